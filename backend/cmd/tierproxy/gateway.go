@@ -1,0 +1,29 @@
+package main
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+const (
+	// shutdownGrace is what a stop may take beyond the longest query.
+	shutdownGrace = 5 * time.Second
+	// readHeaderTimeout bounds how long a client may take to send a header.
+	readHeaderTimeout = 10 * time.Second
+)
+
+// gateway puts the whole URL space of the gateway into the server of Perses'
+// library.
+type gateway struct {
+	handler http.Handler
+}
+
+// RegisterRoute implements the server library's Register.
+func (g gateway) RegisterRoute(server *echo.Echo) {
+	for _, each := range []*http.Server{server.Server, server.TLSServer} {
+		each.ReadHeaderTimeout = readHeaderTimeout
+	}
+	server.Any("/*", echo.WrapHandler(g.handler))
+}

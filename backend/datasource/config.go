@@ -1,0 +1,172 @@
+package datasource
+
+import (
+	"time"
+
+	"github.com/prometheus/common/model"
+	"gopkg.in/yaml.v3"
+)
+
+// Duration is a length of time in configuration files and environment
+// variables, in Prometheus' notation: 500ms, 30s, 15m, 1h30m, 15d.
+type Duration time.Duration
+
+// String returns the duration in Prometheus' notation.
+func (d Duration) String() string { return model.Duration(d).String() }
+
+// UnmarshalText reads Prometheus' notation. It returns an error that names
+// examples.
+func (d *Duration) UnmarshalText(text []byte) error {
+	parsed, err := model.ParseDuration(string(text))
+	if err != nil {
+		return &malformedError{value: string(text), want: "a duration such as 500ms, 30s, 15m or 1h30m"}
+	}
+	*d = Duration(parsed)
+	return nil
+}
+
+// UnmarshalYAML reads the same from a file. Its error has the form that lets
+// the decoder go on and list the other mistakes too.
+func (d *Duration) UnmarshalYAML(node *yaml.Node) error {
+	if err := d.UnmarshalText([]byte(node.Value)); err != nil || node.Kind != yaml.ScalarNode {
+		return lineError(node, "a duration such as 500ms, 30s, 15m or 1h30m")
+	}
+	return nil
+}
+
+// MarshalText writes Prometheus' notation.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// Config is the configuration of the gateway. The YAML file of tierproxy has
+// the same shape, and every key of it is also an environment variable:
+// perses.url is TIERPROXY_PERSES_URL.
+type Config struct {
+	// Perses is where saved datasources are read.
+	Perses PersesConfig `yaml:"perses"`
+	// Hot is the gateway's own hot tier: Prometheus, with recent data.
+	Hot HotConfig `yaml:"hot"`
+	// Cold is the gateway's own cold tier: the store that holds everything.
+	Cold ColdConfig `yaml:"cold"`
+	// Routing says how a tier is chosen.
+	Routing RoutingConfig `yaml:"routing"`
+	// Query bounds one query.
+	Query QueryConfig `yaml:"query"`
+	// Pool bounds the connections to a tier.
+	Pool PoolConfig `yaml:"pool"`
+	// Probe says how the health of the tiers is watched.
+	Probe ProbeConfig `yaml:"probe"`
+	// Projects are the Perses projects whose datasources may use the
+	// gateway's own tiers. A project that is not listed has to name its own.
+	Projects []ProjectConfig `yaml:"projects,omitempty"`
+	// Discovery finds the tiers in the cluster. Not effective yet.
+	Discovery DiscoveryConfig `yaml:"discovery"`
+	// ServiceAccount is the credential for tiers in the cluster. Not
+	// effective yet.
+	ServiceAccount ServiceAccountConfig `yaml:"service_account"`
+}
+
+// PersesConfig says where Perses is.
+type PersesConfig struct {
+	// URL is the base URL of Perses, with its path prefix if it has one.
+	// Empty: there is no Perses, and the default datasource is served at the
+	// root.
+	URL string `yaml:"url"`
+	// Timeout bounds one request to Perses.
+	Timeout Duration `yaml:"timeout"`
+	// CAFile is a PEM file with the authorities that may sign the certificate
+	// of Perses. Empty: those of the system.
+	CAFile string `yaml:"ca_file"`
+}
+
+// HotConfig is the gateway's own hot tier.
+type HotConfig struct {
+	// URL is the base URL of the Prometheus API. Empty: there is no hot tier.
+	URL string `yaml:"url" contract:"PROMETHEUS_URL"`
+	// Retention is an upper bound of how far back hot is asked; how far it
+	// really reaches is measured. 0s: no bound.
+	Retention Duration `yaml:"retention"`
+	// TLS says how the certificate of the tier is verified.
+	TLS TLSConfig `yaml:"tls"`
+}
+
+// ColdConfig is the gateway's own cold tier.
+type ColdConfig struct {
+	// URL is the base URL of the Prometheus API. Empty: there is no cold tier.
+	URL string `yaml:"url" contract:"THANOS_QUERIER_URL"`
+	// Lag is how far the newest data of the tier is behind the present.
+	Lag Duration `yaml:"lag"`
+	// TLS says how the certificate of the tier is verified.
+	TLS TLSConfig `yaml:"tls"`
+}
+
+// TLSConfig says how the certificate of a tier is verified. It has no effect
+// on http URLs.
+type TLSConfig struct {
+	// CAFile is a PEM file with the authorities that may sign the
+	// certificate. Empty: those of the system.
+	CAFile string `yaml:"ca_file"`
+	// InsecureSkipVerify switches verification off. For development only: it
+	// is logged as a warning at every start.
+	InsecureSkipVerify bool `yaml:"insecure_skip_verify"`
+}
+
+// RoutingConfig says how a tier is chosen.
+type RoutingConfig struct {
+	// Threshold is the span from which on a query goes to cold although hot
+	// covers it. A datasource may set its own.
+	Threshold Duration `yaml:"threshold" contract:"QUERY_ROUTING_THRESHOLD"`
+}
+
+// QueryConfig bounds one query.
+type QueryConfig struct {
+	// Timeout bounds a query, all tries and the answer's body together.
+	Timeout Duration `yaml:"timeout" contract:"DATASOURCE_QUERY_TIMEOUT"`
+}
+
+// PoolConfig bounds the connections to a tier.
+type PoolConfig struct {
+	// Size is the largest number of connections to one tier.
+	Size int `yaml:"size" contract:"DATASOURCE_POOL_SIZE"`
+}
+
+// ProbeConfig says how the health of the tiers is watched.
+type ProbeConfig struct {
+	// Interval is the time between two probes of a tier.
+	Interval Duration `yaml:"interval"`
+}
+
+// ProjectConfig is one Perses project whose datasources may use the gateway's
+// own tiers.
+type ProjectConfig struct {
+	// Name is the name of the project in Perses.
+	Name string `yaml:"name"`
+}
+
+// DiscoveryConfig finds the tiers in the cluster.
+type DiscoveryConfig struct {
+	// Enabled switches discovery on. Not effective yet: name the tiers.
+	Enabled bool `yaml:"enabled" contract:"DATASOURCE_DISCOVERY_ENABLED"`
+}
+
+// ServiceAccountConfig is the credential for tiers in the cluster.
+type ServiceAccountConfig struct {
+	// TokenPath is the absolute path of the token's file. Not effective yet:
+	// no token is sent.
+	TokenPath string `yaml:"token_path" contract:"SERVICE_ACCOUNT_TOKEN_PATH"`
+}
+
+// DefaultConfig returns the configuration that holds where nothing else is
+// said: Thanos Query of OpenShift's monitoring as cold tier, no hot tier, no
+// Perses.
+func DefaultConfig() Config {
+	return Config{
+		Perses:         PersesConfig{Timeout: Duration(5 * time.Second)},
+		Cold:           ColdConfig{URL: "https://thanos-querier.openshift-monitoring.svc:9091"},
+		Routing:        RoutingConfig{Threshold: Duration(15 * time.Minute)},
+		Query:          QueryConfig{Timeout: Duration(30 * time.Second)},
+		Pool:           PoolConfig{Size: 50},
+		Probe:          ProbeConfig{Interval: Duration(5 * time.Second)},
+		Discovery:      DiscoveryConfig{Enabled: true},
+		ServiceAccount: ServiceAccountConfig{TokenPath: "/var/run/secrets/kubernetes.io/serviceaccount/token"},
+	}
+}

@@ -1,0 +1,81 @@
+package datasource
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"time"
+)
+
+var projectName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,75}$`)
+
+// Validate checks the configuration. It returns all mistakes at once, joined,
+// each with its key and what to change.
+func (c *Config) Validate() error {
+	var mistakes []error
+	add := func(key string, err error) {
+		if err != nil {
+			mistakes = append(mistakes, fmt.Errorf("%s: %w", key, err))
+		}
+	}
+	_, err := parseURL(c.Perses.URL)
+	add("perses.url", err)
+	_, err = parseURL(c.Hot.URL)
+	add("hot.url", err)
+	_, err = parseURL(c.Cold.URL)
+	add("cold.url", err)
+	if c.Hot.URL == "" && c.Cold.URL == "" && c.Perses.URL == "" {
+		add("hot.url, cold.url", errors.New("without Perses at least one tier has to be set"))
+	}
+	add("perses.timeout", positive(c.Perses.Timeout))
+	add("routing.threshold", positive(c.Routing.Threshold))
+	add("query.timeout", positive(c.Query.Timeout))
+	add("probe.interval", positive(c.Probe.Interval))
+	if c.Pool.Size < 1 {
+		add("pool.size", fmt.Errorf("is %d, and must be at least 1", c.Pool.Size))
+	}
+	if c.Hot.Retention < 0 {
+		add("hot.retention", errors.New("must not be negative"))
+	}
+	if c.Cold.Lag < 0 {
+		add("cold.lag", errors.New("must not be negative"))
+	}
+	if !filepath.IsAbs(c.ServiceAccount.TokenPath) {
+		add("service_account.token_path", fmt.Errorf("%q is not an absolute path", c.ServiceAccount.TokenPath))
+	}
+	for i, project := range c.Projects {
+		if !projectName.MatchString(project.Name) {
+			add(fmt.Sprintf("projects[%d].name", i), fmt.Errorf("%q is not the name of a Perses project", project.Name))
+		}
+	}
+	return errors.Join(mistakes...)
+}
+
+func positive(duration Duration) error {
+	if duration <= 0 {
+		return fmt.Errorf("is %s, and must be longer than zero", time.Duration(duration))
+	}
+	return nil
+}
+
+// parseURL reads the base URL of a server; an empty text gives nil.
+func parseURL(text string) (*url.URL, error) {
+	if text == "" {
+		return nil, nil //nolint:nilnil // An empty setting is no URL and no mistake.
+	}
+	parsed, err := url.Parse(text)
+	switch {
+	case err != nil:
+		// The parser's error repeats the text, which may hold a password.
+		return nil, errors.New("is not a URL: write http(s)://host[:port][/path]")
+	case parsed.User != nil:
+		return nil, errors.New("must not hold user and password: they would reach logs")
+	case parsed.Scheme != "http" && parsed.Scheme != "https", parsed.Hostname() == "":
+		return nil, fmt.Errorf("%q is not an http or https URL with a host: write http(s)://host[:port][/path]", text)
+	case parsed.RawQuery != "", parsed.Fragment != "":
+		return nil, fmt.Errorf("%q must have neither parameters nor a fragment", text)
+	}
+	return parsed, nil
+}

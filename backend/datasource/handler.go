@@ -1,0 +1,279 @@
+package datasource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/sirupsen/logrus"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+// Headers of requests and answers that say what is wanted and what happened.
+const (
+	headerChoice = "X-Tier-Choice"
+	headerTier   = "X-Tier"
+	headerReason = "X-Tier-Reason"
+	headerTiming = "Server-Timing"
+)
+
+const healthPath = "/api/v1/datasources/health"
+
+// handler is the URL space of the gateway.
+type handler struct {
+	manager *Manager
+	metrics http.Handler
+}
+
+func (m *Manager) newHandler() http.Handler {
+	return &handler{
+		manager: m,
+		metrics: promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true}),
+	}
+}
+
+// route is what a path names: a datasource and the path below it.
+type route struct {
+	// saved is the datasource of Perses, or nil for the default one.
+	saved *perses.Reference
+	// path is what follows, escaped, such as /api/v1/query.
+	path string
+}
+
+// ServeHTTP implements http.Handler.
+func (h *handler) ServeHTTP(w http.ResponseWriter, incoming *http.Request) {
+	if incoming.ProtoMajor == 1 && strings.HasPrefix(incoming.URL.Path, "/proxy/") {
+		// Perses opens a connection for every request that it proxies, and
+		// would leave it idle for 90 s.
+		w.Header().Set("Connection", "close")
+	}
+	asked, err := parseRoute(incoming.URL)
+	if err != nil {
+		promapi.WriteError(w, err)
+		return
+	}
+	switch {
+	case asked.saved != nil:
+		h.serveSaved(w, incoming, asked)
+	case asked.path == "/metrics":
+		h.metrics.ServeHTTP(w, incoming)
+	case asked.path == "/-/healthy":
+		writeText(w, http.StatusOK, "tierproxy is healthy.\n")
+	case asked.path == "/-/ready":
+		h.serveReady(w)
+	case asked.path == healthPath:
+		writeHealth(w, h.manager.Health())
+	case h.manager.perses != nil:
+		promapi.WriteError(w, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
+			"%s is not served at the root, because Perses is configured: ask below /proxy/globaldatasources/NAME or /proxy/projects/PROJECT/datasources/NAME", asked.path))
+	default:
+		h.serveDefault(w, incoming, asked)
+	}
+}
+
+// parseRoute reads the path of a request. It returns an Error with status 400
+// for paths that two servers could read differently, and 404 for those of
+// datasources that are not served.
+func parseRoute(target *url.URL) (route, error) {
+	escaped := target.EscapedPath()
+	decoded := target.Path
+	if strings.ContainsAny(decoded, "%\\\x00") || strings.Count(escaped, "/") != strings.Count(decoded, "/") {
+		return route{}, promapi.BadData("the path has an encoded slash, backslash or percent sign: write it plainly")
+	}
+	segments := strings.Split(strings.TrimPrefix(decoded, "/"), "/")
+	for i, segment := range segments {
+		if segment == "." || segment == ".." || (segment == "" && i < len(segments)-1) {
+			return route{}, promapi.BadData("the path has an empty, '.' or '..' segment: write it plainly")
+		}
+	}
+	if segments[0] != "proxy" {
+		return route{path: escaped}, nil
+	}
+	rest := func(count int) string {
+		parts := strings.SplitN(strings.TrimPrefix(escaped, "/"), "/", count+1)
+		if len(parts) <= count {
+			return "/"
+		}
+		return "/" + parts[count]
+	}
+	switch {
+	case len(segments) >= 3 && segments[1] == "globaldatasources":
+		return route{saved: &perses.Reference{Name: segments[2]}, path: rest(3)}, nil
+	case len(segments) >= 5 && segments[1] == "projects" && segments[3] == "datasources":
+		return route{saved: &perses.Reference{Project: segments[2], Name: segments[4]}, path: rest(5)}, nil
+	case len(segments) >= 7 && segments[1] == "projects" && segments[3] == "dashboards" && segments[5] == "datasources":
+		return route{}, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
+			"datasource %q lives in dashboard %q of project %q, which this version of tierproxy does not serve: save it in the project", segments[6], segments[4], segments[2])
+	}
+	return route{}, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
+		"%s names no datasource: ask below /proxy/globaldatasources/NAME or /proxy/projects/PROJECT/datasources/NAME", decoded)
+}
+
+// serveSaved answers for a datasource of Perses that the caller may read.
+func (h *handler) serveSaved(w http.ResponseWriter, incoming *http.Request, asked route) {
+	if h.manager.perses == nil {
+		promapi.WriteError(w, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
+			"%s is not served: the gateway knows no Perses, set perses.url", asked.saved))
+		return
+	}
+	saved, err := h.manager.perses.Lookup(incoming.Context(), *asked.saved, perses.CallerOf(incoming))
+	if err == nil {
+		err = saved.CheckEndpoint(incoming.Method, asked.path)
+	}
+	var found *source
+	if err == nil {
+		found, err = h.manager.sourceOf(saved)
+	}
+	if err != nil {
+		h.fail(w, incoming, err)
+		return
+	}
+	switch asked.path {
+	case healthPath:
+		writeHealth(w, found.health(time.Now()))
+	case "/-/healthy", "/-/ready":
+		found.serveProbe(w)
+	default:
+		h.serveQuery(w, incoming, found, asked.path)
+	}
+}
+
+func (h *handler) serveDefault(w http.ResponseWriter, incoming *http.Request, asked route) {
+	own, err := h.manager.ownSource()
+	if err != nil {
+		h.fail(w, incoming, err)
+		return
+	}
+	h.serveQuery(w, incoming, own, asked.path)
+}
+
+// serveReady tells whether queries would be answered as they should: each tier
+// has been probed, and one of them answers.
+func (h *handler) serveReady(w http.ResponseWriter) {
+	health := h.manager.Health()
+	switch {
+	case h.manager.perses != nil && len(health.Tiers) == 0:
+		// All tiers come from datasources: there is nothing to wait for.
+	case !health.probed():
+		writeText(w, http.StatusServiceUnavailable, "tierproxy has not probed its tiers yet.\n")
+		return
+	case health.Status == StatusUnhealthy && h.manager.perses == nil:
+		writeText(w, http.StatusServiceUnavailable, "No tier answers.\n")
+		return
+	}
+	writeText(w, http.StatusOK, "tierproxy is ready.\n")
+}
+
+// serveProbe answers the health check that Prometheus plugins make.
+func (s *source) serveProbe(w http.ResponseWriter) {
+	health := s.health(time.Now())
+	if health.probed() && health.Status == StatusUnhealthy {
+		promapi.WriteError(w, promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorUnavailable, "no tier of %s answers", s.label))
+		return
+	}
+	writeText(w, http.StatusOK, "tierproxy is healthy.\n")
+}
+
+func writeText(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text)) // The client may be gone, which concerns nobody here.
+}
+
+// serveQuery reads a request, asks a tier and streams the answer.
+func (h *handler) serveQuery(w http.ResponseWriter, incoming *http.Request, asked *source, path string) {
+	started := time.Now()
+	endpoint, err := promapi.MatchEndpoint(incoming.Method, path)
+	if err != nil {
+		h.fail(w, incoming, err)
+		return
+	}
+	h.manager.queries.Add(1)
+	defer h.manager.queries.Done()
+	h.manager.metrics.inFlight.Inc()
+	defer h.manager.metrics.inFlight.Dec()
+	defer func() {
+		h.manager.metrics.duration.WithLabelValues(string(endpoint)).Observe(time.Since(started).Seconds())
+	}()
+	request, err := promapi.ReadRequest(incoming, endpoint, path, started)
+	if err != nil {
+		h.fail(w, incoming, err)
+		return
+	}
+	query := h.manager.query(asked, request)
+	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {
+		h.fail(w, incoming, err)
+		return
+	}
+	response, err := queryrange.Do(incoming.Context(), query)
+	if err != nil {
+		h.fail(w, incoming, err)
+		return
+	}
+	h.stream(w, response, logrus.Fields{"datasource": asked.label, "endpoint": string(endpoint)}, started)
+}
+
+// choice reads the header by which a caller forces a tier.
+func choice(values []string) (tier.Name, error) {
+	if len(values) == 0 {
+		return "", nil
+	}
+	switch strings.ToLower(strings.TrimSpace(values[0])) {
+	case "", "auto":
+		return "", nil
+	case string(tier.Hot):
+		return tier.Hot, nil
+	case string(tier.Cold):
+		return tier.Cold, nil
+	}
+	return "", promapi.BadData("the header %s is %q: it must be hot, cold or auto", headerChoice, values[0])
+}
+
+// fail answers with an error, logs it once and counts it where a tier was
+// chosen.
+func (h *handler) fail(w http.ResponseWriter, incoming *http.Request, err error) {
+	entry := h.manager.logger.WithFields(logrus.Fields{"method": incoming.Method, "path": incoming.URL.Path})
+	outcome := outcomeOf(promapi.AsError(err).Status)
+	canceled := incoming.Context().Err() != nil && errors.Is(err, context.Canceled)
+	if canceled {
+		outcome = outcomeCanceled
+	}
+	var callError *queryrange.CallError
+	if errors.As(err, &callError) {
+		w.Header().Set(headerTier, string(callError.Tier))
+		w.Header().Set(headerReason, string(callError.Reason))
+		entry = entry.WithFields(logrus.Fields{"tier": string(callError.Tier), "reason": string(callError.Reason)})
+		h.manager.metrics.queries.WithLabelValues(string(callError.Tier), string(callError.Reason), outcome).Inc()
+	}
+	switch {
+	case canceled:
+		entry.Debug("the client went away")
+		return
+	case promapi.AsError(err).Status >= http.StatusInternalServerError:
+		entry.WithError(err).Warn("a request failed")
+	default:
+		entry.WithError(err).Debug("a request was refused")
+	}
+	promapi.WriteError(w, err)
+}
+
+// timing is the Server-Timing of an answer: the milliseconds that the tier
+// took until its header, and those that tierproxy took itself.
+func timing(response *queryrange.Response, started time.Time) string {
+	own := time.Since(started) - response.UpstreamDuration
+	return fmt.Sprintf(`upstream;dur=%.3f;desc="%s", tierproxy;dur=%.3f`,
+		milliseconds(response.UpstreamDuration), response.Tier, milliseconds(own))
+}
+
+func milliseconds(duration time.Duration) float64 {
+	return float64(duration) / float64(time.Millisecond)
+}

@@ -1,0 +1,135 @@
+package datasource
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+// The values of Health.Status.
+const (
+	// StatusHealthy: every configured tier answers, and the coverage of hot
+	// is known.
+	StatusHealthy = "healthy"
+	// StatusDegraded: queries are answered, but not as they should be.
+	StatusDegraded = "degraded"
+	// StatusUnhealthy: no tier answers.
+	StatusUnhealthy = "unhealthy"
+)
+
+// Health is the state of a datasource as the background probes found it.
+type Health struct {
+	// Status is healthy, degraded or unhealthy.
+	Status string `json:"status"`
+	// ThanosEndpoint and PrometheusEndpoint are the URLs of the cold and the
+	// hot tier; empty where there is none.
+	ThanosEndpoint     string `json:"thanos_endpoint"`
+	PrometheusEndpoint string `json:"prometheus_endpoint"`
+	// ServiceDiscovery tells whether the tiers are discovered in the cluster.
+	ServiceDiscovery bool `json:"service_discovery"`
+	// LastCheck is the time of the latest probe, RFC 3339; the zero time
+	// before the first.
+	LastCheck time.Time `json:"last_check"`
+	// Tiers holds the state of each configured tier by its name, hot or cold.
+	Tiers map[string]TierHealth `json:"tiers"`
+}
+
+// TierHealth is the state of one tier.
+type TierHealth struct {
+	// Endpoint is the tier's URL.
+	Endpoint string `json:"endpoint"`
+	// Available is set when the tier answered its last probe.
+	Available bool `json:"available"`
+	// Since is since when that has been so.
+	Since time.Time `json:"since"`
+	// LastCheck is the time of the last probe.
+	LastCheck time.Time `json:"last_check"`
+	// Error says what is wrong; empty when nothing is.
+	Error string `json:"error,omitempty"`
+	// LatencySeconds is how long the last probe took.
+	LatencySeconds float64 `json:"latency_seconds"`
+	// CoverageStart is the time from which on hot is asked; absent for cold
+	// and where it is not known.
+	CoverageStart *time.Time `json:"coverage_start,omitempty"`
+}
+
+// Health returns the state of the default datasource: the tiers of the
+// configuration. Before Start it is unhealthy.
+func (m *Manager) Health() Health {
+	own, err := m.ownSource()
+	if err != nil {
+		return Health{Status: StatusUnhealthy, Tiers: map[string]TierHealth{}}
+	}
+	return own.health(time.Now())
+}
+
+func (s *source) health(now time.Time) Health {
+	health := Health{Status: StatusHealthy, Tiers: make(map[string]TierHealth)}
+	answering := 0
+	for _, each := range []*upstream.Tier{s.hot, s.cold} {
+		if each == nil {
+			continue
+		}
+		status := each.Status()
+		if status.CheckedAt.After(health.LastCheck) {
+			health.LastCheck = status.CheckedAt.UTC()
+		}
+		if each.Name() == tier.Hot {
+			health.PrometheusEndpoint = each.Endpoint()
+		} else {
+			health.ThanosEndpoint = each.Endpoint()
+		}
+		if status.Available {
+			answering++
+		}
+		if status.Error != "" {
+			health.Status = StatusDegraded
+		}
+		health.Tiers[string(each.Name())] = tierHealth(each, status, now)
+	}
+	if answering == 0 {
+		health.Status = StatusUnhealthy
+	}
+	return health
+}
+
+func tierHealth(each *upstream.Tier, status upstream.Status, now time.Time) TierHealth {
+	health := TierHealth{
+		Endpoint: each.Endpoint(), Available: status.Available, Since: status.Since.UTC(),
+		LastCheck: status.CheckedAt.UTC(), Error: status.Error, LatencySeconds: status.Latency.Seconds(),
+	}
+	if state := each.State(now); each.Name() == tier.Hot && state.Oldest != tier.NothingCovered {
+		start := time.UnixMilli(state.Oldest).UTC()
+		health.CoverageStart = &start
+	}
+	return health
+}
+
+// probed tells whether every tier has been probed at least once.
+func (h Health) probed() bool {
+	for _, each := range h.Tiers {
+		if each.LastCheck.IsZero() {
+			return false
+		}
+	}
+	return true
+}
+
+// writeHealth answers with the health as JSON, with status 503 when nothing
+// can be answered.
+func writeHealth(w http.ResponseWriter, health Health) {
+	body, err := json.Marshal(health)
+	if err != nil {
+		promapi.WriteError(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if health.Status == StatusUnhealthy {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_, _ = w.Write(append(body, '\n')) // The client may be gone, which concerns nobody here.
+}

@@ -1,0 +1,194 @@
+// Package datasource is the gateway as a library: one datasource that reads a
+// hot Prometheus and a cold long-term store as if they were one.
+//
+// A Manager owns everything that lives longer than a query: connections,
+// background probes and the cache of saved datasources. Its Router answers
+// queries of Go programs, its Handler those that come over HTTP; both take the
+// same way.
+//
+//	config, err := datasource.ConfigFromEnvironment()
+//	…
+//	manager, err := datasource.NewManager(config, logger)
+//	…
+//	if err := manager.Start(ctx); err != nil { … }
+//	defer manager.Close()
+//	result, err := manager.Router().ExecuteQuery(ctx, &datasource.MetricQuery{Query: "up"})
+package datasource
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sirupsen/logrus"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+var nan = math.NaN()
+
+// Manager owns the lifecycle of the gateway. It is safe for concurrent use.
+type Manager struct {
+	config   Config
+	logger   logrus.FieldLogger
+	registry *prometheus.Registry
+	metrics  *metrics
+	pool     *tierPool
+	perses   *perses.Client // nil where there is no Perses
+	router   *Router
+	handler  http.Handler
+
+	queries sync.WaitGroup // those that are being answered over HTTP
+
+	mutex   sync.Mutex
+	cancel  context.CancelFunc // nil before Start
+	closed  bool
+	stopped sync.Once
+}
+
+// Option changes a Manager while it is made.
+type Option func(*Manager)
+
+// WithRegistry makes the Manager register its metrics in the given registry
+// instead of one of its own. Two Managers cannot share one.
+func WithRegistry(registry *prometheus.Registry) Option {
+	return func(m *Manager) { m.registry = registry }
+}
+
+// NewManager returns a Manager that is not running yet. It returns the
+// mistakes of the configuration, all at once, and an error when a CA file
+// cannot be read. logger must not be nil.
+func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*Manager, error) {
+	if logger == nil {
+		return nil, errors.New("a Manager needs a logger")
+	}
+	if err := config.Validate(); err != nil {
+		return nil, fmt.Errorf("invalid configuration: %w", err)
+	}
+	m := &Manager{config: config, logger: logger, registry: prometheus.NewRegistry()}
+	for _, option := range options {
+		option(m)
+	}
+	m.metrics = newMetrics(m.registry)
+	m.pool = newTierPool(config, m.observeProbe)
+	for _, name := range tier.Names() {
+		own := m.ownDestination(name)
+		if own.tls.InsecureSkipVerify {
+			logger.Warnf("THE TLS CERTIFICATE OF THE %s TIER IS NOT VERIFIED: insecure_skip_verify is for development only, anybody on the way can read and change the answers", name)
+		}
+		// Only the file is checked here: the clients are made when they are used.
+		if _, err := upstream.NewClient(upstream.ClientOptions{TLS: own.tls}); err != nil {
+			return nil, fmt.Errorf("%s.tls.ca_file: %w", name, err)
+		}
+	}
+	var err error
+	if m.perses, err = newPersesClient(config.Perses, m.metrics); err != nil {
+		return nil, err
+	}
+	m.router = &Router{manager: m}
+	m.handler = m.newHandler()
+	return m, nil
+}
+
+func newPersesClient(config PersesConfig, metrics *metrics) (*perses.Client, error) {
+	base, err := parseURL(config.URL)
+	if err != nil || base == nil {
+		return nil, err
+	}
+	transport := &http.Transport{MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true}
+	if config.CAFile != "" {
+		pem, err := os.ReadFile(config.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("perses.ca_file: %w", err)
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("perses.ca_file: %q holds no PEM certificate", config.CAFile)
+		}
+		transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
+	}
+	return perses.NewClient(perses.Options{
+		URL: base, Timeout: time.Duration(config.Timeout), Transport: transport, Now: time.Now,
+		OnLookup: func(outcome string) { metrics.lookups.WithLabelValues(outcome).Inc() },
+	})
+}
+
+// Start begins to probe the tiers in the background, until ctx ends or Close
+// is called. It does not wait for the first probe: see Health. It returns an
+// error when the Manager was started or closed before.
+func (m *Manager) Start(ctx context.Context) error {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	if m.closed || m.cancel != nil {
+		return errors.New("a Manager can be started once")
+	}
+	ctx, m.cancel = context.WithCancel(ctx)
+	m.pool.start(ctx)
+	// What part of the contract does not work yet is said, not passed over.
+	m.logger.Infof("service discovery (discovery.enabled is %t) is not yet effective: tiers are those of the configuration and of the datasources", m.config.Discovery.Enabled)
+	m.logger.Infof("the ServiceAccount token (service_account.token_path is %q) is not yet effective: no credentials are sent to the tiers", m.config.ServiceAccount.TokenPath)
+	_, err := m.ownSource()
+	return err
+}
+
+// Close waits for the queries that are under way, at most the query timeout,
+// then stops the background probes and closes idle connections. It may be
+// called more than once, and always returns nil.
+func (m *Manager) Close() error {
+	m.mutex.Lock()
+	m.closed = true
+	cancel := m.cancel
+	m.mutex.Unlock()
+	m.stopped.Do(func() {
+		if cancel == nil {
+			return
+		}
+		m.waitForQueries()
+		cancel()
+		m.pool.stop()
+	})
+	return nil
+}
+
+func (m *Manager) waitForQueries() {
+	finished := make(chan struct{})
+	go func() {
+		m.queries.Wait()
+		close(finished)
+	}()
+	select {
+	case <-finished:
+	case <-time.After(time.Duration(m.config.Query.Timeout)):
+		m.logger.Warn("queries are still under way after the query timeout: they are cut off")
+	}
+}
+
+// Router returns the router for queries of Go programs.
+func (m *Manager) Router() *Router { return m.router }
+
+// Handler returns the HTTP handler with the whole URL space of tierproxy.
+func (m *Manager) Handler() http.Handler { return m.handler }
+
+// observeProbe logs what changed and keeps the metrics up to date.
+func (m *Manager) observeProbe(name tier.Name, status upstream.Status) {
+	m.metrics.observeProbe(name, status)
+	if !status.Since.Equal(status.CheckedAt) {
+		return
+	}
+	entry := m.logger.WithField("tier", string(name))
+	if status.Available {
+		entry.Info("the tier is available")
+		return
+	}
+	entry.WithField("cause", status.Error).Warn("the tier is unavailable")
+}

@@ -1,0 +1,109 @@
+package datasource
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+// The outcomes of a query, as label values.
+const (
+	outcomeSuccess  = "success"  // a status below 400
+	outcomeRejected = "rejected" // a status from 400 to 499: the query has to be changed
+	outcomeFailed   = "failed"   // a status from 500 on
+	outcomeAborted  = "aborted"  // the answer was cut off after its header
+	outcomeCanceled = "canceled" // the client went away
+)
+
+// metrics are those of one Manager.
+type metrics struct {
+	queries          *prometheus.CounterVec
+	duration         *prometheus.HistogramVec
+	upstreamDuration *prometheus.HistogramVec
+	inFlight         prometheus.Gauge
+	lookups          *prometheus.CounterVec
+	available        *prometheus.GaugeVec
+	coverageStart    prometheus.Gauge
+}
+
+func histogram(name, help string, label string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: name, Help: help,
+		Buckets:                         []float64{0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60},
+		NativeHistogramBucketFactor:     1.1,
+		NativeHistogramMaxBucketNumber:  100,
+		NativeHistogramMinResetDuration: time.Hour,
+	}, []string{label})
+}
+
+func newMetrics(registerer prometheus.Registerer) *metrics {
+	m := &metrics{
+		queries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tierproxy_queries_total",
+			Help: "Queries by the tier that answered, the reason it was chosen and the outcome.",
+		}, []string{"tier", "reason", "outcome"}),
+		duration:         histogram("tierproxy_query_duration_seconds", "Time from a request until the end of its answer, by endpoint.", "endpoint"),
+		upstreamDuration: histogram("tierproxy_upstream_header_duration_seconds", "Time until a tier sent the header of its answer, all tries together.", "tier"),
+		inFlight:         prometheus.NewGauge(prometheus.GaugeOpts{Name: "tierproxy_queries_in_flight", Help: "Queries that are being answered."}),
+		lookups: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tierproxy_datasource_lookups_total",
+			Help: "Lookups of saved datasources by outcome: cached, fetched from Perses, stale while Perses is unreachable, refused by Perses, unavailable.",
+		}, []string{"outcome"}),
+		available: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tierproxy_tier_available",
+			Help: "Whether the last probe of the gateway's own tier succeeded.",
+		}, []string{"tier"}),
+		coverageStart: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "tierproxy_hot_coverage_start_timestamp_seconds",
+			Help: "Timestamp of the oldest sample of the gateway's own hot tier; NaN while it is not known.",
+		}),
+	}
+	registerer.MustRegister(m.queries, m.duration, m.upstreamDuration, m.inFlight, m.lookups, m.available, m.coverageStart)
+	for _, name := range tier.Names() {
+		m.upstreamDuration.WithLabelValues(string(name))
+		for _, reason := range tier.Reasons() {
+			m.queries.WithLabelValues(string(name), string(reason), outcomeSuccess)
+		}
+	}
+	for _, endpoint := range promapi.Endpoints() {
+		m.duration.WithLabelValues(string(endpoint))
+	}
+	for _, outcome := range perses.Outcomes() {
+		m.lookups.WithLabelValues(outcome)
+	}
+	m.coverageStart.Set(nan)
+	return m
+}
+
+// observeProbe keeps what a probe of a gateway's own tier found.
+func (m *metrics) observeProbe(name tier.Name, status upstream.Status) {
+	value := 0.0
+	if status.Available {
+		value = 1
+	}
+	m.available.WithLabelValues(string(name)).Set(value)
+	if name != tier.Hot {
+		return
+	}
+	start := nan
+	if status.Oldest != tier.NothingCovered {
+		start = float64(status.Oldest) / 1000
+	}
+	m.coverageStart.Set(start)
+}
+
+func outcomeOf(status int) string {
+	switch {
+	case status < http.StatusBadRequest:
+		return outcomeSuccess
+	case status < http.StatusInternalServerError:
+		return outcomeRejected
+	}
+	return outcomeFailed
+}

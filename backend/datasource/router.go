@@ -1,0 +1,160 @@
+package datasource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/common/model"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange"
+)
+
+// Router answers queries of Go programs with the default datasource, over the
+// same path as those that come over HTTP.
+type Router struct {
+	manager *Manager
+}
+
+// MetricQuery is one PromQL query. With a Step it is a range query from Start
+// to End; without one it is an instant query at End, or now when End is the
+// zero time.
+type MetricQuery struct {
+	// Query is the PromQL text.
+	Query string
+	// Start and End bound the evaluation times of a range query.
+	Start, End time.Time
+	// Step is the distance of two evaluation times, or zero.
+	Step time.Duration
+	// Namespace confines the query to the series whose label namespace has
+	// this value. Empty: no confinement.
+	Namespace string
+}
+
+// QueryResult is the answer to a MetricQuery.
+type QueryResult struct {
+	// Value is a model.Vector, model.Matrix, *model.Scalar or *model.String.
+	Value model.Value
+	// Warnings say why the answer may not be complete; the gateway's own come
+	// first. Infos are hints on the query.
+	Warnings, Infos []string
+	// Tier is the tier that answered, hot or cold, and Reason why it was
+	// chosen, as in the X-Tier and X-Tier-Reason headers.
+	Tier, Reason string
+}
+
+// QueryError is why a query was not answered.
+type QueryError struct {
+	// Status and Type are the HTTP status and the errorType that the
+	// Prometheus API has for this error, such as 400 and bad_data.
+	Status int
+	Type   string
+	// Message says what is wrong.
+	Message string
+	// Tier and Reason are empty when no tier was chosen.
+	Tier, Reason string
+
+	cause error
+}
+
+// Error returns the message.
+func (e *QueryError) Error() string { return e.Message }
+
+// Unwrap returns what lies behind the error, such as context.Canceled.
+func (e *QueryError) Unwrap() error { return e.cause }
+
+// ExecuteQuery evaluates a query at the tier that can answer it.
+//
+// It returns a *QueryError: with status 400 for a query that has to be
+// changed, 422 for one whose evaluation failed, 502 when the tier failed and
+// 503 when it cannot be reached or did not answer in time. Before Start and
+// after Close it returns an error of another type.
+func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (*QueryResult, error) {
+	request, err := query.request(time.Now())
+	if err != nil {
+		return nil, queryError(err)
+	}
+	own, err := r.manager.ownSource()
+	if err != nil {
+		return nil, err
+	}
+	response, err := queryrange.Do(ctx, r.manager.query(own, request))
+	if err != nil {
+		return nil, queryError(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	r.manager.metrics.queries.WithLabelValues(string(response.Tier), string(response.Reason), outcomeOf(response.Status)).Inc()
+	answer, err := promapi.DecodeAnswer(response.Status, response.Body)
+	if err != nil {
+		return nil, queryError(&queryrange.CallError{Tier: response.Tier, Reason: response.Reason, Err: err})
+	}
+	return &QueryResult{
+		Value: answer.Value, Warnings: answer.Warnings, Infos: answer.Infos,
+		Tier: string(response.Tier), Reason: string(response.Reason),
+	}, nil
+}
+
+// query joins a request and the datasource that it is for.
+func (m *Manager) query(asked *source, request *promapi.Request) queryrange.Query {
+	return queryrange.Query{
+		Request: request, Hot: asked.hot, Cold: asked.cold, Threshold: asked.threshold,
+		Timeout: time.Duration(m.config.Query.Timeout), QueryParams: asked.queryParams,
+	}
+}
+
+func (q *MetricQuery) request(now time.Time) (*promapi.Request, error) {
+	if q == nil || q.Query == "" {
+		return nil, promapi.BadData("the query is empty: set Query to a PromQL expression")
+	}
+	text := q.Query
+	if q.Namespace != "" {
+		confined, err := confineToNamespace(text, q.Namespace)
+		if err != nil {
+			return nil, err
+		}
+		text = confined
+	}
+	parameters := url.Values{"query": {text}}
+	if q.Step == 0 {
+		if !q.Start.IsZero() && !q.Start.Equal(q.End) {
+			return nil, promapi.BadData("the query has a Start but no Step: set Step for a range query, or End alone for an instant query")
+		}
+		if !q.End.IsZero() {
+			parameters.Set("time", formatTime(q.End))
+		}
+		return promapi.NewRequest(promapi.Query, "/api/v1/query", parameters, now)
+	}
+	parameters.Set("start", formatTime(q.Start))
+	parameters.Set("end", formatTime(q.End))
+	parameters.Set("step", strconv.FormatFloat(q.Step.Seconds(), 'f', -1, 64))
+	return promapi.NewRequest(promapi.QueryRange, "/api/v1/query_range", parameters, now)
+}
+
+// formatTime writes seconds since the Unix epoch with three decimals: the
+// resolution of timestamps in Prometheus.
+func formatTime(t time.Time) string {
+	milliseconds := t.UnixMilli()
+	sign := ""
+	if milliseconds < 0 {
+		sign, milliseconds = "-", -milliseconds
+	}
+	return fmt.Sprintf("%s%d.%03d", sign, milliseconds/1000, milliseconds%1000)
+}
+
+func queryError(err error) error {
+	result := &QueryError{Status: http.StatusInternalServerError, Type: string(promapi.ErrorInternal), Message: err.Error(), cause: err}
+	var callError *queryrange.CallError
+	if errors.As(err, &callError) {
+		result.Tier, result.Reason = string(callError.Tier), string(callError.Reason)
+	}
+	var apiError *promapi.Error
+	if errors.As(err, &apiError) {
+		result.Status, result.Type, result.Message = apiError.Status, string(apiError.Type), apiError.Message
+	}
+	return result
+}

@@ -1,0 +1,162 @@
+package datasource
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+var errNotRunning = errors.New("the manager is not running: call Start first, and do not use it after Close")
+
+// source is a datasource that is ready to be asked: its tiers and settings,
+// with the gateway's own where the datasource names none.
+type source struct {
+	label       string // for logs
+	hot, cold   *upstream.Tier
+	threshold   time.Duration
+	queryParams map[string]string
+}
+
+// tenantHeaders are the request headers that tell a tier whose data is asked
+// for. They come from a saved datasource, never from a request.
+var tenantHeaders = []string{"X-Scope-Orgid", "Thanos-Tenant"}
+
+// ownSource is the default datasource: the tiers of the configuration.
+func (m *Manager) ownSource() (*source, error) {
+	own := &source{label: "default datasource", threshold: time.Duration(m.config.Routing.Threshold)}
+	var err error
+	if own.hot, err = m.ownTier(tier.Hot, nil); err != nil {
+		return nil, err
+	}
+	own.cold, err = m.ownTier(tier.Cold, nil)
+	return own, err
+}
+
+// ownTier returns a tier of the configuration, or nil where there is none.
+func (m *Manager) ownTier(name tier.Name, tenant http.Header) (*upstream.Tier, error) {
+	at := m.ownDestination(name)
+	if at.url == "" {
+		return nil, nil //nolint:nilnil // A tier that is not configured is nil throughout.
+	}
+	at.headers = canonical(tenant)
+	return m.pool.get(at, tenant, len(tenant) == 0)
+}
+
+func (m *Manager) ownDestination(name tier.Name) destination {
+	if name == tier.Hot {
+		return destination{
+			name: name, url: m.config.Hot.URL, retention: time.Duration(m.config.Hot.Retention),
+			tls: upstream.TLS(m.config.Hot.TLS),
+		}
+	}
+	return destination{
+		name: name, url: m.config.Cold.URL, lag: time.Duration(m.config.Cold.Lag),
+		tls: upstream.TLS(m.config.Cold.TLS),
+	}
+}
+
+// sourceOf turns a saved datasource into one that can be asked. It returns an
+// Error that names the datasource: 403 when it may not use the gateway's own
+// tiers, 501 when it names a service, which cannot be resolved yet.
+func (m *Manager) sourceOf(saved *perses.Datasource) (*source, error) {
+	asked := &source{
+		label:       saved.Reference.String(),
+		threshold:   saved.Spec.Threshold,
+		queryParams: saved.Spec.QueryParams,
+	}
+	if asked.threshold == 0 {
+		asked.threshold = time.Duration(m.config.Routing.Threshold)
+	}
+	tenant := tenantOf(saved)
+	var err error
+	if asked.hot, err = m.tierOf(saved, tier.Hot, saved.Spec.Hot, tenant); err != nil {
+		return nil, err
+	}
+	asked.cold, err = m.tierOf(saved, tier.Cold, saved.Spec.Cold, tenant)
+	return asked, err
+}
+
+func (m *Manager) tierOf(saved *perses.Datasource, name tier.Name, named *perses.TierSpec, tenant http.Header) (*upstream.Tier, error) {
+	if named == nil {
+		if m.ownDestination(name).url == "" {
+			return nil, nil //nolint:nilnil // A tier that is not configured is nil throughout.
+		}
+		if err := m.mayUseOwnTiers(saved.Reference, name, tenant); err != nil {
+			return nil, err
+		}
+		return m.ownTier(name, tenant)
+	}
+	if named.Service != nil {
+		return nil, promapi.Errorf(http.StatusNotImplemented, promapi.ErrorUnavailable,
+			"the %s tier of %s is a service, which this version of tierproxy cannot resolve: set url instead", name, saved.Reference)
+	}
+	at := destination{
+		name: name, url: named.URL.String(), retention: named.Retention, lag: named.Lag, headers: canonical(tenant),
+	}
+	at.tls = m.tlsFor(saved.Reference, named.URL)
+	return m.pool.get(at, tenant, false)
+}
+
+// tlsFor returns what the operator configured for the host that a global
+// datasource names. Other hosts, and project datasources, get the defaults:
+// settings belong to destinations, and a spec only names one.
+func (m *Manager) tlsFor(reference perses.Reference, named *url.URL) upstream.TLS {
+	if reference.Project != "" {
+		return upstream.TLS{}
+	}
+	for _, name := range tier.Names() {
+		own := m.ownDestination(name)
+		configured, err := url.Parse(own.url)
+		if err == nil && configured.Scheme == named.Scheme && strings.EqualFold(configured.Host, named.Host) {
+			return own.tls
+		}
+	}
+	return upstream.TLS{}
+}
+
+// mayUseOwnTiers checks that the operator lets a datasource use the gateway's
+// own tiers: every global one, and those of the listed projects.
+func (m *Manager) mayUseOwnTiers(reference perses.Reference, name tier.Name, tenant http.Header) error {
+	if reference.Project == "" {
+		return nil
+	}
+	listed := slices.ContainsFunc(m.config.Projects, func(project ProjectConfig) bool { return project.Name == reference.Project })
+	if !listed {
+		return promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
+			"%s may not use the gateway's own %s tier: name a %s tier in the datasource, or ask the operator to list project %q in the gateway's configuration",
+			reference, name, name, reference.Project)
+	}
+	if len(tenant) > 0 {
+		return promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
+			"%s may not choose the tenant of the gateway's own %s tier: remove the tenant header from its proxy", reference, name)
+	}
+	return nil
+}
+
+// tenantOf returns the tenant headers of the saved datasource.
+func tenantOf(saved *perses.Datasource) http.Header {
+	header := make(http.Header)
+	for name, value := range saved.Spec.Proxy.Headers {
+		if slices.Contains(tenantHeaders, http.CanonicalHeaderKey(name)) {
+			header.Set(name, value)
+		}
+	}
+	return header
+}
+
+func canonical(header http.Header) string {
+	var lines []string
+	for name, values := range header {
+		lines = append(lines, name+": "+strings.Join(values, ","))
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}

@@ -1,0 +1,159 @@
+package datasource
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+const (
+	// unusedFor is how long a tier that a datasource named is probed after
+	// its last query.
+	unusedFor = 10 * time.Minute
+	// poolLimit bounds the tiers that are probed at a time.
+	poolLimit = 256
+)
+
+// destination is everything that makes one tier different from another. It is
+// comparable, and serves as the key of the pool.
+type destination struct {
+	name      tier.Name
+	url       string
+	retention time.Duration
+	lag       time.Duration
+	tls       upstream.TLS
+	// tenant headers in canonical form, one "name: value" a line.
+	headers string
+}
+
+// tierPool holds the tiers that are in use, each with its connections and its
+// background probes.
+type tierPool struct {
+	config  Config
+	onProbe func(tier.Name, upstream.Status) // for the gateway's own tiers
+
+	mutex   sync.Mutex
+	context context.Context //nolint:containedctx // The lifetime of the probes: from Start to Close.
+	tiers   map[destination]*pooledTier
+	running sync.WaitGroup
+}
+
+type pooledTier struct {
+	*upstream.Tier
+	cancel   context.CancelFunc
+	lastUsed time.Time
+	own      bool
+}
+
+func newTierPool(config Config, onProbe func(tier.Name, upstream.Status)) *tierPool {
+	return &tierPool{config: config, onProbe: onProbe, tiers: make(map[destination]*pooledTier)}
+}
+
+// start lets the pool probe until ctx ends.
+func (p *tierPool) start(ctx context.Context) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.context = ctx
+	p.running.Go(func() {
+		ticker := time.NewTicker(unusedFor / 10)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case now := <-ticker.C:
+				p.dropUnused(now.Add(-unusedFor))
+			}
+		}
+	})
+}
+
+// get returns the tier at a destination and starts to probe it if it is new.
+// header are the tenant headers of the destination; own marks a tier that the
+// gateway's configuration names, which is kept for good.
+func (p *tierPool) get(at destination, header http.Header, own bool) (*upstream.Tier, error) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	if found, ok := p.tiers[at]; ok {
+		found.lastUsed = time.Now()
+		return found.Tier, nil
+	}
+	if p.context == nil || p.context.Err() != nil {
+		return nil, errNotRunning
+	}
+	base, err := url.Parse(at.url)
+	if err != nil {
+		return nil, fmt.Errorf("parse the URL of the %s tier: %w", at.name, err)
+	}
+	client, err := upstream.NewClient(upstream.ClientOptions{URL: base, TLS: at.tls, PoolSize: p.config.Pool.Size, Header: header})
+	if err != nil {
+		return nil, fmt.Errorf("make the client of the %s tier: %w", at.name, err)
+	}
+	options := upstream.TierOptions{
+		Name: at.name, Client: client, Retention: at.retention, Lag: at.lag,
+		ProbeInterval: time.Duration(p.config.Probe.Interval),
+	}
+	if own && p.onProbe != nil {
+		options.OnProbe = func(status upstream.Status) { p.onProbe(at.name, status) }
+	}
+	p.makeRoom()
+	ctx, cancel := context.WithCancel(p.context)
+	added := &pooledTier{Tier: upstream.NewTier(options), cancel: cancel, lastUsed: time.Now(), own: own}
+	p.tiers[at] = added
+	p.running.Go(func() { added.Run(ctx) })
+	return added.Tier, nil
+}
+
+// makeRoom drops the tier that was not used for the longest time when the pool
+// is full. The mutex is held.
+func (p *tierPool) makeRoom() {
+	if len(p.tiers) < poolLimit {
+		return
+	}
+	var (
+		oldest destination
+		found  *pooledTier
+	)
+	for at, candidate := range p.tiers {
+		if !candidate.own && (found == nil || candidate.lastUsed.Before(found.lastUsed)) {
+			oldest, found = at, candidate
+		}
+	}
+	if found != nil {
+		p.drop(oldest, found)
+	}
+}
+
+func (p *tierPool) dropUnused(before time.Time) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	for at, candidate := range p.tiers {
+		if !candidate.own && candidate.lastUsed.Before(before) {
+			p.drop(at, candidate)
+		}
+	}
+}
+
+// drop ends the probes of a tier. Queries that are under way finish.
+func (p *tierPool) drop(at destination, dropped *pooledTier) {
+	dropped.cancel()
+	dropped.Close()
+	delete(p.tiers, at)
+}
+
+// stop ends all probes, waits for them and closes idle connections. The
+// context that start was given has to be cancelled before.
+func (p *tierPool) stop() {
+	p.running.Wait()
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	for at, candidate := range p.tiers {
+		p.drop(at, candidate)
+	}
+}

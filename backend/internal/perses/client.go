@@ -1,0 +1,302 @@
+// Package perses learns datasources from the Perses API. It asks with the
+// caller's own credentials, so that one request answers both what a datasource
+// is and whether this caller may read it.
+package perses
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+)
+
+const (
+	// FreshFor is how long an answer of Perses is used without asking again:
+	// a revoked permission and a changed datasource take effect within it.
+	FreshFor = 5 * time.Second
+	// StaleFor is how old an answer may be while Perses cannot be reached.
+	StaleFor = 60 * time.Second
+
+	cacheEntries = 4096
+	maxSpecBytes = 1 << 20
+)
+
+// Reference names a saved datasource.
+type Reference struct {
+	// Project is empty for a global datasource.
+	Project string
+	// Name is the name of the datasource.
+	Name string
+}
+
+// String names the datasource for errors and logs.
+func (r Reference) String() string {
+	if r.Project == "" {
+		return fmt.Sprintf("global datasource %q", r.Name)
+	}
+	return fmt.Sprintf("datasource %q of project %q", r.Name, r.Project)
+}
+
+// validName is the form of names in Perses.
+var validName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,75}$`)
+
+// Validate checks that the names can be names in Perses at all. It returns an
+// Error with status 400.
+func (r Reference) Validate() error {
+	for _, name := range []string{r.Name, r.Project} {
+		if (name != "" || r.Name == "") && (!validName.MatchString(name) || strings.Trim(name, ".") == "") {
+			return promapi.BadData("%q cannot be the name of a datasource or project: Perses names have 1 to 75 letters, digits, '_', '.' and '-'", name)
+		}
+	}
+	return nil
+}
+
+func (r Reference) path() string {
+	if r.Project == "" {
+		return "/api/v1/globaldatasources/" + r.Name
+	}
+	return "/api/v1/projects/" + r.Project + "/datasources/" + r.Name
+}
+
+// Options configure a Client.
+type Options struct {
+	// URL is the base URL of Perses; it may have a path prefix.
+	URL *url.URL
+	// Timeout bounds one request to Perses.
+	Timeout time.Duration
+	// Transport carries the requests.
+	Transport http.RoundTripper
+	// Now is the clock.
+	Now func() time.Time
+	// OnLookup is called with the outcome of each lookup, one of Outcomes, if
+	// not nil.
+	OnLookup func(outcome string)
+}
+
+// The outcomes of a lookup, as label values of a metric.
+const (
+	OutcomeCached      = "cached"
+	OutcomeFetched     = "fetched"
+	OutcomeStale       = "stale"
+	OutcomeRefused     = "refused"
+	OutcomeUnavailable = "unavailable"
+)
+
+// Outcomes lists every outcome of a lookup.
+func Outcomes() []string {
+	return []string{OutcomeCached, OutcomeFetched, OutcomeStale, OutcomeRefused, OutcomeUnavailable}
+}
+
+// Client looks datasources up. It is safe for concurrent use.
+type Client struct {
+	options Options
+	http    *http.Client
+	cache   *lru.Cache[cacheKey, entry]
+	flights singleflight.Group
+}
+
+// entry is a 200 of Perses.
+type entry struct {
+	datasource *Datasource
+	fetched    time.Time
+	// expires bounds the use of the entry by the caller's token; the zero
+	// time means that there is no token.
+	expires time.Time
+	// neverStale is set when the token does not tell its end.
+	neverStale bool
+}
+
+// NewClient returns a client for the Perses at options.URL.
+func NewClient(options Options) (*Client, error) {
+	cache, err := lru.New[cacheKey, entry](cacheEntries)
+	if err != nil {
+		return nil, fmt.Errorf("make the cache of datasources: %w", err)
+	}
+	return &Client{
+		options: options,
+		cache:   cache,
+		http: &http.Client{
+			Transport:     options.Transport,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+// errUnreachable marks failures in which Perses did not say anything about the
+// datasource, so that an older answer still counts for a while.
+var errUnreachable = errors.New("perses cannot be reached")
+
+// Lookup returns the datasource if the caller may read it.
+//
+// It returns an Error that names the datasource: 404 when it does not exist,
+// 401 and 403 as Perses says, 400 when it is of another kind or its spec is
+// invalid, 503 when Perses cannot be reached.
+func (c *Client) Lookup(ctx context.Context, reference Reference, caller Caller) (*Datasource, error) {
+	if err := reference.Validate(); err != nil {
+		return nil, err
+	}
+	key := caller.cacheKey(reference.path())
+	now := c.options.Now()
+	cached, found := c.cache.Get(key)
+	if found && cached.usable(now, FreshFor) {
+		c.report(OutcomeCached)
+		return cached.datasource, nil
+	}
+	datasource, err := c.fetchOnce(ctx, key, reference, caller)
+	switch {
+	case err == nil:
+		c.report(OutcomeFetched)
+	case errors.Is(err, errUnreachable) && found && !cached.neverStale && cached.usable(now, StaleFor):
+		c.report(OutcomeStale)
+		return cached.datasource, nil
+	case errors.Is(err, errUnreachable):
+		c.report(OutcomeUnavailable)
+	default:
+		c.report(OutcomeRefused)
+	}
+	return datasource, err
+}
+
+func (c *Client) report(outcome string) {
+	if c.options.OnLookup != nil {
+		c.options.OnLookup(outcome)
+	}
+}
+
+func (e entry) usable(now time.Time, age time.Duration) bool {
+	return now.Sub(e.fetched) < age && (e.expires.IsZero() || now.Before(e.expires))
+}
+
+// fetchOnce asks Perses, once for all callers that wait with the same key. The
+// request outlives a single caller who goes away, within its own timeout.
+func (c *Client) fetchOnce(ctx context.Context, key cacheKey, reference Reference, caller Caller) (*Datasource, error) {
+	flight := c.flights.DoChan(string(key[:]), func() (any, error) {
+		fetchContext, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.options.Timeout)
+		defer cancel()
+		asked := c.options.Now()
+		datasource, err := c.fetch(fetchContext, reference, caller)
+		if err != nil {
+			if !errors.Is(err, errUnreachable) {
+				c.cache.Remove(key)
+			}
+			return nil, err
+		}
+		fresh := entry{datasource: datasource, fetched: asked}
+		if !caller.Anonymous() {
+			end, known := caller.expiry()
+			fresh.expires, fresh.neverStale = end, !known
+		}
+		c.cache.Add(key, fresh)
+		return datasource, nil
+	})
+	select {
+	case <-ctx.Done():
+		return nil, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorTimeout, Message: fmt.Sprintf("Perses did not say in time what %s is", reference), Cause: ctx.Err()}
+	case result := <-flight:
+		if result.Err != nil {
+			return nil, result.Err
+		}
+		datasource, _ := result.Val.(*Datasource)
+		return datasource, nil
+	}
+}
+
+func (c *Client) fetch(ctx context.Context, reference Reference, caller Caller) (*Datasource, error) {
+	target := strings.TrimSuffix(c.options.URL.String(), "/") + reference.path()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, http.NoBody)
+	if err != nil {
+		return nil, fmt.Errorf("make the request to Perses: %w", err)
+	}
+	request.Header.Set("Accept", "application/json")
+	request.Header.Set("User-Agent", "tierproxy")
+	caller.apply(request.Header)
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, unreachable(reference, "", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if err := refusal(reference, caller, response.StatusCode); err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxSpecBytes))
+	if err != nil {
+		return nil, unreachable(reference, "", err)
+	}
+	return decode(reference, body)
+}
+
+func unreachable(reference Reference, detail string, cause error) error {
+	return &promapi.Error{
+		Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable,
+		Message: fmt.Sprintf("tierproxy cannot ask Perses for %s%s", reference, detail),
+		Cause:   errors.Join(errUnreachable, promapi.WithoutURL(cause)),
+	}
+}
+
+// refusal turns a status that is no success into the error for the caller.
+func refusal(reference Reference, caller Caller, status int) error {
+	switch {
+	case status == http.StatusOK:
+		return nil
+	case status == http.StatusUnauthorized:
+		hint := "sign in to Perses"
+		if caller.Anonymous() {
+			hint = "the request carries no Perses session: sign in, and check that the datasource's proxy does not drop the headers Authorization and Cookie"
+		}
+		return promapi.Errorf(status, promapi.ErrorUnauthorized, "Perses does not know who asks for %s: %s", reference, hint)
+	case status == http.StatusForbidden:
+		return promapi.Errorf(status, promapi.ErrorForbidden, "you may not read %s: ask for the permission to read it in Perses", reference)
+	case status == http.StatusNotFound:
+		return promapi.Errorf(status, promapi.ErrorNotFound, "Perses has no %s: check the name in the URL of the datasource's proxy", reference)
+	case status >= http.StatusInternalServerError:
+		return unreachable(reference, fmt.Sprintf(": it answered with status %d", status), nil)
+	}
+	return promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "Perses answered with status %d when asked for %s: check the gateway's perses.url", status, reference)
+}
+
+// document is the part of a Perses datasource that is read here.
+type document struct {
+	Kind     string `json:"kind"`
+	Metadata struct {
+		Name    string `json:"name"`
+		Project string `json:"project"`
+	} `json:"metadata"`
+	Spec struct {
+		Plugin struct {
+			Kind string          `json:"kind"`
+			Spec json.RawMessage `json:"spec"`
+		} `json:"plugin"`
+	} `json:"spec"`
+}
+
+func decode(reference Reference, body []byte) (*Datasource, error) {
+	var found document
+	if err := json.Unmarshal(body, &found); err != nil {
+		return nil, &promapi.Error{
+			Status: http.StatusBadGateway, Type: promapi.ErrorUnavailable, Cause: err,
+			Message: fmt.Sprintf("what Perses answered for %s is no datasource: check the gateway's perses.url", reference),
+		}
+	}
+	if found.Metadata.Name != reference.Name || found.Metadata.Project != reference.Project {
+		return nil, promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "asked for %s, Perses answered with another datasource", reference)
+	}
+	if found.Spec.Plugin.Kind != Kind {
+		return nil, promapi.BadData("%s is of kind %q, not %q: only the latter is served here", reference, found.Spec.Plugin.Kind, Kind)
+	}
+	spec, err := ParseSpec(found.Spec.Plugin.Spec)
+	if err != nil {
+		return nil, promapi.BadData("the spec of %s is invalid: %s", reference, strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return &Datasource{Reference: reference, Spec: *spec}, nil
+}

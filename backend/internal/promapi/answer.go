@@ -1,0 +1,93 @@
+package promapi
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/prometheus/common/model"
+)
+
+// Answer is a decoded answer of the query endpoints.
+type Answer struct {
+	// Value is a model.Vector, model.Matrix, *model.Scalar or *model.String.
+	Value model.Value
+	// Warnings and Infos are the annotations that came with it.
+	Warnings, Infos []string
+}
+
+// envelope is what every answer of the Prometheus API looks like.
+type envelope struct {
+	Status    string          `json:"status"`
+	Data      json.RawMessage `json:"data"`
+	ErrorType ErrorType       `json:"errorType"`
+	Error     string          `json:"error"`
+	Warnings  []string        `json:"warnings"`
+	Infos     []string        `json:"infos"`
+}
+
+// DecodeEnvelope reads an answer of any endpoint and returns its data. status
+// is the HTTP status it came with. It returns an Error with the type and the
+// message of the answer when the answer is an error, and with status 502 when
+// it is not one of the Prometheus API.
+func DecodeEnvelope(status int, body io.Reader) (data json.RawMessage, warnings, infos []string, err error) {
+	var decoded envelope
+	if err := json.NewDecoder(body).Decode(&decoded); err != nil {
+		if status >= http.StatusBadRequest {
+			return nil, nil, nil, Errorf(http.StatusBadGateway, ErrorUnavailable, "the tier answered with status %d and no error of the Prometheus API", status)
+		}
+		return nil, nil, nil, &Error{Status: http.StatusBadGateway, Type: ErrorInternal, Message: "the tier's answer is not one of the Prometheus API", Cause: err}
+	}
+	if decoded.Status != "success" || status >= http.StatusBadRequest {
+		return nil, nil, nil, &Error{Status: status, Type: decoded.ErrorType, Message: decoded.Error}
+	}
+	return decoded.Data, decoded.Warnings, decoded.Infos, nil
+}
+
+// DecodeAnswer reads an answer of the query or query_range endpoint. It
+// returns the errors of DecodeEnvelope.
+func DecodeAnswer(status int, body io.Reader) (*Answer, error) {
+	data, warnings, infos, err := DecodeEnvelope(status, body)
+	if err != nil {
+		return nil, err
+	}
+	var result struct {
+		ResultType model.ValueType `json:"resultType"`
+		Result     json.RawMessage `json:"result"`
+	}
+	if err := json.Unmarshal(data, &result); err != nil {
+		return nil, fmt.Errorf("decode the data of the answer: %w", err)
+	}
+	value, err := decodeValue(result.ResultType, result.Result)
+	if err != nil {
+		return nil, fmt.Errorf("decode a result of type %s: %w", result.ResultType, err)
+	}
+	return &Answer{Value: value, Warnings: warnings, Infos: infos}, nil
+}
+
+func decodeValue(valueType model.ValueType, raw json.RawMessage) (model.Value, error) {
+	var (
+		vector model.Vector
+		matrix model.Matrix
+		scalar model.Scalar
+		text   model.String
+		err    error
+	)
+	switch valueType {
+	case model.ValVector:
+		err = json.Unmarshal(raw, &vector)
+		return vector, err
+	case model.ValMatrix:
+		err = json.Unmarshal(raw, &matrix)
+		return matrix, err
+	case model.ValScalar:
+		err = json.Unmarshal(raw, &scalar)
+		return &scalar, err
+	case model.ValString:
+		err = json.Unmarshal(raw, &text)
+		return &text, err
+	}
+	return nil, errors.New("the result type is not known")
+}

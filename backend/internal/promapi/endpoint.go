@@ -1,0 +1,101 @@
+package promapi
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// Endpoint names an endpoint of the Prometheus HTTP API. Its values are the
+// label values of the request metrics, so there is a bounded number of them.
+type Endpoint string
+
+// The endpoints that take part in routing with a time range of their own; all
+// others are told apart only for the metrics.
+const (
+	Query          Endpoint = "query"
+	QueryRange     Endpoint = "query_range"
+	QueryExemplars Endpoint = "query_exemplars"
+	Series         Endpoint = "series"
+	Labels         Endpoint = "labels"
+	LabelValues    Endpoint = "label_values"
+)
+
+// endpointRule says how an endpoint may be called.
+type endpointRule struct {
+	endpoint Endpoint
+	// post is set where Prometheus takes the parameters in a form body too.
+	post bool
+}
+
+// endpoints maps the path below /api/v1/ to the endpoint. What is not listed
+// is not served: everything here only reads.
+var endpoints = map[string]endpointRule{
+	"query":              {Query, true},
+	"query_range":        {QueryRange, true},
+	"query_exemplars":    {QueryExemplars, true},
+	"series":             {Series, true},
+	"labels":             {Labels, true},
+	"format_query":       {"format_query", true},
+	"parse_query":        {"parse_query", true},
+	"metadata":           {"metadata", false},
+	"rules":              {"rules", false},
+	"alerts":             {"alerts", false},
+	"alertmanagers":      {"alertmanagers", false},
+	"targets":            {"targets", false},
+	"targets/metadata":   {"targets_metadata", false},
+	"scrape_pools":       {"scrape_pools", false},
+	"stores":             {"stores", false},
+	"features":           {"features", false},
+	"status/buildinfo":   {"status", false},
+	"status/config":      {"status", false},
+	"status/flags":       {"status", false},
+	"status/runtimeinfo": {"status", false},
+	"status/tsdb":        {"status", false},
+	"status/tsdb/blocks": {"status", false},
+	"status/walreplay":   {"status", false},
+}
+
+// Endpoints lists every endpoint once, sorted. Metrics initialise their labels
+// with it.
+func Endpoints() []Endpoint {
+	list := []Endpoint{LabelValues}
+	for _, rule := range endpoints {
+		list = append(list, rule.endpoint)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// refused are the endpoints that write, delete or stop something. They are
+// refused by name, so that the error says more than "not found".
+var refused = []string{"api/v1/write", "api/v1/otlp", "api/v1/read", "api/v1/admin", "-/reload", "-/quit"}
+
+// MatchEndpoint finds the endpoint for the path below the datasource, such as
+// /api/v1/query_range, and checks the method.
+//
+// It returns an Error with status 403 for endpoints that write, 404 for those
+// that are not served and 405 for a method that the endpoint does not take.
+func MatchEndpoint(method, path string) (Endpoint, error) {
+	path = strings.TrimPrefix(path, "/")
+	for _, prefix := range refused {
+		if path == prefix || strings.HasPrefix(path, prefix+"/") {
+			return "", Errorf(http.StatusForbidden, ErrorForbidden, "/%s is refused: tierproxy only reads from its tiers", path)
+		}
+	}
+	name, isAPI := strings.CutPrefix(path, "api/v1/")
+	rule, known := endpoints[name]
+	if !known {
+		rest, isLabel := strings.CutPrefix(name, "label/")
+		label, isValues := strings.CutSuffix(rest, "/values")
+		known = isLabel && isValues && label != "" && !strings.Contains(label, "/")
+		rule = endpointRule{endpoint: LabelValues}
+	}
+	if !isAPI || !known {
+		return "", Errorf(http.StatusNotFound, ErrorNotFound, "/%s is not an endpoint of the Prometheus API that tierproxy serves", path)
+	}
+	if method != http.MethodGet && (method != http.MethodPost || !rule.post) {
+		return "", Errorf(http.StatusMethodNotAllowed, ErrorBadData, "/%s does not take the method %s", path, method)
+	}
+	return rule.endpoint, nil
+}

@@ -1,0 +1,108 @@
+package promapi
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+)
+
+// ErrorType is the errorType of a Prometheus API error. The first six are
+// Prometheus' own; Prometheus knows no error type for a caller who may not
+// ask, so the last two are named after their HTTP status.
+type ErrorType string
+
+// The error types with the status that they are answered with.
+const (
+	ErrorBadData      ErrorType = "bad_data"     // 400, 405, 413, 415: the request has to be changed.
+	ErrorExecution    ErrorType = "execution"    // 422: the query failed while it was evaluated.
+	ErrorTimeout      ErrorType = "timeout"      // 503: the deadline passed.
+	ErrorInternal     ErrorType = "internal"     // 500, 502: something broke on this side.
+	ErrorUnavailable  ErrorType = "unavailable"  // 502, 503: a tier or Perses cannot be reached.
+	ErrorNotFound     ErrorType = "not_found"    // 404: no such datasource or endpoint.
+	ErrorUnauthorized ErrorType = "unauthorized" // 401: the caller has to sign in.
+	ErrorForbidden    ErrorType = "forbidden"    // 403: the caller may not do this.
+)
+
+// Error is an error that is answered in the shape of the Prometheus API.
+type Error struct {
+	// Status is the HTTP status code.
+	Status int
+	// Type is the errorType of the body.
+	Type ErrorType
+	// Message is what the caller reads; it holds no secrets and no addresses
+	// the caller did not name.
+	Message string
+	// Cause is for the log only and may be nil.
+	Cause error
+}
+
+// Error returns the message and, where there is one, the cause.
+func (e *Error) Error() string {
+	if e.Cause == nil {
+		return e.Message
+	}
+	return e.Message + ": " + e.Cause.Error()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Cause }
+
+// Errorf returns an Error with a formatted message.
+func Errorf(status int, errorType ErrorType, format string, arguments ...any) *Error {
+	return &Error{Status: status, Type: errorType, Message: fmt.Sprintf(format, arguments...)}
+}
+
+// BadData returns an Error with status 400.
+func BadData(format string, arguments ...any) *Error {
+	return Errorf(http.StatusBadRequest, ErrorBadData, format, arguments...)
+}
+
+// invalidParameter has the words of Prometheus for the same mistake.
+func invalidParameter(name string, cause error) *Error {
+	return BadData("invalid parameter %q: %s", name, cause)
+}
+
+// AsError turns any error into an Error. One that is none becomes a 500 whose
+// message hides the cause.
+func AsError(err error) *Error {
+	var apiError *Error
+	if errors.As(err, &apiError) {
+		return apiError
+	}
+	return &Error{Status: http.StatusInternalServerError, Type: ErrorInternal, Message: "internal error of tierproxy: see its log", Cause: err}
+}
+
+// WriteError answers with err in the shape of the Prometheus API,
+// {"status":"error","errorType":"…","error":"…"}.
+func WriteError(w http.ResponseWriter, err error) {
+	apiError := AsError(err)
+	body, marshalError := json.Marshal(struct {
+		Status    string    `json:"status"`
+		ErrorType ErrorType `json:"errorType"`
+		Error     string    `json:"error"`
+	}{"error", apiError.Type, apiError.Message})
+	if marshalError != nil {
+		// Strings always marshal; kept so that a change of the struct cannot fail silently.
+		http.Error(w, marshalError.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(apiError.Status)
+	_, _ = w.Write(body) // The client may be gone, which concerns nobody here.
+}
+
+// WithoutURL drops the URL of a failed HTTP call from its error: the query is
+// in it, and an address, neither of which belongs into an error or a log
+// unasked.
+func WithoutURL(err error) error {
+	var urlError *url.Error
+	if errors.As(err, &urlError) {
+		return urlError.Err
+	}
+	return err
+}

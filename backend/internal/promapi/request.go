@@ -1,0 +1,207 @@
+// Package promapi is the Prometheus HTTP API on the wire: it reads requests,
+// knows the endpoints and the shape of errors, decodes answers where a program
+// asks for one and adds warnings to answers without decoding them.
+package promapi
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// MaxBodyBytes bounds the body of a request: 4 MiB hold far more PromQL than
+// anybody evaluates.
+const MaxBodyBytes = 4 << 20
+
+const formContentType = "application/x-www-form-urlencoded"
+
+// forwardedHeaders is the allow-list of request headers towards a tier.
+// Cookies and credentials of the caller are not on it, and never will be.
+var forwardedHeaders = []string{"Accept", "Accept-Encoding", "User-Agent", "Traceparent", "Tracestate"}
+
+// Request is one request to the Prometheus API, read completely. It is not
+// changed after it was read, so that it can be sent more than once.
+type Request struct {
+	// Method is GET or POST.
+	Method string
+	// Endpoint is what is asked.
+	Endpoint Endpoint
+	// Path is the escaped path below the datasource, such as /api/v1/query.
+	Path string
+	// RawQuery is the query string as it came in.
+	RawQuery string
+	// Body is the form body as it came in; nil for GET.
+	Body []byte
+	// Header holds the request headers that may go to a tier.
+	Header http.Header
+	// Parameters are the parameters of query string and body together.
+	Parameters url.Values
+	// TimeRange is what the parameters say about time.
+	TimeRange TimeRange
+	// ReceivedAt is the time that "now" means for the whole request.
+	ReceivedAt time.Time
+}
+
+// ReadRequest reads an incoming request for the given endpoint. path is the
+// escaped path below the datasource and now the time of the request.
+//
+// GET carries its parameters in the query string, POST in query string and
+// body; the body is a form whatever its content type claims. It returns an
+// Error with status 400 when a parameter cannot be understood or is given
+// twice with different values, 413 when the body is too large and 415 when it
+// is compressed.
+func ReadRequest(incoming *http.Request, endpoint Endpoint, path string, now time.Time) (*Request, error) {
+	request := &Request{
+		Method: incoming.Method, Endpoint: endpoint, Path: path, RawQuery: incoming.URL.RawQuery,
+		Header: make(http.Header), ReceivedAt: now,
+	}
+	for _, name := range forwardedHeaders {
+		if values := incoming.Header.Values(name); len(values) > 0 {
+			request.Header[name] = slices.Clone(values)
+		}
+	}
+	parameters, err := url.ParseQuery(request.RawQuery)
+	if err != nil {
+		return nil, BadData("parse the query string: %s", err)
+	}
+	if incoming.Method == http.MethodPost {
+		form, err := request.readBody(incoming)
+		if err != nil {
+			return nil, err
+		}
+		for name, values := range form {
+			parameters[name] = append(parameters[name], values...)
+		}
+	}
+	return request, request.interpret(parameters)
+}
+
+// NewRequest makes the request, a POST, that a program asks for, for example
+// through the Go library. It returns the same errors as ReadRequest.
+func NewRequest(endpoint Endpoint, path string, parameters url.Values, now time.Time) (*Request, error) {
+	request := &Request{
+		Method: http.MethodPost, Endpoint: endpoint, Path: path, Body: []byte(parameters.Encode()),
+		Header: http.Header{"Content-Type": {formContentType}}, ReceivedAt: now,
+	}
+	return request, request.interpret(parameters)
+}
+
+func (r *Request) interpret(parameters url.Values) error {
+	r.Parameters = parameters
+	if err := checkSingleValues(parameters); err != nil {
+		return err
+	}
+	timeRange, err := parseTimeRange(r.Endpoint, parameters, r.ReceivedAt)
+	if err != nil {
+		return err
+	}
+	r.TimeRange = timeRange
+	return nil
+}
+
+// singleValued are the parameters of which the API reads one value only. Given
+// twice, one server would read the first and another the last, and the tier
+// could evaluate something else than what was analysed here.
+var singleValued = []string{
+	"query", "time", "start", "end", "step", "timeout", "lookback_delta", "limit", "stats",
+	"dedup", "partial_response", "max_source_resolution", "engine",
+}
+
+func checkSingleValues(parameters url.Values) error {
+	for _, name := range singleValued {
+		values := parameters[name]
+		for _, value := range values {
+			if value != values[0] {
+				return BadData("parameter %q is given more than once with different values, for example in the URL and in the body: send it once", name)
+			}
+		}
+	}
+	return nil
+}
+
+// readBody reads a form body, whatever its content type is called, and keeps
+// its bytes. A multipart form is written anew as a plain one.
+func (r *Request) readBody(incoming *http.Request) (url.Values, error) {
+	if encoding := incoming.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return nil, Errorf(http.StatusUnsupportedMediaType, ErrorBadData, "the request body has content encoding %q: send it uncompressed", encoding)
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(nil, incoming.Body, MaxBodyBytes))
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return nil, Errorf(http.StatusRequestEntityTooLarge, ErrorBadData, "the request body is larger than %d bytes", int64(MaxBodyBytes))
+		}
+		return nil, &Error{Status: http.StatusBadRequest, Type: ErrorBadData, Message: "the request body could not be read", Cause: err}
+	}
+	form, err := parseForm(incoming.Header.Get("Content-Type"), body)
+	if err != nil {
+		return nil, err
+	}
+	r.Body = body
+	if isMultipart(incoming.Header.Get("Content-Type")) {
+		r.Body = []byte(form.Encode())
+	}
+	r.Header.Set("Content-Type", formContentType)
+	return form, nil
+}
+
+func isMultipart(contentType string) bool {
+	mediaType, _, _ := mime.ParseMediaType(contentType)
+	return mediaType == "multipart/form-data"
+}
+
+func parseForm(contentType string, body []byte) (url.Values, error) {
+	if isMultipart(contentType) {
+		return parseMultipart(contentType, body)
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, BadData("parse the request body as a form: %s", err)
+	}
+	return form, nil
+}
+
+func parseMultipart(contentType string, body []byte) (url.Values, error) {
+	_, parameters, _ := mime.ParseMediaType(contentType)
+	form, err := multipart.NewReader(strings.NewReader(string(body)), parameters["boundary"]).ReadForm(MaxBodyBytes)
+	if err != nil {
+		return nil, BadData("parse the request body as a multipart form: %s", err)
+	}
+	defer func() { _ = form.RemoveAll() }()
+	if len(form.File) > 0 {
+		return nil, BadData("the request body holds a file: send parameters only")
+	}
+	return url.Values(form.Value), nil
+}
+
+// Without returns the query string and the body without the named parameters.
+// The bytes of all others stay as they came in.
+func (r *Request) Without(names []string) (rawQuery string, body []byte) {
+	present := slices.ContainsFunc(names, func(name string) bool { return r.Parameters.Has(name) })
+	if !present {
+		return r.RawQuery, r.Body
+	}
+	if r.Body != nil {
+		body = []byte(withoutParameters(string(r.Body), names))
+	}
+	return withoutParameters(r.RawQuery, names), body
+}
+
+func withoutParameters(form string, names []string) string {
+	var kept []string
+	for pair := range strings.SplitSeq(form, "&") {
+		key, _, _ := strings.Cut(pair, "=")
+		name, err := url.QueryUnescape(key)
+		if err == nil && slices.Contains(names, name) {
+			continue
+		}
+		kept = append(kept, pair)
+	}
+	return strings.Join(kept, "&")
+}

@@ -1,0 +1,146 @@
+package promapi
+
+import (
+	"fmt"
+	"math"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/common/model"
+)
+
+// TimeRange is what a request says about time.
+type TimeRange struct {
+	// Start and End bound the evaluation times of a query, or the time range
+	// of a metadata request. Start is the zero time where a metadata request
+	// reaches back to the beginning. They are equal for instant queries, and
+	// both are the time of the request where the request names none.
+	Start, End time.Time
+	// Step is the step of a range query, otherwise zero.
+	Step time.Duration
+	// LookbackDelta is the lookback delta that the request asks for, or zero.
+	LookbackDelta time.Duration
+	// Timeout is the evaluation timeout that the request asks for, or zero.
+	Timeout time.Duration
+}
+
+// Prometheus accepts these two as the beginning and the end of all time.
+const (
+	beginningOfTime = "-292273086-05-16T16:47:06Z"
+	endOfTime       = "+292277025-08-18T07:12:54.999999999Z"
+)
+
+// earliest and latest keep arithmetic on timestamps in milliseconds far from
+// its overflow, which would turn the distant past into the future: more than
+// 30,000 years on either side of 1970.
+var (
+	earliest = time.UnixMilli(-1 << 50)
+	latest   = time.UnixMilli(1 << 50)
+)
+
+func parseTimeRange(endpoint Endpoint, parameters url.Values, now time.Time) (TimeRange, error) {
+	var (
+		timeRange = TimeRange{Start: now, End: now}
+		mistakes  error
+	)
+	set := func(name string, parse func(string) error, required bool) {
+		value := parameters.Get(name)
+		if value == "" && !required {
+			return
+		}
+		if err := parse(value); err != nil && mistakes == nil {
+			mistakes = invalidParameter(name, err)
+		}
+	}
+	timeInto := func(target *time.Time) func(string) error {
+		return func(value string) (err error) { *target, err = parseTime(value); return err }
+	}
+	durationInto := func(target *time.Duration) func(string) error {
+		return func(value string) (err error) { *target, err = parseDuration(value); return err }
+	}
+	switch endpoint {
+	case Query:
+		set("time", timeInto(&timeRange.Start), false)
+		timeRange.End = timeRange.Start
+	case QueryRange:
+		set("start", timeInto(&timeRange.Start), true)
+		set("end", timeInto(&timeRange.End), true)
+		set("step", durationInto(&timeRange.Step), true)
+		if mistakes == nil {
+			mistakes = checkRange(timeRange)
+		}
+	case Series, Labels, LabelValues, QueryExemplars:
+		timeRange.Start = time.Time{}
+		set("start", timeInto(&timeRange.Start), false)
+		set("end", timeInto(&timeRange.End), false)
+		if mistakes == nil && timeRange.End.Before(timeRange.Start) {
+			mistakes = BadData(`invalid parameter "end": end timestamp must not be before start time`)
+		}
+	default:
+		return timeRange, nil
+	}
+	set("lookback_delta", durationInto(&timeRange.LookbackDelta), false)
+	set("timeout", durationInto(&timeRange.Timeout), false)
+	return timeRange, mistakes
+}
+
+func checkRange(timeRange TimeRange) error {
+	if timeRange.End.Before(timeRange.Start) {
+		return BadData(`invalid parameter "end": end timestamp must not be before start time`)
+	}
+	if timeRange.Step <= 0 {
+		return BadData(`invalid parameter "step": zero or negative query resolution step widths are not accepted. Try a positive integer`)
+	}
+	return nil
+}
+
+// parseTime reads a time as Prometheus does: seconds since the Unix epoch with
+// a fraction, or RFC 3339.
+func parseTime(text string) (time.Time, error) {
+	switch text {
+	case beginningOfTime:
+		return earliest, nil
+	case endOfTime:
+		return latest, nil
+	}
+	if seconds, err := strconv.ParseFloat(text, 64); err == nil {
+		if math.IsNaN(seconds) || math.IsInf(seconds, 0) {
+			return time.Time{}, fmt.Errorf("cannot parse %q to a valid timestamp", text)
+		}
+		return clamp(seconds), nil
+	}
+	if parsed, err := time.Parse(time.RFC3339Nano, text); err == nil {
+		return parsed.UTC(), nil
+	}
+	return time.Time{}, fmt.Errorf("cannot parse %q to a valid timestamp", text)
+}
+
+// clamp turns seconds into a time and keeps it within earliest and latest.
+func clamp(seconds float64) time.Time {
+	switch {
+	case seconds <= float64(earliest.Unix()):
+		return earliest
+	case seconds >= float64(latest.Unix()):
+		return latest
+	}
+	whole, fraction := math.Modf(seconds)
+	// Prometheus rounds to milliseconds; its timestamps are no finer.
+	return time.Unix(int64(whole), int64(math.Round(fraction*1000))*int64(time.Millisecond)).UTC()
+}
+
+// parseDuration reads a duration as Prometheus does: seconds with a fraction,
+// or its own notation such as 1h30m.
+func parseDuration(text string) (time.Duration, error) {
+	if seconds, err := strconv.ParseFloat(text, 64); err == nil {
+		nanoseconds := seconds * float64(time.Second)
+		if math.IsNaN(nanoseconds) || math.Abs(nanoseconds) >= float64(math.MaxInt64) {
+			return 0, fmt.Errorf("cannot parse %q to a valid duration. It overflows int64", text)
+		}
+		return time.Duration(nanoseconds), nil
+	}
+	if parsed, err := model.ParseDuration(text); err == nil {
+		return time.Duration(parsed), nil
+	}
+	return 0, fmt.Errorf("cannot parse %q to a valid duration", text)
+}

@@ -1,0 +1,61 @@
+// Package tier decides which tier can answer a query: it computes the extent
+// of the query, holds it against the coverage of the tiers and applies the
+// routing rules in their order. It is pure: no input or output, no clock and
+// no log, so that a decision can be repeated from its inputs alone.
+package tier
+
+// Name is the name of a tier as it appears on the wire: in the X-Tier header,
+// in metric labels and in the X-Tier-Choice request header.
+type Name string
+
+const (
+	// Hot is Prometheus itself: recent data, fast.
+	Hot Name = "hot"
+	// Cold is the long-term store: everything, slower.
+	Cold Name = "cold"
+)
+
+// Names lists both tiers, hot first. Metrics initialise their labels with it.
+func Names() []Name { return []Name{Hot, Cold} }
+
+// Other returns the tier that is not n.
+func (n Name) Other() Name {
+	if n == Hot {
+		return Cold
+	}
+	return Hot
+}
+
+// Reason says why a tier was chosen. Its values are fixed: they appear in the
+// X-Tier-Reason header, in metric labels and in logs.
+type Reason string
+
+const (
+	// ReasonForced: the request named the tier in its X-Tier-Choice header.
+	ReasonForced Reason = "forced"
+	// ReasonColdParameter: the request carries a parameter that only cold knows.
+	ReasonColdParameter Reason = "cold-parameter"
+	// ReasonOnlyTier: the datasource has one tier only.
+	ReasonOnlyTier Reason = "only-tier"
+	// ReasonHotUnavailable: the last probe of hot failed.
+	ReasonHotUnavailable Reason = "hot-unavailable"
+	// ReasonColdUnavailable: the last probe of cold failed.
+	ReasonColdUnavailable Reason = "cold-unavailable"
+	// ReasonOlderThanHot: the query reads samples from before hot's coverage.
+	ReasonOlderThanHot Reason = "older-than-hot"
+	// ReasonBelowThreshold: hot covers the query and its span is below the threshold.
+	ReasonBelowThreshold Reason = "below-threshold"
+	// ReasonAtOrAboveThreshold: the span of the query is the threshold or longer.
+	ReasonAtOrAboveThreshold Reason = "at-or-above-threshold"
+	// ReasonHotFailed: hot was asked and failed, so cold was asked instead.
+	ReasonHotFailed Reason = "hot-failed"
+)
+
+// Reasons lists every reason that can occur. Metrics initialise their labels
+// with it.
+func Reasons() []Reason {
+	return []Reason{
+		ReasonForced, ReasonColdParameter, ReasonOnlyTier, ReasonHotUnavailable, ReasonColdUnavailable,
+		ReasonOlderThanHot, ReasonBelowThreshold, ReasonAtOrAboveThreshold, ReasonHotFailed,
+	}
+}

@@ -1,0 +1,221 @@
+// Package upstream makes HTTP calls to one tier: its transport with pooled
+// connections, its health and, for hot, the coverage that probes measure.
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+)
+
+// idleTimeout is how long an unused connection to a tier is kept.
+const idleTimeout = 90 * time.Second
+
+// dialTimeout bounds how long a tier may take to accept a connection, so that
+// a host that swallows packets does not use up the time of the other tier.
+const dialTimeout = 5 * time.Second
+
+// TLS says how the certificate of a tier is verified.
+type TLS struct {
+	// CAFile is a PEM file with the authorities to trust; empty means those
+	// of the system.
+	CAFile string
+	// InsecureSkipVerify switches verification off. For development only.
+	InsecureSkipVerify bool
+}
+
+// ClientOptions describe how to reach a tier.
+type ClientOptions struct {
+	// URL is the base of the tier's Prometheus API: its path goes in front of
+	// /api/v1.
+	URL *url.URL
+	// TLS is used for https.
+	TLS TLS
+	// PoolSize is the largest number of connections to the tier, idle ones
+	// included.
+	PoolSize int
+	// Header is sent with every request: the tenant headers of a datasource.
+	Header http.Header
+}
+
+// Client calls one tier. It is safe for concurrent use.
+type Client struct {
+	base   *url.URL
+	header http.Header
+	http   *http.Client
+}
+
+// NewClient returns a client for a tier. It returns an error when the CA file
+// cannot be read. No connection is made.
+func NewClient(options ClientOptions) (*Client, error) {
+	tlsConfig, err := newTLSConfig(options.TLS)
+	if err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:     tlsConfig,
+		TLSHandshakeTimeout: dialTimeout,
+		MaxIdleConnsPerHost: options.PoolSize,
+		MaxConnsPerHost:     options.PoolSize,
+		IdleConnTimeout:     idleTimeout,
+		ForceAttemptHTTP2:   true,
+		// Answers go out in the encoding that the caller asked for.
+		DisableCompression: true,
+	}
+	return &Client{
+		base:   options.URL,
+		header: options.Header,
+		http: &http.Client{
+			Transport: transport,
+			// A redirect could lead anywhere, with the tier's credential.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+func newTLSConfig(options TLS) (*tls.Config, error) {
+	//nolint:gosec // Verification is on unless the operator switched it off, which is logged at start.
+	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: options.InsecureSkipVerify}
+	if options.CAFile == "" {
+		return config, nil
+	}
+	pem, err := os.ReadFile(options.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the CA file: %w", err)
+	}
+	config.RootCAs = x509.NewCertPool()
+	if !config.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("the CA file %q holds no PEM certificate", options.CAFile)
+	}
+	return config, nil
+}
+
+// Endpoint returns the address of the tier for people to read.
+func (c *Client) Endpoint() string { return c.base.Redacted() }
+
+// Do sends the request, without the named parameters, and returns the answer
+// as it comes in: status, header and a body that is neither decompressed nor
+// buffered. The caller closes the body.
+//
+// It returns an error when the tier does not answer with a header before ctx
+// ends or cannot be reached; Describe puts it into words.
+func (c *Client) Do(ctx context.Context, request *promapi.Request, withoutParameters []string) (*http.Response, error) {
+	rawQuery, body := request.Without(withoutParameters)
+	outgoing, err := http.NewRequestWithContext(ctx, request.Method, c.url(request.Path, rawQuery), bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("make the request: %w", err)
+	}
+	outgoing.Header = request.Header.Clone()
+	c.setOwnHeaders(outgoing.Header)
+	// Every request only reads: one that met a connection the tier had just
+	// closed is sent again. An empty list of values is not sent.
+	outgoing.Header["Idempotency-Key"] = nil
+	return c.http.Do(outgoing)
+}
+
+// get asks an endpoint of the tier for itself, as the probes do, and returns
+// the data of the answer.
+func (c *Client) get(ctx context.Context, path string, parameters url.Values) ([]byte, error) {
+	outgoing, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url(path, parameters.Encode()), http.NoBody)
+	if err != nil {
+		return nil, fmt.Errorf("make the request: %w", err)
+	}
+	c.setOwnHeaders(outgoing.Header)
+	response, err := c.http.Do(outgoing)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode >= http.StatusMultipleChoices && response.StatusCode < http.StatusBadRequest {
+		return nil, &StatusError{Status: response.StatusCode}
+	}
+	data, _, _, err := promapi.DecodeEnvelope(response.StatusCode, io.LimitReader(response.Body, maxProbeBytes))
+	if err != nil {
+		if response.StatusCode >= http.StatusBadRequest {
+			return nil, &StatusError{Status: response.StatusCode}
+		}
+		return nil, err
+	}
+	return data, nil
+}
+
+func (c *Client) setOwnHeaders(header http.Header) {
+	for name, values := range c.header {
+		header[name] = values
+	}
+	if header.Get("User-Agent") == "" {
+		header.Set("User-Agent", "tierproxy")
+	}
+}
+
+// url joins the base of the tier and an escaped path below it.
+func (c *Client) url(path, rawQuery string) string {
+	joined := *c.base
+	joined.RawQuery = ""
+	joined.Fragment = ""
+	text := strings.TrimSuffix(joined.String(), "/") + path
+	if rawQuery != "" {
+		text += "?" + rawQuery
+	}
+	return text
+}
+
+// Close closes idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// StatusError is returned for a tier that answers a probe with a status that
+// is no success.
+type StatusError struct {
+	// Status is the HTTP status code.
+	Status int
+}
+
+// Error names the status.
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("answered with status %d (%s)", e.Status, http.StatusText(e.Status))
+}
+
+// Describe says in one line why a call to a tier failed, in words that name
+// neither addresses nor credentials.
+func Describe(err error) string {
+	var (
+		dnsError    *net.DNSError
+		opError     *net.OpError
+		certificate *tls.CertificateVerificationError
+		record      tls.RecordHeaderError
+		status      *StatusError
+		network     net.Error
+	)
+	switch {
+	case errors.As(err, &status):
+		return status.Error()
+	case errors.As(err, &certificate):
+		return "its TLS certificate was not accepted"
+	case errors.As(err, &record):
+		return "it does not speak TLS on this port"
+	case errors.As(err, &dnsError):
+		return "its host name was not found"
+	case errors.Is(err, context.Canceled):
+		return "the request was cancelled"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
+		return "it did not answer in time"
+	case errors.As(err, &opError) && opError.Op == "dial":
+		return "it refused the connection"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &opError):
+		return "it closed the connection"
+	}
+	return "it could not be reached"
+}

@@ -1,0 +1,154 @@
+package upstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+const (
+	// maxProbeBytes bounds the answer to a probe. The list of blocks of a
+	// Prometheus with years of data stays far below.
+	maxProbeBytes = 8 << 20
+	// minProbeTimeout is what a probe may take however short its interval.
+	minProbeTimeout = 2 * time.Second
+)
+
+// errNoCoverage is why hot covers nothing although it answers.
+var errNoCoverage = errors.New("its oldest sample could not be measured: it neither scrapes itself nor tells its blocks")
+
+// measure probes the tier: whether it evaluates a query and, for hot, from
+// when on it holds data.
+func (c *Client) measure(ctx context.Context, name tier.Name) Status {
+	status := Status{Oldest: tier.NothingCovered}
+	started := time.Now()
+	_, err := c.get(ctx, "/api/v1/query", url.Values{"query": {"vector(1)"}})
+	status.Latency = time.Since(started)
+	switch {
+	case err != nil:
+		status.Error = Describe(err)
+	case name == tier.Hot:
+		status.Available = true
+		status.Oldest, status.Retention, err = c.measureCoverage(ctx)
+		if err != nil {
+			status.Error = err.Error()
+		}
+	default:
+		status.Available = true
+	}
+	status.CheckedAt = time.Now()
+	return status
+}
+
+// measureCoverage finds the oldest sample of hot. Every source that answers
+// counts, and the newest of what they say: too late costs speed, too early
+// would be a wrong answer. A retention alone is no source, because a
+// Prometheus that was started yesterday has it too.
+func (c *Client) measureCoverage(ctx context.Context) (oldest int64, retention time.Duration, err error) {
+	var fromMetric, fromBlocks int64
+	var metricError, blocksError error
+	group, groupContext := errgroup.WithContext(ctx)
+	group.Go(func() error { fromMetric, metricError = c.oldestByMetric(groupContext); return nil })
+	group.Go(func() error { fromBlocks, blocksError = c.oldestByBlocks(groupContext); return nil })
+	group.Go(func() error { retention = c.ownRetention(groupContext); return nil })
+	_ = group.Wait() // The functions keep their errors: one of the sources is enough.
+	switch {
+	case metricError != nil && blocksError != nil:
+		return tier.NothingCovered, retention, errNoCoverage
+	case metricError != nil:
+		return fromBlocks, retention, nil
+	case blocksError != nil:
+		return fromMetric, retention, nil
+	}
+	return max(fromMetric, fromBlocks), retention, nil
+}
+
+// oldestByMetric reads what a Prometheus that scrapes itself says of its
+// oldest sample. Where several say it, the newest counts.
+func (c *Client) oldestByMetric(ctx context.Context) (int64, error) {
+	data, err := c.get(ctx, "/api/v1/query", url.Values{"query": {"max(prometheus_tsdb_lowest_timestamp_seconds)"}})
+	if err != nil {
+		return 0, err
+	}
+	var answer struct {
+		Result model.Vector `json:"result"`
+	}
+	if err := json.Unmarshal(data, &answer); err != nil {
+		return 0, fmt.Errorf("decode the oldest timestamp: %w", err)
+	}
+	if len(answer.Result) == 0 {
+		return 0, errors.New("there is no such metric")
+	}
+	seconds := float64(answer.Result[0].Value)
+	// Before its first sample a Prometheus names the end of all time.
+	if math.IsNaN(seconds) || seconds <= 0 || seconds > float64(math.MaxInt64/1000) {
+		return tier.NothingCovered, nil
+	}
+	return int64(math.Ceil(seconds)) * 1000, nil
+}
+
+// oldestByBlocks reads the time ranges of the blocks and of the head.
+func (c *Client) oldestByBlocks(ctx context.Context) (int64, error) {
+	blocksData, err := c.get(ctx, "/api/v1/status/tsdb/blocks", nil)
+	if err != nil {
+		return 0, err
+	}
+	headData, err := c.get(ctx, "/api/v1/status/tsdb", url.Values{"limit": {"1"}})
+	if err != nil {
+		return 0, err
+	}
+	var blocks struct {
+		Blocks []struct {
+			MinTime int64 `json:"minTime"`
+		} `json:"blocks"`
+	}
+	var head struct {
+		HeadStats struct {
+			MinTime    int64 `json:"minTime"`
+			NumSeries  int64 `json:"numSeries"`
+			ChunkCount int64 `json:"chunkCount"`
+		} `json:"headStats"`
+	}
+	if err := errors.Join(json.Unmarshal(blocksData, &blocks), json.Unmarshal(headData, &head)); err != nil {
+		return 0, fmt.Errorf("decode the blocks: %w", err)
+	}
+	oldest := tier.NothingCovered
+	if head.HeadStats.NumSeries > 0 {
+		oldest = head.HeadStats.MinTime
+	}
+	for _, block := range blocks.Blocks {
+		oldest = min(oldest, block.MinTime)
+	}
+	return oldest, nil
+}
+
+// ownRetention is the retention by time that the tier states, or zero.
+func (c *Client) ownRetention(ctx context.Context) time.Duration {
+	data, err := c.get(ctx, "/api/v1/status/runtimeinfo", nil)
+	if err != nil {
+		return 0
+	}
+	var info struct {
+		StorageRetention string `json:"storageRetention"`
+	}
+	if json.Unmarshal(data, &info) != nil {
+		return 0
+	}
+	// "15d", "15d or 10GiB", "10GiB": only the time is a bound that holds.
+	for part := range strings.SplitSeq(info.StorageRetention, " or ") {
+		if retention, err := model.ParseDuration(strings.TrimSpace(part)); err == nil {
+			return time.Duration(retention)
+		}
+	}
+	return 0
+}

@@ -1,0 +1,173 @@
+package upstream
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+// TierOptions describe one tier of a datasource.
+type TierOptions struct {
+	// Name is hot or cold.
+	Name tier.Name
+	// Client calls the tier.
+	Client *Client
+	// Retention is an upper bound of how far back hot is asked; zero means
+	// that none was configured.
+	Retention time.Duration
+	// Lag is how far the newest data of cold is behind.
+	Lag time.Duration
+	// ProbeInterval is the time between two probes; one probe may take as
+	// long.
+	ProbeInterval time.Duration
+	// OnProbe is called after each probe with what it found, if not nil.
+	OnProbe func(Status)
+}
+
+// Status is what the last probe of a tier found.
+type Status struct {
+	// Available is set when the tier answered.
+	Available bool
+	// CheckedAt is when the probe ended; the zero time before the first one.
+	CheckedAt time.Time
+	// Since is since when the tier has been available or unavailable.
+	Since time.Time
+	// Error says why the tier is unavailable, or why its coverage could not
+	// be measured, in words without addresses.
+	Error string
+	// Latency is how long the tier took to answer the probe.
+	Latency time.Duration
+	// Oldest is the timestamp of the oldest sample in milliseconds since the
+	// Unix epoch, as measured; tier.NothingCovered where it could not be.
+	Oldest int64
+	// Retention is the retention that the tier says it keeps; zero when it
+	// does not tell.
+	Retention time.Duration
+}
+
+// Tier is one tier of a datasource with its health. It is safe for concurrent
+// use.
+type Tier struct {
+	options TierOptions
+	mutex   sync.Mutex // held while a new status follows from the previous one
+	status  atomic.Pointer[Status]
+	first   chan struct{} // closed after the first probe
+	again   chan struct{} // asks for a probe now
+}
+
+// NewTier returns a tier that has not been probed yet: see Run.
+func NewTier(options TierOptions) *Tier {
+	t := &Tier{options: options, first: make(chan struct{}), again: make(chan struct{}, 1)}
+	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: "not probed yet"})
+	return t
+}
+
+// Name returns hot or cold.
+func (t *Tier) Name() tier.Name { return t.options.Name }
+
+// Endpoint returns the address of the tier for people to read.
+func (t *Tier) Endpoint() string { return t.options.Client.Endpoint() }
+
+// Status returns what the last probe found.
+func (t *Tier) Status() Status { return *t.status.Load() }
+
+// Do calls the tier: see Client.Do.
+func (t *Tier) Do(ctx context.Context, request *promapi.Request, withoutParameters []string) (*http.Response, error) {
+	return t.options.Client.Do(ctx, request, withoutParameters)
+}
+
+// State returns what the routing rules need to know at the given time.
+func (t *Tier) State(now time.Time) tier.State {
+	status := t.Status()
+	state := tier.State{
+		Configured: true,
+		Available:  status.Available,
+		Oldest:     status.Oldest,
+		Newest:     now.Add(-t.options.Lag).UnixMilli(),
+	}
+	// A block may be deleted between two probes; what lies within the
+	// retention is never deleted.
+	for _, retention := range []time.Duration{t.options.Retention, status.Retention} {
+		if retention > 0 {
+			state.Oldest = max(state.Oldest, now.Add(-retention).UnixMilli())
+		}
+	}
+	return state
+}
+
+// Wait blocks until the first probe is done or ctx ends.
+func (t *Tier) Wait(ctx context.Context) {
+	select {
+	case <-t.first:
+	case <-ctx.Done():
+	}
+}
+
+// ReportFailure notes that a call failed in a way that means the tier is down,
+// and has it probed at once. Until a probe succeeds the tier is unavailable.
+func (t *Tier) ReportFailure(err error) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	previous := t.Status()
+	failed := previous
+	failed.Available = false
+	failed.Error = Describe(err)
+	if previous.Available {
+		failed.Since = time.Now()
+	}
+	t.status.Store(&failed)
+	select {
+	case t.again <- struct{}{}:
+	default: // A probe is asked for already.
+	}
+}
+
+// Run probes the tier until ctx ends.
+func (t *Tier) Run(ctx context.Context) {
+	ticker := time.NewTicker(t.options.ProbeInterval)
+	defer ticker.Stop()
+	for {
+		t.probe(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-t.again:
+		}
+	}
+}
+
+// Close closes idle connections to the tier.
+func (t *Tier) Close() { t.options.Client.Close() }
+
+// probe asks the tier once and stores what it found.
+func (t *Tier) probe(ctx context.Context) {
+	probeContext, cancel := context.WithTimeout(ctx, max(t.options.ProbeInterval, minProbeTimeout))
+	defer cancel()
+	found := t.options.Client.measure(probeContext, t.options.Name)
+	if ctx.Err() != nil {
+		return // The gateway stops: the failure says nothing about the tier.
+	}
+	t.mutex.Lock()
+	previous := t.Status()
+	found.Since = previous.Since
+	if previous.CheckedAt.IsZero() || previous.Available != found.Available {
+		found.Since = found.CheckedAt
+	}
+	t.status.Store(&found)
+	t.mutex.Unlock()
+	if previous.CheckedAt.IsZero() {
+		close(t.first)
+	}
+	if t.options.OnProbe != nil {
+		t.options.OnProbe(found)
+	}
+}
