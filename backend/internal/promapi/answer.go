@@ -3,7 +3,6 @@ package promapi
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 
@@ -38,12 +37,16 @@ func DecodeEnvelope(status int, body io.Reader) (data json.RawMessage, warnings,
 		if status >= http.StatusBadRequest {
 			return nil, nil, nil, Errorf(http.StatusBadGateway, ErrorUnavailable, "the tier answered with status %d and no error of the Prometheus API", status)
 		}
-		return nil, nil, nil, &Error{Status: http.StatusBadGateway, Type: ErrorInternal, Message: "the tier's answer is not one of the Prometheus API", Cause: err}
+		return nil, nil, nil, undecodable(err)
 	}
 	if decoded.Status != "success" || status >= http.StatusBadRequest {
 		return nil, nil, nil, &Error{Status: status, Type: decoded.ErrorType, Message: decoded.Error}
 	}
 	return decoded.Data, decoded.Warnings, decoded.Infos, nil
+}
+
+func undecodable(cause error) error {
+	return &Error{Status: http.StatusBadGateway, Type: ErrorInternal, Message: "the tier's answer is not one of the Prometheus API", Cause: cause}
 }
 
 // DecodeAnswer reads an answer of the query or query_range endpoint. It
@@ -58,11 +61,11 @@ func DecodeAnswer(status int, body io.Reader) (*Answer, error) {
 		Result     json.RawMessage `json:"result"`
 	}
 	if err := json.Unmarshal(data, &result); err != nil {
-		return nil, fmt.Errorf("decode the data of the answer: %w", err)
+		return nil, undecodable(err)
 	}
 	value, err := decodeValue(result.ResultType, result.Result)
 	if err != nil {
-		return nil, fmt.Errorf("decode a result of type %s: %w", result.ResultType, err)
+		return nil, undecodable(err)
 	}
 	return &Answer{Value: value, Warnings: warnings, Infos: infos}, nil
 }

@@ -18,14 +18,6 @@ const (
 // Names lists both tiers, hot first. Metrics initialise their labels with it.
 func Names() []Name { return []Name{Hot, Cold} }
 
-// Other returns the tier that is not n.
-func (n Name) Other() Name {
-	if n == Hot {
-		return Cold
-	}
-	return Hot
-}
-
 // Reason says why a tier was chosen. Its values are fixed: they appear in the
 // X-Tier-Reason header, in metric labels and in logs.
 type Reason string

@@ -1,0 +1,230 @@
+package promapi
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var now = time.UnixMilli(1_760_000_000_000).UTC()
+
+func read(endpoint Endpoint, method, query, contentType, body string) (*Request, error) {
+	incoming := httptest.NewRequest(method, "/api/v1/"+string(endpoint)+"?"+query, strings.NewReader(body))
+	if contentType != "" {
+		incoming.Header.Set("Content-Type", contentType)
+	}
+	return ReadRequest(incoming, endpoint, incoming.URL.EscapedPath(), now)
+}
+
+func status(err error) int {
+	var apiError *Error
+	if !errors.As(err, &apiError) {
+		return 0
+	}
+	return apiError.Status
+}
+
+func TestReadRequestTimes(t *testing.T) {
+	request, err := read(QueryRange, http.MethodGet, "query=up&start=1000.5&end=2025-01-02T03:04:05.678Z&step=1m30s&timeout=7&lookback_delta=90", "", "")
+	require.NoError(t, err)
+	require.Equal(t, TimeRange{
+		Start: time.UnixMilli(1_000_500).UTC(), End: time.Date(2025, 1, 2, 3, 4, 5, 678_000_000, time.UTC),
+		Step: 90 * time.Second, Timeout: 7 * time.Second, LookbackDelta: 90 * time.Second,
+	}, request.TimeRange)
+
+	request, err = read(Query, http.MethodGet, "query=up", "", "")
+	require.NoError(t, err)
+	require.Equal(t, TimeRange{Start: now, End: now}, request.TimeRange, "without a time it is now, pinned")
+
+	request, err = read(Labels, http.MethodGet, "", "", "")
+	require.NoError(t, err)
+	require.Equal(t, TimeRange{End: now}, request.TimeRange, "without a start it reaches back to the beginning")
+
+	request, err = read(Series, http.MethodGet, "start=-292273086-05-16T16:47:06Z&end=1e300", "", "")
+	require.NoError(t, err)
+	require.True(t, request.TimeRange.Start.Before(time.Unix(-900_000_000_000, 0)))
+	require.True(t, request.TimeRange.End.After(time.Unix(900_000_000_000, 0)))
+}
+
+func TestReadRequestRefuses(t *testing.T) {
+	for query, message := range map[string]string{
+		"query=up&start=x&end=1&step=1":            `invalid parameter "start": cannot parse "x" to a valid timestamp`,
+		"query=up&start=NaN&end=1&step=1":          `invalid parameter "start": cannot parse "NaN" to a valid timestamp`,
+		"query=up&start=0&step=1":                  `invalid parameter "end": cannot parse "" to a valid timestamp`,
+		"query=up&start=0&end=1":                   `invalid parameter "step": cannot parse "" to a valid duration`,
+		"query=up&start=0&end=1&step=1e30":         `invalid parameter "step": cannot parse "1e30" to a valid duration. It overflows int64`,
+		"query=up&start=0&end=1&step=0":            `zero or negative query resolution step widths`,
+		"query=up&start=2&end=1&step=1":            `end timestamp must not be before start time`,
+		"query=up&start=0&end=1&step=1&timeout=x":  `invalid parameter "timeout"`,
+		"query=up&query=down&start=0&end=1&step=1": `parameter "query" is given more than once with different values`,
+		"query=%zz": "parse the query string",
+		"a=1;b=2":   "parse the query string",
+	} {
+		_, err := read(QueryRange, http.MethodGet, query, "", "")
+		require.ErrorContains(t, err, message, query)
+		require.Equal(t, http.StatusBadRequest, status(err), query)
+	}
+	_, err := read(Query, http.MethodPost, "query=up", formContentType, "query=down")
+	require.ErrorContains(t, err, "for example in the URL and in the body")
+	_, err = read(Series, http.MethodGet, "start=10&end=5", "", "")
+	require.ErrorContains(t, err, "end timestamp must not be before start time")
+}
+
+// Form bodies are read whatever their content type claims, because the tier
+// might do the same: nothing may be evaluated there that was not analysed here.
+func TestReadRequestBodies(t *testing.T) {
+	for _, contentType := range []string{formContentType, formContentType + "; charset=utf-8", "text/plain", "", "application/json", "nonsense;;"} {
+		request, err := read(Query, http.MethodPost, "dedup=true", contentType, "query=up&time=5")
+		require.NoError(t, err, contentType)
+		require.Equal(t, url.Values{"query": {"up"}, "time": {"5"}, "dedup": {"true"}}, request.Parameters)
+		require.Equal(t, "query=up&time=5", string(request.Body), "the bytes stay as they came in")
+		require.Equal(t, formContentType, request.Header.Get("Content-Type"))
+	}
+
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	require.NoError(t, form.WriteField("query", "sum(up)"))
+	require.NoError(t, form.Close())
+	request, err := read(Query, http.MethodPost, "", form.FormDataContentType(), body.String())
+	require.NoError(t, err)
+	require.Equal(t, "sum(up)", request.Parameters.Get("query"))
+	require.Equal(t, "query=sum%28up%29", string(request.Body))
+
+	_, err = read(Query, http.MethodPost, "", formContentType, "query="+strings.Repeat("x", MaxBodyBytes))
+	require.Equal(t, http.StatusRequestEntityTooLarge, status(err))
+
+	incoming := httptest.NewRequest(http.MethodPost, "/api/v1/query", strings.NewReader("x"))
+	incoming.Header.Set("Content-Encoding", "gzip")
+	_, err = ReadRequest(incoming, Query, "/api/v1/query", now)
+	require.Equal(t, http.StatusUnsupportedMediaType, status(err))
+}
+
+func TestReadRequestForwardsAllowedHeadersOnly(t *testing.T) {
+	incoming := httptest.NewRequest(http.MethodGet, "/api/v1/query?query=up", nil)
+	for _, name := range []string{"Accept", "Accept-Encoding", "User-Agent", "Traceparent", "Tracestate", "Authorization", "Cookie", "X-Scope-OrgID", "X-Forwarded-For", "Impersonate-User", "X-Tier-Choice"} {
+		incoming.Header.Set(name, "value")
+	}
+	request, err := ReadRequest(incoming, Query, "/api/v1/query", now)
+	require.NoError(t, err)
+	var names []string
+	for name := range request.Header {
+		names = append(names, name)
+	}
+	require.ElementsMatch(t, []string{"Accept", "Accept-Encoding", "User-Agent", "Traceparent", "Tracestate"}, names)
+}
+
+func TestWithout(t *testing.T) {
+	request, err := read(Query, http.MethodPost, "dedup=true&x=%2F", formContentType, "query=a%20b&storeMatch%5B%5D=1&y")
+	require.NoError(t, err)
+	rawQuery, body := request.Without([]string{"dedup", "storeMatch[]"})
+	require.Equal(t, "x=%2F", rawQuery)
+	require.Equal(t, "query=a%20b&y", string(body))
+	rawQuery, body = request.Without(nil)
+	require.Equal(t, request.RawQuery, rawQuery)
+	require.Equal(t, request.Body, body)
+}
+
+func TestMatchEndpoint(t *testing.T) {
+	for _, test := range []struct {
+		method, path string
+		endpoint     Endpoint
+		status       int
+	}{
+		{http.MethodGet, "/api/v1/query", Query, 0},
+		{http.MethodPost, "/api/v1/query_range", QueryRange, 0},
+		{http.MethodGet, "/api/v1/label/job/values", LabelValues, 0},
+		{http.MethodGet, "/api/v1/status/buildinfo", "status", 0},
+		{http.MethodPost, "/api/v1/label/job/values", "", http.StatusMethodNotAllowed},
+		{http.MethodPost, "/api/v1/metadata", "", http.StatusMethodNotAllowed},
+		{http.MethodPut, "/api/v1/query", "", http.StatusMethodNotAllowed},
+		{http.MethodGet, "/api/v1/label/a/b/values", "", http.StatusNotFound},
+		{http.MethodGet, "/api/v1/label//values", "", http.StatusNotFound},
+		{http.MethodGet, "/api/v1/", "", http.StatusNotFound},
+		{http.MethodGet, "/query", "", http.StatusNotFound},
+		{http.MethodGet, "/graph", "", http.StatusNotFound},
+		{http.MethodPost, "/api/v1/write", "", http.StatusForbidden},
+		{http.MethodGet, "/api/v1/admin/tsdb/snapshot", "", http.StatusForbidden},
+		{http.MethodPost, "/-/reload", "", http.StatusForbidden},
+		{http.MethodPut, "/-/quit", "", http.StatusForbidden},
+	} {
+		endpoint, err := MatchEndpoint(test.method, test.path)
+		require.Equal(t, test.status, status(err), "%s %s: %v", test.method, test.path, err)
+		require.Equal(t, test.endpoint, endpoint)
+	}
+	require.Contains(t, Endpoints(), LabelValues)
+	require.Contains(t, Endpoints(), Query)
+}
+
+func TestWriteError(t *testing.T) {
+	recorder := httptest.NewRecorder()
+	WriteError(recorder, fmt.Errorf("looking: %w", BadData("no %q", "x")))
+	require.Equal(t, http.StatusBadRequest, recorder.Code)
+	require.JSONEq(t, `{"status":"error","errorType":"bad_data","error":"no \"x\""}`, recorder.Body.String())
+	require.Equal(t, "application/json", recorder.Header().Get("Content-Type"))
+
+	recorder = httptest.NewRecorder()
+	WriteError(recorder, errors.New("dial 10.0.0.1 with token abc"))
+	require.Equal(t, http.StatusInternalServerError, recorder.Code)
+	require.NotContains(t, recorder.Body.String(), "abc", "what is not meant for the caller stays in the log")
+}
+
+func TestDecodeAnswer(t *testing.T) {
+	answer, err := DecodeAnswer(http.StatusOK, strings.NewReader(`{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"b"},"value":[1,"2"]}]},"warnings":["w"],"infos":["i"]}`))
+	require.NoError(t, err)
+	require.Equal(t, `{a="b"} => 2 @[1]`, answer.Value.String())
+	require.Equal(t, []string{"w"}, answer.Warnings)
+	require.Equal(t, []string{"i"}, answer.Infos)
+	for resultType, result := range map[string]string{"matrix": `[{"metric":{},"values":[[1,"2"]]}]`, "scalar": `[1,"2"]`, "string": `[1,"x"]`} {
+		answer, err := DecodeAnswer(http.StatusOK, strings.NewReader(`{"status":"success","data":{"resultType":"`+resultType+`","result":`+result+`}}`))
+		require.NoError(t, err)
+		require.Equal(t, resultType, answer.Value.Type().String())
+	}
+
+	_, err = DecodeAnswer(http.StatusUnprocessableEntity, strings.NewReader(`{"status":"error","errorType":"execution","error":"too many samples"}`))
+	require.ErrorContains(t, err, "too many samples")
+	require.Equal(t, http.StatusUnprocessableEntity, status(err))
+	_, err = DecodeAnswer(http.StatusServiceUnavailable, strings.NewReader("<html>"))
+	require.Equal(t, http.StatusBadGateway, status(err))
+	_, err = DecodeAnswer(http.StatusOK, strings.NewReader("<html>"))
+	require.Equal(t, http.StatusBadGateway, status(err))
+	_, err = DecodeAnswer(http.StatusOK, strings.NewReader(`{"status":"success","data":{"resultType":"cube"}}`))
+	require.Equal(t, http.StatusBadGateway, status(err))
+}
+
+func FuzzReadRequest(f *testing.F) {
+	f.Add("query=up&time=1", formContentType, "step=5")
+	f.Add("start=1&end=2&step=1", "multipart/form-data; boundary=x", "--x\r\n")
+	f.Fuzz(func(t *testing.T, query, contentType, body string) {
+		incoming := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+		incoming.URL.RawQuery = query
+		incoming.Header = http.Header{"Content-Type": {contentType}}
+		request, err := ReadRequest(incoming, QueryRange, "/api/v1/query_range", now)
+		if err != nil {
+			if code := status(err); code < 400 || code >= 500 {
+				t.Errorf("status %d: %s", code, err)
+			}
+			return
+		}
+		// What goes out must be read by a server as it was read here.
+		outgoing := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(request.Body))
+		outgoing.URL.RawQuery = request.RawQuery
+		outgoing.Header = request.Header
+		if err := outgoing.ParseForm(); err != nil {
+			t.Errorf("the tier cannot read it: %s", err)
+		}
+		for _, name := range singleValued {
+			if outgoing.FormValue(name) != request.Parameters.Get(name) {
+				t.Errorf("%s: the tier reads %q, here it is %q", name, outgoing.FormValue(name), request.Parameters.Get(name))
+			}
+		}
+	})
+}

@@ -1,0 +1,117 @@
+package tier
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// input is a datasource with both tiers: hot holds the last 6 h, cold
+// everything; the query reads the last 5 minutes.
+func input(change func(*Input)) Input {
+	in := Input{
+		Extent:    Extent{Oldest: before(10 * minute), Newest: before(0), Span: 5 * minute},
+		Hot:       State{Configured: true, Available: true, Oldest: before(6 * hour), Newest: before(0)},
+		Cold:      State{Configured: true, Available: true, Newest: before(0)},
+		Threshold: 15 * minute,
+		Now:       before(0),
+	}
+	if change != nil {
+		change(&in)
+	}
+	return in
+}
+
+func TestPlan(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		change   func(*Input)
+		tier     Name
+		reason   Reason
+		fallback Name
+		warning  string // part of the only warning, or empty for none
+	}{
+		{"rule 6: a short query goes to hot", nil, Hot, ReasonBelowThreshold, Cold, ""},
+		{"rule 6: one millisecond below the threshold", func(in *Input) { in.Extent.Span = in.Threshold - time.Millisecond }, Hot, ReasonBelowThreshold, Cold, ""},
+		{"rule 7: the threshold itself goes to cold", func(in *Input) { in.Extent.Span = in.Threshold }, Cold, ReasonAtOrAboveThreshold, "", ""},
+		{"rule 3: the extent starts with hot's first sample", func(in *Input) { in.Extent.Oldest = in.Hot.Oldest }, Hot, ReasonBelowThreshold, Cold, ""},
+		{"rule 3: the extent starts one millisecond earlier", func(in *Input) { in.Extent.Oldest = in.Hot.Oldest - 1 }, Cold, ReasonOlderThanHot, "", ""},
+		{"rule 3 wins over rule 6 where hot covers nothing", func(in *Input) { in.Hot.Oldest = NothingCovered }, Cold, ReasonOlderThanHot, "", ""},
+		{"rule 3: cold lags behind", func(in *Input) { in.Extent.Oldest = before(day); in.Cold.Newest = before(hour) }, Cold, ReasonOlderThanHot, "", "the cold tier answered, whose data ends at"},
+		{"rule 3: cold lags behind, but nothing of it is read", func(in *Input) {
+			in.Extent.Oldest, in.Extent.Newest = before(day), before(2*hour)
+			in.Cold.Newest = before(hour)
+		}, Cold, ReasonOlderThanHot, "", ""},
+		{"no sample can be newer than now", func(in *Input) { in.Extent.Oldest = before(day); in.Extent.Newest = before(-hour) }, Cold, ReasonOlderThanHot, "", ""},
+		{"rule 7: cold lags behind", func(in *Input) { in.Extent.Span = hour; in.Cold.Newest = before(hour) }, Cold, ReasonAtOrAboveThreshold, "", "what lies between may be missing"},
+		{"nothing is read: hot, whatever the range", func(in *Input) { in.Extent = Extent{Nothing: true} }, Hot, ReasonBelowThreshold, Cold, ""},
+		{"nothing is known of the query: cold", func(in *Input) { in.Extent = UnknownExtent(now, now) }, Cold, ReasonOlderThanHot, "", ""},
+
+		{"rule 2: no hot tier", func(in *Input) { in.Hot = State{} }, Cold, ReasonOnlyTier, "", ""},
+		{"rule 2: no cold tier", func(in *Input) { in.Cold = State{}; in.Extent.Oldest = before(day) }, Hot, ReasonOnlyTier, "", ""},
+		{"rule 2: the only tier is asked although it is down", func(in *Input) { in.Hot = State{}; in.Cold.Available = false }, Cold, ReasonOnlyTier, "", ""},
+		{"rule 2: hot is down", func(in *Input) { in.Hot.Available = false }, Cold, ReasonHotUnavailable, "", ""},
+		{"rule 2: hot is down and cold lags", func(in *Input) { in.Hot.Available = false; in.Cold.Newest = before(hour) }, Cold, ReasonHotUnavailable, "", "whose data ends at"},
+		{"rule 2: cold is down", func(in *Input) { in.Cold.Available = false; in.Extent.Span = hour }, Hot, ReasonColdUnavailable, "", ""},
+		{"rule 2: cold is down and hot does not reach back", func(in *Input) { in.Cold.Available = false; in.Extent.Oldest = before(day) }, Hot, ReasonColdUnavailable, "", "the hot tier answered, whose data begins at"},
+		{"rule 2: cold is down and nobody knows what hot holds", func(in *Input) { in.Cold.Available = false; in.Hot.Oldest = NothingCovered }, Hot, ReasonColdUnavailable, "", "not known from when on"},
+		{"both down: the rules go on", func(in *Input) { in.Cold.Available, in.Hot.Available = false, false }, Hot, ReasonBelowThreshold, Cold, ""},
+
+		{"rule 1: hot is forced", func(in *Input) { in.Forced = Hot; in.Extent.Span = hour }, Hot, ReasonForced, "", ""},
+		{"rule 1: hot is forced beyond its coverage", func(in *Input) { in.Forced = Hot; in.Extent.Oldest = before(day) }, Hot, ReasonForced, "", "what lies between is missing"},
+		{"rule 1: hot is forced and down", func(in *Input) { in.Forced = Hot; in.Hot.Available = false }, Hot, ReasonForced, "", ""},
+		{"rule 1: cold is forced", func(in *Input) { in.Forced = Cold }, Cold, ReasonForced, "", ""},
+		{"rule 1: cold is forced beyond its coverage", func(in *Input) { in.Forced = Cold; in.Cold.Newest = before(hour) }, Cold, ReasonForced, "", "whose data ends at"},
+		{"rule 1: a parameter that only cold knows", func(in *Input) { in.ColdParameter = "dedup" }, Cold, ReasonColdParameter, "", ""},
+		{"rule 1: the header wins over the parameter", func(in *Input) { in.Forced = Hot; in.ColdParameter = "dedup" }, Hot, ReasonForced, "", ""},
+		{"rule 1: the forced tier does not exist", func(in *Input) { in.Forced = Cold; in.Cold = State{} }, Hot, ReasonOnlyTier, "", "asks for the cold tier, which this datasource does not have"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			decision, err := Plan(input(test.change))
+			require.NoError(t, err)
+			require.Equal(t, test.tier, decision.Tier)
+			require.Equal(t, test.reason, decision.Reason)
+			require.Equal(t, test.fallback, decision.Fallback)
+			if test.warning == "" {
+				require.Empty(t, decision.Warnings)
+				return
+			}
+			require.Len(t, decision.Warnings, 1)
+			require.Contains(t, decision.Warnings[0], test.warning)
+		})
+	}
+}
+
+func TestPlanWarnsWhenTheFallbackLags(t *testing.T) {
+	decision, err := Plan(input(func(in *Input) { in.Cold.Newest = before(hour) }))
+	require.NoError(t, err)
+	require.Empty(t, decision.Warnings, "hot has it all")
+	require.Len(t, decision.FallbackWarnings, 1)
+}
+
+func TestPlanNamesTheMissingStretch(t *testing.T) {
+	decision, err := Plan(input(func(in *Input) { in.Forced = Hot; in.Extent.Oldest = before(day) }))
+	require.NoError(t, err)
+	require.Contains(t, decision.Warnings[0], now.Add(-6*hour).Format(time.RFC3339))
+	require.Contains(t, decision.Warnings[0], now.Add(-day).Format(time.RFC3339))
+
+	decision, err = Plan(input(func(in *Input) { in.Forced = Hot; in.Extent.Oldest = math.MinInt64 }))
+	require.NoError(t, err)
+	require.Contains(t, decision.Warnings[0], "from the beginning on")
+}
+
+func TestPlanWithoutTiers(t *testing.T) {
+	_, err := Plan(Input{})
+	require.ErrorIs(t, err, ErrNoTier)
+}
+
+func TestNames(t *testing.T) {
+	require.Len(t, Names(), 2)
+	seen := map[Reason]bool{}
+	for _, reason := range Reasons() {
+		require.False(t, seen[reason], reason)
+		seen[reason] = true
+	}
+}
