@@ -1,0 +1,284 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Server is a process that serves HTTP on loopback.
+type Server struct {
+	*Process
+	// URL is its base URL, such as http://127.0.0.1:9090.
+	URL string
+}
+
+// document is a YAML document.
+type document = map[string]any
+
+// writeYAML writes a configuration file and returns its path.
+func writeYAML(directory, name string, content document) (string, error) {
+	text, err := yaml.Marshal(content)
+	if err != nil {
+		return "", fmt.Errorf("write %s: %w", name, err)
+	}
+	path := filepath.Join(directory, name)
+	return path, os.WriteFile(path, text, 0o600)
+}
+
+// address returns the loopback address of a port; 0 picks a free one.
+func address(port int) (string, error) {
+	if port == 0 {
+		free, err := FreePort()
+		if err != nil {
+			return "", err
+		}
+		port = free
+	}
+	return fmt.Sprintf("127.0.0.1:%d", port), nil
+}
+
+// Perses describes a Perses server with a file database and without web UI.
+type Perses struct {
+	// Port to listen on; 0 picks a free one.
+	Port int
+	// Dir holds its configuration, its database and its log.
+	Dir string
+	// Archives are directories with plugin archives to load.
+	Archives []string
+	// Authentication switches on native users and authorization.
+	Authentication bool
+	// SignUp lets users register themselves.
+	SignUp bool
+	// PermissionsEvery is how often Perses reads the permissions anew; with
+	// zero it does so as its default says.
+	PermissionsEvery time.Duration
+}
+
+// Start starts the server from the program at path.
+func (p Perses) Start(ctx context.Context, path string) (*Server, error) {
+	listen, err := address(p.Port)
+	if err != nil {
+		return nil, err
+	}
+	content := document{
+		"frontend": document{"disable": true},
+		"database": document{"file": document{"folder": filepath.Join(p.Dir, "database"), "extension": "json"}},
+		"plugin":   document{"path": filepath.Join(p.Dir, "plugins"), "archive_paths": p.Archives},
+	}
+	if p.Authentication {
+		native := document{
+			"enable_auth":    true,
+			"encryption_key": "=tW$56zytgB&3jN2E%7-+qrGZE?v6LCc",
+			"authentication": document{
+				"disable_sign_up": !p.SignUp,
+				"providers":       document{"enable_native": true},
+			},
+		}
+		if p.PermissionsEvery > 0 {
+			native["authorization"] = document{"provider": document{"native": document{"enable": true, "check_latest_update_interval": p.PermissionsEvery.String()}}}
+		}
+		content["security"] = native
+	}
+	config, err := writeYAML(p.Dir, "perses.yaml", content)
+	if err != nil {
+		return nil, err
+	}
+	process, err := Start(ctx, Command{
+		Name: "perses", Path: path, LogDir: p.Dir,
+		Arguments: []string{"--config", config, "--web.listen-address", listen},
+		ReadyURL:  "http://" + listen + "/api/v1/health",
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Server{Process: process, URL: "http://" + listen}, nil
+}
+
+// Prometheus describes a Prometheus server.
+type Prometheus struct {
+	// Name is that of its log file.
+	Name string
+	// Port to listen on; 0 picks a free one.
+	Port int
+	// Dir holds its configuration and its log; Data its blocks.
+	Dir, Data string
+	// Retention is how long it keeps samples, such as 60d.
+	Retention string
+	// ScrapeItself makes it scrape itself every second.
+	ScrapeItself bool
+}
+
+// Start starts the server from the program at path.
+func (p Prometheus) Start(ctx context.Context, path string) (*Server, error) {
+	listen, err := address(p.Port)
+	if err != nil {
+		return nil, err
+	}
+	content := document{
+		"global": document{"scrape_interval": "1s"},
+		// The blocks of the tests reach into the future: what is scraped
+		// meanwhile comes before their end.
+		"storage": document{"tsdb": document{"out_of_order_time_window": "6h"}},
+	}
+	if p.ScrapeItself {
+		content["scrape_configs"] = []document{{
+			"job_name": "prometheus", "static_configs": []document{{"targets": []string{listen}}},
+		}}
+	}
+	config, err := writeYAML(p.Dir, p.Name+".yaml", content)
+	if err != nil {
+		return nil, err
+	}
+	process, err := Start(ctx, Command{
+		Name: p.Name, Path: path, LogDir: p.Dir,
+		Arguments: []string{
+			"--config.file", config, "--web.listen-address", listen, "--storage.tsdb.path", p.Data,
+			"--storage.tsdb.retention.time", p.Retention, "--log.level", "warn",
+		},
+		ReadyURL: "http://" + listen + "/-/ready",
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Server{Process: process, URL: "http://" + listen}, nil
+}
+
+// Thanos is a store gateway over a bucket in a directory and a query that
+// reads from it.
+type Thanos struct {
+	// Dir holds configuration, caches and logs; Bucket the blocks.
+	Dir, Bucket string
+}
+
+// ThanosServers are the processes of a Thanos.
+type ThanosServers struct {
+	// Query is asked; Store holds the blocks.
+	Query, Store *Server
+}
+
+// Stop stops both.
+func (t *ThanosServers) Stop() {
+	_ = t.Query.Stop()
+	_ = t.Store.Stop()
+}
+
+// Upload uploads the blocks of a directory into the bucket, with an external
+// label such as cluster="e2e". progress gets what Thanos prints.
+func (t Thanos) Upload(ctx context.Context, path, blocks, label string, progress io.Writer) error {
+	objstore, err := t.objstore()
+	if err != nil {
+		return err
+	}
+	command := exec.CommandContext(ctx, path, "tools", "bucket", "upload-blocks", //nolint:gosec // The program of scripts/tool.
+		"--path", blocks, "--label", label, "--objstore.config-file", objstore)
+	command.Stdout, command.Stderr = progress, progress
+	if err := command.Run(); err != nil {
+		return fmt.Errorf("upload the blocks: %w", err)
+	}
+	return nil
+}
+
+func (t Thanos) objstore() (string, error) {
+	return writeYAML(t.Dir, "objstore.yaml", document{"type": "FILESYSTEM", "config": document{"directory": t.Bucket}})
+}
+
+// Start starts store and query from the program at path.
+func (t Thanos) Start(ctx context.Context, path string) (*ThanosServers, error) {
+	objstore, err := t.objstore()
+	if err != nil {
+		return nil, err
+	}
+	store, err := t.startPart(ctx, path, "store",
+		"--data-dir", filepath.Join(t.Dir, "thanos-store"), "--objstore.config-file", objstore)
+	if err != nil {
+		return nil, err
+	}
+	query, err := t.startPart(ctx, path, "query", "--endpoint", store.grpc)
+	if err != nil {
+		store.Kill()
+		return nil, err
+	}
+	return &ThanosServers{Query: &query.Server, Store: &store.Server}, nil
+}
+
+// thanosPart is a server that speaks gRPC too.
+type thanosPart struct {
+	Server
+	grpc string
+}
+
+func (t Thanos) startPart(ctx context.Context, path, part string, arguments ...string) (*thanosPart, error) {
+	listen, err := address(0)
+	if err != nil {
+		return nil, err
+	}
+	grpc, err := address(0)
+	if err != nil {
+		return nil, err
+	}
+	process, err := Start(ctx, Command{
+		Name: "thanos-" + part, Path: path, LogDir: t.Dir,
+		Arguments: append([]string{part, "--http-address", listen, "--grpc-address", grpc, "--log.level", "warn"}, arguments...),
+		ReadyURL:  "http://" + listen + "/-/ready",
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &thanosPart{Server: Server{Process: process, URL: "http://" + listen}, grpc: grpc}, nil
+}
+
+// Tierproxy describes a tierproxy.
+type Tierproxy struct {
+	// Name is that of its log file; Dir holds configuration and log.
+	Name, Dir string
+	// Port to listen on; 0 picks a free one.
+	Port int
+	// Config is the content of its configuration file.
+	Config map[string]any
+	// Environment is added to that of this process.
+	Environment []string
+}
+
+// BuildTierproxy builds tierproxy from the checkout into a directory and
+// returns its path. arguments go to go build.
+func BuildTierproxy(ctx context.Context, directory string, arguments ...string) (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(directory, "tierproxy")
+	command := exec.CommandContext(ctx, "go", append(append([]string{"build"}, arguments...), "-o", path, "./backend/cmd/tierproxy")...) //nolint:gosec // Our own checkout.
+	command.Dir = root
+	if output, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build tierproxy: %w\n%s", err, output)
+	}
+	return path, nil
+}
+
+// Start starts the server from the program at path.
+func (t Tierproxy) Start(ctx context.Context, path string) (*Server, error) {
+	listen, err := address(t.Port)
+	if err != nil {
+		return nil, err
+	}
+	config, err := writeYAML(t.Dir, t.Name+".yaml", t.Config)
+	if err != nil {
+		return nil, err
+	}
+	process, err := Start(ctx, Command{
+		Name: t.Name, Path: path, LogDir: t.Dir, Environment: t.Environment,
+		Arguments: []string{"--config", config, "--web.listen-address", listen, "--log.level", "debug"},
+		ReadyURL:  "http://" + listen + "/-/ready",
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Server{Process: process, URL: "http://" + listen}, nil
+}
