@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -98,9 +99,30 @@ func (d *Datasource) CheckEndpoint(method, path string) error {
 // Patterns of the CUE model, which may not have run.
 var (
 	dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
-	proxyURL = regexp.MustCompile(`^https?://[^/\\\s?#@]+(/[^/\\\s?#]+)*/proxy/(globaldatasources|projects/[A-Za-z0-9_.-]+(/dashboards/[A-Za-z0-9_.-]+)?/datasources)/[A-Za-z0-9_.-]+/?(\?[^\s#]*)?$`)
-	tierURL  = regexp.MustCompile(`^https?://[^/\\\s?#@]+(/[^\\\s?#]*)?$`)
+	proxyURL = regexp.MustCompile(`^https?://` + authority + `(/[^/\\\s?#%]+)*/proxy/(globaldatasources|projects/` + persesName + `(/dashboards/` + persesName + `)?/datasources)/` + persesName + `/?(\?[^\s#]*)?$`)
+	tierURL  = regexp.MustCompile(`^https?://` + authority + `(/[^\\\s?#]*)?$`)
 )
+
+const (
+	authority = `([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?`
+	// persesName is a name as Perses has them, but not one of dots only.
+	persesName = `[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*`
+)
+
+// validURL tells whether the text is a URL of that form with a possible port.
+func validURL(form *regexp.Regexp, text string) (*url.URL, bool) {
+	parsed, err := url.Parse(text)
+	if err != nil || !form.MatchString(text) {
+		return nil, false
+	}
+	if port := parsed.Port(); port != "" {
+		number, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || number == 0 {
+			return nil, false
+		}
+	}
+	return parsed, true
+}
 
 // ParseSpec reads and checks the spec of a datasource plugin, JSON as Perses
 // stores it. It returns all mistakes at once, joined, each with the path of
@@ -173,7 +195,8 @@ func (r *specReader) duration(path string, raw json.RawMessage) time.Duration {
 		return 0
 	}
 	parsed, err := model.ParseDuration(text)
-	if err != nil {
+	// Prometheus takes a bare 0; the unit is asked for, as in CUE.
+	if err != nil || text == "0" {
 		r.mistake(path, demand)
 	}
 	return time.Duration(parsed)
@@ -219,10 +242,9 @@ func (r *specReader) tierURL(path string, raw json.RawMessage) *url.URL {
 	if !r.decode(path, raw, &text, demand) {
 		return nil
 	}
-	parsed, err := url.Parse(text)
-	if err != nil || parsed.Hostname() == "" || !tierURL.MatchString(text) {
+	parsed, valid := validURL(tierURL, text)
+	if !valid {
 		r.mistake(path, demand)
-		return nil
 	}
 	return parsed
 }
@@ -295,7 +317,7 @@ func (r *specReader) proxySpec(path string, raw json.RawMessage) Proxy {
 	if !r.decode(path, raw, &parsed, "must be an object with a url, and headers and allowedEndpoints as Perses has them") {
 		return Proxy{}
 	}
-	if !proxyURL.MatchString(parsed.URL) {
+	if _, valid := validURL(proxyURL, parsed.URL); !valid {
 		r.mistake(path+".url", "must name this datasource: http(s)://GATEWAY/proxy/globaldatasources/NAME, or /proxy/projects/PROJECT/datasources/NAME")
 	}
 	proxy := Proxy{Headers: parsed.Headers}

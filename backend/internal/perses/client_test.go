@@ -1,0 +1,252 @@
+package perses
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+)
+
+// fakePerses answers what a test tells it to. The real one is in the
+// end-to-end tests: this one can be unreachable, slow and wrong.
+type fakePerses struct {
+	*httptest.Server
+	requests atomic.Int64
+	mutex    sync.Mutex
+	status   int
+	body     string
+	seen     []http.Header
+	paths    []string
+}
+
+const savedDatasource = `{"kind":"GlobalDatasource","metadata":{"name":"metrics","version":3},"spec":{"default":true,"plugin":{"kind":"TieredPrometheusDatasource",
+	"spec":{"proxy":{"kind":"HTTPProxy","spec":{"url":"http://tierproxy:9190/proxy/globaldatasources/metrics"}}}}}}`
+
+func newFakePerses(t *testing.T) *fakePerses {
+	t.Helper()
+	fake := &fakePerses{status: http.StatusOK, body: savedDatasource}
+	fake.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fake.requests.Add(1)
+		fake.mutex.Lock()
+		defer fake.mutex.Unlock()
+		fake.seen = append(fake.seen, r.Header.Clone())
+		fake.paths = append(fake.paths, r.URL.EscapedPath())
+		w.WriteHeader(fake.status)
+		_, _ = w.Write([]byte(fake.body))
+	}))
+	t.Cleanup(fake.Close)
+	return fake
+}
+
+func (f *fakePerses) answer(status int, body string) {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	f.status, f.body = status, body
+}
+
+// clock is a clock that a test moves.
+type clock struct{ now atomic.Int64 }
+
+func (c *clock) Now() time.Time       { return time.Unix(1_760_000_000, c.now.Load()) }
+func (c *clock) add(by time.Duration) { c.now.Add(int64(by)) }
+func (f *fakePerses) client(t *testing.T, time *clock, prefix string) *Client {
+	t.Helper()
+	base, err := url.Parse(f.URL + prefix)
+	require.NoError(t, err)
+	client, err := NewClient(Options{URL: base, Timeout: 5e9, Transport: http.DefaultTransport, Now: time.Now})
+	require.NoError(t, err)
+	return client
+}
+
+func caller(header http.Header) Caller { return CallerOf(&http.Request{Header: header}) }
+
+func token(t *testing.T, expires time.Time) string {
+	t.Helper()
+	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{ExpiresAt: jwt.NewNumericDate(expires)}).SignedString([]byte("key"))
+	require.NoError(t, err)
+	return text
+}
+
+func statusOf(err error) int {
+	var apiError *promapi.Error
+	if errors.As(err, &apiError) {
+		return apiError.Status
+	}
+	return 0
+}
+
+var metrics = Reference{Name: "metrics"}
+
+func TestLookupPassesOnTheCallersCredentialsOnly(t *testing.T) {
+	fake := newFakePerses(t)
+	client := fake.client(t, &clock{}, "/perses/")
+	_, err := client.Lookup(t.Context(), metrics, caller(http.Header{
+		"Authorization":    {"Bearer abc"},
+		"Cookie":           {"a=1; jwtPayload=x.y; jwtRefreshToken=secret; jwtSignature=z", "jwtPayload=again"},
+		"Impersonate-User": {"someone"},
+		"X-Other":          {"no"},
+	}))
+	require.NoError(t, err)
+	seen := fake.seen[0]
+	require.Equal(t, "/perses/api/v1/globaldatasources/metrics", fake.paths[0])
+	require.Equal(t, "Bearer abc", seen.Get("Authorization"))
+	require.Equal(t, "jwtPayload=x.y; jwtSignature=z; jwtPayload=again", seen.Get("Cookie"))
+	require.Equal(t, "someone", seen.Get("Impersonate-User"))
+	require.Empty(t, seen.Get("X-Other"))
+}
+
+func TestLookupErrors(t *testing.T) {
+	for _, test := range []struct {
+		status   int
+		body     string
+		expected int
+		message  string
+	}{
+		{http.StatusNotFound, "", 404, `Perses has no global datasource "metrics"`},
+		{http.StatusUnauthorized, "", 401, `Perses does not know who asks for global datasource "metrics"`},
+		{http.StatusForbidden, "", 403, `you may not read global datasource "metrics"`},
+		{http.StatusInternalServerError, "", 503, `cannot ask Perses for global datasource "metrics": it answered with status 500`},
+		{http.StatusFound, "", 502, "check the gateway's perses.url"},
+		{http.StatusOK, "<html>", 502, "check the gateway's perses.url"},
+		{http.StatusOK, `{"metadata":{"name":"other"}}`, 502, "another datasource"},
+		{http.StatusOK, `{"metadata":{"name":"metrics","project":"p"}}`, 502, "another datasource"},
+		{http.StatusOK, `{"metadata":{"name":"metrics"},"spec":{"plugin":{"kind":"PrometheusDatasource"}}}`, 400, `is of kind "PrometheusDatasource", not "TieredPrometheusDatasource"`},
+		{http.StatusOK, `{"metadata":{"name":"metrics"},"spec":{"plugin":{"kind":"TieredPrometheusDatasource","spec":{"threshold":"0s"}}}}`, 400, `spec.threshold: must be longer than zero; spec: the field proxy is required`},
+	} {
+		fake := newFakePerses(t)
+		fake.answer(test.status, test.body)
+		_, err := fake.client(t, &clock{}, "").Lookup(t.Context(), metrics, Caller{})
+		require.ErrorContains(t, err, test.message)
+		require.Equal(t, test.expected, statusOf(err))
+	}
+}
+
+func TestLookupRefusesImpossibleNames(t *testing.T) {
+	fake := newFakePerses(t)
+	for _, reference := range []Reference{{}, {Name: ".."}, {Name: "a/b"}, {Name: "a b"}, {Project: "..", Name: "a"}, {Project: "p?x", Name: "a"}} {
+		_, err := fake.client(t, &clock{}, "").Lookup(t.Context(), reference, Caller{})
+		require.Equal(t, http.StatusBadRequest, statusOf(err), "%#v", reference)
+	}
+	require.Zero(t, fake.requests.Load())
+}
+
+func TestLookupCache(t *testing.T) {
+	fake, now := newFakePerses(t), &clock{}
+	client := fake.client(t, now, "")
+	lookup := func(c Caller) error { _, err := client.Lookup(t.Context(), metrics, c); return err }
+	alice := caller(http.Header{"Authorization": {"Bearer " + token(t, now.Now().Add(time.Hour))}})
+
+	require.NoError(t, lookup(alice))
+	now.add(FreshFor - time.Millisecond)
+	require.NoError(t, lookup(alice))
+	require.EqualValues(t, 1, fake.requests.Load(), "fresh for 5 s")
+	require.NoError(t, lookup(Caller{}))
+	require.EqualValues(t, 2, fake.requests.Load(), "nobody is answered from another caller's entry")
+	now.add(time.Millisecond)
+	fake.answer(http.StatusForbidden, "")
+	require.Equal(t, http.StatusForbidden, statusOf(lookup(alice)), "a revoked permission takes effect")
+	fake.answer(http.StatusServiceUnavailable, "")
+	require.Equal(t, http.StatusServiceUnavailable, statusOf(lookup(alice)), "a refusal ends the use of older answers")
+}
+
+func TestLookupServesStaleWhilePersesIsUnreachable(t *testing.T) {
+	fake, now := newFakePerses(t), &clock{}
+	client := fake.client(t, now, "")
+	soon := caller(http.Header{"Authorization": {"Bearer " + token(t, now.Now().Add(30*time.Second))}})
+	late := caller(http.Header{"Cookie": {cookies(token(t, now.Now().Add(time.Hour)))}})
+	opaque := caller(http.Header{"Authorization": {"Bearer opaque"}})
+	for _, each := range []Caller{soon, late, opaque, {}} {
+		_, err := client.Lookup(t.Context(), metrics, each)
+		require.NoError(t, err)
+	}
+	fake.Close()
+	for _, test := range []struct {
+		name  string
+		after time.Duration // since the previous row
+		ok    []Caller
+		fails []Caller
+	}{
+		{"within a minute", 20 * time.Second, []Caller{soon, late, {}}, []Caller{opaque}},
+		{"never past the token's expiry", 15 * time.Second, []Caller{late, {}}, []Caller{soon, opaque}},
+		{"not after a minute", 25 * time.Second, nil, []Caller{soon, late, opaque, {}}},
+	} {
+		now.add(test.after)
+		for _, each := range test.ok {
+			_, err := client.Lookup(t.Context(), metrics, each)
+			require.NoError(t, err, test.name)
+		}
+		for _, each := range test.fails {
+			_, err := client.Lookup(t.Context(), metrics, each)
+			require.Equal(t, http.StatusServiceUnavailable, statusOf(err), test.name)
+		}
+	}
+}
+
+// cookies splits a token over the two cookies of Perses.
+func cookies(token string) string {
+	for i := len(token) - 1; i > 0; i-- {
+		if token[i] == '.' {
+			return fmt.Sprintf("jwtPayload=%s; jwtSignature=%s", token[:i], token[i+1:])
+		}
+	}
+	return ""
+}
+
+func TestExpiryIsThatOfTheFirstTokenToEnd(t *testing.T) {
+	first, second := time.Unix(2_000_000_000, 0), time.Unix(2_100_000_000, 0)
+	end, known := caller(http.Header{"Authorization": {"Bearer " + token(t, second)}, "Cookie": {cookies(token(t, first))}}).expiry()
+	require.True(t, known)
+	require.True(t, first.Equal(end))
+	for _, header := range []http.Header{
+		{"Authorization": {"Basic abc"}},
+		{"Authorization": {"Bearer x.y.z"}},
+		{"Cookie": {"jwtPayload=x"}},
+		{"Authorization": {"Bearer " + token(t, second)}, "Cookie": {"jwtSignature=x"}},
+		{"Impersonate-User": {"x"}},
+	} {
+		_, known := caller(header).expiry()
+		require.False(t, known, "%v", header)
+	}
+}
+
+func TestCacheKeysDoNotCollide(t *testing.T) {
+	keys := map[cacheKey]bool{}
+	for _, each := range []Caller{
+		{}, {authorization: []string{"a"}}, {cookies: []string{"a"}}, {impersonate: []string{"a"}},
+		{authorization: []string{"a", "b"}}, {authorization: []string{"ab"}}, {authorization: []string{"a"}, cookies: []string{"b"}},
+	} {
+		for _, path := range []string{"/x", "/xa"} {
+			key := each.cacheKey(path)
+			require.False(t, keys[key])
+			keys[key] = true
+		}
+	}
+}
+
+func TestLookupAsksOnceForManyWaiting(t *testing.T) {
+	fake := newFakePerses(t)
+	client := fake.client(t, &clock{}, "")
+	fake.mutex.Lock() // Perses does not answer yet.
+	var waiting sync.WaitGroup
+	for range 20 {
+		waiting.Go(func() {
+			if _, err := client.Lookup(t.Context(), metrics, Caller{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	require.Eventually(t, func() bool { return fake.requests.Load() > 0 }, 5*time.Second, time.Millisecond)
+	fake.mutex.Unlock()
+	waiting.Wait()
+	require.LessOrEqual(t, fake.requests.Load(), int64(2))
+}

@@ -1,0 +1,92 @@
+package perses
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const fixtures = "../../../schemas/datasources/tiered-prometheus-datasource/tests"
+
+func readFixtures(t *testing.T, kind string) map[string]json.RawMessage {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(fixtures, kind, "*.json"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	specs := map[string]json.RawMessage{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		var plugin struct {
+			Kind string          `json:"kind"`
+			Spec json.RawMessage `json:"spec"`
+		}
+		require.NoError(t, json.Unmarshal(text, &plugin))
+		if plugin.Kind == Kind {
+			specs[strings.TrimSuffix(filepath.Base(file), ".json")] = plugin.Spec
+		}
+	}
+	return specs
+}
+
+// The gateway accepts and refuses the same specs as the CUE model: nobody can
+// be sure that CUE ran.
+func TestParseSpecAgreesWithTheSchema(t *testing.T) {
+	for name, spec := range readFixtures(t, "valid") {
+		_, err := ParseSpec(spec)
+		require.NoError(t, err, name)
+	}
+	for name, spec := range readFixtures(t, "invalid") {
+		_, err := ParseSpec(spec)
+		require.Error(t, err, name)
+	}
+}
+
+func TestParseSpec(t *testing.T) {
+	spec, err := ParseSpec(json.RawMessage(`{
+		"threshold": "20m", "scrapeInterval": "30s", "queryParams": {"dedup": "true"},
+		"hot": {"service": {"namespace": "monitoring", "name": "prometheus", "port": 9091, "scheme": "https"}, "retention": "15d"},
+		"cold": {"url": "https://thanos:9091/prefix", "lag": "2h"},
+		"proxy": {"kind": "HTTPProxy", "spec": {
+			"url": "http://tierproxy:9190/proxy/globaldatasources/metrics",
+			"headers": {"X-Scope-OrgID": "a"},
+			"allowedEndpoints": [{"endpointPattern": "/api/v1/query", "method": "POST"}]
+		}}
+	}`))
+	require.NoError(t, err)
+	require.Equal(t, 20*time.Minute, spec.Threshold)
+	require.Equal(t, 30*time.Second, spec.ScrapeInterval)
+	require.Equal(t, map[string]string{"dedup": "true"}, spec.QueryParams)
+	require.Equal(t, &TierSpec{Service: &Service{Namespace: "monitoring", Name: "prometheus", Port: "9091", Scheme: "https"}, Retention: 15 * 24 * time.Hour}, spec.Hot)
+	require.Equal(t, "https://thanos:9091/prefix", spec.Cold.URL.String())
+	require.Equal(t, 2*time.Hour, spec.Cold.Lag)
+	require.Equal(t, map[string]string{"X-Scope-OrgID": "a"}, spec.Proxy.Headers)
+
+	saved := &Datasource{Reference: Reference{Name: "metrics"}, Spec: *spec}
+	require.NoError(t, saved.CheckEndpoint(http.MethodPost, "/api/v1/query"))
+	require.NoError(t, saved.CheckEndpoint(http.MethodPost, "/api/v1/query_range"), "patterns match anywhere, as in Perses")
+	require.ErrorContains(t, saved.CheckEndpoint(http.MethodGet, "/api/v1/query"), `allowedEndpoints of global datasource "metrics"`)
+	require.ErrorContains(t, saved.CheckEndpoint(http.MethodPost, "/api/v1/labels"), "do not include POST /api/v1/labels")
+}
+
+func TestParseSpecNamesAllMistakes(t *testing.T) {
+	_, err := ParseSpec(json.RawMessage(`{"threshold": "soon", "hot": {"url": "ftp://x", "service": {"name": "A"}}, "cold": {}, "colder": 1}`))
+	for _, expected := range []string{
+		`spec.threshold: must be a duration such as 90s, 15m or 1h30m`,
+		`spec.hot.url: must be http(s)://host[:port][/path]`,
+		`spec.hot.service.name: must be 1 to 63 lower-case letters`,
+		`spec.hot.service: the field namespace is required`,
+		`spec.hot: a tier has either url or service, exactly one of them`,
+		`spec.cold: a tier has either url or service`,
+		`spec.colder: unknown field: remove it, or use one of cold, hot, proxy, queryParams, scrapeInterval, threshold`,
+		`spec: the field proxy is required`,
+	} {
+		require.ErrorContains(t, err, expected)
+	}
+}
