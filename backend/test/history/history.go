@@ -1,0 +1,189 @@
+// Package history makes up the past of a small web shop: deterministic series
+// whose samples depend on nothing but labels and time, so that any number of
+// servers hold exactly the same ones.
+package history
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb"
+)
+
+// Generator makes the samples.
+type Generator struct {
+	// Interval is the time between two samples of a series. Timestamps are
+	// multiples of it since the Unix epoch.
+	Interval time.Duration
+}
+
+// Series is one series and its value at any time.
+type Series struct {
+	// Labels are the labels of the series, its name included.
+	Labels labels.Labels
+	// Value returns the value at a time in milliseconds since the Unix epoch.
+	Value func(milliseconds int64) float64
+}
+
+// blockRange is the time range of the blocks that are written: large enough
+// for weeks of history to be few files, small enough to be read in parts.
+const blockRange = 24 * time.Hour
+
+// epoch is when all counters started: far enough back for every test.
+const epoch = int64(1_700_000_000_000)
+
+// All returns every series.
+func (Generator) All() []Series {
+	var all []Series
+	for _, job := range []string{"cart", "checkout", "search"} {
+		for instance := range 3 {
+			all = append(all, service(job, fmt.Sprintf("%s-%d:8080", job, instance))...)
+		}
+	}
+	for node := range 3 {
+		all = append(all, machine(fmt.Sprintf("node-%d:9100", node))...)
+	}
+	return all
+}
+
+// service makes the series of one instance of a web service.
+func service(job, instance string) []Series {
+	make := func(name string, value func(int64) float64, more ...string) Series {
+		pairs := append([]string{"__name__", name, "job", job, "instance", instance}, more...)
+		return Series{Labels: labels.FromStrings(pairs...), Value: value}
+	}
+	seed := phase(job + instance)
+	series := []Series{
+		make("up", func(int64) float64 { return 1 }),
+		make("process_resident_memory_bytes", func(at int64) float64 {
+			return math.Round(2e8 + 5e7*math.Sin(days(at)*2*math.Pi*3+seed) + 1e6*noise(seed, at))
+		}),
+	}
+	for code, share := range map[string]float64{"200": 0.95, "404": 0.04, "500": 0.01} {
+		series = append(series, make("http_requests_total", counter(40*share, seed), "code", code))
+	}
+	for _, bucket := range []struct {
+		le    string
+		share float64
+	}{{"0.05", 0.4}, {"0.1", 0.7}, {"0.5", 0.95}, {"1", 0.99}, {"+Inf", 1}} {
+		series = append(series, make("http_request_duration_seconds_bucket", counter(40*bucket.share, seed), "le", bucket.le))
+	}
+	return append(series,
+		make("http_request_duration_seconds_count", counter(40, seed)),
+		make("http_request_duration_seconds_sum", counter(6, seed)))
+}
+
+// machine makes the series of one node.
+func machine(instance string) []Series {
+	make := func(name string, value func(int64) float64, more ...string) Series {
+		pairs := append([]string{"__name__", name, "job", "node", "instance", instance}, more...)
+		return Series{Labels: labels.FromStrings(pairs...), Value: value}
+	}
+	seed := phase(instance)
+	series := []Series{
+		make("up", func(int64) float64 { return 1 }),
+		make("node_memory_MemAvailable_bytes", func(at int64) float64 {
+			return math.Round(8e9 + 2e9*math.Cos(days(at)*2*math.Pi+seed) + 1e7*noise(seed, at))
+		}),
+		make("node_load1", func(at int64) float64 {
+			return math.Round(100*(2+math.Sin(days(at)*2*math.Pi+seed)+0.3*noise(seed, at))) / 100
+		}),
+	}
+	for mode, share := range map[string]float64{"user": 0.3, "system": 0.1, "idle": 0.6} {
+		series = append(series, make("node_cpu_seconds_total", counter(4*share, seed), "mode", mode))
+	}
+	return series
+}
+
+// counter returns a counter that grows by perSecond on average, more at noon
+// and less at night.
+func counter(perSecond, seed float64) func(int64) float64 {
+	return func(at int64) float64 {
+		elapsed := float64(at-epoch) / 1000
+		// The integral of perSecond · (1 + sin(ωt + seed)/2), which never falls.
+		const omega = 2 * math.Pi / 86400
+		return math.Round(perSecond*(elapsed+(math.Cos(seed)-math.Cos(omega*elapsed+seed))/(2*omega))*1000) / 1000
+	}
+}
+
+func days(at int64) float64 { return float64(at) / 86_400_000 }
+
+// phase turns a text into an angle.
+func phase(text string) float64 {
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(text)) // A hash never fails to be written to.
+	return float64(hash.Sum32()) / math.MaxUint32 * 2 * math.Pi
+}
+
+// noise is between -1 and 1, different at every time, and always the same.
+func noise(seed float64, at int64) float64 {
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(strconv.FormatInt(at, 10) + strconv.FormatFloat(seed, 'g', -1, 64)))
+	return float64(hash.Sum32())/math.MaxUint32*2 - 1
+}
+
+// first returns the first timestamp at or after a time, in milliseconds.
+func (g Generator) first(at time.Time) int64 {
+	interval := g.Interval.Milliseconds()
+	return (at.UnixMilli() + interval - 1) / interval * interval
+}
+
+// Append appends the samples from a time, inclusive, to another, exclusive,
+// and does not commit.
+func (g Generator) Append(appender storage.Appender, from, to time.Time) error {
+	for _, series := range g.All() {
+		var reference storage.SeriesRef
+		for at := g.first(from); at < to.UnixMilli(); at += g.Interval.Milliseconds() {
+			added, err := appender.Append(reference, series.Labels, at, series.Value(at))
+			if err != nil {
+				return fmt.Errorf("append to %s: %w", series.Labels, err)
+			}
+			reference = added
+		}
+	}
+	return nil
+}
+
+// WriteBlocks writes the samples from a time, inclusive, to another,
+// exclusive, as TSDB blocks of at most a day into a directory, which is made.
+func (g Generator) WriteBlocks(ctx context.Context, directory string, from, to time.Time) error {
+	for start := from; start.Before(to); {
+		end := start.Truncate(blockRange).Add(blockRange)
+		if end.After(to) {
+			end = to
+		}
+		if err := g.writeBlock(ctx, directory, start, end); err != nil {
+			return fmt.Errorf("write the block of %s: %w", start.Format(time.RFC3339), err)
+		}
+		start = end
+	}
+	return nil
+}
+
+func (g Generator) writeBlock(ctx context.Context, directory string, from, to time.Time) (err error) {
+	writer, err := tsdb.NewBlockWriter(slog.New(slog.DiscardHandler), directory, 2*blockRange.Milliseconds())
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeError := writer.Close(); err == nil {
+			err = closeError
+		}
+	}()
+	appender := writer.Appender(ctx)
+	if err := g.Append(appender, from, to); err != nil {
+		return err
+	}
+	if err := appender.Commit(); err != nil {
+		return err
+	}
+	_, err = writer.Flush(ctx)
+	return err
+}
