@@ -1,0 +1,81 @@
+import type { DurationString, HTTPProxy } from '@perses-dev/core';
+import type { DatasourceSelectValue } from '@perses-dev/plugin-system';
+
+/** Kind of the datasource plugin, as datasources and the selectors of queries write it. */
+export const DATASOURCE_KIND = 'TieredPrometheusDatasource';
+
+/** Selects a datasource of this kind; without a name, the default one. */
+export interface TieredPrometheusDatasourceSelector {
+  kind: typeof DATASOURCE_KIND;
+  name?: string;
+}
+
+/** Selects the default datasource of this kind. */
+export const DEFAULT_DATASOURCE: TieredPrometheusDatasourceSelector = { kind: DATASOURCE_KIND };
+
+/** A service of the cluster that the gateway runs in, and one of its ports. */
+export interface Service {
+  /** Namespace of the service, a DNS-1123 label. */
+  namespace: string;
+  /** Name of the service, a DNS-1123 label. */
+  name: string;
+  /** Number or name of the port. Left out: the only port of the service. */
+  port?: number | string;
+  /** Protocol on this port. Left out: https. */
+  scheme?: 'http' | 'https';
+}
+
+/** The place of a Prometheus API: url or service, exactly one of them. */
+export interface Tier {
+  /** URL of the Prometheus API, without the trailing /api/v1. */
+  url?: string;
+  service?: Service;
+}
+
+/** The tier with the recent data. */
+export interface HotTier extends Tier {
+  /** How long it keeps its data, such as "15d". Left out: the gateway measures it. */
+  retention?: DurationString;
+}
+
+/** The tier with all data. */
+export interface ColdTier extends Tier {
+  /** How far its newest data is behind the present, such as "2h". Left out: not at all. */
+  lag?: DurationString;
+}
+
+/**
+ * Spec of a TieredPrometheusDatasource. The CUE model of the same name says which values are valid; the gateway decides
+ * what is left out.
+ */
+export interface TieredPrometheusDatasourceSpec {
+  /** Span of time from which on a query goes to cold, such as "15m", if both tiers can answer it. */
+  threshold?: DurationString;
+  hot?: HotTier;
+  cold?: ColdTier;
+  /** Interval at which the metrics are scraped, such as "30s": the smallest step of a query. */
+  scrapeInterval?: DurationString;
+  /** Parameters that are sent along with every query. */
+  queryParams?: Record<string, string>;
+  /** Makes Perses forward the queries to the gateway. */
+  proxy: HTTPProxy;
+}
+
+/** Who chooses the tier of a query: the rules of the gateway (auto), or the query itself. */
+export type TierChoice = 'auto' | 'hot' | 'cold';
+
+/** Spec of a TieredPrometheusTimeSeriesQuery: that of PrometheusTimeSeriesQuery and the choice of a tier. */
+export interface TieredPrometheusTimeSeriesQuerySpec {
+  /** PromQL, with Perses variables. */
+  query: string;
+  /** Datasource or the variable that names it. Left out: the default one of this kind. */
+  datasource?: DatasourceSelectValue<TieredPrometheusDatasourceSelector>;
+  /** Name of a series in legends, such as "{{instance}}". Left out: all its labels. */
+  seriesNameFormat?: string;
+  /** Smallest step, such as "30s". Left out: the scrapeInterval of the datasource. */
+  minStep?: DurationString;
+  /** Divides the number of points of a panel. */
+  resolution?: number;
+  /** Overrides the choice of the gateway. Left out: auto. */
+  tier?: TierChoice;
+}

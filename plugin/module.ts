@@ -1,0 +1,2 @@
+// The module has no page of its own: what Perses loads are the modules that rsbuild.config.ts exposes.
+export {};

@@ -1,0 +1,10 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  resolve: { mainFields: ['module', 'main'], dedupe: ['react', 'react-dom', '@emotion/react', '@emotion/styled'] },
+  test: {
+    environment: 'jsdom',
+    include: ['plugin/**/*.test.{ts,tsx}'],
+    server: { deps: { inline: [/@perses-dev/, /@mui/, /mdi-material-ui/] } },
+  },
+});
