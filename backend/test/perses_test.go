@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -31,6 +30,7 @@ type site struct {
 	t         *testing.T
 	perses    *stack.Server
 	tierproxy *stack.Server
+	directory string // with everything that Perses keeps
 	percli    string // configuration file of percli
 }
 
@@ -38,13 +38,15 @@ type site struct {
 // a configuration with the shared tiers.
 func newSite(t *testing.T, perses stack.Perses, config document) *site {
 	t.Helper()
-	directory := t.TempDir()
+	directory, err := os.MkdirTemp(shared.dir, "site-")
+	require.NoError(t, err)
 	perses.Dir = directory
 	perses.Archives = []string{shared.archive}
+	perses.Modules = "testdata/plugins"
 	persesServer, err := perses.Start(t.Context(), shared.persesPath)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = persesServer.Stop() })
-	s := &site{t: t, perses: persesServer, percli: filepath.Join(directory, "percli.json")}
+	s := &site{t: t, directory: directory, perses: persesServer, percli: filepath.Join(directory, "percli.json")}
 	merged := document{
 		"perses": document{"url": persesServer.URL},
 		"hot":    document{"url": shared.hot.URL},
@@ -87,17 +89,14 @@ func (s *site) apply(documents ...document) {
 	require.NoError(s.t, err, output)
 }
 
+// writeDocuments writes a file for percli: a list, because of several YAML
+// documents in a file it reads the first only.
 func writeDocuments(t *testing.T, documents ...document) string {
 	t.Helper()
-	var text bytes.Buffer
-	for _, each := range documents {
-		part, err := yaml.Marshal(each)
-		require.NoError(t, err)
-		text.WriteString("---\n")
-		text.Write(part)
-	}
+	text, err := yaml.Marshal(documents)
+	require.NoError(t, err)
 	path := filepath.Join(t.TempDir(), "documents.yaml")
-	require.NoError(t, os.WriteFile(path, text.Bytes(), 0o600))
+	require.NoError(t, os.WriteFile(path, text, 0o600))
 	return path
 }
 

@@ -7,7 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"time"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -48,43 +48,61 @@ func address(port int) (string, error) {
 type Perses struct {
 	// Port to listen on; 0 picks a free one.
 	Port int
-	// Dir holds its configuration, its database and its log.
+	// Dir holds its configuration, its database and its log. It must be in
+	// lower case: Perses lists resources below the path in lower case,
+	// whatever its case is, and finds nothing elsewhere.
 	Dir string
 	// Archives are directories with plugin archives to load.
 	Archives []string
+	// Modules is a directory of unpacked plugin modules to load as well, or
+	// empty.
+	Modules string
 	// Authentication switches on native users and authorization.
 	Authentication bool
-	// SignUp lets users register themselves.
-	SignUp bool
-	// PermissionsEvery is how often Perses reads the permissions anew; with
-	// zero it does so as its default says.
-	PermissionsEvery time.Duration
+	// Provision are resources that it brings up when it starts: users, roles
+	// and role bindings, which nobody could create otherwise.
+	Provision []map[string]any
 }
 
 // Start starts the server from the program at path.
 func (p Perses) Start(ctx context.Context, path string) (*Server, error) {
+	if p.Dir != strings.ToLower(p.Dir) {
+		return nil, fmt.Errorf("the directory %q of Perses is not in lower case", p.Dir)
+	}
 	listen, err := address(p.Port)
 	if err != nil {
 		return nil, err
 	}
+	plugins := filepath.Join(p.Dir, "plugins")
+	if p.Modules != "" {
+		if err := os.CopyFS(plugins, os.DirFS(p.Modules)); err != nil {
+			return nil, fmt.Errorf("copy the plugin modules: %w", err)
+		}
+	}
 	content := document{
 		"frontend": document{"disable": true},
 		"database": document{"file": document{"folder": filepath.Join(p.Dir, "database"), "extension": "json"}},
-		"plugin":   document{"path": filepath.Join(p.Dir, "plugins"), "archive_paths": p.Archives},
+		"plugin":   document{"path": plugins, "archive_paths": p.Archives},
 	}
 	if p.Authentication {
-		native := document{
+		content["security"] = document{
 			"enable_auth":    true,
-			"encryption_key": "=tW$56zytgB&3jN2E%7-+qrGZE?v6LCc",
-			"authentication": document{
-				"disable_sign_up": !p.SignUp,
-				"providers":       document{"enable_native": true},
-			},
+			"encryption_key": "=tW$56zytgB&3jN2E%7-+qrGZE?v6LCc", // A made-up one; there is nothing to protect.
+			"authentication": document{"disable_sign_up": true, "providers": document{"enable_native": true}},
+			"authorization":  document{"provider": document{"native": document{"enable": true}}},
 		}
-		if p.PermissionsEvery > 0 {
-			native["authorization"] = document{"provider": document{"native": document{"enable": true, "check_latest_update_interval": p.PermissionsEvery.String()}}}
+	}
+	if len(p.Provision) > 0 {
+		folder := filepath.Join(p.Dir, "provisioning")
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			return nil, err
 		}
-		content["security"] = native
+		for i, each := range p.Provision {
+			if _, err := writeYAML(folder, fmt.Sprintf("%03d.yaml", i), each); err != nil {
+				return nil, err
+			}
+		}
+		content["provisioning"] = document{"folders": []string{folder}}
 	}
 	config, err := writeYAML(p.Dir, "perses.yaml", content)
 	if err != nil {

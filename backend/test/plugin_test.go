@@ -1,0 +1,131 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
+)
+
+func TestPersesLoadsTheModule(t *testing.T) {
+	s := newSite(t, stack.Perses{}, nil)
+	status, body, err := stack.Get(t.Context(), s.perses.URL+"/api/v1/plugins", nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, status)
+	var modules []struct {
+		Metadata struct {
+			Name    string `json:"name"`
+			Version string `json:"version"`
+		} `json:"metadata"`
+		Spec struct {
+			Plugins []struct {
+				Kind string `json:"kind"`
+				Spec struct {
+					Name string `json:"name"`
+				} `json:"spec"`
+			} `json:"plugins"`
+		} `json:"spec"`
+		Status struct {
+			IsLoaded bool   `json:"isLoaded"`
+			Error    string `json:"error"`
+		} `json:"status"`
+	}
+	require.NoError(t, json.Unmarshal(body, &modules), string(body))
+	var found []string
+	for _, module := range modules {
+		if module.Metadata.Name != "TieredPrometheus" {
+			continue
+		}
+		require.True(t, module.Status.IsLoaded, module.Status.Error)
+		for _, plugin := range module.Spec.Plugins {
+			found = append(found, plugin.Kind+" "+plugin.Spec.Name)
+		}
+	}
+	require.ElementsMatch(t, []string{"Datasource TieredPrometheusDatasource", "TimeSeriesQuery TieredPrometheusTimeSeriesQuery"}, found, string(body))
+
+	// Each kind is a module that the browser can load. The server without web
+	// UI does not serve the files, so they are looked at where it unpacked them.
+	manifests, err := filepath.Glob(filepath.Join(s.directory, "plugins", "TieredPrometheus*", "mf-manifest.json"))
+	require.NoError(t, err)
+	require.Len(t, manifests, 1)
+	text, err := os.ReadFile(manifests[0])
+	require.NoError(t, err)
+	var manifest struct {
+		MetaData struct {
+			RemoteEntry struct {
+				Name string `json:"name"`
+			} `json:"remoteEntry"`
+			PublicPath string `json:"publicPath"`
+		} `json:"metaData"`
+		Exposes []struct {
+			Name string `json:"name"`
+		} `json:"exposes"`
+	}
+	require.NoError(t, json.Unmarshal(text, &manifest))
+	require.Equal(t, "/plugins/TieredPrometheus/", manifest.MetaData.PublicPath)
+	require.FileExists(t, filepath.Join(filepath.Dir(manifests[0]), manifest.MetaData.RemoteEntry.Name))
+	require.Len(t, manifest.Exposes, len(found))
+	for _, exposed := range manifest.Exposes {
+		require.Contains(t, strings.Join(found, " ")+" ", " "+exposed.Name+" ")
+	}
+}
+
+// persesRefusals are fixtures that Perses itself refuses before the CUE model
+// is asked, and what it says.
+var persesRefusals = map[string]string{
+	"proxy-url-missing": "url cannot be empty",
+}
+
+func TestPercliRefusesInvalidDatasources(t *testing.T) {
+	s := newSite(t, stack.Perses{}, nil)
+	s.login()
+	folder := "../../schemas/datasources/tiered-prometheus-datasource/tests/"
+	invalid, err := filepath.Glob(folder + "invalid/*.json")
+	require.NoError(t, err)
+	require.Greater(t, len(invalid), 40)
+	for _, file := range invalid {
+		name := strings.TrimSuffix(filepath.Base(file), ".json")
+		t.Run(name, func(t *testing.T) {
+			message, err := os.ReadFile(strings.TrimSuffix(file, ".json") + ".error")
+			require.NoError(t, err)
+			_, expected, _ := strings.Cut(strings.TrimSpace(string(message)), ": ")
+			if own, found := persesRefusals[name]; found {
+				expected = own
+			}
+			output, err := s.runPercli("apply", "-f", writeDocuments(t, fixture(t, file)))
+			require.Error(t, err, output)
+			require.Contains(t, flat(output), flat(expected))
+		})
+	}
+	valid, err := filepath.Glob(folder + "valid/*.json")
+	require.NoError(t, err)
+	require.Greater(t, len(valid), 5)
+	for _, file := range valid {
+		output, err := s.runPercli("apply", "-f", writeDocuments(t, fixture(t, file)))
+		require.NoError(t, err, "%s: %s", file, output)
+	}
+}
+
+// fixture is the global datasource with the plugin of that file.
+func fixture(t *testing.T, file string) document {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var plugin document
+	require.NoError(t, json.Unmarshal(text, &plugin))
+	return document{"kind": "GlobalDatasource", "metadata": document{"name": "fixture"}, "spec": document{"plugin": plugin}}
+}
+
+// flat is a text without quotes, escapes and line breaks, which percli and CUE
+// set each in its own way.
+func flat(text string) string {
+	return strings.Join(strings.Fields(strings.NewReplacer(`\"`, "", `"`, "", `\\`, `\`).Replace(text)), " ")
+}
