@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/embedded"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
+)
+
+const (
+	// hotReach and coldReach are how far back the tiers go.
+	hotReach  = 6 * time.Hour
+	coldReach = 30 * 24 * time.Hour
+	// scrapeInterval is the distance of the samples.
+	scrapeInterval = 30 * time.Second
+	// exampleURL is where the example datasource expects tierproxy.
+	exampleURL = "http://tierproxy:9190"
+)
+
+// The ports that the demo takes if they are free.
+const (
+	persesPort    = 8080
+	hotPort       = 9090
+	tierproxyPort = 9190
+	coldPort      = 10902
+)
+
+// demo is everything that was started.
+type demo struct {
+	output io.Writer
+
+	root, dir                         string
+	archive                           string
+	persesPath, percliPath, proxyPath string
+	persesPort                        int
+
+	hot, cold         *embedded.Prometheus
+	perses, tierproxy *stack.Server
+}
+
+func (d *demo) say(format string, arguments ...any) {
+	_, _ = fmt.Fprintf(d.output, format+"\n", arguments...) // Nobody is left to tell.
+}
+
+// build builds what is missing.
+func (d *demo) build(ctx context.Context) error {
+	var err error
+	if d.root, err = stack.Root(); err != nil {
+		return err
+	}
+	if d.dir, err = os.MkdirTemp("", "tiered-prometheus-demo-"); err != nil {
+		return fmt.Errorf("make a directory: %w", err)
+	}
+	d.say("Building what is missing: Perses and percli (minutes, the first time), the plugin module, tierproxy")
+	if d.persesPath, err = stack.Tool(ctx, os.Stderr, "perses"); err != nil {
+		return err
+	}
+	if d.percliPath, err = stack.Tool(ctx, os.Stderr, "percli"); err != nil {
+		return err
+	}
+	lines, err := stack.Script(ctx, os.Stderr, "scripts/plugin")
+	if err != nil {
+		return err
+	}
+	d.archive = lines[len(lines)-1]
+	d.proxyPath, err = stack.BuildTierproxy(ctx, d.dir)
+	return err
+}
+
+// startTiers makes up history and starts the two tiers with it.
+func (d *demo) startTiers(ctx context.Context) error {
+	d.say("Making up history: hot has the last 6 hours, cold 30 days")
+	generator := history.Generator{Interval: scrapeInterval}
+	now := time.Now()
+	group, groupContext := errgroup.WithContext(ctx)
+	tier := func(name string, port int, reach time.Duration) (started *embedded.Prometheus, err error) {
+		data := filepath.Join(d.dir, name)
+		if err := generator.WriteBlocks(groupContext, data, now.Add(-reach), now); err != nil {
+			return nil, err
+		}
+		port, err = portOr(port)
+		if err != nil {
+			return nil, err
+		}
+		return embedded.Start(embedded.Options{
+			Address: fmt.Sprintf("127.0.0.1:%d", port), Data: data, Retention: reach, Live: &generator, LiveFrom: now,
+		})
+	}
+	group.Go(func() (err error) { d.hot, err = tier("hot", hotPort, hotReach); return err })
+	group.Go(func() (err error) { d.cold, err = tier("cold", coldPort, coldReach); return err })
+	return group.Wait()
+}
+
+// portOr returns the wanted port of loopback, or any free one where it is
+// taken.
+func portOr(wanted int) (int, error) {
+	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", wanted)) //nolint:noctx // Returns at once.
+	if err != nil {
+		return stack.FreePort()
+	}
+	return wanted, listener.Close()
+}
+
+// startGateway starts tierproxy and tells it where Perses will be.
+func (d *demo) startGateway(ctx context.Context) error {
+	var err error
+	if d.persesPort, err = portOr(persesPort); err != nil {
+		return err
+	}
+	port, err := portOr(tierproxyPort)
+	if err != nil {
+		return err
+	}
+	d.tierproxy, err = stack.Tierproxy{
+		Name: "tierproxy", Dir: d.dir, Port: port,
+		Config: map[string]any{
+			"perses": map[string]any{"url": fmt.Sprintf("http://127.0.0.1:%d", d.persesPort)},
+			"hot":    map[string]any{"url": d.hot.URL},
+			"cold":   map[string]any{"url": d.cold.URL},
+		},
+	}.Start(ctx, d.proxyPath)
+	return err
+}
+
+// startPerses starts Perses and looks whether it loaded the module.
+func (d *demo) startPerses(ctx context.Context) error {
+	var err error
+	d.perses, err = stack.Perses{Dir: d.dir, Port: d.persesPort, Archives: []string{filepath.Dir(d.archive)}}.Start(ctx, d.persesPath)
+	if err != nil {
+		return err
+	}
+	_, body, err := stack.Get(ctx, d.perses.URL+"/api/v1/plugins", nil)
+	if err != nil {
+		return fmt.Errorf("list the plugins of Perses: %w", err)
+	}
+	var modules []struct {
+		Metadata struct {
+			Name string `json:"name"`
+		} `json:"metadata"`
+		Status struct {
+			IsLoaded bool   `json:"isLoaded"`
+			Error    string `json:"error"`
+		} `json:"status"`
+	}
+	if err := json.Unmarshal(body, &modules); err != nil {
+		return fmt.Errorf("list the plugins of Perses: %w", err)
+	}
+	for _, module := range modules {
+		if module.Metadata.Name == "TieredPrometheus" && module.Status.IsLoaded {
+			return nil
+		}
+	}
+	return fmt.Errorf("perses did not load the module TieredPrometheus: %s", body)
+}
+
+// applyDatasource applies the example, led to where tierproxy listens here.
+func (d *demo) applyDatasource(ctx context.Context) error {
+	const example = "deploy/examples/datasource.yaml"
+	text, err := os.ReadFile(filepath.Join(d.root, example))
+	if err != nil {
+		return fmt.Errorf("read the example: %w", err)
+	}
+	applied := filepath.Join(d.dir, "datasource.yaml")
+	led := strings.ReplaceAll(string(text), exampleURL, d.tierproxy.URL)
+	if err := os.WriteFile(applied, []byte(led), 0o600); err != nil {
+		return fmt.Errorf("write the datasource: %w", err)
+	}
+	for _, arguments := range [][]string{{"login", d.perses.URL}, {"apply", "-f", applied}} {
+		command := exec.CommandContext(ctx, d.percliPath, append([]string{"--percliconfig", filepath.Join(d.dir, "percli.json")}, arguments...)...) //nolint:gosec // The program of scripts/tool.
+		if output, err := command.CombinedOutput(); err != nil {
+			return fmt.Errorf("percli %s: %w: %s", arguments[0], err, output)
+		}
+	}
+	d.say("\npercli applied %s:\n\n%s", example, led)
+	return nil
+}
+
+// show prints what runs where, and a query to each tier, which it runs.
+func (d *demo) show(ctx context.Context) error {
+	d.say("Perses      %s   (without its web UI, which Perses' Go module does not hold)", d.perses.URL)
+	d.say("tierproxy   %s   /metrics, /api/v1/datasources/health", d.tierproxy.URL)
+	d.say("hot tier    %s", d.hot.URL)
+	d.say("cold tier   %s", d.cold.URL)
+	for _, query := range []struct {
+		title, promql string
+		seconds, step int
+		tier          string
+	}{
+		{"The last 5 minutes: hot holds them, and they are fewer than the threshold.", "sum by (job) (rate(http_requests_total[5m]))", 300, 15, "hot"},
+		{"The last hour: more than the threshold, so cold answers.", "sum by (job) (rate(http_requests_total[5m]))", 3600, 30, "cold"},
+		{"The last 5 minutes compared with last week: hot does not reach back that far.", "sum(rate(http_requests_total[5m])) / sum(rate(http_requests_total[5m] offset 1w))", 300, 15, "cold"},
+	} {
+		line := fmt.Sprintf("curl -sSG -D - %s/proxy/globaldatasources/metrics/api/v1/query_range"+
+			" --data-urlencode 'query=%s' -d start=$(($(date +%%s)-%d)) -d end=$(date +%%s) -d step=%d",
+			d.perses.URL, query.promql, query.seconds, query.step)
+		d.say("\n%s\n$ %s", query.title, line)
+		output, err := exec.CommandContext(ctx, "sh", "-c", line).Output() //nolint:gosec // The line above.
+		if err != nil {
+			return fmt.Errorf("run curl: %w", errors.Join(err, exitOutput(err)))
+		}
+		header, body, _ := strings.Cut(strings.ReplaceAll(string(output), "\r\n", "\n"), "\n\n")
+		for name := range strings.SplitSeq(header, "\n") {
+			if strings.HasPrefix(name, "HTTP/") || strings.HasPrefix(name, "X-Tier") || strings.HasPrefix(name, "Server-Timing") {
+				d.say("%s", name)
+			}
+		}
+		const shown = 120
+		d.say("%s…", body[:min(shown, len(body))])
+		if !strings.Contains(header, "\nX-Tier: "+query.tier+"\n") || !strings.Contains(body, `"values":[[`) {
+			return fmt.Errorf("the query was not answered by the %s tier with samples:\n%s\n\n%s", query.tier, header, body)
+		}
+	}
+	return nil
+}
+
+func exitOutput(err error) error {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && len(exit.Stderr) > 0 {
+		return errors.New(strings.TrimSpace(string(exit.Stderr)))
+	}
+	return nil
+}
+
+// stop stops what runs and removes what it wrote.
+func (d *demo) stop() error {
+	var mistakes []error
+	for _, server := range []*stack.Server{d.perses, d.tierproxy} {
+		if server != nil {
+			mistakes = append(mistakes, server.Stop())
+		}
+	}
+	for _, tier := range []*embedded.Prometheus{d.hot, d.cold} {
+		if tier != nil {
+			mistakes = append(mistakes, tier.Close())
+		}
+	}
+	if d.dir != "" {
+		mistakes = append(mistakes, os.RemoveAll(d.dir))
+	}
+	return errors.Join(mistakes...)
+}

@@ -1,0 +1,172 @@
+// Package embedded runs the storage, the engine and the HTTP API of Prometheus
+// inside this process: tiers of the demo and of tests that start at once. The
+// end-to-end tests use real servers instead.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/route"
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/scrape"
+	"github.com/prometheus/prometheus/tsdb"
+	v1 "github.com/prometheus/prometheus/web/api/v1"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
+)
+
+// Options describe a Prometheus.
+type Options struct {
+	// Address to listen on, such as 127.0.0.1:9090; port 0 picks a free one.
+	Address string
+	// Data is the directory of its blocks, which may be empty.
+	Data string
+	// Retention is how long it says it keeps samples.
+	Retention time.Duration
+	// Live, if not nil, adds the samples of the generator as time goes by,
+	// from LiveFrom on.
+	Live     *history.Generator
+	LiveFrom time.Time
+}
+
+// Prometheus is a running one.
+type Prometheus struct {
+	// URL is its base URL.
+	URL string
+
+	db      *tsdb.DB
+	server  *http.Server
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+}
+
+// Start opens the data and serves it.
+func Start(options Options) (*Prometheus, error) {
+	discard := slog.New(slog.DiscardHandler)
+	tsdbOptions := tsdb.DefaultOptions()
+	tsdbOptions.RetentionDuration = options.Retention.Milliseconds()
+	db, err := tsdb.Open(options.Data, discard, prometheus.NewRegistry(), tsdbOptions, nil)
+	if err != nil {
+		return nil, fmt.Errorf("open the data: %w", err)
+	}
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", options.Address)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("listen: %w", err), db.Close())
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &Prometheus{
+		URL: "http://" + listener.Addr().String(), db: db, cancel: cancel,
+		server: &http.Server{Handler: handler(db, options.Retention, discard), ReadHeaderTimeout: 10 * time.Second},
+	}
+	p.running.Go(func() { _ = p.server.Serve(listener) }) // It returns when Close is called.
+	if options.Live != nil {
+		p.running.Go(func() { p.live(ctx, *options.Live, options.LiveFrom) })
+	}
+	return p, nil
+}
+
+// Close stops serving and closes the data.
+func (p *Prometheus) Close() error {
+	p.cancel()
+	err := p.server.Close()
+	p.running.Wait()
+	return errors.Join(err, p.db.Close())
+}
+
+// live adds the samples up to now, again and again.
+func (p *Prometheus) live(ctx context.Context, generator history.Generator, from time.Time) {
+	ticker := time.NewTicker(min(generator.Interval, time.Second))
+	defer ticker.Stop()
+	for {
+		to := time.Now()
+		appender := p.db.Appender(ctx)
+		if err := errors.Join(generator.Append(appender, from, to), appender.Commit()); err != nil {
+			slog.Error("the embedded Prometheus could not add samples", "error", err)
+		}
+		from = to
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func handler(db *tsdb.DB, retention time.Duration, logger *slog.Logger) http.Handler {
+	engine := promql.NewEngine(promql.EngineOpts{
+		Logger: logger, MaxSamples: 50_000_000, Timeout: 2 * time.Minute, LookbackDelta: 5 * time.Minute,
+		EnableAtModifier: true, EnableNegativeOffset: true,
+	})
+	started := time.Now()
+	api := v1.NewAPI(
+		engine, db, nil, db,
+		func(context.Context) v1.ScrapePoolsRetriever { return nothing{} },
+		func(context.Context) v1.TargetRetriever { return nothing{} },
+		func(context.Context) v1.AlertmanagerRetriever { return nil },
+		func() config.Config { return config.DefaultConfig },
+		map[string]string{}, v1.GlobalURLOptions{},
+		func(next http.HandlerFunc) http.HandlerFunc { return next },
+		statistics{db}, db.Dir(), false, false, 0, logger,
+		func(context.Context) v1.RulesRetriever { return nil },
+		math.MaxInt32, 10, math.MaxInt32, false, nil,
+		func() (v1.RuntimeInfo, error) {
+			return v1.RuntimeInfo{StartTime: started, StorageRetention: fmt.Sprintf("%dh", int(retention.Hours()))}, nil
+		},
+		&v1.PrometheusVersion{Version: "embedded"}, nil, nil,
+		prometheus.NewRegistry(), prometheus.NewRegistry(), nil,
+		false, nil, false, false, false, 5*time.Minute, false, false, nil, nil,
+		v1.OpenAPIOptions{}, parser.NewParser(parser.Options{}), false, 2*time.Minute,
+	)
+	router := route.New()
+	api.Register(router.WithPrefix("/api/v1"))
+	for _, path := range []string{"/-/healthy", "/-/ready"} {
+		router.Get(path, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	}
+	return router
+}
+
+// statistics fits the storage to what the API asks of it; what would change
+// the data is not offered.
+type statistics struct{ *tsdb.DB }
+
+// Stats counts what is in the head.
+func (s statistics) Stats(label string, limit int) (*tsdb.Stats, error) {
+	return s.Head().Stats(label, limit), nil
+}
+
+// WALReplayStatus is that of a database that is open.
+func (statistics) WALReplayStatus() (tsdb.WALReplayStatus, error) { return tsdb.WALReplayStatus{}, nil }
+
+// BlockMetas lists the blocks.
+func (s statistics) BlockMetas() ([]tsdb.BlockMeta, error) { return s.DB.BlockMetas(), nil }
+
+// nothing is scraped.
+type nothing struct{}
+
+// ScrapePools lists none.
+func (nothing) ScrapePools() []string { return nil }
+
+// TargetsActive lists none.
+func (nothing) TargetsActive() map[string][]*scrape.Target { return nil }
+
+// TargetsDropped lists none.
+func (nothing) TargetsDropped() map[string][]*scrape.Target { return nil }
+
+// TargetsDroppedCounts lists none.
+func (nothing) TargetsDroppedCounts() map[string]int { return nil }
+
+// ScrapePoolConfig knows none.
+func (nothing) ScrapePoolConfig(name string) (*config.ScrapeConfig, error) {
+	return nil, fmt.Errorf("there is no scrape pool %q", name)
+}
