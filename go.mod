@@ -2,6 +2,9 @@ module github.com/tiered-prometheus/tiered-prometheus
 
 go 1.26.7
 
+// npm packages may hold Go files.
+ignore ./node_modules
+
 require (
 	github.com/golang-jwt/jwt/v5 v5.3.1
 	github.com/hashicorp/golang-lru/v2 v2.0.7

@@ -134,7 +134,7 @@ func TestEveryExpectedMessageHasItsExample(t *testing.T) {
 // value of its field `kind`.
 func TestEveryModelIsTested(t *testing.T) {
 	var found []string
-	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
 		if err == nil && filepath.Ext(path) == ".cue" {
 			found = append(found, filepath.Dir(path))
 		}

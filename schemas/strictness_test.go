@@ -83,11 +83,11 @@ func changes(t *testing.T, m model, objects bool, edit func(at place) (place, an
 			t.Fatal(err)
 		}
 		structs, leaves := places(value, nil)
-		if shape := fmt.Sprint(structs, leaves); seen[shape] {
+		shape := fmt.Sprint(structs, leaves)
+		if seen[shape] {
 			continue
-		} else {
-			seen[shape] = true
 		}
+		seen[shape] = true
 		if objects {
 			leaves = structs
 		}

@@ -159,6 +159,7 @@ type ServiceAccountConfig struct {
 // said: Thanos Query of OpenShift's monitoring as cold tier, no hot tier, no
 // Perses.
 func DefaultConfig() Config {
+	//nolint:gosec // G101 takes the path of the token for a token.
 	return Config{
 		Perses:         PersesConfig{Timeout: Duration(5 * time.Second)},
 		Cold:           ColdConfig{URL: "https://thanos-querier.openshift-monitoring.svc:9091"},

@@ -132,7 +132,7 @@ func (m *Manager) Start(ctx context.Context) error {
 	if m.closed || m.cancel != nil {
 		return errors.New("a Manager can be started once")
 	}
-	ctx, m.cancel = context.WithCancel(ctx)
+	ctx, m.cancel = context.WithCancel(ctx) //nolint:gosec // Close calls it.
 	m.pool.start(ctx)
 	// What part of the contract does not work yet is said, not passed over.
 	m.logger.Infof("service discovery (discovery.enabled is %t) is not yet effective: tiers are those of the configuration and of the datasources", m.config.Discovery.Enabled)

@@ -153,7 +153,7 @@ func tenantOf(saved *perses.Datasource) http.Header {
 }
 
 func canonical(header http.Header) string {
-	var lines []string
+	lines := make([]string, 0, len(header))
 	for name, values := range header {
 		lines = append(lines, name+": "+strings.Join(values, ","))
 	}

@@ -175,7 +175,7 @@ func (d *demo) applyDatasource(ctx context.Context) error {
 	}
 	applied := filepath.Join(d.dir, "datasource.yaml")
 	led := strings.ReplaceAll(string(text), exampleURL, d.tierproxy.URL)
-	if err := os.WriteFile(applied, []byte(led), 0o600); err != nil {
+	if err := os.WriteFile(applied, []byte(led), 0o600); err != nil { //nolint:gosec // In a directory that this process made.
 		return fmt.Errorf("write the datasource: %w", err)
 	}
 	for _, arguments := range [][]string{{"login", d.perses.URL}, {"apply", "-f", applied}} {

@@ -91,6 +91,7 @@ func decodeValue(valueType model.ValueType, raw json.RawMessage) (model.Value, e
 	case model.ValString:
 		err = json.Unmarshal(raw, &text)
 		return &text, err
+	case model.ValNone:
 	}
 	return nil, errors.New("the result type is not known")
 }

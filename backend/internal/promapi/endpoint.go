@@ -59,7 +59,7 @@ var endpoints = map[string]endpointRule{
 // Endpoints lists every endpoint once, sorted. Metrics initialise their labels
 // with it.
 func Endpoints() []Endpoint {
-	list := []Endpoint{LabelValues}
+	list := append(make([]Endpoint, 0, len(endpoints)+1), LabelValues)
 	for _, rule := range endpoints {
 		list = append(list, rule.endpoint)
 	}

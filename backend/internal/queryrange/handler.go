@@ -203,6 +203,7 @@ func (c *call) try(ctx context.Context, decision tier.Decision) (*Response, erro
 		timer := time.AfterFunc(c.query.timeout()/2, func() { cancel(errEarly) })
 		defer timer.Stop()
 	}
+	//nolint:bodyclose // The Response holds the body, and its reader closes it.
 	answer, err := target.Do(tryContext, c.request(decision), c.dropped(decision.Tier))
 	if err != nil {
 		cause := context.Cause(tryContext)

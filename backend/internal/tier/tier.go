@@ -23,23 +23,23 @@ func Names() []Name { return []Name{Hot, Cold} }
 type Reason string
 
 const (
-	// ReasonForced: the request named the tier in its X-Tier-Choice header.
+	// ReasonForced says: the request named the tier in its X-Tier-Choice header.
 	ReasonForced Reason = "forced"
-	// ReasonColdParameter: the request carries a parameter that only cold knows.
+	// ReasonColdParameter says: the request carries a parameter that only cold knows.
 	ReasonColdParameter Reason = "cold-parameter"
-	// ReasonOnlyTier: the datasource has one tier only.
+	// ReasonOnlyTier says: the datasource has one tier only.
 	ReasonOnlyTier Reason = "only-tier"
-	// ReasonHotUnavailable: the last probe of hot failed.
+	// ReasonHotUnavailable says: the last probe of hot failed.
 	ReasonHotUnavailable Reason = "hot-unavailable"
-	// ReasonColdUnavailable: the last probe of cold failed.
+	// ReasonColdUnavailable says: the last probe of cold failed.
 	ReasonColdUnavailable Reason = "cold-unavailable"
-	// ReasonOlderThanHot: the query reads samples from before hot's coverage.
+	// ReasonOlderThanHot says: the query reads samples from before hot's coverage.
 	ReasonOlderThanHot Reason = "older-than-hot"
-	// ReasonBelowThreshold: hot covers the query and its span is below the threshold.
+	// ReasonBelowThreshold says: hot covers the query and its span is below the threshold.
 	ReasonBelowThreshold Reason = "below-threshold"
-	// ReasonAtOrAboveThreshold: the span of the query is the threshold or longer.
+	// ReasonAtOrAboveThreshold says: the span of the query is the threshold or longer.
 	ReasonAtOrAboveThreshold Reason = "at-or-above-threshold"
-	// ReasonHotFailed: hot was asked and failed, so cold was asked instead.
+	// ReasonHotFailed says: hot was asked and failed, so cold was asked instead.
 	ReasonHotFailed Reason = "hot-failed"
 )
 

@@ -62,14 +62,10 @@ func (c *Client) measureCoverage(ctx context.Context) (oldest int64, retention t
 	group.Go(func() error { fromBlocks, blocksError = c.oldestByBlocks(groupContext); return nil })
 	group.Go(func() error { retention = c.ownRetention(groupContext); return nil })
 	_ = group.Wait() // The functions keep their errors: one of the sources is enough.
-	switch {
-	case metricError != nil && blocksError != nil:
+	if metricError != nil && blocksError != nil {
 		return tier.NothingCovered, retention, errNoCoverage
-	case metricError != nil:
-		return fromBlocks, retention, nil
-	case blocksError != nil:
-		return fromMetric, retention, nil
 	}
+	// A source that failed says 1970, and so nothing.
 	return max(fromMetric, fromBlocks), retention, nil
 }
 

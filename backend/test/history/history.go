@@ -53,51 +53,53 @@ func (Generator) All() []Series {
 	return all
 }
 
-// service makes the series of one instance of a web service.
-func service(job, instance string) []Series {
-	make := func(name string, value func(int64) float64, more ...string) Series {
+// seriesOf returns what makes one series of a target, more labels in pairs.
+func seriesOf(job, instance string) func(name string, value func(int64) float64, more ...string) Series {
+	return func(name string, value func(int64) float64, more ...string) Series {
 		pairs := append([]string{"__name__", name, "job", job, "instance", instance}, more...)
 		return Series{Labels: labels.FromStrings(pairs...), Value: value}
 	}
+}
+
+// service makes the series of one instance of a web service.
+func service(job, instance string) []Series {
+	one := seriesOf(job, instance)
 	seed := phase(job + instance)
 	series := []Series{
-		make("up", func(int64) float64 { return 1 }),
-		make("process_resident_memory_bytes", func(at int64) float64 {
+		one("up", func(int64) float64 { return 1 }),
+		one("process_resident_memory_bytes", func(at int64) float64 {
 			return math.Round(2e8 + 5e7*math.Sin(days(at)*2*math.Pi*3+seed) + 1e6*noise(seed, at))
 		}),
 	}
 	for code, share := range map[string]float64{"200": 0.95, "404": 0.04, "500": 0.01} {
-		series = append(series, make("http_requests_total", counter(40*share, seed), "code", code))
+		series = append(series, one("http_requests_total", counter(40*share, seed), "code", code))
 	}
 	for _, bucket := range []struct {
 		le    string
 		share float64
 	}{{"0.05", 0.4}, {"0.1", 0.7}, {"0.5", 0.95}, {"1", 0.99}, {"+Inf", 1}} {
-		series = append(series, make("http_request_duration_seconds_bucket", counter(40*bucket.share, seed), "le", bucket.le))
+		series = append(series, one("http_request_duration_seconds_bucket", counter(40*bucket.share, seed), "le", bucket.le))
 	}
 	return append(series,
-		make("http_request_duration_seconds_count", counter(40, seed)),
-		make("http_request_duration_seconds_sum", counter(6, seed)))
+		one("http_request_duration_seconds_count", counter(40, seed)),
+		one("http_request_duration_seconds_sum", counter(6, seed)))
 }
 
 // machine makes the series of one node.
 func machine(instance string) []Series {
-	make := func(name string, value func(int64) float64, more ...string) Series {
-		pairs := append([]string{"__name__", name, "job", "node", "instance", instance}, more...)
-		return Series{Labels: labels.FromStrings(pairs...), Value: value}
-	}
+	one := seriesOf("node", instance)
 	seed := phase(instance)
 	series := []Series{
-		make("up", func(int64) float64 { return 1 }),
-		make("node_memory_MemAvailable_bytes", func(at int64) float64 {
+		one("up", func(int64) float64 { return 1 }),
+		one("node_memory_MemAvailable_bytes", func(at int64) float64 {
 			return math.Round(8e9 + 2e9*math.Cos(days(at)*2*math.Pi+seed) + 1e7*noise(seed, at))
 		}),
-		make("node_load1", func(at int64) float64 {
+		one("node_load1", func(at int64) float64 {
 			return math.Round(100*(2+math.Sin(days(at)*2*math.Pi+seed)+0.3*noise(seed, at))) / 100
 		}),
 	}
 	for mode, share := range map[string]float64{"user": 0.3, "system": 0.1, "idle": 0.6} {
-		series = append(series, make("node_cpu_seconds_total", counter(4*share, seed), "mode", mode))
+		series = append(series, one("node_cpu_seconds_total", counter(4*share, seed), "mode", mode))
 	}
 	return series
 }

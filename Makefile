@@ -1,0 +1,73 @@
+# What can be done here. `make help` lists it.
+
+export GOTOOLCHAIN := local
+
+# More flags for the Go tests, such as -race (which takes a C compiler) or -run NAME.
+GO_TEST_FLAGS ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets.
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{printf "%-14s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: ## Start two tiers, tierproxy and Perses on this machine, and show a query to each tier. Ctrl-C ends it.
+	@go run ./backend/cmd/demo $(DEMO_FLAGS)
+
+.PHONY: test
+test: ## Run all tests that need no big server.
+	go test $(GO_TEST_FLAGS) ./...
+	@scripts/npm-install
+	npm run --silent test
+
+.PHONY: e2e
+e2e: ## Run the tests on the real servers, and the demo. Builds the servers first if they are missing.
+	go test $(GO_TEST_FLAGS) -tags e2e -count=1 -timeout 20m ./backend/test
+	go run ./backend/cmd/demo --once
+
+.PHONY: e2e-full
+e2e-full: ## Run what is too long for CI: fuzzing on top of e2e.
+	$(MAKE) e2e
+	scripts/fuzz 60s
+
+.PHONY: check
+check: ## Check format, lint, import rule, tidiness, types, CUE format and generated files.
+	$$(scripts/tool golangci-lint) run ./...
+	go mod tidy -diff
+	tools/cue/run 0.54 format schemas cue.mod
+	go test -count=1 -run 'TestConfigurationReference|TestReadmeShowsTheExample' ./backend/datasource
+	@scripts/npm-install
+	npm run --silent check
+	@scripts/check-repository
+
+.PHONY: format
+format: ## Rewrite Go, TypeScript and CUE files into their format.
+	$$(scripts/tool golangci-lint) fmt ./...
+	tools/cue/run 0.54 format -w schemas cue.mod
+	@scripts/npm-install
+	npm run --silent format
+
+.PHONY: generate
+generate: ## Write the generated documentation anew.
+	go test -count=1 -run TestConfigurationReference ./backend/datasource -update
+
+.PHONY: build
+build: ## Build tierproxy into bin/.
+	CGO_ENABLED=0 go build -trimpath -ldflags "$$(scripts/version-flags)" -o bin/tierproxy ./backend/cmd/tierproxy
+
+.PHONY: plugin
+plugin: ## Build the plugin module and pack it as an archive for Perses, below build/plugin/.
+	@scripts/plugin
+
+.PHONY: bench
+bench: ## Run the Go benchmarks; compare two runs with benchstat.
+	go test -run '^$$' -bench . -benchmem -count 6 ./backend/...
+
+.PHONY: tools
+tools: ## Build the real servers of the tests, once, into the cache outside of the checkout.
+	@scripts/tool perses percli prometheus thanos golangci-lint
+
+.PHONY: clean
+clean: ## Remove what was built in the checkout.
+	rm -rf bin build dist node_modules
