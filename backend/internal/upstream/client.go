@@ -195,7 +195,6 @@ func Describe(err error) string {
 		dnsError    *net.DNSError
 		opError     *net.OpError
 		certificate *tls.CertificateVerificationError
-		record      tls.RecordHeaderError
 		status      *StatusError
 		network     net.Error
 	)
@@ -204,7 +203,7 @@ func Describe(err error) string {
 		return status.Error()
 	case errors.As(err, &certificate):
 		return "its TLS certificate was not accepted"
-	case errors.As(err, &record):
+	case errors.Is(err, http.ErrSchemeMismatch):
 		return "it does not speak TLS on this port"
 	case errors.As(err, &dnsError):
 		return "its host name was not found"

@@ -86,8 +86,9 @@ func (c *Client) oldestByMetric(ctx context.Context) (int64, error) {
 		return 0, errors.New("there is no such metric")
 	}
 	seconds := float64(answer.Result[0].Value)
-	// Before its first sample a Prometheus names the end of all time.
-	if math.IsNaN(seconds) || seconds <= 0 || seconds > float64(math.MaxInt64/1000) {
+	// Before its first sample a Prometheus names the end of all time, which no
+	// longer fits into milliseconds.
+	if math.IsNaN(seconds) || seconds <= 0 || seconds >= math.MaxInt64/1000 {
 		return tier.NothingCovered, nil
 	}
 	return int64(math.Ceil(seconds)) * 1000, nil
