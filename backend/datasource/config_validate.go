@@ -75,7 +75,8 @@ func parseURL(text string) (*url.URL, error) {
 	case parsed.Scheme != "http" && parsed.Scheme != "https", parsed.Hostname() == "":
 		return nil, fmt.Errorf("%q is not an http or https URL with a host: write http(s)://host[:port][/path]", text)
 	case parsed.RawQuery != "", parsed.Fragment != "":
-		return nil, fmt.Errorf("%q must have neither parameters nor a fragment", text)
+		// Parameters are where some put a token.
+		return nil, errors.New("must have neither parameters nor a fragment")
 	}
 	return parsed, nil
 }

@@ -197,13 +197,12 @@ func (h *handler) serveQuery(w http.ResponseWriter, incoming *http.Request, aske
 		h.fail(w, incoming, err)
 		return
 	}
-	h.manager.queries.Add(1)
-	defer h.manager.queries.Done()
-	h.manager.metrics.inFlight.Inc()
-	defer h.manager.metrics.inFlight.Dec()
-	defer func() {
-		h.manager.metrics.duration.WithLabelValues(string(endpoint)).Observe(time.Since(started).Seconds())
-	}()
+	end, err := h.manager.begin(endpoint)
+	if err != nil {
+		h.fail(w, incoming, err)
+		return
+	}
+	defer end()
 	request, err := promapi.ReadRequest(incoming, endpoint, path, started)
 	if err != nil {
 		h.fail(w, incoming, err)

@@ -31,6 +31,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -48,7 +49,7 @@ type Manager struct {
 	router   *Router
 	handler  http.Handler
 
-	queries sync.WaitGroup // those that are being answered over HTTP
+	queries sync.WaitGroup // those that are being answered
 
 	mutex   sync.Mutex
 	cancel  context.CancelFunc // nil before Start
@@ -158,6 +159,24 @@ func (m *Manager) Close() error {
 		m.pool.stop()
 	})
 	return nil
+}
+
+// begin counts a query until the function that it returns is called: Close
+// waits for it. It returns an error before Start and after Close.
+func (m *Manager) begin(endpoint promapi.Endpoint) (end func(), err error) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	if m.closed || m.cancel == nil {
+		return nil, errNotRunning
+	}
+	started := time.Now()
+	m.queries.Add(1)
+	m.metrics.inFlight.Inc()
+	return func() {
+		m.metrics.inFlight.Dec()
+		m.metrics.duration.WithLabelValues(string(endpoint)).Observe(time.Since(started).Seconds())
+		m.queries.Done()
+	}, nil
 }
 
 func (m *Manager) waitForQueries() {

@@ -71,17 +71,22 @@ func (e *QueryError) Unwrap() error { return e.cause }
 // ExecuteQuery evaluates a query at the tier that can answer it.
 //
 // It returns a *QueryError: with status 400 for a query that has to be
-// changed, 422 for one whose evaluation failed, 502 when the tier failed and
-// 503 when it cannot be reached or did not answer in time. Before Start and
-// after Close it returns an error of another type.
+// changed, 422 for one whose evaluation failed, 502 when the tier could not be
+// reached, and 503 when it did not answer in time or when the Manager is not
+// running.
 func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (*QueryResult, error) {
 	request, err := query.request(time.Now())
 	if err != nil {
 		return nil, queryError(err)
 	}
+	end, err := r.manager.begin(request.Endpoint)
+	if err != nil {
+		return nil, queryError(err)
+	}
+	defer end()
 	own, err := r.manager.ownSource()
 	if err != nil {
-		return nil, err
+		return nil, queryError(err)
 	}
 	response, err := queryrange.Do(ctx, r.manager.query(own, request))
 	if err != nil {

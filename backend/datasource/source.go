@@ -1,7 +1,6 @@
 package datasource
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -14,7 +13,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-var errNotRunning = errors.New("the manager is not running: call Start first, and do not use it after Close")
+var errNotRunning = promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorUnavailable, "the gateway is not running: it has not started yet, or it is stopping")
 
 // source is a datasource that is ready to be asked: its tiers and settings,
 // with the gateway's own where the datasource names none.

@@ -1,0 +1,244 @@
+package datasource_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
+	"github.com/sirupsen/logrus"
+	"github.com/sirupsen/logrus/hooks/test"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/embedded"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
+)
+
+const (
+	hotReach  = 2 * time.Hour
+	coldReach = 3 * 24 * time.Hour
+)
+
+// startPrometheus starts one with history that ends now.
+func startPrometheus(t *testing.T, now time.Time, reach time.Duration) *embedded.Prometheus {
+	t.Helper()
+	data := t.TempDir()
+	require.NoError(t, history.Generator{Interval: time.Minute}.WriteBlocks(t.Context(), data, now.Add(-reach), now))
+	started, err := embedded.Start(embedded.Options{Address: "127.0.0.1:0", Data: data, Retention: 30 * 24 * time.Hour})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, started.Close()) })
+	return started
+}
+
+// startManager starts a Manager whose tiers have been probed.
+func startManager(t *testing.T, config datasource.Config) *datasource.Manager {
+	t.Helper()
+	logger, _ := test.NewNullLogger()
+	manager, err := datasource.NewManager(config, logger)
+	require.NoError(t, err)
+	require.NoError(t, manager.Start(t.Context()))
+	t.Cleanup(func() { require.NoError(t, manager.Close()) })
+	require.Eventually(t, func() bool {
+		health := manager.Health()
+		for _, tier := range health.Tiers {
+			if tier.LastCheck.IsZero() {
+				return false
+			}
+		}
+		return len(health.Tiers) > 0
+	}, 10*time.Second, 5*time.Millisecond)
+	return manager
+}
+
+func twoTiers(hot, cold string) datasource.Config {
+	config := datasource.DefaultConfig()
+	config.Hot.URL, config.Cold.URL = hot, cold
+	return config
+}
+
+func TestLibraryAsAnOutsiderUsesIt(t *testing.T) {
+	now := time.Now().Truncate(time.Minute)
+	hot, cold := startPrometheus(t, now, hotReach), startPrometheus(t, now, coldReach)
+	manager := startManager(t, twoTiers(hot.URL, cold.URL))
+	router := manager.Router()
+
+	t.Run("an instant query", func(t *testing.T) {
+		result, err := router.ExecuteQuery(t.Context(), &datasource.MetricQuery{Query: `up{job="node"}`, End: now})
+		require.NoError(t, err)
+		require.Equal(t, []string{"hot", "below-threshold"}, []string{result.Tier, result.Reason})
+		vector, ok := result.Value.(model.Vector)
+		require.True(t, ok)
+		require.Len(t, vector, 3)
+		require.Equal(t, model.SampleValue(1), vector[0].Value)
+		require.Empty(t, result.Warnings)
+	})
+	t.Run("now, where no time is given", func(t *testing.T) {
+		result, err := router.ExecuteQuery(t.Context(), &datasource.MetricQuery{Query: "count(up)"})
+		require.NoError(t, err)
+		require.Equal(t, "hot", result.Tier)
+		require.Equal(t, model.SampleValue(12), result.Value.(model.Vector)[0].Value)
+	})
+	t.Run("range queries on either side of the threshold and of hot's coverage", func(t *testing.T) {
+		for _, each := range []struct {
+			end          time.Time
+			span         time.Duration
+			tier, reason string
+		}{
+			{now, 5 * time.Minute, "hot", "below-threshold"},
+			{now, time.Hour, "cold", "at-or-above-threshold"},
+			{now.Add(-48 * time.Hour), 5 * time.Minute, "cold", "older-than-hot"},
+		} {
+			result, err := router.ExecuteQuery(t.Context(), &datasource.MetricQuery{
+				Query: "sum(node_load1)", Start: each.end.Add(-each.span), End: each.end, Step: time.Minute,
+			})
+			require.NoError(t, err)
+			require.Equal(t, []string{each.tier, each.reason}, []string{result.Tier, result.Reason})
+			matrix, ok := result.Value.(model.Matrix)
+			require.True(t, ok)
+			require.Len(t, matrix, 1)
+			require.Len(t, matrix[0].Values, int(each.span/time.Minute)+1)
+			require.Equal(t, model.TimeFromUnixNano(each.end.UnixNano()), matrix[0].Values[len(matrix[0].Values)-1].Timestamp)
+		}
+	})
+	t.Run("scalars and strings", func(t *testing.T) {
+		result, err := router.ExecuteQuery(t.Context(), &datasource.MetricQuery{Query: "1 + 1"})
+		require.NoError(t, err)
+		require.Equal(t, model.SampleValue(2), result.Value.(*model.Scalar).Value)
+		result, err = router.ExecuteQuery(t.Context(), &datasource.MetricQuery{Query: `"text"`})
+		require.NoError(t, err)
+		require.Equal(t, "text", result.Value.(*model.String).Value)
+	})
+	t.Run("confined to a namespace", func(t *testing.T) {
+		result, err := router.ExecuteQuery(t.Context(), &datasource.MetricQuery{Query: "count(up) or vector(-1)", Namespace: "shop"})
+		require.NoError(t, err)
+		require.Equal(t, model.SampleValue(-1), result.Value.(model.Vector)[0].Value, "no series is in that namespace")
+	})
+	t.Run("mistakes of the caller", func(t *testing.T) {
+		for message, query := range map[string]*datasource.MetricQuery{
+			"the query is empty":                       {},
+			"has a Start but no Step":                  {Query: "up", Start: now.Add(-time.Hour), End: now},
+			"cannot be confined to namespace \"shop\"": {Query: "sum(", Namespace: "shop"},
+			"a query with info() cannot be confined":   {Query: "info(up)", Namespace: "shop"},
+			"unclosed left parenthesis":                {Query: "sum("},
+			"end timestamp must not be before start":   {Query: "up", Start: now, End: now.Add(-time.Hour), Step: time.Minute},
+		} {
+			_, err := router.ExecuteQuery(t.Context(), query)
+			var queryError *datasource.QueryError
+			require.ErrorAs(t, err, &queryError, message)
+			require.ErrorContains(t, err, message)
+			require.Equal(t, []any{http.StatusBadRequest, "bad_data"}, []any{queryError.Status, queryError.Type})
+		}
+		_, err := router.ExecuteQuery(t.Context(), nil)
+		require.ErrorContains(t, err, "the query is empty")
+	})
+	t.Run("a query that fails while it runs", func(t *testing.T) {
+		_, err := router.ExecuteQuery(t.Context(), &datasource.MetricQuery{Query: `label_replace(up, "a", "$1", "b", "(")`})
+		var queryError *datasource.QueryError
+		require.ErrorAs(t, err, &queryError)
+		require.Equal(t, []any{http.StatusUnprocessableEntity, "execution", "hot"}, []any{queryError.Status, queryError.Type, queryError.Tier})
+	})
+	t.Run("a caller that gives up", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := router.ExecuteQuery(ctx, &datasource.MetricQuery{Query: "up"})
+		require.ErrorIs(t, err, context.Canceled)
+	})
+	t.Run("health", func(t *testing.T) {
+		health := manager.Health()
+		require.Equal(t, datasource.StatusHealthy, health.Status)
+		require.Equal(t, []string{cold.URL, hot.URL}, []string{health.ThanosEndpoint, health.PrometheusEndpoint})
+		require.WithinDuration(t, now.Add(-hotReach), *health.Tiers["hot"].CoverageStart, 2*time.Minute, "measured from the blocks")
+	})
+}
+
+// Where cold is behind, the answer says from when on samples may be missing.
+func TestWarningsOfTheGatewayReachTheLibrary(t *testing.T) {
+	tier := faketier.New()
+	t.Cleanup(tier.Close)
+	config := twoTiers("", tier.URL)
+	config.Cold.Lag = datasource.Duration(2 * time.Hour)
+	result, err := startManager(t, config).Router().ExecuteQuery(t.Context(), &datasource.MetricQuery{Query: "up"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"cold", "only-tier"}, []string{result.Tier, result.Reason})
+	require.Len(t, result.Warnings, 1)
+	require.Contains(t, result.Warnings[0], "the cold tier answered, whose data ends at ")
+}
+
+func TestLifecycle(t *testing.T) {
+	tier := faketier.New()
+	t.Cleanup(tier.Close)
+	logger, logged := test.NewNullLogger()
+	_, err := datasource.NewManager(datasource.DefaultConfig(), nil)
+	require.EqualError(t, err, "a Manager needs a logger")
+	_, err = datasource.NewManager(datasource.Config{}, logger)
+	require.ErrorContains(t, err, "invalid configuration: ")
+	withCA := twoTiers("", tier.URL)
+	withCA.Cold.TLS.CAFile = "/does/not/exist"
+	_, err = datasource.NewManager(withCA, logger)
+	require.ErrorContains(t, err, "cold.tls.ca_file: read the CA file")
+
+	insecure := twoTiers("", tier.URL)
+	insecure.Cold.TLS.InsecureSkipVerify = true
+	registry := prometheus.NewRegistry()
+	manager, err := datasource.NewManager(insecure, logger, datasource.WithRegistry(registry))
+	require.NoError(t, err)
+	require.Len(t, logged.AllEntries(), 1)
+	require.Equal(t, logrus.WarnLevel, logged.LastEntry().Level)
+	require.Contains(t, logged.LastEntry().Message, "CERTIFICATE OF THE cold TIER IS NOT VERIFIED")
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	require.NotEmpty(t, families)
+
+	ask := func() error {
+		_, err := manager.Router().ExecuteQuery(t.Context(), &datasource.MetricQuery{Query: "up"})
+		return err
+	}
+	require.ErrorContains(t, ask(), "has not started yet")
+	require.Equal(t, datasource.StatusUnhealthy, manager.Health().Status)
+	require.NoError(t, manager.Start(t.Context()))
+	require.ErrorContains(t, manager.Start(t.Context()), "can be started once")
+	require.NoError(t, ask())
+	require.NoError(t, manager.Close())
+	require.NoError(t, manager.Close(), "closing again is no mistake")
+	require.ErrorContains(t, ask(), "not running")
+	require.ErrorContains(t, manager.Start(t.Context()), "can be started once")
+
+	unstarted, err := datasource.NewManager(twoTiers("", tier.URL), logger)
+	require.NoError(t, err)
+	require.NoError(t, unstarted.Close())
+	require.Error(t, unstarted.Start(t.Context()))
+}
+
+func TestAQueryIsFinishedBeforeTheManagerCloses(t *testing.T) {
+	tier := faketier.New()
+	t.Cleanup(tier.Close)
+	asked, released := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(released) })
+	t.Cleanup(release)
+	tier.Handle(func(w http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-released
+		faketier.Success(w, r)
+	})
+	manager := startManager(t, twoTiers("", tier.URL))
+	answered, closed := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := manager.Router().ExecuteQuery(t.Context(), &datasource.MetricQuery{Query: "up"})
+		answered <- err
+	}()
+	<-asked
+	go func() { closed <- manager.Close() }()
+	select {
+	case err := <-closed:
+		t.Fatal("closed while a query was under way", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	release()
+	require.NoError(t, errors.Join(<-answered, <-closed))
+}

@@ -1,0 +1,142 @@
+package datasource
+
+import (
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write the generated documentation anew")
+
+const referenceFile = "../../docs/configuration.md"
+
+// TestConfigurationReference holds docs/configuration.md to the structs and
+// their comments, or writes it with -update.
+func TestConfigurationReference(t *testing.T) {
+	rendered := renderReference(t)
+	if *update {
+		require.NoError(t, os.WriteFile(referenceFile, []byte(rendered), 0o600))
+	}
+	written, err := os.ReadFile(referenceFile)
+	require.NoError(t, err)
+	require.Equal(t, string(written), rendered, "docs/configuration.md is stale: run make generate")
+}
+
+func TestReadmeShowsTheExample(t *testing.T) {
+	example, err := os.ReadFile("../../deploy/examples/datasource.yaml")
+	require.NoError(t, err)
+	readme, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	require.Contains(t, string(readme), "```yaml\n"+string(example)+"```\n")
+}
+
+const referenceHead = `# Configuration of tierproxy
+
+<!-- Written by make generate from the Go structs. Do not edit. -->
+
+Every setting is a key of the YAML file that ` + "`--config`" + ` names, and an environment variable. The environment wins over the
+file. Where a setting has two variables, the first one wins; set but empty, the first one counts as not set. Durations are
+written as Prometheus writes them: 500ms, 30s, 15m, 1h30m, 15d.
+
+tierproxy does not start with a configuration that has mistakes, and lists all of them. What is about the process, such as
+the address to listen on (` + "`--web.listen-address`, :9190" + ` by default) and the log level, is in ` + "`tierproxy --help`" + `.
+`
+
+// renderReference writes one section for each group of keys.
+func renderReference(t *testing.T) string {
+	t.Helper()
+	comments := fieldComments(t)
+	var text strings.Builder
+	text.WriteString(referenceHead)
+	config := DefaultConfig()
+	group := ""
+	for _, setting := range settings(&config) {
+		name, _, _ := strings.Cut(setting.key, ".")
+		if name != group {
+			group = name
+			field := topField(name)
+			fmt.Fprintf(&text, "\n## %s\n\n%s\n\n| key | variable | default | meaning |\n| --- | --- | --- | --- |\n",
+				group, sentence(comments["Config."+field.Name], field.Name, name))
+		}
+		variables := "`" + setting.prefixed + "`"
+		if setting.contract != "" {
+			variables = "`" + setting.contract + "`, " + variables
+		}
+		kind := setting.field.Type
+		if kind.Kind() == reflect.Slice {
+			element := kind.Elem()
+			for i := range element.NumField() {
+				key := element.Field(i).Tag.Get("yaml")
+				fmt.Fprintf(&text, "| `%s[].%s` | `%s_0_%s` and so on | | %s |\n", setting.key, key, setting.prefixed, strings.ToUpper(key),
+					sentence(comments[element.Name()+"."+element.Field(i).Name], element.Field(i).Name, key))
+			}
+			continue
+		}
+		_, last, _ := strings.Cut(setting.key, ".")
+		last = last[strings.LastIndex(last, ".")+1:]
+		fmt.Fprintf(&text, "| `%s` | %s | %s | %s |\n", setting.key, variables, defaultText(setting),
+			sentence(comments[setting.parent.Name()+"."+setting.field.Name], setting.field.Name, last))
+	}
+	return text.String()
+}
+
+func topField(key string) reflect.StructField {
+	for field := range reflect.TypeFor[Config]().Fields() {
+		if name, _, _ := strings.Cut(field.Tag.Get("yaml"), ","); name == key {
+			return field
+		}
+	}
+	return reflect.StructField{}
+}
+
+func defaultText(setting setting) string {
+	if value := fmt.Sprint(setting.value.Interface()); value != "" {
+		return "`" + value + "`"
+	}
+	return "empty"
+}
+
+// sentence is a comment with the key in the place of the Go name.
+func sentence(comment, name, key string) string {
+	if rest, found := strings.CutPrefix(comment, name+" "); found {
+		return "`" + key + "` " + rest
+	}
+	return comment
+}
+
+// fieldComments maps Type.Field to the comment in front of the field.
+func fieldComments(t *testing.T) map[string]string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "config.go", nil, parser.ParseComments)
+	require.NoError(t, err)
+	comments := map[string]string{}
+	ast.Inspect(file, func(node ast.Node) bool {
+		declared, ok := node.(*ast.TypeSpec)
+		if !ok {
+			return true
+		}
+		body, ok := declared.Type.(*ast.StructType)
+		if !ok {
+			return false
+		}
+		for _, field := range body.Fields.List {
+			for _, name := range field.Names {
+				comments[declared.Name.Name+"."+name.Name] = strings.Join(strings.Fields(field.Doc.Text()), " ")
+			}
+		}
+		return false
+	})
+	require.NotEmpty(t, comments)
+	for name, comment := range comments {
+		require.NotEmpty(t, comment, "the field %s has no comment", name)
+	}
+	return comments
+}
