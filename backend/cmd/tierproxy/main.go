@@ -5,12 +5,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/perses/common/app"
+	commonlogrus "github.com/perses/common/logrus"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
@@ -19,9 +23,6 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 )
-
-// defaultAddress is where tierproxy listens unless it is told otherwise.
-const defaultAddress = ":9190"
 
 func main() {
 	configFile := flag.String("config", "", "Path of the YAML configuration file. Without it the environment and the defaults count.")
@@ -37,9 +38,10 @@ func main() {
 		exit(fmt.Errorf("unexpected argument %q: tierproxy takes flags only, see --help", flag.Arg(0)))
 	}
 	config, err := datasource.LoadConfig(*configFile)
-	if err != nil {
+	if err = errors.Join(flagMistakes(), err); err != nil {
 		exit(fmt.Errorf("the configuration has mistakes:\n%w", err))
 	}
+	commonlogrus.NewBuilder().SetUp()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		versioncollector.NewCollector("tierproxy"),
@@ -56,7 +58,9 @@ func main() {
 // run serves until a signal comes. Queries that are under way then finish: the
 // server waits for them, and only afterwards the manager is closed.
 func run(manager *datasource.Manager, queryTimeout time.Duration) {
-	runner := app.NewRunner().SetTimeout(queryTimeout + shutdownGrace).WithDefaultLogrusBuilder()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	runner := app.NewRunner().SetTimeout(queryTimeout + shutdownGrace)
 	runner.HTTPServerBuilder().
 		OverrideDefaultMiddleware(true). // The defaults compress answers that pass through.
 		ActivatePprof(false).
@@ -70,15 +74,11 @@ func run(manager *datasource.Manager, queryTimeout time.Duration) {
 	if err := manager.Close(); err != nil {
 		logrus.WithError(err).Error("the manager did not close cleanly")
 	}
-}
-
-// useDefaultAddress gives the listen address of the server library the
-// default of tierproxy.
-func useDefaultAddress() {
-	listen := flag.Lookup("web.listen-address")
-	listen.DefValue = defaultAddress
-	if err := listen.Value.Set(defaultAddress); err != nil {
-		exit(fmt.Errorf("set the default listen address: %w", err))
+	select {
+	case <-signals:
+	default:
+		// The runner returns nothing, whatever the reason.
+		exit(errors.New("the HTTP server ended by itself: it logged the reason as \"http server stopped\""))
 	}
 }
 

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
+)
+
+// runMain makes this test binary behave as tierproxy.
+const runMain = "TIERPROXY_TEST_RUN_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(runMain) != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// tierproxy is the program with arguments and an environment of its own.
+func tierproxy(t *testing.T, environment []string, arguments ...string) *exec.Cmd {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), os.Args[0], arguments...)
+	command.Env = append([]string{runMain + "=1", "HOME=" + t.TempDir()}, environment...)
+	return command
+}
+
+func TestMistakesAreListedAndNothingStarts(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tierproxy.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("pool: {size: 0}\nunknown: 1\nquery: {timeout: soon}\n"), 0o600))
+	var stdout, stderr bytes.Buffer
+	command := tierproxy(t, []string{"QUERY_ROUTING_THRESHOLD=0s", "DATASOURCE_POOL_SIZE=-1"}, "--config", file)
+	command.Stdout, command.Stderr = &stdout, &stderr
+	var exit *exec.ExitError
+	require.ErrorAs(t, command.Run(), &exit)
+	require.Equal(t, 1, exit.ExitCode())
+	require.Empty(t, stdout.String())
+	for _, mistake := range []string{
+		"tierproxy: the configuration has mistakes:",
+		`unknown key "unknown": remove it or correct its spelling`,
+		`"soon" is not a duration`,
+		"routing.threshold: is 0s, and must be longer than zero",
+		"pool.size: is -1, and must be at least 1",
+	} {
+		require.Contains(t, stderr.String(), mistake)
+	}
+}
+
+func TestOtherMistakesOfTheCommandLine(t *testing.T) {
+	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = taken.Close() })
+	for expected, arguments := range map[string][]string{
+		"no such file or directory":                            {"--config", "/does/not/exist"},
+		"flag provided but not defined":                        {"--unknown-flag"},
+		"tierproxy takes flags only":                           {"argument"},
+		`--log.level: "loud" is none of panic`:                 {"--log.level", "loud"},
+		`--log.format: "xml" is neither text nor json`:         {"--log.format", "xml"},
+		"--web.tls-cert-file, --web.tls-key-file: set both":    {"--web.tls-cert-file", "cert.pem"},
+		"address already in use":                               {"--web.listen-address", taken.Addr().String()},
+		"tierproxy: the HTTP server ended by itself":           {"--web.listen-address", "127.0.0.1:99999"},
+		`{"level":"info","msg":"the ServiceAccount token (ser`: {"--web.listen-address", "127.0.0.1:99999", "--log.format", "json"},
+	} {
+		output, err := tierproxy(t, nil, arguments...).CombinedOutput()
+		var exit *exec.ExitError
+		require.ErrorAs(t, err, &exit, "%v: %s", arguments, output)
+		require.NotZero(t, exit.ExitCode())
+		require.Contains(t, string(output), expected)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	output, err := tierproxy(t, nil, "--version").Output()
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(string(output), "tierproxy, version "), string(output))
+}
+
+func TestItServesAndStops(t *testing.T) {
+	tier := faketier.New()
+	t.Cleanup(tier.Close)
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := listener.Addr().String()
+	require.NoError(t, listener.Close())
+	var log bytes.Buffer
+	command := tierproxy(t, []string{"THANOS_QUERIER_URL=" + tier.URL}, "--web.listen-address", address)
+	command.Stdout, command.Stderr = &log, &log
+	require.NoError(t, command.Start())
+	get := func(path string) (*http.Response, string) {
+		response, err := http.Get("http://" + address + path)
+		if err != nil {
+			return nil, ""
+		}
+		defer func() { _ = response.Body.Close() }()
+		body, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		return response, string(body)
+	}
+	require.Eventually(t, func() bool {
+		response, _ := get("/-/ready")
+		return response != nil && response.StatusCode == http.StatusOK
+	}, 20*time.Second, 20*time.Millisecond)
+	response, body := get("/api/v1/query?query=up")
+	require.Equal(t, faketier.Vector("1"), body)
+	require.Equal(t, "cold", response.Header.Get("X-Tier"))
+	require.Equal(t, "only-tier", response.Header.Get("X-Tier-Reason"))
+	_, body = get("/metrics")
+	for _, name := range []string{"tierproxy_build_info{", "go_goroutines ", "process_open_fds ", "tierproxy_queries_total{"} {
+		require.Contains(t, body, "\n"+name)
+	}
+	response, _ = get("/debug/pprof/")
+	require.Equal(t, http.StatusNotFound, response.StatusCode, "off by default")
+	require.NoError(t, command.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, command.Wait(), log.String())
+}

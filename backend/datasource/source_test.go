@@ -1,0 +1,156 @@
+package datasource
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus/hooks/test"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+// runningManager has tiers that nobody listens at: these tests are about which
+// tier a datasource gets, not about what it answers.
+func runningManager(t *testing.T, change func(*Config)) *Manager {
+	t.Helper()
+	config := DefaultConfig()
+	config.Hot.URL, config.Cold.URL = "https://127.0.0.1:1/hot", "https://127.0.0.1:1/cold"
+	config.Probe.Interval = Duration(time.Hour)
+	if change != nil {
+		change(&config)
+	}
+	logger, _ := test.NewNullLogger()
+	manager, err := NewManager(config, logger)
+	require.NoError(t, err)
+	require.NoError(t, manager.Start(t.Context()))
+	t.Cleanup(func() { require.NoError(t, manager.Close()) })
+	return manager
+}
+
+// saved is a datasource with tiers and proxy headers in JSON.
+func saved(t *testing.T, project, tiers, headers string) *perses.Datasource {
+	t.Helper()
+	spec, err := perses.ParseSpec(json.RawMessage(fmt.Sprintf(
+		`{%s "proxy":{"kind":"HTTPProxy","spec":{"url":"http://tierproxy/proxy/globaldatasources/metrics","headers":%s}}}`, tiers, headers)))
+	require.NoError(t, err)
+	return &perses.Datasource{Reference: perses.Reference{Project: project, Name: "metrics"}, Spec: *spec}
+}
+
+func requireStatus(t *testing.T, err error, status int, text string) {
+	t.Helper()
+	require.Error(t, err)
+	require.Equal(t, status, promapi.AsError(err).Status)
+	require.ErrorContains(t, err, text)
+}
+
+func TestWhoGetsTheGatewaysOwnTiers(t *testing.T) {
+	m := runningManager(t, func(config *Config) { config.Projects = []ProjectConfig{{Name: "listed"}} })
+	own, err := m.ownSource()
+	require.NoError(t, err)
+
+	for _, project := range []string{"", "listed"} {
+		found, err := m.sourceOf(saved(t, project, "", "{}"))
+		require.NoError(t, err)
+		require.Same(t, own.hot, found.hot)
+		require.Same(t, own.cold, found.cold)
+		require.Equal(t, 15*time.Minute, found.threshold)
+	}
+	_, err = m.sourceOf(saved(t, "other", "", "{}"))
+	requireStatus(t, err, http.StatusForbidden, `datasource "metrics" of project "other" may not use the gateway's own hot tier`)
+	_, err = m.sourceOf(saved(t, "other", `"hot":{"url":"http://127.0.0.1:1/x"},`, "{}"))
+	requireStatus(t, err, http.StatusForbidden, `may not use the gateway's own cold tier`)
+
+	// One that names both tiers needs nobody's permission, and gets no
+	// connection that others use.
+	found, err := m.sourceOf(saved(t, "other", `"threshold":"5m","hot":{"url":"https://127.0.0.1:1/hot"},"cold":{"url":"https://127.0.0.1:1/other","lag":"2h"},`, "{}"))
+	require.NoError(t, err)
+	require.Equal(t, 5*time.Minute, found.threshold)
+	require.Equal(t, "https://127.0.0.1:1/other", found.cold.Endpoint())
+	now := time.Now()
+	require.Equal(t, now.Add(-2*time.Hour).UnixMilli(), found.cold.State(now).Newest)
+}
+
+func TestServicesAreSaidToBeUnresolved(t *testing.T) {
+	m := runningManager(t, nil)
+	_, err := m.sourceOf(saved(t, "", `"hot":{"service":{"namespace":"a","name":"b"}},`, "{}"))
+	requireStatus(t, err, http.StatusNotImplemented, "set url instead")
+}
+
+func TestTenantsComeFromTheSpecOnly(t *testing.T) {
+	m := runningManager(t, func(config *Config) { config.Projects = []ProjectConfig{{Name: "listed"}} })
+	const tenant = `{"x-scope-orgid":"a","X-Other":"b"}`
+	require.Equal(t, http.Header{"X-Scope-Orgid": {"a"}}, tenantOf(saved(t, "", "", tenant)))
+
+	own, err := m.ownSource()
+	require.NoError(t, err)
+	found, err := m.sourceOf(saved(t, "", "", tenant))
+	require.NoError(t, err)
+	require.NotSame(t, own.hot, found.hot, "another tenant is another tier, with coverage of its own")
+	again, err := m.sourceOf(saved(t, "", "", tenant))
+	require.NoError(t, err)
+	require.Same(t, found.hot, again.hot)
+
+	// A project may not choose whose data it sees in the gateway's own tiers.
+	_, err = m.sourceOf(saved(t, "listed", "", tenant))
+	requireStatus(t, err, http.StatusForbidden, "may not choose the tenant")
+}
+
+func TestTLSSettingsBelongToTheirHost(t *testing.T) {
+	m := runningManager(t, func(config *Config) { config.Hot.TLS.InsecureSkipVerify = true })
+	for address, expected := range map[string]bool{
+		"https://127.0.0.1:1/elsewhere": true,
+		"https://127.0.0.1:2/hot":       false,
+		"http://127.0.0.1:1/hot":        false,
+		"https://attacker:1/hot":        false,
+	} {
+		named := saved(t, "", fmt.Sprintf(`"hot":{"url":%q},`, address), "{}").Spec.Hot.URL
+		require.Equal(t, upstream.TLS{InsecureSkipVerify: expected}, m.tlsFor(perses.Reference{Name: "metrics"}, named), address)
+		require.Equal(t, upstream.TLS{}, m.tlsFor(perses.Reference{Project: "p", Name: "metrics"}, named), "a project gets nothing of the operator's")
+	}
+}
+
+func TestThePoolForgetsTiersThatNobodyAsks(t *testing.T) {
+	pool := newTierPool(DefaultConfig(), nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := pool.get(destination{name: tier.Hot, url: "http://127.0.0.1:1"}, nil, false)
+	require.ErrorIs(t, err, errNotRunning)
+	pool.start(ctx)
+	at := func(i int) destination {
+		return destination{name: tier.Hot, url: fmt.Sprintf("http://127.0.0.1:1/%d", i)}
+	}
+	own, err := pool.get(at(0), nil, true)
+	require.NoError(t, err)
+	for i := 1; i < poolLimit; i++ {
+		_, err := pool.get(at(i), nil, false)
+		require.NoError(t, err)
+	}
+	first, err := pool.get(at(1), nil, false)
+	require.NoError(t, err)
+	require.Len(t, pool.tiers, poolLimit)
+	_, err = pool.get(at(poolLimit), nil, false)
+	require.NoError(t, err)
+	require.Len(t, pool.tiers, poolLimit, "the pool is bounded")
+	require.NotContains(t, pool.tiers, at(2), "the one that was asked longest ago goes")
+	again, err := pool.get(at(1), nil, false)
+	require.NoError(t, err)
+	require.Same(t, first, again)
+
+	pool.dropUnused(time.Now().Add(time.Hour))
+	require.Len(t, pool.tiers, 1, "only the gateway's own stay for good")
+	kept, err := pool.get(at(0), nil, true)
+	require.NoError(t, err)
+	require.Same(t, own, kept)
+	cancel()
+	pool.stop()
+	require.Empty(t, pool.tiers)
+	_, err = pool.get(at(1), nil, false)
+	require.ErrorIs(t, err, errNotRunning)
+}
