@@ -205,7 +205,7 @@ func (d *demo) checkModules(ctx context.Context) error {
 }
 
 // applyExamples applies the example datasource, led to where tierproxy listens
-// here, and the example dashboard.
+// here, and the example dashboard with its project.
 func (d *demo) applyExamples(ctx context.Context) error {
 	const example = "deploy/examples/datasource.yaml"
 	text, err := os.ReadFile(filepath.Join(d.root, example))
@@ -217,8 +217,12 @@ func (d *demo) applyExamples(ctx context.Context) error {
 	if err := os.WriteFile(applied, []byte(led), 0o600); err != nil { //nolint:gosec // In a directory that this process made.
 		return fmt.Errorf("write the datasource: %w", err)
 	}
-	dashboard := filepath.Join(d.root, "deploy/examples/dashboard.yaml")
-	for _, arguments := range [][]string{{"login", d.perses.URL}, {"apply", "-f", applied}, {"apply", "-f", dashboard}} {
+	for _, arguments := range [][]string{
+		{"login", d.perses.URL},
+		{"apply", "-f", applied},
+		{"apply", "-f", filepath.Join(d.root, "deploy/examples/project.yaml")},
+		{"apply", "-f", filepath.Join(d.root, "deploy/examples/dashboard.yaml")},
+	} {
 		command := exec.CommandContext(ctx, d.percliPath, append([]string{"--percliconfig", filepath.Join(d.dir, "percli.json")}, arguments...)...) //nolint:gosec // The program of scripts/tool.
 		if output, err := command.CombinedOutput(); err != nil {
 			return fmt.Errorf("percli %s: %w: %s", arguments[0], err, output)
