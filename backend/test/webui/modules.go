@@ -15,7 +15,8 @@ import (
 // packages are the npm packages with modules of others that the page shows:
 // panels, and the Prometheus plugin to compare with.
 var packages = []string{
-	"gauge-chart-plugin", "prometheus-plugin", "stat-chart-plugin", "table-plugin", "timeseries-chart-plugin", "timeseries-table-plugin",
+	"gauge-chart-plugin", "histogram-chart-plugin", "prometheus-plugin", "stat-chart-plugin", "table-plugin",
+	"timeseries-chart-plugin", "timeseries-table-plugin",
 }
 
 // Module is a plugin module of an npm package, which holds what the browser
