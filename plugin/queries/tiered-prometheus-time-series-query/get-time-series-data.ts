@@ -1,7 +1,7 @@
-import type { PrometheusClient } from '@perses-dev/prometheus-plugin/lib/model/prometheus-client';
 import { getTimeSeriesData as getPrometheusData } from '@perses-dev/prometheus-plugin/lib/plugins/prometheus-time-series-query/get-time-series-data';
 import type { PrometheusTimeSeriesQuerySpec } from '@perses-dev/prometheus-plugin/lib/plugins/prometheus-time-series-query/time-series-query-model';
 import type { DatasourceStore, TimeSeriesQueryPlugin } from '@perses-dev/plugin-system';
+import type { TieredPrometheusClient } from '../../model/client';
 import { withTierChoice } from '../../model/client';
 import type { TierChoice, TieredPrometheusTimeSeriesQuerySpec } from '../../model/spec';
 import { DATASOURCE_KIND, DEFAULT_DATASOURCE } from '../../model/spec';
@@ -28,6 +28,6 @@ function storeOfOurKind(store: DatasourceStore, tier?: TierChoice): DatasourceSt
     ...store,
     listDatasourceSelectItems: () => store.listDatasourceSelectItems(DATASOURCE_KIND),
     getDatasourceClient: async <Client>(selector: Parameters<DatasourceStore['getDatasourceClient']>[0]) =>
-      withTierChoice(await store.getDatasourceClient<PrometheusClient>(selector), tier) as Client,
+      withTierChoice(await store.getDatasourceClient<TieredPrometheusClient>(selector), tier) as Client,
   };
 }
