@@ -1,5 +1,5 @@
 import type { RequestOptions } from './request';
-import { send } from './request';
+import { GatewayError, send } from './request';
 import type { TieredPrometheusDatasourceSpec } from './spec';
 import { DATASOURCE_KIND } from './spec';
 
@@ -84,16 +84,11 @@ export interface Place {
  */
 export async function checkUnsaved(
   persesUrl: string,
-  { project, dashboard }: Place,
+  place: Place,
   spec: TieredPrometheusDatasourceSpec,
   { headers, signal }: RequestOptions = {}
 ): Promise<CheckReport> {
-  const scope = [
-    project === undefined ? 'globaldatasources' : `projects/${encodeURIComponent(project)}`,
-    dashboard === undefined ? '' : `/dashboards/${encodeURIComponent(dashboard)}`,
-    project === undefined ? '' : '/datasources',
-  ].join('');
-  const { data } = await send<{ data: CheckReport }>(`${persesUrl}/proxy/unsaved/${scope}${CHECK_PATH}`, {
+  const { data } = await send<{ data: CheckReport }>(`${persesUrl}/proxy/unsaved/${scopeOf(place)}${CHECK_PATH}`, {
     method: 'POST',
     // Perses passes the type of this request on to the gateway, with the body that is wrapped in it.
     headers: { ...headers, 'Content-Type': 'application/json' },
@@ -105,6 +100,36 @@ export async function checkUnsaved(
     signal,
   });
   return data;
+}
+
+/**
+ * Asks for a report on a spec that need not be saved. Where the caller may not create datasources, the request goes the
+ * way of the saved one, if there is one of this name; the gateway there is asked about the spec all the same.
+ */
+export async function checkDatasource(
+  persesUrl: string,
+  { name, ...place }: Place & { name?: string },
+  spec: TieredPrometheusDatasourceSpec,
+  options: RequestOptions = {}
+): Promise<CheckReport> {
+  try {
+    return await checkUnsaved(persesUrl, place, spec, options);
+  } catch (error) {
+    if (name === undefined || !(error instanceof GatewayError) || error.status !== 403) {
+      throw error;
+    }
+    return await check(`${persesUrl}/proxy/${scopeOf(place)}/${encodeURIComponent(name)}`, spec, options).catch(() => {
+      // That there is none of this name is no news; that the caller may not create one is.
+      throw error;
+    });
+  }
+}
+
+/** Path of the datasources of a place, as Perses has it. */
+function scopeOf({ project, dashboard }: Place): string {
+  return project === undefined
+    ? 'globaldatasources'
+    : `projects/${encodeURIComponent(project)}${dashboard === undefined ? '' : `/dashboards/${encodeURIComponent(dashboard)}`}/datasources`;
 }
 
 /** Base64 of the UTF-8 of a text. */
