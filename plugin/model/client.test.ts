@@ -1,8 +1,12 @@
-import { createServer, type IncomingMessage, type Server } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createClient, withTierChoice } from './client';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { answerOf } from './answer';
+import { checkUnsaved } from './check';
+import { createClient, withSignal, withTierChoice } from './client';
+import { GatewayError } from './request';
 import type { TieredPrometheusDatasourceSpec } from './spec';
 
 interface Seen {
@@ -10,6 +14,7 @@ interface Seen {
   path: string;
   parameters: Record<string, string[]>;
   headers: IncomingMessage['headers'];
+  body: string;
 }
 
 const spec: TieredPrometheusDatasourceSpec = {
@@ -25,27 +30,38 @@ const spec: TieredPrometheusDatasourceSpec = {
 
 describe('the client', () => {
   let server: Server;
+  let persesUrl: string;
   let proxyUrl: string;
   let seen: Seen[];
+  /** Answers instead of the empty success. */
+  let answer: ((response: ServerResponse) => void) | undefined;
 
   beforeEach(async () => {
     seen = [];
+    answer = undefined;
     server = createServer((request, response) => {
       void text(request).then((body) => {
         const url = new URL(request.url ?? '', 'http://localhost');
-        const parameters = new URLSearchParams([...url.searchParams, ...new URLSearchParams(body)]);
+        const form = request.headers['content-type']?.startsWith('application/x-www-form-urlencoded') === true;
+        const parameters = new URLSearchParams([...url.searchParams, ...new URLSearchParams(form ? body : '')]);
         seen.push({
           method: request.method,
           path: url.pathname,
           parameters: Object.fromEntries([...new Set(parameters.keys())].map((key) => [key, parameters.getAll(key)])),
           headers: request.headers,
+          body,
         });
         response.setHeader('Content-Type', 'application/json');
+        if (answer !== undefined) {
+          answer(response);
+          return;
+        }
         response.end('{"status":"success","data":[]}');
       });
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    proxyUrl = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}/proxy/globaldatasources/metrics`;
+    persesUrl = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
+    proxyUrl = `${persesUrl}/proxy/globaldatasources/metrics`;
   });
   afterEach(async () => {
     server.closeAllConnections();
@@ -61,6 +77,7 @@ describe('the client', () => {
     await client.metricMetadata({});
     await client.series({ 'match[]': ['up', 'down'] });
     await client.parseQuery({ query: 'up' });
+    await client.explain({ query: 'up', start: 1, end: 2, step: 3 });
     expect(await client.healthCheck?.()).toBe(true);
     expect(
       seen.map(({ method, path }) => `${String(method)} ${path.replace('/proxy/globaldatasources/metrics', '')}`)
@@ -72,10 +89,18 @@ describe('the client', () => {
       'GET /api/v1/metadata',
       'POST /api/v1/series',
       'POST /api/v1/parse_query',
+      'POST /api/v1/datasources/explain',
       'GET /-/healthy',
     ]);
     expect(seen[1]?.parameters).toEqual({ query: ['up'], start: ['1'], end: ['2'], step: ['3'], dedup: ['true'] });
+    expect(seen[3]?.parameters).toEqual({ dedup: ['true'] });
     expect(seen[5]?.parameters).toEqual({ 'match[]': ['up', 'down'], dedup: ['true'] });
+    expect(seen[7]?.parameters).toEqual(seen[1]?.parameters);
+  });
+
+  it('asks nobody for the values of no label', async () => {
+    expect(await createClient(spec, { proxyUrl }).labelValues({ labelName: '' })).toMatchObject({ data: [] });
+    expect(seen).toEqual([]);
   });
 
   it('leaves the headers of the proxy to Perses', async () => {
@@ -87,10 +112,117 @@ describe('the client', () => {
     const client = createClient(spec, { proxyUrl });
     await withTierChoice(client, 'cold').rangeQuery({ query: 'up', start: 1, end: 2, step: 3 }, { 'X-More': 'kept' });
     await withTierChoice(client, 'hot').instantQuery({ query: 'up' });
+    await withTierChoice(client, 'hot').explain({ query: 'up' });
     await withTierChoice(client, 'auto').instantQuery({ query: 'up' });
     await withTierChoice(client).instantQuery({ query: 'up' });
-    expect(seen.map(({ headers }) => headers['x-tier-choice'])).toEqual(['cold', 'hot', undefined, undefined]);
+    expect(seen.map(({ headers }) => headers['x-tier-choice'])).toEqual(['cold', 'hot', 'hot', undefined, undefined]);
     expect(seen[0]?.headers).toHaveProperty('x-more', 'kept');
+  });
+
+  it.each(['instantQuery', 'labelValues'] as const)('tells what answered, of POST and of GET: %s', async (endpoint) => {
+    answer = (response) => {
+      response.setHeader('X-Tier', 'cold');
+      response.setHeader('X-Tier-Reason', 'not-in-hot');
+      response.setHeader('Server-Timing', 'upstream;dur=10.500;desc="cold", tierproxy;dur=2.000');
+      response.end('{"status":"success","data":[],"warnings":["one","two","one"],"infos":["three"]}');
+    };
+    const client = createClient(spec, { proxyUrl });
+    const body =
+      endpoint === 'labelValues'
+        ? await client.labelValues({ labelName: 'job' })
+        : await client.instantQuery({ query: 'up' });
+    expect(answerOf(body)).toEqual({
+      tier: 'cold',
+      reason: 'not-in-hot',
+      durationMs: 12.5,
+      warnings: ['one', 'two'],
+      infos: ['three'],
+    });
+  });
+
+  it.each([
+    {
+      what: 'the gateway',
+      status: 502,
+      body: '{"status":"error","errorType":"bad_gateway","error":"both tiers are down"}',
+      message: 'both tiers are down',
+    },
+    { what: 'Perses', status: 403, body: '{"message":"not allowed"}', message: 'not allowed' },
+    {
+      what: 'an ingress',
+      status: 502,
+      body: '<html>Bad Gateway</html>',
+      type: 'text/html',
+      message: '502 Bad Gateway',
+    },
+    {
+      what: 'a plain server',
+      status: 504,
+      body: 'upstream timed out\nmore',
+      type: 'text/plain; charset=utf-8',
+      message: '504 Gateway Timeout: upstream timed out',
+    },
+    { what: 'a sign-in page', status: 200, body: '<html></html>', message: '/api/v1/query is not JSON' },
+  ])('surfaces the message of an error of $what', async ({ status, body, type, message }) => {
+    answer = (response) => {
+      response.statusCode = status;
+      response.setHeader('Content-Type', type ?? 'application/json');
+      response.setHeader('X-Tier', 'cold');
+      response.setHeader('X-Tier-Reason', 'cold-failed');
+      response.end(body);
+    };
+    const failure = await createClient(spec, { proxyUrl })
+      .instantQuery({ query: 'up' })
+      .catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(GatewayError);
+    expect(failure).toMatchObject({ status, tier: 'cold', reason: 'cold-failed' });
+    expect((failure as GatewayError).message).toContain(message);
+  });
+
+  it('ends a request that nobody waits for any more', async () => {
+    const controller = new AbortController();
+    let closed = false;
+    answer = (response) => {
+      response.on('close', () => (closed = true));
+      controller.abort();
+    };
+    await expect(
+      withSignal(createClient(spec, { proxyUrl }), controller.signal).rangeQuery({
+        query: 'up',
+        start: 1,
+        end: 2,
+        step: 3,
+      })
+    ).rejects.toThrow(/abort/i);
+    await vi.waitFor(() => {
+      expect(closed).toBe(true);
+    });
+  });
+
+  it('asks for a report on a spec by way of the saved datasource', async () => {
+    answer = (response) => response.end('{"status":"success","data":{"ok":true,"mistakes":[],"tiers":{}}}');
+    expect(await createClient(spec, { proxyUrl }).check(spec)).toEqual({ ok: true, mistakes: [], tiers: {} });
+    expect(seen[0]).toMatchObject({
+      method: 'POST',
+      path: '/proxy/globaldatasources/metrics/api/v1/datasources/check',
+    });
+    expect(seen[0]?.headers['content-type']).toBe('application/json');
+    expect(JSON.parse(seen[0]?.body ?? '')).toEqual(spec);
+  });
+
+  it.each([
+    [{}, '/proxy/unsaved/globaldatasources'],
+    [{ project: 'a b' }, '/proxy/unsaved/projects/a%20b/datasources'],
+    [{ project: 'p', dashboard: 'd' }, '/proxy/unsaved/projects/p/dashboards/d/datasources'],
+  ])('asks for a report on a datasource that is not saved: %o', async (place, path) => {
+    answer = (response) => response.end('{"status":"success","data":{"ok":true,"mistakes":[],"tiers":{}}}');
+    const named = { ...spec, queryParams: { team: 'Größe' } };
+    expect(await checkUnsaved(persesUrl, place, named)).toMatchObject({ ok: true });
+    expect(seen[0]).toMatchObject({ method: 'POST', path: `${path}/api/v1/datasources/check` });
+    const wrapped = JSON.parse(seen[0]?.body ?? '') as { method: string; body: string; spec: { plugin: unknown } };
+    expect(wrapped.method).toBe('POST');
+    expect(JSON.parse(Buffer.from(wrapped.body, 'base64').toString())).toEqual(named);
+    expect(wrapped.spec.plugin).toEqual({ kind: 'TieredPrometheusDatasource', spec: named });
   });
 
   it('refuses to work without the proxy of Perses', () => {

@@ -1,25 +1,42 @@
 import type { RequestHeaders } from '@perses-dev/core';
 import type { PrometheusClient } from '@perses-dev/prometheus-plugin/lib/model/prometheus-client';
-import {
-  healthCheck,
-  instantQuery,
-  labelNames,
-  labelValues,
-  metricMetadata,
-  parseQuery,
-  rangeQuery,
-  series,
-} from '@perses-dev/prometheus-plugin/lib/model/prometheus-client';
+import { healthCheck } from '@perses-dev/prometheus-plugin/lib/model/prometheus-client';
+import type { CheckReport } from './check';
+import { check } from './check';
+import type { Explanation, ExplainRequestParameters } from './explain';
+import type { ParameterValue, RequestOptions } from './request';
+import { encodeParameters, send } from './request';
 import type { TierChoice, TieredPrometheusDatasourceSpec } from './spec';
 
 /** Request header by which a query chooses its tier itself. */
 export const TIER_CHOICE_HEADER = 'X-Tier-Choice';
 
-/** One function of the Prometheus client that asks an endpoint. */
-type Call<Params, Result> = (
-  params: Params,
-  options: { datasourceUrl: string; headers?: RequestHeaders }
-) => Promise<Result>;
+/** A function of the Prometheus client, which can be aborted and whose answers have a rawResponse, those of GET too. */
+type Abortable<Call> = Call extends (parameters: infer Parameters, headers?: RequestHeaders) => Promise<infer Result>
+  ? (parameters: Parameters, headers?: RequestHeaders, signal?: AbortSignal) => Promise<Result>
+  : never;
+
+/**
+ * The client of a TieredPrometheusDatasource: that of the Prometheus plugin, wherever such a one is asked for, and what
+ * the gateway adds. Its answers tell tier and reason by answerOf; a request that fails throws a GatewayError.
+ */
+export interface TieredPrometheusClient extends PrometheusClient {
+  instantQuery: Abortable<PrometheusClient['instantQuery']>;
+  rangeQuery: Abortable<PrometheusClient['rangeQuery']>;
+  labelNames: Abortable<PrometheusClient['labelNames']>;
+  labelValues: Abortable<PrometheusClient['labelValues']>;
+  metricMetadata: Abortable<PrometheusClient['metricMetadata']>;
+  series: Abortable<PrometheusClient['series']>;
+  parseQuery: Abortable<PrometheusClient['parseQuery']>;
+  /** Asks which tier would answer a request, and why, without running it. */
+  explain: (
+    parameters: ExplainRequestParameters,
+    headers?: RequestHeaders,
+    signal?: AbortSignal
+  ) => Promise<Explanation>;
+  /** Asks for a report on a spec, which need not be the saved one; the request goes the way of the saved datasource. */
+  check: (spec: TieredPrometheusDatasourceSpec, options?: RequestOptions) => Promise<CheckReport>;
+}
 
 /**
  * Returns the client of a datasource: the Prometheus API at proxyUrl, which is the path at which Perses forwards to the
@@ -29,39 +46,72 @@ type Call<Params, Result> = (
  * It throws where Perses gives no proxyUrl: this kind has no URL that a browser could use directly.
  */
 export function createClient(
-  spec: TieredPrometheusDatasourceSpec,
+  { queryParams }: TieredPrometheusDatasourceSpec,
   { proxyUrl }: { proxyUrl?: string }
-): PrometheusClient {
+): TieredPrometheusClient {
   if (proxyUrl === undefined) {
     throw new Error('This datasource is reached through the proxy of Perses, which gave no URL for it.');
   }
   const datasourceUrl = proxyUrl;
-  function ask<Params extends object, Result>(call: Call<Params, Result>) {
-    return (params: Params, headers?: RequestHeaders): Promise<Result> =>
-      call({ ...spec.queryParams, ...params }, { datasourceUrl, headers });
+  const encode = (parameters: object): URLSearchParams =>
+    encodeParameters({ ...queryParams, ...(parameters as Record<string, ParameterValue>) });
+  function post<Result extends object>(path: string) {
+    return (parameters: object, headers?: RequestHeaders, signal?: AbortSignal): Promise<Result> =>
+      send<Result>(`${datasourceUrl}${path}`, { method: 'POST', headers, body: encode(parameters), signal });
   }
+  function get<Result extends object>(path: string) {
+    return (parameters: object, headers?: RequestHeaders, signal?: AbortSignal): Promise<Result> => {
+      const query = encode(parameters).toString();
+      return send<Result>(`${datasourceUrl}${path}${query === '' ? '' : `?${query}`}`, { headers, signal });
+    };
+  }
+  const explain = post<{ data: Explanation }>('/api/v1/datasources/explain');
   return {
     options: { datasourceUrl },
     healthCheck: healthCheck({ datasourceUrl }),
-    instantQuery: ask(instantQuery),
-    rangeQuery: ask(rangeQuery),
-    labelNames: ask(labelNames),
-    labelValues: ask(labelValues),
-    metricMetadata: ask(metricMetadata),
-    series: ask(series),
-    parseQuery: ask(parseQuery),
+    instantQuery: post('/api/v1/query'),
+    rangeQuery: post('/api/v1/query_range'),
+    labelNames: post('/api/v1/labels'),
+    labelValues: ({ labelName, ...parameters }, headers, signal) =>
+      // Half-written editors ask for the values of no label; that there are none is no error.
+      labelName === ''
+        ? Promise.resolve({ status: 'success', data: [] })
+        : get<Awaited<ReturnType<PrometheusClient['labelValues']>>>(
+            `/api/v1/label/${encodeURIComponent(labelName)}/values`
+          )(parameters, headers, signal),
+    metricMetadata: get('/api/v1/metadata'),
+    series: post('/api/v1/series'),
+    parseQuery: post('/api/v1/parse_query'),
+    explain: async (...request) => (await explain(...request)).data,
+    check: (spec, options) => check(datasourceUrl, spec, options),
   };
 }
 
 /** Returns a client whose queries ask for a tier; the client itself where the gateway is to choose. */
-export function withTierChoice(client: PrometheusClient, choice: TierChoice = 'auto'): PrometheusClient {
+export function withTierChoice(client: TieredPrometheusClient, choice: TierChoice = 'auto'): TieredPrometheusClient {
   if (choice === 'auto') {
     return client;
   }
   const add = (headers?: RequestHeaders): RequestHeaders => ({ ...headers, [TIER_CHOICE_HEADER]: choice });
   return {
     ...client,
-    instantQuery: (params, headers) => client.instantQuery(params, add(headers)),
-    rangeQuery: (params, headers) => client.rangeQuery(params, add(headers)),
+    instantQuery: (parameters, headers, signal) => client.instantQuery(parameters, add(headers), signal),
+    rangeQuery: (parameters, headers, signal) => client.rangeQuery(parameters, add(headers), signal),
+    explain: (parameters, headers, signal) => client.explain(parameters, add(headers), signal),
+  };
+}
+
+/** Returns a client whose queries end with a signal, for callers that know of no signal; the client itself without one. */
+export function withSignal(client: TieredPrometheusClient, signal: AbortSignal | undefined): TieredPrometheusClient {
+  if (signal === undefined) {
+    return client;
+  }
+  return {
+    ...client,
+    instantQuery: (parameters, headers) => client.instantQuery(parameters, headers, signal),
+    rangeQuery: (parameters, headers) => client.rangeQuery(parameters, headers, signal),
+    labelNames: (parameters, headers) => client.labelNames(parameters, headers, signal),
+    labelValues: (parameters, headers) => client.labelValues(parameters, headers, signal),
+    series: (parameters, headers) => client.series(parameters, headers, signal),
   };
 }

@@ -2,11 +2,13 @@ import type { DatasourceSelector, RequestHeaders } from '@perses-dev/core';
 import type { DatasourceSelectItemGroup, DatasourceStore, TimeSeriesQueryContext } from '@perses-dev/plugin-system';
 import { describe, expect, it } from 'vitest';
 import type { TieredPrometheusTimeSeriesQuerySpec } from '../../model/spec';
+import { explainTimeSeriesQuery } from './get-time-series-data';
 import { TieredPrometheusTimeSeriesQuery } from './TieredPrometheusTimeSeriesQuery';
 
-const response = {
+const answered = {
   status: 'success',
-  warnings: ['the cold tier is 2h behind'],
+  warnings: ['the cold tier is 2h behind', 'a second warning'],
+  rawResponse: new Response('', { headers: { 'X-Tier': 'cold', 'X-Tier-Reason': 'not-in-hot' } }),
   data: {
     resultType: 'matrix',
     result: [{ metric: { __name__: 'up', job: 'cart' }, values: [[1_800_000_000, '1']] }],
@@ -17,14 +19,22 @@ const response = {
 interface Asked {
   kinds: string[];
   selectors: DatasourceSelector[];
-  queries: { params: object; headers?: RequestHeaders }[];
+  queries: { endpoint: string; params: object; headers?: RequestHeaders; signal?: AbortSignal }[];
 }
 
-function run(spec: TieredPrometheusTimeSeriesQuerySpec, mode?: 'instant' | 'range') {
+/** A store of Perses with a client that answers every query; and what both were asked for. */
+function perses(mode?: 'instant' | 'range'): { context: TimeSeriesQueryContext; asked: Asked } {
   const asked: Asked = { kinds: [], selectors: [], queries: [] };
-  const answer = (params: object, headers?: RequestHeaders) => {
-    asked.queries.push({ params, headers });
-    return Promise.resolve(response);
+  const ask =
+    <Body>(endpoint: string, body: Body) =>
+    (params: object, headers?: RequestHeaders, signal?: AbortSignal) => {
+      asked.queries.push({ endpoint, params, headers, signal });
+      return Promise.resolve(body);
+    };
+  const client = {
+    instantQuery: ask('query', answered),
+    rangeQuery: ask('query_range', answered),
+    explain: ask('explain', { tier: 'cold', reason: 'not-in-hot', sentence: 'cold answers' }),
   };
   const items: DatasourceSelectItemGroup[] = [
     { items: [{ name: 'other', selector: { kind: 'TieredPrometheusDatasource', name: 'other' } }] },
@@ -36,7 +46,7 @@ function run(spec: TieredPrometheusTimeSeriesQuerySpec, mode?: 'instant' | 'rang
     },
     getDatasourceClient: (selector: DatasourceSelector) => {
       asked.selectors.push(selector);
-      return Promise.resolve({ instantQuery: answer, rangeQuery: answer });
+      return Promise.resolve(client);
     },
     listDatasourceSelectItems: (kind: string) => {
       asked.kinds.push(kind);
@@ -50,7 +60,12 @@ function run(spec: TieredPrometheusTimeSeriesQuerySpec, mode?: 'instant' | 'rang
     datasourceStore: store,
     refreshKey: '',
   };
-  return TieredPrometheusTimeSeriesQuery.getTimeSeriesData(spec, context).then((data) => ({ data, asked }));
+  return { context, asked };
+}
+
+async function run(spec: TieredPrometheusTimeSeriesQuerySpec, mode?: 'instant' | 'range') {
+  const { context, asked } = perses(mode);
+  return { data: await TieredPrometheusTimeSeriesQuery.getTimeSeriesData(spec, context), asked };
 }
 
 describe('a time series query', () => {
@@ -60,12 +75,26 @@ describe('a time series query', () => {
     expect(new Set(asked.selectors)).toEqual(new Set([{ kind: 'TieredPrometheusDatasource' }]));
     expect(asked.queries).toEqual([
       {
+        endpoint: 'query_range',
         params: { query: 'up{job="cart"}', start: 1_800_000_000, end: 1_800_000_600, step: 30 },
-        headers: undefined,
       },
     ]);
     expect(data.series).toHaveLength(1);
-    expect(data.metadata?.notices).toEqual([{ type: 'warning', message: 'the cold tier is 2h behind' }]);
+    expect(data.metadata?.executedQueryString).toBe('up{job="cart"}');
+  });
+
+  it.each(['range', 'instant'] as const)('tells what answered, with all warnings, in one notice: %s', async (mode) => {
+    const { data } = await run({ query: 'up' }, mode);
+    expect(data.metadata?.notices).toEqual([
+      {
+        type: 'warning',
+        message: [
+          'cold answered: hot may not hold every series that the query asks for (not-in-hot)',
+          'the cold tier is 2h behind',
+          'a second warning',
+        ].join('\n'),
+      },
+    ]);
   });
 
   it('resolves a datasource variable among the datasources of our kind', async () => {
@@ -77,6 +106,22 @@ describe('a time series query', () => {
     const { asked } = await run({ query: 'up', tier: 'cold' }, mode);
     expect(asked.queries[0]?.headers).toEqual({ 'X-Tier-Choice': 'cold' });
     expect(Object.keys(asked.queries[0]?.params ?? {})).not.toContain('tier');
+  });
+
+  it('ends with the signal of Perses', async () => {
+    const { context, asked } = perses();
+    const { signal } = new AbortController();
+    const { getTimeSeriesData } = TieredPrometheusTimeSeriesQuery as {
+      getTimeSeriesData: (...all: unknown[]) => unknown;
+    };
+    await getTimeSeriesData({ query: 'up' }, context, signal);
+    expect(asked.queries[0]?.signal).toBe(signal);
+  });
+
+  it('asks nobody without an expression', async () => {
+    const { data, asked } = await run({ query: '' });
+    expect(data).toMatchObject({ series: [], metadata: { notices: [] } });
+    expect(asked.queries).toEqual([]);
   });
 
   it('depends on the variables of its texts', () => {
@@ -92,5 +137,42 @@ describe('a time series query', () => {
       'cluster',
       'ds',
     ]);
+  });
+});
+
+describe('the explanation of a time series query', () => {
+  it('is of the request that the query would send, which it does not send', async () => {
+    const { context, asked } = perses();
+    const { signal } = new AbortController();
+    expect(await explainTimeSeriesQuery({ query: 'up{job="$job"}', tier: 'hot' }, context, signal)).toEqual({
+      tier: 'cold',
+      reason: 'not-in-hot',
+      sentence: 'cold answers',
+    });
+    expect(asked.queries).toEqual([
+      {
+        endpoint: 'explain',
+        params: {
+          endpoint: 'query_range',
+          query: 'up{job="cart"}',
+          start: 1_800_000_000,
+          end: 1_800_000_600,
+          step: 30,
+        },
+        headers: { 'X-Tier-Choice': 'hot' },
+        signal,
+      },
+    ]);
+  });
+
+  it('is of an instant query where the panel asks for one', async () => {
+    const { context, asked } = perses('instant');
+    await explainTimeSeriesQuery({ query: 'up' }, context);
+    expect(asked.queries[0]?.params).toEqual({ endpoint: 'query', query: 'up', time: 1_800_000_600 });
+  });
+
+  it('is left out without an expression', async () => {
+    const { context } = perses();
+    expect(await explainTimeSeriesQuery({ query: '' }, context)).toBeUndefined();
   });
 });

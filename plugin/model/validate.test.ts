@@ -1,0 +1,110 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import * as patterns from './patterns';
+import { findMistakes, messages, minStepMistake } from './validate';
+
+const datasource = 'schemas/datasources/tiered-prometheus-datasource';
+const query = 'schemas/queries/tiered-prometheus-time-series-query';
+
+/** Names of the examples of a model, without the ending. */
+function examples(model: string, folder: 'valid' | 'invalid'): string[] {
+  return readdirSync(`${model}/tests/${folder}`)
+    .filter((file) => file.endsWith('.json'))
+    .map((file) => basename(file, '.json'));
+}
+
+function specOf(model: string, example: string): Record<string, unknown> {
+  return (JSON.parse(readFileSync(`${model}/tests/${example}.json`, 'utf8')) as { spec: Record<string, unknown> }).spec;
+}
+
+function errorOf(model: string, example: string): string {
+  return readFileSync(`${model}/tests/${example}.error`, 'utf8').trimEnd();
+}
+
+describe('a form knows what Perses accepts', () => {
+  it.each(examples(datasource, 'valid'))('%s', (name) => {
+    expect(findMistakes(specOf(datasource, `valid/${name}`))).toEqual([]);
+  });
+
+  it('minStep of a query', () => {
+    for (const name of examples(query, 'valid')) {
+      expect(minStepMistake(specOf(query, `valid/${name}`).minStep as string | undefined)).toBeUndefined();
+    }
+  });
+});
+
+describe('a form says what Perses would say', () => {
+  it.each(examples(datasource, 'invalid'))('%s', (name) => {
+    const said = findMistakes(specOf(datasource, `invalid/${name}`)).map(
+      ({ field, message }) => `${field}: ${message}`
+    );
+    expect(said.join('\n')).toBe(errorOf(datasource, `invalid/${name}`));
+  });
+
+  it('minStep of a query', () => {
+    const names = examples(query, 'invalid').filter((name) => name.startsWith('min-step'));
+    expect(names).not.toEqual([]);
+    for (const name of names) {
+      const { minStep } = specOf(query, `invalid/${name}`);
+      expect(`spec.minStep: ${String(minStepMistake(minStep as string))}`).toBe(errorOf(query, `invalid/${name}`));
+    }
+  });
+
+  it('all mistakes at once', () => {
+    const mistakes = findMistakes({ threshold: '0s', hot: { service: { port: 0 }, retention: '' }, weight: 1 });
+    expect(mistakes.map(({ field }) => field)).toEqual([
+      'spec.proxy',
+      'spec.threshold',
+      'spec.hot.service.namespace',
+      'spec.hot.service.name',
+      'spec.hot.service.port',
+      'spec.hot.retention',
+      'spec.weight',
+    ]);
+  });
+});
+
+describe('the CUE models and the form', () => {
+  const cue = [datasource, query]
+    .flatMap((folder) => readdirSync(folder).map((file) => `${folder}/${file}`))
+    .filter((file) => file.endsWith('.cue'))
+    .map((file) => readFileSync(file, 'utf8'))
+    .join('\n');
+  /** Strings of CUE, by the name of their definition; what =~ matches, for definitions that are no plain string. */
+  const strings = new Map(
+    [...cue.matchAll(/^([#_]\w+):\s+(?:=~|\(?=~)?"((?:[^"\\]|\\.)*)"/gm)].map(([, name = '', text = '']) => [
+      name,
+      text,
+    ])
+  );
+  function resolve(name: string): string {
+    const text = strings.get(name);
+    if (text === undefined) {
+      throw new Error(`the models hold no string ${name}`);
+    }
+    return text
+      .split(/\\\((?:ds\.)?([#\w]+)\)/)
+      .map((part, index) => (index % 2 === 1 ? resolve(part) : part.replaceAll('\\\\', '\\')))
+      .join('');
+  }
+
+  it.each([
+    ['#durationPattern', patterns.durationPattern],
+    ['#tierURL', patterns.tierUrlPattern],
+    ['#label', patterns.labelPattern],
+    ['#proxyURL', patterns.proxyUrlPattern],
+    ['#variable', patterns.variablePattern],
+  ])('have the same pattern: %s', (name, pattern) => {
+    expect(pattern).toBe(resolve(name));
+  });
+
+  it('have the same words', () => {
+    const said = new Set(
+      [...cue.matchAll(/error\("((?:[^"\\]|\\.)*)"\)/g)].map(([, text]) => text.replaceAll('\\"', '"'))
+    );
+    for (const message of Object.values(messages)) {
+      expect(said).toContain(message);
+    }
+  });
+});

@@ -1,0 +1,155 @@
+import type { Mistake } from './check';
+import { durationPattern, labelPattern, matches, proxyUrlPattern, tierUrlPattern, variablePattern } from './patterns';
+
+/** What is wrong with a value, in the words of the CUE models. */
+export const messages = {
+  duration: 'must be a duration such as 90s, 15m or 1h30m',
+  positiveDuration: 'must be a duration longer than zero, such as 90s, 15m or 1h30m',
+  tierUrl:
+    'must be http(s)://host[:port][/path], with a port from 1 to 65535 and without user, parameters (use queryParams) or fragment',
+  label: "must be 1 to 63 lower-case letters, digits or '-', with a letter or digit at both ends",
+  servicePort: 'must be a number from 1 to 65535, without quotes, or the name of a port of the service',
+  scheme: 'must be http or https',
+  bothUrlAndService: 'remove either url or service: a tier has one of them, not both',
+  urlOrServiceAsField: 'set url or service, two fields of their own',
+  proxyKind: 'must be HTTPProxy',
+  proxyUrl:
+    'must name this datasource: http(s)://GATEWAY/proxy/globaldatasources/NAME, or /proxy/projects/PROJECT/datasources/NAME',
+  queryParam: 'must be a string: put the value in quotes',
+  minStep: 'must be a duration such as 30s or a variable such as "$interval"',
+} as const;
+
+/** What CUE itself says of fields, whatever their values. */
+const cueMessages = {
+  missing: 'field is required but not present',
+  notAllowed: 'field not allowed',
+} as const;
+
+/** Finds what is wrong with the value at a path. */
+type Rule = (value: unknown, path: string) => Mistake[];
+
+/** Fields of a struct; the name of one that is required ends with an exclamation mark, as in CUE. */
+type Fields = Readonly<Record<string, Rule>>;
+
+const rule =
+  (accepts: (value: unknown) => boolean, message: string): Rule =>
+  (value, field) =>
+    accepts(value) ? [] : [{ field, message }];
+
+/** Fields of a struct. It is closed unless said otherwise. */
+const struct =
+  (fields: Fields, { open = false } = {}): Rule =>
+  (value, path) => {
+    if (!isObject(value)) {
+      return [{ field: path, message: mismatch(value) }];
+    }
+    const known = new Map(Object.entries(fields).map(([name, check]) => [name.replace('!', ''), check]));
+    const missing = Object.keys(fields)
+      .filter((name) => name.endsWith('!') && value[name.slice(0, -1)] === undefined)
+      .map((name): Mistake => ({ field: `${path}.${name.slice(0, -1)}`, message: cueMessages.missing }));
+    const wrong = Object.entries(value)
+      .filter(([, each]) => each !== undefined)
+      .flatMap(([name, each]) => {
+        const field = `${path}.${name}`;
+        return known.get(name)?.(each, field) ?? (open ? [] : [{ field, message: cueMessages.notAllowed }]);
+      });
+    return [...missing, ...wrong];
+  };
+
+const positiveDuration = rule(
+  (value) => matches(durationPattern, value) && /[1-9]/.test(value),
+  messages.positiveDuration
+);
+const duration = rule((value) => matches(durationPattern, value), messages.duration);
+const label = rule((value) => matches(labelPattern, value), messages.label);
+
+const service = struct({
+  'namespace!': label,
+  'name!': label,
+  port: rule(
+    (value) =>
+      typeof value === 'number'
+        ? Number.isInteger(value) && value >= 1 && value <= 65535
+        : matches(labelPattern, value) && /[a-z]/.test(value),
+    messages.servicePort
+  ),
+  scheme: rule((value) => value === 'http' || value === 'https', messages.scheme),
+});
+
+/** Name of a field that does not exist; CUE says that it is missing where a tier has neither url nor service. */
+const urlOrService = 'url or service';
+
+const tier =
+  (fields: Fields): Rule =>
+  (value, path) => {
+    if (!isObject(value)) {
+      return [{ field: path, message: mismatch(value) }];
+    }
+    const { url, service: named, [urlOrService]: both, ...rest } = value;
+    const at = (name: string): string => `${path}.${name}`;
+    if (url !== undefined && named !== undefined) {
+      return [{ field: at('service'), message: messages.bothUrlAndService }];
+    }
+    const place =
+      url !== undefined
+        ? rule((text) => matches(tierUrlPattern, text), messages.tierUrl)(url, at('url'))
+        : named !== undefined
+          ? service(named, at('service'))
+          : [
+              {
+                field: at(`"${urlOrService}"`),
+                message: both === undefined ? cueMessages.missing : messages.urlOrServiceAsField,
+              },
+            ];
+    return [...place, ...struct(fields)(rest, path)];
+  };
+
+const spec = struct({
+  threshold: positiveDuration,
+  hot: tier({ retention: positiveDuration }),
+  cold: tier({ lag: duration }),
+  scrapeInterval: positiveDuration,
+  queryParams: (value, path) =>
+    isObject(value)
+      ? Object.entries(value).flatMap(([name, each]) =>
+          rule((text) => typeof text === 'string', messages.queryParam)(each, `${path}.${name}`)
+        )
+      : [{ field: path, message: mismatch(value) }],
+  'proxy!': struct({
+    'kind!': rule((value) => value === 'HTTPProxy', messages.proxyKind),
+    'spec!': struct(
+      { 'url!': rule((value) => matches(proxyUrlPattern, value), messages.proxyUrl) },
+      // Perses checks the rest of it.
+      { open: true }
+    ),
+  }),
+});
+
+/**
+ * Finds all mistakes in the spec of a TieredPrometheusDatasource, with the messages that Perses gives when it is saved.
+ * Fields are named by their path, such as spec.hot.url.
+ */
+export function findMistakes(value: unknown): Mistake[] {
+  return spec(value, 'spec');
+}
+
+/** Says what is wrong with the minStep of a query; undefined if nothing is. */
+export function minStepMistake(value: string | undefined): string | undefined {
+  return value === undefined || value === '' || matches(durationPattern, value) || matches(variablePattern, value)
+    ? undefined
+    : messages.minStep;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** What CUE says of a value that stands where fields should be. */
+function mismatch(value: unknown): string {
+  const type = Array.isArray(value)
+    ? 'list'
+    : typeof value === 'number' && Number.isInteger(value)
+      ? 'int'
+      : typeof value;
+  return `conflicting values ${JSON.stringify(value)} and {...} (mismatched types ${type} and struct)`;
+}

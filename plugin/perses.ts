@@ -1,0 +1,129 @@
+// What Perses tells a plugin in another way in each of the releases that one bundle runs in, 0.52 to 0.54, and what it
+// tells outside of the props of an editor. Nothing else in this module asks for the release.
+
+import type { OptionsEditorProps } from '@perses-dev/plugin-system';
+import { useEffect, useRef, useState } from 'react';
+import { useFormContext } from 'react-hook-form';
+import type { Place } from './model/check';
+
+/** The spec of a query while it is edited. */
+export interface QueryDraft<Spec> {
+  /** The spec with what was typed so far. */
+  draft: Spec;
+  /** Takes what was typed into the draft; the panel shows it once it is reported. */
+  edit: (changes: Partial<Spec>) => void;
+  /** Takes a choice into the draft and reports it at once. */
+  choose: (changes: Partial<Spec>) => void;
+  /** Reports the draft where nothing else does; for when the focus leaves a field. */
+  report: () => void;
+}
+
+/**
+ * Keeps what is typed into the editor of a query, so that the query does not run at every key.
+ *
+ * The button "Run Query" of Perses 0.52 takes what was typed from queryHandlerSettings. Later releases have no such
+ * settings: their button runs what was reported, so the draft is reported when the focus leaves a field.
+ */
+export function useQueryDraft<Spec extends { query: string }>({
+  value,
+  onChange,
+  isReadonly,
+  queryHandlerSettings,
+}: OptionsEditorProps<Spec>): QueryDraft<Spec> {
+  const [draft, setDraft] = useState(value);
+  const [reported, setReported] = useState(value);
+  if (value !== reported) {
+    // What changed outside wins; what was typed into the other fields stays.
+    setDraft({ ...draft, ...changesBetween(reported, value) });
+    setReported(value);
+  }
+  // The PromQL editor may call back with functions of an earlier rendering.
+  const latest = useRef(draft);
+  latest.current = draft;
+
+  const take = (changes: Partial<Spec>): void => {
+    const next = { ...latest.current, ...changes };
+    latest.current = next;
+    setDraft(next);
+    queryHandlerSettings?.watchQueryChanges(next.query);
+    queryHandlerSettings?.setWatchOtherSpecs({ ...next });
+  };
+  return {
+    draft,
+    edit: take,
+    choose: (changes) => {
+      take(changes);
+      onChange({ ...value, ...changes });
+    },
+    report: () => {
+      const onBlur = queryHandlerSettings?.runWithOnBlur ?? true;
+      if (onBlur && isReadonly !== true && Object.keys(changesBetween(value, latest.current)).length > 0) {
+        onChange(latest.current);
+      }
+    },
+  };
+}
+
+/** Fields of a struct that differ from those of an earlier one. */
+function changesBetween<Fields extends object>(before: Fields, after: Fields): Partial<Fields> {
+  const names = [...new Set([...Object.keys(before), ...Object.keys(after)])] as (keyof Fields)[];
+  return Object.fromEntries(
+    names.filter((name) => before[name] !== after[name]).map((name) => [name, after[name]])
+  ) as Partial<Fields>;
+}
+
+/**
+ * The name that stands in the form around the editor of a datasource, while it is typed. Undefined where the editor is in
+ * no form that we know.
+ */
+export function useDatasourceName(): string | undefined {
+  // Without a form there is no context, whatever the type says.
+  const form = useFormContext<{ name?: unknown }>() as ReturnType<typeof useFormContext<{ name?: unknown }>> | null;
+  const watch = form?.watch;
+  const [name, setName] = useState<unknown>(() => form?.getValues('name'));
+  useEffect(() => {
+    const subscription = watch?.((values) => {
+      setName(values.name);
+    });
+    return () => subscription?.unsubscribe();
+  }, [watch]);
+  return typeof name === 'string' && name !== '' ? name : undefined;
+}
+
+declare global {
+  interface Window {
+    /** Set by the web application of Perses from some release on. */
+    PERSES_APP_CONFIG?: { api_prefix?: string };
+  }
+}
+
+/** What the address of a page of Perses says. */
+export interface Page {
+  /** Path below which Perses serves its API, such as "/perses"; empty at the root. */
+  persesUrl: string;
+  /** Where a datasource belongs that is edited there. Undefined where the page is none that we know. */
+  place?: Place;
+}
+
+/**
+ * Reads the address of the page: no release tells the editor of a datasource whether it is a global one or of which
+ * project.
+ */
+export function currentPage(): Page {
+  const { pathname } = window.location;
+  const prefix = window.PERSES_APP_CONFIG?.api_prefix;
+  const ofProject = /^(?<before>.*?)\/projects\/(?<project>[^/]+)(\/dashboards\/(?<dashboard>[^/]+))?(\/|$)/.exec(
+    pathname
+  );
+  const ofAdmin = /^(?<before>.*?)\/admin(\/|$)/.exec(pathname);
+  const found: Record<string, string | undefined> = (ofProject ?? ofAdmin)?.groups ?? {};
+  const decode = (part: string | undefined): string | undefined =>
+    part === undefined ? undefined : decodeURIComponent(part);
+  return {
+    persesUrl: prefix ?? found.before ?? '',
+    place:
+      ofProject === null && ofAdmin === null
+        ? undefined
+        : { project: decode(found.project), dashboard: decode(found.dashboard) },
+  };
+}

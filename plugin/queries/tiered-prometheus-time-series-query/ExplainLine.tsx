@@ -1,0 +1,111 @@
+import { Box, Stack, Typography } from '@mui/material';
+import type { TimeSeriesQueryContext, VariableState } from '@perses-dev/plugin-system';
+import { useAllVariableValues, useDatasourceStore, useSuggestedStepMs, useTimeRange } from '@perses-dev/plugin-system';
+import { useQuery } from '@tanstack/react-query';
+import AlertIcon from 'mdi-material-ui/AlertOutline';
+import RouteIcon from 'mdi-material-ui/CallSplit';
+import type { ReactElement, ReactNode } from 'react';
+import { useEffect, useMemo, useState } from 'react';
+import type { TieredPrometheusTimeSeriesQuerySpec } from '../../model/spec';
+import { explainTimeSeriesQuery } from './get-time-series-data';
+import { variablesOf } from './variables';
+
+/** How long nothing must change before the gateway is asked, in milliseconds. */
+const SETTLED_AFTER_MS = 400;
+
+interface ExplainLineProps {
+  spec: TieredPrometheusTimeSeriesQuerySpec;
+  /** Width of the panel, in pixels, from which Perses derives the step. */
+  width?: number;
+}
+
+/**
+ * One line that says which tier would answer a query for the current time range, and why: the gateway's own decision. It
+ * asks again when the query, a variable or the time range changes, and gives up the request before.
+ */
+export function ExplainLine({ spec, width }: ExplainLineProps): ReactElement {
+  const { query, datasource, minStep, tier } = spec;
+  const { context, dependencies, isReady } = useContext(spec, width);
+  const request = useMemo(
+    () => ({ spec: { query, datasource, minStep, tier }, dependencies }),
+    [query, datasource, minStep, tier, dependencies]
+  );
+  const asked = useSettled(request, SETTLED_AFTER_MS);
+  const isEmpty = asked.spec.query.trim() === '';
+  const { data, error } = useQuery({
+    queryKey: ['TieredPrometheusExplanation', asked],
+    queryFn: ({ signal }) => explainTimeSeriesQuery(asked.spec, context, signal),
+    enabled: !isEmpty && isReady,
+    keepPreviousData: true,
+    retry: false,
+    refetchOnWindowFocus: false,
+  });
+  return (
+    <Box role="status" aria-live="polite" aria-label="Where this query goes" sx={{ minHeight: 24 }}>
+      {isEmpty ? (
+        <Line>Which tier answers is shown here once there is a query.</Line>
+      ) : error !== null ? (
+        <Line>Where this query goes is not known: {messageOf(error)}</Line>
+      ) : data === undefined ? (
+        <Line>Asking the gateway where this query goes…</Line>
+      ) : (
+        <>
+          <Line>{data.sentence}</Line>
+          {data.warnings?.map((warning) => (
+            <Line key={warning} isWarning>
+              {warning}
+            </Line>
+          ))}
+        </>
+      )}
+    </Box>
+  );
+}
+
+function Line({ isWarning = false, children }: { isWarning?: boolean; children: ReactNode }): ReactElement {
+  const Icon = isWarning ? AlertIcon : RouteIcon;
+  return (
+    <Stack direction="row" spacing={1} sx={{ color: isWarning ? 'warning.main' : 'text.secondary' }}>
+      <Icon fontSize="small" aria-hidden />
+      <Typography variant="body2" color={isWarning ? 'text.primary' : 'inherit'} sx={{ overflowWrap: 'anywhere' }}>
+        {children}
+      </Typography>
+    </Stack>
+  );
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The context that Perses would run a query in, and what of it the request depends on. */
+function useContext(
+  spec: TieredPrometheusTimeSeriesQuerySpec,
+  width: number | undefined
+): { context: TimeSeriesQueryContext; dependencies: object; isReady: boolean } {
+  const { absoluteTimeRange: timeRange, refreshKey } = useTimeRange();
+  const datasourceStore = useDatasourceStore();
+  const variableState = useAllVariableValues();
+  const suggestedStepMs = useSuggestedStepMs(width);
+  const context = { timeRange, variableState, datasourceStore, refreshKey, suggestedStepMs };
+  // Not every name in a text need be that of a variable.
+  const variables = variablesOf(spec).map((name): VariableState | undefined => variableState[name]);
+  const values = JSON.stringify(variables.map((variable) => variable?.value));
+  const [start, end] = [timeRange.start.getTime(), timeRange.end.getTime()];
+  const dependencies = useMemo(() => ({ start, end, suggestedStepMs, values }), [start, end, suggestedStepMs, values]);
+  return { context, dependencies, isReady: !variables.some((variable) => variable?.loading) };
+}
+
+/** Returns a value once it has not changed for a while. */
+function useSettled<Value>(value: Value, afterMs: number): Value {
+  const [settled, setSettled] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => {
+      setSettled(value);
+    }, afterMs);
+    return () => {
+      clearTimeout(timer);
+    };
+  }, [value, afterMs]);
+  return settled;
+}
