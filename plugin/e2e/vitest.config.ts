@@ -3,6 +3,7 @@ import { defineConfig } from 'vitest/config';
 // The tests in a browser. backend/test starts the servers for them and runs this.
 export default defineConfig({
   root: import.meta.dirname,
+  cacheDir: '../../node_modules/.vite/e2e',
   test: {
     include: ['*.browser.ts'],
     fileParallelism: false,
