@@ -29,9 +29,10 @@ interface Editing {
   action: Action;
 }
 
+/** What the form starts from; the same as in the web UI of Perses, where one then chooses the kind. */
 const empty: DatasourceDefinition = {
   name: '',
-  spec: { default: false, plugin: { kind: 'TieredPrometheusDatasource', spec: {} } },
+  spec: { default: false, plugin: { kind: 'PrometheusDatasource', spec: {} } },
 };
 
 /** The datasources of all projects, or those of one: a list, and the form that creates, edits and deletes them. */
