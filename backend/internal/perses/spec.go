@@ -145,8 +145,8 @@ func ParseSpec(raw json.RawMessage) (*Spec, error) {
 	return spec, nil
 }
 
-// Mistake is one thing that is wrong with a spec.
-type Mistake struct {
+// SpecError is one thing that is wrong with a spec.
+type SpecError struct {
 	// Field is the path of the field, such as spec.hot.url.
 	Field string
 	// Message says what to change.
@@ -154,17 +154,17 @@ type Mistake struct {
 }
 
 // Error names the field and says what to change.
-func (m *Mistake) Error() string { return m.Field + ": " + m.Message }
+func (m *SpecError) Error() string { return m.Field + ": " + m.Message }
 
 // Mistakes takes an error of ParseSpec apart.
-func Mistakes(err error) []*Mistake {
-	joined, isJoined := err.(interface{ Unwrap() []error }) //nolint:errorlint // errors.Join has no type of its own.
+func Mistakes(err error) []*SpecError {
+	joined, isJoined := err.(interface{ Unwrap() []error })
 	if !isJoined {
 		return nil
 	}
-	var list []*Mistake
+	var list []*SpecError
 	for _, each := range joined.Unwrap() {
-		if mistake, ok := errors.AsType[*Mistake](each); ok {
+		if mistake, ok := errors.AsType[*SpecError](each); ok {
 			list = append(list, mistake)
 		}
 	}
@@ -180,7 +180,7 @@ type specReader struct {
 type fields map[string]func(path string, raw json.RawMessage)
 
 func (r *specReader) mistake(path, format string, arguments ...any) {
-	r.mistakes = append(r.mistakes, &Mistake{Field: path, Message: fmt.Sprintf(format, arguments...)})
+	r.mistakes = append(r.mistakes, &SpecError{Field: path, Message: fmt.Sprintf(format, arguments...)})
 }
 
 func (r *specReader) decode(path string, raw json.RawMessage, into any, demand string) bool {

@@ -40,6 +40,8 @@ func (d Decision) because(in Input) string {
 		return fmt.Sprintf("the query reads %s at once, less than the threshold of %s, and hot holds it all", span, threshold)
 	case ReasonAtOrAboveThreshold:
 		return fmt.Sprintf("the query reads %s at once, which is not less than the threshold of %s", span, threshold)
+	case ReasonHotFailed:
+		return "the hot tier failed when it was asked"
 	}
 	return string(d.Reason)
 }

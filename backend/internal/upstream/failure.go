@@ -114,6 +114,7 @@ func Describe(err error) string {
 		return "it closed the connection"
 	case FailureNotPrometheus:
 		return "it did not answer as a Prometheus API does"
+	case FailureDenied, FailureUnauthorized, FailureOther:
 	}
 	return "it could not be reached"
 }
