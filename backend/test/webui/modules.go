@@ -13,10 +13,11 @@ import (
 )
 
 // packages are the npm packages with modules of others that the page shows:
-// panels, and the Prometheus plugin to compare with.
+// panels, variables from which the editors of Perses start, and the Prometheus
+// plugin to compare with.
 var packages = []string{
-	"gauge-chart-plugin", "histogram-chart-plugin", "prometheus-plugin", "stat-chart-plugin", "table-plugin",
-	"timeseries-chart-plugin", "timeseries-table-plugin",
+	"datasource-variable-plugin", "gauge-chart-plugin", "histogram-chart-plugin", "prometheus-plugin", "stat-chart-plugin",
+	"static-list-variable-plugin", "table-plugin", "timeseries-chart-plugin", "timeseries-table-plugin",
 }
 
 // Module is a plugin module of an npm package, which holds what the browser
