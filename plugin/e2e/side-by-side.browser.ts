@@ -30,14 +30,12 @@ beforeAll(async () => {
       })
     );
   }
-  tab = await Tab.open();
+  tab = await Tab.open('side-by-side');
 });
 
 afterAll(() => tab.close());
 
-afterEach(() => {
-  expect(tab.takeComplaints()).toEqual([]);
-});
+afterEach((context) => tab.examine(context));
 
 /** What a panel shows. */
 interface Drawn {

@@ -10,6 +10,7 @@ export default defineConfig({
     // Each test builds on those before it.
     bail: 1,
     testTimeout: 60_000,
+    expect: { poll: { timeout: 20_000, interval: 100 } },
     hookTimeout: 60_000,
     reporters: ['verbose'],
   },
