@@ -19,7 +19,7 @@ export async function noticeOf(page: Page, title: string): Promise<string> {
 }
 
 /** Chooses an entry of a list that opens below a field. */
-export async function choose(scope: Locator | Page, field: string, entry: string): Promise<void> {
+export async function choose(scope: Locator | Page, field: string | RegExp, entry: string | RegExp): Promise<void> {
   const page = 'page' in scope ? scope.page() : scope;
   await scope.getByRole('combobox', { name: field }).click();
   await page.getByRole('option', { name: entry, exact: true }).click();
