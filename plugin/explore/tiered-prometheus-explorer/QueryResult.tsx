@@ -5,7 +5,7 @@ import { DataQueriesProvider, useDataQueries, useSuggestedStepMs } from '@perses
 import type { ReactElement } from 'react';
 import { useMemo } from 'react';
 import useResizeObserver from 'use-resize-observer';
-import { dataQueryDefinitions } from '../../model/perses-releases';
+import { dataQueryDefinitions } from '../../perses';
 import { AnswerStrip } from './AnswerStrip';
 
 interface QueryResultProps {

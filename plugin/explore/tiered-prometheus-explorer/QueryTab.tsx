@@ -4,7 +4,7 @@ import type { MultiQueryEditorProps } from '@perses-dev/plugin-system';
 import { MultiQueryEditor } from '@perses-dev/plugin-system';
 import type { ComponentType, ReactElement } from 'react';
 import { useEffect, useState } from 'react';
-import { reportsAreDrafts } from '../../model/perses-releases';
+import { reportsAreDrafts } from '../../perses';
 import { askable, QUERY_KIND, withAddedOfOurKind } from './explorer-state';
 import { QueryResult } from './QueryResult';
 
