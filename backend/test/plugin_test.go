@@ -133,7 +133,7 @@ func TestPersesJudgesEveryExampleOfADashboard(t *testing.T) {
 			query := document{"kind": "TimeSeriesQuery", "spec": document{"plugin": plugin}}
 			panel := document{"kind": "Panel", "spec": document{
 				"display": document{"name": "panel"},
-				"plugin":  document{"kind": "AnyPanel", "spec": document{}},
+				"plugin":  document{"kind": "TimeSeriesChart", "spec": document{}},
 				"queries": []document{query},
 			}}
 			return document{"duration": "1h", "panels": document{"panel": panel}}
@@ -193,7 +193,7 @@ func TestDashboardIsTurnedTieredAndBack(t *testing.T) {
 			}}},
 			"panels": document{"up": document{"kind": "Panel", "spec": document{
 				"display": document{"name": "PrometheusTimeSeriesQuery"},
-				"plugin":  plugin("AnyPanel", document{}),
+				"plugin":  plugin("TimeSeriesChart", document{}),
 				"queries": []document{{"kind": "TimeSeriesQuery", "spec": document{
 					"plugin": plugin("PrometheusTimeSeriesQuery", document{"query": `up{job="$job"}`, "datasource": prometheus}),
 				}}},
