@@ -24,6 +24,7 @@ export type TierState =
   | 'denied-by-policy'
   | 'unauthorized'
   | 'not-prometheus'
+  | 'closed'
   | 'unreachable'
   | 'service-unresolved'
   | 'none';

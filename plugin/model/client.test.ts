@@ -1,21 +1,12 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { text } from 'node:stream/consumers';
+import type { ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { Seen, TestServer } from '../testing/gateway';
+import { startServer } from '../testing/gateway';
 import { answerOf } from './answer';
-import { checkUnsaved } from './check';
+import { checkDatasource, checkUnsaved } from './check';
 import { createClient, withSignal, withTierChoice } from './client';
 import { GatewayError } from './request';
 import type { TieredPrometheusDatasourceSpec } from './spec';
-
-interface Seen {
-  method?: string;
-  path: string;
-  parameters: Record<string, string[]>;
-  headers: IncomingMessage['headers'];
-  body: string;
-}
 
 const spec: TieredPrometheusDatasourceSpec = {
   queryParams: { dedup: 'true' },
@@ -29,7 +20,7 @@ const spec: TieredPrometheusDatasourceSpec = {
 };
 
 describe('the client', () => {
-  let server: Server;
+  let server: TestServer;
   let persesUrl: string;
   let proxyUrl: string;
   let seen: Seen[];
@@ -37,36 +28,18 @@ describe('the client', () => {
   let answer: ((response: ServerResponse) => void) | undefined;
 
   beforeEach(async () => {
-    seen = [];
     answer = undefined;
-    server = createServer((request, response) => {
-      void text(request).then((body) => {
-        const url = new URL(request.url ?? '', 'http://localhost');
-        const form = request.headers['content-type']?.startsWith('application/x-www-form-urlencoded') === true;
-        const parameters = new URLSearchParams([...url.searchParams, ...new URLSearchParams(form ? body : '')]);
-        seen.push({
-          method: request.method,
-          path: url.pathname,
-          parameters: Object.fromEntries([...new Set(parameters.keys())].map((key) => [key, parameters.getAll(key)])),
-          headers: request.headers,
-          body,
-        });
-        response.setHeader('Content-Type', 'application/json');
-        if (answer !== undefined) {
-          answer(response);
-          return;
-        }
+    server = await startServer((_, response) => {
+      if (answer === undefined) {
         response.end('{"status":"success","data":[]}');
-      });
+      } else {
+        answer(response);
+      }
     });
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    persesUrl = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
+    ({ seen, url: persesUrl } = server);
     proxyUrl = `${persesUrl}/proxy/globaldatasources/metrics`;
   });
-  afterEach(async () => {
-    server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
-  });
+  afterEach(() => server.close());
 
   it('asks every endpoint below the path that Perses gives', async () => {
     const client = createClient(spec, { proxyUrl });
@@ -223,6 +196,28 @@ describe('the client', () => {
     expect(wrapped.method).toBe('POST');
     expect(JSON.parse(Buffer.from(wrapped.body, 'base64').toString())).toEqual(named);
     expect(wrapped.spec.plugin).toEqual({ kind: 'TieredPrometheusDatasource', spec: named });
+  });
+
+  it('asks by way of the saved datasource where the caller may not create one', async () => {
+    answer = (response) => {
+      if (seen.at(-1)?.path.startsWith('/proxy/unsaved/') === true) {
+        response.statusCode = 403;
+        response.end('{"error":"missing permission to create"}');
+      } else if (seen.at(-1)?.path.includes('/metrics/') === true) {
+        response.end('{"status":"success","data":{"ok":true,"mistakes":[],"tiers":{}}}');
+      } else {
+        response.statusCode = 404;
+        response.end('{"error":"there is none"}');
+      }
+    };
+    expect(await checkDatasource(persesUrl, { project: 'p', name: 'metrics' }, spec)).toMatchObject({ ok: true });
+    expect(seen.map(({ path }) => path.replace('/api/v1/datasources/check', ''))).toEqual([
+      '/proxy/unsaved/projects/p/datasources',
+      '/proxy/projects/p/datasources/metrics',
+    ]);
+    const refused = /missing permission/;
+    await expect(checkDatasource(persesUrl, { name: 'another' }, spec)).rejects.toThrow(refused);
+    await expect(checkDatasource(persesUrl, {}, spec)).rejects.toThrow(refused);
   });
 
   it('refuses to work without the proxy of Perses', () => {

@@ -2,7 +2,7 @@ import { Accordion, AccordionDetails, AccordionSummary, Alert, Button, Stack, Ty
 import type { HTTPProxy } from '@perses-dev/core';
 import ExpandIcon from 'mdi-material-ui/ChevronDown';
 import type { ReactElement } from 'react';
-import { useEffect, useRef } from 'react';
+import { useLayoutEffect, useRef } from 'react';
 import { EntriesField } from '../../components/EntriesField';
 import { Section } from '../../components/Section';
 import type { FormState } from '../../components/SpecField';
@@ -125,7 +125,8 @@ function useFollowedName(next: FollowedName): void {
   const latest = useRef(next);
   latest.current = next;
   const followed = useRef<string | null>(null);
-  useEffect(() => {
+  // Before the next key: a name that is typed faster than the form renders must not get away.
+  useLayoutEffect(() => {
     const { url, name, suggestion, isReadonly, change } = latest.current;
     if (name === undefined || isReadonly === true) {
       return;

@@ -13,6 +13,7 @@ const stateTexts: Readonly<Record<string, string>> = {
   'denied-by-policy': 'denied by policy',
   unauthorized: 'not authorised',
   'not-prometheus': 'not Prometheus',
+  closed: 'connection closed',
   unreachable: 'unreachable',
   'service-unresolved': 'service not found',
   none: 'no such tier',
