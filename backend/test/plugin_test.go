@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -132,7 +133,7 @@ func TestPersesJudgesEveryExampleOfADashboard(t *testing.T) {
 			query := document{"kind": "TimeSeriesQuery", "spec": document{"plugin": plugin}}
 			panel := document{"kind": "Panel", "spec": document{
 				"display": document{"name": "panel"},
-				"plugin":  document{"kind": "AnyPanel", "spec": document{}},
+				"plugin":  document{"kind": "TimeSeriesChart", "spec": document{}},
 				"queries": []document{query},
 			}}
 			return document{"duration": "1h", "panels": document{"panel": panel}}
@@ -173,6 +174,55 @@ func TestPersesJudgesEveryExampleOfADashboard(t *testing.T) {
 			status, text := validate(file)
 			require.Equal(t, http.StatusBadRequest, status, "%s: %s", file, text)
 			require.Contains(t, flat(text), flat(expected), file)
+		}
+	}
+}
+
+// The one command of the documentation, on a dashboard that Perses has.
+func TestDashboardIsTurnedTieredAndBack(t *testing.T) {
+	s := newSite(t, stack.Perses{}, nil)
+	s.login()
+	plugin := func(kind string, spec document) document { return document{"kind": kind, "spec": spec} }
+	prometheus := document{"kind": "PrometheusDatasource", "name": "metrics"}
+	s.apply(
+		document{"kind": "Project", "metadata": document{"name": "shop"}},
+		document{"kind": "Dashboard", "metadata": document{"name": "carts", "project": "shop"}, "spec": document{
+			"duration": "1h", "layouts": []document{}, // percli writes null where there are none
+			"variables": []document{{"kind": "ListVariable", "spec": document{
+				"name": "job", "plugin": plugin("PrometheusLabelValuesVariable", document{"labelName": "job", "datasource": prometheus}),
+			}}},
+			"panels": document{"up": document{"kind": "Panel", "spec": document{
+				"display": document{"name": "PrometheusTimeSeriesQuery"},
+				"plugin":  plugin("TimeSeriesChart", document{}),
+				"queries": []document{{"kind": "TimeSeriesQuery", "spec": document{
+					"plugin": plugin("PrometheusTimeSeriesQuery", document{"query": `up{job="$job"}`, "datasource": prometheus}),
+				}}},
+			}}},
+		}},
+	)
+	spec := func(format string) string {
+		output, err := s.runPercli("describe", "dashboard", "carts", "--project", "shop", "-o", format)
+		require.NoError(t, err, output)
+		_, spec, found := strings.Cut(output, "spec") // before it stands when it was updated
+		require.True(t, found, output)
+		return spec
+	}
+	original := spec("json")
+	for _, format := range []string{"json", "yaml"} {
+		for _, target := range []string{"tiered", "prometheus"} {
+			command := exec.CommandContext(t.Context(), "bash", "-o", "pipefail", "-c", //nolint:gosec // The programs of the tests.
+				`"$PERCLI" --percliconfig "$CONFIG" describe dashboard carts --project shop -o "$1" |
+				"$TIERPROXY" convert-dashboard --to "$2" | "$PERCLI" --percliconfig "$CONFIG" apply -f -`, "convert", format, target)
+			command.Env = append(os.Environ(), "PERCLI="+shared.percliPath, "CONFIG="+s.percli, "TIERPROXY="+shared.tierproxyPath)
+			output, err := command.CombinedOutput()
+			require.NoError(t, err, "%s", output)
+			converted := spec("json")
+			if target == "prometheus" {
+				require.Equal(t, original, converted)
+				continue
+			}
+			require.Equal(t, 4, strings.Count(converted, `"kind":"Tiered`), converted)
+			require.Contains(t, converted, `"name":"PrometheusTimeSeriesQuery"`, "the title of the panel stays")
 		}
 	}
 }

@@ -1,14 +1,11 @@
 import { Stack, TextField } from '@mui/material';
-import type { DatasourceSelectProps } from '@perses-dev/plugin-system';
-import { DatasourceSelect, isVariableDatasource } from '@perses-dev/plugin-system';
 import type { ReactElement, ReactNode } from 'react';
-import type { TieredPrometheusDatasourceSelector } from '../model/spec';
-import { DATASOURCE_KIND, DEFAULT_DATASOURCE } from '../model/spec';
+import { DatasourceField } from '../components/DatasourceField';
 import type { TieredPrometheusVariableSpec } from '../model/variable-specs';
-import type { SpecDraft } from './use-spec-draft';
+import type { VariableDraft } from '../perses';
 
 interface VariableFieldsProps {
-  draft: SpecDraft<TieredPrometheusVariableSpec>;
+  draft: VariableDraft<TieredPrometheusVariableSpec>;
   isReadonly?: boolean;
   /** The fields below that of the datasource. */
   children: ReactNode;
@@ -20,31 +17,18 @@ export function VariableFields({
   isReadonly,
   children,
 }: VariableFieldsProps): ReactElement {
-  const select: DatasourceSelectProps['onChange'] = (next) => {
-    edit({ datasource: specOf(next) });
-  };
   return (
     <Stack spacing={2} sx={{ pt: 1 }} onBlur={report}>
-      <DatasourceSelect
-        datasourcePluginKind={DATASOURCE_KIND}
-        value={draft.datasource ?? DEFAULT_DATASOURCE}
-        onChange={select}
-        readOnly={isReadonly}
-        label="Tiered Prometheus Datasource"
+      <DatasourceField
+        value={draft.datasource}
+        onChange={(datasource) => {
+          edit({ datasource });
+        }}
+        isReadonly={isReadonly}
       />
       {children}
     </Stack>
   );
-}
-
-/** What a spec says of the selected datasource: nothing of the default one. */
-function specOf(
-  selected: Parameters<DatasourceSelectProps['onChange']>[0]
-): TieredPrometheusVariableSpec['datasource'] {
-  if (isVariableDatasource(selected)) {
-    return selected;
-  }
-  return selected.name === undefined ? undefined : (selected as TieredPrometheusDatasourceSelector);
 }
 
 interface LabelNameFieldProps {

@@ -240,14 +240,14 @@ func isEscaped(source []byte) bool {
 // requireOnlyKinds compares the decoded documents, where they can be decoded.
 func requireOnlyKinds(t *testing.T, before, after []byte) {
 	t.Helper()
-	var old, new any
+	var old, changed any
 	if yaml.Unmarshal(before, &old) != nil || strings.Contains(string(before), "<<") || strings.ContainsAny(string(before), "*") {
 		return // An alias is changed with its anchor, wherever it leads.
 	}
-	require.NoError(t, yaml.Unmarshal(after, &new), "%q", after)
-	if want := expected(old); !reflect.DeepEqual(want, new) {
+	require.NoError(t, yaml.Unmarshal(after, &changed), "%q", after)
+	if want := expected(old); !reflect.DeepEqual(want, changed) {
 		wanted, _ := yaml.Marshal(want)
-		got, _ := yaml.Marshal(new)
+		got, _ := yaml.Marshal(changed)
 		require.Equal(t, string(wanted), string(got)) // NaN equals NaN here
 	}
 }
@@ -272,9 +272,9 @@ func FuzzDatasourceAndTier(f *testing.F) {
 		require.NoError(t, err, "%q", first.Document)
 		require.Zero(t, second.Converted)
 		require.Equal(t, string(first.Document), string(second.Document))
-		var old, new any
+		var old, changed any
 		if yaml.Unmarshal(source, &old) == nil {
-			require.NoError(t, yaml.Unmarshal(first.Document, &new), "%q", first.Document)
+			require.NoError(t, yaml.Unmarshal(first.Document, &changed), "%q", first.Document)
 		}
 	})
 }

@@ -243,6 +243,7 @@ func (r *yamlReader) node(from *yaml.Node) (*node, error) {
 			}
 			to.items = append(to.items, item)
 		}
+	default: // A scalar; what an alias stands for is already in its place.
 	}
 	return to, nil
 }

@@ -5,7 +5,7 @@ import { DataQueriesProvider, useDataQueries, useSuggestedStepMs } from '@perses
 import type { ReactElement } from 'react';
 import { useMemo } from 'react';
 import useResizeObserver from 'use-resize-observer';
-import { dataQueryDefinitions } from '../../model/perses-releases';
+import { dataQueryDefinitions } from '../../perses';
 import { AnswerStrip } from './AnswerStrip';
 
 interface QueryResultProps {
@@ -34,7 +34,7 @@ export function QueryResult({ queries, view, height = 600 }: QueryResultProps): 
   );
 }
 
-/** The panel, unless there is nothing to show in it: the strip already says what went wrong. */
+/** The panel, unless there is nothing to show in it: no query, or errors only, which the strip tells. */
 function ResultPanel({ queries, view, height = 0 }: QueryResultProps): ReactElement | null {
   const { queryResults } = useDataQueries('TimeSeriesQuery');
   const definition = useMemo(
@@ -48,9 +48,8 @@ function ResultPanel({ queries, view, height = 0 }: QueryResultProps): ReactElem
     }),
     [queries, view]
   );
-  const failed =
-    queryResults.length > 0 && queryResults.every(({ data, error }) => data === undefined && Boolean(error));
-  return failed ? null : (
+  const isEmpty = queryResults.every(({ data, error }) => data === undefined && Boolean(error));
+  return isEmpty ? null : (
     <Box height={height}>
       <Panel panelOptions={{ hideHeader: true }} definition={definition} />
     </Box>

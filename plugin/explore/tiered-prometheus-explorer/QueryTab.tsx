@@ -1,10 +1,10 @@
-import { Stack } from '@mui/material';
+import { Stack, Typography } from '@mui/material';
 import type { QueryDefinition } from '@perses-dev/core';
 import type { MultiQueryEditorProps } from '@perses-dev/plugin-system';
 import { MultiQueryEditor } from '@perses-dev/plugin-system';
 import type { ComponentType, ReactElement } from 'react';
-import { useEffect, useState } from 'react';
-import { reportsAreDrafts } from '../../model/perses-releases';
+import { useEffect, useMemo, useState } from 'react';
+import { reportsAreDrafts } from '../../perses';
 import { askable, QUERY_KIND, withAddedOfOurKind } from './explorer-state';
 import { QueryResult } from './QueryResult';
 
@@ -28,6 +28,7 @@ export function QueryTab({ queries, onRun, view }: QueryTabProps): ReactElement 
   useEffect(() => {
     setDrafts(queries);
   }, [queries]);
+  const asked = useMemo(() => askable(queries), [queries]);
   return (
     <Stack gap={1}>
       <div>
@@ -48,7 +49,11 @@ export function QueryTab({ queries, onRun, view }: QueryTabProps): ReactElement 
           }}
         />
       </div>
-      <QueryResult queries={askable(queries)} view={view} />
+      {asked.length === 0 ? (
+        <Typography color="text.secondary">Write a PromQL expression and run it.</Typography>
+      ) : (
+        <QueryResult queries={asked} view={view} />
+      )}
     </Stack>
   );
 }

@@ -2,14 +2,14 @@ import { MatcherEditor } from '@perses-dev/prometheus-plugin/lib/plugins/Matcher
 import type { OptionsEditorProps } from '@perses-dev/plugin-system';
 import type { ReactElement } from 'react';
 import type { TieredPrometheusLabelNamesVariableSpec } from '../../model/variable-specs';
-import { useSpecDraft } from '../use-spec-draft';
+import { useVariableDraft } from '../../perses';
 import { VariableFields } from '../VariableFields';
 
 /** The editor of a TieredPrometheusLabelNamesVariable. */
 export function TieredPrometheusLabelNamesVariableEditor(
   props: OptionsEditorProps<TieredPrometheusLabelNamesVariableSpec>
 ): ReactElement {
-  const draft = useSpecDraft(props);
+  const draft = useVariableDraft(props);
   return (
     <VariableFields draft={draft} isReadonly={props.isReadonly}>
       <MatcherEditor

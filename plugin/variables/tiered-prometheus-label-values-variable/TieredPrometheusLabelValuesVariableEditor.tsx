@@ -2,14 +2,14 @@ import { MatcherEditor } from '@perses-dev/prometheus-plugin/lib/plugins/Matcher
 import type { OptionsEditorProps } from '@perses-dev/plugin-system';
 import type { ReactElement } from 'react';
 import type { TieredPrometheusLabelValuesVariableSpec } from '../../model/variable-specs';
-import { useSpecDraft } from '../use-spec-draft';
+import { useVariableDraft } from '../../perses';
 import { LabelNameField, VariableFields } from '../VariableFields';
 
 /** The editor of a TieredPrometheusLabelValuesVariable. */
 export function TieredPrometheusLabelValuesVariableEditor(
   props: OptionsEditorProps<TieredPrometheusLabelValuesVariableSpec>
 ): ReactElement {
-  const draft = useSpecDraft(props);
+  const draft = useVariableDraft(props);
   return (
     <VariableFields draft={draft} isReadonly={props.isReadonly}>
       <LabelNameField

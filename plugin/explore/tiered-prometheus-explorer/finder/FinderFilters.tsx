@@ -1,11 +1,12 @@
 import { Box, Button, Stack } from '@mui/material';
 import type { LabelFilter } from '@perses-dev/prometheus-plugin/lib/explore/PrometheusMetricsFinder/types';
 import { LabelFilterInput } from '@perses-dev/prometheus-plugin/lib/explore/PrometheusMetricsFinder/filter/FilterInputs';
-import { DatasourceSelect, isVariableDatasource } from '@perses-dev/plugin-system';
+import { isVariableDatasource } from '@perses-dev/plugin-system';
 import Plus from 'mdi-material-ui/Plus';
 import type { ReactElement } from 'react';
+import { DatasourceField } from '../../../components/DatasourceField';
 import type { TieredPrometheusDatasourceSelector } from '../../../model/spec';
-import { DATASOURCE_KIND, DEFAULT_DATASOURCE } from '../../../model/spec';
+import { DEFAULT_DATASOURCE } from '../../../model/spec';
 import { complete } from './expression';
 
 interface FinderFiltersProps {
@@ -21,16 +22,12 @@ export function FinderFilters(props: FinderFiltersProps): ReactElement {
   return (
     <Stack direction="row" alignItems="center" flexWrap="wrap" gap={1} sx={{ flexGrow: 1 }}>
       <Box sx={{ width: 360, maxWidth: '100%' }}>
-        <DatasourceSelect
-          datasourcePluginKind={DATASOURCE_KIND}
+        <DatasourceField
           value={datasource}
           onChange={(next) => {
             // There are no variables to choose from outside of dashboards.
-            onDatasourceChange(
-              isVariableDatasource(next) ? DEFAULT_DATASOURCE : (next as TieredPrometheusDatasourceSelector)
-            );
+            onDatasourceChange(isVariableDatasource(next) ? DEFAULT_DATASOURCE : (next ?? DEFAULT_DATASOURCE));
           }}
-          label="Tiered Prometheus Datasource"
         />
       </Box>
       {filters.map((filter, index) => (

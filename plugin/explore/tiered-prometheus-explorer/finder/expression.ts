@@ -18,14 +18,19 @@ export function selectorOf(metric: string, filters: LabelFilter[]): string {
 
 /**
  * Writes the query by which a metric is looked at: the rate of what only grows, a quantile of a native histogram, and
- * the metric itself where neither is known.
+ * the metric itself where neither is known. Where no type is known, names tell, as the conventions of Prometheus have it.
  *
  * @param type type of the metric as its metadata says, such as counter
  */
 export function expressionOf(metric: string, type: string | undefined, filters: LabelFilter[]): string {
   const selector = selectorOf(metric, filters);
-  const isPart = /_(bucket|count|sum)$/.test(metric);
-  if (type === 'counter' || ((type === 'histogram' || type === 'summary') && isPart)) {
+  const isUnknown = type === undefined || type === 'unknown';
+  const isOfParts = type === 'histogram' || type === 'summary';
+  const onlyGrows =
+    type === 'counter' ||
+    (isUnknown && metric.endsWith('_total')) ||
+    ((isUnknown || isOfParts) && /_(bucket|count|sum)$/.test(metric));
+  if (onlyGrows) {
     return `rate(${selector}[$__rate_interval])`;
   }
   return type === 'histogram' ? `histogram_quantile(0.9, sum(rate(${selector}[$__rate_interval])))` : selector;
