@@ -84,11 +84,13 @@ type stoppable struct {
 	coldServers *stack.ThanosServers
 }
 
+// startHot starts the hot tier, which does not run.
 func (s *stoppable) startHot(ctx context.Context) (err error) {
 	s.hotServer, err = s.hot.Start(ctx, shared.prometheusPath)
 	return err
 }
 
+// startCold starts the cold tier, which does not run.
 func (s *stoppable) startCold(ctx context.Context) (err error) {
 	s.coldServers, err = s.cold.Start(ctx, shared.thanosPath)
 	return err

@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { DATASOURCE_KIND } from '../model/spec';
 import { Tab } from './browser';
 import { create, environment, read } from './environment';
-import { choose, chooseTimeRange, noticeOf, panelOf, typeQuery } from './page';
+import { choose, chooseTimeRange, noticeOf, panelOf, save, typeQuery } from './page';
 import { tieredDatasource } from './panels';
 
 let tab: Tab;
@@ -43,8 +43,7 @@ it('gets a panel, whose query is completed and explained while it is typed', asy
   await expect.poll(() => page.getByTestId('panel').locator('canvas').count()).toBeGreaterThan(0);
   await tab.shoot('panel-editor', { height: 1200 });
   await page.getByRole('button', { name: 'Add', exact: true }).click();
-  await page.getByRole('button', { name: 'Save' }).click();
-  await page.getByText('Dashboard clicked is saved').waitFor();
+  await save(page, 'clicked');
   const { spec } = (await read('/api/v1/projects/shop/dashboards/clicked')) as { spec: { panels: object } };
   const plugin = {
     kind: 'TieredPrometheusTimeSeriesQuery',
@@ -101,6 +100,5 @@ it('asks the tier that a query forces, and warns that it does not hold everythin
     .poll(() => noticeOf(page, 'Requests'))
     .toMatch(/^hot answered: the query asks for this tier \(forced\)\n./);
   await tab.shoot('forced');
-  await page.getByRole('button', { name: 'Save' }).click();
-  await page.getByText('Dashboard clicked is saved').first().waitFor();
+  await save(page, 'clicked');
 });

@@ -7,14 +7,19 @@ export function panelOf(page: Page, title: string): Locator {
 
 /** Returns the notice of a panel: what one reads when the pointer rests on its icon. */
 export async function noticeOf(page: Page, title: string): Promise<string> {
+  const panel = panelOf(page, title);
   // The icon is there three times, for headers of different widths.
-  const icon = panelOf(page, title).getByRole('button', { name: 'panel notices' }).filter({ visible: true });
-  await page.mouse.move(0, 0);
+  const icon = panel.getByRole('button', { name: 'panel notices' }).filter({ visible: true });
+  const tooltip = page.getByRole('tooltip').first();
+  const close = async (): Promise<void> => {
+    await page.mouse.move(0, 0);
+    await tooltip.waitFor({ state: 'hidden' });
+  };
+  await close(); // That of a button which was clicked before.
+  await panel.getByRole('heading').hover(); // Now it has moved to make room for others.
   await icon.hover();
-  const tooltip = page.getByRole('tooltip');
   const text = await tooltip.innerText();
-  await page.mouse.move(0, 0);
-  await tooltip.waitFor({ state: 'hidden' });
+  await close();
   return text;
 }
 
@@ -43,4 +48,20 @@ export async function typeQuery(scope: Locator | Page, query: string): Promise<v
   await page.keyboard.press('Control+A');
   // The editor closes brackets itself; inserted text is left as it is.
   await page.keyboard.insertText(query);
+  // The cursor leaves what could be completed, and the list closes.
+  await page.keyboard.press('ArrowLeft');
+  await page.keyboard.press('End');
+}
+
+/** Saves the dashboard that is edited. */
+export async function save(page: Page, dashboard: string): Promise<void> {
+  await page.getByRole('button', { name: 'Save', exact: true }).click();
+  const saved = page.getByText(`Dashboard ${dashboard} is saved`).last();
+  // Perses asks what to do with values and time range if they are others than at the beginning.
+  const question = page.getByRole('button', { name: 'Save Changes' });
+  await saved.or(question).waitFor();
+  if (await question.isVisible()) {
+    await question.click();
+    await saved.waitFor();
+  }
 }
