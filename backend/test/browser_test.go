@@ -27,8 +27,6 @@ const browserTimeout = 80 * time.Minute
 // front of real servers that are this test's own, because the tests in the
 // browser stop and start them.
 func TestBrowser(t *testing.T) {
-	lines, err := stack.Script(t.Context(), os.Stderr, "scripts/demo-ui")
-	require.NoError(t, err)
 	root, err := stack.Root()
 	require.NoError(t, err)
 
@@ -50,12 +48,6 @@ func TestBrowser(t *testing.T) {
 	})
 	s.login()
 	s.apply(document{"kind": "Project", "metadata": document{"name": "shop"}})
-	page, err := webui.Serve(t.Context(), webui.Options{
-		Address: "127.0.0.1:0", Page: lines[len(lines)-1], Perses: s.perses.URL,
-		Plugins: filepath.Join(s.directory, "plugins"), Modules: shared.modules,
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = page.Close() })
 	control := httptest.NewServer(tiers)
 	t.Cleanup(control.Close)
 
@@ -64,7 +56,7 @@ func TestBrowser(t *testing.T) {
 	command := exec.CommandContext(ctx, "npx", "--no-install", "vitest", "run", "--config", "plugin/e2e/vitest.config.ts")
 	command.Dir = root
 	command.Env = append(os.Environ(),
-		"PAGE_URL="+page.URL, "GATEWAY_URL="+s.tierproxy.URL, "CONTROL_URL="+control.URL,
+		"PAGE_URL="+servePage(t, s, "0.53"), "PAGE_052_URL="+servePage(t, s, "0.52"), "GATEWAY_URL="+s.tierproxy.URL, "CONTROL_URL="+control.URL,
 		"HOT_URL="+tiers.hotServer.URL, "COLD_URL="+tiers.coldServers.Query.URL,
 		"SCREENSHOTS="+filepath.Join(root, "build", "screenshots"))
 	command.Stdout, command.Stderr = os.Stdout, os.Stderr
@@ -73,6 +65,21 @@ func TestBrowser(t *testing.T) {
 	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGTERM) }
 	command.WaitDelay = 10 * time.Second
 	require.NoError(t, command.Run(), "the tests in the browser failed; what it showed is in build/screenshots")
+}
+
+// servePage serves the page made of the packages of a release of Perses, in
+// front of the site, and returns its URL.
+func servePage(t *testing.T, s *site, release string) string {
+	t.Helper()
+	lines, err := stack.Script(t.Context(), os.Stderr, "scripts/demo-ui", release)
+	require.NoError(t, err)
+	page, err := webui.Serve(t.Context(), webui.Options{
+		Address: "127.0.0.1:0", Page: lines[len(lines)-1], Perses: s.perses.URL,
+		Plugins: filepath.Join(s.directory, "plugins"), Modules: shared.modules,
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = page.Close() })
+	return page.URL
 }
 
 // stoppable are the tiers of the tests in the browser. Over HTTP they are

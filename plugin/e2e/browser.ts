@@ -7,7 +7,7 @@ import { expect } from 'vitest';
 import { environment } from './environment';
 
 /** How long the page may take for anything. Generous: two cores run all the servers as well. */
-const PATIENCE = 20_000;
+const PATIENCE = 60_000;
 
 const widths = [1280, 768];
 const schemes = ['light', 'dark'] as const;
@@ -22,6 +22,7 @@ export class Tab {
 
   private constructor(
     private readonly name: string,
+    private readonly url: string,
     private readonly browser: Browser,
     readonly page: Page
   ) {
@@ -47,14 +48,14 @@ export class Tab {
   }
 
   /** Starts a browser with one page. Its screenshots begin with the name. */
-  static async open(name: string): Promise<Tab> {
+  static async open(name: string, url = environment.page): Promise<Tab> {
     const browser = await chromium.launch({
       executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
       // The sandbox of Chromium does not work for root, which containers of CI run as.
       args: process.getuid?.() === 0 ? ['--no-sandbox'] : [],
     });
     const context = await browser.newContext({ timezoneId: 'Europe/Berlin', colorScheme: 'light' });
-    return new Tab(name, browser, await context.newPage());
+    return new Tab(name, url, browser, await context.newPage());
   }
 
   async close(): Promise<void> {
@@ -64,7 +65,7 @@ export class Tab {
   /** Goes to a path of the page, in the window and theme that tests run in. */
   async goto(path: string): Promise<void> {
     await this.look(widths[0], schemes[0]);
-    await this.page.goto(environment.page + path);
+    await this.page.goto(this.url + path);
   }
 
   /**

@@ -8,8 +8,10 @@ function variable(name: string): string {
 }
 
 export const environment = {
-  /** Base URL of the page, which also leads to the API of Perses. */
+  /** Base URL of the page, which also leads to the API of Perses. It is made of the packages of Perses 0.53. */
   page: variable('PAGE_URL'),
+  /** The same, of the packages of Perses 0.52. */
+  page052: variable('PAGE_052_URL'),
   /** Base URL of the gateway as Perses reaches it. */
   gateway: variable('GATEWAY_URL'),
   /** Base URLs of the tiers. */

@@ -63,7 +63,7 @@ it('finds a metric and queries it', async () => {
   await page.getByRole('tab', { name: 'Finder' }).click();
   await page.getByText('node_load1').first().waitFor();
   await tab.shoot('finder', { height: 1200 });
-  await page.getByText('node_load1').first().click();
+  await page.getByRole('link', { name: 'explore metric node_load1' }).click();
   await page.getByRole('button', { name: 'Query in graph' }).waitFor();
   await tab.shoot('metric', { height: 1400 });
   await page.getByRole('button', { name: 'Query in graph' }).click();
