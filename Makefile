@@ -24,7 +24,7 @@ test: ## Run all tests that need no big server.
 .PHONY: e2e
 e2e: ## Run the tests on the real servers, and the demo. Builds the servers first if they are missing.
 	go test $(GO_TEST_FLAGS) -tags e2e -count=1 -timeout 20m ./backend/test
-	go run ./backend/cmd/demo --once
+	$(MAKE) demo DEMO_FLAGS=--once
 
 .PHONY: e2e-full
 e2e-full: ## Run what is too long for CI: fuzzing on top of e2e.
@@ -36,7 +36,7 @@ check: ## Check format, lint, import rule, tidiness, types, CUE format and gener
 	$$(scripts/tool golangci-lint) run ./...
 	go mod tidy -diff
 	tools/cue/run 0.54 format schemas cue.mod
-	go test -count=1 -run 'TestConfigurationReference|TestReadmeShowsTheExample' ./backend/datasource
+	go test -count=1 -run 'TestConfigurationReference|TestReadme' ./backend/datasource
 	@scripts/npm-install
 	npm run --silent check
 	@scripts/check-repository

@@ -10,15 +10,20 @@ const shared = [
   '@emotion/react',
   '@emotion/styled',
   '@perses-dev/components',
+  '@perses-dev/dashboards',
+  '@perses-dev/explore',
   '@perses-dev/plugin-system',
   '@tanstack/react-query',
   'date-fns',
   'date-fns-tz',
+  'echarts',
+  'immer',
   'lodash',
   'react',
   'react-dom',
   'react-hook-form',
   'react-router-dom',
+  'use-resize-observer',
 ];
 
 export default defineConfig({
@@ -36,6 +41,13 @@ export default defineConfig({
           './plugin/datasources/tiered-prometheus-datasource/TieredPrometheusDatasource.ts',
         './TieredPrometheusTimeSeriesQuery':
           './plugin/queries/tiered-prometheus-time-series-query/TieredPrometheusTimeSeriesQuery.ts',
+        './TieredPrometheusLabelNamesVariable':
+          './plugin/variables/tiered-prometheus-label-names-variable/TieredPrometheusLabelNamesVariable.ts',
+        './TieredPrometheusLabelValuesVariable':
+          './plugin/variables/tiered-prometheus-label-values-variable/TieredPrometheusLabelValuesVariable.ts',
+        './TieredPrometheusPromQLVariable':
+          './plugin/variables/tiered-prometheus-promql-variable/TieredPrometheusPromQLVariable.ts',
+        './TieredPrometheusExplorer': './plugin/explore/tiered-prometheus-explorer/TieredPrometheusExplorer.tsx',
       },
       shared: Object.fromEntries(
         shared.map((each) => [each, { singleton: true, import: false, requiredVersion: false } as const])

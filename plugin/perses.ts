@@ -1,7 +1,9 @@
 // What Perses tells a plugin in another way in each of the releases that one bundle runs in, 0.52 to 0.54, and what it
 // tells outside of the props of an editor. Nothing else in this module asks for the release.
 
+import type { Definition, QueryDefinition, UnknownSpec } from '@perses-dev/core';
 import type { OptionsEditorProps } from '@perses-dev/plugin-system';
+import * as pluginSystem from '@perses-dev/plugin-system';
 import { useEffect, useRef, useState } from 'react';
 import { useFormContext } from 'react-hook-form';
 import type { Place } from './model/check';
@@ -70,6 +72,72 @@ function changesBetween<Fields extends object>(before: Fields, after: Fields): P
   return Object.fromEntries(
     names.filter((name) => before[name] !== after[name]).map((name) => [name, after[name]])
   ) as Partial<Fields>;
+}
+
+/** The spec of a variable while it is edited. */
+export interface VariableDraft<Spec> {
+  /** The spec with what was typed so far. */
+  draft: Spec;
+  /** Takes what was typed into the draft. */
+  edit: (changes: Partial<Spec>) => void;
+  /** Reports the draft; for when the focus leaves the editor. */
+  report: () => void;
+}
+
+/**
+ * Keeps what is typed into the editor of a variable.
+ *
+ * From Perses 0.53 on every change is reported at once: the form loads the options when its button asks for them. The
+ * form of 0.52 loads them on every report, and takes what is not to be loaded yet through queryHandlerSettings. It
+ * forgets that when it is saved without its button, so the draft is reported when the focus leaves the editor, too.
+ */
+export function useVariableDraft<Spec extends object>({
+  value,
+  onChange,
+  isReadonly,
+  queryHandlerSettings,
+}: OptionsEditorProps<Spec>): VariableDraft<Spec> {
+  const [draft, setDraft] = useState(value);
+  useEffect(() => {
+    setDraft(value);
+  }, [value]);
+  // The PromQL editor may call back with functions of an earlier rendering.
+  const latest = useRef(draft);
+  latest.current = draft;
+  return {
+    draft,
+    edit: (changes) => {
+      const next = { ...latest.current, ...changes };
+      latest.current = next;
+      setDraft(next);
+      if (queryHandlerSettings === undefined) {
+        onChange(next);
+      } else {
+        queryHandlerSettings.setWatchOtherSpecs({ ...next });
+      }
+    },
+    report: () => {
+      if (latest.current !== value && isReadonly !== true) {
+        onChange(latest.current);
+      }
+    },
+  };
+}
+
+// No package of the page tells its version: what is in it says which release it is.
+
+/** Whether editors report into a draft, and a button of the page runs it: from 0.53 on. In 0.52 what is reported runs. */
+export const reportsAreDrafts: boolean = 'TimeRangeProviderBasic' in pluginSystem;
+
+/** Whether DataQueriesProvider finds out the type of a query by itself: up to 0.53. */
+const takesPlugins: boolean = 'useQueryType' in pluginSystem;
+
+/** Returns queries as the definitions that DataQueriesProvider takes: their plugins up to 0.53, themselves from 0.54 on. */
+export function dataQueryDefinitions(queries: QueryDefinition[]): Definition<UnknownSpec>[] {
+  return takesPlugins
+    ? queries.map(({ spec }) => spec.plugin)
+    : // The types are those of 0.52.
+      (queries as unknown as Definition<UnknownSpec>[]);
 }
 
 /**

@@ -111,9 +111,9 @@ func TestPersesRefusesWhatIsNoProxy(t *testing.T) {
 	})
 }
 
-// prometheusQuery returns the directory of the model of PrometheusTimeSeriesQuery, in a copy of its CUE module where
+// prometheusSchemas returns the directory with the models of the Prometheus plugin, in a copy of its CUE module where
 // the imports are vendored, since a registry of CUE modules is not needed to run the tests.
-func prometheusQuery(t *testing.T) string {
+func prometheusSchemas(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()
 	for from, to := range map[string]string{
@@ -128,27 +128,36 @@ func prometheusQuery(t *testing.T) string {
 	if err := os.WriteFile(filepath.Join(root, "cue.mod/module.cue"), []byte(moduleFile), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(root, "schemas/prometheus-time-series-query")
+	return filepath.Join(root, "schemas")
 }
 
 // changeOver swaps our kinds and those of the Prometheus plugin, so that what is right for one is right for the other.
 func changeOver(document json.RawMessage) json.RawMessage {
-	swap := strings.NewReplacer(
-		`"TieredPrometheusTimeSeriesQuery"`, `"PrometheusTimeSeriesQuery"`,
-		`"PrometheusTimeSeriesQuery"`, `"TieredPrometheusTimeSeriesQuery"`,
-		`"TieredPrometheusDatasource"`, `"PrometheusDatasource"`,
-		`"PrometheusDatasource"`, `"TieredPrometheusDatasource"`,
-	)
-	return json.RawMessage(swap.Replace(string(document)))
+	var swaps []string
+	for _, m := range models {
+		ours, theirs := `"`+m.kind+`"`, `"`+strings.TrimPrefix(m.kind, "Tiered")+`"`
+		swaps = append(swaps, ours, theirs, theirs, ours)
+	}
+	return json.RawMessage(strings.NewReplacer(swaps...).Replace(string(document)))
 }
 
-// Both models judge alike, but for the field tier, which only ours has, and for what is listed here.
-func TestQueryIsThatOfPrometheusPlugin(t *testing.T) {
+// All but the datasource judge like the models of the Prometheus plugin, but for the field tier, which only our query
+// has, and for what is listed here.
+func TestModelsAreThoseOfPrometheusPlugin(t *testing.T) {
 	onlyOursRefuses := []string{"datasource-kind-missing.json"} // theirs fills it in, and does not store it
-	m := models[1]
-	theirs := prometheusQuery(t)
+	root := prometheusSchemas(t)
+	theirFolders := map[string]string{
+		"TieredPrometheusTimeSeriesQuery":     "prometheus-time-series-query",
+		"TieredPrometheusLabelNamesVariable":  "prometheus-label-names",
+		"TieredPrometheusLabelValuesVariable": "prometheus-label-values",
+		"TieredPrometheusPromQLVariable":      "prometheus-promql",
+	}
 
-	forEachRelease(t, func(t *testing.T, r release) {
+	forEachModel(t, func(t *testing.T, r release, m model) {
+		if m.kind == "TieredPrometheusDatasource" {
+			return // a kind of its own
+		}
+		theirs := filepath.Join(root, theirFolders[m.kind])
 		judge := func(schema string, documents map[string]json.RawMessage) map[string]answer {
 			var requests []request
 			for name, document := range documents {

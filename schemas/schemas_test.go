@@ -22,10 +22,14 @@ type model struct {
 	dir  string
 }
 
-// models are the kinds of this module: the datasource, then the query. A folder with CUE that is missing here fails TestEveryModelIsTested.
+// models are the kinds of this module that have a spec: the datasource first, then those that select one. A folder with
+// CUE that is missing here fails TestEveryModelIsTested.
 var models = []model{
 	{kind: "TieredPrometheusDatasource", dir: "datasources/tiered-prometheus-datasource"},
 	{kind: "TieredPrometheusTimeSeriesQuery", dir: "queries/tiered-prometheus-time-series-query"},
+	{kind: "TieredPrometheusLabelNamesVariable", dir: "variables/tiered-prometheus-label-names-variable"},
+	{kind: "TieredPrometheusLabelValuesVariable", dir: "variables/tiered-prometheus-label-values-variable"},
+	{kind: "TieredPrometheusPromQLVariable", dir: "variables/tiered-prometheus-promql-variable"},
 }
 
 // examples reads the valid or the invalid examples of a model, by file name.

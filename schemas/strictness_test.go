@@ -182,6 +182,9 @@ func TestValueOfAnotherTypeIsRefusedAnywhere(t *testing.T) {
 	})
 }
 
+// texts are the places where any text is right.
+var texts = []string{"spec.query", "spec.expr", "spec.labelName", "spec.seriesNameFormat", "spec.datasource.name"}
+
 // fits tells whether a value is right for a place after all, or the place is none of our business.
 func fits(at place, value any) bool {
 	if at.ofPerses() {
@@ -190,8 +193,9 @@ func fits(at place, value any) bool {
 	path := at.String()
 	switch value.(type) {
 	case string:
-		return path == "spec.query" || path == "spec.seriesNameFormat" || path == "spec.datasource.name" ||
-			strings.HasPrefix(path, "spec.queryParams.")
+		return slices.Contains(texts, path) || strings.HasPrefix(path, "spec.queryParams.")
+	case []any:
+		return path == "spec.matchers"
 	case int:
 		return path == "spec.resolution"
 	}

@@ -58,6 +58,11 @@ type Config struct {
 	// Projects are the Perses projects whose datasources may use the
 	// gateway's own tiers. A project that is not listed has to name its own.
 	Projects []ProjectConfig `yaml:"projects,omitempty"`
+	// Destinations are the hosts that datasources may name as their tiers,
+	// beside those of hot.url and cold.url. Hosts that resolve to loopback,
+	// link-local or cloud metadata addresses are refused, unless it is the
+	// address itself, or localhost, that is listed.
+	Destinations []DestinationConfig `yaml:"destinations,omitempty"`
 	// Discovery finds the tiers in the cluster. Not effective yet.
 	Discovery DiscoveryConfig `yaml:"discovery"`
 	// ServiceAccount is the credential for tiers in the cluster. Not
@@ -140,6 +145,15 @@ type ProbeConfig struct {
 type ProjectConfig struct {
 	// Name is the name of the project in Perses.
 	Name string `yaml:"name"`
+}
+
+// DestinationConfig is one host that datasources may name as a tier.
+type DestinationConfig struct {
+	// Host is a host name, an IP address without brackets, or *.DOMAIN for all
+	// hosts below a domain.
+	Host string `yaml:"host"`
+	// Port is the port that may be named. 0: every port.
+	Port int `yaml:"port"`
 }
 
 // DiscoveryConfig finds the tiers in the cluster.

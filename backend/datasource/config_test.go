@@ -116,7 +116,7 @@ routing: {threshold: 0s}
 query: {timeout: 30}
 pool: {size: 0}
 probe: {interval: 1 minute}
-projects: [{name: "a b"}, {nmae: c}]
+projects: [{name: "a b"}, {title: c}]
 service_account: {token_path: relative}
 rooting: {threshold: 5m}
 `)
@@ -131,7 +131,7 @@ rooting: {threshold: 5m}
 		file + `: line 4: unknown key "ca_flie": remove it or correct its spelling`,
 		file + `: line 6: "30" is not a duration such as 500ms, 30s, 15m or 1h30m`,
 		file + `: line 8: "1 minute" is not a duration such as 500ms, 30s, 15m or 1h30m`,
-		file + `: line 9: unknown key "nmae": remove it or correct its spelling`,
+		file + `: line 9: unknown key "title": remove it or correct its spelling`,
 		file + `: line 11: unknown key "rooting": remove it or correct its spelling`,
 		`perses.url: "ftp://perses" is not an http or https URL with a host: write http(s)://host[:port][/path]`,
 		`hot.url: must not hold user and password: they would reach logs`,

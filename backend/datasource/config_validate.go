@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 var projectName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,75}$`)
@@ -49,6 +51,9 @@ func (c *Config) Validate() error {
 		if !projectName.MatchString(project.Name) {
 			add(fmt.Sprintf("projects[%d].name", i), fmt.Errorf("%q is not the name of a Perses project", project.Name))
 		}
+	}
+	for i, destination := range c.Destinations {
+		add(fmt.Sprintf("destinations[%d]", i), upstream.Destination(destination).Validate())
 	}
 	return errors.Join(mistakes...)
 }

@@ -28,6 +28,9 @@ const (
 
 const healthPath = "/api/v1/datasources/health"
 
+// defaultName names the default datasource where a name is needed.
+const defaultName = "default"
+
 // handler is the URL space of the gateway.
 type handler struct {
 	manager *Manager
@@ -72,6 +75,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, incoming *http.Request) {
 		h.serveReady(w)
 	case asked.path == healthPath:
 		writeHealth(w, h.manager.Health())
+	case h.manager.perses == nil && asked.path == checkPath:
+		h.serveCheck(w, incoming, perses.Reference{Name: defaultName})
 	case h.manager.perses != nil:
 		promapi.WriteError(w, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
 			"%s is not served at the root, because Perses is configured: ask below /proxy/globaldatasources/NAME or /proxy/projects/PROJECT/datasources/NAME", asked.path))
@@ -125,6 +130,11 @@ func (h *handler) serveSaved(w http.ResponseWriter, incoming *http.Request, aske
 			"%s is not served: the gateway knows no Perses, set perses.url", asked.saved))
 		return
 	}
+	if asked.path == checkPath {
+		// The datasource may not be saved yet: another permission is asked for.
+		h.serveCheck(w, incoming, *asked.saved)
+		return
+	}
 	saved, err := h.manager.perses.Lookup(incoming.Context(), *asked.saved, perses.CallerOf(incoming))
 	if err == nil {
 		err = saved.CheckEndpoint(incoming.Method, asked.path)
@@ -142,6 +152,8 @@ func (h *handler) serveSaved(w http.ResponseWriter, incoming *http.Request, aske
 		writeHealth(w, found.health(time.Now()))
 	case "/-/healthy", "/-/ready":
 		found.serveProbe(w)
+	case explainPath:
+		h.serveExplain(w, incoming, found, asked.path)
 	default:
 		h.serveQuery(w, incoming, found, asked.path)
 	}
@@ -151,6 +163,10 @@ func (h *handler) serveDefault(w http.ResponseWriter, incoming *http.Request, as
 	own, err := h.manager.ownSource()
 	if err != nil {
 		h.fail(w, incoming, err)
+		return
+	}
+	if asked.path == explainPath {
+		h.serveExplain(w, incoming, own, asked.path)
 		return
 	}
 	h.serveQuery(w, incoming, own, asked.path)

@@ -1,6 +1,7 @@
 package datasource
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -64,7 +65,7 @@ func (m *Manager) ownDestination(name tier.Name) destination {
 
 // sourceOf turns a saved datasource into one that can be asked. It returns an
 // Error that names the datasource: 403 when it may not use the gateway's own
-// tiers, 501 when it names a service, which cannot be resolved yet.
+// tiers or names a host that the operator does not allow, 501 when it names a service, which cannot be resolved yet.
 func (m *Manager) sourceOf(saved *perses.Datasource) (*source, error) {
 	asked := &source{
 		label:       saved.Reference.String(),
@@ -84,41 +85,75 @@ func (m *Manager) sourceOf(saved *perses.Datasource) (*source, error) {
 }
 
 func (m *Manager) tierOf(saved *perses.Datasource, name tier.Name, named *perses.TierSpec, tenant http.Header) (*upstream.Tier, error) {
+	at, own, err := m.destinationOf(saved.Reference, name, named, tenant)
+	if err != nil || at.url == "" {
+		return nil, err
+	}
+	return m.pool.get(at, tenant, own && len(tenant) == 0)
+}
+
+// destinationOf returns where a tier of a datasource is, and whether it is the
+// gateway's own; without a URL where the datasource has no such tier. named is
+// what its spec says of the tier, or nil. It returns the errors of sourceOf.
+func (m *Manager) destinationOf(reference perses.Reference, name tier.Name, named *perses.TierSpec, tenant http.Header) (at destination, own bool, err error) {
 	if named == nil {
-		if m.ownDestination(name).url == "" {
-			return nil, nil //nolint:nilnil // A tier that is not configured is nil throughout.
+		at = m.ownDestination(name)
+		if at.url == "" {
+			return at, true, nil
 		}
-		if err := m.mayUseOwnTiers(saved.Reference, name, tenant); err != nil {
-			return nil, err
-		}
-		return m.ownTier(name, tenant)
+		at.headers = canonical(tenant)
+		return at, true, m.mayUseOwnTiers(reference, name, tenant)
 	}
 	if named.Service != nil {
-		return nil, promapi.Errorf(http.StatusNotImplemented, promapi.ErrorUnavailable,
-			"the %s tier of %s is a service, which this version of tierproxy cannot resolve: set url instead", name, saved.Reference)
+		return at, false, promapi.Errorf(http.StatusNotImplemented, promapi.ErrorUnavailable,
+			"the %s tier of %s is a service, which this version of tierproxy cannot resolve: set url instead", name, reference)
 	}
-	at := destination{
+	guard, err := m.guardFor(named.URL)
+	if err != nil {
+		return at, false, &promapi.Error{Status: http.StatusForbidden, Type: promapi.ErrorForbidden, Cause: err, Message: fmt.Sprintf(
+			"the %s tier of %s names %s, which the gateway does not call: ask the operator to list it in the gateway's destinations", name, reference, named.URL.Host)}
+	}
+	return destination{
 		name: name, url: named.URL.String(), retention: named.Retention, lag: named.Lag, headers: canonical(tenant),
+		tls: m.tlsFor(reference, named.URL), guard: guard,
+	}, false, nil
+}
+
+// guardFor returns the guard for a URL that a datasource names, or an error
+// when the operator does not allow it. The hosts of the gateway's own tiers are
+// allowed, whatever they resolve to: the operator named them.
+func (m *Manager) guardFor(named *url.URL) (upstream.Guard, error) {
+	if m.ownAt(named) != nil {
+		return upstream.Guard{}, nil
 	}
-	at.tls = m.tlsFor(saved.Reference, named.URL)
-	return m.pool.get(at, tenant, false)
+	allowed := make([]upstream.Destination, 0, len(m.config.Destinations))
+	for _, each := range m.config.Destinations {
+		allowed = append(allowed, upstream.Destination(each))
+	}
+	return upstream.Allow(allowed, named)
 }
 
 // tlsFor returns what the operator configured for the host that a global
 // datasource names. Other hosts, and project datasources, get the defaults:
 // settings belong to destinations, and a spec only names one.
 func (m *Manager) tlsFor(reference perses.Reference, named *url.URL) upstream.TLS {
-	if reference.Project != "" {
-		return upstream.TLS{}
+	if own := m.ownAt(named); own != nil && reference.Project == "" {
+		return own.tls
 	}
+	return upstream.TLS{}
+}
+
+// ownAt returns the gateway's own tier at the scheme, host and port of a URL,
+// or nil.
+func (m *Manager) ownAt(named *url.URL) *destination {
 	for _, name := range tier.Names() {
 		own := m.ownDestination(name)
 		configured, err := url.Parse(own.url)
 		if err == nil && configured.Scheme == named.Scheme && strings.EqualFold(configured.Host, named.Host) {
-			return own.tls
+			return &own
 		}
 	}
-	return upstream.TLS{}
+	return nil
 }
 
 // mayUseOwnTiers checks that the operator lets a datasource use the gateway's

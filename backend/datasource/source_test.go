@@ -65,7 +65,7 @@ func TestWhoGetsTheGatewaysOwnTiers(t *testing.T) {
 	}
 	_, err = m.sourceOf(saved(t, "other", "", "{}"))
 	requireStatus(t, err, http.StatusForbidden, `datasource "metrics" of project "other" may not use the gateway's own hot tier`)
-	_, err = m.sourceOf(saved(t, "other", `"hot":{"url":"http://127.0.0.1:1/x"},`, "{}"))
+	_, err = m.sourceOf(saved(t, "other", `"hot":{"url":"https://127.0.0.1:1/x"},`, "{}"))
 	requireStatus(t, err, http.StatusForbidden, `may not use the gateway's own cold tier`)
 
 	// One that names both tiers needs nobody's permission, and gets no
@@ -76,6 +76,23 @@ func TestWhoGetsTheGatewaysOwnTiers(t *testing.T) {
 	require.Equal(t, "https://127.0.0.1:1/other", found.cold.Endpoint())
 	now := time.Now()
 	require.Equal(t, now.Add(-2*time.Hour).UnixMilli(), found.cold.State(now).Newest)
+}
+
+func TestADatasourceNamesOnlyWhatTheOperatorAllows(t *testing.T) {
+	m := runningManager(t, func(config *Config) {
+		config.Destinations = []DestinationConfig{{Host: "*.monitoring.svc", Port: 9090}}
+	})
+	_, err := m.sourceOf(saved(t, "", `"hot":{"url":"http://prometheus.monitoring.svc:9090"},`, "{}"))
+	require.NoError(t, err)
+	for _, denied := range []string{
+		"http://prometheus.monitoring.svc", "https://127.0.0.1:2", "http://127.0.0.1:1/hot", "http://localhost:9090",
+		"http://169.254.169.254/latest/meta-data", "http://[::1]:9090", "http://2130706433:9090",
+	} {
+		for _, project := range []string{"", "other"} {
+			_, err := m.sourceOf(saved(t, project, fmt.Sprintf(`"hot":{"url":%q},`, denied), "{}"))
+			requireStatus(t, err, http.StatusForbidden, "ask the operator to list it in the gateway's destinations")
+		}
+	}
 }
 
 func TestServicesAreSaidToBeUnresolved(t *testing.T) {

@@ -28,8 +28,22 @@ type destination struct {
 	retention time.Duration
 	lag       time.Duration
 	tls       upstream.TLS
+	guard     upstream.Guard
 	// tenant headers in canonical form, one "name: value" a line.
 	headers string
+}
+
+// client returns a client for the destination. No connection is made.
+func (d destination) client(header http.Header, poolSize int) (*upstream.Client, error) {
+	base, err := url.Parse(d.url)
+	if err != nil {
+		return nil, fmt.Errorf("parse the URL of the %s tier: %w", d.name, err)
+	}
+	client, err := upstream.NewClient(upstream.ClientOptions{URL: base, TLS: d.tls, PoolSize: poolSize, Header: header, Guard: d.guard})
+	if err != nil {
+		return nil, fmt.Errorf("make the client of the %s tier: %w", d.name, err)
+	}
+	return client, nil
 }
 
 // tierPool holds the tiers that are in use, each with its connections and its
@@ -87,13 +101,9 @@ func (p *tierPool) get(at destination, header http.Header, own bool) (*upstream.
 	if p.context == nil || p.context.Err() != nil {
 		return nil, errNotRunning
 	}
-	base, err := url.Parse(at.url)
+	client, err := at.client(header, p.config.Pool.Size)
 	if err != nil {
-		return nil, fmt.Errorf("parse the URL of the %s tier: %w", at.name, err)
-	}
-	client, err := upstream.NewClient(upstream.ClientOptions{URL: base, TLS: at.tls, PoolSize: p.config.Pool.Size, Header: header})
-	if err != nil {
-		return nil, fmt.Errorf("make the client of the %s tier: %w", at.name, err)
+		return nil, err
 	}
 	options := upstream.TierOptions{
 		Name: at.name, Client: client, Retention: at.retention, Lag: at.lag,

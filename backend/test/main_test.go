@@ -15,6 +15,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/webui"
 )
 
 // hotReach is how far back the hot Prometheus holds samples.
@@ -35,7 +36,8 @@ const externalLabel = "cluster"
 // tests; one that has to be killed is started by the test itself.
 type environment struct {
 	dir     string
-	archive string // directory of the plugin archive
+	archive string         // directory of the plugin archive
+	modules []webui.Module // plugin modules of others
 
 	persesPath, percliPath, prometheusPath, thanosPath, tierproxyPath string
 
@@ -88,6 +90,19 @@ func (e *environment) build(ctx context.Context) error {
 		return err
 	}
 	e.archive = filepath.Dir(lines[len(lines)-1])
+	if _, err := stack.Script(ctx, os.Stderr, "scripts/npm-install"); err != nil {
+		return err
+	}
+	root, err := stack.Root()
+	if err != nil {
+		return err
+	}
+	if e.modules, err = webui.Modules(root); err != nil {
+		return err
+	}
+	if err := webui.WriteServerPart(e.path("modules"), e.modules); err != nil {
+		return err
+	}
 	if e.tierproxyPath, err = stack.BuildTierproxy(ctx, e.dir); err != nil {
 		return err
 	}
@@ -96,8 +111,9 @@ func (e *environment) build(ctx context.Context) error {
 	end := started.Add(future)
 	if err := errors.Join(
 		generator.WriteBlocks(ctx, e.path("blocks"), started.Add(-coldReach), end),
-		generator.WriteBlocks(ctx, e.path("hot"), started.Add(-hotReach), end),
+		generator.WriteBlocks(ctx, e.path("blocks-hot"), started.Add(-hotReach), end),
 		os.CopyFS(e.path("oracle"), os.DirFS(e.path("blocks"))),
+		os.CopyFS(e.path("hot"), os.DirFS(e.path("blocks-hot"))),
 	); err != nil {
 		return fmt.Errorf("write the blocks: %w", err)
 	}

@@ -42,7 +42,7 @@ func newSite(t *testing.T, perses stack.Perses, config document) *site {
 	require.NoError(t, err)
 	perses.Dir = directory
 	perses.Archives = []string{shared.archive}
-	perses.Modules = "testdata/plugins"
+	perses.Modules = shared.path("modules")
 	persesServer, err := perses.Start(t.Context(), shared.persesPath)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = persesServer.Stop() })

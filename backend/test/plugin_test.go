@@ -3,9 +3,12 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -49,7 +52,14 @@ func TestPersesLoadsTheModule(t *testing.T) {
 			found = append(found, plugin.Kind+" "+plugin.Spec.Name)
 		}
 	}
-	require.ElementsMatch(t, []string{"Datasource TieredPrometheusDatasource", "TimeSeriesQuery TieredPrometheusTimeSeriesQuery"}, found, string(body))
+	require.ElementsMatch(t, []string{
+		"Datasource TieredPrometheusDatasource",
+		"TimeSeriesQuery TieredPrometheusTimeSeriesQuery",
+		"Variable TieredPrometheusLabelNamesVariable",
+		"Variable TieredPrometheusLabelValuesVariable",
+		"Variable TieredPrometheusPromQLVariable",
+		"Explore TieredPrometheusExplorer",
+	}, found, string(body))
 
 	// Each kind is a module that the browser can load. The server without web
 	// UI does not serve the files, so they are looked at where it unpacked them.
@@ -114,13 +124,132 @@ func TestPercliRefusesInvalidDatasources(t *testing.T) {
 	}
 }
 
-// fixture is the global datasource with the plugin of that file.
-func fixture(t *testing.T, file string) document {
+// Queries and variables live in dashboards, which the server validates without
+// saving them. Every example of theirs is judged by the server itself.
+func TestPersesJudgesEveryExampleOfADashboard(t *testing.T) {
+	s := newSite(t, stack.Perses{}, nil)
+	for folder, dashboard := range map[string]func(plugin document) document{
+		"queries": func(plugin document) document {
+			query := document{"kind": "TimeSeriesQuery", "spec": document{"plugin": plugin}}
+			panel := document{"kind": "Panel", "spec": document{
+				"display": document{"name": "panel"},
+				"plugin":  document{"kind": "TimeSeriesChart", "spec": document{}},
+				"queries": []document{query},
+			}}
+			return document{"duration": "1h", "panels": document{"panel": panel}}
+		},
+		"variables": func(plugin document) document {
+			variables := []document{{"kind": "ListVariable", "spec": document{"name": "variable", "plugin": plugin}}}
+			for _, name := range []string{"datasource", "label", "namespace"} { // those that examples refer to
+				variables = append(variables, document{"kind": "TextVariable", "spec": document{"name": name, "value": "x"}})
+			}
+			return document{"duration": "1h", "variables": variables}
+		},
+	} {
+		validate := func(file string) (int, string) {
+			body, err := json.Marshal(document{
+				"kind":     "Dashboard",
+				"metadata": document{"name": "fixture", "project": "fixtures"},
+				"spec":     dashboard(examplePlugin(t, file)),
+			})
+			require.NoError(t, err)
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.perses.URL+"/api/validate/dashboards", bytes.NewReader(body))
+			require.NoError(t, err)
+			request.Header.Set("Content-Type", "application/json")
+			response, err := http.DefaultClient.Do(request)
+			require.NoError(t, err)
+			defer func() { _ = response.Body.Close() }()
+			text, err := io.ReadAll(response.Body)
+			require.NoError(t, err)
+			return response.StatusCode, string(text)
+		}
+		for _, file := range examples(t, folder, "valid") {
+			status, text := validate(file)
+			require.Equal(t, http.StatusOK, status, "%s: %s", file, text)
+		}
+		for _, file := range examples(t, folder, "invalid") {
+			message, err := os.ReadFile(strings.TrimSuffix(file, ".json") + ".error")
+			require.NoError(t, err)
+			_, expected, _ := strings.Cut(strings.TrimSpace(string(message)), ": ")
+			status, text := validate(file)
+			require.Equal(t, http.StatusBadRequest, status, "%s: %s", file, text)
+			require.Contains(t, flat(text), flat(expected), file)
+		}
+	}
+}
+
+// The one command of the documentation, on a dashboard that Perses has.
+func TestDashboardIsTurnedTieredAndBack(t *testing.T) {
+	s := newSite(t, stack.Perses{}, nil)
+	s.login()
+	plugin := func(kind string, spec document) document { return document{"kind": kind, "spec": spec} }
+	prometheus := document{"kind": "PrometheusDatasource", "name": "metrics"}
+	s.apply(
+		document{"kind": "Project", "metadata": document{"name": "shop"}},
+		document{"kind": "Dashboard", "metadata": document{"name": "carts", "project": "shop"}, "spec": document{
+			"duration": "1h", "layouts": []document{}, // percli writes null where there are none
+			"variables": []document{{"kind": "ListVariable", "spec": document{
+				"name": "job", "plugin": plugin("PrometheusLabelValuesVariable", document{"labelName": "job", "datasource": prometheus}),
+			}}},
+			"panels": document{"up": document{"kind": "Panel", "spec": document{
+				"display": document{"name": "PrometheusTimeSeriesQuery"},
+				"plugin":  plugin("TimeSeriesChart", document{}),
+				"queries": []document{{"kind": "TimeSeriesQuery", "spec": document{
+					"plugin": plugin("PrometheusTimeSeriesQuery", document{"query": `up{job="$job"}`, "datasource": prometheus}),
+				}}},
+			}}},
+		}},
+	)
+	spec := func(format string) string {
+		output, err := s.runPercli("describe", "dashboard", "carts", "--project", "shop", "-o", format)
+		require.NoError(t, err, output)
+		_, spec, found := strings.Cut(output, "spec") // before it stands when it was updated
+		require.True(t, found, output)
+		return spec
+	}
+	original := spec("json")
+	for _, format := range []string{"json", "yaml"} {
+		for _, target := range []string{"tiered", "prometheus"} {
+			command := exec.CommandContext(t.Context(), "bash", "-o", "pipefail", "-c", //nolint:gosec // The programs of the tests.
+				`"$PERCLI" --percliconfig "$CONFIG" describe dashboard carts --project shop -o "$1" |
+				"$TIERPROXY" convert-dashboard --to "$2" | "$PERCLI" --percliconfig "$CONFIG" apply -f -`, "convert", format, target)
+			command.Env = append(os.Environ(), "PERCLI="+shared.percliPath, "CONFIG="+s.percli, "TIERPROXY="+shared.tierproxyPath)
+			output, err := command.CombinedOutput()
+			require.NoError(t, err, "%s", output)
+			converted := spec("json")
+			if target == "prometheus" {
+				require.Equal(t, original, converted)
+				continue
+			}
+			require.Equal(t, 4, strings.Count(converted, `"kind":"Tiered`), converted)
+			require.Contains(t, converted, `"name":"PrometheusTimeSeriesQuery"`, "the title of the panel stays")
+		}
+	}
+}
+
+// examples lists the examples of all kinds in a folder of schemas/.
+func examples(t *testing.T, folder, judgement string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("../../schemas", folder, "*", "tests", judgement, "*.json"))
+	require.NoError(t, err)
+	require.Greater(t, len(files), 5)
+	return files
+}
+
+// examplePlugin reads an example, which is a plugin with its kind and spec.
+func examplePlugin(t *testing.T, file string) document {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
 	var plugin document
 	require.NoError(t, json.Unmarshal(text, &plugin))
+	return plugin
+}
+
+// fixture is the global datasource with the plugin of that file.
+func fixture(t *testing.T, file string) document {
+	t.Helper()
+	plugin := examplePlugin(t, file)
 	return document{"kind": "GlobalDatasource", "metadata": document{"name": "fixture"}, "spec": document{"plugin": plugin}}
 }
 

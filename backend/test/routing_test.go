@@ -125,8 +125,7 @@ func TestThresholdChangesWithoutRestart(t *testing.T) {
 }
 
 func TestHotDiesAndComesBack(t *testing.T) {
-	require.NoError(t, os.CopyFS(shared.path("mortal"), os.DirFS(shared.path("hot"))))
-	require.NoError(t, os.RemoveAll(shared.path("mortal")+"/lock"))
+	require.NoError(t, os.CopyFS(shared.path("mortal"), os.DirFS(shared.path("blocks-hot"))))
 	port, err := stack.FreePort()
 	require.NoError(t, err)
 	hot, err := shared.prometheus("mortal", port).Start(t.Context(), shared.prometheusPath)

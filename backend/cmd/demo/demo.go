@@ -18,6 +18,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/embedded"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/webui"
 )
 
 const (
@@ -32,6 +33,7 @@ const (
 
 // The ports that the demo takes if they are free.
 const (
+	pagePort      = 3000
 	persesPort    = 8080
 	hotPort       = 9090
 	tierproxyPort = 9190
@@ -43,12 +45,14 @@ type demo struct {
 	output io.Writer
 
 	root, dir                         string
-	archive                           string
+	archive, pageDir                  string
 	persesPath, percliPath, proxyPath string
 	persesPort                        int
 
 	hot, cold         *embedded.Prometheus
 	perses, tierproxy *stack.Server
+	modules           []webui.Module
+	page              *webui.Server
 }
 
 func (d *demo) say(format string, arguments ...any) {
@@ -64,7 +68,7 @@ func (d *demo) build(ctx context.Context) error {
 	if d.dir, err = os.MkdirTemp("", "tiered-prometheus-demo-"); err != nil {
 		return fmt.Errorf("make a directory: %w", err)
 	}
-	d.say("Building what is missing: Perses and percli (minutes, the first time), the plugin module, tierproxy")
+	d.say("Building what is missing: Perses and percli (minutes, the first time), the plugin module, the page, tierproxy")
 	if d.persesPath, err = stack.Tool(ctx, os.Stderr, "perses"); err != nil {
 		return err
 	}
@@ -76,6 +80,13 @@ func (d *demo) build(ctx context.Context) error {
 		return err
 	}
 	d.archive = lines[len(lines)-1]
+	if lines, err = stack.Script(ctx, os.Stderr, "scripts/demo-ui"); err != nil {
+		return err
+	}
+	d.pageDir = lines[len(lines)-1]
+	if d.modules, err = webui.Modules(d.root); err != nil {
+		return err
+	}
 	d.proxyPath, err = stack.BuildTierproxy(ctx, d.dir)
 	return err
 }
@@ -135,13 +146,32 @@ func (d *demo) startGateway(ctx context.Context) error {
 	return err
 }
 
-// startPerses starts Perses and looks whether it loaded the module.
+// startPerses starts Perses and the page in front of it.
 func (d *demo) startPerses(ctx context.Context) error {
 	var err error
-	d.perses, err = stack.Perses{Dir: d.dir, Port: d.persesPort, Archives: []string{filepath.Dir(d.archive)}}.Start(ctx, d.persesPath)
+	modules := filepath.Join(d.dir, "modules")
+	if err := webui.WriteServerPart(modules, d.modules); err != nil {
+		return err
+	}
+	perses := stack.Perses{Dir: d.dir, Port: d.persesPort, Archives: []string{filepath.Dir(d.archive)}, Modules: modules}
+	if d.perses, err = perses.Start(ctx, d.persesPath); err != nil {
+		return err
+	}
+	if err := d.checkModules(ctx); err != nil {
+		return err
+	}
+	port, err := portOr(pagePort)
 	if err != nil {
 		return err
 	}
+	d.page, err = webui.Serve(ctx, webui.Options{
+		Address: fmt.Sprintf("127.0.0.1:%d", port), Page: d.pageDir, Perses: d.perses.URL, Plugins: perses.Plugins(), Modules: d.modules,
+	})
+	return err
+}
+
+// checkModules looks whether Perses loaded all modules.
+func (d *demo) checkModules(ctx context.Context) error {
 	_, body, err := stack.Get(ctx, d.perses.URL+"/api/v1/plugins", nil)
 	if err != nil {
 		return fmt.Errorf("list the plugins of Perses: %w", err)
@@ -158,16 +188,25 @@ func (d *demo) startPerses(ctx context.Context) error {
 	if err := json.Unmarshal(body, &modules); err != nil {
 		return fmt.Errorf("list the plugins of Perses: %w", err)
 	}
+	loaded := map[string]bool{}
 	for _, module := range modules {
-		if module.Metadata.Name == "TieredPrometheus" && module.Status.IsLoaded {
-			return nil
+		loaded[module.Metadata.Name] = module.Status.IsLoaded
+	}
+	expected := []string{"TieredPrometheus"}
+	for _, module := range d.modules {
+		expected = append(expected, module.Name)
+	}
+	for _, name := range expected {
+		if !loaded[name] {
+			return fmt.Errorf("perses did not load the module %s: %s", name, body)
 		}
 	}
-	return fmt.Errorf("perses did not load the module TieredPrometheus: %s", body)
+	return nil
 }
 
-// applyDatasource applies the example, led to where tierproxy listens here.
-func (d *demo) applyDatasource(ctx context.Context) error {
+// applyExamples applies the example datasource, led to where tierproxy listens
+// here, and the example dashboard with its project.
+func (d *demo) applyExamples(ctx context.Context) error {
 	const example = "deploy/examples/datasource.yaml"
 	text, err := os.ReadFile(filepath.Join(d.root, example))
 	if err != nil {
@@ -178,7 +217,12 @@ func (d *demo) applyDatasource(ctx context.Context) error {
 	if err := os.WriteFile(applied, []byte(led), 0o600); err != nil { //nolint:gosec // In a directory that this process made.
 		return fmt.Errorf("write the datasource: %w", err)
 	}
-	for _, arguments := range [][]string{{"login", d.perses.URL}, {"apply", "-f", applied}} {
+	for _, arguments := range [][]string{
+		{"login", d.perses.URL},
+		{"apply", "-f", applied},
+		{"apply", "-f", filepath.Join(d.root, "deploy/examples/project.yaml")},
+		{"apply", "-f", filepath.Join(d.root, "deploy/examples/dashboard.yaml")},
+	} {
 		command := exec.CommandContext(ctx, d.percliPath, append([]string{"--percliconfig", filepath.Join(d.dir, "percli.json")}, arguments...)...) //nolint:gosec // The program of scripts/tool.
 		if output, err := command.CombinedOutput(); err != nil {
 			return fmt.Errorf("percli %s: %w: %s", arguments[0], err, output)
@@ -190,6 +234,7 @@ func (d *demo) applyDatasource(ctx context.Context) error {
 
 // show prints what runs where, and a query to each tier, which it runs.
 func (d *demo) show(ctx context.Context) error {
+	d.say("Page        %s   dashboards, Explore and datasources in a browser", d.page.URL)
 	d.say("Perses      %s   (without its web UI, which Perses' Go module does not hold)", d.perses.URL)
 	d.say("tierproxy   %s   /metrics, /api/v1/datasources/health", d.tierproxy.URL)
 	d.say("hot tier    %s", d.hot.URL)
@@ -236,6 +281,9 @@ func exitOutput(err error) error {
 // stop stops what runs and removes what it wrote.
 func (d *demo) stop() error {
 	var mistakes []error
+	if d.page != nil {
+		mistakes = append(mistakes, d.page.Close())
+	}
 	for _, server := range []*stack.Server{d.perses, d.tierproxy} {
 		if server != nil {
 			mistakes = append(mistakes, server.Stop())

@@ -35,7 +35,7 @@ func run(ctx context.Context, once bool, output io.Writer) (err error) {
 	demo := &demo{output: output}
 	defer func() { err = errors.Join(err, demo.stop()) }()
 	for _, step := range []func(context.Context) error{
-		demo.build, demo.startTiers, demo.startGateway, demo.startPerses, demo.applyDatasource, demo.show,
+		demo.build, demo.startTiers, demo.startGateway, demo.startPerses, demo.applyExamples, demo.show,
 	} {
 		if err := step(ctx); err != nil {
 			return err

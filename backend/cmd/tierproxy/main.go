@@ -25,6 +25,10 @@ import (
 )
 
 func main() {
+	if status, found := runSubcommand(os.Args[1:]); found {
+		os.Exit(status)
+	}
+	flag.Usage = usage
 	configFile := flag.String("config", "", "Path of the YAML configuration file. Without it the environment and the defaults count.")
 	showVersion := flag.Bool("version", false, "Print the version and exit.")
 	app.InitFlag()
@@ -35,7 +39,7 @@ func main() {
 		return
 	}
 	if flag.NArg() > 0 {
-		exit(fmt.Errorf("unexpected argument %q: tierproxy takes flags only, see --help", flag.Arg(0)))
+		exit(fmt.Errorf("unexpected argument %q: there is no such subcommand, and the server takes flags only, see --help", flag.Arg(0)))
 	}
 	config, err := datasource.LoadConfig(*configFile)
 	if err = errors.Join(flagMistakes(), err); err != nil {

@@ -65,7 +65,7 @@ func TestOtherMistakesOfTheCommandLine(t *testing.T) {
 	for expected, arguments := range map[string][]string{
 		"no such file or directory":                            {"--config", "/does/not/exist"},
 		"flag provided but not defined":                        {"--unknown-flag"},
-		"tierproxy takes flags only":                           {"argument"},
+		"the server takes flags only":                          {"argument"},
 		`--log.level: "loud" is none of panic`:                 {"--log.level", "loud"},
 		`--log.format: "xml" is neither text nor json`:         {"--log.format", "xml"},
 		"--web.tls-cert-file, --web.tls-key-file: set both":    {"--web.tls-cert-file", "cert.pem"},

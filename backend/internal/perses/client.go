@@ -62,11 +62,22 @@ func (r Reference) Validate() error {
 	return nil
 }
 
-func (r Reference) path() string {
+func (r Reference) path() string { return r.listPath() + "/" + r.Name }
+
+// listPath is where Perses lists the datasources beside this one.
+func (r Reference) listPath() string {
 	if r.Project == "" {
-		return "/api/v1/globaldatasources/" + r.Name
+		return "/api/v1/globaldatasources"
 	}
-	return "/api/v1/projects/" + r.Project + "/datasources/" + r.Name
+	return "/api/v1/projects/" + r.Project + "/datasources"
+}
+
+// siblings names the datasources beside this one.
+func (r Reference) siblings() string {
+	if r.Project == "" {
+		return "the global datasources"
+	}
+	return fmt.Sprintf("the datasources of project %q", r.Project)
 }
 
 // Options configure a Client.
@@ -213,7 +224,31 @@ func (c *Client) fetchOnce(ctx context.Context, key cacheKey, reference Referenc
 }
 
 func (c *Client) fetch(ctx context.Context, reference Reference, caller Caller) (*Datasource, error) {
-	target := strings.TrimSuffix(c.options.URL.String(), "/") + reference.path()
+	body, err := c.get(ctx, reference.path(), reference.String(), caller)
+	if err != nil {
+		return nil, err
+	}
+	return decode(reference, body)
+}
+
+// CheckMayList returns nil when the caller may read the datasources beside the
+// reference: all global ones, or all of its project. The datasource itself need
+// not exist. Nothing is cached. It returns the errors of Lookup.
+func (c *Client) CheckMayList(ctx context.Context, reference Reference, caller Caller) error {
+	if err := reference.Validate(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
+	defer cancel()
+	// Only the status counts: the list is kept short.
+	_, err := c.get(ctx, reference.listPath()+"?metadata_only=true&name="+reference.Name, reference.siblings(), caller)
+	return err
+}
+
+// get asks Perses for a path with the credentials of the caller. asked names
+// what is asked for, in errors.
+func (c *Client) get(ctx context.Context, path, asked string, caller Caller) ([]byte, error) {
+	target := strings.TrimSuffix(c.options.URL.String(), "/") + path
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, http.NoBody)
 	if err != nil {
 		return nil, fmt.Errorf("make the request to Perses: %w", err)
@@ -223,29 +258,29 @@ func (c *Client) fetch(ctx context.Context, reference Reference, caller Caller) 
 	caller.apply(request.Header)
 	response, err := c.http.Do(request)
 	if err != nil {
-		return nil, unreachable(reference, "", err)
+		return nil, unreachable(asked, "", err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	if err := refusal(reference, caller, response.StatusCode); err != nil {
+	if err := refusal(asked, caller, response.StatusCode); err != nil {
 		return nil, err
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxSpecBytes))
 	if err != nil {
-		return nil, unreachable(reference, "", err)
+		return nil, unreachable(asked, "", err)
 	}
-	return decode(reference, body)
+	return body, nil
 }
 
-func unreachable(reference Reference, detail string, cause error) error {
+func unreachable(asked, detail string, cause error) error {
 	return &promapi.Error{
 		Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable,
-		Message: fmt.Sprintf("tierproxy cannot ask Perses for %s%s", reference, detail),
+		Message: fmt.Sprintf("tierproxy cannot ask Perses for %s%s", asked, detail),
 		Cause:   errors.Join(errUnreachable, promapi.WithoutURL(cause)),
 	}
 }
 
 // refusal turns a status that is no success into the error for the caller.
-func refusal(reference Reference, caller Caller, status int) error {
+func refusal(asked string, caller Caller, status int) error {
 	switch {
 	case status == http.StatusOK:
 		return nil
@@ -254,15 +289,15 @@ func refusal(reference Reference, caller Caller, status int) error {
 		if caller.Anonymous() {
 			hint = "the request carries no Perses session: sign in, and check that the datasource's proxy does not drop the headers Authorization and Cookie"
 		}
-		return promapi.Errorf(status, promapi.ErrorUnauthorized, "Perses does not know who asks for %s: %s", reference, hint)
+		return promapi.Errorf(status, promapi.ErrorUnauthorized, "Perses does not know who asks for %s: %s", asked, hint)
 	case status == http.StatusForbidden:
-		return promapi.Errorf(status, promapi.ErrorForbidden, "you may not read %s: ask for the permission to read it in Perses", reference)
+		return promapi.Errorf(status, promapi.ErrorForbidden, "you may not read %s: ask for the permission to read it in Perses", asked)
 	case status == http.StatusNotFound:
-		return promapi.Errorf(status, promapi.ErrorNotFound, "Perses has no %s: check the name in the URL of the datasource's proxy", reference)
+		return promapi.Errorf(status, promapi.ErrorNotFound, "Perses has no %s: check the name in the URL of the datasource's proxy", asked)
 	case status >= http.StatusInternalServerError:
-		return unreachable(reference, fmt.Sprintf(": it answered with status %d", status), nil)
+		return unreachable(asked, fmt.Sprintf(": it answered with status %d", status), nil)
 	}
-	return promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "Perses answered with status %d when asked for %s: check the gateway's perses.url", status, reference)
+	return promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "Perses answered with status %d when asked for %s: check the gateway's perses.url", status, asked)
 }
 
 // document is the part of a Perses datasource that is read here.

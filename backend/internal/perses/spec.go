@@ -125,8 +125,7 @@ func validURL(form *regexp.Regexp, text string) (*url.URL, bool) {
 }
 
 // ParseSpec reads and checks the spec of a datasource plugin, JSON as Perses
-// stores it. It returns all mistakes at once, joined, each with the path of
-// the field it is about and what to change.
+// stores it. It returns all mistakes at once, joined: see Mistakes.
 func ParseSpec(raw json.RawMessage) (*Spec, error) {
 	reader := &specReader{}
 	spec := &Spec{}
@@ -146,6 +145,32 @@ func ParseSpec(raw json.RawMessage) (*Spec, error) {
 	return spec, nil
 }
 
+// SpecError is one thing that is wrong with a spec.
+type SpecError struct {
+	// Field is the path of the field, such as spec.hot.url.
+	Field string
+	// Message says what to change.
+	Message string
+}
+
+// Error names the field and says what to change.
+func (m *SpecError) Error() string { return m.Field + ": " + m.Message }
+
+// Mistakes takes an error of ParseSpec apart.
+func Mistakes(err error) []*SpecError {
+	joined, isJoined := err.(interface{ Unwrap() []error })
+	if !isJoined {
+		return nil
+	}
+	var list []*SpecError
+	for _, each := range joined.Unwrap() {
+		if mistake, ok := errors.AsType[*SpecError](each); ok {
+			list = append(list, mistake)
+		}
+	}
+	return list
+}
+
 // specReader collects the mistakes of a spec while it is read.
 type specReader struct {
 	mistakes []error
@@ -155,7 +180,7 @@ type specReader struct {
 type fields map[string]func(path string, raw json.RawMessage)
 
 func (r *specReader) mistake(path, format string, arguments ...any) {
-	r.mistakes = append(r.mistakes, fmt.Errorf("%s: %s", path, fmt.Sprintf(format, arguments...)))
+	r.mistakes = append(r.mistakes, &SpecError{Field: path, Message: fmt.Sprintf(format, arguments...)})
 }
 
 func (r *specReader) decode(path string, raw json.RawMessage, into any, demand string) bool {

@@ -79,20 +79,32 @@ func AsError(err error) *Error {
 // {"status":"error","errorType":"…","error":"…"}.
 func WriteError(w http.ResponseWriter, err error) {
 	apiError := AsError(err)
-	body, marshalError := json.Marshal(struct {
+	writeJSON(w, apiError.Status, struct {
 		Status    string    `json:"status"`
 		ErrorType ErrorType `json:"errorType"`
 		Error     string    `json:"error"`
 	}{"error", apiError.Type, apiError.Message})
-	if marshalError != nil {
-		// Strings always marshal; kept so that a change of the struct cannot fail silently.
-		http.Error(w, marshalError.Error(), http.StatusInternalServerError)
+}
+
+// WriteData answers with data of the gateway's own in the shape of the
+// Prometheus API, {"status":"success","data":…}.
+func WriteData(w http.ResponseWriter, data any) {
+	writeJSON(w, http.StatusOK, struct {
+		Status string `json:"status"`
+		Data   any    `json:"data"`
+	}{"success", data})
+}
+
+func writeJSON(w http.ResponseWriter, status int, content any) {
+	body, err := json.Marshal(content)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(apiError.Status)
+	w.WriteHeader(status)
 	_, _ = w.Write(body) // The client may be gone, which concerns nobody here.
 }
 

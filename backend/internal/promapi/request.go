@@ -92,6 +92,14 @@ func NewRequest(endpoint Endpoint, path string, parameters url.Values, now time.
 	return request, request.interpret(parameters)
 }
 
+// For returns the same request as one of another endpoint, its times read
+// anew. It returns an Error with status 400 when they cannot be understood.
+func (r *Request) For(endpoint Endpoint) (*Request, error) {
+	other := *r
+	other.Endpoint = endpoint
+	return &other, other.interpret(r.Parameters)
+}
+
 func (r *Request) interpret(parameters url.Values) error {
 	r.Parameters = parameters
 	if err := checkSingleValues(parameters); err != nil {

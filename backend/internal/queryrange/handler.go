@@ -81,7 +81,7 @@ var coldParameters = []string{"dedup", "partial_response", "max_source_resolutio
 // the deadline passed, 502 when the tier could not be reached, wrapped in a
 // CallError once a tier was chosen.
 func Do(ctx context.Context, query Query) (*Response, error) {
-	decision, err := Plan(ctx, query)
+	_, decision, err := Plan(ctx, query)
 	if err != nil {
 		return nil, err
 	}
@@ -107,12 +107,12 @@ func Do(ctx context.Context, query Query) (*Response, error) {
 	return response, nil
 }
 
-// Plan decides which tier is asked. It waits for the first probe of tiers that
+// Plan decides which tier is asked, and returns what it decided from. It waits for the first probe of tiers that
 // nobody asked for before. It returns an Error with status 503 when the
 // datasource has no tier.
-func Plan(ctx context.Context, query Query) (tier.Decision, error) {
+func Plan(ctx context.Context, query Query) (input tier.Input, decision tier.Decision, err error) {
 	now := query.Request.ReceivedAt
-	input := tier.Input{
+	input = tier.Input{
 		Extent:        Extent(query.Request),
 		Forced:        query.Forced,
 		ColdParameter: query.coldParameter(),
@@ -129,11 +129,10 @@ func Plan(ctx context.Context, query Query) (tier.Decision, error) {
 		query.Cold.Wait(waitContext)
 		input.Cold = query.Cold.State(now)
 	}
-	decision, err := tier.Plan(input)
-	if err != nil {
-		return decision, promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorUnavailable, "%s", err)
+	if decision, err = tier.Plan(input); err != nil {
+		return input, decision, promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorUnavailable, "%s", err)
 	}
-	return decision, nil
+	return input, decision, nil
 }
 
 // Extent returns what a request reads.

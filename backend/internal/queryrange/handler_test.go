@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"testing"
@@ -130,22 +129,17 @@ func TestBothTiersFail(t *testing.T) {
 
 	p.cold.Close()
 	_, err = Do(t.Context(), p.query(t, up))
-	apiError := requireError(t, err, 502, promapi.ErrorUnavailable, "the cold tier failed: it refused the connection")
-	require.NotContains(t, apiError.Message, "127.0.0.1")
-	_, port, splitError := net.SplitHostPort(p.cold.Listener.Addr().String())
-	require.NoError(t, splitError)
-	require.NotContains(t, apiError.Message, port)
+	requireError(t, err, 502, promapi.ErrorUnavailable, "the cold tier failed: it refused the connection")
 	var callError *CallError
 	require.ErrorAs(t, err, &callError)
 	require.Equal(t, []any{tier.Cold, tier.ReasonHotFailed}, []any{callError.Tier, callError.Reason})
 }
 
-func requireError(t *testing.T, err error, status int, errorType promapi.ErrorType, message string) *promapi.Error {
+func requireError(t *testing.T, err error, status int, errorType promapi.ErrorType, message string) {
 	t.Helper()
 	var apiError *promapi.Error
 	require.ErrorAs(t, err, &apiError)
 	require.Equal(t, []any{status, errorType, message}, []any{apiError.Status, apiError.Type, apiError.Message})
-	return apiError
 }
 
 func TestAnswersOfTheTierArePassedOnAsTheyAre(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -48,6 +47,8 @@ type ClientOptions struct {
 	PoolSize int
 	// Header is sent with every request: the tenant headers of a datasource.
 	Header http.Header
+	// Guard holds for every connection.
+	Guard Guard
 }
 
 // Client calls one tier. It is safe for concurrent use.
@@ -65,7 +66,7 @@ func NewClient(options ClientOptions) (*Client, error) {
 		return nil, err
 	}
 	transport := &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Control: options.Guard.control}).DialContext,
 		TLSClientConfig:     tlsConfig,
 		TLSHandshakeTimeout: dialTimeout,
 		MaxIdleConnsPerHost: options.PoolSize,
@@ -175,46 +176,3 @@ func (c *Client) url(path, rawQuery string) string {
 
 // Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
-
-// StatusError is returned for a tier that answers a probe with a status that
-// is no success.
-type StatusError struct {
-	// Status is the HTTP status code.
-	Status int
-}
-
-// Error names the status.
-func (e *StatusError) Error() string {
-	return fmt.Sprintf("answered with status %d (%s)", e.Status, http.StatusText(e.Status))
-}
-
-// Describe says in one line why a call to a tier failed, in words that name
-// neither addresses nor credentials.
-func Describe(err error) string {
-	var (
-		dnsError    *net.DNSError
-		opError     *net.OpError
-		certificate *tls.CertificateVerificationError
-		status      *StatusError
-		network     net.Error
-	)
-	switch {
-	case errors.As(err, &status):
-		return status.Error()
-	case errors.As(err, &certificate):
-		return "its TLS certificate was not accepted"
-	case errors.Is(err, http.ErrSchemeMismatch):
-		return "it does not speak TLS on this port"
-	case errors.As(err, &dnsError):
-		return "its host name was not found"
-	case errors.Is(err, context.Canceled):
-		return "the request was cancelled"
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
-		return "it did not answer in time"
-	case errors.As(err, &opError) && opError.Op == "dial":
-		return "it refused the connection"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &opError):
-		return "it closed the connection"
-	}
-	return "it could not be reached"
-}

@@ -32,7 +32,7 @@ var errNoCoverage = errors.New("its oldest sample could not be measured: it neit
 func (c *Client) measure(ctx context.Context, name tier.Name) Status {
 	status := Status{Oldest: tier.NothingCovered}
 	started := time.Now()
-	_, err := c.get(ctx, "/api/v1/query", url.Values{"query": {"vector(1)"}})
+	err := c.evaluate(ctx)
 	status.Latency = time.Since(started)
 	switch {
 	case err != nil:

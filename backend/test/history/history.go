@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
@@ -29,7 +30,11 @@ type Series struct {
 	// Labels are the labels of the series, its name included.
 	Labels labels.Labels
 	// Value returns the value at a time in milliseconds since the Unix epoch.
+	// It is nil for a series of native histograms.
 	Value func(milliseconds int64) float64
+	// Histogram returns the native histogram at such a time. It is nil for a
+	// series of numbers.
+	Histogram func(milliseconds int64) *histogram.Histogram
 }
 
 // blockRange is the time range of the blocks that are written: large enough
@@ -82,7 +87,34 @@ func service(job, instance string) []Series {
 	}
 	return append(series,
 		one("http_request_duration_seconds_count", counter(40, seed)),
-		one("http_request_duration_seconds_sum", counter(6, seed)))
+		one("http_request_duration_seconds_sum", counter(6, seed)),
+		Series{
+			Labels:    labels.FromStrings("__name__", "http_response_size_bytes", "job", job, "instance", instance),
+			Histogram: sizes(seed),
+		})
+}
+
+// sizes returns a native histogram of sizes between 256 and 4096 bytes, whose
+// buckets grow like counters.
+func sizes(seed float64) func(int64) *histogram.Histogram {
+	// Schema 0: the bucket of index i ends at 2^i.
+	const lowest = 9
+	var buckets []func(int64) float64
+	for i, perSecond := range []float64{4, 16, 14, 6} {
+		buckets = append(buckets, counter(perSecond, seed+float64(i)))
+	}
+	return func(at int64) *histogram.Histogram {
+		h := &histogram.Histogram{PositiveSpans: []histogram.Span{{Offset: lowest, Length: uint32(len(buckets))}}}
+		var before int64
+		for i, bucket := range buckets {
+			count := int64(bucket(at))
+			h.PositiveBuckets = append(h.PositiveBuckets, count-before) // Each as its difference to the one before.
+			before = count
+			h.Count += uint64(count)
+			h.Sum += float64(count) * math.Exp2(lowest+float64(i)) * 0.75 // In the middle of the bucket.
+		}
+		return h
+	}
 }
 
 // machine makes the series of one node.
@@ -105,14 +137,20 @@ func machine(instance string) []Series {
 }
 
 // counter returns a counter that grows by perSecond on average, more at noon
-// and less at night.
+// and less at night, and up and down within some minutes.
 func counter(perSecond, seed float64) func(int64) float64 {
 	return func(at int64) float64 {
 		elapsed := float64(at-epoch) / 1000
-		// The integral of perSecond · (1 + sin(ωt + seed)/2), which never falls.
-		const omega = 2 * math.Pi / 86400
-		return math.Round(perSecond*(elapsed+(math.Cos(seed)-math.Cos(omega*elapsed+seed))/(2*omega))*1000) / 1000
+		// The growth 1 + sin(ωt + seed)/2 + sin(…)/4 is never negative.
+		grown := elapsed + wave(elapsed, 24*time.Hour, seed)/2 + wave(elapsed, 7*time.Minute, 5*seed)/4
+		return math.Round(perSecond*grown*1000) / 1000
 	}
+}
+
+// wave returns the integral of sin(ωt + phase) from 0 to a time in seconds.
+func wave(seconds float64, period time.Duration, phase float64) float64 {
+	omega := 2 * math.Pi / period.Seconds()
+	return (math.Cos(phase) - math.Cos(omega*seconds+phase)) / omega
 }
 
 func days(at int64) float64 { return float64(at) / 86_400_000 }
@@ -143,7 +181,7 @@ func (g Generator) Append(appender storage.Appender, from, to time.Time) error {
 	for _, series := range g.All() {
 		var reference storage.SeriesRef
 		for at := g.first(from); at < to.UnixMilli(); at += g.Interval.Milliseconds() {
-			added, err := appender.Append(reference, series.Labels, at, series.Value(at))
+			added, err := series.append(appender, reference, at)
 			if err != nil {
 				return fmt.Errorf("append to %s: %w", series.Labels, err)
 			}
@@ -151,6 +189,13 @@ func (g Generator) Append(appender storage.Appender, from, to time.Time) error {
 		}
 	}
 	return nil
+}
+
+func (s Series) append(appender storage.Appender, reference storage.SeriesRef, at int64) (storage.SeriesRef, error) {
+	if s.Histogram != nil {
+		return appender.AppendHistogram(reference, s.Labels, at, s.Histogram(at), nil)
+	}
+	return appender.Append(reference, s.Labels, at, s.Value(at))
 }
 
 // WriteBlocks writes the samples from a time, inclusive, to another,

@@ -37,10 +37,16 @@ func TestBlocksHoldEverySample(t *testing.T) {
 		delete(expected, series.Labels.String())
 		at := generator.first(start)
 		samples := found.At().Iterator(nil)
-		for samples.Next() == chunkenc.ValFloat {
-			timestamp, value := samples.At()
-			require.Equal(t, at, timestamp)
-			require.Equal(t, series.Value(at), value)
+		for kind := samples.Next(); kind != chunkenc.ValNone; kind = samples.Next() {
+			require.Equal(t, at, samples.AtT())
+			if series.Histogram != nil {
+				_, value := samples.AtHistogram(nil)
+				value.CounterResetHint = series.Histogram(at).CounterResetHint
+				require.Equal(t, series.Histogram(at), value)
+			} else {
+				_, value := samples.At()
+				require.Equal(t, series.Value(at), value)
+			}
 			at += time.Minute.Milliseconds()
 		}
 		require.NoError(t, samples.Err())

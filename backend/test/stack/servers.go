@@ -64,6 +64,9 @@ type Perses struct {
 	Provision []map[string]any
 }
 
+// Plugins returns the directory into which it unpacks its modules.
+func (p Perses) Plugins() string { return filepath.Join(p.Dir, "plugins") }
+
 // Start starts the server from the program at path.
 func (p Perses) Start(ctx context.Context, path string) (*Server, error) {
 	if p.Dir != strings.ToLower(p.Dir) {
@@ -73,7 +76,7 @@ func (p Perses) Start(ctx context.Context, path string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	plugins := filepath.Join(p.Dir, "plugins")
+	plugins := p.Plugins()
 	if p.Modules != "" {
 		if err := os.CopyFS(plugins, os.DirFS(p.Modules)); err != nil {
 			return nil, fmt.Errorf("copy the plugin modules: %w", err)

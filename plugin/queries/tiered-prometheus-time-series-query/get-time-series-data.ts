@@ -3,6 +3,7 @@ import { getTimeSeriesData as getPrometheusData } from '@perses-dev/prometheus-p
 import type { PrometheusTimeSeriesQuerySpec } from '@perses-dev/prometheus-plugin/lib/plugins/prometheus-time-series-query/time-series-query-model';
 import type { DatasourceStore, TimeSeriesQueryContext } from '@perses-dev/plugin-system';
 import { answerOf } from '../../model/answer';
+import type { AnsweredData } from '../../model/answered-data';
 import type { TieredPrometheusClient } from '../../model/client';
 import { withSignal, withTierChoice } from '../../model/client';
 import type { Explanation } from '../../model/explain';
@@ -23,7 +24,7 @@ export async function getTimeSeriesData(
   spec: TieredPrometheusTimeSeriesQuerySpec,
   context: TimeSeriesQueryContext,
   signal?: AbortSignal
-): Promise<TimeSeriesData> {
+): Promise<AnsweredData> {
   let answer: object | undefined;
   const remember = async <Body extends object>(body: Promise<Body>): Promise<Body> => {
     answer = await body;
@@ -37,9 +38,10 @@ export async function getTimeSeriesData(
       rangeQuery: (...request) => remember(client.rangeQuery(...request)),
     };
   });
-  const notice = answer === undefined ? undefined : noticeOf(answerOf(answer));
+  const said = answer === undefined ? undefined : answerOf(answer);
+  const notice = said && noticeOf(said);
   // The Prometheus plugin tells the first warning only; it is among those of our notice.
-  return { ...data, metadata: { ...data.metadata, notices: notice === undefined ? [] : [notice] } };
+  return { ...data, metadata: { ...data.metadata, notices: notice === undefined ? [] : [notice], answer: said } };
 }
 
 /**

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	tieredQuery     = "plugin: {kind: TieredPrometheusTimeSeriesQuery, spec: {query: up, tier: hot}}\n"
+	prometheusQuery = "plugin: {kind: PrometheusTimeSeriesQuery, spec: {query: up}}\n"
+)
+
+// runConvert runs the subcommand and returns both outputs and the exit status.
+func runConvert(t *testing.T, input string, arguments ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	command := tierproxy(t, nil, append([]string{"convert-dashboard"}, arguments...)...)
+	var out, err bytes.Buffer
+	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(input), &out, &err
+	if failure := command.Run(); failure != nil {
+		var exit *exec.ExitError
+		require.ErrorAs(t, failure, &exit)
+		status = exit.ExitCode()
+	}
+	return out.String(), err.String(), status
+}
+
+func TestConvertDashboard(t *testing.T) {
+	stdout, stderr, status := runConvert(t, tieredQuery, "--to", "prometheus")
+	require.Zero(t, status)
+	require.Equal(t, prometheusQuery, stdout)
+	require.Equal(t, "plugin.spec.tier: hot dropped: a PrometheusDatasource has no tiers\n", stderr)
+
+	file := filepath.Join(t.TempDir(), "dashboard.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(prometheusQuery), 0o600))
+	stdout, stderr, status = runConvert(t, "", "--to=tiered", "--datasource", "metrics", file)
+	require.Zero(t, status)
+	require.Equal(t, "plugin: {kind: TieredPrometheusTimeSeriesQuery, spec: {datasource: {kind: TieredPrometheusDatasource, name: metrics}, query: up}}\n", stdout)
+	require.Empty(t, stderr)
+
+	stdout, stderr, status = runConvert(t, prometheusQuery, "--to", "prometheus", "-")
+	require.Zero(t, status)
+	require.Equal(t, prometheusQuery, stdout)
+	require.Contains(t, stderr, "nothing is there to turn to prometheus")
+}
+
+func TestConvertDashboardSaysWhatIsWrong(t *testing.T) {
+	for expected, c := range map[string]struct {
+		status    int
+		input     string
+		arguments []string
+	}{
+		"set --to tiered or --to prometheus":          {2, "{}", nil},
+		`"grafana" is neither tiered nor prometheus`:  {1, "{}", []string{"--to", "grafana"}},
+		`"b" is one file too many`:                    {2, "{}", []string{"--to", "tiered", "a", "b"}},
+		"flag provided but not defined":               {2, "{}", []string{"--from", "tiered"}},
+		"no such file or directory":                   {1, "{}", []string{"--to", "tiered", "/does/not/exist"}},
+		"read the document as YAML":                   {1, "a: [", []string{"--to", "tiered"}},
+		"tierproxy convert-dashboard --to tiered|pro": {0, "", []string{"--help"}},
+	} {
+		stdout, stderr, status := runConvert(t, c.input, c.arguments...)
+		require.Equal(t, c.status, status, stderr)
+		require.Contains(t, stderr, expected)
+		require.Empty(t, stdout)
+	}
+}
+
+func TestHelpNamesTheSubcommands(t *testing.T) {
+	output, err := tierproxy(t, nil, "--help").CombinedOutput()
+	require.NoError(t, err, string(output))
+	for _, each := range subcommands {
+		require.Contains(t, string(output), "\n  "+each.name+"\n")
+	}
+	require.Contains(t, string(output), "-web.listen-address")
+}

@@ -1,0 +1,191 @@
+package datasource
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+const (
+	checkPath = "/api/v1/datasources/check"
+	// checkTimeout bounds the look at one tier.
+	checkTimeout = 5 * time.Second
+	maxSpecBytes = 1 << 20
+)
+
+// report is what a check of a spec found.
+type report struct {
+	// OK is set when the spec is valid and every tier can be used.
+	OK bool `json:"ok"`
+	// Mistakes are those of the spec, each with its field.
+	Mistakes []mistakeView `json:"mistakes"`
+	// Tiers holds what was found at each tier by its name.
+	Tiers map[tier.Name]tierReport `json:"tiers"`
+}
+
+type mistakeView struct {
+	Field   string `json:"field"`
+	Message string `json:"message"`
+}
+
+// tierReport is what was found at one tier. It holds a class of failure and
+// never what a host answered, so that nobody can look around with it in a
+// network that they do not reach themselves.
+type tierReport struct {
+	// Source says who names the tier: datasource, gateway, or none.
+	Source string `json:"source"`
+	// Address is the URL of the tier.
+	Address string `json:"address,omitempty"`
+	// State is ok, none where there is no such tier, or a class of failure.
+	State string `json:"state"`
+	// Message says what the state means and what to change.
+	Message        string            `json:"message"`
+	Version        string            `json:"version,omitempty"`
+	OldestSample   *time.Time        `json:"oldest_sample,omitempty"`
+	ExternalLabels map[string]string `json:"external_labels,omitempty"`
+	LatencySeconds float64           `json:"latency_seconds,omitempty"`
+}
+
+// The states of a tier beside the classes of upstream.Failure.
+const (
+	stateOK         = "ok"
+	stateNone       = "none"
+	stateUnresolved = "service-unresolved"
+	stateForbidden  = "denied-by-policy"
+)
+
+// serveCheck answers with a report on the spec in the body, as the datasource
+// that the path names would have it. That datasource need not exist yet, but
+// the caller has to be one who may read its like.
+func (h *handler) serveCheck(w http.ResponseWriter, incoming *http.Request, reference perses.Reference) {
+	if incoming.Method != http.MethodPost {
+		promapi.WriteError(w, promapi.Errorf(http.StatusMethodNotAllowed, promapi.ErrorBadData,
+			"%s does not take the method %s: POST the spec of the datasource's plugin as JSON", checkPath, incoming.Method))
+		return
+	}
+	if h.manager.perses != nil {
+		if err := h.manager.perses.CheckMayList(incoming.Context(), reference, perses.CallerOf(incoming)); err != nil {
+			h.fail(w, incoming, err)
+			return
+		}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, incoming.Body, maxSpecBytes))
+	if err != nil {
+		h.fail(w, incoming, &promapi.Error{Status: http.StatusRequestEntityTooLarge, Type: promapi.ErrorBadData, Cause: err,
+			Message: fmt.Sprintf("the spec could not be read, or is larger than %d bytes", maxSpecBytes)})
+		return
+	}
+	promapi.WriteData(w, h.manager.check(incoming.Context(), reference, body))
+}
+
+// check reads a spec and looks at its tiers.
+func (m *Manager) check(ctx context.Context, reference perses.Reference, raw []byte) report {
+	found := report{OK: true, Mistakes: []mistakeView{}, Tiers: map[tier.Name]tierReport{}}
+	spec, err := perses.ParseSpec(raw)
+	if err != nil {
+		found.OK = false
+		for _, mistake := range perses.Mistakes(err) {
+			found.Mistakes = append(found.Mistakes, mistakeView(*mistake))
+		}
+		return found
+	}
+	saved := &perses.Datasource{Reference: reference, Spec: *spec}
+	var mutex sync.Mutex
+	var looks sync.WaitGroup
+	for name, named := range map[tier.Name]*perses.TierSpec{tier.Hot: spec.Hot, tier.Cold: spec.Cold} {
+		looks.Go(func() {
+			seen := m.checkTier(ctx, saved, name, named)
+			mutex.Lock()
+			defer mutex.Unlock()
+			found.Tiers[name] = seen
+			found.OK = found.OK && (seen.State == stateOK || seen.State == stateNone)
+		})
+	}
+	looks.Wait()
+	if found.Tiers[tier.Hot].State == stateNone && found.Tiers[tier.Cold].State == stateNone {
+		found.OK = false
+		found.Mistakes = append(found.Mistakes, mistakeView{Field: "spec", Message: tier.ErrNoTier.Error()})
+	}
+	return found
+}
+
+func (m *Manager) checkTier(ctx context.Context, saved *perses.Datasource, name tier.Name, named *perses.TierSpec) tierReport {
+	seen := tierReport{Source: "gateway"}
+	if named != nil {
+		seen.Source = "datasource"
+		if named.Service != nil {
+			seen.State, seen.Message = stateUnresolved, "this version of tierproxy cannot resolve services: set url instead"
+			return seen
+		}
+		seen.Address = named.URL.Redacted()
+	}
+	tenant := tenantOf(saved)
+	at, _, err := m.destinationOf(saved.Reference, name, named, tenant)
+	switch {
+	case err != nil:
+		seen.State, seen.Message = stateForbidden, promapi.AsError(err).Message
+		return seen
+	case at.url == "":
+		return tierReport{Source: "none", State: stateNone, Message: "neither the datasource nor the gateway names this tier"}
+	}
+	client, err := at.client(tenant, 1)
+	if err != nil {
+		seen.State, seen.Message = string(upstream.FailureTLS), "the gateway cannot read the certificates that it is configured with for this host"
+		return seen
+	}
+	defer client.Close()
+	seen.Address = client.Endpoint()
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	return seen.inspected(client.Inspect(ctx, name), name)
+}
+
+// inspected adds what was seen at the tier.
+func (r tierReport) inspected(seen upstream.Inspection, name tier.Name) tierReport {
+	if seen.Err != nil {
+		r.State = string(upstream.FailureOf(seen.Err))
+		r.Message = adviceFor(upstream.FailureOf(seen.Err))
+		return r
+	}
+	r.State, r.Message = stateOK, "it answers queries"
+	r.Version, r.ExternalLabels, r.LatencySeconds = seen.Version, seen.ExternalLabels, seen.Latency.Seconds()
+	if name != tier.Hot {
+		return r
+	}
+	if seen.Oldest == tier.NothingCovered {
+		r.Message = "it answers queries, but does not tell from when on it holds data, so it will not be asked: let it scrape itself, or serve /api/v1/status/tsdb"
+		return r
+	}
+	r.OldestSample = instant(seen.Oldest)
+	return r
+}
+
+// adviceFor says for a class of failure what it means and what to change.
+func adviceFor(failure upstream.Failure) string {
+	switch failure {
+	case upstream.FailureDenied:
+		return "the gateway does not call this address: ask the operator to list the host in the gateway's destinations"
+	case upstream.FailureUnauthorized:
+		return "it does not accept the gateway's credentials: the operator configures those for each host"
+	case upstream.FailureTLS:
+		return "the TLS connection failed: check http or https, the host name in its certificate and the authority that signed it"
+	case upstream.FailureName:
+		return "its host name was not found: check the spelling, and the domain where the gateway runs"
+	case upstream.FailureTimeout, upstream.FailureCanceled:
+		return fmt.Sprintf("it did not answer within %s: check the port and network policies", checkTimeout)
+	case upstream.FailureRefused:
+		return "it refused the connection: check the port, and whether the server runs"
+	case upstream.FailureNotPrometheus:
+		return "what answers there is no Prometheus API: check port and path, without /api/v1"
+	case upstream.FailureClosed, upstream.FailureOther:
+	}
+	return "it could not be reached: check the URL"
+}

@@ -1,0 +1,54 @@
+package tier
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/prometheus/common/model"
+)
+
+// Sentence says in one line for people which tier answers and why. in is the
+// input that Plan made the decision from.
+func (d Decision) Sentence(in Input) string {
+	return fmt.Sprintf("%s answers: %s", d.Tier, d.because(in))
+}
+
+func (d Decision) because(in Input) string {
+	span := durationText(in.Extent.Span)
+	threshold := durationText(in.Threshold)
+	switch d.Reason {
+	case ReasonForced:
+		return "the query asks for this tier"
+	case ReasonColdParameter:
+		return fmt.Sprintf("the query carries the parameter %s, which only cold knows", in.ColdParameter)
+	case ReasonOnlyTier:
+		return "the datasource has no other tier"
+	case ReasonHotUnavailable:
+		return "the hot tier is unavailable"
+	case ReasonColdUnavailable:
+		return "the cold tier is unavailable"
+	case ReasonOlderThanHot:
+		if in.Hot.Oldest == NothingCovered {
+			return "it is not known from when on hot holds data"
+		}
+		return fmt.Sprintf("the query reads samples from %s on, and hot's begin at %s", formatTime(in.Extent.Oldest), formatTime(in.Hot.Oldest))
+	case ReasonBelowThreshold:
+		if in.Extent.Nothing {
+			return "the query reads no samples"
+		}
+		return fmt.Sprintf("the query reads %s at once, less than the threshold of %s, and hot holds it all", span, threshold)
+	case ReasonAtOrAboveThreshold:
+		return fmt.Sprintf("the query reads %s at once, which is not less than the threshold of %s", span, threshold)
+	case ReasonHotFailed:
+		return "the hot tier failed when it was asked"
+	}
+	return string(d.Reason)
+}
+
+func durationText(duration time.Duration) string {
+	if duration == math.MaxInt64 {
+		return "everything"
+	}
+	return model.Duration(duration).String()
+}

@@ -1,0 +1,120 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+)
+
+// StatusError is returned for a tier that answers a probe with a status that
+// is no success.
+type StatusError struct {
+	// Status is the HTTP status code.
+	Status int
+}
+
+// Error names the status.
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("answered with status %d (%s)", e.Status, http.StatusText(e.Status))
+}
+
+// Failure is a class of reasons why a call to a tier failed. People who may
+// not read the gateway's log see the class and nothing else: neither addresses
+// nor what a host that is no tier answered.
+type Failure string
+
+// The classes of failures.
+const (
+	FailureDenied        Failure = "denied-by-policy"
+	FailureUnauthorized  Failure = "unauthorized" // 401, 403 and 407
+	FailureTLS           Failure = "tls"
+	FailureName          Failure = "name-not-found"
+	FailureCanceled      Failure = "canceled"
+	FailureTimeout       Failure = "timeout"
+	FailureRefused       Failure = "refused"
+	FailureClosed        Failure = "closed"
+	FailureNotPrometheus Failure = "not-prometheus" // an answer, but none of the Prometheus API
+	FailureOther         Failure = "unreachable"
+)
+
+// FailureOf returns the class of an error of a call.
+func FailureOf(err error) Failure {
+	var (
+		denied      *DeniedError
+		status      *StatusError
+		certificate *tls.CertificateVerificationError
+		alert       tls.AlertError
+		record      tls.RecordHeaderError
+		dnsError    *net.DNSError
+		opError     *net.OpError
+		network     net.Error
+		apiError    *promapi.Error
+		other       *notPrometheusError
+	)
+	switch {
+	case errors.As(err, &denied):
+		return FailureDenied
+	case errors.As(err, &status):
+		switch status.Status {
+		case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired:
+			return FailureUnauthorized
+		}
+		return FailureNotPrometheus
+	case errors.As(err, &certificate), errors.As(err, &alert), errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
+		return FailureTLS
+	case errors.As(err, &dnsError):
+		return FailureName
+	case errors.Is(err, context.Canceled):
+		return FailureCanceled
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
+		return FailureTimeout
+	case errors.As(err, &opError) && opError.Op == "dial":
+		return FailureRefused
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &opError):
+		return FailureClosed
+	case errors.As(err, &apiError), errors.As(err, &other):
+		return FailureNotPrometheus
+	}
+	return FailureOther
+}
+
+// Describe says in one line why a call to a tier failed, in words that name
+// neither addresses nor credentials.
+func Describe(err error) string {
+	var (
+		denied *DeniedError
+		status *StatusError
+	)
+	switch {
+	case errors.As(err, &denied):
+		return denied.Error()
+	case errors.As(err, &status):
+		return status.Error()
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return "it does not speak TLS on this port"
+	}
+	switch FailureOf(err) {
+	case FailureTLS:
+		return "its TLS certificate was not accepted"
+	case FailureName:
+		return "its host name was not found"
+	case FailureCanceled:
+		return "the request was cancelled"
+	case FailureTimeout:
+		return "it did not answer in time"
+	case FailureRefused:
+		return "it refused the connection"
+	case FailureClosed:
+		return "it closed the connection"
+	case FailureNotPrometheus:
+		return "it did not answer as a Prometheus API does"
+	case FailureDenied, FailureUnauthorized, FailureOther:
+	}
+	return "it could not be reached"
+}

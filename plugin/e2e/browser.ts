@@ -1,0 +1,120 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Browser, Page } from 'playwright-core';
+import { chromium } from 'playwright-core';
+import { environment } from './environment';
+
+/** How long the page may take for anything. Generous: two cores run all the servers as well. */
+const PATIENCE = 20_000;
+
+const widths = [1280, 768];
+const schemes = ['light', 'dark'] as const;
+
+/** A page in a browser, with what it complained about and what it waits for. */
+export class Tab {
+  /** Errors of the console and of scripts since the last call of takeComplaints. */
+  private complaints: string[] = [];
+  private readonly running = new Set<unknown>();
+  private lastRequest = 0;
+  private shots = 0;
+
+  private constructor(
+    private readonly browser: Browser,
+    readonly page: Page
+  ) {
+    page.setDefaultTimeout(PATIENCE);
+    page.on('console', (message) => {
+      if (message.type() === 'error') {
+        this.complaints.push(`${message.text()} (${message.location().url})`);
+      }
+    });
+    page.on('pageerror', (error) => {
+      this.complaints.push(error.stack ?? error.message);
+    });
+    page.on('request', (request) => {
+      this.running.add(request);
+      this.lastRequest = Date.now();
+    });
+    const end = (request: unknown): void => {
+      this.running.delete(request);
+      this.lastRequest = Date.now();
+    };
+    page.on('requestfinished', end);
+    page.on('requestfailed', end);
+  }
+
+  /** Starts a browser with one page. */
+  static async open(): Promise<Tab> {
+    const browser = await chromium.launch({
+      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+      // The sandbox of Chromium does not work for root, which containers of CI run as.
+      args: process.getuid?.() === 0 ? ['--no-sandbox'] : [],
+    });
+    const context = await browser.newContext({ timezoneId: 'Europe/Berlin', colorScheme: 'light' });
+    return new Tab(browser, await context.newPage());
+  }
+
+  async close(): Promise<void> {
+    await this.browser.close();
+  }
+
+  /** Goes to a path of the page, in the window and theme that tests run in. */
+  async goto(path: string): Promise<void> {
+    await this.look(widths[0], schemes[0]);
+    await this.page.goto(environment.page + path);
+  }
+
+  /** Returns the errors since the last call. */
+  takeComplaints(): string[] {
+    const taken = this.complaints;
+    this.complaints = [];
+    return taken;
+  }
+
+  /** Waits until nothing is loading any more: no request, no placeholder, and the last frame is drawn. */
+  async settle(): Promise<void> {
+    const deadline = Date.now() + PATIENCE;
+    const quiet = 300;
+    for (;;) {
+      await this.page
+        .locator('.MuiSkeleton-root:visible, .MuiCircularProgress-root:visible')
+        .first()
+        .waitFor({ state: 'hidden' });
+      const rest = this.running.size > 0 ? quiet : this.lastRequest + quiet - Date.now();
+      if (rest <= 0) {
+        break;
+      }
+      if (Date.now() > deadline) {
+        throw new Error('the page does not come to rest');
+      }
+      await this.page.waitForTimeout(Math.min(rest, 50));
+    }
+    await this.page.evaluate(
+      () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))
+    );
+  }
+
+  /** Takes screenshots of what is to be seen: wide and narrow, light and dark. */
+  async shoot(name: string): Promise<void> {
+    mkdirSync(environment.screenshots, { recursive: true });
+    this.shots++;
+    const prefix = `${String(this.shots).padStart(2, '0')}-${name}`;
+    for (const width of widths) {
+      for (const scheme of schemes) {
+        await this.look(width, scheme);
+        await this.settle();
+        await this.page.screenshot({
+          path: join(environment.screenshots, `${prefix}-${String(width)}-${scheme}.png`),
+          animations: 'disabled',
+        });
+      }
+    }
+    await this.look(widths[0], schemes[0]);
+    await this.settle();
+  }
+
+  private async look(width: number | undefined, colorScheme: 'light' | 'dark'): Promise<void> {
+    await this.page.setViewportSize({ width: width ?? 1280, height: 1000 });
+    await this.page.emulateMedia({ colorScheme });
+  }
+}

@@ -1,0 +1,70 @@
+import { Alert, Chip, CircularProgress, Stack, Typography } from '@mui/material';
+import { useDataQueries } from '@perses-dev/plugin-system';
+import Fire from 'mdi-material-ui/Fire';
+import Snowflake from 'mdi-material-ui/Snowflake';
+import type { ReactElement } from 'react';
+import type { AnswerSummary } from './answer-summary';
+import { summaryOf } from './answer-summary';
+
+/** Says of every query of the surrounding DataQueriesProvider which tier answered, why, how fast and how much. */
+export function AnswerStrip(): ReactElement | null {
+  const { queryResults } = useDataQueries('TimeSeriesQuery');
+  if (queryResults.length === 0) {
+    return null;
+  }
+  return (
+    <Stack role="status" aria-label="What answered" gap={1} sx={{ py: 1 }}>
+      {queryResults.map((result, index) => (
+        <AnswerLine
+          key={index}
+          name={queryResults.length === 1 ? undefined : `#${String(index + 1)}`}
+          summary={summaryOf(result)}
+        />
+      ))}
+    </Stack>
+  );
+}
+
+/** One line on the answer to one query, and below it all that the gateway or the tier had to remark. */
+function AnswerLine({ name, summary }: { name?: string; summary: AnswerSummary }): ReactElement {
+  const { tier, reason, facts, warnings, infos, error, isFetching } = summary;
+  return (
+    <Stack gap={0.5}>
+      <Stack direction="row" flexWrap="wrap" alignItems="center" columnGap={1.5} rowGap={0.5} sx={{ minHeight: 24 }}>
+        {name !== undefined && <Typography variant="subtitle2">{name}</Typography>}
+        {tier !== undefined && <TierChip tier={tier} />}
+        {reason !== undefined && (
+          <Typography variant="body2" sx={{ fontFamily: 'monospace' }}>
+            {reason}
+          </Typography>
+        )}
+        {facts.map((fact) => (
+          <Typography key={fact} variant="body2" color="text.secondary">
+            {fact}
+          </Typography>
+        ))}
+        {isFetching && <CircularProgress size={16} aria-label="Waiting for the answer" />}
+      </Stack>
+      {error !== undefined && <Remark severity="error" text={error} />}
+      {warnings.map((text) => (
+        <Remark key={text} severity="warning" text={text} />
+      ))}
+      {infos.map((text) => (
+        <Remark key={text} severity="info" text={text} />
+      ))}
+    </Stack>
+  );
+}
+
+function Remark({ severity, text }: { severity: 'error' | 'warning' | 'info'; text: string }): ReactElement {
+  return (
+    <Alert severity={severity} sx={{ py: 0, overflowWrap: 'anywhere' }}>
+      {text}
+    </Alert>
+  );
+}
+
+function TierChip({ tier }: { tier: string }): ReactElement {
+  const icon = tier === 'hot' ? <Fire /> : tier === 'cold' ? <Snowflake /> : undefined;
+  return <Chip size="small" variant="outlined" color={tier === 'hot' ? 'warning' : 'info'} icon={icon} label={tier} />;
+}

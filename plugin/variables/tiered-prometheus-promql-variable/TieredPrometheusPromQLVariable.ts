@@ -1,0 +1,13 @@
+import { PrometheusPromQLVariable } from '@perses-dev/prometheus-plugin/lib/plugins/PrometheusPromQLVariable';
+import type { VariablePlugin } from '@perses-dev/plugin-system';
+import type { TieredPrometheusPromQLVariableSpec } from '../../model/variable-specs';
+import { dependencies, optionsAsIn } from '../variable-plugin';
+import { TieredPrometheusPromQLVariableEditor } from './TieredPrometheusPromQLVariableEditor';
+
+/** The variable plugin whose options are the values of a label in the result of a query of a TieredPrometheusDatasource. */
+export const TieredPrometheusPromQLVariable: VariablePlugin<TieredPrometheusPromQLVariableSpec> = {
+  getVariableOptions: optionsAsIn(PrometheusPromQLVariable),
+  dependsOn: (spec) => dependencies(spec, [spec.expr, spec.labelName]),
+  OptionsEditorComponent: TieredPrometheusPromQLVariableEditor,
+  createInitialOptions: () => ({ expr: '', labelName: '' }),
+};
