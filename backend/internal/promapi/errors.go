@@ -60,8 +60,8 @@ func BadData(format string, arguments ...any) *Error {
 	return Errorf(http.StatusBadRequest, ErrorBadData, format, arguments...)
 }
 
-// invalidParameter has the words of Prometheus for the same mistake.
-func invalidParameter(name string, cause error) *Error {
+// InvalidParameter has the words of Prometheus for the same mistake.
+func InvalidParameter(name string, cause error) *Error {
 	return BadData("invalid parameter %q: %s", name, cause)
 }
 

@@ -96,9 +96,7 @@ func (t *Tier) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 }
 
 func isProbe(request *http.Request) bool {
-	query := request.URL.Query().Get("query")
-	return query == "vector(1)" || strings.Contains(query, "prometheus_tsdb_lowest_timestamp_seconds") ||
-		strings.Contains(request.URL.Path, "/api/v1/status/tsdb") || strings.HasSuffix(request.URL.Path, "/api/v1/status/runtimeinfo")
+	return strings.HasPrefix(request.UserAgent(), "tierproxy (probe)")
 }
 
 // probes answers like a Prometheus that does not scrape itself.
