@@ -250,3 +250,18 @@ func (c *Client) newestSample(ctx context.Context, selector string, at time.Time
 	}
 	return int64(math.Round(seconds * 1000)), true, nil
 }
+
+// searchNewest is newestSample for a tier whose samples may have ended long
+// ago: where the lookback finds nothing, it looks further and further back, at
+// most to the given time, and says so by it.
+func (c *Client) searchNewest(ctx context.Context, selector string, now time.Time, earliest int64) (newest int64, found bool, err error) {
+	newest, found, err = c.newestSample(ctx, selector, now)
+	for back := 5 * time.Minute; err == nil && !found; back *= 2 {
+		at := now.Add(-back)
+		if at.UnixMilli() < earliest {
+			return earliest, false, nil
+		}
+		newest, found, err = c.newestSample(ctx, selector, at)
+	}
+	return newest, found, err
+}

@@ -18,6 +18,22 @@ func (t *Tier) examine(ctx context.Context, status *Status, now time.Time) {
 		return
 	}
 	client := t.options.Client
+	newest, found, err := client.searchNewest(ctx, "up", now, max(status.Oldest, now.Add(-24*time.Hour).UnixMilli()))
+	if err != nil {
+		status.Available, status.Error = false, "its newest sample could not be measured: "+Describe(err)
+		return
+	}
+	if inHead := min(status.newestInHead, now.UnixMilli()); !found || inHead > newest {
+		newest = inHead // Not everything that is ingested is scraped.
+	}
+	status.ScrapeInterval = t.continuity.interval
+	age := now.Sub(time.UnixMilli(newest))
+	// Zero: it does not tell.
+	if newest != 0 && age > 2*t.scrapeInterval(status)+probeSlack {
+		status.Available = false
+		status.Error = fmt.Sprintf("its newest sample is %s old: it answers, but no samples come in", age.Round(time.Second))
+		return
+	}
 	if err := t.continuity.follow(ctx, client, status.server, status.Oldest, now); err != nil {
 		// What was not looked at is not covered.
 		status.Oldest = tier.NothingCovered
@@ -30,23 +46,6 @@ func (t *Tier) examine(ctx context.Context, status *Status, now time.Time) {
 		status.Unbroken = status.started.UnixMilli()
 	}
 	status.Unbroken = max(status.Unbroken, t.continuity.unbroken)
-
-	newest, found, err := client.newestSample(ctx, "up", now)
-	if err != nil {
-		status.Available, status.Error = false, "its newest sample could not be measured: "+Describe(err)
-		return
-	}
-	if !found {
-		newest = min(status.newestInHead, now.UnixMilli())
-	}
-	if newest == 0 {
-		return // It does not tell.
-	}
-	age := now.Sub(time.UnixMilli(newest))
-	if age > 2*t.scrapeInterval(status)+probeSlack {
-		status.Available = false
-		status.Error = fmt.Sprintf("its newest sample is %s old: it answers, but no samples come in", age.Round(time.Second))
-	}
 }
 
 // scrapeInterval is the time between two samples of hot: the configured one,

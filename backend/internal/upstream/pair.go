@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,6 +20,9 @@ const (
 	// emptiesRemembered bounds how many such queries are remembered.
 	emptiesRemembered = 2048
 )
+
+// errNoStores is why nothing can be learned of a Thanos that has just started.
+var errNoStores = errors.New("cold has no stores yet")
 
 // PairOptions describe what belongs to a hot and a cold tier together.
 type PairOptions struct {
@@ -212,7 +216,11 @@ func (p *Pair) ask(ctx context.Context) (*Learned, error) {
 // there, and which metrics other sources have.
 func (p *Pair) learnSources(ctx context.Context, known *tier.Knowledge, replica []string) error {
 	cold := p.options.Cold.options.Client
-	if stores := p.options.Cold.Status().Stores; len(stores) > 0 {
+	stores := p.options.Cold.Status().Stores
+	if stores != nil && len(stores) == 0 {
+		return errNoStores
+	}
+	if len(stores) > 0 {
 		known.SourcesKnown = true
 		for _, store := range stores {
 			for _, set := range store.LabelSets {
@@ -302,17 +310,10 @@ func (p *Pair) measureColdEnd(ctx context.Context, now time.Time) {
 	cold := p.options.Cold.options.Client
 	interval := p.ScrapeInterval()
 	previous := p.newest.Load()
-	newest, found, err := cold.newestSample(ctx, selector, now)
-	// Where the lookback finds nothing: further and further back, but not
-	// behind what was found before.
-	for back := 5 * time.Minute; err == nil && !found && back < 400*24*time.Hour; back *= 2 {
-		at := now.Add(-back)
-		if previous.lags && at.UnixMilli() < previous.newest {
-			newest, found = previous.newest, true
-			break
-		}
-		newest, found, err = cold.newestSample(ctx, selector, at)
-	}
+	// Not behind what was found before.
+	earliest := max(previous.newest, now.Add(-400*24*time.Hour).UnixMilli())
+	newest, found, err := cold.searchNewest(ctx, selector, now, earliest)
+	found = found || (err == nil && previous.newest != 0)
 	if err != nil || !found {
 		return // Without an answer the last one stays.
 	}

@@ -35,39 +35,49 @@ const (
 // storeWatch notices when a store vanishes: some minutes after it lost one,
 // Thanos answers as if it had never been there.
 type storeWatch struct {
-	seen map[string]time.Time // kind and label set → when it was last there
+	seen map[string]seenStore // by kind and label set
 }
 
-// look asks a Thanos for its stores and returns them, and what is to be said of
-// those that are gone. It returns nil where the tier has no such endpoint.
+type seenStore struct {
+	kind     string
+	labels   map[string]string
+	maxTime  int64
+	lastSeen time.Time
+}
+
+// look asks a Thanos for its stores and returns them, those included that are
+// gone, and what is to be said of the latter. It returns nil where the tier has
+// no such endpoint.
 func (w *storeWatch) look(ctx context.Context, client *Client, now time.Time) ([]Store, []string) {
-	stores, err := client.stores(ctx)
+	found, err := client.stores(ctx)
 	if err != nil {
 		return nil, nil // Not a Thanos, or not for us.
 	}
-	there := map[string]bool{}
-	for _, store := range stores {
-		for _, key := range store.keys() {
-			there[key] = there[key] || !store.Failed
-		}
-	}
 	if w.seen == nil {
-		w.seen = map[string]time.Time{}
+		w.seen = map[string]seenStore{}
 	}
-	for key, isThere := range there {
-		_, known := w.seen[key]
-		// One that failed from the beginning is missed too.
-		if (isThere || !known) && (known || len(w.seen) < storesRemembered) {
-			w.seen[key] = now
+	there := map[string]bool{}
+	for _, store := range found {
+		for _, set := range store.LabelSets {
+			key := fmt.Sprintf("%s with %s", store.Kind, tier.FormatLabels(set))
+			there[key] = there[key] || !store.Failed
+			_, known := w.seen[key]
+			// One that failed from the beginning is missed too.
+			if (!store.Failed || !known) && (known || len(w.seen) < storesRemembered) {
+				w.seen[key] = seenStore{kind: store.Kind, labels: set, maxTime: store.MaxTime, lastSeen: now}
+			}
 		}
 	}
+	stores := []Store{}
 	var notes []string
 	for _, key := range slices.Sorted(maps.Keys(w.seen)) {
-		switch age := now.Sub(w.seen[key]); {
-		case there[key]:
-		case age > storeForgottenAfter:
+		known := w.seen[key]
+		if !there[key] && now.Sub(known.lastSeen) > storeForgottenAfter {
 			delete(w.seen, key)
-		default:
+			continue
+		}
+		stores = append(stores, Store{Kind: known.kind, LabelSets: []map[string]string{known.labels}, MaxTime: known.maxTime, Failed: !there[key]})
+		if !there[key] {
 			notes = append(notes, fmt.Sprintf("the cold tier cannot reach its %s: what only that one holds is missing", key))
 		}
 	}
@@ -76,16 +86,6 @@ func (w *storeWatch) look(ctx context.Context, client *Client, now time.Time) ([
 		notes = append(notes[:most], fmt.Sprintf("the cold tier cannot reach %d more stores", len(notes)-most))
 	}
 	return stores, notes
-}
-
-// keys identifies what the store holds: another one of the same kind with the
-// same labels takes its place, at whatever address.
-func (s Store) keys() []string {
-	var keys []string
-	for _, set := range s.LabelSets {
-		keys = append(keys, fmt.Sprintf("%s with %s", s.Kind, tier.FormatLabels(set)))
-	}
-	return keys
 }
 
 // stores asks a Thanos for its stores.

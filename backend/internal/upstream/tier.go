@@ -180,6 +180,10 @@ func (t *Tier) probe(ctx context.Context) {
 		t.examine(probeContext, &found, time.Now())
 	} else if found.Available {
 		found.Stores, found.Notes = t.stores.look(probeContext, t.options.Client, time.Now())
+		if found.Stores != nil && len(found.Stores) == 0 {
+			// It would answer everything, and nothing.
+			found.Available, found.Error = false, "none of its stores has told it yet what it holds"
+		}
 	}
 	if ctx.Err() != nil {
 		return // The gateway stops: the failure says nothing about the tier.

@@ -59,7 +59,7 @@ func (w *world) faults(t *testing.T, seed int64, count int, seen *tally) {
 		hot := w.prometheus(t, "stopped", "stopped", nil)
 		g := w.gateway(t, hot.URL, whole.URL, nil)
 		result := w.differences(t, g.URL, whole.URL, near(), seen, true)
-		require.Equal(t, result.total, result.reasons[string(tier.ReasonHotUnavailable)])
+		require.Equal(t, result.total, result.reasons[string(tier.ReasonHotUnavailable)], "%s\n%+v", result, g.manager.Health())
 	})
 
 	hot := w.prometheus(t, "hot-plain", "hot-plain", nil)

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -229,6 +230,8 @@ func (w *world) thanos(t *testing.T, name string, sources map[string][]string) *
 	require.NoError(t, err)
 	defer func() { _ = log.Close() }()
 	for source, sets := range sources {
+		// Thanos notes there what it has uploaded, to whatever bucket.
+		_ = os.Remove(filepath.Join(w.dir, source, "thanos.shipper.json"))
 		if err := server.Upload(t.Context(), w.thanosPath, filepath.Join(w.dir, source), log, sets...); err != nil {
 			text, _ := os.ReadFile(log.Name())
 			require.NoError(t, err, string(text))
@@ -237,6 +240,10 @@ func (w *world) thanos(t *testing.T, name string, sources map[string][]string) *
 	servers, err := server.Start(t.Context(), w.thanosPath)
 	require.NoError(t, err)
 	t.Cleanup(servers.Stop)
+	require.Eventually(t, func() bool {
+		_, body, err := stack.Get(t.Context(), servers.Query.URL+"/api/v1/stores", nil)
+		return err == nil && strings.Count(string(body), `"cluster":`) >= len(sources)
+	}, 30*time.Second, 50*time.Millisecond, "the store has told the query what it holds")
 	return servers
 }
 
