@@ -118,3 +118,25 @@ func WithoutURL(err error) error {
 	}
 	return err
 }
+
+// ErrorTypeOf returns the error type that belongs to a status.
+func ErrorTypeOf(status int) ErrorType {
+	switch status {
+	case http.StatusUnprocessableEntity:
+		return ErrorExecution
+	case http.StatusUnauthorized:
+		return ErrorUnauthorized
+	case http.StatusForbidden:
+		return ErrorForbidden
+	case http.StatusNotFound:
+		return ErrorNotFound
+	case http.StatusBadGateway, http.StatusServiceUnavailable:
+		return ErrorUnavailable
+	case http.StatusGatewayTimeout:
+		return ErrorTimeout
+	}
+	if status >= http.StatusInternalServerError {
+		return ErrorInternal
+	}
+	return ErrorBadData
+}

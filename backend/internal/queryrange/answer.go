@@ -250,8 +250,9 @@ func (c *call) translateError(response *Response) error {
 	var apiError *promapi.Error
 	_, _, _, err = promapi.DecodeEnvelope(response.Status, bytes.NewReader(text))
 	if !errors.As(err, &apiError) || apiError.Type == "" || !json.Valid(text) {
-		response.setErrorBody(text)
-		return nil // Not an error of the Prometheus API: passed on as it is.
+		// Not an error of the Prometheus API, but of something in front of it.
+		return response.setError(promapi.Errorf(response.Status, promapi.ErrorTypeOf(response.Status),
+			"the %s tier answered with status %d (%s)", response.Tier, response.Status, http.StatusText(response.Status)))
 	}
 	translated := *apiError
 	if apiError.Status == http.StatusUnprocessableEntity && isTimeout(apiError.Message) {
@@ -264,24 +265,20 @@ func (c *call) translateError(response *Response) error {
 		}
 	}
 	if translated == *apiError {
-		response.setErrorBody(text)
+		response.setBody(text)
 		return nil
 	}
-	encoded, err := json.Marshal(map[string]string{"status": "error", "errorType": string(translated.Type), "error": translated.Message})
+	return response.setError(&translated)
+}
+
+func (r *Response) setError(apiError *promapi.Error) error {
+	encoded, err := json.Marshal(map[string]string{"status": "error", "errorType": string(apiError.Type), "error": apiError.Message})
 	if err != nil {
 		return fmt.Errorf("write the error: %w", err)
 	}
-	response.Status = translated.Status
-	response.setBody(encoded)
+	r.Status = apiError.Status
+	r.setBody(encoded)
 	return nil
-}
-
-func (r *Response) setErrorBody(text []byte) {
-	contentType := r.Header.Get("Content-Type")
-	r.setBody(text)
-	if contentType != "" {
-		r.Header.Set("Content-Type", contentType)
-	}
 }
 
 func isEvaluation(endpoint promapi.Endpoint) bool {

@@ -74,10 +74,6 @@ func ParseExpression(query string) (*Expression, error) {
 	return found.expression, found.err
 }
 
-// ParseTree reads a PromQL text into a tree of its own, which the caller may
-// change. It returns the error of the parser.
-func ParseTree(query string) (parser.Expr, error) { return promqlParser.ParseExpr(query) }
-
 // ParseSelector reads a series selector such as a match[] parameter. It
 // returns an error when it is none.
 func ParseSelector(text string) (Selector, error) {
@@ -136,7 +132,7 @@ func infoSelector(call *parser.Call, implicit map[*parser.VectorSelector]bool) S
 // names none, for a server whose own default is another. It returns an error
 // when the query cannot be parsed.
 func ExplicitSteps(query string, step time.Duration) (string, error) {
-	root, err := promqlParser.ParseExpr(query)
+	root, err := parseToWrite(query)
 	if err != nil {
 		return "", fmt.Errorf("parse query: %w", err)
 	}

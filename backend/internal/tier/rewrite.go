@@ -44,7 +44,7 @@ func Relabel(query string, added map[string]string) (string, error) {
 }
 
 func relabel(query string, added map[string]string) (string, error) {
-	root, err := promqlParser.ParseExpr(query)
+	root, err := parseToWrite(query)
 	if err != nil {
 		return "", err
 	}
@@ -64,7 +64,7 @@ func relabel(query string, added map[string]string) (string, error) {
 	}
 	text := rewritten.String()
 	// A text that reads differently than it was meant must not reach hot.
-	again, err := promqlParser.ParseExpr(text)
+	again, err := parseToWrite(text)
 	if err != nil || again.String() != text {
 		return "", fmt.Errorf("%w: the rewritten query cannot be written down", ErrNotRewritable)
 	}
@@ -245,7 +245,7 @@ func unwrapParens(node parser.Expr) parser.Expr {
 // endpoint that reads the selectors of a query and nothing else of it. It
 // returns the errors of Relabel.
 func RelabelSelectors(query string, added map[string]string) (string, error) {
-	root, err := promqlParser.ParseExpr(query)
+	root, err := parseToWrite(query)
 	if err != nil {
 		return "", err
 	}

@@ -42,8 +42,6 @@ func (d Decision) because(in Input) string {
 		return why
 	case ReasonHotEmpty:
 		return "hot had nothing for this query a short while ago, and cold may have something"
-	case ReasonHotFailed:
-		return "the hot tier failed"
 	case ReasonColdFailed:
 		return "the cold tier failed, and hot holds all that the query reads"
 	case ReasonBelowThreshold:

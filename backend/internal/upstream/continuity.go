@@ -25,6 +25,8 @@ const (
 	// refuses more than 11,000 points.
 	pointsPerScan = 10_000
 	scansAtOnce   = 8
+	// mostSeries is how many series are looked at to find witnesses.
+	mostSeries = 2000
 	// defaultInterval is the scrape interval of a Prometheus that says nothing.
 	defaultInterval = time.Minute
 )
@@ -90,11 +92,11 @@ func (c *continuity) choose(ctx context.Context, client *Client, then int64, now
 	if now.Sub(start) < window {
 		start = now.Add(-window)
 	}
-	before, err := client.upSeries(ctx, start, start.Add(window))
+	before, err := client.upSeries(ctx, "up", start, start.Add(window), mostSeries)
 	if err != nil {
 		return err
 	}
-	after, err := client.upSeries(ctx, now.Add(-window), now)
+	after, err := client.upSeries(ctx, "up", now.Add(-window), now, mostSeries)
 	if err != nil {
 		return err
 	}
@@ -176,11 +178,11 @@ func (c *Client) sampleInterval(ctx context.Context, series []string, now time.T
 	return longest, nil
 }
 
-// upSeries returns selectors of the series named up that have samples in a
-// time range.
-func (c *Client) upSeries(ctx context.Context, start, end time.Time) (map[string]struct{}, error) {
+// upSeries returns selectors of the series that a selector of series named up
+// finds in a time range, at most so many.
+func (c *Client) upSeries(ctx context.Context, selector string, start, end time.Time, limit int) (map[string]struct{}, error) {
 	data, err := c.get(ctx, "/api/v1/series", url.Values{
-		"match[]": {"up"}, "start": {formatSeconds(start)}, "end": {formatSeconds(end)}, "limit": {"2000"},
+		"match[]": {selector}, "start": {formatSeconds(start)}, "end": {formatSeconds(end)}, "limit": {strconv.Itoa(limit)},
 	})
 	if cannotTell(err) {
 		return nil, nil

@@ -46,8 +46,11 @@ type Pair struct {
 	options PairOptions
 	learned atomic.Pointer[Learned]
 	newest  atomic.Pointer[coldEnd]
-	first   chan struct{} // closed after learning was tried once
-	empty   *expirable.LRU[string, struct{}]
+	// coldInterval is the time between two samples of cold as seen; used by
+	// Run alone.
+	coldInterval time.Duration
+	first        chan struct{} // closed after learning was tried once
+	empty        *expirable.LRU[string, struct{}]
 }
 
 // Learned is what was learned of a pair. It is not changed after it was made.
@@ -166,6 +169,38 @@ func (p *Pair) learn(ctx context.Context) {
 	}
 	learned.LearnedAt = time.Now()
 	p.learned.Store(learned)
+	p.coldInterval, err = p.seenColdInterval(ctx, learned.LearnedAt)
+	if err != nil {
+		p.coldInterval = 0 // Then that of hot is taken.
+	}
+}
+
+// seenColdInterval is the time between two samples of some series of cold:
+// they may be scraped less often than those of hot that are followed.
+func (p *Pair) seenColdInterval(ctx context.Context, now time.Time) (time.Duration, error) {
+	cold := p.options.Cold.options.Client
+	if newest := p.newest.Load().newest; newest != 0 {
+		now = time.UnixMilli(newest)
+	}
+	found, err := cold.upSeries(ctx, p.coldSelector(), now.Add(-5*time.Minute), now, witnesses)
+	if err != nil {
+		return 0, err
+	}
+	series := slices.Sorted(maps.Keys(found))
+	return cold.sampleInterval(ctx, series[:min(len(series), witnesses)], now)
+}
+
+// coldSelector selects the series named up that cold has from hot.
+func (p *Pair) coldSelector() string {
+	knowledge := p.learned.Load().Knowledge
+	if knowledge == nil {
+		return "up"
+	}
+	var matchers []string
+	for _, name := range slices.Sorted(maps.Keys(knowledge.Added)) {
+		matchers = append(matchers, fmt.Sprintf("%s=%q", quoteName(name), knowledge.Added[name]))
+	}
+	return "up{" + join(matchers) + "}"
 }
 
 func (p *Pair) ask(ctx context.Context) (*Learned, error) {
@@ -298,17 +333,11 @@ func (p *Pair) sourcesByValues(ctx context.Context, known *tier.Knowledge) error
 func (p *Pair) measureColdEnd(ctx context.Context, now time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, minProbeTimeout+p.options.Cold.options.ProbeInterval)
 	defer cancel()
-	learned := p.learned.Load()
-	if learned.Knowledge == nil {
+	if p.learned.Load().Knowledge == nil {
 		return
 	}
-	var matchers []string
-	for _, name := range slices.Sorted(maps.Keys(learned.Knowledge.Added)) {
-		matchers = append(matchers, fmt.Sprintf("%s=%q", quoteName(name), learned.Knowledge.Added[name]))
-	}
-	selector := "up{" + join(matchers) + "}"
-	cold := p.options.Cold.options.Client
-	interval := p.ScrapeInterval()
+	cold, selector := p.options.Cold.options.Client, p.coldSelector()
+	interval := max(p.ScrapeInterval(), p.coldInterval)
 	previous := p.newest.Load()
 	// Not behind what was found before.
 	earliest := max(previous.newest, now.Add(-400*24*time.Hour).UnixMilli())
