@@ -81,6 +81,10 @@ type PersesConfig struct {
 	URL string `yaml:"url"`
 	// Timeout bounds one request to Perses.
 	Timeout Duration `yaml:"timeout"`
+	// DashboardDatasources serves datasources that live inside a dashboard too.
+	// Whoever may write a dashboard of a project can then make the gateway call
+	// any of the allowed destinations.
+	DashboardDatasources bool `yaml:"dashboard_datasources"`
 	// CAFile is a PEM file with the authorities that may sign the certificate
 	// of Perses. Empty: those of the system.
 	CAFile string `yaml:"ca_file"`
