@@ -140,7 +140,7 @@ func newGuardedSite(t *testing.T, tier *recorder) *site {
 	provision = append(provision, role("evil", "owner", []string{"*"}, []string{"*"}, "mallory")...)
 	s := newSite(t, stack.Perses{Authentication: true, Provision: provision}, document{
 		"perses": document{"dashboard_datasources": true},
-		"hot": document{"url": tier.URL}, "cold": document{"url": tier.URL},
+		"hot":    document{"url": tier.URL}, "cold": document{"url": tier.URL},
 		"projects": []document{{"name": "team"}, {"name": "evil"}},
 	})
 	// Perses is ready before it has brought up everything; the last one is looked for.

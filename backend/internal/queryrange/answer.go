@@ -33,6 +33,9 @@ const (
 // warnings, and errors in one language.
 func (c *call) finish(response *Response, decision tier.Decision) error {
 	if response.Status >= http.StatusBadRequest {
+		if answered, err := c.answerLocally(response); answered {
+			return err
+		}
 		return c.translateError(response)
 	}
 	if c.changes(decision.Tier) {

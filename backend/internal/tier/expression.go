@@ -74,6 +74,10 @@ func ParseExpression(query string) (*Expression, error) {
 	return found.expression, found.err
 }
 
+// ParseTree reads a PromQL text into a tree of its own, which the caller may
+// change. It returns the error of the parser.
+func ParseTree(query string) (parser.Expr, error) { return promqlParser.ParseExpr(query) }
+
 // ParseSelector reads a series selector such as a match[] parameter. It
 // returns an error when it is none.
 func ParseSelector(text string) (Selector, error) {

@@ -98,6 +98,32 @@ func (w *world) faults(t *testing.T, seed int64, count int, seen *tally) {
 		require.NotZero(t, result.excused, "what only the store had is missing\n%s", result)
 	})
 
+	t.Run("cold has series that hot lacks, and does not tell its sources", func(t *testing.T) {
+		// The same metrics with other labels: only that hot has nothing gives
+		// them away.
+		var foreign []loadedSeries
+		for _, series := range w.others {
+			series.labels = labels.NewBuilder(series.labels).Set("job", "foreign").Labels()
+			foreign = append(foreign, series)
+		}
+		w.write(t, "foreign", append(foreign, w.series...), w.now.Add(-400*hour), w.now.Add(future), nil)
+		more := w.prometheus(t, "foreign", "foreign", nil)
+		g := w.gateway(t, hot.URL, more.URL, nil)
+		var questions []question
+		for i, query := range []string{
+			`up{job="foreign"}`, `sum(rate(http_requests_total{job="foreign"}[5m]))`, `max_over_time(up{job=~"for.*"}[10m])`, `count(process_resident_memory_bytes{job="foreign"}) > 0`,
+		} {
+			for round := range 3 { // What was empty is remembered.
+				at := w.now.Add(-time.Duration(i+round) * minute)
+				questions = append(questions,
+					question{endpoint: "query", values: url.Values{"query": {query}, "time": {seconds(at)}}, origin: "foreign"},
+					question{endpoint: "query_range", values: url.Values{"query": {query}, "start": {seconds(at.Add(-5 * minute))}, "end": {seconds(at)}, "step": {"30"}}, origin: "foreign"})
+			}
+		}
+		result := w.differences(t, g.URL, more.URL, questions, seen, false)
+		require.Equal(t, result.total, result.reasons[string(tier.ReasonHotEmpty)])
+	})
+
 	t.Run("one tier only, and callers who choose", func(t *testing.T) {
 		g := w.gateway(t, hot.URL, whole.URL, nil)
 		var questions []question
