@@ -84,9 +84,9 @@ func AddLabels(endpoint Endpoint, data json.RawMessage, added map[string]string)
 			each["seriesLabels"] = encoded
 		}
 		return json.Marshal(list)
-	case Query, QueryRange, LabelValues:
+	default:
+		return data, nil // The other answers hold no labels.
 	}
-	return data, nil
 }
 
 // Unite returns the union of two answers of the same metadata endpoint, sorted
@@ -101,9 +101,9 @@ func Unite(endpoint Endpoint, first, second json.RawMessage, limit int) (united 
 		return uniteExemplars(first, second)
 	case Metadata:
 		return uniteMetadata(first, second, limit)
-	case Query, QueryRange:
+	default:
+		return nil, false, Errorf(http.StatusInternalServerError, ErrorInternal, "answers of %s cannot be united", endpoint)
 	}
-	return nil, false, Errorf(http.StatusInternalServerError, ErrorInternal, "answers of %s cannot be united", endpoint)
 }
 
 func uniteLists(first, second json.RawMessage, limit int) (json.RawMessage, bool, error) {
@@ -229,7 +229,10 @@ func LimitResult(data json.RawMessage, limit int) (limited json.RawMessage, trun
 		return nil, false, undecodable(err)
 	}
 	var kind string
-	if err := json.Unmarshal(members["resultType"], &kind); err != nil || (kind != "vector" && kind != "matrix") {
+	if err := json.Unmarshal(members["resultType"], &kind); err != nil {
+		return nil, false, undecodable(err)
+	}
+	if kind != "vector" && kind != "matrix" {
 		return data, false, nil
 	}
 	var result []json.RawMessage

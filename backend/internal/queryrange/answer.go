@@ -54,8 +54,9 @@ func (c *call) changes(name tier.Name) bool {
 	case promapi.Query, promapi.QueryRange:
 		// Thanos does not know the limit of these.
 		return name == tier.Cold && c.limit() > 0
+	default:
+		return false
 	}
-	return false
 }
 
 // limit is what the request asks for, or zero.

@@ -3,6 +3,7 @@ package queryrange
 import (
 	"strings"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -75,8 +76,9 @@ func (r endpointRule) selectors(request *promapi.Request) (list []tier.Selector,
 		return list, key, nil
 	case promapi.Metadata:
 		if metric := request.Parameters.Get("metric"); metric != "" {
-			return []tier.Selector{{labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, metric)}}, metric, nil
+			return []tier.Selector{{labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, metric)}}, metric, nil
 		}
+	default:
 	}
 	if r.perSeries {
 		return []tier.Selector{{}}, "", nil

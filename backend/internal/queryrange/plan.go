@@ -238,6 +238,7 @@ func extent(request *promapi.Request, lookback time.Duration) tier.Extent {
 		return extent
 	case promapi.Series, promapi.Labels, promapi.LabelValues, promapi.QueryExemplars:
 		return tier.RangeExtent(times.Start, times.End)
+	default:
 	}
 	if endpointRules[request.Endpoint].perSeries {
 		// What is there now.

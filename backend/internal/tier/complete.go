@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 )
 
@@ -14,12 +15,12 @@ import (
 type Completeness int
 
 const (
-	// Incomplete: some series that match may be outside of hot, or nothing is
+	// Incomplete says: some series that match may be outside of hot, or nothing is
 	// known.
 	Incomplete Completeness = iota
-	// Assumed: cold cannot tell its sources, so hot is taken to be complete.
+	// Assumed says: cold cannot tell its sources, so hot is taken to be complete.
 	Assumed
-	// Complete: no series outside of hot matches.
+	// Complete says: no series outside of hot matches.
 	Complete
 )
 
@@ -202,7 +203,7 @@ func (k *Knowledge) pins(selector Selector) bool {
 // are a finite list.
 func finiteNames(selector Selector) (names []string, finite bool) {
 	for _, matcher := range selector {
-		if matcher.Name != labels.MetricName {
+		if matcher.Name != model.MetricNameLabel {
 			continue
 		}
 		var list []string
@@ -236,7 +237,7 @@ func finiteNames(selector Selector) (names []string, finite bool) {
 // matchesName tells whether a series of that name can match.
 func matchesName(selector Selector, name string) bool {
 	for _, matcher := range selector {
-		if matcher.Name == labels.MetricName && !matcher.Matches(name) {
+		if matcher.Name == model.MetricNameLabel && !matcher.Matches(name) {
 			return false
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 )
@@ -120,14 +121,14 @@ func infoSelector(call *parser.Call, implicit map[*parser.VectorSelector]bool) S
 		if selector, ok := call.Args[1].(*parser.VectorSelector); ok {
 			implicit[selector] = true
 			for _, matcher := range selector.LabelMatchers {
-				if matcher.Name == labels.MetricName {
+				if matcher.Name == model.MetricNameLabel {
 					names = append(names, matcher)
 				}
 			}
 		}
 	}
 	if len(names) == 0 {
-		names = Selector{labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, infoMetric)}
+		names = Selector{labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, infoMetric)}
 	}
 	return names
 }

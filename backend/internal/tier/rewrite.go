@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 )
@@ -210,7 +211,7 @@ func (r *relabeler) matchers(matchers []*labels.Matcher) ([]*labels.Matcher, err
 		}
 	}
 	if !selective {
-		kept = append(kept, labels.MustNewMatcher(labels.MatchNotEqual, labels.MetricName, ""))
+		kept = append(kept, labels.MustNewMatcher(labels.MatchNotEqual, model.MetricNameLabel, ""))
 	}
 	return kept, nil
 }

@@ -184,17 +184,17 @@ func (c *Client) upSeries(ctx context.Context, selector string, start, end time.
 	data, err := c.get(ctx, "/api/v1/series", url.Values{
 		"match[]": {selector}, "start": {formatSeconds(start)}, "end": {formatSeconds(end)}, "limit": {strconv.Itoa(limit)},
 	})
+	selectors := map[string]struct{}{}
 	if cannotTell(err) {
-		return nil, nil
+		return selectors, nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	var list []model.LabelSet
 	if json.Unmarshal(data, &list) != nil {
-		return nil, nil
+		return selectors, nil //nolint:nilerr // What is no list of series holds none.
 	}
-	selectors := make(map[string]struct{}, len(list))
 	for _, set := range list {
 		var matchers []string
 		for name, value := range set {

@@ -251,11 +251,11 @@ func itemsOfSeries(endpoint string, data any) map[string]bool {
 	for _, each := range result {
 		one, _ := each.(map[string]any)
 		metric, _ := one["metric"].(map[string]any)
-		switch {
-		case endpoint == "series":
+		switch endpoint {
+		case "series":
 			text, _ := json.Marshal(metric)
 			items[string(text)] = true
-		case endpoint == "labels":
+		case "labels":
 			for name := range metric {
 				items[name] = true
 			}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cortexproject/promqlsmith"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 )
@@ -43,7 +44,7 @@ func newGenerator(seed int64, now time.Time, edges []time.Time, series []labels.
 	g := &generator{random: random, now: now, edges: edges, smith: promqlsmith.New(random, series,
 		promqlsmith.WithEnableVectorMatching(true), promqlsmith.WithMaxDepth(4), promqlsmith.WithEnabledFunctions(functions))}
 	for _, each := range series {
-		if name := each.Get(labels.MetricName); !slices.Contains(g.names, name) {
+		if name := each.Get(model.MetricNameLabel); !slices.Contains(g.names, name) {
 			g.names = append(g.names, name)
 		}
 	}

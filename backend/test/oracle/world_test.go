@@ -14,10 +14,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
@@ -124,14 +126,22 @@ func (w *world) generate() {
 func (w *world) shop(prefix string, keep func(name string) bool) []loadedSeries {
 	var all []loadedSeries
 	oldest := w.boundary.Add(-20 * hour)
-	for _, series := range (history.Generator{Interval: scrapeInterval}).All() {
-		name := series.Labels.Get(labels.MetricName)
+	generated := (history.Generator{Interval: scrapeInterval}).All()
+	for phase := range 4 {
+		// Series that have to be looked back for.
+		generated = append(generated, history.Series{
+			Labels: labels.FromStrings(model.MetricNameLabel, "sparse", "phase", strconv.Itoa(phase)),
+			Value:  func(at int64) float64 { return float64(at / 1000 % 86400) },
+		})
+	}
+	for _, series := range generated {
+		name := series.Labels.Get(model.MetricNameLabel)
 		if keep != nil && !keep(name) {
 			continue
 		}
 		made := loadedSeries{labels: series.Labels}
 		if prefix != "" && name != "up" {
-			made.labels = labels.NewBuilder(series.Labels).Set(labels.MetricName, prefix+name).Labels()
+			made.labels = labels.NewBuilder(series.Labels).Set(model.MetricNameLabel, prefix+name).Labels()
 		}
 		shift := int64(0)
 		if keep != nil {
@@ -139,6 +149,9 @@ func (w *world) shop(prefix string, keep func(name string) bool) []loadedSeries 
 		}
 		for at := oldest.Truncate(scrapeInterval); at.Before(w.now.Add(future)); at = at.Add(scrapeInterval) {
 			near := at.After(w.now.Add(-7*hour)) || (at.After(w.boundary.Add(-4*hour)) && at.Before(w.boundary.Add(4*hour)))
+			if phase := series.Labels.Get("phase"); phase != "" && strconv.FormatInt(at.Unix()/60%4, 10)+"0" != phase+strconv.Itoa(at.Second()) {
+				continue
+			}
 			if name == "up" || near {
 				made.samples = append(made.samples, loadedSample{at: at.UnixMilli(), value: series.Value(at.UnixMilli() + shift)})
 			}
