@@ -97,10 +97,10 @@ func (k *Knowledge) Completeness(key string, selectors []Selector) (is Completen
 		return Complete, "the operator declares that hot is complete"
 	}
 	found := cached(k.results, key, len(key), func() completeness {
-		result := completeness{is: Complete, why: "no other source holds a series that matches"}
-		for _, selector := range selectors {
+		var result completeness
+		for i, selector := range selectors {
 			is, why := k.ofSelector(selector)
-			if is < result.is {
+			if i == 0 || is < result.is {
 				result = completeness{is: is, why: why}
 			}
 		}

@@ -162,6 +162,7 @@ func newPair(t testing.TB) *pair {
 	t.Cleanup(func() { require.NoError(t, bare.Close()); require.NoError(t, labelled.Close()) })
 	return &pair{bare: bare, labelled: labelled, engine: promql.NewEngine(promql.EngineOpts{
 		MaxSamples: 10_000_000, Timeout: 20 * time.Second, EnableAtModifier: true, EnableNegativeOffset: true, Parser: promqlParser,
+		NoStepSubqueryIntervalFn: func(int64) int64 { return 60_000 },
 	})}
 }
 
