@@ -176,7 +176,7 @@ func (w *world) questions(seed int64, count int, edges []time.Time, pinned, fore
 func (w *world) atEdges(edges []time.Time) []question {
 	var list []question
 	for _, edge := range slices.CompactFunc(slices.Clone(edges), time.Time.Equal) {
-		for _, beside := range []time.Duration{-3 * scrapeInterval, -scrapeInterval, -time.Millisecond, 0, time.Millisecond, scrapeInterval, 2 * scrapeInterval, 3 * minute} {
+		for _, beside := range []time.Duration{-3 * scrapeInterval, -3 * scrapeInterval / 2, -scrapeInterval, -time.Millisecond, 0, time.Millisecond, scrapeInterval, 2 * scrapeInterval, 3 * minute} {
 			at := edge.Add(beside)
 			for query, after := range map[string]time.Duration{
 				`count_over_time(node_load1[10m])`:           10 * minute,
