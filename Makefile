@@ -23,7 +23,7 @@ test: ## Run all tests that need no big server.
 
 .PHONY: e2e
 e2e: ## Run the tests on the real servers, and the demo. Builds the servers first if they are missing.
-	go test $(GO_TEST_FLAGS) -tags e2e -count=1 -timeout 20m ./backend/test ./backend/test/oracle
+	go test $(GO_TEST_FLAGS) -p 1 -tags e2e -count=1 -timeout 20m ./backend/test ./backend/test/oracle
 	$(MAKE) demo DEMO_FLAGS=--once
 
 .PHONY: e2e-full
@@ -33,7 +33,7 @@ e2e-full: ## Run what is too long for CI: 10,000 questions to the oracle, and fu
 
 .PHONY: check
 check: ## Check format, lint, import rule, tidiness, types, CUE format and generated files.
-	$$(scripts/tool golangci-lint) run ./...
+	$$(scripts/tool golangci-lint) run --allow-parallel-runners ./...
 	go mod tidy -diff
 	tools/cue/run 0.54 format schemas cue.mod
 	go test -count=1 -run 'TestConfigurationReference|TestReadme' ./backend/datasource
