@@ -186,6 +186,8 @@ type Thanos struct {
 	Dir, Bucket string
 	// QueryArguments are added to the command line of the query.
 	QueryArguments []string
+	// Port for the query to listen on; 0 picks a free one.
+	Port int
 }
 
 // ThanosServers are the processes of a Thanos.
@@ -229,12 +231,12 @@ func (t Thanos) Start(ctx context.Context, path string) (*ThanosServers, error) 
 	if err != nil {
 		return nil, err
 	}
-	store, err := t.startPart(ctx, path, "store",
+	store, err := t.startPart(ctx, path, "store", 0,
 		"--data-dir", filepath.Join(t.Dir, "thanos-store"), "--objstore.config-file", objstore)
 	if err != nil {
 		return nil, err
 	}
-	query, err := t.startPart(ctx, path, "query", append([]string{"--endpoint", store.grpc}, t.QueryArguments...)...)
+	query, err := t.startPart(ctx, path, "query", t.Port, append([]string{"--endpoint", store.grpc}, t.QueryArguments...)...)
 	if err != nil {
 		store.Kill()
 		return nil, err
@@ -248,8 +250,8 @@ type thanosPart struct {
 	grpc string
 }
 
-func (t Thanos) startPart(ctx context.Context, path, part string, arguments ...string) (*thanosPart, error) {
-	listen, err := address(0)
+func (t Thanos) startPart(ctx context.Context, path, part string, port int, arguments ...string) (*thanosPart, error) {
+	listen, err := address(port)
 	if err != nil {
 		return nil, err
 	}
