@@ -17,6 +17,9 @@ import (
 const (
 	// emptyFor is how long it is remembered that hot had nothing for a query.
 	emptyFor = time.Minute
+	// mostNames bounds the metric names that are held of one tier: a large
+	// cluster has some thousands.
+	mostNames = 100_000
 	// emptiesRemembered bounds how many such queries are remembered.
 	emptiesRemembered = 2048
 )
@@ -364,6 +367,9 @@ func (c *Client) metricNames(ctx context.Context, matchers []string) (tier.NameS
 	}
 	if err != nil {
 		return nil, err
+	}
+	if len(names) > mostNames {
+		return nil, nil //nolint:nilnil // Too many are as good as unknown ones.
 	}
 	return tier.NewNameSet(names), nil
 }

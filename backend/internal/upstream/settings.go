@@ -81,7 +81,7 @@ func (s *Settings) readFlags(flags map[string]string) {
 	}
 	s.AutoDownsampling, _ = strconv.ParseBool(flags["query.auto-downsampling"])
 	// Thanos prints a repeated flag as a list in brackets, and takes lists.
-	for _, name := range strings.FieldsFunc(flags["query.replica-label"], func(r rune) bool { return strings.ContainsRune("[], ", r) }) {
+	for _, name := range strings.FieldsFunc(flags["query.replica-label"], func(r rune) bool { return strings.ContainsRune("[], \n", r) }) {
 		if !slices.Contains(s.ReplicaLabels, name) {
 			s.ReplicaLabels = append(s.ReplicaLabels, name)
 		}
