@@ -143,9 +143,12 @@ func formatSeconds(at time.Time) string {
 }
 
 // labelValues returns the values of a label, of the series that match or of
-// all, over all time.
-func (c *Client) labelValues(ctx context.Context, name string, matchers []string) ([]string, error) {
+// all, since a time; the zero time means from the beginning.
+func (c *Client) labelValues(ctx context.Context, name string, matchers []string, since time.Time) ([]string, error) {
 	parameters := url.Values{}
+	if !since.IsZero() {
+		parameters.Set("start", formatSeconds(since))
+	}
 	if len(matchers) > 0 {
 		parameters["match[]"] = matchers
 	}
