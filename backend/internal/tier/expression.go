@@ -30,8 +30,8 @@ const infoMetric = "target_info"
 // a dashboard that asks the same again costs a look-up. Entries are small, and
 // longer texts are not remembered.
 const (
-	cacheEntries  = 4096
-	longestCached = 8 << 10
+	cacheEntries  = 1024
+	longestCached = 4 << 10
 )
 
 // cached returns what compute returns, from the cache where it can.

@@ -17,12 +17,20 @@ import (
 const (
 	// emptyFor is how long it is remembered that hot had nothing for a query.
 	emptyFor = time.Minute
+	// learnTimeout bounds one attempt to learn: the first queries wait for it.
+	learnTimeout = 20 * time.Second
+	// mostNames bounds the metric names that are held of one tier: a large
+	// cluster has some thousands.
+	mostNames = 100_000
 	// emptiesRemembered bounds how many such queries are remembered.
 	emptiesRemembered = 2048
 )
 
 // errNoStores is why nothing can be learned of a Thanos that has just started.
 var errNoStores = errors.New("cold has no stores yet")
+
+// errUnavailable is why nothing is learned while a tier is down.
+var errUnavailable = errors.New("one of the tiers is unavailable")
 
 // PairOptions describe what belongs to a hot and a cold tier together.
 type PairOptions struct {
@@ -155,15 +163,22 @@ func (p *Pair) Run(ctx context.Context) {
 // learn asks both tiers for everything that changes rarely. What it found
 // before stays while a tier cannot be asked.
 func (p *Pair) learn(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, max(p.options.LearnInterval, minProbeTimeout))
+	ctx, cancel := context.WithTimeout(ctx, learnTimeout)
 	defer cancel()
-	learned, err := p.ask(ctx)
+	var learned *Learned
+	err := errUnavailable
+	if p.options.Hot.Status().Available && p.options.Cold.Status().Available {
+		learned, err = p.ask(ctx)
+	}
 	if ctx.Err() != nil && err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
 		failed := *p.learned.Load()
 		failed.Error = Describe(err)
+		if errors.Is(err, errUnavailable) || errors.Is(err, errNoStores) {
+			failed.Error = err.Error()
+		}
 		p.learned.Store(&failed)
 		return
 	}
@@ -221,14 +236,14 @@ func (p *Pair) ask(ctx context.Context) (*Learned, error) {
 	}
 	known.HotLabelsKnown = external != nil
 	known.HotLabels = without(external, replica)
-	if known.HotNames, err = hot.metricNames(ctx, nil); err != nil {
+	if known.HotNames, err = hot.metricNames(ctx, nil, time.Time{}); err != nil {
 		return nil, fmt.Errorf("hot: %w", err)
 	}
 	if err := p.learnSources(ctx, &known, replica); err != nil {
 		return nil, fmt.Errorf("cold: %w", err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(known.Added)) {
-		values, err := hot.labelValues(ctx, name, nil)
+		values, err := hot.labelValues(ctx, name, nil, time.Time{})
 		if err != nil {
 			return nil, fmt.Errorf("hot: %w", err)
 		}
@@ -285,7 +300,7 @@ func (p *Pair) learnSources(ctx context.Context, known *tier.Knowledge, replica 
 		matchers = append(matchers, fmt.Sprintf(`{%s!=%q,__name__!=""}`, quoteName(name), known.HotLabels[name]))
 	}
 	var err error
-	known.OtherNames, err = cold.metricNames(ctx, matchers)
+	known.OtherNames, err = cold.metricNames(ctx, matchers, p.since())
 	return err
 }
 
@@ -301,7 +316,7 @@ func (p *Pair) sourcesByValues(ctx context.Context, known *tier.Knowledge) error
 		own = append(own, fmt.Sprintf("%s=%q", quoteName(name), value))
 	}
 	slices.Sort(own)
-	names, err := cold.labelValues(ctx, "__name__", []string{"{" + join(own) + "}"})
+	names, err := cold.labelValues(ctx, "__name__", []string{"{" + join(own) + "}"}, p.since())
 	if err != nil || len(names) == 0 {
 		return err // Cold does not have hot's labels: nothing can be told by them.
 	}
@@ -309,7 +324,7 @@ func (p *Pair) sourcesByValues(ctx context.Context, known *tier.Knowledge) error
 	known.Added = known.HotLabels
 	known.Sources = []map[string]string{known.HotLabels}
 	for _, name := range slices.Sorted(maps.Keys(known.HotLabels)) {
-		values, err := cold.labelValues(ctx, name, nil)
+		values, err := cold.labelValues(ctx, name, nil, p.since())
 		if err != nil {
 			return err
 		}
@@ -318,7 +333,7 @@ func (p *Pair) sourcesByValues(ctx context.Context, known *tier.Knowledge) error
 				known.Sources = append(known.Sources, map[string]string{name: value})
 			}
 		}
-		unlabelled, err := cold.labelValues(ctx, "__name__", []string{fmt.Sprintf(`{%s="",__name__!=""}`, quoteName(name))})
+		unlabelled, err := cold.labelValues(ctx, "__name__", []string{fmt.Sprintf(`{%s="",__name__!=""}`, quoteName(name))}, p.since())
 		if err != nil {
 			return err
 		}
@@ -333,7 +348,7 @@ func (p *Pair) sourcesByValues(ctx context.Context, known *tier.Knowledge) error
 func (p *Pair) measureColdEnd(ctx context.Context, now time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, minProbeTimeout+p.options.Cold.options.ProbeInterval)
 	defer cancel()
-	if p.learned.Load().Knowledge == nil {
+	if p.learned.Load().Knowledge == nil || !p.options.Cold.Status().Available {
 		return
 	}
 	cold, selector := p.options.Cold.options.Client, p.coldSelector()
@@ -355,15 +370,28 @@ func (p *Pair) measureColdEnd(ctx context.Context, now time.Time) {
 	})
 }
 
-// metricNames returns the metric names of the series that match, or all; nil
-// where there are too many to hold.
-func (c *Client) metricNames(ctx context.Context, matchers []string) (tier.NameSet, error) {
-	names, err := c.labelValues(ctx, "__name__", matchers)
+// since is from when on it matters what other sources hold: what reads older
+// samples goes to cold anyhow, and all of cold's past would be slow to read.
+func (p *Pair) since() time.Time {
+	oldest := p.options.Hot.Status().Oldest
+	if oldest == tier.NothingCovered {
+		return time.Time{}
+	}
+	return time.UnixMilli(oldest).Add(-time.Hour)
+}
+
+// metricNames returns the metric names of the series that match, or all, since
+// a time; nil where there are too many to hold.
+func (c *Client) metricNames(ctx context.Context, matchers []string, since time.Time) (tier.NameSet, error) {
+	names, err := c.labelValues(ctx, "__name__", matchers, since)
 	if cannotTell(err) {
 		return nil, nil //nolint:nilnil // Not known is nil throughout.
 	}
 	if err != nil {
 		return nil, err
+	}
+	if len(names) > mostNames {
+		return nil, nil //nolint:nilnil // Too many are as good as unknown ones.
 	}
 	return tier.NewNameSet(names), nil
 }

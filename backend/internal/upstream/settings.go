@@ -81,7 +81,7 @@ func (s *Settings) readFlags(flags map[string]string) {
 	}
 	s.AutoDownsampling, _ = strconv.ParseBool(flags["query.auto-downsampling"])
 	// Thanos prints a repeated flag as a list in brackets, and takes lists.
-	for _, name := range strings.FieldsFunc(flags["query.replica-label"], func(r rune) bool { return strings.ContainsRune("[], ", r) }) {
+	for _, name := range strings.FieldsFunc(flags["query.replica-label"], func(r rune) bool { return strings.ContainsRune("[], \n", r) }) {
 		if !slices.Contains(s.ReplicaLabels, name) {
 			s.ReplicaLabels = append(s.ReplicaLabels, name)
 		}
@@ -143,9 +143,12 @@ func formatSeconds(at time.Time) string {
 }
 
 // labelValues returns the values of a label, of the series that match or of
-// all, over all time.
-func (c *Client) labelValues(ctx context.Context, name string, matchers []string) ([]string, error) {
+// all, since a time; the zero time means from the beginning.
+func (c *Client) labelValues(ctx context.Context, name string, matchers []string, since time.Time) ([]string, error) {
 	parameters := url.Values{}
+	if !since.IsZero() {
+		parameters.Set("start", formatSeconds(since))
+	}
 	if len(matchers) > 0 {
 		parameters["match[]"] = matchers
 	}

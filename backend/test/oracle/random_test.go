@@ -62,6 +62,7 @@ var typical = []string{
 	`count by (cluster) (node_load1%s)`, `node_load1%s * on (instance) group_left () up%s`, `label_replace(node_load1%s, "node", "$1", "instance", "(.*):.*")`,
 	`{__name__=~"node_load.|node_cpu.*"%s}`, `sum(user_http_requests_total%s)`, `timestamp(node_load1%s)`, `node_load1%s or vector(0)`,
 	`sum by (mode, cluster) (irate(node_cpu_seconds_total%s[2m]))`, `quantile(0.5, node_load1%s)`, `predict_linear(node_load1%s[1h], 3600)`,
+	`histogram_quantile(0.9, sum by (job) (rate(http_response_size_bytes%s[5m])))`, `histogram_count(http_response_size_bytes%s)`, `increase(http_response_size_bytes%s[10m])`,
 }
 
 func (g *generator) text() string {

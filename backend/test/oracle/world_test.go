@@ -152,9 +152,16 @@ func (w *world) shop(prefix string, keep func(name string) bool) []loadedSeries 
 			if phase := series.Labels.Get("phase"); phase != "" && strconv.FormatInt(at.Unix()/60%4, 10)+"0" != phase+strconv.Itoa(at.Second()) {
 				continue
 			}
-			if name == "up" || near {
-				made.samples = append(made.samples, loadedSample{at: at.UnixMilli(), value: series.Value(at.UnixMilli() + shift)})
+			if name != "up" && !near {
+				continue
 			}
+			sample := loadedSample{at: at.UnixMilli()}
+			if series.Histogram != nil {
+				sample.histogramI = series.Histogram(at.UnixMilli() + shift)
+			} else {
+				sample.value = series.Value(at.UnixMilli() + shift)
+			}
+			made.samples = append(made.samples, sample)
 		}
 		all = append(all, made)
 	}
