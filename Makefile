@@ -23,17 +23,17 @@ test: ## Run all tests that need no big server.
 
 .PHONY: e2e
 e2e: ## Run the tests on the real servers, and the demo. Builds the servers first if they are missing.
-	go test $(GO_TEST_FLAGS) -tags e2e -count=1 -timeout 20m ./backend/test
+	go test $(GO_TEST_FLAGS) -p 1 -tags e2e -count=1 -timeout 20m ./backend/test ./backend/test/oracle
 	$(MAKE) demo DEMO_FLAGS=--once
 
 .PHONY: e2e-full
-e2e-full: ## Run what is too long for CI: fuzzing on top of e2e.
-	$(MAKE) e2e
+e2e-full: ## Run what is too long for CI: 10,000 questions to the oracle, and fuzzing on top of e2e.
+	E2E_QUERIES=10000 $(MAKE) e2e
 	scripts/fuzz 60s
 
 .PHONY: check
 check: ## Check format, lint, import rule, tidiness, types, CUE format and generated files.
-	$$(scripts/tool golangci-lint) run ./...
+	$$(scripts/tool golangci-lint) run --allow-parallel-runners ./...
 	go mod tidy -diff
 	tools/cue/run 0.54 format schemas cue.mod
 	go test -count=1 -run 'TestConfigurationReference|TestReadme' ./backend/datasource
@@ -51,6 +51,7 @@ format: ## Rewrite Go, TypeScript and CUE files into their format.
 .PHONY: generate
 generate: ## Write the generated documentation anew.
 	go test -count=1 -run TestConfigurationReference ./backend/datasource -update
+	go test -count=1 -run TestRoutingTable ./backend/internal/tier -update
 
 .PHONY: build
 build: ## Build tierproxy into bin/.

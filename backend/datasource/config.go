@@ -1,9 +1,12 @@
 package datasource
 
 import (
+	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
 	"gopkg.in/yaml.v3"
 )
 
@@ -78,6 +81,10 @@ type PersesConfig struct {
 	URL string `yaml:"url"`
 	// Timeout bounds one request to Perses.
 	Timeout Duration `yaml:"timeout"`
+	// DashboardDatasources serves datasources that live inside a dashboard too.
+	// Whoever may write a dashboard of a project can then make the gateway call
+	// any of the allowed destinations.
+	DashboardDatasources bool `yaml:"dashboard_datasources"`
 	// CAFile is a PEM file with the authorities that may sign the certificate
 	// of Perses. Empty: those of the system.
 	CAFile string `yaml:"ca_file"`
@@ -90,6 +97,12 @@ type HotConfig struct {
 	// Retention is an upper bound of how far back hot is asked; how far it
 	// really reaches is measured. 0s: no bound.
 	Retention Duration `yaml:"retention"`
+	// ExternalLabels are the external labels of this Prometheus, replica labels
+	// included. Empty: they are read from the tier itself.
+	ExternalLabels LabelSet `yaml:"external_labels,omitempty"`
+	// Complete declares that no series outside of hot can match a query.
+	// Without it, that is learned from the tiers.
+	Complete bool `yaml:"complete"`
 	// TLS says how the certificate of the tier is verified.
 	TLS TLSConfig `yaml:"tls"`
 }
@@ -98,8 +111,12 @@ type HotConfig struct {
 type ColdConfig struct {
 	// URL is the base URL of the Prometheus API. Empty: there is no cold tier.
 	URL string `yaml:"url" contract:"THANOS_QUERIER_URL"`
-	// Lag is how far the newest data of the tier is behind the present.
+	// Lag is how far the newest data of the tier is behind the present. Where
+	// that can be measured, the longer of both counts.
 	Lag Duration `yaml:"lag"`
+	// ReplicaLabels are labels that the tier removes by deduplication, besides
+	// those it tells itself.
+	ReplicaLabels []string `yaml:"replica_labels,omitempty"`
 	// TLS says how the certificate of the tier is verified.
 	TLS TLSConfig `yaml:"tls"`
 }
@@ -138,6 +155,46 @@ type PoolConfig struct {
 type ProbeConfig struct {
 	// Interval is the time between two probes of a tier.
 	Interval Duration `yaml:"interval"`
+	// LearnInterval is the time between two times that the gateway learns
+	// which metrics and sources the tiers have, and what their defaults are.
+	LearnInterval Duration `yaml:"learn_interval"`
+}
+
+// LabelSet is a set of labels: a map in the file, and name="value" pairs with
+// commas between them in an environment variable.
+type LabelSet map[string]string
+
+// UnmarshalText reads name="value" pairs. It returns an error that shows an
+// example.
+func (l *LabelSet) UnmarshalText(text []byte) error {
+	if strings.TrimSpace(string(text)) == "" {
+		return nil
+	}
+	matchers, err := parser.NewParser(parser.Options{}).ParseMetricSelector("{" + string(text) + "}")
+	malformed := &malformedError{value: string(text), want: `a list of labels such as cluster="lab",region="eu"`}
+	if err != nil {
+		return malformed
+	}
+	set := LabelSet{}
+	for _, matcher := range matchers {
+		if matcher.Type != labels.MatchEqual {
+			return malformed
+		}
+		set[matcher.Name] = matcher.Value
+	}
+	*l = set
+	return nil
+}
+
+// UnmarshalYAML reads a map. Its error has the form that lets the decoder go
+// on and list the other mistakes too.
+func (l *LabelSet) UnmarshalYAML(node *yaml.Node) error {
+	set := map[string]string{}
+	if node.Kind != yaml.MappingNode || node.Decode(&set) != nil {
+		return lineError(node, `a map of label names to values such as {cluster: lab}`)
+	}
+	*l = set
+	return nil
 }
 
 // ProjectConfig is one Perses project whose datasources may use the gateway's
@@ -180,7 +237,7 @@ func DefaultConfig() Config {
 		Routing:        RoutingConfig{Threshold: Duration(15 * time.Minute)},
 		Query:          QueryConfig{Timeout: Duration(30 * time.Second)},
 		Pool:           PoolConfig{Size: 50},
-		Probe:          ProbeConfig{Interval: Duration(5 * time.Second)},
+		Probe:          ProbeConfig{Interval: Duration(5 * time.Second), LearnInterval: Duration(time.Minute)},
 		Discovery:      DiscoveryConfig{Enabled: true},
 		ServiceAccount: ServiceAccountConfig{TokenPath: "/var/run/secrets/kubernetes.io/serviceaccount/token"},
 	}

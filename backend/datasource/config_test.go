@@ -196,3 +196,27 @@ func TestProjectsFromTheEnvironment(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []ProjectConfig{{"one"}, {"two"}}, config.Projects)
 }
+
+func TestLabelsOfHot(t *testing.T) {
+	clearEnvironment(t)
+	config, err := LoadConfig(configFile(t, "hot: {external_labels: {cluster: lab, region: eu}, complete: true}\ncold: {replica_labels: [replica, __replica__]}\n"))
+	require.NoError(t, err)
+	require.Equal(t, LabelSet{"cluster": "lab", "region": "eu"}, config.Hot.ExternalLabels)
+	require.Equal(t, []string{"replica", "__replica__"}, config.Cold.ReplicaLabels)
+	require.True(t, config.Hot.Complete)
+
+	t.Setenv("TIERPROXY_HOT_EXTERNAL_LABELS", `cluster="prod", region="us"`)
+	t.Setenv("TIERPROXY_COLD_REPLICA_LABELS_0", "other")
+	config, err = LoadConfig("")
+	require.NoError(t, err)
+	require.Equal(t, LabelSet{"cluster": "prod", "region": "us"}, config.Hot.ExternalLabels)
+	require.Equal(t, []string{"other"}, config.Cold.ReplicaLabels)
+
+	t.Setenv("TIERPROXY_HOT_EXTERNAL_LABELS", `cluster=~"prod"`)
+	_, err = LoadConfig("")
+	require.ErrorContains(t, err, `TIERPROXY_HOT_EXTERNAL_LABELS: "cluster=~\"prod\"" is not a list of labels such as cluster="lab"`)
+	require.NoError(t, os.Unsetenv("TIERPROXY_HOT_EXTERNAL_LABELS"))
+	_, err = LoadConfig(configFile(t, "hot: {external_labels: cluster, retention: x}\n"))
+	require.ErrorContains(t, err, `"cluster" is not a map of label names to values`)
+	require.ErrorContains(t, err, `"x" is not a duration`, "all mistakes at once")
+}

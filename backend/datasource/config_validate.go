@@ -35,6 +35,7 @@ func (c *Config) Validate() error {
 	add("routing.threshold", positive(c.Routing.Threshold))
 	add("query.timeout", positive(c.Query.Timeout))
 	add("probe.interval", positive(c.Probe.Interval))
+	add("probe.learn_interval", positive(c.Probe.LearnInterval))
 	if c.Pool.Size < 1 {
 		add("pool.size", fmt.Errorf("is %d, and must be at least 1", c.Pool.Size))
 	}

@@ -32,12 +32,25 @@ type explanation struct {
 	Sentence string `json:"sentence"`
 	// Fallback is the tier that is asked when the first one fails.
 	Fallback tier.Name `json:"fallback,omitempty"`
+	// Rules says what each routing rule up to the one that decided makes of the
+	// query.
+	Rules []ruleView `json:"rules"`
+	// HotQuery is what hot would be sent where that is not the query itself:
+	// one that adds hot's external labels.
+	HotQuery string `json:"hot_query,omitempty"`
 	// Warnings are those that the answer would carry.
 	Warnings  []string       `json:"warnings,omitempty"`
 	Extent    extentView     `json:"extent"`
 	Threshold string         `json:"threshold"`
 	Hot       *tierStateView `json:"hot,omitempty"`
 	Cold      *tierStateView `json:"cold,omitempty"`
+}
+
+// ruleView is one routing rule, as docs/routing.md numbers them.
+type ruleView struct {
+	Rule    int    `json:"rule"`
+	Applies bool   `json:"applies"`
+	Why     string `json:"why"`
 }
 
 // extentView is what the query reads. Oldest is absent where that is from the
@@ -76,17 +89,36 @@ func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 		h.fail(w, incoming, err)
 		return
 	}
-	input, decision, err := queryrange.Plan(incoming.Context(), query)
+	planned, err := queryrange.Plan(incoming.Context(), query)
 	if err != nil {
 		h.fail(w, incoming, err)
 		return
 	}
+	input, decision := planned.Input, planned.Decision
 	promapi.WriteData(w, explanation{
 		Tier: decision.Tier, Reason: decision.Reason, Sentence: decision.Sentence(input),
+		Rules: viewRules(input), HotQuery: rewritten(planned, request),
 		Fallback: decision.Fallback, Warnings: decision.Warnings,
 		Extent: viewExtent(input.Extent), Threshold: model.Duration(input.Threshold).String(),
 		Hot: viewState(asked.hot, input.Hot), Cold: viewState(asked.cold, input.Cold),
 	})
+}
+
+func viewRules(input tier.Input) []ruleView {
+	_, steps, _ := tier.Explain(input) // The error is that of the plan, which was made before.
+	rules := make([]ruleView, 0, len(steps))
+	for _, step := range steps {
+		rules = append(rules, ruleView(step))
+	}
+	return rules
+}
+
+// rewritten is the query for hot where it is not the one that was asked.
+func rewritten(planned *queryrange.Planned, request *promapi.Request) string {
+	if text := planned.HotQuery(); text != request.Parameters.Get("query") {
+		return text
+	}
+	return ""
 }
 
 // explainedRequest reads the parameters as those of the endpoint that is asked

@@ -116,8 +116,7 @@ func parseRoute(target *url.URL) (route, error) {
 	case len(segments) >= 5 && segments[1] == "projects" && segments[3] == "datasources":
 		return route{saved: &perses.Reference{Project: segments[2], Name: segments[4]}, path: rest(5)}, nil
 	case len(segments) >= 7 && segments[1] == "projects" && segments[3] == "dashboards" && segments[5] == "datasources":
-		return route{}, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
-			"datasource %q lives in dashboard %q of project %q, which this version of tierproxy does not serve: save it in the project", segments[6], segments[4], segments[2])
+		return route{saved: &perses.Reference{Project: segments[2], Dashboard: segments[4], Name: segments[6]}, path: rest(7)}, nil
 	}
 	return route{}, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
 		"%s names no datasource: ask below /proxy/globaldatasources/NAME or /proxy/projects/PROJECT/datasources/NAME", decoded)
@@ -128,6 +127,11 @@ func (h *handler) serveSaved(w http.ResponseWriter, incoming *http.Request, aske
 	if h.manager.perses == nil {
 		promapi.WriteError(w, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
 			"%s is not served: the gateway knows no Perses, set perses.url", asked.saved))
+		return
+	}
+	if asked.saved.Dashboard != "" && !h.manager.config.Perses.DashboardDatasources {
+		promapi.WriteError(w, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
+			"%s is not served: save it in the project, or ask the operator to set perses.dashboard_datasources", asked.saved))
 		return
 	}
 	if asked.path == checkPath {

@@ -3,6 +3,7 @@ package datasource
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -36,6 +37,13 @@ type Health struct {
 	LastCheck time.Time `json:"last_check"`
 	// Tiers holds the state of each configured tier by its name, hot or cold.
 	Tiers map[string]TierHealth `json:"tiers"`
+	// Completeness says how it is known whether hot has every series that a
+	// query may match: "learned", "declared", or "assumed: " with the reason.
+	// Absent without two tiers.
+	Completeness string `json:"completeness,omitempty"`
+	// LearningError says why that could not be brought up to date; empty when
+	// it could.
+	LearningError string `json:"learning_error,omitempty"`
 }
 
 // TierHealth is the state of one tier.
@@ -53,8 +61,10 @@ type TierHealth struct {
 	// LatencySeconds is how long the last probe took.
 	LatencySeconds float64 `json:"latency_seconds"`
 	// CoverageStart is the time from which on hot is asked; absent for cold
-	// and where it is not known.
+	// and where it is not known. CoverageEnd is the time up to which cold has
+	// its samples; absent for hot.
 	CoverageStart *time.Time `json:"coverage_start,omitempty"`
+	CoverageEnd   *time.Time `json:"coverage_end,omitempty"`
 }
 
 // Health returns the state of the default datasource: the tiers of the
@@ -86,13 +96,35 @@ func (s *source) health(now time.Time) Health {
 		if status.Available {
 			answering++
 		}
-		if status.Error != "" {
+		if status.Error != "" || len(status.Notes) > 0 {
 			health.Status = StatusDegraded
 		}
-		health.Tiers[string(each.Name())] = tierHealth(each, status, now)
+		found := tierHealth(each, status, now)
+		if each == s.cold {
+			state := each.State(now)
+			if s.pair != nil {
+				state = s.pair.ColdState(now)
+			}
+			end := time.UnixMilli(state.Newest).UTC()
+			found.CoverageEnd = &end
+		}
+		health.Tiers[string(each.Name())] = found
 	}
 	if answering == 0 {
 		health.Status = StatusUnhealthy
+	}
+	if s.pair != nil {
+		learned := s.pair.Learned()
+		health.LearningError = learned.Error
+		switch {
+		case learned.Knowledge == nil:
+		case learned.Knowledge.Declared:
+			health.Completeness = "declared"
+		case learned.Doubt != "":
+			health.Completeness = "assumed: " + learned.Doubt
+		default:
+			health.Completeness = "learned"
+		}
 	}
 	return health
 }
@@ -101,6 +133,9 @@ func tierHealth(each *upstream.Tier, status upstream.Status, now time.Time) Tier
 	health := TierHealth{
 		Endpoint: each.Endpoint(), Available: status.Available, Since: status.Since.UTC(),
 		LastCheck: status.CheckedAt.UTC(), Error: status.Error, LatencySeconds: status.Latency.Seconds(),
+	}
+	if health.Error == "" {
+		health.Error = strings.Join(status.Notes, "; ")
 	}
 	if state := each.State(now); each.Name() == tier.Hot && state.Oldest != tier.NothingCovered {
 		start := time.UnixMilli(state.Oldest).UTC()

@@ -65,7 +65,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}),
 	}
 	registerer.MustRegister(m.queries, m.duration, m.upstreamDuration, m.inFlight, m.lookups, m.available, m.coverageStart)
-	for _, name := range tier.Names() {
+	for _, name := range append(tier.Names(), tier.Both) {
 		m.upstreamDuration.WithLabelValues(string(name))
 		for _, reason := range tier.Reasons() {
 			m.queries.WithLabelValues(string(name), string(reason), outcomeSuccess)

@@ -94,6 +94,12 @@ func renderReference(t *testing.T) string {
 		kind := setting.field.Type
 		if kind.Kind() == reflect.Slice {
 			element := kind.Elem()
+			if element.Kind() == reflect.String {
+				_, last, _ := strings.Cut(setting.key, ".")
+				fmt.Fprintf(&text, "| `%s[]` | `%s_0` and so on | | %s |\n", setting.key, setting.prefixed,
+					sentence(comments[setting.parent.Name()+"."+setting.field.Name], setting.field.Name, last))
+				continue
+			}
 			for i := range element.NumField() {
 				key := element.Field(i).Tag.Get("yaml")
 				fmt.Fprintf(&text, "| `%s[].%s` | `%s_0_%s` and so on | | %s |\n", setting.key, key, setting.prefixed, strings.ToUpper(key),
@@ -119,7 +125,7 @@ func topField(key string) reflect.StructField {
 }
 
 func defaultText(setting setting) string {
-	if value := fmt.Sprint(setting.value.Interface()); value != "" {
+	if value := fmt.Sprint(setting.value.Interface()); value != "" && setting.value.Kind() != reflect.Map {
 		return "`" + value + "`"
 	}
 	return "empty"

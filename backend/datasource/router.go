@@ -107,7 +107,8 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (*QueryRe
 // query joins a request and the datasource that it is for.
 func (m *Manager) query(asked *source, request *promapi.Request) queryrange.Query {
 	return queryrange.Query{
-		Request: request, Hot: asked.hot, Cold: asked.cold, Threshold: asked.threshold,
+		Request: request, Hot: asked.hot, Cold: asked.cold, Pair: asked.pair,
+		Threshold: asked.threshold, ScrapeInterval: asked.scrapeInterval,
 		Timeout: time.Duration(m.config.Query.Timeout), QueryParams: asked.queryParams,
 	}
 }

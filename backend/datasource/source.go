@@ -21,8 +21,11 @@ var errNotRunning = promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorU
 type source struct {
 	label       string // for logs
 	hot, cold   *upstream.Tier
+	pair        *upstream.Pair // nil unless there are both
 	threshold   time.Duration
 	queryParams map[string]string
+	// scrapeInterval is zero where the datasource names none.
+	scrapeInterval time.Duration
 }
 
 // tenantHeaders are the request headers that tell a tier whose data is asked
@@ -36,8 +39,11 @@ func (m *Manager) ownSource() (*source, error) {
 	if own.hot, err = m.ownTier(tier.Hot, nil); err != nil {
 		return nil, err
 	}
-	own.cold, err = m.ownTier(tier.Cold, nil)
-	return own, err
+	if own.cold, err = m.ownTier(tier.Cold, nil); err != nil {
+		return nil, err
+	}
+	own.pair = m.pool.pair(own.hot, own.cold)
+	return own, nil
 }
 
 // ownTier returns a tier of the configuration, or nil where there is none.
@@ -71,6 +77,8 @@ func (m *Manager) sourceOf(saved *perses.Datasource) (*source, error) {
 		label:       saved.Reference.String(),
 		threshold:   saved.Spec.Threshold,
 		queryParams: saved.Spec.QueryParams,
+
+		scrapeInterval: saved.Spec.ScrapeInterval,
 	}
 	if asked.threshold == 0 {
 		asked.threshold = time.Duration(m.config.Routing.Threshold)
@@ -80,14 +88,20 @@ func (m *Manager) sourceOf(saved *perses.Datasource) (*source, error) {
 	if asked.hot, err = m.tierOf(saved, tier.Hot, saved.Spec.Hot, tenant); err != nil {
 		return nil, err
 	}
-	asked.cold, err = m.tierOf(saved, tier.Cold, saved.Spec.Cold, tenant)
-	return asked, err
+	if asked.cold, err = m.tierOf(saved, tier.Cold, saved.Spec.Cold, tenant); err != nil {
+		return nil, err
+	}
+	asked.pair = m.pool.pair(asked.hot, asked.cold)
+	return asked, nil
 }
 
 func (m *Manager) tierOf(saved *perses.Datasource, name tier.Name, named *perses.TierSpec, tenant http.Header) (*upstream.Tier, error) {
 	at, own, err := m.destinationOf(saved.Reference, name, named, tenant)
 	if err != nil || at.url == "" {
 		return nil, err
+	}
+	if !own {
+		at.scrapeInterval = saved.Spec.ScrapeInterval
 	}
 	return m.pool.get(at, tenant, own && len(tenant) == 0)
 }

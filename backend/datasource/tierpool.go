@@ -27,8 +27,11 @@ type destination struct {
 	url       string
 	retention time.Duration
 	lag       time.Duration
-	tls       upstream.TLS
-	guard     upstream.Guard
+	// scrapeInterval is that of a datasource that names the tier; zero where
+	// what is seen counts.
+	scrapeInterval time.Duration
+	tls            upstream.TLS
+	guard          upstream.Guard
 	// tenant headers in canonical form, one "name: value" a line.
 	headers string
 }
@@ -55,7 +58,16 @@ type tierPool struct {
 	mutex   sync.Mutex
 	context context.Context //nolint:containedctx // The lifetime of the probes: from Start to Close.
 	tiers   map[destination]*pooledTier
+	pairs   map[pairKey]*pooledPair
 	running sync.WaitGroup
+}
+
+// pairKey is a hot and a cold tier that one datasource has.
+type pairKey struct{ hot, cold *upstream.Tier }
+
+type pooledPair struct {
+	*upstream.Pair
+	cancel context.CancelFunc
 }
 
 type pooledTier struct {
@@ -66,7 +78,7 @@ type pooledTier struct {
 }
 
 func newTierPool(config Config, onProbe func(tier.Name, upstream.Status)) *tierPool {
-	return &tierPool{config: config, onProbe: onProbe, tiers: make(map[destination]*pooledTier)}
+	return &tierPool{config: config, onProbe: onProbe, tiers: make(map[destination]*pooledTier), pairs: make(map[pairKey]*pooledPair)}
 }
 
 // start lets the pool probe until ctx ends.
@@ -106,7 +118,7 @@ func (p *tierPool) get(at destination, header http.Header, own bool) (*upstream.
 		return nil, err
 	}
 	options := upstream.TierOptions{
-		Name: at.name, Client: client, Retention: at.retention, Lag: at.lag,
+		Name: at.name, Client: client, Retention: at.retention, Lag: at.lag, ScrapeInterval: at.scrapeInterval,
 		ProbeInterval: time.Duration(p.config.Probe.Interval),
 	}
 	if own && p.onProbe != nil {
@@ -118,6 +130,32 @@ func (p *tierPool) get(at destination, header http.Header, own bool) (*upstream.
 	p.tiers[at] = added
 	p.running.Go(func() { added.Run(ctx) })
 	return added.Tier, nil
+}
+
+// pair returns what is known of two tiers together, and starts to learn it if
+// they are new. It is nil unless there are both. It lives as long as both tiers.
+func (p *tierPool) pair(hot, cold *upstream.Tier) *upstream.Pair {
+	if hot == nil || cold == nil {
+		return nil
+	}
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	key := pairKey{hot, cold}
+	if found, ok := p.pairs[key]; ok {
+		return found.Pair
+	}
+	options := upstream.PairOptions{
+		Hot: hot, Cold: cold, LearnInterval: time.Duration(p.config.Probe.LearnInterval), ReplicaLabels: p.config.Cold.ReplicaLabels,
+	}
+	if hot.Endpoint() == p.config.Hot.URL {
+		// What the operator says of hot holds for the operator's own.
+		options.Complete, options.ExternalLabels = p.config.Hot.Complete, p.config.Hot.ExternalLabels
+	}
+	ctx, cancel := context.WithCancel(p.context)
+	added := &pooledPair{Pair: upstream.NewPair(options), cancel: cancel}
+	p.pairs[key] = added
+	p.running.Go(func() { added.Run(ctx) })
+	return added.Pair
 }
 
 // makeRoom drops the tier that was not used for the longest time when the pool
@@ -155,6 +193,12 @@ func (p *tierPool) drop(at destination, dropped *pooledTier) {
 	dropped.cancel()
 	dropped.Close()
 	delete(p.tiers, at)
+	for key, pair := range p.pairs {
+		if key.hot == dropped.Tier || key.cold == dropped.Tier {
+			pair.cancel()
+			delete(p.pairs, key)
+		}
+	}
 }
 
 // stop ends all probes, waits for them and closes idle connections. The

@@ -139,7 +139,8 @@ func newGuardedSite(t *testing.T, tier *recorder) *site {
 	provision = append(provision, role("unlisted", "reader", []string{"read"}, []string{"Datasource"}, "reader")...)
 	provision = append(provision, role("evil", "owner", []string{"*"}, []string{"*"}, "mallory")...)
 	s := newSite(t, stack.Perses{Authentication: true, Provision: provision}, document{
-		"hot": document{"url": tier.URL}, "cold": document{"url": tier.URL},
+		"perses": document{"dashboard_datasources": true},
+		"hot":    document{"url": tier.URL}, "cold": document{"url": tier.URL},
 		"projects": []document{{"name": "team"}, {"name": "evil"}},
 	})
 	// Perses is ready before it has brought up everything; the last one is looked for.
@@ -348,4 +349,25 @@ func TestNoSessionReachesATier(t *testing.T) {
 	for _, secret := range secrets {
 		require.NotContains(t, log, secret)
 	}
+}
+
+// Perses asks for two permissions where a datasource lives in a dashboard, and
+// so does tierproxy.
+func TestADatasourceInsideADashboard(t *testing.T) {
+	tier := newRecorder(t)
+	s := newGuardedSite(t, tier)
+	const path = "/proxy/projects/team/dashboards/board/datasources/local"
+	s.apply(document{"kind": "Dashboard", "metadata": document{"name": "board", "project": "team"}, "spec": document{
+		"duration": "1h", "panels": document{}, "layouts": []any{}, "datasources": document{"local": document{"default": false, "plugin": document{
+			"kind": "TieredPrometheusDatasource", "spec": document{"proxy": httpProxy(s.tierproxy.URL+path, nil)},
+		}}},
+	}})
+	status := func(user string) int {
+		return mustDo(t, call{base: s.tierproxy.URL + path, endpoint: "query", values: url.Values{"query": {"up"}}, header: header(s.session(user), nil)}).status
+	}
+	require.Equal(t, http.StatusOK, status("admin"))
+	require.Equal(t, http.StatusForbidden, status("reader"), "who may read datasources may not see the dashboard")
+	s.apply(role("team", "viewer", []string{"read"}, []string{"Dashboard"}, "reader", "outsider")...)
+	require.Eventually(t, func() bool { return status("reader") == http.StatusOK }, 2*lookupFreshness, 100*time.Millisecond)
+	require.Equal(t, http.StatusForbidden, status("outsider"), "who may see the dashboard may not use datasources")
 }

@@ -137,7 +137,7 @@ func (e *environment) start(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = uploadLog.Close() }()
-	if err := thanos.Upload(ctx, e.thanosPath, e.path("blocks"), externalLabel+`="e2e"`, uploadLog); err != nil {
+	if err := thanos.Upload(ctx, e.thanosPath, e.path("blocks"), uploadLog, externalLabel+`="e2e"`); err != nil {
 		return err
 	}
 	e.cold, err = thanos.Start(ctx, e.thanosPath)

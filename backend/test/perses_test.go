@@ -54,6 +54,9 @@ func newSite(t *testing.T, perses stack.Perses, config document) *site {
 		"probe":  document{"interval": "500ms"},
 	}
 	for key, value := range config {
+		if more, isMap := value.(document); isMap && key == "perses" {
+			more["url"] = persesServer.URL
+		}
 		merged[key] = value
 	}
 	s.tierproxy, err = stack.Tierproxy{Name: "tierproxy", Dir: directory, Config: merged}.Start(t.Context(), shared.tierproxyPath)

@@ -210,7 +210,7 @@ func TestDashboardIsTurnedTieredAndBack(t *testing.T) {
 	original := spec("json")
 	for _, format := range []string{"json", "yaml"} {
 		for _, target := range []string{"tiered", "prometheus"} {
-			command := exec.CommandContext(t.Context(), "bash", "-o", "pipefail", "-c", //nolint:gosec // The programs of the tests.
+			command := exec.CommandContext(t.Context(), "bash", "-o", "pipefail", "-c",
 				`"$PERCLI" --percliconfig "$CONFIG" describe dashboard carts --project shop -o "$1" |
 				"$TIERPROXY" convert-dashboard --to "$2" | "$PERCLI" --percliconfig "$CONFIG" apply -f -`, "convert", format, target)
 			command.Env = append(os.Environ(), "PERCLI="+shared.percliPath, "CONFIG="+s.percli, "TIERPROXY="+shared.tierproxyPath)

@@ -29,13 +29,16 @@ const (
 	StaleFor = 60 * time.Second
 
 	cacheEntries = 4096
-	maxSpecBytes = 1 << 20
+	maxSpecBytes = 4 << 20
 )
 
 // Reference names a saved datasource.
 type Reference struct {
 	// Project is empty for a global datasource.
 	Project string
+	// Dashboard is the dashboard of the project that the datasource lives in;
+	// empty for one that is saved by itself.
+	Dashboard string
 	// Name is the name of the datasource.
 	Name string
 }
@@ -44,6 +47,9 @@ type Reference struct {
 func (r Reference) String() string {
 	if r.Project == "" {
 		return fmt.Sprintf("global datasource %q", r.Name)
+	}
+	if r.Dashboard != "" {
+		return fmt.Sprintf("datasource %q of dashboard %q of project %q", r.Name, r.Dashboard, r.Project)
 	}
 	return fmt.Sprintf("datasource %q of project %q", r.Name, r.Project)
 }
@@ -54,15 +60,22 @@ var validName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,75}$`)
 // Validate checks that the names can be names in Perses at all. It returns an
 // Error with status 400.
 func (r Reference) Validate() error {
-	for _, name := range []string{r.Name, r.Project} {
+	for _, name := range []string{r.Name, r.Project, r.Dashboard} {
 		if (name != "" || r.Name == "") && (!validName.MatchString(name) || strings.Trim(name, ".") == "") {
-			return promapi.BadData("%q cannot be the name of a datasource or project: Perses names have 1 to 75 letters, digits, '_', '.' and '-'", name)
+			return promapi.BadData("%q cannot be the name of a datasource, dashboard or project: Perses names have 1 to 75 letters, digits, '_', '.' and '-'", name)
 		}
 	}
 	return nil
 }
 
-func (r Reference) path() string { return r.listPath() + "/" + r.Name }
+// path is where Perses tells what the datasource is. That of a dashboard tells
+// of all its datasources.
+func (r Reference) path() string {
+	if r.Dashboard != "" {
+		return "/api/v1/projects/" + r.Project + "/dashboards/" + r.Dashboard
+	}
+	return r.listPath() + "/" + r.Name
+}
 
 // listPath is where Perses lists the datasources beside this one.
 func (r Reference) listPath() string {
@@ -157,7 +170,7 @@ func (c *Client) Lookup(ctx context.Context, reference Reference, caller Caller)
 	if err := reference.Validate(); err != nil {
 		return nil, err
 	}
-	key := caller.cacheKey(reference.path())
+	key := caller.cacheKey(reference.path() + "#" + reference.Name)
 	now := c.options.Now()
 	cached, found := c.cache.Get(key)
 	if found && cached.usable(now, FreshFor) {
@@ -224,9 +237,19 @@ func (c *Client) fetchOnce(ctx context.Context, key cacheKey, reference Referenc
 }
 
 func (c *Client) fetch(ctx context.Context, reference Reference, caller Caller) (*Datasource, error) {
+	if reference.Dashboard != "" {
+		// Perses itself checks two permissions: to see the dashboard, and to
+		// use datasources of the project.
+		if err := c.CheckMayList(ctx, reference, caller); err != nil {
+			return nil, err
+		}
+	}
 	body, err := c.get(ctx, reference.path(), reference.String(), caller)
 	if err != nil {
 		return nil, err
+	}
+	if reference.Dashboard != "" {
+		return decodeFromDashboard(reference, body)
 	}
 	return decode(reference, body)
 }
@@ -308,11 +331,13 @@ type document struct {
 		Project string `json:"project"`
 	} `json:"metadata"`
 	Spec struct {
-		Plugin struct {
-			Kind string          `json:"kind"`
-			Spec json.RawMessage `json:"spec"`
-		} `json:"plugin"`
+		Plugin plugin `json:"plugin"`
 	} `json:"spec"`
+}
+
+type plugin struct {
+	Kind string          `json:"kind"`
+	Spec json.RawMessage `json:"spec"`
 }
 
 func decode(reference Reference, body []byte) (*Datasource, error) {
@@ -326,10 +351,46 @@ func decode(reference Reference, body []byte) (*Datasource, error) {
 	if found.Metadata.Name != reference.Name || found.Metadata.Project != reference.Project {
 		return nil, promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "asked for %s, Perses answered with another datasource", reference)
 	}
-	if found.Spec.Plugin.Kind != Kind {
-		return nil, promapi.BadData("%s is of kind %q, not %q: only the latter is served here", reference, found.Spec.Plugin.Kind, Kind)
+	return found.Spec.Plugin.datasource(reference)
+}
+
+// dashboardDocument is the part of a Perses dashboard that is read here.
+type dashboardDocument struct {
+	Metadata struct {
+		Name    string `json:"name"`
+		Project string `json:"project"`
+	} `json:"metadata"`
+	Spec struct {
+		Datasources map[string]struct {
+			Plugin plugin `json:"plugin"`
+		} `json:"datasources"`
+	} `json:"spec"`
+}
+
+func decodeFromDashboard(reference Reference, body []byte) (*Datasource, error) {
+	var found dashboardDocument
+	if err := json.Unmarshal(body, &found); err != nil {
+		return nil, &promapi.Error{
+			Status: http.StatusBadGateway, Type: promapi.ErrorUnavailable, Cause: err,
+			Message: fmt.Sprintf("what Perses answered for %s is no dashboard: check the gateway's perses.url", reference),
+		}
 	}
-	spec, err := ParseSpec(found.Spec.Plugin.Spec)
+	if found.Metadata.Name != reference.Dashboard || found.Metadata.Project != reference.Project {
+		return nil, promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "asked for %s, Perses answered with another dashboard", reference)
+	}
+	named, exists := found.Spec.Datasources[reference.Name]
+	if !exists {
+		return nil, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound, "Perses has no %s: check the name in the URL of the datasource's proxy", reference)
+	}
+	return named.Plugin.datasource(reference)
+}
+
+// datasource reads the spec of a plugin.
+func (p plugin) datasource(reference Reference) (*Datasource, error) {
+	if p.Kind != Kind {
+		return nil, promapi.BadData("%s is of kind %q, not %q: only the latter is served here", reference, p.Kind, Kind)
+	}
+	spec, err := ParseSpec(p.Spec)
 	if err != nil {
 		return nil, promapi.BadData("the spec of %s is invalid: %s", reference, strings.ReplaceAll(err.Error(), "\n", "; "))
 	}

@@ -250,3 +250,38 @@ func TestLookupAsksOnceForManyWaiting(t *testing.T) {
 	waiting.Wait()
 	require.LessOrEqual(t, fake.requests.Load(), int64(2))
 }
+
+// A datasource inside a dashboard takes two permissions: to see the dashboard
+// and to use datasources of its project.
+func TestDatasourcesInsideDashboards(t *testing.T) {
+	const dashboard = `{"kind":"Dashboard","metadata":{"name":"board","project":"team"},"spec":{"datasources":{
+		"local":{"plugin":{"kind":"TieredPrometheusDatasource","spec":{"threshold":"5m","proxy":{"kind":"HTTPProxy","spec":{"url":"http://tierproxy/proxy/projects/team/dashboards/board/datasources/local"}}}}},
+		"other":{"plugin":{"kind":"PrometheusDatasource","spec":{}}}}}}`
+	statuses := map[string]int{"/api/v1/projects/team/datasources": 200, "/api/v1/projects/team/dashboards/board": 200}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(statuses[r.URL.Path])
+		_, _ = w.Write([]byte(dashboard))
+	}))
+	t.Cleanup(server.Close)
+	lookup := func(name string) (*Datasource, error) {
+		base, err := url.Parse(server.URL)
+		require.NoError(t, err)
+		client, err := NewClient(Options{URL: base, Timeout: time.Second, Transport: http.DefaultTransport, Now: time.Now})
+		require.NoError(t, err)
+		return client.Lookup(t.Context(), Reference{Project: "team", Dashboard: "board", Name: name}, Caller{})
+	}
+	found, err := lookup("local")
+	require.NoError(t, err)
+	require.Equal(t, 5*time.Minute, found.Spec.Threshold)
+	require.Equal(t, `datasource "local" of dashboard "board" of project "team"`, found.Reference.String())
+	for name, status := range map[string]int{"missing": 404, "other": 400, "..": 400} {
+		_, err := lookup(name)
+		require.Equal(t, status, promapi.AsError(err).Status, "%s: %v", name, err)
+	}
+	for path := range statuses {
+		statuses[path] = 403
+		_, err := lookup("local")
+		require.Equal(t, 403, promapi.AsError(err).Status, "without %s", path)
+		statuses[path] = 200
+	}
+}

@@ -10,8 +10,8 @@ import (
 // label values of the request metrics, so there is a bounded number of them.
 type Endpoint string
 
-// The endpoints that take part in routing with a time range of their own; all
-// others are told apart only for the metrics.
+// The endpoints of the API. Those of the first group take part in routing with a
+// time range of their own.
 const (
 	Query          Endpoint = "query"
 	QueryRange     Endpoint = "query_range"
@@ -19,6 +19,19 @@ const (
 	Series         Endpoint = "series"
 	Labels         Endpoint = "labels"
 	LabelValues    Endpoint = "label_values"
+
+	FormatQuery     Endpoint = "format_query"
+	ParseQuery      Endpoint = "parse_query"
+	Metadata        Endpoint = "metadata"
+	Rules           Endpoint = "rules"
+	Alerts          Endpoint = "alerts"
+	Alertmanagers   Endpoint = "alertmanagers"
+	Targets         Endpoint = "targets"
+	TargetsMetadata Endpoint = "targets_metadata"
+	ScrapePools     Endpoint = "scrape_pools"
+	Stores          Endpoint = "stores"
+	Features        Endpoint = "features"
+	StatusInfo      Endpoint = "status"
 )
 
 // endpointRule says how an endpoint may be called.
@@ -36,24 +49,24 @@ var endpoints = map[string]endpointRule{
 	"query_exemplars":    {QueryExemplars, true},
 	"series":             {Series, true},
 	"labels":             {Labels, true},
-	"format_query":       {"format_query", true},
-	"parse_query":        {"parse_query", true},
-	"metadata":           {"metadata", false},
-	"rules":              {"rules", false},
-	"alerts":             {"alerts", false},
-	"alertmanagers":      {"alertmanagers", false},
-	"targets":            {"targets", false},
-	"targets/metadata":   {"targets_metadata", false},
-	"scrape_pools":       {"scrape_pools", false},
-	"stores":             {"stores", false},
-	"features":           {"features", false},
-	"status/buildinfo":   {"status", false},
-	"status/config":      {"status", false},
-	"status/flags":       {"status", false},
-	"status/runtimeinfo": {"status", false},
-	"status/tsdb":        {"status", false},
-	"status/tsdb/blocks": {"status", false},
-	"status/walreplay":   {"status", false},
+	"format_query":       {FormatQuery, true},
+	"parse_query":        {ParseQuery, true},
+	"metadata":           {Metadata, false},
+	"rules":              {Rules, false},
+	"alerts":             {Alerts, false},
+	"alertmanagers":      {Alertmanagers, false},
+	"targets":            {Targets, false},
+	"targets/metadata":   {TargetsMetadata, false},
+	"scrape_pools":       {ScrapePools, false},
+	"stores":             {Stores, false},
+	"features":           {Features, false},
+	"status/buildinfo":   {StatusInfo, false},
+	"status/config":      {StatusInfo, false},
+	"status/flags":       {StatusInfo, false},
+	"status/runtimeinfo": {StatusInfo, false},
+	"status/tsdb":        {StatusInfo, false},
+	"status/tsdb/blocks": {StatusInfo, false},
+	"status/walreplay":   {StatusInfo, false},
 }
 
 // Endpoints lists every endpoint once, sorted. Metrics initialise their labels

@@ -60,8 +60,8 @@ func BadData(format string, arguments ...any) *Error {
 	return Errorf(http.StatusBadRequest, ErrorBadData, format, arguments...)
 }
 
-// invalidParameter has the words of Prometheus for the same mistake.
-func invalidParameter(name string, cause error) *Error {
+// InvalidParameter has the words of Prometheus for the same mistake.
+func InvalidParameter(name string, cause error) *Error {
 	return BadData("invalid parameter %q: %s", name, cause)
 }
 
@@ -117,4 +117,26 @@ func WithoutURL(err error) error {
 		return urlError.Err
 	}
 	return err
+}
+
+// ErrorTypeOf returns the error type that belongs to a status.
+func ErrorTypeOf(status int) ErrorType {
+	switch status {
+	case http.StatusUnprocessableEntity:
+		return ErrorExecution
+	case http.StatusUnauthorized:
+		return ErrorUnauthorized
+	case http.StatusForbidden:
+		return ErrorForbidden
+	case http.StatusNotFound:
+		return ErrorNotFound
+	case http.StatusBadGateway, http.StatusServiceUnavailable:
+		return ErrorUnavailable
+	case http.StatusGatewayTimeout:
+		return ErrorTimeout
+	}
+	if status >= http.StatusInternalServerError {
+		return ErrorInternal
+	}
+	return ErrorBadData
 }

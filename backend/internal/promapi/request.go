@@ -6,6 +6,7 @@ package promapi
 import (
 	"errors"
 	"io"
+	"maps"
 	"mime"
 	"mime/multipart"
 	"net/http"
@@ -212,4 +213,40 @@ func withoutParameters(form string, names []string) string {
 		kept = append(kept, pair)
 	}
 	return strings.Join(kept, "&")
+}
+
+// With returns the request with other values for the given parameters; one
+// without values is removed. The bytes of all others stay as they came in. The
+// request itself is not changed.
+func (r *Request) With(parameters url.Values) *Request {
+	if len(parameters) == 0 {
+		return r
+	}
+	names := slices.Sorted(maps.Keys(parameters))
+	changed := *r
+	changed.Parameters = maps.Clone(r.Parameters)
+	added := url.Values{}
+	for _, name := range names {
+		delete(changed.Parameters, name)
+		if len(parameters[name]) > 0 {
+			changed.Parameters[name] = parameters[name]
+			added[name] = parameters[name]
+		}
+	}
+	changed.RawQuery, changed.Body = r.Without(names)
+	if r.Method == http.MethodPost {
+		changed.Body = []byte(joinForms(string(changed.Body), added.Encode()))
+		changed.Header = r.Header.Clone()
+		changed.Header.Set("Content-Type", formContentType)
+		return &changed
+	}
+	changed.RawQuery = joinForms(changed.RawQuery, added.Encode())
+	return &changed
+}
+
+func joinForms(first, second string) string {
+	if first == "" || second == "" {
+		return first + second
+	}
+	return first + "&" + second
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
@@ -226,5 +227,57 @@ func FuzzReadRequest(f *testing.F) {
 				t.Errorf("%s: the tier reads %q, here it is %q", name, outgoing.FormValue(name), request.Parameters.Get(name))
 			}
 		}
+	})
+}
+
+// FuzzRequestWith holds what is read of a request to what a tier would read of
+// it: whatever parameters say, they are passed on, and replaced only where that
+// is asked for.
+func FuzzRequestWith(f *testing.F) {
+	for _, seed := range []string{
+		"query=up&time=1", "query=up&start=1&end=2&step=3", "query=%&time=x", "match[]=up&match[]=down", "time=1e300&query=a&query=b",
+		"start=2026-01-01T00:00:00Z&end=-1&step=1h&query=%2B", "a;b=c&query=x", "timeout=1s&lookback_delta=5m&query=x", "step=NaN&start=Inf&end=1",
+	} {
+		f.Add(seed, "", "/api/v1/query", false)
+		f.Add("dedup=true", seed, "/api/v1/query_range", true)
+	}
+	f.Fuzz(func(t *testing.T, rawQuery, body, path string, post bool) {
+		method := http.MethodGet
+		if post {
+			method = http.MethodPost
+		}
+		endpoint, err := MatchEndpoint(method, path)
+		if err != nil {
+			endpoint = Query
+		}
+		incoming := httptest.NewRequest(method, "/", strings.NewReader(body))
+		incoming.URL.RawQuery = rawQuery
+		request, err := ReadRequest(incoming, endpoint, "/api/v1/query", time.Unix(1_760_000_000, 0))
+		if err != nil {
+			if AsError(err).Status >= http.StatusInternalServerError {
+				t.Errorf("%q %q: %v", rawQuery, body, err)
+			}
+			return
+		}
+		if request.TimeRange.End.Before(request.TimeRange.Start) || request.TimeRange.Step < 0 {
+			t.Errorf("%q %q: the time range %+v", rawQuery, body, request.TimeRange)
+		}
+		changed := request.With(url.Values{"query": {"replaced + 1"}, "new": {"a", "b"}, "dedup": nil})
+		sent, err := url.ParseQuery(changed.RawQuery)
+		if err != nil {
+			t.Fatalf("%q became %q: %v", rawQuery, changed.RawQuery, err)
+		}
+		form, err := url.ParseQuery(string(changed.Body))
+		if err != nil {
+			t.Fatalf("%q became %q: %v", body, changed.Body, err)
+		}
+		for name, values := range form {
+			sent[name] = append(sent[name], values...)
+		}
+		expected := maps.Clone(request.Parameters)
+		delete(expected, "dedup")
+		expected["query"], expected["new"] = []string{"replaced + 1"}, []string{"a", "b"}
+		require.Equal(t, expected, sent)
+		require.Equal(t, expected, changed.Parameters)
 	})
 }

@@ -50,7 +50,7 @@ func parseTimeRange(endpoint Endpoint, parameters url.Values, now time.Time) (Ti
 			return
 		}
 		if err := parse(value); err != nil && mistakes == nil {
-			mistakes = invalidParameter(name, err)
+			mistakes = InvalidParameter(name, err)
 		}
 	}
 	timeInto := func(target *time.Time) func(string) error {

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -161,7 +162,8 @@ func TestAnswersOfTheTierArePassedOnAsTheyAre(t *testing.T) {
 		response, err := Do(t.Context(), query)
 		require.NoError(t, err)
 		require.Equal(t, status, response.Status)
-		require.Equal(t, "the words of the tier", body(t, response))
+		require.JSONEq(t, fmt.Sprintf(`{"status":"error","errorType":%q,"error":"the cold tier answered with status %d (%s)"}`,
+			promapi.ErrorTypeOf(status), status, http.StatusText(status)), body(t, response), "in the shape of the Prometheus API")
 	}
 }
 

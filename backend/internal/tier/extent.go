@@ -49,6 +49,19 @@ var promqlParser = parser.NewParser(parser.Options{
 	EnableUnquotedUTF8Names:     true,
 })
 
+// quotingParser writes names as every server reads them: in quotes where they
+// are not plain.
+var quotingParser = parser.NewParser(parser.Options{EnableExperimentalFunctions: true, EnableBinopFillModifiers: true})
+
+// parseToWrite reads a query whose tree is going to be changed and written
+// down for a server.
+func parseToWrite(query string) (parser.Expr, error) {
+	if root, err := quotingParser.ParseExpr(query); err == nil {
+		return root, nil
+	}
+	return promqlParser.ParseExpr(query)
+}
+
 // Analyze returns the extent of e, computed from the AST the way the engine
 // computes it before it asks its storage: range, offset, @, subqueries and
 // lookback included.
@@ -57,21 +70,64 @@ var promqlParser = parser.NewParser(parser.Options{
 // ErrBeyondArithmetic when its extent cannot be computed. Such a query may still
 // be valid in a tier that is newer or speaks another dialect: see
 // UnknownExtent.
+//
+// What a text reads relative to its start is remembered: a panel that is
+// refreshed asks the same again, some seconds later.
 func Analyze(e Evaluation) (Extent, error) {
+	key := evaluationKey{e.Query, e.End.Sub(e.Start), e.Step, e.LookbackDelta}
+	if found, ok := extents.Get(key); ok {
+		return found.at(e.Start), found.err
+	}
+	extent, fixed, err := analyze(e)
+	if !fixed && len(e.Query) <= longestCached {
+		extents.Add(key, relativeExtent{extent: extent, start: e.Start.UnixMilli(), err: err})
+	}
+	return extent, err
+}
+
+// evaluationKey is everything that an extent depends on but the start.
+type evaluationKey struct {
+	query                string
+	span, step, lookback time.Duration
+}
+
+// relativeExtent is an extent with the start that it was computed for.
+type relativeExtent struct {
+	extent Extent
+	start  int64
+	err    error
+}
+
+var extents = newCache[evaluationKey, relativeExtent]()
+
+// at moves the extent to another start.
+func (r relativeExtent) at(start time.Time) Extent {
+	moved := r.extent
+	if r.err == nil && !moved.Nothing {
+		moved.Oldest += start.UnixMilli() - r.start
+		moved.Newest += start.UnixMilli() - r.start
+	}
+	return moved
+}
+
+// analyze computes the extent. fixed tells that it does not move along with
+// the start, because a time stands in the query.
+func analyze(e Evaluation) (extent Extent, fixed bool, err error) {
 	expression, err := promqlParser.ParseExpr(e.Query)
 	if err != nil {
-		return Extent{}, fmt.Errorf("parse query: %w", err)
+		return Extent{}, false, fmt.Errorf("parse query: %w", err)
 	}
+	fixed = namesTimes(expression)
 	expression, err = promql.PreprocessExpr(expression, e.Start, e.End, e.Step)
 	if err != nil {
-		return Extent{}, fmt.Errorf("preprocess query: %w", err)
+		return Extent{}, fixed, fmt.Errorf("preprocess query: %w", err)
 	}
 	if beyondArithmetic(expression) {
-		return Extent{}, ErrBeyondArithmetic
+		return Extent{}, fixed, ErrBeyondArithmetic
 	}
 	window, selects := widestWindow(expression)
 	if !selects {
-		return Extent{Nothing: true}, nil
+		return Extent{Nothing: true}, fixed, nil
 	}
 	lookback := e.LookbackDelta
 	if lookback == 0 {
@@ -80,7 +136,22 @@ func Analyze(e Evaluation) (Extent, error) {
 	oldest, newest := promql.FindMinMaxTime(&parser.EvalStmt{
 		Expr: expression, Start: e.Start, End: e.End, Interval: e.Step, LookbackDelta: lookback,
 	})
-	return Extent{Oldest: oldest, Newest: newest, Span: max(e.End.Sub(e.Start), window)}, nil
+	return Extent{Oldest: oldest, Newest: newest, Span: max(e.End.Sub(e.Start), window)}, fixed, nil
+}
+
+// namesTimes tells whether a time stands in the query itself, after @.
+func namesTimes(expression parser.Expr) bool {
+	found := false
+	parser.Inspect(expression, func(node parser.Node, _ []parser.Node) error {
+		switch node := node.(type) {
+		case *parser.VectorSelector:
+			found = found || (node != nil && node.Timestamp != nil)
+		case *parser.SubqueryExpr:
+			found = found || node.Timestamp != nil
+		}
+		return nil
+	})
+	return found
 }
 
 // ErrBeyondArithmetic is returned by Analyze for a query whose ranges, offsets

@@ -153,6 +153,71 @@ func TestAnalyzeAgreesWithTheEngine(t *testing.T) {
 	}
 }
 
+// What is remembered of a query has to be what would be computed anew.
+func TestARememberedExtentIsTheSame(t *testing.T) {
+	for _, query := range []string{
+		"up", "rate(x[5m] offset 1h)", "x @ start()", "x @ end()", "max_over_time(x[1h:5m] @ end())", "x @ 1000000000", "vector(1)", "rate(x[step()])",
+		"x offset step()", "max_over_time(x[range() + 1m:1m])", "x + time() - start()", "info(x)", "x @ 9223372036854775", "sum(",
+	} {
+		for _, span := range []time.Duration{0, hour} {
+			for _, shift := range []time.Duration{0, 17 * time.Millisecond, day, -3 * hour} {
+				e := Evaluation{Query: query, Start: now.Add(shift - span), End: now.Add(shift), Step: step(span)}
+				remembered, rememberedError := Analyze(e)
+				computed, _, err := analyze(e)
+				require.Equal(t, err, rememberedError)
+				require.Equal(t, computed, remembered, "%s over %s, %s later", query, span, shift)
+			}
+		}
+	}
+}
+
+// FuzzExtent holds the extent to what the real engine asks its storage for.
+func FuzzExtent(f *testing.F) {
+	for _, query := range []string{
+		"up", "rate(x[5m] @ end())", "x[1h:] offset 5m", "info(x)", "sum(x) by (a)", "rate(x[1m] anchored)", "x smoothed offset -3m",
+		"max_over_time(rate(x[5m])[1h:5m] offset 1d)", "x offset step()", "min_over_time((x @ 1e9)[10m:1m] @ start())",
+	} {
+		f.Add(query, int64(0), int64(0))
+		f.Add(query, int64(600_000), int64(60_000))
+	}
+	engine := promql.NewEngine(promql.EngineOpts{
+		MaxSamples: 100_000, Timeout: 2 * time.Second, EnableAtModifier: true, EnableNegativeOffset: true, Parser: promqlParser,
+		NoStepSubqueryIntervalFn: func(int64) int64 { return 60_000 },
+	})
+	f.Fuzz(func(t *testing.T, query string, spanMilliseconds, lookbackMilliseconds int64) {
+		span := time.Duration(spanMilliseconds%(hour.Milliseconds())) * time.Millisecond
+		lookback := time.Duration(lookbackMilliseconds%(hour.Milliseconds())) * time.Millisecond
+		if span < 0 || lookback < 0 || len(query) > 200 {
+			return
+		}
+		extent, err := Analyze(Evaluation{Query: query, Start: now.Add(-span), End: now, Step: step(span), LookbackDelta: lookback})
+		if err != nil {
+			return // It is routed as if it read everything.
+		}
+		recorded := &recorder{oldest: math.MaxInt64, newest: math.MinInt64}
+		options := promql.NewPrometheusQueryOpts(false, lookback, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		var evaluation promql.Query
+		if span == 0 {
+			evaluation, err = engine.NewInstantQuery(ctx, recorded, options, query, now)
+		} else {
+			evaluation, err = engine.NewRangeQuery(ctx, recorded, options, query, now.Add(-span), now, step(span))
+		}
+		if err != nil {
+			return
+		}
+		defer evaluation.Close()
+		_ = evaluation.Exec(ctx) // What it asked for counts, whatever came of it.
+		if recorded.oldest == math.MaxInt64 {
+			return
+		}
+		if extent.Nothing || recorded.oldest < extent.Oldest || recorded.newest > extent.Newest {
+			t.Errorf("%q over %s: the engine asks for %d to %d, and the extent is %+v", query, span, recorded.oldest, recorded.newest, extent)
+		}
+	})
+}
+
 func FuzzAnalyze(f *testing.F) {
 	for _, query := range []string{"up", "rate(x[5m] @ end())", "x[1h:] offset 5m", "info(x)", "sum(x) by (a)", "x @ 1e300"} {
 		f.Add(query, int64(0), int64(60_000))

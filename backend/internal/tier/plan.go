@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -14,15 +15,20 @@ var ErrNoTier = errors.New("the datasource has neither a hot nor a cold tier: co
 type State struct {
 	// Configured is set when the datasource has this tier.
 	Configured bool
-	// Available is set when the tier answered its last probe.
+	// Available is set when the tier answered its last probe and, for hot,
+	// when its samples are fresh.
 	Available bool
-	// Oldest is the timestamp of the tier's oldest sample in milliseconds
-	// since the Unix epoch. It is read for hot only: cold reaches back to
-	// the beginning. Where it could not be measured it is NothingCovered.
+	// Oldest is the timestamp from which on the tier has its samples, in
+	// milliseconds since the Unix epoch. It is read for hot only: cold reaches
+	// back to the beginning. Where it could not be measured it is
+	// NothingCovered.
 	Oldest int64
 	// Newest is the timestamp up to which the tier has its samples, in
 	// milliseconds since the Unix epoch: now for hot, now − lag for cold.
 	Newest int64
+	// Notes say why answers of the tier may be incomplete although it answers,
+	// each in one sentence without a line break.
+	Notes []string
 }
 
 // NothingCovered is the Oldest of a tier whose coverage is not known: no
@@ -42,9 +48,26 @@ type Input struct {
 	Hot, Cold State
 	// Threshold is the span from which on cold is asked.
 	Threshold time.Duration
+	// ScrapeInterval is the time between two samples of a series.
+	ScrapeInterval time.Duration
 	// Now is the time of the request in milliseconds since the Unix epoch:
 	// no sample can be newer.
 	Now int64
+	// Completeness tells whether series outside of hot can match;
+	// CompletenessWhy says why, in words for people.
+	Completeness    Completeness
+	CompletenessWhy string
+	// Unlabelled says why hot cannot answer with its external labels; empty
+	// where it can, or need not.
+	Unlabelled string
+	// EmptyBefore is set when hot answered this query with nothing, a short
+	// while ago, and was only assumed to be complete.
+	EmptyBefore bool
+	// OnlyTier is the tier that alone serves what is asked, or empty.
+	OnlyTier Name
+	// Union is set for requests whose answers from both tiers can be joined;
+	// UnionWhenIncomplete where they are joined whenever hot may lack something.
+	Union, UnionWhenIncomplete bool
 }
 
 // Decision is the outcome of the routing rules.
@@ -53,8 +76,15 @@ type Decision struct {
 	Tier Name
 	// Reason says which rule decided.
 	Reason Reason
-	// Fallback is the tier to ask when Tier fails, or empty.
-	Fallback Name
+	// Rule is the number of that rule.
+	Rule int
+	// Fallback is the tier to ask when Tier fails, or empty, and
+	// FallbackReason what the reason is then.
+	Fallback       Name
+	FallbackReason Reason
+	// FallbackOnEmpty is set when cold is to be asked too where hot answers
+	// nothing.
+	FallbackOnEmpty bool
 	// Warnings say why the answer may differ from that of one Prometheus
 	// holding all the data. Each is one sentence without a line break.
 	Warnings []string
@@ -62,57 +92,221 @@ type Decision struct {
 	FallbackWarnings []string
 }
 
+// rule is one of the routing rules.
+type rule struct {
+	number int
+	// applies tells whether the rule decides, and says why or why not.
+	applies func(Input) (bool, string)
+	decide  func(Input) Decision
+}
+
+// rules are the routing rules that follow the forced ones, in order; the last
+// one always applies.
+var rules = []rule{
+	{2, Input.onlyOne, Input.theOnlyOne},
+	{3, Input.startsBeforeHot, func(in Input) Decision { return in.cold(ReasonOlderThanHot) }},
+	{4, Input.notInHot, func(in Input) Decision { return in.cold(ReasonNotInHot) }},
+	{5, Input.endsAfterCold, func(in Input) Decision { return in.hot(ReasonNewerThanCold) }},
+	{6, Input.belowThreshold, func(in Input) Decision {
+		if in.EmptyBefore && in.ColdCovers() {
+			return in.cold(ReasonHotEmpty)
+		}
+		return in.hot(ReasonBelowThreshold)
+	}},
+	{7, func(in Input) (bool, string) {
+		return true, fmt.Sprintf("the query reads %s at once, and the threshold is %s", in.Extent.Span, in.Threshold)
+	}, func(in Input) Decision {
+		decision := in.cold(ReasonAtOrAboveThreshold)
+		if in.Hot.Available {
+			// The rules before say that hot covers the extent and is complete.
+			decision.Fallback, decision.FallbackReason = Hot, ReasonColdFailed
+			decision.FallbackWarnings = in.doubts()
+		}
+		return decision
+	}},
+}
+
 // Plan applies the routing rules in order and returns the first decision.
 // It returns ErrNoTier when there is nothing to choose from.
 func Plan(in Input) (Decision, error) {
+	decision, _, err := explain(in, false)
+	return decision, err
+}
+
+// Step is what one rule says of a request.
+type Step struct {
+	// Rule is its number, from 1.
+	Rule int
+	// Applies is set for the rule that decides.
+	Applies bool
+	// Why says why it applies, or why not, in one line.
+	Why string
+}
+
+// Explain returns the decision of Plan and what every rule up to the one that
+// decided says.
+func Explain(in Input) (Decision, []Step, error) { return explain(in, true) }
+
+func explain(in Input, withSteps bool) (Decision, []Step, error) {
 	if !in.Hot.Configured && !in.Cold.Configured {
-		return Decision{}, ErrNoTier
+		return Decision{}, nil, ErrNoTier
 	}
-	var notes []string
-	if forced, reason := in.forced(); forced != "" {
-		if in.state(forced).Configured {
-			return Decision{Tier: forced, Reason: reason, Warnings: in.missing(forced)}, nil
+	var (
+		notes []string
+		steps []Step
+	)
+	note := func(rule int, applies bool, why string) {
+		if withSteps {
+			steps = append(steps, Step{rule, applies, why})
 		}
-		notes = append(notes, fmt.Sprintf("the request asks for the %s tier, which this datasource does not have", forced))
 	}
-	decision := in.choose()
-	decision.Warnings = append(notes, decision.Warnings...)
-	return decision, nil
+	forced, reason, why := in.forced()
+	if forced != "" && in.state(forced).Configured {
+		note(1, true, why)
+		return in.force(forced, reason), steps, nil
+	}
+	if forced != "" {
+		why = fmt.Sprintf("the request asks for the %s tier, which this datasource does not have", forced)
+		notes = append(notes, why)
+	}
+	note(1, false, why)
+	for _, rule := range rules {
+		applies, why := rule.applies(in)
+		note(rule.number, applies, why)
+		if applies {
+			decision := rule.decide(in)
+			decision.Rule = rule.number
+			decision.Warnings = append(notes, decision.Warnings...)
+			return decision, steps, nil
+		}
+	}
+	panic("the last routing rule always applies")
 }
 
 // forced is rule 1: the tier that the request itself asks for.
-func (in Input) forced() (Name, Reason) {
+func (in Input) forced() (Name, Reason, string) {
 	switch {
 	case in.Forced != "":
-		return in.Forced, ReasonForced
+		return in.Forced, ReasonForced, fmt.Sprintf("the request asks for the %s tier", in.Forced)
 	case in.ColdParameter != "":
-		return Cold, ReasonColdParameter
+		return Cold, ReasonColdParameter, fmt.Sprintf("only cold knows the parameter %q", in.ColdParameter)
 	}
-	return "", ""
+	return "", "", "the request leaves the choice to the rules"
 }
 
-// choose is the rules from the second on. At least one tier is configured.
-func (in Input) choose() Decision {
+func (in Input) force(name Name, reason Reason) Decision {
+	decision := Decision{Tier: name, Reason: reason, Rule: 1, Warnings: in.missing(name)}
+	if name == Hot {
+		decision.Warnings = append(decision.Warnings, in.foreign()...)
+	}
+	return decision
+}
+
+// onlyOne is rule 2: there is nothing to choose.
+func (in Input) onlyOne() (bool, string) {
 	switch {
+	case in.OnlyTier != "" && in.state(in.OnlyTier).Configured:
+		return true, fmt.Sprintf("only the %s tier serves this endpoint", in.OnlyTier)
+	case !in.Cold.Configured:
+		return true, "there is no cold tier"
+	case !in.Hot.Configured:
+		return true, "there is no hot tier"
+	case !in.Hot.Available && in.Cold.Available:
+		return true, "hot is not available"
+	case in.Hot.Available && !in.Cold.Available:
+		return true, "cold is not available"
+	case !in.Hot.Available:
+		return false, "neither tier is available, so both are tried"
+	}
+	return false, "both tiers are available"
+}
+
+func (in Input) theOnlyOne() Decision {
+	switch {
+	case in.OnlyTier != "" && in.state(in.OnlyTier).Configured:
+		return Decision{Tier: in.OnlyTier, Reason: ReasonOnlyTier}
 	case !in.Cold.Configured:
 		// All the data there is is hot's: nothing can be missing.
 		return Decision{Tier: Hot, Reason: ReasonOnlyTier}
 	case !in.Hot.Configured:
 		return Decision{Tier: Cold, Reason: ReasonOnlyTier, Warnings: in.missing(Cold)}
-	case !in.Hot.Available && in.Cold.Available:
+	case !in.Hot.Available:
 		return Decision{Tier: Cold, Reason: ReasonHotUnavailable, Warnings: in.missing(Cold)}
-	case in.Hot.Available && !in.Cold.Available:
-		return Decision{Tier: Hot, Reason: ReasonColdUnavailable, Warnings: in.missing(Hot)}
-	case in.startsBeforeHot():
-		return Decision{Tier: Cold, Reason: ReasonOlderThanHot, Warnings: in.missing(Cold)}
-	case in.Extent.Nothing || in.Extent.Span < in.Threshold:
-		return Decision{Tier: Hot, Reason: ReasonBelowThreshold, Fallback: Cold, FallbackWarnings: in.missing(Cold)}
 	}
-	return Decision{Tier: Cold, Reason: ReasonAtOrAboveThreshold, Warnings: in.missing(Cold)}
+	return Decision{Tier: Hot, Reason: ReasonColdUnavailable, Warnings: slices.Concat(in.missing(Hot), in.foreign(), in.doubts())}
 }
 
-func (in Input) startsBeforeHot() bool {
-	return !in.Extent.Nothing && in.Extent.Oldest < in.Hot.Oldest
+// startsBeforeHot is rule 3.
+func (in Input) startsBeforeHot() (bool, string) {
+	switch {
+	case in.Extent.Nothing:
+		return false, "the query reads no sample"
+	case in.Hot.Oldest == NothingCovered:
+		return true, "it is not known from when on hot holds its samples"
+	case in.Extent.Oldest < in.Hot.Oldest:
+		return true, fmt.Sprintf("the query reads samples from %s on, and hot holds them from %s on", formatTime(in.Extent.Oldest), formatTime(in.Hot.Oldest))
+	}
+	return false, fmt.Sprintf("hot holds its samples from %s on", formatTime(in.Hot.Oldest))
+}
+
+// notInHot is rule 4. A query that needs labels which hot cannot give belongs
+// to it: what it asks for is not in hot.
+func (in Input) notInHot() (bool, string) {
+	switch {
+	case in.Extent.Nothing:
+		return false, "the query reads no series"
+	case in.Completeness == Incomplete:
+		return true, in.CompletenessWhy
+	case in.Unlabelled != "":
+		return true, in.Unlabelled
+	}
+	return false, in.CompletenessWhy
+}
+
+// endsAfterCold is rule 5.
+func (in Input) endsAfterCold() (bool, string) {
+	newest := min(in.Extent.Newest, in.Now)
+	behind := newest - in.Cold.Newest
+	if in.Extent.Nothing || behind < 2*in.ScrapeInterval.Milliseconds() || behind <= 0 {
+		return false, "cold holds what the query reads up to its end"
+	}
+	return true, fmt.Sprintf("the query reads samples up to %s, and cold holds them up to %s", formatTime(newest), formatTime(in.Cold.Newest))
+}
+
+// belowThreshold is rule 6.
+func (in Input) belowThreshold() (bool, string) {
+	if in.Extent.Nothing {
+		return true, "the query reads no sample, so any tier can answer"
+	}
+	return in.Extent.Span < in.Threshold, fmt.Sprintf("the query reads %s at once, and the threshold is %s", in.Extent.Span, in.Threshold)
+}
+
+// hot is the decision for hot, with cold behind it. That hot may be incomplete
+// after all is checked where cold covers what is read.
+func (in Input) hot(reason Reason) Decision {
+	return Decision{
+		Tier: Hot, Reason: reason, Fallback: Cold, FallbackReason: ReasonHotFailed, FallbackWarnings: in.missing(Cold),
+		FallbackOnEmpty: in.Completeness == Assumed && !in.Extent.Nothing && in.ColdCovers(),
+	}
+}
+
+// cold is the decision for cold, or for both where only their union holds
+// everything that is asked for.
+func (in Input) cold(reason Reason) Decision {
+	missing := in.missing(Cold)
+	if in.Hot.Available && ((in.Union && !in.ColdCovers()) || in.UnionWhenIncomplete) {
+		decision := Decision{Tier: Both, Reason: reason, Warnings: in.Cold.Notes}
+		if in.Hot.Oldest > in.Cold.Newest {
+			decision.Warnings = missing // Neither has what lies between them.
+		}
+		return decision
+	}
+	return Decision{Tier: Cold, Reason: reason, Warnings: missing}
+}
+
+// ColdCovers tells whether cold holds all that the query reads up to its end.
+func (in Input) ColdCovers() bool {
+	return in.Extent.Nothing || min(in.Extent.Newest, in.Now) <= in.Cold.Newest
 }
 
 func (in Input) state(name Name) State {
@@ -130,22 +324,49 @@ func (in Input) missing(name Name) []string {
 	}
 	switch name {
 	case Hot:
-		if !in.startsBeforeHot() {
-			return nil
-		}
-		if in.Hot.Oldest == NothingCovered {
-			return []string{"the hot tier answered, and it is not known from when on it holds data: samples may be missing"}
-		}
-		return []string{fmt.Sprintf("the hot tier answered, whose data begins at %s, but the query reads samples from %s on: what lies between is missing",
-			formatTime(in.Hot.Oldest), formatTime(in.Extent.Oldest))}
+		return in.missingInHot()
 	default:
-		newest := min(in.Extent.Newest, in.Now)
-		if newest <= in.Cold.Newest {
-			return nil
+		warnings := in.Cold.Notes
+		if !in.ColdCovers() {
+			warnings = append([]string{fmt.Sprintf("the cold tier answered, whose data ends at %s, but the query reads samples up to %s: what lies between may be missing",
+				formatTime(in.Cold.Newest), formatTime(min(in.Extent.Newest, in.Now)))}, warnings...)
 		}
-		return []string{fmt.Sprintf("the cold tier answered, whose data ends at %s, but the query reads samples up to %s: what lies between may be missing",
-			formatTime(in.Cold.Newest), formatTime(newest))}
+		return warnings
 	}
+}
+
+func (in Input) missingInHot() []string {
+	if starts, _ := in.startsBeforeHot(); !starts {
+		return nil
+	}
+	if in.Hot.Oldest == NothingCovered {
+		return []string{"the hot tier answered, and it is not known from when on it holds data: samples may be missing"}
+	}
+	return []string{fmt.Sprintf("the hot tier answered, whose data begins at %s, but the query reads samples from %s on: what lies between is missing",
+		formatTime(in.Hot.Oldest), formatTime(in.Extent.Oldest))}
+}
+
+// foreign says what hot, asked all the same, does not have of other sources.
+// Without a cold tier there are none.
+func (in Input) foreign() []string {
+	if in.Extent.Nothing || !in.Cold.Configured {
+		return nil
+	}
+	if in.Completeness == Incomplete {
+		return []string{fmt.Sprintf("the hot tier answered, which may not have every series that matches: %s", in.CompletenessWhy)}
+	}
+	if in.Unlabelled != "" {
+		return []string{fmt.Sprintf("the hot tier answered, whose series lack its external labels: %s", in.Unlabelled)}
+	}
+	return nil
+}
+
+// doubts says that hot was only assumed to be complete.
+func (in Input) doubts() []string {
+	if in.Completeness == Assumed && !in.Extent.Nothing {
+		return []string{"the hot tier answered because the cold tier failed, and it is only assumed that hot has every series that matches"}
+	}
+	return nil
 }
 
 func formatTime(milliseconds int64) string {

@@ -15,8 +15,9 @@ func input(change func(*Input)) Input {
 		Extent:    Extent{Oldest: before(10 * minute), Newest: before(0), Span: 5 * minute},
 		Hot:       State{Configured: true, Available: true, Oldest: before(6 * hour), Newest: before(0)},
 		Cold:      State{Configured: true, Available: true, Newest: before(0)},
-		Threshold: 15 * minute,
-		Now:       before(0),
+		Threshold: 15 * minute, ScrapeInterval: 30 * time.Second,
+		Now:          before(0),
+		Completeness: Complete,
 	}
 	if change != nil {
 		change(&in)
@@ -35,7 +36,7 @@ func TestPlan(t *testing.T) {
 	}{
 		{"rule 6: a short query goes to hot", nil, Hot, ReasonBelowThreshold, Cold, ""},
 		{"rule 6: one millisecond below the threshold", func(in *Input) { in.Extent.Span = in.Threshold - time.Millisecond }, Hot, ReasonBelowThreshold, Cold, ""},
-		{"rule 7: the threshold itself goes to cold", func(in *Input) { in.Extent.Span = in.Threshold }, Cold, ReasonAtOrAboveThreshold, "", ""},
+		{"rule 7: the threshold itself goes to cold", func(in *Input) { in.Extent.Span = in.Threshold }, Cold, ReasonAtOrAboveThreshold, Hot, ""},
 		{"rule 3: the extent starts with hot's first sample", func(in *Input) { in.Extent.Oldest = in.Hot.Oldest }, Hot, ReasonBelowThreshold, Cold, ""},
 		{"rule 3: the extent starts one millisecond earlier", func(in *Input) { in.Extent.Oldest = in.Hot.Oldest - 1 }, Cold, ReasonOlderThanHot, "", ""},
 		{"rule 3 wins over rule 6 where hot covers nothing", func(in *Input) { in.Hot.Oldest = NothingCovered }, Cold, ReasonOlderThanHot, "", ""},
@@ -45,7 +46,23 @@ func TestPlan(t *testing.T) {
 			in.Cold.Newest = before(hour)
 		}, Cold, ReasonOlderThanHot, "", ""},
 		{"no sample can be newer than now", func(in *Input) { in.Extent.Oldest = before(day); in.Extent.Newest = before(-hour) }, Cold, ReasonOlderThanHot, "", ""},
-		{"rule 7: cold lags behind", func(in *Input) { in.Extent.Span = hour; in.Cold.Newest = before(hour) }, Cold, ReasonAtOrAboveThreshold, "", "what lies between may be missing"},
+		{"rule 4: hot is not complete", func(in *Input) { in.Completeness = Incomplete }, Cold, ReasonNotInHot, "", ""},
+		{"rule 4: hot is assumed to be complete", func(in *Input) { in.Completeness = Assumed }, Hot, ReasonBelowThreshold, Cold, ""},
+		{"rule 4: hot cannot add its external labels", func(in *Input) { in.Unlabelled = "info" }, Cold, ReasonNotInHot, "", ""},
+		{"rule 4 wins over rule 5", func(in *Input) { in.Completeness = Incomplete; in.Cold.Newest = before(hour) }, Cold, ReasonNotInHot, "", "what lies between may be missing"},
+		{"rule 4: nothing is read", func(in *Input) { in.Completeness = Incomplete; in.Extent = Extent{Nothing: true} }, Hot, ReasonBelowThreshold, Cold, ""},
+		{"rule 5: cold lags behind", func(in *Input) { in.Extent.Span = hour; in.Cold.Newest = before(hour) }, Hot, ReasonNewerThanCold, Cold, ""},
+		{"rule 5: cold lags by two scrape intervals", func(in *Input) { in.Extent.Span = hour; in.Cold.Newest = before(minute) }, Hot, ReasonNewerThanCold, Cold, ""},
+		{"rule 5: cold lags by a millisecond less", func(in *Input) { in.Extent.Span = hour; in.Cold.Newest = before(minute) + 1 }, Cold, ReasonAtOrAboveThreshold, Hot, "what lies between may be missing"},
+		{"rule 5: what cold lacks is not read", func(in *Input) { in.Extent.Newest = before(hour); in.Cold.Newest = before(hour) }, Hot, ReasonBelowThreshold, Cold, ""},
+		{"rule 6: hot had nothing a short while ago", func(in *Input) { in.EmptyBefore = true }, Cold, ReasonHotEmpty, "", ""},
+		{"rule 6: hot had nothing, and cold lags", func(in *Input) { in.EmptyBefore = true; in.Cold.Newest = before(30 * time.Second) }, Hot, ReasonBelowThreshold, Cold, ""},
+		{"rule 7: cold has lost a store", func(in *Input) { in.Extent.Span = hour; in.Cold.Notes = []string{"a store is gone"} }, Cold, ReasonAtOrAboveThreshold, Hot, "a store is gone"},
+		{"rule 2: only cold serves the endpoint", func(in *Input) { in.OnlyTier = Cold }, Cold, ReasonOnlyTier, "", ""},
+		{"union: both are needed", func(in *Input) { in.Union = true; in.Extent.Oldest = before(day); in.Cold.Newest = before(hour) }, Both, ReasonOlderThanHot, "", ""},
+		{"union: neither has what lies between", func(in *Input) { in.Union = true; in.Extent.Oldest = before(day); in.Cold.Newest = before(7 * hour) }, Both, ReasonOlderThanHot, "", "what lies between may be missing"},
+		{"union: cold has it all", func(in *Input) { in.Union = true; in.Extent.Oldest = before(day) }, Cold, ReasonOlderThanHot, "", ""},
+		{"union: hot may lack something", func(in *Input) { in.UnionWhenIncomplete = true; in.Completeness = Incomplete }, Both, ReasonNotInHot, "", ""},
 		{"nothing is read: hot, whatever the range", func(in *Input) { in.Extent = Extent{Nothing: true} }, Hot, ReasonBelowThreshold, Cold, ""},
 		{"nothing is known of the query: cold", func(in *Input) { in.Extent = UnknownExtent(now, now) }, Cold, ReasonOlderThanHot, "", ""},
 
@@ -81,6 +98,38 @@ func TestPlan(t *testing.T) {
 			require.Len(t, decision.Warnings, 1)
 			require.Contains(t, decision.Warnings[0], test.warning)
 		})
+	}
+}
+
+func TestPlanFallsBackOnEmptyOnlyWhereColdCovers(t *testing.T) {
+	for _, test := range []struct {
+		completeness Completeness
+		newest       int64
+		expected     bool
+	}{{Assumed, before(0), true}, {Assumed, before(hour), false}, {Complete, before(0), false}} {
+		decision, err := Plan(input(func(in *Input) { in.Completeness, in.Cold.Newest = test.completeness, test.newest }))
+		require.NoError(t, err)
+		require.Equal(t, test.expected, decision.FallbackOnEmpty, test)
+	}
+}
+
+func TestPlanSaysThatHotWasOnlyAssumedToBeComplete(t *testing.T) {
+	decision, err := Plan(input(func(in *Input) { in.Completeness = Assumed; in.Extent.Span = hour }))
+	require.NoError(t, err)
+	require.Equal(t, []any{Cold, Hot, ReasonColdFailed}, []any{decision.Tier, decision.Fallback, decision.FallbackReason})
+	require.Len(t, decision.FallbackWarnings, 1)
+	require.Contains(t, decision.FallbackWarnings[0], "only assumed")
+}
+
+func TestExplain(t *testing.T) {
+	decision, steps, err := Explain(input(func(in *Input) { in.Extent.Span = hour; in.CompletenessWhy = "hot is the only source" }))
+	require.NoError(t, err)
+	require.Equal(t, ReasonAtOrAboveThreshold, decision.Reason)
+	require.Len(t, steps, 7)
+	for i, step := range steps {
+		require.Equal(t, i+1, step.Rule)
+		require.Equal(t, i == 6, step.Applies)
+		require.NotEmpty(t, step.Why)
 	}
 }
 

@@ -23,7 +23,8 @@ func (d Decision) because(in Input) string {
 	case ReasonColdParameter:
 		return fmt.Sprintf("the query carries the parameter %s, which only cold knows", in.ColdParameter)
 	case ReasonOnlyTier:
-		return "the datasource has no other tier"
+		_, why := in.onlyOne()
+		return why
 	case ReasonHotUnavailable:
 		return "the hot tier is unavailable"
 	case ReasonColdUnavailable:
@@ -33,6 +34,16 @@ func (d Decision) because(in Input) string {
 			return "it is not known from when on hot holds data"
 		}
 		return fmt.Sprintf("the query reads samples from %s on, and hot's begin at %s", formatTime(in.Extent.Oldest), formatTime(in.Hot.Oldest))
+	case ReasonNotInHot:
+		_, why := in.notInHot()
+		return why
+	case ReasonNewerThanCold:
+		_, why := in.endsAfterCold()
+		return why
+	case ReasonHotEmpty:
+		return "hot had nothing for this query a short while ago, and cold may have something"
+	case ReasonColdFailed:
+		return "the cold tier failed, and hot holds all that the query reads"
 	case ReasonBelowThreshold:
 		if in.Extent.Nothing {
 			return "the query reads no samples"

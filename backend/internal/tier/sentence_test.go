@@ -14,7 +14,7 @@ func TestASentenceForEveryReasonOfThePlan(t *testing.T) {
 		"cold answers: the query reads 15m at once, which is not less than the threshold of 15m":        func(in *Input) { in.Extent.Span = in.Threshold },
 		"cold answers: the query asks for this tier":                                                    func(in *Input) { in.Forced = Cold },
 		"cold answers: the query carries the parameter dedup, which only cold knows":                    func(in *Input) { in.ColdParameter = "dedup" },
-		"cold answers: the datasource has no other tier":                                                func(in *Input) { in.Hot = State{} },
+		"cold answers: there is no hot tier":                                                            func(in *Input) { in.Hot = State{} },
 		"cold answers: the hot tier is unavailable":                                                     func(in *Input) { in.Hot.Available = false },
 		"hot answers: the cold tier is unavailable":                                                     func(in *Input) { in.Cold.Available = false },
 		"cold answers: it is not known from when on hot holds data":                                     func(in *Input) { in.Hot.Oldest = NothingCovered },

@@ -13,9 +13,12 @@ const (
 	Hot Name = "hot"
 	// Cold is the long-term store: everything, slower.
 	Cold Name = "cold"
+	// Both stands for an answer that is the union of both tiers' answers. No
+	// request can ask for it.
+	Both Name = "hot,cold"
 )
 
-// Names lists both tiers, hot first. Metrics initialise their labels with it.
+// Names lists both tiers, hot first.
 func Names() []Name { return []Name{Hot, Cold} }
 
 // Reason says why a tier was chosen. Its values are fixed: they appear in the
@@ -27,20 +30,32 @@ const (
 	ReasonForced Reason = "forced"
 	// ReasonColdParameter says: the request carries a parameter that only cold knows.
 	ReasonColdParameter Reason = "cold-parameter"
-	// ReasonOnlyTier says: the datasource has one tier only.
+	// ReasonOnlyTier says: the datasource has one tier only, or only one
+	// serves the endpoint.
 	ReasonOnlyTier Reason = "only-tier"
-	// ReasonHotUnavailable says: the last probe of hot failed.
+	// ReasonHotUnavailable says: the last probe of hot failed, or its samples
+	// are not fresh.
 	ReasonHotUnavailable Reason = "hot-unavailable"
 	// ReasonColdUnavailable says: the last probe of cold failed.
 	ReasonColdUnavailable Reason = "cold-unavailable"
 	// ReasonOlderThanHot says: the query reads samples from before hot's coverage.
 	ReasonOlderThanHot Reason = "older-than-hot"
+	// ReasonNotInHot says: series outside of hot may match, or the query needs
+	// hot's external labels in a way that hot cannot answer.
+	ReasonNotInHot Reason = "not-in-hot"
+	// ReasonNewerThanCold says: the query reads samples that cold does not have yet.
+	ReasonNewerThanCold Reason = "newer-than-cold"
 	// ReasonBelowThreshold says: hot covers the query and its span is below the threshold.
 	ReasonBelowThreshold Reason = "below-threshold"
 	// ReasonAtOrAboveThreshold says: the span of the query is the threshold or longer.
 	ReasonAtOrAboveThreshold Reason = "at-or-above-threshold"
 	// ReasonHotFailed says: hot was asked and failed, so cold was asked instead.
 	ReasonHotFailed Reason = "hot-failed"
+	// ReasonHotEmpty says: hot answered nothing while it was only assumed to be
+	// complete, so cold was asked instead.
+	ReasonHotEmpty Reason = "hot-empty"
+	// ReasonColdFailed says: cold was asked and failed, so hot was asked instead.
+	ReasonColdFailed Reason = "cold-failed"
 )
 
 // Reasons lists every reason that can occur. Metrics initialise their labels
@@ -48,6 +63,7 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		ReasonForced, ReasonColdParameter, ReasonOnlyTier, ReasonHotUnavailable, ReasonColdUnavailable,
-		ReasonOlderThanHot, ReasonBelowThreshold, ReasonAtOrAboveThreshold, ReasonHotFailed,
+		ReasonOlderThanHot, ReasonNotInHot, ReasonNewerThanCold, ReasonBelowThreshold, ReasonAtOrAboveThreshold,
+		ReasonHotFailed, ReasonHotEmpty, ReasonColdFailed,
 	}
 }

@@ -51,6 +51,10 @@ type ClientOptions struct {
 	Guard Guard
 }
 
+// ProbeUserAgent is the User-Agent of the requests that the gateway makes on its
+// own account, so that they can be told apart in the log of a tier.
+const ProbeUserAgent = "tierproxy (probe)"
+
 // Client calls one tier. It is safe for concurrent use.
 type Client struct {
 	base   *url.URL
@@ -134,6 +138,7 @@ func (c *Client) get(ctx context.Context, path string, parameters url.Values) ([
 	if err != nil {
 		return nil, fmt.Errorf("make the request: %w", err)
 	}
+	outgoing.Header.Set("User-Agent", ProbeUserAgent)
 	c.setOwnHeaders(outgoing.Header)
 	response, err := c.http.Do(outgoing)
 	if err != nil {

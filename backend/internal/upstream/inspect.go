@@ -6,8 +6,6 @@ import (
 	"net/url"
 	"time"
 
-	"gopkg.in/yaml.v3"
-
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -38,10 +36,13 @@ func (c *Client) Inspect(ctx context.Context, name tier.Name) Inspection {
 	}
 	found.Latency = time.Since(started)
 	found.Version = c.version(ctx)
-	found.ExternalLabels = c.externalLabels(ctx)
+	if settings, err := c.settings(ctx); err == nil && len(settings.ExternalLabels) > 0 {
+		found.ExternalLabels = settings.ExternalLabels
+	}
 	if name == tier.Hot {
-		if oldest, _, err := c.measureCoverage(ctx); err == nil {
-			found.Oldest = oldest
+		status := Status{Oldest: tier.NothingCovered}
+		if err := c.measureCoverage(ctx, &status); err == nil {
+			found.Oldest = status.Oldest
 		}
 	}
 	return found
@@ -82,28 +83,4 @@ func (c *Client) version(ctx context.Context) string {
 		return ""
 	}
 	return info.Version
-}
-
-// externalLabels reads them from the configuration that a Prometheus shows,
-// and nothing else of it.
-func (c *Client) externalLabels(ctx context.Context) map[string]string {
-	data, err := c.get(ctx, "/api/v1/status/config", nil)
-	if err != nil {
-		return nil
-	}
-	var shown struct {
-		YAML string `json:"yaml"`
-	}
-	if json.Unmarshal(data, &shown) != nil {
-		return nil
-	}
-	var config struct {
-		Global struct {
-			ExternalLabels map[string]string `yaml:"external_labels"`
-		} `yaml:"global"`
-	}
-	if yaml.Unmarshal([]byte(shown.YAML), &config) != nil {
-		return nil
-	}
-	return config.Global.ExternalLabels
 }

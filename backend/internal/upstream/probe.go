@@ -27,6 +27,9 @@ const (
 // errNoCoverage is why hot covers nothing although it answers.
 var errNoCoverage = errors.New("its oldest sample could not be measured: it neither scrapes itself nor tells its blocks")
 
+// errNotAnAnswer marks an answer that is not one of the Prometheus API.
+var errNotAnAnswer = errors.New("the answer is not one of the Prometheus API")
+
 // measure probes the tier: whether it evaluates a query and, for hot, from
 // when on it holds data.
 func (c *Client) measure(ctx context.Context, name tier.Name) Status {
@@ -39,7 +42,7 @@ func (c *Client) measure(ctx context.Context, name tier.Name) Status {
 		status.Error = Describe(err)
 	case name == tier.Hot:
 		status.Available = true
-		status.Oldest, status.Retention, err = c.measureCoverage(ctx)
+		err = c.measureCoverage(ctx, &status)
 		if err != nil {
 			status.Error = err.Error()
 		}
@@ -54,19 +57,21 @@ func (c *Client) measure(ctx context.Context, name tier.Name) Status {
 // counts, and the newest of what they say: too late costs speed, too early
 // would be a wrong answer. A retention alone is no source, because a
 // Prometheus that was started yesterday has it too.
-func (c *Client) measureCoverage(ctx context.Context) (oldest int64, retention time.Duration, err error) {
-	var fromMetric, fromBlocks int64
+func (c *Client) measureCoverage(ctx context.Context, status *Status) error {
+	var fromMetric, fromBlocks, newest int64
 	var metricError, blocksError error
 	group, groupContext := errgroup.WithContext(ctx)
 	group.Go(func() error { fromMetric, metricError = c.oldestByMetric(groupContext); return nil })
-	group.Go(func() error { fromBlocks, blocksError = c.oldestByBlocks(groupContext); return nil })
-	group.Go(func() error { retention = c.ownRetention(groupContext); return nil })
+	group.Go(func() error { fromBlocks, newest, blocksError = c.rangeOfBlocks(groupContext); return nil })
+	group.Go(func() error { c.readRuntime(groupContext, status); return nil })
 	_ = group.Wait() // The functions keep their errors: one of the sources is enough.
+	status.newestInHead = newest
 	if metricError != nil && blocksError != nil {
-		return tier.NothingCovered, retention, errNoCoverage
+		return errNoCoverage
 	}
 	// A source that failed says 1970, and so nothing.
-	return max(fromMetric, fromBlocks), retention, nil
+	status.Oldest = max(fromMetric, fromBlocks)
+	return nil
 }
 
 // oldestByMetric reads what a Prometheus that scrapes itself says of its
@@ -94,15 +99,16 @@ func (c *Client) oldestByMetric(ctx context.Context) (int64, error) {
 	return int64(math.Ceil(seconds)) * 1000, nil
 }
 
-// oldestByBlocks reads the time ranges of the blocks and of the head.
-func (c *Client) oldestByBlocks(ctx context.Context) (int64, error) {
+// rangeOfBlocks reads the time ranges of the blocks and of the head: the oldest
+// sample of all and the newest one of the head, zero where it does not tell.
+func (c *Client) rangeOfBlocks(ctx context.Context) (oldest, newest int64, err error) {
 	blocksData, err := c.get(ctx, "/api/v1/status/tsdb/blocks", nil)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	headData, err := c.get(ctx, "/api/v1/status/tsdb", url.Values{"limit": {"1"}})
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	var blocks struct {
 		Blocks []struct {
@@ -112,40 +118,46 @@ func (c *Client) oldestByBlocks(ctx context.Context) (int64, error) {
 	var head struct {
 		HeadStats struct {
 			MinTime    int64 `json:"minTime"`
+			MaxTime    int64 `json:"maxTime"`
 			NumSeries  int64 `json:"numSeries"`
 			ChunkCount int64 `json:"chunkCount"`
 		} `json:"headStats"`
 	}
 	if err := errors.Join(json.Unmarshal(blocksData, &blocks), json.Unmarshal(headData, &head)); err != nil {
-		return 0, fmt.Errorf("decode the blocks: %w", err)
+		return 0, 0, fmt.Errorf("decode the blocks: %w", err)
 	}
-	oldest := tier.NothingCovered
+	oldest = tier.NothingCovered
 	if head.HeadStats.NumSeries > 0 {
-		oldest = head.HeadStats.MinTime
+		oldest, newest = head.HeadStats.MinTime, head.HeadStats.MaxTime
 	}
 	for _, block := range blocks.Blocks {
 		oldest = min(oldest, block.MinTime)
 	}
-	return oldest, nil
+	return oldest, newest, nil
 }
 
-// ownRetention is the retention by time that the tier states, or zero.
-func (c *Client) ownRetention(ctx context.Context) time.Duration {
+// readRuntime reads which process answers, since when it runs, and the
+// retention by time that it states. What it does not tell stays zero.
+func (c *Client) readRuntime(ctx context.Context, status *Status) {
 	data, err := c.get(ctx, "/api/v1/status/runtimeinfo", nil)
 	if err != nil {
-		return 0
+		return
 	}
 	var info struct {
-		StorageRetention string `json:"storageRetention"`
+		StartTime        time.Time `json:"startTime"`
+		Hostname         string    `json:"hostname"`
+		StorageRetention string    `json:"storageRetention"`
 	}
 	if json.Unmarshal(data, &info) != nil {
-		return 0
+		return
 	}
+	status.started = info.StartTime
+	status.server = info.Hostname + " " + info.StartTime.Format(time.RFC3339Nano)
 	// "15d", "15d or 10GiB", "10GiB": only the time is a bound that holds.
 	for part := range strings.SplitSeq(info.StorageRetention, " or ") {
 		if retention, err := model.ParseDuration(strings.TrimSpace(part)); err == nil {
-			return time.Duration(retention)
+			status.Retention = time.Duration(retention)
+			return
 		}
 	}
-	return 0
 }

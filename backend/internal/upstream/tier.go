@@ -22,6 +22,9 @@ type TierOptions struct {
 	Retention time.Duration
 	// Lag is how far the newest data of cold is behind.
 	Lag time.Duration
+	// ScrapeInterval is the time between two samples of a series; zero where
+	// it is not configured, and what was seen counts.
+	ScrapeInterval time.Duration
 	// ProbeInterval is the time between two probes; one probe may take as
 	// long.
 	ProbeInterval time.Duration
@@ -48,6 +51,22 @@ type Status struct {
 	// Retention is the retention that the tier says it keeps; zero when it
 	// does not tell.
 	Retention time.Duration
+	// Unbroken is since when hot has its samples without a gap that a restart
+	// or an outage left, in milliseconds since the Unix epoch; zero where
+	// there is no gap.
+	Unbroken int64
+	// ScrapeInterval is the time between two samples of hot as seen; zero
+	// where nothing was seen.
+	ScrapeInterval time.Duration
+	// Stores are what cold says of its stores; nil where it has no such
+	// endpoint.
+	Stores []Store
+	// Notes say why the tier's answers may be incomplete although it answers.
+	Notes []string
+
+	started      time.Time // of the process that answered
+	server       string    // which process answered
+	newestInHead int64     // timestamp of the newest sample of hot's head
 }
 
 // Tier is one tier of a datasource with its health. It is safe for concurrent
@@ -55,9 +74,12 @@ type Status struct {
 type Tier struct {
 	options TierOptions
 	mutex   sync.Mutex // held while a new status follows from the previous one
-	status  atomic.Pointer[Status]
-	first   chan struct{} // closed after the first probe
-	again   chan struct{} // asks for a probe now
+	// continuity and stores are used by Run alone.
+	continuity continuity
+	stores     storeWatch
+	status     atomic.Pointer[Status]
+	first      chan struct{} // closed after the first probe
+	again      chan struct{} // asks for a probe now
 }
 
 // NewTier returns a tier that has not been probed yet: see Run.
@@ -87,8 +109,9 @@ func (t *Tier) State(now time.Time) tier.State {
 	state := tier.State{
 		Configured: true,
 		Available:  status.Available,
-		Oldest:     status.Oldest,
+		Oldest:     max(status.Oldest, status.Unbroken),
 		Newest:     now.Add(-t.options.Lag).UnixMilli(),
+		Notes:      status.Notes,
 	}
 	// A block may be deleted between two probes; what lies within the
 	// retention is never deleted.
@@ -153,6 +176,15 @@ func (t *Tier) probe(ctx context.Context) {
 	probeContext, cancel := context.WithTimeout(ctx, max(t.options.ProbeInterval, minProbeTimeout))
 	defer cancel()
 	found := t.options.Client.measure(probeContext, t.options.Name)
+	if t.options.Name == tier.Hot {
+		t.examine(probeContext, &found, time.Now())
+	} else if found.Available {
+		found.Stores, found.Notes = t.stores.look(probeContext, t.options.Client, time.Now())
+		if found.Stores != nil && len(found.Stores) == 0 {
+			// It would answer everything, and nothing.
+			found.Available, found.Error = false, "none of its stores has told it yet what it holds"
+		}
+	}
 	if ctx.Err() != nil {
 		return // The gateway stops: the failure says nothing about the tier.
 	}

@@ -41,6 +41,8 @@ func (s sources) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	switch query := request.URL.Query().Get("query"); {
 	case query == "vector(1)":
 		answer = faketier.Vector("1")
+	case query == "max(timestamp(up))":
+		answer = faketier.Vector(formatSeconds(time.Now()))
 	case query != "" && s.metric != "":
 		answer = faketier.Vector(s.metric)
 		if s.metric == "none" {

@@ -39,7 +39,7 @@ type Tier struct {
 
 // New starts a fake that answers every request with Success. Close stops it.
 func New() *Tier {
-	t := &Tier{handler: Success, probes: probes}
+	t := &Tier{handler: Success, probes: Probes}
 	t.Server = httptest.NewServer(t)
 	return t
 }
@@ -96,13 +96,11 @@ func (t *Tier) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 }
 
 func isProbe(request *http.Request) bool {
-	query := request.URL.Query().Get("query")
-	return query == "vector(1)" || strings.Contains(query, "prometheus_tsdb_lowest_timestamp_seconds") ||
-		strings.Contains(request.URL.Path, "/api/v1/status/tsdb") || strings.HasSuffix(request.URL.Path, "/api/v1/status/runtimeinfo")
+	return strings.HasPrefix(request.UserAgent(), "tierproxy (probe)")
 }
 
-// probes answers like a Prometheus that does not scrape itself.
-func probes(w http.ResponseWriter, request *http.Request) {
+// Probes answers the probes like a Prometheus that does not scrape itself.
+func Probes(w http.ResponseWriter, request *http.Request) {
 	dayAgo := time.Now().Add(-24 * time.Hour).UnixMilli()
 	switch {
 	case request.URL.Query().Get("query") == "vector(1)":

@@ -99,19 +99,20 @@ func service(job, instance string) []Series {
 func sizes(seed float64) func(int64) *histogram.Histogram {
 	// Schema 0: the bucket of index i ends at 2^i.
 	const lowest = 9
-	var buckets []func(int64) float64
-	for i, perSecond := range []float64{4, 16, 14, 6} {
-		buckets = append(buckets, counter(perSecond, seed+float64(i)))
+	perSecond := [...]float64{4, 16, 14, 6}
+	var buckets [len(perSecond)]func(int64) float64
+	for i := range perSecond {
+		buckets[i] = counter(perSecond[i], seed+float64(i))
 	}
 	return func(at int64) *histogram.Histogram {
 		h := &histogram.Histogram{PositiveSpans: []histogram.Span{{Offset: lowest, Length: uint32(len(buckets))}}}
-		var before int64
+		var before float64
 		for i, bucket := range buckets {
-			count := int64(bucket(at))
-			h.PositiveBuckets = append(h.PositiveBuckets, count-before) // Each as its difference to the one before.
+			count := math.Trunc(bucket(at))
+			h.PositiveBuckets = append(h.PositiveBuckets, int64(count-before)) // Each as its difference to the one before.
 			before = count
 			h.Count += uint64(count)
-			h.Sum += float64(count) * math.Exp2(lowest+float64(i)) * 0.75 // In the middle of the bucket.
+			h.Sum += count * math.Exp2(lowest+float64(i)) * 0.75 // In the middle of the bucket.
 		}
 		return h
 	}

@@ -134,6 +134,11 @@ type Prometheus struct {
 	Retention string
 	// ScrapeItself makes it scrape itself every second.
 	ScrapeItself bool
+	// Global is merged into the global part of its configuration, such as
+	// external_labels.
+	Global map[string]any
+	// Arguments are added to its command line.
+	Arguments []string
 }
 
 // Start starts the server from the program at path.
@@ -148,6 +153,9 @@ func (p Prometheus) Start(ctx context.Context, path string) (*Server, error) {
 		// meanwhile comes before their end.
 		"storage": document{"tsdb": document{"out_of_order_time_window": "6h"}},
 	}
+	for name, value := range p.Global {
+		content["global"].(document)[name] = value
+	}
 	if p.ScrapeItself {
 		content["scrape_configs"] = []document{{
 			"job_name": "prometheus", "static_configs": []document{{"targets": []string{listen}}},
@@ -159,10 +167,10 @@ func (p Prometheus) Start(ctx context.Context, path string) (*Server, error) {
 	}
 	process, err := Start(ctx, Command{
 		Name: p.Name, Path: path, LogDir: p.Dir,
-		Arguments: []string{
+		Arguments: append([]string{
 			"--config.file", config, "--web.listen-address", listen, "--storage.tsdb.path", p.Data,
 			"--storage.tsdb.retention.time", p.Retention, "--log.level", "warn",
-		},
+		}, p.Arguments...),
 		ReadyURL: "http://" + listen + "/-/ready",
 	})
 	if err != nil {
@@ -176,6 +184,8 @@ func (p Prometheus) Start(ctx context.Context, path string) (*Server, error) {
 type Thanos struct {
 	// Dir holds configuration, caches and logs; Bucket the blocks.
 	Dir, Bucket string
+	// QueryArguments are added to the command line of the query.
+	QueryArguments []string
 	// Port for the query to listen on; 0 picks a free one.
 	Port int
 }
@@ -192,15 +202,18 @@ func (t *ThanosServers) Stop() {
 	_ = t.Store.Stop()
 }
 
-// Upload uploads the blocks of a directory into the bucket, with an external
-// label such as cluster="e2e". progress gets what Thanos prints.
-func (t Thanos) Upload(ctx context.Context, path, blocks, label string, progress io.Writer) error {
+// Upload uploads the blocks of a directory into the bucket, with external
+// labels such as cluster="e2e". progress gets what Thanos prints.
+func (t Thanos) Upload(ctx context.Context, path, blocks string, progress io.Writer, labels ...string) error {
 	objstore, err := t.objstore()
 	if err != nil {
 		return err
 	}
-	command := exec.CommandContext(ctx, path, "tools", "bucket", "upload-blocks", //nolint:gosec // The program of scripts/tool.
-		"--path", blocks, "--label", label, "--objstore.config-file", objstore)
+	arguments := []string{"tools", "bucket", "upload-blocks", "--path", blocks, "--objstore.config-file", objstore}
+	for _, label := range labels {
+		arguments = append(arguments, "--label", label)
+	}
+	command := exec.CommandContext(ctx, path, arguments...) //nolint:gosec // The program of scripts/tool.
 	command.Stdout, command.Stderr = progress, progress
 	if err := command.Run(); err != nil {
 		return fmt.Errorf("upload the blocks: %w", err)
@@ -223,7 +236,7 @@ func (t Thanos) Start(ctx context.Context, path string) (*ThanosServers, error) 
 	if err != nil {
 		return nil, err
 	}
-	query, err := t.startPart(ctx, path, "query", t.Port, "--endpoint", store.grpc)
+	query, err := t.startPart(ctx, path, "query", t.Port, append([]string{"--endpoint", store.grpc}, t.QueryArguments...)...)
 	if err != nil {
 		store.Kill()
 		return nil, err

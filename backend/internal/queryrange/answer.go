@@ -1,0 +1,336 @@
+package queryrange
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+const (
+	// emptyPeek bounds how much of an answer is read to see that it is empty.
+	emptyPeek = 4 << 10
+	// maxErrorBytes bounds the error of a tier that is read.
+	maxErrorBytes = 64 << 10
+	// maxDecodedBytes bounds an answer that has to be decoded: unions, labels
+	// and limits.
+	maxDecodedBytes = 64 << 20
+)
+
+// finish makes the answer of the tier that of the gateway: labels, limit,
+// warnings, and errors in one language.
+func (c *call) finish(response *Response, decision tier.Decision) error {
+	if response.Status >= http.StatusBadRequest {
+		if answered, err := c.answerLocally(response); answered {
+			return err
+		}
+		return c.translateError(response)
+	}
+	if c.changes(decision.Tier) {
+		if err := c.change(response, decision.Tier); err != nil {
+			return err
+		}
+	}
+	return response.addWarnings(decision.Warnings)
+}
+
+// changes tells whether the answer of a tier has to be decoded.
+func (c *call) changes(name tier.Name) bool {
+	switch c.query.Request.Endpoint {
+	case promapi.Series, promapi.Labels, promapi.QueryExemplars:
+		return name == tier.Hot && len(c.planned.added) > 0
+	case promapi.Query, promapi.QueryRange:
+		// Thanos does not know the limit of these.
+		return name == tier.Cold && c.limit() > 0
+	default:
+		return false
+	}
+}
+
+// limit is what the request asks for, or zero.
+func (c *call) limit() int {
+	limit, err := strconv.Atoi(c.query.Request.Parameters.Get("limit"))
+	if err != nil || limit < 0 {
+		return 0
+	}
+	return limit
+}
+
+func (c *call) change(response *Response, name tier.Name) error {
+	envelope, err := response.envelope()
+	if err != nil {
+		return err
+	}
+	if name == tier.Hot {
+		envelope.Data, err = promapi.AddLabels(c.query.Request.Endpoint, envelope.Data, c.planned.added)
+	} else {
+		var truncated bool
+		envelope.Data, truncated, err = promapi.LimitResult(envelope.Data, c.limit())
+		if truncated {
+			envelope.Warnings = append(envelope.Warnings, promapi.TruncatedWarning)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return response.replace(envelope)
+}
+
+// unite asks both tiers at once and joins their answers. When one of them
+// fails, the other's answer goes out with a warning.
+func (c *call) unite(ctx context.Context, decision tier.Decision) (*Response, error) {
+	answers := map[tier.Name]*promapi.Envelope{}
+	responses := map[tier.Name]*Response{}
+	failures := map[tier.Name]error{}
+	var group errgroup.Group
+	type outcome struct {
+		name     tier.Name
+		response *Response
+		envelope *promapi.Envelope
+		err      error
+	}
+	outcomes := make(chan outcome, 2)
+	for _, name := range []tier.Name{tier.Hot, tier.Cold} {
+		group.Go(func() error {
+			response, err := c.try(ctx, tier.Decision{Tier: name, Warnings: []string{"decoded"}})
+			var envelope *promapi.Envelope
+			if err == nil {
+				envelope, err = response.envelope()
+			}
+			if err == nil && name == tier.Hot {
+				envelope.Data, err = promapi.AddLabels(c.query.Request.Endpoint, envelope.Data, c.planned.added)
+			}
+			outcomes <- outcome{name, response, envelope, err}
+			return nil
+		})
+	}
+	_ = group.Wait() // The outcomes hold the errors.
+	close(outcomes)
+	for each := range outcomes {
+		answers[each.name], responses[each.name], failures[each.name] = each.envelope, each.response, each.err
+	}
+	var apiError *promapi.Error
+	hot, cold := failures[tier.Hot], failures[tier.Cold]
+	switch {
+	case hot != nil && cold != nil:
+		return nil, cold
+	case errors.As(cold, &apiError) && apiError.Status == http.StatusBadRequest:
+		return nil, cold // What one Prometheus would refuse is refused.
+	case cold != nil:
+		return c.half(responses[tier.Hot], answers[tier.Hot], tier.Cold)
+	case hot != nil:
+		return c.half(responses[tier.Cold], answers[tier.Cold], tier.Hot)
+	}
+	data, truncated, err := promapi.Unite(c.query.Request.Endpoint, answers[tier.Hot].Data, answers[tier.Cold].Data, c.limit())
+	if err != nil {
+		return nil, err
+	}
+	united := &promapi.Envelope{
+		Data:     data,
+		Warnings: append(answers[tier.Hot].Warnings, answers[tier.Cold].Warnings...),
+		Infos:    append(answers[tier.Hot].Infos, answers[tier.Cold].Infos...),
+	}
+	if truncated {
+		united.Warnings = append(united.Warnings, promapi.TruncatedWarning)
+	}
+	_ = responses[tier.Hot].Body.Close()
+	response := responses[tier.Cold]
+	response.Warnings = decision.Warnings
+	return response, response.replace(united)
+}
+
+// half is what is left of a union of which one tier failed.
+func (c *call) half(response *Response, envelope *promapi.Envelope, failed tier.Name) (*Response, error) {
+	envelope.Warnings = append([]string{fmt.Sprintf("the %s tier failed: what only that one holds is missing", failed)}, envelope.Warnings...)
+	return response, response.replace(envelope)
+}
+
+// envelope reads the whole answer.
+func (r *Response) envelope() (*promapi.Envelope, error) {
+	body, err := r.plain()
+	if err != nil {
+		return nil, err
+	}
+	envelope, err := promapi.ReadEnvelope(r.Status, io.LimitReader(body, maxDecodedBytes))
+	_ = r.Body.Close()
+	return envelope, err
+}
+
+// replace puts another body into the answer.
+func (r *Response) replace(envelope *promapi.Envelope) error {
+	text, err := envelope.Bytes()
+	if err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	r.setBody(text)
+	return nil
+}
+
+func (r *Response) setBody(text []byte) {
+	r.Header = r.Header.Clone()
+	for _, name := range []string{"Content-Encoding", "Content-Length", "ETag"} {
+		r.Header.Del(name)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.ContentLength = int64(len(text))
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{bytes.NewReader(text), r.Body}
+}
+
+// isEmpty looks at the beginning of the answer, which stays to be read.
+func (r *Response) isEmpty() bool {
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		body, err := r.plain()
+		if err != nil {
+			return false
+		}
+		r.Header = r.Header.Clone()
+		r.Header.Del("Content-Encoding")
+		r.ContentLength = -1
+		r.Body = struct {
+			io.Reader
+			io.Closer
+		}{body, r.Body}
+	}
+	start, err := readWhileEmpty(r.Body)
+	ended := errors.Is(err, io.EOF)
+	rest := io.Reader(r.Body)
+	if err != nil && !ended {
+		rest = errorReader{err}
+	}
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(start), rest), r.Body}
+	return ended && promapi.IsEmpty(start)
+}
+
+// readWhileEmpty reads for as long as what it has read can be the beginning of
+// an answer that holds nothing, so that the others are not held up.
+func readWhileEmpty(body io.Reader) ([]byte, error) {
+	start := make([]byte, 0, 512)
+	for len(start) < emptyPeek && promapi.MayBeEmpty(start) {
+		start = slices.Grow(start, 512)
+		n, err := body.Read(start[len(start):cap(start)])
+		start = start[:len(start)+n]
+		if err != nil {
+			return start, err
+		}
+	}
+	return start, nil
+}
+
+// errorReader returns an error that was met before.
+type errorReader struct{ err error }
+
+// Read returns the error.
+func (e errorReader) Read([]byte) (int, error) { return 0, e.err }
+
+// translateError gives an error of a tier the form that it has whichever tier
+// was asked.
+func (c *call) translateError(response *Response) error {
+	body, err := response.plain()
+	if err != nil {
+		return nil //nolint:nilerr // In an encoding that is not read here: passed on as it is.
+	}
+	text, err := io.ReadAll(io.LimitReader(body, maxErrorBytes))
+	if err != nil {
+		return err
+	}
+	var apiError *promapi.Error
+	_, _, _, err = promapi.DecodeEnvelope(response.Status, bytes.NewReader(text))
+	if !errors.As(err, &apiError) || apiError.Type == "" || !json.Valid(text) {
+		// Not an error of the Prometheus API, but of something in front of it.
+		return response.setError(promapi.Errorf(response.Status, promapi.ErrorTypeOf(response.Status),
+			"the %s tier answered with status %d (%s)", response.Tier, response.Status, http.StatusText(response.Status)))
+	}
+	translated := *apiError
+	if apiError.Status == http.StatusUnprocessableEntity && isTimeout(apiError.Message) {
+		translated.Status, translated.Type = http.StatusServiceUnavailable, promapi.ErrorTimeout
+		translated.Message = "query timed out in expression evaluation"
+	}
+	if apiError.Status == http.StatusBadRequest && isEvaluation(c.query.Request.Endpoint) {
+		if _, err := tier.ParseExpression(c.query.Request.Parameters.Get("query")); err != nil {
+			translated.Message = promapi.InvalidParameter("query", err).Message
+		}
+	}
+	if translated == *apiError {
+		response.setBody(text)
+		return nil
+	}
+	return response.setError(&translated)
+}
+
+func (r *Response) setError(apiError *promapi.Error) error {
+	encoded, err := json.Marshal(map[string]string{"status": "error", "errorType": string(apiError.Type), "error": apiError.Message})
+	if err != nil {
+		return fmt.Errorf("write the error: %w", err)
+	}
+	r.Status = apiError.Status
+	r.setBody(encoded)
+	return nil
+}
+
+func isEvaluation(endpoint promapi.Endpoint) bool {
+	return endpoint == promapi.Query || endpoint == promapi.QueryRange
+}
+
+// isTimeout knows the words in which a tier says that the time was too short.
+func isTimeout(message string) bool {
+	return strings.Contains(message, "context deadline exceeded") || strings.Contains(message, "query timed out")
+}
+
+// plain returns the body, decompressed.
+func (r *Response) plain() (io.Reader, error) {
+	switch encoding := strings.ToLower(r.Header.Get("Content-Encoding")); encoding {
+	case "", "identity":
+		return r.Body, nil
+	case "gzip":
+		unzipped, err := gzip.NewReader(r.Body)
+		if err != nil {
+			return nil, &promapi.Error{Status: http.StatusBadGateway, Type: promapi.ErrorUnavailable, Message: "the tier's answer could not be decompressed", Cause: err}
+		}
+		return unzipped, nil
+	default:
+		return nil, promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "the tier answered with content encoding %q although none was asked for", encoding)
+	}
+}
+
+// addWarnings puts the warnings into a successful answer.
+func (r *Response) addWarnings(warnings []string) error {
+	r.Warnings = warnings
+	if len(warnings) == 0 {
+		return nil
+	}
+	body, err := r.plain()
+	if err != nil {
+		return err
+	}
+	changed, err := promapi.AddWarnings(body, warnings)
+	if err != nil {
+		return fmt.Errorf("add warnings to the answer: %w", err)
+	}
+	r.Header.Del("Content-Encoding")
+	r.Header.Del("Content-Length")
+	r.Header.Del("ETag")
+	r.ContentLength = -1
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{changed, r.Body}
+	return nil
+}

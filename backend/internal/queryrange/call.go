@@ -1,0 +1,234 @@
+package queryrange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+// Do plans the query, calls the tier and, where the plan allows, the other one
+// when the first fails before it sent a header, or has nothing although it was
+// only assumed to have everything.
+//
+// It returns an Error of the Prometheus API: 503 when no tier is configured or
+// the deadline passed, 502 when the tier could not be reached, wrapped in a
+// CallError once a tier was chosen.
+func Do(ctx context.Context, query Query) (*Response, error) {
+	planned, err := Plan(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	callContext, cancel := context.WithTimeout(ctx, query.timeout())
+	call := &call{query: query, planned: planned, started: time.Now()}
+	response, decision, err := call.run(callContext)
+	if err == nil {
+		response.Tier, response.Reason = decision.Tier, decision.Reason
+		err = call.finish(response, decision)
+	}
+	if err != nil {
+		if response != nil {
+			_ = response.Body.Close()
+		}
+		cancel()
+		return nil, &CallError{Tier: decision.Tier, Reason: decision.Reason, Err: call.explain(ctx, decision.Tier, err)}
+	}
+	response.UpstreamDuration = time.Since(call.started)
+	response.Body = &cancelOnClose{ReadCloser: response.Body, cancel: cancel}
+	return response, nil
+}
+
+// call is the state of the tries for one query.
+type call struct {
+	query   Query
+	planned *Planned
+	started time.Time
+}
+
+// run asks the tiers as planned and returns the answer that counts with the
+// decision it came from.
+func (c *call) run(ctx context.Context) (*Response, tier.Decision, error) {
+	decision := c.planned.Decision
+	if decision.Tier == tier.Both {
+		response, err := c.unite(ctx, decision)
+		return response, decision, err
+	}
+	response, err := c.try(ctx, decision)
+	if err == nil {
+		response, next, found := c.secondThoughts(ctx, decision, response)
+		if found {
+			return response, next, nil
+		}
+		return response, decision, nil
+	}
+	if decision.Fallback == "" || ctx.Err() != nil {
+		return nil, decision, err
+	}
+	decision = tier.Decision{Tier: decision.Fallback, Reason: decision.FallbackReason, Warnings: decision.FallbackWarnings}
+	response, err = c.try(ctx, decision)
+	return response, decision, err
+}
+
+// secondThoughts asks the other tier where the answer of the first is one that
+// says nothing: hot has nothing and was only assumed to have everything, hot
+// failed on a query that was rewritten for it, or the tier does not know the
+// endpoint. found tells that the other answer counts; otherwise the first one
+// is returned, unread.
+func (c *call) secondThoughts(ctx context.Context, first tier.Decision, response *Response) (_ *Response, next tier.Decision, found bool) {
+	other := tier.Cold
+	if first.Tier == tier.Cold {
+		other = tier.Hot
+	}
+	next = tier.Decision{Tier: other, Warnings: first.FallbackWarnings}
+	switch {
+	case first.Rule == 1 || c.query.tier(other) == nil:
+		return response, next, false
+	case first.Tier == tier.Hot && response.Status >= http.StatusBadRequest && c.planned.hot != c.query.Request &&
+		first.Fallback == tier.Cold && c.planned.Input.ColdCovers():
+		// It may be the rewriting that fails. If cold fails too, it is not.
+		next.Reason = tier.ReasonHotFailed
+	case isUnknown(response.Status) && endpointRules[c.query.Request.Endpoint].elsewhere:
+		next.Reason = tier.ReasonOnlyTier
+	case first.FallbackOnEmpty && response.Status < http.StatusMultipleChoices && response.isEmpty():
+		c.query.Pair.RememberEmpty(c.planned.key)
+		next.Reason = tier.ReasonHotEmpty
+	default:
+		return response, next, false
+	}
+	answer, err := c.try(ctx, next)
+	if err != nil || answer.Status >= http.StatusBadRequest {
+		if answer != nil {
+			_ = answer.Body.Close()
+		}
+		return response, next, false
+	}
+	_ = response.Body.Close()
+	return answer, next, true
+}
+
+// isUnknown tells whether a status means that a server does not know an
+// endpoint.
+func isUnknown(status int) bool {
+	return status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status == http.StatusNotImplemented
+}
+
+// errEarly ends a try on hot that leaves too little time for cold.
+var errEarly = errors.New("the tier did not answer early enough")
+
+// try asks one tier. It returns an error when the tier failed in a way that
+// says nothing about the query.
+func (c *call) try(ctx context.Context, decision tier.Decision) (*Response, error) {
+	target := c.query.tier(decision.Tier)
+	tryContext, cancel := context.WithCancelCause(ctx)
+	if decision.Fallback != "" {
+		// Half of the time is for the other tier.
+		timer := time.AfterFunc(c.query.timeout()/2, func() { cancel(errEarly) })
+		defer timer.Stop()
+	}
+	//nolint:bodyclose // The Response holds the body, and its reader closes it.
+	answer, err := target.Do(tryContext, c.request(decision), c.dropped(decision.Tier))
+	if err != nil {
+		cause := context.Cause(tryContext)
+		cancel(nil)
+		if cause == nil {
+			target.ReportFailure(err)
+		}
+		if errors.Is(cause, errEarly) {
+			err = errEarly
+		}
+		return nil, err
+	}
+	response := &Response{
+		Status: answer.StatusCode, Header: answer.Header, ContentLength: answer.ContentLength,
+		Body: &cancelOnClose{ReadCloser: answer.Body, cancel: func() { cancel(nil) }},
+	}
+	if err := failure(answer.StatusCode, decision.Fallback != ""); err != nil {
+		_ = response.Body.Close()
+		return nil, err
+	}
+	return response, nil
+}
+
+// failure tells statuses that are no answers to a query from those that are.
+func failure(status int, canFallBack bool) error {
+	switch status {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		if canFallBack {
+			return &upstream.StatusError{Status: status}
+		}
+	case http.StatusUnauthorized, http.StatusProxyAuthRequired:
+		// Passed on, it would tell the browser that its own session ended.
+		return &upstream.StatusError{Status: status}
+	}
+	if status >= http.StatusMultipleChoices && status < http.StatusBadRequest && status != http.StatusNotModified {
+		// A redirect would show the caller an address of the tier.
+		return &upstream.StatusError{Status: status}
+	}
+	return nil
+}
+
+// request is what goes to the tier. An answer that has to be read or changed
+// must not be compressed.
+func (c *call) request(decision tier.Decision) *promapi.Request {
+	request := c.planned.cold
+	if decision.Tier == tier.Hot {
+		request = c.planned.hot
+	}
+	if len(decision.Warnings) == 0 && !decision.FallbackOnEmpty && !c.changes(decision.Tier) {
+		return request
+	}
+	changed := *request
+	changed.Header = changed.Header.Clone()
+	changed.Header.Set("Accept-Encoding", "identity")
+	return &changed
+}
+
+// dropped are the parameters that the tier does not know.
+func (c *call) dropped(name tier.Name) []string {
+	if name == tier.Hot {
+		return coldParameters
+	}
+	return nil
+}
+
+// explain turns the failure of the last try into the error for the caller.
+func (c *call) explain(ctx context.Context, name tier.Name, err error) error {
+	var (
+		status   *upstream.StatusError
+		apiError *promapi.Error
+	)
+	switch {
+	case errors.As(err, &apiError):
+		return err
+	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled):
+		return ctx.Err()
+	case errors.Is(err, context.DeadlineExceeded):
+		return &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorTimeout, Cause: promapi.WithoutURL(err),
+			Message: fmt.Sprintf("the %s tier did not answer within %s", name, c.query.timeout())}
+	case errors.As(err, &status) && (status.Status == http.StatusUnauthorized || status.Status == http.StatusProxyAuthRequired):
+		return promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "the %s tier does not accept the gateway's credentials", name)
+	case errors.As(err, &status) && status.Status < http.StatusBadRequest:
+		return promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "the %s tier answered with a redirect: configure the URL it leads to", name)
+	}
+	return &promapi.Error{Status: http.StatusBadGateway, Type: promapi.ErrorUnavailable, Cause: promapi.WithoutURL(err),
+		Message: fmt.Sprintf("the %s tier failed: %s", name, upstream.Describe(err))}
+}
+
+// cancelOnClose ends the upstream call with its body.
+type cancelOnClose struct {
+	io.ReadCloser
+	cancel func()
+}
+
+// Close closes the body, then ends the call.
+func (c *cancelOnClose) Close() error {
+	err := c.ReadCloser.Close()
+	c.cancel()
+	return err
+}

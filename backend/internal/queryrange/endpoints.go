@@ -1,0 +1,87 @@
+package queryrange
+
+import (
+	"strings"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+// endpointRule says how an endpoint takes part in routing. docs/routing.md has
+// the same table for people.
+type endpointRule struct {
+	// only is the tier that alone serves the endpoint, or empty.
+	only tier.Name
+	// perSeries is set for endpoints without a time range whose answers
+	// depend on where the series are.
+	perSeries bool
+	// union is set where both tiers' answers can be joined when only both
+	// together hold the time range; unionWhenIncomplete where they are joined
+	// whenever hot may lack something.
+	union, unionWhenIncomplete bool
+	// elsewhere is set where a tier that does not know the endpoint is no
+	// reason to give up: the other one is asked.
+	elsewhere bool
+}
+
+var endpointRules = map[promapi.Endpoint]endpointRule{
+	promapi.Query:           {},
+	promapi.QueryRange:      {},
+	promapi.QueryExemplars:  {union: true, elsewhere: true},
+	promapi.Series:          {union: true},
+	promapi.Labels:          {union: true},
+	promapi.LabelValues:     {union: true},
+	promapi.Metadata:        {perSeries: true, unionWhenIncomplete: true, elsewhere: true},
+	promapi.Rules:           {perSeries: true, elsewhere: true},
+	promapi.Alerts:          {perSeries: true, elsewhere: true},
+	promapi.Targets:         {perSeries: true, elsewhere: true},
+	promapi.TargetsMetadata: {elsewhere: true},
+	promapi.Alertmanagers:   {elsewhere: true},
+	promapi.ScrapePools:     {elsewhere: true},
+	promapi.Features:        {elsewhere: true},
+	promapi.StatusInfo:      {elsewhere: true},
+	promapi.FormatQuery:     {elsewhere: true},
+	promapi.ParseQuery:      {elsewhere: true},
+	promapi.Stores:          {only: tier.Cold},
+}
+
+// selectors returns what a request selects, and a text that identifies it. No
+// selector at all means that no series is read; an empty one means every
+// series. It returns an error when a selector cannot be understood.
+func (r endpointRule) selectors(request *promapi.Request) (list []tier.Selector, key string, err error) {
+	switch request.Endpoint {
+	case promapi.Query, promapi.QueryRange, promapi.QueryExemplars:
+		key = request.Parameters.Get("query")
+		expression, err := tier.ParseExpression(key)
+		if err != nil {
+			return nil, key, err
+		}
+		return expression.Selectors, key, nil
+	case promapi.Series, promapi.Labels, promapi.LabelValues:
+		texts := request.Parameters["match[]"]
+		key = request.Path + " " + strings.Join(texts, "\x00")
+		for _, text := range texts {
+			selector, err := tier.ParseSelector(text)
+			if err != nil {
+				return nil, key, err
+			}
+			list = append(list, selector)
+		}
+		if len(list) == 0 {
+			list = []tier.Selector{{}}
+		}
+		return list, key, nil
+	case promapi.Metadata:
+		if metric := request.Parameters.Get("metric"); metric != "" {
+			return []tier.Selector{{labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, metric)}}, metric, nil
+		}
+	default:
+	}
+	if r.perSeries {
+		return []tier.Selector{{}}, "", nil
+	}
+	return nil, "", nil
+}

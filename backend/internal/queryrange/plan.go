@@ -1,0 +1,253 @@
+package queryrange
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+// Planned is a decision with everything that carrying it out takes.
+type Planned struct {
+	tier.Decision
+	// Input is what the decision depends on: tier.Explain says what every rule
+	// makes of it.
+	Input tier.Input
+
+	// hot and cold are what goes to the tiers: the request itself, or one that
+	// makes the tier answer as is meant.
+	hot, cold *promapi.Request
+	// added are the labels that the answer of hot lacks.
+	added map[string]string
+	// key identifies what is asked, without its times.
+	key string
+}
+
+// HotQuery and ColdQuery return the PromQL that hot or cold would be sent.
+func (p *Planned) HotQuery() string { return p.hot.Parameters.Get("query") }
+
+// ColdQuery returns the PromQL that cold would be sent.
+func (p *Planned) ColdQuery() string { return p.cold.Parameters.Get("query") }
+
+// Plan decides which tier is asked, and what. It asks no tier; it waits for
+// the first probe of tiers that nobody asked for before. It returns an Error
+// with status 503 when the datasource has no tier.
+func Plan(ctx context.Context, query Query) (*Planned, error) {
+	waitContext, cancel := context.WithTimeout(ctx, query.timeout()/4)
+	defer cancel()
+	for _, each := range []*upstream.Tier{query.Hot, query.Cold} {
+		if each != nil {
+			each.Wait(waitContext)
+		}
+	}
+	learned := &upstream.Learned{}
+	if query.Pair != nil {
+		query.Pair.Wait(waitContext)
+		learned = query.Pair.Learned()
+	}
+	planned := query.prepare(learned)
+	decision, err := tier.Plan(planned.Input)
+	if err != nil {
+		return nil, promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorUnavailable, "%s", err)
+	}
+	planned.Decision = decision
+	return planned, nil
+}
+
+// prepare gathers what the rules need, and what the tiers would be sent.
+func (q Query) prepare(learned *upstream.Learned) *Planned {
+	now := q.Request.ReceivedAt
+	planned := &Planned{hot: q.Request, cold: q.Request}
+	planned.Input = tier.Input{
+		Forced: q.Forced, ColdParameter: q.coldParameter(),
+		Threshold: q.Threshold, Now: now.UnixMilli(), ScrapeInterval: q.ScrapeInterval,
+	}
+	in := &planned.Input
+	if q.Hot != nil {
+		in.Hot = q.Hot.State(now)
+	}
+	if q.Cold != nil {
+		in.Cold = q.Cold.State(now)
+	}
+	lookback := learned.Hot.LookbackDelta
+	if q.Pair != nil {
+		in.Cold = q.Pair.ColdState(now)
+		in.ScrapeInterval = max(in.ScrapeInterval, q.Pair.ScrapeInterval())
+	}
+	in.Extent = extent(q.Request, lookback)
+	endpoint := endpointRules[q.Request.Endpoint]
+	in.OnlyTier, in.Union, in.UnionWhenIncomplete = endpoint.only, endpoint.union, endpoint.unionWhenIncomplete
+	selectors, key, err := endpoint.selectors(q.Request)
+	planned.key = string(q.Request.Endpoint) + " " + key
+	if err != nil {
+		in.Completeness, in.CompletenessWhy = tier.Incomplete, "the query is not understood here: "+firstLine(err)
+	} else {
+		in.Completeness, in.CompletenessWhy = learned.Knowledge.Completeness(planned.key, selectors)
+	}
+	if q.Pair == nil {
+		// One tier alone holds everything there is.
+		in.Completeness, in.CompletenessWhy = tier.Complete, "there is no other tier"
+		return planned
+	}
+	in.EmptyBefore = in.Completeness == tier.Assumed && q.Pair.WasEmpty(planned.key)
+	if learned.Knowledge != nil && err == nil {
+		q.relabel(planned, learned.Knowledge)
+	}
+	planned.cold = q.explicitDefaults(learned, in)
+	return planned
+}
+
+// relabel makes hot answer with the external labels that its series carry in
+// cold.
+func (q Query) relabel(planned *Planned, knowledge *tier.Knowledge) {
+	added := knowledge.Added
+	if len(added) == 0 {
+		return
+	}
+	var err error
+	switch q.Request.Endpoint {
+	case promapi.Query, promapi.QueryRange:
+		query := q.Request.Parameters.Get("query")
+		var text string
+		if text, err = tier.Relabel(query, added); err == nil && text != query {
+			planned.hot = q.Request.With(url.Values{"query": {text}})
+		}
+	case promapi.Series, promapi.Labels, promapi.LabelValues:
+		planned.added = added
+		planned.hot, err = relabelMatchers(q.Request, added)
+	case promapi.QueryExemplars:
+		planned.added = added
+		var text string
+		if text, err = tier.RelabelSelectors(q.Request.Parameters.Get("query"), added); err == nil {
+			planned.hot = q.Request.With(url.Values{"query": {text}})
+		}
+	default:
+		return
+	}
+	if err == nil && len(knowledge.Stored) > 0 {
+		err = errors.New("series of hot carry the external label " + strings.Join(knowledge.Stored, ", ") + " themselves")
+	}
+	if err != nil {
+		planned.hot, planned.added = q.Request, nil
+		planned.Input.Unlabelled = firstLine(err)
+	}
+}
+
+// relabelMatchers takes matchers on external labels out of the match[] of a
+// metadata request.
+func relabelMatchers(request *promapi.Request, added map[string]string) (*promapi.Request, error) {
+	if name, found := labelOfPath(request); found {
+		if _, is := added[name]; is {
+			return nil, errors.New("hot has no values of its external label " + name)
+		}
+	}
+	texts := request.Parameters["match[]"]
+	if len(texts) == 0 {
+		return request, nil
+	}
+	var changed []string
+	for _, text := range texts {
+		selector, err := tier.ParseSelector(text)
+		if err != nil {
+			return nil, err
+		}
+		relabelled, err := tier.RelabelSelector(selector, added)
+		if err != nil {
+			return nil, err
+		}
+		changed = append(changed, relabelled.String())
+	}
+	return request.With(url.Values{"match[]": changed}), nil
+}
+
+// labelOfPath is the label that /api/v1/label/NAME/values asks for.
+func labelOfPath(request *promapi.Request) (string, bool) {
+	if request.Endpoint != promapi.LabelValues {
+		return "", false
+	}
+	rest, _ := strings.CutPrefix(request.Path, "/api/v1/label/")
+	name, found := strings.CutSuffix(rest, "/values")
+	unescaped, err := url.PathUnescape(name)
+	return unescaped, found && err == nil
+}
+
+// downsamplingStep is the step from which on Thanos takes downsampled data by
+// itself: the finest is of 5 minutes, and it takes a fifth of the step.
+const downsamplingStep = 25 * time.Minute
+
+// explicitDefaults says to cold what hot would have taken for granted, where
+// their defaults differ.
+func (q Query) explicitDefaults(learned *upstream.Learned, in *tier.Input) *promapi.Request {
+	if q.Request.Endpoint != promapi.Query && q.Request.Endpoint != promapi.QueryRange {
+		return q.Request
+	}
+	changed := url.Values{}
+	hot, cold := learned.Hot, learned.Cold
+	if hot.LookbackDelta > 0 && cold.LookbackDelta != hot.LookbackDelta &&
+		(cold.LookbackDelta > 0 || hot.LookbackDelta != tier.DefaultLookbackDelta) && !q.Request.Parameters.Has("lookback_delta") {
+		changed.Set("lookback_delta", model.Duration(hot.LookbackDelta).String())
+	}
+	query := q.Request.Parameters.Get("query")
+	if hot.EvaluationInterval > 0 && hot.EvaluationInterval != cold.EvaluationInterval {
+		expression, err := tier.ParseExpression(query)
+		if err == nil && expression.DefaultSteps {
+			if text, err := tier.ExplicitSteps(query, hot.EvaluationInterval); err == nil {
+				changed.Set("query", text)
+			}
+		}
+	}
+	if cold.AutoDownsampling && q.Request.TimeRange.Step >= downsamplingStep && !q.Request.Parameters.Has("max_source_resolution") {
+		if in.Extent.Nothing || in.Extent.Oldest >= in.Hot.Oldest {
+			// Raw samples that hot has are in cold too, or will be.
+			changed.Set("max_source_resolution", "0s")
+		} else {
+			in.Cold.Notes = append(in.Cold.Notes[:len(in.Cold.Notes):len(in.Cold.Notes)],
+				"the cold tier downsamples by itself: what it answers may be downsampled data")
+		}
+	}
+	return q.Request.With(changed)
+}
+
+// Extent returns what a request reads.
+func Extent(request *promapi.Request) tier.Extent { return extent(request, 0) }
+
+// extent is Extent for a tier with the given lookback delta; zero means the
+// usual one.
+func extent(request *promapi.Request, lookback time.Duration) tier.Extent {
+	times := request.TimeRange
+	switch request.Endpoint {
+	case promapi.Query, promapi.QueryRange:
+		if times.LookbackDelta > 0 {
+			lookback = times.LookbackDelta
+		}
+		extent, err := tier.Analyze(tier.Evaluation{
+			Query: request.Parameters.Get("query"), Start: times.Start, End: times.End,
+			Step: times.Step, LookbackDelta: lookback,
+		})
+		if err != nil {
+			return tier.UnknownExtent(times.Start, times.End)
+		}
+		return extent
+	case promapi.Series, promapi.Labels, promapi.LabelValues, promapi.QueryExemplars:
+		return tier.RangeExtent(times.Start, times.End)
+	default:
+	}
+	if endpointRules[request.Endpoint].perSeries {
+		// What is there now.
+		return tier.RangeExtent(request.ReceivedAt, request.ReceivedAt)
+	}
+	return tier.Extent{Nothing: true}
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}

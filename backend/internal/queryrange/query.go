@@ -1,0 +1,106 @@
+// Package queryrange is what happens around the call to a tier: the plan, the
+// call itself, the one retry on the other tier, and what has to be done to the
+// answer: warnings, labels, unions.
+package queryrange
+
+import (
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+// Query is one request with everything that its answer depends on.
+type Query struct {
+	// Request is what is asked.
+	Request *promapi.Request
+	// Forced is the tier that the caller asks for, or empty.
+	Forced tier.Name
+	// Hot and Cold are the tiers of the datasource; nil where it has none.
+	Hot, Cold *upstream.Tier
+	// Pair is what is known of both together; nil unless there are both.
+	Pair *upstream.Pair
+	// Threshold is the span from which on cold is asked.
+	Threshold time.Duration
+	// ScrapeInterval is that of the datasource; zero where it names none, and
+	// what was seen counts.
+	ScrapeInterval time.Duration
+	// Timeout bounds all tries together, the body of the answer included.
+	Timeout time.Duration
+	// QueryParams are the datasource's own, which the plugin sends along.
+	QueryParams map[string]string
+}
+
+// Response is the answer of a tier, its body unread.
+type Response struct {
+	// Tier and Reason say who answered and why.
+	Tier   tier.Name
+	Reason tier.Reason
+	// Warnings are already part of the body.
+	Warnings []string
+	// Status, Header and Body are the answer as the tier gave it; the body
+	// is not decompressed. Reading it returns an error when the tier or the
+	// deadline cut it off. Close ends the upstream call.
+	Status int
+	Header http.Header
+	Body   io.ReadCloser
+	// ContentLength is the length of the body in bytes, or -1.
+	ContentLength int64
+	// UpstreamDuration is the time until the header of the answer, all tries
+	// together.
+	UpstreamDuration time.Duration
+}
+
+// CallError says which tier and reason an error belongs to.
+type CallError struct {
+	// Tier and Reason are those of the last try.
+	Tier   tier.Name
+	Reason tier.Reason
+	// Err is an Error of the Prometheus API.
+	Err error
+}
+
+// Error returns the text of Err.
+func (e *CallError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *CallError) Unwrap() error { return e.Err }
+
+// coldParameters are known to cold only: Thanos reads them, Prometheus does not.
+var coldParameters = []string{"dedup", "partial_response", "max_source_resolution", "storeMatch[]", "replicaLabels[]"}
+
+// ColdParameters lists the parameters that only cold knows.
+func ColdParameters() []string { return slices.Clone(coldParameters) }
+
+// timeout is the configured one, or what the request asks for if that is less.
+func (q Query) timeout() time.Duration {
+	if asked := q.Request.TimeRange.Timeout; asked > 0 {
+		return min(q.Timeout, asked)
+	}
+	return q.Timeout
+}
+
+// coldParameter returns a parameter that only cold knows and that is not
+// merely one of the datasource's own, or nothing.
+func (q Query) coldParameter() string {
+	for _, name := range coldParameters {
+		own, isOwn := q.QueryParams[name]
+		for _, value := range q.Request.Parameters[name] {
+			if !isOwn || value != own {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+func (q Query) tier(name tier.Name) *upstream.Tier {
+	if name == tier.Hot {
+		return q.Hot
+	}
+	return q.Cold
+}

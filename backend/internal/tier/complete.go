@@ -1,0 +1,254 @@
+package tier
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// Completeness says whether a series outside of hot could match a request.
+type Completeness int
+
+const (
+	// Incomplete says: some series that match may be outside of hot, or nothing is
+	// known.
+	Incomplete Completeness = iota
+	// Assumed says: cold cannot tell its sources, so hot is taken to be complete.
+	Assumed
+	// Complete says: no series outside of hot matches.
+	Complete
+)
+
+// NameSet is a set of metric names.
+type NameSet map[string]struct{}
+
+// NewNameSet returns the set of the given names.
+func NewNameSet(names []string) NameSet {
+	set := make(NameSet, len(names))
+	for _, name := range names {
+		set[name] = struct{}{}
+	}
+	return set
+}
+
+// Knowledge is what was learned of a hot and a cold tier together. It is not
+// changed after it was made, so that decisions can share it.
+type Knowledge struct {
+	// Declared is set when the operator says that hot is complete.
+	Declared bool
+	// HotLabels are hot's external labels without replica labels. They mean
+	// nothing unless HotLabelsKnown is set.
+	HotLabels      map[string]string
+	HotLabelsKnown bool
+	// Sources are the external label sets of cold without replica labels.
+	// They mean nothing unless SourcesKnown is set: not every cold tier tells.
+	Sources      []map[string]string
+	SourcesKnown bool
+	// HotNames are the metric names that hot holds; OtherNames those that
+	// other sources of cold hold. nil where they are not known.
+	HotNames, OtherNames NameSet
+	// Added are the external labels that hot's series carry in cold and not
+	// in hot, replica labels left out.
+	Added map[string]string
+	// Stored are those of them that series of hot carry themselves, so that
+	// they cannot be added.
+	Stored []string
+
+	others  []map[string]string // the sources that are not hot
+	results *lru.Cache[string, completeness]
+}
+
+type completeness struct {
+	is  Completeness
+	why string
+}
+
+// NewKnowledge completes what was learned. Its argument must not be changed
+// afterwards.
+func NewKnowledge(learned Knowledge) *Knowledge {
+	learned.results = newCache[string, completeness]()
+	learned.others = nil
+	for _, source := range learned.Sources {
+		if !learned.HotLabelsKnown || !maps.Equal(source, learned.HotLabels) {
+			learned.others = append(learned.others, source)
+		}
+	}
+	return &learned
+}
+
+// OnlySource tells whether all that cold holds comes from hot.
+func (k *Knowledge) OnlySource() bool { return k != nil && k.SourcesKnown && len(k.others) == 0 }
+
+// Completeness tells whether hot is complete for every one of the selectors,
+// and why it is not, in words for people. key identifies the selectors, so
+// that the answer can be remembered.
+func (k *Knowledge) Completeness(key string, selectors []Selector) (is Completeness, why string) {
+	switch {
+	case len(selectors) == 0:
+		return Complete, "no series is read"
+	case k == nil:
+		return Incomplete, "it is not known yet what the tiers hold"
+	case k.Declared:
+		return Complete, "the operator declares that hot is complete"
+	}
+	found := cached(k.results, key, len(key), func() completeness {
+		var result completeness
+		for i, selector := range selectors {
+			is, why := k.ofSelector(selector)
+			if i == 0 || is < result.is {
+				result = completeness{is: is, why: why}
+			}
+		}
+		return result
+	})
+	return found.is, found.why
+}
+
+func (k *Knowledge) ofSelector(selector Selector) (Completeness, string) {
+	names, finite := finiteNames(selector)
+	if !k.SourcesKnown {
+		if missing, some := k.missingFrom(names, finite); some {
+			return Incomplete, fmt.Sprintf("hot has no metric %s", missing)
+		}
+		return Assumed, "cold cannot tell its sources, so hot is taken to be complete"
+	}
+	if len(k.others) == 0 {
+		return Complete, "hot is the only source"
+	}
+	if k.pins(selector) {
+		return Complete, "the selector names hot's own external labels"
+	}
+	if k.HotNames == nil || k.OtherNames == nil {
+		return Incomplete, "cold has other sources, and it is not known which metrics they hold"
+	}
+	if !finite {
+		return k.ofPattern(selector)
+	}
+	if missing, some := k.missingFrom(names, finite); some {
+		return Incomplete, fmt.Sprintf("hot has no metric %s", missing)
+	}
+	for _, name := range names {
+		if _, elsewhere := k.OtherNames[name]; elsewhere {
+			return Incomplete, fmt.Sprintf("another source than hot has the metric %s too", name)
+		}
+	}
+	return Complete, "only hot has these metrics"
+}
+
+// missingFrom returns a name that hot does not hold.
+func (k *Knowledge) missingFrom(names []string, finite bool) (string, bool) {
+	if !finite || k.HotNames == nil {
+		return "", false
+	}
+	for _, name := range names {
+		if _, there := k.HotNames[name]; !there {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+// ofPattern decides for a selector whose metric names are not a finite list:
+// the names that are known now are held against it.
+func (k *Knowledge) ofPattern(selector Selector) (Completeness, string) {
+	if matchesName(selector, "") {
+		return Incomplete, "cold has other sources, and the selector names no metric"
+	}
+	for name := range k.OtherNames {
+		if matchesName(selector, name) {
+			return Incomplete, fmt.Sprintf("another source than hot has the metric %s", name)
+		}
+	}
+	for name := range k.HotNames {
+		if matchesName(selector, name) {
+			return Complete, "only hot has metrics of such names"
+		}
+	}
+	return Incomplete, "hot has no metric of such a name"
+}
+
+// pins tells whether the selector names external labels of hot by equality in
+// such a way that no other source matches. A source that lacks such a label may
+// still have series with it; it is ruled out only when all of hot's labels are
+// named.
+func (k *Knowledge) pins(selector Selector) bool {
+	if !k.HotLabelsKnown || len(k.HotLabels) == 0 {
+		return false
+	}
+	pinned := map[string]bool{}
+	for _, matcher := range selector {
+		if value, is := k.HotLabels[matcher.Name]; is && matcher.Type == labels.MatchEqual && matcher.Value == value {
+			pinned[matcher.Name] = true
+		}
+	}
+	if len(pinned) == len(k.HotLabels) {
+		return true
+	}
+	return !slices.ContainsFunc(k.others, func(source map[string]string) bool {
+		for name := range pinned {
+			if value, has := source[name]; has && value != k.HotLabels[name] {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// finiteNames returns the metric names that a selector can match, when they
+// are a finite list.
+func finiteNames(selector Selector) (names []string, finite bool) {
+	for _, matcher := range selector {
+		if matcher.Name != model.MetricNameLabel {
+			continue
+		}
+		var list []string
+		switch matcher.Type {
+		case labels.MatchEqual:
+			list = []string{matcher.Value}
+		case labels.MatchRegexp:
+			list = matcher.SetMatches()
+		case labels.MatchNotEqual, labels.MatchNotRegexp:
+		}
+		if len(list) > 0 && (!finite || len(list) < len(names)) {
+			names, finite = list, true
+		}
+	}
+	if !finite {
+		return nil, false
+	}
+	kept := make([]string, 0, len(names))
+	for _, name := range names {
+		if matchesName(selector, name) {
+			kept = append(kept, name)
+		}
+	}
+	// The empty name stands for series without a name: no list of names has it.
+	if slices.Contains(kept, "") {
+		return nil, false
+	}
+	return kept, true
+}
+
+// matchesName tells whether a series of that name can match.
+func matchesName(selector Selector, name string) bool {
+	for _, matcher := range selector {
+		if matcher.Name == model.MetricNameLabel && !matcher.Matches(name) {
+			return false
+		}
+	}
+	return true
+}
+
+// FormatLabels writes a label set as Prometheus does: {a="b", c="d"}.
+func FormatLabels(set map[string]string) string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(set)) {
+		list = append(list, fmt.Sprintf("%s=%q", name, set[name]))
+	}
+	return "{" + strings.Join(list, ", ") + "}"
+}

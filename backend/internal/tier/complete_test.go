@@ -1,0 +1,122 @@
+package tier
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func selectorsOf(t *testing.T, texts ...string) []Selector {
+	t.Helper()
+	var list []Selector
+	for _, text := range texts {
+		selector, err := ParseSelector(text)
+		require.NoError(t, err)
+		list = append(list, selector)
+	}
+	return list
+}
+
+func TestCompleteness(t *testing.T) {
+	lab := map[string]string{"cluster": "lab", "prometheus": "k8s"}
+	known := func(change func(*Knowledge)) *Knowledge {
+		learned := Knowledge{
+			HotLabels: lab, HotLabelsKnown: true, Added: lab, SourcesKnown: true,
+			Sources: []map[string]string{
+				lab, {"cluster": "lab", "prometheus": "users"}, {"cluster": "other", "prometheus": "k8s"}, {"tenant": "x"},
+			},
+			HotNames:   NewNameSet([]string{"up", "node_load1", "node_load5", "both"}),
+			OtherNames: NewNameSet([]string{"up", "both", "shop"}),
+		}
+		if change != nil {
+			change(&learned)
+		}
+		return NewKnowledge(learned)
+	}
+	onlyHot := func(k *Knowledge) { k.Sources = k.Sources[:1] }
+	noTenant := func(k *Knowledge) { k.Sources = k.Sources[:3] }
+	cannotTell := func(k *Knowledge) { k.SourcesKnown, k.Sources = false, nil }
+	for _, test := range []struct {
+		name     string
+		change   func(*Knowledge)
+		selector string
+		expected Completeness
+		why      string
+	}{
+		{"a name that only hot has", nil, `node_load1`, Complete, "only hot has these metrics"},
+		{"a name that another source has too", nil, `up`, Incomplete, "another source than hot has the metric up too"},
+		{"a name that hot lacks", nil, `shop`, Incomplete, "hot has no metric shop"},
+		{"a name that nobody has", nil, `nobody`, Incomplete, "hot has no metric nobody"},
+		{"no name", nil, `{job="a"}`, Incomplete, "names no metric"},
+		{"every series", nil, `{__name__!=""}`, Incomplete, "another source than hot has the metric"},
+		{"an alternative of names that only hot has", nil, `{__name__=~"node_load1|node_load5"}`, Complete, ""},
+		{"one of the alternative is elsewhere too", nil, `{__name__=~"node_load1|both"}`, Incomplete, "the metric both too"},
+		{"the one that is elsewhere is excluded", nil, `{__name__=~"node_load1|both",__name__!="both"}`, Complete, ""},
+		{"the alternative may be empty", nil, `{__name__=~"node_load1|",job="a"}`, Incomplete, ""},
+		{"a pattern that only hot matches", nil, `{__name__=~"node_.*"}`, Complete, "only hot has metrics of such names"},
+		{"a pattern that others match", nil, `{__name__=~".*o.*"}`, Incomplete, "another source than hot has the metric"},
+		{"a pattern that nobody matches", nil, `{__name__=~"zzz.*"}`, Incomplete, "hot has no metric of such a name"},
+		{"a negative pattern", nil, `{__name__!~"up|both|shop",job="a"}`, Incomplete, "names no metric"},
+		{"all of hot's labels are named", nil, `up{cluster="lab",prometheus="k8s"}`, Complete, "names hot's own external labels"},
+		{"a source that lacks the label may have it on its series", nil, `up{cluster="lab"}`, Incomplete, ""},
+		{"one label does not tell hot from the other source", noTenant, `up{cluster="lab"}`, Incomplete, ""},
+		{"one label rules all others out", func(k *Knowledge) { noTenant(k); k.Sources = append(k.Sources[:1:1], k.Sources[2]) }, `up{cluster="lab"}`, Complete, ""},
+		{"a regular expression pins nothing", noTenant, `up{cluster=~"lab",prometheus=~"k8s"}`, Incomplete, ""},
+		{"another value pins nothing", noTenant, `up{cluster="other",prometheus="k8s"}`, Incomplete, ""},
+		{"hot is the only source", onlyHot, `{job="a"}`, Complete, "hot is the only source"},
+		{"hot is not among the sources", func(k *Knowledge) { k.Sources = k.Sources[1:2] }, `up`, Incomplete, ""},
+		{"cold cannot tell", cannotTell, `up`, Assumed, "cold cannot tell its sources"},
+		{"cold cannot tell, no name", cannotTell, `{job="a"}`, Assumed, ""},
+		{"cold cannot tell, but hot lacks it", cannotTell, `shop`, Incomplete, "hot has no metric shop"},
+		{"cold cannot tell, and neither can hot", func(k *Knowledge) { cannotTell(k); k.HotNames = nil }, `shop`, Assumed, ""},
+		{"names of others are not known", func(k *Knowledge) { k.OtherNames = nil }, `node_load1`, Incomplete, "it is not known which metrics they hold"},
+		{"hot's labels are not known", func(k *Knowledge) { k.HotLabelsKnown, k.HotLabels, k.OtherNames = false, nil, nil }, `up{cluster="lab",prometheus="k8s"}`, Incomplete, ""},
+		{"declared", func(k *Knowledge) { k.Declared = true }, `up`, Complete, "declares"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			knowledge := known(test.change)
+			for range 2 { // The second time it is remembered.
+				is, why := knowledge.Completeness(test.selector, selectorsOf(t, test.selector))
+				require.Equal(t, test.expected, is, why)
+				require.Contains(t, why, test.why)
+			}
+		})
+	}
+	is, _ := known(nil).Completeness("both", selectorsOf(t, `node_load1`, `up`))
+	require.Equal(t, Incomplete, is, "every selector counts")
+	is, _ = known(nil).Completeness("", nil)
+	require.Equal(t, Complete, is, "nothing is read")
+	is, why := (*Knowledge)(nil).Completeness("x", selectorsOf(t, "x"))
+	require.Equal(t, Incomplete, is)
+	require.Contains(t, why, "not known yet")
+	require.True(t, known(onlyHot).OnlySource())
+	require.False(t, known(cannotTell).OnlySource())
+	require.False(t, (*Knowledge)(nil).OnlySource())
+}
+
+func TestSelectorsOfAnExpression(t *testing.T) {
+	for query, expected := range map[string][]string{
+		`vector(1)`:                           nil,
+		`sum(x{a="b"}) / rate(y[5m])`:         {`{__name__="x",a="b"}`, `{__name__="y"}`},
+		`max_over_time(x[1h:])`:               {`{__name__="x"}`},
+		`info(x)`:                             {`{__name__="target_info"}`, `{__name__="x"}`},
+		`info(x, {__name__=~"a.*",data="b"})`: {`{__name__=~"a.*"}`, `{__name__="x"}`},
+		`info(x, {data="b"})`:                 {`{__name__="target_info"}`, `{__name__="x"}`},
+	} {
+		expression, err := ParseExpression(query)
+		require.NoError(t, err)
+		var got []string
+		for _, selector := range expression.Selectors {
+			got = append(got, selector.String())
+		}
+		require.ElementsMatch(t, expected, got, query)
+	}
+	expression, err := ParseExpression(`max_over_time(x[1h:])`)
+	require.NoError(t, err)
+	require.True(t, expression.DefaultSteps)
+	text, err := ExplicitSteps(`max_over_time(x[1h:] offset 5m) + min_over_time(y[2h:1m])`, 30_000_000_000)
+	require.NoError(t, err)
+	require.Equal(t, `max_over_time(x[1h:30s] offset 5m) + min_over_time(y[2h:1m])`, text)
+	_, err = ExplicitSteps("sum(", minute)
+	require.Error(t, err)
+}

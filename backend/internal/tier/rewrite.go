@@ -1,0 +1,264 @@
+package tier
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+// ErrNotRewritable is returned by Relabel for a query that hot cannot answer
+// with its external labels.
+var ErrNotRewritable = errors.New("hot cannot answer with its external labels")
+
+// relabelled is the outcome of Relabel.
+type relabelled struct {
+	text string
+	err  error
+}
+
+type relabelKey struct{ query, added string }
+
+var relabellings = newCache[relabelKey, relabelled]()
+
+// Relabel returns the query that makes hot, whose series lack the added
+// labels, answer as if they carried them. The text is the query itself where
+// the labels change nothing.
+//
+// It returns an error that wraps ErrNotRewritable when there is no such query,
+// and the parser's error for a text that is no PromQL.
+func Relabel(query string, added map[string]string) (string, error) {
+	if len(added) == 0 {
+		return query, nil
+	}
+	key := relabelKey{query, FormatLabels(added)}
+	found := cached(relabellings, key, len(query), func() relabelled {
+		text, err := relabel(query, added)
+		return relabelled{text, err}
+	})
+	return found.text, found.err
+}
+
+func relabel(query string, added map[string]string) (string, error) {
+	root, err := parseToWrite(query)
+	if err != nil {
+		return "", err
+	}
+	needed := slices.ContainsFunc(slices.Collect(maps.Keys(added)), func(label string) bool {
+		return flowOf(root, label) != unchanged
+	})
+	if !needed {
+		return query, nil
+	}
+	if unwrapParens(root).Type() == parser.ValueTypeMatrix {
+		return "", fmt.Errorf("%w: it asks for raw samples", ErrNotRewritable)
+	}
+	writer := &relabeler{added: added, names: slices.Sorted(maps.Keys(added))}
+	rewritten, err := writer.expression(root)
+	if err != nil {
+		return "", err
+	}
+	text := rewritten.String()
+	// A text that reads differently than it was meant must not reach hot.
+	again, err := parseToWrite(text)
+	if err != nil || again.String() != text {
+		return "", fmt.Errorf("%w: the rewritten query cannot be written down", ErrNotRewritable)
+	}
+	return text, nil
+}
+
+// RelabelSelector returns a series selector for hot, whose series lack the
+// added labels. It returns an error that wraps ErrNotRewritable when hot has
+// none of the series that are asked for.
+func RelabelSelector(selector Selector, added map[string]string) (Selector, error) {
+	writer := &relabeler{added: added}
+	return writer.matchers(selector)
+}
+
+// relabeler puts labels on the leaves of an expression.
+type relabeler struct {
+	added map[string]string
+	names []string // of the added labels, sorted
+}
+
+func (r *relabeler) expression(node parser.Expr) (parser.Expr, error) {
+	var err error
+	switch node := node.(type) {
+	case *parser.NumberLiteral, *parser.StringLiteral:
+		return node, nil
+	case *parser.VectorSelector:
+		if err := r.selector(node); err != nil {
+			return nil, err
+		}
+		return r.wrap(node, r.added), nil
+	case *parser.ParenExpr:
+		node.Expr, err = r.expression(node.Expr)
+		return node, err
+	case *parser.UnaryExpr:
+		node.Expr, err = r.expression(node.Expr)
+		return node, err
+	case *parser.SubqueryExpr:
+		node.Expr, err = r.expression(node.Expr)
+		return node, err
+	case *parser.AggregateExpr:
+		return r.aggregation(node)
+	case *parser.BinaryExpr:
+		if node.LHS, err = r.expression(node.LHS); err != nil {
+			return nil, err
+		}
+		node.RHS, err = r.expression(node.RHS)
+		return node, err
+	case *parser.Call:
+		return r.call(node)
+	}
+	return nil, fmt.Errorf("%w: it holds a %T", ErrNotRewritable, node)
+}
+
+func (r *relabeler) aggregation(node *parser.AggregateExpr) (parser.Expr, error) {
+	if node.Op == parser.LIMITK {
+		return nil, fmt.Errorf("%w: limitk chooses by the order of the series", ErrNotRewritable)
+	}
+	var err error
+	if node.Param != nil {
+		if node.Param, err = r.expression(node.Param); err != nil {
+			return nil, err
+		}
+	}
+	node.Expr, err = r.expression(node.Expr)
+	return node, err
+}
+
+func (r *relabeler) call(call *parser.Call) (parser.Expr, error) {
+	if call.Func.Name == "info" {
+		return nil, fmt.Errorf("%w: info() joins with series of its own", ErrNotRewritable)
+	}
+	for i, argument := range call.Args {
+		switch bare := unwrapParens(argument).(type) {
+		case *parser.MatrixSelector:
+			selector, ok := bare.VectorSelector.(*parser.VectorSelector)
+			if !ok {
+				return nil, fmt.Errorf("%w: it holds a range over no selector", ErrNotRewritable)
+			}
+			return r.leaf(call, selector, call.Func.Name == "absent_over_time")
+		case *parser.VectorSelector:
+			switch call.Func.Name {
+			case "timestamp", "start_timestamp":
+				return r.leaf(call, bare, false)
+			case "absent":
+				return r.leaf(call, bare, true)
+			}
+		}
+		rewritten, err := r.expression(argument)
+		if err != nil {
+			return nil, err
+		}
+		call.Args[i] = rewritten
+	}
+	return call, nil
+}
+
+// leaf leaves the selector of a call bare and wraps the call. Where the call
+// takes labels from matchers, only those that it would have taken are added.
+func (r *relabeler) leaf(call *parser.Call, selector *parser.VectorSelector, fromMatchers bool) (parser.Expr, error) {
+	added := r.added
+	if fromMatchers {
+		added = labelsOfAbsent(selector.LabelMatchers, r.added)
+	}
+	if err := r.selector(selector); err != nil {
+		return nil, err
+	}
+	return r.wrap(call, added), nil
+}
+
+// labelsOfAbsent are the added labels that absent() takes from matchers: those
+// that are named once, by equality.
+func labelsOfAbsent(matchers []*labels.Matcher, added map[string]string) map[string]string {
+	taken := map[string]string{}
+	count := map[string]int{}
+	for _, matcher := range matchers {
+		count[matcher.Name]++
+		if value, is := added[matcher.Name]; is && matcher.Type == labels.MatchEqual && matcher.Value == value {
+			taken[matcher.Name] = value
+		}
+	}
+	maps.DeleteFunc(taken, func(name, _ string) bool { return count[name] > 1 })
+	return taken
+}
+
+func (r *relabeler) selector(selector *parser.VectorSelector) error {
+	matchers, err := r.matchers(selector.LabelMatchers)
+	selector.LabelMatchers = matchers
+	return err
+}
+
+// matchers drops those on added labels that hot's value satisfies.
+func (r *relabeler) matchers(matchers []*labels.Matcher) ([]*labels.Matcher, error) {
+	kept := make([]*labels.Matcher, 0, len(matchers)+1)
+	selective := false
+	for _, matcher := range matchers {
+		value, is := r.added[matcher.Name]
+		if is && !matcher.Matches(value) {
+			return nil, fmt.Errorf("%w: %s is not true of hot's series", ErrNotRewritable, matcher)
+		}
+		if !is {
+			kept = append(kept, matcher)
+			selective = selective || !matcher.Matches("")
+		}
+	}
+	if !selective {
+		kept = append(kept, labels.MustNewMatcher(labels.MatchNotEqual, model.MetricNameLabel, ""))
+	}
+	return kept, nil
+}
+
+// wrap puts label_replace() around an expression, once per label.
+func (r *relabeler) wrap(node parser.Expr, added map[string]string) parser.Expr {
+	for _, name := range r.names {
+		value, is := added[name]
+		if !is {
+			continue
+		}
+		text := func(value string) parser.Expr { return &parser.StringLiteral{Val: value} }
+		node = &parser.Call{
+			Func: parser.Functions["label_replace"],
+			Args: parser.Expressions{node, text(name), text(strings.ReplaceAll(value, "$", "$$")), text(""), text("")},
+		}
+	}
+	return node
+}
+
+func unwrapParens(node parser.Expr) parser.Expr {
+	for {
+		paren, ok := node.(*parser.ParenExpr)
+		if !ok {
+			return node
+		}
+		node = paren.Expr
+	}
+}
+
+// RelabelSelectors returns an expression whose selectors hot can answer, for an
+// endpoint that reads the selectors of a query and nothing else of it. It
+// returns the errors of Relabel.
+func RelabelSelectors(query string, added map[string]string) (string, error) {
+	root, err := parseToWrite(query)
+	if err != nil {
+		return "", err
+	}
+	writer := &relabeler{added: added}
+	parser.Inspect(root, func(node parser.Node, _ []parser.Node) error {
+		if selector, ok := node.(*parser.VectorSelector); ok && selector != nil && err == nil {
+			err = writer.selector(selector)
+		}
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return root.String(), nil
+}

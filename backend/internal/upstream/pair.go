@@ -1,0 +1,406 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/expirable"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+const (
+	// emptyFor is how long it is remembered that hot had nothing for a query.
+	emptyFor = time.Minute
+	// learnTimeout bounds one attempt to learn: the first queries wait for it.
+	learnTimeout = 20 * time.Second
+	// mostNames bounds the metric names that are held of one tier: a large
+	// cluster has some thousands.
+	mostNames = 100_000
+	// emptiesRemembered bounds how many such queries are remembered.
+	emptiesRemembered = 2048
+)
+
+// errNoStores is why nothing can be learned of a Thanos that has just started.
+var errNoStores = errors.New("cold has no stores yet")
+
+// errUnavailable is why nothing is learned while a tier is down.
+var errUnavailable = errors.New("one of the tiers is unavailable")
+
+// PairOptions describe what belongs to a hot and a cold tier together.
+type PairOptions struct {
+	// Hot and Cold are the tiers.
+	Hot, Cold *Tier
+	// LearnInterval is the time between two times that names, sources and
+	// defaults are learned.
+	LearnInterval time.Duration
+	// Complete is set when the operator declares that hot is complete.
+	Complete bool
+	// ExternalLabels are hot's; nil where they are to be learned.
+	ExternalLabels map[string]string
+	// ReplicaLabels are labels that cold removes, besides those it tells.
+	ReplicaLabels []string
+}
+
+// Pair knows of a hot and a cold tier what only both together tell: which
+// series are in one of them only, and where cold ends. It is safe for
+// concurrent use.
+type Pair struct {
+	options PairOptions
+	learned atomic.Pointer[Learned]
+	newest  atomic.Pointer[coldEnd]
+	// coldInterval is the time between two samples of cold as seen; used by
+	// Run alone.
+	coldInterval time.Duration
+	first        chan struct{} // closed after learning was tried once
+	empty        *expirable.LRU[string, struct{}]
+}
+
+// Learned is what was learned of a pair. It is not changed after it was made.
+type Learned struct {
+	// Knowledge says which series are where; nil while it is not known.
+	Knowledge *tier.Knowledge
+	// Hot and Cold are the defaults of the tiers.
+	Hot, Cold Settings
+	// LearnedAt is when that was.
+	LearnedAt time.Time
+	// Error says why the last attempt to learn failed, in words without
+	// addresses; empty when it did not.
+	Error string
+	// Doubt says why something is assumed rather than known; empty when
+	// everything is.
+	Doubt string
+}
+
+// coldEnd is where the samples of cold end.
+type coldEnd struct {
+	newest int64 // timestamp of the newest sample in milliseconds; zero where it is not known
+	// covered is up to when every series has its samples.
+	covered int64
+	lags    bool // that is more than two scrape intervals ago
+}
+
+// NewPair returns a pair that has learned nothing yet: see Run.
+func NewPair(options PairOptions) *Pair {
+	p := &Pair{
+		options: options, first: make(chan struct{}),
+		empty: expirable.NewLRU[string, struct{}](emptiesRemembered, nil, emptyFor),
+	}
+	p.learned.Store(&Learned{Error: "nothing is learned yet"})
+	p.newest.Store(&coldEnd{})
+	return p
+}
+
+// Learned returns what was learned last.
+func (p *Pair) Learned() *Learned { return p.learned.Load() }
+
+// ColdState returns the state of cold with the end of its coverage as it was
+// measured.
+func (p *Pair) ColdState(now time.Time) tier.State {
+	state := p.options.Cold.State(now)
+	if end := p.newest.Load(); end.lags {
+		state.Newest = min(state.Newest, end.covered)
+	}
+	return state
+}
+
+// ScrapeInterval returns the time between two samples of hot.
+func (p *Pair) ScrapeInterval() time.Duration {
+	status := p.options.Hot.Status()
+	if status.ScrapeInterval == 0 {
+		status.ScrapeInterval = p.Learned().Hot.ScrapeInterval
+	}
+	return p.options.Hot.scrapeInterval(&status)
+}
+
+// RememberEmpty notes that hot answered a query with nothing.
+func (p *Pair) RememberEmpty(query string) { p.empty.Add(query, struct{}{}) }
+
+// WasEmpty tells whether hot answered a query with nothing a short while ago.
+func (p *Pair) WasEmpty(query string) bool {
+	_, found := p.empty.Get(query)
+	return found
+}
+
+// Wait blocks until something was learned, or learning has failed, or ctx
+// ends.
+func (p *Pair) Wait(ctx context.Context) {
+	select {
+	case <-p.first:
+	case <-ctx.Done():
+	}
+}
+
+// Run learns until ctx ends.
+func (p *Pair) Run(ctx context.Context) {
+	p.options.Hot.Wait(ctx)
+	p.options.Cold.Wait(ctx)
+	ticker := time.NewTicker(p.options.Cold.options.ProbeInterval)
+	defer ticker.Stop()
+	var next time.Time
+	for isFirst := true; ctx.Err() == nil; isFirst = false {
+		now := time.Now()
+		if p.learned.Load().Error != "" || !now.Before(next) {
+			p.learn(ctx)
+			next = now.Add(p.options.LearnInterval)
+		}
+		p.measureColdEnd(ctx, now)
+		if isFirst {
+			close(p.first)
+		}
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
+	}
+}
+
+// learn asks both tiers for everything that changes rarely. What it found
+// before stays while a tier cannot be asked.
+func (p *Pair) learn(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, learnTimeout)
+	defer cancel()
+	var learned *Learned
+	err := errUnavailable
+	if p.options.Hot.Status().Available && p.options.Cold.Status().Available {
+		learned, err = p.ask(ctx)
+	}
+	if ctx.Err() != nil && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		failed := *p.learned.Load()
+		failed.Error = Describe(err)
+		if errors.Is(err, errUnavailable) || errors.Is(err, errNoStores) {
+			failed.Error = err.Error()
+		}
+		p.learned.Store(&failed)
+		return
+	}
+	learned.LearnedAt = time.Now()
+	p.learned.Store(learned)
+	p.coldInterval, err = p.seenColdInterval(ctx, learned.LearnedAt)
+	if err != nil {
+		p.coldInterval = 0 // Then that of hot is taken.
+	}
+}
+
+// seenColdInterval is the time between two samples of some series of cold:
+// they may be scraped less often than those of hot that are followed.
+func (p *Pair) seenColdInterval(ctx context.Context, now time.Time) (time.Duration, error) {
+	cold := p.options.Cold.options.Client
+	if newest := p.newest.Load().newest; newest != 0 {
+		now = time.UnixMilli(newest)
+	}
+	found, err := cold.upSeries(ctx, p.coldSelector(), now.Add(-5*time.Minute), now, witnesses)
+	if err != nil {
+		return 0, err
+	}
+	series := slices.Sorted(maps.Keys(found))
+	return cold.sampleInterval(ctx, series[:min(len(series), witnesses)], now)
+}
+
+// coldSelector selects the series named up that cold has from hot.
+func (p *Pair) coldSelector() string {
+	knowledge := p.learned.Load().Knowledge
+	if knowledge == nil {
+		return "up"
+	}
+	var matchers []string
+	for _, name := range slices.Sorted(maps.Keys(knowledge.Added)) {
+		matchers = append(matchers, fmt.Sprintf("%s=%q", quoteName(name), knowledge.Added[name]))
+	}
+	return "up{" + join(matchers) + "}"
+}
+
+func (p *Pair) ask(ctx context.Context) (*Learned, error) {
+	hot, cold := p.options.Hot.options.Client, p.options.Cold.options.Client
+	learned := &Learned{}
+	var err error
+	if learned.Hot, err = hot.settings(ctx); err != nil {
+		return nil, fmt.Errorf("hot: %w", err)
+	}
+	if learned.Cold, err = cold.settings(ctx); err != nil {
+		return nil, fmt.Errorf("cold: %w", err)
+	}
+	replica := append(slices.Clone(p.options.ReplicaLabels), learned.Cold.ReplicaLabels...)
+	known := tier.Knowledge{Declared: p.options.Complete}
+	external := p.options.ExternalLabels
+	if external == nil {
+		external = learned.Hot.ExternalLabels
+	}
+	known.HotLabelsKnown = external != nil
+	known.HotLabels = without(external, replica)
+	if known.HotNames, err = hot.metricNames(ctx, nil, time.Time{}); err != nil {
+		return nil, fmt.Errorf("hot: %w", err)
+	}
+	if err := p.learnSources(ctx, &known, replica); err != nil {
+		return nil, fmt.Errorf("cold: %w", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(known.Added)) {
+		values, err := hot.labelValues(ctx, name, nil, time.Time{})
+		if err != nil {
+			return nil, fmt.Errorf("hot: %w", err)
+		}
+		if len(values) > 0 {
+			known.Stored = append(known.Stored, name)
+		}
+	}
+	switch {
+	case known.Declared:
+	case !known.SourcesKnown:
+		learned.Doubt = "cold does not tell its sources, so hot is assumed to be complete"
+	case len(known.HotLabels) == 0 && len(known.Sources) > 1:
+		learned.Doubt = "hot does not tell its external labels and cold has several sources: configure them, or every query that another source could match goes to cold"
+	}
+	learned.Knowledge = tier.NewKnowledge(known)
+	return learned, nil
+}
+
+// learnSources finds the external label sets of cold, what hot's series carry
+// there, and which metrics other sources have.
+func (p *Pair) learnSources(ctx context.Context, known *tier.Knowledge, replica []string) error {
+	cold := p.options.Cold.options.Client
+	stores := p.options.Cold.Status().Stores
+	if stores != nil && len(stores) == 0 {
+		return errNoStores
+	}
+	if len(stores) > 0 {
+		known.SourcesKnown = true
+		for _, store := range stores {
+			for _, set := range store.LabelSets {
+				source := without(set, replica)
+				if !slices.ContainsFunc(known.Sources, func(other map[string]string) bool { return maps.Equal(other, source) }) {
+					known.Sources = append(known.Sources, source)
+				}
+			}
+		}
+		isSource := slices.ContainsFunc(known.Sources, func(source map[string]string) bool { return maps.Equal(source, known.HotLabels) })
+		switch {
+		case isSource:
+			known.Added = known.HotLabels
+		case len(known.HotLabels) == 0 && len(known.Sources) == 1:
+			// Hot does not say who it is, or says it has no labels: the only
+			// source is taken for it.
+			known.Added, known.SourcesKnown = known.Sources[0], false
+		}
+	} else if err := p.sourcesByValues(ctx, known); err != nil {
+		return err
+	}
+	if len(known.HotLabels) == 0 || !known.SourcesKnown {
+		return nil
+	}
+	var matchers []string
+	for _, name := range slices.Sorted(maps.Keys(known.HotLabels)) {
+		matchers = append(matchers, fmt.Sprintf(`{%s!=%q,__name__!=""}`, quoteName(name), known.HotLabels[name]))
+	}
+	var err error
+	known.OtherNames, err = cold.metricNames(ctx, matchers, p.since())
+	return err
+}
+
+// sourcesByValues finds the sources of a cold tier that does not list them, by
+// the values it has for hot's external labels.
+func (p *Pair) sourcesByValues(ctx context.Context, known *tier.Knowledge) error {
+	if len(known.HotLabels) == 0 {
+		return nil
+	}
+	cold := p.options.Cold.options.Client
+	var own []string
+	for name, value := range known.HotLabels {
+		own = append(own, fmt.Sprintf("%s=%q", quoteName(name), value))
+	}
+	slices.Sort(own)
+	names, err := cold.labelValues(ctx, "__name__", []string{"{" + join(own) + "}"}, p.since())
+	if err != nil || len(names) == 0 {
+		return err // Cold does not have hot's labels: nothing can be told by them.
+	}
+	known.SourcesKnown = true
+	known.Added = known.HotLabels
+	known.Sources = []map[string]string{known.HotLabels}
+	for _, name := range slices.Sorted(maps.Keys(known.HotLabels)) {
+		values, err := cold.labelValues(ctx, name, nil, p.since())
+		if err != nil {
+			return err
+		}
+		for _, value := range values {
+			if value != known.HotLabels[name] {
+				known.Sources = append(known.Sources, map[string]string{name: value})
+			}
+		}
+		unlabelled, err := cold.labelValues(ctx, "__name__", []string{fmt.Sprintf(`{%s="",__name__!=""}`, quoteName(name))}, p.since())
+		if err != nil {
+			return err
+		}
+		if len(unlabelled) > 0 {
+			known.Sources = append(known.Sources, map[string]string{})
+		}
+	}
+	return nil
+}
+
+// measureColdEnd finds the newest sample that cold has of hot's series.
+func (p *Pair) measureColdEnd(ctx context.Context, now time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, minProbeTimeout+p.options.Cold.options.ProbeInterval)
+	defer cancel()
+	if p.learned.Load().Knowledge == nil || !p.options.Cold.Status().Available {
+		return
+	}
+	cold, selector := p.options.Cold.options.Client, p.coldSelector()
+	interval := max(p.ScrapeInterval(), p.coldInterval)
+	previous := p.newest.Load()
+	// Not behind what was found before.
+	earliest := max(previous.newest, now.Add(-400*24*time.Hour).UnixMilli())
+	newest, found, err := cold.searchNewest(ctx, selector, now, earliest)
+	found = found || (err == nil && previous.newest != 0)
+	if err != nil || !found {
+		return // Without an answer the last one stays.
+	}
+	p.newest.Store(&coldEnd{
+		newest: newest,
+		// Not every series has its newest sample at the same time; up to two
+		// intervals before the newest of all, every one of them is there.
+		covered: newest - (2 * interval).Milliseconds(),
+		lags:    now.Sub(time.UnixMilli(newest)) >= 2*interval+probeSlack,
+	})
+}
+
+// since is from when on it matters what other sources hold: what reads older
+// samples goes to cold anyhow, and all of cold's past would be slow to read.
+func (p *Pair) since() time.Time {
+	oldest := p.options.Hot.Status().Oldest
+	if oldest == tier.NothingCovered {
+		return time.Time{}
+	}
+	return time.UnixMilli(oldest).Add(-time.Hour)
+}
+
+// metricNames returns the metric names of the series that match, or all, since
+// a time; nil where there are too many to hold.
+func (c *Client) metricNames(ctx context.Context, matchers []string, since time.Time) (tier.NameSet, error) {
+	names, err := c.labelValues(ctx, "__name__", matchers, since)
+	if cannotTell(err) {
+		return nil, nil //nolint:nilnil // Not known is nil throughout.
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(names) > mostNames {
+		return nil, nil //nolint:nilnil // Too many are as good as unknown ones.
+	}
+	return tier.NewNameSet(names), nil
+}
+
+func without(set map[string]string, names []string) map[string]string {
+	if set == nil {
+		return nil
+	}
+	kept := maps.Clone(set)
+	maps.DeleteFunc(kept, func(name, _ string) bool { return slices.Contains(names, name) })
+	return kept
+}

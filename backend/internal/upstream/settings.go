@@ -1,0 +1,166 @@
+package upstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"gopkg.in/yaml.v3"
+)
+
+// Settings are the defaults of a tier, as far as it tells them.
+type Settings struct {
+	// ExternalLabels are those of the tier's configuration; nil where it does
+	// not tell.
+	ExternalLabels map[string]string
+	// ScrapeInterval and EvaluationInterval are the global ones of a
+	// Prometheus; the latter is also the step of subqueries that name none.
+	// Zero where the tier does not tell.
+	ScrapeInterval, EvaluationInterval time.Duration
+	// LookbackDelta is how far an instant selector looks back; zero where the
+	// tier does not tell.
+	LookbackDelta time.Duration
+	// ReplicaLabels are the labels that the tier removes by deduplication.
+	ReplicaLabels []string
+	// AutoDownsampling is set when the tier may answer with downsampled data
+	// although nobody asked for it.
+	AutoDownsampling bool
+}
+
+// prometheusConfig is the part of a Prometheus' configuration that is read.
+type prometheusConfig struct {
+	Global struct {
+		ScrapeInterval     string            `yaml:"scrape_interval"`
+		EvaluationInterval string            `yaml:"evaluation_interval"`
+		ExternalLabels     map[string]string `yaml:"external_labels"`
+	} `yaml:"global"`
+}
+
+// settings asks the tier for its defaults. What it does not tell stays zero.
+// It returns an error when the tier could not be asked.
+func (c *Client) settings(ctx context.Context) (Settings, error) {
+	var found Settings
+	config, err := c.get(ctx, "/api/v1/status/config", nil)
+	if err != nil && !cannotTell(err) {
+		return found, err
+	}
+	var wrapped struct {
+		YAML string `json:"yaml"`
+	}
+	var parsed prometheusConfig
+	if err == nil && json.Unmarshal(config, &wrapped) == nil && wrapped.YAML != "" && yaml.Unmarshal([]byte(wrapped.YAML), &parsed) == nil {
+		found.ExternalLabels = parsed.Global.ExternalLabels
+		if found.ExternalLabels == nil {
+			found.ExternalLabels = map[string]string{}
+		}
+		found.ScrapeInterval = parseDuration(parsed.Global.ScrapeInterval)
+		found.EvaluationInterval = parseDuration(parsed.Global.EvaluationInterval)
+	}
+	data, err := c.get(ctx, "/api/v1/status/flags", nil)
+	if err != nil && !cannotTell(err) {
+		return found, err
+	}
+	var flags map[string]string
+	if err == nil && json.Unmarshal(data, &flags) == nil {
+		found.readFlags(flags)
+	}
+	return found, nil
+}
+
+func (s *Settings) readFlags(flags map[string]string) {
+	s.LookbackDelta = parseDuration(flags["query.lookback-delta"])
+	if interval := parseDuration(flags["query.default-evaluation-interval"]); interval > 0 {
+		s.EvaluationInterval = interval
+	}
+	s.AutoDownsampling, _ = strconv.ParseBool(flags["query.auto-downsampling"])
+	// Thanos prints a repeated flag as a list in brackets, and takes lists.
+	for _, name := range strings.FieldsFunc(flags["query.replica-label"], func(r rune) bool { return strings.ContainsRune("[], \n", r) }) {
+		if !slices.Contains(s.ReplicaLabels, name) {
+			s.ReplicaLabels = append(s.ReplicaLabels, name)
+		}
+	}
+}
+
+// parseDuration reads a duration in the notation of Prometheus or of Go; what
+// is neither is zero.
+func parseDuration(text string) time.Duration {
+	if parsed, err := model.ParseDuration(text); err == nil {
+		return time.Duration(parsed)
+	}
+	parsed, _ := time.ParseDuration(text)
+	return parsed
+}
+
+// cannotTell tells whether a tier answered that it does not know an endpoint
+// or that it is not for us, rather than failing.
+func cannotTell(err error) bool {
+	var status *StatusError
+	if !errors.As(err, &status) {
+		// What is no answer of the Prometheus API comes from a server that
+		// does not speak it here.
+		return errors.Is(err, errNotAnAnswer)
+	}
+	switch status.Status {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound,
+		http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		return true
+	}
+	return status.Status >= http.StatusMultipleChoices && status.Status < http.StatusBadRequest
+}
+
+// vectorValue evaluates an instant query that yields at most one sample. found
+// is false when it yields none. A zero time means now.
+func (c *Client) vectorValue(ctx context.Context, query string, at time.Time) (value float64, found bool, err error) {
+	parameters := map[string][]string{"query": {query}}
+	if !at.IsZero() {
+		parameters["time"] = []string{formatSeconds(at)}
+	}
+	data, err := c.get(ctx, "/api/v1/query", parameters)
+	if err != nil {
+		return 0, false, err
+	}
+	var answer struct {
+		Result model.Vector `json:"result"`
+	}
+	if err := json.Unmarshal(data, &answer); err != nil {
+		return 0, false, errors.Join(errNotAnAnswer, err)
+	}
+	if len(answer.Result) == 0 {
+		return 0, false, nil
+	}
+	return float64(answer.Result[0].Value), true, nil
+}
+
+func formatSeconds(at time.Time) string {
+	return strconv.FormatFloat(float64(at.UnixMilli())/1000, 'f', 3, 64)
+}
+
+// labelValues returns the values of a label, of the series that match or of
+// all, since a time; the zero time means from the beginning.
+func (c *Client) labelValues(ctx context.Context, name string, matchers []string, since time.Time) ([]string, error) {
+	parameters := url.Values{}
+	if !since.IsZero() {
+		parameters.Set("start", formatSeconds(since))
+	}
+	if len(matchers) > 0 {
+		parameters["match[]"] = matchers
+	}
+	data, err := c.get(ctx, "/api/v1/label/"+url.PathEscape(name)+"/values", parameters)
+	if err != nil {
+		return nil, err
+	}
+	var values []string
+	if err := json.Unmarshal(data, &values); err != nil {
+		return nil, errors.Join(errNotAnAnswer, err)
+	}
+	return values, nil
+}
+
+func join(matchers []string) string { return strings.Join(matchers, ",") }

@@ -1,0 +1,113 @@
+package upstream
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+// Store is one store behind a Thanos Query.
+type Store struct {
+	// Kind is sidecar, store, rule, receive and so on.
+	Kind string
+	// LabelSets are its external label sets, replica labels included.
+	LabelSets []map[string]string
+	// MaxTime is the timestamp of its newest sample in milliseconds since the
+	// Unix epoch; far in the future where samples come in.
+	MaxTime int64
+	// Failed is set when Thanos could not reach it.
+	Failed bool
+}
+
+const (
+	// storesRemembered bounds how many sources are watched.
+	storesRemembered = 10_000
+	// storeForgottenAfter is how long a store that is gone is missed: after
+	// that, whoever took it away meant it.
+	storeForgottenAfter = 24 * time.Hour
+)
+
+// storeWatch notices when a store vanishes: some minutes after it lost one,
+// Thanos answers as if it had never been there.
+type storeWatch struct {
+	seen map[string]seenStore // by kind and label set
+}
+
+type seenStore struct {
+	kind     string
+	labels   map[string]string
+	maxTime  int64
+	lastSeen time.Time
+}
+
+// look asks a Thanos for its stores and returns them, those included that are
+// gone, and what is to be said of the latter. It returns nil where the tier has
+// no such endpoint.
+func (w *storeWatch) look(ctx context.Context, client *Client, now time.Time) ([]Store, []string) {
+	found, err := client.stores(ctx)
+	if err != nil {
+		return nil, nil // Not a Thanos, or not for us.
+	}
+	if w.seen == nil {
+		w.seen = map[string]seenStore{}
+	}
+	there := map[string]bool{}
+	for _, store := range found {
+		for _, set := range store.LabelSets {
+			key := fmt.Sprintf("%s with %s", store.Kind, tier.FormatLabels(set))
+			there[key] = there[key] || !store.Failed
+			_, known := w.seen[key]
+			// One that failed from the beginning is missed too.
+			if (!store.Failed || !known) && (known || len(w.seen) < storesRemembered) {
+				w.seen[key] = seenStore{kind: store.Kind, labels: set, maxTime: store.MaxTime, lastSeen: now}
+			}
+		}
+	}
+	stores := []Store{}
+	var notes []string
+	for _, key := range slices.Sorted(maps.Keys(w.seen)) {
+		known := w.seen[key]
+		if !there[key] && now.Sub(known.lastSeen) > storeForgottenAfter {
+			delete(w.seen, key)
+			continue
+		}
+		stores = append(stores, Store{Kind: known.kind, LabelSets: []map[string]string{known.labels}, MaxTime: known.maxTime, Failed: !there[key]})
+		if !there[key] {
+			notes = append(notes, fmt.Sprintf("the cold tier cannot reach its %s: what only that one holds is missing", key))
+		}
+	}
+	const most = 5
+	if len(notes) > most {
+		notes = append(notes[:most], fmt.Sprintf("the cold tier cannot reach %d more stores", len(notes)-most))
+	}
+	return stores, notes
+}
+
+// stores asks a Thanos for its stores.
+func (c *Client) stores(ctx context.Context) ([]Store, error) {
+	data, err := c.get(ctx, "/api/v1/stores", nil)
+	if err != nil {
+		return nil, err
+	}
+	var kinds map[string][]struct {
+		LastError json.RawMessage     `json:"lastError"`
+		LabelSets []map[string]string `json:"labelSets"`
+		MaxTime   int64               `json:"maxTime"`
+	}
+	if err := json.Unmarshal(data, &kinds); err != nil {
+		return nil, fmt.Errorf("%w: %w", errNotAnAnswer, err)
+	}
+	stores := []Store{}
+	for kind, list := range kinds {
+		for _, each := range list {
+			failed := len(each.LastError) > 0 && string(each.LastError) != "null" && string(each.LastError) != `""`
+			stores = append(stores, Store{Kind: kind, LabelSets: each.LabelSets, MaxTime: each.MaxTime, Failed: failed})
+		}
+	}
+	return stores, nil
+}
