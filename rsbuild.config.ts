@@ -55,5 +55,6 @@ export default defineConfig({
       dts: false,
     }),
   ],
-  tools: { htmlPlugin: false },
+  // There is no page, hence no entry: the exposed modules are all there is.
+  tools: { htmlPlugin: false, rspack: (config) => ({ ...config, entry: {} }) },
 });

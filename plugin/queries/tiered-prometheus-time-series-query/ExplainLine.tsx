@@ -15,8 +15,8 @@ const SETTLED_AFTER_MS = 400;
 
 interface ExplainLineProps {
   spec: TieredPrometheusTimeSeriesQuerySpec;
-  /** Width of the panel, in pixels, from which Perses derives the step. */
-  width?: number;
+  /** Width of the panel, in pixels, from which Perses derives the step. Undefined until it is known: then nobody is asked. */
+  width: number | undefined;
 }
 
 /**
@@ -27,15 +27,15 @@ export function ExplainLine({ spec, width }: ExplainLineProps): ReactElement {
   const { query, datasource, minStep, tier } = spec;
   const { context, dependencies, isReady } = useContext(spec, width);
   const request = useMemo(
-    () => ({ spec: { query, datasource, minStep, tier }, dependencies }),
-    [query, datasource, minStep, tier, dependencies]
+    () => (isReady ? { spec: { query, datasource, minStep, tier }, dependencies } : undefined),
+    [query, datasource, minStep, tier, dependencies, isReady]
   );
   const asked = useSettled(request, SETTLED_AFTER_MS);
-  const isEmpty = asked.spec.query.trim() === '';
+  const isEmpty = query.trim() === '';
   const { data, error } = useQuery({
     queryKey: ['TieredPrometheusExplanation', asked],
-    queryFn: ({ signal }) => explainTimeSeriesQuery(asked.spec, context, signal),
-    enabled: !isEmpty && isReady,
+    queryFn: ({ signal }) => (asked === undefined ? undefined : explainTimeSeriesQuery(asked.spec, context, signal)),
+    enabled: asked !== undefined && asked.spec.query.trim() !== '',
     keepPreviousData: true,
     retry: false,
     refetchOnWindowFocus: false,
@@ -93,12 +93,15 @@ function useContext(
   const values = JSON.stringify(variables.map((variable) => variable?.value));
   const [start, end] = [timeRange.start.getTime(), timeRange.end.getTime()];
   const dependencies = useMemo(() => ({ start, end, suggestedStepMs, values }), [start, end, suggestedStepMs, values]);
-  return { context, dependencies, isReady: !variables.some((variable) => variable?.loading) };
+  return { context, dependencies, isReady: width !== undefined && !variables.some((variable) => variable?.loading) };
 }
 
-/** Returns a value once it has not changed for a while. */
-function useSettled<Value>(value: Value, afterMs: number): Value {
+/** Returns the first value there is, and each later one once it has not changed for a while. */
+function useSettled<Value>(value: Value | undefined, afterMs: number): Value | undefined {
   const [settled, setSettled] = useState(value);
+  if (settled === undefined && value !== undefined) {
+    setSettled(value);
+  }
   useEffect(() => {
     const timer = setTimeout(() => {
       setSettled(value);
