@@ -27,32 +27,27 @@ const browserTimeout = 80 * time.Minute
 // front of real servers that are this test's own, because the tests in the
 // browser stop and start them.
 func TestBrowser(t *testing.T) {
-	lines, err := stack.Script(t.Context(), os.Stderr, "scripts/demo-ui")
-	require.NoError(t, err)
 	root, err := stack.Root()
 	require.NoError(t, err)
 
 	require.NoError(t, os.CopyFS(shared.path("browser-hot"), os.DirFS(shared.path("blocks-hot"))))
-	port, err := stack.FreePort()
+	hotPort, err := stack.FreePort()
 	require.NoError(t, err)
-	tiers := &stoppable{hot: shared.prometheus("browser-hot", port)}
+	coldPort, err := stack.FreePort()
+	require.NoError(t, err)
+	tiers := &stoppable{
+		hot:  shared.prometheus("browser-hot", hotPort),
+		cold: stack.Thanos{Dir: t.TempDir(), Bucket: shared.path("bucket"), Port: coldPort},
+	}
 	t.Cleanup(tiers.stop)
 	require.NoError(t, tiers.startHot(t.Context()))
-	thanos := stack.Thanos{Dir: t.TempDir(), Bucket: shared.path("bucket")}
-	tiers.cold, err = thanos.Start(t.Context(), shared.thanosPath)
-	require.NoError(t, err)
+	require.NoError(t, tiers.startCold(t.Context()))
 
 	s := newSite(t, stack.Perses{}, document{
-		"hot": document{"url": tiers.hotServer.URL}, "cold": document{"url": tiers.cold.Query.URL},
+		"hot": document{"url": tiers.hotServer.URL}, "cold": document{"url": tiers.coldServers.Query.URL},
 	})
 	s.login()
 	s.apply(document{"kind": "Project", "metadata": document{"name": "shop"}})
-	page, err := webui.Serve(t.Context(), webui.Options{
-		Address: "127.0.0.1:0", Page: lines[len(lines)-1], Perses: s.perses.URL,
-		Plugins: filepath.Join(s.directory, "plugins"), Modules: shared.modules,
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = page.Close() })
 	control := httptest.NewServer(tiers)
 	t.Cleanup(control.Close)
 
@@ -61,8 +56,8 @@ func TestBrowser(t *testing.T) {
 	command := exec.CommandContext(ctx, "npx", "--no-install", "vitest", "run", "--config", "plugin/e2e/vitest.config.ts")
 	command.Dir = root
 	command.Env = append(os.Environ(),
-		"PAGE_URL="+page.URL, "GATEWAY_URL="+s.tierproxy.URL, "CONTROL_URL="+control.URL,
-		"HOT_URL="+tiers.hotServer.URL, "COLD_URL="+tiers.cold.Query.URL,
+		"PAGE_URL="+servePage(t, s, "0.53"), "PAGE_052_URL="+servePage(t, s, "0.52"), "GATEWAY_URL="+s.tierproxy.URL, "CONTROL_URL="+control.URL,
+		"HOT_URL="+tiers.hotServer.URL, "COLD_URL="+tiers.coldServers.Query.URL,
 		"SCREENSHOTS="+filepath.Join(root, "build", "screenshots"))
 	command.Stdout, command.Stderr = os.Stdout, os.Stderr
 	// At the end of the time the browser goes too, which is a child of the child.
@@ -72,16 +67,39 @@ func TestBrowser(t *testing.T) {
 	require.NoError(t, command.Run(), "the tests in the browser failed; what it showed is in build/screenshots")
 }
 
-// stoppable are the tiers of the tests in the browser. Over HTTP they are
-// told what to do: POST /hot/kill, /hot/start, /cold/kill.
-type stoppable struct {
-	hot       stack.Prometheus
-	hotServer *stack.Server
-	cold      *stack.ThanosServers
+// servePage serves the page made of the packages of a release of Perses, in
+// front of the site, and returns its URL.
+func servePage(t *testing.T, s *site, release string) string {
+	t.Helper()
+	lines, err := stack.Script(t.Context(), os.Stderr, "scripts/demo-ui", release)
+	require.NoError(t, err)
+	page, err := webui.Serve(t.Context(), webui.Options{
+		Address: "127.0.0.1:0", Page: lines[len(lines)-1], Perses: s.perses.URL,
+		Plugins: filepath.Join(s.directory, "plugins"), Modules: shared.modules,
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = page.Close() })
+	return page.URL
 }
 
+// stoppable are the tiers of the tests in the browser. Over HTTP they are
+// told what to do: POST /hot/kill, /hot/start, /cold/kill, /cold/start.
+type stoppable struct {
+	hot         stack.Prometheus
+	hotServer   *stack.Server
+	cold        stack.Thanos
+	coldServers *stack.ThanosServers
+}
+
+// startHot starts the hot tier, which does not run.
 func (s *stoppable) startHot(ctx context.Context) (err error) {
 	s.hotServer, err = s.hot.Start(ctx, shared.prometheusPath)
+	return err
+}
+
+// startCold starts the cold tier, which does not run.
+func (s *stoppable) startCold(ctx context.Context) (err error) {
+	s.coldServers, err = s.cold.Start(ctx, shared.thanosPath)
 	return err
 }
 
@@ -89,24 +107,30 @@ func (s *stoppable) stop() {
 	if s.hotServer != nil {
 		_ = s.hotServer.Stop()
 	}
-	if s.cold != nil {
-		s.cold.Stop()
+	if s.coldServers != nil {
+		s.coldServers.Stop()
 	}
 }
 
 // ServeHTTP implements http.Handler.
 func (s *stoppable) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// What is started lives longer than the request.
+	ctx := context.WithoutCancel(r.Context())
+	var err error
 	switch r.Method + " " + r.URL.Path {
 	case "POST /hot/kill":
 		s.hotServer.Kill()
 	case "POST /hot/start":
-		// Not with the context of the request, which ends before the server does.
-		if err := s.startHot(context.WithoutCancel(r.Context())); err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-		}
+		err = s.startHot(ctx)
 	case "POST /cold/kill":
-		s.cold.Query.Kill()
+		s.coldServers.Query.Kill()
+		s.coldServers.Store.Kill()
+	case "POST /cold/start":
+		err = s.startCold(ctx)
 	default:
-		http.Error(w, fmt.Sprintf("nothing is known of %s %s", r.Method, r.URL.Path), http.StatusNotFound)
+		err = fmt.Errorf("nothing is known of %s %s", r.Method, r.URL.Path)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
 	}
 }

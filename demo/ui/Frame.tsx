@@ -18,7 +18,11 @@ export function Frame({ children }: { children: ReactNode }): ReactElement {
   const other = mode === 'dark' ? 'Switch to the light theme' : 'Switch to the dark theme';
   return (
     <Box sx={{ display: 'flex', flexDirection: 'column', height: '100vh' }}>
-      <AppBar position="static" elevation={0} sx={{ bgcolor: 'background.navigation', color: 'text.navigation' }}>
+      <AppBar
+        position="static"
+        elevation={0}
+        sx={{ bgcolor: 'background.paper', color: 'text.primary', borderBottom: 1, borderColor: 'divider' }}
+      >
         <Toolbar variant="dense" component="nav" aria-label="Pages" sx={{ gap: 1 }}>
           {places.map(({ to, label, path }) => {
             const here = path.test(pathname);

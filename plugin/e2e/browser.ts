@@ -2,23 +2,27 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { chromium } from 'playwright-core';
+import type { TestContext } from 'vitest';
+import { expect } from 'vitest';
 import { environment } from './environment';
 
 /** How long the page may take for anything. Generous: two cores run all the servers as well. */
-const PATIENCE = 20_000;
+const PATIENCE = 60_000;
 
 const widths = [1280, 768];
 const schemes = ['light', 'dark'] as const;
 
 /** A page in a browser, with what it complained about and what it waits for. */
 export class Tab {
-  /** Errors of the console and of scripts since the last call of takeComplaints. */
+  /** Errors of the console and of scripts since the last examination. */
   private complaints: string[] = [];
   private readonly running = new Set<unknown>();
   private lastRequest = 0;
   private shots = 0;
 
   private constructor(
+    private readonly name: string,
+    private readonly url: string,
     private readonly browser: Browser,
     readonly page: Page
   ) {
@@ -43,15 +47,15 @@ export class Tab {
     page.on('requestfailed', end);
   }
 
-  /** Starts a browser with one page. */
-  static async open(): Promise<Tab> {
+  /** Starts a browser with one page. Its screenshots begin with the name. */
+  static async open(name: string, url = environment.page): Promise<Tab> {
     const browser = await chromium.launch({
       executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
       // The sandbox of Chromium does not work for root, which containers of CI run as.
       args: process.getuid?.() === 0 ? ['--no-sandbox'] : [],
     });
     const context = await browser.newContext({ timezoneId: 'Europe/Berlin', colorScheme: 'light' });
-    return new Tab(browser, await context.newPage());
+    return new Tab(name, url, browser, await context.newPage());
   }
 
   async close(): Promise<void> {
@@ -61,14 +65,20 @@ export class Tab {
   /** Goes to a path of the page, in the window and theme that tests run in. */
   async goto(path: string): Promise<void> {
     await this.look(widths[0], schemes[0]);
-    await this.page.goto(environment.page + path);
+    await this.page.goto(this.url + path);
   }
 
-  /** Returns the errors since the last call. */
-  takeComplaints(): string[] {
+  /**
+   * Ends a test: fails it if the page complained since the one before about anything but what is allowed here, and shows
+   * what a test that failed saw last.
+   */
+  async examine({ task }: TestContext, allowed: RegExp[] = []): Promise<void> {
+    if (task.result?.state === 'fail') {
+      await this.page.screenshot({ path: join(environment.screenshots, `${this.name}-failed.png`) });
+    }
     const taken = this.complaints;
     this.complaints = [];
-    return taken;
+    expect(taken.filter((each) => !allowed.some((pattern) => pattern.test(each)))).toEqual([]);
   }
 
   /** Waits until nothing is loading any more: no request, no placeholder, and the last frame is drawn. */
@@ -95,13 +105,13 @@ export class Tab {
   }
 
   /** Takes screenshots of what is to be seen: wide and narrow, light and dark. */
-  async shoot(name: string): Promise<void> {
+  async shoot(name: string, { height }: { height?: number } = {}): Promise<void> {
     mkdirSync(environment.screenshots, { recursive: true });
     this.shots++;
-    const prefix = `${String(this.shots).padStart(2, '0')}-${name}`;
+    const prefix = `${this.name}-${String(this.shots).padStart(2, '0')}-${name}`;
     for (const width of widths) {
       for (const scheme of schemes) {
-        await this.look(width, scheme);
+        await this.look(width, scheme, height);
         await this.settle();
         await this.page.screenshot({
           path: join(environment.screenshots, `${prefix}-${String(width)}-${scheme}.png`),
@@ -113,8 +123,8 @@ export class Tab {
     await this.settle();
   }
 
-  private async look(width: number | undefined, colorScheme: 'light' | 'dark'): Promise<void> {
-    await this.page.setViewportSize({ width: width ?? 1280, height: 1000 });
+  private async look(width: number | undefined, colorScheme: 'light' | 'dark', height = 1000): Promise<void> {
+    await this.page.setViewportSize({ width: width ?? 1280, height });
     await this.page.emulateMedia({ colorScheme });
   }
 }

@@ -1,5 +1,5 @@
 /** What backend/test tells about the servers that it started. */
-function read(name: string): string {
+function variable(name: string): string {
   const value = process.env[name];
   if (value === undefined || value === '') {
     throw new Error(`${name} is not set: these tests are run by go test -tags e2e -run TestBrowser ./backend/test`);
@@ -8,25 +8,36 @@ function read(name: string): string {
 }
 
 export const environment = {
-  /** Base URL of the page, which also leads to the API of Perses. */
-  page: read('PAGE_URL'),
+  /** Base URL of the page, which also leads to the API of Perses. It is made of the packages of Perses 0.53. */
+  page: variable('PAGE_URL'),
+  /** The same, of the packages of Perses 0.52. */
+  page052: variable('PAGE_052_URL'),
   /** Base URL of the gateway as Perses reaches it. */
-  gateway: read('GATEWAY_URL'),
+  gateway: variable('GATEWAY_URL'),
   /** Base URLs of the tiers. */
-  hot: read('HOT_URL'),
-  cold: read('COLD_URL'),
+  hot: variable('HOT_URL'),
+  cold: variable('COLD_URL'),
   /** Directory for screenshots. */
-  screenshots: read('SCREENSHOTS'),
+  screenshots: variable('SCREENSHOTS'),
 };
 
 /** Tells backend/test to kill or start a tier. It has happened when this comes back. */
-export async function control(action: '/hot/kill' | '/hot/start' | '/cold/kill'): Promise<void> {
-  await post(read('CONTROL_URL') + action);
+export async function control(action: `/${'hot' | 'cold'}/${'kill' | 'start'}`): Promise<void> {
+  await post(variable('CONTROL_URL') + action);
 }
 
 /** Creates a resource in Perses, such as a dashboard of the project "shop". */
 export async function create(path: string, resource: unknown): Promise<void> {
   await post(environment.page + path, JSON.stringify(resource));
+}
+
+/** Reads a resource of Perses. */
+export async function read(path: string): Promise<unknown> {
+  const response = await fetch(environment.page + path);
+  if (!response.ok) {
+    throw new Error(`GET ${path}: ${String(response.status)} ${await response.text()}`);
+  }
+  return response.json();
 }
 
 async function post(url: string, body?: string): Promise<void> {

@@ -51,7 +51,13 @@ export const comparedPanels: ComparedPanel[] = [
   },
   {
     title: 'Instant table',
-    plugin: { kind: 'Table', spec: { density: 'compact' } },
+    plugin: {
+      kind: 'Table',
+      spec: {
+        density: 'compact',
+        columnSettings: ['__name__', 'job', 'timestamp'].map((name) => ({ name, hide: true })),
+      },
+    },
     query: { query: 'topk(5, process_resident_memory_bytes)' },
     mode: 'instant',
   },

@@ -176,6 +176,8 @@ func (p Prometheus) Start(ctx context.Context, path string) (*Server, error) {
 type Thanos struct {
 	// Dir holds configuration, caches and logs; Bucket the blocks.
 	Dir, Bucket string
+	// Port for the query to listen on; 0 picks a free one.
+	Port int
 }
 
 // ThanosServers are the processes of a Thanos.
@@ -216,12 +218,12 @@ func (t Thanos) Start(ctx context.Context, path string) (*ThanosServers, error) 
 	if err != nil {
 		return nil, err
 	}
-	store, err := t.startPart(ctx, path, "store",
+	store, err := t.startPart(ctx, path, "store", 0,
 		"--data-dir", filepath.Join(t.Dir, "thanos-store"), "--objstore.config-file", objstore)
 	if err != nil {
 		return nil, err
 	}
-	query, err := t.startPart(ctx, path, "query", "--endpoint", store.grpc)
+	query, err := t.startPart(ctx, path, "query", t.Port, "--endpoint", store.grpc)
 	if err != nil {
 		store.Kill()
 		return nil, err
@@ -235,8 +237,8 @@ type thanosPart struct {
 	grpc string
 }
 
-func (t Thanos) startPart(ctx context.Context, path, part string, arguments ...string) (*thanosPart, error) {
-	listen, err := address(0)
+func (t Thanos) startPart(ctx context.Context, path, part string, port int, arguments ...string) (*thanosPart, error) {
+	listen, err := address(port)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,9 @@ import {
   Box,
   Button,
   Chip,
+  Dialog,
+  DialogActions,
+  DialogTitle,
   Link,
   Stack,
   Tab,
@@ -41,6 +44,7 @@ export function DatasourcesPage(): ReactElement {
   const scope: Scope = { project };
   const queryKey = ['datasources', project];
   const [editing, setEditing] = useState<Editing>();
+  const [deleting, setDeleting] = useState<string>();
   const queryClient = useQueryClient();
   const { successSnackbar, exceptionSnackbar } = useSnackbar();
   const { data: projects = [] } = useQuery({ queryKey: ['projects'], queryFn: listProjects });
@@ -102,7 +106,7 @@ export function DatasourcesPage(): ReactElement {
                 <Link
                   component="button"
                   onClick={() => {
-                    setEditing({ definition: { name, spec }, action: 'update' });
+                    setEditing({ definition: { name, spec }, action: 'read' });
                   }}
                 >
                   {name}
@@ -122,13 +126,15 @@ export function DatasourcesPage(): ReactElement {
                 initialDatasourceDefinition={editing.definition}
                 action={editing.action}
                 isDraft={false}
+                onActionChange={(action) => {
+                  setEditing({ ...editing, action });
+                }}
                 onSave={(definition) => {
                   const isNew = editing.action === 'create';
                   change(saveDatasource(scope, definition, isNew), `Datasource ${definition.name} is saved`);
                 }}
                 onDelete={() => {
-                  const { name } = editing.definition;
-                  change(deleteDatasource(scope, name), `Datasource ${name} is deleted`);
+                  setDeleting(editing.definition.name);
                 }}
                 onClose={close}
               />
@@ -136,6 +142,28 @@ export function DatasourcesPage(): ReactElement {
           </ErrorBoundary>
         )}
       </Drawer>
+      <Dialog open={deleting !== undefined}>
+        <DialogTitle>Delete the datasource {deleting}?</DialogTitle>
+        <DialogActions>
+          <Button
+            onClick={() => {
+              setDeleting(undefined);
+            }}
+          >
+            Cancel
+          </Button>
+          <Button
+            variant="contained"
+            color="error"
+            onClick={() => {
+              setDeleting(undefined);
+              change(deleteDatasource(scope, deleting ?? ''), `Datasource ${deleting ?? ''} is deleted`);
+            }}
+          >
+            Delete
+          </Button>
+        </DialogActions>
+      </Dialog>
     </Box>
   );
 }
