@@ -33,7 +33,7 @@ export function EntriesField({ label, what, help, value, onChange, isReadonly }:
   return (
     <Stack spacing={1.5} role="group" aria-labelledby={`${id}-label`} aria-describedby={`${id}-help`}>
       <div>
-        <Typography variant="subtitle1" id={`${id}-label`}>
+        <Typography variant="h4" id={`${id}-label`}>
           {label}
         </Typography>
         <Typography variant="body2" color="text.secondary" id={`${id}-help`}>

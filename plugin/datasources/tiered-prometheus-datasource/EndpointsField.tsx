@@ -29,7 +29,7 @@ export function EndpointsField({ value = [], onChange, isReadonly }: EndpointsFi
   return (
     <Stack spacing={1.5} role="group" aria-labelledby={`${id}-label`} aria-describedby={`${id}-help`}>
       <div>
-        <Typography variant="subtitle1" id={`${id}-label`}>
+        <Typography variant="h4" id={`${id}-label`}>
           Allowed endpoints
         </Typography>
         <Typography variant="body2" color="text.secondary" id={`${id}-help`}>

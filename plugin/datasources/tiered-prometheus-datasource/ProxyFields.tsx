@@ -52,6 +52,7 @@ export function ProxyFields({ form, value, onChange, name, place }: ProxyFieldsP
               <Button
                 color="inherit"
                 size="small"
+                sx={{ whiteSpace: 'nowrap' }}
                 onClick={() => {
                   change({ url: suggestion });
                 }}

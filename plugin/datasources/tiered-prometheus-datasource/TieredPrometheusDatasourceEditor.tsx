@@ -112,18 +112,16 @@ export function TieredPrometheusDatasourceEditor({
           help: 'How far its newest data is behind the present. Such as 2h.',
         }}
       />
-      <Section title="Queries">
-        <EntriesField
-          label="Query parameters"
-          what="parameter"
-          help="Sent along with every query, such as dedup."
-          value={value.queryParams}
-          onChange={(queryParams) => {
-            change({ queryParams });
-          }}
-          isReadonly={isReadonly}
-        />
-      </Section>
+      <EntriesField
+        label="Query parameters"
+        what="parameter"
+        help="Sent along with every query, such as dedup."
+        value={value.queryParams}
+        onChange={(queryParams) => {
+          change({ queryParams });
+        }}
+        isReadonly={isReadonly}
+      />
       <CheckPanel
         spec={value}
         name={name}

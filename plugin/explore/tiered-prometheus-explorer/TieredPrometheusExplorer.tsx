@@ -4,6 +4,7 @@ import { useExplorerManagerContext } from '@perses-dev/explore';
 import { useTimeRange } from '@perses-dev/plugin-system';
 import type { ReactElement } from 'react';
 import { useEffect, useMemo, useState } from 'react';
+import { inPersesTheme } from '../../components/in-perses-theme';
 import type { ExplorerState, ExplorerTab } from './explorer-state';
 import { queryOf } from './explorer-state';
 import { MetricsFinder } from './finder/MetricsFinder';
@@ -16,7 +17,7 @@ const tabs: { value: ExplorerTab; label: string }[] = [
 ];
 
 /** The explorer of tiered datasources: queries with what they return and which tier answered, and a finder of metrics. */
-export function TieredPrometheusExplorer(): ReactElement {
+export const TieredPrometheusExplorer = inPersesTheme(function TieredPrometheusExplorer(): ReactElement {
   const { data, setData } = useExplorerManagerContext<ExplorerState>();
   const { tab = 'table' } = data;
   const queries = useQueries(data);
@@ -58,7 +59,7 @@ export function TieredPrometheusExplorer(): ReactElement {
       </Box>
     </Stack>
   );
-}
+});
 
 /**
  * The queries of a state. The links of the finder leave them out of the URL, so they are remembered; and there is always

@@ -1,4 +1,5 @@
 import type { TimeSeriesQueryPlugin } from '@perses-dev/plugin-system';
+import { inPersesTheme } from '../../components/in-perses-theme';
 import type { TieredPrometheusTimeSeriesQuerySpec } from '../../model/spec';
 import { getTimeSeriesData } from './get-time-series-data';
 import { TieredPrometheusTimeSeriesQueryEditor } from './TieredPrometheusTimeSeriesQueryEditor';
@@ -7,7 +8,7 @@ import { variablesOf } from './variables';
 /** The query plugin: PromQL to a TieredPrometheusDatasource. */
 export const TieredPrometheusTimeSeriesQuery: TimeSeriesQueryPlugin<TieredPrometheusTimeSeriesQuerySpec> = {
   getTimeSeriesData,
-  OptionsEditorComponent: TieredPrometheusTimeSeriesQueryEditor,
+  OptionsEditorComponent: inPersesTheme(TieredPrometheusTimeSeriesQueryEditor),
   createInitialOptions: () => ({ query: '' }),
   dependsOn: (spec) => ({ variables: variablesOf(spec) }),
 };

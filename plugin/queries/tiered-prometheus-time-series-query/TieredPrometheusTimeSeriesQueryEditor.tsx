@@ -38,7 +38,8 @@ export function TieredPrometheusTimeSeriesQueryEditor(
     setWidth(element?.clientWidth);
   }, []);
   const minStepError = minStepMistake(draft.minStep);
-  const shrink = isReadonly === true ? true : undefined;
+  // Placeholders say what holds where nothing is written.
+  const inputLabel = { shrink: true };
 
   return (
     <Stack spacing={2} sx={{ pt: 1 }} ref={measure} onBlur={report}>
@@ -75,7 +76,7 @@ export function TieredPrometheusTimeSeriesQueryEditor(
           onChange={(event) => {
             edit({ seriesNameFormat: event.target.value });
           }}
-          slotProps={{ inputLabel: { shrink }, input: { readOnly: isReadonly } }}
+          slotProps={{ inputLabel, input: { readOnly: isReadonly } }}
         />
         <TextField
           label="Min Step"
@@ -87,7 +88,7 @@ export function TieredPrometheusTimeSeriesQueryEditor(
             const { value } = event.target;
             edit({ minStep: value === '' ? undefined : (value as TieredPrometheusTimeSeriesQuerySpec['minStep']) });
           }}
-          slotProps={{ inputLabel: { shrink }, input: { readOnly: isReadonly } }}
+          slotProps={{ inputLabel, input: { readOnly: isReadonly } }}
           sx={{ minWidth: { md: 220 } }}
         />
         <TextField
@@ -99,7 +100,7 @@ export function TieredPrometheusTimeSeriesQueryEditor(
             const tier = event.target.value as TierChoice;
             choose({ tier: tier === 'auto' ? undefined : tier });
           }}
-          slotProps={{ inputLabel: { shrink }, select: { readOnly: isReadonly } }}
+          slotProps={{ inputLabel, select: { readOnly: isReadonly } }}
           sx={{ minWidth: { md: 220 } }}
         >
           {Object.entries(tierChoices).map(([choice, text]) => (

@@ -1,5 +1,6 @@
 import { PrometheusLabelNamesVariable } from '@perses-dev/prometheus-plugin/lib/plugins/PrometheusLabelNamesVariable';
 import type { VariablePlugin } from '@perses-dev/plugin-system';
+import { inPersesTheme } from '../../components/in-perses-theme';
 import type { TieredPrometheusLabelNamesVariableSpec } from '../../model/variable-specs';
 import { dependencies, optionsAsIn } from '../variable-plugin';
 import { TieredPrometheusLabelNamesVariableEditor } from './TieredPrometheusLabelNamesVariableEditor';
@@ -8,6 +9,6 @@ import { TieredPrometheusLabelNamesVariableEditor } from './TieredPrometheusLabe
 export const TieredPrometheusLabelNamesVariable: VariablePlugin<TieredPrometheusLabelNamesVariableSpec> = {
   getVariableOptions: optionsAsIn(PrometheusLabelNamesVariable),
   dependsOn: (spec) => dependencies(spec, spec.matchers ?? []),
-  OptionsEditorComponent: TieredPrometheusLabelNamesVariableEditor,
+  OptionsEditorComponent: inPersesTheme(TieredPrometheusLabelNamesVariableEditor),
   createInitialOptions: () => ({}),
 };

@@ -1,5 +1,6 @@
 import { PrometheusLabelValuesVariable } from '@perses-dev/prometheus-plugin/lib/plugins/PrometheusLabelValuesVariable';
 import type { VariablePlugin } from '@perses-dev/plugin-system';
+import { inPersesTheme } from '../../components/in-perses-theme';
 import type { TieredPrometheusLabelValuesVariableSpec } from '../../model/variable-specs';
 import { dependencies, optionsAsIn } from '../variable-plugin';
 import { TieredPrometheusLabelValuesVariableEditor } from './TieredPrometheusLabelValuesVariableEditor';
@@ -8,6 +9,6 @@ import { TieredPrometheusLabelValuesVariableEditor } from './TieredPrometheusLab
 export const TieredPrometheusLabelValuesVariable: VariablePlugin<TieredPrometheusLabelValuesVariableSpec> = {
   getVariableOptions: optionsAsIn(PrometheusLabelValuesVariable),
   dependsOn: (spec) => dependencies(spec, [spec.labelName, ...(spec.matchers ?? [])]),
-  OptionsEditorComponent: TieredPrometheusLabelValuesVariableEditor,
+  OptionsEditorComponent: inPersesTheme(TieredPrometheusLabelValuesVariableEditor),
   createInitialOptions: () => ({ labelName: '' }),
 };

@@ -1,5 +1,6 @@
 import { PrometheusPromQLVariable } from '@perses-dev/prometheus-plugin/lib/plugins/PrometheusPromQLVariable';
 import type { VariablePlugin } from '@perses-dev/plugin-system';
+import { inPersesTheme } from '../../components/in-perses-theme';
 import type { TieredPrometheusPromQLVariableSpec } from '../../model/variable-specs';
 import { dependencies, optionsAsIn } from '../variable-plugin';
 import { TieredPrometheusPromQLVariableEditor } from './TieredPrometheusPromQLVariableEditor';
@@ -8,6 +9,6 @@ import { TieredPrometheusPromQLVariableEditor } from './TieredPrometheusPromQLVa
 export const TieredPrometheusPromQLVariable: VariablePlugin<TieredPrometheusPromQLVariableSpec> = {
   getVariableOptions: optionsAsIn(PrometheusPromQLVariable),
   dependsOn: (spec) => dependencies(spec, [spec.expr, spec.labelName]),
-  OptionsEditorComponent: TieredPrometheusPromQLVariableEditor,
+  OptionsEditorComponent: inPersesTheme(TieredPrometheusPromQLVariableEditor),
   createInitialOptions: () => ({ expr: '', labelName: '' }),
 };
