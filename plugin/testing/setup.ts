@@ -19,3 +19,10 @@ Range.prototype.getBoundingClientRect = () => new DOMRect();
 
 // user-event finds the radio buttons of a group by a selector; jsdom has nothing to write one with.
 vi.stubGlobal('CSS', { escape: (text: string) => text.replace(/[^\w-]/g, '\\$&') });
+
+// Nothing has a size in jsdom, so nothing changes it.
+globalThis.ResizeObserver = class {
+  observe(): void {}
+  unobserve(): void {}
+  disconnect(): void {}
+};
