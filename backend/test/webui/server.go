@@ -78,7 +78,8 @@ func newHandler(options Options) (http.Handler, error) {
 	}
 	mux := http.NewServeMux()
 	proxy := &httputil.ReverseProxy{
-		Rewrite: func(request *httputil.ProxyRequest) { request.SetURL(perses) },
+		Rewrite:   func(request *httputil.ProxyRequest) { request.SetURL(perses) },
+		Transport: wholeAnswers{http.DefaultTransport},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 			if !errors.Is(err, context.Canceled) {
 				http.Error(w, "Perses cannot be reached: "+err.Error(), http.StatusBadGateway)

@@ -1,0 +1,48 @@
+package webui
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAnAnswerThatIsCutOffIsAskedForAgain(t *testing.T) {
+	var cut, asked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		body, _ := io.ReadAll(r.Body)
+		_, _ = w.Write(body)
+		if cut.Add(-1) >= 0 {
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		}
+	}))
+	t.Cleanup(server.Close)
+	client := http.Client{Transport: wholeAnswers{http.DefaultTransport}}
+	ask := func() (string, error) {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, strings.NewReader("query=up"))
+		require.NoError(t, err)
+		response, err := client.Do(request)
+		if err != nil {
+			return "", err
+		}
+		defer func() { _ = response.Body.Close() }()
+		body, err := io.ReadAll(response.Body)
+		return string(body), err
+	}
+
+	cut.Store(tries - 1)
+	answer, err := ask()
+	require.NoError(t, err)
+	require.Equal(t, "query=up", answer)
+	require.EqualValues(t, tries, asked.Load())
+
+	cut.Store(tries)
+	_, err = ask()
+	require.ErrorContains(t, err, "cut off")
+}
