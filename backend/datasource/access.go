@@ -25,16 +25,42 @@ const serviceAccountDir = "/var/run/secrets/kubernetes.io/serviceaccount"
 type accesses struct {
 	own          map[tier.Name]*upstream.Access
 	destinations []upstream.Destination
-	// discovered is for services that were discovered in the cluster.
-	discovered *upstream.Access
+	// found is for the gateway's own tiers where discovery found them.
+	found map[tier.Name]discoveredAccess
+	// services is for other Services that were discovered.
+	services discoveredAccess
 	// perses carries the credential for Perses; nil where there is none.
 	perses http.RoundTripper
 
 	unverified []string // keys of those whose certificate nobody looks at
 }
 
+// discoveredAccess is for a Service that was discovered: with the token of the
+// ServiceAccount, and without it, where others could read it or the Service is
+// named by somebody who is not trusted with it.
+type discoveredAccess struct{ withToken, withoutToken *upstream.Access }
+
+func newDiscoveredAccess(config Config, own *HTTPConfig) (discoveredAccess, error) {
+	options := upstream.AccessOptions{HTTP: own.client(), Authorities: authorities(config, ".svc")}
+	withoutToken, err := upstream.NewAccess(options)
+	if err != nil {
+		return discoveredAccess{}, err
+	}
+	options.TokenFile = config.ServiceAccount.TokenPath
+	withToken, err := upstream.NewAccess(options)
+	return discoveredAccess{withToken: withToken, withoutToken: withoutToken}, err
+}
+
+// over returns what is shown over a scheme.
+func (d discoveredAccess) over(scheme string) *upstream.Access {
+	if scheme != "https" || !d.withToken.SendsToken() {
+		return d.withoutToken
+	}
+	return d.withToken
+}
+
 func newAccesses(config Config) (*accesses, error) {
-	made := &accesses{own: map[tier.Name]*upstream.Access{}}
+	made := &accesses{own: map[tier.Name]*upstream.Access{}, found: map[tier.Name]discoveredAccess{}}
 	note := func(key string, access *upstream.Access) {
 		if access.SkipsVerification() {
 			made.unverified = append(made.unverified, key)
@@ -56,6 +82,9 @@ func newAccesses(config Config) (*accesses, error) {
 		if made.own[name], err = upstream.NewAccess(options); err != nil {
 			return nil, fmt.Errorf("%s.http_config: %w", name, err)
 		}
+		if made.found[name], err = newDiscoveredAccess(config, own.http); err != nil {
+			return nil, fmt.Errorf("%s.http_config: %w", name, err)
+		}
 	}
 	for _, name := range tier.Names() {
 		note(string(name), made.own[name])
@@ -68,8 +97,7 @@ func newAccesses(config Config) (*accesses, error) {
 		note(fmt.Sprintf("destinations[%d]", i), access)
 		made.destinations = append(made.destinations, each.destination(access))
 	}
-	made.discovered, err = upstream.NewAccess(upstream.AccessOptions{TokenFile: config.ServiceAccount.TokenPath, Authorities: authorities(config, ".svc")})
-	if err != nil {
+	if made.services, err = newDiscoveredAccess(config, nil); err != nil {
 		return nil, fmt.Errorf("service_account: %w", err)
 	}
 	if config.Perses.Service.HTTPConfig == nil {
@@ -127,21 +155,26 @@ func (a *accesses) warn(logger logrus.FieldLogger) {
 	}
 }
 
-// announce says to whom the token of the ServiceAccount goes.
-func (a *accesses) announce(logger logrus.FieldLogger, config Config) {
+// announce says to whom the token of the ServiceAccount goes: the tiers that are
+// configured, those that isDiscovered says are looked for, and, where there is
+// discovery, the Services that datasources name.
+func (a *accesses) announce(logger logrus.FieldLogger, config Config, discovers bool, isDiscovered func(tier.Name) bool) {
 	var receivers []string
 	for _, name := range tier.Names() {
-		if a.own[name].SendsToken() {
-			receivers = append(receivers, string(name))
+		if a.own[name].SendsToken() || (isDiscovered(name) && a.found[name].withToken.SendsToken()) {
+			receivers = append(receivers, "the "+string(name)+" tier")
 		}
+	}
+	if discovers && len(config.Discovery.Namespaces) > 0 && a.services.withToken.SendsToken() {
+		receivers = append(receivers, "the Services that global datasources and those of listed projects name")
 	}
 	if len(receivers) == 0 {
 		return
 	}
 	path := config.ServiceAccount.TokenPath
 	if _, err := os.Stat(path); err != nil {
-		logger.Warnf("the ServiceAccount token (service_account.token_path) is for the tiers %s, but %s cannot be read: nothing is sent until it can", strings.Join(receivers, ", "), path)
+		logger.Warnf("the ServiceAccount token (service_account.token_path) is for %s, but %s cannot be read: nothing is sent until it can", strings.Join(receivers, ", "), path)
 		return
 	}
-	logger.Infof("the ServiceAccount token of %s goes to the tiers %s", path, strings.Join(receivers, ", "))
+	logger.Infof("the ServiceAccount token of %s goes, over TLS only, to %s", path, strings.Join(receivers, ", "))
 }

@@ -33,7 +33,7 @@ func TestWhoseCredentialGoesOut(t *testing.T) {
 		at, own, err := m.destinationOf(named.Reference, tier.Hot, named.Spec.Hot, nil)
 		require.NoError(t, err)
 		require.False(t, own)
-		return at
+		return at.destination
 	}
 	hot, other := m.access.own[tier.Hot], m.access.destinations[0].Access
 	require.True(t, hot.HoldsSecrets())
@@ -84,7 +84,7 @@ func TestWhereTheServiceAccountTokenGoes(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, expected, made.own[tier.Cold].SendsToken(), address)
 		require.False(t, made.own[tier.Hot].SendsToken())
-		require.True(t, made.discovered.SendsToken(), "services that were discovered get it")
+		require.True(t, made.services.withToken.SendsToken(), "services that were discovered get it")
 
 		config.Cold.HTTPConfig = withToken("another")
 		made, err = newAccesses(config)
@@ -109,11 +109,16 @@ func TestItIsSaidWhoGetsTheToken(t *testing.T) {
 	made, err := newAccesses(config)
 	require.NoError(t, err)
 	logger, logged := test.NewNullLogger()
-	made.announce(logger, config)
+	outside := func(tier.Name) bool { return false }
+	made.announce(logger, config, false, outside)
 	require.Contains(t, logged.LastEntry().Message, "cannot be read: nothing is sent until it can")
 	require.NoError(t, os.WriteFile(token, []byte("planted"), 0o600))
-	made.announce(logger, config)
-	require.Equal(t, "the ServiceAccount token of "+token+" goes to the tiers cold", logged.LastEntry().Message)
+	made.announce(logger, config, false, outside)
+	require.Equal(t, "the ServiceAccount token of "+token+" goes, over TLS only, to the cold tier", logged.LastEntry().Message)
+	config.Discovery.Namespaces = []string{"monitoring"}
+	made.announce(logger, config, true, func(tier.Name) bool { return true })
+	require.Equal(t, "the ServiceAccount token of "+token+" goes, over TLS only, to the hot tier, the cold tier, "+
+		"the Services that global datasources and those of listed projects name", logged.LastEntry().Message)
 }
 
 func TestNobodyChoosesATenantWithOurCredential(t *testing.T) {

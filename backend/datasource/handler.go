@@ -140,7 +140,7 @@ func (h *handler) serveSaved(w http.ResponseWriter, incoming *http.Request, aske
 	}
 	var found *source
 	if err == nil {
-		found, err = h.manager.sourceOf(saved)
+		found, err = h.manager.settled(incoming.Context(), func() (*source, error) { return h.manager.sourceOf(saved) })
 	}
 	if err != nil {
 		h.fail(w, incoming, err)
@@ -169,7 +169,7 @@ func (h *handler) serveDefault(w http.ResponseWriter, incoming *http.Request, as
 		h.serveCheck(w, incoming, nil)
 		return
 	}
-	own, err := h.manager.ownSource()
+	own, err := h.manager.settled(incoming.Context(), h.manager.ownSource)
 	if err != nil {
 		h.fail(w, incoming, err)
 		return
@@ -194,6 +194,9 @@ func (h *handler) serveData(w http.ResponseWriter, incoming *http.Request, asked
 func (h *handler) serveReady(w http.ResponseWriter) {
 	health := h.manager.Health()
 	switch {
+	case health.pending():
+		writeText(w, http.StatusServiceUnavailable, "tierproxy has not looked up its Services yet.\n")
+		return
 	case h.manager.perses != nil && len(health.Tiers) == 0:
 		// All tiers come from datasources: there is nothing to wait for.
 	case !health.probed():

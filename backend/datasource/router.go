@@ -97,7 +97,7 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (*QueryRe
 		return nil, queryError(err)
 	}
 	defer end()
-	own, err := r.manager.ownSource()
+	own, err := r.manager.settled(ctx, r.manager.ownSource)
 	if err == nil {
 		request, err = r.manager.confine(own, request, query.Namespace)
 	}
@@ -122,11 +122,16 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (*QueryRe
 
 // query joins a request and the datasource that it is for.
 func (m *Manager) query(asked *source, request *promapi.Request) queryrange.Query {
-	return queryrange.Query{
+	query := queryrange.Query{
 		Request: request, Hot: asked.hot, Cold: asked.cold, Pair: asked.pair,
 		Threshold: asked.threshold, ScrapeInterval: asked.scrapeInterval,
 		Timeout: time.Duration(m.config.Query.Timeout), QueryParams: asked.queryParams,
 	}
+	if replicas := asked.replicasFor(request); len(replicas) > 0 {
+		query.Hot, query.Pair, query.Others = replicas[0].Hot, replicas[0].Pair, replicas[1:]
+		query.Replicated = len(replicas) > 1
+	}
+	return query
 }
 
 // request makes the request for a query that has been checked.

@@ -121,6 +121,15 @@ func (a *Access) SendsToken() bool {
 	return a != nil && a.options.TokenFile != "" && !NamesCredential(a.options.HTTP)
 }
 
+// IsConfigured tells whether the operator has said how the destination is
+// reached.
+func (a *Access) IsConfigured() bool { return a != nil && a.options.HTTP != nil }
+
+// UsesProxy tells whether it may be a proxy that connects to the destination.
+func (a *Access) UsesProxy() bool {
+	return a.IsConfigured() && (a.options.HTTP.ProxyURL.URL != nil || a.options.HTTP.ProxyFromEnvironment)
+}
+
 // NamesCredential tells whether a configuration names something that tells the
 // destination who asks, a client certificate aside.
 func NamesCredential(config *promconfig.HTTPClientConfig) bool {

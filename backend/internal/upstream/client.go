@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -40,6 +39,12 @@ type ClientOptions struct {
 	Guard Guard
 	// Tenancy, if not nil, tells the tier whose data is asked for.
 	Tenancy *Tenancy
+	// Address is the IP address and port to connect to, whatever the URL says:
+	// one replica behind a service, whose name is still the one in the URL, in
+	// the Host header and in the certificate. Empty: that of the URL.
+	Address string
+	// Network takes the place of the real one, in tests only.
+	Network *Network
 }
 
 // ProbeUserAgent is the User-Agent of the requests that the gateway makes on its
@@ -59,7 +64,7 @@ type Client struct {
 func NewClient(options ClientOptions) (*Client, error) {
 	carrier, err := options.Access.RoundTripper(func(config *tls.Config) *http.Transport {
 		return &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Control: options.Guard.control}).DialContext,
+			DialContext:         dialer(options),
 			TLSClientConfig:     config,
 			TLSHandshakeTimeout: dialTimeout,
 			MaxIdleConnsPerHost: options.PoolSize,
