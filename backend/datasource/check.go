@@ -175,6 +175,8 @@ func adviceFor(failure upstream.Failure) string {
 		return "the gateway does not call this address: ask the operator to list the host in the gateway's destinations"
 	case upstream.FailureUnauthorized:
 		return "it does not accept the gateway's credentials: the operator configures those for each host"
+	case upstream.FailureCredential:
+		return "the gateway's own credential for it cannot be had: the operator finds the reason in the gateway's log"
 	case upstream.FailureTLS:
 		return "the TLS connection failed: check http or https, the host name in its certificate and the authority that signed it"
 	case upstream.FailureName:

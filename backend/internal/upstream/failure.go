@@ -33,6 +33,7 @@ type Failure string
 const (
 	FailureDenied        Failure = "denied-by-policy"
 	FailureUnauthorized  Failure = "unauthorized" // 401, 403 and 407
+	FailureCredential    Failure = "credential"   // the gateway's own cannot be had
 	FailureTLS           Failure = "tls"
 	FailureName          Failure = "name-not-found"
 	FailureCanceled      Failure = "canceled"
@@ -48,6 +49,7 @@ func FailureOf(err error) Failure {
 	var (
 		denied      *DeniedError
 		status      *StatusError
+		credential  *CredentialError
 		certificate *tls.CertificateVerificationError
 		alert       tls.AlertError
 		record      tls.RecordHeaderError
@@ -60,6 +62,8 @@ func FailureOf(err error) Failure {
 	switch {
 	case errors.As(err, &denied):
 		return FailureDenied
+	case errors.As(err, &credential):
+		return FailureCredential
 	case errors.As(err, &status):
 		switch status.Status {
 		case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired:
@@ -100,6 +104,8 @@ func Describe(err error) string {
 		return "it does not speak TLS on this port"
 	}
 	switch FailureOf(err) {
+	case FailureCredential:
+		return "the gateway's own credential for it cannot be had"
 	case FailureTLS:
 		return "its TLS certificate was not accepted"
 	case FailureName:
