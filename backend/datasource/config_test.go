@@ -76,7 +76,7 @@ func TestTheVariablesOfTheContract(t *testing.T) {
 
 func TestWhichSourceWins(t *testing.T) {
 	clearEnvironment(t)
-	file := configFile(t, "cold: {url: http://file}\nhot: {url: http://file, retention: 6h}\npool: {size: 3}\nprojects: [{name: one}, {name: two}]\n")
+	file := configFile(t, "cold: {url: http://file}\nhot: {url: http://file, retention: 6h}\npool: {size: 3}\nprojects: [{name: one, namespaces: [a, b]}, {name: two, all_namespaces: true}]\n")
 	t.Setenv("TIERPROXY_COLD_URL", "http://prefixed")
 	t.Setenv("TIERPROXY_HOT_URL", "http://prefixed")
 	t.Setenv("TIERPROXY_PROBE_INTERVAL", "9s")
@@ -90,7 +90,7 @@ func TestWhichSourceWins(t *testing.T) {
 	require.Equal(t, 6*time.Hour, time.Duration(config.Hot.Retention))
 	require.Equal(t, 9*time.Second, time.Duration(config.Probe.Interval))
 	require.Equal(t, 3, config.Pool.Size)
-	require.Equal(t, []ProjectConfig{{"one"}, {"two"}}, config.Projects)
+	require.Equal(t, []ProjectConfig{{Name: "one", Namespaces: []string{"a", "b"}}, {Name: "two", AllNamespaces: true}}, config.Projects)
 	require.Equal(t, 30*time.Second, time.Duration(config.Query.Timeout), "what nobody sets is the default")
 }
 
@@ -111,7 +111,7 @@ func TestAllMistakesOfAFileAtOnce(t *testing.T) {
 	file := configFile(t, `
 perses: {url: "ftp://perses", timeout: soon}
 hot: {url: "http://user:secret@hot", retention: -1h, unknown_key: 1}
-cold: {url: "http://cold?x=1", lag: 5, tls: {ca_flie: x}}
+cold: {url: "http://cold?x=1", lag: 5, http_config: {tls_config: {ca_flie: x}}}
 routing: {threshold: 0s}
 query: {timeout: 30}
 pool: {size: 0}
@@ -128,7 +128,7 @@ rooting: {threshold: 5m}
 		file + `: line 3: "-1h" is not a duration such as 500ms, 30s, 15m or 1h30m`,
 		file + `: line 3: unknown key "unknown_key": remove it or correct its spelling`,
 		file + `: line 4: "5" is not a duration such as 500ms, 30s, 15m or 1h30m`,
-		file + `: line 4: unknown key "ca_flie": remove it or correct its spelling`,
+		file + `: http_config: line 4: unknown key "ca_flie": remove it or correct its spelling`,
 		file + `: line 6: "30" is not a duration such as 500ms, 30s, 15m or 1h30m`,
 		file + `: line 8: "1 minute" is not a duration such as 500ms, 30s, 15m or 1h30m`,
 		file + `: line 9: unknown key "title": remove it or correct its spelling`,
@@ -191,10 +191,13 @@ func TestDurationsAreWrittenAsTheyAreRead(t *testing.T) {
 func TestProjectsFromTheEnvironment(t *testing.T) {
 	clearEnvironment(t)
 	t.Setenv("TIERPROXY_PROJECTS_0_NAME", "one")
+	t.Setenv("TIERPROXY_PROJECTS_0_NAMESPACES_0", "a")
+	t.Setenv("TIERPROXY_PROJECTS_0_NAMESPACES_1", "b")
 	t.Setenv("TIERPROXY_PROJECTS_1_NAME", "two")
+	t.Setenv("TIERPROXY_PROJECTS_1_ALL_NAMESPACES", "true")
 	config, err := ConfigFromEnvironment()
 	require.NoError(t, err)
-	require.Equal(t, []ProjectConfig{{"one"}, {"two"}}, config.Projects)
+	require.Equal(t, []ProjectConfig{{Name: "one", Namespaces: []string{"a", "b"}}, {Name: "two", AllNamespaces: true}}, config.Projects)
 }
 
 func TestLabelsOfHot(t *testing.T) {

@@ -4,11 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"path/filepath"
 	"regexp"
 	"time"
-
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 var projectName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,75}$`)
@@ -45,17 +42,11 @@ func (c *Config) Validate() error {
 	if c.Cold.Lag < 0 {
 		add("cold.lag", errors.New("must not be negative"))
 	}
-	if !filepath.IsAbs(c.ServiceAccount.TokenPath) {
-		add("service_account.token_path", fmt.Errorf("%q is not an absolute path", c.ServiceAccount.TokenPath))
+	if c.Query.MaxRange < 0 {
+		add("query.max_range", errors.New("must not be negative"))
 	}
-	for i, project := range c.Projects {
-		if !projectName.MatchString(project.Name) {
-			add(fmt.Sprintf("projects[%d].name", i), fmt.Errorf("%q is not the name of a Perses project", project.Name))
-		}
-	}
-	for i, destination := range c.Destinations {
-		add(fmt.Sprintf("destinations[%d]", i), upstream.Destination(destination).Validate())
-	}
+	add("service_account.token_path", absolute(c.ServiceAccount.TokenPath))
+	c.validateSecurity(add)
 	return errors.Join(mistakes...)
 }
 

@@ -80,6 +80,9 @@ func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 	if err == nil {
 		request, err = explainedRequest(request)
 	}
+	if err == nil {
+		request, err = h.manager.confine(asked, withoutEndpoint(request), "")
+	}
 	if err != nil {
 		h.fail(w, incoming, err)
 		return

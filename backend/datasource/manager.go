@@ -45,6 +45,8 @@ type Manager struct {
 	registry *prometheus.Registry
 	metrics  *metrics
 	pool     *tierPool
+	access   *accesses
+	rules    *rules
 	perses   *perses.Client // nil where there is no Perses
 	router   *Router
 	handler  http.Handler
@@ -55,6 +57,8 @@ type Manager struct {
 	cancel  context.CancelFunc // nil before Start
 	closed  bool
 	stopped sync.Once
+
+	separateAdmin bool
 }
 
 // Option changes a Manager while it is made.
@@ -66,8 +70,14 @@ func WithRegistry(registry *prometheus.Registry) Option {
 	return func(m *Manager) { m.registry = registry }
 }
 
+// WithSeparateAdmin leaves /metrics to AdminHandler, which is then served on an
+// address of its own.
+func WithSeparateAdmin() Option {
+	return func(m *Manager) { m.separateAdmin = true }
+}
+
 // NewManager returns a Manager that is not running yet. It returns the
-// mistakes of the configuration, all at once, and an error when a CA file
+// mistakes of the configuration, all at once, and an error when a file of TLS
 // cannot be read. logger must not be nil.
 func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*Manager, error) {
 	if logger == nil {
@@ -82,18 +92,15 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	}
 	m.metrics = newMetrics(m.registry)
 	m.pool = newTierPool(config, m.observeProbe)
-	for _, name := range tier.Names() {
-		own := m.ownDestination(name)
-		if own.tls.InsecureSkipVerify {
-			logger.Warnf("THE TLS CERTIFICATE OF THE %s TIER IS NOT VERIFIED: insecure_skip_verify is for development only, anybody on the way can read and change the answers", name)
-		}
-		// Only the file is checked here: the clients are made when they are used.
-		if _, err := upstream.NewClient(upstream.ClientOptions{TLS: own.tls}); err != nil {
-			return nil, fmt.Errorf("%s.tls.ca_file: %w", name, err)
-		}
-	}
 	var err error
-	if m.perses, err = newPersesClient(config.Perses, m.metrics); err != nil {
+	if m.access, err = newAccesses(config); err != nil {
+		return nil, err
+	}
+	m.access.warn(logger)
+	if m.rules, err = newRules(config); err != nil {
+		return nil, err
+	}
+	if m.perses, err = newPersesClient(config.Perses, m.access.perses, m.metrics); err != nil {
 		return nil, err
 	}
 	m.router = &Router{manager: m}
@@ -101,7 +108,7 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	return m, nil
 }
 
-func newPersesClient(config PersesConfig, metrics *metrics) (*perses.Client, error) {
+func newPersesClient(config PersesConfig, service http.RoundTripper, metrics *metrics) (*perses.Client, error) {
 	base, err := parseURL(config.URL)
 	if err != nil || base == nil {
 		return nil, err
@@ -119,7 +126,7 @@ func newPersesClient(config PersesConfig, metrics *metrics) (*perses.Client, err
 		transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
 	}
 	return perses.NewClient(perses.Options{
-		URL: base, Timeout: time.Duration(config.Timeout), Transport: transport, Now: time.Now,
+		URL: base, Timeout: time.Duration(config.Timeout), Transport: transport, Service: service, Now: time.Now,
 		OnLookup: func(outcome string) { metrics.lookups.WithLabelValues(outcome).Inc() },
 	})
 }
@@ -137,7 +144,7 @@ func (m *Manager) Start(ctx context.Context) error {
 	m.pool.start(ctx)
 	// What part of the contract does not work yet is said, not passed over.
 	m.logger.Infof("service discovery (discovery.enabled is %t) is not yet effective: tiers are those of the configuration and of the datasources", m.config.Discovery.Enabled)
-	m.logger.Infof("the ServiceAccount token (service_account.token_path is %q) is not yet effective: no credentials are sent to the tiers", m.config.ServiceAccount.TokenPath)
+	m.access.announce(m.logger, m.config)
 	_, err := m.ownSource()
 	return err
 }

@@ -31,8 +31,9 @@ type MetricQuery struct {
 	Start, End time.Time
 	// Step is the distance of two evaluation times, or zero.
 	Step time.Duration
-	// Namespace confines the query to the series whose label namespace has
-	// this value. Empty: no confinement.
+	// Namespace confines the query to the series of this namespace: those whose
+	// label enforcement.label of the configuration has this value. Empty: no
+	// confinement but that of the configuration.
 	Namespace string
 }
 
@@ -70,11 +71,23 @@ func (e *QueryError) Unwrap() error { return e.cause }
 
 // ExecuteQuery evaluates a query at the tier that can answer it.
 //
-// It returns a *QueryError: with status 400 for a query that has to be
-// changed, 422 for one whose evaluation failed, 502 when the tier could not be
+// It returns a *QueryError: with status 400, wrapping Mistakes where it was
+// seen here, for a query that has to be
+// changed, 403 for a namespace that the configuration does not allow, 422 for one whose evaluation failed, 502 when the tier could not be
 // reached, and 503 when it did not answer in time or when the Manager is not
 // running.
 func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (*QueryResult, error) {
+	if query == nil {
+		query = &MetricQuery{}
+	}
+	var mistakes Mistakes
+	if query.Query == "" {
+		mistakes.add("query", "is empty: set a PromQL expression")
+	}
+	query.checkTimes(&mistakes, time.Duration(r.manager.config.Query.MaxRange))
+	if err := mistakes.asError(); err != nil {
+		return nil, queryError(err)
+	}
 	request, err := query.request(time.Now())
 	if err != nil {
 		return nil, queryError(err)
@@ -85,6 +98,9 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (*QueryRe
 	}
 	defer end()
 	own, err := r.manager.ownSource()
+	if err == nil {
+		request, err = r.manager.confine(own, request, query.Namespace)
+	}
 	if err != nil {
 		return nil, queryError(err)
 	}
@@ -113,23 +129,10 @@ func (m *Manager) query(asked *source, request *promapi.Request) queryrange.Quer
 	}
 }
 
+// request makes the request for a query that has been checked.
 func (q *MetricQuery) request(now time.Time) (*promapi.Request, error) {
-	if q == nil || q.Query == "" {
-		return nil, promapi.BadData("the query is empty: set Query to a PromQL expression")
-	}
-	text := q.Query
-	if q.Namespace != "" {
-		confined, err := confineToNamespace(text, q.Namespace)
-		if err != nil {
-			return nil, err
-		}
-		text = confined
-	}
-	parameters := url.Values{"query": {text}}
+	parameters := url.Values{"query": {q.Query}}
 	if q.Step == 0 {
-		if !q.Start.IsZero() && !q.Start.Equal(q.End) {
-			return nil, promapi.BadData("the query has a Start but no Step: set Step for a range query, or End alone for an instant query")
-		}
 		if !q.End.IsZero() {
 			parameters.Set("time", formatTime(q.End))
 		}

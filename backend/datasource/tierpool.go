@@ -30,7 +30,8 @@ type destination struct {
 	// scrapeInterval is that of a datasource that names the tier; zero where
 	// what is seen counts.
 	scrapeInterval time.Duration
-	tls            upstream.TLS
+	access         *upstream.Access
+	tenancy        TenancyConfig
 	guard          upstream.Guard
 	// tenant headers in canonical form, one "name: value" a line.
 	headers string
@@ -42,7 +43,11 @@ func (d destination) client(header http.Header, poolSize int) (*upstream.Client,
 	if err != nil {
 		return nil, fmt.Errorf("parse the URL of the %s tier: %w", d.name, err)
 	}
-	client, err := upstream.NewClient(upstream.ClientOptions{URL: base, TLS: d.tls, PoolSize: poolSize, Header: header, Guard: d.guard})
+	options := upstream.ClientOptions{URL: base, Access: d.access, PoolSize: poolSize, Header: header, Guard: d.guard}
+	if d.tenancy.Parameter != "" {
+		options.Tenancy = &upstream.Tenancy{Parameter: d.tenancy.Parameter, Probe: d.tenancy.ProbeNamespace}
+	}
+	client, err := upstream.NewClient(options)
 	if err != nil {
 		return nil, fmt.Errorf("make the client of the %s tier: %w", d.name, err)
 	}

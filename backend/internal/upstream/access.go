@@ -39,25 +39,54 @@ type Access struct {
 	options AccessOptions
 }
 
-// NewAccess checks the options and that their files can be read. The
-// configuration is validated, and changed where it uses deprecated fields.
+// NewAccess checks the options and that their files can be read.
 func NewAccess(options AccessOptions) (*Access, error) {
-	if config := options.HTTP; config != nil {
-		if err := config.Validate(); err != nil {
-			return nil, err
-		}
-		if err := config.TLSConfig.Validate(); err != nil {
-			return nil, fmt.Errorf("tls_config: %w", err)
-		}
-		if usesReferences(config) {
-			return nil, errors.New("fields that end in _ref are not supported: use those that end in _file")
-		}
+	config, err := validated(options.HTTP)
+	if err != nil {
+		return nil, err
 	}
+	options.HTTP = config
 	access := &Access{options: options}
 	if _, err := access.tlsConfig(); err != nil {
 		return nil, err
 	}
 	return access, nil
+}
+
+// CheckAccess returns what is wrong with a configuration as far as can be told
+// without reading its files. nil is a good one.
+func CheckAccess(config *promconfig.HTTPClientConfig) error {
+	_, err := validated(config)
+	return err
+}
+
+// validated checks a configuration and returns it without deprecated fields.
+// Validating changes it, and others may read it, so it is copied before.
+func validated(config *promconfig.HTTPClientConfig) (*promconfig.HTTPClientConfig, error) {
+	if config == nil {
+		return nil, nil //nolint:nilnil // No configuration is a good one.
+	}
+	copied := *config
+	if copied.Authorization != nil {
+		authorization := *copied.Authorization
+		copied.Authorization = &authorization
+	}
+	if err := copied.Validate(); err != nil {
+		return nil, err
+	}
+	if err := copied.TLSConfig.Validate(); err != nil {
+		return nil, fmt.Errorf("tls_config: %w", err)
+	}
+	if usesReferences(&copied) {
+		return nil, errors.New("fields that end in _ref are not supported: use those that end in _file")
+	}
+	return &copied, nil
+}
+
+// DescribeAccess returns the access that a configuration describes, of which no
+// file was read: for questions about it.
+func DescribeAccess(config *promconfig.HTTPClientConfig) *Access {
+	return &Access{options: AccessOptions{HTTP: config}}
 }
 
 // usesReferences tells whether the configuration needs a store of secrets that
@@ -77,9 +106,19 @@ func usesReferences(config *promconfig.HTTPClientConfig) bool {
 	return slices.ContainsFunc(references, func(reference string) bool { return reference != "" })
 }
 
-// SkipsVerification tells whether anybody may pass for the destination.
+// SkipsVerification tells whether anybody may pass for the destination, or for
+// the server that its tokens come from.
 func (a *Access) SkipsVerification() bool {
-	return a != nil && a.options.HTTP != nil && a.options.HTTP.TLSConfig.InsecureSkipVerify
+	if a == nil || a.options.HTTP == nil {
+		return false
+	}
+	config := a.options.HTTP
+	return config.TLSConfig.InsecureSkipVerify || (config.OAuth2 != nil && config.OAuth2.TLSConfig.InsecureSkipVerify)
+}
+
+// SendsToken tells whether the token of a file is sent.
+func (a *Access) SendsToken() bool {
+	return a != nil && a.options.TokenFile != "" && !NamesCredential(a.options.HTTP)
 }
 
 // NamesCredential tells whether a configuration names something that tells the
@@ -119,7 +158,7 @@ func (a *Access) RoundTripper(makeTransport func(*tls.Config) *http.Transport) (
 		return nil, err
 	}
 	var carrier http.RoundTripper = reloading
-	if a.options.TokenFile != "" && !NamesCredential(config) {
+	if a.SendsToken() {
 		carrier = &bearer{token: &secretFile{path: a.options.TokenFile}, next: carrier}
 	}
 	if config == nil {

@@ -155,6 +155,12 @@ func CheckPath(target *url.URL) error {
 	return nil
 }
 
+// SameServer tells whether two URLs lead to the same host and port, however
+// they are written.
+func SameServer(one, other *url.URL) bool {
+	return sameHost(one.Hostname(), other.Hostname()) && portOf(one) == portOf(other)
+}
+
 // portOf returns the port of a URL, that of its scheme where it names none.
 func portOf(target *url.URL) int {
 	if port, err := strconv.Atoi(target.Port()); err == nil {
