@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,6 +59,13 @@ func (m *Mistakes) add(field, format string, arguments ...any) {
 	*m = append(*m, Mistake{Field: field, Message: fmt.Sprintf(format, arguments...)})
 }
 
+// missing adds that a field is missing, unless it is there and wrong.
+func (m *Mistakes) missing(field, why string) {
+	if !slices.ContainsFunc(*m, func(each Mistake) bool { return each.Field == field }) {
+		m.add(field, "is missing: %s", why)
+	}
+}
+
 // asError is nil for no mistakes.
 func (m Mistakes) asError() error {
 	if len(m) == 0 {
@@ -72,15 +80,15 @@ func (q *MetricQuery) checkTimes(mistakes *Mistakes, maxRange time.Duration) {
 	case q.Step < 0:
 		mistakes.add("step", "must not be negative")
 	case q.Step == 0 && !q.Start.IsZero() && !q.Start.Equal(q.End):
-		mistakes.add("step", "is missing: set a step for a range query, or end alone for an instant query")
+		mistakes.missing("step", "set a step for a range query, or end alone for an instant query")
 	case q.Step > 0 && q.Step < time.Millisecond:
 		mistakes.add("step", "must not be shorter than 1ms")
 	}
 	if q.Step > 0 && q.Start.IsZero() {
-		mistakes.add("start", "is missing: a range query has start and end")
+		mistakes.missing("start", "a range query has start and end")
 	}
 	if q.Step > 0 && q.End.IsZero() {
-		mistakes.add("end", "is missing: a range query has start and end")
+		mistakes.missing("end", "a range query has start and end")
 	}
 	if q.Start.IsZero() || q.End.IsZero() {
 		return
