@@ -60,9 +60,9 @@ func (m *Mistakes) add(field, format string, arguments ...any) {
 }
 
 // missing adds that a field is missing, unless it is there and wrong.
-func (m *Mistakes) missing(field, why string) {
+func (m *Mistakes) missing(field, message string) {
 	if !slices.ContainsFunc(*m, func(each Mistake) bool { return each.Field == field }) {
-		m.add(field, "is missing: %s", why)
+		m.add(field, "%s", message)
 	}
 }
 
@@ -80,15 +80,15 @@ func (q *MetricQuery) checkTimes(mistakes *Mistakes, maxRange time.Duration) {
 	case q.Step < 0:
 		mistakes.add("step", "must not be negative")
 	case q.Step == 0 && !q.Start.IsZero() && !q.Start.Equal(q.End):
-		mistakes.missing("step", "set a step for a range query, or end alone for an instant query")
+		mistakes.missing("step", "is missing: set a step for a range query, or end alone for an instant query")
 	case q.Step > 0 && q.Step < time.Millisecond:
 		mistakes.add("step", "must not be shorter than 1ms")
 	}
 	if q.Step > 0 && q.Start.IsZero() {
-		mistakes.missing("start", "a range query has start and end")
+		mistakes.missing("start", "is missing: a range query has start and end")
 	}
 	if q.Step > 0 && q.End.IsZero() {
-		mistakes.missing("end", "a range query has start and end")
+		mistakes.missing("end", "is missing: a range query has start and end")
 	}
 	if q.Start.IsZero() || q.End.IsZero() {
 		return
@@ -116,7 +116,7 @@ func leastStep(length time.Duration) model.Duration {
 // checkQuery adds where the text is no PromQL.
 func (q *MetricQuery) checkQuery(mistakes *Mistakes) {
 	if strings.TrimSpace(q.Query) == "" {
-		mistakes.add("query", "is empty: set a PromQL expression")
+		mistakes.missing("query", "is empty: set a PromQL expression")
 		return
 	}
 	_, err := tier.ParseExpression(q.Query)
