@@ -88,7 +88,7 @@ func sameSecret(given, expected string) bool {
 // caller before it passed the request on.
 func (m *Manager) callerOf(incoming *http.Request, reference perses.Reference) perses.Caller {
 	service := m.config.Perses.Service
-	listed := slices.ContainsFunc(service.Datasources, func(each ServedDatasource) bool { return perses.Reference(each) == reference })
+	listed := slices.ContainsFunc(service.Datasources, func(each ServedDatasource) bool { return each.reference() == reference })
 	if m.access.perses != nil && listed && showsOneOf(incoming.TLS, service.ClientNames) {
 		return perses.ServiceCaller()
 	}

@@ -10,6 +10,7 @@ import (
 	promconfig "github.com/prometheus/common/config"
 	"gopkg.in/yaml.v3"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
@@ -118,6 +119,11 @@ type ServedDatasource struct {
 	Project string `yaml:"project"`
 	// Name is the name of the datasource.
 	Name string `yaml:"name"`
+}
+
+// reference is the same name as Perses has it.
+func (d ServedDatasource) reference() perses.Reference {
+	return perses.Reference{Project: d.Project, Name: d.Name}
 }
 
 // DefaultDatasourceConfig says who may ask the default datasource, the one at

@@ -59,7 +59,7 @@ func (c *Config) validateCallers(add func(key string, err error)) {
 		add("perses.service.datasources", errors.New("is empty: list the datasources that this credential is good for"))
 	}
 	for i, each := range service.Datasources {
-		add(fmt.Sprintf("perses.service.datasources[%d]", i), perses.Reference(each).Validate())
+		add(fmt.Sprintf("perses.service.datasources[%d]", i), each.reference().Validate())
 	}
 }
 

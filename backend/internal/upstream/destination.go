@@ -179,9 +179,9 @@ var metadata = []netip.Addr{
 	netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("fd00:ec2::23"), netip.MustParseAddr("fd20:ce::254"),
 }
 
-// embedded are the prefixes of IPv6 whose addresses carry an IPv4 address, and
+// carriers are the prefixes of IPv6 whose addresses carry an IPv4 address, and
 // so lead to it: at which byte, and whether its bits are turned over.
-var embedded = []struct {
+var carriers = []struct {
 	prefix   netip.Prefix
 	at       int
 	inverted bool
@@ -203,7 +203,7 @@ func reserved(address netip.Addr) bool {
 	address = address.Unmap().WithZone("")
 	if address.Is6() {
 		bytes := address.As16()
-		for _, each := range embedded {
+		for _, each := range carriers {
 			inner := [4]byte(bytes[each.at : each.at+4])
 			if each.inverted {
 				for i := range inner {
