@@ -39,11 +39,11 @@ type Mistake struct {
 	Message string `json:"message"`
 }
 
-// Mistakes are all that is wrong with a MetricQuery.
-type Mistakes []Mistake
+// ValidationErrors are all that is wrong with a MetricQuery.
+type ValidationErrors []Mistake
 
 // Error lists all of them in one line.
-func (m Mistakes) Error() string {
+func (m ValidationErrors) Error() string {
 	lines := make([]string, 0, len(m))
 	for _, each := range m {
 		if each.Field == "" {
@@ -55,19 +55,19 @@ func (m Mistakes) Error() string {
 	return strings.Join(lines, "; ")
 }
 
-func (m *Mistakes) add(field, format string, arguments ...any) {
+func (m *ValidationErrors) add(field, format string, arguments ...any) {
 	*m = append(*m, Mistake{Field: field, Message: fmt.Sprintf(format, arguments...)})
 }
 
 // missing adds that a field is missing, unless it is there and wrong.
-func (m *Mistakes) missing(field, message string) {
+func (m *ValidationErrors) missing(field, message string) {
 	if !slices.ContainsFunc(*m, func(each Mistake) bool { return each.Field == field }) {
 		m.add(field, "%s", message)
 	}
 }
 
 // asError is nil for no mistakes.
-func (m Mistakes) asError() error {
+func (m ValidationErrors) asError() error {
 	if len(m) == 0 {
 		return nil
 	}
@@ -75,7 +75,7 @@ func (m Mistakes) asError() error {
 }
 
 // checkTimes adds what is wrong with the times. maxRange is zero for no bound.
-func (q *MetricQuery) checkTimes(mistakes *Mistakes, maxRange time.Duration) {
+func (q *MetricQuery) checkTimes(mistakes *ValidationErrors, maxRange time.Duration) {
 	switch {
 	case q.Step < 0:
 		mistakes.add("step", "must not be negative")
@@ -114,7 +114,7 @@ func leastStep(length time.Duration) model.Duration {
 }
 
 // checkQuery adds where the text is no PromQL.
-func (q *MetricQuery) checkQuery(mistakes *Mistakes) {
+func (q *MetricQuery) checkQuery(mistakes *ValidationErrors) {
 	if strings.TrimSpace(q.Query) == "" {
 		mistakes.missing("query", "is empty: set a PromQL expression")
 		return
@@ -144,7 +144,7 @@ type metricsQueryBody struct {
 
 // readMetricQuery reads a MetricQuery from JSON and adds everything that is
 // wrong with it.
-func readMetricQuery(body []byte, mistakes *Mistakes) *MetricQuery {
+func readMetricQuery(body []byte, mistakes *ValidationErrors) *MetricQuery {
 	query := &MetricQuery{}
 	var read metricsQueryBody
 	decoder := json.NewDecoder(bytes.NewReader(body))
@@ -176,7 +176,7 @@ func readMetricQuery(body []byte, mistakes *Mistakes) *MetricQuery {
 }
 
 // readTime reads a time; the zero time where there is none.
-func readTime(field string, raw json.RawMessage, mistakes *Mistakes) time.Time {
+func readTime(field string, raw json.RawMessage, mistakes *ValidationErrors) time.Time {
 	const demand = "must be a time: RFC 3339 in quotes, or seconds since the Unix epoch"
 	if len(raw) == 0 || string(raw) == "null" {
 		return time.Time{}
@@ -198,7 +198,7 @@ func readTime(field string, raw json.RawMessage, mistakes *Mistakes) time.Time {
 }
 
 // readStep reads a step; zero where there is none.
-func readStep(raw json.RawMessage, mistakes *Mistakes) time.Duration {
+func readStep(raw json.RawMessage, mistakes *ValidationErrors) time.Duration {
 	const demand = `must be a duration longer than zero: "30s", "1m", or seconds`
 	if len(raw) == 0 || string(raw) == "null" {
 		return 0
@@ -234,7 +234,7 @@ func (h *handler) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 			Message: fmt.Sprintf("the query could not be read, or is larger than %d bytes", maxQueryBytes)})
 		return
 	}
-	var mistakes Mistakes
+	var mistakes ValidationErrors
 	query := readMetricQuery(body, &mistakes)
 	if len(mistakes) == 0 || mistakes[0].Field != "" {
 		query.checkQuery(&mistakes)
@@ -263,12 +263,12 @@ func (h *handler) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 
 // writeMistakes answers with all of them: in one line, as every error has it,
 // and one by one.
-func writeMistakes(w http.ResponseWriter, mistakes Mistakes) {
+func writeMistakes(w http.ResponseWriter, mistakes ValidationErrors) {
 	body, err := json.Marshal(struct {
 		Status    string            `json:"status"`
 		ErrorType promapi.ErrorType `json:"errorType"`
 		Error     string            `json:"error"`
-		Mistakes  Mistakes          `json:"mistakes"`
+		Mistakes  ValidationErrors  `json:"mistakes"`
 	}{"error", promapi.ErrorBadData, mistakes.Error(), mistakes})
 	if err != nil {
 		promapi.WriteError(w, err)

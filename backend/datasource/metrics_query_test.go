@@ -105,7 +105,7 @@ func TestAllMistakesOfAMetricsQueryAtOnce(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, response.StatusCode)
 
 	_, err := g.manager.Router().ExecuteQuery(t.Context(), &datasource.MetricQuery{Start: time.Now(), End: time.Now().Add(-time.Hour), Step: -1})
-	var mistakes datasource.Mistakes
+	var mistakes datasource.ValidationErrors
 	require.ErrorAs(t, err, &mistakes, "programs get them one by one too")
 	require.Len(t, mistakes, 3)
 }

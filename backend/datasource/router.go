@@ -71,7 +71,7 @@ func (e *QueryError) Unwrap() error { return e.cause }
 
 // ExecuteQuery evaluates a query at the tier that can answer it.
 //
-// It returns a *QueryError: with status 400, wrapping Mistakes where it was
+// It returns a *QueryError: with status 400, wrapping ValidationErrors where it was
 // seen here, for a query that has to be
 // changed, 403 for a namespace that the configuration does not allow, 422 for one whose evaluation failed, 502 when the tier could not be
 // reached, and 503 when it did not answer in time or when the Manager is not
@@ -80,7 +80,7 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (*QueryRe
 	if query == nil {
 		query = &MetricQuery{}
 	}
-	var mistakes Mistakes
+	var mistakes ValidationErrors
 	if query.Query == "" {
 		mistakes.add("query", "is empty: set a PromQL expression")
 	}

@@ -87,7 +87,7 @@ func (f *tlsFiles) read() ([][]byte, error) {
 		var content []byte
 		if file != "" {
 			var err error
-			if content, err = os.ReadFile(file); err != nil {
+			if content, err = os.ReadFile(file); err != nil { //nolint:gosec // The operator names the file.
 				mistakes = append(mistakes, err)
 			}
 		}

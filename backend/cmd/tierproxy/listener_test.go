@@ -35,7 +35,7 @@ func freeAddress(t *testing.T) string {
 func startTierproxy(t *testing.T, environment []string, arguments ...string) (stop func() string) {
 	t.Helper()
 	var log bytes.Buffer
-	command := exec.Command(os.Args[0], arguments...) //nolint:gosec,noctx // This program; it outlives the context of the test.
+	command := exec.Command(os.Args[0], arguments...)
 	command.Env = append([]string{runMain + "=1", "HOME=" + t.TempDir()}, environment...)
 	command.Stdout, command.Stderr = &log, &log
 	require.NoError(t, command.Start())
@@ -178,7 +178,7 @@ func TestTheListenerSpeaksTLSAndReadsItsCertificateAnew(t *testing.T) {
 	_, _, err = trusting.get(root + "/-/ready")
 	require.ErrorContains(t, err, "certificate")
 	caller{t: t, config: &tls.Config{RootCAs: second.Pool(), MinVersion: tls.VersionTLS12}}.eventually(root+"/-/ready", 200)
-	_, _, err = caller{t: t, config: &tls.Config{RootCAs: second.Pool(), MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}}.get(root + "/-/ready") //nolint:gosec // It must not be accepted.
+	_, _, err = caller{t: t, config: &tls.Config{RootCAs: second.Pool(), MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}}.get(root + "/-/ready")
 	require.Error(t, err)
 }
 
@@ -213,4 +213,4 @@ func tlsArguments(t *testing.T) []string {
 }
 
 // insecure takes every certificate.
-func insecure() *tls.Config { return &tls.Config{InsecureSkipVerify: true} } //nolint:gosec // A test.
+func insecure() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }

@@ -54,7 +54,7 @@ func storageWith(t *testing.T, namespaces ...string) (*tsdb.DB, []labels.Labels)
 // random makes up queries, some of which name a namespace, rightly or wrongly.
 func random(t *testing.T, seed int64, series []labels.Labels) func() string {
 	t.Helper()
-	source := rand.New(rand.NewSource(seed)) //nolint:gosec // The same queries every time.
+	source := rand.New(rand.NewSource(seed))
 	var functions []*parser.Function
 	for name, function := range parser.Functions {
 		if !function.Experimental && name != "holt_winters" && name != "info" {

@@ -13,9 +13,10 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"regexp"
+
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
-	"regexp"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )

@@ -55,7 +55,7 @@ func serveTLS(t *testing.T, pair certificates.Pair, clients *certificates.Author
 	server := httptest.NewUnstartedServer(handler)
 	server.EnableHTTP2 = true
 	server.Config.ErrorLog = nil
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair.TLS(t)}} //nolint:gosec // A test server.
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair.TLS(t)}}
 	if clients != nil {
 		server.TLS.ClientAuth, server.TLS.ClientCAs = tls.RequireAndVerifyClientCert, clients.Pool()
 	}
