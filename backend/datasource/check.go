@@ -64,15 +64,17 @@ const (
 
 // serveCheck answers with a report on the spec in the body, as the datasource
 // that the path names would have it. That datasource need not exist yet, but
-// the caller has to be one who may read its like.
-func (h *handler) serveCheck(w http.ResponseWriter, incoming *http.Request, reference perses.Reference) {
+// the caller has to be one who may read its like. A nil reference is the default
+// datasource, whose callers were checked before: what they show is not for
+// Perses.
+func (h *handler) serveCheck(w http.ResponseWriter, incoming *http.Request, reference *perses.Reference) {
 	if incoming.Method != http.MethodPost {
 		promapi.WriteError(w, promapi.Errorf(http.StatusMethodNotAllowed, promapi.ErrorBadData,
 			"%s does not take the method %s: POST the spec of the datasource's plugin as JSON", checkPath, incoming.Method))
 		return
 	}
-	if h.manager.perses != nil {
-		if err := h.manager.perses.CheckMayList(incoming.Context(), reference, perses.CallerOf(incoming)); err != nil {
+	if reference != nil {
+		if err := h.manager.perses.CheckMayList(incoming.Context(), *reference, perses.CallerOf(incoming)); err != nil {
 			h.fail(w, incoming, err)
 			return
 		}
@@ -83,7 +85,15 @@ func (h *handler) serveCheck(w http.ResponseWriter, incoming *http.Request, refe
 			Message: fmt.Sprintf("the spec could not be read, or is larger than %d bytes", maxSpecBytes)})
 		return
 	}
-	promapi.WriteData(w, h.manager.check(incoming.Context(), reference, body))
+	checked := perses.Reference{Name: defaultName}
+	if reference != nil {
+		checked = *reference
+		if _, err := h.manager.rules.of(checked); err != nil {
+			h.fail(w, incoming, err)
+			return
+		}
+	}
+	promapi.WriteData(w, h.manager.check(incoming.Context(), checked, body))
 }
 
 // check reads a spec and looks at its tiers.

@@ -131,7 +131,7 @@ func (h *handler) serveSaved(w http.ResponseWriter, incoming *http.Request, aske
 	}
 	if asked.path == checkPath {
 		// The datasource may not be saved yet: another permission is asked for.
-		h.serveCheck(w, incoming, *asked.saved)
+		h.serveCheck(w, incoming, asked.saved)
 		return
 	}
 	saved, err := h.manager.perses.Lookup(incoming.Context(), *asked.saved, h.manager.callerOf(incoming, *asked.saved))
@@ -166,7 +166,7 @@ func (h *handler) serveDefault(w http.ResponseWriter, incoming *http.Request, as
 		return
 	}
 	if asked.path == checkPath {
-		h.serveCheck(w, incoming, perses.Reference{Name: defaultName})
+		h.serveCheck(w, incoming, nil)
 		return
 	}
 	own, err := h.manager.ownSource()

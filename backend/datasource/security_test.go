@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -212,4 +214,25 @@ func TestTheServiceCredentialIsForPersesAlone(t *testing.T) {
 	response, body := g.ask(t, http.MethodGet, listed, "")
 	require.Equal(t, http.StatusUnauthorized, response.StatusCode, "without TLS")
 	require.Contains(t, body, "perses.service")
+}
+
+// What callers of the default datasource show is for the gateway alone.
+func TestPersesDoesNotSeeTheTokenOfTheRoot(t *testing.T) {
+	perses := newPerses(t, "x", nil)
+	token := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(token, []byte("of the root"), 0o600))
+	g := newGateway(t, func(config *datasource.Config) {
+		config.Perses.URL = perses.URL
+		config.DefaultDatasource = datasource.DefaultDatasourceConfig{Enabled: true, TokenFile: token}
+	})
+	root := []string{"Authorization", "Bearer of the root"}
+	response, body := g.ask(t, http.MethodPost, "/api/v1/datasources/check", `{"proxy":{"kind":"HTTPProxy","spec":{"url":"http://tierproxy/proxy/globaldatasources/x"}}}`, root...)
+	require.Equal(t, http.StatusOK, response.StatusCode, body)
+	require.Contains(t, body, `"mistakes":[]`)
+	for method, path := range map[string]string{http.MethodGet: query, http.MethodPost: "/api/v1/datasources/explain?query=up"} {
+		response, body = g.ask(t, method, path, "", root...)
+		require.Equal(t, http.StatusOK, response.StatusCode, body)
+	}
+	require.Zero(t, perses.asked.Load())
+	require.Empty(t, g.hot.Requests()[0].Header.Get("Authorization"))
 }
