@@ -37,7 +37,13 @@ func tenant(namespace string, shift time.Duration, from, to time.Time) []loadedS
 	for _, series := range (history.Generator{Interval: scrapeInterval}).All() {
 		made := loadedSeries{labels: labels.NewBuilder(series.Labels).Set("namespace", namespace).Labels()}
 		for at := from.Truncate(scrapeInterval); at.Before(to); at = at.Add(scrapeInterval) {
-			made.samples = append(made.samples, loadedSample{at: at.UnixMilli(), value: series.Value(at.Add(shift).UnixMilli())})
+			sample, then := loadedSample{at: at.UnixMilli()}, at.Add(shift).UnixMilli()
+			if series.Histogram != nil {
+				sample.histogramI = series.Histogram(then)
+			} else {
+				sample.value = series.Value(then)
+			}
+			made.samples = append(made.samples, sample)
 		}
 		all = append(all, made)
 	}
