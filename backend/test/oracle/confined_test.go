@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
@@ -96,8 +95,8 @@ func TestConfinedToNamespaces(t *testing.T) {
 			questions = append(questions, g.next())
 		}
 		result := w.compare(t, gateway, oracle, questions, &tally{})
-		require.GreaterOrEqual(t, result.share(tier.Hot), 0.2, "hot answers too little")
-		require.GreaterOrEqual(t, result.share(tier.Cold), 0.2, "cold answers too little")
+		require.GreaterOrEqual(t, result.hotShare(), 0.2, "hot answers too little")
+		require.LessOrEqual(t, result.hotShare(), 0.8, "cold answers too little")
 	}
 	confined := func(namespaces ...string) func(*datasource.Config) {
 		return func(config *datasource.Config) { config.DefaultDatasource.Namespaces = namespaces }
