@@ -121,22 +121,26 @@ func (m *Manager) checkTier(ctx context.Context, saved *perses.Datasource, name 
 	seen := tierReport{Source: "gateway"}
 	if named != nil {
 		seen.Source = "datasource"
-		if named.Service != nil {
-			seen.State, seen.Message = stateUnresolved, "this version of tierproxy cannot resolve services: set url instead"
-			return seen
+		if named.URL != nil {
+			seen.Address = named.URL.Redacted()
 		}
-		seen.Address = named.URL.Redacted()
 	}
 	tenant := tenantOf(saved)
 	at, _, err := m.destinationOf(saved.Reference, name, named, tenant)
 	switch {
 	case err != nil:
 		seen.State, seen.Message = stateForbidden, promapi.AsError(err).Message
+		if promapi.AsError(err).Status == http.StatusNotImplemented {
+			seen.State = stateUnresolved
+		}
+		return seen
+	case at.missing != "":
+		seen.State, seen.Message = stateUnresolved, at.missing
 		return seen
 	case at.url == "":
 		return tierReport{Source: "none", State: stateNone, Message: "neither the datasource nor the gateway names this tier"}
 	}
-	client, err := at.client(tenant, 1)
+	client, err := at.client(tenant, 1, m.network)
 	if err != nil {
 		seen.State, seen.Message = string(upstream.FailureTLS), "the gateway cannot read the certificates that it is configured with for this host"
 		return seen

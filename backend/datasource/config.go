@@ -66,7 +66,8 @@ type Config struct {
 	// link-local or cloud metadata addresses are refused, unless it is the
 	// address itself, or localhost, that is listed.
 	Destinations []DestinationConfig `yaml:"destinations,omitempty"`
-	// Discovery finds the tiers in the cluster. Not effective yet.
+	// Discovery finds the tiers in the cluster that the gateway runs in. A
+	// tier that is configured by its URL is not looked for.
 	Discovery DiscoveryConfig `yaml:"discovery"`
 	// ServiceAccount is the credential for tiers in the cluster. Not
 	// effective yet.
@@ -92,7 +93,8 @@ type PersesConfig struct {
 
 // HotConfig is the gateway's own hot tier.
 type HotConfig struct {
-	// URL is the base URL of the Prometheus API. Empty: there is no hot tier.
+	// URL is the base URL of the Prometheus API. Empty: the tier is the one that
+	// discovery finds, if any.
 	URL string `yaml:"url" contract:"PROMETHEUS_URL"`
 	// Retention is an upper bound of how far back hot is asked; how far it
 	// really reaches is measured. 0s: no bound.
@@ -109,7 +111,8 @@ type HotConfig struct {
 
 // ColdConfig is the gateway's own cold tier.
 type ColdConfig struct {
-	// URL is the base URL of the Prometheus API. Empty: there is no cold tier.
+	// URL is the base URL of the Prometheus API. Empty, or left at its default:
+	// the tier is the one that discovery finds, if any.
 	URL string `yaml:"url" contract:"THANOS_QUERIER_URL"`
 	// Lag is how far the newest data of the tier is behind the present. Where
 	// that can be measured, the longer of both counts.
@@ -213,10 +216,44 @@ type DestinationConfig struct {
 	Port int `yaml:"port"`
 }
 
-// DiscoveryConfig finds the tiers in the cluster.
+// DiscoveryConfig finds the tiers in the cluster that the gateway runs in. A
+// tier that is configured by its URL is not looked for.
 type DiscoveryConfig struct {
-	// Enabled switches discovery on. Not effective yet: name the tiers.
+	// Enabled switches discovery on. Outside of a cluster it does nothing.
 	Enabled bool `yaml:"enabled" contract:"DATASOURCE_DISCOVERY_ENABLED"`
+	// Kubeconfig is the path of a kubeconfig file, for development outside of
+	// a cluster. Empty: the cluster of the pod.
+	Kubeconfig string `yaml:"kubeconfig"`
+	// Namespaces are those whose Services datasources may name as their tiers,
+	// beside the gateway's own.
+	Namespaces []string `yaml:"namespaces,omitempty"`
+	// Replicas lets the gateway ask the replicas behind the Service of a hot
+	// tier itself, each query at one of them, so that a panel does not flip
+	// between their answers. Off, or where there are no EndpointSlices, the
+	// Service is asked as a whole.
+	Replicas bool `yaml:"replicas"`
+	// Hot is the Service of the hot tier.
+	Hot ServiceConfig `yaml:"hot"`
+	// Cold is the Service of the cold tier.
+	Cold ServiceConfig `yaml:"cold"`
+}
+
+// ServiceConfig names a Service and one of its ports.
+type ServiceConfig struct {
+	// Namespace is where the Service is.
+	Namespace string `yaml:"namespace"`
+	// Name is that of the Service.
+	Name string `yaml:"name"`
+	// Selector is a label selector that exactly one Service matches. Where it
+	// is set, the name does not count.
+	Selector string `yaml:"selector"`
+	// Port is the number or the name of the port. Empty: the only port, or the
+	// one that is named as web ports are: web, http, https and the like.
+	Port string `yaml:"port"`
+	// Scheme is http or https. Empty: what the Service says, by the
+	// appProtocol or the name of the port, or by a serving certificate of
+	// OpenShift; otherwise http.
+	Scheme string `yaml:"scheme"`
 }
 
 // ServiceAccountConfig is the credential for tiers in the cluster.
@@ -232,13 +269,17 @@ type ServiceAccountConfig struct {
 func DefaultConfig() Config {
 	//nolint:gosec // G101 takes the path of the token for a token.
 	return Config{
-		Perses:         PersesConfig{Timeout: Duration(5 * time.Second)},
-		Cold:           ColdConfig{URL: "https://thanos-querier.openshift-monitoring.svc:9091"},
-		Routing:        RoutingConfig{Threshold: Duration(15 * time.Minute)},
-		Query:          QueryConfig{Timeout: Duration(30 * time.Second)},
-		Pool:           PoolConfig{Size: 50},
-		Probe:          ProbeConfig{Interval: Duration(5 * time.Second), LearnInterval: Duration(time.Minute)},
-		Discovery:      DiscoveryConfig{Enabled: true},
+		Perses:  PersesConfig{Timeout: Duration(5 * time.Second)},
+		Cold:    ColdConfig{URL: "https://thanos-querier.openshift-monitoring.svc:9091"},
+		Routing: RoutingConfig{Threshold: Duration(15 * time.Minute)},
+		Query:   QueryConfig{Timeout: Duration(30 * time.Second)},
+		Pool:    PoolConfig{Size: 50},
+		Probe:   ProbeConfig{Interval: Duration(5 * time.Second), LearnInterval: Duration(time.Minute)},
+		Discovery: DiscoveryConfig{
+			Enabled: true, Replicas: true,
+			Hot:  ServiceConfig{Namespace: "openshift-monitoring", Name: "prometheus-k8s"},
+			Cold: ServiceConfig{Namespace: "openshift-monitoring", Name: "thanos-querier"},
+		},
 		ServiceAccount: ServiceAccountConfig{TokenPath: "/var/run/secrets/kubernetes.io/serviceaccount/token"},
 	}
 }

@@ -3,11 +3,14 @@ package datasource
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
@@ -28,9 +31,10 @@ func (c *Config) Validate() error {
 	add("hot.url", err)
 	_, err = parseURL(c.Cold.URL)
 	add("cold.url", err)
-	if c.Hot.URL == "" && c.Cold.URL == "" && c.Perses.URL == "" {
-		add("hot.url, cold.url", errors.New("without Perses at least one tier has to be set"))
+	if c.Hot.URL == "" && c.Cold.URL == "" && c.Perses.URL == "" && !c.Discovery.Enabled {
+		add("hot.url, cold.url", errors.New("without Perses and discovery at least one tier has to be set"))
 	}
+	c.validateDiscovery(add)
 	add("perses.timeout", positive(c.Perses.Timeout))
 	add("routing.threshold", positive(c.Routing.Threshold))
 	add("query.timeout", positive(c.Query.Timeout))
@@ -85,4 +89,19 @@ func parseURL(text string) (*url.URL, error) {
 		return nil, errors.New("must have neither parameters nor a fragment")
 	}
 	return parsed, nil
+}
+
+func (c *Config) validateDiscovery(add func(key string, err error)) {
+	for name, service := range map[string]ServiceConfig{"hot": c.Discovery.Hot, "cold": c.Discovery.Cold} {
+		mistakes := discovery.Reference(service).Validate()
+		for _, field := range slices.Sorted(maps.Keys(mistakes)) {
+			add("discovery."+name+"."+field, mistakes[field])
+		}
+	}
+	for i, namespace := range c.Discovery.Namespaces {
+		add(fmt.Sprintf("discovery.namespaces[%d]", i), discovery.Reference{Namespace: namespace, Name: "any"}.Validate()["namespace"])
+	}
+	if c.Discovery.Kubeconfig != "" && !filepath.IsAbs(c.Discovery.Kubeconfig) {
+		add("discovery.kubeconfig", fmt.Errorf("%q is not an absolute path", c.Discovery.Kubeconfig))
+	}
 }

@@ -64,7 +64,9 @@ type extentView struct {
 
 // tierStateView is what the decision knew of a tier.
 type tierStateView struct {
-	Endpoint      string     `json:"endpoint"`
+	Endpoint string `json:"endpoint"`
+	// Replica is the server of hot that the query is for, where it has several.
+	Replica       string     `json:"replica,omitempty"`
 	Available     bool       `json:"available"`
 	CoverageStart *time.Time `json:"coverage_start,omitempty"`
 	CoverageEnd   *time.Time `json:"coverage_end,omitempty"`
@@ -95,12 +97,16 @@ func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 		return
 	}
 	input, decision := planned.Input, planned.Decision
+	hot := viewState(asked.hot, input.Hot)
+	if hot != nil {
+		hot.Replica = planned.Replica()
+	}
 	promapi.WriteData(w, explanation{
 		Tier: decision.Tier, Reason: decision.Reason, Sentence: decision.Sentence(input),
 		Rules: viewRules(input), HotQuery: rewritten(planned, request),
 		Fallback: decision.Fallback, Warnings: decision.Warnings,
 		Extent: viewExtent(input.Extent), Threshold: model.Duration(input.Threshold).String(),
-		Hot: viewState(asked.hot, input.Hot), Cold: viewState(asked.cold, input.Cold),
+		Hot: hot, Cold: viewState(asked.cold, input.Cold),
 	})
 }
 

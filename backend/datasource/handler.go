@@ -181,6 +181,9 @@ func (h *handler) serveDefault(w http.ResponseWriter, incoming *http.Request, as
 func (h *handler) serveReady(w http.ResponseWriter) {
 	health := h.manager.Health()
 	switch {
+	case health.pending():
+		writeText(w, http.StatusServiceUnavailable, "tierproxy has not looked up its Services yet.\n")
+		return
 	case h.manager.perses != nil && len(health.Tiers) == 0:
 		// All tiers come from datasources: there is nothing to wait for.
 	case !health.probed():

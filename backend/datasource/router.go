@@ -106,11 +106,15 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (*QueryRe
 
 // query joins a request and the datasource that it is for.
 func (m *Manager) query(asked *source, request *promapi.Request) queryrange.Query {
-	return queryrange.Query{
+	query := queryrange.Query{
 		Request: request, Hot: asked.hot, Cold: asked.cold, Pair: asked.pair,
 		Threshold: asked.threshold, ScrapeInterval: asked.scrapeInterval,
 		Timeout: time.Duration(m.config.Query.Timeout), QueryParams: asked.queryParams,
 	}
+	if replicas := asked.replicasFor(request); len(replicas) > 0 {
+		query.Hot, query.Pair, query.Others = replicas[0].Hot, replicas[0].Pair, replicas[1:]
+	}
+	return query
 }
 
 func (q *MetricQuery) request(now time.Time) (*promapi.Request, error) {

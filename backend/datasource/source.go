@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -19,9 +20,17 @@ var errNotRunning = promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorU
 // source is a datasource that is ready to be asked: its tiers and settings,
 // with the gateway's own where the datasource names none.
 type source struct {
-	label       string // for logs
-	hot, cold   *upstream.Tier
-	pair        *upstream.Pair // nil unless there are both
+	label     string // for logs
+	hot, cold *upstream.Tier
+	pair      *upstream.Pair // nil unless there are both
+	// replicas are the servers that hold hot, hot itself among them; empty where
+	// it is asked as a whole.
+	replicas []replica
+	// services are those that the tiers were found by, or should have been; nil
+	// for the others.
+	services map[tier.Name]*discovery.Service
+	// discovers is set where the gateway looks up Services.
+	discovers   bool
 	threshold   time.Duration
 	queryParams map[string]string
 	// scrapeInterval is zero where the datasource names none.
@@ -35,28 +44,21 @@ var tenantHeaders = []string{"X-Scope-Orgid", "Thanos-Tenant"}
 // ownSource is the default datasource: the tiers of the configuration.
 func (m *Manager) ownSource() (*source, error) {
 	own := &source{label: "default datasource", threshold: time.Duration(m.config.Routing.Threshold)}
-	var err error
-	if own.hot, err = m.ownTier(tier.Hot, nil); err != nil {
+	hotPlace, coldPlace := m.ownPlace(tier.Hot), m.ownPlace(tier.Cold)
+	hot, err := m.tiersAt(hotPlace, nil, true)
+	if err != nil {
 		return nil, err
 	}
-	if own.cold, err = m.ownTier(tier.Cold, nil); err != nil {
+	cold, err := m.tiersAt(coldPlace, nil, true)
+	if err != nil {
 		return nil, err
 	}
-	own.pair = m.pool.pair(own.hot, own.cold)
+	m.join(own, hotPlace, coldPlace, hot, cold)
 	return own, nil
 }
 
-// ownTier returns a tier of the configuration, or nil where there is none.
-func (m *Manager) ownTier(name tier.Name, tenant http.Header) (*upstream.Tier, error) {
-	at := m.ownDestination(name)
-	if at.url == "" {
-		return nil, nil //nolint:nilnil // A tier that is not configured is nil throughout.
-	}
-	at.headers = canonical(tenant)
-	return m.pool.get(at, tenant, len(tenant) == 0)
-}
-
-func (m *Manager) ownDestination(name tier.Name) destination {
+// ownConfigured is what the configuration says of the gateway's own tier.
+func (m *Manager) ownConfigured(name tier.Name) destination {
 	if name == tier.Hot {
 		return destination{
 			name: name, url: m.config.Hot.URL, retention: time.Duration(m.config.Hot.Retention),
@@ -71,7 +73,8 @@ func (m *Manager) ownDestination(name tier.Name) destination {
 
 // sourceOf turns a saved datasource into one that can be asked. It returns an
 // Error that names the datasource: 403 when it may not use the gateway's own
-// tiers or names a host that the operator does not allow, 501 when it names a service, which cannot be resolved yet.
+// tiers or names a host or Service that the operator does not allow, 501 when
+// it names a Service and there is no discovery.
 func (m *Manager) sourceOf(saved *perses.Datasource) (*source, error) {
 	asked := &source{
 		label:       saved.Reference.String(),
@@ -84,53 +87,56 @@ func (m *Manager) sourceOf(saved *perses.Datasource) (*source, error) {
 		asked.threshold = time.Duration(m.config.Routing.Threshold)
 	}
 	tenant := tenantOf(saved)
-	var err error
-	if asked.hot, err = m.tierOf(saved, tier.Hot, saved.Spec.Hot, tenant); err != nil {
+	hotPlace, hot, err := m.tiersOf(saved, tier.Hot, saved.Spec.Hot, tenant)
+	if err != nil {
 		return nil, err
 	}
-	if asked.cold, err = m.tierOf(saved, tier.Cold, saved.Spec.Cold, tenant); err != nil {
+	coldPlace, cold, err := m.tiersOf(saved, tier.Cold, saved.Spec.Cold, tenant)
+	if err != nil {
 		return nil, err
 	}
-	asked.pair = m.pool.pair(asked.hot, asked.cold)
+	m.join(asked, hotPlace, coldPlace, hot, cold)
 	return asked, nil
 }
 
-func (m *Manager) tierOf(saved *perses.Datasource, name tier.Name, named *perses.TierSpec, tenant http.Header) (*upstream.Tier, error) {
+func (m *Manager) tiersOf(saved *perses.Datasource, name tier.Name, named *perses.TierSpec, tenant http.Header) (place, []*upstream.Tier, error) {
 	at, own, err := m.destinationOf(saved.Reference, name, named, tenant)
-	if err != nil || at.url == "" {
-		return nil, err
+	if err != nil {
+		return at, nil, err
 	}
 	if !own {
 		at.scrapeInterval = saved.Spec.ScrapeInterval
 	}
-	return m.pool.get(at, tenant, own && len(tenant) == 0)
+	list, err := m.tiersAt(at, tenant, own && len(tenant) == 0)
+	return at, list, err
 }
 
 // destinationOf returns where a tier of a datasource is, and whether it is the
-// gateway's own; without a URL where the datasource has no such tier. named is
+// gateway's own; without a URL where the datasource has no such tier, or where
+// it is missing for a reason. named is
 // what its spec says of the tier, or nil. It returns the errors of sourceOf.
-func (m *Manager) destinationOf(reference perses.Reference, name tier.Name, named *perses.TierSpec, tenant http.Header) (at destination, own bool, err error) {
+func (m *Manager) destinationOf(reference perses.Reference, name tier.Name, named *perses.TierSpec, tenant http.Header) (at place, own bool, err error) {
 	if named == nil {
-		at = m.ownDestination(name)
-		if at.url == "" {
+		at = m.ownPlace(name)
+		if at.url == "" && at.missing == "" {
 			return at, true, nil
 		}
 		at.headers = canonical(tenant)
 		return at, true, m.mayUseOwnTiers(reference, name, tenant)
 	}
 	if named.Service != nil {
-		return at, false, promapi.Errorf(http.StatusNotImplemented, promapi.ErrorUnavailable,
-			"the %s tier of %s is a service, which this version of tierproxy cannot resolve: set url instead", name, reference)
+		at, err = m.placeOfService(reference, name, named, tenant)
+		return at, false, err
 	}
 	guard, err := m.guardFor(named.URL)
 	if err != nil {
 		return at, false, &promapi.Error{Status: http.StatusForbidden, Type: promapi.ErrorForbidden, Cause: err, Message: fmt.Sprintf(
 			"the %s tier of %s names %s, which the gateway does not call: ask the operator to list it in the gateway's destinations", name, reference, named.URL.Host)}
 	}
-	return destination{
+	return place{destination: destination{
 		name: name, url: named.URL.String(), retention: named.Retention, lag: named.Lag, headers: canonical(tenant),
 		tls: m.tlsFor(reference, named.URL), guard: guard,
-	}, false, nil
+	}}, false, nil
 }
 
 // guardFor returns the guard for a URL that a datasource names, or an error
@@ -161,7 +167,7 @@ func (m *Manager) tlsFor(reference perses.Reference, named *url.URL) upstream.TL
 // or nil.
 func (m *Manager) ownAt(named *url.URL) *destination {
 	for _, name := range tier.Names() {
-		own := m.ownDestination(name)
+		own := m.ownPlace(name).destination
 		configured, err := url.Parse(own.url)
 		if err == nil && configured.Scheme == named.Scheme && strings.EqualFold(configured.Host, named.Host) {
 			return &own

@@ -135,7 +135,7 @@ func TestTLSSettingsBelongToTheirHost(t *testing.T) {
 }
 
 func TestThePoolForgetsTiersThatNobodyAsks(t *testing.T) {
-	pool := newTierPool(DefaultConfig(), nil)
+	pool := newTierPool(DefaultConfig())
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := pool.get(destination{name: tier.Hot, url: "http://127.0.0.1:1"}, nil, false)
 	require.ErrorIs(t, err, errNotRunning)

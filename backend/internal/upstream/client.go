@@ -49,6 +49,12 @@ type ClientOptions struct {
 	Header http.Header
 	// Guard holds for every connection.
 	Guard Guard
+	// Address is the IP address and port to connect to, whatever the URL says:
+	// one replica behind a service, whose name is still the one in the URL, in
+	// the Host header and in the certificate. Empty: that of the URL.
+	Address string
+	// Network takes the place of the real one, in tests only.
+	Network *Network
 }
 
 // ProbeUserAgent is the User-Agent of the requests that the gateway makes on its
@@ -70,7 +76,7 @@ func NewClient(options ClientOptions) (*Client, error) {
 		return nil, err
 	}
 	transport := &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Control: options.Guard.control}).DialContext,
+		DialContext:         dialer(options),
 		TLSClientConfig:     tlsConfig,
 		TLSHandshakeTimeout: dialTimeout,
 		MaxIdleConnsPerHost: options.PoolSize,

@@ -88,12 +88,15 @@ func FailureOf(err error) Failure {
 // neither addresses nor credentials.
 func Describe(err error) string {
 	var (
-		denied *DeniedError
-		status *StatusError
+		denied  *DeniedError
+		status  *StatusError
+		refused *RefusedError
 	)
 	switch {
 	case errors.As(err, &denied):
 		return denied.Error()
+	case errors.As(err, &refused):
+		return refused.Error()
 	case errors.As(err, &status):
 		return status.Error()
 	case errors.Is(err, http.ErrSchemeMismatch):

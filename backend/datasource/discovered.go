@@ -1,0 +1,304 @@
+package datasource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+// place is where a tier is.
+type place struct {
+	destination
+	// service is the Service that the tier was found by; nil where it is named
+	// by its URL.
+	service *discovery.Service
+}
+
+// replica is one of the servers that hold the hot tier.
+type replica struct {
+	queryrange.Replica
+	// ready is what the cluster says of it.
+	ready bool
+}
+
+// newDiscovery returns nil where discovery is off or there is no cluster. It
+// returns an error when the kubeconfig that is named cannot be read.
+func (m *Manager) newDiscovery() (*discovery.Discovery, error) {
+	if !m.config.Discovery.Enabled {
+		m.noDiscovery = "discovery.enabled is false"
+		return nil, nil //nolint:nilnil // No discovery is nil throughout.
+	}
+	found, err := discovery.New(discovery.Options{Kubeconfig: m.config.Discovery.Kubeconfig, OnChange: m.serviceChanged})
+	switch {
+	case err == nil:
+		return found, nil
+	case m.config.Discovery.Kubeconfig != "" && !errors.Is(err, discovery.ErrNoCluster):
+		return nil, fmt.Errorf("discovery.kubeconfig: %w", err)
+	}
+	if !errors.Is(err, discovery.ErrNoCluster) {
+		m.logger.WithError(err).Warn("services are not discovered although this is a pod of a cluster")
+	}
+	m.noDiscovery = err.Error()
+	return nil, nil //nolint:nilnil // No discovery is nil throughout.
+}
+
+// startDiscovery begins to look for the tiers that are not configured.
+func (m *Manager) startDiscovery(ctx context.Context) {
+	if m.discovery == nil {
+		m.logger.WithField("cause", m.noDiscovery).Info("services are not discovered: tiers are those of the configuration and of the datasources")
+		return
+	}
+	m.discovery.Start(ctx)
+	for _, name := range tier.Names() {
+		if m.isDiscovered(name) {
+			m.discovery.Resolve(m.ownReference(name))
+		}
+	}
+}
+
+// isDiscovered tells whether the gateway's own tier is the one that discovery
+// finds: its URL is not configured, or left at its default.
+func (m *Manager) isDiscovered(name tier.Name) bool {
+	if m.discovery == nil {
+		return false
+	}
+	if name == tier.Hot {
+		return m.config.Hot.URL == ""
+	}
+	return m.config.Cold.URL == "" || m.config.Cold.URL == DefaultConfig().Cold.URL
+}
+
+func (m *Manager) ownReference(name tier.Name) discovery.Reference {
+	if name == tier.Hot {
+		return discovery.Reference(m.config.Discovery.Hot)
+	}
+	return discovery.Reference(m.config.Discovery.Cold)
+}
+
+// isDefaultReference tells whether nobody has said which Service a tier is.
+func (m *Manager) isDefaultReference(name tier.Name) bool {
+	if name == tier.Hot {
+		return m.config.Discovery.Hot == DefaultConfig().Discovery.Hot
+	}
+	return m.config.Discovery.Cold == DefaultConfig().Discovery.Cold
+}
+
+// ownPlace returns where the gateway's own tier is: by the configuration, by
+// discovery, or by the default, in that order.
+func (m *Manager) ownPlace(name tier.Name) place {
+	configured := m.ownConfigured(name)
+	if !m.isDiscovered(name) {
+		return place{destination: configured}
+	}
+	service := m.discovery.Resolve(m.ownReference(name))
+	found := configured
+	found.url, found.service = service.URL(), m.ownReference(name).String()
+	switch {
+	case found.url != "":
+		if guard, err := guardForService(service); err == nil {
+			found.guard = guard
+		}
+	case m.isDefaultReference(name) && !pending(service):
+		// Nobody has said that there is such a Service.
+		return place{destination: configured, service: service}
+	default:
+		found.missing = service.Message
+	}
+	return place{destination: found, service: service}
+}
+
+// placeOfService returns where the Service is that a datasource names as its
+// tier. It returns an Error with status 403 when the operator does not allow
+// its namespace, and 501 when there is no discovery.
+func (m *Manager) placeOfService(reference perses.Reference, name tier.Name, named *perses.TierSpec, tenant http.Header) (place, error) {
+	service := discovery.Reference{Namespace: named.Service.Namespace, Name: named.Service.Name, Port: named.Service.Port, Scheme: named.Service.Scheme}
+	if m.discovery == nil {
+		return place{}, promapi.Errorf(http.StatusNotImplemented, promapi.ErrorUnavailable,
+			"the %s tier of %s is the Service %s, which the gateway cannot look up: %s; set url instead", name, reference, service, m.noDiscovery)
+	}
+	if !m.mayName(service) {
+		return place{}, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
+			"the %s tier of %s is the Service %s, which it may not name: ask the operator to list namespace %s in the gateway's discovery.namespaces",
+			name, reference, service, service.Namespace)
+	}
+	found := m.discovery.Resolve(service)
+	at := destination{
+		name: name, url: found.URL(), retention: named.Retention, lag: named.Lag, headers: canonical(tenant), service: service.String(),
+	}
+	if at.url == "" {
+		at.missing = found.Message
+		return place{destination: at, service: found}, nil
+	}
+	base, err := url.Parse(at.url)
+	if err == nil {
+		at.guard, err = guardForService(found)
+	}
+	if err != nil {
+		return place{}, fmt.Errorf("reach the Service %s: %w", service, err)
+	}
+	at.tls = m.tlsFor(reference, base)
+	return place{destination: at, service: found}, nil
+}
+
+// mayName tells whether datasources may name a Service: it is in a namespace
+// that the operator lists, or it is one of the gateway's own.
+func (m *Manager) mayName(service discovery.Reference) bool {
+	if slices.Contains(m.config.Discovery.Namespaces, service.Namespace) {
+		return true
+	}
+	return slices.ContainsFunc(tier.Names(), func(name tier.Name) bool {
+		own := m.ownReference(name)
+		return m.isDiscovered(name) && own.Selector == "" && own.Namespace == service.Namespace && own.Name == service.Name
+	})
+}
+
+// guardForService lets connections go to a Service, and through it to no
+// address that nobody but the operator may name.
+func guardForService(service *discovery.Service) (upstream.Guard, error) {
+	base, err := url.Parse(service.URL())
+	if err != nil {
+		return upstream.Guard{}, fmt.Errorf("parse the URL of a Service: %w", err)
+	}
+	return upstream.Allow([]upstream.Destination{{Host: service.Host, Port: service.Port}}, base)
+}
+
+// tiersAt returns the tier at a place: none, one, or its replicas. reported
+// marks those of the gateway's own whose health is logged and counted.
+func (m *Manager) tiersAt(at place, tenant http.Header, reported bool) ([]*upstream.Tier, error) {
+	if at.url == "" && at.missing == "" {
+		return nil, nil
+	}
+	if at.name == tier.Cold || at.service == nil || at.service.Endpoints == nil || !m.config.Discovery.Replicas || at.missing != "" {
+		one, err := m.pool.get(at.destination, tenant, reported)
+		return []*upstream.Tier{one}, err
+	}
+	if len(at.service.Endpoints) == 0 {
+		nowhere := at.destination
+		nowhere.missing = at.service.Message
+		one, err := m.pool.get(nowhere, tenant, reported)
+		return []*upstream.Tier{one}, err
+	}
+	list := make([]*upstream.Tier, 0, len(at.service.Endpoints))
+	for _, endpoint := range at.service.Endpoints {
+		each := at.destination
+		each.address, each.replica = endpoint.Address, endpoint.Name
+		one, err := m.pool.get(each, tenant, reported)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, one)
+	}
+	return list, nil
+}
+
+// join makes a source of its tiers.
+func (m *Manager) join(joined *source, hotPlace, coldPlace place, hot, cold []*upstream.Tier) {
+	joined.discovers = m.discovery != nil
+	joined.services = map[tier.Name]*discovery.Service{tier.Hot: hotPlace.service, tier.Cold: coldPlace.service}
+	if len(cold) > 0 {
+		joined.cold = cold[0]
+	}
+	if len(hot) == 0 {
+		return
+	}
+	joined.hot, joined.pair = hot[0], m.pool.pair(hot[0], joined.cold)
+	if joined.hot.Replica() == "" {
+		return
+	}
+	removed := slices.Clone(m.config.Cold.ReplicaLabels)
+	for i, each := range hot {
+		one := replica{Replica: queryrange.Replica{Hot: each, Pair: m.pool.pair(each, joined.cold)}, ready: hotPlace.service.Endpoints[i].Ready}
+		if one.Pair != nil {
+			removed = append(removed, one.Pair.Learned().Cold.ReplicaLabels...)
+		}
+		joined.replicas = append(joined.replicas, one)
+	}
+	refused := m.refusal(hotPlace.destination.service, hot, removed, time.Now())
+	for _, each := range hot {
+		reason := refused
+		if reason == "" && len(hot) > 1 && each.Probed() && each.Identity() == nil {
+			reason = "it has not told yet who it is"
+		}
+		each.Refuse(reason)
+	}
+}
+
+// disagreement is that servers behind a Service are no replicas of each other.
+type disagreement struct {
+	reason  string
+	servers int
+	seen    time.Time
+}
+
+// disagreementKept is how long servers that were no replicas of each other are
+// remembered after one of them has gone: it may only be restarted.
+const disagreementKept = 15 * time.Minute
+
+// refusal says why the servers behind a Service are not asked, or nothing.
+func (m *Manager) refusal(service string, servers []*upstream.Tier, removed []string, now time.Time) string {
+	reason, certain := upstream.NoReplicas(servers, removed)
+	m.disagreementsMutex.Lock()
+	defer m.disagreementsMutex.Unlock()
+	known, found := m.disagreements[service]
+	switch {
+	case certain:
+		m.disagreements[service] = disagreement{reason: reason, servers: len(servers), seen: now}
+	case found && reason == "" && len(servers) < known.servers && now.Sub(known.seen) < disagreementKept:
+		return known.reason
+	case found && reason == "":
+		delete(m.disagreements, service)
+	}
+	return reason
+}
+
+// pending tells whether nothing is known of a Service yet, and it is looked up.
+func pending(service *discovery.Service) bool {
+	return service != nil && service.State == discovery.StateUnknown && !service.Stale
+}
+
+// replicasFor returns the replicas of hot in the order in which a request asks
+// them.
+func (s *source) replicasFor(request *promapi.Request) []queryrange.Replica {
+	ordered := make([]queryrange.Replica, 0, len(s.replicas))
+	ready := make(map[*upstream.Tier]bool, len(s.replicas))
+	for _, each := range s.replicas {
+		ordered = append(ordered, each.Replica)
+		ready[each.Hot] = each.ready
+	}
+	queryrange.OrderReplicas(request, ordered, func(each queryrange.Replica) bool { return ready[each.Hot] })
+	return ordered
+}
+
+// serviceChanged notes a new state of a Service: what is no longer behind it is
+// dropped, and what is new is probed before anybody asks for it.
+func (m *Manager) serviceChanged(reference discovery.Reference, service *discovery.Service) {
+	entry := m.logger.WithFields(logrus.Fields{"service": reference.String(), "state": string(service.State), "endpoints": len(service.Endpoints)})
+	switch {
+	case service.Message == "":
+		entry.Info("the state of a Service is a new one")
+	default:
+		entry.WithField("cause", service.Message).Warn("the state of a Service is not as it should be")
+	}
+	m.pool.dropService(reference.String(), func(at destination) bool {
+		if at.url != service.URL() {
+			return false
+		}
+		return at.address == "" || slices.ContainsFunc(service.Endpoints, func(each discovery.Endpoint) bool {
+			return each.Address == at.address && each.Name == at.replica
+		})
+	})
+	_, _ = m.ownSource() // It fails only while the Manager stops.
+}
