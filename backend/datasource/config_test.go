@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 )
@@ -175,9 +176,27 @@ func TestAFileThatIsNotThere(t *testing.T) {
 func TestWithoutPersesATierIsNeeded(t *testing.T) {
 	config := DefaultConfig()
 	config.Cold.URL = ""
-	require.EqualError(t, config.Validate(), "hot.url, cold.url: without Perses at least one tier has to be set")
+	require.NoError(t, config.Validate(), "discovery may find one")
+	_, err := NewManager(config, logrus.New())
+	require.EqualError(t, err, "hot.url, cold.url: without Perses and discovery at least one tier has to be set, and Services are not discovered: this is not a pod of a Kubernetes cluster, and no kubeconfig is named")
+	config.Discovery.Enabled = false
+	require.EqualError(t, config.Validate(), "hot.url, cold.url: without Perses and discovery at least one tier has to be set")
 	config.Perses.URL = "http://perses:8080/prefix"
 	require.NoError(t, config.Validate())
+}
+
+func TestMistakesOfDiscovery(t *testing.T) {
+	config := DefaultConfig()
+	config.Discovery.Hot = ServiceConfig{Namespace: "a b", Name: "prometheus", Port: "0", Scheme: "ftp"}
+	config.Discovery.Cold = ServiceConfig{Namespace: "monitoring", Selector: "=="}
+	config.Discovery.Namespaces = []string{"monitoring", "../secrets"}
+	config.Discovery.Kubeconfig = "kubeconfig"
+	require.EqualError(t, config.Validate(), `discovery.hot.namespace: "a b" is not the name of a namespace
+discovery.hot.port: 0 is not a port from 1 to 65535
+discovery.hot.scheme: "ftp" is neither http nor https
+discovery.cold.selector: "==" is not a label selector such as app.kubernetes.io/name=prometheus
+discovery.namespaces[1]: "../secrets" is not the name of a namespace
+discovery.kubeconfig: "kubeconfig" is not an absolute path`)
 }
 
 func TestDurationsAreWrittenAsTheyAreRead(t *testing.T) {

@@ -92,10 +92,13 @@ func parseURL(text string) (*url.URL, error) {
 }
 
 func (c *Config) validateDiscovery(add func(key string, err error)) {
-	for name, service := range map[string]ServiceConfig{"hot": c.Discovery.Hot, "cold": c.Discovery.Cold} {
-		mistakes := discovery.Reference(service).Validate()
+	for _, each := range []struct {
+		key     string
+		service ServiceConfig
+	}{{"discovery.hot", c.Discovery.Hot}, {"discovery.cold", c.Discovery.Cold}} {
+		mistakes := discovery.Reference(each.service).Validate()
 		for _, field := range slices.Sorted(maps.Keys(mistakes)) {
-			add("discovery."+name+"."+field, mistakes[field])
+			add(each.key+"."+field, mistakes[field])
 		}
 	}
 	for i, namespace := range c.Discovery.Namespaces {

@@ -116,6 +116,9 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	if m.discovery, err = m.newDiscovery(); err != nil {
 		return nil, err
 	}
+	if m.discovery == nil && m.perses == nil && config.Hot.URL == "" && config.Cold.URL == "" {
+		return nil, fmt.Errorf("hot.url, cold.url: without Perses and discovery at least one tier has to be set, and Services are not discovered: %s", m.noDiscovery)
+	}
 	m.router = &Router{manager: m}
 	m.handler = m.newHandler()
 	return m, nil
