@@ -22,9 +22,10 @@ import (
 // place is where a tier is.
 type place struct {
 	destination
-	// service is the Service that the tier was found by; nil where it is named
-	// by its URL.
-	service *discovery.Service
+	// service is the Service that the tier was found by, or should have been, and
+	// reference what it was looked up by; nil where the tier is named by its URL.
+	service   *discovery.Service
+	reference discovery.Reference
 }
 
 // replica is one of the servers that hold the hot tier.
@@ -103,9 +104,10 @@ func (m *Manager) ownPlace(name tier.Name) place {
 	if !m.isDiscovered(name) {
 		return place{destination: configured}
 	}
-	service := m.discovery.Resolve(m.ownReference(name))
+	reference := m.ownReference(name)
+	service := m.discovery.Resolve(reference)
 	found := configured
-	found.url, found.service = service.URL(), m.ownReference(name).String()
+	found.url, found.service = service.URL(), reference.String()
 	switch {
 	case found.url != "":
 		if guard, err := guardForService(service); err == nil {
@@ -113,11 +115,11 @@ func (m *Manager) ownPlace(name tier.Name) place {
 		}
 	case m.isDefaultReference(name) && !pending(service):
 		// Nobody has said that there is such a Service.
-		return place{destination: configured, service: service}
+		return place{destination: configured, service: service, reference: reference}
 	default:
 		found.missing = service.Message
 	}
-	return place{destination: found, service: service}
+	return place{destination: found, service: service, reference: reference}
 }
 
 // placeOfService returns where the Service is that a datasource names as its
@@ -140,7 +142,7 @@ func (m *Manager) placeOfService(reference perses.Reference, name tier.Name, nam
 	}
 	if at.url == "" {
 		at.missing = found.Message
-		return place{destination: at, service: found}, nil
+		return place{destination: at, service: found, reference: service}, nil
 	}
 	base, err := url.Parse(at.url)
 	if err == nil {
@@ -150,7 +152,22 @@ func (m *Manager) placeOfService(reference perses.Reference, name tier.Name, nam
 		return place{}, fmt.Errorf("reach the Service %s: %w", service, err)
 	}
 	at.tls = m.tlsFor(reference, base)
-	return place{destination: at, service: found}, nil
+	return place{destination: at, service: found, reference: service}, nil
+}
+
+// settled returns a source whose Services are known: those that are looked up
+// for the first time are waited for, for a part of the time of a query.
+func (m *Manager) settled(ctx context.Context, of func() (*source, error)) (*source, error) {
+	found, err := of()
+	if err != nil || len(found.pending) == 0 {
+		return found, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(m.config.Query.Timeout)/4)
+	defer cancel()
+	for _, reference := range found.pending {
+		m.discovery.Wait(ctx, reference)
+	}
+	return of()
 }
 
 // mayName tells whether datasources may name a Service: it is in a namespace
@@ -207,6 +224,11 @@ func (m *Manager) tiersAt(at place, tenant http.Header, reported bool) ([]*upstr
 // join makes a source of its tiers.
 func (m *Manager) join(joined *source, hotPlace, coldPlace place, hot, cold []*upstream.Tier) {
 	joined.discovers = m.discovery != nil
+	for _, each := range []place{hotPlace, coldPlace} {
+		if pending(each.service) {
+			joined.pending = append(joined.pending, each.reference)
+		}
+	}
 	joined.services = map[tier.Name]*discovery.Service{tier.Hot: hotPlace.service, tier.Cold: coldPlace.service}
 	if len(cold) > 0 {
 		joined.cold = cold[0]

@@ -145,7 +145,7 @@ func (h *handler) serveSaved(w http.ResponseWriter, incoming *http.Request, aske
 	}
 	var found *source
 	if err == nil {
-		found, err = h.manager.sourceOf(saved)
+		found, err = h.manager.settled(incoming.Context(), func() (*source, error) { return h.manager.sourceOf(saved) })
 	}
 	if err != nil {
 		h.fail(w, incoming, err)
@@ -164,7 +164,7 @@ func (h *handler) serveSaved(w http.ResponseWriter, incoming *http.Request, aske
 }
 
 func (h *handler) serveDefault(w http.ResponseWriter, incoming *http.Request, asked route) {
-	own, err := h.manager.ownSource()
+	own, err := h.manager.settled(incoming.Context(), h.manager.ownSource)
 	if err != nil {
 		h.fail(w, incoming, err)
 		return

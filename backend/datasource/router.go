@@ -84,7 +84,7 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (*QueryRe
 		return nil, queryError(err)
 	}
 	defer end()
-	own, err := r.manager.ownSource()
+	own, err := r.manager.settled(ctx, r.manager.ownSource)
 	if err != nil {
 		return nil, queryError(err)
 	}
@@ -113,6 +113,7 @@ func (m *Manager) query(asked *source, request *promapi.Request) queryrange.Quer
 	}
 	if replicas := asked.replicasFor(request); len(replicas) > 0 {
 		query.Hot, query.Pair, query.Others = replicas[0].Hot, replicas[0].Pair, replicas[1:]
+		query.Replicated = len(replicas) > 1
 	}
 	return query
 }

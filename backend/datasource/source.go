@@ -29,6 +29,8 @@ type source struct {
 	// services are those that the tiers were found by, or should have been; nil
 	// for the others.
 	services map[tier.Name]*discovery.Service
+	// pending are the Services that are still looked up.
+	pending []discovery.Reference
 	// discovers is set where the gateway looks up Services.
 	discovers   bool
 	threshold   time.Duration

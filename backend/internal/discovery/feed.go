@@ -71,8 +71,10 @@ func newFeed(options feedOptions) *feed {
 // run fills the feed until ctx ends.
 func (f *feed) run(ctx context.Context) {
 	go func() {
-		if cache.WaitForCacheSync(ctx.Done(), f.informer.HasSynced) {
+		select {
+		case <-f.informer.HasSyncedChecker().Done():
 			f.onChange() // An empty list changes something too: now it is known.
+		case <-ctx.Done():
 		}
 	}()
 	f.informer.RunWithContext(ctx)

@@ -105,6 +105,7 @@ func (q Query) prepare(learned *upstream.Learned) *Planned {
 		Threshold: q.Threshold, Now: now.UnixMilli(), ScrapeInterval: q.ScrapeInterval,
 	}
 	in := &planned.Input
+	in.HotReplicated = q.Replicated
 	if q.Hot != nil {
 		in.Hot = q.Hot.State(now)
 	}

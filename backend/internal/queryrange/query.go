@@ -27,6 +27,8 @@ type Query struct {
 	// Others are the further replicas of hot, in the order in which they are
 	// asked when Hot fails or cannot answer as it should.
 	Others []Replica
+	// Replicated is set when Hot is one of several replicas.
+	Replicated bool
 	// Threshold is the span from which on cold is asked.
 	Threshold time.Duration
 	// ScrapeInterval is that of the datasource; zero where it names none, and

@@ -85,7 +85,7 @@ func run(m *testing.M) (status int, err error) {
 	if shared.kubernetes, err = stack.StartKubernetes(ctx, serverPath, shared.dir); err != nil {
 		return 1, err
 	}
-	defer func() { err = errors.Join(err, shared.kubernetes.Stop()) }()
+	defer shared.kubernetes.Stop()
 	if err = shared.prepare(ctx); err != nil {
 		return 1, err
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,7 +34,7 @@ func TestTheManifestsAreValid(t *testing.T) {
 				}
 			}
 			return false
-		}, eventually, 0)
+		}, eventually, 20*time.Millisecond)
 	}
 	root, err := stack.Root()
 	require.NoError(t, err)
@@ -57,7 +58,7 @@ func TestTheManifestsAreValid(t *testing.T) {
 				require.Eventually(t, func() bool {
 					err = shared.apply(t.Context(), each, metav1.DryRunAll)
 					return err == nil
-				}, soon, 0, "%v", func() error { return err })
+				}, soon, 20*time.Millisecond, "%v", func() error { return err })
 				if text, found, _ := unstructured.NestedString(each.Object, "data", "tierproxy.yaml"); found {
 					configurations++
 					file := filepath.Join(t.TempDir(), "tierproxy.yaml")

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -64,7 +63,8 @@ func StartKubernetes(ctx context.Context, path, dir string) (*Kubernetes, error)
 		err = k.StartServer(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(err, k.etcd.Stop())
+		k.etcd.Kill()
+		return nil, err
 	}
 	return k, nil
 }
@@ -134,10 +134,10 @@ func (k *Kubernetes) StartServer(ctx context.Context) (err error) {
 // StopServer stops the API server, and leaves etcd with all that is in it.
 func (k *Kubernetes) StopServer() { k.server.Kill() }
 
-// Stop stops both.
-func (k *Kubernetes) Stop() error {
+// Stop stops both. Nobody needs their data any more.
+func (k *Kubernetes) Stop() {
 	k.server.Kill()
-	return k.etcd.Stop()
+	k.etcd.Kill()
 }
 
 // AdminToken is the token of a user who may do everything.
