@@ -200,6 +200,20 @@ func TestTheAPIServerMayGoAway(t *testing.T) {
 	t.Logf("noticed within %s that it is away, and within %s that it is back", took, back)
 }
 
+// A URL in the configuration wins over discovery, which then does not look.
+func TestTheConfigurationWinsOverDiscovery(t *testing.T) {
+	apply(t, openshift("prometheus-k8s", 9091)+"---\n"+openshift("thanos-querier", 9091))
+	g := newGateway(t, &network{}, func(config *datasource.Config) { config.Hot.URL = "https://prometheus.example:9090" })
+	g.waitFor(t, eventually, "cold is found", func(health datasource.Health) bool { return health.Services["cold"].State != "unknown" })
+	health := g.Health()
+	require.Equal(t, "https://prometheus.example:9090", health.PrometheusEndpoint)
+	require.NotContains(t, health.Services, "hot")
+	off := newGateway(t, &network{}, func(config *datasource.Config) { config.Discovery.Enabled = false })
+	require.False(t, off.Health().ServiceDiscovery)
+	require.Empty(t, off.Health().Services)
+	require.Empty(t, off.Health().PrometheusEndpoint)
+}
+
 // By configuration, a tier is any Service, found by its name or by its labels.
 func TestAConfiguredServiceIsFound(t *testing.T) {
 	apply(t, `

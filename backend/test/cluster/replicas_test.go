@@ -304,6 +304,63 @@ func TestAReplicaThatGoesCostsNoQuery(t *testing.T) {
 	require.Greater(t, asked, 100)
 }
 
+// With a cold tier, what a replica has lost is answered by the other one, or by
+// cold; and by cold alone when both are gone.
+func TestReplicasBesideACold(t *testing.T) {
+	p := newPair(t)
+	for _, each := range p.list {
+		require.NoError(t, p.start(t.Context(), each))
+	}
+	p.expose(t, "http")
+	data := filepath.Join(p.dir, "cold")
+	now := time.Now().Truncate(minute)
+	require.NoError(t, history.Generator{Interval: minute}.WriteBlocks(t.Context(), data, now.Add(-2*reach), now.Add(future)))
+	cold, err := stack.Prometheus{Name: "cold", Dir: p.dir, Data: data, Retention: "60d"}.Start(t.Context(), shared.prometheusPath)
+	require.NoError(t, err)
+	t.Cleanup(cold.Kill)
+	base, err := url.Parse(cold.URL)
+	require.NoError(t, err)
+	p.pods.route("cold.example:80", base.Host)
+	g := newGateway(t, p.pods, func(config *datasource.Config) {
+		config.Cold.URL = "http://cold.example"
+		config.Routing.Threshold = datasource.Duration(6 * time.Hour)
+	})
+	g.waitFor(t, eventually, "all tiers are available", func(health datasource.Health) bool {
+		return p.allAvailable(health) && health.Tiers["cold"].Available && health.Completeness != ""
+	})
+	end := now.Add(-2 * minute)
+	for _, each := range []struct {
+		span         time.Duration
+		tier, reason string
+		replica      string
+	}{
+		{5 * minute, "hot", "below-threshold", ""},
+		{35 * minute, "hot", "below-threshold", "prometheus-k8s-0"},
+		{70 * minute, "cold", "older-than-hot", ""},
+	} {
+		for _, query := range panels(6) {
+			parameters := rangeQuery(query, end.Add(-each.span), end, minute)
+			got, err := g.ask(t.Context(), "query_range", parameters)
+			require.NoError(t, err)
+			require.Equal(t, http.StatusOK, got.status, got.body)
+			require.Equal(t, each.tier+" "+each.reason, got.tier+" "+got.reason, each.span)
+			if each.replica != "" {
+				require.Equal(t, each.replica, g.replicaOf(t, parameters))
+			}
+		}
+	}
+	for _, each := range p.list {
+		each.server.Kill()
+	}
+	for _, query := range panels(6) {
+		got, err := g.ask(t.Context(), "query_range", rangeQuery(query, end.Add(-5*minute), end, minute))
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, got.status, got.body)
+		require.Equal(t, "cold", got.tier)
+		require.Contains(t, []string{"hot-failed", "hot-unavailable"}, got.reason)
+	}
+}
+
 // Prometheus servers behind one Service that hold different series are not taken
 // for replicas.
 func TestShardsAreRefused(t *testing.T) {
