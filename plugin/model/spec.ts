@@ -21,7 +21,7 @@ export interface Service {
   name: string;
   /** Number or name of the port. Left out: the only port of the service. */
   port?: number | string;
-  /** Protocol on this port. Left out: https. */
+  /** Protocol on this port. Left out: what the service says of the port, and otherwise http. */
   scheme?: 'http' | 'https';
 }
 

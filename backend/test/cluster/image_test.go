@@ -108,7 +108,22 @@ func TestTierproxyInAPod(t *testing.T) {
 	require.True(t, health.ServiceDiscovery)
 	require.Equal(t, "https://prometheus-k8s.openshift-monitoring.svc:9091", health.PrometheusEndpoint)
 	require.Equal(t, "https://thanos-querier.openshift-monitoring.svc:9091", health.ThanosEndpoint)
+	require.Less(t, residentMegabytes(t, running.Process.Pid), 100)
 	require.NoError(t, running.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, <-stopped, log.String())
 	require.NotContains(t, log.String(), token)
+}
+
+// residentMegabytes is how much memory a process holds.
+func residentMegabytes(t *testing.T, pid int) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	require.NoError(t, err)
+	var kilobytes int
+	_, after, found := strings.Cut(string(text), "VmRSS:")
+	require.True(t, found)
+	_, err = fmt.Sscan(after, &kilobytes)
+	require.NoError(t, err)
+	t.Logf("tierproxy holds %d MB", kilobytes/1024)
+	return kilobytes / 1024
 }

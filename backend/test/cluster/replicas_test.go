@@ -361,6 +361,23 @@ func TestReplicasBesideACold(t *testing.T) {
 	}
 }
 
+// With the addressing of replicas off, the Service is asked as a whole.
+func TestReplicasMayBeLeftToTheCluster(t *testing.T) {
+	p := newPair(t)
+	require.NoError(t, p.start(t.Context(), p.list[0]))
+	p.expose(t, "http")
+	base, err := url.Parse(p.list[0].server.URL)
+	require.NoError(t, err)
+	p.pods.route("prometheus-k8s."+monitoring+".svc:9091", base.Host)
+	g := newGateway(t, p.pods, func(config *datasource.Config) { config.Cold.URL, config.Discovery.Replicas = "", false })
+	g.waitFor(t, eventually, "hot is available", func(health datasource.Health) bool {
+		return health.Tiers["hot"].Available && len(health.Tiers["hot"].Replicas) == 0 && health.Services["hot"].Endpoints == 1
+	})
+	got, err := g.ask(t.Context(), "query", url.Values{"query": {"vector(1)"}})
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, got.status, got.body)
+}
+
 // Prometheus servers behind one Service that hold different series are not taken
 // for replicas.
 func TestShardsAreRefused(t *testing.T) {
