@@ -127,6 +127,12 @@ func (m *Manager) checkTier(ctx context.Context, saved *perses.Datasource, name 
 	}
 	tenant := tenantOf(saved)
 	at, _, err := m.destinationOf(saved.Reference, name, named, tenant)
+	if err == nil && pending(at.service) {
+		lookup, cancel := context.WithTimeout(ctx, checkTimeout)
+		m.discovery.Wait(lookup, at.reference)
+		cancel()
+		at, _, err = m.destinationOf(saved.Reference, name, named, tenant)
+	}
 	switch {
 	case err != nil:
 		seen.State, seen.Message = stateForbidden, promapi.AsError(err).Message

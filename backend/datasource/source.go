@@ -143,10 +143,10 @@ func (m *Manager) destinationOf(reference perses.Reference, name tier.Name, name
 
 // guardFor returns the guard for a URL that a datasource names, or an error
 // when the operator does not allow it. The hosts of the gateway's own tiers are
-// allowed, whatever they resolve to: the operator named them.
+// allowed, with the guard that the gateway has for them itself.
 func (m *Manager) guardFor(named *url.URL) (upstream.Guard, error) {
-	if m.ownAt(named) != nil {
-		return upstream.Guard{}, nil
+	if own := m.ownAt(named); own != nil {
+		return own.guard, nil
 	}
 	allowed := make([]upstream.Destination, 0, len(m.config.Destinations))
 	for _, each := range m.config.Destinations {

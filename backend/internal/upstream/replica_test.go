@@ -92,7 +92,7 @@ func TestATierThatIsRefusedIsNotAsked(t *testing.T) {
 	refused.Refuse("it is a shard")
 	require.False(t, refused.Status().Available)
 	require.Equal(t, "it is a shard", refused.Status().Error)
-	_, err := refused.Do(t.Context(), nil, nil) //nolint:bodyclose // There is none.
+	_, err := refused.Do(t.Context(), nil, nil)
 	require.EqualError(t, err, "it is a shard")
 	require.Equal(t, "it is a shard", Describe(err))
 	refused.Refuse("")

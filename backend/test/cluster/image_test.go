@@ -32,7 +32,7 @@ func TestTierproxyInAPod(t *testing.T) {
 	}
 	directory, err := os.MkdirTemp(shared.dir, "image-")
 	require.NoError(t, err)
-	require.NoError(t, os.Chmod(shared.dir, 0o755)) //nolint:gosec // The process is to look through it.
+	require.NoError(t, os.Chmod(shared.dir, 0o755)) // The process is to look through it.
 	command := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(directory, "tierproxy"), "./backend/cmd/tierproxy")
 	root, err := stack.Root()
 	require.NoError(t, err)
@@ -70,10 +70,10 @@ func TestTierproxyInAPod(t *testing.T) {
 		"etc/tierproxy/tierproxy.yaml":                        config,
 		"etc/tierproxy-service-ca/service-ca.crt":             string(authority),
 	} {
-		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(directory, path)), 0o755)) //nolint:gosec // As in an image.
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(directory, path)), 0o755))
 		require.NoError(t, os.WriteFile(filepath.Join(directory, path), []byte(text), 0o644))
 	}
-	require.NoError(t, os.Chmod(directory, 0o755)) //nolint:gosec // As in an image.
+	require.NoError(t, os.Chmod(directory, 0o755))
 	apply(t, openshift("prometheus-k8s", 9091)+"---\n"+slice("prometheus-k8s", 9091, "prometheus-k8s-0=10.0.0.1")+"---\n"+openshift("thanos-querier", 9091)+"---\n"+slice("thanos-querier", 9091, "thanos-querier-abc=10.0.0.3"))
 
 	server, err := url.Parse(shared.kubernetes.URL)
