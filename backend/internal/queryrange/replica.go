@@ -92,20 +92,30 @@ func (c *call) hasReplicas(decision tier.Decision) bool {
 	return decision.Tier == tier.Hot && len(c.query.Others) > 0
 }
 
-// nextReplica turns to the next replica that would answer, after one has
-// failed. It returns false where there is none.
+// nextReplica turns to another replica after one has failed: to one that would
+// answer as well, or, where cold cannot take over, to any that is left. It
+// returns false where there is none.
 func (c *call) nextReplica(ctx context.Context, failed tier.Decision) bool {
 	if failed.Tier == tier.Cold {
 		return false
 	}
-	for next, more := c.query.next(); more; next, more = next.next() {
-		if !next.Hot.Status().Available {
-			continue
-		}
-		planned, err := planOne(ctx, next)
-		if err == nil && planned.Tier == failed.Tier && (failed.Rule == 1 || len(planned.Warnings) <= len(failed.Warnings)) {
-			c.query, c.planned = next, planned
-			return true
+	asWell := func(other Replica, planned *Planned) bool {
+		return other.Hot.Status().Available && (failed.Rule == 1 || len(planned.Warnings) <= len(failed.Warnings))
+	}
+	anyhow := func(Replica, *Planned) bool { return failed.Fallback == "" }
+	for _, isGood := range []func(Replica, *Planned) bool{asWell, anyhow} {
+		for i, other := range c.query.Others {
+			if failed.Fallback != "" && !other.Hot.Status().Available {
+				continue // Nor is it waited for.
+			}
+			next := c.query
+			next.Hot, next.Pair = other.Hot, other.Pair
+			next.Others = slices.Concat(c.query.Others[:i], c.query.Others[i+1:])
+			planned, err := planOne(ctx, next)
+			if err == nil && planned.Tier == failed.Tier && isGood(other, planned) {
+				c.query, c.planned = next, planned
+				return true
+			}
 		}
 	}
 	return false

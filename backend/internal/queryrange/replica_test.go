@@ -3,6 +3,7 @@ package queryrange
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"testing"
@@ -134,6 +135,17 @@ func TestAnotherReplicaAnswers(t *testing.T) {
 			require.Len(t, r.second.Requests(), 1)
 		})
 	}
+}
+
+// Without a cold tier, a replica that counts as down is better than none.
+func TestAReplicaThatCountsAsDownIsAskedLast(t *testing.T) {
+	r := newReplicated(t, 2*time.Second)
+	r.first.Handle(faketier.Status(503, "is shutting down"))
+	r.query.Others[0].Hot.ReportFailure(io.ErrUnexpectedEOF)
+	response, err := Do(t.Context(), r.query)
+	require.NoError(t, err)
+	require.Equal(t, "p-1", response.Replica)
+	require.Contains(t, body(t, response), `"success"`)
 }
 
 func TestAnErrorOfTheQueryIsAskedOnce(t *testing.T) {
