@@ -148,13 +148,16 @@ export function useDatasourceName(): string | undefined {
   // Without a form there is no context, whatever the type says.
   const form = useFormContext<{ name?: unknown }>() as ReturnType<typeof useFormContext<{ name?: unknown }>> | null;
   const watch = form?.watch;
-  const [name, setName] = useState<unknown>(() => form?.getValues('name'));
+  const getValues = form?.getValues;
+  const [name, setName] = useState<unknown>(() => getValues?.('name'));
   useEffect(() => {
     const subscription = watch?.((values) => {
       setName(values.name);
     });
+    // On a slow machine something may be typed between the rendering and this effect.
+    setName(getValues?.('name'));
     return () => subscription?.unsubscribe();
-  }, [watch]);
+  }, [watch, getValues]);
   return typeof name === 'string' && name !== '' ? name : undefined;
 }
 

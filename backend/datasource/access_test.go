@@ -163,6 +163,17 @@ func TestWhichRuleHolds(t *testing.T) {
 			require.Equal(t, test.rule, rule.String())
 		}
 	}
+	// Who may write a dashboard may name a datasource in it like one that is
+	// exempt: the rule of the project holds.
+	for _, project := range []string{"team", "admin"} {
+		whole, err := m.rules.of(perses.Reference{Project: project, Name: "metrics"})
+		require.NoError(t, err)
+		for _, name := range []string{"everything", "special", "narrow"} {
+			rule, err := m.rules.of(perses.Reference{Project: project, Dashboard: "board", Name: name})
+			require.NoError(t, err)
+			require.Equal(t, whole, rule)
+		}
+	}
 	// Everything else is refused, whatever tiers it names.
 	const named = `"hot":{"url":"https://127.0.0.1:2"},"cold":{"url":"https://127.0.0.1:2"},`
 	_, err := m.sourceOf(saved(t, "", named, "{}"))

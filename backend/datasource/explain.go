@@ -38,6 +38,9 @@ type explanation struct {
 	// HotQuery is what hot would be sent where that is not the query itself:
 	// one that adds hot's external labels.
 	HotQuery string `json:"hot_query,omitempty"`
+	// ConfinedTo are the namespaces that the query is confined to; the decision
+	// is about the confined query.
+	ConfinedTo []string `json:"confined_to,omitempty"`
 	// Warnings are those that the answer would carry.
 	Warnings  []string       `json:"warnings,omitempty"`
 	Extent    extentView     `json:"extent"`
@@ -106,7 +109,7 @@ func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 	}
 	promapi.WriteData(w, explanation{
 		Tier: decision.Tier, Reason: decision.Reason, Sentence: decision.Sentence(input),
-		Rules: viewRules(input), HotQuery: rewritten(planned, request),
+		Rules: viewRules(input), HotQuery: rewritten(planned, request), ConfinedTo: request.ConfinedTo,
 		Fallback: decision.Fallback, Warnings: decision.Warnings,
 		Extent: viewExtent(input.Extent), Threshold: model.Duration(input.Threshold).String(),
 		Hot: hot, Cold: viewState(asked.cold, input.Cold),

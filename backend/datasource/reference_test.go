@@ -102,8 +102,12 @@ func renderReference(t *testing.T) string {
 			}
 			for i := range element.NumField() {
 				key, _, _ := strings.Cut(element.Field(i).Tag.Get("yaml"), ",")
-				fmt.Fprintf(&text, "| `%s[].%s` | `%s_0_%s` and so on | | %s |\n", setting.key, key, setting.prefixed, strings.ToUpper(key),
-					sentence(comments[element.Name()+"."+element.Field(i).Name], element.Field(i).Name, key))
+				variable := strings.ToUpper(key)
+				if element.Field(i).Type.Kind() == reflect.Slice {
+					key, variable = key+"[]", variable+"_0"
+				}
+				fmt.Fprintf(&text, "| `%s[].%s` | `%s_0_%s` and so on | | %s |\n", setting.key, key, setting.prefixed, variable,
+					sentence(comments[element.Name()+"."+element.Field(i).Name], element.Field(i).Name, strings.TrimSuffix(key, "[]")))
 			}
 			continue
 		}

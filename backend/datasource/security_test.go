@@ -139,6 +139,7 @@ func TestKnownTricks(t *testing.T) {
 	}
 	_, body := g.ask(t, http.MethodGet, base+"/api/v1/datasources/explain?query=up&endpoint=query", "", "Authorization", alice)
 	require.Contains(t, body, `"tier":"hot"`)
+	require.Contains(t, body, `"confined_to":["shop"]`)
 }
 
 func TestTheLibraryIsConfinedToo(t *testing.T) {

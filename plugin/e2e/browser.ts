@@ -7,7 +7,7 @@ import { expect } from 'vitest';
 import { environment } from './environment';
 
 /** How long the page may take for anything. Generous: two cores run all the servers as well. */
-const PATIENCE = 60_000;
+const PATIENCE = 120_000;
 
 const widths = [1280, 768];
 const schemes = ['light', 'dark'] as const;

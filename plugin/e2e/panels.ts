@@ -135,14 +135,14 @@ export function comparisonDashboard(
   };
 }
 
-/** A global datasource of the Prometheus plugin that leads straight to a tier. */
-export function directDatasource(name: string, url: string): object {
+/** A global datasource of the Prometheus plugin that leads to a URL, with headers that Perses adds. */
+export function prometheusDatasource(name: string, url: string, headers?: Record<string, string>): object {
   return {
     kind: 'GlobalDatasource',
     metadata: { name },
     spec: {
       default: false,
-      plugin: { kind: 'PrometheusDatasource', spec: { proxy: { kind: 'HTTPProxy', spec: { url } } } },
+      plugin: { kind: 'PrometheusDatasource', spec: { proxy: { kind: 'HTTPProxy', spec: { url, headers } } } },
     },
   };
 }

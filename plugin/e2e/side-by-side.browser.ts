@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { DATASOURCE_KIND } from '../model/spec';
 import { Tab } from './browser';
 import { create, environment } from './environment';
-import { comparedPanels, comparisonDashboard, directDatasource, tieredDatasource } from './panels';
+import { comparedPanels, comparisonDashboard, prometheusDatasource, tieredDatasource } from './panels';
 
 /** An hour that ended some minutes ago: nothing is added to it any more, and both tiers hold it. */
 const end = Math.floor(Date.now() / 600_000) * 600_000 - 600_000;
@@ -14,8 +14,11 @@ let tab: Tab;
 
 beforeAll(async () => {
   await create('/api/v1/globaldatasources', tieredDatasource('side-by-side', environment.gateway));
+  await create('/api/v1/globaldatasources', prometheusDatasource('direct-cold', environment.cold));
+  // Not straight to hot, to whose series the gateway adds the external labels that cold has on them.
+  const url = `${environment.gateway}/proxy/globaldatasources/side-by-side`;
+  await create('/api/v1/globaldatasources', prometheusDatasource('direct-hot', url, { 'X-Tier-Choice': 'hot' }));
   for (const tier of tiers) {
-    await create('/api/v1/globaldatasources', directDatasource(`direct-${tier}`, environment[tier]));
     await create(
       '/api/v1/projects/shop/dashboards',
       comparisonDashboard(`${tier}-direct`, 'PrometheusTimeSeriesQuery', {
@@ -129,7 +132,9 @@ describe.each(tiers)('asked of the same %s tier, the two plugins', (tier) => {
   it('draw the same ten panels', async () => {
     const direct = await draw(`${tier}-direct`);
     const tiered = await draw(`${tier}-tiered`);
-    await tab.shoot(tier, { height: 1700 });
+    if (tier === 'hot') {
+      await tab.shoot('panels', { height: 1700 });
+    }
     expect(tiered.map(({ title, text }) => ({ title, text }))).toEqual(
       direct.map(({ title, text }) => ({ title, text }))
     );

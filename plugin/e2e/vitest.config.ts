@@ -9,8 +9,8 @@ export default defineConfig({
     fileParallelism: false,
     // Each test builds on those before it.
     bail: 1,
-    testTimeout: 240_000,
-    expect: { poll: { timeout: 60_000, interval: 100 } },
+    testTimeout: 300_000,
+    expect: { poll: { timeout: 120_000, interval: 100 } },
     hookTimeout: 60_000,
     reporters: ['verbose'],
   },

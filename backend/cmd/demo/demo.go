@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -157,9 +158,6 @@ func (d *demo) startPerses(ctx context.Context) error {
 	if d.perses, err = perses.Start(ctx, d.persesPath); err != nil {
 		return err
 	}
-	if err := d.checkModules(ctx); err != nil {
-		return err
-	}
 	port, err := portOr(pagePort)
 	if err != nil {
 		return err
@@ -167,12 +165,16 @@ func (d *demo) startPerses(ctx context.Context) error {
 	d.page, err = webui.Serve(ctx, webui.Options{
 		Address: fmt.Sprintf("127.0.0.1:%d", port), Page: d.pageDir, Perses: d.perses.URL, Plugins: perses.Plugins(), Modules: d.modules,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return d.checkModules(ctx)
 }
 
-// checkModules looks whether Perses loaded all modules.
+// checkModules looks whether Perses loaded all modules, and whether the page
+// serves what a browser loads of them.
 func (d *demo) checkModules(ctx context.Context) error {
-	_, body, err := stack.Get(ctx, d.perses.URL+"/api/v1/plugins", nil)
+	_, body, err := stack.Get(ctx, d.page.URL+"/api/v1/plugins", nil)
 	if err != nil {
 		return fmt.Errorf("list the plugins of Perses: %w", err)
 	}
@@ -199,6 +201,10 @@ func (d *demo) checkModules(ctx context.Context) error {
 	for _, name := range expected {
 		if !loaded[name] {
 			return fmt.Errorf("perses did not load the module %s: %s", name, body)
+		}
+		manifest := d.page.URL + "/plugins/" + name + "/mf-manifest.json"
+		if status, _, err := stack.Get(ctx, manifest, nil); err != nil || status != http.StatusOK {
+			return errors.Join(fmt.Errorf("the page does not serve %s: status %d", manifest, status), err)
 		}
 	}
 	return nil

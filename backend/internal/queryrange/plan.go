@@ -50,10 +50,12 @@ func Plan(ctx context.Context, query Query) (*Planned, error) {
 	if err != nil || first.answersFromHot() {
 		return first, err
 	}
-	for next, more := query.next(); more; next, more = next.next() {
-		if !next.Hot.Status().Available {
+	for i, other := range query.Others {
+		if !other.Hot.Status().Available {
 			continue // Nor is it waited for.
 		}
+		next := query.on(i)
+		next.Others = append([]Replica{{Hot: query.Hot, Pair: query.Pair}}, next.Others...)
 		if planned, err := planOne(ctx, next); err == nil && planned.answersFromHot() {
 			return planned, nil
 		}

@@ -77,13 +77,11 @@ func Fingerprint(request *promapi.Request) string {
 	return string(request.Endpoint) + " " + key
 }
 
-// next is the same query on the next replica of hot.
-func (q Query) next() (Query, bool) {
-	if len(q.Others) == 0 {
-		return q, false
-	}
-	q.Hot, q.Pair, q.Others = q.Others[0].Hot, q.Others[0].Pair, q.Others[1:]
-	return q, true
+// on is the same query on another replica of hot, without the one that it was on.
+func (q Query) on(i int) Query {
+	others := q.Others
+	q.Hot, q.Pair, q.Others = others[i].Hot, others[i].Pair, slices.Concat(others[:i], others[i+1:])
+	return q
 }
 
 // hasReplicas tells whether another replica can take the place of the one that
@@ -108,9 +106,7 @@ func (c *call) nextReplica(ctx context.Context, failed tier.Decision) bool {
 			if failed.Fallback != "" && !other.Hot.Status().Available {
 				continue // Nor is it waited for.
 			}
-			next := c.query
-			next.Hot, next.Pair = other.Hot, other.Pair
-			next.Others = slices.Concat(c.query.Others[:i], c.query.Others[i+1:])
+			next := c.query.on(i)
 			planned, err := planOne(ctx, next)
 			if err == nil && planned.Tier == failed.Tier && isGood(other, planned) {
 				c.query, c.planned = next, planned

@@ -85,19 +85,19 @@ func newReplicated(t *testing.T, timeout time.Duration) *replicated {
 	t.Cleanup(r.first.Close)
 	t.Cleanup(r.second.Close)
 	r.query = Query{
-		Request: request(t, up), Hot: probedReplica(t, "p-0", r.first.URL), Others: []Replica{{Hot: probedReplica(t, "p-1", r.second.URL)}},
+		Request: request(t, up), Hot: probedReplica(t, "p-0", r.first.URL, 0), Others: []Replica{{Hot: probedReplica(t, "p-1", r.second.URL, 0)}},
 		Replicated: true, Threshold: 15 * time.Minute, Timeout: timeout,
 	}
 	return r
 }
 
-func probedReplica(t *testing.T, name, address string) *upstream.Tier {
+func probedReplica(t *testing.T, name, address string, retention time.Duration) *upstream.Tier {
 	t.Helper()
 	base, err := url.Parse(address)
 	require.NoError(t, err)
 	client, err := upstream.NewClient(upstream.ClientOptions{URL: base, PoolSize: 4})
 	require.NoError(t, err)
-	made := upstream.NewTier(upstream.TierOptions{Name: tier.Hot, Replica: name, Client: client, ProbeInterval: time.Hour})
+	made := upstream.NewTier(upstream.TierOptions{Name: tier.Hot, Replica: name, Client: client, Retention: retention, ProbeInterval: time.Hour})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { made.Run(ctx); close(done) }()
@@ -146,6 +146,24 @@ func TestAReplicaThatCountsAsDownIsAskedLast(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "p-1", response.Replica)
 	require.Contains(t, body(t, response), `"success"`)
+}
+
+// The replica that holds all that is read is asked, whichever comes first; when
+// it fails, the other one answers, with a warning.
+func TestTheReplicaThatHoldsItAllIsAsked(t *testing.T) {
+	r := newReplicated(t, 2*time.Second)
+	r.query.Hot = probedReplica(t, "p-0", r.first.URL, time.Minute)
+	response, err := Do(t.Context(), r.query)
+	require.NoError(t, err)
+	require.Equal(t, "p-1", response.Replica)
+	require.Empty(t, response.Warnings)
+	_ = body(t, response)
+
+	r.second.Handle(faketier.Status(503, "is shutting down"))
+	response, err = Do(t.Context(), r.query)
+	require.NoError(t, err)
+	require.Equal(t, "p-0", response.Replica)
+	require.Contains(t, body(t, response), "what lies between is missing")
 }
 
 func TestAnErrorOfTheQueryIsAskedOnce(t *testing.T) {

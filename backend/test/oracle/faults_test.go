@@ -33,6 +33,7 @@ func (w *world) faults(t *testing.T, seed int64, count int, seen *tally) {
 	t.Run("hot was restarted empty", func(t *testing.T) {
 		hot, err := stack.Prometheus{
 			Name: "empty", Dir: w.dir, Data: filepath.Join(w.dir, "empty"), Retention: "10y", ScrapeItself: true,
+			Global: map[string]any{"evaluation_interval": "30s"}, // As the oracle: the answer is that of hot's defaults.
 		}.Start(t.Context(), w.prometheusPath)
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = hot.Stop() })

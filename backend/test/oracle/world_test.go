@@ -127,7 +127,7 @@ func (w *world) shop(prefix string, keep func(name string) bool) []loadedSeries 
 	var all []loadedSeries
 	oldest := w.boundary.Add(-20 * hour)
 	generated := (history.Generator{Interval: scrapeInterval}).All()
-	for phase := range 4 {
+	for phase := range 5 {
 		// Series that have to be looked back for.
 		generated = append(generated, history.Series{
 			Labels: labels.FromStrings(model.MetricNameLabel, "sparse", "phase", strconv.Itoa(phase)),
@@ -149,7 +149,13 @@ func (w *world) shop(prefix string, keep func(name string) bool) []loadedSeries 
 		}
 		for at := oldest.Truncate(scrapeInterval); at.Before(w.now.Add(future)); at = at.Add(scrapeInterval) {
 			near := at.After(w.now.Add(-7*hour)) || (at.After(w.boundary.Add(-4*hour)) && at.Before(w.boundary.Add(4*hour)))
-			if phase := series.Labels.Get("phase"); phase != "" && strconv.FormatInt(at.Unix()/60%4, 10)+"0" != phase+strconv.Itoa(at.Second()) {
+			if series.Labels.Get("phase") == "4" {
+				// Every 6 minutes: longer than the lookback of Prometheus, and
+				// shorter than that of the Thanos here.
+				if at.Unix()%360 != 0 {
+					continue
+				}
+			} else if phase := series.Labels.Get("phase"); phase != "" && strconv.FormatInt(at.Unix()/60%4, 10)+"0" != phase+strconv.Itoa(at.Second()) {
 				continue
 			}
 			if name != "up" && !near {

@@ -179,7 +179,7 @@ function ServiceFields({ path, form, value, onChange }: ServiceFieldsProps): Rea
             change({ scheme: scheme as Service['scheme'] });
           }}
         >
-          <MenuItem value="">Left out: https</MenuItem>
+          <MenuItem value="">Left out: as the service says</MenuItem>
           <MenuItem value="https">https</MenuItem>
           <MenuItem value="http">http</MenuItem>
         </SpecField>
