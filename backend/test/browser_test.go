@@ -21,7 +21,7 @@ import (
 )
 
 // browserTimeout bounds all tests in the browser together.
-const browserTimeout = 80 * time.Minute
+const browserTimeout = 15 * time.Minute
 
 // TestBrowser runs the tests of plugin/e2e: a real browser on the page, in
 // front of real servers that are this test's own, because the tests in the

@@ -65,6 +65,7 @@ export class Tab {
   /** Goes to a path of the page, in the window and theme that tests run in. */
   async goto(path: string): Promise<void> {
     await this.look(widths[0], schemes[0]);
+    this.running.clear(); // What the page before still waited for ends unnoticed.
     await this.page.goto(this.url + path);
   }
 

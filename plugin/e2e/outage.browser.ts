@@ -1,52 +1,14 @@
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
-import { DATASOURCE_KIND } from '../model/spec';
 import { Tab } from './browser';
 import { control, create, environment } from './environment';
 import { noticeOf, panelOf } from './page';
-import { tieredDatasource } from './panels';
+import { requestsDashboard, tieredDatasource } from './panels';
 
 let tab: Tab;
 
 beforeAll(async () => {
   await create('/api/v1/globaldatasources', tieredDatasource('outage', environment.gateway));
-  await create('/api/v1/projects/shop/dashboards', {
-    kind: 'Dashboard',
-    metadata: { project: 'shop', name: 'outage' },
-    spec: {
-      duration: '5m',
-      variables: [],
-      panels: {
-        requests: {
-          kind: 'Panel',
-          spec: {
-            display: { name: 'Requests' },
-            plugin: { kind: 'TimeSeriesChart', spec: { legend: { position: 'bottom', mode: 'list' } } },
-            queries: [
-              {
-                kind: 'TimeSeriesQuery',
-                spec: {
-                  plugin: {
-                    kind: 'TieredPrometheusTimeSeriesQuery',
-                    spec: {
-                      datasource: { kind: DATASOURCE_KIND, name: 'outage' },
-                      query: 'sum by (job) (rate(http_requests_total[5m]))',
-                      seriesNameFormat: '{{job}}',
-                    },
-                  },
-                },
-              },
-            ],
-          },
-        },
-      },
-      layouts: [
-        {
-          kind: 'Grid',
-          spec: { items: [{ x: 0, y: 0, width: 16, height: 10, content: { $ref: '#/spec/panels/requests' } }] },
-        },
-      ],
-    },
-  });
+  await create('/api/v1/projects/shop/dashboards', requestsDashboard('outage', 'outage'));
   tab = await Tab.open('outage');
 });
 

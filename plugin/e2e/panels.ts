@@ -161,3 +161,29 @@ export function tieredDatasource(name: string, gateway: string): object {
     },
   };
 }
+
+/** A dashboard of 5 minutes with one panel, "Requests", that asks the datasource of that name. */
+export function requestsDashboard(name: string, datasource: string): object {
+  const plugin = {
+    kind: 'TieredPrometheusTimeSeriesQuery',
+    spec: {
+      datasource: { kind: DATASOURCE_KIND, name: datasource },
+      query: 'sum by (job) (rate(http_requests_total[5m]))',
+      seriesNameFormat: '{{job}}',
+    },
+  };
+  const requests = {
+    kind: 'Panel',
+    spec: {
+      display: { name: 'Requests' },
+      plugin: chart({ position: 'bottom', mode: 'list' }),
+      queries: [{ kind: 'TimeSeriesQuery', spec: { plugin } }],
+    },
+  };
+  const items = [{ x: 0, y: 0, width: 16, height: 10, content: { $ref: '#/spec/panels/requests' } }];
+  return {
+    kind: 'Dashboard',
+    metadata: { project: 'shop', name },
+    spec: { duration: '5m', variables: [], panels: { requests }, layouts: [{ kind: 'Grid', spec: { items } }] },
+  };
+}

@@ -2,7 +2,7 @@ import { Accordion, AccordionDetails, AccordionSummary, Alert, Button, Stack, Ty
 import type { HTTPProxy } from '@perses-dev/core';
 import ExpandIcon from 'mdi-material-ui/ChevronDown';
 import type { ReactElement } from 'react';
-import { useLayoutEffect, useRef } from 'react';
+import { useLayoutEffect, useRef, useState } from 'react';
 import { EntriesField } from '../../components/EntriesField';
 import { Section } from '../../components/Section';
 import type { FormState } from '../../components/SpecField';
@@ -24,6 +24,7 @@ interface ProxyFieldsProps {
 /** The fields that say by which way Perses reaches the gateway. */
 export function ProxyFields({ form, value, onChange, name, place }: ProxyFieldsProps): ReactElement {
   const { url, secret, headers, allowedEndpoints } = value.spec;
+  const [wasSet] = useState(secret !== undefined || headers !== undefined || allowedEndpoints !== undefined);
   const change = (changes: Partial<HTTPProxy['spec']>): void => {
     onChange({ ...value, spec: { ...value.spec, ...changes } });
   };
@@ -66,11 +67,7 @@ export function ProxyFields({ form, value, onChange, name, place }: ProxyFieldsP
           <code>{suggestion}</code>
         </Alert>
       )}
-      <Accordion
-        variant="outlined"
-        disableGutters
-        defaultExpanded={secret !== undefined || headers !== undefined || allowedEndpoints !== undefined}
-      >
+      <Accordion variant="outlined" disableGutters defaultExpanded={wasSet}>
         <AccordionSummary expandIcon={<ExpandIcon />}>
           <Typography>Secret, headers and allowed endpoints</Typography>
         </AccordionSummary>

@@ -23,6 +23,8 @@ interface TierFieldsProps<AnyTier extends Tier> {
   form: FormState;
   value: AnyTier | undefined;
   onChange: (next: AnyTier | undefined) => void;
+  /** Name of a service that is such a tier. */
+  example: string;
   /** What stands in for a tier that is left out. */
   fromGateway: string;
   /** The field that only this tier has: a duration. */
@@ -37,6 +39,7 @@ export function TierFields<AnyTier extends Tier>({
   form,
   value,
   onChange,
+  example,
   fromGateway,
   duration,
 }: TierFieldsProps<AnyTier>): ReactElement {
@@ -81,7 +84,7 @@ export function TierFields<AnyTier extends Tier>({
           form={form}
           path={`${path}.url`}
           label="URL"
-          placeholder="https://prometheus.monitoring.svc:9090"
+          placeholder={`https://${example}.openshift-monitoring.svc:9091`}
           help="Of the Prometheus API, as the gateway reaches it, without the trailing /api/v1."
           required
           value={value?.url}
@@ -93,6 +96,7 @@ export function TierFields<AnyTier extends Tier>({
       )}
       {placing === 'service' && (
         <ServiceFields
+          example={example}
           path={`${path}.service`}
           form={form}
           value={value?.service}
@@ -119,13 +123,14 @@ export function TierFields<AnyTier extends Tier>({
 }
 
 interface ServiceFieldsProps {
+  example: string;
   path: string;
   form: FormState;
   value: Partial<Service> | undefined;
   onChange: (next: Service) => void;
 }
 
-function ServiceFields({ path, form, value, onChange }: ServiceFieldsProps): ReactElement {
+function ServiceFields({ example, path, form, value, onChange }: ServiceFieldsProps): ReactElement {
   const change = (changes: Partial<Service>): void => {
     onChange({ ...value, ...changes } as Service);
   };
@@ -148,7 +153,7 @@ function ServiceFields({ path, form, value, onChange }: ServiceFieldsProps): Rea
           form={form}
           path={`${path}.name`}
           label="Service"
-          placeholder="prometheus-k8s"
+          placeholder={example}
           required
           value={value?.name}
           onChange={(name) => {

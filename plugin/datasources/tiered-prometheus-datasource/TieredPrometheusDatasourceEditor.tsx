@@ -87,6 +87,7 @@ export function TieredPrometheusDatasourceEditor({
         onChange={(hot) => {
           change({ hot });
         }}
+        example="prometheus-k8s"
         fromGateway="The hot tier that the gateway is configured with or discovers, if it has one."
         duration={{
           field: 'retention',
@@ -104,6 +105,7 @@ export function TieredPrometheusDatasourceEditor({
         onChange={(cold) => {
           change({ cold });
         }}
+        example="thanos-querier"
         fromGateway="The cold tier that the gateway is configured with or discovers."
         duration={{
           field: 'lag',

@@ -66,5 +66,14 @@ function Remark({ severity, text }: { severity: 'error' | 'warning' | 'info'; te
 
 function TierChip({ tier }: { tier: string }): ReactElement {
   const icon = tier === 'hot' ? <Fire /> : tier === 'cold' ? <Snowflake /> : undefined;
-  return <Chip size="small" variant="outlined" color={tier === 'hot' ? 'warning' : 'info'} icon={icon} label={tier} />;
+  return (
+    <Chip
+      size="small"
+      variant="outlined"
+      color={tier === 'hot' ? 'warning' : 'info'}
+      icon={icon}
+      label={tier}
+      sx={{ '& .MuiChip-label': { color: 'text.primary' } }}
+    />
+  );
 }

@@ -5,6 +5,7 @@ import { MultiQueryEditor } from '@perses-dev/plugin-system';
 import type { ComponentType, ReactElement } from 'react';
 import { useEffect, useMemo, useState } from 'react';
 import { reportsAreDrafts } from '../../perses';
+import { QueryModeContext } from '../../queries/tiered-prometheus-time-series-query/query-mode';
 import { askable, QUERY_KIND, withAddedOfOurKind } from './explorer-state';
 import { QueryResult } from './QueryResult';
 
@@ -31,24 +32,26 @@ export function QueryTab({ queries, onRun, view }: QueryTabProps): ReactElement 
   const asked = useMemo(() => askable(queries), [queries]);
   return (
     <Stack gap={1}>
-      <div>
-        <QueriesEditor
-          queryTypes={['TimeSeriesQuery']}
-          filteredQueryPlugins={queryPlugins}
-          queries={drafts}
-          onChange={(reported) => {
-            const next = withAddedOfOurKind(drafts, reported);
-            setDrafts(next);
-            // A query that is removed is gone at once, and one that is added has nothing to ask yet, in any release.
-            if (next.length < drafts.length || (next.length === drafts.length && !reportsAreDrafts)) {
-              onRun(next);
-            }
-          }}
-          onQueryRun={() => {
-            onRun(drafts);
-          }}
-        />
-      </div>
+      <QueryModeContext.Provider value={view === 'table' ? 'instant' : 'range'}>
+        <div>
+          <QueriesEditor
+            queryTypes={['TimeSeriesQuery']}
+            filteredQueryPlugins={queryPlugins}
+            queries={drafts}
+            onChange={(reported) => {
+              const next = withAddedOfOurKind(drafts, reported);
+              setDrafts(next);
+              // A query that is removed is gone at once, and one that is added has nothing to ask yet, in any release.
+              if (next.length < drafts.length || (next.length === drafts.length && !reportsAreDrafts)) {
+                onRun(next);
+              }
+            }}
+            onQueryRun={() => {
+              onRun(drafts);
+            }}
+          />
+        </div>
+      </QueryModeContext.Provider>
       {asked.length === 0 ? (
         <Typography color="text.secondary">Write a PromQL expression and run it.</Typography>
       ) : (

@@ -163,6 +163,17 @@ describe('the explorer', () => {
     expect(state).toEqual({ tab: 'graph', queries: [queryOf('up')] });
   });
 
+  it.each([
+    ['table', 'query'],
+    ['graph', 'query_range'],
+  ] as const)('says where a query goes as it runs in this tab: %s', async (tab, endpoint) => {
+    open({ tab, queries: [queryOf('up')] });
+    await waitFor(() => {
+      const asked = server.seen.filter(({ path }) => path.endsWith('/explain'));
+      expect(asked.map(({ parameters }) => parameters.endpoint)).toEqual([[endpoint]]);
+    });
+  });
+
   it('shows every warning, and the error of a query beside the answer to another', async () => {
     open({ tab: 'graph', queries: [queryOf('warned'), queryOf('fails')] });
     const line = await strip();

@@ -5,9 +5,10 @@ import { useQuery } from '@tanstack/react-query';
 import AlertIcon from 'mdi-material-ui/AlertOutline';
 import RouteIcon from 'mdi-material-ui/CallSplit';
 import type { ReactElement, ReactNode } from 'react';
-import { useEffect, useMemo, useState } from 'react';
+import { useContext, useEffect, useMemo, useState } from 'react';
 import type { TieredPrometheusTimeSeriesQuerySpec } from '../../model/spec';
 import { explainTimeSeriesQuery } from './get-time-series-data';
+import { QueryModeContext } from './query-mode';
 import { variablesOf } from './variables';
 
 /** How long nothing must change before the gateway is asked, in milliseconds. */
@@ -25,7 +26,7 @@ interface ExplainLineProps {
  */
 export function ExplainLine({ spec, width }: ExplainLineProps): ReactElement {
   const { query, datasource, minStep, tier } = spec;
-  const { context, dependencies, isReady } = useContext(spec, width);
+  const { context, dependencies, isReady } = useQueryContext(spec, width);
   const request = useMemo(
     () => (isReady ? { spec: { query, datasource, minStep, tier }, dependencies } : undefined),
     [query, datasource, minStep, tier, dependencies, isReady]
@@ -79,7 +80,7 @@ function messageOf(error: unknown): string {
 }
 
 /** The context that Perses would run a query in, and what of it the request depends on. */
-function useContext(
+function useQueryContext(
   spec: TieredPrometheusTimeSeriesQuerySpec,
   width: number | undefined
 ): { context: TimeSeriesQueryContext; dependencies: object; isReady: boolean } {
@@ -87,12 +88,16 @@ function useContext(
   const datasourceStore = useDatasourceStore();
   const variableState = useAllVariableValues();
   const suggestedStepMs = useSuggestedStepMs(width);
-  const context = { timeRange, variableState, datasourceStore, refreshKey, suggestedStepMs };
+  const mode = useContext(QueryModeContext);
+  const context = { mode, timeRange, variableState, datasourceStore, refreshKey, suggestedStepMs };
   // Not every name in a text need be that of a variable.
   const variables = variablesOf(spec).map((name): VariableState | undefined => variableState[name]);
   const values = JSON.stringify(variables.map((variable) => variable?.value));
   const [start, end] = [timeRange.start.getTime(), timeRange.end.getTime()];
-  const dependencies = useMemo(() => ({ start, end, suggestedStepMs, values }), [start, end, suggestedStepMs, values]);
+  const dependencies = useMemo(
+    () => ({ mode, start, end, suggestedStepMs, values }),
+    [mode, start, end, suggestedStepMs, values]
+  );
   return { context, dependencies, isReady: width !== undefined && !variables.some((variable) => variable?.loading) };
 }
 
