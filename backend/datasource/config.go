@@ -244,8 +244,9 @@ type DiscoveryConfig struct {
 	// Kubeconfig is the path of a kubeconfig file, for development outside of
 	// a cluster. Empty: the cluster of the pod.
 	Kubeconfig string `yaml:"kubeconfig"`
-	// Namespaces are those whose Services datasources may name as their tiers,
-	// beside the gateway's own.
+	// Namespaces are those whose Services datasources may name as their tiers.
+	// Global datasources and those of listed projects take the ServiceAccount
+	// token there, over https, and may name the gateway's own Services too.
 	Namespaces []string `yaml:"namespaces,omitempty"`
 	// Replicas lets the gateway ask the replicas behind the Service of a hot
 	// tier itself, each query at one of them, so that a panel does not flip
@@ -279,10 +280,12 @@ type ServiceConfig struct {
 // ServiceAccountConfig is the credential for tiers in the cluster.
 type ServiceAccountConfig struct {
 	// TokenPath is the absolute path of the token's file, which is read for
-	// every request. The token goes to services that were discovered, and to
-	// hot.url and cold.url if they are https URLs of the cluster (*.svc,
-	// *.svc.cluster.local) whose http_config names no credential. It never goes
-	// to a URL that merely stands in a datasource. Empty: no token is sent.
+	// every request. The token goes, over https only, to the tiers of the gateway
+	// that were discovered, to the Services that global datasources and those of
+	// listed projects name, and to hot.url and cold.url if they are URLs of the
+	// cluster (*.svc, *.svc.cluster.local), unless http_config names a
+	// credential. It never goes to another URL that merely stands in a
+	// datasource. Empty: no token is sent.
 	TokenPath string `yaml:"token_path" contract:"SERVICE_ACCOUNT_TOKEN_PATH"`
 }
 

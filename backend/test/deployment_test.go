@@ -41,10 +41,8 @@ func TestPersesOfTheSidecarOverlay(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte("frontend: {disable: true}\n"+config), 0o600))
 	at := func(path string) string { return filepath.Join(directory, "root", path) }
 	// What the image brings along, and what the init container copies.
-	modules, err := filepath.Glob("testdata/plugins/*/package.json")
-	require.NoError(t, err)
-	require.NotEmpty(t, modules)
-	pack(t, filepath.Dir(modules[0]), at("/etc/perses/plugins-archive/Own-1.0.0.tar.gz"))
+	require.NotEmpty(t, shared.modules)
+	pack(t, filepath.Join(shared.path("modules"), shared.modules[0].Name), at("/etc/perses/plugins-archive/Own-1.0.0.tar.gz"))
 	require.NoError(t, os.CopyFS(at("/plugins-archive"), os.DirFS(shared.archive)))
 	provisioned, err := os.ReadFile(filepath.Join(overlay, "datasource.yaml"))
 	require.NoError(t, err)
