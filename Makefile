@@ -23,7 +23,7 @@ test: ## Run all tests that need no big server.
 
 .PHONY: e2e
 e2e: ## Run the tests on the real servers, and the demo. Builds the servers first if they are missing.
-	go test $(GO_TEST_FLAGS) -p 1 -tags e2e -count=1 -timeout 20m ./backend/test ./backend/test/oracle
+	go test $(GO_TEST_FLAGS) -p 1 -tags e2e -count=1 -timeout 20m ./backend/test ./backend/test/oracle ./backend/test/cluster
 	$(MAKE) demo DEMO_FLAGS=--once
 
 .PHONY: e2e-full
@@ -67,7 +67,7 @@ bench: ## Run the Go benchmarks; compare two runs with benchstat.
 
 .PHONY: tools
 tools: ## Build the real servers of the tests, once, into the cache outside of the checkout.
-	@scripts/tool perses percli prometheus thanos golangci-lint
+	@scripts/tool perses percli prometheus thanos kube-apiserver kustomize golangci-lint
 
 .PHONY: clean
 clean: ## Remove what was built in the checkout.

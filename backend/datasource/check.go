@@ -64,15 +64,17 @@ const (
 
 // serveCheck answers with a report on the spec in the body, as the datasource
 // that the path names would have it. That datasource need not exist yet, but
-// the caller has to be one who may read its like.
-func (h *handler) serveCheck(w http.ResponseWriter, incoming *http.Request, reference perses.Reference) {
+// the caller has to be one who may read its like. A nil reference is the default
+// datasource, whose callers were checked before: what they show is not for
+// Perses.
+func (h *handler) serveCheck(w http.ResponseWriter, incoming *http.Request, reference *perses.Reference) {
 	if incoming.Method != http.MethodPost {
 		promapi.WriteError(w, promapi.Errorf(http.StatusMethodNotAllowed, promapi.ErrorBadData,
 			"%s does not take the method %s: POST the spec of the datasource's plugin as JSON", checkPath, incoming.Method))
 		return
 	}
-	if h.manager.perses != nil {
-		if err := h.manager.perses.CheckMayList(incoming.Context(), reference, perses.CallerOf(incoming)); err != nil {
+	if reference != nil {
+		if err := h.manager.perses.CheckMayList(incoming.Context(), *reference, perses.CallerOf(incoming)); err != nil {
 			h.fail(w, incoming, err)
 			return
 		}
@@ -83,7 +85,15 @@ func (h *handler) serveCheck(w http.ResponseWriter, incoming *http.Request, refe
 			Message: fmt.Sprintf("the spec could not be read, or is larger than %d bytes", maxSpecBytes)})
 		return
 	}
-	promapi.WriteData(w, h.manager.check(incoming.Context(), reference, body))
+	checked := perses.Reference{Name: defaultName}
+	if reference != nil {
+		checked = *reference
+		if _, err := h.manager.rules.of(checked); err != nil {
+			h.fail(w, incoming, err)
+			return
+		}
+	}
+	promapi.WriteData(w, h.manager.check(incoming.Context(), checked, body))
 }
 
 // check reads a spec and looks at its tiers.
@@ -121,22 +131,32 @@ func (m *Manager) checkTier(ctx context.Context, saved *perses.Datasource, name 
 	seen := tierReport{Source: "gateway"}
 	if named != nil {
 		seen.Source = "datasource"
-		if named.Service != nil {
-			seen.State, seen.Message = stateUnresolved, "this version of tierproxy cannot resolve services: set url instead"
-			return seen
+		if named.URL != nil {
+			seen.Address = named.URL.Redacted()
 		}
-		seen.Address = named.URL.Redacted()
 	}
 	tenant := tenantOf(saved)
 	at, _, err := m.destinationOf(saved.Reference, name, named, tenant)
+	if err == nil && pending(at.service) {
+		lookup, cancel := context.WithTimeout(ctx, checkTimeout)
+		m.discovery.Wait(lookup, at.reference)
+		cancel()
+		at, _, err = m.destinationOf(saved.Reference, name, named, tenant)
+	}
 	switch {
 	case err != nil:
 		seen.State, seen.Message = stateForbidden, promapi.AsError(err).Message
+		if promapi.AsError(err).Status == http.StatusNotImplemented {
+			seen.State = stateUnresolved
+		}
+		return seen
+	case at.missing != "":
+		seen.State, seen.Message = stateUnresolved, at.missing
 		return seen
 	case at.url == "":
 		return tierReport{Source: "none", State: stateNone, Message: "neither the datasource nor the gateway names this tier"}
 	}
-	client, err := at.client(tenant, 1)
+	client, err := at.client(tenant, 1, m.network)
 	if err != nil {
 		seen.State, seen.Message = string(upstream.FailureTLS), "the gateway cannot read the certificates that it is configured with for this host"
 		return seen
@@ -175,6 +195,8 @@ func adviceFor(failure upstream.Failure) string {
 		return "the gateway does not call this address: ask the operator to list the host in the gateway's destinations"
 	case upstream.FailureUnauthorized:
 		return "it does not accept the gateway's credentials: the operator configures those for each host"
+	case upstream.FailureCredential:
+		return "the gateway's own credential for it cannot be had: the operator finds the reason in the gateway's log"
 	case upstream.FailureTLS:
 		return "the TLS connection failed: check http or https, the host name in its certificate and the authority that signed it"
 	case upstream.FailureName:

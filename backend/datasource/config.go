@@ -58,18 +58,24 @@ type Config struct {
 	Pool PoolConfig `yaml:"pool"`
 	// Probe says how the health of the tiers is watched.
 	Probe ProbeConfig `yaml:"probe"`
+	// DefaultDatasource says who may ask the datasource at the root.
+	DefaultDatasource DefaultDatasourceConfig `yaml:"default_datasource"`
+	// Enforcement confines datasources to namespaces.
+	Enforcement EnforcementConfig `yaml:"enforcement"`
 	// Projects are the Perses projects whose datasources may use the
-	// gateway's own tiers. A project that is not listed has to name its own.
+	// gateway's own tiers and credentials. A project that is not listed has to
+	// name its own tiers among the destinations; it is not served at all once
+	// projects are confined to namespaces.
 	Projects []ProjectConfig `yaml:"projects,omitempty"`
 	// Destinations are the hosts that datasources may name as their tiers,
 	// beside those of hot.url and cold.url. Hosts that resolve to loopback,
 	// link-local or cloud metadata addresses are refused, unless it is the
 	// address itself, or localhost, that is listed.
 	Destinations []DestinationConfig `yaml:"destinations,omitempty"`
-	// Discovery finds the tiers in the cluster. Not effective yet.
+	// Discovery finds the tiers in the cluster that the gateway runs in. A
+	// tier that is configured by its URL is not looked for.
 	Discovery DiscoveryConfig `yaml:"discovery"`
-	// ServiceAccount is the credential for tiers in the cluster. Not
-	// effective yet.
+	// ServiceAccount is the credential for tiers in the cluster.
 	ServiceAccount ServiceAccountConfig `yaml:"service_account"`
 }
 
@@ -88,11 +94,14 @@ type PersesConfig struct {
 	// CAFile is a PEM file with the authorities that may sign the certificate
 	// of Perses. Empty: those of the system.
 	CAFile string `yaml:"ca_file"`
+	// Service is a credential of tierproxy's own for Perses.
+	Service PersesServiceConfig `yaml:"service"`
 }
 
 // HotConfig is the gateway's own hot tier.
 type HotConfig struct {
-	// URL is the base URL of the Prometheus API. Empty: there is no hot tier.
+	// URL is the base URL of the Prometheus API. Empty: the tier is the one that
+	// discovery finds, if any.
 	URL string `yaml:"url" contract:"PROMETHEUS_URL"`
 	// Retention is an upper bound of how far back hot is asked; how far it
 	// really reaches is measured. 0s: no bound.
@@ -103,13 +112,18 @@ type HotConfig struct {
 	// Complete declares that no series outside of hot can match a query.
 	// Without it, that is learned from the tiers.
 	Complete bool `yaml:"complete"`
-	// TLS says how the certificate of the tier is verified.
-	TLS TLSConfig `yaml:"tls"`
+	// HTTPConfig is the credential for the tier and how its certificate is
+	// verified, in the form of Prometheus' http_config. Variables carry its keys
+	// behind this one.
+	HTTPConfig *HTTPConfig `yaml:"http_config,omitempty"`
+	// Tenancy is for a tier that wants to be told whose data is asked for.
+	Tenancy TenancyConfig `yaml:"tenancy"`
 }
 
 // ColdConfig is the gateway's own cold tier.
 type ColdConfig struct {
-	// URL is the base URL of the Prometheus API. Empty: there is no cold tier.
+	// URL is the base URL of the Prometheus API. Empty, or left at its default:
+	// the tier is the one that discovery finds, if any.
 	URL string `yaml:"url" contract:"THANOS_QUERIER_URL"`
 	// Lag is how far the newest data of the tier is behind the present. Where
 	// that can be measured, the longer of both counts.
@@ -117,19 +131,12 @@ type ColdConfig struct {
 	// ReplicaLabels are labels that the tier removes by deduplication, besides
 	// those it tells itself.
 	ReplicaLabels []string `yaml:"replica_labels,omitempty"`
-	// TLS says how the certificate of the tier is verified.
-	TLS TLSConfig `yaml:"tls"`
-}
-
-// TLSConfig says how the certificate of a tier is verified. It has no effect
-// on http URLs.
-type TLSConfig struct {
-	// CAFile is a PEM file with the authorities that may sign the
-	// certificate. Empty: those of the system.
-	CAFile string `yaml:"ca_file"`
-	// InsecureSkipVerify switches verification off. For development only: it
-	// is logged as a warning at every start.
-	InsecureSkipVerify bool `yaml:"insecure_skip_verify"`
+	// HTTPConfig is the credential for the tier and how its certificate is
+	// verified, in the form of Prometheus' http_config. Variables carry its keys
+	// behind this one.
+	HTTPConfig *HTTPConfig `yaml:"http_config,omitempty"`
+	// Tenancy is for a tier that wants to be told whose data is asked for.
+	Tenancy TenancyConfig `yaml:"tenancy"`
 }
 
 // RoutingConfig says how a tier is chosen.
@@ -143,6 +150,10 @@ type RoutingConfig struct {
 type QueryConfig struct {
 	// Timeout bounds a query, all tries and the answer's body together.
 	Timeout Duration `yaml:"timeout" contract:"DATASOURCE_QUERY_TIMEOUT"`
+	// MaxRange is the longest time range, from start to end, that a query of a
+	// program (POST /api/v1/metrics/query, ExecuteQuery) may ask for. 0s: no
+	// bound.
+	MaxRange Duration `yaml:"max_range"`
 }
 
 // PoolConfig bounds the connections to a tier.
@@ -202,6 +213,11 @@ func (l *LabelSet) UnmarshalYAML(node *yaml.Node) error {
 type ProjectConfig struct {
 	// Name is the name of the project in Perses.
 	Name string `yaml:"name"`
+	// Namespaces are those that all datasources of the project are confined to.
+	Namespaces []string `yaml:"namespaces,omitempty"`
+	// AllNamespaces lets the datasources of the project read everything. It
+	// stands in the place of namespaces.
+	AllNamespaces bool `yaml:"all_namespaces"`
 }
 
 // DestinationConfig is one host that datasources may name as a tier.
@@ -211,18 +227,65 @@ type DestinationConfig struct {
 	Host string `yaml:"host"`
 	// Port is the port that may be named. 0: every port.
 	Port int `yaml:"port"`
+	// Scheme is http or https. Empty: both, but a credential goes out over
+	// https only.
+	Scheme string `yaml:"scheme"`
+	// HTTPConfig is what the gateway shows there to global datasources and those
+	// of listed projects, in the form of Prometheus' http_config. A credential
+	// takes a host without * and a port.
+	HTTPConfig *HTTPConfig `yaml:"http_config,omitempty"`
 }
 
-// DiscoveryConfig finds the tiers in the cluster.
+// DiscoveryConfig finds the tiers in the cluster that the gateway runs in. A
+// tier that is configured by its URL is not looked for.
 type DiscoveryConfig struct {
-	// Enabled switches discovery on. Not effective yet: name the tiers.
+	// Enabled switches discovery on. Outside of a cluster it does nothing.
 	Enabled bool `yaml:"enabled" contract:"DATASOURCE_DISCOVERY_ENABLED"`
+	// Kubeconfig is the path of a kubeconfig file, for development outside of
+	// a cluster. Empty: the cluster of the pod.
+	Kubeconfig string `yaml:"kubeconfig"`
+	// Namespaces are those whose Services datasources may name as their tiers.
+	// Global datasources and those of listed projects take the ServiceAccount
+	// token there, over https, and may name the gateway's own Services too.
+	Namespaces []string `yaml:"namespaces,omitempty"`
+	// Replicas lets the gateway ask the replicas behind the Service of a hot
+	// tier itself, each query at one of them, so that a panel does not flip
+	// between their answers. Off, or where there are no EndpointSlices, the
+	// Service is asked as a whole.
+	Replicas bool `yaml:"replicas"`
+	// Hot is the Service of the hot tier.
+	Hot ServiceConfig `yaml:"hot"`
+	// Cold is the Service of the cold tier.
+	Cold ServiceConfig `yaml:"cold"`
+}
+
+// ServiceConfig names a Service and one of its ports.
+type ServiceConfig struct {
+	// Namespace is where the Service is.
+	Namespace string `yaml:"namespace"`
+	// Name is that of the Service.
+	Name string `yaml:"name"`
+	// Selector is a label selector that exactly one Service matches. Where it
+	// is set, the name does not count.
+	Selector string `yaml:"selector"`
+	// Port is the number or the name of the port. Empty: the only port, or the
+	// one that is named as web ports are: web, http, https and the like.
+	Port string `yaml:"port"`
+	// Scheme is http or https. Empty: what the Service says, by the
+	// appProtocol or the name of the port, or by a serving certificate of
+	// OpenShift; otherwise http.
+	Scheme string `yaml:"scheme"`
 }
 
 // ServiceAccountConfig is the credential for tiers in the cluster.
 type ServiceAccountConfig struct {
-	// TokenPath is the absolute path of the token's file. Not effective yet:
-	// no token is sent.
+	// TokenPath is the absolute path of the token's file, which is read for
+	// every request. The token goes, over https only, to the tiers of the gateway
+	// that were discovered, to the Services that global datasources and those of
+	// listed projects name, and to hot.url and cold.url if they are URLs of the
+	// cluster (*.svc, *.svc.cluster.local), unless http_config names a
+	// credential. It never goes to another URL that merely stands in a
+	// datasource. Empty: no token is sent.
 	TokenPath string `yaml:"token_path" contract:"SERVICE_ACCOUNT_TOKEN_PATH"`
 }
 
@@ -232,13 +295,18 @@ type ServiceAccountConfig struct {
 func DefaultConfig() Config {
 	//nolint:gosec // G101 takes the path of the token for a token.
 	return Config{
-		Perses:         PersesConfig{Timeout: Duration(5 * time.Second)},
-		Cold:           ColdConfig{URL: "https://thanos-querier.openshift-monitoring.svc:9091"},
-		Routing:        RoutingConfig{Threshold: Duration(15 * time.Minute)},
-		Query:          QueryConfig{Timeout: Duration(30 * time.Second)},
-		Pool:           PoolConfig{Size: 50},
-		Probe:          ProbeConfig{Interval: Duration(5 * time.Second), LearnInterval: Duration(time.Minute)},
-		Discovery:      DiscoveryConfig{Enabled: true},
+		Perses:      PersesConfig{Timeout: Duration(5 * time.Second)},
+		Cold:        ColdConfig{URL: "https://thanos-querier.openshift-monitoring.svc:9091"},
+		Routing:     RoutingConfig{Threshold: Duration(15 * time.Minute)},
+		Query:       QueryConfig{Timeout: Duration(30 * time.Second)},
+		Pool:        PoolConfig{Size: 50},
+		Probe:       ProbeConfig{Interval: Duration(5 * time.Second), LearnInterval: Duration(time.Minute)},
+		Enforcement: EnforcementConfig{Label: "namespace", OnConflict: "empty"},
+		Discovery: DiscoveryConfig{
+			Enabled: true, Replicas: true,
+			Hot:  ServiceConfig{Namespace: "openshift-monitoring", Name: "prometheus-k8s"},
+			Cold: ServiceConfig{Namespace: "openshift-monitoring", Name: "thanos-querier"},
+		},
 		ServiceAccount: ServiceAccountConfig{TokenPath: "/var/run/secrets/kubernetes.io/serviceaccount/token"},
 	}
 }

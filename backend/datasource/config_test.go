@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 )
@@ -76,7 +77,7 @@ func TestTheVariablesOfTheContract(t *testing.T) {
 
 func TestWhichSourceWins(t *testing.T) {
 	clearEnvironment(t)
-	file := configFile(t, "cold: {url: http://file}\nhot: {url: http://file, retention: 6h}\npool: {size: 3}\nprojects: [{name: one}, {name: two}]\n")
+	file := configFile(t, "cold: {url: http://file}\nhot: {url: http://file, retention: 6h}\npool: {size: 3}\nprojects: [{name: one, namespaces: [a, b]}, {name: two, all_namespaces: true}]\n")
 	t.Setenv("TIERPROXY_COLD_URL", "http://prefixed")
 	t.Setenv("TIERPROXY_HOT_URL", "http://prefixed")
 	t.Setenv("TIERPROXY_PROBE_INTERVAL", "9s")
@@ -90,7 +91,7 @@ func TestWhichSourceWins(t *testing.T) {
 	require.Equal(t, 6*time.Hour, time.Duration(config.Hot.Retention))
 	require.Equal(t, 9*time.Second, time.Duration(config.Probe.Interval))
 	require.Equal(t, 3, config.Pool.Size)
-	require.Equal(t, []ProjectConfig{{"one"}, {"two"}}, config.Projects)
+	require.Equal(t, []ProjectConfig{{Name: "one", Namespaces: []string{"a", "b"}}, {Name: "two", AllNamespaces: true}}, config.Projects)
 	require.Equal(t, 30*time.Second, time.Duration(config.Query.Timeout), "what nobody sets is the default")
 }
 
@@ -111,7 +112,7 @@ func TestAllMistakesOfAFileAtOnce(t *testing.T) {
 	file := configFile(t, `
 perses: {url: "ftp://perses", timeout: soon}
 hot: {url: "http://user:secret@hot", retention: -1h, unknown_key: 1}
-cold: {url: "http://cold?x=1", lag: 5, tls: {ca_flie: x}}
+cold: {url: "http://cold?x=1", lag: 5, http_config: {tls_config: {ca_flie: x}}}
 routing: {threshold: 0s}
 query: {timeout: 30}
 pool: {size: 0}
@@ -128,7 +129,7 @@ rooting: {threshold: 5m}
 		file + `: line 3: "-1h" is not a duration such as 500ms, 30s, 15m or 1h30m`,
 		file + `: line 3: unknown key "unknown_key": remove it or correct its spelling`,
 		file + `: line 4: "5" is not a duration such as 500ms, 30s, 15m or 1h30m`,
-		file + `: line 4: unknown key "ca_flie": remove it or correct its spelling`,
+		file + `: http_config: line 4: unknown key "ca_flie": remove it or correct its spelling`,
 		file + `: line 6: "30" is not a duration such as 500ms, 30s, 15m or 1h30m`,
 		file + `: line 8: "1 minute" is not a duration such as 500ms, 30s, 15m or 1h30m`,
 		file + `: line 9: unknown key "title": remove it or correct its spelling`,
@@ -175,9 +176,27 @@ func TestAFileThatIsNotThere(t *testing.T) {
 func TestWithoutPersesATierIsNeeded(t *testing.T) {
 	config := DefaultConfig()
 	config.Cold.URL = ""
-	require.EqualError(t, config.Validate(), "hot.url, cold.url: without Perses at least one tier has to be set")
+	require.NoError(t, config.Validate(), "discovery may find one")
+	_, err := NewManager(config, logrus.New())
+	require.EqualError(t, err, "hot.url, cold.url: without Perses and discovery at least one tier has to be set, and Services are not discovered: this is not a pod of a Kubernetes cluster, and no kubeconfig is named")
+	config.Discovery.Enabled = false
+	require.EqualError(t, config.Validate(), "hot.url, cold.url: without Perses and discovery at least one tier has to be set")
 	config.Perses.URL = "http://perses:8080/prefix"
 	require.NoError(t, config.Validate())
+}
+
+func TestMistakesOfDiscovery(t *testing.T) {
+	config := DefaultConfig()
+	config.Discovery.Hot = ServiceConfig{Namespace: "a b", Name: "prometheus", Port: "0", Scheme: "ftp"}
+	config.Discovery.Cold = ServiceConfig{Namespace: "monitoring", Selector: "=="}
+	config.Discovery.Namespaces = []string{"monitoring", "../secrets"}
+	config.Discovery.Kubeconfig = "kubeconfig"
+	require.EqualError(t, config.Validate(), `discovery.hot.namespace: "a b" is not the name of a namespace
+discovery.hot.port: 0 is not a port from 1 to 65535
+discovery.hot.scheme: "ftp" is neither http nor https
+discovery.cold.selector: "==" is not a label selector such as app.kubernetes.io/name=prometheus
+discovery.namespaces[1]: "../secrets" is not the name of a namespace
+discovery.kubeconfig: "kubeconfig" is not an absolute path`)
 }
 
 func TestDurationsAreWrittenAsTheyAreRead(t *testing.T) {
@@ -191,10 +210,13 @@ func TestDurationsAreWrittenAsTheyAreRead(t *testing.T) {
 func TestProjectsFromTheEnvironment(t *testing.T) {
 	clearEnvironment(t)
 	t.Setenv("TIERPROXY_PROJECTS_0_NAME", "one")
+	t.Setenv("TIERPROXY_PROJECTS_0_NAMESPACES_0", "a")
+	t.Setenv("TIERPROXY_PROJECTS_0_NAMESPACES_1", "b")
 	t.Setenv("TIERPROXY_PROJECTS_1_NAME", "two")
+	t.Setenv("TIERPROXY_PROJECTS_1_ALL_NAMESPACES", "true")
 	config, err := ConfigFromEnvironment()
 	require.NoError(t, err)
-	require.Equal(t, []ProjectConfig{{"one"}, {"two"}}, config.Projects)
+	require.Equal(t, []ProjectConfig{{Name: "one", Namespaces: []string{"a", "b"}}, {Name: "two", AllNamespaces: true}}, config.Projects)
 }
 
 func TestLabelsOfHot(t *testing.T) {

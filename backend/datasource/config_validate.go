@@ -3,12 +3,13 @@ package datasource
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
-	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 )
 
 var projectName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,75}$`)
@@ -28,9 +29,10 @@ func (c *Config) Validate() error {
 	add("hot.url", err)
 	_, err = parseURL(c.Cold.URL)
 	add("cold.url", err)
-	if c.Hot.URL == "" && c.Cold.URL == "" && c.Perses.URL == "" {
-		add("hot.url, cold.url", errors.New("without Perses at least one tier has to be set"))
+	if c.Hot.URL == "" && c.Cold.URL == "" && c.Perses.URL == "" && !c.Discovery.Enabled {
+		add("hot.url, cold.url", errors.New("without Perses and discovery at least one tier has to be set"))
 	}
+	c.validateDiscovery(add)
 	add("perses.timeout", positive(c.Perses.Timeout))
 	add("routing.threshold", positive(c.Routing.Threshold))
 	add("query.timeout", positive(c.Query.Timeout))
@@ -45,17 +47,11 @@ func (c *Config) Validate() error {
 	if c.Cold.Lag < 0 {
 		add("cold.lag", errors.New("must not be negative"))
 	}
-	if !filepath.IsAbs(c.ServiceAccount.TokenPath) {
-		add("service_account.token_path", fmt.Errorf("%q is not an absolute path", c.ServiceAccount.TokenPath))
+	if c.Query.MaxRange < 0 {
+		add("query.max_range", errors.New("must not be negative"))
 	}
-	for i, project := range c.Projects {
-		if !projectName.MatchString(project.Name) {
-			add(fmt.Sprintf("projects[%d].name", i), fmt.Errorf("%q is not the name of a Perses project", project.Name))
-		}
-	}
-	for i, destination := range c.Destinations {
-		add(fmt.Sprintf("destinations[%d]", i), upstream.Destination(destination).Validate())
-	}
+	add("service_account.token_path", absolute(c.ServiceAccount.TokenPath))
+	c.validateSecurity(add)
 	return errors.Join(mistakes...)
 }
 
@@ -85,4 +81,20 @@ func parseURL(text string) (*url.URL, error) {
 		return nil, errors.New("must have neither parameters nor a fragment")
 	}
 	return parsed, nil
+}
+
+func (c *Config) validateDiscovery(add func(key string, err error)) {
+	for _, each := range []struct {
+		key     string
+		service ServiceConfig
+	}{{"discovery.hot", c.Discovery.Hot}, {"discovery.cold", c.Discovery.Cold}} {
+		mistakes := discovery.Reference(each.service).Validate()
+		for _, field := range slices.Sorted(maps.Keys(mistakes)) {
+			add(each.key+"."+field, mistakes[field])
+		}
+	}
+	for i, namespace := range c.Discovery.Namespaces {
+		add(fmt.Sprintf("discovery.namespaces[%d]", i), discovery.Reference{Namespace: namespace, Name: "any"}.Validate()["namespace"])
+	}
+	add("discovery.kubeconfig", absolute(c.Discovery.Kubeconfig))
 }

@@ -38,6 +38,9 @@ type explanation struct {
 	// HotQuery is what hot would be sent where that is not the query itself:
 	// one that adds hot's external labels.
 	HotQuery string `json:"hot_query,omitempty"`
+	// ConfinedTo are the namespaces that the query is confined to; the decision
+	// is about the confined query.
+	ConfinedTo []string `json:"confined_to,omitempty"`
 	// Warnings are those that the answer would carry.
 	Warnings  []string       `json:"warnings,omitempty"`
 	Extent    extentView     `json:"extent"`
@@ -64,7 +67,9 @@ type extentView struct {
 
 // tierStateView is what the decision knew of a tier.
 type tierStateView struct {
-	Endpoint      string     `json:"endpoint"`
+	Endpoint string `json:"endpoint"`
+	// Replica is the server of hot that the query is for, where it has several.
+	Replica       string     `json:"replica,omitempty"`
 	Available     bool       `json:"available"`
 	CoverageStart *time.Time `json:"coverage_start,omitempty"`
 	CoverageEnd   *time.Time `json:"coverage_end,omitempty"`
@@ -79,6 +84,9 @@ func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 	request, err := promapi.ReadRequest(incoming, "explain", path, time.Now())
 	if err == nil {
 		request, err = explainedRequest(request)
+	}
+	if err == nil {
+		request, err = h.manager.confine(asked, withoutEndpoint(request), "")
 	}
 	if err != nil {
 		h.fail(w, incoming, err)
@@ -95,12 +103,16 @@ func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 		return
 	}
 	input, decision := planned.Input, planned.Decision
+	hot := viewState(asked.hot, input.Hot)
+	if hot != nil {
+		hot.Replica = planned.Replica()
+	}
 	promapi.WriteData(w, explanation{
 		Tier: decision.Tier, Reason: decision.Reason, Sentence: decision.Sentence(input),
-		Rules: viewRules(input), HotQuery: rewritten(planned, request),
+		Rules: viewRules(input), HotQuery: rewritten(planned, request), ConfinedTo: request.ConfinedTo,
 		Fallback: decision.Fallback, Warnings: decision.Warnings,
 		Extent: viewExtent(input.Extent), Threshold: model.Duration(input.Threshold).String(),
-		Hot: viewState(asked.hot, input.Hot), Cold: viewState(asked.cold, input.Cold),
+		Hot: hot, Cold: viewState(asked.cold, input.Cold),
 	})
 }
 

@@ -67,7 +67,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, incoming *http.Request) {
 	switch {
 	case asked.saved != nil:
 		h.serveSaved(w, incoming, asked)
-	case asked.path == "/metrics":
+	case asked.path == "/metrics" && !h.manager.separateAdmin:
 		h.metrics.ServeHTTP(w, incoming)
 	case asked.path == "/-/healthy":
 		writeText(w, http.StatusOK, "tierproxy is healthy.\n")
@@ -75,11 +75,6 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, incoming *http.Request) {
 		h.serveReady(w)
 	case asked.path == healthPath:
 		writeHealth(w, h.manager.Health())
-	case h.manager.perses == nil && asked.path == checkPath:
-		h.serveCheck(w, incoming, perses.Reference{Name: defaultName})
-	case h.manager.perses != nil:
-		promapi.WriteError(w, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
-			"%s is not served at the root, because Perses is configured: ask below /proxy/globaldatasources/NAME or /proxy/projects/PROJECT/datasources/NAME", asked.path))
 	default:
 		h.serveDefault(w, incoming, asked)
 	}
@@ -136,16 +131,16 @@ func (h *handler) serveSaved(w http.ResponseWriter, incoming *http.Request, aske
 	}
 	if asked.path == checkPath {
 		// The datasource may not be saved yet: another permission is asked for.
-		h.serveCheck(w, incoming, *asked.saved)
+		h.serveCheck(w, incoming, asked.saved)
 		return
 	}
-	saved, err := h.manager.perses.Lookup(incoming.Context(), *asked.saved, perses.CallerOf(incoming))
+	saved, err := h.manager.perses.Lookup(incoming.Context(), *asked.saved, h.manager.callerOf(incoming, *asked.saved))
 	if err == nil {
 		err = saved.CheckEndpoint(incoming.Method, asked.path)
 	}
 	var found *source
 	if err == nil {
-		found, err = h.manager.sourceOf(saved)
+		found, err = h.manager.settled(incoming.Context(), func() (*source, error) { return h.manager.sourceOf(saved) })
 	}
 	if err != nil {
 		h.fail(w, incoming, err)
@@ -156,24 +151,42 @@ func (h *handler) serveSaved(w http.ResponseWriter, incoming *http.Request, aske
 		writeHealth(w, found.health(time.Now()))
 	case "/-/healthy", "/-/ready":
 		found.serveProbe(w)
-	case explainPath:
-		h.serveExplain(w, incoming, found, asked.path)
 	default:
-		h.serveQuery(w, incoming, found, asked.path)
+		h.serveData(w, incoming, found, asked.path)
 	}
 }
 
+// serveDefault answers for the tiers of the configuration.
 func (h *handler) serveDefault(w http.ResponseWriter, incoming *http.Request, asked route) {
-	own, err := h.manager.ownSource()
+	if err := h.manager.checkDefaultCaller(incoming); err != nil {
+		if promapi.AsError(err).Status == http.StatusUnauthorized {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+		}
+		h.fail(w, incoming, err)
+		return
+	}
+	if asked.path == checkPath {
+		h.serveCheck(w, incoming, nil)
+		return
+	}
+	own, err := h.manager.settled(incoming.Context(), h.manager.ownSource)
 	if err != nil {
 		h.fail(w, incoming, err)
 		return
 	}
-	if asked.path == explainPath {
-		h.serveExplain(w, incoming, own, asked.path)
-		return
+	h.serveData(w, incoming, own, asked.path)
+}
+
+// serveData answers what is about the data of a datasource.
+func (h *handler) serveData(w http.ResponseWriter, incoming *http.Request, asked *source, path string) {
+	switch path {
+	case explainPath:
+		h.serveExplain(w, incoming, asked, path)
+	case metricsQueryPath:
+		h.serveMetricsQuery(w, incoming, asked)
+	default:
+		h.serveQuery(w, incoming, asked, path)
 	}
-	h.serveQuery(w, incoming, own, asked.path)
 }
 
 // serveReady tells whether queries would be answered as they should: each tier
@@ -181,6 +194,9 @@ func (h *handler) serveDefault(w http.ResponseWriter, incoming *http.Request, as
 func (h *handler) serveReady(w http.ResponseWriter) {
 	health := h.manager.Health()
 	switch {
+	case health.pending():
+		writeText(w, http.StatusServiceUnavailable, "tierproxy has not looked up its Services yet.\n")
+		return
 	case h.manager.perses != nil && len(health.Tiers) == 0:
 		// All tiers come from datasources: there is nothing to wait for.
 	case !health.probed():
@@ -224,10 +240,19 @@ func (h *handler) serveQuery(w http.ResponseWriter, incoming *http.Request, aske
 	}
 	defer end()
 	request, err := promapi.ReadRequest(incoming, endpoint, path, started)
+	if err == nil {
+		request, err = h.manager.confine(asked, request, "")
+	}
 	if err != nil {
 		h.fail(w, incoming, err)
 		return
 	}
+	h.answer(w, incoming, asked, request, started)
+}
+
+// answer asks a tier and streams what it answers.
+func (h *handler) answer(w http.ResponseWriter, incoming *http.Request, asked *source, request *promapi.Request, started time.Time) {
+	var err error
 	query := h.manager.query(asked, request)
 	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {
 		h.fail(w, incoming, err)
@@ -238,7 +263,7 @@ func (h *handler) serveQuery(w http.ResponseWriter, incoming *http.Request, aske
 		h.fail(w, incoming, err)
 		return
 	}
-	h.stream(w, response, logrus.Fields{"datasource": asked.label, "endpoint": string(endpoint)}, started)
+	h.stream(w, response, logrus.Fields{"datasource": asked.label, "endpoint": string(request.Endpoint)}, started)
 }
 
 // choice reads the header by which a caller forces a tier.

@@ -216,6 +216,7 @@ func TestAnswersAreStreamed(t *testing.T) {
 
 func TestErrorsOfTiersHaveThePrometheusShape(t *testing.T) {
 	g := newGateway(t, nil)
+	_, _ = g.ask(t, http.MethodGet, query, "") // It waits until the gateway knows what the tiers hold.
 	g.hot.Close()
 	g.cold.Close()
 	response, body := g.ask(t, http.MethodGet, query, "")

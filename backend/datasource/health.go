@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -30,7 +31,8 @@ type Health struct {
 	// hot tier; empty where there is none.
 	ThanosEndpoint     string `json:"thanos_endpoint"`
 	PrometheusEndpoint string `json:"prometheus_endpoint"`
-	// ServiceDiscovery tells whether the tiers are discovered in the cluster.
+	// ServiceDiscovery tells whether the gateway looks up Services in the
+	// cluster that it runs in.
 	ServiceDiscovery bool `json:"service_discovery"`
 	// LastCheck is the time of the latest probe, RFC 3339; the zero time
 	// before the first.
@@ -44,6 +46,40 @@ type Health struct {
 	// LearningError says why that could not be brought up to date; empty when
 	// it could.
 	LearningError string `json:"learning_error,omitempty"`
+	// Services holds what is known of the Services of the tiers, by tier name.
+	// A tier that is named by its URL has none.
+	Services map[string]ServiceHealth `json:"services,omitempty"`
+}
+
+// ServiceHealth is what is known of the Service that a tier was found by.
+type ServiceHealth struct {
+	// Name is that of the Service with its namespace.
+	Name string `json:"name"`
+	// State is found, absent, no-ready-endpoints, forbidden, unusable or
+	// unknown.
+	State string `json:"state"`
+	// Message says what is not as it should be, and what to change.
+	Message string `json:"message,omitempty"`
+	// Stale is set while the Kubernetes API cannot be asked, and the rest is
+	// what was known last.
+	Stale bool `json:"stale,omitempty"`
+	// Endpoints is the number of servers behind the Service, as far as it is
+	// known.
+	Endpoints int `json:"endpoints"`
+}
+
+// ReplicaHealth is the state of one of the servers that hold the hot tier.
+type ReplicaHealth struct {
+	// Name is that of its pod.
+	Name string `json:"name"`
+	// Ready is what the cluster says of it.
+	Ready bool `json:"ready"`
+	// Available is set when it is asked.
+	Available bool `json:"available"`
+	// Error says why not; empty when nothing is wrong.
+	Error string `json:"error,omitempty"`
+	// CoverageStart is the time from which on it is asked.
+	CoverageStart *time.Time `json:"coverage_start,omitempty"`
 }
 
 // TierHealth is the state of one tier.
@@ -65,6 +101,9 @@ type TierHealth struct {
 	// its samples; absent for hot.
 	CoverageStart *time.Time `json:"coverage_start,omitempty"`
 	CoverageEnd   *time.Time `json:"coverage_end,omitempty"`
+	// Replicas are the servers that hold the tier, where each of them is asked
+	// by itself. What is said of the tier is then true of one of them at least.
+	Replicas []ReplicaHealth `json:"replicas,omitempty"`
 }
 
 // Health returns the state of the default datasource: the tiers of the
@@ -78,13 +117,16 @@ func (m *Manager) Health() Health {
 }
 
 func (s *source) health(now time.Time) Health {
-	health := Health{Status: StatusHealthy, Tiers: make(map[string]TierHealth)}
+	health := Health{Status: StatusHealthy, ServiceDiscovery: s.discovers, Tiers: make(map[string]TierHealth)}
 	answering := 0
 	for _, each := range []*upstream.Tier{s.hot, s.cold} {
 		if each == nil {
 			continue
 		}
 		status := each.Status()
+		if each == s.hot {
+			status = s.hotStatus()
+		}
 		if status.CheckedAt.After(health.LastCheck) {
 			health.LastCheck = status.CheckedAt.UTC()
 		}
@@ -108,8 +150,12 @@ func (s *source) health(now time.Time) Health {
 			end := time.UnixMilli(state.Newest).UTC()
 			found.CoverageEnd = &end
 		}
+		if each == s.hot {
+			s.addReplicas(&found, now)
+		}
 		health.Tiers[string(each.Name())] = found
 	}
+	s.addServices(&health)
 	if answering == 0 {
 		health.Status = StatusUnhealthy
 	}
@@ -142,6 +188,74 @@ func tierHealth(each *upstream.Tier, status upstream.Status, now time.Time) Tier
 		health.CoverageStart = &start
 	}
 	return health
+}
+
+// hotStatus is the status of hot; where it has replicas, that of the one which
+// is best to ask, with what is wrong with any of them.
+func (s *source) hotStatus() upstream.Status {
+	if s.hot == nil {
+		return upstream.Status{Oldest: tier.NothingCovered}
+	}
+	best := s.hot.Status()
+	var problems []string
+	for i, each := range s.replicas {
+		status := each.Hot.Status()
+		if status.Error != "" {
+			problems = append(problems, each.Hot.Replica()+": "+status.Error)
+		}
+		better := status.Available && (!best.Available || status.Oldest < best.Oldest)
+		if i > 0 && (better || (best.CheckedAt.IsZero() && !status.CheckedAt.IsZero())) {
+			best = status
+		}
+	}
+	if len(s.replicas) > 0 {
+		best.Error = strings.Join(problems, "; ")
+	}
+	return best
+}
+
+// addReplicas tells the state of each server that holds hot.
+func (s *source) addReplicas(health *TierHealth, now time.Time) {
+	for _, each := range s.replicas {
+		one := tierHealth(each.Hot, each.Hot.Status(), now)
+		health.Replicas = append(health.Replicas, ReplicaHealth{
+			Name: each.Hot.Replica(), Ready: each.ready, Available: one.Available, Error: one.Error, CoverageStart: one.CoverageStart,
+		})
+		if one.Available && one.CoverageStart != nil && (health.CoverageStart == nil || one.CoverageStart.Before(*health.CoverageStart)) {
+			health.CoverageStart = one.CoverageStart
+		}
+	}
+}
+
+// addServices tells the state of the Services that the tiers were found by.
+func (s *source) addServices(health *Health) {
+	for name, service := range s.services {
+		if service == nil {
+			continue
+		}
+		if health.Services == nil {
+			health.Services = map[string]ServiceHealth{}
+		}
+		health.Services[string(name)] = ServiceHealth{
+			Name: service.Namespace + "/" + service.Name, State: string(service.State), Message: service.Message,
+			Stale: service.Stale, Endpoints: len(service.Endpoints),
+		}
+		// That the Service is not there which nobody has named is nothing wrong.
+		isThere := service.URL() != ""
+		if service.Message != "" && isThere && health.Status == StatusHealthy {
+			health.Status = StatusDegraded
+		}
+	}
+}
+
+// pending tells whether the Services of the tiers are still looked up.
+func (h Health) pending() bool {
+	for _, service := range h.Services {
+		if service.State == string(discovery.StateUnknown) && !service.Stale {
+			return true
+		}
+	}
+	return false
 }
 
 // probed tells whether every tier has been probed at least once.

@@ -121,12 +121,12 @@ func TestLibraryAsAnOutsiderUsesIt(t *testing.T) {
 	})
 	t.Run("mistakes of the caller", func(t *testing.T) {
 		for message, query := range map[string]*datasource.MetricQuery{
-			"the query is empty":                       {},
-			"has a Start but no Step":                  {Query: "up", Start: now.Add(-time.Hour), End: now},
-			"cannot be confined to namespace \"shop\"": {Query: "sum(", Namespace: "shop"},
-			"a query with info() cannot be confined":   {Query: "info(up)", Namespace: "shop"},
-			"unclosed left parenthesis":                {Query: "sum("},
-			"end timestamp must not be before start":   {Query: "up", Start: now, End: now.Add(-time.Hour), Step: time.Minute},
+			"query: is empty":                            {},
+			"step: is missing":                           {Query: "up", Start: now.Add(-time.Hour), End: now},
+			"cannot be confined to namespace \"shop\"":   {Query: "sum(", Namespace: "shop"},
+			"info() reads series that no selector names": {Query: "info(up)", Namespace: "shop"},
+			"unclosed left parenthesis":                  {Query: "sum("},
+			"end: is before start":                       {Query: "up", Start: now, End: now.Add(-time.Hour), Step: time.Minute},
 		} {
 			_, err := router.ExecuteQuery(t.Context(), query)
 			var queryError *datasource.QueryError
@@ -135,7 +135,7 @@ func TestLibraryAsAnOutsiderUsesIt(t *testing.T) {
 			require.Equal(t, []any{http.StatusBadRequest, "bad_data"}, []any{queryError.Status, queryError.Type})
 		}
 		_, err := router.ExecuteQuery(t.Context(), nil)
-		require.ErrorContains(t, err, "the query is empty")
+		require.ErrorContains(t, err, "query: is empty")
 	})
 	t.Run("a query that fails while it runs", func(t *testing.T) {
 		_, err := router.ExecuteQuery(t.Context(), &datasource.MetricQuery{Query: `label_replace(up, "a", "$1", "b", "(")`})
@@ -179,18 +179,18 @@ func TestLifecycle(t *testing.T) {
 	_, err = datasource.NewManager(datasource.Config{}, logger)
 	require.ErrorContains(t, err, "invalid configuration: ")
 	withCA := twoTiers("", tier.URL)
-	withCA.Cold.TLS.CAFile = "/does/not/exist"
+	withCA.Cold.HTTPConfig = httpConfig(t, "tls_config: {ca_file: /does/not/exist}")
 	_, err = datasource.NewManager(withCA, logger)
-	require.ErrorContains(t, err, "cold.tls.ca_file: read the CA file")
+	require.ErrorContains(t, err, "cold.http_config: read the CA file")
 
 	insecure := twoTiers("", tier.URL)
-	insecure.Cold.TLS.InsecureSkipVerify = true
+	insecure.Cold.HTTPConfig = httpConfig(t, "tls_config: {insecure_skip_verify: true}")
 	registry := prometheus.NewRegistry()
 	manager, err := datasource.NewManager(insecure, logger, datasource.WithRegistry(registry))
 	require.NoError(t, err)
 	require.Len(t, logged.AllEntries(), 1)
 	require.Equal(t, logrus.WarnLevel, logged.LastEntry().Level)
-	require.Contains(t, logged.LastEntry().Message, "CERTIFICATE OF THE cold TIER IS NOT VERIFIED")
+	require.Contains(t, logged.LastEntry().Message, "CERTIFICATE OF cold IS NOT VERIFIED")
 	families, err := registry.Gather()
 	require.NoError(t, err)
 	require.NotEmpty(t, families)

@@ -30,6 +30,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -45,9 +46,18 @@ type Manager struct {
 	registry *prometheus.Registry
 	metrics  *metrics
 	pool     *tierPool
+	access   *accesses
+	rules    *rules
 	perses   *perses.Client // nil where there is no Perses
-	router   *Router
-	handler  http.Handler
+	// discovery is nil where there is none; noDiscovery says why.
+	discovery   *discovery.Discovery
+	noDiscovery string
+	network     *upstream.Network // nil but in tests
+
+	disagreementsMutex sync.Mutex
+	disagreements      map[string]disagreement // by Service
+	router             *Router
+	handler            http.Handler
 
 	queries sync.WaitGroup // those that are being answered
 
@@ -55,6 +65,8 @@ type Manager struct {
 	cancel  context.CancelFunc // nil before Start
 	closed  bool
 	stopped sync.Once
+
+	separateAdmin bool
 }
 
 // Option changes a Manager while it is made.
@@ -66,8 +78,20 @@ func WithRegistry(registry *prometheus.Registry) Option {
 	return func(m *Manager) { m.registry = registry }
 }
 
+// WithSeparateAdmin leaves /metrics to AdminHandler, which is then served on an
+// address of its own.
+func WithSeparateAdmin() Option {
+	return func(m *Manager) { m.separateAdmin = true }
+}
+
+// WithNetwork lets connections to the tiers go over a network of a test, where
+// the addresses of a cluster do not exist. For the tests of this module only.
+func WithNetwork(network *upstream.Network) Option {
+	return func(m *Manager) { m.network = network }
+}
+
 // NewManager returns a Manager that is not running yet. It returns the
-// mistakes of the configuration, all at once, and an error when a CA file
+// mistakes of the configuration, all at once, and an error when a file of TLS
 // cannot be read. logger must not be nil.
 func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*Manager, error) {
 	if logger == nil {
@@ -76,32 +100,38 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("invalid configuration: %w", err)
 	}
-	m := &Manager{config: config, logger: logger, registry: prometheus.NewRegistry()}
+	m := &Manager{config: config, logger: logger, registry: prometheus.NewRegistry(), disagreements: map[string]disagreement{}}
 	for _, option := range options {
 		option(m)
 	}
 	m.metrics = newMetrics(m.registry)
-	m.pool = newTierPool(config, m.observeProbe)
-	for _, name := range tier.Names() {
-		own := m.ownDestination(name)
-		if own.tls.InsecureSkipVerify {
-			logger.Warnf("THE TLS CERTIFICATE OF THE %s TIER IS NOT VERIFIED: insecure_skip_verify is for development only, anybody on the way can read and change the answers", name)
-		}
-		// Only the file is checked here: the clients are made when they are used.
-		if _, err := upstream.NewClient(upstream.ClientOptions{TLS: own.tls}); err != nil {
-			return nil, fmt.Errorf("%s.tls.ca_file: %w", name, err)
-		}
-	}
+	m.pool = newTierPool(config)
+	m.pool.network, m.pool.onProbe = m.network, m.observeProbe
+	m.pool.keep = func() { _, _ = m.ownSource() } // It fails only while the Manager stops.
+	m.pool.ownHot = func() string { return m.ownPlace(tier.Hot).url }
 	var err error
-	if m.perses, err = newPersesClient(config.Perses, m.metrics); err != nil {
+	if m.access, err = newAccesses(config); err != nil {
 		return nil, err
+	}
+	m.access.warn(logger)
+	if m.rules, err = newRules(config); err != nil {
+		return nil, err
+	}
+	if m.perses, err = newPersesClient(config.Perses, m.access.perses, m.metrics); err != nil {
+		return nil, err
+	}
+	if m.discovery, err = m.newDiscovery(); err != nil {
+		return nil, err
+	}
+	if m.discovery == nil && m.perses == nil && config.Hot.URL == "" && config.Cold.URL == "" {
+		return nil, fmt.Errorf("hot.url, cold.url: without Perses and discovery at least one tier has to be set, and Services are not discovered: %s", m.noDiscovery)
 	}
 	m.router = &Router{manager: m}
 	m.handler = m.newHandler()
 	return m, nil
 }
 
-func newPersesClient(config PersesConfig, metrics *metrics) (*perses.Client, error) {
+func newPersesClient(config PersesConfig, service http.RoundTripper, metrics *metrics) (*perses.Client, error) {
 	base, err := parseURL(config.URL)
 	if err != nil || base == nil {
 		return nil, err
@@ -119,7 +149,7 @@ func newPersesClient(config PersesConfig, metrics *metrics) (*perses.Client, err
 		transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
 	}
 	return perses.NewClient(perses.Options{
-		URL: base, Timeout: time.Duration(config.Timeout), Transport: transport, Now: time.Now,
+		URL: base, Timeout: time.Duration(config.Timeout), Transport: transport, Service: service, Now: time.Now,
 		OnLookup: func(outcome string) { metrics.lookups.WithLabelValues(outcome).Inc() },
 	})
 }
@@ -135,9 +165,8 @@ func (m *Manager) Start(ctx context.Context) error {
 	}
 	ctx, m.cancel = context.WithCancel(ctx) //nolint:gosec // Close calls it.
 	m.pool.start(ctx)
-	// What part of the contract does not work yet is said, not passed over.
-	m.logger.Infof("service discovery (discovery.enabled is %t) is not yet effective: tiers are those of the configuration and of the datasources", m.config.Discovery.Enabled)
-	m.logger.Infof("the ServiceAccount token (service_account.token_path is %q) is not yet effective: no credentials are sent to the tiers", m.config.ServiceAccount.TokenPath)
+	m.startDiscovery(ctx)
+	m.access.announce(m.logger, m.config, m.discovery != nil, m.isDiscovered)
 	_, err := m.ownSource()
 	return err
 }
@@ -156,6 +185,9 @@ func (m *Manager) Close() error {
 		}
 		m.waitForQueries()
 		cancel()
+		if m.discovery != nil {
+			m.discovery.Stop()
+		}
 		m.pool.stop()
 	})
 	return nil
@@ -199,12 +231,20 @@ func (m *Manager) Router() *Router { return m.router }
 func (m *Manager) Handler() http.Handler { return m.handler }
 
 // observeProbe logs what changed and keeps the metrics up to date.
-func (m *Manager) observeProbe(name tier.Name, status upstream.Status) {
-	m.metrics.observeProbe(name, status)
+func (m *Manager) observeProbe(probed *upstream.Tier, status upstream.Status) {
+	name := probed.Name()
+	if probed.Replica() == "" {
+		m.metrics.observeProbe(name, status)
+	} else if own, err := m.ownSource(); err == nil {
+		m.metrics.observeProbe(name, own.hotStatus())
+	}
 	if !status.Since.Equal(status.CheckedAt) {
 		return
 	}
 	entry := m.logger.WithField("tier", string(name))
+	if probed.Replica() != "" {
+		entry = entry.WithField("replica", probed.Replica())
+	}
 	if status.Available {
 		entry.Info("the tier is available")
 		return

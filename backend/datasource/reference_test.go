@@ -95,15 +95,19 @@ func renderReference(t *testing.T) string {
 		if kind.Kind() == reflect.Slice {
 			element := kind.Elem()
 			if element.Kind() == reflect.String {
-				_, last, _ := strings.Cut(setting.key, ".")
+				last := setting.key[strings.LastIndex(setting.key, ".")+1:]
 				fmt.Fprintf(&text, "| `%s[]` | `%s_0` and so on | | %s |\n", setting.key, setting.prefixed,
 					sentence(comments[setting.parent.Name()+"."+setting.field.Name], setting.field.Name, last))
 				continue
 			}
 			for i := range element.NumField() {
-				key := element.Field(i).Tag.Get("yaml")
-				fmt.Fprintf(&text, "| `%s[].%s` | `%s_0_%s` and so on | | %s |\n", setting.key, key, setting.prefixed, strings.ToUpper(key),
-					sentence(comments[element.Name()+"."+element.Field(i).Name], element.Field(i).Name, key))
+				key, _, _ := strings.Cut(element.Field(i).Tag.Get("yaml"), ",")
+				variable := strings.ToUpper(key)
+				if element.Field(i).Type.Kind() == reflect.Slice {
+					key, variable = key+"[]", variable+"_0"
+				}
+				fmt.Fprintf(&text, "| `%s[].%s` | `%s_0_%s` and so on | | %s |\n", setting.key, key, setting.prefixed, variable,
+					sentence(comments[element.Name()+"."+element.Field(i).Name], element.Field(i).Name, strings.TrimSuffix(key, "[]")))
 			}
 			continue
 		}
@@ -125,7 +129,7 @@ func topField(key string) reflect.StructField {
 }
 
 func defaultText(setting setting) string {
-	if value := fmt.Sprint(setting.value.Interface()); value != "" && setting.value.Kind() != reflect.Map {
+	if value := fmt.Sprint(setting.value.Interface()); value != "" && setting.value.Kind() != reflect.Map && setting.value.Kind() != reflect.Pointer {
 		return "`" + value + "`"
 	}
 	return "empty"
@@ -142,9 +146,20 @@ func sentence(comment, name, key string) string {
 // fieldComments maps Type.Field to the comment in front of the field.
 func fieldComments(t *testing.T) map[string]string {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "config.go", nil, parser.ParseComments)
-	require.NoError(t, err)
 	comments := map[string]string{}
+	for _, name := range []string{"config.go", "config_security.go"} {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		require.NoError(t, err)
+		collectComments(file, comments)
+	}
+	require.NotEmpty(t, comments)
+	for name, comment := range comments {
+		require.NotEmpty(t, comment, "the field %s has no comment", name)
+	}
+	return comments
+}
+
+func collectComments(file *ast.File, comments map[string]string) {
 	ast.Inspect(file, func(node ast.Node) bool {
 		declared, ok := node.(*ast.TypeSpec)
 		if !ok {
@@ -161,9 +176,4 @@ func fieldComments(t *testing.T) map[string]string {
 		}
 		return false
 	})
-	require.NotEmpty(t, comments)
-	for name, comment := range comments {
-		require.NotEmpty(t, comment, "the field %s has no comment", name)
-	}
-	return comments
 }

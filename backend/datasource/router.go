@@ -31,8 +31,9 @@ type MetricQuery struct {
 	Start, End time.Time
 	// Step is the distance of two evaluation times, or zero.
 	Step time.Duration
-	// Namespace confines the query to the series whose label namespace has
-	// this value. Empty: no confinement.
+	// Namespace confines the query to the series of this namespace: those whose
+	// label enforcement.label of the configuration has this value. Empty: no
+	// confinement but that of the configuration.
 	Namespace string
 }
 
@@ -70,11 +71,23 @@ func (e *QueryError) Unwrap() error { return e.cause }
 
 // ExecuteQuery evaluates a query at the tier that can answer it.
 //
-// It returns a *QueryError: with status 400 for a query that has to be
-// changed, 422 for one whose evaluation failed, 502 when the tier could not be
+// It returns a *QueryError: with status 400, wrapping ValidationErrors where it was
+// seen here, for a query that has to be
+// changed, 403 for a namespace that the configuration does not allow, 422 for one whose evaluation failed, 502 when the tier could not be
 // reached, and 503 when it did not answer in time or when the Manager is not
 // running.
 func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (*QueryResult, error) {
+	if query == nil {
+		query = &MetricQuery{}
+	}
+	var mistakes ValidationErrors
+	if query.Query == "" {
+		mistakes.add("query", "is empty: set a PromQL expression")
+	}
+	query.checkTimes(&mistakes, time.Duration(r.manager.config.Query.MaxRange))
+	if err := mistakes.asError(); err != nil {
+		return nil, queryError(err)
+	}
 	request, err := query.request(time.Now())
 	if err != nil {
 		return nil, queryError(err)
@@ -84,7 +97,10 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (*QueryRe
 		return nil, queryError(err)
 	}
 	defer end()
-	own, err := r.manager.ownSource()
+	own, err := r.manager.settled(ctx, r.manager.ownSource)
+	if err == nil {
+		request, err = r.manager.confine(own, request, query.Namespace)
+	}
 	if err != nil {
 		return nil, queryError(err)
 	}
@@ -106,30 +122,22 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (*QueryRe
 
 // query joins a request and the datasource that it is for.
 func (m *Manager) query(asked *source, request *promapi.Request) queryrange.Query {
-	return queryrange.Query{
+	query := queryrange.Query{
 		Request: request, Hot: asked.hot, Cold: asked.cold, Pair: asked.pair,
 		Threshold: asked.threshold, ScrapeInterval: asked.scrapeInterval,
 		Timeout: time.Duration(m.config.Query.Timeout), QueryParams: asked.queryParams,
 	}
+	if replicas := asked.replicasFor(request); len(replicas) > 0 {
+		query.Hot, query.Pair, query.Others = replicas[0].Hot, replicas[0].Pair, replicas[1:]
+		query.Replicated = len(replicas) > 1
+	}
+	return query
 }
 
+// request makes the request for a query that has been checked.
 func (q *MetricQuery) request(now time.Time) (*promapi.Request, error) {
-	if q == nil || q.Query == "" {
-		return nil, promapi.BadData("the query is empty: set Query to a PromQL expression")
-	}
-	text := q.Query
-	if q.Namespace != "" {
-		confined, err := confineToNamespace(text, q.Namespace)
-		if err != nil {
-			return nil, err
-		}
-		text = confined
-	}
-	parameters := url.Values{"query": {text}}
+	parameters := url.Values{"query": {q.Query}}
 	if q.Step == 0 {
-		if !q.Start.IsZero() && !q.Start.Equal(q.End) {
-			return nil, promapi.BadData("the query has a Start but no Step: set Step for a range query, or End alone for an instant query")
-		}
 		if !q.End.IsZero() {
 			parameters.Set("time", formatTime(q.End))
 		}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/enforcement"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -19,13 +21,27 @@ var errNotRunning = promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorU
 // source is a datasource that is ready to be asked: its tiers and settings,
 // with the gateway's own where the datasource names none.
 type source struct {
-	label       string // for logs
-	hot, cold   *upstream.Tier
-	pair        *upstream.Pair // nil unless there are both
+	label     string // for logs
+	hot, cold *upstream.Tier
+	pair      *upstream.Pair // nil unless there are both
+	// replicas are the servers that hold hot, hot itself among them; empty where
+	// it is asked as a whole.
+	replicas []replica
+	// services are those that the tiers were found by, or should have been; nil
+	// for the others.
+	services map[tier.Name]*discovery.Service
+	// pending are the Services that are still looked up.
+	pending []discovery.Reference
+	// discovers is set where the gateway looks up Services.
+	discovers   bool
 	threshold   time.Duration
 	queryParams map[string]string
 	// scrapeInterval is zero where the datasource names none.
 	scrapeInterval time.Duration
+	// rule confines the requests; nil where they are not confined.
+	rule *enforcement.Rule
+	// wantsNamespace is set when a tier answers confined requests only.
+	wantsNamespace bool
 }
 
 // tenantHeaders are the request headers that tell a tier whose data is asked
@@ -34,44 +50,38 @@ var tenantHeaders = []string{"X-Scope-Orgid", "Thanos-Tenant"}
 
 // ownSource is the default datasource: the tiers of the configuration.
 func (m *Manager) ownSource() (*source, error) {
-	own := &source{label: "default datasource", threshold: time.Duration(m.config.Routing.Threshold)}
-	var err error
-	if own.hot, err = m.ownTier(tier.Hot, nil); err != nil {
+	own := &source{
+		label: "default datasource", threshold: time.Duration(m.config.Routing.Threshold), rule: m.rules.own,
+		wantsNamespace: m.config.Hot.Tenancy.Parameter != "" || m.config.Cold.Tenancy.Parameter != "",
+	}
+	hotPlace, coldPlace := m.ownPlace(tier.Hot), m.ownPlace(tier.Cold)
+	hot, err := m.tiersAt(hotPlace, nil, true)
+	if err != nil {
 		return nil, err
 	}
-	if own.cold, err = m.ownTier(tier.Cold, nil); err != nil {
+	cold, err := m.tiersAt(coldPlace, nil, true)
+	if err != nil {
 		return nil, err
 	}
-	own.pair = m.pool.pair(own.hot, own.cold)
+	m.join(own, hotPlace, coldPlace, hot, cold)
 	return own, nil
 }
 
-// ownTier returns a tier of the configuration, or nil where there is none.
-func (m *Manager) ownTier(name tier.Name, tenant http.Header) (*upstream.Tier, error) {
-	at := m.ownDestination(name)
-	if at.url == "" {
-		return nil, nil //nolint:nilnil // A tier that is not configured is nil throughout.
-	}
-	at.headers = canonical(tenant)
-	return m.pool.get(at, tenant, len(tenant) == 0)
-}
-
-func (m *Manager) ownDestination(name tier.Name) destination {
+// ownConfigured is what the configuration says of the gateway's own tier.
+func (m *Manager) ownConfigured(name tier.Name) destination {
+	at := destination{name: name, access: m.access.own[name]}
 	if name == tier.Hot {
-		return destination{
-			name: name, url: m.config.Hot.URL, retention: time.Duration(m.config.Hot.Retention),
-			tls: upstream.TLS(m.config.Hot.TLS),
-		}
+		at.url, at.retention, at.tenancy = m.config.Hot.URL, time.Duration(m.config.Hot.Retention), m.config.Hot.Tenancy
+	} else {
+		at.url, at.lag, at.tenancy = m.config.Cold.URL, time.Duration(m.config.Cold.Lag), m.config.Cold.Tenancy
 	}
-	return destination{
-		name: name, url: m.config.Cold.URL, lag: time.Duration(m.config.Cold.Lag),
-		tls: upstream.TLS(m.config.Cold.TLS),
-	}
+	return at
 }
 
 // sourceOf turns a saved datasource into one that can be asked. It returns an
 // Error that names the datasource: 403 when it may not use the gateway's own
-// tiers or names a host that the operator does not allow, 501 when it names a service, which cannot be resolved yet.
+// tiers or names a host or Service that the operator does not allow, 501 when
+// it names a Service and there is no discovery.
 func (m *Manager) sourceOf(saved *perses.Datasource) (*source, error) {
 	asked := &source{
 		label:       saved.Reference.String(),
@@ -80,90 +90,107 @@ func (m *Manager) sourceOf(saved *perses.Datasource) (*source, error) {
 
 		scrapeInterval: saved.Spec.ScrapeInterval,
 	}
+	var err error
+	if asked.rule, err = m.rules.of(saved.Reference); err != nil {
+		return nil, err
+	}
 	if asked.threshold == 0 {
 		asked.threshold = time.Duration(m.config.Routing.Threshold)
 	}
 	tenant := tenantOf(saved)
-	var err error
-	if asked.hot, err = m.tierOf(saved, tier.Hot, saved.Spec.Hot, tenant); err != nil {
+	hotPlace, hot, err := m.tiersOf(saved, tier.Hot, saved.Spec.Hot, tenant, asked)
+	if err != nil {
 		return nil, err
 	}
-	if asked.cold, err = m.tierOf(saved, tier.Cold, saved.Spec.Cold, tenant); err != nil {
+	coldPlace, cold, err := m.tiersOf(saved, tier.Cold, saved.Spec.Cold, tenant, asked)
+	if err != nil {
 		return nil, err
 	}
-	asked.pair = m.pool.pair(asked.hot, asked.cold)
+	m.join(asked, hotPlace, coldPlace, hot, cold)
 	return asked, nil
 }
 
-func (m *Manager) tierOf(saved *perses.Datasource, name tier.Name, named *perses.TierSpec, tenant http.Header) (*upstream.Tier, error) {
+// tiersOf returns the tier of a datasource, or its replicas, and where it is. It
+// notes in asked what such a tier wants of requests.
+func (m *Manager) tiersOf(saved *perses.Datasource, name tier.Name, named *perses.TierSpec, tenant http.Header, asked *source) (place, []*upstream.Tier, error) {
 	at, own, err := m.destinationOf(saved.Reference, name, named, tenant)
-	if err != nil || at.url == "" {
-		return nil, err
+	if err != nil {
+		return at, nil, err
 	}
+	asked.wantsNamespace = asked.wantsNamespace || at.tenancy.Parameter != ""
 	if !own {
 		at.scrapeInterval = saved.Spec.ScrapeInterval
 	}
-	return m.pool.get(at, tenant, own && len(tenant) == 0)
+	list, err := m.tiersAt(at, tenant, own && len(tenant) == 0)
+	return at, list, err
 }
 
 // destinationOf returns where a tier of a datasource is, and whether it is the
-// gateway's own; without a URL where the datasource has no such tier. named is
+// gateway's own; without a URL where the datasource has no such tier, or where
+// it is missing for a reason. named is
 // what its spec says of the tier, or nil. It returns the errors of sourceOf.
-func (m *Manager) destinationOf(reference perses.Reference, name tier.Name, named *perses.TierSpec, tenant http.Header) (at destination, own bool, err error) {
+func (m *Manager) destinationOf(reference perses.Reference, name tier.Name, named *perses.TierSpec, tenant http.Header) (at place, own bool, err error) {
 	if named == nil {
-		at = m.ownDestination(name)
-		if at.url == "" {
+		at = m.ownPlace(name)
+		if at.url == "" && at.missing == "" {
 			return at, true, nil
 		}
 		at.headers = canonical(tenant)
 		return at, true, m.mayUseOwnTiers(reference, name, tenant)
 	}
 	if named.Service != nil {
-		return at, false, promapi.Errorf(http.StatusNotImplemented, promapi.ErrorUnavailable,
-			"the %s tier of %s is a service, which this version of tierproxy cannot resolve: set url instead", name, reference)
+		at, err = m.placeOfService(reference, name, named, tenant)
+		return at, false, err
 	}
-	guard, err := m.guardFor(named.URL)
-	if err != nil {
+	at.destination = destination{name: name, url: named.URL.String(), retention: named.Retention, lag: named.Lag, headers: canonical(tenant)}
+	if err := m.permit(reference, named.URL, &at.destination); err != nil {
 		return at, false, &promapi.Error{Status: http.StatusForbidden, Type: promapi.ErrorForbidden, Cause: err, Message: fmt.Sprintf(
 			"the %s tier of %s names %s, which the gateway does not call: ask the operator to list it in the gateway's destinations", name, reference, named.URL.Host)}
 	}
-	return destination{
-		name: name, url: named.URL.String(), retention: named.Retention, lag: named.Lag, headers: canonical(tenant),
-		tls: m.tlsFor(reference, named.URL), guard: guard,
-	}, false, nil
+	return at, false, m.mayChooseTenant(reference, name, tenant, m.ownAt(named.URL) != nil || at.access.HoldsSecrets())
 }
 
-// guardFor returns the guard for a URL that a datasource names, or an error
-// when the operator does not allow it. The hosts of the gateway's own tiers are
-// allowed, whatever they resolve to: the operator named them.
-func (m *Manager) guardFor(named *url.URL) (upstream.Guard, error) {
-	if m.ownAt(named) != nil {
-		return upstream.Guard{}, nil
-	}
-	allowed := make([]upstream.Destination, 0, len(m.config.Destinations))
-	for _, each := range m.config.Destinations {
-		allowed = append(allowed, upstream.Destination(each))
-	}
-	return upstream.Allow(allowed, named)
+// trusts tells whether the operator lets a datasource use what is the gateway's
+// own: tiers and credentials.
+func (m *Manager) trusts(reference perses.Reference) bool {
+	return reference.Project == "" || m.rules.listed(reference.Project)
 }
 
-// tlsFor returns what the operator configured for the host that a global
-// datasource names. Other hosts, and project datasources, get the defaults:
-// settings belong to destinations, and a spec only names one.
-func (m *Manager) tlsFor(reference perses.Reference, named *url.URL) upstream.TLS {
-	if own := m.ownAt(named); own != nil && reference.Project == "" {
-		return own.tls
+// permit completes the destination that a datasource names with what the
+// operator's configuration says of its host: settings and credentials belong to
+// destinations, and a spec only names one. It returns an error when the
+// operator does not allow the host.
+//
+// The hosts of the gateway's own tiers are open to global datasources and those
+// of listed projects, whatever they resolve to where the operator named them.
+// Other projects reach what is listed in destinations, with no credential.
+func (m *Manager) permit(reference perses.Reference, named *url.URL, at *destination) error {
+	if err := upstream.CheckPath(named); err != nil {
+		return err
 	}
-	return upstream.TLS{}
+	trusted := m.trusts(reference)
+	if own := m.ownAt(named); own != nil && trusted {
+		at.access, at.tenancy, at.guard = own.access, own.tenancy, own.guard
+		return nil
+	}
+	permission, err := upstream.Allow(m.access.destinations, named)
+	if err != nil {
+		return err
+	}
+	at.guard = permission.Guard
+	if trusted {
+		at.access = permission.Access
+	}
+	return nil
 }
 
 // ownAt returns the gateway's own tier at the scheme, host and port of a URL,
 // or nil.
 func (m *Manager) ownAt(named *url.URL) *destination {
 	for _, name := range tier.Names() {
-		own := m.ownDestination(name)
+		own := m.ownPlace(name).destination
 		configured, err := url.Parse(own.url)
-		if err == nil && configured.Scheme == named.Scheme && strings.EqualFold(configured.Host, named.Host) {
+		if err == nil && configured.Scheme == named.Scheme && upstream.SameServer(configured, named) {
 			return &own
 		}
 	}
@@ -173,20 +200,26 @@ func (m *Manager) ownAt(named *url.URL) *destination {
 // mayUseOwnTiers checks that the operator lets a datasource use the gateway's
 // own tiers: every global one, and those of the listed projects.
 func (m *Manager) mayUseOwnTiers(reference perses.Reference, name tier.Name, tenant http.Header) error {
-	if reference.Project == "" {
-		return nil
-	}
-	listed := slices.ContainsFunc(m.config.Projects, func(project ProjectConfig) bool { return project.Name == reference.Project })
-	if !listed {
+	if !m.trusts(reference) {
 		return promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
 			"%s may not use the gateway's own %s tier: name a %s tier in the datasource, or ask the operator to list project %q in the gateway's configuration",
 			reference, name, name, reference.Project)
 	}
-	if len(tenant) > 0 {
-		return promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
-			"%s may not choose the tenant of the gateway's own %s tier: remove the tenant header from its proxy", reference, name)
+	return m.mayChooseTenant(reference, name, tenant, true)
+}
+
+// mayChooseTenant checks that no project chooses whose data it sees with the
+// gateway's credential, or past the namespaces that it is confined to.
+func (m *Manager) mayChooseTenant(reference perses.Reference, name tier.Name, tenant http.Header, ours bool) error {
+	if reference.Project == "" || len(tenant) == 0 {
+		return nil
 	}
-	return nil
+	rule, err := m.rules.of(reference)
+	if err != nil || (rule == nil && !ours) {
+		return err
+	}
+	return promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
+		"%s may not choose the tenant of the gateway's own %s tier: remove the tenant header from its proxy", reference, name)
 }
 
 // tenantOf returns the tenant headers of the saved datasource.

@@ -14,7 +14,6 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // runningManager has tiers that nobody listens at: these tests are about which
@@ -52,7 +51,10 @@ func requireStatus(t *testing.T, err error, status int, text string) {
 }
 
 func TestWhoGetsTheGatewaysOwnTiers(t *testing.T) {
-	m := runningManager(t, func(config *Config) { config.Projects = []ProjectConfig{{Name: "listed"}} })
+	m := runningManager(t, func(config *Config) {
+		config.Projects = []ProjectConfig{{Name: "listed", AllNamespaces: true}}
+		config.Destinations = []DestinationConfig{{Host: "127.0.0.1", Port: 1}}
+	})
 	own, err := m.ownSource()
 	require.NoError(t, err)
 
@@ -102,7 +104,7 @@ func TestServicesAreSaidToBeUnresolved(t *testing.T) {
 }
 
 func TestTenantsComeFromTheSpecOnly(t *testing.T) {
-	m := runningManager(t, func(config *Config) { config.Projects = []ProjectConfig{{Name: "listed"}} })
+	m := runningManager(t, func(config *Config) { config.Projects = []ProjectConfig{{Name: "listed", AllNamespaces: true}} })
 	const tenant = `{"x-scope-orgid":"a","X-Other":"b"}`
 	require.Equal(t, http.Header{"X-Scope-Orgid": {"a"}}, tenantOf(saved(t, "", "", tenant)))
 
@@ -120,22 +122,8 @@ func TestTenantsComeFromTheSpecOnly(t *testing.T) {
 	requireStatus(t, err, http.StatusForbidden, "may not choose the tenant")
 }
 
-func TestTLSSettingsBelongToTheirHost(t *testing.T) {
-	m := runningManager(t, func(config *Config) { config.Hot.TLS.InsecureSkipVerify = true })
-	for address, expected := range map[string]bool{
-		"https://127.0.0.1:1/elsewhere": true,
-		"https://127.0.0.1:2/hot":       false,
-		"http://127.0.0.1:1/hot":        false,
-		"https://attacker:1/hot":        false,
-	} {
-		named := saved(t, "", fmt.Sprintf(`"hot":{"url":%q},`, address), "{}").Spec.Hot.URL
-		require.Equal(t, upstream.TLS{InsecureSkipVerify: expected}, m.tlsFor(perses.Reference{Name: "metrics"}, named), address)
-		require.Equal(t, upstream.TLS{}, m.tlsFor(perses.Reference{Project: "p", Name: "metrics"}, named), "a project gets nothing of the operator's")
-	}
-}
-
 func TestThePoolForgetsTiersThatNobodyAsks(t *testing.T) {
-	pool := newTierPool(DefaultConfig(), nil)
+	pool := newTierPool(DefaultConfig())
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := pool.get(destination{name: tier.Hot, url: "http://127.0.0.1:1"}, nil, false)
 	require.ErrorIs(t, err, errNotRunning)

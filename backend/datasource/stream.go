@@ -55,6 +55,9 @@ func (h *handler) stream(w http.ResponseWriter, response *queryrange.Response, f
 		"tier": string(response.Tier), "reason": string(response.Reason), "status": response.Status,
 		"bytes": written, "duration": time.Since(started).String(), "outcome": outcome,
 	})
+	if response.Replica != "" {
+		entry = entry.WithField("replica", response.Replica)
+	}
 	if err == nil {
 		entry.Debug("query answered")
 		return

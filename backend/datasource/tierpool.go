@@ -30,19 +30,32 @@ type destination struct {
 	// scrapeInterval is that of a datasource that names the tier; zero where
 	// what is seen counts.
 	scrapeInterval time.Duration
-	tls            upstream.TLS
+	access         *upstream.Access
+	tenancy        TenancyConfig
 	guard          upstream.Guard
 	// tenant headers in canonical form, one "name: value" a line.
 	headers string
+	// service names the Service that the tier was found by; empty where it is
+	// named by its URL. address and replica are those of one server behind it;
+	// empty where the Service is asked as a whole.
+	service, address, replica string
+	// missing says why it is not known where the tier is; empty where it is.
+	missing string
 }
 
 // client returns a client for the destination. No connection is made.
-func (d destination) client(header http.Header, poolSize int) (*upstream.Client, error) {
+func (d destination) client(header http.Header, poolSize int, network *upstream.Network) (*upstream.Client, error) {
 	base, err := url.Parse(d.url)
 	if err != nil {
 		return nil, fmt.Errorf("parse the URL of the %s tier: %w", d.name, err)
 	}
-	client, err := upstream.NewClient(upstream.ClientOptions{URL: base, TLS: d.tls, PoolSize: poolSize, Header: header, Guard: d.guard})
+	options := upstream.ClientOptions{
+		URL: base, Access: d.access, PoolSize: poolSize, Header: header, Guard: d.guard, Address: d.address, Network: network,
+	}
+	if d.tenancy.Parameter != "" {
+		options.Tenancy = &upstream.Tenancy{Parameter: d.tenancy.Parameter, Probe: d.tenancy.ProbeNamespace}
+	}
+	client, err := upstream.NewClient(options)
 	if err != nil {
 		return nil, fmt.Errorf("make the client of the %s tier: %w", d.name, err)
 	}
@@ -53,7 +66,12 @@ func (d destination) client(header http.Header, poolSize int) (*upstream.Client,
 // background probes.
 type tierPool struct {
 	config  Config
-	onProbe func(tier.Name, upstream.Status) // for the gateway's own tiers
+	network *upstream.Network                     // nil but in tests
+	onProbe func(*upstream.Tier, upstream.Status) // for the gateway's own tiers
+	// keep marks the gateway's own tiers as used, wherever they are.
+	keep func()
+	// ownHot returns the URL of the gateway's own hot tier.
+	ownHot func() string
 
 	mutex   sync.Mutex
 	context context.Context //nolint:containedctx // The lifetime of the probes: from Start to Close.
@@ -77,8 +95,8 @@ type pooledTier struct {
 	own      bool
 }
 
-func newTierPool(config Config, onProbe func(tier.Name, upstream.Status)) *tierPool {
-	return &tierPool{config: config, onProbe: onProbe, tiers: make(map[destination]*pooledTier), pairs: make(map[pairKey]*pooledPair)}
+func newTierPool(config Config) *tierPool {
+	return &tierPool{config: config, keep: func() {}, ownHot: func() string { return config.Hot.URL }, tiers: make(map[destination]*pooledTier), pairs: make(map[pairKey]*pooledPair)}
 }
 
 // start lets the pool probe until ctx ends.
@@ -94,6 +112,7 @@ func (p *tierPool) start(ctx context.Context) {
 			case <-ctx.Done():
 				return
 			case now := <-ticker.C:
+				p.keep()
 				p.dropUnused(now.Add(-unusedFor))
 			}
 		}
@@ -101,8 +120,8 @@ func (p *tierPool) start(ctx context.Context) {
 }
 
 // get returns the tier at a destination and starts to probe it if it is new.
-// header are the tenant headers of the destination; own marks a tier that the
-// gateway's configuration names, which is kept for good.
+// header are the tenant headers of the destination; own marks one of the
+// gateway's own tiers, which is kept for good where its configuration names it.
 func (p *tierPool) get(at destination, header http.Header, own bool) (*upstream.Tier, error) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -113,20 +132,26 @@ func (p *tierPool) get(at destination, header http.Header, own bool) (*upstream.
 	if p.context == nil || p.context.Err() != nil {
 		return nil, errNotRunning
 	}
-	client, err := at.client(header, p.config.Pool.Size)
+	p.makeRoom()
+	if at.missing != "" {
+		added := &pooledTier{Tier: upstream.Unresolved(at.name, &url.URL{}, at.missing), cancel: func() {}, lastUsed: time.Now()}
+		p.tiers[at] = added
+		return added.Tier, nil
+	}
+	client, err := at.client(header, p.config.Pool.Size, p.network)
 	if err != nil {
 		return nil, err
 	}
 	options := upstream.TierOptions{
-		Name: at.name, Client: client, Retention: at.retention, Lag: at.lag, ScrapeInterval: at.scrapeInterval,
+		Name: at.name, Replica: at.replica, Client: client, Retention: at.retention, Lag: at.lag, ScrapeInterval: at.scrapeInterval,
 		ProbeInterval: time.Duration(p.config.Probe.Interval),
 	}
-	if own && p.onProbe != nil {
-		options.OnProbe = func(status upstream.Status) { p.onProbe(at.name, status) }
-	}
-	p.makeRoom()
 	ctx, cancel := context.WithCancel(p.context)
-	added := &pooledTier{Tier: upstream.NewTier(options), cancel: cancel, lastUsed: time.Now(), own: own}
+	added := &pooledTier{cancel: cancel, lastUsed: time.Now(), own: own && at.service == ""}
+	if own && p.onProbe != nil {
+		options.OnProbe = func(status upstream.Status) { p.onProbe(added.Tier, status) }
+	}
+	added.Tier = upstream.NewTier(options)
 	p.tiers[at] = added
 	p.running.Go(func() { added.Run(ctx) })
 	return added.Tier, nil
@@ -138,6 +163,7 @@ func (p *tierPool) pair(hot, cold *upstream.Tier) *upstream.Pair {
 	if hot == nil || cold == nil {
 		return nil
 	}
+	ownHot := p.ownHot()
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	key := pairKey{hot, cold}
@@ -147,7 +173,7 @@ func (p *tierPool) pair(hot, cold *upstream.Tier) *upstream.Pair {
 	options := upstream.PairOptions{
 		Hot: hot, Cold: cold, LearnInterval: time.Duration(p.config.Probe.LearnInterval), ReplicaLabels: p.config.Cold.ReplicaLabels,
 	}
-	if hot.Endpoint() == p.config.Hot.URL {
+	if ownHot != "" && hot.Endpoint() == ownHot {
 		// What the operator says of hot holds for the operator's own.
 		options.Complete, options.ExternalLabels = p.config.Hot.Complete, p.config.Hot.ExternalLabels
 	}
@@ -183,6 +209,18 @@ func (p *tierPool) dropUnused(before time.Time) {
 	defer p.mutex.Unlock()
 	for at, candidate := range p.tiers {
 		if !candidate.own && candidate.lastUsed.Before(before) {
+			p.drop(at, candidate)
+		}
+	}
+}
+
+// dropService drops the tiers that were found by a Service and are no longer
+// what it leads to.
+func (p *tierPool) dropService(service string, keep func(destination) bool) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	for at, candidate := range p.tiers {
+		if at.service == service && !keep(at) {
 			p.drop(at, candidate)
 		}
 	}

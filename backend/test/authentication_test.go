@@ -141,7 +141,7 @@ func newGuardedSite(t *testing.T, tier *recorder) *site {
 	s := newSite(t, stack.Perses{Authentication: true, Provision: provision}, document{
 		"perses": document{"dashboard_datasources": true},
 		"hot":    document{"url": tier.URL}, "cold": document{"url": tier.URL},
-		"projects": []document{{"name": "team"}, {"name": "evil"}},
+		"projects": []document{{"name": "team", "all_namespaces": true}, {"name": "evil", "all_namespaces": true}},
 	})
 	// Perses is ready before it has brought up everything; the last one is looked for.
 	require.Eventually(t, func() bool {

@@ -19,9 +19,9 @@ export interface Service {
   namespace: string;
   /** Name of the service, a DNS-1123 label. */
   name: string;
-  /** Number or name of the port. Left out: the only port of the service. */
+  /** Number or name of the port. Left out: the only port of the service, or the one named as web ports are. */
   port?: number | string;
-  /** Protocol on this port. Left out: https. */
+  /** Protocol on this port. Left out: what the service says of the port, and otherwise http. */
   scheme?: 'http' | 'https';
 }
 

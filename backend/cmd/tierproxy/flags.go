@@ -6,10 +6,28 @@ import (
 	"fmt"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 )
 
 // defaultAddress is where tierproxy listens unless it is told otherwise.
 const defaultAddress = ":9190"
+
+// options are the flags of tierproxy beside those of the libraries.
+type options struct {
+	config, adminAddress, clientCA string
+	showVersion, pprof             bool
+}
+
+func defineFlags() *options {
+	o := &options{}
+	flag.StringVar(&o.config, "config", "", "Path of the YAML configuration file. Without it the environment and the defaults count.")
+	flag.BoolVar(&o.showVersion, "version", false, "Print the version and exit.")
+	flag.StringVar(&o.adminAddress, "web.admin-address", "", "An address of its own for /metrics and --web.enable-pprof. Without it /metrics is on the main address.")
+	flag.BoolVar(&o.pprof, "web.enable-pprof", false, "Serve /debug/pprof/ on the admin address.")
+	flag.StringVar(&o.clientCA, "web.tls-client-ca-file", "", "The path to the authorities of client certificates. A client need not show one, but what takes a certificate refuses those that do not.")
+	return o
+}
 
 // useDefaultAddress gives the listen address of the server library the
 // default of tierproxy.
@@ -21,10 +39,11 @@ func useDefaultAddress() {
 	}
 }
 
-// flagMistakes lists what the libraries behind the flags would pass over: they
+func value(name string) string { return flag.Lookup(name).Value.String() }
+
+// mistakes lists what the libraries behind the flags would pass over: they
 // fall back to a default, and with half of a certificate to plain HTTP.
-func flagMistakes() error {
-	value := func(name string) string { return flag.Lookup(name).Value.String() }
+func (o *options) mistakes(config *datasource.Config) error {
 	var mistakes []error
 	if _, err := logrus.ParseLevel(value("log.level")); err != nil {
 		mistakes = append(mistakes, fmt.Errorf("--log.level: %q is none of panic, fatal, error, warning, info, debug, trace", value("log.level")))
@@ -32,8 +51,32 @@ func flagMistakes() error {
 	if format := value("log.format"); format != "text" && format != "json" {
 		mistakes = append(mistakes, fmt.Errorf("--log.format: %q is neither text nor json", format))
 	}
-	if (value("web.tls-cert-file") == "") != (value("web.tls-key-file") == "") {
+	certificate, key := value("web.tls-cert-file"), value("web.tls-key-file")
+	if (certificate == "") != (key == "") {
 		mistakes = append(mistakes, errors.New("--web.tls-cert-file, --web.tls-key-file: set both, or neither for plain HTTP"))
 	}
-	return errors.Join(mistakes...)
+	if o.clientCA != "" && certificate == "" {
+		mistakes = append(mistakes, errors.New("--web.tls-client-ca-file: has no effect without --web.tls-cert-file"))
+	}
+	if o.clientCA == "" && len(config.DefaultDatasource.ClientNames)+len(config.Perses.Service.ClientNames) > 0 {
+		mistakes = append(mistakes, errors.New("default_datasource.client_names, perses.service.client_names: no client can show a certificate without --web.tls-client-ca-file"))
+	}
+	if o.pprof && o.adminAddress == "" {
+		mistakes = append(mistakes, errors.New("--web.enable-pprof: set --web.admin-address, profiles are for the operator only"))
+	}
+	_, err := tlsBase(value("web.tls-min-version"), value("web.tls-max-version"), value("web.tls-cipher-suites"))
+	return errors.Join(append(mistakes, err)...)
+}
+
+// tlsFiles returns what the flags say about TLS; nil for plain HTTP.
+func (o *options) tlsFiles() (*tlsFiles, error) {
+	if value("web.tls-cert-file") == "" {
+		return nil, nil //nolint:nilnil // Plain HTTP.
+	}
+	base, err := tlsBase(value("web.tls-min-version"), value("web.tls-max-version"), value("web.tls-cipher-suites"))
+	if err != nil {
+		return nil, err
+	}
+	files := &tlsFiles{certificate: value("web.tls-cert-file"), key: value("web.tls-key-file"), clientCA: o.clientCA, base: base}
+	return files, files.load()
 }

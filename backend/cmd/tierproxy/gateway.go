@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"net/http"
 	"time"
 
@@ -18,12 +19,17 @@ const (
 // library.
 type gateway struct {
 	handler http.Handler
+	// listener speaks TLS; nil where the library listens, without.
+	listener net.Listener
 }
 
 // RegisterRoute implements the server library's Register.
 func (g gateway) RegisterRoute(server *echo.Echo) {
 	for _, each := range []*http.Server{server.Server, server.TLSServer} {
 		each.ReadHeaderTimeout = readHeaderTimeout
+	}
+	if g.listener != nil {
+		server.Listener = g.listener
 	}
 	server.Any("/*", echo.WrapHandler(g.handler))
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -29,20 +30,19 @@ func main() {
 		os.Exit(status)
 	}
 	flag.Usage = usage
-	configFile := flag.String("config", "", "Path of the YAML configuration file. Without it the environment and the defaults count.")
-	showVersion := flag.Bool("version", false, "Print the version and exit.")
+	options := defineFlags()
 	app.InitFlag()
 	useDefaultAddress()
 	flag.Parse()
-	if *showVersion {
+	if options.showVersion {
 		fmt.Println(version.Print("tierproxy"))
 		return
 	}
 	if flag.NArg() > 0 {
 		exit(fmt.Errorf("unexpected argument %q: there is no such subcommand, and the server takes flags only, see --help", flag.Arg(0)))
 	}
-	config, err := datasource.LoadConfig(*configFile)
-	if err = errors.Join(flagMistakes(), err); err != nil {
+	config, err := datasource.LoadConfig(options.config)
+	if err = errors.Join(options.mistakes(&config), err); err != nil {
 		exit(fmt.Errorf("the configuration has mistakes:\n%w", err))
 	}
 	commonlogrus.NewBuilder().SetUp()
@@ -52,29 +52,52 @@ func main() {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
-	manager, err := datasource.NewManager(config, logrus.StandardLogger(), datasource.WithRegistry(registry))
+	settings := []datasource.Option{datasource.WithRegistry(registry)}
+	if options.adminAddress != "" {
+		settings = append(settings, datasource.WithSeparateAdmin())
+	}
+	manager, err := datasource.NewManager(config, logrus.StandardLogger(), settings...)
 	if err != nil {
 		exit(err)
 	}
-	run(manager, time.Duration(config.Query.Timeout))
+	run(manager, options, time.Duration(config.Query.Timeout))
 }
 
 // run serves until a signal comes. Queries that are under way then finish: the
 // server waits for them, and only afterwards the manager is closed.
-func run(manager *datasource.Manager, queryTimeout time.Duration) {
+func run(manager *datasource.Manager, options *options, queryTimeout time.Duration) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	files, err := options.tlsFiles()
+	if err != nil {
+		exit(fmt.Errorf("--web.tls-cert-file, --web.tls-key-file, --web.tls-client-ca-file: %w", err))
+	}
+	served := gateway{handler: manager.Handler()}
+	if files != nil {
+		if served.listener, err = listen(value("web.listen-address"), files); err != nil {
+			exit(fmt.Errorf("--web.listen-address: %w", err))
+		}
+		// The library would read the files once, and then never again.
+		if err := errors.Join(flag.Set("web.tls-cert-file", ""), flag.Set("web.tls-key-file", "")); err != nil {
+			exit(err)
+		}
+	}
 	runner := app.NewRunner().SetTimeout(queryTimeout + shutdownGrace)
 	runner.HTTPServerBuilder().
 		OverrideDefaultMiddleware(true). // The defaults compress answers that pass through.
 		ActivatePprof(false).
-		APIRegistration(gateway{manager.Handler()})
+		APIRegistration(served)
+	stopAdmin, err := serveAdmin(manager, options, files)
+	if err != nil {
+		exit(fmt.Errorf("--web.admin-address: %w", err))
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	if err := manager.Start(ctx); err != nil {
 		exit(err)
 	}
 	runner.Start()
+	stopAdmin()
 	if err := manager.Close(); err != nil {
 		logrus.WithError(err).Error("the manager did not close cleanly")
 	}
@@ -84,6 +107,26 @@ func run(manager *datasource.Manager, queryTimeout time.Duration) {
 		// The runner returns nothing, whatever the reason.
 		exit(errors.New("the HTTP server ended by itself: it logged the reason as \"http server stopped\""))
 	}
+}
+
+// serveAdmin serves the admin address, if there is one, until the function that
+// it returns is called.
+func serveAdmin(manager *datasource.Manager, options *options, files *tlsFiles) (stop func(), err error) {
+	if options.adminAddress == "" {
+		return func() {}, nil
+	}
+	listener, err := listen(options.adminAddress, files)
+	if err != nil {
+		return nil, err
+	}
+	server := &http.Server{Handler: manager.AdminHandler(options.pprof), ReadHeaderTimeout: readHeaderTimeout}
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			logrus.WithError(err).Error("the admin address is no longer served")
+		}
+	}()
+	logrus.Infof("the admin address is %s", listener.Addr())
+	return func() { _ = server.Close() }, nil // What is cut off is a scrape.
 }
 
 func exit(err error) {

@@ -63,15 +63,21 @@ func TestOtherMistakesOfTheCommandLine(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = taken.Close() })
 	for expected, arguments := range map[string][]string{
-		"no such file or directory":                            {"--config", "/does/not/exist"},
-		"flag provided but not defined":                        {"--unknown-flag"},
-		"the server takes flags only":                          {"argument"},
-		`--log.level: "loud" is none of panic`:                 {"--log.level", "loud"},
-		`--log.format: "xml" is neither text nor json`:         {"--log.format", "xml"},
-		"--web.tls-cert-file, --web.tls-key-file: set both":    {"--web.tls-cert-file", "cert.pem"},
-		"address already in use":                               {"--web.listen-address", taken.Addr().String()},
-		"tierproxy: the HTTP server ended by itself":           {"--web.listen-address", "127.0.0.1:99999"},
-		`{"level":"info","msg":"the ServiceAccount token (ser`: {"--web.listen-address", "127.0.0.1:99999", "--log.format", "json"},
+		"no such file or directory":                           {"--config", "/does/not/exist"},
+		"flag provided but not defined":                       {"--unknown-flag"},
+		"the server takes flags only":                         {"argument"},
+		`--log.level: "loud" is none of panic`:                {"--log.level", "loud"},
+		`--log.format: "xml" is neither text nor json`:        {"--log.format", "xml"},
+		"--web.tls-cert-file, --web.tls-key-file: set both":   {"--web.tls-cert-file", "cert.pem"},
+		"address already in use":                              {"--web.listen-address", taken.Addr().String()},
+		"tierproxy: the HTTP server ended by itself":          {"--web.listen-address", "127.0.0.1:99999"},
+		`"level":"info","msg":"services are not discovered`:   {"--web.listen-address", "127.0.0.1:99999", "--log.format", "json"},
+		"--web.tls-client-ca-file: has no effect":             {"--web.tls-client-ca-file", "ca.pem"},
+		"--web.enable-pprof: set --web.admin-address":         {"--web.enable-pprof"},
+		`--web.tls-min-version: "1.0" is neither 1.2 nor 1.3`: {"--web.tls-min-version", "1.0"},
+		`--web.tls-cipher-suites: "X" is no cipher suite`:     {"--web.tls-cipher-suites", "X"},
+		"--web.admin-address: listen tcp":                     {"--web.admin-address", taken.Addr().String(), "--web.listen-address", "127.0.0.1:0"},
+		"open missing.pem: no such file or directory":         {"--web.tls-cert-file", "missing.pem", "--web.tls-key-file", "missing.pem"},
 	} {
 		output, err := tierproxy(t, nil, arguments...).CombinedOutput()
 		var exit *exec.ExitError

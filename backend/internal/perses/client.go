@@ -101,6 +101,9 @@ type Options struct {
 	Timeout time.Duration
 	// Transport carries the requests.
 	Transport http.RoundTripper
+	// Service carries those of ServiceCaller with the gateway's own credential;
+	// nil where it has none.
+	Service http.RoundTripper
 	// Now is the clock.
 	Now func() time.Time
 	// OnLookup is called with the outcome of each lookup, one of Outcomes, if
@@ -126,6 +129,7 @@ func Outcomes() []string {
 type Client struct {
 	options Options
 	http    *http.Client
+	service *http.Client // nil where the gateway has no credential of its own
 	cache   *lru.Cache[cacheKey, entry]
 	flights singleflight.Group
 }
@@ -147,14 +151,12 @@ func NewClient(options Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the cache of datasources: %w", err)
 	}
-	return &Client{
-		options: options,
-		cache:   cache,
-		http: &http.Client{
-			Transport:     options.Transport,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-	}, nil
+	refuseRedirects := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	client := &Client{options: options, cache: cache, http: &http.Client{Transport: options.Transport, CheckRedirect: refuseRedirects}}
+	if options.Service != nil {
+		client.service = &http.Client{Transport: options.Service, CheckRedirect: refuseRedirects}
+	}
+	return client, nil
 }
 
 // errUnreachable marks failures in which Perses did not say anything about the
@@ -217,7 +219,7 @@ func (c *Client) fetchOnce(ctx context.Context, key cacheKey, reference Referenc
 			return nil, err
 		}
 		fresh := entry{datasource: datasource, fetched: asked}
-		if !caller.Anonymous() {
+		if !caller.Anonymous() && !caller.service {
 			end, known := caller.expiry()
 			fresh.expires, fresh.neverStale = end, !known
 		}
@@ -278,8 +280,15 @@ func (c *Client) get(ctx context.Context, path, asked string, caller Caller) ([]
 	}
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("User-Agent", "tierproxy")
+	client := c.http
+	if caller.service {
+		client = c.service
+	}
+	if client == nil {
+		return nil, promapi.Errorf(http.StatusUnauthorized, promapi.ErrorUnauthorized, "tierproxy has no credential of its own to ask Perses for %s", asked)
+	}
 	caller.apply(request.Header)
-	response, err := c.http.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return nil, unreachable(asked, "", err)
 	}
@@ -309,8 +318,11 @@ func refusal(asked string, caller Caller, status int) error {
 		return nil
 	case status == http.StatusUnauthorized:
 		hint := "sign in to Perses"
-		if caller.Anonymous() {
-			hint = "the request carries no Perses session: sign in, and check that the datasource's proxy does not drop the headers Authorization and Cookie"
+		switch {
+		case caller.service:
+			hint = "it does not accept the gateway's own credential, perses.service"
+		case caller.Anonymous():
+			hint = "the request carries no Perses session: sign in, and check that the datasource's proxy does not drop the headers Authorization and Cookie; where it has to, the operator can give the gateway a credential of its own, perses.service"
 		}
 		return promapi.Errorf(status, promapi.ErrorUnauthorized, "Perses does not know who asks for %s: %s", asked, hint)
 	case status == http.StatusForbidden:

@@ -47,6 +47,9 @@ type Request struct {
 	TimeRange TimeRange
 	// ReceivedAt is the time that "now" means for the whole request.
 	ReceivedAt time.Time
+	// ConfinedTo are the namespaces that the request is confined to; nil where
+	// it is not.
+	ConfinedTo []string
 }
 
 // ReadRequest reads an incoming request for the given endpoint. path is the
@@ -241,6 +244,21 @@ func (r *Request) With(parameters url.Values) *Request {
 		return &changed
 	}
 	changed.RawQuery = joinForms(changed.RawQuery, added.Encode())
+	return &changed
+}
+
+// Confined returns the request with these parameters and no others, written
+// anew, and marked as confined to the given namespaces. The request itself is not
+// changed.
+func (r *Request) Confined(parameters url.Values, namespaces []string) *Request {
+	changed := *r
+	changed.Parameters, changed.ConfinedTo = parameters, namespaces
+	changed.RawQuery, changed.Body = parameters.Encode(), nil
+	if r.Method == http.MethodPost {
+		changed.RawQuery, changed.Body = "", []byte(parameters.Encode())
+		changed.Header = r.Header.Clone()
+		changed.Header.Set("Content-Type", formContentType)
+	}
 	return &changed
 }
 

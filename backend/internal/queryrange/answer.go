@@ -130,6 +130,9 @@ func (c *call) unite(ctx context.Context, decision tier.Decision) (*Response, er
 		return nil, cold // What one Prometheus would refuse is refused.
 	case cold != nil:
 		return c.half(responses[tier.Hot], answers[tier.Hot], tier.Cold)
+	case hot != nil && ctx.Err() == nil && c.nextReplica(ctx, decision):
+		_ = responses[tier.Cold].Body.Close()
+		return c.unite(ctx, decision)
 	case hot != nil:
 		return c.half(responses[tier.Cold], answers[tier.Cold], tier.Hot)
 	}

@@ -26,10 +26,13 @@ func Do(ctx context.Context, query Query) (*Response, error) {
 		return nil, err
 	}
 	callContext, cancel := context.WithTimeout(ctx, query.timeout())
-	call := &call{query: query, planned: planned, started: time.Now()}
+	call := &call{query: planned.query, planned: planned, started: time.Now()}
 	response, decision, err := call.run(callContext)
 	if err == nil {
 		response.Tier, response.Reason = decision.Tier, decision.Reason
+		if decision.Tier != tier.Cold {
+			response.Replica = call.query.Hot.Replica()
+		}
 		err = call.finish(response, decision)
 	}
 	if err != nil {
@@ -66,6 +69,9 @@ func (c *call) run(ctx context.Context) (*Response, tier.Decision, error) {
 			return response, next, nil
 		}
 		return response, decision, nil
+	}
+	if ctx.Err() == nil && c.nextReplica(ctx, decision) {
+		return c.run(ctx)
 	}
 	if decision.Fallback == "" || ctx.Err() != nil {
 		return nil, decision, err
@@ -126,33 +132,48 @@ var errEarly = errors.New("the tier did not answer early enough")
 func (c *call) try(ctx context.Context, decision tier.Decision) (*Response, error) {
 	target := c.query.tier(decision.Tier)
 	tryContext, cancel := context.WithCancelCause(ctx)
-	if decision.Fallback != "" {
-		// Half of the time is for the other tier.
-		timer := time.AfterFunc(c.query.timeout()/2, func() { cancel(errEarly) })
+	canRetry := decision.Fallback != "" || c.hasReplicas(decision)
+	if deadline, bounded := ctx.Deadline(); canRetry && bounded {
+		// Half of the time that is left is for whoever is asked next.
+		timer := time.AfterFunc(time.Until(deadline)/2, func() { cancel(errEarly) })
 		defer timer.Stop()
 	}
 	//nolint:bodyclose // The Response holds the body, and its reader closes it.
 	answer, err := target.Do(tryContext, c.request(decision), c.dropped(decision.Tier))
 	if err != nil {
-		cause := context.Cause(tryContext)
+		err = broken(tryContext, target, err)
 		cancel(nil)
-		if cause == nil {
-			target.ReportFailure(err)
-		}
-		if errors.Is(cause, errEarly) {
-			err = errEarly
-		}
 		return nil, err
 	}
 	response := &Response{
 		Status: answer.StatusCode, Header: answer.Header, ContentLength: answer.ContentLength,
 		Body: &cancelOnClose{ReadCloser: answer.Body, cancel: func() { cancel(nil) }},
 	}
-	if err := failure(answer.StatusCode, decision.Fallback != ""); err != nil {
+	if err := failure(answer.StatusCode, canRetry); err != nil {
 		_ = response.Body.Close()
 		return nil, err
 	}
+	if c.hasReplicas(decision) {
+		if err := response.holdBeginning(); err != nil {
+			err = broken(tryContext, target, err)
+			_ = response.Body.Close()
+			return nil, err
+		}
+	}
 	return response, nil
+}
+
+// broken is the error of a try that the tier broke off. Unless somebody else
+// ended it, the tier counts as down.
+func broken(ctx context.Context, target *upstream.Tier, err error) error {
+	cause := context.Cause(ctx)
+	if cause == nil {
+		target.ReportFailure(err)
+	}
+	if errors.Is(cause, errEarly) {
+		return errEarly
+	}
+	return err
 }
 
 // failure tells statuses that are no answers to a query from those that are.

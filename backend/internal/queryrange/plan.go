@@ -29,6 +29,8 @@ type Planned struct {
 	added map[string]string
 	// key identifies what is asked, without its times.
 	key string
+	// query is what was planned: its Hot is the replica that was chosen.
+	query Query
 }
 
 // HotQuery and ColdQuery return the PromQL that hot or cold would be sent.
@@ -40,7 +42,41 @@ func (p *Planned) ColdQuery() string { return p.cold.Parameters.Get("query") }
 // Plan decides which tier is asked, and what. It asks no tier; it waits for
 // the first probe of tiers that nobody asked for before. It returns an Error
 // with status 503 when the datasource has no tier.
+//
+// Where hot has replicas, the first one that can answer without a warning
+// counts: what each of them covers depends on its own restarts.
 func Plan(ctx context.Context, query Query) (*Planned, error) {
+	first, err := planOne(ctx, query)
+	if err != nil || first.answersFromHot() {
+		return first, err
+	}
+	for i, other := range query.Others {
+		if !other.Hot.Status().Available {
+			continue // Nor is it waited for.
+		}
+		next := query.on(i)
+		next.Others = append([]Replica{{Hot: query.Hot, Pair: query.Pair}}, next.Others...)
+		if planned, err := planOne(ctx, next); err == nil && planned.answersFromHot() {
+			return planned, nil
+		}
+	}
+	return first, nil
+}
+
+// Replica returns the name of the server of hot that was planned for; empty
+// where hot is asked as a whole.
+func (p *Planned) Replica() string {
+	if p.query.Hot == nil {
+		return ""
+	}
+	return p.query.Hot.Replica()
+}
+
+// answersFromHot tells whether hot answers as it should.
+func (p *Planned) answersFromHot() bool { return p.Tier == tier.Hot && len(p.Warnings) == 0 }
+
+// planOne plans for one replica of hot.
+func planOne(ctx context.Context, query Query) (*Planned, error) {
 	waitContext, cancel := context.WithTimeout(ctx, query.timeout()/4)
 	defer cancel()
 	for _, each := range []*upstream.Tier{query.Hot, query.Cold} {
@@ -65,12 +101,13 @@ func Plan(ctx context.Context, query Query) (*Planned, error) {
 // prepare gathers what the rules need, and what the tiers would be sent.
 func (q Query) prepare(learned *upstream.Learned) *Planned {
 	now := q.Request.ReceivedAt
-	planned := &Planned{hot: q.Request, cold: q.Request}
+	planned := &Planned{hot: q.Request, cold: q.Request, query: q}
 	planned.Input = tier.Input{
 		Forced: q.Forced, ColdParameter: q.coldParameter(),
 		Threshold: q.Threshold, Now: now.UnixMilli(), ScrapeInterval: q.ScrapeInterval,
 	}
 	in := &planned.Input
+	in.HotReplicated = q.Replicated
 	if q.Hot != nil {
 		in.Hot = q.Hot.State(now)
 	}

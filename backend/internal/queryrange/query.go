@@ -24,6 +24,11 @@ type Query struct {
 	Hot, Cold *upstream.Tier
 	// Pair is what is known of both together; nil unless there are both.
 	Pair *upstream.Pair
+	// Others are the further replicas of hot, in the order in which they are
+	// asked when Hot fails or cannot answer as it should.
+	Others []Replica
+	// Replicated is set when Hot is one of several replicas.
+	Replicated bool
 	// Threshold is the span from which on cold is asked.
 	Threshold time.Duration
 	// ScrapeInterval is that of the datasource; zero where it names none, and
@@ -35,11 +40,22 @@ type Query struct {
 	QueryParams map[string]string
 }
 
+// Replica is one of several servers that hold the hot tier.
+type Replica struct {
+	// Hot is the server.
+	Hot *upstream.Tier
+	// Pair is what is known of it and cold together; nil where there is no cold.
+	Pair *upstream.Pair
+}
+
 // Response is the answer of a tier, its body unread.
 type Response struct {
 	// Tier and Reason say who answered and why.
 	Tier   tier.Name
 	Reason tier.Reason
+	// Replica is the name of the server of hot that answered; empty where hot is
+	// asked as a whole, or cold answered.
+	Replica string
 	// Warnings are already part of the body.
 	Warnings []string
 	// Status, Header and Body are the answer as the tier gave it; the body

@@ -65,6 +65,9 @@ type Input struct {
 	EmptyBefore bool
 	// OnlyTier is the tier that alone serves what is asked, or empty.
 	OnlyTier Name
+	// HotReplicated is set when hot is one of several replicas: another one may
+	// hold what it does not.
+	HotReplicated bool
 	// Union is set for requests whose answers from both tiers can be joined;
 	// UnionWhenIncomplete where they are joined whenever hot may lack something.
 	Union, UnionWhenIncomplete bool
@@ -225,6 +228,8 @@ func (in Input) theOnlyOne() Decision {
 	switch {
 	case in.OnlyTier != "" && in.state(in.OnlyTier).Configured:
 		return Decision{Tier: in.OnlyTier, Reason: ReasonOnlyTier}
+	case !in.Cold.Configured && in.HotReplicated:
+		return Decision{Tier: Hot, Reason: ReasonOnlyTier, Warnings: in.missing(Hot)}
 	case !in.Cold.Configured:
 		// All the data there is is hot's: nothing can be missing.
 		return Decision{Tier: Hot, Reason: ReasonOnlyTier}

@@ -6,13 +6,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -26,22 +23,13 @@ const idleTimeout = 90 * time.Second
 // a host that swallows packets does not use up the time of the other tier.
 const dialTimeout = 5 * time.Second
 
-// TLS says how the certificate of a tier is verified.
-type TLS struct {
-	// CAFile is a PEM file with the authorities to trust; empty means those
-	// of the system.
-	CAFile string
-	// InsecureSkipVerify switches verification off. For development only.
-	InsecureSkipVerify bool
-}
-
 // ClientOptions describe how to reach a tier.
 type ClientOptions struct {
 	// URL is the base of the tier's Prometheus API: its path goes in front of
 	// /api/v1.
 	URL *url.URL
-	// TLS is used for https.
-	TLS TLS
+	// Access holds the credential and the settings of TLS; nil means none.
+	Access *Access
 	// PoolSize is the largest number of connections to the tier, idle ones
 	// included.
 	PoolSize int
@@ -49,6 +37,14 @@ type ClientOptions struct {
 	Header http.Header
 	// Guard holds for every connection.
 	Guard Guard
+	// Tenancy, if not nil, tells the tier whose data is asked for.
+	Tenancy *Tenancy
+	// Address is the IP address and port to connect to, whatever the URL says:
+	// one replica behind a service, whose name is still the one in the URL, in
+	// the Host header and in the certificate. Empty: that of the URL.
+	Address string
+	// Network takes the place of the real one, in tests only.
+	Network *Network
 }
 
 // ProbeUserAgent is the User-Agent of the requests that the gateway makes on its
@@ -57,55 +53,41 @@ const ProbeUserAgent = "tierproxy (probe)"
 
 // Client calls one tier. It is safe for concurrent use.
 type Client struct {
-	base   *url.URL
-	header http.Header
-	http   *http.Client
+	base    *url.URL
+	header  http.Header
+	tenancy *Tenancy
+	http    *http.Client
 }
 
-// NewClient returns a client for a tier. It returns an error when the CA file
+// NewClient returns a client for a tier. It returns an error when a file of TLS
 // cannot be read. No connection is made.
 func NewClient(options ClientOptions) (*Client, error) {
-	tlsConfig, err := newTLSConfig(options.TLS)
+	carrier, err := options.Access.RoundTripper(func(config *tls.Config) *http.Transport {
+		return &http.Transport{
+			DialContext:         dialer(options),
+			TLSClientConfig:     config,
+			TLSHandshakeTimeout: dialTimeout,
+			MaxIdleConnsPerHost: options.PoolSize,
+			MaxConnsPerHost:     options.PoolSize,
+			IdleConnTimeout:     idleTimeout,
+			ForceAttemptHTTP2:   true,
+			// Answers go out in the encoding that the caller asked for.
+			DisableCompression: true,
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
-	transport := &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Control: options.Guard.control}).DialContext,
-		TLSClientConfig:     tlsConfig,
-		TLSHandshakeTimeout: dialTimeout,
-		MaxIdleConnsPerHost: options.PoolSize,
-		MaxConnsPerHost:     options.PoolSize,
-		IdleConnTimeout:     idleTimeout,
-		ForceAttemptHTTP2:   true,
-		// Answers go out in the encoding that the caller asked for.
-		DisableCompression: true,
-	}
 	return &Client{
-		base:   options.URL,
-		header: options.Header,
+		base:    options.URL,
+		header:  options.Header,
+		tenancy: options.Tenancy,
 		http: &http.Client{
-			Transport: transport,
+			Transport: carrier,
 			// A redirect could lead anywhere, with the tier's credential.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil
-}
-
-func newTLSConfig(options TLS) (*tls.Config, error) {
-	//nolint:gosec // Verification is on unless the operator switched it off, which is logged at start.
-	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: options.InsecureSkipVerify}
-	if options.CAFile == "" {
-		return config, nil
-	}
-	pem, err := os.ReadFile(options.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("read the CA file: %w", err)
-	}
-	config.RootCAs = x509.NewCertPool()
-	if !config.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("the CA file %q holds no PEM certificate", options.CAFile)
-	}
-	return config, nil
 }
 
 // Endpoint returns the address of the tier for people to read.
@@ -119,11 +101,21 @@ func (c *Client) Endpoint() string { return c.base.Redacted() }
 // ends or cannot be reached; Describe puts it into words.
 func (c *Client) Do(ctx context.Context, request *promapi.Request, withoutParameters []string) (*http.Response, error) {
 	rawQuery, body := request.Without(withoutParameters)
-	outgoing, err := http.NewRequestWithContext(ctx, request.Method, c.url(request.Path, rawQuery), bytes.NewReader(body))
+	method, header := request.Method, request.Header.Clone()
+	if c.tenancy != nil {
+		var err error
+		if method, rawQuery, body, err = c.tenancy.apply(request, rawQuery, body); err != nil {
+			return nil, err
+		}
+		if method == http.MethodGet {
+			header.Del("Content-Type")
+		}
+	}
+	outgoing, err := http.NewRequestWithContext(ctx, method, c.url(request.Path, rawQuery), bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("make the request: %w", err)
 	}
-	outgoing.Header = request.Header.Clone()
+	outgoing.Header = header
 	c.setOwnHeaders(outgoing.Header)
 	// Every request only reads: one that met a connection the tier had just
 	// closed is sent again. An empty list of values is not sent.
@@ -134,6 +126,7 @@ func (c *Client) Do(ctx context.Context, request *promapi.Request, withoutParame
 // get asks an endpoint of the tier for itself, as the probes do, and returns
 // the data of the answer.
 func (c *Client) get(ctx context.Context, path string, parameters url.Values) ([]byte, error) {
+	parameters = c.tenancy.ofProbe(path, parameters)
 	outgoing, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url(path, parameters.Encode()), http.NoBody)
 	if err != nil {
 		return nil, fmt.Errorf("make the request: %w", err)

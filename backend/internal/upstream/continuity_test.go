@@ -28,7 +28,7 @@ func prometheusThatWasUp(t *testing.T, now time.Time, stretches ...stretch) *Cli
 	prometheus, err := embedded.Start(embedded.Options{Address: "127.0.0.1:0", Data: directory, Retention: 24 * time.Hour})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, prometheus.Close()) })
-	return client(t, prometheus.URL, TLS{})
+	return client(t, prometheus.URL, nil)
 }
 
 func TestGapsAreFound(t *testing.T) {
@@ -102,7 +102,7 @@ func TestStoresThatAreGone(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	set := func(text string) { answer.Store(&text) }
-	cold := NewTier(TierOptions{Name: tier.Cold, Client: client(t, server.URL, TLS{}), ProbeInterval: time.Hour})
+	cold := NewTier(TierOptions{Name: tier.Cold, Client: client(t, server.URL, nil), ProbeInterval: time.Hour})
 	look := func() Status { cold.probe(t.Context()); return cold.Status() }
 
 	set(`{}`)
@@ -121,8 +121,8 @@ func TestStoresThatAreGone(t *testing.T) {
 	require.Empty(t, look().Notes)
 
 	watch := storeWatch{seen: map[string]seenStore{`store with {cluster="z"}`: {lastSeen: time.Now().Add(-25 * time.Hour)}}}
-	_, notes := watch.look(t.Context(), client(t, server.URL, TLS{}), time.Now())
+	_, notes := watch.look(t.Context(), client(t, server.URL, nil), time.Now())
 	require.Empty(t, notes, "whoever took it away meant it")
-	_, err := client(t, server.URL+"/nowhere", TLS{}).stores(t.Context())
+	_, err := client(t, server.URL+"/nowhere", nil).stores(t.Context())
 	require.Error(t, err)
 }

@@ -18,29 +18,49 @@ type Destination struct {
 	Host string
 	// Port is the port; zero means every port.
 	Port int
+	// Scheme is http or https, or empty for both; then what holds secrets is
+	// sent over https alone.
+	Scheme string
+	// Access is what the gateway shows there; nil means nothing.
+	Access *Access
 }
 
 // Validate returns an error that says what to change when the destination can
-// never match.
+// never match, or would show a credential to more than one server.
 func (d Destination) Validate() error {
+	var mistakes []error
 	name := strings.TrimPrefix(d.Host, "*.")
 	if _, err := netip.ParseAddr(d.Host); err != nil && (name == "" || strings.ContainsAny(name, "*/:@ []?#%\\")) {
-		return fmt.Errorf("%q is not a host: write a host name, an IP address without brackets, or *.DOMAIN", d.Host)
+		mistakes = append(mistakes, fmt.Errorf("%q is not a host: write a host name, an IP address without brackets, or *.DOMAIN", d.Host))
 	}
 	if d.Port < 0 || d.Port > 65535 {
-		return fmt.Errorf("the port %d is not one from 1 to 65535, or 0 for every port", d.Port)
+		mistakes = append(mistakes, fmt.Errorf("the port %d is not one from 1 to 65535, or 0 for every port", d.Port))
 	}
-	return nil
+	if d.Scheme != "" && d.Scheme != "http" && d.Scheme != "https" {
+		mistakes = append(mistakes, fmt.Errorf("the scheme %q is neither http nor https", d.Scheme))
+	}
+	if d.Access.HoldsSecrets() && (d.Port == 0 || strings.HasPrefix(d.Host, "*")) {
+		mistakes = append(mistakes, errors.New("a credential goes to one server: name host and port"))
+	}
+	return errors.Join(mistakes...)
 }
 
-func (d Destination) matches(host string, port int) bool {
-	if d.Port != 0 && d.Port != port {
+func (d Destination) matches(scheme, host string, port int) bool {
+	if (d.Port != 0 && d.Port != port) || (d.Scheme != "" && d.Scheme != scheme) {
 		return false
 	}
 	if domain, isPattern := strings.CutPrefix(d.Host, "*"); isPattern {
 		return len(host) > len(domain) && strings.HasSuffix(host, strings.ToLower(domain))
 	}
 	return sameHost(d.Host, host)
+}
+
+// accessOver returns what is shown over a scheme.
+func (d Destination) accessOver(scheme string) *Access {
+	if d.Access.HoldsSecrets() && d.Scheme == "" && scheme != "https" {
+		return nil
+	}
+	return d.Access
 }
 
 func sameHost(one, other string) bool {
@@ -72,6 +92,8 @@ type DeniedError struct {
 	// Resolved is set when the host is allowed but led to an address that is
 	// not.
 	Resolved bool
+	// Ambiguous is set when the URL could be read in two ways.
+	Ambiguous bool
 }
 
 // Error says what is not allowed. It does not name the address that a host
@@ -80,26 +102,63 @@ func (e *DeniedError) Error() string {
 	if e.Resolved {
 		return "the host leads to a loopback, link-local or metadata address, which only the gateway's configuration may name"
 	}
+	if e.Ambiguous {
+		return "the path of the URL has a '.' or '..' segment, or characters that servers read differently: write it plainly"
+	}
 	return fmt.Sprintf("the gateway's destinations do not include %s", e.Destination)
 }
 
-// Allow returns the guard for connections to a URL that a datasource names, or
-// a *DeniedError when the operator's destinations do not include its host and
-// port.
-func Allow(destinations []Destination, target *url.URL) (Guard, error) {
+// Permission is what holds for connections to a URL that a datasource names.
+type Permission struct {
+	// Guard holds for every connection.
+	Guard Guard
+	// Access is what the gateway may show there; nil means nothing.
+	Access *Access
+}
+
+// Allow returns the permission for a URL that a datasource names, that of the
+// first destination that includes its scheme, host and port. It returns a
+// *DeniedError when there is none, or when the URL could be read in two ways.
+func Allow(destinations []Destination, target *url.URL) (Permission, error) {
 	host := normalHost(target.Hostname())
 	port := portOf(target)
+	denied := &DeniedError{Destination: net.JoinHostPort(host, strconv.Itoa(port))}
+	if err := CheckPath(target); err != nil {
+		return Permission{}, err
+	}
 	for _, destination := range destinations {
-		if !destination.matches(host, port) {
+		if !destination.matches(target.Scheme, host, port) {
 			continue
 		}
 		guard := Guard{enforced: true, loopback: normalHost(destination.Host) == "localhost"}
 		if address, err := netip.ParseAddr(destination.Host); err == nil {
 			guard.named = address.Unmap()
 		}
-		return guard, nil
+		return Permission{Guard: guard, Access: destination.accessOver(target.Scheme)}, nil
 	}
-	return Guard{}, &DeniedError{Destination: net.JoinHostPort(host, strconv.Itoa(port))}
+	return Permission{}, denied
+}
+
+// CheckPath returns a *DeniedError for a URL whose path two servers could read
+// differently, or that names a user.
+func CheckPath(target *url.URL) error {
+	denied := &DeniedError{Destination: target.Host, Ambiguous: true}
+	if target.User != nil || target.RawQuery != "" || target.Fragment != "" || target.Opaque != "" ||
+		strings.ContainsAny(target.Path, "%\\\x00?#;") || strings.Count(target.EscapedPath(), "/") != strings.Count(target.Path, "/") {
+		return denied
+	}
+	for segment := range strings.SplitSeq(target.Path, "/") {
+		if segment == "." || segment == ".." {
+			return denied
+		}
+	}
+	return nil
+}
+
+// SameServer tells whether two URLs lead to the same host and port, however
+// they are written.
+func SameServer(one, other *url.URL) bool {
+	return sameHost(one.Hostname(), other.Hostname()) && portOf(one) == portOf(other)
 }
 
 // portOf returns the port of a URL, that of its scheme where it names none.
@@ -116,35 +175,58 @@ func portOf(target *url.URL) int {
 // metadata are addresses at which clouds tell their machines secrets and that
 // are no link-local ones.
 var metadata = []netip.Addr{
-	netip.MustParseAddr("100.100.100.200"), netip.MustParseAddr("192.0.0.192"), netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("168.63.129.16"),
+	netip.MustParseAddr("100.100.100.200"), netip.MustParseAddr("192.0.0.192"), netip.MustParseAddr("168.63.129.16"),
+	netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("fd00:ec2::23"), netip.MustParseAddr("fd20:ce::254"),
 }
 
-// translated are the prefixes of IPv6 that carry an IPv4 address in their last
-// 32 bits, and so lead to it.
-var translated = []netip.Prefix{netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("::/96")}
+// carriers are the prefixes of IPv6 whose addresses carry an IPv4 address, and
+// so lead to it: at which byte, and whether its bits are turned over.
+var carriers = []struct {
+	prefix   netip.Prefix
+	at       int
+	inverted bool
+}{
+	{netip.MustParsePrefix("64:ff9b::/96"), 12, false},   // NAT64
+	{netip.MustParsePrefix("64:ff9b:1::/48"), 12, false}, // NAT64 of a network's own
+	{netip.MustParsePrefix("::/96"), 12, false},          // the oldest form
+	{netip.MustParsePrefix("::ffff:0:0:0/96"), 12, false},
+	{netip.MustParsePrefix("2002::/16"), 2, false}, // 6to4
+	{netip.MustParsePrefix("2001::/32"), 12, true}, // Teredo
+	{netip.MustParsePrefix("2001::/32"), 4, false}, // and its server
+}
 
-// sixToFour carries an IPv4 address in its bits 16 to 48.
-var sixToFour = netip.MustParsePrefix("2002::/16")
+// siteLocal is what IPv6 had before fc00::/7.
+var siteLocal = netip.MustParsePrefix("fec0::/10")
 
 // reserved tells whether an address is one that no datasource may lead to.
 func reserved(address netip.Addr) bool {
 	address = address.Unmap().WithZone("")
 	if address.Is6() {
 		bytes := address.As16()
-		for _, prefix := range translated {
-			if prefix.Contains(address) && reserved(netip.AddrFrom4([4]byte(bytes[12:16]))) {
+		for _, each := range carriers {
+			inner := [4]byte(bytes[each.at : each.at+4])
+			if each.inverted {
+				for i := range inner {
+					inner[i] = ^inner[i]
+				}
+			}
+			if each.prefix.Contains(address) && reserved(netip.AddrFrom4(inner)) {
 				return true
 			}
 		}
-		if sixToFour.Contains(address) && reserved(netip.AddrFrom4([4]byte(bytes[2:6]))) {
+		// ISATAP carries it behind 5efe, below any prefix.
+		if bytes[8]&^2 == 0 && bytes[9] == 0 && bytes[10] == 0x5e && bytes[11] == 0xfe && reserved(netip.AddrFrom4([4]byte(bytes[12:16]))) {
+			return true
+		}
+		if siteLocal.Contains(address) {
 			return true
 		}
 	}
 	if address.IsLoopback() || address.IsLinkLocalUnicast() || address.IsUnspecified() || address.IsMulticast() {
 		return true
 	}
-	// 0.0.0.0/8 is "this host" to some systems.
-	if address.Is4() && address.As4()[0] == 0 {
+	// 0.0.0.0/8 is "this host" to some systems, and the highest one everybody.
+	if address.Is4() && (address.As4()[0] == 0 || address.As4() == [4]byte{255, 255, 255, 255}) {
 		return true
 	}
 	for _, each := range metadata {

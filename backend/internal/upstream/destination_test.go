@@ -1,10 +1,13 @@
 package upstream
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -66,6 +69,8 @@ func TestAddressesThatNoDatasourceLeadsTo(t *testing.T) {
 		"127.0.0.1": true, "127.9.9.9": true, "::1": true, "::ffff:127.0.0.1": true, "0.0.0.0": true, "0.1.2.3": true, "::": true,
 		"169.254.169.254": true, "fe80::1": true, "fe80::1%eth0": true, "100.100.100.200": true, "fd00:ec2::254": true, "192.0.0.192": true, "168.63.129.16": true,
 		"224.0.0.1": true, "ff02::1": true, "64:ff9b::7f00:1": true, "64:ff9b::a9fe:a9fe": true, "::7f00:1": true, "2002:7f00:1::": true,
+		"64:ff9b:1::7f00:1": true, "::ffff:0:7f00:1": true, "2001:0:0:0:0:0:80ff:fffe": true, "2001:0:7f00:1::": true, "2001:db8::5efe:7f00:1": true, "2001:db8::200:5efe:a9fe:a9fe": true,
+		"fec0::1": true, "255.255.255.255": true, "fd00:ec2::23": true, "fd20:ce::254": true, "169.254.170.2": true, "::ffff:169.254.169.254": true,
 		"10.0.0.1": false, "192.168.1.1": false, "172.16.0.1": false, "8.8.8.8": false, "fd00::1": false, "2001:db8::1": false, "64:ff9b::a00:1": false, "2002:a00:1::": false,
 	} {
 		require.Equal(t, expected, reserved(netip.MustParseAddr(text)), text)
@@ -87,9 +92,9 @@ func TestTheGuardHoldsWhenConnecting(t *testing.T) {
 		"LOCALHOST": {Destination{Host: "localhost"}, true},
 	} {
 		target := parse(t, "http://"+host+":"+port)
-		guard, err := Allow([]Destination{destination.Destination}, target)
+		permission, err := Allow([]Destination{destination.Destination}, target)
 		require.NoError(t, err)
-		client, err := NewClient(ClientOptions{URL: target, PoolSize: 1, Guard: guard})
+		client, err := NewClient(ClientOptions{URL: target, PoolSize: 1, Guard: permission.Guard})
 		require.NoError(t, err)
 		response, err := client.Do(t.Context(), &promapi.Request{Method: http.MethodGet, Path: "/", Header: http.Header{}}, nil)
 		if destination.reached {
@@ -104,10 +109,130 @@ func TestTheGuardHoldsWhenConnecting(t *testing.T) {
 }
 
 func TestDestinationsThatCannotMatch(t *testing.T) {
-	for _, wrong := range []Destination{{}, {Host: "*."}, {Host: "http://x"}, {Host: "x/y"}, {Host: "a:9090"}, {Host: "a", Port: -1}, {Host: "a", Port: 70000}, {Host: "[::1]"}, {Host: "a.*.b"}} {
+	for _, wrong := range []Destination{{}, {Host: "*."}, {Host: "http://x"}, {Host: "x/y"}, {Host: "a:9090"}, {Host: "a", Port: -1}, {Host: "a", Port: 70000}, {Host: "[::1]"}, {Host: "a.*.b"}, {Host: "a", Scheme: "ftp"}} {
 		require.Error(t, wrong.Validate(), "%+v", wrong)
 	}
 	for _, right := range []Destination{{Host: "a"}, {Host: "*.a.b", Port: 1}, {Host: "::1"}, {Host: "10.0.0.1", Port: 65535}} {
 		require.NoError(t, right.Validate(), "%+v", right)
 	}
+}
+
+// hostile are URLs that somebody writes into a datasource to be led elsewhere.
+// The operator allows prometheus.example.com:9090 and *.monitoring.svc.
+var hostile = []string{
+	"http://127.0.0.1:9090", "http://127.1:9090", "http://0177.0.0.1:9090", "http://0x7f000001:9090", "http://2130706433:9090",
+	"http://0:9090", "http://0.0.0.0:9090", "http://localhost:9090", "http://LOCALHOST.:9090", "http://localhost.localdomain:9090",
+	"http://[::1]:9090", "http://[::]:9090", "http://[0:0:0:0:0:0:0:1]:9090", "http://[::ffff:127.0.0.1]:9090", "http://[::ffff:7f00:1]:9090",
+	"http://[::127.0.0.1]:9090", "http://[64:ff9b::127.0.0.1]:9090", "http://[fe80::1%25eth0]:9090", "http://[fe80::1]:9090", "http://[fd00:ec2::254]:80",
+	"http://169.254.169.254/latest/meta-data", "http://[::ffff:169.254.169.254]", "http://metadata.google.internal", "http://100.100.100.200",
+	"http://prometheus.example.com:9090@127.0.0.1:9090", "http://127.0.0.1:9090@prometheus.example.com:9090", "http://user:pass@prometheus.example.com:9090",
+	"http://prometheus.example.com:9090#@127.0.0.1", "http://prometheus.example.com:9090?@127.0.0.1", "http://prometheus.example.com:9090\\@127.0.0.1",
+	"http://prometheus.example.com%00.evil.com:9090", "http://prometheus.example.com%2eevil.com:9090", "http://prometheus.example.com:9090.evil.com",
+	"http://prometheus.example.com.evil.com:9090", "http://evil-prometheus.example.com:9090", "http://evilmonitoring.svc", "http://monitoring.svc",
+	"http://.monitoring.svc", "http://x.monitoring.svc.evil.com", "http://x.monitoring.svc%2F.evil.com", "http://prometheus.example.com", "http://prometheus.example.com:9091",
+	"http://prometheus.example.com:09090x", "//prometheus.example.com:9090", "file:///etc/passwd", "gopher://prometheus.example.com:9090", "http:prometheus.example.com:9090",
+	"http://prometheus.example.com:9090/a/../b", "http://prometheus.example.com:9090/%2e%2e/b", "http://prometheus.example.com:9090/a%2fb", "http://prometheus.example.com:9090/a%5cb",
+	"http://prometheus.example.com:9090/a%3fb", "http://prometheus.example.com:9090/a;b", "http://prometheus.example.com:9090/./a", "http://prometheus.example.com:9090/%252e%252e/",
+	"http://ⓟrometheus.example.com:9090", "http://prometheus。example.com:9090", "http://xn--prometheus.example.com:9090",
+}
+
+func TestHostileURLs(t *testing.T) {
+	allowed := []Destination{{Host: "prometheus.example.com", Port: 9090, Scheme: "http"}, {Host: "*.monitoring.svc"}}
+	for _, text := range hostile {
+		target, err := url.Parse(text)
+		if err != nil {
+			continue
+		}
+		_, err = Allow(allowed, target)
+		require.Error(t, err, text)
+		require.Equal(t, FailureDenied, FailureOf(err), text)
+	}
+	_, err := Allow(allowed, parse(t, "http://prometheus.example.com:9090/a/b/"))
+	require.NoError(t, err)
+}
+
+func TestACredentialStaysWithItsDestination(t *testing.T) {
+	secret := access(t, AccessOptions{HTTP: httpConfig(t, "authorization: {credentials: planted}")})
+	harmless := access(t, AccessOptions{HTTP: httpConfig(t, "tls_config: {server_name: x}")})
+	destinations := []Destination{
+		{Host: "a.example.com", Port: 443, Access: secret}, {Host: "b.example.com", Port: 80, Scheme: "http", Access: secret},
+		{Host: "a.example.com"}, {Host: "*.example.org", Access: harmless},
+	}
+	for _, each := range destinations {
+		require.NoError(t, each.Validate())
+	}
+	for text, expected := range map[string]*Access{
+		"https://a.example.com": secret, "https://a.example.com/path": secret, "https://A.example.com.:443": secret,
+		"http://a.example.com:443": nil, "https://a.example.com:444": nil, "http://a.example.com": nil,
+		"http://b.example.com": secret, "http://x.example.org": harmless,
+	} {
+		permission, err := Allow(destinations, parse(t, text))
+		require.NoError(t, err, text)
+		require.Same(t, expected, permission.Access, text)
+	}
+	_, err := Allow(destinations, parse(t, "https://b.example.com:80"))
+	require.Error(t, err)
+	for _, wrong := range []Destination{{Host: "a", Access: secret}, {Host: "*.a", Port: 1, Access: secret}} {
+		require.ErrorContains(t, wrong.Validate(), "a credential goes to one server")
+	}
+}
+
+// A name that resolves well when it is looked at and ill when it is connected
+// to gains nothing: the address counts that a connection is made to.
+func TestRebinding(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the connection was made") }))
+	t.Cleanup(server.Close)
+	lookups := resolveTo(t, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("127.0.0.1"))
+	first, err := net.DefaultResolver.LookupNetIP(t.Context(), "ip4", "rebound.monitoring.svc.")
+	require.NoError(t, err)
+	require.Equal(t, "192.0.2.1", first[0].String())
+	target := parse(t, "http://rebound.monitoring.svc.:"+parse(t, server.URL).Port())
+	permission, err := Allow([]Destination{{Host: "*.monitoring.svc"}}, target)
+	require.NoError(t, err)
+	made, err := NewClient(ClientOptions{URL: target, PoolSize: 1, Guard: permission.Guard})
+	require.NoError(t, err)
+	_, err = made.Do(t.Context(), &promapi.Request{Method: http.MethodGet, Path: "/", Header: http.Header{}}, nil)
+	require.Equal(t, FailureDenied, FailureOf(err))
+	require.Greater(t, lookups.Load(), int64(1))
+}
+
+// resolveTo makes the resolver of this process ask a server that answers every
+// question for an IPv4 address with one address after the other, the last one
+// for good.
+func resolveTo(t *testing.T, addresses ...netip.Addr) *atomic.Int64 {
+	t.Helper()
+	connection, err := (&net.ListenConfig{}).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	before := net.DefaultResolver
+	t.Cleanup(func() {
+		net.DefaultResolver = before
+		_ = connection.Close()
+	})
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "udp", connection.LocalAddr().String())
+	}}
+	var count atomic.Int64
+	go func() {
+		buffer := make([]byte, 1500)
+		for {
+			n, from, err := connection.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			end := 12
+			for end < n && buffer[end] != 0 {
+				end += int(buffer[end]) + 1
+			}
+			question := buffer[12 : end+5] // The name, its end, type and class.
+			answer := append([]byte{buffer[0], buffer[1], 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}, question...)
+			if question[len(question)-3] == 1 { // An IPv4 address.
+				i := min(int(count.Add(1))-1, len(addresses)-1)
+				ip := addresses[i].As4()
+				answer[7] = 1
+				answer = append(answer, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, ip[0], ip[1], ip[2], ip[3])
+			}
+			_, _ = connection.WriteTo(answer, from)
+		}
+	}()
+	return &count
 }

@@ -33,6 +33,7 @@ type Failure string
 const (
 	FailureDenied        Failure = "denied-by-policy"
 	FailureUnauthorized  Failure = "unauthorized" // 401, 403 and 407
+	FailureCredential    Failure = "credential"   // the gateway's own cannot be had
 	FailureTLS           Failure = "tls"
 	FailureName          Failure = "name-not-found"
 	FailureCanceled      Failure = "canceled"
@@ -48,6 +49,7 @@ func FailureOf(err error) Failure {
 	var (
 		denied      *DeniedError
 		status      *StatusError
+		credential  *CredentialError
 		certificate *tls.CertificateVerificationError
 		alert       tls.AlertError
 		record      tls.RecordHeaderError
@@ -60,6 +62,8 @@ func FailureOf(err error) Failure {
 	switch {
 	case errors.As(err, &denied):
 		return FailureDenied
+	case errors.As(err, &credential):
+		return FailureCredential
 	case errors.As(err, &status):
 		switch status.Status {
 		case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired:
@@ -88,18 +92,23 @@ func FailureOf(err error) Failure {
 // neither addresses nor credentials.
 func Describe(err error) string {
 	var (
-		denied *DeniedError
-		status *StatusError
+		denied  *DeniedError
+		status  *StatusError
+		refused *RefusedError
 	)
 	switch {
 	case errors.As(err, &denied):
 		return denied.Error()
+	case errors.As(err, &refused):
+		return refused.Error()
 	case errors.As(err, &status):
 		return status.Error()
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return "it does not speak TLS on this port"
 	}
 	switch FailureOf(err) {
+	case FailureCredential:
+		return "the gateway's own credential for it cannot be had"
 	case FailureTLS:
 		return "its TLS certificate was not accepted"
 	case FailureName:

@@ -146,6 +146,7 @@ func (c *Client) readRuntime(ctx context.Context, status *Status) {
 	var info struct {
 		StartTime        time.Time `json:"startTime"`
 		Hostname         string    `json:"hostname"`
+		LastConfigTime   time.Time `json:"lastConfigTime"`
 		StorageRetention string    `json:"storageRetention"`
 	}
 	if json.Unmarshal(data, &info) != nil {
@@ -153,6 +154,7 @@ func (c *Client) readRuntime(ctx context.Context, status *Status) {
 	}
 	status.started = info.StartTime
 	status.server = info.Hostname + " " + info.StartTime.Format(time.RFC3339Nano)
+	status.configured = status.server + " " + info.LastConfigTime.Format(time.RFC3339Nano)
 	// "15d", "15d or 10GiB", "10GiB": only the time is a bound that holds.
 	for part := range strings.SplitSeq(info.StorageRetention, " or ") {
 		if retention, err := model.ParseDuration(strings.TrimSpace(part)); err == nil {

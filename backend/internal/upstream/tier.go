@@ -28,6 +28,9 @@ type TierOptions struct {
 	// ProbeInterval is the time between two probes; one probe may take as
 	// long.
 	ProbeInterval time.Duration
+	// Replica is the name of the server among those behind one service; empty
+	// where it is not one of several. Who a replica is, is learned: see Identity.
+	Replica string
 	// OnProbe is called after each probe with what it found, if not nil.
 	OnProbe func(Status)
 }
@@ -66,6 +69,7 @@ type Status struct {
 
 	started      time.Time // of the process that answered
 	server       string    // which process answered
+	configured   string    // which process with which configuration answered
 	newestInHead int64     // timestamp of the newest sample of hot's head
 }
 
@@ -78,6 +82,8 @@ type Tier struct {
 	continuity continuity
 	stores     storeWatch
 	status     atomic.Pointer[Status]
+	identity   atomic.Pointer[Identity]
+	refusal    atomic.Pointer[string]
 	first      chan struct{} // closed after the first probe
 	again      chan struct{} // asks for a probe now
 }
@@ -95,11 +101,22 @@ func (t *Tier) Name() tier.Name { return t.options.Name }
 // Endpoint returns the address of the tier for people to read.
 func (t *Tier) Endpoint() string { return t.options.Client.Endpoint() }
 
-// Status returns what the last probe found.
-func (t *Tier) Status() Status { return *t.status.Load() }
+// Status returns what the last probe found. A tier that was refused is
+// unavailable whatever that was.
+func (t *Tier) Status() Status {
+	status := *t.status.Load()
+	if reason := t.refused(); reason != "" {
+		status.Available, status.Error = false, reason
+	}
+	return status
+}
 
-// Do calls the tier: see Client.Do.
+// Do calls the tier: see Client.Do. A tier that was refused is not called, and
+// the error is a *RefusedError.
 func (t *Tier) Do(ctx context.Context, request *promapi.Request, withoutParameters []string) (*http.Response, error) {
+	if reason := t.refused(); reason != "" {
+		return nil, &RefusedError{Reason: reason}
+	}
 	return t.options.Client.Do(ctx, request, withoutParameters)
 }
 
@@ -136,7 +153,7 @@ func (t *Tier) Wait(ctx context.Context) {
 func (t *Tier) ReportFailure(err error) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	previous := t.Status()
+	previous := *t.status.Load()
 	failed := previous
 	failed.Available = false
 	failed.Error = Describe(err)
@@ -188,8 +205,11 @@ func (t *Tier) probe(ctx context.Context) {
 	if ctx.Err() != nil {
 		return // The gateway stops: the failure says nothing about the tier.
 	}
+	if found.Available && t.options.Replica != "" {
+		t.identify(probeContext, &found)
+	}
 	t.mutex.Lock()
-	previous := t.Status()
+	previous := *t.status.Load()
 	found.Since = previous.Since
 	if previous.CheckedAt.IsZero() || previous.Available != found.Available {
 		found.Since = found.CheckedAt

@@ -2,15 +2,12 @@ package upstream
 
 import (
 	"context"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -22,11 +19,11 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
-func client(t *testing.T, address string, settings TLS) *Client {
+func client(t *testing.T, address string, access *Access) *Client {
 	t.Helper()
 	base, err := url.Parse(address)
 	require.NoError(t, err)
-	made, err := NewClient(ClientOptions{URL: base, TLS: settings, PoolSize: 4, Header: http.Header{"X-Scope-Orgid": {"tenant"}}})
+	made, err := NewClient(ClientOptions{URL: base, Access: access, PoolSize: 4, Header: http.Header{"X-Scope-Orgid": {"tenant"}}})
 	require.NoError(t, err)
 	t.Cleanup(made.Close)
 	return made
@@ -85,7 +82,7 @@ func TestCoverageOfHot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(test.sources)
 			t.Cleanup(server.Close)
-			status := client(t, server.URL, TLS{}).measure(t.Context(), tier.Hot)
+			status := client(t, server.URL, nil).measure(t.Context(), tier.Hot)
 			require.True(t, status.Available)
 			require.Equal(t, []any{test.oldest, test.retention, test.err}, []any{status.Oldest, status.Retention, status.Error})
 			require.Positive(t, status.Latency)
@@ -96,7 +93,7 @@ func TestCoverageOfHot(t *testing.T) {
 func TestColdIsNotAskedForCoverage(t *testing.T) {
 	server := httptest.NewServer(sources{})
 	t.Cleanup(server.Close)
-	status := client(t, server.URL, TLS{}).measure(t.Context(), tier.Cold)
+	status := client(t, server.URL, nil).measure(t.Context(), tier.Cold)
 	require.True(t, status.Available)
 	require.Empty(t, status.Error)
 }
@@ -126,7 +123,7 @@ func TestATierThatComesAndGoes(t *testing.T) {
 	t.Cleanup(fake.Close)
 	probed := make(chan Status, 16)
 	watched := NewTier(TierOptions{
-		Name: tier.Hot, Client: client(t, fake.URL, TLS{}), ProbeInterval: time.Hour,
+		Name: tier.Hot, Client: client(t, fake.URL, nil), ProbeInterval: time.Hour,
 		OnProbe: func(status Status) { probed <- status },
 	})
 	require.False(t, watched.Status().Available, "not before the first probe")
@@ -164,7 +161,7 @@ func TestATierThatComesAndGoes(t *testing.T) {
 func TestRequestsToTheTier(t *testing.T) {
 	fake := faketier.New()
 	t.Cleanup(fake.Close)
-	made := client(t, fake.URL+"/prefix/", TLS{})
+	made := client(t, fake.URL+"/prefix/", nil)
 	request := &promapi.Request{
 		Method: http.MethodPost, Path: "/api/v1/label/a%2Fb/values", RawQuery: "dedup=true&x=1", Body: []byte("query=up"),
 		Header:     http.Header{"Content-Type": {"text/plain"}, "Accept": {"a", "b"}},
@@ -184,23 +181,6 @@ func TestRequestsToTheTier(t *testing.T) {
 	require.NotContains(t, request.Header, "X-Scope-Orgid", "the request is shared by both tries")
 }
 
-func TestTheCertificateIsVerified(t *testing.T) {
-	server := httptest.NewTLSServer(sources{})
-	t.Cleanup(server.Close)
-	authority := filepath.Join(t.TempDir(), "ca.pem")
-	require.NoError(t, os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600))
-	require.Equal(t, "its TLS certificate was not accepted", client(t, server.URL, TLS{}).measure(t.Context(), tier.Cold).Error)
-	require.Empty(t, client(t, server.URL, TLS{CAFile: authority}).measure(t.Context(), tier.Cold).Error)
-	require.Empty(t, client(t, server.URL, TLS{InsecureSkipVerify: true}).measure(t.Context(), tier.Cold).Error)
-
-	_, err := NewClient(ClientOptions{TLS: TLS{CAFile: filepath.Join(t.TempDir(), "missing.pem")}})
-	require.ErrorContains(t, err, "read the CA file")
-	empty := filepath.Join(t.TempDir(), "empty.pem")
-	require.NoError(t, os.WriteFile(empty, []byte("nothing"), 0o600))
-	_, err = NewClient(ClientOptions{TLS: TLS{CAFile: empty}})
-	require.ErrorContains(t, err, "holds no PEM certificate")
-}
-
 // What is said of a failed tier is read by callers: no address, no query.
 func TestDescribeNamesNoAddress(t *testing.T) {
 	plain := httptest.NewServer(http.HandlerFunc(faketier.Hang))
@@ -212,7 +192,7 @@ func TestDescribeNamesNoAddress(t *testing.T) {
 	refusedURL := "http://" + refused.Addr().String()
 	require.NoError(t, refused.Close())
 	ask := func(ctx context.Context, address string) error {
-		_, err := client(t, address, TLS{}).get(ctx, "/secret", url.Values{"query": {"secret"}})
+		_, err := client(t, address, nil).get(ctx, "/secret", url.Values{"query": {"secret"}})
 		require.Error(t, err)
 		return err
 	}
@@ -240,7 +220,7 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 	t.Cleanup(elsewhere.Close)
 	server := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
 	t.Cleanup(server.Close)
-	_, err := client(t, server.URL, TLS{}).get(t.Context(), "/api/v1/query", nil)
+	_, err := client(t, server.URL, nil).get(t.Context(), "/api/v1/query", nil)
 	require.Equal(t, "answered with status 307 (Temporary Redirect)", Describe(err))
 	require.Empty(t, elsewhere.Requests())
 }

@@ -37,6 +37,8 @@ type Command struct {
 	// ReadyURL answers with a 2xx status once the process is ready. Empty:
 	// the process counts as ready once it has started.
 	ReadyURL string
+	// ReadyClient asks it; nil means the default one.
+	ReadyClient *http.Client
 }
 
 // Process is a running child process. It is killed when this process dies.
@@ -75,20 +77,24 @@ func Start(ctx context.Context, command Command) (*Process, error) {
 	if command.ReadyURL == "" {
 		return p, nil
 	}
-	if err := p.waitReady(ctx, command.ReadyURL); err != nil {
+	client := command.ReadyClient
+	if client == nil {
+		client = http.DefaultClient
+	}
+	if err := p.waitReady(ctx, client, command.ReadyURL); err != nil {
 		p.Kill()
 		return nil, fmt.Errorf("%w\n%s", err, p.LogTail())
 	}
 	return p, nil
 }
 
-func (p *Process) waitReady(ctx context.Context, url string) error {
+func (p *Process) waitReady(ctx context.Context, client *http.Client, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		if status, _, err := Get(ctx, url, nil); err == nil && status < http.StatusMultipleChoices {
+		if status, _, err := get(ctx, client, url, nil); err == nil && status < http.StatusMultipleChoices {
 			return nil
 		}
 		select {
@@ -171,6 +177,10 @@ func FreePort() (int, error) {
 
 // Get makes a GET request with the given headers and returns status and body.
 func Get(ctx context.Context, url string, header http.Header) (int, []byte, error) {
+	return get(ctx, http.DefaultClient, url, header)
+}
+
+func get(ctx context.Context, client *http.Client, url string, header http.Header) (int, []byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return 0, nil, fmt.Errorf("make the request: %w", err)
@@ -178,7 +188,7 @@ func Get(ctx context.Context, url string, header http.Header) (int, []byte, erro
 	for name, values := range header {
 		request.Header[name] = values
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -139,6 +140,10 @@ type Prometheus struct {
 	Global map[string]any
 	// Arguments are added to its command line.
 	Arguments []string
+	// Certificate and Key are PEM files; with them it speaks TLS. ReadyClient
+	// then asks whether it is ready, whatever the certificate says.
+	Certificate, Key string
+	ReadyClient      *http.Client
 }
 
 // Start starts the server from the program at path.
@@ -146,6 +151,15 @@ func (p Prometheus) Start(ctx context.Context, path string) (*Server, error) {
 	listen, err := address(p.Port)
 	if err != nil {
 		return nil, err
+	}
+	base := "http://" + listen
+	if p.Certificate != "" {
+		base = "https://" + listen
+		web, err := writeYAML(p.Dir, p.Name+".web.yaml", document{"tls_server_config": document{"cert_file": p.Certificate, "key_file": p.Key}})
+		if err != nil {
+			return nil, err
+		}
+		p.Arguments = append(p.Arguments, "--web.config.file", web)
 	}
 	content := document{
 		"global": document{"scrape_interval": "1s"},
@@ -171,12 +185,12 @@ func (p Prometheus) Start(ctx context.Context, path string) (*Server, error) {
 			"--config.file", config, "--web.listen-address", listen, "--storage.tsdb.path", p.Data,
 			"--storage.tsdb.retention.time", p.Retention, "--log.level", "warn",
 		}, p.Arguments...),
-		ReadyURL: "http://" + listen + "/-/ready",
+		ReadyURL: base + "/-/ready", ReadyClient: p.ReadyClient,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &Server{Process: process, URL: "http://" + listen}, nil
+	return &Server{Process: process, URL: base}, nil
 }
 
 // Thanos is a store gateway over a bucket in a directory and a query that

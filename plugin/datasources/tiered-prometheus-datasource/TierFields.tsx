@@ -184,7 +184,7 @@ function ServiceFields({ example, path, form, value, onChange }: ServiceFieldsPr
             change({ scheme: scheme as Service['scheme'] });
           }}
         >
-          <MenuItem value="">Left out: https</MenuItem>
+          <MenuItem value="">Left out: as the service says</MenuItem>
           <MenuItem value="https">https</MenuItem>
           <MenuItem value="http">http</MenuItem>
         </SpecField>

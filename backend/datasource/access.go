@@ -1,0 +1,180 @@
+package datasource
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+// serviceAccountDir is where Kubernetes puts what belongs to the ServiceAccount
+// of a pod.
+const serviceAccountDir = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+// accesses are what the gateway shows to each destination that the operator
+// names.
+type accesses struct {
+	own          map[tier.Name]*upstream.Access
+	destinations []upstream.Destination
+	// found is for the gateway's own tiers where discovery found them.
+	found map[tier.Name]discoveredAccess
+	// services is for other Services that were discovered.
+	services discoveredAccess
+	// perses carries the credential for Perses; nil where there is none.
+	perses http.RoundTripper
+
+	unverified []string // keys of those whose certificate nobody looks at
+}
+
+// discoveredAccess is for a Service that was discovered: with the token of the
+// ServiceAccount, and without it, where others could read it or the Service is
+// named by somebody who is not trusted with it.
+type discoveredAccess struct{ withToken, withoutToken *upstream.Access }
+
+func newDiscoveredAccess(config Config, own *HTTPConfig) (discoveredAccess, error) {
+	options := upstream.AccessOptions{HTTP: own.client(), Authorities: authorities(config, ".svc")}
+	withoutToken, err := upstream.NewAccess(options)
+	if err != nil {
+		return discoveredAccess{}, err
+	}
+	options.TokenFile = config.ServiceAccount.TokenPath
+	withToken, err := upstream.NewAccess(options)
+	return discoveredAccess{withToken: withToken, withoutToken: withoutToken}, err
+}
+
+// over returns what is shown over a scheme.
+func (d discoveredAccess) over(scheme string) *upstream.Access {
+	if scheme != "https" || !d.withToken.SendsToken() {
+		return d.withoutToken
+	}
+	return d.withToken
+}
+
+func newAccesses(config Config) (*accesses, error) {
+	made := &accesses{own: map[tier.Name]*upstream.Access{}, found: map[tier.Name]discoveredAccess{}}
+	note := func(key string, access *upstream.Access) {
+		if access.SkipsVerification() {
+			made.unverified = append(made.unverified, key)
+		}
+	}
+	var err error
+	for name, own := range map[tier.Name]struct {
+		url  string
+		http *HTTPConfig
+	}{tier.Hot: {config.Hot.URL, config.Hot.HTTPConfig}, tier.Cold: {config.Cold.URL, config.Cold.HTTPConfig}} {
+		base, parseError := url.Parse(own.url)
+		if parseError != nil {
+			continue // Validate found it before.
+		}
+		options := upstream.AccessOptions{HTTP: own.http.client(), Authorities: authorities(config, base.Hostname())}
+		if base.Scheme == "https" && inCluster(base.Hostname()) {
+			options.TokenFile = config.ServiceAccount.TokenPath
+		}
+		if made.own[name], err = upstream.NewAccess(options); err != nil {
+			return nil, fmt.Errorf("%s.http_config: %w", name, err)
+		}
+		if made.found[name], err = newDiscoveredAccess(config, own.http); err != nil {
+			return nil, fmt.Errorf("%s.http_config: %w", name, err)
+		}
+	}
+	for _, name := range tier.Names() {
+		note(string(name), made.own[name])
+	}
+	for i, each := range config.Destinations {
+		access, err := upstream.NewAccess(upstream.AccessOptions{HTTP: each.HTTPConfig.client(), Authorities: authorities(config, each.Host)})
+		if err != nil {
+			return nil, fmt.Errorf("destinations[%d].http_config: %w", i, err)
+		}
+		note(fmt.Sprintf("destinations[%d]", i), access)
+		made.destinations = append(made.destinations, each.destination(access))
+	}
+	if made.services, err = newDiscoveredAccess(config, nil); err != nil {
+		return nil, fmt.Errorf("service_account: %w", err)
+	}
+	if config.Perses.Service.HTTPConfig == nil {
+		return made, nil
+	}
+	service := config.Perses.Service.HTTPConfig.HTTPClientConfig
+	if service.TLSConfig.CAFile == "" && service.TLSConfig.CA == "" {
+		service.TLSConfig.CAFile = config.Perses.CAFile
+	}
+	access, err := upstream.NewAccess(upstream.AccessOptions{HTTP: &service})
+	if err == nil {
+		note("perses.service", access)
+		made.perses, err = access.RoundTripper(func(config *tls.Config) *http.Transport {
+			return &http.Transport{TLSClientConfig: config, MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true}
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("perses.service.http_config: %w", err)
+	}
+	return made, nil
+}
+
+// destination returns the destination as it is held against URLs.
+func (d DestinationConfig) destination(access *upstream.Access) upstream.Destination {
+	return upstream.Destination{Host: d.Host, Port: d.Port, Scheme: d.Scheme, Access: access}
+}
+
+// inCluster tells whether a host name is one of a service in the cluster.
+func inCluster(host string) bool {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	return strings.HasSuffix(host, ".svc") || strings.HasSuffix(host, ".svc.cluster.local")
+}
+
+// authorities are those of the cluster, for hosts of it: the one that signs for
+// services on OpenShift, and the one of the API server.
+func authorities(config Config, host string) []string {
+	if !inCluster(host) {
+		return nil
+	}
+	directories := []string{serviceAccountDir}
+	if own := filepath.Dir(config.ServiceAccount.TokenPath); config.ServiceAccount.TokenPath != "" && own != serviceAccountDir {
+		directories = append(directories, own)
+	}
+	var files []string
+	for _, directory := range directories {
+		files = append(files, filepath.Join(directory, "service-ca.crt"), filepath.Join(directory, "ca.crt"))
+	}
+	return files
+}
+
+// warn says loudly whose certificate is not verified.
+func (a *accesses) warn(logger logrus.FieldLogger) {
+	for _, key := range a.unverified {
+		logger.Warnf("THE TLS CERTIFICATE OF %s IS NOT VERIFIED: insecure_skip_verify is for development only, anybody on the way can read and change the answers, and take the credential", key)
+	}
+}
+
+// announce says to whom the token of the ServiceAccount goes: the tiers that are
+// configured, those that isDiscovered says are looked for, and, where there is
+// discovery, the Services that datasources name.
+func (a *accesses) announce(logger logrus.FieldLogger, config Config, discovers bool, isDiscovered func(tier.Name) bool) {
+	var receivers []string
+	for _, name := range tier.Names() {
+		if a.own[name].SendsToken() || (isDiscovered(name) && a.found[name].withToken.SendsToken()) {
+			receivers = append(receivers, "the "+string(name)+" tier")
+		}
+	}
+	if discovers && len(config.Discovery.Namespaces) > 0 && a.services.withToken.SendsToken() {
+		receivers = append(receivers, "the Services that global datasources and those of listed projects name")
+	}
+	if len(receivers) == 0 {
+		return
+	}
+	path := config.ServiceAccount.TokenPath
+	if _, err := os.Stat(path); err != nil {
+		logger.Warnf("the ServiceAccount token (service_account.token_path) is for %s, but %s cannot be read: nothing is sent until it can", strings.Join(receivers, ", "), path)
+		return
+	}
+	logger.Infof("the ServiceAccount token of %s goes, over TLS only, to %s", path, strings.Join(receivers, ", "))
+}

@@ -1,0 +1,207 @@
+package datasource
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	promconfig "github.com/prometheus/common/config"
+	"github.com/sirupsen/logrus/hooks/test"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+func withToken(text string) *HTTPConfig {
+	return &HTTPConfig{promconfig.HTTPClientConfig{Authorization: &promconfig.Authorization{Credentials: promconfig.Secret(text)}}}
+}
+
+func TestWhoseCredentialGoesOut(t *testing.T) {
+	m := runningManager(t, func(config *Config) {
+		config.Hot.HTTPConfig = withToken("of hot")
+		config.Destinations = []DestinationConfig{
+			{Host: "127.0.0.1", Port: 2, HTTPConfig: withToken("of the destination")}, {Host: "127.0.0.1", Port: 1}, {Host: "localhost"},
+		}
+		config.Projects = []ProjectConfig{{Name: "listed", AllNamespaces: true}}
+	})
+	of := func(project, address string) destination {
+		t.Helper()
+		named := saved(t, project, fmt.Sprintf(`"hot":{"url":%q},`, address), "{}")
+		at, own, err := m.destinationOf(named.Reference, tier.Hot, named.Spec.Hot, nil)
+		require.NoError(t, err)
+		require.False(t, own)
+		return at.destination
+	}
+	hot, other := m.access.own[tier.Hot], m.access.destinations[0].Access
+	require.True(t, hot.HoldsSecrets())
+	for _, project := range []string{"", "listed"} {
+		require.Same(t, hot, of(project, "https://127.0.0.1:1/elsewhere").access)
+		require.Same(t, hot, of(project, "https://[::ffff:127.0.0.1]:1").access, "the same server, written otherwise")
+		require.Same(t, other, of(project, "https://127.0.0.1:2").access)
+		require.Nil(t, of(project, "http://127.0.0.1:2").access, "not where others can read it")
+		require.False(t, of(project, "http://127.0.0.1:1").access.HoldsSecrets())
+		require.False(t, of(project, "https://localhost:1").access.HoldsSecrets(), "another name is another destination")
+	}
+	for _, address := range []string{"https://127.0.0.1:1", "https://127.0.0.1:2", "https://localhost:1"} {
+		require.Nil(t, of("unlisted", address).access, "a project that is not listed gets nothing of the operator's")
+	}
+}
+
+// The hosts of the gateway's own tiers are not open to everybody: without a
+// credential of its own, a tier answers whoever reaches it.
+func TestAProjectThatIsNotListedDoesNotReachTheOwnTiers(t *testing.T) {
+	m := runningManager(t, nil)
+	_, err := m.sourceOf(saved(t, "unlisted", `"hot":{"url":"https://127.0.0.1:1/hot"},"cold":{"url":"https://127.0.0.1:1/cold"},`, "{}"))
+	requireStatus(t, err, http.StatusForbidden, "which the gateway does not call")
+	for _, path := range []string{"/a/../hot", "/%2e%2e/hot", "/a%2fb", "/a%3fb"} {
+		_, err = m.sourceOf(saved(t, "", fmt.Sprintf(`"hot":{"url":"https://127.0.0.1:1%s"},`, path), "{}"))
+		requireStatus(t, err, http.StatusForbidden, "which the gateway does not call")
+	}
+}
+
+func TestWhereTheServiceAccountTokenGoes(t *testing.T) {
+	directory := t.TempDir()
+	token := filepath.Join(directory, "token")
+	require.NoError(t, os.WriteFile(token, []byte("planted"), 0o600))
+	for address, expected := range map[string]bool{
+		"https://thanos-querier.openshift-monitoring.svc:9091":        true,
+		"https://thanos.monitoring.svc.cluster.local":                 true,
+		"https://THANOS.monitoring.svc.:9091":                         true,
+		"http://thanos.monitoring.svc:9090":                           false, // others on the way could read it
+		"https://thanos.example.com":                                  false,
+		"https://thanos.svc.example.com":                              false,
+		"https://svc":                                                 false,
+		"https://10.0.0.1:9091":                                       false,
+		"https://thanos.monitoring.svc.cluster.local.evil.com:9091":   false,
+		"https://thanos-querier.openshift-monitoring.svc.evil.com:80": false,
+	} {
+		config := DefaultConfig()
+		config.Cold.URL, config.ServiceAccount.TokenPath = address, token
+		made, err := newAccesses(config)
+		require.NoError(t, err)
+		require.Equal(t, expected, made.own[tier.Cold].SendsToken(), address)
+		require.False(t, made.own[tier.Hot].SendsToken())
+		require.True(t, made.services.withToken.SendsToken(), "services that were discovered get it")
+
+		config.Cold.HTTPConfig = withToken("another")
+		made, err = newAccesses(config)
+		require.NoError(t, err)
+		require.False(t, made.own[tier.Cold].SendsToken(), "what the configuration names wins")
+		config.Cold.HTTPConfig, config.ServiceAccount.TokenPath = nil, ""
+		made, err = newAccesses(config)
+		require.NoError(t, err)
+		require.False(t, made.own[tier.Cold].SendsToken(), "it can be switched off")
+		config.Destinations = []DestinationConfig{{Host: "named.monitoring.svc", Port: 9091}}
+		made, err = newAccesses(config)
+		require.NoError(t, err)
+		require.False(t, made.destinations[0].Access.HoldsSecrets(), "a host that datasources may name does not get it")
+	}
+}
+
+func TestItIsSaidWhoGetsTheToken(t *testing.T) {
+	directory := t.TempDir()
+	token := filepath.Join(directory, "token")
+	config := DefaultConfig()
+	config.ServiceAccount.TokenPath = token
+	made, err := newAccesses(config)
+	require.NoError(t, err)
+	logger, logged := test.NewNullLogger()
+	outside := func(tier.Name) bool { return false }
+	made.announce(logger, config, false, outside)
+	require.Contains(t, logged.LastEntry().Message, "cannot be read: nothing is sent until it can")
+	require.NoError(t, os.WriteFile(token, []byte("planted"), 0o600))
+	made.announce(logger, config, false, outside)
+	require.Equal(t, "the ServiceAccount token of "+token+" goes, over TLS only, to the cold tier", logged.LastEntry().Message)
+	config.Discovery.Namespaces = []string{"monitoring"}
+	made.announce(logger, config, true, func(tier.Name) bool { return true })
+	require.Equal(t, "the ServiceAccount token of "+token+" goes, over TLS only, to the hot tier, the cold tier, "+
+		"the Services that global datasources and those of listed projects name", logged.LastEntry().Message)
+}
+
+func TestNobodyChoosesATenantWithOurCredential(t *testing.T) {
+	m := runningManager(t, func(config *Config) {
+		config.Projects = []ProjectConfig{{Name: "listed", AllNamespaces: true}}
+		config.Destinations = []DestinationConfig{{Host: "127.0.0.1", Port: 2, HTTPConfig: withToken("x")}, {Host: "127.0.0.1", Port: 3}}
+	})
+	const tenant = `{"X-Scope-OrgID":"a"}`
+	for address, refused := range map[string]bool{"https://127.0.0.1:1/hot": true, "https://127.0.0.1:2": true, "https://127.0.0.1:3": false} {
+		tiers := fmt.Sprintf(`"hot":{"url":%q},"cold":{"url":"https://127.0.0.1:3"},`, address)
+		_, err := m.sourceOf(saved(t, "listed", tiers, tenant))
+		if refused {
+			requireStatus(t, err, http.StatusForbidden, "may not choose the tenant")
+		} else {
+			require.NoError(t, err)
+		}
+		_, err = m.sourceOf(saved(t, "", tiers, tenant))
+		require.NoError(t, err, "who may write a global datasource is trusted")
+	}
+}
+
+func TestWhichRuleHolds(t *testing.T) {
+	m := runningManager(t, func(config *Config) {
+		config.Projects = []ProjectConfig{{Name: "team", Namespaces: []string{"b", "a"}}, {Name: "admin", AllNamespaces: true}}
+		config.Enforcement.Datasources = []ConfinedDatasource{
+			{Name: "everything", AllNamespaces: true}, {Name: "shared", Namespaces: []string{"shared"}, Label: "team"},
+			{Project: "team", Name: "special", Namespaces: []string{"c"}}, {Project: "admin", Name: "narrow", Namespaces: []string{"d"}},
+		}
+		config.Destinations = []DestinationConfig{{Host: "127.0.0.1"}}
+	})
+	for _, test := range []struct {
+		project, name, rule string
+	}{
+		{"team", "metrics", `namespace "a", "b"`}, {"team", "everything", `namespace "a", "b"`}, {"team", "special", `namespace "c"`},
+		{"admin", "metrics", ""}, {"admin", "narrow", `namespace "d"`}, {"", "everything", ""}, {"", "shared", `team "shared"`},
+	} {
+		rule, err := m.rules.of(perses.Reference{Project: test.project, Name: test.name})
+		require.NoError(t, err)
+		if test.rule == "" {
+			require.Nil(t, rule)
+		} else {
+			require.Equal(t, test.rule, rule.String())
+		}
+	}
+	// Who may write a dashboard may name a datasource in it like one that is
+	// exempt: the rule of the project holds.
+	for _, project := range []string{"team", "admin"} {
+		whole, err := m.rules.of(perses.Reference{Project: project, Name: "metrics"})
+		require.NoError(t, err)
+		for _, name := range []string{"everything", "special", "narrow"} {
+			rule, err := m.rules.of(perses.Reference{Project: project, Dashboard: "board", Name: name})
+			require.NoError(t, err)
+			require.Equal(t, whole, rule)
+		}
+	}
+	// Everything else is refused, whatever tiers it names.
+	const named = `"hot":{"url":"https://127.0.0.1:2"},"cold":{"url":"https://127.0.0.1:2"},`
+	_, err := m.sourceOf(saved(t, "", named, "{}"))
+	requireStatus(t, err, http.StatusForbidden, "ask the operator to list it in enforcement.datasources")
+	_, err = m.sourceOf(saved(t, "other", named, "{}"))
+	requireStatus(t, err, http.StatusForbidden, `ask the operator to list project "other"`)
+	// Tiers of its own are no way around the rule.
+	found, err := m.sourceOf(saved(t, "team", named, "{}"))
+	require.NoError(t, err)
+	require.Equal(t, `namespace "a", "b"`, found.rule.String())
+	_, err = m.sourceOf(saved(t, "team", named, `{"X-Scope-OrgID":"a"}`))
+	requireStatus(t, err, http.StatusForbidden, "may not choose the tenant")
+}
+
+func TestAProjectCanBeANamespace(t *testing.T) {
+	m := runningManager(t, func(config *Config) {
+		config.Enforcement.ProjectIsNamespace, config.Enforcement.Label = true, "kubernetes_namespace"
+		config.Projects = []ProjectConfig{{Name: "listed", Namespaces: []string{"x"}}}
+	})
+	found, err := m.sourceOf(saved(t, "shop", "", "{}"))
+	require.NoError(t, err)
+	require.Equal(t, `kubernetes_namespace "shop"`, found.rule.String())
+	found, err = m.sourceOf(saved(t, "listed", "", "{}"))
+	require.NoError(t, err)
+	require.Equal(t, `kubernetes_namespace "x"`, found.rule.String())
+	_, err = m.sourceOf(saved(t, "", "", "{}"))
+	requireStatus(t, err, http.StatusForbidden, "enforcement.datasources")
+	own, err := m.ownSource()
+	require.NoError(t, err)
+	require.Nil(t, own.rule)
+}

@@ -1,0 +1,96 @@
+package datasource
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/tls"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+)
+
+// certificateNames are the DNS names and URIs in the client certificate of a
+// connection, if the listener verified one.
+func certificateNames(state *tls.ConnectionState) []string {
+	if state == nil || len(state.VerifiedChains) == 0 || len(state.VerifiedChains[0]) == 0 {
+		return nil
+	}
+	leaf := state.VerifiedChains[0][0]
+	names := slices.Clone(leaf.DNSNames)
+	for _, uri := range leaf.URIs {
+		names = append(names, uri.String())
+	}
+	return names
+}
+
+func showsOneOf(state *tls.ConnectionState, names []string) bool {
+	return slices.ContainsFunc(certificateNames(state), func(name string) bool { return slices.Contains(names, name) })
+}
+
+// checkDefaultCaller returns nil when the caller may ask the default datasource.
+// Without Perses that is everybody, unless the operator says otherwise. It
+// returns an Error: 404 where the default datasource is not served, 401 for a
+// caller who shows neither the token nor a certificate of the list.
+//
+// Where the request comes from makes no difference: a datasource can lead Perses
+// to the gateway on a loopback address too.
+func (m *Manager) checkDefaultCaller(incoming *http.Request) error {
+	own := m.config.DefaultDatasource
+	if m.perses != nil && !own.Enabled {
+		return promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
+			"%s is not served at the root, because Perses is configured: ask below /proxy/globaldatasources/NAME or /proxy/projects/PROJECT/datasources/NAME", incoming.URL.Path)
+	}
+	open := own.TokenFile == "" && len(own.ClientNames) == 0
+	if (open && m.perses == nil) || showsOneOf(incoming.TLS, own.ClientNames) {
+		return nil
+	}
+	if own.TokenFile != "" {
+		content, err := os.ReadFile(own.TokenFile)
+		token := strings.TrimSpace(string(content))
+		if err != nil || token == "" {
+			return &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err,
+				Message: "tierproxy cannot read the token that callers of the default datasource have to send"}
+		}
+		if sameSecret(bearerOf(incoming), token) {
+			return nil
+		}
+	}
+	return promapi.Errorf(http.StatusUnauthorized, promapi.ErrorUnauthorized,
+		"the default datasource takes a credential of its own: send the bearer token that the operator gave you, or show a client certificate")
+}
+
+// bearerOf is the one bearer token of a request; empty where there is none.
+func bearerOf(incoming *http.Request) string {
+	values := incoming.Header.Values("Authorization")
+	if len(values) != 1 {
+		return ""
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// sameSecret compares in a time that tells nothing.
+func sameSecret(given, expected string) bool {
+	one, other := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(expected))
+	return subtle.ConstantTimeCompare(one[:], other[:]) == 1
+}
+
+// callerOf returns on whose behalf a saved datasource is looked up: that of the
+// caller or, for a datasource that the operator listed and on a connection that
+// only Perses can make, that of the gateway itself. Perses then checked the
+// caller before it passed the request on.
+func (m *Manager) callerOf(incoming *http.Request, reference perses.Reference) perses.Caller {
+	service := m.config.Perses.Service
+	listed := slices.ContainsFunc(service.Datasources, func(each ServedDatasource) bool { return each.reference() == reference })
+	if m.access.perses != nil && listed && showsOneOf(incoming.TLS, service.ClientNames) {
+		return perses.ServiceCaller()
+	}
+	return perses.CallerOf(incoming)
+}

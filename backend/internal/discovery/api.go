@@ -1,0 +1,66 @@
+package discovery
+
+import (
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// ErrNoCluster is returned by New outside of a cluster.
+var ErrNoCluster = errors.New("this is not a pod of a Kubernetes cluster, and no kubeconfig is named")
+
+// api holds the clients of the two groups of the Kubernetes API that are read.
+type api struct {
+	core, discovery *rest.RESTClient
+	// parameters writes the options of a request.
+	parameters runtime.ParameterCodec
+}
+
+// connect makes the clients. No connection is made.
+func connect(kubeconfig string) (*api, error) {
+	var (
+		config *rest.Config
+		err    error
+	)
+	if kubeconfig != "" {
+		config, err = clientcmd.BuildConfigFromFlags("", kubeconfig)
+	} else if config, err = rest.InClusterConfig(); errors.Is(err, rest.ErrNotInCluster) {
+		return nil, ErrNoCluster
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the credentials for the Kubernetes API: %w", err)
+	}
+	config.UserAgent = "tierproxy (discovery)"
+	config.ContentType = runtime.ContentTypeProtobuf
+	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+
+	known := runtime.NewScheme()
+	metav1.AddToGroupVersion(known, schema.GroupVersion{Version: "v1"})
+	if err := errors.Join(corev1.AddToScheme(known), discoveryv1.AddToScheme(known)); err != nil {
+		return nil, fmt.Errorf("describe the Kubernetes API: %w", err)
+	}
+	connected := &api{parameters: runtime.NewParameterCodec(known)}
+	config.NegotiatedSerializer = serializer.NewCodecFactory(known).WithoutConversion()
+	for _, group := range []struct {
+		version schema.GroupVersion
+		path    string
+		client  **rest.RESTClient
+	}{
+		{corev1.SchemeGroupVersion, "/api", &connected.core},
+		{discoveryv1.SchemeGroupVersion, "/apis", &connected.discovery},
+	} {
+		config.GroupVersion, config.APIPath = &group.version, group.path
+		if *group.client, err = rest.RESTClientFor(config); err != nil {
+			return nil, fmt.Errorf("make the client of the Kubernetes API: %w", err)
+		}
+	}
+	return connected, nil
+}

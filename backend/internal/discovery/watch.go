@@ -1,0 +1,177 @@
+package discovery
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// watch follows one Service and what is behind it.
+type watch struct {
+	reference Reference
+	api       *api
+	onChange  func(Reference, *Service)
+
+	// lastUsed and cancel belong to Discovery.
+	lastUsed time.Time
+	cancel   context.CancelFunc
+
+	service atomic.Pointer[Service]
+	first   chan struct{} // closed once something is known
+	wake    chan struct{} // asks for a look at the feeds
+
+	// What follows is used by run alone.
+	services *feed
+	slices   *feed  // of the Service sliced; nil while there is none
+	sliced   string // name of a Service
+	stop     context.CancelFunc
+}
+
+func newWatch(reference Reference, connected *api, onChange func(Reference, *Service)) *watch {
+	w := &watch{
+		reference: reference, api: connected, onChange: onChange, lastUsed: time.Now(), cancel: func() {},
+		first: make(chan struct{}), wake: make(chan struct{}, 1), stop: func() {},
+	}
+	w.service.Store(&Service{State: StateUnknown, Namespace: reference.Namespace, Name: reference.Name, Message: "nothing is known of the Service " + reference.String() + " yet"})
+	return w
+}
+
+func (w *watch) current() *Service { return w.service.Load() }
+
+// run watches until ctx ends.
+func (w *watch) run(ctx context.Context) {
+	options := feedOptions{
+		client: w.api.core, parameters: w.api.parameters, resource: "services",
+		object: &corev1.Service{}, list: func() runtime.Object { return &corev1.ServiceList{} },
+		namespace: w.reference.Namespace, onChange: w.look,
+	}
+	if w.reference.Selector != "" {
+		options.label = w.reference.Selector
+	} else {
+		options.name = w.reference.Name
+		options.field = fields.OneTermEqualSelector("metadata.name", w.reference.Name).String()
+	}
+	w.services = newFeed(options)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.services.run(ctx)
+	}()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-w.wake:
+			w.update(ctx)
+		}
+	}
+	w.follow(ctx, "")
+	<-ended
+}
+
+// look asks for a look at the feeds.
+func (w *watch) look() {
+	select {
+	case w.wake <- struct{}{}:
+	default: // One is asked for already.
+	}
+}
+
+// update works out the state from the feeds and tells it where it is a new one.
+func (w *watch) update(ctx context.Context) {
+	state := w.state(ctx)
+	if state == nil || state.equal(w.current()) {
+		return
+	}
+	w.service.Store(state)
+	select {
+	case <-w.first:
+	default:
+		close(w.first)
+	}
+	w.onChange(w.reference, state)
+}
+
+// state is nil while too little is known to say anything new.
+func (w *watch) state(ctx context.Context) *Service {
+	forbidden, problem, since := w.services.problem()
+	if !w.services.synced() {
+		if problem == "" {
+			return nil
+		}
+		state := &Service{State: StateUnknown, Namespace: w.reference.Namespace, Name: w.reference.Name, Message: problem, Stale: true}
+		if forbidden {
+			state.State = StateForbidden
+		}
+		return state
+	}
+	service, state := choose(w.reference, objects[*corev1.Service](w.services))
+	if service == nil {
+		w.follow(ctx, "")
+	} else {
+		w.follow(ctx, service.Name)
+		slicesForbidden, slicesProblem, slicesSince := w.slices.problem()
+		if !w.slices.synced() && slicesProblem == "" {
+			return nil
+		}
+		state = describeService(w.reference, service, objects[*discoveryv1.EndpointSlice](w.slices), w.slices.synced())
+		if problem == "" || slicesForbidden {
+			problem, since = slicesProblem, slicesSince
+		}
+		if slicesForbidden && !w.slices.synced() && state.Message == "" {
+			state.Message = fmt.Sprintf("%s; until then the Service is asked as a whole, whichever replica answers", slicesProblem)
+			return state
+		}
+	}
+	if problem != "" {
+		return state.outdated(problem, since)
+	}
+	return state
+}
+
+// follow lets the slices of a Service be watched, and of no other; of none
+// where the name is empty.
+func (w *watch) follow(ctx context.Context, name string) {
+	if name == w.sliced {
+		return
+	}
+	w.stop()
+	w.slices, w.sliced, w.stop = nil, name, func() {}
+	if name == "" {
+		return
+	}
+	w.slices = newFeed(feedOptions{
+		client: w.api.discovery, parameters: w.api.parameters, group: "discovery.k8s.io", resource: "endpointslices",
+		object: &discoveryv1.EndpointSlice{}, list: func() runtime.Object { return &discoveryv1.EndpointSliceList{} },
+		namespace: w.reference.Namespace, label: discoveryv1.LabelServiceName + "=" + name, onChange: w.look,
+	})
+	inner, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	w.stop = func() {
+		cancel()
+		<-ended
+	}
+	go func(slices *feed) {
+		defer close(ended)
+		slices.run(inner)
+	}(w.slices)
+}
+
+// objects lists what a feed holds, sorted by name.
+func objects[T interface{ GetName() string }](f *feed) []T {
+	var list []T
+	for _, each := range f.informer.GetStore().List() {
+		if object, ok := each.(T); ok {
+			list = append(list, object)
+		}
+	}
+	slices.SortFunc(list, func(one, other T) int { return strings.Compare(one.GetName(), other.GetName()) })
+	return list
+}

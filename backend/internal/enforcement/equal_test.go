@@ -1,0 +1,146 @@
+package enforcement
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cortexproject/promqlsmith"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/tsdb"
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	sampleInterval = 30 * time.Second
+	samples        = 120
+)
+
+// storageWith holds series of the given namespaces; "" stands for series without one.
+func storageWith(t *testing.T, namespaces ...string) (*tsdb.DB, []labels.Labels) {
+	t.Helper()
+	db, err := tsdb.Open(t.TempDir(), slog.New(slog.DiscardHandler), prometheus.NewRegistry(), tsdb.DefaultOptions(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	appender := db.Appender(t.Context())
+	var all []labels.Labels
+	for _, namespace := range namespaces {
+		for _, name := range []string{"up", "requests_total", "load"} {
+			for _, job := range []string{"one", "two"} {
+				builder := labels.NewBuilder(labels.FromStrings("__name__", name, "job", job, "instance", "i"))
+				builder.Set("namespace", namespace)
+				series := builder.Labels()
+				all = append(all, series)
+				for i := range samples {
+					value := float64(i*(len(job)+len(namespace)*3)) + float64(len(name))
+					_, err := appender.Append(0, series, int64(i)*sampleInterval.Milliseconds(), value)
+					require.NoError(t, err)
+				}
+			}
+		}
+	}
+	require.NoError(t, appender.Commit())
+	return db, all
+}
+
+// random makes up queries, some of which name a namespace, rightly or wrongly.
+func random(t *testing.T, seed int64, series []labels.Labels) func() string {
+	t.Helper()
+	source := rand.New(rand.NewSource(seed))
+	var functions []*parser.Function
+	for name, function := range parser.Functions {
+		if !function.Experimental && name != "holt_winters" && name != "info" {
+			functions = append(functions, function)
+		}
+	}
+	slices.SortFunc(functions, func(a, b *parser.Function) int { return strings.Compare(a.Name, b.Name) })
+	smith := promqlsmith.New(source, series, promqlsmith.WithEnabledFunctions(functions), promqlsmith.WithMaxDepth(4),
+		promqlsmith.WithEnableVectorMatching(true), promqlsmith.WithEnableOffset(true), promqlsmith.WithEnableAtModifier(true))
+	matchers := []*labels.Matcher{
+		labels.MustNewMatcher(labels.MatchEqual, "namespace", "shop"), labels.MustNewMatcher(labels.MatchEqual, "namespace", "bank"),
+		labels.MustNewMatcher(labels.MatchEqual, "namespace", ""), labels.MustNewMatcher(labels.MatchNotEqual, "namespace", "shop"),
+		labels.MustNewMatcher(labels.MatchRegexp, "namespace", "shop|bank"), labels.MustNewMatcher(labels.MatchNotRegexp, "namespace", "b.*"),
+	}
+	return func() string {
+		for {
+			root, err := promqlParser.ParseExpr(smith.WalkRangeQuery().String())
+			if err != nil {
+				continue // The generator knows another version of the language.
+			}
+			parser.Inspect(root, func(node parser.Node, _ []parser.Node) error {
+				if selector, ok := node.(*parser.VectorSelector); ok && selector != nil && source.Intn(4) == 0 {
+					selector.LabelMatchers = append(selector.LabelMatchers, matchers[source.Intn(len(matchers))])
+				}
+				return nil
+			})
+			text := root.String()
+			if source.Intn(6) == 0 {
+				text = fmt.Sprintf([]string{"absent(%s)", "absent_over_time(%s[5m:])", "count_values(\"namespace\", %s)"}[source.Intn(3)], text)
+			}
+			if _, err := promqlParser.ParseExpr(text); err == nil && len(text) < 2000 {
+				return text
+			}
+		}
+	}
+}
+
+// TestConfinedEqualsAPrometheusThatHoldsNothingElse asks the engine the same
+// twice: the query itself over one namespace's series, and the confined one
+// over everybody's.
+func TestConfinedEqualsAPrometheusThatHoldsNothingElse(t *testing.T) {
+	everybody, series := storageWith(t, "shop", "bank", "till", "")
+	engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 1e7, Timeout: time.Minute, EnableAtModifier: true, EnableNegativeOffset: true,
+		NoStepSubqueryIntervalFn: func(int64) int64 { return time.Minute.Milliseconds() }})
+	t.Cleanup(func() { _ = engine.Close() })
+	for _, namespaces := range [][]string{{"shop"}, {"shop", "till"}} {
+		only, _ := storageWith(t, namespaces...)
+		confining := rule(t, ConflictEmpty, namespaces...)
+		next := random(t, 7, series)
+		nonEmpty := 0
+		for range 400 {
+			query := next()
+			confined, err := confining.Query(query)
+			require.NoError(t, err, query)
+			expected := evaluate(t, engine, only, query)
+			require.Equal(t, expected, evaluate(t, engine, everybody, confined), "%s\n%s", query, confined)
+			if expected != "" {
+				nonEmpty++
+			}
+		}
+		require.Greater(t, nonEmpty, 150, "the queries should find something")
+	}
+}
+
+// evaluate returns the answer of a range query as a text, its series sorted.
+func evaluate(t *testing.T, engine *promql.Engine, db *tsdb.DB, text string) string {
+	t.Helper()
+	start := time.Unix(600, 0)
+	query, err := engine.NewRangeQuery(context.Background(), db, promql.NewPrometheusQueryOpts(false, 0, nil), text, start, start.Add(45*time.Minute), 3*time.Minute)
+	require.NoError(t, err, text)
+	defer query.Close()
+	result := query.Exec(t.Context())
+	if result.Err != nil {
+		// The words name the first series that is met.
+		kind, _, _ := strings.Cut(result.Err.Error(), "{")
+		return "error: " + kind
+	}
+	matrix, err := result.Matrix()
+	require.NoError(t, err)
+	lines := strings.Split(matrix.String(), "\n")
+	if matrix.Len() > 0 {
+		lines = nil
+		for _, each := range matrix {
+			lines = append(lines, each.String())
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}

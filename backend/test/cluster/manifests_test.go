@@ -1,0 +1,111 @@
+//go:build e2e
+
+package cluster
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
+)
+
+// Every manifest of deploy/ is one that a cluster takes, and every configuration
+// in them one that tierproxy takes.
+func TestTheManifestsAreValid(t *testing.T) {
+	crds, err := os.ReadFile("testdata/crds.yaml")
+	require.NoError(t, err)
+	for _, crd := range parse(string(crds)) {
+		require.NoError(t, shared.apply(t.Context(), crd))
+		require.Eventually(t, func() bool {
+			got, err := shared.resource(crd).Get(t.Context(), crd.GetName(), metav1.GetOptions{})
+			require.NoError(t, err)
+			conditions, _, _ := unstructured.NestedSlice(got.Object, "status", "conditions")
+			for _, each := range conditions {
+				condition, _ := each.(map[string]any)
+				if condition["type"] == "Established" && condition["status"] == "True" {
+					return true
+				}
+			}
+			return false
+		}, eventually, 20*time.Millisecond)
+	}
+	root, err := stack.Root()
+	require.NoError(t, err)
+	example, err := os.ReadFile(filepath.Join(root, "deploy", "examples", "persesglobaldatasource.yaml"))
+	require.NoError(t, err)
+	sets := map[string][]*unstructured.Unstructured{"examples/persesglobaldatasource.yaml": parse(string(example))}
+	overlays, err := os.ReadDir(filepath.Join(root, "deploy", "overlays"))
+	require.NoError(t, err)
+	for _, each := range overlays {
+		name := "overlays/" + each.Name()
+		sets[name], err = shared.render(t.Context(), name)
+		require.NoError(t, err)
+	}
+	require.Len(t, sets, 4)
+	for name, manifests := range sets {
+		t.Run(name, func(t *testing.T) {
+			require.NotEmpty(t, manifests)
+			configurations := 0
+			for _, each := range manifests {
+				// Right after a kind was added, the server may not serve it yet.
+				require.Eventually(t, func() bool {
+					err = shared.apply(t.Context(), each, metav1.DryRunAll)
+					return err == nil
+				}, soon, 20*time.Millisecond, "%v", func() error { return err })
+				if text, found, _ := unstructured.NestedString(each.Object, "data", "tierproxy.yaml"); found {
+					configurations++
+					file := filepath.Join(t.TempDir(), "tierproxy.yaml")
+					require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+					_, err := datasource.LoadConfig(file)
+					require.NoError(t, err, text)
+				}
+				if each.GetKind() == "Deployment" {
+					requireRestricted(t, each)
+				}
+			}
+			if name != "examples/persesglobaldatasource.yaml" {
+				require.Equal(t, 1, configurations)
+			}
+		})
+	}
+	// The dry run notices what is wrong.
+	wrong := sets["overlays/kubernetes"][0].DeepCopy()
+	require.NoError(t, unstructured.SetNestedField(wrong.Object, "x", "unknownField"))
+	require.ErrorContains(t, shared.apply(t.Context(), wrong, metav1.DryRunAll), "unknownField")
+}
+
+// requireRestricted checks what the restricted Pod Security Standard asks for,
+// and that nothing writes to the root file system.
+func requireRestricted(t *testing.T, deployment *unstructured.Unstructured) {
+	t.Helper()
+	pod, _, err := unstructured.NestedMap(deployment.Object, "spec", "template", "spec")
+	require.NoError(t, err)
+	nonRoot, _, _ := unstructured.NestedBool(pod, "securityContext", "runAsNonRoot")
+	require.True(t, nonRoot)
+	profile, _, _ := unstructured.NestedString(pod, "securityContext", "seccompProfile", "type")
+	require.Equal(t, "RuntimeDefault", profile)
+	count := 0
+	for _, list := range []string{"initContainers", "containers"} {
+		containers, _, _ := unstructured.NestedSlice(pod, list)
+		for _, each := range containers {
+			container, _ := each.(map[string]any)
+			count++
+			readOnly, _, _ := unstructured.NestedBool(container, "securityContext", "readOnlyRootFilesystem")
+			require.True(t, readOnly, container["name"])
+			escalation, found, _ := unstructured.NestedBool(container, "securityContext", "allowPrivilegeEscalation")
+			require.True(t, found && !escalation, container["name"])
+			dropped, _, _ := unstructured.NestedStringSlice(container, "securityContext", "capabilities", "drop")
+			require.Equal(t, []string{"ALL"}, dropped, container["name"])
+			_, limited, _ := unstructured.NestedString(container, "resources", "limits", "memory")
+			require.True(t, limited, container["name"])
+		}
+	}
+	require.NotZero(t, count)
+}
