@@ -143,7 +143,7 @@ func counter(perSecond, seed float64) func(int64) float64 {
 	return func(at int64) float64 {
 		elapsed := float64(at-epoch) / 1000
 		// The growth 1 + sin(ωt + seed)/2 + sin(…)/4 is never negative.
-		grown := elapsed + wave(elapsed, 24*time.Hour, seed)/2 + wave(elapsed, 7*time.Minute, 5*seed)/4
+		grown := elapsed + wave(elapsed, 24*time.Hour, seed)/2 + wave(elapsed, 11*time.Minute, 5*seed)/4
 		return math.Round(perSecond*grown*1000) / 1000
 	}
 }
