@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Browser, Page } from 'playwright-core';
+import type { Browser, Page, Request } from 'playwright-core';
 import { chromium } from 'playwright-core';
 import type { TestContext } from 'vitest';
 import { expect } from 'vitest';
@@ -16,7 +16,7 @@ const schemes = ['light', 'dark'] as const;
 export class Tab {
   /** Errors of the console and of scripts since the last examination. */
   private complaints: string[] = [];
-  private readonly running = new Set<unknown>();
+  private readonly running = new Set<Request>();
   private lastRequest = 0;
   private shots = 0;
 
@@ -39,7 +39,7 @@ export class Tab {
       this.running.add(request);
       this.lastRequest = Date.now();
     });
-    const end = (request: unknown): void => {
+    const end = (request: Request): void => {
       this.running.delete(request);
       this.lastRequest = Date.now();
     };
@@ -65,7 +65,9 @@ export class Tab {
   /** Goes to a path of the page, in the window and theme that tests run in. */
   async goto(path: string): Promise<void> {
     await this.look(widths[0], schemes[0]);
-    this.running.clear(); // What the page before still waited for ends unnoticed.
+    // What the page before still asks for ends unnoticed once it is gone.
+    await this.page.goto('about:blank');
+    this.running.clear();
     await this.page.goto(this.url + path);
   }
 
@@ -96,7 +98,8 @@ export class Tab {
         break;
       }
       if (Date.now() > deadline) {
-        throw new Error('the page does not come to rest');
+        const waitsFor = [...this.running].map((request) => `${request.method()} ${request.url()}`);
+        throw new Error(`the page does not come to rest; it waits for ${waitsFor.join(', ')}`);
       }
       await this.page.waitForTimeout(Math.min(rest, 50));
     }
