@@ -27,8 +27,8 @@ e2e: ## Run the tests on the real servers, and the demo. Builds the servers firs
 	$(MAKE) demo DEMO_FLAGS=--once
 
 .PHONY: e2e-full
-e2e-full: ## Run what is too long for CI: 10,000 questions to the oracle, and fuzzing on top of e2e.
-	E2E_QUERIES=10000 $(MAKE) e2e
+e2e-full: ## Run what is too long for CI: 10,000 questions, older versions of Perses, and fuzzing on top of e2e.
+	E2E_QUERIES=10000 E2E_PERSES='perses-0.53 perses-0.52' $(MAKE) e2e
 	scripts/fuzz 60s
 
 .PHONY: check

@@ -38,12 +38,18 @@ type site struct {
 // a configuration with the shared tiers.
 func newSite(t *testing.T, perses stack.Perses, config document) *site {
 	t.Helper()
+	return newSiteOn(t, shared.persesPath, perses, config)
+}
+
+// newSiteOn is newSite with the program of another Perses.
+func newSiteOn(t *testing.T, persesPath string, perses stack.Perses, config document) *site {
+	t.Helper()
 	directory, err := os.MkdirTemp(shared.dir, "site-")
 	require.NoError(t, err)
 	perses.Dir = directory
 	perses.Archives = []string{shared.archive}
 	perses.Modules = shared.path("modules")
-	persesServer, err := perses.Start(t.Context(), shared.persesPath)
+	persesServer, err := perses.Start(t.Context(), persesPath)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = persesServer.Stop() })
 	s := &site{t: t, directory: directory, perses: persesServer, percli: filepath.Join(directory, "percli.json")}

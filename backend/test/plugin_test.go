@@ -3,10 +3,7 @@
 package e2e
 
 import (
-	"bytes"
 	"encoding/json"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,76 +14,6 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
-
-func TestPersesLoadsTheModule(t *testing.T) {
-	s := newSite(t, stack.Perses{}, nil)
-	status, body, err := stack.Get(t.Context(), s.perses.URL+"/api/v1/plugins", nil)
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, status)
-	var modules []struct {
-		Metadata struct {
-			Name    string `json:"name"`
-			Version string `json:"version"`
-		} `json:"metadata"`
-		Spec struct {
-			Plugins []struct {
-				Kind string `json:"kind"`
-				Spec struct {
-					Name string `json:"name"`
-				} `json:"spec"`
-			} `json:"plugins"`
-		} `json:"spec"`
-		Status struct {
-			IsLoaded bool   `json:"isLoaded"`
-			Error    string `json:"error"`
-		} `json:"status"`
-	}
-	require.NoError(t, json.Unmarshal(body, &modules), string(body))
-	var found []string
-	for _, module := range modules {
-		if module.Metadata.Name != "TieredPrometheus" {
-			continue
-		}
-		require.True(t, module.Status.IsLoaded, module.Status.Error)
-		for _, plugin := range module.Spec.Plugins {
-			found = append(found, plugin.Kind+" "+plugin.Spec.Name)
-		}
-	}
-	require.ElementsMatch(t, []string{
-		"Datasource TieredPrometheusDatasource",
-		"TimeSeriesQuery TieredPrometheusTimeSeriesQuery",
-		"Variable TieredPrometheusLabelNamesVariable",
-		"Variable TieredPrometheusLabelValuesVariable",
-		"Variable TieredPrometheusPromQLVariable",
-		"Explore TieredPrometheusExplorer",
-	}, found, string(body))
-
-	// Each kind is a module that the browser can load. The server without web
-	// UI does not serve the files, so they are looked at where it unpacked them.
-	manifests, err := filepath.Glob(filepath.Join(s.directory, "plugins", "TieredPrometheus*", "mf-manifest.json"))
-	require.NoError(t, err)
-	require.Len(t, manifests, 1)
-	text, err := os.ReadFile(manifests[0])
-	require.NoError(t, err)
-	var manifest struct {
-		MetaData struct {
-			RemoteEntry struct {
-				Name string `json:"name"`
-			} `json:"remoteEntry"`
-			PublicPath string `json:"publicPath"`
-		} `json:"metaData"`
-		Exposes []struct {
-			Name string `json:"name"`
-		} `json:"exposes"`
-	}
-	require.NoError(t, json.Unmarshal(text, &manifest))
-	require.Equal(t, "/plugins/TieredPrometheus/", manifest.MetaData.PublicPath)
-	require.FileExists(t, filepath.Join(filepath.Dir(manifests[0]), manifest.MetaData.RemoteEntry.Name))
-	require.Len(t, manifest.Exposes, len(found))
-	for _, exposed := range manifest.Exposes {
-		require.Contains(t, strings.Join(found, " ")+" ", " "+exposed.Name+" ")
-	}
-}
 
 // persesRefusals are fixtures that Perses itself refuses before the CUE model
 // is asked, and what it says.
@@ -104,12 +31,7 @@ func TestPercliRefusesInvalidDatasources(t *testing.T) {
 	for _, file := range invalid {
 		name := strings.TrimSuffix(filepath.Base(file), ".json")
 		t.Run(name, func(t *testing.T) {
-			message, err := os.ReadFile(strings.TrimSuffix(file, ".json") + ".error")
-			require.NoError(t, err)
-			_, expected, _ := strings.Cut(strings.TrimSpace(string(message)), ": ")
-			if own, found := persesRefusals[name]; found {
-				expected = own
-			}
+			expected := expectedMessage(t, file)
 			output, err := s.runPercli("apply", "-f", writeDocuments(t, fixture(t, file)))
 			require.Error(t, err, output)
 			require.Contains(t, flat(output), flat(expected))
@@ -121,60 +43,6 @@ func TestPercliRefusesInvalidDatasources(t *testing.T) {
 	for _, file := range valid {
 		output, err := s.runPercli("apply", "-f", writeDocuments(t, fixture(t, file)))
 		require.NoError(t, err, "%s: %s", file, output)
-	}
-}
-
-// Queries and variables live in dashboards, which the server validates without
-// saving them. Every example of theirs is judged by the server itself.
-func TestPersesJudgesEveryExampleOfADashboard(t *testing.T) {
-	s := newSite(t, stack.Perses{}, nil)
-	for folder, dashboard := range map[string]func(plugin document) document{
-		"queries": func(plugin document) document {
-			query := document{"kind": "TimeSeriesQuery", "spec": document{"plugin": plugin}}
-			panel := document{"kind": "Panel", "spec": document{
-				"display": document{"name": "panel"},
-				"plugin":  document{"kind": "TimeSeriesChart", "spec": document{}},
-				"queries": []document{query},
-			}}
-			return document{"duration": "1h", "panels": document{"panel": panel}}
-		},
-		"variables": func(plugin document) document {
-			variables := []document{{"kind": "ListVariable", "spec": document{"name": "variable", "plugin": plugin}}}
-			for _, name := range []string{"datasource", "label", "namespace"} { // those that examples refer to
-				variables = append(variables, document{"kind": "TextVariable", "spec": document{"name": name, "value": "x"}})
-			}
-			return document{"duration": "1h", "variables": variables}
-		},
-	} {
-		validate := func(file string) (int, string) {
-			body, err := json.Marshal(document{
-				"kind":     "Dashboard",
-				"metadata": document{"name": "fixture", "project": "fixtures"},
-				"spec":     dashboard(examplePlugin(t, file)),
-			})
-			require.NoError(t, err)
-			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.perses.URL+"/api/validate/dashboards", bytes.NewReader(body))
-			require.NoError(t, err)
-			request.Header.Set("Content-Type", "application/json")
-			response, err := http.DefaultClient.Do(request)
-			require.NoError(t, err)
-			defer func() { _ = response.Body.Close() }()
-			text, err := io.ReadAll(response.Body)
-			require.NoError(t, err)
-			return response.StatusCode, string(text)
-		}
-		for _, file := range examples(t, folder, "valid") {
-			status, text := validate(file)
-			require.Equal(t, http.StatusOK, status, "%s: %s", file, text)
-		}
-		for _, file := range examples(t, folder, "invalid") {
-			message, err := os.ReadFile(strings.TrimSuffix(file, ".json") + ".error")
-			require.NoError(t, err)
-			_, expected, _ := strings.Cut(strings.TrimSpace(string(message)), ": ")
-			status, text := validate(file)
-			require.Equal(t, http.StatusBadRequest, status, "%s: %s", file, text)
-			require.Contains(t, flat(text), flat(expected), file)
-		}
 	}
 }
 
@@ -244,6 +112,19 @@ func examplePlugin(t *testing.T, file string) document {
 	var plugin document
 	require.NoError(t, json.Unmarshal(text, &plugin))
 	return plugin
+}
+
+// expectedMessage is what the author of an invalid example reads, without the
+// path before it.
+func expectedMessage(t *testing.T, file string) string {
+	t.Helper()
+	if own, found := persesRefusals[strings.TrimSuffix(filepath.Base(file), ".json")]; found {
+		return own
+	}
+	message, err := os.ReadFile(strings.TrimSuffix(file, ".json") + ".error")
+	require.NoError(t, err)
+	_, expected, _ := strings.Cut(strings.TrimSpace(string(message)), ": ")
+	return expected
 }
 
 // fixture is the global datasource with the plugin of that file.
