@@ -23,13 +23,16 @@ import (
 const (
 	hotReach  = 2 * time.Hour
 	coldReach = 3 * 24 * time.Hour
+	// ahead is how far samples reach beyond now: writing them takes a while, and
+	// a tier whose newest sample is old is not asked.
+	ahead = 30 * time.Minute
 )
 
-// startPrometheus starts one with history that ends now.
+// startPrometheus starts one with history.
 func startPrometheus(t *testing.T, now time.Time, reach time.Duration) *embedded.Prometheus {
 	t.Helper()
 	data := t.TempDir()
-	require.NoError(t, history.Generator{Interval: time.Minute}.WriteBlocks(t.Context(), data, now.Add(-reach), now))
+	require.NoError(t, history.Generator{Interval: time.Minute}.WriteBlocks(t.Context(), data, now.Add(-reach), now.Add(ahead)))
 	started, err := embedded.Start(embedded.Options{Address: "127.0.0.1:0", Data: data, Retention: 30 * 24 * time.Hour})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, started.Close()) })
