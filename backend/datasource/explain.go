@@ -24,17 +24,19 @@ var explained = []promapi.Endpoint{
 	promapi.Query, promapi.QueryRange, promapi.Series, promapi.Labels, promapi.LabelValues, promapi.QueryExemplars,
 }
 
-// explanation is the decision for a query, made as for the query itself.
-type explanation struct {
-	Tier   tier.Name   `json:"tier"`
-	Reason tier.Reason `json:"reason"`
+// Explanation is the decision for a query, made as for the query itself.
+type Explanation struct {
+	// Tier is the tier that would be asked, hot or cold, and Reason why, as in
+	// the X-Tier and X-Tier-Reason headers.
+	Tier   string `json:"tier"`
+	Reason string `json:"reason"`
 	// Sentence says the same in one line for people.
 	Sentence string `json:"sentence"`
 	// Fallback is the tier that is asked when the first one fails.
-	Fallback tier.Name `json:"fallback,omitempty"`
+	Fallback string `json:"fallback,omitempty"`
 	// Rules says what each routing rule up to the one that decided makes of the
 	// query.
-	Rules []ruleView `json:"rules"`
+	Rules []RuleResult `json:"rules"`
 	// HotQuery is what hot would be sent where that is not the query itself:
 	// one that adds hot's external labels.
 	HotQuery string `json:"hot_query,omitempty"`
@@ -42,35 +44,52 @@ type explanation struct {
 	// is about the confined query.
 	ConfinedTo []string `json:"confined_to,omitempty"`
 	// Warnings are those that the answer would carry.
-	Warnings  []string       `json:"warnings,omitempty"`
-	Extent    extentView     `json:"extent"`
-	Threshold string         `json:"threshold"`
-	Hot       *tierStateView `json:"hot,omitempty"`
-	Cold      *tierStateView `json:"cold,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+	// Extent is what the query reads.
+	Extent Extent `json:"extent"`
+	// Threshold is the span from which on cold is preferred, as a Prometheus
+	// duration.
+	Threshold string `json:"threshold"`
+	// Hot and Cold are what the decision knew of the tiers; absent where there
+	// is none.
+	Hot  *TierState `json:"hot,omitempty"`
+	Cold *TierState `json:"cold,omitempty"`
 }
 
-// ruleView is one routing rule, as docs/routing.md numbers them.
-type ruleView struct {
-	Rule    int    `json:"rule"`
-	Applies bool   `json:"applies"`
-	Why     string `json:"why"`
+// RuleResult is what one routing rule makes of a query.
+type RuleResult struct {
+	// Rule is its number in docs/routing.md.
+	Rule int `json:"rule"`
+	// Applies is set for the rule that decides.
+	Applies bool `json:"applies"`
+	// Why says why it applies, or why not, in one line.
+	Why string `json:"why"`
 }
 
-// extentView is what the query reads. Oldest is absent where that is from the
-// beginning on.
-type extentView struct {
-	Nothing bool       `json:"nothing,omitempty"`
-	Oldest  *time.Time `json:"oldest,omitempty"`
-	Newest  *time.Time `json:"newest,omitempty"`
-	Span    string     `json:"span,omitempty"`
+// Extent is what the query reads.
+type Extent struct {
+	// Nothing is set for a query that reads no sample.
+	Nothing bool `json:"nothing,omitempty"`
+	// Oldest and Newest are the oldest and the newest sample that it can touch.
+	// Oldest is absent where that is from the beginning on.
+	Oldest *time.Time `json:"oldest,omitempty"`
+	Newest *time.Time `json:"newest,omitempty"`
+	// Span is the longest stretch that it reads at once, as a Prometheus
+	// duration; empty where that is everything.
+	Span string `json:"span,omitempty"`
 }
 
-// tierStateView is what the decision knew of a tier.
-type tierStateView struct {
+// TierState is what the decision knew of a tier.
+type TierState struct {
+	// Endpoint is the URL of the tier.
 	Endpoint string `json:"endpoint"`
 	// Replica is the server of hot that the query is for, where it has several.
-	Replica       string     `json:"replica,omitempty"`
-	Available     bool       `json:"available"`
+	Replica string `json:"replica,omitempty"`
+	// Available is set when the tier answered its last probe.
+	Available bool `json:"available"`
+	// CoverageStart is the time from which on hot holds its samples; absent for
+	// cold and where it is not known. CoverageEnd is the time up to which cold
+	// holds them; absent for hot.
 	CoverageStart *time.Time `json:"coverage_start,omitempty"`
 	CoverageEnd   *time.Time `json:"coverage_end,omitempty"`
 }
@@ -107,20 +126,20 @@ func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 	if hot != nil {
 		hot.Replica = planned.Replica()
 	}
-	promapi.WriteData(w, explanation{
-		Tier: decision.Tier, Reason: decision.Reason, Sentence: decision.Sentence(input),
+	promapi.WriteData(w, Explanation{
+		Tier: string(decision.Tier), Reason: string(decision.Reason), Sentence: decision.Sentence(input),
 		Rules: viewRules(input), HotQuery: rewritten(planned, request), ConfinedTo: request.ConfinedTo,
-		Fallback: decision.Fallback, Warnings: decision.Warnings,
+		Fallback: string(decision.Fallback), Warnings: decision.Warnings,
 		Extent: viewExtent(input.Extent), Threshold: model.Duration(input.Threshold).String(),
 		Hot: hot, Cold: viewState(asked.cold, input.Cold),
 	})
 }
 
-func viewRules(input tier.Input) []ruleView {
+func viewRules(input tier.Input) []RuleResult {
 	_, steps, _ := tier.Explain(input) // The error is that of the plan, which was made before.
-	rules := make([]ruleView, 0, len(steps))
+	rules := make([]RuleResult, 0, len(steps))
 	for _, step := range steps {
-		rules = append(rules, ruleView(step))
+		rules = append(rules, RuleResult(step))
 	}
 	return rules
 }
@@ -157,11 +176,11 @@ func fittingEndpoint(parameters url.Values) promapi.Endpoint {
 	return promapi.Query
 }
 
-func viewExtent(extent tier.Extent) extentView {
+func viewExtent(extent tier.Extent) Extent {
 	if extent.Nothing {
-		return extentView{Nothing: true}
+		return Extent{Nothing: true}
 	}
-	view := extentView{Newest: instant(extent.Newest)}
+	view := Extent{Newest: instant(extent.Newest)}
 	if extent.Oldest != math.MinInt64 {
 		view.Oldest = instant(extent.Oldest)
 	}
@@ -171,11 +190,11 @@ func viewExtent(extent tier.Extent) extentView {
 	return view
 }
 
-func viewState(asked *upstream.Tier, state tier.State) *tierStateView {
+func viewState(asked *upstream.Tier, state tier.State) *TierState {
 	if asked == nil {
 		return nil
 	}
-	view := &tierStateView{Endpoint: asked.Endpoint(), Available: state.Available}
+	view := &TierState{Endpoint: asked.Endpoint(), Available: state.Available}
 	if asked.Name() == tier.Cold {
 		view.CoverageEnd = instant(state.Newest)
 	} else if state.Oldest != tier.NothingCovered {

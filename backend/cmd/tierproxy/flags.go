@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 
+	"github.com/perses/common/app"
 	"github.com/sirupsen/logrus"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
@@ -16,27 +17,30 @@ const defaultAddress = ":9190"
 // options are the flags of tierproxy beside those of the libraries.
 type options struct {
 	config, adminAddress, clientCA string
-	showVersion, pprof             bool
+	pprof                          bool
 }
 
+// defineFlags defines all flags of the server, those of its libraries among
+// them.
 func defineFlags() *options {
 	o := &options{}
-	flag.StringVar(&o.config, "config", "", "Path of the YAML configuration file. Without it the environment and the defaults count.")
-	flag.BoolVar(&o.showVersion, "version", false, "Print the version and exit.")
-	flag.StringVar(&o.adminAddress, "web.admin-address", "", "An address of its own for /metrics and --web.enable-pprof. Without it /metrics is on the main address.")
+	flag.StringVar(&o.config, "config", "", "Path of the YAML configuration `file`. Without it the environment and the defaults count.")
+	flag.StringVar(&o.adminAddress, "web.admin-address", "", "An `address` of its own for /metrics and --web.enable-pprof. Without it /metrics is on the main address.")
 	flag.BoolVar(&o.pprof, "web.enable-pprof", false, "Serve /debug/pprof/ on the admin address.")
 	flag.StringVar(&o.clientCA, "web.tls-client-ca-file", "", "The path to the authorities of client certificates. A client need not show one, but what takes a certificate refuses those that do not.")
+	app.InitFlag()
+	if err := useDefaultAddress(); err != nil {
+		panic(err) // The library has no such flag any more.
+	}
 	return o
 }
 
 // useDefaultAddress gives the listen address of the server library the
 // default of tierproxy.
-func useDefaultAddress() {
+func useDefaultAddress() error {
 	listen := flag.Lookup("web.listen-address")
 	listen.DefValue = defaultAddress
-	if err := listen.Value.Set(defaultAddress); err != nil {
-		exit(fmt.Errorf("set the default listen address: %w", err))
-	}
+	return listen.Value.Set(defaultAddress)
 }
 
 func value(name string) string { return flag.Lookup(name).Value.String() }

@@ -4,132 +4,104 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"net/http"
+	"io"
 	"os"
-	"os/signal"
-	"syscall"
-	"time"
 
-	"github.com/perses/common/app"
-	commonlogrus "github.com/perses/common/logrus"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
 	"github.com/prometheus/common/version"
-	"github.com/sirupsen/logrus"
-
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/spf13/cobra"
 )
 
+// streams are the standard input and outputs.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
 func main() {
-	if status, found := runSubcommand(os.Args[1:]); found {
-		os.Exit(status)
+	os.Exit(execute(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// Exit statuses beside 0.
+const (
+	statusFailed = 1 // what was asked for could not be done, or something is wrong
+	statusUsage  = 2 // the command line has to be changed
+)
+
+// statusError is an error with an exit status of its own.
+type statusError struct {
+	status int
+	// err is printed; nil where everything has been said.
+	err error
+}
+
+// Error returns the message; it is empty where there is nothing left to say.
+func (e *statusError) Error() string {
+	if e.err == nil {
+		return ""
 	}
-	flag.Usage = usage
+	return e.err.Error()
+}
+
+// Unwrap returns the error behind the status.
+func (e *statusError) Unwrap() error { return e.err }
+
+// usageErrorf is an error of the command line.
+func usageErrorf(format string, arguments ...any) error {
+	return &statusError{statusUsage, fmt.Errorf(format, arguments...)}
+}
+
+// execute runs the command that the arguments name and returns the exit status.
+func execute(arguments []string, streams streams) int {
+	root := newCommand(streams)
+	root.SetArgs(arguments)
+	ran, err := root.ExecuteC()
+	if err == nil {
+		return 0
+	}
+	if message := err.Error(); message != "" {
+		_, _ = fmt.Fprintf(streams.err, "%s: %s\n", ran.CommandPath(), message)
+	}
+	var known *statusError
+	if errors.As(err, &known) {
+		return known.status
+	}
+	return statusFailed
+}
+
+// newCommand returns the command tierproxy, which serves, with its subcommands.
+func newCommand(streams streams) *cobra.Command {
 	options := defineFlags()
-	app.InitFlag()
-	useDefaultAddress()
-	flag.Parse()
-	if options.showVersion {
-		fmt.Println(version.Print("tierproxy"))
-		return
+	root := &cobra.Command{
+		Use:   "tierproxy",
+		Short: "Serve queries to tiered Prometheus datasources",
+		Long: "tierproxy is the gateway behind the HTTP proxy of Perses. For every query it picks the tier, hot or cold,\n" +
+			"that can answer it correctly and fastest. Without a subcommand it serves.",
+		Example: "  tierproxy --config tierproxy.yaml\n" +
+			"  THANOS_QUERIER_URL=https://thanos:9091 PROMETHEUS_URL=https://prometheus:9090 tierproxy",
+		Args: func(_ *cobra.Command, arguments []string) error {
+			if len(arguments) > 0 {
+				return usageErrorf("unexpected argument %q: there is no such subcommand, and the server takes flags only, see --help", arguments[0])
+			}
+			return nil
+		},
+		Version:       version.Print("tierproxy"),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE:          func(*cobra.Command, []string) error { return serve(options) },
 	}
-	if flag.NArg() > 0 {
-		exit(fmt.Errorf("unexpected argument %q: there is no such subcommand, and the server takes flags only, see --help", flag.Arg(0)))
-	}
-	config, err := datasource.LoadConfig(options.config)
-	if err = errors.Join(options.mistakes(&config), err); err != nil {
-		exit(fmt.Errorf("the configuration has mistakes:\n%w", err))
-	}
-	commonlogrus.NewBuilder().SetUp()
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(
-		versioncollector.NewCollector("tierproxy"),
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	)
-	settings := []datasource.Option{datasource.WithRegistry(registry)}
-	if options.adminAddress != "" {
-		settings = append(settings, datasource.WithSeparateAdmin())
-	}
-	manager, err := datasource.NewManager(config, logrus.StandardLogger(), settings...)
-	if err != nil {
-		exit(err)
-	}
-	run(manager, options, time.Duration(config.Query.Timeout))
-}
-
-// run serves until a signal comes. Queries that are under way then finish: the
-// server waits for them, and only afterwards the manager is closed.
-func run(manager *datasource.Manager, options *options, queryTimeout time.Duration) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	files, err := options.tlsFiles()
-	if err != nil {
-		exit(fmt.Errorf("--web.tls-cert-file, --web.tls-key-file, --web.tls-client-ca-file: %w", err))
-	}
-	served := gateway{handler: manager.Handler()}
-	if files != nil {
-		if served.listener, err = listen(value("web.listen-address"), files); err != nil {
-			exit(fmt.Errorf("--web.listen-address: %w", err))
-		}
-		// The library would read the files once, and then never again.
-		if err := errors.Join(flag.Set("web.tls-cert-file", ""), flag.Set("web.tls-key-file", "")); err != nil {
-			exit(err)
-		}
-	}
-	runner := app.NewRunner().SetTimeout(queryTimeout + shutdownGrace)
-	runner.HTTPServerBuilder().
-		OverrideDefaultMiddleware(true). // The defaults compress answers that pass through.
-		ActivatePprof(false).
-		APIRegistration(served)
-	stopAdmin, err := serveAdmin(manager, options, files)
-	if err != nil {
-		exit(fmt.Errorf("--web.admin-address: %w", err))
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	if err := manager.Start(ctx); err != nil {
-		exit(err)
-	}
-	runner.Start()
-	stopAdmin()
-	if err := manager.Close(); err != nil {
-		logrus.WithError(err).Error("the manager did not close cleanly")
-	}
-	select {
-	case <-signals:
-	default:
-		// The runner returns nothing, whatever the reason.
-		exit(errors.New("the HTTP server ended by itself: it logged the reason as \"http server stopped\""))
-	}
-}
-
-// serveAdmin serves the admin address, if there is one, until the function that
-// it returns is called.
-func serveAdmin(manager *datasource.Manager, options *options, files *tlsFiles) (stop func(), err error) {
-	if options.adminAddress == "" {
-		return func() {}, nil
-	}
-	listener, err := listen(options.adminAddress, files)
-	if err != nil {
-		return nil, err
-	}
-	server := &http.Server{Handler: manager.AdminHandler(options.pprof), ReadHeaderTimeout: readHeaderTimeout}
-	go func() {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			logrus.WithError(err).Error("the admin address is no longer served")
-		}
-	}()
-	logrus.Infof("the admin address is %s", listener.Addr())
-	return func() { _ = server.Close() }, nil // What is cut off is a scrape.
-}
-
-func exit(err error) {
-	fmt.Fprintf(os.Stderr, "tierproxy: %s\n", err)
-	os.Exit(1)
+	root.SetIn(streams.in)
+	root.SetOut(streams.out)
+	root.SetErr(streams.err)
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetFlagErrorFunc(func(command *cobra.Command, err error) error {
+		return usageErrorf("%w, see %s --help", err, command.CommandPath())
+	})
+	root.Flags().AddGoFlagSet(flag.CommandLine)
+	root.Flags().SortFlags = true
+	root.CompletionOptions.HiddenDefaultCmd = false
+	root.AddCommand(checkConfigCommand(streams), checkCommand(streams), explainCommand(streams), convertDashboardCommand(streams))
+	return root
 }

@@ -64,7 +64,7 @@ func TestOtherMistakesOfTheCommandLine(t *testing.T) {
 	t.Cleanup(func() { _ = taken.Close() })
 	for expected, arguments := range map[string][]string{
 		"no such file or directory":                           {"--config", "/does/not/exist"},
-		"flag provided but not defined":                       {"--unknown-flag"},
+		"unknown flag: --unknown-flag, see tierproxy --help":  {"--unknown-flag"},
 		"the server takes flags only":                         {"argument"},
 		`--log.level: "loud" is none of panic`:                {"--log.level", "loud"},
 		`--log.format: "xml" is neither text nor json`:        {"--log.format", "xml"},
@@ -91,6 +91,29 @@ func TestVersion(t *testing.T) {
 	output, err := tierproxy(t, nil, "--version").Output()
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(string(output), "tierproxy, version "), string(output))
+}
+
+func TestHelpIsWhatOneCanWorkWith(t *testing.T) {
+	run := func(arguments ...string) string {
+		var out, err bytes.Buffer
+		command := tierproxy(t, nil, arguments...)
+		command.Stdout, command.Stderr = &out, &err
+		require.NoError(t, command.Run(), err.String())
+		return out.String()
+	}
+	text := run("--help")
+	for _, expected := range []string{"Without a subcommand it serves", "--config file", "--web.listen-address", `(default ":9190")`} {
+		require.Contains(t, text, expected)
+	}
+	for _, each := range newCommand(streams{}).Commands() {
+		require.Contains(t, text, "\n  "+each.Name()+" ")
+		require.Contains(t, text, each.Short)
+		require.Contains(t, run(each.Name(), "--help"), "tierproxy "+each.Name())
+	}
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		require.Contains(t, run("completion", shell), "tierproxy")
+	}
+	require.Contains(t, run("__complete", "explain", "--output", ""), "json")
 }
 
 func TestItServesAndStops(t *testing.T) {

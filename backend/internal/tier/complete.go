@@ -252,3 +252,6 @@ func FormatLabels(set map[string]string) string {
 	}
 	return "{" + strings.Join(list, ", ") + "}"
 }
+
+// Others returns the external label sets of cold's sources that are not hot.
+func (k *Knowledge) Others() []map[string]string { return k.others }

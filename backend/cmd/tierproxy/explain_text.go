@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+)
+
+// writeExplanation prints a decision for people.
+func writeExplanation(out io.Writer, decision *datasource.Explanation) error {
+	var text strings.Builder
+	line := func(format string, arguments ...any) { fmt.Fprintf(&text, format+"\n", arguments...) }
+	line("%s", decision.Sentence)
+	line("")
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	row := func(cells ...string) { _, _ = fmt.Fprintln(table, strings.Join(cells, "\t")) } // It goes into memory.
+	row("tier", string(decision.Tier))
+	row("reason", string(decision.Reason))
+	if decision.Fallback != "" {
+		row("fallback", string(decision.Fallback))
+	}
+	row("reads", describeExtent(decision.Extent))
+	row("threshold", decision.Threshold)
+	if hot := decision.Hot; hot != nil {
+		row("hot", describeTier(hot))
+	}
+	if cold := decision.Cold; cold != nil {
+		row("cold", describeTier(cold))
+	}
+	if decision.HotQuery != "" {
+		row("query for hot", decision.HotQuery)
+	}
+	if len(decision.ConfinedTo) > 0 {
+		row("confined to", strings.Join(decision.ConfinedTo, ", "))
+	}
+	_ = table.Flush() // It goes into memory.
+	line("")
+	line("rules")
+	for _, rule := range decision.Rules {
+		applies := "no "
+		if rule.Applies {
+			applies = "yes"
+		}
+		line("  %d  %s  %s", rule.Rule, applies, rule.Why)
+	}
+	if len(decision.Warnings) > 0 {
+		line("")
+		line("warnings")
+		for _, warning := range decision.Warnings {
+			line("  %s", warning)
+		}
+	}
+	_, err := io.WriteString(out, text.String())
+	return err
+}
+
+func describeExtent(extent datasource.Extent) string {
+	if extent.Nothing {
+		return "no sample"
+	}
+	oldest, newest := "the beginning", "the end"
+	if extent.Oldest != nil {
+		oldest = formatMoment(*extent.Oldest)
+	}
+	if extent.Newest != nil {
+		newest = formatMoment(*extent.Newest)
+	}
+	text := fmt.Sprintf("samples from %s to %s", oldest, newest)
+	if extent.Span != "" {
+		text += ", " + extent.Span + " at once"
+	}
+	return text
+}
+
+func describeTier(state *datasource.TierState) string {
+	parts := []string{state.Endpoint}
+	if state.Replica != "" {
+		parts = append(parts, "replica "+state.Replica)
+	}
+	if state.Available {
+		parts = append(parts, "available")
+	} else {
+		parts = append(parts, "NOT AVAILABLE")
+	}
+	if state.CoverageStart != nil {
+		parts = append(parts, "holds samples from "+formatMoment(*state.CoverageStart)+" on")
+	}
+	if state.CoverageEnd != nil {
+		parts = append(parts, "holds samples up to "+formatMoment(*state.CoverageEnd))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func formatMoment(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.999Z07:00") }

@@ -1,0 +1,206 @@
+package datasource
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+// Severity says how bad a Finding is.
+type Severity string
+
+// The severities of a Finding.
+const (
+	// SeverityOK: it is as it should be.
+	SeverityOK Severity = "ok"
+	// SeverityNote: it is no mistake, and good to know.
+	SeverityNote Severity = "note"
+	// SeverityWarning: queries are answered, but not as they could be.
+	SeverityWarning Severity = "warning"
+	// SeverityError: queries fail.
+	SeverityError Severity = "error"
+)
+
+// Finding is one thing that Diagnose looked at.
+type Finding struct {
+	// Subject is what was looked at: perses, hot, cold, routing or a Service.
+	Subject string `json:"subject"`
+	// Severity is ok, note, warning or error.
+	Severity Severity `json:"severity"`
+	// Message says what was found.
+	Message string `json:"message"`
+	// Remedy says how to mend it; empty where there is nothing to mend.
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// Diagnose asks Perses and every tier of the configuration and returns what is
+// wrong and how to mend it, and what is well. The Manager must have been
+// started. It looks until ctx ends, and says what could not be found out by then.
+func (m *Manager) Diagnose(ctx context.Context) []Finding {
+	d := &diagnosis{manager: m}
+	d.perses(ctx)
+	own, err := m.settled(ctx, m.ownSource)
+	if err != nil {
+		d.add("routing", SeverityError, promapi.AsError(err).Message, "")
+		return d.findings
+	}
+	d.services(own)
+	hot, cold := d.tier(ctx, tier.Hot), d.tier(ctx, tier.Cold)
+	switch {
+	case hot.State == stateNone && cold.State == stateNone && m.perses != nil:
+		d.add("routing", SeverityNote, "the gateway has no tiers of its own: datasources have to name theirs", "")
+	case hot.State == stateNone && cold.State == stateNone:
+		d.add("routing", SeverityError, "there is no tier at all", "set hot.url (PROMETHEUS_URL) and cold.url (THANOS_QUERIER_URL), or let discovery find them")
+	case hot.State == stateNone:
+		d.add("routing", SeverityNote, "there is no hot tier: every query goes to cold", "set hot.url (PROMETHEUS_URL), or let discovery find it")
+	case cold.State == stateNone:
+		d.add("routing", SeverityNote, "there is no cold tier: every query goes to hot", "set cold.url (THANOS_QUERIER_URL), or let discovery find it")
+	}
+	d.coverage(hot, time.Now())
+	if own.pair != nil && hot.State == stateOK && cold.State == stateOK {
+		own.pair.Wait(ctx)
+		d.pair(own.pair.Learned())
+	}
+	return d.findings
+}
+
+// diagnosis collects findings.
+type diagnosis struct {
+	manager  *Manager
+	findings []Finding
+}
+
+func (d *diagnosis) add(subject string, severity Severity, message, remedy string) {
+	d.findings = append(d.findings, Finding{Subject: subject, Severity: severity, Message: message, Remedy: remedy})
+}
+
+func (d *diagnosis) perses(ctx context.Context) {
+	const subject = "perses"
+	if d.manager.perses == nil {
+		d.add(subject, SeverityNote, "no Perses is configured: the default datasource is served at the root, and saved ones are not", "set perses.url (TIERPROXY_PERSES_URL)")
+		return
+	}
+	var caller perses.Caller
+	if d.manager.access.perses != nil {
+		caller = perses.ServiceCaller()
+	}
+	found, err := d.manager.perses.Inspect(ctx, caller)
+	if err != nil {
+		d.add(subject, SeverityError, promapi.AsError(err).Message, "check perses.url and perses.ca_file, and whether network policies let the gateway reach Perses: saved datasources cannot be served without it")
+		return
+	}
+	version := cmp.Or(found.Version, "of an unknown version")
+	switch found.Module {
+	case perses.ModuleLoaded:
+		d.add(subject, SeverityOK, fmt.Sprintf("Perses %s answers and has loaded the plugin module, version %s", version, found.ModuleVersion), "")
+	case perses.ModuleBroken:
+		d.add(subject, SeverityError, fmt.Sprintf("Perses %s could not load the plugin module: %s", version, found.ModuleError), "put the plugin archive of this release into one of plugin.archive_paths of Perses and restart it")
+	case perses.ModuleAbsent:
+		d.add(subject, SeverityError, fmt.Sprintf("Perses %s has no plugin module TieredPrometheus: it refuses datasources of the kind TieredPrometheusDatasource", version), "put the plugin archive into one of plugin.archive_paths of Perses and restart it")
+	case perses.ModuleUnknown:
+		d.add(subject, SeverityOK, fmt.Sprintf("Perses %s answers; it tells only its users which plugins it has", version), "")
+	}
+}
+
+// services tells of the Services that the tiers are found by.
+func (d *diagnosis) services(own *source) {
+	for _, name := range tier.Names() {
+		service := own.services[name]
+		if service == nil {
+			continue
+		}
+		subject := fmt.Sprintf("Service %s/%s", service.Namespace, service.Name)
+		switch {
+		case service.State == discovery.StateFound && service.Message == "":
+			d.add(subject, SeverityOK, fmt.Sprintf("it is found as the %s tier, with %d endpoints", name, len(service.Endpoints)), "")
+		case service.URL() == "":
+			d.add(subject, SeverityError, fmt.Sprintf("it is no %s tier: it is %s", name, service.State), service.Message)
+		default:
+			d.add(subject, SeverityWarning, fmt.Sprintf("it is found as the %s tier: it is %s", name, service.State), service.Message)
+		}
+	}
+}
+
+// tier looks at one tier of the configuration.
+func (d *diagnosis) tier(ctx context.Context, name tier.Name) tierReport {
+	seen := d.manager.checkTier(ctx, &perses.Datasource{Reference: perses.Reference{Name: defaultName}}, name, nil)
+	subject := string(name)
+	switch seen.State {
+	case stateNone:
+	case stateOK:
+		message := fmt.Sprintf("%s answers queries", seen.Address)
+		if seen.Version != "" {
+			message += ", version " + seen.Version
+		}
+		d.add(subject, SeverityOK, message, "")
+		if name == tier.Hot && seen.OldestSample == nil {
+			d.add(subject, SeverityError, "it is not known from when on it holds its samples, so it is not asked", "let it scrape itself, or serve /api/v1/status/tsdb")
+		}
+	default:
+		d.add(subject, SeverityError, fmt.Sprintf("%s cannot be asked: %s", cmp.Or(seen.Address, "the tier"), seen.State), seen.Message)
+	}
+	return seen
+}
+
+// coverage compares what hot holds with the threshold.
+func (d *diagnosis) coverage(hot tierReport, now time.Time) {
+	if hot.OldestSample == nil {
+		return
+	}
+	held, threshold := now.Sub(*hot.OldestSample).Truncate(time.Second), time.Duration(d.manager.config.Routing.Threshold)
+	text := fmt.Sprintf("hot holds the samples of the last %s", model.Duration(held))
+	if held < threshold {
+		d.add("routing", SeverityWarning, fmt.Sprintf("%s, less than the threshold of %s: queries in between go to cold", text, model.Duration(threshold)),
+			"wait until it has collected more, make its retention longer, or make routing.threshold (QUERY_ROUTING_THRESHOLD) shorter")
+		return
+	}
+	d.add("routing", SeverityOK, fmt.Sprintf("%s; from a threshold of %s on cold is asked", text, model.Duration(threshold)), "")
+}
+
+// pair tells what is known of the tiers together.
+func (d *diagnosis) pair(learned *upstream.Learned) {
+	const subject = "routing"
+	if learned.Error != "" {
+		d.add(subject, SeverityWarning, "it could not be learned what the tiers hold: "+learned.Error, "see the gateway's log")
+	}
+	known := learned.Knowledge
+	if known == nil {
+		d.add(subject, SeverityWarning, "it is not known what the tiers hold: queries go to cold", "")
+		return
+	}
+	if known.Declared {
+		d.add(subject, SeverityNote, "the configuration declares that hot holds every series (hot.complete)", "")
+		return
+	}
+	if learned.Doubt != "" {
+		d.add(subject, SeverityWarning, "hot is only assumed to hold every series: "+learned.Doubt,
+			"let the gateway read /api/v1/status/config of hot, or set hot.external_labels; where hot does hold every series, set hot.complete")
+	}
+	others := known.Others()
+	if !known.SourcesKnown || len(others) == 0 {
+		return
+	}
+	d.add(subject, SeverityNote, fmt.Sprintf("cold has %d sources that hot is not, such as %s: queries for metrics that they have too, and patterns that could match them, go to cold",
+		len(others), labelText(others[0])), "")
+}
+
+// labelText writes labels as in PromQL.
+func labelText(set map[string]string) string {
+	pairs := make([]string, 0, len(set))
+	for _, name := range slices.Sorted(maps.Keys(set)) {
+		pairs = append(pairs, fmt.Sprintf("%s=%q", name, set[name]))
+	}
+	return "{" + strings.Join(pairs, ", ") + "}"
+}
