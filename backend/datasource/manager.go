@@ -90,6 +90,13 @@ func WithNetwork(network *upstream.Network) Option {
 	return func(m *Manager) { m.network = network }
 }
 
+// Replacing makes the Manager go on with the registry and the metrics of the one
+// that it takes the place of, as after a change of the configuration: counters
+// do not begin anew.
+func Replacing(previous *Manager) Option {
+	return func(m *Manager) { m.registry, m.metrics = previous.registry, previous.metrics }
+}
+
 // NewManager returns a Manager that is not running yet. It returns the
 // mistakes of the configuration, all at once, and an error when a file of TLS
 // cannot be read. logger must not be nil.
@@ -104,7 +111,9 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	for _, option := range options {
 		option(m)
 	}
-	m.metrics = newMetrics(m.registry)
+	if m.metrics == nil {
+		m.metrics = newMetrics(m.registry)
+	}
 	m.pool = newTierPool(config)
 	m.pool.network, m.pool.onProbe = m.network, m.observeProbe
 	m.pool.keep = func() { _, _ = m.ownSource() } // It fails only while the Manager stops.
@@ -169,6 +178,28 @@ func (m *Manager) Start(ctx context.Context) error {
 	m.access.announce(m.logger, m.config, m.discovery != nil, m.isDiscovered)
 	_, err := m.ownSource()
 	return err
+}
+
+// Settle waits until the tiers of the configuration have been found and probed
+// and it is known what they hold, or until ctx ends. Queries wait for the same
+// by themselves: a Manager that takes the place of another one settles first,
+// so that they need not. It must have been started.
+func (m *Manager) Settle(ctx context.Context) {
+	own, err := m.settled(ctx, m.ownSource)
+	if err != nil {
+		return
+	}
+	for _, each := range []*upstream.Tier{own.hot, own.cold} {
+		if each != nil {
+			each.Wait(ctx)
+		}
+	}
+	for _, each := range own.replicas {
+		each.Hot.Wait(ctx)
+	}
+	if own.pair != nil {
+		own.pair.Wait(ctx)
+	}
 }
 
 // Close waits for the queries that are under way, at most the query timeout,

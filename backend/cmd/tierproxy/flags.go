@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"time"
 
 	"github.com/perses/common/app"
 	"github.com/sirupsen/logrus"
@@ -17,6 +18,7 @@ const defaultAddress = ":9190"
 // options are the flags of tierproxy beside those of the libraries.
 type options struct {
 	config, adminAddress, clientCA string
+	reloadInterval                 time.Duration
 	pprof                          bool
 }
 
@@ -25,6 +27,7 @@ type options struct {
 func defineFlags() *options {
 	o := &options{}
 	flag.StringVar(&o.config, "config", "", "Path of the YAML configuration `file`. Without it the environment and the defaults count.")
+	flag.DurationVar(&o.reloadInterval, "config.auto-reload-interval", 5*time.Second, "How often to look whether the configuration file has changed. 0s: never, it is read again on SIGHUP only.")
 	flag.StringVar(&o.adminAddress, "web.admin-address", "", "An `address` of its own for /metrics and --web.enable-pprof. Without it /metrics is on the main address.")
 	flag.BoolVar(&o.pprof, "web.enable-pprof", false, "Serve /debug/pprof/ on the admin address.")
 	flag.StringVar(&o.clientCA, "web.tls-client-ca-file", "", "The path to the authorities of client certificates. A client need not show one, but what takes a certificate refuses those that do not.")
@@ -45,6 +48,16 @@ func useDefaultAddress() error {
 
 func value(name string) string { return flag.Lookup(name).Value.String() }
 
+// read returns the configuration as it is now, or all mistakes that it and the
+// flags have.
+func (o *options) read() (datasource.Config, error) {
+	config, err := datasource.LoadConfig(o.config)
+	if err = errors.Join(o.mistakes(&config), err); err != nil {
+		return config, fmt.Errorf("the configuration has mistakes:\n%w", err)
+	}
+	return config, nil
+}
+
 // mistakes lists what the libraries behind the flags would pass over: they
 // fall back to a default, and with half of a certificate to plain HTTP.
 func (o *options) mistakes(config *datasource.Config) error {
@@ -64,6 +77,9 @@ func (o *options) mistakes(config *datasource.Config) error {
 	}
 	if o.clientCA == "" && len(config.DefaultDatasource.ClientNames)+len(config.Perses.Service.ClientNames) > 0 {
 		mistakes = append(mistakes, errors.New("default_datasource.client_names, perses.service.client_names: no client can show a certificate without --web.tls-client-ca-file"))
+	}
+	if o.reloadInterval < 0 {
+		mistakes = append(mistakes, errors.New("--config.auto-reload-interval: must not be negative"))
 	}
 	if o.pprof && o.adminAddress == "" {
 		mistakes = append(mistakes, errors.New("--web.enable-pprof: set --web.admin-address, profiles are for the operator only"))
