@@ -75,6 +75,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, incoming *http.Request) {
 		h.serveReady(w)
 	case asked.path == healthPath:
 		writeHealth(w, h.manager.Health())
+	case asked.path == "/":
+		h.servePage(w, incoming, "Default datasource", h.manager.Health())
 	default:
 		h.serveDefault(w, incoming, asked)
 	}
@@ -149,6 +151,8 @@ func (h *handler) serveSaved(w http.ResponseWriter, incoming *http.Request, aske
 	switch asked.path {
 	case healthPath:
 		writeHealth(w, found.health(time.Now()))
+	case "/":
+		h.servePage(w, incoming, found.label, found.health(time.Now()))
 	case "/-/healthy", "/-/ready":
 		found.serveProbe(w)
 	default:

@@ -116,7 +116,6 @@ func TestPathsThatCouldBeReadInTwoWays(t *testing.T) {
 		"/-/reload":                                 403,
 		"/-/quit":                                   403,
 		"/api/v1/targets/secret":                    404,
-		"/":                                         404,
 		"/graph":                                    404,
 		"/proxy":                                    404,
 		"/proxy/":                                   404,

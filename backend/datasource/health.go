@@ -66,6 +66,9 @@ type ServiceHealth struct {
 	// Endpoints is the number of servers behind the Service, as far as it is
 	// known.
 	Endpoints int `json:"endpoints"`
+	// Addresses are those of the servers, IP address and port, as far as they
+	// are known.
+	Addresses []string `json:"addresses,omitempty"`
 }
 
 // ReplicaHealth is the state of one of the servers that hold the hot tier.
@@ -101,6 +104,12 @@ type TierHealth struct {
 	// its samples; absent for hot.
 	CoverageStart *time.Time `json:"coverage_start,omitempty"`
 	CoverageEnd   *time.Time `json:"coverage_end,omitempty"`
+	// ExternalLabels are those that hot adds to its series on the way out, as
+	// learned; absent where they are not known.
+	ExternalLabels map[string]string `json:"external_labels,omitempty"`
+	// Sources are the external labels of what cold holds, replica labels
+	// removed, as learned; absent where cold does not tell.
+	Sources []map[string]string `json:"sources,omitempty"`
 	// Replicas are the servers that hold the tier, where each of them is asked
 	// by itself. What is said of the tier is then true of one of them at least.
 	Replicas []ReplicaHealth `json:"replicas,omitempty"`
@@ -160,19 +169,33 @@ func (s *source) health(now time.Time) Health {
 		health.Status = StatusUnhealthy
 	}
 	if s.pair != nil {
-		learned := s.pair.Learned()
-		health.LearningError = learned.Error
-		switch {
-		case learned.Knowledge == nil:
-		case learned.Knowledge.Declared:
-			health.Completeness = "declared"
-		case learned.Doubt != "":
-			health.Completeness = "assumed: " + learned.Doubt
-		default:
-			health.Completeness = "learned"
-		}
+		health.addLearned(s.pair.Learned())
 	}
 	return health
+}
+
+// addLearned tells what is known of both tiers together.
+func (h *Health) addLearned(learned *upstream.Learned) {
+	h.LearningError = learned.Error
+	known := learned.Knowledge
+	switch {
+	case known == nil:
+		return
+	case known.Declared:
+		h.Completeness = "declared"
+	case learned.Doubt != "":
+		h.Completeness = "assumed: " + learned.Doubt
+	default:
+		h.Completeness = "learned"
+	}
+	if hot, found := h.Tiers[string(tier.Hot)]; found && known.HotLabelsKnown {
+		hot.ExternalLabels = known.HotLabels
+		h.Tiers[string(tier.Hot)] = hot
+	}
+	if cold, found := h.Tiers[string(tier.Cold)]; found && known.SourcesKnown {
+		cold.Sources = known.Sources
+		h.Tiers[string(tier.Cold)] = cold
+	}
 }
 
 func tierHealth(each *upstream.Tier, status upstream.Status, now time.Time) TierHealth {
@@ -236,10 +259,14 @@ func (s *source) addServices(health *Health) {
 		if health.Services == nil {
 			health.Services = map[string]ServiceHealth{}
 		}
-		health.Services[string(name)] = ServiceHealth{
+		found := ServiceHealth{
 			Name: service.Namespace + "/" + service.Name, State: string(service.State), Message: service.Message,
 			Stale: service.Stale, Endpoints: len(service.Endpoints),
 		}
+		for _, endpoint := range service.Endpoints {
+			found.Addresses = append(found.Addresses, endpoint.Address)
+		}
+		health.Services[string(name)] = found
 		// That the Service is not there which nobody has named is nothing wrong.
 		isThere := service.URL() != ""
 		if service.Message != "" && isThere && health.Status == StatusHealthy {

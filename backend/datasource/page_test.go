@@ -1,0 +1,53 @@
+package datasource_test
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
+)
+
+func TestThePageForPeople(t *testing.T) {
+	g := newGateway(t, func(config *datasource.Config) { config.Probe.Interval = datasource.Duration(20 * time.Millisecond) })
+	g.ask(t, http.MethodGet, query, "") // It waits until the gateway knows what the tiers hold.
+	response, body := g.ask(t, http.MethodGet, "/", "")
+	require.Equal(t, http.StatusOK, response.StatusCode)
+	require.Equal(t, "text/html; charset=utf-8", response.Header.Get("Content-Type"))
+	require.Contains(t, response.Header.Get("Content-Security-Policy"), "default-src 'none'")
+	for _, expected := range []string{
+		`Default datasource: <span class="healthy">healthy</span>`, `<h2 id="hot">hot tier</h2>`, `<h2 id="cold">cold tier</h2>`,
+		"<code>" + g.hot.URL + "</code>", "<code>" + g.cold.URL + "</code>", "Holds samples from", "Holds samples up to",
+		`<a href="api/v1/datasources/health">`,
+	} {
+		require.Contains(t, body, expected)
+	}
+	require.NotRegexp(t, regexp.MustCompile(`<(script|link|img|iframe)|\bsrc=|@import|url\(`), body, "nothing is loaded")
+
+	g.hot.HandleProbes(faketier.Status(503, ""))
+	require.Eventually(t, func() bool {
+		_, body = g.ask(t, http.MethodGet, "/", "")
+		return strings.Contains(body, `<span class="unavailable">unavailable</span>`)
+	}, 10*time.Second, 5*time.Millisecond)
+	require.Contains(t, body, `<span class="degraded">degraded</span>`)
+	require.Regexp(t, `<li>hot: .*503`, body)
+	response, _ = g.ask(t, http.MethodPost, "/", "")
+	require.Equal(t, http.StatusMethodNotAllowed, response.StatusCode)
+}
+
+// Who may not read a datasource in Perses does not see its page either.
+func TestThePageOfASavedDatasource(t *testing.T) {
+	perses := newPerses(t, "alice", map[string]string{"/globaldatasources/metrics": ""})
+	g := newGateway(t, func(config *datasource.Config) { config.Perses.URL = perses.URL })
+	const path = "/proxy/globaldatasources/metrics/"
+	response, _ := g.ask(t, http.MethodGet, path, "")
+	require.Equal(t, http.StatusUnauthorized, response.StatusCode)
+	response, body := g.ask(t, http.MethodGet, path, "", "Authorization", "Bearer alice")
+	require.Equal(t, http.StatusOK, response.StatusCode)
+	require.Contains(t, body, "<title>tierproxy: Global datasource &#34;metrics&#34;</title>")
+}
