@@ -89,8 +89,9 @@ func (c *call) change(response *Response, name tier.Name) error {
 }
 
 // unite asks both tiers at once and joins their answers. When one of them
-// fails, the other's answer goes out with a warning.
-func (c *call) unite(ctx context.Context, decision tier.Decision) (*Response, error) {
+// fails, the other's answer goes out with a warning; when one does not know the
+// endpoint, the other's answer is the whole. The decision is the one that counts.
+func (c *call) unite(ctx context.Context, decision tier.Decision) (*Response, tier.Decision, error) {
 	answers := map[tier.Name]*promapi.Envelope{}
 	responses := map[tier.Name]*Response{}
 	failures := map[tier.Name]error{}
@@ -123,22 +124,31 @@ func (c *call) unite(ctx context.Context, decision tier.Decision) (*Response, er
 	}
 	var apiError *promapi.Error
 	hot, cold := failures[tier.Hot], failures[tier.Cold]
+	elsewhere := endpointRules[c.query.Request.Endpoint].elsewhere
 	switch {
 	case hot != nil && cold != nil:
-		return nil, cold
+		return nil, decision, cold
+	case elsewhere && cold != nil && unknownTo(responses[tier.Cold]):
+		_ = responses[tier.Cold].Body.Close()
+		return responses[tier.Hot], tier.Decision{Tier: tier.Hot, Reason: tier.ReasonOnlyTier}, responses[tier.Hot].replace(answers[tier.Hot])
+	case elsewhere && hot != nil && unknownTo(responses[tier.Hot]):
+		_ = responses[tier.Hot].Body.Close()
+		return responses[tier.Cold], tier.Decision{Tier: tier.Cold, Reason: tier.ReasonOnlyTier}, responses[tier.Cold].replace(answers[tier.Cold])
 	case errors.As(cold, &apiError) && apiError.Status == http.StatusBadRequest:
-		return nil, cold // What one Prometheus would refuse is refused.
+		return nil, decision, cold // What one Prometheus would refuse is refused.
 	case cold != nil:
-		return c.half(responses[tier.Hot], answers[tier.Hot], tier.Cold)
+		response, err := c.half(responses[tier.Hot], answers[tier.Hot], tier.Cold)
+		return response, decision, err
 	case hot != nil && ctx.Err() == nil && c.nextReplica(ctx, decision):
 		_ = responses[tier.Cold].Body.Close()
 		return c.unite(ctx, decision)
 	case hot != nil:
-		return c.half(responses[tier.Cold], answers[tier.Cold], tier.Hot)
+		response, err := c.half(responses[tier.Cold], answers[tier.Cold], tier.Hot)
+		return response, decision, err
 	}
-	data, truncated, err := promapi.Unite(c.query.Request.Endpoint, answers[tier.Hot].Data, answers[tier.Cold].Data, c.limit())
+	data, truncated, err := c.united(answers[tier.Hot].Data, answers[tier.Cold].Data)
 	if err != nil {
-		return nil, err
+		return nil, decision, err
 	}
 	united := &promapi.Envelope{
 		Data:     data,
@@ -151,8 +161,26 @@ func (c *call) unite(ctx context.Context, decision tier.Decision) (*Response, er
 	_ = responses[tier.Hot].Body.Close()
 	response := responses[tier.Cold]
 	response.Warnings = decision.Warnings
-	return response, response.replace(united)
+	return response, decision, response.replace(united)
 }
+
+// united joins the data of both tiers. truncated tells that a limit cut it.
+func (c *call) united(hot, cold json.RawMessage) (data json.RawMessage, truncated bool, err error) {
+	switch c.query.Request.Endpoint {
+	case promapi.Rules:
+		data, err = promapi.UniteRules(hot, cold)
+		return data, false, err
+	case promapi.Alerts:
+		data, err = promapi.UniteAlerts(hot, cold, c.planned.added)
+		return data, false, err
+	default:
+		return promapi.Unite(c.query.Request.Endpoint, hot, cold, c.limit())
+	}
+}
+
+// unknownTo tells whether an answer says that its tier does not know the
+// endpoint.
+func unknownTo(response *Response) bool { return response != nil && isUnknown(response.Status) }
 
 // half is what is left of a union of which one tier failed.
 func (c *call) half(response *Response, envelope *promapi.Envelope, failed tier.Name) (*Response, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -59,8 +60,7 @@ type call struct {
 func (c *call) run(ctx context.Context) (*Response, tier.Decision, error) {
 	decision := c.planned.Decision
 	if decision.Tier == tier.Both {
-		response, err := c.unite(ctx, decision)
-		return response, decision, err
+		return c.unite(ctx, decision)
 	}
 	response, err := c.try(ctx, decision)
 	if err == nil {
@@ -212,10 +212,14 @@ func (c *call) request(decision tier.Decision) *promapi.Request {
 
 // dropped are the parameters that the tier does not know.
 func (c *call) dropped(name tier.Name) []string {
+	var names []string
 	if name == tier.Hot {
-		return coldParameters
+		names = coldParameters
 	}
-	return nil
+	if c.planned.Tier == tier.Both && c.query.Request.Endpoint == promapi.Rules {
+		names = slices.Concat(names, promapi.PagingParameters)
+	}
+	return names
 }
 
 // explain turns the failure of the last try into the error for the caller.

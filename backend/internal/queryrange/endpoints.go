@@ -22,6 +22,9 @@ type endpointRule struct {
 	// together hold the time range; unionWhenIncomplete where they are joined
 	// whenever hot may lack something.
 	union, unionWhenIncomplete bool
+	// ofEach is set where each tier has something of its own to tell, so that
+	// neither is complete.
+	ofEach bool
 	// elsewhere is set where a tier that does not know the endpoint is no
 	// reason to give up: the other one is asked.
 	elsewhere bool
@@ -35,8 +38,8 @@ var endpointRules = map[promapi.Endpoint]endpointRule{
 	promapi.Labels:          {union: true},
 	promapi.LabelValues:     {union: true},
 	promapi.Metadata:        {perSeries: true, unionWhenIncomplete: true, elsewhere: true},
-	promapi.Rules:           {perSeries: true, elsewhere: true},
-	promapi.Alerts:          {perSeries: true, elsewhere: true},
+	promapi.Rules:           {perSeries: true, unionWhenIncomplete: true, ofEach: true, elsewhere: true},
+	promapi.Alerts:          {perSeries: true, unionWhenIncomplete: true, ofEach: true, elsewhere: true},
 	promapi.Targets:         {perSeries: true, elsewhere: true},
 	promapi.TargetsMetadata: {elsewhere: true},
 	promapi.Alertmanagers:   {elsewhere: true},

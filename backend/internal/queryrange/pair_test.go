@@ -215,6 +215,48 @@ func TestTheUnionOfBothTiers(t *testing.T) {
 	require.Contains(t, body(t, response), "the hot tier failed: what only that one holds is missing")
 }
 
+func TestRulesAndAlertsOfBothTiers(t *testing.T) {
+	p, both := learnedPair(t, toldByHot, toldByThanos)
+	group := func(name, rule, more string) string {
+		return fmt.Sprintf(`{"name":%q,"file":"f.yml","rules":[{"type":"alerting","name":%q,"query":"up == 0"%s}]}`, name, rule, more)
+	}
+	tagged := func(group, of string) string { return strings.Replace(group, `{"name"`, `{"tier":"`+of+`","name"`, 1) }
+	groups := func(list ...string) string {
+		return `{"status":"success","data":{"groups":[` + strings.Join(list, ",") + `]}}`
+	}
+	own, shared, ofRuler := group("own", "A", `,"health":"ok"`), group("shared", "B", `,"lastEvaluation":"now"`), group("ruler", "A", "")
+	p.hot.Handle(faketier.Status(200, groups(own, shared)))
+	p.cold.Handle(faketier.Status(200, groups(group("shared", "B", `,"lastEvaluation":"earlier","labels":{"cluster":"lab"}`), ofRuler)))
+	response, text := p.ask(t, both, promapi.Rules, "/api/v1/rules", url.Values{"group_limit": {"1"}, "type": {"alert"}})
+	require.Equal(t, []any{tier.Both, tier.ReasonNotInHot}, []any{response.Tier, response.Reason})
+	require.JSONEq(t, groups(tagged(own, "hot"), tagged(shared, "hot,cold"), tagged(ofRuler, "cold")), text)
+	for _, each := range []*faketier.Tier{p.hot, p.cold} {
+		requests := each.Requests()
+		require.Equal(t, url.Values{"type": {"alert"}}, requests[len(requests)-1].Parameters, "the union has no pages")
+	}
+
+	alerts := func(list ...string) string {
+		return `{"status":"success","data":{"alerts":[` + strings.Join(list, ",") + `]}}`
+	}
+	p.hot.Handle(faketier.Status(200, alerts(`{"labels":{"alertname":"A"},"state":"firing"}`, `{"labels":{"alertname":"B"},"state":"pending"}`)))
+	p.cold.Handle(faketier.Status(200, alerts(`{"labels":{"alertname":"B","cluster":"lab"},"state":"inactive"}`, `{"labels":{"alertname":"A","cluster":"other"},"state":"firing"}`)))
+	_, text = p.ask(t, both, promapi.Alerts, "/api/v1/alerts", url.Values{})
+	require.JSONEq(t, alerts(
+		`{"labels":{"alertname":"A","cluster":"lab"},"state":"firing","tier":"hot"}`,
+		`{"labels":{"alertname":"B","cluster":"lab"},"state":"pending","tier":"hot,cold"}`,
+		`{"labels":{"alertname":"A","cluster":"other"},"state":"firing","tier":"cold"}`,
+	), text)
+
+	// A store without rules has none to add; one that fails may have.
+	p.cold.Handle(faketier.Status(404, "404 page not found"))
+	response, text = p.ask(t, both, promapi.Rules, "/api/v1/rules", url.Values{})
+	require.Equal(t, []any{tier.Hot, tier.ReasonOnlyTier}, []any{response.Tier, response.Reason})
+	require.NotContains(t, text, "warnings")
+	p.cold.Handle(faketier.Status(503, "down"))
+	_, text = p.ask(t, both, promapi.Rules, "/api/v1/rules", url.Values{})
+	require.Contains(t, text, "the cold tier failed: what only that one holds is missing")
+}
+
 func TestErrorsInOneLanguage(t *testing.T) {
 	p := newPair(t)
 	for _, test := range []struct {

@@ -129,6 +129,9 @@ func (q Query) prepare(learned *upstream.Learned) *Planned {
 	} else {
 		in.Completeness, in.CompletenessWhy = learned.Knowledge.Completeness(planned.key, selectors)
 	}
+	if endpoint.ofEach {
+		in.Completeness, in.CompletenessWhy = tier.Incomplete, "each tier tells of its own"
+	}
 	if q.Pair == nil {
 		// One tier alone holds everything there is.
 		in.Completeness, in.CompletenessWhy = tier.Complete, "there is no other tier"
@@ -160,6 +163,8 @@ func (q Query) relabel(planned *Planned, knowledge *tier.Knowledge) {
 	case promapi.Series, promapi.Labels, promapi.LabelValues:
 		planned.added = added
 		planned.hot, err = relabelMatchers(q.Request, added)
+	case promapi.Alerts:
+		planned.added = added
 	case promapi.QueryExemplars:
 		planned.added = added
 		var text string
