@@ -18,10 +18,10 @@ func writeExplanation(out io.Writer, decision *datasource.Explanation) error {
 	line("")
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	row := func(cells ...string) { _, _ = fmt.Fprintln(table, strings.Join(cells, "\t")) } // It goes into memory.
-	row("tier", string(decision.Tier))
-	row("reason", string(decision.Reason))
+	row("tier", decision.Tier)
+	row("reason", decision.Reason)
 	if decision.Fallback != "" {
-		row("fallback", string(decision.Fallback))
+		row("fallback", decision.Fallback)
 	}
 	row("reads", describeExtent(decision.Extent))
 	row("threshold", decision.Threshold)

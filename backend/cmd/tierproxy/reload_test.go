@@ -55,7 +55,10 @@ func (a *asker) run(workers int) {
 }
 
 func (a *asker) ask() {
-	status, body := 0, ""
+	var (
+		status int
+		body   string
+	)
 	response, err := http.Get("http://" + a.address + "/api/v1/query?query=up")
 	if err != nil {
 		body = err.Error()

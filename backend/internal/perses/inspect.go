@@ -61,8 +61,8 @@ func (c *Client) Inspect(ctx context.Context, caller Caller) (Inspection, error)
 			Error    string
 		}
 	}
-	if json.Unmarshal(body, &modules) != nil {
-		return found, nil
+	if err := json.Unmarshal(body, &modules); err != nil {
+		return found, unreachable("its plugins", ": the answer cannot be read", err)
 	}
 	found.Module = ModuleAbsent
 	for _, each := range modules {
