@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/tls"
+	"hash/maphash"
+	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -80,6 +82,30 @@ func bearerOf(incoming *http.Request) string {
 func sameSecret(given, expected string) bool {
 	one, other := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(expected))
 	return subtle.ConstantTimeCompare(one[:], other[:]) == 1
+}
+
+// seed makes what callers are told apart by unpredictable to them.
+var seed = maphash.MakeSeed()
+
+// turnOf tells the callers apart who take turns where there is not room for
+// everybody: by what they show to Perses and, where that is nothing, by the
+// address that they ask from.
+func turnOf(incoming *http.Request, saved bool) uint64 {
+	if saved {
+		if caller := perses.CallerOf(incoming); !caller.Anonymous() {
+			return caller.Hash(seed)
+		}
+		// Perses adds the address that it was asked from at the end.
+		if forwarded := incoming.Header.Values("X-Forwarded-For"); len(forwarded) > 0 {
+			last := forwarded[len(forwarded)-1]
+			return maphash.String(seed, strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]))
+		}
+	}
+	host, _, err := net.SplitHostPort(incoming.RemoteAddr)
+	if err != nil {
+		host = incoming.RemoteAddr
+	}
+	return maphash.String(seed, host)
 }
 
 // callerOf returns on whose behalf a saved datasource is looked up: that of the

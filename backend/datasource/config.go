@@ -56,6 +56,9 @@ type Config struct {
 	Query QueryConfig `yaml:"query"`
 	// Pool bounds the connections to a tier.
 	Pool PoolConfig `yaml:"pool"`
+	// Limits bound how much is asked of a tier at a time, and the memory that
+	// answers take.
+	Limits LimitsConfig `yaml:"limits"`
 	// Probe says how the health of the tiers is watched.
 	Probe ProbeConfig `yaml:"probe"`
 	// DefaultDatasource says who may ask the datasource at the root.
@@ -158,8 +161,31 @@ type QueryConfig struct {
 
 // PoolConfig bounds the connections to a tier.
 type PoolConfig struct {
-	// Size is the largest number of connections to one tier.
+	// Size is the largest number of connections to one tier for queries. Four
+	// more are for the gateway's own probes.
 	Size int `yaml:"size" contract:"DATASOURCE_POOL_SIZE"`
+}
+
+// LimitsConfig bounds how much is asked of a tier at a time, and the memory
+// that answers take.
+type LimitsConfig struct {
+	// Concurrent is the number of queries that one tier answers at a time; a
+	// replica is a tier of its own. 0: as many as pool.size.
+	Concurrent int `yaml:"concurrent"`
+	// Queue is the number of further queries that wait for one tier. The callers
+	// take turns, so that one who asks for much waits for it alone. What does
+	// not fit is answered with status 503 and Retry-After. Four times as many
+	// may wait for the answer to an identical query that is under way.
+	Queue int `yaml:"queue"`
+	// QueueWait is the longest that a query waits for its turn, before it is
+	// answered with status 503 and Retry-After.
+	QueueWait Duration `yaml:"queue_wait"`
+	// SharedBytes is the size, in bytes, up to which identical queries get the
+	// answer to the one of them that is under way. 0: every query is asked.
+	SharedBytes int `yaml:"shared_bytes"`
+	// SharedMemory is the number of bytes that such answers take together.
+	// Where they would take more, queries are asked one by one.
+	SharedMemory int `yaml:"shared_memory"`
 }
 
 // ProbeConfig says how the health of the tiers is watched.
@@ -300,6 +326,7 @@ func DefaultConfig() Config {
 		Routing:     RoutingConfig{Threshold: Duration(15 * time.Minute)},
 		Query:       QueryConfig{Timeout: Duration(30 * time.Second)},
 		Pool:        PoolConfig{Size: 50},
+		Limits:      LimitsConfig{Queue: 500, QueueWait: Duration(5 * time.Second), SharedBytes: 1 << 20, SharedMemory: 16 << 20},
 		Probe:       ProbeConfig{Interval: Duration(5 * time.Second), LearnInterval: Duration(time.Minute)},
 		Enforcement: EnforcementConfig{Label: "namespace", OnConflict: "empty"},
 		Discovery: DiscoveryConfig{

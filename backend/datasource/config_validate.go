@@ -41,6 +41,21 @@ func (c *Config) Validate() error {
 	if c.Pool.Size < 1 {
 		add("pool.size", fmt.Errorf("is %d, and must be at least 1", c.Pool.Size))
 	}
+	for _, each := range []struct {
+		key   string
+		value int
+	}{
+		{"limits.concurrent", c.Limits.Concurrent}, {"limits.queue", c.Limits.Queue},
+		{"limits.shared_bytes", c.Limits.SharedBytes}, {"limits.shared_memory", c.Limits.SharedMemory},
+	} {
+		if each.value < 0 {
+			add(each.key, fmt.Errorf("is %d, and must not be negative", each.value))
+		}
+	}
+	if c.Limits.Concurrent > c.Pool.Size && c.Pool.Size > 0 {
+		add("limits.concurrent", fmt.Errorf("is %d, and there are no more than %d connections: raise pool.size, or lower it", c.Limits.Concurrent, c.Pool.Size))
+	}
+	add("limits.queue_wait", positive(c.Limits.QueueWait))
 	if c.Hot.Retention < 0 {
 		add("hot.retention", errors.New("must not be negative"))
 	}

@@ -3,9 +3,9 @@ package datasource
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -257,6 +257,7 @@ func (h *handler) serveQuery(w http.ResponseWriter, incoming *http.Request, aske
 // answer asks a tier and streams what it answers.
 func (h *handler) answer(w http.ResponseWriter, incoming *http.Request, asked *source, request *promapi.Request, started time.Time) {
 	var err error
+	request.Caller = turnOf(incoming, asked.saved)
 	query := h.manager.query(asked, request)
 	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {
 		h.fail(w, incoming, err)
@@ -267,7 +268,7 @@ func (h *handler) answer(w http.ResponseWriter, incoming *http.Request, asked *s
 		h.fail(w, incoming, err)
 		return
 	}
-	h.stream(w, response, logrus.Fields{"datasource": asked.label, "endpoint": string(request.Endpoint)}, started)
+	h.stream(w, response, asked, request, started)
 }
 
 // choice reads the header by which a caller forces a tier.
@@ -300,12 +301,15 @@ func (h *handler) fail(w http.ResponseWriter, incoming *http.Request, err error)
 		w.Header().Set(headerTier, string(callError.Tier))
 		w.Header().Set(headerReason, string(callError.Reason))
 		entry = entry.WithFields(logrus.Fields{"tier": string(callError.Tier), "reason": string(callError.Reason)})
-		h.manager.metrics.queries.WithLabelValues(string(callError.Tier), string(callError.Reason), outcome).Inc()
+		h.manager.metrics.count(callError.Tier, callError.Reason, outcome)
 	}
 	switch {
 	case canceled:
 		entry.Debug("the client went away")
 		return
+	case promapi.AsError(err).RetryAfter > 0:
+		// There are many of these at a time, and metrics count them.
+		entry.WithError(err).Debug("a query was not asked")
 	case promapi.AsError(err).Status >= http.StatusInternalServerError:
 		entry.WithError(err).Warn("a request failed")
 	default:
@@ -317,11 +321,15 @@ func (h *handler) fail(w http.ResponseWriter, incoming *http.Request, err error)
 // timing is the Server-Timing of an answer: the milliseconds that the tier
 // took until its header, and those that tierproxy took itself.
 func timing(response *queryrange.Response, started time.Time) string {
-	own := time.Since(started) - response.UpstreamDuration
-	return fmt.Sprintf(`upstream;dur=%.3f;desc="%s", tierproxy;dur=%.3f`,
-		milliseconds(response.UpstreamDuration), response.Tier, milliseconds(own))
+	text := make([]byte, 0, 64)
+	text = append(text, "upstream;dur="...)
+	text = appendMilliseconds(text, response.UpstreamDuration)
+	text = append(text, `;desc="`...)
+	text = append(text, response.Tier...)
+	text = append(text, `", tierproxy;dur=`...)
+	return string(appendMilliseconds(text, time.Since(started)-response.UpstreamDuration))
 }
 
-func milliseconds(duration time.Duration) float64 {
-	return float64(duration) / float64(time.Millisecond)
+func appendMilliseconds(text []byte, duration time.Duration) []byte {
+	return strconv.AppendFloat(text, float64(duration)/float64(time.Millisecond), 'f', 3, 64)
 }

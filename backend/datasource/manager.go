@@ -115,6 +115,7 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 		m.metrics = newMetrics(m.registry)
 	}
 	m.pool = newTierPool(config)
+	m.pool.meters = m.metrics.tiers
 	m.pool.network, m.pool.onProbe = m.network, m.observeProbe
 	m.pool.keep = func() { _, _ = m.ownSource() } // It fails only while the Manager stops.
 	m.pool.ownHot = func() string { return m.ownPlace(tier.Hot).url }
@@ -237,7 +238,7 @@ func (m *Manager) begin(endpoint promapi.Endpoint) (end func(), err error) {
 	m.metrics.inFlight.Inc()
 	return func() {
 		m.metrics.inFlight.Dec()
-		m.metrics.duration.WithLabelValues(string(endpoint)).Observe(time.Since(started).Seconds())
+		m.metrics.durations[endpoint].Observe(time.Since(started).Seconds())
 		m.queries.Done()
 	}, nil
 }

@@ -30,6 +30,19 @@ type metrics struct {
 	lookups          *prometheus.CounterVec
 	available        *prometheus.GaugeVec
 	coverageStart    prometheus.Gauge
+
+	// What queries count with has its labels resolved: looking them up would
+	// be a noticeable part of a small answer's cost.
+	tiers     map[tier.Name]*upstream.Meters
+	durations map[promapi.Endpoint]prometheus.Observer
+	headers   map[tier.Name]prometheus.Observer
+	answered  map[decision]prometheus.Counter
+}
+
+// decision is what a successful answer counts under.
+type decision struct {
+	tier   tier.Name
+	reason tier.Reason
 }
 
 func histogram(name, help string, label string) *prometheus.HistogramVec {
@@ -65,20 +78,64 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}),
 	}
 	registerer.MustRegister(m.queries, m.duration, m.upstreamDuration, m.inFlight, m.lookups, m.available, m.coverageStart)
+	m.headers, m.answered = map[tier.Name]prometheus.Observer{}, map[decision]prometheus.Counter{}
 	for _, name := range append(tier.Names(), tier.Both) {
-		m.upstreamDuration.WithLabelValues(string(name))
+		m.headers[name] = m.upstreamDuration.WithLabelValues(string(name))
 		for _, reason := range tier.Reasons() {
-			m.queries.WithLabelValues(string(name), string(reason), outcomeSuccess)
+			m.answered[decision{name, reason}] = m.queries.WithLabelValues(string(name), string(reason), outcomeSuccess)
 		}
 	}
+	m.durations = map[promapi.Endpoint]prometheus.Observer{}
 	for _, endpoint := range promapi.Endpoints() {
-		m.duration.WithLabelValues(string(endpoint))
+		m.durations[endpoint] = m.duration.WithLabelValues(string(endpoint))
 	}
+	m.tiers = newTierMeters(registerer)
 	for _, outcome := range perses.Outcomes() {
 		m.lookups.WithLabelValues(outcome)
 	}
 	m.coverageStart.Set(nan)
 	return m
+}
+
+// newTierMeters makes the metrics of the calls to tiers, those that datasources
+// name included.
+func newTierMeters(registerer prometheus.Registerer) map[tier.Name]*upstream.Meters {
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"tier"})
+	}
+	inFlight := gauge("tierproxy_tier_queries_in_flight", "Queries that tiers are answering.")
+	queued := gauge("tierproxy_tier_queries_queued", "Queries that wait for their turn at a tier.")
+	waited := histogram("tierproxy_tier_queue_duration_seconds", "Time that queries waited for their turn which had to.", "tier")
+	rejected := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tierproxy_tier_queries_rejected_total",
+		Help: "Queries that a tier was not asked because it had too many: the queue was full, the longest wait over, or the caller left before.",
+	}, []string{"tier", "reason"})
+	shared := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tierproxy_tier_answers_shared_total",
+		Help: "Queries that were answered with the answer to an identical one that was under way.",
+	}, []string{"tier"})
+	registerer.MustRegister(inFlight, queued, waited, rejected, shared)
+	made := map[tier.Name]*upstream.Meters{}
+	for _, name := range tier.Names() {
+		label := string(name)
+		made[name] = &upstream.Meters{
+			InFlight: inFlight.WithLabelValues(label), Queued: queued.WithLabelValues(label), Waited: waited.WithLabelValues(label),
+			Shared: shared.WithLabelValues(label), Rejected: map[string]prometheus.Counter{},
+		}
+		for _, reason := range upstream.Rejections() {
+			made[name].Rejected[reason] = rejected.WithLabelValues(label, reason)
+		}
+	}
+	return made
+}
+
+// count counts an answer of a tier.
+func (m *metrics) count(name tier.Name, reason tier.Reason, outcome string) {
+	if counter, found := m.answered[decision{name, reason}]; found && outcome == outcomeSuccess {
+		counter.Inc()
+		return
+	}
+	m.queries.WithLabelValues(string(name), string(reason), outcome).Inc()
 }
 
 // observeProbe keeps what a probe of a gateway's own tier found.

@@ -59,6 +59,9 @@ type QueryError struct {
 	Message string
 	// Tier and Reason are empty when no tier was chosen.
 	Tier, Reason string
+	// RetryAfter is when it is worth to ask again, where the tier has too many
+	// queries already; zero otherwise.
+	RetryAfter time.Duration
 
 	cause error
 }
@@ -74,8 +77,8 @@ func (e *QueryError) Unwrap() error { return e.cause }
 // It returns a *QueryError: with status 400, wrapping ValidationErrors where it was
 // seen here, for a query that has to be
 // changed, 403 for a namespace that the configuration does not allow, 422 for one whose evaluation failed, 502 when the tier could not be
-// reached, and 503 when it did not answer in time or when the Manager is not
-// running.
+// reached, and 503 when it did not answer in time, has too many queries already
+// or when the Manager is not running.
 func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (*QueryResult, error) {
 	if query == nil {
 		query = &MetricQuery{}
@@ -109,7 +112,7 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (*QueryRe
 		return nil, queryError(err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	r.manager.metrics.queries.WithLabelValues(string(response.Tier), string(response.Reason), outcomeOf(response.Status)).Inc()
+	r.manager.metrics.count(response.Tier, response.Reason, outcomeOf(response.Status))
 	answer, err := promapi.DecodeAnswer(response.Status, response.Body)
 	if err != nil {
 		return nil, queryError(&queryrange.CallError{Tier: response.Tier, Reason: response.Reason, Err: err})
@@ -169,6 +172,7 @@ func queryError(err error) error {
 	var apiError *promapi.Error
 	if errors.As(err, &apiError) {
 		result.Status, result.Type, result.Message = apiError.Status, string(apiError.Type), apiError.Message
+		result.RetryAfter = apiError.RetryAfter
 	}
 	return result
 }

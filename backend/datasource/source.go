@@ -22,6 +22,7 @@ var errNotRunning = promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorU
 // with the gateway's own where the datasource names none.
 type source struct {
 	label     string // for logs
+	saved     bool   // in Perses
 	hot, cold *upstream.Tier
 	pair      *upstream.Pair // nil unless there are both
 	// replicas are the servers that hold hot, hot itself among them; empty where
@@ -85,6 +86,7 @@ func (m *Manager) ownConfigured(name tier.Name) destination {
 func (m *Manager) sourceOf(saved *perses.Datasource) (*source, error) {
 	asked := &source{
 		label:       saved.Reference.String(),
+		saved:       true,
 		threshold:   saved.Spec.Threshold,
 		queryParams: saved.Spec.QueryParams,
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange"
 )
 
@@ -22,21 +23,25 @@ var connectionHeaders = []string{
 	"Transfer-Encoding", "Upgrade", "Set-Cookie", "Www-Authenticate",
 }
 
-var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+// bufferBytes is how much of an answer is in memory at a time.
+const bufferBytes = 32 << 10
+
+var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
 
 // stream passes an answer on: header, then the bytes as they come in. An
 // answer that is cut off aborts the connection, so that nobody takes what went
 // out for the whole.
-func (h *handler) stream(w http.ResponseWriter, response *queryrange.Response, fields logrus.Fields, started time.Time) {
+func (h *handler) stream(w http.ResponseWriter, response *queryrange.Response, asked *source, request *promapi.Request, started time.Time) {
 	defer func() { _ = response.Body.Close() }()
-	copyHeader(w.Header(), response.Header)
-	w.Header().Set(headerTier, string(response.Tier))
-	w.Header().Set(headerReason, string(response.Reason))
-	w.Header().Add(headerTiming, timing(response, started))
+	header := w.Header()
+	copyHeader(header, response.Header)
+	header[headerTier] = []string{string(response.Tier)}
+	header[headerReason] = []string{string(response.Reason)}
+	header[headerTiming] = append(header[headerTiming][:len(header[headerTiming]):len(header[headerTiming])], timing(response, started))
 	if response.ContentLength >= 0 {
-		w.Header().Set("Content-Length", strconv.FormatInt(response.ContentLength, 10))
+		header["Content-Length"] = []string{strconv.FormatInt(response.ContentLength, 10)}
 	} else {
-		w.Header().Del("Content-Length")
+		delete(header, "Content-Length")
 	}
 	w.WriteHeader(response.Status)
 	written, err := copyFlushing(w, response.Body)
@@ -49,9 +54,13 @@ func (h *handler) stream(w http.ResponseWriter, response *queryrange.Response, f
 	case err != nil:
 		outcome = outcomeAborted
 	}
-	h.manager.metrics.queries.WithLabelValues(string(response.Tier), string(response.Reason), outcome).Inc()
-	h.manager.metrics.upstreamDuration.WithLabelValues(string(response.Tier)).Observe(response.UpstreamDuration.Seconds())
-	entry := h.manager.logger.WithFields(fields).WithFields(logrus.Fields{
+	h.manager.metrics.count(response.Tier, response.Reason, outcome)
+	h.manager.metrics.headers[response.Tier].Observe(response.UpstreamDuration.Seconds())
+	if err == nil && !logsDebug(h.manager.logger) {
+		return
+	}
+	entry := h.manager.logger.WithFields(logrus.Fields{
+		"datasource": asked.label, "endpoint": string(request.Endpoint),
 		"tier": string(response.Tier), "reason": string(response.Reason), "status": response.Status,
 		"bytes": written, "duration": time.Since(started).String(), "outcome": outcome,
 	})
@@ -68,18 +77,37 @@ func (h *handler) stream(w http.ResponseWriter, response *queryrange.Response, f
 	panic(http.ErrAbortHandler)
 }
 
+// logsDebug tells whether anybody reads lines that take long to make.
+func logsDebug(logger logrus.FieldLogger) bool {
+	switch logger := logger.(type) {
+	case *logrus.Logger:
+		return logger.IsLevelEnabled(logrus.DebugLevel)
+	case *logrus.Entry:
+		return logger.Logger.IsLevelEnabled(logrus.DebugLevel)
+	}
+	return true
+}
+
+// copyHeader adds the header of an answer, which nobody else uses.
 func copyHeader(to, from http.Header) {
-	dropped := slices.Clone(connectionHeaders)
-	for _, value := range from.Values("Connection") {
-		for name := range strings.SplitSeq(value, ",") {
-			dropped = append(dropped, http.CanonicalHeaderKey(strings.TrimSpace(name)))
-		}
-	}
+	connection := from["Connection"]
 	for name, values := range from {
-		if !slices.Contains(dropped, name) {
-			to[name] = slices.Clone(values)
+		if !slices.Contains(connectionHeaders, name) && !names(connection, name) {
+			to[name] = values
 		}
 	}
+}
+
+// names tells whether the values of a Connection header name another one.
+func names(connection []string, name string) bool {
+	for _, value := range connection {
+		for each := range strings.SplitSeq(value, ",") {
+			if strings.EqualFold(strings.TrimSpace(each), name) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // writeError is a failure to write to the client.
@@ -87,7 +115,7 @@ type writeError struct{ error }
 
 // copyFlushing copies the body and sends each piece on as soon as it is there.
 func copyFlushing(w http.ResponseWriter, body io.Reader) (int64, error) {
-	buffer, _ := buffers.Get().(*[32 << 10]byte)
+	buffer, _ := buffers.Get().(*[bufferBytes]byte)
 	defer buffers.Put(buffer)
 	controller := http.NewResponseController(w)
 	var total int64
@@ -99,12 +127,14 @@ func copyFlushing(w http.ResponseWriter, body io.Reader) (int64, error) {
 			if err != nil {
 				return total, &writeError{err}
 			}
+		}
+		if errors.Is(readError, io.EOF) {
+			return total, nil // The server sends what is left, in one piece with the end.
+		}
+		if n > 0 {
 			if err := controller.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 				return total, &writeError{err}
 			}
-		}
-		if errors.Is(readError, io.EOF) {
-			return total, nil
 		}
 		if readError != nil {
 			return total, readError

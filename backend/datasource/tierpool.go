@@ -68,6 +68,8 @@ type tierPool struct {
 	config  Config
 	network *upstream.Network                     // nil but in tests
 	onProbe func(*upstream.Tier, upstream.Status) // for the gateway's own tiers
+	limits  upstream.Limits
+	meters  map[tier.Name]*upstream.Meters
 	// keep marks the gateway's own tiers as used, wherever they are.
 	keep func()
 	// ownHot returns the URL of the gateway's own hot tier.
@@ -96,7 +98,22 @@ type pooledTier struct {
 }
 
 func newTierPool(config Config) *tierPool {
-	return &tierPool{config: config, keep: func() {}, ownHot: func() string { return config.Hot.URL }, tiers: make(map[destination]*pooledTier), pairs: make(map[pairKey]*pooledPair)}
+	return &tierPool{
+		config: config, limits: limitsOf(config), keep: func() {}, ownHot: func() string { return config.Hot.URL },
+		tiers: make(map[destination]*pooledTier), pairs: make(map[pairKey]*pooledPair),
+	}
+}
+
+// limitsOf are the limits of each tier.
+func limitsOf(config Config) upstream.Limits {
+	limits := upstream.Limits{
+		Concurrent: config.Limits.Concurrent, Queue: config.Limits.Queue, Wait: time.Duration(config.Limits.QueueWait),
+		SharedBytes: config.Limits.SharedBytes, SharedMemory: upstream.NewMemory(int64(config.Limits.SharedMemory)),
+	}
+	if limits.Concurrent == 0 {
+		limits.Concurrent = config.Pool.Size
+	}
+	return limits
 }
 
 // start lets the pool probe until ctx ends.
@@ -144,7 +161,7 @@ func (p *tierPool) get(at destination, header http.Header, own bool) (*upstream.
 	}
 	options := upstream.TierOptions{
 		Name: at.name, Replica: at.replica, Client: client, Retention: at.retention, Lag: at.lag, ScrapeInterval: at.scrapeInterval,
-		ProbeInterval: time.Duration(p.config.Probe.Interval),
+		ProbeInterval: time.Duration(p.config.Probe.Interval), Limits: p.limits, Meters: p.meters[at.name],
 	}
 	ctx, cancel := context.WithCancel(p.context)
 	added := &pooledTier{cancel: cancel, lastUsed: time.Now(), own: own && at.service == ""}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 )
 
 // ErrorType is the errorType of a Prometheus API error. The first six are
@@ -37,6 +38,9 @@ type Error struct {
 	Message string
 	// Cause is for the log only and may be nil.
 	Cause error
+	// RetryAfter is when it is worth to ask again, in whole seconds; zero where
+	// nothing is known of that. It becomes the header Retry-After.
+	RetryAfter time.Duration
 }
 
 // Error returns the message and, where there is one, the cause.
@@ -79,6 +83,9 @@ func AsError(err error) *Error {
 // {"status":"error","errorType":"…","error":"…"}.
 func WriteError(w http.ResponseWriter, err error) {
 	apiError := AsError(err)
+	if apiError.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(apiError.RetryAfter.Seconds())))
+	}
 	writeJSON(w, apiError.Status, struct {
 		Status    string    `json:"status"`
 		ErrorType ErrorType `json:"errorType"`

@@ -47,6 +47,10 @@ type Request struct {
 	TimeRange TimeRange
 	// ReceivedAt is the time that "now" means for the whole request.
 	ReceivedAt time.Time
+	// Caller is the same for all requests of one caller, who takes turns with
+	// the others where there is not room for everybody; zero where it does not
+	// matter.
+	Caller uint64
 	// ConfinedTo are the namespaces that the request is confined to; nil where
 	// it is not.
 	ConfinedTo []string

@@ -126,8 +126,10 @@ func (c *call) unite(ctx context.Context, decision tier.Decision) (*Response, ti
 	hot, cold := failures[tier.Hot], failures[tier.Cold]
 	elsewhere := endpointRules[c.query.Request.Endpoint].elsewhere
 	switch {
-	case hot != nil && cold != nil:
+	case hot != nil && cold != nil, isOverload(cold):
 		return nil, decision, cold
+	case isOverload(hot):
+		return nil, decision, hot
 	case elsewhere && cold != nil && unknownTo(responses[tier.Cold]):
 		_ = responses[tier.Cold].Body.Close()
 		return responses[tier.Hot], tier.Decision{Tier: tier.Hot, Reason: tier.ReasonOnlyTier}, responses[tier.Hot].replace(answers[tier.Hot])
@@ -192,6 +194,7 @@ func (c *call) half(response *Response, envelope *promapi.Envelope, failed tier.
 func (r *Response) envelope() (*promapi.Envelope, error) {
 	body, err := r.plain()
 	if err != nil {
+		_ = r.Body.Close()
 		return nil, err
 	}
 	envelope, err := promapi.ReadEnvelope(r.Status, io.LimitReader(body, maxDecodedBytes))

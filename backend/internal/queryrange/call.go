@@ -18,8 +18,8 @@ import (
 // when the first fails before it sent a header, or has nothing although it was
 // only assumed to have everything.
 //
-// It returns an Error of the Prometheus API: 503 when no tier is configured or
-// the deadline passed, 502 when the tier could not be reached, wrapped in a
+// It returns an Error of the Prometheus API: 503 when no tier is configured,
+// the deadline passed or the tier has too many queries already, 502 when the tier could not be reached, wrapped in a
 // CallError once a tier was chosen.
 func Do(ctx context.Context, query Query) (*Response, error) {
 	planned, err := Plan(ctx, query)
@@ -69,6 +69,10 @@ func (c *call) run(ctx context.Context) (*Response, tier.Decision, error) {
 			return response, next, nil
 		}
 		return response, decision, nil
+	}
+	if isOverload(err) {
+		// Passed on to the other tier, the load would take that down too.
+		return nil, decision, err
 	}
 	if ctx.Err() == nil && c.nextReplica(ctx, decision) {
 		return c.run(ctx)
@@ -163,9 +167,19 @@ func (c *call) try(ctx context.Context, decision tier.Decision) (*Response, erro
 	return response, nil
 }
 
+// isOverload tells whether a tier was not asked because it has too many queries
+// already.
+func isOverload(err error) bool {
+	_, is := errors.AsType[*upstream.OverloadError](err)
+	return is
+}
+
 // broken is the error of a try that the tier broke off. Unless somebody else
-// ended it, the tier counts as down.
+// ended it, or it was not even made, the tier counts as down.
 func broken(ctx context.Context, target *upstream.Tier, err error) error {
+	if isOverload(err) {
+		return err
+	}
 	cause := context.Cause(ctx)
 	if cause == nil {
 		target.ReportFailure(err)
@@ -227,12 +241,16 @@ func (c *call) explain(ctx context.Context, name tier.Name, err error) error {
 	var (
 		status   *upstream.StatusError
 		apiError *promapi.Error
+		overload *upstream.OverloadError
 	)
 	switch {
 	case errors.As(err, &apiError):
 		return err
 	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled):
 		return ctx.Err()
+	case errors.As(err, &overload):
+		return &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err, RetryAfter: overload.RetryAfter,
+			Message: fmt.Sprintf("the %s tier has too many queries already: try again in %s", name, overload.RetryAfter)}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorTimeout, Cause: promapi.WithoutURL(err),
 			Message: fmt.Sprintf("the %s tier did not answer within %s", name, c.query.timeout())}

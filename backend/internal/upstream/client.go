@@ -6,8 +6,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -23,6 +25,9 @@ const idleTimeout = 90 * time.Second
 // a host that swallows packets does not use up the time of the other tier.
 const dialTimeout = 5 * time.Second
 
+// probeConnections are those that queries leave to probes.
+const probeConnections = 4
+
 // ClientOptions describe how to reach a tier.
 type ClientOptions struct {
 	// URL is the base of the tier's Prometheus API: its path goes in front of
@@ -30,8 +35,9 @@ type ClientOptions struct {
 	URL *url.URL
 	// Access holds the credential and the settings of TLS; nil means none.
 	Access *Access
-	// PoolSize is the largest number of connections to the tier, idle ones
-	// included.
+	// PoolSize is the largest number of connections to the tier for queries,
+	// idle ones included. Some more are for the gateway's own questions, which
+	// must not wait for queries.
 	PoolSize int
 	// Header is sent with every request: the tenant headers of a datasource.
 	Header http.Header
@@ -68,7 +74,7 @@ func NewClient(options ClientOptions) (*Client, error) {
 			TLSClientConfig:     config,
 			TLSHandshakeTimeout: dialTimeout,
 			MaxIdleConnsPerHost: options.PoolSize,
-			MaxConnsPerHost:     options.PoolSize,
+			MaxConnsPerHost:     options.PoolSize + probeConnections,
 			IdleConnTimeout:     idleTimeout,
 			ForceAttemptHTTP2:   true,
 			// Answers go out in the encoding that the caller asked for.
@@ -93,6 +99,30 @@ func NewClient(options ClientOptions) (*Client, error) {
 // Endpoint returns the address of the tier for people to read.
 func (c *Client) Endpoint() string { return c.base.Redacted() }
 
+// outgoing is a request as it goes to the tier.
+type outgoing struct {
+	method, path, rawQuery string
+	body                   []byte
+	header                 http.Header
+}
+
+// outgoing returns what goes to the tier for a request, without the named
+// parameters. It returns the error of the tenancy.
+func (c *Client) outgoing(request *promapi.Request, withoutParameters []string) (outgoing, error) {
+	made := outgoing{method: request.Method, path: request.Path, header: request.Header}
+	made.rawQuery, made.body = request.Without(withoutParameters)
+	if c.tenancy == nil {
+		return made, nil
+	}
+	var err error
+	made.method, made.rawQuery, made.body, err = c.tenancy.apply(request, made.rawQuery, made.body)
+	if made.method == http.MethodGet {
+		made.header = request.Header.Clone()
+		made.header.Del("Content-Type")
+	}
+	return made, err
+}
+
 // Do sends the request, without the named parameters, and returns the answer
 // as it comes in: status, header and a body that is neither decompressed nor
 // buffered. The caller closes the body.
@@ -100,27 +130,30 @@ func (c *Client) Endpoint() string { return c.base.Redacted() }
 // It returns an error when the tier does not answer with a header before ctx
 // ends or cannot be reached; Describe puts it into words.
 func (c *Client) Do(ctx context.Context, request *promapi.Request, withoutParameters []string) (*http.Response, error) {
-	rawQuery, body := request.Without(withoutParameters)
-	method, header := request.Method, request.Header.Clone()
-	if c.tenancy != nil {
-		var err error
-		if method, rawQuery, body, err = c.tenancy.apply(request, rawQuery, body); err != nil {
-			return nil, err
-		}
-		if method == http.MethodGet {
-			header.Del("Content-Type")
-		}
+	made, err := c.outgoing(request, withoutParameters)
+	if err != nil {
+		return nil, err
 	}
-	outgoing, err := http.NewRequestWithContext(ctx, method, c.url(request.Path, rawQuery), bytes.NewReader(body))
+	return c.send(ctx, made)
+}
+
+func (c *Client) send(ctx context.Context, made outgoing) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, made.method, c.url(made.path, made.rawQuery), bytes.NewReader(made.body))
 	if err != nil {
 		return nil, fmt.Errorf("make the request: %w", err)
 	}
-	outgoing.Header = header
-	c.setOwnHeaders(outgoing.Header)
+	maps.Copy(request.Header, made.header)
+	c.setOwnHeaders(request.Header)
 	// Every request only reads: one that met a connection the tier had just
 	// closed is sent again. An empty list of values is not sent.
-	outgoing.Header["Idempotency-Key"] = nil
-	return c.http.Do(outgoing)
+	request.Header["Idempotency-Key"] = nil
+	// What an http.Client adds is redirects and cookies, neither of which is
+	// wanted, and the name for one error.
+	response, err := c.http.Transport.RoundTrip(request)
+	if record, is := errors.AsType[tls.RecordHeaderError](err); is && string(record.RecordHeader[:]) == "HTTP/" {
+		return nil, http.ErrSchemeMismatch
+	}
+	return response, err
 }
 
 // get asks an endpoint of the tier for itself, as the probes do, and returns

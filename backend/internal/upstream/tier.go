@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -31,6 +32,10 @@ type TierOptions struct {
 	// Replica is the name of the server among those behind one service; empty
 	// where it is not one of several. Who a replica is, is learned: see Identity.
 	Replica string
+	// Limits bound the calls of queries; probes are not bound by them.
+	Limits Limits
+	// Meters count the calls of queries, if not nil.
+	Meters *Meters
 	// OnProbe is called after each probe with what it found, if not nil.
 	OnProbe func(Status)
 }
@@ -77,6 +82,8 @@ type Status struct {
 // use.
 type Tier struct {
 	options TierOptions
+	gate    *gate
+	flights *flights
 	mutex   sync.Mutex // held while a new status follows from the previous one
 	// continuity and stores are used by Run alone.
 	continuity continuity
@@ -90,7 +97,10 @@ type Tier struct {
 
 // NewTier returns a tier that has not been probed yet: see Run.
 func NewTier(options TierOptions) *Tier {
-	t := &Tier{options: options, first: make(chan struct{}), again: make(chan struct{}, 1)}
+	t := &Tier{
+		options: options, gate: newGate(options.Limits, options.Meters), flights: newFlights(options.Limits, options.Meters),
+		first: make(chan struct{}), again: make(chan struct{}, 1),
+	}
 	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: "not probed yet"})
 	return t
 }
@@ -111,13 +121,56 @@ func (t *Tier) Status() Status {
 	return status
 }
 
-// Do calls the tier: see Client.Do. A tier that was refused is not called, and
-// the error is a *RefusedError.
+// Do calls the tier: see Client.Do. Calls beyond the limits wait, and identical
+// ones are made once.
+//
+// A tier that was refused is not called, and the error is a *RefusedError. One
+// that has too many calls already gives an *OverloadError.
 func (t *Tier) Do(ctx context.Context, request *promapi.Request, withoutParameters []string) (*http.Response, error) {
 	if reason := t.refused(); reason != "" {
 		return nil, &RefusedError{Reason: reason}
 	}
-	return t.options.Client.Do(ctx, request, withoutParameters)
+	made, err := t.options.Client.outgoing(request, withoutParameters)
+	if err != nil {
+		return nil, err
+	}
+	call := func(ctx context.Context, entered *atomic.Bool) (*http.Response, error) {
+		return t.call(ctx, made, request.Caller, entered)
+	}
+	if t.options.Limits.SharedBytes <= 0 || !shareable(request) {
+		return call(ctx, new(atomic.Bool))
+	}
+	return t.flights.do(ctx, made.sameness(), call)
+}
+
+// call makes a call when there is room for it.
+func (t *Tier) call(ctx context.Context, made outgoing, caller uint64, entered *atomic.Bool) (*http.Response, error) {
+	if err := t.gate.enter(ctx, caller); err != nil {
+		return nil, err
+	}
+	entered.Store(true)
+	started := time.Now()
+	response, err := t.options.Client.send(ctx, made)
+	if err != nil {
+		t.gate.leave(started)
+		return nil, err
+	}
+	response.Body = &countedBody{ReadCloser: response.Body, leave: func() { t.gate.leave(started) }}
+	return response, nil
+}
+
+// countedBody is the body of an answer whose call counts until it is closed.
+type countedBody struct {
+	io.ReadCloser
+	once  sync.Once
+	leave func()
+}
+
+// Close closes the body and makes room for the next call.
+func (b *countedBody) Close() error {
+	err := b.ReadCloser.Close()
+	b.once.Do(b.leave)
+	return err
 }
 
 // State returns what the routing rules need to know at the given time.

@@ -1,0 +1,315 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+)
+
+// joinedPerQueued is how many requests may wait for the answer to another one,
+// for each place in the queue: they cost no more than their connection.
+const joinedPerQueued = 4
+
+// sameness is what makes two calls to a tier the same one. The credential, the
+// tenant headers and the server belong to the tier, and namespaces to the text
+// that is sent. GET and POST stay apart: an authorizing proxy in front of a tier
+// may allow only one of them.
+type sameness struct {
+	method, path, rawQuery, body string
+	accept, acceptEncoding       string
+}
+
+// sameness tells which other calls a call is the same as.
+func (o outgoing) sameness() sameness {
+	return sameness{
+		method: o.method, path: o.path, rawQuery: o.rawQuery, body: string(o.body),
+		accept: strings.Join(o.header["Accept"], ","), acceptEncoding: strings.Join(o.header["Accept-Encoding"], ","),
+	}
+}
+
+// shareable tells whether the answer to a request does not depend on when
+// exactly it is asked: the times of an evaluation are part of it.
+func shareable(request *promapi.Request) bool {
+	switch request.Endpoint {
+	case promapi.QueryRange, promapi.QueryExemplars, promapi.Series, promapi.Labels, promapi.LabelValues:
+		return true
+	case promapi.Query:
+		return request.Parameters.Has("time")
+	default:
+		return false
+	}
+}
+
+// callFunc makes a call. It sets entered once it is made, rather than waiting
+// for its turn.
+type callFunc func(ctx context.Context, entered *atomic.Bool) (*http.Response, error)
+
+// flights are the calls to one tier that others can join: those whose answer
+// has not begun.
+type flights struct {
+	limits Limits
+	meters *Meters
+
+	mutex  sync.Mutex
+	open   map[sameness]*flight
+	joined int // requests that wait for the answer to another one
+}
+
+func newFlights(limits Limits, meters *Meters) *flights {
+	return &flights{limits: limits, meters: meters, open: map[sameness]*flight{}}
+}
+
+// errOwnCall is why a request that has joined another one makes a call of its
+// own; errOwnFlight why it does so as one that others can join.
+var (
+	errOwnCall   = errors.New("the answer is too large to be shared")
+	errOwnFlight = errors.New("the call that was joined was not made, or its answer broke off")
+)
+
+// do makes a call, or joins one like it that is under way. Nobody's answer goes
+// out later for that: who made the call first gets the answer as it comes in;
+// those who joined get it when it is complete, or make a call of their own when
+// it is too large to be held. The call ends when nobody wants it any more.
+func (f *flights) do(ctx context.Context, key sameness, call callFunc) (*http.Response, error) {
+	for {
+		f.mutex.Lock()
+		found, isOpen := f.open[key]
+		if !isOpen {
+			own := f.start(ctx, key, call)
+			f.mutex.Unlock()
+			return own.lead(ctx)
+		}
+		if f.joined >= joinedPerQueued*f.limits.Queue {
+			f.mutex.Unlock()
+			f.meters.rejected(RejectedFull)
+			return nil, &OverloadError{Reason: RejectedFull, RetryAfter: leastRetryAfter}
+		}
+		found.wantedBy++
+		found.followers++
+		f.joined++
+		f.mutex.Unlock()
+		response, err := found.follow(ctx)
+		switch {
+		case errors.Is(err, errOwnCall):
+			return call(ctx, new(atomic.Bool))
+		case errors.Is(err, errOwnFlight) && ctx.Err() == nil:
+			continue
+		case err == nil:
+			f.meters.shared()
+		}
+		return response, err
+	}
+}
+
+// start starts a flight. The mutex is held.
+func (f *flights) start(ctx context.Context, key sameness, call callFunc) *flight {
+	// It outlives whoever started it, for as long as somebody wants it.
+	callContext, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	started := &flight{of: f, key: key, cancel: cancel, wantedBy: 1, begun: make(chan struct{})}
+	f.open[key] = started
+	go func() {
+		response, err := call(callContext, &started.entered) //nolint:bodyclose // Whoever leaves the flight last closes it.
+		started.begin(response, err)
+	}()
+	return started
+}
+
+// flight is one call that several requests may wait for.
+type flight struct {
+	of     *flights
+	key    sameness
+	cancel context.CancelCauseFunc
+
+	// wantedBy is how many wait for the answer or read it, and followers how
+	// many of them have joined; both are guarded by flights.mutex.
+	wantedBy, followers int
+
+	entered atomic.Bool
+
+	// begun is closed, with flights.mutex held, when the header is there or the
+	// call has failed. What follows is set before and not changed.
+	begun    chan struct{}
+	response *http.Response
+	err      error
+	// held is the answer that is being shared; nil where it is not.
+	held *heldAnswer
+}
+
+// begin hands the answer over. From here on nobody joins.
+func (f *flight) begin(response *http.Response, err error) {
+	f.of.mutex.Lock()
+	f.close()
+	f.response, f.err = response, err
+	if err == nil && f.followers > 0 && f.wantedBy > 0 && response.ContentLength <= int64(f.of.limits.SharedBytes) {
+		f.held = newHeldAnswer(response, f.of.limits)
+	}
+	unwanted := f.wantedBy == 0
+	close(f.begun)
+	f.of.mutex.Unlock()
+	if unwanted {
+		f.end(nil)
+		return
+	}
+	if f.held != nil {
+		f.held.fill()
+	}
+}
+
+// close keeps others from joining. The mutex is held.
+func (f *flight) close() {
+	if f.of.open[f.key] == f {
+		delete(f.of.open, f.key)
+	}
+}
+
+// release is called once by everybody who waited for the flight or read it.
+func (f *flight) release(cause error) {
+	f.of.mutex.Lock()
+	f.wantedBy--
+	unwanted := f.wantedBy == 0
+	if unwanted {
+		f.close()
+	}
+	begun := false
+	select {
+	case <-f.begun:
+		begun = true
+	default:
+	}
+	f.of.mutex.Unlock()
+	switch {
+	case unwanted && begun:
+		f.end(cause)
+	case unwanted:
+		f.cancel(cause) // The call returns, and begin sees that nobody wants it.
+	}
+}
+
+// end ends a call that has begun and that nobody wants.
+func (f *flight) end(cause error) {
+	f.cancel(cause)
+	switch {
+	case f.held != nil:
+		f.held.drop()
+	case f.response != nil:
+		_ = f.response.Body.Close()
+	}
+}
+
+// lead waits for the answer as the one who made the call.
+func (f *flight) lead(ctx context.Context) (*http.Response, error) {
+	select {
+	case <-f.begun:
+	case <-ctx.Done():
+		f.release(context.Cause(ctx))
+		return nil, f.left(ctx)
+	}
+	if f.err != nil {
+		f.release(nil)
+		return nil, f.err
+	}
+	body := &leadBody{ReadCloser: f.response.Body, flight: f}
+	if f.held != nil {
+		reader := f.held.reader()
+		body.ReadCloser = io.NopCloser(reader)
+		body.stop = context.AfterFunc(ctx, func() { reader.abandon(context.Cause(ctx), f.cancel) })
+	} else {
+		// The call itself is not bound to ctx.
+		body.stop = context.AfterFunc(ctx, func() { f.cancel(context.Cause(ctx)) })
+	}
+	return f.answer(body), nil
+}
+
+// follow waits for the whole answer as one who has joined. It returns
+// errOwnCall or errOwnFlight where there is none to be had.
+func (f *flight) follow(ctx context.Context) (*http.Response, error) {
+	response, err := f.await(ctx)
+	f.of.mutex.Lock()
+	f.of.joined--
+	f.of.mutex.Unlock()
+	if err != nil {
+		f.release(context.Cause(ctx))
+		return nil, err
+	}
+	return response, nil
+}
+
+// left is the error of one who no longer waits for the header.
+func (f *flight) left(ctx context.Context) error {
+	if f.entered.Load() {
+		return ctx.Err()
+	}
+	return &OverloadError{Reason: RejectedLeft, RetryAfter: leastRetryAfter, Cause: ctx.Err()}
+}
+
+func (f *flight) await(ctx context.Context) (*http.Response, error) {
+	select {
+	case <-f.begun:
+	case <-ctx.Done():
+		return nil, f.left(ctx)
+	}
+	var overload *OverloadError
+	switch {
+	case errors.As(f.err, &overload):
+		return nil, errOwnFlight // The place in the queue was another caller's.
+	case f.err != nil:
+		return nil, f.err
+	case f.held == nil:
+		return nil, errOwnCall
+	}
+	select {
+	case <-f.held.settled:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if f.held.refusal != nil {
+		return nil, f.held.refusal
+	}
+	return f.answer(&followBody{Reader: f.held.reader(), flight: f}), nil
+}
+
+// answer is the answer for one of those who wanted it.
+func (f *flight) answer(body io.ReadCloser) *http.Response {
+	own := *f.response
+	own.Body = body
+	if f.held != nil {
+		own.Header = f.response.Header.Clone()
+	}
+	return &own
+}
+
+// leadBody is the body for the one who made the call.
+type leadBody struct {
+	io.ReadCloser
+	flight *flight
+	stop   func() bool
+	once   sync.Once
+}
+
+// Close ends the call unless others still want it.
+func (b *leadBody) Close() error {
+	b.once.Do(func() {
+		b.stop()
+		b.flight.release(context.Canceled)
+	})
+	return nil
+}
+
+// followBody is the body for one who has joined.
+type followBody struct {
+	io.Reader
+	flight *flight
+	once   sync.Once
+}
+
+// Close frees the answer when the last one has read it.
+func (b *followBody) Close() error {
+	b.once.Do(func() { b.flight.release(nil) })
+	return nil
+}
