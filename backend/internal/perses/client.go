@@ -25,6 +25,10 @@ const (
 	// FreshFor is how long an answer of Perses is used without asking again:
 	// a revoked permission and a changed datasource take effect within it.
 	FreshFor = 5 * time.Second
+	// refreshAfter is the age from which on the next lookup asks Perses again
+	// without waiting for the answer: while a datasource is in use, nobody
+	// waits.
+	refreshAfter = FreshFor / 2
 	// StaleFor is how old an answer may be while Perses cannot be reached.
 	StaleFor = 60 * time.Second
 
@@ -177,9 +181,17 @@ func (c *Client) Lookup(ctx context.Context, reference Reference, caller Caller)
 	cached, found := c.cache.Get(key)
 	if found && cached.usable(now, FreshFor) {
 		c.report(OutcomeCached)
+		if !cached.usable(now, refreshAfter) {
+			// With the credentials of this caller: the key is theirs alone.
+			c.fetchOnce(ctx, key, reference, caller)
+		}
 		return cached.datasource, nil
 	}
-	datasource, err := c.fetchOnce(ctx, key, reference, caller)
+	fetched, err := await(ctx, reference, c.fetchOnce(ctx, key, reference, caller))
+	if err == nil && now.Sub(fetched.fetched) >= FreshFor {
+		// It was asked for somebody else, and Perses took long.
+		fetched, err = await(ctx, reference, c.fetchOnce(ctx, key, reference, caller))
+	}
 	switch {
 	case err == nil:
 		c.report(OutcomeFetched)
@@ -191,7 +203,7 @@ func (c *Client) Lookup(ctx context.Context, reference Reference, caller Caller)
 	default:
 		c.report(OutcomeRefused)
 	}
-	return datasource, err
+	return fetched.datasource, err
 }
 
 func (c *Client) report(outcome string) {
@@ -206,8 +218,8 @@ func (e entry) usable(now time.Time, age time.Duration) bool {
 
 // fetchOnce asks Perses, once for all callers that wait with the same key. The
 // request outlives a single caller who goes away, within its own timeout.
-func (c *Client) fetchOnce(ctx context.Context, key cacheKey, reference Reference, caller Caller) (*Datasource, error) {
-	flight := c.flights.DoChan(string(key[:]), func() (any, error) {
+func (c *Client) fetchOnce(ctx context.Context, key cacheKey, reference Reference, caller Caller) <-chan singleflight.Result {
+	return c.flights.DoChan(string(key[:]), func() (any, error) {
 		fetchContext, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.options.Timeout)
 		defer cancel()
 		asked := c.options.Now()
@@ -224,17 +236,18 @@ func (c *Client) fetchOnce(ctx context.Context, key cacheKey, reference Referenc
 			fresh.expires, fresh.neverStale = end, !known
 		}
 		c.cache.Add(key, fresh)
-		return datasource, nil
+		return fresh, nil
 	})
+}
+
+// await waits for the answer of Perses.
+func await(ctx context.Context, reference Reference, flight <-chan singleflight.Result) (entry, error) {
 	select {
 	case <-ctx.Done():
-		return nil, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorTimeout, Message: fmt.Sprintf("Perses did not say in time what %s is", reference), Cause: ctx.Err()}
+		return entry{}, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorTimeout, Message: fmt.Sprintf("Perses did not say in time what %s is", reference), Cause: ctx.Err()}
 	case result := <-flight:
-		if result.Err != nil {
-			return nil, result.Err
-		}
-		datasource, _ := result.Val.(*Datasource)
-		return datasource, nil
+		fetched, _ := result.Val.(entry)
+		return fetched, result.Err
 	}
 }
 

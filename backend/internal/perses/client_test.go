@@ -1,11 +1,13 @@
 package perses
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -284,4 +286,67 @@ func TestDatasourcesInsideDashboards(t *testing.T) {
 		require.Equal(t, 403, promapi.AsError(err).Status, "without %s", path)
 		statuses[path] = 200
 	}
+}
+
+func TestADatasourceInUseIsRefreshedBeforeItExpires(t *testing.T) {
+	fake, clock := newFakePerses(t), &clock{}
+	client := fake.client(t, clock, "")
+	user := caller(http.Header{"Authorization": {"Bearer one"}})
+	_, err := client.Lookup(t.Context(), metrics, user)
+	require.NoError(t, err)
+
+	// Perses is slow, and nobody waits for it.
+	fake.mutex.Lock()
+	clock.add(3 * time.Second)
+	for range 5 {
+		found, err := client.Lookup(t.Context(), metrics, user)
+		require.NoError(t, err)
+		require.Zero(t, found.Spec.Threshold)
+	}
+	require.Eventually(t, func() bool { return fake.requests.Load() == 2 }, 5*time.Second, time.Millisecond)
+	fake.body = strings.Replace(savedDatasource, `"proxy"`, `"threshold":"1m","proxy"`, 1)
+	fake.mutex.Unlock()
+	require.Eventually(t, func() bool {
+		found, err := client.Lookup(t.Context(), metrics, user)
+		return err == nil && found.Spec.Threshold == time.Minute
+	}, 5*time.Second, time.Millisecond)
+	require.EqualValues(t, 2, fake.requests.Load(), "once, however many ask meanwhile")
+	require.Equal(t, "Bearer one", fake.seen[1].Get("Authorization"))
+
+	// What one caller may read is asked for nobody else.
+	_, err = client.Lookup(t.Context(), metrics, caller(http.Header{"Authorization": {"Bearer other"}}))
+	require.NoError(t, err)
+	require.EqualValues(t, 3, fake.requests.Load())
+	require.Equal(t, "Bearer other", fake.seen[2].Get("Authorization"))
+
+	// It was asked 3 s in, and is fresh until 8 s.
+	clock.add(4 * time.Second)
+	fake.answer(http.StatusForbidden, "")
+	require.Eventually(t, func() bool {
+		_, err := client.Lookup(t.Context(), metrics, user)
+		return statusOf(err) == http.StatusForbidden
+	}, 5*time.Second, time.Millisecond, "a revoked permission takes effect with the refresh")
+}
+
+func TestAnAnswerThatSomebodyElseWaitedLongForIsAskedAgain(t *testing.T) {
+	fake, clock := newFakePerses(t), &clock{}
+	client := fake.client(t, clock, "")
+	fake.mutex.Lock()
+	first := make(chan error)
+	go func() {
+		_, err := client.Lookup(context.Background(), metrics, Caller{})
+		first <- err
+	}()
+	require.Eventually(t, func() bool { return fake.requests.Load() == 1 }, 5*time.Second, time.Millisecond)
+	clock.add(FreshFor)
+	second := make(chan error)
+	go func() {
+		_, err := client.Lookup(context.Background(), metrics, Caller{})
+		second <- err
+	}()
+	// Whether it joins or comes later, it is not answered with what was asked before.
+	fake.mutex.Unlock()
+	require.NoError(t, <-first)
+	require.NoError(t, <-second)
+	require.EqualValues(t, 2, fake.requests.Load())
 }

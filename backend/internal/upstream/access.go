@@ -12,6 +12,8 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"syscall"
+	"time"
 
 	promconfig "github.com/prometheus/common/config"
 )
@@ -277,8 +279,54 @@ type reloading struct {
 	make   func(*tls.Config) http.RoundTripper
 
 	mutex   sync.RWMutex
+	marks   []fileMark // of the files that the hash belongs to; nil where they have just changed
 	hash    [sha256.Size]byte
 	current http.RoundTripper
+}
+
+// fileMark tells one state of a file from another without reading it. It is
+// zero for one that cannot be looked at.
+type fileMark struct {
+	inode    uint64
+	size     int64
+	modified time.Time
+}
+
+// settledAfter is how long a file has to be unchanged for its mark to be
+// trusted: two writes in quick succession may have the same one.
+const settledAfter = 2 * time.Second
+
+// files are those that the TLS configuration is made of.
+func (a *Access) files() []string {
+	if a.options.HTTP == nil {
+		return a.options.Authorities
+	}
+	config := a.options.HTTP.TLSConfig
+	return append([]string{config.CAFile, config.CertFile, config.KeyFile}, a.options.Authorities...)
+}
+
+// marks returns the marks of the files, or nil where one of them has changed
+// just now.
+func (a *Access) marks(now time.Time) []fileMark {
+	files := a.files()
+	marks := make([]fileMark, len(files), len(files)+1)
+	for i, file := range files {
+		if file == "" {
+			continue
+		}
+		info, err := os.Stat(file)
+		if err != nil {
+			continue
+		}
+		if now.Sub(info.ModTime()) < settledAfter {
+			return nil
+		}
+		marks[i] = fileMark{size: info.Size(), modified: info.ModTime()}
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+			marks[i].inode = stat.Ino
+		}
+	}
+	return marks
 }
 
 func newReloading(access *Access, makeTransport func(*tls.Config) http.RoundTripper) (*reloading, error) {
@@ -301,16 +349,21 @@ func (r *reloading) RoundTrip(request *http.Request) (*http.Response, error) {
 // transport returns the one for the files as they are now. While they cannot be
 // used, as in the middle of being written, the previous one serves on.
 func (r *reloading) transport() http.RoundTripper {
-	material, readError := r.access.material()
+	marks := r.access.marks(time.Now())
 	r.mutex.RLock()
-	current, known := r.current, r.hash
+	current, known := r.current, r.marks
 	r.mutex.RUnlock()
-	if readError != nil || material.hash() == known {
+	if marks != nil && known != nil && slices.Equal(marks, known) {
+		return current // Reading and hashing them would cost more than a small answer.
+	}
+	material, err := r.access.material()
+	if err != nil {
 		return current
 	}
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	if r.hash == material.hash() {
+		r.marks = marks
 		return r.current
 	}
 	config, err := r.access.tlsConfigOf(material)
@@ -318,7 +371,7 @@ func (r *reloading) transport() http.RoundTripper {
 		return r.current
 	}
 	closeIdle(r.current)
-	r.hash, r.current = material.hash(), r.make(config)
+	r.marks, r.hash, r.current = marks, material.hash(), r.make(config)
 	return r.current
 }
 

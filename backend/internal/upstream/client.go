@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
@@ -69,6 +71,8 @@ type Client struct {
 // cannot be read. No connection is made.
 func NewClient(options ClientOptions) (*Client, error) {
 	carrier, err := options.Access.RoundTripper(func(config *tls.Config) *http.Transport {
+		// A connection that is made anew takes up the session of an earlier one.
+		config.ClientSessionCache = tls.NewLRUClientSessionCache(0)
 		return &http.Transport{
 			DialContext:         dialer(options),
 			TLSClientConfig:     config,
@@ -182,6 +186,19 @@ func (c *Client) get(ctx context.Context, path string, parameters url.Values) ([
 		return nil, err
 	}
 	return data, nil
+}
+
+// warmConnections is how many connections are made before they are needed: the
+// panels of a dashboard come all at once.
+const warmConnections = 8
+
+// warm makes connections to a tier that answers.
+func (c *Client) warm(ctx context.Context) {
+	var group errgroup.Group
+	for range warmConnections {
+		group.Go(func() error { return c.evaluate(ctx) })
+	}
+	_ = group.Wait() // Whether the tier answers is for the next probe to find.
 }
 
 func (c *Client) setOwnHeaders(header http.Header) {

@@ -275,4 +275,7 @@ func (t *Tier) probe(ctx context.Context) {
 	if t.options.OnProbe != nil {
 		t.options.OnProbe(found)
 	}
+	if found.Available && !previous.Available {
+		t.options.Client.warm(probeContext)
+	}
 }
