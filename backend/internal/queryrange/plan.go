@@ -77,16 +77,9 @@ func (p *Planned) answersFromHot() bool { return p.Tier == tier.Hot && len(p.War
 
 // planOne plans for one replica of hot.
 func planOne(ctx context.Context, query Query) (*Planned, error) {
-	waitContext, cancel := context.WithTimeout(ctx, query.timeout()/4)
-	defer cancel()
-	for _, each := range []*upstream.Tier{query.Hot, query.Cold} {
-		if each != nil {
-			each.Wait(waitContext)
-		}
-	}
+	query.wait(ctx)
 	learned := &upstream.Learned{}
 	if query.Pair != nil {
-		query.Pair.Wait(waitContext)
 		learned = query.Pair.Learned()
 	}
 	planned := query.prepare(learned)
@@ -96,6 +89,24 @@ func planOne(ctx context.Context, query Query) (*Planned, error) {
 	}
 	planned.Decision = decision
 	return planned, nil
+}
+
+// wait waits until the tiers are known, for a part of the time that there is.
+func (q Query) wait(ctx context.Context) {
+	isKnown := func(each *upstream.Tier) bool { return each == nil || each.Probed() }
+	if isKnown(q.Hot) && isKnown(q.Cold) && (q.Pair == nil || q.Pair.Tried()) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, q.timeout()/4)
+	defer cancel()
+	for _, each := range []*upstream.Tier{q.Hot, q.Cold} {
+		if each != nil {
+			each.Wait(ctx)
+		}
+	}
+	if q.Pair != nil {
+		q.Pair.Wait(ctx)
+	}
 }
 
 // prepare gathers what the rules need, and what the tiers would be sent.

@@ -71,6 +71,8 @@ type Input struct {
 	// Union is set for requests whose answers from both tiers can be joined;
 	// UnionWhenIncomplete where they are joined whenever hot may lack something.
 	Union, UnionWhenIncomplete bool
+
+	quiet bool // what the rules say is not asked for
 }
 
 // Decision is the outcome of the routing rules.
@@ -117,7 +119,7 @@ var rules = []rule{
 		return in.hot(ReasonBelowThreshold)
 	}},
 	{7, func(in Input) (bool, string) {
-		return true, fmt.Sprintf("the query reads %s at once, and the threshold is %s", in.Extent.Span, in.Threshold)
+		return true, in.say("the query reads %s at once, and the threshold is %s", in.Extent.Span, in.Threshold)
 	}, func(in Input) Decision {
 		decision := in.cold(ReasonAtOrAboveThreshold)
 		if in.Hot.Available {
@@ -163,6 +165,7 @@ func explain(in Input, withSteps bool) (Decision, []Step, error) {
 			steps = append(steps, Step{rule, applies, why})
 		}
 	}
+	in.quiet = !withSteps
 	forced, reason, why := in.forced()
 	if forced != "" && in.state(forced).Configured {
 		note(1, true, why)
@@ -249,9 +252,9 @@ func (in Input) startsBeforeHot() (bool, string) {
 	case in.Hot.Oldest == NothingCovered:
 		return true, "it is not known from when on hot holds its samples"
 	case in.Extent.Oldest < in.Hot.Oldest:
-		return true, fmt.Sprintf("the query reads samples from %s on, and hot holds them from %s on", formatTime(in.Extent.Oldest), formatTime(in.Hot.Oldest))
+		return true, in.say("the query reads samples from %s on, and hot holds them from %s on", moment(in.Extent.Oldest), moment(in.Hot.Oldest))
 	}
-	return false, fmt.Sprintf("hot holds its samples from %s on", formatTime(in.Hot.Oldest))
+	return false, in.say("hot holds its samples from %s on", moment(in.Hot.Oldest))
 }
 
 // notInHot is rule 4. A query that needs labels which hot cannot give belongs
@@ -275,7 +278,7 @@ func (in Input) endsAfterCold() (bool, string) {
 	if in.Extent.Nothing || behind < 2*in.ScrapeInterval.Milliseconds() || behind <= 0 {
 		return false, "cold holds what the query reads up to its end"
 	}
-	return true, fmt.Sprintf("the query reads samples up to %s, and cold holds them up to %s", formatTime(newest), formatTime(in.Cold.Newest))
+	return true, in.say("the query reads samples up to %s, and cold holds them up to %s", moment(newest), moment(in.Cold.Newest))
 }
 
 // belowThreshold is rule 6.
@@ -283,7 +286,7 @@ func (in Input) belowThreshold() (bool, string) {
 	if in.Extent.Nothing {
 		return true, "the query reads no sample, so any tier can answer"
 	}
-	return in.Extent.Span < in.Threshold, fmt.Sprintf("the query reads %s at once, and the threshold is %s", in.Extent.Span, in.Threshold)
+	return in.Extent.Span < in.Threshold, in.say("the query reads %s at once, and the threshold is %s", in.Extent.Span, in.Threshold)
 }
 
 // hot is the decision for hot, with cold behind it. That hot may be incomplete
@@ -373,6 +376,21 @@ func (in Input) doubts() []string {
 	}
 	return nil
 }
+
+// say is what a rule says, and nothing where nobody asks: most decisions are
+// not explained.
+func (in Input) say(format string, arguments ...any) string {
+	if in.quiet {
+		return ""
+	}
+	return fmt.Sprintf(format, arguments...)
+}
+
+// moment is a time in milliseconds since the Unix epoch.
+type moment int64
+
+// String returns it for people to read.
+func (m moment) String() string { return formatTime(int64(m)) }
 
 func formatTime(milliseconds int64) string {
 	if milliseconds == math.MinInt64 {

@@ -12,7 +12,7 @@ import (
 )
 
 func limited(concurrent, queue int) *gate {
-	return newGate(Limits{Concurrent: concurrent, Queue: queue, Wait: 5 * time.Second}, nil)
+	return newGate(Limits{Concurrent: concurrent, Queue: queue, Wait: 5500 * time.Millisecond}, nil)
 }
 
 // queueUp lets calls of callers wait one after the other, and returns the order
@@ -52,7 +52,7 @@ func TestCallersTakeTurns(t *testing.T) {
 		require.Equal(t, []uint64{1, 1, 2, 1, 2}, order(), "the first is in before the second came")
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		require.Len(t, order(), 6, "the last waited for longer than 5 s")
+		require.Len(t, order(), 6, "the last waited for longer than 5.5 s")
 		require.Zero(t, g.running)
 		require.Zero(t, g.waiting)
 		require.Empty(t, g.callers)
@@ -91,7 +91,7 @@ func TestNobodyWaitsForLong(t *testing.T) {
 		var overload *OverloadError
 		require.ErrorAs(t, g.enter(t.Context(), 1), &overload)
 		require.Equal(t, RejectedWait, overload.Reason)
-		require.Equal(t, 5*time.Second, time.Since(started))
+		require.Equal(t, 5500*time.Millisecond, time.Since(started))
 		require.Zero(t, g.waiting)
 	})
 }

@@ -136,6 +136,16 @@ func (p *Pair) Wait(ctx context.Context) {
 	}
 }
 
+// Tried tells whether learning was tried once.
+func (p *Pair) Tried() bool {
+	select {
+	case <-p.first:
+		return true
+	default:
+		return false
+	}
+}
+
 // Run learns until ctx ends.
 func (p *Pair) Run(ctx context.Context) {
 	p.options.Hot.Wait(ctx)
