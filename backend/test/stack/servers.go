@@ -294,6 +294,8 @@ type Tierproxy struct {
 	Config map[string]any
 	// Environment is added to that of this process.
 	Environment []string
+	// LogLevel is what it logs from on; debug when empty.
+	LogLevel string
 }
 
 // BuildTierproxy builds tierproxy from the checkout into a directory and
@@ -322,9 +324,13 @@ func (t Tierproxy) Start(ctx context.Context, path string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	level := t.LogLevel
+	if level == "" {
+		level = "debug"
+	}
 	process, err := Start(ctx, Command{
 		Name: t.Name, Path: path, LogDir: t.Dir, Environment: t.Environment,
-		Arguments: []string{"--config", config, "--web.listen-address", listen, "--log.level", "debug"},
+		Arguments: []string{"--config", config, "--web.listen-address", listen, "--log.level", level},
 		ReadyURL:  "http://" + listen + "/-/ready",
 	})
 	if err != nil {

@@ -1,0 +1,79 @@
+// Command load measures tierproxy beside what people would use instead, with the
+// real Perses, Prometheus and Thanos, and prints a table with goals and
+// measured ratios: see docs/performance.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if len(os.Args) > 2 && slices.Contains([]string{serveAnswers, serveProxy}, os.Args[1]) {
+		exit(runServer(os.Args[1:]))
+	}
+	isShort := flag.Bool("short", false, "Measure for seconds rather than minutes: shows that it works, and no ratio to trust.")
+	rounds := flag.Int("rounds", 5, "How often each pair of ways is measured, in turns.")
+	duration := flag.Duration("duration", 10*time.Second, "How long each of them is measured in a round.")
+	soakFor := flag.Duration("soak", 0, "Instead, ask for that long at --soak.rate while tiers restart at random.")
+	soakRate := flag.Float64("soak.rate", 200, "Requests a second of --soak.")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	settings := options{rounds: *rounds, duration: *duration, crowds: []int{1, 10, 50, 200}, clients: 16}
+	if *isShort {
+		settings = shortOptions
+	}
+	var err error
+	if *soakFor > 0 {
+		err = soak(ctx, os.Stdout, *soakFor, *soakRate)
+	} else {
+		err = measure(ctx, os.Stdout, settings)
+	}
+	stop()
+	exit(err)
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "load: %s\n", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// shortOptions show that everything works, in less than a minute.
+var shortOptions = options{rounds: 1, duration: time.Second, crowds: []int{1, 10}, clients: 4}
+
+// measure starts the servers, runs all scenarios and prints the table. It
+// returns an error where a request was not answered, and none for a goal that
+// was missed.
+func measure(ctx context.Context, out io.Writer, settings options) (err error) {
+	dir, err := os.MkdirTemp("", "tiered-prometheus-load-")
+	if err != nil {
+		return err
+	}
+	w := &world{dir: dir, progress: os.Stderr}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer w.stop()
+	b := &bench{world: w, options: settings, report: report{out: out}}
+	for _, step := range []struct {
+		name string
+		run  func(context.Context) error
+	}{{"build programs and history", w.build}, {"start the servers", w.start}, {"wait for them", w.settle}, {"measure", b.run}} {
+		b.report.progress("%s", step.name)
+		if err := step.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	b.report.write(out)
+	return nil
+}
