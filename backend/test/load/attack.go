@@ -86,21 +86,25 @@ type request func(base string) (vegeta.Target, error)
 func attack(ctx context.Context, to target, make request, perSecond float64, duration time.Duration) (measured, error) {
 	users := httpClient()
 	defer users.CloseIdleConnections()
-	attacker := vegeta.NewAttacker(vegeta.Client(users), vegeta.MaxBody(0), vegeta.Workers(20), vegeta.MaxWorkers(2000))
+	// An attacker is good for one attack.
+	attacker := func() *vegeta.Attacker {
+		return vegeta.NewAttacker(vegeta.Client(users), vegeta.MaxBody(0), vegeta.Workers(20), vegeta.MaxWorkers(2000))
+	}
 	targeter := func(next *vegeta.Target) (err error) {
 		*next, err = make(to.base)
 		return err
 	}
 	rate := vegeta.Rate{Freq: int(perSecond * 60), Per: time.Minute}
 	// Connections and caches are warm, as they are for a dashboard that stays open.
-	for range attacker.Attack(targeter, rate, min(duration/4, 2*time.Second), "") {
+	for range attacker().Attack(targeter, rate, min(duration/4, 2*time.Second), "") {
 	}
 	found := measured{failures: map[string]int{}, duration: duration}
 	before, err := readCPU(to)
 	if err != nil {
 		return found, err
 	}
-	results := attacker.Attack(targeter, rate, duration, "")
+	measuring := attacker()
+	results := measuring.Attack(targeter, rate, duration, "")
 	for results != nil {
 		select {
 		case result, more := <-results:
@@ -110,9 +114,12 @@ func attack(ctx context.Context, to target, make request, perSecond float64, dur
 			}
 			found.add(result)
 		case <-ctx.Done():
-			attacker.Stop()
+			measuring.Stop()
 			return found, ctx.Err()
 		}
+	}
+	if wanted := perSecond * duration.Seconds(); float64(found.requests) < 0.9*wanted {
+		return found, fmt.Errorf("%d requests were made where there should have been %.0f: the machine is too slow for the rate", found.requests, wanted)
 	}
 	return found, found.finish(to, before)
 }
