@@ -80,6 +80,33 @@ type Config struct {
 	Discovery DiscoveryConfig `yaml:"discovery"`
 	// ServiceAccount is the credential for tiers in the cluster.
 	ServiceAccount ServiceAccountConfig `yaml:"service_account"`
+	// Log says what is told of queries in the log.
+	Log LogConfig `yaml:"log"`
+	// Tracing says where the steps of requests are told as spans.
+	Tracing TracingConfig `yaml:"tracing"`
+}
+
+// LogConfig says what is told of queries in the log. Each query has a line at
+// level debug, with its tier, reason, duration, request id and a fingerprint of
+// its text.
+type LogConfig struct {
+	// QueryText writes the text of queries too. It may hold what not every reader
+	// of the log is meant to see.
+	QueryText bool `yaml:"query_text"`
+	// SlowQueries is the duration from which on a query has a line at level
+	// warning. 0s: none has.
+	SlowQueries Duration `yaml:"slow_queries"`
+}
+
+// TracingConfig says where the steps of requests are told as spans. It counts
+// when tierproxy starts; a program hands its own provider to WithTracerProvider.
+type TracingConfig struct {
+	// Endpoint is the URL of an OpenTelemetry collector that takes OTLP over HTTP,
+	// such as http://collector:4318. Empty: nothing is traced.
+	Endpoint string `yaml:"endpoint"`
+	// SamplePercent is how many of the requests are traced, of those whose caller
+	// has not decided it already.
+	SamplePercent int `yaml:"sample_percent"`
 }
 
 // PersesConfig says where Perses is.
@@ -328,6 +355,7 @@ func DefaultConfig() Config {
 		Pool:        PoolConfig{Size: 50},
 		Limits:      LimitsConfig{Queue: 500, QueueWait: Duration(5 * time.Second), SharedBytes: 1 << 20, SharedMemory: 16 << 20},
 		Probe:       ProbeConfig{Interval: Duration(5 * time.Second), LearnInterval: Duration(time.Minute)},
+		Tracing:     TracingConfig{SamplePercent: 100},
 		Enforcement: EnforcementConfig{Label: "namespace", OnConflict: "empty"},
 		Discovery: DiscoveryConfig{
 			Enabled: true, Replicas: true,

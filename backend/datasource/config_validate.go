@@ -56,6 +56,14 @@ func (c *Config) Validate() error {
 		add("limits.concurrent", fmt.Errorf("is %d, and there are no more than %d connections: raise pool.size, or lower it", c.Limits.Concurrent, c.Pool.Size))
 	}
 	add("limits.queue_wait", positive(c.Limits.QueueWait))
+	if c.Log.SlowQueries < 0 {
+		add("log.slow_queries", errors.New("must not be negative"))
+	}
+	_, err = parseURL(c.Tracing.Endpoint)
+	add("tracing.endpoint", err)
+	if c.Tracing.SamplePercent < 0 || c.Tracing.SamplePercent > 100 {
+		add("tracing.sample_percent", fmt.Errorf("is %d, and must be from 0 to 100", c.Tracing.SamplePercent))
+	}
 	if c.Hot.Retention < 0 {
 		add("hot.retention", errors.New("must not be negative"))
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
 )
 
 // Headers of requests and answers that say what is wanted and what happened.
@@ -59,6 +60,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, incoming *http.Request) {
 		// would leave it idle for 90 s.
 		w.Header().Set("Connection", "close")
 	}
+	h.traced(w, incoming, identify(w, incoming), h.serve)
+}
+
+// serve answers a request that has an id.
+func (h *handler) serve(w http.ResponseWriter, incoming *http.Request) {
 	asked, err := parseRoute(incoming.URL)
 	if err != nil {
 		promapi.WriteError(w, err)
@@ -136,7 +142,9 @@ func (h *handler) serveSaved(w http.ResponseWriter, incoming *http.Request, aske
 		h.serveCheck(w, incoming, asked.saved)
 		return
 	}
-	saved, err := h.manager.perses.Lookup(incoming.Context(), *asked.saved, h.manager.callerOf(incoming, *asked.saved))
+	ctx, span := tracing.StartCall(incoming.Context(), "look up the datasource")
+	saved, err := h.manager.perses.Lookup(ctx, *asked.saved, h.manager.callerOf(incoming, *asked.saved))
+	tracing.End(span, err, messageOf)
 	if err == nil {
 		err = saved.CheckEndpoint(incoming.Method, asked.path)
 	}
@@ -265,10 +273,10 @@ func (h *handler) answer(w http.ResponseWriter, incoming *http.Request, asked *s
 	}
 	response, err := queryrange.Do(incoming.Context(), query)
 	if err != nil {
-		h.fail(w, incoming, err)
+		h.failed(w, incoming, request, err)
 		return
 	}
-	h.stream(w, response, asked, request, started)
+	h.stream(w, incoming, response, asked, request, started)
 }
 
 // choice reads the header by which a caller forces a tier.
@@ -290,7 +298,13 @@ func choice(values []string) (tier.Name, error) {
 // fail answers with an error, logs it once and counts it where a tier was
 // chosen.
 func (h *handler) fail(w http.ResponseWriter, incoming *http.Request, err error) {
-	entry := h.manager.logger.WithFields(logrus.Fields{"method": incoming.Method, "path": incoming.URL.Path})
+	h.failed(w, incoming, nil, err)
+}
+
+// failed is fail for a request that has been read.
+func (h *handler) failed(w http.ResponseWriter, incoming *http.Request, request *promapi.Request, err error) {
+	entry := h.manager.logger.WithFields(logrus.Fields{"method": incoming.Method, "path": incoming.URL.Path}).
+		WithFields(h.manager.requestFields(incoming.Context(), w.Header().Get(promapi.HeaderRequestID), request))
 	outcome := outcomeOf(promapi.AsError(err).Status)
 	canceled := incoming.Context().Err() != nil && errors.Is(err, context.Canceled)
 	if canceled {
@@ -317,6 +331,9 @@ func (h *handler) fail(w http.ResponseWriter, incoming *http.Request, err error)
 	}
 	promapi.WriteError(w, err)
 }
+
+// messageOf is what a caller reads of an error.
+func messageOf(err error) string { return promapi.AsError(err).Message }
 
 // timing is the Server-Timing of an answer: the milliseconds that the tier
 // took until its header, and those that tierproxy took itself.

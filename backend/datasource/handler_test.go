@@ -91,9 +91,9 @@ func TestACallerChoosesTheTier(t *testing.T) {
 		response, _ := g.ask(t, http.MethodGet, query, "", "X-Tier-Choice", choice)
 		require.Equal(t, expected, response.Header.Get("X-Tier")+" "+response.Header.Get("X-Tier-Reason"), "%q", choice)
 	}
-	response, body := g.ask(t, http.MethodGet, query, "", "X-Tier-Choice", "warm")
+	response, body := g.ask(t, http.MethodGet, query, "", "X-Tier-Choice", "warm", "X-Request-Id", "1")
 	require.Equal(t, http.StatusBadRequest, response.StatusCode)
-	require.JSONEq(t, `{"status":"error","errorType":"bad_data","error":"the header X-Tier-Choice is \"warm\": it must be hot, cold or auto"}`, body)
+	require.JSONEq(t, `{"status":"error","errorType":"bad_data","error":"the header X-Tier-Choice is \"warm\": it must be hot, cold or auto","requestId":"1"}`, body)
 }
 
 func TestPathsThatCouldBeReadInTwoWays(t *testing.T) {
@@ -218,9 +218,9 @@ func TestErrorsOfTiersHaveThePrometheusShape(t *testing.T) {
 	_, _ = g.ask(t, http.MethodGet, query, "") // It waits until the gateway knows what the tiers hold.
 	g.hot.Close()
 	g.cold.Close()
-	response, body := g.ask(t, http.MethodGet, query, "")
+	response, body := g.ask(t, http.MethodGet, query, "", "X-Request-Id", "1")
 	require.Equal(t, http.StatusBadGateway, response.StatusCode)
-	require.JSONEq(t, `{"status":"error","errorType":"unavailable","error":"the cold tier failed: it refused the connection"}`, body)
+	require.JSONEq(t, `{"status":"error","errorType":"unavailable","error":"the cold tier failed: it refused the connection","requestId":"1"}`, body)
 	require.Equal(t, "cold", response.Header.Get("X-Tier"))
 	require.Equal(t, "hot-failed", response.Header.Get("X-Tier-Reason"))
 }

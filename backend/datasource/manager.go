@@ -29,6 +29,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
@@ -67,6 +68,7 @@ type Manager struct {
 	stopped sync.Once
 
 	separateAdmin bool
+	tracers       trace.TracerProvider // nil where nothing is traced
 }
 
 // Option changes a Manager while it is made.

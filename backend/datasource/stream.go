@@ -14,13 +14,14 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
 )
 
 // connectionHeaders belong to one connection and are not passed on; neither
 // are a tier's cookies.
 var connectionHeaders = []string{
 	"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer",
-	"Transfer-Encoding", "Upgrade", "Set-Cookie", "Www-Authenticate",
+	"Transfer-Encoding", "Upgrade", "Set-Cookie", "Www-Authenticate", promapi.HeaderRequestID,
 }
 
 // bufferBytes is how much of an answer is in memory at a time.
@@ -31,7 +32,7 @@ var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
 // stream passes an answer on: header, then the bytes as they come in. An
 // answer that is cut off aborts the connection, so that nobody takes what went
 // out for the whole.
-func (h *handler) stream(w http.ResponseWriter, response *queryrange.Response, asked *source, request *promapi.Request, started time.Time) {
+func (h *handler) stream(w http.ResponseWriter, incoming *http.Request, response *queryrange.Response, asked *source, request *promapi.Request, started time.Time) {
 	defer func() { _ = response.Body.Close() }()
 	header := w.Header()
 	copyHeader(header, response.Header)
@@ -44,7 +45,9 @@ func (h *handler) stream(w http.ResponseWriter, response *queryrange.Response, a
 		delete(header, "Content-Length")
 	}
 	w.WriteHeader(response.Status)
+	_, span := tracing.Start(incoming.Context(), "stream the answer")
 	written, err := copyFlushing(w, response.Body)
+	tracing.End(span, err, error.Error)
 
 	outcome := outcomeOf(response.Status)
 	var clientError *writeError
@@ -56,14 +59,19 @@ func (h *handler) stream(w http.ResponseWriter, response *queryrange.Response, a
 	}
 	h.manager.metrics.count(response.Tier, response.Reason, outcome)
 	h.manager.metrics.headers[response.Tier].Observe(response.UpstreamDuration.Seconds())
-	if err == nil && !logsDebug(h.manager.logger) {
+	took := time.Since(started)
+	slow := h.manager.isSlow(took)
+	if err == nil && !slow && !logsDebug(h.manager.logger) {
 		return
 	}
 	entry := h.manager.logger.WithFields(logrus.Fields{
 		"datasource": asked.label, "endpoint": string(request.Endpoint),
 		"tier": string(response.Tier), "reason": string(response.Reason), "status": response.Status,
-		"bytes": written, "duration": time.Since(started).String(), "outcome": outcome,
-	})
+		"bytes": written, "duration": took.String(), "outcome": outcome,
+	}).WithFields(h.manager.requestFields(incoming.Context(), header.Get(promapi.HeaderRequestID), request))
+	if slow {
+		entry.Warn("a query was slow")
+	}
 	if response.Replica != "" {
 		entry = entry.WithField("replica", response.Replica)
 	}

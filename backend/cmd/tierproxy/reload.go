@@ -13,6 +13,7 @@ import (
 	commonlogrus "github.com/perses/common/logrus"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 )
@@ -27,6 +28,8 @@ const settleTimeout = 30 * time.Second
 type reloader struct {
 	options  *options
 	settings []datasource.Option
+	// tracers take the spans of requests; nil where nothing is traced.
+	tracers *sdktrace.TracerProvider
 
 	hangups   chan os.Signal
 	known     [sha256.Size]byte // the content of the file that was read last; start's alone
@@ -73,6 +76,12 @@ func newReloader(options *options, registry *prometheus.Registry) (*reloader, er
 		return nil, err
 	}
 	commonlogrus.NewBuilder().SetUp()
+	if config.Tracing.Endpoint != "" {
+		if r.tracers, err = newTracerProvider(config.Tracing); err != nil {
+			return nil, err
+		}
+		r.settings = append(r.settings, datasource.WithTracerProvider(r.tracers))
+	}
 	if r.current, err = r.make(config, datasource.WithRegistry(registry)); err != nil {
 		return nil, err
 	}

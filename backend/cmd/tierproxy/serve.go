@@ -31,6 +31,10 @@ func serve(options *options) error {
 	if err != nil {
 		return err
 	}
+	runner := app.NewRunner().SetTimeout(gateways.current.timeout + shutdownGrace)
+	if gateways.tracers != nil {
+		runner.OTeLProviderBuilder().SetProvider(gateways.tracers)
+	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	files, err := options.tlsFiles()
@@ -47,7 +51,6 @@ func serve(options *options) error {
 			return err
 		}
 	}
-	runner := app.NewRunner().SetTimeout(gateways.current.timeout + shutdownGrace)
 	runner.HTTPServerBuilder().
 		OverrideDefaultMiddleware(true). // The defaults compress answers that pass through.
 		ActivatePprof(false).

@@ -79,8 +79,13 @@ func AsError(err error) *Error {
 	return &Error{Status: http.StatusInternalServerError, Type: ErrorInternal, Message: "internal error of tierproxy: see its log", Cause: err}
 }
 
+// HeaderRequestID is the header, of requests and answers, with the id by which a
+// request is found in the log.
+const HeaderRequestID = "X-Request-Id"
+
 // WriteError answers with err in the shape of the Prometheus API,
-// {"status":"error","errorType":"…","error":"…"}.
+// {"status":"error","errorType":"…","error":"…"}, and with the id of the request
+// if the header of the answer has one.
 func WriteError(w http.ResponseWriter, err error) {
 	apiError := AsError(err)
 	if apiError.RetryAfter > 0 {
@@ -90,7 +95,8 @@ func WriteError(w http.ResponseWriter, err error) {
 		Status    string    `json:"status"`
 		ErrorType ErrorType `json:"errorType"`
 		Error     string    `json:"error"`
-	}{"error", apiError.Type, apiError.Message})
+		RequestID string    `json:"requestId,omitempty"`
+	}{"error", apiError.Type, apiError.Message, w.Header().Get(HeaderRequestID)})
 }
 
 // WriteData answers with data of the gateway's own in the shape of the

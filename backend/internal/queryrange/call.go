@@ -11,6 +11,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
@@ -22,7 +23,9 @@ import (
 // the deadline passed or the tier has too many queries already, 502 when the tier could not be reached, wrapped in a
 // CallError once a tier was chosen.
 func Do(ctx context.Context, query Query) (*Response, error) {
+	_, span := tracing.Start(ctx, "plan")
 	planned, err := Plan(ctx, query)
+	tracing.End(span, err, messageOf)
 	if err != nil {
 		return nil, err
 	}
@@ -47,6 +50,9 @@ func Do(ctx context.Context, query Query) (*Response, error) {
 	response.Body = &cancelOnClose{ReadCloser: response.Body, cancel: cancel}
 	return response, nil
 }
+
+// messageOf is what a caller reads of an error.
+func messageOf(err error) string { return promapi.AsError(err).Message }
 
 // call is the state of the tries for one query.
 type call struct {
@@ -143,7 +149,9 @@ func (c *call) try(ctx context.Context, decision tier.Decision) (*Response, erro
 		defer timer.Stop()
 	}
 	//nolint:bodyclose // The Response holds the body, and its reader closes it.
-	answer, err := target.Do(tryContext, c.request(decision), c.dropped(decision.Tier))
+	callContext, span := tracing.StartCall(tryContext, "ask the "+string(decision.Tier)+" tier")
+	answer, err := target.Do(callContext, c.request(decision), c.dropped(decision.Tier))
+	tracing.End(span, err, upstream.Describe)
 	if err != nil {
 		err = broken(tryContext, target, err)
 		cancel(nil)

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
 )
 
 // idleTimeout is how long an unused connection to a tier is kept.
@@ -147,6 +148,7 @@ func (c *Client) send(ctx context.Context, made outgoing) (*http.Response, error
 		return nil, fmt.Errorf("make the request: %w", err)
 	}
 	maps.Copy(request.Header, made.header)
+	tracing.Inject(ctx, request.Header)
 	c.setOwnHeaders(request.Header)
 	// Every request only reads: one that met a connection the tier had just
 	// closed is sent again. An empty list of values is not sent.
