@@ -27,17 +27,17 @@ type accesses struct {
 	destinations []upstream.Destination
 	// found is for the gateway's own tiers where discovery found them.
 	found map[tier.Name]discoveredAccess
-	// services is for other Services that were discovered.
-	services discoveredAccess
+	// services is for other Services, which datasources name: it has no
+	// credential, whoever names them.
+	services *upstream.Access
 	// perses carries the credential for Perses; nil where there is none.
 	perses http.RoundTripper
 
 	unverified []string // keys of those whose certificate nobody looks at
 }
 
-// discoveredAccess is for a Service that was discovered: with the token of the
-// ServiceAccount, and without it, where others could read it or the Service is
-// named by somebody who is not trusted with it.
+// discoveredAccess is for a tier of the gateway's own that was discovered: with
+// the token of the ServiceAccount, and without it, where others could read it.
 type discoveredAccess struct{ withToken, withoutToken *upstream.Access }
 
 func newDiscoveredAccess(config Config, own *HTTPConfig) (discoveredAccess, error) {
@@ -97,7 +97,7 @@ func newAccesses(config Config) (*accesses, error) {
 		note(fmt.Sprintf("destinations[%d]", i), access)
 		made.destinations = append(made.destinations, each.destination(access))
 	}
-	if made.services, err = newDiscoveredAccess(config, nil); err != nil {
+	if made.services, err = upstream.NewAccess(upstream.AccessOptions{Authorities: authorities(config, ".svc")}); err != nil {
 		return nil, fmt.Errorf("service_account: %w", err)
 	}
 	if config.Perses.Service.HTTPConfig == nil {
@@ -156,17 +156,13 @@ func (a *accesses) warn(logger logrus.FieldLogger) {
 }
 
 // announce says to whom the token of the ServiceAccount goes: the tiers that are
-// configured, those that isDiscovered says are looked for, and, where there is
-// discovery, the Services that datasources name.
-func (a *accesses) announce(logger logrus.FieldLogger, config Config, discovers bool, isDiscovered func(tier.Name) bool) {
+// configured, and those that isDiscovered says are looked for.
+func (a *accesses) announce(logger logrus.FieldLogger, config Config, isDiscovered func(tier.Name) bool) {
 	var receivers []string
 	for _, name := range tier.Names() {
 		if a.own[name].SendsToken() || (isDiscovered(name) && a.found[name].withToken.SendsToken()) {
 			receivers = append(receivers, "the "+string(name)+" tier")
 		}
-	}
-	if discovers && len(config.Discovery.Namespaces) > 0 && a.services.withToken.SendsToken() {
-		receivers = append(receivers, "the Services that global datasources and those of listed projects name")
 	}
 	if len(receivers) == 0 {
 		return

@@ -244,9 +244,10 @@ type DiscoveryConfig struct {
 	// Kubeconfig is the path of a kubeconfig file, for development outside of
 	// a cluster. Empty: the cluster of the pod.
 	Kubeconfig string `yaml:"kubeconfig"`
-	// Namespaces are those whose Services datasources may name as their tiers.
-	// Global datasources and those of listed projects take the ServiceAccount
-	// token there, over https, and may name the gateway's own Services too.
+	// Namespaces are those whose Services datasources may name as their tiers,
+	// without a credential unless destinations has one for the Service. Global
+	// datasources and those of listed projects may name the gateway's own
+	// Services too, wherever they are.
 	Namespaces []string `yaml:"namespaces,omitempty"`
 	// Replicas lets the gateway ask the replicas behind the Service of a hot
 	// tier itself, each query at one of them, so that a panel does not flip
@@ -281,11 +282,10 @@ type ServiceConfig struct {
 type ServiceAccountConfig struct {
 	// TokenPath is the absolute path of the token's file, which is read for
 	// every request. The token goes, over https only, to the tiers of the gateway
-	// that were discovered, to the Services that global datasources and those of
-	// listed projects name, and to hot.url and cold.url if they are URLs of the
+	// that were discovered, and to hot.url and cold.url if they are URLs of the
 	// cluster (*.svc, *.svc.cluster.local), unless http_config names a
-	// credential. It never goes to another URL that merely stands in a
-	// datasource. Empty: no token is sent.
+	// credential. It never goes to another Service or URL that merely stands in
+	// a datasource. Empty: no token is sent.
 	TokenPath string `yaml:"token_path" contract:"SERVICE_ACCOUNT_TOKEN_PATH"`
 }
 

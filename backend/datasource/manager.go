@@ -175,7 +175,7 @@ func (m *Manager) Start(ctx context.Context) error {
 	ctx, m.cancel = context.WithCancel(ctx) //nolint:gosec // Close calls it.
 	m.pool.start(ctx)
 	m.startDiscovery(ctx)
-	m.access.announce(m.logger, m.config, m.discovery != nil, m.isDiscovered)
+	m.access.announce(m.logger, m.config, m.isDiscovered)
 	_, err := m.ownSource()
 	return err
 }

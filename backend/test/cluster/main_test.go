@@ -107,7 +107,7 @@ func (e *environment) prepare(ctx context.Context) error {
 	if e.api, err = dynamic.NewForConfig(config); err != nil {
 		return err
 	}
-	for _, name := range []string{monitoring, "monitoring", "perses"} {
+	for _, name := range []string{monitoring, "monitoring", "perses", "shop"} {
 		if err := e.apply(ctx, parse(fmt.Sprintf("{apiVersion: v1, kind: Namespace, metadata: {name: %s}}", name))[0]); err != nil {
 			return err
 		}
@@ -218,6 +218,23 @@ func apply(t *testing.T, text string) {
 		require.NoError(t, shared.apply(t.Context(), object))
 		t.Cleanup(func() { remove(t, object) })
 	}
+}
+
+// maySeeServices lets the gateway see the Services of a namespace.
+func maySeeServices(t *testing.T, namespace string) {
+	t.Helper()
+	apply(t, fmt.Sprintf(`
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {namespace: %[1]s, name: all}
+rules: [{apiGroups: ["", discovery.k8s.io], resources: [services, endpointslices], verbs: [list, watch]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {namespace: %[1]s, name: all}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: all}
+subjects: [{kind: ServiceAccount, namespace: perses, name: tierproxy}]
+`, namespace))
 }
 
 func remove(t *testing.T, object *unstructured.Unstructured) {
