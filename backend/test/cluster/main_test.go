@@ -341,9 +341,17 @@ type answer struct {
 
 // ask asks an endpoint of the Prometheus API.
 func (g *gateway) ask(ctx context.Context, endpoint string, parameters url.Values) (answer, error) {
+	return g.askWith(ctx, endpoint, parameters, nil)
+}
+
+// askWith is ask with request headers.
+func (g *gateway) askWith(ctx context.Context, endpoint string, parameters url.Values, header http.Header) (answer, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, g.url+"/api/v1/"+endpoint+"?"+parameters.Encode(), http.NoBody)
 	if err != nil {
 		return answer{}, err
+	}
+	for name, values := range header {
+		request.Header[name] = values
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
