@@ -60,6 +60,9 @@ type Config struct {
 	Probe ProbeConfig `yaml:"probe"`
 	// DefaultDatasource says who may ask the datasource at the root.
 	DefaultDatasource DefaultDatasourceConfig `yaml:"default_datasource"`
+	// Admin says who may ask for /metrics and, on the admin address, for
+	// everything else there.
+	Admin AdminConfig `yaml:"admin"`
 	// Enforcement confines datasources to namespaces.
 	Enforcement EnforcementConfig `yaml:"enforcement"`
 	// Projects are the Perses projects whose datasources may use the

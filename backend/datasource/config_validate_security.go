@@ -38,6 +38,7 @@ func (t TenancyConfig) validate() error {
 func (c *Config) validateCallers(add func(key string, err error)) {
 	own := c.DefaultDatasource
 	add("default_datasource.token_file", absolute(own.TokenFile))
+	add("admin.token_file", absolute(c.Admin.TokenFile))
 	if own.Enabled && c.Perses.URL != "" && own.TokenFile == "" && len(own.ClientNames) == 0 {
 		add("default_datasource.enabled", errors.New("with Perses the default datasource takes token_file or client_names: Perses does not check its callers, and any datasource can lead Perses to it"))
 	}

@@ -173,7 +173,7 @@ var resources = map[string]struct {
 	"NetworkPolicy": {"networkpolicies", true}, "PodDisruptionBudget": {"poddisruptionbudgets", true},
 	"Service": {"services", true}, "ServiceAccount": {"serviceaccounts", true}, "EndpointSlice": {"endpointslices", true},
 	"Role": {"roles", true}, "RoleBinding": {"rolebindings", true}, "ClusterRole": {"clusterroles", false}, "ClusterRoleBinding": {"clusterrolebindings", false},
-	"CustomResourceDefinition": {"customresourcedefinitions", false}, "ServiceMonitor": {"servicemonitors", true},
+	"CustomResourceDefinition": {"customresourcedefinitions", false}, "ServiceMonitor": {"servicemonitors", true}, "PodMonitor": {"podmonitors", true},
 	"PersesGlobalDatasource": {"persesglobaldatasources", false},
 }
 
