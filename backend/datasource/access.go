@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	promconfig "github.com/prometheus/common/config"
 	"github.com/sirupsen/logrus"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -30,8 +31,9 @@ type accesses struct {
 	// services is for other Services, which datasources name: it has no
 	// credential, whoever names them.
 	services *upstream.Access
-	// perses carries the credential for Perses; nil where there is none.
-	perses http.RoundTripper
+	// perses carries what callers ask Perses; persesService the gateway's own
+	// credential, and is nil where there is none.
+	perses, persesService http.RoundTripper
 
 	unverified []string // keys of those whose certificate nobody looks at
 }
@@ -100,6 +102,10 @@ func newAccesses(config Config) (*accesses, error) {
 	if made.services, err = upstream.NewAccess(upstream.AccessOptions{Authorities: authorities(config, ".svc")}); err != nil {
 		return nil, fmt.Errorf("service_account: %w", err)
 	}
+	plain := promconfig.HTTPClientConfig{EnableHTTP2: true, TLSConfig: promconfig.TLSConfig{CAFile: config.Perses.CAFile}}
+	if _, made.perses, err = persesCarrier(plain); err != nil {
+		return nil, fmt.Errorf("perses.ca_file: %w", err)
+	}
 	if config.Perses.Service.HTTPConfig == nil {
 		return made, nil
 	}
@@ -107,17 +113,25 @@ func newAccesses(config Config) (*accesses, error) {
 	if service.TLSConfig.CAFile == "" && service.TLSConfig.CA == "" {
 		service.TLSConfig.CAFile = config.Perses.CAFile
 	}
-	access, err := upstream.NewAccess(upstream.AccessOptions{HTTP: &service})
-	if err == nil {
-		note("perses.service", access)
-		made.perses, err = access.RoundTripper(func(config *tls.Config) *http.Transport {
-			return &http.Transport{TLSClientConfig: config, MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true}
-		})
-	}
-	if err != nil {
+	var access *upstream.Access
+	if access, made.persesService, err = persesCarrier(service); err != nil {
 		return nil, fmt.Errorf("perses.service.http_config: %w", err)
 	}
+	note("perses.service", access)
 	return made, nil
+}
+
+// persesCarrier returns what carries requests to Perses, and reads its files anew
+// when they change.
+func persesCarrier(config promconfig.HTTPClientConfig) (*upstream.Access, http.RoundTripper, error) {
+	access, err := upstream.NewAccess(upstream.AccessOptions{HTTP: &config})
+	if err != nil {
+		return nil, nil, err
+	}
+	carrier, err := access.RoundTripper(func(config *tls.Config) *http.Transport {
+		return &http.Transport{TLSClientConfig: config, MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second}
+	})
+	return access, carrier, err
 }
 
 // destination returns the destination as it is held against URLs.

@@ -117,7 +117,7 @@ func sameSecret(given, expected string) bool {
 func (m *Manager) callerOf(incoming *http.Request, reference perses.Reference) perses.Caller {
 	service := m.config.Perses.Service
 	listed := slices.ContainsFunc(service.Datasources, func(each ServedDatasource) bool { return each.reference() == reference })
-	if m.access.perses != nil && listed && showsOneOf(incoming.TLS, service.ClientNames) {
+	if m.access.persesService != nil && listed && showsOneOf(incoming.TLS, service.ClientNames) {
 		return perses.ServiceCaller()
 	}
 	return perses.CallerOf(incoming)

@@ -95,7 +95,7 @@ type PersesConfig struct {
 	// any of the allowed destinations.
 	DashboardDatasources bool `yaml:"dashboard_datasources"`
 	// CAFile is a PEM file with the authorities that may sign the certificate
-	// of Perses. Empty: those of the system.
+	// of Perses. It is read anew when it changes. Empty: those of the system.
 	CAFile string `yaml:"ca_file"`
 	// Service is a credential of tierproxy's own for Perses.
 	Service PersesServiceConfig `yaml:"service"`

@@ -237,3 +237,43 @@ func TestPersesDoesNotSeeTheTokenOfTheRoot(t *testing.T) {
 	require.Zero(t, perses.asked.Load())
 	require.Empty(t, g.hot.Requests()[0].Header.Get("Authorization"))
 }
+
+// The authority of Perses' certificate is rotated while the gateway runs.
+func TestTheAuthorityOfPersesIsReadAnew(t *testing.T) {
+	specs := map[string]string{}
+	for _, name := range []string{"a", "b", "c", "d"} {
+		specs["/globaldatasources/"+name] = ""
+	}
+	perses := newPerses(t, "alice", specs)
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	authorities := []*certificates.Authority{certificates.NewAuthority(t), certificates.NewAuthority(t)}
+	var current atomic.Pointer[tls.Certificate]
+	use := func(authority *certificates.Authority) {
+		pair := authority.Issue(time.Now().Add(time.Hour), "127.0.0.1").TLS(t)
+		current.Store(&pair)
+	}
+	server := httptest.NewUnstartedServer(perses.Config.Handler)
+	server.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*current.Load()}}, nil
+	}}
+	server.Config.SetKeepAlivesEnabled(false) // Every request meets the certificate of the moment.
+	use(authorities[0])
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	certificates.Replace(t, file, authorities[0].PEM)
+	g := newGateway(t, func(config *datasource.Config) { config.Perses.URL, config.Perses.CAFile = server.URL, file })
+	status := func(name string) int {
+		t.Helper()
+		response, _ := g.ask(t, http.MethodGet, "/proxy/globaldatasources/"+name+query, "", "Authorization", "Bearer alice")
+		return response.StatusCode
+	}
+	require.Equal(t, http.StatusOK, status("a"))
+	certificates.Replace(t, file, []byte("half of a"))
+	require.Equal(t, http.StatusOK, status("b"), "in the middle of being written")
+	use(authorities[1])
+	require.GreaterOrEqual(t, status("c"), http.StatusInternalServerError, "nobody knows this authority")
+	certificates.Replace(t, file, authorities[1].PEM)
+	require.Equal(t, http.StatusOK, status("d"))
+	use(authorities[0])
+	require.GreaterOrEqual(t, status("c"), http.StatusInternalServerError, "the old authority is no longer trusted")
+}
