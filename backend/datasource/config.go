@@ -234,8 +234,8 @@ type DestinationConfig struct {
 	// https only.
 	Scheme string `yaml:"scheme"`
 	// HTTPConfig is what the gateway shows there to global datasources and those
-	// of listed projects, in the form of Prometheus' http_config. A credential
-	// takes a host without * and a port.
+	// of listed projects, in the form of Prometheus' http_config without a proxy.
+	// A credential takes a host without * and a port.
 	HTTPConfig *HTTPConfig `yaml:"http_config,omitempty"`
 }
 

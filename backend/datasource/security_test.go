@@ -3,12 +3,16 @@ package datasource_test
 import (
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,6 +22,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
 // httpConfig reads an http_config.
@@ -276,4 +281,62 @@ func TestTheAuthorityOfPersesIsReadAnew(t *testing.T) {
 	require.Equal(t, http.StatusOK, status("d"))
 	use(authorities[0])
 	require.GreaterOrEqual(t, status("c"), http.StatusInternalServerError, "the old authority is no longer trusted")
+}
+
+// The gateway's own tier may be behind a proxy. Nothing that a datasource names
+// is asked of it: nobody could check where it connects.
+func TestAProxyIsForTheOwnTiers(t *testing.T) {
+	var through sync.Map // by host
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		if !request.URL.IsAbs() {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		through.Store(request.URL.Host, true)
+		outgoing := request.Clone(request.Context())
+		outgoing.RequestURI = ""
+		response, err := http.DefaultTransport.RoundTrip(outgoing)
+		if err != nil {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		defer func() { _ = response.Body.Close() }()
+		w.WriteHeader(response.StatusCode)
+		_, _ = io.Copy(w, response.Body)
+	}))
+	t.Cleanup(proxy.Close)
+	named := faketier.New()
+	t.Cleanup(named.Close)
+	at, err := url.Parse(named.URL)
+	require.NoError(t, err)
+	port, err := strconv.Atoi(at.Port())
+	require.NoError(t, err)
+	perses := newPerses(t, "alice", map[string]string{
+		"/globaldatasources/own":     "",
+		"/globaldatasources/allowed": fmt.Sprintf(`"cold":{"url":%q},`, named.URL),
+		"/globaldatasources/other":   `"cold":{"url":"http://169.254.169.254"},`,
+	})
+	g := newGateway(t, func(config *datasource.Config) {
+		config.Perses.URL = perses.URL
+		config.Cold.HTTPConfig = httpConfig(t, "proxy_url: "+proxy.URL)
+		config.Destinations = []datasource.DestinationConfig{{Host: at.Hostname(), Port: port}}
+	})
+	ask := func(name string) int {
+		t.Helper()
+		response, _ := g.ask(t, http.MethodGet, "/proxy/globaldatasources/"+name+query, "", "Authorization", "Bearer alice", "X-Tier-Choice", "cold")
+		return response.StatusCode
+	}
+	require.Equal(t, http.StatusOK, ask("own"))
+	require.Len(t, g.cold.Requests(), 1)
+	require.Equal(t, http.StatusOK, ask("allowed"))
+	require.Len(t, named.Requests(), 1)
+	require.Equal(t, http.StatusForbidden, ask("other"))
+	own, err := url.Parse(g.cold.URL)
+	require.NoError(t, err)
+	var hosts []any
+	through.Range(func(host, _ any) bool {
+		hosts = append(hosts, host)
+		return true
+	})
+	require.Equal(t, []any{own.Host}, hosts, "the proxy carries what is for the own tier, and nothing else")
 }
