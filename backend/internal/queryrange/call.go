@@ -60,7 +60,7 @@ type call struct {
 func (c *call) run(ctx context.Context) (*Response, tier.Decision, error) {
 	decision := c.planned.Decision
 	if decision.Tier == tier.Both {
-		return c.unite(ctx, decision)
+		return c.unite(ctx)
 	}
 	response, err := c.try(ctx, decision)
 	if err == nil {
