@@ -153,6 +153,10 @@ func (c *call) try(ctx context.Context, decision tier.Decision) (*Response, erro
 		_ = response.Body.Close()
 		return nil, err
 	}
+	if canRetry && response.saysItStops() {
+		_ = response.Body.Close()
+		return nil, &upstream.StatusError{Status: http.StatusServiceUnavailable}
+	}
 	if c.hasReplicas(decision) {
 		if err := response.holdBeginning(); err != nil {
 			err = broken(tryContext, target, err)

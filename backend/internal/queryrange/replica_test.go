@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/prometheus/tsdb"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -107,8 +108,10 @@ func probedReplica(t *testing.T, name, address string, retention time.Duration) 
 }
 
 func TestAnotherReplicaAnswers(t *testing.T) {
+	require.Equal(t, tsdb.ErrClosing.Error(), closing)
 	for name, fault := range map[string]http.HandlerFunc{
 		"502": faketier.Status(502, "bad gateway"), "503": faketier.Status(503, "unavailable"), "504": faketier.Status(504, "timeout"),
+		"it is shutting down":      faketier.Status(422, `{"status":"error","errorType":"execution","error":"open querier for block 01M8ASGBH66Q5KBYNQMNNXG3VZ: open index reader: block is closing"}`),
 		"it closes the connection": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 		"it breaks off at the beginning": func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte(`{"status":"success","data":{`))
