@@ -61,6 +61,10 @@ build: ## Build tierproxy into bin/.
 plugin: ## Build the plugin module and pack it as an archive for Perses, below build/plugin/.
 	@scripts/plugin
 
+.PHONY: release
+release: ## Build the archives of a release and their checksums, below build/release/.
+	@scripts/release $(RELEASE_FLAGS)
+
 .PHONY: bench
 bench: ## Run the Go benchmarks; compare two runs with benchstat.
 	go test -run '^$$' -bench . -benchmem -count 6 ./backend/...

@@ -21,7 +21,7 @@ func checkCommand(streams streams) *cobra.Command {
 		Short: "Ask Perses and every tier, and tell what is wrong and how to mend it",
 		Long: "Finds the tiers of the configuration as the server does, asks them and Perses with the server's credentials, and prints\n" +
 			"what was found. The exit status is 1 where a finding is an error. Run it where the server runs, in its pod for example.",
-		Example: "  tierproxy check --config tierproxy.yaml\n  kubectl exec deploy/tierproxy -- tierproxy check --config /etc/tierproxy/tierproxy.yaml",
+		Example: "  tierproxy check --config tierproxy.yaml\n  kubectl exec deploy/tierproxy -- /tierproxy check --config /etc/tierproxy/tierproxy.yaml",
 		Args:    noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if output != "text" && output != "json" {

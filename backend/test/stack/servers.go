@@ -55,6 +55,9 @@ type Perses struct {
 	Dir string
 	// Archives are directories with plugin archives to load.
 	Archives []string
+	// OneArchivePath is set for Perses 0.52, which has one such directory, and
+	// another name for it in its configuration.
+	OneArchivePath bool
 	// Modules is a directory of unpacked plugin modules to load as well, or
 	// empty.
 	Modules string
@@ -83,10 +86,14 @@ func (p Perses) Start(ctx context.Context, path string) (*Server, error) {
 			return nil, fmt.Errorf("copy the plugin modules: %w", err)
 		}
 	}
+	plugin := document{"path": plugins, "archive_paths": p.Archives}
+	if p.OneArchivePath {
+		plugin = document{"path": plugins, "archive_path": p.Archives[0]}
+	}
 	content := document{
 		"frontend": document{"disable": true},
 		"database": document{"file": document{"folder": filepath.Join(p.Dir, "database"), "extension": "json"}},
-		"plugin":   document{"path": plugins, "archive_paths": p.Archives},
+		"plugin":   plugin,
 	}
 	if p.Authentication {
 		content["security"] = document{
