@@ -71,7 +71,7 @@ bench: ## Run the Go benchmarks; compare two runs with benchstat.
 
 .PHONY: tools
 tools: ## Build the real servers of the tests, once, into the cache outside of the checkout.
-	@scripts/tool perses percli prometheus thanos kube-apiserver kustomize golangci-lint
+	@scripts/tool perses percli prometheus thanos kube-apiserver kustomize prom-label-proxy kube-rbac-proxy golangci-lint
 
 .PHONY: clean
 clean: ## Remove what was built in the checkout.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	promconfig "github.com/prometheus/common/config"
 	"github.com/sirupsen/logrus"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -27,17 +28,18 @@ type accesses struct {
 	destinations []upstream.Destination
 	// found is for the gateway's own tiers where discovery found them.
 	found map[tier.Name]discoveredAccess
-	// services is for other Services that were discovered.
-	services discoveredAccess
-	// perses carries the credential for Perses; nil where there is none.
-	perses http.RoundTripper
+	// services is for other Services, which datasources name: it has no
+	// credential, whoever names them.
+	services *upstream.Access
+	// perses carries what callers ask Perses; persesService the gateway's own
+	// credential, and is nil where there is none.
+	perses, persesService http.RoundTripper
 
 	unverified []string // keys of those whose certificate nobody looks at
 }
 
-// discoveredAccess is for a Service that was discovered: with the token of the
-// ServiceAccount, and without it, where others could read it or the Service is
-// named by somebody who is not trusted with it.
+// discoveredAccess is for a tier of the gateway's own that was discovered: with
+// the token of the ServiceAccount, and without it, where others could read it.
 type discoveredAccess struct{ withToken, withoutToken *upstream.Access }
 
 func newDiscoveredAccess(config Config, own *HTTPConfig) (discoveredAccess, error) {
@@ -97,8 +99,12 @@ func newAccesses(config Config) (*accesses, error) {
 		note(fmt.Sprintf("destinations[%d]", i), access)
 		made.destinations = append(made.destinations, each.destination(access))
 	}
-	if made.services, err = newDiscoveredAccess(config, nil); err != nil {
+	if made.services, err = upstream.NewAccess(upstream.AccessOptions{Authorities: authorities(config, ".svc")}); err != nil {
 		return nil, fmt.Errorf("service_account: %w", err)
+	}
+	plain := promconfig.HTTPClientConfig{EnableHTTP2: true, TLSConfig: promconfig.TLSConfig{CAFile: config.Perses.CAFile}}
+	if _, made.perses, err = persesCarrier(plain); err != nil {
+		return nil, fmt.Errorf("perses.ca_file: %w", err)
 	}
 	if config.Perses.Service.HTTPConfig == nil {
 		return made, nil
@@ -107,17 +113,25 @@ func newAccesses(config Config) (*accesses, error) {
 	if service.TLSConfig.CAFile == "" && service.TLSConfig.CA == "" {
 		service.TLSConfig.CAFile = config.Perses.CAFile
 	}
-	access, err := upstream.NewAccess(upstream.AccessOptions{HTTP: &service})
-	if err == nil {
-		note("perses.service", access)
-		made.perses, err = access.RoundTripper(func(config *tls.Config) *http.Transport {
-			return &http.Transport{TLSClientConfig: config, MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true}
-		})
-	}
-	if err != nil {
+	var access *upstream.Access
+	if access, made.persesService, err = persesCarrier(service); err != nil {
 		return nil, fmt.Errorf("perses.service.http_config: %w", err)
 	}
+	note("perses.service", access)
 	return made, nil
+}
+
+// persesCarrier returns what carries requests to Perses, and reads its files anew
+// when they change.
+func persesCarrier(config promconfig.HTTPClientConfig) (*upstream.Access, http.RoundTripper, error) {
+	access, err := upstream.NewAccess(upstream.AccessOptions{HTTP: &config})
+	if err != nil {
+		return nil, nil, err
+	}
+	carrier, err := access.RoundTripper(func(config *tls.Config) *http.Transport {
+		return &http.Transport{TLSClientConfig: config, MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second}
+	})
+	return access, carrier, err
 }
 
 // destination returns the destination as it is held against URLs.
@@ -156,17 +170,13 @@ func (a *accesses) warn(logger logrus.FieldLogger) {
 }
 
 // announce says to whom the token of the ServiceAccount goes: the tiers that are
-// configured, those that isDiscovered says are looked for, and, where there is
-// discovery, the Services that datasources name.
-func (a *accesses) announce(logger logrus.FieldLogger, config Config, discovers bool, isDiscovered func(tier.Name) bool) {
+// configured, and those that isDiscovered says are looked for.
+func (a *accesses) announce(logger logrus.FieldLogger, config Config, isDiscovered func(tier.Name) bool) {
 	var receivers []string
 	for _, name := range tier.Names() {
 		if a.own[name].SendsToken() || (isDiscovered(name) && a.found[name].withToken.SendsToken()) {
 			receivers = append(receivers, "the "+string(name)+" tier")
 		}
-	}
-	if discovers && len(config.Discovery.Namespaces) > 0 && a.services.withToken.SendsToken() {
-		receivers = append(receivers, "the Services that global datasources and those of listed projects name")
 	}
 	if len(receivers) == 0 {
 		return

@@ -84,7 +84,8 @@ func TestWhereTheServiceAccountTokenGoes(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, expected, made.own[tier.Cold].SendsToken(), address)
 		require.False(t, made.own[tier.Hot].SendsToken())
-		require.True(t, made.services.withToken.SendsToken(), "services that were discovered get it")
+		require.True(t, made.found[tier.Hot].withToken.SendsToken(), "tiers of its own that were discovered get it")
+		require.False(t, made.services.HoldsSecrets(), "a Service that datasources name does not get it")
 
 		config.Cold.HTTPConfig = withToken("another")
 		made, err = newAccesses(config)
@@ -110,15 +111,14 @@ func TestItIsSaidWhoGetsTheToken(t *testing.T) {
 	require.NoError(t, err)
 	logger, logged := test.NewNullLogger()
 	outside := func(tier.Name) bool { return false }
-	made.announce(logger, config, false, outside)
+	made.announce(logger, config, outside)
 	require.Contains(t, logged.LastEntry().Message, "cannot be read: nothing is sent until it can")
 	require.NoError(t, os.WriteFile(token, []byte("planted"), 0o600))
-	made.announce(logger, config, false, outside)
+	made.announce(logger, config, outside)
 	require.Equal(t, "the ServiceAccount token of "+token+" goes, over TLS only, to the cold tier", logged.LastEntry().Message)
 	config.Discovery.Namespaces = []string{"monitoring"}
-	made.announce(logger, config, true, func(tier.Name) bool { return true })
-	require.Equal(t, "the ServiceAccount token of "+token+" goes, over TLS only, to the hot tier, the cold tier, "+
-		"the Services that global datasources and those of listed projects name", logged.LastEntry().Message)
+	made.announce(logger, config, func(tier.Name) bool { return true })
+	require.Equal(t, "the ServiceAccount token of "+token+" goes, over TLS only, to the hot tier, the cold tier", logged.LastEntry().Message)
 }
 
 func TestNobodyChoosesATenantWithOurCredential(t *testing.T) {

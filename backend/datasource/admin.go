@@ -5,10 +5,13 @@ import (
 	"net/http/pprof"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
 // AdminHandler returns the handler for the admin address: /metrics and, with
-// profiles, /debug/pprof/. Nobody but the operator should reach that address.
+// profiles, /debug/pprof/. Nobody but the operator should reach that address;
+// where others can, Config.Admin names a token.
 func (m *Manager) AdminHandler(profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
@@ -22,5 +25,14 @@ func (m *Manager) AdminHandler(profiles bool) http.Handler {
 		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, incoming *http.Request) {
+		if incoming.URL.Path != "/-/healthy" {
+			if err := m.checkAdminCaller(incoming); err != nil {
+				m.logger.WithError(err).WithField("path", incoming.URL.Path).Debug("a caller of the admin address is refused")
+				promapi.WriteError(w, err)
+				return
+			}
+		}
+		mux.ServeHTTP(w, incoming)
+	})
 }

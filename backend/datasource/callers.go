@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/tls"
+	"errors"
 	"hash/maphash"
 	"net"
 	"net/http"
@@ -51,18 +52,45 @@ func (m *Manager) checkDefaultCaller(incoming *http.Request) error {
 		return nil
 	}
 	if own.TokenFile != "" {
-		content, err := os.ReadFile(own.TokenFile)
-		token := strings.TrimSpace(string(content))
-		if err != nil || token == "" {
+		isSent, err := sendsTokenOf(own.TokenFile, incoming)
+		if err != nil {
 			return &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err,
 				Message: "tierproxy cannot read the token that callers of the default datasource have to send"}
 		}
-		if sameSecret(bearerOf(incoming), token) {
+		if isSent {
 			return nil
 		}
 	}
 	return promapi.Errorf(http.StatusUnauthorized, promapi.ErrorUnauthorized,
 		"the default datasource takes a credential of its own: send the bearer token that the operator gave you, or show a client certificate")
+}
+
+// checkAdminCaller returns nil when the caller may ask for what is the operator's:
+// everybody who gets there, unless the configuration has a token. It returns an
+// Error with status 401, or 503 while that token cannot be read.
+func (m *Manager) checkAdminCaller(incoming *http.Request) error {
+	if m.config.Admin.TokenFile == "" {
+		return nil
+	}
+	isSent, err := sendsTokenOf(m.config.Admin.TokenFile, incoming)
+	switch {
+	case err != nil:
+		return &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err,
+			Message: "tierproxy cannot read the token that admin.token_file names"}
+	case !isSent:
+		return promapi.Errorf(http.StatusUnauthorized, promapi.ErrorUnauthorized, "this is for the operator: send the bearer token that admin.token_file names")
+	}
+	return nil
+}
+
+// sendsTokenOf tells whether a request has the bearer token of a file.
+func sendsTokenOf(file string, incoming *http.Request) (bool, error) {
+	content, err := os.ReadFile(file) //nolint:gosec // The operator names the file.
+	token := strings.TrimSpace(string(content))
+	if err == nil && token == "" {
+		err = errors.New("the file is empty")
+	}
+	return err == nil && sameSecret(bearerOf(incoming), token), err
 }
 
 // bearerOf is the one bearer token of a request; empty where there is none.
@@ -115,7 +143,7 @@ func turnOf(incoming *http.Request, saved bool) uint64 {
 func (m *Manager) callerOf(incoming *http.Request, reference perses.Reference) perses.Caller {
 	service := m.config.Perses.Service
 	listed := slices.ContainsFunc(service.Datasources, func(each ServedDatasource) bool { return each.reference() == reference })
-	if m.access.perses != nil && listed && showsOneOf(incoming.TLS, service.ClientNames) {
+	if m.access.persesService != nil && listed && showsOneOf(incoming.TLS, service.ClientNames) {
 		return perses.ServiceCaller()
 	}
 	return perses.CallerOf(incoming)

@@ -63,6 +63,9 @@ type Config struct {
 	Probe ProbeConfig `yaml:"probe"`
 	// DefaultDatasource says who may ask the datasource at the root.
 	DefaultDatasource DefaultDatasourceConfig `yaml:"default_datasource"`
+	// Admin says who may ask for /metrics and, on the admin address, for
+	// everything else there.
+	Admin AdminConfig `yaml:"admin"`
 	// Enforcement confines datasources to namespaces.
 	Enforcement EnforcementConfig `yaml:"enforcement"`
 	// Projects are the Perses projects whose datasources may use the
@@ -122,7 +125,7 @@ type PersesConfig struct {
 	// any of the allowed destinations.
 	DashboardDatasources bool `yaml:"dashboard_datasources"`
 	// CAFile is a PEM file with the authorities that may sign the certificate
-	// of Perses. Empty: those of the system.
+	// of Perses. It is read anew when it changes. Empty: those of the system.
 	CAFile string `yaml:"ca_file"`
 	// Service is a credential of tierproxy's own for Perses.
 	Service PersesServiceConfig `yaml:"service"`
@@ -284,8 +287,8 @@ type DestinationConfig struct {
 	// https only.
 	Scheme string `yaml:"scheme"`
 	// HTTPConfig is what the gateway shows there to global datasources and those
-	// of listed projects, in the form of Prometheus' http_config. A credential
-	// takes a host without * and a port.
+	// of listed projects, in the form of Prometheus' http_config without a proxy.
+	// A credential takes a host without * and a port.
 	HTTPConfig *HTTPConfig `yaml:"http_config,omitempty"`
 }
 
@@ -297,9 +300,10 @@ type DiscoveryConfig struct {
 	// Kubeconfig is the path of a kubeconfig file, for development outside of
 	// a cluster. Empty: the cluster of the pod.
 	Kubeconfig string `yaml:"kubeconfig"`
-	// Namespaces are those whose Services datasources may name as their tiers.
-	// Global datasources and those of listed projects take the ServiceAccount
-	// token there, over https, and may name the gateway's own Services too.
+	// Namespaces are those whose Services datasources may name as their tiers,
+	// without a credential unless destinations has one for the Service. Global
+	// datasources and those of listed projects may name the gateway's own
+	// Services too, wherever they are.
 	Namespaces []string `yaml:"namespaces,omitempty"`
 	// Replicas lets the gateway ask the replicas behind the Service of a hot
 	// tier itself, each query at one of them, so that a panel does not flip
@@ -334,11 +338,10 @@ type ServiceConfig struct {
 type ServiceAccountConfig struct {
 	// TokenPath is the absolute path of the token's file, which is read for
 	// every request. The token goes, over https only, to the tiers of the gateway
-	// that were discovered, to the Services that global datasources and those of
-	// listed projects name, and to hot.url and cold.url if they are URLs of the
+	// that were discovered, and to hot.url and cold.url if they are URLs of the
 	// cluster (*.svc, *.svc.cluster.local), unless http_config names a
-	// credential. It never goes to another URL that merely stands in a
-	// datasource. Empty: no token is sent.
+	// credential. It never goes to another Service or URL that merely stands in
+	// a datasource. Empty: no token is sent.
 	TokenPath string `yaml:"token_path" contract:"SERVICE_ACCOUNT_TOKEN_PATH"`
 }
 

@@ -144,6 +144,17 @@ type DefaultDatasourceConfig struct {
 	Namespaces []string `yaml:"namespaces,omitempty"`
 }
 
+// AdminConfig says who may ask for /metrics and, on the admin address
+// (--web.admin-address), for everything else there but /-/healthy.
+type AdminConfig struct {
+	// TokenFile is the absolute path of a file with a bearer token that callers
+	// have to send. It is read for every request; while it cannot be read, nobody
+	// is let in. Empty: whoever reaches the address is. Set it where Perses runs
+	// in the same pod: any datasource can lead Perses to the addresses of its
+	// pod.
+	TokenFile string `yaml:"token_file"`
+}
+
 // EnforcementConfig confines datasources to namespaces.
 type EnforcementConfig struct {
 	// Label is the label by which series belong to a namespace.

@@ -86,7 +86,7 @@ hot: {tenancy: {parameter: namespace}, http_config: {basic_auth: {username: a}, 
 default_datasource: {enabled: true, token_file: ""}
 enforcement: {label: __name__, on_conflict: perhaps, datasources: [{name: a}, {name: b, all_namespaces: true, namespaces: [x]}, {name: b, namespaces: [y]}, {name: ".."}]}
 projects: [{name: a}, {name: b, namespaces: [""]}, {name: b, all_namespaces: true}]
-destinations: [{host: "*.a", http_config: {authorization: {credentials: x}}}, {host: a, port: 70000, scheme: ftp}]
+destinations: [{host: "*.a", http_config: {authorization: {credentials: x}}}, {host: a, port: 70000, scheme: ftp}, {host: b, http_config: {proxy_url: "http://proxy:3128"}}, {host: c, http_config: {proxy_from_environment: true}}]
 query: {max_range: 0s}
 `))
 	require.Error(t, err)
@@ -99,6 +99,7 @@ query: {max_range: 0s}
 		`enforcement.datasources[2]: global datasource "b" is listed twice`, `enforcement.datasources[3]: ".." cannot be the name`,
 		"projects[0].namespaces: is empty", `projects[1]: "" is not a value`, `projects[2].name: project "b" is listed twice`,
 		"destinations[0]: a credential goes to one server", "destinations[1]: the port 70000", `the scheme "ftp" is neither`,
+		"destinations[2].http_config: proxy_url and proxy_from_environment are for hot, cold", "destinations[3].http_config: proxy_url and proxy_from_environment are for hot, cold",
 	} {
 		require.ErrorContains(t, err, expected)
 	}

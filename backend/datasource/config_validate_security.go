@@ -23,6 +23,11 @@ func (c *Config) validateSecurity(add func(key string, err error)) {
 		if destination.HTTPConfig.validate() == nil {
 			add(key, destination.destination(upstream.DescribeAccess(destination.HTTPConfig.client())).Validate())
 		}
+		if upstream.DescribeAccess(destination.HTTPConfig.client()).UsesProxy() {
+			// The addresses that no datasource may lead to cannot be told from others:
+			// it is the proxy that resolves the name and connects.
+			add(key+".http_config", errors.New("proxy_url and proxy_from_environment are for hot, cold and perses.service: what a datasource names is called without a proxy, so that the address it leads to is checked"))
+		}
 	}
 	c.validateCallers(add)
 	c.validateEnforcement(add)
@@ -38,6 +43,7 @@ func (t TenancyConfig) validate() error {
 func (c *Config) validateCallers(add func(key string, err error)) {
 	own := c.DefaultDatasource
 	add("default_datasource.token_file", absolute(own.TokenFile))
+	add("admin.token_file", absolute(c.Admin.TokenFile))
 	if own.Enabled && c.Perses.URL != "" && own.TokenFile == "" && len(own.ClientNames) == 0 {
 		add("default_datasource.enabled", errors.New("with Perses the default datasource takes token_file or client_names: Perses does not check its callers, and any datasource can lead Perses to it"))
 	}

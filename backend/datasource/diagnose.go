@@ -93,7 +93,7 @@ func (d *diagnosis) perses(ctx context.Context) {
 		return
 	}
 	var caller perses.Caller
-	if d.manager.access.perses != nil {
+	if d.manager.access.persesService != nil {
 		caller = perses.ServiceCaller()
 	}
 	found, err := d.manager.perses.Inspect(ctx, caller)

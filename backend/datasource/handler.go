@@ -74,6 +74,10 @@ func (h *handler) serve(w http.ResponseWriter, incoming *http.Request) {
 	case asked.saved != nil:
 		h.serveSaved(w, incoming, asked)
 	case asked.path == "/metrics" && !h.manager.separateAdmin:
+		if err := h.manager.checkAdminCaller(incoming); err != nil {
+			h.fail(w, incoming, err)
+			return
+		}
 		h.metrics.ServeHTTP(w, incoming)
 	case asked.path == "/-/healthy":
 		writeText(w, http.StatusOK, "tierproxy is healthy.\n")

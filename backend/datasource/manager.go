@@ -17,13 +17,10 @@ package datasource
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"math"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
@@ -129,7 +126,7 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	if m.rules, err = newRules(config); err != nil {
 		return nil, err
 	}
-	if m.perses, err = newPersesClient(config.Perses, m.access.perses, m.metrics); err != nil {
+	if m.perses, err = newPersesClient(config.Perses, m.access, m.metrics); err != nil {
 		return nil, err
 	}
 	if m.discovery, err = m.newDiscovery(); err != nil {
@@ -143,25 +140,13 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	return m, nil
 }
 
-func newPersesClient(config PersesConfig, service http.RoundTripper, metrics *metrics) (*perses.Client, error) {
+func newPersesClient(config PersesConfig, access *accesses, metrics *metrics) (*perses.Client, error) {
 	base, err := parseURL(config.URL)
 	if err != nil || base == nil {
 		return nil, err
 	}
-	transport := &http.Transport{MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true}
-	if config.CAFile != "" {
-		pem, err := os.ReadFile(config.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("perses.ca_file: %w", err)
-		}
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("perses.ca_file: %q holds no PEM certificate", config.CAFile)
-		}
-		transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
-	}
 	return perses.NewClient(perses.Options{
-		URL: base, Timeout: time.Duration(config.Timeout), Transport: transport, Service: service, Now: time.Now,
+		URL: base, Timeout: time.Duration(config.Timeout), Transport: access.perses, Service: access.persesService, Now: time.Now,
 		OnLookup: func(outcome string) { metrics.lookups.WithLabelValues(outcome).Inc() },
 	})
 }
@@ -178,7 +163,7 @@ func (m *Manager) Start(ctx context.Context) error {
 	ctx, m.cancel = context.WithCancel(ctx) //nolint:gosec // Close calls it.
 	m.pool.start(ctx)
 	m.startDiscovery(ctx)
-	m.access.announce(m.logger, m.config, m.discovery != nil, m.isDiscovered)
+	m.access.announce(m.logger, m.config, m.isDiscovered)
 	_, err := m.ownSource()
 	return err
 }

@@ -3,12 +3,16 @@ package datasource_test
 import (
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,6 +22,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
 // httpConfig reads an http_config.
@@ -236,4 +241,102 @@ func TestPersesDoesNotSeeTheTokenOfTheRoot(t *testing.T) {
 	}
 	require.Zero(t, perses.asked.Load())
 	require.Empty(t, g.hot.Requests()[0].Header.Get("Authorization"))
+}
+
+// The authority of Perses' certificate is rotated while the gateway runs.
+func TestTheAuthorityOfPersesIsReadAnew(t *testing.T) {
+	specs := map[string]string{}
+	for _, name := range []string{"a", "b", "c", "d"} {
+		specs["/globaldatasources/"+name] = ""
+	}
+	perses := newPerses(t, "alice", specs)
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	authorities := []*certificates.Authority{certificates.NewAuthority(t), certificates.NewAuthority(t)}
+	var current atomic.Pointer[tls.Certificate]
+	use := func(authority *certificates.Authority) {
+		pair := authority.Issue(time.Now().Add(time.Hour), "127.0.0.1").TLS(t)
+		current.Store(&pair)
+	}
+	server := httptest.NewUnstartedServer(perses.Config.Handler)
+	server.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*current.Load()}}, nil
+	}}
+	server.Config.SetKeepAlivesEnabled(false) // Every request meets the certificate of the moment.
+	use(authorities[0])
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	certificates.Replace(t, file, authorities[0].PEM)
+	g := newGateway(t, func(config *datasource.Config) { config.Perses.URL, config.Perses.CAFile = server.URL, file })
+	status := func(name string) int {
+		t.Helper()
+		response, _ := g.ask(t, http.MethodGet, "/proxy/globaldatasources/"+name+query, "", "Authorization", "Bearer alice")
+		return response.StatusCode
+	}
+	require.Equal(t, http.StatusOK, status("a"))
+	certificates.Replace(t, file, []byte("half of a"))
+	require.Equal(t, http.StatusOK, status("b"), "in the middle of being written")
+	use(authorities[1])
+	require.GreaterOrEqual(t, status("c"), http.StatusInternalServerError, "nobody knows this authority")
+	certificates.Replace(t, file, authorities[1].PEM)
+	require.Equal(t, http.StatusOK, status("d"))
+	use(authorities[0])
+	require.GreaterOrEqual(t, status("c"), http.StatusInternalServerError, "the old authority is no longer trusted")
+}
+
+// The gateway's own tier may be behind a proxy. Nothing that a datasource names
+// is asked of it: nobody could check where it connects.
+func TestAProxyIsForTheOwnTiers(t *testing.T) {
+	var through sync.Map // by host
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		if !request.URL.IsAbs() {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		through.Store(request.URL.Host, true)
+		outgoing := request.Clone(request.Context())
+		outgoing.RequestURI = ""
+		response, err := http.DefaultTransport.RoundTrip(outgoing)
+		if err != nil {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		defer func() { _ = response.Body.Close() }()
+		w.WriteHeader(response.StatusCode)
+		_, _ = io.Copy(w, response.Body)
+	}))
+	t.Cleanup(proxy.Close)
+	named := faketier.New()
+	t.Cleanup(named.Close)
+	at, err := url.Parse(named.URL)
+	require.NoError(t, err)
+	port, err := strconv.Atoi(at.Port())
+	require.NoError(t, err)
+	perses := newPerses(t, "alice", map[string]string{
+		"/globaldatasources/own":     "",
+		"/globaldatasources/allowed": fmt.Sprintf(`"cold":{"url":%q},`, named.URL),
+		"/globaldatasources/other":   `"cold":{"url":"http://169.254.169.254"},`,
+	})
+	g := newGateway(t, func(config *datasource.Config) {
+		config.Perses.URL = perses.URL
+		config.Cold.HTTPConfig = httpConfig(t, "proxy_url: "+proxy.URL)
+		config.Destinations = []datasource.DestinationConfig{{Host: at.Hostname(), Port: port}}
+	})
+	ask := func(name string) int {
+		t.Helper()
+		response, _ := g.ask(t, http.MethodGet, "/proxy/globaldatasources/"+name+query, "", "Authorization", "Bearer alice", "X-Tier-Choice", "cold")
+		return response.StatusCode
+	}
+	require.Equal(t, http.StatusOK, ask("own"))
+	require.Len(t, g.cold.Requests(), 1)
+	require.Equal(t, http.StatusOK, ask("allowed"))
+	require.Len(t, named.Requests(), 1)
+	require.Equal(t, http.StatusForbidden, ask("other"))
+	own, err := url.Parse(g.cold.URL)
+	require.NoError(t, err)
+	var hosts []any
+	through.Range(func(host, _ any) bool {
+		hosts = append(hosts, host)
+		return true
+	})
+	require.Equal(t, []any{own.Host}, hosts, "the proxy carries what is for the own tier, and nothing else")
 }

@@ -43,7 +43,7 @@ func (m *Manager) placeOfService(reference perses.Reference, name tier.Name, nam
 		at.missing = found.Message
 		return place{destination: at, service: found, reference: service}, nil
 	}
-	if err := m.permitService(found, trusted, &at); err != nil {
+	if err := m.permitService(found, service, trusted, &at); err != nil {
 		return place{}, fmt.Errorf("reach the Service %s: %w", service, err)
 	}
 	return place{destination: at, service: found, reference: service}, m.mayChooseTenant(reference, name, tenant, own || at.access.HoldsSecrets())
@@ -51,29 +51,37 @@ func (m *Manager) placeOfService(reference perses.Reference, name tier.Name, nam
 
 // permitService completes the destination of a Service that a datasource names.
 // Where it is trusted, a Service that is a tier of the gateway's own gets what
-// that tier gets, one that the operator describes in destinations what is said
-// there, and another one the token of the ServiceAccount. Without trust there
-// is no credential.
-func (m *Manager) permitService(found *discovery.Service, trusted bool, at *destination) error {
-	permission, err := permissionFor(found, "", m.access.services.over(found.Scheme))
+// that tier gets, and one that the operator describes in destinations what is
+// said there. Any other gets nothing, the token of the ServiceAccount included:
+// whoever may write Services, pods or EndpointSlices in its namespace decides who
+// answers there, and that may be the author of the datasource.
+func (m *Manager) permitService(found *discovery.Service, service discovery.Reference, trusted bool, at *destination) error {
+	permission, err := permissionFor(found, "", m.access.services)
 	if err != nil {
 		return err
 	}
 	at.guard, at.access = permission.Guard, permission.Access
 	if !trusted {
-		at.access = m.access.services.withoutToken
 		return nil
 	}
 	base, err := url.Parse(found.URL())
 	if err != nil {
 		return err
 	}
-	if own := m.ownAt(base); own != nil {
+	if own := m.ownBehind(base, service); own != nil {
 		at.access, at.tenancy = own.access, own.tenancy
 	} else if described, err := upstream.Allow(m.access.destinations, base); err == nil && described.Access.IsConfigured() {
 		at.access = described.Access
 	}
 	return nil
+}
+
+// ownBehind returns the gateway's own tier at the scheme and port of a Service,
+// whichever of the names of the Service it is configured by, or nil.
+func (m *Manager) ownBehind(base *url.URL, service discovery.Reference) *destination {
+	return m.ownWhere(func(own *url.URL) bool {
+		return own.Scheme == base.Scheme && isHostOf(own.Hostname(), service) && upstream.SamePort(own, base)
+	})
 }
 
 // isOwnService tells whether a Service is one of the gateway's own tiers: the one

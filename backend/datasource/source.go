@@ -189,10 +189,15 @@ func (m *Manager) permit(reference perses.Reference, named *url.URL, at *destina
 // ownAt returns the gateway's own tier at the scheme, host and port of a URL,
 // or nil.
 func (m *Manager) ownAt(named *url.URL) *destination {
+	return m.ownWhere(func(own *url.URL) bool { return own.Scheme == named.Scheme && upstream.SameServer(own, named) })
+}
+
+// ownWhere returns the first of the gateway's own tiers whose URL is one that is
+// asked for, or nil.
+func (m *Manager) ownWhere(is func(*url.URL) bool) *destination {
 	for _, name := range tier.Names() {
 		own := m.ownPlace(name).destination
-		configured, err := url.Parse(own.url)
-		if err == nil && configured.Scheme == named.Scheme && upstream.SameServer(configured, named) {
+		if at, err := url.Parse(own.url); err == nil && own.url != "" && is(at) {
 			return &own
 		}
 	}

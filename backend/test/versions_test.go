@@ -36,7 +36,9 @@ func persesVersions(t *testing.T) map[string]string {
 func forEachPerses(t *testing.T, test func(t *testing.T, s *site)) {
 	t.Helper()
 	for name, path := range persesVersions(t) {
-		t.Run(name, func(t *testing.T) { test(t, newSiteOn(t, path, stack.Perses{OneArchivePath: name == "perses-0.52"}, nil)) })
+		t.Run(name, func(t *testing.T) {
+			test(t, newSiteOn(t, path, stack.Perses{OneArchivePath: name == "perses-0.52"}, nil))
+		})
 	}
 }
 

@@ -40,7 +40,8 @@ func storageWith(t *testing.T, namespaces ...string) (*tsdb.DB, []labels.Labels)
 				series := builder.Labels()
 				all = append(all, series)
 				for i := range samples {
-					value := float64(i*(len(job)+len(namespace)*3)) + float64(len(name))
+					// No two series have the same value: which of them topk() takes is not defined.
+					value := float64(i+1) * (1 + float64(series.Hash()%10_000)/100)
 					_, err := appender.Append(0, series, int64(i)*sampleInterval.Milliseconds(), value)
 					require.NoError(t, err)
 				}
@@ -85,6 +86,14 @@ func random(t *testing.T, seed int64, series []labels.Labels) func() string {
 			if source.Intn(6) == 0 {
 				text = fmt.Sprintf([]string{"absent(%s)", "absent_over_time(%s[5m:])", "count_values(\"namespace\", %s)"}[source.Intn(3)], text)
 			}
+			if source.Intn(6) == 0 {
+				// What is left out depends on the series that there are: limit_ratio goes by
+				// their labels, limitk by their order, which is only that of a selector.
+				text = []string{
+					"limit_ratio(0.4, " + text + ")", "limit_ratio(-0.4, " + text + ")", "limitk(3, load)",
+					"sum by (namespace, job) (limitk by (job) (1, rate(requests_total[5m])))", `limitk(2, {__name__=~"up|load"}) or ` + text,
+				}[source.Intn(5)]
+			}
 			if _, err := promqlParser.ParseExpr(text); err == nil && len(text) < 2000 {
 				return text
 			}
@@ -98,7 +107,7 @@ func random(t *testing.T, seed int64, series []labels.Labels) func() string {
 func TestConfinedEqualsAPrometheusThatHoldsNothingElse(t *testing.T) {
 	everybody, series := storageWith(t, "shop", "bank", "till", "")
 	engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 1e7, Timeout: time.Minute, EnableAtModifier: true, EnableNegativeOffset: true,
-		NoStepSubqueryIntervalFn: func(int64) int64 { return time.Minute.Milliseconds() }})
+		Parser: promqlParser, NoStepSubqueryIntervalFn: func(int64) int64 { return time.Minute.Milliseconds() }})
 	t.Cleanup(func() { _ = engine.Close() })
 	for _, namespaces := range [][]string{{"shop"}, {"shop", "till"}} {
 		only, _ := storageWith(t, namespaces...)

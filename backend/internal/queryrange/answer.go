@@ -88,80 +88,86 @@ func (c *call) change(response *Response, name tier.Name) error {
 	return response.replace(envelope)
 }
 
-// unite asks both tiers at once and joins their answers. When one of them
-// fails, the other's answer goes out with a warning; when one does not know the
-// endpoint, the other's answer is the whole. The decision is the one that counts.
-func (c *call) unite(ctx context.Context, decision tier.Decision) (*Response, tier.Decision, error) {
-	answers := map[tier.Name]*promapi.Envelope{}
-	responses := map[tier.Name]*Response{}
-	failures := map[tier.Name]error{}
+// part is what one tier contributes to a union.
+type part struct {
+	response *Response
+	envelope *promapi.Envelope
+	err      error
+}
+
+// partOf asks one tier for its part.
+func (c *call) partOf(ctx context.Context, name tier.Name) part {
+	var made part
+	made.response, made.err = c.try(ctx, tier.Decision{Tier: name, Warnings: []string{"decoded"}})
+	if made.err == nil {
+		made.envelope, made.err = made.response.envelope()
+	}
+	if made.err == nil && name == tier.Hot {
+		made.envelope.Data, made.err = promapi.AddLabels(c.query.Request.Endpoint, made.envelope.Data, c.planned.added)
+	}
+	return made
+}
+
+// isRefused tells whether a tier has answered that the request is wrong.
+func (p part) isRefused() bool {
+	apiError, is := errors.AsType[*promapi.Error](p.err)
+	return is && apiError.Status < http.StatusInternalServerError
+}
+
+// unite asks both tiers at once and joins their answers. When a replica of hot
+// fails, the next one is asked; when one of the tiers fails, the other's answer
+// goes out with a warning; when one does not know the endpoint, the other's
+// answer is the whole. The decision is the one that counts.
+func (c *call) unite(ctx context.Context) (*Response, tier.Decision, error) {
+	var hot, cold part
 	var group errgroup.Group
-	type outcome struct {
-		name     tier.Name
-		response *Response
-		envelope *promapi.Envelope
-		err      error
-	}
-	outcomes := make(chan outcome, 2)
-	for _, name := range []tier.Name{tier.Hot, tier.Cold} {
-		group.Go(func() error {
-			response, err := c.try(ctx, tier.Decision{Tier: name, Warnings: []string{"decoded"}})
-			var envelope *promapi.Envelope
-			if err == nil {
-				envelope, err = response.envelope()
-			}
-			if err == nil && name == tier.Hot {
-				envelope.Data, err = promapi.AddLabels(c.query.Request.Endpoint, envelope.Data, c.planned.added)
-			}
-			outcomes <- outcome{name, response, envelope, err}
-			return nil
-		})
-	}
-	_ = group.Wait() // The outcomes hold the errors.
-	close(outcomes)
-	for each := range outcomes {
-		answers[each.name], responses[each.name], failures[each.name] = each.envelope, each.response, each.err
+	group.Go(func() error {
+		hot = c.partOf(ctx, tier.Hot)
+		return nil
+	})
+	group.Go(func() error {
+		cold = c.partOf(ctx, tier.Cold)
+		return nil
+	})
+	_ = group.Wait() // The parts hold the errors.
+	for hot.err != nil && !hot.isRefused() && !cold.isRefused() && ctx.Err() == nil && c.nextReplica(ctx, c.planned.Decision) {
+		hot = c.partOf(ctx, tier.Hot)
 	}
 	var apiError *promapi.Error
-	hot, cold := failures[tier.Hot], failures[tier.Cold]
+	decision := c.planned.Decision
 	elsewhere := endpointRules[c.query.Request.Endpoint].elsewhere
 	switch {
-	case hot != nil && cold != nil, isOverload(cold):
-		return nil, decision, cold
-	case isOverload(hot):
-		return nil, decision, hot
-	case elsewhere && cold != nil && unknownTo(responses[tier.Cold]):
-		_ = responses[tier.Cold].Body.Close()
-		return responses[tier.Hot], tier.Decision{Tier: tier.Hot, Reason: tier.ReasonOnlyTier}, responses[tier.Hot].replace(answers[tier.Hot])
-	case elsewhere && hot != nil && unknownTo(responses[tier.Hot]):
-		_ = responses[tier.Hot].Body.Close()
-		return responses[tier.Cold], tier.Decision{Tier: tier.Cold, Reason: tier.ReasonOnlyTier}, responses[tier.Cold].replace(answers[tier.Cold])
-	case errors.As(cold, &apiError) && apiError.Status == http.StatusBadRequest:
-		return nil, decision, cold // What one Prometheus would refuse is refused.
-	case cold != nil:
-		response, err := c.half(responses[tier.Hot], answers[tier.Hot], tier.Cold)
-		return response, decision, err
-	case hot != nil && ctx.Err() == nil && c.nextReplica(ctx, decision):
-		_ = responses[tier.Cold].Body.Close()
-		return c.unite(ctx, decision)
-	case hot != nil:
-		response, err := c.half(responses[tier.Cold], answers[tier.Cold], tier.Hot)
-		return response, decision, err
+	case hot.err != nil && cold.err != nil, isOverload(cold.err):
+		return nil, decision, cold.err
+	case isOverload(hot.err):
+		return nil, decision, hot.err
+	case elsewhere && cold.err != nil && unknownTo(cold.response):
+		_ = cold.response.Body.Close()
+		return hot.response, tier.Decision{Tier: tier.Hot, Reason: tier.ReasonOnlyTier}, hot.response.replace(hot.envelope)
+	case elsewhere && hot.err != nil && unknownTo(hot.response):
+		_ = hot.response.Body.Close()
+		return cold.response, tier.Decision{Tier: tier.Cold, Reason: tier.ReasonOnlyTier}, cold.response.replace(cold.envelope)
+	case errors.As(cold.err, &apiError) && apiError.Status == http.StatusBadRequest:
+		return nil, decision, cold.err // What one Prometheus would refuse is refused.
+	case cold.err != nil:
+		return hot.response, decision, c.half(hot, tier.Cold)
+	case hot.err != nil:
+		return cold.response, decision, c.half(cold, tier.Hot)
 	}
-	data, truncated, err := c.united(answers[tier.Hot].Data, answers[tier.Cold].Data)
+	data, truncated, err := c.united(hot.envelope.Data, cold.envelope.Data)
 	if err != nil {
 		return nil, decision, err
 	}
 	united := &promapi.Envelope{
 		Data:     data,
-		Warnings: append(answers[tier.Hot].Warnings, answers[tier.Cold].Warnings...),
-		Infos:    append(answers[tier.Hot].Infos, answers[tier.Cold].Infos...),
+		Warnings: append(hot.envelope.Warnings, cold.envelope.Warnings...),
+		Infos:    append(hot.envelope.Infos, cold.envelope.Infos...),
 	}
 	if truncated {
 		united.Warnings = append(united.Warnings, promapi.TruncatedWarning)
 	}
-	_ = responses[tier.Hot].Body.Close()
-	response := responses[tier.Cold]
+	_ = hot.response.Body.Close()
+	response := cold.response
 	response.Warnings = decision.Warnings
 	return response, decision, response.replace(united)
 }
@@ -184,10 +190,11 @@ func (c *call) united(hot, cold json.RawMessage) (data json.RawMessage, truncate
 // endpoint.
 func unknownTo(response *Response) bool { return response != nil && isUnknown(response.Status) }
 
-// half is what is left of a union of which one tier failed.
-func (c *call) half(response *Response, envelope *promapi.Envelope, failed tier.Name) (*Response, error) {
-	envelope.Warnings = append([]string{fmt.Sprintf("the %s tier failed: what only that one holds is missing", failed)}, envelope.Warnings...)
-	return response, response.replace(envelope)
+// half makes an answer of the part that is left of a union of which the other
+// tier failed.
+func (c *call) half(left part, failed tier.Name) error {
+	left.envelope.Warnings = append([]string{fmt.Sprintf("the %s tier failed: what only that one holds is missing", failed)}, left.envelope.Warnings...)
+	return left.response.replace(left.envelope)
 }
 
 // envelope reads the whole answer.

@@ -66,7 +66,7 @@ type call struct {
 func (c *call) run(ctx context.Context) (*Response, tier.Decision, error) {
 	decision := c.planned.Decision
 	if decision.Tier == tier.Both {
-		return c.unite(ctx, decision)
+		return c.unite(ctx)
 	}
 	response, err := c.try(ctx, decision)
 	if err == nil {
@@ -164,6 +164,10 @@ func (c *call) try(ctx context.Context, decision tier.Decision) (*Response, erro
 	if err := failure(answer.StatusCode, canRetry); err != nil {
 		_ = response.Body.Close()
 		return nil, err
+	}
+	if canRetry && response.saysItStops() {
+		_ = response.Body.Close()
+		return nil, &upstream.StatusError{Status: http.StatusServiceUnavailable}
 	}
 	if c.hasReplicas(decision) {
 		if err := response.holdBeginning(); err != nil {

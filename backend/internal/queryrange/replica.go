@@ -134,3 +134,23 @@ func (r *Response) holdBeginning() error {
 	}{io.MultiReader(&held, r.Body), r.Body}
 	return nil
 }
+
+// closing is what a Prometheus says of a block that it closes because it is
+// shutting down.
+const closing = "block is closing"
+
+// saysItStops tells whether the answer is the error of a Prometheus that is
+// shutting down: it closes its blocks while it still answers, and takes what
+// comes of that for an error of the query.
+func (r *Response) saysItStops() bool {
+	if r.Status != http.StatusUnprocessableEntity {
+		return false
+	}
+	body, err := r.plain()
+	if err != nil {
+		return false
+	}
+	text, err := io.ReadAll(io.LimitReader(body, maxErrorBytes))
+	r.setBody(text)
+	return err == nil && bytes.Contains(text, []byte(closing))
+}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/prometheus/tsdb"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -107,8 +108,10 @@ func probedReplica(t *testing.T, name, address string, retention time.Duration) 
 }
 
 func TestAnotherReplicaAnswers(t *testing.T) {
+	require.Equal(t, tsdb.ErrClosing.Error(), closing)
 	for name, fault := range map[string]http.HandlerFunc{
 		"502": faketier.Status(502, "bad gateway"), "503": faketier.Status(503, "unavailable"), "504": faketier.Status(504, "timeout"),
+		"it is shutting down":      faketier.Status(422, `{"status":"error","errorType":"execution","error":"open querier for block 01M8ASGBH66Q5KBYNQMNNXG3VZ: open index reader: block is closing"}`),
 		"it closes the connection": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 		"it breaks off at the beginning": func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte(`{"status":"success","data":{`))
@@ -187,4 +190,76 @@ func TestAllReplicasFail(t *testing.T) {
 	_ = body(t, response)
 	require.Len(t, r.first.Requests(), 1)
 	require.Len(t, r.second.Requests(), 1)
+}
+
+// A union of both tiers is one even when a replica of hot fails: the next one is
+// asked for hot's part, and cold is not asked again.
+func TestAUnionTurnsToAnotherReplica(t *testing.T) {
+	lagging := told{"max(timestamp(up{": fmt.Sprintf(`{"resultType":"vector","result":[{"metric":{},"value":[1,"%d"]}]}`, time.Now().Add(-2*time.Hour).Unix())}
+	for part, data := range toldByThanos {
+		lagging[part] = data
+	}
+	hang := func(_ http.ResponseWriter, incoming *http.Request) { <-incoming.Context().Done() }
+	const refusal = `{"status":"error","errorType":"bad_data","error":"a matcher that is none"}`
+	for name, test := range map[string]struct {
+		first, second, cold http.HandlerFunc
+		expected            string
+		asked               int // requests to the second replica
+	}{
+		"it is down":   {faketier.Status(503, ""), nil, nil, `{"status":"success","data":["a","b","d"],"warnings":["of the second"]}`, 1},
+		"it hangs":     {hang, nil, nil, `{"status":"success","data":["a","b","d"],"warnings":["of the second"]}`, 1},
+		"half of it":   {faketier.Status(200, `{"status":"success","data":["b"`), nil, nil, `{"status":"success","data":["a","b","d"],"warnings":["of the second"]}`, 1},
+		"both do":      {faketier.Status(503, ""), faketier.Status(503, ""), nil, `{"status":"success","data":["a","b"],"warnings":["the hot tier failed: what only that one holds is missing"]}`, 1},
+		"cold too":     {faketier.Status(503, ""), nil, faketier.Status(503, ""), `{"status":"success","data":["b","d"],"warnings":["the cold tier failed: what only that one holds is missing","of the second"]}`, 1},
+		"it refuses":   {faketier.Status(400, refusal), nil, nil, `{"status":"success","data":["a","b"],"warnings":["the hot tier failed: what only that one holds is missing"]}`, 0},
+		"cold refuses": {faketier.Status(503, ""), nil, faketier.Status(400, refusal), "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cold, fakes := faketier.New(), []*faketier.Tier{faketier.New(), faketier.New()}
+			t.Cleanup(cold.Close)
+			cold.HandleProbes(lagging.handler())
+			cold.Handle(faketier.Status(200, `{"status":"success","data":["a","b"]}`))
+			coldClient := probed(t, tier.Cold, cold.URL)
+			var replicas []Replica
+			for i, fake := range fakes {
+				t.Cleanup(fake.Close)
+				fake.HandleProbes(toldByHot.handler())
+				fake.Handle(faketier.Status(200, `{"status":"success","data":["b","d"],"warnings":["of the second"]}`))
+				hot := probedReplica(t, fmt.Sprintf("p-%d", i), fake.URL, 0)
+				both := upstream.NewPair(upstream.PairOptions{Hot: hot, Cold: coldClient, LearnInterval: time.Hour})
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan struct{})
+				go func() { both.Run(ctx); close(done) }()
+				t.Cleanup(func() { cancel(); <-done })
+				both.Wait(t.Context())
+				require.Empty(t, both.Learned().Error)
+				replicas = append(replicas, Replica{Hot: hot, Pair: both})
+			}
+			fakes[0].Handle(test.first)
+			if test.second != nil {
+				fakes[1].Handle(test.second)
+			}
+			if test.cold != nil {
+				cold.Handle(test.cold)
+			}
+			made, err := promapi.NewRequest(promapi.LabelValues, "/api/v1/label/job/values", url.Values{"match[]": {"node_load1"}}, time.Now())
+			require.NoError(t, err)
+			response, err := Do(t.Context(), Query{
+				Request: made, Hot: replicas[0].Hot, Pair: replicas[0].Pair, Others: replicas[1:], Replicated: true, Cold: coldClient,
+				Threshold: time.Minute, Timeout: 2 * time.Second,
+			})
+			require.Len(t, cold.Requests(), 1, "cold is asked once")
+			require.Len(t, fakes[1].Requests(), test.asked)
+			if test.expected == "" {
+				require.ErrorContains(t, err, "a matcher that is none")
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, tier.Both, response.Tier)
+			require.JSONEq(t, test.expected, body(t, response))
+			if test.asked > 0 {
+				require.Equal(t, "p-1", response.Replica)
+			}
+		})
+	}
 }

@@ -52,6 +52,11 @@ func NewAccess(options AccessOptions) (*Access, error) {
 	if _, err := access.tlsConfig(); err != nil {
 		return nil, err
 	}
+	if config != nil && config.OAuth2 != nil {
+		if _, err := tokenAccess(config.OAuth2); err != nil {
+			return nil, err
+		}
+	}
 	return access, nil
 }
 
@@ -175,7 +180,7 @@ func (a *Access) RoundTripper(makeTransport func(*tls.Config) *http.Transport) (
 	if config == nil {
 		return carrier, nil
 	}
-	return withCredentials(config, carrier), nil
+	return withCredentials(config, carrier)
 }
 
 // tlsMaterial is what a TLS configuration is made of.

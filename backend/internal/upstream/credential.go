@@ -5,19 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 	promconfig "github.com/prometheus/common/config"
-	"golang.org/x/oauth2"
-
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
 // CredentialError is returned when the gateway's own credential for a
@@ -122,8 +117,9 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 // CloseIdleConnections closes the connections that nobody uses.
 func (b *bearer) CloseIdleConnections() { closeIdle(b.next) }
 
-// withCredentials puts the credentials of a configuration on the requests.
-func withCredentials(config *promconfig.HTTPClientConfig, carrier http.RoundTripper) http.RoundTripper {
+// withCredentials puts the credentials of a configuration on the requests. It
+// returns an error when a file of TLS for the server of tokens cannot be read.
+func withCredentials(config *promconfig.HTTPClientConfig, carrier http.RoundTripper) (http.RoundTripper, error) {
 	if own := config.Authorization; own != nil {
 		carrier = promconfig.NewAuthorizationCredentialsRoundTripper(own.Type, secretOf(own.Credentials, own.CredentialsFile), carrier)
 	}
@@ -131,82 +127,13 @@ func withCredentials(config *promconfig.HTTPClientConfig, carrier http.RoundTrip
 		carrier = promconfig.NewBasicAuthRoundTripper(secretOf(promconfig.Secret(own.Username), own.UsernameFile), secretOf(own.Password, own.PasswordFile), carrier)
 	}
 	if own := config.OAuth2; own != nil {
-		secret := secretOf(own.ClientSecret, own.ClientSecretFile)
-		if own.ClientCertificateKey != "" || own.ClientCertificateKeyFile != "" {
-			secret = secretOf(own.ClientCertificateKey, own.ClientCertificateKeyFile)
+		var err error
+		if carrier, err = newOAuth2(own, carrier); err != nil {
+			return nil, err
 		}
-		carrier = &tokenErrors{promconfig.NewOAuth2RoundTripper(secret, own, &marking{carrier},
-			promconfig.WithDialContextFunc(dialForToken), promconfig.WithKeepAlivesDisabled())}
 	}
 	if config.HTTPHeaders != nil {
 		carrier = promconfig.NewHeadersRoundTripper(config.HTTPHeaders, carrier)
 	}
-	return carrier
-}
-
-// tokenTimeout bounds the call for a token, which knows nothing of the query
-// that waits for it.
-const tokenTimeout = 10 * time.Second
-
-func dialForToken(ctx context.Context, network, address string) (net.Conn, error) {
-	connection, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	return connection, connection.SetDeadline(time.Now().Add(tokenTimeout))
-}
-
-// tierError marks an error as one of the call to the tier, rather than one of
-// the call for a token that goes before it.
-type tierError struct{ error }
-
-// marking marks the errors of the transport below an OAuth 2 client.
-type marking struct{ next http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (m *marking) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := m.next.RoundTrip(request)
-	if err != nil {
-		return response, &tierError{err}
-	}
-	return response, nil
-}
-
-// CloseIdleConnections closes the connections that nobody uses.
-func (m *marking) CloseIdleConnections() { closeIdle(m.next) }
-
-// tokenErrors tells the errors of an OAuth 2 server from those of the tier, and
-// keeps what such a server answered out of them.
-type tokenErrors struct{ next http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (t *tokenErrors) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := t.next.RoundTrip(request)
-	if err == nil {
-		return response, nil
-	}
-	if ofTier, is := errors.AsType[*tierError](err); is {
-		return nil, ofTier.error
-	}
-	if refused, is := errors.AsType[*oauth2.RetrieveError](err); is {
-		err = errors.New("the OAuth 2 server gave no token" + reasonOf(refused))
-	}
-	return nil, &CredentialError{Cause: promapi.WithoutURL(err)}
-}
-
-// CloseIdleConnections closes the connections that nobody uses.
-func (t *tokenErrors) CloseIdleConnections() { closeIdle(t.next) }
-
-// errorCode is the form of the codes that RFC 6749 lists.
-var errorCode = regexp.MustCompile(`^[a-z_]{1,40}$`)
-
-func reasonOf(refused *oauth2.RetrieveError) string {
-	var reason string
-	if refused.Response != nil {
-		reason = fmt.Sprintf(": status %d", refused.Response.StatusCode)
-	}
-	if errorCode.MatchString(refused.ErrorCode) {
-		reason += ": " + refused.ErrorCode
-	}
-	return reason
+	return carrier, nil
 }

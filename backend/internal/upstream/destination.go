@@ -158,8 +158,11 @@ func CheckPath(target *url.URL) error {
 // SameServer tells whether two URLs lead to the same host and port, however
 // they are written.
 func SameServer(one, other *url.URL) bool {
-	return sameHost(one.Hostname(), other.Hostname()) && portOf(one) == portOf(other)
+	return sameHost(one.Hostname(), other.Hostname()) && SamePort(one, other)
 }
+
+// SamePort tells whether two URLs lead to the same port, written or not.
+func SamePort(one, other *url.URL) bool { return portOf(one) == portOf(other) }
 
 // portOf returns the port of a URL, that of its scheme where it names none.
 func portOf(target *url.URL) int {

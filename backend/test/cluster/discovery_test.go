@@ -221,18 +221,8 @@ apiVersion: v1
 kind: Service
 metadata: {namespace: monitoring, name: kube-prometheus-stack-prometheus, labels: {app: prometheus}}
 spec: {clusterIP: None, ports: [{name: http-web, port: 9090}, {name: reloader-web, port: 8080, appProtocol: https}]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {namespace: monitoring, name: all}
-rules: [{apiGroups: ["", discovery.k8s.io], resources: [services, endpointslices], verbs: [list, watch]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {namespace: monitoring, name: all}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: all}
-subjects: [{kind: ServiceAccount, namespace: perses, name: tierproxy}]
 `)
+	maySeeServices(t, "monitoring")
 	g := newGateway(t, &network{}, func(config *datasource.Config) {
 		config.Discovery.Hot = datasource.ServiceConfig{Namespace: "monitoring", Selector: "app=prometheus"}
 		config.Discovery.Cold = datasource.ServiceConfig{Namespace: "monitoring", Name: "kube-prometheus-stack-prometheus", Port: "8080"}

@@ -3,7 +3,6 @@
 package cluster
 
 import (
-	"debug/elf"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -30,22 +29,10 @@ func TestTierproxyInAPod(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root may change the root directory of a process: the image is not tested")
 	}
-	directory, err := os.MkdirTemp(shared.dir, "image-")
-	require.NoError(t, err)
 	require.NoError(t, os.Chmod(shared.dir, 0o755)) // The process is to look through it.
-	command := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(directory, "tierproxy"), "./backend/cmd/tierproxy")
 	root, err := stack.Root()
 	require.NoError(t, err)
-	command.Dir, command.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-	output, err := command.CombinedOutput()
-	require.NoError(t, err, string(output))
-
-	binary, err := elf.Open(filepath.Join(directory, "tierproxy"))
-	require.NoError(t, err)
-	defer func() { _ = binary.Close() }()
-	for _, each := range binary.Progs {
-		require.NotEqual(t, elf.PT_INTERP, each.Type, "the program is static: the image holds no loader")
-	}
+	directory := buildImage(t, "Containerfile", root).root
 
 	// The mounts of the pod.
 	kubeconfig, err := os.ReadFile(shared.kubeconfig)

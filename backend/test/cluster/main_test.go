@@ -107,7 +107,7 @@ func (e *environment) prepare(ctx context.Context) error {
 	if e.api, err = dynamic.NewForConfig(config); err != nil {
 		return err
 	}
-	for _, name := range []string{monitoring, "monitoring", "perses"} {
+	for _, name := range []string{monitoring, "monitoring", "perses", "shop"} {
 		if err := e.apply(ctx, parse(fmt.Sprintf("{apiVersion: v1, kind: Namespace, metadata: {name: %s}}", name))[0]); err != nil {
 			return err
 		}
@@ -173,7 +173,7 @@ var resources = map[string]struct {
 	"NetworkPolicy": {"networkpolicies", true}, "PodDisruptionBudget": {"poddisruptionbudgets", true},
 	"Service": {"services", true}, "ServiceAccount": {"serviceaccounts", true}, "EndpointSlice": {"endpointslices", true},
 	"Role": {"roles", true}, "RoleBinding": {"rolebindings", true}, "ClusterRole": {"clusterroles", false}, "ClusterRoleBinding": {"clusterrolebindings", false},
-	"CustomResourceDefinition": {"customresourcedefinitions", false}, "ServiceMonitor": {"servicemonitors", true},
+	"CustomResourceDefinition": {"customresourcedefinitions", false}, "ServiceMonitor": {"servicemonitors", true}, "PodMonitor": {"podmonitors", true},
 	"PersesGlobalDatasource": {"persesglobaldatasources", false},
 }
 
@@ -218,6 +218,23 @@ func apply(t *testing.T, text string) {
 		require.NoError(t, shared.apply(t.Context(), object))
 		t.Cleanup(func() { remove(t, object) })
 	}
+}
+
+// maySeeServices lets the gateway see the Services of a namespace.
+func maySeeServices(t *testing.T, namespace string) {
+	t.Helper()
+	apply(t, fmt.Sprintf(`
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {namespace: %[1]s, name: all}
+rules: [{apiGroups: ["", discovery.k8s.io], resources: [services, endpointslices], verbs: [list, watch]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {namespace: %[1]s, name: all}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: all}
+subjects: [{kind: ServiceAccount, namespace: perses, name: tierproxy}]
+`, namespace))
 }
 
 func remove(t *testing.T, object *unstructured.Unstructured) {
@@ -324,9 +341,17 @@ type answer struct {
 
 // ask asks an endpoint of the Prometheus API.
 func (g *gateway) ask(ctx context.Context, endpoint string, parameters url.Values) (answer, error) {
+	return g.askWith(ctx, endpoint, parameters, nil)
+}
+
+// askWith is ask with request headers.
+func (g *gateway) askWith(ctx context.Context, endpoint string, parameters url.Values, header http.Header) (answer, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, g.url+"/api/v1/"+endpoint+"?"+parameters.Encode(), http.NoBody)
 	if err != nil {
 		return answer{}, err
+	}
+	for name, values := range header {
+		request.Header[name] = values
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {

@@ -3,8 +3,10 @@
 package cluster
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,6 +74,7 @@ func TestTheManifestsAreValid(t *testing.T) {
 			}
 			if name != "examples/persesglobaldatasource.yaml" {
 				require.Equal(t, 1, configurations)
+				requireMetricsForPrometheusAlone(t, manifests)
 			}
 		})
 	}
@@ -79,6 +82,75 @@ func TestTheManifestsAreValid(t *testing.T) {
 	wrong := sets["overlays/kubernetes"][0].DeepCopy()
 	require.NoError(t, unstructured.SetNestedField(wrong.Object, "x", "unknownField"))
 	require.ErrorContains(t, shared.apply(t.Context(), wrong, metav1.DryRunAll), "unknownField")
+}
+
+// requireMetricsForPrometheusAlone checks that the metrics are on the admin address
+// alone, that monitors and network policies name ports that exist, and that
+// Perses gets neither to that port nor, in the same pod, to its token.
+func requireMetricsForPrometheusAlone(t *testing.T, manifests []*unstructured.Unstructured) {
+	t.Helper()
+	list := func(object map[string]any, fields ...string) []map[string]any {
+		found, _, err := unstructured.NestedSlice(object, fields...)
+		require.NoError(t, err)
+		var maps []map[string]any
+		for _, each := range found {
+			maps = append(maps, each.(map[string]any))
+		}
+		return maps
+	}
+	containerPorts, servicePorts, mounts := map[any]any{}, map[any]any{}, map[any][]any{}
+	var admin string
+	for _, each := range manifests {
+		switch each.GetKind() {
+		case "Deployment":
+			for _, container := range list(each.Object, "spec", "template", "spec", "containers") {
+				for _, port := range list(container, "ports") {
+					containerPorts[port["name"]] = port["containerPort"]
+				}
+				for _, mount := range list(container, "volumeMounts") {
+					mounts[mount["name"]] = append(mounts[mount["name"]], container["name"])
+				}
+				arguments, _, _ := unstructured.NestedStringSlice(container, "args")
+				for _, argument := range arguments {
+					if _, port, found := strings.Cut(argument, "--web.admin-address=:"); found {
+						admin = port
+					}
+				}
+			}
+		case "Service":
+			for _, port := range list(each.Object, "spec", "ports") {
+				servicePorts[port["name"]] = port["targetPort"]
+			}
+		}
+	}
+	require.NotEmpty(t, admin)
+	monitors, open := 0, map[any][]map[string]any{}
+	for _, each := range manifests {
+		switch each.GetKind() {
+		case "ServiceMonitor":
+			for _, endpoint := range list(each.Object, "spec", "endpoints") {
+				monitors++
+				require.Equal(t, admin, fmt.Sprint(containerPorts[servicePorts[endpoint["port"]]]))
+			}
+		case "PodMonitor":
+			for _, endpoint := range list(each.Object, "spec", "podMetricsEndpoints") {
+				monitors++
+				require.Equal(t, admin, fmt.Sprint(containerPorts[endpoint["port"]]))
+				secret, _, _ := unstructured.NestedString(endpoint, "authorization", "credentials", "name")
+				require.Equal(t, []any{"tierproxy"}, mounts[secret], "only tierproxy and Prometheus have the token")
+			}
+		case "NetworkPolicy":
+			for _, rule := range list(each.Object, "spec", "ingress") {
+				for _, port := range list(rule, "ports") {
+					require.Contains(t, containerPorts, port["port"])
+					open[fmt.Sprint(containerPorts[port["port"]])] = append(open[fmt.Sprint(containerPorts[port["port"]])], list(rule, "from")...)
+				}
+			}
+		}
+	}
+	require.Equal(t, 1, monitors)
+	require.Len(t, open[admin], 1, "the metrics are for Prometheus")
+	require.Contains(t, open[admin][0], "namespaceSelector", "which is in another namespace than Perses")
 }
 
 // requireRestricted checks what the restricted Pod Security Standard asks for,

@@ -42,6 +42,9 @@ type pod struct {
 	more             []string
 }
 
+// anyCertificate is a client for asking whether a server is ready.
+var anyCertificate = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+
 // pair are the replicas of one Prometheus behind the Service prometheus-k8s.
 type pair struct {
 	pods *network
@@ -85,7 +88,7 @@ func (p *pair) start(ctx context.Context, one *pod) error {
 		Name: fmt.Sprintf("%s-%d", one.name, one.started), Dir: p.dir, Data: one.data, Retention: "60d", ScrapeItself: true,
 		Global: map[string]any{"external_labels": one.labels}, Arguments: one.more,
 		Certificate: one.certificate, Key: one.key,
-		ReadyClient: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}},
+		ReadyClient: anyCertificate,
 	}.Start(ctx, shared.prometheusPath)
 	if err != nil {
 		return err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
@@ -214,15 +214,12 @@ func TestShardsAreRefused(t *testing.T) {
 // pod that is dialled.
 func TestTLSTowardsPods(t *testing.T) {
 	const name = "prometheus-k8s." + monitoring + ".svc"
-	dir, err := os.MkdirTemp(shared.dir, "tls-")
-	require.NoError(t, err)
-	authority, err := stack.NewAuthority(dir, "service-ca")
-	require.NoError(t, err)
-	stranger, err := stack.NewAuthority(dir, "stranger")
-	require.NoError(t, err)
+	authority, stranger := certificates.NewAuthority(t), certificates.NewAuthority(t)
+	file := filepath.Join(t.TempDir(), "service-ca.crt")
+	certificates.Replace(t, file, authority.PEM)
 	tomorrow := time.Now().Add(time.Hour)
 	for title, each := range map[string]struct {
-		by     *stack.Authority
+		by     *certificates.Authority
 		until  time.Time
 		hosts  []string
 		skip   bool
@@ -238,13 +235,12 @@ func TestTLSTowardsPods(t *testing.T) {
 		t.Run(title, func(t *testing.T) {
 			p := newPair(t)
 			p.list = p.list[:1]
-			p.list[0].certificate, p.list[0].key, err = each.by.Issue(strings.ReplaceAll(title, " ", "-"), each.until, each.hosts...)
-			require.NoError(t, err)
+			p.list[0].certificate, p.list[0].key = each.by.Issue(each.until, each.hosts...).Write(t, p.dir)
 			require.NoError(t, p.start(t.Context(), p.list[0]))
 			p.expose(t, "https")
 			g := newGateway(t, p.pods, func(config *datasource.Config) {
 				config.Cold.URL = ""
-				config.Hot.HTTPConfig = httpConfig(t, fmt.Sprintf("tls_config: {ca_file: %s, insecure_skip_verify: %t}", authority.File, each.skip))
+				config.Hot.HTTPConfig = httpConfig(t, fmt.Sprintf("tls_config: {ca_file: %s, insecure_skip_verify: %t}", file, each.skip))
 			})
 			g.waitFor(t, eventually, "it has been probed", func(health datasource.Health) bool {
 				hot := health.Tiers["hot"]

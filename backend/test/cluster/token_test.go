@@ -134,9 +134,10 @@ func (g *gateway) askSaved(ctx context.Context, t *testing.T, path, endpoint, ch
 	return response.StatusCode, string(text)
 }
 
-// A planted token of the ServiceAccount reaches the Services that were discovered
-// for those who are trusted with it, the replicas of hot themselves, and no
-// other host.
+// A planted token of the ServiceAccount reaches the gateway's own tiers, the
+// replicas of hot themselves, what the operator names it for, and no other
+// host: also not a Service that a trusted datasource names, because who answers
+// there is up to those who may write in its namespace.
 func TestTheTokenReachesDiscoveredServicesAlone(t *testing.T) {
 	dir := t.TempDir()
 	l := &listeners{authority: certificates.NewAuthority(t), pods: &network{}, asked: map[string]int{}, received: map[string]int{}}
@@ -149,18 +150,30 @@ func TestTheTokenReachesDiscoveredServicesAlone(t *testing.T) {
 		l.listen(t, fmt.Sprintf("replica %d", i), address, "prometheus-k8s."+monitoring+".svc", answer)
 	}
 	l.listen(t, "cold", "thanos-querier."+monitoring+".svc:9091", "thanos-querier."+monitoring+".svc", answer)
-	for _, name := range []string{"trusted", "foreign", "written", "elsewhere"} {
+	for _, name := range []string{"named", "described", "foreign", "written", "elsewhere"} {
 		l.listen(t, name, name+".monitoring.svc:9090", name+".monitoring.svc", answer)
 	}
+	// Whoever may write Services next door has one with a good certificate too.
+	l.listen(t, "mine", "mine.shop.svc:9090", "mine.shop.svc", answer)
+	l.listen(t, "another port", "thanos-querier."+monitoring+".svc:9092", "thanos-querier."+monitoring+".svc", answer)
 	l.listen(t, "plain", "plain.monitoring.svc:9090", "", answer)
 	l.listen(t, "outside", "outside.example:443", "outside.example", answer)
-	service := func(name string) string {
-		one := fmt.Sprintf(`{"service":{"namespace":"monitoring","name":%q}}`, name)
+	serviceIn := func(namespace, name, port string) string {
+		one := fmt.Sprintf(`{"service":{"namespace":%q,"name":%q,"port":%s}}`, namespace, name, port)
 		return fmt.Sprintf(`"hot":%s,"cold":%s,`, one, one)
 	}
+	ownServices := func(port string) string {
+		const named = `%q:{"service":{"namespace":%q,"name":%q,"port":%s}},`
+		return fmt.Sprintf(named, "hot", monitoring, "prometheus-k8s", `"web"`) + fmt.Sprintf(named, "cold", monitoring, "thanos-querier", port)
+	}
+	service := func(name string) string { return serviceIn("monitoring", name, `"web"`) }
 	perses := httptest.NewServer(l.recording("perses", saved(map[string]string{
-		"/globaldatasources/own":     "",
-		"/globaldatasources/trusted": service("trusted"), "/projects/listed/datasources/trusted": service("trusted"),
+		"/globaldatasources/own":            "",
+		"/globaldatasources/own-by-service": ownServices("9091"), "/projects/shop/datasources/own-by-service": ownServices(`"web"`),
+		"/projects/shop/datasources/another-port": ownServices(`"tenancy"`),
+		"/globaldatasources/named":                service("named"), "/projects/shop/datasources/named": service("named"),
+		"/globaldatasources/described": service("described"), "/projects/shop/datasources/described": service("described"),
+		"/globaldatasources/mine": serviceIn("shop", "mine", `"web"`), "/projects/shop/datasources/mine": serviceIn("shop", "mine", `"web"`),
 		"/projects/unlisted/datasources/foreign": service("foreign"), "/globaldatasources/plain": service("plain"),
 		"/globaldatasources/written":         `"hot":{"url":"https://written.monitoring.svc:9090"},"cold":{"url":"https://outside.example"},`,
 		"/projects/unlisted/datasources/own": "",
@@ -169,21 +182,13 @@ func TestTheTokenReachesDiscoveredServicesAlone(t *testing.T) {
 	})))
 	t.Cleanup(perses.Close)
 
-	apply(t, `
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {namespace: monitoring, name: all}
-rules: [{apiGroups: ["", discovery.k8s.io], resources: [services, endpointslices], verbs: [list, watch]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {namespace: monitoring, name: all}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: all}
-subjects: [{kind: ServiceAccount, namespace: perses, name: tierproxy}]
-`)
-	for name, protocol := range map[string]string{"trusted": "https", "foreign": "https", "plain": "http"} {
+	for _, namespace := range []string{"monitoring", "shop"} {
+		maySeeServices(t, namespace)
+	}
+	for name, protocol := range map[string]string{"named": "https", "described": "https", "foreign": "https", "plain": "http"} {
 		apply(t, fmt.Sprintf("{apiVersion: v1, kind: Service, metadata: {namespace: monitoring, name: %s}, spec: {ports: [{name: web, port: 9090, appProtocol: %s}]}}", name, protocol))
 	}
+	apply(t, "{apiVersion: v1, kind: Service, metadata: {namespace: shop, name: mine}, spec: {ports: [{name: web, port: 9090, appProtocol: https}]}}")
 	apply(t, openshift("prometheus-k8s", 9091)+"---\n"+slice("prometheus-k8s", 9090, "prometheus-k8s-0=10.0.9.1", "prometheus-k8s-1=10.0.9.2")+
 		"---\n"+openshift("thanos-querier", 9091))
 
@@ -193,10 +198,11 @@ subjects: [{kind: ServiceAccount, namespace: perses, name: tierproxy}]
 		config.Perses.URL = perses.URL
 		config.ServiceAccount.TokenPath = filepath.Join(dir, "token")
 		// That of the tiers too: a project that is not listed cannot name those anyway.
-		config.Discovery.Namespaces = []string{"monitoring", monitoring}
-		config.Projects = []datasource.ProjectConfig{{Name: "listed", AllNamespaces: true}}
+		config.Discovery.Namespaces = []string{"monitoring", monitoring, "shop"}
+		config.Projects = []datasource.ProjectConfig{{Name: "shop", AllNamespaces: true}}
 		config.Destinations = []datasource.DestinationConfig{
 			{Host: "written.monitoring.svc", Port: 9090},
+			{Host: "described.monitoring.svc", Port: 9090, HTTPConfig: httpConfig(t, "{authorization: {credentials_file: "+filepath.Join(dir, "token")+"}, tls_config: {ca_file: "+outside+"}}")},
 			{Host: "outside.example", Port: 443, HTTPConfig: httpConfig(t, "tls_config: {ca_file: "+outside+"}")},
 		}
 	})
@@ -216,7 +222,9 @@ subjects: [{kind: ServiceAccount, namespace: perses, name: tierproxy}]
 		}
 	}
 	for _, path := range []string{
-		"/globaldatasources/own", "/globaldatasources/trusted", "/projects/listed/datasources/trusted",
+		"/globaldatasources/own", "/globaldatasources/own-by-service", "/projects/shop/datasources/own-by-service",
+		"/globaldatasources/named", "/projects/shop/datasources/named", "/globaldatasources/described", "/projects/shop/datasources/described",
+		"/globaldatasources/mine", "/projects/shop/datasources/mine", "/projects/shop/datasources/another-port",
 		"/projects/unlisted/datasources/foreign", "/globaldatasources/plain", "/globaldatasources/written",
 	} {
 		ask(path, "hot", "cold")
@@ -227,12 +235,12 @@ subjects: [{kind: ServiceAccount, namespace: perses, name: tierproxy}]
 		require.Contains(t, body, "gateway's own")
 	}
 
-	for _, name := range []string{"replica 0", "replica 1", "cold", "trusted"} {
+	for _, name := range []string{"replica 0", "replica 1", "cold", "described"} {
 		asked, received := l.counts(name)
 		require.NotZero(t, asked, name)
 		require.Equal(t, asked, received, "%s gets it with every request", name)
 	}
-	for _, name := range []string{"foreign", "plain", "written", "outside", "perses"} {
+	for _, name := range []string{"named", "mine", "another port", "foreign", "plain", "written", "outside", "perses"} {
 		asked, received := l.counts(name)
 		require.NotZero(t, asked, name)
 		require.Zero(t, received, "%s must not get it", name)

@@ -129,11 +129,19 @@ func (w *world) tierproxy(ctx context.Context, name string, config document) (*s
 
 // start starts the servers.
 func (w *world) start(ctx context.Context) error {
-	authority, err := stack.NewAuthority(w.dir, "authority")
+	authority, err := stack.NewAuthority()
 	if err != nil {
 		return err
 	}
-	certificate, key, err := authority.Issue("tier", time.Now().Add(24*time.Hour), "127.0.0.1")
+	authorityFile := w.path("authority.pem")
+	if err = os.WriteFile(authorityFile, authority.PEM, 0o600); err != nil {
+		return err
+	}
+	pair, err := authority.Issue(time.Now().Add(24*time.Hour), "127.0.0.1")
+	if err != nil {
+		return err
+	}
+	certificate, key, err := pair.Write(w.dir)
 	if err != nil {
 		return err
 	}
@@ -164,7 +172,7 @@ func (w *world) start(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	return w.startPerses(ctx, authority.File)
+	return w.startPerses(ctx, authorityFile)
 }
 
 func (w *world) startThanos(ctx context.Context) error {

@@ -16,24 +16,27 @@ import (
 	"time"
 )
 
-// Authority signs certificates for servers of tests.
+// Authority signs certificates for servers and clients of tests.
 type Authority struct {
-	// File is its own certificate, PEM.
-	File string
+	// PEM is its own certificate.
+	PEM []byte
+	// Certificate is the same, parsed.
+	Certificate *x509.Certificate
 
-	dir         string
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
+	key *ecdsa.PrivateKey
 }
 
-// NewAuthority makes an authority of that name, whose files are in a directory.
-func NewAuthority(dir, name string) (*Authority, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// Pair is a certificate with its key, in PEM.
+type Pair struct{ Certificate, Key []byte }
+
+// NewAuthority makes one that nobody knows yet.
+func NewAuthority() (*Authority, error) {
+	key, number, err := newKey()
 	if err != nil {
-		return nil, fmt.Errorf("make the key of an authority: %w", err)
+		return nil, err
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: number, Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
@@ -44,47 +47,68 @@ func NewAuthority(dir, name string) (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the certificate of an authority: %w", err)
 	}
-	file, err := writePEM(dir, name+".crt", "CERTIFICATE", der)
-	return &Authority{File: file, dir: dir, certificate: certificate, key: key}, err
+	return &Authority{PEM: encode("CERTIFICATE", der), Certificate: certificate, key: key}, nil
 }
 
-// Issue makes a certificate for hosts, names or IP addresses, that is valid
-// until the given time. It returns the PEM files of certificate and key.
-func (a *Authority) Issue(name string, until time.Time, hosts ...string) (certificateFile, keyFile string, err error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// Issue makes a certificate for names, which may be IP addresses, that is valid
+// until the given time.
+func (a *Authority) Issue(until time.Time, names ...string) (Pair, error) {
+	key, number, err := newKey()
 	if err != nil {
-		return "", "", fmt.Errorf("make the key of %s: %w", name, err)
+		return Pair{}, err
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: until,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		SerialNumber: number, NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: until,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
-	for _, host := range hosts {
-		if ip := net.ParseIP(host); ip != nil {
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
 			template.IPAddresses = append(template.IPAddresses, ip)
 		} else {
-			template.DNSNames = append(template.DNSNames, host)
+			template.DNSNames = append(template.DNSNames, name)
 		}
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, &key.PublicKey, a.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, a.Certificate, &key.PublicKey, a.key)
 	if err != nil {
-		return "", "", fmt.Errorf("make the certificate of %s: %w", name, err)
+		return Pair{}, fmt.Errorf("make a certificate: %w", err)
 	}
-	certificateFile, certificateError := writePEM(a.dir, name+".crt", "CERTIFICATE", der)
-	keyFile, keyError := writeKey(a.dir, name+".key", key)
-	return certificateFile, keyFile, errors.Join(certificateError, keyError)
+	text, err := encodeKey(key)
+	return Pair{Certificate: encode("CERTIFICATE", der), Key: text}, err
 }
 
-func writeKey(dir, name string, key *ecdsa.PrivateKey) (string, error) {
+// Write writes the pair into two files of a directory, tls.crt and tls.key, and
+// returns their paths. What was there before is replaced at once, as a rotation
+// does.
+func (p Pair) Write(directory string) (certificate, key string, err error) {
+	certificate, key = filepath.Join(directory, "tls.crt"), filepath.Join(directory, "tls.key")
+	return certificate, key, errors.Join(Replace(certificate, p.Certificate), Replace(key, p.Key))
+}
+
+// Replace replaces a file in one step.
+func Replace(path string, content []byte) error {
+	return errors.Join(os.WriteFile(path+".new", content, 0o600), os.Rename(path+".new", path))
+}
+
+func newKey() (*ecdsa.PrivateKey, *big.Int, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a key: %w", err)
+	}
+	number, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a serial number: %w", err)
+	}
+	return key, number, nil
+}
+
+func encodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return "", fmt.Errorf("write %s: %w", name, err)
+		return nil, fmt.Errorf("write a key: %w", err)
 	}
-	return writePEM(dir, name, "PRIVATE KEY", der)
+	return encode("PRIVATE KEY", der), nil
 }
 
-func writePEM(dir, name, kind string, der []byte) (string, error) {
-	path := filepath.Join(dir, name)
-	return path, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
+func encode(kind string, der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }

@@ -2,11 +2,9 @@ package stack
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -71,20 +69,24 @@ func StartKubernetes(ctx context.Context, path, dir string) (*Kubernetes, error)
 
 // describe makes certificates, keys and the command line.
 func (k *Kubernetes) describe(etcd string) error {
-	authority, err := NewAuthority(k.dir, "kubernetes")
+	authority, err := NewAuthority()
 	if err != nil {
 		return err
 	}
-	k.CAFile = authority.File
-	certificate, key, err := authority.Issue("kube-apiserver", time.Now().Add(time.Hour), "127.0.0.1")
+	k.CAFile = filepath.Join(k.dir, "kubernetes.crt")
+	pair, err := authority.Issue(time.Now().Add(time.Hour), "127.0.0.1")
 	if err != nil {
 		return err
 	}
-	accounts, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	certificate, key, err := pair.Write(k.dir)
 	if err != nil {
-		return fmt.Errorf("make the key of the service accounts: %w", err)
+		return err
 	}
-	accountsKey, err := writeKey(k.dir, "service-accounts.key", accounts)
+	accounts, _, err := newKey()
+	if err != nil {
+		return err
+	}
+	accountsText, err := encodeKey(accounts)
 	if err != nil {
 		return err
 	}
@@ -92,8 +94,8 @@ func (k *Kubernetes) describe(etcd string) error {
 	if err != nil {
 		return fmt.Errorf("write the key of the service accounts: %w", err)
 	}
-	accountsPublic, err := writePEM(k.dir, "service-accounts.pub", "PUBLIC KEY", public)
-	if err != nil {
+	accountsKey, accountsPublic := filepath.Join(k.dir, "service-accounts.key"), filepath.Join(k.dir, "service-accounts.pub")
+	if err := errors.Join(Replace(k.CAFile, authority.PEM), Replace(accountsKey, accountsText), Replace(accountsPublic, encode("PUBLIC KEY", public))); err != nil {
 		return err
 	}
 	tokens := filepath.Join(k.dir, "tokens.csv")

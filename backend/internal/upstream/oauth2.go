@@ -1,0 +1,197 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	promconfig "github.com/prometheus/common/config"
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+)
+
+// tokenTimeout bounds the call for a token, which knows nothing of the query
+// that waits for it.
+const tokenTimeout = 10 * time.Second
+
+// oauth2Carrier puts tokens of an OAuth 2 server on requests. That server is
+// asked by a client that follows no redirect: it would carry the secret, or what
+// is signed with it, to another host.
+type oauth2Carrier struct {
+	config *promconfig.OAuth2
+	secret promconfig.SecretReader // nil where there is none
+	client *http.Client            // asks for tokens
+	next   http.RoundTripper
+
+	mutex   sync.Mutex
+	shown   string             // the secret of the current tokens
+	current oauth2.TokenSource // nil before the first request
+}
+
+// newOAuth2 returns what puts tokens on the requests to next. It returns an error
+// when a file of TLS cannot be read.
+func newOAuth2(config *promconfig.OAuth2, next http.RoundTripper) (http.RoundTripper, error) {
+	access, err := tokenAccess(config)
+	if err != nil {
+		return nil, err
+	}
+	transport, err := access.RoundTripper(func(tlsConfig *tls.Config) *http.Transport {
+		return &http.Transport{
+			TLSClientConfig: tlsConfig, TLSHandshakeTimeout: dialTimeout, DisableKeepAlives: true,
+			DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("oauth2: %w", err)
+	}
+	secret := secretOf(config.ClientSecret, config.ClientSecretFile)
+	if config.ClientCertificateKey != "" || config.ClientCertificateKeyFile != "" {
+		secret = secretOf(config.ClientCertificateKey, config.ClientCertificateKeyFile)
+	}
+	return &tokenErrors{&oauth2Carrier{
+		config: config, secret: secret, next: &marking{next},
+		client: &http.Client{
+			Transport: transport, Timeout: tokenTimeout,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}}, nil
+}
+
+// tokenAccess is how the server of tokens is reached.
+func tokenAccess(config *promconfig.OAuth2) (*Access, error) {
+	access, err := NewAccess(AccessOptions{HTTP: &promconfig.HTTPClientConfig{TLSConfig: config.TLSConfig, ProxyConfig: config.ProxyConfig}})
+	if err != nil {
+		return nil, fmt.Errorf("oauth2: %w", err)
+	}
+	return access, nil
+}
+
+// RoundTrip implements http.RoundTripper.
+func (o *oauth2Carrier) RoundTrip(request *http.Request) (*http.Response, error) {
+	var secret string
+	if o.secret != nil {
+		var err error
+		if secret, err = o.secret.Fetch(request.Context()); err != nil {
+			return nil, err
+		}
+	}
+	return (&oauth2.Transport{Base: o.next, Source: o.tokens(secret)}).RoundTrip(request)
+}
+
+// tokens returns where tokens for a secret come from. Those for another one are
+// forgotten.
+func (o *oauth2Carrier) tokens(secret string) oauth2.TokenSource {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	if o.current != nil && o.shown == secret {
+		return o.current
+	}
+	// A token is for many queries: it does not end with the one that needs it.
+	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, o.client)
+	o.shown = secret
+	if o.config.GrantType == "" || o.config.GrantType == "client_credentials" {
+		o.current = (&clientcredentials.Config{
+			ClientID: o.config.ClientID, ClientSecret: secret, Scopes: o.config.Scopes, TokenURL: o.config.TokenURL, EndpointParams: o.parameters(),
+		}).TokenSource(ctx)
+		return o.current
+	}
+	issuer := o.config.Iss
+	if issuer == "" {
+		issuer = o.config.ClientID
+	}
+	o.current = (&promconfig.JwtGrantTypeConfig{
+		Iss: issuer, Subject: o.config.ClientID, Audience: o.config.Audience, PrivateClaims: o.config.Claims,
+		PrivateKey: []byte(secret), PrivateKeyID: o.config.ClientCertificateKeyID, SigningAlgorithm: signing(o.config.SignatureAlgorithm),
+		Scopes: o.config.Scopes, TokenURL: o.config.TokenURL, EndpointParams: o.parameters(),
+	}).TokenSource(ctx)
+	return o.current
+}
+
+func (o *oauth2Carrier) parameters() url.Values {
+	parameters := url.Values{}
+	for name, value := range o.config.EndpointParams {
+		parameters.Set(name, value)
+	}
+	return parameters
+}
+
+// signing returns the algorithm of that name; the default for none.
+func signing(name string) *jwt.SigningMethodRSA {
+	for _, each := range []*jwt.SigningMethodRSA{jwt.SigningMethodRS384, jwt.SigningMethodRS512} {
+		if each.Name == name {
+			return each
+		}
+	}
+	return jwt.SigningMethodRS256
+}
+
+// CloseIdleConnections closes the connections that nobody uses.
+func (o *oauth2Carrier) CloseIdleConnections() {
+	o.client.CloseIdleConnections()
+	closeIdle(o.next)
+}
+
+// tierError marks an error as one of the call to the tier, rather than one of
+// the call for a token that goes before it.
+type tierError struct{ error }
+
+// marking marks the errors of the transport below an OAuth 2 client.
+type marking struct{ next http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (m *marking) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := m.next.RoundTrip(request)
+	if err != nil {
+		return response, &tierError{err}
+	}
+	return response, nil
+}
+
+// CloseIdleConnections closes the connections that nobody uses.
+func (m *marking) CloseIdleConnections() { closeIdle(m.next) }
+
+// tokenErrors tells the errors of an OAuth 2 server from those of the tier, and
+// keeps what such a server answered out of them.
+type tokenErrors struct{ next http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (t *tokenErrors) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := t.next.RoundTrip(request)
+	if err == nil {
+		return response, nil
+	}
+	if ofTier, is := errors.AsType[*tierError](err); is {
+		return nil, ofTier.error
+	}
+	if refused, is := errors.AsType[*oauth2.RetrieveError](err); is {
+		err = errors.New("the OAuth 2 server gave no token" + reasonOf(refused))
+	}
+	return nil, &CredentialError{Cause: promapi.WithoutURL(err)}
+}
+
+// CloseIdleConnections closes the connections that nobody uses.
+func (t *tokenErrors) CloseIdleConnections() { closeIdle(t.next) }
+
+// errorCode is the form of the codes that RFC 6749 lists.
+var errorCode = regexp.MustCompile(`^[a-z_]{1,40}$`)
+
+func reasonOf(refused *oauth2.RetrieveError) string {
+	var reason string
+	if refused.Response != nil {
+		reason = fmt.Sprintf(": status %d", refused.Response.StatusCode)
+	}
+	if errorCode.MatchString(refused.ErrorCode) {
+		reason += ": " + refused.ErrorCode
+	}
+	return reason
+}
