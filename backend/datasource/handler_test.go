@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -157,18 +160,43 @@ func (g *gateway) raw(t *testing.T, method, path string) (*http.Response, string
 func TestRequestsReachTheTierAsTheyCame(t *testing.T) {
 	g := newGateway(t, nil)
 	// Parameters in URL and body, a form under another content type, unknown ones.
-	response, _ := g.ask(t, http.MethodPost, "/api/v1/query?unknown=%2B1&stats=all", "query=up%7Ba%3D%22b%22%7D&x=+y", "Content-Type", "text/plain", "Cookie", "jwtPayload=secret", "X-Scope-OrgID", "other")
+	response, _ := g.ask(t, http.MethodPost, "/api/v1/query?unknown=%2B1&stats=all", "query=up%7Ba%3D%22b%22%7D&x=+y&time=7.0", "Content-Type", "text/plain", "Cookie", "jwtPayload=secret", "X-Scope-OrgID", "other")
 	require.Equal(t, http.StatusOK, response.StatusCode)
-	seen := g.hot.Requests()[0]
+	seen := g.cold.Requests()[0]
 	require.Equal(t, http.MethodPost, seen.Method)
-	require.Equal(t, "query=up%7Ba%3D%22b%22%7D&x=+y", seen.Body)
-	require.Equal(t, url.Values{"unknown": {"+1"}, "stats": {"all"}, "query": {`up{a="b"}`}, "x": {" y"}}, seen.Parameters)
+	require.Equal(t, "query=up%7Ba%3D%22b%22%7D&x=+y&time=7.0", seen.Body)
+	require.Equal(t, url.Values{"unknown": {"+1"}, "stats": {"all"}, "query": {`up{a="b"}`}, "x": {" y"}, "time": {"7.0"}}, seen.Parameters)
 	require.NotContains(t, seen.Header, "Cookie")
 	require.NotContains(t, seen.Header, "X-Scope-Orgid")
 
 	response, body := g.ask(t, http.MethodPost, "/api/v1/query", strings.Repeat("x", 5<<20))
 	require.Equal(t, http.StatusRequestEntityTooLarge, response.StatusCode)
 	require.Contains(t, body, `"errorType":"bad_data"`)
+}
+
+func TestNowIsSentToTheTier(t *testing.T) {
+	g := newGateway(t, nil)
+	before := time.Now().Add(-time.Millisecond)
+	response, _ := g.ask(t, http.MethodPost, "/api/v1/query?unknown=%2B1", "query=up%7Ba%3D%22b%22%7D&x=+y")
+	require.Equal(t, http.StatusOK, response.StatusCode)
+	seen := g.hot.Requests()[0]
+	at, err := strconv.ParseFloat(seen.Parameters.Get("time"), 64)
+	require.NoError(t, err)
+	require.WithinRange(t, time.UnixMilli(int64(math.Round(at*1000))), before, time.Now())
+	require.Equal(t, "query=up%7Ba%3D%22b%22%7D&x=+y&time="+seen.Parameters.Get("time"), seen.Body, "the bytes of all others stay")
+
+	// With one tier there is no decision that it could differ from.
+	g = newGateway(t, func(config *datasource.Config) { config.Hot.URL = "" })
+	response, _ = g.ask(t, http.MethodGet, "/api/v1/query?query=up", "")
+	require.Equal(t, http.StatusOK, response.StatusCode)
+	require.Equal(t, url.Values{"query": {"up"}}, g.cold.Requests()[0].Parameters)
+}
+
+// untimed is what reaches a tier without the time that the gateway adds.
+func untimed(parameters url.Values) url.Values {
+	rest := maps.Clone(parameters)
+	rest.Del("time")
+	return rest
 }
 
 func TestACutOffAnswerAbortsTheConnection(t *testing.T) {

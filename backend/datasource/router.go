@@ -3,7 +3,6 @@ package datasource
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -142,25 +141,14 @@ func (q *MetricQuery) request(now time.Time) (*promapi.Request, error) {
 	parameters := url.Values{"query": {q.Query}}
 	if q.Step == 0 {
 		if !q.End.IsZero() {
-			parameters.Set("time", formatTime(q.End))
+			parameters.Set("time", promapi.FormatTime(q.End))
 		}
 		return promapi.NewRequest(promapi.Query, "/api/v1/query", parameters, now)
 	}
-	parameters.Set("start", formatTime(q.Start))
-	parameters.Set("end", formatTime(q.End))
+	parameters.Set("start", promapi.FormatTime(q.Start))
+	parameters.Set("end", promapi.FormatTime(q.End))
 	parameters.Set("step", strconv.FormatFloat(q.Step.Seconds(), 'f', -1, 64))
 	return promapi.NewRequest(promapi.QueryRange, "/api/v1/query_range", parameters, now)
-}
-
-// formatTime writes seconds since the Unix epoch with three decimals: the
-// resolution of timestamps in Prometheus.
-func formatTime(t time.Time) string {
-	milliseconds := t.UnixMilli()
-	sign := ""
-	if milliseconds < 0 {
-		sign, milliseconds = "-", -milliseconds
-	}
-	return fmt.Sprintf("%s%d.%03d", sign, milliseconds/1000, milliseconds%1000)
 }
 
 func queryError(err error) error {

@@ -251,6 +251,16 @@ func (r *Request) With(parameters url.Values) *Request {
 	return &changed
 }
 
+// AtItsTime returns the request with the time that "now" means for it, so that
+// whoever evaluates it has the same now. Only an instant query that names no
+// time changes; every other request is returned as it is.
+func (r *Request) AtItsTime() *Request {
+	if r.Endpoint != Query || r.Parameters.Get("time") != "" {
+		return r
+	}
+	return r.With(url.Values{"time": {FormatTime(r.TimeRange.Start)}})
+}
+
 // Confined returns the request with these parameters and no others, written
 // anew, and marked as confined to the given namespaces. The request itself is not
 // changed.

@@ -56,6 +56,59 @@ func TestReadRequestTimes(t *testing.T) {
 	require.True(t, request.TimeRange.End.After(time.Unix(900_000_000_000, 0)))
 }
 
+func TestAtItsTime(t *testing.T) {
+	const pinned = "1760000000.123"
+	received := time.UnixMilli(1_760_000_000_123).Add(999 * time.Microsecond) // Prometheus cuts off what is finer than a millisecond.
+	for name, asked := range map[string]struct {
+		method, query, body string
+		// rawQuery and form are what goes to the tier.
+		rawQuery, form string
+	}{
+		"GET":                     {http.MethodGet, "query=up%7Ba%3D%22b+c%22%7D", "", "query=up%7Ba%3D%22b+c%22%7D&time=" + pinned, ""},
+		"POST":                    {http.MethodPost, "", "query=up", "", "query=up&time=" + pinned},
+		"POST, query in the URL":  {http.MethodPost, "query=up", "", "query=up", "time=" + pinned},
+		"an empty time":           {http.MethodGet, "time=&query=up", "", "query=up&time=" + pinned, ""},
+		"an empty time in a form": {http.MethodPost, "time=", "query=up&time=", "", "query=up&time=" + pinned},
+	} {
+		t.Run(name, func(t *testing.T) {
+			incoming := httptest.NewRequest(asked.method, "/api/v1/query?"+asked.query, strings.NewReader(asked.body))
+			request, err := ReadRequest(incoming, Query, "/api/v1/query", received)
+			require.NoError(t, err)
+			sent := request.AtItsTime()
+			require.Equal(t, []string{asked.rawQuery, asked.form}, []string{sent.RawQuery, string(sent.Body)})
+			require.Equal(t, pinned, sent.Parameters.Get("time"))
+			read, err := parseTime(sent.Parameters.Get("time"))
+			require.NoError(t, err)
+			require.Equal(t, request.TimeRange.Start.UnixMilli(), read.UnixMilli())
+			require.Same(t, sent, sent.AtItsTime())
+		})
+	}
+	for endpoint, query := range map[Endpoint]string{
+		Query: "query=up&time=1", QueryRange: "query=up&start=1&end=2&step=1", Series: "match[]=up", Labels: "", QueryExemplars: "query=up", Rules: "",
+	} {
+		request, err := read(endpoint, http.MethodGet, query, "", "")
+		require.NoError(t, err)
+		require.Same(t, request, request.AtItsTime(), "%s goes out as it came in", endpoint)
+	}
+}
+
+func BenchmarkAtItsTime(b *testing.B) {
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		b.Run(method, func(b *testing.B) {
+			text := "query=" + strings.Repeat("sum+by+%28namespace%29+%28rate%28a%5B5m%5D%29%29+%2B+", 10) + "1"
+			incoming := httptest.NewRequest(http.MethodGet, "/api/v1/query?"+text, http.NoBody)
+			if method == http.MethodPost {
+				incoming = httptest.NewRequest(http.MethodPost, "/api/v1/query", strings.NewReader(text))
+			}
+			request, err := ReadRequest(incoming, Query, "/api/v1/query", now)
+			require.NoError(b, err)
+			for b.Loop() {
+				request.AtItsTime()
+			}
+		})
+	}
+}
+
 func TestReadRequestRefuses(t *testing.T) {
 	for query, message := range map[string]string{
 		"query=up&start=x&end=1&step=1":            `invalid parameter "start": cannot parse "x" to a valid timestamp`,

@@ -116,6 +116,18 @@ func parseTime(text string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("cannot parse %q to a valid timestamp", text)
 }
 
+// FormatTime writes seconds since the Unix epoch with three decimals, without
+// the rounding of a floating-point number: the resolution of timestamps in
+// Prometheus, which cuts off what is finer.
+func FormatTime(at time.Time) string {
+	milliseconds := at.UnixMilli()
+	sign := ""
+	if milliseconds < 0 {
+		sign, milliseconds = "-", -milliseconds
+	}
+	return fmt.Sprintf("%s%d.%03d", sign, milliseconds/1000, milliseconds%1000)
+}
+
 // clamp turns seconds into a time and keeps it within earliest and latest.
 func clamp(seconds float64) time.Time {
 	switch {

@@ -104,6 +104,27 @@ func TestHotFailsAndColdAnswers(t *testing.T) {
 	}
 }
 
+func TestNowIsTheSameForTheDecisionAndForEveryTry(t *testing.T) {
+	p := newPair(t)
+	p.hot.Handle(faketier.Status(503, ""))
+	query := p.query(t, up)
+	// It waited somewhere on its way here.
+	received := time.Now().Add(-3 * time.Second)
+	var err error
+	query.Request, err = promapi.NewRequest(promapi.Query, "/api/v1/query", up, received)
+	require.NoError(t, err)
+	planned, err := Plan(t.Context(), query)
+	require.NoError(t, err)
+	require.Equal(t, received.UnixMilli(), planned.Input.Extent.Newest)
+	response, err := Do(t.Context(), query)
+	require.NoError(t, err)
+	require.Equal(t, tier.ReasonHotFailed, response.Reason)
+	require.NoError(t, response.Body.Close())
+	expected := promapi.FormatTime(received)
+	require.Equal(t, []string{expected}, p.hot.Requests()[0].Parameters["time"])
+	require.Equal(t, []string{expected}, p.cold.Requests()[0].Parameters["time"], "the second try is at the same time")
+}
+
 func TestHotIsGone(t *testing.T) {
 	p := newPair(t)
 	p.hot.CloseClientConnections()

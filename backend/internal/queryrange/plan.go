@@ -45,7 +45,15 @@ func (p *Planned) ColdQuery() string { return p.cold.Parameters.Get("query") }
 //
 // Where hot has replicas, the first one that can answer without a warning
 // counts: what each of them covers depends on its own restarts.
+//
+// Where there is a choice, an instant query without a time is sent with the one
+// that the decision was made for: a tier that evaluates it some moments later could
+// read samples that the decision did not count in, and a second try others than
+// the first.
 func Plan(ctx context.Context, query Query) (*Planned, error) {
+	if (query.Hot != nil && query.Cold != nil) || len(query.Others) > 0 {
+		query.Request = query.Request.AtItsTime()
+	}
 	first, err := planOne(ctx, query)
 	if err != nil || first.answersFromHot() {
 		return first, err

@@ -165,6 +165,7 @@ func (w *world) questions(seed int64, count int, edges []time.Time, pinned, fore
 	g := newGenerator(seed, w.now, edges, series)
 	g.pinned, g.foreign = pinned, foreign
 	evals = append(evals, w.atEdges(edges)...)
+	evals = append(evals, now()...)
 	count += len(evals) - min(len(evals), count*7/10)
 	for len(evals) < count {
 		evals = append(evals, g.next())
@@ -211,8 +212,37 @@ func (w *world) atEdges(edges []time.Time) []question {
 	return list
 }
 
+// now asks without a time.
+func now() []question {
+	var list []question
+	for _, query := range []string{
+		`vector(time())`, `timestamp(node_load1)`, `sum by (job) (rate(http_requests_total[5m]))`, `count_over_time(node_load1[3h])`,
+		`count_over_time(up[30h])`, `count by (cluster) (node_load1) + 0 * time()`, `label_replace(vector(time()), "node", "a", "", "")`,
+	} {
+		list = append(list, question{endpoint: "query", values: url.Values{"query": {query}}, origin: originNow})
+	}
+	return list
+}
+
+// evaluatedAt is the time that an answer with samples says of itself.
+func evaluatedAt(got reply) (string, bool) {
+	object, _ := got.data.(map[string]any)
+	result, _ := object["result"].([]any)
+	if len(result) == 0 {
+		return "", false
+	}
+	one, _ := result[0].(map[string]any)
+	value, _ := one["value"].([]any)
+	if len(value) == 0 {
+		return "", false
+	}
+	at, isNumber := value[0].(float64)
+	return strconv.FormatFloat(at, 'f', 3, 64), isNumber
+}
+
 // The origins of questions that are asked for a tier's sake.
 const (
+	originNow      = "now"
 	originEdge     = "edge"
 	originDefaults = "defaults"
 )
@@ -241,7 +271,7 @@ func (s *tally) add(asked question, got reply) {
 		s.tiers, s.reasons, s.both = map[string]int{}, map[string]int{}, map[string]int{}
 	}
 	s.total++
-	if asked.origin != originEdge && asked.origin != originDefaults {
+	if !slices.Contains([]string{originNow, originEdge, originDefaults}, asked.origin) {
 		s.usual++
 		if got.tier == string(tier.Hot) {
 			s.usualHot++
@@ -344,11 +374,19 @@ func (w *world) judge(ctx context.Context, gateway, oracle string, asked questio
 	for _, name := range []string{"dedup", "partial_response"} {
 		plain.values.Del(name)
 	}
-	expected, err := ask(ctx, oracle, plain)
-	if err != nil {
+	if got, err = ask(ctx, gateway, asked); err != nil {
 		return got, "", err
 	}
-	if got, err = ask(ctx, gateway, asked); err != nil {
+	if asked.origin == originNow && got.status == http.StatusOK {
+		// The oracle is asked at the time that the answer says now was.
+		at, found := evaluatedAt(got)
+		if !found {
+			return got, "the answer does not say when it was evaluated", nil
+		}
+		plain.values.Set("time", at)
+	}
+	expected, err := ask(ctx, oracle, plain)
+	if err != nil {
 		return got, "", err
 	}
 	if asked.endpoint != "query" && asked.endpoint != "query_range" {
