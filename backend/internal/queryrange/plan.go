@@ -251,6 +251,9 @@ func (q Query) explicitDefaults(learned *upstream.Learned, in *tier.Input) *prom
 		return q.Request
 	}
 	changed := url.Values{}
+	note := func(sentence string) {
+		in.Cold.Notes = append(in.Cold.Notes[:len(in.Cold.Notes):len(in.Cold.Notes)], sentence)
+	}
 	hot, cold := learned.Hot, learned.Cold
 	if hot.LookbackDelta > 0 && cold.LookbackDelta != hot.LookbackDelta &&
 		(cold.LookbackDelta > 0 || hot.LookbackDelta != tier.DefaultLookbackDelta) && !q.Request.Parameters.Has("lookback_delta") {
@@ -262,6 +265,8 @@ func (q Query) explicitDefaults(learned *upstream.Learned, in *tier.Input) *prom
 		if err == nil && expression.DefaultSteps {
 			if text, err := tier.ExplicitSteps(query, hot.EvaluationInterval); err == nil {
 				changed.Set("query", text)
+			} else {
+				note("the cold tier takes another step than hot for subqueries that name none, and it could not be written into the query")
 			}
 		}
 	}
@@ -270,8 +275,7 @@ func (q Query) explicitDefaults(learned *upstream.Learned, in *tier.Input) *prom
 			// Raw samples that hot has are in cold too, or will be.
 			changed.Set("max_source_resolution", "0s")
 		} else {
-			in.Cold.Notes = append(in.Cold.Notes[:len(in.Cold.Notes):len(in.Cold.Notes)],
-				"the cold tier downsamples by itself: what it answers may be downsampled data")
+			note("the cold tier downsamples by itself: what it answers may be downsampled data")
 		}
 	}
 	return q.Request.With(changed)

@@ -117,6 +117,17 @@ func TestSelectorsOfAnExpression(t *testing.T) {
 	text, err := ExplicitSteps(`max_over_time(x[1h:] offset 5m) + min_over_time(y[2h:1m])`, 30_000_000_000)
 	require.NoError(t, err)
 	require.Equal(t, `max_over_time(x[1h:30s] offset 5m) + min_over_time(y[2h:1m])`, text)
+	for query, expected := range map[string]string{
+		"avg_over_time( (x) [ 1h : ] @ end())":                       "avg_over_time( (x) [ 1h : 1m] @ end())",
+		`max_over_time(min_over_time(x{a="]"}[5m:])[1h:] offset 1h)`: `max_over_time(min_over_time(x{a="]"}[5m:1m])[1h:1m] offset 1h)`,
+		"sum_over_time(absent(x{b!='',b='2'})[10m: # ]\n])":          "sum_over_time(absent(x{b!='',b='2'})[10m: # ]\n1m])",
+		"max_over_time(x offset 5m [step() * 10:])":                  "max_over_time(x offset 5m [step() * 10:1m])",
+		"x": "x",
+	} {
+		text, err := ExplicitSteps(query, minute)
+		require.NoError(t, err, query)
+		require.Equal(t, expected, text, "the rest of the text stays as it is")
+	}
 	_, err = ExplicitSteps("sum(", minute)
 	require.Error(t, err)
 }

@@ -135,19 +135,28 @@ func infoSelector(call *parser.Call, implicit map[*parser.VectorSelector]bool) S
 
 // ExplicitSteps returns the query with the given step in every subquery that
 // names none, for a server whose own default is another. It returns an error
-// when the query cannot be parsed.
+// when the query cannot be parsed or the change cannot be written down.
 func ExplicitSteps(query string, step time.Duration) (string, error) {
-	root, err := parseToWrite(query)
+	root, err := promqlParser.ParseExpr(query)
 	if err != nil {
 		return "", fmt.Errorf("parse query: %w", err)
 	}
+	changed := editor{text: query}
 	parser.Inspect(root, func(node parser.Node, _ []parser.Node) error {
-		if subquery, ok := node.(*parser.SubqueryExpr); ok && subquery.Step == 0 && subquery.StepExpr == nil {
-			subquery.Step = step
+		subquery, ok := node.(*parser.SubqueryExpr)
+		if !ok || subquery.Step != 0 || subquery.StepExpr != nil {
+			return nil
+		}
+		subquery.Step = step
+		// The step goes in front of the bracket that ends the range.
+		tokens := lexFrom(query, int(subquery.Expr.PositionRange().End))
+		end := slices.IndexFunc(tokens, func(token parser.Item) bool { return token.Typ == parser.RIGHT_BRACKET })
+		if end >= 0 {
+			changed.insert(int(tokens[end].Pos), model.Duration(step).String())
 		}
 		return nil
 	})
-	return root.String(), nil
+	return changed.apply(root)
 }
 
 // String returns the selector in PromQL.

@@ -49,19 +49,6 @@ var promqlParser = parser.NewParser(parser.Options{
 	EnableUnquotedUTF8Names:     true,
 })
 
-// quotingParser writes names as every server reads them: in quotes where they
-// are not plain.
-var quotingParser = parser.NewParser(parser.Options{EnableExperimentalFunctions: true, EnableBinopFillModifiers: true})
-
-// parseToWrite reads a query whose tree is going to be changed and written
-// down for a server.
-func parseToWrite(query string) (parser.Expr, error) {
-	if root, err := quotingParser.ParseExpr(query); err == nil {
-		return root, nil
-	}
-	return promqlParser.ParseExpr(query)
-}
-
 // Analyze returns the extent of e, computed from the AST the way the engine
 // computes it before it asks its storage: range, offset, @, subqueries and
 // lookback included.

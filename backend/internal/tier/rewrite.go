@@ -45,7 +45,7 @@ func Relabel(query string, added map[string]string) (string, error) {
 }
 
 func relabel(query string, added map[string]string) (string, error) {
-	root, err := parseToWrite(query)
+	root, err := promqlParser.ParseExpr(query)
 	if err != nil {
 		return "", err
 	}
@@ -58,18 +58,12 @@ func relabel(query string, added map[string]string) (string, error) {
 	if unwrapParens(root).Type() == parser.ValueTypeMatrix {
 		return "", fmt.Errorf("%w: it asks for raw samples", ErrNotRewritable)
 	}
-	writer := &relabeler{added: added, names: slices.Sorted(maps.Keys(added))}
+	writer := &relabeler{added: added, names: slices.Sorted(maps.Keys(added)), editor: editor{text: query}}
 	rewritten, err := writer.expression(root)
 	if err != nil {
 		return "", err
 	}
-	text := rewritten.String()
-	// A text that reads differently than it was meant must not reach hot.
-	again, err := parseToWrite(text)
-	if err != nil || again.String() != text {
-		return "", fmt.Errorf("%w: the rewritten query cannot be written down", ErrNotRewritable)
-	}
-	return text, nil
+	return writer.write(rewritten)
 }
 
 // RelabelSelector returns a series selector for hot, whose series lack the
@@ -80,10 +74,21 @@ func RelabelSelector(selector Selector, added map[string]string) (Selector, erro
 	return writer.matchers(selector)
 }
 
-// relabeler puts labels on the leaves of an expression.
+// relabeler puts labels on the leaves of an expression: in its tree, which says
+// what is meant, and in its text.
 type relabeler struct {
-	added map[string]string
-	names []string // of the added labels, sorted
+	added  map[string]string
+	names  []string // of the added labels, sorted
+	editor editor
+}
+
+// write returns the changed text.
+func (r *relabeler) write(meant parser.Expr) (string, error) {
+	text, err := r.editor.apply(meant)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrNotRewritable, err)
+	}
+	return text, nil
 }
 
 func (r *relabeler) expression(node parser.Expr) (parser.Expr, error) {
@@ -92,10 +97,8 @@ func (r *relabeler) expression(node parser.Expr) (parser.Expr, error) {
 	case *parser.NumberLiteral, *parser.StringLiteral:
 		return node, nil
 	case *parser.VectorSelector:
-		if err := r.selector(node); err != nil {
-			return nil, err
-		}
-		return r.wrap(node, r.added), nil
+		wrapped := r.wrap(node, r.added)
+		return wrapped, r.selector(node)
 	case *parser.ParenExpr:
 		node.Expr, err = r.expression(node.Expr)
 		return node, err
@@ -169,31 +172,48 @@ func (r *relabeler) leaf(call *parser.Call, selector *parser.VectorSelector, fro
 	if fromMatchers {
 		added = labelsOfAbsent(selector.LabelMatchers, r.added)
 	}
-	if err := r.selector(selector); err != nil {
-		return nil, err
-	}
-	return r.wrap(call, added), nil
+	wrapped := r.wrap(call, added)
+	return wrapped, r.selector(selector)
 }
 
 // labelsOfAbsent are the added labels that absent() takes from matchers: those
-// that are named once, by equality.
+// of which the first matcher by equality is the last matcher of all, in the order
+// in which the storage of a Prometheus leaves them.
 func labelsOfAbsent(matchers []*labels.Matcher, added map[string]string) map[string]string {
 	taken := map[string]string{}
-	count := map[string]int{}
-	for _, matcher := range matchers {
-		count[matcher.Name]++
-		if value, is := added[matcher.Name]; is && matcher.Type == labels.MatchEqual && matcher.Value == value {
-			taken[matcher.Name] = value
+	for name, value := range added {
+		var selecting, excluding []*labels.Matcher
+		for _, matcher := range matchers {
+			switch {
+			case matcher.Name != name:
+			case (matcher.Type == labels.MatchNotEqual || matcher.Type == labels.MatchNotRegexp) && matcher.Matches(""):
+				// It moves those behind the others, in the tree of the query.
+				excluding = append(excluding, matcher)
+			default:
+				selecting = append(selecting, matcher)
+			}
+		}
+		isEqual := func(matcher *labels.Matcher) bool { return matcher.Type == labels.MatchEqual }
+		ordered := append(selecting, excluding...)
+		if first := slices.IndexFunc(ordered, isEqual); first >= 0 && first == len(ordered)-1 && ordered[first].Value == value {
+			taken[name] = value
 		}
 	}
-	maps.DeleteFunc(taken, func(name, _ string) bool { return count[name] > 1 })
 	return taken
 }
 
 func (r *relabeler) selector(selector *parser.VectorSelector) error {
 	matchers, err := r.matchers(selector.LabelMatchers)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(matchers, selector.LabelMatchers) {
+		if err := r.editor.matchers(selector, matchers); err != nil {
+			return fmt.Errorf("%w: %w", ErrNotRewritable, err)
+		}
+	}
 	selector.LabelMatchers = matchers
-	return err
+	return nil
 }
 
 // matchers drops those on added labels that hot's value satisfies.
@@ -218,17 +238,23 @@ func (r *relabeler) matchers(matchers []*labels.Matcher) ([]*labels.Matcher, err
 
 // wrap puts label_replace() around an expression, once per label.
 func (r *relabeler) wrap(node parser.Expr, added map[string]string) parser.Expr {
+	place := node.PositionRange()
+	var before, after strings.Builder
 	for _, name := range r.names {
 		value, is := added[name]
 		if !is {
 			continue
 		}
-		text := func(value string) parser.Expr { return &parser.StringLiteral{Val: value} }
-		node = &parser.Call{
-			Func: parser.Functions["label_replace"],
-			Args: parser.Expressions{node, text(name), text(strings.ReplaceAll(value, "$", "$$")), text(""), text("")},
+		literal := func(value string) parser.Expr { return &parser.StringLiteral{Val: value} }
+		arguments := parser.Expressions{literal(name), literal(strings.ReplaceAll(value, "$", "$$")), literal(""), literal("")}
+		before.WriteString("label_replace(")
+		for _, argument := range arguments {
+			after.WriteString(", " + argument.String())
 		}
+		after.WriteString(")")
+		node = &parser.Call{Func: parser.Functions["label_replace"], Args: append(parser.Expressions{node}, arguments...)}
 	}
+	r.editor.around(place, before.String(), after.String())
 	return node
 }
 
@@ -246,19 +272,15 @@ func unwrapParens(node parser.Expr) parser.Expr {
 // endpoint that reads the selectors of a query and nothing else of it. It
 // returns the errors of Relabel.
 func RelabelSelectors(query string, added map[string]string) (string, error) {
-	root, err := parseToWrite(query)
+	root, err := promqlParser.ParseExpr(query)
 	if err != nil {
 		return "", err
 	}
-	writer := &relabeler{added: added}
-	parser.Inspect(root, func(node parser.Node, _ []parser.Node) error {
-		if selector, ok := node.(*parser.VectorSelector); ok && selector != nil && err == nil {
-			err = writer.selector(selector)
+	writer := &relabeler{added: added, editor: editor{text: query}}
+	for _, selector := range selectorsIn(root) {
+		if err := writer.selector(selector); err != nil {
+			return "", err
 		}
-		return nil
-	})
-	if err != nil {
-		return "", err
 	}
-	return root.String(), nil
+	return writer.write(root)
 }

@@ -43,23 +43,36 @@ func TestRelabel(t *testing.T) {
 		return `label_replace(label_replace(` + text + `, "cluster", "lab$$1", "", ""), "prometheus", "k8s", "", "")`
 	}
 	for query, expected := range map[string]string{
-		`x`:                                         wrap(`x`),
-		`x offset 5m`:                               wrap(`x offset 5m`),
-		`x @ end()`:                                 wrap(`x @ end()`),
-		`rate(x[5m])`:                               wrap(`rate(x[5m])`),
-		`sum by (cluster) (x)`:                      `sum by (cluster) (` + wrap(`x`) + `)`,
-		`sum(x{cluster=~"lab.*"})`:                  `sum(` + wrap(`x`) + `)`,
-		`sum({cluster="lab$1"})`:                    `sum(` + wrap(`{__name__!=""}`) + `)`,
-		`timestamp(x)`:                              wrap(`timestamp(x)`),
-		`timestamp((x))`:                            wrap(`timestamp((x))`),
-		`quantile_over_time(0.5, x[5m])`:            wrap(`quantile_over_time(0.5, x[5m])`),
-		`max_over_time(x[5m:1m])`:                   `max_over_time(` + wrap(`x`) + `[5m:1m])`,
-		`absent(x{cluster="lab$1"})`:                `label_replace(absent(x), "cluster", "lab$$1", "", "")`,
-		`absent(x{cluster=~"lab.1|lab.*"})`:         `absent(x)`,
-		`absent(sum(x{cluster!=""}))`:               `absent(sum(` + wrap(`x`) + `))`,
-		`absent_over_time(x{prometheus="k8s"}[5m])`: `label_replace(absent_over_time(x[5m]), "prometheus", "k8s", "", "")`,
-		`{"http.requests", "a.b"="c"}`:              wrap(`{"a.b"="c",__name__="http.requests"}`),
-		`x + on (cluster) y`:                        wrap(`x`) + ` + on (cluster) ` + wrap(`y`),
+		`x`:                                              wrap(`x`),
+		`x offset 5m`:                                    wrap(`x offset 5m`),
+		`x @ end()`:                                      wrap(`x @ end()`),
+		`rate(x[5m])`:                                    wrap(`rate(x[5m])`),
+		`sum by (cluster) (x)`:                           `sum by (cluster) (` + wrap(`x`) + `)`,
+		`sum(x{cluster=~"lab.*"})`:                       `sum(` + wrap(`x`) + `)`,
+		`sum({cluster="lab$1"})`:                         `sum(` + wrap(`{__name__!=""}`) + `)`,
+		`timestamp(x)`:                                   wrap(`timestamp(x)`),
+		`timestamp((x))`:                                 wrap(`timestamp((x))`),
+		`quantile_over_time(0.5, x[5m])`:                 wrap(`quantile_over_time(0.5, x[5m])`),
+		`max_over_time(x[5m:1m])`:                        `max_over_time(` + wrap(`x`) + `[5m:1m])`,
+		`absent(x{cluster="lab$1"})`:                     `label_replace(absent(x), "cluster", "lab$$1", "", "")`,
+		`absent(x{cluster=~"lab.1|lab.*"})`:              `absent(x)`,
+		`absent(sum(x{cluster!=""}))`:                    `absent(sum(` + wrap(`x`) + `))`,
+		`absent_over_time(x{prometheus="k8s"}[5m])`:      `label_replace(absent_over_time(x[5m]), "prometheus", "k8s", "", "")`,
+		`{"http.requests", "a.b"="c"}`:                   wrap(`{"http.requests", "a.b"="c"}`),
+		`sum({"http.requests", cluster!="", "a.b"="c"})`: `sum(` + wrap(`{__name__="http.requests","a.b"="c"}`) + `)`,
+		// Everything else of the text stays as it is.
+		"sum by(job)( rate( x {b = '}', a!=\"1\", cluster=`lab$1`} [ 300 ] offset -1m )) # all": "sum by(job)( " + wrap("rate( x{b=\"}\",a!=\"1\"} [ 300 ] offset -1m )") + ") # all",
+		"x # {\n{cluster=\"lab$1\"} @ 1_000 + 0x10":                                             wrap("x @ 1_000") + " + 0x10",
+		"日本{cluster=\"lab$1\"}":                                                                 wrap("日本"),
+		`sum(cluster)`:                                                                          `sum(cluster)`,
+		// The order of matchers counts for absent().
+		`absent(x{a="1",a!="2",prometheus="k8s"})`:     `label_replace(absent(x{a="1",a!="2"}), "prometheus", "k8s", "", "")`,
+		`absent(x{cluster="lab$1",cluster!="b"})`:      `absent(x)`,
+		`absent(x{cluster!="b",cluster="lab$1"})`:      `absent(x)`,
+		`absent(x{cluster!="",cluster="lab$1"})`:       `label_replace(absent(x), "cluster", "lab$$1", "", "")`,
+		`absent(x{cluster="lab$1",cluster="lab$1"})`:   `absent(x)`,
+		`absent(q{a="1",a!=""}) + on () group_right x`: `absent(q{a="1",a!=""}) + on () group_right ` + wrap(`x`),
+		`x + on (cluster) y`:                           wrap(`x`) + ` + on (cluster) ` + wrap(`y`),
 	} {
 		text, err := Relabel(query, added)
 		require.NoError(t, err, query)
@@ -76,6 +89,7 @@ func TestWhatCannotBeRelabelled(t *testing.T) {
 		`x[5m]`:                      "raw samples",
 		`limitk(2, x)`:               "limitk",
 		`sum(limitk(2, x{job="a"}))`: "limitk",
+		`x{ロ="1",cluster="lab$1"}`:   "cannot be written down",
 	} {
 		_, err := Relabel(query, added)
 		require.ErrorIs(t, err, ErrNotRewritable, query)
@@ -250,6 +264,10 @@ func TestRelabelAgreesWithTheEngine(t *testing.T) {
 		`x`, `sum by (cluster) (x)`, `sum without (cluster) (x)`, `x * on (job, instance) group_left () y`, `x * on (job) group_left (cluster) z`,
 		`sum by (job) (x) * on (job) group_right (cluster) x`, `x or y`, `sum(x) or x`, `x unless y{job="a"}`, `x and on (cluster) sum by (cluster) (y)`,
 		`label_replace(x, "cluster", "$1", "job", "(.*)")`, `label_replace(x, "y", "$1", "cluster", "(l).*")`, `label_join(x, "z", "-", "cluster", "job")`,
+		`absent(q{cluster="lab$1",job="q",job!="r"})`, `absent(q{job!="r",job="q",cluster="lab$1"})`, `absent(q{job="q",job=~"q.*"}) * on () group_right () x`,
+		`absent(q{job="q",job!="",cluster="lab$1"})`, `absent(q{job!="",job="q",cluster="lab$1"})`, `absent(q{cluster="lab$1",cluster!=""})`, `absent(q{cluster!="",cluster="lab$1"})`,
+		`absent(q{job="q",job=~"..?",prometheus="k8s"})`, `absent(q{job=~"..?",job="q",prometheus="k8s"})`, `absent(q{cluster=~".*",cluster="lab$1",job="q"})`,
+		`absent(q{cluster!="b",cluster="lab$1"})`, `absent(q{cluster="lab$1",cluster!="b"})`, `absent_over_time(q{prometheus!="b",job="q",job!="p",prometheus="k8s"}[5m])`,
 		`absent(x{cluster="lab$1",job="q"})`, `absent(x{cluster="lab$1",cluster=~"l.*",job="q"})`, `absent_over_time(q{prometheus="k8s"}[5m])`,
 		`count_values("cluster", x)`, `count_values("v", y)`, `histogram_quantile(0.5, rate(h_bucket[5m]))`, `histogram_quantile(0.5, native)`,
 		`timestamp(x)`, `timestamp(x * 1)`, `sort_by_label(x, "cluster")`, `max_over_time(sum by (cluster) (x)[5m:1m])`, `x{cluster=~"lab.+"} offset 5m @ end()`,
@@ -299,6 +317,7 @@ func FuzzRelabel(f *testing.F) {
 	for _, query := range []string{
 		`sum by (cluster) (x)`, `x * on (job) group_left (cluster) z`, `absent(x{cluster="lab$1"})`, `label_replace(x, "cluster", "$1", "job", "(.*)")`,
 		`max_over_time(x[5m:1m] offset 1m)`, `x or on (cluster) y`, `count_values("cluster", x)`, `timestamp(x)`, `rate(x[5m] smoothed)`, `x + fill (0) y`,
+		"absent(q{job=\"q\",job!=\"\",cluster=\"lab$1\"})", "absent_over_time(q{cluster!='',cluster=`lab$1`}[5m] # {\n)", `sum by(job)(x{cluster=~'l.+'}[5m:] @ 1e3 offset -1m)`, `{"x", cluster!=""}`,
 	} {
 		f.Add(query)
 	}
@@ -308,5 +327,7 @@ func FuzzRelabel(f *testing.F) {
 			return // Too slow, or not about labels.
 		}
 		p.check(t, query)
+		_, _ = RelabelSelectors(query, added) // What they cannot write they refuse.
+		_, _ = ExplicitSteps(query, time.Minute)
 	})
 }
