@@ -17,6 +17,8 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/randompromql"
 )
 
 const (
@@ -56,14 +58,7 @@ func storageWith(t *testing.T, namespaces ...string) (*tsdb.DB, []labels.Labels)
 func random(t *testing.T, seed int64, series []labels.Labels) func() string {
 	t.Helper()
 	source := rand.New(rand.NewSource(seed))
-	var functions []*parser.Function
-	for name, function := range parser.Functions {
-		if !function.Experimental && name != "holt_winters" && name != "info" {
-			functions = append(functions, function)
-		}
-	}
-	slices.SortFunc(functions, func(a, b *parser.Function) int { return strings.Compare(a.Name, b.Name) })
-	smith := promqlsmith.New(source, series, promqlsmith.WithEnabledFunctions(functions), promqlsmith.WithMaxDepth(4),
+	expressions := randompromql.New(source, series, parser.Options{EnableExperimentalFunctions: true, EnableBinopFillModifiers: true}, randompromql.Functions(),
 		promqlsmith.WithEnableVectorMatching(true), promqlsmith.WithEnableOffset(true), promqlsmith.WithEnableAtModifier(true))
 	matchers := []*labels.Matcher{
 		labels.MustNewMatcher(labels.MatchEqual, "namespace", "shop"), labels.MustNewMatcher(labels.MatchEqual, "namespace", "bank"),
@@ -72,10 +67,7 @@ func random(t *testing.T, seed int64, series []labels.Labels) func() string {
 	}
 	return func() string {
 		for {
-			root, err := promqlParser.ParseExpr(smith.WalkRangeQuery().String())
-			if err != nil {
-				continue // The generator knows another version of the language.
-			}
+			root := expressions.Expression(false)
 			parser.Inspect(root, func(node parser.Node, _ []parser.Node) error {
 				if selector, ok := node.(*parser.VectorSelector); ok && selector != nil && source.Intn(4) == 0 {
 					selector.LabelMatchers = append(selector.LabelMatchers, matchers[source.Intn(len(matchers))])

@@ -18,6 +18,8 @@ import (
 	"github.com/prometheus/prometheus/promql/promqltest"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/randompromql"
 )
 
 var added = map[string]string{"cluster": "lab$1", "prometheus": "k8s"}
@@ -290,14 +292,10 @@ func TestRelabelAgreesWithTheEngineOnRandomQueries(t *testing.T) {
 		require.NoError(t, err)
 		series = append(series, set)
 	}
-	smith := promqlsmith.New(rand.New(rand.NewSource(7)), series, promqlsmith.WithEnableVectorMatching(true), promqlsmith.WithEnableOffset(true), promqlsmith.WithMaxDepth(4))
+	expressions := randompromql.New(rand.New(rand.NewSource(7)), series, parser.Options{}, promqlsmith.WithEnableVectorMatching(true), promqlsmith.WithEnableOffset(true))
 	unchanged, rewritten := 0, 0
 	for range 1500 {
-		expression := smith.WalkInstantQuery()
-		if expression == nil {
-			continue
-		}
-		query := expression.String()
+		query := expressions.Expression(true).String()
 		text, err := Relabel(query, added)
 		switch {
 		case err != nil:

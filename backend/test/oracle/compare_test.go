@@ -181,6 +181,14 @@ func (r reply) hasOwnWarning() bool {
 	})
 }
 
+// warnsOfColdEnd tells whether the gateway says that cold answered although
+// more is read than it holds yet.
+func (r reply) warnsOfColdEnd() bool {
+	return slices.ContainsFunc(r.warnings, func(warning string) bool {
+		return strings.Contains(warning, "the cold tier answered, whose data ends at")
+	})
+}
+
 // metadataDifference compares an answer of series, labels or values. Prometheus
 // answers them from whole blocks and chunks, so that what lies outside of the
 // time range may appear or not, depending on how the samples are cut into

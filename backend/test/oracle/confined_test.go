@@ -94,7 +94,7 @@ func TestConfinedToNamespaces(t *testing.T) {
 		for len(questions) < confinedCount(t)/2 {
 			questions = append(questions, g.next())
 		}
-		result := w.compare(t, gateway, oracle, questions, &tally{})
+		result := w.compare(t, gateway, oracle, everything, questions, &tally{})
 		require.GreaterOrEqual(t, result.hotShare(), 0.2, "hot answers too little")
 		require.LessOrEqual(t, result.hotShare(), 0.8, "cold answers too little")
 	}

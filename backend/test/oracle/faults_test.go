@@ -38,7 +38,7 @@ func (w *world) faults(t *testing.T, seed int64, count int, seen *tally) {
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = hot.Stop() })
 		g := w.gateway(t, hot.URL, whole.URL, nil)
-		result := w.differences(t, g.URL, whole.URL, near(), seen, true)
+		result := w.differences(t, g.URL, whole.URL, everything, near(), seen, true)
 		require.Zero(t, result.warned, "cold has everything")
 	})
 
@@ -49,7 +49,7 @@ func (w *world) faults(t *testing.T, seed int64, count int, seen *tally) {
 		hot := w.prometheus(t, "gap", "gap", nil)
 		g := w.gateway(t, hot.URL, whole.URL, nil)
 		questions := w.fresh(seed+1, 3*each, []time.Time{from, to, to.Add(30 * minute), w.now})
-		result := w.differences(t, g.URL, whole.URL, questions, seen, true)
+		result := w.differences(t, g.URL, whole.URL, everything, questions, seen, true)
 		require.Zero(t, result.warned, "cold has everything")
 		require.NotZero(t, result.tiers["hot"], "hot still answers what it holds since then")
 		require.NotZero(t, result.reasons[string(tier.ReasonOlderThanHot)])
@@ -59,14 +59,14 @@ func (w *world) faults(t *testing.T, seed int64, count int, seen *tally) {
 		w.write(t, "stopped", w.series, w.boundary, w.now.Add(-4*minute), nil)
 		hot := w.prometheus(t, "stopped", "stopped", nil)
 		g := w.gateway(t, hot.URL, whole.URL, nil)
-		result := w.differences(t, g.URL, whole.URL, near(), seen, true)
+		result := w.differences(t, g.URL, whole.URL, everything, near(), seen, true)
 		require.Equal(t, result.total, result.reasons[string(tier.ReasonHotUnavailable)], "%s\n%+v", result, g.manager.Health())
 	})
 
 	hot := w.prometheus(t, "hot-plain", "hot-plain", nil)
 	t.Run("cold is down", func(t *testing.T) {
 		g := w.gateway(t, hot.URL, "http://127.0.0.1:1", nil)
-		result := w.differences(t, g.URL, whole.URL, near(w.boundary), seen, true)
+		result := w.differences(t, g.URL, whole.URL, everything, near(w.boundary), seen, true)
 		require.Equal(t, result.total, result.reasons[string(tier.ReasonColdUnavailable)])
 	})
 
@@ -79,7 +79,7 @@ func (w *world) faults(t *testing.T, seed int64, count int, seen *tally) {
 			_, err := ask(t.Context(), g.URL, question{endpoint: "query", values: url.Values{"query": {"up"}}})
 			require.NoError(t, err)
 			failing.Store(true)
-			result := w.differences(t, g.URL, whole.URL, w.fresh(seed+2, each, []time.Time{w.now.Add(-2 * hour)}), seen, true)
+			result := w.differences(t, g.URL, whole.URL, everything, w.fresh(seed+2, each, []time.Time{w.now.Add(-2 * hour)}), seen, true)
 			require.NotZero(t, result.reasons[string(expected)], "%s\n%s", expected, result)
 		}
 	})
@@ -90,12 +90,12 @@ func (w *world) faults(t *testing.T, seed int64, count int, seen *tally) {
 		hot := w.prometheus(t, "hot", "hot", hotLabels)
 		g := w.gateway(t, hot.URL, cold.Query.URL, nil)
 		questions := w.fresh(seed+3, each, []time.Time{w.boundary, w.now})
-		w.differences(t, g.URL, labelled.URL, questions, seen, false)
+		w.differences(t, g.URL, labelled.URL, everything, questions, seen, false)
 		require.NoError(t, cold.Store.Stop())
 		require.Eventually(t, func() bool {
 			return strings.Contains(g.manager.Health().Tiers["cold"].Error, "cannot reach its store")
 		}, 30*time.Second, 100*time.Millisecond, "the health says so")
-		result := w.differences(t, g.URL, labelled.URL, questions, seen, true)
+		result := w.differences(t, g.URL, labelled.URL, everything, questions, seen, true)
 		require.NotZero(t, result.excused, "what only the store had is missing\n%s", result)
 	})
 
@@ -121,7 +121,7 @@ func (w *world) faults(t *testing.T, seed int64, count int, seen *tally) {
 					question{endpoint: "query_range", values: url.Values{"query": {query}, "start": {seconds(at.Add(-5 * minute))}, "end": {seconds(at)}, "step": {"30"}}, origin: "foreign"})
 			}
 		}
-		result := w.differences(t, g.URL, more.URL, questions, seen, false)
+		result := w.differences(t, g.URL, more.URL, everything, questions, seen, false)
 		require.Equal(t, result.total, result.reasons[string(tier.ReasonHotEmpty)])
 	})
 
@@ -139,9 +139,9 @@ func (w *world) faults(t *testing.T, seed int64, count int, seen *tally) {
 			}
 			questions = append(questions, asked)
 		}
-		w.differences(t, g.URL, whole.URL, questions, seen, true)
+		w.differences(t, g.URL, whole.URL, everything, questions, seen, true)
 		onlyCold := w.gateway(t, "", whole.URL, nil)
-		w.differences(t, onlyCold.URL, whole.URL, near(w.boundary), seen, false)
+		w.differences(t, onlyCold.URL, whole.URL, everything, near(w.boundary), seen, false)
 	})
 }
 

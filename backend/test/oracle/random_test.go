@@ -15,13 +15,15 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/randompromql"
 )
 
 // generator makes up questions around the times where the routing rules turn.
 type generator struct {
-	random *rand.Rand
-	smith  *promqlsmith.PromQLSmith
-	now    time.Time
+	random      *rand.Rand
+	expressions *randompromql.Generator
+	now         time.Time
 	// edges are the times that matter: where hot begins, where cold ends, now.
 	edges []time.Time
 	// pinned are matchers that some selectors get, such as hot's external
@@ -32,22 +34,14 @@ type generator struct {
 
 func newGenerator(seed int64, now time.Time, edges []time.Time, series []labels.Labels) *generator {
 	random := rand.New(rand.NewSource(seed))
-	functions := make([]*parser.Function, 0, len(parser.Functions))
-	for name, function := range parser.Functions {
-		// holt_winters is an invention of the generator; time() and its like
-		// are asked for at a given time anyhow.
-		if !function.Experimental && name != "holt_winters" && name != "info" {
-			functions = append(functions, function)
-		}
-	}
-	slices.SortFunc(functions, func(a, b *parser.Function) int { return strings.Compare(a.Name, b.Name) })
-	g := &generator{random: random, now: now, edges: edges, smith: promqlsmith.New(random, series,
-		promqlsmith.WithEnableVectorMatching(true), promqlsmith.WithMaxDepth(4), promqlsmith.WithEnabledFunctions(functions))}
+	g := &generator{random: random, now: now, edges: edges, expressions: randompromql.New(random, series, parser.Options{},
+		promqlsmith.WithEnableVectorMatching(true), randompromql.Functions())}
 	for _, each := range series {
 		if name := each.Get(model.MetricNameLabel); !slices.Contains(g.names, name) {
 			g.names = append(g.names, name)
 		}
 	}
+	slices.Sort(g.names)
 	return g
 }
 
@@ -65,17 +59,14 @@ var typical = []string{
 	`histogram_quantile(0.9, sum by (job) (rate(http_response_size_bytes%s[5m])))`, `histogram_count(http_response_size_bytes%s)`, `increase(http_response_size_bytes%s[10m])`,
 }
 
-func (g *generator) text() string {
-	if g.random.Intn(3) == 0 {
-		return g.typical()
-	}
-	for {
-		if expression := g.smith.WalkRangeQuery(); expression != nil {
-			if text := expression.String(); len(text) < 1500 {
-				return text
-			}
+// expression is one of a dashboard or one that nobody would think of.
+func (g *generator) expression() parser.Expr {
+	for g.random.Intn(3) == 0 {
+		if root, err := parser.NewParser(parser.Options{}).ParseExpr(g.typical()); err == nil {
+			return root
 		}
 	}
+	return g.expressions.Expression(false)
 }
 
 func (g *generator) typical() string {
@@ -110,14 +101,9 @@ func (g *generator) next() question {
 		return g.metadata()
 	}
 	end := g.time()
-	for {
-		root, err := parser.NewParser(parser.Options{}).ParseExpr(g.text())
-		if err != nil {
-			continue // The generator knows another version of the language.
-		}
-		g.disturb(root, end)
-		return g.question(root.String(), end)
-	}
+	root := g.expression()
+	g.disturb(root, end)
+	return g.question(root.String(), end)
 }
 
 func (g *generator) question(query string, end time.Time) question {

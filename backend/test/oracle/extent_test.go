@@ -1,0 +1,101 @@
+//go:build e2e
+
+package oracle
+
+import (
+	"context"
+	"math"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/storage"
+)
+
+// coverage is what a setup has put into its tiers. It is written down where the
+// data is written, so that it can be held against what the gateway says.
+type coverage struct {
+	// hotBegins is where hot's data begins, inclusive; coldEnds where cold's
+	// ends, exclusive. The zero time as the latter means that cold has
+	// everything.
+	hotBegins, coldEnds time.Time
+}
+
+// everything is what a setup holds whose cold tier has all the data, or whose
+// answers are excused by their warnings.
+var everything coverage
+
+// byNeither tells whether a question reads samples from before hot's data
+// and from after cold's, so that neither tier alone can answer it. What is read
+// is what Prometheus' own engine asks its storage for.
+func (c coverage) byNeither(ctx context.Context, asked question) bool {
+	if c.coldEnds.IsZero() {
+		return false
+	}
+	oldest, newest, reads := touched(ctx, asked)
+	return reads && oldest < c.hotBegins.UnixMilli() && newest >= c.coldEnds.UnixMilli()
+}
+
+// touched returns the oldest and the newest timestamp, inclusive, that the
+// engine asks its storage for; reads is false where it asks for nothing.
+func touched(ctx context.Context, asked question) (oldest, newest int64, reads bool) {
+	seen := &asker{oldest: math.MaxInt64, newest: math.MinInt64}
+	at := func(name string) time.Time {
+		value, _ := strconv.ParseFloat(asked.values.Get(name), 64)
+		return time.UnixMilli(int64(math.Round(value * 1000)))
+	}
+	var (
+		evaluation promql.Query
+		err        error
+	)
+	query := asked.values.Get("query")
+	switch asked.endpoint {
+	case "query":
+		evaluation, err = bareEngine.NewInstantQuery(ctx, seen, nil, query, at("time"))
+	case "query_range":
+		step, _ := strconv.ParseFloat(asked.values.Get("step"), 64)
+		evaluation, err = bareEngine.NewRangeQuery(ctx, seen, nil, query, at("start"), at("end"), time.Duration(step*float64(time.Second)))
+	default:
+		return 0, 0, false // Metadata are united.
+	}
+	if err != nil {
+		return 0, 0, false // No server evaluates it.
+	}
+	defer evaluation.Close()
+	_ = evaluation.Exec(ctx) // What it asked for counts, whatever came of it.
+	return seen.oldest, seen.newest, seen.oldest <= seen.newest
+}
+
+// bareEngine evaluates with the defaults of the oracle.
+var bareEngine = promql.NewEngine(promql.EngineOpts{
+	MaxSamples: 50_000_000, Timeout: 10 * time.Second, EnableAtModifier: true, EnableNegativeOffset: true, LookbackDelta: 5 * minute,
+	NoStepSubqueryIntervalFn: func(int64) int64 { return scrapeInterval.Milliseconds() },
+	Parser:                   parser.NewParser(parser.Options{EnableExperimentalFunctions: true, EnableBinopFillModifiers: true}),
+})
+
+// asker is an empty storage that notes what it is asked for.
+type asker struct {
+	mutex          sync.Mutex
+	oldest, newest int64
+}
+
+// Querier implements storage.Queryable.
+func (a *asker) Querier(_, _ int64) (storage.Querier, error) {
+	return &askedQuerier{Querier: storage.NoopQuerier(), asker: a}, nil
+}
+
+type askedQuerier struct {
+	storage.Querier
+	asker *asker
+}
+
+// Select implements storage.Querier.
+func (q *askedQuerier) Select(ctx context.Context, sorted bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
+	q.asker.mutex.Lock()
+	defer q.asker.mutex.Unlock()
+	q.asker.oldest, q.asker.newest = min(q.asker.oldest, hints.Start), max(q.asker.newest, hints.End)
+	return q.Querier.Select(ctx, sorted, hints, matchers...)
+}
