@@ -113,6 +113,9 @@ func (r *Request) interpret(parameters url.Values) error {
 	if err := checkSingleValues(parameters); err != nil {
 		return err
 	}
+	if err := checkParameters(r.Endpoint, parameters); err != nil {
+		return err
+	}
 	timeRange, err := parseTimeRange(r.Endpoint, parameters, r.ReceivedAt)
 	if err != nil {
 		return err

@@ -50,7 +50,7 @@ func TestReadRequestTimes(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, TimeRange{End: now}, request.TimeRange, "without a start it reaches back to the beginning")
 
-	request, err = read(Series, http.MethodGet, "start=-292273086-05-16T16:47:06Z&end=1e300", "", "")
+	request, err = read(Series, http.MethodGet, "match[]=up&start=-292273086-05-16T16:47:06Z&end=1e300", "", "")
 	require.NoError(t, err)
 	require.True(t, request.TimeRange.Start.Before(time.Unix(-900_000_000_000, 0)))
 	require.True(t, request.TimeRange.End.After(time.Unix(900_000_000_000, 0)))
@@ -129,8 +129,35 @@ func TestReadRequestRefuses(t *testing.T) {
 	}
 	_, err := read(Query, http.MethodPost, "query=up", formContentType, "query=down")
 	require.ErrorContains(t, err, "for example in the URL and in the body")
-	_, err = read(Series, http.MethodGet, "start=10&end=5", "", "")
+	_, err = read(Series, http.MethodGet, "match[]=up&start=10&end=5", "", "")
 	require.ErrorContains(t, err, "end timestamp must not be before start time")
+}
+
+// Thanos overlooks some of these, or has other words.
+func TestParametersAreCheckedAsPrometheusDoes(t *testing.T) {
+	for _, wrong := range []struct {
+		endpoint         Endpoint
+		query, complaint string
+	}{
+		{Query, "query=up&limit=x", `invalid parameter "limit": strconv.Atoi: parsing "x": invalid syntax`},
+		{QueryRange, "query=up&limit=-1", `invalid parameter "limit": limit must be non-negative`},
+		{Query, "query=up&time=soon", `invalid parameter "time": invalid time value for 'time': cannot parse "soon" to a valid timestamp`},
+		{Query, "query=up&lookback_delta=x", `error parsing lookback delta duration: cannot parse "x" to a valid duration`},
+		{LabelValues, "limit=1.5", `invalid parameter "limit": strconv.Atoi: parsing "1.5": invalid syntax`},
+		{Labels, "start=x", `invalid parameter "start": invalid time value for 'start': cannot parse "x" to a valid timestamp`},
+		{QueryExemplars, "query=up&start=2&end=1", `end timestamp must not be before start timestamp`},
+		{Metadata, "limit_per_metric=x", `limit_per_metric must be a number`},
+		{Rules, "type=x", `invalid parameter "type": not supported value "x"`},
+		{Rules, "exclude_alerts=x", `invalid parameter "exclude_alerts": error converting exclude_alerts: strconv.ParseBool: parsing "x": invalid syntax`},
+	} {
+		_, err := read(wrong.endpoint, http.MethodGet, wrong.query, "", "")
+		require.EqualError(t, err, wrong.complaint)
+		require.Equal(t, http.StatusBadRequest, status(err))
+	}
+	for endpoint, query := range map[Endpoint]string{Query: "query=up&limit=", Rules: "type=Alert&exclude_alerts=true", Metadata: "limit=-1", Labels: "limit=0"} {
+		_, err := read(endpoint, http.MethodGet, query, "", "")
+		require.NoError(t, err, endpoint)
+	}
 }
 
 // Form bodies are read whatever their content type claims, because the tier

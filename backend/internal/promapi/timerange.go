@@ -56,12 +56,21 @@ func parseTimeRange(endpoint Endpoint, parameters url.Values, now time.Time) (Ti
 	timeInto := func(target *time.Time) func(string) error {
 		return func(value string) (err error) { *target, err = parseTime(value); return err }
 	}
+	// setTime is for a time that may be missing.
+	setTime := func(name string, target *time.Time) {
+		set(name, func(value string) error {
+			if err := timeInto(target)(value); err != nil {
+				return fmt.Errorf("invalid time value for '%s': %w", name, err)
+			}
+			return nil
+		}, false)
+	}
 	durationInto := func(target *time.Duration) func(string) error {
 		return func(value string) (err error) { *target, err = parseDuration(value); return err }
 	}
 	switch endpoint {
 	case Query:
-		set("time", timeInto(&timeRange.Start), false)
+		setTime("time", &timeRange.Start)
 		timeRange.End = timeRange.Start
 	case QueryRange:
 		set("start", timeInto(&timeRange.Start), true)
@@ -72,16 +81,24 @@ func parseTimeRange(endpoint Endpoint, parameters url.Values, now time.Time) (Ti
 		}
 	case Series, Labels, LabelValues, QueryExemplars:
 		timeRange.Start = time.Time{}
-		set("start", timeInto(&timeRange.Start), false)
-		set("end", timeInto(&timeRange.End), false)
-		if mistakes == nil && timeRange.End.Before(timeRange.Start) {
+		setTime("start", &timeRange.Start)
+		setTime("end", &timeRange.End)
+		switch {
+		case mistakes != nil || !timeRange.End.Before(timeRange.Start):
+		case endpoint == QueryExemplars:
+			mistakes = BadData("end timestamp must not be before start timestamp")
+		default:
 			mistakes = BadData(`invalid parameter "end": end timestamp must not be before start time`)
 		}
 	default:
 		return timeRange, nil
 	}
-	set("lookback_delta", durationInto(&timeRange.LookbackDelta), false)
 	set("timeout", durationInto(&timeRange.Timeout), false)
+	if text := parameters.Get("lookback_delta"); text != "" && mistakes == nil {
+		if err := durationInto(&timeRange.LookbackDelta)(text); err != nil {
+			mistakes = BadData("error parsing lookback delta duration: %s", err)
+		}
+	}
 	return timeRange, mistakes
 }
 

@@ -31,12 +31,12 @@ const (
 
 // finish makes the answer of the tier that of the gateway: labels, limit,
 // warnings, and errors in one language.
-func (c *call) finish(response *Response, decision tier.Decision) error {
+func (c *call) finish(ctx context.Context, response *Response, decision tier.Decision) error {
 	if response.Status >= http.StatusBadRequest {
 		if answered, err := c.answerLocally(response); answered {
 			return err
 		}
-		return c.translateError(response)
+		return c.translateError(ctx, response, decision)
 	}
 	if c.changes(decision.Tier) {
 		if err := c.change(response, decision.Tier); err != nil {
@@ -281,41 +281,6 @@ type errorReader struct{ err error }
 // Read returns the error.
 func (e errorReader) Read([]byte) (int, error) { return 0, e.err }
 
-// translateError gives an error of a tier the form that it has whichever tier
-// was asked.
-func (c *call) translateError(response *Response) error {
-	body, err := response.plain()
-	if err != nil {
-		return nil //nolint:nilerr // In an encoding that is not read here: passed on as it is.
-	}
-	text, err := io.ReadAll(io.LimitReader(body, maxErrorBytes))
-	if err != nil {
-		return err
-	}
-	var apiError *promapi.Error
-	_, _, _, err = promapi.DecodeEnvelope(response.Status, bytes.NewReader(text))
-	if !errors.As(err, &apiError) || apiError.Type == "" || !json.Valid(text) {
-		// Not an error of the Prometheus API, but of something in front of it.
-		return response.setError(promapi.Errorf(response.Status, promapi.ErrorTypeOf(response.Status),
-			"the %s tier answered with status %d (%s)", response.Tier, response.Status, http.StatusText(response.Status)))
-	}
-	translated := *apiError
-	if apiError.Status == http.StatusUnprocessableEntity && isTimeout(apiError.Message) {
-		translated.Status, translated.Type = http.StatusServiceUnavailable, promapi.ErrorTimeout
-		translated.Message = "query timed out in expression evaluation"
-	}
-	if apiError.Status == http.StatusBadRequest && isEvaluation(c.query.Request.Endpoint) {
-		if _, err := tier.ParseExpression(c.query.Request.Parameters.Get("query")); err != nil {
-			translated.Message = promapi.InvalidParameter("query", err).Message
-		}
-	}
-	if translated == *apiError {
-		response.setBody(text)
-		return nil
-	}
-	return response.setError(&translated)
-}
-
 func (r *Response) setError(apiError *promapi.Error) error {
 	encoded, err := json.Marshal(map[string]string{"status": "error", "errorType": string(apiError.Type), "error": apiError.Message})
 	if err != nil {
@@ -324,15 +289,6 @@ func (r *Response) setError(apiError *promapi.Error) error {
 	r.Status = apiError.Status
 	r.setBody(encoded)
 	return nil
-}
-
-func isEvaluation(endpoint promapi.Endpoint) bool {
-	return endpoint == promapi.Query || endpoint == promapi.QueryRange
-}
-
-// isTimeout knows the words in which a tier says that the time was too short.
-func isTimeout(message string) bool {
-	return strings.Contains(message, "context deadline exceeded") || strings.Contains(message, "query timed out")
 }
 
 // plain returns the body, decompressed.

@@ -37,7 +37,7 @@ func Do(ctx context.Context, query Query) (*Response, error) {
 		if decision.Tier != tier.Cold {
 			response.Replica = call.query.Hot.Replica()
 		}
-		err = call.finish(response, decision)
+		err = call.finish(callContext, response, decision)
 	}
 	if err != nil {
 		if response != nil {

@@ -305,3 +305,43 @@ func TestAnEndpointThatOneTierDoesNotKnow(t *testing.T) {
 	require.Equal(t, []any{tier.Cold, tier.ReasonOnlyTier}, []any{response.Tier, response.Reason})
 	require.NoError(t, response.Body.Close())
 }
+
+func TestSelectorsThatPrometheusRefuses(t *testing.T) {
+	p, both := learnedPair(t, toldByHot, toldByThanos)
+	for _, wrong := range []struct {
+		endpoint  promapi.Endpoint
+		path      string
+		matchers  []string
+		complaint string
+	}{
+		{promapi.Series, "/api/v1/series", nil, "no match[] parameter provided"},
+		{promapi.Series, "/api/v1/series", []string{"up", `{job=~".*"}`}, `invalid parameter "match[]": match[] must contain at least one non-empty matcher`},
+		{promapi.Labels, "/api/v1/labels", []string{"{}"}, `match[] must contain at least one non-empty matcher`},
+		{promapi.LabelValues, "/api/v1/label/job/values", []string{`{job=""}`}, `match[] must contain at least one non-empty matcher`},
+	} {
+		request, err := promapi.NewRequest(wrong.endpoint, wrong.path, url.Values{"match[]": wrong.matchers}, time.Now())
+		require.NoError(t, err)
+		_, err = Do(t.Context(), Query{Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second})
+		requireError(t, err, http.StatusBadRequest, promapi.ErrorBadData, wrong.complaint)
+	}
+	require.Empty(t, append(p.hot.Requests(), p.cold.Requests()...), "no tier is asked")
+}
+
+// A tier that refuses a rewritten query names places in a text that the caller
+// has never seen.
+func TestPositionsAreThoseOfTheQueryAsItWasWritten(t *testing.T) {
+	p, both := learnedPair(t, toldByHot, toldByThanos)
+	for _, each := range []*faketier.Tier{p.hot, p.cold} {
+		each.Handle(func(w http.ResponseWriter, _ *http.Request) {
+			requests := each.Requests()
+			query := requests[len(requests)-1].Parameters.Get("query")
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = fmt.Fprintf(w, `{"status":"error","errorType":"bad_data","error":"1:%d: parse error: unknown"}`, 1+strings.Index(query, "node_load1"))
+		})
+	}
+	response, text := p.ask(t, both, promapi.Query, "/api/v1/query", url.Values{"query": {`abs(node_load1)`}})
+	require.Equal(t, http.StatusBadRequest, response.Status)
+	require.JSONEq(t, `{"status":"error","errorType":"bad_data","error":"invalid parameter \"query\": 1:5: parse error: unknown"}`, text)
+	requests := p.hot.Requests()
+	require.Equal(t, `abs(node_load1)`, requests[len(requests)-1].Parameters.Get("query"))
+}

@@ -41,7 +41,8 @@ func (p *Planned) ColdQuery() string { return p.cold.Parameters.Get("query") }
 
 // Plan decides which tier is asked, and what. It asks no tier; it waits for
 // the first probe of tiers that nobody asked for before. It returns an Error
-// with status 503 when the datasource has no tier.
+// with status 503 when the datasource has no tier, and with status 400 for a
+// match[] that selects everything.
 //
 // Where hot has replicas, the first one that can answer without a warning
 // counts: what each of them covers depends on its own restarts.
@@ -51,6 +52,9 @@ func (p *Planned) ColdQuery() string { return p.cold.Parameters.Get("query") }
 // read samples that the decision did not count in, and a second try others than
 // the first.
 func Plan(ctx context.Context, query Query) (*Planned, error) {
+	if err := refuse(query.Request); err != nil {
+		return nil, err
+	}
 	if (query.Hot != nil && query.Cold != nil) || len(query.Others) > 0 {
 		query.Request = query.Request.AtItsTime()
 	}

@@ -75,9 +75,13 @@ func ParseExpression(query string) (*Expression, error) {
 	return found.expression, found.err
 }
 
+// plainParser reads names as a Prometheus does that is not told otherwise:
+// those with letters beyond ASCII stand in quotes.
+var plainParser = parser.NewParser(parser.Options{EnableExperimentalFunctions: true, EnableBinopFillModifiers: true})
+
 // ParseTree reads a PromQL text into a tree of its own, which the caller may
 // change. It returns the error of the parser.
-func ParseTree(query string) (parser.Expr, error) { return promqlParser.ParseExpr(query) }
+func ParseTree(query string) (parser.Expr, error) { return plainParser.ParseExpr(query) }
 
 // ParseSelector reads a series selector such as a match[] parameter. It
 // returns an error when it is none.
