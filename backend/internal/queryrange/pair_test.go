@@ -345,3 +345,13 @@ func TestPositionsAreThoseOfTheQueryAsItWasWritten(t *testing.T) {
 	requests := p.hot.Requests()
 	require.Equal(t, `abs(node_load1)`, requests[len(requests)-1].Parameters.Get("query"))
 }
+
+func TestCounterResetsThatColdHasCorrected(t *testing.T) {
+	p, both := learnedPair(t, toldByHot, toldByThanos)
+	p.cold.Handle(faketier.Status(200, faketier.Vector("7")))
+	for query, warned := range map[string]bool{`resets(up[5m])`: true, `rate(up[5m:1m])`: true, `rate(up[5m])`: false, `up`: false} {
+		response, _ := p.ask(t, both, promapi.Query, "/api/v1/query", url.Values{"query": {query}})
+		require.Equal(t, tier.Cold, response.Tier)
+		require.Equal(t, warned, strings.Contains(strings.Join(response.Warnings, " "), "corrects counter resets"), query)
+	}
+}

@@ -114,6 +114,14 @@ func TestSelectorsOfAnExpression(t *testing.T) {
 	expression, err := ParseExpression(`max_over_time(x[1h:])`)
 	require.NoError(t, err)
 	require.True(t, expression.DefaultSteps)
+	for query, resets := range map[string]bool{
+		`resets(x[5m])`: true, `sum(resets((x[5m])))`: true, `rate(x[5m:1m])`: true, `irate((-x)[5m:])`: true, `increase(x[5m:] offset 1h)`: true, `max_over_time(rate(x[5m:1m])[1h:])`: true,
+		`rate(x[5m])`: false, `rate(sum(x)[5m:])`: false, `rate(abs(x)[5m:])`: false, `rate((x + 0)[5m:])`: false, `delta(x[5m:])`: false, `max_over_time(rate(x[5m])[1h:])`: false, `x`: false,
+	} {
+		expression, err := ParseExpression(query)
+		require.NoError(t, err)
+		require.Equal(t, resets, expression.CounterResets, query)
+	}
 	text, err := ExplicitSteps(`max_over_time(x[1h:] offset 5m) + min_over_time(y[2h:1m])`, 30_000_000_000)
 	require.NoError(t, err)
 	require.Equal(t, `max_over_time(x[1h:30s] offset 5m) + min_over_time(y[2h:1m])`, text)

@@ -21,6 +21,10 @@ type Expression struct {
 	Selectors []Selector
 	// DefaultSteps is set when a subquery leaves its step to the server.
 	DefaultSteps bool
+	// CounterResets is set when the result depends on where a counter is reset:
+	// by resets(), and by rate() and its like over a subquery, which sees the
+	// samples before them.
+	CounterResets bool
 }
 
 // infoMetric is what info() reads when its second argument names no metric.
@@ -96,7 +100,7 @@ func ParseSelector(text string) (Selector, error) {
 func inspect(root parser.Expr) *Expression {
 	found := &Expression{}
 	implicit := map[*parser.VectorSelector]bool{}
-	parser.Inspect(root, func(node parser.Node, _ []parser.Node) error {
+	parser.Inspect(root, func(node parser.Node, path []parser.Node) error {
 		switch node := node.(type) {
 		case *parser.Call:
 			if node.Func.Name == "info" {
@@ -110,10 +114,34 @@ func inspect(root parser.Expr) *Expression {
 			if node != nil && !implicit[node] {
 				found.Selectors = append(found.Selectors, node.LabelMatchers)
 			}
+			found.CounterResets = found.CounterResets || seesResets(path)
 		}
 		return nil
 	})
 	return found
+}
+
+// seesResets tells whether the nearest function above a selector depends on
+// where counters are reset. path leads to the selector from above.
+func seesResets(path []parser.Node) bool {
+	subquery := false
+	for _, node := range slices.Backward(path) {
+		switch node := node.(type) {
+		case *parser.SubqueryExpr:
+			subquery = true
+		case *parser.AggregateExpr, *parser.BinaryExpr:
+			return false
+		case *parser.Call:
+			switch node.Func.Name {
+			case "resets":
+				return true
+			case "rate", "irate", "increase":
+				return subquery
+			}
+			return false
+		}
+	}
+	return false
 }
 
 // infoSelector is what info() reads besides its first argument. The label

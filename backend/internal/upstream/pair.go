@@ -67,6 +67,8 @@ type Learned struct {
 	Knowledge *tier.Knowledge
 	// Hot and Cold are the defaults of the tiers.
 	Hot, Cold Settings
+	// ReplicaLabels are all that cold removes, told and configured.
+	ReplicaLabels []string
 	// LearnedAt is when that was.
 	LearnedAt time.Time
 	// Error says why the last attempt to learn failed, in words without
@@ -155,7 +157,7 @@ func (p *Pair) Run(ctx context.Context) {
 	var next time.Time
 	for isFirst := true; ctx.Err() == nil; isFirst = false {
 		now := time.Now()
-		if p.learned.Load().Error != "" || !now.Before(next) {
+		if p.learned.Load().Error != "" || !now.Before(next) || p.lookForNews(ctx, now) {
 			p.learn(ctx)
 			next = now.Add(p.options.LearnInterval)
 		}
@@ -239,6 +241,7 @@ func (p *Pair) ask(ctx context.Context) (*Learned, error) {
 		return nil, fmt.Errorf("cold: %w", err)
 	}
 	replica := append(slices.Clone(p.options.ReplicaLabels), learned.Cold.ReplicaLabels...)
+	learned.ReplicaLabels = replica
 	known := tier.Knowledge{Declared: p.options.Complete}
 	external := p.options.ExternalLabels
 	if external == nil {
@@ -270,88 +273,6 @@ func (p *Pair) ask(ctx context.Context) (*Learned, error) {
 	}
 	learned.Knowledge = tier.NewKnowledge(known)
 	return learned, nil
-}
-
-// learnSources finds the external label sets of cold, what hot's series carry
-// there, and which metrics other sources have.
-func (p *Pair) learnSources(ctx context.Context, known *tier.Knowledge, replica []string) error {
-	cold := p.options.Cold.options.Client
-	stores := p.options.Cold.Status().Stores
-	if stores != nil && len(stores) == 0 {
-		return errNoStores
-	}
-	if len(stores) > 0 {
-		known.SourcesKnown = true
-		for _, store := range stores {
-			for _, set := range store.LabelSets {
-				source := without(set, replica)
-				if !slices.ContainsFunc(known.Sources, func(other map[string]string) bool { return maps.Equal(other, source) }) {
-					known.Sources = append(known.Sources, source)
-				}
-			}
-		}
-		isSource := slices.ContainsFunc(known.Sources, func(source map[string]string) bool { return maps.Equal(source, known.HotLabels) })
-		switch {
-		case isSource:
-			known.Added = known.HotLabels
-		case len(known.HotLabels) == 0 && len(known.Sources) == 1:
-			// Hot does not say who it is, or says it has no labels: the only
-			// source is taken for it.
-			known.Added, known.SourcesKnown = known.Sources[0], false
-		}
-	} else if err := p.sourcesByValues(ctx, known); err != nil {
-		return err
-	}
-	if len(known.HotLabels) == 0 || !known.SourcesKnown {
-		return nil
-	}
-	var matchers []string
-	for _, name := range slices.Sorted(maps.Keys(known.HotLabels)) {
-		matchers = append(matchers, fmt.Sprintf(`{%s!=%q,__name__!=""}`, quoteName(name), known.HotLabels[name]))
-	}
-	var err error
-	known.OtherNames, err = cold.metricNames(ctx, matchers, p.since())
-	return err
-}
-
-// sourcesByValues finds the sources of a cold tier that does not list them, by
-// the values it has for hot's external labels.
-func (p *Pair) sourcesByValues(ctx context.Context, known *tier.Knowledge) error {
-	if len(known.HotLabels) == 0 {
-		return nil
-	}
-	cold := p.options.Cold.options.Client
-	var own []string
-	for name, value := range known.HotLabels {
-		own = append(own, fmt.Sprintf("%s=%q", quoteName(name), value))
-	}
-	slices.Sort(own)
-	names, err := cold.labelValues(ctx, "__name__", []string{"{" + join(own) + "}"}, p.since())
-	if err != nil || len(names) == 0 {
-		return err // Cold does not have hot's labels: nothing can be told by them.
-	}
-	known.SourcesKnown = true
-	known.Added = known.HotLabels
-	known.Sources = []map[string]string{known.HotLabels}
-	for _, name := range slices.Sorted(maps.Keys(known.HotLabels)) {
-		values, err := cold.labelValues(ctx, name, nil, p.since())
-		if err != nil {
-			return err
-		}
-		for _, value := range values {
-			if value != known.HotLabels[name] {
-				known.Sources = append(known.Sources, map[string]string{name: value})
-			}
-		}
-		unlabelled, err := cold.labelValues(ctx, "__name__", []string{fmt.Sprintf(`{%s="",__name__!=""}`, quoteName(name))}, p.since())
-		if err != nil {
-			return err
-		}
-		if len(unlabelled) > 0 {
-			known.Sources = append(known.Sources, map[string]string{})
-		}
-	}
-	return nil
 }
 
 // measureColdEnd finds the newest sample that cold has of hot's series.
@@ -388,29 +309,4 @@ func (p *Pair) since() time.Time {
 		return time.Time{}
 	}
 	return time.UnixMilli(oldest).Add(-time.Hour)
-}
-
-// metricNames returns the metric names of the series that match, or all, since
-// a time; nil where there are too many to hold.
-func (c *Client) metricNames(ctx context.Context, matchers []string, since time.Time) (tier.NameSet, error) {
-	names, err := c.labelValues(ctx, "__name__", matchers, since)
-	if cannotTell(err) {
-		return nil, nil //nolint:nilnil // Not known is nil throughout.
-	}
-	if err != nil {
-		return nil, err
-	}
-	if len(names) > mostNames {
-		return nil, nil //nolint:nilnil // Too many are as good as unknown ones.
-	}
-	return tier.NewNameSet(names), nil
-}
-
-func without(set map[string]string, names []string) map[string]string {
-	if set == nil {
-		return nil
-	}
-	kept := maps.Clone(set)
-	maps.DeleteFunc(kept, func(name, _ string) bool { return slices.Contains(names, name) })
-	return kept
 }

@@ -1,0 +1,81 @@
+//go:build e2e
+
+package oracle
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
+)
+
+// TestWhatIsNewElsewhereIsNoticedSoon lets another cluster begin to write into
+// cold, first with its first metric, then with a second one that until then only
+// hot had. The gateway learns everything once an hour only.
+func TestWhatIsNewElsewhereIsNoticedSoon(t *testing.T) {
+	w := &world{now: time.Now().Truncate(minute)}
+	var err error
+	w.dir, err = os.MkdirTemp("", "tiered-prometheus-news-")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(w.dir) })
+	w.prometheusPath, err = stack.Tool(t.Context(), os.Stderr, "prometheus")
+	require.NoError(t, err)
+	w.boundary = w.now.Add(-5 * hour)
+	series := w.shop("", nil)
+	w.write(t, "hot", series, w.boundary, w.now.Add(future), nil)
+	w.write(t, "cold", series, w.boundary, w.now.Add(-5*minute), labelsInCold) // What comes later is written by others.
+	hot := w.prometheus(t, "hot", "hot", labelsInCold)
+	cold, err := stack.Prometheus{
+		Name: "cold", Dir: w.dir, Data: filepath.Join(w.dir, "cold"), Retention: "10y", Global: map[string]any{"evaluation_interval": "30s"},
+		Arguments: []string{"--web.enable-otlp-receiver"},
+	}.Start(t.Context(), w.prometheusPath)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = cold.Stop() })
+	const interval = 500 * time.Millisecond
+	g := w.gateway(t, hot.URL, cold.URL, func(config *datasource.Config) {
+		config.Probe.Interval, config.Probe.LearnInterval = datasource.Duration(interval), datasource.Duration(time.Hour)
+	})
+	reason := func(query string) string {
+		got, err := ask(t.Context(), g.URL, question{endpoint: "query", values: url.Values{"query": {query}}})
+		require.NoError(t, err)
+		return got.tier + " " + got.reason
+	}
+	noticed := func(query string) {
+		t.Helper()
+		since := time.Now()
+		require.Eventually(t, func() bool { return reason(query) == "cold not-in-hot" }, 10*time.Second, 20*time.Millisecond, query)
+		t.Logf("%s: noticed after %s, with a probe every %s", query, time.Since(since).Round(time.Millisecond), interval)
+	}
+	require.Equal(t, "hot newer-than-cold", reason("sum(node_load1)"))
+	write(t, cold.URL, "node_load1", "other")
+	noticed("sum(node_load1)")
+	require.Equal(t, "hot newer-than-cold", reason("sum(up)"), "only hot has it")
+	write(t, cold.URL, "up", "other")
+	noticed("sum(up)")
+	require.Equal(t, "hot newer-than-cold", reason("sum(node_memory_MemAvailable_bytes)"), "hot still answers what only hot has")
+	write(t, cold.URL, "node_memory_MemAvailable_bytes", "third")
+	noticed("sum(node_memory_MemAvailable_bytes)")
+}
+
+// write sends one sample to a Prometheus, as a program would.
+func write(t *testing.T, base, metric, cluster string) {
+	t.Helper()
+	body := fmt.Sprintf(`{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":%q,"gauge":{"dataPoints":[
+		{"timeUnixNano":"%d","asDouble":1,"attributes":[{"key":"cluster","value":{"stringValue":%q}}]}]}}]}]}]}`, metric, time.Now().UnixNano(), cluster)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+"/api/v1/otlp/v1/metrics", strings.NewReader(body))
+	require.NoError(t, err)
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusOK, response.StatusCode)
+}
