@@ -3,6 +3,7 @@ package queryrange
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -174,6 +175,30 @@ func TestDefaultsAreMadeExplicit(t *testing.T) {
 	response, text := p.ask(t, both, promapi.QueryRange, "/api/v1/query_range", over(240*time.Hour, "sum(node_load1)", "1800"))
 	require.Equal(t, tier.Cold, response.Tier)
 	require.Contains(t, text, "downsamples by itself")
+}
+
+func TestDefaultsOfThanosThatAreRarelySet(t *testing.T) {
+	told := maps.Clone(toldByThanos)
+	told["/status/flags"] = `{"query.replica-label":"[replica]","query.instant.default.max_source_resolution":"1h","query.metadata.default-time-range":"24h0m0s"}`
+	p, both := learnedPair(t, toldByHot, told)
+	ask := func(endpoint promapi.Endpoint, path string, parameters url.Values) (url.Values, string) {
+		t.Helper()
+		response, text := p.ask(t, both, endpoint, path, parameters)
+		require.Equal(t, tier.Cold, response.Tier)
+		requests := p.cold.Requests()
+		return requests[len(requests)-1].Parameters, text
+	}
+	seen, text := ask(promapi.Query, "/api/v1/query", url.Values{"query": {"count_over_time(node_load1[1h])"}})
+	require.Equal(t, "0s", seen.Get("max_source_resolution"))
+	require.NotContains(t, text, "downsamples")
+	_, text = ask(promapi.Query, "/api/v1/query", url.Values{"query": {"count_over_time(node_load1[30d])"}})
+	require.Contains(t, text, "downsamples by itself", "it may have no raw data that old")
+	for endpoint, path := range map[promapi.Endpoint]string{promapi.Series: "/api/v1/series", promapi.Labels: "/api/v1/labels", promapi.LabelValues: "/api/v1/label/job/values"} {
+		seen, _ = ask(endpoint, path, url.Values{"match[]": {"up"}})
+		require.Equal(t, "0", seen.Get("start"), "from the beginning, as with hot")
+		seen, _ = ask(endpoint, path, url.Values{"match[]": {"up"}, "start": {"7"}})
+		require.Equal(t, "7", seen.Get("start"))
+	}
 }
 
 func TestMetadataOfHotCarriesItsExternalLabels(t *testing.T) {

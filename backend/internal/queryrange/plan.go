@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/common/model"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -242,50 +241,6 @@ func labelOfPath(request *promapi.Request) (string, bool) {
 	name, found := strings.CutSuffix(rest, "/values")
 	unescaped, err := url.PathUnescape(name)
 	return unescaped, found && err == nil
-}
-
-// downsamplingStep is the step from which on Thanos takes downsampled data by
-// itself: the finest is of 5 minutes, and it takes a fifth of the step.
-const downsamplingStep = 25 * time.Minute
-
-// explicitDefaults says to cold what hot would have taken for granted, where
-// their defaults differ.
-func (q Query) explicitDefaults(learned *upstream.Learned, in *tier.Input) *promapi.Request {
-	if q.Request.Endpoint != promapi.Query && q.Request.Endpoint != promapi.QueryRange {
-		return q.Request
-	}
-	changed := url.Values{}
-	note := func(sentence string) {
-		in.Cold.Notes = append(in.Cold.Notes[:len(in.Cold.Notes):len(in.Cold.Notes)], sentence)
-	}
-	hot, cold := learned.Hot, learned.Cold
-	if hot.LookbackDelta > 0 && cold.LookbackDelta != hot.LookbackDelta &&
-		(cold.LookbackDelta > 0 || hot.LookbackDelta != tier.DefaultLookbackDelta) && !q.Request.Parameters.Has("lookback_delta") {
-		changed.Set("lookback_delta", model.Duration(hot.LookbackDelta).String())
-	}
-	query := q.Request.Parameters.Get("query")
-	expression, err := tier.ParseExpression(query)
-	if err == nil && expression.CounterResets && len(cold.ReplicaLabels) > 0 && q.Request.Parameters.Get("dedup") != "false" {
-		note("the cold tier corrects counter resets while it removes replica labels: resets() finds none, and rate(), irate() and increase() over a subquery may differ")
-	}
-	if hot.EvaluationInterval > 0 && hot.EvaluationInterval != cold.EvaluationInterval {
-		if err == nil && expression.DefaultSteps {
-			if text, err := tier.ExplicitSteps(query, hot.EvaluationInterval); err == nil {
-				changed.Set("query", text)
-			} else {
-				note("the cold tier takes another step than hot for subqueries that name none, and it could not be written into the query")
-			}
-		}
-	}
-	if cold.AutoDownsampling && q.Request.TimeRange.Step >= downsamplingStep && !q.Request.Parameters.Has("max_source_resolution") {
-		if in.Extent.Nothing || in.Extent.Oldest >= in.Hot.Oldest {
-			// Raw samples that hot has are in cold too, or will be.
-			changed.Set("max_source_resolution", "0s")
-		} else {
-			note("the cold tier downsamples by itself: what it answers may be downsampled data")
-		}
-	}
-	return q.Request.With(changed)
 }
 
 // Extent returns what a request reads.

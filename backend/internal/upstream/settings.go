@@ -32,6 +32,12 @@ type Settings struct {
 	// AutoDownsampling is set when the tier may answer with downsampled data
 	// although nobody asked for it.
 	AutoDownsampling bool
+	// InstantResolution is the coarsest resolution from which the tier answers
+	// instant queries that ask for none; zero means raw data.
+	InstantResolution time.Duration
+	// MetadataRange is how far back the tier looks for series, labels and values
+	// when no start is given; zero means to the beginning.
+	MetadataRange time.Duration
 }
 
 // prometheusConfig is the part of a Prometheus' configuration that is read.
@@ -80,6 +86,8 @@ func (s *Settings) readFlags(flags map[string]string) {
 		s.EvaluationInterval = interval
 	}
 	s.AutoDownsampling, _ = strconv.ParseBool(flags["query.auto-downsampling"])
+	s.InstantResolution = parseDuration(flags["query.instant.default.max_source_resolution"])
+	s.MetadataRange = parseDuration(flags["query.metadata.default-time-range"])
 	// Thanos prints a repeated flag as a list in brackets, and takes lists.
 	for _, name := range strings.FieldsFunc(flags["query.replica-label"], func(r rune) bool { return strings.ContainsRune("[], \n", r) }) {
 		if !slices.Contains(s.ReplicaLabels, name) {
