@@ -124,6 +124,7 @@ func (c *call) askForMistake(ctx context.Context, name tier.Name, message string
 	plain := *c.query.Request
 	plain.Header = plain.Header.Clone()
 	plain.Header.Set("Accept-Encoding", "identity")
+	//nolint:bodyclose // The Response holds the body, which is closed below.
 	answer, err := c.query.tier(name).Do(ctx, &plain, c.dropped(name))
 	if err != nil {
 		return message
@@ -141,7 +142,7 @@ func (c *call) askForMistake(ctx context.Context, name tier.Name, message string
 func (r *Response) readError() (text []byte, apiError *promapi.Error, err error) {
 	body, err := r.plain()
 	if err != nil {
-		return nil, nil, nil //nolint:nilerr // See above.
+		return nil, nil, nil
 	}
 	if text, err = io.ReadAll(io.LimitReader(body, maxErrorBytes)); err != nil {
 		return nil, nil, err
