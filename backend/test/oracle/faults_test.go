@@ -79,7 +79,14 @@ func (w *world) faults(t *testing.T, seed int64, count int, seen *tally) {
 			_, err := ask(t.Context(), g.URL, question{endpoint: "query", values: url.Values{"query": {"up"}}})
 			require.NoError(t, err)
 			failing.Store(true)
-			result := w.differences(t, g.URL, whole.URL, everything, w.fresh(seed+2, each, []time.Time{w.now.Add(-2 * hour)}), seen, true)
+			// Some that are cold's by their length, and some that are hot's.
+			questions := w.fresh(seed+2, each, []time.Time{w.now.Add(-2 * hour)})
+			for _, span := range []time.Duration{5 * minute, threshold, threshold + hour} {
+				questions = append(questions, question{endpoint: "query_range", origin: originAcross, values: url.Values{
+					"query": {"sum by (job) (up)"}, "start": {seconds(w.now.Add(-span))}, "end": {seconds(w.now)}, "step": {"60"},
+				}})
+			}
+			result := w.differences(t, g.URL, whole.URL, everything, questions, seen, true)
 			require.NotZero(t, result.reasons[string(expected)], "%s\n%s", expected, result)
 		}
 	})
