@@ -21,6 +21,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/webui"
 )
 
 type document = map[string]any
@@ -152,6 +153,10 @@ type call struct {
 	header   http.Header
 }
 
+// callClient keeps connections, and asks again where Perses cuts off the answer
+// to a POST.
+var callClient = &http.Client{Transport: webui.WholeAnswers{RoundTripper: http.DefaultTransport}}
+
 func (c call) do(ctx context.Context) (answer, error) {
 	target := c.base + "/api/v1/" + c.endpoint
 	var body io.Reader = http.NoBody
@@ -174,7 +179,7 @@ func (c call) do(ctx context.Context) (answer, error) {
 	if method == http.MethodPost {
 		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := callClient.Do(request)
 	if err != nil {
 		return answer{}, err
 	}

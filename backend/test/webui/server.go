@@ -79,7 +79,7 @@ func newHandler(options Options) (http.Handler, error) {
 	mux := http.NewServeMux()
 	proxy := &httputil.ReverseProxy{
 		Rewrite:   func(request *httputil.ProxyRequest) { request.SetURL(perses) },
-		Transport: wholeAnswers{http.DefaultTransport},
+		Transport: WholeAnswers{http.DefaultTransport},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 			if !errors.Is(err, context.Canceled) {
 				http.Error(w, "Perses cannot be reached: "+err.Error(), http.StatusBadGateway)

@@ -10,17 +10,17 @@ import (
 // tries is how often a request is made whose answer is cut off.
 const tries = 3
 
-// wholeAnswers asks Perses again when it cuts an answer off. The proxy of
+// WholeAnswers asks Perses again when it cuts an answer off. The proxy of
 // Perses does that to about one in 4,000 answers to POSTs: once it passes the
 // header of an answer on, Go's server closes the body of the request, and the
 // transport towards the datasource, which just wanted to see the end of it,
 // closes the connection that the answer comes from. Any quick datasource is
-// hit. It is no matter of this page, whose tests run hundreds of queries.
-type wholeAnswers struct{ http.RoundTripper }
+// hit. It is no matter of tests that run thousands of queries.
+type WholeAnswers struct{ http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper. It holds request and answer in
 // memory.
-func (w wholeAnswers) RoundTrip(request *http.Request) (*http.Response, error) {
+func (w WholeAnswers) RoundTrip(request *http.Request) (*http.Response, error) {
 	var body []byte
 	if request.Body != nil {
 		var err error

@@ -23,7 +23,7 @@ func TestAnAnswerThatIsCutOffIsAskedForAgain(t *testing.T) {
 		}
 	}))
 	t.Cleanup(server.Close)
-	client := http.Client{Transport: wholeAnswers{http.DefaultTransport}}
+	client := http.Client{Transport: WholeAnswers{http.DefaultTransport}}
 	ask := func() (string, error) {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, strings.NewReader("query=up"))
 		require.NoError(t, err)
