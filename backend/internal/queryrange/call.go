@@ -148,8 +148,8 @@ func (c *call) try(ctx context.Context, decision tier.Decision) (*Response, erro
 		timer := time.AfterFunc(time.Until(deadline)/2, func() { cancel(errEarly) })
 		defer timer.Stop()
 	}
-	//nolint:bodyclose // The Response holds the body, and its reader closes it.
 	callContext, span := tracing.StartCall(tryContext, "ask the "+string(decision.Tier)+" tier")
+	//nolint:bodyclose // The Response holds the body, and its reader closes it.
 	answer, err := target.Do(callContext, c.request(decision), c.dropped(decision.Tier))
 	tracing.End(span, err, upstream.Describe)
 	if err != nil {
