@@ -75,7 +75,10 @@ func TestTheQueueHasAnEnd(t *testing.T) {
 
 		// Who has less in the queue takes the place of who has more.
 		second := queueUp(g, 2)
-		require.Equal(t, 2, g.waiting)
+		g.mutex.Lock()
+		waiting := g.waiting
+		g.mutex.Unlock()
+		require.Equal(t, 2, waiting)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		require.Equal(t, []uint64{1, 1}, order())
