@@ -41,7 +41,7 @@ func (s *PluginSpec) validate() error {
 		mistakes = append(mistakes, fmt.Errorf("%s: %q: %s", field, value, rule))
 	}
 	positive := func(field, value string) {
-		if value != "" && !(durations.MatchString(value) && strings.ContainsAny(value, "123456789")) {
+		if value != "" && (!durations.MatchString(value) || !strings.ContainsAny(value, "123456789")) {
 			wrong(field, value, positiveRule)
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/perses/perses/go-sdk/dashboard"
 	"github.com/perses/perses/go-sdk/panel"
 	panelgroup "github.com/perses/perses/go-sdk/panel-group"
-	listvariable "github.com/perses/perses/go-sdk/variable/list-variable"
 	variablegroup "github.com/perses/perses/go-sdk/variable-group"
+	listvariable "github.com/perses/perses/go-sdk/variable/list-variable"
 	"github.com/perses/spec/go/plugin"
 
 	"github.com/tiered-prometheus/tiered-prometheus/sdk/go/query"
