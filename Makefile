@@ -39,7 +39,7 @@ check: ## Check format, lint, import rule, tidiness, types, CUE format and gener
 	go mod tidy -diff
 	cd sdk/go && go mod tidy -diff
 	tools/cue/run 0.54 format schemas cue deploy cue.mod
-	go test -count=1 -run 'TestConfigurationReference|TestReadme' ./backend/datasource
+	go test -count=1 -run 'TestConfigurationReference|TestMetricsReference|TestReadme' ./backend/datasource
 	@scripts/npm-install
 	npm run --silent check
 	@scripts/check-repository
@@ -54,7 +54,7 @@ format: ## Rewrite Go, TypeScript and CUE files into their format.
 
 .PHONY: generate
 generate: ## Write the generated documentation anew.
-	go test -count=1 -run TestConfigurationReference ./backend/datasource -update
+	go test -count=1 -run 'TestConfigurationReference|TestMetricsReference' ./backend/datasource -update
 	go test -count=1 -run TestRoutingTable ./backend/internal/tier -update
 	go test -count=1 -run TestWhatTheBuildersBuild ./cue -update
 
