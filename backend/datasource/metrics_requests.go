@@ -76,8 +76,8 @@ func (m *metrics) countRequest(ctx context.Context, endpoint promapi.Endpoint, w
 	cut := recover()
 	outcome := outcomeOf(written.status)
 	switch {
-	case ctx.Err() != nil:
-		outcome = outcomeCanceled
+	case cut != nil && ctx.Err() != nil, written.status == 0:
+		outcome = outcomeCanceled // Of a whole answer the caller may close the connection at once.
 	case cut != nil:
 		outcome = outcomeAborted
 	}
@@ -91,7 +91,7 @@ func (m *metrics) countRequest(ctx context.Context, endpoint promapi.Endpoint, w
 func (m *metrics) countExecuted(ctx context.Context, endpoint promapi.Endpoint, err error) {
 	outcome := outcomeSuccess
 	switch {
-	case ctx.Err() != nil:
+	case err != nil && ctx.Err() != nil:
 		outcome = outcomeCanceled
 	case err != nil:
 		outcome = outcomeFailed

@@ -105,3 +105,18 @@ func TestReloadsOfCredentialsAreCounted(t *testing.T) {
 	g.ask(t, http.MethodGet, query, "", "X-Tier-Choice", "hot")
 	require.Positive(t, count("failure"))
 }
+
+// A caller that closes the connection as soon as it has the whole answer has
+// not gone away from a query.
+func TestAWholeAnswerIsASuccessHoweverItsReaderLeaves(t *testing.T) {
+	g := newGateway(t, nil)
+	const asked = 50
+	for range asked {
+		response, _ := g.ask(t, http.MethodGet, query, "", "Connection", "close")
+		require.Equal(t, http.StatusOK, response.StatusCode)
+	}
+	require.Eventually(t, func() bool {
+		return g.metric(t, `tierproxy_requests_total{endpoint="query",outcome="success"}`) == asked
+	}, 5*time.Second, 10*time.Millisecond)
+	require.Zero(t, g.metric(t, `tierproxy_requests_total{endpoint="query",outcome="canceled"}`))
+}
