@@ -40,6 +40,7 @@ check: ## Check format, lint, import rule, tidiness, types, CUE format and gener
 	cd sdk/go && go mod tidy -diff
 	tools/cue/run 0.54 format schemas cue deploy cue.mod
 	go test -count=1 -run 'TestConfigurationReference|TestMetricsReference|TestReadme' ./backend/datasource
+	go test -count=1 ./cue ./deploy/monitoring
 	@scripts/npm-install
 	npm run --silent check
 	@scripts/check-repository
@@ -57,6 +58,7 @@ generate: ## Write the generated documentation anew.
 	go test -count=1 -run 'TestConfigurationReference|TestMetricsReference' ./backend/datasource -update
 	go test -count=1 -run TestRoutingTable ./backend/internal/tier -update
 	go test -count=1 -run TestWhatTheBuildersBuild ./cue -update
+	go test -count=1 -run 'TestDashboardIsBuilt|TestPrometheusRule' ./deploy/monitoring -update
 
 .PHONY: build
 build: ## Build tierproxy into bin/.
