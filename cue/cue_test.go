@@ -3,8 +3,12 @@ package cue_test
 import (
 	"bytes"
 	"flag"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -70,5 +74,28 @@ func TestMistakesInWhatIsBuilt(t *testing.T) {
 				require.Contains(t, mistakes, expected)
 			}
 		})
+	}
+}
+
+// The builders import the models and nothing else, and the models no builder.
+func TestImportRule(t *testing.T) {
+	const module = "github.com/tiered-prometheus/tiered-prometheus/"
+	imports := regexp.MustCompile(`"([a-z]+\.[a-z]+/[^":]+)`)
+	for folder, allowed := range map[string][]string{".": {module + "cue/", module + "schemas/"}, "../schemas": {module + "schemas/"}} {
+		count := 0
+		require.NoError(t, filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || filepath.Ext(path) != ".cue" {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			require.NoError(t, err)
+			for _, found := range imports.FindAllStringSubmatch(string(text), -1) {
+				count++
+				require.True(t, slices.ContainsFunc(allowed, func(prefix string) bool { return strings.HasPrefix(found[1], prefix) }),
+					"%s imports %s", path, found[1])
+			}
+			return nil
+		}))
+		require.Positive(t, count)
 	}
 }
