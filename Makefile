@@ -18,6 +18,7 @@ demo: ## Start two tiers, tierproxy and Perses on this machine, and show a query
 .PHONY: test
 test: ## Run all tests that need no big server.
 	go test $(GO_TEST_FLAGS) ./...
+	cd sdk/go && go test $(GO_TEST_FLAGS) ./...
 	@scripts/npm-install
 	npm run --silent test
 
@@ -34,9 +35,12 @@ e2e-full: ## Run what is too long for CI: 10,000 questions, older versions of Pe
 .PHONY: check
 check: ## Check format, lint, import rule, tidiness, types, CUE format and generated files.
 	$$(scripts/tool golangci-lint) run --allow-parallel-runners ./...
+	cd sdk/go && $$(../../scripts/tool golangci-lint) run --allow-parallel-runners --config ../../.golangci.yml ./...
 	go mod tidy -diff
-	tools/cue/run 0.54 format schemas cue.mod
-	go test -count=1 -run 'TestConfigurationReference|TestReadme' ./backend/datasource
+	cd sdk/go && go mod tidy -diff
+	tools/cue/run 0.54 format schemas cue deploy cue.mod
+	go test -count=1 -run 'TestConfigurationReference|TestMetricsReference|TestReadme' ./backend/datasource
+	go test -count=1 ./cue ./deploy/monitoring
 	@scripts/npm-install
 	npm run --silent check
 	@scripts/check-repository
@@ -44,14 +48,17 @@ check: ## Check format, lint, import rule, tidiness, types, CUE format and gener
 .PHONY: format
 format: ## Rewrite Go, TypeScript and CUE files into their format.
 	$$(scripts/tool golangci-lint) fmt ./...
-	tools/cue/run 0.54 format -w schemas cue.mod
+	cd sdk/go && $$(../../scripts/tool golangci-lint) fmt --config ../../.golangci.yml ./...
+	tools/cue/run 0.54 format -w schemas cue deploy cue.mod
 	@scripts/npm-install
 	npm run --silent format
 
 .PHONY: generate
 generate: ## Write the generated documentation anew.
-	go test -count=1 -run TestConfigurationReference ./backend/datasource -update
+	go test -count=1 -run 'TestConfigurationReference|TestMetricsReference' ./backend/datasource -update
 	go test -count=1 -run TestRoutingTable ./backend/internal/tier -update
+	go test -count=1 -run TestWhatTheBuildersBuild ./cue -update
+	go test -count=1 -run 'TestDashboardIsBuilt|TestPrometheusRule' ./deploy/monitoring -update
 
 .PHONY: build
 build: ## Build tierproxy into bin/.
@@ -71,7 +78,7 @@ bench: ## Run the Go benchmarks; compare two runs with benchstat.
 
 .PHONY: tools
 tools: ## Build the real servers of the tests, once, into the cache outside of the checkout.
-	@scripts/tool perses percli prometheus thanos kube-apiserver kustomize prom-label-proxy kube-rbac-proxy golangci-lint
+	@scripts/tool perses percli prometheus thanos kube-apiserver kustomize prom-label-proxy kube-rbac-proxy golangci-lint cue
 
 .PHONY: clean
 clean: ## Remove what was built in the checkout.

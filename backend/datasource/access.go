@@ -42,8 +42,8 @@ type accesses struct {
 // the token of the ServiceAccount, and without it, where others could read it.
 type discoveredAccess struct{ withToken, withoutToken *upstream.Access }
 
-func newDiscoveredAccess(config Config, own *HTTPConfig) (discoveredAccess, error) {
-	options := upstream.AccessOptions{HTTP: own.client(), Authorities: authorities(config, ".svc")}
+func newDiscoveredAccess(config Config, own *HTTPConfig, reloads *upstream.Reloads) (discoveredAccess, error) {
+	options := upstream.AccessOptions{HTTP: own.client(), Authorities: authorities(config, ".svc"), Reloads: reloads}
 	withoutToken, err := upstream.NewAccess(options)
 	if err != nil {
 		return discoveredAccess{}, err
@@ -61,7 +61,8 @@ func (d discoveredAccess) over(scheme string) *upstream.Access {
 	return d.withToken
 }
 
-func newAccesses(config Config) (*accesses, error) {
+// newAccesses makes them all. reloads counts the changes of their files.
+func newAccesses(config Config, reloads *upstream.Reloads) (*accesses, error) {
 	made := &accesses{own: map[tier.Name]*upstream.Access{}, found: map[tier.Name]discoveredAccess{}}
 	note := func(key string, access *upstream.Access) {
 		if access.SkipsVerification() {
@@ -77,14 +78,14 @@ func newAccesses(config Config) (*accesses, error) {
 		if parseError != nil {
 			continue // Validate found it before.
 		}
-		options := upstream.AccessOptions{HTTP: own.http.client(), Authorities: authorities(config, base.Hostname())}
+		options := upstream.AccessOptions{HTTP: own.http.client(), Authorities: authorities(config, base.Hostname()), Reloads: reloads}
 		if base.Scheme == "https" && inCluster(base.Hostname()) {
 			options.TokenFile = config.ServiceAccount.TokenPath
 		}
 		if made.own[name], err = upstream.NewAccess(options); err != nil {
 			return nil, fmt.Errorf("%s.http_config: %w", name, err)
 		}
-		if made.found[name], err = newDiscoveredAccess(config, own.http); err != nil {
+		if made.found[name], err = newDiscoveredAccess(config, own.http, reloads); err != nil {
 			return nil, fmt.Errorf("%s.http_config: %w", name, err)
 		}
 	}
@@ -92,18 +93,18 @@ func newAccesses(config Config) (*accesses, error) {
 		note(string(name), made.own[name])
 	}
 	for i, each := range config.Destinations {
-		access, err := upstream.NewAccess(upstream.AccessOptions{HTTP: each.HTTPConfig.client(), Authorities: authorities(config, each.Host)})
+		access, err := upstream.NewAccess(upstream.AccessOptions{HTTP: each.HTTPConfig.client(), Authorities: authorities(config, each.Host), Reloads: reloads})
 		if err != nil {
 			return nil, fmt.Errorf("destinations[%d].http_config: %w", i, err)
 		}
 		note(fmt.Sprintf("destinations[%d]", i), access)
 		made.destinations = append(made.destinations, each.destination(access))
 	}
-	if made.services, err = upstream.NewAccess(upstream.AccessOptions{Authorities: authorities(config, ".svc")}); err != nil {
+	if made.services, err = upstream.NewAccess(upstream.AccessOptions{Authorities: authorities(config, ".svc"), Reloads: reloads}); err != nil {
 		return nil, fmt.Errorf("service_account: %w", err)
 	}
 	plain := promconfig.HTTPClientConfig{EnableHTTP2: true, TLSConfig: promconfig.TLSConfig{CAFile: config.Perses.CAFile}}
-	if _, made.perses, err = persesCarrier(plain); err != nil {
+	if _, made.perses, err = persesCarrier(plain, reloads); err != nil {
 		return nil, fmt.Errorf("perses.ca_file: %w", err)
 	}
 	if config.Perses.Service.HTTPConfig == nil {
@@ -114,7 +115,7 @@ func newAccesses(config Config) (*accesses, error) {
 		service.TLSConfig.CAFile = config.Perses.CAFile
 	}
 	var access *upstream.Access
-	if access, made.persesService, err = persesCarrier(service); err != nil {
+	if access, made.persesService, err = persesCarrier(service, reloads); err != nil {
 		return nil, fmt.Errorf("perses.service.http_config: %w", err)
 	}
 	note("perses.service", access)
@@ -123,8 +124,8 @@ func newAccesses(config Config) (*accesses, error) {
 
 // persesCarrier returns what carries requests to Perses, and reads its files anew
 // when they change.
-func persesCarrier(config promconfig.HTTPClientConfig) (*upstream.Access, http.RoundTripper, error) {
-	access, err := upstream.NewAccess(upstream.AccessOptions{HTTP: &config})
+func persesCarrier(config promconfig.HTTPClientConfig, reloads *upstream.Reloads) (*upstream.Access, http.RoundTripper, error) {
+	access, err := upstream.NewAccess(upstream.AccessOptions{HTTP: &config, Reloads: reloads})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -80,7 +80,7 @@ func TestWhereTheServiceAccountTokenGoes(t *testing.T) {
 	} {
 		config := DefaultConfig()
 		config.Cold.URL, config.ServiceAccount.TokenPath = address, token
-		made, err := newAccesses(config)
+		made, err := newAccesses(config, nil)
 		require.NoError(t, err)
 		require.Equal(t, expected, made.own[tier.Cold].SendsToken(), address)
 		require.False(t, made.own[tier.Hot].SendsToken())
@@ -88,15 +88,15 @@ func TestWhereTheServiceAccountTokenGoes(t *testing.T) {
 		require.False(t, made.services.HoldsSecrets(), "a Service that datasources name does not get it")
 
 		config.Cold.HTTPConfig = withToken("another")
-		made, err = newAccesses(config)
+		made, err = newAccesses(config, nil)
 		require.NoError(t, err)
 		require.False(t, made.own[tier.Cold].SendsToken(), "what the configuration names wins")
 		config.Cold.HTTPConfig, config.ServiceAccount.TokenPath = nil, ""
-		made, err = newAccesses(config)
+		made, err = newAccesses(config, nil)
 		require.NoError(t, err)
 		require.False(t, made.own[tier.Cold].SendsToken(), "it can be switched off")
 		config.Destinations = []DestinationConfig{{Host: "named.monitoring.svc", Port: 9091}}
-		made, err = newAccesses(config)
+		made, err = newAccesses(config, nil)
 		require.NoError(t, err)
 		require.False(t, made.destinations[0].Access.HoldsSecrets(), "a host that datasources may name does not get it")
 	}
@@ -107,7 +107,7 @@ func TestItIsSaidWhoGetsTheToken(t *testing.T) {
 	token := filepath.Join(directory, "token")
 	config := DefaultConfig()
 	config.ServiceAccount.TokenPath = token
-	made, err := newAccesses(config)
+	made, err := newAccesses(config, nil)
 	require.NoError(t, err)
 	logger, logged := test.NewNullLogger()
 	outside := func(tier.Name) bool { return false }

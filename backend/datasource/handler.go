@@ -255,15 +255,17 @@ func (h *handler) serveQuery(w http.ResponseWriter, incoming *http.Request, aske
 		return
 	}
 	defer end()
+	observed := &observedWriter{ResponseWriter: w}
+	defer h.manager.metrics.countRequest(incoming.Context(), endpoint, observed)
 	request, err := promapi.ReadRequest(incoming, endpoint, path, started)
 	if err == nil {
 		request, err = h.manager.confine(asked, request, "")
 	}
 	if err != nil {
-		h.fail(w, incoming, err)
+		h.fail(observed, incoming, err)
 		return
 	}
-	h.answer(w, incoming, asked, request, started)
+	h.answer(observed, incoming, asked, request, started)
 }
 
 // answer asks a tier and streams what it answers.

@@ -112,6 +112,8 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	}
 	if m.metrics == nil {
 		m.metrics = newMetrics(m.registry)
+		m.metrics.addRequests(m.registry)
+		m.metrics.addState(m.registry)
 	}
 	m.pool = newTierPool(config)
 	m.pool.meters = m.metrics.tiers
@@ -119,7 +121,7 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	m.pool.keep = func() { _, _ = m.ownSource() } // It fails only while the Manager stops.
 	m.pool.ownHot = func() string { return m.ownPlace(tier.Hot).url }
 	var err error
-	if m.access, err = newAccesses(config); err != nil {
+	if m.access, err = newAccesses(config, m.metrics.reloads); err != nil {
 		return nil, err
 	}
 	m.access.warn(logger)
@@ -164,6 +166,7 @@ func (m *Manager) Start(ctx context.Context) error {
 	m.pool.start(ctx)
 	m.startDiscovery(ctx)
 	m.access.announce(m.logger, m.config, m.isDiscovered)
+	m.metrics.state.of(m)
 	_, err := m.ownSource()
 	return err
 }

@@ -30,6 +30,10 @@ type metrics struct {
 	lookups          *prometheus.CounterVec
 	available        *prometheus.GaugeVec
 	coverageStart    prometheus.Gauge
+	requestMetrics
+
+	state   *stateCollector
+	reloads *upstream.Reloads
 
 	// What queries count with has its labels resolved: looking them up would
 	// be a noticeable part of a small answer's cost.

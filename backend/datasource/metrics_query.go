@@ -258,7 +258,9 @@ func (h *handler) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 		return
 	}
 	defer end()
-	h.answer(w, incoming, asked, request, started)
+	observed := &observedWriter{ResponseWriter: w}
+	defer h.manager.metrics.countRequest(incoming.Context(), request.Endpoint, observed)
+	h.answer(observed, incoming, asked, request, started)
 }
 
 // writeMistakes answers with all of them: in one line, as every error has it,

@@ -78,7 +78,7 @@ func (e *QueryError) Unwrap() error { return e.cause }
 // changed, 403 for a namespace that the configuration does not allow, 422 for one whose evaluation failed, 502 when the tier could not be
 // reached, and 503 when it did not answer in time, has too many queries already
 // or when the Manager is not running.
-func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (*QueryResult, error) {
+func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *QueryResult, err error) {
 	if query == nil {
 		query = &MetricQuery{}
 	}
@@ -99,6 +99,8 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (*QueryRe
 		return nil, queryError(err)
 	}
 	defer end()
+	endpoint := request.Endpoint
+	defer func() { r.manager.metrics.countExecuted(ctx, endpoint, err) }()
 	own, err := r.manager.settled(ctx, r.manager.ownSource)
 	if err == nil {
 		request, err = r.manager.confine(own, request, query.Namespace)
@@ -125,6 +127,7 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (*QueryRe
 // query joins a request and the datasource that it is for.
 func (m *Manager) query(asked *source, request *promapi.Request) queryrange.Query {
 	query := queryrange.Query{
+		OnRetry: m.metrics.retried,
 		Request: request, Hot: asked.hot, Cold: asked.cold, Pair: asked.pair,
 		Threshold: asked.threshold, ScrapeInterval: asked.scrapeInterval,
 		Timeout: time.Duration(m.config.Query.Timeout), QueryParams: asked.queryParams,

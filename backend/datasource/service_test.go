@@ -16,7 +16,7 @@ func TestOverWhichSchemeADiscoveredServiceGetsACredential(t *testing.T) {
 	config := DefaultConfig()
 	config.ServiceAccount.TokenPath = t.TempDir() + "/token"
 	config.Cold.HTTPConfig = withToken("of cold")
-	made, err := newAccesses(config)
+	made, err := newAccesses(config, nil)
 	require.NoError(t, err)
 	for _, test := range []struct {
 		name           tier.Name

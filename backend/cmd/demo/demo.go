@@ -28,6 +28,9 @@ const (
 	coldReach = 30 * 24 * time.Hour
 	// scrapeInterval is the distance of the samples.
 	scrapeInterval = 30 * time.Second
+	// tierproxyInterval is that at which hot scrapes tierproxy: short, for a
+	// dashboard that fills while one looks.
+	tierproxyInterval = 5 * time.Second
 	// exampleURL is where the example datasource expects tierproxy.
 	exampleURL = "http://tierproxy:9190"
 )
@@ -144,7 +147,11 @@ func (d *demo) startGateway(ctx context.Context) error {
 			"cold":   map[string]any{"url": d.cold.URL},
 		},
 	}.Start(ctx, d.proxyPath)
-	return err
+	if err != nil {
+		return err
+	}
+	// What hot scrapes reaches cold too, as it does where Thanos is fed by Prometheus.
+	return d.hot.Scrape("tierproxy", strings.TrimPrefix(d.tierproxy.URL, "http://"), tierproxyInterval, d.cold)
 }
 
 // startPerses starts Perses and the page in front of it.
@@ -211,7 +218,7 @@ func (d *demo) checkModules(ctx context.Context) error {
 }
 
 // applyExamples applies the example datasource, led to where tierproxy listens
-// here, and the example dashboard with its project.
+// here, and the dashboards of the example and of tierproxy with their projects.
 func (d *demo) applyExamples(ctx context.Context) error {
 	const example = "deploy/examples/datasource.yaml"
 	text, err := os.ReadFile(filepath.Join(d.root, example))
@@ -228,6 +235,8 @@ func (d *demo) applyExamples(ctx context.Context) error {
 		{"apply", "-f", applied},
 		{"apply", "-f", filepath.Join(d.root, "deploy/examples/project.yaml")},
 		{"apply", "-f", filepath.Join(d.root, "deploy/examples/dashboard.yaml")},
+		{"apply", "-f", filepath.Join(d.root, "deploy/monitoring/project.yaml")},
+		{"apply", "-f", filepath.Join(d.root, "deploy/monitoring/dashboard.json")},
 	} {
 		command := exec.CommandContext(ctx, d.percliPath, append([]string{"--percliconfig", filepath.Join(d.dir, "percli.json")}, arguments...)...) //nolint:gosec // The program of scripts/tool.
 		if output, err := command.CombinedOutput(); err != nil {

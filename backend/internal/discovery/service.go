@@ -74,6 +74,11 @@ const (
 	StateUnusable  State = "unusable"           // there is one, but it cannot be asked as it is named
 )
 
+// States returns all states.
+func States() []State {
+	return []State{StateUnknown, StateFound, StateAbsent, StateNotReady, StateForbidden, StateUnusable}
+}
+
 // Service is what is known of a Service. It is not changed after it was made.
 type Service struct {
 	// State says whether it can be asked, and Message why not, or how it is

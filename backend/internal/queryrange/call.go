@@ -81,14 +81,23 @@ func (c *call) run(ctx context.Context) (*Response, tier.Decision, error) {
 		return nil, decision, err
 	}
 	if ctx.Err() == nil && c.nextReplica(ctx, decision) {
+		c.retry(NextReplica)
 		return c.run(ctx)
 	}
 	if decision.Fallback == "" || ctx.Err() != nil {
 		return nil, decision, err
 	}
+	c.retry(Next(decision.Fallback))
 	decision = tier.Decision{Tier: decision.Fallback, Reason: decision.FallbackReason, Warnings: decision.FallbackWarnings}
 	response, err = c.try(ctx, decision)
 	return response, decision, err
+}
+
+// retry tells that somebody else is asked.
+func (c *call) retry(next Next) {
+	if c.query.OnRetry != nil {
+		c.query.OnRetry(next)
+	}
 }
 
 // secondThoughts asks the other tier where the answer of the first is one that
@@ -117,6 +126,7 @@ func (c *call) secondThoughts(ctx context.Context, first tier.Decision, response
 	default:
 		return response, next, false
 	}
+	c.retry(Next(next.Tier))
 	answer, err := c.try(ctx, next)
 	if err != nil || answer.Status >= http.StatusBadRequest {
 		if answer != nil {

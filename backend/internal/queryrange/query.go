@@ -38,7 +38,23 @@ type Query struct {
 	Timeout time.Duration
 	// QueryParams are the datasource's own, which the plugin sends along.
 	QueryParams map[string]string
+	// OnRetry is called before a further try with who is asked: another
+	// replica of hot, hot or cold. It may be nil.
+	OnRetry func(next Next)
 }
+
+// Next is who is asked after a first try.
+type Next string
+
+// Who can be asked next.
+const (
+	NextReplica Next = "replica"
+	NextHot     Next = "hot"
+	NextCold    Next = "cold"
+)
+
+// Nexts returns all of them.
+func Nexts() []Next { return []Next{NextReplica, NextHot, NextCold} }
 
 // Replica is one of several servers that hold the hot tier.
 type Replica struct {

@@ -31,6 +31,8 @@ type AccessOptions struct {
 	// those of the system where HTTP names none. One that does not exist is
 	// passed over.
 	Authorities []string
+	// Reloads counts the changes of these files, if not nil.
+	Reloads *Reloads
 }
 
 // Access is the credential for a destination, and what its certificate is held
@@ -53,7 +55,7 @@ func NewAccess(options AccessOptions) (*Access, error) {
 		return nil, err
 	}
 	if config != nil && config.OAuth2 != nil {
-		if _, err := tokenAccess(config.OAuth2); err != nil {
+		if _, err := tokenAccess(config.OAuth2, options.Reloads); err != nil {
 			return nil, err
 		}
 	}
@@ -175,12 +177,12 @@ func (a *Access) RoundTripper(makeTransport func(*tls.Config) *http.Transport) (
 	}
 	var carrier http.RoundTripper = reloading
 	if a.SendsToken() {
-		carrier = &bearer{token: &secretFile{path: a.options.TokenFile}, next: carrier}
+		carrier = &bearer{token: &secretFile{path: a.options.TokenFile, reloads: a.options.Reloads}, next: carrier}
 	}
 	if config == nil {
 		return carrier, nil
 	}
-	return withCredentials(config, carrier)
+	return withCredentials(config, carrier, a.options.Reloads)
 }
 
 // tlsMaterial is what a TLS configuration is made of.
@@ -372,6 +374,7 @@ func (r *reloading) transport() http.RoundTripper {
 		return r.current
 	}
 	config, err := r.access.tlsConfigOf(material)
+	r.access.options.Reloads.count(err == nil)
 	if err != nil {
 		return r.current
 	}

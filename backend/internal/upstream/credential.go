@@ -37,7 +37,8 @@ const rotationGrace = 10 * time.Second
 // secretFile reads a secret from a file that may be rotated at any time. It is
 // read for every request.
 type secretFile struct {
-	path string
+	path    string
+	reloads *Reloads
 
 	mutex  sync.Mutex
 	last   string
@@ -55,8 +56,15 @@ func (s *secretFile) Fetch(context.Context) (string, error) {
 	now := time.Now()
 	switch {
 	case err == nil && secret != "":
+		if s.last != "" && s.last != secret {
+			s.reloads.count(true)
+		}
 		s.last, s.readAt = secret, now
 		return secret, nil
+	case s.last != "":
+		s.reloads.count(false)
+	}
+	switch {
 	case s.last != "" && now.Sub(s.readAt) < rotationGrace && !expired(s.last, now):
 		return s.last, nil
 	case err == nil:
@@ -81,12 +89,12 @@ func expired(token string, now time.Time) bool {
 }
 
 // secretOf is a secret of a configuration, or nil where there is none.
-func secretOf(text promconfig.Secret, file string) promconfig.SecretReader {
+func secretOf(text promconfig.Secret, file string, reloads *Reloads) promconfig.SecretReader {
 	switch {
 	case text != "":
 		return promconfig.NewInlineSecret(string(text))
 	case file != "":
-		return &secretFile{path: file}
+		return &secretFile{path: file, reloads: reloads}
 	}
 	return nil
 }
@@ -119,16 +127,16 @@ func (b *bearer) CloseIdleConnections() { closeIdle(b.next) }
 
 // withCredentials puts the credentials of a configuration on the requests. It
 // returns an error when a file of TLS for the server of tokens cannot be read.
-func withCredentials(config *promconfig.HTTPClientConfig, carrier http.RoundTripper) (http.RoundTripper, error) {
+func withCredentials(config *promconfig.HTTPClientConfig, carrier http.RoundTripper, reloads *Reloads) (http.RoundTripper, error) {
 	if own := config.Authorization; own != nil {
-		carrier = promconfig.NewAuthorizationCredentialsRoundTripper(own.Type, secretOf(own.Credentials, own.CredentialsFile), carrier)
+		carrier = promconfig.NewAuthorizationCredentialsRoundTripper(own.Type, secretOf(own.Credentials, own.CredentialsFile, reloads), carrier)
 	}
 	if own := config.BasicAuth; own != nil {
-		carrier = promconfig.NewBasicAuthRoundTripper(secretOf(promconfig.Secret(own.Username), own.UsernameFile), secretOf(own.Password, own.PasswordFile), carrier)
+		carrier = promconfig.NewBasicAuthRoundTripper(secretOf(promconfig.Secret(own.Username), own.UsernameFile, reloads), secretOf(own.Password, own.PasswordFile, reloads), carrier)
 	}
 	if own := config.OAuth2; own != nil {
 		var err error
-		if carrier, err = newOAuth2(own, carrier); err != nil {
+		if carrier, err = newOAuth2(own, carrier, reloads); err != nil {
 			return nil, err
 		}
 	}

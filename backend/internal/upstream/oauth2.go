@@ -40,8 +40,8 @@ type oauth2Carrier struct {
 
 // newOAuth2 returns what puts tokens on the requests to next. It returns an error
 // when a file of TLS cannot be read.
-func newOAuth2(config *promconfig.OAuth2, next http.RoundTripper) (http.RoundTripper, error) {
-	access, err := tokenAccess(config)
+func newOAuth2(config *promconfig.OAuth2, next http.RoundTripper, reloads *Reloads) (http.RoundTripper, error) {
+	access, err := tokenAccess(config, reloads)
 	if err != nil {
 		return nil, err
 	}
@@ -54,9 +54,9 @@ func newOAuth2(config *promconfig.OAuth2, next http.RoundTripper) (http.RoundTri
 	if err != nil {
 		return nil, fmt.Errorf("oauth2: %w", err)
 	}
-	secret := secretOf(config.ClientSecret, config.ClientSecretFile)
+	secret := secretOf(config.ClientSecret, config.ClientSecretFile, reloads)
 	if config.ClientCertificateKey != "" || config.ClientCertificateKeyFile != "" {
-		secret = secretOf(config.ClientCertificateKey, config.ClientCertificateKeyFile)
+		secret = secretOf(config.ClientCertificateKey, config.ClientCertificateKeyFile, reloads)
 	}
 	return &tokenErrors{&oauth2Carrier{
 		config: config, secret: secret, next: &marking{next},
@@ -68,8 +68,8 @@ func newOAuth2(config *promconfig.OAuth2, next http.RoundTripper) (http.RoundTri
 }
 
 // tokenAccess is how the server of tokens is reached.
-func tokenAccess(config *promconfig.OAuth2) (*Access, error) {
-	access, err := NewAccess(AccessOptions{HTTP: &promconfig.HTTPClientConfig{TLSConfig: config.TLSConfig, ProxyConfig: config.ProxyConfig}})
+func tokenAccess(config *promconfig.OAuth2, reloads *Reloads) (*Access, error) {
+	access, err := NewAccess(AccessOptions{HTTP: &promconfig.HTTPClientConfig{TLSConfig: config.TLSConfig, ProxyConfig: config.ProxyConfig}, Reloads: reloads})
 	if err != nil {
 		return nil, fmt.Errorf("oauth2: %w", err)
 	}

@@ -49,6 +49,8 @@ type Prometheus struct {
 	server  *http.Server
 	cancel  context.CancelFunc
 	running sync.WaitGroup
+
+	scrapers []*scrape.Manager
 }
 
 // Start opens the data and serves it.
@@ -79,6 +81,9 @@ func Start(options Options) (*Prometheus, error) {
 // Close stops serving and closes the data.
 func (p *Prometheus) Close() error {
 	p.cancel()
+	for _, each := range p.scrapers {
+		each.Stop()
+	}
 	err := p.server.Close()
 	p.running.Wait()
 	return errors.Join(err, p.db.Close())

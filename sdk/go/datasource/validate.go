@@ -1,0 +1,109 @@
+package datasource
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// proxyKind is the one kind of proxy that this datasource has.
+const proxyKind = "HTTPProxy"
+
+// The rules of the CUE model, which Perses holds every datasource to. They are here as well, so that a mistake shows
+// where it is made; a test compares the two.
+const (
+	host  = `([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]+\])`
+	port  = `([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])`
+	plain = `[^\x00-\x20\x7f/?#%\\]`
+	name  = `[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*`
+
+	durationRule = "must be a duration such as 90s, 15m or 1h30m"
+	positiveRule = "must be a duration longer than zero, such as 90s, 15m or 1h30m"
+	labelRule    = "must be 1 to 63 lower-case letters, digits or '-', with a letter or digit at both ends"
+	portRule     = "must be a number from 1 to 65535, without quotes, or the name of a port of the service"
+	tierURLRule  = "must be http(s)://host[:port][/path], with a port from 1 to 65535 and without user, parameters (use queryParams) or fragment"
+	proxyURLRule = "must name this datasource: http(s)://GATEWAY/proxy/globaldatasources/NAME, or /proxy/projects/PROJECT/datasources/NAME"
+)
+
+var (
+	tierURLs  = regexp.MustCompile(`^https?://` + host + `(:` + port + `)?(/(` + plain + `|%[0-9A-Fa-f]{2}|/)*)?$`)
+	proxyURLs = regexp.MustCompile(`^https?://` + host + `(:` + port + `)?(/` + plain + `+)*/proxy/(globaldatasources|projects/` + name +
+		`(/dashboards/` + name + `)?/datasources)/` + name + `/?(\?[^\s#]*)?$`)
+	labels    = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	durations = regexp.MustCompile(`^([0-9]{1,2}y)?([0-9]{1,3}w)?([0-9]{1,4}d)?([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?([0-9]{1,12}ms)?$`)
+)
+
+// validate returns all mistakes at once.
+func (s *PluginSpec) validate() error {
+	var mistakes []error
+	wrong := func(field, value, rule string) {
+		mistakes = append(mistakes, fmt.Errorf("%s: %q: %s", field, value, rule))
+	}
+	positive := func(field, value string) {
+		if value != "" && (!durations.MatchString(value) || !strings.ContainsAny(value, "123456789")) {
+			wrong(field, value, positiveRule)
+		}
+	}
+	positive("threshold", s.Threshold)
+	positive("scrapeInterval", s.ScrapeInterval)
+	if s.Hot != nil {
+		positive("hot.retention", s.Hot.Retention)
+		mistakes = append(mistakes, s.Hot.validate("hot"))
+	}
+	if s.Cold != nil {
+		if s.Cold.Lag != "" && !durations.MatchString(s.Cold.Lag) {
+			wrong("cold.lag", s.Cold.Lag, durationRule)
+		}
+		mistakes = append(mistakes, s.Cold.validate("cold"))
+	}
+	switch {
+	case s.Proxy == nil:
+		mistakes = append(mistakes, errors.New("proxy: is required: set it with HTTPProxy"))
+	case s.Proxy.Kind != proxyKind:
+		wrong("proxy.kind", s.Proxy.Kind, "must be "+proxyKind)
+	case s.Proxy.Spec.URL == nil:
+		mistakes = append(mistakes, errors.New("proxy.spec.url: is required"))
+	case !proxyURLs.MatchString(s.Proxy.Spec.URL.String()):
+		wrong("proxy.spec.url", s.Proxy.Spec.URL.Redacted(), proxyURLRule)
+	}
+	return errors.Join(mistakes...)
+}
+
+func (t *Tier) validate(which string) error {
+	switch {
+	case t.URL == "" && t.Service == nil:
+		return fmt.Errorf("%s: set URL or InCluster", which)
+	case t.URL != "" && t.Service != nil:
+		return fmt.Errorf("%s: remove either URL or InCluster: a tier has one of them, not both", which)
+	case t.URL != "" && !tierURLs.MatchString(t.URL):
+		return fmt.Errorf("%s.url: %s", which, tierURLRule) // Not its value, which may hold a password.
+	case t.Service != nil:
+		return t.Service.validate(which + ".service")
+	}
+	return nil
+}
+
+func (s *Service) validate(path string) error {
+	var mistakes []error
+	wrong := func(field, value, rule string) {
+		mistakes = append(mistakes, fmt.Errorf("%s.%s: %q: %s", path, field, value, rule))
+	}
+	if !labels.MatchString(s.Namespace) {
+		wrong("namespace", s.Namespace, labelRule)
+	}
+	if !labels.MatchString(s.Name) {
+		wrong("name", s.Name, labelRule)
+	}
+	if s.Port != nil {
+		named := s.Port.Name != ""
+		if named && (!labels.MatchString(s.Port.Name) || !strings.ContainsAny(s.Port.Name, "abcdefghijklmnopqrstuvwxyz")) ||
+			!named && (s.Port.Number < 1 || s.Port.Number > 65535) {
+			wrong("port", fmt.Sprint(s.Port.value()), portRule)
+		}
+	}
+	if s.Scheme != "" && s.Scheme != "http" && s.Scheme != "https" {
+		wrong("scheme", s.Scheme, "must be http or https")
+	}
+	return errors.Join(mistakes...)
+}
