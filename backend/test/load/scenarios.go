@@ -93,7 +93,7 @@ func (b *bench) measure(ctx context.Context, p pair) (rounds, error) {
 // machine idle, at most the wanted one.
 func (b *bench) affordable(ctx context.Context, to target, make request, wanted float64) (float64, error) {
 	const trial = 5
-	run, err := attack(ctx, to, make, min(trial, wanted), max(b.duration/4, time.Second))
+	run, err := attack(ctx, to, make, min(trial, wanted), max(b.duration/4, 500*time.Millisecond))
 	if err = errors.Join(err, run.err()); err != nil {
 		return 0, err
 	}

@@ -49,8 +49,20 @@ var programNames = []string{"perses", "prometheus", "thanos"}
 
 // build makes the programs and the blocks.
 func (w *world) build(ctx context.Context) error {
+	if err := w.buildFor(ctx, programNames, future); err != nil {
+		return err
+	}
+	now := time.Now()
+	return errors.Join(
+		history.Generator{Interval: scrapeInterval}.WriteBlocks(ctx, w.path("blocks"), now.Add(-coldReach), now.Add(future)),
+		os.CopyFS(w.path("hot-tls"), os.DirFS(w.path("hot"))),
+	)
+}
+
+// buildFor makes the named programs and our own, and the last hours.
+func (w *world) buildFor(ctx context.Context, names []string, future time.Duration) error {
 	w.programs = map[string]string{}
-	for _, name := range programNames {
+	for _, name := range names {
 		path, err := stack.Tool(ctx, w.progress, name)
 		if err != nil {
 			return err
@@ -72,12 +84,7 @@ func (w *world) build(ctx context.Context) error {
 		return fmt.Errorf("build the servers of the load test: %w\n%s", err, output)
 	}
 	now := time.Now()
-	generator := history.Generator{Interval: scrapeInterval}
-	return errors.Join(
-		generator.WriteBlocks(ctx, w.path("blocks"), now.Add(-coldReach), now.Add(future)),
-		generator.WriteBlocks(ctx, w.path("hot"), now.Add(-hotReach), now.Add(future)),
-		os.CopyFS(w.path("hot-tls"), os.DirFS(w.path("hot"))),
-	)
+	return history.Generator{Interval: scrapeInterval}.WriteBlocks(ctx, w.path("hot"), now.Add(-hotReach), now.Add(future))
 }
 
 func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
