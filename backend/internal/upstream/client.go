@@ -214,10 +214,7 @@ func (c *Client) setOwnHeaders(header http.Header) {
 
 // url joins the base of the tier and an escaped path below it.
 func (c *Client) url(path, rawQuery string) string {
-	joined := *c.base
-	joined.RawQuery = ""
-	joined.Fragment = ""
-	text := strings.TrimSuffix(joined.String(), "/") + path
+	text := c.base.Scheme + "://" + c.base.Host + strings.TrimSuffix(c.base.EscapedPath(), "/") + path
 	if rawQuery != "" {
 		text += "?" + rawQuery
 	}
