@@ -194,6 +194,10 @@ type PoolConfig struct {
 	// Size is the largest number of connections to one tier for queries. Four
 	// more are for the gateway's own probes.
 	Size int `yaml:"size" contract:"DATASOURCE_POOL_SIZE"`
+	// HTTP2 allows HTTP/2 towards tiers that offer it over TLS, unless the
+	// enable_http2 of their http_config is false. It takes one connection where
+	// HTTP/1.1 takes as many as there are queries, and more computing.
+	HTTP2 bool `yaml:"http2"`
 }
 
 // LimitsConfig bounds how much is asked of a tier at a time, and the memory

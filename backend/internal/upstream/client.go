@@ -42,6 +42,9 @@ type ClientOptions struct {
 	// idle ones included. Some more are for the gateway's own questions, which
 	// must not wait for queries.
 	PoolSize int
+	// HTTP2 allows HTTP/2 where the tier offers it. For most answers it costs
+	// more than connections of HTTP/1.1 that are kept.
+	HTTP2 bool
 	// Header is sent with every request: the tenant headers of a datasource.
 	Header http.Header
 	// Guard holds for every connection.
@@ -81,7 +84,7 @@ func NewClient(options ClientOptions) (*Client, error) {
 			MaxIdleConnsPerHost: options.PoolSize,
 			MaxConnsPerHost:     options.PoolSize + probeConnections,
 			IdleConnTimeout:     idleTimeout,
-			ForceAttemptHTTP2:   true,
+			ForceAttemptHTTP2:   options.HTTP2,
 			// Answers go out in the encoding that the caller asked for.
 			DisableCompression: true,
 		}
