@@ -220,6 +220,11 @@ type LimitsConfig struct {
 	// SharedMemory is the number of bytes that such answers take together.
 	// Where they would take more, queries are asked one by one.
 	SharedMemory int `yaml:"shared_memory"`
+	// DecodedMemory is the number of bytes of all the answers together that are
+	// read as a whole at a time: unions of both tiers, labels that are added to
+	// metadata, limits. Decoding takes some times as much. What does not fit is
+	// answered with status 503. Other answers pass through in small pieces.
+	DecodedMemory int `yaml:"decoded_memory"`
 }
 
 // ProbeConfig says how the health of the tiers is watched.
@@ -360,7 +365,7 @@ func DefaultConfig() Config {
 		Routing:     RoutingConfig{Threshold: Duration(15 * time.Minute)},
 		Query:       QueryConfig{Timeout: Duration(30 * time.Second)},
 		Pool:        PoolConfig{Size: 50},
-		Limits:      LimitsConfig{Queue: 500, QueueWait: Duration(5 * time.Second), SharedBytes: 1 << 20, SharedMemory: 16 << 20},
+		Limits:      LimitsConfig{Queue: 500, QueueWait: Duration(5 * time.Second), SharedBytes: 1 << 20, SharedMemory: 16 << 20, DecodedMemory: 64 << 20},
 		Probe:       ProbeConfig{Interval: Duration(5 * time.Second), LearnInterval: Duration(time.Minute)},
 		Tracing:     TracingConfig{SamplePercent: 100},
 		Enforcement: EnforcementConfig{Label: "namespace", OnConflict: "empty"},

@@ -194,7 +194,9 @@ func (s *soaking) askWhileTiersRestart(ctx context.Context, duration time.Durati
 	restarting, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- s.restart(restarting, min(5*time.Second, duration/10), min(25*time.Second, duration/4)) }()
+	go func() {
+		ended <- s.restart(restarting, min(5*time.Second, duration/10), min(25*time.Second, duration/4))
+	}()
 	results, err := s.ask(ctx, duration, rate)
 	stop()
 	return results, errors.Join(err, <-ended)
