@@ -71,6 +71,7 @@ func measure(ctx context.Context, out io.Writer, settings options) (err error) {
 	}{{"build programs and history", w.build}, {"start the servers", w.start}, {"wait for them", w.settle}, {"measure", b.run}} {
 		b.report.progress("%s", step.name)
 		if err := step.run(ctx); err != nil {
+			b.report.write(out)
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
 	}

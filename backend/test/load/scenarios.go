@@ -328,12 +328,11 @@ func (b *bench) memory() error {
 	return nil
 }
 
-// run runs all scenarios.
+// run runs all scenarios, also when one of them fails.
 func (b *bench) run(ctx context.Context) error {
+	var mistakes []error
 	for _, scenario := range []func(context.Context) error{b.passThrough, b.throughPerses, b.dashboardsOf, b.growth} {
-		if err := scenario(ctx); err != nil {
-			return err
-		}
+		mistakes = append(mistakes, scenario(ctx))
 	}
-	return b.memory()
+	return errors.Join(append(mistakes, b.memory())...)
 }

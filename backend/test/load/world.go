@@ -157,6 +157,9 @@ func (w *world) start(ctx context.Context) error {
 	}
 	if w.hotTLS, err = w.prometheus(ctx, "hot-tls", func(p *stack.Prometheus) {
 		p.Certificate, p.Key, p.ReadyClient = certificate, key, httpClient()
+		// Perses opens a connection for each request and leaves it for 90 s: it
+		// would use up the 512 that Prometheus takes by default.
+		p.Arguments = append(p.Arguments, "--web.max-connections", "60000")
 	}); err != nil {
 		return err
 	}
