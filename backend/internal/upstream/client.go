@@ -146,9 +146,19 @@ func (c *Client) Do(ctx context.Context, request *promapi.Request, withoutParame
 }
 
 func (c *Client) send(ctx context.Context, made outgoing) (*http.Response, error) {
-	request, err := http.NewRequestWithContext(ctx, made.method, c.url(made.path, made.rawQuery), bytes.NewReader(made.body))
+	target, rest := c.url(made.path, made.rawQuery), ""
+	if plain := c.base.RawPath == "" && !strings.Contains(made.path, "%"); plain {
+		// What the query is made of need not be written into an address to be
+		// read from it again.
+		target, rest = c.url("", ""), made.path
+	}
+	request, err := http.NewRequestWithContext(ctx, made.method, target, bytes.NewReader(made.body))
 	if err != nil {
 		return nil, fmt.Errorf("make the request: %w", err)
+	}
+	if rest != "" {
+		request.URL.Path += rest
+		request.URL.RawQuery = made.rawQuery
 	}
 	maps.Copy(request.Header, made.header)
 	tracing.Inject(ctx, request.Header)

@@ -190,7 +190,7 @@ func (b *bench) throughPerses(ctx context.Context) error {
 			if err = errors.Join(err, run.err()); err != nil {
 				return fmt.Errorf("the most that %s carries: %w", to.name, err)
 			}
-			after, err := openFiles(to)
+			after, err := leftOpen(ctx, to, before)
 			if err != nil {
 				return err
 			}
@@ -209,6 +209,23 @@ func (b *bench) throughPerses(ctx context.Context) error {
 }
 
 func perSecond(m measured) float64 { return float64(m.requests) / m.duration.Seconds() }
+
+// leftOpen counts the open files once the connections of the clients have had
+// time to be closed.
+func leftOpen(ctx context.Context, to target, before int) (int, error) {
+	deadline := time.Now().Add(3 * time.Second)
+	for {
+		now, err := openFiles(to)
+		if err != nil || now <= before || time.Now().After(deadline) {
+			return now, err
+		}
+		select {
+		case <-ctx.Done():
+			return now, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
 
 // openFiles counts the open files of the servers of a way, but those of the tier.
 func openFiles(to target) (int, error) {
