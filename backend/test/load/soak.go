@@ -170,14 +170,14 @@ func (s *soaking) ask(ctx context.Context, duration time.Duration, rate float64)
 	users := httpClient()
 	defer users.CloseIdleConnections()
 	attacker := vegeta.NewAttacker(vegeta.Client(users), vegeta.MaxBody(0), vegeta.Workers(20), vegeta.MaxWorkers(2000))
-	make := dashboards(func() window {
+	panel := dashboards(func() window {
 		if rand.IntN(20) == 0 { //nolint:gosec // Not a secret.
 			return lastHour
 		}
 		return lastMinutes
 	})
-	targeter := func(next *vegeta.Target) (err error) {
-		*next, err = make(s.gateway.URL)
+	targeter := func(made *vegeta.Target) (err error) {
+		*made, err = panel(s.gateway.URL)
 		return err
 	}
 	stop := context.AfterFunc(ctx, func() { attacker.Stop() })

@@ -279,12 +279,12 @@ func (w *world) save(ctx context.Context, kind string, resource document) error 
 }
 
 // ask makes a request that has to be answered by a tier.
-func ask(ctx context.Context, base, tier string, make request) error {
-	next, err := make(base)
+func ask(ctx context.Context, base, tier string, next request) error {
+	made, err := next(base)
 	if err != nil {
 		return err
 	}
-	status, body, header, err := get(ctx, next.URL)
+	status, body, header, err := get(ctx, made.URL)
 	switch {
 	case err != nil:
 		return err
@@ -293,7 +293,7 @@ func ask(ctx context.Context, base, tier string, make request) error {
 	case tier != "" && header.Get("X-Tier") != tier:
 		return fmt.Errorf("the tier %q answered (%s), not %s", header.Get("X-Tier"), header.Get("X-Tier-Reason"), tier)
 	case bytes.Contains(body, []byte(`"result":[]`)):
-		return fmt.Errorf("an empty answer measures nothing: %s", next.URL)
+		return fmt.Errorf("an empty answer measures nothing: %s", made.URL)
 	}
 	return nil
 }
@@ -318,7 +318,7 @@ func get(ctx context.Context, url string) (int, []byte, http.Header, error) {
 func (w *world) settle(ctx context.Context) error {
 	ways := []struct {
 		base, tier string
-		make       request
+		next       request
 	}{
 		{w.hot.URL, "", dashboards(always(lastMinutes))}, {w.coldQuery.URL, "", dashboards(always(lastWeek))},
 		{w.users.URL, "hot", dashboards(always(lastMinutes))}, {w.users.URL, "cold", dashboards(always(lastHour))},
@@ -329,7 +329,7 @@ func (w *world) settle(ctx context.Context) error {
 	defer cancel()
 	for _, way := range ways {
 		for {
-			err := ask(ctx, way.base, way.tier, way.make)
+			err := ask(ctx, way.base, way.tier, way.next)
 			if err == nil {
 				break
 			}
