@@ -24,12 +24,13 @@ test: ## Run all tests that need no big server.
 
 .PHONY: e2e
 e2e: ## Run the tests on the real servers, and the demo. Builds the servers first if they are missing.
-	go test $(GO_TEST_FLAGS) -p 1 -tags e2e -count=1 -timeout 20m ./backend/test ./backend/test/oracle ./backend/test/cluster
+	go test $(GO_TEST_FLAGS) -p 1 -tags e2e -count=1 -timeout 20m ./backend/test ./backend/test/oracle ./backend/test/cluster ./backend/test/load
 	$(MAKE) demo DEMO_FLAGS=--once
 
 .PHONY: e2e-full
-e2e-full: ## Run what is too long for CI: 10,000 questions, older versions of Perses, and fuzzing on top of e2e.
+e2e-full: ## Run what is too long for CI: 10,000 questions, older versions of Perses, a soak, and fuzzing on top of e2e.
 	E2E_QUERIES=10000 E2E_PERSES='perses-0.53 perses-0.52' $(MAKE) e2e
+	$(MAKE) soak
 	scripts/fuzz 60s
 
 .PHONY: check
@@ -75,6 +76,14 @@ release: ## Build the archives of a release and their checksums, below build/rel
 .PHONY: bench
 bench: ## Run the Go benchmarks; compare two runs with benchstat.
 	go test -run '^$$' -bench . -benchmem -count 6 ./backend/...
+
+.PHONY: load
+load: ## Measure tierproxy beside Perses, Prometheus, Thanos and a bare reverse proxy; LOAD_FLAGS=--short for a glance.
+	@go run ./backend/test/load $(LOAD_FLAGS)
+
+.PHONY: soak
+soak: ## Ask tierproxy 200 times a second for 20 minutes while its tiers restart at random.
+	@go run ./backend/test/load --soak 20m
 
 .PHONY: tools
 tools: ## Build the real servers of the tests, once, into the cache outside of the checkout.

@@ -194,6 +194,10 @@ type PoolConfig struct {
 	// Size is the largest number of connections to one tier for queries. Four
 	// more are for the gateway's own probes.
 	Size int `yaml:"size" contract:"DATASOURCE_POOL_SIZE"`
+	// HTTP2 allows HTTP/2 towards tiers that offer it over TLS, unless the
+	// enable_http2 of their http_config is false. It takes one connection where
+	// HTTP/1.1 takes as many as there are queries, and more computing.
+	HTTP2 bool `yaml:"http2"`
 }
 
 // LimitsConfig bounds how much is asked of a tier at a time, and the memory
@@ -216,6 +220,11 @@ type LimitsConfig struct {
 	// SharedMemory is the number of bytes that such answers take together.
 	// Where they would take more, queries are asked one by one.
 	SharedMemory int `yaml:"shared_memory"`
+	// DecodedMemory is the number of bytes of all the answers together that are
+	// read as a whole at a time: unions of both tiers, labels that are added to
+	// metadata, limits. Decoding takes some times as much. What does not fit is
+	// answered with status 503. Other answers pass through in small pieces.
+	DecodedMemory int `yaml:"decoded_memory"`
 }
 
 // ProbeConfig says how the health of the tiers is watched.
@@ -356,7 +365,7 @@ func DefaultConfig() Config {
 		Routing:     RoutingConfig{Threshold: Duration(15 * time.Minute)},
 		Query:       QueryConfig{Timeout: Duration(30 * time.Second)},
 		Pool:        PoolConfig{Size: 50},
-		Limits:      LimitsConfig{Queue: 500, QueueWait: Duration(5 * time.Second), SharedBytes: 1 << 20, SharedMemory: 16 << 20},
+		Limits:      LimitsConfig{Queue: 500, QueueWait: Duration(5 * time.Second), SharedBytes: 1 << 20, SharedMemory: 16 << 20, DecodedMemory: 64 << 20},
 		Probe:       ProbeConfig{Interval: Duration(5 * time.Second), LearnInterval: Duration(time.Minute)},
 		Tracing:     TracingConfig{SamplePercent: 100},
 		Enforcement: EnforcementConfig{Label: "namespace", OnConflict: "empty"},

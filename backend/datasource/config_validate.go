@@ -47,12 +47,13 @@ func (c *Config) Validate() error {
 	}{
 		{"limits.concurrent", c.Limits.Concurrent}, {"limits.queue", c.Limits.Queue},
 		{"limits.shared_bytes", c.Limits.SharedBytes}, {"limits.shared_memory", c.Limits.SharedMemory},
+		{"limits.decoded_memory", c.Limits.DecodedMemory},
 	} {
 		if each.value < 0 {
 			add(each.key, fmt.Errorf("is %d, and must not be negative", each.value))
 		}
 	}
-	if c.Limits.Concurrent > c.Pool.Size && c.Pool.Size > 0 {
+	if c.Limits.Concurrent > c.Pool.Size && c.Pool.Size > 0 && !c.Pool.HTTP2 {
 		add("limits.concurrent", fmt.Errorf("is %d, and there are no more than %d connections: raise pool.size, or lower it", c.Limits.Concurrent, c.Pool.Size))
 	}
 	add("limits.queue_wait", positive(c.Limits.QueueWait))

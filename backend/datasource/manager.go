@@ -22,6 +22,7 @@ import (
 	"math"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -51,6 +52,8 @@ type Manager struct {
 	discovery   *discovery.Discovery
 	noDiscovery string
 	network     *upstream.Network // nil but in tests
+	// own is the default datasource where its tiers stay what they are.
+	own atomic.Pointer[source]
 
 	disagreementsMutex sync.Mutex
 	disagreements      map[string]disagreement // by Service

@@ -86,6 +86,9 @@ func (m *Manager) refusal(service string, servers []*upstream.Tier, removed []st
 // replicasFor returns the replicas of hot in the order in which a request asks
 // them.
 func (s *source) replicasFor(request *promapi.Request) []queryrange.Replica {
+	if len(s.replicas) == 0 {
+		return nil
+	}
 	ordered := make([]queryrange.Replica, 0, len(s.replicas))
 	ready := make(map[*upstream.Tier]bool, len(s.replicas))
 	for _, each := range s.replicas {

@@ -51,6 +51,9 @@ var tenantHeaders = []string{"X-Scope-Orgid", "Thanos-Tenant"}
 
 // ownSource is the default datasource: the tiers of the configuration.
 func (m *Manager) ownSource() (*source, error) {
+	if found := m.own.Load(); found != nil {
+		return found, nil
+	}
 	own := &source{
 		label: "default datasource", threshold: time.Duration(m.config.Routing.Threshold), rule: m.rules.own,
 		wantsNamespace: m.config.Hot.Tenancy.Parameter != "" || m.config.Cold.Tenancy.Parameter != "",
@@ -65,6 +68,9 @@ func (m *Manager) ownSource() (*source, error) {
 		return nil, err
 	}
 	m.join(own, hotPlace, coldPlace, hot, cold)
+	if m.discovery == nil {
+		m.own.Store(own) // Nothing of it changes any more.
+	}
 	return own, nil
 }
 

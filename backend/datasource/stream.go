@@ -25,7 +25,7 @@ var connectionHeaders = []string{
 }
 
 // bufferBytes is how much of an answer is in memory at a time.
-const bufferBytes = 32 << 10
+const bufferBytes = 64 << 10
 
 var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
 

@@ -44,13 +44,13 @@ type destination struct {
 }
 
 // client returns a client for the destination. No connection is made.
-func (d destination) client(header http.Header, poolSize int, network *upstream.Network) (*upstream.Client, error) {
+func (d destination) client(header http.Header, pool PoolConfig, network *upstream.Network) (*upstream.Client, error) {
 	base, err := url.Parse(d.url)
 	if err != nil {
 		return nil, fmt.Errorf("parse the URL of the %s tier: %w", d.name, err)
 	}
 	options := upstream.ClientOptions{
-		URL: base, Access: d.access, PoolSize: poolSize, Header: header, Guard: d.guard, Address: d.address, Network: network,
+		URL: base, Access: d.access, PoolSize: pool.Size, HTTP2: pool.HTTP2, Header: header, Guard: d.guard, Address: d.address, Network: network,
 	}
 	if d.tenancy.Parameter != "" {
 		options.Tenancy = &upstream.Tenancy{Parameter: d.tenancy.Parameter, Probe: d.tenancy.ProbeNamespace}
@@ -69,6 +69,7 @@ type tierPool struct {
 	network *upstream.Network                     // nil but in tests
 	onProbe func(*upstream.Tier, upstream.Status) // for the gateway's own tiers
 	limits  upstream.Limits
+	decoded *upstream.Memory // for answers that are read as a whole
 	meters  map[tier.Name]*upstream.Meters
 	// keep marks the gateway's own tiers as used, wherever they are.
 	keep func()
@@ -99,7 +100,7 @@ type pooledTier struct {
 
 func newTierPool(config Config) *tierPool {
 	return &tierPool{
-		config: config, limits: limitsOf(config), keep: func() {}, ownHot: func() string { return config.Hot.URL },
+		config: config, limits: limitsOf(config), decoded: upstream.NewMemory(int64(config.Limits.DecodedMemory)), keep: func() {}, ownHot: func() string { return config.Hot.URL },
 		tiers: make(map[destination]*pooledTier), pairs: make(map[pairKey]*pooledPair),
 	}
 }
@@ -155,7 +156,7 @@ func (p *tierPool) get(at destination, header http.Header, own bool) (*upstream.
 		p.tiers[at] = added
 		return added.Tier, nil
 	}
-	client, err := at.client(header, p.config.Pool.Size, p.network)
+	client, err := at.client(header, p.config.Pool, p.network)
 	if err != nil {
 		return nil, err
 	}

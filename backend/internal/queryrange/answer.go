@@ -12,11 +12,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 const (
@@ -24,9 +26,6 @@ const (
 	emptyPeek = 4 << 10
 	// maxErrorBytes bounds the error of a tier that is read.
 	maxErrorBytes = 64 << 10
-	// maxDecodedBytes bounds an answer that has to be decoded: unions, labels
-	// and limits.
-	maxDecodedBytes = 64 << 20
 )
 
 // finish makes the answer of the tier that of the gateway: labels, limit,
@@ -204,9 +203,56 @@ func (r *Response) envelope() (*promapi.Envelope, error) {
 		_ = r.Body.Close()
 		return nil, err
 	}
-	envelope, err := promapi.ReadEnvelope(r.Status, io.LimitReader(body, maxDecodedBytes))
+	counted := &countedReader{source: body, memory: r.decoded}
+	envelope, err := promapi.ReadEnvelope(r.Status, counted)
 	_ = r.Body.Close()
-	return envelope, err
+	if counted.exceeded {
+		err = &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: errNoMemory,
+			Message: "the answer has to be read as a whole, and such answers would take more memory than limits.decoded_memory allows: select fewer series"}
+	}
+	if err != nil {
+		counted.release()
+		return nil, err
+	}
+	// The tier is done; the answer is in memory until it has been sent.
+	r.Body = &releasing{Reader: http.NoBody, release: sync.OnceFunc(counted.release)}
+	return envelope, nil
+}
+
+// errNoMemory is met by an answer that has to be read as a whole.
+var errNoMemory = errors.New("no memory is left for the answer")
+
+// countedReader counts what is read into memory.
+type countedReader struct {
+	source   io.Reader
+	memory   *upstream.Memory
+	taken    int
+	exceeded bool
+}
+
+// Read implements io.Reader.
+func (c *countedReader) Read(p []byte) (int, error) {
+	n, err := c.source.Read(p)
+	if !c.memory.Take(n) {
+		c.exceeded = true
+		return 0, errNoMemory
+	}
+	c.taken += n
+	return n, err
+}
+
+func (c *countedReader) release() { c.memory.Give(c.taken) }
+
+// releasing returns memory when it is closed.
+type releasing struct {
+	io.Reader
+	release func()
+}
+
+// Close returns the memory.
+func (r *releasing) Close() error {
+	r.release()
+	return nil
 }
 
 // replace puts another body into the answer.

@@ -168,7 +168,7 @@ func (c *call) try(ctx context.Context, decision tier.Decision) (*Response, erro
 		return nil, err
 	}
 	response := &Response{
-		Status: answer.StatusCode, Header: answer.Header, ContentLength: answer.ContentLength,
+		Status: answer.StatusCode, Header: answer.Header, ContentLength: answer.ContentLength, decoded: c.query.Decoded,
 		Body: &cancelOnClose{ReadCloser: answer.Body, cancel: func() { cancel(nil) }},
 	}
 	if err := failure(answer.StatusCode, canRetry); err != nil {
@@ -190,10 +190,10 @@ func (c *call) try(ctx context.Context, decision tier.Decision) (*Response, erro
 }
 
 // isOverload tells whether a tier was not asked because it has too many queries
-// already.
+// already, or its answer not read because others take the memory.
 func isOverload(err error) bool {
 	_, is := errors.AsType[*upstream.OverloadError](err)
-	return is
+	return is || errors.Is(err, errNoMemory)
 }
 
 // broken is the error of a try that the tier broke off. Unless somebody else

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -385,5 +386,29 @@ func TestAClosedPooledConnectionIsNoFailure(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, tier.Hot, response.Tier)
 		require.Equal(t, "{}", body(t, response))
+	}
+}
+
+func TestMemoryForDecodedAnswersIsBounded(t *testing.T) {
+	p := newPair(t)
+	p.cold.Handle(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"status":"success","data":{"resultType":"vector","result":[%s{"metric":{},"value":[1,"1"]}]}}`,
+			strings.Repeat(`{"metric":{"a":"b"},"value":[1,"1"]},`, 1000))
+	})
+	query := p.query(t, url.Values{"query": {"up"}, "limit": {"3"}})
+	query.Forced, query.Decoded = tier.Cold, upstream.NewMemory(50<<10)
+	first, err := Do(t.Context(), query)
+	require.NoError(t, err)
+	// The answer is in memory until it has been sent.
+	_, err = Do(t.Context(), query)
+	var apiError *promapi.Error
+	require.ErrorAs(t, err, &apiError)
+	require.Equal(t, http.StatusServiceUnavailable, apiError.Status)
+	require.Contains(t, apiError.Message, "limits.decoded_memory")
+	require.Contains(t, body(t, first), `"warnings"`)
+	for range 3 {
+		again, err := Do(t.Context(), query)
+		require.NoError(t, err)
+		require.NotEmpty(t, body(t, again))
 	}
 }

@@ -36,6 +36,8 @@ type Query struct {
 	ScrapeInterval time.Duration
 	// Timeout bounds all tries together, the body of the answer included.
 	Timeout time.Duration
+	// Decoded is the memory for answers that are read as a whole; nil for no bound.
+	Decoded *upstream.Memory
 	// QueryParams are the datasource's own, which the plugin sends along.
 	QueryParams map[string]string
 	// OnRetry is called before a further try with who is asked: another
@@ -85,6 +87,8 @@ type Response struct {
 	// UpstreamDuration is the time until the header of the answer, all tries
 	// together.
 	UpstreamDuration time.Duration
+
+	decoded *upstream.Memory // see Query.Decoded
 }
 
 // CallError says which tier and reason an error belongs to.

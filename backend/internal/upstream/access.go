@@ -166,7 +166,7 @@ func (a *Access) RoundTripper(makeTransport func(*tls.Config) *http.Transport) (
 	reloading, err := newReloading(a, func(tlsConfig *tls.Config) http.RoundTripper {
 		transport := makeTransport(tlsConfig)
 		if config != nil {
-			transport.ForceAttemptHTTP2 = config.EnableHTTP2
+			transport.ForceAttemptHTTP2 = transport.ForceAttemptHTTP2 && config.EnableHTTP2
 			transport.Proxy = config.Proxy()
 			transport.ProxyConnectHeader = config.GetProxyConnectHeader()
 		}

@@ -37,7 +37,7 @@ func access(t *testing.T, options AccessOptions) *Access {
 }
 
 // httpConfig reads the configuration as Prometheus does.
-func httpConfig(t *testing.T, text string) *promconfig.HTTPClientConfig {
+func httpConfig(t testing.TB, text string) *promconfig.HTTPClientConfig {
 	t.Helper()
 	config, err := promconfig.LoadHTTPConfig(text)
 	require.NoError(t, err)
@@ -54,7 +54,7 @@ func write(t *testing.T, name, content string) string {
 
 // serveTLS serves a fake tier with a certificate. It asks for a client
 // certificate of the authority, if not nil.
-func serveTLS(t *testing.T, pair certificates.Pair, clients *certificates.Authority, handler http.Handler) *httptest.Server {
+func serveTLS(t testing.TB, pair certificates.Pair, clients *certificates.Authority, handler http.Handler) *httptest.Server {
 	t.Helper()
 	server := httptest.NewUnstartedServer(handler)
 	server.EnableHTTP2 = true

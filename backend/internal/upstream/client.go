@@ -42,6 +42,9 @@ type ClientOptions struct {
 	// idle ones included. Some more are for the gateway's own questions, which
 	// must not wait for queries.
 	PoolSize int
+	// HTTP2 allows HTTP/2 where the tier offers it. For most answers it costs
+	// more than connections of HTTP/1.1 that are kept.
+	HTTP2 bool
 	// Header is sent with every request: the tenant headers of a datasource.
 	Header http.Header
 	// Guard holds for every connection.
@@ -81,7 +84,7 @@ func NewClient(options ClientOptions) (*Client, error) {
 			MaxIdleConnsPerHost: options.PoolSize,
 			MaxConnsPerHost:     options.PoolSize + probeConnections,
 			IdleConnTimeout:     idleTimeout,
-			ForceAttemptHTTP2:   true,
+			ForceAttemptHTTP2:   options.HTTP2,
 			// Answers go out in the encoding that the caller asked for.
 			DisableCompression: true,
 		}
@@ -143,9 +146,19 @@ func (c *Client) Do(ctx context.Context, request *promapi.Request, withoutParame
 }
 
 func (c *Client) send(ctx context.Context, made outgoing) (*http.Response, error) {
-	request, err := http.NewRequestWithContext(ctx, made.method, c.url(made.path, made.rawQuery), bytes.NewReader(made.body))
+	target, rest := c.url(made.path, made.rawQuery), ""
+	if plain := c.base.RawPath == "" && !strings.Contains(made.path, "%"); plain {
+		// What the query is made of need not be written into an address to be
+		// read from it again.
+		target, rest = c.url("", ""), made.path
+	}
+	request, err := http.NewRequestWithContext(ctx, made.method, target, bytes.NewReader(made.body))
 	if err != nil {
 		return nil, fmt.Errorf("make the request: %w", err)
+	}
+	if rest != "" {
+		request.URL.Path += rest
+		request.URL.RawQuery = made.rawQuery
 	}
 	maps.Copy(request.Header, made.header)
 	tracing.Inject(ctx, request.Header)
@@ -214,10 +227,7 @@ func (c *Client) setOwnHeaders(header http.Header) {
 
 // url joins the base of the tier and an escaped path below it.
 func (c *Client) url(path, rawQuery string) string {
-	joined := *c.base
-	joined.RawQuery = ""
-	joined.Fragment = ""
-	text := strings.TrimSuffix(joined.String(), "/") + path
+	text := c.base.Scheme + "://" + c.base.Host + strings.TrimSuffix(c.base.EscapedPath(), "/") + path
 	if rawQuery != "" {
 		text += "?" + rawQuery
 	}

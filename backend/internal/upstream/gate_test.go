@@ -3,7 +3,9 @@ package upstream
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -160,5 +162,24 @@ func BenchmarkGate(b *testing.B) {
 			b.Fatal(err)
 		}
 		g.leave(time.Now())
+	}
+}
+
+// BenchmarkFlight is what a query pays that could be joined, and is not.
+func BenchmarkFlight(b *testing.B) {
+	f := newFlights(Limits{SharedBytes: 1 << 20, Queue: 10}, nil)
+	call := func(context.Context, *atomic.Bool) (*http.Response, error) {
+		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, ContentLength: -1}, nil
+	}
+	key := sameness{method: http.MethodGet, path: "/api/v1/query_range", rawQuery: "query=up&start=1&end=2&step=1"}
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	b.ReportAllocs()
+	for b.Loop() {
+		response, err := f.do(ctx, key, call)
+		if err != nil {
+			b.Fatal(err)
+		}
+		_ = response.Body.Close()
 	}
 }

@@ -59,7 +59,7 @@ func (h *heldAnswer) add(chunk []byte, err error) bool {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	h.content = append(h.content, chunk...)
-	fits := len(h.content) <= h.limits.SharedBytes && !h.dropped && h.limits.SharedMemory.take(len(chunk))
+	fits := len(h.content) <= h.limits.SharedBytes && !h.dropped && h.limits.SharedMemory.Take(len(chunk))
 	if fits {
 		h.taken += len(chunk)
 	}
@@ -100,7 +100,7 @@ func (h *heldAnswer) drop() {
 
 // free returns the memory. The mutex is held.
 func (h *heldAnswer) free() {
-	h.limits.SharedMemory.give(h.taken)
+	h.limits.SharedMemory.Give(h.taken)
 	h.content, h.taken = nil, 0
 }
 

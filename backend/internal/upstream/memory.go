@@ -12,8 +12,8 @@ type Memory struct {
 // NewMemory returns an amount of that many bytes.
 func NewMemory(bound int64) *Memory { return &Memory{bound: bound} }
 
-// take holds that many bytes more; false where they are not there.
-func (m *Memory) take(bytes int) bool {
+// Take holds that many bytes more; false where they are not there.
+func (m *Memory) Take(bytes int) bool {
 	if m == nil {
 		return true
 	}
@@ -24,8 +24,8 @@ func (m *Memory) take(bytes int) bool {
 	return false
 }
 
-// give returns what was taken.
-func (m *Memory) give(bytes int) {
+// Give returns what was taken.
+func (m *Memory) Give(bytes int) {
 	if m != nil {
 		m.held.Add(-int64(bytes))
 	}

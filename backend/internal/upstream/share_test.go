@@ -258,7 +258,7 @@ func TestMemoryForSharedAnswersIsBounded(t *testing.T) {
 	// The first pair is answered, and one of them does not read.
 	slow := make(chan *http.Response, 1)
 	go func() {
-		response, _ := h.tier.Do(context.Background(), panelRequest(t, nil), nil) //nolint:bodyclose // Below.
+		response, _ := h.tier.Do(context.Background(), panelRequest(t, nil), nil)
 		slow <- response
 	}()
 	h.waitFor(t, 1)
@@ -320,7 +320,7 @@ func TestTheFirstReadsWhileTheOthersWait(t *testing.T) {
 	})
 	started := make(chan *http.Response, 1)
 	go func() {
-		response, _ := h.tier.Do(context.Background(), panelRequest(t, nil), nil) //nolint:bodyclose // Below.
+		response, _ := h.tier.Do(context.Background(), panelRequest(t, nil), nil)
 		started <- response
 	}()
 	h.waitFor(t, 1)

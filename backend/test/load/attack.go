@@ -83,15 +83,15 @@ type request func(base string) (vegeta.Target, error)
 
 // attack sends requests at a fixed rate for a time, whether they are answered or
 // not, and reads what the processes compute meanwhile.
-func attack(ctx context.Context, to target, make request, perSecond float64, duration time.Duration) (measured, error) {
+func attack(ctx context.Context, to target, next request, perSecond float64, duration time.Duration) (measured, error) {
 	users := httpClient()
 	defer users.CloseIdleConnections()
 	// An attacker is good for one attack.
 	attacker := func() *vegeta.Attacker {
 		return vegeta.NewAttacker(vegeta.Client(users), vegeta.MaxBody(0), vegeta.Workers(20), vegeta.MaxWorkers(2000))
 	}
-	targeter := func(next *vegeta.Target) (err error) {
-		*next, err = make(to.base)
+	targeter := func(made *vegeta.Target) (err error) {
+		*made, err = next(to.base)
 		return err
 	}
 	rate := vegeta.Rate{Freq: int(perSecond * 60), Per: time.Minute}
@@ -159,7 +159,7 @@ func readCPU(to target) (map[string]time.Duration, error) {
 }
 
 // saturate lets clients ask one request after the other, for a time.
-func saturate(ctx context.Context, to target, make request, clients int, duration time.Duration) (measured, error) {
+func saturate(ctx context.Context, to target, next request, clients int, duration time.Duration) (measured, error) {
 	users := httpClient()
 	defer users.CloseIdleConnections()
 	found := measured{failures: map[string]int{}, duration: duration}
@@ -168,8 +168,8 @@ func saturate(ctx context.Context, to target, make request, clients int, duratio
 		return found, err
 	}
 	attacker := vegeta.NewAttacker(vegeta.Client(users), vegeta.MaxBody(0), vegeta.Workers(uint64(clients)), vegeta.MaxWorkers(uint64(clients))) //nolint:gosec // A few.
-	targeter := func(next *vegeta.Target) (err error) {
-		*next, err = make(to.base)
+	targeter := func(made *vegeta.Target) (err error) {
+		*made, err = next(to.base)
 		return err
 	}
 	stop := context.AfterFunc(ctx, func() { attacker.Stop() })

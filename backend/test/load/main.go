@@ -51,7 +51,7 @@ func exit(err error) {
 }
 
 // shortOptions show that everything works, in less than a minute.
-var shortOptions = options{rounds: 1, duration: time.Second, crowds: []int{1, 10}, clients: 4}
+var shortOptions = options{rounds: 1, duration: 500 * time.Millisecond, crowds: []int{1, 10}, clients: 4}
 
 // measure starts the servers, runs all scenarios and prints the table. It
 // returns an error where a request was not answered, and none for a goal that
@@ -71,6 +71,7 @@ func measure(ctx context.Context, out io.Writer, settings options) (err error) {
 	}{{"build programs and history", w.build}, {"start the servers", w.start}, {"wait for them", w.settle}, {"measure", b.run}} {
 		b.report.progress("%s", step.name)
 		if err := step.run(ctx); err != nil {
+			b.report.write(out)
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
 	}

@@ -49,7 +49,7 @@ type bench struct {
 type pair struct {
 	name            string
 	direct, through target
-	make            request
+	next            request
 	full            float64 // requests a second that are wanted
 }
 
@@ -62,7 +62,7 @@ type rounds struct {
 // measure measures a pair in turns at the same fixed rate: the wanted one, or
 // less where the direct way alone would take more than half of the machine.
 func (b *bench) measure(ctx context.Context, p pair) (rounds, error) {
-	rate, err := b.affordable(ctx, p.direct, p.make, p.full)
+	rate, err := b.affordable(ctx, p.direct, p.next, p.full)
 	if err != nil {
 		return rounds{}, fmt.Errorf("%s: %w", p.name, err)
 	}
@@ -73,7 +73,7 @@ func (b *bench) measure(ctx context.Context, p pair) (rounds, error) {
 			slices.Reverse(order)
 		}
 		for _, to := range order {
-			run, err := attack(ctx, to, p.make, rate, b.duration)
+			run, err := attack(ctx, to, p.next, rate, b.duration)
 			if err = errors.Join(err, run.err()); err != nil {
 				return found, fmt.Errorf("%s, %s: %w", p.name, to.name, err)
 			}
@@ -91,9 +91,9 @@ func (b *bench) measure(ctx context.Context, p pair) (rounds, error) {
 
 // affordable is the rate at which requests over the direct way leave half of the
 // machine idle, at most the wanted one.
-func (b *bench) affordable(ctx context.Context, to target, make request, wanted float64) (float64, error) {
+func (b *bench) affordable(ctx context.Context, to target, next request, wanted float64) (float64, error) {
 	const trial = 5
-	run, err := attack(ctx, to, make, min(trial, wanted), max(b.duration/4, time.Second))
+	run, err := attack(ctx, to, next, min(trial, wanted), max(b.duration/4, 500*time.Millisecond))
 	if err = errors.Join(err, run.err()); err != nil {
 		return 0, err
 	}
@@ -151,7 +151,7 @@ func (b *bench) passThrough(ctx context.Context) error {
 				name:    fmt.Sprintf("pass through, %s, %s", size.name, method),
 				direct:  target{"reverse proxy", b.reverseProxy.URL, map[string]*stack.Server{"proxy": b.reverseProxy, "tier": b.answers}},
 				through: target{"tierproxy", b.passing.URL, map[string]*stack.Server{"proxy": b.passing, "tier": b.answers}},
-				make:    answerOf(size.bytes, method), full: size.rate,
+				next:    answerOf(size.bytes, method), full: size.rate,
 			})
 			if err != nil {
 				return err
@@ -169,7 +169,7 @@ func (b *bench) throughPerses(ctx context.Context) error {
 	direct := target{"Perses alone", b.direct(), map[string]*stack.Server{"perses": b.perses, "tier": b.hotTLS}}
 	through := target{"Perses and tierproxy", b.tiered(), map[string]*stack.Server{"perses": b.perses, "tierproxy": b.panelTP, "tier": b.hotTLS}}
 	panel := dashboards(always(lastMinutes))
-	found, err := b.measure(ctx, pair{name: "panels through Perses to a TLS tier", direct: direct, through: through, make: panel, full: asked(atUsers)})
+	found, err := b.measure(ctx, pair{name: "panels through Perses to a TLS tier", direct: direct, through: through, next: panel, full: asked(atUsers)})
 	if err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ func (b *bench) throughPerses(ctx context.Context) error {
 			if err = errors.Join(err, run.err()); err != nil {
 				return fmt.Errorf("the most that %s carries: %w", to.name, err)
 			}
-			after, err := openFiles(to)
+			after, err := leftOpen(ctx, to, before)
 			if err != nil {
 				return err
 			}
@@ -209,6 +209,23 @@ func (b *bench) throughPerses(ctx context.Context) error {
 }
 
 func perSecond(m measured) float64 { return float64(m.requests) / m.duration.Seconds() }
+
+// leftOpen counts the open files once the connections of the clients have had
+// time to be closed.
+func leftOpen(ctx context.Context, to target, before int) (int, error) {
+	deadline := time.Now().Add(3 * time.Second)
+	for {
+		now, err := openFiles(to)
+		if err != nil || now <= before || time.Now().After(deadline) {
+			return now, err
+		}
+		select {
+		case <-ctx.Done():
+			return now, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
 
 // openFiles counts the open files of the servers of a way, but those of the tier.
 func openFiles(to target) (int, error) {
@@ -238,7 +255,7 @@ func (b *bench) withTierproxy(servers map[string]*stack.Server) map[string]*stac
 // dashboardsOf compares 50 users of tierproxy with as many who ask a tier.
 func (b *bench) dashboardsOf(ctx context.Context) error {
 	hot := pair{
-		name: "50 users, hot", make: dashboards(always(lastMinutes)), full: asked(atUsers),
+		name: "50 users, hot", next: dashboards(always(lastMinutes)), full: asked(atUsers),
 		direct:  target{"Prometheus", b.hot.URL, map[string]*stack.Server{"tier": b.hot}},
 		through: target{"tierproxy", b.users.URL, b.withTierproxy(map[string]*stack.Server{"tier": b.hot})},
 	}
@@ -250,7 +267,7 @@ func (b *bench) dashboardsOf(ctx context.Context) error {
 	b.report.atMost("the same: p95", "Prometheus", found, 1.2, p(0.95), duration)
 
 	cold := pair{
-		name: "50 users, cold", make: dashboards(evenly(lastHour, lastDay, lastWeek)), full: asked(atUsers),
+		name: "50 users, cold", next: dashboards(evenly(lastHour, lastDay, lastWeek)), full: asked(atUsers),
 		direct:  target{"Thanos", b.coldQuery.URL, b.thanos()},
 		through: target{"tierproxy", b.users.URL, b.withTierproxy(b.thanos())},
 	}
@@ -263,7 +280,7 @@ func (b *bench) dashboardsOf(ctx context.Context) error {
 	servers := b.withTierproxy(b.thanos())
 	servers["hot"] = b.hot
 	mixture := pair{
-		name: "50 users, mixed ranges", make: dashboards(mixed), full: asked(atUsers),
+		name: "50 users, mixed ranges", next: dashboards(mixed), full: asked(atUsers),
 		direct: target{"Thanos", b.coldQuery.URL, b.thanos()}, through: target{"tierproxy", b.users.URL, servers},
 	}
 	if found, err = b.measure(ctx, mixture); err != nil {
@@ -297,7 +314,7 @@ func (b *bench) growth(ctx context.Context) error {
 	scale := rate / asked(most)
 	cost := make([]float64, 0, len(b.crowds))
 	for _, users := range b.crowds {
-		found, err := b.measure(ctx, pair{name: fmt.Sprintf("%d users", users), direct: direct, through: through, make: panel, full: max(1, asked(users)*scale)})
+		found, err := b.measure(ctx, pair{name: fmt.Sprintf("%d users", users), direct: direct, through: through, next: panel, full: max(1, asked(users)*scale)})
 		if err != nil {
 			return err
 		}
@@ -328,12 +345,11 @@ func (b *bench) memory() error {
 	return nil
 }
 
-// run runs all scenarios.
+// run runs all scenarios, also when one of them fails.
 func (b *bench) run(ctx context.Context) error {
+	var mistakes []error
 	for _, scenario := range []func(context.Context) error{b.passThrough, b.throughPerses, b.dashboardsOf, b.growth} {
-		if err := scenario(ctx); err != nil {
-			return err
-		}
+		mistakes = append(mistakes, scenario(ctx))
 	}
-	return b.memory()
+	return errors.Join(append(mistakes, b.memory())...)
 }

@@ -49,8 +49,20 @@ var programNames = []string{"perses", "prometheus", "thanos"}
 
 // build makes the programs and the blocks.
 func (w *world) build(ctx context.Context) error {
+	if err := w.buildFor(ctx, programNames, future); err != nil {
+		return err
+	}
+	now := time.Now()
+	return errors.Join(
+		history.Generator{Interval: scrapeInterval}.WriteBlocks(ctx, w.path("blocks"), now.Add(-coldReach), now.Add(future)),
+		os.CopyFS(w.path("hot-tls"), os.DirFS(w.path("hot"))),
+	)
+}
+
+// buildFor makes the named programs and our own, and the last hours.
+func (w *world) buildFor(ctx context.Context, names []string, future time.Duration) error {
 	w.programs = map[string]string{}
-	for _, name := range programNames {
+	for _, name := range names {
 		path, err := stack.Tool(ctx, w.progress, name)
 		if err != nil {
 			return err
@@ -72,12 +84,7 @@ func (w *world) build(ctx context.Context) error {
 		return fmt.Errorf("build the servers of the load test: %w\n%s", err, output)
 	}
 	now := time.Now()
-	generator := history.Generator{Interval: scrapeInterval}
-	return errors.Join(
-		generator.WriteBlocks(ctx, w.path("blocks"), now.Add(-coldReach), now.Add(future)),
-		generator.WriteBlocks(ctx, w.path("hot"), now.Add(-hotReach), now.Add(future)),
-		os.CopyFS(w.path("hot-tls"), os.DirFS(w.path("hot"))),
-	)
+	return history.Generator{Interval: scrapeInterval}.WriteBlocks(ctx, w.path("hot"), now.Add(-hotReach), now.Add(future))
 }
 
 func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
@@ -150,6 +157,9 @@ func (w *world) start(ctx context.Context) error {
 	}
 	if w.hotTLS, err = w.prometheus(ctx, "hot-tls", func(p *stack.Prometheus) {
 		p.Certificate, p.Key, p.ReadyClient = certificate, key, httpClient()
+		// Perses opens a connection for each request and leaves it for 90 s: it
+		// would use up the 512 that Prometheus takes by default.
+		p.Arguments = append(p.Arguments, "--web.max-connections", "60000")
 	}); err != nil {
 		return err
 	}
@@ -269,12 +279,12 @@ func (w *world) save(ctx context.Context, kind string, resource document) error 
 }
 
 // ask makes a request that has to be answered by a tier.
-func ask(ctx context.Context, base, tier string, make request) error {
-	next, err := make(base)
+func ask(ctx context.Context, base, tier string, next request) error {
+	made, err := next(base)
 	if err != nil {
 		return err
 	}
-	status, body, header, err := get(ctx, next.URL)
+	status, body, header, err := get(ctx, made.URL)
 	switch {
 	case err != nil:
 		return err
@@ -283,7 +293,7 @@ func ask(ctx context.Context, base, tier string, make request) error {
 	case tier != "" && header.Get("X-Tier") != tier:
 		return fmt.Errorf("the tier %q answered (%s), not %s", header.Get("X-Tier"), header.Get("X-Tier-Reason"), tier)
 	case bytes.Contains(body, []byte(`"result":[]`)):
-		return fmt.Errorf("an empty answer measures nothing: %s", next.URL)
+		return fmt.Errorf("an empty answer measures nothing: %s", made.URL)
 	}
 	return nil
 }
@@ -308,7 +318,7 @@ func get(ctx context.Context, url string) (int, []byte, http.Header, error) {
 func (w *world) settle(ctx context.Context) error {
 	ways := []struct {
 		base, tier string
-		make       request
+		next       request
 	}{
 		{w.hot.URL, "", dashboards(always(lastMinutes))}, {w.coldQuery.URL, "", dashboards(always(lastWeek))},
 		{w.users.URL, "hot", dashboards(always(lastMinutes))}, {w.users.URL, "cold", dashboards(always(lastHour))},
@@ -319,7 +329,7 @@ func (w *world) settle(ctx context.Context) error {
 	defer cancel()
 	for _, way := range ways {
 		for {
-			err := ask(ctx, way.base, way.tier, way.make)
+			err := ask(ctx, way.base, way.tier, way.next)
 			if err == nil {
 				break
 			}

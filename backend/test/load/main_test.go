@@ -1,0 +1,32 @@
+//go:build e2e
+
+package main
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestTheLoadTestWorks keeps the measurements from rotting. They are too short
+// to hold anybody to a ratio.
+func TestTheLoadTestWorks(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, measure(t.Context(), &out, shortOptions), "%s", &out)
+	for _, row := range []string{
+		"| added by passing through, 1 KB, GET: p50 | httputil.ReverseProxy |", "| added by passing through, 20 MB, POST: CPU of the proxy |",
+		"| panel query through Perses to a TLS tier: p50 |", "file descriptors left open", "| 50 users × 20 panels, last 5 minutes: p95",
+		"last hour to last week: p95", "CPU of Thanos", "| 10 users (", "| resident memory, the most of the above |",
+	} {
+		require.Contains(t, out.String(), row)
+	}
+	t.Log(out.String())
+}
+
+func TestTheSoakWorks(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, soak(t.Context(), &out, 20*time.Second, 20), "%s", &out)
+	t.Log(out.String())
+}
