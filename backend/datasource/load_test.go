@@ -12,7 +12,6 @@ import (
 	"os"
 	"regexp"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,17 +24,6 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
-
-// metric reads one sample of the gateway's own metrics.
-func (g *gateway) metric(t *testing.T, series string) float64 {
-	t.Helper()
-	_, text := g.ask(t, http.MethodGet, "/metrics", "")
-	found := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(series) + ` (\S+)$`).FindStringSubmatch(text)
-	require.NotNil(t, found, "no %s in\n%s", series, text)
-	value, err := strconv.ParseFloat(found[1], 64)
-	require.NoError(t, err)
-	return value
-}
 
 func (g *gateway) eventually(t *testing.T, series string, value float64) {
 	t.Helper()
