@@ -51,7 +51,7 @@ func exit(err error) {
 }
 
 // shortOptions show that everything works, in less than a minute.
-var shortOptions = options{rounds: 1, duration: 500 * time.Millisecond, crowds: []int{1, 10}, clients: 4}
+var shortOptions = options{rounds: 1, duration: 400 * time.Millisecond, crowds: []int{1, 10}, clients: 4}
 
 // measure starts the servers, runs all scenarios and prints the table. It
 // returns an error where a request was not answered, and none for a goal that

@@ -93,7 +93,7 @@ func (b *bench) measure(ctx context.Context, p pair) (rounds, error) {
 // machine idle, at most the wanted one.
 func (b *bench) affordable(ctx context.Context, to target, next request, wanted float64) (float64, error) {
 	const trial = 5
-	run, err := attack(ctx, to, next, min(trial, wanted), max(b.duration/4, 500*time.Millisecond))
+	run, err := attack(ctx, to, next, min(trial, wanted), max(b.duration/4, 300*time.Millisecond))
 	if err = errors.Join(err, run.err()); err != nil {
 		return 0, err
 	}
