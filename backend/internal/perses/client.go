@@ -220,9 +220,12 @@ func (e entry) usable(now time.Time, age time.Duration) bool {
 // request outlives a single caller who goes away, within its own timeout.
 func (c *Client) fetchOnce(ctx context.Context, key cacheKey, reference Reference, caller Caller) <-chan singleflight.Result {
 	return c.flights.DoChan(string(key[:]), func() (any, error) {
+		asked := c.options.Now()
+		if known, found := c.cache.Get(key); found && known.usable(asked, refreshAfter) {
+			return known, nil // Another flight has just ended.
+		}
 		fetchContext, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.options.Timeout)
 		defer cancel()
-		asked := c.options.Now()
 		datasource, err := c.fetch(fetchContext, reference, caller)
 		if err != nil {
 			if !errors.Is(err, errUnreachable) {
