@@ -13,8 +13,8 @@ const (
 	Hot Name = "hot"
 	// Cold is the long-term store: everything, slower.
 	Cold Name = "cold"
-	// Both stands for an answer that is the union of both tiers' answers. No
-	// request can ask for it.
+	// Both stands for an answer that is made of both tiers' answers: their union,
+	// or each a part of the time range. No request can ask for it.
 	Both Name = "hot,cold"
 )
 
@@ -56,6 +56,8 @@ const (
 	ReasonHotEmpty Reason = "hot-empty"
 	// ReasonColdFailed says: cold was asked and failed, so hot was asked instead.
 	ReasonColdFailed Reason = "cold-failed"
+	// ReasonSplit says: the query was cut, and each tier answered its part.
+	ReasonSplit Reason = "split"
 )
 
 // Reasons lists every reason that can occur. Metrics initialise their labels
@@ -64,6 +66,6 @@ func Reasons() []Reason {
 	return []Reason{
 		ReasonForced, ReasonColdParameter, ReasonOnlyTier, ReasonHotUnavailable, ReasonColdUnavailable,
 		ReasonOlderThanHot, ReasonNotInHot, ReasonNewerThanCold, ReasonBelowThreshold, ReasonAtOrAboveThreshold,
-		ReasonHotFailed, ReasonHotEmpty, ReasonColdFailed,
+		ReasonHotFailed, ReasonHotEmpty, ReasonColdFailed, ReasonSplit,
 	}
 }

@@ -1,0 +1,151 @@
+package tier
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"time"
+)
+
+// Strategy says whether a query belongs to one tier, or may be cut.
+type Strategy string
+
+const (
+	// StrategyRoute sends each query to one tier.
+	StrategyRoute Strategy = "route"
+	// StrategySplit asks hot for the newest steps of a range query and cold for
+	// the older ones.
+	StrategySplit Strategy = "split"
+)
+
+// Strategies lists them, the default first.
+func Strategies() []Strategy { return []Strategy{StrategyRoute, StrategySplit} }
+
+// Grid is the evaluation times of a range query: Start, Start + Step and so on,
+// not after End. All three are in milliseconds.
+type Grid struct{ Start, End, Step int64 }
+
+// Len returns the number of evaluation times.
+func (g Grid) Len() int { return int((g.End-g.Start)/g.Step) + 1 }
+
+// At returns an evaluation time in milliseconds since the Unix epoch; 0 is the
+// index of the first.
+func (g Grid) At(i int) int64 { return g.Start + int64(i)*g.Step }
+
+// Index returns the index of the first evaluation time that is not before the
+// given one. It may lie outside of the grid.
+func (g Grid) Index(at int64) int {
+	distance := at - g.Start
+	index := distance / g.Step
+	if distance%g.Step > 0 {
+		index++
+	}
+	return int(index)
+}
+
+// maxSteps is how many steps a Prometheus evaluates at most; it refuses more.
+const maxSteps = 11_000
+
+// NewGrid returns the evaluation times of a range query. It returns an error
+// that says why they are not the same at every server.
+func NewGrid(start, end time.Time, step time.Duration) (Grid, error) {
+	if step < time.Millisecond || step%time.Millisecond != 0 {
+		return Grid{}, errors.New("its step is not a whole number of milliseconds, which servers round")
+	}
+	if end.Sub(start)/step > maxSteps {
+		return Grid{}, fmt.Errorf("it has more than %d steps, which a tier refuses", maxSteps)
+	}
+	return Grid{Start: start.UnixMilli(), End: end.UnixMilli(), Step: step.Milliseconds()}, nil
+}
+
+// CutInput is what a cut depends on besides the Input of the decision.
+type CutInput struct {
+	Input
+	// Grid are the evaluation times.
+	Grid Grid
+	// Fresh is how far back from now the steps go that hot is asked for: the
+	// larger of threshold and freshness.
+	Fresh time.Duration
+	// ExtentAt returns what the query, its times frozen, reads at one evaluation
+	// time. Both ends of it must not move back while time goes on.
+	ExtentAt func(at int64) (Extent, error)
+	// ReplicasAccepted is set where steps from one of several replicas of hot are
+	// accepted beside those of cold.
+	ReplicasAccepted bool
+}
+
+// Cut says which steps of a range query hot answers, and which cold.
+type Cut struct {
+	// Grid are the evaluation times.
+	Grid Grid
+	// First is the index of the first step of hot; those before it are cold's.
+	First int
+	// Earliest and Latest bound where else it could be cut: hot covers the steps
+	// from Earliest on, cold those before Latest.
+	Earliest, Latest int
+}
+
+// ErrNothingToCut is wrapped where all steps belong to the tier that the rules
+// name anyhow.
+var ErrNothingToCut = errors.New("all steps belong to one tier")
+
+// PlanCut decides where a range query is cut, after the rules have made their
+// decision about the whole of it. It returns an error that says, for people, why the
+// query is not cut.
+func PlanCut(in CutInput, decision Decision) (Cut, error) {
+	switch {
+	case decision.Rule == 1:
+		return Cut{}, errors.New("the request asks for one tier")
+	case decision.Rule == 2:
+		return Cut{}, errors.New("there is only one tier to ask")
+	case decision.Rule == 4:
+		return Cut{}, errors.New("hot does not have every series")
+	case decision.Rule == 6:
+		return Cut{}, fmt.Errorf("%w: its span is below the threshold", ErrNothingToCut)
+	case in.Extent.Nothing:
+		return Cut{}, fmt.Errorf("%w: it reads no sample", ErrNothingToCut)
+	case !in.Hot.Available || !in.Cold.Available:
+		return Cut{}, errors.New("one of the tiers is not available")
+	case in.Completeness == Incomplete || in.Unlabelled != "":
+		return Cut{}, errors.New("hot may not have every series")
+	case in.EmptyBefore:
+		return Cut{}, errors.New("hot had nothing for it a short while ago, and cold may have something")
+	case in.HotReplicated && !in.ReplicasAccepted:
+		return Cut{}, errors.New("hot has several replicas, and the values of one differ from those that cold has deduplicated")
+	case len(in.Cold.Notes) > 0:
+		return Cut{}, errors.New("the answer of cold may not be complete")
+	}
+	return in.cut()
+}
+
+func (in CutInput) cut() (Cut, error) {
+	cut := Cut{Grid: in.Grid}
+	steps := in.Grid.Len()
+	var failed error
+	// first returns the index of the first step of which something holds that
+	// holds for all later ones too.
+	first := func(holds func(Extent) bool) int {
+		return sort.Search(steps, func(i int) bool {
+			extent, err := in.ExtentAt(in.Grid.At(i))
+			failed = errors.Join(failed, err)
+			return err == nil && (extent.Nothing || holds(extent))
+		})
+	}
+	cut.Earliest = first(func(extent Extent) bool { return in.Hot.Oldest != NothingCovered && extent.Oldest >= in.Hot.Oldest })
+	cut.Latest = first(func(extent Extent) bool { return min(extent.Newest, in.Now) > in.Cold.Newest })
+	if failed != nil {
+		return Cut{}, fmt.Errorf("what it reads at each step is not known: %w", failed)
+	}
+	if cut.Earliest > cut.Latest {
+		return Cut{}, errors.New("some of its steps are too old for hot and too new for cold")
+	}
+	wanted := in.Grid.Index(in.Now - in.Fresh.Milliseconds())
+	cut.First = max(cut.Earliest, min(wanted, cut.Latest))
+	switch cut.First {
+	case 0:
+		return Cut{}, fmt.Errorf("%w: hot holds them all, and none is old", ErrNothingToCut)
+	case steps:
+		return cut, fmt.Errorf("%w: none is new", ErrNothingToCut)
+	}
+	return cut, nil
+}
