@@ -8,6 +8,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 	"gopkg.in/yaml.v3"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
 // Duration is a length of time in configuration files and environment
@@ -177,6 +179,18 @@ type RoutingConfig struct {
 	// Threshold is the span from which on a query goes to cold although hot
 	// covers it. A datasource may set its own.
 	Threshold Duration `yaml:"threshold" contract:"QUERY_ROUTING_THRESHOLD"`
+	// Strategy is route, where each query goes to one tier, or split, where a
+	// range query may be cut: hot answers its newest steps and cold the older
+	// ones. A datasource may set its own.
+	Strategy string `yaml:"strategy"`
+	// Freshness is how far back from now samples may still come in or change. A
+	// query is cut no later than that. Where it is shorter than the time in which
+	// hot or cold take samples out of order, that time counts.
+	Freshness Duration `yaml:"freshness"`
+	// SplitAcrossReplicas cuts queries although hot has several replicas. The
+	// values of one of them differ a little from those that cold makes of all.
+	// A datasource may set its own.
+	SplitAcrossReplicas bool `yaml:"split_across_replicas"`
 }
 
 // QueryConfig bounds one query.
@@ -187,6 +201,10 @@ type QueryConfig struct {
 	// program (POST /api/v1/metrics/query, ExecuteQuery) may ask for. 0s: no
 	// bound.
 	MaxRange Duration `yaml:"max_range"`
+	// SpliceBytes is how much memory the answers may take, of all queries
+	// together, that are put together from pieces. A query that would take more
+	// is not cut.
+	SpliceBytes int `yaml:"splice_bytes"`
 }
 
 // PoolConfig bounds the connections to a tier.
@@ -360,10 +378,12 @@ type ServiceAccountConfig struct {
 func DefaultConfig() Config {
 	//nolint:gosec // G101 takes the path of the token for a token.
 	return Config{
-		Perses:      PersesConfig{Timeout: Duration(5 * time.Second)},
-		Cold:        ColdConfig{URL: "https://thanos-querier.openshift-monitoring.svc:9091"},
-		Routing:     RoutingConfig{Threshold: Duration(15 * time.Minute)},
-		Query:       QueryConfig{Timeout: Duration(30 * time.Second)},
+		Perses: PersesConfig{Timeout: Duration(5 * time.Second)},
+		Cold:   ColdConfig{URL: "https://thanos-querier.openshift-monitoring.svc:9091"},
+		Routing: RoutingConfig{
+			Threshold: Duration(15 * time.Minute), Strategy: string(tier.StrategyRoute), Freshness: Duration(10 * time.Minute),
+		},
+		Query:       QueryConfig{Timeout: Duration(30 * time.Second), SpliceBytes: 64 << 20},
 		Pool:        PoolConfig{Size: 50},
 		Limits:      LimitsConfig{Queue: 500, QueueWait: Duration(5 * time.Second), SharedBytes: 1 << 20, SharedMemory: 16 << 20, DecodedMemory: 64 << 20},
 		Probe:       ProbeConfig{Interval: Duration(5 * time.Second), LearnInterval: Duration(time.Minute)},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
 var projectName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,75}$`)
@@ -35,7 +36,14 @@ func (c *Config) Validate() error {
 	c.validateDiscovery(add)
 	add("perses.timeout", positive(c.Perses.Timeout))
 	add("routing.threshold", positive(c.Routing.Threshold))
+	if !slices.Contains(tier.Strategies(), tier.Strategy(c.Routing.Strategy)) {
+		add("routing.strategy", fmt.Errorf("is %q, and must be route or split", c.Routing.Strategy))
+	}
+	add("routing.freshness", positive(c.Routing.Freshness))
 	add("query.timeout", positive(c.Query.Timeout))
+	if c.Query.SpliceBytes < 1<<20 {
+		add("query.splice_bytes", fmt.Errorf("is %d, and must be at least 1 MiB (%d)", c.Query.SpliceBytes, 1<<20))
+	}
 	add("probe.interval", positive(c.Probe.Interval))
 	add("probe.learn_interval", positive(c.Probe.LearnInterval))
 	if c.Pool.Size < 1 {

@@ -32,6 +32,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -45,6 +46,7 @@ type Manager struct {
 	registry *prometheus.Registry
 	metrics  *metrics
 	pool     *tierPool
+	splicing *queryrange.Splicing
 	access   *accesses
 	rules    *rules
 	perses   *perses.Client // nil where there is no Perses
@@ -120,6 +122,7 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	}
 	m.pool = newTierPool(config)
 	m.pool.meters = m.metrics.tiers
+	m.splicing = queryrange.NewSplicing(int64(config.Query.SpliceBytes))
 	m.pool.network, m.pool.onProbe = m.network, m.observeProbe
 	m.pool.keep = func() { _, _ = m.ownSource() } // It fails only while the Manager stops.
 	m.pool.ownHot = func() string { return m.ownPlace(tier.Hot).url }

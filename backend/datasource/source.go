@@ -1,6 +1,7 @@
 package datasource
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -34,9 +35,12 @@ type source struct {
 	// pending are the Services that are still looked up.
 	pending []discovery.Reference
 	// discovers is set where the gateway looks up Services.
-	discovers   bool
-	threshold   time.Duration
-	queryParams map[string]string
+	discovers bool
+	threshold time.Duration
+	strategy  tier.Strategy
+	// splitAcrossReplicas cuts queries although hot has several replicas.
+	splitAcrossReplicas bool
+	queryParams         map[string]string
 	// scrapeInterval is zero where the datasource names none.
 	scrapeInterval time.Duration
 	// rule confines the requests; nil where they are not confined.
@@ -56,6 +60,7 @@ func (m *Manager) ownSource() (*source, error) {
 	}
 	own := &source{
 		label: "default datasource", threshold: time.Duration(m.config.Routing.Threshold), rule: m.rules.own,
+		strategy: tier.Strategy(m.config.Routing.Strategy), splitAcrossReplicas: m.config.Routing.SplitAcrossReplicas,
 		wantsNamespace: m.config.Hot.Tenancy.Parameter != "" || m.config.Cold.Tenancy.Parameter != "",
 	}
 	hotPlace, coldPlace := m.ownPlace(tier.Hot), m.ownPlace(tier.Cold)
@@ -94,6 +99,7 @@ func (m *Manager) sourceOf(saved *perses.Datasource) (*source, error) {
 		label:       saved.Reference.String(),
 		saved:       true,
 		threshold:   saved.Spec.Threshold,
+		strategy:    cmp.Or(tier.Strategy(saved.Spec.Strategy), tier.Strategy(m.config.Routing.Strategy)),
 		queryParams: saved.Spec.QueryParams,
 
 		scrapeInterval: saved.Spec.ScrapeInterval,
@@ -101,6 +107,10 @@ func (m *Manager) sourceOf(saved *perses.Datasource) (*source, error) {
 	var err error
 	if asked.rule, err = m.rules.of(saved.Reference); err != nil {
 		return nil, err
+	}
+	asked.splitAcrossReplicas = m.config.Routing.SplitAcrossReplicas
+	if saved.Spec.SplitAcrossReplicas != nil {
+		asked.splitAcrossReplicas = *saved.Spec.SplitAcrossReplicas
 	}
 	if asked.threshold == 0 {
 		asked.threshold = time.Duration(m.config.Routing.Threshold)

@@ -34,6 +34,11 @@ type Datasource struct {
 type Spec struct {
 	// Threshold is the span from which on cold is asked; zero when absent.
 	Threshold time.Duration
+	// Strategy is route or split; empty when absent.
+	Strategy string
+	// SplitAcrossReplicas cuts queries although hot has several replicas; nil when
+	// absent.
+	SplitAcrossReplicas *bool
 	// Hot and Cold are the tiers that the spec names; nil when absent.
 	Hot, Cold *TierSpec
 	// ScrapeInterval is that of the metrics; zero when absent.
@@ -130,7 +135,16 @@ func ParseSpec(raw json.RawMessage) (*Spec, error) {
 	reader := &specReader{}
 	spec := &Spec{}
 	reader.object("spec", raw, fields{
-		"threshold":      func(path string, raw json.RawMessage) { spec.Threshold = reader.positiveDuration(path, raw) },
+		"threshold": func(path string, raw json.RawMessage) { spec.Threshold = reader.positiveDuration(path, raw) },
+		"strategy": func(path string, raw json.RawMessage) {
+			const demand = "must be route or split"
+			if reader.decode(path, raw, &spec.Strategy, demand) && spec.Strategy != "route" && spec.Strategy != "split" {
+				reader.mistake(path, demand)
+			}
+		},
+		"splitAcrossReplicas": func(path string, raw json.RawMessage) {
+			reader.decode(path, raw, &spec.SplitAcrossReplicas, "must be true or false, without quotes")
+		},
 		"hot":            func(path string, raw json.RawMessage) { spec.Hot = reader.tier(path, raw, "retention") },
 		"cold":           func(path string, raw json.RawMessage) { spec.Cold = reader.tier(path, raw, "lag") },
 		"scrapeInterval": func(path string, raw json.RawMessage) { spec.ScrapeInterval = reader.positiveDuration(path, raw) },

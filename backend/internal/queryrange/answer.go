@@ -31,6 +31,9 @@ const (
 // finish makes the answer of the tier that of the gateway: labels, limit,
 // warnings, and errors in one language.
 func (c *call) finish(ctx context.Context, response *Response, decision tier.Decision) error {
+	if response.assembled {
+		return nil
+	}
 	if response.Status >= http.StatusBadRequest {
 		if answered, err := c.answerLocally(response); answered {
 			return err

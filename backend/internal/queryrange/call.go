@@ -65,6 +65,13 @@ type call struct {
 // decision it came from.
 func (c *call) run(ctx context.Context) (*Response, tier.Decision, error) {
 	decision := c.planned.Decision
+	if c.planned.Cut != nil {
+		response, next, done, err := c.assemble(ctx)
+		if done {
+			return response, next, err
+		}
+		decision = next
+	}
 	if decision.Tier == tier.Both {
 		return c.unite(ctx)
 	}
@@ -150,6 +157,11 @@ var errEarly = errors.New("the tier did not answer early enough")
 // try asks one tier. It returns an error when the tier failed in a way that
 // says nothing about the query.
 func (c *call) try(ctx context.Context, decision tier.Decision) (*Response, error) {
+	return c.send(ctx, decision, c.request(decision))
+}
+
+// send is try with another request than the planned one.
+func (c *call) send(ctx context.Context, decision tier.Decision, request *promapi.Request) (*Response, error) {
 	target := c.query.tier(decision.Tier)
 	tryContext, cancel := context.WithCancelCause(ctx)
 	canRetry := decision.Fallback != "" || c.hasReplicas(decision)
@@ -160,7 +172,7 @@ func (c *call) try(ctx context.Context, decision tier.Decision) (*Response, erro
 	}
 	callContext, span := tracing.StartCall(tryContext, "ask the "+string(decision.Tier)+" tier")
 	//nolint:bodyclose // The Response holds the body, and its reader closes it.
-	answer, err := target.Do(callContext, c.request(decision), c.dropped(decision.Tier))
+	answer, err := target.Do(callContext, request, c.dropped(decision.Tier))
 	tracing.End(span, err, upstream.Describe)
 	if err != nil {
 		err = broken(tryContext, target, err)

@@ -19,7 +19,16 @@ type Planned struct {
 	// Input is what the decision depends on: tier.Explain says what every rule
 	// makes of it.
 	Input tier.Input
+	// Cut says where the query is cut; nil where it is not, and NotCut says why.
+	Cut    *tier.Cut
+	NotCut string
 
+	// routed is the decision for the whole query where it is cut.
+	routed tier.Decision
+	// stepwise is the query as one that may be answered in pieces; nil where it
+	// may not, and notStepwise says why.
+	stepwise    *stepwise
+	notStepwise error
 	// hot and cold are what goes to the tiers: the request itself, or one that
 	// makes the tier answer as is meant.
 	hot, cold *promapi.Request
@@ -82,8 +91,10 @@ func (p *Planned) Replica() string {
 	return p.query.Hot.Replica()
 }
 
-// answersFromHot tells whether hot answers as it should.
-func (p *Planned) answersFromHot() bool { return p.Tier == tier.Hot && len(p.Warnings) == 0 }
+// answersFromHot tells whether hot answers as it should, or its part of it.
+func (p *Planned) answersFromHot() bool {
+	return (p.Tier == tier.Hot || p.Cut != nil) && len(p.Warnings) == 0
+}
 
 // planOne plans for one replica of hot.
 func planOne(ctx context.Context, query Query) (*Planned, error) {
@@ -97,7 +108,13 @@ func planOne(ctx context.Context, query Query) (*Planned, error) {
 	if err != nil {
 		return nil, promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorUnavailable, "%s", err)
 	}
-	planned.Decision = decision
+	planned.Decision, planned.routed = decision, decision
+	planned.stepwise, planned.notStepwise = query.stepwise(planned, learned)
+	if planned.Cut, err = query.cut(planned, learned, decision); err != nil {
+		planned.NotCut = err.Error()
+	} else {
+		planned.Decision = planned.Input.Split(decision)
+	}
 	return planned, nil
 }
 

@@ -31,6 +31,16 @@ type Query struct {
 	Replicated bool
 	// Threshold is the span from which on cold is asked.
 	Threshold time.Duration
+	// Strategy says whether the query may be cut; empty means that it may not.
+	Strategy tier.Strategy
+	// Freshness is how far back from now data may still change or come in.
+	Freshness time.Duration
+	// ReplicasAccepted lets steps of one of several replicas of hot stand beside
+	// those of cold.
+	ReplicasAccepted bool
+	// Splicing is what queries share that are answered in pieces; nil where none
+	// is.
+	Splicing *Splicing
 	// ScrapeInterval is that of the datasource; zero where it names none, and
 	// what was seen counts.
 	ScrapeInterval time.Duration
@@ -89,6 +99,9 @@ type Response struct {
 	UpstreamDuration time.Duration
 
 	decoded *upstream.Memory // see Query.Decoded
+
+	// assembled is set where the answer was put together here and is complete.
+	assembled bool
 }
 
 // CallError says which tier and reason an error belongs to.

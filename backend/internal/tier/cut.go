@@ -149,3 +149,32 @@ func (in CutInput) cut() (Cut, error) {
 	}
 	return cut, nil
 }
+
+// Split is the decision for a query that is cut.
+func (in Input) Split(routed Decision) Decision {
+	return Decision{
+		Tier: Both, Reason: ReasonSplit, Rule: routed.Rule,
+		Fallback: Cold, FallbackReason: ReasonHotFailed, FallbackWarnings: in.missing(Cold),
+	}
+}
+
+// HotFailed is the decision for a query whose steps at hot have failed: the
+// whole of it belongs to cold.
+func (in Input) HotFailed() Decision {
+	return Decision{Tier: Cold, Reason: ReasonHotFailed, Warnings: in.missing(Cold)}
+}
+
+// HotEmpty is the same where hot has nothing and was only assumed to have
+// everything.
+func (in Input) HotEmpty() Decision {
+	return Decision{Tier: Cold, Reason: ReasonHotEmpty, Warnings: in.missing(Cold)}
+}
+
+// ColdFailed is the decision for a query whose steps at cold have failed: the
+// whole of it belongs to hot where hot covers it, otherwise there is none.
+func (in Input) ColdFailed() (Decision, bool) {
+	if starts, _ := in.startsBeforeHot(); starts || in.Completeness == Incomplete || in.Unlabelled != "" || !in.Hot.Available {
+		return Decision{}, false
+	}
+	return Decision{Tier: Hot, Reason: ReasonColdFailed, Warnings: in.doubts()}, true
+}

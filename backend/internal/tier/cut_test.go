@@ -104,6 +104,9 @@ func TestFreeze(t *testing.T) {
 		`rate(up[5m] @ end() offset 1m)`: `rate(up[5m] @ 1700000060.500 offset 1m)`,
 		`max_over_time((up @ start())[1h:] @ end())`: `max_over_time((up @ 1700000000.000)[1h:] @ 1700000060.500)`,
 		`up @ 5`: `up @ 5`,
+		// Everything else stays as it was written.
+		`absent( up{ z="1", a="2" } @ end ( ) ) # @ start()`:  `absent( up{ z="1", a="2" } @ 1700000060.500 ) # @ start()`,
+		`label_replace(up @ start(), "x", "@ end()", "", "")`: `label_replace(up @ 1700000000.000, "x", "@ end()", "", "")`,
 	} {
 		frozen, err := Freeze(query, start, end)
 		require.NoError(t, err)

@@ -84,7 +84,7 @@ func Freeze(query string, start, end time.Time) (string, error) {
 	if found.err != nil || !found.names {
 		return query, found.err
 	}
-	root, err := parseToWrite(query)
+	root, err := promqlParser.ParseExpr(query)
 	if err != nil {
 		return "", err
 	}
@@ -110,10 +110,34 @@ func Freeze(query string, start, end time.Time) (string, error) {
 		}
 		return nil
 	})
-	text := root.String()
-	again, err := parseToWrite(text)
-	if err != nil || again.String() != text {
+	changed := editor{text: query}
+	tokens := lexFrom(query, 0)
+	for i := 1; i+2 < len(tokens); i++ {
+		if tokens[i-1].Typ != parser.AT || tokens[i+2].Typ != parser.RIGHT_PAREN {
+			continue
+		}
+		at := start
+		switch tokens[i].Typ {
+		case parser.START:
+		case parser.END:
+			at = end
+		default:
+			continue
+		}
+		changed.edits = append(changed.edits, edit{int(tokens[i].Pos), int(tokens[i+2].Pos) + len(tokens[i+2].Val), formatSeconds(at)})
+	}
+	text, err := changed.apply(root)
+	if err != nil {
 		return "", errors.New("it cannot be written down with its times")
 	}
 	return text, nil
+}
+
+// formatSeconds writes a time as PromQL has it: seconds with three decimals.
+func formatSeconds(at time.Time) string {
+	milliseconds, sign := at.UnixMilli(), ""
+	if milliseconds < 0 {
+		milliseconds, sign = -milliseconds, "-"
+	}
+	return fmt.Sprintf("%s%d.%03d", sign, milliseconds/1000, milliseconds%1000)
 }

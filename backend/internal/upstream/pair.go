@@ -120,6 +120,12 @@ func (p *Pair) ScrapeInterval() time.Duration {
 	return p.options.Hot.scrapeInterval(&status)
 }
 
+// ColdDeduplicates tells whether cold makes one series of those of several
+// replicas, as far as it tells or is configured.
+func (p *Pair) ColdDeduplicates() bool {
+	return len(p.options.ReplicaLabels) > 0 || len(p.Learned().Cold.ReplicaLabels) > 0
+}
+
 // RememberEmpty notes that hot answered a query with nothing.
 func (p *Pair) RememberEmpty(query string) { p.empty.Add(query, struct{}{}) }
 

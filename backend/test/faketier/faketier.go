@@ -4,6 +4,7 @@
 package faketier
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -80,6 +81,7 @@ func (t *Tier) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	request.Body = io.NopCloser(bytes.NewReader(body)) // For the handler.
 	parameters := request.URL.Query()
 	if form, err := url.ParseQuery(string(body)); err == nil {
 		for name, values := range form {
