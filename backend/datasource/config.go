@@ -184,8 +184,8 @@ type RoutingConfig struct {
 	// ones. A datasource may set its own.
 	Strategy string `yaml:"strategy"`
 	// Freshness is how far back from now samples may still come in or change. A
-	// query is cut no later than that. Where it is shorter than the time in which
-	// hot or cold take samples out of order, that time counts.
+	// query is cut no later than that, and nothing so new is kept in the cache.
+	// Where hot or cold take samples out of order for a longer time, that counts.
 	Freshness Duration `yaml:"freshness"`
 	// SplitAcrossReplicas cuts queries although hot has several replicas. The
 	// values of one of them differ a little from those that cold makes of all.

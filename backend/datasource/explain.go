@@ -37,6 +37,10 @@ type Explanation struct {
 	// Rules says what each routing rule up to the one that decided makes of the
 	// query.
 	Rules []RuleResult `json:"rules"`
+	// Cut says where a range query is cut; NotCut why it is not, where the
+	// strategy of the datasource is split.
+	Cut    *CutParts `json:"cut,omitempty"`
+	NotCut string   `json:"not_cut,omitempty"`
 	// HotQuery is what hot would be sent where that is not the query itself:
 	// one that adds hot's external labels.
 	HotQuery string `json:"hot_query,omitempty"`
@@ -64,6 +68,15 @@ type RuleResult struct {
 	Applies bool `json:"applies"`
 	// Why says why it applies, or why not, in one line.
 	Why string `json:"why"`
+}
+
+// CutParts is a range query in two parts.
+type CutParts struct {
+	// HotFrom is the first evaluation time that hot answers.
+	HotFrom *time.Time `json:"hot_from"`
+	// ColdSteps and HotSteps are how many steps each tier answers.
+	ColdSteps int `json:"cold_steps"`
+	HotSteps  int `json:"hot_steps"`
 }
 
 // Extent is what the query reads.
@@ -132,7 +145,22 @@ func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 		Fallback: string(decision.Fallback), Warnings: decision.Warnings,
 		Extent: viewExtent(input.Extent), Threshold: model.Duration(input.Threshold).String(),
 		Hot: hot, Cold: viewState(asked.cold, input.Cold),
+		Cut: viewCut(planned.Cut), NotCut: notCut(asked, planned),
 	})
+}
+
+func viewCut(cut *tier.Cut) *CutParts {
+	if cut == nil {
+		return nil
+	}
+	return &CutParts{HotFrom: instant(cut.Grid.At(cut.First)), ColdSteps: cut.First, HotSteps: cut.Grid.Len() - cut.First}
+}
+
+func notCut(asked *source, planned *queryrange.Planned) string {
+	if asked.strategy != tier.StrategySplit {
+		return ""
+	}
+	return planned.NotCut
 }
 
 func viewRules(input tier.Input) []RuleResult {

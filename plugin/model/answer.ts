@@ -77,6 +77,7 @@ const reasonTexts: Readonly<Record<string, string>> = {
   'hot-failed': 'hot did not answer',
   'hot-empty': 'hot answered with nothing, which need not be all there is',
   'cold-failed': 'cold did not answer',
+  split: 'each tier answered a part of the time range',
 };
 
 /** Says what a reason means, in words that follow "because". A reason that is not known here is said as it is. */

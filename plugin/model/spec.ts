@@ -44,6 +44,9 @@ export interface ColdTier extends Tier {
   lag?: DurationString;
 }
 
+/** One tier for each query (route), or cut range queries (split). */
+export type Strategy = 'route' | 'split';
+
 /**
  * Spec of a TieredPrometheusDatasource. The CUE model of the same name says which values are valid; the gateway decides
  * what is left out.
@@ -51,6 +54,12 @@ export interface ColdTier extends Tier {
 export interface TieredPrometheusDatasourceSpec {
   /** Span of time from which on a query goes to cold, such as "15m", if both tiers can answer it. */
   threshold?: DurationString;
+  /** Whether a range query may be cut, so that hot answers its newest steps and cold the older ones. */
+  strategy?: Strategy;
+  /** Whether that is done although hot has several replicas. */
+  splitAcrossReplicas?: boolean;
+  /** Whether answers of cold that can no longer change are kept. */
+  cache?: boolean;
   hot?: HotTier;
   cold?: ColdTier;
   /** Interval at which the metrics are scraped, such as "30s": the smallest step of a query. */

@@ -10,6 +10,8 @@ export const messages = {
   label: "must be 1 to 63 lower-case letters, digits or '-', with a letter or digit at both ends",
   servicePort: 'must be a number from 1 to 65535, without quotes, or the name of a port of the service',
   scheme: 'must be http or https',
+  strategy: 'must be route or split',
+  boolean: 'must be true or false, without quotes',
   bothUrlAndService: 'remove either url or service: a tier has one of them, not both',
   urlOrServiceAsField: 'set url or service, two fields of their own',
   proxyKind: 'must be HTTPProxy',
@@ -106,6 +108,9 @@ const tier =
 
 const spec = struct({
   threshold: positiveDuration,
+  strategy: rule((value) => value === 'route' || value === 'split', messages.strategy),
+  splitAcrossReplicas: rule((value) => typeof value === 'boolean', messages.boolean),
+  cache: rule((value) => typeof value === 'boolean', messages.boolean),
   hot: tier({ retention: positiveDuration }),
   cold: tier({ lag: duration }),
   scrapeInterval: positiveDuration,

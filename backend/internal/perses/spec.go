@@ -39,6 +39,8 @@ type Spec struct {
 	// SplitAcrossReplicas cuts queries although hot has several replicas; nil when
 	// absent.
 	SplitAcrossReplicas *bool
+	// Cache keeps answers of cold; nil when absent.
+	Cache *bool
 	// Hot and Cold are the tiers that the spec names; nil when absent.
 	Hot, Cold *TierSpec
 	// ScrapeInterval is that of the metrics; zero when absent.
@@ -143,8 +145,9 @@ func ParseSpec(raw json.RawMessage) (*Spec, error) {
 			}
 		},
 		"splitAcrossReplicas": func(path string, raw json.RawMessage) {
-			reader.decode(path, raw, &spec.SplitAcrossReplicas, "must be true or false, without quotes")
+			reader.boolean(path, raw, &spec.SplitAcrossReplicas)
 		},
+		"cache":          func(path string, raw json.RawMessage) { reader.boolean(path, raw, &spec.Cache) },
 		"hot":            func(path string, raw json.RawMessage) { spec.Hot = reader.tier(path, raw, "retention") },
 		"cold":           func(path string, raw json.RawMessage) { spec.Cold = reader.tier(path, raw, "lag") },
 		"scrapeInterval": func(path string, raw json.RawMessage) { spec.ScrapeInterval = reader.positiveDuration(path, raw) },
@@ -225,6 +228,10 @@ func (r *specReader) object(path string, raw json.RawMessage, known fields, requ
 		}
 	}
 	return members
+}
+
+func (r *specReader) boolean(path string, raw json.RawMessage, into **bool) {
+	r.decode(path, raw, into, "must be true or false, without quotes")
 }
 
 func (r *specReader) duration(path string, raw json.RawMessage) time.Duration {

@@ -84,7 +84,7 @@ func TestParseSpecNamesAllMistakes(t *testing.T) {
 		`spec.hot.service: the field namespace is required`,
 		`spec.hot: a tier has either url or service, exactly one of them`,
 		`spec.cold: a tier has either url or service`,
-		`spec.colder: unknown field: remove it, or use one of cold, hot, proxy, queryParams, scrapeInterval, threshold`,
+		`spec.colder: unknown field: remove it, or use one of cache, cold, hot, proxy, queryParams, scrapeInterval, splitAcrossReplicas, strategy, threshold`,
 		`spec: the field proxy is required`,
 	} {
 		require.ErrorContains(t, err, expected)

@@ -90,13 +90,18 @@ func (q Query) cut(planned *Planned, learned *upstream.Learned, routed tier.Deci
 		}
 	}
 	cut, err := tier.PlanCut(tier.CutInput{
-		Input: planned.Input, Grid: planned.stepwise.grid, Fresh: max(q.Threshold, q.Freshness),
+		Input: planned.Input, Grid: planned.stepwise.grid, Fresh: max(q.Threshold, q.freshness(learned)),
 		ExtentAt: planned.stepwise.extentAt, ReplicasAccepted: q.ReplicasAccepted,
 	}, routed)
 	if err != nil {
 		return nil, err
 	}
 	return &cut, nil
+}
+
+// freshness is how far back from now data may still change or come in.
+func (q Query) freshness(learned *upstream.Learned) time.Duration {
+	return max(q.Freshness, learned.Hot.OutOfOrderWindow, learned.Cold.OutOfOrderWindow)
 }
 
 // spliceKey identifies a query whose answer could not be put together.

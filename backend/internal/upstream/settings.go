@@ -27,6 +27,9 @@ type Settings struct {
 	// LookbackDelta is how far an instant selector looks back; zero where the
 	// tier does not tell.
 	LookbackDelta time.Duration
+	// OutOfOrderWindow is how much older than the newest sample of a series one
+	// may be that is still taken; zero where none is or the tier does not tell.
+	OutOfOrderWindow time.Duration
 	// ReplicaLabels are the labels that the tier removes by deduplication.
 	ReplicaLabels []string
 	// AutoDownsampling is set when the tier may answer with downsampled data
@@ -47,6 +50,11 @@ type prometheusConfig struct {
 		EvaluationInterval string            `yaml:"evaluation_interval"`
 		ExternalLabels     map[string]string `yaml:"external_labels"`
 	} `yaml:"global"`
+	Storage struct {
+		TSDB struct {
+			OutOfOrderTimeWindow string `yaml:"out_of_order_time_window"`
+		} `yaml:"tsdb"`
+	} `yaml:"storage"`
 }
 
 // settings asks the tier for its defaults. What it does not tell stays zero.
@@ -68,6 +76,7 @@ func (c *Client) settings(ctx context.Context) (Settings, error) {
 		}
 		found.ScrapeInterval = parseDuration(parsed.Global.ScrapeInterval)
 		found.EvaluationInterval = parseDuration(parsed.Global.EvaluationInterval)
+		found.OutOfOrderWindow = parseDuration(parsed.Storage.TSDB.OutOfOrderTimeWindow)
 	}
 	data, err := c.get(ctx, "/api/v1/status/flags", nil)
 	if err != nil && !cannotTell(err) {

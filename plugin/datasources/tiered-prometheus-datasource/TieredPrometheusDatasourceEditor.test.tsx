@@ -168,6 +168,18 @@ describe('the form of a datasource', () => {
     expect(screen.queryByText(messages.tierUrl)).toBeNull();
   });
 
+  it('takes a strategy, and leaves to the gateway what is not chosen', async () => {
+    const { user, save } = await openForm({ spec: { ...minimal, cache: false }, name: 'metrics', action: 'update' });
+    const choose = async (label: RegExp, option: string): Promise<void> => {
+      await user.click(screen.getByRole('combobox', { name: label }));
+      await user.click(screen.getByRole('option', { name: option }));
+    };
+    await choose(/Strategy/, 'split');
+    await choose(/Split with replicas/, 'no');
+    await choose(/Cache/, 'Left out: as the gateway says');
+    expect(await save()).toEqual({ ...minimal, strategy: 'split', splitAcrossReplicas: false });
+  });
+
   it('takes a tier as a service', async () => {
     const { user, save } = await openForm({ spec: minimal, name: 'metrics', action: 'update' });
     expect(tier('Hot tier').getByText(/hot tier that the gateway is configured with/)).toBeTruthy();

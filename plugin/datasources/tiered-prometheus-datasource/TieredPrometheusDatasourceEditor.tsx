@@ -12,6 +12,7 @@ import { findMistakes } from '../../model/validate';
 import { currentPage, useDatasourceName } from '../../perses';
 import { CheckPanel } from './CheckPanel';
 import { ProxyFields } from './ProxyFields';
+import { StrategyFields } from './StrategyFields';
 import { TierFields } from './TierFields';
 
 /** The editor of a TieredPrometheusDatasource. */
@@ -77,6 +78,7 @@ export function TieredPrometheusDatasourceEditor({
             }}
           />
         </Stack>
+        <StrategyFields form={form} value={value} onChange={change} />
       </Section>
       <TierFields
         title="Hot tier"
@@ -150,6 +152,9 @@ function fieldsOf({ hot, cold }: TieredPrometheusDatasourceSpec): Set<string> {
     'spec.proxy.spec.url',
     'spec.threshold',
     'spec.scrapeInterval',
+    'spec.strategy',
+    'spec.splitAcrossReplicas',
+    'spec.cache',
     ...ofTier('spec.hot', hot, 'retention'),
     ...ofTier('spec.cold', cold, 'lag'),
   ]);

@@ -1,0 +1,65 @@
+//go:build e2e
+
+package oracle
+
+import (
+	"math/rand"
+	"net/url"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+// splitThreshold is short, so that most of the questions can be cut.
+const splitThreshold = 10 * minute
+
+// split asks a gateway that cuts range queries.
+func (w *world) split(t *testing.T, hot, cold, oracle string, seed int64, count int, beyond time.Duration, edges []time.Time, pinned []*labels.Matcher, seen *tally) {
+	t.Helper()
+	g := w.gateway(t, hot, cold, func(config *datasource.Config) {
+		config.Routing.Strategy = string(tier.StrategySplit)
+		config.Routing.Threshold = datasource.Duration(splitThreshold)
+	})
+	result := w.compare(t, g.URL, oracle, w.ranges(seed, count, beyond, edges, pinned), seen)
+	require.GreaterOrEqual(t, result.reasons[string(tier.ReasonSplit)], count/4, "enough of them are cut\n%s", result)
+}
+
+// ranges are range queries that can be cut, or nearly: those of dashboards and
+// random ones, at any phase, with times frozen or not. They begin before a time
+// that lies so far back.
+func (w *world) ranges(seed int64, count int, beyond time.Duration, edges []time.Time, pinned []*labels.Matcher) []question {
+	var series []labels.Labels
+	for _, each := range w.shop("", nil) {
+		series = append(series, each.labels)
+	}
+	g := newGenerator(seed, w.now, edges, series)
+	g.pinned = pinned
+	random := rand.New(rand.NewSource(seed))
+	var list []question
+	for len(list) < count {
+		end := w.now.Add(-g.upTo(12 * minute))
+		if random.Intn(4) == 0 {
+			end = g.time()
+		}
+		root, err := parser.NewParser(parser.Options{}).ParseExpr(g.text())
+		if err != nil {
+			continue
+		}
+		if random.Intn(2) == 0 {
+			g.disturb(root, end)
+		}
+		span := splitThreshold + beyond + g.upTo([]time.Duration{hour, 5 * hour, 8 * hour}[random.Intn(3)])
+		step := max(time.Second, span/time.Duration(2+random.Intn(120)), g.upTo(90*time.Second)).Truncate(time.Millisecond)
+		list = append(list, question{endpoint: "query_range", origin: "range", values: url.Values{
+			"query": {root.String()}, "start": {seconds(end.Add(-span))}, "end": {seconds(end)}, "step": {strconv.FormatFloat(step.Seconds(), 'f', 3, 64)},
+		}})
+	}
+	return list
+}

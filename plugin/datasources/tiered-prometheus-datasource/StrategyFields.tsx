@@ -1,0 +1,59 @@
+import { MenuItem, Stack } from '@mui/material';
+import type { ReactElement } from 'react';
+import type { FormState } from '../../components/SpecField';
+import { SpecField } from '../../components/SpecField';
+import type { Strategy, TieredPrometheusDatasourceSpec } from '../../model/spec';
+
+type StrategySpec = Pick<TieredPrometheusDatasourceSpec, 'strategy' | 'splitAcrossReplicas' | 'cache'>;
+
+interface StrategyFieldsProps {
+  form: FormState;
+  value: StrategySpec;
+  onChange: (changes: Partial<StrategySpec>) => void;
+}
+
+/** The fields that say whether a query may be answered in parts. */
+export function StrategyFields({ form, value, onChange }: StrategyFieldsProps): ReactElement {
+  const yesOrNo = (field: 'splitAcrossReplicas' | 'cache', label: string, help: string): ReactElement => (
+    <SpecField
+      form={form}
+      path={`spec.${field}`}
+      label={label}
+      help={help}
+      select
+      value={value[field] === undefined ? undefined : String(value[field])}
+      onChange={(next) => {
+        onChange({ [field]: next === undefined ? undefined : next === 'true' });
+      }}
+    >
+      <MenuItem value="">Left out: as the gateway says</MenuItem>
+      <MenuItem value="true">yes</MenuItem>
+      <MenuItem value="false">no</MenuItem>
+    </SpecField>
+  );
+  return (
+    <Stack direction={{ xs: 'column', sm: 'row' }} spacing={2}>
+      <SpecField
+        form={form}
+        path="spec.strategy"
+        label="Strategy"
+        help="route: one tier for each query. split: hot answers the newest steps of a range query, cold the older ones."
+        select
+        value={value.strategy}
+        onChange={(strategy) => {
+          onChange({ strategy: strategy as Strategy | undefined });
+        }}
+      >
+        <MenuItem value="">Left out: as the gateway says</MenuItem>
+        <MenuItem value="route">route</MenuItem>
+        <MenuItem value="split">split</MenuItem>
+      </SpecField>
+      {yesOrNo(
+        'splitAcrossReplicas',
+        'Split with replicas',
+        'Split although hot has several replicas, whose values differ a little from those of cold.'
+      )}
+      {yesOrNo('cache', 'Cache', 'Keep what cold has answered and can no longer change.')}
+    </Stack>
+  );
+}
