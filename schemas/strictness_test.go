@@ -185,6 +185,9 @@ func TestValueOfAnotherTypeIsRefusedAnywhere(t *testing.T) {
 // texts are the places where any text is right.
 var texts = []string{"spec.query", "spec.expr", "spec.labelName", "spec.seriesNameFormat", "spec.datasource.name"}
 
+// booleans are the places where true and false are right.
+var booleans = []string{"spec.splitAcrossReplicas", "spec.cache"}
+
 // fits tells whether a value is right for a place after all, or the place is none of our business.
 func fits(at place, value any) bool {
 	if at.ofPerses() {
@@ -194,6 +197,8 @@ func fits(at place, value any) bool {
 	switch value.(type) {
 	case string:
 		return slices.Contains(texts, path) || strings.HasPrefix(path, "spec.queryParams.")
+	case bool:
+		return slices.Contains(booleans, path)
 	case []any:
 		return path == "spec.matchers"
 	case int:

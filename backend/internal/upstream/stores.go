@@ -22,6 +22,11 @@ type Store struct {
 	MaxTime int64
 	// Failed is set when Thanos could not reach it.
 	Failed bool
+	// Servers is how many servers with these label sets can be reached, and
+	// Fewer is set when fewer can be reached than
+	// were a while ago. They may be replicas of each other, or hold a part each.
+	Servers int
+	Fewer   bool
 }
 
 const (
@@ -43,6 +48,9 @@ type seenStore struct {
 	labels   map[string]string
 	maxTime  int64
 	lastSeen time.Time
+	// most is how many servers there have been, and mostSeen when.
+	most     int
+	mostSeen time.Time
 }
 
 // look asks a Thanos for its stores and returns them, those included that are
@@ -57,14 +65,25 @@ func (w *storeWatch) look(ctx context.Context, client *Client, now time.Time) ([
 		w.seen = map[string]seenStore{}
 	}
 	there := map[string]bool{}
+	count := map[string]int{}
 	for _, store := range found {
 		for _, set := range store.LabelSets {
 			key := fmt.Sprintf("%s with %s", store.Kind, tier.FormatLabels(set))
 			there[key] = there[key] || !store.Failed
-			_, known := w.seen[key]
+			if !store.Failed {
+				count[key]++
+			}
+			before, known := w.seen[key]
 			// One that failed from the beginning is missed too.
 			if (!store.Failed || !known) && (known || len(w.seen) < storesRemembered) {
-				w.seen[key] = seenStore{kind: store.Kind, labels: set, maxTime: store.MaxTime, lastSeen: now}
+				seen := seenStore{kind: store.Kind, labels: set, maxTime: store.MaxTime, lastSeen: now, most: before.most, mostSeen: before.mostSeen}
+				if before.lastSeen.Equal(now) {
+					seen.maxTime = max(seen.maxTime, before.maxTime) // Another server with the same labels.
+				}
+				if count[key] >= seen.most || now.Sub(seen.mostSeen) > storeForgottenAfter {
+					seen.most, seen.mostSeen = count[key], now
+				}
+				w.seen[key] = seen
 			}
 		}
 	}
@@ -76,7 +95,7 @@ func (w *storeWatch) look(ctx context.Context, client *Client, now time.Time) ([
 			delete(w.seen, key)
 			continue
 		}
-		stores = append(stores, Store{Kind: known.kind, LabelSets: []map[string]string{known.labels}, MaxTime: known.maxTime, Failed: !there[key]})
+		stores = append(stores, Store{Kind: known.kind, LabelSets: []map[string]string{known.labels}, MaxTime: known.maxTime, Failed: !there[key], Servers: count[key], Fewer: count[key] < known.most})
 		if !there[key] {
 			notes = append(notes, fmt.Sprintf("the cold tier cannot reach its %s: what only that one holds is missing", key))
 		}

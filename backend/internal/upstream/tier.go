@@ -91,6 +91,8 @@ type Tier struct {
 	status     atomic.Pointer[Status]
 	identity   atomic.Pointer[Identity]
 	refusal    atomic.Pointer[string]
+	steady     atomic.Pointer[steadiness] // of cold; nil while it is not
+	probed     atomic.Pointer[chan struct{}]
 	first      chan struct{} // closed after the first probe
 	again      chan struct{} // asks for a probe now
 }
@@ -102,6 +104,8 @@ func NewTier(options TierOptions) *Tier {
 		first: make(chan struct{}), again: make(chan struct{}, 1),
 	}
 	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: "not probed yet"})
+	probed := make(chan struct{})
+	t.probed.Store(&probed)
 	return t
 }
 
@@ -246,6 +250,7 @@ func (t *Tier) probe(ctx context.Context) {
 	probeContext, cancel := context.WithTimeout(ctx, max(t.options.ProbeInterval, minProbeTimeout))
 	defer cancel()
 	found := t.options.Client.measure(probeContext, t.options.Name)
+	storesAsked := time.Now()
 	if t.options.Name == tier.Hot {
 		t.examine(probeContext, &found, time.Now())
 	} else if found.Available {
@@ -269,6 +274,9 @@ func (t *Tier) probe(ctx context.Context) {
 	}
 	t.status.Store(&found)
 	t.mutex.Unlock()
+	if t.options.Name == tier.Cold {
+		t.watchSteadiness(&found, storesAsked, t.stores.seen != nil)
+	}
 	if previous.CheckedAt.IsZero() {
 		close(t.first)
 	}

@@ -1,0 +1,105 @@
+package resultcache
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// store keeps encoded entries.
+type store interface {
+	// get returns what is kept under a key; nil where nothing is, or it cannot be
+	// had at once.
+	get(ctx context.Context, key Key) []byte
+	// set keeps an entry for a time. It does not wait.
+	set(key Key, text []byte, life time.Duration)
+	// clear forgets everything.
+	clear(ctx context.Context) error
+	// describe collects the metrics of the store.
+	metrics() []prometheus.Collector
+	close()
+}
+
+// Cache keeps entries in memory or in Redis. It is safe for concurrent use.
+type Cache struct {
+	store   store
+	now     func() time.Time
+	damaged prometheus.Counter
+	// cleared counts how often everything was forgotten: what was asked for before
+	// is not kept.
+	cleared atomic.Int64
+	// waiting is how many bytes wait to be confirmed.
+	waiting atomic.Int64
+	most    int64
+}
+
+func newCache(kept store, most int64) *Cache {
+	return &Cache{store: kept, now: time.Now, most: most, damaged: prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "tierproxy_cache_damaged_total", Help: "Entries of the cache that were damaged or not the gateway's, and were ignored.",
+	})}
+}
+
+// Collectors returns the metrics of the cache.
+func (c *Cache) Collectors() []prometheus.Collector {
+	return append(c.store.metrics(), c.damaged)
+}
+
+// Get returns the entry under a key, or nil. reserve is told how much memory its
+// answer takes before it is there, and may refuse.
+func (c *Cache) Get(ctx context.Context, key Key, reserve func(bytes int64) bool) *Entry {
+	text := c.store.get(ctx, key)
+	if text == nil {
+		return nil
+	}
+	size, err := Size(key, text)
+	if err == nil && !reserve(int64(size)) {
+		return nil
+	}
+	var found *Entry
+	if err == nil {
+		found, err = Decode(key, text)
+	}
+	if err != nil {
+		c.damaged.Inc()
+		return nil
+	}
+	if found.expired(c.now()) {
+		return nil
+	}
+	return found
+}
+
+// Generation changes when everything is forgotten: see Put.
+func (c *Cache) Generation() int64 { return c.cleared.Load() }
+
+// Put keeps an entry as soon as confirm, which may take its time, returns true.
+// It does not wait. generation is that of the time when the answer was asked
+// for.
+func (c *Cache) Put(key Key, entry *Entry, generation int64, confirm func() bool) {
+	text := entry.Encode(key)
+	size := int64(len(text))
+	if c.waiting.Add(size) > c.most/2 {
+		c.waiting.Add(-size)
+		return
+	}
+	go func() {
+		defer c.waiting.Add(-size)
+		if !confirm() || c.Generation() != generation {
+			return
+		}
+		if life := entry.Born.Add(LongestLife).Sub(c.now()); life > 0 {
+			c.store.set(key, text, life)
+		}
+	}()
+}
+
+// Clear forgets everything. It returns an error when Redis could not be asked.
+func (c *Cache) Clear(ctx context.Context) error {
+	c.cleared.Add(1)
+	return c.store.clear(ctx)
+}
+
+// Close ends the connections of the cache.
+func (c *Cache) Close() { c.store.close() }

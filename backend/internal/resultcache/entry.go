@@ -1,0 +1,106 @@
+// Package resultcache keeps answers that can no longer change. It knows nothing
+// of queries: what may be kept, and under which key, is decided elsewhere.
+package resultcache
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/klauspost/compress/s2"
+)
+
+// LongestLife is how long an entry lives at most.
+const LongestLife = 24 * time.Hour
+
+// Key identifies an answer. See KeyOf.
+type Key [sha256.Size]byte
+
+// KeyOf makes a key of everything that can change an answer. Parts that differ
+// give keys that differ, wherever one part ends and the next begins.
+func KeyOf(parts ...string) Key {
+	hash := sha256.New()
+	for _, part := range parts {
+		var length [8]byte
+		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
+		_, _ = hash.Write(length[:]) // It never fails.
+		_, _ = hash.Write([]byte(part))
+	}
+	return Key(hash.Sum(nil))
+}
+
+// Entry is an answer for some evaluation times.
+type Entry struct {
+	// First and Last are the first and the last evaluation time that the answer
+	// is for, in milliseconds since the Unix epoch.
+	First, Last int64
+	// Born is when the oldest part of it was answered.
+	Born time.Time
+	// Answer is the JSON of the answer.
+	Answer []byte
+}
+
+// expired tells whether the entry has lived its time.
+func (e *Entry) expired(now time.Time) bool { return !now.Before(e.Born.Add(LongestLife)) }
+
+const (
+	magic      = "tierproxy result 1\n"
+	headerSize = len(magic) + sha256.Size + 3*8
+	// largestAnswer bounds what is taken out of an entry.
+	largestAnswer = 1 << 30
+)
+
+// errForeign is why an entry is not read.
+var errForeign = errors.New("not an entry of this key, or damaged")
+
+// Encode writes the entry under a key: compressed, and with a checksum of
+// everything.
+func (e *Entry) Encode(key Key) []byte {
+	text := make([]byte, 0, headerSize+s2.MaxEncodedLen(len(e.Answer))+8)
+	text = append(text, magic...)
+	text = append(text, key[:]...)
+	for _, each := range []int64{e.First, e.Last, e.Born.UnixMilli()} {
+		text = binary.BigEndian.AppendUint64(text, uint64(each)) //nolint:gosec // G115: the bits come back as they went in.
+	}
+	compressed := s2.Encode(text[len(text):cap(text)], e.Answer)
+	text = text[:len(text)+len(compressed)]
+	text = binary.BigEndian.AppendUint64(text, xxhash.Sum64(text))
+	return append(make([]byte, 0, len(text)), text...) // No longer than it has to be.
+}
+
+// Size returns the length of the answer of an encoded entry. It returns an
+// error for what is no entry of the key.
+func Size(key Key, text []byte) (int, error) {
+	if len(text) < headerSize+8 || string(text[:len(magic)]) != magic || Key(text[len(magic):len(magic)+sha256.Size]) != key {
+		return 0, errForeign
+	}
+	body := text[:len(text)-8]
+	if xxhash.Sum64(body) != binary.BigEndian.Uint64(text[len(body):]) {
+		return 0, errForeign
+	}
+	size, err := s2.DecodedLen(body[headerSize:])
+	if err != nil || size > largestAnswer {
+		return 0, errForeign
+	}
+	return size, nil
+}
+
+// Decode reads what Encode has written under the same key. It returns an error
+// for anything else.
+func Decode(key Key, text []byte) (*Entry, error) {
+	if _, err := Size(key, text); err != nil {
+		return nil, err
+	}
+	numbers := text[len(magic)+sha256.Size : headerSize]
+	number := func(i int) int64 {
+		return int64(binary.BigEndian.Uint64(numbers[i*8:])) //nolint:gosec // G115: the bits come back as they went in.
+	}
+	answer, err := s2.Decode(nil, text[headerSize:len(text)-8])
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errForeign, err)
+	}
+	return &Entry{First: number(0), Last: number(1), Born: time.UnixMilli(number(2)), Answer: answer}, nil
+}
