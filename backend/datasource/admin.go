@@ -9,8 +9,8 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
-// AdminHandler returns the handler for the admin address: /metrics and, with
-// profiles, /debug/pprof/. Nobody but the operator should reach that address;
+// AdminHandler returns the handler for the admin address: /metrics, what changes
+// the state of the gateway and, with profiles, /debug/pprof/. Nobody but the operator should reach that address;
 // where others can, Config.Admin names a token.
 func (m *Manager) AdminHandler(profiles bool) http.Handler {
 	mux := http.NewServeMux()
@@ -18,6 +18,7 @@ func (m *Manager) AdminHandler(profiles bool) http.Handler {
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) {
 		writeText(w, http.StatusOK, "tierproxy is healthy.\n")
 	})
+	mux.HandleFunc("POST "+clearPath, m.serveClear)
 	if profiles {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)

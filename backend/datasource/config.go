@@ -56,6 +56,8 @@ type Config struct {
 	Routing RoutingConfig `yaml:"routing"`
 	// Query bounds one query.
 	Query QueryConfig `yaml:"query"`
+	// Cache keeps answers of cold that can no longer change.
+	Cache CacheConfig `yaml:"cache"`
 	// Pool bounds the connections to a tier.
 	Pool PoolConfig `yaml:"pool"`
 	// Limits bound how much is asked of a tier at a time, and the memory that
@@ -384,6 +386,7 @@ func DefaultConfig() Config {
 			Threshold: Duration(15 * time.Minute), Strategy: string(tier.StrategyRoute), Freshness: Duration(10 * time.Minute),
 		},
 		Query:       QueryConfig{Timeout: Duration(30 * time.Second), SpliceBytes: 64 << 20},
+		Cache:       CacheConfig{MaxBytes: 64 << 20},
 		Pool:        PoolConfig{Size: 50},
 		Limits:      LimitsConfig{Queue: 500, QueueWait: Duration(5 * time.Second), SharedBytes: 1 << 20, SharedMemory: 16 << 20, DecodedMemory: 64 << 20},
 		Probe:       ProbeConfig{Interval: Duration(5 * time.Second), LearnInterval: Duration(time.Minute)},

@@ -40,7 +40,7 @@ type Explanation struct {
 	// Cut says where a range query is cut; NotCut why it is not, where the
 	// strategy of the datasource is split.
 	Cut    *CutParts `json:"cut,omitempty"`
-	NotCut string   `json:"not_cut,omitempty"`
+	NotCut string    `json:"not_cut,omitempty"`
 	// HotQuery is what hot would be sent where that is not the query itself:
 	// one that adds hot's external labels.
 	HotQuery string `json:"hot_query,omitempty"`

@@ -273,6 +273,7 @@ func (h *handler) answer(w http.ResponseWriter, incoming *http.Request, asked *s
 	var err error
 	request.Caller = turnOf(incoming, asked.saved)
 	query := h.manager.query(asked, request)
+	applyCacheControl(query.Caching, incoming.Header)
 	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {
 		h.fail(w, incoming, err)
 		return

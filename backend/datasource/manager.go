@@ -33,6 +33,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -47,9 +48,13 @@ type Manager struct {
 	metrics  *metrics
 	pool     *tierPool
 	splicing *queryrange.Splicing
-	access   *accesses
-	rules    *rules
-	perses   *perses.Client // nil where there is no Perses
+	cache    *resultcache.Cache
+	// fingerprint is that of the configuration.
+	fingerprint string
+	lifetime    context.Context //nolint:containedctx // From Start to Close.
+	access      *accesses
+	rules       *rules
+	perses      *perses.Client // nil where there is no Perses
 	// discovery is nil where there is none; noDiscovery says why.
 	discovery   *discovery.Discovery
 	noDiscovery string
@@ -122,6 +127,7 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	}
 	m.pool = newTierPool(config)
 	m.pool.meters = m.metrics.tiers
+	m.newCache()
 	m.splicing = queryrange.NewSplicing(int64(config.Query.SpliceBytes))
 	m.pool.network, m.pool.onProbe = m.network, m.observeProbe
 	m.pool.keep = func() { _, _ = m.ownSource() } // It fails only while the Manager stops.
@@ -169,6 +175,7 @@ func (m *Manager) Start(ctx context.Context) error {
 		return errors.New("a Manager can be started once")
 	}
 	ctx, m.cancel = context.WithCancel(ctx) //nolint:gosec // Close calls it.
+	m.lifetime = ctx
 	m.pool.start(ctx)
 	m.startDiscovery(ctx)
 	m.access.announce(m.logger, m.config, m.isDiscovered)
@@ -217,6 +224,7 @@ func (m *Manager) Close() error {
 			m.discovery.Stop()
 		}
 		m.pool.stop()
+		m.cache.Close()
 	})
 	return nil
 }

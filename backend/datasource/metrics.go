@@ -8,6 +8,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -41,6 +42,9 @@ type metrics struct {
 	durations map[promapi.Endpoint]prometheus.Observer
 	headers   map[tier.Name]prometheus.Observer
 	answered  map[decision]prometheus.Counter
+
+	cacheUses    *prometheus.CounterVec
+	samplesSaved prometheus.Counter
 }
 
 // decision is what a successful answer counts under.
@@ -80,6 +84,17 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "tierproxy_hot_coverage_start_timestamp_seconds",
 			Help: "Timestamp of the oldest sample of the gateway's own hot tier; NaN while it is not known.",
 		}),
+	}
+	m.cacheUses = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tierproxy_cache_queries_total",
+		Help: "Queries that could use the cache, by how they did: hit (all that may be kept was there), partial, miss, bypass (the caller did not want it), never (nothing of them may be kept).",
+	}, []string{"result"})
+	m.samplesSaved = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "tierproxy_cache_samples_total", Help: "Samples of answers that came from the cache, so that no tier was asked for them.",
+	})
+	registerer.MustRegister(m.cacheUses, m.samplesSaved)
+	for _, result := range queryrange.CacheResults() {
+		m.cacheUses.WithLabelValues(result)
 	}
 	registerer.MustRegister(m.queries, m.duration, m.upstreamDuration, m.inFlight, m.lookups, m.available, m.coverageStart)
 	m.headers, m.answered = map[tier.Name]prometheus.Observer{}, map[decision]prometheus.Counter{}
@@ -157,6 +172,12 @@ func (m *metrics) observeProbe(name tier.Name, status upstream.Status) {
 		start = float64(status.Oldest) / 1000
 	}
 	m.coverageStart.Set(start)
+}
+
+// observeCache counts how a query has used the cache.
+func (m *metrics) observeCache(use queryrange.CacheUse) {
+	m.cacheUses.WithLabelValues(use.Result).Inc()
+	m.samplesSaved.Add(float64(use.Samples))
 }
 
 func outcomeOf(status int) string {

@@ -40,7 +40,10 @@ type source struct {
 	strategy  tier.Strategy
 	// splitAcrossReplicas cuts queries although hot has several replicas.
 	splitAcrossReplicas bool
-	queryParams         map[string]string
+	// cache keeps answers, and scope says whose they are.
+	cache       bool
+	scope       string
+	queryParams map[string]string
 	// scrapeInterval is zero where the datasource names none.
 	scrapeInterval time.Duration
 	// rule confines the requests; nil where they are not confined.
@@ -60,6 +63,7 @@ func (m *Manager) ownSource() (*source, error) {
 	}
 	own := &source{
 		label: "default datasource", threshold: time.Duration(m.config.Routing.Threshold), rule: m.rules.own,
+		cache:    m.config.Cache.Enabled,
 		strategy: tier.Strategy(m.config.Routing.Strategy), splitAcrossReplicas: m.config.Routing.SplitAcrossReplicas,
 		wantsNamespace: m.config.Hot.Tenancy.Parameter != "" || m.config.Cold.Tenancy.Parameter != "",
 	}
@@ -73,6 +77,7 @@ func (m *Manager) ownSource() (*source, error) {
 		return nil, err
 	}
 	m.join(own, hotPlace, coldPlace, hot, cold)
+	own.scope = m.scopeOf(own.label, "", hotPlace, coldPlace)
 	if m.discovery == nil {
 		m.own.Store(own) // Nothing of it changes any more.
 	}
@@ -112,6 +117,10 @@ func (m *Manager) sourceOf(saved *perses.Datasource) (*source, error) {
 	if saved.Spec.SplitAcrossReplicas != nil {
 		asked.splitAcrossReplicas = *saved.Spec.SplitAcrossReplicas
 	}
+	asked.cache = m.config.Cache.Enabled
+	if saved.Spec.Cache != nil {
+		asked.cache = *saved.Spec.Cache
+	}
 	if asked.threshold == 0 {
 		asked.threshold = time.Duration(m.config.Routing.Threshold)
 	}
@@ -125,6 +134,7 @@ func (m *Manager) sourceOf(saved *perses.Datasource) (*source, error) {
 		return nil, err
 	}
 	m.join(asked, hotPlace, coldPlace, hot, cold)
+	asked.scope = m.scopeOf(asked.label, saved.Generation, hotPlace, coldPlace)
 	return asked, nil
 }
 

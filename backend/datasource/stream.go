@@ -38,6 +38,9 @@ func (h *handler) stream(w http.ResponseWriter, incoming *http.Request, response
 	copyHeader(header, response.Header)
 	header[headerTier] = []string{string(response.Tier)}
 	header[headerReason] = []string{string(response.Reason)}
+	if response.Cache != nil {
+		header[headerCache] = []string{cacheText(response.Cache)}
+	}
 	header[headerTiming] = append(header[headerTiming][:len(header[headerTiming]):len(header[headerTiming])], timing(response, started))
 	if response.ContentLength >= 0 {
 		header["Content-Length"] = []string{strconv.FormatInt(response.ContentLength, 10)}
@@ -69,6 +72,9 @@ func (h *handler) stream(w http.ResponseWriter, incoming *http.Request, response
 		"tier": string(response.Tier), "reason": string(response.Reason), "status": response.Status,
 		"bytes": written, "duration": took.String(), "outcome": outcome,
 	}).WithFields(h.manager.requestFields(incoming.Context(), header.Get(promapi.HeaderRequestID), request))
+	if response.Cache != nil {
+		entry = entry.WithFields(logrus.Fields{"cache": response.Cache.Result, "cached_steps": response.Cache.Cached, "steps": response.Cache.Steps})
+	}
 	if slow {
 		entry.Warn("a query was slow")
 	}

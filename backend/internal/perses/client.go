@@ -5,6 +5,8 @@ package perses
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -422,5 +424,6 @@ func (p plugin) datasource(reference Reference) (*Datasource, error) {
 	if err != nil {
 		return nil, promapi.BadData("the spec of %s is invalid: %s", reference, strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
-	return &Datasource{Reference: reference, Spec: *spec}, nil
+	generation := sha256.Sum256(p.Spec)
+	return &Datasource{Reference: reference, Spec: *spec, Generation: hex.EncodeToString(generation[:])}, nil
 }

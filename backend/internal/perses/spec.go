@@ -27,6 +27,8 @@ type Datasource struct {
 	Reference Reference
 	// Spec is its validated spec.
 	Spec Spec
+	// Generation changes with the spec.
+	Generation string
 }
 
 // Spec is the spec of a TieredPrometheusDatasource. What is absent there is

@@ -15,7 +15,8 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// piece is some steps of a range query, both inclusive, and who answers them.
+// piece is some steps of a range query, both inclusive, and who answers them;
+// nobody where the cache has them.
 type piece struct {
 	first, last int
 	from        tier.Name
@@ -41,18 +42,25 @@ func (e *pieceError) Error() string {
 // Unwrap returns the cause.
 func (e *pieceError) Unwrap() error { return e.err }
 
-// assemble answers a query that is cut: it asks for all pieces at once and puts
-// them together. done is false where the query has to be routed as a whole,
-// with the decision that it returns.
+// assemble answers a query that is cut, or of which the cache has a part: it asks
+// for all pieces at once and puts them together. done is false where the query
+// has to be routed as a whole, with the decision that it returns.
 func (c *call) assemble(ctx context.Context) (response *Response, decision tier.Decision, done bool, err error) {
-	cut := c.planned.Cut
-	pieces := []*piece{
-		{first: 0, last: cut.First - 1, from: tier.Cold},
-		{first: cut.First, last: cut.Grid.Len() - 1, from: tier.Hot},
-	}
 	decision = c.planned.Decision
+	if c.planned.Cut == nil && !c.isStepwiseAtCold() {
+		return nil, decision, false, nil
+	}
 	held := &lease{of: c.query.Splicing}
-	if err := c.fetch(ctx, pieces, held); err != nil {
+	use := c.useCache(ctx, held)
+	if c.planned.Cut == nil && use == nil {
+		held.release()
+		return nil, decision, false, nil // It is streamed.
+	}
+	pieces, err := c.pieces(use)
+	if err == nil {
+		err = c.fetch(ctx, pieces, held)
+	}
+	if err != nil {
 		held.release()
 		return c.afterPieceFailed(ctx, err)
 	}
@@ -65,11 +73,25 @@ func (c *call) assemble(ctx context.Context) (response *Response, decision tier.
 	for _, each := range pieces {
 		matrices = append(matrices, each.matrix)
 	}
+	c.keep(use, pieces)
+	found := c.used(use, pieces)
 	joined := splice.Join(matrices, c.limit())
 	return &Response{
 		Status: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, ContentLength: joined.Size(),
 		Body: &leasedBody{Reader: joined.Reader(), held: held}, assembled: true,
+		Cache: c.report(found),
 	}, decision, true, nil
+}
+
+// report tells how the query has used the cache; nil where there is none.
+func (c *call) report(use CacheUse) *CacheUse {
+	if c.query.Caching == nil {
+		return nil
+	}
+	if c.query.Caching.OnUse != nil {
+		c.query.Caching.OnUse(use)
+	}
+	return &use
 }
 
 // leasedBody gives its memory back when it is closed.
@@ -156,7 +178,10 @@ func (c *call) readPiece(response *Response, held *lease) (*splice.Matrix, error
 
 // fallbackOf is the tier that takes over for one whose steps are missing.
 func (c *call) fallbackOf(from tier.Name) tier.Name {
-	if from == tier.Hot {
+	switch {
+	case c.planned.Cut == nil:
+		return c.planned.Decision.Fallback
+	case from == tier.Hot:
 		return tier.Cold
 	}
 	if _, found := c.planned.Input.ColdFailed(); found {
@@ -172,9 +197,14 @@ func (c *call) afterPieceFailed(ctx context.Context, err error) (*Response, tier
 		return nil, c.planned.Decision, true, err
 	}
 	if ctx.Err() != nil {
-		return nil, tier.Decision{Tier: failed.from, Reason: tier.ReasonSplit}, true, failed.err
+		return nil, tier.Decision{Tier: failed.from, Reason: c.planned.Reason}, true, failed.err
 	}
 	ofCold := tier.Decision{Tier: tier.Cold, Reason: tier.ReasonSplit}
+	coldFailed, canHot := c.planned.Input.ColdFailed()
+	if routed := c.planned.Decision; c.planned.Cut == nil {
+		ofCold, canHot = routed, routed.Fallback != ""
+		coldFailed = tier.Decision{Tier: routed.Fallback, Reason: routed.FallbackReason, Warnings: routed.FallbackWarnings}
+	}
 	switch {
 	case errors.Is(err, errTooLarge) || errors.Is(err, splice.ErrNoMatrix):
 		// Nobody failed: the rules say who answers the whole.
@@ -185,8 +215,8 @@ func (c *call) afterPieceFailed(ctx context.Context, err error) (*Response, tier
 	case failed.from == tier.Hot:
 		return nil, c.planned.Input.HotFailed(), false, nil
 	}
-	if decision, found := c.planned.Input.ColdFailed(); found {
-		return nil, decision, false, nil
+	if canHot {
+		return nil, coldFailed, false, nil
 	}
 	return nil, ofCold, true, failed.err
 }
@@ -198,6 +228,6 @@ func (c *call) onlyHotIsEmpty(pieces []*piece) bool {
 	if in.Completeness != tier.Assumed || !in.ColdCovers() || c.query.Pair == nil {
 		return false
 	}
-	return slices.ContainsFunc(pieces, func(each *piece) bool { return each.from == tier.Cold && each.matrix.Len() > 0 }) &&
+	return slices.ContainsFunc(pieces, func(each *piece) bool { return each.from != tier.Hot && each.matrix.Len() > 0 }) &&
 		slices.ContainsFunc(pieces, func(each *piece) bool { return each.from == tier.Hot && each.matrix.Len() == 0 })
 }

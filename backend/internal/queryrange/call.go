@@ -64,18 +64,14 @@ type call struct {
 // run asks the tiers as planned and returns the answer that counts with the
 // decision it came from.
 func (c *call) run(ctx context.Context) (*Response, tier.Decision, error) {
-	decision := c.planned.Decision
-	if c.planned.Cut != nil {
-		response, next, done, err := c.assemble(ctx)
-		if done {
-			return response, next, err
-		}
-		decision = next
+	response, decision, done, err := c.assemble(ctx)
+	if done {
+		return response, decision, err
 	}
 	if decision.Tier == tier.Both {
 		return c.unite(ctx)
 	}
-	response, err := c.try(ctx, decision)
+	response, err = c.try(ctx, decision)
 	if err == nil {
 		response, next, found := c.secondThoughts(ctx, decision, response)
 		if found {

@@ -41,6 +41,8 @@ type Query struct {
 	// Splicing is what queries share that are answered in pieces; nil where none
 	// is.
 	Splicing *Splicing
+	// Caching is what the query needs to use the cache; nil where it does not.
+	Caching *Caching
 	// ScrapeInterval is that of the datasource; zero where it names none, and
 	// what was seen counts.
 	ScrapeInterval time.Duration
@@ -99,6 +101,9 @@ type Response struct {
 	UpstreamDuration time.Duration
 
 	decoded *upstream.Memory // see Query.Decoded
+
+	// Cache is how much of it came from the cache; nil where there is none.
+	Cache *CacheUse
 
 	// assembled is set where the answer was put together here and is complete.
 	assembled bool

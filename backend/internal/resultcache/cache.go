@@ -78,8 +78,7 @@ func (c *Cache) Generation() int64 { return c.cleared.Load() }
 // It does not wait. generation is that of the time when the answer was asked
 // for.
 func (c *Cache) Put(key Key, entry *Entry, generation int64, confirm func() bool) {
-	text := entry.Encode(key)
-	size := int64(len(text))
+	size := int64(len(entry.Answer))
 	if c.waiting.Add(size) > c.most/2 {
 		c.waiting.Add(-size)
 		return
@@ -90,7 +89,7 @@ func (c *Cache) Put(key Key, entry *Entry, generation int64, confirm func() bool
 			return
 		}
 		if life := entry.Born.Add(LongestLife).Sub(c.now()); life > 0 {
-			c.store.set(key, text, life)
+			c.store.set(key, entry.Encode(key), life)
 		}
 	}()
 }
