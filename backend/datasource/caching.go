@@ -21,7 +21,6 @@ const clearPath = "/api/v1/cache/clear"
 // it is off for the others.
 func (m *Manager) newCache() {
 	m.cache = resultcache.NewMemory(int64(m.config.Cache.MaxBytes))
-	m.registry.MustRegister(m.cache.Collectors()...)
 	m.fingerprint = m.config.fingerprint()
 }
 

@@ -37,10 +37,10 @@ type Explanation struct {
 	// Rules says what each routing rule up to the one that decided makes of the
 	// query.
 	Rules []RuleResult `json:"rules"`
-	// Cut says where a range query is cut; NotCut why it is not, where the
-	// strategy of the datasource is split.
-	Cut    *CutParts `json:"cut,omitempty"`
-	NotCut string    `json:"not_cut,omitempty"`
+	// Cut says where a range query is cut; absent where it is not.
+	Cut *CutParts `json:"cut,omitempty"`
+	// NotCut says why it is not, where the strategy of the datasource is split.
+	NotCut string `json:"not_cut,omitempty"`
 	// HotQuery is what hot would be sent where that is not the query itself:
 	// one that adds hot's external labels.
 	HotQuery string `json:"hot_query,omitempty"`

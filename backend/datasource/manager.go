@@ -176,6 +176,7 @@ func (m *Manager) Start(ctx context.Context) error {
 	}
 	ctx, m.cancel = context.WithCancel(ctx) //nolint:gosec // Close calls it.
 	m.lifetime = ctx
+	m.metrics.cache.Store(m.cache)
 	m.pool.start(ctx)
 	m.startDiscovery(ctx)
 	m.access.announce(m.logger, m.config, m.isDiscovered)

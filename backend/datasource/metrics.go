@@ -2,6 +2,7 @@ package datasource
 
 import (
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -9,6 +10,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -45,6 +47,8 @@ type metrics struct {
 
 	cacheUses    *prometheus.CounterVec
 	samplesSaved prometheus.Counter
+	// cache is that of the Manager that runs now.
+	cache atomic.Pointer[resultcache.Cache]
 }
 
 // decision is what a successful answer counts under.
@@ -93,6 +97,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		Name: "tierproxy_cache_samples_total", Help: "Samples of answers that came from the cache, so that no tier was asked for them.",
 	})
 	registerer.MustRegister(m.cacheUses, m.samplesSaved)
+	m.registerCache(registerer)
 	for _, result := range queryrange.CacheResults() {
 		m.cacheUses.WithLabelValues(result)
 	}
@@ -172,6 +177,30 @@ func (m *metrics) observeProbe(name tier.Name, status upstream.Status) {
 		start = float64(status.Oldest) / 1000
 	}
 	m.coverageStart.Set(start)
+}
+
+// registerCache registers what the cache itself counts.
+func (m *metrics) registerCache(registerer prometheus.Registerer) {
+	stats := func(value func(resultcache.Stats) float64) func() float64 {
+		return func() float64 {
+			if cache := m.cache.Load(); cache != nil {
+				return value(cache.Stats())
+			}
+			return 0
+		}
+	}
+	registerer.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "tierproxy_cache_bytes", Help: "Bytes that the entries of the cache take in memory."},
+			stats(func(stats resultcache.Stats) float64 { return float64(stats.Bytes) })),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "tierproxy_cache_entries", Help: "Entries of the cache in memory."},
+			stats(func(stats resultcache.Stats) float64 { return float64(stats.Entries) })),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tierproxy_cache_evictions_total", Help: "Entries of the cache that had to make room for others."},
+			stats(func(stats resultcache.Stats) float64 { return float64(stats.Evictions) })),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tierproxy_cache_damaged_total", Help: "Entries of the cache that were damaged or not the gateway's, and were ignored."},
+			stats(func(stats resultcache.Stats) float64 { return float64(stats.Damaged) })),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tierproxy_cache_failures_total", Help: "How often Redis failed or was too slow; the query went on without it."},
+			stats(func(stats resultcache.Stats) float64 { return float64(stats.Failures) })),
+	)
 }
 
 // observeCache counts how a query has used the cache.

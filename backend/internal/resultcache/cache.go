@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // store keeps encoded entries.
@@ -17,16 +15,31 @@ type store interface {
 	set(key Key, text []byte, life time.Duration)
 	// clear forgets everything.
 	clear(ctx context.Context) error
-	// describe collects the metrics of the store.
-	metrics() []prometheus.Collector
+	// stats says what is kept.
+	stats() Stats
 	close()
+}
+
+// Stats is what a cache keeps, and what it has done.
+type Stats struct {
+	// Bytes and Entries are what is kept in memory; zero for Redis, which tells
+	// itself.
+	Bytes   uint64
+	Entries int
+	// Evictions counts entries that had to make room for others.
+	Evictions uint64
+	// Damaged counts entries that were not the gateway's, or not as it had written
+	// them, and were ignored.
+	Damaged int64
+	// Failures counts how often Redis failed, or was too slow.
+	Failures int64
 }
 
 // Cache keeps entries in memory or in Redis. It is safe for concurrent use.
 type Cache struct {
 	store   store
 	now     func() time.Time
-	damaged prometheus.Counter
+	damaged atomic.Int64
 	// cleared counts how often everything was forgotten: what was asked for before
 	// is not kept.
 	cleared atomic.Int64
@@ -36,14 +49,14 @@ type Cache struct {
 }
 
 func newCache(kept store, most int64) *Cache {
-	return &Cache{store: kept, now: time.Now, most: most, damaged: prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "tierproxy_cache_damaged_total", Help: "Entries of the cache that were damaged or not the gateway's, and were ignored.",
-	})}
+	return &Cache{store: kept, now: time.Now, most: most}
 }
 
-// Collectors returns the metrics of the cache.
-func (c *Cache) Collectors() []prometheus.Collector {
-	return append(c.store.metrics(), c.damaged)
+// Stats says what is kept.
+func (c *Cache) Stats() Stats {
+	found := c.store.stats()
+	found.Damaged = c.damaged.Load()
+	return found
 }
 
 // Get returns the entry under a key, or nil. reserve is told how much memory its
@@ -62,7 +75,7 @@ func (c *Cache) Get(ctx context.Context, key Key, reserve func(bytes int64) bool
 		found, err = Decode(key, text)
 	}
 	if err != nil {
-		c.damaged.Inc()
+		c.damaged.Add(1)
 		return nil
 	}
 	if found.expired(c.now()) {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/maypok86/otter/v2"
 	"github.com/maypok86/otter/v2/stats"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // perEntry is what an entry takes beside its bytes.
@@ -55,15 +54,8 @@ func (m *memory) clear(context.Context) error {
 	return nil
 }
 
-func (m *memory) metrics() []prometheus.Collector {
-	return []prometheus.Collector{
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "tierproxy_cache_bytes", Help: "Bytes that the entries of the cache take in memory."},
-			func() float64 { return float64(m.kept.WeightedSize()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "tierproxy_cache_entries", Help: "Entries of the cache in memory."},
-			func() float64 { return float64(m.kept.EstimatedSize()) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tierproxy_cache_evictions_total", Help: "Entries that had to make room for others."},
-			func() float64 { return float64(m.counter.Snapshot().Evictions) }),
-	}
+func (m *memory) stats() Stats {
+	return Stats{Bytes: m.kept.WeightedSize(), Entries: m.kept.EstimatedSize(), Evictions: m.counter.Snapshot().Evictions}
 }
 
 func (m *memory) close() { m.kept.StopAllGoroutines() }

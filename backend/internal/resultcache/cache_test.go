@@ -1,0 +1,107 @@
+package resultcache
+
+import (
+	"bytes"
+	"math/rand"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func anyMemory(int64) bool { return true }
+
+func TestKeysOfDifferentParts(t *testing.T) {
+	keys := map[Key]bool{}
+	for _, parts := range [][]string{{}, {""}, {"", ""}, {"a", "b"}, {"ab"}, {"ab", ""}, {"", "ab"}, {"a\x00b"}, {"b", "a"}} {
+		key := KeyOf(parts...)
+		require.False(t, keys[key], "%q", parts)
+		keys[key] = true
+	}
+	require.Equal(t, KeyOf("a", "b"), KeyOf("a", "b"))
+}
+
+func TestEntriesComeBackAsTheyWere(t *testing.T) {
+	key := KeyOf("a")
+	entry := &Entry{First: -5, Last: 1_700_000_000_123, Born: time.UnixMilli(1_700_000_000_456), Answer: bytes.Repeat([]byte(`[1,"2"],`), 1000)}
+	text := entry.Encode(key)
+	require.Less(t, len(text), 1000, "they are compressed")
+	found, err := Decode(key, text)
+	require.NoError(t, err)
+	require.Equal(t, entry, found)
+
+	_, err = Decode(KeyOf("b"), text)
+	require.ErrorIs(t, err, errForeign, "an entry of another key")
+	random := rand.New(rand.NewSource(1))
+	for i := range text {
+		damaged := bytes.Clone(text)
+		damaged[i] ^= byte(1 + random.Intn(255))
+		_, err := Decode(key, damaged)
+		require.ErrorIs(t, err, errForeign, "byte %d", i)
+	}
+	for _, length := range []int{0, 1, headerSize, headerSize + 8, len(text) - 1} {
+		_, err := Decode(key, text[:length])
+		require.ErrorIs(t, err, errForeign)
+	}
+}
+
+func TestWhatIsKept(t *testing.T) {
+	cache := NewMemory(1 << 20)
+	t.Cleanup(cache.Close)
+	now := time.Now()
+	cache.now = func() time.Time { return now }
+	key := KeyOf("a")
+	put := func(entry *Entry, generation int64, confirmed bool) {
+		done := make(chan struct{})
+		cache.Put(key, entry, generation, func() bool { defer close(done); return confirmed })
+		<-done
+		require.Eventually(t, func() bool { return cache.waiting.Load() == 0 }, 5*time.Second, time.Millisecond)
+	}
+	put(&Entry{Born: now, Answer: []byte("x")}, cache.Generation(), false)
+	require.Nil(t, cache.Get(t.Context(), key, anyMemory), "it was not confirmed")
+	generation := cache.Generation()
+	put(&Entry{Born: now, Answer: []byte("x")}, generation, true)
+	require.Equal(t, "x", string(cache.Get(t.Context(), key, anyMemory).Answer))
+	require.Nil(t, cache.Get(t.Context(), key, func(bytes int64) bool { require.EqualValues(t, 1, bytes); return false }), "there is no memory for it")
+	require.Nil(t, cache.Get(t.Context(), KeyOf("b"), anyMemory))
+	require.Equal(t, 1, cache.Stats().Entries)
+
+	now = now.Add(LongestLife - time.Millisecond)
+	require.NotNil(t, cache.Get(t.Context(), key, anyMemory))
+	now = now.Add(time.Millisecond)
+	require.Nil(t, cache.Get(t.Context(), key, anyMemory), "no entry lives longer than a day")
+
+	require.NoError(t, cache.Clear(t.Context()))
+	put(&Entry{Born: now, Answer: []byte("x")}, generation, true)
+	require.Nil(t, cache.Get(t.Context(), key, anyMemory), "it was asked for before everything was forgotten")
+	put(&Entry{Born: now, Answer: []byte("x")}, cache.Generation(), true)
+	require.NotNil(t, cache.Get(t.Context(), key, anyMemory))
+	require.NoError(t, cache.Clear(t.Context()))
+	require.Nil(t, cache.Get(t.Context(), key, anyMemory))
+	put(&Entry{Born: now.Add(-LongestLife), Answer: []byte("x")}, cache.Generation(), true)
+	require.Nil(t, cache.Get(t.Context(), key, anyMemory), "too old already")
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	const most = 1 << 20
+	cache := NewMemory(most)
+	t.Cleanup(cache.Close)
+	random := rand.New(rand.NewSource(1))
+	for i := range 400 {
+		text := make([]byte, 20<<10)
+		_, _ = random.Read(text)
+		cache.Put(KeyOf(string(rune(i))), &Entry{Born: time.Now(), Answer: text}, 0, func() bool { return true })
+		require.Eventually(t, func() bool { return cache.waiting.Load() == 0 }, 5*time.Second, 100*time.Microsecond)
+	}
+	require.Eventually(t, func() bool {
+		stats := cache.Stats()
+		return cache.waiting.Load() == 0 && stats.Bytes <= most && stats.Evictions > 100
+	}, 10*time.Second, 5*time.Millisecond, "%+v", cache.Stats())
+	// What waits to be confirmed is bounded too.
+	release := make(chan struct{})
+	for range 100 {
+		cache.Put(KeyOf("waits"), &Entry{Born: time.Now(), Answer: make([]byte, 20<<10)}, 0, func() bool { <-release; return false })
+	}
+	require.LessOrEqual(t, cache.waiting.Load(), int64(most/2))
+	close(release)
+}
