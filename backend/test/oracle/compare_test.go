@@ -34,6 +34,7 @@ func (q question) String() string {
 type reply struct {
 	status       int
 	tier, reason string
+	cache        string // how much of it came from the cache
 	errorType    string
 	message      string
 	data         any
@@ -68,6 +69,7 @@ func ask(ctx context.Context, base string, q question) (reply, error) {
 	}
 	return reply{
 		status: response.StatusCode, tier: response.Header.Get("X-Tier"), reason: response.Header.Get("X-Tier-Reason"),
+		cache:     response.Header.Get("X-Tier-Cache"),
 		errorType: decoded.ErrorType, message: decoded.Error, data: decoded.Data, warnings: decoded.Warnings,
 	}, nil
 }
@@ -187,6 +189,11 @@ func (r reply) warnsOfColdEnd() bool {
 	return slices.ContainsFunc(r.warnings, func(warning string) bool {
 		return strings.Contains(warning, "the cold tier answered, whose data ends at")
 	})
+}
+
+// lacksStore tells whether cold says that it could not reach a store.
+func (r reply) lacksStore() bool {
+	return slices.ContainsFunc(r.warnings, func(warning string) bool { return strings.HasPrefix(warning, "fetch series for ") })
 }
 
 // metadataDifference compares an answer of series, labels or values. Prometheus

@@ -72,6 +72,8 @@ func TestOracle(t *testing.T) {
 		result := w.compare(t, g.URL, whole.URL, everything, questions, seen)
 		require.GreaterOrEqual(t, result.hotShare(), 0.4, "hot answers too little")
 		w.split(t, hot.URL, whole.URL, whole.URL, seed(t)+10, total*15/100, 0, []time.Time{w.boundary, w.now}, nil, seen)
+		w.cached(t, tier.StrategySplit, hot.URL, whole.URL, whole.URL, seed(t)+12, total*40/100, 0, []time.Time{w.boundary, w.now}, nil, seen)
+		w.cached(t, tier.StrategyRoute, hot.URL, whole.URL, whole.URL, seed(t)+13, total*20/100, 0, []time.Time{w.boundary, w.now}, nil, seen)
 	})
 	t.Run("b: cold is a Thanos that lags", func(t *testing.T) {
 		w.write(t, "lagging", w.series, w.now.Add(-400*hour), w.now.Add(-lag), nil)
@@ -85,6 +87,7 @@ func TestOracle(t *testing.T) {
 		require.GreaterOrEqual(t, result.neither, len(w.acrossBoth()))
 		require.NotZero(t, result.neitherDiffers, "the warnings are for a reason")
 		w.split(t, hot.URL, cold.Query.URL, whole.URL, seed(t)+11, total*15/100, lag, []time.Time{w.boundary, w.now.Add(-lag), w.now}, pins(labelsInCold), seen)
+		w.cached(t, tier.StrategySplit, hot.URL, cold.Query.URL, whole.URL, seed(t)+14, total*40/100, lag, []time.Time{w.boundary, w.now}, pins(labelsInCold), seen)
 	})
 	t.Run("c: another cluster and user workloads share names with hot", func(t *testing.T) {
 		w.write(t, "several", w.series, w.now.Add(-400*hour), w.now.Add(future), labelsInCold)
@@ -100,6 +103,7 @@ func TestOracle(t *testing.T) {
 		result := w.compare(t, g.URL, whole.URL, everything, questions, seen)
 		require.GreaterOrEqual(t, result.hotShare(), 0.4, "hot answers too little")
 	})
+	t.Run("e: stores come and go, with a cache", func(t *testing.T) { w.storesComeAndGo(t, seed(t)+15, max(total*3/100, 10), seen) })
 	complete := t.Run("d: faults", func(t *testing.T) { w.faults(t, seed(t)+3, total*10/100, seen) })
 	t.Logf("all setups together:\n%s", seen)
 	if !complete || t.Failed() || flag.Lookup("test.run").Value.String() != "" {

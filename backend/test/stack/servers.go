@@ -142,6 +142,10 @@ type Prometheus struct {
 	Retention string
 	// ScrapeItself makes it scrape itself every second.
 	ScrapeItself bool
+	// OutOfOrderWindow is how much older than the newest one a sample may be that
+	// it takes. Empty: none older, and 6h where it scrapes itself, because the
+	// blocks of the tests reach into the future.
+	OutOfOrderWindow string
 	// Global is merged into the global part of its configuration, such as
 	// external_labels.
 	Global map[string]any
@@ -168,11 +172,12 @@ func (p Prometheus) Start(ctx context.Context, path string) (*Server, error) {
 		}
 		p.Arguments = append(p.Arguments, "--web.config.file", web)
 	}
-	content := document{
-		"global": document{"scrape_interval": "1s"},
-		// The blocks of the tests reach into the future: what is scraped
-		// meanwhile comes before their end.
-		"storage": document{"tsdb": document{"out_of_order_time_window": "6h"}},
+	content := document{"global": document{"scrape_interval": "1s"}}
+	if p.ScrapeItself && p.OutOfOrderWindow == "" {
+		p.OutOfOrderWindow = "6h"
+	}
+	if p.OutOfOrderWindow != "" {
+		content["storage"] = document{"tsdb": document{"out_of_order_time_window": p.OutOfOrderWindow}}
 	}
 	for name, value := range p.Global {
 		content["global"].(document)[name] = value
@@ -215,6 +220,18 @@ type Thanos struct {
 type ThanosServers struct {
 	// Query is asked; Store holds the blocks.
 	Query, Store *Server
+
+	thanos Thanos
+	grpc   string // address of the store
+}
+
+// RestartStore starts the store again, where it was, after it was stopped.
+func (t *ThanosServers) RestartStore(ctx context.Context, path string) error {
+	store, err := t.thanos.startStore(ctx, path, t.grpc)
+	if err == nil {
+		t.Store = &store.Server
+	}
+	return err
 }
 
 // Stop stops both.
@@ -248,21 +265,25 @@ func (t Thanos) objstore() (string, error) {
 
 // Start starts store and query from the program at path.
 func (t Thanos) Start(ctx context.Context, path string) (*ThanosServers, error) {
-	objstore, err := t.objstore()
+	store, err := t.startStore(ctx, path, "")
 	if err != nil {
 		return nil, err
 	}
-	store, err := t.startPart(ctx, path, "store", 0,
-		"--data-dir", filepath.Join(t.Dir, "thanos-store"), "--objstore.config-file", objstore)
-	if err != nil {
-		return nil, err
-	}
-	query, err := t.startPart(ctx, path, "query", t.Port, append([]string{"--endpoint", store.grpc}, t.QueryArguments...)...)
+	query, err := t.startPart(ctx, path, "query", "", t.Port, append([]string{"--endpoint", store.grpc}, t.QueryArguments...)...)
 	if err != nil {
 		store.Kill()
 		return nil, err
 	}
-	return &ThanosServers{Query: &query.Server, Store: &store.Server}, nil
+	return &ThanosServers{Query: &query.Server, Store: &store.Server, thanos: t, grpc: store.grpc}, nil
+}
+
+func (t Thanos) startStore(ctx context.Context, path, grpc string) (*thanosPart, error) {
+	objstore, err := t.objstore()
+	if err != nil {
+		return nil, err
+	}
+	return t.startPart(ctx, path, "store", grpc, 0,
+		"--data-dir", filepath.Join(t.Dir, "thanos-store"), "--objstore.config-file", objstore)
 }
 
 // thanosPart is a server that speaks gRPC too.
@@ -271,14 +292,17 @@ type thanosPart struct {
 	grpc string
 }
 
-func (t Thanos) startPart(ctx context.Context, path, part string, port int, arguments ...string) (*thanosPart, error) {
+// startPart starts a part of Thanos; grpc is where it speaks gRPC, empty for a
+// free port.
+func (t Thanos) startPart(ctx context.Context, path, part, grpc string, port int, arguments ...string) (*thanosPart, error) {
 	listen, err := address(port)
 	if err != nil {
 		return nil, err
 	}
-	grpc, err := address(0)
-	if err != nil {
-		return nil, err
+	if grpc == "" {
+		if grpc, err = address(0); err != nil {
+			return nil, err
+		}
 	}
 	process, err := Start(ctx, Command{
 		Name: "thanos-" + part, Path: path, LogDir: t.Dir,
