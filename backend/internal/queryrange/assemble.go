@@ -130,7 +130,6 @@ func (c *call) fetchPiece(ctx context.Context, asked *piece, held *lease) (*spli
 		query, request, lead = steps.hot, c.planned.hot, 0
 	}
 	decision := tier.Decision{Tier: asked.from, Fallback: c.fallbackOf(asked.from)}
-	//nolint:bodyclose // It is closed below, or by who passes the error on.
 	response, err := c.send(ctx, decision, steps.pieceRequest(request, query, asked.first-lead, asked.last))
 	if err != nil {
 		return nil, &pieceError{from: asked.from, err: err}
@@ -180,7 +179,7 @@ func (c *call) readPiece(response *Response, held *lease) (*splice.Matrix, error
 func (c *call) fallbackOf(from tier.Name) tier.Name {
 	switch {
 	case c.planned.Cut == nil:
-		return c.planned.Decision.Fallback
+		return c.planned.Fallback
 	case from == tier.Hot:
 		return tier.Cold
 	}

@@ -49,7 +49,7 @@ func newCachedPair(t *testing.T) *cachedPair {
 	})
 	p.hot.Handle(steps("a", "gaps"))
 	p.cold.Handle(steps("a", "gaps"))
-	make := func(name tier.Name, address string) *upstream.Tier {
+	newTier := func(name tier.Name, address string) *upstream.Tier {
 		base, err := url.Parse(address)
 		require.NoError(t, err)
 		client, err := upstream.NewClient(upstream.ClientOptions{URL: base, PoolSize: 4})
@@ -59,7 +59,7 @@ func newCachedPair(t *testing.T) *cachedPair {
 		t.Cleanup(made.Close)
 		return made
 	}
-	p.hotClient, p.coldClient = make(tier.Hot, p.hot.URL), make(tier.Cold, p.cold.URL)
+	p.hotClient, p.coldClient = newTier(tier.Hot, p.hot.URL), newTier(tier.Cold, p.cold.URL)
 	p.both = upstream.NewPair(upstream.PairOptions{Hot: p.hotClient, Cold: p.coldClient, LearnInterval: time.Hour})
 	p.run(t, p.both.Run)
 	p.both.Wait(t.Context())

@@ -146,7 +146,7 @@ func window(samples []byte, count int, from, to, step int64) ([]byte, int, error
 		return nil, 0, nil
 	}
 	s := &scanner{data: samples}
-	first, last := int64(0), int64(0)
+	var first int64
 	for {
 		start := s.position
 		at, err := s.timestamp()
