@@ -18,10 +18,18 @@ const headerCache = "X-Tier-Cache"
 const clearPath = "/api/v1/cache/clear"
 
 // newCache makes the cache of the configuration. Datasources may use it although
-// it is off for the others.
-func (m *Manager) newCache() {
-	m.cache = resultcache.NewMemory(int64(m.config.Cache.MaxBytes))
+// it is off for the others. It returns an error when a file cannot be read.
+func (m *Manager) newCache() error {
 	m.fingerprint = m.config.fingerprint()
+	if m.config.Cache.Redis.Address == "" {
+		m.cache = resultcache.NewMemory(int64(m.config.Cache.MaxBytes))
+		return nil
+	}
+	options, err := m.config.Cache.redis()
+	if err == nil {
+		m.cache = resultcache.NewRedis(options)
+	}
+	return err
 }
 
 // caching is what a query of a datasource needs to use the cache; nil where it

@@ -386,7 +386,7 @@ func DefaultConfig() Config {
 			Threshold: Duration(15 * time.Minute), Strategy: string(tier.StrategyRoute), Freshness: Duration(10 * time.Minute),
 		},
 		Query:       QueryConfig{Timeout: Duration(30 * time.Second), SpliceBytes: 64 << 20},
-		Cache:       CacheConfig{MaxBytes: 64 << 20},
+		Cache:       CacheConfig{MaxBytes: 64 << 20, Redis: RedisConfig{Prefix: "tierproxy:"}},
 		Pool:        PoolConfig{Size: 50},
 		Limits:      LimitsConfig{Queue: 500, QueueWait: Duration(5 * time.Second), SharedBytes: 1 << 20, SharedMemory: 16 << 20, DecodedMemory: 64 << 20},
 		Probe:       ProbeConfig{Interval: Duration(5 * time.Second), LearnInterval: Duration(time.Minute)},

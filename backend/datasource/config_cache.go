@@ -2,12 +2,20 @@ package datasource
 
 import (
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"net"
+	"os"
 	"reflect"
 	"slices"
+	"strings"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
 )
 
 // CacheConfig keeps answers of cold that can no longer change. docs/caching.md
@@ -17,6 +25,81 @@ type CacheConfig struct {
 	Enabled bool `yaml:"enabled"`
 	// MaxBytes is how much memory the kept answers take at most.
 	MaxBytes int `yaml:"max_bytes"`
+	// Redis keeps them in a Redis instead, for several replicas of the gateway. They
+	// share what they keep if their configurations are the same.
+	Redis RedisConfig `yaml:"redis"`
+}
+
+// RedisConfig says where a Redis is.
+type RedisConfig struct {
+	// Address is its host:port. Empty: answers are kept in memory.
+	Address string `yaml:"address"`
+	// Username is who the gateway is to it. Empty: the default user.
+	Username string `yaml:"username"`
+	// PasswordFile is the absolute path of a file with the password. It is read
+	// for every connection. Empty: none is sent.
+	PasswordFile string `yaml:"password_file"`
+	// Database is the number of the database.
+	Database int `yaml:"database"`
+	// Prefix is in front of all keys. Clearing the cache deletes what has it.
+	Prefix string `yaml:"prefix"`
+	// TLS encrypts the connection.
+	TLS bool `yaml:"tls"`
+	// CAFile is a PEM file with the authorities that may sign its certificate.
+	// Empty: those of the system.
+	CAFile string `yaml:"ca_file"`
+}
+
+// validate checks the settings.
+func (c *CacheConfig) validate(add func(key string, err error)) {
+	if c.MaxBytes < 1<<20 {
+		add("cache.max_bytes", fmt.Errorf("is %d, and must be at least 1 MiB (%d)", c.MaxBytes, 1<<20))
+	}
+	if c.Redis.Address != "" {
+		if _, _, err := net.SplitHostPort(c.Redis.Address); err != nil {
+			add("cache.redis.address", fmt.Errorf("%q is not host:port", c.Redis.Address))
+		}
+	}
+	if c.Redis.Database < 0 {
+		add("cache.redis.database", errors.New("must not be negative"))
+	}
+	if c.Redis.Prefix == "" {
+		add("cache.redis.prefix", errors.New("is empty, so that clearing the cache would delete everything: set one"))
+	}
+	add("cache.redis.password_file", absolute(c.Redis.PasswordFile))
+	add("cache.redis.ca_file", absolute(c.Redis.CAFile))
+}
+
+// options turns the settings into those of the cache. It returns an error when a
+// file cannot be read.
+func (c *CacheConfig) redis() (resultcache.RedisOptions, error) {
+	options := resultcache.RedisOptions{
+		Address: c.Redis.Address, Username: c.Redis.Username, Database: c.Redis.Database, Prefix: c.Redis.Prefix, MostBytes: int64(c.MaxBytes),
+	}
+	if c.Redis.PasswordFile != "" {
+		options.Password = func() (string, error) {
+			text, err := os.ReadFile(c.Redis.PasswordFile)
+			return strings.TrimSpace(string(text)), err
+		}
+		if _, err := options.Password(); err != nil {
+			return options, fmt.Errorf("cache.redis.password_file: %w", err)
+		}
+	}
+	if !c.Redis.TLS {
+		return options, nil
+	}
+	options.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.Redis.CAFile != "" {
+		pem, err := os.ReadFile(c.Redis.CAFile)
+		if err != nil {
+			return options, fmt.Errorf("cache.redis.ca_file: %w", err)
+		}
+		options.TLS.RootCAs = x509.NewCertPool()
+		if !options.TLS.RootCAs.AppendCertsFromPEM(pem) {
+			return options, fmt.Errorf("cache.redis.ca_file: %q holds no PEM certificate", c.Redis.CAFile)
+		}
+	}
+	return options, nil
 }
 
 // fingerprint changes with everything in the configuration, secrets included,

@@ -44,9 +44,7 @@ func (c *Config) Validate() error {
 	if c.Query.SpliceBytes < 1<<20 {
 		add("query.splice_bytes", fmt.Errorf("is %d, and must be at least 1 MiB (%d)", c.Query.SpliceBytes, 1<<20))
 	}
-	if c.Cache.MaxBytes < 1<<20 {
-		add("cache.max_bytes", fmt.Errorf("is %d, and must be at least 1 MiB (%d)", c.Cache.MaxBytes, 1<<20))
-	}
+	c.Cache.validate(add)
 	add("probe.interval", positive(c.Probe.Interval))
 	add("probe.learn_interval", positive(c.Probe.LearnInterval))
 	if c.Pool.Size < 1 {

@@ -127,7 +127,6 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	}
 	m.pool = newTierPool(config)
 	m.pool.meters = m.metrics.tiers
-	m.newCache()
 	m.splicing = queryrange.NewSplicing(int64(config.Query.SpliceBytes))
 	m.pool.network, m.pool.onProbe = m.network, m.observeProbe
 	m.pool.keep = func() { _, _ = m.ownSource() } // It fails only while the Manager stops.
@@ -148,6 +147,9 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	}
 	if m.discovery == nil && m.perses == nil && config.Hot.URL == "" && config.Cold.URL == "" {
 		return nil, fmt.Errorf("hot.url, cold.url: without Perses and discovery at least one tier has to be set, and Services are not discovered: %s", m.noDiscovery)
+	}
+	if err := m.newCache(); err != nil {
+		return nil, err
 	}
 	m.router = &Router{manager: m}
 	m.handler = m.newHandler()
@@ -216,6 +218,7 @@ func (m *Manager) Close() error {
 	cancel := m.cancel
 	m.mutex.Unlock()
 	m.stopped.Do(func() {
+		defer m.cache.Close()
 		if cancel == nil {
 			return
 		}
@@ -225,7 +228,6 @@ func (m *Manager) Close() error {
 			m.discovery.Stop()
 		}
 		m.pool.stop()
-		m.cache.Close()
 	})
 	return nil
 }

@@ -1,0 +1,170 @@
+package resultcache
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// redisPatience is how long a query waits for Redis at most.
+	redisPatience = 5 * time.Millisecond
+	// redisPause is how long Redis is not asked after it has failed so often in a
+	// row.
+	redisPause      = time.Second
+	redisInARow     = 3
+	redisIdleAtOnce = 8 // connections that are kept open: making one takes long
+	// redisWrite bounds writing an entry and forgetting all: nobody waits for it.
+	redisWrite = 2 * time.Second
+	// redisWrites bounds how many entries are written at a time.
+	redisWrites = 8
+	// clearAtOnce is how many keys are deleted at a time.
+	clearAtOnce = 500
+)
+
+// RedisOptions say where a Redis is.
+type RedisOptions struct {
+	// Address is host:port.
+	Address string
+	// Username and Password are what it asks for; empty for none. Password is
+	// called for every new connection.
+	Username string
+	Password func() (string, error)
+	// Database is the number of the database.
+	Database int
+	// Prefix is in front of all keys, and ends what Clear forgets.
+	Prefix string
+	// TLS is nil for a connection in plain text.
+	TLS *tls.Config
+	// MostBytes bounds what waits to be kept.
+	MostBytes int64
+}
+
+// shared keeps entries in a Redis that several gateways share. What it cannot do
+// at once it leaves.
+type shared struct {
+	client   *redis.Client
+	prefix   string
+	failures atomic.Int64
+	inARow   atomic.Int64
+	pausedTo atomic.Int64  // nanoseconds since the Unix epoch
+	writing  chan struct{} // a place for each entry that is being written
+}
+
+// NewRedis returns a cache in a Redis. No connection is made.
+func NewRedis(options RedisOptions) *Cache {
+	settings := &redis.Options{
+		Addr: options.Address, DB: options.Database, TLSConfig: options.TLS, ClientName: "tierproxy",
+		DialTimeout: time.Second, ReadTimeout: redisWrite, WriteTimeout: redisWrite, PoolTimeout: redisPatience,
+		MaxRetries: -1, ContextTimeoutEnabled: true, DisableIdentity: true, MinIdleConns: redisIdleAtOnce,
+	}
+	if options.Password != nil {
+		settings.CredentialsProvider = func() (string, string) {
+			password, err := options.Password()
+			if err != nil {
+				return options.Username, "" // Redis refuses it, which counts as a failure.
+			}
+			return options.Username, password
+		}
+	}
+	return newCache(&shared{client: redis.NewClient(settings), prefix: options.Prefix, writing: make(chan struct{}, redisWrites)}, options.MostBytes)
+}
+
+func (s *shared) name(key Key) string { return s.prefix + hex.EncodeToString(key[:]) }
+
+// paused tells whether Redis has failed a short while ago.
+func (s *shared) paused() bool { return time.Now().UnixNano() < s.pausedTo.Load() }
+
+// failed notes that Redis did not do what it was asked for.
+func (s *shared) failed() {
+	s.failures.Add(1)
+	if s.inARow.Add(1) < redisInARow {
+		return
+	}
+	s.pausedTo.Store(time.Now().Add(redisPause).UnixNano())
+}
+
+func (s *shared) get(ctx context.Context, key Key) []byte {
+	if s.paused() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, redisPatience)
+	defer cancel()
+	type outcome struct {
+		text []byte
+		err  error
+	}
+	// The client does not return as soon as the context ends while it connects.
+	answered := make(chan outcome, 1)
+	go func() {
+		text, err := s.client.Get(ctx, s.name(key)).Bytes()
+		answered <- outcome{text, err}
+	}()
+	select {
+	case found := <-answered:
+		switch {
+		case found.err == nil, errors.Is(found.err, redis.Nil):
+			s.inARow.Store(0)
+			return found.text
+		case errors.Is(ctx.Err(), context.Canceled):
+			return nil // The query has ended.
+		}
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return nil
+		}
+	}
+	s.failed()
+	return nil
+}
+
+func (s *shared) set(key Key, text []byte, life time.Duration) {
+	select {
+	case s.writing <- struct{}{}:
+	default:
+		return // It is slow: the entry is asked for again.
+	}
+	defer func() { <-s.writing }()
+	if s.paused() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), redisWrite)
+	defer cancel()
+	if err := s.client.Set(ctx, s.name(key), text, life).Err(); err != nil {
+		s.failed()
+		return
+	}
+	s.inARow.Store(0)
+}
+
+// clear deletes the keys with the prefix, and no others.
+func (s *shared) clear(ctx context.Context) error {
+	found := s.client.Scan(ctx, 0, s.prefix+"*", clearAtOnce).Iterator()
+	var names []string
+	remove := func() error {
+		if len(names) == 0 {
+			return nil
+		}
+		err := s.client.Unlink(ctx, names...).Err()
+		names = names[:0]
+		return err
+	}
+	for found.Next(ctx) {
+		names = append(names, found.Val())
+		if len(names) == clearAtOnce {
+			if err := remove(); err != nil {
+				return err
+			}
+		}
+	}
+	return errors.Join(found.Err(), remove())
+}
+
+func (s *shared) stats() Stats { return Stats{Failures: s.failures.Load()} }
+
+func (s *shared) close() { _ = s.client.Close() } // What is on its way is lost, and asked for again.

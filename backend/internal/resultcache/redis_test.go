@@ -1,0 +1,140 @@
+package resultcache
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os/exec"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+)
+
+// redisServer is a real Redis of Debian.
+type redisServer struct {
+	address string
+	command *exec.Cmd
+	client  *redis.Client
+}
+
+func startRedis(t *testing.T, address string) *redisServer {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	require.NoError(t, err, "scripts/install-debian-packages installs it")
+	if address == "" {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		address = listener.Addr().String()
+		require.NoError(t, listener.Close())
+	}
+	_, port, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	r := &redisServer{address: address, command: exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())}
+	require.NoError(t, r.command.Start())
+	t.Cleanup(r.kill)
+	r.client = redis.NewClient(&redis.Options{Addr: address, DisableIdentity: true})
+	t.Cleanup(func() { _ = r.client.Close() })
+	require.Eventually(t, func() bool { return r.client.Ping(t.Context()).Err() == nil }, 10*time.Second, 5*time.Millisecond)
+	return r
+}
+
+func (r *redisServer) kill() {
+	_ = r.command.Process.Kill()
+	_ = r.command.Wait()
+}
+
+func (r *redisServer) cache(t *testing.T) *Cache {
+	t.Helper()
+	cache := NewRedis(RedisOptions{Address: r.address, Prefix: "tierproxy:", MostBytes: 1 << 20})
+	t.Cleanup(cache.Close)
+	return cache
+}
+
+// eventually gets an entry: this machine may be busy for longer than 5 ms.
+func eventually(t *testing.T, cache *Cache, key Key, expected string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		found := cache.Get(t.Context(), key, anyMemory)
+		return found != nil && string(found.Answer) == expected
+	}, 10*time.Second, 5*time.Millisecond)
+}
+
+func put(t *testing.T, cache *Cache, key Key, answer string) {
+	t.Helper()
+	cache.Put(key, &Entry{First: 1, Last: 2, Born: time.Now(), Answer: []byte(answer)}, cache.Generation(), func() bool { return true })
+	require.Eventually(t, func() bool { return cache.waiting.Load() == 0 }, 10*time.Second, time.Millisecond)
+}
+
+func TestRedisIsSharedAndNotTrusted(t *testing.T) {
+	server := startRedis(t, "")
+	one, other := server.cache(t), server.cache(t)
+	key := KeyOf("a")
+	put(t, one, key, "x")
+	eventually(t, other, key, "x")
+	name := "tierproxy:" + fmt.Sprintf("%x", key[:])
+	life, err := server.client.TTL(t.Context(), name).Result()
+	require.NoError(t, err)
+	require.InDelta(t, LongestLife.Seconds(), life.Seconds(), 60, "Redis forgets it by itself")
+
+	// Somebody writes into it.
+	kept, err := server.client.Get(t.Context(), name).Bytes()
+	require.NoError(t, err)
+	foreign := (&Entry{First: 1, Last: 2, Born: time.Now(), Answer: []byte("y")}).Encode(KeyOf("b"))
+	damaged := append([]byte(nil), kept...)
+	damaged[len(damaged)-9] ^= 1
+	for _, text := range [][]byte{foreign, damaged, []byte("poison"), {}} {
+		require.NoError(t, server.client.Set(t.Context(), name, text, 0).Err())
+		before := other.Stats().Damaged
+		require.Eventually(t, func() bool {
+			require.Nil(t, other.Get(t.Context(), key, anyMemory))
+			return other.Stats().Damaged > before || len(text) == 0
+		}, 10*time.Second, 5*time.Millisecond)
+	}
+
+	// Forgetting leaves what belongs to others.
+	put(t, one, key, "x")
+	require.NoError(t, server.client.Set(t.Context(), "others", "1", 0).Err())
+	require.NoError(t, other.Clear(t.Context()))
+	keys, err := server.client.Keys(t.Context(), "*").Result()
+	require.NoError(t, err)
+	require.Equal(t, []string{"others"}, keys)
+}
+
+func TestARedisThatIsSlowOrDead(t *testing.T) {
+	server := startRedis(t, "")
+	cache := server.cache(t)
+	key := KeyOf("a")
+	put(t, cache, key, "x")
+	eventually(t, cache, key, "x")
+	// asks many times, and returns how long half of them took.
+	median := func() time.Duration {
+		took := make([]time.Duration, 0, 21)
+		for range 21 {
+			began := time.Now()
+			require.Nil(t, cache.Get(context.Background(), key, anyMemory))
+			took = append(took, time.Since(began))
+		}
+		slices.Sort(took)
+		return took[len(took)/2]
+	}
+	require.NoError(t, server.command.Process.Signal(syscall.SIGSTOP))
+	require.Less(t, median(), 2*redisPatience)
+	require.NoError(t, server.command.Process.Signal(syscall.SIGCONT))
+	eventually(t, cache, key, "x")
+	server.kill()
+	require.Less(t, median(), 2*redisPatience)
+	require.Positive(t, cache.Stats().Failures)
+	require.Error(t, cache.Clear(t.Context()))
+	// What was to be kept meanwhile is lost, and nobody waits.
+	put(t, cache, key, "y")
+	startRedis(t, server.address)
+	require.Eventually(t, func() bool {
+		put(t, cache, key, "z")
+		found := cache.Get(t.Context(), key, anyMemory)
+		return found != nil && string(found.Answer) == "z"
+	}, 20*time.Second, 50*time.Millisecond, "it goes on by itself")
+}
