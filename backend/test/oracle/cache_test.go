@@ -20,7 +20,7 @@ import (
 
 // cached asks a gateway with a cache the same again and again, each time a bit
 // later, over a longer or shorter time, or in another phase.
-func (w *world) cached(t *testing.T, strategy tier.Strategy, hot, cold, oracle string, seed int64, count int, beyond time.Duration, edges []time.Time, pinned []*labels.Matcher, seen *tally) {
+func (w *world) cached(t *testing.T, strategy tier.Strategy, hot, cold, oracle string, held coverage, seed int64, count int, beyond time.Duration, edges []time.Time, pinned []*labels.Matcher, seen *tally) {
 	t.Helper()
 	g := w.gateway(t, hot, cold, func(config *datasource.Config) {
 		config.Routing.Strategy = string(strategy)
@@ -29,7 +29,7 @@ func (w *world) cached(t *testing.T, strategy tier.Strategy, hot, cold, oracle s
 	})
 	const rounds = 4
 	first := w.ranges(seed, max(count/rounds, 1), beyond, edges, pinned)
-	w.compare(t, g.URL, oracle, first, seen)
+	w.compare(t, g.URL, oracle, held, first, seen)
 	random := rand.New(rand.NewSource(seed))
 	all := &tally{}
 	for round := range rounds - 1 {
@@ -38,7 +38,7 @@ func (w *world) cached(t *testing.T, strategy tier.Strategy, hot, cold, oracle s
 		for _, asked := range first {
 			again = append(again, later(random, asked, w.now))
 		}
-		result := w.compare(t, g.URL, oracle, again, seen)
+		result := w.compare(t, g.URL, oracle, held, again, seen)
 		all.cacheable, all.fromCache = all.cacheable+result.cacheable, all.fromCache+result.fromCache
 		t.Logf("round %d: %d answers may use the cache, %d do", round+2, result.cacheable, result.fromCache)
 	}
@@ -107,18 +107,18 @@ func (w *world) storesComeAndGo(t *testing.T, seed int64, count int, seen *tally
 	})
 	questions := w.ranges(seed, count, hour, []time.Time{w.boundary, w.now}, nil)
 	fresh := w.ranges(seed+1, count, hour, []time.Time{w.boundary, w.now}, nil)
-	w.differences(t, g.URL, labelled.URL, questions, seen, false)
+	w.differences(t, g.URL, labelled.URL, everything, questions, seen, false)
 	require.NoError(t, cold.Store.Stop())
-	w.differences(t, g.URL, labelled.URL, fresh, seen, true) // Some are asked before anybody has noticed.
+	w.differences(t, g.URL, labelled.URL, everything, fresh, seen, true) // Some are asked before anybody has noticed.
 	require.Eventually(t, func() bool {
 		return strings.Contains(g.manager.Health().Tiers["cold"].Error, "cannot reach its store")
 	}, 30*time.Second, 100*time.Millisecond)
-	w.differences(t, g.URL, labelled.URL, append(questions, fresh...), seen, true)
+	w.differences(t, g.URL, labelled.URL, everything, append(questions, fresh...), seen, true)
 	require.NoError(t, cold.RestartStore(t.Context(), w.thanosPath))
 	require.Eventually(t, func() bool {
 		got, err := ask(t.Context(), cold.Query.URL, question{endpoint: "query", values: url.Values{"query": {"up"}, "time": {seconds(w.now.Add(-hour))}}})
 		return err == nil && g.manager.Health().Tiers["cold"].Error == "" && len(got.warnings) == 0
 	}, 60*time.Second, 100*time.Millisecond, "the store is back")
 	g.probes(t, 2)
-	w.differences(t, g.URL, labelled.URL, append(questions, fresh...), seen, false)
+	w.differences(t, g.URL, labelled.URL, everything, append(questions, fresh...), seen, false)
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
@@ -21,13 +20,13 @@ import (
 const splitThreshold = 10 * minute
 
 // split asks a gateway that cuts range queries.
-func (w *world) split(t *testing.T, hot, cold, oracle string, seed int64, count int, beyond time.Duration, edges []time.Time, pinned []*labels.Matcher, seen *tally) {
+func (w *world) split(t *testing.T, hot, cold, oracle string, held coverage, seed int64, count int, beyond time.Duration, edges []time.Time, pinned []*labels.Matcher, seen *tally) {
 	t.Helper()
 	g := w.gateway(t, hot, cold, func(config *datasource.Config) {
 		config.Routing.Strategy = string(tier.StrategySplit)
 		config.Routing.Threshold = datasource.Duration(splitThreshold)
 	})
-	result := w.compare(t, g.URL, oracle, w.ranges(seed, count, beyond, edges, pinned), seen)
+	result := w.compare(t, g.URL, oracle, held, w.ranges(seed, count, beyond, edges, pinned), seen)
 	require.GreaterOrEqual(t, result.reasons[string(tier.ReasonSplit)], count/4, "enough of them are cut\n%s", result)
 }
 
@@ -48,10 +47,7 @@ func (w *world) ranges(seed int64, count int, beyond time.Duration, edges []time
 		if random.Intn(4) == 0 {
 			end = g.time()
 		}
-		root, err := parser.NewParser(parser.Options{}).ParseExpr(g.text())
-		if err != nil {
-			continue
-		}
+		root := g.expression()
 		if random.Intn(2) == 0 {
 			g.disturb(root, end)
 		}

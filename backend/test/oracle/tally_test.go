@@ -22,6 +22,9 @@ type tally struct {
 	reasons         map[string]int
 	both            map[string]int
 	warned          int // answers with a warning of the gateway
+	// cacheable are the answers of which the cache may hold a part, fromCache
+	// those of which it did.
+	cacheable, fromCache int
 	// neither are questions that read what neither tier holds, neitherDiffers
 	// those of them whose answers differ; needless are warnings in a setup
 	// without faults although one tier holds everything.
@@ -51,6 +54,12 @@ func (s *tally) add(asked question, got reply) {
 	s.both[fmt.Sprintf("%-8s %s", got.tier, got.reason)]++
 	if got.hasOwnWarning() {
 		s.warned++
+	}
+	if got.cache != "" && !strings.HasPrefix(got.cache, "never") {
+		s.cacheable++
+		if !strings.Contains(got.cache, "steps=0/") {
+			s.fromCache++
+		}
 	}
 }
 
