@@ -32,10 +32,11 @@ func clearCacheCommand(streams streams) *cobra.Command {
 			if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
 				return usageErrorf("--admin is %q: name the admin address of a gateway, such as http://127.0.0.1:9191", flags.admin)
 			}
-			client, err := httpClient(flags.caFile, flags.timeout)
+			transport, err := transportTo(flags.caFile)
 			if err != nil {
 				return err
 			}
+			defer transport.CloseIdleConnections()
 			request, err := http.NewRequestWithContext(command.Context(), http.MethodPost, strings.TrimSuffix(flags.admin, "/")+"/api/v1/cache/clear", http.NoBody)
 			if err != nil {
 				return fmt.Errorf("make the request: %w", err)
@@ -47,7 +48,7 @@ func clearCacheCommand(streams streams) *cobra.Command {
 				}
 				request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 			}
-			if _, err := ask(client, request); err != nil {
+			if _, err := ask(&http.Client{Transport: transport, Timeout: flags.timeout}, request); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintln(streams.out, "The cache is cleared.")

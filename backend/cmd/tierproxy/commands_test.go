@@ -192,3 +192,18 @@ func TestCheck(t *testing.T) {
 	}
 	require.Equal(t, map[string]datasource.Severity{"perses": "error", "cold": "ok", "routing": "note"}, subjects)
 }
+
+func TestClearCache(t *testing.T) {
+	hot, cold := startPrometheus(t, 2*time.Hour), startPrometheus(t, 6*time.Hour)
+	config := writeFile(t, fmt.Sprintf("hot: {url: %q}\ncold: {url: %q}\ncache: {enabled: true}\n", hot.URL, cold.URL))
+	address, admin := freeAddress(t), freeAddress(t)
+	stop := startTierproxy(t, nil, "--config", config, "--web.listen-address", address, "--web.admin-address", admin)
+	clear := []string{"clear-cache", "--admin", "http://" + admin}
+	require.Eventually(t, func() bool { return runTierproxy(t, nil, clear...).status == 0 }, 30*time.Second, 200*time.Millisecond)
+	require.Equal(t, result{stdout: "The cache is cleared.\n"}, runTierproxy(t, nil, clear...))
+	// What changes the gateway is not on the address that everybody reaches.
+	got := runTierproxy(t, nil, "clear-cache", "--admin", "http://"+address)
+	require.Equal(t, 1, got.status)
+	require.Equal(t, 2, runTierproxy(t, nil, "clear-cache").status)
+	require.Contains(t, stop(), "the cache was cleared")
+}

@@ -185,17 +185,9 @@ func (f *explainFlags) connect(ctx context.Context, log io.Writer) (http.RoundTr
 		if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
 			return nil, nil, nil, usageErrorf("--gateway: %q is no URL such as http://tierproxy:9190", f.gateway)
 		}
-		transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
-		if f.caFile != "" {
-			content, err := os.ReadFile(f.caFile)
-			if err != nil {
-				return nil, nil, nil, fmt.Errorf("--ca-file: %w", err)
-			}
-			pool := x509.NewCertPool()
-			if !pool.AppendCertsFromPEM(content) {
-				return nil, nil, nil, fmt.Errorf("--ca-file: %s holds no PEM certificate", f.caFile)
-			}
-			transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
+		transport, err := transportTo(f.caFile)
+		if err != nil {
+			return nil, nil, nil, err
 		}
 		return transport, base, transport.CloseIdleConnections, nil
 	}
@@ -213,6 +205,25 @@ func (f *explainFlags) connect(ctx context.Context, log io.Writer) (http.RoundTr
 		return nil, nil, nil, err
 	}
 	return local, &url.URL{Scheme: "http", Host: "tierproxy"}, func() { _ = local.Close() }, nil
+}
+
+// transportTo returns a transport to a gateway whose certificate an authority of
+// the file has signed; one of the system where the file is empty.
+func transportTo(caFile string) (*http.Transport, error) {
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
+	if caFile == "" {
+		return transport, nil
+	}
+	content, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, fmt.Errorf("--ca-file: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(content) {
+		return nil, fmt.Errorf("--ca-file: %s holds no PEM certificate", caFile)
+	}
+	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
+	return transport, nil
 }
 
 func (f *explainFlags) request(ctx context.Context, base *url.URL, parameters url.Values) (*http.Request, error) {

@@ -102,6 +102,6 @@ func newCommand(streams streams) *cobra.Command {
 	root.Flags().AddGoFlagSet(flag.CommandLine)
 	root.Flags().SortFlags = true
 	root.CompletionOptions.HiddenDefaultCmd = false
-	root.AddCommand(checkConfigCommand(streams), checkCommand(streams), explainCommand(streams), convertDashboardCommand(streams))
+	root.AddCommand(checkConfigCommand(streams), checkCommand(streams), explainCommand(streams), clearCacheCommand(streams), convertDashboardCommand(streams))
 	return root
 }
