@@ -25,6 +25,7 @@ func main() {
 	duration := flag.Duration("duration", 10*time.Second, "How long each of them is measured in a round.")
 	soakFor := flag.Duration("soak", 0, "Instead, ask for that long at --soak.rate while tiers restart at random.")
 	soakRate := flag.Float64("soak.rate", 200, "Requests a second of --soak.")
+	refreshReach := flag.Duration("refresh", 0, "Instead, refresh a dashboard over that much history on Thanos, through its query-frontend and through tierproxy with strategy split and a cache.")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -33,7 +34,9 @@ func main() {
 		settings = shortOptions
 	}
 	var err error
-	if *soakFor > 0 {
+	if *refreshReach > 0 {
+		err = measureRefreshes(ctx, os.Stdout, *refreshReach)
+	} else if *soakFor > 0 {
 		err = soak(ctx, os.Stdout, *soakFor, *soakRate)
 	} else {
 		err = measure(ctx, os.Stdout, settings)
