@@ -198,9 +198,9 @@ func TestClearCache(t *testing.T) {
 	config := writeFile(t, fmt.Sprintf("hot: {url: %q}\ncold: {url: %q}\ncache: {enabled: true}\n", hot.URL, cold.URL))
 	address, admin := freeAddress(t), freeAddress(t)
 	stop := startTierproxy(t, nil, "--config", config, "--web.listen-address", address, "--web.admin-address", admin)
-	clear := []string{"clear-cache", "--admin", "http://" + admin}
-	require.Eventually(t, func() bool { return runTierproxy(t, nil, clear...).status == 0 }, 30*time.Second, 200*time.Millisecond)
-	require.Equal(t, result{stdout: "The cache is cleared.\n"}, runTierproxy(t, nil, clear...))
+	forget := []string{"clear-cache", "--admin", "http://" + admin}
+	require.Eventually(t, func() bool { return runTierproxy(t, nil, forget...).status == 0 }, 30*time.Second, 200*time.Millisecond)
+	require.Equal(t, result{stdout: "The cache is cleared.\n"}, runTierproxy(t, nil, forget...))
 	// What changes the gateway is not on the address that everybody reaches.
 	got := runTierproxy(t, nil, "clear-cache", "--admin", "http://"+address)
 	require.Equal(t, 1, got.status)

@@ -31,6 +31,8 @@ type stepwise struct {
 func (q Query) stepwise(planned *Planned, learned *upstream.Learned) (*stepwise, error) {
 	request := q.Request
 	switch {
+	case q.Strategy != tier.StrategySplit && q.Caching == nil:
+		return nil, errors.New("nobody asks for pieces of it")
 	case request.Endpoint != promapi.QueryRange:
 		return nil, errors.New("it is no range query")
 	case q.Splicing == nil:
