@@ -172,7 +172,8 @@ describe('the form of a datasource', () => {
     const { user, save } = await openForm({ spec: { ...minimal, cache: false }, name: 'metrics', action: 'update' });
     const choose = async (label: RegExp, option: string): Promise<void> => {
       await user.click(screen.getByRole('combobox', { name: label }));
-      await user.click(screen.getByRole('option', { name: option }));
+      // The menus before it may still be closing.
+      await user.click(within(screen.getByRole('listbox', { name: label })).getByRole('option', { name: option }));
     };
     await choose(/Strategy/, 'split');
     await choose(/Split with replicas/, 'no');
