@@ -160,7 +160,8 @@ func TestReplicasBesideACold(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, http.StatusOK, got.status, got.body)
 		require.Equal(t, "cold", got.tier)
-		require.Contains(t, []string{"hot-failed", "hot-unavailable"}, got.reason)
+		// What the second replica holds may not have been learned before it went.
+		require.Contains(t, []string{"hot-failed", "hot-unavailable", "not-in-hot"}, got.reason)
 	}
 }
 
