@@ -19,6 +19,12 @@ const PluginKind = "TieredPrometheusDatasource"
 type PluginSpec struct {
 	// Threshold is the span of time from which on a query goes to cold rather than to hot, if both can answer it.
 	Threshold string `json:"threshold,omitempty" yaml:"threshold,omitempty"`
+	// Strategy is "route", where each query goes to one tier, or "split", where a range query may be cut.
+	Strategy string `json:"strategy,omitempty" yaml:"strategy,omitempty"`
+	// SplitAcrossReplicas is set where range queries are cut although hot has several replicas, and cleared where not.
+	SplitAcrossReplicas *bool `json:"splitAcrossReplicas,omitempty" yaml:"splitAcrossReplicas,omitempty"`
+	// Cache is set where answers of cold that can no longer change are kept, and cleared where none is.
+	Cache *bool `json:"cache,omitempty" yaml:"cache,omitempty"`
 	// Hot is the tier with the recent data. Left out: that of the gateway.
 	Hot *HotTier `json:"hot,omitempty" yaml:"hot,omitempty"`
 	// Cold is the tier with all data. Left out: that of the gateway.

@@ -79,13 +79,14 @@ func TestEveryOption(t *testing.T) {
 			datasource.Retention(15*24*time.Hour),
 		),
 		datasource.Cold(datasource.URL("https://thanos-querier:9091"), datasource.Lag(0)),
+		datasource.Strategy(datasource.StrategySplit), datasource.SplitAcrossReplicas(false), datasource.Cache(true),
 		datasource.ScrapeInterval(30*time.Second),
 		datasource.QueryParams(map[string]string{"dedup": "true"}), datasource.AddQueryParam("partial_response", "false"),
 		datasource.HTTPProxy(datasource.GlobalURL("http://tierproxy:9190/", "metrics"), http.AddHeader("X-Scope-OrgID", "shop")),
 	))
 	require.NoError(t, err)
 	const expected = `
-		"threshold": "15m",
+		"threshold": "15m", "strategy": "split", "splitAcrossReplicas": false, "cache": true,
 		"hot": {
 			"service": {"namespace": "openshift-monitoring", "name": "prometheus-k8s", "port": 9091, "scheme": "https"},
 			"retention": "15d"

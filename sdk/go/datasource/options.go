@@ -18,6 +18,39 @@ func Threshold(span time.Duration) Option {
 	}
 }
 
+// The strategies of a datasource.
+const (
+	// StrategyRoute sends each query to one tier.
+	StrategyRoute = "route"
+	// StrategySplit may cut a range query: hot answers its newest steps and cold the older ones.
+	StrategySplit = "split"
+)
+
+// Strategy sets how queries are shared out: StrategyRoute or StrategySplit.
+func Strategy(strategy string) Option {
+	return func(builder *Builder) error {
+		builder.Strategy = strategy
+		return nil
+	}
+}
+
+// SplitAcrossReplicas says whether range queries are cut although hot has several replicas, the values of one of which
+// differ a little from those that cold makes of all.
+func SplitAcrossReplicas(accepted bool) Option {
+	return func(builder *Builder) error {
+		builder.SplitAcrossReplicas = &accepted
+		return nil
+	}
+}
+
+// Cache says whether answers of cold that can no longer change are kept.
+func Cache(kept bool) Option {
+	return func(builder *Builder) error {
+		builder.Cache = &kept
+		return nil
+	}
+}
+
 // ScrapeInterval sets the interval at which the metrics are scraped, the smallest step that Perses asks for. It is
 // longer than zero, in milliseconds at the finest.
 func ScrapeInterval(interval time.Duration) Option {

@@ -18,6 +18,7 @@ const (
 	plain = `[^\x00-\x20\x7f/?#%\\]`
 	name  = `[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*`
 
+	strategyRule = "must be route or split"
 	durationRule = "must be a duration such as 90s, 15m or 1h30m"
 	positiveRule = "must be a duration longer than zero, such as 90s, 15m or 1h30m"
 	labelRule    = "must be 1 to 63 lower-case letters, digits or '-', with a letter or digit at both ends"
@@ -47,6 +48,9 @@ func (s *PluginSpec) validate() error {
 	}
 	positive("threshold", s.Threshold)
 	positive("scrapeInterval", s.ScrapeInterval)
+	if s.Strategy != "" && s.Strategy != StrategyRoute && s.Strategy != StrategySplit {
+		wrong("strategy", s.Strategy, strategyRule)
+	}
 	if s.Hot != nil {
 		positive("hot.retention", s.Hot.Retention)
 		mistakes = append(mistakes, s.Hot.validate("hot"))
