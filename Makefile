@@ -24,12 +24,13 @@ test: ## Run all tests that need no big server.
 
 .PHONY: e2e
 e2e: ## Run the tests on the real servers, and the demo. Builds the servers first if they are missing.
-	go test $(GO_TEST_FLAGS) -p 1 -tags e2e -count=1 -timeout 20m ./backend/test ./backend/test/oracle ./backend/test/cluster ./backend/test/load
+	go test $(GO_TEST_FLAGS) -p 1 -tags e2e -count=1 -timeout 20m ./backend/test ./backend/test/oracle ./backend/test/cluster
 	$(MAKE) demo DEMO_FLAGS=--once
 
 .PHONY: e2e-full
 e2e-full: ## Run what is too long for CI: 10,000 questions, older versions of Perses, a soak, and fuzzing on top of e2e.
 	E2E_QUERIES=10000 E2E_PERSES='perses-0.53 perses-0.52' $(MAKE) e2e
+	go test -tags e2e -count=1 -timeout 20m ./backend/test/load
 	$(MAKE) soak
 	scripts/fuzz 60s
 
