@@ -84,9 +84,9 @@ func (h *handler) serve(w http.ResponseWriter, incoming *http.Request) {
 	case asked.path == "/-/ready":
 		h.serveReady(w)
 	case asked.path == healthPath:
-		writeHealth(w, h.manager.Health())
+		writeHealth(w, h.ownHealth(incoming))
 	case asked.path == "/":
-		h.servePage(w, incoming, "Default datasource", h.manager.Health())
+		h.servePage(w, incoming, "Default datasource", h.ownHealth(incoming))
 	default:
 		h.serveDefault(w, incoming, asked)
 	}
@@ -162,9 +162,9 @@ func (h *handler) serveSaved(w http.ResponseWriter, incoming *http.Request, aske
 	}
 	switch asked.path {
 	case healthPath:
-		writeHealth(w, found.health(time.Now()))
+		writeHealth(w, found.shownHealth(time.Now()))
 	case "/":
-		h.servePage(w, incoming, found.label, found.health(time.Now()))
+		h.servePage(w, incoming, found.label, found.shownHealth(time.Now()))
 	case "/-/healthy", "/-/ready":
 		found.serveProbe(w)
 	default:

@@ -174,6 +174,44 @@ func (s *source) health(now time.Time) Health {
 	return health
 }
 
+// shownHealth is the health as callers of the datasource see it. Who is confined
+// to namespaces is not told how the tiers are configured.
+func (s *source) shownHealth(now time.Time) Health {
+	health := s.health(now)
+	if s.rule != nil {
+		return health.withoutConfiguration()
+	}
+	return health
+}
+
+// ownHealth is the health of the default datasource. It is open to all who reach
+// the listener; how the tiers are configured is for those who may ask it.
+func (h *handler) ownHealth(incoming *http.Request) Health {
+	own, err := h.manager.ownSource()
+	if err != nil {
+		return h.manager.Health()
+	}
+	health := own.shownHealth(time.Now())
+	if h.manager.checkDefaultCaller(incoming) != nil {
+		return health.withoutConfiguration()
+	}
+	return health
+}
+
+// withoutConfiguration leaves out what was read of the configuration of tiers,
+// and the addresses of their servers.
+func (h Health) withoutConfiguration() Health {
+	for name, found := range h.Tiers {
+		found.ExternalLabels, found.Sources = nil, nil
+		h.Tiers[name] = found
+	}
+	for name, found := range h.Services {
+		found.Addresses = nil
+		h.Services[name] = found
+	}
+	return h
+}
+
 // addLearned tells what is known of both tiers together.
 func (h *Health) addLearned(learned *upstream.Learned) {
 	h.LearningError = learned.Error

@@ -2,6 +2,8 @@ package datasource_test
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -50,4 +52,45 @@ func TestThePageOfASavedDatasource(t *testing.T) {
 	response, body := g.ask(t, http.MethodGet, path, "", "Authorization", "Bearer alice")
 	require.Equal(t, http.StatusOK, response.StatusCode)
 	require.Contains(t, body, "<title>tierproxy: Global datasource &#34;metrics&#34;</title>")
+}
+
+// What was read of the configuration of the tiers is for those who may ask, and not for those who are confined.
+func TestWhoSeesTheConfigurationOfTheTiers(t *testing.T) {
+	perses := newPerses(t, "alice", map[string]string{"/globaldatasources/metrics": "", "/projects/shop/datasources/metrics": ""})
+	token := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(token, []byte("let-me-in"), 0o600))
+	g := newGateway(t, func(config *datasource.Config) {
+		config.Perses.URL = perses.URL
+		config.Probe.LearnInterval = datasource.Duration(20 * time.Millisecond)
+		config.Hot.ExternalLabels = datasource.LabelSet{"cluster": "planted"}
+		config.DefaultDatasource.Enabled = true
+		config.DefaultDatasource.TokenFile = token
+		config.Projects = []datasource.ProjectConfig{{Name: "shop", Namespaces: []string{"shop"}}}
+		config.Enforcement.Datasources = []datasource.ConfinedDatasource{{Name: "metrics", AllNamespaces: true}}
+	})
+	tells := func(w http.ResponseWriter, r *http.Request) {
+		for part, data := range map[string]string{"/label/": `[]`, "/status/flags": `{}`, "/status/config": `{"yaml":""}`} {
+			if strings.Contains(r.URL.Path, part) {
+				_, _ = w.Write([]byte(`{"status":"success","data":` + data + `}`))
+				return
+			}
+		}
+		faketier.Probes(w, r)
+	}
+	g.hot.HandleProbes(tells)
+	g.cold.HandleProbes(tells)
+	require.Eventually(t, func() bool { return g.manager.Health().Tiers["hot"].ExternalLabels != nil }, 10*time.Second, 5*time.Millisecond)
+	for _, test := range []struct {
+		base, token string
+		seen        bool
+	}{
+		{"", "", false}, {"", "let-me-in", true},
+		{"/proxy/globaldatasources/metrics", "alice", true}, {"/proxy/projects/shop/datasources/metrics", "alice", false},
+	} {
+		for _, path := range []string{"/api/v1/datasources/health", "/"} {
+			response, body := g.ask(t, http.MethodGet, test.base+path, "", "Authorization", "Bearer "+test.token)
+			require.Equal(t, http.StatusOK, response.StatusCode, body)
+			require.Equal(t, test.seen, strings.Contains(body, "planted"), "%s as %q: %s", test.base+path, test.token, body)
+		}
+	}
 }

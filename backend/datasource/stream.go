@@ -15,6 +15,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // connectionHeaders belong to one connection and are not passed on; neither
@@ -50,7 +51,7 @@ func (h *handler) stream(w http.ResponseWriter, incoming *http.Request, response
 	w.WriteHeader(response.Status)
 	_, span := tracing.Start(incoming.Context(), "stream the answer")
 	written, err := copyFlushing(w, response.Body)
-	tracing.End(span, err, error.Error)
+	tracing.End(span, err, upstream.Describe)
 
 	outcome := outcomeOf(response.Status)
 	var clientError *writeError

@@ -198,7 +198,8 @@ func (f *explainFlags) connect(ctx context.Context, log io.Writer) (http.RoundTr
 	if f.datasource == "" {
 		// Who calls is the operator: nobody has to be asked who that is.
 		config.Perses = datasource.DefaultConfig().Perses
-		config.DefaultDatasource = datasource.DefaultConfig().DefaultDatasource
+		// What it is confined to stays: the decision is about the confined query.
+		config.DefaultDatasource = datasource.DefaultDatasourceConfig{Namespaces: config.DefaultDatasource.Namespaces}
 	}
 	local, err := startLocal(ctx, config, log)
 	if err != nil {

@@ -79,7 +79,7 @@ func (*cachedPair) run(t *testing.T, run func(context.Context)) {
 func (p *cachedPair) at(t *testing.T, later, span time.Duration, more url.Values) Query {
 	t.Helper()
 	end := p.now.Add(later)
-	parameters := url.Values{"query": {"up"}, "start": {formatMilliseconds(end.Add(-span).UnixMilli())}, "end": {formatMilliseconds(end.UnixMilli())}, "step": {"60"}}
+	parameters := url.Values{"query": {"up"}, "start": {promapi.FormatTime(end.Add(-span))}, "end": {promapi.FormatTime(end)}, "step": {"60"}}
 	for name, values := range more {
 		parameters[name] = values
 	}
@@ -143,7 +143,7 @@ func TestARoutedQueryUsesTheCacheToo(t *testing.T) {
 	response := p.do(t, ask(3*time.Minute))
 	require.Equal(t, []any{tier.Cold, tier.ReasonAtOrAboveThreshold, CacheHit}, []any{response.Tier, response.Reason, response.Cache.Result})
 	last := p.cold.Requests()[len(p.cold.Requests())-1]
-	require.Greater(t, last.Parameters.Get("start"), formatMilliseconds(p.now.Add(-30*time.Minute).UnixMilli()), "only the new steps are asked for")
+	require.Greater(t, last.Parameters.Get("start"), promapi.FormatTime(p.now.Add(-30*time.Minute)), "only the new steps are asked for")
 	require.Empty(t, p.hot.Requests())
 }
 

@@ -14,6 +14,9 @@ import (
 // mostLead bounds the steps by which a piece of cold begins early.
 const mostLead = 500
 
+// errWhole is why most queries are not answered in pieces.
+var errWhole = errors.New("nobody asks for pieces of it")
+
 // stepwise is a range query that may be answered in pieces.
 type stepwise struct {
 	grid tier.Grid
@@ -32,7 +35,7 @@ func (q Query) stepwise(planned *Planned, learned *upstream.Learned) (*stepwise,
 	request := q.Request
 	switch {
 	case q.Strategy != tier.StrategySplit && q.Caching == nil:
-		return nil, errors.New("nobody asks for pieces of it")
+		return nil, errWhole
 	case request.Endpoint != promapi.QueryRange:
 		return nil, errors.New("it is no range query")
 	case q.Splicing == nil:
@@ -114,7 +117,7 @@ func (p *Planned) spliceKey() string {
 // pieceRequest is what a tier is sent for some steps, both inclusive.
 func (s *stepwise) pieceRequest(request *promapi.Request, query string, first, last int) *promapi.Request {
 	changed := request.With(url.Values{
-		"query": {query}, "start": {formatMilliseconds(s.grid.At(first))}, "end": {formatMilliseconds(s.grid.At(last))}, "limit": nil,
+		"query": {query}, "start": {promapi.FormatTime(time.UnixMilli(s.grid.At(first)))}, "end": {promapi.FormatTime(time.UnixMilli(s.grid.At(last)))}, "limit": nil,
 	})
 	if changed == request {
 		copied := *request
@@ -123,13 +126,4 @@ func (s *stepwise) pieceRequest(request *promapi.Request, query string, first, l
 	changed.Header = changed.Header.Clone()
 	changed.Header.Set("Accept-Encoding", "identity")
 	return changed
-}
-
-// formatMilliseconds writes a timestamp as seconds with three decimals.
-func formatMilliseconds(at int64) string {
-	sign := ""
-	if at < 0 {
-		sign, at = "-", -at
-	}
-	return fmt.Sprintf("%s%d.%03d", sign, at/1000, at%1000)
 }

@@ -71,7 +71,7 @@ func newSplitPair(t *testing.T, cold told) *splitPair {
 func (p *splitPair) rangeQuery(t *testing.T, more url.Values) Query {
 	t.Helper()
 	now := time.Now()
-	parameters := url.Values{"query": {"up"}, "start": {formatMilliseconds(now.Add(-4 * time.Hour).UnixMilli())}, "end": {formatMilliseconds(now.UnixMilli())}, "step": {"60"}}
+	parameters := url.Values{"query": {"up"}, "start": {promapi.FormatTime(now.Add(-4 * time.Hour))}, "end": {promapi.FormatTime(now)}, "step": {"60"}}
 	for name, values := range more {
 		parameters[name] = values
 	}
@@ -106,8 +106,8 @@ func TestAQueryIsCut(t *testing.T) {
 	hot, cold := p.hot.Requests()[0].Parameters, p.cold.Requests()[0].Parameters
 	require.Equal(t, query.Request.Parameters.Get("start"), cold.Get("start"))
 	grid := planned.Cut.Grid
-	require.Equal(t, formatMilliseconds(grid.At(planned.Cut.First)), hot.Get("start"), "the first step within the threshold")
-	require.Equal(t, formatMilliseconds(grid.At(planned.Cut.First-1)), cold.Get("end"))
+	require.Equal(t, promapi.FormatTime(time.UnixMilli(grid.At(planned.Cut.First))), hot.Get("start"), "the first step within the threshold")
+	require.Equal(t, promapi.FormatTime(time.UnixMilli(grid.At(planned.Cut.First-1))), cold.Get("end"))
 	require.Equal(t, 15*time.Minute, query.Request.TimeRange.End.Sub(time.UnixMilli(grid.At(planned.Cut.First))))
 }
 
@@ -121,7 +121,7 @@ func TestTimesAndParametersOfThePieces(t *testing.T) {
 	text := body(t, response)
 	require.Contains(t, text, `"warnings":["results truncated due to limit"]`)
 	require.Equal(t, 1, strings.Count(text, `"metric"`))
-	end := formatMilliseconds(query.Request.TimeRange.End.UnixMilli())
+	end := promapi.FormatTime(query.Request.TimeRange.End)
 	for name, sent := range map[string]faketier.Request{"hot": p.hot.Requests()[0], "cold": p.cold.Requests()[0]} {
 		require.Contains(t, sent.Parameters.Get("query"), "up @ "+end, name)
 		require.False(t, sent.Parameters.Has("limit"), "the limit is that of the whole")
@@ -138,7 +138,7 @@ func TestPiecesOfADeduplicatingColdBeginEarly(t *testing.T) {
 	require.Equal(t, tier.ReasonSplit, response.Reason)
 	require.Equal(t, whole(query, "a", "gaps"), body(t, response), "what came early is dropped")
 	start := query.Request.TimeRange.Start.Add(-16 * time.Minute) // window and lookback, and one step
-	require.Equal(t, formatMilliseconds(start.UnixMilli()), p.cold.Requests()[0].Parameters.Get("start"))
+	require.Equal(t, promapi.FormatTime(start), p.cold.Requests()[0].Parameters.Get("start"))
 }
 
 func TestWhatIsNotCut(t *testing.T) {
