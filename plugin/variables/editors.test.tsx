@@ -1,5 +1,5 @@
 import type { OptionsEditorProps } from '@perses-dev/plugin-system';
-import { render, screen, waitFor } from '@testing-library/react';
+import { render, screen } from '@testing-library/react';
 import userEvent from '@testing-library/user-event';
 import type { ComponentType } from 'react';
 import { useState } from 'react';
@@ -15,9 +15,18 @@ import { TieredPrometheusPromQLVariableEditor } from './tiered-prometheus-promql
 let server: TestServer;
 
 beforeEach(async () => {
-  server = await startServer((_, response) => response.end('{"status":"success","data":[]}'));
+  server = await startServer(({ path }, response) => {
+    const endpoint = path.slice(path.lastIndexOf('/'));
+    response.end(JSON.stringify({ status: 'success', data: answers[endpoint] ?? [] }));
+  });
 });
 afterEach(() => server.close());
+
+/** What the tree view is drawn from; everything else is asked for names, of which there are none. */
+const answers: Record<string, unknown> = {
+  '/parse_query': { type: 'vectorSelector', name: 'up', offset: 0, matchers: [], timestamp: null, startOrEnd: null },
+  '/query': { resultType: 'vector', result: [{ metric: { job: 'node' }, value: [0, '1'] }] },
+};
 
 /** Shows an editor; what it reports comes back as its value. */
 function open<Spec extends object>(
@@ -97,9 +106,10 @@ describe('the editor of a variable', () => {
       datasource: { kind: DATASOURCE_KIND, name: 'other' },
     });
     await user.click(await screen.findByRole('button', { name: 'Open Tree View' }));
-    await waitFor(() => {
-      expect(server.seen.map(({ path }) => path)).toContain('/other/api/v1/parse_query');
-    });
+    await screen.findByText(/1 result/);
+    const asked = server.seen.map(({ path }) => path);
+    expect(asked).toContain('/other/api/v1/parse_query');
+    expect(asked).toContain('/other/api/v1/query');
   });
 
   it('leaves it to the button of Perses 0.52 to run, with all that was typed', async () => {
