@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -23,6 +24,7 @@ func main() {
 	isShort := flag.Bool("short", false, "Measure for seconds rather than minutes: shows that it works, and no ratio to trust.")
 	rounds := flag.Int("rounds", 5, "How often each pair of ways is measured, in turns.")
 	duration := flag.Duration("duration", 10*time.Second, "How long each of them is measured in a round.")
+	only := flag.String("only", strings.Join(allScenarios, ","), "Measure only these scenarios, separated by commas.")
 	soakFor := flag.Duration("soak", 0, "Instead, ask for that long at --soak.rate while tiers restart at random.")
 	soakRate := flag.Float64("soak.rate", 200, "Requests a second of --soak.")
 	refreshReach := flag.Duration("refresh", 0, "Instead, refresh a dashboard over that much history on Thanos, through its query-frontend and through tierproxy with strategy split and a cache.")
@@ -33,6 +35,7 @@ func main() {
 	if *isShort {
 		settings = shortOptions
 	}
+	settings.only = strings.Split(*only, ",")
 	var err error
 	if *refreshReach > 0 {
 		err = measureRefreshes(ctx, os.Stdout, *refreshReach)
@@ -54,12 +57,15 @@ func exit(err error) {
 }
 
 // shortOptions show that everything works, in less than a minute.
-var shortOptions = options{rounds: 1, duration: 400 * time.Millisecond, crowds: []int{1, 10}, clients: 4}
+var shortOptions = options{rounds: 1, duration: 400 * time.Millisecond, crowds: []int{1, 10}, clients: 4, only: allScenarios}
 
 // measure starts the servers, runs all scenarios and prints the table. It
 // returns an error where a request was not answered, and none for a goal that
 // was missed.
 func measure(ctx context.Context, out io.Writer, settings options) (err error) {
+	if err = unknownScenario(settings.only); err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "tiered-prometheus-load-")
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
@@ -36,6 +37,29 @@ type options struct {
 	// clients ask one request after the other where the most is measured that a
 	// way carries.
 	clients int
+	// only names the scenarios to measure.
+	only []string
+}
+
+// The scenarios: an answer that is passed on, a panel through Perses,
+// dashboards of users over Thanos and Prometheus, and the number of users.
+const (
+	passingThrough = "passing-through"
+	throughPerses  = "perses"
+	byDashboards   = "dashboards"
+	byUsers        = "users"
+)
+
+var allScenarios = []string{passingThrough, throughPerses, byDashboards, byUsers}
+
+// unknownScenario returns an error for a name that is none of them.
+func unknownScenario(names []string) error {
+	for _, name := range names {
+		if !slices.Contains(allScenarios, name) {
+			return fmt.Errorf("there is no scenario %q: name some of %s, separated by commas", name, strings.Join(allScenarios, ", "))
+		}
+	}
+	return nil
 }
 
 // bench runs the scenarios and gathers the rows of the table.
@@ -347,9 +371,12 @@ func (b *bench) memory() error {
 
 // run runs all scenarios, also when one of them fails.
 func (b *bench) run(ctx context.Context) error {
+	scenarios := map[string]func(context.Context) error{
+		passingThrough: b.passThrough, throughPerses: b.throughPerses, byDashboards: b.dashboardsOf, byUsers: b.growth,
+	}
 	var mistakes []error
-	for _, scenario := range []func(context.Context) error{b.passThrough, b.throughPerses, b.dashboardsOf, b.growth} {
-		mistakes = append(mistakes, scenario(ctx))
+	for _, name := range b.only {
+		mistakes = append(mistakes, scenarios[name](ctx))
 	}
 	return errors.Join(append(mistakes, b.memory())...)
 }
