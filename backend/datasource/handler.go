@@ -272,6 +272,7 @@ func (h *handler) serveQuery(w http.ResponseWriter, incoming *http.Request, aske
 func (h *handler) answer(w http.ResponseWriter, incoming *http.Request, asked *source, request *promapi.Request, started time.Time) {
 	var err error
 	request.Caller = turnOf(incoming, asked.saved)
+	request.Lingers = true
 	query := h.manager.query(asked, request)
 	applyCacheControl(query.Caching, incoming.Header)
 	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {

@@ -51,6 +51,10 @@ type Request struct {
 	// the others where there is not room for everybody; zero where it does not
 	// matter.
 	Caller uint64
+	// Lingers tells that nobody waits any more once the request's context is
+	// cancelled, as for a client that has gone: its call may then go on for
+	// others who have joined it.
+	Lingers bool
 	// ConfinedTo are the namespaces that the request is confined to; nil where
 	// it is not.
 	ConfinedTo []string

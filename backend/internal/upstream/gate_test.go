@@ -176,7 +176,7 @@ func BenchmarkFlight(b *testing.B) {
 	defer cancel()
 	b.ReportAllocs()
 	for b.Loop() {
-		response, err := f.do(ctx, key, call)
+		response, err := f.do(ctx, key, false, call)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -76,14 +76,20 @@ var (
 // out later for that: who made the call first gets the answer as it comes in;
 // those who joined get it when it is complete, or make a call of their own when
 // it is too large to be held. The call ends when nobody wants it any more.
-func (f *flights) do(ctx context.Context, key sameness, call callFunc) (*http.Response, error) {
+//
+// The call is made where do was called: handing it to another goroutine is a
+// tenth of what a small answer costs. So who leads cannot return before the
+// call does. It ends the call for that, and those who joined make one of their
+// own; only where it lingers and its ctx was cancelled without a cause, as that
+// of a client that has gone, the call goes on and do with it.
+func (f *flights) do(ctx context.Context, key sameness, lingers bool, call callFunc) (*http.Response, error) {
 	for {
 		f.mutex.Lock()
 		found, isOpen := f.open[key]
 		if !isOpen {
-			own := f.start(ctx, key, call)
+			own := f.start(ctx, key, lingers)
 			f.mutex.Unlock()
-			return own.lead(ctx)
+			return own.lead(ctx, call)
 		}
 		if f.joined >= joinedPerQueued*f.limits.Queue {
 			f.mutex.Unlock()
@@ -108,27 +114,29 @@ func (f *flights) do(ctx context.Context, key sameness, call callFunc) (*http.Re
 }
 
 // start starts a flight. The mutex is held.
-func (f *flights) start(ctx context.Context, key sameness, call callFunc) *flight {
+func (f *flights) start(ctx context.Context, key sameness, lingers bool) *flight {
+	started := &flight{of: f, key: key, lingers: lingers, wantedBy: 1, begun: make(chan struct{})}
 	// It outlives whoever started it, for as long as somebody wants it.
-	callContext, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	started := &flight{of: f, key: key, cancel: cancel, wantedBy: 1, begun: make(chan struct{})}
+	started.context, started.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	f.open[key] = started
-	go func() {
-		response, err := call(callContext, &started.entered) //nolint:bodyclose // Whoever leaves the flight last closes it.
-		started.begin(response, err)
-	}()
 	return started
 }
 
 // flight is one call that several requests may wait for.
 type flight struct {
-	of     *flights
-	key    sameness
-	cancel context.CancelCauseFunc
+	of      *flights
+	key     sameness
+	lingers bool
+
+	context context.Context //nolint:containedctx // It is that of the call, which others join.
+	cancel  context.CancelCauseFunc
 
 	// wantedBy is how many wait for the answer or read it, and followers how
-	// many of them have joined; both are guarded by flights.mutex.
+	// many of them have joined. left tells that who leads has gone before the
+	// answer began, and abandoned that the call ended for that. All are guarded
+	// by flights.mutex.
 	wantedBy, followers int
+	left, abandoned     bool
 
 	entered atomic.Bool
 
@@ -137,28 +145,32 @@ type flight struct {
 	begun    chan struct{}
 	response *http.Response
 	err      error
-	// held is the answer that is being shared; nil where it is not.
-	held *heldAnswer
+	// held is the answer that is being shared, and leads who made the call and
+	// reads it too; nil where it is not.
+	held  *heldAnswer
+	leads *heldReader
 }
 
-// begin hands the answer over. From here on nobody joins.
-func (f *flight) begin(response *http.Response, err error) {
+// begin hands the answer over. From here on nobody joins. It tells whether who
+// made the call has gone.
+func (f *flight) begin(response *http.Response, err error) (left bool) {
 	f.of.mutex.Lock()
 	f.close()
 	f.response, f.err = response, err
 	if err == nil && f.followers > 0 && f.wantedBy > 0 && response.ContentLength <= int64(f.of.limits.SharedBytes) {
 		f.held = newHeldAnswer(response, f.of.limits)
+		f.leads = f.held.reader()
 	}
-	unwanted := f.wantedBy == 0
+	unwanted, left := f.wantedBy == 0, f.left
 	close(f.begun)
 	f.of.mutex.Unlock()
-	if unwanted {
+	switch {
+	case unwanted:
 		f.end(nil)
-		return
+	case f.held != nil:
+		go f.held.fill()
 	}
-	if f.held != nil {
-		f.held.fill()
-	}
+	return left
 }
 
 // close keeps others from joining. The mutex is held.
@@ -202,28 +214,53 @@ func (f *flight) end(cause error) {
 	}
 }
 
-// lead waits for the answer as the one who made the call.
-func (f *flight) lead(ctx context.Context) (*http.Response, error) {
-	select {
-	case <-f.begun:
-	case <-ctx.Done():
-		f.release(context.Cause(ctx))
-		return nil, f.left(ctx)
+// lead makes the call.
+func (f *flight) lead(ctx context.Context, call callFunc) (*http.Response, error) {
+	stop := context.AfterFunc(ctx, func() { f.leave(context.Cause(ctx)) })
+	response, err := call(f.context, &f.entered) //nolint:bodyclose // Whoever leaves the flight last closes it.
+	if left := f.begin(response, err); left {
+		return nil, f.leftWith(ctx)
 	}
-	if f.err != nil {
+	if err != nil {
+		stop()
 		f.release(nil)
-		return nil, f.err
+		return nil, err
 	}
-	body := &leadBody{ReadCloser: f.response.Body, flight: f}
+	body := &leadBody{ReadCloser: f.response.Body, flight: f, stop: stop}
 	if f.held != nil {
-		reader := f.held.reader()
-		body.ReadCloser = io.NopCloser(reader)
-		body.stop = context.AfterFunc(ctx, func() { reader.abandon(context.Cause(ctx), f.cancel) })
-	} else {
-		// The call itself is not bound to ctx.
-		body.stop = context.AfterFunc(ctx, func() { f.cancel(context.Cause(ctx)) })
+		body.ReadCloser = io.NopCloser(f.leads)
 	}
 	return f.answer(body), nil
+}
+
+// leave is called when the context of the one who made the call ends. Until the
+// answer has begun this ends the call, unless others wait for it and it may go
+// on; afterwards it ends the reading.
+func (f *flight) leave(cause error) {
+	f.of.mutex.Lock()
+	select {
+	case <-f.begun:
+		f.of.mutex.Unlock()
+		if f.held != nil {
+			f.leads.abandon(cause, f.cancel)
+		} else {
+			f.cancel(cause) // The call itself is not bound to the context.
+		}
+		return
+	default:
+	}
+	f.left = true
+	f.wantedBy--
+	//nolint:errorlint // A cause that wraps it is one, and somebody waits to read it.
+	if f.wantedBy == 0 || !f.lingers || cause != context.Canceled {
+		f.abandoned = true
+		f.close()
+	}
+	abandoned := f.abandoned
+	f.of.mutex.Unlock()
+	if abandoned {
+		f.cancel(cause) // The call returns, and begin sees who still wants it.
+	}
 }
 
 // follow waits for the whole answer as one who has joined. It returns
@@ -240,8 +277,8 @@ func (f *flight) follow(ctx context.Context) (*http.Response, error) {
 	return response, nil
 }
 
-// left is the error of one who no longer waits for the header.
-func (f *flight) left(ctx context.Context) error {
+// leftWith is the error of one who no longer waits for the header.
+func (f *flight) leftWith(ctx context.Context) error {
 	if f.entered.Load() {
 		return ctx.Err()
 	}
@@ -252,10 +289,12 @@ func (f *flight) await(ctx context.Context) (*http.Response, error) {
 	select {
 	case <-f.begun:
 	case <-ctx.Done():
-		return nil, f.left(ctx)
+		return nil, f.leftWith(ctx)
 	}
 	var overload *OverloadError
 	switch {
+	case f.err != nil && f.abandoned:
+		return nil, errOwnFlight
 	case errors.As(f.err, &overload):
 		return nil, errOwnFlight // The place in the queue was another caller's.
 	case f.err != nil:

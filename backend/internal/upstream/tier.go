@@ -144,7 +144,7 @@ func (t *Tier) Do(ctx context.Context, request *promapi.Request, withoutParamete
 	if t.options.Limits.SharedBytes <= 0 || !shareable(request) {
 		return call(ctx, new(atomic.Bool))
 	}
-	return t.flights.do(ctx, made.sameness(), call)
+	return t.flights.do(ctx, made.sameness(), request.Lingers, call)
 }
 
 // call makes a call when there is room for it.
