@@ -146,19 +146,18 @@ func (c *Client) Do(ctx context.Context, request *promapi.Request, withoutParame
 }
 
 func (c *Client) send(ctx context.Context, made outgoing) (*http.Response, error) {
-	target, rest := c.url(made.path, made.rawQuery), ""
-	if plain := c.base.RawPath == "" && !strings.Contains(made.path, "%"); plain {
-		// What the query is made of need not be written into an address to be
-		// read from it again.
-		target, rest = c.url("", ""), made.path
-	}
-	request, err := http.NewRequestWithContext(ctx, made.method, target, bytes.NewReader(made.body))
+	target, err := c.target(made)
 	if err != nil {
 		return nil, fmt.Errorf("make the request: %w", err)
 	}
-	if rest != "" {
-		request.URL.Path += rest
-		request.URL.RawQuery = made.rawQuery
+	request := (&http.Request{
+		Method: made.method, URL: target, Host: target.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: make(http.Header, len(made.header)+len(c.header)+roomForHeaders),
+	}).WithContext(ctx)
+	if len(made.body) > 0 {
+		request.ContentLength = int64(len(made.body))
+		request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(made.body)), nil }
+		request.Body, _ = request.GetBody()
 	}
 	maps.Copy(request.Header, made.header)
 	tracing.Inject(ctx, request.Header)
@@ -173,6 +172,20 @@ func (c *Client) send(ctx context.Context, made outgoing) (*http.Response, error
 		return nil, http.ErrSchemeMismatch
 	}
 	return response, err
+}
+
+// roomForHeaders is for the headers that are added to those of the caller.
+const roomForHeaders = 4
+
+// target is the address of a request. What it is made of need not be written
+// down to be read again, unless something in it is escaped.
+func (c *Client) target(made outgoing) (*url.URL, error) {
+	if c.base.RawPath != "" || strings.Contains(made.path, "%") {
+		return url.Parse(c.url(made.path, made.rawQuery))
+	}
+	return &url.URL{
+		Scheme: c.base.Scheme, Host: c.base.Host, Path: strings.TrimSuffix(c.base.Path, "/") + made.path, RawQuery: made.rawQuery,
+	}, nil
 }
 
 // get asks an endpoint of the tier for itself, as the probes do, and returns
