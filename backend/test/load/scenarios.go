@@ -301,18 +301,25 @@ func (b *bench) dashboardsOf(ctx context.Context) error {
 	b.report.bound(scaled("50 users × 20 panels, last hour to last week: p95", found.rate), "Thanos", found.median(false, p(0.95)), found.median(true, p(0.95)), 3, duration)
 	b.report.atMost("the same: p95", "Thanos", found, 1.1, p(0.95), duration)
 
-	servers := b.withTierproxy(b.thanos())
-	servers["hot"] = b.hot
-	mixture := pair{
-		name: "50 users, mixed ranges", next: dashboards(mixed), full: asked(atUsers),
-		direct: target{"Thanos", b.coldQuery.URL, b.thanos()}, through: target{"tierproxy", b.users.URL, servers},
+	for _, way := range []struct {
+		name, what string
+		gateway    *stack.Server
+	}{
+		{"50 users, mixed ranges", "50 users, 70 % last 5 minutes, 20 % last hour, 10 % last week", b.users},
+		{"50 users, mixed ranges, threshold 2h", "the same with `threshold: 2h`", b.reachingUsers},
+	} {
+		servers := b.thanos()
+		servers["hot"], servers["tierproxy"] = b.hot, way.gateway
+		mixture := pair{
+			name: way.name, next: dashboards(mixed), full: asked(atUsers),
+			direct: target{"Thanos", b.coldQuery.URL, b.thanos()}, through: target{"tierproxy", way.gateway.URL, servers},
+		}
+		if found, err = b.measure(ctx, mixture); err != nil {
+			return err
+		}
+		b.report.atMost(scaled(way.what, found.rate)+": p95", "all of it on Thanos", found, 0.5, p(0.95), duration)
+		b.report.atMost("the same: CPU of Thanos", "all of it on Thanos", found, 0.5, cpuOf("query", "store"), duration)
 	}
-	if found, err = b.measure(ctx, mixture); err != nil {
-		return err
-	}
-	what := scaled("50 users, 70 % last 5 minutes, 20 % last hour, 10 % last week", found.rate)
-	b.report.atMost(what+": p95", "all of it on Thanos", found, 0.5, p(0.95), duration)
-	b.report.atMost("the same: CPU of Thanos", "all of it on Thanos", found, 0.5, cpuOf("query", "store"), duration)
 	return nil
 }
 
@@ -358,7 +365,7 @@ func (b *bench) growth(ctx context.Context) error {
 // memory is the most that any tierproxy held.
 func (b *bench) memory() error {
 	var most int64
-	for _, server := range []*stack.Server{b.passing, b.users, b.panelTP} {
+	for _, server := range []*stack.Server{b.passing, b.users, b.reachingUsers, b.panelTP} {
 		held, err := server.Memory()
 		if err != nil {
 			return err
