@@ -217,7 +217,7 @@ func (f *flight) end(cause error) {
 // lead makes the call.
 func (f *flight) lead(ctx context.Context, call callFunc) (*http.Response, error) {
 	stop := context.AfterFunc(ctx, func() { f.leave(context.Cause(ctx)) })
-	response, err := call(f.context, &f.entered) //nolint:bodyclose // Whoever leaves the flight last closes it.
+	response, err := call(f.context, &f.entered)
 	if left := f.begin(response, err); left {
 		return nil, f.leftWith(ctx)
 	}
