@@ -59,6 +59,9 @@ type call struct {
 	query   Query
 	planned *Planned
 	started time.Time
+	// whole is what an answer that is kept as a whole needs for that; nil where it
+	// is not.
+	whole *cacheable
 }
 
 // run asks the tiers as planned and returns the answer that counts with the
@@ -71,8 +74,13 @@ func (c *call) run(ctx context.Context) (*Response, tier.Decision, error) {
 	if decision.Tier == tier.Both {
 		return c.unite(ctx)
 	}
+	c.whole = c.useWholeCache(ctx, decision)
+	if response := c.cachedWhole(c.whole); response != nil {
+		return response, decision, nil
+	}
 	response, err = c.try(ctx, decision)
 	if err == nil {
+		c.keepWhole(c.whole, response)
 		response, next, found := c.secondThoughts(ctx, decision, response)
 		if found {
 			return response, next, nil
@@ -245,7 +253,7 @@ func (c *call) request(decision tier.Decision) *promapi.Request {
 	if decision.Tier == tier.Hot {
 		request = c.planned.hot
 	}
-	if len(decision.Warnings) == 0 && !decision.FallbackOnEmpty && !c.changes(decision.Tier) {
+	if len(decision.Warnings) == 0 && !decision.FallbackOnEmpty && !c.changes(decision.Tier) && c.whole == nil {
 		return request
 	}
 	changed := *request

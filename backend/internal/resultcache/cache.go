@@ -43,7 +43,7 @@ type Cache struct {
 	// cleared counts how often everything was forgotten: what was asked for before
 	// is not kept.
 	cleared atomic.Int64
-	// waiting is how many bytes wait to be confirmed.
+	// waiting is how many bytes are collected, or wait to be confirmed.
 	waiting atomic.Int64
 	most    int64
 }
@@ -87,17 +87,29 @@ func (c *Cache) Get(ctx context.Context, key Key, reserve func(bytes int64) bool
 // Generation changes when everything is forgotten: see Put.
 func (c *Cache) Generation() int64 { return c.cleared.Load() }
 
+// Reserve takes room for a part of an answer that may come to be kept. It returns
+// false where there is none, because too much waits already.
+func (c *Cache) Reserve(bytes int64) bool {
+	if c.waiting.Add(bytes) <= c.most/2 {
+		return true
+	}
+	c.waiting.Add(-bytes)
+	return false
+}
+
+// Release gives back what was reserved.
+func (c *Cache) Release(bytes int64) { c.waiting.Add(-bytes) }
+
 // Put keeps an entry as soon as confirm, which may take its time, returns true.
 // It does not wait. generation is that of the time when the answer was asked
 // for.
 func (c *Cache) Put(key Key, entry *Entry, generation int64, confirm func() bool) {
 	size := int64(len(entry.Answer))
-	if c.waiting.Add(size) > c.most/2 {
-		c.waiting.Add(-size)
+	if !c.Reserve(size) {
 		return
 	}
 	go func() {
-		defer c.waiting.Add(-size)
+		defer c.Release(size)
 		if !confirm() || c.Generation() != generation {
 			return
 		}

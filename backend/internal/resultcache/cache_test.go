@@ -23,7 +23,7 @@ func TestKeysOfDifferentParts(t *testing.T) {
 
 func TestEntriesComeBackAsTheyWere(t *testing.T) {
 	key := KeyOf("a")
-	entry := &Entry{First: -5, Last: 1_700_000_000_123, Born: time.UnixMilli(1_700_000_000_456), Answer: bytes.Repeat([]byte(`[1,"2"],`), 1000)}
+	entry := &Entry{First: -5, Last: 1_700_000_000_123, Born: time.UnixMilli(1_700_000_000_456), Samples: 7, Answer: bytes.Repeat([]byte(`[1,"2"],`), 1000)}
 	text := entry.Encode(key)
 	require.Less(t, len(text), 1000, "they are compressed")
 	found, err := Decode(key, text)
@@ -97,7 +97,10 @@ func TestMemoryIsBounded(t *testing.T) {
 		stats := cache.Stats()
 		return cache.waiting.Load() == 0 && stats.Bytes <= most && stats.Evictions > 100
 	}, 10*time.Second, 5*time.Millisecond, "%+v", cache.Stats())
-	// What waits to be confirmed is bounded too.
+	// What is collected or waits to be confirmed is bounded too.
+	require.True(t, cache.Reserve(most/2))
+	require.False(t, cache.Reserve(1))
+	cache.Release(most / 2)
 	release := make(chan struct{})
 	for range 100 {
 		cache.Put(KeyOf("waits"), &Entry{Born: time.Now(), Answer: make([]byte, 20<<10)}, 0, func() bool { <-release; return false })

@@ -35,8 +35,12 @@ func KeyOf(parts ...string) Key {
 // Entry is an answer for some evaluation times.
 type Entry struct {
 	// First and Last are the first and the last evaluation time that the answer
-	// is for, in milliseconds since the Unix epoch.
+	// is for, or the time range of an answer without any, in milliseconds since the
+	// Unix epoch.
 	First, Last int64
+	// Samples is how many samples the answer holds, where whoever keeps it has
+	// counted them; otherwise zero.
+	Samples int64
 	// Born is when the oldest part of it was answered.
 	Born time.Time
 	// Answer is the JSON of the answer.
@@ -47,8 +51,8 @@ type Entry struct {
 func (e *Entry) expired(now time.Time) bool { return !now.Before(e.Born.Add(LongestLife)) }
 
 const (
-	magic      = "tierproxy result 1\n"
-	headerSize = len(magic) + sha256.Size + 3*8
+	magic      = "tierproxy result 2\n"
+	headerSize = len(magic) + sha256.Size + 4*8
 	// largestAnswer bounds what is taken out of an entry.
 	largestAnswer = 1 << 30
 )
@@ -62,7 +66,7 @@ func (e *Entry) Encode(key Key) []byte {
 	text := make([]byte, 0, headerSize+s2.MaxEncodedLen(len(e.Answer))+8)
 	text = append(text, magic...)
 	text = append(text, key[:]...)
-	for _, each := range []int64{e.First, e.Last, e.Born.UnixMilli()} {
+	for _, each := range []int64{e.First, e.Last, e.Born.UnixMilli(), e.Samples} {
 		text = binary.BigEndian.AppendUint64(text, uint64(each)) //nolint:gosec // G115: the bits come back as they went in.
 	}
 	compressed := s2.Encode(text[len(text):cap(text)], e.Answer)
@@ -102,5 +106,5 @@ func Decode(key Key, text []byte) (*Entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errForeign, err)
 	}
-	return &Entry{First: number(0), Last: number(1), Born: time.UnixMilli(number(2)), Answer: answer}, nil
+	return &Entry{First: number(0), Last: number(1), Born: time.UnixMilli(number(2)), Samples: number(3), Answer: answer}, nil
 }
