@@ -1,7 +1,6 @@
 package queryrange
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -431,22 +430,33 @@ func TestALargeAnswerIsPassedOnAndNotKept(t *testing.T) {
 
 func TestADatasourceWithOneTierKeepsNothing(t *testing.T) {
 	p := newWholePair(t)
-	asked := old["labels"]
-	for _, name := range tier.Names() {
-		for range 2 {
-			query := p.read(t, http.MethodGet, asked.path, asked.parameters)
-			query.Pair = nil
-			if name == tier.Hot {
-				query.Cold = nil
-			} else {
-				query.Hot = nil
+	asks := map[string]func() Query{"a range query": func() Query { return p.at(t, -2*time.Hour, 4*time.Hour, nil) }}
+	for name, asked := range old {
+		asks[name] = func() Query { return p.read(t, http.MethodGet, asked.path, asked.parameters) }
+	}
+	both := func(w http.ResponseWriter, request *http.Request) {
+		if strings.HasSuffix(request.URL.Path, "/query_range") {
+			steps("a")(w, request)
+			return
+		}
+		answers(w, request)
+	}
+	p.hot.Handle(both)
+	p.cold.Handle(both)
+	for name, ask := range asks {
+		for _, only := range tier.Names() {
+			for range 2 {
+				query := ask()
+				query.Pair = nil
+				if only == tier.Hot {
+					query.Cold = nil
+				} else {
+					query.Hot = nil
+				}
+				use, _ := outcome(t, query)
+				require.Equal(t, "not used", use.Result, name)
+				p.probes(t, 3)
 			}
-			query.Caching.Lifetime = context.Background()
-			response, err := Do(t.Context(), query)
-			require.NoError(t, err)
-			_ = body(t, response)
-			require.Nil(t, response.Cache)
-			p.probes(t, 3)
 		}
 	}
 	require.Zero(t, p.cache.Stats().Entries)
