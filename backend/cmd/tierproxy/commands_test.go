@@ -9,6 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,6 +115,39 @@ func TestExplain(t *testing.T) {
 	got = runTierproxy(t, nil, remote[:len(remote)-2]...)
 	require.Equal(t, 1, got.status)
 	require.Contains(t, got.stderr, "send the bearer token")
+}
+
+func TestExplainSaysWhereAQueryIsCut(t *testing.T) {
+	hot, cold := startPrometheus(t, 2*time.Hour), startPrometheus(t, 6*time.Hour)
+	config := fmt.Sprintf("hot: {url: %q}\ncold: {url: %q}\nrouting: {strategy: split}\n", hot.URL, cold.URL)
+	ask := func(config string, more ...string) string {
+		arguments := append([]string{"explain", "--query", "http_requests_total", "--start", "5h", "--end", "0s", "--step", "60", "--config", config}, more...)
+		got := runTierproxy(t, nil, arguments...)
+		require.Zero(t, got.status, got.stderr)
+		return got.stdout
+	}
+	split := writeFile(t, config)
+	text := ask(split)
+	found := regexp.MustCompile(`(?m)^cut +cold answers (\d+) steps, hot (\d+) steps from (20\S+Z) on$`).FindStringSubmatch(text)
+	require.NotNil(t, found, text)
+	require.Regexp(t, `(?m)^tier +hot,cold$`, text)
+	require.NotContains(t, text, "not cut")
+	var decision datasource.Explanation
+	require.NoError(t, json.Unmarshal([]byte(ask(split, "--output", "json")), &decision))
+	require.Equal(t, []string{strconv.Itoa(decision.Cut.ColdSteps), strconv.Itoa(decision.Cut.HotSteps)}, found[1:3])
+	from, err := time.Parse(time.RFC3339Nano, found[3])
+	require.NoError(t, err)
+	require.WithinDuration(t, *decision.Cut.HotFrom, from, time.Minute, "they were asked for one after the other")
+
+	text = ask(split, "--tier", "cold")
+	require.Regexp(t, `(?m)^not cut +the request asks for one tier$`, text)
+	require.NotRegexp(t, `(?m)^cut `, text)
+	require.NotContains(t, ask(writeFile(t, strings.Replace(config, "split", "route", 1))), "cut")
+}
+
+func TestHowManySteps(t *testing.T) {
+	at := time.UnixMilli(1_700_000_000_000)
+	require.Equal(t, "cold answers 1 step, hot 16 steps from 2023-11-14T22:13:20Z on", describeCut(&datasource.CutParts{HotFrom: &at, ColdSteps: 1, HotSteps: 16}))
 }
 
 func TestExplainSaysWhatIsWrong(t *testing.T) {

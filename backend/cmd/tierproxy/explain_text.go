@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -22,6 +23,11 @@ func writeExplanation(out io.Writer, decision *datasource.Explanation) error {
 	row("reason", decision.Reason)
 	if decision.Fallback != "" {
 		row("fallback", decision.Fallback)
+	}
+	if cut := decision.Cut; cut != nil {
+		row("cut", describeCut(cut))
+	} else if decision.NotCut != "" {
+		row("not cut", decision.NotCut)
 	}
 	row("reads", describeExtent(decision.Extent))
 	row("threshold", decision.Threshold)
@@ -56,6 +62,17 @@ func writeExplanation(out io.Writer, decision *datasource.Explanation) error {
 	}
 	_, err := io.WriteString(out, text.String())
 	return err
+}
+
+func describeCut(cut *datasource.CutParts) string {
+	return fmt.Sprintf("cold answers %s, hot %s from %s on", countSteps(cut.ColdSteps), countSteps(cut.HotSteps), formatMoment(*cut.HotFrom))
+}
+
+func countSteps(count int) string {
+	if count == 1 {
+		return "1 step"
+	}
+	return strconv.Itoa(count) + " steps"
 }
 
 func describeExtent(extent datasource.Extent) string {
