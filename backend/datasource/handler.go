@@ -148,7 +148,7 @@ func (h *handler) serveSaved(w http.ResponseWriter, incoming *http.Request, aske
 	}
 	ctx, span := tracing.StartCall(incoming.Context(), "look up the datasource")
 	saved, err := h.manager.perses.Lookup(ctx, *asked.saved, h.manager.callerOf(incoming, *asked.saved))
-	tracing.End(span, err, messageOf)
+	tracing.End(span, err, promapi.MessageOf)
 	if err == nil {
 		err = saved.CheckEndpoint(incoming.Method, asked.path)
 	}
@@ -339,9 +339,6 @@ func (h *handler) failed(w http.ResponseWriter, incoming *http.Request, request 
 	}
 	promapi.WriteError(w, err)
 }
-
-// messageOf is what a caller reads of an error.
-func messageOf(err error) string { return promapi.AsError(err).Message }
 
 // timing is the Server-Timing of an answer: the milliseconds that the tier
 // took until its header, and those that tierproxy took itself.

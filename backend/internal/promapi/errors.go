@@ -79,6 +79,9 @@ func AsError(err error) *Error {
 	return &Error{Status: http.StatusInternalServerError, Type: ErrorInternal, Message: "internal error of tierproxy: see its log", Cause: err}
 }
 
+// MessageOf returns what a caller reads of any error.
+func MessageOf(err error) string { return AsError(err).Message }
+
 // HeaderRequestID is the header, of requests and answers, with the id by which a
 // request is found in the log.
 const HeaderRequestID = "X-Request-Id"

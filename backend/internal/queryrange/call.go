@@ -25,7 +25,7 @@ import (
 func Do(ctx context.Context, query Query) (*Response, error) {
 	_, span := tracing.Start(ctx, "plan")
 	planned, err := Plan(ctx, query)
-	tracing.End(span, err, messageOf)
+	tracing.End(span, err, promapi.MessageOf)
 	if err != nil {
 		return nil, err
 	}
@@ -50,9 +50,6 @@ func Do(ctx context.Context, query Query) (*Response, error) {
 	response.Body = &cancelOnClose{ReadCloser: response.Body, cancel: cancel}
 	return response, nil
 }
-
-// messageOf is what a caller reads of an error.
-func messageOf(err error) string { return promapi.AsError(err).Message }
 
 // call is the state of the tries for one query.
 type call struct {
