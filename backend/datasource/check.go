@@ -145,7 +145,7 @@ func (m *Manager) checkTier(ctx context.Context, saved *perses.Datasource, name 
 	}
 	switch {
 	case err != nil:
-		seen.State, seen.Message = stateForbidden, promapi.AsError(err).Message
+		seen.State, seen.Message = stateForbidden, promapi.MessageOf(err)
 		if promapi.AsError(err).Status == http.StatusNotImplemented {
 			seen.State = stateUnresolved
 		}

@@ -53,7 +53,7 @@ func (m *Manager) Diagnose(ctx context.Context) []Finding {
 	d.perses(ctx)
 	own, err := m.settled(ctx, m.ownSource)
 	if err != nil {
-		d.add("routing", SeverityError, promapi.AsError(err).Message, "")
+		d.add("routing", SeverityError, promapi.MessageOf(err), "")
 		return d.findings
 	}
 	d.services(own)
@@ -98,7 +98,7 @@ func (d *diagnosis) perses(ctx context.Context) {
 	}
 	found, err := d.manager.perses.Inspect(ctx, caller)
 	if err != nil {
-		d.add(subject, SeverityError, promapi.AsError(err).Message, "check perses.url and perses.ca_file, and whether network policies let the gateway reach Perses: saved datasources cannot be served without it")
+		d.add(subject, SeverityError, promapi.MessageOf(err), "check perses.url and perses.ca_file, and whether network policies let the gateway reach Perses: saved datasources cannot be served without it")
 		return
 	}
 	version := cmp.Or(found.Version, "of an unknown version")
