@@ -3,6 +3,7 @@ package queryrange
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -33,6 +34,12 @@ const bothStores = `{"store":[{"name":"a","lastError":null,"labelSets":[{"cluste
 
 func newCachedPair(t *testing.T) *cachedPair {
 	t.Helper()
+	return newCachedPairThat(t, told{})
+}
+
+// newCachedPairThat is one whose cold tells more of itself.
+func newCachedPairThat(t *testing.T, cold told) *cachedPair {
+	t.Helper()
 	p := &cachedPair{splitPair: &splitPair{pair: &pair{hot: faketier.New(), cold: faketier.New()}, splicing: NewSplicing(10 << 20)}, cache: resultcache.NewMemory(10 << 20)}
 	p.now = time.Now().Truncate(time.Minute)
 	p.stores.Store(bothStores)
@@ -45,7 +52,9 @@ func newCachedPair(t *testing.T) *cachedPair {
 	p.hot.HandleProbes(told{"/label/__name__": `["up"]`, "/label/cluster": `[]`, "/status/config": `{"yaml":"global: {evaluation_interval: 30s, external_labels: {cluster: b}}"}`}.handler())
 	p.cold.HandleProbes(func(w http.ResponseWriter, request *http.Request) {
 		text, _ := p.stores.Load().(string)
-		told{"/stores": text, "max(timestamp(": newest(), "/label/__name__": `["other"]`}.handler()(w, request)
+		answers := told{"/stores": text, "max(timestamp(": newest(), "/label/__name__": `["other"]`}
+		maps.Copy(answers, cold)
+		answers.handler()(w, request)
 	})
 	p.hot.Handle(steps("a", "gaps"))
 	p.cold.Handle(steps("a", "gaps"))
@@ -221,6 +230,15 @@ func TestWhatIsNeverKept(t *testing.T) {
 			_, _ = fmt.Fprint(w, strings.TrimSuffix(recorder.text.String(), "}")+`,"warnings":["a store is gone"]}`)
 		})
 		p.never(t, func() Query { return p.at(t, 0, 4*time.Hour, nil) })
+	})
+	t.Run("an answer to which the gateway adds a warning", func(t *testing.T) {
+		p := newCachedPairThat(t, told{"/status/flags": `{"query.replica-label":"[replica]"}`})
+		p.never(t, func() Query {
+			query := p.at(t, 0, 4*time.Hour, url.Values{"query": {"resets(up[5m])"}})
+			query.Forced = tier.Cold
+			return query
+		})
+		require.Zero(t, p.cache.Stats().Entries)
 	})
 	t.Run("an info that Thanos puts among the warnings is kept with the answer", func(t *testing.T) {
 		p := newCachedPair(t)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -57,7 +56,7 @@ func (c *call) useWholeCache(ctx context.Context, decision tier.Decision) *cache
 
 // newestOfWhole is up to when the answer to a request may change with what is
 // written, in milliseconds since the Unix epoch. found is false where the request
-// is none that is kept, names no times, or cannot be understood.
+// is none that is kept, names no start, or cannot be understood.
 func (c *call) newestOfWhole() (newest int64, found bool) {
 	request := c.query.Request
 	if slices.ContainsFunc(aboutTheEvaluation, func(name string) bool { return request.Parameters.Get(name) != "" }) {
@@ -66,9 +65,6 @@ func (c *call) newestOfWhole() (newest int64, found bool) {
 	times := request.TimeRange
 	switch request.Endpoint {
 	case promapi.Query:
-		if times.Start.Equal(request.ReceivedAt) {
-			return 0, false // It is about now.
-		}
 		lookback := c.query.Pair.Learned().Hot.LookbackDelta
 		if times.LookbackDelta > 0 {
 			lookback = times.LookbackDelta
@@ -77,15 +73,16 @@ func (c *call) newestOfWhole() (newest int64, found bool) {
 		if err != nil {
 			return 0, false
 		}
-		// A time that is not old is not asked for again, whatever is read.
+		// A time that is not old, such as now where none is named, is not asked for
+		// again, whatever is read.
 		newest = times.End.UnixMilli()
 		if !extent.Nothing {
 			newest = max(newest, extent.Newest)
 		}
 		return newest, true
 	case promapi.Series, promapi.Labels, promapi.LabelValues:
-		if request.Parameters.Get("start") == "" || request.Parameters.Get("end") == "" {
-			return 0, false
+		if request.Parameters.Get("start") == "" {
+			return 0, false // Cold may have its own idea of where to begin.
 		}
 		return times.End.Add(headReach).UnixMilli(), true
 	default:
@@ -168,12 +165,12 @@ func samplesIn(data json.RawMessage) int64 {
 }
 
 // copiedBody keeps a copy of an answer while it is read, and hands it on when it
-// is closed. What was broken off, or is too large, is not.
+// is closed. What is too large is not; what was broken off is no JSON.
 type copiedBody struct {
 	io.ReadCloser
 	cache  *resultcache.Cache
 	copied []byte
-	failed bool
+	failed bool // it is not copied any more
 	keep   func(text []byte)
 }
 
@@ -182,7 +179,7 @@ func (b *copiedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	switch {
 	case b.failed:
-	case (err != nil && !errors.Is(err, io.EOF)) || !b.cache.Reserve(int64(n)):
+	case !b.cache.Reserve(int64(n)):
 		b.drop()
 	default:
 		b.copied = append(b.copied, p[:n]...)

@@ -301,6 +301,13 @@ func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
 			p.neverKept(t, true, func() Query { return p.read(t, http.MethodGet, labels.path, labels.parameters) })
 		})
 	}
+	t.Run("an answer to which the gateway adds a warning", func(t *testing.T) {
+		p := newCachedPairThat(t, told{"/status/flags": `{"query.replica-label":"[replica]"}`})
+		p.cold.Handle(answers)
+		p.neverKept(t, false, func() Query {
+			return p.read(t, http.MethodGet, instant.path, with(instant.parameters, "query", "resets(up[1h])"))
+		})
+	})
 	t.Run("an info that Thanos puts among the warnings is kept with the answer", func(t *testing.T) {
 		p := newWholePair(t)
 		p.cold.Handle(faketier.Status(http.StatusOK, `{"status":"success","data":{"resultType":"scalar","result":[1,"1"]},"warnings":["PromQL info: no counter"]}`))
