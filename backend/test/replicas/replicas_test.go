@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
@@ -75,7 +76,7 @@ func (r replica) write(ctx context.Context, directory string, from, to time.Time
 		for at := from; at.Before(to); at = at.Add(scrapeInterval) {
 			scraped := at.Add(r.offset).UnixMilli()
 			// up is what the gateway follows hot by.
-			if missed[at.UnixMilli()] && series.Labels.Get(labels.MetricName) != "up" {
+			if missed[at.UnixMilli()] && series.Labels.Get(model.MetricNameLabel) != "up" {
 				continue
 			}
 			if reference, err = appender.Append(reference, series.Labels, scraped, series.Value(scraped)); err != nil {
