@@ -2,6 +2,7 @@ import { CircularProgress, Typography } from '@mui/material';
 import { ErrorAlert, useSnackbar } from '@perses-dev/components';
 import type { DashboardResource, EphemeralDashboardResource } from '@perses-dev/core';
 import { ViewDashboard } from '@perses-dev/dashboards';
+import { useListPluginMetadata } from '@perses-dev/plugin-system';
 import { useQuery, useQueryClient } from '@tanstack/react-query';
 import type { ReactElement } from 'react';
 import { useParams } from 'react-router-dom';
@@ -17,6 +18,8 @@ export function DashboardPage(): ReactElement {
     queryKey,
     queryFn: () => getDashboard(project, name),
   });
+  // A panel editor that opens before the plugins are known stays without a type of panel.
+  const panels = useListPluginMetadata(['Panel']);
 
   const save = async (dashboard: DashboardResource | EphemeralDashboardResource): Promise<void> => {
     if (dashboard.kind !== 'Dashboard') {
@@ -32,10 +35,11 @@ export function DashboardPage(): ReactElement {
     await queryClient.invalidateQueries({ queryKey });
   };
 
-  if (error !== null) {
-    return <ErrorAlert error={error} />;
+  const failure = error ?? panels.error;
+  if (failure !== null) {
+    return <ErrorAlert error={failure as Error} />;
   }
-  if (data === undefined) {
+  if (data === undefined || panels.data === undefined) {
     return <CircularProgress aria-label="The dashboard is loading" sx={{ margin: 4 }} />;
   }
   return (
