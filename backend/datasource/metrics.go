@@ -198,7 +198,7 @@ func (m *metrics) registerCache(registerer prometheus.Registerer) {
 			stats(func(stats resultcache.Stats) float64 { return float64(stats.Evictions) })),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tierproxy_cache_damaged_total", Help: "Entries of the cache that were damaged or not the gateway's, and were ignored."},
 			stats(func(stats resultcache.Stats) float64 { return float64(stats.Damaged) })),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tierproxy_cache_failures_total", Help: "How often Redis failed or was too slow; the query went on without it."},
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tierproxy_cache_failures_total", Help: "How often Redis failed, was too slow, or was left alone for a second after that; the query went on without it."},
 			stats(func(stats resultcache.Stats) float64 { return float64(stats.Failures) })),
 	)
 }

@@ -11,7 +11,7 @@ type store interface {
 	// get returns what is kept under a key; nil where nothing is, or it cannot be
 	// had at once.
 	get(ctx context.Context, key Key) []byte
-	// set keeps an entry for a time. It does not wait.
+	// set keeps an entry for a time. It may take some seconds.
 	set(key Key, text []byte, life time.Duration)
 	// clear forgets everything.
 	clear(ctx context.Context) error
@@ -31,7 +31,8 @@ type Stats struct {
 	// Damaged counts entries that were not the gateway's, or not as it had written
 	// them, and were ignored.
 	Damaged int64
-	// Failures counts how often Redis failed, or was too slow.
+	// Failures counts how often Redis failed, was too slow, or was not asked because
+	// it had been so a moment ago.
 	Failures int64
 }
 

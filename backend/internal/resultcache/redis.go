@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 )
 
 const (
@@ -21,7 +22,8 @@ const (
 	redisIdleAtOnce = 8 // connections that are kept open: making one takes long
 	// redisWrite bounds writing an entry and forgetting all: nobody waits for it.
 	redisWrite = 2 * time.Second
-	// redisWrites bounds how many entries are written at a time.
+	// redisWrites bounds how many entries are written at a time. A probe confirms
+	// those of a whole dashboard at once: the others wait for redisWrite at most.
 	redisWrites = 8
 	// clearAtOnce is how many keys are deleted at a time.
 	clearAtOnce = 500
@@ -52,12 +54,14 @@ type shared struct {
 	prefix   string
 	failures atomic.Int64
 	inARow   atomic.Int64
-	pausedTo atomic.Int64  // nanoseconds since the Unix epoch
+	failedAt atomic.Int64  // when that counted last, in nanoseconds since the Unix epoch
+	pausedTo atomic.Int64  // the same unit
 	writing  chan struct{} // a place for each entry that is being written
 }
 
 // NewRedis returns a cache in a Redis. No connection is made.
 func NewRedis(options RedisOptions) *Cache {
+	logging.Disable() // It writes past our log, a line for each attempt. Failures are counted.
 	settings := &redis.Options{
 		Addr: options.Address, DB: options.Database, TLSConfig: options.TLS, ClientName: "tierproxy",
 		DialTimeout: time.Second, ReadTimeout: redisWrite, WriteTimeout: redisWrite, PoolTimeout: redisPatience,
@@ -77,22 +81,30 @@ func NewRedis(options RedisOptions) *Cache {
 
 func (s *shared) name(key Key) string { return s.prefix + hex.EncodeToString(key[:]) }
 
-// paused tells whether Redis has failed a short while ago.
-func (s *shared) paused() bool { return time.Now().UnixNano() < s.pausedTo.Load() }
+// pause is how long Redis is still left alone, because it has failed a short while
+// ago; not positive where it is not.
+func (s *shared) pause() time.Duration {
+	return time.Duration(s.pausedTo.Load() - time.Now().UnixNano())
+}
 
-// failed notes that Redis did not do what it was asked for.
-func (s *shared) failed() {
+// failed notes that Redis did not do what it was asked for. What was asked at the
+// same time counts once: the panels of a dashboard come together, and one moment in
+// which the machine is busy is no reason to leave Redis alone.
+func (s *shared) failed(began time.Time) {
 	s.failures.Add(1)
-	if s.inARow.Add(1) < redisInARow {
+	last, now := s.failedAt.Load(), time.Now().UnixNano()
+	if began.UnixNano() < last || !s.failedAt.CompareAndSwap(last, now) || s.inARow.Add(1) < redisInARow {
 		return
 	}
 	s.pausedTo.Store(time.Now().Add(redisPause).UnixNano())
 }
 
 func (s *shared) get(ctx context.Context, key Key) []byte {
-	if s.paused() {
+	if s.pause() > 0 {
+		s.failures.Add(1)
 		return nil
 	}
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, redisPatience)
 	defer cancel()
 	type outcome struct {
@@ -119,24 +131,29 @@ func (s *shared) get(ctx context.Context, key Key) []byte {
 			return nil
 		}
 	}
-	s.failed()
+	s.failed(began)
 	return nil
 }
 
 func (s *shared) set(key Key, text []byte, life time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), redisWrite)
+	defer cancel()
 	select {
 	case s.writing <- struct{}{}:
-	default:
+	case <-ctx.Done():
 		return // It is slow: the entry is asked for again.
 	}
 	defer func() { <-s.writing }()
-	if s.paused() {
-		return
+	for pause := s.pause(); pause > 0; pause = s.pause() {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), redisWrite)
-	defer cancel()
+	began := time.Now()
 	if err := s.client.Set(ctx, s.name(key), text, life).Err(); err != nil {
-		s.failed()
+		s.failed(began)
 		return
 	}
 	s.inARow.Store(0)
