@@ -3,6 +3,7 @@
 package oracle
 
 import (
+	"encoding/json"
 	"maps"
 	"math/rand"
 	"net/url"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
 // cached asks a gateway with a cache the same again and again, each time a bit
@@ -28,12 +30,12 @@ func (w *world) cached(t *testing.T, strategy tier.Strategy, hot, cold, oracle s
 		config.Cache.Enabled = true
 	})
 	const rounds = 4
-	first := w.ranges(seed, max(count/rounds, 1), beyond, edges, pinned)
+	first := w.ranges(seed, max(count/rounds, 1), beyond, edges, pinned, 0)
 	w.compare(t, g.URL, oracle, held, first, seen)
 	random := rand.New(rand.NewSource(seed))
 	all := &tally{}
 	for round := range rounds - 1 {
-		g.probes(t, 2)
+		waitForProbes(t, g.URL, 2)
 		again := make([]question, 0, len(first))
 		for _, asked := range first {
 			again = append(again, later(random, asked, w.now))
@@ -82,16 +84,36 @@ func later(random *rand.Rand, asked question, now time.Time) question {
 	return changed
 }
 
-// probes waits for some probes of cold, after which what was answered may be
-// kept.
-func (g *gateway) probes(t *testing.T, count int) {
+// waitForProbes waits for some probes of both tiers, after which what was answered
+// may be kept, and what has changed is known.
+func waitForProbes(t *testing.T, base string, count int) {
 	t.Helper()
-	for range count {
-		checked := g.manager.Health().Tiers["cold"].LastCheck
-		require.Eventually(t, func() bool {
-			return g.manager.Health().Tiers["cold"].LastCheck.After(checked)
-		}, 30*time.Second, 10*time.Millisecond)
+	checks := func() (hot, cold time.Time) {
+		health := healthAt(t, base)
+		return health.Tiers["hot"].LastCheck, health.Tiers["cold"].LastCheck
 	}
+	for range count {
+		hotBefore, coldBefore := checks()
+		require.Eventually(t, func() bool {
+			hot, cold := checks()
+			return hot.After(hotBefore) && cold.After(coldBefore)
+		}, 30*time.Second, 10*time.Millisecond, "both tiers are probed: %+v", healthAt(t, base))
+	}
+}
+
+// healthAt is what a datasource of a gateway says of itself; nothing where it says
+// why not.
+func healthAt(t *testing.T, base string) datasource.Health {
+	t.Helper()
+	var health datasource.Health
+	_, body, err := stack.Get(t.Context(), base+"/api/v1/datasources/health", nil)
+	if err == nil {
+		err = json.Unmarshal(body, &health)
+	}
+	if err != nil {
+		t.Logf("the health at %s: %s: %s", base, err, body)
+	}
+	return health
 }
 
 // storesComeAndGo asks a gateway with a cache while a store of cold is there,
@@ -105,8 +127,8 @@ func (w *world) storesComeAndGo(t *testing.T, seed int64, count int, seen *tally
 		config.Routing.Strategy, config.Cache.Enabled = string(tier.StrategySplit), true
 		config.Routing.Threshold = datasource.Duration(splitThreshold)
 	})
-	questions := w.ranges(seed, count, hour, []time.Time{w.boundary, w.now}, nil)
-	fresh := w.ranges(seed+1, count, hour, []time.Time{w.boundary, w.now}, nil)
+	questions := w.ranges(seed, count, hour, []time.Time{w.boundary, w.now}, nil, 0)
+	fresh := w.ranges(seed+1, count, hour, []time.Time{w.boundary, w.now}, nil, 0)
 	w.differences(t, g.URL, labelled.URL, everything, questions, seen, false)
 	require.NoError(t, cold.Store.Stop())
 	w.differences(t, g.URL, labelled.URL, everything, fresh, seen, true) // Some are asked before anybody has noticed.
@@ -119,6 +141,6 @@ func (w *world) storesComeAndGo(t *testing.T, seed int64, count int, seen *tally
 		got, err := ask(t.Context(), cold.Query.URL, question{endpoint: "query", values: url.Values{"query": {"up"}, "time": {seconds(w.now.Add(-hour))}}})
 		return err == nil && g.manager.Health().Tiers["cold"].Error == "" && len(got.warnings) == 0
 	}, 60*time.Second, 100*time.Millisecond, "the store is back")
-	g.probes(t, 2)
+	waitForProbes(t, g.URL, 2)
 	w.differences(t, g.URL, labelled.URL, everything, append(questions, fresh...), seen, false)
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
 // confinedCount is how many questions are asked of confined datasources:
@@ -53,14 +52,7 @@ func tenant(namespace string, shift time.Duration, from, to time.Time) []loadedS
 // same as a Prometheus that holds nothing else. The tiers hold more namespaces,
 // and series that are in none.
 func TestConfinedToNamespaces(t *testing.T) {
-	w := &world{now: time.Now().Truncate(minute)}
-	var err error
-	w.dir, err = os.MkdirTemp("", "tiered-prometheus-confined-")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(w.dir) })
-	w.prometheusPath, err = stack.Tool(t.Context(), os.Stderr, "prometheus")
-	require.NoError(t, err)
-	w.boundary = w.now.Add(-5 * hour)
+	w := shopWorld(t)
 	from := w.now.Add(-16 * hour)
 	var everybody, shop, shopAndBank []loadedSeries
 	for i, namespace := range []string{"shop", "bank", "shopping", ""} {

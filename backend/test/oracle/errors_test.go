@@ -18,8 +18,6 @@ import (
 	"encoding/json"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
 // mistake is a request that a Prometheus refuses.
@@ -72,16 +70,7 @@ func mistakes() []mistake {
 // TestAMistakeIsTheSameWhicheverTierIsAsked holds the answers of both tiers for
 // what is wrong to each other, and to those of Prometheus itself.
 func TestAMistakeIsTheSameWhicheverTierIsAsked(t *testing.T) {
-	w := &world{now: time.Now().Truncate(minute)}
-	var err error
-	w.dir, err = os.MkdirTemp("", "tiered-prometheus-errors-")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(w.dir) })
-	for name, path := range map[string]*string{"prometheus": &w.prometheusPath, "thanos": &w.thanosPath} {
-		*path, err = stack.Tool(t.Context(), os.Stderr, name)
-		require.NoError(t, err)
-	}
-	w.boundary = w.now.Add(-5 * hour)
+	w := shopWorld(t)
 	series := w.shop("", nil)
 	w.write(t, "labelled", series, w.boundary, w.now.Add(future), labelsInCold)
 	w.write(t, "hot", series, w.boundary, w.now.Add(future), nil)

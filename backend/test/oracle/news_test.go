@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,14 +21,7 @@ import (
 // cold, first with its first metric, then with a second one that until then only
 // hot had. The gateway learns everything once an hour only.
 func TestWhatIsNewElsewhereIsNoticedSoon(t *testing.T) {
-	w := &world{now: time.Now().Truncate(minute)}
-	var err error
-	w.dir, err = os.MkdirTemp("", "tiered-prometheus-news-")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(w.dir) })
-	w.prometheusPath, err = stack.Tool(t.Context(), os.Stderr, "prometheus")
-	require.NoError(t, err)
-	w.boundary = w.now.Add(-5 * hour)
+	w := shopWorld(t)
 	series := w.shop("", nil)
 	w.write(t, "hot", series, w.boundary, w.now.Add(future), nil)
 	w.write(t, "cold", series, w.boundary, w.now.Add(-5*minute), labelsInCold) // What comes later is written by others.

@@ -73,8 +73,8 @@ func TestOracle(t *testing.T) {
 		result := w.compare(t, g.URL, whole.URL, everything, questions, seen)
 		require.GreaterOrEqual(t, result.hotShare(), 0.4, "hot answers too little")
 		w.split(t, hot.URL, whole.URL, whole.URL, everything, seed(t)+10, total*15/100, 0, []time.Time{w.boundary, w.now}, nil, seen)
-		w.cached(t, tier.StrategySplit, hot.URL, whole.URL, whole.URL, everything, seed(t)+12, total*40/100, 0, []time.Time{w.boundary, w.now}, nil, seen)
-		w.cached(t, tier.StrategyRoute, hot.URL, whole.URL, whole.URL, everything, seed(t)+13, total*20/100, 0, []time.Time{w.boundary, w.now}, nil, seen)
+		w.cached(t, tier.StrategySplit, hot.URL, whole.URL, whole.URL, everything, seed(t)+12, total*25/100, 0, []time.Time{w.boundary, w.now}, nil, seen)
+		w.cached(t, tier.StrategyRoute, hot.URL, whole.URL, whole.URL, everything, seed(t)+13, total*15/100, 0, []time.Time{w.boundary, w.now}, nil, seen)
 	})
 	t.Run("b: cold is a Thanos that lags", func(t *testing.T) {
 		w.write(t, "lagging", w.series, w.now.Add(-400*hour), w.now.Add(-lag), nil)
@@ -88,7 +88,7 @@ func TestOracle(t *testing.T) {
 		require.GreaterOrEqual(t, result.neither, len(w.acrossBoth()))
 		require.NotZero(t, result.neitherDiffers, "the warnings are for a reason")
 		w.split(t, hot.URL, cold.Query.URL, whole.URL, held, seed(t)+11, total*15/100, lag, []time.Time{w.boundary, w.now.Add(-lag), w.now}, pins(labelsInCold), seen)
-		w.cached(t, tier.StrategySplit, hot.URL, cold.Query.URL, whole.URL, held, seed(t)+14, total*40/100, lag, []time.Time{w.boundary, w.now}, pins(labelsInCold), seen)
+		w.cached(t, tier.StrategySplit, hot.URL, cold.Query.URL, whole.URL, held, seed(t)+14, total*25/100, lag, []time.Time{w.boundary, w.now}, pins(labelsInCold), seen)
 	})
 	t.Run("c: another cluster and user workloads share names with hot", func(t *testing.T) {
 		w.write(t, "several", w.series, w.now.Add(-400*hour), w.now.Add(future), labelsInCold)

@@ -26,14 +26,15 @@ func (w *world) split(t *testing.T, hot, cold, oracle string, held coverage, see
 		config.Routing.Strategy = string(tier.StrategySplit)
 		config.Routing.Threshold = datasource.Duration(splitThreshold)
 	})
-	result := w.compare(t, g.URL, oracle, held, w.ranges(seed, count, beyond, edges, pinned), seen)
+	result := w.compare(t, g.URL, oracle, held, w.ranges(seed, count, beyond, edges, pinned, 0), seen)
 	require.GreaterOrEqual(t, result.reasons[string(tier.ReasonSplit)], count/4, "enough of them are cut\n%s", result)
 }
 
 // ranges are range queries that can be cut, or nearly: those of dashboards and
 // random ones, at any phase, with times frozen or not. They begin before a time
-// that lies so far back.
-func (w *world) ranges(seed int64, count int, beyond time.Duration, edges []time.Time, pinned []*labels.Matcher) []question {
+// that lies so far back. A part of them, between 0 and 1, is of dashboards only,
+// which ask for nothing that is fixed or in the future.
+func (w *world) ranges(seed int64, count int, beyond time.Duration, edges []time.Time, pinned []*labels.Matcher, dashboards float64) []question {
 	var series []labels.Labels
 	for _, each := range w.shop("", nil) {
 		series = append(series, each.labels)
@@ -51,10 +52,14 @@ func (w *world) ranges(seed int64, count int, beyond time.Duration, edges []time
 		if random.Intn(2) == 0 {
 			g.disturb(root, end)
 		}
+		query := root.String()
+		if random.Float64() < dashboards {
+			query = g.typical()
+		}
 		span := splitThreshold + beyond + g.upTo([]time.Duration{hour, 5 * hour, 8 * hour}[random.Intn(3)])
 		step := max(time.Second, span/time.Duration(2+random.Intn(120)), g.upTo(90*time.Second)).Truncate(time.Millisecond)
 		list = append(list, question{endpoint: "query_range", origin: "range", values: url.Values{
-			"query": {root.String()}, "start": {seconds(end.Add(-span))}, "end": {seconds(end)}, "step": {strconv.FormatFloat(step.Seconds(), 'f', 3, 64)},
+			"query": {query}, "start": {seconds(end.Add(-span))}, "end": {seconds(end)}, "step": {strconv.FormatFloat(step.Seconds(), 'f', 3, 64)},
 		}})
 	}
 	return list

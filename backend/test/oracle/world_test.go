@@ -63,7 +63,21 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{placed: map[*evalBlock]time.Time{}}
+	w := shopWorld(t)
+	w.placed = map[*evalBlock]time.Time{}
+	w.blocks = readEvals(t)
+	w.now = time.Now().Truncate(minute) // Reading took its time.
+	w.place()
+	w.generate()
+	return w
+}
+
+// shopWorld is a world without Prometheus' test data: of the web shop, of which
+// hot has the last five hours.
+func shopWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{now: time.Now().Truncate(minute)}
+	w.boundary = w.now.Add(-5 * hour)
 	var err error
 	w.dir, err = os.MkdirTemp("", "tiered-prometheus-oracle-")
 	require.NoError(t, err)
@@ -72,10 +86,6 @@ func newWorld(t *testing.T) *world {
 		*path, err = stack.Tool(t.Context(), os.Stderr, name)
 		require.NoError(t, err)
 	}
-	w.blocks = readEvals(t)
-	w.now = time.Now().Truncate(minute)
-	w.place()
-	w.generate()
 	return w
 }
 
@@ -242,16 +252,16 @@ func (w *world) prometheus(t *testing.T, name, directory string, external map[st
 }
 
 // thanos starts a store gateway and a query over what was written, one
-// directory for each label set.
-func (w *world) thanos(t *testing.T, name string, sources map[string][]string) *stack.ThanosServers {
+// directory for each label set. more are arguments of the query.
+func (w *world) thanos(t *testing.T, name string, sources map[string][]string, more ...string) *stack.ThanosServers {
 	t.Helper()
 	directory := filepath.Join(w.dir, name)
 	require.NoError(t, os.MkdirAll(directory, 0o700))
-	server := stack.Thanos{Dir: directory, Bucket: filepath.Join(directory, "bucket"), QueryArguments: []string{
+	server := stack.Thanos{Dir: directory, Bucket: filepath.Join(directory, "bucket"), QueryArguments: append([]string{
 		"--query.replica-label=replica", "--enable-feature=promql-experimental-functions",
 		// It differs from the oracle's: the gateway has to say what is meant.
 		"--query.default-evaluation-interval=1m", "--query.lookback-delta=7m", "--query.auto-downsampling",
-	}}
+	}, more...)}
 	log, err := os.Create(filepath.Join(directory, "upload.log"))
 	require.NoError(t, err)
 	defer func() { _ = log.Close() }()
