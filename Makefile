@@ -33,6 +33,7 @@ e2e-full: ## Run what is too long for CI: 10,000 questions, older versions of Pe
 	go test -tags e2e -count=1 -timeout 20m -p 1 ./backend/test/load ./backend/test/replicas
 	$(MAKE) soak
 	scripts/fuzz 60s
+	scripts/fuzz 5m FuzzSplice
 
 .PHONY: check
 check: ## Check format, lint, import rule, tidiness, types, CUE format and generated files.
