@@ -86,8 +86,13 @@ func (c *call) pieces(use *cacheable) ([]*piece, error) {
 	return list, nil
 }
 
-// fewSteps is how many steps more hot is asked for without a thought.
-const fewSteps = 16
+const (
+	// fewSteps is how many steps more hot is asked for without a thought.
+	fewSteps = 16
+	// fewNew is how many steps of cold the cache may lack: an entry that was
+	// written anew for each of them would cost more than to ask for them again.
+	fewNew = 4
+)
 
 // keep keeps what cold has answered and can no longer change.
 func (c *call) keep(use *cacheable, pieces []*piece) {
@@ -109,7 +114,7 @@ func (c *call) keep(use *cacheable, pieces []*piece) {
 			fresh += max(0, until-each.first+1)
 		}
 	}
-	if fresh == 0 || (use.entry != nil && fresh < min(fewSteps, until/8)) {
+	if fresh == 0 || (use.entry != nil && fresh < min(fewNew, until/8)) {
 		return
 	}
 	entry := &resultcache.Entry{First: grid.At(0), Last: grid.At(until), Born: use.asked}

@@ -5,180 +5,251 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"os"
-	"slices"
+	"os/exec"
 	"strconv"
-	"strings"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
 const (
-	// refreshes is how often a dashboard is refreshed, refreshEvery the time
-	// between two, as far as the range that it asks for goes.
-	refreshes    = 10
-	refreshEvery = 30 * time.Second
+	// refreshes is how often a dashboard is loaded; the first is no refresh.
+	refreshes = 10
+	// firstLoads is how often a first load is measured: one says little.
+	firstLoads = 7
 	// atOnce is how many panels a browser asks for at a time.
 	atOnce = 6
+	// refreshInterval is the time between two samples of what the dashboards show.
+	refreshInterval = 30 * time.Second
 )
 
-// refreshedWindows are those of the dashboards, aligned to their step as Perses
-// does.
-var refreshedWindows = []struct {
+// refreshedDashboard is a dashboard, aligned to its step as Perses does.
+type refreshedDashboard struct {
 	window
 
 	name string
-	goal float64 // of the whole dashboard, against Thanos
-}{
-	{window{7 * 24 * time.Hour, 10 * time.Minute}, "7 d, step 10 min", 0.04},
-	{window{24 * time.Hour, time.Minute}, "24 h, step 1 min", 0.15},
+	// every is the time between two refreshes, as far as the range that they ask
+	// for goes.
+	every time.Duration
+	goals refreshGoals
 }
 
-// way is one way to a dashboard.
-type way struct {
-	name, base string
-	processes  map[string]*stack.Server
-	client     *http.Client
-	took       []time.Duration
-	cpu        []time.Duration
+// refreshGoals are ratios; 0 for none.
+type refreshGoals struct{ refresh, firstLoad, cpu, samples, sharedHits float64 }
+
+var refreshedDashboards = []refreshedDashboard{
+	{window{7 * 24 * time.Hour, 10 * time.Minute}, "7 d, step 10 min", 30 * time.Second, refreshGoals{refresh: 0.04, firstLoad: 1.1, cpu: 0.3, samples: 1}},
+	{window{24 * time.Hour, time.Minute}, "24 h, step 1 min", 30 * time.Second, refreshGoals{refresh: 0.15, samples: 1, sharedHits: 0.9}},
+	// It moves so far between two looks, and begins so far back, that cold has to be
+	// asked for new steps: in five minutes hot answers them all.
+	{window{7 * 24 * time.Hour, 15 * time.Minute}, "7 d, step 15 min", 2 * time.Hour, refreshGoals{samples: 1}},
 }
 
-// load asks for all panels once, and returns how long that took and what it cost
-// all servers.
-func (w *way) load(ctx context.Context, shown window, end time.Time) error {
-	before, err := readCPU(target{processes: w.processes})
-	if err != nil {
-		return err
-	}
-	began := time.Now()
-	end = end.Truncate(shown.step)
-	group, groupContext := errgroup.WithContext(ctx)
-	group.SetLimit(atOnce)
-	for _, panel := range panels {
-		group.Go(func() error {
-			values := url.Values{
-				"query": {panel}, "start": {seconds(end.Add(-shown.span))}, "end": {seconds(end)}, "step": {strconv.Itoa(int(shown.step.Seconds()))},
-			}
-			request, err := http.NewRequestWithContext(groupContext, http.MethodGet, w.base+"/api/v1/query_range?"+values.Encode(), http.NoBody)
-			if err != nil {
-				return err
-			}
-			response, err := w.client.Do(request)
-			if err != nil {
-				return err
-			}
-			defer func() { _ = response.Body.Close() }()
-			if _, err = io.Copy(io.Discard, response.Body); err == nil && response.StatusCode != http.StatusOK {
-				err = fmt.Errorf("%s: status %d", w.name, response.StatusCode)
-			}
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	w.took = append(w.took, time.Since(began))
-	after, err := readCPU(target{processes: w.processes})
-	used := time.Duration(0)
-	for name := range w.processes {
-		used += after[name] - before[name]
-	}
-	w.cpu = append(w.cpu, used)
-	return err
+// refreshBench measures what a dashboard costs that is refreshed.
+type refreshBench struct {
+	*world
+
+	report   report
+	frontend *stack.Server
+	through  *stack.Server    // tierproxy with a cache in memory
+	replicas [2]*stack.Server // two tierproxies with one Redis
+	redis    *stack.Process
 }
 
-func medianOf(list []time.Duration) time.Duration {
-	sorted := slices.Sorted(slices.Values(list))
-	return sorted[len(sorted)/2]
-}
-
-// measureRefreshes loads a dashboard and refreshes it, on Thanos directly, through
-// Thanos' query-frontend, and through tierproxy that cuts and caches, in turns.
+// measureRefreshes loads dashboards and refreshes them, on Thanos directly, through
+// Thanos' query-frontend, and through tierproxy that cuts and caches, in turns, and
+// prints a table. It returns an error where a request was not answered, and none
+// for a goal that was missed.
 func measureRefreshes(ctx context.Context, out io.Writer, reach time.Duration) (err error) {
 	dir, err := os.MkdirTemp("", "tiered-prometheus-load-")
 	if err != nil {
 		return err
 	}
-	w := &world{dir: dir, progress: os.Stderr}
+	b := &refreshBench{world: &world{dir: dir, progress: os.Stderr}, report: report{out: out}}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	defer w.stop()
-	if err := w.buildFor(ctx, []string{"prometheus", "thanos"}, future); err != nil {
+	defer b.stop()
+	b.report.progress("build programs and %s of history, and start the servers", reach)
+	if err := b.start(ctx, reach); err != nil {
 		return err
 	}
-	now := time.Now()
-	if err := (history.Generator{Interval: 30 * time.Second}).WriteBlocks(ctx, w.path("blocks"), now.Add(-reach), now.Add(future)); err != nil {
+	for _, shown := range refreshedDashboards {
+		b.report.progress("measure %s", shown.name)
+		if err := b.run(ctx, shown, reach); err != nil {
+			return err
+		}
+	}
+	b.report.write(out)
+	return nil
+}
+
+// start makes the history and starts the servers.
+func (b *refreshBench) start(ctx context.Context, reach time.Duration) error {
+	if err := b.buildFor(ctx, []string{"prometheus", "thanos"}, future); err != nil {
 		return err
 	}
-	if w.hot, err = w.prometheus(ctx, "hot", func(p *stack.Prometheus) { p.OutOfOrderWindow = "0s"; p.ScrapeItself = false }); err != nil {
-		return err
-	}
-	if err := w.startThanos(ctx); err != nil {
-		return err
-	}
-	frontend, err := w.queryFrontend(ctx)
+	now, generator := time.Now(), history.Generator{Interval: refreshInterval}
+	err := errors.Join(
+		generator.WriteBlocks(ctx, b.path("blocks"), now.Add(-reach), now.Add(future)),
+		generator.WriteBlocks(ctx, b.path("hot-refresh"), now.Add(-hotReach), now.Add(future)),
+	)
 	if err != nil {
 		return err
 	}
-	through, err := w.tierproxy(ctx, "tierproxy-refresh", document{
-		"hot": document{"url": w.hot.URL, "complete": true}, "cold": document{"url": w.coldQuery.URL},
-		"routing": document{"strategy": "split"}, "cache": document{"enabled": true}, "probe": document{"interval": "1s"},
-	})
+	if b.hot, err = b.prometheus(ctx, "hot-refresh", func(p *stack.Prometheus) { p.OutOfOrderWindow = "0s"; p.ScrapeItself = false }); err != nil {
+		return err
+	}
+	if err := b.startThanos(ctx); err != nil {
+		return err
+	}
+	if b.frontend, err = b.queryFrontend(ctx); err != nil {
+		return err
+	}
+	config := func(cache document) document {
+		cache["enabled"] = true
+		return document{
+			"hot": document{"url": b.hot.URL, "complete": true}, "cold": document{"url": b.coldQuery.URL},
+			"routing": document{"strategy": "split"}, "cache": cache, "probe": document{"interval": "1s"},
+		}
+	}
+	if b.through, err = b.tierproxy(ctx, "tierproxy-refresh", config(document{})); err != nil {
+		return err
+	}
+	address, err := b.startRedis(ctx)
 	if err != nil {
 		return err
 	}
-	tiers := map[string]*stack.Server{"query": w.coldQuery, "store": w.coldStore}
-	with := func(more map[string]*stack.Server) map[string]*stack.Server {
-		for name, server := range tiers {
-			more[name] = server
+	for i := range b.replicas {
+		if b.replicas[i], err = b.tierproxy(ctx, fmt.Sprintf("tierproxy-replica-%d", i), config(document{"redis": document{"address": address}})); err != nil {
+			return err
 		}
-		return more
 	}
-	for _, shown := range refreshedWindows {
-		ways := []*way{
-			{name: "Thanos Query", base: w.coldQuery.URL, processes: with(map[string]*stack.Server{})},
-			{name: "query-frontend", base: frontend.URL, processes: with(map[string]*stack.Server{"frontend": frontend})},
-			{name: "tierproxy", base: through.URL, processes: with(map[string]*stack.Server{"tierproxy": through, "hot": w.hot})},
+	return nil
+}
+
+// ways are those to a dashboard: Thanos directly, through its query-frontend,
+// through tierproxy, and through two replicas of it.
+func (b *refreshBench) ways() []*way {
+	with := func(name string, servers ...*stack.Server) *way {
+		made := &way{name: name, cold: b.coldQuery, client: httpClient(), processes: map[string]*stack.Server{"query": b.coldQuery, "store": b.coldStore}}
+		for i, each := range servers {
+			made.bases = append(made.bases, each.URL)
+			made.processes[fmt.Sprint("front", i)] = each
 		}
-		for _, each := range ways {
-			each.client = httpClient()
-			defer each.client.CloseIdleConnections()
-		}
-		first := time.Now().Add(-refreshes * refreshEvery)
-		for i := range refreshes {
-			for j := range ways { // In turns, each first once.
-				if err := ways[(i+j)%len(ways)].load(ctx, shown.window, first.Add(time.Duration(i)*refreshEvery)); err != nil {
-					return err
-				}
-			}
-			if i == 0 {
-				select { // Until what was answered is known to be whole.
-				case <-ctx.Done():
-					return ctx.Err()
-				case <-time.After(5 * time.Second):
-				}
-			}
-		}
-		_, _ = fmt.Fprintf(out, "\n%s, %d panels, %s of history\n", shown.name, len(panels), reach)
-		for _, each := range ways {
-			_, _ = fmt.Fprintf(out, "%-16s first %8s  refresh %8s (%.3f of Thanos)  CPU of all servers per refresh %8s (%.2f of query-frontend)\n", each.name,
-				short(each.took[0]), short(medianOf(each.took[1:])), medianOf(each.took[1:]).Seconds()/medianOf(ways[0].took[1:]).Seconds(),
-				short(medianOf(each.cpu[1:])), medianOf(each.cpu[1:]).Seconds()/max(medianOf(ways[1].cpu[1:]).Seconds(), 1e-3))
-		}
-		_, _ = fmt.Fprintf(out, "goal: refresh at most %g of Thanos; first load at most 1.1 (it is %.2f)\n", shown.goal, ways[2].took[0].Seconds()/ways[0].took[0].Seconds())
+		return made
 	}
-	_, body, _, err := get(ctx, through.URL+"/metrics")
-	if err == nil {
-		for _, line := range lines(string(body), "tierproxy_cache_") {
-			_, _ = fmt.Fprintln(out, line)
+	ways := []*way{with("Thanos Query", b.coldQuery), with("query-frontend", b.frontend), with("tierproxy", b.through), with("two replicas of tierproxy", b.replicas[:]...)}
+	for _, each := range ways[2:] {
+		each.processes["hot"] = b.hot
+	}
+	return ways
+}
+
+// run loads a dashboard, refreshes it, and adds what that took to the report.
+func (b *refreshBench) run(ctx context.Context, shown refreshedDashboard, reach time.Duration) error {
+	ways := b.ways()
+	first := time.Now().Add(-refreshes * shown.every)
+	direct, anew := b.ways()[0], b.ways()[2]
+	anew.anew = true
+	for i := range firstLoads {
+		for j := range 2 {
+			if err := []*way{direct, anew}[(i+j)%2].load(ctx, shown.window, first); err != nil {
+				return err
+			}
 		}
+	}
+	for i := range refreshes {
+		for j := range ways { // In turns, each first once.
+			if err := ways[(i+j)%len(ways)].load(ctx, shown.window, first.Add(time.Duration(i)*shown.every)); err != nil {
+				return err
+			}
+		}
+		if i == 0 {
+			select { // Until what was answered is known to be whole.
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(5 * time.Second):
+			}
+		}
+	}
+	thanos, frontend, through, replicas := ways[0], ways[1], ways[2], ways[3]
+	what := fmt.Sprintf("%s, refreshed every %s, %d panels, %d days of history: ", shown.name, shown.every, len(panels), int(reach.Hours()/24))
+	refresh := func(w *way) float64 { return medianOf(w.took[1:]).Seconds() }
+	b.compare(what+"refresh, median", "Thanos Query", refresh(thanos), refresh(through), shown.goals.refresh, duration)
+	b.compare(what+"the same through query-frontend", "Thanos Query", refresh(thanos), refresh(frontend), 0, duration)
+	b.compare(what+"first load, median", "Thanos Query", medianOf(direct.took).Seconds(), medianOf(anew.took).Seconds(), shown.goals.firstLoad, duration)
+	cpu := func(w *way) float64 { return medianOf(w.cpu[1:]).Seconds() }
+	b.compare(what+"CPU of all servers for each refresh", "query-frontend", cpu(frontend), cpu(through), shown.goals.cpu, duration)
+	samples := func(w *way) float64 {
+		total := 0.0
+		for _, each := range w.samples[1:] {
+			total += each
+		}
+		return total
+	}
+	b.compare(what+"samples read by cold's engine in all refreshes", "query-frontend", samples(frontend), samples(through), shown.goals.samples, number)
+	b.compare(what+"the same", "Thanos Query", samples(thanos), samples(through), 0, number)
+	if shown.goals.sharedHits > 0 {
+		ratio := replicas.hitRatio() / max(through.hitRatio(), 1e-9)
+		b.report.add(row{
+			what: what + "steps from the cache of two replicas with a Redis", against: "one replica", direct: percent(through.hitRatio()), through: percent(replicas.hitRatio()),
+			goal: fmt.Sprintf("≥ %g times", shown.goals.sharedHits), measured: fmt.Sprintf("%.2f times", ratio),
+		}, ratio >= shown.goals.sharedHits)
+	}
+	for _, each := range []*way{through, replicas} {
+		different, all, err := each.differentPoints(ctx, thanos, shown.window, first.Add(refreshes*shown.every))
+		if err != nil {
+			return err
+		}
+		b.report.add(row{
+			what: what + "points that differ, through " + each.name, against: "Thanos Query, no deduplication", direct: number(float64(all)),
+			through: number(float64(different)), goal: "0", measured: number(float64(different)),
+		}, different == 0 && all > 0)
+	}
+	different, all, err := frontend.differentPoints(ctx, thanos, shown.window, first.Add(refreshes*shown.every))
+	b.report.note(what+"points that differ, through query-frontend", "Thanos Query, no deduplication", number(float64(different)), number(float64(all)))
+	for _, each := range ways {
+		each.client.CloseIdleConnections()
 	}
 	return err
+}
+
+// compare adds a ratio; a goal of 0 is none.
+func (b *refreshBench) compare(what, against string, direct, through, goal float64, write unit) {
+	ratio := through / max(direct, 1e-9)
+	if direct == 0 && through == 0 {
+		ratio = 0
+	}
+	added := row{what: what, against: against, direct: write(direct), through: write(through), measured: fmt.Sprintf("%.3f times", ratio)}
+	if goal == 0 {
+		b.report.rows = append(b.report.rows, added)
+		return
+	}
+	added.goal = fmt.Sprintf("≤ %g times", goal)
+	b.report.add(added, ratio <= goal)
+}
+
+func percent(part float64) string { return fmt.Sprintf("%.1f %%", 100*part) }
+
+// startRedis starts Debian's Redis, and returns where it is.
+func (b *refreshBench) startRedis(ctx context.Context) (string, error) {
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		return "", fmt.Errorf("%w: scripts/install-debian-packages installs it", err)
+	}
+	port, err := stack.FreePort()
+	if err != nil {
+		return "", err
+	}
+	process, err := stack.Start(ctx, stack.Command{
+		Name: "redis", Path: path, LogDir: b.dir, Arguments: []string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--dir", b.dir},
+	})
+	if err != nil {
+		return "", err
+	}
+	_, err = b.keep(&stack.Server{Process: process}, nil)
+	return fmt.Sprintf("127.0.0.1:%d", port), err
 }
 
 func (w *world) queryFrontend(ctx context.Context) (*stack.Server, error) {
@@ -198,15 +269,4 @@ func (w *world) queryFrontend(ctx context.Context) (*stack.Server, error) {
 		return nil, err
 	}
 	return w.keep(&stack.Server{Process: process, URL: "http://" + listen}, nil)
-}
-
-// lines are those of a text that begin so.
-func lines(text, prefix string) []string {
-	var found []string
-	for line := range strings.SplitSeq(text, "\n") {
-		if strings.HasPrefix(line, prefix) {
-			found = append(found, line)
-		}
-	}
-	return found
 }
