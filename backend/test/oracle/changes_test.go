@@ -51,7 +51,7 @@ func TestCutAndCachedWhileTheTiersChange(t *testing.T) {
 	})
 	// Long enough for cold to have steps that can no longer change.
 	r := &repetition{world: w, random: rand.New(rand.NewSource(seed(t))), seen: &tally{}}
-	r.first = w.ranges(seed(t)+20, max(count(t)*30/100/rounds, 8), behind+outOfOrder, []time.Time{w.boundary, w.now.Add(-behind), w.now}, nil, ofDashboards)
+	r.first = append(w.ranges(seed(t)+20, max(count(t)*30/100/rounds, 8), behind+outOfOrder, []time.Time{w.boundary, w.now.Add(-behind), w.now}, nil, ofDashboards), w.frozen()...)
 	held := coverage{hotBegins: w.boundary, coldEnds: w.now.Add(-behind)}
 	ask := func(how round) {
 		t.Helper()

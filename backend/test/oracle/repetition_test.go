@@ -4,7 +4,9 @@ package oracle
 
 import (
 	"math/rand"
+	"net/url"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -35,6 +37,21 @@ type round struct {
 	again bool
 	// uncached is set where the cache can have nothing.
 	uncached bool
+}
+
+// frozen asks for what is the same at all steps, but another with each refresh,
+// because its time is that of the query's end or start.
+func (w *world) frozen() []question {
+	var list []question
+	for i, query := range []string{
+		`node_load1 - node_load1 @ start()`, `sum by (job) (rate(http_requests_total[10m] @ end()))`, `process_resident_memory_bytes and topk(2, process_resident_memory_bytes @ end())`,
+	} {
+		end := w.now.Add(-4*hour - time.Duration(i)*minute)
+		list = append(list, question{endpoint: "query_range", origin: "range", values: url.Values{
+			"query": {query}, "start": {seconds(end.Add(-2 * hour))}, "end": {seconds(end)}, "step": {"120"},
+		}})
+	}
+	return list
 }
 
 // ask asks a gateway and its oracle.

@@ -79,7 +79,7 @@ func TestTwoTenantsShareARedis(t *testing.T) {
 		return gateways[replica].URL + "/proxy/globaldatasources/" + tenant
 	}
 	r := &repetition{world: w, random: rand.New(rand.NewSource(seed(t))), seen: &tally{}}
-	r.first = w.ranges(seed(t)+21, max(count(t)*30/100/rounds/len(tenants), 8), hour, []time.Time{w.boundary, w.now}, nil, ofDashboards)
+	r.first = append(w.ranges(seed(t)+21, max(count(t)*30/100/rounds/len(tenants), 8), hour, []time.Time{w.boundary, w.now}, nil, ofDashboards), w.frozen()...)
 	repeat := func(replica int, how round) {
 		t.Helper()
 		for _, tenant := range tenants {
