@@ -30,3 +30,16 @@ func TestTheSoakWorks(t *testing.T) {
 	require.NoError(t, soak(t.Context(), &out, 20*time.Second, 20), "%s", &out)
 	t.Log(out.String())
 }
+
+func TestRefreshesAreMeasured(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, measureRefreshes(t.Context(), &out, 50*time.Hour), "%s", &out)
+	for _, row := range []string{
+		"2 days of history: refresh, median | Thanos Query |", "first load, median", "CPU of all servers for each refresh | query-frontend |",
+		"samples read by cold's engine in all refreshes | query-frontend |", "steps from the cache of two replicas with a Redis | one replica |",
+	} {
+		require.Contains(t, out.String(), row)
+	}
+	require.Regexp(t, `points that differ, through tierproxy [^\n]*\| 0 \| 0 \| met`, out.String())
+	t.Log(out.String())
+}
