@@ -55,7 +55,6 @@ type refreshBench struct {
 	frontend *stack.Server
 	through  *stack.Server    // tierproxy with a cache in memory
 	replicas [2]*stack.Server // two tierproxies with one Redis
-	redis    *stack.Process
 }
 
 // measureRefreshes loads dashboards and refreshes them, on Thanos directly, through

@@ -32,6 +32,7 @@ type tally struct {
 	// Differences by why they are none of the gateway.
 	excused  int // it said so in a warning
 	unsure   int // two runs on the oracle differ as well
+	tied     int // topk or bottomk took another one of equal values
 	refused  int // cold does not know the language so well
 	versions int // cold evaluates it in another way: see mayDiffer
 }
@@ -75,7 +76,7 @@ func (s *tally) String() string {
 	}
 	fmt.Fprintf(&text, "%5.1f%%  of the test data and the random questions are answered by hot\n", 100*s.hotShare())
 	fmt.Fprintf(&text, "%6d  questions read what neither tier holds, and %d of their answers, which say so, differ; %d other answers warn where no tier has a fault\n", s.neither, s.neitherDiffers, s.needless)
-	fmt.Fprintf(&text, "%6d  questions, %d answers with a warning of the gateway. Differences: %d excused by it, %d between two runs on the oracle, %d refused by cold, %d by the version of cold",
-		s.total, s.warned, s.excused, s.unsure, s.refused, s.versions)
+	fmt.Fprintf(&text, "%6d  questions, %d answers with a warning of the gateway. Differences: %d excused by it, %d between two runs on the oracle, %d in which of equal values is taken, %d refused by cold, %d by the version of cold",
+		s.total, s.warned, s.excused, s.unsure, s.tied, s.refused, s.versions)
 	return text.String()
 }
