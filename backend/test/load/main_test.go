@@ -35,7 +35,7 @@ func TestRefreshesAreMeasured(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, measureRefreshes(t.Context(), &out, 50*time.Hour), "%s", &out)
 	for _, row := range []string{
-		"2 days of history: refresh, median | Thanos Query |", "first load, median", "CPU of all servers for each refresh | query-frontend |",
+		"2 days of history: refresh, median | Thanos Query |", "first load, median of the ratios of pairs | Thanos Query |", "CPU of all servers for each refresh | query-frontend |",
 		"samples read by cold's engine in all refreshes | query-frontend |", "steps from the cache of two replicas with a Redis | one replica |",
 	} {
 		require.Contains(t, out.String(), row)
