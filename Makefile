@@ -89,7 +89,7 @@ soak: ## Ask tierproxy 200 times a second for 20 minutes while its tiers restart
 
 .PHONY: tools
 tools: ## Build the real servers of the tests, once, into the cache outside of the checkout.
-	@scripts/tool perses percli prometheus thanos kube-apiserver kustomize prom-label-proxy kube-rbac-proxy golangci-lint cue
+	@scripts/tool perses percli prometheus thanos kube-apiserver kubectl kustomize prom-label-proxy kube-rbac-proxy golangci-lint cue
 
 .PHONY: clean
 clean: ## Remove what was built in the checkout.
