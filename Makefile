@@ -42,7 +42,7 @@ check: ## Check format, lint, import rule, tidiness, types, CUE format and gener
 	go mod tidy -diff
 	cd sdk/go && go mod tidy -diff
 	tools/cue/run 0.54 format schemas cue deploy cue.mod
-	go test -count=1 -run 'TestConfigurationReference|TestMetricsReference|TestReadme' ./backend/datasource
+	go test -count=1 -run 'TestConfigurationReference|TestMetricsReference' ./backend/datasource
 	go test -count=1 ./cue ./deploy/monitoring
 	@scripts/npm-install
 	npm run --silent check

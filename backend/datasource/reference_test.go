@@ -8,12 +8,10 @@ import (
 	"go/token"
 	"os"
 	"reflect"
-	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"gopkg.in/yaml.v3"
 )
 
 var update = flag.Bool("update", false, "write the generated documentation anew")
@@ -30,33 +28,6 @@ func TestConfigurationReference(t *testing.T) {
 	written, err := os.ReadFile(referenceFile)
 	require.NoError(t, err)
 	require.Equal(t, string(written), rendered, "docs/configuration.md is stale: run make generate")
-}
-
-func TestReadmeShowsTheExample(t *testing.T) {
-	example, err := os.ReadFile("../../deploy/examples/datasource.yaml")
-	require.NoError(t, err)
-	readme, err := os.ReadFile("../../README.md")
-	require.NoError(t, err)
-	require.Contains(t, string(readme), "```yaml\n"+string(example)+"```\n")
-}
-
-// TestReadmeNamesSettingsThatExist sets the variables that the README shows.
-func TestReadmeNamesSettingsThatExist(t *testing.T) {
-	clearEnvironment(t)
-	readme, err := os.ReadFile("../../README.md")
-	require.NoError(t, err)
-	shown := regexp.MustCompile(`(?m)^([A-Z_]+)=(\S+)$`).FindAllStringSubmatch(string(readme), -1)
-	require.NotEmpty(t, shown)
-	for _, setting := range shown {
-		t.Setenv(setting[1], setting[2])
-	}
-	config, err := ConfigFromEnvironment()
-	require.NoError(t, err)
-	rendered, err := yaml.Marshal(config)
-	require.NoError(t, err)
-	for _, setting := range shown {
-		require.Contains(t, string(rendered), ": "+setting[2]+"\n", "%s has no effect", setting[1])
-	}
 }
 
 const referenceHead = `# Configuration of tierproxy

@@ -5,10 +5,6 @@ package e2e
 import (
 	"encoding/json"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -17,71 +13,13 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
-// shell runs the commands of a document as somebody would who has the programs
-// on the path, a home and a checkout of this project.
-type shell struct {
-	t                *testing.T
-	directory        string
-	checkout, perses string
-	programs, home   string
-}
-
-// newShell makes a directory to work in and one with the programs.
-func newShell(t *testing.T, perses string) shell {
-	t.Helper()
-	checkout, err := stack.Root()
-	require.NoError(t, err)
-	s := shell{t: t, checkout: checkout, perses: perses, directory: t.TempDir(), programs: t.TempDir(), home: t.TempDir()}
-	cue, err := stack.Tool(t.Context(), os.Stderr, "cue")
-	require.NoError(t, err)
-	require.NoError(t, os.Symlink(cue, filepath.Join(s.programs, "cue")))
-	require.NoError(t, os.Symlink(shared.percliPath, filepath.Join(s.programs, "percli")))
-	return s
-}
-
-// run runs a script; it stops at the first command that fails.
-func (s shell) run(script string) (string, error) {
-	s.t.Helper()
-	command := exec.CommandContext(s.t.Context(), "bash", "-euo", "pipefail", "-c", script)
-	command.Dir = s.directory
-	command.Env = append(os.Environ(),
-		"PATH="+s.programs+":"+os.Getenv("PATH"), "HOME="+s.home, "TIERED_PROMETHEUS="+s.checkout, "PERSES="+s.perses)
-	for _, variable := range []string{"GOCACHE", "GOMODCACHE"} { // They are below the home that this replaces.
-		value, err := exec.CommandContext(s.t.Context(), "go", "env", variable).Output()
-		require.NoError(s.t, err)
-		command.Env = append(command.Env, variable+"="+strings.TrimSpace(string(value)))
-	}
-	output, err := command.CombinedOutput()
-	return string(output), err
-}
-
-// commands returns what a document tells its reader to run.
-func commands(t *testing.T, document string) string {
-	t.Helper()
-	text, err := os.ReadFile(document)
-	require.NoError(t, err)
-	var script strings.Builder
-	for _, block := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```$").FindAllStringSubmatch(string(text), -1) {
-		script.WriteString(block[1])
-	}
-	require.NotEmpty(t, script.String())
-	return script.String()
-}
-
 // The way of docs/dashboards-as-code.md, from an empty directory to a panel
 // that draws.
 func TestDashboardsAsCode(t *testing.T) {
 	s := newSite(t, stack.Perses{}, nil)
 	shell := newShell(t, s.perses.URL)
-	const document = "../../docs/dashboards-as-code.md"
-	output, err := shell.run(commands(t, document))
+	output, err := shell.run(commands(t, "dashboards-as-code"))
 	require.NoError(t, err, output)
-
-	shown, err := os.ReadFile(document)
-	require.NoError(t, err)
-	example, err := os.ReadFile("../../deploy/examples/dashboards-as-code/datasource.cue")
-	require.NoError(t, err)
-	require.Contains(t, string(shown), "```cue\n"+string(example)+"```\n")
 
 	var kinds = map[string]int{
 		"TieredPrometheusTimeSeriesQuery": 2, "TieredPrometheusLabelValuesVariable": 1,

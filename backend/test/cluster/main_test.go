@@ -174,6 +174,7 @@ var resources = map[string]struct {
 	"Service": {"services", true}, "ServiceAccount": {"serviceaccounts", true}, "EndpointSlice": {"endpointslices", true},
 	"Role": {"roles", true}, "RoleBinding": {"rolebindings", true}, "ClusterRole": {"clusterroles", false}, "ClusterRoleBinding": {"clusterrolebindings", false},
 	"CustomResourceDefinition": {"customresourcedefinitions", false}, "ServiceMonitor": {"servicemonitors", true}, "PodMonitor": {"podmonitors", true},
+	"PrometheusRule":         {"prometheusrules", true},
 	"PersesGlobalDatasource": {"persesglobaldatasources", false},
 }
 

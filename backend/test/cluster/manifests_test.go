@@ -21,23 +21,7 @@ import (
 // Every manifest of deploy/ is one that a cluster takes, and every configuration
 // in them one that tierproxy takes.
 func TestTheManifestsAreValid(t *testing.T) {
-	crds, err := os.ReadFile("testdata/crds.yaml")
-	require.NoError(t, err)
-	for _, crd := range parse(string(crds)) {
-		require.NoError(t, shared.apply(t.Context(), crd))
-		require.Eventually(t, func() bool {
-			got, err := shared.resource(crd).Get(t.Context(), crd.GetName(), metav1.GetOptions{})
-			require.NoError(t, err)
-			conditions, _, _ := unstructured.NestedSlice(got.Object, "status", "conditions")
-			for _, each := range conditions {
-				condition, _ := each.(map[string]any)
-				if condition["type"] == "Established" && condition["status"] == "True" {
-					return true
-				}
-			}
-			return false
-		}, eventually, 20*time.Millisecond)
-	}
+	applyKinds(t)
 	root, err := stack.Root()
 	require.NoError(t, err)
 	example, err := os.ReadFile(filepath.Join(root, "deploy", "examples", "persesglobaldatasource.yaml"))
@@ -82,6 +66,29 @@ func TestTheManifestsAreValid(t *testing.T) {
 	wrong := sets["overlays/kubernetes"][0].DeepCopy()
 	require.NoError(t, unstructured.SetNestedField(wrong.Object, "x", "unknownField"))
 	require.ErrorContains(t, shared.apply(t.Context(), wrong, metav1.DryRunAll), "unknownField")
+}
+
+// applyKinds makes the kinds of the Prometheus operator and of the Perses
+// operator known to the API server.
+func applyKinds(t *testing.T) {
+	t.Helper()
+	crds, err := os.ReadFile("testdata/crds.yaml")
+	require.NoError(t, err)
+	for _, crd := range parse(string(crds)) {
+		require.NoError(t, shared.apply(t.Context(), crd))
+		require.Eventually(t, func() bool {
+			got, err := shared.resource(crd).Get(t.Context(), crd.GetName(), metav1.GetOptions{})
+			require.NoError(t, err)
+			conditions, _, _ := unstructured.NestedSlice(got.Object, "status", "conditions")
+			for _, each := range conditions {
+				condition, _ := each.(map[string]any)
+				if condition["type"] == "Established" && condition["status"] == "True" {
+					return true
+				}
+			}
+			return false
+		}, eventually, 20*time.Millisecond)
+	}
 }
 
 // requireMetricsForPrometheusAlone checks that the metrics are on the admin address

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/webui"
 )
 
 // persesSite is a real Perses with the archive of the plugin, and percli.
@@ -35,7 +36,16 @@ func startPerses(t *testing.T) *persesSite {
 	require.NoError(t, err)
 	directory, err := os.MkdirTemp(shared.dir, "perses-")
 	require.NoError(t, err)
-	s.server, err = stack.Perses{Dir: directory, Archives: []string{filepath.Dir(lines[len(lines)-1])}}.Start(t.Context(), persesPath)
+	root, err := stack.Root()
+	require.NoError(t, err)
+	_, err = stack.Script(t.Context(), os.Stderr, "scripts/npm-install")
+	require.NoError(t, err)
+	modules, err := webui.Modules(root) // The kinds of panels.
+	require.NoError(t, err)
+	require.NoError(t, webui.WriteServerPart(filepath.Join(directory, "modules"), modules))
+	s.server, err = stack.Perses{
+		Dir: directory, Archives: []string{filepath.Dir(lines[len(lines)-1])}, Modules: filepath.Join(directory, "modules"),
+	}.Start(t.Context(), persesPath)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.server.Stop() })
 	s.run(t, "login", s.server.URL)

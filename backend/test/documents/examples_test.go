@@ -1,0 +1,89 @@
+package documents
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+)
+
+// What is shown of a file of the checkout is in it: with "part-of FILE" word by
+// word, or, in YAML, as a part of what the file says.
+func TestExcerptsAreInTheirFiles(t *testing.T) {
+	blocks, err := Of(root, "part-of")
+	require.NoError(t, err)
+	for _, each := range blocks {
+		file, err := os.ReadFile(filepath.Join(root, each.Argument()))
+		require.NoError(t, err, each.Place())
+		if strings.Contains(string(file), each.Text) {
+			continue
+		}
+		var part, whole any
+		if each.Language == "yaml" {
+			require.NoError(t, yaml.Unmarshal([]byte(each.Text), &part), each.Place())
+			require.NoError(t, yaml.Unmarshal(file, &whole), each.Place())
+		}
+		assert.True(t, part != nil && contains(whole, part), "%s: it is not in %s", each.Place(), each.Argument())
+	}
+}
+
+// contains tells whether a value has all that a part of it says. Lists are
+// equal in their order.
+func contains(whole, part any) bool {
+	switch part := part.(type) {
+	case map[string]any:
+		object, isObject := whole.(map[string]any)
+		for name, value := range part {
+			if !isObject || !contains(object[name], value) {
+				return false
+			}
+		}
+		return isObject
+	case []any:
+		list, isList := whole.([]any)
+		if !isList || len(list) != len(part) {
+			return false
+		}
+		for i := range part {
+			if !contains(list[i], part[i]) {
+				return false
+			}
+		}
+		return true
+	}
+	return whole == part
+}
+
+func TestContains(t *testing.T) {
+	var whole any
+	require.NoError(t, yaml.Unmarshal([]byte(`{a: {b: [1, {c: x}], d: true}, e: 2}`), &whole))
+	for text, expected := range map[string]bool{
+		"{}": true, "{e: 2}": true, "{a: {b: [1, {}]}}": true, "{a: {d: false}}": false, "{a: {b: [1]}}": false, "{f: 1}": false, "[]": false,
+	} {
+		var part any
+		require.NoError(t, yaml.Unmarshal([]byte(text), &part))
+		assert.Equal(t, expected, contains(whole, part), text)
+	}
+}
+
+// A target of make that a newcomer is told to run is run by CI.
+func TestCIRunsWhatNewcomersRun(t *testing.T) {
+	blocks, err := Of(root, "ci")
+	require.NoError(t, err)
+	ci, err := os.ReadFile(filepath.Join(root, ".ci", "run"))
+	require.NoError(t, err)
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	require.NoError(t, err)
+	for line := range strings.Lines(Script(blocks)) {
+		target, found := strings.CutPrefix(strings.TrimSpace(line), "make ")
+		require.True(t, found, "CI runs targets of make, not %q", line)
+		inCI := regexp.MustCompile(`(?m)^step make ` + regexp.QuoteMeta(target) + `( |$)`).Match(ci)
+		inMakefile := regexp.MustCompile(`(?m)^\t\$\(MAKE\) ` + regexp.QuoteMeta(target) + `( |$)`).Match(makefile)
+		assert.True(t, inCI || inMakefile, "CI does not run make %s", target)
+	}
+}
