@@ -269,18 +269,12 @@ func (m *Manager) Router() *Router { return m.router }
 // Handler returns the HTTP handler with the whole URL space of tierproxy.
 func (m *Manager) Handler() http.Handler { return m.handler }
 
-// observeProbe logs what changed and keeps the metrics up to date.
+// observeProbe logs what a probe of the gateway's own tier changed.
 func (m *Manager) observeProbe(probed *upstream.Tier, status upstream.Status) {
-	name := probed.Name()
-	if probed.Replica() == "" {
-		m.metrics.observeProbe(name, status)
-	} else if own, err := m.ownSource(); err == nil {
-		m.metrics.observeProbe(name, own.hotStatus())
-	}
 	if !status.Since.Equal(status.CheckedAt) {
 		return
 	}
-	entry := m.logger.WithField("tier", string(name))
+	entry := m.logger.WithField("tier", string(probed.Name()))
 	if probed.Replica() != "" {
 		entry = entry.WithField("replica", probed.Replica())
 	}

@@ -31,8 +31,6 @@ type metrics struct {
 	upstreamDuration *prometheus.HistogramVec
 	inFlight         prometheus.Gauge
 	lookups          *prometheus.CounterVec
-	available        *prometheus.GaugeVec
-	coverageStart    prometheus.Gauge
 	requestMetrics
 
 	state   *stateCollector
@@ -80,14 +78,6 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "tierproxy_datasource_lookups_total",
 			Help: "Lookups of saved datasources by outcome: cached, fetched from Perses, stale while Perses is unreachable, refused by Perses, unavailable.",
 		}, []string{"outcome"}),
-		available: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "tierproxy_tier_available",
-			Help: "Whether the last probe of the gateway's own tier succeeded.",
-		}, []string{"tier"}),
-		coverageStart: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "tierproxy_hot_coverage_start_timestamp_seconds",
-			Help: "Timestamp of the oldest sample of the gateway's own hot tier; NaN while it is not known.",
-		}),
 	}
 	m.cacheUses = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tierproxy_cache_queries_total",
@@ -101,7 +91,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	for _, result := range queryrange.CacheResults() {
 		m.cacheUses.WithLabelValues(result)
 	}
-	registerer.MustRegister(m.queries, m.duration, m.upstreamDuration, m.inFlight, m.lookups, m.available, m.coverageStart)
+	registerer.MustRegister(m.queries, m.duration, m.upstreamDuration, m.inFlight, m.lookups)
 	m.headers, m.answered = map[tier.Name]prometheus.Observer{}, map[decision]prometheus.Counter{}
 	for _, name := range append(tier.Names(), tier.Both) {
 		m.headers[name] = m.upstreamDuration.WithLabelValues(string(name))
@@ -117,7 +107,6 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	for _, outcome := range perses.Outcomes() {
 		m.lookups.WithLabelValues(outcome)
 	}
-	m.coverageStart.Set(nan)
 	return m
 }
 
@@ -160,23 +149,6 @@ func (m *metrics) count(name tier.Name, reason tier.Reason, outcome string) {
 		return
 	}
 	m.queries.WithLabelValues(string(name), string(reason), outcome).Inc()
-}
-
-// observeProbe keeps what a probe of a gateway's own tier found.
-func (m *metrics) observeProbe(name tier.Name, status upstream.Status) {
-	value := 0.0
-	if status.Available {
-		value = 1
-	}
-	m.available.WithLabelValues(string(name)).Set(value)
-	if name != tier.Hot {
-		return
-	}
-	start := nan
-	if status.Oldest != tier.NothingCovered {
-		start = float64(status.Oldest) / 1000
-	}
-	m.coverageStart.Set(start)
 }
 
 // registerCache registers what the cache itself counts.

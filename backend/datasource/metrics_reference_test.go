@@ -14,9 +14,6 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/sirupsen/logrus/hooks/test"
 	"github.com/stretchr/testify/require"
-
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 const metricsFile = "../../docs/metrics.md"
@@ -52,9 +49,6 @@ func gatherAll(t *testing.T) (*prometheus.Registry, []*dto.MetricFamily) {
 	require.NoError(t, err)
 	require.NoError(t, manager.Start(t.Context()))
 	t.Cleanup(func() { require.NoError(t, manager.Close()) })
-	for _, name := range tier.Names() {
-		manager.metrics.observeProbe(name, upstream.Status{})
-	}
 	families, err := registry.Gather()
 	require.NoError(t, err)
 	return registry, families

@@ -2,6 +2,7 @@ package datasource_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sirupsen/logrus/hooks/test"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
@@ -82,6 +84,29 @@ func TestStateOfTheTiersInMetrics(t *testing.T) {
 		g.metric(t, `tierproxy_health_status{status="degraded"}`)+g.metric(t, `tierproxy_health_status{status="unhealthy"}`), 0)
 	require.Zero(t, g.metric(t, `tierproxy_discovered_service_state{state="found",tier="hot"}`))
 	require.Zero(t, g.metric(t, `tierproxy_hot_replicas{state="available"}`))
+}
+
+// A tier that a reload took away leaves no value behind: an alert on it would
+// never end.
+func TestMetricsOfATierEndWithIt(t *testing.T) {
+	g := newGateway(t, nil)
+	require.Eventually(t, func() bool { return g.metric(t, `tierproxy_tier_available{tier="hot"}`) == 1 }, 5*time.Second, 10*time.Millisecond)
+	require.Positive(t, g.metric(t, "tierproxy_hot_coverage_start_timestamp_seconds"))
+	config := twoTiers("", g.cold.URL)
+	logger, _ := test.NewNullLogger()
+	next, err := datasource.NewManager(config, logger, datasource.Replacing(g.manager))
+	require.NoError(t, err)
+	require.NoError(t, next.Start(t.Context()))
+	t.Cleanup(func() { require.NoError(t, next.Close()) })
+
+	metrics := httptest.NewRecorder()
+	next.Handler().ServeHTTP(metrics, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
+	require.Contains(t, metrics.Body.String(), `tierproxy_tier_available{tier="cold"} `)
+	require.Contains(t, metrics.Body.String(), "\ntierproxy_hot_coverage_start_timestamp_seconds NaN\n")
+	for _, name := range []string{"tierproxy_tier_available", "tierproxy_tier_probe_duration_seconds", "tierproxy_tier_last_probe_timestamp_seconds"} {
+		require.NotContains(t, metrics.Body.String(), name+`{tier="hot"}`)
+	}
+	require.Contains(t, metrics.Body.String(), `tierproxy_hot_replicas{state="available"} 0`)
 }
 
 func TestReloadsOfCredentialsAreCounted(t *testing.T) {

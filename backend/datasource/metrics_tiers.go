@@ -20,7 +20,8 @@ type stateCollector struct {
 	reloads *upstream.Reloads
 
 	status, completeness, replicas               *prometheus.Desc
-	probeDuration, lastProbe, coverageEnd        *prometheus.Desc
+	available, probeDuration, lastProbe          *prometheus.Desc
+	coverageStart, coverageEnd                   *prometheus.Desc
 	serviceState, serviceEndpoints, serviceStale *prometheus.Desc
 	credentialReloads                            *prometheus.Desc
 }
@@ -45,8 +46,11 @@ func newStateCollector(reloads *upstream.Reloads) *stateCollector {
 		completeness: describe("hot_completeness",
 			"How it is known whether the gateway's own hot tier has every series that a query may match: 1 for what holds; all 0 without two tiers.", "state"),
 		replicas:      describe("hot_replicas", "Replicas of the gateway's own hot tier that are asked, and that are not.", "state"),
+		available:     describe("tier_available", "Whether the last probe of the gateway's own tier succeeded.", "tier"),
 		probeDuration: describe("tier_probe_duration_seconds", "Time that the last probe of the gateway's own tier took.", "tier"),
 		lastProbe:     describe("tier_last_probe_timestamp_seconds", "When the last probe of the gateway's own tier ended; 0 before the first.", "tier"),
+		coverageStart: describe("hot_coverage_start_timestamp_seconds",
+			"Timestamp of the oldest sample of the gateway's own hot tier; NaN while it is not known, and without one."),
 		coverageEnd: describe("cold_coverage_end_timestamp_seconds",
 			"Timestamp up to which the gateway's own cold tier has its samples; NaN without one."),
 		serviceState: describe("discovered_service_state",
@@ -62,7 +66,7 @@ func newStateCollector(reloads *upstream.Reloads) *stateCollector {
 // Describe implements prometheus.Collector.
 func (c *stateCollector) Describe(descriptions chan<- *prometheus.Desc) {
 	for _, each := range []*prometheus.Desc{
-		c.status, c.completeness, c.replicas, c.probeDuration, c.lastProbe, c.coverageEnd,
+		c.status, c.completeness, c.replicas, c.available, c.probeDuration, c.lastProbe, c.coverageStart, c.coverageEnd,
 		c.serviceState, c.serviceEndpoints, c.serviceStale, c.credentialReloads,
 	} {
 		descriptions <- each
@@ -75,8 +79,12 @@ func (c *stateCollector) Collect(found chan<- prometheus.Metric) {
 		found <- prometheus.MustNewConstMetric(description, prometheus.GaugeValue, value, labels...)
 	}
 	var health Health
+	hot := upstream.Status{Oldest: tier.NothingCovered}
 	if manager := c.manager.Load(); manager != nil {
 		health = manager.Health()
+		if own, err := manager.ownSource(); err == nil {
+			hot = own.hotStatus()
+		}
 	}
 	for _, status := range []string{StatusHealthy, StatusDegraded, StatusUnhealthy} {
 		gauge(c.status, truth(health.Status == status), status)
@@ -94,14 +102,19 @@ func (c *stateCollector) Collect(found chan<- prometheus.Metric) {
 	}
 	gauge(c.replicas, float64(asked), "available")
 	gauge(c.replicas, float64(notAsked), "unavailable")
-	end := nan
+	start, end := nan, nan
 	for name, each := range health.Tiers {
+		gauge(c.available, truth(each.Available), name)
 		gauge(c.probeDuration, each.LatencySeconds, name)
 		gauge(c.lastProbe, seconds(each.LastCheck), name)
 		if each.CoverageEnd != nil {
 			end = seconds(*each.CoverageEnd)
 		}
 	}
+	if oldest := hot.Oldest; oldest != tier.NothingCovered {
+		start = float64(oldest) / 1000
+	}
+	gauge(c.coverageStart, start)
 	gauge(c.coverageEnd, end)
 	for _, name := range tier.Names() {
 		service, isFound := health.Services[string(name)]
