@@ -2,23 +2,36 @@
 function variable(name: string): string {
   const value = process.env[name];
   if (value === undefined || value === '') {
-    throw new Error(`${name} is not set: these tests are run by go test -tags e2e -run TestBrowser ./backend/test`);
+    throw new Error(`${name} is not set: backend/test starts the servers and runs these tests`);
   }
   return value;
 }
 
+/** Looked up when it is asked for: not all tests have all servers. */
 export const environment = {
   /** Base URL of the page, which also leads to the API of Perses. It is made of the packages of Perses 0.53. */
-  page: variable('PAGE_URL'),
+  get page(): string {
+    return variable('PAGE_URL');
+  },
   /** The same, of the packages of Perses 0.52. */
-  page052: variable('PAGE_052_URL'),
+  get page052(): string {
+    return variable('PAGE_052_URL');
+  },
   /** Base URL of the gateway as Perses reaches it. */
-  gateway: variable('GATEWAY_URL'),
+  get gateway(): string {
+    return variable('GATEWAY_URL');
+  },
   /** Base URLs of the tiers. */
-  hot: variable('HOT_URL'),
-  cold: variable('COLD_URL'),
+  get hot(): string {
+    return variable('HOT_URL');
+  },
+  get cold(): string {
+    return variable('COLD_URL');
+  },
   /** Directory for screenshots. */
-  screenshots: variable('SCREENSHOTS'),
+  get screenshots(): string {
+    return variable('SCREENSHOTS');
+  },
 };
 
 /** Tells backend/test to kill or start a tier. It has happened when this comes back. */

@@ -1,11 +1,11 @@
 import { defineConfig } from 'vitest/config';
 
-// The tests in a browser. backend/test starts the servers for them and runs this.
-export default defineConfig({
+// The tests in a browser. backend/test starts the servers for them and runs this; with --mode demo, the tests of the demo.
+export default defineConfig(({ mode }) => ({
   root: import.meta.dirname,
   cacheDir: '../../node_modules/.vite/e2e',
   test: {
-    include: ['*.browser.ts'],
+    include: [mode === 'demo' ? '*.demo.ts' : '*.browser.ts'],
     fileParallelism: false,
     // Each test builds on those before it.
     bail: 1,
@@ -14,4 +14,4 @@ export default defineConfig({
     hookTimeout: 60_000,
     reporters: ['verbose'],
   },
-});
+}));

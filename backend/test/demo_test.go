@@ -1,0 +1,137 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
+)
+
+// demoUsers is how many ask at the same time while the dashboard is looked at.
+const demoUsers = 4
+
+// The dashboard of tierproxy itself, in a browser, over the demo as make demo
+// starts it, while people ask: every panel draws. It takes about a minute and a
+// half until there is enough to draw, so CI does not run it: make e2e-full
+// does, by E2E_DEMO, which says how long is asked before the dashboard is opened.
+func TestTheDashboardOfTierproxyDraws(t *testing.T) {
+	if os.Getenv("E2E_DEMO") == "" {
+		t.Skip("E2E_DEMO is not set: only make e2e-full looks at the demo in a browser")
+	}
+	longer, err := time.ParseDuration(os.Getenv("E2E_DEMO"))
+	require.NoError(t, err)
+	root, err := stack.Root()
+	require.NoError(t, err)
+	page := startDemo(t, root)
+	ctx, cancel := context.WithTimeout(t.Context(), longer+10*minute)
+	defer cancel()
+	asking := make(chan struct{}, demoUsers)
+	for user := range demoUsers {
+		go func() {
+			askAsPeopleDo(ctx, page, user)
+			asking <- struct{}{}
+		}()
+	}
+	defer func() {
+		cancel()
+		for range demoUsers {
+			<-asking
+		}
+	}()
+	// Two points of a rate in both tiers, whose newest one is what people asked.
+	c := call{base: page + "/proxy/globaldatasources/metrics", endpoint: "query_range"}
+	from := time.Now()
+	for _, choice := range []string{"hot", "cold"} {
+		require.Eventually(t, func() bool {
+			c.header = http.Header{"X-Tier-Choice": {choice}}
+			c.values = rangeQuery(`sum(rate(tierproxy_tier_answers_shared_total[4m]))`, time.Now(), 5*minute, 30*time.Second)
+			got, err := c.do(ctx)
+			return err == nil && strings.Count(string(got.body), "],[") >= 1 && time.Since(from) >= longer
+		}, longer+5*minute, time.Second, "nothing to draw at %s", choice)
+	}
+
+	command := exec.CommandContext(ctx, "npx", "--no-install", "vitest", "run", "--config", "plugin/e2e/vitest.config.ts", "--mode", "demo")
+	command.Dir = root
+	command.Env = append(os.Environ(), "PAGE_URL="+page, "SCREENSHOTS="+filepath.Join(root, "build", "screenshots"))
+	command.Stdout, command.Stderr = os.Stdout, os.Stderr
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGTERM) }
+	command.WaitDelay = 10 * time.Second
+	require.NoError(t, command.Run(), "what the browser showed is in build/screenshots")
+}
+
+// startDemo starts the demo and returns the URL of its page.
+func startDemo(t *testing.T, root string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "demo")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./backend/cmd/demo")
+	build.Dir = root
+	output, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", output)
+	demo := exec.Command(program) //nolint:noctx // It is told to stop, and stops what it started.
+	demo.Dir, demo.Stderr = root, os.Stderr
+	demo.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	stdout, err := demo.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, demo.Start())
+	t.Cleanup(func() {
+		require.NoError(t, demo.Process.Signal(syscall.SIGTERM))
+		require.NoError(t, demo.Wait(), "the demo ends when it is told to")
+	})
+	var page string
+	lines := bufio.NewScanner(stdout)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		if address, found := strings.CutPrefix(lines.Text(), "Page "); found {
+			page = strings.Fields(address)[0]
+		}
+		if strings.HasPrefix(lines.Text(), "Ctrl-C") {
+			go func() { _, _ = io.Copy(io.Discard, stdout) }() // Until it ends.
+			require.NotEmpty(t, page)
+			return page
+		}
+	}
+	require.Fail(t, "the demo ended before everything ran")
+	return ""
+}
+
+// askAsPeopleDo asks through Perses as a user with a few panels does: of the
+// last minutes and of weeks, for labels, and now and then for nonsense.
+func askAsPeopleDo(ctx context.Context, page string, user int) {
+	base := page + "/proxy/globaldatasources/metrics"
+	for i := 0; ctx.Err() == nil; i++ {
+		span, step := 5*minute, 15*time.Second
+		if i%3 == 2 {
+			span, step = 48*time.Hour, 10*minute
+		}
+		query := fmt.Sprintf("sum by (job) (rate(http_requests_total[%dm]))", 2+i%4)
+		if i%40 == 39 {
+			query = "sum(rate(" // An author at work.
+		}
+		for _, c := range []call{
+			{base: base, method: http.MethodPost, endpoint: "query_range", values: rangeQuery(query, time.Now(), span, step)},
+			{base: base, endpoint: "query", values: map[string][]string{"query": {query}}},
+			{base: base, endpoint: "labels"},
+		} {
+			_, _ = c.do(ctx) // What fails is seen in the dashboard.
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Duration(400+50*user) * time.Millisecond): // The pace of people.
+		}
+	}
+}
