@@ -62,7 +62,8 @@ func UniteAlerts(hot, cold json.RawMessage, added map[string]string) (json.RawMe
 		if err := json.Unmarshal(alert["labels"], &labels); err != nil {
 			return undecodable(err)
 		}
-		all := maps.Clone(added)
+		all := make(map[string]string, len(added)+len(labels)) // Before hot's labels are learned there are none to add.
+		maps.Copy(all, added)
 		maps.Copy(all, labels) // A label that an alert has itself wins, as in Prometheus.
 		encoded, err := json.Marshal(all)
 		alert["labels"] = encoded

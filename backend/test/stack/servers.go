@@ -149,6 +149,8 @@ type Prometheus struct {
 	// Global is merged into the global part of its configuration, such as
 	// external_labels.
 	Global map[string]any
+	// RuleFiles are files of rules that it evaluates.
+	RuleFiles []string
 	// Arguments are added to its command line.
 	Arguments []string
 	// Certificate and Key are PEM files; with them it speaks TLS. ReadyClient
@@ -173,6 +175,9 @@ func (p Prometheus) Start(ctx context.Context, path string) (*Server, error) {
 		p.Arguments = append(p.Arguments, "--web.config.file", web)
 	}
 	content := document{"global": document{"scrape_interval": "1s"}}
+	if len(p.RuleFiles) > 0 {
+		content["rule_files"] = p.RuleFiles
+	}
 	if p.ScrapeItself && p.OutOfOrderWindow == "" {
 		p.OutOfOrderWindow = "6h"
 	}
@@ -234,6 +239,9 @@ func (t *ThanosServers) RestartStore(ctx context.Context, path string) error {
 	return err
 }
 
+// StoreAddress is where the store speaks gRPC, host and port.
+func (t *ThanosServers) StoreAddress() string { return t.grpc }
+
 // Stop stops both.
 func (t *ThanosServers) Stop() {
 	_ = t.Query.Stop()
@@ -269,15 +277,15 @@ func (t Thanos) Start(ctx context.Context, path string) (*ThanosServers, error) 
 	if err != nil {
 		return nil, err
 	}
-	query, err := t.startPart(ctx, path, "query", "", t.Port, append([]string{"--endpoint", store.grpc}, t.QueryArguments...)...)
+	query, err := t.startPart(ctx, path, "query", "", t.Port, append([]string{"--endpoint", store.GRPC}, t.QueryArguments...)...)
 	if err != nil {
 		store.Kill()
 		return nil, err
 	}
-	return &ThanosServers{Query: &query.Server, Store: &store.Server, thanos: t, grpc: store.grpc}, nil
+	return &ThanosServers{Query: &query.Server, Store: &store.Server, thanos: t, grpc: store.GRPC}, nil
 }
 
-func (t Thanos) startStore(ctx context.Context, path, grpc string) (*thanosPart, error) {
+func (t Thanos) startStore(ctx context.Context, path, grpc string) (*ThanosPart, error) {
 	objstore, err := t.objstore()
 	if err != nil {
 		return nil, err
@@ -286,15 +294,21 @@ func (t Thanos) startStore(ctx context.Context, path, grpc string) (*thanosPart,
 		"--data-dir", filepath.Join(t.Dir, "thanos-store"), "--objstore.config-file", objstore)
 }
 
-// thanosPart is a server that speaks gRPC too.
-type thanosPart struct {
+// ThanosPart is a server that speaks gRPC too.
+type ThanosPart struct {
 	Server
-	grpc string
+	// GRPC is the address where it does, host and port.
+	GRPC string
+}
+
+// StartPart starts one part, such as query, sidecar or rule, on free ports.
+func (t Thanos) StartPart(ctx context.Context, path, part string, arguments ...string) (*ThanosPart, error) {
+	return t.startPart(ctx, path, part, "", t.Port, arguments...)
 }
 
 // startPart starts a part of Thanos; grpc is where it speaks gRPC, empty for a
 // free port.
-func (t Thanos) startPart(ctx context.Context, path, part, grpc string, port int, arguments ...string) (*thanosPart, error) {
+func (t Thanos) startPart(ctx context.Context, path, part, grpc string, port int, arguments ...string) (*ThanosPart, error) {
 	listen, err := address(port)
 	if err != nil {
 		return nil, err
@@ -312,7 +326,7 @@ func (t Thanos) startPart(ctx context.Context, path, part, grpc string, port int
 	if err != nil {
 		return nil, err
 	}
-	return &thanosPart{Server: Server{Process: process, URL: "http://" + listen}, grpc: grpc}, nil
+	return &ThanosPart{Server: Server{Process: process, URL: "http://" + listen}, GRPC: grpc}, nil
 }
 
 // Tierproxy describes a tierproxy.
