@@ -60,7 +60,7 @@ it('draws every panel of the dashboard of tierproxy', async () => {
   });
   await tab.goto('/projects/tierproxy/dashboards/tierproxy');
   // Panels that are out of sight are not drawn.
-  await tab.page.setViewportSize({ width: 1440, height: 2600 });
+  await tab.page.setViewportSize({ width: 1440, height: 2880 });
   await expect.poll(() => tab.page.getByTestId('panel').count()).toBe(panels.length);
   await tab.settle();
 
