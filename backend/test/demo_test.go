@@ -82,7 +82,7 @@ func startDemo(t *testing.T, root string) string {
 	build.Dir = root
 	output, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", output)
-	demo := exec.Command(program) //nolint:noctx // It is told to stop, and stops what it started.
+	demo := exec.Command(program) // It is told to stop, and stops what it started.
 	demo.Dir, demo.Stderr = root, os.Stderr
 	demo.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdout, err := demo.StdoutPipe()
