@@ -22,7 +22,7 @@ import (
 )
 
 // demoUsers is how many ask at the same time while the dashboard is looked at.
-const demoUsers = 4
+const demoUsers = 3
 
 // The dashboard of tierproxy itself, in a browser, over the demo as make demo
 // starts it, while people ask: every panel draws. It takes about a minute and a
