@@ -44,6 +44,13 @@ async function colouredPoints(panel: Locator): Promise<number> {
   );
 }
 
+it('draws the first panel of the installation', async () => {
+  await tab.goto('/projects/first/dashboards/first-panel?refresh=0s');
+  const panel = panelOf(tab.page, 'Targets that are up');
+  await expect.poll(() => colouredPoints(panel)).toBeGreaterThan(20);
+  await expect.poll(() => panel.innerText()).toMatch(/cart.*checkout.*search/s);
+});
+
 it('draws every panel of the dashboard of tierproxy', async () => {
   let answers = 0;
   const empty: string[] = [];
