@@ -206,6 +206,13 @@ func (b *bench) throughPerses(ctx context.Context) error {
 	opened := map[string]int{}
 	for round := range b.rounds {
 		for _, to := range []target{direct, through} {
+			if round == 0 {
+				// The connections that are kept for so many clients are no leak.
+				run, err := saturate(ctx, to, panel, b.clients, b.duration/5)
+				if err = errors.Join(err, run.err()); err != nil {
+					return fmt.Errorf("the most that %s carries: %w", to.name, err)
+				}
+			}
 			before, err := openFiles(to)
 			if err != nil {
 				return err
