@@ -135,10 +135,6 @@ func (c *call) fetchPiece(ctx context.Context, asked *piece, held *lease) (*spli
 		return nil, &pieceError{from: asked.from, err: err}
 	}
 	if response.Status >= http.StatusBadRequest {
-		if asked.from == tier.Hot {
-			_ = response.Body.Close()
-			return nil, &pieceError{from: asked.from, err: fmt.Errorf("hot answered with status %d", response.Status)}
-		}
 		// Read now: the other piece may end the context.
 		text, err := io.ReadAll(io.LimitReader(response.Body, maxErrorBytes))
 		_ = response.Body.Close()
@@ -209,7 +205,11 @@ func (c *call) afterPieceFailed(ctx context.Context, err error) (*Response, tier
 		// Nobody failed: the rules say who answers the whole.
 		c.query.Splicing.unspliced.Add(c.planned.spliceKey(), err.Error())
 		return nil, c.planned.routed, false, nil
-	case failed.response != nil:
+	case failed.response != nil && failed.from == tier.Hot && !c.planned.Input.ColdCovers():
+		// The query would fail on everything, too. An answer of cold would lack what
+		// makes it fail.
+		return failed.response, tier.Decision{Tier: tier.Hot, Reason: tier.ReasonSplit}, true, nil
+	case failed.response != nil && failed.from != tier.Hot:
 		return failed.response, ofCold, true, nil
 	case failed.from == tier.Hot:
 		return nil, c.planned.Input.HotFailed(), false, nil

@@ -39,11 +39,18 @@ func newPair(t *testing.T) *pair {
 
 func probed(t *testing.T, name tier.Name, address string) *upstream.Tier {
 	t.Helper()
+	return probedTier(t, address, upstream.TierOptions{Name: name})
+}
+
+// probedTier is a tier with options, whose client and probe interval are filled in.
+func probedTier(t *testing.T, address string, options upstream.TierOptions) *upstream.Tier {
+	t.Helper()
 	base, err := url.Parse(address)
 	require.NoError(t, err)
 	client, err := upstream.NewClient(upstream.ClientOptions{URL: base, PoolSize: 4})
 	require.NoError(t, err)
-	made := upstream.NewTier(upstream.TierOptions{Name: name, Client: client, ProbeInterval: time.Hour})
+	options.Client, options.ProbeInterval = client, time.Hour
+	made := upstream.NewTier(options)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { made.Run(ctx); close(done) }()

@@ -38,12 +38,18 @@ func (answers told) handler() http.HandlerFunc {
 // learnedPair is a pair of fakes that tell who they are.
 func learnedPair(t *testing.T, hot, cold told) (*pair, *upstream.Pair) {
 	t.Helper()
+	return laggingPair(t, hot, cold, 0)
+}
+
+// laggingPair is a learnedPair whose cold tier is behind.
+func laggingPair(t *testing.T, hot, cold told, lag time.Duration) (*pair, *upstream.Pair) {
+	t.Helper()
 	p := &pair{hot: faketier.New(), cold: faketier.New()}
 	t.Cleanup(p.hot.Close)
 	t.Cleanup(p.cold.Close)
 	p.hot.HandleProbes(hot.handler())
 	p.cold.HandleProbes(cold.handler())
-	p.hotClient, p.coldClient = probed(t, tier.Hot, p.hot.URL), probed(t, tier.Cold, p.cold.URL)
+	p.hotClient, p.coldClient = probed(t, tier.Hot, p.hot.URL), probedTier(t, p.cold.URL, upstream.TierOptions{Name: tier.Cold, Lag: lag})
 	both := upstream.NewPair(upstream.PairOptions{Hot: p.hotClient, Cold: p.coldClient, LearnInterval: time.Hour})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

@@ -94,17 +94,7 @@ func newReplicated(t *testing.T, timeout time.Duration) *replicated {
 
 func probedReplica(t *testing.T, name, address string, retention time.Duration) *upstream.Tier {
 	t.Helper()
-	base, err := url.Parse(address)
-	require.NoError(t, err)
-	client, err := upstream.NewClient(upstream.ClientOptions{URL: base, PoolSize: 4})
-	require.NoError(t, err)
-	made := upstream.NewTier(upstream.TierOptions{Name: tier.Hot, Replica: name, Client: client, Retention: retention, ProbeInterval: time.Hour})
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { made.Run(ctx); close(done) }()
-	t.Cleanup(func() { cancel(); <-done; made.Close() })
-	made.Wait(t.Context())
-	return made
+	return probedTier(t, address, upstream.TierOptions{Name: tier.Hot, Replica: name, Retention: retention})
 }
 
 func TestAnotherReplicaAnswers(t *testing.T) {

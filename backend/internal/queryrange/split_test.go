@@ -60,8 +60,13 @@ type splitPair struct {
 
 func newSplitPair(t *testing.T, cold told) *splitPair {
 	t.Helper()
+	return newLaggingSplitPair(t, cold, 0)
+}
+
+func newLaggingSplitPair(t *testing.T, cold told, lag time.Duration) *splitPair {
+	t.Helper()
 	hot := told{"/label/__name__": `["up"]`, "/status/config": `{"yaml":"global: {evaluation_interval: 30s}"}`}
-	p, both := learnedPair(t, hot, cold)
+	p, both := laggingPair(t, hot, cold, lag)
 	p.hot.Handle(steps("a", "gaps"))
 	p.cold.Handle(steps("a", "gaps"))
 	return &splitPair{pair: p, both: both, splicing: NewSplicing(10 << 20)}
@@ -225,6 +230,23 @@ func TestASideOfACutFails(t *testing.T) {
 			require.Equal(t, expected, got)
 		})
 	}
+}
+
+// An error of the query is the answer where cold does not reach as far: without the
+// newest samples it may not see what is wrong.
+func TestHotRefusesAQueryThatColdDoesNotReach(t *testing.T) {
+	p := newLaggingSplitPair(t, told{}, 2*time.Hour)
+	refusal := `{"status":"error","errorType":"execution","error":"vector cannot contain metrics with the same labelset"}`
+	p.hot.Handle(faketier.Status(422, refusal))
+	query := p.rangeQuery(t, nil)
+	planned, err := Plan(t.Context(), query)
+	require.NoError(t, err)
+	require.NotNil(t, planned.Cut, planned.NotCut)
+	response, err := Do(t.Context(), query)
+	require.NoError(t, err)
+	require.Equal(t, []any{tier.Hot, tier.ReasonSplit, 422}, []any{response.Tier, response.Reason, response.Status})
+	require.JSONEq(t, refusal, body(t, response))
+	require.Zero(t, p.splicing.used.Load())
 }
 
 func TestBothSidesOfACutFail(t *testing.T) {
