@@ -203,6 +203,9 @@ type QueryConfig struct {
 	// program (POST /api/v1/metrics/query, ExecuteQuery) may ask for. 0s: no
 	// bound.
 	MaxRange Duration `yaml:"max_range"`
+	// MaxLength is the length, in bytes, that the PromQL of a request may have:
+	// its query, or its match[] parameters together.
+	MaxLength int `yaml:"max_length"`
 	// SpliceBytes is how much memory the answers may take, of all queries
 	// together, that are put together from pieces. A query that would take more
 	// is not cut.
@@ -385,7 +388,7 @@ func DefaultConfig() Config {
 		Routing: RoutingConfig{
 			Threshold: Duration(15 * time.Minute), Strategy: string(tier.StrategyRoute), Freshness: Duration(10 * time.Minute),
 		},
-		Query:       QueryConfig{Timeout: Duration(30 * time.Second), SpliceBytes: 64 << 20},
+		Query:       QueryConfig{Timeout: Duration(30 * time.Second), MaxLength: 64 << 10, SpliceBytes: 64 << 20},
 		Cache:       CacheConfig{MaxBytes: 64 << 20, Redis: RedisConfig{Prefix: "tierproxy:"}},
 		Pool:        PoolConfig{Size: 50},
 		Limits:      LimitsConfig{Queue: 500, QueueWait: Duration(5 * time.Second), SharedBytes: 1 << 20, SharedMemory: 16 << 20, DecodedMemory: 64 << 20},

@@ -83,10 +83,17 @@ func (c *Config) Validate() error {
 	if c.Query.MaxRange < 0 {
 		add("query.max_range", errors.New("must not be negative"))
 	}
+	if c.Query.MaxLength < 1 || c.Query.MaxLength > mostLength {
+		add("query.max_length", fmt.Errorf("is %d, and must be from 1 to %d", c.Query.MaxLength, mostLength))
+	}
 	add("service_account.token_path", absolute(c.ServiceAccount.TokenPath))
 	c.validateSecurity(add)
 	return errors.Join(mistakes...)
 }
+
+// mostLength bounds query.max_length: what a query costs beyond its length is
+// bounded for texts of this size.
+const mostLength = 1 << 20
 
 func positive(duration Duration) error {
 	if duration <= 0 {

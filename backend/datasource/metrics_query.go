@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -113,8 +114,13 @@ func leastStep(length time.Duration) model.Duration {
 	return model.Duration((step + time.Second - 1).Truncate(time.Second))
 }
 
-// checkQuery adds where the text is no PromQL.
-func (q *MetricQuery) checkQuery(mistakes *ValidationErrors) {
+// checkQuery adds where the text is no PromQL, or that it is too large to be
+// read. maxLength is query.max_length.
+func (q *MetricQuery) checkQuery(mistakes *ValidationErrors, maxLength int) {
+	if err := promql.Check(maxLength, q.Query); err != nil {
+		mistakes.add("query", "%s", err)
+		return
+	}
 	if strings.TrimSpace(q.Query) == "" {
 		mistakes.missing("query", "is empty: set a PromQL expression")
 		return
@@ -237,7 +243,7 @@ func (h *handler) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 	var mistakes ValidationErrors
 	query := readMetricQuery(body, &mistakes)
 	if len(mistakes) == 0 || mistakes[0].Field != "" {
-		query.checkQuery(&mistakes)
+		query.checkQuery(&mistakes, h.manager.config.Query.MaxLength)
 		query.checkTimes(&mistakes, time.Duration(h.manager.config.Query.MaxRange))
 	}
 	if len(mistakes) > 0 {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/expirable"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -58,7 +59,7 @@ type Pair struct {
 	// Run alone.
 	coldInterval time.Duration
 	first        chan struct{} // closed after learning was tried once
-	empty        *expirable.LRU[string, struct{}]
+	empty        *expirable.LRU[promql.Key, struct{}]
 }
 
 // Learned is what was learned of a pair. It is not changed after it was made.
@@ -91,7 +92,7 @@ type coldEnd struct {
 func NewPair(options PairOptions) *Pair {
 	p := &Pair{
 		options: options, first: make(chan struct{}),
-		empty: expirable.NewLRU[string, struct{}](emptiesRemembered, nil, emptyFor),
+		empty: expirable.NewLRU[promql.Key, struct{}](emptiesRemembered, nil, emptyFor),
 	}
 	p.learned.Store(&Learned{Error: "nothing is learned yet"})
 	p.newest.Store(&coldEnd{})
@@ -127,10 +128,10 @@ func (p *Pair) ColdDeduplicates() bool {
 }
 
 // RememberEmpty notes that hot answered a query with nothing.
-func (p *Pair) RememberEmpty(query string) { p.empty.Add(query, struct{}{}) }
+func (p *Pair) RememberEmpty(query promql.Key) { p.empty.Add(query, struct{}{}) }
 
 // WasEmpty tells whether hot answered a query with nothing a short while ago.
-func (p *Pair) WasEmpty(query string) bool {
+func (p *Pair) WasEmpty(query promql.Key) bool {
 	_, found := p.empty.Get(query)
 	return found
 }

@@ -1,0 +1,269 @@
+// Package promql bounds the text of PromQL before a parser reads it, and
+// remembers what follows from a text in a bounded amount of memory. It does no
+// I/O and knows nothing else of this project.
+package promql
+
+import (
+	"errors"
+	"fmt"
+	"regexp/syntax"
+	"strings"
+
+	"github.com/prometheus/prometheus/util/strutil"
+)
+
+// The bounds beside the length. What is costly grows faster than the text, so
+// the length alone bounds neither the time nor the memory that a parser takes.
+const (
+	// MaxNesting is how deep parentheses, brackets and braces may be nested.
+	// Parsers recurse, and Go ends the process when a stack overflows.
+	MaxNesting = 200
+	// MaxOperators is how many operators a text may have. The time that
+	// Prometheus' parser takes grows with the square of their number: some 10 ms
+	// for 2,000.
+	MaxOperators = 2000
+	// MaxExpansion is by how many instructions the regular expressions of a text
+	// may be larger, once they are compiled, than they are in characters. Compiling
+	// takes up to 100 bytes and some 300 ns an instruction. Only repetitions such
+	// as x{1000} have more instructions than characters.
+	MaxExpansion = 10_000
+	// MaxClasses is how many wide character classes, such as [^/] or \pL, and
+	// ranges that ignore case the regular expressions of a text may have. Reading
+	// one goes through all its characters, which takes 1 to 2 ms.
+	MaxClasses = 150
+
+	// mostInstructions is more than any text that is accepted has.
+	mostInstructions = 1 << 30
+
+	// wideClass is the number of characters from which on a class is wide.
+	wideClass = 4096
+)
+
+// Check returns an error for texts that together exceed a bound: maxLength
+// bytes, MaxNesting, MaxOperators, MaxExpansion or MaxClasses. The error says
+// what to change. It takes time in proportion to the length, and compiles
+// nothing. A text that no parser accepts may pass.
+func Check(maxLength int, texts ...string) error {
+	length := 0
+	for _, text := range texts {
+		length += len(text)
+	}
+	if length > maxLength {
+		return fmt.Errorf("%d bytes are too long: at most %d are accepted (query.max_length)", length, maxLength)
+	}
+	var s scanner
+	for _, text := range texts {
+		if err := s.scan(text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scanner counts what makes texts costly. It knows strings and comments and
+// little else of the grammar, so that it cannot disagree with a parser about
+// where one ends. Where it is in doubt it counts.
+type scanner struct {
+	operators, ranges, expansion, classes int
+}
+
+func (s *scanner) scan(text string) error {
+	depth, braces := 0, 0
+	afterRegexpOperator := false
+	for i := 0; i < len(text); {
+		c, rest := text[i], text[i:]
+		size := 1
+		isRegexpOperator := false
+		switch {
+		case c == '#':
+			i += lengthOfComment(rest)
+			continue
+		case strings.IndexByte(" \t\r\n", c) >= 0:
+			i++
+			continue
+		case c == '"' || c == '\'' || c == '`':
+			size = lengthOfString(rest)
+			if afterRegexpOperator {
+				s.regexp(rest[:size])
+			}
+		case strings.IndexByte("([{", c) >= 0:
+			depth++
+			if c == '{' {
+				braces++
+			}
+			if c == '[' {
+				s.ranges++
+			}
+		case strings.IndexByte(")]}", c) >= 0:
+			depth--
+			if c == '}' {
+				braces--
+			}
+		case isWordByte(c):
+			size = lengthOfWord(rest)
+			if isOperatorWord(rest[:size]) {
+				s.operators++
+			}
+		case strings.HasPrefix(rest, "=~"), strings.HasPrefix(rest, "!~"):
+			size, isRegexpOperator = 2, true
+		case strings.HasPrefix(rest, "==") || (strings.HasPrefix(rest, "!=") && braces <= 0):
+			size = 2
+			s.operators++
+		case strings.IndexByte("+-*/%^<>", c) >= 0:
+			s.operators++
+		}
+		afterRegexpOperator = isRegexpOperator
+		if depth > MaxNesting {
+			return fmt.Errorf("parentheses, brackets and braces are nested deeper than %d: nest less, or use recording rules", MaxNesting)
+		}
+		if err := s.exceeded(); err != nil {
+			return err
+		}
+		i += size
+	}
+	return nil
+}
+
+func (s *scanner) exceeded() error {
+	switch {
+	case s.operators > MaxOperators:
+		return fmt.Errorf("there are more than %d operators: split the query, or select the series by a regular expression", MaxOperators)
+	case s.ranges > MaxOperators:
+		return fmt.Errorf("there are more than %d ranges: split the query, or select the series by a regular expression", MaxOperators)
+	case s.expansion > MaxExpansion:
+		return fmt.Errorf("the regular expressions are too large: repetitions such as x{1000} may add %d characters in all", MaxExpansion)
+	case s.classes > MaxClasses:
+		return fmt.Errorf("the regular expressions have more than %d wide character classes such as [^/] or \\pL, or ranges that ignore case: use .+ in their place", MaxClasses)
+	}
+	return nil
+}
+
+// CheckRegexps returns an error for regular expressions that together exceed
+// MaxExpansion or MaxClasses. It compiles nothing.
+func CheckRegexps(patterns ...string) error {
+	var s scanner
+	for _, pattern := range patterns {
+		s.pattern(pattern)
+		if err := s.exceeded(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// regexp counts a regular expression, given as the string literal that stands
+// in the text. A literal or an expression that is none is left to the parser,
+// which refuses it before it compiles anything.
+func (s *scanner) regexp(literal string) {
+	if pattern, err := strutil.Unquote(literal); err == nil {
+		s.pattern(pattern)
+	}
+}
+
+func (s *scanner) pattern(pattern string) {
+	s.classes += costlyClasses(pattern)
+	if s.classes > MaxClasses {
+		return // To parse it may be too much already.
+	}
+	parsed, err := syntax.Parse(pattern, syntax.Perl|syntax.DotNL)
+	if invalid, is := errors.AsType[*syntax.Error](err); is && (invalid.Code == syntax.ErrLarge || invalid.Code == syntax.ErrNestingDepth) {
+		s.expansion = MaxExpansion + 1
+	}
+	if err != nil {
+		return
+	}
+	size, wide := sizeOf(parsed)
+	s.expansion += max(size-len(pattern), 0)
+	s.classes += wide
+}
+
+// costlyClasses counts what stands for many characters: Unicode classes, and
+// ranges where case is ignored. It counts every hyphen of an expression that
+// may have such ranges.
+func costlyClasses(pattern string) int {
+	count := strings.Count(pattern, `\p`) + strings.Count(pattern, `\P`)
+	if strings.Contains(pattern, "(?") && strings.Contains(pattern, "[") {
+		count += strings.Count(pattern, "-")
+	}
+	return count
+}
+
+// sizeOf returns how many instructions an expression has once it is compiled,
+// mostInstructions for all that are more, and how many wide classes it has.
+func sizeOf(expression *syntax.Regexp) (program, wide int) {
+	program = 1
+	for _, each := range expression.Sub {
+		ofPart, wideOfPart := sizeOf(each)
+		program, wide = min(program+ofPart, mostInstructions), wide+wideOfPart
+	}
+	switch expression.Op {
+	case syntax.OpLiteral:
+		program = len(expression.Rune)
+	case syntax.OpCharClass:
+		program += len(expression.Rune) / 8 // A range takes eight bytes, an instruction some 40.
+		characters := 0
+		for i := 0; i+1 < len(expression.Rune); i += 2 {
+			characters += int(expression.Rune[i+1]-expression.Rune[i]) + 1
+		}
+		if characters >= wideClass {
+			wide++
+		}
+	case syntax.OpCapture:
+		program++
+	case syntax.OpRepeat:
+		times := expression.Max
+		if times < 0 {
+			times = expression.Min + 1
+		}
+		program = 1 + (program-1)*max(times, 1)
+		if expression.Max != expression.Min {
+			program += times // Each of them may be left out.
+		}
+	default:
+	}
+	return min(program, mostInstructions), wide
+}
+
+// lengthOfComment returns the length of the comment that text begins with, in
+// bytes. PromQL ends one at either character of a line break.
+func lengthOfComment(text string) int {
+	if end := strings.IndexAny(text, "\r\n"); end >= 0 {
+		return end
+	}
+	return len(text)
+}
+
+// lengthOfString returns the length of the string literal that text begins
+// with, in bytes, quotes included. One that does not end takes all of the text.
+func lengthOfString(text string) int {
+	quote := text[0]
+	for i := 1; i < len(text); i++ {
+		switch {
+		case text[i] == quote:
+			return i + 1
+		case text[i] == '\\' && quote != '`':
+			i++
+		}
+	}
+	return len(text)
+}
+
+func isWordByte(c byte) bool {
+	return c == '_' || c == ':' || c >= 0x80 || ('0' <= c && c <= '9') || ('a' <= c|0x20 && c|0x20 <= 'z')
+}
+
+func lengthOfWord(text string) int {
+	end := 1
+	for end < len(text) && isWordByte(text[end]) {
+		end++
+	}
+	return end
+}
+
+func isOperatorWord(word string) bool {
+	switch strings.ToLower(word) {
+	case "and", "or", "unless", "atan2":
+		return true
+	}
+	return false
+}
