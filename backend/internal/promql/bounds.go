@@ -29,8 +29,8 @@ const (
 	MaxExpansion = 10_000
 	// MaxClasses is how many wide character classes, such as [^/] or \pL, and
 	// ranges that ignore case the regular expressions of a text may have. Reading
-	// one goes through all its characters, which takes 1 to 2 ms.
-	MaxClasses = 150
+	// one goes through all its characters, which takes 1 to 2 ms, several times a query.
+	MaxClasses = 50
 
 	// mostInstructions is more than any text that is accepted has.
 	mostInstructions = 1 << 30
