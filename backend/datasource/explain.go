@@ -27,7 +27,7 @@ var explained = []promapi.Endpoint{
 // Explanation is the decision for a query, made as for the query itself.
 type Explanation struct {
 	// Tier is the tier that would be asked, hot or cold, and Reason why, as in
-	// the X-Tier and X-Tier-Reason headers.
+	// the X-Tier and X-Tier-Reason headers. Tier is empty where none would be.
 	Tier   string `json:"tier"`
 	Reason string `json:"reason"`
 	// Sentence says the same in one line for people.
@@ -129,6 +129,10 @@ func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 		h.fail(w, incoming, err)
 		return
 	}
+	if query.AnsweredHere() {
+		promapi.WriteData(w, answeredHere(asked, request))
+		return
+	}
 	planned, err := queryrange.Plan(incoming.Context(), query)
 	if err != nil {
 		h.fail(w, incoming, err)
@@ -147,6 +151,16 @@ func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 		Hot: hot, Cold: viewState(asked.cold, input.Cold),
 		Cut: viewCut(planned.Cut), NotCut: notCut(asked, planned),
 	})
+}
+
+// answeredHere explains a query that no tier is asked for.
+func answeredHere(asked *source, request *promapi.Request) Explanation {
+	return Explanation{
+		Reason:   string(tier.ReasonConfined),
+		Sentence: "No tier is asked: none of the series that the query selects is in the namespaces it is confined to.",
+		Rules:    []RuleResult{}, ConfinedTo: request.ConfinedTo,
+		Extent: Extent{Nothing: true}, Threshold: model.Duration(asked.threshold).String(),
+	}
 }
 
 func viewCut(cut *tier.Cut) *CutParts {

@@ -341,14 +341,18 @@ func (h *handler) failed(w http.ResponseWriter, incoming *http.Request, request 
 }
 
 // timing is the Server-Timing of an answer: the milliseconds that the tier
-// took until its header, and those that tierproxy took itself.
+// took until its header, where one was asked, and those that tierproxy took
+// itself.
 func timing(response *queryrange.Response, started time.Time) string {
 	text := make([]byte, 0, 64)
-	text = append(text, "upstream;dur="...)
-	text = appendMilliseconds(text, response.UpstreamDuration)
-	text = append(text, `;desc="`...)
-	text = append(text, response.Tier...)
-	text = append(text, `", tierproxy;dur=`...)
+	if response.Tier != "" {
+		text = append(text, "upstream;dur="...)
+		text = appendMilliseconds(text, response.UpstreamDuration)
+		text = append(text, `;desc="`...)
+		text = append(text, response.Tier...)
+		text = append(text, `", `...)
+	}
+	text = append(text, "tierproxy;dur="...)
 	return string(appendMilliseconds(text, time.Since(started)-response.UpstreamDuration))
 }
 

@@ -44,7 +44,8 @@ type QueryResult struct {
 	// first. Infos are hints on the query.
 	Warnings, Infos []string
 	// Tier is the tier that answered, hot or cold, and Reason why it was
-	// chosen, as in the X-Tier and X-Tier-Reason headers.
+	// chosen, as in the X-Tier and X-Tier-Reason headers. Tier is empty where no
+	// tier was asked.
 	Tier, Reason string
 }
 
@@ -113,7 +114,9 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 		return nil, queryError(err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	r.manager.metrics.count(response.Tier, response.Reason, outcomeOf(response.Status))
+	if response.Tier != "" {
+		r.manager.metrics.count(response.Tier, response.Reason, outcomeOf(response.Status))
+	}
 	answer, err := promapi.DecodeAnswer(response.Status, response.Body)
 	if err != nil {
 		return nil, queryError(&queryrange.CallError{Tier: response.Tier, Reason: response.Reason, Err: err})

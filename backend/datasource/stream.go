@@ -37,7 +37,9 @@ func (h *handler) stream(w http.ResponseWriter, incoming *http.Request, response
 	defer func() { _ = response.Body.Close() }()
 	header := w.Header()
 	copyHeader(header, response.Header)
-	header[headerTier] = []string{string(response.Tier)}
+	if response.Tier != "" {
+		header[headerTier] = []string{string(response.Tier)}
+	}
 	header[headerReason] = []string{string(response.Reason)}
 	if response.Cache != nil {
 		header[headerCache] = []string{cacheText(response.Cache)}
@@ -61,8 +63,10 @@ func (h *handler) stream(w http.ResponseWriter, incoming *http.Request, response
 	case err != nil:
 		outcome = outcomeAborted
 	}
-	h.manager.metrics.count(response.Tier, response.Reason, outcome)
-	h.manager.metrics.headers[response.Tier].Observe(response.UpstreamDuration.Seconds())
+	if response.Tier != "" {
+		h.manager.metrics.count(response.Tier, response.Reason, outcome)
+		h.manager.metrics.headers[response.Tier].Observe(response.UpstreamDuration.Seconds())
+	}
 	took := time.Since(started)
 	slow := h.manager.isSlow(took)
 	if err == nil && !slow && !logsDebug(h.manager.logger) {

@@ -58,6 +58,9 @@ type Request struct {
 	// ConfinedTo are the namespaces that the request is confined to; nil where
 	// it is not.
 	ConfinedTo []string
+	// ReadsNothing is set when none of the series that the request selects is in
+	// those namespaces, so that its answer is empty whatever the tiers hold.
+	ReadsNothing bool
 }
 
 // ReadRequest reads an incoming request for the given endpoint. path is the
@@ -269,11 +272,11 @@ func (r *Request) AtItsTime() *Request {
 }
 
 // Confined returns the request with these parameters and no others, written
-// anew, and marked as confined to the given namespaces. The request itself is not
-// changed.
-func (r *Request) Confined(parameters url.Values, namespaces []string) *Request {
+// anew, and marked as confined to the given namespaces. readsNothing says that
+// its answer is empty. The request itself is not changed.
+func (r *Request) Confined(parameters url.Values, namespaces []string, readsNothing bool) *Request {
 	changed := *r
-	changed.Parameters, changed.ConfinedTo = parameters, namespaces
+	changed.Parameters, changed.ConfinedTo, changed.ReadsNothing = parameters, namespaces, readsNothing
 	changed.RawQuery, changed.Body = parameters.Encode(), nil
 	if r.Method == http.MethodPost {
 		changed.RawQuery, changed.Body = "", []byte(parameters.Encode())

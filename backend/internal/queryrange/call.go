@@ -17,12 +17,16 @@ import (
 
 // Do plans the query, calls the tier and, where the plan allows, the other one
 // when the first fails before it sent a header, or has nothing although it was
-// only assumed to have everything.
+// only assumed to have everything. A confined query that reads nothing is answered
+// without a tier.
 //
 // It returns an Error of the Prometheus API: 503 when no tier is configured,
 // the deadline passed or the tier has too many queries already, 502 when the tier could not be reached, wrapped in a
 // CallError once a tier was chosen.
 func Do(ctx context.Context, query Query) (*Response, error) {
+	if query.AnsweredHere() {
+		return query.emptyResponse(), nil
+	}
 	_, span := tracing.Start(ctx, "plan")
 	planned, err := Plan(ctx, query)
 	tracing.End(span, err, promapi.MessageOf)

@@ -80,7 +80,8 @@ type Replica struct {
 
 // Response is the answer of a tier, its body unread.
 type Response struct {
-	// Tier and Reason say who answered and why.
+	// Tier and Reason say who answered and why. Tier is empty where no tier was
+	// asked.
 	Tier   tier.Name
 	Reason tier.Reason
 	// Replica is the name of the server of hot that answered; empty where hot is
