@@ -101,7 +101,9 @@ func TestGateway_QueryTimeoutHoldsForBodies(t *testing.T) {
 	silent := dial(g, get(up))
 	require.Eventually(t, func() bool { reached, _ := tier.take(); return len(reached) > 0 }, bound, 10*time.Millisecond)
 	tier.answerWith(answerOne)
-	require.Eventually(t, func() bool { return statuses(exchange(t, g.address, get("/api/v1/query?query=other&time=1000"), false, nil)) == "200" }, bound, 100*time.Millisecond, "a client that does not read holds the slot")
+	require.Eventually(t, func() bool {
+		return statuses(exchange(t, g.address, get("/api/v1/query?query=other&time=1000"), false, nil)) == "200"
+	}, bound, 100*time.Millisecond, "a client that does not read holds the slot")
 	_ = silent.Close()
 
 	ends(dial(g, send("POST", "/api/v1/query", "Content-Length: 18")+"query"))
