@@ -31,8 +31,7 @@ func startShort(t *testing.T, name string) (*gateway, *recorder) {
 	return g, tier
 }
 
-// TestGateway_TierStatusBelow100IsAnError (row 15): a status that HTTP does not
-// have, and an answer that is no JSON.
+// TestGateway_TierStatusBelow100IsAnError (row 15): HTTP has no such status.
 func TestGateway_TierStatusBelow100IsAnError(t *testing.T) {
 	g, tier := startShort(t, "statuses")
 	for _, status := range []string{"000", "001", "042", "099"} {
