@@ -24,7 +24,7 @@ test: ## Run all tests that need no big server.
 
 .PHONY: e2e
 e2e: ## Run the tests on the real servers, and the demo. Builds the servers first if they are missing.
-	go test $(GO_TEST_FLAGS) -p 2 -tags e2e -count=1 -timeout 20m ./backend/test ./backend/test/oracle ./backend/test/cluster ./backend/test/victoriametrics
+	go test $(GO_TEST_FLAGS) -p 2 -tags e2e -count=1 -timeout 20m ./backend/test ./backend/test/oracle ./backend/test/cluster ./backend/test/hostile ./backend/test/victoriametrics
 	$(MAKE) demo DEMO_FLAGS=--once
 
 .PHONY: e2e-full
