@@ -211,6 +211,8 @@ func (t *siegeTier) probe(w http.ResponseWriter, request *http.Request) {
 		faketier.Probes(w, request)
 	case strings.HasSuffix(path, "/label/__name__/values"):
 		_, _ = w.Write(t.names)
+	case strings.Contains(path, "/label/"):
+		_, _ = io.WriteString(w, `{"status":"success","data":[]}`)
 	case strings.HasSuffix(path, "/status/config"):
 		_, _ = io.WriteString(w, `{"status":"success","data":{"yaml":"global:\n  scrape_interval: 15s\n  external_labels:\n    cluster: hostile\n"}}`)
 	case strings.HasSuffix(path, "/stores") && t.name == "cold":
