@@ -33,7 +33,7 @@ func main() {
 	refreshReach := flag.Duration("refresh", 0, "Instead, refresh a dashboard over that much history on Thanos, through its query-frontend and through tierproxy with strategy split and a cache.")
 	siegeFor := flag.Duration("siege", 0, "Instead, attack tierproxy for that long while 20 users look at dashboards.")
 	siegeRows := flag.String("siege.rows", "", "Make only the attacks of these rows, 3 to 9, separated by commas.")
-	siegeSeed := flag.Uint64("siege.seed", uint64(time.Now().UnixNano()), "The `number` that the attacks of --siege are drawn by.") //nolint:gosec // Any number.
+	siegeSeed := flag.Uint64("siege.seed", uint64(time.Now().UnixNano()), "The `number` that the attacks of --siege are drawn by.")
 	binary := flag.String("binary", "", "The tierproxy of --siege, such as one of an older release. Empty: it is built from the checkout.")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

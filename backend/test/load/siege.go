@@ -64,6 +64,9 @@ type besieged struct {
 	tallies                map[string]*hostileTally
 }
 
+// errGoalsMissed is why a siege fails that ran to its end.
+var errGoalsMissed = errors.New("goals missed")
+
 // siege lets users look at dashboards through a gateway while callers attack it,
 // in turns with quiet phases. It returns an error where the gateway ended, an
 // honest request failed, the memory went beyond its limit, or the honest p95 more
@@ -85,9 +88,9 @@ func siege(ctx context.Context, out io.Writer, options siegeOptions) (err error)
 	if err := b.run(ctx); err != nil {
 		return err
 	}
-	b.write(out)
+	b.write()
 	if b.report.missed > 0 {
-		return fmt.Errorf("%d goals missed", b.report.missed)
+		return fmt.Errorf("%w: %d", errGoalsMissed, b.report.missed)
 	}
 	return nil
 }
@@ -252,7 +255,8 @@ func (b *besieged) ended() string {
 }
 
 // write writes the tables, and judges the goals.
-func (b *besieged) write(out io.Writer) {
+func (b *besieged) write() {
+	out := b.report.out
 	_, _ = fmt.Fprint(out, "\n| row | attack | what it tries | runs | outcomes |\n| --- | --- | --- | --- | --- |\n")
 	for _, each := range attacksOf(b.rows) {
 		tally := b.tallies[each.name]
@@ -261,13 +265,13 @@ func (b *besieged) write(out io.Writer) {
 		}
 		_, _ = fmt.Fprintf(out, "| %d | %s | %s | %d | %s |\n", each.row, each.name, each.what, tally.Runs, counts(tally.Outcomes))
 	}
-	_, _ = fmt.Fprint(out, "\n| honest users | requests | failed | p50 | p95 | p95 of the phases | p95 of hot's answers | the same questions asked of the tiers themselves: p95 |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	_, _ = fmt.Fprint(out, "\n| honest users | requests | failed | answered by another tier | p50 | p95 | p95 of the phases | p95 of hot's answers | the same questions asked of the tiers themselves: p95 |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, part := range []struct {
 		name   string
 		phases []siegePhase
 	}{{"before", b.before}, {"under attack", b.hostile}, {"quiet, between and after", b.quiet}} {
 		all := joined(part.phases)
-		_, _ = fmt.Fprintf(out, "| %s | %d | %d | %s | %s | %s | %s | %s |\n", part.name, all.requests, all.failed(), short(all.p(0.5)), short(all.p(0.95)),
+		_, _ = fmt.Fprintf(out, "| %s | %d | %d | %d | %s | %s | %s | %s | %s |\n", part.name, all.requests, all.failed(), all.elsewhere, short(all.p(0.5)), short(all.p(0.95)),
 			p95s(part.phases), short(quantileOf(all.hot, 0.95)), short(quantileOf(all.direct, 0.95)))
 	}
 	before, hostile, quiet := middle(b.before), middle(b.hostile), middle(b.quiet)
