@@ -252,12 +252,10 @@ func largeExemplars(ctx context.Context, c *siegeCaller) {
 }
 
 func largeSeries(ctx context.Context, c *siegeCaller) {
-	endpoint := oneOf(c.random, "series", "labels", "label/series/values")
-	atOnceEach(2, func(int) {
-		values := aDayBeyondHot()
-		values.Set("match[]", answerLarge)
-		c.ask(ctx, http.MethodGet, ownPath+"/api/v1/"+endpoint+"?"+values.Encode(), nil, nil)
-	})
+	endpoint := oneOf(c.random, "series", "series", "labels", "label/series/values")
+	values := aDayBeyondHot()
+	values.Set("match[]", answerLarge)
+	c.ask(ctx, http.MethodGet, ownPath+"/api/v1/"+endpoint+"?"+values.Encode(), nil, nil)
 }
 
 func hangingAnswers(ctx context.Context, c *siegeCaller) {

@@ -245,9 +245,11 @@ func writeLarge(w io.Writer, path, tier string, size int) {
 	writeList(w, head, tail, item, tier, size)
 }
 
+// writeExemplars writes as many exemplars of one series as fit: whoever compares
+// each with each takes long.
 func writeExemplars(w io.Writer, tier string, size int) {
 	writeList(w, `{"status":"success","data":[{"seriesLabels":{"__name__":"siege_exemplars"},"exemplars":[`, `]}]}`,
-		`{"labels":{"trace_id":"%s-%08d"},"value":"1","timestamp":1764115200}`, tier, size)
+		`"%.1s%07d"`, tier, size)
 }
 
 func writeList(w io.Writer, head, tail, item, tier string, size int) {
