@@ -16,7 +16,7 @@ import (
 )
 
 // confinedQueries is how many generated queries are confined; the environment
-// variable E2E_CONFINED sets another number.
+// variable CONFINED_QUERIES sets another number.
 const confinedQueries = 20_000
 
 // escape returns why a confined text lets one of the engines read a series
@@ -149,14 +149,14 @@ func hostileQueries(source *rand.Rand, random func() string) func() string {
 }
 
 // TestConfine_GeneratedQueriesReadTheSameInMetricsQL confines 20,000 hostile
-// queries, and as many as E2E_CONFINED says: no engine may read a selector
+// queries, and as many as CONFINED_QUERIES says: no engine may read a selector
 // without the namespaces.
 func TestConfine_GeneratedQueriesReadTheSameInMetricsQL(t *testing.T) {
 	wanted := confinedQueries
-	if text := os.Getenv("E2E_CONFINED"); text != "" {
+	if text := os.Getenv("CONFINED_QUERIES"); text != "" {
 		var err error
 		wanted, err = strconv.Atoi(text)
-		require.NoError(t, err, "E2E_CONFINED")
+		require.NoError(t, err, "CONFINED_QUERIES")
 	}
 	series := []labels.Labels{labels.FromStrings("__name__", "balance", "job", "one", "namespace", "shop"), labels.FromStrings("__name__", "other", "job", "two")}
 	one, two := rule(t, ConflictEmpty, "shop"), rule(t, ConflictEmpty, "shop", "till")
