@@ -3,6 +3,7 @@ package queryrange
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -70,7 +71,7 @@ func (r *Response) decode(ctx context.Context) (*decoded, error) {
 	text, err := held.read(body, length)
 	if err == nil {
 		if found.envelope, err = splice.ParseEnvelope(text, found.acquire); errors.Is(err, splice.ErrNoMatrix) {
-			err = errorIn(r.Status, text)
+			err = notPrometheus(err)
 		}
 	}
 	if err != nil {
@@ -80,19 +81,13 @@ func (r *Response) decode(ctx context.Context) (*decoded, error) {
 	return found, nil
 }
 
-// errorIn returns the error of the Prometheus API that an answer holds, and
-// upstream.ErrNotPrometheus where it holds none.
+// errorIn returns the error of the Prometheus API that an answer with such a
+// status holds, and an upstream.StatusError where it holds none.
 func errorIn(status int, text []byte) error {
 	var apiError *promapi.Error
-	_, _, _, err := promapi.DecodeEnvelope(status, bytes.NewReader(text[:min(len(text), maxErrorBytes)]))
-	if !errors.As(err, &apiError) || apiError.Type == "" || apiError.Status == http.StatusBadGateway {
-		if status >= http.StatusBadRequest {
-			return &upstream.StatusError{Status: status}
-		}
-		return upstream.ErrNotPrometheus
-	}
-	if status < http.StatusBadRequest {
-		apiError.Status = http.StatusBadGateway // An error with the status of a success.
+	_, _, _, err := promapi.DecodeEnvelope(status, bytes.NewReader(text))
+	if !errors.As(err, &apiError) || apiError.Type == "" || !json.Valid(text) {
+		return &upstream.StatusError{Status: status}
 	}
 	return apiError
 }
