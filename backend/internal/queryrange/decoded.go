@@ -193,7 +193,7 @@ func (c *call) united(acquire splice.Acquire, sources ...splice.Source) (*splice
 
 // valueFactor is how much more memory the values of an answer take than its
 // JSON: see TestResponse_DecodedValuesTakeNoMoreThanIsAcquired.
-const valueFactor = 10
+const valueFactor = 16
 
 // Decode reads the answer to a query as a whole, and leaves the body to be
 // closed. It returns an Error of the Prometheus API: that of the tier, or 503

@@ -19,7 +19,7 @@ func withRoom[T any](list []T, acquire Acquire) ([]T, error) {
 	const atLeast = 64
 	size := cap(list) + max(cap(list)/2, atLeast)
 	var one T
-	if err := acquire(int64(size-cap(list)) * int64(unsafe.Sizeof(one))); err != nil {
+	if err := acquire(int64(size-cap(list)) * int64(unsafe.Sizeof(one))); err != nil { //nolint:gosec // G115: the size of a type is small.
 		return nil, err
 	}
 	return append(make([]T, 0, size), list...), nil

@@ -147,7 +147,7 @@ func TestUnite_SaysWhatDecodedUnionsSaid(t *testing.T) {
 		promapi.Labels, promapi.LabelValues, promapi.Series, promapi.QueryExemplars, promapi.Metadata, promapi.Rules, promapi.Alerts,
 	} {
 		t.Run(string(endpoint), func(t *testing.T) {
-			m := maker{rand.New(rand.NewPCG(1, 2))} //nolint:gosec // The same answers each time.
+			m := maker{rand.New(rand.NewPCG(1, 2))}
 			for range 2000 {
 				hot, cold, limit := m.data(endpoint), m.data(endpoint), m.IntN(6)
 				var injected map[string]string
@@ -275,7 +275,7 @@ func TestUnite_TakesNoMoreMemoryThanIsAcquired(t *testing.T) {
 		runtime.GC()
 		var stats runtime.MemStats
 		runtime.ReadMemStats(&stats)
-		return int64(stats.HeapAlloc) //nolint:gosec // G115: far below.
+		return int64(stats.HeapAlloc)
 	}
 	for _, endpoint := range united {
 		for _, tiny := range []bool{false, true} {
@@ -365,7 +365,7 @@ func TestCountSamples(t *testing.T) {
 	for data, count := range map[string]int64{
 		`{"resultType":"vector","result":[{"value":[1,"1"]},{"histogram":[1,{}]}]}`:                             2,
 		`{"resultType":"matrix","result":[{"values":[[1,"1"],[2,"2"]]},{"histograms":[[1,{}]],"values":null}]}`: 3,
-		`{"resultType":"scalar","result":[1,"1"]}`: 1,
+		`{"resultType":"scalar","result":[1,"1"]}`:                                                              1,
 		`["a","b"]`: 0,
 	} {
 		require.Equal(t, count, splice.CountSamples([]byte(data)), data)
