@@ -207,8 +207,9 @@ type QueryConfig struct {
 	// its query, or its match[] parameters together.
 	MaxLength int `yaml:"max_length"`
 	// SpliceBytes is how much memory the answers may take, of all queries
-	// together, that are put together from pieces. A query that would take more
-	// is not cut.
+	// together, that are put together from pieces. One datasource may take as
+	// much of it as it leaves free: half while no other takes any. A query that
+	// would take more is not cut.
 	SpliceBytes int `yaml:"splice_bytes"`
 }
 
@@ -243,10 +244,14 @@ type LimitsConfig struct {
 	// SharedMemory is the number of bytes that such answers take together.
 	// Where they would take more, queries are asked one by one.
 	SharedMemory int `yaml:"shared_memory"`
-	// DecodedMemory is the number of bytes of all the answers together that are
-	// read as a whole at a time: unions of both tiers, labels that are added to
-	// metadata, limits. Decoding takes some times as much. What does not fit is
-	// answered with status 503. Other answers pass through in small pieces.
+	// DecodedMemory is the number of bytes that all the answers together take in
+	// memory that are read as a whole at a time: unions of both tiers, labels that
+	// are added to metadata, limits, and the answers of ExecuteQuery. What is
+	// decoded counts, not what was read: the union of series takes about three
+	// times its bytes. One datasource may take as much as it leaves free: half
+	// while no other takes any, a third while another takes as much. What does
+	// not fit is answered with status 503 and Retry-After. Other answers pass
+	// through in small pieces.
 	DecodedMemory int `yaml:"decoded_memory"`
 }
 

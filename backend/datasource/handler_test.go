@@ -224,21 +224,21 @@ func TestAnswersAreStreamed(t *testing.T) {
 	g := newGateway(t, nil)
 	received := make(chan struct{})
 	g.hot.Handle(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write([]byte("first"))
+		_, _ = w.Write([]byte(`{"data":["first",`))
 		_ = http.NewResponseController(w).Flush()
 		<-received
-		_, _ = w.Write([]byte("second"))
+		_, _ = w.Write([]byte(`"second"]}`))
 	})
 	response, err := http.Get(g.URL + query)
 	require.NoError(t, err)
 	defer func() { _ = response.Body.Close() }()
-	first := make([]byte, 5)
+	first := make([]byte, len(`{"data":["first",`))
 	_, err = io.ReadFull(response.Body, first)
 	require.NoError(t, err)
 	close(received)
 	rest, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
-	require.Equal(t, "first second", string(first)+" "+string(rest))
+	require.Equal(t, `{"data":["first","second"]}`, string(first)+string(rest))
 }
 
 func TestErrorsOfTiersHaveThePrometheusShape(t *testing.T) {

@@ -117,7 +117,7 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 	if response.Tier != "" {
 		r.manager.metrics.count(response.Tier, response.Reason, outcomeOf(response.Status))
 	}
-	answer, err := promapi.DecodeAnswer(response.Status, response.Body)
+	answer, err := response.Decode(ctx)
 	if err != nil {
 		return nil, queryError(&queryrange.CallError{Tier: response.Tier, Reason: response.Reason, Err: err})
 	}
@@ -133,7 +133,7 @@ func (m *Manager) query(asked *source, request *promapi.Request) queryrange.Quer
 		OnRetry: m.metrics.retried,
 		Request: request, Hot: asked.hot, Cold: asked.cold, Pair: asked.pair,
 		Threshold: asked.threshold, ScrapeInterval: asked.scrapeInterval,
-		Timeout: time.Duration(m.config.Query.Timeout), QueryParams: asked.queryParams, Decoded: m.pool.decoded,
+		Timeout: time.Duration(m.config.Query.Timeout), QueryParams: asked.queryParams, Datasource: asked.label, Decoded: m.pool.decoded,
 		Strategy: asked.strategy, Freshness: time.Duration(m.config.Routing.Freshness),
 		ReplicasAccepted: asked.splitAcrossReplicas, Splicing: m.splicing, Caching: m.caching(asked),
 	}

@@ -69,7 +69,7 @@ type tierPool struct {
 	network *upstream.Network                     // nil but in tests
 	onProbe func(*upstream.Tier, upstream.Status) // for the gateway's own tiers
 	limits  upstream.Limits
-	decoded *upstream.Memory // for answers that are read as a whole
+	decoded *upstream.ByteBudget // for answers that are read as a whole
 	meters  map[tier.Name]*upstream.Meters
 	// keep marks the gateway's own tiers as used, wherever they are.
 	keep func()
@@ -100,7 +100,7 @@ type pooledTier struct {
 
 func newTierPool(config Config) *tierPool {
 	return &tierPool{
-		config: config, limits: limitsOf(config), decoded: upstream.NewMemory(int64(config.Limits.DecodedMemory)), keep: func() {}, ownHot: func() string { return config.Hot.URL },
+		config: config, limits: limitsOf(config), decoded: upstream.NewByteBudget(int64(config.Limits.DecodedMemory)), keep: func() {}, ownHot: func() string { return config.Hot.URL },
 		tiers: make(map[destination]*pooledTier), pairs: make(map[pairKey]*pooledPair),
 	}
 }

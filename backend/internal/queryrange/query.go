@@ -48,8 +48,11 @@ type Query struct {
 	ScrapeInterval time.Duration
 	// Timeout bounds all tries together, the body of the answer included.
 	Timeout time.Duration
-	// Decoded is the memory for answers that are read as a whole; nil for no bound.
-	Decoded *upstream.Memory
+	// Datasource names the datasource: what its queries hold of a budget counts
+	// together.
+	Datasource string
+	// Decoded is the budget for answers that are read as a whole; nil for no bound.
+	Decoded *upstream.ByteBudget
 	// QueryParams are the datasource's own, which the plugin sends along.
 	QueryParams map[string]string
 	// OnRetry is called before a further try with who is asked: another
@@ -101,13 +104,15 @@ type Response struct {
 	// together.
 	UpstreamDuration time.Duration
 
-	decoded *upstream.Memory // see Query.Decoded
+	decoded *upstream.BudgetShare // see Query.Decoded
 
 	// Cache is how much of it came from the cache; nil where there is none.
 	Cache *CacheUse
 
 	// assembled is set where the answer was put together here and is complete.
 	assembled bool
+	// changed is set where the answer holds what it has to be changed by.
+	changed bool
 }
 
 // CallError says which tier and reason an error belongs to.
