@@ -143,7 +143,14 @@ func (m *Manager) checkTier(ctx context.Context, saved *perses.Datasource, name 
 		cancel()
 		at, _, err = m.destinationOf(saved.Reference, name, named, tenant)
 	}
+	unused := ""
+	if err == nil {
+		unused = m.hotUnused(at, tenant, "")
+	}
 	switch {
+	case unused != "":
+		seen.State, seen.Message = stateNone, unused
+		return seen
 	case err != nil:
 		seen.State, seen.Message = stateForbidden, promapi.MessageOf(err)
 		if promapi.AsError(err).Status == http.StatusNotImplemented {

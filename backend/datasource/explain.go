@@ -54,6 +54,9 @@ type Explanation struct {
 	// Threshold is the span from which on cold is preferred, as a Prometheus
 	// duration.
 	Threshold string `json:"threshold"`
+	// HotUnused says why the datasource is asked without a hot tier although
+	// there is one. Absent where it is not.
+	HotUnused string `json:"hot_unused,omitempty"`
 	// Hot and Cold are what the decision knew of the tiers; absent where there
 	// is none.
 	Hot  *TierState `json:"hot,omitempty"`
@@ -144,7 +147,7 @@ func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 		Rules: viewRules(input), HotQuery: rewritten(planned, request), ConfinedTo: request.ConfinedTo,
 		Fallback: string(decision.Fallback), Warnings: decision.Warnings,
 		Extent: viewExtent(input.Extent), Threshold: model.Duration(input.Threshold).String(),
-		Hot: hot, Cold: viewState(asked.cold, input.Cold),
+		HotUnused: asked.hotUnused, Hot: hot, Cold: viewState(asked.cold, input.Cold),
 		Cut: viewCut(planned.Cut), NotCut: notCut(asked, planned),
 	})
 }

@@ -46,6 +46,9 @@ type Health struct {
 	// LearningError says why that could not be brought up to date; empty when
 	// it could.
 	LearningError string `json:"learning_error,omitempty"`
+	// HotUnused says why the datasource is asked without a hot tier although
+	// there is one. Absent where it is not.
+	HotUnused string `json:"hot_unused,omitempty"`
 	// Services holds what is known of the Services of the tiers, by tier name.
 	// A tier that is named by its URL has none.
 	Services map[string]ServiceHealth `json:"services,omitempty"`
@@ -126,7 +129,7 @@ func (m *Manager) Health() Health {
 }
 
 func (s *source) health(now time.Time) Health {
-	health := Health{Status: StatusHealthy, ServiceDiscovery: s.discovers, Tiers: make(map[string]TierHealth)}
+	health := Health{Status: StatusHealthy, ServiceDiscovery: s.discovers, HotUnused: s.hotUnused, Tiers: make(map[string]TierHealth)}
 	answering := 0
 	for _, each := range []*upstream.Tier{s.hot, s.cold} {
 		if each == nil {
