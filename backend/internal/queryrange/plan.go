@@ -142,7 +142,7 @@ func (q Query) prepare(learned *upstream.Learned) *Planned {
 	planned := &Planned{hot: q.Request, cold: q.Request, query: q}
 	planned.Input = tier.Input{
 		Forced: q.Forced, ColdParameter: q.coldParameter(),
-		Threshold: q.Threshold, Now: now.UnixMilli(), ScrapeInterval: q.ScrapeInterval,
+		Threshold: q.Threshold, Now: now.UnixMilli(), ScrapeInterval: q.ScrapeInterval, Detailed: q.Detailed,
 	}
 	in := &planned.Input
 	in.HotReplicated = q.Replicated
@@ -165,7 +165,9 @@ func (q Query) prepare(learned *upstream.Learned) *Planned {
 	if err != nil {
 		in.Completeness, in.CompletenessWhy = tier.Incomplete, "the query is not understood here: "+firstLine(err)
 	} else {
-		in.Completeness, in.CompletenessWhy = learned.Knowledge.Completeness(planned.key, selectors)
+		var why tier.Note
+		in.Completeness, why = learned.Knowledge.Completeness(planned.key, selectors)
+		in.CompletenessWhy = why.For(q.Detailed)
 	}
 	if endpoint.ofEach {
 		in.Completeness, in.CompletenessWhy = tier.Incomplete, "each tier tells of its own"
@@ -217,7 +219,7 @@ func (q Query) relabel(planned *Planned, knowledge *tier.Knowledge) {
 	}
 	if err != nil {
 		planned.hot, planned.added = q.Request, nil
-		planned.Input.Unlabelled = firstLine(err)
+		planned.Input.Unlabelled = tier.Note{Detail: firstLine(err), Public: tier.ErrNotRewritable.Error()}.For(q.Detailed)
 	}
 }
 

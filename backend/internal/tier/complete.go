@@ -63,9 +63,12 @@ type Knowledge struct {
 	results *lru.Cache[string, completeness]
 }
 
+// onlyHot says that no other source has a series that matches.
+const onlyHot = "only hot has these metrics"
+
 type completeness struct {
 	is  Completeness
-	why string
+	why Note
 }
 
 // NewKnowledge completes what was learned. Its argument must not be changed
@@ -87,14 +90,14 @@ func (k *Knowledge) OnlySource() bool { return k != nil && k.SourcesKnown && len
 // Completeness tells whether hot is complete for every one of the selectors,
 // and why it is not, in words for people. key identifies the selectors, so
 // that the answer can be remembered.
-func (k *Knowledge) Completeness(key string, selectors []Selector) (is Completeness, why string) {
+func (k *Knowledge) Completeness(key string, selectors []Selector) (is Completeness, why Note) {
 	switch {
 	case len(selectors) == 0:
-		return Complete, "no series is read"
+		return Complete, PublicNote("no series is read")
 	case k == nil:
-		return Incomplete, "it is not known yet what the tiers hold"
+		return Incomplete, PublicNote("it is not known yet what the tiers hold")
 	case k.Declared:
-		return Complete, "the operator declares that hot is complete"
+		return Complete, PublicNote("the operator declares that hot is complete")
 	}
 	found := cached(k.results, key, len(key), func() completeness {
 		var result completeness
@@ -109,35 +112,35 @@ func (k *Knowledge) Completeness(key string, selectors []Selector) (is Completen
 	return found.is, found.why
 }
 
-func (k *Knowledge) ofSelector(selector Selector) (Completeness, string) {
+func (k *Knowledge) ofSelector(selector Selector) (Completeness, Note) {
 	names, finite := finiteNames(selector)
 	if !k.SourcesKnown {
 		if missing, some := k.missingFrom(names, finite); some {
-			return Incomplete, fmt.Sprintf("hot has no metric %s", missing)
+			return Incomplete, PublicNote("hot has no metric " + missing)
 		}
-		return Assumed, "cold cannot tell its sources, so hot is taken to be complete"
+		return Assumed, PublicNote("cold cannot tell its sources, so hot is taken to be complete")
 	}
 	if len(k.others) == 0 {
-		return Complete, "hot is the only source"
+		return Complete, PublicNote("hot is the only source")
 	}
 	if k.pins(selector) {
-		return Complete, "the selector names hot's own external labels"
+		return Complete, Note{Detail: "the selector names hot's own external labels", Public: onlyHot}
 	}
 	if k.HotNames == nil || k.OtherNames == nil {
-		return Incomplete, "cold has other sources, and it is not known which metrics they hold"
+		return Incomplete, PublicNote("cold has other sources, and it is not known which metrics they hold")
 	}
 	if !finite {
 		return k.ofPattern(selector)
 	}
 	if missing, some := k.missingFrom(names, finite); some {
-		return Incomplete, fmt.Sprintf("hot has no metric %s", missing)
+		return Incomplete, PublicNote("hot has no metric " + missing)
 	}
 	for _, name := range names {
 		if _, elsewhere := k.OtherNames[name]; elsewhere {
-			return Incomplete, fmt.Sprintf("another source than hot has the metric %s too", name)
+			return Incomplete, PublicNote(fmt.Sprintf("another source than hot has the metric %s too", name))
 		}
 	}
-	return Complete, "only hot has these metrics"
+	return Complete, PublicNote(onlyHot)
 }
 
 // missingFrom returns a name that hot does not hold.
@@ -155,21 +158,23 @@ func (k *Knowledge) missingFrom(names []string, finite bool) (string, bool) {
 
 // ofPattern decides for a selector whose metric names are not a finite list:
 // the names that are known now are held against it.
-func (k *Knowledge) ofPattern(selector Selector) (Completeness, string) {
+func (k *Knowledge) ofPattern(selector Selector) (Completeness, Note) {
 	if matchesName(selector, "") {
-		return Incomplete, "cold has other sources, and the selector names no metric"
+		return Incomplete, PublicNote("cold has other sources, and the selector names no metric")
 	}
 	for name := range k.OtherNames {
 		if matchesName(selector, name) {
-			return Incomplete, fmt.Sprintf("another source than hot has the metric %s", name)
+			return Incomplete, Note{
+				Detail: fmt.Sprintf("another source than hot has the metric %s", name), Public: "another source than hot has a metric of such a name",
+			}
 		}
 	}
 	for name := range k.HotNames {
 		if matchesName(selector, name) {
-			return Complete, "only hot has metrics of such names"
+			return Complete, PublicNote("only hot has metrics of such names")
 		}
 	}
-	return Incomplete, "hot has no metric of such a name"
+	return Incomplete, PublicNote("hot has no metric of such a name")
 }
 
 // pins tells whether the selector names external labels of hot by equality in

@@ -78,7 +78,7 @@ func TestCompleteness(t *testing.T) {
 			for range 2 { // The second time it is remembered.
 				is, why := knowledge.Completeness(test.selector, selectorsOf(t, test.selector))
 				require.Equal(t, test.expected, is, why)
-				require.Contains(t, why, test.why)
+				require.Contains(t, why.Detail, test.why)
 			}
 		})
 	}
@@ -88,7 +88,7 @@ func TestCompleteness(t *testing.T) {
 	require.Equal(t, Complete, is, "nothing is read")
 	is, why := (*Knowledge)(nil).Completeness("x", selectorsOf(t, "x"))
 	require.Equal(t, Incomplete, is)
-	require.Contains(t, why, "not known yet")
+	require.Contains(t, why.Detail, "not known yet")
 	require.True(t, known(onlyHot).OnlySource())
 	require.False(t, known(cannotTell).OnlySource())
 	require.False(t, (*Knowledge)(nil).OnlySource())

@@ -86,7 +86,9 @@ func (r tableRow) render(t *testing.T) string {
 	if err != nil {
 		in.Completeness, in.CompletenessWhy = Incomplete, "the query is not understood here"
 	} else {
-		in.Completeness, in.CompletenessWhy = tableKnowledge.Completeness(r.query, expression.Selectors)
+		var why Note
+		in.Completeness, why = tableKnowledge.Completeness(r.query, expression.Selectors)
+		in.CompletenessWhy = why.Detail
 		if _, err := Relabel(r.query, tableKnowledge.Added); err != nil {
 			in.Unlabelled = err.Error()
 		}
