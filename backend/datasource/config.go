@@ -155,6 +155,10 @@ type HotConfig struct {
 	HTTPConfig *HTTPConfig `yaml:"http_config,omitempty"`
 	// Tenancy is for a tier that wants to be told whose data is asked for.
 	Tenancy TenancyConfig `yaml:"tenancy"`
+	// Tenant is the tenant whose data this tier holds. A datasource with a tenant
+	// header (X-Scope-OrgID, THANOS-TENANT) uses hot only if the header has this
+	// value, and cold alone otherwise. Empty: no such datasource uses hot.
+	Tenant string `yaml:"tenant"`
 }
 
 // ColdConfig is the gateway's own cold tier.
@@ -323,10 +327,19 @@ type DestinationConfig struct {
 	// Scheme is http or https. Empty: both, but a credential goes out over
 	// https only.
 	Scheme string `yaml:"scheme"`
+	// PathPrefix is the path that a URL has to be at or below, such as
+	// /select/0/prometheus. Whole segments count. Empty: every path. Where the
+	// server picks the tenant by the path, a credential then reaches every tenant
+	// that it is good for.
+	PathPrefix string `yaml:"path_prefix"`
 	// HTTPConfig is what the gateway shows there to global datasources and those
 	// of listed projects, in the form of Prometheus' http_config without a proxy.
 	// A credential takes a host without * and a port.
 	HTTPConfig *HTTPConfig `yaml:"http_config,omitempty"`
+	// Tenant is the tenant whose data is there. A datasource with a tenant header
+	// uses a hot tier that it names there only if the header has this value.
+	// Empty: it is asked without a hot tier.
+	Tenant string `yaml:"tenant"`
 }
 
 // DiscoveryConfig finds the tiers in the cluster that the gateway runs in. A

@@ -42,7 +42,8 @@ type Explanation struct {
 	// NotCut says why it is not, where the strategy of the datasource is split.
 	NotCut string `json:"not_cut,omitempty"`
 	// HotQuery is what hot would be sent where that is not the query itself:
-	// one that adds hot's external labels.
+	// one that adds hot's external labels. Callers who are confined to namespaces
+	// do not get it.
 	HotQuery string `json:"hot_query,omitempty"`
 	// ConfinedTo are the namespaces that the query is confined to; the decision
 	// is about the confined query.
@@ -54,6 +55,9 @@ type Explanation struct {
 	// Threshold is the span from which on cold is preferred, as a Prometheus
 	// duration.
 	Threshold string `json:"threshold"`
+	// HotUnused says why the datasource is asked without a hot tier although
+	// there is one. Absent where it is not.
+	HotUnused string `json:"hot_unused,omitempty"`
 	// Hot and Cold are what the decision knew of the tiers; absent where there
 	// is none.
 	Hot  *TierState `json:"hot,omitempty"`
@@ -139,18 +143,24 @@ func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 		return
 	}
 	input, decision := planned.Input, planned.Decision
-	hot := viewState(asked.hot, input.Hot)
+	detailed := asked.showsConfiguration()
+	hot := viewState(asked.hot, input.Hot, detailed)
 	if hot != nil {
 		hot.Replica = planned.Replica()
 	}
-	promapi.WriteData(w, Explanation{
+	explanation := Explanation{
 		Tier: string(decision.Tier), Reason: string(decision.Reason), Sentence: decision.Sentence(input),
-		Rules: viewRules(input), HotQuery: rewritten(planned, request), ConfinedTo: request.ConfinedTo,
+		Rules: viewRules(input), ConfinedTo: request.ConfinedTo,
 		Fallback: string(decision.Fallback), Warnings: decision.Warnings,
 		Extent: viewExtent(input.Extent), Threshold: model.Duration(input.Threshold).String(),
-		Hot: hot, Cold: viewState(asked.cold, input.Cold),
+		HotUnused: asked.hotUnused, Hot: hot, Cold: viewState(asked.cold, input.Cold, detailed),
 		Cut: viewCut(planned.Cut), NotCut: notCut(asked, planned),
-	})
+	}
+	if detailed {
+		// It holds hot's external labels.
+		explanation.HotQuery = rewritten(planned, request)
+	}
+	promapi.WriteData(w, explanation)
 }
 
 // answeredHere explains a query that no tier is asked for.
@@ -232,11 +242,11 @@ func viewExtent(extent tier.Extent) Extent {
 	return view
 }
 
-func viewState(asked *upstream.Tier, state tier.State) *TierState {
+func viewState(asked *upstream.Tier, state tier.State, detailed bool) *TierState {
 	if asked == nil {
 		return nil
 	}
-	view := &TierState{Endpoint: asked.Endpoint(), Available: state.Available}
+	view := &TierState{Endpoint: asked.EndpointFor(detailed), Available: state.Available}
 	if asked.Name() == tier.Cold {
 		view.CoverageEnd = instant(state.Newest)
 	} else if state.Oldest != tier.NothingCovered {

@@ -227,7 +227,7 @@ func (h *handler) serveReady(w http.ResponseWriter) {
 
 // serveProbe answers the health check that Prometheus plugins make.
 func (s *source) serveProbe(w http.ResponseWriter) {
-	health := s.health(time.Now())
+	health := s.health(time.Now(), false)
 	if health.probed() && health.Status == StatusUnhealthy {
 		promapi.WriteError(w, promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorUnavailable, "no tier of %s answers", s.label))
 		return

@@ -135,7 +135,7 @@ func (m *Manager) query(asked *source, request *promapi.Request) queryrange.Quer
 		Threshold: asked.threshold, ScrapeInterval: asked.scrapeInterval,
 		Timeout: time.Duration(m.config.Query.Timeout), QueryParams: asked.queryParams, Datasource: asked.label, Decoded: m.pool.decoded,
 		Strategy: asked.strategy, Freshness: time.Duration(m.config.Routing.Freshness),
-		ReplicasAccepted: asked.splitAcrossReplicas, Splicing: m.splicing, Caching: m.caching(asked),
+		Detailed: asked.showsConfiguration(), ReplicasAccepted: asked.splitAcrossReplicas, Splicing: m.splicing, Caching: m.caching(asked),
 	}
 	if replicas := asked.replicasFor(request); len(replicas) > 0 {
 		query.Hot, query.Pair, query.Others = replicas[0].Hot, replicas[0].Pair, replicas[1:]

@@ -104,7 +104,9 @@ func TestServicesAreSaidToBeUnresolved(t *testing.T) {
 }
 
 func TestTenantsComeFromTheSpecOnly(t *testing.T) {
-	m := runningManager(t, func(config *Config) { config.Projects = []ProjectConfig{{Name: "listed", AllNamespaces: true}} })
+	m := runningManager(t, func(config *Config) {
+		config.Projects, config.Hot.Tenant = []ProjectConfig{{Name: "listed", AllNamespaces: true}}, "a"
+	})
 	const tenant = `{"x-scope-orgid":"a","X-Other":"b"}`
 	require.Equal(t, http.Header{"X-Scope-Orgid": {"a"}}, tenantOf(saved(t, "", "", tenant)))
 

@@ -33,6 +33,9 @@ type destination struct {
 	access         *upstream.Access
 	tenancy        TenancyConfig
 	guard          upstream.Guard
+	// tenant is the tenant whose data the tier holds, as the operator says;
+	// empty where that is not said.
+	tenant string
 	// tenant headers in canonical form, one "name: value" a line.
 	headers string
 	// service names the Service that the tier was found by; empty where it is

@@ -31,7 +31,7 @@ func (q Query) explicitDefaults(learned *upstream.Learned, in *tier.Input) *prom
 		return q.Request
 	}
 	note := func(sentence string) {
-		in.Cold.Notes = append(in.Cold.Notes[:len(in.Cold.Notes):len(in.Cold.Notes)], sentence)
+		in.Cold.Notes = append(in.Cold.Notes[:len(in.Cold.Notes):len(in.Cold.Notes)], tier.PublicNote(sentence))
 	}
 	hot, cold := learned.Hot, learned.Cold
 	if hot.LookbackDelta > 0 && cold.LookbackDelta != hot.LookbackDelta &&

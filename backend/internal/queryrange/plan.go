@@ -147,7 +147,7 @@ func (q Query) prepare(ctx context.Context, learned *upstream.Learned) *Planned 
 	planned := &Planned{hot: q.Request, cold: q.Request, query: q}
 	planned.Input = tier.Input{
 		Forced: q.Forced, ColdParameter: q.coldParameter(),
-		Threshold: q.Threshold, Now: now.UnixMilli(), ScrapeInterval: q.ScrapeInterval,
+		Threshold: q.Threshold, Now: now.UnixMilli(), ScrapeInterval: q.ScrapeInterval, Detailed: q.Detailed,
 	}
 	in := &planned.Input
 	in.HotReplicated = q.Replicated
@@ -167,9 +167,13 @@ func (q Query) prepare(ctx context.Context, learned *upstream.Learned) *Planned 
 	in.OnlyTier, in.Union, in.UnionWhenIncomplete = endpoint.only, endpoint.union, endpoint.unionWhenIncomplete
 	planned.key = keyOf(q.Request)
 	comparing, cancel := context.WithTimeout(ctx, timeToCompare)
-	var isUnderstood bool
-	in.Completeness, in.CompletenessWhy, isUnderstood = learned.Knowledge.Completeness(comparing, planned.key,
+	var (
+		why          tier.Note
+		isUnderstood bool
+	)
+	in.Completeness, why, isUnderstood = learned.Knowledge.Completeness(comparing, planned.key,
 		func() ([]tier.Selector, error) { return endpoint.selectors(q.Request) })
+	in.CompletenessWhy = why.For(q.Detailed)
 	cancel()
 	if endpoint.ofEach {
 		in.Completeness, in.CompletenessWhy = tier.Incomplete, "each tier tells of its own"
@@ -221,7 +225,7 @@ func (q Query) relabel(planned *Planned, knowledge *tier.Knowledge) {
 	}
 	if err != nil {
 		planned.hot, planned.added = q.Request, nil
-		planned.Input.Unlabelled = firstLine(err)
+		planned.Input.Unlabelled = tier.Note{Detail: firstLine(err), Public: tier.ErrNotRewritable.Error()}.For(q.Detailed)
 	}
 }
 

@@ -55,6 +55,9 @@ type Query struct {
 	Decoded *upstream.ByteBudget
 	// QueryParams are the datasource's own, which the plugin sends along.
 	QueryParams map[string]string
+	// Detailed is set for callers who may see how the tiers are configured:
+	// warnings and explanations may then name external labels and sources.
+	Detailed bool
 	// OnRetry is called before a further try with who is asked: another
 	// replica of hot, hot or cold. It may be nil.
 	OnRetry func(next Next)

@@ -70,9 +70,12 @@ type Knowledge struct {
 
 var serials atomic.Uint64
 
+// onlyHot says that no other source has a series that matches.
+const onlyHot = "only hot has these metrics"
+
 type completeness struct {
 	is         Completeness
-	why        string
+	why        Note
 	understood bool
 }
 
@@ -99,7 +102,7 @@ func (k *Knowledge) OnlySource() bool { return k != nil && k.SourcesKnown && len
 // key identifies the selectors, so that the result is remembered. They are
 // called for where it is not. Where the selectors name metrics by a pattern,
 // comparing it with the known names ends with ctx, and hot counts as incomplete.
-func (k *Knowledge) Completeness(ctx context.Context, key promql.Key, selectors func() ([]Selector, error)) (is Completeness, why string, understood bool) {
+func (k *Knowledge) Completeness(ctx context.Context, key promql.Key, selectors func() ([]Selector, error)) (is Completeness, why Note, understood bool) {
 	if k == nil {
 		found := k.completeness(ctx, selectors)
 		return found.is, found.why, found.understood
@@ -109,7 +112,7 @@ func (k *Knowledge) Completeness(ctx context.Context, key promql.Key, selectors 
 		if errors.Is(ctx.Err(), context.Canceled) {
 			return found, promql.Forget // Its caller has gone.
 		}
-		return found, len(found.why)
+		return found, len(found.why.Detail) + len(found.why.Public)
 	})
 	return found.is, found.why, found.understood
 }
@@ -119,13 +122,13 @@ func (k *Knowledge) completeness(ctx context.Context, selectors func() ([]Select
 	switch {
 	case err != nil:
 		line, _, _ := strings.Cut(err.Error(), "\n")
-		return completeness{is: Incomplete, why: "the query is not understood here: " + line}
+		return completeness{is: Incomplete, why: PublicNote("the query is not understood here: " + line)}
 	case len(list) == 0:
-		return completeness{is: Complete, why: "no series is read", understood: true}
+		return completeness{is: Complete, why: PublicNote("no series is read"), understood: true}
 	case k == nil:
-		return completeness{is: Incomplete, why: "it is not known yet what the tiers hold", understood: true}
+		return completeness{is: Incomplete, why: PublicNote("it is not known yet what the tiers hold"), understood: true}
 	case k.Declared:
-		return completeness{is: Complete, why: "the operator declares that hot is complete", understood: true}
+		return completeness{is: Complete, why: PublicNote("the operator declares that hot is complete"), understood: true}
 	}
 	result := completeness{is: Complete, understood: true}
 	for i, selector := range list {
@@ -137,35 +140,35 @@ func (k *Knowledge) completeness(ctx context.Context, selectors func() ([]Select
 	return result
 }
 
-func (k *Knowledge) ofSelector(ctx context.Context, selector Selector) (Completeness, string) {
+func (k *Knowledge) ofSelector(ctx context.Context, selector Selector) (Completeness, Note) {
 	names, finite := finiteNames(selector)
 	if !k.SourcesKnown {
 		if missing, some := k.missingFrom(names, finite); some {
-			return Incomplete, fmt.Sprintf("hot has no metric %s", missing)
+			return Incomplete, PublicNote("hot has no metric " + missing)
 		}
-		return Assumed, "cold cannot tell its sources, so hot is taken to be complete"
+		return Assumed, PublicNote("cold cannot tell its sources, so hot is taken to be complete")
 	}
 	if len(k.others) == 0 {
-		return Complete, "hot is the only source"
+		return Complete, PublicNote("hot is the only source")
 	}
 	if k.pins(selector) {
-		return Complete, "the selector names hot's own external labels"
+		return Complete, Note{Detail: "the selector names hot's own external labels", Public: onlyHot}
 	}
 	if k.HotNames == nil || k.OtherNames == nil {
-		return Incomplete, "cold has other sources, and it is not known which metrics they hold"
+		return Incomplete, PublicNote("cold has other sources, and it is not known which metrics they hold")
 	}
 	if !finite {
 		return k.ofPattern(ctx, selector)
 	}
 	if missing, some := k.missingFrom(names, finite); some {
-		return Incomplete, fmt.Sprintf("hot has no metric %s", missing)
+		return Incomplete, PublicNote("hot has no metric " + missing)
 	}
 	for _, name := range names {
 		if _, elsewhere := k.OtherNames[name]; elsewhere {
-			return Incomplete, fmt.Sprintf("another source than hot has the metric %s too", name)
+			return Incomplete, PublicNote(fmt.Sprintf("another source than hot has the metric %s too", name))
 		}
 	}
-	return Complete, "only hot has these metrics"
+	return Complete, PublicNote(onlyHot)
 }
 
 // missingFrom returns a name that hot does not hold.
@@ -183,21 +186,23 @@ func (k *Knowledge) missingFrom(names []string, finite bool) (string, bool) {
 
 // ofPattern decides for a selector whose metric names are not a finite list:
 // the names that are known now are held against it.
-func (k *Knowledge) ofPattern(ctx context.Context, selector Selector) (Completeness, string) {
+func (k *Knowledge) ofPattern(ctx context.Context, selector Selector) (Completeness, Note) {
 	if matchesName(selector, "") {
-		return Incomplete, "cold has other sources, and the selector names no metric"
+		return Incomplete, PublicNote("cold has other sources, and the selector names no metric")
 	}
 	if name, found := k.OtherNames.matching(ctx, selector); found {
-		return Incomplete, fmt.Sprintf("another source than hot has the metric %s", name)
+		return Incomplete, Note{
+			Detail: fmt.Sprintf("another source than hot has the metric %s", name), Public: "another source than hot has a metric of such a name",
+		}
 	}
 	_, found := k.HotNames.matching(ctx, selector)
 	switch {
 	case ctx.Err() != nil:
-		return Incomplete, "cold has other sources, and it takes too long to compare the pattern with the names of their metrics"
+		return Incomplete, PublicNote("cold has other sources, and it takes too long to compare the pattern with the names of their metrics")
 	case found:
-		return Complete, "only hot has metrics of such names"
+		return Complete, PublicNote("only hot has metrics of such names")
 	}
-	return Incomplete, "hot has no metric of such a name"
+	return Incomplete, PublicNote("hot has no metric of such a name")
 }
 
 // matching returns a name that the selector matches. It gives up when ctx ends.

@@ -85,13 +85,13 @@ func TestCompleteness(t *testing.T) {
 				is, why, understood := knowledge.Completeness(t.Context(), promql.KeyOf(test.selector), func() ([]Selector, error) { return selectorsOf(t, test.selector), nil })
 				require.True(t, understood)
 				require.Equal(t, test.expected, is, why)
-				require.Contains(t, why, test.why)
+				require.Contains(t, why.Detail, test.why)
 			}
 		})
 	}
 	of := func(k *Knowledge, texts ...string) (Completeness, string) {
 		is, why, _ := k.Completeness(t.Context(), promql.KeyOf(texts...), func() ([]Selector, error) { return selectorsOf(t, texts...), nil })
-		return is, why
+		return is, why.Detail
 	}
 	is, _ := of(known(nil), `node_load1`, `up`)
 	require.Equal(t, Incomplete, is, "every selector counts")
@@ -100,9 +100,9 @@ func TestCompleteness(t *testing.T) {
 	is, why := of(nil, "x")
 	require.Equal(t, Incomplete, is)
 	require.Contains(t, why, "not known yet")
-	is, why, understood := known(nil).Completeness(t.Context(), promql.KeyOf("?"), func() ([]Selector, error) { return nil, errors.New("no PromQL\nat all") })
+	is, note, understood := known(nil).Completeness(t.Context(), promql.KeyOf("?"), func() ([]Selector, error) { return nil, errors.New("no PromQL\nat all") })
 	require.Equal(t, Incomplete, is)
-	require.Equal(t, "the query is not understood here: no PromQL", why)
+	require.Equal(t, "the query is not understood here: no PromQL", note.Public)
 	require.False(t, understood)
 	require.True(t, known(onlyHot).OnlySource())
 	require.False(t, known(cannotTell).OnlySource())
@@ -125,17 +125,17 @@ func TestKnowledge_ComparingAPatternEndsWithItsContext(t *testing.T) {
 	defer cancel()
 	is, why, _ := knowledge.Completeness(ctx, promql.KeyOf("slow"), selectors)
 	require.Equal(t, Incomplete, is)
-	require.Contains(t, why, "takes too long")
+	require.Contains(t, why.Detail, "takes too long")
 	is, why, _ = knowledge.Completeness(t.Context(), promql.KeyOf("slow"), func() ([]Selector, error) { panic("it is remembered") })
 	require.Equal(t, Incomplete, is)
-	require.Contains(t, why, "takes too long")
+	require.Contains(t, why.Detail, "takes too long")
 
 	gone, leave := context.WithCancel(t.Context())
 	leave()
 	_, _, _ = knowledge.Completeness(gone, promql.KeyOf("quick"), func() ([]Selector, error) { return selectorsOf(t, `{__name__=~"a_metric_of.*"}`), nil })
 	is, why, _ = knowledge.Completeness(t.Context(), promql.KeyOf("quick"), func() ([]Selector, error) { return selectorsOf(t, `{__name__=~"zzz.*"}`), nil })
 	require.Equal(t, Incomplete, is)
-	require.Contains(t, why, "hot has no metric of such a name", "what ended with its caller is not remembered")
+	require.Contains(t, why.Detail, "hot has no metric of such a name", "what ended with its caller is not remembered")
 }
 
 func TestSelectorsOfAnExpression(t *testing.T) {

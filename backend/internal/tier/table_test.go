@@ -84,14 +84,14 @@ func (r tableRow) render(t *testing.T) string {
 	if err != nil {
 		in.Extent = UnknownExtent(end.Add(-r.span), end)
 	}
-	var isUnderstood bool
-	in.Completeness, in.CompletenessWhy, isUnderstood = tableKnowledge.Completeness(t.Context(), promql.KeyOf(r.query), func() ([]Selector, error) {
+	is, why, isUnderstood := tableKnowledge.Completeness(t.Context(), promql.KeyOf(r.query), func() ([]Selector, error) {
 		expression, err := ParseExpression(r.query)
 		if err != nil {
 			return nil, err
 		}
 		return expression.Selectors, nil
 	})
+	in.Completeness, in.CompletenessWhy = is, why.Detail
 	if isUnderstood {
 		if _, err := Relabel(r.query, tableKnowledge.Added); err != nil {
 			in.Unlabelled = err.Error()

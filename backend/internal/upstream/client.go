@@ -107,6 +107,12 @@ func NewClient(options ClientOptions) (*Client, error) {
 // Endpoint returns the address of the tier for people to read.
 func (c *Client) Endpoint() string { return c.base.Redacted() }
 
+// Server returns the scheme, host and port of the tier; empty where they are not
+// known.
+func (c *Client) Server() string {
+	return (&url.URL{Scheme: c.base.Scheme, Host: c.base.Host}).String()
+}
+
 // outgoing is a request as it goes to the tier.
 type outgoing struct {
 	method, path, rawQuery string

@@ -56,7 +56,7 @@ type seenStore struct {
 // look asks a Thanos for its stores and returns them, those included that are
 // gone, and what is to be said of the latter. It returns nil where the tier has
 // no such endpoint.
-func (w *storeWatch) look(ctx context.Context, client *Client, now time.Time) ([]Store, []string) {
+func (w *storeWatch) look(ctx context.Context, client *Client, now time.Time) ([]Store, []tier.Note) {
 	found, err := client.stores(ctx)
 	if err != nil {
 		return nil, nil // Not a Thanos, or not for us.
@@ -88,7 +88,7 @@ func (w *storeWatch) look(ctx context.Context, client *Client, now time.Time) ([
 		}
 	}
 	stores := []Store{}
-	var notes []string
+	var notes []tier.Note
 	for _, key := range slices.Sorted(maps.Keys(w.seen)) {
 		known := w.seen[key]
 		if !there[key] && now.Sub(known.lastSeen) > storeForgottenAfter {
@@ -97,12 +97,13 @@ func (w *storeWatch) look(ctx context.Context, client *Client, now time.Time) ([
 		}
 		stores = append(stores, Store{Kind: known.kind, LabelSets: []map[string]string{known.labels}, MaxTime: known.maxTime, Failed: !there[key], Servers: count[key], Fewer: count[key] < known.most})
 		if !there[key] {
-			notes = append(notes, fmt.Sprintf("the cold tier cannot reach its %s: what only that one holds is missing", key))
+			const format = "the cold tier cannot reach %s: what only that one holds is missing"
+			notes = append(notes, tier.Note{Detail: fmt.Sprintf(format, "its "+key), Public: fmt.Sprintf(format, "one of its stores")})
 		}
 	}
 	const most = 5
 	if len(notes) > most {
-		notes = append(notes[:most], fmt.Sprintf("the cold tier cannot reach %d more stores", len(notes)-most))
+		notes = append(notes[:most], tier.PublicNote(fmt.Sprintf("the cold tier cannot reach %d more stores", len(notes)-most)))
 	}
 	return stores, notes
 }

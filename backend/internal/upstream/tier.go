@@ -70,11 +70,12 @@ type Status struct {
 	// endpoint.
 	Stores []Store
 	// Notes say why the tier's answers may be incomplete although it answers.
-	Notes []string
+	Notes []tier.Note
 
 	started      time.Time // of the process that answered
 	server       string    // which process answered
 	configured   string    // which process with which configuration answered
+	refusal      tier.Note // why the tier is not asked whatever the probe found
 	newestInHead int64     // timestamp of the newest sample of hot's head
 }
 
@@ -90,7 +91,7 @@ type Tier struct {
 	stores     storeWatch
 	status     atomic.Pointer[Status]
 	identity   atomic.Pointer[Identity]
-	refusal    atomic.Pointer[string]
+	refusal    atomic.Pointer[tier.Note]
 	steady     atomic.Pointer[steadiness] // of cold; nil while it is not
 	probed     atomic.Pointer[chan struct{}]
 	first      chan struct{} // closed after the first probe
@@ -115,14 +116,31 @@ func (t *Tier) Name() tier.Name { return t.options.Name }
 // Endpoint returns the address of the tier for people to read.
 func (t *Tier) Endpoint() string { return t.options.Client.Endpoint() }
 
+// EndpointFor returns the address in the form for a caller. Without detailed its
+// path is left out: it may name a tenant.
+func (t *Tier) EndpointFor(detailed bool) string {
+	if detailed {
+		return t.Endpoint()
+	}
+	return t.options.Client.Server()
+}
+
 // Status returns what the last probe found. A tier that was refused is
 // unavailable whatever that was.
 func (t *Tier) Status() Status {
 	status := *t.status.Load()
-	if reason := t.refused(); reason != "" {
-		status.Available, status.Error = false, reason
+	if reason := t.refused(); reason != (tier.Note{}) {
+		status.Available, status.Error, status.refusal = false, reason.Detail, reason
 	}
 	return status
+}
+
+// ErrorFor returns Error in the form for a caller: see tier.Note.
+func (s *Status) ErrorFor(detailed bool) string {
+	if s.refusal != (tier.Note{}) {
+		return s.refusal.For(detailed)
+	}
+	return s.Error
 }
 
 // Do calls the tier: see Client.Do. Calls beyond the limits wait, and identical
@@ -131,8 +149,8 @@ func (t *Tier) Status() Status {
 // A tier that was refused is not called, and the error is a *RefusedError. One
 // that has too many calls already gives an *OverloadError.
 func (t *Tier) Do(ctx context.Context, request *promapi.Request, withoutParameters []string) (*http.Response, error) {
-	if reason := t.refused(); reason != "" {
-		return nil, &RefusedError{Reason: reason}
+	if reason := t.refused(); reason != (tier.Note{}) {
+		return nil, &RefusedError{Reason: reason.Public}
 	}
 	made, err := t.options.Client.outgoing(request, withoutParameters)
 	if err != nil {
