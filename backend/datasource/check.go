@@ -3,7 +3,6 @@ package datasource
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -18,7 +17,6 @@ const (
 	checkPath = "/api/v1/datasources/check"
 	// checkTimeout bounds the look at one tier.
 	checkTimeout = 5 * time.Second
-	maxSpecBytes = 1 << 20
 )
 
 // report is what a check of a spec found.
@@ -84,10 +82,9 @@ func (h *handler) serveCheck(w http.ResponseWriter, incoming *http.Request, refe
 			return
 		}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, incoming.Body, maxSpecBytes))
+	body, err := readBody(incoming, "spec")
 	if err != nil {
-		h.fail(w, incoming, &promapi.Error{Status: http.StatusRequestEntityTooLarge, Type: promapi.ErrorBadData, Cause: err,
-			Message: fmt.Sprintf("the spec could not be read, or is larger than %d bytes", maxSpecBytes)})
+		h.fail(w, incoming, err)
 		return
 	}
 	checked, rule := perses.Reference{Name: defaultName}, h.manager.rules.own

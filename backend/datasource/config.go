@@ -248,6 +248,9 @@ type LimitsConfig struct {
 	// SharedMemory is the number of bytes that such answers take together.
 	// Where they would take more, queries are asked one by one.
 	SharedMemory int `yaml:"shared_memory"`
+	// RequestMemory is the number of bytes that the bodies of all requests take at a
+	// time, four times their size. What does not fit is answered with status 503.
+	RequestMemory int `yaml:"request_memory"`
 	// DecodedMemory is the number of bytes that all the answers together take in
 	// memory that are read as a whole at a time: unions of both tiers, labels that
 	// are added to metadata, limits, and the answers of ExecuteQuery. What is
@@ -409,7 +412,7 @@ func DefaultConfig() Config {
 		Query:       QueryConfig{Timeout: Duration(30 * time.Second), MaxLength: 64 << 10, SpliceBytes: 64 << 20},
 		Cache:       CacheConfig{MaxBytes: 64 << 20, Redis: RedisConfig{Prefix: "tierproxy:"}},
 		Pool:        PoolConfig{Size: 50},
-		Limits:      LimitsConfig{Queue: 500, QueueWait: Duration(5 * time.Second), SharedBytes: 1 << 20, SharedMemory: 16 << 20, DecodedMemory: 64 << 20},
+		Limits:      LimitsConfig{Queue: 500, QueueWait: Duration(5 * time.Second), SharedBytes: 1 << 20, SharedMemory: 16 << 20, RequestMemory: 16 << 20, DecodedMemory: 64 << 20},
 		Probe:       ProbeConfig{Interval: Duration(5 * time.Second), LearnInterval: Duration(time.Minute)},
 		Tracing:     TracingConfig{SamplePercent: 100},
 		Enforcement: EnforcementConfig{Label: "namespace", OnConflict: "empty"},

@@ -60,7 +60,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, incoming *http.Request) {
 		// would leave it idle for 90 s.
 		w.Header().Set("Connection", "close")
 	}
-	h.traced(w, incoming, identify(w, incoming), h.serve)
+	id := identify(w, incoming)
+	release, err := h.guard(w, incoming)
+	defer release()
+	if err != nil {
+		promapi.WriteError(w, err)
+		return
+	}
+	h.traced(w, incoming, id, h.serve)
 }
 
 // serve answers a request that has an id.
@@ -279,6 +286,7 @@ func (h *handler) answer(w http.ResponseWriter, incoming *http.Request, asked *s
 		h.fail(w, incoming, err)
 		return
 	}
+	h.untilAnswered(w, time.Now())
 	response, err := queryrange.Do(incoming.Context(), query)
 	if err != nil {
 		h.failed(w, incoming, request, err)

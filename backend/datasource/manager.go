@@ -48,6 +48,7 @@ type Manager struct {
 	metrics  *metrics
 	pool     *tierPool
 	splicing *queryrange.Splicing
+	bodies   *upstream.ByteBudget // of requests
 	cache    *resultcache.Cache
 	// fingerprint is that of the configuration.
 	fingerprint string
@@ -126,6 +127,7 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 		m.metrics.addState(m.registry)
 	}
 	m.pool = newTierPool(config)
+	m.bodies = upstream.NewByteBudget(int64(config.Limits.RequestMemory))
 	m.pool.meters = m.metrics.tiers
 	m.splicing = queryrange.NewSplicing(int64(config.Query.SpliceBytes))
 	m.pool.network, m.pool.onProbe = m.network, m.observeProbe

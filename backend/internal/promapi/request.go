@@ -4,7 +4,6 @@
 package promapi
 
 import (
-	"errors"
 	"io"
 	"maps"
 	"mime"
@@ -16,8 +15,8 @@ import (
 	"time"
 )
 
-// MaxBodyBytes bounds the body of a request: 4 MiB hold far more PromQL than
-// anybody evaluates.
+// MaxBodyBytes bounds the body of a request, in bytes, whatever the bound of who
+// serves it.
 const MaxBodyBytes = 4 << 20
 
 const formContentType = "application/x-www-form-urlencoded"
@@ -159,11 +158,7 @@ func (r *Request) readBody(incoming *http.Request) (url.Values, error) {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(nil, incoming.Body, MaxBodyBytes))
 	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
-			return nil, Errorf(http.StatusRequestEntityTooLarge, ErrorBadData, "the request body is larger than %d bytes", int64(MaxBodyBytes))
-		}
-		return nil, &Error{Status: http.StatusBadRequest, Type: ErrorBadData, Message: "the request body could not be read", Cause: err}
+		return nil, BodyError("the request body", err)
 	}
 	form, err := parseForm(incoming.Header.Get("Content-Type"), body)
 	if err != nil {
