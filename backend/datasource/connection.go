@@ -34,11 +34,13 @@ func (m *Manager) bodyLimit() int {
 
 // guard bounds what a client may take of the gateway: the time in which it has to
 // send the body of its request and to read the answer, and the memory of the
-// body. It sets the headers that every answer has. The caller calls release at
-// the end of the request.
+// body. It sets the headers that every answer has. It returns the request to be
+// answered; the caller calls release at its end.
 //
-// The deadlines are those of the connection, and end with the request.
-func (h *handler) guard(w http.ResponseWriter, incoming *http.Request) (release func(), err error) {
+// The deadlines are those of the connection, and end with the request. The
+// server's own request stays as it is: by its body the server knows whether the
+// connection can be used again.
+func (h *handler) guard(w http.ResponseWriter, incoming *http.Request) (guarded *http.Request, release func(), err error) {
 	header := w.Header()
 	// No browser takes an answer for a page, whatever a tier says of it.
 	header["X-Content-Type-Options"] = []string{"nosniff"}
@@ -51,8 +53,9 @@ func (h *handler) guard(w http.ResponseWriter, incoming *http.Request) (release 
 		// The server takes it back when the body has been read.
 		_ = controller.SetReadDeadline(now.Add(timeout))
 		body := &countedRequestBody{ReadCloser: http.MaxBytesReader(w, incoming.Body, int64(h.manager.bodyLimit())), share: h.manager.bodies.Of(datasourceOf(incoming))}
-		incoming.Body = body
-		release = body.release
+		copied := *incoming
+		copied.Body = body
+		incoming, release = &copied, body.release
 	} else {
 		release = func() {}
 	}
@@ -60,7 +63,7 @@ func (h *handler) guard(w http.ResponseWriter, incoming *http.Request) (release 
 		err = promapi.Errorf(http.StatusRequestURITooLong, promapi.ErrorBadData,
 			"the query string is %d bytes long: at most %d are accepted, send a POST with a shorter query", len(incoming.URL.RawQuery), h.manager.bodyLimit())
 	}
-	return release, err
+	return incoming, release, err
 }
 
 // datasourceOf names the datasource that a request is for; empty for the default

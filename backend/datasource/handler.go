@@ -61,7 +61,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, incoming *http.Request) {
 		w.Header().Set("Connection", "close")
 	}
 	id := identify(w, incoming)
-	release, err := h.guard(w, incoming)
+	incoming, release, err := h.guard(w, incoming)
 	defer release()
 	if err != nil {
 		promapi.WriteError(w, err)
