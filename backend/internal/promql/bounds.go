@@ -32,6 +32,14 @@ const (
 	// one goes through all its characters, which takes 1 to 2 ms, several times a query.
 	MaxClasses = 50
 
+	// MaxArguments is how many commas a text may have outside of braces. The parser
+	// compares each label of on() with each of group_left().
+	MaxArguments = 2000
+	// MaxCopies bounds the parts of concatenations in regular expressions, each
+	// counted as often as the concatenation has literal characters: Prometheus
+	// copies up to 256 alternatives of what stands in front of each part.
+	MaxCopies = 250_000
+
 	// mostInstructions is more than any text that is accepted has.
 	mostInstructions = 1 << 30
 
@@ -40,8 +48,7 @@ const (
 )
 
 // Check returns an error for texts that together exceed a bound: maxLength
-// bytes, MaxNesting, MaxOperators, MaxExpansion or MaxClasses. The error says
-// what to change. It takes time in proportion to the length, and compiles
+// bytes or one of the constants of this package. The error says what to change. It takes time in proportion to the length, and compiles
 // nothing. A text that no parser accepts may pass.
 func Check(maxLength int, texts ...string) error {
 	length := 0
@@ -64,7 +71,7 @@ func Check(maxLength int, texts ...string) error {
 // little else of the grammar, so that it cannot disagree with a parser about
 // where one ends. Where it is in doubt it counts.
 type scanner struct {
-	operators, ranges, expansion, classes int
+	operators, ranges, arguments, expansion, classes, copies int
 }
 
 func (s *scanner) scan(text string) error {
@@ -99,6 +106,8 @@ func (s *scanner) scan(text string) error {
 			if c == '}' {
 				braces--
 			}
+		case c == ',' && braces <= 0:
+			s.arguments++
 		case isWordByte(c):
 			size = lengthOfWord(rest)
 			if isOperatorWord(rest[:size]) {
@@ -130,6 +139,10 @@ func (s *scanner) exceeded() error {
 		return fmt.Errorf("there are more than %d operators: split the query, or select the series by a regular expression", MaxOperators)
 	case s.ranges > MaxOperators:
 		return fmt.Errorf("there are more than %d ranges: split the query, or select the series by a regular expression", MaxOperators)
+	case s.arguments > MaxArguments:
+		return fmt.Errorf("there are more than %d commas outside of braces: list fewer labels or arguments", MaxArguments)
+	case s.copies > MaxCopies:
+		return errors.New("the regular expressions have too many parts for their length: use fewer groups")
 	case s.expansion > MaxExpansion:
 		return fmt.Errorf("the regular expressions are too large: repetitions such as x{1000} may add %d characters in all", MaxExpansion)
 	case s.classes > MaxClasses:
@@ -139,7 +152,7 @@ func (s *scanner) exceeded() error {
 }
 
 // CheckRegexps returns an error for regular expressions that together exceed
-// MaxExpansion or MaxClasses. It compiles nothing.
+// MaxExpansion, MaxClasses or MaxCopies. It compiles nothing.
 func CheckRegexps(patterns ...string) error {
 	var s scanner
 	for _, pattern := range patterns {
@@ -172,9 +185,10 @@ func (s *scanner) pattern(pattern string) {
 	if err != nil {
 		return
 	}
-	size, wide := sizeOf(parsed)
-	s.expansion += max(size-len(pattern), 0)
-	s.classes += wide
+	size := sizeOf(parsed)
+	s.expansion += max(size.instructions-len(pattern), 0)
+	s.classes += size.wideClasses
+	s.copies = min(s.copies+size.copies, MaxCopies+1)
 }
 
 // costlyClasses counts what stands for many characters: Unicode classes, and
@@ -188,40 +202,62 @@ func costlyClasses(pattern string) int {
 	return count
 }
 
-// sizeOf returns how many instructions an expression has once it is compiled,
-// mostInstructions for all that are more, and how many wide classes it has.
-func sizeOf(expression *syntax.Regexp) (program, wide int) {
-	program = 1
+// size is what a regular expression costs.
+type size struct {
+	// instructions are those that it has once it is compiled.
+	instructions int
+	// wideClasses are its character classes of at least wideClass characters.
+	wideClasses int
+	// longest is how many literal characters a match has at most.
+	longest int
+	// copies is what MaxCopies bounds.
+	copies int
+}
+
+// sizeOf returns what an expression costs. Numbers stop at mostInstructions.
+func sizeOf(expression *syntax.Regexp) size {
+	total := size{instructions: 1}
 	for _, each := range expression.Sub {
-		ofPart, wideOfPart := sizeOf(each)
-		program, wide = min(program+ofPart, mostInstructions), wide+wideOfPart
+		part := sizeOf(each)
+		total.instructions += part.instructions
+		total.wideClasses += part.wideClasses
+		total.copies += part.copies
+		if expression.Op == syntax.OpConcat {
+			total.longest += part.longest
+		} else {
+			total.longest = max(total.longest, part.longest)
+		}
 	}
 	switch expression.Op {
 	case syntax.OpLiteral:
-		program = len(expression.Rune)
+		total.instructions, total.longest = len(expression.Rune), len(expression.Rune)
 	case syntax.OpCharClass:
-		program += len(expression.Rune) / 8 // A range takes eight bytes, an instruction some 40.
+		total.longest = 1
+		total.instructions += len(expression.Rune) / 8 // A range takes eight bytes, an instruction some 40.
 		characters := 0
 		for i := 0; i+1 < len(expression.Rune); i += 2 {
 			characters += int(expression.Rune[i+1]-expression.Rune[i]) + 1
 		}
 		if characters >= wideClass {
-			wide++
+			total.wideClasses++
 		}
 	case syntax.OpCapture:
-		program++
+		total.instructions++
+	case syntax.OpConcat:
+		total.copies += len(expression.Sub) * total.longest
 	case syntax.OpRepeat:
 		times := expression.Max
 		if times < 0 {
 			times = expression.Min + 1
 		}
-		program = 1 + (program-1)*max(times, 1)
+		total.instructions = 1 + (total.instructions-1)*max(times, 1)
 		if expression.Max != expression.Min {
-			program += times // Each of them may be left out.
+			total.instructions += times // Each of them may be left out.
 		}
 	default:
 	}
-	return min(program, mostInstructions), wide
+	total.instructions, total.copies = min(total.instructions, mostInstructions), min(total.copies, mostInstructions)
+	return total
 }
 
 // lengthOfComment returns the length of the comment that text begins with, in

@@ -36,6 +36,8 @@ func TestCheck_RefusesWhatCostsMoreThanItsLength(t *testing.T) {
 		"by an escape":          {`a{b=~"` + strings.Repeat(`\x2e{1000}`, 11) + `"}`, "regular expressions are too large"},
 		"classes":               {`a{b=~"[` + strings.Repeat(`\\pL`, 51) + `]"}`, "more than 50 wide character classes"},
 		"wide classes":          {`a{b=~"` + strings.Repeat(`\\D`, 51) + `"}`, "more than 50 wide character classes"},
+		"groups":                {`a{b=~"` + strings.Repeat("x", 30_000) + strings.Repeat("(a|b)", 8) + strings.Repeat("(a)", 8000) + `"}`, "too many parts"},
+		"labels":                {"a * on (" + strings.Repeat("b,", 16_000) + "b) group_left (" + strings.Repeat("c,", 15_000) + "c) d", "more than 2000 commas"},
 		"ignored case":          {`a{b=~"(?i)[` + strings.Repeat(`B-\\x{1e942}`, 51) + `]"}`, "more than 50 wide character classes"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -53,6 +55,8 @@ func TestCheck_AcceptsWhatDashboardsAsk(t *testing.T) {
 		"64 KiB of names":           `a{b=~"` + strings.TrimSuffix(strings.Repeat("pod-7d9f8c6b5-x2x4z|", maxLength/20-1), "|") + `"}`,
 		"names with dots":           `a{b=~"` + strings.TrimSuffix(strings.Repeat("10\\\\.0\\\\.1\\\\.2:9090|", maxLength/22-1), "|") + `"}`,
 		"patterns":                  `a{b=~"` + strings.TrimSuffix(strings.Repeat("web-.+|", 2000), "|") + `"}`,
+		"many groups":               `a{b=~"` + strings.TrimSuffix(strings.Repeat("(pod-7d9f8c6b5-x2x4z-1)|", 2000), "|") + `"}`,
+		"a tree of names":           `a{b=~"` + tree("", 11) + `"}`,
 		"the usual":                 `sum by (le) (rate(x_bucket{job=~".*api.*",code!~"5..",path!=""}[5m] offset -1w)) / ignoring (le) group_left () y > bool 1`,
 		"operators in its strings":  `a{b="` + strings.Repeat("+", 5000) + `"}`,
 		"operators in its comments": "a # " + strings.Repeat("-", 5000),
@@ -63,6 +67,15 @@ func TestCheck_AcceptsWhatDashboardsAsk(t *testing.T) {
 			require.NoError(t, promql.Check(maxLength, text))
 		})
 	}
+}
+
+// tree returns an alternation of names that share their beginnings with each
+// other: 2^depth of them.
+func tree(name string, depth int) string {
+	if depth == 0 {
+		return name + "-pod"
+	}
+	return tree(name+"a", depth-1) + "|" + tree(name+"b", depth-1)
 }
 
 // costly are the most expensive texts that Check accepts, as far as known.
@@ -81,8 +94,10 @@ func costly() map[string]string {
 		"folded":        `a{b=~"(?i)[` + strings.Repeat(`B-\\x{1e942}`, promql.MaxClasses-1) + `]"}`,
 		"ranges":        `a{b=~"[` + strings.Repeat(`a-\\x{ffff}`, maxLength/12) + `]"}`,
 		"wide":          `a{b=~"` + strings.Repeat(`\\D`, promql.MaxClasses) + `"}`,
-		"narrow":        `a{b=~"` + strings.Repeat(`[ac]`, maxLength/4-4) + `"}`,
+		"narrow":        `a{b=~"` + strings.Repeat(`[ac]`, 480) + `"}`,
 		"any case":      `a{b=~"(?i)` + strings.Repeat(`kſ`, maxLength/3-10) + `"}`,
+		"groups":        `a{b=~"` + strings.Repeat("x", 300) + strings.Repeat("(a|b)", 8) + strings.Repeat("(a)", 300) + `"}`,
+		"labels":        "a * on (" + strings.Repeat("b,", promql.MaxArguments/2) + "b) group_left (" + strings.Repeat("c,", promql.MaxArguments/2) + "c) d",
 		"matchers":      "a{" + strings.Repeat(`b=~"c",`, maxLength/7-1) + "}",
 		"nested groups": `a{b=~"` + strings.Repeat("(", 450) + "a" + strings.Repeat(")*", 450) + `"}`,
 	}
