@@ -9,9 +9,13 @@ import (
 	"net/url"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sirupsen/logrus"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
@@ -140,4 +144,31 @@ func TestHandler_ManyDifferentQueriesAreNotKeptInMemory(t *testing.T) {
 			require.Less(t, growth(text), int64(10<<20))
 		})
 	}
+}
+
+// What takes long to read waits for its turn, and what does not goes past it.
+func TestHandler_CostlyQueriesWaitForEachOther(t *testing.T) {
+	g := newGateway(t, func(config *datasource.Config) { config.Limits.QueueWait = datasource.Duration(time.Millisecond) })
+	var group sync.WaitGroup
+	var refused, answered atomic.Int64
+	for i := range 40 {
+		group.Go(func() {
+			text := fmt.Sprintf(`up{a=~"%d%s"}`, i, strings.Repeat(`\\D`, 50))
+			response, body := g.ask(t, http.MethodGet, "/api/v1/query?query="+url.QueryEscape(text), "")
+			switch {
+			case response.StatusCode == http.StatusOK:
+				answered.Add(1)
+			case response.StatusCode == http.StatusServiceUnavailable && strings.Contains(body, "too many queries wait that take long to read"):
+				refused.Add(1)
+				assert.NotEmpty(t, response.Header.Get("Retry-After"))
+			default:
+				assert.Fail(t, body)
+			}
+		})
+	}
+	response, body := g.ask(t, http.MethodGet, query, "")
+	require.Equal(t, http.StatusOK, response.StatusCode, body)
+	group.Wait()
+	require.Positive(t, answered.Load())
+	require.Positive(t, refused.Load())
 }

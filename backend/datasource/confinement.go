@@ -8,7 +8,6 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/enforcement"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // rules say which namespaces the requests of a datasource are confined to. They
@@ -92,12 +91,8 @@ func (r *rules) of(reference perses.Reference) (*enforcement.Rule, error) {
 }
 
 // confine confines a request to what the datasource may see and, where it names
-// one, to a namespace. It returns the errors of the rule, and an Error with
-// status 400 for a query that is too large to be read at all.
+// one, to a namespace. It returns the errors of the rule.
 func (m *Manager) confine(asked *source, request *promapi.Request, namespace string) (*promapi.Request, error) {
-	if err := m.checkSize(request); err != nil {
-		return nil, err
-	}
 	rule := asked.rule
 	var err error
 	switch {
@@ -119,17 +114,6 @@ func (m *Manager) confine(asked *source, request *promapi.Request, namespace str
 			"a tier of the %s answers for namespaces only: name one in the query (POST %s), or ask the operator to confine the datasource", asked.label, metricsQueryPath)
 	}
 	return request, nil
-}
-
-// checkSize returns an Error with status 400 for PromQL that costs too much to
-// be read. It comes before anything that parses.
-func (m *Manager) checkSize(request *promapi.Request) error {
-	for _, name := range []string{"query", "match[]"} {
-		if err := promql.Check(m.config.Query.MaxLength, request.Parameters[name]...); err != nil {
-			return promapi.InvalidParameter(name, err)
-		}
-	}
-	return nil
 }
 
 // withoutEndpoint drops the parameter that only explain knows.

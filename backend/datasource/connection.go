@@ -76,9 +76,12 @@ func datasourceOf(incoming *http.Request) string {
 	return asked.saved.String()
 }
 
-// untilAnswered gives a query its whole time, now that its request was read.
-func (h *handler) untilAnswered(w http.ResponseWriter, started time.Time) {
-	_ = http.NewResponseController(w).SetWriteDeadline(started.Add(time.Duration(h.manager.config.Query.Timeout) + answerGrace))
+// untilAnswered gives a query its whole time, now that its request was read. It
+// returns the deadline for sending the answer.
+func (h *handler) untilAnswered(w http.ResponseWriter) time.Time {
+	deadline := time.Now().Add(time.Duration(h.manager.config.Query.Timeout) + answerGrace)
+	_ = http.NewResponseController(w).SetWriteDeadline(deadline)
+	return deadline
 }
 
 // countedRequestBody is the body of a request, whose memory counts until the end

@@ -112,7 +112,7 @@ type TierState struct {
 }
 
 // serveExplain answers with the decision for a query without running it.
-func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, asked *source, path string) {
+func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, asked *source, path string, caller promapi.Caller) {
 	if incoming.Method != http.MethodGet && incoming.Method != http.MethodPost {
 		promapi.WriteError(w, promapi.Errorf(http.StatusMethodNotAllowed, promapi.ErrorBadData, "%s does not take the method %s", path, incoming.Method))
 		return
@@ -121,13 +121,16 @@ func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 	if err == nil {
 		request, err = explainedRequest(request)
 	}
+	planned := func() {}
 	if err == nil {
-		request, err = h.manager.confine(asked, withoutEndpoint(request), "")
+		request.Caller = caller
+		request, planned, err = h.manager.prepare(incoming.Context(), asked, withoutEndpoint(request), "")
 	}
 	if err != nil {
 		h.fail(w, incoming, err)
 		return
 	}
+	defer planned()
 	query := h.manager.query(asked, request)
 	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {
 		h.fail(w, incoming, err)
@@ -137,16 +140,16 @@ func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 		promapi.WriteData(w, answeredHere(asked, request))
 		return
 	}
-	planned, err := queryrange.Plan(incoming.Context(), query)
+	decided, err := queryrange.Plan(incoming.Context(), query)
 	if err != nil {
 		h.fail(w, incoming, err)
 		return
 	}
-	input, decision := planned.Input, planned.Decision
+	input, decision := decided.Input, decided.Decision
 	detailed := asked.showsConfiguration()
 	hot := viewState(asked.hot, input.Hot, detailed)
 	if hot != nil {
-		hot.Replica = planned.Replica()
+		hot.Replica = decided.Replica()
 	}
 	explanation := Explanation{
 		Tier: string(decision.Tier), Reason: string(decision.Reason), Sentence: decision.Sentence(input),
@@ -154,11 +157,11 @@ func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 		Fallback: string(decision.Fallback), Warnings: decision.Warnings,
 		Extent: viewExtent(input.Extent), Threshold: model.Duration(input.Threshold).String(),
 		HotUnused: asked.hotUnused, Hot: hot, Cold: viewState(asked.cold, input.Cold, detailed),
-		Cut: viewCut(planned.Cut), NotCut: notCut(asked, planned),
+		Cut: viewCut(decided.Cut), NotCut: notCut(asked, decided),
 	}
 	if detailed {
 		// It holds hot's external labels.
-		explanation.HotQuery = rewritten(planned, request)
+		explanation.HotQuery = rewritten(decided, request)
 	}
 	promapi.WriteData(w, explanation)
 }

@@ -204,7 +204,7 @@ func (h *handler) serveDefault(w http.ResponseWriter, incoming *http.Request, as
 func (h *handler) serveData(w http.ResponseWriter, incoming *http.Request, asked *source, path string, caller promapi.Caller) {
 	switch path {
 	case explainPath:
-		h.serveExplain(w, incoming, asked, path)
+		h.serveExplain(w, incoming, asked, path, caller)
 	case metricsQueryPath:
 		h.serveMetricsQuery(w, incoming, asked, caller)
 	default:
@@ -265,34 +265,38 @@ func (h *handler) serveQuery(w http.ResponseWriter, incoming *http.Request, aske
 	observed := &observedWriter{ResponseWriter: w}
 	defer h.manager.metrics.countRequest(incoming.Context(), endpoint, observed)
 	request, err := promapi.ReadRequest(incoming, endpoint, path, started)
+	planned := func() {}
 	if err == nil {
-		request, err = h.manager.confine(asked, request, "")
+		request.Caller = caller
+		request, planned, err = h.manager.prepare(incoming.Context(), asked, request, "")
 	}
 	if err != nil {
 		h.fail(observed, incoming, err)
 		return
 	}
-	request.Caller = caller
-	h.answer(observed, incoming, asked, request, started)
+	defer planned()
+	h.answer(observed, incoming, asked, request, started, planned)
 }
 
-// answer asks a tier and streams what it answers.
-func (h *handler) answer(w http.ResponseWriter, incoming *http.Request, asked *source, request *promapi.Request, started time.Time) {
+// answer asks a tier and streams what it answers. It calls planned once it is
+// clear what the tier is asked.
+func (h *handler) answer(w http.ResponseWriter, incoming *http.Request, asked *source, request *promapi.Request, started time.Time, planned func()) {
 	var err error
 	request.Lingers = true
 	query := h.manager.query(asked, request)
+	query.OnPlanned = planned
 	applyCacheControl(query.Caching, incoming.Header)
 	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {
 		h.fail(w, incoming, err)
 		return
 	}
-	h.untilAnswered(w, time.Now())
+	deadline := h.untilAnswered(w)
 	response, err := queryrange.Do(incoming.Context(), query)
 	if err != nil {
 		h.failed(w, incoming, request, err)
 		return
 	}
-	h.stream(w, incoming, response, asked, request, started)
+	h.stream(w, incoming, response, asked, request, started, deadline)
 }
 
 // choice reads the header by which a caller forces a tier.

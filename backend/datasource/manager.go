@@ -49,6 +49,7 @@ type Manager struct {
 	pool     *tierPool
 	splicing *queryrange.Splicing
 	bodies   *upstream.ByteBudget // of requests
+	planning *upstream.AdmissionQueue
 	cache    *resultcache.Cache
 	// fingerprint is that of the configuration.
 	fingerprint string
@@ -127,6 +128,7 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 		m.metrics.addState(m.registry)
 	}
 	m.pool = newTierPool(config)
+	m.planning = newPlanningQueue(config)
 	m.bodies = upstream.NewByteBudget(int64(config.Limits.RequestMemory))
 	m.pool.meters = m.metrics.tiers
 	m.splicing = queryrange.NewSplicing(int64(config.Query.SpliceBytes))

@@ -115,7 +115,7 @@ func leastStep(length time.Duration) model.Duration {
 // checkQuery adds where the text is no PromQL, or that it is too large to be
 // read. maxLength is query.max_length.
 func (q *MetricQuery) checkQuery(mistakes *ValidationErrors, maxLength int) {
-	if err := promql.Check(maxLength, q.Query); err != nil {
+	if _, err := promql.Check(maxLength, q.Query); err != nil {
 		mistakes.add("query", "%s", err)
 		return
 	}
@@ -248,13 +248,16 @@ func (h *handler) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 		return
 	}
 	request, err := query.request(started)
+	planned := func() {}
 	if err == nil {
-		request, err = h.manager.confine(asked, request, query.Namespace)
+		request.Caller = caller
+		request, planned, err = h.manager.prepare(incoming.Context(), asked, request, query.Namespace)
 	}
 	if err != nil {
 		h.fail(w, incoming, err)
 		return
 	}
+	defer planned()
 	end, err := h.manager.begin(request.Endpoint)
 	if err != nil {
 		h.fail(w, incoming, err)
@@ -263,8 +266,7 @@ func (h *handler) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 	defer end()
 	observed := &observedWriter{ResponseWriter: w}
 	defer h.manager.metrics.countRequest(incoming.Context(), request.Endpoint, observed)
-	request.Caller = caller
-	h.answer(observed, incoming, asked, request, started)
+	h.answer(observed, incoming, asked, request, started, planned)
 }
 
 // writeMistakes answers with all of them: in one line, as every error has it,

@@ -104,13 +104,17 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 	endpoint := request.Endpoint
 	defer func() { r.manager.metrics.countExecuted(ctx, endpoint, err) }()
 	own, err := r.manager.settled(ctx, r.manager.ownSource)
+	planned := func() {}
 	if err == nil {
-		request, err = r.manager.confine(own, request, query.Namespace)
+		request, planned, err = r.manager.prepare(ctx, own, request, query.Namespace)
 	}
 	if err != nil {
 		return nil, queryError(err)
 	}
-	response, err := queryrange.Do(ctx, r.manager.query(own, request))
+	defer planned()
+	made := r.manager.query(own, request)
+	made.OnPlanned = planned
+	response, err := queryrange.Do(ctx, made)
 	if err != nil {
 		return nil, queryError(err)
 	}

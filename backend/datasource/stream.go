@@ -24,7 +24,7 @@ var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
 // stream passes an answer on: header, then the bytes as they come in. An
 // answer that is cut off aborts the connection, so that nobody takes what went
 // out for the whole.
-func (h *handler) stream(w http.ResponseWriter, incoming *http.Request, response *queryrange.Response, asked *source, request *promapi.Request, started time.Time) {
+func (h *handler) stream(w http.ResponseWriter, incoming *http.Request, response *queryrange.Response, asked *source, request *promapi.Request, started, deadline time.Time) {
 	defer func() { _ = response.Body.Close() }()
 	header := w.Header()
 	copyHeader(header, response.Header)
@@ -43,7 +43,7 @@ func (h *handler) stream(w http.ResponseWriter, incoming *http.Request, response
 	}
 	w.WriteHeader(response.Status)
 	_, span := tracing.Start(incoming.Context(), "stream the answer")
-	written, err := copyFlushing(w, response.Body)
+	written, err := copyFlushing(w, response.Body, deadline)
 	tracing.End(span, err, upstream.Describe)
 
 	outcome := outcomeOf(response.Status)
@@ -101,8 +101,13 @@ func logsDebug(logger logrus.FieldLogger) bool {
 // writeError is a failure to write to the client.
 type writeError struct{ error }
 
-// copyFlushing copies the body and sends each piece on as soon as it is there.
-func copyFlushing(w http.ResponseWriter, body io.Reader) (int64, error) {
+// stallTimeout is how long a client may take to accept one piece of an answer, of
+// bufferBytes at most. While it does not, it holds a slot of the tier.
+const stallTimeout = 5 * time.Second
+
+// copyFlushing copies the body and sends each piece on as soon as it is there, at
+// the latest until the deadline.
+func copyFlushing(w http.ResponseWriter, body io.Reader, deadline time.Time) (int64, error) {
 	buffer, _ := buffers.Get().(*[bufferBytes]byte)
 	defer buffers.Put(buffer)
 	controller := http.NewResponseController(w)
@@ -110,6 +115,11 @@ func copyFlushing(w http.ResponseWriter, body io.Reader) (int64, error) {
 	for {
 		n, readError := body.Read(buffer[:])
 		if n > 0 {
+			if until := time.Now().Add(stallTimeout); until.Before(deadline) {
+				_ = controller.SetWriteDeadline(until)
+			} else {
+				_ = controller.SetWriteDeadline(deadline)
+			}
 			written, err := w.Write(buffer[:n])
 			total += int64(written)
 			if err != nil {

@@ -48,23 +48,39 @@ const (
 )
 
 // Check returns an error for texts that together exceed a bound: maxLength
-// bytes or one of the constants of this package. The error says what to change. It takes time in proportion to the length, and compiles
-// nothing. A text that no parser accepts may pass.
-func Check(maxLength int, texts ...string) error {
+// bytes or one of the constants of this package. The error says what to change.
+// isCostly reports whether they are within the bounds and still take many times
+// as long to parse as what people write.
+//
+// Check takes time in proportion to the length, and compiles nothing. A text
+// that no parser accepts may pass.
+func Check(maxLength int, texts ...string) (isCostly bool, err error) {
 	length := 0
 	for _, text := range texts {
 		length += len(text)
 	}
 	if length > maxLength {
-		return fmt.Errorf("%d bytes are too long: at most %d are accepted (query.max_length)", length, maxLength)
+		return false, fmt.Errorf("%d bytes are too long: at most %d are accepted (query.max_length)", length, maxLength)
 	}
 	var s scanner
 	for _, text := range texts {
 		if err := s.scan(text); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return length > costlyLength || s.isCostly(), nil
+}
+
+// costlyLength is the length, in bytes, from which on a text is costly: it may
+// take some 10 ms to parse. costlyShare is the share of a bound that makes it so.
+const (
+	costlyLength = 8 << 10
+	costlyShare  = 10
+)
+
+func (s *scanner) isCostly() bool {
+	return s.operators > MaxOperators/costlyShare || s.ranges > MaxOperators/costlyShare || s.arguments > MaxArguments/costlyShare ||
+		s.expansion > MaxExpansion/costlyShare || s.classes > MaxClasses/costlyShare || s.copies > MaxCopies/costlyShare
 }
 
 // scanner counts what makes texts costly. It knows strings and comments and

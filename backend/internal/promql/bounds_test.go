@@ -41,10 +41,12 @@ func TestCheck_RefusesWhatCostsMoreThanItsLength(t *testing.T) {
 		"ignored case":          {`a{b=~"(?i)[` + strings.Repeat(`B-\\x{1e942}`, 51) + `]"}`, "more than 50 wide character classes"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.ErrorContains(t, promql.Check(maxLength, test.text), test.message)
+			_, err := promql.Check(maxLength, test.text)
+			require.ErrorContains(t, err, test.message)
 		})
 	}
-	require.ErrorContains(t, promql.Check(10, "123456", "12345"), "11 bytes are too long: at most 10 are accepted (query.max_length)", "together")
+	_, err := promql.Check(10, "123456", "12345")
+	require.ErrorContains(t, err, "11 bytes are too long: at most 10 are accepted (query.max_length)", "together")
 }
 
 func TestCheck_AcceptsWhatDashboardsAsk(t *testing.T) {
@@ -64,7 +66,9 @@ func TestCheck_AcceptsWhatDashboardsAsk(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := parse.ParseExpr(text)
 			require.NoError(t, err)
-			require.NoError(t, promql.Check(maxLength, text))
+			isCostly, err := promql.Check(maxLength, text)
+			require.NoError(t, err)
+			require.Equal(t, len(text) > 8<<10, isCostly)
 		})
 	}
 }
@@ -107,7 +111,9 @@ func TestCheck_WhatItAcceptsTakesLittleToParse(t *testing.T) {
 	parse := parser.NewParser(parser.Options{EnableExperimentalFunctions: true})
 	for name, text := range costly() {
 		t.Run(name, func(t *testing.T) {
-			require.NoError(t, promql.Check(maxLength, text))
+			isCostly, err := promql.Check(maxLength, text)
+			require.NoError(t, err)
+			require.True(t, isCostly || name == "parentheses" || name == "nested groups")
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			started := time.Now()
@@ -129,7 +135,7 @@ func FuzzCheck(f *testing.F) {
 	}
 	parse := parser.NewParser(parser.Options{EnableExperimentalFunctions: true, EnableBinopFillModifiers: true, EnableUnquotedUTF8Names: true})
 	f.Fuzz(func(t *testing.T, text string) {
-		if promql.Check(maxLength, text) != nil || strings.ContainsFunc(text, func(r rune) bool { return r == unicode.ReplacementChar }) {
+		if _, err := promql.Check(maxLength, text); err != nil || strings.ContainsFunc(text, func(r rune) bool { return r == unicode.ReplacementChar }) {
 			return
 		}
 		var before, after runtime.MemStats
@@ -149,13 +155,13 @@ func BenchmarkCheck(b *testing.B) {
 	b.Run("usual", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			_ = promql.Check(maxLength, usual)
+			_, _ = promql.Check(maxLength, usual)
 		}
 	})
 	for name, text := range costly() {
 		b.Run(fmt.Sprintf("costly/%s", name), func(b *testing.B) {
 			for b.Loop() {
-				_ = promql.Check(maxLength, text)
+				_, _ = promql.Check(maxLength, text)
 			}
 		})
 	}

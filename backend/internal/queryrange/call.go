@@ -33,6 +33,9 @@ func Do(ctx context.Context, query Query) (*Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if query.OnPlanned != nil {
+		query.OnPlanned()
+	}
 	callContext, cancel := context.WithTimeout(ctx, query.timeout())
 	call := &call{query: planned.query, planned: planned, started: time.Now()}
 	response, decision, err := call.run(callContext)

@@ -58,6 +58,8 @@ type Query struct {
 	// Detailed is set for callers who may see how the tiers are configured:
 	// warnings and explanations may then name external labels and sources.
 	Detailed bool
+	// OnPlanned is called once it is clear what the tiers are asked. It may be nil.
+	OnPlanned func()
 	// OnRetry is called before a further try with who is asked: another
 	// replica of hot, hot or cold. It may be nil.
 	OnRetry func(next Next)
