@@ -77,7 +77,7 @@ func userOf(request *http.Request) string {
 	return claims.Subject
 }
 
-// fakePerses answers who may read which datasource. Every user may read the
+// fakePerses answers who may read which datasource, and who asks. Every user may read the
 // global datasource metrics; only attackers may read those of their project,
 // whose tiers are at the given URL.
 func fakePerses(hostileURL string) http.Handler {
@@ -108,6 +108,8 @@ func fakePerses(hostileURL string) http.Handler {
 			http.Error(w, "{}", http.StatusUnauthorized)
 		case isOwn && !strings.HasPrefix(user, hostileUser):
 			http.Error(w, "{}", http.StatusForbidden)
+		case request.URL.Path == "/api/v1/user/whoami":
+			write(w, document{"kind": "User", "metadata": document{"name": user}})
 		case !exists:
 			http.Error(w, "{}", http.StatusNotFound)
 		default:
