@@ -104,7 +104,9 @@ func TestServicesAreSaidToBeUnresolved(t *testing.T) {
 }
 
 func TestTenantsComeFromTheSpecOnly(t *testing.T) {
-	m := runningManager(t, func(config *Config) { config.Projects, config.Hot.Tenant = []ProjectConfig{{Name: "listed", AllNamespaces: true}}, "a" })
+	m := runningManager(t, func(config *Config) {
+		config.Projects, config.Hot.Tenant = []ProjectConfig{{Name: "listed", AllNamespaces: true}}, "a"
+	})
 	const tenant = `{"x-scope-orgid":"a","X-Other":"b"}`
 	require.Equal(t, http.Header{"X-Scope-Orgid": {"a"}}, tenantOf(saved(t, "", "", tenant)))
 
@@ -246,9 +248,9 @@ func TestTierPool_SettingsShareATier(t *testing.T) {
 	require.Len(t, m.pool.tiers, 4, "and the gateway's own")
 	require.Len(t, m.pool.pairs, 2)
 	now := time.Now()
-	for found, hours := range map[*source]time.Duration{first: 1, other: 2} {
-		require.Equal(t, now.Add(-hours*time.Hour).UnixMilli(), found.pair.ColdState(now).Newest)
-		require.Equal(t, now.Add(-hours*time.Hour).UnixMilli(), found.cold.State(now).Newest)
+	for found, lag := range map[*source]time.Duration{first: time.Hour, other: 2 * time.Hour} {
+		require.Equal(t, now.Add(-lag).UnixMilli(), found.pair.ColdState(now).Newest)
+		require.Equal(t, now.Add(-lag).UnixMilli(), found.cold.State(now).Newest)
 	}
 	require.Equal(t, 2, m.pool.count("team"))
 }

@@ -119,7 +119,9 @@ func (c *Client) Endpoint() string { return c.base.Redacted() }
 
 // Server returns the scheme, host and port of the tier; empty where they are not
 // known.
-func (c *Client) Server() string { return (&url.URL{Scheme: c.base.Scheme, Host: c.base.Host}).String() }
+func (c *Client) Server() string {
+	return (&url.URL{Scheme: c.base.Scheme, Host: c.base.Host}).String()
+}
 
 // outgoing is a request as it goes to the tier.
 type outgoing struct {

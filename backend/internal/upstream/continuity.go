@@ -26,7 +26,7 @@ const (
 	pointsPerScan = 10_000
 	scansAtOnce   = 8
 	// mostSeries is how many series are looked at to find witnesses.
-	mostSeries = 2000
+	mostSeries      = 2000
 	defaultInterval = DefaultScrapeInterval
 )
 

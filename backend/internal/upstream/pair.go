@@ -65,8 +65,8 @@ type sharedPair struct {
 	// names are those of the knowledge, and learning those that are being
 	// learned; used by Run alone.
 	names, learning pairNames
-	first        chan struct{} // closed after learning was tried once
-	empty        *expirable.LRU[string, struct{}]
+	first           chan struct{} // closed after learning was tried once
+	empty           *expirable.LRU[string, struct{}]
 }
 
 // Learned is what was learned of a pair. It is not changed after it was made.
