@@ -181,7 +181,7 @@ func (m *Manager) checkTier(ctx context.Context, saved *perses.Datasource, name 
 	case at.url == "":
 		return tierReport{Source: "none", State: stateNone, Message: "neither the datasource nor the gateway names this tier"}
 	}
-	client, err := at.client(tenant, PoolConfig{Size: 1}, m.network)
+	client, err := at.client(tenant, PoolConfig{Size: 1}, 1, m.network)
 	if err != nil {
 		seen.State, seen.Message = string(upstream.FailureTLS), "the gateway cannot read the certificates that it is configured with for this host"
 		return seen

@@ -260,6 +260,12 @@ type LimitsConfig struct {
 	// not fit is answered with status 503 and Retry-After. Other answers pass
 	// through in small pieces.
 	DecodedMemory int `yaml:"decoded_memory"`
+	// ProjectTiers is the number of tiers that the datasources of one Perses
+	// project use at a time, the gateway's own not counted; a replica is a tier of
+	// its own. A further one takes the place of the one that the project used
+	// longest ago, or is answered with status 503 and Retry-After while all are in
+	// use.
+	ProjectTiers int `yaml:"project_tiers"`
 }
 
 // ProbeConfig says how the health of the tiers is watched.
@@ -412,7 +418,7 @@ func DefaultConfig() Config {
 		Query:       QueryConfig{Timeout: Duration(30 * time.Second), MaxLength: 64 << 10, SpliceBytes: 64 << 20},
 		Cache:       CacheConfig{MaxBytes: 64 << 20, Redis: RedisConfig{Prefix: "tierproxy:"}},
 		Pool:        PoolConfig{Size: 50},
-		Limits:      LimitsConfig{Queue: 500, QueueWait: Duration(5 * time.Second), SharedBytes: 1 << 20, SharedMemory: 16 << 20, RequestMemory: 16 << 20, DecodedMemory: 64 << 20},
+		Limits:      LimitsConfig{Queue: 500, QueueWait: Duration(5 * time.Second), SharedBytes: 1 << 20, SharedMemory: 16 << 20, RequestMemory: 16 << 20, DecodedMemory: 64 << 20, ProjectTiers: 32},
 		Probe:       ProbeConfig{Interval: Duration(5 * time.Second), LearnInterval: Duration(time.Minute)},
 		Tracing:     TracingConfig{SamplePercent: 100},
 		Enforcement: EnforcementConfig{Label: "namespace", OnConflict: "empty"},

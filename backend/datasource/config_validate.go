@@ -65,6 +65,9 @@ func (c *Config) Validate() error {
 	if c.Limits.Concurrent > c.Pool.Size && c.Pool.Size > 0 && !c.Pool.HTTP2 {
 		add("limits.concurrent", fmt.Errorf("is %d, and there are no more than %d connections: raise pool.size, or lower it", c.Limits.Concurrent, c.Pool.Size))
 	}
+	if c.Limits.ProjectTiers < 1 {
+		add("limits.project_tiers", fmt.Errorf("is %d: it must be 1 or more", c.Limits.ProjectTiers))
+	}
 	add("limits.queue_wait", positive(c.Limits.QueueWait))
 	if c.Log.SlowQueries < 0 {
 		add("log.slow_queries", errors.New("must not be negative"))

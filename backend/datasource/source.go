@@ -71,11 +71,11 @@ func (m *Manager) ownSource() (*source, error) {
 		wantsNamespace: m.config.Hot.Tenancy.Parameter != "" || m.config.Cold.Tenancy.Parameter != "",
 	}
 	hotPlace, coldPlace := m.ownPlace(tier.Hot), m.ownPlace(tier.Cold)
-	hot, err := m.tiersAt(hotPlace, nil, true)
+	hot, err := m.tiersAt(hotPlace, tierUse{own: true})
 	if err != nil {
 		return nil, err
 	}
-	cold, err := m.tiersAt(coldPlace, nil, true)
+	cold, err := m.tiersAt(coldPlace, tierUse{own: true})
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +155,7 @@ func (m *Manager) tiersOf(saved *perses.Datasource, name tier.Name, named *perse
 	if !own {
 		at.scrapeInterval = saved.Spec.ScrapeInterval
 	}
-	list, err := m.tiersAt(at, tenant, own && len(tenant) == 0)
+	list, err := m.tiersAt(at, tierUse{header: tenant, own: own && len(tenant) == 0, project: saved.Reference.Project})
 	return at, list, err
 }
 

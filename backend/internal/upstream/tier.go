@@ -36,6 +36,10 @@ type TierOptions struct {
 	Limits Limits
 	// Meters count the calls of queries, if not nil.
 	Meters *Meters
+	// Probing bounds what the gateway itself asks of the tier; nil bounds nothing.
+	Probing *Probing
+	// Warm is how many connections are made when the tier becomes available.
+	Warm int
 	// OnProbe is called after each probe with what it found, if not nil.
 	OnProbe func(Status)
 }
@@ -80,9 +84,24 @@ type Status struct {
 }
 
 // Tier is one tier of a datasource with its health. It is safe for concurrent
-// use.
+// use. Datasources that differ only in their TierSettings share everything else:
+// connections, probes, limits and what was learned.
 type Tier struct {
+	*sharedTier
+	settings TierSettings
+}
+
+// TierSettings are what a datasource says of a tier that takes no further probe.
+type TierSettings struct {
+	// Retention, Lag and ScrapeInterval are as in TierOptions.
+	Retention, Lag, ScrapeInterval time.Duration
+}
+
+// sharedTier is what all views of a tier have in common.
+type sharedTier struct {
 	options TierOptions
+	base    *Tier // the view that Run belongs to
+	names   *nameSets
 	gate    *gate
 	flights *flights
 	mutex   sync.Mutex // held while a new status follows from the previous one
@@ -100,7 +119,9 @@ type Tier struct {
 
 // NewTier returns a tier that has not been probed yet: see Run.
 func NewTier(options TierOptions) *Tier {
-	t := &Tier{
+	t := &Tier{settings: TierSettings{Retention: options.Retention, Lag: options.Lag, ScrapeInterval: options.ScrapeInterval}}
+	t.sharedTier = &sharedTier{
+		base: t, names: newNameSets(),
 		options: options, gate: newGate(options.Limits, options.Meters), flights: newFlights(options.Limits, options.Meters),
 		first: make(chan struct{}), again: make(chan struct{}, 1),
 	}
@@ -109,6 +130,17 @@ func NewTier(options TierOptions) *Tier {
 	t.probed.Store(&probed)
 	return t
 }
+
+// With returns the same tier with other settings.
+func (t *Tier) With(settings TierSettings) *Tier {
+	if settings == t.base.settings {
+		return t.base
+	}
+	return &Tier{sharedTier: t.sharedTier, settings: settings}
+}
+
+// Base returns the view that all views of the tier have in common.
+func (t *Tier) Base() *Tier { return t.base }
 
 // Name returns hot or cold.
 func (t *Tier) Name() tier.Name { return t.options.Name }
@@ -211,12 +243,12 @@ func (t *Tier) State(now time.Time) tier.State {
 		Configured: true,
 		Available:  status.Available,
 		Oldest:     max(status.Oldest, status.Unbroken),
-		Newest:     now.Add(-t.options.Lag).UnixMilli(),
+		Newest:     now.Add(-t.settings.Lag).UnixMilli(),
 		Notes:      status.Notes,
 	}
 	// A block may be deleted between two probes; what lies within the
 	// retention is never deleted.
-	for _, retention := range []time.Duration{t.options.Retention, status.Retention} {
+	for _, retention := range []time.Duration{t.settings.Retention, status.Retention} {
 		if retention > 0 {
 			state.Oldest = max(state.Oldest, now.Add(-retention).UnixMilli())
 		}
@@ -256,7 +288,10 @@ func (t *Tier) Run(ctx context.Context) {
 	ticker := time.NewTicker(t.options.ProbeInterval)
 	defer ticker.Stop()
 	for {
-		t.probe(ctx)
+		if t.options.Probing.enter(ctx) {
+			t.probe(ctx)
+			t.options.Probing.leave()
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -269,8 +304,12 @@ func (t *Tier) Run(ctx context.Context) {
 	}
 }
 
-// Close closes idle connections to the tier.
-func (t *Tier) Close() { t.options.Client.Close() }
+// Close closes idle connections to the tier and gives back the memory of what
+// was learned of it.
+func (t *Tier) Close() {
+	t.options.Client.Close()
+	t.names.close()
+}
 
 // probe asks the tier once and stores what it found.
 func (t *Tier) probe(ctx context.Context) {
@@ -310,7 +349,7 @@ func (t *Tier) probe(ctx context.Context) {
 	if t.options.OnProbe != nil {
 		t.options.OnProbe(found)
 	}
-	if found.Available && !previous.Available {
-		t.options.Client.warm(probeContext)
+	if found.Available && !previous.Available && t.options.Warm > 0 {
+		t.options.Client.warm(probeContext, t.options.Warm)
 	}
 }
