@@ -172,3 +172,20 @@ func TestHandler_CostlyQueriesWaitForEachOther(t *testing.T) {
 	require.Positive(t, answered.Load())
 	require.Positive(t, refused.Load())
 }
+
+// A tier that does not know format_query leaves it to the gateway.
+func TestHandler_FormatsNoCostlyQueries(t *testing.T) {
+	g := newGateway(t, nil)
+	unknown := faketier.Status(http.StatusNotFound, "404 page not found")
+	g.hot.Handle(unknown)
+	g.cold.Handle(unknown)
+	ask := func(text string) (*http.Response, string) {
+		return g.ask(t, http.MethodPost, "/api/v1/format_query", url.Values{"query": {text}}.Encode(), "Content-Type", "application/x-www-form-urlencoded")
+	}
+	response, body := ask("up+up")
+	require.Equal(t, http.StatusOK, response.StatusCode, body)
+	require.JSONEq(t, `{"status":"success","data":"up + up"}`, body)
+	response, body = ask("up" + strings.Repeat("+up", 1500))
+	require.Equal(t, http.StatusBadRequest, response.StatusCode, body)
+	require.Contains(t, body, "too large to be formatted")
+}

@@ -26,6 +26,9 @@ const (
 	// maxPoints is how many points of each series Prometheus answers with at
 	// most.
 	maxPoints = 11_000
+	// maxQueryMistakes is how many mistakes of one query are listed: the parser may
+	// find very many.
+	maxQueryMistakes = 20
 )
 
 // Mistake is one thing that is wrong with a MetricQuery.
@@ -131,7 +134,7 @@ func (q *MetricQuery) checkQuery(mistakes *ValidationErrors, maxLength int) {
 		}
 		return
 	}
-	for _, each := range list {
+	for _, each := range list[:min(len(list), maxQueryMistakes)] {
 		mistakes.add("query", "%s", each.Error())
 	}
 }

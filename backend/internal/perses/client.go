@@ -15,6 +15,8 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -35,6 +37,10 @@ const (
 	StaleFor = 60 * time.Second
 
 	cacheEntries = 4096
+	// cacheBytes bounds the specs that are kept, counted by specFactor times their
+	// JSON.
+	cacheBytes = 16 << 20
+	specFactor = 4
 	// maxDocumentBytes bounds an answer of Perses: a dashboard with its panels.
 	// maxSpecBytes bounds the spec of a datasource.
 	maxDocumentBytes = 4 << 20
@@ -140,6 +146,9 @@ type Client struct {
 	http    *http.Client
 	service *http.Client // nil where the gateway has no credential of its own
 	cache   *lru.Cache[cacheKey, entry]
+	// keeping is held while an entry is added, and kept is what all take in bytes.
+	keeping sync.Mutex
+	kept    atomic.Int64
 	users   *lru.Cache[cacheKey, knownUser]
 	flights singleflight.Group
 }
@@ -157,7 +166,8 @@ type entry struct {
 
 // NewClient returns a client for the Perses at options.URL.
 func NewClient(options Options) (*Client, error) {
-	cache, err := lru.New[cacheKey, entry](cacheEntries)
+	client := &Client{options: options}
+	cache, err := lru.NewWithEvict(cacheEntries, func(_ cacheKey, evicted entry) { client.kept.Add(-evicted.size()) })
 	if err != nil {
 		return nil, fmt.Errorf("make the cache of datasources: %w", err)
 	}
@@ -166,7 +176,7 @@ func NewClient(options Options) (*Client, error) {
 		return nil, fmt.Errorf("make the cache of users: %w", err)
 	}
 	refuseRedirects := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	client := &Client{options: options, cache: cache, users: users, http: &http.Client{Transport: options.Transport, CheckRedirect: refuseRedirects}}
+	client.cache, client.users, client.http = cache, users, &http.Client{Transport: options.Transport, CheckRedirect: refuseRedirects}
 	if options.Service != nil {
 		client.service = &http.Client{Transport: options.Service, CheckRedirect: refuseRedirects}
 	}
@@ -248,10 +258,25 @@ func (c *Client) fetchOnce(ctx context.Context, key cacheKey, reference Referenc
 			end, known := caller.expiry()
 			fresh.expires, fresh.neverStale = end, !known
 		}
-		c.cache.Add(key, fresh)
+		c.keep(key, fresh)
 		return fresh, nil
 	})
 }
+
+// keep adds an entry to the cache, and removes others until all fit.
+func (c *Client) keep(key cacheKey, added entry) {
+	c.keeping.Lock()
+	defer c.keeping.Unlock()
+	c.cache.Remove(key)
+	c.kept.Add(added.size())
+	c.cache.Add(key, added)
+	for c.kept.Load() > cacheBytes && c.cache.Len() > 0 {
+		c.cache.RemoveOldest()
+	}
+}
+
+// size returns how many bytes the entry takes, about.
+func (e entry) size() int64 { return int64(specFactor * e.datasource.size) }
 
 // await waits for the answer of Perses.
 func await(ctx context.Context, reference Reference, flight <-chan singleflight.Result) (entry, error) {
@@ -439,5 +464,5 @@ func (p plugin) datasource(reference Reference) (*Datasource, error) {
 		return nil, promapi.BadData("the spec of %s is invalid: %s", reference, strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	generation := sha256.Sum256(p.Spec)
-	return &Datasource{Reference: reference, Spec: *spec, Generation: hex.EncodeToString(generation[:])}, nil
+	return &Datasource{Reference: reference, Spec: *spec, Generation: hex.EncodeToString(generation[:]), size: len(p.Spec)}, nil
 }

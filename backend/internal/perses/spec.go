@@ -30,6 +30,8 @@ type Datasource struct {
 	Spec Spec
 	// Generation changes with the spec.
 	Generation string
+
+	size int // of the spec's JSON in bytes
 }
 
 // Spec is the spec of a TieredPrometheusDatasource. What is absent there is

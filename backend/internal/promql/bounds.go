@@ -32,9 +32,12 @@ const (
 	// one goes through all its characters, which takes 1 to 2 ms, several times a query.
 	MaxClasses = 50
 
-	// MaxArguments is how many commas a text may have outside of braces. The parser
-	// compares each label of on() with each of group_left().
+	// MaxArguments is how many commas a text may have outside of braces, and
+	// MaxList how many one list of labels or arguments may have. The parser
+	// compares each label of on() with each of group_left(), and notes each
+	// mistake.
 	MaxArguments = 2000
+	MaxList      = 100
 	// MaxCopies bounds the parts of concatenations in regular expressions, each
 	// counted as often as the concatenation has literal characters: Prometheus
 	// copies up to 256 alternatives of what stands in front of each part.
@@ -91,7 +94,7 @@ type scanner struct {
 }
 
 func (s *scanner) scan(text string) error {
-	depth, braces := 0, 0
+	depth, braces, listed := 0, 0, 0
 	afterRegexpOperator := false
 	for i := 0; i < len(text); {
 		c, rest := text[i], text[i:]
@@ -111,6 +114,7 @@ func (s *scanner) scan(text string) error {
 			}
 		case strings.IndexByte("([{", c) >= 0:
 			depth++
+			listed = 0
 			if c == '{' {
 				braces++
 			}
@@ -124,6 +128,9 @@ func (s *scanner) scan(text string) error {
 			}
 		case c == ',' && braces <= 0:
 			s.arguments++
+			if listed++; listed > MaxList {
+				return fmt.Errorf("a list has more than %d labels or arguments: list fewer", MaxList)
+			}
 		case isWordByte(c):
 			size = lengthOfWord(rest)
 			if isOperatorWord(rest[:size]) {

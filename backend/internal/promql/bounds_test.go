@@ -37,7 +37,8 @@ func TestCheck_RefusesWhatCostsMoreThanItsLength(t *testing.T) {
 		"classes":               {`a{b=~"[` + strings.Repeat(`\\pL`, 51) + `]"}`, "more than 50 wide character classes"},
 		"wide classes":          {`a{b=~"` + strings.Repeat(`\\D`, 51) + `"}`, "more than 50 wide character classes"},
 		"groups":                {`a{b=~"` + strings.Repeat("x", 30_000) + strings.Repeat("(a|b)", 8) + strings.Repeat("(a)", 8000) + `"}`, "too many parts"},
-		"labels":                {"a * on (" + strings.Repeat("b,", 16_000) + "b) group_left (" + strings.Repeat("c,", 15_000) + "c) d", "more than 2000 commas"},
+		"labels":                {"a * on (" + strings.Repeat("b,", 16_000) + "b) group_left (" + strings.Repeat("c,", 15_000) + "c) d", "a list has more than 100"},
+		"lists":                 {"a" + strings.Repeat(" + on (b, c, d, e) f", 700), "more than 2000 commas"},
 		"ignored case":          {`a{b=~"(?i)[` + strings.Repeat(`B-\\x{1e942}`, 51) + `]"}`, "more than 50 wide character classes"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -101,7 +102,7 @@ func costly() map[string]string {
 		"narrow":        `a{b=~"` + strings.Repeat(`[ac]`, 480) + `"}`,
 		"any case":      `a{b=~"(?i)` + strings.Repeat(`kſ`, maxLength/3-10) + `"}`,
 		"groups":        `a{b=~"` + strings.Repeat("x", 300) + strings.Repeat("(a|b)", 8) + strings.Repeat("(a)", 300) + `"}`,
-		"labels":        "a * on (" + strings.Repeat("b,", promql.MaxArguments/2) + "b) group_left (" + strings.Repeat("c,", promql.MaxArguments/2) + "c) d",
+		"labels":        "a" + strings.Repeat(" * on ("+strings.Repeat("b,", promql.MaxList)+"b) group_left ("+strings.Repeat("b,", promql.MaxList)+"b) d", promql.MaxArguments/promql.MaxList/2),
 		"matchers":      "a{" + strings.Repeat(`b=~"c",`, maxLength/7-1) + "}",
 		"nested groups": `a{b=~"` + strings.Repeat("(", 450) + "a" + strings.Repeat(")*", 450) + `"}`,
 	}

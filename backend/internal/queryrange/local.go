@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -20,7 +21,12 @@ func (c *call) answerLocally(response *Response) (bool, error) {
 	if !isUnknown(response.Status) || (endpoint != promapi.FormatQuery && endpoint != promapi.ParseQuery) {
 		return false, nil
 	}
-	root, err := tier.ParseTree(c.query.Request.Parameters.Get("query"))
+	query := c.query.Request.Parameters.Get("query")
+	if isCostly, err := promql.Check(len(query), query); endpoint == promapi.FormatQuery && (isCostly || err != nil) {
+		// The time that the printer takes grows with the cube of the operators.
+		return true, response.setError(promapi.BadData("the query is too large to be formatted by tierproxy: format its parts"))
+	}
+	root, err := tier.ParseTree(query)
 	if err != nil {
 		return true, response.setError(promapi.InvalidParameter("query", err))
 	}
