@@ -131,16 +131,16 @@ func TestManifests_AdminAddressTakesAToken(t *testing.T) {
 
 // Budgets that are no settings, in bytes: docs/deployment.md has the same table.
 const (
-	decodingFactor = 3        // an answer that is read as a whole, and what it is decoded into
-	requestBodies  = 16 << 20 // the bodies of requests
-	queryTexts     = 16 << 20 // what is kept of the text of queries
-	program        = 40 << 20 // the program, its connections and what it knows of the tiers
+	queryTexts  = 8 << 20  // what is kept of the text of queries
+	datasources = 16 << 20 // what is kept of Perses' datasources
+	metricNames = 64 << 20 // the names of metrics of tiers that global datasources name
+	program     = 40 << 20 // the program, its connections and what it knows of its own tiers
 )
 
 func TestManifests_MemoryLimitCoversTheBudgets(t *testing.T) {
 	defaults := datasource.DefaultConfig()
-	budgets := int64(decodingFactor*defaults.Limits.DecodedMemory + defaults.Limits.SharedMemory + defaults.Query.SpliceBytes +
-		defaults.Cache.MaxBytes + requestBodies + queryTexts + program)
+	budgets := int64(defaults.Limits.DecodedMemory + defaults.Limits.SharedMemory + defaults.Query.SpliceBytes +
+		defaults.Cache.MaxBytes + defaults.Limits.RequestMemory + queryTexts + datasources + metricNames + program)
 	for file := range deployments {
 		own, _ := tierproxyOf(t, decode[deployment](t, file))
 		limit, err := resource.ParseQuantity(own.Resources.Limits.Memory)
