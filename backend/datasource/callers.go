@@ -8,6 +8,7 @@ import (
 	"hash/maphash"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -115,26 +116,61 @@ func sameSecret(given, expected string) bool {
 // seed makes what callers are told apart by unpredictable to them.
 var seed = maphash.MakeSeed()
 
-// turnOf tells the callers apart who take turns where there is not room for
-// everybody: by what they show to Perses and, where that is nothing, by the
-// address that they ask from.
-func turnOf(incoming *http.Request, saved bool) uint64 {
-	if saved {
-		if caller := perses.CallerOf(incoming); !caller.Anonymous() {
-			return caller.Hash(seed)
-		}
-		// Perses adds the address that it was asked from at the end.
-		if forwarded := incoming.Header.Values("X-Forwarded-For"); len(forwarded) > 0 {
-			last := forwarded[len(forwarded)-1]
-			return maphash.String(seed, strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]))
-		}
+// savedCaller returns who asks a saved datasource, for taking turns: the user
+// whom Perses authenticated or, where it authenticates nobody, the address. What
+// a caller merely sends does not count, so that nobody is many callers by
+// varying it.
+//
+// The datasources of a project take turns as one: whoever may create one could
+// create many.
+func (m *Manager) savedCaller(incoming *http.Request, reference perses.Reference) promapi.Caller {
+	scope := "global " + reference.Name
+	if reference.Project != "" {
+		scope = "project " + reference.Project
 	}
-	host, _, err := net.SplitHostPort(incoming.RemoteAddr)
-	if err != nil {
-		host = incoming.RemoteAddr
+	caller := promapi.Caller{Datasource: maphash.String(seed, scope)}
+	if user := m.perses.User(incoming.Context(), m.callerOf(incoming, reference)); user != "" {
+		caller.ID = maphash.String(seed, "user "+user)
+		return caller
 	}
-	return maphash.String(seed, host)
+	address := incoming.RemoteAddr
+	// Perses adds the address that it was asked from at the end.
+	if forwarded := incoming.Header.Values("X-Forwarded-For"); len(forwarded) > 0 {
+		last := forwarded[len(forwarded)-1]
+		address = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+	}
+	caller.ID = hashAddress(address)
+	return caller
 }
+
+// defaultCaller returns who asks the default datasource, for taking turns: the
+// address.
+func defaultCaller(incoming *http.Request) promapi.Caller {
+	return promapi.Caller{Datasource: maphash.String(seed, defaultName), ID: hashAddress(incoming.RemoteAddr)}
+}
+
+// libraryCaller is the program that this library is part of.
+func libraryCaller() promapi.Caller {
+	return promapi.Caller{Datasource: maphash.String(seed, defaultName), ID: maphash.String(seed, "library")}
+}
+
+// hashAddress returns the same for all addresses that one host may choose from:
+// the port does not count and, of IPv6, neither do the last 64 bits.
+func hashAddress(address string) uint64 {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		host = address
+	}
+	if parsed, err := netip.ParseAddr(host); err == nil {
+		if parsed = parsed.Unmap(); parsed.Is6() {
+			host = netip.PrefixFrom(parsed.WithZone(""), ipv6HostBits).Masked().String()
+		}
+	}
+	return maphash.String(seed, "address "+host)
+}
+
+// ipv6HostBits are those of the network that a host with an IPv6 address is in.
+const ipv6HostBits = 64
 
 // callerOf returns on whose behalf a saved datasource is looked up: that of the
 // caller or, for a datasource that the operator listed and on a connection that

@@ -168,7 +168,7 @@ func (h *handler) serveSaved(w http.ResponseWriter, incoming *http.Request, aske
 	case "/-/healthy", "/-/ready":
 		found.serveProbe(w)
 	default:
-		h.serveData(w, incoming, found, asked.path)
+		h.serveData(w, incoming, found, asked.path, h.manager.savedCaller(incoming, *asked.saved))
 	}
 }
 
@@ -190,18 +190,18 @@ func (h *handler) serveDefault(w http.ResponseWriter, incoming *http.Request, as
 		h.fail(w, incoming, err)
 		return
 	}
-	h.serveData(w, incoming, own, asked.path)
+	h.serveData(w, incoming, own, asked.path, defaultCaller(incoming))
 }
 
 // serveData answers what is about the data of a datasource.
-func (h *handler) serveData(w http.ResponseWriter, incoming *http.Request, asked *source, path string) {
+func (h *handler) serveData(w http.ResponseWriter, incoming *http.Request, asked *source, path string, caller promapi.Caller) {
 	switch path {
 	case explainPath:
 		h.serveExplain(w, incoming, asked, path)
 	case metricsQueryPath:
-		h.serveMetricsQuery(w, incoming, asked)
+		h.serveMetricsQuery(w, incoming, asked, caller)
 	default:
-		h.serveQuery(w, incoming, asked, path)
+		h.serveQuery(w, incoming, asked, path, caller)
 	}
 }
 
@@ -242,7 +242,7 @@ func writeText(w http.ResponseWriter, status int, text string) {
 }
 
 // serveQuery reads a request, asks a tier and streams the answer.
-func (h *handler) serveQuery(w http.ResponseWriter, incoming *http.Request, asked *source, path string) {
+func (h *handler) serveQuery(w http.ResponseWriter, incoming *http.Request, asked *source, path string, caller promapi.Caller) {
 	started := time.Now()
 	endpoint, err := promapi.MatchEndpoint(incoming.Method, path)
 	if err != nil {
@@ -265,13 +265,13 @@ func (h *handler) serveQuery(w http.ResponseWriter, incoming *http.Request, aske
 		h.fail(observed, incoming, err)
 		return
 	}
+	request.Caller = caller
 	h.answer(observed, incoming, asked, request, started)
 }
 
 // answer asks a tier and streams what it answers.
 func (h *handler) answer(w http.ResponseWriter, incoming *http.Request, asked *source, request *promapi.Request, started time.Time) {
 	var err error
-	request.Caller = turnOf(incoming, asked.saved)
 	request.Lingers = true
 	query := h.manager.query(asked, request)
 	applyCacheControl(query.Caching, incoming.Header)

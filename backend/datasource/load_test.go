@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -287,9 +286,9 @@ func TestAllocationsDoNotGrowWithTheAnswer(t *testing.T) {
 }
 
 func TestCallersTakeTurnsAtTheTier(t *testing.T) {
-	fake, requests := newFakeSessions(t)
+	fake := newPersesOfUsers(t, true)
 	g := newGateway(t, func(c *datasource.Config) {
-		c.Perses.URL = fake
+		c.Perses.URL = fake.URL
 		c.Limits.Concurrent, c.Limits.Queue = 1, 50
 	})
 	release := make(chan struct{}, 100)
@@ -331,23 +330,5 @@ func TestCallersTakeTurnsAtTheTier(t *testing.T) {
 	require.Len(t, order, 22)
 	require.Contains(t, order[:3], "other", "%v", order)
 	require.Equal(t, 2, strings.Count(strings.Join(order[:6], " "), "other"), "%v", order)
-	require.LessOrEqual(t, requests.Load(), int64(2), "each of them was looked up once")
-}
-
-// newFakeSessions is a Perses that lets everybody read the datasource.
-func newFakeSessions(t *testing.T) (address string, requests *atomic.Int64) {
-	t.Helper()
-	requests = &atomic.Int64{}
-	fake := faketier.New()
-	t.Cleanup(fake.Close)
-	fake.Handle(func(w http.ResponseWriter, _ *http.Request) {
-		requests.Add(1)
-		_ = json.NewEncoder(w).Encode(map[string]any{
-			"kind": "GlobalDatasource", "metadata": map[string]any{"name": "metrics"},
-			"spec": map[string]any{"plugin": map[string]any{"kind": "TieredPrometheusDatasource", "spec": map[string]any{
-				"proxy": map[string]any{"kind": "HTTPProxy", "spec": map[string]any{"url": "http://tierproxy:9190/proxy/globaldatasources/metrics"}},
-			}}},
-		})
-	})
-	return fake.URL, requests
+	require.LessOrEqual(t, fake.lookups.Load(), int64(2), "each of them was looked up once")
 }

@@ -221,7 +221,7 @@ func readStep(raw json.RawMessage, mistakes *ValidationErrors) time.Duration {
 
 // serveMetricsQuery answers a MetricQuery in JSON, over the same path as
 // ExecuteQuery, with the answer of the query or query_range endpoint.
-func (h *handler) serveMetricsQuery(w http.ResponseWriter, incoming *http.Request, asked *source) {
+func (h *handler) serveMetricsQuery(w http.ResponseWriter, incoming *http.Request, asked *source, caller promapi.Caller) {
 	started := time.Now()
 	if incoming.Method != http.MethodPost {
 		h.fail(w, incoming, promapi.Errorf(http.StatusMethodNotAllowed, promapi.ErrorBadData,
@@ -260,6 +260,7 @@ func (h *handler) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 	defer end()
 	observed := &observedWriter{ResponseWriter: w}
 	defer h.manager.metrics.countRequest(incoming.Context(), request.Endpoint, observed)
+	request.Caller = caller
 	h.answer(observed, incoming, asked, request, started)
 }
 

@@ -94,6 +94,7 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 	if err != nil {
 		return nil, queryError(err)
 	}
+	request.Caller = libraryCaller()
 	end, err := r.manager.begin(request.Endpoint)
 	if err != nil {
 		return nil, queryError(err)

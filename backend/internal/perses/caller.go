@@ -3,7 +3,6 @@ package perses
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"hash/maphash"
 	"net/http"
 	"strings"
 	"time"
@@ -67,20 +66,6 @@ func (c Caller) apply(header http.Header) {
 	}
 }
 
-// Hash tells callers apart in a place where it does no harm when two are taken
-// for one.
-func (c Caller) Hash(seed maphash.Seed) uint64 {
-	var hash maphash.Hash
-	hash.SetSeed(seed)
-	for _, part := range [][]string{c.authorization, c.cookies, c.impersonate} {
-		for _, text := range part {
-			_, _ = hash.WriteString(text) // It never fails.
-			_ = hash.WriteByte(0)
-		}
-	}
-	return hash.Sum64()
-}
-
 // cacheKey identifies what this caller was answered for a path. Every part is
 // prefixed with its length, so that no two callers share a key.
 type cacheKey [sha256.Size]byte
@@ -112,19 +97,12 @@ func (c Caller) cacheKey(path string) cacheKey {
 // when one of them does not tell, so that nothing may be concluded from it.
 // Only Perses verifies the tokens: the time is a bound, never a permission.
 func (c Caller) expiry() (end time.Time, known bool) {
-	tokens := make([]string, 0, len(c.authorization)+1)
 	for _, value := range c.authorization {
-		scheme, token, found := strings.Cut(value, " ")
-		if !found || !strings.EqualFold(scheme, "Bearer") {
+		if _, isBearer := bearer(value); !isBearer {
 			return time.Time{}, false
 		}
-		tokens = append(tokens, strings.TrimSpace(token))
 	}
-	if len(c.cookies) > 0 {
-		token := c.cookie(payloadCookie) + "." + c.cookie(signatureCookie)
-		tokens = append(tokens, token)
-	}
-	for _, token := range tokens {
+	for _, token := range c.tokens() {
 		var claims jwt.RegisteredClaims
 		if _, _, err := jwt.NewParser().ParseUnverified(token, &claims); err != nil || claims.ExpiresAt == nil {
 			return time.Time{}, false
@@ -134,6 +112,26 @@ func (c Caller) expiry() (end time.Time, known bool) {
 		}
 	}
 	return end, !end.IsZero()
+}
+
+// tokens returns the tokens that the caller shows, unverified.
+func (c Caller) tokens() []string {
+	tokens := make([]string, 0, len(c.authorization)+1)
+	for _, value := range c.authorization {
+		if token, isBearer := bearer(value); isBearer {
+			tokens = append(tokens, token)
+		}
+	}
+	if len(c.cookies) > 0 {
+		tokens = append(tokens, c.cookie(payloadCookie)+"."+c.cookie(signatureCookie))
+	}
+	return tokens
+}
+
+// bearer returns the token of an Authorization header.
+func bearer(value string) (token string, isBearer bool) {
+	scheme, token, found := strings.Cut(value, " ")
+	return strings.TrimSpace(token), found && strings.EqualFold(scheme, "Bearer")
 }
 
 func (c Caller) cookie(name string) string {

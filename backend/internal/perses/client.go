@@ -137,6 +137,7 @@ type Client struct {
 	http    *http.Client
 	service *http.Client // nil where the gateway has no credential of its own
 	cache   *lru.Cache[cacheKey, entry]
+	users   *lru.Cache[cacheKey, knownUser]
 	flights singleflight.Group
 }
 
@@ -157,8 +158,12 @@ func NewClient(options Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the cache of datasources: %w", err)
 	}
+	users, err := lru.New[cacheKey, knownUser](cacheEntries)
+	if err != nil {
+		return nil, fmt.Errorf("make the cache of users: %w", err)
+	}
 	refuseRedirects := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	client := &Client{options: options, cache: cache, http: &http.Client{Transport: options.Transport, CheckRedirect: refuseRedirects}}
+	client := &Client{options: options, cache: cache, users: users, http: &http.Client{Transport: options.Transport, CheckRedirect: refuseRedirects}}
 	if options.Service != nil {
 		client.service = &http.Client{Transport: options.Service, CheckRedirect: refuseRedirects}
 	}

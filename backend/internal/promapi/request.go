@@ -47,10 +47,8 @@ type Request struct {
 	TimeRange TimeRange
 	// ReceivedAt is the time that "now" means for the whole request.
 	ReceivedAt time.Time
-	// Caller is the same for all requests of one caller, who takes turns with
-	// the others where there is not room for everybody; zero where it does not
-	// matter.
-	Caller uint64
+	// Caller is on whose behalf the request is made.
+	Caller Caller
 	// Lingers tells that nobody waits any more once the request's context is
 	// cancelled, as for a client that has gone: its call may then go on for
 	// others who have joined it.
@@ -58,6 +56,16 @@ type Request struct {
 	// ConfinedTo are the namespaces that the request is confined to; nil where
 	// it is not.
 	ConfinedTo []string
+}
+
+// Caller is who takes turns with others where a tier has not room for all
+// requests. It grants nothing: two callers that are taken for one only share
+// their turns.
+type Caller struct {
+	// Datasource is the same for all requests to one datasource.
+	Datasource uint64
+	// ID is the same for all requests of one caller, whatever the datasource.
+	ID uint64
 }
 
 // ReadRequest reads an incoming request for the given endpoint. path is the

@@ -4,7 +4,7 @@ package upstream
 func (t *Tier) Joined() int {
 	t.flights.mutex.Lock()
 	defer t.flights.mutex.Unlock()
-	return t.flights.joined
+	return int(t.flights.joined.Used())
 }
 
 // Idle tells whether nothing is under way.
@@ -13,7 +13,7 @@ func (t *Tier) Idle() bool {
 	defer t.flights.mutex.Unlock()
 	t.gate.mutex.Lock()
 	defer t.gate.mutex.Unlock()
-	return len(t.flights.open)+t.flights.joined+t.gate.running+t.gate.waiting == 0
+	return len(t.flights.open)+int(t.flights.joined.Used())+t.gate.running+t.gate.queue.waiting == 0
 }
 
 // Held is how much is held.

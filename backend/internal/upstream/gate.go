@@ -1,11 +1,12 @@
 package upstream
 
 import (
-	"container/list"
 	"context"
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
 // Limits bound the calls to one tier. The zero value bounds nothing.
@@ -63,48 +64,51 @@ const (
 	mostRetryAfter  = 30 * time.Second
 )
 
+// Shares of a tier's slots. Calls that hang hold their slots until their
+// deadline, so that taking turns alone does not keep slots free for others.
+const (
+	// callerMultiple leaves at least a third of the slots to other callers.
+	callerMultiple = 2
+	// datasourceMultiple leaves at least a tenth of the slots to other
+	// datasources. It is less, because most tiers have one datasource.
+	datasourceMultiple = 9
+)
+
 // gate lets a bounded number of calls to a tier through at a time. The others
-// wait: the callers take turns, and the calls of one caller go in the order in
-// which they came. So a caller who asks for much waits for it alone.
+// wait: the datasources take turns, the callers of a datasource take turns, and
+// the calls of one caller go in the order in which they came. So a caller with
+// many calls delays its own calls only.
+//
+// No call waits that could go: after each change the gate lets in whatever the
+// slots and their shares allow.
 type gate struct {
 	limits Limits
 	meters *Meters
 
+	// callers and datasources share the slots. A caller has one share, whatever
+	// datasources it asks.
+	callers, datasources *Shares
+
 	mutex   sync.Mutex
 	running int
-	waiting int
-	// turns are the callers who wait, the next one first; callers finds them.
-	turns   *list.List // of *turn
-	callers map[uint64]*turn
+	queue   *turns
 	// held is how long a call takes, on average of the last ones.
 	held time.Duration
 }
 
-// turn is one caller with the calls that wait.
-type turn struct {
-	caller uint64
-	place  *list.Element // in gate.turns
-	calls  *list.List    // of *waiter
-}
-
-// waiter is one call that waits.
-type waiter struct {
-	turn  *turn
-	place *list.Element // in turn.calls; nil once the outcome is decided
-	// outcome gets nil when the call may go, or why it may not.
-	outcome chan error
-}
-
 func newGate(limits Limits, meters *Meters) *gate {
-	return &gate{limits: limits, meters: meters, turns: list.New(), callers: map[uint64]*turn{}}
+	slots := int64(limits.Concurrent)
+	return &gate{
+		limits: limits, meters: meters, queue: newTurns(0, nil),
+		callers: NewShares(slots, callerMultiple), datasources: NewShares(slots, datasourceMultiple),
+	}
 }
 
-// enter waits until a call of the caller may go. Whoever enters leaves. It
-// returns an OverloadError where there is no room before ctx ends.
-func (g *gate) enter(ctx context.Context, caller uint64) error {
+// enter waits until a call of the caller may go. Each call that enters has to
+// leave. It returns an OverloadError if there is no room before ctx ends.
+func (g *gate) enter(ctx context.Context, caller promapi.Caller) error {
 	g.mutex.Lock()
-	if g.limits.Concurrent <= 0 || (g.running < g.limits.Concurrent && g.waiting == 0) {
-		g.running++
+	if g.admit(caller) {
 		g.mutex.Unlock()
 		g.meters.inFlight(1)
 		return nil
@@ -115,6 +119,24 @@ func (g *gate) enter(ctx context.Context, caller uint64) error {
 		return g.reject(RejectedFull, nil)
 	}
 	return g.wait(ctx, added)
+}
+
+// admit takes a slot for a call of the caller. It reports whether there is one
+// within the shares of the caller and the datasource. The mutex is held.
+func (g *gate) admit(caller promapi.Caller) bool {
+	if g.limits.Concurrent <= 0 {
+		g.running++
+		return true
+	}
+	if !g.datasources.Acquire(caller.Datasource, 1) {
+		return false
+	}
+	if !g.callers.Acquire(caller.ID, 1) {
+		g.datasources.Release(caller.Datasource, 1)
+		return false
+	}
+	g.running++
+	return true
 }
 
 // wait waits for the outcome of a call in the queue.
@@ -129,16 +151,16 @@ func (g *gate) wait(ctx context.Context, added *waiter) error {
 	defer timer.Stop()
 	select {
 	case err := <-added.outcome:
-		return g.decided(ctx, err)
+		return g.decided(ctx, added.caller, err)
 	case <-ctx.Done():
 	case <-timer.C:
 	}
 	g.mutex.Lock()
 	if added.place == nil {
 		g.mutex.Unlock()
-		return g.decided(ctx, <-added.outcome)
+		return g.decided(ctx, added.caller, <-added.outcome)
 	}
-	g.remove(added)
+	added.remove()
 	g.mutex.Unlock()
 	if err := ctx.Err(); err != nil {
 		return g.reject(RejectedLeft, err)
@@ -148,21 +170,21 @@ func (g *gate) wait(ctx context.Context, added *waiter) error {
 
 // decided is the outcome of a call that waited. Nobody enters for a caller who
 // has gone.
-func (g *gate) decided(ctx context.Context, err error) error {
+func (g *gate) decided(ctx context.Context, caller promapi.Caller, err error) error {
 	if err != nil {
 		return g.reject(RejectedFull, nil)
 	}
 	g.meters.inFlight(1)
 	if err := ctx.Err(); err != nil {
-		g.leave(time.Time{})
+		g.leave(caller, time.Time{})
 		return g.reject(RejectedLeft, err)
 	}
 	return nil
 }
 
-// leave makes room for the next call. started is when this one entered; the
-// zero time where it was not made.
-func (g *gate) leave(started time.Time) {
+// leave ends a call of the caller and lets the next ones in. started is when
+// the call entered; the zero time where it was not made.
+func (g *gate) leave(caller promapi.Caller, started time.Time) {
 	g.meters.inFlight(-1)
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
@@ -171,75 +193,40 @@ func (g *gate) leave(started time.Time) {
 		g.held += (time.Since(started) - g.held) / weight
 	}
 	g.running--
-	for g.waiting > 0 && g.running < g.limits.Concurrent {
-		front, _ := g.turns.Front().Value.(*turn)
-		next, _ := front.calls.Front().Value.(*waiter)
-		g.remove(next)
-		if front.calls.Len() > 0 {
-			g.turns.MoveToBack(front.place)
+	if g.limits.Concurrent <= 0 {
+		return // There is no queue.
+	}
+	g.callers.Release(caller.ID, 1)
+	g.datasources.Release(caller.Datasource, 1)
+	for g.running < g.limits.Concurrent {
+		next := g.queue.take(g.admit)
+		if next == nil {
+			return
 		}
-		g.running++
 		next.outcome <- nil
 	}
 }
 
-// join puts a call into the queue; nil where that is full of calls whose
-// callers have no more of them than this one. The mutex is held.
-func (g *gate) join(caller uint64) *waiter {
-	own := 0
-	if found, ok := g.callers[caller]; ok {
-		own = found.calls.Len()
-	}
-	if g.waiting >= g.limits.Queue {
-		longest := g.longest()
-		if longest == nil || longest.calls.Len() <= own+1 {
+// join puts a call into the queue. It returns nil if the queue is full and the
+// caller has no less in it than the others. The mutex is held.
+func (g *gate) join(caller promapi.Caller) *waiter {
+	if g.queue.waiting >= g.limits.Queue {
+		evicted := g.queue.evict(caller)
+		if evicted == nil {
 			return nil
 		}
-		last, _ := longest.calls.Back().Value.(*waiter)
-		g.remove(last)
-		last.outcome <- errEvicted
+		evicted.outcome <- errEvicted
 	}
-	its, ok := g.callers[caller]
-	if !ok {
-		its = &turn{caller: caller, calls: list.New()}
-		its.place = g.turns.PushBack(its)
-		g.callers[caller] = its
-	}
-	added := &waiter{turn: its, outcome: make(chan error, 1)}
-	added.place = its.calls.PushBack(added)
-	g.waiting++
-	return added
+	return g.queue.add(caller)
 }
 
 // errEvicted marks a call whose place was given to another caller.
 var errEvicted = &OverloadError{Reason: RejectedFull}
 
-func (g *gate) longest() *turn {
-	var found *turn
-	for each := g.turns.Front(); each != nil; each = each.Next() {
-		if candidate, _ := each.Value.(*turn); found == nil || candidate.calls.Len() > found.calls.Len() {
-			found = candidate
-		}
-	}
-	return found
-}
-
-// remove takes a call out of the queue. The mutex is held.
-func (g *gate) remove(gone *waiter) {
-	its := gone.turn
-	its.calls.Remove(gone.place)
-	gone.place = nil
-	g.waiting--
-	if its.calls.Len() == 0 {
-		g.turns.Remove(its.place)
-		delete(g.callers, its.caller)
-	}
-}
-
 // reject is the error for a call that is not made.
 func (g *gate) reject(reason string, cause error) error {
 	g.mutex.Lock()
-	drained := g.held * time.Duration(g.waiting+1) / time.Duration(max(g.limits.Concurrent, 1))
+	drained := g.held * time.Duration(g.queue.waiting+1) / time.Duration(max(g.limits.Concurrent, 1))
 	g.mutex.Unlock()
 	g.meters.rejected(reason)
 	seconds := (drained + time.Second - 1).Truncate(time.Second)

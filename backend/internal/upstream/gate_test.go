@@ -11,11 +11,16 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
 func limited(concurrent, queue int) *gate {
 	return newGate(Limits{Concurrent: concurrent, Queue: queue, Wait: 5500 * time.Millisecond}, nil)
 }
+
+// by is a caller of a datasource that all callers ask.
+func by(id uint64) promapi.Caller { return promapi.Caller{Datasource: 1, ID: id} }
 
 // queueUp lets calls of callers wait one after the other, and returns the order
 // in which they get in. Each stays for a second.
@@ -26,14 +31,14 @@ func queueUp(g *gate, callers ...uint64) func() []uint64 {
 	)
 	for _, caller := range callers {
 		go func() {
-			if err := g.enter(context.Background(), caller); err != nil {
+			if err := g.enter(context.Background(), by(caller)); err != nil {
 				return
 			}
 			mutex.Lock()
 			order = append(order, caller)
 			mutex.Unlock()
 			time.Sleep(time.Second)
-			g.leave(time.Now())
+			g.leave(by(caller), time.Now())
 		}()
 		synctest.Wait() // They come in this order.
 	}
@@ -56,9 +61,10 @@ func TestCallersTakeTurns(t *testing.T) {
 		synctest.Wait()
 		require.Len(t, order(), 6, "the last waited for longer than 5.5 s")
 		require.Zero(t, g.running)
-		require.Zero(t, g.waiting)
-		require.Empty(t, g.callers)
-		require.Zero(t, g.turns.Len())
+		require.Zero(t, g.queue.waiting)
+		require.Empty(t, g.queue.byKey)
+		require.Zero(t, g.callers.Used()+g.datasources.Used())
+		require.Zero(t, g.queue.members.Len())
 	})
 }
 
@@ -67,7 +73,7 @@ func TestTheQueueHasAnEnd(t *testing.T) {
 		g := limited(1, 2)
 		order := queueUp(g, 1, 1, 1)
 		started := time.Now()
-		err := g.enter(t.Context(), 1)
+		err := g.enter(t.Context(), by(1))
 		var overload *OverloadError
 		require.ErrorAs(t, err, &overload)
 		require.Equal(t, RejectedFull, overload.Reason)
@@ -78,7 +84,7 @@ func TestTheQueueHasAnEnd(t *testing.T) {
 		// Who has less in the queue takes the place of who has more.
 		second := queueUp(g, 2)
 		g.mutex.Lock()
-		waiting := g.waiting
+		waiting := g.queue.waiting
 		g.mutex.Unlock()
 		require.Equal(t, 2, waiting)
 		time.Sleep(10 * time.Second)
@@ -91,28 +97,28 @@ func TestTheQueueHasAnEnd(t *testing.T) {
 func TestNobodyWaitsForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := limited(1, 2)
-		require.NoError(t, g.enter(t.Context(), 1))
+		require.NoError(t, g.enter(t.Context(), by(1)))
 		started := time.Now()
 		var overload *OverloadError
-		require.ErrorAs(t, g.enter(t.Context(), 1), &overload)
+		require.ErrorAs(t, g.enter(t.Context(), by(1)), &overload)
 		require.Equal(t, RejectedWait, overload.Reason)
 		require.Equal(t, 5500*time.Millisecond, time.Since(started))
-		require.Zero(t, g.waiting)
+		require.Zero(t, g.queue.waiting)
 	})
 }
 
 func TestWhoGoesLeavesTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := limited(1, 2)
-		require.NoError(t, g.enter(t.Context(), 1))
+		require.NoError(t, g.enter(t.Context(), by(1)))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		err := g.enter(ctx, 1)
+		err := g.enter(ctx, by(1))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.Zero(t, g.waiting)
-		g.leave(time.Now())
+		require.Zero(t, g.queue.waiting)
+		g.leave(by(1), time.Now())
 		require.Zero(t, g.running)
-		require.NoError(t, g.enter(t.Context(), 2))
+		require.NoError(t, g.enter(t.Context(), by(2)))
 	})
 }
 
@@ -122,7 +128,7 @@ func TestARetryIsWorthItWhenTheQueueIsDone(t *testing.T) {
 		g.held = 3 * time.Second
 		queueUp(g, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
 		var overload *OverloadError
-		require.ErrorAs(t, g.enter(t.Context(), 11), &overload)
+		require.ErrorAs(t, g.enter(t.Context(), by(11)), &overload)
 		require.Equal(t, 14*time.Second, overload.RetryAfter, "9 of 3 s each, two at a time")
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -138,9 +144,9 @@ func TestNoPlaceIsLost(t *testing.T) {
 				time.Sleep(time.Duration(i%97) * time.Millisecond)
 				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i%31)*time.Millisecond)
 				defer cancel()
-				if err := g.enter(ctx, uint64(i%5)); err == nil {
+				if err := g.enter(ctx, by(uint64(i%5))); err == nil {
 					time.Sleep(time.Duration(i%3) * time.Millisecond)
-					g.leave(time.Now())
+					g.leave(by(uint64(i%5)), time.Now())
 				} else if !errors.As(err, new(*OverloadError)) {
 					panic(err)
 				}
@@ -149,8 +155,9 @@ func TestNoPlaceIsLost(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Zero(t, g.running)
-		require.Zero(t, g.waiting)
-		require.Empty(t, g.callers)
+		require.Zero(t, g.queue.waiting)
+		require.Empty(t, g.queue.byKey)
+		require.Zero(t, g.callers.Used()+g.datasources.Used())
 	})
 }
 
@@ -158,10 +165,10 @@ func BenchmarkGate(b *testing.B) {
 	g := limited(50, 100)
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := g.enter(b.Context(), 1); err != nil {
+		if err := g.enter(b.Context(), by(1)); err != nil {
 			b.Fatal(err)
 		}
-		g.leave(time.Now())
+		g.leave(by(1), time.Now())
 	}
 }
 
@@ -176,7 +183,7 @@ func BenchmarkFlight(b *testing.B) {
 	defer cancel()
 	b.ReportAllocs()
 	for b.Loop() {
-		response, err := f.do(ctx, key, false, call)
+		response, err := f.do(ctx, key, by(1), false, call)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -56,13 +56,19 @@ type flights struct {
 	limits Limits
 	meters *Meters
 
-	mutex  sync.Mutex
-	open   map[sameness]*flight
-	joined int // requests that wait for the answer to another one
+	// joined are the requests that wait for the answer to another one. A caller
+	// has at most half of the places.
+	joined *Shares
+
+	mutex sync.Mutex
+	open  map[sameness]*flight
 }
 
 func newFlights(limits Limits, meters *Meters) *flights {
-	return &flights{limits: limits, meters: meters, open: map[sameness]*flight{}}
+	return &flights{
+		limits: limits, meters: meters, open: map[sameness]*flight{},
+		joined: NewShares(joinedPerQueued*int64(limits.Queue), 1),
+	}
 }
 
 // errOwnCall is why a request that has joined another one makes a call of its
@@ -82,7 +88,7 @@ var (
 // call does. It ends the call for that, and those who joined make one of their
 // own; only where it lingers and its ctx was cancelled without a cause, as that
 // of a client that has gone, the call goes on and do with it.
-func (f *flights) do(ctx context.Context, key sameness, lingers bool, call callFunc) (*http.Response, error) {
+func (f *flights) do(ctx context.Context, key sameness, caller promapi.Caller, lingers bool, call callFunc) (*http.Response, error) {
 	for {
 		f.mutex.Lock()
 		found, isOpen := f.open[key]
@@ -91,16 +97,15 @@ func (f *flights) do(ctx context.Context, key sameness, lingers bool, call callF
 			f.mutex.Unlock()
 			return own.lead(ctx, call)
 		}
-		if f.joined >= joinedPerQueued*f.limits.Queue {
+		if !f.joined.Acquire(caller.ID, 1) {
 			f.mutex.Unlock()
 			f.meters.rejected(RejectedFull)
 			return nil, &OverloadError{Reason: RejectedFull, RetryAfter: leastRetryAfter}
 		}
 		found.wantedBy++
 		found.followers++
-		f.joined++
 		f.mutex.Unlock()
-		response, err := found.follow(ctx)
+		response, err := found.follow(ctx, caller)
 		switch {
 		case errors.Is(err, errOwnCall):
 			return call(ctx, new(atomic.Bool))
@@ -265,11 +270,9 @@ func (f *flight) leave(cause error) {
 
 // follow waits for the whole answer as one who has joined. It returns
 // errOwnCall or errOwnFlight where there is none to be had.
-func (f *flight) follow(ctx context.Context) (*http.Response, error) {
+func (f *flight) follow(ctx context.Context, caller promapi.Caller) (*http.Response, error) {
 	response, err := f.await(ctx)
-	f.of.mutex.Lock()
-	f.of.joined--
-	f.of.mutex.Unlock()
+	f.of.joined.Release(caller.ID, 1)
 	if err != nil {
 		f.release(context.Cause(ctx))
 		return nil, err

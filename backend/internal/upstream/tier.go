@@ -144,11 +144,11 @@ func (t *Tier) Do(ctx context.Context, request *promapi.Request, withoutParamete
 	if t.options.Limits.SharedBytes <= 0 || !shareable(request) {
 		return call(ctx, new(atomic.Bool))
 	}
-	return t.flights.do(ctx, made.sameness(), request.Lingers, call)
+	return t.flights.do(ctx, made.sameness(), request.Caller, request.Lingers, call)
 }
 
 // call makes a call when there is room for it.
-func (t *Tier) call(ctx context.Context, made outgoing, caller uint64, entered *atomic.Bool) (*http.Response, error) {
+func (t *Tier) call(ctx context.Context, made outgoing, caller promapi.Caller, entered *atomic.Bool) (*http.Response, error) {
 	if err := t.gate.enter(ctx, caller); err != nil {
 		return nil, err
 	}
@@ -156,24 +156,33 @@ func (t *Tier) call(ctx context.Context, made outgoing, caller uint64, entered *
 	started := time.Now()
 	response, err := t.options.Client.send(ctx, made)
 	if err != nil {
-		t.gate.leave(started)
+		t.gate.leave(caller, started)
 		return nil, err
 	}
-	response.Body = &countedBody{ReadCloser: response.Body, leave: func() { t.gate.leave(started) }}
+	body := &countedBody{ReadCloser: response.Body, leave: func() { t.gate.leave(caller, started) }}
+	// Once ctx ends, the transport gives the call up. The slot is free then, even
+	// if the reader of the body hangs in a write to its own client.
+	body.stop = context.AfterFunc(ctx, body.end)
+	response.Body = body
 	return response, nil
 }
 
-// countedBody is the body of an answer whose call counts until it is closed.
+// countedBody is the body of an answer whose call counts until it is closed or
+// its context ends.
 type countedBody struct {
 	io.ReadCloser
 	once  sync.Once
 	leave func()
+	stop  func() bool
 }
+
+func (b *countedBody) end() { b.once.Do(b.leave) }
 
 // Close closes the body and makes room for the next call.
 func (b *countedBody) Close() error {
 	err := b.ReadCloser.Close()
-	b.once.Do(b.leave)
+	b.stop()
+	b.end()
 	return err
 }
 
