@@ -4,9 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,13 +15,6 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
-
-// connectionHeaders belong to one connection and are not passed on; neither
-// are a tier's cookies.
-var connectionHeaders = []string{
-	"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer",
-	"Transfer-Encoding", "Upgrade", "Set-Cookie", "Www-Authenticate", promapi.HeaderRequestID,
-}
 
 // bufferBytes is how much of an answer is in memory at a time.
 const bufferBytes = 64 << 10
@@ -36,17 +27,21 @@ var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
 func (h *handler) stream(w http.ResponseWriter, incoming *http.Request, response *queryrange.Response, asked *source, request *promapi.Request, started time.Time) {
 	defer func() { _ = response.Body.Close() }()
 	header := w.Header()
-	copyHeader(header, response.Header)
+	copyAnswerHeader(header, response.Header)
 	header[headerTier] = []string{string(response.Tier)}
 	header[headerReason] = []string{string(response.Reason)}
 	if response.Cache != nil {
 		header[headerCache] = []string{cacheText(response.Cache)}
 	}
-	header[headerTiming] = append(header[headerTiming][:len(header[headerTiming]):len(header[headerTiming])], timing(response, started))
+	header[headerTiming] = []string{timing(response, started)}
 	if response.ContentLength >= 0 {
 		header["Content-Length"] = []string{strconv.FormatInt(response.ContentLength, 10)}
 	} else {
 		delete(header, "Content-Length")
+	}
+	// A client that does not read must not hold the tier beyond the query's time.
+	if !response.Deadline.IsZero() {
+		_ = http.NewResponseController(w).SetWriteDeadline(response.Deadline)
 	}
 	w.WriteHeader(response.Status)
 	_, span := tracing.Start(incoming.Context(), "stream the answer")
@@ -101,28 +96,6 @@ func logsDebug(logger logrus.FieldLogger) bool {
 		return logger.Logger.IsLevelEnabled(logrus.DebugLevel)
 	}
 	return true
-}
-
-// copyHeader adds the header of an answer, which nobody else uses.
-func copyHeader(to, from http.Header) {
-	connection := from["Connection"]
-	for name, values := range from {
-		if !slices.Contains(connectionHeaders, name) && !names(connection, name) {
-			to[name] = values
-		}
-	}
-}
-
-// names tells whether the values of a Connection header name another one.
-func names(connection []string, name string) bool {
-	for _, value := range connection {
-		for each := range strings.SplitSeq(value, ",") {
-			if strings.EqualFold(strings.TrimSpace(each), name) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // writeError is a failure to write to the client.

@@ -46,6 +46,7 @@ func Do(ctx context.Context, query Query) (*Response, error) {
 		cancel()
 		return nil, &CallError{Tier: decision.Tier, Reason: decision.Reason, Err: call.explain(ctx, decision.Tier, err)}
 	}
+	response.Deadline, _ = callContext.Deadline()
 	response.UpstreamDuration = time.Since(call.started)
 	response.Body = &cancelOnClose{ReadCloser: response.Body, cancel: cancel}
 	return response, nil

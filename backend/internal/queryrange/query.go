@@ -96,6 +96,8 @@ type Response struct {
 	Body   io.ReadCloser
 	// ContentLength is the length of the body in bytes, or -1.
 	ContentLength int64
+	// Deadline is that of the query: until then the body has to be read.
+	Deadline time.Time
 	// UpstreamDuration is the time until the header of the answer, all tries
 	// together.
 	UpstreamDuration time.Duration
