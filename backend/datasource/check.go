@@ -3,7 +3,6 @@ package datasource
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -18,7 +17,8 @@ const (
 	checkPath = "/api/v1/datasources/check"
 	// checkTimeout bounds the look at one tier.
 	checkTimeout = 5 * time.Second
-	maxSpecBytes = 1 << 20
+	// maxSpecBytes bounds a spec that is checked: it holds names and URLs.
+	maxSpecBytes = 64 << 10
 )
 
 // report is what a check of a spec found.
@@ -79,10 +79,19 @@ func (h *handler) serveCheck(w http.ResponseWriter, incoming *http.Request, refe
 			return
 		}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, incoming.Body, maxSpecBytes))
+	caller := defaultCaller(incoming)
+	if reference != nil {
+		caller = h.manager.savedCaller(incoming, *reference)
+	}
+	release, err := h.manager.hold(w, incoming, caller)
 	if err != nil {
-		h.fail(w, incoming, &promapi.Error{Status: http.StatusRequestEntityTooLarge, Type: promapi.ErrorBadData, Cause: err,
-			Message: fmt.Sprintf("the spec could not be read, or is larger than %d bytes", maxSpecBytes)})
+		h.fail(w, incoming, err)
+		return
+	}
+	defer release()
+	body, err := readBody(incoming, "the spec", maxSpecBytes)
+	if err != nil {
+		h.fail(w, incoming, err)
 		return
 	}
 	checked := perses.Reference{Name: defaultName}

@@ -240,6 +240,11 @@ type LimitsConfig struct {
 	// SharedMemory is the number of bytes that such answers take together.
 	// Where they would take more, queries are asked one by one.
 	SharedMemory int `yaml:"shared_memory"`
+	// RequestMemory is the number of bytes that all requests together take while
+	// they are answered: eight times the length of their query strings and
+	// bodies. One caller gets at most half of it. What does not fit is answered
+	// with status 503 and Retry-After.
+	RequestMemory int `yaml:"request_memory"`
 	// DecodedMemory is the number of bytes of all the answers together that are
 	// read as a whole at a time: unions of both tiers, labels that are added to
 	// metadata, limits. Decoding takes some times as much. What does not fit is
@@ -388,7 +393,7 @@ func DefaultConfig() Config {
 		Query:       QueryConfig{Timeout: Duration(30 * time.Second), SpliceBytes: 64 << 20},
 		Cache:       CacheConfig{MaxBytes: 64 << 20, Redis: RedisConfig{Prefix: "tierproxy:"}},
 		Pool:        PoolConfig{Size: 50},
-		Limits:      LimitsConfig{Queue: 500, QueueWait: Duration(5 * time.Second), SharedBytes: 1 << 20, SharedMemory: 16 << 20, DecodedMemory: 64 << 20},
+		Limits:      LimitsConfig{Queue: 500, QueueWait: Duration(5 * time.Second), SharedBytes: 1 << 20, SharedMemory: 16 << 20, RequestMemory: 16 << 20, DecodedMemory: 64 << 20},
 		Probe:       ProbeConfig{Interval: Duration(5 * time.Second), LearnInterval: Duration(time.Minute)},
 		Tracing:     TracingConfig{SamplePercent: 100},
 		Enforcement: EnforcementConfig{Label: "namespace", OnConflict: "empty"},

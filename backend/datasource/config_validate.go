@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -65,6 +66,9 @@ func (c *Config) Validate() error {
 	if c.Limits.Concurrent > c.Pool.Size && c.Pool.Size > 0 && !c.Pool.HTTP2 {
 		add("limits.concurrent", fmt.Errorf("is %d, and there are no more than %d connections: raise pool.size, or lower it", c.Limits.Concurrent, c.Pool.Size))
 	}
+	if c.Limits.RequestMemory < leastRequestMemory {
+		add("limits.request_memory", fmt.Errorf("is %d, and must be at least %d: one request may take half of that", c.Limits.RequestMemory, leastRequestMemory))
+	}
 	add("limits.queue_wait", positive(c.Limits.QueueWait))
 	if c.Log.SlowQueries < 0 {
 		add("log.slow_queries", errors.New("must not be negative"))
@@ -87,6 +91,9 @@ func (c *Config) Validate() error {
 	c.validateSecurity(add)
 	return errors.Join(mistakes...)
 }
+
+// leastRequestMemory lets each caller have one request of the largest size.
+const leastRequestMemory = 2 * 2 * promapi.MaxBodyBytes * bytesPerRequestByte
 
 func positive(duration Duration) error {
 	if duration <= 0 {

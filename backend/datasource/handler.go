@@ -60,7 +60,13 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, incoming *http.Request) {
 		// would leave it idle for 90 s.
 		w.Header().Set("Connection", "close")
 	}
+	header := w.Header()
+	// No answer is a page, but the one of servePage, which says so itself.
+	header["X-Content-Type-Options"] = []string{"nosniff"}
+	header["Content-Security-Policy"] = []string{"sandbox"}
+	done := h.manager.limitTime(w, incoming)
 	h.traced(w, incoming, identify(w, incoming), h.serve)
+	done()
 }
 
 // serve answers a request that has an id.
@@ -195,6 +201,12 @@ func (h *handler) serveDefault(w http.ResponseWriter, incoming *http.Request, as
 
 // serveData answers what is about the data of a datasource.
 func (h *handler) serveData(w http.ResponseWriter, incoming *http.Request, asked *source, path string, caller promapi.Caller) {
+	release, err := h.manager.hold(w, incoming, caller)
+	if err != nil {
+		h.fail(w, incoming, err)
+		return
+	}
+	defer release()
 	switch path {
 	case explainPath:
 		h.serveExplain(w, incoming, asked, path)

@@ -48,7 +48,9 @@ type Manager struct {
 	metrics  *metrics
 	pool     *tierPool
 	splicing *queryrange.Splicing
-	cache    *resultcache.Cache
+	// requestMemory is shared by the requests that are being answered.
+	requestMemory *upstream.Shares
+	cache         *resultcache.Cache
 	// fingerprint is that of the configuration.
 	fingerprint string
 	lifetime    context.Context //nolint:containedctx // From Start to Close.
@@ -127,6 +129,7 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	}
 	m.pool = newTierPool(config)
 	m.pool.meters = m.metrics.tiers
+	m.requestMemory = upstream.NewShares(int64(config.Limits.RequestMemory), requestMultiple)
 	m.splicing = queryrange.NewSplicing(int64(config.Query.SpliceBytes))
 	m.pool.network, m.pool.onProbe = m.network, m.observeProbe
 	m.pool.keep = func() { _, _ = m.ownSource() } // It fails only while the Manager stops.

@@ -25,8 +25,6 @@ const (
 	// maxPoints is how many points of each series Prometheus answers with at
 	// most.
 	maxPoints = 11_000
-	// maxQueryBytes bounds the body of a metrics query.
-	maxQueryBytes = 1 << 20
 )
 
 // Mistake is one thing that is wrong with a MetricQuery.
@@ -228,10 +226,9 @@ func (h *handler) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 			"%s does not take the method %s: POST a query as JSON", metricsQueryPath, incoming.Method))
 		return
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, incoming.Body, maxQueryBytes))
+	body, err := readBody(incoming, "the query", promapi.MaxBodyBytes)
 	if err != nil {
-		h.fail(w, incoming, &promapi.Error{Status: http.StatusRequestEntityTooLarge, Type: promapi.ErrorBadData, Cause: err,
-			Message: fmt.Sprintf("the query could not be read, or is larger than %d bytes", maxQueryBytes)})
+		h.fail(w, incoming, err)
 		return
 	}
 	var mistakes ValidationErrors

@@ -89,6 +89,7 @@ func serveAdmin(gateways *reloader, options *options, files *tlsFiles) (stop fun
 		return nil, err
 	}
 	server := &http.Server{Handler: http.HandlerFunc(gateways.serveAdmin), ReadHeaderTimeout: readHeaderTimeout}
+	bound(server)
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			logrus.WithError(err).Error("the admin address is no longer served")

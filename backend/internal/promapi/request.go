@@ -16,9 +16,10 @@ import (
 	"time"
 )
 
-// MaxBodyBytes bounds the body of a request: 4 MiB hold far more PromQL than
-// anybody evaluates.
-const MaxBodyBytes = 4 << 20
+// MaxBodyBytes bounds the body of a request and its query string. A query of
+// 64 KiB, escaped as a form needs it, takes up to 192 KiB; the rest is for other
+// parameters.
+const MaxBodyBytes = 256 << 10
 
 const formContentType = "application/x-www-form-urlencoded"
 
@@ -164,8 +165,10 @@ func (r *Request) readBody(incoming *http.Request) (url.Values, error) {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(nil, incoming.Body, MaxBodyBytes))
 	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
+		if apiError, ok := errors.AsType[*Error](err); ok {
+			return nil, apiError
+		}
+		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 			return nil, Errorf(http.StatusRequestEntityTooLarge, ErrorBadData, "the request body is larger than %d bytes", int64(MaxBodyBytes))
 		}
 		return nil, &Error{Status: http.StatusBadRequest, Type: ErrorBadData, Message: "the request body could not be read", Cause: err}
