@@ -24,14 +24,16 @@ test: ## Run all tests that need no big server.
 
 .PHONY: e2e
 e2e: ## Run the tests on the real servers, and the demo. Builds the servers first if they are missing.
-	go test $(GO_TEST_FLAGS) -p 2 -tags e2e -count=1 -timeout 20m ./backend/test ./backend/test/oracle ./backend/test/cluster
+	go test $(GO_TEST_FLAGS) -p 2 -tags e2e -count=1 -timeout 20m ./backend/test ./backend/test/oracle ./backend/test/cluster ./backend/test/hostile ./backend/test/victoriametrics
 	$(MAKE) demo DEMO_FLAGS=--once
 
 .PHONY: e2e-full
-e2e-full: ## Run what is too long for CI: 10,000 questions, older versions of Perses, replicas, the demo in a browser, a soak, and fuzzing on top of e2e.
+e2e-full: ## Run what is too long for CI: 10,000 questions, 2 million confined queries, older versions of Perses, replicas, the demo in a browser, a soak, a siege, and fuzzing on top of e2e.
 	E2E_QUERIES=10000 E2E_PERSES='perses-0.53 perses-0.52' E2E_DEMO=1m $(MAKE) e2e
+	CONFINED_QUERIES=2000000 go test -count=1 -run TestConfine_GeneratedQueries ./backend/internal/enforcement
 	go test -tags e2e -count=1 -timeout 20m -p 1 ./backend/test/load ./backend/test/replicas
 	$(MAKE) soak
+	$(MAKE) siege
 	scripts/fuzz 60s
 	scripts/fuzz 5m FuzzSplice
 
@@ -87,9 +89,13 @@ load: ## Measure tierproxy beside Perses, Prometheus, Thanos and a bare reverse 
 soak: ## Ask tierproxy 200 times a second for 20 minutes while its tiers restart at random.
 	@go run ./backend/test/load --soak 20m
 
+.PHONY: siege
+siege: ## Attack a tierproxy with 256 MiB for 10 minutes while 20 users look at dashboards; SIEGE_FLAGS='--siege 20s' for a glance.
+	@go run ./backend/test/load --siege 10m $(SIEGE_FLAGS)
+
 .PHONY: tools
 tools: ## Build the real servers of the tests, once, into the cache outside of the checkout.
-	@scripts/tool perses percli prometheus thanos kube-apiserver kubectl kustomize prom-label-proxy kube-rbac-proxy golangci-lint cue
+	@scripts/tool perses percli prometheus thanos victoria-metrics kube-apiserver kubectl kustomize prom-label-proxy kube-rbac-proxy golangci-lint cue
 
 .PHONY: clean
 clean: ## Remove what was built in the checkout.

@@ -137,7 +137,7 @@ func persesCarrier(config promconfig.HTTPClientConfig, reloads *upstream.Reloads
 
 // destination returns the destination as it is held against URLs.
 func (d DestinationConfig) destination(access *upstream.Access) upstream.Destination {
-	return upstream.Destination{Host: d.Host, Port: d.Port, Scheme: d.Scheme, Access: access}
+	return upstream.Destination{Host: d.Host, Port: d.Port, Scheme: d.Scheme, PathPrefix: d.PathPrefix, Access: access, Tenant: d.Tenant}
 }
 
 // inCluster tells whether a host name is one of a service in the cluster.

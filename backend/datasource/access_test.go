@@ -38,8 +38,9 @@ func TestWhoseCredentialGoesOut(t *testing.T) {
 	hot, other := m.access.own[tier.Hot], m.access.destinations[0].Access
 	require.True(t, hot.HoldsSecrets())
 	for _, project := range []string{"", "listed"} {
-		require.Same(t, hot, of(project, "https://127.0.0.1:1/elsewhere").access)
-		require.Same(t, hot, of(project, "https://[::ffff:127.0.0.1]:1").access, "the same server, written otherwise")
+		require.Same(t, hot, of(project, "https://127.0.0.1:1/hot/below").access)
+		require.False(t, of(project, "https://127.0.0.1:1/elsewhere").access.HoldsSecrets(), "another path may be another tenant")
+		require.Same(t, hot, of(project, "https://[::ffff:127.0.0.1]:1/hot").access, "the same server, written otherwise")
 		require.Same(t, other, of(project, "https://127.0.0.1:2").access)
 		require.Nil(t, of(project, "http://127.0.0.1:2").access, "not where others can read it")
 		require.False(t, of(project, "http://127.0.0.1:1").access.HoldsSecrets())

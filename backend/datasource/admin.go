@@ -27,9 +27,6 @@ func (m *Manager) AdminHandler(profiles bool) http.Handler {
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, incoming *http.Request) {
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Header().Set("Content-Security-Policy", "sandbox")
-		limitAdminTime(w, incoming)
 		if incoming.URL.Path != "/-/healthy" {
 			if err := m.checkAdminCaller(incoming); err != nil {
 				m.logger.WithError(err).WithField("path", incoming.URL.Path).Debug("a caller of the admin address is refused")

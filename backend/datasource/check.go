@@ -17,8 +17,6 @@ const (
 	checkPath = "/api/v1/datasources/check"
 	// checkTimeout bounds the look at one tier.
 	checkTimeout = 5 * time.Second
-	// maxSpecBytes bounds a spec that is checked: it holds names and URLs.
-	maxSpecBytes = 64 << 10
 )
 
 // report is what a check of a spec found.
@@ -52,7 +50,12 @@ type tierReport struct {
 	OldestSample   *time.Time        `json:"oldest_sample,omitempty"`
 	ExternalLabels map[string]string `json:"external_labels,omitempty"`
 	LatencySeconds float64           `json:"latency_seconds,omitempty"`
+
+	server string // Address without its path
 }
+
+// sourceDatasource is the Source of a tier that the datasource names.
+const sourceDatasource = "datasource"
 
 // The states of a tier beside the classes of upstream.Failure.
 const (
@@ -79,30 +82,36 @@ func (h *handler) serveCheck(w http.ResponseWriter, incoming *http.Request, refe
 			return
 		}
 	}
-	caller := defaultCaller(incoming)
-	if reference != nil {
-		caller = h.manager.savedCaller(incoming, *reference)
-	}
-	release, err := h.manager.hold(w, incoming, caller)
+	body, err := readBody(incoming, "spec")
 	if err != nil {
 		h.fail(w, incoming, err)
 		return
 	}
-	defer release()
-	body, err := readBody(incoming, "the spec", maxSpecBytes)
-	if err != nil {
-		h.fail(w, incoming, err)
-		return
-	}
-	checked := perses.Reference{Name: defaultName}
+	checked, rule := perses.Reference{Name: defaultName}, h.manager.rules.own
 	if reference != nil {
 		checked = *reference
-		if _, err := h.manager.rules.of(checked); err != nil {
+		if rule, err = h.manager.rules.of(checked); err != nil {
 			h.fail(w, incoming, err)
 			return
 		}
 	}
-	promapi.WriteData(w, h.manager.check(incoming.Context(), checked, body))
+	found := h.manager.check(incoming.Context(), checked, body)
+	if rule != nil {
+		found.hideConfiguration()
+	}
+	promapi.WriteData(w, found)
+}
+
+// hideConfiguration takes out what callers who are confined to namespaces may
+// not see of the tiers.
+func (r *report) hideConfiguration() {
+	for name, seen := range r.Tiers {
+		seen.ExternalLabels = nil
+		if seen.Source != sourceDatasource {
+			seen.Address = seen.server
+		}
+		r.Tiers[name] = seen
+	}
 }
 
 // check reads a spec and looks at its tiers.
@@ -139,7 +148,7 @@ func (m *Manager) check(ctx context.Context, reference perses.Reference, raw []b
 func (m *Manager) checkTier(ctx context.Context, saved *perses.Datasource, name tier.Name, named *perses.TierSpec) tierReport {
 	seen := tierReport{Source: "gateway"}
 	if named != nil {
-		seen.Source = "datasource"
+		seen.Source = sourceDatasource
 		if named.URL != nil {
 			seen.Address = named.URL.Redacted()
 		}
@@ -152,7 +161,14 @@ func (m *Manager) checkTier(ctx context.Context, saved *perses.Datasource, name 
 		cancel()
 		at, _, err = m.destinationOf(saved.Reference, name, named, tenant)
 	}
+	unused := ""
+	if err == nil {
+		unused = m.hotUnused(at, tenant, "")
+	}
 	switch {
+	case unused != "":
+		seen.State, seen.Message = stateNone, unused
+		return seen
 	case err != nil:
 		seen.State, seen.Message = stateForbidden, promapi.MessageOf(err)
 		if promapi.AsError(err).Status == http.StatusNotImplemented {
@@ -165,13 +181,13 @@ func (m *Manager) checkTier(ctx context.Context, saved *perses.Datasource, name 
 	case at.url == "":
 		return tierReport{Source: "none", State: stateNone, Message: "neither the datasource nor the gateway names this tier"}
 	}
-	client, err := at.client(tenant, PoolConfig{Size: 1}, m.network)
+	client, err := at.client(tenant, PoolConfig{Size: 1}, 1, m.network)
 	if err != nil {
 		seen.State, seen.Message = string(upstream.FailureTLS), "the gateway cannot read the certificates that it is configured with for this host"
 		return seen
 	}
 	defer client.Close()
-	seen.Address = client.Endpoint()
+	seen.Address, seen.server = client.Endpoint(), client.Server()
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	return seen.inspected(client.Inspect(ctx, name), name)

@@ -155,6 +155,10 @@ type HotConfig struct {
 	HTTPConfig *HTTPConfig `yaml:"http_config,omitempty"`
 	// Tenancy is for a tier that wants to be told whose data is asked for.
 	Tenancy TenancyConfig `yaml:"tenancy"`
+	// Tenant is the tenant whose data this tier holds. A datasource with a tenant
+	// header (X-Scope-OrgID, THANOS-TENANT) uses hot only if the header has this
+	// value, and cold alone otherwise. Empty: no such datasource uses hot.
+	Tenant string `yaml:"tenant"`
 }
 
 // ColdConfig is the gateway's own cold tier.
@@ -203,9 +207,13 @@ type QueryConfig struct {
 	// program (POST /api/v1/metrics/query, ExecuteQuery) may ask for. 0s: no
 	// bound.
 	MaxRange Duration `yaml:"max_range"`
+	// MaxLength is the length, in bytes, that the PromQL of a request may have:
+	// its query, or its match[] parameters together.
+	MaxLength int `yaml:"max_length"`
 	// SpliceBytes is how much memory the answers may take, of all queries
-	// together, that are put together from pieces. A query that would take more
-	// is not cut.
+	// together, that are put together from pieces. One datasource may take as
+	// much of it as it leaves free: half while no other takes any. A query that
+	// would take more is not cut.
 	SpliceBytes int `yaml:"splice_bytes"`
 }
 
@@ -240,16 +248,24 @@ type LimitsConfig struct {
 	// SharedMemory is the number of bytes that such answers take together.
 	// Where they would take more, queries are asked one by one.
 	SharedMemory int `yaml:"shared_memory"`
-	// RequestMemory is the number of bytes that all requests together take while
-	// they are answered: eight times the length of their query strings and
-	// bodies. One caller gets at most half of it. What does not fit is answered
-	// with status 503 and Retry-After.
+	// RequestMemory is the number of bytes that the bodies of all requests take at a
+	// time, four times their size. What does not fit is answered with status 503.
 	RequestMemory int `yaml:"request_memory"`
-	// DecodedMemory is the number of bytes of all the answers together that are
-	// read as a whole at a time: unions of both tiers, labels that are added to
-	// metadata, limits. Decoding takes some times as much. What does not fit is
-	// answered with status 503. Other answers pass through in small pieces.
+	// DecodedMemory is the number of bytes that all the answers together take in
+	// memory that are read as a whole at a time: unions of both tiers, labels that
+	// are added to metadata, limits, and the answers of ExecuteQuery. What is
+	// decoded counts, not what was read: the union of series takes about three
+	// times its bytes. One datasource may take as much as it leaves free: half
+	// while no other takes any, a third while another takes as much. What does
+	// not fit is answered with status 503 and Retry-After. Other answers pass
+	// through in small pieces.
 	DecodedMemory int `yaml:"decoded_memory"`
+	// ProjectTiers is the number of tiers that the datasources of one Perses
+	// project use at a time, the gateway's own not counted; a replica is a tier of
+	// its own. A further one takes the place of the one that the project used
+	// longest ago, or is answered with status 503 and Retry-After while all are in
+	// use.
+	ProjectTiers int `yaml:"project_tiers"`
 }
 
 // ProbeConfig says how the health of the tiers is watched.
@@ -320,10 +336,19 @@ type DestinationConfig struct {
 	// Scheme is http or https. Empty: both, but a credential goes out over
 	// https only.
 	Scheme string `yaml:"scheme"`
+	// PathPrefix is the path that a URL has to be at or below, such as
+	// /select/0/prometheus. Whole segments count. Empty: every path. Where the
+	// server picks the tenant by the path, a credential then reaches every tenant
+	// that it is good for.
+	PathPrefix string `yaml:"path_prefix"`
 	// HTTPConfig is what the gateway shows there to global datasources and those
 	// of listed projects, in the form of Prometheus' http_config without a proxy.
 	// A credential takes a host without * and a port.
 	HTTPConfig *HTTPConfig `yaml:"http_config,omitempty"`
+	// Tenant is the tenant whose data is there. A datasource with a tenant header
+	// uses a hot tier that it names there only if the header has this value.
+	// Empty: it is asked without a hot tier.
+	Tenant string `yaml:"tenant"`
 }
 
 // DiscoveryConfig finds the tiers in the cluster that the gateway runs in. A
@@ -390,10 +415,10 @@ func DefaultConfig() Config {
 		Routing: RoutingConfig{
 			Threshold: Duration(15 * time.Minute), Strategy: string(tier.StrategyRoute), Freshness: Duration(10 * time.Minute),
 		},
-		Query:       QueryConfig{Timeout: Duration(30 * time.Second), SpliceBytes: 64 << 20},
+		Query:       QueryConfig{Timeout: Duration(30 * time.Second), MaxLength: 64 << 10, SpliceBytes: 64 << 20},
 		Cache:       CacheConfig{MaxBytes: 64 << 20, Redis: RedisConfig{Prefix: "tierproxy:"}},
 		Pool:        PoolConfig{Size: 50},
-		Limits:      LimitsConfig{Queue: 500, QueueWait: Duration(5 * time.Second), SharedBytes: 1 << 20, SharedMemory: 16 << 20, RequestMemory: 16 << 20, DecodedMemory: 64 << 20},
+		Limits:      LimitsConfig{Queue: 500, QueueWait: Duration(5 * time.Second), SharedBytes: 1 << 20, SharedMemory: 16 << 20, RequestMemory: 16 << 20, DecodedMemory: 64 << 20, ProjectTiers: 32},
 		Probe:       ProbeConfig{Interval: Duration(5 * time.Second), LearnInterval: Duration(time.Minute)},
 		Tracing:     TracingConfig{SamplePercent: 100},
 		Enforcement: EnforcementConfig{Label: "namespace", OnConflict: "empty"},

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -66,8 +65,8 @@ func (c *Config) Validate() error {
 	if c.Limits.Concurrent > c.Pool.Size && c.Pool.Size > 0 && !c.Pool.HTTP2 {
 		add("limits.concurrent", fmt.Errorf("is %d, and there are no more than %d connections: raise pool.size, or lower it", c.Limits.Concurrent, c.Pool.Size))
 	}
-	if c.Limits.RequestMemory < leastRequestMemory {
-		add("limits.request_memory", fmt.Errorf("is %d, and must be at least %d: one request may take half of that", c.Limits.RequestMemory, leastRequestMemory))
+	if c.Limits.ProjectTiers < 1 {
+		add("limits.project_tiers", fmt.Errorf("is %d: it must be 1 or more", c.Limits.ProjectTiers))
 	}
 	add("limits.queue_wait", positive(c.Limits.QueueWait))
 	if c.Log.SlowQueries < 0 {
@@ -87,13 +86,20 @@ func (c *Config) Validate() error {
 	if c.Query.MaxRange < 0 {
 		add("query.max_range", errors.New("must not be negative"))
 	}
+	if c.Query.MaxLength < 1 || c.Query.MaxLength > mostLength {
+		add("query.max_length", fmt.Errorf("is %d, and must be from 1 to %d", c.Query.MaxLength, mostLength))
+	}
+	if least := 2 * bodyFactor * max(leastBodyLimit, bodyPerLength*c.Query.MaxLength); c.Limits.RequestMemory < least {
+		add("limits.request_memory", fmt.Errorf("is %d, and must be at least %d: one request of two datasources takes as much with this query.max_length", c.Limits.RequestMemory, least))
+	}
 	add("service_account.token_path", absolute(c.ServiceAccount.TokenPath))
 	c.validateSecurity(add)
 	return errors.Join(mistakes...)
 }
 
-// leastRequestMemory lets each caller have one request of the largest size.
-const leastRequestMemory = 2 * 2 * promapi.MaxBodyBytes * bytesPerRequestByte
+// mostLength bounds query.max_length: what a query costs beyond its length is
+// bounded for texts of this size.
+const mostLength = 1 << 20
 
 func positive(duration Duration) error {
 	if duration <= 0 {

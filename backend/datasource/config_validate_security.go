@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/enforcement"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
@@ -17,9 +18,11 @@ func (c *Config) validateSecurity(add func(key string, err error)) {
 	add("cold.http_config", c.Cold.HTTPConfig.validate())
 	add("hot.tenancy", c.Hot.Tenancy.validate())
 	add("cold.tenancy", c.Cold.Tenancy.validate())
+	add("hot.tenant", validTenant(c.Hot.Tenant))
 	for i, destination := range c.Destinations {
 		key := fmt.Sprintf("destinations[%d]", i)
 		add(key+".http_config", destination.HTTPConfig.validate())
+		add(key+".tenant", validTenant(destination.Tenant))
 		if destination.HTTPConfig.validate() == nil {
 			add(key, destination.destination(upstream.DescribeAccess(destination.HTTPConfig.client())).Validate())
 		}
@@ -31,6 +34,14 @@ func (c *Config) validateSecurity(add func(key string, err error)) {
 	}
 	c.validateCallers(add)
 	c.validateEnforcement(add)
+}
+
+// validTenant checks the name of one tenant.
+func validTenant(tenant string) error {
+	if strings.Contains(tenant, "|") || tenant != strings.TrimSpace(tenant) {
+		return fmt.Errorf("%q is not the name of one tenant: write it without '|' and without spaces around it", tenant)
+	}
+	return nil
 }
 
 func (t TenancyConfig) validate() error {

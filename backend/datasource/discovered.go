@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
 
@@ -135,29 +134,29 @@ func (m *Manager) settled(ctx context.Context, of func() (*source, error)) (*sou
 	return of()
 }
 
-// tiersAt returns the tier at a place: none, one, or its replicas. reported
-// marks those of the gateway's own whose health is logged and counted.
-func (m *Manager) tiersAt(at place, tenant http.Header, reported bool) ([]*upstream.Tier, error) {
+// tiersAt returns the tier at a place: none, one, or its replicas. It returns
+// the errors of the pool.
+func (m *Manager) tiersAt(at place, use tierUse) ([]*upstream.Tier, error) {
 	if at.url == "" && at.missing == "" {
 		return nil, nil
 	}
 	// A proxy connects by the name of the Service: it cannot be told a replica.
 	whole := at.name == tier.Cold || at.service == nil || at.service.Endpoints == nil || !m.config.Discovery.Replicas || at.access.UsesProxy()
 	if whole || at.missing != "" {
-		one, err := m.pool.get(at.destination, tenant, reported)
+		one, err := m.pool.get(at.destination, use)
 		return []*upstream.Tier{one}, err
 	}
 	if len(at.service.Endpoints) == 0 {
 		nowhere := at.destination
 		nowhere.missing = at.service.Message
-		one, err := m.pool.get(nowhere, tenant, reported)
+		one, err := m.pool.get(nowhere, use)
 		return []*upstream.Tier{one}, err
 	}
 	list := make([]*upstream.Tier, 0, len(at.service.Endpoints))
 	for _, endpoint := range at.service.Endpoints {
 		each := at.destination
 		each.address, each.replica = endpoint.Address, endpoint.Name
-		one, err := m.pool.get(each, tenant, reported)
+		one, err := m.pool.get(each, use)
 		if err != nil {
 			return nil, err
 		}

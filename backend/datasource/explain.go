@@ -27,7 +27,7 @@ var explained = []promapi.Endpoint{
 // Explanation is the decision for a query, made as for the query itself.
 type Explanation struct {
 	// Tier is the tier that would be asked, hot or cold, and Reason why, as in
-	// the X-Tier and X-Tier-Reason headers.
+	// the X-Tier and X-Tier-Reason headers. Tier is empty where none would be.
 	Tier   string `json:"tier"`
 	Reason string `json:"reason"`
 	// Sentence says the same in one line for people.
@@ -42,7 +42,8 @@ type Explanation struct {
 	// NotCut says why it is not, where the strategy of the datasource is split.
 	NotCut string `json:"not_cut,omitempty"`
 	// HotQuery is what hot would be sent where that is not the query itself:
-	// one that adds hot's external labels.
+	// one that adds hot's external labels. Callers who are confined to namespaces
+	// do not get it.
 	HotQuery string `json:"hot_query,omitempty"`
 	// ConfinedTo are the namespaces that the query is confined to; the decision
 	// is about the confined query.
@@ -54,6 +55,9 @@ type Explanation struct {
 	// Threshold is the span from which on cold is preferred, as a Prometheus
 	// duration.
 	Threshold string `json:"threshold"`
+	// HotUnused says why the datasource is asked without a hot tier although
+	// there is one. Absent where it is not.
+	HotUnused string `json:"hot_unused,omitempty"`
 	// Hot and Cold are what the decision knew of the tiers; absent where there
 	// is none.
 	Hot  *TierState `json:"hot,omitempty"`
@@ -108,7 +112,7 @@ type TierState struct {
 }
 
 // serveExplain answers with the decision for a query without running it.
-func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, asked *source, path string) {
+func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, asked *source, path string, caller promapi.Caller) {
 	if incoming.Method != http.MethodGet && incoming.Method != http.MethodPost {
 		promapi.WriteError(w, promapi.Errorf(http.StatusMethodNotAllowed, promapi.ErrorBadData, "%s does not take the method %s", path, incoming.Method))
 		return
@@ -117,36 +121,59 @@ func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 	if err == nil {
 		request, err = explainedRequest(request)
 	}
+	planned := func() {}
 	if err == nil {
-		request, err = h.manager.confine(asked, withoutEndpoint(request), "")
+		request.Caller = caller
+		request, planned, err = h.manager.prepare(incoming.Context(), asked, withoutEndpoint(request), "")
 	}
 	if err != nil {
 		h.fail(w, incoming, err)
 		return
 	}
+	defer planned()
 	query := h.manager.query(asked, request)
 	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {
 		h.fail(w, incoming, err)
 		return
 	}
-	planned, err := queryrange.Plan(incoming.Context(), query)
+	if query.AnsweredHere() {
+		promapi.WriteData(w, answeredHere(asked, request))
+		return
+	}
+	decided, err := queryrange.Plan(incoming.Context(), query)
 	if err != nil {
 		h.fail(w, incoming, err)
 		return
 	}
-	input, decision := planned.Input, planned.Decision
-	hot := viewState(asked.hot, input.Hot)
+	input, decision := decided.Input, decided.Decision
+	detailed := asked.showsConfiguration()
+	hot := viewState(asked.hot, input.Hot, detailed)
 	if hot != nil {
-		hot.Replica = planned.Replica()
+		hot.Replica = decided.Replica()
 	}
-	promapi.WriteData(w, Explanation{
+	explanation := Explanation{
 		Tier: string(decision.Tier), Reason: string(decision.Reason), Sentence: decision.Sentence(input),
-		Rules: viewRules(input), HotQuery: rewritten(planned, request), ConfinedTo: request.ConfinedTo,
+		Rules: viewRules(input), ConfinedTo: request.ConfinedTo,
 		Fallback: string(decision.Fallback), Warnings: decision.Warnings,
 		Extent: viewExtent(input.Extent), Threshold: model.Duration(input.Threshold).String(),
-		Hot: hot, Cold: viewState(asked.cold, input.Cold),
-		Cut: viewCut(planned.Cut), NotCut: notCut(asked, planned),
-	})
+		HotUnused: asked.hotUnused, Hot: hot, Cold: viewState(asked.cold, input.Cold, detailed),
+		Cut: viewCut(decided.Cut), NotCut: notCut(asked, decided),
+	}
+	if detailed {
+		// It holds hot's external labels.
+		explanation.HotQuery = rewritten(decided, request)
+	}
+	promapi.WriteData(w, explanation)
+}
+
+// answeredHere explains a query that no tier is asked for.
+func answeredHere(asked *source, request *promapi.Request) Explanation {
+	return Explanation{
+		Reason:   string(tier.ReasonConfined),
+		Sentence: "No tier is asked: none of the series that the query selects is in the namespaces it is confined to.",
+		Rules:    []RuleResult{}, ConfinedTo: request.ConfinedTo,
+		Extent: Extent{Nothing: true}, Threshold: model.Duration(asked.threshold).String(),
+	}
 }
 
 func viewCut(cut *tier.Cut) *CutParts {
@@ -218,11 +245,11 @@ func viewExtent(extent tier.Extent) Extent {
 	return view
 }
 
-func viewState(asked *upstream.Tier, state tier.State) *TierState {
+func viewState(asked *upstream.Tier, state tier.State, detailed bool) *TierState {
 	if asked == nil {
 		return nil
 	}
-	view := &TierState{Endpoint: asked.Endpoint(), Available: state.Available}
+	view := &TierState{Endpoint: asked.EndpointFor(detailed), Available: state.Available}
 	if asked.Name() == tier.Cold {
 		view.CoverageEnd = instant(state.Newest)
 	} else if state.Oldest != tier.NothingCovered {

@@ -60,13 +60,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, incoming *http.Request) {
 		// would leave it idle for 90 s.
 		w.Header().Set("Connection", "close")
 	}
-	header := w.Header()
-	// No answer is a page, but the one of servePage, which says so itself.
-	header["X-Content-Type-Options"] = []string{"nosniff"}
-	header["Content-Security-Policy"] = []string{"sandbox"}
-	done := h.manager.limitTime(w, incoming)
-	h.traced(w, incoming, identify(w, incoming), h.serve)
-	done()
+	id := identify(w, incoming)
+	incoming, release, err := h.guard(w, incoming)
+	defer release()
+	if err != nil {
+		promapi.WriteError(w, err)
+		return
+	}
+	h.traced(w, incoming, id, h.serve)
 }
 
 // serve answers a request that has an id.
@@ -201,15 +202,9 @@ func (h *handler) serveDefault(w http.ResponseWriter, incoming *http.Request, as
 
 // serveData answers what is about the data of a datasource.
 func (h *handler) serveData(w http.ResponseWriter, incoming *http.Request, asked *source, path string, caller promapi.Caller) {
-	release, err := h.manager.hold(w, incoming, caller)
-	if err != nil {
-		h.fail(w, incoming, err)
-		return
-	}
-	defer release()
 	switch path {
 	case explainPath:
-		h.serveExplain(w, incoming, asked, path)
+		h.serveExplain(w, incoming, asked, path, caller)
 	case metricsQueryPath:
 		h.serveMetricsQuery(w, incoming, asked, caller)
 	default:
@@ -239,7 +234,7 @@ func (h *handler) serveReady(w http.ResponseWriter) {
 
 // serveProbe answers the health check that Prometheus plugins make.
 func (s *source) serveProbe(w http.ResponseWriter) {
-	health := s.health(time.Now())
+	health := s.health(time.Now(), false)
 	if health.probed() && health.Status == StatusUnhealthy {
 		promapi.WriteError(w, promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorUnavailable, "no tier of %s answers", s.label))
 		return
@@ -270,33 +265,38 @@ func (h *handler) serveQuery(w http.ResponseWriter, incoming *http.Request, aske
 	observed := &observedWriter{ResponseWriter: w}
 	defer h.manager.metrics.countRequest(incoming.Context(), endpoint, observed)
 	request, err := promapi.ReadRequest(incoming, endpoint, path, started)
+	planned := func() {}
 	if err == nil {
-		request, err = h.manager.confine(asked, request, "")
+		request.Caller = caller
+		request, planned, err = h.manager.prepare(incoming.Context(), asked, request, "")
 	}
 	if err != nil {
 		h.fail(observed, incoming, err)
 		return
 	}
-	request.Caller = caller
-	h.answer(observed, incoming, asked, request, started)
+	defer planned()
+	h.answer(observed, incoming, asked, request, started, planned)
 }
 
-// answer asks a tier and streams what it answers.
-func (h *handler) answer(w http.ResponseWriter, incoming *http.Request, asked *source, request *promapi.Request, started time.Time) {
+// answer asks a tier and streams what it answers. It calls planned once it is
+// clear what the tier is asked.
+func (h *handler) answer(w http.ResponseWriter, incoming *http.Request, asked *source, request *promapi.Request, started time.Time, planned func()) {
 	var err error
 	request.Lingers = true
 	query := h.manager.query(asked, request)
+	query.OnPlanned = planned
 	applyCacheControl(query.Caching, incoming.Header)
 	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {
 		h.fail(w, incoming, err)
 		return
 	}
+	deadline := h.untilAnswered(w)
 	response, err := queryrange.Do(incoming.Context(), query)
 	if err != nil {
 		h.failed(w, incoming, request, err)
 		return
 	}
-	h.stream(w, incoming, response, asked, request, started)
+	h.stream(w, incoming, response, asked, request, started, deadline)
 }
 
 // choice reads the header by which a caller forces a tier.
@@ -353,14 +353,18 @@ func (h *handler) failed(w http.ResponseWriter, incoming *http.Request, request 
 }
 
 // timing is the Server-Timing of an answer: the milliseconds that the tier
-// took until its header, and those that tierproxy took itself.
+// took until its header, where one was asked, and those that tierproxy took
+// itself.
 func timing(response *queryrange.Response, started time.Time) string {
 	text := make([]byte, 0, 64)
-	text = append(text, "upstream;dur="...)
-	text = appendMilliseconds(text, response.UpstreamDuration)
-	text = append(text, `;desc="`...)
-	text = append(text, response.Tier...)
-	text = append(text, `", tierproxy;dur=`...)
+	if response.Tier != "" {
+		text = append(text, "upstream;dur="...)
+		text = appendMilliseconds(text, response.UpstreamDuration)
+		text = append(text, `;desc="`...)
+		text = append(text, response.Tier...)
+		text = append(text, `", `...)
+	}
+	text = append(text, "tierproxy;dur="...)
 	return string(appendMilliseconds(text, time.Since(started)-response.UpstreamDuration))
 }
 

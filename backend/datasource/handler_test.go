@@ -68,6 +68,7 @@ const query = "/api/v1/query?query=up"
 func TestAnAnswerSaysWhatHappened(t *testing.T) {
 	g := newGateway(t, nil)
 	g.hot.Handle(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Of-The-Tier", "kept")
 		w.Header().Set("Set-Cookie", "jwtPayload=stolen")
 		w.Header().Set("Www-Authenticate", "Basic")
 		faketier.Success(w, r)
@@ -78,6 +79,7 @@ func TestAnAnswerSaysWhatHappened(t *testing.T) {
 	require.Equal(t, "hot", response.Header.Get("X-Tier"))
 	require.Equal(t, "below-threshold", response.Header.Get("X-Tier-Reason"))
 	require.Regexp(t, regexp.MustCompile(`^upstream;dur=\d+\.\d{3};desc="hot", tierproxy;dur=\d+\.\d{3}$`), response.Header.Get("Server-Timing"))
+	require.Empty(t, response.Header.Values("X-Of-The-Tier"))
 	require.Equal(t, "application/json", response.Header.Get("Content-Type"))
 	require.Empty(t, response.Header.Values("Set-Cookie"))
 	require.Empty(t, response.Header.Values("Www-Authenticate"))
@@ -222,21 +224,21 @@ func TestAnswersAreStreamed(t *testing.T) {
 	g := newGateway(t, nil)
 	received := make(chan struct{})
 	g.hot.Handle(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write([]byte("first"))
+		_, _ = w.Write([]byte(`{"data":["first",`))
 		_ = http.NewResponseController(w).Flush()
 		<-received
-		_, _ = w.Write([]byte("second"))
+		_, _ = w.Write([]byte(`"second"]}`))
 	})
 	response, err := http.Get(g.URL + query)
 	require.NoError(t, err)
 	defer func() { _ = response.Body.Close() }()
-	first := make([]byte, 5)
+	first := make([]byte, len(`{"data":["first",`))
 	_, err = io.ReadFull(response.Body, first)
 	require.NoError(t, err)
 	close(received)
 	rest, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
-	require.Equal(t, "first second", string(first)+" "+string(rest))
+	require.Equal(t, `{"data":["first","second"]}`, string(first)+string(rest))
 }
 
 func TestErrorsOfTiersHaveThePrometheusShape(t *testing.T) {

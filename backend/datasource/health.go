@@ -46,6 +46,9 @@ type Health struct {
 	// LearningError says why that could not be brought up to date; empty when
 	// it could.
 	LearningError string `json:"learning_error,omitempty"`
+	// HotUnused says why the datasource is asked without a hot tier although
+	// there is one. Absent where it is not.
+	HotUnused string `json:"hot_unused,omitempty"`
 	// Services holds what is known of the Services of the tiers, by tier name.
 	// A tier that is named by its URL has none.
 	Services map[string]ServiceHealth `json:"services,omitempty"`
@@ -122,35 +125,40 @@ func (m *Manager) Health() Health {
 	if err != nil {
 		return Health{Status: StatusUnhealthy, Tiers: map[string]TierHealth{}}
 	}
-	return own.health(time.Now())
+	return own.health(time.Now(), true)
 }
 
-func (s *source) health(now time.Time) Health {
-	health := Health{Status: StatusHealthy, ServiceDiscovery: s.discovers, Tiers: make(map[string]TierHealth)}
+// health is the state of the datasource. Unless detailed is set it tells nothing
+// that was read of the configuration of the tiers: neither external labels and
+// sources nor paths, which may name tenants, nor addresses of servers.
+func (s *source) health(now time.Time, detailed bool) Health {
+	health := Health{Status: StatusHealthy, ServiceDiscovery: s.discovers, HotUnused: s.hotUnused, Tiers: make(map[string]TierHealth)}
 	answering := 0
 	for _, each := range []*upstream.Tier{s.hot, s.cold} {
 		if each == nil {
 			continue
 		}
 		status := each.Status()
+		problem := status.ErrorFor(detailed)
 		if each == s.hot {
-			status = s.hotStatus()
+			status, problem = s.hotStatus(detailed)
 		}
+		endpoint := each.EndpointFor(detailed)
 		if status.CheckedAt.After(health.LastCheck) {
 			health.LastCheck = status.CheckedAt.UTC()
 		}
 		if each.Name() == tier.Hot {
-			health.PrometheusEndpoint = each.Endpoint()
+			health.PrometheusEndpoint = endpoint
 		} else {
-			health.ThanosEndpoint = each.Endpoint()
+			health.ThanosEndpoint = endpoint
 		}
 		if status.Available {
 			answering++
 		}
-		if status.Error != "" || len(status.Notes) > 0 {
+		if problem != "" || len(status.Notes) > 0 {
 			health.Status = StatusDegraded
 		}
-		found := tierHealth(each, status, now)
+		found := tierHealth(each, status, now, problem, detailed)
 		if each == s.cold {
 			state := each.State(now)
 			if s.pair != nil {
@@ -160,29 +168,26 @@ func (s *source) health(now time.Time) Health {
 			found.CoverageEnd = &end
 		}
 		if each == s.hot {
-			s.addReplicas(&found, now)
+			s.addReplicas(&found, now, detailed)
 		}
 		health.Tiers[string(each.Name())] = found
 	}
-	s.addServices(&health)
+	s.addServices(&health, detailed)
 	if answering == 0 {
 		health.Status = StatusUnhealthy
 	}
 	if s.pair != nil {
-		health.addLearned(s.pair.Learned())
+		health.addLearned(s.pair.Learned(), detailed)
 	}
 	return health
 }
 
-// shownHealth is the health as callers of the datasource see it. Who is confined
-// to namespaces is not told how the tiers are configured.
-func (s *source) shownHealth(now time.Time) Health {
-	health := s.health(now)
-	if s.rule != nil {
-		return health.withoutConfiguration()
-	}
-	return health
-}
+// showsConfiguration reports whether callers of the datasource may see how the
+// tiers are configured: those who are confined to namespaces may not.
+func (s *source) showsConfiguration() bool { return s.rule == nil }
+
+// shownHealth is the health as callers of the datasource see it.
+func (s *source) shownHealth(now time.Time) Health { return s.health(now, s.showsConfiguration()) }
 
 // ownHealth is the health of the default datasource. It is open to all who reach
 // the listener; how the tiers are configured is for those who may ask it.
@@ -191,29 +196,11 @@ func (h *handler) ownHealth(incoming *http.Request) Health {
 	if err != nil {
 		return h.manager.Health()
 	}
-	health := own.shownHealth(time.Now())
-	if h.manager.checkDefaultCaller(incoming) != nil {
-		return health.withoutConfiguration()
-	}
-	return health
-}
-
-// withoutConfiguration leaves out what was read of the configuration of tiers,
-// and the addresses of their servers.
-func (h Health) withoutConfiguration() Health {
-	for name, found := range h.Tiers {
-		found.ExternalLabels, found.Sources = nil, nil
-		h.Tiers[name] = found
-	}
-	for name, found := range h.Services {
-		found.Addresses = nil
-		h.Services[name] = found
-	}
-	return h
+	return own.health(time.Now(), own.showsConfiguration() && h.manager.checkDefaultCaller(incoming) == nil)
 }
 
 // addLearned tells what is known of both tiers together.
-func (h *Health) addLearned(learned *upstream.Learned) {
+func (h *Health) addLearned(learned *upstream.Learned, detailed bool) {
 	h.LearningError = learned.Error
 	known := learned.Knowledge
 	switch {
@@ -226,6 +213,9 @@ func (h *Health) addLearned(learned *upstream.Learned) {
 	default:
 		h.Completeness = "learned"
 	}
+	if !detailed {
+		return
+	}
 	if hot, found := h.Tiers[string(tier.Hot)]; found && known.HotLabelsKnown {
 		hot.ExternalLabels = known.HotLabels
 		h.Tiers[string(tier.Hot)] = hot
@@ -236,13 +226,15 @@ func (h *Health) addLearned(learned *upstream.Learned) {
 	}
 }
 
-func tierHealth(each *upstream.Tier, status upstream.Status, now time.Time) TierHealth {
+// tierHealth is the state of a tier with what is wrong with it, or the notes of
+// its status.
+func tierHealth(each *upstream.Tier, status upstream.Status, now time.Time, problem string, detailed bool) TierHealth {
 	health := TierHealth{
-		Endpoint: each.Endpoint(), Available: status.Available, Since: status.Since.UTC(),
-		LastCheck: status.CheckedAt.UTC(), Error: status.Error, LatencySeconds: status.Latency.Seconds(),
+		Endpoint: each.EndpointFor(detailed), Available: status.Available, Since: status.Since.UTC(),
+		LastCheck: status.CheckedAt.UTC(), Error: problem, LatencySeconds: status.Latency.Seconds(),
 	}
 	if health.Error == "" {
-		health.Error = strings.Join(status.Notes, "; ")
+		health.Error = strings.Join(tier.Texts(status.Notes, detailed), "; ")
 	}
 	if state := each.State(now); each.Name() == tier.Hot && state.Oldest != tier.NothingCovered {
 		start := time.UnixMilli(state.Oldest).UTC()
@@ -252,33 +244,31 @@ func tierHealth(each *upstream.Tier, status upstream.Status, now time.Time) Tier
 }
 
 // hotStatus is the status of hot; where it has replicas, that of the one which
-// is best to ask, with what is wrong with any of them.
-func (s *source) hotStatus() upstream.Status {
-	if s.hot == nil {
-		return upstream.Status{Oldest: tier.NothingCovered}
+// is best to ask. problem is what is wrong with any of them.
+func (s *source) hotStatus(detailed bool) (best upstream.Status, problem string) {
+	best = s.hot.Status()
+	if len(s.replicas) == 0 {
+		return best, best.ErrorFor(detailed)
 	}
-	best := s.hot.Status()
 	var problems []string
 	for i, each := range s.replicas {
 		status := each.Hot.Status()
 		if status.Error != "" {
-			problems = append(problems, each.Hot.Replica()+": "+status.Error)
+			problems = append(problems, each.Hot.Replica()+": "+status.ErrorFor(detailed))
 		}
 		better := status.Available && (!best.Available || status.Oldest < best.Oldest)
 		if i > 0 && (better || (best.CheckedAt.IsZero() && !status.CheckedAt.IsZero())) {
 			best = status
 		}
 	}
-	if len(s.replicas) > 0 {
-		best.Error = strings.Join(problems, "; ")
-	}
-	return best
+	return best, strings.Join(problems, "; ")
 }
 
 // addReplicas tells the state of each server that holds hot.
-func (s *source) addReplicas(health *TierHealth, now time.Time) {
+func (s *source) addReplicas(health *TierHealth, now time.Time, detailed bool) {
 	for _, each := range s.replicas {
-		one := tierHealth(each.Hot, each.Hot.Status(), now)
+		status := each.Hot.Status()
+		one := tierHealth(each.Hot, status, now, status.ErrorFor(detailed), detailed)
 		health.Replicas = append(health.Replicas, ReplicaHealth{
 			Name: each.Hot.Replica(), Ready: each.ready, Available: one.Available, Error: one.Error, CoverageStart: one.CoverageStart,
 		})
@@ -289,7 +279,7 @@ func (s *source) addReplicas(health *TierHealth, now time.Time) {
 }
 
 // addServices tells the state of the Services that the tiers were found by.
-func (s *source) addServices(health *Health) {
+func (s *source) addServices(health *Health, detailed bool) {
 	for name, service := range s.services {
 		if service == nil {
 			continue
@@ -302,6 +292,9 @@ func (s *source) addServices(health *Health) {
 			Stale: service.Stale, Endpoints: len(service.Endpoints),
 		}
 		for _, endpoint := range service.Endpoints {
+			if !detailed {
+				break
+			}
 			found.Addresses = append(found.Addresses, endpoint.Address)
 		}
 		health.Services[string(name)] = found

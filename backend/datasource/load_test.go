@@ -252,7 +252,7 @@ func memoryNow(t *testing.T) memory {
 func TestAllocationsDoNotGrowWithTheAnswer(t *testing.T) {
 	var size atomic.Int64
 	g := newGateway(t, func(c *datasource.Config) { c.Hot.Complete = true })
-	whole := []byte(strings.Repeat("x", 32<<20))
+	whole := []byte("{" + strings.Repeat("x", 32<<20))
 	g.hot.Handle(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", fmt.Sprint(size.Load()))
 		_, _ = w.Write(whole[:size.Load()])

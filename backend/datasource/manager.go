@@ -48,9 +48,9 @@ type Manager struct {
 	metrics  *metrics
 	pool     *tierPool
 	splicing *queryrange.Splicing
-	// requestMemory is shared by the requests that are being answered.
-	requestMemory *upstream.Shares
-	cache         *resultcache.Cache
+	bodies   *upstream.ByteBudget // of requests
+	planning *upstream.AdmissionQueue
+	cache    *resultcache.Cache
 	// fingerprint is that of the configuration.
 	fingerprint string
 	lifetime    context.Context //nolint:containedctx // From Start to Close.
@@ -128,8 +128,9 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 		m.metrics.addState(m.registry)
 	}
 	m.pool = newTierPool(config)
+	m.planning = newPlanningQueue(config)
+	m.bodies = upstream.NewByteBudget(int64(config.Limits.RequestMemory))
 	m.pool.meters = m.metrics.tiers
-	m.requestMemory = upstream.NewShares(int64(config.Limits.RequestMemory), requestMultiple)
 	m.splicing = queryrange.NewSplicing(int64(config.Query.SpliceBytes))
 	m.pool.network, m.pool.onProbe = m.network, m.observeProbe
 	m.pool.keep = func() { _, _ = m.ownSource() } // It fails only while the Manager stops.

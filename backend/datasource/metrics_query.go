@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -111,8 +112,13 @@ func leastStep(length time.Duration) model.Duration {
 	return model.Duration((step + time.Second - 1).Truncate(time.Second))
 }
 
-// checkQuery adds where the text is no PromQL.
-func (q *MetricQuery) checkQuery(mistakes *ValidationErrors) {
+// checkQuery adds where the text is no PromQL, or that it is too large to be
+// read. maxLength is query.max_length.
+func (q *MetricQuery) checkQuery(mistakes *ValidationErrors, maxLength int) {
+	if _, err := promql.Check(maxLength, q.Query); err != nil {
+		mistakes.add("query", "%s", err)
+		return
+	}
 	if strings.TrimSpace(q.Query) == "" {
 		mistakes.missing("query", "is empty: set a PromQL expression")
 		return
@@ -226,7 +232,7 @@ func (h *handler) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 			"%s does not take the method %s: POST a query as JSON", metricsQueryPath, incoming.Method))
 		return
 	}
-	body, err := readBody(incoming, "the query", promapi.MaxBodyBytes)
+	body, err := readBody(incoming, "query")
 	if err != nil {
 		h.fail(w, incoming, err)
 		return
@@ -234,7 +240,7 @@ func (h *handler) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 	var mistakes ValidationErrors
 	query := readMetricQuery(body, &mistakes)
 	if len(mistakes) == 0 || mistakes[0].Field != "" {
-		query.checkQuery(&mistakes)
+		query.checkQuery(&mistakes, h.manager.config.Query.MaxLength)
 		query.checkTimes(&mistakes, time.Duration(h.manager.config.Query.MaxRange))
 	}
 	if len(mistakes) > 0 {
@@ -242,13 +248,16 @@ func (h *handler) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 		return
 	}
 	request, err := query.request(started)
+	planned := func() {}
 	if err == nil {
-		request, err = h.manager.confine(asked, request, query.Namespace)
+		request.Caller = caller
+		request, planned, err = h.manager.prepare(incoming.Context(), asked, request, query.Namespace)
 	}
 	if err != nil {
 		h.fail(w, incoming, err)
 		return
 	}
+	defer planned()
 	end, err := h.manager.begin(request.Endpoint)
 	if err != nil {
 		h.fail(w, incoming, err)
@@ -257,8 +266,7 @@ func (h *handler) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 	defer end()
 	observed := &observedWriter{ResponseWriter: w}
 	defer h.manager.metrics.countRequest(incoming.Context(), request.Endpoint, observed)
-	request.Caller = caller
-	h.answer(observed, incoming, asked, request, started)
+	h.answer(observed, incoming, asked, request, started, planned)
 }
 
 // writeMistakes answers with all of them: in one line, as every error has it,
@@ -275,7 +283,6 @@ func writeMistakes(w http.ResponseWriter, mistakes ValidationErrors) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(http.StatusBadRequest)
 	_, _ = w.Write(body) // The client may be gone, which concerns nobody here.
 }

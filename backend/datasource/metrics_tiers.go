@@ -83,7 +83,9 @@ func (c *stateCollector) Collect(found chan<- prometheus.Metric) {
 	if manager := c.manager.Load(); manager != nil {
 		health = manager.Health()
 		if own, err := manager.ownSource(); err == nil {
-			hot = own.hotStatus()
+			if own.hot != nil {
+				hot, _ = own.hotStatus(true)
+			}
 		}
 	}
 	for _, status := range []string{StatusHealthy, StatusDegraded, StatusUnhealthy} {

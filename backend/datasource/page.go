@@ -73,7 +73,6 @@ func (h *handler) servePage(w http.ResponseWriter, incoming *http.Request, title
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
 	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
-	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cache-Control", "no-store")
 	_, _ = w.Write(body.Bytes()) // The client may be gone, which concerns nobody here.

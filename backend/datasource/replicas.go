@@ -48,8 +48,8 @@ func (m *Manager) join(joined *source, hotPlace, coldPlace place, hot, cold []*u
 	refused := m.refusal(hotPlace.destination.service, hot, removed, time.Now())
 	for _, each := range hot {
 		reason := refused
-		if reason == "" && len(hot) > 1 && each.Probed() && each.Identity() == nil {
-			reason = "it has not told yet who it is"
+		if reason == (tier.Note{}) && len(hot) > 1 && each.Probed() && each.Identity() == nil {
+			reason = tier.PublicNote("it has not told yet who it is")
 		}
 		each.Refuse(reason)
 	}
@@ -57,7 +57,7 @@ func (m *Manager) join(joined *source, hotPlace, coldPlace place, hot, cold []*u
 
 // disagreement is that servers behind a Service are no replicas of each other.
 type disagreement struct {
-	reason  string
+	reason  tier.Note
 	servers int
 	seen    time.Time
 }
@@ -67,7 +67,7 @@ type disagreement struct {
 const disagreementKept = 15 * time.Minute
 
 // refusal says why the servers behind a Service are not asked, or nothing.
-func (m *Manager) refusal(service string, servers []*upstream.Tier, removed []string, now time.Time) string {
+func (m *Manager) refusal(service string, servers []*upstream.Tier, removed []string, now time.Time) tier.Note {
 	reason, certain := upstream.NoReplicas(servers, removed)
 	m.disagreementsMutex.Lock()
 	defer m.disagreementsMutex.Unlock()
@@ -75,9 +75,9 @@ func (m *Manager) refusal(service string, servers []*upstream.Tier, removed []st
 	switch {
 	case certain:
 		m.disagreements[service] = disagreement{reason: reason, servers: len(servers), seen: now}
-	case found && reason == "" && len(servers) < known.servers && now.Sub(known.seen) < disagreementKept:
+	case found && reason == (tier.Note{}) && len(servers) < known.servers && now.Sub(known.seen) < disagreementKept:
 		return known.reason
-	case found && reason == "":
+	case found && reason == (tier.Note{}):
 		delete(m.disagreements, service)
 	}
 	return reason

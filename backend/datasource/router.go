@@ -44,7 +44,8 @@ type QueryResult struct {
 	// first. Infos are hints on the query.
 	Warnings, Infos []string
 	// Tier is the tier that answered, hot or cold, and Reason why it was
-	// chosen, as in the X-Tier and X-Tier-Reason headers.
+	// chosen, as in the X-Tier and X-Tier-Reason headers. Tier is empty where no
+	// tier was asked.
 	Tier, Reason string
 }
 
@@ -103,19 +104,25 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 	endpoint := request.Endpoint
 	defer func() { r.manager.metrics.countExecuted(ctx, endpoint, err) }()
 	own, err := r.manager.settled(ctx, r.manager.ownSource)
+	planned := func() {}
 	if err == nil {
-		request, err = r.manager.confine(own, request, query.Namespace)
+		request, planned, err = r.manager.prepare(ctx, own, request, query.Namespace)
 	}
 	if err != nil {
 		return nil, queryError(err)
 	}
-	response, err := queryrange.Do(ctx, r.manager.query(own, request))
+	defer planned()
+	made := r.manager.query(own, request)
+	made.OnPlanned = planned
+	response, err := queryrange.Do(ctx, made)
 	if err != nil {
 		return nil, queryError(err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	r.manager.metrics.count(response.Tier, response.Reason, outcomeOf(response.Status))
-	answer, err := promapi.DecodeAnswer(response.Status, response.Body)
+	if response.Tier != "" {
+		r.manager.metrics.count(response.Tier, response.Reason, outcomeOf(response.Status))
+	}
+	answer, err := response.Decode(ctx)
 	if err != nil {
 		return nil, queryError(&queryrange.CallError{Tier: response.Tier, Reason: response.Reason, Err: err})
 	}
@@ -131,9 +138,9 @@ func (m *Manager) query(asked *source, request *promapi.Request) queryrange.Quer
 		OnRetry: m.metrics.retried,
 		Request: request, Hot: asked.hot, Cold: asked.cold, Pair: asked.pair,
 		Threshold: asked.threshold, ScrapeInterval: asked.scrapeInterval,
-		Timeout: time.Duration(m.config.Query.Timeout), QueryParams: asked.queryParams, Decoded: m.pool.decoded,
+		Timeout: time.Duration(m.config.Query.Timeout), QueryParams: asked.queryParams, Datasource: asked.label, Decoded: m.pool.decoded,
 		Strategy: asked.strategy, Freshness: time.Duration(m.config.Routing.Freshness),
-		ReplicasAccepted: asked.splitAcrossReplicas, Splicing: m.splicing, Caching: m.caching(asked),
+		Detailed: asked.showsConfiguration(), ReplicasAccepted: asked.splitAcrossReplicas, Splicing: m.splicing, Caching: m.caching(asked),
 	}
 	if replicas := asked.replicasFor(request); len(replicas) > 0 {
 		query.Hot, query.Pair, query.Others = replicas[0].Hot, replicas[0].Pair, replicas[1:]

@@ -23,14 +23,14 @@ func (m *Manager) placeOfService(reference perses.Reference, name tier.Name, nam
 		return place{}, promapi.Errorf(http.StatusNotImplemented, promapi.ErrorUnavailable,
 			"the %s tier of %s is the Service %s, which the gateway cannot look up: %s; set url instead", name, reference, service, m.noDiscovery)
 	}
-	own, unsure := m.isOwnService(service)
+	own, unsure, atRoot := m.isOwnService(service)
 	trusted, listed := m.trusts(reference), slices.Contains(m.config.Discovery.Namespaces, service.Namespace)
 	switch {
 	case (own || (unsure && listed)) && !trusted:
 		return place{}, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
 			"the %s tier of %s is the Service %s, which is one of the gateway's own: ask the operator to list project %q in the gateway's configuration",
 			name, reference, service, reference.Project)
-	case !own && !listed:
+	case !atRoot && !listed:
 		return place{}, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
 			"the %s tier of %s is the Service %s, which it may not name: ask the operator to list namespace %s in the gateway's discovery.namespaces",
 			name, reference, service, service.Namespace)
@@ -61,34 +61,40 @@ func (m *Manager) permitService(found *discovery.Service, service discovery.Refe
 		return err
 	}
 	at.guard, at.access = permission.Guard, permission.Access
-	if !trusted {
-		return nil
-	}
 	base, err := url.Parse(found.URL())
 	if err != nil {
 		return err
 	}
+	described, notDescribed := upstream.Allow(m.access.destinations, base)
+	if notDescribed == nil {
+		at.tenant = described.Tenant
+	}
+	if !trusted {
+		return nil
+	}
 	if own := m.ownBehind(base, service); own != nil {
-		at.access, at.tenancy = own.access, own.tenancy
-	} else if described, err := upstream.Allow(m.access.destinations, base); err == nil && described.Access.IsConfigured() {
+		at.access, at.tenancy, at.tenant = own.access, own.tenancy, own.tenant
+	} else if notDescribed == nil && described.Access.IsConfigured() {
 		at.access = described.Access
 	}
 	return nil
 }
 
 // ownBehind returns the gateway's own tier at the scheme and port of a Service,
-// whichever of the names of the Service it is configured by, or nil.
+// whichever of the names of the Service it is configured by, or nil. A Service
+// is asked without a path: an own tier that has one is another tier.
 func (m *Manager) ownBehind(base *url.URL, service discovery.Reference) *destination {
 	return m.ownWhere(func(own *url.URL) bool {
-		return own.Scheme == base.Scheme && isHostOf(own.Hostname(), service) && upstream.SamePort(own, base)
+		return own.Scheme == base.Scheme && isHostOf(own.Hostname(), service) && upstream.SamePort(own, base) && upstream.UnderPath(own.Path, base.Path)
 	})
 }
 
 // isOwnService tells whether a Service is one of the gateway's own tiers: the one
 // that discovery looks for, or the one at the configured URL, whatever the
 // port. It is unsure while a tier that is found by labels in that namespace is
-// not known.
-func (m *Manager) isOwnService(service discovery.Reference) (own, unsure bool) {
+// not known. atRoot is set where that tier has no path: Services are asked
+// without one.
+func (m *Manager) isOwnService(service discovery.Reference) (own, unsure, atRoot bool) {
 	for _, name := range tier.Names() {
 		configured := m.ownConfigured(name).url
 		if m.isDiscovered(name) {
@@ -99,16 +105,17 @@ func (m *Manager) isOwnService(service discovery.Reference) (own, unsure bool) {
 			}
 			isThere := reference.Namespace == service.Namespace
 			own = own || (isThere && found == service.Name)
+			atRoot = atRoot || (isThere && found == service.Name)
 			unsure = unsure || (isThere && found == "")
 			if !m.isDefaultReference(name) {
 				continue // The default URL counts only where nobody has said anything.
 			}
 		}
-		if base, err := url.Parse(configured); err == nil {
-			own = own || isHostOf(base.Hostname(), service)
+		if base, err := url.Parse(configured); err == nil && isHostOf(base.Hostname(), service) {
+			own, atRoot = true, atRoot || upstream.UnderPath(base.Path, "/")
 		}
 	}
-	return own, unsure
+	return own, unsure, atRoot
 }
 
 // isHostOf tells whether a host name is that of a Service in the cluster's DNS.

@@ -56,7 +56,7 @@ func TestBehindAProxyTheServiceIsAskedAsAWhole(t *testing.T) {
 			{Name: "a-0", Address: "10.0.0.1:9090", Ready: true}, {Name: "a-1", Address: "10.0.0.2:9090", Ready: true},
 		}}
 		at := place{service: service, destination: destination{name: tier.Hot, url: service.URL(), service: "monitoring/a", access: m.access.found[tier.Hot].over("https")}}
-		list, err := m.tiersAt(at, nil, false)
+		list, err := m.tiersAt(at, tierUse{})
 		require.NoError(t, err)
 		require.Equal(t, expected, len(list) == 1, text)
 	}

@@ -29,6 +29,9 @@ type source struct {
 	// replicas are the servers that hold hot, hot itself among them; empty where
 	// it is asked as a whole.
 	replicas []replica
+	// hotUnused says why the datasource is asked without a hot tier although
+	// there is one; empty where it is not.
+	hotUnused string
 	// services are those that the tiers were found by, or should have been; nil
 	// for the others.
 	services map[tier.Name]*discovery.Service
@@ -68,11 +71,11 @@ func (m *Manager) ownSource() (*source, error) {
 		wantsNamespace: m.config.Hot.Tenancy.Parameter != "" || m.config.Cold.Tenancy.Parameter != "",
 	}
 	hotPlace, coldPlace := m.ownPlace(tier.Hot), m.ownPlace(tier.Cold)
-	hot, err := m.tiersAt(hotPlace, nil, true)
+	hot, err := m.tiersAt(hotPlace, tierUse{own: true})
 	if err != nil {
 		return nil, err
 	}
-	cold, err := m.tiersAt(coldPlace, nil, true)
+	cold, err := m.tiersAt(coldPlace, tierUse{own: true})
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +91,7 @@ func (m *Manager) ownSource() (*source, error) {
 func (m *Manager) ownConfigured(name tier.Name) destination {
 	at := destination{name: name, access: m.access.own[name]}
 	if name == tier.Hot {
-		at.url, at.retention, at.tenancy = m.config.Hot.URL, time.Duration(m.config.Hot.Retention), m.config.Hot.Tenancy
+		at.url, at.retention, at.tenancy, at.tenant = m.config.Hot.URL, time.Duration(m.config.Hot.Retention), m.config.Hot.Tenancy, m.config.Hot.Tenant
 	} else {
 		at.url, at.lag, at.tenancy = m.config.Cold.URL, time.Duration(m.config.Cold.Lag), m.config.Cold.Tenancy
 	}
@@ -145,11 +148,14 @@ func (m *Manager) tiersOf(saved *perses.Datasource, name tier.Name, named *perse
 	if err != nil {
 		return at, nil, err
 	}
+	if asked.hotUnused = m.hotUnused(at, tenant, asked.hotUnused); at.name == tier.Hot && asked.hotUnused != "" {
+		return place{destination: destination{name: name}}, nil, nil
+	}
 	asked.wantsNamespace = asked.wantsNamespace || at.tenancy.Parameter != ""
 	if !own {
 		at.scrapeInterval = saved.Spec.ScrapeInterval
 	}
-	list, err := m.tiersAt(at, tenant, own && len(tenant) == 0)
+	list, err := m.tiersAt(at, tierUse{header: tenant, own: own && len(tenant) == 0, project: saved.Reference.Project})
 	return at, list, err
 }
 
@@ -175,7 +181,7 @@ func (m *Manager) destinationOf(reference perses.Reference, name tier.Name, name
 		return at, false, &promapi.Error{Status: http.StatusForbidden, Type: promapi.ErrorForbidden, Cause: err, Message: fmt.Sprintf(
 			"the %s tier of %s names %s, which the gateway does not call: ask the operator to list it in the gateway's destinations", name, reference, named.URL.Host)}
 	}
-	return at, false, m.mayChooseTenant(reference, name, tenant, m.ownAt(named.URL) != nil || at.access.HoldsSecrets())
+	return at, false, m.mayChooseTenant(reference, name, tenant, m.isOwnServer(named.URL) || at.access.HoldsSecrets())
 }
 
 // trusts tells whether the operator lets a datasource use what is the gateway's
@@ -189,8 +195,10 @@ func (m *Manager) trusts(reference perses.Reference) bool {
 // destinations, and a spec only names one. It returns an error when the
 // operator does not allow the host.
 //
-// The hosts of the gateway's own tiers are open to global datasources and those
-// of listed projects, whatever they resolve to where the operator named them.
+// The URLs of the gateway's own tiers, and what lies below them, are open to
+// global datasources and those of listed projects, whatever their hosts resolve
+// to where the operator named them. Another path on the same server may be
+// another tenant: it takes an entry in destinations.
 // Other projects reach what is listed in destinations, with no credential.
 func (m *Manager) permit(reference perses.Reference, named *url.URL, at *destination) error {
 	if err := upstream.CheckPath(named); err != nil {
@@ -198,24 +206,32 @@ func (m *Manager) permit(reference perses.Reference, named *url.URL, at *destina
 	}
 	trusted := m.trusts(reference)
 	if own := m.ownAt(named); own != nil && trusted {
-		at.access, at.tenancy, at.guard = own.access, own.tenancy, own.guard
+		at.access, at.tenancy, at.guard, at.tenant = own.access, own.tenancy, own.guard, own.tenant
 		return nil
 	}
 	permission, err := upstream.Allow(m.access.destinations, named)
 	if err != nil {
 		return err
 	}
-	at.guard = permission.Guard
+	at.guard, at.tenant = permission.Guard, permission.Tenant
 	if trusted {
 		at.access = permission.Access
 	}
 	return nil
 }
 
-// ownAt returns the gateway's own tier at the scheme, host and port of a URL,
-// or nil.
+// ownAt returns the gateway's own tier whose scheme, host and port are those of
+// a URL and whose path is the URL's or above it, or nil.
 func (m *Manager) ownAt(named *url.URL) *destination {
-	return m.ownWhere(func(own *url.URL) bool { return own.Scheme == named.Scheme && upstream.SameServer(own, named) })
+	return m.ownWhere(func(own *url.URL) bool {
+		return own.Scheme == named.Scheme && upstream.SameServer(own, named) && upstream.UnderPath(own.Path, named.Path)
+	})
+}
+
+// isOwnServer reports whether a URL leads to the server of one of the gateway's
+// own tiers, whatever the path.
+func (m *Manager) isOwnServer(named *url.URL) bool {
+	return m.ownWhere(func(own *url.URL) bool { return upstream.SameServer(own, named) }) != nil
 }
 
 // ownWhere returns the first of the gateway's own tiers whose URL is one that is
@@ -253,6 +269,22 @@ func (m *Manager) mayChooseTenant(reference perses.Reference, name tier.Name, te
 	}
 	return promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
 		"%s may not choose the tenant of the gateway's own %s tier: remove the tenant header from its proxy", reference, name)
+}
+
+// hotUnused returns why a hot tier is not used by a datasource with tenant
+// headers: a tier that ignores them would answer with the data of another
+// tenant. It is used where the operator says that it holds that tenant. For
+// another tier it returns what is known already.
+func (m *Manager) hotUnused(at place, tenant http.Header, known string) string {
+	if at.name != tier.Hot || len(tenant) == 0 || (at.url == "" && at.missing == "") {
+		return known
+	}
+	for _, values := range tenant {
+		if at.tenant == "" || !slices.Equal(values, []string{at.tenant}) {
+			return "hot is not used: the proxy of the datasource sends a tenant header, and the operator has not declared that hot holds this tenant (hot.tenant, or tenant of an entry in destinations)"
+		}
+	}
+	return known
 }
 
 // tenantOf returns the tenant headers of the saved datasource.

@@ -104,7 +104,9 @@ func TestServicesAreSaidToBeUnresolved(t *testing.T) {
 }
 
 func TestTenantsComeFromTheSpecOnly(t *testing.T) {
-	m := runningManager(t, func(config *Config) { config.Projects = []ProjectConfig{{Name: "listed", AllNamespaces: true}} })
+	m := runningManager(t, func(config *Config) {
+		config.Projects, config.Hot.Tenant = []ProjectConfig{{Name: "listed", AllNamespaces: true}}, "a"
+	})
 	const tenant = `{"x-scope-orgid":"a","X-Other":"b"}`
 	require.Equal(t, http.Header{"X-Scope-Orgid": {"a"}}, tenantOf(saved(t, "", "", tenant)))
 
@@ -124,38 +126,131 @@ func TestTenantsComeFromTheSpecOnly(t *testing.T) {
 
 func TestThePoolForgetsTiersThatNobodyAsks(t *testing.T) {
 	pool := newTierPool(DefaultConfig())
+	now := time.Now()
+	pool.now = func() time.Time { now = now.Add(time.Minute); return now }
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := pool.get(destination{name: tier.Hot, url: "http://127.0.0.1:1"}, nil, false)
+	_, err := pool.get(destination{name: tier.Hot, url: "http://127.0.0.1:1"}, tierUse{})
 	require.ErrorIs(t, err, errNotRunning)
 	pool.start(ctx)
 	at := func(i int) destination {
 		return destination{name: tier.Hot, url: fmt.Sprintf("http://127.0.0.1:1/%d", i)}
 	}
-	own, err := pool.get(at(0), nil, true)
+	own, err := pool.get(at(0), tierUse{own: true})
 	require.NoError(t, err)
 	for i := 1; i < poolLimit; i++ {
-		_, err := pool.get(at(i), nil, false)
+		_, err := pool.get(at(i), tierUse{})
 		require.NoError(t, err)
 	}
-	first, err := pool.get(at(1), nil, false)
+	first, err := pool.get(at(1), tierUse{})
 	require.NoError(t, err)
 	require.Len(t, pool.tiers, poolLimit)
-	_, err = pool.get(at(poolLimit), nil, false)
+	_, err = pool.get(at(poolLimit), tierUse{})
 	require.NoError(t, err)
 	require.Len(t, pool.tiers, poolLimit, "the pool is bounded")
 	require.NotContains(t, pool.tiers, at(2), "the one that was asked longest ago goes")
-	again, err := pool.get(at(1), nil, false)
+	again, err := pool.get(at(1), tierUse{})
 	require.NoError(t, err)
 	require.Same(t, first, again)
 
-	pool.dropUnused(time.Now().Add(time.Hour))
+	pool.dropUnused(now.Add(time.Hour))
 	require.Len(t, pool.tiers, 1, "only the gateway's own stay for good")
-	kept, err := pool.get(at(0), nil, true)
+	kept, err := pool.get(at(0), tierUse{own: true})
 	require.NoError(t, err)
 	require.Same(t, own, kept)
 	cancel()
 	pool.stop()
 	require.Empty(t, pool.tiers)
-	_, err = pool.get(at(1), nil, false)
+	_, err = pool.get(at(1), tierUse{})
 	require.ErrorIs(t, err, errNotRunning)
+}
+
+// TestTierPool_AProjectEvictsItsOwnTiers fills the pool from several projects.
+func TestTierPool_AProjectEvictsItsOwnTiers(t *testing.T) {
+	config := DefaultConfig()
+	config.Limits.ProjectTiers = 100
+	pool := newTierPool(config)
+	now := time.Now()
+	pool.now = func() time.Time { return now }
+	ctx, cancel := context.WithCancel(t.Context())
+	pool.start(ctx)
+	t.Cleanup(pool.stop)
+	t.Cleanup(cancel)
+	at := func(project string, i int) destination {
+		return destination{name: tier.Hot, url: fmt.Sprintf("http://127.0.0.1:1/%s/%d", project, i)}
+	}
+	get := func(project string, i int) error {
+		_, err := pool.get(at(project, i), tierUse{project: project})
+		return err
+	}
+	small := func() {
+		t.Helper()
+		for _, project := range []string{"b", "c"} {
+			for i := range 20 {
+				require.Contains(t, pool.tiers, at(project, i))
+			}
+		}
+	}
+	for _, project := range []string{"b", "c"} {
+		for i := range 20 {
+			require.NoError(t, get(project, i))
+		}
+	}
+	for i := range 100 {
+		require.NoError(t, get("a", i))
+	}
+	now = now.Add(inUseFor - time.Second)
+	requireStatus(t, get("a", 100), http.StatusServiceUnavailable, `project "a" use more than 100 tiers at a time`)
+	require.NoError(t, get("a", 5), "what it has goes on")
+	now = now.Add(2 * time.Second)
+	for i := range 50 {
+		require.NoError(t, get("a", 100+i))
+	}
+	require.Equal(t, 100, pool.count("a"))
+	require.Contains(t, pool.tiers, at("a", 5))
+	require.Len(t, pool.tiers, 140)
+	small()
+
+	// Others fill the pool. The projects with most make room, also where they use
+	// what they have.
+	for i := range 100 {
+		require.NoError(t, get("d", i))
+	}
+	for i := range 30 {
+		require.NoError(t, get("e", i), i)
+		require.LessOrEqual(t, len(pool.tiers), poolLimit)
+	}
+	small()
+	require.Equal(t, 30, pool.count("e"))
+
+	// A tier that another project uses stays when a project gives it up.
+	now = now.Add(time.Hour)
+	pool.config.Limits.ProjectTiers = 20
+	_, err := pool.get(at("b", 0), tierUse{project: "c"})
+	require.NoError(t, err)
+	now = now.Add(time.Hour)
+	for i := range 20 {
+		require.NoError(t, get("c", i))
+	}
+	require.NotContains(t, pool.tiers[at("b", 0)].users, "c")
+	require.Contains(t, pool.tiers[at("b", 0)].users, "b")
+}
+
+// TestTierPool_SettingsShareATier gets views of one tier.
+func TestTierPool_SettingsShareATier(t *testing.T) {
+	m := runningManager(t, func(config *Config) { config.Destinations = []DestinationConfig{{Host: "127.0.0.1", Port: 2}} })
+	const tiers = `"scrapeInterval":"%ds","hot":{"url":"https://127.0.0.1:2/hot","retention":"%dh"},"cold":{"url":"https://127.0.0.1:2/cold","lag":"%dh"},`
+	first, err := m.sourceOf(saved(t, "team", fmt.Sprintf(tiers, 15, 5, 1), "{}"))
+	require.NoError(t, err)
+	other, err := m.sourceOf(saved(t, "team", fmt.Sprintf(tiers, 30, 6, 2), "{}"))
+	require.NoError(t, err)
+	require.Same(t, first.hot.Base(), other.hot.Base())
+	require.Same(t, first.cold.Base(), other.cold.Base())
+	require.Len(t, m.pool.tiers, 4, "and the gateway's own")
+	require.Len(t, m.pool.pairs, 2)
+	now := time.Now()
+	for found, lag := range map[*source]time.Duration{first: time.Hour, other: 2 * time.Hour} {
+		require.Equal(t, now.Add(-lag).UnixMilli(), found.pair.ColdState(now).Newest)
+		require.Equal(t, now.Add(-lag).UnixMilli(), found.cold.State(now).Newest)
+	}
+	require.Equal(t, 2, m.pool.count("team"))
 }

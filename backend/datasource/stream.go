@@ -24,28 +24,26 @@ var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
 // stream passes an answer on: header, then the bytes as they come in. An
 // answer that is cut off aborts the connection, so that nobody takes what went
 // out for the whole.
-func (h *handler) stream(w http.ResponseWriter, incoming *http.Request, response *queryrange.Response, asked *source, request *promapi.Request, started time.Time) {
+func (h *handler) stream(w http.ResponseWriter, incoming *http.Request, response *queryrange.Response, asked *source, request *promapi.Request, started, deadline time.Time) {
 	defer func() { _ = response.Body.Close() }()
 	header := w.Header()
-	copyAnswerHeader(header, response.Header)
-	header[headerTier] = []string{string(response.Tier)}
+	copyHeader(header, response.Header)
+	if response.Tier != "" {
+		header[headerTier] = []string{string(response.Tier)}
+	}
 	header[headerReason] = []string{string(response.Reason)}
 	if response.Cache != nil {
 		header[headerCache] = []string{cacheText(response.Cache)}
 	}
-	header[headerTiming] = []string{timing(response, started)}
+	header[headerTiming] = append(header[headerTiming][:len(header[headerTiming]):len(header[headerTiming])], timing(response, started))
 	if response.ContentLength >= 0 {
 		header["Content-Length"] = []string{strconv.FormatInt(response.ContentLength, 10)}
 	} else {
 		delete(header, "Content-Length")
 	}
-	// A client that does not read must not hold the tier beyond the query's time.
-	if !response.Deadline.IsZero() {
-		_ = http.NewResponseController(w).SetWriteDeadline(response.Deadline)
-	}
 	w.WriteHeader(response.Status)
 	_, span := tracing.Start(incoming.Context(), "stream the answer")
-	written, err := copyFlushing(w, response.Body)
+	written, err := copyFlushing(w, response.Body, deadline)
 	tracing.End(span, err, upstream.Describe)
 
 	outcome := outcomeOf(response.Status)
@@ -56,8 +54,10 @@ func (h *handler) stream(w http.ResponseWriter, incoming *http.Request, response
 	case err != nil:
 		outcome = outcomeAborted
 	}
-	h.manager.metrics.count(response.Tier, response.Reason, outcome)
-	h.manager.metrics.headers[response.Tier].Observe(response.UpstreamDuration.Seconds())
+	if response.Tier != "" {
+		h.manager.metrics.count(response.Tier, response.Reason, outcome)
+		h.manager.metrics.headers[response.Tier].Observe(response.UpstreamDuration.Seconds())
+	}
 	took := time.Since(started)
 	slow := h.manager.isSlow(took)
 	if err == nil && !slow && !logsDebug(h.manager.logger) {
@@ -101,8 +101,13 @@ func logsDebug(logger logrus.FieldLogger) bool {
 // writeError is a failure to write to the client.
 type writeError struct{ error }
 
-// copyFlushing copies the body and sends each piece on as soon as it is there.
-func copyFlushing(w http.ResponseWriter, body io.Reader) (int64, error) {
+// stallTimeout is how long a client may take to accept one piece of an answer, of
+// bufferBytes at most. While it does not, it holds a slot of the tier.
+const stallTimeout = 5 * time.Second
+
+// copyFlushing copies the body and sends each piece on as soon as it is there, at
+// the latest until the deadline.
+func copyFlushing(w http.ResponseWriter, body io.Reader, deadline time.Time) (int64, error) {
 	buffer, _ := buffers.Get().(*[bufferBytes]byte)
 	defer buffers.Put(buffer)
 	controller := http.NewResponseController(w)
@@ -110,6 +115,11 @@ func copyFlushing(w http.ResponseWriter, body io.Reader) (int64, error) {
 	for {
 		n, readError := body.Read(buffer[:])
 		if n > 0 {
+			if until := time.Now().Add(stallTimeout); until.Before(deadline) {
+				_ = controller.SetWriteDeadline(until)
+			} else {
+				_ = controller.SetWriteDeadline(deadline)
+			}
 			written, err := w.Write(buffer[:n])
 			total += int64(written)
 			if err != nil {

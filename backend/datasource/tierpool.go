@@ -16,12 +16,20 @@ const (
 	// unusedFor is how long a tier that a datasource named is probed after
 	// its last query.
 	unusedFor = 10 * time.Minute
-	// poolLimit bounds the tiers that are probed at a time.
-	poolLimit = 256
+	// warmConnections is how many connections are made to one of the gateway's own
+	// tiers before they are needed.
+	warmConnections = 8
+	// keptConnections is how many connections to another tier are kept while
+	// nobody uses them, and keptFor how long. Its probes take some of them.
+	keptConnections = 4
+	keptFor         = 15 * time.Second
+	// namedProbeBytes bounds an answer to a probe of a tier that is not the
+	// gateway's own.
+	namedProbeBytes = 2 << 20
 )
 
 // destination is everything that makes one tier different from another. It is
-// comparable, and serves as the key of the pool.
+// comparable, and serves as the key of the pool: see shared.
 type destination struct {
 	name      tier.Name
 	url       string
@@ -33,6 +41,9 @@ type destination struct {
 	access         *upstream.Access
 	tenancy        TenancyConfig
 	guard          upstream.Guard
+	// tenant is the tenant whose data the tier holds, as the operator says;
+	// empty where that is not said.
+	tenant string
 	// tenant headers in canonical form, one "name: value" a line.
 	headers string
 	// service names the Service that the tier was found by; empty where it is
@@ -43,14 +54,31 @@ type destination struct {
 	missing string
 }
 
-// client returns a client for the destination. No connection is made.
-func (d destination) client(header http.Header, pool PoolConfig, network *upstream.Network) (*upstream.Client, error) {
+// shared returns the part of a destination that its connections, probes and
+// what is learned of it depend on, and the rest. Only a scrape interval that is
+// longer than the usual one makes a difference for probes.
+func (d destination) shared() (destination, upstream.TierSettings) {
+	settings := upstream.TierSettings{Retention: d.retention, Lag: d.lag, ScrapeInterval: d.scrapeInterval}
+	d.retention, d.lag = 0, 0
+	if d.scrapeInterval <= upstream.DefaultScrapeInterval {
+		d.scrapeInterval = 0
+	}
+	return d, settings
+}
+
+// client returns a client for the destination. No connection is made. kept says
+// how many connections are kept while nobody uses them; zero: as many as the
+// pool has.
+func (d destination) client(header http.Header, pool PoolConfig, kept int, network *upstream.Network) (*upstream.Client, error) {
 	base, err := url.Parse(d.url)
 	if err != nil {
 		return nil, fmt.Errorf("parse the URL of the %s tier: %w", d.name, err)
 	}
 	options := upstream.ClientOptions{
 		URL: base, Access: d.access, PoolSize: pool.Size, HTTP2: pool.HTTP2, Header: header, Guard: d.guard, Address: d.address, Network: network,
+	}
+	if kept > 0 {
+		options.IdleConnections, options.IdleTimeout, options.ProbeBytes = kept, keptFor, namedProbeBytes
 	}
 	if d.tenancy.Parameter != "" {
 		options.Tenancy = &upstream.Tenancy{Parameter: d.tenancy.Parameter, Probe: d.tenancy.ProbeNamespace}
@@ -66,10 +94,11 @@ func (d destination) client(header http.Header, pool PoolConfig, network *upstre
 // background probes.
 type tierPool struct {
 	config  Config
+	now     func() time.Time
 	network *upstream.Network                     // nil but in tests
 	onProbe func(*upstream.Tier, upstream.Status) // for the gateway's own tiers
 	limits  upstream.Limits
-	decoded *upstream.Memory // for answers that are read as a whole
+	decoded *upstream.ByteBudget // for answers that are read as a whole
 	meters  map[tier.Name]*upstream.Meters
 	// keep marks the gateway's own tiers as used, wherever they are.
 	keep func()
@@ -96,11 +125,18 @@ type pooledTier struct {
 	cancel   context.CancelFunc
 	lastUsed time.Time
 	own      bool
+	// users are the projects whose datasources name the tier, and when each of
+	// them used it last. The empty project stands for global datasources.
+	users map[string]time.Time
+	// payer is the project whose bounds the probes count against.
+	payer   string
+	probing *upstream.Probing
 }
 
 func newTierPool(config Config) *tierPool {
 	return &tierPool{
-		config: config, limits: limitsOf(config), decoded: upstream.NewMemory(int64(config.Limits.DecodedMemory)), keep: func() {}, ownHot: func() string { return config.Hot.URL },
+		now:    time.Now,
+		config: config, limits: limitsOf(config), decoded: upstream.NewByteBudget(int64(config.Limits.DecodedMemory)), keep: func() {}, ownHot: func() string { return config.Hot.URL },
 		tiers: make(map[destination]*pooledTier), pairs: make(map[pairKey]*pooledPair),
 	}
 }
@@ -137,36 +173,63 @@ func (p *tierPool) start(ctx context.Context) {
 	})
 }
 
+// tierUse says who uses a tier.
+type tierUse struct {
+	// header are the tenant headers of the destination.
+	header http.Header
+	// own marks one of the gateway's own tiers, which counts against no project
+	// and is kept for good where the configuration names its URL.
+	own bool
+	// project is that of the datasource; empty for a global one.
+	project string
+}
+
 // get returns the tier at a destination and starts to probe it if it is new.
-// header are the tenant headers of the destination; own marks one of the
-// gateway's own tiers, which is kept for good where its configuration names it.
-func (p *tierPool) get(at destination, header http.Header, own bool) (*upstream.Tier, error) {
+// Datasources that differ only in the settings of a tier share it. It returns
+// an Error with status 503 when the project uses more tiers at a time than it
+// may.
+func (p *tierPool) get(at destination, use tierUse) (*upstream.Tier, error) {
+	at, settings := at.shared()
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	if found, ok := p.tiers[at]; ok {
-		found.lastUsed = time.Now()
-		return found.Tier, nil
+		if err := p.use(found, use); err != nil {
+			return nil, err
+		}
+		found.own = found.own || (use.own && at.service == "")
+		return found.With(settings), nil
 	}
 	if p.context == nil || p.context.Err() != nil {
 		return nil, errNotRunning
 	}
-	p.makeRoom()
+	added := &pooledTier{cancel: func() {}, own: use.own && at.service == "", payer: use.project, users: map[string]time.Time{}}
+	if err := p.use(added, use); err != nil {
+		return nil, err
+	}
+	if err := p.makeRoom(use); err != nil {
+		return nil, err
+	}
 	if at.missing != "" {
-		added := &pooledTier{Tier: upstream.Unresolved(at.name, &url.URL{}, at.missing), cancel: func() {}, lastUsed: time.Now()}
+		added.Tier = upstream.Unresolved(at.name, &url.URL{}, at.missing)
 		p.tiers[at] = added
 		return added.Tier, nil
 	}
-	client, err := at.client(header, p.config.Pool, p.network)
+	kept, warm := 0, warmConnections
+	if !use.own {
+		kept, warm = keptConnections, 0
+		added.probing = p.probingOf(use.project)
+	}
+	client, err := at.client(use.header, p.config.Pool, kept, p.network)
 	if err != nil {
 		return nil, err
 	}
 	options := upstream.TierOptions{
-		Name: at.name, Replica: at.replica, Client: client, Retention: at.retention, Lag: at.lag, ScrapeInterval: at.scrapeInterval,
-		ProbeInterval: time.Duration(p.config.Probe.Interval), Limits: p.limits, Meters: p.meters[at.name],
+		Name: at.name, Replica: at.replica, Client: client, Retention: settings.Retention, Lag: settings.Lag, ScrapeInterval: settings.ScrapeInterval,
+		ProbeInterval: time.Duration(p.config.Probe.Interval), Limits: p.limits, Meters: p.meters[at.name], Probing: added.probing, Warm: warm,
 	}
 	ctx, cancel := context.WithCancel(p.context)
-	added := &pooledTier{cancel: cancel, lastUsed: time.Now(), own: own && at.service == ""}
-	if own && p.onProbe != nil {
+	added.cancel = cancel
+	if use.own && p.onProbe != nil {
 		options.OnProbe = func(status upstream.Status) { p.onProbe(added.Tier, status) }
 	}
 	added.Tier = upstream.NewTier(options)
@@ -184,12 +247,12 @@ func (p *tierPool) pair(hot, cold *upstream.Tier) *upstream.Pair {
 	ownHot := p.ownHot()
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	key := pairKey{hot, cold}
+	key := pairKey{hot.Base(), cold.Base()}
 	if found, ok := p.pairs[key]; ok {
-		return found.Pair
+		return found.With(hot, cold)
 	}
 	options := upstream.PairOptions{
-		Hot: hot, Cold: cold, LearnInterval: time.Duration(p.config.Probe.LearnInterval), ReplicaLabels: p.config.Cold.ReplicaLabels,
+		Hot: key.hot, Cold: key.cold, LearnInterval: time.Duration(p.config.Probe.LearnInterval), ReplicaLabels: p.config.Cold.ReplicaLabels,
 	}
 	if ownHot != "" && hot.Endpoint() == ownHot {
 		// What the operator says of hot holds for the operator's own.
@@ -199,27 +262,7 @@ func (p *tierPool) pair(hot, cold *upstream.Tier) *upstream.Pair {
 	added := &pooledPair{Pair: upstream.NewPair(options), cancel: cancel}
 	p.pairs[key] = added
 	p.running.Go(func() { added.Run(ctx) })
-	return added.Pair
-}
-
-// makeRoom drops the tier that was not used for the longest time when the pool
-// is full. The mutex is held.
-func (p *tierPool) makeRoom() {
-	if len(p.tiers) < poolLimit {
-		return
-	}
-	var (
-		oldest destination
-		found  *pooledTier
-	)
-	for at, candidate := range p.tiers {
-		if !candidate.own && (found == nil || candidate.lastUsed.Before(found.lastUsed)) {
-			oldest, found = at, candidate
-		}
-	}
-	if found != nil {
-		p.drop(oldest, found)
-	}
+	return added.With(hot, cold)
 }
 
 func (p *tierPool) dropUnused(before time.Time) {
@@ -250,7 +293,7 @@ func (p *tierPool) drop(at destination, dropped *pooledTier) {
 	dropped.Close()
 	delete(p.tiers, at)
 	for key, pair := range p.pairs {
-		if key.hot == dropped.Tier || key.cold == dropped.Tier {
+		if key.hot == dropped.Base() || key.cold == dropped.Base() {
 			pair.cancel()
 			delete(p.pairs, key)
 		}

@@ -77,6 +77,7 @@ const reasonTexts: Readonly<Record<string, string>> = {
   'hot-failed': 'hot did not answer',
   'hot-empty': 'hot answered with nothing, which need not be all there is',
   'cold-failed': 'cold did not answer',
+  confined: 'no series that the query selects is in the namespaces it is confined to',
   split: 'each tier answered a part of the time range',
 };
 

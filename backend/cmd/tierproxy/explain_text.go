@@ -19,7 +19,9 @@ func writeExplanation(out io.Writer, decision *datasource.Explanation) error {
 	line("")
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	row := func(cells ...string) { _, _ = fmt.Fprintln(table, strings.Join(cells, "\t")) } // It goes into memory.
-	row("tier", decision.Tier)
+	if decision.Tier != "" {
+		row("tier", decision.Tier)
+	}
 	row("reason", decision.Reason)
 	if decision.Fallback != "" {
 		row("fallback", decision.Fallback)

@@ -13,27 +13,14 @@ const (
 	shutdownGrace = 5 * time.Second
 	// readHeaderTimeout bounds how long a client may take to send a header.
 	readHeaderTimeout = 10 * time.Second
-	// idleTimeout is how long a connection without a request is kept.
+	// idleTimeout is how long a connection is kept that has no request.
 	idleTimeout = 2 * time.Minute
-	// writeTimeout bounds answers of handlers that set no deadline themselves, and
-	// the length of profiles.
-	writeTimeout = 2 * time.Minute
-	// maxHeaderBytes bounds the header of a request, its URL included.
-	maxHeaderBytes = 64 << 10
-	// stuckTimeout is how long a connection of HTTP/2 is kept whose client takes
-	// no byte. The deadlines of its streams do not end such a connection.
-	stuckTimeout = 30 * time.Second
+	// maxHeaderBytes bounds the header of a request, its query string included.
+	maxHeaderBytes = 512 << 10
+	// adminTimeout bounds a request to the admin address: a profile takes 30 s by
+	// default.
+	adminTimeout = 2 * time.Minute
 )
-
-// bound sets the limits of connections on a server. The deadlines of requests
-// are set by the handlers.
-func bound(server *http.Server) {
-	server.ReadHeaderTimeout = readHeaderTimeout
-	server.IdleTimeout = idleTimeout
-	server.WriteTimeout = writeTimeout
-	server.MaxHeaderBytes = maxHeaderBytes
-	server.HTTP2 = &http.HTTP2Config{WriteByteTimeout: stuckTimeout}
-}
 
 // gateway puts the whole URL space of the gateway into the server of Perses'
 // library.
@@ -46,7 +33,7 @@ type gateway struct {
 // RegisterRoute implements the server library's Register.
 func (g gateway) RegisterRoute(server *echo.Echo) {
 	for _, each := range []*http.Server{server.Server, server.TLSServer} {
-		bound(each)
+		each.ReadHeaderTimeout, each.IdleTimeout, each.MaxHeaderBytes = readHeaderTimeout, idleTimeout, maxHeaderBytes
 	}
 	if g.listener != nil {
 		server.Listener = g.listener

@@ -88,8 +88,10 @@ func serveAdmin(gateways *reloader, options *options, files *tlsFiles) (stop fun
 	if err != nil {
 		return nil, err
 	}
-	server := &http.Server{Handler: http.HandlerFunc(gateways.serveAdmin), ReadHeaderTimeout: readHeaderTimeout}
-	bound(server)
+	server := &http.Server{
+		Handler: http.HandlerFunc(gateways.serveAdmin), MaxHeaderBytes: maxHeaderBytes,
+		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: adminTimeout, WriteTimeout: adminTimeout, IdleTimeout: idleTimeout,
+	}
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			logrus.WithError(err).Error("the admin address is no longer served")

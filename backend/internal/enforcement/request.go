@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 
+	"github.com/prometheus/prometheus/model/labels"
+
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
@@ -26,10 +28,12 @@ const (
 	byMatch              // it reads the selectors of match[]
 )
 
+// storeMatch[] is in none of them: it selects stores by their external labels,
+// which the selectors do not confine.
 var (
 	evaluation = []string{"query", "time", "start", "end", "step", "timeout", "limit", "lookback_delta", "stats", "engine",
-		"dedup", "partial_response", "max_source_resolution", "storeMatch[]", replicaLabels}
-	selection = []string{"match[]", "start", "end", "limit", "dedup", "partial_response", "storeMatch[]", replicaLabels}
+		"dedup", "partial_response", "max_source_resolution", replicaLabels}
+	selection = []string{"match[]", "start", "end", "limit", "dedup", "partial_response", replicaLabels}
 )
 
 // replicaLabels are labels that the tier removes from its answer.
@@ -38,7 +42,7 @@ const replicaLabels = "replicaLabels[]"
 var endpoints = map[promapi.Endpoint]access{
 	promapi.Query:          {byQuery, evaluation},
 	promapi.QueryRange:     {byQuery, evaluation},
-	promapi.QueryExemplars: {byQuery, []string{"query", "start", "end", "partial_response", "storeMatch[]"}},
+	promapi.QueryExemplars: {byQuery, []string{"query", "start", "end", "partial_response"}},
 	promapi.Series:         {byMatch, selection},
 	promapi.Labels:         {byMatch, selection},
 	promapi.LabelValues:    {byMatch, selection},
@@ -72,22 +76,23 @@ func (r *Rule) Confine(request *promapi.Request) (*promapi.Request, error) {
 		return nil, err
 	}
 	parameters := maps.Clone(request.Parameters)
+	readsNothing := false
 	switch how.kind {
 	case byQuery:
-		query, err := r.Query(parameters.Get("query"))
+		query, err := r.query(parameters.Get("query"))
 		if err != nil {
 			return nil, err
 		}
-		parameters["query"] = []string{query}
+		parameters["query"], readsNothing = []string{query.text}, query.isEmpty
 	case byMatch:
-		matches, err := r.matches(request.Endpoint, parameters["match[]"])
+		matches, isEmpty, err := r.matches(request.Endpoint, parameters["match[]"])
 		if err != nil {
 			return nil, err
 		}
-		parameters["match[]"] = matches
+		parameters["match[]"], readsNothing = matches, isEmpty
 	case refused, noSeries:
 	}
-	return request.Confined(parameters, r.values), nil
+	return request.Confined(parameters, r.values, readsNothing), nil
 }
 
 // checkParameters refuses what is not known to leave the selectors alone.
@@ -104,21 +109,25 @@ func (r *Rule) checkParameters(parameters url.Values, known []string) error {
 }
 
 // matches confines the selectors of match[]. None at all means every series,
-// but for series, where Prometheus wants one.
-func (r *Rule) matches(endpoint promapi.Endpoint, texts []string) ([]string, error) {
+// but for series, where Prometheus wants one. isEmpty is set when they match
+// nothing that is allowed.
+func (r *Rule) matches(endpoint promapi.Endpoint, texts []string) (_ []string, isEmpty bool, _ error) {
 	if len(texts) == 0 {
 		if endpoint == promapi.Series {
-			return nil, promapi.BadData("no match[] parameter provided")
+			return nil, false, promapi.BadData("no match[] parameter provided")
 		}
-		return []string{"{" + r.matcher() + "}"}, nil
+		all, err := selectorText("", []*labels.Matcher{r.matcher})
+		return []string{all}, false, err
 	}
-	confined := make([]string, 0, len(texts))
+	isEmpty = true
+	matches := make([]string, 0, len(texts))
 	for _, text := range texts {
-		selector, err := r.Selector(text)
+		selector, err := r.selector(text)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		confined = append(confined, selector)
+		matches = append(matches, selector.text)
+		isEmpty = isEmpty && selector.isEmpty
 	}
-	return confined, nil
+	return matches, isEmpty, nil
 }

@@ -37,7 +37,7 @@ func TestARequestIsConfinedInURLAndBody(t *testing.T) {
 		{"GET", "/api/v1/labels", "", url.Values{"match[]": {`{namespace=~"shop"}`}}},
 		{"POST", "/api/v1/labels", "", url.Values{"match[]": {`{namespace=~"shop"}`}}},
 		{"GET", "/api/v1/label/namespace/values", "", url.Values{"match[]": {`{namespace=~"shop"}`}}},
-		{"POST", "/api/v1/series?match[]=up", "match%5B%5D=down{namespace%3D\"bank\"}", url.Values{"match[]": {`up{namespace=~"shop"}`, `{__name__="down",__name__!~".*",namespace="bank"}`}}},
+		{"POST", "/api/v1/series?match[]=up", "match%5B%5D=down{namespace%3D\"bank\"}", url.Values{"match[]": {`up{namespace=~"shop"}`, `down{namespace=~"shop",namespace="bank"}`}}},
 		{"GET", "/api/v1/format_query?query=up", "", url.Values{"query": {"up"}}},
 		{"GET", "/api/v1/status/buildinfo", "", url.Values{}},
 	} {
@@ -57,6 +57,28 @@ func TestARequestIsConfinedInURLAndBody(t *testing.T) {
 			require.Equal(t, test.expected.Encode(), got.RawQuery)
 			require.Nil(t, got.Body)
 		}
+	}
+}
+
+// TestConfine_RequestReadsNothing looks at what the whole request reads.
+func TestConfine_RequestReadsNothing(t *testing.T) {
+	shop := rule(t, ConflictEmpty, "shop")
+	for target, expected := range map[string]bool{
+		"/api/v1/query?query=up{namespace%3D%22bank%22}":                                   true,
+		"/api/v1/query_range?query=up{namespace%3D%22bank%22}&start=1&end=2&step=1":        true,
+		"/api/v1/query_exemplars?query=up{namespace%3D%22bank%22}&start=1&end=2":           true,
+		"/api/v1/series?match[]=up{namespace%3D%22bank%22}&match[]={namespace=~%22b.*%22}": true,
+		"/api/v1/labels?match[]=up{namespace%3D%22bank%22}":                                true,
+		"/api/v1/label/job/values?match[]=up{namespace%3D%22bank%22}":                      true,
+		"/api/v1/series?match[]=up{namespace%3D%22bank%22}&match[]=up":                     false,
+		"/api/v1/labels": false,
+		"/api/v1/format_query?query=up{namespace%3D%22bank%22}": false,
+	} {
+		request, err := read(t, http.MethodGet, target, "")
+		require.NoError(t, err, target)
+		confined, err := shop.Confine(request)
+		require.NoError(t, err, target)
+		require.Equal(t, expected, confined.ReadsNothing, target)
 	}
 }
 
@@ -87,6 +109,13 @@ func TestRequestsThatCannotBeConfined(t *testing.T) {
 		"/api/v1/query?query=info(up)":                     400,
 		"/api/v1/query_exemplars?query=up%20foo":           400,
 		"/api/v1/status/buildinfo?x=y":                     400,
+
+		"/api/v1/query?query=up&storeMatch[]={cluster=%22b%22}":                            400,
+		"/api/v1/query_range?query=up&start=1&end=2&step=1&storeMatch[]={cluster=%22b%22}": 400,
+		"/api/v1/query_exemplars?query=up&storeMatch[]={cluster=%22b%22}":                  400,
+		"/api/v1/series?match[]=up&storeMatch[]={cluster=%22b%22}":                         400,
+		"/api/v1/labels?storeMatch[]={cluster=%22b%22}":                                    400,
+		"/api/v1/label/job/values?storeMatch[]={cluster=%22b%22}":                          400,
 	} {
 		request, err := read(t, http.MethodGet, target, "")
 		require.NoError(t, err, target)

@@ -41,7 +41,11 @@ type Rule struct {
 	values     []string // sorted, each once
 	onConflict OnConflict
 
-	pattern string // regular expression of the values
+	// matcher confines a selector that does not name an allowed value by equality.
+	// It is a regular expression even for a single value, and comes first: absent()
+	// makes labels of its answer from matchers by equality, in their order, and
+	// has to answer as if this one were not there.
+	matcher *labels.Matcher
 	key     string
 }
 
@@ -73,7 +77,10 @@ func New(label string, values []string, onConflict OnConflict) (*Rule, error) {
 	for _, value := range rule.values {
 		quoted = append(quoted, regexp.QuoteMeta(value))
 	}
-	rule.pattern = strings.Join(quoted, "|")
+	var err error
+	if rule.matcher, err = labels.NewMatcher(labels.MatchRegexp, label, strings.Join(quoted, "|")); err != nil {
+		return nil, fmt.Errorf("the values cannot be made into a regular expression: %w", err)
+	}
 	rule.key = fmt.Sprintf("%q %q %s", rule.label, rule.values, rule.onConflict)
 	return rule, nil
 }
@@ -106,38 +113,15 @@ func (r *Rule) Narrowed(value string) (*Rule, error) {
 	return New(r.label, []string{value}, r.onConflict)
 }
 
-// matcher is what a selector gets that does not say it by itself. It is a
-// regular expression even for a single value: absent() makes labels of its
-// answer from matchers by equality, and has to answer as if this one were not
-// there.
-func (r *Rule) matcher() string { return quotedName(r.label) + "=~" + strconv.Quote(r.pattern) }
-
-// nothing matches no series. It is about the name, the one label of which
-// absent() takes no notice.
-const nothing = `__name__!~".*"`
-
-// quotedName writes the name of a label into a selector.
-func quotedName(name string) string {
-	if model.LegacyValidation.IsValidLabelName(name) {
-		return name
-	}
-	return strconv.Quote(name)
-}
-
-// treatment is what has to be done to a selector.
-type treatment int
-
-const (
-	leave   treatment = iota // it names an allowed value by equality
-	confine                  // it gets the matcher
-	empty                    // it gets nothing, in place of a conflict that absent() has to see
-)
-
-// treat decides what is to be done to a selector with the given matchers. It
-// returns an Error with status 403 for a conflict where the rule says so.
-func (r *Rule) treat(matchers []*labels.Matcher) (treatment, error) {
+// confineMatchers returns the matchers of a selector with those that confine it,
+// and reports whether they conflict: whether no allowed value fits them. Every
+// selector keeps a matcher of its own that only allowed values fit, conflict or
+// not, so that any engine reads allowed series at most.
+//
+// It returns an Error with status 403 for a conflict where the rule says so.
+func (r *Rule) confineMatchers(matchers []*labels.Matcher) (_ []*labels.Matcher, isConflict bool, _ error) {
 	allowed := slices.Clone(r.values)
-	namesAllowed, namesOther := false, false
+	namesAllowed := false
 	var own []string
 	for _, matcher := range matchers {
 		if matcher.Name != r.label {
@@ -145,35 +129,16 @@ func (r *Rule) treat(matchers []*labels.Matcher) (treatment, error) {
 		}
 		own = append(own, matcher.String())
 		allowed = slices.DeleteFunc(allowed, func(value string) bool { return !matcher.Matches(value) })
-		if matcher.Type == labels.MatchEqual {
-			if slices.Contains(r.values, matcher.Value) {
-				namesAllowed = true
-			} else {
-				namesOther = true
-			}
+		if matcher.Type == labels.MatchEqual && slices.Contains(r.values, matcher.Value) {
+			namesAllowed = true
 		}
 	}
+	isConflict = len(allowed) == 0
 	switch {
-	case len(allowed) == 0 && r.onConflict == ConflictError:
-		return leave, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden, "%s asks for series that may not be asked for here: only %s may", strings.Join(own, ","), r)
+	case isConflict && r.onConflict == ConflictError:
+		return nil, true, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden, "%s asks for series that may not be asked for here: only %s may", strings.Join(own, ","), r)
 	case namesAllowed:
-		return leave, nil
-	case namesOther:
-		return empty, nil
+		return matchers, isConflict, nil
 	}
-	return confine, nil
-}
-
-// holds tells whether a selector with these matchers reads nothing but what the
-// rule allows.
-func (r *Rule) holds(matchers []*labels.Matcher) bool {
-	return slices.ContainsFunc(matchers, func(matcher *labels.Matcher) bool {
-		switch {
-		case matcher.Name == r.label && matcher.Type == labels.MatchEqual:
-			return slices.Contains(r.values, matcher.Value)
-		case matcher.Name == r.label && matcher.Type == labels.MatchRegexp:
-			return matcher.Value == r.pattern
-		}
-		return matcher.String() == nothing
-	})
+	return append([]*labels.Matcher{r.matcher}, matchers...), isConflict, nil
 }

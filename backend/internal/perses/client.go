@@ -35,7 +35,10 @@ const (
 	StaleFor = 60 * time.Second
 
 	cacheEntries = 4096
-	maxSpecBytes = 4 << 20
+	// maxDocumentBytes bounds an answer of Perses: a dashboard with its panels.
+	// maxSpecBytes bounds the spec of a datasource.
+	maxDocumentBytes = 4 << 20
+	maxSpecBytes     = 64 << 10
 )
 
 // Reference names a saved datasource.
@@ -319,9 +322,12 @@ func (c *Client) get(ctx context.Context, path, asked string, caller Caller) ([]
 	if err := refusal(asked, caller, response.StatusCode); err != nil {
 		return nil, err
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxSpecBytes))
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxDocumentBytes+1))
 	if err != nil {
 		return nil, unreachable(asked, "", err)
+	}
+	if len(body) > maxDocumentBytes {
+		return nil, promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "what Perses answered for %s is larger than %d bytes", asked, maxDocumentBytes)
 	}
 	return body, nil
 }
@@ -424,6 +430,9 @@ func decodeFromDashboard(reference Reference, body []byte) (*Datasource, error) 
 func (p plugin) datasource(reference Reference) (*Datasource, error) {
 	if p.Kind != Kind {
 		return nil, promapi.BadData("%s is of kind %q, not %q: only the latter is served here", reference, p.Kind, Kind)
+	}
+	if len(p.Spec) > maxSpecBytes {
+		return nil, promapi.BadData("the spec of %s is larger than %d bytes: make it smaller", reference, maxSpecBytes)
 	}
 	spec, err := ParseSpec(p.Spec)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // Kind is the kind of the datasource plugin.
@@ -88,8 +89,19 @@ type Proxy struct {
 type AllowedEndpoint struct {
 	// Method is the HTTP method.
 	Method string
-	// Pattern matches the path below the datasource.
-	Pattern *regexp.Regexp
+	// Pattern is a regular expression that matches the path below the datasource.
+	// It is compiled when it is needed: what is kept of a datasource is no larger
+	// than its spec.
+	Pattern string
+}
+
+// allows reports whether the endpoint is the one of a request.
+func (e AllowedEndpoint) allows(method, path string) bool {
+	if e.Method != method {
+		return false
+	}
+	pattern, err := regexp.Compile(e.Pattern)
+	return err == nil && pattern.MatchString(path)
 }
 
 // CheckEndpoint returns an Error with status 403 when the proxy of the
@@ -97,7 +109,7 @@ type AllowedEndpoint struct {
 func (d *Datasource) CheckEndpoint(method, path string) error {
 	allowed := d.Spec.Proxy.AllowedEndpoints
 	if len(allowed) == 0 || slices.ContainsFunc(allowed, func(endpoint AllowedEndpoint) bool {
-		return endpoint.Method == method && endpoint.Pattern.MatchString(path)
+		return endpoint.allows(method, path)
 	}) {
 		return nil
 	}
@@ -369,13 +381,20 @@ func (r *specReader) proxySpec(path string, raw json.RawMessage) Proxy {
 		r.mistake(path+".url", "must name this datasource: http(s)://GATEWAY/proxy/globaldatasources/NAME, or /proxy/projects/PROJECT/datasources/NAME")
 	}
 	proxy := Proxy{Headers: parsed.Headers}
+	patterns := make([]string, 0, len(parsed.AllowedEndpoints))
+	for _, endpoint := range parsed.AllowedEndpoints {
+		patterns = append(patterns, endpoint.EndpointPattern)
+	}
+	if err := promql.CheckRegexps(patterns...); err != nil {
+		r.mistake(path+".allowedEndpoints", "%s", err)
+		return proxy
+	}
 	for i, endpoint := range parsed.AllowedEndpoints {
-		pattern, err := regexp.Compile(endpoint.EndpointPattern)
-		if err != nil {
+		if _, err := regexp.Compile(endpoint.EndpointPattern); err != nil {
 			r.mistake(fmt.Sprintf("%s.allowedEndpoints[%d].endpointPattern", path, i), "must be a regular expression: %s", err)
 			continue
 		}
-		proxy.AllowedEndpoints = append(proxy.AllowedEndpoints, AllowedEndpoint{Method: endpoint.Method, Pattern: pattern})
+		proxy.AllowedEndpoints = append(proxy.AllowedEndpoints, AllowedEndpoint{Method: endpoint.Method, Pattern: endpoint.EndpointPattern})
 	}
 	return proxy
 }

@@ -119,9 +119,26 @@ func writeJSON(w http.ResponseWriter, status int, content any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // The client may be gone, which concerns nobody here.
+}
+
+// BodyError returns the error for the body of a request that could not be read.
+// what names it. It is the Error that reading met, or one with status 413 for a
+// body that is too large, and with status 400 for one that did not arrive in
+// time or broke off.
+func BodyError(what string, err error) *Error {
+	var (
+		apiError *Error
+		tooLarge *http.MaxBytesError
+	)
+	switch {
+	case errors.As(err, &apiError):
+		return apiError
+	case errors.As(err, &tooLarge):
+		return Errorf(http.StatusRequestEntityTooLarge, ErrorBadData, "%s is larger than %d bytes", what, tooLarge.Limit)
+	}
+	return &Error{Status: http.StatusBadRequest, Type: ErrorBadData, Message: what + " could not be read", Cause: err}
 }
 
 // WithoutURL drops the URL of a failed HTTP call from its error: the query is

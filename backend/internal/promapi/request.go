@@ -4,7 +4,6 @@
 package promapi
 
 import (
-	"errors"
 	"io"
 	"maps"
 	"mime"
@@ -16,10 +15,9 @@ import (
 	"time"
 )
 
-// MaxBodyBytes bounds the body of a request and its query string. A query of
-// 64 KiB, escaped as a form needs it, takes up to 192 KiB; the rest is for other
-// parameters.
-const MaxBodyBytes = 256 << 10
+// MaxBodyBytes bounds the body of a request, in bytes, whatever the bound of who
+// serves it.
+const MaxBodyBytes = 4 << 20
 
 const formContentType = "application/x-www-form-urlencoded"
 
@@ -57,6 +55,9 @@ type Request struct {
 	// ConfinedTo are the namespaces that the request is confined to; nil where
 	// it is not.
 	ConfinedTo []string
+	// ReadsNothing is set when none of the series that the request selects is in
+	// those namespaces, so that its answer is empty whatever the tiers hold.
+	ReadsNothing bool
 }
 
 // Caller is who takes turns with others where a tier has not room for all
@@ -165,13 +166,7 @@ func (r *Request) readBody(incoming *http.Request) (url.Values, error) {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(nil, incoming.Body, MaxBodyBytes))
 	if err != nil {
-		if apiError, ok := errors.AsType[*Error](err); ok {
-			return nil, apiError
-		}
-		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-			return nil, Errorf(http.StatusRequestEntityTooLarge, ErrorBadData, "the request body is larger than %d bytes", int64(MaxBodyBytes))
-		}
-		return nil, &Error{Status: http.StatusBadRequest, Type: ErrorBadData, Message: "the request body could not be read", Cause: err}
+		return nil, BodyError("the request body", err)
 	}
 	form, err := parseForm(incoming.Header.Get("Content-Type"), body)
 	if err != nil {
@@ -280,11 +275,11 @@ func (r *Request) AtItsTime() *Request {
 }
 
 // Confined returns the request with these parameters and no others, written
-// anew, and marked as confined to the given namespaces. The request itself is not
-// changed.
-func (r *Request) Confined(parameters url.Values, namespaces []string) *Request {
+// anew, and marked as confined to the given namespaces. readsNothing says that
+// its answer is empty. The request itself is not changed.
+func (r *Request) Confined(parameters url.Values, namespaces []string, readsNothing bool) *Request {
 	changed := *r
-	changed.Parameters, changed.ConfinedTo = parameters, namespaces
+	changed.Parameters, changed.ConfinedTo, changed.ReadsNothing = parameters, namespaces, readsNothing
 	changed.RawQuery, changed.Body = parameters.Encode(), nil
 	if r.Method == http.MethodPost {
 		changed.RawQuery, changed.Body = "", []byte(parameters.Encode())

@@ -54,6 +54,10 @@ func TestReadRequestTimes(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, request.TimeRange.Start.Before(time.Unix(-900_000_000_000, 0)))
 	require.True(t, request.TimeRange.End.After(time.Unix(900_000_000_000, 0)))
+
+	request, err = read(Series, http.MethodGet, "match[]=up&end=292277025-08-18T07:12:54.999999999Z", "", "")
+	require.NoError(t, err, "the end of all time, as clients of Prometheus write it")
+	require.True(t, request.TimeRange.End.After(time.Unix(900_000_000_000, 0)))
 }
 
 func TestAtItsTime(t *testing.T) {

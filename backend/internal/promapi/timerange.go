@@ -28,7 +28,7 @@ type TimeRange struct {
 // Prometheus accepts these two as the beginning and the end of all time.
 const (
 	beginningOfTime = "-292273086-05-16T16:47:06Z"
-	endOfTime       = "+292277025-08-18T07:12:54.999999999Z"
+	endOfTime       = "292277025-08-18T07:12:54.999999999Z"
 )
 
 // earliest and latest keep arithmetic on timestamps in milliseconds far from

@@ -10,7 +10,8 @@ import (
 // AddWarnings returns a reader of the same JSON answer with the given warnings
 // added to its top-level "warnings", ours first. The answer is neither decoded
 // nor buffered: bytes pass through as they come in, so that memory does not
-// grow with the answer. What is no JSON object passes unchanged.
+// grow with the answer. The reader returns an error for what is no JSON object:
+// the warnings would be lost.
 //
 // The answer must not be compressed. An answer that ends early stays cut off:
 // the reader returns what it was given, then the error of body, and never
@@ -33,6 +34,10 @@ func AddWarnings(body io.Reader, warnings []string) (io.Reader, error) {
 	return &warningAdder{source: body, list: list.Bytes(), chunk: make([]byte, 32<<10)}, nil
 }
 
+// errNoObject is returned for an answer that is no JSON object, or that more
+// than white space follows.
+var errNoObject = errors.New("the answer is not a JSON object")
+
 // position is where in the top-level object the scanner stands.
 type position int
 
@@ -45,7 +50,8 @@ const (
 	inValue                      // within a value
 	inWarnings                   // after the [ of the list of warnings
 	inReplaced                   // within a value of "warnings" that is no list, which is dropped
-	afterObject                  // after the closing brace, or in what is no object
+	afterObject                  // after the closing brace
+	noObject                     // in what is no object, or in what follows one
 )
 
 // warningAdder scans JSON just far enough to know the keys of the top level.
@@ -79,7 +85,10 @@ func (a *warningAdder) Read(p []byte) (int, error) {
 			a.scan(c)
 		}
 		a.out = a.made
-		if errors.Is(err, io.EOF) && a.position != afterObject && a.position != beforeObject {
+		switch {
+		case a.position == noObject, errors.Is(err, io.EOF) && a.position == beforeObject:
+			a.err = errNoObject
+		case errors.Is(err, io.EOF) && a.position != afterObject:
 			a.err = io.ErrUnexpectedEOF
 		}
 	}
@@ -100,7 +109,7 @@ func (a *warningAdder) scan(c byte) {
 		if c == '{' {
 			a.position, a.empty = beforeKey, true
 		} else if !isSpace(c) {
-			a.position = afterObject
+			a.position = noObject
 		}
 	case beforeKey:
 		a.scanBeforeKey(c)
@@ -120,7 +129,12 @@ func (a *warningAdder) scan(c byte) {
 	case inReplaced:
 		a.scanReplaced(c)
 	case afterObject:
+		if !isSpace(c) {
+			a.position = noObject
+			return
+		}
 		a.emit(c)
+	case noObject:
 	}
 }
 

@@ -33,9 +33,7 @@ func TestAddWarnings(t *testing.T) {
 		"a quote in a key":              {`{"warnings\"":1}`, `{"warnings\"":1,"warnings":["w","\"x\""]}`},
 		"an empty object":               {`{}`, `{"warnings":["w","\"x\""]}`},
 		"twice: only the first is ours": {`{"warnings":[],"warnings":[]}`, `{"warnings":["w","\"x\""],"warnings":[]}`},
-		"no object":                     {`[{"a":1}]`, `[{"a":1}]`},
-		"no JSON":                       {`<html>{}</html>`, `<html>{}</html>`},
-		"nothing":                       {``, ``},
+		"space after the object":        {"{} \r\n", "{\"warnings\":[\"w\",\"\\\"x\\\"\"]} \r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, reader := range []io.Reader{strings.NewReader(test.body), iotest.OneByteReader(strings.NewReader(test.body))} {
@@ -44,6 +42,16 @@ func TestAddWarnings(t *testing.T) {
 				require.Equal(t, test.want, got)
 			}
 		})
+	}
+}
+
+// A warning that has no place must not be lost without anyone noticing.
+func TestAddWarnings_WhatIsNoObjectIsAnError(t *testing.T) {
+	for _, body := range []string{``, ` `, `null`, `[{"a":1}]`, `<html>{}</html>`, `{}{}`, `{"a":1}x`} {
+		for _, reader := range []io.Reader{strings.NewReader(body), iotest.OneByteReader(strings.NewReader(body))} {
+			got, err := addWarnings(t, reader, "w")
+			require.ErrorIs(t, err, errNoObject, "%q became %q", body, got)
+		}
 	}
 }
 

@@ -50,7 +50,7 @@ func (c *call) assemble(ctx context.Context) (response *Response, decision tier.
 	if c.planned.Cut == nil && !c.isStepwiseAtCold() {
 		return nil, decision, false, nil
 	}
-	held := &lease{of: c.query.Splicing}
+	held := c.query.lease()
 	use := c.useCache(ctx, held)
 	if c.planned.Cut == nil && use == nil {
 		held.release()
@@ -145,7 +145,7 @@ func (c *call) fetchPiece(ctx context.Context, asked *piece, held *lease) (*spli
 		return nil, &pieceError{from: asked.from, response: response}
 	}
 	defer func() { _ = response.Body.Close() }()
-	matrix, err := c.readPiece(response, held)
+	matrix, err := c.readPiece(ctx, response, held)
 	if err == nil {
 		err = matrix.Window(steps.grid.At(asked.first), steps.grid.At(asked.last), steps.grid.Step)
 	}
@@ -155,7 +155,7 @@ func (c *call) fetchPiece(ctx context.Context, asked *piece, held *lease) (*spli
 	return matrix, nil
 }
 
-func (c *call) readPiece(response *Response, held *lease) (*splice.Matrix, error) {
+func (c *call) readPiece(ctx context.Context, response *Response, held *lease) (*splice.Matrix, error) {
 	body, err := response.plain()
 	if err != nil {
 		return nil, err
@@ -168,7 +168,7 @@ func (c *call) readPiece(response *Response, held *lease) (*splice.Matrix, error
 	if err != nil {
 		return nil, err
 	}
-	return splice.Parse(text)
+	return splice.ParseWithin(text, held.acquire(ctx))
 }
 
 // fallbackOf is the tier that takes over for one whose steps are missing.

@@ -107,7 +107,7 @@ func (p *cachedPair) do(t *testing.T, query Query) *Response {
 	response, err := Do(t.Context(), query)
 	require.NoError(t, err)
 	require.Equal(t, whole(query, "a", "gaps"), body(t, response))
-	require.Zero(t, p.splicing.used.Load())
+	require.Zero(t, p.splicing.held())
 	return response
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
@@ -125,7 +126,7 @@ func (c *call) cacheKey(stores string, without []string, more ...string) resultc
 			parts = append(parts, name, fmt.Sprintf("%q", request.Parameters[name]))
 		}
 	}
-	return resultcache.KeyOf(parts...)
+	return promql.KeyOf(parts...)
 }
 
 // put keeps an entry once it is clear that cold's stores were complete. isWhole

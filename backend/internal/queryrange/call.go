@@ -17,17 +17,24 @@ import (
 
 // Do plans the query, calls the tier and, where the plan allows, the other one
 // when the first fails before it sent a header, or has nothing although it was
-// only assumed to have everything.
+// only assumed to have everything. A confined query that reads nothing is answered
+// without a tier.
 //
 // It returns an Error of the Prometheus API: 503 when no tier is configured,
 // the deadline passed or the tier has too many queries already, 502 when the tier could not be reached, wrapped in a
 // CallError once a tier was chosen.
 func Do(ctx context.Context, query Query) (*Response, error) {
+	if query.AnsweredHere() {
+		return query.emptyResponse(), nil
+	}
 	_, span := tracing.Start(ctx, "plan")
 	planned, err := Plan(ctx, query)
 	tracing.End(span, err, promapi.MessageOf)
 	if err != nil {
 		return nil, err
+	}
+	if query.OnPlanned != nil {
+		query.OnPlanned()
 	}
 	callContext, cancel := context.WithTimeout(ctx, query.timeout())
 	call := &call{query: planned.query, planned: planned, started: time.Now()}
@@ -46,7 +53,6 @@ func Do(ctx context.Context, query Query) (*Response, error) {
 		cancel()
 		return nil, &CallError{Tier: decision.Tier, Reason: decision.Reason, Err: call.explain(ctx, decision.Tier, err)}
 	}
-	response.Deadline, _ = callContext.Deadline()
 	response.UpstreamDuration = time.Since(call.started)
 	response.Body = &cancelOnClose{ReadCloser: response.Body, cancel: cancel}
 	return response, nil
@@ -83,7 +89,10 @@ func (c *call) run(ctx context.Context) (*Response, tier.Decision, error) {
 		if found {
 			return response, next, nil
 		}
-		return response, decision, nil
+		if err = c.change(ctx, response, decision.Tier); err == nil {
+			return response, decision, nil
+		}
+		_ = response.Body.Close() // Read as a whole, it turned out to be no answer.
 	}
 	if isOverload(err) {
 		// Passed on to the other tier, the load would take that down too.
@@ -182,10 +191,16 @@ func (c *call) send(ctx context.Context, decision tier.Decision, request *promap
 		return nil, err
 	}
 	response := &Response{
-		Status: answer.StatusCode, Header: answer.Header, ContentLength: answer.ContentLength, decoded: c.query.Decoded,
+		Status: answer.StatusCode, Header: answer.Header, ContentLength: answer.ContentLength, decoded: c.query.Decoded.Of(c.query.Datasource),
 		Body: &cancelOnClose{ReadCloser: answer.Body, cancel: func() { cancel(nil) }},
 	}
-	if err := failure(answer.StatusCode, canRetry); err != nil {
+	err = failure(answer.StatusCode, canRetry)
+	if err == nil {
+		if err = response.checkBeginning(); err != nil && !errors.Is(err, upstream.ErrNotPrometheus) {
+			err = broken(tryContext, target, err)
+		}
+	}
+	if err != nil {
 		_ = response.Body.Close()
 		return nil, err
 	}
@@ -207,7 +222,7 @@ func (c *call) send(ctx context.Context, decision tier.Decision, request *promap
 // already, or its answer not read because others take the memory.
 func isOverload(err error) bool {
 	_, is := errors.AsType[*upstream.OverloadError](err)
-	return is || errors.Is(err, errNoMemory)
+	return is || errors.Is(err, errTooLarge)
 }
 
 // broken is the error of a try that the tier broke off. Unless somebody else
@@ -226,6 +241,9 @@ func broken(ctx context.Context, target *upstream.Tier, err error) error {
 	return err
 }
 
+// firstUnknownStatus is the first number after the statuses of HTTP.
+const firstUnknownStatus = 600
+
 // failure tells statuses that are no answers to a query from those that are.
 func failure(status int, canFallBack bool) error {
 	switch status {
@@ -237,7 +255,11 @@ func failure(status int, canFallBack bool) error {
 		// Passed on, it would tell the browser that its own session ended.
 		return &upstream.StatusError{Status: status}
 	}
-	if status >= http.StatusMultipleChoices && status < http.StatusBadRequest && status != http.StatusNotModified {
+	switch {
+	case status < http.StatusOK, status >= firstUnknownStatus, status == http.StatusNoContent, status == http.StatusResetContent:
+		// HTTP gives the first two no meaning, and the others have no answer.
+		return &upstream.StatusError{Status: status}
+	case status >= http.StatusMultipleChoices && status < http.StatusBadRequest && status != http.StatusNotModified:
 		// A redirect would show the caller an address of the tier.
 		return &upstream.StatusError{Status: status}
 	}
@@ -278,8 +300,16 @@ func (c *call) explain(ctx context.Context, name tier.Name, err error) error {
 		status   *upstream.StatusError
 		apiError *promapi.Error
 		overload *upstream.OverloadError
+		ofTier   *tierError
 	)
+	if errors.As(err, &ofTier) {
+		name = ofTier.name // Both were asked.
+	}
 	switch {
+	case errors.Is(err, errTooLarge):
+		return noMemory()
+	case errors.Is(err, upstream.ErrNotPrometheus):
+		return notAnswer(name, err)
 	case errors.As(err, &apiError):
 		return err
 	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled):
@@ -292,7 +322,7 @@ func (c *call) explain(ctx context.Context, name tier.Name, err error) error {
 			Message: fmt.Sprintf("the %s tier did not answer within %s", name, c.query.timeout())}
 	case errors.As(err, &status) && (status.Status == http.StatusUnauthorized || status.Status == http.StatusProxyAuthRequired):
 		return promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "the %s tier does not accept the gateway's credentials", name)
-	case errors.As(err, &status) && status.Status < http.StatusBadRequest:
+	case errors.As(err, &status) && status.Status >= http.StatusMultipleChoices && status.Status < http.StatusBadRequest:
 		return promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "the %s tier answered with a redirect: configure the URL it leads to", name)
 	}
 	return &promapi.Error{Status: http.StatusBadGateway, Type: promapi.ErrorUnavailable, Cause: promapi.WithoutURL(err),

@@ -31,7 +31,7 @@ func (q Query) explicitDefaults(learned *upstream.Learned, in *tier.Input) *prom
 		return q.Request
 	}
 	note := func(sentence string) {
-		in.Cold.Notes = append(in.Cold.Notes[:len(in.Cold.Notes):len(in.Cold.Notes)], sentence)
+		in.Cold.Notes = append(in.Cold.Notes[:len(in.Cold.Notes):len(in.Cold.Notes)], tier.PublicNote(sentence))
 	}
 	hot, cold := learned.Hot, learned.Cold
 	if hot.LookbackDelta > 0 && cold.LookbackDelta != hot.LookbackDelta &&
@@ -39,12 +39,12 @@ func (q Query) explicitDefaults(learned *upstream.Learned, in *tier.Input) *prom
 		changed.Set("lookback_delta", model.Duration(hot.LookbackDelta).String())
 	}
 	query := q.Request.Parameters.Get("query")
-	expression, err := tier.ParseExpression(query)
-	if err == nil && expression.CounterResets && len(cold.ReplicaLabels) > 0 && q.Request.Parameters.Get("dedup") != "false" {
+	traits := tier.TraitsOf(query)
+	if traits.CounterResets && len(cold.ReplicaLabels) > 0 && q.Request.Parameters.Get("dedup") != "false" {
 		note("the cold tier corrects counter resets while it removes replica labels: resets() finds none, and rate(), irate() and increase() over a subquery may differ")
 	}
 	if hot.EvaluationInterval > 0 && hot.EvaluationInterval != cold.EvaluationInterval {
-		if err == nil && expression.DefaultSteps {
+		if traits.DefaultSteps {
 			if text, err := tier.ExplicitSteps(query, hot.EvaluationInterval); err == nil {
 				changed.Set("query", text)
 			} else {

@@ -1,12 +1,11 @@
 package queryrange
 
 import (
-	"strings"
-
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -51,40 +50,51 @@ var endpointRules = map[promapi.Endpoint]endpointRule{
 	promapi.Stores:          {only: tier.Cold},
 }
 
-// selectors returns what a request selects, and a text that identifies it. No
-// selector at all means that no series is read; an empty one means every
-// series. It returns an error when a selector cannot be understood.
-func (r endpointRule) selectors(request *promapi.Request) (list []tier.Selector, key string, err error) {
+// selectors returns what a request selects. No selector at all means that no
+// series is read; an empty one means every series. It returns an error when a
+// selector cannot be understood.
+func (r endpointRule) selectors(request *promapi.Request) (list []tier.Selector, err error) {
 	switch request.Endpoint {
 	case promapi.Query, promapi.QueryRange, promapi.QueryExemplars:
-		key = request.Parameters.Get("query")
-		expression, err := tier.ParseExpression(key)
+		expression, err := tier.ParseExpression(request.Parameters.Get("query"))
 		if err != nil {
-			return nil, key, err
+			return nil, err
 		}
-		return expression.Selectors, key, nil
+		return expression.Selectors, nil
 	case promapi.Series, promapi.Labels, promapi.LabelValues:
-		texts := request.Parameters["match[]"]
-		key = request.Path + " " + strings.Join(texts, "\x00")
-		for _, text := range texts {
+		for _, text := range request.Parameters["match[]"] {
 			selector, err := tier.ParseSelector(text)
 			if err != nil {
-				return nil, key, err
+				return nil, err
 			}
 			list = append(list, selector)
 		}
 		if len(list) == 0 {
 			list = []tier.Selector{{}}
 		}
-		return list, key, nil
+		return list, nil
 	case promapi.Metadata:
 		if metric := request.Parameters.Get("metric"); metric != "" {
-			return []tier.Selector{{labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, metric)}}, metric, nil
+			return []tier.Selector{{labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, metric)}}, nil
 		}
 	default:
 	}
 	if r.perSeries {
-		return []tier.Selector{{}}, "", nil
+		return []tier.Selector{{}}, nil
 	}
-	return nil, "", nil
+	return nil, nil
+}
+
+// keyOf identifies what a request asks for, without its times.
+func keyOf(request *promapi.Request) promql.Key {
+	switch request.Endpoint {
+	case promapi.Query, promapi.QueryRange, promapi.QueryExemplars:
+		return promql.KeyOf(string(request.Endpoint), request.Parameters.Get("query"))
+	case promapi.Series, promapi.Labels, promapi.LabelValues:
+		return promql.KeyOf(append([]string{string(request.Endpoint), request.Path}, request.Parameters["match[]"]...)...)
+	case promapi.Metadata:
+		return promql.KeyOf(string(request.Endpoint), request.Parameters.Get("metric"))
+	default:
+		return promql.KeyOf(string(request.Endpoint))
+	}
 }

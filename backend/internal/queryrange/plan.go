@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -35,7 +36,7 @@ type Planned struct {
 	// added are the labels that the answer of hot lacks.
 	added map[string]string
 	// key identifies what is asked, without its times.
-	key string
+	key promql.Key
 	// query is what was planned: its Hot is the replica that was chosen.
 	query Query
 }
@@ -103,7 +104,7 @@ func planOne(ctx context.Context, query Query) (*Planned, error) {
 	if query.Pair != nil {
 		learned = query.Pair.Learned()
 	}
-	planned := query.prepare(learned)
+	planned := query.prepare(ctx, learned)
 	decision, err := tier.Plan(planned.Input)
 	if err != nil {
 		return nil, promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorUnavailable, "%s", err)
@@ -136,13 +137,17 @@ func (q Query) wait(ctx context.Context) {
 	}
 }
 
+// timeToCompare is how long the pattern of a metric name is compared with the
+// names of metrics that are known.
+const timeToCompare = 100 * time.Millisecond
+
 // prepare gathers what the rules need, and what the tiers would be sent.
-func (q Query) prepare(learned *upstream.Learned) *Planned {
+func (q Query) prepare(ctx context.Context, learned *upstream.Learned) *Planned {
 	now := q.Request.ReceivedAt
 	planned := &Planned{hot: q.Request, cold: q.Request, query: q}
 	planned.Input = tier.Input{
 		Forced: q.Forced, ColdParameter: q.coldParameter(),
-		Threshold: q.Threshold, Now: now.UnixMilli(), ScrapeInterval: q.ScrapeInterval,
+		Threshold: q.Threshold, Now: now.UnixMilli(), ScrapeInterval: q.ScrapeInterval, Detailed: q.Detailed,
 	}
 	in := &planned.Input
 	in.HotReplicated = q.Replicated
@@ -160,13 +165,16 @@ func (q Query) prepare(learned *upstream.Learned) *Planned {
 	in.Extent = extent(q.Request, lookback)
 	endpoint := endpointRules[q.Request.Endpoint]
 	in.OnlyTier, in.Union, in.UnionWhenIncomplete = endpoint.only, endpoint.union, endpoint.unionWhenIncomplete
-	selectors, key, err := endpoint.selectors(q.Request)
-	planned.key = string(q.Request.Endpoint) + " " + key
-	if err != nil {
-		in.Completeness, in.CompletenessWhy = tier.Incomplete, "the query is not understood here: "+firstLine(err)
-	} else {
-		in.Completeness, in.CompletenessWhy = learned.Knowledge.Completeness(planned.key, selectors)
-	}
+	planned.key = keyOf(q.Request)
+	comparing, cancel := context.WithTimeout(ctx, timeToCompare)
+	var (
+		why          tier.Note
+		isUnderstood bool
+	)
+	in.Completeness, why, isUnderstood = learned.Knowledge.Completeness(comparing, planned.key,
+		func() ([]tier.Selector, error) { return endpoint.selectors(q.Request) })
+	in.CompletenessWhy = why.For(q.Detailed)
+	cancel()
 	if endpoint.ofEach {
 		in.Completeness, in.CompletenessWhy = tier.Incomplete, "each tier tells of its own"
 	}
@@ -176,7 +184,7 @@ func (q Query) prepare(learned *upstream.Learned) *Planned {
 		return planned
 	}
 	in.EmptyBefore = in.Completeness == tier.Assumed && q.Pair.WasEmpty(planned.key)
-	if learned.Knowledge != nil && err == nil {
+	if learned.Knowledge != nil && isUnderstood {
 		q.relabel(planned, learned.Knowledge)
 	}
 	planned.cold = q.explicitDefaults(learned, in)
@@ -217,7 +225,7 @@ func (q Query) relabel(planned *Planned, knowledge *tier.Knowledge) {
 	}
 	if err != nil {
 		planned.hot, planned.added = q.Request, nil
-		planned.Input.Unlabelled = firstLine(err)
+		planned.Input.Unlabelled = tier.Note{Detail: firstLine(err), Public: tier.ErrNotRewritable.Error()}.For(q.Detailed)
 	}
 }
 

@@ -48,10 +48,18 @@ type Query struct {
 	ScrapeInterval time.Duration
 	// Timeout bounds all tries together, the body of the answer included.
 	Timeout time.Duration
-	// Decoded is the memory for answers that are read as a whole; nil for no bound.
-	Decoded *upstream.Memory
+	// Datasource names the datasource: what its queries hold of a budget counts
+	// together.
+	Datasource string
+	// Decoded is the budget for answers that are read as a whole; nil for no bound.
+	Decoded *upstream.ByteBudget
 	// QueryParams are the datasource's own, which the plugin sends along.
 	QueryParams map[string]string
+	// Detailed is set for callers who may see how the tiers are configured:
+	// warnings and explanations may then name external labels and sources.
+	Detailed bool
+	// OnPlanned is called once it is clear what the tiers are asked. It may be nil.
+	OnPlanned func()
 	// OnRetry is called before a further try with who is asked: another
 	// replica of hot, hot or cold. It may be nil.
 	OnRetry func(next Next)
@@ -80,7 +88,8 @@ type Replica struct {
 
 // Response is the answer of a tier, its body unread.
 type Response struct {
-	// Tier and Reason say who answered and why.
+	// Tier and Reason say who answered and why. Tier is empty where no tier was
+	// asked.
 	Tier   tier.Name
 	Reason tier.Reason
 	// Replica is the name of the server of hot that answered; empty where hot is
@@ -96,19 +105,19 @@ type Response struct {
 	Body   io.ReadCloser
 	// ContentLength is the length of the body in bytes, or -1.
 	ContentLength int64
-	// Deadline is that of the query: until then the body has to be read.
-	Deadline time.Time
 	// UpstreamDuration is the time until the header of the answer, all tries
 	// together.
 	UpstreamDuration time.Duration
 
-	decoded *upstream.Memory // see Query.Decoded
+	decoded *upstream.BudgetShare // see Query.Decoded
 
 	// Cache is how much of it came from the cache; nil where there is none.
 	Cache *CacheUse
 
 	// assembled is set where the answer was put together here and is complete.
 	assembled bool
+	// changed is set where the answer holds what it has to be changed by.
+	changed bool
 }
 
 // CallError says which tier and reason an error belongs to.

@@ -73,8 +73,8 @@ func (r Replica) answers() bool {
 
 // Fingerprint identifies what a request asks for, without its times.
 func Fingerprint(request *promapi.Request) string {
-	_, key, _ := endpointRules[request.Endpoint].selectors(request) // The key is there for what cannot be parsed, too.
-	return string(request.Endpoint) + " " + key
+	key := keyOf(request)
+	return string(key[:])
 }
 
 // on is the same query on another replica of hot, without the one that it was on.

@@ -1,12 +1,16 @@
 package queryrange
 
 import (
+	"context"
 	"errors"
 	"io"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/expirable"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange/splice"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // errTooLarge is why pieces are not put together: the answer, or those of other
@@ -20,42 +24,41 @@ const (
 	unsplicedRemembered = 2048
 	// firstRead is how much memory an answer of unknown length begins with.
 	firstRead = 64 << 10
+	// doubledUpTo is up to which size that memory is doubled; from then on a
+	// quarter is added, so that little of it stays empty.
+	doubledUpTo = 1 << 20
 )
 
 // Splicing is what all queries share that are put together from pieces: the
 // memory they may take, and what is known of those that cannot be. It is safe
 // for concurrent use.
 type Splicing struct {
-	most, used atomic.Int64
-	unspliced  *expirable.LRU[string, string]
+	budget    *upstream.ByteBudget
+	unspliced *expirable.LRU[string, string]
 }
 
 // NewSplicing returns one whose answers take at most so many bytes of memory at
-// a time, all queries together.
+// a time, all queries together, and those of one datasource a part of it: see
+// upstream.ByteBudget.
 func NewSplicing(most int64) *Splicing {
-	s := &Splicing{unspliced: expirable.NewLRU[string, string](unsplicedRemembered, nil, unsplicedFor)}
-	s.most.Store(most)
-	return s
-}
-
-// reserve takes memory, and returns false where there is not so much.
-func (s *Splicing) reserve(bytes int64) bool {
-	if s.used.Add(bytes) <= s.most.Load() {
-		return true
+	return &Splicing{
+		budget:    upstream.NewByteBudget(most),
+		unspliced: expirable.NewLRU[string, string](unsplicedRemembered, nil, unsplicedFor),
 	}
-	s.used.Add(-bytes)
-	return false
 }
 
-// lease is memory of a Splicing that is in use.
+// lease returns the memory of a query, of which nothing is in use yet.
+func (q Query) lease() *lease { return &lease{of: q.Splicing.budget.Of(q.Datasource)} }
+
+// lease is memory of a budget that is in use.
 type lease struct {
-	of    *Splicing
+	of    *upstream.BudgetShare
 	bytes atomic.Int64
 }
 
 // take adds to the lease. It returns errTooLarge where there is not so much.
 func (l *lease) take(bytes int64) error {
-	if !l.of.reserve(bytes) {
+	if !l.of.Acquire(bytes) {
 		return errTooLarge
 	}
 	l.bytes.Add(bytes)
@@ -63,7 +66,18 @@ func (l *lease) take(bytes int64) error {
 }
 
 // release gives everything back. It may be called more than once.
-func (l *lease) release() { l.of.used.Add(-l.bytes.Swap(0)) }
+func (l *lease) release() { l.of.Release(l.bytes.Swap(0)) }
+
+// acquire returns a function that takes memory for as long as the query lasts.
+// It returns the error of the context once that has ended.
+func (l *lease) acquire(ctx context.Context) splice.Acquire {
+	return func(bytes int64) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return l.take(bytes)
+	}
+}
 
 // read reads everything. length is how much that will be, or -1. It returns
 // errTooLarge as soon as it is too much.
@@ -85,10 +99,14 @@ func (l *lease) read(body io.Reader, length int64) ([]byte, error) {
 		case err != nil:
 			return nil, err
 		case len(text) == cap(text):
-			if err := l.take(int64(cap(text))); err != nil {
+			more := cap(text)
+			if more > doubledUpTo {
+				more /= 4
+			}
+			if err := l.take(int64(more)); err != nil {
 				return nil, err
 			}
-			text = append(make([]byte, 0, 2*cap(text)), text...)
+			text = append(make([]byte, 0, cap(text)+more), text...)
 		}
 	}
 }

@@ -86,7 +86,7 @@ func (q Query) cut(planned *Planned, learned *upstream.Learned, routed tier.Deci
 	if planned.stepwise == nil {
 		return nil, planned.notStepwise
 	}
-	if expression, err := tier.ParseExpression(q.Request.Parameters.Get("query")); err == nil && expression.DefaultSteps && learned.Hot.EvaluationInterval == 0 {
+	if tier.TraitsOf(q.Request.Parameters.Get("query")).DefaultSteps && learned.Hot.EvaluationInterval == 0 {
 		return nil, errors.New("a subquery names no step, and hot does not tell its own")
 	}
 	if q.Pair != nil {
@@ -111,7 +111,7 @@ func (q Query) freshness(learned *upstream.Learned) time.Duration {
 
 // spliceKey identifies a query whose answer could not be put together.
 func (p *Planned) spliceKey() string {
-	return fmt.Sprintf("%p %s %d %d", p.query.Pair, p.key, p.stepwise.grid.Step, p.stepwise.grid.Len())
+	return fmt.Sprintf("%p %x %d %d", p.query.Pair, p.key, p.stepwise.grid.Step, p.stepwise.grid.Len())
 }
 
 // pieceRequest is what a tier is sent for some steps, both inclusive.

@@ -106,7 +106,7 @@ func TestAQueryIsCut(t *testing.T) {
 	text := body(t, response)
 	require.Equal(t, whole(query, "a", "gaps"), text, "as one server would have answered, to the byte")
 	require.EqualValues(t, len(text), response.ContentLength)
-	require.Zero(t, p.splicing.used.Load(), "the memory is given back")
+	require.Zero(t, p.splicing.held(), "the memory is given back")
 
 	hot, cold := p.hot.Requests()[0].Parameters, p.cold.Requests()[0].Parameters
 	require.Equal(t, query.Request.Parameters.Get("start"), cold.Get("start"))
@@ -216,7 +216,7 @@ func TestASideOfACutFails(t *testing.T) {
 			require.NoError(t, err)
 			text := body(t, response)
 			require.Equal(t, []any{test.tier, test.reason}, []any{response.Tier, response.Reason}, text)
-			require.Zero(t, p.splicing.used.Load())
+			require.Zero(t, p.splicing.held())
 			if test.status != 0 {
 				require.Equal(t, test.status, response.Status)
 				return
@@ -246,7 +246,7 @@ func TestHotRefusesAQueryThatColdDoesNotReach(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []any{tier.Hot, tier.ReasonSplit, 422}, []any{response.Tier, response.Reason, response.Status})
 	require.JSONEq(t, refusal, body(t, response))
-	require.Zero(t, p.splicing.used.Load())
+	require.Zero(t, p.splicing.held())
 }
 
 func TestBothSidesOfACutFail(t *testing.T) {
@@ -268,7 +268,7 @@ func TestAnAnswerThatIsTooLargeIsRouted(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []any{tier.Cold, tier.ReasonAtOrAboveThreshold}, []any{response.Tier, response.Reason})
 		require.Equal(t, whole(query, "a", "gaps"), body(t, response))
-		require.Zero(t, p.splicing.used.Load())
+		require.Zero(t, p.splicing.held())
 	}
 	var asked []string
 	for _, each := range p.cold.Requests() {
@@ -281,12 +281,12 @@ func TestAnAnswerThatIsTooLargeIsRouted(t *testing.T) {
 }
 
 func TestMemoryOfPiecesIsBounded(t *testing.T) {
-	splicing := NewSplicing(200 << 10)
-	held := &lease{of: splicing}
+	splicing := NewSplicing(400 << 10) // One datasource may hold half of it.
+	held := Query{Splicing: splicing, Datasource: "one"}.lease()
 	text, err := held.read(strings.NewReader(strings.Repeat("x", 150<<10)), 150<<10)
 	require.NoError(t, err)
 	require.Len(t, text, 150<<10)
-	other := &lease{of: splicing}
+	other := Query{Splicing: splicing, Datasource: "one"}.lease()
 	_, err = other.read(strings.NewReader("x"), -1)
 	require.ErrorIs(t, err, errTooLarge)
 	held.release()
@@ -295,5 +295,5 @@ func TestMemoryOfPiecesIsBounded(t *testing.T) {
 	require.Len(t, text, 100<<10)
 	other.release()
 	other.release()
-	require.Zero(t, splicing.used.Load())
+	require.Zero(t, splicing.held())
 }

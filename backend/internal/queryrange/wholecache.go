@@ -3,13 +3,13 @@ package queryrange
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"io"
 	"net/http"
 	"slices"
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange/splice"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
@@ -46,7 +46,7 @@ func (c *call) useWholeCache(ctx context.Context, decision tier.Decision) *cache
 	if use.caching.NoRead {
 		return use
 	}
-	use.held = &lease{of: c.query.Splicing}
+	use.held = c.query.lease()
 	use.entry = use.caching.Cache.Get(ctx, use.key, func(bytes int64) bool { return use.held.take(bytes) == nil })
 	if use.entry == nil {
 		use.held.release()
@@ -98,7 +98,7 @@ func (c *call) cachedWhole(use *cacheable) *Response {
 	return &Response{
 		Status: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, ContentLength: int64(len(use.entry.Answer)),
 		Body:  &leasedBody{Reader: bytes.NewReader(use.entry.Answer), held: use.held},
-		Cache: c.report(CacheUse{Result: CacheHit, Cached: 1, Steps: 1, Samples: int(use.entry.Samples)}), decoded: c.query.Decoded,
+		Cache: c.report(CacheUse{Result: CacheHit, Cached: 1, Steps: 1, Samples: int(use.entry.Samples)}), decoded: c.query.Decoded.Of(c.query.Datasource),
 	}
 }
 
@@ -125,43 +125,16 @@ func (c *call) keepWhole(use *cacheable, response *Response) {
 // mayBeKeptWhole looks at an answer: it has to be whole, a success, and without
 // warnings. It counts the samples.
 func mayBeKeptWhole(endpoint promapi.Endpoint, entry *resultcache.Entry) bool {
-	answer, err := promapi.ReadEnvelope(http.StatusOK, bytes.NewReader(entry.Answer))
+	// Nothing is acquired: the cache has reserved the answer itself, and an answer
+	// with many warnings is not kept.
+	answer, err := splice.ParseEnvelope(entry.Answer, func(int64) error { return nil })
 	if err != nil || !mayBeRepeated(answer.Warnings) {
 		return false
 	}
 	if endpoint == promapi.Query {
-		entry.Samples = samplesIn(answer.Data)
+		entry.Samples = splice.CountSamples(answer.Data)
 	}
 	return true
-}
-
-// samplesIn counts the samples of the answer to an instant query.
-func samplesIn(data json.RawMessage) int64 {
-	var answer struct {
-		ResultType string          `json:"resultType"`
-		Result     json.RawMessage `json:"result"`
-	}
-	if json.Unmarshal(data, &answer) != nil {
-		return 0
-	}
-	if answer.ResultType != "vector" && answer.ResultType != "matrix" {
-		return 1
-	}
-	var list []struct {
-		Values     []json.RawMessage `json:"values"`
-		Histograms []json.RawMessage `json:"histograms"`
-	}
-	if json.Unmarshal(answer.Result, &list) != nil {
-		return 0
-	}
-	if answer.ResultType == "vector" {
-		return int64(len(list))
-	}
-	count := 0
-	for _, each := range list {
-		count += len(each.Values) + len(each.Histograms)
-	}
-	return int64(count)
 }
 
 // copiedBody keeps a copy of an answer while it is read, and hands it on when it

@@ -65,7 +65,7 @@ func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
 		"one that was cut by limit":       `{"status":"success","data":["a"],"warnings":["results truncated due to limit"]}`,
 		"half an answer":                  `{"status":"success","data":["a"]`,
 		"an error that claims to be none": `{"status":"error","errorType":"execution","error":"no"}`,
-		"something else":                  `hello`,
+		"something else":                  `{hello`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newWholePair(t)

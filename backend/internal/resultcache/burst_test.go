@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // TestADashboardIsKeptAtOnce confirms more entries at the same time than are
@@ -17,7 +19,7 @@ func TestADashboardIsKeptAtOnce(t *testing.T) {
 	confirmed := make(chan struct{})
 	const panels = 20 * redisWrites
 	for i := range panels {
-		cache.Put(KeyOf(fmt.Sprint(i)), &Entry{Born: time.Now(), Answer: []byte("x")}, cache.Generation(), func() bool {
+		cache.Put(promql.KeyOf(fmt.Sprint(i)), &Entry{Born: time.Now(), Answer: []byte("x")}, cache.Generation(), func() bool {
 			<-confirmed
 			return true
 		})

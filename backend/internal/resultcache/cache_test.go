@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 func anyMemory(int64) bool { return true }
@@ -14,15 +16,15 @@ func anyMemory(int64) bool { return true }
 func TestKeysOfDifferentParts(t *testing.T) {
 	keys := map[Key]bool{}
 	for _, parts := range [][]string{{}, {""}, {"", ""}, {"a", "b"}, {"ab"}, {"ab", ""}, {"", "ab"}, {"a\x00b"}, {"b", "a"}} {
-		key := KeyOf(parts...)
+		key := promql.KeyOf(parts...)
 		require.False(t, keys[key], "%q", parts)
 		keys[key] = true
 	}
-	require.Equal(t, KeyOf("a", "b"), KeyOf("a", "b"))
+	require.Equal(t, promql.KeyOf("a", "b"), promql.KeyOf("a", "b"))
 }
 
 func TestEntriesComeBackAsTheyWere(t *testing.T) {
-	key := KeyOf("a")
+	key := promql.KeyOf("a")
 	entry := &Entry{First: -5, Last: 1_700_000_000_123, Born: time.UnixMilli(1_700_000_000_456), Samples: 7, Answer: bytes.Repeat([]byte(`[1,"2"],`), 1000)}
 	text := entry.Encode(key)
 	require.Less(t, len(text), 1000, "they are compressed")
@@ -30,7 +32,7 @@ func TestEntriesComeBackAsTheyWere(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, entry, found)
 
-	_, err = Decode(KeyOf("b"), text)
+	_, err = Decode(promql.KeyOf("b"), text)
 	require.ErrorIs(t, err, errForeign, "an entry of another key")
 	random := rand.New(rand.NewSource(1))
 	for i := range text {
@@ -50,7 +52,7 @@ func TestWhatIsKept(t *testing.T) {
 	t.Cleanup(cache.Close)
 	now := time.Now()
 	cache.now = func() time.Time { return now }
-	key := KeyOf("a")
+	key := promql.KeyOf("a")
 	put := func(entry *Entry, generation int64, confirmed bool) {
 		done := make(chan struct{})
 		cache.Put(key, entry, generation, func() bool { defer close(done); return confirmed })
@@ -63,7 +65,7 @@ func TestWhatIsKept(t *testing.T) {
 	put(&Entry{Born: now, Answer: []byte("x")}, generation, true)
 	require.Equal(t, "x", string(cache.Get(t.Context(), key, anyMemory).Answer))
 	require.Nil(t, cache.Get(t.Context(), key, func(bytes int64) bool { require.EqualValues(t, 1, bytes); return false }), "there is no memory for it")
-	require.Nil(t, cache.Get(t.Context(), KeyOf("b"), anyMemory))
+	require.Nil(t, cache.Get(t.Context(), promql.KeyOf("b"), anyMemory))
 	require.Equal(t, 1, cache.Stats().Entries)
 
 	now = now.Add(LongestLife - time.Millisecond)
@@ -90,7 +92,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	for i := range 400 {
 		text := make([]byte, 20<<10)
 		_, _ = random.Read(text)
-		cache.Put(KeyOf(string(rune(i))), &Entry{Born: time.Now(), Answer: text}, 0, func() bool { return true })
+		cache.Put(promql.KeyOf(string(rune(i))), &Entry{Born: time.Now(), Answer: text}, 0, func() bool { return true })
 		require.Eventually(t, func() bool { return cache.waiting.Load() == 0 }, 5*time.Second, 100*time.Microsecond)
 	}
 	require.Eventually(t, func() bool {
@@ -103,7 +105,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	cache.Release(most / 2)
 	release := make(chan struct{})
 	for range 100 {
-		cache.Put(KeyOf("waits"), &Entry{Born: time.Now(), Answer: make([]byte, 20<<10)}, 0, func() bool { <-release; return false })
+		cache.Put(promql.KeyOf("waits"), &Entry{Born: time.Now(), Answer: make([]byte, 20<<10)}, 0, func() bool { <-release; return false })
 	}
 	require.LessOrEqual(t, cache.waiting.Load(), int64(most/2))
 	close(release)

@@ -11,26 +11,15 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/klauspost/compress/s2"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // LongestLife is how long an entry lives at most.
 const LongestLife = 24 * time.Hour
 
-// Key identifies an answer. See KeyOf.
-type Key [sha256.Size]byte
-
-// KeyOf makes a key of everything that can change an answer. Parts that differ
-// give keys that differ, wherever one part ends and the next begins.
-func KeyOf(parts ...string) Key {
-	hash := sha256.New()
-	for _, part := range parts {
-		var length [8]byte
-		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
-		_, _ = hash.Write(length[:]) // It never fails.
-		_, _ = hash.Write([]byte(part))
-	}
-	return Key(hash.Sum(nil))
-}
+// Key identifies an answer: promql.KeyOf everything that can change it.
+type Key = promql.Key
 
 // Entry is an answer for some evaluation times.
 type Entry struct {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // redisServer is a real Redis of Debian.
@@ -72,7 +74,7 @@ func put(t *testing.T, cache *Cache, key Key, answer string) {
 func TestRedisIsSharedAndNotTrusted(t *testing.T) {
 	server := startRedis(t, "")
 	one, other := server.cache(t), server.cache(t)
-	key := KeyOf("a")
+	key := promql.KeyOf("a")
 	put(t, one, key, "x")
 	eventually(t, other, key, "x")
 	name := "tierproxy:" + fmt.Sprintf("%x", key[:])
@@ -83,7 +85,7 @@ func TestRedisIsSharedAndNotTrusted(t *testing.T) {
 	// Somebody writes into it.
 	kept, err := server.client.Get(t.Context(), name).Bytes()
 	require.NoError(t, err)
-	foreign := (&Entry{First: 1, Last: 2, Born: time.Now(), Answer: []byte("y")}).Encode(KeyOf("b"))
+	foreign := (&Entry{First: 1, Last: 2, Born: time.Now(), Answer: []byte("y")}).Encode(promql.KeyOf("b"))
 	damaged := append([]byte(nil), kept...)
 	damaged[len(damaged)-9] ^= 1
 	for _, text := range [][]byte{foreign, damaged, []byte("poison"), {}} {
@@ -107,7 +109,7 @@ func TestRedisIsSharedAndNotTrusted(t *testing.T) {
 func TestARedisThatIsSlowOrDead(t *testing.T) {
 	server := startRedis(t, "")
 	cache := server.cache(t)
-	key := KeyOf("a")
+	key := promql.KeyOf("a")
 	put(t, cache, key, "x")
 	eventually(t, cache, key, "x")
 	// asks many times, and returns how long half of them took.

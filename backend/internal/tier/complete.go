@@ -1,14 +1,19 @@
 package tier
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // Completeness says whether a series outside of hot could match a request.
@@ -59,19 +64,25 @@ type Knowledge struct {
 	// they cannot be added.
 	Stored []string
 
-	others  []map[string]string // the sources that are not hot
-	results *lru.Cache[string, completeness]
+	others []map[string]string // the sources that are not hot
+	serial uint64              // tells it from all others
 }
 
+var serials atomic.Uint64
+
+// onlyHot says that no other source has a series that matches.
+const onlyHot = "only hot has these metrics"
+
 type completeness struct {
-	is  Completeness
-	why string
+	is         Completeness
+	why        Note
+	understood bool
 }
 
 // NewKnowledge completes what was learned. Its argument must not be changed
 // afterwards.
 func NewKnowledge(learned Knowledge) *Knowledge {
-	learned.results = newCache[string, completeness]()
+	learned.serial = serials.Add(1)
 	learned.others = nil
 	for _, source := range learned.Sources {
 		if !learned.HotLabelsKnown || !maps.Equal(source, learned.HotLabels) {
@@ -84,60 +95,80 @@ func NewKnowledge(learned Knowledge) *Knowledge {
 // OnlySource tells whether all that cold holds comes from hot.
 func (k *Knowledge) OnlySource() bool { return k != nil && k.SourcesKnown && len(k.others) == 0 }
 
-// Completeness tells whether hot is complete for every one of the selectors,
-// and why it is not, in words for people. key identifies the selectors, so
-// that the answer can be remembered.
-func (k *Knowledge) Completeness(key string, selectors []Selector) (is Completeness, why string) {
-	switch {
-	case len(selectors) == 0:
-		return Complete, "no series is read"
-	case k == nil:
-		return Incomplete, "it is not known yet what the tiers hold"
-	case k.Declared:
-		return Complete, "the operator declares that hot is complete"
+// Completeness reports whether hot is complete for every one of the selectors,
+// and why it is not, in words for people. understood is false where the
+// selectors cannot be had, which makes hot incomplete.
+//
+// key identifies the selectors, so that the result is remembered. They are
+// called for where it is not. Where the selectors name metrics by a pattern,
+// comparing it with the known names ends with ctx, and hot counts as incomplete.
+func (k *Knowledge) Completeness(ctx context.Context, key promql.Key, selectors func() ([]Selector, error)) (is Completeness, why Note, understood bool) {
+	if k == nil {
+		found := k.completeness(ctx, selectors)
+		return found.is, found.why, found.understood
 	}
-	found := cached(k.results, key, len(key), func() completeness {
-		var result completeness
-		for i, selector := range selectors {
-			is, why := k.ofSelector(selector)
-			if i == 0 || is < result.is {
-				result = completeness{is: is, why: why}
-			}
+	found := promql.Remembered(promql.KeyOf("completeness", strconv.FormatUint(k.serial, 16), string(key[:])), func() (completeness, int) {
+		found := k.completeness(ctx, selectors)
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return found, promql.Forget // Its caller has gone.
 		}
-		return result
+		return found, len(found.why.Detail) + len(found.why.Public)
 	})
-	return found.is, found.why
+	return found.is, found.why, found.understood
 }
 
-func (k *Knowledge) ofSelector(selector Selector) (Completeness, string) {
+func (k *Knowledge) completeness(ctx context.Context, selectors func() ([]Selector, error)) completeness {
+	list, err := selectors()
+	switch {
+	case err != nil:
+		line, _, _ := strings.Cut(err.Error(), "\n")
+		return completeness{is: Incomplete, why: PublicNote("the query is not understood here: " + line)}
+	case len(list) == 0:
+		return completeness{is: Complete, why: PublicNote("no series is read"), understood: true}
+	case k == nil:
+		return completeness{is: Incomplete, why: PublicNote("it is not known yet what the tiers hold"), understood: true}
+	case k.Declared:
+		return completeness{is: Complete, why: PublicNote("the operator declares that hot is complete"), understood: true}
+	}
+	result := completeness{is: Complete, understood: true}
+	for i, selector := range list {
+		is, why := k.ofSelector(ctx, selector)
+		if i == 0 || is < result.is {
+			result.is, result.why = is, why
+		}
+	}
+	return result
+}
+
+func (k *Knowledge) ofSelector(ctx context.Context, selector Selector) (Completeness, Note) {
 	names, finite := finiteNames(selector)
 	if !k.SourcesKnown {
 		if missing, some := k.missingFrom(names, finite); some {
-			return Incomplete, fmt.Sprintf("hot has no metric %s", missing)
+			return Incomplete, PublicNote("hot has no metric " + missing)
 		}
-		return Assumed, "cold cannot tell its sources, so hot is taken to be complete"
+		return Assumed, PublicNote("cold cannot tell its sources, so hot is taken to be complete")
 	}
 	if len(k.others) == 0 {
-		return Complete, "hot is the only source"
+		return Complete, PublicNote("hot is the only source")
 	}
 	if k.pins(selector) {
-		return Complete, "the selector names hot's own external labels"
+		return Complete, Note{Detail: "the selector names hot's own external labels", Public: onlyHot}
 	}
 	if k.HotNames == nil || k.OtherNames == nil {
-		return Incomplete, "cold has other sources, and it is not known which metrics they hold"
+		return Incomplete, PublicNote("cold has other sources, and it is not known which metrics they hold")
 	}
 	if !finite {
-		return k.ofPattern(selector)
+		return k.ofPattern(ctx, selector)
 	}
 	if missing, some := k.missingFrom(names, finite); some {
-		return Incomplete, fmt.Sprintf("hot has no metric %s", missing)
+		return Incomplete, PublicNote("hot has no metric " + missing)
 	}
 	for _, name := range names {
 		if _, elsewhere := k.OtherNames[name]; elsewhere {
-			return Incomplete, fmt.Sprintf("another source than hot has the metric %s too", name)
+			return Incomplete, PublicNote(fmt.Sprintf("another source than hot has the metric %s too", name))
 		}
 	}
-	return Complete, "only hot has these metrics"
+	return Complete, PublicNote(onlyHot)
 }
 
 // missingFrom returns a name that hot does not hold.
@@ -155,21 +186,36 @@ func (k *Knowledge) missingFrom(names []string, finite bool) (string, bool) {
 
 // ofPattern decides for a selector whose metric names are not a finite list:
 // the names that are known now are held against it.
-func (k *Knowledge) ofPattern(selector Selector) (Completeness, string) {
+func (k *Knowledge) ofPattern(ctx context.Context, selector Selector) (Completeness, Note) {
 	if matchesName(selector, "") {
-		return Incomplete, "cold has other sources, and the selector names no metric"
+		return Incomplete, PublicNote("cold has other sources, and the selector names no metric")
 	}
-	for name := range k.OtherNames {
-		if matchesName(selector, name) {
-			return Incomplete, fmt.Sprintf("another source than hot has the metric %s", name)
+	if name, found := k.OtherNames.matching(ctx, selector); found {
+		return Incomplete, Note{
+			Detail: fmt.Sprintf("another source than hot has the metric %s", name), Public: "another source than hot has a metric of such a name",
 		}
 	}
-	for name := range k.HotNames {
+	_, found := k.HotNames.matching(ctx, selector)
+	switch {
+	case ctx.Err() != nil:
+		return Incomplete, PublicNote("cold has other sources, and it takes too long to compare the pattern with the names of their metrics")
+	case found:
+		return Complete, PublicNote("only hot has metrics of such names")
+	}
+	return Incomplete, PublicNote("hot has no metric of such a name")
+}
+
+// matching returns a name that the selector matches. It gives up when ctx ends.
+func (s NameSet) matching(ctx context.Context, selector Selector) (string, bool) {
+	for name := range s {
+		if ctx.Err() != nil {
+			return "", false
+		}
 		if matchesName(selector, name) {
-			return Complete, "only hot has metrics of such names"
+			return name, true
 		}
 	}
-	return Incomplete, "hot has no metric of such a name"
+	return "", false
 }
 
 // pins tells whether the selector names external labels of hot by equality in

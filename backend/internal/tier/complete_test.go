@@ -1,9 +1,15 @@
 package tier
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 func selectorsOf(t *testing.T, texts ...string) []Selector {
@@ -76,22 +82,60 @@ func TestCompleteness(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			knowledge := known(test.change)
 			for range 2 { // The second time it is remembered.
-				is, why := knowledge.Completeness(test.selector, selectorsOf(t, test.selector))
+				is, why, understood := knowledge.Completeness(t.Context(), promql.KeyOf(test.selector), func() ([]Selector, error) { return selectorsOf(t, test.selector), nil })
+				require.True(t, understood)
 				require.Equal(t, test.expected, is, why)
-				require.Contains(t, why, test.why)
+				require.Contains(t, why.Detail, test.why)
 			}
 		})
 	}
-	is, _ := known(nil).Completeness("both", selectorsOf(t, `node_load1`, `up`))
+	of := func(k *Knowledge, texts ...string) (Completeness, string) {
+		is, why, _ := k.Completeness(t.Context(), promql.KeyOf(texts...), func() ([]Selector, error) { return selectorsOf(t, texts...), nil })
+		return is, why.Detail
+	}
+	is, _ := of(known(nil), `node_load1`, `up`)
 	require.Equal(t, Incomplete, is, "every selector counts")
-	is, _ = known(nil).Completeness("", nil)
+	is, _ = of(known(nil))
 	require.Equal(t, Complete, is, "nothing is read")
-	is, why := (*Knowledge)(nil).Completeness("x", selectorsOf(t, "x"))
+	is, why := of(nil, "x")
 	require.Equal(t, Incomplete, is)
 	require.Contains(t, why, "not known yet")
+	is, note, understood := known(nil).Completeness(t.Context(), promql.KeyOf("?"), func() ([]Selector, error) { return nil, errors.New("no PromQL\nat all") })
+	require.Equal(t, Incomplete, is)
+	require.Equal(t, "the query is not understood here: no PromQL", note.Public)
+	require.False(t, understood)
 	require.True(t, known(onlyHot).OnlySource())
 	require.False(t, known(cannotTell).OnlySource())
 	require.False(t, (*Knowledge)(nil).OnlySource())
+}
+
+// 99,000 names against a pattern that takes some ms for each are more than
+// anyone may ask for.
+func TestKnowledge_ComparingAPatternEndsWithItsContext(t *testing.T) {
+	names := make([]string, 99_000)
+	for i := range names {
+		names[i] = fmt.Sprintf("a_metric_of_some_length_%d_total", i)
+	}
+	knowledge := NewKnowledge(Knowledge{
+		SourcesKnown: true, Sources: []map[string]string{{"cluster": "lab"}, {"cluster": "other"}}, HotLabelsKnown: true, HotLabels: map[string]string{"cluster": "lab"},
+		HotNames: NewNameSet(names), OtherNames: NewNameSet(names[:10]),
+	})
+	selectors := func() ([]Selector, error) { return selectorsOf(t, `{__name__=~"(a?.*){200}[QZ]"}`), nil }
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	is, why, _ := knowledge.Completeness(ctx, promql.KeyOf("slow"), selectors)
+	require.Equal(t, Incomplete, is)
+	require.Contains(t, why.Detail, "takes too long")
+	is, why, _ = knowledge.Completeness(t.Context(), promql.KeyOf("slow"), func() ([]Selector, error) { panic("it is remembered") })
+	require.Equal(t, Incomplete, is)
+	require.Contains(t, why.Detail, "takes too long")
+
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	_, _, _ = knowledge.Completeness(gone, promql.KeyOf("quick"), func() ([]Selector, error) { return selectorsOf(t, `{__name__=~"a_metric_of.*"}`), nil })
+	is, why, _ = knowledge.Completeness(t.Context(), promql.KeyOf("quick"), func() ([]Selector, error) { return selectorsOf(t, `{__name__=~"zzz.*"}`), nil })
+	require.Equal(t, Incomplete, is)
+	require.Contains(t, why.Detail, "hot has no metric of such a name", "what ended with its caller is not remembered")
 }
 
 func TestSelectorsOfAnExpression(t *testing.T) {

@@ -65,7 +65,7 @@ func TestCut(t *testing.T) {
 		"hot had nothing":                                {query: `up`, span: day, change: func(in *CutInput) { in.EmptyBefore = true }, why: "hot had nothing"},
 		"replicas":                                       {query: `up`, span: day, change: func(in *CutInput) { in.HotReplicated = true }, why: "several replicas"},
 		"replicas that are accepted":                     {query: `up`, span: day, change: func(in *CutInput) { in.HotReplicated, in.ReplicasAccepted = true, true }, first: 15 * minute},
-		"cold has lost a store":                          {query: `up`, span: day, change: func(in *CutInput) { in.Cold.Notes = []string{"a store is gone"} }, why: "may not be complete"},
+		"cold has lost a store":                          {query: `up`, span: day, change: func(in *CutInput) { in.Cold.Notes = []Note{PublicNote("a store is gone")} }, why: "may not be complete"},
 		"hot's coverage is not known":                    {query: `up`, span: day, change: func(in *CutInput) { in.Hot.Oldest = NothingCovered }, why: "none is new"},
 		"no sample":                                      {query: `vector(1)`, span: day, change: func(in *CutInput) { in.Threshold = 0 }, why: "below the threshold"},
 	} {

@@ -5,10 +5,11 @@ import (
 	"slices"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // Selector is what one selector of a request asks for: its matchers.
@@ -30,53 +31,32 @@ type Expression struct {
 // infoMetric is what info() reads when its second argument names no metric.
 const infoMetric = "target_info"
 
-// The caches of this package remember what follows from a text alone, so that
-// a dashboard that asks the same again costs a look-up. Entries are small, and
-// longer texts are not remembered.
-const (
-	cacheEntries  = 1024
-	longestCached = 4 << 10
-)
-
-// cached returns what compute returns, from the cache where it can.
-func cached[K comparable, V any](cache *lru.Cache[K, V], key K, length int, compute func() V) V {
-	if found, ok := cache.Get(key); ok {
-		return found
-	}
-	value := compute()
-	if length <= longestCached {
-		cache.Add(key, value)
-	}
-	return value
-}
-
-func newCache[K comparable, V any]() *lru.Cache[K, V] {
-	cache, err := lru.New[K, V](cacheEntries)
-	if err != nil {
-		panic(err) // The size is a constant above zero.
-	}
-	return cache
-}
-
-// parsed is the outcome of reading an expression.
-type parsed struct {
-	expression *Expression
-	err        error
-}
-
-var expressions = newCache[string, parsed]()
-
 // ParseExpression reads a PromQL text. It returns an error when the text is no
 // PromQL that is known here; the words are those of Prometheus.
 func ParseExpression(query string) (*Expression, error) {
-	found := cached(expressions, query, len(query), func() parsed {
-		root, err := promqlParser.ParseExpr(query)
+	root, err := promqlParser.ParseExpr(query)
+	if err != nil {
+		return nil, err
+	}
+	return inspect(root), nil
+}
+
+// Traits are what a query says without regard to time and series.
+type Traits struct {
+	// DefaultSteps and CounterResets are those of the Expression.
+	DefaultSteps, CounterResets bool
+}
+
+// TraitsOf returns the traits of a query; none for a text that is no PromQL.
+// It remembers them.
+func TraitsOf(query string) Traits {
+	return promql.Remembered(promql.KeyOf("traits", query), func() (Traits, int) {
+		expression, err := ParseExpression(query)
 		if err != nil {
-			return parsed{err: err}
+			return Traits{}, 0
 		}
-		return parsed{expression: inspect(root)}
+		return Traits{DefaultSteps: expression.DefaultSteps, CounterResets: expression.CounterResets}, 0
 	})
-	return found.expression, found.err
 }
 
 // plainParser reads names as a Prometheus does that is not told otherwise:
@@ -181,10 +161,11 @@ func ExplicitSteps(query string, step time.Duration) (string, error) {
 		}
 		subquery.Step = step
 		// The step goes in front of the bracket that ends the range.
-		tokens := lexFrom(query, int(subquery.Expr.PositionRange().End))
-		end := slices.IndexFunc(tokens, func(token parser.Item) bool { return token.Typ == parser.RIGHT_BRACKET })
-		if end >= 0 {
-			changed.insert(int(tokens[end].Pos), model.Duration(step).String())
+		for token := range tokensFrom(query, int(subquery.Expr.PositionRange().End)) {
+			if token.Typ == parser.RIGHT_BRACKET {
+				changed.insert(int(token.Pos), model.Duration(step).String())
+				break
+			}
 		}
 		return nil
 	})

@@ -6,8 +6,10 @@ import (
 	"math"
 	"time"
 
-	"github.com/prometheus/prometheus/promql"
+	promqlengine "github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // DefaultLookbackDelta is how far an instant selector looks back for a sample
@@ -61,21 +63,16 @@ var promqlParser = parser.NewParser(parser.Options{
 // What a text reads relative to its start is remembered: a panel that is
 // refreshed asks the same again, some seconds later.
 func Analyze(e Evaluation) (Extent, error) {
-	key := evaluationKey{e.Query, e.End.Sub(e.Start), e.Step, e.LookbackDelta}
-	if found, ok := extents.Get(key); ok {
-		return found.at(e.Start), found.err
-	}
-	extent, fixed, err := analyze(e)
-	if !fixed && len(e.Query) <= longestCached {
-		extents.Add(key, relativeExtent{extent: extent, start: e.Start.UnixMilli(), err: err})
-	}
-	return extent, err
-}
-
-// evaluationKey is everything that an extent depends on but the start.
-type evaluationKey struct {
-	query                string
-	span, step, lookback time.Duration
+	key := promql.KeyOf("extent", e.Query, fmt.Sprint(e.End.Sub(e.Start), e.Step, e.LookbackDelta))
+	fixed := false
+	found := promql.Remembered(key, func() (relativeExtent, int) {
+		found := relativeExtent{start: e.Start.UnixMilli()}
+		if found.extent, fixed, found.err = analyze(e); fixed {
+			return found, promql.Forget // It does not move along with the start.
+		}
+		return found, sizeOfError(found.err)
+	})
+	return found.at(e.Start), found.err
 }
 
 // relativeExtent is an extent with the start that it was computed for.
@@ -84,8 +81,6 @@ type relativeExtent struct {
 	start  int64
 	err    error
 }
-
-var extents = newCache[evaluationKey, relativeExtent]()
 
 // at moves the extent to another start.
 func (r relativeExtent) at(start time.Time) Extent {
@@ -105,7 +100,7 @@ func analyze(e Evaluation) (extent Extent, fixed bool, err error) {
 		return Extent{}, false, fmt.Errorf("parse query: %w", err)
 	}
 	fixed = namesTimes(expression)
-	expression, err = promql.PreprocessExpr(expression, e.Start, e.End, e.Step)
+	expression, err = promqlengine.PreprocessExpr(expression, e.Start, e.End, e.Step)
 	if err != nil {
 		return Extent{}, fixed, fmt.Errorf("preprocess query: %w", err)
 	}
@@ -120,7 +115,7 @@ func analyze(e Evaluation) (extent Extent, fixed bool, err error) {
 	if lookback == 0 {
 		lookback = DefaultLookbackDelta
 	}
-	oldest, newest := promql.FindMinMaxTime(&parser.EvalStmt{
+	oldest, newest := promqlengine.FindMinMaxTime(&parser.EvalStmt{
 		Expr: expression, Start: e.Start, End: e.End, Interval: e.Step, LookbackDelta: lookback,
 	})
 	return Extent{Oldest: oldest, Newest: newest, Span: max(e.End.Sub(e.Start), window)}, fixed, nil

@@ -3,9 +3,12 @@ package tier
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/prometheus/prometheus/promql/parser"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // separability is what follows for cutting from a text alone.
@@ -15,17 +18,15 @@ type separability struct {
 	err   error
 }
 
-var separabilities = newCache[string, separability]()
-
 // Separable tells whether a range query gives the same values when it is
 // evaluated in pieces, and returns an error that says why it does not.
 func Separable(query string) error { return separable(query).err }
 
 func separable(query string) separability {
-	return cached(separabilities, query, len(query), func() separability {
+	return promql.Remembered(promql.KeyOf("separable", query), func() (separability, int) {
 		root, err := promqlParser.ParseExpr(query)
 		if err != nil {
-			return separability{err: errors.New("it is not understood here")}
+			return separability{err: errors.New("it is not understood here")}, 0
 		}
 		var found separability
 		parser.Inspect(root, func(node parser.Node, _ []parser.Node) error {
@@ -54,7 +55,7 @@ func separable(query string) separability {
 			}
 			return nil
 		})
-		return found
+		return found, sizeOfError(found.err)
 	})
 }
 
@@ -111,7 +112,7 @@ func Freeze(query string, start, end time.Time) (string, error) {
 		return nil
 	})
 	changed := editor{text: query}
-	tokens := lexFrom(query, 0)
+	tokens := slices.Collect(tokensFrom(query, 0))
 	for i := 1; i+2 < len(tokens); i++ {
 		if tokens[i-1].Typ != parser.AT || tokens[i+2].Typ != parser.RIGHT_PAREN {
 			continue

@@ -28,7 +28,7 @@ type State struct {
 	Newest int64
 	// Notes say why answers of the tier may be incomplete although it answers,
 	// each in one sentence without a line break.
-	Notes []string
+	Notes []Note
 }
 
 // NothingCovered is the Oldest of a tier whose coverage is not known: no
@@ -71,6 +71,10 @@ type Input struct {
 	// Union is set for requests whose answers from both tiers can be joined;
 	// UnionWhenIncomplete where they are joined whenever hot may lack something.
 	Union, UnionWhenIncomplete bool
+
+	// Detailed is set for callers who may see how the tiers are configured: what
+	// the rules and the warnings say may then name external labels and sources.
+	Detailed bool
 
 	quiet bool // what the rules say is not asked for
 }
@@ -303,7 +307,7 @@ func (in Input) hot(reason Reason) Decision {
 func (in Input) cold(reason Reason) Decision {
 	missing := in.missing(Cold)
 	if in.Hot.Available && ((in.Union && !in.ColdCovers()) || in.UnionWhenIncomplete) {
-		decision := Decision{Tier: Both, Reason: reason, Warnings: in.Cold.Notes}
+		decision := Decision{Tier: Both, Reason: reason, Warnings: Texts(in.Cold.Notes, in.Detailed)}
 		if in.Hot.Oldest > in.Cold.Newest {
 			decision.Warnings = missing // Neither has what lies between them.
 		}
@@ -334,7 +338,7 @@ func (in Input) missing(name Name) []string {
 	case Hot:
 		return in.missingInHot()
 	default:
-		warnings := in.Cold.Notes
+		warnings := Texts(in.Cold.Notes, in.Detailed)
 		if !in.ColdCovers() {
 			warnings = append([]string{fmt.Sprintf("the cold tier answered, whose data ends at %s, but the query reads samples up to %s: what lies between may be missing",
 				formatTime(in.Cold.Newest), formatTime(min(in.Extent.Newest, in.Now)))}, warnings...)

@@ -57,7 +57,7 @@ func TestPlan(t *testing.T) {
 		{"rule 5: what cold lacks is not read", func(in *Input) { in.Extent.Newest = before(hour); in.Cold.Newest = before(hour) }, Hot, ReasonBelowThreshold, Cold, ""},
 		{"rule 6: hot had nothing a short while ago", func(in *Input) { in.EmptyBefore = true }, Cold, ReasonHotEmpty, "", ""},
 		{"rule 6: hot had nothing, and cold lags", func(in *Input) { in.EmptyBefore = true; in.Cold.Newest = before(30 * time.Second) }, Hot, ReasonBelowThreshold, Cold, ""},
-		{"rule 7: cold has lost a store", func(in *Input) { in.Extent.Span = hour; in.Cold.Notes = []string{"a store is gone"} }, Cold, ReasonAtOrAboveThreshold, Hot, "a store is gone"},
+		{"rule 7: cold has lost a store", func(in *Input) { in.Extent.Span = hour; in.Cold.Notes = []Note{PublicNote("a store is gone")} }, Cold, ReasonAtOrAboveThreshold, Hot, "a store is gone"},
 		{"rule 2: only cold serves the endpoint", func(in *Input) { in.OnlyTier = Cold }, Cold, ReasonOnlyTier, "", ""},
 		{"union: both are needed", func(in *Input) { in.Union = true; in.Extent.Oldest = before(day); in.Cold.Newest = before(hour) }, Both, ReasonOlderThanHot, "", ""},
 		{"union: neither has what lies between", func(in *Input) { in.Union = true; in.Extent.Oldest = before(day); in.Cold.Newest = before(7 * hour) }, Both, ReasonOlderThanHot, "", "what lies between may be missing"},

@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // ErrNotRewritable is returned by Relabel for a query that hot cannot answer
@@ -22,9 +24,13 @@ type relabelled struct {
 	err  error
 }
 
-type relabelKey struct{ query, added string }
-
-var relabellings = newCache[relabelKey, relabelled]()
+// sizeOfError returns how many bytes the text of an error takes; zero for none.
+func sizeOfError(err error) int {
+	if err == nil {
+		return 0
+	}
+	return len(err.Error())
+}
 
 // Relabel returns the query that makes hot, whose series lack the added
 // labels, answer as if they carried them. The text is the query itself where
@@ -36,10 +42,9 @@ func Relabel(query string, added map[string]string) (string, error) {
 	if len(added) == 0 {
 		return query, nil
 	}
-	key := relabelKey{query, FormatLabels(added)}
-	found := cached(relabellings, key, len(query), func() relabelled {
+	found := promql.Remembered(promql.KeyOf("relabel", query, FormatLabels(added)), func() (relabelled, int) {
 		text, err := relabel(query, added)
-		return relabelled{text, err}
+		return relabelled{text, err}, len(text) + sizeOfError(err)
 	})
 	return found.text, found.err
 }

@@ -53,6 +53,8 @@ func (d Decision) because(in Input) string {
 		return fmt.Sprintf("the query reads %s at once, which is not less than the threshold of %s", span, threshold)
 	case ReasonHotFailed:
 		return "the hot tier failed when it was asked"
+	case ReasonConfined:
+		return "no series that the query selects is in the namespaces it is confined to"
 	case ReasonSplit:
 		return "each answers its part of the time range"
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 var update = flag.Bool("update", false, "write the generated part of docs/routing.md anew")
@@ -82,11 +84,15 @@ func (r tableRow) render(t *testing.T) string {
 	if err != nil {
 		in.Extent = UnknownExtent(end.Add(-r.span), end)
 	}
-	expression, err := ParseExpression(r.query)
-	if err != nil {
-		in.Completeness, in.CompletenessWhy = Incomplete, "the query is not understood here"
-	} else {
-		in.Completeness, in.CompletenessWhy = tableKnowledge.Completeness(r.query, expression.Selectors)
+	is, why, isUnderstood := tableKnowledge.Completeness(t.Context(), promql.KeyOf(r.query), func() ([]Selector, error) {
+		expression, err := ParseExpression(r.query)
+		if err != nil {
+			return nil, err
+		}
+		return expression.Selectors, nil
+	})
+	in.Completeness, in.CompletenessWhy = is, why.Detail
+	if isUnderstood {
 		if _, err := Relabel(r.query, tableKnowledge.Added); err != nil {
 			in.Unlabelled = err.Error()
 		}

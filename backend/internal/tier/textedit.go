@@ -3,6 +3,7 @@ package tier
 import (
 	"cmp"
 	"errors"
+	"iter"
 	"slices"
 	"strings"
 
@@ -46,14 +47,11 @@ func (e *editor) matchers(selector *parser.VectorSelector, matchers []*labels.Ma
 		return errNotWritten
 	}
 	end := name
-	tokens := lexFrom(e.text, name)
-	if len(tokens) > 0 && tokens[0].Typ == parser.LEFT_BRACE {
-		last := slices.IndexFunc(tokens, func(token parser.Item) bool { return token.Typ == parser.RIGHT_BRACE })
-		if last < 0 {
-			return errNotWritten
-		}
-		end = int(tokens[last].Pos) + len(tokens[last].Val)
-	} else if selector.Name == "" {
+	brace, opened, closed := closing(e.text, name)
+	switch {
+	case closed:
+		end = int(brace.Pos) + len(brace.Val)
+	case opened, selector.Name == "":
 		return errNotWritten
 	}
 	var list []string
@@ -113,21 +111,41 @@ func sameMatchers(one, other *parser.VectorSelector) bool {
 	return slices.EqualFunc(one.LabelMatchers, other.LabelMatchers, func(a, b *labels.Matcher) bool { return a.String() == b.String() })
 }
 
-// lexFrom splits the text behind a position into its tokens, without comments,
-// with their positions in the whole text, as far as it can be read.
-func lexFrom(text string, start int) []parser.Item {
-	lexer := parser.Lex(text[start:])
-	var tokens []parser.Item
-	for {
-		var token parser.Item
-		lexer.NextItem(&token)
-		switch token.Typ {
-		case parser.EOF, parser.ERROR:
-			return tokens
-		case parser.COMMENT:
-		default:
+// tokensFrom returns the tokens of the text behind a position, without
+// comments, with their positions in the whole text, as far as it can be read.
+func tokensFrom(text string, start int) iter.Seq[parser.Item] {
+	return func(yield func(parser.Item) bool) {
+		lexer := parser.Lex(text[start:])
+		for {
+			var token parser.Item
+			lexer.NextItem(&token)
+			switch token.Typ {
+			case parser.EOF, parser.ERROR:
+				return
+			case parser.COMMENT:
+				continue
+			default:
+			}
 			token.Pos += posrange.Pos(start)
-			tokens = append(tokens, token)
+			if !yield(token) {
+				return
+			}
 		}
 	}
+}
+
+// closing returns the token that closes a selector's braces behind a position,
+// or no token where they do not follow at once.
+func closing(text string, start int) (brace parser.Item, opened, closed bool) {
+	for token := range tokensFrom(text, start) {
+		switch {
+		case token.Typ == parser.RIGHT_BRACE && opened:
+			return token, true, true
+		case token.Typ == parser.LEFT_BRACE && !opened:
+			opened = true
+		case !opened:
+			return parser.Item{}, false, false
+		}
+	}
+	return parser.Item{}, opened, false
 }

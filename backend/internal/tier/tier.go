@@ -58,10 +58,13 @@ const (
 	ReasonColdFailed Reason = "cold-failed"
 	// ReasonSplit says: the query was cut, and each tier answered its part.
 	ReasonSplit Reason = "split"
+	// ReasonConfined says: the request is confined to namespaces, and no series
+	// that it selects is in one of them. No tier was asked.
+	ReasonConfined Reason = "confined"
 )
 
-// Reasons lists every reason that can occur. Metrics initialise their labels
-// with it.
+// Reasons lists every reason for which a tier is asked: all but ReasonConfined.
+// Metrics initialise their labels with it.
 func Reasons() []Reason {
 	return []Reason{
 		ReasonForced, ReasonColdParameter, ReasonOnlyTier, ReasonHotUnavailable, ReasonColdUnavailable,

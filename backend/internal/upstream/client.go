@@ -4,6 +4,7 @@ package upstream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -42,6 +43,13 @@ type ClientOptions struct {
 	// idle ones included. Some more are for the gateway's own questions, which
 	// must not wait for queries.
 	PoolSize int
+	// IdleConnections is how many connections are kept while nobody uses them, and
+	// IdleTimeout how long. Zero: PoolSize, and 90 seconds.
+	IdleConnections int
+	IdleTimeout     time.Duration
+	// ProbeBytes bounds the answer to one of the gateway's own questions. Zero:
+	// 8 MiB.
+	ProbeBytes int64
 	// HTTP2 allows HTTP/2 where the tier offers it. For most answers it costs
 	// more than connections of HTTP/1.1 that are kept.
 	HTTP2 bool
@@ -69,6 +77,8 @@ type Client struct {
 	header  http.Header
 	tenancy *Tenancy
 	http    *http.Client
+
+	probeBytes int64
 }
 
 // NewClient returns a client for a tier. It returns an error when a file of TLS
@@ -81,9 +91,9 @@ func NewClient(options ClientOptions) (*Client, error) {
 			DialContext:         dialer(options),
 			TLSClientConfig:     config,
 			TLSHandshakeTimeout: dialTimeout,
-			MaxIdleConnsPerHost: options.PoolSize,
+			MaxIdleConnsPerHost: cmp.Or(options.IdleConnections, options.PoolSize),
 			MaxConnsPerHost:     options.PoolSize + probeConnections,
-			IdleConnTimeout:     idleTimeout,
+			IdleConnTimeout:     cmp.Or(options.IdleTimeout, idleTimeout),
 			ForceAttemptHTTP2:   options.HTTP2,
 			// Answers go out in the encoding that the caller asked for.
 			DisableCompression: true,
@@ -95,7 +105,7 @@ func NewClient(options ClientOptions) (*Client, error) {
 	return &Client{
 		base:    options.URL,
 		header:  options.Header,
-		tenancy: options.Tenancy,
+		tenancy: options.Tenancy, probeBytes: options.ProbeBytes,
 		http: &http.Client{
 			Transport: carrier,
 			// A redirect could lead anywhere, with the tier's credential.
@@ -106,6 +116,12 @@ func NewClient(options ClientOptions) (*Client, error) {
 
 // Endpoint returns the address of the tier for people to read.
 func (c *Client) Endpoint() string { return c.base.Redacted() }
+
+// Server returns the scheme, host and port of the tier; empty where they are not
+// known.
+func (c *Client) Server() string {
+	return (&url.URL{Scheme: c.base.Scheme, Host: c.base.Host}).String()
+}
 
 // outgoing is a request as it goes to the tier.
 type outgoing struct {
@@ -206,7 +222,10 @@ func (c *Client) get(ctx context.Context, path string, parameters url.Values) ([
 	if response.StatusCode >= http.StatusMultipleChoices && response.StatusCode < http.StatusBadRequest {
 		return nil, &StatusError{Status: response.StatusCode}
 	}
-	data, _, _, err := promapi.DecodeEnvelope(response.StatusCode, io.LimitReader(response.Body, maxProbeBytes))
+	data, _, _, err := promapi.DecodeEnvelope(response.StatusCode, &boundedReader{source: response.Body, left: cmp.Or(c.probeBytes, maxProbeBytes)})
+	if errors.Is(err, errTooLarge) {
+		return nil, errTooLarge
+	}
 	if err != nil {
 		if response.StatusCode >= http.StatusBadRequest {
 			return nil, &StatusError{Status: response.StatusCode}
@@ -216,14 +235,11 @@ func (c *Client) get(ctx context.Context, path string, parameters url.Values) ([
 	return data, nil
 }
 
-// warmConnections is how many connections are made before they are needed: the
+// warm makes connections to a tier that answers before they are needed: the
 // panels of a dashboard come all at once.
-const warmConnections = 8
-
-// warm makes connections to a tier that answers.
-func (c *Client) warm(ctx context.Context) {
+func (c *Client) warm(ctx context.Context, connections int) {
 	var group errgroup.Group
-	for range warmConnections {
+	for range connections {
 		group.Go(func() error { return c.evaluate(ctx) })
 	}
 	_ = group.Wait() // Whether the tier answers is for the next probe to find.

@@ -26,10 +26,12 @@ const (
 	pointsPerScan = 10_000
 	scansAtOnce   = 8
 	// mostSeries is how many series are looked at to find witnesses.
-	mostSeries = 2000
-	// defaultInterval is the scrape interval of a Prometheus that says nothing.
-	defaultInterval = time.Minute
+	mostSeries      = 2000
+	defaultInterval = DefaultScrapeInterval
 )
+
+// DefaultScrapeInterval is the scrape interval of a Prometheus that says nothing.
+const DefaultScrapeInterval = time.Minute
 
 // continuity finds the gaps that a Prometheus which was down has left. It
 // follows a few series named up: a Prometheus writes them for every target at

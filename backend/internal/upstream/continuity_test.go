@@ -112,7 +112,10 @@ func TestStoresThatAreGone(t *testing.T) {
 	require.True(t, found.Available)
 	require.Empty(t, found.Notes)
 	set(`{"store":[{"name":"a","labelSets":[{"cluster":"x"}],"lastError":"connection refused"}],"sidecar":[{"name":"b","labelSets":[{"cluster":"y"}],"lastError":null}]}`)
-	require.Equal(t, []string{`the cold tier cannot reach its store with {cluster="x"}: what only that one holds is missing`}, look().Notes)
+	require.Equal(t, []tier.Note{{
+		Detail: `the cold tier cannot reach its store with {cluster="x"}: what only that one holds is missing`,
+		Public: `the cold tier cannot reach one of its stores: what only that one holds is missing`,
+	}}, look().Notes)
 	set(`{"sidecar":[{"name":"b","labelSets":[{"cluster":"y"}],"lastError":null}]}`)
 	found = look()
 	require.Len(t, found.Notes, 1, "some minutes later Thanos has forgotten it")

@@ -21,8 +21,13 @@ type Destination struct {
 	// Scheme is http or https, or empty for both; then what holds secrets is
 	// sent over https alone.
 	Scheme string
+	// PathPrefix is the path that a URL has to be at or below, compared segment
+	// by segment. Empty or "/": every path.
+	PathPrefix string
 	// Access is what the gateway shows there; nil means nothing.
 	Access *Access
+	// Tenant is the tenant whose data is there; empty where it is not known.
+	Tenant string
 }
 
 // Validate returns an error that says what to change when the destination can
@@ -39,14 +44,21 @@ func (d Destination) Validate() error {
 	if d.Scheme != "" && d.Scheme != "http" && d.Scheme != "https" {
 		mistakes = append(mistakes, fmt.Errorf("the scheme %q is neither http nor https", d.Scheme))
 	}
+	if d.PathPrefix != "" {
+		prefix := &url.URL{Scheme: "https", Host: "host", Path: d.PathPrefix}
+		if !strings.HasPrefix(d.PathPrefix, "/") || CheckPath(prefix) != nil {
+			mistakes = append(mistakes, fmt.Errorf("the path_prefix %q is not a plain path: start it with a slash, without empty, '.' or '..' segments and escapes", d.PathPrefix))
+		}
+	}
 	if d.Access.HoldsSecrets() && (d.Port == 0 || strings.HasPrefix(d.Host, "*")) {
 		mistakes = append(mistakes, errors.New("a credential goes to one server: name host and port"))
 	}
 	return errors.Join(mistakes...)
 }
 
-func (d Destination) matches(scheme, host string, port int) bool {
-	if (d.Port != 0 && d.Port != port) || (d.Scheme != "" && d.Scheme != scheme) {
+func (d Destination) matches(target *url.URL) bool {
+	scheme, host, port := target.Scheme, normalHost(target.Hostname()), portOf(target)
+	if (d.Port != 0 && d.Port != port) || (d.Scheme != "" && d.Scheme != scheme) || !UnderPath(d.PathPrefix, target.Path) {
 		return false
 	}
 	if domain, isPattern := strings.CutPrefix(d.Host, "*"); isPattern {
@@ -87,7 +99,7 @@ type Guard struct {
 
 // DeniedError is returned for a destination that the operator did not allow.
 type DeniedError struct {
-	// Destination is what the datasource names, host and port.
+	// Destination is what the datasource names: host, port and path.
 	Destination string
 	// Resolved is set when the host is allowed but led to an address that is
 	// not.
@@ -103,7 +115,7 @@ func (e *DeniedError) Error() string {
 		return "the host leads to a loopback, link-local or metadata address, which only the gateway's configuration may name"
 	}
 	if e.Ambiguous {
-		return "the path of the URL has a '.' or '..' segment, or characters that servers read differently: write it plainly"
+		return "the path of the URL has an empty, '.' or '..' segment, or characters that servers read differently: write it plainly"
 	}
 	return fmt.Sprintf("the gateway's destinations do not include %s", e.Destination)
 }
@@ -114,37 +126,37 @@ type Permission struct {
 	Guard Guard
 	// Access is what the gateway may show there; nil means nothing.
 	Access *Access
+	// Tenant is the tenant whose data is there; empty where it is not known.
+	Tenant string
 }
 
 // Allow returns the permission for a URL that a datasource names, that of the
-// first destination that includes its scheme, host and port. It returns a
+// first destination that includes its scheme, host, port and path. It returns a
 // *DeniedError when there is none, or when the URL could be read in two ways.
 func Allow(destinations []Destination, target *url.URL) (Permission, error) {
-	host := normalHost(target.Hostname())
-	port := portOf(target)
-	denied := &DeniedError{Destination: net.JoinHostPort(host, strconv.Itoa(port))}
+	denied := &DeniedError{Destination: net.JoinHostPort(normalHost(target.Hostname()), strconv.Itoa(portOf(target))) + strings.TrimSuffix(target.Path, "/")}
 	if err := CheckPath(target); err != nil {
 		return Permission{}, err
 	}
 	for _, destination := range destinations {
-		if !destination.matches(target.Scheme, host, port) {
+		if !destination.matches(target) {
 			continue
 		}
 		guard := Guard{enforced: true, loopback: normalHost(destination.Host) == "localhost"}
 		if address, err := netip.ParseAddr(destination.Host); err == nil {
 			guard.named = address.Unmap()
 		}
-		return Permission{Guard: guard, Access: destination.accessOver(target.Scheme)}, nil
+		return Permission{Guard: guard, Access: destination.accessOver(target.Scheme), Tenant: destination.Tenant}, nil
 	}
 	return Permission{}, denied
 }
 
 // CheckPath returns a *DeniedError for a URL whose path two servers could read
-// differently, or that names a user.
+// differently (some merge empty segments), or that names a user.
 func CheckPath(target *url.URL) error {
 	denied := &DeniedError{Destination: target.Host, Ambiguous: true}
 	if target.User != nil || target.RawQuery != "" || target.Fragment != "" || target.Opaque != "" ||
-		strings.ContainsAny(target.Path, "%\\\x00?#;") || strings.Count(target.EscapedPath(), "/") != strings.Count(target.Path, "/") {
+		strings.ContainsAny(target.Path, "%\\\x00?#;") || strings.Contains(target.Path, "//") || strings.Count(target.EscapedPath(), "/") != strings.Count(target.Path, "/") {
 		return denied
 	}
 	for segment := range strings.SplitSeq(target.Path, "/") {
@@ -153,6 +165,14 @@ func CheckPath(target *url.URL) error {
 		}
 	}
 	return nil
+}
+
+// UnderPath reports whether a path is the prefix or lies below it. Whole
+// segments count: /select/0 is not above /select/01. An empty prefix is above
+// every path. Both are decoded paths that CheckPath accepts.
+func UnderPath(prefix, path string) bool {
+	prefix, path = strings.TrimSuffix(prefix, "/"), strings.TrimSuffix(path, "/")
+	return path == prefix || strings.HasPrefix(path, prefix+"/")
 }
 
 // SameServer tells whether two URLs lead to the same host and port, however

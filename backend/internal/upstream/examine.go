@@ -51,7 +51,7 @@ func (t *Tier) examine(ctx context.Context, status *Status, now time.Time) {
 // scrapeInterval is the time between two samples of hot: the configured one,
 // but not less than what was seen.
 func (t *Tier) scrapeInterval(status *Status) time.Duration {
-	interval := max(status.ScrapeInterval, t.options.ScrapeInterval)
+	interval := max(status.ScrapeInterval, t.settings.ScrapeInterval)
 	if interval == 0 {
 		return defaultInterval
 	}

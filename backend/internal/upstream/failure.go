@@ -21,6 +21,9 @@ type StatusError struct {
 
 // Error names the status.
 func (e *StatusError) Error() string {
+	if http.StatusText(e.Status) == "" {
+		return fmt.Sprintf("answered with status %d, which is none of HTTP", e.Status)
+	}
 	return fmt.Sprintf("answered with status %d (%s)", e.Status, http.StatusText(e.Status))
 }
 

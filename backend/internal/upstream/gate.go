@@ -74,6 +74,26 @@ const (
 	datasourceMultiple = 9
 )
 
+// AdmissionQueue lets a bounded number of calls through at a time, as the one in
+// front of each tier does.
+type AdmissionQueue struct{ gate *gate }
+
+// NewAdmissionQueue returns a queue with the limits, of which those of sharing
+// do not count.
+func NewAdmissionQueue(limits Limits) *AdmissionQueue {
+	return &AdmissionQueue{gate: newGate(limits, nil)}
+}
+
+// Admit waits until a call of the caller may go, and returns what ends the call.
+// It returns an OverloadError where there is no room in time.
+func (q *AdmissionQueue) Admit(ctx context.Context, caller promapi.Caller) (release func(), err error) {
+	if err := q.gate.enter(ctx, caller); err != nil {
+		return nil, err
+	}
+	started := time.Now()
+	return func() { q.gate.leave(caller, started) }, nil
+}
+
 // gate lets a bounded number of calls to a tier through at a time. The others
 // wait: the datasources take turns, the callers of a datasource take turns, and
 // the calls of one caller go in the order in which they came. So a caller with

@@ -68,6 +68,10 @@ func (c *Client) evaluate(ctx context.Context) error {
 // notPrometheusError is returned for a success that does not answer the query.
 type notPrometheusError struct{}
 
+// ErrNotPrometheus is returned for a success that is no answer of the Prometheus
+// API.
+var ErrNotPrometheus error = &notPrometheusError{}
+
 // Error says what is wrong.
 func (*notPrometheusError) Error() string { return "it did not answer as a Prometheus API does" }
 

@@ -32,6 +32,9 @@ func (p *Pair) lookForNews(ctx context.Context, now time.Time) (newSource bool) 
 	ctx, cancel := context.WithTimeout(ctx, minProbeTimeout)
 	defer cancel()
 	for _, name := range slices.Sorted(maps.Keys(known.Added)) {
+		if len(known.Sources) > mostSources {
+			break // Some are not held, so that none can be told to be new.
+		}
 		values, err := p.options.Cold.options.Client.labelValues(ctx, name, nil, p.newsSince(now))
 		if err != nil {
 			return false // The next learning will tell.
@@ -55,12 +58,13 @@ func (p *Pair) addNewNames(ctx context.Context, now time.Time, learned *Learned)
 	}
 	ctx, cancel := context.WithTimeout(ctx, minProbeTimeout)
 	defer cancel()
-	recent, err := p.options.Cold.options.Client.metricNames(ctx, ofOthers(known.HotLabels), p.newsSince(now))
+	others := ofOthers(known.HotLabels)
+	recent, err := p.options.Cold.options.Client.askForNames(ctx, others, p.newsSince(now))
 	if err != nil {
 		return false // The next learning will tell.
 	}
 	var names tier.NameSet
-	for name := range recent {
+	for _, name := range recent {
 		if _, is := known.OtherNames[name]; is {
 			continue
 		}
@@ -73,7 +77,10 @@ func (p *Pair) addNewNames(ctx context.Context, now time.Time, learned *Learned)
 		return false
 	}
 	more := *known
-	more.OtherNames = names
+	held := p.options.Cold.names.replace(others, p.payer(), names, p.names.others)
+	p.names.others.release()
+	p.names.others = held
+	more.OtherNames = held.set()
 	changed := *learned
 	changed.Knowledge = tier.NewKnowledge(more)
 	p.learned.Store(&changed)

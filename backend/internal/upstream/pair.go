@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/expirable"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -19,9 +21,6 @@ const (
 	emptyFor = time.Minute
 	// learnTimeout bounds one attempt to learn: the first queries wait for it.
 	learnTimeout = 20 * time.Second
-	// mostNames bounds the metric names that are held of one tier: a large
-	// cluster has some thousands.
-	mostNames = 100_000
 	// emptiesRemembered bounds how many such queries are remembered.
 	emptiesRemembered = 2048
 )
@@ -49,16 +48,26 @@ type PairOptions struct {
 
 // Pair knows of a hot and a cold tier what only both together tell: which
 // series are in one of them only, and where cold ends. It is safe for
-// concurrent use.
+// concurrent use. Datasources whose tiers differ only in their settings share
+// what was learned.
 type Pair struct {
+	*sharedPair
+	hot, cold *Tier
+}
+
+// sharedPair is what all views of a pair have in common.
+type sharedPair struct {
 	options PairOptions
 	learned atomic.Pointer[Learned]
 	newest  atomic.Pointer[coldEnd]
 	// coldInterval is the time between two samples of cold as seen; used by
 	// Run alone.
 	coldInterval time.Duration
-	first        chan struct{} // closed after learning was tried once
-	empty        *expirable.LRU[string, struct{}]
+	// names are those of the knowledge, and learning those that are being
+	// learned; used by Run alone.
+	names, learning pairNames
+	first           chan struct{} // closed after learning was tried once
+	empty           *expirable.LRU[promql.Key, struct{}]
 }
 
 // Learned is what was learned of a pair. It is not changed after it was made.
@@ -81,21 +90,39 @@ type Learned struct {
 
 // coldEnd is where the samples of cold end.
 type coldEnd struct {
-	newest int64 // timestamp of the newest sample in milliseconds; zero where it is not known
-	// covered is up to when every series has its samples.
-	covered int64
-	lags    bool // that is more than two scrape intervals ago
+	newest   int64 // timestamp of the newest sample in milliseconds; zero where it is not known
+	measured time.Time
+	interval time.Duration // between two samples of cold, as seen
+}
+
+// covered is up to when every series of cold has its samples, in milliseconds
+// since the Unix epoch. lags is set where that is more than two scrape intervals
+// before it was measured.
+func (p *Pair) covered(end *coldEnd) (covered int64, lags bool) {
+	interval := max(p.ScrapeInterval(), end.interval)
+	// Not every series has its newest sample at the same time; up to two
+	// intervals before the newest of all, every one of them is there.
+	return end.newest - (2 * interval).Milliseconds(), end.measured.Sub(time.UnixMilli(end.newest)) >= 2*interval+probeSlack
 }
 
 // NewPair returns a pair that has learned nothing yet: see Run.
 func NewPair(options PairOptions) *Pair {
-	p := &Pair{
+	p := &Pair{hot: options.Hot, cold: options.Cold}
+	p.sharedPair = &sharedPair{
 		options: options, first: make(chan struct{}),
-		empty: expirable.NewLRU[string, struct{}](emptiesRemembered, nil, emptyFor),
+		empty: expirable.NewLRU[promql.Key, struct{}](emptiesRemembered, nil, emptyFor),
 	}
 	p.learned.Store(&Learned{Error: "nothing is learned yet"})
 	p.newest.Store(&coldEnd{})
 	return p
+}
+
+// With returns the same pair for views of its tiers.
+func (p *Pair) With(hot, cold *Tier) *Pair {
+	if hot == p.hot && cold == p.cold {
+		return p
+	}
+	return &Pair{sharedPair: p.sharedPair, hot: hot, cold: cold}
 }
 
 // Learned returns what was learned last.
@@ -104,20 +131,22 @@ func (p *Pair) Learned() *Learned { return p.learned.Load() }
 // ColdState returns the state of cold with the end of its coverage as it was
 // measured.
 func (p *Pair) ColdState(now time.Time) tier.State {
-	state := p.options.Cold.State(now)
-	if end := p.newest.Load(); end.lags {
-		state.Newest = min(state.Newest, end.covered)
+	state := p.cold.State(now)
+	if end := p.newest.Load(); end.newest != 0 {
+		if covered, lags := p.covered(end); lags {
+			state.Newest = min(state.Newest, covered)
+		}
 	}
 	return state
 }
 
 // ScrapeInterval returns the time between two samples of hot.
 func (p *Pair) ScrapeInterval() time.Duration {
-	status := p.options.Hot.Status()
+	status := p.hot.Status()
 	if status.ScrapeInterval == 0 {
 		status.ScrapeInterval = p.Learned().Hot.ScrapeInterval
 	}
-	return p.options.Hot.scrapeInterval(&status)
+	return p.hot.scrapeInterval(&status)
 }
 
 // ColdDeduplicates tells whether cold makes one series of those of several
@@ -127,10 +156,10 @@ func (p *Pair) ColdDeduplicates() bool {
 }
 
 // RememberEmpty notes that hot answered a query with nothing.
-func (p *Pair) RememberEmpty(query string) { p.empty.Add(query, struct{}{}) }
+func (p *Pair) RememberEmpty(query promql.Key) { p.empty.Add(query, struct{}{}) }
 
 // WasEmpty tells whether hot answered a query with nothing a short while ago.
-func (p *Pair) WasEmpty(query string) bool {
+func (p *Pair) WasEmpty(query promql.Key) bool {
 	_, found := p.empty.Get(query)
 	return found
 }
@@ -154,20 +183,41 @@ func (p *Pair) Tried() bool {
 	}
 }
 
+// pairNames are the metric names that a pair holds.
+type pairNames struct{ hot, others *heldNames }
+
+func (n *pairNames) release() {
+	n.hot.release()
+	n.others.release()
+	*n = pairNames{}
+}
+
+// payer returns the bound of the project that the pair belongs to; nil where
+// both tiers are the gateway's own.
+func (p *Pair) payer() *Probing {
+	return cmp.Or(p.options.Hot.options.Probing, p.options.Cold.options.Probing)
+}
+
 // Run learns until ctx ends.
 func (p *Pair) Run(ctx context.Context) {
+	defer func() { p.names.release() }()
 	p.options.Hot.Wait(ctx)
 	p.options.Cold.Wait(ctx)
+	probing := p.payer()
 	ticker := time.NewTicker(p.options.Cold.options.ProbeInterval)
 	defer ticker.Stop()
 	var next time.Time
 	for isFirst := true; ctx.Err() == nil; isFirst = false {
+		if !probing.enter(ctx) {
+			return
+		}
 		now := time.Now()
 		if p.learned.Load().Error != "" || !now.Before(next) || p.lookForNews(ctx, now) {
 			p.learn(ctx)
 			next = now.Add(p.options.LearnInterval)
 		}
 		p.measureColdEnd(ctx, now)
+		probing.leave()
 		if isFirst {
 			close(p.first)
 		}
@@ -192,6 +242,7 @@ func (p *Pair) learn(ctx context.Context) {
 		err = ctx.Err()
 	}
 	if err != nil {
+		p.learning.release()
 		failed := *p.learned.Load()
 		failed.Error = Describe(err)
 		if errors.Is(err, errUnavailable) || errors.Is(err, errNoStores) {
@@ -202,6 +253,8 @@ func (p *Pair) learn(ctx context.Context) {
 	}
 	learned.LearnedAt = time.Now()
 	p.learned.Store(learned)
+	p.names.release()
+	p.names, p.learning = p.learning, pairNames{}
 	p.coldInterval, err = p.seenColdInterval(ctx, learned.LearnedAt)
 	if err != nil {
 		p.coldInterval = 0 // Then that of hot is taken.
@@ -255,9 +308,10 @@ func (p *Pair) ask(ctx context.Context) (*Learned, error) {
 	}
 	known.HotLabelsKnown = external != nil
 	known.HotLabels = without(external, replica)
-	if known.HotNames, err = hot.metricNames(ctx, nil, time.Time{}); err != nil {
+	if p.learning.hot, err = p.options.Hot.metricNames(ctx, p.payer(), nil, time.Time{}, p.options.LearnInterval/2); err != nil {
 		return nil, fmt.Errorf("hot: %w", err)
 	}
+	known.HotNames = p.learning.hot.set()
 	if err := p.learnSources(ctx, &known, replica); err != nil {
 		return nil, fmt.Errorf("cold: %w", err)
 	}
@@ -274,6 +328,8 @@ func (p *Pair) ask(ctx context.Context) (*Learned, error) {
 	case known.Declared:
 	case !known.SourcesKnown:
 		learned.Doubt = "cold does not tell its sources, so hot is assumed to be complete"
+	case p.options.Hot.names.tooMany() || p.options.Cold.names.tooMany():
+		learned.Doubt = "a tier has more metric names than are held, so every query that another source could match goes to cold"
 	case len(known.HotLabels) == 0 && len(known.Sources) > 1:
 		learned.Doubt = "hot does not tell its external labels and cold has several sources: configure them, or every query that another source could match goes to cold"
 	}
@@ -289,7 +345,6 @@ func (p *Pair) measureColdEnd(ctx context.Context, now time.Time) {
 		return
 	}
 	cold, selector := p.options.Cold.options.Client, p.coldSelector()
-	interval := max(p.ScrapeInterval(), p.coldInterval)
 	previous := p.newest.Load()
 	// Not behind what was found before.
 	earliest := max(previous.newest, now.Add(-400*24*time.Hour).UnixMilli())
@@ -298,13 +353,7 @@ func (p *Pair) measureColdEnd(ctx context.Context, now time.Time) {
 	if err != nil || !found {
 		return // Without an answer the last one stays.
 	}
-	p.newest.Store(&coldEnd{
-		newest: newest,
-		// Not every series has its newest sample at the same time; up to two
-		// intervals before the newest of all, every one of them is there.
-		covered: newest - (2 * interval).Milliseconds(),
-		lags:    now.Sub(time.UnixMilli(newest)) >= 2*interval+probeSlack,
-	})
+	p.newest.Store(&coldEnd{newest: newest, measured: now, interval: p.coldInterval})
 }
 
 // since is from when on it matters what other sources hold: what reads older

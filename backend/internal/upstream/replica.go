@@ -36,7 +36,7 @@ type Identity struct {
 
 // RefusedError is returned for a call to a tier that must not be asked.
 type RefusedError struct {
-	// Reason says why not.
+	// Reason says why not, in words that every caller may read.
 	Reason string
 }
 
@@ -44,18 +44,18 @@ type RefusedError struct {
 func (e *RefusedError) Error() string { return e.Reason }
 
 // Refuse makes the tier unavailable, whatever its probes find, until it is
-// called with an empty reason.
-func (t *Tier) Refuse(reason string) {
+// called with the zero Note.
+func (t *Tier) Refuse(reason tier.Note) {
 	if t.refused() != reason {
 		t.refusal.Store(&reason)
 	}
 }
 
-func (t *Tier) refused() string {
+func (t *Tier) refused() tier.Note {
 	if reason := t.refusal.Load(); reason != nil {
 		return *reason
 	}
-	return ""
+	return tier.Note{}
 }
 
 // Unresolved returns a tier of which it is not known where it is: it is
@@ -65,7 +65,7 @@ func Unresolved(name tier.Name, endpoint *url.URL, reason string) *Tier {
 	refused := &RefusedError{Reason: reason}
 	client := &Client{base: endpoint, http: &http.Client{Transport: refusing{refused}}}
 	t := NewTier(TierOptions{Name: name, Client: client, ProbeInterval: minProbeTimeout})
-	t.Refuse(reason)
+	t.Refuse(tier.PublicNote(reason))
 	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: reason, CheckedAt: time.Now(), Since: time.Now()})
 	close(t.first)
 	return t
@@ -168,7 +168,7 @@ var ordinal = regexp.MustCompile(`-[0-9]+$`)
 // A server that has not told yet is taken for a replica if its pod belongs to
 // the same StatefulSet as that of one that has: it is down, or has just been
 // started. It must not be asked before it has told.
-func NoReplicas(servers []*Tier, removed []string) (reason string, certain bool) {
+func NoReplicas(servers []*Tier, removed []string) (reason tier.Note, certain bool) {
 	aside := append(slices.Clone(replicaLabels), removed...)
 	var known *Tier
 	sets := map[string]bool{}
@@ -178,7 +178,8 @@ func NoReplicas(servers []*Tier, removed []string) (reason string, certain bool)
 			continue
 		}
 		if identity.Sharding != "" {
-			return fmt.Sprintf("%s behind the service is a shard: it scrapes a part of the targets only (%s)", server.Replica(), identity.Sharding), true
+			text := server.Replica() + " behind the service is a shard: it scrapes a part of the targets only"
+			return tier.Note{Detail: fmt.Sprintf("%s (%s)", text, identity.Sharding), Public: text}, true
 		}
 		sets[ordinal.ReplaceAllString(server.Replica(), "")] = true
 		if known == nil {
@@ -187,14 +188,16 @@ func NoReplicas(servers []*Tier, removed []string) (reason string, certain bool)
 		}
 		first, other := without(known.Identity().ExternalLabels, aside), without(identity.ExternalLabels, aside)
 		if !maps.Equal(first, other) {
-			return fmt.Sprintf("%s and %s behind the service are no replicas of one Prometheus: their external labels are %s and %s",
-				known.Replica(), server.Replica(), tier.FormatLabels(first), tier.FormatLabels(other)), true
+			text := fmt.Sprintf("%s and %s behind the service are no replicas of one Prometheus: their external labels", known.Replica(), server.Replica())
+			return tier.Note{
+				Detail: fmt.Sprintf("%s are %s and %s", text, tier.FormatLabels(first), tier.FormatLabels(other)), Public: text + " differ",
+			}, true
 		}
 	}
 	for _, server := range servers {
 		if len(servers) > 1 && server.Identity() == nil && !sets[ordinal.ReplaceAllString(server.Replica(), "")] {
-			return fmt.Sprintf("whether %s is a replica is not known: it has not told its configuration; let it answer /api/v1/status/config, or switch the addressing of replicas off", server.Replica()), false
+			return tier.PublicNote(fmt.Sprintf("whether %s is a replica is not known: it has not told its configuration; let it answer /api/v1/status/config, or switch the addressing of replicas off", server.Replica())), false
 		}
 	}
-	return "", false
+	return tier.Note{}, false
 }

@@ -80,7 +80,7 @@ scrape_configs:
 	} {
 		t.Run(name, func(t *testing.T) {
 			reason, certain := NoReplicas(each.servers, each.removed)
-			require.Equal(t, each.reason, reason)
+			require.Equal(t, each.reason, reason.Detail)
 			require.Equal(t, each.certain, certain)
 		})
 	}
@@ -89,12 +89,14 @@ scrape_configs:
 func TestATierThatIsRefusedIsNotAsked(t *testing.T) {
 	refused := server(t, "p-0", "")
 	refused.status.Store(&Status{Available: true})
-	refused.Refuse("it is a shard")
+	refused.Refuse(tier.Note{Detail: "it is the shard 3 of 7", Public: "it is a shard"})
 	require.False(t, refused.Status().Available)
-	require.Equal(t, "it is a shard", refused.Status().Error)
+	status := refused.Status()
+	require.Equal(t, "it is the shard 3 of 7", status.Error)
+	require.Equal(t, "it is a shard", status.ErrorFor(false))
 	_, err := refused.Do(t.Context(), nil, nil)
 	require.EqualError(t, err, "it is a shard")
 	require.Equal(t, "it is a shard", Describe(err))
-	refused.Refuse("")
+	refused.Refuse(tier.Note{})
 	require.True(t, refused.Status().Available)
 }

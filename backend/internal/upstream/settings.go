@@ -13,7 +13,13 @@ import (
 
 	"github.com/prometheus/common/model"
 	"gopkg.in/yaml.v3"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
+
+// mostLabelBytes bounds the external labels and the replica labels that are held
+// of one tier. One that has more counts as one that does not tell them.
+const mostLabelBytes = 16 << 10
 
 // Settings are the defaults of a tier, as far as it tells them.
 type Settings struct {
@@ -74,6 +80,9 @@ func (c *Client) settings(ctx context.Context) (Settings, error) {
 		if found.ExternalLabels == nil {
 			found.ExternalLabels = map[string]string{}
 		}
+		if len(tier.FormatLabels(found.ExternalLabels)) > mostLabelBytes {
+			found.ExternalLabels = nil
+		}
 		found.ScrapeInterval = parseDuration(parsed.Global.ScrapeInterval)
 		found.EvaluationInterval = parseDuration(parsed.Global.EvaluationInterval)
 		found.OutOfOrderWindow = parseDuration(parsed.Storage.TSDB.OutOfOrderTimeWindow)
@@ -98,6 +107,9 @@ func (s *Settings) readFlags(flags map[string]string) {
 	s.InstantResolution = parseDuration(flags["query.instant.default.max_source_resolution"])
 	s.MetadataRange = parseDuration(flags["query.metadata.default-time-range"])
 	// Thanos prints a repeated flag as a list in brackets, and takes lists.
+	if len(flags["query.replica-label"]) > mostLabelBytes {
+		return
+	}
 	for _, name := range strings.FieldsFunc(flags["query.replica-label"], func(r rune) bool { return strings.ContainsRune("[], \n", r) }) {
 		if !slices.Contains(s.ReplicaLabels, name) {
 			s.ReplicaLabels = append(s.ReplicaLabels, name)

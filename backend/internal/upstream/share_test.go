@@ -149,7 +149,7 @@ func TestIdenticalQueriesAreAskedOnce(t *testing.T) {
 
 func TestDifferentQueriesAreAskedEach(t *testing.T) {
 	confined := panelRequest(t, nil)
-	confined = confined.Confined(url.Values{"query": {`up{namespace="shop"}`}, "start": {"1"}, "end": {"2"}, "step": {"1"}}, []string{"shop"})
+	confined = confined.Confined(url.Values{"query": {`up{namespace="shop"}`}, "start": {"1"}, "end": {"2"}, "step": {"1"}}, []string{"shop"}, false)
 	different := map[string]*promapi.Request{
 		"the same":  panelRequest(t, nil),
 		"parameter": panelRequest(t, func(r *http.Request) { r.URL.RawQuery += "&dedup=false" }),

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
@@ -13,7 +12,6 @@ import (
 // learnSources finds the external label sets of cold, what hot's series carry
 // there, and which metrics other sources have.
 func (p *Pair) learnSources(ctx context.Context, known *tier.Knowledge, replica []string) error {
-	cold := p.options.Cold.options.Client
 	stores := p.options.Cold.Status().Stores
 	if stores != nil && len(stores) == 0 {
 		return errNoStores
@@ -37,7 +35,8 @@ func (p *Pair) learnSources(ctx context.Context, known *tier.Knowledge, replica 
 		return nil
 	}
 	var err error
-	known.OtherNames, err = cold.metricNames(ctx, ofOthers(known.HotLabels), p.since())
+	p.learning.others, err = p.options.Cold.metricNames(ctx, p.payer(), ofOthers(known.HotLabels), p.since(), p.options.LearnInterval/2)
+	known.OtherNames = p.learning.others.set()
 	return err
 }
 
@@ -93,6 +92,11 @@ func (p *Pair) sourcesByValues(ctx context.Context, known *tier.Knowledge) error
 		if err != nil {
 			return err
 		}
+		if len(values) > mostSources {
+			values = values[:mostSources]
+			// The rest is one source of which no label is known.
+			known.Sources = append(known.Sources, map[string]string{})
+		}
 		for _, value := range values {
 			if value != known.HotLabels[name] {
 				known.Sources = append(known.Sources, map[string]string{name: value})
@@ -109,21 +113,9 @@ func (p *Pair) sourcesByValues(ctx context.Context, known *tier.Knowledge) error
 	return nil
 }
 
-// metricNames returns the metric names of the series that match, or all, since
-// a time; nil where there are too many to hold.
-func (c *Client) metricNames(ctx context.Context, matchers []string, since time.Time) (tier.NameSet, error) {
-	names, err := c.labelValues(ctx, "__name__", matchers, since)
-	if cannotTell(err) {
-		return nil, nil //nolint:nilnil // Not known is nil throughout.
-	}
-	if err != nil {
-		return nil, err
-	}
-	if len(names) > mostNames {
-		return nil, nil //nolint:nilnil // Too many are as good as unknown ones.
-	}
-	return tier.NewNameSet(names), nil
-}
+// mostSources bounds the sources that are held of a cold tier that does not list
+// them.
+const mostSources = 2000
 
 func without(set map[string]string, names []string) map[string]string {
 	if set == nil {

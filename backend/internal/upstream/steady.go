@@ -112,5 +112,6 @@ func (p *Pair) ColdHeld(now time.Time) (held int64, found bool) {
 	if end.newest == 0 {
 		return 0, false
 	}
-	return min(end.covered, p.ColdState(now).Newest), true
+	covered, _ := p.covered(end)
+	return min(covered, p.ColdState(now).Newest), true
 }

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -30,7 +31,8 @@ type Store struct {
 }
 
 const (
-	// storesRemembered bounds how many sources are watched.
+	// storesRemembered bounds how many sources are watched. Their label sets
+	// together take at most a quarter of what an answer to a probe may have.
 	storesRemembered = 10_000
 	// storeForgottenAfter is how long a store that is gone is missed: after
 	// that, whoever took it away meant it.
@@ -40,7 +42,8 @@ const (
 // storeWatch notices when a store vanishes: some minutes after it lost one,
 // Thanos answers as if it had never been there.
 type storeWatch struct {
-	seen map[string]seenStore // by kind and label set
+	seen  map[string]seenStore // by kind and label set
+	bytes int                  // of the keys of seen
 }
 
 type seenStore struct {
@@ -56,13 +59,19 @@ type seenStore struct {
 // look asks a Thanos for its stores and returns them, those included that are
 // gone, and what is to be said of the latter. It returns nil where the tier has
 // no such endpoint.
-func (w *storeWatch) look(ctx context.Context, client *Client, now time.Time) ([]Store, []string) {
+func (w *storeWatch) look(ctx context.Context, client *Client, now time.Time) ([]Store, []tier.Note) {
 	found, err := client.stores(ctx)
 	if err != nil {
 		return nil, nil // Not a Thanos, or not for us.
 	}
 	if w.seen == nil {
 		w.seen = map[string]seenStore{}
+	}
+	// What has been gone for long makes room.
+	for key, known := range w.seen {
+		if now.Sub(known.lastSeen) > 2*storeForgottenAfter {
+			w.forget(key)
+		}
 	}
 	there := map[string]bool{}
 	count := map[string]int{}
@@ -75,7 +84,14 @@ func (w *storeWatch) look(ctx context.Context, client *Client, now time.Time) ([
 			}
 			before, known := w.seen[key]
 			// One that failed from the beginning is missed too.
-			if (!store.Failed || !known) && (known || len(w.seen) < storesRemembered) {
+			if !known && (len(w.seen) >= storesRemembered || int64(w.bytes+len(key)) > cmp.Or(client.probeBytes, maxProbeBytes)/4) {
+				// What is not held cannot be missed: nothing is said of its stores.
+				return nil, []tier.Note{tier.PublicNote("the cold tier tells of more stores than are held: it is not known which sources it has")}
+			}
+			if !known {
+				w.bytes += len(key)
+			}
+			if !store.Failed || !known {
 				seen := seenStore{kind: store.Kind, labels: set, maxTime: store.MaxTime, lastSeen: now, most: before.most, mostSeen: before.mostSeen}
 				if before.lastSeen.Equal(now) {
 					seen.maxTime = max(seen.maxTime, before.maxTime) // Another server with the same labels.
@@ -88,23 +104,29 @@ func (w *storeWatch) look(ctx context.Context, client *Client, now time.Time) ([
 		}
 	}
 	stores := []Store{}
-	var notes []string
+	var notes []tier.Note
 	for _, key := range slices.Sorted(maps.Keys(w.seen)) {
 		known := w.seen[key]
 		if !there[key] && now.Sub(known.lastSeen) > storeForgottenAfter {
-			delete(w.seen, key)
+			w.forget(key)
 			continue
 		}
 		stores = append(stores, Store{Kind: known.kind, LabelSets: []map[string]string{known.labels}, MaxTime: known.maxTime, Failed: !there[key], Servers: count[key], Fewer: count[key] < known.most})
 		if !there[key] {
-			notes = append(notes, fmt.Sprintf("the cold tier cannot reach its %s: what only that one holds is missing", key))
+			const format = "the cold tier cannot reach %s: what only that one holds is missing"
+			notes = append(notes, tier.Note{Detail: fmt.Sprintf(format, "its "+key), Public: fmt.Sprintf(format, "one of its stores")})
 		}
 	}
 	const most = 5
 	if len(notes) > most {
-		notes = append(notes[:most], fmt.Sprintf("the cold tier cannot reach %d more stores", len(notes)-most))
+		notes = append(notes[:most], tier.PublicNote(fmt.Sprintf("the cold tier cannot reach %d more stores", len(notes)-most)))
 	}
 	return stores, notes
+}
+
+func (w *storeWatch) forget(key string) {
+	delete(w.seen, key)
+	w.bytes -= len(key)
 }
 
 // stores asks a Thanos for its stores.

@@ -36,6 +36,10 @@ type TierOptions struct {
 	Limits Limits
 	// Meters count the calls of queries, if not nil.
 	Meters *Meters
+	// Probing bounds what the gateway itself asks of the tier; nil bounds nothing.
+	Probing *Probing
+	// Warm is how many connections are made when the tier becomes available.
+	Warm int
 	// OnProbe is called after each probe with what it found, if not nil.
 	OnProbe func(Status)
 }
@@ -70,18 +74,34 @@ type Status struct {
 	// endpoint.
 	Stores []Store
 	// Notes say why the tier's answers may be incomplete although it answers.
-	Notes []string
+	Notes []tier.Note
 
 	started      time.Time // of the process that answered
 	server       string    // which process answered
 	configured   string    // which process with which configuration answered
+	refusal      tier.Note // why the tier is not asked whatever the probe found
 	newestInHead int64     // timestamp of the newest sample of hot's head
 }
 
 // Tier is one tier of a datasource with its health. It is safe for concurrent
-// use.
+// use. Datasources that differ only in their TierSettings share everything else:
+// connections, probes, limits and what was learned.
 type Tier struct {
+	*sharedTier
+	settings TierSettings
+}
+
+// TierSettings are what a datasource says of a tier that takes no further probe.
+type TierSettings struct {
+	// Retention, Lag and ScrapeInterval are as in TierOptions.
+	Retention, Lag, ScrapeInterval time.Duration
+}
+
+// sharedTier is what all views of a tier have in common.
+type sharedTier struct {
 	options TierOptions
+	base    *Tier // the view that Run belongs to
+	names   *nameSets
 	gate    *gate
 	flights *flights
 	mutex   sync.Mutex // held while a new status follows from the previous one
@@ -90,7 +110,7 @@ type Tier struct {
 	stores     storeWatch
 	status     atomic.Pointer[Status]
 	identity   atomic.Pointer[Identity]
-	refusal    atomic.Pointer[string]
+	refusal    atomic.Pointer[tier.Note]
 	steady     atomic.Pointer[steadiness] // of cold; nil while it is not
 	probed     atomic.Pointer[chan struct{}]
 	first      chan struct{} // closed after the first probe
@@ -99,7 +119,9 @@ type Tier struct {
 
 // NewTier returns a tier that has not been probed yet: see Run.
 func NewTier(options TierOptions) *Tier {
-	t := &Tier{
+	t := &Tier{settings: TierSettings{Retention: options.Retention, Lag: options.Lag, ScrapeInterval: options.ScrapeInterval}}
+	t.sharedTier = &sharedTier{
+		base: t, names: newNameSets(),
 		options: options, gate: newGate(options.Limits, options.Meters), flights: newFlights(options.Limits, options.Meters),
 		first: make(chan struct{}), again: make(chan struct{}, 1),
 	}
@@ -109,20 +131,48 @@ func NewTier(options TierOptions) *Tier {
 	return t
 }
 
+// With returns the same tier with other settings.
+func (t *Tier) With(settings TierSettings) *Tier {
+	if settings == t.base.settings {
+		return t.base
+	}
+	return &Tier{sharedTier: t.sharedTier, settings: settings}
+}
+
+// Base returns the view that all views of the tier have in common.
+func (t *Tier) Base() *Tier { return t.base }
+
 // Name returns hot or cold.
 func (t *Tier) Name() tier.Name { return t.options.Name }
 
 // Endpoint returns the address of the tier for people to read.
 func (t *Tier) Endpoint() string { return t.options.Client.Endpoint() }
 
+// EndpointFor returns the address in the form for a caller. Without detailed its
+// path is left out: it may name a tenant.
+func (t *Tier) EndpointFor(detailed bool) string {
+	if detailed {
+		return t.Endpoint()
+	}
+	return t.options.Client.Server()
+}
+
 // Status returns what the last probe found. A tier that was refused is
 // unavailable whatever that was.
 func (t *Tier) Status() Status {
 	status := *t.status.Load()
-	if reason := t.refused(); reason != "" {
-		status.Available, status.Error = false, reason
+	if reason := t.refused(); reason != (tier.Note{}) {
+		status.Available, status.Error, status.refusal = false, reason.Detail, reason
 	}
 	return status
+}
+
+// ErrorFor returns Error in the form for a caller: see tier.Note.
+func (s *Status) ErrorFor(detailed bool) string {
+	if s.refusal != (tier.Note{}) {
+		return s.refusal.For(detailed)
+	}
+	return s.Error
 }
 
 // Do calls the tier: see Client.Do. Calls beyond the limits wait, and identical
@@ -131,8 +181,8 @@ func (t *Tier) Status() Status {
 // A tier that was refused is not called, and the error is a *RefusedError. One
 // that has too many calls already gives an *OverloadError.
 func (t *Tier) Do(ctx context.Context, request *promapi.Request, withoutParameters []string) (*http.Response, error) {
-	if reason := t.refused(); reason != "" {
-		return nil, &RefusedError{Reason: reason}
+	if reason := t.refused(); reason != (tier.Note{}) {
+		return nil, &RefusedError{Reason: reason.Public}
 	}
 	made, err := t.options.Client.outgoing(request, withoutParameters)
 	if err != nil {
@@ -193,12 +243,12 @@ func (t *Tier) State(now time.Time) tier.State {
 		Configured: true,
 		Available:  status.Available,
 		Oldest:     max(status.Oldest, status.Unbroken),
-		Newest:     now.Add(-t.options.Lag).UnixMilli(),
+		Newest:     now.Add(-t.settings.Lag).UnixMilli(),
 		Notes:      status.Notes,
 	}
 	// A block may be deleted between two probes; what lies within the
 	// retention is never deleted.
-	for _, retention := range []time.Duration{t.options.Retention, status.Retention} {
+	for _, retention := range []time.Duration{t.settings.Retention, status.Retention} {
 		if retention > 0 {
 			state.Oldest = max(state.Oldest, now.Add(-retention).UnixMilli())
 		}
@@ -238,7 +288,10 @@ func (t *Tier) Run(ctx context.Context) {
 	ticker := time.NewTicker(t.options.ProbeInterval)
 	defer ticker.Stop()
 	for {
-		t.probe(ctx)
+		if t.options.Probing.enter(ctx) {
+			t.probe(ctx)
+			t.options.Probing.leave()
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -251,8 +304,12 @@ func (t *Tier) Run(ctx context.Context) {
 	}
 }
 
-// Close closes idle connections to the tier.
-func (t *Tier) Close() { t.options.Client.Close() }
+// Close closes idle connections to the tier and gives back the memory of what
+// was learned of it.
+func (t *Tier) Close() {
+	t.options.Client.Close()
+	t.names.close()
+}
 
 // probe asks the tier once and stores what it found.
 func (t *Tier) probe(ctx context.Context) {
@@ -292,7 +349,7 @@ func (t *Tier) probe(ctx context.Context) {
 	if t.options.OnProbe != nil {
 		t.options.OnProbe(found)
 	}
-	if found.Available && !previous.Available {
-		t.options.Client.warm(probeContext)
+	if found.Available && !previous.Available && t.options.Warm > 0 {
+		t.options.Client.warm(probeContext, t.options.Warm)
 	}
 }

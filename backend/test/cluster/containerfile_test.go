@@ -5,7 +5,6 @@ package cluster
 import (
 	"debug/elf"
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path"
@@ -40,9 +39,12 @@ func (s *stage) at(name string) string {
 	return filepath.Join(s.root, name)
 }
 
-// buildImage runs a container file of deploy/ step by step, and returns its last
-// stage. What it does not know it does not pass over.
-func buildImage(t *testing.T, file, buildContext string) *stage {
+// digest pins an image; nothing pulls it here.
+const digest = "@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+
+// buildImage runs a container file of deploy/ step by step with build arguments,
+// and returns its last stage. What it does not know it does not pass over.
+func buildImage(t *testing.T, file, buildContext string, arguments map[string]string) *stage {
 	t.Helper()
 	root, err := stack.Root()
 	require.NoError(t, err)
@@ -50,6 +52,7 @@ func buildImage(t *testing.T, file, buildContext string) *stage {
 	require.NoError(t, err)
 	stages := map[string]*stage{}
 	var current *stage
+	var declared []string // arguments in front of the first stage
 	for line := range strings.SplitSeq(string(text), "\n") {
 		instruction, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		words := strings.Fields(rest)
@@ -58,9 +61,20 @@ func buildImage(t *testing.T, file, buildContext string) *stage {
 		case "FROM":
 			directory, err := os.MkdirTemp(shared.dir, "image-")
 			require.NoError(t, err)
-			current = &stage{t: t, base: words[0], root: directory, directory: "/"}
+			base := os.Expand(words[0], func(name string) string {
+				require.Contains(t, declared, name)
+				return arguments[name]
+			})
+			require.NotEmpty(t, base, "an engine refuses a stage without a name: %s", line)
+			current = &stage{t: t, base: base, root: directory, directory: "/"}
 			if len(words) == 3 && words[1] == "AS" {
 				stages[words[2]] = current
+			}
+		case "ARG":
+			if current == nil {
+				declared = append(declared, words[0])
+			} else {
+				current.environment = append(current.environment, words[0]+"="+arguments[words[0]])
 			}
 		case "ENV":
 			current.environment = append(current.environment, words...)
@@ -154,7 +168,7 @@ func (s *stage) run(command string) {
 func TestTheImageOfTierproxy(t *testing.T) {
 	root, err := stack.Root()
 	require.NoError(t, err)
-	image := buildImage(t, "Containerfile", root)
+	image := buildImage(t, "Containerfile", root, goImage())
 	require.Equal(t, "scratch", image.base)
 	require.Equal(t, "65532:65532", image.user)
 	require.Equal(t, []string{"/tierproxy"}, image.command)
@@ -171,10 +185,15 @@ func TestTheImageOfTierproxy(t *testing.T) {
 	require.NoError(t, err, string(output))
 	require.Regexp(t, `^tierproxy, version \d+\.\d+\.\d+`, string(output))
 
-	text, err := os.ReadFile(filepath.Join(root, "deploy", "Containerfile"))
-	require.NoError(t, err)
-	require.Contains(t, string(text), fmt.Sprintf("FROM golang:%s AS build", strings.TrimPrefix(runtime.Version(), "go")), "the Go of the tests")
+	for _, file := range []string{"deploy/Containerfile", "docs/installation.md"} {
+		text, err := os.ReadFile(filepath.Join(root, file))
+		require.NoError(t, err)
+		require.Contains(t, string(text), "podman pull golang:"+strings.TrimPrefix(runtime.Version(), "go")+"\n", "the Go of the tests")
+	}
 }
+
+// goImage is the argument with the image that builds tierproxy.
+func goImage() map[string]string { return map[string]string{"GO_IMAGE": "golang" + digest} }
 
 // requireStatic checks that a program needs no loader.
 func requireStatic(t *testing.T, file string) {
@@ -192,7 +211,7 @@ func TestTheImageOfThePlugin(t *testing.T) {
 	lines, err := stack.Script(t.Context(), os.Stderr, "scripts/plugin")
 	require.NoError(t, err)
 	archive := lines[len(lines)-1]
-	image := buildImage(t, "Containerfile.plugin", filepath.Dir(archive))
+	image := buildImage(t, "Containerfile.plugin", filepath.Dir(archive), map[string]string{"BUSYBOX_IMAGE": "busybox" + digest})
 	require.Equal(t, "65532:65532", image.user)
 	require.NoError(t, os.Mkdir(image.at("/plugins-archive"), 0o755)) // The volume.
 	image.run(strings.Join(image.command, " "))

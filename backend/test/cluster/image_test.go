@@ -32,7 +32,7 @@ func TestTierproxyInAPod(t *testing.T) {
 	require.NoError(t, os.Chmod(shared.dir, 0o755)) // The process is to look through it.
 	root, err := stack.Root()
 	require.NoError(t, err)
-	directory := buildImage(t, "Containerfile", root).root
+	directory := buildImage(t, "Containerfile", root, goImage()).root
 
 	// The mounts of the pod.
 	kubeconfig, err := os.ReadFile(shared.kubeconfig)

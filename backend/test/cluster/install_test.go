@@ -304,6 +304,9 @@ func (in *installation) mount(ctx context.Context, deployment *unstructured.Unst
 	replace := []string{"http://perses:8080", in.perses.server.URL}
 	for _, each := range volumes {
 		volume := each.(map[string]any)
+		if optional, _, _ := unstructured.NestedBool(volume, "secret", "optional"); optional {
+			continue // The token of the admin address, which is not served here.
+		}
 		name, _, _ := unstructured.NestedString(volume, "configMap", "name")
 		found, err := find(ctx, "v1", "ConfigMap", name)
 		if err != nil {

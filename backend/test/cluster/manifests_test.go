@@ -92,8 +92,8 @@ func applyKinds(t *testing.T) {
 }
 
 // requireMetricsForPrometheusAlone checks that the metrics are on the admin address
-// alone, that monitors and network policies name ports that exist, and that
-// Perses gets neither to that port nor, in the same pod, to its token.
+// alone and take a token, that monitors and network policies name ports that
+// exist, and that Perses gets neither to that port nor to its token.
 func requireMetricsForPrometheusAlone(t *testing.T, manifests []*unstructured.Unstructured) {
 	t.Helper()
 	list := func(object map[string]any, fields ...string) []map[string]any {
@@ -132,19 +132,23 @@ func requireMetricsForPrometheusAlone(t *testing.T, manifests []*unstructured.Un
 	}
 	require.NotEmpty(t, admin)
 	monitors, open := 0, map[any][]map[string]any{}
+	requireToken := func(endpoint map[string]any) {
+		secret, _, _ := unstructured.NestedString(endpoint, "authorization", "credentials", "name")
+		require.Equal(t, []any{"tierproxy"}, mounts[secret], "only tierproxy and Prometheus have the token")
+	}
 	for _, each := range manifests {
 		switch each.GetKind() {
 		case "ServiceMonitor":
 			for _, endpoint := range list(each.Object, "spec", "endpoints") {
 				monitors++
 				require.Equal(t, admin, fmt.Sprint(containerPorts[servicePorts[endpoint["port"]]]))
+				requireToken(endpoint)
 			}
 		case "PodMonitor":
 			for _, endpoint := range list(each.Object, "spec", "podMetricsEndpoints") {
 				monitors++
 				require.Equal(t, admin, fmt.Sprint(containerPorts[endpoint["port"]]))
-				secret, _, _ := unstructured.NestedString(endpoint, "authorization", "credentials", "name")
-				require.Equal(t, []any{"tierproxy"}, mounts[secret], "only tierproxy and Prometheus have the token")
+				requireToken(endpoint)
 			}
 		case "NetworkPolicy":
 			for _, rule := range list(each.Object, "spec", "ingress") {

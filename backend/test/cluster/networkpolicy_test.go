@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -43,6 +44,9 @@ func matches(t *testing.T, selector *metav1.LabelSelector, set map[string]string
 func isPeer(t *testing.T, peers []networkingv1.NetworkPolicyPeer, of string, pod peer) bool {
 	t.Helper()
 	for _, each := range peers {
+		if each.IPBlock != nil {
+			continue
+		}
 		namespace := pod.namespace == of
 		if each.NamespaceSelector != nil {
 			namespace = matches(t, each.NamespaceSelector, map[string]string{"kubernetes.io/metadata.name": pod.namespace})
@@ -110,6 +114,7 @@ func TestTheNetworkPoliciesLetTalkWhoHasTo(t *testing.T) {
 			policy := read[networkingv1.NetworkPolicy](t, manifests, "NetworkPolicy")
 			deployment := read[appsv1.Deployment](t, manifests, "Deployment")
 			own := deployment.Spec.Template.Labels
+			requireEgress(t, overlay, policy)
 			require.True(t, matches(t, &policy.Spec.PodSelector, own))
 			require.False(t, matches(t, &policy.Spec.PodSelector, otherPod.labels), "other pods of the namespace are none of its business")
 			if overlay == "sidecar" {
@@ -118,15 +123,12 @@ func TestTheNetworkPoliciesLetTalkWhoHasTo(t *testing.T) {
 					require.Equal(t, who.namespace == "monitoring", lets(t, policy, who, "tierproxy-admin"), who)
 					require.False(t, lets(t, policy, who, "tierproxy"), who)
 				}
-				require.Equal(t, []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}, policy.Spec.PolicyTypes, "what goes out is not confined")
 				return
 			}
 			require.False(t, matches(t, &policy.Spec.PodSelector, persesPod.labels), "Perses stays reachable")
 			prometheus := prometheusPod
-			ofTheTiers, port := "monitoring", 9090
 			if overlay == "openshift" {
 				prometheus.namespace = "openshift-user-workload-monitoring"
-				ofTheTiers, port = monitoring, 9091
 			}
 			for _, who := range []peer{persesPod, otherPod, strangerPod, prometheus} {
 				require.Equal(t, who.namespace == "perses" && who.labels["app.kubernetes.io/name"] == "perses", lets(t, policy, who, "http"), who)
@@ -134,11 +136,60 @@ func TestTheNetworkPoliciesLetTalkWhoHasTo(t *testing.T) {
 			}
 			require.True(t, letsOut(t, policy, persesPod, 8080))
 			require.False(t, letsOut(t, policy, otherPod, 8080))
-			require.True(t, letsOut(t, policy, peer{ofTheTiers, nil}, port))
-			require.False(t, letsOut(t, policy, peer{"shop", nil}, port))
-			require.True(t, letsOut(t, policy, peer{"kube-system", nil}, 53), "DNS")
 		})
 	}
+}
+
+// requireEgress checks that a policy lets out what its overlay configures: the
+// tiers, DNS and the Kubernetes API, and nothing else.
+func requireEgress(t *testing.T, overlay string, policy *networkingv1.NetworkPolicy) {
+	t.Helper()
+	named := func(namespace, name string) peer {
+		return peer{namespace, map[string]string{"app.kubernetes.io/name": name}}
+	}
+	hot, cold := named("monitoring", "prometheus"), named("monitoring", "thanos-query")
+	hotPort, coldPort, dnsPort := 9090, 10902, 53
+	dns := peer{"kube-system", map[string]string{"k8s-app": "kube-dns"}}
+	if overlay == "openshift" {
+		hot, cold, dns = named(monitoring, "prometheus"), named(monitoring, "thanos-query"), named("openshift-dns", "dns")
+		hotPort, coldPort, dnsPort = 9091, 9091, 5353
+	}
+	require.Contains(t, policy.Spec.PolicyTypes, networkingv1.PolicyTypeEgress)
+	require.True(t, letsOut(t, policy, hot, hotPort))
+	require.True(t, letsOut(t, policy, cold, coldPort))
+	require.True(t, letsOut(t, policy, dns, dnsPort))
+	for _, other := range []peer{named(hot.namespace, "grafana"), named("shop", "prometheus"), named("shop", "thanos-query"), named("kube-system", "other"), strangerPod} {
+		for _, port := range []int{80, hotPort, coldPort, dnsPort} {
+			require.False(t, letsOut(t, policy, other, port), "%v %d", other, port)
+		}
+	}
+	for _, port := range []int{22, 80, 8080, 8443} {
+		require.False(t, letsOut(t, policy, hot, port), port)
+	}
+	for address, reached := range map[string]bool{"10.0.0.1": true, "192.168.1.1": true, "8.8.8.8": false, "169.254.169.254": false} {
+		require.Equal(t, reached, letsOutTo(t, policy, address, 6443), "the Kubernetes API is in a private network: %s", address)
+		require.False(t, letsOutTo(t, policy, address, 80), address)
+	}
+}
+
+// letsOutTo reports whether a policy lets those it is for talk to a port of an
+// address outside of the cluster's pods.
+func letsOutTo(t *testing.T, policy *networkingv1.NetworkPolicy, address string, port int) bool {
+	t.Helper()
+	for _, rule := range policy.Spec.Egress {
+		if !hasPort(rule.Ports, intstr.FromInt(port)) {
+			continue
+		}
+		if len(rule.To) == 0 {
+			return true
+		}
+		for _, each := range rule.To {
+			if each.IPBlock != nil && netip.MustParsePrefix(each.IPBlock.CIDR).Contains(netip.MustParseAddr(address)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // What selects pods selects those of its own.

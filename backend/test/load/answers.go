@@ -102,13 +102,20 @@ func (p *bufferPool) Put(buffer []byte) {
 // runServer runs a subcommand: NAME ADDRESS [CERTIFICATE KEY | TARGET].
 func runServer(arguments []string) error {
 	name, address, rest := arguments[0], arguments[1], arguments[2:]
-	handler := answers()
-	if name == serveProxy {
+	var handler http.Handler
+	switch name {
+	case serveProxy:
 		target, err := url.Parse(rest[0])
 		if err != nil {
 			return fmt.Errorf("the target of the proxy: %w", err)
 		}
 		handler, rest = reverseProxy(target), nil
+	case serveHonest:
+		handler, rest = siegeServer(name, rest[0]), nil
+	case serveHostile:
+		handler = siegeServer(name, "")
+	default:
+		handler = answers()
 	}
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", address)
 	if err != nil {

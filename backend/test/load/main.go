@@ -18,8 +18,11 @@ import (
 )
 
 func main() {
-	if len(os.Args) > 2 && slices.Contains([]string{serveAnswers, serveProxy}, os.Args[1]) {
+	if len(os.Args) > 2 && slices.Contains([]string{serveAnswers, serveProxy, serveHonest, serveHostile}, os.Args[1]) {
 		exit(runServer(os.Args[1:]))
+	}
+	if len(os.Args) > 2 && os.Args[1] == hostileCallers {
+		exit(runHostileCallers(context.Background(), os.Stdout, os.Args[2]))
 	}
 	isShort := flag.Bool("short", false, "Measure for seconds rather than minutes: shows that it works, and no ratio to trust.")
 	rounds := flag.Int("rounds", 5, "How often each pair of ways is measured, in turns.")
@@ -28,6 +31,10 @@ func main() {
 	soakFor := flag.Duration("soak", 0, "Instead, ask for that long at --soak.rate while tiers restart at random.")
 	soakRate := flag.Float64("soak.rate", 200, "Requests a second of --soak.")
 	refreshReach := flag.Duration("refresh", 0, "Instead, refresh a dashboard over that much history on Thanos, through its query-frontend and through tierproxy with strategy split and a cache.")
+	siegeFor := flag.Duration("siege", 0, "Instead, attack tierproxy for that long while 20 users look at dashboards.")
+	siegeRows := flag.String("siege.rows", "", "Make only the attacks of these rows, 3 to 9, separated by commas.")
+	siegeSeed := flag.Uint64("siege.seed", uint64(time.Now().UnixNano()), "The `number` that the attacks of --siege are drawn by.")
+	binary := flag.String("binary", "", "The tierproxy of --siege, such as one of an older release. Empty: it is built from the checkout.")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -39,6 +46,8 @@ func main() {
 	var err error
 	if *refreshReach > 0 {
 		err = measureRefreshes(ctx, os.Stdout, *refreshReach)
+	} else if *siegeFor > 0 {
+		err = siege(ctx, os.Stdout, siegeOptions{duration: *siegeFor, rows: *siegeRows, seed: *siegeSeed, binary: *binary})
 	} else if *soakFor > 0 {
 		err = soak(ctx, os.Stdout, *soakFor, *soakRate)
 	} else {

@@ -31,6 +31,18 @@ func TestTheSoakWorks(t *testing.T) {
 	t.Log(out.String())
 }
 
+// TestSiege_RunsToItsEnd is too short to hold the gateway to its goals.
+func TestSiege_RunsToItsEnd(t *testing.T) {
+	var out bytes.Buffer
+	if err := siege(t.Context(), &out, siegeOptions{duration: 20 * time.Second, seed: 1}); err != nil {
+		require.ErrorIs(t, err, errGoalsMissed, "%s", &out)
+	}
+	for _, row := range []string{"| 3 | nested calls |", "| before |", "| under attack |", "| honest requests that failed |", "| resident memory of the gateway, peak |"} {
+		require.Contains(t, out.String(), row)
+	}
+	t.Log(out.String())
+}
+
 func TestRefreshesAreMeasured(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, measureRefreshes(t.Context(), &out, 50*time.Hour), "%s", &out)

@@ -70,6 +70,15 @@ func (w *world) buildFor(ctx context.Context, names []string, future time.Durati
 		}
 		w.programs[name] = path
 	}
+	if err := w.buildOwn(ctx); err != nil {
+		return err
+	}
+	now := time.Now()
+	return history.Generator{Interval: scrapeInterval}.WriteBlocks(ctx, w.path("hot"), now.Add(-hotReach), now.Add(future))
+}
+
+// buildOwn builds tierproxy and this program.
+func (w *world) buildOwn(ctx context.Context) error {
 	root, err := stack.Root()
 	if err != nil {
 		return err
@@ -84,8 +93,7 @@ func (w *world) buildFor(ctx context.Context, names []string, future time.Durati
 	if output, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the servers of the load test: %w\n%s", err, output)
 	}
-	now := time.Now()
-	return history.Generator{Interval: scrapeInterval}.WriteBlocks(ctx, w.path("hot"), now.Add(-hotReach), now.Add(future))
+	return nil
 }
 
 func (w *world) path(name string) string { return filepath.Join(w.dir, name) }

@@ -189,14 +189,19 @@ func (j *Joined) part(i int, parts [][]byte) [][]byte {
 }
 
 // Reader returns a reader of the answer as Prometheus would write it.
-func (j *Joined) Reader() io.Reader { return &reader{joined: j, next: -1} }
+func (j *Joined) Reader() io.Reader { return &reader{from: j, next: -1} }
 
-// reader copies the answer part by part.
+// reader copies an answer part by part.
 type reader struct {
-	joined *Joined
-	next   int
-	parts  [][]byte // of the part at hand
-	at     int      // which of them is read
+	from interface {
+		Len() int
+		// part appends what comes before the first element, for -1, an element,
+		// or what comes after the last one.
+		part(i int, parts [][]byte) [][]byte
+	}
+	next  int
+	parts [][]byte // of the part at hand
+	at    int      // which of them is read
 }
 
 // Read implements io.Reader.
@@ -204,10 +209,10 @@ func (r *reader) Read(p []byte) (int, error) {
 	read := 0
 	for read < len(p) {
 		if r.at == len(r.parts) {
-			if r.next > r.joined.Len() {
+			if r.next > r.from.Len() {
 				break
 			}
-			r.parts, r.at = r.joined.part(r.next, r.parts[:0]), 0
+			r.parts, r.at = r.from.part(r.next, r.parts[:0]), 0
 			r.next++
 		}
 		n := copy(p[read:], r.parts[r.at])

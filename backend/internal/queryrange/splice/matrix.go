@@ -49,7 +49,11 @@ type span struct{ start, end int }
 //
 // What servers add beside result, such as Thanos' analysis and the stats of
 // both, is left out: it would be about one piece only.
-func Parse(body []byte) (*Matrix, error) {
+func Parse(body []byte) (*Matrix, error) { return ParseWithin(body, unbounded) }
+
+// ParseWithin is Parse with a budget: the memory of what is found is acquired.
+// It returns the error of acquire, too.
+func ParseWithin(body []byte, acquire Acquire) (*Matrix, error) {
 	s := &scanner{data: body}
 	m := &Matrix{}
 	var status, kind string
@@ -69,7 +73,7 @@ func Parse(body []byte) (*Matrix, error) {
 					return s.text(&kind)
 				case "result":
 					found = true
-					return s.list(func() error { return s.series(m) })
+					return s.list(func() error { return s.series(m, acquire) })
 				}
 				return s.skip()
 			})

@@ -7,7 +7,8 @@ import (
 )
 
 // series reads one element of the result.
-func (s *scanner) series(m *Matrix) error {
+func (s *scanner) series(m *Matrix, acquire Acquire) error {
+	keys := cap(m.keys)
 	var found series
 	err := s.object(func(name string) (err error) {
 		switch name {
@@ -34,8 +35,14 @@ func (s *scanner) series(m *Matrix) error {
 	if found.metric == nil {
 		return malformed("a series has no labels")
 	}
-	m.series = append(m.series, found)
-	return nil
+	if grown := cap(m.keys) - keys; grown > 0 || len(m.series)%checkEvery == 0 {
+		// Each of them is as large as one series at most: it may come after.
+		if err := acquire(int64(grown)); err != nil {
+			return err
+		}
+	}
+	m.series, err = push(m.series, found, acquire)
+	return err
 }
 
 // samples reads a list of samples and returns it without its brackets.

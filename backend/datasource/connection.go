@@ -1,0 +1,145 @@
+package datasource
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+const (
+	// answerGrace is what sending an answer may take beyond the deadline of its
+	// query, so that the error of a query that ran out of time is sent.
+	answerGrace = 2 * time.Second
+	// leastBodyLimit is the size, in bytes, that the body of a request may have
+	// at least, and bodyPerLength how many times query.max_length where that is
+	// more: each byte of a query may take three in a form.
+	leastBodyLimit = 256 << 10
+	bodyPerLength  = 4
+	// bodyFactor is how much more memory a body takes than it is long: it is read,
+	// taken apart and written anew.
+	bodyFactor = 4
+)
+
+// bodyLimit is the size, in bytes, that the body or the query string of a
+// request may have.
+func (m *Manager) bodyLimit() int {
+	return max(leastBodyLimit, bodyPerLength*m.config.Query.MaxLength)
+}
+
+// guard bounds what a client may take of the gateway: the time in which it has to
+// send the body of its request and to read the answer, and the memory of the
+// body. It sets the headers that every answer has. It returns the request to be
+// answered; the caller calls release at its end.
+//
+// The deadlines are those of the connection, and end with the request. The
+// server's own request stays as it is: by its body the server knows whether the
+// connection can be used again.
+func (h *handler) guard(w http.ResponseWriter, incoming *http.Request) (guarded *http.Request, release func(), err error) {
+	header := w.Header()
+	// No browser takes an answer for a page, whatever a tier says of it.
+	header["X-Content-Type-Options"] = []string{"nosniff"}
+	header["Content-Security-Policy"] = []string{"default-src 'none'; sandbox"}
+	timeout := time.Duration(h.manager.config.Query.Timeout)
+	controller, now := http.NewResponseController(w), time.Now()
+	// A writer without deadlines is not one of a network.
+	_ = controller.SetWriteDeadline(now.Add(2*timeout + answerGrace)) // The body, then the query.
+	if incoming.Body != nil && incoming.Body != http.NoBody {
+		// The server takes it back when the body has been read.
+		_ = controller.SetReadDeadline(now.Add(timeout))
+		body := &countedRequestBody{ReadCloser: http.MaxBytesReader(w, incoming.Body, int64(h.manager.bodyLimit())), share: h.manager.bodies.Of(datasourceOf(incoming))}
+		copied := *incoming
+		copied.Body = body
+		incoming, release = &copied, body.release
+	} else {
+		release = func() {}
+	}
+	if len(incoming.URL.RawQuery) > h.manager.bodyLimit() {
+		err = promapi.Errorf(http.StatusRequestURITooLong, promapi.ErrorBadData,
+			"the query string is %d bytes long: at most %d are accepted, send a POST with a shorter query", len(incoming.URL.RawQuery), h.manager.bodyLimit())
+	}
+	return incoming, release, err
+}
+
+// datasourceOf names the datasource that a request is for; empty for the default
+// one.
+func datasourceOf(incoming *http.Request) string {
+	asked, err := parseRoute(incoming.URL)
+	if err != nil || asked.saved == nil {
+		return ""
+	}
+	return asked.saved.String()
+}
+
+// untilAnswered gives a query its whole time, now that its request was read. It
+// returns the deadline for sending the answer.
+func (h *handler) untilAnswered(w http.ResponseWriter) time.Time {
+	deadline := time.Now().Add(time.Duration(h.manager.config.Query.Timeout) + answerGrace)
+	_ = http.NewResponseController(w).SetWriteDeadline(deadline)
+	return deadline
+}
+
+// countedRequestBody is the body of a request, whose memory counts until the end
+// of the request.
+type countedRequestBody struct {
+	io.ReadCloser
+	share *upstream.BudgetShare
+	held  int64
+}
+
+// Read implements io.Reader. It returns an Error with status 503 where
+// limits.request_memory has no room.
+func (b *countedRequestBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if !b.share.Acquire(bodyFactor * int64(n)) {
+		return 0, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, RetryAfter: time.Second,
+			Message: "the bodies of the requests that are being answered take all of limits.request_memory: try again later"}
+	}
+	b.held += bodyFactor * int64(n)
+	return n, err
+}
+
+func (b *countedRequestBody) release() {
+	b.share.Release(b.held)
+	b.held = 0
+}
+
+// passedHeaders are the headers of a tier's answer that are passed on. All
+// others, such as cookies and those that tell a browser what to do, are not for
+// whoever asks the gateway.
+var passedHeaders = []string{"Content-Encoding", "Retry-After", headerTiming, "Vary"}
+
+// copyHeader adds the headers of an answer that are passed on.
+func copyHeader(to, from http.Header) {
+	for _, name := range passedHeaders {
+		if values := from[name]; len(values) > 0 {
+			to[name] = slices.Clone(values)
+		}
+	}
+	to["Content-Type"] = []string{contentType(from.Get("Content-Type"))}
+}
+
+// contentType returns the content type of an answer of the Prometheus API, the
+// one of the tier if it is one.
+func contentType(ofTier string) string {
+	if kind, _, _ := strings.Cut(ofTier, ";"); strings.EqualFold(strings.TrimSpace(kind), "application/json") {
+		return ofTier
+	}
+	return "application/json"
+}
+
+// readBody reads the body of a request that is JSON. what names it in errors. It
+// returns an Error with status 413 where it is too large, and 400 where it did
+// not arrive.
+func readBody(incoming *http.Request, what string) ([]byte, error) {
+	body, err := io.ReadAll(incoming.Body)
+	if err != nil {
+		return nil, promapi.BodyError(fmt.Sprintf("the %s", what), err)
+	}
+	return body, nil
+}

@@ -1,0 +1,58 @@
+package splice
+
+import "unsafe"
+
+// Acquire takes that many bytes of a budget before they are allocated. It
+// returns an error where the budget has not so much left, or where the query
+// has ended. What was acquired is released by whoever made the function.
+type Acquire func(bytes int64) error
+
+// unbounded acquires from no budget.
+func unbounded(int64) error { return nil }
+
+// withRoom returns the list with room for one element more, whose memory it
+// acquires.
+func withRoom[T any](list []T, acquire Acquire) ([]T, error) {
+	if len(list) < cap(list) {
+		return list, nil
+	}
+	const atLeast = 64
+	size := cap(list) + max(cap(list)/2, atLeast)
+	var one T
+	if err := acquire(int64(size-cap(list)) * int64(unsafe.Sizeof(one))); err != nil { //nolint:gosec // G115: the size of a type is small.
+		return nil, err
+	}
+	return append(make([]T, 0, size), list...), nil
+}
+
+// push appends an element, whose memory it acquires.
+func push[T any](list []T, element T, acquire Acquire) ([]T, error) {
+	list, err := withRoom(list, acquire)
+	if err != nil {
+		return nil, err
+	}
+	return append(list, element), nil
+}
+
+// arena copies texts into large pieces of memory.
+type arena struct {
+	acquire Acquire
+	chunk   []byte
+}
+
+// arenaChunk is how much memory an arena acquires at a time.
+const arenaChunk = 64 << 10
+
+// keep returns a copy of the text.
+func (a *arena) keep(text []byte) ([]byte, error) {
+	if len(text) > cap(a.chunk)-len(a.chunk) {
+		size := max(arenaChunk, len(text))
+		if err := a.acquire(int64(size)); err != nil {
+			return nil, err
+		}
+		a.chunk = make([]byte, 0, size)
+	}
+	start := len(a.chunk)
+	a.chunk = append(a.chunk, text...)
+	return a.chunk[start:len(a.chunk):len(a.chunk)], nil
+}

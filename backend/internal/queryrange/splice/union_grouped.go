@@ -1,0 +1,232 @@
+package splice
+
+import (
+	"bytes"
+	"unsafe"
+)
+
+// group is what sources hold of one series or one metric: a list.
+type group struct {
+	key    []byte
+	raw    []byte // the labels or the name
+	source int32
+	// list is that of the first source that has the group; empty where it has none.
+	list []byte
+	// more are the entries of others, the last first; -1 where there are none.
+	more int32
+	// indexed is set once the entries of list are in the index.
+	indexed bool
+}
+
+// moreEntry is an entry of another source than the first.
+type moreEntry struct {
+	raw  []byte
+	next int32
+}
+
+// groups joins the lists of equal groups. It finds groups and entries by hash.
+type groups struct {
+	acquire  Acquire
+	keys     *arena
+	byKey    *index
+	entries  *index
+	list     []group
+	more     []moreEntry
+	identity func(entry []byte) ([]byte, error)
+}
+
+// noScope is the scope of texts that belong to all groups.
+const noScope = -1
+
+func newGroups(acquire Acquire, identity func([]byte) ([]byte, error)) *groups {
+	return &groups{
+		acquire: acquire, keys: &arena{acquire: acquire}, byKey: newIndex(acquire), entries: newIndex(acquire), identity: identity,
+	}
+}
+
+// add adds what a source holds of a group. list is a JSON list, or empty.
+func (g *groups) add(key, raw []byte, source int, list []byte) error {
+	at, found := g.byKey.find(noScope, key)
+	if !found {
+		key, err := g.keys.keep(key)
+		if err != nil {
+			return err
+		}
+		added := group{key: key, raw: raw, source: int32(source), list: list, more: -1} //nolint:gosec // G115: there are two sources.
+		if g.list, err = push(g.list, added, g.acquire); err != nil {
+			return err
+		}
+		return g.byKey.add(noScope, key, int32(len(g.list)-1)) //nolint:gosec // G115: see index.
+	}
+	known := &g.list[at]
+	if len(list) == 0 {
+		return nil
+	}
+	if !known.indexed && len(known.list) > 0 {
+		known.indexed = true
+		err := wholeList(known.list, g.acquire, func(s *scanner) error {
+			entry, err := s.value()
+			if err != nil {
+				return err
+			}
+			_, err = g.isNew(at, entry)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return wholeList(list, g.acquire, func(s *scanner) error {
+		entry, err := s.value()
+		if err != nil {
+			return err
+		}
+		isNew, err := g.isNew(at, entry)
+		if err != nil || !isNew {
+			return err
+		}
+		// Written out, it is two parts.
+		if err := g.acquire(2 * int64(unsafe.Sizeof(entry))); err != nil {
+			return err
+		}
+		g.more, err = push(g.more, moreEntry{raw: entry, next: known.more}, g.acquire)
+		known.more = int32(len(g.more) - 1) //nolint:gosec // G115: see index.
+		return err
+	})
+}
+
+// isNew reports whether a group has no such entry yet, and notes it.
+func (g *groups) isNew(at int32, entry []byte) (bool, error) {
+	identity, err := g.identity(entry)
+	if err != nil {
+		return false, err
+	}
+	if _, found := g.entries.find(at, identity); found {
+		return false, nil
+	}
+	if len(identity) > 0 && len(entry) > 0 && &identity[0] != &entry[0] {
+		if identity, err = g.keys.keep(identity); err != nil {
+			return false, err
+		}
+	}
+	return true, g.entries.add(at, identity, 0)
+}
+
+// parts appends the entries of a group, with brackets.
+func (g *groups) parts(of *group, parts [][]byte) [][]byte {
+	parts = append(parts, []byte(`[`))
+	list := inner(of.list)
+	if len(list) > 0 {
+		parts = append(parts, list)
+	}
+	begin := len(parts)
+	for at := of.more; at >= 0; at = g.more[at].next {
+		parts = append(parts, g.more[at].raw)
+		if len(list) > 0 || g.more[at].next >= 0 {
+			parts = append(parts, textComma)
+		}
+	}
+	// They are linked from the last one to the first.
+	for i, j := begin, len(parts)-1; i < j; i, j = i+1, j-1 {
+		parts[i], parts[j] = parts[j], parts[i]
+	}
+	return append(parts, textListEnd)
+}
+
+// inner returns a list without its brackets; nothing for null.
+func inner(list []byte) []byte {
+	list = bytes.TrimSpace(list)
+	if len(list) < 2 || list[0] != '[' {
+		return nil
+	}
+	return bytes.TrimSpace(list[1 : len(list)-1])
+}
+
+// UniteExemplars returns the union of lists of exemplars: those of the same
+// series are joined, and equal ones are there once.
+func UniteExemplars(sources []Source, acquire Acquire) (*Answer, error) {
+	found := newGroups(acquire, func(entry []byte) ([]byte, error) { return entry, nil })
+	sets := make([]*labelSet, len(sources))
+	for i, source := range sources {
+		sets[i] = newLabelSet(source.Injected, true)
+		err := wholeList(source.Data, acquire, func(s *scanner) error {
+			raw, key, list := []byte(`{}`), []byte(nil), []byte(nil)
+			err := s.eachMember(func(name []byte) (err error) {
+				switch string(name) {
+				case "seriesLabels":
+					raw, key, err = sets[i].read(s)
+				case "exemplars":
+					list, err = s.listValue()
+				default:
+					err = s.skip()
+				}
+				return err
+			})
+			if err == nil && key == nil {
+				_, key, err = sets[i].read(&scanner{data: raw})
+			}
+			if err != nil {
+				return err
+			}
+			return found.add(key, raw, i, list)
+		})
+		if err != nil {
+			return nil, source.failed(err)
+		}
+	}
+	return listAnswer(len(found.list), 0, func(i int, parts [][]byte) [][]byte {
+		series := &found.list[i]
+		parts = sets[series.source].parts(series.raw, append(parts, []byte(`{"seriesLabels":`)))
+		return append(found.parts(series, append(parts, []byte(`,"exemplars":`))), textObjectEnd)
+	}), acquire(0)
+}
+
+// listValue skips a list or null and returns its JSON.
+func (s *scanner) listValue() ([]byte, error) {
+	if c := s.peek(); c != '[' && c != 'n' {
+		return nil, malformed("expected a list at byte %d", s.position)
+	}
+	return s.value()
+}
+
+// UniteMetadata returns the union of what sources say of metrics, sorted by
+// their names. A limit above zero is the largest number of metrics.
+func UniteMetadata(sources []Source, limit int, acquire Acquire) (*Answer, error) {
+	set := newLabelSet(nil, false)
+	found := newGroups(acquire, func(entry []byte) ([]byte, error) {
+		// Servers write the members of an entry in different orders.
+		if _, key, err := set.read(&scanner{data: entry}); err == nil {
+			return key, nil
+		}
+		return entry, nil
+	})
+	for i, source := range sources {
+		s := &scanner{data: source.Data}
+		count := 0
+		err := s.eachMember(func(name []byte) error {
+			if count++; count%checkEvery == 0 {
+				if err := acquire(0); err != nil {
+					return err
+				}
+			}
+			list, err := s.listValue()
+			if err != nil {
+				return err
+			}
+			return found.add(name, nil, i, list)
+		})
+		if err == nil {
+			err = s.end()
+		}
+		if err != nil {
+			return nil, source.failed(err)
+		}
+	}
+	sortUnlessSorted(found.list, func(a, b group) int { return bytes.Compare(a.key, b.key) })
+	answer := listAnswer(len(found.list), limit, func(i int, parts [][]byte) [][]byte {
+		metric := &found.list[i]
+		return found.parts(metric, append(parts, quoted(metric.key), []byte(`:`)))
+	})
+	answer.open, answer.end = "{", "}"
+	return answer, acquire(0)
+}
