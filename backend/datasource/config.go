@@ -248,8 +248,10 @@ type LimitsConfig struct {
 	// SharedMemory is the number of bytes that such answers take together.
 	// Where they would take more, queries are asked one by one.
 	SharedMemory int `yaml:"shared_memory"`
-	// RequestMemory is the number of bytes that the bodies of all requests take at a
-	// time, four times their size. What does not fit is answered with status 503.
+	// RequestMemory is the number of bytes that the bodies and query strings of all
+	// requests take at a time, four times their size. One datasource gets at most a
+	// half of it and one caller a quarter. What does not fit is answered with
+	// status 503 and Retry-After.
 	RequestMemory int `yaml:"request_memory"`
 	// DecodedMemory is the number of bytes that all the answers together take in
 	// memory that are read as a whole at a time: unions of both tiers, labels that

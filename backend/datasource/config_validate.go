@@ -89,8 +89,8 @@ func (c *Config) Validate() error {
 	if c.Query.MaxLength < 1 || c.Query.MaxLength > mostLength {
 		add("query.max_length", fmt.Errorf("is %d, and must be from 1 to %d", c.Query.MaxLength, mostLength))
 	}
-	if least := 2 * bodyFactor * max(leastBodyLimit, bodyPerLength*c.Query.MaxLength); c.Limits.RequestMemory < least {
-		add("limits.request_memory", fmt.Errorf("is %d, and must be at least %d: one request of two datasources takes as much with this query.max_length", c.Limits.RequestMemory, least))
+	if least := 4 * bodyFactor * max(leastBodyLimit, bodyPerLength*c.Query.MaxLength); c.Limits.RequestMemory < least {
+		add("limits.request_memory", fmt.Errorf("is %d, and must be at least %d: a caller gets a quarter of it, and one request takes as much with this query.max_length", c.Limits.RequestMemory, least))
 	}
 	add("service_account.token_path", absolute(c.ServiceAccount.TokenPath))
 	c.validateSecurity(add)

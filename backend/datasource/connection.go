@@ -3,6 +3,7 @@ package datasource
 import (
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"slices"
 	"strings"
@@ -90,15 +91,16 @@ type countedRequestBody struct {
 	io.ReadCloser
 	share *upstream.BudgetShare
 	held  int64
+	// caller has a share too; nil while the caller is not known.
+	caller *callerMemory
 }
 
 // Read implements io.Reader. It returns an Error with status 503 where
 // limits.request_memory has no room.
 func (b *countedRequestBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if !b.share.Acquire(bodyFactor * int64(n)) {
-		return 0, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, RetryAfter: time.Second,
-			Message: "the bodies of the requests that are being answered take all of limits.request_memory: try again later"}
+	if !b.caller.acquire(n) || !b.share.Acquire(bodyFactor*int64(n)) {
+		return 0, errRequestMemory
 	}
 	b.held += bodyFactor * int64(n)
 	return n, err
@@ -109,10 +111,65 @@ func (b *countedRequestBody) release() {
 	b.held = 0
 }
 
+var errRequestMemory = &promapi.Error{
+	Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, RetryAfter: time.Second,
+	Message: "the requests that are being answered take all of limits.request_memory: try again later",
+}
+
+// callerMemory is the memory of one request as part of what its caller holds.
+type callerMemory struct {
+	of     *upstream.Shares
+	caller uint64
+	held   int64
+}
+
+func (m *callerMemory) acquire(length int) bool {
+	if m == nil {
+		return true
+	}
+	bytes := bodyFactor * int64(length)
+	if !m.of.Acquire(m.caller, bytes) {
+		return false
+	}
+	m.held += bytes
+	return true
+}
+
+func (m *callerMemory) release() {
+	m.of.Release(m.caller, m.held)
+	m.held = 0
+}
+
+// countFor counts a request, its query string included, as one of the caller. A
+// caller gets half of what one datasource may have, so that it leaves memory to
+// other callers of the same datasource. release is called at the end of the
+// request. It returns an Error with status 503 where there is no room for the
+// query string; reading the body returns the same.
+func (m *Manager) countFor(incoming *http.Request, caller promapi.Caller) (release func(), err error) {
+	memory := &callerMemory{of: m.callerMemory, caller: caller.ID}
+	if !memory.acquire(len(incoming.URL.RawQuery)) {
+		return nil, errRequestMemory
+	}
+	if body, ok := incoming.Body.(*countedRequestBody); ok {
+		body.caller = memory
+	}
+	return memory.release, nil
+}
+
+// endDeadlines takes the deadline for writing away after an answer, where the
+// server would leave it for the next request on the connection. That may be one
+// for another handler.
+func endDeadlines(w http.ResponseWriter, incoming *http.Request) {
+	server, _ := incoming.Context().Value(http.ServerContextKey).(*http.Server)
+	if incoming.ProtoMajor == 1 && (server == nil || server.WriteTimeout <= 0) {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+	}
+}
+
 // passedHeaders are the headers of a tier's answer that are passed on. All
 // others, such as cookies and those that tell a browser what to do, are not for
 // whoever asks the gateway.
-var passedHeaders = []string{"Content-Encoding", "Retry-After", headerTiming, "Vary"}
+var passedHeaders = []string{"Content-Encoding", "Retry-After", "Vary"}
 
 // copyHeader adds the headers of an answer that are passed on.
 func copyHeader(to, from http.Header) {
@@ -124,13 +181,19 @@ func copyHeader(to, from http.Header) {
 	to["Content-Type"] = []string{contentType(from.Get("Content-Type"))}
 }
 
-// contentType returns the content type of an answer of the Prometheus API, the
-// one of the tier if it is one.
+// contentType returns the content type of an answer of the Prometheus API. Of
+// what a tier says only the character set counts: browsers read a list such as
+// "application/json;a=b,text/html" as its last part.
 func contentType(ofTier string) string {
-	if kind, _, _ := strings.Cut(ofTier, ";"); strings.EqualFold(strings.TrimSpace(kind), "application/json") {
-		return ofTier
+	const kind = "application/json"
+	if ofTier == kind {
+		return kind
 	}
-	return "application/json"
+	given, parameters, err := mime.ParseMediaType(ofTier)
+	if err == nil && given == kind && strings.EqualFold(parameters["charset"], "utf-8") {
+		return kind + "; charset=utf-8"
+	}
+	return kind
 }
 
 // readBody reads the body of a request that is JSON. what names it in errors. It

@@ -108,7 +108,7 @@ func TestHandler_ABodyHasToArriveInTime(t *testing.T) {
 
 func TestHandler_BodiesAreBoundedOneByOneAndTogether(t *testing.T) {
 	const form = "Content-Type: application/x-www-form-urlencoded\r\n"
-	g := newGateway(t, func(config *datasource.Config) { config.Limits.RequestMemory = 2 << 20 })
+	g := newGateway(t, func(config *datasource.Config) { config.Limits.RequestMemory = 4 << 20 })
 	for target, body := range map[string]string{
 		"/api/v1/query": "query=" + strings.Repeat("x", 300<<10), "/api/v1/metrics/query": `{"query":"` + strings.Repeat("x", 300<<10) + `"}`,
 		"/api/v1/datasources/check": `{"x":"` + strings.Repeat("x", 300<<10) + `"}`,
@@ -117,7 +117,7 @@ func TestHandler_BodiesAreBoundedOneByOneAndTogether(t *testing.T) {
 		require.Equal(t, http.StatusRequestEntityTooLarge, response.StatusCode, "%s: %s", target, answer)
 		require.Contains(t, answer, "is larger than 262144 bytes", target)
 	}
-	// One datasource gets half of the memory, of which a body takes four times its
+	// One caller gets a quarter of the memory, of which a body takes four times its
 	// size.
 	padding := strings.Repeat("x", 150<<10)
 	body := "query=up&padding=" + padding
@@ -138,7 +138,7 @@ func TestHandler_BodiesAreBoundedOneByOneAndTogether(t *testing.T) {
 	}, soon, 10*time.Millisecond)
 	config := datasource.DefaultConfig()
 	config.Limits.RequestMemory = 1 << 20
-	require.ErrorContains(t, config.Validate(), "limits.request_memory: is 1048576, and must be at least 2097152")
+	require.ErrorContains(t, config.Validate(), "limits.request_memory: is 1048576, and must be at least 4194304")
 }
 
 func TestHandler_TheQueryStringIsBounded(t *testing.T) {

@@ -68,6 +68,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, incoming *http.Request) {
 		return
 	}
 	h.traced(w, incoming, id, h.serve)
+	endDeadlines(w, incoming) // Not after an answer that was aborted: that ends the connection.
 }
 
 // serve answers a request that has an id.
@@ -202,6 +203,12 @@ func (h *handler) serveDefault(w http.ResponseWriter, incoming *http.Request, as
 
 // serveData answers what is about the data of a datasource.
 func (h *handler) serveData(w http.ResponseWriter, incoming *http.Request, asked *source, path string, caller promapi.Caller) {
+	release, err := h.manager.countFor(incoming, caller)
+	if err != nil {
+		h.fail(w, incoming, err)
+		return
+	}
+	defer release()
 	switch path {
 	case explainPath:
 		h.serveExplain(w, incoming, asked, path, caller)

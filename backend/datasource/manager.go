@@ -49,8 +49,10 @@ type Manager struct {
 	pool     *tierPool
 	splicing *queryrange.Splicing
 	bodies   *upstream.ByteBudget // of requests
-	planning *upstream.AdmissionQueue
-	cache    *resultcache.Cache
+	// callerMemory is what callers hold of the same memory.
+	callerMemory *upstream.Shares
+	planning     *upstream.AdmissionQueue
+	cache        *resultcache.Cache
 	// fingerprint is that of the configuration.
 	fingerprint string
 	lifetime    context.Context //nolint:containedctx // From Start to Close.
@@ -130,6 +132,7 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	m.pool = newTierPool(config)
 	m.planning = newPlanningQueue(config)
 	m.bodies = upstream.NewByteBudget(int64(config.Limits.RequestMemory))
+	m.callerMemory = upstream.NewShares(int64(config.Limits.RequestMemory)/2, 1)
 	m.pool.meters = m.metrics.tiers
 	m.splicing = queryrange.NewSplicing(int64(config.Query.SpliceBytes))
 	m.pool.network, m.pool.onProbe = m.network, m.observeProbe

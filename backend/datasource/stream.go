@@ -35,7 +35,7 @@ func (h *handler) stream(w http.ResponseWriter, incoming *http.Request, response
 	if response.Cache != nil {
 		header[headerCache] = []string{cacheText(response.Cache)}
 	}
-	header[headerTiming] = append(header[headerTiming][:len(header[headerTiming]):len(header[headerTiming])], timing(response, started))
+	header[headerTiming] = []string{timing(response, started)}
 	if response.ContentLength >= 0 {
 		header["Content-Length"] = []string{strconv.FormatInt(response.ContentLength, 10)}
 	} else {

@@ -20,7 +20,21 @@ const (
 	// adminTimeout bounds a request to the admin address: a profile takes 30 s by
 	// default.
 	adminTimeout = 2 * time.Minute
+	// writeTimeout bounds answers for which no handler sets a deadline.
+	writeTimeout = 2 * time.Minute
+	// stuckTimeout is how long a connection of HTTP/2 is kept whose client takes no
+	// byte. The deadlines of its streams do not end such a connection.
+	stuckTimeout = 30 * time.Second
 )
+
+// bound sets the limits of connections on a server. The handlers of requests set
+// their own deadlines for reading and writing; the write timeout is for what they
+// leave to the server.
+func bound(server *http.Server) {
+	server.ReadHeaderTimeout, server.IdleTimeout, server.WriteTimeout = readHeaderTimeout, idleTimeout, writeTimeout
+	server.MaxHeaderBytes = maxHeaderBytes
+	server.HTTP2 = &http.HTTP2Config{WriteByteTimeout: stuckTimeout}
+}
 
 // gateway puts the whole URL space of the gateway into the server of Perses'
 // library.
@@ -33,7 +47,7 @@ type gateway struct {
 // RegisterRoute implements the server library's Register.
 func (g gateway) RegisterRoute(server *echo.Echo) {
 	for _, each := range []*http.Server{server.Server, server.TLSServer} {
-		each.ReadHeaderTimeout, each.IdleTimeout, each.MaxHeaderBytes = readHeaderTimeout, idleTimeout, maxHeaderBytes
+		bound(each)
 	}
 	if g.listener != nil {
 		server.Listener = g.listener
