@@ -38,7 +38,8 @@ func (m *Manager) bodyLimit() int {
 // body. It sets the headers that every answer has. It returns the request to be
 // answered; the caller calls release at its end.
 //
-// The deadlines are those of the connection, and end with the request. The
+// The deadlines are those of the connection; the server ends them with the
+// request, after it has sent what is left. The
 // server's own request stays as it is: by its body the server knows whether the
 // connection can be used again.
 func (h *handler) guard(w http.ResponseWriter, incoming *http.Request) (guarded *http.Request, release func(), err error) {
@@ -154,16 +155,6 @@ func (m *Manager) countFor(incoming *http.Request, caller promapi.Caller) (relea
 		body.caller = memory
 	}
 	return memory.release, nil
-}
-
-// endDeadlines takes the deadline for writing away after an answer, where the
-// server would leave it for the next request on the connection. That may be one
-// for another handler.
-func endDeadlines(w http.ResponseWriter, incoming *http.Request) {
-	server, _ := incoming.Context().Value(http.ServerContextKey).(*http.Server)
-	if incoming.ProtoMajor == 1 && (server == nil || server.WriteTimeout <= 0) {
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
-	}
 }
 
 // passedHeaders are the headers of a tier's answer that are passed on. All

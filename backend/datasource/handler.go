@@ -68,7 +68,6 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, incoming *http.Request) {
 		return
 	}
 	h.traced(w, incoming, id, h.serve)
-	endDeadlines(w, incoming) // Not after an answer that was aborted: that ends the connection.
 }
 
 // serve answers a request that has an id.
