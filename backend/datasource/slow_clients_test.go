@@ -54,7 +54,7 @@ func TestSlowClient_ReaderLosesItsSlotAtTheDeadline(t *testing.T) {
 		_, err = fmt.Fprintf(slow, "GET %s HTTP/1.1\r\nHost: gateway\r\n\r\n", one(1))
 		require.NoError(t, err)
 		reader := bufio.NewReaderSize(slow, 512)
-		response, err := http.ReadResponse(reader, nil) //nolint:bodyclose // The connection is closed.
+		response, err := http.ReadResponse(reader, nil)
 		require.NoError(t, err)
 		require.Equal(t, http.StatusOK, response.StatusCode)
 		requireFreeSlot(t, g)

@@ -255,6 +255,7 @@ func TestTurns_HangingQueriesOfOneCallerLeaveSlots(t *testing.T) {
 	g.settled(t, atHot, hanging)
 	slots := g.metric(t, `tierproxy_tier_queries_in_flight{tier="hot"}`)
 	require.GreaterOrEqual(t, slots, 6.0, "one caller alone has at least half of the slots")
+	require.Eventually(t, func() bool { return float64(len(g.places("mallory"))) == slots }, 20*time.Second, time.Millisecond, "they are at the tier")
 	g.hot.Handle(faketier.Success)
 	for i := range 20 {
 		request := g.query(t, "metrics", "alice", 1000+i, "Authorization", "Bearer alice")

@@ -48,7 +48,7 @@ func TestListener_SlowClientsLoseTheirConnections(t *testing.T) {
 	_, err := fmt.Fprint(reading, "GET /api/v1/query?query=up HTTP/1.1\r\nHost: gateway\r\n\r\n")
 	require.NoError(t, err)
 	reader := bufio.NewReaderSize(reading, 512)
-	response, err := http.ReadResponse(reader, nil) //nolint:bodyclose // The connection is closed.
+	response, err := http.ReadResponse(reader, nil)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, response.StatusCode)
 	sending := connect(t, address)
