@@ -119,7 +119,7 @@ var errRequestMemory = &promapi.Error{
 
 // callerMemory is the memory of one request as part of what its caller holds.
 type callerMemory struct {
-	of     *upstream.Shares
+	of     *upstream.Shares[uint64]
 	caller uint64
 	held   int64
 }

@@ -50,7 +50,7 @@ type Manager struct {
 	splicing *queryrange.Splicing
 	bodies   *upstream.ByteBudget // of requests
 	// callerMemory is what callers hold of the same memory.
-	callerMemory *upstream.Shares
+	callerMemory *upstream.Shares[uint64]
 	planning     *upstream.AdmissionQueue
 	cache        *resultcache.Cache
 	// fingerprint is that of the configuration.
@@ -132,7 +132,7 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	m.pool = newTierPool(config)
 	m.planning = newPlanningQueue(config)
 	m.bodies = upstream.NewByteBudget(int64(config.Limits.RequestMemory))
-	m.callerMemory = upstream.NewShares(int64(config.Limits.RequestMemory)/2, 1)
+	m.callerMemory = upstream.NewShares[uint64](int64(config.Limits.RequestMemory)/2, 1)
 	m.pool.meters = m.metrics.tiers
 	m.splicing = queryrange.NewSplicing(int64(config.Query.SpliceBytes))
 	m.pool.network, m.pool.onProbe = m.network, m.observeProbe

@@ -107,7 +107,7 @@ type gate struct {
 
 	// callers and datasources share the slots. A caller has one share, whatever
 	// datasources it asks.
-	callers, datasources *Shares
+	callers, datasources *Shares[uint64]
 
 	mutex   sync.Mutex
 	running int
@@ -120,7 +120,7 @@ func newGate(limits Limits, meters *Meters) *gate {
 	slots := int64(limits.Concurrent)
 	return &gate{
 		limits: limits, meters: meters, queue: newTurns(0, nil),
-		callers: NewShares(slots, callerMultiple), datasources: NewShares(slots, datasourceMultiple),
+		callers: NewShares[uint64](slots, callerMultiple), datasources: NewShares[uint64](slots, datasourceMultiple),
 	}
 }
 

@@ -58,7 +58,7 @@ type flights struct {
 
 	// joined are the requests that wait for the answer to another one. A caller
 	// has at most half of the places.
-	joined *Shares
+	joined *Shares[uint64]
 
 	mutex sync.Mutex
 	open  map[sameness]*flight
@@ -67,7 +67,7 @@ type flights struct {
 func newFlights(limits Limits, meters *Meters) *flights {
 	return &flights{
 		limits: limits, meters: meters, open: map[sameness]*flight{},
-		joined: NewShares(joinedPerQueued*int64(limits.Queue), 1),
+		joined: NewShares[uint64](joinedPerQueued*int64(limits.Queue), 1),
 	}
 }
 

@@ -8,25 +8,25 @@ import "sync"
 // and there is always something left for a holder that has nothing yet.
 //
 // Shares is safe for concurrent use. A nil *Shares has no bound.
-type Shares struct {
+type Shares[K comparable] struct {
 	total int64
 	// multiple is how many times the rest one holder may have.
 	multiple int64
 
 	mutex sync.Mutex
 	used  int64
-	by    map[uint64]int64 // holders that hold something
+	by    map[K]int64 // holders that hold something
 }
 
 // NewShares returns shares of the given total. One holder gets at most multiple
 // times what it leaves free: with 1 at most a half, with 2 at most two thirds.
-func NewShares(total, multiple int64) *Shares {
-	return &Shares{total: total, multiple: multiple, by: map[uint64]int64{}}
+func NewShares[K comparable](total, multiple int64) *Shares[K] {
+	return &Shares[K]{total: total, multiple: multiple, by: map[K]int64{}}
 }
 
 // Acquire takes an amount for a holder. It reports whether the amount was free
 // and within the holder's share; otherwise nothing changes.
-func (s *Shares) Acquire(holder uint64, amount int64) bool {
+func (s *Shares[K]) Acquire(holder K, amount int64) bool {
 	if s == nil {
 		return true
 	}
@@ -40,7 +40,7 @@ func (s *Shares) Acquire(holder uint64, amount int64) bool {
 }
 
 // Release returns what a holder acquired.
-func (s *Shares) Release(holder uint64, amount int64) {
+func (s *Shares[K]) Release(holder K, amount int64) {
 	if s == nil {
 		return
 	}
@@ -52,13 +52,13 @@ func (s *Shares) Release(holder uint64, amount int64) {
 // allows reports whether a holder may have so much more. What counts as left is
 // what was free before its last unit, so that a total of 1 can be used at all.
 // The mutex is held.
-func (s *Shares) allows(holder uint64, amount int64) bool {
+func (s *Shares[K]) allows(holder K, amount int64) bool {
 	rest := s.total - s.used - amount
 	return rest >= 0 && s.by[holder]+amount <= s.multiple*(rest+1)
 }
 
 // add changes what a holder has. The mutex is held.
-func (s *Shares) add(holder uint64, amount int64) {
+func (s *Shares[K]) add(holder K, amount int64) {
 	s.used += amount
 	s.by[holder] += amount
 	if s.by[holder] == 0 {
@@ -67,11 +67,17 @@ func (s *Shares) add(holder uint64, amount int64) {
 }
 
 // Used returns how much all holders have together.
-func (s *Shares) Used() int64 {
+func (s *Shares[K]) Used() int64 {
+	used, _ := s.state()
+	return used
+}
+
+// state returns how much all holders have together, and how many there are.
+func (s *Shares[K]) state() (used int64, holders int) {
 	if s == nil {
-		return 0
+		return 0, 0
 	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	return s.used
+	return s.used, len(s.by)
 }

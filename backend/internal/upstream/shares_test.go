@@ -19,7 +19,7 @@ func TestShares_AHolderLeavesPartOfTheTotal(t *testing.T) {
 		{total: 50, multiple: 2, alone: 34, next: 11},
 		{total: 50, multiple: 9, alone: 45, next: 5},
 	} {
-		shares := NewShares(test.total, test.multiple)
+		shares := NewShares[uint64](test.total, test.multiple)
 		take := func(holder uint64) (taken int64) {
 			for shares.Acquire(holder, 1) {
 				taken++
@@ -37,7 +37,7 @@ func TestShares_AHolderLeavesPartOfTheTotal(t *testing.T) {
 }
 
 func TestShares_NeverMoreThanTheTotal(t *testing.T) {
-	shares := NewShares(100, 1)
+	shares := NewShares[uint64](100, 1)
 	require.False(t, shares.Acquire(1, 101))
 	require.False(t, shares.Acquire(1, 51), "more than it would leave")
 	require.True(t, shares.Acquire(1, 50))
@@ -45,7 +45,7 @@ func TestShares_NeverMoreThanTheTotal(t *testing.T) {
 	require.True(t, shares.Acquire(2, 25))
 	require.False(t, shares.Acquire(3, 26))
 	require.Equal(t, int64(75), shares.Used())
-	var unbounded *Shares
+	var unbounded *Shares[uint64]
 	require.True(t, unbounded.Acquire(1, 1<<40))
 	unbounded.Release(1, 1<<40)
 	require.Zero(t, unbounded.Used())
