@@ -42,7 +42,7 @@ func TestTwoTenantsShareARedis(t *testing.T) {
 	archive, err := stack.Script(t.Context(), os.Stderr, "scripts/plugin")
 	require.NoError(t, err)
 	from, to := w.now.Add(-400*hour), w.now.Add(future)
-	oracles, hots, colds := map[string]string{}, map[string]string{}, map[string]*stack.ThanosServers{}
+	oracles, hots, colds := map[string]string{}, map[string]*stack.Server{}, map[string]*stack.ThanosServers{}
 	for _, tenant := range tenants {
 		keep := map[string]func(string) bool{"b": func(string) bool { return true }}[tenant] // Other values with the same labels.
 		series := w.shop("", keep)
@@ -50,7 +50,7 @@ func TestTwoTenantsShareARedis(t *testing.T) {
 		w.write(t, "hot-"+tenant, series, w.boundary, to, nil)
 		w.write(t, "cold-"+tenant, series, from, to, nil)
 		oracles[tenant] = w.prometheus(t, "whole-"+tenant, "whole-"+tenant, nil).URL
-		hots[tenant] = w.prometheus(t, "hot-"+tenant, "hot-"+tenant, hotLabels).URL
+		hots[tenant] = w.prometheus(t, "hot-"+tenant, "hot-"+tenant, hotLabels)
 		colds[tenant] = w.thanos(t, "thanos-"+tenant, map[string][]string{"cold-" + tenant: pairs(hotLabels)})
 	}
 	cold := byTenant(t, map[string]string{"a": colds["a"].Query.URL, "b": colds["b"].Query.URL})
@@ -61,7 +61,7 @@ func TestTwoTenantsShareARedis(t *testing.T) {
 	t.Cleanup(func() { _ = perses.Stop() })
 	for _, tenant := range tenants {
 		save(t, perses.URL, tenant, document{
-			"threshold": "10m", "strategy": "split", "cache": true, "hot": document{"url": hots[tenant]}, "cold": document{"url": cold},
+			"threshold": "10m", "strategy": "split", "cache": true, "hot": document{"url": hots[tenant].URL}, "cold": document{"url": cold},
 			"proxy": document{"kind": "HTTPProxy", "spec": document{
 				"url": "http://127.0.0.1:1/proxy/globaldatasources/" + tenant, "headers": document{tenantHeader: tenant},
 			}},
@@ -72,7 +72,10 @@ func TestTwoTenantsShareARedis(t *testing.T) {
 	for i := range gateways {
 		gateways[i] = w.gateway(t, "", "", func(config *datasource.Config) {
 			config.Perses.URL, config.Cache.Redis.Address = perses.URL, kept.address
-			config.Destinations = []datasource.DestinationConfig{{Host: "127.0.0.1"}}
+			for _, tenant := range tenants {
+				config.Destinations = append(config.Destinations, datasource.DestinationConfig{Host: "127.0.0.1", Port: portOf(t, hots[tenant]), Tenant: tenant})
+			}
+			config.Destinations = append(config.Destinations, datasource.DestinationConfig{Host: "127.0.0.1"})
 		})
 	}
 	at := func(replica int, tenant string) string {
