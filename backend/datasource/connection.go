@@ -38,10 +38,9 @@ func (m *Manager) bodyLimit() int {
 // body. It sets the headers that every answer has. It returns the request to be
 // answered; the caller calls release at its end.
 //
-// The deadlines are those of the connection; the server ends them with the
-// request, after it has sent what is left. The
-// server's own request stays as it is: by its body the server knows whether the
-// connection can be used again.
+// The deadlines are those of the connection. The server ends them with the
+// request, after it has sent what is left. The server's own request stays as it
+// is: by its body the server knows whether the connection can be used again.
 func (h *handler) guard(w http.ResponseWriter, incoming *http.Request) (guarded *http.Request, release func(), err error) {
 	header := w.Header()
 	// No browser takes an answer for a page, whatever a tier says of it.
