@@ -67,8 +67,9 @@ const (
 // Shares of a tier's slots. Calls that hang hold their slots until their
 // deadline, so that taking turns alone does not keep slots free for others.
 const (
-	// callerMultiple leaves at least a third of the slots to other callers.
-	callerMultiple = 2
+	// callerMultiple leaves at least half of the slots to other callers: with more,
+	// three callers whose calls hang leave hardly any.
+	callerMultiple = 1
 	// datasourceMultiple leaves at least a tenth of the slots to other
 	// datasources. It is less, because most tiers have one datasource.
 	datasourceMultiple = 9
