@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"flag"
 	"io"
 	"net"
 	"net/http"
@@ -105,6 +106,10 @@ func TestHelpIsWhatOneCanWorkWith(t *testing.T) {
 	for _, expected := range []string{"Without a subcommand it serves", "--config file", "--web.listen-address", `(default ":9190")`} {
 		require.Contains(t, text, expected)
 	}
+	// The flags of the server are those of the process, and are defined once.
+	flags := flag.CommandLine
+	t.Cleanup(func() { flag.CommandLine = flags })
+	flag.CommandLine = flag.NewFlagSet("tierproxy", flag.ContinueOnError)
 	for _, each := range newCommand(streams{}).Commands() {
 		require.Contains(t, text, "\n  "+each.Name()+" ")
 		require.Contains(t, text, each.Short)
