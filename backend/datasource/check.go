@@ -1,11 +1,14 @@
 package datasource
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -15,8 +18,10 @@ import (
 
 const (
 	checkPath = "/api/v1/datasources/check"
-	// checkTimeout bounds the look at one tier.
-	checkTimeout = 5 * time.Second
+	// lookupTimeout bounds the lookup of a Service that is not known yet.
+	lookupTimeout = 5 * time.Second
+	// serversAtOnce bounds how many servers of a tier are asked at a time.
+	serversAtOnce = 8
 )
 
 // report is what a check of a spec found.
@@ -45,13 +50,18 @@ type tierReport struct {
 	// State is ok, none where there is no such tier, or a class of failure.
 	State string `json:"state"`
 	// Message says what the state means and what to change.
-	Message        string            `json:"message"`
-	Version        string            `json:"version,omitempty"`
+	Message string `json:"message"`
+	Version string `json:"version,omitempty"`
+	// OldestSample is the time of hot's oldest sample, and CoverageStart the time
+	// from which on hot is asked: later where a gap or the retention makes it so.
 	OldestSample   *time.Time        `json:"oldest_sample,omitempty"`
+	CoverageStart  *time.Time        `json:"coverage_start,omitempty"`
 	ExternalLabels map[string]string `json:"external_labels,omitempty"`
 	LatencySeconds float64           `json:"latency_seconds,omitempty"`
 
-	server string // Address without its path
+	server        string           // Address without its path
+	tiers         []*upstream.Tier // that were looked at
+	replicaLabels []string         // that the tier removes by deduplication
 }
 
 // sourceDatasource is the Source of a tier that the datasource names.
@@ -63,6 +73,8 @@ const (
 	stateNone       = "none"
 	stateUnresolved = "service-unresolved"
 	stateForbidden  = "denied-by-policy"
+	// stateUnusable: it answers, and the gateway does not ask it all the same.
+	stateUnusable = "unusable"
 )
 
 // serveCheck answers with a report on the spec in the body, as the datasource
@@ -125,24 +137,30 @@ func (m *Manager) check(ctx context.Context, reference perses.Reference, raw []b
 		}
 		return found
 	}
-	saved := &perses.Datasource{Reference: reference, Spec: *spec}
-	var mutex sync.Mutex
-	var looks sync.WaitGroup
-	for name, named := range map[tier.Name]*perses.TierSpec{tier.Hot: spec.Hot, tier.Cold: spec.Cold} {
-		looks.Go(func() {
-			seen := m.checkTier(ctx, saved, name, named)
-			mutex.Lock()
-			defer mutex.Unlock()
-			found.Tiers[name] = seen
-			found.OK = found.OK && (seen.State == stateOK || seen.State == stateNone)
-		})
+	found.Tiers = m.checkTiers(ctx, &perses.Datasource{Reference: reference, Spec: *spec})
+	for _, seen := range found.Tiers {
+		found.OK = found.OK && (seen.State == stateOK || seen.State == stateNone)
 	}
-	looks.Wait()
 	if found.Tiers[tier.Hot].State == stateNone && found.Tiers[tier.Cold].State == stateNone {
 		found.OK = false
 		found.Mistakes = append(found.Mistakes, mistakeView{Field: "spec", Message: tier.ErrNoTier.Error()})
 	}
 	return found
+}
+
+// checkTiers looks once at the tiers of a datasource that is saved or may be, as
+// the probes of a saved one do.
+func (m *Manager) checkTiers(ctx context.Context, saved *perses.Datasource) map[tier.Name]tierReport {
+	var hot, cold tierReport
+	var looks sync.WaitGroup
+	looks.Go(func() { hot = m.checkTier(ctx, saved, tier.Hot, saved.Spec.Hot) })
+	looks.Go(func() { cold = m.checkTier(ctx, saved, tier.Cold, saved.Spec.Cold) })
+	looks.Wait()
+	removed := append(slices.Clone(m.config.Cold.ReplicaLabels), cold.replicaLabels...)
+	if reason, certain := upstream.NoReplicas(hot.tiers, removed); certain && hot.State == stateOK {
+		hot.State, hot.Message, hot.OldestSample, hot.CoverageStart = stateUnusable, reason.Public, nil, nil
+	}
+	return map[tier.Name]tierReport{tier.Hot: hot, tier.Cold: cold}
 }
 
 func (m *Manager) checkTier(ctx context.Context, saved *perses.Datasource, name tier.Name, named *perses.TierSpec) tierReport {
@@ -154,12 +172,12 @@ func (m *Manager) checkTier(ctx context.Context, saved *perses.Datasource, name 
 		}
 	}
 	tenant := tenantOf(saved)
-	at, _, err := m.destinationOf(saved.Reference, name, named, tenant)
+	at, own, err := m.destinationOf(saved.Reference, name, named, tenant)
 	if err == nil && pending(at.service) {
-		lookup, cancel := context.WithTimeout(ctx, checkTimeout)
+		lookup, cancel := context.WithTimeout(ctx, lookupTimeout)
 		m.discovery.Wait(lookup, at.reference)
 		cancel()
-		at, _, err = m.destinationOf(saved.Reference, name, named, tenant)
+		at, own, err = m.destinationOf(saved.Reference, name, named, tenant)
 	}
 	unused := ""
 	if err == nil {
@@ -175,42 +193,78 @@ func (m *Manager) checkTier(ctx context.Context, saved *perses.Datasource, name 
 			seen.State = stateUnresolved
 		}
 		return seen
-	case at.missing != "":
-		seen.State, seen.Message = stateUnresolved, at.missing
-		return seen
-	case at.url == "":
+	}
+	if !own {
+		at.scrapeInterval = saved.Spec.ScrapeInterval
+	}
+	servers := m.serversAt(at)
+	switch {
+	case len(servers) == 0:
 		return tierReport{Source: "none", State: stateNone, Message: "neither the datasource nor the gateway names this tier"}
-	}
-	client, err := at.client(tenant, PoolConfig{Size: 1}, 1, m.network)
-	if err != nil {
-		seen.State, seen.Message = string(upstream.FailureTLS), "the gateway cannot read the certificates that it is configured with for this host"
+	case servers[0].missing != "":
+		seen.State, seen.Message = stateUnresolved, servers[0].missing
 		return seen
 	}
-	defer client.Close()
-	seen.Address, seen.server = client.Endpoint(), client.Server()
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	return seen.inspected(client.Inspect(ctx, name), name)
+	inspections := make([]upstream.Inspection, len(servers))
+	var looks errgroup.Group
+	looks.SetLimit(serversAtOnce)
+	for i, server := range servers {
+		client, err := server.client(tenant, PoolConfig{Size: 1}, 1, m.network)
+		if err != nil {
+			seen.State, seen.Message = string(upstream.FailureTLS), "the gateway cannot read the certificates that it is configured with for this host"
+			return seen
+		}
+		defer client.Close()
+		_, settings := server.shared()
+		one := upstream.NewTier(upstream.TierOptions{
+			Name: name, Replica: server.replica, Client: client, ProbeInterval: time.Duration(m.config.Probe.Interval),
+			Retention: settings.Retention, Lag: settings.Lag, ScrapeInterval: settings.ScrapeInterval,
+		})
+		seen.Address, seen.server, seen.tiers = client.Endpoint(), client.Server(), append(seen.tiers, one)
+		looks.Go(func() error { inspections[i] = one.Inspect(ctx); return nil })
+	}
+	_ = looks.Wait() // What failed is part of what was seen.
+	return seen.inspected(inspections, name)
 }
 
-// inspected adds what was seen at the tier.
-func (r tierReport) inspected(seen upstream.Inspection, name tier.Name) tierReport {
-	if seen.Err != nil {
-		r.State = string(upstream.FailureOf(seen.Err))
-		r.Message = adviceFor(upstream.FailureOf(seen.Err))
+// inspected adds what was seen of the servers of a tier. Hot is asked at the one
+// that covers most.
+func (r tierReport) inspected(servers []upstream.Inspection, name tier.Name) tierReport {
+	best := slices.MinFunc(servers, func(a, b upstream.Inspection) int {
+		return cmp.Or(cmp.Compare(usability(a), usability(b)), cmp.Compare(a.CoverageStart, b.CoverageStart))
+	})
+	r.Version, r.ExternalLabels, r.LatencySeconds = best.Version, best.Settings.ExternalLabels, best.Latency.Seconds()
+	r.replicaLabels = best.Settings.ReplicaLabels
+	switch {
+	case best.Failure != "":
+		r.State, r.Message, r.LatencySeconds = string(best.Failure), adviceFor(best.Failure), 0
+		return r
+	case !best.Available:
+		r.State, r.Message = stateUnusable, best.Error
 		return r
 	}
 	r.State, r.Message = stateOK, "it answers queries"
-	r.Version, r.ExternalLabels, r.LatencySeconds = seen.Version, seen.ExternalLabels, seen.Latency.Seconds()
 	if name != tier.Hot {
 		return r
 	}
-	if seen.Oldest == tier.NothingCovered {
-		r.Message = "it answers queries, but does not tell from when on it holds data, so it will not be asked: let it scrape itself, or serve /api/v1/status/tsdb"
+	if best.Oldest == tier.NothingCovered {
+		r.Message = "it answers queries, but will not be asked: " + best.Error
 		return r
 	}
-	r.OldestSample = instant(seen.Oldest)
+	r.OldestSample, r.CoverageStart = instant(best.Oldest), instant(best.CoverageStart)
 	return r
+}
+
+// usability orders servers: those that are asked, those that answer, and the
+// others.
+func usability(seen upstream.Inspection) int {
+	switch {
+	case seen.Available:
+		return 0
+	case seen.Failure == "":
+		return 1
+	}
+	return 2
 }
 
 // adviceFor says for a class of failure what it means and what to change.
@@ -227,7 +281,7 @@ func adviceFor(failure upstream.Failure) string {
 	case upstream.FailureName:
 		return "its host name was not found: check the spelling, and the domain where the gateway runs"
 	case upstream.FailureTimeout, upstream.FailureCanceled:
-		return fmt.Sprintf("it did not answer within %s: check the port and network policies", checkTimeout)
+		return "it did not answer in time: check the port and network policies"
 	case upstream.FailureRefused:
 		return "it refused the connection: check the port, and whether the server runs"
 	case upstream.FailureNotPrometheus:

@@ -57,7 +57,10 @@ func (m *Manager) Diagnose(ctx context.Context) []Finding {
 		return d.findings
 	}
 	d.services(own)
-	hot, cold := d.tier(ctx, tier.Hot), d.tier(ctx, tier.Cold)
+	seen := m.checkTiers(ctx, &perses.Datasource{Reference: perses.Reference{Name: defaultName}})
+	hot, cold := seen[tier.Hot], seen[tier.Cold]
+	d.tier(tier.Hot, hot)
+	d.tier(tier.Cold, cold)
 	switch {
 	case hot.State == stateNone && cold.State == stateNone && m.perses != nil:
 		d.add("routing", SeverityNote, "the gateway has no tiers of its own: datasources have to name theirs", "")
@@ -133,9 +136,8 @@ func (d *diagnosis) services(own *source) {
 	}
 }
 
-// tier looks at one tier of the configuration.
-func (d *diagnosis) tier(ctx context.Context, name tier.Name) tierReport {
-	seen := d.manager.checkTier(ctx, &perses.Datasource{Reference: perses.Reference{Name: defaultName}}, name, nil)
+// tier adds what was seen of a tier of the configuration.
+func (d *diagnosis) tier(name tier.Name, seen tierReport) {
 	subject := string(name)
 	switch seen.State {
 	case stateNone:
@@ -145,22 +147,25 @@ func (d *diagnosis) tier(ctx context.Context, name tier.Name) tierReport {
 			message += ", version " + seen.Version
 		}
 		d.add(subject, SeverityOK, message, "")
-		if name == tier.Hot && seen.OldestSample == nil {
-			d.add(subject, SeverityError, "it is not known from when on it holds its samples, so it is not asked", "let it scrape itself, or serve /api/v1/status/tsdb")
+		if name == tier.Hot && seen.CoverageStart == nil {
+			d.add(subject, SeverityError, seen.Message, "let it scrape itself, or serve /api/v1/status/tsdb")
 		}
 	default:
 		d.add(subject, SeverityError, fmt.Sprintf("%s cannot be asked: %s", cmp.Or(seen.Address, "the tier"), seen.State), seen.Message)
 	}
-	return seen
 }
 
 // coverage compares what hot holds with the threshold.
 func (d *diagnosis) coverage(hot tierReport, now time.Time) {
-	if hot.OldestSample == nil {
+	if hot.CoverageStart == nil {
 		return
 	}
-	held, threshold := now.Sub(*hot.OldestSample).Truncate(time.Second), time.Duration(d.manager.config.Routing.Threshold)
-	text := fmt.Sprintf("hot holds the samples of the last %s", model.Duration(held))
+	age := func(of *time.Time) model.Duration { return model.Duration(now.Sub(*of).Truncate(time.Second)) }
+	held, threshold := time.Duration(age(hot.CoverageStart)), time.Duration(d.manager.config.Routing.Threshold)
+	text := fmt.Sprintf("hot holds the samples of the last %s", age(hot.CoverageStart))
+	if hot.CoverageStart.After(*hot.OldestSample) {
+		text += fmt.Sprintf(" without a gap and within its retention (its oldest sample is %s old)", age(hot.OldestSample))
+	}
 	if held < threshold {
 		d.add("routing", SeverityWarning, fmt.Sprintf("%s, less than the threshold of %s: queries in between go to cold", text, model.Duration(threshold)),
 			"wait until it has collected more, make its retention longer, or make routing.threshold (QUERY_ROUTING_THRESHOLD) shorter")

@@ -137,25 +137,9 @@ func (m *Manager) settled(ctx context.Context, of func() (*source, error)) (*sou
 // tiersAt returns the tier at a place: none, one, or its replicas. It returns
 // the errors of the pool.
 func (m *Manager) tiersAt(at place, use tierUse) ([]*upstream.Tier, error) {
-	if at.url == "" && at.missing == "" {
-		return nil, nil
-	}
-	// A proxy connects by the name of the Service: it cannot be told a replica.
-	whole := at.name == tier.Cold || at.service == nil || at.service.Endpoints == nil || !m.config.Discovery.Replicas || at.access.UsesProxy()
-	if whole || at.missing != "" {
-		one, err := m.pool.get(at.destination, use)
-		return []*upstream.Tier{one}, err
-	}
-	if len(at.service.Endpoints) == 0 {
-		nowhere := at.destination
-		nowhere.missing = at.service.Message
-		one, err := m.pool.get(nowhere, use)
-		return []*upstream.Tier{one}, err
-	}
-	list := make([]*upstream.Tier, 0, len(at.service.Endpoints))
-	for _, endpoint := range at.service.Endpoints {
-		each := at.destination
-		each.address, each.replica = endpoint.Address, endpoint.Name
+	servers := m.serversAt(at)
+	list := make([]*upstream.Tier, 0, len(servers))
+	for _, each := range servers {
 		one, err := m.pool.get(each, use)
 		if err != nil {
 			return nil, err
@@ -163,6 +147,31 @@ func (m *Manager) tiersAt(at place, use tierUse) ([]*upstream.Tier, error) {
 		list = append(list, one)
 	}
 	return list, nil
+}
+
+// serversAt returns what is asked at a place: nothing, the tier as a whole, or
+// each server behind its Service.
+func (m *Manager) serversAt(at place) []destination {
+	if at.url == "" && at.missing == "" {
+		return nil
+	}
+	// A proxy connects by the name of the Service: it cannot be told a replica.
+	whole := at.name == tier.Cold || at.service == nil || at.service.Endpoints == nil || !m.config.Discovery.Replicas || at.access.UsesProxy()
+	if whole || at.missing != "" {
+		return []destination{at.destination}
+	}
+	if len(at.service.Endpoints) == 0 {
+		nowhere := at.destination
+		nowhere.missing = at.service.Message
+		return []destination{nowhere}
+	}
+	list := make([]destination, 0, len(at.service.Endpoints))
+	for _, endpoint := range at.service.Endpoints {
+		each := at.destination
+		each.address, each.replica = endpoint.Address, endpoint.Name
+		list = append(list, each)
+	}
+	return list
 }
 
 // pending tells whether nothing is known of a Service yet, and it is looked up.

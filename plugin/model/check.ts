@@ -27,6 +27,7 @@ export type TierState =
   | 'closed'
   | 'unreachable'
   | 'service-unresolved'
+  | 'unusable'
   | 'none';
 
 /** What the gateway found when it asked a tier of a spec. */
@@ -42,6 +43,8 @@ export interface TierReport {
   version?: string;
   /** Time of its oldest sample, RFC 3339. */
   oldest_sample?: string;
+  /** Time from which on hot is asked, RFC 3339: later than its oldest sample where a gap or the retention makes it so. */
+  coverage_start?: string;
   external_labels?: Record<string, string>;
   latency_seconds?: number;
 }

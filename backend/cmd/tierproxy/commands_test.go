@@ -53,10 +53,21 @@ func writeFile(t *testing.T, content string) string {
 // startPrometheus starts one with history from the given time before now on.
 func startPrometheus(t *testing.T, reach time.Duration) *embedded.Prometheus {
 	t.Helper()
+	// Writing takes a while, and a tier whose newest sample is old is not asked.
+	return startPrometheusWith(t, stretch{reach, -30 * time.Minute})
+}
+
+// stretch is a time during which a Prometheus was up, in time before now.
+type stretch struct{ from, to time.Duration }
+
+// startPrometheusWith starts one with the samples of some stretches.
+func startPrometheusWith(t *testing.T, stretches ...stretch) *embedded.Prometheus {
+	t.Helper()
 	now := time.Now().Truncate(time.Minute)
 	data := t.TempDir()
-	// Writing takes a while, and a tier whose newest sample is old is not asked.
-	require.NoError(t, history.Generator{Interval: time.Minute}.WriteBlocks(t.Context(), data, now.Add(-reach), now.Add(30*time.Minute)))
+	for _, each := range stretches {
+		require.NoError(t, history.Generator{Interval: time.Minute}.WriteBlocks(t.Context(), data, now.Add(-each.from), now.Add(-each.to)))
+	}
 	started, err := embedded.Start(embedded.Options{Address: "127.0.0.1:0", Data: data, Retention: 30 * 24 * time.Hour})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, started.Close()) })

@@ -20,7 +20,8 @@ func (t *Tier) examine(ctx context.Context, status *Status, now time.Time) {
 	client := t.options.Client
 	newest, found, err := client.searchNewest(ctx, "up", now, max(status.Oldest, now.Add(-24*time.Hour).UnixMilli()))
 	if err != nil {
-		status.Available, status.Error = false, "its newest sample could not be measured: "+Describe(err)
+		status.Available, status.failure = false, err
+		status.Error = "its newest sample could not be measured: " + Describe(err)
 		return
 	}
 	if inHead := min(status.newestInHead, now.UnixMilli()); !found || inHead > newest {

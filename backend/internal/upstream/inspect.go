@@ -1,49 +1,44 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/url"
 	"time"
-
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
 // Inspection is what one look at a tier found.
 type Inspection struct {
-	// Err is why the tier does not answer queries; nil when it does. See
-	// FailureOf and Describe.
-	Err error
-	// Latency is how long it took to evaluate a query.
-	Latency time.Duration
+	// Status is what a probe found.
+	Status
+	// CoverageStart is from when on hot may be asked, in milliseconds since the
+	// Unix epoch, or tier.NothingCovered: see Tier.State.
+	CoverageStart int64
+	// Failure is the class of Status.Error where the tier does not answer; empty
+	// where it answers.
+	Failure Failure
 	// Version is that of the server; empty when it does not tell.
 	Version string
-	// Oldest is the timestamp of hot's oldest sample in milliseconds since the
-	// Unix epoch, or tier.NothingCovered: see Status.
-	Oldest int64
-	// ExternalLabels are those that the server puts on its series when it
-	// sends them elsewhere; nil when it does not tell.
-	ExternalLabels map[string]string
+	// Settings are the tier's defaults, as far as it tells them.
+	Settings Settings
 }
 
-// Inspect looks at a tier once, for somebody who wants to know whether it can
-// be used.
-func (c *Client) Inspect(ctx context.Context, name tier.Name) Inspection {
-	found := Inspection{Oldest: tier.NothingCovered}
-	started := time.Now()
-	if found.Err = c.evaluate(ctx); found.Err != nil {
+// Inspect probes a tier once, as Run does again and again, and asks it for its
+// version and settings. It must not be called on a tier that Run probes.
+func (t *Tier) Inspect(ctx context.Context) Inspection {
+	t.probe(ctx)
+	found := Inspection{Status: t.Status()}
+	if err := cmp.Or(ctx.Err(), found.failure); err != nil {
+		found.Failure = FailureOf(err)
 		return found
 	}
-	found.Latency = time.Since(started)
-	found.Version = c.version(ctx)
-	if settings, err := c.settings(ctx); err == nil && len(settings.ExternalLabels) > 0 {
-		found.ExternalLabels = settings.ExternalLabels
-	}
-	if name == tier.Hot {
-		status := Status{Oldest: tier.NothingCovered}
-		if err := c.measureCoverage(ctx, &status); err == nil {
-			found.Oldest = status.Oldest
-		}
+	ctx, cancel := context.WithTimeout(ctx, t.probeTimeout())
+	defer cancel()
+	found.CoverageStart = t.State(time.Now()).Oldest
+	found.Version = t.options.Client.version(ctx)
+	if settings, err := t.options.Client.settings(ctx); err == nil {
+		found.Settings = settings
 	}
 	return found
 }

@@ -39,7 +39,7 @@ func (c *Client) measure(ctx context.Context, name tier.Name) Status {
 	status.Latency = time.Since(started)
 	switch {
 	case err != nil:
-		status.Error = Describe(err)
+		status.failure, status.Error = err, Describe(err)
 	case name == tier.Hot:
 		status.Available = true
 		err = c.measureCoverage(ctx, &status)

@@ -76,6 +76,7 @@ type Status struct {
 	// Notes say why the tier's answers may be incomplete although it answers.
 	Notes []tier.Note
 
+	failure      error     // of the call that was to show whether the tier answers
 	started      time.Time // of the process that answered
 	server       string    // which process answered
 	configured   string    // which process with which configuration answered
@@ -311,9 +312,12 @@ func (t *Tier) Close() {
 	t.names.close()
 }
 
+// probeTimeout is how long a probe may take.
+func (t *Tier) probeTimeout() time.Duration { return max(t.options.ProbeInterval, minProbeTimeout) }
+
 // probe asks the tier once and stores what it found.
 func (t *Tier) probe(ctx context.Context) {
-	probeContext, cancel := context.WithTimeout(ctx, max(t.options.ProbeInterval, minProbeTimeout))
+	probeContext, cancel := context.WithTimeout(ctx, t.probeTimeout())
 	defer cancel()
 	found := t.options.Client.measure(probeContext, t.options.Name)
 	storesAsked := time.Now()

@@ -16,6 +16,7 @@ const stateTexts: Readonly<Record<string, string>> = {
   closed: 'connection closed',
   unreachable: 'unreachable',
   'service-unresolved': 'service not found',
+  unusable: 'not usable',
   none: 'no such tier',
 };
 
@@ -27,7 +28,7 @@ const sourceTexts: Readonly<Record<TierReport['source'], string>> = {
 
 /** What the gateway found when it asked a tier. */
 export function TierReportCard({ title, report }: { title: string; report: TierReport }): ReactElement {
-  const { state, source, message, address, version, oldest_sample, external_labels, latency_seconds } = report;
+  const { state, source, message, address, version, oldest_sample, coverage_start, external_labels, latency_seconds } = report;
   return (
     <Card variant="outlined" component="section" aria-label={`${title}: report`} sx={{ flex: 1, minWidth: 0 }}>
       <CardContent>
@@ -53,6 +54,7 @@ export function TierReportCard({ title, report }: { title: string; report: TierR
           <Row name="Address">{address}</Row>
           <Row name="Version">{version}</Row>
           <Row name="Oldest sample">{oldest_sample === undefined ? undefined : formatTime(oldest_sample)}</Row>
+          <Row name="Asked from">{coverage_start === undefined ? undefined : formatTime(coverage_start)}</Row>
           <Row name="External labels">{external_labels === undefined ? undefined : formatLabels(external_labels)}</Row>
           <Row name="Answered in">
             {latency_seconds === undefined ? undefined : formatDuration(latency_seconds * 1000)}

@@ -323,6 +323,7 @@ describe('the check', () => {
     message: 'it answers queries',
     version: '0.42.4',
     oldest_sample: new Date(Date.now() - 3 * 86_400_000).toISOString(),
+    coverage_start: new Date(Date.now() - 2 * 86_400_000).toISOString(),
     external_labels: { cluster: 'lab', site: 'one' },
     latency_seconds: 0.0123,
   };

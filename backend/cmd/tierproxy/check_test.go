@@ -1,0 +1,74 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+)
+
+// check and the running gateway look at hot in the same way.
+func TestCheck_AgreesWithTheGatewayOnCoverage(t *testing.T) {
+	cold := startPrometheus(t, 12*time.Hour)
+	for name, test := range map[string]struct {
+		stretches []stretch
+		more      string
+		coverage  time.Duration // zero: hot is not asked
+		finding   string
+	}{
+		"no gap": {stretches: []stretch{{6 * time.Hour, -30 * time.Minute}}, coverage: 6 * time.Hour,
+			finding: `ok +routing: hot holds the samples of the last \d+h\S*; from a threshold of 15m on cold is asked`},
+		"a gap": {stretches: []stretch{{6 * time.Hour, 3 * time.Hour}, {2 * time.Hour, -30 * time.Minute}}, coverage: 2 * time.Hour,
+			finding: `ok +routing: hot holds the samples of the last [12]h\S* without a gap and within its retention \(its oldest sample is [56]h\S* old\); from`},
+		"a gap that ended within the threshold": {stretches: []stretch{{6 * time.Hour, 30 * time.Minute}, {10 * time.Minute, -30 * time.Minute}}, coverage: 10 * time.Minute,
+			finding: `warning +routing: hot holds the samples of the last \d+m\S* without a gap .*, less than the threshold of 15m`},
+		"a retention that is configured": {stretches: []stretch{{6 * time.Hour, -30 * time.Minute}}, more: ", retention: 1h", coverage: time.Hour,
+			finding: `ok +routing: hot holds the samples of the last 1h without a gap and within its retention`},
+		"no new samples": {stretches: []stretch{{6 * time.Hour, time.Hour}},
+			finding: `error +hot: \S+ cannot be asked: unusable\n +its newest sample is 1h\S* old: it answers, but no samples come in`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hot := startPrometheusWith(t, test.stretches...)
+			config := writeFile(t, fmt.Sprintf("hot: {url: %q%s}\ncold: {url: %q}\n", hot.URL, test.more, cold.URL))
+			address := freeAddress(t)
+			startTierproxy(t, nil, "--config", config, "--web.listen-address", address)
+			var health datasource.Health
+			require.Eventually(t, func() bool {
+				_, body, err := caller{t: t}.get("http://" + address + "/api/v1/datasources/health")
+				return err == nil && json.Unmarshal([]byte(body), &health) == nil && !health.Tiers["hot"].LastCheck.IsZero()
+			}, 30*time.Second, 50*time.Millisecond)
+			require.Equal(t, test.coverage != 0, health.Tiers["hot"].Available, health)
+
+			got := runTierproxy(t, nil, "check", "--config", config)
+			require.Regexp(t, "(?m)^"+test.finding, got.stdout)
+			const spec = `{"proxy": {"kind": "HTTPProxy", "spec": {"url": "http://tierproxy/proxy/globaldatasources/metrics"}}}`
+			response, err := http.Post("http://"+address+"/api/v1/datasources/check", "application/json", strings.NewReader(spec))
+			require.NoError(t, err)
+			defer func() { _ = response.Body.Close() }()
+			var report struct {
+				Data struct {
+					Tiers map[string]struct {
+						State         string     `json:"state"`
+						CoverageStart *time.Time `json:"coverage_start"`
+					} `json:"tiers"`
+				} `json:"data"`
+			}
+			require.NoError(t, json.NewDecoder(response.Body).Decode(&report))
+			seen := report.Data.Tiers["hot"]
+			if test.coverage == 0 {
+				require.Equal(t, "unusable", seen.State)
+				return
+			}
+			require.Equal(t, "ok", seen.State)
+			require.WithinDuration(t, time.Now().Add(-test.coverage), *health.Tiers["hot"].CoverageStart, 3*time.Minute)
+			// A scan for gaps begins at another moment each time.
+			require.WithinDuration(t, *health.Tiers["hot"].CoverageStart, *seen.CoverageStart, 90*time.Second)
+		})
+	}
+}
