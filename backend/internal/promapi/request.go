@@ -34,6 +34,9 @@ type Request struct {
 	Endpoint Endpoint
 	// Path is the escaped path below the datasource, such as /api/v1/query.
 	Path string
+	// Label is the label whose values a label_values request asks for, without
+	// any escaping; empty for other requests.
+	Label string
 	// RawQuery is the query string as it came in.
 	RawQuery string
 	// Body is the form body as it came in; nil for GET.
@@ -124,6 +127,9 @@ func (r *Request) For(endpoint Endpoint) (*Request, error) {
 
 func (r *Request) interpret(parameters url.Values) error {
 	r.Parameters = parameters
+	if r.Endpoint == LabelValues {
+		r.Label, r.Path = labelOfPath(r.Path)
+	}
 	if err := checkSingleValues(parameters); err != nil {
 		return err
 	}

@@ -116,7 +116,19 @@ func planOne(ctx context.Context, query Query) (*Planned, error) {
 	} else {
 		planned.Decision = planned.Input.Split(decision)
 	}
+	if query.isUnknownToThanos() && planned.Tier != tier.Hot {
+		planned.Warnings = append(planned.Warnings, unknownToThanos)
+	}
 	return planned, nil
+}
+
+const unknownToThanos = "a label name with a slash cannot be asked of Thanos: values that only the cold tier has are missing"
+
+// isUnknownToThanos reports whether the label whose values are asked for has a
+// name that a path can hold only in the escaping of Prometheus, and cold is a
+// Thanos, which does not know it and answers with no values.
+func (q Query) isUnknownToThanos() bool {
+	return strings.Contains(q.Request.Label, "/") && q.Cold != nil && q.Cold.Status().Stores != nil
 }
 
 // wait waits until the tiers are known, for a part of the time that there is.
@@ -232,10 +244,8 @@ func (q Query) relabel(planned *Planned, knowledge *tier.Knowledge) {
 // relabelMatchers takes matchers on external labels out of the match[] of a
 // metadata request.
 func relabelMatchers(request *promapi.Request, added map[string]string) (*promapi.Request, error) {
-	if name, found := labelOfPath(request); found {
-		if _, is := added[name]; is {
-			return nil, errors.New("hot has no values of its external label " + name)
-		}
+	if _, is := added[request.Label]; is {
+		return nil, errors.New("hot has no values of its external label " + request.Label)
 	}
 	texts := request.Parameters["match[]"]
 	if len(texts) == 0 {
@@ -254,17 +264,6 @@ func relabelMatchers(request *promapi.Request, added map[string]string) (*promap
 		changed = append(changed, relabelled.String())
 	}
 	return request.With(url.Values{"match[]": changed}), nil
-}
-
-// labelOfPath is the label that /api/v1/label/NAME/values asks for.
-func labelOfPath(request *promapi.Request) (string, bool) {
-	if request.Endpoint != promapi.LabelValues {
-		return "", false
-	}
-	rest, _ := strings.CutPrefix(request.Path, "/api/v1/label/")
-	name, found := strings.CutSuffix(rest, "/values")
-	unescaped, err := url.PathUnescape(name)
-	return unescaped, found && err == nil
 }
 
 // Extent returns what a request reads.
