@@ -2,7 +2,6 @@ package queryrange
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,7 +10,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -20,6 +18,8 @@ import (
 const (
 	// emptyPeek bounds how much of an answer is read to see that it is empty.
 	emptyPeek = 4 << 10
+	// zippedPeek bounds how much of a compressed one is.
+	zippedPeek = 16 << 10
 	// maxErrorBytes bounds the error of a tier that is read.
 	maxErrorBytes = 64 << 10
 )
@@ -39,7 +39,7 @@ func (c *call) finish(ctx context.Context, response *Response, decision tier.Dec
 	if err := c.change(ctx, response, decision.Tier); err != nil {
 		return err
 	}
-	return response.addWarnings(decision.Warnings)
+	return response.addWarnings(decision.Warnings, acceptsGzip(c.query.Request.Header))
 }
 
 // changes tells whether the answer of a tier has to be decoded.
@@ -92,32 +92,23 @@ func (r *Response) setBody(text []byte) {
 	}{bytes.NewReader(text), r.Body}
 }
 
-// isEmpty looks at the beginning of the answer, which stays to be read.
+// isEmpty looks at the beginning of the answer, which stays to be read as it came
+// in.
 func (r *Response) isEmpty() bool {
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		body, err := r.plain()
-		if err != nil {
-			return false
-		}
-		r.Header = r.Header.Clone()
-		r.Header.Del("Content-Encoding")
-		r.ContentLength = -1
-		r.Body = struct {
-			io.Reader
-			io.Closer
-		}{body, r.Body}
+	seen := &recorder{source: r.Body}
+	text, err := io.Reader(seen), error(nil)
+	if r.encoding() != encodingPlain {
+		text, err = (&Response{Header: r.Header, Body: io.NopCloser(io.LimitReader(seen, zippedPeek))}).plain()
 	}
-	start, err := readWhileEmpty(r.Body)
-	ended := errors.Is(err, io.EOF)
-	rest := io.Reader(r.Body)
-	if err != nil && !ended {
-		rest = errorReader{err}
+	var start []byte
+	if err == nil {
+		start, err = readWhileEmpty(text)
 	}
 	r.Body = struct {
 		io.Reader
 		io.Closer
-	}{io.MultiReader(bytes.NewReader(start), rest), r.Body}
-	return ended && promapi.IsEmpty(start)
+	}{seen.again(), r.Body}
+	return errors.Is(err, io.EOF) && promapi.IsEmpty(start)
 }
 
 // readWhileEmpty reads for as long as what it has read can be the beginning of
@@ -135,12 +126,6 @@ func readWhileEmpty(body io.Reader) ([]byte, error) {
 	return start, nil
 }
 
-// errorReader returns an error that was met before.
-type errorReader struct{ err error }
-
-// Read returns the error.
-func (e errorReader) Read([]byte) (int, error) { return 0, e.err }
-
 func (r *Response) setError(apiError *promapi.Error) error {
 	encoded, err := json.Marshal(map[string]string{"status": "error", "errorType": string(apiError.Type), "error": apiError.Message})
 	if err != nil {
@@ -151,24 +136,9 @@ func (r *Response) setError(apiError *promapi.Error) error {
 	return nil
 }
 
-// plain returns the body, decompressed.
-func (r *Response) plain() (io.Reader, error) {
-	switch encoding := strings.ToLower(r.Header.Get("Content-Encoding")); encoding {
-	case "", "identity":
-		return r.Body, nil
-	case "gzip":
-		unzipped, err := gzip.NewReader(r.Body)
-		if err != nil {
-			return nil, &promapi.Error{Status: http.StatusBadGateway, Type: promapi.ErrorUnavailable, Message: "the tier's answer could not be decompressed", Cause: err}
-		}
-		return unzipped, nil
-	default:
-		return nil, promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "the tier answered with content encoding %q although none was asked for", encoding)
-	}
-}
-
-// addWarnings puts the warnings into a successful answer.
-func (r *Response) addWarnings(warnings []string) error {
+// addWarnings puts the warnings into a successful answer. What came in compressed
+// goes out compressed if the client accepts that.
+func (r *Response) addWarnings(warnings []string, compressed bool) error {
 	r.Warnings = warnings
 	if len(warnings) == 0 {
 		return nil
@@ -181,7 +151,11 @@ func (r *Response) addWarnings(warnings []string) error {
 	if err != nil {
 		return fmt.Errorf("add warnings to the answer: %w", err)
 	}
-	r.Header.Del("Content-Encoding")
+	if compressed && r.encoding() == encodingGzip {
+		changed = zip(changed)
+	} else {
+		r.Header.Del("Content-Encoding")
+	}
 	r.Header.Del("Content-Length")
 	r.Header.Del("ETag")
 	r.ContentLength = -1

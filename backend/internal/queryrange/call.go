@@ -266,20 +266,20 @@ func failure(status int, canFallBack bool) error {
 	return nil
 }
 
-// request is what goes to the tier. An answer that has to be read or changed
-// must not be compressed.
+// request is what goes to the tier. An answer that has to be decoded must not be
+// compressed, and one that is looked at must be so in a known way.
 func (c *call) request(decision tier.Decision) *promapi.Request {
 	request := c.planned.cold
 	if decision.Tier == tier.Hot {
 		request = c.planned.hot
 	}
-	if len(decision.Warnings) == 0 && !decision.FallbackOnEmpty && !c.changes(decision.Tier) && c.whole == nil {
-		return request
+	switch {
+	case c.changes(decision.Tier):
+		return inEncoding(request, encodingPlain)
+	case len(decision.Warnings) > 0, decision.FallbackOnEmpty, c.whole != nil:
+		return lookedAt(request)
 	}
-	changed := *request
-	changed.Header = changed.Header.Clone()
-	changed.Header.Set("Accept-Encoding", "identity")
-	return &changed
+	return request
 }
 
 // dropped are the parameters that the tier does not know.

@@ -258,29 +258,37 @@ func TestCompressedAnswersStayCompressed(t *testing.T) {
 	require.Equal(t, "gzip", p.hot.Requests()[0].Header.Get("Accept-Encoding"))
 }
 
-func TestWarningsAreAddedToAnyEncoding(t *testing.T) {
-	for _, encoding := range []string{"", "gzip"} {
+func TestDo_WarningsAreAddedToAnyEncoding(t *testing.T) {
+	for _, test := range []struct{ accepted, asked, sent, received string }{
+		{"gzip", "gzip", "gzip", "gzip"},
+		{"br, gzip;q=0.5", "gzip", "gzip", "gzip"},
+		{"gzip", "gzip", "", ""},
+		{"br", "identity", "", ""},
+		{"br", "identity", "gzip", ""}, // Although the gateway asked for none.
+	} {
 		p := newPair(t)
 		p.hot.Handle(func(w http.ResponseWriter, _ *http.Request) {
 			text := []byte(`{"status":"success","warnings":["its own"],"data":{"resultType":"vector","result":[]}}`)
-			if encoding != "" {
-				// Although the gateway asked for none.
-				w.Header().Set("Content-Encoding", encoding)
+			if test.sent != "" {
+				w.Header().Set("Content-Encoding", test.sent)
 				text = zipped(t, string(text))
 			}
 			_, _ = w.Write(text)
 		})
 		query := p.query(t, url.Values{"query": {"up"}, "time": {"100"}})
-		query.Request.Header.Set("Accept-Encoding", "gzip")
+		query.Request.Header.Set("Accept-Encoding", test.accepted)
 		query.Forced = tier.Hot
 		response, err := Do(t.Context(), query)
 		require.NoError(t, err)
-		require.Equal(t, "identity", p.hot.Requests()[0].Header.Get("Accept-Encoding"))
-		require.Equal(t, "gzip", query.Request.Header.Get("Accept-Encoding"), "the request itself is not changed")
+		require.Equal(t, test.asked, p.hot.Requests()[0].Header.Get("Accept-Encoding"))
+		require.Equal(t, test.accepted, query.Request.Header.Get("Accept-Encoding"), "the request itself is not changed")
 		require.Len(t, response.Warnings, 1)
-		require.Empty(t, response.Header.Get("Content-Encoding"))
+		require.Equal(t, test.received, response.Header.Get("Content-Encoding"))
 		require.EqualValues(t, -1, response.ContentLength)
 		text := body(t, response)
+		if test.received == "gzip" {
+			text = unzipped(t, text)
+		}
 		require.Contains(t, text, "its own")
 		require.Contains(t, text, "the hot tier answered, whose data begins at ")
 	}

@@ -121,11 +121,8 @@ func (c *call) mistakeInQuery(ctx context.Context, decision tier.Decision, messa
 // askForMistake asks a tier that refuses a rewritten query what it says of the
 // query as it was written. Where it says nothing, the given message stays.
 func (c *call) askForMistake(ctx context.Context, name tier.Name, message string) string {
-	plain := *c.query.Request
-	plain.Header = plain.Header.Clone()
-	plain.Header.Set("Accept-Encoding", "identity")
 	//nolint:bodyclose // The Response holds the body, which is closed below.
-	answer, err := c.query.tier(name).Do(ctx, &plain, c.dropped(name))
+	answer, err := c.query.tier(name).Do(ctx, inEncoding(c.query.Request, encodingPlain), c.dropped(name))
 	if err != nil {
 		return message
 	}

@@ -119,11 +119,5 @@ func (s *stepwise) pieceRequest(request *promapi.Request, query string, first, l
 	changed := request.With(url.Values{
 		"query": {query}, "start": {promapi.FormatTime(time.UnixMilli(s.grid.At(first)))}, "end": {promapi.FormatTime(time.UnixMilli(s.grid.At(last)))}, "limit": nil,
 	})
-	if changed == request {
-		copied := *request
-		changed = &copied
-	}
-	changed.Header = changed.Header.Clone()
-	changed.Header.Set("Accept-Encoding", "identity")
-	return changed
+	return inEncoding(changed, encodingPlain)
 }

@@ -26,7 +26,8 @@ type part struct {
 // partOf asks one tier for its part.
 func (c *call) partOf(ctx context.Context, name tier.Name) part {
 	made := part{name: name}
-	made.response, made.err = c.try(ctx, tier.Decision{Tier: name, Warnings: []string{"decoded"}})
+	decision := tier.Decision{Tier: name}
+	made.response, made.err = c.send(ctx, decision, inEncoding(c.request(decision), encodingPlain))
 	if made.err == nil {
 		made.decoded, made.err = made.response.decode(ctx)
 	}

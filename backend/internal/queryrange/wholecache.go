@@ -2,7 +2,9 @@ package queryrange
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -112,14 +114,38 @@ func (c *call) keepWhole(use *cacheable, response *Response) {
 		found.Result = CacheBypass
 	}
 	response.Cache = c.report(found)
-	if encoding := response.Header.Get("Content-Encoding"); use.caching.NoStore || (encoding != "" && encoding != "identity") {
-		return // It is compressed although that was not asked for.
+	encoding := response.encoding()
+	if use.caching.NoStore || (encoding != encodingPlain && encoding != encodingGzip) {
+		return
 	}
 	endpoint, times := c.query.Request.Endpoint, c.query.Request.TimeRange
 	response.Body = &copiedBody{ReadCloser: response.Body, cache: use.caching.Cache, keep: func(text []byte) {
+		if encoding == encodingGzip {
+			if text = unzipWithin(use.caching.Cache, text); text == nil {
+				return
+			}
+		}
 		entry := &resultcache.Entry{First: times.Start.UnixMilli(), Last: times.End.UnixMilli(), Born: use.asked, Answer: text}
 		c.put(use, entry, func(entry *resultcache.Entry) bool { return mayBeKeptWhole(endpoint, entry) })
 	}}
+}
+
+// unzipWithin decompresses an answer within the memory of the cache. It returns
+// nil where there is not enough, or what was copied is not the whole.
+func unzipWithin(cache *resultcache.Cache, text []byte) []byte {
+	unzipped, err := gzip.NewReader(bytes.NewReader(text))
+	if err != nil {
+		return nil
+	}
+	copied := &copiedBody{ReadCloser: unzipped, cache: cache}
+	defer copied.drop()
+	for chunk := make([]byte, zippedChunk); err == nil && !copied.failed; {
+		_, err = copied.Read(chunk)
+	}
+	if !errors.Is(err, io.EOF) {
+		return nil
+	}
+	return copied.copied
 }
 
 // mayBeKeptWhole looks at an answer: it has to be whole, a success, and without
