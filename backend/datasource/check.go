@@ -83,11 +83,6 @@ const (
 // datasource, whose callers were checked before: what they show is not for
 // Perses.
 func (h *handler) serveCheck(w http.ResponseWriter, incoming *http.Request, reference *perses.Reference) {
-	if incoming.Method != http.MethodPost {
-		promapi.WriteError(w, promapi.Errorf(http.StatusMethodNotAllowed, promapi.ErrorBadData,
-			"%s does not take the method %s: POST the spec of the datasource's plugin as JSON", checkPath, incoming.Method))
-		return
-	}
 	if reference != nil {
 		if err := h.manager.perses.CheckMayList(incoming.Context(), *reference, perses.CallerOf(incoming)); err != nil {
 			h.fail(w, incoming, err)

@@ -113,10 +113,6 @@ type TierState struct {
 
 // serveExplain answers with the decision for a query without running it.
 func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, asked *source, path string, caller promapi.Caller) {
-	if incoming.Method != http.MethodGet && incoming.Method != http.MethodPost {
-		promapi.WriteError(w, promapi.Errorf(http.StatusMethodNotAllowed, promapi.ErrorBadData, "%s does not take the method %s", path, incoming.Method))
-		return
-	}
 	request, err := promapi.ReadRequest(incoming, "explain", path, time.Now())
 	if err == nil {
 		request, err = explainedRequest(request)

@@ -72,12 +72,24 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, incoming *http.Request) {
 
 // serve answers a request that has an id.
 func (h *handler) serve(w http.ResponseWriter, incoming *http.Request) {
+	if plain, is := withoutEmptySegments(incoming.URL); is {
+		// As Prometheus does: the caller asks again, by a path that everybody reads in
+		// one way.
+		w.Header().Set("Location", plain)
+		w.WriteHeader(http.StatusTemporaryRedirect)
+		return
+	}
 	asked, err := parseRoute(incoming.URL)
+	if err == nil {
+		err = checkMethod(incoming, asked)
+	}
 	if err != nil {
 		promapi.WriteError(w, err)
 		return
 	}
 	switch {
+	case incoming.Method == http.MethodOptions:
+		serveOptions(w, asked)
 	case asked.saved != nil:
 		h.serveSaved(w, incoming, asked)
 	case asked.path == "/metrics" && !h.manager.separateAdmin:
@@ -111,7 +123,7 @@ func parseRoute(target *url.URL) (route, error) {
 	segments := strings.Split(strings.TrimPrefix(decoded, "/"), "/")
 	for i, segment := range segments {
 		if segment == "." || segment == ".." || (segment == "" && i < len(segments)-1) {
-			return route{}, promapi.BadData("the path has an empty, '.' or '..' segment: write it plainly")
+			return route{}, promapi.BadData("the path has an empty, '.' or '..' segment, which two servers could read in two ways: write it plainly")
 		}
 	}
 	if segments[0] != "proxy" {

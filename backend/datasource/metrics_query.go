@@ -230,11 +230,6 @@ func readStep(raw json.RawMessage, mistakes *ValidationErrors) time.Duration {
 // ExecuteQuery, with the answer of the query or query_range endpoint.
 func (h *handler) serveMetricsQuery(w http.ResponseWriter, incoming *http.Request, asked *source, caller promapi.Caller) {
 	started := time.Now()
-	if incoming.Method != http.MethodPost {
-		h.fail(w, incoming, promapi.Errorf(http.StatusMethodNotAllowed, promapi.ErrorBadData,
-			"%s does not take the method %s: POST a query as JSON", metricsQueryPath, incoming.Method))
-		return
-	}
 	body, err := readBody(incoming, "query")
 	if err != nil {
 		h.fail(w, incoming, err)

@@ -13,7 +13,6 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/common/version"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -48,10 +47,6 @@ type pageTier struct {
 // servePage shows the health of a datasource to people, on a page that loads
 // nothing from elsewhere.
 func (h *handler) servePage(w http.ResponseWriter, incoming *http.Request, title string, health Health) {
-	if incoming.Method != http.MethodGet && incoming.Method != http.MethodHead {
-		promapi.WriteError(w, promapi.Errorf(http.StatusMethodNotAllowed, promapi.ErrorBadData, "the page does not take the method %s", incoming.Method))
-		return
-	}
 	shown := page{
 		Title: strings.ToUpper(title[:1]) + title[1:], Health: health, Version: version.Version,
 		HealthPath: strings.TrimPrefix(healthPath, "/"), Now: time.Now(),

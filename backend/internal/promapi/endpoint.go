@@ -90,10 +90,35 @@ var refused = []string{"api/v1/write", "api/v1/otlp", "api/v1/read", "api/v1/adm
 // It returns an Error with status 403 for endpoints that write, 404 for those
 // that are not served and 405 for a method that the endpoint does not take.
 func MatchEndpoint(method, path string) (Endpoint, error) {
-	path = strings.TrimPrefix(path, "/")
+	rule, err := ruleOf(strings.TrimPrefix(path, "/"))
+	if err != nil {
+		return "", err
+	}
+	if allowed := rule.methods(); !slices.Contains(allowed, method) {
+		return "", MethodNotAllowed(path, method, allowed)
+	}
+	return rule.endpoint, nil
+}
+
+// MethodsOf returns the methods that the endpoint at a path takes. It returns the
+// errors of MatchEndpoint for paths that are not served.
+func MethodsOf(path string) ([]string, error) {
+	rule, err := ruleOf(strings.TrimPrefix(path, "/"))
+	return rule.methods(), err
+}
+
+func (r endpointRule) methods() []string {
+	if r.post {
+		return []string{http.MethodGet, http.MethodPost}
+	}
+	return []string{http.MethodGet}
+}
+
+// ruleOf finds the endpoint for a path without its first slash.
+func ruleOf(path string) (endpointRule, error) {
 	for _, prefix := range refused {
 		if path == prefix || strings.HasPrefix(path, prefix+"/") {
-			return "", Errorf(http.StatusForbidden, ErrorForbidden, "/%s is refused: tierproxy only reads from its tiers", path)
+			return endpointRule{}, Errorf(http.StatusForbidden, ErrorForbidden, "/%s is refused: tierproxy only reads from its tiers", path)
 		}
 	}
 	name, isAPI := strings.CutPrefix(path, "api/v1/")
@@ -105,10 +130,7 @@ func MatchEndpoint(method, path string) (Endpoint, error) {
 		rule = endpointRule{endpoint: LabelValues}
 	}
 	if !isAPI || !known {
-		return "", Errorf(http.StatusNotFound, ErrorNotFound, "/%s is not an endpoint of the Prometheus API that tierproxy serves", path)
+		return endpointRule{}, Errorf(http.StatusNotFound, ErrorNotFound, "/%s is not an endpoint of the Prometheus API that tierproxy serves", path)
 	}
-	if method != http.MethodGet && (method != http.MethodPost || !rule.post) {
-		return "", Errorf(http.StatusMethodNotAllowed, ErrorBadData, "/%s does not take the method %s", path, method)
-	}
-	return rule.endpoint, nil
+	return rule, nil
 }

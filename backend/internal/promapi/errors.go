@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -41,6 +42,9 @@ type Error struct {
 	// RetryAfter is when it is worth to ask again, in whole seconds; zero where
 	// nothing is known of that. It becomes the header Retry-After.
 	RetryAfter time.Duration
+	// Allow are the methods that may be used instead, separated by commas, for
+	// status 405. They become the header Allow.
+	Allow string
 }
 
 // Error returns the message and, where there is one, the cause.
@@ -62,6 +66,13 @@ func Errorf(status int, errorType ErrorType, format string, arguments ...any) *E
 // BadData returns an Error with status 400.
 func BadData(format string, arguments ...any) *Error {
 	return Errorf(http.StatusBadRequest, ErrorBadData, format, arguments...)
+}
+
+// MethodNotAllowed returns an Error with status 405.
+func MethodNotAllowed(path, method string, allowed []string) *Error {
+	err := Errorf(http.StatusMethodNotAllowed, ErrorBadData, "%s does not take the method %s: use %s", path, method, strings.Join(allowed, " or "))
+	err.Allow = strings.Join(allowed, ", ")
+	return err
 }
 
 // InvalidParameter has the words of Prometheus for the same mistake.
@@ -93,6 +104,9 @@ func WriteError(w http.ResponseWriter, err error) {
 	apiError := AsError(err)
 	if apiError.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(apiError.RetryAfter.Seconds())))
+	}
+	if apiError.Allow != "" {
+		w.Header().Set("Allow", apiError.Allow)
 	}
 	writeJSON(w, apiError.Status, struct {
 		Status    string    `json:"status"`

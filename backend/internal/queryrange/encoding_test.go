@@ -131,7 +131,7 @@ func TestDo_WarningsInACompressedAnswer(t *testing.T) {
 	require.Equal(t, strings.TrimSuffix(text, "}")+`,"warnings":["`+response.Warnings[0]+`"]}`, unzipped(t, got))
 
 	// What is cut off stays cut off: it has no mark of its end.
-	p.hot.Handle(func(w http.ResponseWriter, r *http.Request) {
+	p.hot.Handle(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
 		body := zipped(t, text)
 		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
@@ -207,4 +207,3 @@ func TestAcceptsGzip(t *testing.T) {
 	require.True(t, acceptsGzip(http.Header{"Accept-Encoding": {"br", "gzip"}}))
 	require.False(t, acceptsGzip(nil))
 }
-

@@ -23,7 +23,8 @@ func methodCases() []request {
 		{name: "HEAD", raw: send("HEAD", up), status: "405"},
 		{name: "HEAD of the health", raw: send("HEAD", "/-/healthy"), status: "200"},
 		{name: "OPTIONS of everything", raw: send("OPTIONS", "*"), status: "200"},
-		{name: "OPTIONS of a cross-origin request", raw: send("OPTIONS", up, "Origin: http://evil.example", "Access-Control-Request-Method: POST"), status: "405"},
+		{name: "OPTIONS of a query", raw: send("OPTIONS", up), status: "204"},
+		{name: "OPTIONS of a cross-origin request", raw: send("OPTIONS", up, "Origin: http://evil.example", "Access-Control-Request-Method: POST"), status: "403"},
 		{name: "CONNECT to another host", raw: lines("CONNECT evil.example:443 HTTP/1.1", "Host: evil.example:443", "Connection: close", "", ""), status: "404"},
 		{name: "CONNECT to the tier's own address", raw: lines("CONNECT 127.0.0.1:9090 HTTP/1.1", "Host: 127.0.0.1:9090", "Connection: close", "", ""), status: "404"},
 		{name: "TRACE with credentials", raw: send("TRACE", up, "Authorization: Bearer "+secret), status: "405"},
@@ -44,7 +45,7 @@ func methodCases() []request {
 		{name: "an override by header", raw: get(up, "X-HTTP-Method-Override: DELETE", "X-Method-Override: DELETE"), status: "200", reached: upReached},
 		{name: "an override by parameter", raw: get(up + "&_method=DELETE"), status: "200", reached: upReached + "&_method=DELETE"},
 	}
-	for _, method := range []string{"PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "REPORT", "MKCOL", "COPY", "MOVE", "LOCK", "PURGE"} {
+	for _, method := range []string{"PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "PROPFIND", "REPORT", "MKCOL", "COPY", "MOVE", "LOCK", "PURGE"} {
 		cases = append(cases, request{name: method + " of a query", raw: send(method, up), status: "405"})
 	}
 	for _, path := range []string{"label/job/values", "metadata", "rules", "alerts", "targets", "status/config"} {

@@ -13,6 +13,9 @@ func pathCases() []request {
 	missing := func(name, path string) request {
 		return request{name: name, raw: get(path + query), status: "404"}
 	}
+	redirected := func(name, path string) request {
+		return request{name: name, raw: get(path + query), status: "307"}
+	}
 	return []request{
 		refused("an encoded slash", "/api/v1%2Fquery"),
 		refused("an encoded slash in lower case", "/api%2fv1/query"),
@@ -31,10 +34,10 @@ func pathCases() []request {
 		refused("encoded double dots", "/api/v1/%2e%2e/query"),
 		refused("half-encoded double dots", "/api/v1/.%2e/query"),
 		refused("encoded double dots and slash", "/api/v1/%2e%2e%2fquery"),
-		refused("a double slash", "/api//v1/query"),
-		refused("a double slash in front", "//api/v1/query"),
-		refused("a host behind a double slash", "//evil.example/api/v1/query"),
-		refused("three slashes", "///api/v1/query"),
+		redirected("a double slash", "/api//v1/query"),
+		redirected("a double slash in front", "//api/v1/query"),
+		redirected("a host behind a double slash", "//evil.example/api/v1/query"),
+		redirected("three slashes", "///api/v1/query"),
 		missing("a double slash at the end", "/api/v1/query//"),
 		refused("an encoded NUL", "/api/v1/query%00"),
 		refused("an encoded NUL within", "/api/v1/que%00ry"),
