@@ -93,15 +93,16 @@ type Config struct {
 	Tracing TracingConfig `yaml:"tracing"`
 }
 
-// LogConfig says what is told of queries in the log. Each query has a line at
-// level debug, with its tier, reason, duration, request id and a fingerprint of
-// its text.
+// LogConfig says what is told of queries in the log. Each query has one line, at
+// level debug or warning, with its datasource, tier, reason, replica, duration,
+// request id and a fingerprint of its text.
 type LogConfig struct {
 	// QueryText writes the text of queries too. It may hold what not every reader
 	// of the log is meant to see.
 	QueryText bool `yaml:"query_text"`
 	// SlowQueries is the duration from which on a query has a line at level
-	// warning. 0s: none has.
+	// warning, also when it fails or its caller leaves. A query that is refused
+	// because a tier has too many has none. 0s: no query has one.
 	SlowQueries Duration `yaml:"slow_queries"`
 }
 
