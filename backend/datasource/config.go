@@ -93,15 +93,16 @@ type Config struct {
 	Tracing TracingConfig `yaml:"tracing"`
 }
 
-// LogConfig says what is told of queries in the log. Each query has a line at
-// level debug, with its tier, reason, duration, request id and a fingerprint of
-// its text.
+// LogConfig says what is told of queries in the log. Each query has one line, at
+// level debug or warning, with its datasource, tier, reason, replica, duration,
+// request id and a fingerprint of its text.
 type LogConfig struct {
 	// QueryText writes the text of queries too. It may hold what not every reader
 	// of the log is meant to see.
 	QueryText bool `yaml:"query_text"`
 	// SlowQueries is the duration from which on a query has a line at level
-	// warning. 0s: none has.
+	// warning, also when it fails or its caller leaves. A query that is refused
+	// because a tier has too many has none. 0s: no query has one.
 	SlowQueries Duration `yaml:"slow_queries"`
 }
 
@@ -111,8 +112,8 @@ type TracingConfig struct {
 	// Endpoint is the URL of an OpenTelemetry collector that takes OTLP over HTTP,
 	// such as http://collector:4318. Empty: nothing is traced.
 	Endpoint string `yaml:"endpoint"`
-	// SamplePercent is how many of the requests are traced, of those whose caller
-	// has not decided it already.
+	// SamplePercent is the share of requests that are traced, from 0 to 100 percent,
+	// of those whose caller has not decided it already.
 	SamplePercent int `yaml:"sample_percent"`
 }
 
@@ -131,7 +132,8 @@ type PersesConfig struct {
 	// CAFile is a PEM file with the authorities that may sign the certificate
 	// of Perses. It is read anew when it changes. Empty: those of the system.
 	CAFile string `yaml:"ca_file"`
-	// Service is a credential of tierproxy's own for Perses.
+	// Service is a credential of tierproxy's own for Perses. It takes http_config,
+	// client_names and datasources.
 	Service PersesServiceConfig `yaml:"service"`
 }
 
@@ -144,16 +146,18 @@ type HotConfig struct {
 	// really reaches is measured. 0s: no bound.
 	Retention Duration `yaml:"retention"`
 	// ExternalLabels are the external labels of this Prometheus, replica labels
-	// included. Empty: they are read from the tier itself.
+	// included: a map in the file, cluster="lab",region="eu" in the variable. Empty:
+	// they are read from the tier itself.
 	ExternalLabels LabelSet `yaml:"external_labels,omitempty"`
 	// Complete declares that no series outside of hot can match a query.
 	// Without it, that is learned from the tiers.
 	Complete bool `yaml:"complete"`
 	// HTTPConfig is the credential for the tier and how its certificate is
-	// verified, in the form of Prometheus' http_config. Variables carry its keys
-	// behind this one.
+	// verified, in the form of Prometheus' http_config.
 	HTTPConfig *HTTPConfig `yaml:"http_config,omitempty"`
-	// Tenancy is for a tier that wants to be told whose data is asked for.
+	// Tenancy is for a tier that takes namespaces as a URL parameter, as the tenancy
+	// ports (9092) of OpenShift's monitoring do. Such a tier gets only requests that
+	// are confined to namespaces.
 	Tenancy TenancyConfig `yaml:"tenancy"`
 	// Tenant is the tenant whose data this tier holds. A datasource with a tenant
 	// header (X-Scope-OrgID, THANOS-TENANT) uses hot only if the header has this
@@ -173,10 +177,11 @@ type ColdConfig struct {
 	// those it tells itself.
 	ReplicaLabels []string `yaml:"replica_labels,omitempty"`
 	// HTTPConfig is the credential for the tier and how its certificate is
-	// verified, in the form of Prometheus' http_config. Variables carry its keys
-	// behind this one.
+	// verified, in the form of Prometheus' http_config.
 	HTTPConfig *HTTPConfig `yaml:"http_config,omitempty"`
-	// Tenancy is for a tier that wants to be told whose data is asked for.
+	// Tenancy is for a tier that takes namespaces as a URL parameter, as the tenancy
+	// ports (9092) of OpenShift's monitoring do. Such a tier gets only requests that
+	// are confined to namespaces.
 	Tenancy TenancyConfig `yaml:"tenancy"`
 }
 
@@ -208,12 +213,12 @@ type QueryConfig struct {
 	// bound.
 	MaxRange Duration `yaml:"max_range"`
 	// MaxLength is the length, in bytes, that the PromQL of a request may have:
-	// its query, or its match[] parameters together.
+	// its query, or its match[] parameters together. At most 1048576 (1 MiB).
 	MaxLength int `yaml:"max_length"`
-	// SpliceBytes is how much memory the answers may take, of all queries
-	// together, that are put together from pieces. One datasource may take as
-	// much of it as it leaves free: half while no other takes any. A query that
-	// would take more is not cut.
+	// SpliceBytes is the number of bytes of memory that answers which are put
+	// together from pieces take at most, of all queries at a time. One datasource
+	// may take as much of it as it leaves free: half while no other takes any. A
+	// query that would take more is not cut. At least 1048576 (1 MiB).
 	SpliceBytes int `yaml:"splice_bytes"`
 }
 

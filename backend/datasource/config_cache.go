@@ -21,32 +21,36 @@ import (
 // CacheConfig keeps answers of cold that can no longer change. docs/caching.md
 // says what that is.
 type CacheConfig struct {
-	// Enabled keeps answers. A datasource may say otherwise for itself.
+	// Enabled switches the cache on. A datasource may set its own.
 	Enabled bool `yaml:"enabled"`
-	// MaxBytes is how much memory the kept answers take at most.
+	// MaxBytes is the number of bytes of memory that kept answers take at most. As
+	// much as half of it may be taken by answers that wait to be kept. With Redis
+	// these are the only ones in memory. At least 1 MiB.
 	MaxBytes int `yaml:"max_bytes"`
-	// Redis keeps them in a Redis instead, for several replicas of the gateway. They
-	// share what they keep if their configurations are the same.
+	// Redis is the server that keeps the answers instead of the gateway's memory.
+	// Replicas of the gateway with the same configuration share what is kept there.
 	Redis RedisConfig `yaml:"redis"`
 }
 
 // RedisConfig says where a Redis is.
 type RedisConfig struct {
-	// Address is its host:port. Empty: answers are kept in memory.
+	// Address is the host:port of the server. Empty: answers are kept in memory.
 	Address string `yaml:"address"`
-	// Username is who the gateway is to it. Empty: the default user.
+	// Username is the Redis user of the gateway. Empty: the default user.
 	Username string `yaml:"username"`
 	// PasswordFile is the absolute path of a file with the password. It is read
-	// for every connection. Empty: none is sent.
+	// for every new connection. Empty: no password is sent.
 	PasswordFile string `yaml:"password_file"`
-	// Database is the number of the database.
+	// Database is the number of the Redis database, 0 or more.
 	Database int `yaml:"database"`
-	// Prefix is in front of all keys. Clearing the cache deletes what has it.
+	// Prefix is the beginning of all keys. To clear the cache deletes every key that
+	// begins with it, so it must not be empty.
 	Prefix string `yaml:"prefix"`
-	// TLS encrypts the connection.
+	// TLS encrypts the connection, with TLS 1.2 or later.
 	TLS bool `yaml:"tls"`
-	// CAFile is a PEM file with the authorities that may sign its certificate.
-	// Empty: those of the system.
+	// CAFile is the absolute path of a PEM file with the authorities that may sign
+	// the server's certificate. It is read when the configuration is loaded, and
+	// counts with tls alone. Empty: the authorities of the system.
 	CAFile string `yaml:"ca_file"`
 }
 
@@ -70,7 +74,7 @@ func (c *CacheConfig) validate(add func(key string, err error)) {
 	add("cache.redis.ca_file", absolute(c.Redis.CAFile))
 }
 
-// options turns the settings into those of the cache. It returns an error when a
+// redis returns the settings as the cache takes them. It returns an error when a
 // file cannot be read.
 func (c *CacheConfig) redis() (resultcache.RedisOptions, error) {
 	options := resultcache.RedisOptions{

@@ -88,8 +88,6 @@ type setting struct {
 	prefixed string // TIERPROXY_ROUTING_THRESHOLD
 	contract string // QUERY_ROUTING_THRESHOLD, or empty
 	value    reflect.Value
-	field    reflect.StructField
-	parent   reflect.Type
 }
 
 // settings lists every key of the configuration, in the order of the structs.
@@ -110,7 +108,7 @@ func settings(target *Config) []setting {
 				key:      strings.Join(fieldPath, "."),
 				prefixed: strings.ToUpper(environmentPrefix + "_" + strings.Join(fieldPath, "_")),
 				contract: field.Tag.Get("contract"),
-				value:    value.Field(i), field: field, parent: value.Type(),
+				value:    value.Field(i),
 			})
 		}
 	}

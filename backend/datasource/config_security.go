@@ -108,7 +108,7 @@ type PersesServiceConfig struct {
 	// ClientNames are the DNS names or URIs of the client certificates that
 	// Perses shows.
 	ClientNames []string `yaml:"client_names,omitempty"`
-	// Datasources are those that may be asked this way.
+	// Datasources are the only ones that are looked up with this credential.
 	Datasources []ServedDatasource `yaml:"datasources,omitempty"`
 }
 

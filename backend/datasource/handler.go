@@ -283,17 +283,18 @@ func (h *handler) serveQuery(w http.ResponseWriter, incoming *http.Request, aske
 	observed := &observedWriter{ResponseWriter: w}
 	defer h.manager.metrics.countRequest(incoming.Context(), endpoint, observed)
 	request, err := promapi.ReadRequest(incoming, endpoint, path, started)
-	planned := func() {}
-	if err == nil {
-		request.Caller = caller
-		request, planned, err = h.manager.prepare(incoming.Context(), asked, request, "")
-	}
 	if err != nil {
-		h.fail(observed, incoming, err)
+		h.failed(observed, incoming, asked, nil, started, err)
+		return
+	}
+	request.Caller = caller
+	prepared, planned, err := h.manager.prepare(incoming.Context(), asked, request, "")
+	if err != nil {
+		h.failed(observed, incoming, asked, request, started, err)
 		return
 	}
 	defer planned()
-	h.answer(observed, incoming, asked, request, started, planned)
+	h.answer(observed, incoming, asked, prepared, started, planned)
 }
 
 // answer asks a tier and streams what it answers. It calls planned once it is
@@ -305,13 +306,13 @@ func (h *handler) answer(w http.ResponseWriter, incoming *http.Request, asked *s
 	query.OnPlanned = planned
 	applyCacheControl(query.Caching, incoming.Header)
 	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {
-		h.fail(w, incoming, err)
+		h.failed(w, incoming, asked, request, started, err)
 		return
 	}
 	deadline := h.untilAnswered(w)
 	response, err := queryrange.Do(incoming.Context(), query)
 	if err != nil {
-		h.failed(w, incoming, request, err)
+		h.failed(w, incoming, asked, request, started, err)
 		return
 	}
 	h.stream(w, incoming, response, asked, request, started, deadline)
@@ -336,13 +337,20 @@ func choice(values []string) (tier.Name, error) {
 // fail answers with an error, logs it once and counts it where a tier was
 // chosen.
 func (h *handler) fail(w http.ResponseWriter, incoming *http.Request, err error) {
-	h.failed(w, incoming, nil, err)
+	h.failed(w, incoming, nil, nil, time.Time{}, err)
 }
 
-// failed is fail for a request that has been read.
-func (h *handler) failed(w http.ResponseWriter, incoming *http.Request, request *promapi.Request, err error) {
+// failed is fail for a query of a datasource. started is zero for other requests,
+// and request is nil where it could not be read.
+func (h *handler) failed(w http.ResponseWriter, incoming *http.Request, asked *source, request *promapi.Request, started time.Time, err error) {
 	entry := h.manager.logger.WithFields(logrus.Fields{"method": incoming.Method, "path": incoming.URL.Path}).
-		WithFields(h.manager.requestFields(incoming.Context(), w.Header().Get(promapi.HeaderRequestID), request))
+		WithFields(h.manager.requestFields(incoming.Context(), w.Header().Get(promapi.HeaderRequestID), asked, request))
+	slow := false
+	if !started.IsZero() {
+		took := time.Since(started)
+		slow = h.manager.isSlow(took)
+		entry = entry.WithField("duration", took.String())
+	}
 	outcome := outcomeOf(promapi.AsError(err).Status)
 	canceled := incoming.Context().Err() != nil && errors.Is(err, context.Canceled)
 	if canceled {
@@ -352,18 +360,24 @@ func (h *handler) failed(w http.ResponseWriter, incoming *http.Request, request 
 	if errors.As(err, &callError) {
 		w.Header().Set(headerTier, string(callError.Tier))
 		w.Header().Set(headerReason, string(callError.Reason))
-		entry = entry.WithFields(logrus.Fields{"tier": string(callError.Tier), "reason": string(callError.Reason)})
+		entry = entry.WithFields(answeredBy(callError.Tier, callError.Reason, callError.Replica))
 		h.manager.metrics.count(callError.Tier, callError.Reason, outcome)
 	}
+	entry = entry.WithField("outcome", outcome)
 	switch {
+	case canceled && slow:
+		entry.Warn(messageSlow)
+		return
 	case canceled:
-		entry.Debug("the client went away")
+		entry.Debug(messageCanceled)
 		return
 	case promapi.AsError(err).RetryAfter > 0:
 		// There are many of these at a time, and metrics count them.
 		entry.WithError(err).Debug("a query was not asked")
 	case promapi.AsError(err).Status >= http.StatusInternalServerError:
 		entry.WithError(err).Warn("a request failed")
+	case slow:
+		entry.WithError(err).Warn(messageSlow)
 	default:
 		entry.WithError(err).Debug("a request was refused")
 	}

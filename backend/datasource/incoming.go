@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
 )
 
@@ -96,17 +97,27 @@ func WithTracerProvider(provider trace.TracerProvider) Option {
 	return func(m *Manager) { m.tracers = provider }
 }
 
-// requestFields are what the log says of a request: never what was asked, unless
-// the operator wants it.
-func (m *Manager) requestFields(ctx context.Context, id string, request *promapi.Request) logrus.Fields {
+// What becomes of a query, in the log. Each query has one line at most.
+const (
+	messageSlow     = "a query was slow"
+	messageCanceled = "the client went away"
+)
+
+// requestFields returns what the log says of a request: never its query, unless
+// log.query_text is set. asked and request are nil where they are not known yet.
+func (m *Manager) requestFields(ctx context.Context, id string, asked *source, request *promapi.Request) logrus.Fields {
 	fields := logrus.Fields{"request_id": id}
 	if trace := tracing.IDOf(ctx); trace != "" {
 		fields["trace_id"] = trace
 	}
+	if asked != nil {
+		fields["datasource"] = asked.label
+	}
 	if request == nil {
 		return fields
 	}
-	text := asked(request)
+	fields["endpoint"] = string(request.Endpoint)
+	text := queryOf(request)
 	if text == "" {
 		return fields
 	}
@@ -117,8 +128,18 @@ func (m *Manager) requestFields(ctx context.Context, id string, request *promapi
 	return fields
 }
 
-// asked is the PromQL of a request; its selectors where it has no query.
-func asked(request *promapi.Request) string {
+// answeredBy returns what the log says of the tier that a query went to. replica is
+// empty where the tier is one server.
+func answeredBy(name tier.Name, reason tier.Reason, replica string) logrus.Fields {
+	fields := logrus.Fields{"tier": string(name), "reason": string(reason)}
+	if replica != "" {
+		fields["replica"] = replica
+	}
+	return fields
+}
+
+// queryOf returns the PromQL of a request; its selectors where it has no query.
+func queryOf(request *promapi.Request) string {
 	if query := request.Parameters.Get("query"); query != "" {
 		return query
 	}
@@ -131,7 +152,7 @@ func fingerprint(text string) string {
 	return strings.Repeat("0", 16-len(sum)) + sum
 }
 
-// isSlow tells whether a query took so long that the operator wants to know.
+// isSlow reports whether a query took as long as log.slow_queries, or longer.
 func (m *Manager) isSlow(took time.Duration) bool {
 	limit := time.Duration(m.config.Log.SlowQueries)
 	return limit > 0 && took >= limit

@@ -82,16 +82,6 @@ func TestARequestIsFoundInTheLog(t *testing.T) {
 	require.Equal(t, "mine", entryOf(t, hook, "a request was refused").Data["request_id"])
 }
 
-func TestSlowQueriesAreLogged(t *testing.T) {
-	g, hook := observed(t, func(config *datasource.Config) {
-		config.Log = datasource.LogConfig{QueryText: true, SlowQueries: datasource.Duration(time.Nanosecond)}
-	})
-	g.ask(t, http.MethodGet, query, "")
-	line := entryOf(t, hook, "a query was slow")
-	require.Equal(t, logrus.WarnLevel, line.Level)
-	require.Equal(t, "up", line.Data["query"])
-}
-
 func TestEachStepIsASpan(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))

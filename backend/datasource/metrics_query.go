@@ -246,25 +246,26 @@ func (h *handler) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 		return
 	}
 	request, err := query.request(started)
-	planned := func() {}
-	if err == nil {
-		request.Caller = caller
-		request, planned, err = h.manager.prepare(incoming.Context(), asked, request, query.Namespace)
-	}
 	if err != nil {
-		h.fail(w, incoming, err)
+		h.failed(w, incoming, asked, nil, started, err)
+		return
+	}
+	request.Caller = caller
+	prepared, planned, err := h.manager.prepare(incoming.Context(), asked, request, query.Namespace)
+	if err != nil {
+		h.failed(w, incoming, asked, request, started, err)
 		return
 	}
 	defer planned()
 	end, err := h.manager.begin(request.Endpoint)
 	if err != nil {
-		h.fail(w, incoming, err)
+		h.failed(w, incoming, asked, request, started, err)
 		return
 	}
 	defer end()
 	observed := &observedWriter{ResponseWriter: w}
 	defer h.manager.metrics.countRequest(incoming.Context(), request.Endpoint, observed)
-	h.answer(observed, incoming, asked, request, started, planned)
+	h.answer(observed, incoming, asked, prepared, started, planned)
 }
 
 // writeMistakes answers with all of them: in one line, as every error has it,

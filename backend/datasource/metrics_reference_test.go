@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -51,7 +52,36 @@ func gatherAll(t *testing.T) (*prometheus.Registry, []*dto.MetricFamily) {
 	t.Cleanup(func() { require.NoError(t, manager.Close()) })
 	families, err := registry.Gather()
 	require.NoError(t, err)
+	require.Equal(t, registered(registry), gathered(families), "each metric has its label values from the start")
 	return registry, families
+}
+
+// described finds the name in the text of a prometheus.Desc, which has no other
+// way to read it.
+var described = regexp.MustCompile(`fqName: "(tierproxy_[a-z_]+)"`)
+
+// registered returns the names of all metrics, those without label values
+// included.
+func registered(registry *prometheus.Registry) []string {
+	descriptions := make(chan *prometheus.Desc)
+	go func() {
+		registry.Describe(descriptions)
+		close(descriptions)
+	}()
+	var names []string
+	for description := range descriptions {
+		names = append(names, described.FindStringSubmatch(description.String())[1])
+	}
+	slices.Sort(names)
+	return names
+}
+
+func gathered(families []*dto.MetricFamily) []string {
+	names := make([]string, 0, len(families))
+	for _, family := range families {
+		names = append(names, family.GetName())
+	}
+	return names
 }
 
 // TestMetricsReference holds docs/metrics.md to what is registered, or writes

@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -21,7 +22,8 @@ const referenceFile = "../../docs/configuration.md"
 // TestConfigurationReference holds docs/configuration.md to the structs and
 // their comments, or writes it with -update.
 func TestConfigurationReference(t *testing.T) {
-	rendered := renderReference(t)
+	rendered, undocumented := renderReference(t)
+	require.Empty(t, undocumented, "each of these fields takes a comment that begins with its name")
 	if *update {
 		require.NoError(t, os.WriteFile(referenceFile, []byte(rendered), 0o600))
 	}
@@ -38,94 +40,97 @@ Every setting is a key of the YAML file that ` + "`--config`" + ` names, and an 
 file. Where a setting has two variables, the first one wins; set but empty, the first one counts as not set. Durations are
 written as Prometheus writes them: 500ms, 30s, 15m, 1h30m, 15d.
 
+Variables of lists end in the number of the element: _0, _1 and so on. A variable that ends in ` + "`_*`" + ` stands for one variable
+for each key below, such as ` + "`TIERPROXY_HOT_HTTP_CONFIG_BASIC_AUTH_USERNAME`" + `.
+
 tierproxy does not start with a configuration that has mistakes, and lists all of them. What is about the process, such as
 the address to listen on (` + "`--web.listen-address`, :9190" + ` by default) and the log level, is in ` + "`tierproxy --help`" + `.
 `
 
-// renderReference writes one section for each group of keys.
-func renderReference(t *testing.T) string {
+// reference is the page of all settings while it is written.
+type reference struct {
+	comments     map[string]string
+	text         strings.Builder
+	undocumented []string
+}
+
+// renderReference returns the page, with one section for each group of keys, and
+// the fields that have no comment.
+func renderReference(t *testing.T) (page string, undocumented []string) {
 	t.Helper()
-	comments := fieldComments(t)
-	var text strings.Builder
-	text.WriteString(referenceHead)
-	config := DefaultConfig()
-	group := ""
-	for _, setting := range settings(&config) {
-		name, _, _ := strings.Cut(setting.key, ".")
-		if name != group {
-			group = name
-			field := topField(name)
-			fmt.Fprintf(&text, "\n## %s\n\n%s\n\n| key | variable | default | meaning |\n| --- | --- | --- | --- |\n",
-				group, sentence(comments["Config."+field.Name], field.Name, name))
-		}
-		variables := "`" + setting.prefixed + "`"
-		if setting.contract != "" {
-			variables = "`" + setting.contract + "`, " + variables
-		}
-		kind := setting.field.Type
-		if kind.Kind() == reflect.Slice {
-			element := kind.Elem()
-			if element.Kind() == reflect.String {
-				last := setting.key[strings.LastIndex(setting.key, ".")+1:]
-				fmt.Fprintf(&text, "| `%s[]` | `%s_0` and so on | | %s |\n", setting.key, setting.prefixed,
-					sentence(comments[setting.parent.Name()+"."+setting.field.Name], setting.field.Name, last))
-				continue
-			}
-			for i := range element.NumField() {
-				key, _, _ := strings.Cut(element.Field(i).Tag.Get("yaml"), ",")
-				variable := strings.ToUpper(key)
-				if element.Field(i).Type.Kind() == reflect.Slice {
-					key, variable = key+"[]", variable+"_0"
-				}
-				fmt.Fprintf(&text, "| `%s[].%s` | `%s_0_%s` and so on | | %s |\n", setting.key, key, setting.prefixed, variable,
-					sentence(comments[element.Name()+"."+element.Field(i).Name], element.Field(i).Name, strings.TrimSuffix(key, "[]")))
-			}
-			continue
-		}
-		_, last, _ := strings.Cut(setting.key, ".")
-		last = last[strings.LastIndex(last, ".")+1:]
-		fmt.Fprintf(&text, "| `%s` | %s | %s | %s |\n", setting.key, variables, defaultText(setting),
-			sentence(comments[setting.parent.Name()+"."+setting.field.Name], setting.field.Name, last))
+	written := &reference{comments: fieldComments(t)}
+	written.text.WriteString(referenceHead)
+	config := reflect.ValueOf(DefaultConfig())
+	for field, value := range config.Fields() {
+		key := yamlKey(field)
+		fmt.Fprintf(&written.text, "\n## %s\n\n%s\n\n| key | variable | default | meaning |\n| --- | --- | --- | --- |\n",
+			key, written.meaning(config.Type(), field))
+		written.rows(key, environmentPrefix+"_"+strings.ToUpper(key), value)
 	}
-	return text.String()
+	return written.text.String(), written.undocumented
 }
 
-func topField(key string) reflect.StructField {
-	for field := range reflect.TypeFor[Config]().Fields() {
-		if name, _, _ := strings.Cut(field.Tag.Get("yaml"), ","); name == key {
-			return field
+// rows writes a row for each key of a struct, or of the elements of a list of
+// structs, and for the keys below.
+func (r *reference) rows(key, variable string, value reflect.Value) {
+	if value.Kind() == reflect.Slice {
+		key, variable, value = key+"[]", variable+"_0", reflect.Zero(value.Type().Elem())
+	}
+	for field, held := range value.Fields() {
+		key, variable := key+"."+yamlKey(field), variable+"_"+strings.ToUpper(yamlKey(field))
+		meaning := r.meaning(value.Type(), field)
+		isList := held.Kind() == reflect.Slice
+		switch {
+		case held.Kind() == reflect.Struct, isList && held.Type().Elem().Kind() == reflect.Struct:
+			fmt.Fprintf(&r.text, "| `%s` | | | %s |\n", key, meaning)
+			r.rows(key, variable, held)
+		case isList:
+			fmt.Fprintf(&r.text, "| `%s[]` | `%s_0` and so on | empty | %s |\n", key, variable, meaning)
+		case held.Kind() == reflect.Pointer:
+			fmt.Fprintf(&r.text, "| `%s` | `%s_*` | empty | %s |\n", key, variable, meaning)
+		default:
+			variables := "`" + variable + "`"
+			if contract := field.Tag.Get("contract"); contract != "" {
+				variables = "`" + contract + "`, " + variables
+			}
+			fmt.Fprintf(&r.text, "| `%s` | %s | %s | %s |\n", key, variables, defaultText(held), meaning)
 		}
 	}
-	return reflect.StructField{}
 }
 
-func defaultText(setting setting) string {
-	if value := fmt.Sprint(setting.value.Interface()); value != "" && setting.value.Kind() != reflect.Map && setting.value.Kind() != reflect.Pointer {
-		return "`" + value + "`"
+// meaning is the comment of a field, with the key in the place of the Go name.
+func (r *reference) meaning(parent reflect.Type, field reflect.StructField) string {
+	name := parent.Name() + "." + field.Name
+	rest, found := strings.CutPrefix(r.comments[name], field.Name+" ")
+	if !found {
+		r.undocumented = append(r.undocumented, name)
+	}
+	return "`" + yamlKey(field) + "` " + rest
+}
+
+func yamlKey(field reflect.StructField) string {
+	key, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
+	return key
+}
+
+func defaultText(value reflect.Value) string {
+	if text := fmt.Sprint(value.Interface()); text != "" && value.Kind() != reflect.Map {
+		return "`" + text + "`"
 	}
 	return "empty"
 }
 
-// sentence is a comment with the key in the place of the Go name.
-func sentence(comment, name, key string) string {
-	if rest, found := strings.CutPrefix(comment, name+" "); found {
-		return "`" + key + "` " + rest
-	}
-	return comment
-}
-
-// fieldComments maps Type.Field to the comment in front of the field.
+// fieldComments maps Type.Field to the comment in front of the field, for all
+// types of the package.
 func fieldComments(t *testing.T) map[string]string {
 	t.Helper()
+	files, err := filepath.Glob("*.go")
+	require.NoError(t, err)
 	comments := map[string]string{}
-	for _, name := range []string{"config.go", "config_security.go"} {
+	for _, name := range files {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		require.NoError(t, err)
 		collectComments(file, comments)
-	}
-	require.NotEmpty(t, comments)
-	for name, comment := range comments {
-		require.NotEmpty(t, comment, "the field %s has no comment", name)
 	}
 	return comments
 }

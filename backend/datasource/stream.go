@@ -63,28 +63,26 @@ func (h *handler) stream(w http.ResponseWriter, incoming *http.Request, response
 	if err == nil && !slow && !logsDebug(h.manager.logger) {
 		return
 	}
-	entry := h.manager.logger.WithFields(logrus.Fields{
-		"datasource": asked.label, "endpoint": string(request.Endpoint),
-		"tier": string(response.Tier), "reason": string(response.Reason), "status": response.Status,
-		"bytes": written, "duration": took.String(), "outcome": outcome,
-	}).WithFields(h.manager.requestFields(incoming.Context(), header.Get(promapi.HeaderRequestID), request))
+	entry := h.manager.logger.
+		WithFields(h.manager.requestFields(incoming.Context(), header.Get(promapi.HeaderRequestID), asked, request)).
+		WithFields(answeredBy(response.Tier, response.Reason, response.Replica)).
+		WithFields(logrus.Fields{"status": response.Status, "bytes": written, "duration": took.String(), "outcome": outcome})
 	if response.Cache != nil {
 		entry = entry.WithFields(logrus.Fields{"cache": response.Cache.Result, "cached_steps": response.Cache.Cached, "steps": response.Cache.Steps})
 	}
-	if slow {
-		entry.Warn("a query was slow")
-	}
-	if response.Replica != "" {
-		entry = entry.WithField("replica", response.Replica)
-	}
-	if err == nil {
-		entry.Debug("query answered")
-		return
-	}
-	if outcome == outcomeAborted {
+	switch {
+	case outcome == outcomeAborted:
 		entry.WithError(err).Warn("the answer of the tier was cut off, so the connection to the client is aborted")
+	case slow:
+		entry.Warn(messageSlow)
+	case err != nil:
+		entry.Debug(messageCanceled)
+	default:
+		entry.Debug("query answered")
 	}
-	panic(http.ErrAbortHandler)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
 }
 
 // logsDebug tells whether anybody reads lines that take long to make.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -153,6 +154,12 @@ func TestItServesAndStops(t *testing.T) {
 	_, body = get("/metrics")
 	for _, name := range []string{"tierproxy_build_info{", "go_goroutines ", "process_open_fds ", "tierproxy_queries_total{"} {
 		require.Contains(t, body, "\n"+name)
+	}
+	documented, err := os.ReadFile("../../../docs/metrics.md")
+	require.NoError(t, err)
+	for _, found := range regexp.MustCompile(`(?m)^# TYPE (tierproxy_\w+)`).FindAllStringSubmatch(body, -1) {
+		require.Regexp(t, "(?m)^# HELP "+found[1]+" .", body)
+		require.Contains(t, string(documented), "`"+found[1]+"`")
 	}
 	response, _ = get("/debug/pprof/")
 	require.Equal(t, http.StatusNotFound, response.StatusCode, "off by default")

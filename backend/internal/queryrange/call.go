@@ -39,11 +39,12 @@ func Do(ctx context.Context, query Query) (*Response, error) {
 	callContext, cancel := context.WithTimeout(ctx, query.timeout())
 	call := &call{query: planned.query, planned: planned, started: time.Now()}
 	response, decision, err := call.run(callContext)
+	replica := ""
+	if decision.Tier != tier.Cold && call.query.Hot != nil {
+		replica = call.query.Hot.Replica()
+	}
 	if err == nil {
-		response.Tier, response.Reason = decision.Tier, decision.Reason
-		if decision.Tier != tier.Cold {
-			response.Replica = call.query.Hot.Replica()
-		}
+		response.Tier, response.Reason, response.Replica = decision.Tier, decision.Reason, replica
 		err = call.finish(callContext, response, decision)
 	}
 	if err != nil {
@@ -51,7 +52,7 @@ func Do(ctx context.Context, query Query) (*Response, error) {
 			_ = response.Body.Close()
 		}
 		cancel()
-		return nil, &CallError{Tier: decision.Tier, Reason: decision.Reason, Err: call.explain(ctx, decision.Tier, err)}
+		return nil, &CallError{Tier: decision.Tier, Reason: decision.Reason, Replica: replica, Err: call.explain(ctx, decision.Tier, err)}
 	}
 	response.UpstreamDuration = time.Since(call.started)
 	response.Body = &cancelOnClose{ReadCloser: response.Body, cancel: cancel}

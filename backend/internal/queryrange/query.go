@@ -125,6 +125,9 @@ type CallError struct {
 	// Tier and Reason are those of the last try.
 	Tier   tier.Name
 	Reason tier.Reason
+	// Replica is the name of the server of hot that was asked last; empty where hot
+	// is asked as a whole, or cold was asked.
+	Replica string
 	// Err is an Error of the Prometheus API.
 	Err error
 }
