@@ -1,9 +1,9 @@
 package perses
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -235,22 +236,45 @@ func TestCacheKeysDoNotCollide(t *testing.T) {
 	}
 }
 
+// heldPerses is a Perses without a socket that answers when it is released, so
+// that synctest.Wait returns once every caller waits.
+type heldPerses struct {
+	requests atomic.Int64
+	release  chan struct{}
+}
+
+func (p *heldPerses) RoundTrip(*http.Request) (*http.Response, error) {
+	p.requests.Add(1)
+	<-p.release
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(savedDatasource))}, nil
+}
+
+func (p *heldPerses) client(t *testing.T, clock *clock) *Client {
+	t.Helper()
+	client, err := NewClient(Options{URL: &url.URL{Scheme: "http", Host: "perses"}, Timeout: time.Minute, Transport: p, Now: clock.Now})
+	require.NoError(t, err)
+	return client
+}
+
 func TestLookupAsksOnceForManyWaiting(t *testing.T) {
-	fake := newFakePerses(t)
-	client := fake.client(t, &clock{}, "")
-	fake.mutex.Lock() // Perses does not answer yet.
-	var waiting sync.WaitGroup
-	for range 20 {
-		waiting.Go(func() {
-			if _, err := client.Lookup(t.Context(), metrics, Caller{}); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	require.Eventually(t, func() bool { return fake.requests.Load() > 0 }, 5*time.Second, time.Millisecond)
-	fake.mutex.Unlock()
-	waiting.Wait()
-	require.LessOrEqual(t, fake.requests.Load(), int64(2))
+	synctest.Test(t, func(t *testing.T) {
+		held := &heldPerses{release: make(chan struct{})}
+		client := held.client(t, &clock{})
+		var waiting sync.WaitGroup
+		for range 20 {
+			waiting.Go(func() {
+				if _, err := client.Lookup(t.Context(), metrics, Caller{}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		asked := held.requests.Load()
+		close(held.release)
+		waiting.Wait()
+		require.EqualValues(t, 1, asked, "while all wait")
+		require.EqualValues(t, 1, held.requests.Load())
+	})
 }
 
 // A datasource inside a dashboard takes two permissions: to see the dashboard
@@ -329,24 +353,24 @@ func TestADatasourceInUseIsRefreshedBeforeItExpires(t *testing.T) {
 }
 
 func TestAnAnswerThatSomebodyElseWaitedLongForIsAskedAgain(t *testing.T) {
-	fake, clock := newFakePerses(t), &clock{}
-	client := fake.client(t, clock, "")
-	fake.mutex.Lock()
-	first := make(chan error)
-	go func() {
-		_, err := client.Lookup(context.Background(), metrics, Caller{})
-		first <- err
-	}()
-	require.Eventually(t, func() bool { return fake.requests.Load() == 1 }, 5*time.Second, time.Millisecond)
-	clock.add(FreshFor)
-	second := make(chan error)
-	go func() {
-		_, err := client.Lookup(context.Background(), metrics, Caller{})
-		second <- err
-	}()
-	// Whether it joins or comes later, it is not answered with what was asked before.
-	fake.mutex.Unlock()
-	require.NoError(t, <-first)
-	require.NoError(t, <-second)
-	require.EqualValues(t, 2, fake.requests.Load())
+	synctest.Test(t, func(t *testing.T) {
+		held, clock := &heldPerses{release: make(chan struct{})}, &clock{}
+		client := held.client(t, clock)
+		answers := make(chan error, 2)
+		lookup := func() {
+			_, err := client.Lookup(t.Context(), metrics, Caller{})
+			answers <- err
+		}
+		go lookup()
+		synctest.Wait()
+		clock.add(FreshFor)
+		go lookup()
+		synctest.Wait()
+		asked := held.requests.Load()
+		close(held.release)
+		require.NoError(t, <-answers)
+		require.NoError(t, <-answers)
+		require.EqualValues(t, 1, asked, "the second joins the first")
+		require.EqualValues(t, 2, held.requests.Load())
+	})
 }
