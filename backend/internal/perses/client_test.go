@@ -167,8 +167,10 @@ func TestLookupServesStaleWhilePersesIsUnreachable(t *testing.T) {
 	client := fake.client(t, now, "")
 	soon := caller(http.Header{"Authorization": {"Bearer " + token(t, now.Now().Add(30*time.Second))}})
 	late := caller(http.Header{"Cookie": {cookies(token(t, now.Now().Add(time.Hour)))}})
+	soonCookie := caller(http.Header{"Cookie": {cookies(token(t, now.Now().Add(30*time.Second)))}})
 	opaque := caller(http.Header{"Authorization": {"Bearer opaque"}})
-	for _, each := range []Caller{soon, late, opaque, {}} {
+	impersonating := caller(http.Header{"Impersonate-User": {"someone"}})
+	for _, each := range []Caller{soon, late, soonCookie, opaque, impersonating, {}} {
 		_, err := client.Lookup(t.Context(), metrics, each)
 		require.NoError(t, err)
 	}
@@ -179,8 +181,8 @@ func TestLookupServesStaleWhilePersesIsUnreachable(t *testing.T) {
 		ok    []Caller
 		fails []Caller
 	}{
-		{"within a minute", 20 * time.Second, []Caller{soon, late, {}}, []Caller{opaque}},
-		{"never past the token's expiry", 15 * time.Second, []Caller{late, {}}, []Caller{soon, opaque}},
+		{"within a minute", 20 * time.Second, []Caller{soon, late, soonCookie, {}}, []Caller{opaque, impersonating}},
+		{"never past the token's expiry", 15 * time.Second, []Caller{late, {}}, []Caller{soon, soonCookie, opaque, impersonating}},
 		{"not after a minute", 25 * time.Second, nil, []Caller{soon, late, opaque, {}}},
 	} {
 		now.add(test.after)
@@ -207,12 +209,15 @@ func cookies(token string) string {
 
 func TestExpiryIsThatOfTheFirstTokenToEnd(t *testing.T) {
 	first, second := time.Unix(2_000_000_000, 0), time.Unix(2_100_000_000, 0)
-	end, known := caller(http.Header{"Authorization": {"Bearer " + token(t, second)}, "Cookie": {cookies(token(t, first))}}).expiry()
-	require.True(t, known)
-	require.True(t, first.Equal(end))
+	for header, cookie := range map[time.Time]time.Time{first: second, second: first} {
+		end, known := caller(http.Header{"Authorization": {"Bearer " + token(t, header)}, "Cookie": {cookies(token(t, cookie))}}).expiry()
+		require.True(t, known)
+		require.True(t, first.Equal(end))
+	}
 	for _, header := range []http.Header{
 		{"Authorization": {"Basic abc"}},
 		{"Authorization": {"Bearer x.y.z"}},
+		{"Authorization": {"Bearer " + tokenOf(t, "alice")}},
 		{"Cookie": {"jwtPayload=x"}},
 		{"Authorization": {"Bearer " + token(t, second)}, "Cookie": {"jwtSignature=x"}},
 		{"Impersonate-User": {"x"}},
@@ -227,10 +232,12 @@ func TestCacheKeysDoNotCollide(t *testing.T) {
 	for _, each := range []Caller{
 		{}, {authorization: []string{"a"}}, {cookies: []string{"a"}}, {impersonate: []string{"a"}},
 		{authorization: []string{"a", "b"}}, {authorization: []string{"ab"}}, {authorization: []string{"a"}, cookies: []string{"b"}},
+		{authorization: []string{"b"}}, {cookies: []string{"b"}}, {impersonate: []string{"b"}},
+		{authorization: []string{"ab", "c"}}, {authorization: []string{"a", "bc"}}, ServiceCaller(),
 	} {
-		for _, path := range []string{"/x", "/xa"} {
+		for _, path := range []string{"/x", "/y", "/xa"} {
 			key := each.cacheKey(path)
-			require.False(t, keys[key])
+			require.False(t, keys[key], "%s %+v", path, each)
 			keys[key] = true
 		}
 	}
@@ -284,9 +291,10 @@ func TestDatasourcesInsideDashboards(t *testing.T) {
 		"local":{"plugin":{"kind":"TieredPrometheusDatasource","spec":{"threshold":"5m","proxy":{"kind":"HTTPProxy","spec":{"url":"http://tierproxy/proxy/projects/team/dashboards/board/datasources/local"}}}}},
 		"other":{"plugin":{"kind":"PrometheusDatasource","spec":{}}}}}}`
 	statuses := map[string]int{"/api/v1/projects/team/datasources": 200, "/api/v1/projects/team/dashboards/board": 200}
+	answered := dashboard
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(statuses[r.URL.Path])
-		_, _ = w.Write([]byte(dashboard))
+		_, _ = w.Write([]byte(answered))
 	}))
 	t.Cleanup(server.Close)
 	lookup := func(name string) (*Datasource, error) {
@@ -309,6 +317,11 @@ func TestDatasourcesInsideDashboards(t *testing.T) {
 		_, err := lookup("local")
 		require.Equal(t, 403, promapi.AsError(err).Status, "without %s", path)
 		statuses[path] = 200
+	}
+	for _, part := range []string{`"name":"board"`, `"project":"team"`} {
+		answered = strings.Replace(dashboard, part, strings.Replace(part, `":"`, `":"another-`, 1), 1)
+		_, err := lookup("local")
+		require.ErrorContains(t, err, "answered with another dashboard", part)
 	}
 }
 
