@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -93,14 +94,21 @@ func TestConfine_ReadsNothingWhereEverySelectorConflicts(t *testing.T) {
 		`sum by (job) (rate(x{namespace="bank"}[5m])) / on (job) -(y{namespace=""})`: true,
 		`max_over_time(rate(x{namespace="bank"}[5m])[1h:])`:                          true,
 		`x{namespace="bank"} > bool 1 or y{namespace="bank"}`:                        true,
+		`2 * x{namespace="bank"}`:                                                    true,
 
 		`up`: false, `vector(1)`: false, `up{namespace="shop"}`: false, `up{namespace=~"shop|bank"}`: false,
 		`up and x{namespace="bank"}`:                              false, // up may fail, or carry warnings
 		`absent(x{namespace="bank"})`:                             false,
 		`absent_over_time(x{namespace="bank"}[5m])`:               false,
 		`sum(x{namespace="bank"}) or vector(0)`:                   false,
+		`vector(0) or sum(x{namespace="bank"})`:                   false,
+		`-(vector(0) or x{namespace="bank"})`:                     false,
+		`abs(vector(0) unless x{namespace="bank"})`:               false,
+		`sum(vector(0) unless x{namespace="bank"})`:               false,
 		`vector(scalar(x{namespace="bank"}))`:                     false,
 		`x{namespace="bank"} + fill (0) y{namespace="bank"}`:      false,
+		`x{namespace="bank"} + fill_left (0) y{namespace="bank"}`: false,
+		`x{namespace="bank"} + fill_right(0) y{namespace="bank"}`: false,
 		`label_replace(x{namespace="bank"}, "a", "$1", "b", "(")`: false, // an error
 		`histogram_quantile(2, x{namespace="bank"})`:              false, // a warning
 		`topk(5, x{namespace="bank"})`:                            false,
@@ -110,6 +118,38 @@ func TestConfine_ReadsNothingWhereEverySelectorConflicts(t *testing.T) {
 		result, err := shop.query(query)
 		require.NoError(t, err, query)
 		require.Equal(t, expected, result.isEmpty, query)
+	}
+}
+
+// TestVerify_RefusesWhatWasWrittenWrongly passes texts that write never returns.
+func TestVerify_RefusesWhatWasWrittenWrongly(t *testing.T) {
+	root, err := promqlParser.ParseExpr(`rate(up{job="a"}[5m]) + down`)
+	require.NoError(t, err)
+	selectors, err := selectorsOf(root)
+	require.NoError(t, err)
+	namespace, job := labels.MustNewMatcher(labels.MatchRegexp, "namespace", "shop"), labels.MustNewMatcher(labels.MatchEqual, "job", "a")
+	name := func(is string) *labels.Matcher {
+		return labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, is)
+	}
+	matchers := [][]*labels.Matcher{{namespace, job, name("up")}, {namespace, name("down")}}
+	const confined = `rate(up{namespace=~"shop",job="a"}[5m]) + down{namespace=~"shop"}`
+	require.NoError(t, verify(confined, root, selectors, matchers))
+	for written, message := range map[string]string{
+		`rate(up{namespace=~"shop",job="a"}[5m]) + `:                                           "cannot be read",
+		`info(up{namespace=~"shop",job="a"}) + down{namespace=~"shop"}`:                        "info()",
+		`rate(up{namespace=~"shop",job="a"}[5m]) + down{namespace=~"shop"} + x`:                "has other selectors",
+		`rate(up{namespace=~"shop",job="a"}[5m])`:                                              "has other selectors",
+		`rate(up{namespace=~"shop",job="a"}[5m]) + {namespace=~"shop",__name__="down"}`:        "got other matchers", // A name of its own is another text.
+		`rate(up{job="a"}[5m]) + down{namespace=~"shop"}`:                                      "got other matchers",
+		`rate(up{namespace=~"shop",job="a"}[5m]) + down`:                                       "got other matchers",
+		`rate(up{namespace=~"bank",job="a"}[5m]) + down{namespace=~"shop"}`:                    "got other matchers",
+		`rate(up{namespace!~"shop",job="a"}[5m]) + down{namespace=~"shop"}`:                    "got other matchers",
+		`rate(up{namespacf=~"shop",job="a"}[5m]) + down{namespace=~"shop"}`:                    "got other matchers",
+		`rate(up{namespace=~"shop",job="a"}[6m]) + down{namespace=~"shop"}`:                    "means something else",
+		`rate(up{namespace=~"shop",job="a"}[5m]) + (down{namespace=~"shop"})`:                  "means something else",
+		`rate(up{namespace=~"shop",job="a"}[5m] offset 1m) + on (job) down{namespace=~"shop"}`: "means something else",
+	} {
+		require.ErrorContains(t, verify(written, root, selectors, matchers), message, written)
 	}
 }
 

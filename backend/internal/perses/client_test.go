@@ -1,9 +1,9 @@
 package perses
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -166,8 +167,10 @@ func TestLookupServesStaleWhilePersesIsUnreachable(t *testing.T) {
 	client := fake.client(t, now, "")
 	soon := caller(http.Header{"Authorization": {"Bearer " + token(t, now.Now().Add(30*time.Second))}})
 	late := caller(http.Header{"Cookie": {cookies(token(t, now.Now().Add(time.Hour)))}})
+	soonCookie := caller(http.Header{"Cookie": {cookies(token(t, now.Now().Add(30*time.Second)))}})
 	opaque := caller(http.Header{"Authorization": {"Bearer opaque"}})
-	for _, each := range []Caller{soon, late, opaque, {}} {
+	impersonating := caller(http.Header{"Impersonate-User": {"someone"}})
+	for _, each := range []Caller{soon, late, soonCookie, opaque, impersonating, {}} {
 		_, err := client.Lookup(t.Context(), metrics, each)
 		require.NoError(t, err)
 	}
@@ -178,8 +181,8 @@ func TestLookupServesStaleWhilePersesIsUnreachable(t *testing.T) {
 		ok    []Caller
 		fails []Caller
 	}{
-		{"within a minute", 20 * time.Second, []Caller{soon, late, {}}, []Caller{opaque}},
-		{"never past the token's expiry", 15 * time.Second, []Caller{late, {}}, []Caller{soon, opaque}},
+		{"within a minute", 20 * time.Second, []Caller{soon, late, soonCookie, {}}, []Caller{opaque, impersonating}},
+		{"never past the token's expiry", 15 * time.Second, []Caller{late, {}}, []Caller{soon, soonCookie, opaque, impersonating}},
 		{"not after a minute", 25 * time.Second, nil, []Caller{soon, late, opaque, {}}},
 	} {
 		now.add(test.after)
@@ -206,12 +209,15 @@ func cookies(token string) string {
 
 func TestExpiryIsThatOfTheFirstTokenToEnd(t *testing.T) {
 	first, second := time.Unix(2_000_000_000, 0), time.Unix(2_100_000_000, 0)
-	end, known := caller(http.Header{"Authorization": {"Bearer " + token(t, second)}, "Cookie": {cookies(token(t, first))}}).expiry()
-	require.True(t, known)
-	require.True(t, first.Equal(end))
+	for header, cookie := range map[time.Time]time.Time{first: second, second: first} {
+		end, known := caller(http.Header{"Authorization": {"Bearer " + token(t, header)}, "Cookie": {cookies(token(t, cookie))}}).expiry()
+		require.True(t, known)
+		require.True(t, first.Equal(end))
+	}
 	for _, header := range []http.Header{
 		{"Authorization": {"Basic abc"}},
 		{"Authorization": {"Bearer x.y.z"}},
+		{"Authorization": {"Bearer " + tokenOf(t, "alice")}},
 		{"Cookie": {"jwtPayload=x"}},
 		{"Authorization": {"Bearer " + token(t, second)}, "Cookie": {"jwtSignature=x"}},
 		{"Impersonate-User": {"x"}},
@@ -226,31 +232,56 @@ func TestCacheKeysDoNotCollide(t *testing.T) {
 	for _, each := range []Caller{
 		{}, {authorization: []string{"a"}}, {cookies: []string{"a"}}, {impersonate: []string{"a"}},
 		{authorization: []string{"a", "b"}}, {authorization: []string{"ab"}}, {authorization: []string{"a"}, cookies: []string{"b"}},
+		{authorization: []string{"b"}}, {cookies: []string{"b"}}, {impersonate: []string{"b"}},
+		{authorization: []string{"ab", "c"}}, {authorization: []string{"a", "bc"}}, ServiceCaller(),
 	} {
-		for _, path := range []string{"/x", "/xa"} {
+		for _, path := range []string{"/x", "/y", "/xa"} {
 			key := each.cacheKey(path)
-			require.False(t, keys[key])
+			require.False(t, keys[key], "%s %+v", path, each)
 			keys[key] = true
 		}
 	}
 }
 
+// heldPerses is a Perses without a socket that answers when it is released, so
+// that synctest.Wait returns once every caller waits.
+type heldPerses struct {
+	requests atomic.Int64
+	release  chan struct{}
+}
+
+func (p *heldPerses) RoundTrip(*http.Request) (*http.Response, error) {
+	p.requests.Add(1)
+	<-p.release
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(savedDatasource))}, nil
+}
+
+func (p *heldPerses) client(t *testing.T, clock *clock) *Client {
+	t.Helper()
+	client, err := NewClient(Options{URL: &url.URL{Scheme: "http", Host: "perses"}, Timeout: time.Minute, Transport: p, Now: clock.Now})
+	require.NoError(t, err)
+	return client
+}
+
 func TestLookupAsksOnceForManyWaiting(t *testing.T) {
-	fake := newFakePerses(t)
-	client := fake.client(t, &clock{}, "")
-	fake.mutex.Lock() // Perses does not answer yet.
-	var waiting sync.WaitGroup
-	for range 20 {
-		waiting.Go(func() {
-			if _, err := client.Lookup(t.Context(), metrics, Caller{}); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	require.Eventually(t, func() bool { return fake.requests.Load() > 0 }, 5*time.Second, time.Millisecond)
-	fake.mutex.Unlock()
-	waiting.Wait()
-	require.LessOrEqual(t, fake.requests.Load(), int64(2))
+	synctest.Test(t, func(t *testing.T) {
+		held := &heldPerses{release: make(chan struct{})}
+		client := held.client(t, &clock{})
+		var waiting sync.WaitGroup
+		for range 20 {
+			waiting.Go(func() {
+				if _, err := client.Lookup(t.Context(), metrics, Caller{}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		asked := held.requests.Load()
+		close(held.release)
+		waiting.Wait()
+		require.EqualValues(t, 1, asked, "while all wait")
+		require.EqualValues(t, 1, held.requests.Load())
+	})
 }
 
 // A datasource inside a dashboard takes two permissions: to see the dashboard
@@ -260,9 +291,10 @@ func TestDatasourcesInsideDashboards(t *testing.T) {
 		"local":{"plugin":{"kind":"TieredPrometheusDatasource","spec":{"threshold":"5m","proxy":{"kind":"HTTPProxy","spec":{"url":"http://tierproxy/proxy/projects/team/dashboards/board/datasources/local"}}}}},
 		"other":{"plugin":{"kind":"PrometheusDatasource","spec":{}}}}}}`
 	statuses := map[string]int{"/api/v1/projects/team/datasources": 200, "/api/v1/projects/team/dashboards/board": 200}
+	answered := dashboard
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(statuses[r.URL.Path])
-		_, _ = w.Write([]byte(dashboard))
+		_, _ = w.Write([]byte(answered))
 	}))
 	t.Cleanup(server.Close)
 	lookup := func(name string) (*Datasource, error) {
@@ -285,6 +317,11 @@ func TestDatasourcesInsideDashboards(t *testing.T) {
 		_, err := lookup("local")
 		require.Equal(t, 403, promapi.AsError(err).Status, "without %s", path)
 		statuses[path] = 200
+	}
+	for _, part := range []string{`"name":"board"`, `"project":"team"`} {
+		answered = strings.Replace(dashboard, part, strings.Replace(part, `":"`, `":"another-`, 1), 1)
+		_, err := lookup("local")
+		require.ErrorContains(t, err, "answered with another dashboard", part)
 	}
 }
 
@@ -329,24 +366,24 @@ func TestADatasourceInUseIsRefreshedBeforeItExpires(t *testing.T) {
 }
 
 func TestAnAnswerThatSomebodyElseWaitedLongForIsAskedAgain(t *testing.T) {
-	fake, clock := newFakePerses(t), &clock{}
-	client := fake.client(t, clock, "")
-	fake.mutex.Lock()
-	first := make(chan error)
-	go func() {
-		_, err := client.Lookup(context.Background(), metrics, Caller{})
-		first <- err
-	}()
-	require.Eventually(t, func() bool { return fake.requests.Load() == 1 }, 5*time.Second, time.Millisecond)
-	clock.add(FreshFor)
-	second := make(chan error)
-	go func() {
-		_, err := client.Lookup(context.Background(), metrics, Caller{})
-		second <- err
-	}()
-	// Whether it joins or comes later, it is not answered with what was asked before.
-	fake.mutex.Unlock()
-	require.NoError(t, <-first)
-	require.NoError(t, <-second)
-	require.EqualValues(t, 2, fake.requests.Load())
+	synctest.Test(t, func(t *testing.T) {
+		held, clock := &heldPerses{release: make(chan struct{})}, &clock{}
+		client := held.client(t, clock)
+		answers := make(chan error, 2)
+		lookup := func() {
+			_, err := client.Lookup(t.Context(), metrics, Caller{})
+			answers <- err
+		}
+		go lookup()
+		synctest.Wait()
+		clock.add(FreshFor)
+		go lookup()
+		synctest.Wait()
+		asked := held.requests.Load()
+		close(held.release)
+		require.NoError(t, <-answers)
+		require.NoError(t, <-answers)
+		require.EqualValues(t, 1, asked, "the second joins the first")
+		require.EqualValues(t, 2, held.requests.Load())
+	})
 }

@@ -63,4 +63,11 @@ func TestLookup_WhatIsKeptIsBoundedInBytes(t *testing.T) {
 	}
 	require.Less(t, client.cache.Len(), 300)
 	require.Positive(t, client.cache.Len())
+
+	// What is kept anew takes the place of what was kept before.
+	key := Caller{}.cacheKey("again")
+	for range 3 {
+		client.keep(key, entry{datasource: &Datasource{size: len(spec)}})
+	}
+	require.Equal(t, client.kept.Load(), int64(client.cache.Len()*specFactor*len(spec)))
 }

@@ -3,6 +3,7 @@ package promapi
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 )
 
 // Envelope is an answer that is written here.
@@ -35,11 +36,12 @@ func IsEmpty(body []byte) bool {
 	var result struct {
 		Result json.RawMessage `json:"result"`
 	}
-	data := bytes.TrimSpace(decoded.Data)
+	data := decoded.Data
 	if json.Unmarshal(data, &result) == nil && result.Result != nil {
-		data = bytes.TrimSpace(result.Result)
+		data = result.Result
 	}
-	return bytes.Equal(data, []byte("[]")) || bytes.Equal(data, []byte("{}")) || bytes.Equal(data, []byte("null"))
+	var compact bytes.Buffer
+	return json.Compact(&compact, data) == nil && slices.Contains([]string{"[]", "{}", "null"}, compact.String())
 }
 
 // MayBeEmpty tells whether an answer that begins like this can hold nothing.

@@ -191,6 +191,9 @@ func TestReadRequestBodies(t *testing.T) {
 	incoming.Header.Set("Content-Encoding", "gzip")
 	_, err = ReadRequest(incoming, Query, "/api/v1/query", now)
 	require.Equal(t, http.StatusUnsupportedMediaType, status(err))
+	incoming.Header.Set("Content-Encoding", "identity")
+	_, err = ReadRequest(incoming, Query, "/api/v1/query", now)
+	require.NoError(t, err)
 }
 
 func TestReadRequestForwardsAllowedHeadersOnly(t *testing.T) {
@@ -233,6 +236,8 @@ func TestMatchEndpoint(t *testing.T) {
 		{http.MethodPut, "/api/v1/query", "", http.StatusMethodNotAllowed},
 		{http.MethodGet, "/api/v1/label/a/b/values", "", http.StatusNotFound},
 		{http.MethodGet, "/api/v1/label//values", "", http.StatusNotFound},
+		{http.MethodGet, "/api/v1/job/values", "", http.StatusNotFound},
+		{http.MethodGet, "/api/v1/label/job", "", http.StatusNotFound},
 		{http.MethodGet, "/api/v1/", "", http.StatusNotFound},
 		{http.MethodGet, "/query", "", http.StatusNotFound},
 		{http.MethodGet, "/graph", "", http.StatusNotFound},
@@ -268,10 +273,16 @@ func TestDecodeAnswer(t *testing.T) {
 	require.Equal(t, `{a="b"} => 2 @[1]`, answer.Value.String())
 	require.Equal(t, []string{"w"}, answer.Warnings)
 	require.Equal(t, []string{"i"}, answer.Infos)
-	for resultType, result := range map[string]string{"matrix": `[{"metric":{},"values":[[1,"2"]]}]`, "scalar": `[1,"2"]`, "string": `[1,"x"]`} {
-		answer, err := DecodeAnswer(http.StatusOK, strings.NewReader(`{"status":"success","data":{"resultType":"`+resultType+`","result":`+result+`}}`))
+	for resultType, test := range map[string][2]string{
+		"matrix": {`[{"metric":{"a":"b"},"values":[[1,"2"]]}]`, "{a=\"b\"} =>\n2 @[1]"}, "scalar": {`[1,"2"]`, "scalar: 2 @[1]"}, "string": {`[1,"x"]`, "x"},
+	} {
+		answer, err := DecodeAnswer(http.StatusOK, strings.NewReader(`{"status":"success","data":{"resultType":"`+resultType+`","result":`+test[0]+`}}`))
 		require.NoError(t, err)
-		require.Equal(t, resultType, answer.Value.Type().String())
+		require.Equal(t, []string{resultType, test[1]}, []string{answer.Value.Type().String(), answer.Value.String()})
+		for _, broken := range []string{`{"resultType":"` + resultType + `","result":{}}`, `[]`} {
+			_, err = DecodeAnswer(http.StatusOK, strings.NewReader(`{"status":"success","data":`+broken+`}`))
+			require.Equal(t, http.StatusBadGateway, status(err), broken)
+		}
 	}
 
 	_, err = DecodeAnswer(http.StatusUnprocessableEntity, strings.NewReader(`{"status":"error","errorType":"execution","error":"too many samples"}`))

@@ -31,6 +31,7 @@ func TestAddWarnings(t *testing.T) {
 		"the word as a value":           {`{"data":"warnings"}`, `{"data":"warnings","warnings":["w","\"x\""]}`},
 		"braces and quotes in strings":  {`{"data":"}]\\\"{[,","b":"\\"}`, `{"data":"}]\\\"{[,","b":"\\","warnings":["w","\"x\""]}`},
 		"a quote in a key":              {`{"warnings\"":1}`, `{"warnings\"":1,"warnings":["w","\"x\""]}`},
+		"a quote and braces in a key":   {`{"a\":{":1}`, `{"a\":{":1,"warnings":["w","\"x\""]}`},
 		"an empty object":               {`{}`, `{"warnings":["w","\"x\""]}`},
 		"twice: only the first is ours": {`{"warnings":[],"warnings":[]}`, `{"warnings":["w","\"x\""],"warnings":[]}`},
 		"space after the object":        {"{} \r\n", "{\"warnings\":[\"w\",\"\\\"x\\\"\"]} \r\n"},
@@ -47,7 +48,7 @@ func TestAddWarnings(t *testing.T) {
 
 // A warning that has no place must not be lost without anyone noticing.
 func TestAddWarnings_WhatIsNoObjectIsAnError(t *testing.T) {
-	for _, body := range []string{``, ` `, `null`, `[{"a":1}]`, `<html>{}</html>`, `{}{}`, `{"a":1}x`} {
+	for _, body := range []string{``, ` `, `null`, `[{"a":1}]`, `<html>{}</html>`, `x{}`, `{}{}`, `{"a":1}x`} {
 		for _, reader := range []io.Reader{strings.NewReader(body), iotest.OneByteReader(strings.NewReader(body))} {
 			got, err := addWarnings(t, reader, "w")
 			require.ErrorIs(t, err, errNoObject, "%q became %q", body, got)

@@ -65,6 +65,9 @@ func TestCompleteness(t *testing.T) {
 		{"a negative pattern", nil, `{__name__!~"up|both|shop",job="a"}`, Incomplete, "names no metric"},
 		{"all of hot's labels are named", nil, `up{cluster="lab",prometheus="k8s"}`, Complete, "names hot's own external labels"},
 		{"a source that lacks the label may have it on its series", nil, `up{cluster="lab"}`, Incomplete, ""},
+		{"a source that lacks the label may have it, the only other one", func(k *Knowledge) { k.Sources = []map[string]string{lab, {"tenant": "x"}} }, `up{cluster="lab"}`, Incomplete, ""},
+		{"labels that hot does not have pin nothing", nil, `up{a="",b=""}`, Incomplete, "another source than hot has the metric up too"},
+		{"hot has no external labels", func(k *Knowledge) { k.HotLabels = map[string]string{} }, `up`, Incomplete, "another source than hot has the metric up too"},
 		{"one label does not tell hot from the other source", noTenant, `up{cluster="lab"}`, Incomplete, ""},
 		{"one label rules all others out", func(k *Knowledge) { noTenant(k); k.Sources = append(k.Sources[:1:1], k.Sources[2]) }, `up{cluster="lab"}`, Complete, ""},
 		{"a regular expression pins nothing", noTenant, `up{cluster=~"lab",prometheus=~"k8s"}`, Incomplete, ""},
@@ -76,6 +79,8 @@ func TestCompleteness(t *testing.T) {
 		{"cold cannot tell, but hot lacks it", cannotTell, `shop`, Incomplete, "hot has no metric shop"},
 		{"cold cannot tell, and neither can hot", func(k *Knowledge) { cannotTell(k); k.HotNames = nil }, `shop`, Assumed, ""},
 		{"names of others are not known", func(k *Knowledge) { k.OtherNames = nil }, `node_load1`, Incomplete, "it is not known which metrics they hold"},
+		{"names of hot are not known", func(k *Knowledge) { k.HotNames = nil }, `node_load1`, Incomplete, "it is not known which metrics they hold"},
+		{"hot's labels are not known, and a source has none", func(k *Knowledge) { k.HotLabelsKnown, k.HotLabels, k.Sources = false, nil, []map[string]string{{}} }, `up`, Incomplete, "another source"},
 		{"hot's labels are not known", func(k *Knowledge) { k.HotLabelsKnown, k.HotLabels, k.OtherNames = false, nil, nil }, `up{cluster="lab",prometheus="k8s"}`, Incomplete, ""},
 		{"declared", func(k *Knowledge) { k.Declared = true }, `up`, Complete, "declares"},
 	} {
@@ -93,9 +98,12 @@ func TestCompleteness(t *testing.T) {
 		is, why, _ := k.Completeness(t.Context(), promql.KeyOf(texts...), func() ([]Selector, error) { return selectorsOf(t, texts...), nil })
 		return is, why.Detail
 	}
-	is, _ := of(known(nil), `node_load1`, `up`)
-	require.Equal(t, Incomplete, is, "every selector counts")
-	is, _ = of(known(nil))
+	for _, texts := range [][]string{{`node_load1`, `up`}, {`up`, `node_load1`}, {`node_load5`, `up`, `node_load1`}} {
+		is, why := of(known(nil), texts...)
+		require.Equal(t, Incomplete, is, "every selector counts")
+		require.Contains(t, why, "the metric up too")
+	}
+	is, _ := of(known(nil))
 	require.Equal(t, Complete, is, "nothing is read")
 	is, why := of(nil, "x")
 	require.Equal(t, Incomplete, is)
@@ -106,6 +114,7 @@ func TestCompleteness(t *testing.T) {
 	require.False(t, understood)
 	require.True(t, known(onlyHot).OnlySource())
 	require.False(t, known(cannotTell).OnlySource())
+	require.False(t, known(nil).OnlySource())
 	require.False(t, (*Knowledge)(nil).OnlySource())
 }
 
@@ -158,8 +167,15 @@ func TestSelectorsOfAnExpression(t *testing.T) {
 	expression, err := ParseExpression(`max_over_time(x[1h:])`)
 	require.NoError(t, err)
 	require.True(t, expression.DefaultSteps)
+	for _, query := range []string{`max_over_time(x[1h:1m])`, `max_over_time(x[1h:step()])`, `rate(x[1h])`} {
+		expression, err := ParseExpression(query)
+		require.NoError(t, err)
+		require.False(t, expression.DefaultSteps, query)
+	}
+	_, err = ParseSelector(`up[`)
+	require.Error(t, err)
 	for query, resets := range map[string]bool{
-		`resets(x[5m])`: true, `sum(resets((x[5m])))`: true, `rate(x[5m:1m])`: true, `irate((-x)[5m:])`: true, `increase(x[5m:] offset 1h)`: true, `max_over_time(rate(x[5m:1m])[1h:])`: true,
+		`resets(x[5m])`: true, `resets(x[5m]) + y`: true, `sum(resets((x[5m])))`: true, `rate(x[5m:1m])`: true, `irate((-x)[5m:])`: true, `increase(x[5m:] offset 1h)`: true, `max_over_time(rate(x[5m:1m])[1h:])`: true,
 		`rate(x[5m])`: false, `rate(sum(x)[5m:])`: false, `rate(abs(x)[5m:])`: false, `rate((x + 0)[5m:])`: false, `delta(x[5m:])`: false, `max_over_time(rate(x[5m])[1h:])`: false, `x`: false,
 	} {
 		expression, err := ParseExpression(query)
@@ -174,7 +190,8 @@ func TestSelectorsOfAnExpression(t *testing.T) {
 		`max_over_time(min_over_time(x{a="]"}[5m:])[1h:] offset 1h)`: `max_over_time(min_over_time(x{a="]"}[5m:1m])[1h:1m] offset 1h)`,
 		"sum_over_time(absent(x{b!='',b='2'})[10m: # ]\n])":          "sum_over_time(absent(x{b!='',b='2'})[10m: # ]\n1m])",
 		"max_over_time(x offset 5m [step() * 10:])":                  "max_over_time(x offset 5m [step() * 10:1m])",
-		"x": "x",
+		"max_over_time(x[1h:step() * 2])":                            "max_over_time(x[1h:step() * 2])",
+		"x":                                                          "x",
 	} {
 		text, err := ExplicitSteps(query, minute)
 		require.NoError(t, err, query)

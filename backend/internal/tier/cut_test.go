@@ -82,6 +82,29 @@ func TestCut(t *testing.T) {
 	}
 }
 
+func TestColdFailed_HotAnswersOnlyWhatItHoldsForSure(t *testing.T) {
+	for name, test := range map[string]struct {
+		change   func(*Input)
+		answers  bool
+		warnings int
+	}{
+		"it covers all and is complete": {nil, true, 0},
+		"it is assumed to be complete":  {func(in *Input) { in.Completeness = Assumed }, true, 1},
+		"it begins later":               {func(in *Input) { in.Extent.Oldest = before(day) }, false, 0},
+		"its coverage is not known":     {func(in *Input) { in.Hot.Oldest = NothingCovered }, false, 0},
+		"it is not complete":            {func(in *Input) { in.Completeness = Incomplete }, false, 0},
+		"its labels cannot be added":    {func(in *Input) { in.Unlabelled = "info" }, false, 0},
+		"it is down":                    {func(in *Input) { in.Hot.Available = false }, false, 0},
+	} {
+		decision, answers := input(test.change).ColdFailed()
+		require.Equal(t, test.answers, answers, name)
+		require.Len(t, decision.Warnings, test.warnings, name)
+		if answers {
+			require.Equal(t, []any{Hot, ReasonColdFailed}, []any{decision.Tier, decision.Reason}, name)
+		}
+	}
+}
+
 func TestSeparable(t *testing.T) {
 	for _, query := range []string{
 		`up`, `rate(up[5m])`, `up @ start()`, `sum_over_time(up[1h:] @ end())`, `topk(3, up)`, `up[1m]`, `rate(up[step()*2])`, `time()`,
@@ -103,7 +126,8 @@ func TestFreeze(t *testing.T) {
 		`up @ start()`:                   `up @ 1700000000.000`,
 		`rate(up[5m] @ end() offset 1m)`: `rate(up[5m] @ 1700000060.500 offset 1m)`,
 		`max_over_time((up @ start())[1h:] @ end())`: `max_over_time((up @ 1700000000.000)[1h:] @ 1700000060.500)`,
-		`up @ 5`: `up @ 5`,
+		`max_over_time(up[1h:] @ end())`:             `max_over_time(up[1h:] @ 1700000060.500)`,
+		`up @ 5`:                                     `up @ 5`,
 		// Everything else stays as it was written.
 		`absent( up{ z="1", a="2" } @ end ( ) ) # @ start()`:  `absent( up{ z="1", a="2" } @ 1700000060.500 ) # @ start()`,
 		`label_replace(up @ start(), "x", "@ end()", "", "")`: `label_replace(up @ 1700000000.000, "x", "@ end()", "", "")`,
@@ -112,7 +136,10 @@ func TestFreeze(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, expected, frozen)
 	}
-	_, err := Freeze(`up <| 1`, start, end)
+	frozen, err := Freeze(`up @ start()`, time.UnixMilli(-1500), end)
+	require.NoError(t, err)
+	require.Equal(t, `up @ -1.500`, frozen)
+	_, err = Freeze(`up <| 1`, start, end)
 	require.Error(t, err)
 }
 

@@ -74,14 +74,37 @@ func TestAnalyzeWithoutSelector(t *testing.T) {
 }
 
 func TestAnalyzeRefusesWhatItCannotCompute(t *testing.T) {
+	for _, query := range []string{"sum(", "", "first(x)(y)"} {
+		_, err := Analyze(Evaluation{Query: query, Start: now, End: now})
+		require.ErrorContains(t, err, "parse query", query)
+	}
 	for _, query := range []string{
-		"sum(", "", "first(x)(y)",
-		"x @ 9223372036854775", "x @ -9223372036854775",
-		"max_over_time((max_over_time(x[200y:1y]))[200y:1y])",
+		"x @ 1125899906843", "x @ -1125899906843", "max_over_time(x[1h:] @ 1125899906843)",
+		"max_over_time((max_over_time(x[200y:1y]))[200y:1y])", "max_over_time((rate(x[200y]))[100y:1y])",
 		"x offset 290y",
 	} {
 		_, err := Analyze(Evaluation{Query: query, Start: now, End: now})
-		require.Error(t, err, query)
+		require.ErrorIs(t, err, ErrBeyondArithmetic, query)
+	}
+	for _, query := range []string{"x @ 1125899906842", "x @ -1125899906842", "rate(x[70y] offset 70y)"} {
+		_, err := Analyze(Evaluation{Query: query, Start: now, End: now})
+		require.NoError(t, err, query)
+	}
+}
+
+// What was remembered of a query moves along with its start, but for a time that
+// stands in the query itself.
+func TestAnalyze_TimesInTheQueryDoNotMove(t *testing.T) {
+	for _, query := range []string{
+		"up offset 1h", "up @ 1000", "max_over_time(up[10m:1m] @ 1000)", "up - up @ 1000", "up @ 1000 - up", "max_over_time(up[10m:1m] @ end())", "sum(rate(up[10m] @ 1000))",
+	} {
+		for _, start := range []time.Time{now, now.Add(hour)} {
+			extent, err := Analyze(Evaluation{Query: query, Start: start, End: start})
+			require.NoError(t, err)
+			fresh, _, err := analyze(Evaluation{Query: query, Start: start, End: start})
+			require.NoError(t, err)
+			require.Equal(t, fresh, extent, query)
+		}
 	}
 }
 

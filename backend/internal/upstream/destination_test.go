@@ -69,8 +69,10 @@ func TestAddressesThatNoDatasourceLeadsTo(t *testing.T) {
 		"127.0.0.1": true, "127.9.9.9": true, "::1": true, "::ffff:127.0.0.1": true, "0.0.0.0": true, "0.1.2.3": true, "::": true,
 		"169.254.169.254": true, "fe80::1": true, "fe80::1%eth0": true, "100.100.100.200": true, "fd00:ec2::254": true, "192.0.0.192": true, "168.63.129.16": true,
 		"224.0.0.1": true, "ff02::1": true, "64:ff9b::7f00:1": true, "64:ff9b::a9fe:a9fe": true, "::7f00:1": true, "2002:7f00:1::": true,
-		"64:ff9b:1::7f00:1": true, "::ffff:0:7f00:1": true, "2001:0:0:0:0:0:80ff:fffe": true, "2001:0:7f00:1::": true, "2001:db8::5efe:7f00:1": true, "2001:db8::200:5efe:a9fe:a9fe": true,
+		"64:ff9b:1::7f00:1": true, "::ffff:0:7f00:1": true, "2001:0:808:808::80ff:fffe": true, "2001:0:7f00:1::f7f7:f7f7": true, "2001:db8::5efe:7f00:1": true, "2001:db8::200:5efe:a9fe:a9fe": true,
 		"fec0::1": true, "255.255.255.255": true, "fd00:ec2::23": true, "fd20:ce::254": true, "169.254.170.2": true, "::ffff:169.254.169.254": true,
+		"fd00:ec2::254%eth0": true, "::ffff:100.100.100.200": true, "2001:0:808:808::f7f7:f7f7": false,
+		"2001:db8::100:5efe:7f00:1": false, "2001:db8::1:5efe:7f00:1": false, "2001:db8::5eff:7f00:1": false, "2001:db8::5dfe:7f00:1": false, "2001:db8::5efe:a00:1": false,
 		"10.0.0.1": false, "192.168.1.1": false, "172.16.0.1": false, "8.8.8.8": false, "fd00::1": false, "2001:db8::1": false, "64:ff9b::a00:1": false, "2002:a00:1::": false,
 	} {
 		require.Equal(t, expected, reserved(netip.MustParseAddr(text)), text)
@@ -109,10 +111,12 @@ func TestTheGuardHoldsWhenConnecting(t *testing.T) {
 }
 
 func TestDestinationsThatCannotMatch(t *testing.T) {
-	for _, wrong := range []Destination{{}, {Host: "*."}, {Host: "http://x"}, {Host: "x/y"}, {Host: "a:9090"}, {Host: "a", Port: -1}, {Host: "a", Port: 70000}, {Host: "[::1]"}, {Host: "a.*.b"}, {Host: "a", Scheme: "ftp"}} {
+	for _, wrong := range []Destination{{}, {Host: "*."}, {Host: "http://x"}, {Host: "x/y"}, {Host: "a:9090"}, {Host: "a", Port: -1}, {Host: "a", Port: 70000}, {Host: "[::1]"}, {Host: "a.*.b"}, {Host: "a", Scheme: "ftp"},
+		{Host: "a", PathPrefix: "b"}, {Host: "a", PathPrefix: "/b/../c"}, {Host: "a", PathPrefix: "/b//c"}, {Host: "a", PathPrefix: "/%2e"},
+	} {
 		require.Error(t, wrong.Validate(), "%+v", wrong)
 	}
-	for _, right := range []Destination{{Host: "a"}, {Host: "*.a.b", Port: 1}, {Host: "::1"}, {Host: "10.0.0.1", Port: 65535}} {
+	for _, right := range []Destination{{Host: "a"}, {Host: "*.a.b", Port: 1}, {Host: "::1"}, {Host: "10.0.0.1", Port: 65535}, {Host: "a", Scheme: "https"}, {Host: "a", Scheme: "http", PathPrefix: "/b/c/"}} {
 		require.NoError(t, right.Validate(), "%+v", right)
 	}
 }
@@ -138,15 +142,18 @@ var hostile = []string{
 
 func TestHostileURLs(t *testing.T) {
 	allowed := []Destination{{Host: "prometheus.example.com", Port: 9090, Scheme: "http"}, {Host: "*.monitoring.svc"}}
+	parsed := 0
 	for _, text := range hostile {
 		target, err := url.Parse(text)
 		if err != nil {
 			continue
 		}
+		parsed++
 		_, err = Allow(allowed, target)
 		require.Error(t, err, text)
 		require.Equal(t, FailureDenied, FailureOf(err), text)
 	}
+	require.Greater(t, parsed, 50)
 	_, err := Allow(allowed, parse(t, "http://prometheus.example.com:9090/a/b/"))
 	require.NoError(t, err)
 }
