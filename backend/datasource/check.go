@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -20,8 +18,9 @@ const (
 	checkPath = "/api/v1/datasources/check"
 	// lookupTimeout bounds the lookup of a Service that is not known yet.
 	lookupTimeout = 5 * time.Second
-	// serversAtOnce bounds how many servers of a tier are asked at a time.
-	serversAtOnce = 8
+	// checksAtOnce bounds how many servers are looked at at a time, by all checks
+	// together.
+	checksAtOnce = 8
 )
 
 // report is what a check of a spec found.
@@ -198,11 +197,13 @@ func (m *Manager) checkTier(ctx context.Context, saved *perses.Datasource, name 
 		return tierReport{Source: "none", State: stateNone, Message: "neither the datasource nor the gateway names this tier"}
 	case servers[0].missing != "":
 		seen.State, seen.Message = stateUnresolved, servers[0].missing
+		if at.service != nil {
+			seen.Address, seen.server = at.url, at.url // A Service is asked without a path.
+		}
 		return seen
 	}
 	inspections := make([]upstream.Inspection, len(servers))
-	var looks errgroup.Group
-	looks.SetLimit(serversAtOnce)
+	var looks sync.WaitGroup
 	for i, server := range servers {
 		client, err := server.client(tenant, PoolConfig{Size: 1}, 1, m.network)
 		if err != nil {
@@ -212,13 +213,13 @@ func (m *Manager) checkTier(ctx context.Context, saved *perses.Datasource, name 
 		defer client.Close()
 		_, settings := server.shared()
 		one := upstream.NewTier(upstream.TierOptions{
-			Name: name, Replica: server.replica, Client: client, ProbeInterval: time.Duration(m.config.Probe.Interval),
+			Name: name, Replica: server.replica, Client: client, ProbeInterval: time.Duration(m.config.Probe.Interval), Probing: m.checks,
 			Retention: settings.Retention, Lag: settings.Lag, ScrapeInterval: settings.ScrapeInterval,
 		})
 		seen.Address, seen.server, seen.tiers = client.Endpoint(), client.Server(), append(seen.tiers, one)
-		looks.Go(func() error { inspections[i] = one.Inspect(ctx); return nil })
+		looks.Go(func() { inspections[i] = one.Inspect(ctx) })
 	}
-	_ = looks.Wait() // What failed is part of what was seen.
+	looks.Wait()
 	return seen.inspected(inspections, name)
 }
 

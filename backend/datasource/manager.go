@@ -66,6 +66,9 @@ type Manager struct {
 	// own is the default datasource where its tiers stay what they are.
 	own atomic.Pointer[source]
 
+	// checks bounds the looks at tiers that somebody asks for.
+	checks *upstream.Probing
+
 	disagreementsMutex sync.Mutex
 	disagreements      map[string]disagreement // by Service
 	router             *Router
@@ -120,7 +123,7 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("invalid configuration: %w", err)
 	}
-	m := &Manager{config: config, logger: logger, registry: prometheus.NewRegistry(), disagreements: map[string]disagreement{}}
+	m := &Manager{config: config, logger: logger, registry: prometheus.NewRegistry(), checks: upstream.NewProbing(checksAtOnce, 0), disagreements: map[string]disagreement{}}
 	for _, option := range options {
 		option(m)
 	}
