@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -25,6 +26,13 @@ func TestAPanelGetsOneAnswer(t *testing.T) {
 	g := p.startAll(t)
 	end := time.Now().Truncate(minute).Add(-2 * minute)
 	long := rangeQuery(`sum by (job) (increase(http_requests_total[5m]))`, end.Add(-70*minute), end, minute)
+
+	// A check of a datasource sees what the gateway sees: the replica that covers most.
+	state, from := g.checkHot(t)
+	require.Equal(t, "ok", state)
+	require.WithinDuration(t, *g.Health().Tiers["hot"].CoverageStart, *from, 2*minute)
+	require.WithinDuration(t, *g.Health().Tiers["hot"].Replicas[0].CoverageStart, *from, 2*minute)
+	require.Greater(t, g.Health().Tiers["hot"].Replicas[1].CoverageStart.Sub(*from), 2*minute, "the other one has a later gap")
 
 	// Otherwise the test would show nothing.
 	direct := func(one *pod) string {
@@ -72,6 +80,26 @@ func TestAPanelGetsOneAnswer(t *testing.T) {
 		require.Equal(t, "prometheus-k8s-0", g.replicaOf(t, covered), query)
 		require.Empty(t, got.Warnings)
 	}
+}
+
+// checkHot has a datasource checked that names no tiers, and returns the state of
+// hot and from when on it would be asked.
+func (g *gateway) checkHot(t *testing.T) (state string, from *time.Time) {
+	t.Helper()
+	const spec = `{"proxy":{"kind":"HTTPProxy","spec":{"url":"http://tierproxy:9190/proxy/globaldatasources/metrics"}}}`
+	response, err := http.Post(g.url+"/api/v1/datasources/check", "application/json", strings.NewReader(spec))
+	require.NoError(t, err)
+	defer func() { _ = response.Body.Close() }()
+	var report struct {
+		Data struct {
+			Tiers map[string]struct {
+				State         string     `json:"state"`
+				CoverageStart *time.Time `json:"coverage_start"`
+			} `json:"tiers"`
+		} `json:"data"`
+	}
+	require.NoError(t, json.NewDecoder(response.Body).Decode(&report))
+	return report.Data.Tiers["hot"].State, report.Data.Tiers["hot"].CoverageStart
 }
 
 // A replica that dies, and replicas that are restarted one after the other,
@@ -198,6 +226,9 @@ func TestShardsAreRefused(t *testing.T) {
 		return !hot.Available && len(hot.Replicas) > 0 && hot.Replicas[0].Error == want
 	}
 	g.waitFor(t, eventually, "they are refused", refused)
+	state, from := g.checkHot(t)
+	require.Equal(t, "unusable", state)
+	require.Nil(t, from)
 	got, err := g.ask(t.Context(), "query", url.Values{"query": {"up"}})
 	require.NoError(t, err)
 	require.Equal(t, http.StatusBadGateway, got.status, got.body)
