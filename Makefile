@@ -13,7 +13,7 @@ help: ## List the targets.
 
 .PHONY: demo
 demo: ## Start two tiers, tierproxy and Perses on this machine, and show a query to each tier. Ctrl-C ends it.
-	@go run ./backend/cmd/demo $(DEMO_FLAGS)
+	@scripts/demo $(DEMO_FLAGS)
 
 .PHONY: test
 test: ## Run all tests that need no big server.

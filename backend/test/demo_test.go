@@ -84,12 +84,7 @@ func TestTheDashboardOfTierproxyDraws(t *testing.T) {
 // startDemo starts the demo and returns the URL of its page.
 func startDemo(t *testing.T, root string) string {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "demo")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./backend/cmd/demo")
-	build.Dir = root
-	output, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", output)
-	demo := exec.Command(program) // It is told to stop, and stops what it started.
+	demo := exec.Command(filepath.Join(root, "scripts", "demo")) // It is told to stop, and stops what it started.
 	demo.Dir, demo.Stderr = root, os.Stderr
 	demo.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdout, err := demo.StdoutPipe()

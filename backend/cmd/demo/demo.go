@@ -48,10 +48,11 @@ const (
 type demo struct {
 	output io.Writer
 
-	root, dir                         string
-	archive, pageDir                  string
-	persesPath, percliPath, proxyPath string
-	persesPort                        int
+	// What scripts/demo built.
+	persesPath, percliPath, proxyPath, archive, pageDir string
+
+	root, dir  string
+	persesPort int
 
 	hot, cold         *embedded.Prometheus
 	perses, tierproxy *stack.Server
@@ -63,36 +64,19 @@ func (d *demo) say(format string, arguments ...any) {
 	_, _ = fmt.Fprintf(d.output, format+"\n", arguments...) // Nobody is left to tell.
 }
 
-// build builds what is missing.
-func (d *demo) build(ctx context.Context) error {
+// prepare finds the checkout, and makes a directory for what the demo writes.
+func (d *demo) prepare(context.Context) error {
 	var err error
 	if d.root, err = stack.Root(); err != nil {
+		return err
+	}
+	if d.modules, err = webui.Modules(d.root); err != nil {
 		return err
 	}
 	if d.dir, err = os.MkdirTemp("", "tiered-prometheus-demo-"); err != nil {
 		return fmt.Errorf("make a directory: %w", err)
 	}
-	d.say("Building what is missing: Perses and percli (minutes, the first time), the plugin module, the page, tierproxy")
-	if d.persesPath, err = stack.Tool(ctx, os.Stderr, "perses"); err != nil {
-		return err
-	}
-	if d.percliPath, err = stack.Tool(ctx, os.Stderr, "percli"); err != nil {
-		return err
-	}
-	lines, err := stack.Script(ctx, os.Stderr, "scripts/plugin")
-	if err != nil {
-		return err
-	}
-	d.archive = lines[len(lines)-1]
-	if lines, err = stack.Script(ctx, os.Stderr, "scripts/demo-ui"); err != nil {
-		return err
-	}
-	d.pageDir = lines[len(lines)-1]
-	if d.modules, err = webui.Modules(d.root); err != nil {
-		return err
-	}
-	d.proxyPath, err = stack.BuildTierproxy(ctx, d.dir)
-	return err
+	return nil
 }
 
 // startTiers makes up history and starts the two tiers with it.

@@ -1,6 +1,7 @@
 // Command demo shows the whole product on one machine: two tiers with made-up
 // history, tierproxy, and a real Perses server with the plugin module and a
-// datasource that percli applied. Run it from the checkout: make demo.
+// datasource that percli applied. scripts/demo
+// builds its parts and starts it: make demo.
 package main
 
 import (
@@ -8,7 +9,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"runtime"
@@ -16,26 +16,30 @@ import (
 )
 
 func main() {
+	// SIGHUP comes when the terminal is closed.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
 	// The servers die with the thread that started them: this one stays.
 	runtime.LockOSThread()
+	demo := &demo{output: os.Stdout}
 	once := flag.Bool("once", false, "Stop when the queries were shown, instead of at Ctrl-C.")
+	flag.StringVar(&demo.persesPath, "perses", "", "The program perses.")
+	flag.StringVar(&demo.percliPath, "percli", "", "The program percli.")
+	flag.StringVar(&demo.proxyPath, "tierproxy", "", "The program tierproxy.")
+	flag.StringVar(&demo.archive, "plugin", "", "The archive of the plugin module.")
+	flag.StringVar(&demo.pageDir, "page", "", "The directory of the page.")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, *once, os.Stdout)
-	interrupted := ctx.Err() != nil
-	stop()
-	if err != nil && !interrupted {
+	if err := run(ctx, demo, *once); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:gocritic // Nothing is left to stop.
 	}
 }
 
 // run starts everything, shows it, and stops everything again.
-func run(ctx context.Context, once bool, output io.Writer) (err error) {
-	demo := &demo{output: output}
+func run(ctx context.Context, demo *demo, once bool) (err error) {
 	defer func() { err = errors.Join(err, demo.stop()) }()
 	for _, step := range []func(context.Context) error{
-		demo.build, demo.startTiers, demo.startGateway, demo.startPerses, demo.applyExamples, demo.show,
+		demo.prepare, demo.startTiers, demo.startGateway, demo.startPerses, demo.applyExamples, demo.show,
 	} {
 		if err := step(ctx); err != nil {
 			return err

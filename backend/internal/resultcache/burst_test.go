@@ -9,13 +9,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/redistest"
 )
 
 // TestADashboardIsKeptAtOnce confirms more entries at the same time than are
 // written at the same time, as a probe does with those of a dashboard.
 func TestADashboardIsKeptAtOnce(t *testing.T) {
-	server := startRedis(t, "")
-	cache := server.cache(t)
+	server := redistest.Start(t, "")
+	cache := cacheIn(t, server)
 	confirmed := make(chan struct{})
 	const panels = 20 * redisWrites
 	for i := range panels {
@@ -26,7 +27,7 @@ func TestADashboardIsKeptAtOnce(t *testing.T) {
 	}
 	close(confirmed)
 	require.Eventually(t, func() bool {
-		kept, err := server.client.DBSize(t.Context()).Result()
+		kept, err := server.Client.DBSize(t.Context()).Result()
 		return err == nil && kept == panels
 	}, 10*time.Second, 5*time.Millisecond)
 }

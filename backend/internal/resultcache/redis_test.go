@@ -3,55 +3,20 @@ package resultcache
 import (
 	"context"
 	"fmt"
-	"net"
-	"os/exec"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/redistest"
 )
 
-// redisServer is a real Redis of Debian.
-type redisServer struct {
-	address string
-	command *exec.Cmd
-	client  *redis.Client
-}
-
-func startRedis(t *testing.T, address string) *redisServer {
+// cacheIn returns a cache of its own in a Redis.
+func cacheIn(t *testing.T, server *redistest.Server) *Cache {
 	t.Helper()
-	path, err := exec.LookPath("redis-server")
-	require.NoError(t, err, "scripts/install-debian-packages installs it")
-	if address == "" {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		address = listener.Addr().String()
-		require.NoError(t, listener.Close())
-	}
-	_, port, err := net.SplitHostPort(address)
-	require.NoError(t, err)
-	r := &redisServer{address: address, command: exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())}
-	require.NoError(t, r.command.Start())
-	t.Cleanup(r.kill)
-	r.client = redis.NewClient(&redis.Options{Addr: address, DisableIdentity: true})
-	t.Cleanup(func() { _ = r.client.Close() })
-	require.Eventually(t, func() bool { return r.client.Ping(t.Context()).Err() == nil }, 10*time.Second, 5*time.Millisecond)
-	return r
-}
-
-func (r *redisServer) kill() {
-	_ = r.command.Process.Kill()
-	_ = r.command.Wait()
-}
-
-func (r *redisServer) cache(t *testing.T) *Cache {
-	t.Helper()
-	cache := NewRedis(RedisOptions{Address: r.address, Prefix: "tierproxy:", MostBytes: 1 << 20})
+	cache := NewRedis(RedisOptions{Address: server.Address, Prefix: "tierproxy:", MostBytes: 1 << 20})
 	t.Cleanup(cache.Close)
 	return cache
 }
@@ -72,24 +37,24 @@ func put(t *testing.T, cache *Cache, key Key, answer string) {
 }
 
 func TestRedisIsSharedAndNotTrusted(t *testing.T) {
-	server := startRedis(t, "")
-	one, other := server.cache(t), server.cache(t)
+	server := redistest.Start(t, "")
+	one, other := cacheIn(t, server), cacheIn(t, server)
 	key := promql.KeyOf("a")
 	put(t, one, key, "x")
 	eventually(t, other, key, "x")
 	name := "tierproxy:" + fmt.Sprintf("%x", key[:])
-	life, err := server.client.TTL(t.Context(), name).Result()
+	life, err := server.Client.TTL(t.Context(), name).Result()
 	require.NoError(t, err)
 	require.InDelta(t, LongestLife.Seconds(), life.Seconds(), 60, "Redis forgets it by itself")
 
 	// Somebody writes into it.
-	kept, err := server.client.Get(t.Context(), name).Bytes()
+	kept, err := server.Client.Get(t.Context(), name).Bytes()
 	require.NoError(t, err)
 	foreign := (&Entry{First: 1, Last: 2, Born: time.Now(), Answer: []byte("y")}).Encode(promql.KeyOf("b"))
 	damaged := append([]byte(nil), kept...)
 	damaged[len(damaged)-9] ^= 1
 	for _, text := range [][]byte{foreign, damaged, []byte("poison"), {}} {
-		require.NoError(t, server.client.Set(t.Context(), name, text, 0).Err())
+		require.NoError(t, server.Client.Set(t.Context(), name, text, 0).Err())
 		before := other.Stats().Damaged
 		require.Eventually(t, func() bool {
 			require.Nil(t, other.Get(t.Context(), key, anyMemory))
@@ -99,16 +64,16 @@ func TestRedisIsSharedAndNotTrusted(t *testing.T) {
 
 	// Forgetting leaves what belongs to others.
 	put(t, one, key, "x")
-	require.NoError(t, server.client.Set(t.Context(), "others", "1", 0).Err())
+	require.NoError(t, server.Client.Set(t.Context(), "others", "1", 0).Err())
 	require.NoError(t, other.Clear(t.Context()))
-	keys, err := server.client.Keys(t.Context(), "*").Result()
+	keys, err := server.Client.Keys(t.Context(), "*").Result()
 	require.NoError(t, err)
 	require.Equal(t, []string{"others"}, keys)
 }
 
 func TestARedisThatIsSlowOrDead(t *testing.T) {
-	server := startRedis(t, "")
-	cache := server.cache(t)
+	server := redistest.Start(t, "")
+	cache := cacheIn(t, server)
 	key := promql.KeyOf("a")
 	put(t, cache, key, "x")
 	eventually(t, cache, key, "x")
@@ -123,17 +88,17 @@ func TestARedisThatIsSlowOrDead(t *testing.T) {
 		slices.Sort(took)
 		return took[len(took)/2]
 	}
-	require.NoError(t, server.command.Process.Signal(syscall.SIGSTOP))
+	server.Pause(t)
 	require.Less(t, median(), 2*redisPatience)
-	require.NoError(t, server.command.Process.Signal(syscall.SIGCONT))
+	server.Resume(t)
 	eventually(t, cache, key, "x")
-	server.kill()
+	server.Kill()
 	require.Less(t, median(), 2*redisPatience)
 	require.Positive(t, cache.Stats().Failures)
 	require.Error(t, cache.Clear(t.Context()))
 	// What was to be kept meanwhile is lost, and nobody waits.
 	put(t, cache, key, "y")
-	startRedis(t, server.address)
+	redistest.Start(t, server.Address)
 	require.Eventually(t, func() bool {
 		put(t, cache, key, "z")
 		found := cache.Get(t.Context(), key, anyMemory)

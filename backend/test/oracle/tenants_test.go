@@ -7,23 +7,21 @@ import (
 	"encoding/json"
 	"io"
 	"math/rand"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/redistest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -67,11 +65,11 @@ func TestTwoTenantsShareARedis(t *testing.T) {
 			}},
 		})
 	}
-	kept := startRedis(t, "")
+	kept := redistest.Start(t, "")
 	gateways := make([]*gateway, 2)
 	for i := range gateways {
 		gateways[i] = w.gateway(t, "", "", func(config *datasource.Config) {
-			config.Perses.URL, config.Cache.Redis.Address = perses.URL, kept.address
+			config.Perses.URL, config.Cache.Redis.Address = perses.URL, kept.Address
 			for _, tenant := range tenants {
 				config.Destinations = append(config.Destinations, datasource.DestinationConfig{Host: "127.0.0.1", Port: portOf(t, hots[tenant]), Tenant: tenant})
 			}
@@ -111,13 +109,13 @@ func TestTwoTenantsShareARedis(t *testing.T) {
 	settled()
 	repeat(0, round{what: "for the first time"})
 	repeat(1, round{what: "the other replica", again: true})
-	kept.mixUp(t)
+	mixUp(t, kept)
 	repeat(0, round{what: "Redis has mixed up its entries"})
 	repeat(0, round{what: "the same again", again: true})
-	kept.kill()
+	kept.Kill()
 	alive := cacheFailures(t, gateways)
 	repeat(1, round{what: "Redis is dead", again: true, uncached: true})
-	kept = startRedis(t, kept.address)
+	kept = redistest.Start(t, kept.Address)
 	repeat(0, round{what: "Redis is back, empty"})
 	dead := cacheFailures(t, gateways) - alive
 	repeat(1, round{what: "the same again", again: true})
@@ -172,49 +170,16 @@ func save(t *testing.T, perses, name string, spec document) {
 	require.Equal(t, http.StatusOK, response.StatusCode, "%s", answer)
 }
 
-// redisServer is a real Redis of Debian.
-type redisServer struct {
-	address string
-	command *exec.Cmd
-	client  *redis.Client
-}
-
-// startRedis starts a Redis at an address, or at any where that is empty.
-func startRedis(t *testing.T, address string) *redisServer {
-	t.Helper()
-	path, err := exec.LookPath("redis-server")
-	require.NoError(t, err, "scripts/install-debian-packages installs it")
-	if address == "" {
-		port, err := stack.FreePort()
-		require.NoError(t, err)
-		address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	}
-	_, port, err := net.SplitHostPort(address)
-	require.NoError(t, err)
-	r := &redisServer{address: address, command: exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())}
-	require.NoError(t, r.command.Start())
-	t.Cleanup(r.kill)
-	r.client = redis.NewClient(&redis.Options{Addr: address, DisableIdentity: true})
-	t.Cleanup(func() { _ = r.client.Close() })
-	require.Eventually(t, func() bool { return r.client.Ping(t.Context()).Err() == nil }, 10*time.Second, 5*time.Millisecond)
-	return r
-}
-
-func (r *redisServer) kill() {
-	_ = r.command.Process.Kill()
-	_ = r.command.Wait()
-}
-
 // mixUp puts each entry where another one was.
-func (r *redisServer) mixUp(t *testing.T) {
+func mixUp(t *testing.T, server *redistest.Server) {
 	t.Helper()
-	keys, err := r.client.Keys(t.Context(), "*").Result()
+	keys, err := server.Client.Keys(t.Context(), "*").Result()
 	require.NoError(t, err)
 	require.Greater(t, len(keys), 1, "entries are kept")
-	values, err := r.client.MGet(t.Context(), keys...).Result()
+	values, err := server.Client.MGet(t.Context(), keys...).Result()
 	require.NoError(t, err)
 	for i, key := range keys {
-		require.NoError(t, r.client.Set(t.Context(), key, values[(i+1)%len(values)], 0).Err())
+		require.NoError(t, server.Client.Set(t.Context(), key, values[(i+1)%len(values)], 0).Err())
 	}
 }
 
