@@ -119,7 +119,7 @@ async function run(
       ...context,
       variableState: {},
       datasourceStore: store,
-      // A resolution that is no divisor changes nothing.
+      // A resolution of 0 or less changes nothing.
       suggestedStepMs: suggestedStepMs && suggestedStepMs * (resolution > 0 ? resolution : 1),
     }
   );
