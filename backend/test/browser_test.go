@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/webui"
 )
@@ -31,6 +32,9 @@ func TestBrowser(t *testing.T) {
 	require.NoError(t, err)
 
 	require.NoError(t, os.CopyFS(shared.path("browser-hot"), os.DirFS(shared.path("blocks-hot"))))
+	// Values that mean something in PromQL, and regular expressions that match others of them.
+	stock := history.Generator{Interval: time.Minute, Only: history.Stock("xx-1 (abc1)", "xx-1 abc1", `a"b`, `c\d`, "e.f|g", "e-f", "g")}
+	require.NoError(t, stock.WriteBlocks(t.Context(), shared.path("browser-hot"), time.Now().Add(-hotReach), time.Now().Add(future)))
 	hotPort, err := stack.FreePort()
 	require.NoError(t, err)
 	coldPort, err := stack.FreePort()

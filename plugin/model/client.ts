@@ -41,7 +41,8 @@ export interface TieredPrometheusClient extends PrometheusClient {
 /**
  * Returns the client of a datasource: the Prometheus API at proxyUrl, which is the path at which Perses forwards to the
  * gateway. The datasource's queryParams are sent with every request; those of a request win. The headers of the
- * datasource's proxy are not sent from here, because Perses adds them itself.
+ * datasource's proxy are not sent from here, because Perses adds them itself. Perses tells no variables here: queries and
+ * variables replace those in queryParams with withParameters.
  *
  * It throws where Perses gives no proxyUrl: this kind has no URL that a browser could use directly.
  */
@@ -87,31 +88,48 @@ export function createClient(
   };
 }
 
+/** A function of the client, whatever its parameters and its answer. */
+type Call = (parameters: object, headers?: RequestHeaders, signal?: AbortSignal) => Promise<unknown>;
+
+/** The functions whose requests depend on dashboards: on their variables, their time range, and how long they wait. */
+const dashboardCalls = ['instantQuery', 'rangeQuery', 'labelNames', 'labelValues', 'series', 'explain'] as const;
+
+/** Returns a client in which other functions take the place of some. */
+function withCalls(
+  client: TieredPrometheusClient,
+  names: readonly (typeof dashboardCalls)[number][],
+  wrap: (call: Call) => Call
+): TieredPrometheusClient {
+  return { ...client, ...Object.fromEntries(names.map((name) => [name, wrap(client[name] as Call)])) };
+}
+
 /** Returns a client whose queries ask for a tier; the client itself where the gateway is to choose. */
 export function withTierChoice(client: TieredPrometheusClient, choice: TierChoice = 'auto'): TieredPrometheusClient {
-  if (choice === 'auto') {
-    return client;
-  }
-  const add = (headers?: RequestHeaders): RequestHeaders => ({ ...headers, [TIER_CHOICE_HEADER]: choice });
-  return {
-    ...client,
-    instantQuery: (parameters, headers, signal) => client.instantQuery(parameters, add(headers), signal),
-    rangeQuery: (parameters, headers, signal) => client.rangeQuery(parameters, add(headers), signal),
-    explain: (parameters, headers, signal) => client.explain(parameters, add(headers), signal),
-  };
+  return choice === 'auto'
+    ? client
+    : withCalls(
+        client,
+        ['instantQuery', 'rangeQuery', 'explain'],
+        (call) => (parameters, headers, signal) =>
+          call(parameters, { ...headers, [TIER_CHOICE_HEADER]: choice }, signal)
+      );
 }
 
 /** Returns a client whose queries end with a signal, for callers that know of no signal; the client itself without one. */
 export function withSignal(client: TieredPrometheusClient, signal: AbortSignal | undefined): TieredPrometheusClient {
-  if (signal === undefined) {
-    return client;
-  }
-  return {
-    ...client,
-    instantQuery: (parameters, headers) => client.instantQuery(parameters, headers, signal),
-    rangeQuery: (parameters, headers) => client.rangeQuery(parameters, headers, signal),
-    labelNames: (parameters, headers) => client.labelNames(parameters, headers, signal),
-    labelValues: (parameters, headers) => client.labelValues(parameters, headers, signal),
-    series: (parameters, headers) => client.series(parameters, headers, signal),
-  };
+  return signal === undefined
+    ? client
+    : withCalls(client, dashboardCalls, (call) => (parameters, headers) => call(parameters, headers, signal));
+}
+
+/** Returns a client whose requests have these parameters, instead of those of the datasource; their own win. */
+export function withParameters(
+  client: TieredPrometheusClient,
+  added: Record<string, ParameterValue>
+): TieredPrometheusClient {
+  return withCalls(
+    client,
+    dashboardCalls,
+    (call) => (parameters, headers, signal) => call({ ...added, ...parameters }, headers, signal)
+  );
 }

@@ -64,7 +64,7 @@ export interface TieredPrometheusDatasourceSpec {
   cold?: ColdTier;
   /** Interval at which the metrics are scraped, such as "30s": the smallest step of a query. */
   scrapeInterval?: DurationString;
-  /** Parameters that are sent along with every query. */
+  /** Parameters that are sent along with every query, with Perses variables. */
   queryParams?: Record<string, string>;
   /** Makes Perses forward the queries to the gateway. */
   proxy: HTTPProxy;
@@ -83,7 +83,7 @@ export interface TieredPrometheusTimeSeriesQuerySpec {
   seriesNameFormat?: string;
   /** Smallest step, such as "30s". Left out: the scrapeInterval of the datasource. */
   minStep?: DurationString;
-  /** Divides the number of points of a panel. */
+  /** Multiplies the step that suits the width of the panel, and so divides the number of its points. Left out: 1. */
   resolution?: number;
   /** Overrides the choice of the gateway. Left out: auto. */
   tier?: TierChoice;

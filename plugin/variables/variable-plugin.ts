@@ -1,8 +1,8 @@
-import type { DatasourceStore, GetVariableOptionsContext, VariablePlugin } from '@perses-dev/plugin-system';
-import { datasourceSelectValueToSelector, isVariableDatasource, parseVariables } from '@perses-dev/plugin-system';
-import type { TieredPrometheusClient } from '../model/client';
+import type { GetVariableOptionsContext, VariablePlugin } from '@perses-dev/plugin-system';
 import { withSignal } from '../model/client';
-import { DATASOURCE_KIND, DEFAULT_DATASOURCE } from '../model/spec';
+import { dashboardDatasource, variableNames } from '../model/dashboard-datasource';
+import { replaceInText } from '../model/interpolation';
+import { replaceInPromQL } from '../model/promql';
 import type { TieredPrometheusVariableSpec } from '../model/variable-specs';
 
 /**
@@ -23,38 +23,46 @@ type OptionsOf<Spec> = (
   signal?: AbortSignal
 ) => ReturnType<VariablePlugin<Spec>['getVariableOptions']>;
 
+/** The texts of the three kinds of variables. */
+interface Texts {
+  matchers?: string[];
+  expr?: string;
+  labelName?: string;
+}
+
 /**
  * Returns what loads the options of a variable: the function of the Prometheus plugin, which runs here against our
- * datasource, so that a variable that changes kinds has the same options.
+ * datasource, so that a variable that changes kinds has the same options. It finds no variables to replace any more:
+ * values are escaped here, which they are not there.
  */
-export function optionsAsIn<Spec extends TieredPrometheusVariableSpec>({
+export function optionsAsIn<Spec extends TieredPrometheusVariableSpec & Texts>({
   getVariableOptions,
 }: PrometheusVariable): OptionsOf<Spec> {
   return async (spec, context, signal) => {
-    const store = context.datasourceStore;
-    const getDatasourceClient = async <Client>(selector: Parameters<DatasourceStore['getDatasource']>[0]) =>
-      withSignal(await store.getDatasourceClient<TieredPrometheusClient>(selector), signal) as Client;
-    return getVariableOptions({ ...spec, datasource: await selectedDatasource(spec, context) } as never, {
-      ...context,
-      datasourceStore: { ...store, getDatasourceClient },
-    });
+    const { variables } = context;
+    const { selector, store } = await dashboardDatasource(
+      context.datasourceStore,
+      spec.datasource,
+      variables,
+      (client) => withSignal(client, signal)
+    );
+    const { matchers, expr, labelName } = spec;
+    const resolved = {
+      ...spec,
+      datasource: selector,
+      matchers: matchers?.map((matcher) => replaceInPromQL(matcher, variables)),
+      expr: expr === undefined ? undefined : replaceInPromQL(expr, variables),
+      labelName: labelName === undefined ? undefined : replaceInText(labelName, variables),
+    };
+    return getVariableOptions(resolved as never, { ...context, variables: {}, datasourceStore: store });
   };
 }
 
-/** The datasource of a spec, a variable resolved among those of our kind. */
-async function selectedDatasource(
-  { datasource = DEFAULT_DATASOURCE }: TieredPrometheusVariableSpec,
-  { datasourceStore, variables }: GetVariableOptionsContext
+/** The variables that a variable waits for: those of its texts, and of its datasource. */
+export function dependencies(
+  { datasource }: TieredPrometheusVariableSpec,
+  texts: readonly string[],
+  { variables }: GetVariableOptionsContext
 ) {
-  if (!isVariableDatasource(datasource)) {
-    return datasource;
-  }
-  const known = await datasourceStore.listDatasourceSelectItems(DATASOURCE_KIND);
-  return datasourceSelectValueToSelector(datasource, variables, known) ?? DEFAULT_DATASOURCE;
-}
-
-/** The variables that a variable waits for: those of its texts, and the one that names its datasource. */
-export function dependencies({ datasource }: TieredPrometheusVariableSpec, texts: readonly string[]) {
-  const all = isVariableDatasource(datasource) ? [...texts, datasource] : texts;
-  return { variables: [...new Set(all.flatMap((text) => parseVariables(text)))] };
+  return { variables: variableNames(datasource, texts, variables) };
 }

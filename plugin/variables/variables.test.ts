@@ -16,6 +16,7 @@ describe('the options of a variable', () => {
   let proxyUrl: string;
   let requests: { path: string; parameters: URLSearchParams }[];
   let answer: object | undefined;
+  let queryParams: Record<string, string> | undefined;
   let selectors: DatasourceSelector[];
   let kinds: string[];
 
@@ -24,6 +25,7 @@ describe('the options of a variable', () => {
     selectors = [];
     kinds = [];
     answer = { status: 'success', data: ['cart', 'search'] };
+    queryParams = undefined;
     server = createServer((request, response) => {
       void text(request).then((body) => {
         const url = new URL(request.url ?? '', 'http://localhost');
@@ -45,8 +47,10 @@ describe('the options of a variable', () => {
   });
 
   function context(): GetVariableOptionsContext {
-    const client = createClient({ proxy: { kind: 'HTTPProxy', spec: { url: '' } } }, { proxyUrl });
+    const spec = { queryParams, proxy: { kind: 'HTTPProxy' as const, spec: { url: '' } } };
+    const client = createClient(spec, { proxyUrl });
     const store = {
+      getDatasource: () => Promise.resolve({ plugin: { kind: ourKind, spec } }),
       getDatasourceClient: (selector: DatasourceSelector) => {
         selectors.push(selector);
         return Promise.resolve(client);
@@ -63,6 +67,7 @@ describe('the options of a variable', () => {
         lost: { loading: false, value: 'nowhere' },
         job: { loading: false, value: 'cart' },
         label: { loading: false, value: 'pod' },
+        awkward: { loading: false, value: ['xx-1 (abc1)', 'a"b'] },
       },
       timeRange: { start: new Date(1_800_000_000_000), end: new Date(1_800_000_600_000) },
     };
@@ -110,6 +115,28 @@ describe('the options of a variable', () => {
     expect(options.data.map(({ value }) => value)).toEqual(['a', 'b']);
     expect(requests[0]?.path).toBe('/api/v1/query');
     expect(requests[0]?.parameters.toString()).toBe(new URLSearchParams({ query: 'up{job="cart"}' }).toString());
+  });
+
+  it('keep the values of other variables what they are, in matchers and in PromQL', async () => {
+    const kept = String.raw`up{instance=~"(xx-1 \\(abc1\\)|a\"b)"}`;
+    const text = 'up{instance=~"$awkward"}';
+    await TieredPrometheusLabelNamesVariable.getVariableOptions({ matchers: [text] }, context());
+    await TieredPrometheusLabelValuesVariable.getVariableOptions({ labelName: 'job', matchers: [text] }, context());
+    expect(requests.map(({ parameters }) => parameters.get('match[]'))).toEqual([kept, kept]);
+    answer = { status: 'success', data: { resultType: 'vector', result: [] } };
+    await TieredPrometheusPromQLVariable.getVariableOptions({ expr: text, labelName: 'job' }, context());
+    expect(requests[2]?.parameters.get('query')).toBe(kept);
+  });
+
+  it('are asked for with the variables of the datasource in its query parameters, and wait for them', async () => {
+    queryParams = { namespace: '${awkward:queryparam}' };
+    const datasource = { kind: ourKind, name: 'other' } as const;
+    await TieredPrometheusLabelValuesVariable.getVariableOptions({ labelName: 'job', datasource }, context());
+    expect(requests[0]?.parameters.getAll('namespace')).toEqual(['xx-1 (abc1)', 'a"b']);
+    const { dependsOn } = TieredPrometheusLabelNamesVariable;
+    expect(dependsOn?.({ datasource }, context())).toEqual({ variables: ['awkward'] });
+    expect(dependsOn?.({ datasource: '$ds' }, context())).toEqual({ variables: ['ds', 'awkward'] });
+    expect(dependsOn?.({}, context())).toEqual({ variables: [] });
   });
 
   it.each([

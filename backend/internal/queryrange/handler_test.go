@@ -326,6 +326,14 @@ func TestParametersThatOnlyColdKnows(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, response.Body.Close())
 		require.Equal(t, tier.ReasonColdParameter, response.Reason, "another value is a choice")
+
+		for _, own := range []string{"$v", "${v}", "a${v:queryparam}"} {
+			query.QueryParams = map[string]string{name: own}
+			response, err = Do(t.Context(), query)
+			require.NoError(t, err)
+			require.NoError(t, response.Body.Close())
+			require.Equal(t, tier.ReasonBelowThreshold, response.Reason, "%s is replaced by the plugin", own)
+		}
 	}
 }
 

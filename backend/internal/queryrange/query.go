@@ -6,6 +6,7 @@ package queryrange
 import (
 	"io"
 	"net/http"
+	"regexp"
 	"slices"
 	"time"
 
@@ -152,13 +153,18 @@ func (q Query) timeout() time.Duration {
 	return q.Timeout
 }
 
+// variable matches a dashboard variable, as Perses writes it. The plugin sends
+// its values instead.
+var variable = regexp.MustCompile(`\$(\w+|\{\w+(:\w+)?\})`)
+
 // coldParameter returns a parameter that only cold knows and that is not
-// merely one of the datasource's own, or nothing.
+// merely one of the datasource's own, or nothing. If a parameter of the
+// datasource has a variable in it, any value is its own.
 func (q Query) coldParameter() string {
 	for _, name := range coldParameters {
 		own, isOwn := q.QueryParams[name]
 		for _, value := range q.Request.Parameters[name] {
-			if !isOwn || value != own {
+			if !isOwn || (value != own && !variable.MatchString(own)) {
 				return name
 			}
 		}

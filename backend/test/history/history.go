@@ -23,6 +23,8 @@ type Generator struct {
 	// Interval is the time between two samples of a series. Timestamps are
 	// multiples of it since the Unix epoch.
 	Interval time.Duration
+	// Only are the series to make. If it is nil, it is all of them.
+	Only []Series
 }
 
 // Series is one series and its value at any time.
@@ -45,7 +47,10 @@ const blockRange = 24 * time.Hour
 const epoch = int64(1_700_000_000_000)
 
 // All returns every series.
-func (Generator) All() []Series {
+func (g Generator) All() []Series {
+	if g.Only != nil {
+		return g.Only
+	}
 	var all []Series
 	for _, job := range []string{"cart", "checkout", "search"} {
 		for instance := range 3 {
@@ -54,6 +59,19 @@ func (Generator) All() []Series {
 	}
 	for node := range 3 {
 		all = append(all, machine(fmt.Sprintf("node-%d:9100", node))...)
+	}
+	return all
+}
+
+// Stock returns series of the stock at sites, one each, whatever their names.
+func Stock(sites ...string) []Series {
+	var all []Series
+	for _, site := range sites {
+		seed := phase(site)
+		all = append(all, Series{
+			Labels: labels.FromStrings("__name__", "stock", "site", site),
+			Value:  func(at int64) float64 { return math.Round(100 + 50*math.Sin(days(at)*2*math.Pi+seed)) },
+		})
 	}
 	return all
 }

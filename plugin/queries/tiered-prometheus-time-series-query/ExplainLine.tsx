@@ -25,11 +25,11 @@ interface ExplainLineProps {
  * asks again when the query, a variable or the time range changes, and gives up the request before.
  */
 export function ExplainLine({ spec, width }: ExplainLineProps): ReactElement {
-  const { query, datasource, minStep, tier } = spec;
+  const { query, datasource, minStep, resolution, tier } = spec;
   const { context, dependencies, isReady } = useQueryContext(spec, width);
   const request = useMemo(
-    () => (isReady ? { spec: { query, datasource, minStep, tier }, dependencies } : undefined),
-    [query, datasource, minStep, tier, dependencies, isReady]
+    () => (isReady ? { spec: { query, datasource, minStep, resolution, tier }, dependencies } : undefined),
+    [query, datasource, minStep, resolution, tier, dependencies, isReady]
   );
   const asked = useSettled(request, SETTLED_AFTER_MS);
   const isEmpty = query.trim() === '';
@@ -91,7 +91,7 @@ function useQueryContext(
   const mode = useContext(QueryModeContext);
   const context = { mode, timeRange, variableState, datasourceStore, refreshKey, suggestedStepMs };
   // Not every name in a text need be that of a variable.
-  const variables = variablesOf(spec).map((name): VariableState | undefined => variableState[name]);
+  const variables = variablesOf(spec, variableState).map((name): VariableState | undefined => variableState[name]);
   const values = JSON.stringify(variables.map((variable) => variable?.value));
   const [start, end] = [timeRange.start.getTime(), timeRange.end.getTime()];
   const dependencies = useMemo(

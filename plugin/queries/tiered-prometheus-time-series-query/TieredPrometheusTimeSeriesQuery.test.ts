@@ -71,7 +71,7 @@ async function run(spec: TieredPrometheusTimeSeriesQuerySpec, mode?: 'instant' |
 describe('a time series query', () => {
   it('asks the default datasource of our kind, never one of Prometheus', async () => {
     const { data, asked } = await run({ query: 'up{job="$job"}' });
-    expect(asked.kinds).toEqual(['TieredPrometheusDatasource']);
+    expect(asked.kinds).toEqual([]);
     expect(new Set(asked.selectors)).toEqual(new Set([{ kind: 'TieredPrometheusDatasource' }]));
     expect(asked.queries).toEqual([
       {
@@ -99,6 +99,7 @@ describe('a time series query', () => {
 
   it('resolves a datasource variable among the datasources of our kind', async () => {
     const { asked } = await run({ query: 'up', datasource: '$ds' });
+    expect(asked.kinds).toEqual(['TieredPrometheusDatasource']);
     expect(asked.selectors[0]).toMatchObject({ kind: 'TieredPrometheusDatasource', name: 'other' });
   });
 

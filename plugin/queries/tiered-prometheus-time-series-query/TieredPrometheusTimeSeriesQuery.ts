@@ -10,5 +10,5 @@ export const TieredPrometheusTimeSeriesQuery: TimeSeriesQueryPlugin<TieredPromet
   getTimeSeriesData,
   OptionsEditorComponent: inPersesTheme(TieredPrometheusTimeSeriesQueryEditor),
   createInitialOptions: () => ({ query: '' }),
-  dependsOn: (spec) => ({ variables: variablesOf(spec) }),
+  dependsOn: (spec, { variableState }) => ({ variables: variablesOf(spec, variableState) }),
 };

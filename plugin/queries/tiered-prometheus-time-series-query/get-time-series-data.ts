@@ -1,22 +1,24 @@
 import type { TimeSeriesData } from '@perses-dev/core';
 import { getTimeSeriesData as getPrometheusData } from '@perses-dev/prometheus-plugin/lib/plugins/prometheus-time-series-query/get-time-series-data';
 import type { PrometheusTimeSeriesQuerySpec } from '@perses-dev/prometheus-plugin/lib/plugins/prometheus-time-series-query/time-series-query-model';
-import type { DatasourceStore, TimeSeriesQueryContext } from '@perses-dev/plugin-system';
+import type { TimeSeriesQueryContext } from '@perses-dev/plugin-system';
 import { answerOf } from '../../model/answer';
 import type { AnsweredData } from '../../model/answered-data';
 import type { TieredPrometheusClient } from '../../model/client';
 import { withSignal, withTierChoice } from '../../model/client';
+import { dashboardDatasource } from '../../model/dashboard-datasource';
 import type { Explanation } from '../../model/explain';
+import { replaceInText } from '../../model/interpolation';
 import { noticeOf } from '../../model/notice';
+import { replaceInPromQL } from '../../model/promql';
 import type { TieredPrometheusTimeSeriesQuerySpec } from '../../model/spec';
-import { DATASOURCE_KIND, DEFAULT_DATASOURCE } from '../../model/spec';
 
 /** The client that runs a query, in place of the one of the datasource. */
 type Replace = (client: TieredPrometheusClient) => TieredPrometheusClient;
 
 /**
- * Runs a query. Steps, variables and series are those of the Prometheus plugin, whose function runs here against our
- * datasource: so that a panel that changes kinds draws the same. What answered, and all warnings, are told in one notice.
+ * Runs a query. Steps and series are those of the Prometheus plugin, whose function runs here against our datasource: so
+ * that a panel that changes kinds draws the same. What answered, and all warnings, are told in one notice.
  *
  * @param signal ends the query early; Perses gives one from 0.53 on
  */
@@ -58,12 +60,12 @@ export async function explainTimeSeriesQuery(
     const client = withTierChoice(original, spec.tier);
     return {
       ...client,
-      instantQuery: async ({ query, time }) => {
-        explanation = await client.explain({ endpoint: 'query', query, time }, undefined, signal);
+      instantQuery: async (parameters) => {
+        explanation = await client.explain({ ...parameters, endpoint: 'query' }, undefined, signal);
         return { status: 'success', data: { resultType: 'vector', result: [] } };
       },
-      rangeQuery: async ({ query, start, end, step }) => {
-        explanation = await client.explain({ endpoint: 'query_range', query, start, end, step }, undefined, signal);
+      rangeQuery: async (parameters) => {
+        explanation = await client.explain({ ...parameters, endpoint: 'query_range' }, undefined, signal);
         return { status: 'success', data: { resultType: 'matrix', result: [] } };
       },
     };
@@ -71,31 +73,60 @@ export async function explainTimeSeriesQuery(
   return explanation;
 }
 
-function run(
-  {
-    query,
-    datasource = DEFAULT_DATASOURCE,
-    seriesNameFormat,
-    minStep,
-    resolution,
-  }: TieredPrometheusTimeSeriesQuerySpec,
+/**
+ * Runs the function of the Prometheus plugin, but for what it does not do: it escapes no values of variables, ignores the
+ * resolution, and asks for the last step of a range where an instant query is for its end. It gets no variables, and the
+ * client replaces those of the query, where the built-in ones that depend on the step have their values already.
+ */
+async function run(
+  { query, datasource, seriesNameFormat, minStep, resolution = 1 }: TieredPrometheusTimeSeriesQuerySpec,
   context: TimeSeriesQueryContext,
   replace: Replace
 ): Promise<TimeSeriesData> {
-  const spec = { query, datasource, seriesNameFormat, minStep, resolution };
-  return getPrometheusData(
-    // That function knows its own kind only; it merely passes the selector on.
-    spec as unknown as PrometheusTimeSeriesQuerySpec,
-    { ...context, datasourceStore: storeOfOurKind(context.datasourceStore, replace) }
+  if (query === '') {
+    return { series: [] };
+  }
+  const { variableState, timeRange, mode, suggestedStepMs } = context;
+  const promQL = (text: string): string => replaceInPromQL(text, variableState);
+  const text = (optional?: string): string | undefined => optional && replaceInText(optional, variableState);
+  const { selector, store } = await dashboardDatasource(
+    context.datasourceStore,
+    datasource,
+    variableState,
+    (original) => {
+      const client = replace(original);
+      return {
+        ...client,
+        instantQuery: (parameters, ...rest) =>
+          client.instantQuery(
+            { ...parameters, query: promQL(parameters.query), time: timeRange.end.getTime() / 1000 },
+            ...rest
+          ),
+        rangeQuery: (parameters, ...rest) =>
+          client.rangeQuery({ ...parameters, query: promQL(parameters.query) }, ...rest),
+      };
+    }
   );
-}
-
-/** Lists our kind whatever kind is asked for, and replaces clients. */
-function storeOfOurKind(store: DatasourceStore, replace: Replace): DatasourceStore {
+  const data = await getPrometheusData(
+    // That function knows its own kind only; it merely passes the selector on.
+    {
+      query,
+      datasource: selector,
+      seriesNameFormat: text(seriesNameFormat),
+      minStep: text(minStep),
+    } as unknown as PrometheusTimeSeriesQuerySpec,
+    {
+      ...context,
+      variableState: {},
+      datasourceStore: store,
+      // A resolution of 0 or less changes nothing.
+      suggestedStepMs: suggestedStepMs && suggestedStepMs * (resolution > 0 ? resolution : 1),
+    }
+  );
+  const { executedQueryString: executed } = data.metadata ?? {};
   return {
-    ...store,
-    listDatasourceSelectItems: () => store.listDatasourceSelectItems(DATASOURCE_KIND),
-    getDatasourceClient: async <Client>(selector: Parameters<DatasourceStore['getDatasourceClient']>[0]) =>
-      replace(await store.getDatasourceClient<TieredPrometheusClient>(selector)) as Client,
+    ...data,
+    timeRange: mode === 'instant' ? timeRange : data.timeRange,
+    metadata: { ...data.metadata, executedQueryString: executed === undefined ? undefined : promQL(executed) },
   };
 }

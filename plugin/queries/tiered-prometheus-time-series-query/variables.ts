@@ -1,13 +1,11 @@
-import { isVariableDatasource, parseVariables } from '@perses-dev/plugin-system';
+import type { VariableStateMap } from '@perses-dev/plugin-system';
+import { variableNames } from '../../model/dashboard-datasource';
 import type { TieredPrometheusTimeSeriesQuerySpec } from '../../model/spec';
 
-/** Names of the dashboard variables that a query has in its texts, or as its datasource. */
-export function variablesOf({
-  query,
-  seriesNameFormat,
-  minStep,
-  datasource,
-}: TieredPrometheusTimeSeriesQuerySpec): string[] {
-  const texts = [query, seriesNameFormat, minStep, isVariableDatasource(datasource) ? datasource : undefined];
-  return [...new Set(texts.flatMap((text) => parseVariables(text ?? '')))];
+/** Names of the dashboard variables that a query has in its texts, or in its datasource. */
+export function variablesOf(
+  { query, seriesNameFormat, minStep, datasource }: TieredPrometheusTimeSeriesQuerySpec,
+  variables: VariableStateMap | undefined
+): string[] {
+  return variableNames(datasource, [query, seriesNameFormat, minStep], variables);
 }

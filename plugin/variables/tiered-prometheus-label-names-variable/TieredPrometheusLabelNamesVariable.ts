@@ -8,7 +8,7 @@ import { TieredPrometheusLabelNamesVariableEditor } from './TieredPrometheusLabe
 /** The variable plugin whose options are the names of labels of a TieredPrometheusDatasource. */
 export const TieredPrometheusLabelNamesVariable: VariablePlugin<TieredPrometheusLabelNamesVariableSpec> = {
   getVariableOptions: optionsAsIn(PrometheusLabelNamesVariable),
-  dependsOn: (spec) => dependencies(spec, spec.matchers ?? []),
+  dependsOn: (spec, context) => dependencies(spec, spec.matchers ?? [], context),
   OptionsEditorComponent: inPersesTheme(TieredPrometheusLabelNamesVariableEditor),
   createInitialOptions: () => ({}),
 };

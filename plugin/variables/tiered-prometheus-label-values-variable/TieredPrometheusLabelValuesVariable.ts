@@ -8,7 +8,7 @@ import { TieredPrometheusLabelValuesVariableEditor } from './TieredPrometheusLab
 /** The variable plugin whose options are the values of a label of a TieredPrometheusDatasource. */
 export const TieredPrometheusLabelValuesVariable: VariablePlugin<TieredPrometheusLabelValuesVariableSpec> = {
   getVariableOptions: optionsAsIn(PrometheusLabelValuesVariable),
-  dependsOn: (spec) => dependencies(spec, [spec.labelName, ...(spec.matchers ?? [])]),
+  dependsOn: (spec, context) => dependencies(spec, [spec.labelName, ...(spec.matchers ?? [])], context),
   OptionsEditorComponent: inPersesTheme(TieredPrometheusLabelValuesVariableEditor),
   createInitialOptions: () => ({ labelName: '' }),
 };

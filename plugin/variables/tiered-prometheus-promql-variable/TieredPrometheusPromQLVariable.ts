@@ -8,7 +8,7 @@ import { TieredPrometheusPromQLVariableEditor } from './TieredPrometheusPromQLVa
 /** The variable plugin whose options are the values of a label in the result of a query of a TieredPrometheusDatasource. */
 export const TieredPrometheusPromQLVariable: VariablePlugin<TieredPrometheusPromQLVariableSpec> = {
   getVariableOptions: optionsAsIn(PrometheusPromQLVariable),
-  dependsOn: (spec) => dependencies(spec, [spec.expr, spec.labelName]),
+  dependsOn: (spec, context) => dependencies(spec, [spec.expr, spec.labelName], context),
   OptionsEditorComponent: inPersesTheme(TieredPrometheusPromQLVariableEditor),
   createInitialOptions: () => ({ expr: '', labelName: '' }),
 };
