@@ -210,6 +210,7 @@ func (p *cachedPair) never(t *testing.T, ask func() Query) {
 		}
 		p.probes(t, 3)
 	}
+	require.Zero(t, p.cache.Stats().Entries)
 }
 
 // probes waits for some probes of cold.
@@ -238,7 +239,6 @@ func TestWhatIsNeverKept(t *testing.T) {
 			query.Forced = tier.Cold
 			return query
 		})
-		require.Zero(t, p.cache.Stats().Entries)
 	})
 	t.Run("an info that Thanos puts among the warnings is kept with the answer", func(t *testing.T) {
 		p := newCachedPair(t)

@@ -144,6 +144,7 @@ func TestPiecesOfADeduplicatingColdBeginEarly(t *testing.T) {
 	require.Equal(t, whole(query, "a", "gaps"), body(t, response), "what came early is dropped")
 	start := query.Request.TimeRange.Start.Add(-16 * time.Minute) // window and lookback, and one step
 	require.Equal(t, promapi.FormatTime(start), p.cold.Requests()[0].Parameters.Get("start"))
+	require.Equal(t, promapi.FormatTime(query.Request.TimeRange.End.Add(-15*time.Minute)), p.hot.Requests()[0].Parameters.Get("start"), "that of hot does not")
 }
 
 func TestWhatIsNotCut(t *testing.T) {

@@ -66,6 +66,13 @@ func TestPlan(t *testing.T) {
 		{"nothing is read: hot, whatever the range", func(in *Input) { in.Extent = Extent{Nothing: true} }, Hot, ReasonBelowThreshold, Cold, ""},
 		{"nothing is known of the query: cold", func(in *Input) { in.Extent = UnknownExtent(now, now) }, Cold, ReasonOlderThanHot, "", ""},
 
+		{"rule 2: only hot serves the endpoint", func(in *Input) { in.OnlyTier = Hot; in.Extent.Span = hour }, Hot, ReasonOnlyTier, "", ""},
+		{"rule 2: only cold would serve the endpoint", func(in *Input) { in.OnlyTier = Cold; in.Cold = State{} }, Hot, ReasonOnlyTier, "", ""},
+		{"rule 2: only hot would serve the endpoint", func(in *Input) { in.OnlyTier = Hot; in.Hot = State{} }, Cold, ReasonOnlyTier, "", ""},
+		{"rule 2: several replicas and no cold tier", func(in *Input) { in.Cold = State{}; in.HotReplicated = true; in.Extent.Oldest = before(day) }, Hot, ReasonOnlyTier, "", "what lies between is missing"},
+		{"rule 2: cold is down and hot is incomplete", func(in *Input) { in.Cold.Available = false; in.Completeness = Incomplete }, Hot, ReasonColdUnavailable, "", "may not have every series"},
+		{"rule 2: cold is down and hot is assumed to be complete", func(in *Input) { in.Cold.Available = false; in.Completeness = Assumed }, Hot, ReasonColdUnavailable, "", "only assumed"},
+		{"rule 5: cold is not behind, and nothing is known of scrapes", func(in *Input) { in.ScrapeInterval = 0; in.Extent.Span = hour }, Cold, ReasonAtOrAboveThreshold, Hot, ""},
 		{"rule 2: no hot tier", func(in *Input) { in.Hot = State{} }, Cold, ReasonOnlyTier, "", ""},
 		{"rule 2: no cold tier", func(in *Input) { in.Cold = State{}; in.Extent.Oldest = before(day) }, Hot, ReasonOnlyTier, "", ""},
 		{"rule 2: the only tier is asked although it is down", func(in *Input) { in.Hot = State{}; in.Cold.Available = false }, Cold, ReasonOnlyTier, "", ""},
@@ -83,6 +90,16 @@ func TestPlan(t *testing.T) {
 		{"rule 1: cold is forced beyond its coverage", func(in *Input) { in.Forced = Cold; in.Cold.Newest = before(hour) }, Cold, ReasonForced, "", "whose data ends at"},
 		{"rule 1: a parameter that only cold knows", func(in *Input) { in.ColdParameter = "dedup" }, Cold, ReasonColdParameter, "", ""},
 		{"rule 1: the header wins over the parameter", func(in *Input) { in.Forced = Hot; in.ColdParameter = "dedup" }, Hot, ReasonForced, "", ""},
+		{"rule 1: hot is forced and incomplete", func(in *Input) { in.Forced = Hot; in.Completeness = Incomplete; in.CompletenessWhy = "of others" }, Hot, ReasonForced, "", "may not have every series that matches: of others"},
+		{"rule 1: hot is forced and cannot be relabelled", func(in *Input) { in.Forced = Hot; in.Unlabelled = "of info()" }, Hot, ReasonForced, "", "lack its external labels: of info()"},
+		{"rule 1: hot is forced and alone", func(in *Input) { in.Forced = Hot; in.Cold = State{}; in.Completeness = Incomplete }, Hot, ReasonForced, "", ""},
+		{"rule 1: cold is forced and hot is incomplete", func(in *Input) { in.Forced = Cold; in.Completeness = Incomplete }, Cold, ReasonForced, "", ""},
+		{"rule 1: hot is forced and nothing is read", func(in *Input) {
+			in.Forced, in.Extent, in.Completeness, in.Hot.Oldest = Hot, Extent{Nothing: true}, Incomplete, NothingCovered
+		}, Hot, ReasonForced, "", ""},
+		{"rule 1: cold is forced and nothing is read", func(in *Input) {
+			in.Forced, in.Extent, in.Cold.Newest = Cold, Extent{Nothing: true, Newest: before(0)}, before(hour)
+		}, Cold, ReasonForced, "", ""},
 		{"rule 1: the forced tier does not exist", func(in *Input) { in.Forced = Cold; in.Cold = State{} }, Hot, ReasonOnlyTier, "", "asks for the cold tier, which this datasource does not have"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -163,4 +180,11 @@ func TestNames(t *testing.T) {
 		require.False(t, seen[reason], reason)
 		seen[reason] = true
 	}
+}
+
+// What is written for one caller is not for another one.
+func TestNote_TheDetailIsForWhoMayReadIt(t *testing.T) {
+	notes := []Note{{Detail: "the store 10.0.0.1 is gone", Public: "a store is gone"}, PublicNote("both")}
+	require.Equal(t, []string{"the store 10.0.0.1 is gone", "both"}, Texts(notes, true))
+	require.Equal(t, []string{"a store is gone", "both"}, Texts(notes, false))
 }

@@ -1,0 +1,107 @@
+package upstream
+
+import (
+	"crypto/x509"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
+)
+
+func TestAccess_WhatHoldsSecretsAndWhatIsNotVerified(t *testing.T) {
+	const oauth2 = "oauth2: {client_id: a, client_secret: b, token_url: 'https://c'"
+	for text, expected := range map[string][3]bool{ // It holds secrets, names a credential, skips verification.
+		"follow_redirects: true":                    {false, false, false},
+		"tls_config: {server_name: a}":              {false, false, false},
+		"tls_config: {insecure_skip_verify: true}":  {false, false, true},
+		"authorization: {credentials: a}":           {true, true, false},
+		"basic_auth: {username: a, password: b}":    {true, true, false},
+		"bearer_token: a":                           {true, true, false},
+		"bearer_token_file: /a":                     {true, true, false},
+		"http_headers: {X-Api-Key: {secrets: [a]}}": {true, false, false},
+		oauth2 + "}": {true, true, false},
+		oauth2 + ", tls_config: {insecure_skip_verify: true}}": {true, true, true},
+	} {
+		config := httpConfig(t, text)
+		described := DescribeAccess(config)
+		require.Equal(t, expected, [3]bool{described.HoldsSecrets(), NamesCredential(config), described.SkipsVerification()}, text)
+		require.Equal(t, !expected[1], (&Access{options: AccessOptions{HTTP: config, TokenFile: "/token"}}).SendsToken(), text)
+	}
+	require.True(t, (&Access{options: AccessOptions{TokenFile: "/token"}}).HoldsSecrets())
+	require.False(t, DescribeAccess(nil).HoldsSecrets())
+	require.False(t, (*Access)(nil).HoldsSecrets())
+	require.False(t, (*Access)(nil).SendsToken())
+}
+
+func TestAccess_RefusesReferencesToAStoreOfSecrets(t *testing.T) {
+	const oauth2 = "oauth2: {client_id: a, token_url: 'https://c', "
+	for _, text := range []string{
+		"basic_auth: {username_ref: a, password: b}", "basic_auth: {username: a, password_ref: b}", "authorization: {credentials_ref: a}",
+		"tls_config: {ca_ref: a}", oauth2 + "client_secret_ref: a}", oauth2 + "client_secret: a, tls_config: {ca_ref: b}}",
+	} {
+		require.ErrorContains(t, CheckAccess(httpConfig(t, text)), "fields that end in _ref are not supported", text)
+	}
+}
+
+// system is the authority that everybody trusts in the test of it. It can be set
+// once in a process.
+var system struct {
+	once      sync.Once
+	authority *certificates.Authority
+}
+
+// An authority that the operator names stands alone; that of the cluster comes
+// beside those of the system.
+func TestAccess_AuthoritiesOfTheSystem(t *testing.T) {
+	system.once.Do(func() {
+		t.Setenv("GODEBUG", "x509usefallbackroots=1")
+		system.authority = certificates.NewAuthority(t)
+		x509.SetFallbackRoots(system.authority.Pool())
+	})
+	named := certificates.NewAuthority(t)
+	file := write(t, "ca.pem", string(named.PEM))
+	ofSystem := serveTLS(t, system.authority.Issue(time.Now().Add(time.Hour), "127.0.0.1"), nil, sources{})
+	ofNamed := serveTLS(t, named.Issue(time.Now().Add(time.Hour), "127.0.0.1"), nil, sources{})
+	for name, test := range map[string]struct {
+		access                         *Access
+		acceptsOfSystem, acceptsOfName bool
+	}{
+		"nothing is configured":        {nil, true, false},
+		"the operator names one":       {access(t, AccessOptions{HTTP: httpConfig(t, "tls_config: {ca_file: "+file+"}")}), false, true},
+		"the cluster has one":          {access(t, AccessOptions{Authorities: []string{file}}), true, true},
+		"the operator names one there": {access(t, AccessOptions{HTTP: httpConfig(t, "tls_config: {ca_file: "+file+"}"), Authorities: []string{write(t, "other.pem", string(system.authority.PEM))}}), false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, test.acceptsOfSystem, client(t, ofSystem.URL, test.access).measure(t.Context(), tier.Cold).Error == "")
+			require.Equal(t, test.acceptsOfName, client(t, ofNamed.URL, test.access).measure(t.Context(), tier.Cold).Error == "")
+		})
+	}
+}
+
+// What the gateway asks for itself is of the same tenant as the queries.
+func TestClient_ProbesCarryTheTenant(t *testing.T) {
+	seen := make(chan *http.Request, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen <- r.Clone(t.Context())
+		faketier.Success(w, r)
+	}))
+	t.Cleanup(server.Close)
+	made := client(t, server.URL, nil)
+	made.tenancy = &Tenancy{Parameter: "namespace", Probe: "monitoring"}
+	for path, expected := range map[string]url.Values{"/api/v1/query": {"a": {"b"}, "namespace": {"monitoring"}}, "/api/v1/labels": {"a": {"b"}}} {
+		_, err := made.get(t.Context(), path, url.Values{"a": {"b"}})
+		require.NoError(t, err)
+		request := <-seen
+		require.Equal(t, expected, request.URL.Query(), path)
+		require.Equal(t, []string{"tenant"}, request.Header.Values("X-Scope-Orgid"))
+		require.Equal(t, ProbeUserAgent, request.UserAgent())
+	}
+}
