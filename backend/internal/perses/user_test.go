@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -62,4 +63,23 @@ func TestUser_IsWhomPersesNames(t *testing.T) {
 			require.Equal(t, test.asked, asked.Load(), "it is asked once for the same credentials")
 		})
 	}
+}
+
+// What one caller was answered is not found for another.
+func TestCacheKey_EveryFieldOfACaller(t *testing.T) {
+	changes := map[string]func(*Caller){
+		"authorization": func(c *Caller) { c.authorization = []string{"Bearer a"} },
+		"cookies":       func(c *Caller) { c.cookies = []string{"Bearer a"} },
+		"impersonate":   func(c *Caller) { c.impersonate = []string{"Bearer a"} },
+		"service":       func(c *Caller) { c.service = true },
+	}
+	seen := map[cacheKey]string{Caller{}.cacheKey("/path"): "none"}
+	for field := range reflect.TypeFor[Caller]().Fields() {
+		require.Contains(t, changes, field.Name, "a new field belongs into the key")
+		var changed Caller
+		changes[field.Name](&changed)
+		require.NotContains(t, seen, changed.cacheKey("/path"), field.Name)
+		seen[changed.cacheKey("/path")] = field.Name
+	}
+	require.NotContains(t, seen, Caller{}.cacheKey("/other"))
 }

@@ -22,7 +22,7 @@ type Inspection struct {
 	// Unix epoch, or tier.NothingCovered: see Status.
 	Oldest int64
 	// ExternalLabels are those that the server puts on its series when it
-	// sends them elsewhere; nil when it does not tell.
+	// sends them elsewhere; nil when it has none or does not tell.
 	ExternalLabels map[string]string
 }
 
