@@ -41,10 +41,10 @@ func (m *Manager) caching(asked *source) *queryrange.Caching {
 	return &queryrange.Caching{Cache: m.cache, Scope: asked.scope, Lifetime: m.lifetime, OnUse: m.metrics.observeCache}
 }
 
-// scopeOf is everything that can change what cold answers to a datasource, and is
-// not part of a request: the operator's configuration, the datasource and its
+// scopeOf returns everything that can change what cold answers to a datasource, and
+// is not part of a request: the operator's configuration, the datasource and its
 // generation, where its tiers are and which tenant they are asked for. Which
-// credential goes out follows from these.
+// credential goes out, and where it may go, follows from these.
 func (m *Manager) scopeOf(label, generation string, places ...place) string {
 	parts := []string{m.fingerprint, label, generation}
 	for _, each := range places {

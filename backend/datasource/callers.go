@@ -38,7 +38,8 @@ func showsOneOf(state *tls.ConnectionState, names []string) bool {
 // checkDefaultCaller returns nil when the caller may ask the default datasource.
 // Without Perses that is everybody, unless the operator says otherwise. It
 // returns an Error: 404 where the default datasource is not served, 401 for a
-// caller who shows neither the token nor a certificate of the list.
+// caller who shows neither the token nor a certificate of the list, 503 while the
+// token cannot be read.
 //
 // Where the request comes from makes no difference: a datasource can lead Perses
 // to the gateway on a loopback address too.

@@ -106,15 +106,16 @@ func (c *CacheConfig) redis() (resultcache.RedisOptions, error) {
 	return options, nil
 }
 
-// fingerprint changes with everything in the configuration, secrets included,
-// and shows nothing of it.
+// fingerprint changes with every key of the configuration, secrets included, and
+// shows nothing of them. What stands in the files that keys name is not part of
+// it.
 func (c *Config) fingerprint() string {
 	hash := sha256.New()
 	writeValue(hash, reflect.ValueOf(*c))
 	return hex.EncodeToString(hash.Sum(nil))
 }
 
-// writeValue writes everything that a value holds.
+// writeValue writes everything that a value holds, functions and channels aside.
 func writeValue(to io.Writer, value reflect.Value) {
 	_, _ = fmt.Fprintf(to, "%d:", value.Kind()) // A hash takes everything.
 	switch value.Kind() {
@@ -142,9 +143,17 @@ func writeValue(to io.Writer, value reflect.Value) {
 		}
 	case reflect.String:
 		_, _ = fmt.Fprintf(to, "%q", value.String())
-	case reflect.Bool, reflect.Int, reflect.Int64, reflect.Float64:
-		_, _ = fmt.Fprint(to, value)
+	case reflect.Bool:
+		_, _ = fmt.Fprintf(to, "%t;", value.Bool())
 	default:
-		_, _ = fmt.Fprintf(to, "%v", value.Type())
+		// A number is written without its methods, which may round it.
+		switch {
+		case value.CanInt():
+			_, _ = fmt.Fprintf(to, "%d;", value.Int())
+		case value.CanUint():
+			_, _ = fmt.Fprintf(to, "%d;", value.Uint())
+		case value.CanFloat():
+			_, _ = fmt.Fprintf(to, "%x;", value.Float())
+		}
 	}
 }

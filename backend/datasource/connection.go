@@ -187,8 +187,8 @@ func contentType(ofTier string) string {
 }
 
 // readBody reads the body of a request that is JSON. what names it in errors. It
-// returns an Error with status 413 where it is too large, and 400 where it did
-// not arrive.
+// returns an Error with status 413 where it is too large, 503 where there is no
+// memory for it, and 400 where it did not arrive.
 func readBody(incoming *http.Request, what string) ([]byte, error) {
 	body, err := io.ReadAll(incoming.Body)
 	if err != nil {

@@ -119,8 +119,7 @@ func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 	}
 	planned := func() {}
 	if err == nil {
-		request.Caller = caller
-		request, planned, err = h.manager.prepare(incoming.Context(), asked, withoutEndpoint(request), "")
+		request, planned, err = h.manager.prepare(incoming.Context(), asked, withoutEndpoint(request).From(caller, false), "")
 	}
 	if err != nil {
 		h.fail(w, incoming, err)

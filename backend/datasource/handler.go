@@ -287,7 +287,7 @@ func (h *handler) serveQuery(w http.ResponseWriter, incoming *http.Request, aske
 		h.failed(observed, incoming, asked, nil, started, err)
 		return
 	}
-	request.Caller = caller
+	request = request.From(caller, true)
 	prepared, planned, err := h.manager.prepare(incoming.Context(), asked, request, "")
 	if err != nil {
 		h.failed(observed, incoming, asked, request, started, err)
@@ -301,7 +301,6 @@ func (h *handler) serveQuery(w http.ResponseWriter, incoming *http.Request, aske
 // clear what the tier is asked.
 func (h *handler) answer(w http.ResponseWriter, incoming *http.Request, asked *source, request *promapi.Request, started time.Time, planned func()) {
 	var err error
-	request.Lingers = true
 	query := h.manager.query(asked, request)
 	query.OnPlanned = planned
 	applyCacheControl(query.Caching, incoming.Header)

@@ -250,7 +250,7 @@ func (h *handler) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 		h.failed(w, incoming, asked, nil, started, err)
 		return
 	}
-	request.Caller = caller
+	request = request.From(caller, true)
 	prepared, planned, err := h.manager.prepare(incoming.Context(), asked, request, query.Namespace)
 	if err != nil {
 		h.failed(w, incoming, asked, request, started, err)

@@ -75,10 +75,10 @@ func (e *QueryError) Unwrap() error { return e.cause }
 // ExecuteQuery evaluates a query at the tier that can answer it.
 //
 // It returns a *QueryError: with status 400, wrapping ValidationErrors where it was
-// seen here, for a query that has to be
-// changed, 403 for a namespace that the configuration does not allow, 422 for one whose evaluation failed, 502 when the tier could not be
-// reached, and 503 when it did not answer in time, has too many queries already
-// or when the Manager is not running.
+// seen here, for a query that has to be changed; 403 for a namespace that the
+// configuration does not allow; 422 for one whose evaluation failed; 502 when the
+// tier could not be reached; and 503 when it did not answer in time, has too many
+// queries already, or when the Manager is not running.
 func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *QueryResult, err error) {
 	if query == nil {
 		query = &MetricQuery{}
@@ -95,7 +95,7 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 	if err != nil {
 		return nil, queryError(err)
 	}
-	request.Caller = libraryCaller()
+	request = request.From(libraryCaller(), false)
 	end, err := r.manager.begin(request.Endpoint)
 	if err != nil {
 		return nil, queryError(err)

@@ -22,7 +22,7 @@ var errNotRunning = promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorU
 // source is a datasource that is ready to be asked: its tiers and settings,
 // with the gateway's own where the datasource names none.
 type source struct {
-	label     string // for logs
+	label     string // names it: for people, and where its queries count or are kept
 	saved     bool   // in Perses
 	hot, cold *upstream.Tier
 	pair      *upstream.Pair // nil unless there are both

@@ -28,7 +28,7 @@ func defineFlags() *options {
 	o := &options{}
 	flag.StringVar(&o.config, "config", "", "Path of the YAML configuration `file`. Without it the environment and the defaults count.")
 	flag.DurationVar(&o.reloadInterval, "config.auto-reload-interval", 5*time.Second, "How often to look whether the configuration file has changed. 0s: never, it is read again on SIGHUP only.")
-	flag.StringVar(&o.adminAddress, "web.admin-address", "", "An `address` of its own for /metrics and --web.enable-pprof. Without it /metrics is on the main address.")
+	flag.StringVar(&o.adminAddress, "web.admin-address", "", "An `address` of its own for /metrics, --web.enable-pprof and what changes state. Without it /metrics is on the main address.")
 	flag.BoolVar(&o.pprof, "web.enable-pprof", false, "Serve /debug/pprof/ on the admin address.")
 	flag.StringVar(&o.clientCA, "web.tls-client-ca-file", "", "The path to the authorities of client certificates. A client need not show one, but what takes a certificate refuses those that do not.")
 	app.InitFlag()

@@ -46,7 +46,6 @@ type Rule struct {
 	// makes labels of its answer from matchers by equality, in their order, and
 	// has to answer as if this one were not there.
 	matcher *labels.Matcher
-	key     string
 }
 
 // New returns the rule that confines to the series whose label has one of the
@@ -81,7 +80,6 @@ func New(label string, values []string, onConflict OnConflict) (*Rule, error) {
 	if rule.matcher, err = labels.NewMatcher(labels.MatchRegexp, label, strings.Join(quoted, "|")); err != nil {
 		return nil, fmt.Errorf("the values cannot be made into a regular expression: %w", err)
 	}
-	rule.key = fmt.Sprintf("%q %q %s", rule.label, rule.values, rule.onConflict)
 	return rule, nil
 }
 
@@ -90,10 +88,6 @@ func (r *Rule) Label() string { return r.label }
 
 // Values are those the label may have, sorted.
 func (r *Rule) Values() []string { return slices.Clone(r.values) }
-
-// Key identifies the rule: two rules with the same key do the same. It is part
-// of the key of whatever is remembered of an answer.
-func (r *Rule) Key() string { return r.key }
 
 // String names what is allowed, for errors: namespace "a", "b".
 func (r *Rule) String() string {

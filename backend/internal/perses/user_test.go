@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -134,4 +135,23 @@ type ownCredential struct{}
 func (ownCredential) RoundTrip(request *http.Request) (*http.Response, error) {
 	request.Header.Set("Authorization", "Bearer own")
 	return http.DefaultTransport.RoundTrip(request)
+}
+
+// What one caller was answered is not found for another.
+func TestCacheKey_EveryFieldOfACaller(t *testing.T) {
+	changes := map[string]func(*Caller){
+		"authorization": func(c *Caller) { c.authorization = []string{"Bearer a"} },
+		"cookies":       func(c *Caller) { c.cookies = []string{"Bearer a"} },
+		"impersonate":   func(c *Caller) { c.impersonate = []string{"Bearer a"} },
+		"service":       func(c *Caller) { c.service = true },
+	}
+	seen := map[cacheKey]string{Caller{}.cacheKey("/path"): "none"}
+	for field := range reflect.TypeFor[Caller]().Fields() {
+		require.Contains(t, changes, field.Name, "a new field belongs into the key")
+		var changed Caller
+		changes[field.Name](&changed)
+		require.NotContains(t, seen, changed.cacheKey("/path"), field.Name)
+		seen[changed.cacheKey("/path")] = field.Name
+	}
+	require.NotContains(t, seen, Caller{}.cacheKey("/other"))
 }

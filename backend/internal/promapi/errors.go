@@ -20,9 +20,9 @@ type ErrorType string
 const (
 	ErrorBadData      ErrorType = "bad_data"     // 400, 405, 413, 415: the request has to be changed.
 	ErrorExecution    ErrorType = "execution"    // 422: the query failed while it was evaluated.
-	ErrorTimeout      ErrorType = "timeout"      // 503: the deadline passed.
+	ErrorTimeout      ErrorType = "timeout"      // 503, 504: the deadline passed.
 	ErrorInternal     ErrorType = "internal"     // 500, 502: something broke on this side.
-	ErrorUnavailable  ErrorType = "unavailable"  // 502, 503: a tier or Perses cannot be reached.
+	ErrorUnavailable  ErrorType = "unavailable"  // 501, 502, 503: a tier or Perses cannot be asked.
 	ErrorNotFound     ErrorType = "not_found"    // 404: no such datasource or endpoint.
 	ErrorUnauthorized ErrorType = "unauthorized" // 401: the caller has to sign in.
 	ErrorForbidden    ErrorType = "forbidden"    // 403: the caller may not do this.

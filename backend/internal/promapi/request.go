@@ -26,7 +26,8 @@ const formContentType = "application/x-www-form-urlencoded"
 var forwardedHeaders = []string{"Accept", "Accept-Encoding", "User-Agent", "Traceparent", "Tracestate"}
 
 // Request is one request to the Prometheus API, read completely. It is not
-// changed after it was read, so that it can be sent more than once.
+// changed after it was made: From, For, With and Confined return changed copies. So
+// it can be sent more than once, by several goroutines.
 type Request struct {
 	// Method is GET or POST.
 	Method string
@@ -125,6 +126,15 @@ func (r *Request) For(endpoint Endpoint) (*Request, error) {
 	return &other, other.interpret(r.Parameters)
 }
 
+// From returns the request as one that is made on behalf of a caller: see Caller
+// and Lingers. The request itself is not changed.
+func (r *Request) From(caller Caller, lingers bool) *Request {
+	changed := *r
+	changed.Caller, changed.Lingers = caller, lingers
+	return &changed
+}
+
+// interpret is a part of making the request.
 func (r *Request) interpret(parameters url.Values) error {
 	r.Parameters = parameters
 	if r.Endpoint == LabelValues {
@@ -165,7 +175,8 @@ func checkSingleValues(parameters url.Values) error {
 }
 
 // readBody reads a form body, whatever its content type is called, and keeps
-// its bytes. A multipart form is written anew as a plain one.
+// its bytes. A multipart form is written anew as a plain one. It is a part of
+// making the request.
 func (r *Request) readBody(incoming *http.Request) (url.Values, error) {
 	if encoding := incoming.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return nil, Errorf(http.StatusUnsupportedMediaType, ErrorBadData, "the request body has content encoding %q: send it uncompressed", encoding)

@@ -376,3 +376,20 @@ func FuzzRequestWith(f *testing.F) {
 		require.Equal(t, expected, changed.Parameters)
 	})
 }
+
+// A request can be sent while others are made of it.
+func TestRequest_IsNotChanged(t *testing.T) {
+	made, err := NewRequest(QueryRange, "/api/v1/query_range", url.Values{"query": {"up"}, "start": {"1"}, "end": {"2"}, "step": {"1"}}, time.Unix(3, 0))
+	require.NoError(t, err)
+	before, err := NewRequest(QueryRange, "/api/v1/query_range", url.Values{"query": {"up"}, "start": {"1"}, "end": {"2"}, "step": {"1"}}, time.Unix(3, 0))
+	require.NoError(t, err)
+	from := made.From(Caller{Datasource: 1, ID: 2}, true)
+	require.Equal(t, Caller{Datasource: 1, ID: 2}, from.Caller)
+	require.True(t, from.Lingers)
+	_, err = made.For(Series)
+	require.NoError(t, err)
+	made.With(url.Values{"query": {"down"}, "step": nil})
+	made.Confined(url.Values{"query": {"down"}}, []string{"shop"}, true)
+	made.Without([]string{"query"})
+	require.Equal(t, before, made)
+}

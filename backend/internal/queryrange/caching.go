@@ -113,12 +113,12 @@ func (c *call) mayBeKept() (until int64, stores string, found bool) {
 	return min(held, in.Now) - fresh, stores, found
 }
 
-// cacheKey is everything that can change what cold answers. without are
-// parameters that it does not hold, more what it holds besides.
+// cacheKey returns the key of everything that can change what cold answers. without
+// are parameters that it does not hold, more what it holds besides.
 func (c *call) cacheKey(stores string, without []string, more ...string) resultcache.Key {
 	request := c.planned.cold
 	parts := []string{c.query.Caching.Scope, string(tier.Cold), stores, string(request.Endpoint), request.Path}
-	parts = append(parts, fmt.Sprintf("%+v", c.query.Pair.Learned().Cold))
+	parts = append(parts, fmt.Sprintf("%#v", c.query.Pair.Learned().Cold))
 	parts = append(parts, fmt.Sprintf("%q", request.ConfinedTo), fmt.Sprint(len(more)))
 	parts = append(parts, more...)
 	for _, name := range slices.Sorted(maps.Keys(request.Parameters)) {

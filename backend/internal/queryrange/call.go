@@ -16,7 +16,7 @@ import (
 )
 
 // Do plans the query, calls the tier and, where the plan allows, the other one
-// when the first fails before it sent a header, or has nothing although it was
+// when the first fails before its answer has begun, or has nothing although it was
 // only assumed to have everything. A confined query that reads nothing is answered
 // without a tier.
 //

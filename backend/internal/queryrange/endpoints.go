@@ -85,7 +85,8 @@ func (r endpointRule) selectors(request *promapi.Request) (list []tier.Selector,
 	return nil, nil
 }
 
-// keyOf identifies what a request asks for, without its times.
+// keyOf identifies what a request selects: its endpoint with its PromQL, selectors
+// or metric. Neither its times nor any other parameter is part of it.
 func keyOf(request *promapi.Request) promql.Key {
 	switch request.Endpoint {
 	case promapi.Query, promapi.QueryRange, promapi.QueryExemplars:

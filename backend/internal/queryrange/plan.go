@@ -24,7 +24,7 @@ type Planned struct {
 	Cut    *tier.Cut
 	NotCut string
 
-	// routed is the decision for the whole query where it is cut.
+	// routed is the decision for the query as a whole, also where it is cut.
 	routed tier.Decision
 	// stepwise is the query as one that may be answered in pieces; nil where it
 	// may not, and notStepwise says why.
@@ -35,7 +35,7 @@ type Planned struct {
 	hot, cold *promapi.Request
 	// added are the labels that the answer of hot lacks.
 	added map[string]string
-	// key identifies what is asked, without its times.
+	// key is keyOf the request.
 	key promql.Key
 	// query is what was planned: its Hot is the replica that was chosen.
 	query Query

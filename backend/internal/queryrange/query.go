@@ -87,7 +87,8 @@ type Replica struct {
 	Pair *upstream.Pair
 }
 
-// Response is the answer of a tier, its body unread.
+// Response is the answer to a query, its body unread: that of a tier, or one that
+// was made here of the answers of tiers and the cache.
 type Response struct {
 	// Tier and Reason say who answered and why. Tier is empty where no tier was
 	// asked.
@@ -98,9 +99,10 @@ type Response struct {
 	Replica string
 	// Warnings are already part of the body.
 	Warnings []string
-	// Status, Header and Body are the answer as the tier gave it; the body
-	// is not decompressed. Reading it returns an error when the tier or the
-	// deadline cut it off. Close ends the upstream call.
+	// Status, Header and Body are the answer. Where nothing had to be changed they
+	// are as the tier gave them, and the body is not decompressed. Reading it
+	// returns an error when the tier or the deadline cut it off. Close ends the
+	// upstream call.
 	Status int
 	Header http.Header
 	Body   io.ReadCloser

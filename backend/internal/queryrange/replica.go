@@ -71,7 +71,8 @@ func (r Replica) answers() bool {
 	return r.Hot.Status().Available && r.Hot.Identity() != nil && (r.Pair == nil || r.Pair.Learned().Knowledge != nil)
 }
 
-// Fingerprint identifies what a request asks for, without its times.
+// Fingerprint identifies what a request selects: see keyOf. It is the same for every
+// refresh of a panel, whatever its time range and step.
 func Fingerprint(request *promapi.Request) string {
 	key := keyOf(request)
 	return string(key[:])

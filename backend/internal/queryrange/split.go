@@ -109,7 +109,8 @@ func (q Query) freshness(learned *upstream.Learned) time.Duration {
 	return max(q.Freshness, learned.Hot.OutOfOrderWindow, learned.Cold.OutOfOrderWindow)
 }
 
-// spliceKey identifies a query whose answer could not be put together.
+// spliceKey identifies a query whose answer could not be put together: what it
+// selects, its step and how many steps it has, at one pair of tiers.
 func (p *Planned) spliceKey() string {
 	return fmt.Sprintf("%p %x %d %d", p.query.Pair, p.key, p.stepwise.grid.Step, p.stepwise.grid.Len())
 }

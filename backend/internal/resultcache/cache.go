@@ -44,7 +44,8 @@ type Cache struct {
 	// cleared counts how often everything was forgotten: what was asked for before
 	// is not kept.
 	cleared atomic.Int64
-	// waiting is how many bytes are collected, or wait to be confirmed.
+	// waiting is how many bytes are collected, or wait to be confirmed: at most a
+	// half of most.
 	waiting atomic.Int64
 	most    int64
 }

@@ -43,12 +43,12 @@ type RedisOptions struct {
 	Prefix string
 	// TLS is nil for a connection in plain text.
 	TLS *tls.Config
-	// MostBytes bounds what waits to be kept.
+	// MostBytes is twice what may wait to be kept, in bytes.
 	MostBytes int64
 }
 
-// shared keeps entries in a Redis that several gateways share. What it cannot do
-// at once it leaves.
+// shared keeps entries in a Redis that several gateways share. A query waits for
+// redisPatience at most; an entry is written within redisWrite, or not at all.
 type shared struct {
 	client   *redis.Client
 	prefix   string

@@ -157,7 +157,8 @@ func (a *Access) HoldsSecrets() bool {
 }
 
 // RoundTripper returns what carries requests to the destination, over
-// transports that make is called for, again whenever a file of TLS changes.
+// transports of makeTransport, which is called again after a file of TLS has
+// changed.
 func (a *Access) RoundTripper(makeTransport func(*tls.Config) *http.Transport) (http.RoundTripper, error) {
 	if a == nil {
 		return makeTransport(&tls.Config{MinVersion: tls.VersionTLS12}), nil
@@ -193,9 +194,9 @@ type tlsMaterial struct {
 	key         []byte
 }
 
-// hash identifies the material.
+// hash identifies the material, all of it.
 func (m tlsMaterial) hash() [sha256.Size]byte {
-	return sha256.Sum256(bytes.Join([][]byte{m.authorities, m.certificate, m.key}, []byte{0}))
+	return sha256.Sum256(fmt.Appendf(nil, "%t %q %q %q", m.onlyThese, m.authorities, m.certificate, m.key))
 }
 
 // material reads what the TLS configuration is made of.
@@ -365,6 +366,7 @@ func (r *reloading) transport() http.RoundTripper {
 	}
 	material, err := r.access.material()
 	if err != nil {
+		r.access.options.Reloads.count(false)
 		return current
 	}
 	r.mutex.Lock()

@@ -151,7 +151,10 @@ func TestClientCertificatesAreReadAnew(t *testing.T) {
 	certificate, key := first.Issue(tomorrow, "tierproxy").Write(t, directory)
 	authority := filepath.Join(directory, "ca.pem")
 	require.NoError(t, os.WriteFile(authority, servers.PEM, 0o600))
-	shown := access(t, AccessOptions{HTTP: httpConfig(t, fmt.Sprintf("tls_config: {ca_file: %s, cert_file: %s, key_file: %s}", authority, certificate, key))})
+	reloads := &Reloads{}
+	shown := access(t, AccessOptions{
+		HTTP: httpConfig(t, fmt.Sprintf("tls_config: {ca_file: %s, cert_file: %s, key_file: %s}", authority, certificate, key)), Reloads: reloads,
+	})
 
 	old := serveTLS(t, servers.Issue(tomorrow, "127.0.0.1"), first, sources{})
 	made := client(t, old.URL, shown)
@@ -169,8 +172,13 @@ func TestClientCertificatesAreReadAnew(t *testing.T) {
 	// Half of a rotation is no reason to fail.
 	certificates.Replace(t, authority, []byte("half of a"))
 	require.Empty(t, made.measure(t.Context(), tier.Cold).Error)
+	succeeded, failed := reloads.Counts()
+	require.NotZero(t, succeeded)
+	require.NotZero(t, failed)
 	require.NoError(t, os.Remove(key))
 	require.Empty(t, made.measure(t.Context(), tier.Cold).Error)
+	_, later := reloads.Counts()
+	require.Greater(t, later, failed, "a file that vanished counts too")
 }
 
 func TestACredentialDoesNotFollowARedirect(t *testing.T) {

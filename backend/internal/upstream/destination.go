@@ -152,7 +152,8 @@ func Allow(destinations []Destination, target *url.URL) (Permission, error) {
 }
 
 // CheckPath returns a *DeniedError for a URL whose path two servers could read
-// differently (some merge empty segments), or that names a user.
+// differently (some merge empty segments), or that has a user, parameters or a
+// fragment.
 func CheckPath(target *url.URL) error {
 	denied := &DeniedError{Destination: target.Host, Ambiguous: true}
 	if target.User != nil || target.RawQuery != "" || target.Fragment != "" || target.Opaque != "" ||

@@ -12,8 +12,8 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
-// StatusError is returned for a tier that answers a probe with a status that
-// is no success.
+// StatusError is returned for a tier that answers a probe with a status that is no
+// success, or a query with one that is no answer to it.
 type StatusError struct {
 	// Status is the HTTP status code.
 	Status int

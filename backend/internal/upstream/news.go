@@ -16,7 +16,7 @@ const newsWindow = 5 * time.Minute
 // lookForNews notices what has appeared in cold since the last learning, as far as
 // hot's completeness depends on it: the metrics of other sources, which it adds
 // to what is known, and new sources, for which it returns true: then everything
-// has to be learned again. It runs with every probe, so it asks for little.
+// has to be learned again. It runs as often as probes do, so it asks for little.
 func (p *Pair) lookForNews(ctx context.Context, now time.Time) (newSource bool) {
 	learned := p.learned.Load()
 	known := learned.Knowledge

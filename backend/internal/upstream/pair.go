@@ -96,8 +96,8 @@ type coldEnd struct {
 }
 
 // covered is up to when every series of cold has its samples, in milliseconds
-// since the Unix epoch. lags is set where that is more than two scrape intervals
-// before it was measured.
+// since the Unix epoch. lags is set where the newest sample was more than two
+// scrape intervals old when it was measured.
 func (p *Pair) covered(end *coldEnd) (covered int64, lags bool) {
 	interval := max(p.ScrapeInterval(), end.interval)
 	// Not every series has its newest sample at the same time; up to two

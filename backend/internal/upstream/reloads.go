@@ -2,15 +2,15 @@ package upstream
 
 import "sync/atomic"
 
-// Reloads counts how often files of credentials and of TLS were read anew
-// because they had changed. It is safe for concurrent use, and nil counts
+// Reloads counts how often changed files of credentials and of TLS were taken over,
+// and how often one could not be. It is safe for concurrent use, and nil counts
 // nothing.
 type Reloads struct {
 	succeeded, failed atomic.Uint64
 }
 
-// Counts returns how many changes were taken over, and how many times a file
-// that served before could not be used.
+// Counts returns how many changes were taken over, and how many times a file that
+// served before could not be used: once for each request that found it so.
 func (r *Reloads) Counts() (succeeded, failed uint64) {
 	if r == nil {
 		return 0, 0

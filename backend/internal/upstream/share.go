@@ -19,7 +19,8 @@ const joinedPerQueued = 4
 // sameness is what makes two calls to a tier the same one. The credential, the
 // tenant headers and the server belong to the tier, and namespaces to the text
 // that is sent. GET and POST stay apart: an authorizing proxy in front of a tier
-// may allow only one of them.
+// may allow only one of them. Of the caller's headers those count that change the
+// answer: the user agent and the trace context are those of who made the call.
 type sameness struct {
 	method, path, rawQuery, body string
 	accept, acceptEncoding       string
@@ -185,7 +186,8 @@ func (f *flight) close() {
 	}
 }
 
-// release is called once by everybody who waited for the flight or read it.
+// release is called once by everybody who waited for the flight or read it, but
+// for one who led it and has left before it began: see leave.
 func (f *flight) release(cause error) {
 	f.of.mutex.Lock()
 	f.wantedBy--

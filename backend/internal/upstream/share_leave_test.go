@@ -16,8 +16,7 @@ import (
 func lingering(t *testing.T) *promapi.Request {
 	t.Helper()
 	request := panelRequest(t, nil)
-	request.Lingers = true
-	return request
+	return request.From(request.Caller, true)
 }
 
 func TestTheCallLivesForAsLongAsSomebodyWaits(t *testing.T) {

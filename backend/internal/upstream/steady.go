@@ -38,7 +38,8 @@ func (t *Tier) watchSteadiness(status *Status, began time.Time, told bool) {
 	close(*t.probed.Swap(&probed))
 }
 
-// storesText identifies a set of stores: their kinds and label sets.
+// storesText identifies a set of stores: by their kinds, their label sets and how
+// many servers there are of each. The times of their samples are not part of it.
 func storesText(stores []Store) string {
 	if stores == nil {
 		return noStores

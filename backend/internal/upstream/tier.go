@@ -27,7 +27,7 @@ type TierOptions struct {
 	// it is not configured, and what was seen counts.
 	ScrapeInterval time.Duration
 	// ProbeInterval is the time between two probes; one probe may take as
-	// long.
+	// long, and always two seconds.
 	ProbeInterval time.Duration
 	// Replica is the name of the server among those behind one service; empty
 	// where it is not one of several. Who a replica is, is learned: see Identity.

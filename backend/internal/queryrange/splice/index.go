@@ -13,7 +13,7 @@ type index struct {
 	seed    maphash.Seed
 	first   map[uint64]int32 // hash → the last entry with it
 	entries []indexEntry
-	// Comparisons counts the texts that were compared.
+	// comparisons counts the texts that were compared.
 	comparisons int
 }
 

@@ -52,7 +52,7 @@ func (s *scanner) labels(m *Matrix) error {
 	for _, pair := range pairs {
 		list = append(list, slices.Clone(m.keys[pair.start:pair.end]))
 	}
-	// Equal names would make the order depend on the values: there are none.
+	// Equal names would make the order depend on the values: no server has any.
 	slices.SortFunc(list, bytes.Compare)
 	m.keys = m.keys[:start]
 	for _, pair := range list {
