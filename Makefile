@@ -5,6 +5,9 @@ export GOTOOLCHAIN := local
 # More flags for the Go tests, such as -race (which takes a C compiler) or -run NAME.
 GO_TEST_FLAGS ?=
 
+# The Go packages with tests on real servers, among them redis-server in place of its stand-in.
+E2E_PACKAGES := ./backend/internal/resultcache ./backend/test ./backend/test/oracle ./backend/test/cluster ./backend/test/hostile ./backend/test/victoriametrics
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -16,16 +19,15 @@ demo: ## Start two tiers, tierproxy and Perses on this machine, and show a query
 	@scripts/demo $(DEMO_FLAGS)
 
 .PHONY: test
-test: ## Run all tests that need no big server.
-	go test $(GO_TEST_FLAGS) ./...
-	cd sdk/go && go test $(GO_TEST_FLAGS) ./...
-	@scripts/npm-install
-	npm run --silent test
+test: ## Run all tests that need no other program than Go, Node, make, git and curl.
+	@scripts/run-all 'go test $(GO_TEST_FLAGS) ./...' \
+		'cd sdk/go && go test $(GO_TEST_FLAGS) ./...' \
+		'scripts/npm-install && npm run --silent test'
 
 .PHONY: e2e
 e2e: ## Run the tests on the real servers, and the demo. Builds the servers first if they are missing.
-	go test $(GO_TEST_FLAGS) -p 2 -tags e2e -count=1 -timeout 20m ./backend/test ./backend/test/oracle ./backend/test/cluster ./backend/test/hostile ./backend/test/victoriametrics
-	$(MAKE) demo DEMO_FLAGS=--once
+	@scripts/run-all 'go test $(GO_TEST_FLAGS) -p 2 -tags e2e -count=1 -timeout 20m $(E2E_PACKAGES)' \
+		'make demo DEMO_FLAGS=--once'
 
 .PHONY: e2e-full
 e2e-full: ## Run what is too long for CI: 10,000 questions, 2 million confined queries, older versions of Perses, replicas, the demo in a browser, a soak, a siege, and fuzzing on top of e2e.
@@ -39,16 +41,15 @@ e2e-full: ## Run what is too long for CI: 10,000 questions, 2 million confined q
 
 .PHONY: check
 check: ## Check format, lint, import rule, tidiness, types, CUE format and generated files.
-	$$(scripts/tool golangci-lint) run --allow-parallel-runners ./...
-	cd sdk/go && $$(../../scripts/tool golangci-lint) run --allow-parallel-runners --config ../../.golangci.yml ./...
-	go mod tidy -diff
-	cd sdk/go && go mod tidy -diff
-	tools/cue/run 0.54 format schemas cue deploy cue.mod
-	go test -count=1 -run 'TestConfigurationReference|TestMetricsReference' ./backend/datasource
-	go test -count=1 ./cue ./deploy/monitoring
-	@scripts/npm-install
-	npm run --silent check
-	@scripts/check-repository
+	@scripts/run-all '$$(scripts/tool golangci-lint) run --allow-parallel-runners ./...' \
+		'cd sdk/go && $$(../../scripts/tool golangci-lint) run --allow-parallel-runners --config ../../.golangci.yml ./...' \
+		'go mod tidy -diff' \
+		'cd sdk/go && go mod tidy -diff' \
+		'tools/cue/run 0.54 format schemas cue deploy cue.mod' \
+		'go test -count=1 -run "TestConfigurationReference|TestMetricsReference" ./backend/datasource' \
+		'go test -count=1 ./cue ./deploy/monitoring' \
+		'scripts/npm-install && npm run --silent check' \
+		scripts/check-repository
 
 .PHONY: format
 format: ## Rewrite Go, TypeScript and CUE files into their format.

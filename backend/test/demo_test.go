@@ -81,6 +81,45 @@ func TestTheDashboardOfTierproxyDraws(t *testing.T) {
 	require.NoError(t, command.Run(), "what the browser showed is in build/screenshots")
 }
 
+// TestDemo_CtrlCEndsMakeWithoutError types Ctrl-C at a terminal in which make demo
+// builds, and in which it runs: make succeeds and reports no error, and no process
+// stays behind.
+func TestDemo_CtrlCEndsMakeWithoutError(t *testing.T) {
+	root, err := stack.Root()
+	require.NoError(t, err)
+	for _, moment := range []string{"demo: building", "Ctrl-C stops everything"} {
+		t.Run(moment, func(t *testing.T) {
+			mark := "TIERPROXY_TEST=" + t.TempDir() // What make starts inherits it.
+			ctx, cancel := context.WithTimeout(t.Context(), 5*minute)
+			defer cancel()
+			terminal := exec.CommandContext(ctx, "script", "-qec", "make demo", os.DevNull)
+			terminal.Dir, terminal.Env = root, append(os.Environ(), mark)
+			keyboard, err := terminal.StdinPipe()
+			require.NoError(t, err)
+			screen, err := terminal.StdoutPipe()
+			require.NoError(t, err)
+			require.NoError(t, terminal.Start())
+			var shown strings.Builder
+			for lines := bufio.NewScanner(screen); lines.Scan(); {
+				shown.WriteString(lines.Text() + "\n")
+				if strings.Contains(lines.Text(), moment) {
+					_, err = keyboard.Write([]byte{3}) // Ctrl-C.
+					require.NoError(t, err)
+				}
+			}
+			require.NoError(t, terminal.Wait(), &shown)
+			require.Contains(t, shown.String(), "demo: stopping everything")
+			require.NotContains(t, shown.String(), "***")
+			environments, err := filepath.Glob("/proc/[0-9]*/environ")
+			require.NoError(t, err)
+			for _, each := range environments {
+				text, _ := os.ReadFile(each) // The process may have ended, or belong to somebody else.
+				require.NotContains(t, string(text), mark, each)
+			}
+		})
+	}
+}
+
 // startDemo starts the demo and returns the URL of its page.
 func startDemo(t *testing.T, root string) string {
 	t.Helper()

@@ -82,8 +82,8 @@ func TestCIRunsWhatNewcomersRun(t *testing.T) {
 	for line := range strings.Lines(Script(blocks)) {
 		target, found := strings.CutPrefix(strings.TrimSpace(line), "make ")
 		require.True(t, found, "CI runs targets of make, not %q", line)
-		inCI := regexp.MustCompile(`(?m)^step make ` + regexp.QuoteMeta(target) + `( |$)`).Match(ci)
-		inMakefile := regexp.MustCompile(`(?m)^\t\$\(MAKE\) ` + regexp.QuoteMeta(target) + `( |$)`).Match(makefile)
+		inCI := regexp.MustCompile(`(?m)^step (?:env PATH=\S+ )?make ` + regexp.QuoteMeta(target) + `( |$)`).Match(ci)
+		inMakefile := regexp.MustCompile(`(?m)^\t.*\bmake ` + regexp.QuoteMeta(target) + `( |$)`).Match(makefile)
 		assert.True(t, inCI || inMakefile, "CI does not run make %s", target)
 	}
 }

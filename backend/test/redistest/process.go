@@ -28,7 +28,7 @@ func start(t *testing.T, address string) (string, implementation) {
 	}
 	_, port, err := net.SplitHostPort(address)
 	require.NoError(t, err)
-	command := exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
+	command := exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir()) //nolint:gosec,noctx // Debian has it in its PATH; Kill ends it.
 	require.NoError(t, command.Start())
 	return address, process{command}
 }
