@@ -255,8 +255,8 @@ type LimitsConfig struct {
 	SharedMemory int `yaml:"shared_memory"`
 	// RequestMemory is the number of bytes that the bodies and query strings of all
 	// requests take at a time, four times their size. One datasource gets at most a
-	// half of it and one caller a quarter. What does not fit is answered with
-	// status 503 and Retry-After.
+	// half of it, all callers whom Perses knows a half together, and one of them a
+	// quarter. What does not fit is answered with status 503 and Retry-After.
 	RequestMemory int `yaml:"request_memory"`
 	// DecodedMemory is the number of bytes that all the answers together take in
 	// memory that are read as a whole at a time: unions of both tiers, labels that

@@ -340,5 +340,5 @@ func TestCallersTakeTurnsAtTheTier(t *testing.T) {
 	require.Len(t, order, 22)
 	require.Contains(t, order[:3], "other", "%v", order)
 	require.Equal(t, 2, strings.Count(strings.Join(order[:6], " "), "other"), "%v", order)
-	require.LessOrEqual(t, fake.lookups.Load(), int64(2), "each of them was looked up once")
+	require.EqualValues(t, 2, fake.lookups.Load(), "each of them was looked up once")
 }

@@ -213,6 +213,7 @@ func TestTurns_WhatPersesIgnoresMakesNoCallers(t *testing.T) {
 			victims.group.Wait()
 			require.Equal(t, 3, victims.count(http.StatusOK), "%v", victims.statuses)
 			// The first place was taken before the victim came; then they take turns.
+			require.Len(t, g.places("alice"), 3)
 			for i, place := range g.places("alice") {
 				require.LessOrEqual(t, place, 2*(i+1)+1)
 			}
@@ -239,6 +240,7 @@ func TestTurns_DatasourcesTakeTurns(t *testing.T) {
 	}
 	quiet.group.Wait()
 	require.Equal(t, 3, quiet.count(http.StatusOK), "%v", quiet.statuses)
+	require.Len(t, g.places("alice"), 3)
 	for i, place := range g.places("alice") {
 		require.LessOrEqual(t, place, 2*(i+1)+1)
 	}

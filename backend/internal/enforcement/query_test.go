@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/stretchr/testify/require"
 
@@ -129,7 +130,7 @@ func TestVerify_RefusesWhatWasWrittenWrongly(t *testing.T) {
 	require.NoError(t, err)
 	namespace, job := labels.MustNewMatcher(labels.MatchRegexp, "namespace", "shop"), labels.MustNewMatcher(labels.MatchEqual, "job", "a")
 	name := func(is string) *labels.Matcher {
-		return labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, is)
+		return labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, is)
 	}
 	matchers := [][]*labels.Matcher{{namespace, job, name("up")}, {namespace, name("down")}}
 	const confined = `rate(up{namespace=~"shop",job="a"}[5m]) + down{namespace=~"shop"}`

@@ -104,9 +104,11 @@ describe('a time series query', () => {
   });
 
   it.each(['range', 'instant'] as const)('asks for the tier that it names: %s', async (mode) => {
-    const { asked } = await run({ query: 'up', tier: 'cold' }, mode);
-    expect(asked.queries[0]?.headers).toEqual({ 'X-Tier-Choice': 'cold' });
-    expect(Object.keys(asked.queries[0]?.params ?? {})).not.toContain('tier');
+    const plain = (await run({ query: 'up' }, mode)).asked.queries;
+    const forced = (await run({ query: 'up', tier: 'cold' }, mode)).asked.queries;
+    expect(plain).toHaveLength(1);
+    expect(plain).toMatchObject([{ params: { query: 'up' }, headers: undefined }]);
+    expect(forced).toEqual([{ ...plain[0], headers: { 'X-Tier-Choice': 'cold' } }]);
   });
 
   it('ends with the signal of Perses', async () => {
