@@ -87,6 +87,10 @@ func (h *handler) serveCheck(w http.ResponseWriter, incoming *http.Request, refe
 			h.fail(w, incoming, err)
 			return
 		}
+		if err := checkMethod(incoming, route{path: checkPath}); err != nil {
+			h.fail(w, incoming, err)
+			return
+		}
 	}
 	body, err := readBody(incoming, "spec")
 	if err != nil {

@@ -80,7 +80,8 @@ func (h *handler) serve(w http.ResponseWriter, incoming *http.Request) {
 		return
 	}
 	asked, err := parseRoute(incoming.URL)
-	if err == nil {
+	// Of the others those who may not ask learn nothing.
+	if err == nil && (asked.isOpen() || incoming.Method == http.MethodOptions) {
 		err = checkMethod(incoming, asked)
 	}
 	if err != nil {
@@ -171,6 +172,9 @@ func (h *handler) serveSaved(w http.ResponseWriter, incoming *http.Request, aske
 	if err == nil {
 		err = saved.CheckEndpoint(incoming.Method, asked.path)
 	}
+	if err == nil {
+		err = checkMethod(incoming, asked)
+	}
 	var found *source
 	if err == nil {
 		found, err = h.manager.settled(incoming.Context(), func() (*source, error) { return h.manager.sourceOf(saved) })
@@ -193,7 +197,11 @@ func (h *handler) serveSaved(w http.ResponseWriter, incoming *http.Request, aske
 
 // serveDefault answers for the tiers of the configuration.
 func (h *handler) serveDefault(w http.ResponseWriter, incoming *http.Request, asked route) {
-	if err := h.manager.checkDefaultCaller(incoming); err != nil {
+	err := h.manager.checkDefaultCaller(incoming)
+	if err == nil {
+		err = checkMethod(incoming, asked)
+	}
+	if err != nil {
 		if promapi.AsError(err).Status == http.StatusUnauthorized {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 		}

@@ -21,6 +21,15 @@ var ownMethods = map[string][]string{
 	metricsQueryPath: {http.MethodPost},
 }
 
+// isOpen reports whether a path is served to whoever reaches the listener.
+func (r route) isOpen() bool {
+	switch r.path {
+	case "/", "/-/healthy", "/-/ready", "/metrics", healthPath:
+		return r.saved == nil
+	}
+	return false
+}
+
 // methodsOf returns the methods that a path takes beside OPTIONS; none for paths
 // that are not served.
 func methodsOf(asked route) []string {

@@ -7,56 +7,59 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 )
 
 func TestHandler_MethodsOfEachPath(t *testing.T) {
-	g := newGateway(t, nil)
-	for path, allowed := range map[string]string{
-		"/api/v1/query?query=up":           "GET, POST, OPTIONS",
-		"/api/v1/label/job/values":         "GET, OPTIONS",
-		"/api/v1/rules":                    "GET, OPTIONS",
-		"/api/v1/datasources/explain":      "GET, POST, OPTIONS",
-		"/api/v1/datasources/check":        "POST, OPTIONS",
-		"/api/v1/metrics/query":            "POST, OPTIONS",
-		"/api/v1/datasources/health":       "GET, HEAD, OPTIONS",
-		"/-/healthy":                       "GET, HEAD, OPTIONS",
-		"/-/ready":                         "GET, HEAD, OPTIONS",
-		"/metrics":                         "GET, HEAD, OPTIONS",
-		"/":                                "GET, HEAD, OPTIONS",
-		"/proxy/globaldatasources/metrics": "GET, HEAD, OPTIONS",
-
-		"/proxy/globaldatasources/metrics/api/v1/query":            "GET, POST, OPTIONS",
-		"/proxy/projects/p/datasources/d/api/v1/metadata":          "GET, OPTIONS",
-		"/proxy/projects/p/datasources/d/api/v1/label/U__x/values": "GET, OPTIONS",
-	} {
-		response, body := g.raw(t, http.MethodOptions, path)
-		require.Equal(t, []any{http.StatusNoContent, allowed, ""}, []any{response.StatusCode, response.Header.Get("Allow"), body}, path)
-		for _, method := range []string{http.MethodPut, http.MethodDelete, http.MethodPatch, http.MethodHead, http.MethodPost, "TRACE", "get"} {
-			if strings.Contains(allowed, method) {
-				continue
+	const saved = "/proxy/globaldatasources/metrics"
+	perses := newPerses(t, "alice", map[string]string{"/globaldatasources/metrics": "", "/globaldatasources": ""})
+	g := newGateway(t, func(config *datasource.Config) { config.Perses.URL = perses.URL })
+	gateways := map[string]*gateway{"": newGateway(t, nil), saved: g}
+	methods := map[string]string{
+		"/api/v1/query":               "GET, POST, OPTIONS",
+		"/api/v1/metadata":            "GET, OPTIONS",
+		"/api/v1/label/U__x/values":   "GET, OPTIONS",
+		"/api/v1/datasources/explain": "GET, POST, OPTIONS",
+		"/api/v1/datasources/check":   "POST, OPTIONS",
+		"/api/v1/metrics/query":       "POST, OPTIONS",
+		"/api/v1/datasources/health":  "GET, HEAD, OPTIONS",
+		"/-/healthy":                  "GET, HEAD, OPTIONS",
+		"/-/ready":                    "GET, HEAD, OPTIONS",
+		"/":                           "GET, HEAD, OPTIONS",
+	}
+	for path, allowed := range methods {
+		for base, g := range gateways {
+			// Nobody has to sign in to be told.
+			response, body := g.ask(t, http.MethodOptions, base+path, "")
+			require.Equal(t, []any{http.StatusNoContent, allowed, ""}, []any{response.StatusCode, response.Header.Get("Allow"), body}, base+path)
+			for _, method := range []string{http.MethodPut, http.MethodDelete, http.MethodPatch, http.MethodHead, http.MethodPost, "TRACE", "get"} {
+				if strings.Contains(allowed, method) {
+					continue
+				}
+				response, body := g.ask(t, method, base+path, "", "Authorization", "Bearer alice")
+				require.Equal(t, []any{http.StatusMethodNotAllowed, allowed}, []any{response.StatusCode, response.Header.Get("Allow")}, "%s %s: %s", method, base+path, body)
+				if method == http.MethodHead {
+					continue
+				}
+				var decoded map[string]string
+				require.NoError(t, json.Unmarshal([]byte(body), &decoded), body)
+				require.Equal(t, path+" does not take the method "+method+": use "+strings.ReplaceAll(allowed, ", ", " or "), decoded["error"])
 			}
-			response, body := g.raw(t, method, path)
-			require.Equal(t, []any{http.StatusMethodNotAllowed, allowed}, []any{response.StatusCode, response.Header.Get("Allow")}, "%s %s", method, path)
-			if method == http.MethodHead {
-				continue
-			}
-			var decoded map[string]string
-			require.NoError(t, json.Unmarshal([]byte(body), &decoded), body)
-			plain, _, _ := strings.Cut(path, "?")
-			plain = plain[max(strings.LastIndex(plain, "/api/"), 0):]
-			if strings.HasPrefix(path, "/proxy") && !strings.Contains(path, "/api/") {
-				plain = "/"
-			}
-			require.Equal(t, plain+" does not take the method "+method+": use "+strings.ReplaceAll(allowed, ", ", " or "), decoded["error"])
 		}
 	}
-	require.Empty(t, append(g.hot.Requests(), g.cold.Requests()...), "nothing reached a tier")
+	for _, g := range gateways {
+		require.Empty(t, append(g.hot.Requests(), g.cold.Requests()...), "nothing reached a tier")
+	}
 
-	for path, status := range map[string]int{"/graph": 404, "/api/v1/write": 403, "/proxy/globaldatasources/metrics/api/v1/nonsense": 404} {
-		response, body := g.raw(t, http.MethodOptions, path)
+	for path, status := range map[string]int{"/graph": 404, "/api/v1/write": 403, saved + "/api/v1/nonsense": 404} {
+		response, body := g.ask(t, http.MethodOptions, path, "")
 		require.Equal(t, status, response.StatusCode, path)
 		require.Contains(t, body, `"status":"error"`)
 	}
+	// Who may not ask learns that first.
+	response, _ := g.ask(t, http.MethodPut, saved+"/api/v1/query", "")
+	require.Equal(t, http.StatusUnauthorized, response.StatusCode)
 }
 
 func TestHandler_PagesOfAnotherOriginMayNotAsk(t *testing.T) {

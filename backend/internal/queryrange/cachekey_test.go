@@ -24,6 +24,8 @@ func TestCacheKey_EveryFieldOfARequest(t *testing.T) {
 		"ConfinedTo": func(r *promapi.Request) { r.ConfinedTo = []string{"shop"} },
 	}
 	leftOut := map[string]func(*promapi.Request){
+		// It is part of Path.
+		"Label": func(r *promapi.Request) { r.Label = "job" },
 		// Parameters hold what came by any of them.
 		"Method":   func(r *promapi.Request) { r.Method = http.MethodPost },
 		"RawQuery": func(r *promapi.Request) { r.RawQuery = "query=down" },
