@@ -28,7 +28,8 @@ const sourceTexts: Readonly<Record<TierReport['source'], string>> = {
 
 /** What the gateway found when it asked a tier. */
 export function TierReportCard({ title, report }: { title: string; report: TierReport }): ReactElement {
-  const { state, source, message, address, version, oldest_sample, coverage_start, external_labels, latency_seconds } = report;
+  const { state, source, message, address, version, oldest_sample, coverage_start, external_labels, latency_seconds } =
+    report;
   return (
     <Card variant="outlined" component="section" aria-label={`${title}: report`} sx={{ flex: 1, minWidth: 0 }}>
       <CardContent>

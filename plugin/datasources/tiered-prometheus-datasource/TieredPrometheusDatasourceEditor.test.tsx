@@ -353,6 +353,7 @@ describe('the check', () => {
       'from the gateway',
       '0.42.4',
       '3 days ago',
+      '2 days ago',
       'cluster="lab", site="one"',
       '12 ms',
     ]) {
