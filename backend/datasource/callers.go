@@ -163,8 +163,9 @@ func hashAddress(address string) uint64 {
 		host = address
 	}
 	if parsed, err := netip.ParseAddr(host); err == nil {
-		if parsed = parsed.Unmap(); parsed.Is6() {
-			host = netip.PrefixFrom(parsed.WithZone(""), ipv6HostBits).Masked().String()
+		parsed = parsed.Unmap().WithZone("")
+		if host = parsed.String(); parsed.Is6() {
+			host = netip.PrefixFrom(parsed, ipv6HostBits).Masked().String()
 		}
 	}
 	return maphash.String(seed, "address "+host)

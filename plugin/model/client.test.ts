@@ -135,7 +135,26 @@ describe('the client', () => {
       type: 'text/plain; charset=utf-8',
       message: '504 Gateway Timeout: upstream timed out',
     },
-    { what: 'a sign-in page', status: 200, body: '<html></html>', message: '/api/v1/query is not JSON' },
+    {
+      what: 'a server that says nothing',
+      status: 502,
+      body: ' \n',
+      type: 'text/plain',
+      message: '502 Bad Gateway',
+    },
+    {
+      what: 'a server that says much',
+      status: 502,
+      body: 'x'.repeat(300),
+      type: 'text/plain',
+      message: `502 Bad Gateway: ${'x'.repeat(200)}`,
+    },
+    {
+      what: 'a sign-in page',
+      status: 200,
+      body: '<html></html>',
+      message: 'The answer of /api/v1/query is not JSON: is there another server, or a sign-in page, in between?',
+    },
   ])('surfaces the message of an error of $what', async ({ status, body, type, message }) => {
     answer = (response) => {
       response.statusCode = status;
@@ -149,7 +168,7 @@ describe('the client', () => {
       .catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(GatewayError);
     expect(failure).toMatchObject({ status, tier: 'cold', reason: 'cold-failed' });
-    expect((failure as GatewayError).message).toContain(message);
+    expect((failure as GatewayError).message.replace(proxyUrl, '')).toBe(message);
   });
 
   it('ends a request that nobody waits for any more', async () => {
