@@ -36,6 +36,10 @@ func (t *Tier) examine(ctx context.Context, status *Status, now time.Time) {
 		return
 	}
 	if err := t.continuity.follow(ctx, client, status.server, status.Oldest, now); err != nil {
+		if isGone(err) {
+			status.Available, status.failure, status.Error = false, err, Describe(err)
+			return
+		}
 		// What was not looked at is not covered.
 		status.Oldest = tier.NothingCovered
 		status.Error = "gaps in its data could not be looked for: " + Describe(err)

@@ -91,6 +91,13 @@ func FailureOf(err error) Failure {
 	return FailureOther
 }
 
+// isGone reports whether a call failed because nobody answers there any more, as
+// for a server that ended while it was probed.
+func isGone(err error) bool {
+	failure := FailureOf(err)
+	return failure == FailureRefused || failure == FailureClosed
+}
+
 // Describe says in one line why a call to a tier failed, in words that name
 // neither addresses nor credentials.
 func Describe(err error) string {

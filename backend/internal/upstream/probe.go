@@ -43,7 +43,10 @@ func (c *Client) measure(ctx context.Context, name tier.Name) Status {
 	case name == tier.Hot:
 		status.Available = true
 		err = c.measureCoverage(ctx, &status)
-		if err != nil {
+		switch {
+		case err != nil && isGone(err):
+			status.Available, status.failure, status.Error = false, err, Describe(err)
+		case err != nil:
 			status.Error = err.Error()
 		}
 	default:
@@ -67,6 +70,9 @@ func (c *Client) measureCoverage(ctx context.Context, status *Status) error {
 	_ = group.Wait() // The functions keep their errors: one of the sources is enough.
 	status.newestInHead = newest
 	if metricError != nil && blocksError != nil {
+		if isGone(metricError) {
+			return metricError
+		}
 		return errNoCoverage
 	}
 	// A source that failed says 1970, and so nothing.
