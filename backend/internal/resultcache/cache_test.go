@@ -3,6 +3,7 @@ package resultcache
 import (
 	"bytes"
 	"math/rand"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -104,9 +105,13 @@ func TestMemoryIsBounded(t *testing.T) {
 	require.False(t, cache.Reserve(1))
 	cache.Release(most / 2)
 	release := make(chan struct{})
+	var confirmed atomic.Int64
 	for range 100 {
-		cache.Put(promql.KeyOf("waits"), &Entry{Born: time.Now(), Answer: make([]byte, 20<<10)}, 0, func() bool { <-release; return false })
+		cache.Put(promql.KeyOf("waits"), &Entry{Born: time.Now(), Answer: make([]byte, 20<<10)}, 0, func() bool { <-release; confirmed.Add(1); return false })
 	}
-	require.LessOrEqual(t, cache.waiting.Load(), int64(most/2))
+	const fit = most / 2 / (20 << 10)
+	require.EqualValues(t, fit*(20<<10), cache.waiting.Load())
 	close(release)
+	require.Eventually(t, func() bool { return cache.waiting.Load() == 0 }, 5*time.Second, time.Millisecond)
+	require.EqualValues(t, fit, confirmed.Load(), "the others are not kept")
 }

@@ -1,0 +1,175 @@
+package resultcache
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/redistest"
+)
+
+// cacheWith returns a cache in a Redis at an address.
+func cacheWith(t *testing.T, options RedisOptions) *Cache {
+	t.Helper()
+	options.MostBytes = 1 << 20
+	cache := NewRedis(options)
+	t.Cleanup(cache.Close)
+	return cache
+}
+
+func TestNewRedis_ShowsItsCredentialsOnNewConnections(t *testing.T) {
+	key := promql.KeyOf("a")
+	for name, test := range map[string]struct {
+		password string
+		err      error
+		kept     bool
+	}{
+		"the right password":         {password: "secret", kept: true},
+		"a wrong password":           {password: "old"},
+		"a password that is not had": {password: "secret", err: errors.New("the file is gone")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			redis := miniredis.RunT(t)
+			redis.RequireUserAuth("gateway", "secret")
+			asked := atomic.Int64{}
+			cache := cacheWith(t, RedisOptions{Address: redis.Addr(), Username: "gateway", Password: func() (string, error) {
+				asked.Add(1)
+				return test.password, test.err
+			}})
+			put(t, cache, key, "x")
+			require.Equal(t, test.kept, redis.Exists((&shared{}).name(key)))
+			require.Equal(t, !test.kept, cache.Stats().Failures > 0)
+			require.Positive(t, asked.Load())
+		})
+	}
+}
+
+func TestNewRedis_UsesItsDatabaseAndTLS(t *testing.T) {
+	certified := httptest.NewTLSServer(nil)
+	certified.Close()
+	redis, err := miniredis.RunTLS(&tls.Config{Certificates: certified.TLS.Certificates, MinVersion: tls.VersionTLS12})
+	require.NoError(t, err)
+	t.Cleanup(redis.Close)
+	trusted := x509.NewCertPool()
+	trusted.AddCert(certified.Certificate())
+	key := promql.KeyOf("a")
+	cache := cacheWith(t, RedisOptions{Address: redis.Addr(), Database: 3, TLS: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}})
+	put(t, cache, key, "x")
+	require.Equal(t, []string{(&shared{}).name(key)}, redis.DB(3).Keys())
+	require.Empty(t, redis.DB(0).Keys())
+
+	// A Redis with another certificate gets nothing.
+	cache = cacheWith(t, RedisOptions{Address: redis.Addr(), TLS: &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}})
+	put(t, cache, key, "x")
+	require.Empty(t, redis.DB(0).Keys())
+}
+
+// No client is set: a request to Redis would panic.
+func TestShared_AsksNothingDuringThePause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shared{writing: make(chan struct{}, redisWrites)}
+		for range redisInARow {
+			require.LessOrEqual(t, s.pause(), time.Duration(0))
+			s.failed(time.Now())
+			time.Sleep(time.Nanosecond) // What is asked at the same time counts once.
+		}
+		require.Equal(t, redisPause-time.Nanosecond, s.pause())
+		require.Nil(t, s.get(t.Context(), promql.KeyOf("a")))
+		require.EqualValues(t, redisInARow+1, s.stats().Failures)
+		time.Sleep(s.pause())
+		require.Zero(t, s.pause(), "it ends by itself")
+
+		s.pausedTo.Store(time.Now().Add(time.Hour).UnixNano())
+		began := time.Now()
+		s.set(promql.KeyOf("a"), []byte("x"), time.Hour)
+		require.Equal(t, redisWrite, time.Since(began), "an entry waits for the end of the pause, and not for longer than this")
+		require.Empty(t, s.writing)
+	})
+}
+
+func TestShared_AnEntryWaitsForItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shared{writing: make(chan struct{}, 1)}
+		s.writing <- struct{}{}
+		began := time.Now()
+		s.set(promql.KeyOf("a"), []byte("x"), time.Hour)
+		require.Equal(t, redisWrite, time.Since(began))
+		require.Len(t, s.writing, 1)
+	})
+}
+
+func TestShared_ASuccessEndsARowOfFailures(t *testing.T) {
+	redis := redistest.Start(t, "")
+	cache := cacheIn(t, redis)
+	s, is := cache.store.(*shared)
+	require.True(t, is)
+	key := promql.KeyOf("a")
+	for name, ask := range map[string]func() bool{
+		"an entry is written": func() bool { put(t, cache, key, "x"); return redis.Client.Exists(t.Context(), s.name(key)).Val() == 1 },
+		"an entry is read":    func() bool { return s.get(t.Context(), key) != nil },
+		"there is no entry": func() bool {
+			before := s.failures.Load()
+			return s.get(t.Context(), promql.KeyOf("b")) == nil && s.failures.Load() == before
+		},
+	} {
+		require.Eventually(t, func() bool {
+			s.inARow.Store(redisInARow - 1)
+			return ask() && s.inARow.Load() == 0
+		}, 20*time.Second, 5*time.Millisecond, name)
+	}
+}
+
+func TestShared_AQueryThatEndsIsNoFailure(t *testing.T) {
+	redis := redistest.Start(t, "")
+	cache := cacheIn(t, redis)
+	redis.Pause(t)
+	t.Cleanup(func() { redis.Resume(t) })
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for range 50 {
+		require.Nil(t, cache.Get(ended, promql.KeyOf("a"), anyMemory))
+	}
+	require.Zero(t, cache.Stats().Failures)
+}
+
+func TestClear_DeletesMoreThanOneBatch(t *testing.T) {
+	redis := miniredis.RunT(t)
+	cache := cacheWith(t, RedisOptions{Address: redis.Addr(), Prefix: "tierproxy:"})
+	const keys = 2*clearAtOnce + 1
+	for i := range keys {
+		require.NoError(t, redis.Set(fmt.Sprint("tierproxy:", i), "x"))
+	}
+	require.NoError(t, redis.Set("others", "x"))
+	var most atomic.Int64
+	refused := atomic.Int64{}
+	redis.Server().SetPreHook(func(peer *server.Peer, command string, names ...string) bool {
+		if command != "UNLINK" {
+			return false
+		}
+		most.Store(max(most.Load(), int64(len(names))))
+		if refused.Add(-1) == 0 {
+			peer.WriteError("ERR refused")
+			return true
+		}
+		return false
+	})
+	for _, batch := range []int64{1, 3} {
+		refused.Store(batch)
+		require.ErrorContains(t, cache.Clear(t.Context()), "refused", "batch %d", batch)
+	}
+	require.NoError(t, cache.Clear(t.Context()))
+	require.Equal(t, []string{"others"}, redis.Keys())
+	require.EqualValues(t, clearAtOnce, most.Load(), "Redis answers nobody else while it deletes")
+}
