@@ -70,7 +70,7 @@ func TestTry_RepeatsAtGrowingPauses(t *testing.T) {
 		require.Empty(t, text)
 
 		// The informer answers these with a fresh list.
-		for _, err := range []error{apierrors.NewResourceExpired("old"), apierrors.NewGone("old")} {
+		for _, err := range []error{apierrors.NewResourceExpired("old"), apierrors.NewGone("old")} { //nolint:staticcheck // Deprecated to make, not to get.
 			require.Equal(t, err, f.try(t.Context(), "watch", func() error { return err }))
 			_, text, _ := f.problem()
 			require.Empty(t, text, "it is nothing that people have to know")

@@ -20,7 +20,7 @@ func (h *held) begin(ctx context.Context, t *testing.T) <-chan *http.Response {
 	request := panelRequest(t, nil)
 	started := make(chan *http.Response, 1)
 	go func() {
-		response, err := h.tier.Do(ctx, request, nil) //nolint:bodyclose // Whoever receives it closes it.
+		response, err := h.tier.Do(ctx, request, nil)
 		if err != nil {
 			t.Error(err)
 		}
