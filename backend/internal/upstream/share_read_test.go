@@ -20,7 +20,7 @@ func (h *held) begin(ctx context.Context, t *testing.T) <-chan *http.Response {
 	request := panelRequest(t, nil)
 	started := make(chan *http.Response, 1)
 	go func() {
-		response, err := h.tier.Do(ctx, request, nil) //nolint:bodyclose // Whoever receives it closes it.
+		response, err := h.tier.Do(ctx, request, nil)
 		if err != nil {
 			t.Error(err)
 		}
@@ -108,5 +108,21 @@ func TestDo_LeavingACallThatWasMadeIsNoOverload(t *testing.T) {
 		var overload *upstream.OverloadError
 		require.NotErrorAs(t, err, &overload)
 	}
+	h.idle(t)
+}
+
+// A reader that hangs in a write to its own client does not hold a slot for longer
+// than its query may take.
+func TestDo_TheSlotIsFreeWhenTheContextEnds(t *testing.T) {
+	h := newHeld(t, sharing, faketier.Success)
+	close(h.release)
+	ctx, leave := context.WithCancel(t.Context())
+	request := panelRequest(t, func(r *http.Request) { r.URL.Path, r.URL.RawQuery = "/api/v1/query", "query=up" })
+	response, err := h.tier.Do(ctx, request, nil)
+	require.NoError(t, err)
+	require.False(t, h.tier.Idle())
+	leave()
+	h.idle(t)
+	require.NoError(t, response.Body.Close())
 	h.idle(t)
 }
