@@ -107,6 +107,17 @@ func TestExamine_LeavesAloneWhatIsDownOrCoversNothing(t *testing.T) {
 	}
 }
 
+func TestExamine_AGapCountsForAsLongAsItIsKnown(t *testing.T) {
+	now := time.Now()
+	server := httptest.NewServer(answers{{"max(timestamp(up))", vectorOf(now)}, {"/series", `[]`}})
+	t.Cleanup(server.Close)
+	hot := NewTier(TierOptions{Name: tier.Hot, Client: client(t, server.URL, nil), ProbeInterval: time.Hour})
+	hot.continuity.unbroken = now.Add(-time.Minute).UnixMilli()
+	status := Status{Available: true, Oldest: 1000, started: now.Add(-time.Hour)}
+	hot.examine(t.Context(), &status, now)
+	require.Equal(t, now.Add(-time.Minute).UnixMilli(), status.Unbroken)
+}
+
 // A gap that was found bounds what is asked of hot.
 func TestState_CoverageBeginsBehindTheGap(t *testing.T) {
 	hot := NewTier(TierOptions{Name: tier.Hot, Lag: time.Second})

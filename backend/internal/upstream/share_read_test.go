@@ -110,3 +110,19 @@ func TestDo_LeavingACallThatWasMadeIsNoOverload(t *testing.T) {
 	}
 	h.idle(t)
 }
+
+// A reader that hangs in a write to its own client does not hold a slot for longer
+// than its query may take.
+func TestDo_TheSlotIsFreeWhenTheContextEnds(t *testing.T) {
+	h := newHeld(t, sharing, faketier.Success)
+	close(h.release)
+	ctx, leave := context.WithCancel(t.Context())
+	request := panelRequest(t, func(r *http.Request) { r.URL.Path, r.URL.RawQuery = "/api/v1/query", "query=up" })
+	response, err := h.tier.Do(ctx, request, nil)
+	require.NoError(t, err)
+	require.False(t, h.tier.Idle())
+	leave()
+	h.idle(t)
+	require.NoError(t, response.Body.Close())
+	h.idle(t)
+}
