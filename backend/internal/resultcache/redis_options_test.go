@@ -116,7 +116,10 @@ func TestShared_ASuccessEndsARowOfFailures(t *testing.T) {
 	s, is := cache.store.(*shared)
 	require.True(t, is)
 	key := promql.KeyOf("a")
-	put(t, cache, key, "x")
+	require.Eventually(t, func() bool {
+		put(t, cache, key, "x")
+		return s.get(t.Context(), key) != nil
+	}, 20*time.Second, 5*time.Millisecond)
 	for name, ask := range map[string]func() bool{
 		"an entry is written": func() bool { put(t, cache, key, "x"); return redis.Client.Exists(t.Context(), s.name(key)).Val() == 1 },
 		"an entry is read":    func() bool { return s.get(t.Context(), key) != nil },
