@@ -6,8 +6,8 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
 )
 
@@ -34,11 +34,11 @@ func (m *Manager) newCache() error {
 
 // caching is what a query of a datasource needs to use the cache; nil where it
 // does not.
-func (m *Manager) caching(asked *source) *queryrange.Caching {
+func (m *Manager) caching(asked *source) *engine.Caching {
 	if !asked.cache || m.lifetime == nil {
 		return nil
 	}
-	return &queryrange.Caching{Cache: m.cache, Scope: asked.scope, Lifetime: m.lifetime, OnUse: m.metrics.observeCache}
+	return &engine.Caching{Cache: m.cache, Scope: asked.scope, Lifetime: m.lifetime, OnUse: m.metrics.observeCache}
 }
 
 // scopeOf returns everything that can change what cold answers to a datasource, and
@@ -57,7 +57,7 @@ func (m *Manager) scopeOf(label, generation string, places ...place) string {
 
 // applyCacheControl lets a caller pass the cache by, once: no-cache reads nothing
 // from it, no-store keeps nothing either.
-func applyCacheControl(caching *queryrange.Caching, header http.Header) {
+func applyCacheControl(caching *engine.Caching, header http.Header) {
 	if caching == nil {
 		return
 	}
@@ -75,7 +75,7 @@ func applyCacheControl(caching *queryrange.Caching, header http.Header) {
 
 // cacheText is the header of an answer that says how much of it came from the
 // cache.
-func cacheText(use *queryrange.CacheUse) string {
+func cacheText(use *engine.CacheUse) string {
 	return fmt.Sprintf("%s; steps=%d/%d", use.Result, use.Cached, use.Steps)
 }
 

@@ -10,8 +10,8 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -135,7 +135,7 @@ func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 		promapi.WriteData(w, answeredHere(asked, request))
 		return
 	}
-	decided, err := queryrange.Plan(incoming.Context(), query)
+	decided, err := engine.Plan(incoming.Context(), query)
 	if err != nil {
 		h.fail(w, incoming, err)
 		return
@@ -178,7 +178,7 @@ func viewCut(cut *tier.Cut) *CutParts {
 	return &CutParts{HotFrom: instant(cut.Grid.At(cut.First)), ColdSteps: cut.First, HotSteps: cut.Grid.Len() - cut.First}
 }
 
-func notCut(asked *source, planned *queryrange.Planned) string {
+func notCut(asked *source, planned *engine.Planned) string {
 	if asked.strategy != tier.StrategySplit {
 		return ""
 	}
@@ -195,7 +195,7 @@ func viewRules(input tier.Input) []RuleResult {
 }
 
 // rewritten is the query for hot where it is not the one that was asked.
-func rewritten(planned *queryrange.Planned, request *promapi.Request) string {
+func rewritten(planned *engine.Planned, request *promapi.Request) string {
 	if text := planned.HotQuery(); text != request.Parameters.Get("query") {
 		return text
 	}

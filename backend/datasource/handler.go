@@ -12,9 +12,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/sirupsen/logrus"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
 )
@@ -317,7 +317,7 @@ func (h *handler) answer(w http.ResponseWriter, incoming *http.Request, asked *s
 		return
 	}
 	deadline := h.untilAnswered(w)
-	response, err := queryrange.Do(incoming.Context(), query)
+	response, err := engine.Do(incoming.Context(), query)
 	if err != nil {
 		h.failed(w, incoming, asked, request, started, err)
 		return
@@ -363,7 +363,7 @@ func (h *handler) failed(w http.ResponseWriter, incoming *http.Request, asked *s
 	if canceled {
 		outcome = outcomeCanceled
 	}
-	var callError *queryrange.CallError
+	var callError *engine.CallError
 	if errors.As(err, &callError) {
 		w.Header().Set(headerTier, string(callError.Tier))
 		w.Header().Set(headerReason, string(callError.Reason))
@@ -394,7 +394,7 @@ func (h *handler) failed(w http.ResponseWriter, incoming *http.Request, asked *s
 // timing is the Server-Timing of an answer: the milliseconds that the tier
 // took until its header, where one was asked, and those that tierproxy took
 // itself.
-func timing(response *queryrange.Response, started time.Time) string {
+func timing(response *engine.Response, started time.Time) string {
 	text := make([]byte, 0, 64)
 	if response.Tier != "" {
 		text = append(text, "upstream;dur="...)

@@ -30,9 +30,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -47,7 +47,7 @@ type Manager struct {
 	registry *prometheus.Registry
 	metrics  *metrics
 	pool     *tierPool
-	splicing *queryrange.Splicing
+	splicing *engine.Splicing
 	bodies   *upstream.ByteBudget // of requests
 	// callerMemory is what callers hold of the same memory.
 	callerMemory *upstream.Shares[uint64]
@@ -137,7 +137,7 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	m.bodies = upstream.NewByteBudget(int64(config.Limits.RequestMemory))
 	m.callerMemory = upstream.NewShares[uint64](int64(config.Limits.RequestMemory)/2, 1)
 	m.pool.meters = m.metrics.tiers
-	m.splicing = queryrange.NewSplicing(int64(config.Query.SpliceBytes))
+	m.splicing = engine.NewSplicing(int64(config.Query.SpliceBytes))
 	m.pool.network, m.pool.onProbe = m.network, m.observeProbe
 	m.pool.keep = func() { _, _ = m.ownSource() } // It fails only while the Manager stops.
 	m.pool.ownHot = func() string { return m.ownPlace(tier.Hot).url }

@@ -7,9 +7,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -88,7 +88,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	})
 	registerer.MustRegister(m.cacheUses, m.samplesSaved)
 	m.registerCache(registerer)
-	for _, result := range queryrange.CacheResults() {
+	for _, result := range engine.CacheResults() {
 		m.cacheUses.WithLabelValues(result)
 	}
 	registerer.MustRegister(m.queries, m.duration, m.upstreamDuration, m.inFlight, m.lookups)
@@ -176,7 +176,7 @@ func (m *metrics) registerCache(registerer prometheus.Registerer) {
 }
 
 // observeCache counts how a query has used the cache.
-func (m *metrics) observeCache(use queryrange.CacheUse) {
+func (m *metrics) observeCache(use engine.CacheUse) {
 	m.cacheUses.WithLabelValues(use.Result).Inc()
 	m.samplesSaved.Add(float64(use.Samples))
 }

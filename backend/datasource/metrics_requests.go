@@ -7,8 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -46,12 +46,12 @@ func (m *metrics) addRequests(registerer prometheus.Registerer) {
 			}
 		}
 	}
-	for _, next := range queryrange.Nexts() {
+	for _, next := range engine.Nexts() {
 		m.retries.WithLabelValues(string(next))
 	}
 }
 
-func (m *metrics) retried(next queryrange.Next) { m.retries.WithLabelValues(string(next)).Inc() }
+func (m *metrics) retried(next engine.Next) { m.retries.WithLabelValues(string(next)).Inc() }
 
 // observedWriter keeps the status of an answer.
 type observedWriter struct {

@@ -14,9 +14,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange"
 )
 
 // withPerses returns a manager whose Perses answers by path, and 403 otherwise.
@@ -146,7 +146,7 @@ func TestApplyCacheControl(t *testing.T) {
 		{[]string{"max-age=0, no-cache"}, true, false},
 		{[]string{"max-age=0", "no-store"}, true, true},
 	} {
-		caching := &queryrange.Caching{}
+		caching := &engine.Caching{}
 		applyCacheControl(caching, http.Header{"Cache-Control": test.values})
 		require.Equal(t, []bool{test.noRead, test.noStore}, []bool{caching.NoRead, caching.NoStore}, test.values)
 	}

@@ -5,15 +5,15 @@ import (
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // replica is one of the servers that hold the hot tier.
 type replica struct {
-	queryrange.Replica
+	engine.Replica
 	// ready is what the cluster says of it.
 	ready bool
 }
@@ -39,7 +39,7 @@ func (m *Manager) join(joined *source, hotPlace, coldPlace place, hot, cold []*u
 	}
 	removed := slices.Clone(m.config.Cold.ReplicaLabels)
 	for i, each := range hot {
-		one := replica{Replica: queryrange.Replica{Hot: each, Pair: m.pool.pair(each, joined.cold)}, ready: hotPlace.service.Endpoints[i].Ready}
+		one := replica{Replica: engine.Replica{Hot: each, Pair: m.pool.pair(each, joined.cold)}, ready: hotPlace.service.Endpoints[i].Ready}
 		if one.Pair != nil {
 			removed = append(removed, one.Pair.Learned().Cold.ReplicaLabels...)
 		}
@@ -85,16 +85,16 @@ func (m *Manager) refusal(service string, servers []*upstream.Tier, removed []st
 
 // replicasFor returns the replicas of hot in the order in which a request asks
 // them.
-func (s *source) replicasFor(request *promapi.Request) []queryrange.Replica {
+func (s *source) replicasFor(request *promapi.Request) []engine.Replica {
 	if len(s.replicas) == 0 {
 		return nil
 	}
-	ordered := make([]queryrange.Replica, 0, len(s.replicas))
+	ordered := make([]engine.Replica, 0, len(s.replicas))
 	ready := make(map[*upstream.Tier]bool, len(s.replicas))
 	for _, each := range s.replicas {
 		ordered = append(ordered, each.Replica)
 		ready[each.Hot] = each.ready
 	}
-	queryrange.OrderReplicas(request, ordered, func(each queryrange.Replica) bool { return ready[each.Hot] })
+	engine.OrderReplicas(request, ordered, func(each engine.Replica) bool { return ready[each.Hot] })
 	return ordered
 }

@@ -10,8 +10,8 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange"
 )
 
 // Router answers queries of Go programs with the default datasource, over the
@@ -114,7 +114,7 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 	defer planned()
 	made := r.manager.query(own, request)
 	made.OnPlanned = planned
-	response, err := queryrange.Do(ctx, made)
+	response, err := engine.Do(ctx, made)
 	if err != nil {
 		return nil, queryError(err)
 	}
@@ -124,7 +124,7 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 	}
 	answer, err := response.Decode(ctx)
 	if err != nil {
-		return nil, queryError(&queryrange.CallError{Tier: response.Tier, Reason: response.Reason, Err: err})
+		return nil, queryError(&engine.CallError{Tier: response.Tier, Reason: response.Reason, Err: err})
 	}
 	return &QueryResult{
 		Value: answer.Value, Warnings: answer.Warnings, Infos: answer.Infos,
@@ -133,8 +133,8 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 }
 
 // query joins a request and the datasource that it is for.
-func (m *Manager) query(asked *source, request *promapi.Request) queryrange.Query {
-	query := queryrange.Query{
+func (m *Manager) query(asked *source, request *promapi.Request) engine.Query {
+	query := engine.Query{
 		OnRetry: m.metrics.retried,
 		Request: request, Hot: asked.hot, Cold: asked.cold, Pair: asked.pair,
 		Threshold: asked.threshold, ScrapeInterval: asked.scrapeInterval,
@@ -166,7 +166,7 @@ func (q *MetricQuery) request(now time.Time) (*promapi.Request, error) {
 
 func queryError(err error) error {
 	result := &QueryError{Status: http.StatusInternalServerError, Type: string(promapi.ErrorInternal), Message: err.Error(), cause: err}
-	var callError *queryrange.CallError
+	var callError *engine.CallError
 	if errors.As(err, &callError) {
 		result.Tier, result.Reason = string(callError.Tier), string(callError.Reason)
 	}

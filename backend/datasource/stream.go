@@ -10,8 +10,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/queryrange"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -24,7 +24,7 @@ var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
 // stream passes an answer on: header, then the bytes as they come in. An
 // answer that is cut off aborts the connection, so that nobody takes what went
 // out for the whole.
-func (h *handler) stream(w http.ResponseWriter, incoming *http.Request, response *queryrange.Response, asked *source, request *promapi.Request, started, deadline time.Time) {
+func (h *handler) stream(w http.ResponseWriter, incoming *http.Request, response *engine.Response, asked *source, request *promapi.Request, started, deadline time.Time) {
 	defer func() { _ = response.Body.Close() }()
 	header := w.Header()
 	copyHeader(header, response.Header)

@@ -1,0 +1,63 @@
+package engine
+
+import (
+	"net/http"
+	"net/url"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+// What is kept for one request is not found for another that cold would answer in
+// another way.
+func TestCacheKey_EveryFieldOfARequest(t *testing.T) {
+	changes := map[string]func(*promapi.Request){
+		"Endpoint":   func(r *promapi.Request) { r.Endpoint = promapi.Series },
+		"Path":       func(r *promapi.Request) { r.Path = "/api/v1/label/job/values" },
+		"Parameters": func(r *promapi.Request) { r.Parameters = url.Values{"query": {"down"}} },
+		"ConfinedTo": func(r *promapi.Request) { r.ConfinedTo = []string{"shop"} },
+	}
+	leftOut := map[string]func(*promapi.Request){
+		// It is part of Path.
+		"Label": func(r *promapi.Request) { r.Label = "job" },
+		// Parameters hold what came by any of them.
+		"Method":   func(r *promapi.Request) { r.Method = http.MethodPost },
+		"RawQuery": func(r *promapi.Request) { r.RawQuery = "query=down" },
+		"Body":     func(r *promapi.Request) { r.Body = []byte("query=down") },
+		// Encoding, user agent and trace change no answer that is kept: see call.request.
+		"Header": func(r *promapi.Request) { r.Header = http.Header{"User-Agent": {"another"}} },
+		// It follows from Parameters and the present, and what is about the present is not kept.
+		"TimeRange":  func(r *promapi.Request) { r.TimeRange.Step = time.Second },
+		"ReceivedAt": func(r *promapi.Request) { r.ReceivedAt = time.Now() },
+		// Who may not read the datasource does not come here, and what others may see is in ConfinedTo.
+		"Caller":  func(r *promapi.Request) { r.Caller.ID = 1 },
+		"Lingers": func(r *promapi.Request) { r.Lingers = true },
+		// No tier is asked then.
+		"ReadsNothing": func(r *promapi.Request) { r.ReadsNothing = true },
+	}
+	key := func(request promapi.Request) promql.Key {
+		c := &call{
+			query:   Query{Caching: &Caching{Scope: "scope"}, Pair: upstream.NewPair(upstream.PairOptions{})},
+			planned: &Planned{cold: &request},
+		}
+		return c.cacheKey("stores", nil)
+	}
+	before := promapi.Request{Endpoint: promapi.Query, Path: "/api/v1/query", Parameters: url.Values{"query": {"up"}}}
+	for field := range reflect.TypeFor[promapi.Request]().Fields() {
+		changed := before
+		if change, is := leftOut[field.Name]; is {
+			change(&changed)
+			require.Equal(t, key(before), key(changed), field.Name)
+			continue
+		}
+		require.Contains(t, changes, field.Name, "a new field belongs into the key, or among those that are left out")
+		changes[field.Name](&changed)
+		require.NotEqual(t, key(before), key(changed), field.Name)
+	}
+}

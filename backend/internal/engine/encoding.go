@@ -1,0 +1,155 @@
+package engine
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+)
+
+// An answer that has to be looked at while it passes is asked for in gzip, which
+// every Prometheus and Thanos speaks, where the client accepts it.
+const (
+	encodingGzip  = "gzip"
+	encodingPlain = "identity"
+)
+
+// lookedAt is the request for an answer that is looked at, and goes out as it
+// came in or with warnings added.
+func lookedAt(request *promapi.Request) *promapi.Request {
+	if acceptsGzip(request.Header) {
+		return inEncoding(request, encodingGzip)
+	}
+	return inEncoding(request, encodingPlain)
+}
+
+// inEncoding returns the request with another Accept-Encoding. The request itself
+// is not changed.
+func inEncoding(request *promapi.Request, encoding string) *promapi.Request {
+	changed := *request
+	changed.Header = request.Header.Clone()
+	changed.Header.Set("Accept-Encoding", encoding)
+	return &changed
+}
+
+// acceptsGzip reports whether the Accept-Encoding of a request allows gzip (RFC
+// 9110, section 12.5.3).
+func acceptsGzip(header http.Header) bool {
+	accepted := false
+	for part := range strings.SplitSeq(strings.Join(header.Values("Accept-Encoding"), ","), ",") {
+		name, parameters, _ := strings.Cut(part, ";")
+		name = strings.TrimSpace(name)
+		if !strings.EqualFold(name, encodingGzip) && name != "*" {
+			continue
+		}
+		_, quality, found := strings.Cut(parameters, "=")
+		number, err := strconv.ParseFloat(strings.TrimSpace(quality), 64)
+		accepted = !found || (err == nil && number > 0)
+		if name != "*" {
+			return accepted
+		}
+	}
+	return accepted
+}
+
+// encoding is the content encoding of the answer.
+func (r *Response) encoding() string {
+	if encoding := strings.ToLower(r.Header.Get("Content-Encoding")); encoding != "" {
+		return encoding
+	}
+	return encodingPlain
+}
+
+// plain returns the body, decompressed.
+func (r *Response) plain() (io.Reader, error) {
+	switch encoding := r.encoding(); encoding {
+	case encodingPlain:
+		return r.Body, nil
+	case encodingGzip:
+		return unzip(r.Body)
+	default:
+		return nil, promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "the tier answered with content encoding %q although none was asked for", encoding)
+	}
+}
+
+func unzip(body io.Reader) (io.Reader, error) {
+	unzipped, err := gzip.NewReader(body)
+	if err != nil {
+		return nil, &promapi.Error{Status: http.StatusBadGateway, Type: promapi.ErrorUnavailable, Message: "the tier's answer could not be decompressed", Cause: err}
+	}
+	return unzipped, nil
+}
+
+// recorder keeps what is read from a body, and the error that ended it.
+type recorder struct {
+	source io.Reader
+	read   bytes.Buffer
+	err    error
+}
+
+// Read reads from the body.
+func (r *recorder) Read(p []byte) (int, error) {
+	n, err := r.source.Read(p)
+	r.read.Write(p[:n])
+	if err != nil {
+		r.err = err
+	}
+	return n, err
+}
+
+// again returns the body from its beginning.
+func (r *recorder) again() io.Reader {
+	if r.err != nil {
+		return io.MultiReader(&r.read, errorReader{r.err})
+	}
+	return io.MultiReader(&r.read, r.source)
+}
+
+// errorReader returns an error that was met before.
+type errorReader struct{ err error }
+
+// Read returns the error.
+func (e errorReader) Read([]byte) (int, error) { return 0, e.err }
+
+// zippedBody is a body that is compressed while it is read. What has come in goes
+// out at once. An error of the source is returned, and ends the body without the
+// mark of its end.
+type zippedBody struct {
+	source io.Reader
+	out    bytes.Buffer
+	writer *gzip.Writer
+	chunk  []byte
+	err    error
+}
+
+const zippedChunk = 32 << 10
+
+func zip(source io.Reader) *zippedBody {
+	made := &zippedBody{source: source, chunk: make([]byte, zippedChunk)}
+	// Fast, because the tier has to be kept up with.
+	made.writer, _ = gzip.NewWriterLevel(&made.out, gzip.BestSpeed) // The level is a valid one.
+	return made
+}
+
+// Read implements io.Reader.
+func (z *zippedBody) Read(p []byte) (int, error) {
+	for z.out.Len() == 0 {
+		if z.err != nil {
+			return 0, z.err
+		}
+		n, err := z.source.Read(z.chunk)
+		z.err = err
+		_, _ = z.writer.Write(z.chunk[:n]) // A bytes.Buffer takes everything.
+		if errors.Is(err, io.EOF) {
+			_ = z.writer.Close()
+		} else if n > 0 {
+			_ = z.writer.Flush()
+		}
+	}
+	return z.out.Read(p)
+}
