@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -58,9 +59,9 @@ type tierReport struct {
 	ExternalLabels map[string]string `json:"external_labels,omitempty"`
 	LatencySeconds float64           `json:"latency_seconds,omitempty"`
 
-	server        string           // Address without its path
-	tiers         []*upstream.Tier // that were looked at
-	replicaLabels []string         // that the tier removes by deduplication
+	server        string          // Address without its path
+	tiers         []*catalog.Tier // that were looked at
+	replicaLabels []string        // that the tier removes by deduplication
 }
 
 // sourceDatasource is the Source of a tier that the datasource names.
@@ -155,7 +156,7 @@ func (m *Manager) checkTiers(ctx context.Context, saved *perses.Datasource) map[
 	looks.Go(func() { cold = m.checkTier(ctx, saved, tier.Cold, saved.Spec.Cold) })
 	looks.Wait()
 	removed := append(slices.Clone(m.config.Cold.ReplicaLabels), cold.replicaLabels...)
-	if reason, certain := upstream.NoReplicas(hot.tiers, removed); certain && hot.State == stateOK {
+	if reason, certain := catalog.NoReplicas(hot.tiers, removed); certain && hot.State == stateOK {
 		hot.State, hot.Message, hot.OldestSample, hot.CoverageStart = stateUnusable, reason.Public, nil, nil
 	}
 	return map[tier.Name]tierReport{tier.Hot: hot, tier.Cold: cold}
@@ -206,7 +207,7 @@ func (m *Manager) checkTier(ctx context.Context, saved *perses.Datasource, name 
 		}
 		return seen
 	}
-	inspections := make([]upstream.Inspection, len(servers))
+	inspections := make([]catalog.Inspection, len(servers))
 	var looks sync.WaitGroup
 	for i, server := range servers {
 		client, err := server.client(tenant, PoolConfig{Size: 1}, 1, m.network)
@@ -216,7 +217,7 @@ func (m *Manager) checkTier(ctx context.Context, saved *perses.Datasource, name 
 		}
 		defer client.Close()
 		_, settings := server.shared()
-		one := upstream.NewTier(upstream.TierOptions{
+		one := catalog.NewTier(catalog.TierOptions{
 			Name: name, Replica: server.replica, Client: client, ProbeInterval: time.Duration(m.config.Probe.Interval), Probing: m.checks,
 			Retention: settings.Retention, Lag: settings.Lag, ScrapeInterval: settings.ScrapeInterval,
 		})
@@ -229,8 +230,8 @@ func (m *Manager) checkTier(ctx context.Context, saved *perses.Datasource, name 
 
 // inspected adds what was seen of the servers of a tier. Hot is asked at the one
 // that covers most.
-func (r tierReport) inspected(servers []upstream.Inspection, name tier.Name) tierReport {
-	best := slices.MinFunc(servers, func(a, b upstream.Inspection) int {
+func (r tierReport) inspected(servers []catalog.Inspection, name tier.Name) tierReport {
+	best := slices.MinFunc(servers, func(a, b catalog.Inspection) int {
 		return cmp.Or(cmp.Compare(usability(a), usability(b)), cmp.Compare(a.CoverageStart, b.CoverageStart))
 	})
 	r.Version, r.ExternalLabels, r.LatencySeconds = best.Version, best.Settings.ExternalLabels, best.Latency.Seconds()
@@ -257,7 +258,7 @@ func (r tierReport) inspected(servers []upstream.Inspection, name tier.Name) tie
 
 // usability orders servers: those that are asked, those that answer, and the
 // others.
-func usability(seen upstream.Inspection) int {
+func usability(seen catalog.Inspection) int {
 	switch {
 	case seen.Available:
 		return 0

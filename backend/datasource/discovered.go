@@ -9,9 +9,9 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // place is where a tier is.
@@ -136,9 +136,9 @@ func (m *Manager) settled(ctx context.Context, of func() (*source, error)) (*sou
 
 // tiersAt returns the tier at a place: none, one, or its replicas. It returns
 // the errors of the pool.
-func (m *Manager) tiersAt(at place, use tierUse) ([]*upstream.Tier, error) {
+func (m *Manager) tiersAt(at place, use tierUse) ([]*catalog.Tier, error) {
 	servers := m.serversAt(at)
-	list := make([]*upstream.Tier, 0, len(servers))
+	list := make([]*catalog.Tier, 0, len(servers))
 	for _, each := range servers {
 		one, err := m.pool.get(each, use)
 		if err != nil {

@@ -6,10 +6,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // The values of Health.Status.
@@ -134,7 +134,7 @@ func (m *Manager) Health() Health {
 func (s *source) health(now time.Time, detailed bool) Health {
 	health := Health{Status: StatusHealthy, ServiceDiscovery: s.discovers, HotUnused: s.hotUnused, Tiers: make(map[string]TierHealth)}
 	answering := 0
-	for _, each := range []*upstream.Tier{s.hot, s.cold} {
+	for _, each := range []*catalog.Tier{s.hot, s.cold} {
 		if each == nil {
 			continue
 		}
@@ -200,7 +200,7 @@ func (h *handler) ownHealth(incoming *http.Request) Health {
 }
 
 // addLearned tells what is known of both tiers together.
-func (h *Health) addLearned(learned *upstream.Learned, detailed bool) {
+func (h *Health) addLearned(learned *catalog.Learned, detailed bool) {
 	h.LearningError = learned.Error
 	known := learned.Knowledge
 	switch {
@@ -228,7 +228,7 @@ func (h *Health) addLearned(learned *upstream.Learned, detailed bool) {
 
 // tierHealth is the state of a tier with what is wrong with it, or the notes of
 // its status.
-func tierHealth(each *upstream.Tier, status upstream.Status, now time.Time, problem string, detailed bool) TierHealth {
+func tierHealth(each *catalog.Tier, status catalog.Status, now time.Time, problem string, detailed bool) TierHealth {
 	health := TierHealth{
 		Endpoint: each.EndpointFor(detailed), Available: status.Available, Since: status.Since.UTC(),
 		LastCheck: status.CheckedAt.UTC(), Error: problem, LatencySeconds: status.Latency.Seconds(),
@@ -245,7 +245,7 @@ func tierHealth(each *upstream.Tier, status upstream.Status, now time.Time, prob
 
 // hotStatus is the status of hot; where it has replicas, that of the one which
 // is best to ask. problem is what is wrong with any of them.
-func (s *source) hotStatus(detailed bool) (best upstream.Status, problem string) {
+func (s *source) hotStatus(detailed bool) (best catalog.Status, problem string) {
 	best = s.hot.Status()
 	if len(s.replicas) == 0 {
 		return best, best.ErrorFor(detailed)

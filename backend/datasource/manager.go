@@ -29,6 +29,8 @@ import (
 	"github.com/sirupsen/logrus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
@@ -48,10 +50,10 @@ type Manager struct {
 	metrics  *metrics
 	pool     *tierPool
 	splicing *engine.Splicing
-	bodies   *upstream.ByteBudget // of requests
+	bodies   *admission.ByteBudget // of requests
 	// callerMemory is what callers hold of the same memory.
-	callerMemory *upstream.Shares[uint64]
-	planning     *upstream.AdmissionQueue
+	callerMemory *admission.Shares[uint64]
+	planning     *admission.Gate
 	cache        *resultcache.Cache
 	// fingerprint is that of the configuration.
 	fingerprint string
@@ -67,7 +69,7 @@ type Manager struct {
 	own atomic.Pointer[source]
 
 	// checks bounds the looks at tiers that somebody asks for.
-	checks *upstream.Probing
+	checks *catalog.Probing
 
 	disagreementsMutex sync.Mutex
 	disagreements      map[string]disagreement // by Service
@@ -123,7 +125,7 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("invalid configuration: %w", err)
 	}
-	m := &Manager{config: config, logger: logger, registry: prometheus.NewRegistry(), checks: upstream.NewProbing(checksAtOnce, 0), disagreements: map[string]disagreement{}}
+	m := &Manager{config: config, logger: logger, registry: prometheus.NewRegistry(), checks: catalog.NewProbing(checksAtOnce, 0), disagreements: map[string]disagreement{}}
 	for _, option := range options {
 		option(m)
 	}
@@ -134,8 +136,8 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	}
 	m.pool = newTierPool(config)
 	m.planning = newPlanningQueue(config)
-	m.bodies = upstream.NewByteBudget(int64(config.Limits.RequestMemory))
-	m.callerMemory = upstream.NewShares[uint64](int64(config.Limits.RequestMemory)/2, 1)
+	m.bodies = admission.NewByteBudget(int64(config.Limits.RequestMemory))
+	m.callerMemory = admission.NewShares[uint64](int64(config.Limits.RequestMemory)/2, 1)
 	m.pool.meters = m.metrics.tiers
 	m.splicing = engine.NewSplicing(int64(config.Query.SpliceBytes))
 	m.pool.network, m.pool.onProbe = m.network, m.observeProbe
@@ -206,7 +208,7 @@ func (m *Manager) Settle(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	for _, each := range []*upstream.Tier{own.hot, own.cold} {
+	for _, each := range []*catalog.Tier{own.hot, own.cold} {
 		if each != nil {
 			each.Wait(ctx)
 		}
@@ -280,7 +282,7 @@ func (m *Manager) Router() *Router { return m.router }
 func (m *Manager) Handler() http.Handler { return m.handler }
 
 // observeProbe logs what a probe of the gateway's own tier changed.
-func (m *Manager) observeProbe(probed *upstream.Tier, status upstream.Status) {
+func (m *Manager) observeProbe(probed *catalog.Tier, status catalog.Status) {
 	if !status.Since.Equal(status.CheckedAt) {
 		return
 	}

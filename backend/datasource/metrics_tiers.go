@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -79,7 +80,7 @@ func (c *stateCollector) Collect(found chan<- prometheus.Metric) {
 		found <- prometheus.MustNewConstMetric(description, prometheus.GaugeValue, value, labels...)
 	}
 	var health Health
-	hot := upstream.Status{Oldest: tier.NothingCovered}
+	hot := catalog.Status{Oldest: tier.NothingCovered}
 	if manager := c.manager.Load(); manager != nil {
 		health = manager.Health()
 		if own, err := manager.ownSource(); err == nil {

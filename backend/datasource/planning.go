@@ -8,9 +8,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // planningQueue is how many costly queries wait to be planned.
@@ -18,10 +18,10 @@ const planningQueue = 100
 
 // newPlanningQueue returns the queue of queries that are costly to plan. Half of
 // the processors plan them, so that they delay no other query.
-func newPlanningQueue(config Config) *upstream.AdmissionQueue {
-	return upstream.NewAdmissionQueue(upstream.Limits{
+func newPlanningQueue(config Config) *admission.Gate {
+	return admission.NewGate(admission.Limits{
 		Concurrent: max(runtime.GOMAXPROCS(0)/2, 1), Queue: planningQueue, Wait: time.Duration(config.Limits.QueueWait),
-	})
+	}, nil)
 }
 
 // prepare checks what a request costs, waits for its turn where that is much,
@@ -43,7 +43,7 @@ func (m *Manager) prepare(ctx context.Context, asked *source, request *promapi.R
 	planned = func() {}
 	if isCostly {
 		release, err := m.planning.Admit(ctx, request.Caller)
-		if overload, is := errors.AsType[*upstream.OverloadError](err); is {
+		if overload, is := errors.AsType[*admission.OverloadError](err); is {
 			return nil, nil, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err, RetryAfter: overload.RetryAfter,
 				Message: "too many queries wait that take long to read: try again later, or shorten the query"}
 		}

@@ -4,11 +4,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // replica is one of the servers that hold the hot tier.
@@ -19,7 +19,7 @@ type replica struct {
 }
 
 // join makes a source of its tiers.
-func (m *Manager) join(joined *source, hotPlace, coldPlace place, hot, cold []*upstream.Tier) {
+func (m *Manager) join(joined *source, hotPlace, coldPlace place, hot, cold []*catalog.Tier) {
 	joined.discovers = m.discovery != nil
 	for _, each := range []place{hotPlace, coldPlace} {
 		if pending(each.service) {
@@ -67,8 +67,8 @@ type disagreement struct {
 const disagreementKept = 15 * time.Minute
 
 // refusal says why the servers behind a Service are not asked, or nothing.
-func (m *Manager) refusal(service string, servers []*upstream.Tier, removed []string, now time.Time) tier.Note {
-	reason, certain := upstream.NoReplicas(servers, removed)
+func (m *Manager) refusal(service string, servers []*catalog.Tier, removed []string, now time.Time) tier.Note {
+	reason, certain := catalog.NoReplicas(servers, removed)
 	m.disagreementsMutex.Lock()
 	defer m.disagreementsMutex.Unlock()
 	known, found := m.disagreements[service]
@@ -90,7 +90,7 @@ func (s *source) replicasFor(request *promapi.Request) []engine.Replica {
 		return nil
 	}
 	ordered := make([]engine.Replica, 0, len(s.replicas))
-	ready := make(map[*upstream.Tier]bool, len(s.replicas))
+	ready := make(map[*catalog.Tier]bool, len(s.replicas))
 	for _, each := range s.replicas {
 		ordered = append(ordered, each.Replica)
 		ready[each.Hot] = each.ready

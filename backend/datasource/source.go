@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/enforcement"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
@@ -24,8 +25,8 @@ var errNotRunning = promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorU
 type source struct {
 	label     string // names it: for people, and where its queries count or are kept
 	saved     bool   // in Perses
-	hot, cold *upstream.Tier
-	pair      *upstream.Pair // nil unless there are both
+	hot, cold *catalog.Tier
+	pair      *catalog.Pair // nil unless there are both
 	// replicas are the servers that hold hot, hot itself among them; empty where
 	// it is asked as a whole.
 	replicas []replica
@@ -143,7 +144,7 @@ func (m *Manager) sourceOf(saved *perses.Datasource) (*source, error) {
 
 // tiersOf returns the tier of a datasource, or its replicas, and where it is. It
 // notes in asked what such a tier wants of requests.
-func (m *Manager) tiersOf(saved *perses.Datasource, name tier.Name, named *perses.TierSpec, tenant http.Header, asked *source) (place, []*upstream.Tier, error) {
+func (m *Manager) tiersOf(saved *perses.Datasource, name tier.Name, named *perses.TierSpec, tenant http.Header, asked *source) (place, []*catalog.Tier, error) {
 	at, own, err := m.destinationOf(saved.Reference, name, named, tenant)
 	if err != nil {
 		return at, nil, err

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -57,10 +59,10 @@ type destination struct {
 // shared returns the part of a destination that its connections, probes and
 // what is learned of it depend on, and the rest. Only a scrape interval that is
 // longer than the usual one makes a difference for probes.
-func (d destination) shared() (destination, upstream.TierSettings) {
-	settings := upstream.TierSettings{Retention: d.retention, Lag: d.lag, ScrapeInterval: d.scrapeInterval}
+func (d destination) shared() (destination, catalog.TierSettings) {
+	settings := catalog.TierSettings{Retention: d.retention, Lag: d.lag, ScrapeInterval: d.scrapeInterval}
 	d.retention, d.lag = 0, 0
-	if d.scrapeInterval <= upstream.DefaultScrapeInterval {
+	if d.scrapeInterval <= catalog.DefaultScrapeInterval {
 		d.scrapeInterval = 0
 	}
 	return d, settings
@@ -95,11 +97,11 @@ func (d destination) client(header http.Header, pool PoolConfig, kept int, netwo
 type tierPool struct {
 	config  Config
 	now     func() time.Time
-	network *upstream.Network                     // nil but in tests
-	onProbe func(*upstream.Tier, upstream.Status) // for the gateway's own tiers
-	limits  upstream.Limits
-	decoded *upstream.ByteBudget // for answers that are read as a whole
-	meters  map[tier.Name]*upstream.Meters
+	network *upstream.Network                   // nil but in tests
+	onProbe func(*catalog.Tier, catalog.Status) // for the gateway's own tiers
+	limits  admission.Limits
+	decoded *admission.ByteBudget // for answers that are read as a whole
+	meters  map[tier.Name]*admission.Meters
 	// keep marks the gateway's own tiers as used, wherever they are.
 	keep func()
 	// ownHot returns the URL of the gateway's own hot tier.
@@ -113,15 +115,15 @@ type tierPool struct {
 }
 
 // pairKey is a hot and a cold tier that one datasource has.
-type pairKey struct{ hot, cold *upstream.Tier }
+type pairKey struct{ hot, cold *catalog.Tier }
 
 type pooledPair struct {
-	*upstream.Pair
+	*catalog.Pair
 	cancel context.CancelFunc
 }
 
 type pooledTier struct {
-	*upstream.Tier
+	*catalog.Tier
 	cancel   context.CancelFunc
 	lastUsed time.Time
 	own      bool
@@ -130,22 +132,22 @@ type pooledTier struct {
 	users map[string]time.Time
 	// payer is the project whose bounds the probes count against.
 	payer   string
-	probing *upstream.Probing
+	probing *catalog.Probing
 }
 
 func newTierPool(config Config) *tierPool {
 	return &tierPool{
 		now:    time.Now,
-		config: config, limits: limitsOf(config), decoded: upstream.NewByteBudget(int64(config.Limits.DecodedMemory)), keep: func() {}, ownHot: func() string { return config.Hot.URL },
+		config: config, limits: limitsOf(config), decoded: admission.NewByteBudget(int64(config.Limits.DecodedMemory)), keep: func() {}, ownHot: func() string { return config.Hot.URL },
 		tiers: make(map[destination]*pooledTier), pairs: make(map[pairKey]*pooledPair),
 	}
 }
 
 // limitsOf are the limits of each tier.
-func limitsOf(config Config) upstream.Limits {
-	limits := upstream.Limits{
+func limitsOf(config Config) admission.Limits {
+	limits := admission.Limits{
 		Concurrent: config.Limits.Concurrent, Queue: config.Limits.Queue, Wait: time.Duration(config.Limits.QueueWait),
-		SharedBytes: config.Limits.SharedBytes, SharedMemory: upstream.NewMemory(int64(config.Limits.SharedMemory)),
+		SharedBytes: config.Limits.SharedBytes, SharedMemory: admission.NewMemory(int64(config.Limits.SharedMemory)),
 	}
 	if limits.Concurrent == 0 {
 		limits.Concurrent = config.Pool.Size
@@ -188,7 +190,7 @@ type tierUse struct {
 // Datasources that differ only in the settings of a tier share it. It returns
 // an Error with status 503 when the project uses more tiers at a time than it
 // may.
-func (p *tierPool) get(at destination, use tierUse) (*upstream.Tier, error) {
+func (p *tierPool) get(at destination, use tierUse) (*catalog.Tier, error) {
 	at, settings := at.shared()
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -210,7 +212,7 @@ func (p *tierPool) get(at destination, use tierUse) (*upstream.Tier, error) {
 		return nil, err
 	}
 	if at.missing != "" {
-		added.Tier = upstream.Unresolved(at.name, &url.URL{}, at.missing)
+		added.Tier = catalog.Unresolved(at.name, &url.URL{}, at.missing)
 		p.tiers[at] = added
 		return added.Tier, nil
 	}
@@ -223,16 +225,16 @@ func (p *tierPool) get(at destination, use tierUse) (*upstream.Tier, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := upstream.TierOptions{
+	options := catalog.TierOptions{
 		Name: at.name, Replica: at.replica, Client: client, Retention: settings.Retention, Lag: settings.Lag, ScrapeInterval: settings.ScrapeInterval,
-		ProbeInterval: time.Duration(p.config.Probe.Interval), Limits: p.limits, Meters: p.meters[at.name], Probing: added.probing, Warm: warm,
+		ProbeInterval: time.Duration(p.config.Probe.Interval), Calls: admission.NewController(p.limits, p.meters[at.name]), Probing: added.probing, Warm: warm,
 	}
 	ctx, cancel := context.WithCancel(p.context)
 	added.cancel = cancel
 	if use.own && p.onProbe != nil {
-		options.OnProbe = func(status upstream.Status) { p.onProbe(added.Tier, status) }
+		options.OnProbe = func(status catalog.Status) { p.onProbe(added.Tier, status) }
 	}
-	added.Tier = upstream.NewTier(options)
+	added.Tier = catalog.NewTier(options)
 	p.tiers[at] = added
 	p.running.Go(func() { added.Run(ctx) })
 	return added.Tier, nil
@@ -240,7 +242,7 @@ func (p *tierPool) get(at destination, use tierUse) (*upstream.Tier, error) {
 
 // pair returns what is known of two tiers together, and starts to learn it if
 // they are new. It is nil unless there are both. It lives as long as both tiers.
-func (p *tierPool) pair(hot, cold *upstream.Tier) *upstream.Pair {
+func (p *tierPool) pair(hot, cold *catalog.Tier) *catalog.Pair {
 	if hot == nil || cold == nil {
 		return nil
 	}
@@ -251,7 +253,7 @@ func (p *tierPool) pair(hot, cold *upstream.Tier) *upstream.Pair {
 	if found, ok := p.pairs[key]; ok {
 		return found.With(hot, cold)
 	}
-	options := upstream.PairOptions{
+	options := catalog.PairOptions{
 		Hot: key.hot, Cold: key.cold, LearnInterval: time.Duration(p.config.Probe.LearnInterval), ReplicaLabels: p.config.Cold.ReplicaLabels,
 	}
 	if ownHot != "" && hot.Endpoint() == ownHot {
@@ -259,7 +261,7 @@ func (p *tierPool) pair(hot, cold *upstream.Tier) *upstream.Pair {
 		options.Complete, options.ExternalLabels = p.config.Hot.Complete, p.config.Hot.ExternalLabels
 	}
 	ctx, cancel := context.WithCancel(p.context)
-	added := &pooledPair{Pair: upstream.NewPair(options), cancel: cancel}
+	added := &pooledPair{Pair: catalog.NewPair(options), cancel: cancel}
 	p.pairs[key] = added
 	p.running.Go(func() { added.Run(ctx) })
 	return added.With(hot, cold)
