@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"testing"
 
-	promconfig "github.com/prometheus/common/config"
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 )
@@ -68,8 +67,7 @@ func TestCheckHTTPClient_RefusesReferencesToASecretStore(t *testing.T) {
 		"basic_auth: {username_ref: a, password: b}", "basic_auth: {username: a, password_ref: b}", "authorization: {credentials_ref: a}",
 		"tls_config: {ca_ref: a}", oauth2 + "client_secret_ref: a}", oauth2 + "client_secret: a, tls_config: {ca_ref: b}}",
 	} {
-		var client promconfig.HTTPClientConfig = httpConfig(t, text).HTTPClientConfig
-		_, err := CheckHTTPClient(&client)
+		_, err := CheckHTTPClient(&httpConfig(t, text).HTTPClientConfig)
 		require.ErrorContains(t, err, "fields that end in _ref are not supported", text)
 	}
 }

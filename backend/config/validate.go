@@ -32,12 +32,9 @@ func (c *Config) Validate() error {
 			mistakes = append(mistakes, fmt.Errorf("%s: %w", key, err))
 		}
 	}
-	_, err := parseURL(c.Perses.URL)
-	add("perses.url", err)
-	_, err = parseURL(c.Hot.URL)
-	add("hot.url", err)
-	_, err = parseURL(c.Cold.URL)
-	add("cold.url", err)
+	add("perses.url", validURL(c.Perses.URL))
+	add("hot.url", validURL(c.Hot.URL))
+	add("cold.url", validURL(c.Cold.URL))
 	if c.Hot.URL == "" && c.Cold.URL == "" && c.Perses.URL == "" && !c.Discovery.Enabled {
 		add("hot.url, cold.url", errors.New("without Perses and discovery at least one tier has to be set"))
 	}
@@ -80,8 +77,7 @@ func (c *Config) Validate() error {
 	if c.Log.SlowQueries < 0 {
 		add("log.slow_queries", errors.New("must not be negative"))
 	}
-	_, err = parseURL(c.Tracing.Endpoint)
-	add("tracing.endpoint", err)
+	add("tracing.endpoint", validURL(c.Tracing.Endpoint))
 	if c.Tracing.SamplePercent < 0 || c.Tracing.SamplePercent > 100 {
 		add("tracing.sample_percent", fmt.Errorf("is %d, and must be from 0 to 100", c.Tracing.SamplePercent))
 	}
@@ -116,25 +112,25 @@ func positive(duration Duration) error {
 	return nil
 }
 
-// parseURL reads the base URL of a server; an empty text gives nil.
-func parseURL(text string) (*url.URL, error) {
+// validURL checks the base URL of a server, which may be empty.
+func validURL(text string) error {
 	if text == "" {
-		return nil, nil //nolint:nilnil // An empty setting is no URL and no mistake.
+		return nil
 	}
 	parsed, err := url.Parse(text)
 	switch {
 	case err != nil:
 		// The parser's error repeats the text, which may hold a password.
-		return nil, errors.New("is not a URL: write http(s)://host[:port][/path]")
+		return errors.New("is not a URL: write http(s)://host[:port][/path]")
 	case parsed.User != nil:
-		return nil, errors.New("must not hold user and password: they would reach logs")
+		return errors.New("must not hold user and password: they would reach logs")
 	case parsed.Scheme != "http" && parsed.Scheme != "https", parsed.Hostname() == "":
-		return nil, fmt.Errorf("%q is not an http or https URL with a host: write http(s)://host[:port][/path]", text)
+		return fmt.Errorf("%q is not an http or https URL with a host: write http(s)://host[:port][/path]", text)
 	case parsed.RawQuery != "", parsed.Fragment != "":
 		// Parameters are where some put a token.
-		return nil, errors.New("must have neither parameters nor a fragment")
+		return errors.New("must have neither parameters nor a fragment")
 	}
-	return parsed, nil
+	return nil
 }
 
 func (c *Config) validateDiscovery(add func(key string, err error)) {

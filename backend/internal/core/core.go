@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -53,9 +54,9 @@ type Core struct {
 	// Network replaces the network in tests; nil for the real one.
 	Network *upstream.Network
 
-	planning *upstream.AdmissionQueue
+	planning *admission.Gate
 	splicing *engine.Splicing
-	decoded  *upstream.ByteBudget
+	decoded  *admission.ByteBudget
 
 	mutex    sync.Mutex
 	lifetime context.Context //nolint:containedctx // From Start to Stop.
@@ -66,11 +67,11 @@ type Core struct {
 // Prepare makes what queries share. It is called once, after the parts are set.
 func (c *Core) Prepare() {
 	// Half of the processors plan costly queries, so that they delay no other.
-	c.planning = upstream.NewAdmissionQueue(upstream.Limits{
+	c.planning = admission.NewGate(admission.Limits{
 		Concurrent: max(runtime.GOMAXPROCS(0)/2, 1), Queue: planningQueue, Wait: time.Duration(c.Config.Limits.QueueWait),
-	})
+	}, nil)
 	c.splicing = engine.NewSplicing(int64(c.Config.Query.SpliceBytes))
-	c.decoded = upstream.NewByteBudget(int64(c.Config.Limits.DecodedMemory))
+	c.decoded = admission.NewByteBudget(int64(c.Config.Limits.DecodedMemory))
 }
 
 // Start lets queries begin until Stop is called; lifetime ends after that.
@@ -133,7 +134,7 @@ func (c *Core) Admit(ctx context.Context, asked *resolve.Resolved, request *prom
 	planned = func() {}
 	if isCostly {
 		release, err := c.planning.Admit(ctx, request.Caller)
-		if overload, is := errors.AsType[*upstream.OverloadError](err); is {
+		if overload, is := errors.AsType[*admission.OverloadError](err); is {
 			return nil, nil, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err, RetryAfter: overload.RetryAfter,
 				Message: "too many queries wait that take long to read: try again later, or shorten the query"}
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -58,18 +59,18 @@ func newCachedPairThat(t *testing.T, cold told) *cachedPair {
 	})
 	p.hot.Handle(steps("a", "gaps"))
 	p.cold.Handle(steps("a", "gaps"))
-	newTier := func(name tier.Name, address string) *upstream.Tier {
+	newTier := func(name tier.Name, address string) *catalog.Tier {
 		base, err := url.Parse(address)
 		require.NoError(t, err)
 		client, err := upstream.NewClient(upstream.ClientOptions{URL: base, PoolSize: 4})
 		require.NoError(t, err)
-		made := upstream.NewTier(upstream.TierOptions{Name: name, Client: client, ProbeInterval: 20 * time.Millisecond})
+		made := catalog.NewTier(catalog.TierOptions{Name: name, Client: client, ProbeInterval: 20 * time.Millisecond})
 		p.run(t, made.Run)
 		t.Cleanup(made.Close)
 		return made
 	}
 	p.hotClient, p.coldClient = newTier(tier.Hot, p.hot.URL), newTier(tier.Cold, p.cold.URL)
-	p.both = upstream.NewPair(upstream.PairOptions{Hot: p.hotClient, Cold: p.coldClient, LearnInterval: time.Hour})
+	p.both = catalog.NewPair(catalog.PairOptions{Hot: p.hotClient, Cold: p.coldClient, LearnInterval: time.Hour})
 	p.run(t, p.both.Run)
 	p.both.Wait(t.Context())
 	require.Empty(t, p.both.Learned().Error)

@@ -9,9 +9,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // What is kept for one request is not found for another that cold would answer in
@@ -43,7 +43,7 @@ func TestCacheKey_EveryFieldOfARequest(t *testing.T) {
 	}
 	key := func(request promapi.Request) promql.Key {
 		c := &call{
-			query:   Query{Caching: &Caching{Scope: "scope"}, Pair: upstream.NewPair(upstream.PairOptions{})},
+			query:   Query{Caching: &Caching{Scope: "scope"}, Pair: catalog.NewPair(catalog.PairOptions{})},
 			planned: &Planned{cold: &request},
 		}
 		return c.cacheKey("stores", nil)

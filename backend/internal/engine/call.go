@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
@@ -222,13 +224,13 @@ func (c *call) send(ctx context.Context, decision tier.Decision, request *promap
 // isOverload tells whether a tier was not asked because it has too many queries
 // already, or its answer not read because others take the memory.
 func isOverload(err error) bool {
-	_, is := errors.AsType[*upstream.OverloadError](err)
+	_, is := errors.AsType[*admission.OverloadError](err)
 	return is || errors.Is(err, errTooLarge)
 }
 
 // broken is the error of a try that the tier broke off. Unless somebody else
 // ended it, or it was not even made, the tier counts as down.
-func broken(ctx context.Context, target *upstream.Tier, err error) error {
+func broken(ctx context.Context, target *catalog.Tier, err error) error {
 	if isOverload(err) {
 		return err
 	}
@@ -300,7 +302,7 @@ func (c *call) explain(ctx context.Context, name tier.Name, err error) error {
 	var (
 		status   *upstream.StatusError
 		apiError *promapi.Error
-		overload *upstream.OverloadError
+		overload *admission.OverloadError
 		ofTier   *tierError
 	)
 	if errors.As(err, &ofTier) {

@@ -10,8 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // TestResponse_DecodedValuesTakeNoMoreThanIsAcquired measures the memory that
@@ -34,7 +34,7 @@ func TestResponse_DecodedValuesTakeNoMoreThanIsAcquired(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := fmt.Sprintf(`{"status":"success","data":{"resultType":%q,"result":[%s%s]}}`, test.kind, strings.Repeat(test.element+",", 3<<20/len(test.element)), test.element)
-			budget := upstream.NewByteBudget(1 << 40)
+			budget := admission.NewByteBudget(1 << 40)
 			response := &Response{Status: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)), decoded: budget.Of("one")}
 			before := live()
 			answer, err := response.Decode(t.Context())
@@ -50,7 +50,7 @@ func TestResponse_DecodedValuesTakeNoMoreThanIsAcquired(t *testing.T) {
 }
 
 func TestResponse_DecodeEndsWithTheBudget(t *testing.T) {
-	budget := upstream.NewByteBudget(1 << 20)
+	budget := admission.NewByteBudget(1 << 20)
 	endless := io.MultiReader(strings.NewReader(`{"status":"success","data":{"resultType":"vector","result":[`), zeros{})
 	response := &Response{Status: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(endless), decoded: budget.Of("one")}
 	_, err := response.Decode(t.Context())

@@ -6,9 +6,9 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // downsamplingStep is the step from which on Thanos takes downsampled data by
@@ -17,7 +17,7 @@ const downsamplingStep = 25 * time.Minute
 
 // explicitDefaults says to cold what hot would have taken for granted, where
 // their defaults differ.
-func (q Query) explicitDefaults(learned *upstream.Learned, in *tier.Input) *promapi.Request {
+func (q Query) explicitDefaults(learned *catalog.Learned, in *tier.Input) *promapi.Request {
 	changed := url.Values{}
 	switch q.Request.Endpoint {
 	case promapi.Query, promapi.QueryRange:

@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -24,7 +26,7 @@ import (
 // pair is a hot and a cold tier, both probed.
 type pair struct {
 	hot, cold             *faketier.Tier
-	hotClient, coldClient *upstream.Tier
+	hotClient, coldClient *catalog.Tier
 }
 
 func newPair(t *testing.T) *pair {
@@ -37,20 +39,20 @@ func newPair(t *testing.T) *pair {
 	return p
 }
 
-func probed(t *testing.T, name tier.Name, address string) *upstream.Tier {
+func probed(t *testing.T, name tier.Name, address string) *catalog.Tier {
 	t.Helper()
-	return probedTier(t, address, upstream.TierOptions{Name: name})
+	return probedTier(t, address, catalog.TierOptions{Name: name})
 }
 
 // probedTier is a tier with options, whose client and probe interval are filled in.
-func probedTier(t *testing.T, address string, options upstream.TierOptions) *upstream.Tier {
+func probedTier(t *testing.T, address string, options catalog.TierOptions) *catalog.Tier {
 	t.Helper()
 	base, err := url.Parse(address)
 	require.NoError(t, err)
 	client, err := upstream.NewClient(upstream.ClientOptions{URL: base, PoolSize: 4})
 	require.NoError(t, err)
 	options.Client, options.ProbeInterval = client, time.Hour
-	made := upstream.NewTier(options)
+	made := catalog.NewTier(options)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { made.Run(ctx); close(done) }()
@@ -419,7 +421,7 @@ func TestMemoryForDecodedAnswersIsBounded(t *testing.T) {
 			strings.Repeat(`{"metric":{"a":"b"},"value":[1,"1"]},`, 1000))
 	})
 	query := p.query(t, url.Values{"query": {"up"}, "limit": {"3"}})
-	query.Forced, query.Decoded = tier.Cold, upstream.NewByteBudget(160<<10) // One datasource may hold half of it.
+	query.Forced, query.Decoded = tier.Cold, admission.NewByteBudget(160<<10) // One datasource may hold half of it.
 	first, err := Do(t.Context(), query)
 	require.NoError(t, err)
 	// The answer is in memory until it has been sent.

@@ -12,9 +12,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
@@ -36,21 +36,21 @@ func (answers told) handler() http.HandlerFunc {
 }
 
 // learnedPair is a pair of fakes that tell who they are.
-func learnedPair(t *testing.T, hot, cold told) (*pair, *upstream.Pair) {
+func learnedPair(t *testing.T, hot, cold told) (*pair, *catalog.Pair) {
 	t.Helper()
 	return laggingPair(t, hot, cold, 0)
 }
 
 // laggingPair is a learnedPair whose cold tier is behind.
-func laggingPair(t *testing.T, hot, cold told, lag time.Duration) (*pair, *upstream.Pair) {
+func laggingPair(t *testing.T, hot, cold told, lag time.Duration) (*pair, *catalog.Pair) {
 	t.Helper()
 	p := &pair{hot: faketier.New(), cold: faketier.New()}
 	t.Cleanup(p.hot.Close)
 	t.Cleanup(p.cold.Close)
 	p.hot.HandleProbes(hot.handler())
 	p.cold.HandleProbes(cold.handler())
-	p.hotClient, p.coldClient = probed(t, tier.Hot, p.hot.URL), probedTier(t, p.cold.URL, upstream.TierOptions{Name: tier.Cold, Lag: lag})
-	both := upstream.NewPair(upstream.PairOptions{Hot: p.hotClient, Cold: p.coldClient, LearnInterval: time.Hour})
+	p.hotClient, p.coldClient = probed(t, tier.Hot, p.hot.URL), probedTier(t, p.cold.URL, catalog.TierOptions{Name: tier.Cold, Lag: lag})
+	both := catalog.NewPair(catalog.PairOptions{Hot: p.hotClient, Cold: p.coldClient, LearnInterval: time.Hour})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { both.Run(ctx); close(done) }()
@@ -73,7 +73,7 @@ var (
 	}
 )
 
-func (p *pair) ask(t *testing.T, both *upstream.Pair, endpoint promapi.Endpoint, path string, parameters url.Values) (*Response, string) {
+func (p *pair) ask(t *testing.T, both *catalog.Pair, endpoint promapi.Endpoint, path string, parameters url.Values) (*Response, string) {
 	t.Helper()
 	request, err := promapi.NewRequest(endpoint, path, parameters, time.Now())
 	require.NoError(t, err)

@@ -8,10 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // Planned is a decision with everything that carrying it out takes.
@@ -100,7 +100,7 @@ func (p *Planned) answersFromHot() bool {
 // planOne plans for one replica of hot.
 func planOne(ctx context.Context, query Query) (*Planned, error) {
 	query.wait(ctx)
-	learned := &upstream.Learned{}
+	learned := &catalog.Learned{}
 	if query.Pair != nil {
 		learned = query.Pair.Learned()
 	}
@@ -133,13 +133,13 @@ func (q Query) isUnknownToThanos() bool {
 
 // wait waits until the tiers are known, for a part of the time that there is.
 func (q Query) wait(ctx context.Context) {
-	isKnown := func(each *upstream.Tier) bool { return each == nil || each.Probed() }
+	isKnown := func(each *catalog.Tier) bool { return each == nil || each.Probed() }
 	if isKnown(q.Hot) && isKnown(q.Cold) && (q.Pair == nil || q.Pair.Tried()) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, q.timeout()/4)
 	defer cancel()
-	for _, each := range []*upstream.Tier{q.Hot, q.Cold} {
+	for _, each := range []*catalog.Tier{q.Hot, q.Cold} {
 		if each != nil {
 			each.Wait(ctx)
 		}
@@ -154,7 +154,7 @@ func (q Query) wait(ctx context.Context) {
 const timeToCompare = 100 * time.Millisecond
 
 // prepare gathers what the rules need, and what the tiers would be sent.
-func (q Query) prepare(ctx context.Context, learned *upstream.Learned) *Planned {
+func (q Query) prepare(ctx context.Context, learned *catalog.Learned) *Planned {
 	now := q.Request.ReceivedAt
 	planned := &Planned{hot: q.Request, cold: q.Request, query: q}
 	planned.Input = tier.Input{

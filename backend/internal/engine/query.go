@@ -10,9 +10,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // Query is one request with everything that its answer depends on.
@@ -22,9 +23,9 @@ type Query struct {
 	// Forced is the tier that the caller asks for, or empty.
 	Forced tier.Name
 	// Hot and Cold are the tiers of the datasource; nil where it has none.
-	Hot, Cold *upstream.Tier
+	Hot, Cold *catalog.Tier
 	// Pair is what is known of both together; nil unless there are both.
-	Pair *upstream.Pair
+	Pair *catalog.Pair
 	// Others are the further replicas of hot, in the order in which they are
 	// asked when Hot fails or cannot answer as it should.
 	Others []Replica
@@ -53,7 +54,7 @@ type Query struct {
 	// together.
 	Datasource string
 	// Decoded is the budget for answers that are read as a whole; nil for no bound.
-	Decoded *upstream.ByteBudget
+	Decoded *admission.ByteBudget
 	// QueryParams are the datasource's own, which the plugin sends along.
 	QueryParams map[string]string
 	// Detailed is set for callers who may see how the tiers are configured:
@@ -82,9 +83,9 @@ func Nexts() []Next { return []Next{NextReplica, NextHot, NextCold} }
 // Replica is one of several servers that hold the hot tier.
 type Replica struct {
 	// Hot is the server.
-	Hot *upstream.Tier
+	Hot *catalog.Tier
 	// Pair is what is known of it and cold together; nil where there is no cold.
-	Pair *upstream.Pair
+	Pair *catalog.Pair
 }
 
 // Response is the answer to a query, its body unread: that of a tier, or one that
@@ -112,7 +113,7 @@ type Response struct {
 	// together.
 	UpstreamDuration time.Duration
 
-	decoded *upstream.BudgetShare // see Query.Decoded
+	decoded *admission.BudgetShare // see Query.Decoded
 
 	// Cache is how much of it came from the cache; nil where there is none.
 	Cache *CacheUse
@@ -174,7 +175,7 @@ func (q Query) coldParameter() string {
 	return ""
 }
 
-func (q Query) tier(name tier.Name) *upstream.Tier {
+func (q Query) tier(name tier.Name) *catalog.Tier {
 	if name == tier.Hot {
 		return q.Hot
 	}

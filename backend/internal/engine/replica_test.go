@@ -12,9 +12,9 @@ import (
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
@@ -22,7 +22,7 @@ import (
 func unprobed(names ...string) []Replica {
 	var list []Replica
 	for _, name := range names {
-		list = append(list, Replica{Hot: upstream.NewTier(upstream.TierOptions{Name: tier.Hot, Replica: name})})
+		list = append(list, Replica{Hot: catalog.NewTier(catalog.TierOptions{Name: tier.Hot, Replica: name})})
 	}
 	return list
 }
@@ -92,9 +92,9 @@ func newReplicated(t *testing.T, timeout time.Duration) *replicated {
 	return r
 }
 
-func probedReplica(t *testing.T, name, address string, retention time.Duration) *upstream.Tier {
+func probedReplica(t *testing.T, name, address string, retention time.Duration) *catalog.Tier {
 	t.Helper()
-	return probedTier(t, address, upstream.TierOptions{Name: tier.Hot, Replica: name, Retention: retention})
+	return probedTier(t, address, catalog.TierOptions{Name: tier.Hot, Replica: name, Retention: retention})
 }
 
 func TestAnotherReplicaAnswers(t *testing.T) {
@@ -216,7 +216,7 @@ func TestAUnionTurnsToAnotherReplica(t *testing.T) {
 				fake.HandleProbes(toldByHot.handler())
 				fake.Handle(faketier.Status(200, `{"status":"success","data":["b","d"],"warnings":["of the second"]}`))
 				hot := probedReplica(t, fmt.Sprintf("p-%d", i), fake.URL, 0)
-				both := upstream.NewPair(upstream.PairOptions{Hot: hot, Cold: coldClient, LearnInterval: time.Hour})
+				both := catalog.NewPair(catalog.PairOptions{Hot: hot, Cold: coldClient, LearnInterval: time.Hour})
 				ctx, cancel := context.WithCancel(t.Context())
 				done := make(chan struct{})
 				go func() { both.Run(ctx); close(done) }()

@@ -10,9 +10,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
@@ -114,7 +114,7 @@ func TestMemoryOfAnAnswerThatCannotBeReadIsReleased(t *testing.T) {
 	p := newPair(t)
 	p.cold.Handle(faketier.Status(200, `{"status":"success","data":{"resultType":"vector","result":[`))
 	query := p.query(t, url.Values{"query": {"up"}, "limit": {"3"}})
-	query.Forced, query.Decoded = tier.Cold, upstream.NewByteBudget(1<<20)
+	query.Forced, query.Decoded = tier.Cold, admission.NewByteBudget(1<<20)
 	_, err := Do(t.Context(), query)
 	require.Error(t, err)
 	held, holders := query.Decoded.Held()

@@ -9,8 +9,8 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/expirable"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine/splice"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // errTooLarge is why pieces are not put together: the answer, or those of other
@@ -33,16 +33,16 @@ const (
 // memory they may take, and what is known of those that cannot be. It is safe
 // for concurrent use.
 type Splicing struct {
-	budget    *upstream.ByteBudget
+	budget    *admission.ByteBudget
 	unspliced *expirable.LRU[string, string]
 }
 
 // NewSplicing returns one whose answers take at most so many bytes of memory at
 // a time, all queries together, and those of one datasource a part of it: see
-// upstream.ByteBudget.
+// admission.ByteBudget.
 func NewSplicing(most int64) *Splicing {
 	return &Splicing{
-		budget:    upstream.NewByteBudget(most),
+		budget:    admission.NewByteBudget(most),
 		unspliced: expirable.NewLRU[string, string](unsplicedRemembered, nil, unsplicedFor),
 	}
 }
@@ -52,7 +52,7 @@ func (q Query) lease() *lease { return &lease{of: q.Splicing.budget.Of(q.Datasou
 
 // lease is memory of a budget that is in use.
 type lease struct {
-	of    *upstream.BudgetShare
+	of    *admission.BudgetShare
 	bytes atomic.Int64
 }
 

@@ -13,9 +13,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
@@ -54,7 +54,7 @@ func stepsAnswer(names []string, start, end, step int64) string {
 // splitPair is a pair of fakes that hold the same series.
 type splitPair struct {
 	*pair
-	both     *upstream.Pair
+	both     *catalog.Pair
 	splicing *Splicing
 }
 

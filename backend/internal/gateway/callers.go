@@ -5,7 +5,6 @@ import (
 	"crypto/subtle"
 	"crypto/tls"
 	"errors"
-	"hash/maphash"
 	"net"
 	"net/http"
 	"net/netip"
@@ -117,9 +116,6 @@ func sameSecret(given, expected string) bool {
 	return subtle.ConstantTimeCompare(one[:], other[:]) == 1
 }
 
-// seed makes what callers are told apart by unpredictable to them.
-var seed = maphash.MakeSeed()
-
 // savedCaller returns who asks a saved datasource, for taking turns: the user
 // whom Perses authenticated or, where it authenticates nobody, the address. What
 // a caller merely sends does not count, so that nobody is many callers by
@@ -151,11 +147,6 @@ func (g *Gateway) savedCaller(incoming *http.Request, reference perses.Reference
 // address.
 func defaultCaller(incoming *http.Request) promapi.Caller {
 	return promapi.Caller{Datasource: core.CallerKey(resolve.DefaultName), ID: hashAddress(incoming.RemoteAddr)}
-}
-
-// libraryCaller is the program that this library is part of.
-func libraryCaller() promapi.Caller {
-	return promapi.Caller{Datasource: core.CallerKey(resolve.DefaultName), ID: core.CallerKey("library")}
 }
 
 // hashAddress returns the same for all addresses that one host may choose from:

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 const (
@@ -76,7 +76,7 @@ func (g *Gateway) untilAnswered(w http.ResponseWriter) time.Time {
 // of the request.
 type countedRequestBody struct {
 	io.ReadCloser
-	share *upstream.BudgetShare
+	share *admission.BudgetShare
 	held  int64
 	// caller has a share too; nil while the caller is not known.
 	caller *callerMemory
@@ -105,7 +105,7 @@ var errRequestMemory = &promapi.Error{
 
 // callerMemory is the memory of one request as part of what its caller holds.
 type callerMemory struct {
-	of     *upstream.Shares[uint64]
+	of     *admission.Shares[uint64]
 	caller uint64
 	held   int64
 }

@@ -12,13 +12,13 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // Severity says how bad a Finding is.
@@ -179,7 +179,7 @@ func (d *diagnosis) coverage(hot resolve.TierReport, now time.Time) {
 }
 
 // pair tells what is known of the tiers together.
-func (d *diagnosis) pair(learned *upstream.Learned) {
+func (d *diagnosis) pair(learned *catalog.Learned) {
 	const subject = "routing"
 	if learned.Error != "" {
 		d.add(subject, SeverityWarning, "it could not be learned what the tiers hold: "+learned.Error, "see the gateway's log")

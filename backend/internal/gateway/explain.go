@@ -10,11 +10,11 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 const explainPath = "/api/v1/datasources/explain"
@@ -241,7 +241,7 @@ func viewExtent(extent tier.Extent) Extent {
 	return view
 }
 
-func viewState(asked *upstream.Tier, state tier.State, detailed bool) *TierState {
+func viewState(asked *catalog.Tier, state tier.State, detailed bool) *TierState {
 	if asked == nil {
 		return nil
 	}

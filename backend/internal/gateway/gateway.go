@@ -9,8 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // Gateway serves the URL space of tierproxy for one Manager.
@@ -18,9 +18,9 @@ type Gateway struct {
 	core *core.Core
 	// metrics serves /metrics; nil where the admin address does.
 	metrics http.Handler
-	bodies  *upstream.ByteBudget // of requests
+	bodies  *admission.ByteBudget // of requests
 	// callerMemory is what each caller holds of the same memory.
-	callerMemory *upstream.Shares[uint64]
+	callerMemory *admission.Shares[uint64]
 }
 
 // Option changes a Gateway while it is made.
@@ -39,7 +39,7 @@ func New(manager *datasource.Manager, options ...Option) *Gateway {
 	memory := int64(c.Config.Limits.RequestMemory)
 	g := &Gateway{
 		core: c, metrics: promhttp.HandlerFor(c.Registry, promhttp.HandlerOpts{EnableOpenMetrics: true}),
-		bodies: upstream.NewByteBudget(memory), callerMemory: upstream.NewShares[uint64](memory/2, 1),
+		bodies: admission.NewByteBudget(memory), callerMemory: admission.NewShares[uint64](memory/2, 1),
 	}
 	for _, option := range options {
 		option(g)

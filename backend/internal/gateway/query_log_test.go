@@ -17,6 +17,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/enforcement"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
@@ -54,7 +55,7 @@ func newLoggedHot(t *testing.T, slow config.Duration) *loggedHot {
 	require.NoError(t, err)
 	client, err := upstream.NewClient(upstream.ClientOptions{URL: base, PoolSize: 1})
 	require.NoError(t, err)
-	hot := upstream.NewTier(upstream.TierOptions{Name: tier.Hot, Replica: "prometheus-0", Client: client, ProbeInterval: time.Hour})
+	hot := catalog.NewTier(catalog.TierOptions{Name: tier.Hot, Replica: "prometheus-0", Client: client, ProbeInterval: time.Hour})
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { hot.Run(ctx) })

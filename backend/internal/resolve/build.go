@@ -8,10 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // tenantHeaders are the request headers that tell a tier whose data is asked
@@ -89,7 +89,7 @@ func valueOr(value *bool, otherwise bool) bool {
 
 // tiersOf returns the tier of a datasource, or its replicas, and where it is. It
 // notes in made what such a tier wants of requests.
-func (r *Resolver) tiersOf(saved *perses.Datasource, name tier.Name, named *perses.TierSpec, tenant http.Header, made *Resolved) (location, []*upstream.Tier, error) {
+func (r *Resolver) tiersOf(saved *perses.Datasource, name tier.Name, named *perses.TierSpec, tenant http.Header, made *Resolved) (location, []*catalog.Tier, error) {
 	at, own, err := r.destinationOf(saved.Reference, name, named, tenant)
 	if err != nil {
 		return at, nil, err

@@ -9,9 +9,9 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // location is where a tier is.
@@ -121,9 +121,9 @@ func (r *Resolver) ownLocation(name tier.Name) location {
 
 // tiersAt returns the tier at a location: none, one, or its replicas. user is who
 // keeps them. It returns the errors of the pool.
-func (r *Resolver) tiersAt(at location, use tierUse, user *Resolved) ([]*upstream.Tier, error) {
+func (r *Resolver) tiersAt(at location, use tierUse, user *Resolved) ([]*catalog.Tier, error) {
 	servers := r.serversAt(at)
-	list := make([]*upstream.Tier, 0, len(servers))
+	list := make([]*catalog.Tier, 0, len(servers))
 	for _, each := range servers {
 		one, usages, err := r.pool.get(each, use)
 		if err != nil {

@@ -4,9 +4,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // The values of Health.Status.
@@ -122,7 +122,7 @@ type TierHealth struct {
 func (r *Resolved) Health(now time.Time, detailed bool) Health {
 	health := Health{Status: StatusHealthy, ServiceDiscovery: r.discovers, HotUnused: r.HotUnused, Tiers: make(map[string]TierHealth)}
 	answering := 0
-	for _, each := range []*upstream.Tier{r.Hot, r.Cold} {
+	for _, each := range []*catalog.Tier{r.Hot, r.Cold} {
 		if each == nil {
 			continue
 		}
@@ -174,7 +174,7 @@ func (r *Resolved) Health(now time.Time, detailed bool) Health {
 func (r *Resolved) ShownHealth(now time.Time) Health { return r.Health(now, r.ShowsConfiguration()) }
 
 // addLearned tells what is known of both tiers together.
-func (h *Health) addLearned(learned *upstream.Learned, detailed bool) {
+func (h *Health) addLearned(learned *catalog.Learned, detailed bool) {
 	h.LearningError = learned.Error
 	known := learned.Knowledge
 	switch {
@@ -202,7 +202,7 @@ func (h *Health) addLearned(learned *upstream.Learned, detailed bool) {
 
 // tierHealth is the state of a tier with what is wrong with it, or the notes of
 // its status.
-func tierHealth(each *upstream.Tier, status upstream.Status, now time.Time, problem string, detailed bool) TierHealth {
+func tierHealth(each *catalog.Tier, status catalog.Status, now time.Time, problem string, detailed bool) TierHealth {
 	health := TierHealth{
 		Endpoint: each.EndpointFor(detailed), Available: status.Available, Since: status.Since.UTC(),
 		LastCheck: status.CheckedAt.UTC(), Error: problem, LatencySeconds: status.Latency.Seconds(),
@@ -219,7 +219,7 @@ func tierHealth(each *upstream.Tier, status upstream.Status, now time.Time, prob
 
 // hotStatus is the status of hot; where it has replicas, that of the one which
 // is best to ask. problem is what is wrong with any of them.
-func (r *Resolved) hotStatus(detailed bool) (best upstream.Status, problem string) {
+func (r *Resolved) hotStatus(detailed bool) (best catalog.Status, problem string) {
 	best = r.Hot.Status()
 	if len(r.replicas) == 0 {
 		return best, best.ErrorFor(detailed)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -36,9 +37,9 @@ type TierReport struct {
 	LatencySeconds float64           `json:"latency_seconds,omitempty"`
 
 	// Server is Address without its path.
-	Server        string           `json:"-"`
-	tiers         []*upstream.Tier // that were inspected
-	replicaLabels []string         // that the tier removes by deduplication
+	Server        string          `json:"-"`
+	tiers         []*catalog.Tier // that were inspected
+	replicaLabels []string        // that the tier removes by deduplication
 }
 
 // SourceDatasource is the Source of a tier that the datasource names.
@@ -70,7 +71,7 @@ func (r *Resolver) Inspect(ctx context.Context, saved *perses.Datasource) map[ti
 	looks.Go(func() { cold = r.inspect(ctx, saved, tier.Cold, saved.Spec.Cold) })
 	looks.Wait()
 	removed := append(slices.Clone(r.config.Cold.ReplicaLabels), cold.replicaLabels...)
-	if reason, certain := upstream.NoReplicas(hot.tiers, removed); certain && hot.State == StateOK {
+	if reason, certain := catalog.NoReplicas(hot.tiers, removed); certain && hot.State == StateOK {
 		hot.State, hot.Message, hot.OldestSample, hot.CoverageStart = StateUnusable, reason.Public, nil, nil
 	}
 	return map[tier.Name]TierReport{tier.Hot: hot, tier.Cold: cold}
@@ -121,7 +122,7 @@ func (r *Resolver) inspect(ctx context.Context, saved *perses.Datasource, name t
 		}
 		return seen
 	}
-	inspections := make([]upstream.Inspection, len(servers))
+	inspections := make([]catalog.Inspection, len(servers))
 	var looks sync.WaitGroup
 	for i, server := range servers {
 		client, err := server.client(tenant, config.PoolConfig{Size: 1}, 1, r.network)
@@ -131,7 +132,7 @@ func (r *Resolver) inspect(ctx context.Context, saved *perses.Datasource, name t
 		}
 		defer client.Close()
 		_, settings := server.shared()
-		one := upstream.NewTier(upstream.TierOptions{
+		one := catalog.NewTier(catalog.TierOptions{
 			Name: name, Replica: server.replica, Client: client, ProbeInterval: time.Duration(r.config.Probe.Interval), Probing: r.inspections,
 			Retention: settings.Retention, Lag: settings.Lag, ScrapeInterval: settings.ScrapeInterval,
 		})
@@ -144,8 +145,8 @@ func (r *Resolver) inspect(ctx context.Context, saved *perses.Datasource, name t
 
 // inspected adds what was seen of the servers of a tier. Hot is asked at the one
 // that covers most.
-func (t TierReport) inspected(servers []upstream.Inspection, name tier.Name) TierReport {
-	best := slices.MinFunc(servers, func(a, b upstream.Inspection) int {
+func (t TierReport) inspected(servers []catalog.Inspection, name tier.Name) TierReport {
+	best := slices.MinFunc(servers, func(a, b catalog.Inspection) int {
 		return cmp.Or(cmp.Compare(usability(a), usability(b)), cmp.Compare(a.CoverageStart, b.CoverageStart))
 	})
 	t.Version, t.ExternalLabels, t.LatencySeconds = best.Version, best.Settings.ExternalLabels, best.Latency.Seconds()
@@ -172,7 +173,7 @@ func (t TierReport) inspected(servers []upstream.Inspection, name tier.Name) Tie
 
 // usability orders servers: those that are asked, those that answer, and the
 // others.
-func usability(seen upstream.Inspection) int {
+func usability(seen catalog.Inspection) int {
 	switch {
 	case seen.Available:
 		return 0

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -60,10 +62,10 @@ type destination struct {
 // shared returns the part of a destination that its connections, probes and
 // what is learned of it depend on, and the rest. Only a scrape interval that is
 // longer than the usual one makes a difference for probes.
-func (d destination) shared() (destination, upstream.TierSettings) {
-	settings := upstream.TierSettings{Retention: d.retention, Lag: d.lag, ScrapeInterval: d.scrapeInterval}
+func (d destination) shared() (destination, catalog.TierSettings) {
+	settings := catalog.TierSettings{Retention: d.retention, Lag: d.lag, ScrapeInterval: d.scrapeInterval}
 	d.retention, d.lag = 0, 0
-	if d.scrapeInterval <= upstream.DefaultScrapeInterval {
+	if d.scrapeInterval <= catalog.DefaultScrapeInterval {
 		d.scrapeInterval = 0
 	}
 	return d, settings
@@ -105,10 +107,10 @@ func (u *usage) last() time.Time { return time.Unix(0, u.nanoseconds.Load()) }
 type tierPool struct {
 	config  config.Config
 	now     func() time.Time
-	network *upstream.Network                     // nil but in tests
-	onProbe func(*upstream.Tier, upstream.Status) // for the gateway's own tiers
-	limits  upstream.Limits
-	meters  map[tier.Name]*upstream.Meters
+	network *upstream.Network                   // nil but in tests
+	onProbe func(*catalog.Tier, catalog.Status) // for the gateway's own tiers
+	limits  admission.Limits
+	meters  map[tier.Name]*admission.Meters
 	// keepOwn marks the gateway's own tiers as used.
 	keepOwn func()
 	// ownHotURL returns the URL of the gateway's own hot tier.
@@ -127,15 +129,15 @@ type tierPool struct {
 }
 
 // pairKey is a hot and a cold tier that one datasource has.
-type pairKey struct{ hot, cold *upstream.Tier }
+type pairKey struct{ hot, cold *catalog.Tier }
 
 type pooledPair struct {
-	*upstream.Pair
+	*catalog.Pair
 	cancel context.CancelFunc
 }
 
 type pooledTier struct {
-	*upstream.Tier
+	*catalog.Tier
 	cancel context.CancelFunc
 	// used is when any datasource used the tier last.
 	used usage
@@ -145,7 +147,7 @@ type pooledTier struct {
 	users map[string]*usage
 	// payer is the project whose bounds the probes count against.
 	payer   string
-	probing *upstream.Probing
+	probing *catalog.Probing
 }
 
 func newTierPool(config config.Config) *tierPool {
@@ -159,10 +161,10 @@ func newTierPool(config config.Config) *tierPool {
 }
 
 // limitsOf are the limits of each tier.
-func limitsOf(config config.Config) upstream.Limits {
-	limits := upstream.Limits{
+func limitsOf(config config.Config) admission.Limits {
+	limits := admission.Limits{
 		Concurrent: config.Limits.Concurrent, Queue: config.Limits.Queue, Wait: time.Duration(config.Limits.QueueWait),
-		SharedBytes: config.Limits.SharedBytes, SharedMemory: upstream.NewMemory(int64(config.Limits.SharedMemory)),
+		SharedBytes: config.Limits.SharedBytes, SharedMemory: admission.NewMemory(int64(config.Limits.SharedMemory)),
 	}
 	if limits.Concurrent == 0 {
 		limits.Concurrent = config.Pool.Size
@@ -205,7 +207,7 @@ type tierUse struct {
 // Whoever keeps the tier touches usages with each use. Datasources that differ
 // only in the settings of a tier share it. It returns an Error with status 503
 // when the project uses more tiers at a time than it may.
-func (p *tierPool) get(at destination, use tierUse) (_ *upstream.Tier, usages []*usage, err error) {
+func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*usage, err error) {
 	at, settings := at.shared()
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -228,7 +230,7 @@ func (p *tierPool) get(at destination, use tierUse) (_ *upstream.Tier, usages []
 		return nil, nil, err
 	}
 	if at.missing != "" {
-		added.Tier = upstream.Unresolved(at.name, &url.URL{}, at.missing)
+		added.Tier = catalog.Unresolved(at.name, &url.URL{}, at.missing)
 		p.tiers[at] = added
 		return added.Tier, usages, nil
 	}
@@ -241,13 +243,13 @@ func (p *tierPool) get(at destination, use tierUse) (_ *upstream.Tier, usages []
 	if err != nil {
 		return nil, nil, err
 	}
-	options := upstream.TierOptions{
+	options := catalog.TierOptions{
 		Name: at.name, Replica: at.replica, Client: client, Retention: settings.Retention, Lag: settings.Lag, ScrapeInterval: settings.ScrapeInterval,
-		ProbeInterval: time.Duration(p.config.Probe.Interval), Limits: p.limits, Meters: p.meters[at.name], Probing: added.probing, Warm: warm,
+		ProbeInterval: time.Duration(p.config.Probe.Interval), Calls: admission.NewController(p.limits, p.meters[at.name]), Probing: added.probing, Warm: warm,
 	}
 	ctx, cancel := context.WithCancel(p.context)
 	added.cancel = cancel
-	options.OnProbe = func(status upstream.Status) {
+	options.OnProbe = func(status catalog.Status) {
 		if use.own && p.onProbe != nil {
 			p.onProbe(added.Tier, status)
 		}
@@ -255,7 +257,7 @@ func (p *tierPool) get(at destination, use tierUse) (_ *upstream.Tier, usages []
 			p.decideReplicas(func(set *replicaSet) bool { return slices.Contains(set.servers, added.Tier) })
 		}
 	}
-	added.Tier = upstream.NewTier(options)
+	added.Tier = catalog.NewTier(options)
 	p.tiers[at] = added
 	p.running.Go(func() { added.Run(ctx) })
 	return added.Tier, usages, nil
@@ -263,7 +265,7 @@ func (p *tierPool) get(at destination, use tierUse) (_ *upstream.Tier, usages []
 
 // pair returns what is known of two tiers together, and starts to learn it if
 // they are new. It is nil unless there are both. It lives as long as both tiers.
-func (p *tierPool) pair(hot, cold *upstream.Tier) *upstream.Pair {
+func (p *tierPool) pair(hot, cold *catalog.Tier) *catalog.Pair {
 	if hot == nil || cold == nil {
 		return nil
 	}
@@ -274,7 +276,7 @@ func (p *tierPool) pair(hot, cold *upstream.Tier) *upstream.Pair {
 	if found, ok := p.pairs[key]; ok {
 		return found.With(hot, cold)
 	}
-	options := upstream.PairOptions{
+	options := catalog.PairOptions{
 		Hot: key.hot, Cold: key.cold, LearnInterval: time.Duration(p.config.Probe.LearnInterval), ReplicaLabels: p.config.Cold.ReplicaLabels,
 		OnLearned: func() {
 			p.decideReplicas(func(set *replicaSet) bool { return set.cold == key.cold && slices.Contains(set.servers, key.hot) })
@@ -285,7 +287,7 @@ func (p *tierPool) pair(hot, cold *upstream.Tier) *upstream.Pair {
 		options.Complete, options.ExternalLabels = p.config.Hot.Complete, p.config.Hot.ExternalLabels
 	}
 	ctx, cancel := context.WithCancel(p.context)
-	added := &pooledPair{Pair: upstream.NewPair(options), cancel: cancel}
+	added := &pooledPair{Pair: catalog.NewPair(options), cancel: cancel}
 	p.pairs[key] = added
 	p.running.Go(func() { added.Run(ctx) })
 	return added.With(hot, cold)

@@ -5,8 +5,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 const (
@@ -126,14 +126,14 @@ func (p *tierPool) longestAgo(timeOf func(*pooledTier) (time.Time, bool)) (oldes
 
 // probingOf returns what bounds the probes of a project's tiers. The mutex is
 // held.
-func (p *tierPool) probingOf(project string) *upstream.Probing {
+func (p *tierPool) probingOf(project string) *catalog.Probing {
 	for _, candidate := range p.tiers {
 		if candidate.payer == project && candidate.probing != nil {
 			return candidate.probing
 		}
 	}
 	if project == "" {
-		return upstream.NewProbing(globalShare*probesAtOnce, globalShare*nameBytes)
+		return catalog.NewProbing(globalShare*probesAtOnce, globalShare*nameBytes)
 	}
-	return upstream.NewProbing(probesAtOnce, nameBytes)
+	return catalog.NewProbing(probesAtOnce, nameBytes)
 }

@@ -5,11 +5,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // conflictKeptFor is how long servers that were no replicas of each other are
@@ -29,7 +29,7 @@ type replica struct {
 // another.
 type replicaSetKey struct {
 	hot  destination // without the server
-	cold *upstream.Tier
+	cold *catalog.Tier
 }
 
 // replicaSet knows whether the servers behind a Service are replicas of each
@@ -37,9 +37,9 @@ type replicaSetKey struct {
 // whenever more was learned of cold; queries only read it.
 type replicaSet struct {
 	key     replicaSetKey
-	servers []*upstream.Tier // base views
-	cold    *upstream.Tier   // base view, or nil
-	pairs   []*upstream.Pair // of each server with cold; empty without cold
+	servers []*catalog.Tier // base views
+	cold    *catalog.Tier   // base view, or nil
+	pairs   []*catalog.Pair // of each server with cold; empty without cold
 	// refusals say why each of the servers is not asked; the zero Note where it
 	// is.
 	refusals []*atomic.Pointer[tier.Note]
@@ -58,14 +58,14 @@ var notIdentified = tier.PublicNote("it has not told yet who it is")
 
 // replicaSet returns what is known of the servers of a Service together, and
 // begins to decide it if they are new. pairs are those of each server with cold.
-func (p *tierPool) replicaSet(at destination, servers []*upstream.Tier, cold *upstream.Tier, pairs []*upstream.Pair) *replicaSet {
+func (p *tierPool) replicaSet(at destination, servers []*catalog.Tier, cold *catalog.Tier, pairs []*catalog.Pair) *replicaSet {
 	at, _ = at.shared()
 	at.address, at.replica = "", ""
 	key := replicaSetKey{hot: at}
 	if cold != nil {
 		key.cold = cold.Base()
 	}
-	bases := make([]*upstream.Tier, 0, len(servers))
+	bases := make([]*catalog.Tier, 0, len(servers))
 	for _, each := range servers {
 		bases = append(bases, each.Base())
 	}
@@ -116,7 +116,7 @@ func (p *tierPool) decide(set *replicaSet) {
 // are the labels that cold removes. The mutex is held.
 func (p *tierPool) refusal(set *replicaSet, removed []string) tier.Note {
 	now := p.now()
-	reason, certain := upstream.NoReplicas(set.servers, removed)
+	reason, certain := catalog.NoReplicas(set.servers, removed)
 	known, found := p.conflicts[set.key]
 	switch {
 	case certain:
@@ -136,7 +136,7 @@ func (p *tierPool) refusal(set *replicaSet, removed []string) tier.Note {
 
 // join makes the tiers of a datasource one: hot and cold are views of those at
 // the two locations, and hot may be several servers.
-func (r *Resolver) join(joined *Resolved, hotAt, coldAt location, hot, cold []*upstream.Tier) {
+func (r *Resolver) join(joined *Resolved, hotAt, coldAt location, hot, cold []*catalog.Tier) {
 	joined.discovers = r.discovery != nil
 	joined.Services = map[tier.Name]*discovery.Service{tier.Hot: hotAt.service, tier.Cold: coldAt.service}
 	for _, each := range []location{hotAt, coldAt} {
@@ -157,7 +157,7 @@ func (r *Resolver) join(joined *Resolved, hotAt, coldAt location, hot, cold []*u
 		joined.Hot, joined.Pair = hot[0], r.pool.pair(hot[0], joined.Cold)
 		return
 	}
-	var pairs []*upstream.Pair
+	var pairs []*catalog.Pair
 	for _, each := range hot {
 		if pair := r.pool.pair(each, joined.Cold); pair != nil {
 			pairs = append(pairs, pair)
@@ -182,7 +182,7 @@ func (r *Resolved) replicasFor(request *promapi.Request) []engine.Replica {
 		return nil
 	}
 	ordered := make([]engine.Replica, 0, len(r.replicas))
-	ready := make(map[*upstream.Tier]bool, len(r.replicas))
+	ready := make(map[*catalog.Tier]bool, len(r.replicas))
 	for _, each := range r.replicas {
 		ordered = append(ordered, each.Replica)
 		ready[each.Hot] = each.ready

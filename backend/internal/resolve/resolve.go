@@ -18,6 +18,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -44,7 +46,7 @@ type Options struct {
 	Config config.Config
 	Logger logrus.FieldLogger
 	// Meters count the calls to each tier.
-	Meters map[tier.Name]*upstream.Meters
+	Meters map[tier.Name]*admission.Meters
 	// Reloads counts the changed files of credentials.
 	Reloads *upstream.Reloads
 	// Network replaces the network in tests; nil for the real one.
@@ -67,7 +69,7 @@ type Resolver struct {
 	noDiscovery string
 
 	// inspections bounds the servers that are inspected at a time.
-	inspections *upstream.Probing
+	inspections *catalog.Probing
 
 	// generation changes with every change of a Service, and when a tier is
 	// dropped: a Resolved of an earlier generation is made anew.
@@ -83,7 +85,7 @@ type Resolver struct {
 func New(options Options) (*Resolver, error) {
 	r := &Resolver{
 		config: options.Config, logger: options.Logger, network: options.Network, fingerprint: options.Config.Fingerprint(),
-		inspections: upstream.NewProbing(inspectionsAtOnce, 0),
+		inspections: catalog.NewProbing(inspectionsAtOnce, 0),
 	}
 	var err error
 	if r.transports, err = newTransports(options.Config, options.Reloads); err != nil {
@@ -205,7 +207,7 @@ func (r *Resolver) Settle(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	for _, each := range []*upstream.Tier{own.Hot, own.Cold} {
+	for _, each := range []*catalog.Tier{own.Hot, own.Cold} {
 		if each != nil {
 			each.Wait(ctx)
 		}
@@ -244,7 +246,7 @@ func (r *Resolver) keepServicesAlive(ctx context.Context) {
 
 // logProbe logs a probe that changed the availability of one of the gateway's
 // own tiers.
-func (r *Resolver) logProbe(probed *upstream.Tier, status upstream.Status) {
+func (r *Resolver) logProbe(probed *catalog.Tier, status catalog.Status) {
 	if !status.Since.Equal(status.CheckedAt) {
 		return
 	}

@@ -3,12 +3,12 @@ package resolve
 import (
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/enforcement"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // Resolved is a datasource that can be queried: its tiers and its policy, with
@@ -29,9 +29,9 @@ type Resolved struct {
 
 	// Hot and Cold are the tiers; nil where there is none. Where hot is several
 	// servers, Hot is one of them.
-	Hot, Cold *upstream.Tier
+	Hot, Cold *catalog.Tier
 	// Pair is what is known of both together; nil unless there are both.
-	Pair *upstream.Pair
+	Pair *catalog.Pair
 	// Services are those that the tiers were found by, or should have been; nil
 	// for the others.
 	Services map[tier.Name]*discovery.Service

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -47,7 +48,7 @@ type Metrics struct {
 	// What queries count with has its labels resolved: looking them up would
 	// be a noticeable part of a small answer's cost.
 	// Tiers count the calls to each tier.
-	Tiers     map[tier.Name]*upstream.Meters
+	Tiers     map[tier.Name]*admission.Meters
 	durations map[promapi.Endpoint]prometheus.Observer
 	headers   map[tier.Name]prometheus.Observer
 	answered  map[decision]prometheus.Counter
@@ -145,7 +146,7 @@ func (m *Metrics) Answered(name tier.Name, took time.Duration) {
 
 // newTierMeters makes the metrics of the calls to tiers, those that datasources
 // name included.
-func newTierMeters(registerer prometheus.Registerer) map[tier.Name]*upstream.Meters {
+func newTierMeters(registerer prometheus.Registerer) map[tier.Name]*admission.Meters {
 	gauge := func(name, help string) *prometheus.GaugeVec {
 		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"tier"})
 	}
@@ -161,14 +162,14 @@ func newTierMeters(registerer prometheus.Registerer) map[tier.Name]*upstream.Met
 		Help: "Queries that were answered with the answer to an identical one that was under way.",
 	}, []string{"tier"})
 	registerer.MustRegister(inFlight, queued, waited, rejected, shared)
-	made := map[tier.Name]*upstream.Meters{}
+	made := map[tier.Name]*admission.Meters{}
 	for _, name := range tier.Names() {
 		label := string(name)
-		made[name] = &upstream.Meters{
+		made[name] = &admission.Meters{
 			InFlight: inFlight.WithLabelValues(label), Queued: queued.WithLabelValues(label), Waited: waited.WithLabelValues(label),
 			Shared: shared.WithLabelValues(label), Rejected: map[string]prometheus.Counter{},
 		}
-		for _, reason := range upstream.Rejections() {
+		for _, reason := range admission.Rejections() {
 			made[name].Rejected[reason] = rejected.WithLabelValues(label, reason)
 		}
 	}

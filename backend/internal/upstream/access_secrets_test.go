@@ -13,7 +13,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
@@ -60,8 +59,8 @@ func TestAccess_AuthoritiesOfTheSystem(t *testing.T) {
 	})
 	named := certificates.NewAuthority(t)
 	file := write(t, "ca.pem", string(named.PEM))
-	ofSystem := serveTLS(t, system.authority.Issue(time.Now().Add(time.Hour), "127.0.0.1"), nil, sources{})
-	ofNamed := serveTLS(t, named.Issue(time.Now().Add(time.Hour), "127.0.0.1"), nil, sources{})
+	ofSystem := serveTLS(t, system.authority.Issue(time.Now().Add(time.Hour), "127.0.0.1"), nil, http.HandlerFunc(faketier.Success))
+	ofNamed := serveTLS(t, named.Issue(time.Now().Add(time.Hour), "127.0.0.1"), nil, http.HandlerFunc(faketier.Success))
 	for name, test := range map[string]struct {
 		access                         *Access
 		acceptsOfSystem, acceptsOfName bool
@@ -72,8 +71,8 @@ func TestAccess_AuthoritiesOfTheSystem(t *testing.T) {
 		"the operator names one there": {access(t, AccessOptions{HTTP: httpConfig(t, "tls_config: {ca_file: "+file+"}"), Authorities: []string{write(t, "other.pem", string(system.authority.PEM))}}), false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.Equal(t, test.acceptsOfSystem, client(t, ofSystem.URL, test.access).measure(t.Context(), tier.Cold).Error == "")
-			require.Equal(t, test.acceptsOfName, client(t, ofNamed.URL, test.access).measure(t.Context(), tier.Cold).Error == "")
+			require.Equal(t, test.acceptsOfSystem, describeProbe(t, client(t, ofSystem.URL, test.access)) == "")
+			require.Equal(t, test.acceptsOfName, describeProbe(t, client(t, ofNamed.URL, test.access)) == "")
 		})
 	}
 }
@@ -89,7 +88,7 @@ func TestClient_ProbesCarryTheTenant(t *testing.T) {
 	made := client(t, server.URL, nil)
 	made.tenancy = &Tenancy{Parameter: "namespace", Probe: "monitoring"}
 	for path, expected := range map[string]url.Values{"/api/v1/query": {"a": {"b"}, "namespace": {"monitoring"}}, "/api/v1/labels": {"a": {"b"}}} {
-		_, err := made.get(t.Context(), path, url.Values{"a": {"b"}})
+		_, err := made.Get(t.Context(), path, url.Values{"a": {"b"}})
 		require.NoError(t, err)
 		request := <-seen
 		require.Equal(t, expected, request.URL.Query(), path)

@@ -15,7 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
@@ -85,8 +84,8 @@ func TestWhichCertificatesAreAccepted(t *testing.T) {
 			access(t, AccessOptions{HTTP: httpConfig(t, "tls_config: {insecure_skip_verify: true}")}), ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			server := serveTLS(t, test.pair, nil, sources{})
-			require.Equal(t, test.err, client(t, server.URL, test.access).measure(t.Context(), tier.Cold).Error)
+			server := serveTLS(t, test.pair, nil, http.HandlerFunc(faketier.Success))
+			require.Equal(t, test.err, describeProbe(t, client(t, server.URL, test.access)))
 		})
 	}
 	require.True(t, access(t, AccessOptions{HTTP: httpConfig(t, "tls_config: {insecure_skip_verify: true}")}).SkipsVerification())
@@ -156,27 +155,27 @@ func TestClientCertificatesAreReadAnew(t *testing.T) {
 		HTTP: httpConfig(t, fmt.Sprintf("tls_config: {ca_file: %s, cert_file: %s, key_file: %s}", authority, certificate, key)), Reloads: reloads,
 	})
 
-	old := serveTLS(t, servers.Issue(tomorrow, "127.0.0.1"), first, sources{})
+	old := serveTLS(t, servers.Issue(tomorrow, "127.0.0.1"), first, http.HandlerFunc(faketier.Success))
 	made := client(t, old.URL, shown)
-	require.Empty(t, made.measure(t.Context(), tier.Cold).Error)
+	require.Empty(t, describeProbe(t, made))
 
 	// The server moves to another authority for clients, and to one of its own.
 	others := certificates.NewAuthority(t)
-	rotated := serveTLS(t, others.Issue(tomorrow, "127.0.0.1"), second, sources{})
+	rotated := serveTLS(t, others.Issue(tomorrow, "127.0.0.1"), second, http.HandlerFunc(faketier.Success))
 	made.base.Host = strings.TrimPrefix(rotated.URL, "https://")
-	require.NotEmpty(t, made.measure(t.Context(), tier.Cold).Error)
+	require.NotEmpty(t, describeProbe(t, made))
 	second.Issue(tomorrow, "tierproxy").Write(t, directory)
 	certificates.Replace(t, authority, others.PEM)
-	require.Empty(t, made.measure(t.Context(), tier.Cold).Error)
+	require.Empty(t, describeProbe(t, made))
 
 	// Half of a rotation is no reason to fail.
 	certificates.Replace(t, authority, []byte("half of a"))
-	require.Empty(t, made.measure(t.Context(), tier.Cold).Error)
+	require.Empty(t, describeProbe(t, made))
 	succeeded, failed := reloads.Counts()
 	require.NotZero(t, succeeded)
 	require.NotZero(t, failed)
 	require.NoError(t, os.Remove(key))
-	require.Empty(t, made.measure(t.Context(), tier.Cold).Error)
+	require.Empty(t, describeProbe(t, made))
 	_, later := reloads.Counts()
 	require.Greater(t, later, failed, "a file that vanished counts too")
 }
@@ -187,7 +186,7 @@ func TestACredentialDoesNotFollowARedirect(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		server := httptest.NewServer(http.RedirectHandler(elsewhere.URL+"/api/v1/query?query=up", status))
 		made := client(t, server.URL, access(t, AccessOptions{HTTP: httpConfig(t, "authorization: {credentials: planted}\nfollow_redirects: true")}))
-		_, err := made.get(t.Context(), "/api/v1/query", nil)
+		_, err := made.Get(t.Context(), "/api/v1/query", nil)
 		require.Equal(t, FailureNotPrometheus, FailureOf(err))
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			response, err := made.Do(t.Context(), &promapi.Request{Method: method, Path: "/api/v1/query", Header: http.Header{}}, nil)

@@ -1,5 +1,7 @@
-// Package upstream makes HTTP calls to one tier: its transport with pooled
-// connections, its health and, for hot, the coverage that probes measure.
+// Package upstream makes one HTTP call to one server: the transport with its
+// pooled connections, the credentials and TLS settings for it, the destinations
+// that datasources may name, and the classes of its failures. It knows nothing
+// of tiers. Of this project it imports promapi and tracing only.
 package upstream
 
 import (
@@ -16,8 +18,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
 )
@@ -28,6 +28,10 @@ const idleTimeout = 90 * time.Second
 // dialTimeout bounds how long a tier may take to accept a connection, so that
 // a host that swallows packets does not use up the time of the other tier.
 const dialTimeout = 5 * time.Second
+
+// maxProbeBytes bounds the answer to a probe. The list of blocks of a Prometheus
+// with years of data stays far below.
+const maxProbeBytes = 8 << 20
 
 // probeConnections are those that queries leave to probes.
 const probeConnections = 4
@@ -114,6 +118,10 @@ func NewClient(options ClientOptions) (*Client, error) {
 	}, nil
 }
 
+// ProbeLimit returns the largest answer to one of the gateway's own questions, in
+// bytes.
+func (c *Client) ProbeLimit() int64 { return cmp.Or(c.probeBytes, maxProbeBytes) }
+
 // Endpoint returns the address of the tier for people to read.
 func (c *Client) Endpoint() string { return c.base.Redacted() }
 
@@ -123,59 +131,55 @@ func (c *Client) Server() string {
 	return (&url.URL{Scheme: c.base.Scheme, Host: c.base.Host}).String()
 }
 
-// outgoing is a request as it goes to the tier.
-type outgoing struct {
-	method, path, rawQuery string
-	body                   []byte
-	header                 http.Header
+// Outgoing is a request as it goes to the tier.
+type Outgoing struct {
+	// Method is GET or POST. Path is the escaped path below the base of the tier.
+	Method, Path, RawQuery string
+	// Body is that of a POST; nil for none.
+	Body []byte
+	// Header holds what the caller sent. It is shared with the caller's request
+	// and must not be changed.
+	Header http.Header
 }
 
-// outgoing returns what goes to the tier for a request, without the named
+// Prepare returns what goes to the tier for a request, without the named
 // parameters. It returns the error of the tenancy.
-func (c *Client) outgoing(request *promapi.Request, withoutParameters []string) (outgoing, error) {
-	made := outgoing{method: request.Method, path: request.Path, header: request.Header}
-	made.rawQuery, made.body = request.Without(withoutParameters)
+func (c *Client) Prepare(request *promapi.Request, withoutParameters []string) (Outgoing, error) {
+	made := Outgoing{Method: request.Method, Path: request.Path, Header: request.Header}
+	made.RawQuery, made.Body = request.Without(withoutParameters)
 	if c.tenancy == nil {
 		return made, nil
 	}
 	var err error
-	made.method, made.rawQuery, made.body, err = c.tenancy.apply(request, made.rawQuery, made.body)
-	if made.method == http.MethodGet {
-		made.header = request.Header.Clone()
-		made.header.Del("Content-Type")
+	made.Method, made.RawQuery, made.Body, err = c.tenancy.apply(request, made.RawQuery, made.Body)
+	if made.Method == http.MethodGet {
+		made.Header = request.Header.Clone()
+		made.Header.Del("Content-Type")
 	}
 	return made, err
 }
 
-// Do sends the request, without the named parameters, and returns the answer
-// as it comes in: status, header and a body that is neither decompressed nor
-// buffered. The caller closes the body.
+// Send sends what Prepare returned, and returns the answer as it comes in:
+// status, header and a body that is neither decompressed nor buffered. The
+// caller closes the body.
 //
 // It returns an error when the tier does not answer with a header before ctx
 // ends or cannot be reached; Describe puts it into words.
-func (c *Client) Do(ctx context.Context, request *promapi.Request, withoutParameters []string) (*http.Response, error) {
-	made, err := c.outgoing(request, withoutParameters)
-	if err != nil {
-		return nil, err
-	}
-	return c.send(ctx, made)
-}
-
-func (c *Client) send(ctx context.Context, made outgoing) (*http.Response, error) {
+func (c *Client) Send(ctx context.Context, made Outgoing) (*http.Response, error) {
 	target, err := c.target(made)
 	if err != nil {
 		return nil, fmt.Errorf("make the request: %w", err)
 	}
 	request := (&http.Request{
-		Method: made.method, URL: target, Host: target.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: make(http.Header, len(made.header)+len(c.header)+roomForHeaders),
+		Method: made.Method, URL: target, Host: target.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: make(http.Header, len(made.Header)+len(c.header)+roomForHeaders),
 	}).WithContext(ctx)
-	if len(made.body) > 0 {
-		request.ContentLength = int64(len(made.body))
-		request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(made.body)), nil }
+	if len(made.Body) > 0 {
+		request.ContentLength = int64(len(made.Body))
+		request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(made.Body)), nil }
 		request.Body, _ = request.GetBody()
 	}
-	maps.Copy(request.Header, made.header)
+	maps.Copy(request.Header, made.Header)
 	tracing.Inject(ctx, request.Header)
 	c.setOwnHeaders(request.Header)
 	// Every request only reads: one that met a connection the tier had just
@@ -195,18 +199,19 @@ const roomForHeaders = 4
 
 // target is the address of a request. What it is made of need not be written
 // down to be read again, unless something in it is escaped.
-func (c *Client) target(made outgoing) (*url.URL, error) {
-	if c.base.RawPath != "" || strings.Contains(made.path, "%") {
-		return url.Parse(c.url(made.path, made.rawQuery))
+func (c *Client) target(made Outgoing) (*url.URL, error) {
+	if c.base.RawPath != "" || strings.Contains(made.Path, "%") {
+		return url.Parse(c.url(made.Path, made.RawQuery))
 	}
 	return &url.URL{
-		Scheme: c.base.Scheme, Host: c.base.Host, Path: strings.TrimSuffix(c.base.Path, "/") + made.path, RawQuery: made.rawQuery,
+		Scheme: c.base.Scheme, Host: c.base.Host, Path: strings.TrimSuffix(c.base.Path, "/") + made.Path, RawQuery: made.RawQuery,
 	}, nil
 }
 
-// get asks an endpoint of the tier for itself, as the probes do, and returns
-// the data of the answer.
-func (c *Client) get(ctx context.Context, path string, parameters url.Values) ([]byte, error) {
+// Get asks an endpoint of the tier for the gateway itself, as the probes do, and
+// returns the data of the answer. It returns a *StatusError for a status that is
+// no success, and ErrTooLarge for an answer above ProbeLimit.
+func (c *Client) Get(ctx context.Context, path string, parameters url.Values) ([]byte, error) {
 	parameters = c.tenancy.ofProbe(path, parameters)
 	outgoing, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url(path, parameters.Encode()), http.NoBody)
 	if err != nil {
@@ -222,9 +227,9 @@ func (c *Client) get(ctx context.Context, path string, parameters url.Values) ([
 	if response.StatusCode >= http.StatusMultipleChoices && response.StatusCode < http.StatusBadRequest {
 		return nil, &StatusError{Status: response.StatusCode}
 	}
-	data, _, _, err := promapi.DecodeEnvelope(response.StatusCode, &boundedReader{source: response.Body, left: cmp.Or(c.probeBytes, maxProbeBytes)})
-	if errors.Is(err, errTooLarge) {
-		return nil, errTooLarge
+	data, _, _, err := promapi.DecodeEnvelope(response.StatusCode, &boundedReader{source: response.Body, left: c.ProbeLimit()})
+	if errors.Is(err, ErrTooLarge) {
+		return nil, ErrTooLarge
 	}
 	if err != nil {
 		if response.StatusCode >= http.StatusBadRequest {
@@ -233,16 +238,6 @@ func (c *Client) get(ctx context.Context, path string, parameters url.Values) ([
 		return nil, err
 	}
 	return data, nil
-}
-
-// warm makes connections to a tier that answers before they are needed: the
-// panels of a dashboard come all at once.
-func (c *Client) warm(ctx context.Context, connections int) {
-	var group errgroup.Group
-	for range connections {
-		group.Go(func() error { return c.evaluate(ctx) })
-	}
-	_ = group.Wait() // Whether the tier answers is for the next probe to find.
 }
 
 func (c *Client) setOwnHeaders(header http.Header) {
@@ -265,3 +260,15 @@ func (c *Client) url(path, rawQuery string) string {
 
 // Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Refusing returns a client that answers every request with the error. endpoint is
+// shown to people only.
+func Refusing(endpoint *url.URL, err error) *Client {
+	return &Client{base: endpoint, http: &http.Client{Transport: refusing{err}}}
+}
+
+// refusing answers every request with an error.
+type refusing struct{ err error }
+
+// RoundTrip returns the error.
+func (r refusing) RoundTrip(*http.Request) (*http.Response, error) { return nil, r.err }

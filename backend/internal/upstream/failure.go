@@ -60,7 +60,6 @@ func FailureOf(err error) Failure {
 		opError     *net.OpError
 		network     net.Error
 		apiError    *promapi.Error
-		other       *notPrometheusError
 	)
 	switch {
 	case errors.As(err, &denied):
@@ -85,15 +84,15 @@ func FailureOf(err error) Failure {
 		return FailureRefused
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &opError):
 		return FailureClosed
-	case errors.As(err, &apiError), errors.As(err, &other):
+	case errors.As(err, &apiError), errors.Is(err, ErrNotPrometheus):
 		return FailureNotPrometheus
 	}
 	return FailureOther
 }
 
-// isGone reports whether a call failed because nobody answers there any more, as
+// IsGone reports whether a call failed because nobody answers there any more, as
 // for a server that ended while it was probed.
-func isGone(err error) bool {
+func IsGone(err error) bool {
 	failure := FailureOf(err)
 	return failure == FailureRefused || failure == FailureClosed
 }
@@ -136,4 +135,37 @@ func Describe(err error) string {
 	case FailureDenied, FailureUnauthorized, FailureOther:
 	}
 	return "it could not be reached"
+}
+
+// RefusedError is returned for a call to a tier that must not be asked.
+type RefusedError struct {
+	// Reason says why not, in words that every caller may read.
+	Reason string
+}
+
+// Error returns the reason.
+func (e *RefusedError) Error() string { return e.Reason }
+
+// ErrNotPrometheus is returned for a success that is no answer of the Prometheus
+// API.
+var ErrNotPrometheus = errors.New("it did not answer as a Prometheus API does")
+
+// ErrNotAnAnswer marks an answer that is not one of the Prometheus API.
+var ErrNotAnAnswer = errors.New("the answer is not one of the Prometheus API")
+
+// CannotTell reports whether a tier answered that it does not know an endpoint
+// or that it is not for us, rather than failing.
+func CannotTell(err error) bool {
+	var status *StatusError
+	if !errors.As(err, &status) {
+		// What is no answer of the Prometheus API comes from a server that
+		// does not speak it here.
+		return errors.Is(err, ErrNotAnAnswer)
+	}
+	switch status.Status {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound,
+		http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		return true
+	}
+	return status.Status >= http.StatusMultipleChoices && status.Status < http.StatusBadRequest
 }

@@ -1,0 +1,81 @@
+package catalog
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"net/url"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+// Inspection is what one look at a tier found.
+type Inspection struct {
+	// Status is what a probe found.
+	Status
+	// CoverageStart is from when on hot may be asked, in milliseconds since the
+	// Unix epoch, or tier.NothingCovered: see Tier.State.
+	CoverageStart int64
+	// Failure is the class of Status.Error where the tier does not answer; empty
+	// where it answers.
+	Failure upstream.Failure
+	// Version is that of the server; empty when it does not tell.
+	Version string
+	// Settings are the tier's defaults, as far as it tells them.
+	Settings Settings
+}
+
+// Inspect probes a tier once, as Run does again and again, and asks it for its
+// version and settings. It must not be called on a tier that Run probes.
+func (t *Tier) Inspect(ctx context.Context) Inspection {
+	if !t.options.Probing.enter(ctx) {
+		return Inspection{Failure: upstream.FailureOf(ctx.Err())}
+	}
+	defer t.options.Probing.leave()
+	t.probe(ctx)
+	found := Inspection{Status: t.Status()}
+	if err := cmp.Or(ctx.Err(), found.failure); err != nil {
+		found.Failure = upstream.FailureOf(err)
+		return found
+	}
+	ctx, cancel := context.WithTimeout(ctx, t.probeTimeout())
+	defer cancel()
+	found.CoverageStart = t.State(time.Now()).Oldest
+	found.Version = t.api.version(ctx)
+	if settings, err := t.api.settings(ctx); err == nil {
+		found.Settings = settings
+	}
+	return found
+}
+
+// evaluate lets the tier evaluate a query that touches no series, and checks
+// that what comes back is an answer to it: a server that says yes to
+// everything is no Prometheus.
+func (c apiClient) evaluate(ctx context.Context) error {
+	data, err := c.Get(ctx, "/api/v1/query", url.Values{"query": {"vector(1)"}})
+	if err != nil {
+		return err
+	}
+	var answer struct {
+		ResultType string `json:"resultType"`
+	}
+	if err := json.Unmarshal(data, &answer); err != nil || answer.ResultType != "vector" {
+		return upstream.ErrNotPrometheus
+	}
+	return nil
+}
+
+func (c apiClient) version(ctx context.Context) string {
+	data, err := c.Get(ctx, "/api/v1/status/buildinfo", nil)
+	if err != nil {
+		return ""
+	}
+	var info struct {
+		Version string `json:"version"`
+	}
+	if json.Unmarshal(data, &info) != nil {
+		return ""
+	}
+	return info.Version
+}

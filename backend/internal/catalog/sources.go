@@ -1,0 +1,127 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+// learnSources finds the external label sets of cold, what hot's series carry
+// there, and which metrics other sources have.
+func (p *Pair) learnSources(ctx context.Context, known *tier.Knowledge, replica []string) error {
+	stores := p.options.Cold.Status().Stores
+	if stores != nil && len(stores) == 0 {
+		return errNoStores
+	}
+	if len(stores) > 0 {
+		known.SourcesKnown = true
+		known.Sources = sourcesOf(stores, replica)
+		isSource := containsSet(known.Sources, known.HotLabels)
+		switch {
+		case isSource:
+			known.Added = known.HotLabels
+		case len(known.HotLabels) == 0 && len(known.Sources) == 1:
+			// Hot does not say who it is, or says it has no labels: the only
+			// source is taken for it.
+			known.Added, known.SourcesKnown = known.Sources[0], false
+		}
+	} else if err := p.sourcesByValues(ctx, known); err != nil {
+		return err
+	}
+	if len(known.HotLabels) == 0 || !known.SourcesKnown {
+		return nil
+	}
+	var err error
+	p.learning.others, err = p.options.Cold.metricNames(ctx, p.payer(), ofOthers(known.HotLabels), p.since(), p.options.LearnInterval/2)
+	known.OtherNames = p.learning.others.set()
+	return err
+}
+
+// ofOthers selects the series of every source but hot, in one selector for each
+// of hot's external labels.
+func ofOthers(hotLabels map[string]string) []string {
+	var selectors []string
+	for _, name := range slices.Sorted(maps.Keys(hotLabels)) {
+		selectors = append(selectors, fmt.Sprintf(`{%s!=%q,__name__!=""}`, quoteName(name), hotLabels[name]))
+	}
+	return selectors
+}
+
+// sourcesOf are the external label sets of stores, each once and without the
+// replica labels.
+func sourcesOf(stores []Store, replica []string) []map[string]string {
+	var sources []map[string]string
+	for _, store := range stores {
+		for _, set := range store.LabelSets {
+			if source := without(set, replica); !containsSet(sources, source) {
+				sources = append(sources, source)
+			}
+		}
+	}
+	return sources
+}
+
+func containsSet(list []map[string]string, set map[string]string) bool {
+	return slices.ContainsFunc(list, func(other map[string]string) bool { return maps.Equal(other, set) })
+}
+
+// sourcesByValues finds the sources of a cold tier that does not list them, by
+// the values it has for hot's external labels.
+func (p *Pair) sourcesByValues(ctx context.Context, known *tier.Knowledge) error {
+	if len(known.HotLabels) == 0 {
+		return nil
+	}
+	cold := p.options.Cold.api
+	var own []string
+	for name, value := range known.HotLabels {
+		own = append(own, fmt.Sprintf("%s=%q", quoteName(name), value))
+	}
+	slices.Sort(own)
+	names, err := cold.labelValues(ctx, "__name__", []string{"{" + join(own) + "}"}, p.since())
+	if err != nil || len(names) == 0 {
+		return err // Cold does not have hot's labels: nothing can be told by them.
+	}
+	known.SourcesKnown = true
+	known.Added = known.HotLabels
+	known.Sources = []map[string]string{known.HotLabels}
+	for _, name := range slices.Sorted(maps.Keys(known.HotLabels)) {
+		values, err := cold.labelValues(ctx, name, nil, p.since())
+		if err != nil {
+			return err
+		}
+		if len(values) > mostSources {
+			values = values[:mostSources]
+			// The rest is one source of which no label is known.
+			known.Sources = append(known.Sources, map[string]string{})
+		}
+		for _, value := range values {
+			if value != known.HotLabels[name] {
+				known.Sources = append(known.Sources, map[string]string{name: value})
+			}
+		}
+		unlabelled, err := cold.labelValues(ctx, "__name__", []string{fmt.Sprintf(`{%s="",__name__!=""}`, quoteName(name))}, p.since())
+		if err != nil {
+			return err
+		}
+		if len(unlabelled) > 0 {
+			known.Sources = append(known.Sources, map[string]string{})
+		}
+	}
+	return nil
+}
+
+// mostSources bounds the sources that are held of a cold tier that does not list
+// them.
+const mostSources = 2000
+
+func without(set map[string]string, names []string) map[string]string {
+	if set == nil {
+		return nil
+	}
+	kept := maps.Clone(set)
+	maps.DeleteFunc(kept, func(name, _ string) bool { return slices.Contains(names, name) })
+	return kept
+}

@@ -1,0 +1,118 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+// steadiness is since when, and until when, all probes of cold have found the
+// same set of stores, each of them reachable. A Thanos that has lost a store
+// soon answers without a warning, so that only its stores tell whether an answer
+// was whole.
+type steadiness struct {
+	stores       string // identifies the set
+	since, until time.Time
+}
+
+// noStores identifies the set of a tier that does not tell any.
+const noStores = "none"
+
+// watchSteadiness notes what a probe of cold has found. began is when it was
+// asked for its stores, and told whether it has ever told any.
+func (t *Tier) watchSteadiness(status *Status, began time.Time, told bool) {
+	missing := slices.ContainsFunc(status.Stores, func(store Store) bool { return store.Failed || store.Fewer })
+	var next *steadiness
+	if status.Available && !missing && len(status.Notes) == 0 && (status.Stores != nil || !told) {
+		next = &steadiness{stores: storesText(status.Stores), since: time.Now(), until: began}
+		if previous := t.steady.Load(); previous != nil && previous.stores == next.stores {
+			next.since = previous.since
+		}
+	}
+	t.steady.Store(next)
+	probed := make(chan struct{})
+	close(*t.probed.Swap(&probed))
+}
+
+// storesText identifies a set of stores: by their kinds, their label sets and how
+// many servers there are of each. The times of their samples are not part of it.
+func storesText(stores []Store) string {
+	if stores == nil {
+		return noStores
+	}
+	var list []string
+	for _, store := range stores {
+		for _, set := range store.LabelSets {
+			list = append(list, fmt.Sprintf("%d %s %s", store.Servers, store.Kind, tier.FormatLabels(set)))
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, "\n")
+}
+
+// Stores identifies the set of stores of cold that is complete now. found is
+// false while it is not, or not known.
+func (t *Tier) Stores() (stores string, found bool) {
+	steady := t.steady.Load()
+	if steady == nil || !t.Status().Available {
+		return "", false
+	}
+	return steady.stores, true
+}
+
+// WereStores waits until it is known whether the set of stores was this and
+// complete from a time until another. It returns false where it was not, and
+// when ctx ends.
+func (t *Tier) WereStores(ctx context.Context, stores string, from, until time.Time) bool {
+	for {
+		probed := *t.probed.Load()
+		steady := t.steady.Load()
+		if steady == nil || steady.stores != stores || steady.since.After(from) {
+			return false
+		}
+		if !steady.until.Before(until) {
+			return true
+		}
+		select {
+		case <-probed:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// SourcesEnd is up to when every source of cold has told that it has samples, in
+// milliseconds since the Unix epoch; the end of all time where samples come in,
+// and where cold does not tell. A source that has ended more than a day before
+// now counts as one that nothing comes from any more.
+func (t *Tier) SourcesEnd(now time.Time) int64 {
+	ends := map[string]int64{}
+	for _, store := range t.Status().Stores {
+		for _, set := range store.LabelSets {
+			name := tier.FormatLabels(set)
+			ends[name] = max(ends[name], store.MaxTime)
+		}
+	}
+	earliest := int64(1<<63 - 1)
+	for _, end := range ends {
+		if end > now.Add(-24*time.Hour).UnixMilli() {
+			earliest = min(earliest, end)
+		}
+	}
+	return earliest
+}
+
+// ColdHeld is up to when cold was seen to have every sample of hot's series, in
+// milliseconds since the Unix epoch. found is false where that is not known.
+func (p *Pair) ColdHeld(now time.Time) (held int64, found bool) {
+	end := p.newest.Load()
+	if end.newest == 0 {
+		return 0, false
+	}
+	covered, _ := p.covered(end)
+	return min(covered, p.ColdState(now).Newest), true
+}
