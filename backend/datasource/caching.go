@@ -6,9 +6,9 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
 )
 
 // headerCache says of an answer how much of it came from the cache.
@@ -22,12 +22,12 @@ const clearPath = "/api/v1/cache/clear"
 func (m *Manager) newCache() error {
 	m.fingerprint = m.config.fingerprint()
 	if m.config.Cache.Redis.Address == "" {
-		m.cache = resultcache.NewMemory(int64(m.config.Cache.MaxBytes))
+		m.cache = cache.NewMemory(int64(m.config.Cache.MaxBytes))
 		return nil
 	}
 	options, err := m.config.Cache.redis()
 	if err == nil {
-		m.cache = resultcache.NewRedis(options)
+		m.cache = cache.NewRedis(options)
 	}
 	return err
 }

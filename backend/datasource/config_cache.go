@@ -15,7 +15,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
 )
 
 // CacheConfig keeps answers of cold that can no longer change. docs/caching.md
@@ -76,8 +76,8 @@ func (c *CacheConfig) validate(add func(key string, err error)) {
 
 // redis returns the settings as the cache takes them. It returns an error when a
 // file cannot be read.
-func (c *CacheConfig) redis() (resultcache.RedisOptions, error) {
-	options := resultcache.RedisOptions{
+func (c *CacheConfig) redis() (cache.RedisOptions, error) {
+	options := cache.RedisOptions{
 		Address: c.Redis.Address, Username: c.Redis.Username, Database: c.Redis.Database, Prefix: c.Redis.Prefix, MostBytes: int64(c.MaxBytes),
 	}
 	if c.Redis.PasswordFile != "" {

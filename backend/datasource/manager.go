@@ -29,11 +29,11 @@ import (
 	"github.com/sirupsen/logrus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -52,7 +52,7 @@ type Manager struct {
 	// callerMemory is what callers hold of the same memory.
 	callerMemory *upstream.Shares[uint64]
 	planning     *upstream.AdmissionQueue
-	cache        *resultcache.Cache
+	cache        *cache.Cache
 	// fingerprint is that of the configuration.
 	fingerprint string
 	lifetime    context.Context //nolint:containedctx // From Start to Close.
