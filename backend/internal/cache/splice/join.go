@@ -1,34 +1,29 @@
 package splice
 
-import (
-	"encoding/json"
-	"io"
-	"slices"
-)
+import "slices"
 
-// TruncatedWarning is what Prometheus says where the parameter limit has cut a
+// truncatedWarning is what Prometheus says where the parameter limit has cut a
 // result.
-const TruncatedWarning = "results truncated due to limit"
+const truncatedWarning = "results truncated due to limit"
 
-// Joined is one answer made of pieces. It refers to the bytes of the pieces.
-type Joined struct {
+// joined is how the series of pieces belong together.
+type joined struct {
 	pieces []*Matrix
 	// rows holds, for each series, its index in each piece, or -1.
-	rows     []int32
-	warnings []string
-	infos    []string
+	rows []int32
 }
 
 // Join puts pieces behind each other that were cut so that none reaches into
 // the time of another, in the order of time. Series are joined by their labels
 // and sorted by them; warnings and infos are united. limit is the largest
-// number of series, or zero.
-func Join(pieces []*Matrix, limit int) *Joined {
-	j := &Joined{pieces: pieces}
+// number of series, or zero. The answer refers to the bytes of the pieces.
+func Join(pieces []*Matrix, limit int) *Answer {
+	j := &joined{pieces: pieces}
+	answer := &Answer{open: `{"resultType":"matrix","result":[`, end: `]}`, element: j.series}
 	most := 0
 	for _, piece := range pieces {
-		j.warnings = union(j.warnings, piece.Warnings)
-		j.infos = union(j.infos, piece.Infos)
+		answer.Warnings = union(answer.Warnings, piece.Warnings)
+		answer.Infos = union(answer.Infos, piece.Infos)
 		most = max(most, len(piece.series))
 	}
 	j.rows = make([]int32, 0, most*len(pieces))
@@ -46,11 +41,11 @@ func Join(pieces []*Matrix, limit int) *Joined {
 			}
 		}
 		if !found {
-			return j
+			return answer
 		}
-		if limit > 0 && j.Len() == limit {
-			j.warnings = union(j.warnings, []string{TruncatedWarning})
-			return j
+		if limit > 0 && answer.count == limit {
+			answer.Warnings = union(answer.Warnings, []string{truncatedWarning})
+			return answer
 		}
 		for p, piece := range pieces {
 			row := int32(-1)
@@ -60,6 +55,7 @@ func Join(pieces []*Matrix, limit int) *Joined {
 			}
 			j.rows = append(j.rows, row)
 		}
+		answer.count++
 	}
 }
 
@@ -73,29 +69,8 @@ func union(all, more []string) []string {
 	return all
 }
 
-// Len returns the number of series.
-func (j *Joined) Len() int {
-	if len(j.pieces) == 0 {
-		return 0
-	}
-	return len(j.rows) / len(j.pieces)
-}
-
-// Warnings returns those of all pieces.
-func (j *Joined) Warnings() []string { return j.warnings }
-
-// Infos returns those of all pieces.
-func (j *Joined) Infos() []string { return j.infos }
-
-// Warn puts further warnings in front of those of the pieces.
-func (j *Joined) Warn(warnings []string) { j.warnings = union(slices.Clone(warnings), j.warnings) }
-
 // The text between what is copied from the pieces.
 var (
-	textBegin      = []byte(`{"status":"success","data":{"resultType":"matrix","result":[`)
-	textResultEnd  = []byte(`]}`)
-	textWarnings   = []byte(`,"warnings":`)
-	textInfos      = []byte(`,"infos":`)
 	textComma      = []byte(`,`)
 	textMetric     = []byte(`{"metric":`)
 	textValues     = []byte(`,"values":[`)
@@ -104,15 +79,10 @@ var (
 	textObjectEnd  = []byte(`}`)
 )
 
-// begin, row and end append the parts of the answer to a list.
-func (*Joined) begin(parts [][]byte) [][]byte { return append(parts, textBegin) }
-
-func (j *Joined) row(i int, parts [][]byte) [][]byte {
+// series appends the parts of one series.
+func (j *joined) series(i int, parts [][]byte) [][]byte {
 	width := len(j.pieces)
 	row := j.rows[i*width : (i+1)*width]
-	if i > 0 {
-		parts = append(parts, textComma)
-	}
 	parts = append(parts, textMetric)
 	for p, index := range row {
 		if index >= 0 {
@@ -125,7 +95,7 @@ func (j *Joined) row(i int, parts [][]byte) [][]byte {
 	return append(parts, textObjectEnd)
 }
 
-func (j *Joined) list(row []int32, name []byte, of func(*series) []byte, parts [][]byte) [][]byte {
+func (j *joined) list(row []int32, name []byte, of func(*series) []byte, parts [][]byte) [][]byte {
 	open := false
 	for p, index := range row {
 		if index < 0 {
@@ -146,85 +116,4 @@ func (j *Joined) list(row []int32, name []byte, of func(*series) []byte, parts [
 		parts = append(parts, textListEnd)
 	}
 	return parts
-}
-
-func (j *Joined) end(parts [][]byte) [][]byte {
-	parts = append(parts, textResultEnd)
-	parts = texts(textWarnings, j.warnings, parts)
-	parts = texts(textInfos, j.infos, parts)
-	return append(parts, textObjectEnd)
-}
-
-func texts(name []byte, list []string, parts [][]byte) [][]byte {
-	if len(list) == 0 {
-		return parts
-	}
-	encoded, _ := json.Marshal(list) // A list of texts has a JSON form.
-	return append(parts, name, encoded)
-}
-
-// Size returns the number of bytes of the answer.
-func (j *Joined) Size() int64 {
-	var parts [][]byte
-	size := int64(0)
-	for i := -1; i <= j.Len(); i++ {
-		parts = j.part(i, parts[:0])
-		for _, part := range parts {
-			size += int64(len(part))
-		}
-	}
-	return size
-}
-
-// part is what comes before the first series, for -1, a series, or what comes
-// after the last one.
-func (j *Joined) part(i int, parts [][]byte) [][]byte {
-	switch {
-	case i < 0:
-		return j.begin(parts)
-	case i < j.Len():
-		return j.row(i, parts)
-	}
-	return j.end(parts)
-}
-
-// Reader returns a reader of the answer as Prometheus would write it.
-func (j *Joined) Reader() io.Reader { return &reader{from: j, next: -1} }
-
-// reader copies an answer part by part.
-type reader struct {
-	from interface {
-		Len() int
-		// part appends what comes before the first element, for -1, an element,
-		// or what comes after the last one.
-		part(i int, parts [][]byte) [][]byte
-	}
-	next  int
-	parts [][]byte // of the part at hand
-	at    int      // which of them is read
-}
-
-// Read implements io.Reader.
-func (r *reader) Read(p []byte) (int, error) {
-	read := 0
-	for read < len(p) {
-		if r.at == len(r.parts) {
-			if r.next > r.from.Len() {
-				break
-			}
-			r.parts, r.at = r.from.part(r.next, r.parts[:0]), 0
-			r.next++
-		}
-		n := copy(p[read:], r.parts[r.at])
-		read += n
-		if n == len(r.parts[r.at]) {
-			r.at++
-		} else {
-			r.parts[r.at] = r.parts[r.at][n:]
-		}
-	}
-	if read == 0 && len(p) > 0 {
-		return 0, io.EOF
-	}
-	return read, nil
 }
