@@ -26,10 +26,10 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/telemetry"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -135,15 +135,15 @@ func newPersesClient(config Config, c *core.Core) (*perses.Client, error) {
 
 // newCache returns the cache of the configuration. Datasources may use it although
 // it is off for others. It returns an error when a file cannot be read.
-func newCache(settings config.CacheConfig) (*resultcache.Cache, error) {
+func newCache(settings config.CacheConfig) (*cache.Cache, error) {
 	if settings.Redis.Address == "" {
-		return resultcache.NewMemory(int64(settings.MaxBytes)), nil
+		return cache.NewMemory(int64(settings.MaxBytes)), nil
 	}
-	options, err := resultcache.OptionsOf(settings)
+	options, err := cache.OptionsOf(settings)
 	if err != nil {
 		return nil, err
 	}
-	return resultcache.NewRedis(options), nil
+	return cache.NewRedis(options), nil
 }
 
 // Start begins to probe the tiers in the background, until ctx ends or Close is

@@ -19,12 +19,12 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/telemetry"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -48,7 +48,7 @@ type Core struct {
 	Resolver *resolve.Resolver
 	// Perses is nil where no Perses is configured.
 	Perses *perses.Client
-	Cache  *resultcache.Cache
+	Cache  *cache.Cache
 	// Tracers is nil where nothing is traced.
 	Tracers trace.TracerProvider
 	// Network replaces the network in tests; nil for the real one.

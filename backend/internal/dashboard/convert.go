@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"gopkg.in/yaml.v3"
 )
 
 // Target is the kind of datasource that a dashboard is turned to.
@@ -69,14 +71,14 @@ func Convert(source []byte, options Options) (Result, error) {
 	if options.Datasource != "" && !datasourceName.MatchString(options.Datasource) {
 		return Result{}, fmt.Errorf("%q is no name of a datasource: use letters, digits, '_', '.' and '-'", options.Datasource)
 	}
-	documents, isJSON, err := parse(source)
+	editor, documents, err := parse(source)
 	if err != nil {
 		return Result{}, err
 	}
 	if len(documents) == 0 {
 		return Result{}, errors.New("there is no document")
 	}
-	c := newConversion(newEditor(source, isJSON), options)
+	c := newConversion(editor, options)
 	for i, document := range documents {
 		path := ""
 		if len(documents) > 1 {
@@ -87,40 +89,36 @@ func Convert(source []byte, options Options) (Result, error) {
 	if err := errors.Join(c.mistakes...); err != nil {
 		return Result{}, err
 	}
-	changed, err := c.editor.result()
-	if err != nil {
-		return Result{}, err
-	}
-	return Result{Document: changed, Converted: c.converted, Notes: c.notes}, nil
+	c.result.Document, err = editor.result()
+	return c.result, err
 }
 
 // conversion is one run over a document.
 type conversion struct {
-	editor  *editor
+	*editor
 	options Options
 	// kinds are the kinds of plugins that are changed, and what they become.
 	kinds map[string]string
 	// from and to are the kinds of the datasources.
 	from, to string
 
-	visited   map[*node]bool
-	converted int
-	notes     []string
-	mistakes  []error
+	visited  map[*yaml.Node]bool
+	result   Result
+	mistakes []error
 }
 
 func newConversion(e *editor, options Options) *conversion {
 	c := &conversion{
-		editor: e, options: options, kinds: map[string]string{}, visited: map[*node]bool{},
+		editor: e, options: options, kinds: map[string]string{}, visited: map[*yaml.Node]bool{},
 		from: datasourceKinds[Prometheus], to: datasourceKinds[options.To],
-	}
-	for _, kind := range pluginKinds {
-		c.kinds[kind] = "Tiered" + kind
 	}
 	if options.To == Prometheus {
 		c.from = datasourceKinds[Tiered]
-		for _, kind := range pluginKinds {
-			delete(c.kinds, kind)
+	}
+	for _, kind := range pluginKinds {
+		if options.To == Tiered {
+			c.kinds[kind] = "Tiered" + kind
+		} else {
 			c.kinds["Tiered"+kind] = kind
 		}
 	}
@@ -128,7 +126,7 @@ func newConversion(e *editor, options Options) *conversion {
 }
 
 func (c *conversion) note(path, format string, arguments ...any) {
-	c.notes = append(c.notes, path+": "+fmt.Sprintf(format, arguments...))
+	c.result.Notes = append(c.result.Notes, path+": "+fmt.Sprintf(format, arguments...))
 }
 
 // check remembers what could not be changed.
@@ -139,101 +137,91 @@ func (c *conversion) check(path string, err error) {
 }
 
 // walk looks for plugins below a node.
-func (c *conversion) walk(n *node, path string) {
-	if c.visited[n] {
+func (c *conversion) walk(node *yaml.Node, path string) {
+	if node = resolve(node); c.visited[node] {
 		return
 	}
-	c.visited[n] = true
-	for _, each := range n.entries {
-		below := join(path, each.key)
-		if each.key == "<<" {
+	c.visited[node] = true
+	if node.Kind == yaml.SequenceNode {
+		for i, item := range node.Content {
+			c.walk(item, join(path, strconv.Itoa(i)))
+		}
+		return
+	}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, value := node.Content[i].Value, resolve(node.Content[i+1])
+		below := join(path, key)
+		if key == "<<" {
 			c.note(below, "what is merged here is converted only where it stands")
 		}
-		if each.key == "plugin" && each.value.kind == object {
-			c.plugin(each.value, below)
+		if key == "plugin" && value.Kind == yaml.MappingNode {
+			c.plugin(value, below)
 		}
-		c.walk(each.value, below)
-	}
-	for i, item := range n.items {
-		c.walk(item, join(path, strconv.Itoa(i)))
+		c.walk(value, below)
 	}
 }
 
 func join(path, key string) string { return strings.TrimPrefix(path+"."+key, ".") }
 
 // plugin converts a plugin, if it is of a kind that has a counterpart.
-func (c *conversion) plugin(n *node, path string) {
-	kind, spec := n.get("kind"), n.get("spec")
+func (c *conversion) plugin(plugin *yaml.Node, path string) {
+	kind, spec := get(plugin, "kind"), get(plugin, "spec")
 	specPath := join(path, "spec")
-	counterpart, found := c.kinds[kind.text()]
+	counterpart, found := c.kinds[text(kind)]
 	switch {
 	case found:
-		c.converted++
-		c.check(join(path, "kind"), c.editor.replace(kind, counterpart))
-		c.selector(spec, specPath)
-		c.tier(spec, specPath)
-	case kind.text() == c.from:
+		c.result.Converted++
+		c.check(join(path, "kind"), c.replace(kind, counterpart))
+		c.tier(spec, join(specPath, "tier"))
+		c.selector(spec, join(specPath, "datasource"))
+	case text(kind) == c.from:
 		c.note(path, "this datasource stays a %s: write a %s in its place by hand", c.from, c.to)
-	case kind.text() == "DatasourceVariable":
-		if of := spec.get("datasourcePluginKind"); of.text() == c.from {
-			c.check(join(specPath, "datasourcePluginKind"), c.editor.replace(of, c.to))
-			c.converted++
+	case text(kind) == "DatasourceVariable":
+		if of := get(spec, "datasourcePluginKind"); text(of) == c.from {
+			c.check(join(specPath, "datasourcePluginKind"), c.replace(of, c.to))
+			c.result.Converted++
 		}
-	case spec.get("datasource").get("kind").text() == c.from:
-		c.note(path, "this %s stays, since it has no counterpart, and asks a %s", kind.text(), c.from)
+	case text(get(get(spec, "datasource"), "kind")) == c.from:
+		c.note(path, "this %s stays, since it has no counterpart, and asks a %s", text(kind), c.from)
 	}
 }
 
 // selector converts what a query or variable says of its datasource.
-func (c *conversion) selector(spec *node, path string) {
-	selected, name := spec.get("datasource"), c.options.Datasource
-	path = join(path, "datasource")
+func (c *conversion) selector(spec *yaml.Node, path string) {
+	selected, name := get(spec, "datasource"), c.options.Datasource
+	kindField, nameField := c.field("kind", c.scalar(c.to)), c.field("name", c.scalar(name))
 	switch {
+	case selected == nil && name == "":
+	case selected == nil && (spec == nil || spec.Kind != yaml.MappingNode):
+		c.note(path, "there is no spec to put the datasource %q into: add it by hand", name)
 	case selected == nil:
-		if name == "" {
-			return
+		line := c.field("datasource", "{"+kindField+", "+nameField+"}")
+		c.prepend(spec, line, "datasource:", "  "+kindField, "  "+nameField)
+	case selected.Kind == yaml.MappingNode:
+		if kind := get(selected, "kind"); text(kind) == c.from {
+			c.check(join(path, "kind"), c.replace(kind, c.to))
 		}
-		if spec == nil || spec.kind != object {
-			c.note(path, "there is no spec to put the datasource %q into: add it by hand", name)
-			return
-		}
-		c.check(path, c.editor.prepend(spec, member{key: "datasource", members: []member{{key: "kind", value: c.to}, {key: "name", value: name}}}, c.removed()))
-	case selected.kind == object:
-		if kind := selected.get("kind"); kind.text() == c.from {
-			c.check(join(path, "kind"), c.editor.replace(kind, c.to))
-		}
-		if name == "" {
-			return
-		}
-		if old := selected.get("name"); old != nil {
-			c.check(join(path, "name"), c.editor.replace(old, name))
-		} else {
-			c.check(path, c.editor.prepend(selected, member{key: "name", value: name}, ""))
+		if old := get(selected, "name"); name != "" && old != nil {
+			c.check(join(path, "name"), c.replace(old, name))
+		} else if name != "" {
+			c.prepend(selected, nameField, nameField)
 		}
 	case name != "":
-		c.note(path, "%s selects the datasource and stays", selected.value)
+		c.note(path, "%s selects the datasource and stays", selected.Value)
 	}
-}
-
-// removed is the field of a spec that is dropped.
-func (c *conversion) removed() string {
-	if c.options.To == Prometheus {
-		return "tier"
-	}
-	return ""
 }
 
 // tier drops the choice of a tier where there are none.
-func (c *conversion) tier(spec *node, path string) {
-	chosen := spec.get(c.removed())
-	if chosen == nil {
+func (c *conversion) tier(spec *yaml.Node, path string) {
+	i := index(spec, "tier")
+	if c.options.To != Prometheus || i < 0 {
 		return
 	}
-	path = join(path, "tier")
-	if chosen.kind != scalar {
+	chosen := resolve(spec.Content[i+1])
+	if chosen.Kind != yaml.ScalarNode {
 		c.check(path, errors.New("must be auto, hot or cold"))
 		return
 	}
-	c.check(path, c.editor.remove(spec, c.removed()))
-	c.note(path, "%s dropped: a PrometheusDatasource has no tiers", chosen.value)
+	c.check(path, c.remove(spec, i))
+	c.note(path, "%s dropped: a PrometheusDatasource has no tiers", chosen.Value)
 }

@@ -163,8 +163,13 @@ func TestDatasourceIsNamedAndTierDropped(t *testing.T) {
 		},
 		"tier alone": {
 			options: Options{To: Prometheus},
-			before:  "plugin:\n  kind: TieredPrometheusTimeSeriesQuery\n  spec:\n    tier: hot",
-			after:   "plugin:\n  kind: PrometheusTimeSeriesQuery\n  spec:\n    {}",
+			before:  "plugin: {kind: TieredPrometheusTimeSeriesQuery, spec: {tier: hot}}",
+			after:   "plugin: {kind: PrometheusTimeSeriesQuery, spec: {}}",
+		},
+		"tier alone, and a datasource that is added": {
+			options: Options{To: Prometheus, Datasource: "x"},
+			before:  "plugin: {kind: TieredPrometheusTimeSeriesQuery, spec: {tier: hot}}",
+			after:   "plugin: {kind: PrometheusTimeSeriesQuery, spec: {datasource: {kind: PrometheusDatasource, name: x}}}",
 		},
 		"tier in JSON": {
 			options: Options{To: Prometheus},
@@ -187,6 +192,13 @@ func TestDatasourceIsNamedAndTierDropped(t *testing.T) {
 	}
 }
 
+func TestConvert_JSONThatYAMLDoesNotRead(t *testing.T) {
+	const before = "{\n\t\"title\":\"\\ud83d\\ude80 \\/ \\\\ud83d\",\n\t\"plugin\":\t{\"kind\":\"PrometheusTimeSeriesQuery\",\n\"spec\":{\"query\":\"up\"}}}"
+	result, err := Convert([]byte(before), Options{To: Tiered})
+	require.NoError(t, err)
+	require.Equal(t, strings.ReplaceAll(before, "Prom", "TieredProm"), string(result.Document))
+}
+
 func TestMistakesAreSaid(t *testing.T) {
 	for expected, c := range map[string]struct {
 		source  string
@@ -196,11 +208,12 @@ func TestMistakesAreSaid(t *testing.T) {
 		`"a b" is no name of a datasource`:                           {"{}", Options{To: Tiered, Datasource: "a b"}},
 		"there is no document":                                       {"# nothing\n", Options{To: Tiered}},
 		"read the document as YAML: yaml: line 2":                    {"a: 1\n b: 2\n", Options{To: Tiered}},
-		`line 2: the key "a" is there twice`:                         {"{\"a\": 1,\n\"a\": 2}", Options{To: Tiered}},
-		`line 3: the key "a" is there twice`:                         {"b: 1\na: 1\na: 2\n", Options{To: Tiered}},
+		`line 2: mapping key "a" already defined at line 1`:          {"{\"a\": 1,\n\"a\": 2}", Options{To: Tiered}},
+		`line 3: mapping key "a" already defined at line 2`:          {"b: 1\na: 1\na: 2\n", Options{To: Tiered}},
 		"plugin.kind: line 2: \"PrometheusTimeSeriesQuery\" is writ": {"plugin:\n  kind: >-\n    PrometheusTimeSeriesQuery\n", Options{To: Tiered}},
 		"plugin.spec.tier: must be auto, hot or cold":                {"plugin: {kind: TieredPrometheusTimeSeriesQuery, spec: {tier: [hot]}}", Options{To: Prometheus}},
-		"plugin.spec.datasource: line 1: there is no place":          {"plugin: {kind: TieredPrometheusTimeSeriesQuery, spec: {tier: hot}}", Options{To: Prometheus, Datasource: "x"}},
+		"plugin.spec.tier: line 4: nothing would be left":            {"plugin:\n  kind: TieredPrometheusTimeSeriesQuery\n  spec:\n    tier: hot", Options{To: Prometheus}},
+		"the changed document would be broken":                       {"plugin: {kind: TieredPrometheusTimeSeriesQuery, spec: {query: up, # this,\n tier: hot}}", Options{To: Prometheus}},
 	} {
 		_, err := Convert([]byte(c.source), c.options)
 		require.ErrorContains(t, err, expected)

@@ -4,210 +4,235 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 )
 
 // editor changes places of a text and leaves every other byte as it is.
 type editor struct {
-	source  []byte
-	isJSON  bool
-	newline string
-	edits   map[place]string
+	source []byte
+	isJSON bool
+	// lines holds the offset of each line.
+	lines []int
+	// edits holds the new text by the start and end offset of what it replaces.
+	// An alias leads to the same place again.
+	edits map[[2]int]string
 }
 
-// place is what a text is put in place of: all between two offsets. An alias
-// leads to the same place again.
-type place struct{ start, end int }
+var (
+	// lineEnd is what the YAML library takes for the end of a line.
+	lineEnd = regexp.MustCompile("\r\n?|[\n\u0085\u2028\u2029]")
+	// escape is an escape of JSON. The YAML library does not know those of half a
+	// character and of a slash.
+	escape = regexp.MustCompile(`\\(u[dD][89a-fA-F][0-9a-fA-F]{2}|.)`)
+	// properties are the anchor and the tag of a YAML node.
+	properties = regexp.MustCompile(`^([&!]\S*\s+)*`)
+)
 
-func newEditor(source []byte, isJSON bool) *editor {
-	newline := "\n"
-	if bytes.Contains(source, []byte("\r\n")) {
-		newline = "\r\n"
+// parse returns the documents of a text: one of JSON, or those of YAML. JSON is
+// read as YAML too, because the YAML library says where each node stands.
+func parse(source []byte) (*editor, []*yaml.Node, error) {
+	e := &editor{source: source, isJSON: json.Valid(source), lines: []int{0}, edits: map[[2]int]string{}}
+	for _, end := range lineEnd.FindAllIndex(source, -1) {
+		e.lines = append(e.lines, end[1])
 	}
-	return &editor{source: source, isJSON: isJSON, newline: newline, edits: map[place]string{}}
-}
-
-func (e *editor) put(start, end int, text string) { e.edits[place{start, end}] = text }
-
-// result returns the changed text.
-func (e *editor) result() ([]byte, error) {
-	all := slices.SortedFunc(maps.Keys(e.edits), func(a, b place) int {
-		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.end, b.end))
-	})
-	var out bytes.Buffer
-	at := 0
-	for _, each := range all {
-		if each.start < at {
-			return nil, fmt.Errorf("line %d: two changes meet here: change one of them by hand", e.line(each.start))
-		}
-		out.Write(e.source[at:each.start])
-		out.WriteString(e.edits[each])
-		at = each.end
-	}
-	out.Write(e.source[at:])
-	return out.Bytes(), nil
-}
-
-// line returns the number of the line that an offset is in, for people.
-func (e *editor) line(at int) int { return 1 + bytes.Count(e.source[:at], []byte("\n")) }
-
-// span returns where a scalar stands in the text, with its quotes.
-func (e *editor) span(n *node) (start, end int, err error) {
 	if e.isJSON {
-		decoder := json.NewDecoder(bytes.NewReader(e.source[n.start:]))
-		var raw json.RawMessage
-		if err := decoder.Decode(&raw); err != nil {
-			return 0, 0, fmt.Errorf("line %d: %w", e.line(n.start), err)
-		}
-		return n.start, n.start + len(raw), nil
+		source = escape.ReplaceAllFunc(source, func(found []byte) []byte {
+			if len(found) > len(`\n`) || found[1] == '/' {
+				return bytes.Repeat([]byte("x"), len(found))
+			}
+			return found
+		})
 	}
-	start = n.start
-	// An anchor or a tag comes first.
-	for start < len(e.source) && (e.source[start] == '&' || e.source[start] == '!') {
-		word := bytes.IndexAny(e.source[start:], " \t")
-		if word < 0 {
-			break
+	decoder := yaml.NewDecoder(bytes.NewReader(source))
+	var documents []*yaml.Node
+	for {
+		var document yaml.Node
+		err := decoder.Decode(&document)
+		if errors.Is(err, io.EOF) {
+			return e, documents, nil
 		}
-		start += word
-		start += len(e.source[start:]) - len(bytes.TrimLeft(e.source[start:], " \t"))
+		if err == nil {
+			err = document.Decode(new(any)) // It finds keys that are there twice.
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("read the document as YAML: %w", err)
+		}
+		documents = append(documents, document.Content...)
 	}
+}
+
+// index returns the position of a key in the contents of a mapping, -1 if it is
+// absent.
+func index(mapping *yaml.Node, key string) int {
+	if mapping != nil && mapping.Kind == yaml.MappingNode {
+		for i := 0; i < len(mapping.Content); i += 2 {
+			if mapping.Content[i].Value == key {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// get returns the value of a key; nil if it is absent.
+func get(mapping *yaml.Node, key string) *yaml.Node {
+	if i := index(mapping, key); i >= 0 {
+		return resolve(mapping.Content[i+1])
+	}
+	return nil
+}
+
+// resolve returns what an alias stands for.
+func resolve(node *yaml.Node) *yaml.Node {
+	if node.Kind == yaml.AliasNode {
+		return node.Alias
+	}
+	return node
+}
+
+// text returns the value of a string; the empty one for any other node.
+func text(node *yaml.Node) string {
+	if node == nil || node.ShortTag() != "!!str" {
+		return ""
+	}
+	return node.Value
+}
+
+// offset returns where a node starts. Columns count characters.
+func (e *editor) offset(node *yaml.Node) int {
+	if node.Line < 1 || node.Line > len(e.lines) {
+		return len(e.source)
+	}
+	at := e.lines[node.Line-1]
+	for column := 1; column < node.Column && at < len(e.source); column++ {
+		_, size := utf8.DecodeRune(e.source[at:])
+		at += size
+	}
+	return at
+}
+
+// span returns where a scalar stands in the text, and its quote.
+func (e *editor) span(node *yaml.Node) (start, end int, quote string, err error) {
+	start = e.offset(node)
+	start += len(properties.Find(e.source[start:]))
 	for _, quote := range []string{"", `"`, "'"} {
-		if bytes.HasPrefix(e.source[start:], []byte(quote+n.value+quote)) {
-			return start, start + len(n.value) + 2*len(quote), nil
+		if written := quote + node.Value + quote; bytes.HasPrefix(e.source[start:], []byte(written)) {
+			return start, start + len(written), quote, nil
 		}
 	}
-	return 0, 0, fmt.Errorf("line %d: %q is written in a way that is not followed here: write it in one line, plain or in quotes", e.line(min(n.start, len(e.source))), n.value)
+	return 0, 0, "", fmt.Errorf("line %d: %q is written in a way that is not followed here: write it in one line, plain or in quotes", node.Line, node.Value)
+}
+
+func (e *editor) put(start, end int, text string) { e.edits[[2]int{start, end}] = text }
+
+// result returns the changed text, once it has read it again.
+func (e *editor) result() ([]byte, error) {
+	places := slices.SortedFunc(maps.Keys(e.edits), func(a, b [2]int) int { return cmp.Or(a[0]-b[0], a[1]-b[1]) })
+	var out []byte
+	at := 0
+	for _, place := range places {
+		if place[0] < at {
+			return nil, fmt.Errorf("line %d: two changes meet here: change one of them by hand", 1+bytes.Count(e.source[:place[0]], []byte("\n")))
+		}
+		out = append(append(out, e.source[at:place[0]]...), e.edits[place]...)
+		at = place[1]
+	}
+	out = append(out, e.source[at:]...)
+	if _, _, err := parse(out); err != nil {
+		return nil, fmt.Errorf("the layout is not followed here, the changed document would be broken: %w", err)
+	}
+	return out, nil
 }
 
 // replace writes another string in place of a scalar, within its quotes.
-func (e *editor) replace(n *node, value string) error {
-	start, end, err := e.span(n)
+func (e *editor) replace(node *yaml.Node, value string) error {
+	start, end, quote, err := e.span(node)
 	if err != nil {
 		return err
 	}
-	written := e.encode(value)
-	if quote := e.source[start]; !e.isJSON && (quote == '"' || quote == '\'') && written == value {
-		written = string(quote) + value + string(quote)
+	if quote == "" {
+		value = e.scalar(value)
 	}
-	e.put(start, end, written)
+	e.put(start, end, quote+value+quote)
 	return nil
 }
 
-// encode writes a string as a scalar.
-func (e *editor) encode(value string) string {
-	var text []byte
+// scalar writes a name or a kind: in quotes where it needs them.
+func (e *editor) scalar(value string) string {
+	written, _ := yaml.Marshal(value) // A string can always be written.
 	if e.isJSON {
-		text, _ = json.Marshal(value) // A string can always be written.
-	} else {
-		text, _ = yaml.Marshal(value)
+		return `"` + value + `"`
 	}
-	return strings.TrimSuffix(string(text), "\n")
+	return strings.TrimSpace(string(written))
 }
 
-// remove takes an entry with a scalar out of an object.
-func (e *editor) remove(from *node, key string) error {
-	index := slices.IndexFunc(from.entries, func(each entry) bool { return each.key == key })
-	start := from.entries[index].start
-	_, end, err := e.span(from.entries[index].value)
+// field writes an entry of a mapping in one line.
+func (e *editor) field(key, value string) string {
+	if e.isJSON {
+		key = `"` + key + `"`
+	}
+	return key + ": " + value
+}
+
+// remove takes the scalar entry at index i out of a mapping: with its line, or
+// between brackets with one of the commas beside it.
+func (e *editor) remove(from *yaml.Node, i int) error {
+	start := e.offset(from.Content[i])
+	_, end, _, err := e.span(from.Content[i+1])
 	if err != nil {
 		return err
 	}
+	line := from.Content[i].Line
+	from.Content = slices.Delete(from.Content, i, i+2)
+	isBlock := from.Style&yaml.FlowStyle == 0
 	switch {
-	case from.block && len(from.entries) == 1:
-		e.put(start, end, "{}")
-	case from.block && strings.TrimLeft(e.before(start), " ") != "":
-		// The object begins in the middle of a line, after the dash of a list.
-		if index > 0 {
-			return fmt.Errorf("line %d: the key %q does not begin its line: remove it by hand", e.line(start), key)
-		}
-		e.put(start, from.entries[1].start, "")
-	case from.block:
-		lineEnd := len(e.source)
-		if length := bytes.IndexByte(e.source[end:], '\n'); length >= 0 {
-			lineEnd = end + length + 1
-		}
-		e.put(start-len(e.before(start)), lineEnd, "")
-	case index+1 < len(from.entries):
-		e.put(start, from.entries[index+1].start, "")
-	case index > 0:
-		comma := len(bytes.TrimRight(e.source[:start], " \t\r\n")) - 1
-		if comma < 0 || e.source[comma] != ',' {
-			return fmt.Errorf("line %d: there is something between the comma and the key %q: remove it", e.line(start), key)
-		}
-		e.put(comma, end, "")
+	case isBlock && len(from.Content) > 0:
+		start = bytes.LastIndexByte(e.source[:start], '\n') + 1
+		rest, _, _ := bytes.Cut(e.source[end:], []byte("\n"))
+		end = min(end+len(rest)+1, len(e.source))
+	case isBlock:
+		return fmt.Errorf("line %d: nothing would be left here: remove it by hand", line)
+	case i < len(from.Content):
+		end = e.offset(from.Content[i])
 	default:
-		e.put(start, end, "")
+		if before, found := bytes.CutSuffix(bytes.TrimRight(e.source[:start], " \t\r\n"), []byte(",")); found {
+			start = len(before)
+		}
 	}
+	e.put(start, end, "")
 	return nil
 }
 
-// before returns what stands before an offset in its line.
-func (e *editor) before(at int) string {
-	return string(e.source[bytes.LastIndexByte(e.source[:at], '\n')+1 : at])
-}
-
-// member is an entry that is put into an object: a string, or an object of
-// strings.
-type member struct {
-	key     string
-	value   string
-	members []member
-}
-
-// flow writes a member as it stands between brackets.
-func (e *editor) flow(m member) string {
-	key := m.key
-	if e.isJSON {
-		key = e.encode(key)
+// prepend puts an entry in front of those of a mapping. It is written in one line
+// between brackets, and in lines of its own otherwise.
+func (e *editor) prepend(to *yaml.Node, line string, lines ...string) {
+	if len(to.Content) == 0 { // Only brackets can hold nothing.
+		at := e.offset(to)
+		at += len(properties.Find(e.source[at:])) + len("{")
+		e.put(at, at, line)
+		return
 	}
-	if m.members == nil {
-		return key + ": " + e.encode(m.value)
-	}
-	var parts []string
-	for _, each := range m.members {
-		parts = append(parts, e.flow(each))
-	}
-	return key + ": {" + strings.Join(parts, ", ") + "}"
-}
-
-// prepend puts a member in front of the entries of an object, of which one may
-// be about to be removed.
-func (e *editor) prepend(to *node, m member, removed string) error {
-	if len(to.entries) == 0 {
-		bracket := bytes.IndexByte(e.source[to.start:], '{')
-		if bracket < 0 {
-			return fmt.Errorf("line %d: there is no place for the field %s: add it by hand", e.line(to.start), m.key)
+	first := e.offset(to.Content[0])
+	if to.Style&yaml.FlowStyle != 0 {
+		gap := string(e.source[len(bytes.TrimRight(e.source[:first], " \t\r\n")):first])
+		if gap == "" && !e.isJSON {
+			gap = " "
 		}
-		at := to.start + bracket + 1
-		e.put(at, at, e.flow(m))
-		return nil
+		e.put(first, first, line+","+gap)
+		return
 	}
-	index := slices.IndexFunc(to.entries, func(each entry) bool { return each.key != removed })
-	if index < 0 {
-		return fmt.Errorf("line %d: there is no place for the field %s: add it by hand", e.line(to.start), m.key)
+	indent := "\n" + strings.Repeat(" ", to.Content[0].Column-1)
+	if bytes.Contains(e.source, []byte("\r\n")) {
+		indent = "\r" + indent
 	}
-	first := to.entries[index].start
-	if !to.block {
-		gap := e.source[len(bytes.TrimRight(e.source[:first], " \t\r\n")):first]
-		if len(gap) == 0 && !e.isJSON {
-			gap = []byte(" ")
-		}
-		e.put(first, first, e.flow(m)+","+string(gap))
-		return nil
-	}
-	indent := e.newline + strings.Repeat(" ", len([]rune(e.before(first))))
-	text := m.key + ":"
-	if m.members == nil {
-		text += " " + e.encode(m.value)
-	}
-	for _, each := range m.members {
-		text += indent + "  " + e.flow(each)
-	}
-	e.put(first, first, text+indent)
-	return nil
+	e.put(first, first, strings.Join(append(lines, ""), indent))
 }

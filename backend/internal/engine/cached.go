@@ -7,8 +7,8 @@ import (
 	"io"
 	"sort"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine/splice"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -117,7 +117,7 @@ func (c *call) keep(use *cacheable, pieces []*piece) {
 	if fresh == 0 || (use.entry != nil && fresh < min(fewNew, until/8)) {
 		return
 	}
-	entry := &resultcache.Entry{First: grid.At(0), Last: grid.At(until), Born: use.asked}
+	entry := &cache.Entry{First: grid.At(0), Last: grid.At(until), Born: use.asked}
 	parts := make([]*splice.Matrix, 0, len(pieces)+1)
 	for _, each := range pieces {
 		if each.from != tier.Hot && each.first <= until {

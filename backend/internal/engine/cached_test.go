@@ -13,9 +13,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
@@ -24,7 +24,7 @@ import (
 // cachedPair is a pair of fakes that hold the same series, with a cache.
 type cachedPair struct {
 	*splitPair
-	cache  *resultcache.Cache
+	cache  *cache.Cache
 	stores atomic.Value // what cold tells of its stores
 	now    time.Time
 	uses   []CacheUse
@@ -41,7 +41,7 @@ func newCachedPair(t *testing.T) *cachedPair {
 // newCachedPairThat is one whose cold tells more of itself.
 func newCachedPairThat(t *testing.T, cold told) *cachedPair {
 	t.Helper()
-	p := &cachedPair{splitPair: &splitPair{pair: &pair{hot: faketier.New(), cold: faketier.New()}, splicing: NewSplicing(10 << 20)}, cache: resultcache.NewMemory(10 << 20)}
+	p := &cachedPair{splitPair: &splitPair{pair: &pair{hot: faketier.New(), cold: faketier.New()}, splicing: NewSplicing(10 << 20)}, cache: cache.NewMemory(10 << 20)}
 	p.now = time.Now().Truncate(time.Minute)
 	p.stores.Store(bothStores)
 	t.Cleanup(p.hot.Close)

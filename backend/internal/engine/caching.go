@@ -9,15 +9,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
 // Caching is what a query needs to use the cache.
 type Caching struct {
 	// Cache keeps the answers.
-	Cache *resultcache.Cache
+	Cache *cache.Cache
 	// Scope is whose answers they are: everything that can change an answer of
 	// cold and is not part of the request, such as the datasource, its
 	// generation, the tenant and the credential.
@@ -59,7 +59,7 @@ func CacheResults() []string {
 // cacheable is a query whose answer, or some steps of it, may be kept.
 type cacheable struct {
 	caching *Caching
-	key     resultcache.Key
+	key     cache.Key
 	// stores is the set of cold's stores that the key holds, generation that of
 	// the cache, and asked when cold was asked.
 	stores     string
@@ -72,7 +72,7 @@ type cacheable struct {
 	end int
 	// entry is what the cache has; nil where it has nothing. held is the memory that
 	// it takes where it is an answer as a whole.
-	entry *resultcache.Entry
+	entry *cache.Entry
 	held  *lease
 }
 
@@ -115,7 +115,7 @@ func (c *call) mayBeKept() (until int64, stores string, found bool) {
 
 // cacheKey returns the key of everything that can change what cold answers. without
 // are parameters that it does not hold, more what it holds besides.
-func (c *call) cacheKey(stores string, without []string, more ...string) resultcache.Key {
+func (c *call) cacheKey(stores string, without []string, more ...string) cache.Key {
 	request := c.planned.cold
 	parts := []string{c.query.Caching.Scope, string(tier.Cold), stores, string(request.Endpoint), request.Path}
 	parts = append(parts, fmt.Sprintf("%#v", c.query.Pair.Learned().Cold))
@@ -131,7 +131,7 @@ func (c *call) cacheKey(stores string, without []string, more ...string) resultc
 
 // put keeps an entry once it is clear that cold's stores were complete. isWhole
 // looks at the entry before, if not nil, and may refuse it.
-func (c *call) put(use *cacheable, entry *resultcache.Entry, isWhole func(*resultcache.Entry) bool) {
+func (c *call) put(use *cacheable, entry *cache.Entry, isWhole func(*cache.Entry) bool) {
 	answered, cold, lifetime := time.Now(), c.query.Cold, use.caching.Lifetime
 	use.caching.Cache.Put(use.key, entry, use.generation, func() bool {
 		if isWhole != nil && !isWhole(entry) {

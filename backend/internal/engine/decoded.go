@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine/splice"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"

@@ -10,7 +10,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/expirable"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine/splice"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
 )
 
 // errTooLarge is why pieces are not put together: the answer, or those of other

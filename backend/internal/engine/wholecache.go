@@ -10,9 +10,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine/splice"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -125,14 +125,14 @@ func (c *call) keepWhole(use *cacheable, response *Response) {
 				return
 			}
 		}
-		entry := &resultcache.Entry{First: times.Start.UnixMilli(), Last: times.End.UnixMilli(), Born: use.asked, Answer: text}
-		c.put(use, entry, func(entry *resultcache.Entry) bool { return mayBeKeptWhole(endpoint, entry) })
+		entry := &cache.Entry{First: times.Start.UnixMilli(), Last: times.End.UnixMilli(), Born: use.asked, Answer: text}
+		c.put(use, entry, func(entry *cache.Entry) bool { return mayBeKeptWhole(endpoint, entry) })
 	}}
 }
 
 // unzipWithin decompresses an answer within the memory of the cache. It returns
 // nil where there is not enough, or what was copied is not the whole.
-func unzipWithin(cache *resultcache.Cache, text []byte) []byte {
+func unzipWithin(cache *cache.Cache, text []byte) []byte {
 	unzipped, err := gzip.NewReader(bytes.NewReader(text))
 	if err != nil {
 		return nil
@@ -150,7 +150,7 @@ func unzipWithin(cache *resultcache.Cache, text []byte) []byte {
 
 // mayBeKeptWhole looks at an answer: it has to be whole, a success, and without
 // warnings. It counts the samples.
-func mayBeKeptWhole(endpoint promapi.Endpoint, entry *resultcache.Entry) bool {
+func mayBeKeptWhole(endpoint promapi.Endpoint, entry *cache.Entry) bool {
 	// Nothing is acquired: the cache has reserved the answer itself, and an answer
 	// with many warnings is not kept.
 	answer, err := splice.ParseEnvelope(entry.Answer, func(int64) error { return nil })
@@ -167,7 +167,7 @@ func mayBeKeptWhole(endpoint promapi.Endpoint, entry *resultcache.Entry) bool {
 // is closed. What is too large is not; what was broken off is no JSON.
 type copiedBody struct {
 	io.ReadCloser
-	cache  *resultcache.Cache
+	cache  *cache.Cache
 	copied []byte
 	failed bool // it is not copied any more
 	keep   func(text []byte)

@@ -12,8 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
 )
 
 // answers answers instant queries and metadata requests with what was asked for,
@@ -258,7 +258,7 @@ func TestTheAnswerThatIsKeptIsThatOfTheTier(t *testing.T) {
 // memory of others.
 func TestALargeAnswerIsPassedOnAndNotKept(t *testing.T) {
 	p := newWholePair(t)
-	p.cache = resultcache.NewMemory(1 << 20)
+	p.cache = cache.NewMemory(1 << 20)
 	t.Cleanup(p.cache.Close)
 	seen := make(chan struct{})
 	p.cold.Handle(func(w http.ResponseWriter, request *http.Request) {

@@ -9,10 +9,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -56,7 +56,7 @@ type Metrics struct {
 	cacheUses    *prometheus.CounterVec
 	samplesSaved prometheus.Counter
 	// cache is that of the gateway that runs now.
-	cache atomic.Pointer[resultcache.Cache]
+	cache atomic.Pointer[cache.Cache]
 }
 
 // decision is what a successful answer counts under.
@@ -187,7 +187,7 @@ func (m *Metrics) Count(name tier.Name, reason tier.Reason, outcome string) {
 
 // registerCache registers what the cache itself counts.
 func (m *Metrics) registerCache(registerer prometheus.Registerer) {
-	stats := func(value func(resultcache.Stats) float64) func() float64 {
+	stats := func(value func(cache.Stats) float64) func() float64 {
 		return func() float64 {
 			if cache := m.cache.Load(); cache != nil {
 				return value(cache.Stats())
@@ -197,15 +197,15 @@ func (m *Metrics) registerCache(registerer prometheus.Registerer) {
 	}
 	registerer.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "tierproxy_cache_bytes", Help: "Bytes that the entries of the cache take in memory."},
-			stats(func(stats resultcache.Stats) float64 { return float64(stats.Bytes) })),
+			stats(func(stats cache.Stats) float64 { return float64(stats.Bytes) })),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "tierproxy_cache_entries", Help: "Entries of the cache in memory."},
-			stats(func(stats resultcache.Stats) float64 { return float64(stats.Entries) })),
+			stats(func(stats cache.Stats) float64 { return float64(stats.Entries) })),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tierproxy_cache_evictions_total", Help: "Entries of the cache that had to make room for others."},
-			stats(func(stats resultcache.Stats) float64 { return float64(stats.Evictions) })),
+			stats(func(stats cache.Stats) float64 { return float64(stats.Evictions) })),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tierproxy_cache_damaged_total", Help: "Entries of the cache that were damaged or not the gateway's, and were ignored."},
-			stats(func(stats resultcache.Stats) float64 { return float64(stats.Damaged) })),
+			stats(func(stats cache.Stats) float64 { return float64(stats.Damaged) })),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tierproxy_cache_failures_total", Help: "How often Redis failed, was too slow, or was left alone for a second after that; the query went on without it."},
-			stats(func(stats resultcache.Stats) float64 { return float64(stats.Failures) })),
+			stats(func(stats cache.Stats) float64 { return float64(stats.Failures) })),
 	)
 }
 

@@ -8,9 +8,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -31,7 +31,7 @@ type stateCollector struct {
 
 // Started makes a Resolver the one whose default datasource the metrics describe,
 // and a cache the one that they describe.
-func (m *Metrics) Started(resolver *resolve.Resolver, cache *resultcache.Cache) {
+func (m *Metrics) Started(resolver *resolve.Resolver, cache *cache.Cache) {
 	m.cache.Store(cache)
 	m.state.resolver.Store(resolver)
 }

@@ -1,4 +1,8 @@
-package resultcache
+// Package cache keeps answers that can no longer change, in memory or in Redis.
+// The package splice below it joins answers by their bytes. Neither decides what
+// may be kept: engine does. Of this project, cache imports promql alone (for keys),
+// and splice nothing.
+package cache
 
 import (
 	"context"

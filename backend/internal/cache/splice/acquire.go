@@ -10,26 +10,15 @@ type Acquire func(bytes int64) error
 // unbounded acquires from no budget.
 func unbounded(int64) error { return nil }
 
-// withRoom returns the list with room for one element more, whose memory it
-// acquires.
-func withRoom[T any](list []T, acquire Acquire) ([]T, error) {
-	if len(list) < cap(list) {
-		return list, nil
-	}
-	const atLeast = 64
-	size := cap(list) + max(cap(list)/2, atLeast)
-	var one T
-	if err := acquire(int64(size-cap(list)) * int64(unsafe.Sizeof(one))); err != nil { //nolint:gosec // G115: the size of a type is small.
-		return nil, err
-	}
-	return append(make([]T, 0, size), list...), nil
-}
-
 // push appends an element, whose memory it acquires.
 func push[T any](list []T, element T, acquire Acquire) ([]T, error) {
-	list, err := withRoom(list, acquire)
-	if err != nil {
-		return nil, err
+	if len(list) == cap(list) {
+		const atLeast = 64
+		more := max(cap(list)/2, atLeast)
+		if err := acquire(int64(more) * int64(unsafe.Sizeof(element))); err != nil { //nolint:gosec // G115: the size of a type is small.
+			return nil, err
+		}
+		list = append(make([]T, 0, cap(list)+more), list...)
 	}
 	return append(list, element), nil
 }

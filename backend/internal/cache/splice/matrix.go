@@ -6,7 +6,6 @@ package splice
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -57,39 +56,22 @@ func Parse(body []byte) (*Matrix, error) { return ParseWithin(body, unbounded) }
 func ParseWithin(body []byte, acquire Acquire) (*Matrix, error) {
 	s := &scanner{data: body}
 	m := &Matrix{}
-	var status, kind string
-	found := false
-	err := s.object(func(name string) error {
-		switch name {
-		case "status":
-			return s.text(&status)
-		case "warnings":
-			return s.texts(&m.Warnings)
-		case "infos":
-			return s.texts(&m.Infos)
-		case "data":
-			return s.object(func(name string) error {
-				switch name {
-				case "resultType":
-					return s.text(&kind)
-				case "result":
-					found = true
-					return s.list(func() error { return s.series(m, acquire) })
-				}
-				return s.skip()
-			})
-		}
-		return s.skip()
+	kind, found := "", false
+	labels := newLabelSet(nil, false)
+	envelope, err := s.envelope(acquire, func() (err error) {
+		kind, err = s.result(func() error {
+			found = true
+			return s.list(func() error { return s.series(m, labels, acquire) })
+		})
+		return err
 	})
-	if err == nil {
-		err = s.end()
-	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case status != "success" || kind != "matrix" || !found:
-		return nil, malformed("status %q, result type %q", status, kind)
 	}
+	if kind != "matrix" || !found {
+		return nil, malformed("its result is of type %q", kind)
+	}
+	m.Warnings, m.Infos = envelope.Warnings, envelope.Infos
 	return m, m.sort()
 }
 
@@ -240,27 +222,3 @@ func lastTimestamp(samples []byte) (int64, error) {
 
 // longestFloatSample is more than the text of a timestamp and a float takes.
 const longestFloatSample = 80
-
-// texts reads a list of texts; null is an empty one.
-func (s *scanner) texts(into *[]string) error {
-	start := s.here()
-	if err := s.skip(); err != nil {
-		return err
-	}
-	if err := json.Unmarshal(s.data[start:s.position], into); err != nil {
-		return malformed("%s", err)
-	}
-	return nil
-}
-
-// text reads one text.
-func (s *scanner) text(into *string) error {
-	raw, err := s.string()
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(raw, into); err != nil {
-		return malformed("%s", err)
-	}
-	return nil
-}

@@ -48,7 +48,7 @@ func (l *labelSet) read(s *scanner) (raw, key []byte, err error) {
 	l.pairs = l.pairs[:0]
 	sorted := true
 	start := s.here()
-	err = s.eachMember(func(name []byte) error {
+	err = s.object(func(name []byte) error {
 		text, err := s.string()
 		if err != nil {
 			return err
@@ -99,6 +99,13 @@ func (l *labelSet) read(s *scanner) (raw, key []byte, err error) {
 	return s.data[start:s.position], l.key, nil
 }
 
+// The bytes by which a text in a key ends, and those that stand for a zero byte
+// within it, so that shorter texts come before longer ones.
+const (
+	keyEnd  = "\x00\x01"
+	keyZero = "\x00\xff"
+)
+
 func appendKeyText(key, text []byte) []byte {
 	if bytes.IndexByte(text, 0) < 0 {
 		key = append(key, text...)
@@ -124,58 +131,38 @@ func (l *labelSet) parts(raw []byte, parts [][]byte) [][]byte {
 		return slices.BinarySearchFunc(l.injected, name, func(each label, name []byte) int { return bytes.Compare(each.name, name) })
 	}
 	s := &scanner{data: raw}
-	_ = s.eachMember(func(name []byte) error { // It was read before.
+	_ = s.object(func(name []byte) error { // It was read before.
 		if i, found := at(name); found {
 			l.present[i] = true
 		}
 		return s.skip()
 	})
 	parts = append(parts, textObjectBegin)
-	written := false
+	first := len(parts)
 	add := func(text []byte) {
-		if len(text) == 0 {
-			return
-		}
-		if written {
+		if len(parts) > first {
 			parts = append(parts, textComma)
 		}
-		parts, written = append(parts, text), true
+		parts = append(parts, text)
 	}
-	next, run := 0, []byte(nil)
-	s = &scanner{data: raw}
-	begin, end := 0, 0 // of the members that go out as they are
-	flush := func() {
-		run = raw[begin:end]
-		add(run)
-		begin, end = 0, 0
-	}
+	next := 0
 	inject := func(before []byte) {
-		for next < len(l.injected) && (before == nil || bytes.Compare(l.injected[next].name, before) <= 0) {
+		for ; next < len(l.injected) && (before == nil || bytes.Compare(l.injected[next].name, before) <= 0); next++ {
 			if l.override || !l.present[next] {
-				flush()
 				add(l.injected[next].member)
 			}
-			next++
 		}
 	}
-	position := bytes.IndexByte(raw, '{') + 1
-	_ = s.eachMember(func(name []byte) error {
-		start := position
+	s = &scanner{data: raw}
+	_ = s.object(func(name []byte) error {
+		start := s.member
 		err := s.skip()
-		_, isInjected := at(name)
 		inject(name)
-		if isInjected && l.override {
-			flush()
-		} else {
-			if end == 0 {
-				begin = start + len(raw[start:s.position]) - len(bytes.TrimLeft(raw[start:s.position], " \n\t\r,"))
-			}
-			end = s.position
+		if _, isInjected := at(name); !isInjected || !l.override {
+			add(raw[start:s.position])
 		}
-		position = s.position
 		return err
 	})
-	flush()
 	inject(nil)
 	return append(parts, textObjectEnd)
 }

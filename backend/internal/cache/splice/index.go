@@ -13,8 +13,6 @@ type index struct {
 	seed    maphash.Seed
 	first   map[uint64]int32 // hash → the last entry with it
 	entries []indexEntry
-	// comparisons counts the texts that were compared.
-	comparisons int
 }
 
 type indexEntry struct {
@@ -40,7 +38,6 @@ func (x *index) find(scope int32, text []byte) (int32, bool) {
 	at, found := x.first[x.hash(scope, text)]
 	for found && at >= 0 {
 		entry := x.entries[at]
-		x.comparisons++
 		if entry.scope == scope && bytes.Equal(entry.text, text) {
 			return entry.value, true
 		}

@@ -7,19 +7,16 @@ import (
 )
 
 // series reads one element of the result.
-func (s *scanner) series(m *Matrix, acquire Acquire) error {
+func (s *scanner) series(m *Matrix, labels *labelSet, acquire Acquire) error {
 	keys := cap(m.keys)
 	var found series
-	err := s.object(func(name string) (err error) {
-		switch name {
+	err := s.object(func(name []byte) (err error) {
+		switch string(name) {
 		case "metric":
-			start := s.here()
-			found.key.start = len(m.keys)
-			if err := s.labels(m); err != nil {
-				return err
-			}
-			found.key.end = len(m.keys)
-			found.metric = s.data[start:s.position]
+			var key []byte
+			found.metric, key, err = labels.read(s)
+			found.key = span{len(m.keys), len(m.keys) + len(key)}
+			m.keys = append(m.keys, key...)
 		case "values":
 			found.values, found.floats, err = s.samples()
 		case "histograms":

@@ -151,7 +151,7 @@ func UniteExemplars(sources []Source, acquire Acquire) (*Answer, error) {
 		sets[i] = newLabelSet(source.Injected, true)
 		err := wholeList(source.Data, acquire, func(s *scanner) error {
 			raw, key, list := []byte(`{}`), []byte(nil), []byte(nil)
-			err := s.eachMember(func(name []byte) (err error) {
+			err := s.object(func(name []byte) (err error) {
 				switch string(name) {
 				case "seriesLabels":
 					raw, key, err = sets[i].read(s)
@@ -203,7 +203,7 @@ func UniteMetadata(sources []Source, limit int, acquire Acquire) (*Answer, error
 	for i, source := range sources {
 		s := &scanner{data: source.Data}
 		count := 0
-		err := s.eachMember(func(name []byte) error {
+		err := s.object(func(name []byte) error {
 			if count++; count%checkEvery == 0 {
 				if err := acquire(0); err != nil {
 					return err

@@ -1,6 +1,4 @@
-// Package resultcache keeps answers that can no longer change. It knows nothing
-// of queries: what may be kept, and under which key, is decided elsewhere.
-package resultcache
+package cache
 
 import (
 	"crypto/sha256"

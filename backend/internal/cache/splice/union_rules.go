@@ -28,7 +28,7 @@ func UniteRules(sources []Source, acquire Acquire) (*Answer, error) {
 		s := &scanner{data: group}
 		rules = rules[:0]
 		var name []byte
-		err := s.eachMember(func(member []byte) (err error) {
+		err := s.object(func(member []byte) (err error) {
 			switch string(member) {
 			case "name":
 				name, err = s.value()
@@ -63,7 +63,7 @@ func UniteRules(sources []Source, acquire Acquire) (*Answer, error) {
 // rule reads a rule and returns what identifies it.
 func (s *scanner) rule() ([]byte, error) {
 	var parts [3][]byte
-	err := s.eachMember(func(member []byte) error {
+	err := s.object(func(member []byte) error {
 		at := slices.Index([]string{"type", "name", "query"}, string(member))
 		if at < 0 || s.peek() != '"' {
 			return s.skip()
@@ -96,7 +96,7 @@ func UniteAlerts(sources []Source, acquire Acquire) (*Answer, error) {
 	return uniteTold("alerts", sources, acquire, func(alert, key []byte) ([]byte, error) {
 		s := &scanner{data: alert}
 		labels := []byte(nil)
-		err := s.eachMember(func(member []byte) (err error) {
+		err := s.object(func(member []byte) (err error) {
 			if string(member) != "labels" {
 				return s.skip()
 			}
@@ -146,7 +146,7 @@ func uniteTold(field string, sources []Source, acquire Acquire, identify func(el
 			}
 			return known.add(noScope, kept, int32(len(list)-1)) //nolint:gosec // G115: see index.
 		}
-		err := s.eachMember(func(name []byte) error {
+		err := s.object(func(name []byte) error {
 			if string(name) == field {
 				return s.elements(acquire, add)
 			}
@@ -179,7 +179,7 @@ func uniteTold(field string, sources []Source, acquire Acquire, identify func(el
 func tierParts(raw []byte, tier string, set *labelSet, parts [][]byte) [][]byte {
 	parts = append(parts, textObjectBegin)
 	s := &scanner{data: raw}
-	_ = s.eachMember(func(name []byte) error { // It was read before.
+	_ = s.object(func(name []byte) error { // It was read before.
 		value, err := s.value()
 		if string(name) == tierField {
 			return err
@@ -201,7 +201,7 @@ func tierParts(raw []byte, tier string, set *labelSet, parts [][]byte) [][]byte 
 func fewMembers(raw []byte) error {
 	s := &scanner{data: raw}
 	count := 0
-	return s.eachMember(func([]byte) error {
+	return s.object(func([]byte) error {
 		if count++; count > mostLabels {
 			return malformed("an object has more than %d members", mostLabels)
 		}

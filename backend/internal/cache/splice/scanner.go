@@ -2,6 +2,7 @@ package splice
 
 import (
 	"bytes"
+	"encoding/json"
 )
 
 // deepest bounds the nesting of what is skipped.
@@ -13,6 +14,8 @@ type scanner struct {
 	data     []byte
 	position int
 	depth    int
+	// member is where the name of the member begins that object read last.
+	member int
 }
 
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
@@ -76,31 +79,24 @@ func (s *scanner) string() ([]byte, error) {
 	return nil, malformed("a string does not end")
 }
 
-// object reads an object and calls member for each of its names; member has to
-// read the value. null is taken for an empty one.
-func (s *scanner) object(member func(name string) error) error {
+// sequence reads what stands between two brackets and calls element for each part
+// of it; element has to read that. null is taken for an empty sequence.
+func (s *scanner) sequence(begin, end byte, element func() error) error {
 	if s.peek() == 'n' {
-		return s.skip()
+		return s.literal("null")
 	}
-	if err := s.expect('{'); err != nil {
+	if err := s.expect(begin); err != nil {
 		return err
 	}
-	if s.peek() == '}' {
+	if s.peek() == end {
 		s.position++
 		return nil
 	}
 	for {
-		var name string
-		if err := s.text(&name); err != nil {
+		if err := element(); err != nil {
 			return err
 		}
-		if err := s.expect(':'); err != nil {
-			return err
-		}
-		if err := member(name); err != nil {
-			return err
-		}
-		if s.peek() == '}' {
+		if s.peek() == end {
 			s.position++
 			return nil
 		}
@@ -111,29 +107,26 @@ func (s *scanner) object(member func(name string) error) error {
 }
 
 // list reads a list and calls element for each of its elements.
-func (s *scanner) list(element func() error) error {
-	if s.peek() == 'n' {
-		return s.skip()
-	}
-	if err := s.expect('['); err != nil {
-		return err
-	}
-	if s.peek() == ']' {
-		s.position++
-		return nil
-	}
-	for {
-		if err := element(); err != nil {
+func (s *scanner) list(element func() error) error { return s.sequence('[', ']', element) }
+
+// object reads an object and calls member for each of its members with its name;
+// member has to read the value.
+func (s *scanner) object(member func(name []byte) error) error {
+	return s.sequence('{', '}', func() error {
+		s.member = s.here()
+		raw, err := s.string()
+		if err != nil {
 			return err
 		}
-		if s.peek() == ']' {
-			s.position++
-			return nil
-		}
-		if err := s.comma(); err != nil {
+		name, err := unquoted(raw)
+		if err != nil {
 			return err
 		}
-	}
+		if err := s.expect(':'); err != nil {
+			return err
+		}
+		return member(name)
+	})
 }
 
 // skip reads any value.
@@ -151,7 +144,7 @@ func (s *scanner) skip() error {
 		if c == '[' {
 			return s.list(s.skip)
 		}
-		return s.members()
+		return s.object(func([]byte) error { return s.skip() })
 	case 'n':
 		return s.literal("null")
 	case 't':
@@ -162,31 +155,54 @@ func (s *scanner) skip() error {
 	return s.number()
 }
 
-// members skips an object without reading its names.
-func (s *scanner) members() error {
-	s.position++
-	if s.peek() == '}' {
-		s.position++
-		return nil
+// value skips a value and returns its JSON.
+func (s *scanner) value() ([]byte, error) {
+	start := s.here()
+	err := s.skip()
+	return s.data[start:s.position], err
+}
+
+// text reads one text.
+func (s *scanner) text(into *string) error {
+	raw, err := s.string()
+	if err != nil {
+		return err
 	}
-	for {
-		if _, err := s.string(); err != nil {
-			return err
-		}
-		if err := s.expect(':'); err != nil {
-			return err
-		}
-		if err := s.skip(); err != nil {
-			return err
-		}
-		if s.peek() == '}' {
-			s.position++
-			return nil
-		}
-		if err := s.comma(); err != nil {
-			return err
-		}
+	text, err := unquoted(raw)
+	*into = string(text)
+	return err
+}
+
+// texts reads a list of texts; null is an empty one. Its memory is acquired.
+func (s *scanner) texts(into *[]string, acquire Acquire) error {
+	raw, err := s.value()
+	if err == nil {
+		err = acquire(textFactor * int64(len(raw)))
 	}
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return malformed("%s", err)
+	}
+	return nil
+}
+
+// textFactor is how much more memory a list of short texts takes than its JSON.
+const textFactor = 16
+
+// unquoted returns what a string says, without copying it where nothing in it
+// is escaped.
+func unquoted(raw []byte) ([]byte, error) {
+	inner := raw[1 : len(raw)-1]
+	if bytes.IndexByte(inner, '\\') < 0 {
+		return inner, nil
+	}
+	var text string
+	if err := json.Unmarshal(raw, &text); err != nil {
+		return nil, malformed("%s", err)
+	}
+	return []byte(text), nil
 }
 
 func (s *scanner) literal(text string) error {
