@@ -17,6 +17,7 @@ import (
 	"gopkg.in/yaml.v3"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 )
 
@@ -96,9 +97,9 @@ func mountsOf(c container, volume string) []string {
 
 func TestManifests_AdminAddressTakesAToken(t *testing.T) {
 	for _, file := range []string{"overlays/kubernetes/tierproxy/tierproxy.yaml", "overlays/openshift/tierproxy/tierproxy.yaml", "overlays/sidecar/perses/tierproxy.yaml"} {
-		config, err := datasource.LoadConfig(file)
+		read, err := config.Load(file)
 		require.NoError(t, err, file)
-		require.Equal(t, "/etc/tierproxy-admin/token", config.Admin.TokenFile, file)
+		require.Equal(t, "/etc/tierproxy-admin/token", read.Admin.TokenFile, file)
 	}
 	for file, monitorFile := range deployments {
 		found := decode[deployment](t, file)

@@ -8,67 +8,29 @@ import (
 	"testing"
 	"time"
 
+	promconfig "github.com/prometheus/common/config"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/model"
 	"github.com/sirupsen/logrus"
 	"github.com/sirupsen/logrus/hooks/test"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/test/embedded"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
 
 const (
 	hotReach  = 2 * time.Hour
 	coldReach = 3 * 24 * time.Hour
-	// ahead is how far samples reach beyond now: writing them takes a while, and
-	// a tier whose newest sample is old is not asked.
-	ahead = 30 * time.Minute
 )
-
-// startPrometheus starts one with history.
-func startPrometheus(t *testing.T, now time.Time, reach time.Duration) *embedded.Prometheus {
-	t.Helper()
-	data := t.TempDir()
-	require.NoError(t, history.Generator{Interval: time.Minute}.WriteBlocks(t.Context(), data, now.Add(-reach), now.Add(ahead)))
-	started, err := embedded.Start(embedded.Options{Address: "127.0.0.1:0", Data: data, Retention: 30 * 24 * time.Hour})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, started.Close()) })
-	return started
-}
-
-// startManager starts a Manager whose tiers have been probed.
-func startManager(t *testing.T, config datasource.Config) *datasource.Manager {
-	t.Helper()
-	logger, _ := test.NewNullLogger()
-	manager, err := datasource.NewManager(config, logger)
-	require.NoError(t, err)
-	require.NoError(t, manager.Start(t.Context()))
-	t.Cleanup(func() { require.NoError(t, manager.Close()) })
-	require.Eventually(t, func() bool {
-		health := manager.Health()
-		for _, tier := range health.Tiers {
-			if tier.LastCheck.IsZero() {
-				return false
-			}
-		}
-		return len(health.Tiers) > 0
-	}, 10*time.Second, 5*time.Millisecond)
-	return manager
-}
-
-func twoTiers(hot, cold string) datasource.Config {
-	config := datasource.DefaultConfig()
-	config.Hot.URL, config.Cold.URL = hot, cold
-	return config
-}
 
 func TestLibraryAsAnOutsiderUsesIt(t *testing.T) {
 	now := time.Now().Truncate(time.Minute)
-	hot, cold := startPrometheus(t, now, hotReach), startPrometheus(t, now, coldReach)
-	manager := startManager(t, twoTiers(hot.URL, cold.URL))
+	hot, cold := running.Prometheus(t, now, hotReach), running.Prometheus(t, now, coldReach)
+	manager := running.Manager(t, running.TwoTiers(hot.URL, cold.URL))
 	router := manager.Router()
 
 	t.Run("an instant query", func(t *testing.T) {
@@ -156,7 +118,7 @@ func TestLibraryAsAnOutsiderUsesIt(t *testing.T) {
 		health := manager.Health()
 		require.Equal(t, datasource.StatusHealthy, health.Status)
 		require.Equal(t, []string{cold.URL, hot.URL}, []string{health.ThanosEndpoint, health.PrometheusEndpoint})
-		require.WithinDuration(t, now.Add(-hotReach), *health.Tiers["hot"].CoverageStart, 2*time.Minute, "measured from the blocks")
+		require.WithinDuration(t, now.Add(-hotReach), health.Tiers["hot"].CoverageStart, 2*time.Minute, "measured from the blocks")
 	})
 }
 
@@ -164,9 +126,9 @@ func TestLibraryAsAnOutsiderUsesIt(t *testing.T) {
 func TestWarningsOfTheGatewayReachTheLibrary(t *testing.T) {
 	tier := faketier.New()
 	t.Cleanup(tier.Close)
-	config := twoTiers("", tier.URL)
-	config.Cold.Lag = datasource.Duration(2 * time.Hour)
-	result, err := startManager(t, config).Router().ExecuteQuery(t.Context(), &datasource.MetricQuery{Query: "up"})
+	settings := running.TwoTiers("", tier.URL)
+	settings.Cold.Lag = config.Duration(2 * time.Hour)
+	result, err := running.Manager(t, settings).Router().ExecuteQuery(t.Context(), &datasource.MetricQuery{Query: "up"})
 	require.NoError(t, err)
 	require.Equal(t, []string{"cold", "only-tier"}, []string{result.Tier, result.Reason})
 	require.Len(t, result.Warnings, 1)
@@ -177,17 +139,17 @@ func TestLifecycle(t *testing.T) {
 	tier := faketier.New()
 	t.Cleanup(tier.Close)
 	logger, logged := test.NewNullLogger()
-	_, err := datasource.NewManager(datasource.DefaultConfig(), nil)
+	_, err := datasource.NewManager(config.Default(), nil)
 	require.EqualError(t, err, "a Manager needs a logger")
-	_, err = datasource.NewManager(datasource.Config{}, logger)
+	_, err = datasource.NewManager(config.Config{}, logger)
 	require.ErrorContains(t, err, "invalid configuration: ")
-	withCA := twoTiers("", tier.URL)
-	withCA.Cold.HTTPConfig = httpConfig(t, "tls_config: {ca_file: /does/not/exist}")
+	withCA := running.TwoTiers("", tier.URL)
+	withCA.Cold.HTTPConfig = &config.HTTPConfig{HTTPClientConfig: promconfig.HTTPClientConfig{TLSConfig: promconfig.TLSConfig{CAFile: "/does/not/exist"}}}
 	_, err = datasource.NewManager(withCA, logger)
 	require.ErrorContains(t, err, "cold.http_config: read the CA file")
 
-	insecure := twoTiers("", tier.URL)
-	insecure.Cold.HTTPConfig = httpConfig(t, "tls_config: {insecure_skip_verify: true}")
+	insecure := running.TwoTiers("", tier.URL)
+	insecure.Cold.HTTPConfig = &config.HTTPConfig{HTTPClientConfig: promconfig.HTTPClientConfig{TLSConfig: promconfig.TLSConfig{InsecureSkipVerify: true}}}
 	registry := prometheus.NewRegistry()
 	manager, err := datasource.NewManager(insecure, logger, datasource.WithRegistry(registry))
 	require.NoError(t, err)
@@ -212,7 +174,7 @@ func TestLifecycle(t *testing.T) {
 	require.ErrorContains(t, ask(), "not running")
 	require.ErrorContains(t, manager.Start(t.Context()), "can be started once")
 
-	unstarted, err := datasource.NewManager(twoTiers("", tier.URL), logger)
+	unstarted, err := datasource.NewManager(running.TwoTiers("", tier.URL), logger)
 	require.NoError(t, err)
 	require.NoError(t, unstarted.Close())
 	require.Error(t, unstarted.Start(t.Context()))
@@ -229,7 +191,7 @@ func TestAQueryIsFinishedBeforeTheManagerCloses(t *testing.T) {
 		<-released
 		faketier.Success(w, r)
 	})
-	manager := startManager(t, twoTiers("", tier.URL))
+	manager := running.Manager(t, running.TwoTiers("", tier.URL))
 	answered, closed := make(chan error, 1), make(chan error, 1)
 	go func() {
 		_, err := manager.Router().ExecuteQuery(t.Context(), &datasource.MetricQuery{Query: "up"})

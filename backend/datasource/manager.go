@@ -1,10 +1,8 @@
 // Package datasource is the gateway as a library: one datasource that reads a
 // hot Prometheus and a cold long-term store as if they were one.
 //
-// A Manager owns everything that lives longer than a query: connections,
-// background probes and the cache of saved datasources. Its Router answers
-// queries of Go programs, its Handler those that come over HTTP; both take the
-// same way.
+// A Manager owns everything that lives longer than a query: connections, the
+// background probes of both tiers, and kept answers. Its Router answers queries.
 //
 //	config, err := datasource.ConfigFromEnvironment()
 //	…
@@ -19,102 +17,76 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"net/http"
+	"net/url"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/telemetry"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-var nan = math.NaN()
+// Config is every setting of the gateway: see package config.
+type Config = config.Config
+
+// DefaultConfig returns the configuration that holds where nothing is set.
+func DefaultConfig() Config { return config.Default() }
+
+// ConfigFromEnvironment returns DefaultConfig changed by the environment
+// variables. It returns all mistakes at once, joined.
+func ConfigFromEnvironment() (Config, error) { return config.FromEnvironment() }
 
 // Manager owns the lifecycle of the gateway. It is safe for concurrent use.
 type Manager struct {
-	config   Config
-	logger   logrus.FieldLogger
-	registry *prometheus.Registry
-	metrics  *metrics
-	pool     *tierPool
-	splicing *engine.Splicing
-	bodies   *upstream.ByteBudget // of requests
-	// callerMemory is what callers hold of the same memory.
-	callerMemory *upstream.Shares[uint64]
-	planning     *upstream.AdmissionQueue
-	cache        *resultcache.Cache
-	// fingerprint is that of the configuration.
-	fingerprint string
-	lifetime    context.Context //nolint:containedctx // From Start to Close.
-	access      *accesses
-	rules       *rules
-	perses      *perses.Client // nil where there is no Perses
-	// discovery is nil where there is none; noDiscovery says why.
-	discovery   *discovery.Discovery
-	noDiscovery string
-	network     *upstream.Network // nil but in tests
-	// own is the default datasource where its tiers stay what they are.
-	own atomic.Pointer[source]
-
-	// checks bounds the looks at tiers that somebody asks for.
-	checks *upstream.Probing
-
-	disagreementsMutex sync.Mutex
-	disagreements      map[string]disagreement // by Service
-	router             *Router
-	handler            http.Handler
-
-	queries sync.WaitGroup // those that are being answered
+	core *core.Core
 
 	mutex   sync.Mutex
 	cancel  context.CancelFunc // nil before Start
 	closed  bool
 	stopped sync.Once
+}
 
-	separateAdmin bool
-	tracers       trace.TracerProvider // nil where nothing is traced
+func init() {
+	core.Of = func(manager any) *core.Core {
+		return manager.(*Manager).core //nolint:forcetypeassert // Nothing else is passed.
+	}
+	core.WithNetwork = func(network *upstream.Network) any {
+		return Option(func(m *Manager) { m.core.Network = network })
+	}
 }
 
 // Option changes a Manager while it is made.
 type Option func(*Manager)
 
-// WithRegistry makes the Manager register its metrics in the given registry
-// instead of one of its own. Two Managers cannot share one.
+// WithRegistry registers the metrics of the Manager in the given registry instead
+// of one of its own. Two Managers cannot share one.
 func WithRegistry(registry *prometheus.Registry) Option {
-	return func(m *Manager) { m.registry = registry }
+	return func(m *Manager) { m.core.Registry = registry }
 }
 
-// WithSeparateAdmin leaves /metrics to AdminHandler, which is then served on an
-// address of its own.
-func WithSeparateAdmin() Option {
-	return func(m *Manager) { m.separateAdmin = true }
+// WithTracerProvider records each step of a request as a span. Without it nothing
+// is traced, and the trace context of callers is passed on to the tiers unchanged.
+func WithTracerProvider(provider trace.TracerProvider) Option {
+	return func(m *Manager) { m.core.Tracers = provider }
 }
 
-// WithNetwork lets connections to the tiers go over a network of a test, where
-// the addresses of a cluster do not exist. For the tests of this module only.
-func WithNetwork(network *upstream.Network) Option {
-	return func(m *Manager) { m.network = network }
-}
-
-// Replacing makes the Manager go on with the registry and the metrics of the one
-// that it takes the place of, as after a change of the configuration: counters
-// do not begin anew.
+// Replacing continues the registry and the metrics of the Manager that the new one
+// replaces, as after a change of the configuration: counters do not start again at
+// zero.
 func Replacing(previous *Manager) Option {
-	return func(m *Manager) { m.registry, m.metrics = previous.registry, previous.metrics }
+	return func(m *Manager) { m.core.Registry, m.core.Metrics = previous.core.Registry, previous.core.Metrics }
 }
 
-// NewManager returns a Manager that is not running yet. It returns the
-// mistakes of the configuration, all at once, and an error when a file of TLS
+// NewManager returns a Manager that is not running yet. It returns all mistakes of
+// the configuration at once, and an error when a file that the configuration names
 // cannot be read. logger must not be nil.
 func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*Manager, error) {
 	if logger == nil {
@@ -123,63 +95,60 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("invalid configuration: %w", err)
 	}
-	m := &Manager{config: config, logger: logger, registry: prometheus.NewRegistry(), checks: upstream.NewProbing(checksAtOnce, 0), disagreements: map[string]disagreement{}}
+	c := &core.Core{Config: config, Logger: logger, Registry: prometheus.NewRegistry()}
+	m := &Manager{core: c}
 	for _, option := range options {
 		option(m)
 	}
-	if m.metrics == nil {
-		m.metrics = newMetrics(m.registry)
-		m.metrics.addRequests(m.registry)
-		m.metrics.addState(m.registry)
+	if c.Metrics == nil {
+		c.Metrics = telemetry.New(c.Registry)
 	}
-	m.pool = newTierPool(config)
-	m.planning = newPlanningQueue(config)
-	m.bodies = upstream.NewByteBudget(int64(config.Limits.RequestMemory))
-	m.callerMemory = upstream.NewShares[uint64](int64(config.Limits.RequestMemory)/2, 1)
-	m.pool.meters = m.metrics.tiers
-	m.splicing = engine.NewSplicing(int64(config.Query.SpliceBytes))
-	m.pool.network, m.pool.onProbe = m.network, m.observeProbe
-	m.pool.keep = func() { _, _ = m.ownSource() } // It fails only while the Manager stops.
-	m.pool.ownHot = func() string { return m.ownPlace(tier.Hot).url }
 	var err error
-	if m.access, err = newAccesses(config, m.metrics.reloads); err != nil {
+	if c.Resolver, err = resolve.New(resolve.Options{
+		Config: config, Logger: logger, Meters: c.Metrics.Tiers, Reloads: c.Metrics.Reloads, Network: c.Network,
+	}); err != nil {
 		return nil, err
 	}
-	m.access.warn(logger)
-	if m.rules, err = newRules(config); err != nil {
+	if c.Perses, err = newPersesClient(config, c); err != nil {
 		return nil, err
 	}
-	if m.perses, err = newPersesClient(config.Perses, m.access, m.metrics); err != nil {
+	if c.Cache, err = newCache(config.Cache); err != nil {
 		return nil, err
 	}
-	if m.discovery, err = m.newDiscovery(); err != nil {
-		return nil, err
-	}
-	if m.discovery == nil && m.perses == nil && config.Hot.URL == "" && config.Cold.URL == "" {
-		return nil, fmt.Errorf("hot.url, cold.url: without Perses and discovery at least one tier has to be set, and Services are not discovered: %s", m.noDiscovery)
-	}
-	if err := m.newCache(); err != nil {
-		return nil, err
-	}
-	m.router = &Router{manager: m}
-	m.handler = m.newHandler()
+	c.Prepare()
 	return m, nil
 }
 
-func newPersesClient(config PersesConfig, access *accesses, metrics *metrics) (*perses.Client, error) {
-	base, err := parseURL(config.URL)
-	if err != nil || base == nil {
-		return nil, err
+func newPersesClient(config Config, c *core.Core) (*perses.Client, error) {
+	if config.Perses.URL == "" {
+		return nil, nil //nolint:nilnil // No Perses is nil throughout.
 	}
+	base, err := url.Parse(config.Perses.URL)
+	if err != nil {
+		return nil, fmt.Errorf("perses.url: %w", err)
+	}
+	callers, service := c.Resolver.PersesTransports()
 	return perses.NewClient(perses.Options{
-		URL: base, Timeout: time.Duration(config.Timeout), Transport: access.perses, Service: access.persesService, Now: time.Now,
-		OnLookup: func(outcome string) { metrics.lookups.WithLabelValues(outcome).Inc() },
+		URL: base, Timeout: time.Duration(config.Perses.Timeout), Transport: callers, Service: service, Now: time.Now, OnLookup: c.Metrics.LookedUp,
 	})
 }
 
-// Start begins to probe the tiers in the background, until ctx ends or Close
-// is called. It does not wait for the first probe: see Health. It returns an
-// error when the Manager was started or closed before.
+// newCache returns the cache of the configuration. Datasources may use it although
+// it is off for others. It returns an error when a file cannot be read.
+func newCache(settings config.CacheConfig) (*resultcache.Cache, error) {
+	if settings.Redis.Address == "" {
+		return resultcache.NewMemory(int64(settings.MaxBytes)), nil
+	}
+	options, err := resultcache.OptionsOf(settings)
+	if err != nil {
+		return nil, err
+	}
+	return resultcache.NewRedis(options), nil
+}
+
+// Start begins to probe the tiers in the background, until ctx ends or Close is
+// called. It does not wait for the first probe: see Health. It returns an error
+// when the Manager was started or closed before.
 func (m *Manager) Start(ctx context.Context) error {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -187,110 +156,41 @@ func (m *Manager) Start(ctx context.Context) error {
 		return errors.New("a Manager can be started once")
 	}
 	ctx, m.cancel = context.WithCancel(ctx) //nolint:gosec // Close calls it.
-	m.lifetime = ctx
-	m.metrics.cache.Store(m.cache)
-	m.pool.start(ctx)
-	m.startDiscovery(ctx)
-	m.access.announce(m.logger, m.config, m.isDiscovered)
-	m.metrics.state.of(m)
-	_, err := m.ownSource()
+	m.core.Start(ctx)
+	err := m.core.Resolver.Start(ctx)
+	m.core.Metrics.Started(m.core.Resolver, m.core.Cache)
 	return err
 }
 
-// Settle waits until the tiers of the configuration have been found and probed
-// and it is known what they hold, or until ctx ends. Queries wait for the same
-// by themselves: a Manager that takes the place of another one settles first,
-// so that they need not. It must have been started.
-func (m *Manager) Settle(ctx context.Context) {
-	own, err := m.settled(ctx, m.ownSource)
-	if err != nil {
-		return
-	}
-	for _, each := range []*upstream.Tier{own.hot, own.cold} {
-		if each != nil {
-			each.Wait(ctx)
-		}
-	}
-	for _, each := range own.replicas {
-		each.Hot.Wait(ctx)
-	}
-	if own.pair != nil {
-		own.pair.Wait(ctx)
-	}
-}
+// Settle waits until the tiers of the configuration have been found and probed and
+// it is known what they hold, or until ctx ends. Queries wait for the same by
+// themselves. Call it, after Start, before a Manager replaces another one, so that
+// no query has to wait.
+func (m *Manager) Settle(ctx context.Context) { m.core.Resolver.Settle(ctx) }
 
-// Close waits for the queries that are under way, at most the query timeout,
-// then stops the background probes and closes idle connections. It may be
-// called more than once, and always returns nil.
+// Close waits for the queries that are under way, at most the query timeout, then
+// stops the background probes and closes idle connections. It may be called more
+// than once, and always returns nil.
 func (m *Manager) Close() error {
 	m.mutex.Lock()
 	m.closed = true
 	cancel := m.cancel
 	m.mutex.Unlock()
 	m.stopped.Do(func() {
-		defer m.cache.Close()
+		defer m.core.Cache.Close()
 		if cancel == nil {
 			return
 		}
-		m.waitForQueries()
+		m.core.Stop()
 		cancel()
-		if m.discovery != nil {
-			m.discovery.Stop()
-		}
-		m.pool.stop()
+		m.core.Resolver.Stop()
 	})
 	return nil
 }
 
-// begin counts a query until the function that it returns is called: Close
-// waits for it. It returns an error before Start and after Close.
-func (m *Manager) begin(endpoint promapi.Endpoint) (end func(), err error) {
-	m.mutex.Lock()
-	defer m.mutex.Unlock()
-	if m.closed || m.cancel == nil {
-		return nil, errNotRunning
-	}
-	started := time.Now()
-	m.queries.Add(1)
-	m.metrics.inFlight.Inc()
-	return func() {
-		m.metrics.inFlight.Dec()
-		m.metrics.durations[endpoint].Observe(time.Since(started).Seconds())
-		m.queries.Done()
-	}, nil
-}
+// Router returns the router for queries.
+func (m *Manager) Router() *Router { return &Router{core: m.core} }
 
-func (m *Manager) waitForQueries() {
-	finished := make(chan struct{})
-	go func() {
-		m.queries.Wait()
-		close(finished)
-	}()
-	select {
-	case <-finished:
-	case <-time.After(time.Duration(m.config.Query.Timeout)):
-		m.logger.Warn("queries are still under way after the query timeout: they are cut off")
-	}
-}
-
-// Router returns the router for queries of Go programs.
-func (m *Manager) Router() *Router { return m.router }
-
-// Handler returns the HTTP handler with the whole URL space of tierproxy.
-func (m *Manager) Handler() http.Handler { return m.handler }
-
-// observeProbe logs what a probe of the gateway's own tier changed.
-func (m *Manager) observeProbe(probed *upstream.Tier, status upstream.Status) {
-	if !status.Since.Equal(status.CheckedAt) {
-		return
-	}
-	entry := m.logger.WithField("tier", string(probed.Name()))
-	if probed.Replica() != "" {
-		entry = entry.WithField("replica", probed.Replica())
-	}
-	if status.Available {
-		entry.Info("the tier is available")
-		return
-	}
-	entry.WithField("cause", status.Error).Warn("the tier is unavailable")
-}
+// ClearCache forgets all answers that are kept. It returns an error when the
+// place where they are kept could not be asked; then some may be left.
+func (m *Manager) ClearCache(ctx context.Context) error { return m.core.Cache.Clear(ctx) }

@@ -4,20 +4,20 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/common/model"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/telemetry"
 )
 
 // Router answers queries of Go programs with the default datasource, over the
 // same path as those that come over HTTP.
 type Router struct {
-	manager *Manager
+	core *core.Core
 }
 
 // MetricQuery is one PromQL query. With a Step it is a range query from Start
@@ -87,40 +87,40 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 	if query.Query == "" {
 		mistakes.add("query", "is empty: set a PromQL expression")
 	}
-	query.checkTimes(&mistakes, time.Duration(r.manager.config.Query.MaxRange))
+	query.checkTimes(&mistakes, time.Duration(r.core.Config.Query.MaxRange))
 	if err := mistakes.asError(); err != nil {
 		return nil, queryError(err)
 	}
-	request, err := query.request(time.Now())
+	request, err := core.NewRequest(query.Query, query.Start, query.End, query.Step, time.Now())
 	if err != nil {
 		return nil, queryError(err)
 	}
-	request = request.From(libraryCaller(), false)
-	end, err := r.manager.begin(request.Endpoint)
+	request = request.From(core.LibraryCaller(), false)
+	end, err := r.core.Begin(request.Endpoint)
 	if err != nil {
 		return nil, queryError(err)
 	}
 	defer end()
 	endpoint := request.Endpoint
-	defer func() { r.manager.metrics.countExecuted(ctx, endpoint, err) }()
-	own, err := r.manager.settled(ctx, r.manager.ownSource)
+	defer func() { r.core.Metrics.CountExecuted(ctx, endpoint, statusOf(err)) }()
+	own, err := r.core.Resolver.WaitOwn(ctx)
 	planned := func() {}
 	if err == nil {
-		request, planned, err = r.manager.prepare(ctx, own, request, query.Namespace)
+		request, planned, err = r.core.Admit(ctx, own, request, query.Namespace)
 	}
 	if err != nil {
 		return nil, queryError(err)
 	}
 	defer planned()
-	made := r.manager.query(own, request)
-	made.OnPlanned = planned
-	response, err := engine.Do(ctx, made)
+	asked := r.core.Query(own, request)
+	asked.OnPlanned = planned
+	response, err := engine.Do(ctx, asked)
 	if err != nil {
 		return nil, queryError(err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.Tier != "" {
-		r.manager.metrics.count(response.Tier, response.Reason, outcomeOf(response.Status))
+		r.core.Metrics.Count(response.Tier, response.Reason, telemetry.OutcomeOf(response.Status))
 	}
 	answer, err := response.Decode(ctx)
 	if err != nil {
@@ -132,36 +132,15 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 	}, nil
 }
 
-// query joins a request and the datasource that it is for.
-func (m *Manager) query(asked *source, request *promapi.Request) engine.Query {
-	query := engine.Query{
-		OnRetry: m.metrics.retried,
-		Request: request, Hot: asked.hot, Cold: asked.cold, Pair: asked.pair,
-		Threshold: asked.threshold, ScrapeInterval: asked.scrapeInterval,
-		Timeout: time.Duration(m.config.Query.Timeout), QueryParams: asked.queryParams, Datasource: asked.label, Decoded: m.pool.decoded,
-		Strategy: asked.strategy, Freshness: time.Duration(m.config.Routing.Freshness),
-		Detailed: asked.showsConfiguration(), ReplicasAccepted: asked.splitAcrossReplicas, Splicing: m.splicing, Caching: m.caching(asked),
+// statusOf returns the HTTP status that stands for the outcome of a query.
+func statusOf(err error) int {
+	if err == nil {
+		return http.StatusOK
 	}
-	if replicas := asked.replicasFor(request); len(replicas) > 0 {
-		query.Hot, query.Pair, query.Others = replicas[0].Hot, replicas[0].Pair, replicas[1:]
-		query.Replicated = len(replicas) > 1
+	if failed, is := errors.AsType[*QueryError](err); is {
+		return failed.Status
 	}
-	return query
-}
-
-// request makes the request for a query that has been checked.
-func (q *MetricQuery) request(now time.Time) (*promapi.Request, error) {
-	parameters := url.Values{"query": {q.Query}}
-	if q.Step == 0 {
-		if !q.End.IsZero() {
-			parameters.Set("time", promapi.FormatTime(q.End))
-		}
-		return promapi.NewRequest(promapi.Query, "/api/v1/query", parameters, now)
-	}
-	parameters.Set("start", promapi.FormatTime(q.Start))
-	parameters.Set("end", promapi.FormatTime(q.End))
-	parameters.Set("step", strconv.FormatFloat(q.Step.Seconds(), 'f', -1, 64))
-	return promapi.NewRequest(promapi.QueryRange, "/api/v1/query_range", parameters, now)
+	return http.StatusInternalServerError
 }
 
 func queryError(err error) error {

@@ -16,7 +16,9 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
 )
 
@@ -35,21 +37,21 @@ func TestPersesShowsACertificate(t *testing.T) {
 	ca := filepath.Join(directory, "ca.pem")
 	require.NoError(t, os.WriteFile(ca, authority.PEM, 0o600))
 
-	config := datasource.DefaultConfig()
-	config.Perses.URL, config.Hot.URL, config.Cold.URL = s.perses.URL, recording.URL, recording.URL
-	config.Perses.Service = datasource.PersesServiceConfig{
-		HTTPConfig: &datasource.HTTPConfig{HTTPClientConfig: promconfig.HTTPClientConfig{
+	settings := config.Default()
+	settings.Perses.URL, settings.Hot.URL, settings.Cold.URL = s.perses.URL, recording.URL, recording.URL
+	settings.Perses.Service = config.PersesServiceConfig{
+		HTTPConfig: &config.HTTPConfig{HTTPClientConfig: promconfig.HTTPClientConfig{
 			Authorization: &promconfig.Authorization{Credentials: promconfig.Secret(s.session("admin").token)},
 		}},
-		ClientNames: []string{"perses"}, Datasources: []datasource.ServedDatasource{{Name: "metrics"}},
+		ClientNames: []string{"perses"}, Datasources: []config.ServedDatasource{{Name: "metrics"}},
 	}
 	logger := logrus.New()
 	logger.SetLevel(logrus.ErrorLevel)
-	manager, err := datasource.NewManager(config, logger)
+	manager, err := datasource.NewManager(settings, logger)
 	require.NoError(t, err)
 	require.NoError(t, manager.Start(t.Context()))
 	t.Cleanup(func() { require.NoError(t, manager.Close()) })
-	gateway := httptest.NewUnstartedServer(manager.Handler())
+	gateway := httptest.NewUnstartedServer(gateway.New(manager))
 	gateway.TLS = &tls.Config{
 		Certificates: []tls.Certificate{authority.Issue(tomorrow, "127.0.0.1").TLS(t)}, MinVersion: tls.VersionTLS12,
 		ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: authority.Pool(),

@@ -9,7 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 )
 
 // checkCommand is the subcommand check.
@@ -38,18 +39,18 @@ func checkCommand(streams streams) *cobra.Command {
 }
 
 func check(ctx context.Context, file, output string, timeout time.Duration, streams streams) error {
-	config, err := datasource.LoadConfig(file)
+	settings, err := config.Load(file)
 	if err != nil {
 		return fmt.Errorf("the configuration has mistakes:\n%w", err)
 	}
-	local, err := startLocal(ctx, config, io.Discard) // What is wrong is among the findings.
+	local, err := startLocal(ctx, settings, io.Discard) // What is wrong is among the findings.
 	if err != nil {
 		return err
 	}
 	defer func() { _ = local.Close() }()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	findings := local.Diagnose(ctx)
+	findings := gateway.Diagnose(ctx, local.Manager)
 	if output == "json" {
 		encoder := json.NewEncoder(streams.out)
 		encoder.SetIndent("", "  ")
@@ -59,14 +60,14 @@ func check(ctx context.Context, file, output string, timeout time.Duration, stre
 		err = writeFindings(streams.out, findings)
 	}
 	for _, finding := range findings {
-		if finding.Severity == datasource.SeverityError {
+		if finding.Severity == gateway.SeverityError {
 			return &statusError{statusFailed, err}
 		}
 	}
 	return err
 }
 
-func writeFindings(out io.Writer, findings []datasource.Finding) error {
+func writeFindings(out io.Writer, findings []gateway.Finding) error {
 	for _, finding := range findings {
 		if _, err := fmt.Fprintf(out, "%-8s %s: %s\n", finding.Severity, finding.Subject, finding.Message); err != nil {
 			return err

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 )
 
 // checkConfigCommand is the subcommand check-config.
@@ -23,7 +23,7 @@ func checkConfigCommand(streams streams) *cobra.Command {
 			return nil
 		},
 		RunE: func(_ *cobra.Command, arguments []string) error {
-			if _, err := datasource.LoadConfig(arguments[0]); err != nil {
+			if _, err := config.Load(arguments[0]); err != nil {
 				return fmt.Errorf("%s has mistakes:\n%w", arguments[0], err)
 			}
 			_, err := fmt.Fprintf(streams.out, "%s is valid\n", arguments[0])

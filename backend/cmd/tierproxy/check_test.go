@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 )
 
 // check and the running gateway look at hot in the same way.
@@ -38,7 +38,7 @@ func TestCheck_AgreesWithTheGatewayOnCoverage(t *testing.T) {
 			config := writeFile(t, fmt.Sprintf("hot: {url: %q%s}\ncold: {url: %q}\n", hot.URL, test.more, cold.URL))
 			address := freeAddress(t)
 			startTierproxy(t, nil, "--config", config, "--web.listen-address", address)
-			var health datasource.Health
+			var health resolve.Health
 			require.Eventually(t, func() bool {
 				_, body, err := caller{t: t}.get("http://" + address + "/api/v1/datasources/health")
 				return err == nil && json.Unmarshal([]byte(body), &health) == nil && !health.Tiers["hot"].LastCheck.IsZero()

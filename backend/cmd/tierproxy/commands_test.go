@@ -17,7 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/embedded"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
@@ -108,7 +108,7 @@ func TestExplain(t *testing.T) {
 
 	got = runTierproxy(t, nil, "explain", "--query", "http_requests_total", "--start", "5h", "--end", "4h", "--config", config, "--output", "json")
 	require.Zero(t, got.status, got.stderr)
-	var decision datasource.Explanation
+	var decision gateway.Explanation
 	require.NoError(t, json.Unmarshal([]byte(got.stdout), &decision))
 	require.Equal(t, []string{"cold", "older-than-hot"}, []string{decision.Tier, decision.Reason})
 	require.InDelta(t, time.Now().Add(-5*time.Hour-5*time.Minute).Unix(), decision.Extent.Oldest.Unix(), 120)
@@ -143,7 +143,7 @@ func TestExplainSaysWhereAQueryIsCut(t *testing.T) {
 	require.NotNil(t, found, text)
 	require.Regexp(t, `(?m)^tier +hot,cold$`, text)
 	require.NotContains(t, text, "not cut")
-	var decision datasource.Explanation
+	var decision gateway.Explanation
 	require.NoError(t, json.Unmarshal([]byte(ask(split, "--output", "json")), &decision))
 	require.Equal(t, []string{strconv.Itoa(decision.Cut.ColdSteps), strconv.Itoa(decision.Cut.HotSteps)}, found[1:3])
 	from, err := time.Parse(time.RFC3339Nano, found[3])
@@ -158,7 +158,7 @@ func TestExplainSaysWhereAQueryIsCut(t *testing.T) {
 
 func TestHowManySteps(t *testing.T) {
 	at := time.UnixMilli(1_700_000_000_000)
-	require.Equal(t, "cold answers 1 step, hot 16 steps from 2023-11-14T22:13:20Z on", describeCut(&datasource.CutParts{HotFrom: &at, ColdSteps: 1, HotSteps: 16}))
+	require.Equal(t, "cold answers 1 step, hot 16 steps from 2023-11-14T22:13:20Z on", describeCut(&gateway.CutParts{HotFrom: &at, ColdSteps: 1, HotSteps: 16}))
 }
 
 func TestExplainSaysWhatIsWrong(t *testing.T) {
@@ -231,13 +231,13 @@ func TestCheck(t *testing.T) {
 	t.Cleanup(tier.Close)
 	got = runTierproxy(t, nil, "check", "--config", config("", tier.URL, tier.URL, ""), "--output", "json")
 	require.Equal(t, 1, got.status)
-	var findings []datasource.Finding
+	var findings []gateway.Finding
 	require.NoError(t, json.Unmarshal([]byte(got.stdout), &findings), got.stdout)
-	subjects := map[string]datasource.Severity{}
+	subjects := map[string]gateway.Severity{}
 	for _, finding := range findings {
 		subjects[finding.Subject] = finding.Severity
 	}
-	require.Equal(t, map[string]datasource.Severity{"perses": "error", "cold": "ok", "routing": "note"}, subjects)
+	require.Equal(t, map[string]gateway.Severity{"perses": "error", "cold": "ok", "routing": "note"}, subjects)
 }
 
 func TestClearCache(t *testing.T) {

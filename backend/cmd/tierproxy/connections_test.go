@@ -85,7 +85,7 @@ func TestListener_HeadersAreBounded(t *testing.T) {
 // minutes, so the limits themselves are compared.
 func TestListener_ServersHaveEveryTimeout(t *testing.T) {
 	framework := echo.New()
-	gateway{handler: http.NotFoundHandler()}.RegisterRoute(framework)
+	urlSpace{handler: http.NotFoundHandler()}.RegisterRoute(framework)
 	for _, server := range []*http.Server{framework.Server, framework.TLSServer} {
 		require.Equal(t, idleTimeout, server.IdleTimeout)
 		require.Equal(t, readHeaderTimeout, server.ReadHeaderTimeout)

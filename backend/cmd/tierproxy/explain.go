@@ -18,7 +18,8 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/spf13/cobra"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 )
 
 // explainFlags are the flags of explain.
@@ -113,7 +114,7 @@ func (f *explainFlags) run(ctx context.Context, streams streams) error {
 		_, err = io.WriteString(streams.out, indented.String())
 		return err
 	}
-	var decision datasource.Explanation
+	var decision gateway.Explanation
 	if err := json.Unmarshal(data, &decision); err != nil {
 		return fmt.Errorf("read the decision: %w", err)
 	}
@@ -191,17 +192,17 @@ func (f *explainFlags) connect(ctx context.Context, log io.Writer) (http.RoundTr
 		}
 		return transport, base, transport.CloseIdleConnections, nil
 	}
-	config, err := datasource.LoadConfig(f.config)
+	settings, err := config.Load(f.config)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("the configuration has mistakes:\n%w", err)
 	}
 	if f.datasource == "" {
 		// Who calls is the operator: nobody has to be asked who that is.
-		config.Perses = datasource.DefaultConfig().Perses
+		settings.Perses = config.Default().Perses
 		// What it is confined to stays: the decision is about the confined query.
-		config.DefaultDatasource = datasource.DefaultDatasourceConfig{Namespaces: config.DefaultDatasource.Namespaces}
+		settings.DefaultDatasource = config.DefaultDatasourceConfig{Namespaces: settings.DefaultDatasource.Namespaces}
 	}
-	local, err := startLocal(ctx, config, log)
+	local, err := startLocal(ctx, settings, log)
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -8,11 +8,11 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 )
 
 // writeExplanation prints a decision for people.
-func writeExplanation(out io.Writer, decision *datasource.Explanation) error {
+func writeExplanation(out io.Writer, decision *gateway.Explanation) error {
 	var text strings.Builder
 	line := func(format string, arguments ...any) { fmt.Fprintf(&text, format+"\n", arguments...) }
 	line("%s", decision.Sentence)
@@ -66,7 +66,7 @@ func writeExplanation(out io.Writer, decision *datasource.Explanation) error {
 	return err
 }
 
-func describeCut(cut *datasource.CutParts) string {
+func describeCut(cut *gateway.CutParts) string {
 	return fmt.Sprintf("cold answers %s, hot %s from %s on", countSteps(cut.ColdSteps), countSteps(cut.HotSteps), formatMoment(*cut.HotFrom))
 }
 
@@ -77,7 +77,7 @@ func countSteps(count int) string {
 	return strconv.Itoa(count) + " steps"
 }
 
-func describeExtent(extent datasource.Extent) string {
+func describeExtent(extent gateway.Extent) string {
 	if extent.Nothing {
 		return "no sample"
 	}
@@ -95,7 +95,7 @@ func describeExtent(extent datasource.Extent) string {
 	return text
 }
 
-func describeTier(state *datasource.TierState) string {
+func describeTier(state *gateway.TierState) string {
 	parts := []string{state.Endpoint}
 	if state.Replica != "" {
 		parts = append(parts, "replica "+state.Replica)

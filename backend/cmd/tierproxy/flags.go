@@ -9,7 +9,7 @@ import (
 	"github.com/perses/common/app"
 	"github.com/sirupsen/logrus"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 )
 
 // defaultAddress is where tierproxy listens unless it is told otherwise.
@@ -50,17 +50,17 @@ func value(name string) string { return flag.Lookup(name).Value.String() }
 
 // read returns the configuration as it is now, or all mistakes that it and the
 // flags have.
-func (o *options) read() (datasource.Config, error) {
-	config, err := datasource.LoadConfig(o.config)
-	if err = errors.Join(o.mistakes(&config), err); err != nil {
-		return config, fmt.Errorf("the configuration has mistakes:\n%w", err)
+func (o *options) read() (config.Config, error) {
+	settings, err := config.Load(o.config)
+	if err = errors.Join(o.mistakes(&settings), err); err != nil {
+		return settings, fmt.Errorf("the configuration has mistakes:\n%w", err)
 	}
-	return config, nil
+	return settings, nil
 }
 
 // mistakes lists what the libraries behind the flags would pass over: they
 // fall back to a default, and with half of a certificate to plain HTTP.
-func (o *options) mistakes(config *datasource.Config) error {
+func (o *options) mistakes(settings *config.Config) error {
 	var mistakes []error
 	if _, err := logrus.ParseLevel(value("log.level")); err != nil {
 		mistakes = append(mistakes, fmt.Errorf("--log.level: %q is none of panic, fatal, error, warning, info, debug, trace", value("log.level")))
@@ -75,7 +75,7 @@ func (o *options) mistakes(config *datasource.Config) error {
 	if o.clientCA != "" && certificate == "" {
 		mistakes = append(mistakes, errors.New("--web.tls-client-ca-file: has no effect without --web.tls-cert-file"))
 	}
-	if o.clientCA == "" && len(config.DefaultDatasource.ClientNames)+len(config.Perses.Service.ClientNames) > 0 {
+	if o.clientCA == "" && len(settings.DefaultDatasource.ClientNames)+len(settings.Perses.Service.ClientNames) > 0 {
 		mistakes = append(mistakes, errors.New("default_datasource.client_names, perses.service.client_names: no client can show a certificate without --web.tls-client-ca-file"))
 	}
 	if o.reloadInterval < 0 {

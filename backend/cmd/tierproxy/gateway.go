@@ -36,16 +36,16 @@ func bound(server *http.Server) {
 	server.HTTP2 = &http.HTTP2Config{WriteByteTimeout: stuckTimeout}
 }
 
-// gateway puts the whole URL space of the gateway into the server of Perses'
+// urlSpace puts the whole URL space of the gateway into the server of Perses'
 // library.
-type gateway struct {
+type urlSpace struct {
 	handler http.Handler
 	// listener speaks TLS; nil where the library listens, without.
 	listener net.Listener
 }
 
 // RegisterRoute implements the server library's Register.
-func (g gateway) RegisterRoute(server *echo.Echo) {
+func (g urlSpace) RegisterRoute(server *echo.Echo) {
 	for _, each := range []*http.Server{server.Server, server.TLSServer} {
 		bound(each)
 	}

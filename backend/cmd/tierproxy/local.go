@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 )
 
 // localGateway is the gateway of a configuration, running for one command. It
@@ -40,7 +41,7 @@ func (g *localGateway) RoundTrip(request *http.Request) (*http.Response, error) 
 	}
 	defer func() { _ = request.Body.Close() }()
 	answer := &recorder{header: http.Header{}, status: http.StatusOK}
-	g.Handler().ServeHTTP(answer, request)
+	gateway.New(g.Manager).ServeHTTP(answer, request)
 	if err := request.Context().Err(); err != nil {
 		return nil, fmt.Errorf("the gateway did not answer in time: %w", err)
 	}

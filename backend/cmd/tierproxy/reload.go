@@ -16,6 +16,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 )
 
 // settleTimeout bounds how long a new configuration is looked at before it
@@ -67,9 +68,6 @@ func newReloader(options *options, registry *prometheus.Registry) (*reloader, er
 	}
 	signal.Notify(r.hangups, syscall.SIGHUP)
 	registry.MustRegister(r.succeeded, r.at)
-	if options.adminAddress != "" {
-		r.settings = append(r.settings, datasource.WithSeparateAdmin())
-	}
 	r.known = r.fingerprint()
 	config, err := options.read()
 	if err != nil {
@@ -100,8 +98,12 @@ func (r *reloader) make(config datasource.Config, option datasource.Option) (*ge
 	if err != nil {
 		return nil, err
 	}
+	var handled []gateway.Option
+	if r.options.adminAddress != "" {
+		handled = append(handled, gateway.WithSeparateAdmin())
+	}
 	return &generation{
-		manager: manager, handler: manager.Handler(), admin: manager.AdminHandler(r.options.pprof),
+		manager: manager, handler: gateway.New(manager, handled...), admin: gateway.NewAdmin(manager, r.options.pprof),
 		timeout: time.Duration(config.Query.Timeout), idle: make(chan struct{}),
 	}, nil
 }

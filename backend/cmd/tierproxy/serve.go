@@ -41,7 +41,7 @@ func serve(options *options) error {
 	if err != nil {
 		return fmt.Errorf("--web.tls-cert-file, --web.tls-key-file, --web.tls-client-ca-file: %w", err)
 	}
-	served := gateway{handler: gateways}
+	served := urlSpace{handler: gateways}
 	if files != nil {
 		if served.listener, err = listen(value("web.listen-address"), files); err != nil {
 			return fmt.Errorf("--web.listen-address: %w", err)

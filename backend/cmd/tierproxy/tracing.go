@@ -11,12 +11,12 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 )
 
 // newTracerProvider returns what sends spans to the collector of the
 // configuration. No connection is made.
-func newTracerProvider(config datasource.TracingConfig) (*sdktrace.TracerProvider, error) {
+func newTracerProvider(config config.TracingConfig) (*sdktrace.TracerProvider, error) {
 	exporter, err := otlptracehttp.New(context.Background(), otlptracehttp.WithEndpointURL(strings.TrimSuffix(config.Endpoint, "/")+"/v1/traces"))
 	if err != nil {
 		return nil, fmt.Errorf("tracing.endpoint: %w", err)

@@ -10,8 +10,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // Reference names a Service and one of its ports. It is comparable.
@@ -34,31 +32,6 @@ func (r Reference) String() string {
 		return fmt.Sprintf("%s/{%s}", r.Namespace, r.Selector)
 	}
 	return r.Namespace + "/" + r.Name
-}
-
-// Validate returns the mistakes of a reference, each with what to change: by
-// the name of the field.
-func (r Reference) Validate() map[string]error {
-	mistakes := map[string]error{}
-	if len(validation.IsDNS1123Label(r.Namespace)) > 0 {
-		mistakes["namespace"] = fmt.Errorf("%q is not the name of a namespace", r.Namespace)
-	}
-	if r.Selector != "" {
-		if _, err := labels.Parse(r.Selector); err != nil {
-			mistakes["selector"] = fmt.Errorf("%q is not a label selector such as app.kubernetes.io/name=prometheus", r.Selector)
-		}
-	} else if len(validation.IsDNS1035Label(r.Name)) > 0 {
-		mistakes["name"] = fmt.Errorf("%q is not the name of a Service", r.Name)
-	}
-	if number, err := strconv.Atoi(r.Port); err == nil && len(validation.IsValidPortNum(number)) > 0 {
-		mistakes["port"] = fmt.Errorf("%d is not a port from 1 to 65535", number)
-	} else if err != nil && r.Port != "" && len(validation.IsDNS1123Label(r.Port)) > 0 {
-		mistakes["port"] = fmt.Errorf("%q is neither the number nor the name of a port", r.Port)
-	}
-	if r.Scheme != "" && r.Scheme != "http" && r.Scheme != "https" {
-		mistakes["scheme"] = fmt.Errorf("%q is neither http nor https", r.Scheme)
-	}
-	return mistakes
 }
 
 // State says what is known of a Service.

@@ -128,12 +128,3 @@ func TestTheEndpointsOfAService(t *testing.T) {
 	require.Equal(t, StateFound, got.State)
 	require.Nil(t, got.Endpoints)
 }
-
-func TestMistakesOfAReference(t *testing.T) {
-	require.Empty(t, Reference{Namespace: "openshift-monitoring", Name: "prometheus-k8s", Port: "web", Scheme: "https"}.Validate())
-	require.Empty(t, Reference{Namespace: "monitoring", Selector: "app in (a, b)", Port: "9090"}.Validate())
-	mistakes := Reference{Namespace: "a/b", Name: "UPPER", Port: "70000", Scheme: "ftp"}.Validate()
-	require.Len(t, mistakes, 4)
-	require.EqualError(t, mistakes["port"], "70000 is not a port from 1 to 65535")
-	require.EqualError(t, Reference{Namespace: "a", Selector: "=,="}.Validate()["selector"], `"=,=" is not a label selector such as app.kubernetes.io/name=prometheus`)
-}

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	promconfig "github.com/prometheus/common/config"
+
+	settings "github.com/tiered-prometheus/tiered-prometheus/backend/config"
 )
 
 // AccessOptions describe how the operator lets the gateway reach a destination.
@@ -45,7 +47,7 @@ type Access struct {
 
 // NewAccess checks the options and that their files can be read.
 func NewAccess(options AccessOptions) (*Access, error) {
-	config, err := validated(options.HTTP)
+	config, err := settings.CheckHTTPClient(options.HTTP)
 	if err != nil {
 		return nil, err
 	}
@@ -62,59 +64,6 @@ func NewAccess(options AccessOptions) (*Access, error) {
 	return access, nil
 }
 
-// CheckAccess returns what is wrong with a configuration as far as can be told
-// without reading its files. nil is a good one.
-func CheckAccess(config *promconfig.HTTPClientConfig) error {
-	_, err := validated(config)
-	return err
-}
-
-// validated checks a configuration and returns it without deprecated fields.
-// Validating changes it, and others may read it, so it is copied before.
-func validated(config *promconfig.HTTPClientConfig) (*promconfig.HTTPClientConfig, error) {
-	if config == nil {
-		return nil, nil //nolint:nilnil // No configuration is a good one.
-	}
-	copied := *config
-	if copied.Authorization != nil {
-		authorization := *copied.Authorization
-		copied.Authorization = &authorization
-	}
-	if err := copied.Validate(); err != nil {
-		return nil, err
-	}
-	if err := copied.TLSConfig.Validate(); err != nil {
-		return nil, fmt.Errorf("tls_config: %w", err)
-	}
-	if usesReferences(&copied) {
-		return nil, errors.New("fields that end in _ref are not supported: use those that end in _file")
-	}
-	return &copied, nil
-}
-
-// DescribeAccess returns the access that a configuration describes, of which no
-// file was read: for questions about it.
-func DescribeAccess(config *promconfig.HTTPClientConfig) *Access {
-	return &Access{options: AccessOptions{HTTP: config}}
-}
-
-// usesReferences tells whether the configuration needs a store of secrets that
-// Prometheus has and the gateway does not.
-func usesReferences(config *promconfig.HTTPClientConfig) bool {
-	references := []string{config.TLSConfig.CARef, config.TLSConfig.CertRef, config.TLSConfig.KeyRef}
-	if config.BasicAuth != nil {
-		references = append(references, config.BasicAuth.UsernameRef, config.BasicAuth.PasswordRef)
-	}
-	if config.Authorization != nil {
-		references = append(references, config.Authorization.CredentialsRef)
-	}
-	if config.OAuth2 != nil {
-		references = append(references, config.OAuth2.ClientSecretRef, config.OAuth2.ClientCertificateKeyRef,
-			config.OAuth2.TLSConfig.CARef, config.OAuth2.TLSConfig.CertRef, config.OAuth2.TLSConfig.KeyRef)
-	}
-	return slices.ContainsFunc(references, func(reference string) bool { return reference != "" })
-}
-
 // SkipsVerification tells whether anybody may pass for the destination, or for
 // the server that its tokens come from.
 func (a *Access) SkipsVerification() bool {
@@ -127,7 +76,7 @@ func (a *Access) SkipsVerification() bool {
 
 // SendsToken tells whether the token of a file is sent.
 func (a *Access) SendsToken() bool {
-	return a != nil && a.options.TokenFile != "" && !NamesCredential(a.options.HTTP)
+	return a != nil && a.options.TokenFile != "" && !settings.NamesCredential(a.options.HTTP)
 }
 
 // IsConfigured tells whether the operator has said how the destination is
@@ -139,13 +88,6 @@ func (a *Access) UsesProxy() bool {
 	return a.IsConfigured() && (a.options.HTTP.ProxyURL.URL != nil || a.options.HTTP.ProxyFromEnvironment)
 }
 
-// NamesCredential tells whether a configuration names something that tells the
-// destination who asks, a client certificate aside.
-func NamesCredential(config *promconfig.HTTPClientConfig) bool {
-	return config != nil && (config.BasicAuth != nil || config.Authorization != nil || config.OAuth2 != nil ||
-		config.BearerToken != "" || config.BearerTokenFile != "")
-}
-
 // HoldsSecrets tells whether the access has anything that must not go to
 // another destination, or over a connection that others can read.
 func (a *Access) HoldsSecrets() bool {
@@ -153,7 +95,7 @@ func (a *Access) HoldsSecrets() bool {
 		return false
 	}
 	config := a.options.HTTP
-	return a.options.TokenFile != "" || NamesCredential(config) || (config != nil && config.HTTPHeaders != nil)
+	return a.options.TokenFile != "" || settings.NamesCredential(config) || (config != nil && config.HTTPHeaders != nil)
 }
 
 // RoundTripper returns what carries requests to the destination, over

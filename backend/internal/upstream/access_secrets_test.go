@@ -1,6 +1,8 @@
 package upstream
 
 import (
+	settings "github.com/tiered-prometheus/tiered-prometheus/backend/config"
+
 	"crypto/x509"
 	"net/http"
 	"net/http/httptest"
@@ -31,24 +33,14 @@ func TestAccess_WhatHoldsSecretsAndWhatIsNotVerified(t *testing.T) {
 		oauth2 + ", tls_config: {insecure_skip_verify: true}}": {true, true, true},
 	} {
 		config := httpConfig(t, text)
-		described := DescribeAccess(config)
-		require.Equal(t, expected, [3]bool{described.HoldsSecrets(), NamesCredential(config), described.SkipsVerification()}, text)
+		described := &Access{options: AccessOptions{HTTP: config}}
+		require.Equal(t, expected, [3]bool{described.HoldsSecrets(), settings.NamesCredential(config), described.SkipsVerification()}, text)
 		require.Equal(t, !expected[1], (&Access{options: AccessOptions{HTTP: config, TokenFile: "/token"}}).SendsToken(), text)
 	}
 	require.True(t, (&Access{options: AccessOptions{TokenFile: "/token"}}).HoldsSecrets())
-	require.False(t, DescribeAccess(nil).HoldsSecrets())
+	require.False(t, (&Access{}).HoldsSecrets())
 	require.False(t, (*Access)(nil).HoldsSecrets())
 	require.False(t, (*Access)(nil).SendsToken())
-}
-
-func TestAccess_RefusesReferencesToAStoreOfSecrets(t *testing.T) {
-	const oauth2 = "oauth2: {client_id: a, token_url: 'https://c', "
-	for _, text := range []string{
-		"basic_auth: {username_ref: a, password: b}", "basic_auth: {username: a, password_ref: b}", "authorization: {credentials_ref: a}",
-		"tls_config: {ca_ref: a}", oauth2 + "client_secret_ref: a}", oauth2 + "client_secret: a, tls_config: {ca_ref: b}}",
-	} {
-		require.ErrorContains(t, CheckAccess(httpConfig(t, text)), "fields that end in _ref are not supported", text)
-	}
 }
 
 // system is the authority that everybody trusts in the test of it. It can be set

@@ -30,32 +30,6 @@ type Destination struct {
 	Tenant string
 }
 
-// Validate returns an error that says what to change when the destination can
-// never match, or would show a credential to more than one server.
-func (d Destination) Validate() error {
-	var mistakes []error
-	name := strings.TrimPrefix(d.Host, "*.")
-	if _, err := netip.ParseAddr(d.Host); err != nil && (name == "" || strings.ContainsAny(name, "*/:@ []?#%\\")) {
-		mistakes = append(mistakes, fmt.Errorf("%q is not a host: write a host name, an IP address without brackets, or *.DOMAIN", d.Host))
-	}
-	if d.Port < 0 || d.Port > 65535 {
-		mistakes = append(mistakes, fmt.Errorf("the port %d is not one from 1 to 65535, or 0 for every port", d.Port))
-	}
-	if d.Scheme != "" && d.Scheme != "http" && d.Scheme != "https" {
-		mistakes = append(mistakes, fmt.Errorf("the scheme %q is neither http nor https", d.Scheme))
-	}
-	if d.PathPrefix != "" {
-		prefix := &url.URL{Scheme: "https", Host: "host", Path: d.PathPrefix}
-		if !strings.HasPrefix(d.PathPrefix, "/") || CheckPath(prefix) != nil {
-			mistakes = append(mistakes, fmt.Errorf("the path_prefix %q is not a plain path: start it with a slash, without empty, '.' or '..' segments and escapes", d.PathPrefix))
-		}
-	}
-	if d.Access.HoldsSecrets() && (d.Port == 0 || strings.HasPrefix(d.Host, "*")) {
-		mistakes = append(mistakes, errors.New("a credential goes to one server: name host and port"))
-	}
-	return errors.Join(mistakes...)
-}
-
 func (d Destination) matches(target *url.URL) bool {
 	scheme, host, port := target.Scheme, normalHost(target.Hostname()), portOf(target)
 	if (d.Port != 0 && d.Port != port) || (d.Scheme != "" && d.Scheme != scheme) || !UnderPath(d.PathPrefix, target.Path) {

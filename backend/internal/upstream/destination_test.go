@@ -110,17 +110,6 @@ func TestTheGuardHoldsWhenConnecting(t *testing.T) {
 	}
 }
 
-func TestDestinationsThatCannotMatch(t *testing.T) {
-	for _, wrong := range []Destination{{}, {Host: "*."}, {Host: "http://x"}, {Host: "x/y"}, {Host: "a:9090"}, {Host: "a", Port: -1}, {Host: "a", Port: 70000}, {Host: "[::1]"}, {Host: "a.*.b"}, {Host: "a", Scheme: "ftp"},
-		{Host: "a", PathPrefix: "b"}, {Host: "a", PathPrefix: "/b/../c"}, {Host: "a", PathPrefix: "/b//c"}, {Host: "a", PathPrefix: "/%2e"},
-	} {
-		require.Error(t, wrong.Validate(), "%+v", wrong)
-	}
-	for _, right := range []Destination{{Host: "a"}, {Host: "*.a.b", Port: 1}, {Host: "::1"}, {Host: "10.0.0.1", Port: 65535}, {Host: "a", Scheme: "https"}, {Host: "a", Scheme: "http", PathPrefix: "/b/c/"}} {
-		require.NoError(t, right.Validate(), "%+v", right)
-	}
-}
-
 // hostile are URLs that somebody writes into a datasource to be led elsewhere.
 // The operator allows prometheus.example.com:9090 and *.monitoring.svc.
 var hostile = []string{
@@ -165,9 +154,6 @@ func TestACredentialStaysWithItsDestination(t *testing.T) {
 		{Host: "a.example.com", Port: 443, Access: secret}, {Host: "b.example.com", Port: 80, Scheme: "http", Access: secret},
 		{Host: "a.example.com"}, {Host: "*.example.org", Access: harmless},
 	}
-	for _, each := range destinations {
-		require.NoError(t, each.Validate())
-	}
 	for text, expected := range map[string]*Access{
 		"https://a.example.com": secret, "https://a.example.com/path": secret, "https://A.example.com.:443": secret,
 		"http://a.example.com:443": nil, "https://a.example.com:444": nil, "http://a.example.com": nil,
@@ -179,9 +165,6 @@ func TestACredentialStaysWithItsDestination(t *testing.T) {
 	}
 	_, err := Allow(destinations, parse(t, "https://b.example.com:80"))
 	require.Error(t, err)
-	for _, wrong := range []Destination{{Host: "a", Access: secret}, {Host: "*.a", Port: 1, Access: secret}} {
-		require.ErrorContains(t, wrong.Validate(), "a credential goes to one server")
-	}
 }
 
 // A name that resolves well when it is looked at and ill when it is connected

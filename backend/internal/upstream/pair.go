@@ -44,6 +44,8 @@ type PairOptions struct {
 	ExternalLabels map[string]string
 	// ReplicaLabels are labels that cold removes, besides those it tells.
 	ReplicaLabels []string
+	// OnLearned is called after something new was learned, if not nil.
+	OnLearned func()
 }
 
 // Pair knows of a hot and a cold tier what only both together tell: which
@@ -255,6 +257,9 @@ func (p *Pair) learn(ctx context.Context) {
 	p.learned.Store(learned)
 	p.names.release()
 	p.names, p.learning = p.learning, pairNames{}
+	if p.options.OnLearned != nil {
+		p.options.OnLearned()
+	}
 	p.coldInterval, err = p.seenColdInterval(ctx, learned.LearnedAt)
 	if err != nil {
 		p.coldInterval = 0 // Then that of hot is taken.

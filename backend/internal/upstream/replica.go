@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"sync/atomic"
 	"strings"
 	"time"
 
@@ -43,17 +44,18 @@ type RefusedError struct {
 // Error returns the reason.
 func (e *RefusedError) Error() string { return e.Reason }
 
-// Refuse makes the tier unavailable, whatever its probes find, until it is
-// called with the zero Note.
-func (t *Tier) Refuse(reason tier.Note) {
-	if t.refused() != reason {
-		t.refusal.Store(&reason)
-	}
+// RefusedBy returns a view of the tier that is unavailable, whatever its probes
+// find, while refusal holds another Note than the zero one. Other views of the
+// tier are not affected.
+func (t *Tier) RefusedBy(refusal *atomic.Pointer[tier.Note]) *Tier {
+	return &Tier{sharedTier: t.sharedTier, settings: t.settings, refusal: refusal}
 }
 
 func (t *Tier) refused() tier.Note {
-	if reason := t.refusal.Load(); reason != nil {
-		return *reason
+	if t.refusal != nil {
+		if reason := t.refusal.Load(); reason != nil {
+			return *reason
+		}
 	}
 	return tier.Note{}
 }
@@ -65,7 +67,9 @@ func Unresolved(name tier.Name, endpoint *url.URL, reason string) *Tier {
 	refused := &RefusedError{Reason: reason}
 	client := &Client{base: endpoint, http: &http.Client{Transport: refusing{refused}}}
 	t := NewTier(TierOptions{Name: name, Client: client, ProbeInterval: minProbeTimeout})
-	t.Refuse(tier.PublicNote(reason))
+	note := tier.PublicNote(reason)
+	t.refusal = &atomic.Pointer[tier.Note]{}
+	t.refusal.Store(&note)
 	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: reason, CheckedAt: time.Now(), Since: time.Now()})
 	close(t.first)
 	return t

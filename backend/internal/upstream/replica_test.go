@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -87,9 +88,12 @@ scrape_configs:
 }
 
 func TestATierThatIsRefusedIsNotAsked(t *testing.T) {
-	refused := server(t, "p-0", "")
-	refused.status.Store(&Status{Available: true})
-	refused.Refuse(tier.Note{Detail: "it is the shard 3 of 7", Public: "it is a shard"})
+	asked := server(t, "p-0", "")
+	asked.status.Store(&Status{Available: true})
+	var refusal atomic.Pointer[tier.Note]
+	refused := asked.RefusedBy(&refusal)
+	require.True(t, refused.Status().Available)
+	refusal.Store(&tier.Note{Detail: "it is the shard 3 of 7", Public: "it is a shard"})
 	require.False(t, refused.Status().Available)
 	status := refused.Status()
 	require.Equal(t, "it is the shard 3 of 7", status.Error)
@@ -97,6 +101,7 @@ func TestATierThatIsRefusedIsNotAsked(t *testing.T) {
 	_, err := refused.Do(t.Context(), nil, nil)
 	require.EqualError(t, err, "it is a shard")
 	require.Equal(t, "it is a shard", Describe(err))
-	refused.Refuse(tier.Note{})
+	require.True(t, asked.Status().Available, "other views are asked")
+	refusal.Store(&tier.Note{})
 	require.True(t, refused.Status().Available)
 }

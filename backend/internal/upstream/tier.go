@@ -40,7 +40,8 @@ type TierOptions struct {
 	Probing *Probing
 	// Warm is how many connections are made when the tier becomes available.
 	Warm int
-	// OnProbe is called after each probe with what it found, if not nil.
+	// OnProbe is called after each probe with what it found, if not nil, and
+	// before Wait returns.
 	OnProbe func(Status)
 }
 
@@ -90,6 +91,7 @@ type Status struct {
 type Tier struct {
 	*sharedTier
 	settings TierSettings
+	refusal  *atomic.Pointer[tier.Note] // of this view; nil where it is never refused
 }
 
 // TierSettings are what a datasource says of a tier that takes no further probe.
@@ -111,7 +113,6 @@ type sharedTier struct {
 	stores     storeWatch
 	status     atomic.Pointer[Status]
 	identity   atomic.Pointer[Identity]
-	refusal    atomic.Pointer[tier.Note]
 	steady     atomic.Pointer[steadiness] // of cold; nil while it is not
 	probed     atomic.Pointer[chan struct{}]
 	first      chan struct{} // closed after the first probe
@@ -137,7 +138,7 @@ func (t *Tier) With(settings TierSettings) *Tier {
 	if settings == t.base.settings {
 		return t.base
 	}
-	return &Tier{sharedTier: t.sharedTier, settings: settings}
+	return &Tier{sharedTier: t.sharedTier, settings: settings, refusal: t.refusal}
 }
 
 // Base returns the view that all views of the tier have in common.
@@ -347,11 +348,11 @@ func (t *Tier) probe(ctx context.Context) {
 	if t.options.Name == tier.Cold {
 		t.watchSteadiness(&found, storesAsked, t.stores.seen != nil)
 	}
-	if previous.CheckedAt.IsZero() {
-		close(t.first)
-	}
 	if t.options.OnProbe != nil {
 		t.options.OnProbe(found)
+	}
+	if previous.CheckedAt.IsZero() {
+		close(t.first)
 	}
 	if found.Available && !previous.Available && t.options.Warm > 0 {
 		t.options.Client.warm(probeContext, t.options.Warm)

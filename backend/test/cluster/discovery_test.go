@@ -13,8 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 )
 
 // openshift is a Service as the cluster monitoring of OpenShift has it.
@@ -55,14 +56,14 @@ endpoints:
 // followed and lost.
 func TestServicesAreFoundFollowedAndLost(t *testing.T) {
 	g := newGateway(t, &network{}, nil)
-	g.waitFor(t, eventually, "nothing is there yet", func(health datasource.Health) bool {
+	g.waitFor(t, eventually, "nothing is there yet", func(health resolve.Health) bool {
 		return health.ServiceDiscovery && health.Services["hot"].State == "absent" && health.Services["cold"].State == "absent" &&
 			health.PrometheusEndpoint == "" && health.ThanosEndpoint == "https://thanos-querier.openshift-monitoring.svc:9091"
 	})
 	took := map[string]time.Duration{}
 
 	apply(t, openshift("prometheus-k8s", 9091)+"---\n"+slice("prometheus-k8s", 9091, "prometheus-k8s-0=10.0.0.1", "prometheus-k8s-1=10.0.0.2")+"---\n"+openshift("thanos-querier", 9091))
-	took["appear"] = g.waitFor(t, soon, "both appear", func(health datasource.Health) bool {
+	took["appear"] = g.waitFor(t, soon, "both appear", func(health resolve.Health) bool {
 		return health.PrometheusEndpoint == "https://prometheus-k8s.openshift-monitoring.svc:9091" && health.Services["hot"].State == "found" &&
 			health.ThanosEndpoint == "https://thanos-querier.openshift-monitoring.svc:9091" && health.Services["cold"].State == "no-ready-endpoints" &&
 			len(health.Tiers["hot"].Replicas) == 2
@@ -70,26 +71,26 @@ func TestServicesAreFoundFollowedAndLost(t *testing.T) {
 	require.Equal(t, "nothing stands behind the Service openshift-monitoring/thanos-querier: its selector matches no pod, or none has started", g.Health().Services["cold"].Message)
 
 	apply(t, slice("prometheus-k8s", 9091, "prometheus-k8s-0=10.0.0.1", "prometheus-k8s-1=10.0.0.2!"))
-	took["one is not ready"] = g.waitFor(t, soon, "a pod is not ready", func(health datasource.Health) bool {
+	took["one is not ready"] = g.waitFor(t, soon, "a pod is not ready", func(health resolve.Health) bool {
 		replicas := health.Tiers["hot"].Replicas
 		return len(replicas) == 2 && replicas[0].Ready && !replicas[1].Ready
 	})
 	apply(t, slice("prometheus-k8s", 9091, "prometheus-k8s-0=10.0.0.1!"))
-	took["none is ready"] = g.waitFor(t, soon, "no pod is ready", func(health datasource.Health) bool {
+	took["none is ready"] = g.waitFor(t, soon, "no pod is ready", func(health resolve.Health) bool {
 		return health.Services["hot"].State == "no-ready-endpoints" && health.Services["hot"].Endpoints == 1
 	})
 
 	apply(t, openshift("prometheus-k8s", 19091))
-	took["another port"] = g.waitFor(t, soon, "the port changes", func(health datasource.Health) bool {
+	took["another port"] = g.waitFor(t, soon, "the port changes", func(health resolve.Health) bool {
 		return health.PrometheusEndpoint == "https://prometheus-k8s.openshift-monitoring.svc:19091"
 	})
 	apply(t, openshift("prometheus-k8s", 19091)+"  type: ExternalName\n  externalName: localhost\n")
-	took["another type"] = g.waitFor(t, soon, "the type changes", func(health datasource.Health) bool {
+	took["another type"] = g.waitFor(t, soon, "the type changes", func(health resolve.Health) bool {
 		return health.Services["hot"].State == "unusable" && health.PrometheusEndpoint == ""
 	})
 
 	remove(t, parse(openshift("prometheus-k8s", 1))[0])
-	took["vanish"] = g.waitFor(t, soon, "it vanishes", func(health datasource.Health) bool {
+	took["vanish"] = g.waitFor(t, soon, "it vanishes", func(health resolve.Health) bool {
 		_, there := health.Tiers["hot"]
 		return health.Services["hot"].State == "absent" && !there && health.PrometheusEndpoint == ""
 	})
@@ -184,17 +185,17 @@ subjects: [{kind: ServiceAccount, namespace: perses, name: %[1]s}]
 func TestTheAPIServerMayGoAway(t *testing.T) {
 	apply(t, openshift("prometheus-k8s", 9091)+"---\n"+slice("prometheus-k8s", 9091, "prometheus-k8s-0=10.0.0.1"))
 	g := newGateway(t, &network{}, nil)
-	g.waitFor(t, eventually, "it is found", func(health datasource.Health) bool { return health.Services["hot"].State == "found" })
+	g.waitFor(t, eventually, "it is found", func(health resolve.Health) bool { return health.Services["hot"].State == "found" })
 	shared.kubernetes.StopServer()
-	took := g.waitFor(t, soon, "the API server is away", func(health datasource.Health) bool { return health.Services["hot"].Stale })
+	took := g.waitFor(t, soon, "the API server is away", func(health resolve.Health) bool { return health.Services["hot"].Stale })
 	health := g.Health()
 	require.Equal(t, "found", health.Services["hot"].State)
 	require.Equal(t, "https://prometheus-k8s.openshift-monitoring.svc:9091", health.PrometheusEndpoint)
 	require.Contains(t, health.Services["hot"].Message, "the Kubernetes API cannot be reached since ")
 	require.NoError(t, shared.kubernetes.StartServer(t.Context()))
-	back := g.waitFor(t, eventually, "the API server is back", func(health datasource.Health) bool { return !health.Services["hot"].Stale })
+	back := g.waitFor(t, eventually, "the API server is back", func(health resolve.Health) bool { return !health.Services["hot"].Stale })
 	apply(t, openshift("prometheus-k8s", 19091))
-	g.waitFor(t, soon, "changes are followed again", func(health datasource.Health) bool {
+	g.waitFor(t, soon, "changes are followed again", func(health resolve.Health) bool {
 		return health.PrometheusEndpoint == "https://prometheus-k8s.openshift-monitoring.svc:19091"
 	})
 	t.Logf("noticed within %s that it is away, and within %s that it is back", took, back)
@@ -203,12 +204,12 @@ func TestTheAPIServerMayGoAway(t *testing.T) {
 // A URL in the configuration wins over discovery, which then does not look.
 func TestTheConfigurationWinsOverDiscovery(t *testing.T) {
 	apply(t, openshift("prometheus-k8s", 9091)+"---\n"+openshift("thanos-querier", 9091))
-	g := newGateway(t, &network{}, func(config *datasource.Config) { config.Hot.URL = "https://prometheus.example:9090" })
-	g.waitFor(t, eventually, "cold is found", func(health datasource.Health) bool { return health.Services["cold"].State != "unknown" })
+	g := newGateway(t, &network{}, func(settings *config.Config) { settings.Hot.URL = "https://prometheus.example:9090" })
+	g.waitFor(t, eventually, "cold is found", func(health resolve.Health) bool { return health.Services["cold"].State != "unknown" })
 	health := g.Health()
 	require.Equal(t, "https://prometheus.example:9090", health.PrometheusEndpoint)
 	require.NotContains(t, health.Services, "hot")
-	off := newGateway(t, &network{}, func(config *datasource.Config) { config.Discovery.Enabled = false })
+	off := newGateway(t, &network{}, func(settings *config.Config) { settings.Discovery.Enabled = false })
 	require.False(t, off.Health().ServiceDiscovery)
 	require.Empty(t, off.Health().Services)
 	require.Empty(t, off.Health().PrometheusEndpoint)
@@ -223,12 +224,12 @@ metadata: {namespace: monitoring, name: kube-prometheus-stack-prometheus, labels
 spec: {clusterIP: None, ports: [{name: http-web, port: 9090}, {name: reloader-web, port: 8080, appProtocol: https}]}
 `)
 	maySeeServices(t, "monitoring")
-	g := newGateway(t, &network{}, func(config *datasource.Config) {
-		config.Discovery.Hot = datasource.ServiceConfig{Namespace: "monitoring", Selector: "app=prometheus"}
-		config.Discovery.Cold = datasource.ServiceConfig{Namespace: "monitoring", Name: "kube-prometheus-stack-prometheus", Port: "8080"}
-		config.Discovery.Namespaces = []string{"monitoring"}
+	g := newGateway(t, &network{}, func(settings *config.Config) {
+		settings.Discovery.Hot = config.ServiceConfig{Namespace: "monitoring", Selector: "app=prometheus"}
+		settings.Discovery.Cold = config.ServiceConfig{Namespace: "monitoring", Name: "kube-prometheus-stack-prometheus", Port: "8080"}
+		settings.Discovery.Namespaces = []string{"monitoring"}
 	})
-	g.waitFor(t, eventually, "both are found", func(health datasource.Health) bool {
+	g.waitFor(t, eventually, "both are found", func(health resolve.Health) bool {
 		return health.Services["hot"].Name == "monitoring/kube-prometheus-stack-prometheus" && health.Services["hot"].State == "no-ready-endpoints" &&
 			health.ThanosEndpoint == "https://kube-prometheus-stack-prometheus.monitoring.svc:8080"
 	})
@@ -252,7 +253,7 @@ spec: {clusterIP: None, ports: [{name: http-web, port: 9090}, {name: reloader-we
 	}, eventually, 20*time.Millisecond)
 
 	apply(t, `{apiVersion: v1, kind: Service, metadata: {namespace: monitoring, name: another, labels: {app: prometheus}}, spec: {ports: [{port: 9090}]}}`)
-	g.waitFor(t, soon, "two Services match", func(health datasource.Health) bool {
+	g.waitFor(t, soon, "two Services match", func(health resolve.Health) bool {
 		return health.Services["hot"].State == "unusable" &&
 			health.Services["hot"].Message == "the selector app=prometheus matches 2 Services: make it match one of another, kube-prometheus-stack-prometheus"
 	})

@@ -17,7 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -80,7 +80,7 @@ func TestTierproxyInAPod(t *testing.T) {
 	stopped := make(chan error, 1)
 	go func() { stopped <- running.Wait() }()
 
-	var health datasource.Health
+	var health resolve.Health
 	deadline := time.Now().Add(eventually)
 	for health.Services["hot"].State != "found" || health.Services["cold"].State != "found" {
 		require.True(t, time.Now().Before(deadline), "the health is %+v", health)

@@ -22,7 +22,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/documents"
@@ -257,18 +260,18 @@ func (in *installation) playKubelet(t *testing.T, operator func(context.Context)
 					return fmt.Errorf("do what an operator does: %w", err)
 				}
 			}
-			config, err := in.mount(ctx, deployment, mounts)
+			settings, err := in.mount(ctx, deployment, mounts)
 			if err != nil {
 				return err
 			}
-			if manager, err = in.startContainer(ctx, config); err != nil {
+			if manager, err = in.startContainer(ctx, settings); err != nil {
 				return err
 			}
 			listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", in.address)
 			if err != nil {
 				return err
 			}
-			server.Handler = manager.Handler()
+			server.Handler = gateway.New(manager)
 			go func() { _ = server.Serve(listener) }() // It returns when the test is over.
 			return reportAvailable(ctx, deployment)
 		}()
@@ -324,33 +327,33 @@ func (in *installation) mount(ctx context.Context, deployment *unstructured.Unst
 			}
 		}
 	}
-	var config string
+	var settings string
 	for _, each := range container["args"].([]any) {
 		if path, found := strings.CutPrefix(each.(string), "--config="); found {
-			config = filepath.Join(directory, path)
+			settings = filepath.Join(directory, path)
 		}
 	}
-	text, err := os.ReadFile(config)
+	text, err := os.ReadFile(settings)
 	if err != nil {
 		return "", err
 	}
-	return config, os.WriteFile(config, []byte(strings.NewReplacer(replace...).Replace(string(text))), 0o600)
+	return settings, os.WriteFile(settings, []byte(strings.NewReplacer(replace...).Replace(string(text))), 0o600)
 }
 
 // startContainer starts tierproxy with a configuration and the rights of its
 // account, in the network of the tests.
 func (in *installation) startContainer(ctx context.Context, file string) (*datasource.Manager, error) {
-	config, err := datasource.LoadConfig(file)
+	settings, err := config.Load(file)
 	if err != nil {
 		return nil, err
 	}
-	if config.Discovery.Kubeconfig, err = shared.account(ctx, "perses", "tierproxy"); err != nil {
+	if settings.Discovery.Kubeconfig, err = shared.account(ctx, "perses", "tierproxy"); err != nil {
 		return nil, err
 	}
-	config.Probe.Interval = datasource.Duration(500 * time.Millisecond)
+	settings.Probe.Interval = config.Duration(500 * time.Millisecond)
 	logger := logrus.New()
 	logger.SetOutput(io.Discard)
-	manager, err := datasource.NewManager(config, logger, datasource.WithNetwork(&upstream.Network{Dial: in.pods.dial}))
+	manager, err := datasource.NewManager(settings, logger, core.WithNetwork(&upstream.Network{Dial: in.pods.dial}).(datasource.Option))
 	if err != nil {
 		return nil, err
 	}
@@ -382,7 +385,7 @@ func (in *installation) requireFirstPanel(t *testing.T) {
 	_, after, found := strings.Cut(string(body), `"query":"`)
 	require.True(t, found, "%s", body)
 	query, _, _ := strings.Cut(after, `"`)
-	panel := &gateway{url: in.perses.server.URL + "/proxy/globaldatasources/metrics"}
+	panel := &runningGateway{url: in.perses.server.URL + "/proxy/globaldatasources/metrics"}
 	end := time.Now()
 	got, err := panel.ask(t.Context(), "query_range", rangeQuery(query, end.Add(-5*minute), end, 15*time.Second))
 	require.NoError(t, err)

@@ -37,7 +37,11 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
@@ -99,12 +103,12 @@ func (e *environment) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", file)
+	settings, err := clientcmd.BuildConfigFromFlags("", file)
 	if err != nil {
 		return err
 	}
-	config.QPS, config.Burst = 1000, 1000
-	if e.api, err = dynamic.NewForConfig(config); err != nil {
+	settings.QPS, settings.Burst = 1000, 1000
+	if e.api, err = dynamic.NewForConfig(settings); err != nil {
 		return err
 	}
 	for _, name := range []string{monitoring, "monitoring", "perses", "shop"} {
@@ -272,8 +276,8 @@ func (n *network) dial(ctx context.Context, protocol, address string) (net.Conn,
 	return (&net.Dialer{}).DialContext(ctx, protocol, to)
 }
 
-// gateway is a Manager in this process, asked over HTTP.
-type gateway struct {
+// runningGateway is a Manager in this process, asked over HTTP.
+type runningGateway struct {
 	*datasource.Manager
 	url string
 	log *logrustest.Hook
@@ -281,38 +285,47 @@ type gateway struct {
 
 // newGateway starts a gateway with the rights of deploy/. It probes often, so
 // that tests need not wait.
-func newGateway(t *testing.T, pods *network, change func(*datasource.Config)) *gateway {
+func newGateway(t *testing.T, pods *network, change func(*config.Config)) *runningGateway {
 	t.Helper()
-	config := datasource.DefaultConfig()
-	config.Discovery.Kubeconfig = shared.kubeconfig
-	config.Probe.Interval = datasource.Duration(500 * time.Millisecond)
+	settings := config.Default()
+	settings.Discovery.Kubeconfig = shared.kubeconfig
+	settings.Probe.Interval = config.Duration(500 * time.Millisecond)
 	if change != nil {
-		change(&config)
+		change(&settings)
 	}
 	logger, hook := logrustest.NewNullLogger()
 	logger.SetLevel(logrus.DebugLevel)
-	manager, err := datasource.NewManager(config, logger, datasource.WithNetwork(&upstream.Network{Dial: pods.dial}))
+	manager, err := datasource.NewManager(settings, logger, core.WithNetwork(&upstream.Network{Dial: pods.dial}).(datasource.Option))
 	require.NoError(t, err)
 	require.NoError(t, manager.Start(t.Context()))
-	server := httptest.NewServer(manager.Handler())
+	server := httptest.NewServer(gateway.New(manager))
 	t.Cleanup(func() {
 		server.Close()
 		require.NoError(t, manager.Close())
 	})
-	return &gateway{Manager: manager, url: server.URL, log: hook}
+	return &runningGateway{Manager: manager, url: server.URL, log: hook}
+}
+
+// Health returns everything that is known of the tiers.
+func (g *runningGateway) Health() resolve.Health {
+	own, err := core.Of(g.Manager).Resolver.Own()
+	if err != nil {
+		return resolve.Health{Status: resolve.StatusUnhealthy}
+	}
+	return own.Health(time.Now(), true)
 }
 
 // httpConfig reads an http_config.
-func httpConfig(t *testing.T, text string) *datasource.HTTPConfig {
+func httpConfig(t *testing.T, text string) *config.HTTPConfig {
 	t.Helper()
-	config := &datasource.HTTPConfig{}
-	require.NoError(t, yamlv3.Unmarshal([]byte(text), config))
-	return config
+	settings := &config.HTTPConfig{}
+	require.NoError(t, yamlv3.Unmarshal([]byte(text), settings))
+	return settings
 }
 
 // waitFor waits until the health of the gateway is as it should be, for at most
 // the given time, and returns how long that took.
-func (g *gateway) waitFor(t *testing.T, atMost time.Duration, what string, is func(datasource.Health) bool) time.Duration {
+func (g *runningGateway) waitFor(t *testing.T, atMost time.Duration, what string, is func(resolve.Health) bool) time.Duration {
 	t.Helper()
 	started := time.Now()
 	for time.Since(started) < atMost {
@@ -341,12 +354,12 @@ type answer struct {
 }
 
 // ask asks an endpoint of the Prometheus API.
-func (g *gateway) ask(ctx context.Context, endpoint string, parameters url.Values) (answer, error) {
+func (g *runningGateway) ask(ctx context.Context, endpoint string, parameters url.Values) (answer, error) {
 	return g.askWith(ctx, endpoint, parameters, nil)
 }
 
 // askWith is ask with request headers.
-func (g *gateway) askWith(ctx context.Context, endpoint string, parameters url.Values, header http.Header) (answer, error) {
+func (g *runningGateway) askWith(ctx context.Context, endpoint string, parameters url.Values, header http.Header) (answer, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, g.url+"/api/v1/"+endpoint+"?"+parameters.Encode(), http.NoBody)
 	if err != nil {
 		return answer{}, err

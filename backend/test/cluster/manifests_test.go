@@ -14,7 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -49,7 +49,7 @@ func TestTheManifestsAreValid(t *testing.T) {
 					configurations++
 					file := filepath.Join(t.TempDir(), "tierproxy.yaml")
 					require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
-					_, err := datasource.LoadConfig(file)
+					_, err := config.Load(file)
 					require.NoError(t, err, text)
 				}
 				if each.GetKind() == "Deployment" {

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
@@ -138,7 +139,7 @@ spec: {selector: {app: prometheus}, ports: [{name: web, port: 9091, targetPort: 
 }
 
 // startAll starts all pods, and a gateway without a cold tier that knows them.
-func (p *pair) startAll(t *testing.T) *gateway {
+func (p *pair) startAll(t *testing.T) *runningGateway {
 	t.Helper()
 	for _, each := range p.list {
 		require.NoError(t, p.start(t.Context(), each))
@@ -149,7 +150,7 @@ func (p *pair) startAll(t *testing.T) *gateway {
 	return g
 }
 
-func (p *pair) allAvailable(health datasource.Health) bool {
+func (p *pair) allAvailable(health resolve.Health) bool {
 	replicas := health.Tiers["hot"].Replicas
 	for _, each := range replicas {
 		if !each.Available {
@@ -169,7 +170,7 @@ func panels(count int) []string {
 }
 
 // replicaOf asks the gateway which replica it would ask.
-func (g *gateway) replicaOf(t *testing.T, parameters url.Values) string {
+func (g *runningGateway) replicaOf(t *testing.T, parameters url.Values) string {
 	t.Helper()
 	got, err := g.ask(t.Context(), "datasources/explain", parameters)
 	require.NoError(t, err)
@@ -181,7 +182,7 @@ func (g *gateway) replicaOf(t *testing.T, parameters url.Values) string {
 
 // load refreshes panels until stop is called, which returns how many queries
 // were asked, and those that failed.
-func (g *gateway) load(ctx context.Context, users int) (stop func() (int, []string)) {
+func (g *runningGateway) load(ctx context.Context, users int) (stop func() (int, []string)) {
 	ctx, cancel := context.WithCancel(ctx)
 	var (
 		group  errgroup.Group

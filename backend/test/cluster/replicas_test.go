@@ -14,7 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
@@ -36,7 +37,7 @@ func TestAPanelGetsOneAnswer(t *testing.T) {
 
 	// Otherwise the test would show nothing.
 	direct := func(one *pod) string {
-		got, err := (&gateway{url: one.server.URL}).ask(t.Context(), "query_range", long)
+		got, err := (&runningGateway{url: one.server.URL}).ask(t.Context(), "query_range", long)
 		require.NoError(t, err)
 		require.Equal(t, http.StatusOK, got.status)
 		return string(got.Data)
@@ -84,7 +85,7 @@ func TestAPanelGetsOneAnswer(t *testing.T) {
 
 // checkHot has a datasource checked that names no tiers, and returns the state of
 // hot and from when on it would be asked.
-func (g *gateway) checkHot(t *testing.T) (state string, from *time.Time) {
+func (g *runningGateway) checkHot(t *testing.T) (state string, from *time.Time) {
 	t.Helper()
 	const spec = `{"proxy":{"kind":"HTTPProxy","spec":{"url":"http://tierproxy:9190/proxy/globaldatasources/metrics"}}}`
 	response, err := http.Post(g.url+"/api/v1/datasources/check", "application/json", strings.NewReader(spec))
@@ -112,7 +113,7 @@ func TestAReplicaThatGoesCostsNoQuery(t *testing.T) {
 
 	// It dies, and the cluster notices later.
 	first.server.Kill()
-	g.waitFor(t, eventually, "the gateway has noticed", func(health datasource.Health) bool { return !health.Tiers["hot"].Replicas[0].Available })
+	g.waitFor(t, eventually, "the gateway has noticed", func(health resolve.Health) bool { return !health.Tiers["hot"].Replicas[0].Available })
 	apply(t, p.slice(first))
 	require.NoError(t, p.start(t.Context(), first))
 	apply(t, p.slice())
@@ -152,11 +153,11 @@ func TestReplicasBesideACold(t *testing.T) {
 	base, err := url.Parse(cold.URL)
 	require.NoError(t, err)
 	p.pods.route("cold.example:80", base.Host)
-	g := newGateway(t, p.pods, func(config *datasource.Config) {
-		config.Cold.URL = "http://cold.example"
-		config.Routing.Threshold = datasource.Duration(6 * time.Hour)
+	g := newGateway(t, p.pods, func(settings *config.Config) {
+		settings.Cold.URL = "http://cold.example"
+		settings.Routing.Threshold = config.Duration(6 * time.Hour)
 	})
-	g.waitFor(t, eventually, "all tiers are available", func(health datasource.Health) bool {
+	g.waitFor(t, eventually, "all tiers are available", func(health resolve.Health) bool {
 		return p.allAvailable(health) && health.Tiers["cold"].Available && health.Completeness != ""
 	})
 	end := now.Add(-2 * minute)
@@ -201,8 +202,8 @@ func TestReplicasMayBeLeftToTheCluster(t *testing.T) {
 	base, err := url.Parse(p.list[0].server.URL)
 	require.NoError(t, err)
 	p.pods.route("prometheus-k8s."+monitoring+".svc:9091", base.Host)
-	g := newGateway(t, p.pods, func(config *datasource.Config) { config.Cold.URL, config.Discovery.Replicas = "", false })
-	g.waitFor(t, eventually, "hot is available", func(health datasource.Health) bool {
+	g := newGateway(t, p.pods, func(settings *config.Config) { settings.Cold.URL, settings.Discovery.Replicas = "", false })
+	g.waitFor(t, eventually, "hot is available", func(health resolve.Health) bool {
 		return health.Tiers["hot"].Available && len(health.Tiers["hot"].Replicas) == 0 && health.Services["hot"].Endpoints == 1
 	})
 	got, err := g.ask(t.Context(), "query", url.Values{"query": {"vector(1)"}})
@@ -219,9 +220,9 @@ func TestShardsAreRefused(t *testing.T) {
 		require.NoError(t, p.start(t.Context(), each))
 	}
 	p.expose(t, "http")
-	g := newGateway(t, p.pods, func(config *datasource.Config) { config.Cold.URL = "" })
+	g := newGateway(t, p.pods, func(settings *config.Config) { settings.Cold.URL = "" })
 	want := `prometheus-k8s-0 and prometheus-k8s-1 behind the service are no replicas of one Prometheus: their external labels are {cluster="lab"} and {cluster="another"}`
-	refused := func(health datasource.Health) bool {
+	refused := func(health resolve.Health) bool {
 		hot := health.Tiers["hot"]
 		return !hot.Available && len(hot.Replicas) > 0 && hot.Replicas[0].Error == want
 	}
@@ -238,7 +239,7 @@ func TestShardsAreRefused(t *testing.T) {
 	p.list[1].server.Kill()
 	delete(p.at, p.list[1])
 	apply(t, p.slice())
-	g.waitFor(t, eventually, "one is left", func(health datasource.Health) bool { return len(health.Tiers["hot"].Replicas) == 1 })
+	g.waitFor(t, eventually, "one is left", func(health resolve.Health) bool { return len(health.Tiers["hot"].Replicas) == 1 })
 	require.True(t, refused(g.Health()))
 }
 
@@ -270,11 +271,11 @@ func TestTLSTowardsPods(t *testing.T) {
 			p.list[0].certificate, p.list[0].key = each.by.Issue(each.until, each.hosts...).Write(t, p.dir)
 			require.NoError(t, p.start(t.Context(), p.list[0]))
 			p.expose(t, "https")
-			g := newGateway(t, p.pods, func(config *datasource.Config) {
-				config.Cold.URL = ""
-				config.Hot.HTTPConfig = httpConfig(t, fmt.Sprintf("tls_config: {ca_file: %s, insecure_skip_verify: %t}", file, each.skip))
+			g := newGateway(t, p.pods, func(settings *config.Config) {
+				settings.Cold.URL = ""
+				settings.Hot.HTTPConfig = httpConfig(t, fmt.Sprintf("tls_config: {ca_file: %s, insecure_skip_verify: %t}", file, each.skip))
 			})
-			g.waitFor(t, eventually, "it has been probed", func(health datasource.Health) bool {
+			g.waitFor(t, eventually, "it has been probed", func(health resolve.Health) bool {
 				hot := health.Tiers["hot"]
 				return hot.Available == each.usable && len(hot.Replicas) == 1 && (each.usable || strings.Contains(hot.Error, "its TLS certificate was not accepted"))
 			})

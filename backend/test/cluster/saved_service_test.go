@@ -123,12 +123,12 @@ spec:
 
 	end := time.Now().Truncate(minute).Add(-2 * minute)
 	recent := rangeQuery(`sum by (job) (rate(http_requests_total[4m]))`, end.Add(-5*minute), end, minute)
-	direct, err := (&gateway{url: pod.server.URL}).ask(t.Context(), "query_range", recent)
+	direct, err := (&runningGateway{url: pod.server.URL}).ask(t.Context(), "query_range", recent)
 	require.NoError(t, err)
 	require.Contains(t, direct.body, `"values"`)
 	through := func(path string, header http.Header) answer {
 		t.Helper()
-		got, err := (&gateway{url: perses.server.URL + path}).askWith(t.Context(), "query_range", recent, header)
+		got, err := (&runningGateway{url: perses.server.URL + path}).askWith(t.Context(), "query_range", recent, header)
 		require.NoError(t, err)
 		return got
 	}

@@ -19,7 +19,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
@@ -170,19 +171,19 @@ func TestATenancyPortOfOpenShift(t *testing.T) {
 	t.Cleanup(perses.Close)
 	pods := &network{}
 	pods.route(host+":9092", port.address)
-	g := newGateway(t, pods, func(config *datasource.Config) {
-		config.Discovery.Enabled = false
-		config.Perses.URL = perses.URL
-		config.ServiceAccount.TokenPath = filepath.Join(dir, "token")
-		config.Cold.URL = "https://" + host + ":9092"
-		config.Cold.Tenancy = datasource.TenancyConfig{Parameter: "namespace", ProbeNamespace: "cart"}
-		config.Enforcement.Label = "job"
-		config.Projects = []datasource.ProjectConfig{
+	g := newGateway(t, pods, func(settings *config.Config) {
+		settings.Discovery.Enabled = false
+		settings.Perses.URL = perses.URL
+		settings.ServiceAccount.TokenPath = filepath.Join(dir, "token")
+		settings.Cold.URL = "https://" + host + ":9092"
+		settings.Cold.Tenancy = config.TenancyConfig{Parameter: "namespace", ProbeNamespace: "cart"}
+		settings.Enforcement.Label = "job"
+		settings.Projects = []config.ProjectConfig{
 			{Name: "cart", Namespaces: []string{"cart"}}, {Name: "checkout", Namespaces: []string{"checkout"}}, {Name: "both", Namespaces: []string{"checkout", "cart"}},
 			{Name: "search", Namespaces: []string{"search"}}, {Name: "some", Namespaces: []string{"cart", "search"}}, {Name: "all", AllNamespaces: true},
 		}
 	})
-	g.waitFor(t, eventually, "the tier is available", func(health datasource.Health) bool { return health.Tiers["cold"].Available })
+	g.waitFor(t, eventually, "the tier is available", func(health resolve.Health) bool { return health.Tiers["cold"].Available })
 
 	end := time.Now().Truncate(minute).Add(-2 * minute)
 	at := fmt.Sprint(end.Unix())
@@ -220,7 +221,7 @@ func TestATenancyPortOfOpenShift(t *testing.T) {
 		{"label/instance/values", window, with(url.Values{"match[]": {`{job="cart"}`}}), with(url.Values{"match[]": {`{job=~"cart|checkout"}`}})},
 	} {
 		for project, plain := range map[string]url.Values{"cart": test.cart, "both": test.allowed} {
-			expected, err := (&gateway{url: port.prometheus.URL}).ask(t.Context(), test.endpoint, plain)
+			expected, err := (&runningGateway{url: port.prometheus.URL}).ask(t.Context(), test.endpoint, plain)
 			require.NoError(t, err)
 			require.Equal(t, http.StatusOK, expected.status, expected.body)
 			require.Greater(t, len(expected.Data), 35, "an empty answer proves nothing")
@@ -274,7 +275,7 @@ func TestATenancyPortOfOpenShift(t *testing.T) {
 }
 
 // askTenant asks the datasource metrics of a project.
-func (g *gateway) askTenant(t *testing.T, method, project, endpoint string, parameters url.Values) answer {
+func (g *runningGateway) askTenant(t *testing.T, method, project, endpoint string, parameters url.Values) answer {
 	t.Helper()
 	target, body := g.url+"/proxy/projects/"+project+"/datasources/metrics/api/v1/"+endpoint, io.Reader(http.NoBody)
 	if method == http.MethodPost {

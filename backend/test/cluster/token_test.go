@@ -21,7 +21,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
@@ -120,7 +121,7 @@ func saved(specs map[string]string) http.HandlerFunc {
 }
 
 // askSaved asks a saved datasource at a tier, and returns status and body.
-func (g *gateway) askSaved(ctx context.Context, t *testing.T, path, endpoint, choice string) (status int, body string) {
+func (g *runningGateway) askSaved(ctx context.Context, t *testing.T, path, endpoint, choice string) (status int, body string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, g.url+"/proxy"+path+"/api/v1/"+endpoint, http.NoBody)
 	require.NoError(t, err)
@@ -194,19 +195,19 @@ func TestTheTokenReachesDiscoveredServicesAlone(t *testing.T) {
 
 	outside := filepath.Join(dir, "outside.crt")
 	certificates.Replace(t, outside, l.authority.PEM)
-	g := newGateway(t, l.pods, func(config *datasource.Config) {
-		config.Perses.URL = perses.URL
-		config.ServiceAccount.TokenPath = filepath.Join(dir, "token")
+	g := newGateway(t, l.pods, func(settings *config.Config) {
+		settings.Perses.URL = perses.URL
+		settings.ServiceAccount.TokenPath = filepath.Join(dir, "token")
 		// That of the tiers too: a project that is not listed cannot name those anyway.
-		config.Discovery.Namespaces = []string{"monitoring", monitoring, "shop"}
-		config.Projects = []datasource.ProjectConfig{{Name: "shop", AllNamespaces: true}}
-		config.Destinations = []datasource.DestinationConfig{
+		settings.Discovery.Namespaces = []string{"monitoring", monitoring, "shop"}
+		settings.Projects = []config.ProjectConfig{{Name: "shop", AllNamespaces: true}}
+		settings.Destinations = []config.DestinationConfig{
 			{Host: "written.monitoring.svc", Port: 9090},
 			{Host: "described.monitoring.svc", Port: 9090, HTTPConfig: httpConfig(t, "{authorization: {credentials_file: "+filepath.Join(dir, "token")+"}, tls_config: {ca_file: "+outside+"}}")},
 			{Host: "outside.example", Port: 443, HTTPConfig: httpConfig(t, "tls_config: {ca_file: "+outside+"}")},
 		}
 	})
-	g.waitFor(t, eventually, "the tiers are available", func(health datasource.Health) bool {
+	g.waitFor(t, eventually, "the tiers are available", func(health resolve.Health) bool {
 		hot := health.Tiers["hot"]
 		return len(hot.Replicas) == 2 && hot.Replicas[0].Available && hot.Replicas[1].Available && health.Tiers["cold"].Available
 	})

@@ -15,7 +15,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
@@ -24,10 +25,10 @@ import (
 // later, over a longer or shorter time, or in another phase.
 func (w *world) cached(t *testing.T, strategy tier.Strategy, hot, cold, oracle string, held coverage, seed int64, count int, beyond time.Duration, edges []time.Time, pinned []*labels.Matcher, seen *tally) {
 	t.Helper()
-	g := w.gateway(t, hot, cold, func(config *datasource.Config) {
-		config.Routing.Strategy = string(strategy)
-		config.Routing.Threshold = datasource.Duration(splitThreshold)
-		config.Cache.Enabled = true
+	g := w.gateway(t, hot, cold, func(settings *config.Config) {
+		settings.Routing.Strategy = string(strategy)
+		settings.Routing.Threshold = config.Duration(splitThreshold)
+		settings.Cache.Enabled = true
 	})
 	const rounds = 4
 	first := w.ranges(seed, max(count/rounds, 1), beyond, edges, pinned, 0)
@@ -103,9 +104,9 @@ func waitForProbes(t *testing.T, base string, count int) {
 
 // healthAt is what a datasource of a gateway says of itself; nothing where it says
 // why not.
-func healthAt(t *testing.T, base string) datasource.Health {
+func healthAt(t *testing.T, base string) resolve.Health {
 	t.Helper()
-	var health datasource.Health
+	var health resolve.Health
 	_, body, err := stack.Get(t.Context(), base+"/api/v1/datasources/health", nil)
 	if err == nil {
 		err = json.Unmarshal(body, &health)
@@ -123,9 +124,9 @@ func (w *world) storesComeAndGo(t *testing.T, seed int64, count int, seen *tally
 	cold := w.thanos(t, "cached", map[string][]string{"all": pairs(hotLabels)})
 	labelled := w.prometheus(t, "whole-labelled", "labelled", nil)
 	hot := w.prometheus(t, "hot", "hot", hotLabels)
-	g := w.gateway(t, hot.URL, cold.Query.URL, func(config *datasource.Config) {
-		config.Routing.Strategy, config.Cache.Enabled = string(tier.StrategySplit), true
-		config.Routing.Threshold = datasource.Duration(splitThreshold)
+	g := w.gateway(t, hot.URL, cold.Query.URL, func(settings *config.Config) {
+		settings.Routing.Strategy, settings.Cache.Enabled = string(tier.StrategySplit), true
+		settings.Routing.Threshold = config.Duration(splitThreshold)
 	})
 	questions := w.ranges(seed, count, hour, []time.Time{w.boundary, w.now}, nil, 0)
 	fresh := w.ranges(seed+1, count, hour, []time.Time{w.boundary, w.now}, nil, 0)

@@ -20,7 +20,7 @@ import (
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
@@ -45,9 +45,9 @@ func TestCutAndCachedWhileTheTiersChange(t *testing.T) {
 	w.write(t, "cold-behind", series, from, w.now.Add(-behind), nil)
 	require.NoError(t, os.CopyFS(filepath.Join(w.dir, "cold"), os.DirFS(filepath.Join(w.dir, "oracle"))))
 	oracle, hot, cold := w.ingesting(t, "oracle", nil), w.ingesting(t, "hot", nil), w.ingesting(t, "cold-behind", nil)
-	g := w.gateway(t, hot.URL, cold.URL, func(config *datasource.Config) {
-		config.Routing.Strategy, config.Cache.Enabled = string(tier.StrategySplit), true
-		config.Routing.Threshold = datasource.Duration(splitThreshold)
+	g := w.gateway(t, hot.URL, cold.URL, func(settings *config.Config) {
+		settings.Routing.Strategy, settings.Cache.Enabled = string(tier.StrategySplit), true
+		settings.Routing.Threshold = config.Duration(splitThreshold)
 	})
 	// Long enough for cold to have steps that can no longer change.
 	r := &repetition{world: w, random: rand.New(rand.NewSource(seed(t))), seen: &tally{}}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -33,8 +33,8 @@ func TestWhatIsNewElsewhereIsNoticedSoon(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = cold.Stop() })
 	const interval = 500 * time.Millisecond
-	g := w.gateway(t, hot.URL, cold.URL, func(config *datasource.Config) {
-		config.Probe.Interval, config.Probe.LearnInterval = datasource.Duration(interval), datasource.Duration(time.Hour)
+	g := w.gateway(t, hot.URL, cold.URL, func(settings *config.Config) {
+		settings.Probe.Interval, settings.Probe.LearnInterval = config.Duration(interval), config.Duration(time.Hour)
 	})
 	reason := func(query string) string {
 		got, err := ask(t.Context(), g.URL, question{endpoint: "query", values: url.Values{"query": {query}}})

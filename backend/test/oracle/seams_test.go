@@ -15,7 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
 )
 
@@ -90,9 +90,9 @@ func TestNoSeamBetweenPiecesOfDeduplicatedReplicas(t *testing.T) {
 	whole := w.prometheus(t, "whole", "whole", nil)
 	hot := w.prometheus(t, "hot", "hot", hotLabels)
 	cold := w.thanos(t, "replicas", map[string][]string{"a": pairs(labelsInCold, "replica", "a"), "b": pairs(labelsInCold, "replica", "b")})
-	g := w.gateway(t, hot.URL, cold.Query.URL, func(config *datasource.Config) {
-		config.Cache.Enabled = true
-		config.Routing.Threshold = datasource.Duration(minute)
+	g := w.gateway(t, hot.URL, cold.Query.URL, func(settings *config.Config) {
+		settings.Cache.Enabled = true
+		settings.Routing.Threshold = config.Duration(minute)
 	})
 	var trials []*seamTrial
 	for _, query := range []string{

@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -22,9 +22,9 @@ const splitThreshold = 10 * minute
 // split asks a gateway that cuts range queries.
 func (w *world) split(t *testing.T, hot, cold, oracle string, held coverage, seed int64, count int, beyond time.Duration, edges []time.Time, pinned []*labels.Matcher, seen *tally) {
 	t.Helper()
-	g := w.gateway(t, hot, cold, func(config *datasource.Config) {
-		config.Routing.Strategy = string(tier.StrategySplit)
-		config.Routing.Threshold = datasource.Duration(splitThreshold)
+	g := w.gateway(t, hot, cold, func(settings *config.Config) {
+		settings.Routing.Strategy = string(tier.StrategySplit)
+		settings.Routing.Threshold = config.Duration(splitThreshold)
 	})
 	result := w.compare(t, g.URL, oracle, held, w.ranges(seed, count, beyond, edges, pinned, 0), seen)
 	require.GreaterOrEqual(t, result.reasons[string(tier.ReasonSplit)], count/4, "enough of them are cut\n%s", result)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/redistest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
@@ -66,14 +67,14 @@ func TestTwoTenantsShareARedis(t *testing.T) {
 		})
 	}
 	kept := redistest.Start(t, "")
-	gateways := make([]*gateway, 2)
+	gateways := make([]*runningGateway, 2)
 	for i := range gateways {
-		gateways[i] = w.gateway(t, "", "", func(config *datasource.Config) {
-			config.Perses.URL, config.Cache.Redis.Address = perses.URL, kept.Address
+		gateways[i] = w.gateway(t, "", "", func(settings *config.Config) {
+			settings.Perses.URL, settings.Cache.Redis.Address = perses.URL, kept.Address
 			for _, tenant := range tenants {
-				config.Destinations = append(config.Destinations, datasource.DestinationConfig{Host: "127.0.0.1", Port: portOf(t, hots[tenant]), Tenant: tenant})
+				settings.Destinations = append(settings.Destinations, config.DestinationConfig{Host: "127.0.0.1", Port: portOf(t, hots[tenant]), Tenant: tenant})
 			}
-			config.Destinations = append(config.Destinations, datasource.DestinationConfig{Host: "127.0.0.1"})
+			settings.Destinations = append(settings.Destinations, config.DestinationConfig{Host: "127.0.0.1"})
 		})
 	}
 	at := func(replica int, tenant string) string {
@@ -184,7 +185,7 @@ func mixUp(t *testing.T, server *redistest.Server) {
 }
 
 // cacheFailures is how often Redis could not be asked, by what the gateways count.
-func cacheFailures(t *testing.T, gateways []*gateway) int {
+func cacheFailures(t *testing.T, gateways []*runningGateway) int {
 	t.Helper()
 	total := 0
 	for _, each := range gateways {

@@ -26,7 +26,9 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
@@ -283,30 +285,30 @@ func (w *world) thanos(t *testing.T, name string, sources map[string][]string, m
 	return servers
 }
 
-// gateway is a running gateway.
-type gateway struct {
+// runningGateway is a running gateway.
+type runningGateway struct {
 	*httptest.Server
 	manager *datasource.Manager
 }
 
 // gateway starts a gateway over two tiers and waits until it has learned.
-func (w *world) gateway(t *testing.T, hot, cold string, change func(*datasource.Config)) *gateway {
+func (w *world) gateway(t *testing.T, hot, cold string, change func(*config.Config)) *runningGateway {
 	t.Helper()
-	config := datasource.DefaultConfig()
-	config.Hot.URL, config.Cold.URL = hot, cold
-	config.Routing.Threshold = datasource.Duration(threshold)
-	config.Probe.Interval = datasource.Duration(500 * time.Millisecond)
-	config.Probe.LearnInterval = datasource.Duration(2 * time.Second)
+	settings := config.Default()
+	settings.Hot.URL, settings.Cold.URL = hot, cold
+	settings.Routing.Threshold = config.Duration(threshold)
+	settings.Probe.Interval = config.Duration(500 * time.Millisecond)
+	settings.Probe.LearnInterval = config.Duration(2 * time.Second)
 	if change != nil {
-		change(&config)
+		change(&settings)
 	}
 	logger := logrus.New()
 	logger.SetLevel(logrus.ErrorLevel)
-	manager, err := datasource.NewManager(config, logger)
+	manager, err := datasource.NewManager(settings, logger)
 	require.NoError(t, err)
 	require.NoError(t, manager.Start(t.Context()))
 	t.Cleanup(func() { require.NoError(t, manager.Close()) })
-	server := httptest.NewServer(manager.Handler())
+	server := httptest.NewServer(gateway.New(manager))
 	t.Cleanup(server.Close)
-	return &gateway{Server: server, manager: manager}
+	return &runningGateway{Server: server, manager: manager}
 }

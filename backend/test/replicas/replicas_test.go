@@ -30,7 +30,9 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
@@ -202,20 +204,20 @@ func servers(t *testing.T, directory string, now time.Time) (hot, cold string) {
 	return prometheus.URL, started.Query.URL
 }
 
-// gateway starts a gateway that caches, and waits until it has learned.
-func gateway(t *testing.T, hot, cold string) (string, *datasource.Manager) {
+// startGateway starts a gateway that caches, and waits until it has learned.
+func startGateway(t *testing.T, hot, cold string) (string, *datasource.Manager) {
 	t.Helper()
-	config := datasource.DefaultConfig()
-	config.Hot.URL, config.Cold.URL = hot, cold
-	config.Routing.Strategy, config.Cache.Enabled = "split", true
-	config.Probe.Interval = datasource.Duration(500 * time.Millisecond)
+	settings := config.Default()
+	settings.Hot.URL, settings.Cold.URL = hot, cold
+	settings.Routing.Strategy, settings.Cache.Enabled = "split", true
+	settings.Probe.Interval = config.Duration(500 * time.Millisecond)
 	logger := logrus.New()
 	logger.SetLevel(logrus.ErrorLevel)
-	manager, err := datasource.NewManager(config, logger)
+	manager, err := datasource.NewManager(settings, logger)
 	require.NoError(t, err)
 	require.NoError(t, manager.Start(t.Context()))
 	t.Cleanup(func() { require.NoError(t, manager.Close()) })
-	server := httptest.NewServer(manager.Handler())
+	server := httptest.NewServer(gateway.New(manager))
 	t.Cleanup(server.Close)
 	return server.URL, manager
 }
@@ -224,7 +226,7 @@ func TestCachedAnswersAreThoseOfTheSameTier(t *testing.T) {
 	now := time.Now().Truncate(time.Minute)
 	directory := t.TempDir()
 	hot, cold := servers(t, directory, now)
-	base, manager := gateway(t, hot, cold)
+	base, manager := startGateway(t, hot, cold)
 	seconds := func(at time.Time) string { return strconv.FormatInt(at.Unix(), 10) }
 	for _, dedup := range []string{"false", "true"} {
 		t.Run("dedup="+dedup, func(t *testing.T) {
@@ -310,7 +312,7 @@ func elements(t *testing.T, text []byte) []string {
 func TestWholeAnswersAreThoseOfTheSameTier(t *testing.T) {
 	now := time.Now().Truncate(time.Minute)
 	hot, cold := servers(t, t.TempDir(), now)
-	base, manager := gateway(t, hot, cold)
+	base, manager := startGateway(t, hot, cold)
 	at := func(ago time.Duration) string { return strconv.FormatInt(now.Add(-ago).Unix(), 10) }
 	type question struct {
 		path       string

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -69,7 +70,7 @@ func start(t *testing.T) *site {
 	require.NoError(t, err)
 	require.NoError(t, manager.Start(t.Context()))
 	t.Cleanup(func() { require.NoError(t, manager.Close()) })
-	gateway := httptest.NewServer(manager.Handler())
+	gateway := httptest.NewServer(gateway.New(manager))
 	t.Cleanup(gateway.Close)
 	s.gateway = gateway.URL
 	return s

@@ -1,0 +1,175 @@
+package config
+
+import (
+	"encoding"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	persesconfig "github.com/perses/common/config"
+	"gopkg.in/yaml.v3"
+)
+
+// environmentPrefix is that of the variables that mirror the file's keys.
+const environmentPrefix = "TIERPROXY"
+
+// malformedError is a value that is not what its key wants.
+type malformedError struct{ value, want string }
+
+// Error says what is wanted.
+func (e *malformedError) Error() string { return fmt.Sprintf("%q is not %s", e.value, e.want) }
+
+// lineError is a malformedError in a file, in the form that makes the YAML
+// decoder carry on with the next key.
+func lineError(node *yaml.Node, want string) error {
+	return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %q is not %s", node.Line, node.Value, want)}}
+}
+
+// FromEnvironment returns Default changed by the environment. It
+// returns all mistakes at once, joined.
+func FromEnvironment() (Config, error) { return Load("") }
+
+// Load returns the configuration of a YAML file, which may be empty for
+// none, changed by the environment. What neither sets is as in Default.
+// The contract's names (THANOS_QUERIER_URL and so on) win over the prefixed
+// ones (TIERPROXY_COLD_URL), and the environment wins over the file.
+//
+// It returns all mistakes at once, joined: unknown keys, malformed durations,
+// numbers and URLs, and values out of range.
+func Load(file string) (Config, error) {
+	loaded := Default()
+	mistakes := environmentMistakes()
+	resolveError := resolve(file, &loaded)
+	var typeError *yaml.TypeError
+	switch {
+	case errors.As(resolveError, &typeError):
+		for _, text := range typeError.Errors {
+			mistakes = append(mistakes, fmt.Errorf("%s: %s", file, readable(text)))
+		}
+	case resolveError != nil && len(mistakes) == 0:
+		// Mistakes in the environment are listed already, with their names.
+		mistakes = append(mistakes, fmt.Errorf("read the configuration: %w", resolveError))
+	}
+	applyContract(&loaded)
+	if err := loaded.Validate(); err != nil {
+		mistakes = append(mistakes, err)
+	}
+	return loaded, errors.Join(mistakes...)
+}
+
+// resolve lets the library of Perses read the file and the environment.
+func resolve(file string, into *Config) error {
+	err := persesconfig.NewResolver[Config]().SetEnvPrefix(environmentPrefix).SetConfigFile(file).Resolve(into).Verify()
+	if errors.Is(err, io.EOF) {
+		// A file of comments only is an empty configuration.
+		return resolve("", into)
+	}
+	return err
+}
+
+// readable puts the YAML decoder's words for an unknown key into ours.
+func readable(text string) string {
+	line, rest, found := strings.Cut(text, ": field ")
+	name, _, isUnknown := strings.Cut(rest, " not found in type ")
+	if !found || !isUnknown {
+		return text
+	}
+	return fmt.Sprintf("%s: unknown key %q: remove it or correct its spelling", line, name)
+}
+
+// setting is one key of the configuration that holds a value.
+type setting struct {
+	key      string // as in the file: routing.threshold
+	prefixed string // TIERPROXY_ROUTING_THRESHOLD
+	contract string // QUERY_ROUTING_THRESHOLD, or empty
+	value    reflect.Value
+}
+
+// settings lists every key of the configuration, in the order of the structs.
+// Lists are one key; their elements are not visited.
+func settings(target *Config) []setting {
+	var list []setting
+	var visit func(value reflect.Value, path []string)
+	visit = func(value reflect.Value, path []string) {
+		for i := range value.NumField() {
+			field := value.Type().Field(i)
+			name, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
+			fieldPath := append(slices.Clone(path), name)
+			if field.Type.Kind() == reflect.Struct {
+				visit(value.Field(i), fieldPath)
+				continue
+			}
+			list = append(list, setting{
+				key:      strings.Join(fieldPath, "."),
+				prefixed: strings.ToUpper(environmentPrefix + "_" + strings.Join(fieldPath, "_")),
+				contract: field.Tag.Get("contract"),
+				value:    value.Field(i),
+			})
+		}
+	}
+	visit(reflect.ValueOf(target).Elem(), nil)
+	return list
+}
+
+// set reads text into the setting.
+func (s setting) set(text string) error {
+	if target, ok := s.value.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		return target.UnmarshalText([]byte(text))
+	}
+	switch s.value.Kind() {
+	case reflect.String:
+		s.value.SetString(text)
+	case reflect.Bool:
+		parsed, err := strconv.ParseBool(strings.TrimSpace(text))
+		if err != nil {
+			return &malformedError{value: text, want: "true or false"}
+		}
+		s.value.SetBool(parsed)
+	case reflect.Int:
+		parsed, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil {
+			return &malformedError{value: text, want: "a whole number"}
+		}
+		s.value.SetInt(int64(parsed))
+	default:
+		return fmt.Errorf("a %s cannot be set by one environment variable", s.value.Kind())
+	}
+	return nil
+}
+
+// environmentMistakes lists the variables that are set to something malformed.
+// The resolver stops at the first one and does not name it.
+func environmentMistakes() []error {
+	var mistakes []error
+	scratch := Default()
+	for _, setting := range settings(&scratch) {
+		for _, name := range []string{setting.prefixed, setting.contract} {
+			text, found := os.LookupEnv(name)
+			if !found || name == "" || setting.value.Kind() == reflect.Slice || (name == setting.contract && text == "") {
+				continue
+			}
+			if err := setting.set(text); err != nil {
+				mistakes = append(mistakes, fmt.Errorf("environment variable %s: %w", name, err))
+			}
+		}
+	}
+	return mistakes
+}
+
+// applyContract lets the contract's variables win. An empty one counts as not
+// set, because deployment templates often leave them empty.
+func applyContract(target *Config) {
+	for _, setting := range settings(target) {
+		if setting.contract == "" {
+			continue
+		}
+		if text := os.Getenv(setting.contract); text != "" {
+			_ = setting.set(text) // A malformed one is listed by environmentMistakes.
+		}
+	}
+}

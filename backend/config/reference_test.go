@@ -1,0 +1,155 @@
+package config
+
+import (
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write the generated documentation anew")
+
+const referenceFile = "../../docs/configuration.md"
+
+// TestConfigurationReference holds docs/configuration.md to the structs and
+// their comments, or writes it with -update.
+func TestConfigurationReference(t *testing.T) {
+	rendered, undocumented := renderReference(t)
+	require.Empty(t, undocumented, "each of these fields takes a comment that begins with its name")
+	if *update {
+		require.NoError(t, os.WriteFile(referenceFile, []byte(rendered), 0o600))
+	}
+	written, err := os.ReadFile(referenceFile)
+	require.NoError(t, err)
+	require.Equal(t, string(written), rendered, "docs/configuration.md is stale: run make generate")
+}
+
+const referenceHead = `# Configuration of tierproxy
+
+<!-- Written by make generate from the Go structs. Do not edit. -->
+
+Every setting is a key of the YAML file that ` + "`--config`" + ` names, and an environment variable. The environment wins over the
+file. Where a setting has two variables, the first one wins; set but empty, the first one counts as not set. Durations are
+written as Prometheus writes them: 500ms, 30s, 15m, 1h30m, 15d.
+
+Variables of lists end in the number of the element: _0, _1 and so on. A variable that ends in ` + "`_*`" + ` stands for one variable
+for each key below, such as ` + "`TIERPROXY_HOT_HTTP_CONFIG_BASIC_AUTH_USERNAME`" + `.
+
+tierproxy does not start with a configuration that has mistakes, and lists all of them. What is about the process, such as
+the address to listen on (` + "`--web.listen-address`, :9190" + ` by default) and the log level, is in ` + "`tierproxy --help`" + `.
+`
+
+// reference is the page of all settings while it is written.
+type reference struct {
+	comments     map[string]string
+	text         strings.Builder
+	undocumented []string
+}
+
+// renderReference returns the page, with one section for each group of keys, and
+// the fields that have no comment.
+func renderReference(t *testing.T) (page string, undocumented []string) {
+	t.Helper()
+	written := &reference{comments: fieldComments(t)}
+	written.text.WriteString(referenceHead)
+	config := reflect.ValueOf(Default())
+	for field, value := range config.Fields() {
+		key := yamlKey(field)
+		fmt.Fprintf(&written.text, "\n## %s\n\n%s\n\n| key | variable | default | meaning |\n| --- | --- | --- | --- |\n",
+			key, written.meaning(config.Type(), field))
+		written.rows(key, environmentPrefix+"_"+strings.ToUpper(key), value)
+	}
+	return written.text.String(), written.undocumented
+}
+
+// rows writes a row for each key of a struct, or of the elements of a list of
+// structs, and for the keys below.
+func (r *reference) rows(key, variable string, value reflect.Value) {
+	if value.Kind() == reflect.Slice {
+		key, variable, value = key+"[]", variable+"_0", reflect.Zero(value.Type().Elem())
+	}
+	for field, held := range value.Fields() {
+		key, variable := key+"."+yamlKey(field), variable+"_"+strings.ToUpper(yamlKey(field))
+		meaning := r.meaning(value.Type(), field)
+		isList := held.Kind() == reflect.Slice
+		switch {
+		case held.Kind() == reflect.Struct, isList && held.Type().Elem().Kind() == reflect.Struct:
+			fmt.Fprintf(&r.text, "| `%s` | | | %s |\n", key, meaning)
+			r.rows(key, variable, held)
+		case isList:
+			fmt.Fprintf(&r.text, "| `%s[]` | `%s_0` and so on | empty | %s |\n", key, variable, meaning)
+		case held.Kind() == reflect.Pointer:
+			fmt.Fprintf(&r.text, "| `%s` | `%s_*` | empty | %s |\n", key, variable, meaning)
+		default:
+			variables := "`" + variable + "`"
+			if contract := field.Tag.Get("contract"); contract != "" {
+				variables = "`" + contract + "`, " + variables
+			}
+			fmt.Fprintf(&r.text, "| `%s` | %s | %s | %s |\n", key, variables, defaultText(held), meaning)
+		}
+	}
+}
+
+// meaning is the comment of a field, with the key in the place of the Go name.
+func (r *reference) meaning(parent reflect.Type, field reflect.StructField) string {
+	name := parent.Name() + "." + field.Name
+	rest, found := strings.CutPrefix(r.comments[name], field.Name+" ")
+	if !found {
+		r.undocumented = append(r.undocumented, name)
+	}
+	return "`" + yamlKey(field) + "` " + rest
+}
+
+func yamlKey(field reflect.StructField) string {
+	key, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
+	return key
+}
+
+func defaultText(value reflect.Value) string {
+	if text := fmt.Sprint(value.Interface()); text != "" && value.Kind() != reflect.Map {
+		return "`" + text + "`"
+	}
+	return "empty"
+}
+
+// fieldComments maps Type.Field to the comment in front of the field, for all
+// types of the package.
+func fieldComments(t *testing.T) map[string]string {
+	t.Helper()
+	files, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	comments := map[string]string{}
+	for _, name := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		require.NoError(t, err)
+		collectComments(file, comments)
+	}
+	return comments
+}
+
+func collectComments(file *ast.File, comments map[string]string) {
+	ast.Inspect(file, func(node ast.Node) bool {
+		declared, ok := node.(*ast.TypeSpec)
+		if !ok {
+			return true
+		}
+		body, ok := declared.Type.(*ast.StructType)
+		if !ok {
+			return false
+		}
+		for _, field := range body.Fields.List {
+			for _, name := range field.Names {
+				comments[declared.Name.Name+"."+name.Name] = strings.Join(strings.Fields(field.Doc.Text()), " ")
+			}
+		}
+		return false
+	})
+}

@@ -1,0 +1,173 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// persesName is the form of the names of projects and datasources in Perses.
+var persesName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,75}$`)
+
+// IsPersesName reports whether a text can be the name of a project, a dashboard
+// or a datasource in Perses: 1 to 75 letters, digits, '_', '.' and '-', and more
+// than dots.
+func IsPersesName(name string) bool {
+	return persesName.MatchString(name) && strings.Trim(name, ".") != ""
+}
+
+// Validate checks the configuration. It returns all mistakes at once, joined,
+// each with its key and what to change.
+func (c *Config) Validate() error {
+	var mistakes []error
+	add := func(key string, err error) {
+		if err != nil {
+			mistakes = append(mistakes, fmt.Errorf("%s: %w", key, err))
+		}
+	}
+	_, err := parseURL(c.Perses.URL)
+	add("perses.url", err)
+	_, err = parseURL(c.Hot.URL)
+	add("hot.url", err)
+	_, err = parseURL(c.Cold.URL)
+	add("cold.url", err)
+	if c.Hot.URL == "" && c.Cold.URL == "" && c.Perses.URL == "" && !c.Discovery.Enabled {
+		add("hot.url, cold.url", errors.New("without Perses and discovery at least one tier has to be set"))
+	}
+	c.validateDiscovery(add)
+	add("perses.timeout", positive(c.Perses.Timeout))
+	add("routing.threshold", positive(c.Routing.Threshold))
+	if c.Routing.Strategy != StrategyRoute && c.Routing.Strategy != StrategySplit {
+		add("routing.strategy", fmt.Errorf("is %q, and must be route or split", c.Routing.Strategy))
+	}
+	add("routing.freshness", positive(c.Routing.Freshness))
+	add("query.timeout", positive(c.Query.Timeout))
+	if c.Query.SpliceBytes < 1<<20 {
+		add("query.splice_bytes", fmt.Errorf("is %d, and must be at least 1 MiB (%d)", c.Query.SpliceBytes, 1<<20))
+	}
+	c.Cache.validate(add)
+	add("probe.interval", positive(c.Probe.Interval))
+	add("probe.learn_interval", positive(c.Probe.LearnInterval))
+	if c.Pool.Size < 1 {
+		add("pool.size", fmt.Errorf("is %d, and must be at least 1", c.Pool.Size))
+	}
+	for _, each := range []struct {
+		key   string
+		value int
+	}{
+		{"limits.concurrent", c.Limits.Concurrent}, {"limits.queue", c.Limits.Queue},
+		{"limits.shared_bytes", c.Limits.SharedBytes}, {"limits.shared_memory", c.Limits.SharedMemory},
+		{"limits.decoded_memory", c.Limits.DecodedMemory},
+	} {
+		if each.value < 0 {
+			add(each.key, fmt.Errorf("is %d, and must not be negative", each.value))
+		}
+	}
+	if c.Limits.Concurrent > c.Pool.Size && c.Pool.Size > 0 && !c.Pool.HTTP2 {
+		add("limits.concurrent", fmt.Errorf("is %d, and there are no more than %d connections: raise pool.size, or lower it", c.Limits.Concurrent, c.Pool.Size))
+	}
+	if c.Limits.ProjectTiers < 1 {
+		add("limits.project_tiers", fmt.Errorf("is %d: it must be 1 or more", c.Limits.ProjectTiers))
+	}
+	add("limits.queue_wait", positive(c.Limits.QueueWait))
+	if c.Log.SlowQueries < 0 {
+		add("log.slow_queries", errors.New("must not be negative"))
+	}
+	_, err = parseURL(c.Tracing.Endpoint)
+	add("tracing.endpoint", err)
+	if c.Tracing.SamplePercent < 0 || c.Tracing.SamplePercent > 100 {
+		add("tracing.sample_percent", fmt.Errorf("is %d, and must be from 0 to 100", c.Tracing.SamplePercent))
+	}
+	if c.Hot.Retention < 0 {
+		add("hot.retention", errors.New("must not be negative"))
+	}
+	if c.Cold.Lag < 0 {
+		add("cold.lag", errors.New("must not be negative"))
+	}
+	if c.Query.MaxRange < 0 {
+		add("query.max_range", errors.New("must not be negative"))
+	}
+	if c.Query.MaxLength < 1 || c.Query.MaxLength > mostLength {
+		add("query.max_length", fmt.Errorf("is %d, and must be from 1 to %d", c.Query.MaxLength, mostLength))
+	}
+	if least := 4 * BodyMemoryFactor * c.Query.MaxBodyBytes(); c.Limits.RequestMemory < least {
+		add("limits.request_memory", fmt.Errorf("is %d, and must be at least %d: a caller gets a quarter of it, and one request takes as much with this query.max_length", c.Limits.RequestMemory, least))
+	}
+	add("service_account.token_path", absolute(c.ServiceAccount.TokenPath))
+	c.validateSecurity(add)
+	return errors.Join(mistakes...)
+}
+
+// mostLength bounds query.max_length: what a query costs beyond its length is
+// bounded for texts of this size.
+const mostLength = 1 << 20
+
+func positive(duration Duration) error {
+	if duration <= 0 {
+		return fmt.Errorf("is %s, and must be longer than zero", time.Duration(duration))
+	}
+	return nil
+}
+
+// parseURL reads the base URL of a server; an empty text gives nil.
+func parseURL(text string) (*url.URL, error) {
+	if text == "" {
+		return nil, nil //nolint:nilnil // An empty setting is no URL and no mistake.
+	}
+	parsed, err := url.Parse(text)
+	switch {
+	case err != nil:
+		// The parser's error repeats the text, which may hold a password.
+		return nil, errors.New("is not a URL: write http(s)://host[:port][/path]")
+	case parsed.User != nil:
+		return nil, errors.New("must not hold user and password: they would reach logs")
+	case parsed.Scheme != "http" && parsed.Scheme != "https", parsed.Hostname() == "":
+		return nil, fmt.Errorf("%q is not an http or https URL with a host: write http(s)://host[:port][/path]", text)
+	case parsed.RawQuery != "", parsed.Fragment != "":
+		// Parameters are where some put a token.
+		return nil, errors.New("must have neither parameters nor a fragment")
+	}
+	return parsed, nil
+}
+
+func (c *Config) validateDiscovery(add func(key string, err error)) {
+	c.Discovery.Hot.validate("discovery.hot", add)
+	c.Discovery.Cold.validate("discovery.cold", add)
+	for i, namespace := range c.Discovery.Namespaces {
+		add(fmt.Sprintf("discovery.namespaces[%d]", i), validNamespace(namespace))
+	}
+	add("discovery.kubeconfig", absolute(c.Discovery.Kubeconfig))
+}
+
+func (s ServiceConfig) validate(key string, add func(key string, err error)) {
+	add(key+".namespace", validNamespace(s.Namespace))
+	if s.Selector != "" {
+		if _, err := labels.Parse(s.Selector); err != nil {
+			add(key+".selector", fmt.Errorf("%q is not a label selector such as app.kubernetes.io/name=prometheus", s.Selector))
+		}
+	} else if len(validation.IsDNS1035Label(s.Name)) > 0 {
+		add(key+".name", fmt.Errorf("%q is not the name of a Service", s.Name))
+	}
+	if number, err := strconv.Atoi(s.Port); err == nil && len(validation.IsValidPortNum(number)) > 0 {
+		add(key+".port", fmt.Errorf("%d is not a port from 1 to 65535", number))
+	} else if err != nil && s.Port != "" && len(validation.IsDNS1123Label(s.Port)) > 0 {
+		add(key+".port", fmt.Errorf("%q is neither the number nor the name of a port", s.Port))
+	}
+	if s.Scheme != "" && s.Scheme != "http" && s.Scheme != "https" {
+		add(key+".scheme", fmt.Errorf("%q is neither http nor https", s.Scheme))
+	}
+}
+
+func validNamespace(name string) error {
+	if len(validation.IsDNS1123Label(name)) > 0 {
+		return fmt.Errorf("%q is not the name of a namespace", name)
+	}
+	return nil
+}

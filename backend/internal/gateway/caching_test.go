@@ -1,0 +1,78 @@
+package gateway_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
+)
+
+// tells answers probes with the data of the first name that stands in the path
+// or the query.
+func tells(answers ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, request *http.Request) {
+		asked := request.URL.Path + " " + request.URL.Query().Get("query")
+		for i := 0; i < len(answers); i += 2 {
+			if strings.Contains(asked, answers[i]) {
+				_, _ = fmt.Fprintf(w, `{"status":"success","data":%s}`, strings.ReplaceAll(answers[i+1], "NOW", fmt.Sprint(time.Now().Unix())))
+				return
+			}
+		}
+		faketier.Probes(w, request)
+	}
+}
+
+func TestOldAnswersComeFromTheCache(t *testing.T) {
+	g := newGateway(t, func(settings *config.Config) {
+		settings.Cache.Enabled = true
+		settings.Probe.Interval = config.Duration(50 * time.Millisecond)
+	})
+	g.hot.HandleProbes(tells("/label/__name__", `["up"]`))
+	g.cold.HandleProbes(tells("max(timestamp(", `{"resultType":"vector","result":[{"metric":{},"value":[1,"NOW"]}]}`, "/label/__name__", `["up"]`))
+	g.cold.Handle(faketier.Status(http.StatusOK, `{"status":"success","data":["job"]}`))
+	admin := httptest.NewServer(gateway.NewAdmin(g.manager, true))
+	t.Cleanup(admin.Close)
+	now := time.Now()
+	at := func(ago time.Duration) string { return fmt.Sprint(now.Add(-ago).Unix()) }
+	for path, parameters := range map[string]url.Values{
+		"/api/v1/labels": {"start": {at(10 * time.Hour)}, "end": {at(5 * time.Hour)}},
+		"/api/v1/query":  {"query": {"max_over_time(up[2h])"}, "time": {at(5 * time.Hour)}},
+	} {
+		ask := func(method string, header ...string) string {
+			target, form := path+"?"+parameters.Encode(), ""
+			if method == http.MethodPost {
+				target, form = path, parameters.Encode()
+				header = append(header, "Content-Type", "application/x-www-form-urlencoded")
+			}
+			response, text := g.ask(t, method, target, form, header...)
+			require.JSONEq(t, `{"status":"success","data":["job"]}`, text)
+			require.Equal(t, []string{"cold", "at-or-above-threshold"}, []string{response.Header.Get("X-Tier"), response.Header.Get("X-Tier-Reason")})
+			return response.Header.Get("X-Tier-Cache")
+		}
+		require.Eventually(t, func() bool { return ask(http.MethodGet) == "hit; steps=1/1" }, 20*time.Second, 10*time.Millisecond, path)
+		before := len(g.cold.Requests())
+		require.Equal(t, "hit; steps=1/1", ask(http.MethodPost), path)
+		require.Len(t, g.cold.Requests(), before)
+		require.Equal(t, "bypass; steps=0/1", ask(http.MethodPost, "Cache-Control", "no-cache"))
+		require.Equal(t, "bypass; steps=0/1", ask(http.MethodGet, "Cache-Control", "no-store"))
+		require.Len(t, g.cold.Requests(), before+2)
+		response, err := http.Post(admin.URL+"/api/v1/cache/clear", "", http.NoBody)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		require.Equal(t, http.StatusOK, response.StatusCode)
+		require.Equal(t, "miss; steps=0/1", ask(http.MethodGet))
+	}
+	response, _ := g.ask(t, http.MethodGet, "/api/v1/labels?start="+at(10*time.Hour), "")
+	require.Empty(t, response.Header.Get("X-Tier-Cache"), "it ends now")
+	_, text := g.ask(t, http.MethodGet, "/metrics", "")
+	require.Regexp(t, `tierproxy_cache_queries_total\{result="hit"\} [1-9]`, text[strings.Index(text, "tierproxy_cache_queries_total"):])
+}

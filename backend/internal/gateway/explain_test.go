@@ -1,0 +1,171 @@
+package gateway_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
+)
+
+// dataOf decodes a successful answer of the gateway's own.
+func dataOf(t *testing.T, response *http.Response, body string) map[string]any {
+	t.Helper()
+	require.Equal(t, http.StatusOK, response.StatusCode, body)
+	var decoded struct {
+		Status string         `json:"status"`
+		Data   map[string]any `json:"data"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(body), &decoded), body)
+	require.Equal(t, "success", decoded.Status)
+	return decoded.Data
+}
+
+func TestExplainAgreesWithTheQueryAndAsksNobody(t *testing.T) {
+	g := newGateway(t, nil)
+	end := time.Now().Truncate(time.Second)
+	at := func(before time.Duration) string { return strconv.FormatInt(end.Add(-before).Unix(), 10) }
+	for _, test := range []struct {
+		values url.Values
+		path   string
+		choice string
+	}{
+		{url.Values{"query": {"rate(x[5m])"}, "start": {at(5 * time.Minute)}, "end": {at(0)}, "step": {"15"}}, "query_range", ""},
+		{url.Values{"query": {"rate(x[5m])"}, "start": {at(time.Hour)}, "end": {at(0)}, "step": {"15"}}, "query_range", ""},
+		{url.Values{"query": {"rate(x[30d])"}, "start": {at(5 * time.Minute)}, "end": {at(0)}, "step": {"15"}}, "query_range", ""},
+		{url.Values{"query": {"x"}, "start": {at(time.Hour)}, "end": {at(0)}, "step": {"15"}}, "query_range", "hot"},
+		{url.Values{"query": {"x"}, "start": {at(time.Minute)}, "end": {at(0)}, "step": {"15"}, "dedup": {"false"}}, "query_range", ""},
+		{url.Values{"query": {"x offset 2d"}, "time": {at(0)}}, "query", ""},
+		{url.Values{"query": {"a query that nobody parses"}, "time": {at(0)}}, "query", ""},
+		{url.Values{"match[]": {"x"}, "start": {at(time.Minute)}, "endpoint": {"series"}}, "series", ""},
+		{url.Values{"endpoint": {"labels"}}, "labels", ""},
+	} {
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			target, body := "?"+test.values.Encode(), ""
+			if method == http.MethodPost {
+				target, body = "", test.values.Encode()
+			}
+			before := len(g.hot.Requests()) + len(g.cold.Requests())
+			explained, text := g.ask(t, method, "/api/v1/datasources/explain"+target, body, "X-Tier-Choice", test.choice)
+			require.Equal(t, before, len(g.hot.Requests())+len(g.cold.Requests()), "explaining a query does not run it")
+			data := dataOf(t, explained, text)
+			asked, text := g.ask(t, method, "/api/v1/"+test.path+target, body, "X-Tier-Choice", test.choice)
+			require.Equal(t, http.StatusOK, asked.StatusCode, text)
+			require.Equal(t, asked.Header.Get("X-Tier"), data["tier"], test.values)
+			require.Equal(t, asked.Header.Get("X-Tier-Reason"), data["reason"], test.values)
+			require.Contains(t, data["sentence"], data["tier"].(string)+" answers: ")
+		}
+	}
+	_, text := g.ask(t, http.MethodGet, "/api/v1/datasources/explain?query=rate(x[5m])&start=1000000000&end=1000000300&step=15", "")
+	var decoded struct {
+		Data struct {
+			Threshold string
+			Extent    struct {
+				Oldest, Newest, Span string
+			}
+			Hot, Cold map[string]any
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(text), &decoded))
+	require.Equal(t, "15m", decoded.Data.Threshold)
+	require.Equal(t, "2001-09-09T01:41:40.001Z 2001-09-09T01:51:40Z 5m", decoded.Data.Extent.Oldest+" "+decoded.Data.Extent.Newest+" "+decoded.Data.Extent.Span)
+	require.Equal(t, g.hot.URL, decoded.Data.Hot["endpoint"])
+	require.Equal(t, true, decoded.Data.Hot["available"])
+	require.Contains(t, decoded.Data.Hot, "coverage_start")
+	require.Contains(t, decoded.Data.Cold, "coverage_end")
+}
+
+func TestExplainRefuses(t *testing.T) {
+	g := newGateway(t, nil)
+	for target, expected := range map[string]string{
+		"?query=x&start=0&end=1&step=soon":        `invalid parameter "step"`,
+		"?query=x&endpoint=targets":               `invalid parameter "endpoint": "targets" is none of query, query_range`,
+		"?query=x&query=y":                        `parameter "query" is given more than once`,
+		"?query=x&start=10&end=1&step=1&step=1.0": `parameter "step" is given more than once`,
+	} {
+		response, body := g.ask(t, http.MethodGet, "/api/v1/datasources/explain"+target, "")
+		require.Equal(t, http.StatusBadRequest, response.StatusCode)
+		var decoded struct{ Status, ErrorType, Error string }
+		require.NoError(t, json.Unmarshal([]byte(body), &decoded))
+		require.Equal(t, "bad_data", decoded.ErrorType)
+		require.Contains(t, decoded.Error, expected)
+	}
+	response, _ := g.ask(t, http.MethodDelete, "/api/v1/datasources/explain", "")
+	require.Equal(t, http.StatusMethodNotAllowed, response.StatusCode)
+}
+
+// check posts a spec with these tiers and returns the report.
+func (g *served) check(t *testing.T, tiers string) map[string]any {
+	t.Helper()
+	response, body := g.ask(t, http.MethodPost, "/api/v1/datasources/check",
+		`{`+tiers+`"proxy":{"kind":"HTTPProxy","spec":{"url":"http://tierproxy/proxy/globaldatasources/metrics"}}}`, "Content-Type", "application/json")
+	return dataOf(t, response, body)
+}
+
+func tierOf(t *testing.T, report map[string]any, name string) map[string]any {
+	t.Helper()
+	tiers, ok := report["tiers"].(map[string]any)
+	require.True(t, ok)
+	found, ok := tiers[name].(map[string]any)
+	require.True(t, ok, report)
+	return found
+}
+
+func TestCheckReportsOnEachTier(t *testing.T) {
+	other := faketier.New()
+	t.Cleanup(other.Close)
+	g := newGateway(t, func(settings *config.Config) {
+		settings.Destinations = []config.DestinationConfig{{Host: "127.0.0.1"}, {Host: "nowhere.invalid"}, {Host: "localhost.example.invalid"}}
+	})
+	report := g.check(t, "")
+	require.Equal(t, true, report["ok"], report)
+	require.Empty(t, report["mistakes"])
+	hot := tierOf(t, report, "hot")
+	require.Equal(t, []any{"gateway", "ok", g.hot.URL}, []any{hot["source"], hot["state"], hot["address"]})
+	require.Contains(t, hot, "oldest_sample")
+	require.Greater(t, hot["latency_seconds"], 0.0)
+	require.NotContains(t, tierOf(t, report, "cold"), "oldest_sample")
+
+	other.HandleProbes(func(w http.ResponseWriter, r *http.Request) {
+		faketier.Success(w, r)
+	})
+	for tiers, expected := range map[string]string{
+		`"cold":{"url":"` + other.URL + `"},`:                              "ok",
+		`"cold":{"url":"http://127.0.0.1:1"},`:                             "refused",
+		`"cold":{"url":"http://nowhere.invalid"},`:                         "name-not-found",
+		`"cold":{"url":"https://` + other.Listener.Addr().String() + `"},`: "tls",
+		`"cold":{"url":"http://not-listed:9090"},`:                         "denied-by-policy",
+		`"cold":{"url":"http://169.254.169.254/latest/meta-data"},`:        "denied-by-policy",
+		`"cold":{"url":"http://[::1]:9090"},`:                              "denied-by-policy",
+		`"cold":{"service":{"namespace":"monitoring","name":"thanos"}},`:   "service-unresolved",
+	} {
+		report := g.check(t, tiers)
+		cold := tierOf(t, report, "cold")
+		require.Equal(t, expected, cold["state"], "%s: %v", tiers, cold)
+		require.Equal(t, expected == "ok", report["ok"])
+		require.NotEmpty(t, cold["message"])
+		require.Equal(t, "datasource", cold["source"])
+	}
+	for status, expected := range map[int]string{401: "unauthorized", 403: "unauthorized", 404: "not-prometheus", 302: "not-prometheus", 200: "not-prometheus"} {
+		other.HandleProbes(faketier.Status(status, `{"secret":"of another server"}`))
+		report := g.check(t, `"cold":{"url":"`+other.URL+`"},`)
+		require.Equal(t, expected, tierOf(t, report, "cold")["state"], status)
+		text, err := json.Marshal(report)
+		require.NoError(t, err)
+		require.NotContains(t, string(text), "of another server")
+	}
+	report = g.check(t, `"threshold":"soon","hot":{"url":"x","retention":"0s"},`)
+	require.Equal(t, false, report["ok"])
+	require.Len(t, report["mistakes"], 3, "%v", report)
+	require.Empty(t, report["tiers"])
+	response, body := g.ask(t, http.MethodPost, "/api/v1/datasources/check", "no JSON")
+	require.Equal(t, []any{map[string]any{"field": "spec", "message": "must be an object"}}, dataOf(t, response, body)["mistakes"])
+	response, _ = g.ask(t, http.MethodGet, "/api/v1/datasources/check", "")
+	require.Equal(t, http.StatusMethodNotAllowed, response.StatusCode)
+}

@@ -1,0 +1,398 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/telemetry"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
+)
+
+// Headers of requests and answers that say what is wanted and what happened.
+const (
+	headerChoice = "X-Tier-Choice"
+	headerTier   = "X-Tier"
+	headerReason = "X-Tier-Reason"
+	headerTiming = "Server-Timing"
+)
+
+// route is what a path names: a datasource and the path below it.
+type route struct {
+	// saved is the datasource of Perses, or nil for the default one.
+	saved *perses.Reference
+	// path is what follows, escaped, such as /api/v1/query.
+	path string
+}
+
+// ServeHTTP implements http.Handler.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, incoming *http.Request) {
+	if incoming.ProtoMajor == 1 && strings.HasPrefix(incoming.URL.Path, "/proxy/") {
+		// Perses opens a connection for every request that it proxies, and
+		// would leave it idle for 90 s.
+		w.Header().Set("Connection", "close")
+	}
+	id := identify(w, incoming)
+	incoming, release, err := g.guard(w, incoming)
+	defer release()
+	if err != nil {
+		promapi.WriteError(w, err)
+		return
+	}
+	g.traced(w, incoming, id, g.serve)
+}
+
+// serve answers a request that has an id.
+func (g *Gateway) serve(w http.ResponseWriter, incoming *http.Request) {
+	if plain, is := withoutEmptySegments(incoming.URL); is {
+		// As Prometheus does: the caller asks again, by a path that everybody reads in
+		// one way.
+		w.Header().Set("Location", plain)
+		w.WriteHeader(http.StatusTemporaryRedirect)
+		return
+	}
+	asked, err := parseRoute(incoming.URL)
+	// Of the others those who may not ask learn nothing.
+	if err == nil && (asked.isOpen() || incoming.Method == http.MethodOptions) {
+		err = checkMethod(incoming, asked)
+	}
+	if err != nil {
+		promapi.WriteError(w, err)
+		return
+	}
+	switch {
+	case incoming.Method == http.MethodOptions:
+		serveOptions(w, asked)
+	case asked.saved != nil:
+		g.serveSaved(w, incoming, asked)
+	case asked.path == "/metrics" && g.metrics != nil:
+		if err := g.checkAdminCaller(incoming); err != nil {
+			g.fail(w, incoming, err)
+			return
+		}
+		g.metrics.ServeHTTP(w, incoming)
+	case asked.path == "/-/healthy":
+		writeText(w, http.StatusOK, "tierproxy is healthy.\n")
+	case asked.path == "/-/ready":
+		g.serveReady(w)
+	case asked.path == healthPath:
+		writeHealth(w, g.ownHealth(incoming))
+	case asked.path == "/":
+		g.servePage(w, incoming, "Default datasource", g.ownHealth(incoming))
+	default:
+		g.serveDefault(w, incoming, asked)
+	}
+}
+
+// parseRoute reads the path of a request. It returns an Error with status 400
+// for paths that two servers could read differently, and 404 for those of
+// datasources that are not served.
+func parseRoute(target *url.URL) (route, error) {
+	escaped := target.EscapedPath()
+	decoded := target.Path
+	if strings.ContainsAny(decoded, "%\\\x00") || strings.Count(escaped, "/") != strings.Count(decoded, "/") {
+		return route{}, promapi.BadData("the path has an encoded slash, backslash or percent sign: write it plainly")
+	}
+	segments := strings.Split(strings.TrimPrefix(decoded, "/"), "/")
+	for i, segment := range segments {
+		if segment == "." || segment == ".." || (segment == "" && i < len(segments)-1) {
+			return route{}, promapi.BadData("the path has an empty, '.' or '..' segment, which two servers could read in two ways: write it plainly")
+		}
+	}
+	if segments[0] != "proxy" {
+		return route{path: escaped}, nil
+	}
+	rest := func(count int) string {
+		parts := strings.SplitN(strings.TrimPrefix(escaped, "/"), "/", count+1)
+		if len(parts) <= count {
+			return "/"
+		}
+		return "/" + parts[count]
+	}
+	switch {
+	case len(segments) >= 3 && segments[1] == "globaldatasources":
+		return route{saved: &perses.Reference{Name: segments[2]}, path: rest(3)}, nil
+	case len(segments) >= 5 && segments[1] == "projects" && segments[3] == "datasources":
+		return route{saved: &perses.Reference{Project: segments[2], Name: segments[4]}, path: rest(5)}, nil
+	case len(segments) >= 7 && segments[1] == "projects" && segments[3] == "dashboards" && segments[5] == "datasources":
+		return route{saved: &perses.Reference{Project: segments[2], Dashboard: segments[4], Name: segments[6]}, path: rest(7)}, nil
+	}
+	return route{}, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
+		"%s names no datasource: ask below /proxy/globaldatasources/NAME or /proxy/projects/PROJECT/datasources/NAME", decoded)
+}
+
+// serveSaved answers for a datasource of Perses that the caller may read.
+func (g *Gateway) serveSaved(w http.ResponseWriter, incoming *http.Request, asked route) {
+	if g.core.Perses == nil {
+		promapi.WriteError(w, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
+			"%s is not served: the gateway knows no Perses, set perses.url", asked.saved))
+		return
+	}
+	if asked.saved.Dashboard != "" && !g.core.Config.Perses.DashboardDatasources {
+		promapi.WriteError(w, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
+			"%s is not served: save it in the project, or ask the operator to set perses.dashboard_datasources", asked.saved))
+		return
+	}
+	if asked.path == checkPath {
+		// The datasource may not be saved yet: another permission is asked for.
+		g.serveCheck(w, incoming, asked.saved)
+		return
+	}
+	ctx, span := tracing.StartCall(incoming.Context(), "look up the datasource")
+	saved, err := g.core.Perses.Lookup(ctx, *asked.saved, g.callerOf(incoming, *asked.saved))
+	tracing.End(span, err, promapi.MessageOf)
+	if err == nil {
+		err = saved.CheckEndpoint(incoming.Method, asked.path)
+	}
+	if err == nil {
+		err = checkMethod(incoming, asked)
+	}
+	var found *resolve.Resolved
+	if err == nil {
+		found, err = g.core.Resolver.WaitSaved(incoming.Context(), saved)
+	}
+	if err != nil {
+		g.fail(w, incoming, err)
+		return
+	}
+	switch asked.path {
+	case healthPath:
+		writeHealth(w, found.ShownHealth(time.Now()))
+	case "/":
+		g.servePage(w, incoming, found.Label, found.ShownHealth(time.Now()))
+	case "/-/healthy", "/-/ready":
+		serveProbe(w, found)
+	default:
+		g.serveData(w, incoming, found, asked.path, g.savedCaller(incoming, *asked.saved))
+	}
+}
+
+// serveDefault answers for the tiers of the configuration.
+func (g *Gateway) serveDefault(w http.ResponseWriter, incoming *http.Request, asked route) {
+	err := g.checkDefaultCaller(incoming)
+	if err == nil {
+		err = checkMethod(incoming, asked)
+	}
+	if err != nil {
+		if promapi.AsError(err).Status == http.StatusUnauthorized {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+		}
+		g.fail(w, incoming, err)
+		return
+	}
+	if asked.path == checkPath {
+		g.serveCheck(w, incoming, nil)
+		return
+	}
+	own, err := g.core.Resolver.WaitOwn(incoming.Context())
+	if err != nil {
+		g.fail(w, incoming, err)
+		return
+	}
+	g.serveData(w, incoming, own, asked.path, defaultCaller(incoming))
+}
+
+// serveData answers what is about the data of a datasource.
+func (g *Gateway) serveData(w http.ResponseWriter, incoming *http.Request, asked *resolve.Resolved, path string, caller promapi.Caller) {
+	release, err := g.countFor(incoming, caller)
+	if err != nil {
+		g.fail(w, incoming, err)
+		return
+	}
+	defer release()
+	switch path {
+	case explainPath:
+		g.serveExplain(w, incoming, asked, path, caller)
+	case metricsQueryPath:
+		g.serveMetricsQuery(w, incoming, asked, caller)
+	default:
+		g.serveQuery(w, incoming, asked, path, caller)
+	}
+}
+
+// serveReady tells whether queries would be answered as they should: each tier
+// has been probed, and one of them answers.
+func (g *Gateway) serveReady(w http.ResponseWriter) {
+	health := resolve.Health{Status: resolve.StatusUnhealthy}
+	if own, err := g.core.Resolver.Own(); err == nil {
+		health = own.Health(time.Now(), true)
+	}
+	switch {
+	case health.IsPending():
+		writeText(w, http.StatusServiceUnavailable, "tierproxy has not looked up its Services yet.\n")
+		return
+	case g.core.Perses != nil && len(health.Tiers) == 0:
+		// All tiers come from datasources: there is nothing to wait for.
+	case !health.IsProbed():
+		writeText(w, http.StatusServiceUnavailable, "tierproxy has not probed its tiers yet.\n")
+		return
+	case health.Status == resolve.StatusUnhealthy && g.core.Perses == nil:
+		writeText(w, http.StatusServiceUnavailable, "No tier answers.\n")
+		return
+	}
+	writeText(w, http.StatusOK, "tierproxy is ready.\n")
+}
+
+// serveProbe answers the health check that Prometheus plugins make.
+func serveProbe(w http.ResponseWriter, asked *resolve.Resolved) {
+	health := asked.Health(time.Now(), false)
+	if health.IsProbed() && health.Status == resolve.StatusUnhealthy {
+		promapi.WriteError(w, promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorUnavailable, "no tier of %s answers", asked.Label))
+		return
+	}
+	writeText(w, http.StatusOK, "tierproxy is healthy.\n")
+}
+
+func writeText(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text)) // The client may be gone, which concerns nobody here.
+}
+
+// serveQuery reads a request, asks a tier and streams the answer.
+func (g *Gateway) serveQuery(w http.ResponseWriter, incoming *http.Request, asked *resolve.Resolved, path string, caller promapi.Caller) {
+	started := time.Now()
+	endpoint, err := promapi.MatchEndpoint(incoming.Method, path)
+	if err != nil {
+		g.fail(w, incoming, err)
+		return
+	}
+	end, err := g.core.Begin(endpoint)
+	if err != nil {
+		g.fail(w, incoming, err)
+		return
+	}
+	defer end()
+	observed := &telemetry.Writer{ResponseWriter: w}
+	defer g.core.Metrics.CountRequest(incoming.Context(), endpoint, observed)
+	request, err := promapi.ReadRequest(incoming, endpoint, path, started)
+	if err != nil {
+		g.failed(observed, incoming, asked, nil, started, err)
+		return
+	}
+	request = request.From(caller, true)
+	prepared, planned, err := g.core.Admit(incoming.Context(), asked, request, "")
+	if err != nil {
+		g.failed(observed, incoming, asked, request, started, err)
+		return
+	}
+	defer planned()
+	g.answer(observed, incoming, asked, prepared, started, planned)
+}
+
+// answer asks a tier and streams what it answers. It calls planned once it is
+// clear what the tier is asked.
+func (g *Gateway) answer(w http.ResponseWriter, incoming *http.Request, asked *resolve.Resolved, request *promapi.Request, started time.Time, planned func()) {
+	var err error
+	query := g.core.Query(asked, request)
+	query.OnPlanned = planned
+	applyCacheControl(query.Caching, incoming.Header)
+	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {
+		g.failed(w, incoming, asked, request, started, err)
+		return
+	}
+	deadline := g.untilAnswered(w)
+	response, err := engine.Do(incoming.Context(), query)
+	if err != nil {
+		g.failed(w, incoming, asked, request, started, err)
+		return
+	}
+	g.stream(w, incoming, response, asked, request, started, deadline)
+}
+
+// choice reads the header by which a caller forces a tier.
+func choice(values []string) (tier.Name, error) {
+	if len(values) == 0 {
+		return "", nil
+	}
+	switch strings.ToLower(strings.TrimSpace(values[0])) {
+	case "", "auto":
+		return "", nil
+	case string(tier.Hot):
+		return tier.Hot, nil
+	case string(tier.Cold):
+		return tier.Cold, nil
+	}
+	return "", promapi.BadData("the header %s is %q: it must be hot, cold or auto", headerChoice, values[0])
+}
+
+// fail answers with an error, logs it once and counts it where a tier was
+// chosen.
+func (g *Gateway) fail(w http.ResponseWriter, incoming *http.Request, err error) {
+	g.failed(w, incoming, nil, nil, time.Time{}, err)
+}
+
+// failed is fail for a query of a datasource. started is zero for other requests,
+// and request is nil where it could not be read.
+func (g *Gateway) failed(w http.ResponseWriter, incoming *http.Request, asked *resolve.Resolved, request *promapi.Request, started time.Time, err error) {
+	entry := g.core.Logger.WithFields(logrus.Fields{"method": incoming.Method, "path": incoming.URL.Path}).
+		WithFields(g.requestFields(incoming.Context(), w.Header().Get(promapi.HeaderRequestID), asked, request))
+	slow := false
+	if !started.IsZero() {
+		took := time.Since(started)
+		slow = g.isSlow(took)
+		entry = entry.WithField("duration", took.String())
+	}
+	outcome := telemetry.OutcomeOf(promapi.AsError(err).Status)
+	canceled := incoming.Context().Err() != nil && errors.Is(err, context.Canceled)
+	if canceled {
+		outcome = telemetry.OutcomeCanceled
+	}
+	var callError *engine.CallError
+	if errors.As(err, &callError) {
+		w.Header().Set(headerTier, string(callError.Tier))
+		w.Header().Set(headerReason, string(callError.Reason))
+		entry = entry.WithFields(answeredBy(callError.Tier, callError.Reason, callError.Replica))
+		g.core.Metrics.Count(callError.Tier, callError.Reason, outcome)
+	}
+	entry = entry.WithField("outcome", outcome)
+	switch {
+	case canceled && slow:
+		entry.Warn(messageSlow)
+		return
+	case canceled:
+		entry.Debug(messageCanceled)
+		return
+	case promapi.AsError(err).RetryAfter > 0:
+		// There are many of these at a time, and metrics count them.
+		entry.WithError(err).Debug("a query was not asked")
+	case promapi.AsError(err).Status >= http.StatusInternalServerError:
+		entry.WithError(err).Warn("a request failed")
+	case slow:
+		entry.WithError(err).Warn(messageSlow)
+	default:
+		entry.WithError(err).Debug("a request was refused")
+	}
+	promapi.WriteError(w, err)
+}
+
+// timing is the Server-Timing of an answer: the milliseconds that the tier
+// took until its header, where one was asked, and those that tierproxy took
+// itself.
+func timing(response *engine.Response, started time.Time) string {
+	text := make([]byte, 0, 64)
+	if response.Tier != "" {
+		text = append(text, "upstream;dur="...)
+		text = appendMilliseconds(text, response.UpstreamDuration)
+		text = append(text, `;desc="`...)
+		text = append(text, response.Tier...)
+		text = append(text, `", `...)
+	}
+	text = append(text, "tierproxy;dur="...)
+	return string(appendMilliseconds(text, time.Since(started)-response.UpstreamDuration))
+}
+
+func appendMilliseconds(text []byte, duration time.Duration) []byte {
+	return strconv.AppendFloat(text, float64(duration)/float64(time.Millisecond), 'f', 3, 64)
+}

@@ -1,0 +1,38 @@
+package gateway
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
+)
+
+const healthPath = "/api/v1/datasources/health"
+
+// ownHealth returns the health of the default datasource. All who reach the
+// listener may read it; how the tiers are configured is for those who may query
+// the datasource.
+func (g *Gateway) ownHealth(incoming *http.Request) resolve.Health {
+	own, err := g.core.Resolver.Own()
+	if err != nil {
+		return resolve.Health{Status: resolve.StatusUnhealthy, Tiers: map[string]resolve.TierHealth{}}
+	}
+	return own.Health(time.Now(), own.ShowsConfiguration() && g.checkDefaultCaller(incoming) == nil)
+}
+
+// writeHealth answers with the health as JSON, with status 503 when no query can
+// be answered.
+func writeHealth(w http.ResponseWriter, health resolve.Health) {
+	body, err := json.Marshal(health)
+	if err != nil {
+		promapi.WriteError(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if health.Status == resolve.StatusUnhealthy {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_, _ = w.Write(append(body, '\n')) // The client may be gone.
+}

@@ -1,0 +1,94 @@
+package gateway
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+)
+
+// ownMethods are the methods of the endpoints that are not of the Prometheus API.
+var ownMethods = map[string][]string{
+	"/":              {http.MethodGet, http.MethodHead},
+	"/metrics":       {http.MethodGet, http.MethodHead},
+	"/-/healthy":     {http.MethodGet, http.MethodHead},
+	"/-/ready":       {http.MethodGet, http.MethodHead},
+	healthPath:       {http.MethodGet, http.MethodHead},
+	explainPath:      {http.MethodGet, http.MethodPost},
+	checkPath:        {http.MethodPost},
+	metricsQueryPath: {http.MethodPost},
+}
+
+// isOpen reports whether a path is served to whoever reaches the listener.
+func (r route) isOpen() bool {
+	switch r.path {
+	case "/", "/-/healthy", "/-/ready", "/metrics", healthPath:
+		return r.saved == nil
+	}
+	return false
+}
+
+// methodsOf returns the methods that a path takes beside OPTIONS; none for paths
+// that are not served.
+func methodsOf(asked route) []string {
+	if methods, own := ownMethods[asked.path]; own {
+		return methods
+	}
+	methods, err := promapi.MethodsOf(asked.path)
+	if err != nil {
+		return nil
+	}
+	return methods
+}
+
+// checkMethod returns an Error with status 405 for a method that a path does not
+// take, and 403 for the question of a browser whether a page of another origin
+// may ask: those who sign in at Perses must not lend their session to it.
+func checkMethod(incoming *http.Request, asked route) error {
+	methods := methodsOf(asked)
+	switch {
+	case methods == nil || slices.Contains(methods, incoming.Method):
+		return nil
+	case incoming.Method != http.MethodOptions:
+		return promapi.MethodNotAllowed(asked.path, incoming.Method, append(slices.Clone(methods), http.MethodOptions))
+	case incoming.Header.Get("Access-Control-Request-Method") != "":
+		return promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
+			"pages of another origin may not ask tierproxy: ask through Perses, or serve both under one host")
+	}
+	return nil
+}
+
+// serveOptions says which methods a path takes, as Prometheus does.
+func serveOptions(w http.ResponseWriter, asked route) {
+	methods := methodsOf(asked)
+	if methods == nil {
+		_, err := promapi.MethodsOf(asked.path)
+		promapi.WriteError(w, err)
+		return
+	}
+	w.Header().Set("Allow", strings.Join(append(slices.Clone(methods), http.MethodOptions), ", "))
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// withoutEmptySegments returns path and query of a URL without the empty segments
+// that a base URL with a slash at its end leaves. is is false where it has none,
+// or where a name is missing.
+func withoutEmptySegments(target *url.URL) (plain string, is bool) {
+	plain = target.EscapedPath()
+	if !strings.Contains(plain, "//") {
+		return "", false
+	}
+	for strings.Contains(plain, "//") {
+		plain = strings.ReplaceAll(plain, "//", "/")
+	}
+	if target.RawQuery != "" {
+		plain += "?" + target.RawQuery
+	}
+	parsed, err := url.ParseRequestURI(plain)
+	if err == nil {
+		_, err = parseRoute(parsed)
+	}
+	return plain, err == nil
+}

@@ -1,0 +1,181 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/telemetry"
+)
+
+const metricsQueryPath = "/api/v1/metrics/query"
+
+// metricsQueryBody is a MetricQuery in JSON. Times are RFC 3339 or seconds since
+// the Unix epoch, a step is a duration such as "1m" or seconds.
+type metricsQueryBody struct {
+	Query     *string         `json:"query"`
+	Start     json.RawMessage `json:"start"`
+	End       json.RawMessage `json:"end"`
+	Step      json.RawMessage `json:"step"`
+	Namespace *string         `json:"namespace"`
+}
+
+// readMetricQuery reads a MetricQuery from JSON and adds everything that is
+// wrong with it.
+func readMetricQuery(body []byte, mistakes *datasource.ValidationErrors) *datasource.MetricQuery {
+	query := &datasource.MetricQuery{}
+	var read metricsQueryBody
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&read); err != nil {
+		var typeError *json.UnmarshalTypeError
+		if errors.As(err, &typeError) && typeError.Field != "" {
+			addMistake(mistakes, typeError.Field, "must be a %s, not a %s", typeError.Type, typeError.Value)
+		} else {
+			addMistake(mistakes, "", "the body has to be one JSON object with query, start, end, step and namespace: %s", strings.TrimPrefix(err.Error(), "json: "))
+		}
+		return query
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		addMistake(mistakes, "", "the body holds more than one JSON object")
+	}
+	if read.Query != nil {
+		query.Query = *read.Query
+	}
+	if read.Namespace != nil {
+		if query.Namespace = *read.Namespace; query.Namespace == "" {
+			addMistake(mistakes, "namespace", "is empty: name one, or leave the field out")
+		}
+	}
+	query.Start = readTime("start", read.Start, mistakes)
+	query.End = readTime("end", read.End, mistakes)
+	query.Step = readStep(read.Step, mistakes)
+	return query
+}
+
+func addMistake(mistakes *datasource.ValidationErrors, field, format string, arguments ...any) {
+	*mistakes = append(*mistakes, datasource.Mistake{Field: field, Message: fmt.Sprintf(format, arguments...)})
+}
+
+// readTime reads a time; the zero time where there is none.
+func readTime(field string, raw json.RawMessage, mistakes *datasource.ValidationErrors) time.Time {
+	const demand = "must be a time: RFC 3339 in quotes, or seconds since the Unix epoch"
+	if len(raw) == 0 || string(raw) == "null" {
+		return time.Time{}
+	}
+	text := string(raw)
+	var quoted string
+	if json.Unmarshal(raw, &quoted) == nil {
+		if parsed, err := time.Parse(time.RFC3339Nano, quoted); err == nil {
+			return parsed
+		}
+		text = quoted
+	}
+	seconds, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsNaN(seconds) || math.Abs(seconds) > 1e11 {
+		addMistake(mistakes, field, demand)
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(math.Round(seconds * 1000))).UTC()
+}
+
+// readStep reads a step; zero where there is none.
+func readStep(raw json.RawMessage, mistakes *datasource.ValidationErrors) time.Duration {
+	const demand = `must be a duration longer than zero: "30s", "1m", or seconds`
+	if len(raw) == 0 || string(raw) == "null" {
+		return 0
+	}
+	text := string(raw)
+	var quoted string
+	if json.Unmarshal(raw, &quoted) == nil {
+		if parsed, err := model.ParseDuration(quoted); err == nil && parsed > 0 {
+			return time.Duration(parsed)
+		}
+		text = quoted
+	}
+	seconds, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(seconds > 0 && seconds < 1e9) {
+		addMistake(mistakes, "step", demand)
+		return 0
+	}
+	return time.Duration(seconds * float64(time.Second))
+}
+
+// serveMetricsQuery answers a MetricQuery in JSON, over the same path as
+// ExecuteQuery, with the answer of the query or query_range endpoint.
+func (g *Gateway) serveMetricsQuery(w http.ResponseWriter, incoming *http.Request, asked *resolve.Resolved, caller promapi.Caller) {
+	started := time.Now()
+	body, err := readBody(incoming, "query")
+	if err != nil {
+		g.fail(w, incoming, err)
+		return
+	}
+	var mistakes datasource.ValidationErrors
+	query := readMetricQuery(body, &mistakes)
+	if len(mistakes) == 0 || mistakes[0].Field != "" {
+		malformed := slices.Clone(mistakes)
+		for _, each := range query.Validate(g.core.Config.Query) {
+			// A field that could not be read is reported once.
+			if !slices.ContainsFunc(malformed, func(known datasource.Mistake) bool { return known.Field == each.Field }) {
+				mistakes = append(mistakes, each)
+			}
+		}
+	}
+	if len(mistakes) > 0 {
+		writeMistakes(w, mistakes)
+		return
+	}
+	request, err := core.NewRequest(query.Query, query.Start, query.End, query.Step, started)
+	if err != nil {
+		g.failed(w, incoming, asked, nil, started, err)
+		return
+	}
+	request = request.From(caller, true)
+	prepared, planned, err := g.core.Admit(incoming.Context(), asked, request, query.Namespace)
+	if err != nil {
+		g.failed(w, incoming, asked, request, started, err)
+		return
+	}
+	defer planned()
+	end, err := g.core.Begin(request.Endpoint)
+	if err != nil {
+		g.failed(w, incoming, asked, request, started, err)
+		return
+	}
+	defer end()
+	observed := &telemetry.Writer{ResponseWriter: w}
+	defer g.core.Metrics.CountRequest(incoming.Context(), request.Endpoint, observed)
+	g.answer(observed, incoming, asked, prepared, started, planned)
+}
+
+// writeMistakes answers with all of them: in one line, as every error has it,
+// and one by one.
+func writeMistakes(w http.ResponseWriter, mistakes datasource.ValidationErrors) {
+	body, err := json.Marshal(struct {
+		Status    string                      `json:"status"`
+		ErrorType promapi.ErrorType           `json:"errorType"`
+		Error     string                      `json:"error"`
+		Mistakes  datasource.ValidationErrors `json:"mistakes"`
+	}{"error", promapi.ErrorBadData, mistakes.Error(), mistakes})
+	if err != nil {
+		promapi.WriteError(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusBadRequest)
+	_, _ = w.Write(body) // The client may be gone, which concerns nobody here.
+}

@@ -1,0 +1,96 @@
+package gateway_test
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
+)
+
+func TestThePageForPeople(t *testing.T) {
+	g := newGateway(t, func(settings *config.Config) { settings.Probe.Interval = config.Duration(20 * time.Millisecond) })
+	g.ask(t, http.MethodGet, query, "") // It waits until the gateway knows what the tiers hold.
+	response, body := g.ask(t, http.MethodGet, "/", "")
+	require.Equal(t, http.StatusOK, response.StatusCode)
+	require.Equal(t, "text/html; charset=utf-8", response.Header.Get("Content-Type"))
+	require.Contains(t, response.Header.Get("Content-Security-Policy"), "default-src 'none'")
+	for _, expected := range []string{
+		`Default datasource: <span class="healthy">healthy</span>`, `<h2 id="hot">hot tier</h2>`, `<h2 id="cold">cold tier</h2>`,
+		"<code>" + g.hot.URL + "</code>", "<code>" + g.cold.URL + "</code>", "Holds samples from", "Holds samples up to",
+		`<a href="api/v1/datasources/health">`,
+	} {
+		require.Contains(t, body, expected)
+	}
+	require.NotRegexp(t, regexp.MustCompile(`<(script|link|img|iframe)|\bsrc=|@import|url\(`), body, "nothing is loaded")
+
+	g.hot.HandleProbes(faketier.Status(503, ""))
+	require.Eventually(t, func() bool {
+		_, body = g.ask(t, http.MethodGet, "/", "")
+		return strings.Contains(body, `<span class="unavailable">unavailable</span>`)
+	}, 10*time.Second, 5*time.Millisecond)
+	require.Contains(t, body, `<span class="degraded">degraded</span>`)
+	require.Regexp(t, `<li>hot: .*503`, body)
+	response, _ = g.ask(t, http.MethodPost, "/", "")
+	require.Equal(t, http.StatusMethodNotAllowed, response.StatusCode)
+}
+
+// Who may not read a datasource in Perses does not see its page either.
+func TestThePageOfASavedDatasource(t *testing.T) {
+	perses := newPerses(t, "alice", map[string]string{"/globaldatasources/metrics": ""})
+	g := newGateway(t, func(settings *config.Config) { settings.Perses.URL = perses.URL })
+	const path = "/proxy/globaldatasources/metrics/"
+	response, _ := g.ask(t, http.MethodGet, path, "")
+	require.Equal(t, http.StatusUnauthorized, response.StatusCode)
+	response, body := g.ask(t, http.MethodGet, path, "", "Authorization", "Bearer alice")
+	require.Equal(t, http.StatusOK, response.StatusCode)
+	require.Contains(t, body, "<title>tierproxy: Global datasource &#34;metrics&#34;</title>")
+}
+
+// What was read of the configuration of the tiers is for those who may ask, and not for those who are confined.
+func TestWhoSeesTheConfigurationOfTheTiers(t *testing.T) {
+	perses := newPerses(t, "alice", map[string]string{"/globaldatasources/metrics": "", "/projects/shop/datasources/metrics": ""})
+	token := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(token, []byte("let-me-in"), 0o600))
+	g := newGateway(t, func(settings *config.Config) {
+		settings.Perses.URL = perses.URL
+		settings.Probe.LearnInterval = config.Duration(20 * time.Millisecond)
+		settings.Hot.ExternalLabels = config.LabelSet{"cluster": "planted"}
+		settings.DefaultDatasource.Enabled = true
+		settings.DefaultDatasource.TokenFile = token
+		settings.Projects = []config.ProjectConfig{{Name: "shop", Namespaces: []string{"shop"}}}
+		settings.Enforcement.Datasources = []config.ConfinedDatasource{{Name: "metrics", AllNamespaces: true}}
+	})
+	tells := func(w http.ResponseWriter, r *http.Request) {
+		for part, data := range map[string]string{"/label/": `[]`, "/status/flags": `{}`, "/status/config": `{"yaml":""}`} {
+			if strings.Contains(r.URL.Path, part) {
+				_, _ = w.Write([]byte(`{"status":"success","data":` + data + `}`))
+				return
+			}
+		}
+		faketier.Probes(w, r)
+	}
+	g.hot.HandleProbes(tells)
+	g.cold.HandleProbes(tells)
+	require.Eventually(t, func() bool { return g.health(t).Tiers["hot"].ExternalLabels != nil }, 10*time.Second, 5*time.Millisecond)
+	for _, test := range []struct {
+		base, token string
+		seen        bool
+	}{
+		{"", "", false}, {"", "let-me-in", true},
+		{"/proxy/globaldatasources/metrics", "alice", true}, {"/proxy/projects/shop/datasources/metrics", "alice", false},
+	} {
+		for _, path := range []string{"/api/v1/datasources/health", "/"} {
+			response, body := g.ask(t, http.MethodGet, test.base+path, "", "Authorization", "Bearer "+test.token)
+			require.Equal(t, http.StatusOK, response.StatusCode, body)
+			require.Equal(t, test.seen, strings.Contains(body, "planted"), "%s as %q: %s", test.base+path, test.token, body)
+		}
+	}
+}

@@ -1,0 +1,141 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/telemetry"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+// bufferBytes is how much of an answer is in memory at a time.
+const bufferBytes = 64 << 10
+
+var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
+
+// stream passes an answer on: header, then the bytes as they come in. An
+// answer that is cut off aborts the connection, so that nobody takes what went
+// out for the whole.
+func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response *engine.Response, asked *resolve.Resolved, request *promapi.Request, started, deadline time.Time) {
+	defer func() { _ = response.Body.Close() }()
+	header := w.Header()
+	copyHeader(header, response.Header)
+	if response.Tier != "" {
+		header[headerTier] = []string{string(response.Tier)}
+	}
+	header[headerReason] = []string{string(response.Reason)}
+	if response.Cache != nil {
+		header[headerCache] = []string{cacheText(response.Cache)}
+	}
+	header[headerTiming] = []string{timing(response, started)}
+	if response.ContentLength >= 0 {
+		header["Content-Length"] = []string{strconv.FormatInt(response.ContentLength, 10)}
+	} else {
+		delete(header, "Content-Length")
+	}
+	w.WriteHeader(response.Status)
+	_, span := tracing.Start(incoming.Context(), "stream the answer")
+	written, err := copyFlushing(w, response.Body, deadline)
+	tracing.End(span, err, upstream.Describe)
+
+	outcome := telemetry.OutcomeOf(response.Status)
+	var clientError *writeError
+	switch {
+	case errors.As(err, &clientError):
+		outcome = telemetry.OutcomeCanceled
+	case err != nil:
+		outcome = telemetry.OutcomeAborted
+	}
+	if response.Tier != "" {
+		g.core.Metrics.Count(response.Tier, response.Reason, outcome)
+		g.core.Metrics.Answered(response.Tier, response.UpstreamDuration)
+	}
+	took := time.Since(started)
+	slow := g.isSlow(took)
+	if err == nil && !slow && !logsDebug(g.core.Logger) {
+		return
+	}
+	entry := g.core.Logger.
+		WithFields(g.requestFields(incoming.Context(), header.Get(promapi.HeaderRequestID), asked, request)).
+		WithFields(answeredBy(response.Tier, response.Reason, response.Replica)).
+		WithFields(logrus.Fields{"status": response.Status, "bytes": written, "duration": took.String(), "outcome": outcome})
+	if response.Cache != nil {
+		entry = entry.WithFields(logrus.Fields{"cache": response.Cache.Result, "cached_steps": response.Cache.Cached, "steps": response.Cache.Steps})
+	}
+	switch {
+	case outcome == telemetry.OutcomeAborted:
+		entry.WithError(err).Warn("the answer of the tier was cut off, so the connection to the client is aborted")
+	case slow:
+		entry.Warn(messageSlow)
+	case err != nil:
+		entry.Debug(messageCanceled)
+	default:
+		entry.Debug("query answered")
+	}
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// logsDebug tells whether anybody reads lines that take long to make.
+func logsDebug(logger logrus.FieldLogger) bool {
+	switch logger := logger.(type) {
+	case *logrus.Logger:
+		return logger.IsLevelEnabled(logrus.DebugLevel)
+	case *logrus.Entry:
+		return logger.Logger.IsLevelEnabled(logrus.DebugLevel)
+	}
+	return true
+}
+
+// writeError is a failure to write to the client.
+type writeError struct{ error }
+
+// stallTimeout is how long a client may take to accept one piece of an answer, of
+// bufferBytes at most. While it does not, it holds a slot of the tier.
+const stallTimeout = 5 * time.Second
+
+// copyFlushing copies the body and sends each piece on as soon as it is there, at
+// the latest until the deadline.
+func copyFlushing(w http.ResponseWriter, body io.Reader, deadline time.Time) (int64, error) {
+	buffer, _ := buffers.Get().(*[bufferBytes]byte)
+	defer buffers.Put(buffer)
+	controller := http.NewResponseController(w)
+	var total int64
+	for {
+		n, readError := body.Read(buffer[:])
+		if n > 0 {
+			if until := time.Now().Add(stallTimeout); until.Before(deadline) {
+				_ = controller.SetWriteDeadline(until)
+			} else {
+				_ = controller.SetWriteDeadline(deadline)
+			}
+			written, err := w.Write(buffer[:n])
+			total += int64(written)
+			if err != nil {
+				return total, &writeError{err}
+			}
+		}
+		if errors.Is(readError, io.EOF) {
+			return total, nil // The server sends what is left, in one piece with the end.
+		}
+		if n > 0 {
+			if err := controller.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+				return total, &writeError{err}
+			}
+		}
+		if readError != nil {
+			return total, readError
+		}
+	}
+}

@@ -1,0 +1,214 @@
+package resolve
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+// TierReport is what was found at one tier. It holds a class of failure and
+// never what a host answered, so that nobody can look around with it in a
+// network that they do not reach themselves.
+type TierReport struct {
+	// Source says who names the tier: datasource, gateway, or none.
+	Source string `json:"source"`
+	// Address is the URL of the tier.
+	Address string `json:"address,omitempty"`
+	// State is ok, none where there is no such tier, or a class of failure.
+	State string `json:"state"`
+	// Message says what the state means and what to change.
+	Message string `json:"message"`
+	Version string `json:"version,omitempty"`
+	// OldestSample is the time of hot's oldest sample, and CoverageStart the time
+	// from which on hot is asked: later where a gap or the retention makes it so.
+	OldestSample   *time.Time        `json:"oldest_sample,omitempty"`
+	CoverageStart  *time.Time        `json:"coverage_start,omitempty"`
+	ExternalLabels map[string]string `json:"external_labels,omitempty"`
+	LatencySeconds float64           `json:"latency_seconds,omitempty"`
+
+	// Server is Address without its path.
+	Server        string           `json:"-"`
+	tiers         []*upstream.Tier // that were inspected
+	replicaLabels []string         // that the tier removes by deduplication
+}
+
+// SourceDatasource is the Source of a tier that the datasource names.
+const SourceDatasource = "datasource"
+
+// The states of a tier beside the classes of upstream.Failure.
+const (
+	StateOK         = "ok"
+	StateNone       = "none"
+	StateUnresolved = "service-unresolved"
+	StateForbidden  = "denied-by-policy"
+	// StateUnusable: it answers, and the gateway does not ask it all the same.
+	StateUnusable = "unusable"
+)
+
+const (
+	// lookupTimeout bounds the lookup of a Service that is not known yet.
+	lookupTimeout = 5 * time.Second
+	// inspectionsAtOnce bounds how many servers are inspected at a time.
+	inspectionsAtOnce = 8
+)
+
+// Inspect looks once at the tiers of a datasource that is saved or may be, as
+// the probes of a saved one do.
+func (r *Resolver) Inspect(ctx context.Context, saved *perses.Datasource) map[tier.Name]TierReport {
+	var hot, cold TierReport
+	var looks sync.WaitGroup
+	looks.Go(func() { hot = r.inspect(ctx, saved, tier.Hot, saved.Spec.Hot) })
+	looks.Go(func() { cold = r.inspect(ctx, saved, tier.Cold, saved.Spec.Cold) })
+	looks.Wait()
+	removed := append(slices.Clone(r.config.Cold.ReplicaLabels), cold.replicaLabels...)
+	if reason, certain := upstream.NoReplicas(hot.tiers, removed); certain && hot.State == StateOK {
+		hot.State, hot.Message, hot.OldestSample, hot.CoverageStart = StateUnusable, reason.Public, nil, nil
+	}
+	return map[tier.Name]TierReport{tier.Hot: hot, tier.Cold: cold}
+}
+
+func (r *Resolver) inspect(ctx context.Context, saved *perses.Datasource, name tier.Name, named *perses.TierSpec) TierReport {
+	seen := TierReport{Source: "gateway"}
+	if named != nil {
+		seen.Source = SourceDatasource
+		if named.URL != nil {
+			seen.Address = named.URL.Redacted()
+		}
+	}
+	tenant := tenantOf(saved)
+	at, own, err := r.destinationOf(saved.Reference, name, named, tenant)
+	if err == nil && pending(at.service) {
+		lookup, cancel := context.WithTimeout(ctx, lookupTimeout)
+		r.discovery.Wait(lookup, at.reference)
+		cancel()
+		at, own, err = r.destinationOf(saved.Reference, name, named, tenant)
+	}
+	unused := ""
+	if err == nil {
+		unused = hotUnused(at, tenant, "")
+	}
+	switch {
+	case unused != "":
+		seen.State, seen.Message = StateNone, unused
+		return seen
+	case err != nil:
+		seen.State, seen.Message = StateForbidden, promapi.MessageOf(err)
+		if promapi.AsError(err).Status == http.StatusNotImplemented {
+			seen.State = StateUnresolved
+		}
+		return seen
+	}
+	if !own {
+		at.scrapeInterval = saved.Spec.ScrapeInterval
+	}
+	servers := r.serversAt(at)
+	switch {
+	case len(servers) == 0:
+		return TierReport{Source: "none", State: StateNone, Message: "neither the datasource nor the gateway names this tier"}
+	case servers[0].missing != "":
+		seen.State, seen.Message = StateUnresolved, servers[0].missing
+		if at.service != nil {
+			seen.Address, seen.Server = at.url, at.url // A Service is asked without a path.
+		}
+		return seen
+	}
+	inspections := make([]upstream.Inspection, len(servers))
+	var looks sync.WaitGroup
+	for i, server := range servers {
+		client, err := server.client(tenant, config.PoolConfig{Size: 1}, 1, r.network)
+		if err != nil {
+			seen.State, seen.Message = string(upstream.FailureTLS), "the gateway cannot read the certificates that it is configured with for this host"
+			return seen
+		}
+		defer client.Close()
+		_, settings := server.shared()
+		one := upstream.NewTier(upstream.TierOptions{
+			Name: name, Replica: server.replica, Client: client, ProbeInterval: time.Duration(r.config.Probe.Interval), Probing: r.inspections,
+			Retention: settings.Retention, Lag: settings.Lag, ScrapeInterval: settings.ScrapeInterval,
+		})
+		seen.Address, seen.Server, seen.tiers = client.Endpoint(), client.Server(), append(seen.tiers, one)
+		looks.Go(func() { inspections[i] = one.Inspect(ctx) })
+	}
+	looks.Wait()
+	return seen.inspected(inspections, name)
+}
+
+// inspected adds what was seen of the servers of a tier. Hot is asked at the one
+// that covers most.
+func (t TierReport) inspected(servers []upstream.Inspection, name tier.Name) TierReport {
+	best := slices.MinFunc(servers, func(a, b upstream.Inspection) int {
+		return cmp.Or(cmp.Compare(usability(a), usability(b)), cmp.Compare(a.CoverageStart, b.CoverageStart))
+	})
+	t.Version, t.ExternalLabels, t.LatencySeconds = best.Version, best.Settings.ExternalLabels, best.Latency.Seconds()
+	t.replicaLabels = best.Settings.ReplicaLabels
+	switch {
+	case best.Failure != "":
+		t.State, t.Message, t.LatencySeconds = string(best.Failure), adviceFor(best.Failure), 0
+		return t
+	case !best.Available:
+		t.State, t.Message = StateUnusable, best.Error
+		return t
+	}
+	t.State, t.Message = StateOK, "it answers queries"
+	if name != tier.Hot {
+		return t
+	}
+	if best.Oldest == tier.NothingCovered {
+		t.Message = "it answers queries, but will not be asked: " + best.Error
+		return t
+	}
+	t.OldestSample, t.CoverageStart = Instant(best.Oldest), Instant(best.CoverageStart)
+	return t
+}
+
+// usability orders servers: those that are asked, those that answer, and the
+// others.
+func usability(seen upstream.Inspection) int {
+	switch {
+	case seen.Available:
+		return 0
+	case seen.Failure == "":
+		return 1
+	}
+	return 2
+}
+
+// adviceFor says for a class of failure what it means and what to change.
+func adviceFor(failure upstream.Failure) string {
+	switch failure {
+	case upstream.FailureDenied:
+		return "the gateway does not call this address: ask the operator to list the host in the gateway's destinations"
+	case upstream.FailureUnauthorized:
+		return "it does not accept the gateway's credentials: the operator configures those for each host"
+	case upstream.FailureCredential:
+		return "the gateway's own credential for it cannot be had: the operator finds the reason in the gateway's log"
+	case upstream.FailureTLS:
+		return "the TLS connection failed: check http or https, the host name in its certificate and the authority that signed it"
+	case upstream.FailureName:
+		return "its host name was not found: check the spelling, and the domain where the gateway runs"
+	case upstream.FailureTimeout, upstream.FailureCanceled:
+		return "it did not answer in time: check the port and network policies"
+	case upstream.FailureRefused:
+		return "it refused the connection: check the port, and whether the server runs"
+	case upstream.FailureNotPrometheus:
+		return "what answers there is no Prometheus API: check port and path, without /api/v1"
+	case upstream.FailureClosed, upstream.FailureOther:
+	}
+	return "it could not be reached: check the URL"
+}
+
+// Instant returns a timestamp in milliseconds since the Unix epoch as a time,
+// which is RFC 3339 in JSON.
+func Instant(milliseconds int64) *time.Time {
+	at := time.UnixMilli(milliseconds).UTC()
+	return &at
+}

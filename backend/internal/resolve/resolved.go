@@ -1,0 +1,103 @@
+package resolve
+
+import (
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/enforcement"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+// Resolved is a datasource that can be queried: its tiers and its policy, with
+// the gateway's own where the datasource names none. It is immutable; what the
+// probes find is read through its tiers.
+type Resolved struct {
+	// Label names the datasource in logs, errors and metrics.
+	Label string
+	// IsSaved is set for a datasource of Perses.
+	IsSaved bool
+	// Rule confines the requests to namespaces; nil where they are not confined.
+	Rule *enforcement.Rule
+	// WantsNamespace is set when a tier answers confined requests only.
+	WantsNamespace bool
+	// HotUnused says why the datasource is queried without a hot tier although
+	// there is one; empty where it is not.
+	HotUnused string
+
+	// Hot and Cold are the tiers; nil where there is none. Where hot is several
+	// servers, Hot is one of them.
+	Hot, Cold *upstream.Tier
+	// Pair is what is known of both together; nil unless there are both.
+	Pair *upstream.Pair
+	// Services are those that the tiers were found by, or should have been; nil
+	// for the others.
+	Services map[tier.Name]*discovery.Service
+	// Threshold is the span from which on cold is preferred.
+	Threshold time.Duration
+	// Strategy says whether a query may be cut.
+	Strategy tier.Strategy
+
+	// replicas are the servers that hold hot, hot itself among them; empty where
+	// it is asked as a whole.
+	replicas []replica
+	// references are what the Services are looked up by.
+	references []discovery.Reference
+	// pending are the Services that are still looked up.
+	pending []discovery.Reference
+	// discovers is set where the gateway looks up Services.
+	discovers bool
+
+	// splitAcrossReplicas cuts queries although hot has several replicas.
+	splitAcrossReplicas bool
+	// cache keeps answers, and scope says whose they are.
+	cache       bool
+	scope       string
+	queryParams map[string]string
+	// scrapeInterval is zero where the datasource names none.
+	scrapeInterval time.Duration
+
+	// generation is that of the Resolver, and specGeneration that of the spec.
+	generation     uint64
+	specGeneration string
+	usages         []*usage // of its tiers
+}
+
+// ShowsConfiguration reports whether callers of the datasource may see how the
+// tiers are configured. Those who are confined to namespaces may not.
+func (r *Resolved) ShowsConfiguration() bool { return r.Rule == nil }
+
+// touch notes that the tiers are in use.
+func (r *Resolved) touch(now time.Time) {
+	for _, each := range r.usages {
+		each.touch(now)
+	}
+}
+
+func (r *Resolved) usedSince(since time.Time) bool {
+	return len(r.usages) > 0 && r.usages[0].last().After(since)
+}
+
+// UsesCache reports whether answers for the datasource are kept.
+func (r *Resolved) UsesCache() bool { return r.cache }
+
+// CacheScope returns what tells its kept answers from those for other
+// datasources: see scopeOf.
+func (r *Resolved) CacheScope() string { return r.scope }
+
+// Query returns what a request asks of the datasource, without what is the same
+// for all datasources.
+func (r *Resolved) Query(request *promapi.Request) engine.Query {
+	query := engine.Query{
+		Request: request, Hot: r.Hot, Cold: r.Cold, Pair: r.Pair,
+		Threshold: r.Threshold, ScrapeInterval: r.scrapeInterval, Strategy: r.Strategy,
+		QueryParams: r.queryParams, Datasource: r.Label, Detailed: r.ShowsConfiguration(), ReplicasAccepted: r.splitAcrossReplicas,
+	}
+	if replicas := r.replicasFor(request); len(replicas) > 0 {
+		query.Hot, query.Pair, query.Others = replicas[0].Hot, replicas[0].Pair, replicas[1:]
+		query.Replicated = len(replicas) > 1
+	}
+	return query
+}

@@ -1,0 +1,64 @@
+package resolve
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+// What a Service says of itself does not open a credential to those on the way;
+// what the operator says does.
+func TestOverWhichSchemeADiscoveredServiceGetsACredential(t *testing.T) {
+	settings := config.Default()
+	settings.ServiceAccount.TokenPath = t.TempDir() + "/token"
+	settings.Cold.HTTPConfig = withToken("of cold")
+	made, err := newTransports(settings, nil)
+	require.NoError(t, err)
+	for _, test := range []struct {
+		name           tier.Name
+		scheme, said   string
+		secrets, token bool
+	}{
+		{tier.Hot, "https", "", true, true}, {tier.Hot, "https", "https", true, true},
+		{tier.Hot, "http", "", false, false}, {tier.Hot, "http", "http", false, false},
+		{tier.Cold, "https", "", true, false}, {tier.Cold, "http", "", false, false}, {tier.Cold, "http", "http", true, false},
+	} {
+		service := &discovery.Service{Host: "a.monitoring.svc", Port: 9090, Scheme: test.scheme}
+		permission, err := permissionFor(service, test.said, made.found[test.name].over(test.scheme))
+		require.NoError(t, err)
+		require.Equal(t, test.secrets, permission.Access.HoldsSecrets(), test)
+		require.Equal(t, test.token, permission.Access.SendsToken(), test)
+		require.NotZero(t, permission.Guard)
+	}
+}
+
+func TestWhichHostIsThatOfAService(t *testing.T) {
+	service := discovery.Reference{Namespace: "monitoring", Name: "thanos"}
+	for host, expected := range map[string]bool{
+		"thanos.monitoring.svc": true, "thanos.monitoring.svc.cluster.local": true, "Thanos.monitoring.svc.": true,
+		"thanos.monitoring": false, "thanos.other.svc": false, "thanos.monitoring.svc.example.com": false, "a.thanos.monitoring.svc": false, "": false,
+	} {
+		require.Equal(t, expected, isHostOf(host, service), host)
+	}
+}
+
+// A proxy cannot be told to which of the replicas it shall connect.
+func TestBehindAProxyTheServiceIsAskedAsAWhole(t *testing.T) {
+	for text, expected := range map[string]bool{"proxy_url: http://proxy:3128": true, "proxy_from_environment: true": true, "basic_auth: {username: a}": false} {
+		own := &config.HTTPConfig{}
+		require.NoError(t, yaml.Unmarshal([]byte(text), own))
+		m := runningResolver(t, func(settings *config.Config) { settings.Hot.HTTPConfig = own })
+		service := &discovery.Service{Host: "a.monitoring.svc", Port: 9090, Scheme: "https", Endpoints: []discovery.Endpoint{
+			{Name: "a-0", Address: "10.0.0.1:9090", Ready: true}, {Name: "a-1", Address: "10.0.0.2:9090", Ready: true},
+		}}
+		at := location{service: service, destination: destination{name: tier.Hot, url: service.URL(), service: "monitoring/a", access: m.transports.found[tier.Hot].over("https")}}
+		list, err := m.tiersAt(at, tierUse{}, &Resolved{})
+		require.NoError(t, err)
+		require.Equal(t, expected, len(list) == 1, text)
+	}
+}
