@@ -50,17 +50,17 @@ func (b Block) Argument() string {
 // Checks are the ways in which blocks are checked, each with the test that does
 // it.
 var Checks = map[string]string{
-	"configuration":      "backend/datasource/documents_test.go",    // a configuration of tierproxy, read as the server reads it
-	"environment":        "backend/datasource/documents_test.go",    // settings of tierproxy in variables
-	"answer":             "backend/datasource/documents_test.go",    // JSON of tierproxy's API, with its name
-	"library":            "backend/datasource/documents_test.go",    // a Go program that builds
-	"datasource":         "schemas/documents_test.go",               // a datasource that the models and the gateway accept
-	"part-of":            "backend/test/documents/examples_test.go", // an excerpt of a file of the checkout
-	"ci":                 "backend/test/documents/examples_test.go", // targets of make that CI runs
-	"dashboards-as-code": "backend/test/dac_test.go",                // commands with percli and cue, in order
-	"perses":             "backend/test/documents_test.go",          // commands beside a Perses and a tierproxy
-	"machine":            "backend/test/documents_test.go",          // commands of the installation on one machine, in order
-	"kubernetes":         "backend/test/cluster/install_test.go",    // commands of the installation in a cluster, in order
+	"configuration":      "backend/config/documents_test.go",           // a configuration of tierproxy, read as the server reads it
+	"environment":        "backend/config/documents_test.go",           // settings of tierproxy in variables
+	"answer":             "backend/internal/gateway/documents_test.go", // JSON of tierproxy's API, with its name
+	"library":            "backend/internal/gateway/documents_test.go", // a Go program that builds
+	"datasource":         "schemas/documents_test.go",                  // a datasource that the models and the gateway accept
+	"part-of":            "backend/test/documents/examples_test.go",    // an excerpt of a file of the checkout
+	"ci":                 "backend/test/documents/examples_test.go",    // targets of make that CI runs
+	"dashboards-as-code": "backend/test/dac_test.go",                   // commands with percli and cue, in order
+	"perses":             "backend/test/documents_test.go",             // commands beside a Perses and a tierproxy
+	"machine":            "backend/test/documents_test.go",             // commands of the installation on one machine, in order
+	"kubernetes":         "backend/test/cluster/install_test.go",       // commands of the installation in a cluster, in order
 	"openshift":          "backend/test/cluster/install_test.go",
 }
 
