@@ -16,10 +16,10 @@ func documents(t *testing.T) map[string]string {
 	t.Helper()
 	files, err := filepath.Glob("../../../docs/*.md")
 	require.NoError(t, err)
-	decisions, err := filepath.Glob("../../../docs/decisions/*.md")
+	below, err := filepath.Glob("../../../docs/*/*.md")
 	require.NoError(t, err)
 	texts := map[string]string{}
-	for _, file := range append(append(files, decisions...), "../../../README.md", "../../../CHANGELOG.md") {
+	for _, file := range append(append(files, below...), "../../../README.md", "../../../CONTRIBUTING.md", "../../../SECURITY.md", "../../../CHANGELOG.md") {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
 		texts[file] = string(text)

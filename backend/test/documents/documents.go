@@ -67,9 +67,9 @@ var Checks = map[string]string{
 // shown are languages of blocks that nobody can try out.
 var shown = []string{"", "mermaid"}
 
-// Read returns the blocks of all documents below the root of the checkout, but
-// for docs/decisions, which tell what once was. What is wrong with them is one
-// error.
+// Read returns the blocks of all documents below the root of the checkout, except
+// for those of docs/decisions and docs/quality, which record the past. It joins
+// all mistakes in the documents into one error.
 func Read(root string) ([]Block, error) {
 	var files []string
 	for _, pattern := range []string{"*.md", "docs/*.md"} {
