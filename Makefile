@@ -46,7 +46,7 @@ check: ## Check format, lint, import rule, tidiness, types, CUE format and gener
 		'go mod tidy -diff' \
 		'cd sdk/go && go mod tidy -diff' \
 		'tools/cue/run 0.54 format schemas cue deploy cue.mod' \
-		'go test -count=1 -run "TestConfigurationReference|TestMetricsReference" ./backend/config ./backend/internal/gateway' \
+		'go test -count=1 -run "TestConfigurationReference_|TestMetricsReference_" ./backend/config ./backend/internal/gateway' \
 		'go test -count=1 ./cue ./deploy/monitoring' \
 		'scripts/npm-install && npm run --silent check' \
 		scripts/check-repository
@@ -61,10 +61,10 @@ format: ## Rewrite Go, TypeScript and CUE files into their format.
 
 .PHONY: generate
 generate: ## Write the generated documentation anew.
-	go test -count=1 -run 'TestConfigurationReference|TestMetricsReference' ./backend/config ./backend/internal/gateway -update
+	go test -count=1 -run 'TestConfigurationReference_|TestMetricsReference_' ./backend/config ./backend/internal/gateway -update
 	go test -count=1 -run TestRoutingTable ./backend/internal/tier -update
-	go test -count=1 -run TestWhatTheBuildersBuild ./cue -update
-	go test -count=1 -run 'TestDashboardIsBuilt|TestPrometheusRule' ./deploy/monitoring -update
+	go test -count=1 -run TestBuilders_BuildTheExpectedResources ./cue -update
+	go test -count=1 -run 'TestDashboard_IsBuilt|TestPrometheusRule_' ./deploy/monitoring -update
 
 .PHONY: build
 build: ## Build tierproxy into bin/.

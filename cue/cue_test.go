@@ -31,7 +31,7 @@ func cue(t *testing.T, input string, arguments ...string) (output, mistakes stri
 	return stdout.String(), stderr.String(), err
 }
 
-func TestWhatTheBuildersBuild(t *testing.T) {
+func TestBuilders_BuildTheExpectedResources(t *testing.T) {
 	built, mistakes, err := cue(t, "", "eval", "cue/tests/builders.cue", "--out", "json", "--concrete")
 	require.NoError(t, err, mistakes)
 	if *update {
@@ -42,8 +42,9 @@ func TestWhatTheBuildersBuild(t *testing.T) {
 	require.Equal(t, string(expected), built)
 }
 
-// What is wrong shows where it is built, in the words of the models.
-func TestMistakesInWhatIsBuilt(t *testing.T) {
+// TestBuilders_ReportMistakes checks that mistakes show where something is built, in
+// the words of the models.
+func TestBuilders_ReportMistakes(t *testing.T) {
 	for name, test := range map[string]struct {
 		builder, parameters, output string
 		expected                    []string
@@ -77,8 +78,9 @@ func TestMistakesInWhatIsBuilt(t *testing.T) {
 	}
 }
 
-// The builders import the models and nothing else, and the models no builder.
-func TestImportRule(t *testing.T) {
+// TestImports_BuildersImportModelsOnly also checks that the models import no
+// builder.
+func TestImports_BuildersImportModelsOnly(t *testing.T) {
 	const module = "github.com/tiered-prometheus/tiered-prometheus/"
 	imports := regexp.MustCompile(`"([a-z]+\.[a-z]+/[^":]+)`)
 	for folder, allowed := range map[string][]string{".": {module + "cue/", module + "schemas/"}, "../schemas": {module + "schemas/"}} {

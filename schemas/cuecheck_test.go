@@ -135,7 +135,7 @@ func execute(input []byte, command ...string) ([]byte, error) {
 	return stdout.Bytes(), nil
 }
 
-func TestValidatorsHoldTheVersionsOfPerses(t *testing.T) {
+func TestValidators_HoldTheVersionsOfPerses(t *testing.T) {
 	forEachRelease(t, func(t *testing.T, r release) {
 		output, err := r.cuecheck(t, nil, "version")
 		if err != nil {
@@ -147,7 +147,7 @@ func TestValidatorsHoldTheVersionsOfPerses(t *testing.T) {
 	})
 }
 
-func TestFormatShowsDifferencesAndRemovesThem(t *testing.T) {
+func TestFormat_ShowsAndRemovesDifferences(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "a.cue")
 	if err := os.WriteFile(file, []byte("package a\nx:    1\nlonger: 2\n"), 0o600); err != nil {

@@ -10,8 +10,9 @@ import (
 
 const userDocumentation = "../docs/datasource.md"
 
-// Whoever adds a field or rewords a message is reminded of the page that explains it.
-func TestEveryFieldAndMessageIsDocumented(t *testing.T) {
+// TestDocumentation_ExplainsEveryFieldAndMessage reminds whoever adds a field or
+// rewords a message of the page that explains it.
+func TestDocumentation_ExplainsEveryFieldAndMessage(t *testing.T) {
 	content, err := os.ReadFile(userDocumentation)
 	if err != nil {
 		t.Fatal(err)

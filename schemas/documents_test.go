@@ -9,9 +9,9 @@ import (
 	documentation "github.com/tiered-prometheus/tiered-prometheus/backend/test/documents"
 )
 
-// The datasources that the documentation shows are ones that Perses takes, and, by the tests of backend/datasource, the
-// gateway.
-func TestDatasourcesOfTheDocumentation(t *testing.T) {
+// TestDocumentation_DatasourcesAreValid validates the datasources in the
+// documentation. Package gateway parses them too.
+func TestDocumentation_DatasourcesAreValid(t *testing.T) {
 	blocks, err := documentation.Of("..", "datasource")
 	if err != nil {
 		t.Fatal(err)

@@ -52,7 +52,7 @@ func (r release) proxyDefinition(t *testing.T) request {
 	return request{Schema: filepath.Join(persesSpec.dir(t), "cue/datasource/proxy/http"), Package: "http", Definition: "#Proxy"}
 }
 
-func TestPersesAcceptsOurProxies(t *testing.T) {
+func TestProxy_PersesAcceptsOurs(t *testing.T) {
 	// These use what releases after the tested ones add. The day Perses accepts them here, they are ordinary examples.
 	ahead := []string{"proxy-perses-0.55-fields.json"}
 
@@ -91,7 +91,7 @@ func TestPersesAcceptsOurProxies(t *testing.T) {
 	})
 }
 
-func TestPersesRefusesWhatIsNoProxy(t *testing.T) {
+func TestProxy_PersesRefusesOthers(t *testing.T) {
 	forEachRelease(t, func(t *testing.T, r release) {
 		definition := r.proxyDefinition(t)
 		var requests []request
@@ -141,9 +141,10 @@ func changeOver(document json.RawMessage) json.RawMessage {
 	return json.RawMessage(strings.NewReplacer(swaps...).Replace(string(document)))
 }
 
-// All but the datasource judge like the models of the Prometheus plugin, but for the field tier, which only our query
-// has, and for what is listed here.
-func TestModelsAreThoseOfPrometheusPlugin(t *testing.T) {
+// TestModels_JudgeLikeThePrometheusPlugin compares all models but the datasource
+// with those of the Prometheus plugin. Exceptions are the field tier, which only our
+// query has, and what the test lists.
+func TestModels_JudgeLikeThePrometheusPlugin(t *testing.T) {
 	onlyOursRefuses := []string{"datasource-kind-missing.json"} // theirs fills it in, and does not store it
 	root := prometheusSchemas(t)
 	theirFolders := map[string]string{

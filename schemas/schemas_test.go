@@ -23,7 +23,7 @@ type model struct {
 }
 
 // models are the kinds of this module that have a spec: the datasource first, then those that select one. A folder with
-// CUE that is missing here fails TestEveryModelIsTested.
+// CUE that is missing here fails TestModels_AreAllTested.
 var models = []model{
 	{kind: "TieredPrometheusDatasource", dir: "datasources/tiered-prometheus-datasource"},
 	{kind: "TieredPrometheusTimeSeriesQuery", dir: "queries/tiered-prometheus-time-series-query"},
@@ -75,7 +75,7 @@ func forEachModel(t *testing.T, test func(t *testing.T, r release, m model)) {
 	})
 }
 
-func TestValidExamplesPass(t *testing.T) {
+func TestModels_ValidExamplesPass(t *testing.T) {
 	forEachModel(t, func(t *testing.T, r release, m model) {
 		for name, a := range r.check(t, m.requests(m.examples(t, "valid"))) {
 			if len(a.Errors) > 0 {
@@ -85,7 +85,7 @@ func TestValidExamplesPass(t *testing.T) {
 	})
 }
 
-func TestInvalidExamplesSayWhatToChange(t *testing.T) {
+func TestModels_InvalidExamplesSayWhatToChange(t *testing.T) {
 	forEachModel(t, func(t *testing.T, r release, m model) {
 		for name, a := range r.check(t, m.requests(m.examples(t, "invalid"))) {
 			want := expectedMessage(t, m, name)
@@ -119,7 +119,7 @@ func assertShort(t *testing.T, name string, a answer) {
 	}
 }
 
-func TestEveryExpectedMessageHasItsExample(t *testing.T) {
+func TestExamples_EveryMessageHasOne(t *testing.T) {
 	for _, m := range models {
 		examples := m.examples(t, "invalid")
 		messages, err := filepath.Glob(filepath.Join(m.dir, "tests", "invalid", "*.error"))
@@ -134,9 +134,9 @@ func TestEveryExpectedMessageHasItsExample(t *testing.T) {
 	}
 }
 
-// Perses takes every folder below schemas/ with CUE in it for a model, and finds the kind of the module by the
-// value of its field `kind`.
-func TestEveryModelIsTested(t *testing.T) {
+// TestModels_AreAllTested follows Perses, which takes every folder below schemas/
+// with CUE in it for a model, and finds the kind of the module by its field kind.
+func TestModels_AreAllTested(t *testing.T) {
 	var found []string
 	err := filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
 		if err == nil && filepath.Ext(path) == ".cue" {
@@ -167,7 +167,7 @@ func TestEveryModelIsTested(t *testing.T) {
 	}
 }
 
-func TestEveryDefinitionIsExplained(t *testing.T) {
+func TestModels_EveryDefinitionIsExplained(t *testing.T) {
 	for _, m := range models {
 		files, err := filepath.Glob(filepath.Join(m.dir, "*.cue"))
 		if err != nil {

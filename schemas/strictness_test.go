@@ -114,7 +114,7 @@ func documents(all map[string]change) map[string]json.RawMessage {
 	return documents
 }
 
-func TestUnknownFieldIsRefusedAtAnyDepth(t *testing.T) {
+func TestModels_RefuseUnknownFields(t *testing.T) {
 	forEachModel(t, func(t *testing.T, r release, m model) {
 		all := changes(t, m, true, func(at place) (place, any) {
 			target := append(slices.Clone(at), unknown)
@@ -135,7 +135,7 @@ func TestUnknownFieldIsRefusedAtAnyDepth(t *testing.T) {
 	})
 }
 
-func TestPersesMayAddFieldsToItsProxy(t *testing.T) {
+func TestModels_AllowNewFieldsOfThePersesProxy(t *testing.T) {
 	m := models[0]
 	forEachRelease(t, func(t *testing.T, r release) {
 		all := changes(t, m, true, func(at place) (place, any) {
@@ -152,8 +152,9 @@ func TestPersesMayAddFieldsToItsProxy(t *testing.T) {
 	})
 }
 
-// No value of JSON but the right kind gets through anywhere, and the message names the place.
-func TestValueOfAnotherTypeIsRefusedAnywhere(t *testing.T) {
+// TestModels_RefuseValuesOfOtherTypes puts a JSON value of another type in each
+// place. The message names the place.
+func TestModels_RefuseValuesOfOtherTypes(t *testing.T) {
 	forEachModel(t, func(t *testing.T, r release, m model) {
 		all := map[string]change{}
 		for _, value := range []any{nil, true, -7, "no such value", []any{"x"}, map[string]any{unknown: 1}} {

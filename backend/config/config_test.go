@@ -34,7 +34,7 @@ func configFile(t *testing.T, text string) string {
 	return path
 }
 
-func TestDefaultsOfTheContract(t *testing.T) {
+func TestFromEnvironment_DefaultsAreThoseOfTheContract(t *testing.T) {
 	clearEnvironment(t)
 	config, err := FromEnvironment()
 	require.NoError(t, err)
@@ -48,7 +48,7 @@ func TestDefaultsOfTheContract(t *testing.T) {
 	require.Equal(t, "/var/run/secrets/kubernetes.io/serviceaccount/token", config.ServiceAccount.TokenPath)
 }
 
-func TestTheVariablesOfTheContract(t *testing.T) {
+func TestFromEnvironment_ReadsTheVariablesOfTheContract(t *testing.T) {
 	clearEnvironment(t)
 	for name, value := range map[string]string{
 		"THANOS_QUERIER_URL":           "https://thanos:9091",
@@ -74,7 +74,7 @@ func TestTheVariablesOfTheContract(t *testing.T) {
 	require.Equal(t, expected, config)
 }
 
-func TestWhichSourceWins(t *testing.T) {
+func TestLoad_EnvironmentWinsOverFile(t *testing.T) {
 	clearEnvironment(t)
 	file := configFile(t, "cold: {url: http://file}\nhot: {url: http://file, retention: 6h}\npool: {size: 3}\nprojects: [{name: one, namespaces: [a, b]}, {name: two, all_namespaces: true}]\n")
 	t.Setenv("TIERPROXY_COLD_URL", "http://prefixed")
@@ -94,7 +94,7 @@ func TestWhichSourceWins(t *testing.T) {
 	require.Equal(t, 30*time.Second, time.Duration(config.Query.Timeout), "what nobody sets is the default")
 }
 
-func TestAnEmptyFileIsTheDefault(t *testing.T) {
+func TestLoad_EmptyFileIsTheDefault(t *testing.T) {
 	clearEnvironment(t)
 	for _, text := range []string{"", "# only a comment\n", "---\n"} {
 		config, err := Load(configFile(t, text))
@@ -106,7 +106,7 @@ func TestAnEmptyFileIsTheDefault(t *testing.T) {
 // lines are the mistakes of an error, one a line.
 func lines(err error) []string { return strings.Split(err.Error(), "\n") }
 
-func TestAllMistakesOfAFileAtOnce(t *testing.T) {
+func TestLoad_ReportsAllMistakesOfAFile(t *testing.T) {
 	clearEnvironment(t)
 	file := configFile(t, `
 perses: {url: "ftp://perses", timeout: soon}
@@ -144,7 +144,7 @@ rooting: {threshold: 5m}
 	}, lines(err))
 }
 
-func TestAllMistakesOfTheEnvironmentAtOnce(t *testing.T) {
+func TestLoad_ReportsAllMistakesOfTheEnvironment(t *testing.T) {
 	clearEnvironment(t)
 	t.Setenv("DATASOURCE_QUERY_TIMEOUT", "-5s")
 	t.Setenv("DATASOURCE_POOL_SIZE", "many")
@@ -164,7 +164,7 @@ func TestAllMistakesOfTheEnvironmentAtOnce(t *testing.T) {
 	}, lines(err))
 }
 
-func TestAFileThatIsNotThere(t *testing.T) {
+func TestLoad_MissingFile(t *testing.T) {
 	clearEnvironment(t)
 	_, err := Load(filepath.Join(t.TempDir(), "missing.yaml"))
 	require.ErrorIs(t, err, os.ErrNotExist)
@@ -172,7 +172,7 @@ func TestAFileThatIsNotThere(t *testing.T) {
 	require.ErrorContains(t, err, "read the configuration")
 }
 
-func TestWithoutPersesATierIsNeeded(t *testing.T) {
+func TestLoad_NeedsATierOrPerses(t *testing.T) {
 	config := Default()
 	config.Cold.URL = ""
 	require.NoError(t, config.Validate(), "discovery may find one")
@@ -182,7 +182,7 @@ func TestWithoutPersesATierIsNeeded(t *testing.T) {
 	require.NoError(t, config.Validate())
 }
 
-func TestMistakesOfDiscovery(t *testing.T) {
+func TestValidate_Discovery(t *testing.T) {
 	config := Default()
 	config.Discovery.Hot = ServiceConfig{Namespace: "a b", Name: "prometheus", Port: "0", Scheme: "ftp"}
 	config.Discovery.Cold = ServiceConfig{Namespace: "monitoring", Selector: "=="}
@@ -196,7 +196,7 @@ discovery.namespaces[1]: "../secrets" is not the name of a namespace
 discovery.kubeconfig: "kubeconfig" is not an absolute path`)
 }
 
-func TestDurationsAreWrittenAsTheyAreRead(t *testing.T) {
+func TestDuration_IsWrittenAsItIsRead(t *testing.T) {
 	text, err := yaml.Marshal(Default())
 	require.NoError(t, err)
 	read, err := Load(configFile(t, string(text)))
@@ -204,7 +204,7 @@ func TestDurationsAreWrittenAsTheyAreRead(t *testing.T) {
 	require.Equal(t, Default(), read)
 }
 
-func TestProjectsFromTheEnvironment(t *testing.T) {
+func TestFromEnvironment_ReadsProjects(t *testing.T) {
 	clearEnvironment(t)
 	t.Setenv("TIERPROXY_PROJECTS_0_NAME", "one")
 	t.Setenv("TIERPROXY_PROJECTS_0_NAMESPACES_0", "a")
@@ -216,7 +216,7 @@ func TestProjectsFromTheEnvironment(t *testing.T) {
 	require.Equal(t, []ProjectConfig{{Name: "one", Namespaces: []string{"a", "b"}}, {Name: "two", AllNamespaces: true}}, config.Projects)
 }
 
-func TestLabelsOfHot(t *testing.T) {
+func TestLoad_ReadsLabelsOfTiers(t *testing.T) {
 	clearEnvironment(t)
 	config, err := Load(configFile(t, "hot: {external_labels: {cluster: lab, region: eu}, complete: true}\ncold: {replica_labels: [replica, __replica__]}\n"))
 	require.NoError(t, err)

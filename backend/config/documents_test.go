@@ -25,8 +25,9 @@ func blocks(t *testing.T, check string) []documents.Block {
 	return found
 }
 
-// Every configuration that the documentation shows is one that tierproxy takes.
-func TestConfigurationsOfTheDocumentation(t *testing.T) {
+// TestDocumentation_ConfigurationsAreValid loads every configuration in the
+// documentation.
+func TestDocumentation_ConfigurationsAreValid(t *testing.T) {
 	clearEnvironment(t)
 	for _, each := range blocks(t, "configuration") {
 		file := filepath.Join(t.TempDir(), "tierproxy.yaml")
@@ -44,8 +45,9 @@ func TestConfigurationsOfTheDocumentation(t *testing.T) {
 	}
 }
 
-// Variables that the documentation shows have an effect.
-func TestVariablesOfTheDocumentation(t *testing.T) {
+// TestDocumentation_VariablesHaveAnEffect sets the variables that the documentation
+// shows.
+func TestDocumentation_VariablesHaveAnEffect(t *testing.T) {
 	for _, each := range blocks(t, "environment") {
 		clearEnvironment(t)
 		shown := regexp.MustCompile(`(?m)^([A-Z_]+)=(\S+)$`).FindAllStringSubmatch(each.Text, -1)

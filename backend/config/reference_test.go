@@ -19,9 +19,9 @@ var update = flag.Bool("update", false, "write the generated documentation anew"
 
 const referenceFile = "../../docs/configuration.md"
 
-// TestConfigurationReference holds docs/configuration.md to the structs and
-// their comments, or writes it with -update.
-func TestConfigurationReference(t *testing.T) {
+// TestConfigurationReference_MatchesTheSettings compares docs/configuration.md with
+// the structs and their comments. With -update it writes the page.
+func TestConfigurationReference_MatchesTheSettings(t *testing.T) {
 	rendered, undocumented := renderReference(t)
 	require.Empty(t, undocumented, "each of these fields takes a comment that begins with its name")
 	if *update {

@@ -9,7 +9,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-func TestHTTPConfigFromFileAndEnvironment(t *testing.T) {
+func TestLoad_ReadsHTTPConfigFromFileAndEnvironment(t *testing.T) {
 	clearEnvironment(t)
 	config, err := Load(configFile(t, `
 hot: {url: http://hot, http_config: {basic_auth: {username: me, password: planted}, enable_http2: false}}
@@ -33,8 +33,9 @@ destinations: [{host: a, port: 1, http_config: {oauth2: {client_id: a, client_se
 	require.Nil(t, config.Perses.Service.HTTPConfig)
 }
 
-// However a configuration is printed: no secret, and what is in its place.
-func TestAConfigurationIsPrintedWithoutSecrets(t *testing.T) {
+// TestConfig_IsPrintedWithoutSecrets prints a configuration in every way that Go
+// has, and looks for its secrets.
+func TestConfig_IsPrintedWithoutSecrets(t *testing.T) {
 	clearEnvironment(t)
 	const secrets = `
 perses: {url: http://perses, service: {client_names: [perses], datasources: [{name: a}], http_config: {authorization: {credentials: planted-1}}}}
@@ -59,7 +60,7 @@ destinations: [{host: a, port: 1, http_config: {oauth2: {client_id: a, client_se
 	require.Contains(t, string(rendered), "<secret>")
 }
 
-func TestMistakesRepeatNoSecret(t *testing.T) {
+func TestLoad_MistakesRepeatNoSecret(t *testing.T) {
 	clearEnvironment(t)
 	for _, content := range []string{
 		"hot: {http_config: {authorization: planted}}",
@@ -78,7 +79,7 @@ func TestMistakesRepeatNoSecret(t *testing.T) {
 	}
 }
 
-func TestMistakesOfTheSecuritySettings(t *testing.T) {
+func TestLoad_ReportsMistakesOfSecuritySettings(t *testing.T) {
 	clearEnvironment(t)
 	_, err := Load(configFile(t, `
 perses: {url: http://perses, service: {http_config: {tls_config: {insecure_skip_verify: true}}}}

@@ -27,7 +27,7 @@ const (
 	coldReach = 3 * 24 * time.Hour
 )
 
-func TestLibraryAsAnOutsiderUsesIt(t *testing.T) {
+func TestRouter_AnswersFromRealTiers(t *testing.T) {
 	now := time.Now().Truncate(time.Minute)
 	hot, cold := running.Prometheus(t, now, hotReach), running.Prometheus(t, now, coldReach)
 	manager := running.Manager(t, running.TwoTiers(hot.URL, cold.URL))
@@ -122,8 +122,9 @@ func TestLibraryAsAnOutsiderUsesIt(t *testing.T) {
 	})
 }
 
-// Where cold is behind, the answer says from when on samples may be missing.
-func TestWarningsOfTheGatewayReachTheLibrary(t *testing.T) {
+// TestExecuteQuery_ReturnsWarnings asks a cold tier that lags. The warning says from
+// when on samples may be missing.
+func TestExecuteQuery_ReturnsWarnings(t *testing.T) {
 	tier := faketier.New()
 	t.Cleanup(tier.Close)
 	settings := running.TwoTiers("", tier.URL)
@@ -135,7 +136,7 @@ func TestWarningsOfTheGatewayReachTheLibrary(t *testing.T) {
 	require.Contains(t, result.Warnings[0], "the cold tier answered, whose data ends at ")
 }
 
-func TestLifecycle(t *testing.T) {
+func TestManager_StartsAndClosesOnce(t *testing.T) {
 	tier := faketier.New()
 	t.Cleanup(tier.Close)
 	logger, logged := test.NewNullLogger()
@@ -180,7 +181,7 @@ func TestLifecycle(t *testing.T) {
 	require.Error(t, unstarted.Start(t.Context()))
 }
 
-func TestAQueryIsFinishedBeforeTheManagerCloses(t *testing.T) {
+func TestManager_CloseWaitsForQueries(t *testing.T) {
 	tier := faketier.New()
 	t.Cleanup(tier.Close)
 	asked, released := make(chan struct{}), make(chan struct{})

@@ -154,7 +154,7 @@ func newGuardedSite(t *testing.T, tier *recorder) *site {
 	return s
 }
 
-func TestOnlyWhoMayReadTheDatasourceGetsData(t *testing.T) {
+func TestAuthentication_OnlyReadersGetData(t *testing.T) {
 	tier := newRecorder(t)
 	s := newGuardedSite(t, tier)
 	s.apply(s.global("metrics", nil), s.project("team", "metrics", nil), s.project("unlisted", "metrics", nil),
@@ -234,7 +234,7 @@ func countAsked(tier *recorder, query string) int {
 	return count
 }
 
-func TestARevokedPermissionTakesEffect(t *testing.T) {
+func TestAuthentication_RevokedPermissionTakesEffect(t *testing.T) {
 	s := newGuardedSite(t, newRecorder(t))
 	s.apply(s.project("team", "metrics", nil))
 	reader := s.session("reader")
@@ -254,10 +254,10 @@ func TestARevokedPermissionTakesEffect(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, mustDo(t, c).status)
 }
 
-// A datasource of a project that mallory owns leads to the path of a datasource
-// that she may not read: with her own session, with none, and with what headers
-// a datasource can set.
-func TestAForeignDatasourceGainsNothing(t *testing.T) {
+// TestAuthentication_ForeignDatasourceGainsNothing leads a datasource of mallory's
+// own project to the path of one that she may not read. She tries her session, none,
+// and the headers that a datasource can set.
+func TestAuthentication_ForeignDatasourceGainsNothing(t *testing.T) {
 	tier := newRecorder(t)
 	s := newGuardedSite(t, tier)
 	target := s.tierproxy.URL + "/proxy/projects/team/datasources/metrics"
@@ -294,7 +294,7 @@ var allowedHeaders = []string{
 	"Content-Length",
 }
 
-func TestNoSessionReachesATier(t *testing.T) {
+func TestAuthentication_NoSessionReachesATier(t *testing.T) {
 	tier := newRecorder(t)
 	s := newGuardedSite(t, tier)
 	withTenant := s.global("metrics", nil)
@@ -351,9 +351,9 @@ func TestNoSessionReachesATier(t *testing.T) {
 	}
 }
 
-// Perses asks for two permissions where a datasource lives in a dashboard, and
-// so does tierproxy.
-func TestADatasourceInsideADashboard(t *testing.T) {
+// TestAuthentication_DatasourceOfADashboard checks that tierproxy asks for the same
+// two permissions as Perses.
+func TestAuthentication_DatasourceOfADashboard(t *testing.T) {
 	tier := newRecorder(t)
 	s := newGuardedSite(t, tier)
 	const path = "/proxy/projects/team/dashboards/board/datasources/local"

@@ -24,10 +24,10 @@ import (
 // browserTimeout bounds all tests in the browser together.
 const browserTimeout = 15 * time.Minute
 
-// TestBrowser runs the tests of plugin/e2e: a real browser on the page, in
-// front of real servers that are this test's own, because the tests in the
-// browser stop and start them.
-func TestBrowser(t *testing.T) {
+// TestBrowser_RunsThePluginsTests runs the tests of plugin/e2e in a real browser.
+// The servers behind the page belong to this test, because the tests stop and start
+// them.
+func TestBrowser_RunsThePluginsTests(t *testing.T) {
 	root, err := stack.Root()
 	require.NoError(t, err)
 

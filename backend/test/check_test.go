@@ -53,9 +53,9 @@ func decodeReport(t *testing.T, got answer) checkReport {
 	return report
 }
 
-// The editor checks a datasource before it is saved, through Perses' route for
-// unsaved ones.
-func TestCheckOfAnUnsavedDatasource(t *testing.T) {
+// TestCheck_UnsavedDatasource checks a datasource before it is saved, through
+// Perses' route for unsaved ones, as the editor does.
+func TestCheck_UnsavedDatasource(t *testing.T) {
 	s := newSite(t, stack.Perses{}, nil)
 	const path = "/proxy/globaldatasources/fresh"
 	spec := document{"threshold": "10m", "proxy": httpProxy(s.tierproxy.URL+path, nil)}
@@ -75,7 +75,7 @@ func TestCheckOfAnUnsavedDatasource(t *testing.T) {
 	require.Equal(t, "denied-by-policy", report.Data.Tiers["cold"].State)
 }
 
-func TestOnlyWhoPersesKnowsMayCheck(t *testing.T) {
+func TestCheck_NeedsAUserOfPerses(t *testing.T) {
 	tier := newRecorder(t)
 	s := newGuardedSite(t, tier)
 	spec := document{"proxy": httpProxy(s.tierproxy.URL+"/proxy/globaldatasources/fresh", nil)}

@@ -13,9 +13,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
-// The way of docs/dashboards-as-code.md, from an empty directory to a panel
-// that draws.
-func TestDashboardsAsCode(t *testing.T) {
+// TestDashboardsAsCode_FromNothingToAPanel runs the commands of
+// docs/dashboards-as-code.md, from an empty directory to a panel that draws.
+func TestDashboardsAsCode_FromNothingToAPanel(t *testing.T) {
 	s := newSite(t, stack.Perses{}, nil)
 	shell := newShell(t, s.perses.URL)
 	output, err := shell.run(commands(t, "dashboards-as-code"))

@@ -24,12 +24,13 @@ import (
 // demoUsers is how many ask at the same time while the dashboard is looked at.
 const demoUsers = 3
 
-// The dashboard of tierproxy itself, in a browser, over the demo as make demo
-// starts it, while people ask: every panel draws, and so does the first panel of
-// docs/installation.md. It takes some minutes
-// until there is enough to draw, so CI does not run it: make e2e-full
-// does, by E2E_DEMO, which says how long is asked before the dashboard is opened.
-func TestTheDashboardOfTierproxyDraws(t *testing.T) {
+// TestDemo_EveryPanelDraws opens the dashboard of tierproxy in a browser, over the
+// demo as make demo starts it, while users ask. Every panel draws, and so does the
+// first panel of docs/installation.md.
+//
+// Users ask for E2E_DEMO, some minutes, before the dashboard is opened. Without that
+// variable the test is skipped: make e2e-full sets it, CI does not.
+func TestDemo_EveryPanelDraws(t *testing.T) {
 	if os.Getenv("E2E_DEMO") == "" {
 		t.Skip("E2E_DEMO is not set: only make e2e-full looks at the demo in a browser")
 	}

@@ -18,10 +18,10 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
-// The configuration of Perses in the sidecar overlay, with its directories below
-// one of the test, loads the archive of the plugin beside the archives of the
-// image, and provisions a datasource that the plugin's model accepts.
-func TestPersesOfTheSidecarOverlay(t *testing.T) {
+// TestSidecarOverlay_PersesLoadsPluginAndDatasource runs Perses with the
+// configuration of the sidecar overlay, with directories of the test. It loads the
+// plugin beside the image's own, and provisions a valid datasource.
+func TestSidecarOverlay_PersesLoadsPluginAndDatasource(t *testing.T) {
 	root, err := stack.Root()
 	require.NoError(t, err)
 	overlay := filepath.Join(root, "deploy", "overlays", "sidecar", "perses")

@@ -36,8 +36,9 @@ spec:
   layouts: []
 `
 
-// The commands that are run beside a Perses and a tierproxy.
-func TestCommandsOfTheDocumentation(t *testing.T) {
+// TestDocumentation_CommandsBesidePerses runs the commands that need a Perses and a
+// tierproxy.
+func TestDocumentation_CommandsBesidePerses(t *testing.T) {
 	s := newSite(t, stack.Perses{}, nil)
 	shell := newShell(t, s.perses.URL)
 	s.login()
@@ -61,9 +62,9 @@ func TestCommandsOfTheDocumentation(t *testing.T) {
 	require.Equal(t, strings.Replace(prometheusDashboard, "kind: PrometheusTimeSeriesQuery", "kind: TieredPrometheusTimeSeriesQuery", 1), string(tiered))
 }
 
-// From the archive of a release to the first query on one machine, with the
-// commands of docs/installation.md.
-func TestInstallationOnOneMachine(t *testing.T) {
+// TestInstallation_OnOneMachine runs the commands of docs/installation.md, from the
+// archive of a release to the first query.
+func TestInstallation_OnOneMachine(t *testing.T) {
 	perses := newSite(t, stack.Perses{}, nil) // Its tierproxy is not the one that is asked.
 	shell := newShell(t, perses.perses.URL)
 	port, err := stack.FreePort()
@@ -109,8 +110,8 @@ func release(t *testing.T, path, directory string) {
 	require.NoError(t, file.Close())
 }
 
-// The command line of the unit for systemd is one that the program takes.
-func TestTheSystemdUnitStartsTheProgram(t *testing.T) {
+// TestSystemdUnit_StartsTheProgram runs the command line of the unit for systemd.
+func TestSystemdUnit_StartsTheProgram(t *testing.T) {
 	unit, err := os.ReadFile("../../deploy/systemd/tierproxy.service")
 	require.NoError(t, err)
 	line := regexp.MustCompile(`(?m)^ExecStart=(.*)$`).FindStringSubmatch(string(unit))

@@ -17,8 +17,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
-// Perses opens a connection for every request and would keep it for 90 s.
-func TestManyRequestsLeaveNoFilesOpen(t *testing.T) {
+// TestLifecycle_ManyRequestsLeaveNoFilesOpen asks through Perses, which opens a
+// connection for every request and keeps it for 90 s if it can.
+func TestLifecycle_ManyRequestsLeaveNoFilesOpen(t *testing.T) {
 	const requests, users = 5000, 10
 	s := newSite(t, stack.Perses{}, nil)
 	s.login()
@@ -75,8 +76,9 @@ func settle(t *testing.T, server *stack.Server, limit int) int {
 	return last
 }
 
-// A query that is under way when tierproxy is told to stop is answered.
-func TestQueriesFinishBeforeTierproxyStops(t *testing.T) {
+// TestLifecycle_QueriesFinishBeforeTierproxyStops stops tierproxy while a query
+// runs.
+func TestLifecycle_QueriesFinishBeforeTierproxyStops(t *testing.T) {
 	asked, release := make(chan struct{}), make(chan struct{})
 	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

@@ -27,15 +27,16 @@ func promtool(t *testing.T, input []byte, arguments ...string) (string, error) {
 	return string(output), err
 }
 
-func TestRulesOfTierproxy(t *testing.T) {
+func TestAlertRules_PassTheirTests(t *testing.T) {
 	output, err := promtool(t, nil, "check", "rules", "--lint=all", "--lint-fatal", monitoring+"rules.yaml")
 	require.NoError(t, err, output)
 	output, err = promtool(t, nil, "test", "rules", monitoring+"rules_test.yaml")
 	require.NoError(t, err, output)
 }
 
-// What the program itself serves, with the metrics of its process.
-func TestMetricsOfTierproxyAreNamedAsTheyShould(t *testing.T) {
+// TestMetrics_PassPromtool checks all that tierproxy serves, the metrics of its
+// process included.
+func TestMetrics_PassPromtool(t *testing.T) {
 	s := newSite(t, stack.Perses{}, nil)
 	status, body, err := stack.Get(t.Context(), s.tierproxy.URL+"/metrics", nil)
 	require.NoError(t, err)
@@ -46,7 +47,7 @@ func TestMetricsOfTierproxyAreNamedAsTheyShould(t *testing.T) {
 	require.Empty(t, output)
 }
 
-func TestPersesTakesTheDashboardOfTierproxy(t *testing.T) {
+func TestPerses_AcceptsOurDashboard(t *testing.T) {
 	s := newSite(t, stack.Perses{}, nil)
 	s.login()
 	for _, file := range []string{"project.yaml", "dashboard.json"} {

@@ -21,7 +21,7 @@ var persesRefusals = map[string]string{
 	"proxy-url-missing": "url cannot be empty",
 }
 
-func TestPercliRefusesInvalidDatasources(t *testing.T) {
+func TestPercli_RefusesInvalidDatasources(t *testing.T) {
 	s := newSite(t, stack.Perses{}, nil)
 	s.login()
 	folder := "../../schemas/datasources/tiered-prometheus-datasource/tests/"
@@ -46,8 +46,9 @@ func TestPercliRefusesInvalidDatasources(t *testing.T) {
 	}
 }
 
-// The one command of the documentation, on a dashboard that Perses has.
-func TestDashboardIsTurnedTieredAndBack(t *testing.T) {
+// TestConvertDashboard_OfPersesThereAndBack runs the one command of the
+// documentation on a dashboard that Perses has.
+func TestConvertDashboard_OfPersesThereAndBack(t *testing.T) {
 	s := newSite(t, stack.Perses{}, nil)
 	s.login()
 	plugin := func(kind string, spec document) document { return document{"kind": kind, "spec": spec} }

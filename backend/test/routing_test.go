@@ -27,7 +27,7 @@ const (
 // which every tier holds.
 func lastEnd() time.Time { return time.Now().Truncate(minute) }
 
-func TestPanelQueriesThroughPerses(t *testing.T) {
+func TestRouting_PanelQueriesThroughPerses(t *testing.T) {
 	s := newSite(t, stack.Perses{}, nil)
 	s.login()
 	s.apply(s.global("metrics", nil))
@@ -112,7 +112,7 @@ func TestPanelQueriesThroughPerses(t *testing.T) {
 	})
 }
 
-func TestThresholdChangesWithoutRestart(t *testing.T) {
+func TestRouting_ThresholdChangesWithoutRestart(t *testing.T) {
 	s := newSite(t, stack.Perses{}, nil)
 	s.login()
 	s.apply(s.global("metrics", nil))
@@ -124,7 +124,7 @@ func TestThresholdChangesWithoutRestart(t *testing.T) {
 	require.Eventually(t, func() bool { return mustDo(t, c).tier == "hot" }, 10*time.Second, 100*time.Millisecond)
 }
 
-func TestHotDiesAndComesBack(t *testing.T) {
+func TestRouting_HotDiesAndComesBack(t *testing.T) {
 	require.NoError(t, os.CopyFS(shared.path("mortal"), os.DirFS(shared.path("blocks-hot"))))
 	port, err := stack.FreePort()
 	require.NoError(t, err)

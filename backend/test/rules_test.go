@@ -146,9 +146,10 @@ func askRules(t *testing.T, s *site) toldRules {
 	return told
 }
 
-// Rules and alerts of a real Prometheus and of a real Thanos Ruler are one list
-// through Perses, each with the tier that tells of it, and once where both do.
-func TestRulesAndAlertsOfRealTiers(t *testing.T) {
+// TestRules_OfBothTiersAreOneList reads rules and alerts of a real Prometheus and a
+// real Thanos Ruler through Perses. Each names its tier, and those of both occur
+// once.
+func TestRules_OfBothTiersAreOneList(t *testing.T) {
 	tiers := startRuleTiers(t)
 	for name, test := range map[string]struct {
 		parts          []*stack.ThanosPart

@@ -22,11 +22,11 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
 )
 
-// TestPersesShowsACertificate lets a real Perses show a client certificate, a
-// global secret, to a gateway that has a credential of its own for Perses. The
-// session of the caller is not needed then; a datasource of a project, which
-// has no such secret, gains nothing.
-func TestPersesShowsACertificate(t *testing.T) {
+// TestServiceCredential_PersesShowsACertificate lets a real Perses show a client
+// certificate, a global secret, to a gateway that has a credential of its own for
+// Perses. The session of the caller is then not needed. A datasource of a project
+// has no such secret and gains nothing.
+func TestServiceCredential_PersesShowsACertificate(t *testing.T) {
 	recording := newRecorder(t)
 	s := newGuardedSite(t, recording)
 	authority := certificates.NewAuthority(t)

@@ -42,7 +42,7 @@ func forEachPerses(t *testing.T, test func(t *testing.T, s *site)) {
 	}
 }
 
-func TestPersesLoadsTheModule(t *testing.T) { forEachPerses(t, loadsTheModule) }
+func TestVersions_PersesLoadsTheModule(t *testing.T) { forEachPerses(t, loadsTheModule) }
 
 func loadsTheModule(t *testing.T, s *site) {
 	status, body, err := stack.Get(t.Context(), s.perses.URL+"/api/v1/plugins", nil)
@@ -113,9 +113,9 @@ func loadsTheModule(t *testing.T, s *site) {
 	}
 }
 
-// The server validates without saving: every example of every kind is judged by
-// the server itself.
-func TestPersesJudgesEveryExample(t *testing.T) { forEachPerses(t, judgesEveryExample) }
+// TestVersions_PersesJudgesEveryExample lets the server validate every example of
+// every kind, without saving it.
+func TestVersions_PersesJudgesEveryExample(t *testing.T) { forEachPerses(t, judgesEveryExample) }
 
 func judgesEveryExample(t *testing.T, s *site) {
 	inDashboard := func(spec document) document {
@@ -160,8 +160,8 @@ func judgesEveryExample(t *testing.T, s *site) {
 	}
 }
 
-// What the datasource is for: a query to each tier.
-func TestEachPersesAsksBothTiers(t *testing.T) { forEachPerses(t, asksBothTiers) }
+// TestVersions_PersesAsksBothTiers sends one query to each tier.
+func TestVersions_PersesAsksBothTiers(t *testing.T) { forEachPerses(t, asksBothTiers) }
 
 func asksBothTiers(t *testing.T, s *site) {
 	status, text := post(t, s.perses.URL+"/api/v1/globaldatasources", s.global("metrics", nil))

@@ -33,14 +33,15 @@ func hold(t *testing.T, file, expected string) {
 	require.Equal(t, expected, read(t, file), "%s is stale: run make generate", file)
 }
 
-func TestDashboardIsBuiltFromItsSource(t *testing.T) {
+func TestDashboard_IsBuiltFromItsSource(t *testing.T) {
 	built, err := exec.CommandContext(t.Context(), "../../scripts/dashboard", "dashboard.cue").Output()
 	require.NoError(t, err)
 	hold(t, "dashboard.json", string(built))
 }
 
-// The resource of the Prometheus operator has the same rules.
-func TestPrometheusRuleIsTheRules(t *testing.T) {
+// TestPrometheusRule_HoldsTheRules compares the resource of the Prometheus operator
+// with the rules.
+func TestPrometheusRule_HoldsTheRules(t *testing.T) {
 	const head = `# Written by make generate from rules.yaml. Do not edit.
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
@@ -86,7 +87,7 @@ func readRules(t *testing.T) rules {
 	return found
 }
 
-func TestEveryAlertHasARunbookAndATest(t *testing.T) {
+func TestAlerts_HaveARunbookAndATest(t *testing.T) {
 	var alerts []string
 	for _, group := range readRules(t).Groups {
 		for _, rule := range group.Rules {
@@ -117,8 +118,8 @@ func TestEveryAlertHasARunbookAndATest(t *testing.T) {
 	}
 }
 
-// What rules and dashboard ask for is there.
-func TestMetricsThatAreAskedForExist(t *testing.T) {
+// TestQueries_NameExistingMetrics reads the queries of rules and dashboard.
+func TestQueries_NameExistingMetrics(t *testing.T) {
 	// These are the program's own, not those of its library.
 	known := map[string]bool{"tierproxy_build_info": true, "tierproxy_config_last_reload_successful": true}
 	for _, row := range regexp.MustCompile("(?m)^\\| `(tierproxy_\\w+)`").FindAllStringSubmatch(read(t, "../../docs/metrics.md"), -1) {

@@ -40,7 +40,7 @@ func plugins(t *testing.T, built any) []any {
 	return found
 }
 
-func TestVariablesOfAGroupConfineEachOther(t *testing.T) {
+func TestVariableGroup_VariablesConfineEachOther(t *testing.T) {
 	built, err := dashboard.New("shop", dashboard.ProjectName("demo"), dashboard.AddVariableGroup(
 		variablegroup.AddVariable("labels", listvariable.List(
 			labelnames.TieredPrometheusLabelNames(labelnames.Datasource("metrics"), labelnames.Matchers("up"), labelnames.AddMatcher(`{job="a"}`)),
@@ -70,7 +70,7 @@ func TestVariablesOfAGroupConfineEachOther(t *testing.T) {
 	]`, string(text))
 }
 
-func TestQueriesOfAPanel(t *testing.T) {
+func TestPanel_BuildsQueries(t *testing.T) {
 	built, err := dashboard.New("shop", dashboard.ProjectName("demo"), dashboard.AddPanelGroup("all",
 		panelgroup.AddPanel("up", panel.AddQuery(
 			query.PromQL("up"),
@@ -104,7 +104,7 @@ func TestQueriesOfAPanel(t *testing.T) {
 	require.Len(t, built.Dashboard.Spec.Panels, 1)
 }
 
-func TestMistakesNameTheFieldAndWhatToChange(t *testing.T) {
+func TestBuilders_MistakesNameTheField(t *testing.T) {
 	for message, option := range map[string]dashboard.Option{
 		"query: must be a PromQL expression, not empty":                            dashboard.AddPanelGroup("g", panelgroup.AddPanel("p", panel.AddQuery(query.PromQL("")))),
 		`tier: "warm": must be auto, hot or cold`:                                  dashboard.AddPanelGroup("g", panelgroup.AddPanel("p", panel.AddQuery(query.PromQL("up", query.Tier("warm"))))),

@@ -74,7 +74,7 @@ func startPrometheusWith(t *testing.T, stretches ...stretch) *embedded.Prometheu
 	return started
 }
 
-func TestCheckConfig(t *testing.T) {
+func TestCheckConfig_ReportsMistakes(t *testing.T) {
 	valid := writeFile(t, "routing: {threshold: 30m}\n")
 	require.Equal(t, result{stdout: valid + " is valid\n"}, runTierproxy(t, nil, "check-config", valid))
 
@@ -93,7 +93,7 @@ func TestCheckConfig(t *testing.T) {
 	require.Equal(t, 1, runTierproxy(t, nil, "check-config", "/does/not/exist").status)
 }
 
-func TestExplain(t *testing.T) {
+func TestExplain_AgreesWithTheGateway(t *testing.T) {
 	hot, cold := startPrometheus(t, 2*time.Hour), startPrometheus(t, 6*time.Hour)
 	config := writeFile(t, fmt.Sprintf("hot: {url: %q}\ncold: {url: %q}\n", hot.URL, cold.URL))
 
@@ -128,7 +128,7 @@ func TestExplain(t *testing.T) {
 	require.Contains(t, got.stderr, "send the bearer token")
 }
 
-func TestExplainSaysWhereAQueryIsCut(t *testing.T) {
+func TestExplain_ShowsTheCut(t *testing.T) {
 	hot, cold := startPrometheus(t, 2*time.Hour), startPrometheus(t, 6*time.Hour)
 	config := fmt.Sprintf("hot: {url: %q}\ncold: {url: %q}\nrouting: {strategy: split}\n", hot.URL, cold.URL)
 	ask := func(config string, more ...string) string {
@@ -156,12 +156,12 @@ func TestExplainSaysWhereAQueryIsCut(t *testing.T) {
 	require.NotContains(t, ask(writeFile(t, strings.Replace(config, "split", "route", 1))), "cut")
 }
 
-func TestHowManySteps(t *testing.T) {
+func TestDescribeCut_CountsSteps(t *testing.T) {
 	at := time.UnixMilli(1_700_000_000_000)
 	require.Equal(t, "cold answers 1 step, hot 16 steps from 2023-11-14T22:13:20Z on", describeCut(&gateway.CutParts{HotFrom: &at, ColdSteps: 1, HotSteps: 16}))
 }
 
-func TestExplainSaysWhatIsWrong(t *testing.T) {
+func TestExplain_ReportsMistakes(t *testing.T) {
 	other := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(other.Close)
 	for expected, test := range map[string]struct {
@@ -187,7 +187,7 @@ func TestExplainSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestCheck(t *testing.T) {
+func TestCheck_ReportsProblemsWithRemedies(t *testing.T) {
 	hot, cold := startPrometheus(t, 2*time.Hour), startPrometheus(t, 6*time.Hour)
 	modules := `[{"kind":"PluginModule","metadata":{"name":"TieredPrometheus","version":"1.2.3"},"status":{"isLoaded":true}}]`
 	perses := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -240,7 +240,7 @@ func TestCheck(t *testing.T) {
 	require.Equal(t, map[string]gateway.Severity{"perses": "error", "cold": "ok", "routing": "note"}, subjects)
 }
 
-func TestClearCache(t *testing.T) {
+func TestClearCache_AsksTheAdminAddress(t *testing.T) {
 	hot, cold := startPrometheus(t, 2*time.Hour), startPrometheus(t, 6*time.Hour)
 	config := writeFile(t, fmt.Sprintf("hot: {url: %q}\ncold: {url: %q}\ncache: {enabled: true}\n", hot.URL, cold.URL))
 	address, admin := freeAddress(t), freeAddress(t)

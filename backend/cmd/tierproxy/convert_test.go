@@ -30,7 +30,7 @@ func runConvert(t *testing.T, input string, arguments ...string) (stdout, stderr
 	return out.String(), err.String(), status
 }
 
-func TestConvertDashboard(t *testing.T) {
+func TestConvertDashboard_ConvertsAndReverts(t *testing.T) {
 	stdout, stderr, status := runConvert(t, tieredQuery, "--to", "prometheus")
 	require.Zero(t, status)
 	require.Equal(t, prometheusQuery, stdout)
@@ -49,7 +49,7 @@ func TestConvertDashboard(t *testing.T) {
 	require.Contains(t, stderr, "nothing is there to turn to prometheus")
 }
 
-func TestConvertDashboardSaysWhatIsWrong(t *testing.T) {
+func TestConvertDashboard_ReportsMistakes(t *testing.T) {
 	for expected, c := range map[string]struct {
 		status    int
 		input     string

@@ -81,7 +81,7 @@ func (c caller) eventually(address string, status int) {
 	}, 20*time.Second, 20*time.Millisecond, address)
 }
 
-func TestTheListenerSpeaksTLSAndReadsItsCertificateAnew(t *testing.T) {
+func TestListener_SpeaksTLSAndReloadsItsCertificate(t *testing.T) {
 	tier := faketier.New()
 	t.Cleanup(tier.Close)
 	first, second, clients := certificates.NewAuthority(t), certificates.NewAuthority(t), certificates.NewAuthority(t)
@@ -182,7 +182,7 @@ func TestTheListenerSpeaksTLSAndReadsItsCertificateAnew(t *testing.T) {
 	require.Error(t, err)
 }
 
-func TestTheRootIsOffWherePersesIsConfigured(t *testing.T) {
+func TestRoot_IsOffWithPerses(t *testing.T) {
 	tier := faketier.New()
 	t.Cleanup(tier.Close)
 	address := freeAddress(t)

@@ -39,7 +39,7 @@ func tierproxy(t *testing.T, environment []string, arguments ...string) *exec.Cm
 	return command
 }
 
-func TestMistakesAreListedAndNothingStarts(t *testing.T) {
+func TestTierproxy_ListsMistakesAndDoesNotStart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tierproxy.yaml")
 	require.NoError(t, os.WriteFile(file, []byte("pool: {size: 0}\nunknown: 1\nquery: {timeout: soon}\n"), 0o600))
 	var stdout, stderr bytes.Buffer
@@ -60,7 +60,7 @@ func TestMistakesAreListedAndNothingStarts(t *testing.T) {
 	}
 }
 
-func TestOtherMistakesOfTheCommandLine(t *testing.T) {
+func TestTierproxy_ReportsMistakesOfTheCommandLine(t *testing.T) {
 	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = taken.Close() })
@@ -89,13 +89,13 @@ func TestOtherMistakesOfTheCommandLine(t *testing.T) {
 	}
 }
 
-func TestVersion(t *testing.T) {
+func TestTierproxy_PrintsItsVersion(t *testing.T) {
 	output, err := tierproxy(t, nil, "--version").Output()
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(string(output), "tierproxy, version "), string(output))
 }
 
-func TestHelpIsWhatOneCanWorkWith(t *testing.T) {
+func TestHelp_NamesCommandsAndFlags(t *testing.T) {
 	run := func(arguments ...string) string {
 		var out, err bytes.Buffer
 		command := tierproxy(t, nil, arguments...)
@@ -122,7 +122,7 @@ func TestHelpIsWhatOneCanWorkWith(t *testing.T) {
 	require.Contains(t, run("__complete", "explain", "--output", ""), "json")
 }
 
-func TestItServesAndStops(t *testing.T) {
+func TestTierproxy_ServesAndStops(t *testing.T) {
 	tier := faketier.New()
 	t.Cleanup(tier.Close)
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")

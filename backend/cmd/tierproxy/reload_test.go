@@ -82,7 +82,7 @@ func (a *asker) lastAnswer() string {
 	return a.last
 }
 
-func TestReloadLosesNoQuery(t *testing.T) {
+func TestReload_LosesNoQuery(t *testing.T) {
 	one, two := faketier.New(), faketier.New()
 	t.Cleanup(one.Close)
 	t.Cleanup(two.Close)

@@ -44,11 +44,10 @@ func (r *recorded) text() string {
 	return fmt.Sprint(r.headers)
 }
 
-// TestNoSecretIsSeenAnywhere plants a secret of every kind, does everything that
-// succeeds and fails, and then looks for the secrets wherever somebody could
-// read: the log at its most verbose, answers, metrics, profiles, and the
-// headers that other servers see.
-func TestNoSecretIsSeenAnywhere(t *testing.T) {
+// TestSecrets_AreSeenNowhere plants a secret of every kind and makes requests that
+// succeed and fail. It then looks for the secrets in the most verbose log, answers,
+// metrics, profiles, and the headers that other servers see.
+func TestSecrets_AreSeenNowhere(t *testing.T) {
 	behindHot, behindCold := faketier.New(), faketier.New()
 	t.Cleanup(behindHot.Close)
 	t.Cleanup(behindCold.Close)

@@ -14,8 +14,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
-// What a collector gets of a request, and what the tier gets of its trace.
-func TestSpansReachTheCollector(t *testing.T) {
+// TestTracing_SpansReachTheCollector checks what a collector gets of a request, and
+// what the tier gets of its trace.
+func TestTracing_SpansReachTheCollector(t *testing.T) {
 	tier := faketier.New()
 	t.Cleanup(tier.Close)
 	var mutex sync.Mutex

@@ -12,9 +12,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/redistest"
 )
 
-// TestADashboardIsKeptAtOnce confirms more entries at the same time than are
-// written at the same time, as a probe does with those of a dashboard.
-func TestADashboardIsKeptAtOnce(t *testing.T) {
+// TestPut_KeepsTheEntriesOfADashboard confirms more entries at once than are written
+// at once, as a probe does after a dashboard was loaded.
+func TestPut_KeepsTheEntriesOfADashboard(t *testing.T) {
 	server := redistest.Start(t, "")
 	cache := cacheIn(t, server)
 	confirmed := make(chan struct{})
@@ -32,10 +32,10 @@ func TestADashboardIsKeptAtOnce(t *testing.T) {
 	}, 10*time.Second, 5*time.Millisecond)
 }
 
-// TestWhatFailsTogetherCountsOnce lets as many queries as a dashboard has panels
-// fail at one time: Redis is asked again at once, and left alone only when it goes
-// on failing.
-func TestWhatFailsTogetherCountsOnce(t *testing.T) {
+// TestShared_FailuresAtOneTimeCountOnce lets as many queries fail at one time as a
+// dashboard has panels. The cache asks Redis again at once, and pauses only if Redis
+// goes on failing.
+func TestShared_FailuresAtOneTimeCountOnce(t *testing.T) {
 	s := &shared{}
 	began := time.Now()
 	var all sync.WaitGroup

@@ -14,7 +14,7 @@ import (
 
 func anyMemory(int64) bool { return true }
 
-func TestKeysOfDifferentParts(t *testing.T) {
+func TestKeyOf_DependsOnEveryPart(t *testing.T) {
 	keys := map[Key]bool{}
 	for _, parts := range [][]string{{}, {""}, {"", ""}, {"a", "b"}, {"ab"}, {"ab", ""}, {"", "ab"}, {"a\x00b"}, {"b", "a"}} {
 		key := promql.KeyOf(parts...)
@@ -24,7 +24,7 @@ func TestKeysOfDifferentParts(t *testing.T) {
 	require.Equal(t, promql.KeyOf("a", "b"), promql.KeyOf("a", "b"))
 }
 
-func TestEntriesComeBackAsTheyWere(t *testing.T) {
+func TestEntry_RoundTrip(t *testing.T) {
 	key := promql.KeyOf("a")
 	entry := &Entry{First: -5, Last: 1_700_000_000_123, Born: time.UnixMilli(1_700_000_000_456), Samples: 7, Answer: bytes.Repeat([]byte(`[1,"2"],`), 1000)}
 	text := entry.Encode(key)
@@ -48,7 +48,7 @@ func TestEntriesComeBackAsTheyWere(t *testing.T) {
 	}
 }
 
-func TestWhatIsKept(t *testing.T) {
+func TestPut_KeepsConfirmedEntriesOfItsGeneration(t *testing.T) {
 	cache := NewMemory(1 << 20)
 	t.Cleanup(cache.Close)
 	now := time.Now()
@@ -85,7 +85,7 @@ func TestWhatIsKept(t *testing.T) {
 	require.Nil(t, cache.Get(t.Context(), key, anyMemory), "too old already")
 }
 
-func TestMemoryIsBounded(t *testing.T) {
+func TestCache_MemoryIsBounded(t *testing.T) {
 	const most = 1 << 20
 	cache := NewMemory(most)
 	t.Cleanup(cache.Close)

@@ -36,7 +36,7 @@ func put(t *testing.T, cache *Cache, key Key, answer string) {
 	require.Eventually(t, func() bool { return cache.waiting.Load() == 0 }, 10*time.Second, time.Millisecond)
 }
 
-func TestRedisIsSharedAndNotTrusted(t *testing.T) {
+func TestShared_RedisIsSharedAndNotTrusted(t *testing.T) {
 	server := redistest.Start(t, "")
 	one, other := cacheIn(t, server), cacheIn(t, server)
 	key := promql.KeyOf("a")
@@ -71,7 +71,7 @@ func TestRedisIsSharedAndNotTrusted(t *testing.T) {
 	require.Equal(t, []string{"others"}, keys)
 }
 
-func TestARedisThatIsSlowOrDead(t *testing.T) {
+func TestShared_SlowOrDeadRedis(t *testing.T) {
 	server := redistest.Start(t, "")
 	cache := cacheIn(t, server)
 	key := promql.KeyOf("a")

@@ -28,7 +28,7 @@ func files(t testing.TB) map[string][]byte {
 	return all
 }
 
-func TestThereAndBackAgainGivesTheSameFile(t *testing.T) {
+func TestConvert_RoundTripGivesTheSameFile(t *testing.T) {
 	for name, source := range files(t) {
 		t.Run(name, func(t *testing.T) {
 			there, err := Convert(source, Options{To: Tiered})
@@ -48,7 +48,7 @@ func TestThereAndBackAgainGivesTheSameFile(t *testing.T) {
 	}
 }
 
-func TestOnlyKindsOfPluginsChange(t *testing.T) {
+func TestConvert_ChangesOnlyKindsOfPlugins(t *testing.T) {
 	for name, source := range files(t) {
 		t.Run(name, func(t *testing.T) {
 			there, err := Convert(source, Options{To: Tiered})
@@ -103,7 +103,7 @@ func expected(value any) any {
 	return value
 }
 
-func TestWhatIsLeftOrDroppedIsSaid(t *testing.T) {
+func TestConvert_ReportsWhatItLeavesOrDrops(t *testing.T) {
 	there, err := Convert(files(t)["dashboard.yaml"], Options{To: Tiered, Datasource: "metrics"})
 	require.NoError(t, err)
 	require.Equal(t, 6, there.Converted)
@@ -114,8 +114,9 @@ func TestWhatIsLeftOrDroppedIsSaid(t *testing.T) {
 	}, there.Notes)
 }
 
-// One query, as it is written in one style, and what becomes of it.
-func TestDatasourceIsNamedAndTierDropped(t *testing.T) {
+// TestConvert_NamesDatasourceAndDropsTier converts one query in each style of YAML
+// and JSON.
+func TestConvert_NamesDatasourceAndDropsTier(t *testing.T) {
 	for name, c := range map[string]struct {
 		options       Options
 		before, after string
@@ -199,7 +200,7 @@ func TestConvert_JSONThatYAMLDoesNotRead(t *testing.T) {
 	require.Equal(t, strings.ReplaceAll(before, "Prom", "TieredProm"), string(result.Document))
 }
 
-func TestMistakesAreSaid(t *testing.T) {
+func TestConvert_ReportsMistakes(t *testing.T) {
 	for expected, c := range map[string]struct {
 		source  string
 		options Options
@@ -220,8 +221,8 @@ func TestMistakesAreSaid(t *testing.T) {
 	}
 }
 
-// Whatever the document, the way there and back gives it again, and nothing but
-// the kinds of plugins has changed in between.
+// FuzzThereAndBackAgain converts any document there and back. The result is the same
+// document, and in between only the kinds of plugins differ.
 func FuzzThereAndBackAgain(f *testing.F) {
 	for _, source := range files(f) {
 		f.Add(source)
@@ -265,7 +266,8 @@ func requireOnlyKinds(t *testing.T, before, after []byte) {
 	}
 }
 
-// Naming a datasource and dropping tiers never spoils a document.
+// FuzzDatasourceAndTier names a datasource and drops tiers. The document stays
+// valid.
 func FuzzDatasourceAndTier(f *testing.F) {
 	for _, source := range files(f) {
 		f.Add(source, true)

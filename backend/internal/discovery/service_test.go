@@ -23,7 +23,7 @@ func service(change func(*corev1.Service), ports ...corev1.ServicePort) *corev1.
 	return made
 }
 
-func TestThePortAndTheSchemeOfAService(t *testing.T) {
+func TestDescribeService_PortAndScheme(t *testing.T) {
 	port := func(name string, number int32) corev1.ServicePort {
 		return corev1.ServicePort{Name: name, Port: number}
 	}
@@ -68,7 +68,7 @@ func TestThePortAndTheSchemeOfAService(t *testing.T) {
 	}
 }
 
-func TestAReferenceMeansOneService(t *testing.T) {
+func TestChoose_OneService(t *testing.T) {
 	byName, bySelector := Reference{Namespace: "monitoring", Name: "prometheus"}, Reference{Namespace: "monitoring", Selector: "app=prometheus"}
 	_, none := choose(byName, nil)
 	require.Equal(t, StateAbsent, none.State)
@@ -98,7 +98,7 @@ func slice(family discoveryv1.AddressType, port string, number int32, endpoints 
 	}}
 }
 
-func TestTheEndpointsOfAService(t *testing.T) {
+func TestDescribeService_Endpoints(t *testing.T) {
 	web := corev1.ServicePort{Name: "web", Port: 9091}
 	got := describeService(Reference{}, service(nil, web), []*discoveryv1.EndpointSlice{
 		slice(discoveryv1.AddressTypeIPv6, "web", 9090, endpoint("fd00::2", "p-1", nil, nil), endpoint("fd00::3", "", nil, nil)),

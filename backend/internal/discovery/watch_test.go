@@ -34,7 +34,7 @@ func TestMakeRoom_EndsTheWatchThatWasNotUsedForTheLongestTime(t *testing.T) {
 	require.Len(t, ended, 1, "there is room")
 }
 
-func TestDropUnused(t *testing.T) {
+func TestDropUnused_EndsOldWatches(t *testing.T) {
 	var ended []string
 	d := watching(3, time.Hour, &ended)
 	d.watch(Reference{Namespace: "monitoring", Name: "prometheus-1"})

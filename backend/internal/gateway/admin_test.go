@@ -14,9 +14,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
 )
 
-// In a sidecar any datasource leads Perses to the admin address, with whatever
-// credential its author knows.
-func TestTheAdminAddressTakesAToken(t *testing.T) {
+// TestAdmin_TakesAToken asks as any datasource of a sidecar can: it leads Perses to
+// the admin address, with whatever credential its author knows.
+func TestAdmin_TakesAToken(t *testing.T) {
 	token := filepath.Join(t.TempDir(), "token")
 	g := newGateway(t, func(settings *config.Config) { settings.Admin.TokenFile = token })
 	admin := httptest.NewServer(gateway.NewAdmin(g.manager, true))

@@ -31,7 +31,7 @@ func tells(answers ...string) http.HandlerFunc {
 	}
 }
 
-func TestOldAnswersComeFromTheCache(t *testing.T) {
+func TestHandler_AnswersOldRangesFromTheCache(t *testing.T) {
 	g := newGateway(t, func(settings *config.Config) {
 		settings.Cache.Enabled = true
 		settings.Probe.Interval = config.Duration(50 * time.Millisecond)

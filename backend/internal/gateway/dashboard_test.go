@@ -64,9 +64,10 @@ func dashboardQueries(t *testing.T) map[string][]string {
 	return queries
 }
 
-// Every query of the dashboard has something to draw, of a gateway that is
-// scraped by its own hot tier and asked a little.
-func TestEveryPanelOfTheDashboardHasData(t *testing.T) {
+// TestDashboard_EveryPanelHasData lets the hot tier of a gateway scrape that
+// gateway, and asks the gateway a little. Every query of the dashboard then has a
+// value.
+func TestDashboard_EveryPanelHasData(t *testing.T) {
 	// A storage takes no samples of the time that its blocks are of: these end now, unlike those of other tests.
 	start := func() *embedded.Prometheus {
 		started, err := embedded.Start(embedded.Options{Address: "127.0.0.1:0", Data: t.TempDir(), Retention: 24 * time.Hour})

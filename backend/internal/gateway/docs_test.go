@@ -39,7 +39,7 @@ func anchors(text string) []string {
 	return list
 }
 
-func TestLinksOfTheDocumentationLeadSomewhere(t *testing.T) {
+func TestDocumentation_LinksHaveTargets(t *testing.T) {
 	texts := documents(t)
 	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	for file, text := range texts {
@@ -61,8 +61,9 @@ func TestLinksOfTheDocumentationLeadSomewhere(t *testing.T) {
 	}
 }
 
-// What docs/troubleshooting.md says that users read is what they read.
-func TestMessagesOfTheTroubleshootingExist(t *testing.T) {
+// TestDocumentation_MessagesExist checks that the messages in
+// docs/troubleshooting.md are those of the code.
+func TestDocumentation_MessagesExist(t *testing.T) {
 	var sources strings.Builder
 	require.NoError(t, filepath.WalkDir("..", func(path string, entry os.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {

@@ -31,9 +31,9 @@ func blocks(t *testing.T, check string) []documents.Block {
 	return found
 }
 
-// The JSON that the documentation shows has the fields that tierproxy reads and
-// writes.
-func TestAnswersOfTheDocumentation(t *testing.T) {
+// TestDocumentation_AnswersHaveOurFields decodes the JSON in the documentation into
+// the types that tierproxy reads and writes.
+func TestDocumentation_AnswersHaveOurFields(t *testing.T) {
 	data := func(into any) any {
 		return &struct {
 			Status string `json:"status"`
@@ -66,8 +66,8 @@ func TestAnswersOfTheDocumentation(t *testing.T) {
 	require.Empty(t, left, "not shown any more")
 }
 
-// The program that the documentation shows builds.
-func TestProgramsOfTheDocumentation(t *testing.T) {
+// TestDocumentation_ProgramsBuild builds the program that the documentation shows.
+func TestDocumentation_ProgramsBuild(t *testing.T) {
 	root, err := filepath.Abs(checkout)
 	require.NoError(t, err)
 	for _, each := range blocks(t, "library") {
@@ -102,9 +102,9 @@ func run(ctx context.Context) error {
 	}
 }
 
-// The datasources that the documentation shows are read by the gateway. That the
-// models take them is tested beside these.
-func TestDatasourcesOfTheDocumentation(t *testing.T) {
+// TestDocumentation_DatasourcesAreValid parses the datasources in the documentation
+// as the gateway does. Package schemas checks them against the models.
+func TestDocumentation_DatasourcesAreValid(t *testing.T) {
 	for _, each := range blocks(t, "datasource") {
 		var read struct {
 			Spec struct {

@@ -27,7 +27,7 @@ func dataOf(t *testing.T, response *http.Response, body string) map[string]any {
 	return decoded.Data
 }
 
-func TestExplainAgreesWithTheQueryAndAsksNobody(t *testing.T) {
+func TestExplain_AgreesWithTheQueryAndAsksNoTier(t *testing.T) {
 	g := newGateway(t, nil)
 	end := time.Now().Truncate(time.Second)
 	at := func(before time.Duration) string { return strconv.FormatInt(end.Add(-before).Unix(), 10) }
@@ -81,7 +81,7 @@ func TestExplainAgreesWithTheQueryAndAsksNobody(t *testing.T) {
 	require.Contains(t, decoded.Data.Cold, "coverage_end")
 }
 
-func TestExplainRefuses(t *testing.T) {
+func TestExplain_ReportsMistakes(t *testing.T) {
 	g := newGateway(t, nil)
 	for target, expected := range map[string]string{
 		"?query=x&start=0&end=1&step=soon":        `invalid parameter "step"`,
@@ -117,7 +117,7 @@ func tierOf(t *testing.T, report map[string]any, name string) map[string]any {
 	return found
 }
 
-func TestCheckReportsOnEachTier(t *testing.T) {
+func TestCheck_ReportsOnEachTier(t *testing.T) {
 	other := faketier.New()
 	t.Cleanup(other.Close)
 	g := newGateway(t, func(settings *config.Config) {

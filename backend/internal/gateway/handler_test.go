@@ -78,7 +78,7 @@ func (g *served) ask(t *testing.T, method, target, body string, header ...string
 
 const query = "/api/v1/query?query=up"
 
-func TestAnAnswerSaysWhatHappened(t *testing.T) {
+func TestHandler_AnswerNamesTierAndReason(t *testing.T) {
 	g := newGateway(t, nil)
 	g.hot.Handle(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Of-The-Tier", "kept")
@@ -99,7 +99,7 @@ func TestAnAnswerSaysWhatHappened(t *testing.T) {
 	require.False(t, response.Close, "only what comes from Perses is answered without keep-alive")
 }
 
-func TestACallerChoosesTheTier(t *testing.T) {
+func TestHandler_CallerChoosesTheTier(t *testing.T) {
 	g := newGateway(t, nil)
 	for choice, expected := range map[string]string{
 		"hot": "hot forced", "cold": "cold forced", " COLD ": "cold forced", "auto": "hot below-threshold", "": "hot below-threshold",
@@ -112,7 +112,7 @@ func TestACallerChoosesTheTier(t *testing.T) {
 	require.JSONEq(t, `{"status":"error","errorType":"bad_data","error":"the header X-Tier-Choice is \"warm\": it must be hot, cold or auto","requestId":"1"}`, body)
 }
 
-func TestPathsThatCouldBeReadInTwoWays(t *testing.T) {
+func TestHandler_RefusesAmbiguousPaths(t *testing.T) {
 	g := newGateway(t, nil)
 	for path, status := range map[string]int{
 		"/api/v1/%2e%2e/admin":                      400,
@@ -164,7 +164,7 @@ func (g *served) raw(t *testing.T, method, path string) (*http.Response, string)
 	return response, string(body)
 }
 
-func TestRequestsReachTheTierAsTheyCame(t *testing.T) {
+func TestHandler_PassesRequestsOnUnchanged(t *testing.T) {
 	g := newGateway(t, nil)
 	// Parameters in URL and body, a form under another content type, unknown ones.
 	response, _ := g.ask(t, http.MethodPost, "/api/v1/query?unknown=%2B1&stats=all", "query=up%7Ba%3D%22b%22%7D&x=+y&time=7.0", "Content-Type", "text/plain", "Cookie", "jwtPayload=secret", "X-Scope-OrgID", "other")
@@ -181,7 +181,7 @@ func TestRequestsReachTheTierAsTheyCame(t *testing.T) {
 	require.Contains(t, body, `"errorType":"bad_data"`)
 }
 
-func TestNowIsSentToTheTier(t *testing.T) {
+func TestHandler_SendsTheTimeOfNow(t *testing.T) {
 	g := newGateway(t, nil)
 	before := time.Now().Add(-time.Millisecond)
 	response, _ := g.ask(t, http.MethodPost, "/api/v1/query?unknown=%2B1", "query=up%7Ba%3D%22b%22%7D&x=+y")
@@ -206,7 +206,7 @@ func untimed(parameters url.Values) url.Values {
 	return rest
 }
 
-func TestACutOffAnswerAbortsTheConnection(t *testing.T) {
+func TestHandler_CutOffAnswerAbortsTheConnection(t *testing.T) {
 	for _, chunked := range []bool{false, true} {
 		g := newGateway(t, nil)
 		g.hot.Handle(func(w http.ResponseWriter, r *http.Request) {
@@ -227,7 +227,7 @@ func TestACutOffAnswerAbortsTheConnection(t *testing.T) {
 	}
 }
 
-func TestAnswersAreStreamed(t *testing.T) {
+func TestHandler_StreamsAnswers(t *testing.T) {
 	g := newGateway(t, nil)
 	received := make(chan struct{})
 	g.hot.Handle(func(w http.ResponseWriter, _ *http.Request) {
@@ -248,7 +248,7 @@ func TestAnswersAreStreamed(t *testing.T) {
 	require.Equal(t, `{"data":["first","second"]}`, string(first)+string(rest))
 }
 
-func TestErrorsOfTiersHaveThePrometheusShape(t *testing.T) {
+func TestHandler_ErrorsHaveThePrometheusShape(t *testing.T) {
 	g := newGateway(t, nil)
 	_, _ = g.ask(t, http.MethodGet, query, "") // It waits until the gateway knows what the tiers hold.
 	g.hot.Close()
@@ -260,7 +260,7 @@ func TestErrorsOfTiersHaveThePrometheusShape(t *testing.T) {
 	require.Equal(t, "hot-failed", response.Header.Get("X-Tier-Reason"))
 }
 
-func TestHealthReadyAndMetrics(t *testing.T) {
+func TestHealth_FollowsTheTiers(t *testing.T) {
 	g := newGateway(t, func(settings *config.Config) { settings.Probe.Interval = config.Duration(20 * time.Millisecond) })
 	response, body := g.ask(t, http.MethodGet, "/api/v1/datasources/health", "")
 	require.Equal(t, http.StatusOK, response.StatusCode)
@@ -312,7 +312,7 @@ func TestHealthReadyAndMetrics(t *testing.T) {
 	}
 }
 
-func TestLogsHoldNeitherQueriesNorCredentials(t *testing.T) {
+func TestLogs_HoldNeitherQueriesNorCredentials(t *testing.T) {
 	tier := faketier.New()
 	t.Cleanup(tier.Close)
 	logger, logged := test.NewNullLogger()
@@ -341,8 +341,7 @@ func TestLogsHoldNeitherQueriesNorCredentials(t *testing.T) {
 	}
 }
 
-// A gateway with Perses serves saved datasources only.
-func TestTheRootWithPerses(t *testing.T) {
+func TestRoot_WithPersesServesSavedDatasourcesOnly(t *testing.T) {
 	g := newGateway(t, func(settings *config.Config) { settings.Perses.URL = "http://127.0.0.1:1" })
 	response, body := g.ask(t, http.MethodGet, query, "")
 	require.Equal(t, http.StatusNotFound, response.StatusCode)

@@ -56,7 +56,7 @@ func entryOf(t *testing.T, hook *test.Hook, message string) *logrus.Entry {
 	return found
 }
 
-func TestARequestIsFoundInTheLog(t *testing.T) {
+func TestLogs_HoldTheRequestID(t *testing.T) {
 	g, hook := observed(t, func(*config.Config) {})
 	response, _ := g.ask(t, http.MethodGet, query, "")
 	id := response.Header.Get("X-Request-Id")
@@ -85,7 +85,7 @@ func TestARequestIsFoundInTheLog(t *testing.T) {
 	require.Equal(t, "mine", entryOf(t, hook, "a request was refused").Data["request_id"])
 }
 
-func TestEachStepIsASpan(t *testing.T) {
+func TestTracing_EachStepIsASpan(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
 	g, hook := observed(t, func(*config.Config) {}, datasource.WithTracerProvider(provider))

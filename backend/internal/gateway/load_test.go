@@ -50,7 +50,7 @@ func one(number int) string {
 	return fmt.Sprintf("/api/v1/query_range?query=up&start=%d&end=%d&step=15&number=%d", now-300, now, number)
 }
 
-func TestOverloadIsAnsweredQuickly(t *testing.T) {
+func TestLimits_OverloadIsAnsweredQuickly(t *testing.T) {
 	g := newGateway(t, func(c *config.Config) { c.Limits.Concurrent, c.Limits.Queue = 1, 3 })
 	release := make(chan struct{})
 	left := holding(g.hot, release, faketier.Success)
@@ -107,7 +107,7 @@ func waitingForAnother() int {
 	return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "admission.(*flight).await(")
 }
 
-func TestIdenticalQueriesShareAnAnswerAndNotADecision(t *testing.T) {
+func TestSharing_IdenticalQueriesShareTheAnswerNotTheDecision(t *testing.T) {
 	g := newGateway(t, nil)
 	release := make(chan struct{})
 	holding(g.hot, release, faketier.Success)
@@ -148,7 +148,7 @@ func TestIdenticalQueriesShareAnAnswerAndNotADecision(t *testing.T) {
 	require.InDelta(t, 2, g.metric(t, `tierproxy_tier_answers_shared_total{tier="hot"}`), 0)
 }
 
-func TestCompressedAnswersStayCompressed(t *testing.T) {
+func TestHandler_CompressedAnswersStayCompressed(t *testing.T) {
 	g := newGateway(t, func(c *config.Config) { c.Hot.Complete = true })
 	var packed bytes.Buffer
 	writer := gzip.NewWriter(&packed)
@@ -170,9 +170,9 @@ func TestCompressedAnswersStayCompressed(t *testing.T) {
 	}
 }
 
-// TestMemoryDoesNotGrowWithTheAnswer streams a gigabyte through; less of it and
-// without a look at the resident memory where the race detector watches.
-func TestMemoryDoesNotGrowWithTheAnswer(t *testing.T) {
+// TestMemory_DoesNotGrowWithTheAnswer streams an answer of 1 GiB. With the race
+// detector it streams less and leaves out the resident memory.
+func TestMemory_DoesNotGrowWithTheAnswer(t *testing.T) {
 	const most = 16 << 20
 	total := 1 << 30
 	if raced {
@@ -259,8 +259,8 @@ func memoryNow(t *testing.T) memory {
 	return memory{stats.HeapInuse, held.Resident}
 }
 
-// TestAllocationsDoNotGrowWithTheAnswer compares small answers with large ones.
-func TestAllocationsDoNotGrowWithTheAnswer(t *testing.T) {
+// TestAllocations_DoNotGrowWithTheAnswer compares small answers with large ones.
+func TestAllocations_DoNotGrowWithTheAnswer(t *testing.T) {
 	var size atomic.Int64
 	g := newGateway(t, func(c *config.Config) { c.Hot.Complete = true })
 	whole := []byte("{" + strings.Repeat("x", 32<<20))
@@ -296,7 +296,7 @@ func TestAllocationsDoNotGrowWithTheAnswer(t *testing.T) {
 	require.Less(t, large, small+(256<<10), "a 32 MB answer allocates %d bytes, a small one %d", large, small)
 }
 
-func TestCallersTakeTurnsAtTheTier(t *testing.T) {
+func TestTurns_CallersTakeTurnsAtTheTier(t *testing.T) {
 	fake := newPersesOfUsers(t, true)
 	g := newGateway(t, func(c *config.Config) {
 		c.Perses.URL = fake.URL

@@ -17,7 +17,7 @@ import (
 
 const metricsQuery = "/api/v1/metrics/query"
 
-func TestAMetricsQueryIsAnsweredLikeAnyOther(t *testing.T) {
+func TestMetricsQuery_IsAnsweredLikeAnyOther(t *testing.T) {
 	g := newGateway(t, nil)
 	now := time.Now().Truncate(time.Second).UTC()
 	for _, test := range []struct {
@@ -57,7 +57,7 @@ func seconds(at time.Time) string {
 	return string(text) + ".000"
 }
 
-func TestAllMistakesOfAMetricsQueryAtOnce(t *testing.T) {
+func TestMetricsQuery_ReportsAllMistakes(t *testing.T) {
 	g := newGateway(t, func(settings *config.Config) { settings.Query.MaxRange = config.Duration(24 * time.Hour) })
 	for body, expected := range map[string][]datasource.Mistake{
 		`{"query":"sum(up","start":200,"end":100,"step":"soon","namespace":""}`: {

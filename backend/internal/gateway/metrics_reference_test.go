@@ -90,9 +90,9 @@ func gathered(families []*dto.MetricFamily) []string {
 	return names
 }
 
-// TestMetricsReference holds docs/metrics.md to what is registered, or writes
-// it with -update.
-func TestMetricsReference(t *testing.T) {
+// TestMetricsReference_MatchesTheRegistry compares docs/metrics.md with the
+// registered metrics. With -update it writes the page.
+func TestMetricsReference_MatchesTheRegistry(t *testing.T) {
 	registry, families := gatherAll(t)
 	problems, err := testutil.GatherAndLint(registry)
 	require.NoError(t, err)
@@ -134,8 +134,9 @@ func labelsOf(family *dto.MetricFamily) string {
 	return strings.Join(described, "; ")
 }
 
-// Durations are native histograms with classic buckets beside.
-func TestDurationsAreBothKindsOfHistogram(t *testing.T) {
+// TestMetrics_DurationsAreBothKindsOfHistogram checks that durations are native
+// histograms that have classic buckets too.
+func TestMetrics_DurationsAreBothKindsOfHistogram(t *testing.T) {
 	_, families := gatherAll(t)
 	count := 0
 	for _, family := range families {
@@ -151,8 +152,8 @@ func TestDurationsAreBothKindsOfHistogram(t *testing.T) {
 	require.GreaterOrEqual(t, count, 2)
 }
 
-// The linter does find something.
-func TestLintFindsBadNames(t *testing.T) {
+// TestMetrics_LintFindsBadNames shows that the linter finds mistakes.
+func TestMetrics_LintFindsBadNames(t *testing.T) {
 	problems, err := promlint.New(strings.NewReader("# TYPE bad_counter counter\nbad_counter 1\n")).Lint()
 	require.NoError(t, err)
 	require.NotEmpty(t, problems)

@@ -31,7 +31,7 @@ func (g *served) metric(t *testing.T, series string) float64 {
 	return value
 }
 
-func TestRequestsAreCountedByEndpointAndOutcome(t *testing.T) {
+func TestMetrics_CountRequestsByEndpointAndOutcome(t *testing.T) {
 	g := newGateway(t, nil)
 	count := func(endpoint, outcome string) float64 {
 		return g.metric(t, `tierproxy_requests_total{endpoint="`+endpoint+`",outcome="`+outcome+`"}`)
@@ -60,7 +60,7 @@ func TestRequestsAreCountedByEndpointAndOutcome(t *testing.T) {
 	require.InDelta(t, 2, count("query", "failed"), 0, "those of Go programs count too")
 }
 
-func TestAnswersThatWereCutOffAreCounted(t *testing.T) {
+func TestMetrics_CountAnswersThatWereCutOff(t *testing.T) {
 	g := newGateway(t, nil)
 	g.hot.Handle(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "1000")
@@ -78,7 +78,7 @@ func TestAnswersThatWereCutOffAreCounted(t *testing.T) {
 	}, 5*time.Second, 10*time.Millisecond)
 }
 
-func TestStateOfTheTiersInMetrics(t *testing.T) {
+func TestMetrics_ShowTheStateOfTheTiers(t *testing.T) {
 	g := newGateway(t, nil)
 	require.Eventually(t, func() bool { return g.metric(t, `tierproxy_tier_last_probe_timestamp_seconds{tier="cold"}`) > 0 }, 5*time.Second, 10*time.Millisecond)
 	require.Positive(t, g.metric(t, `tierproxy_tier_probe_duration_seconds{tier="cold"}`))
@@ -89,9 +89,9 @@ func TestStateOfTheTiersInMetrics(t *testing.T) {
 	require.Zero(t, g.metric(t, `tierproxy_hot_replicas{state="available"}`))
 }
 
-// A tier that a reload took away leaves no value behind: an alert on it would
-// never end.
-func TestMetricsOfATierEndWithIt(t *testing.T) {
+// TestMetrics_EndWithTheirTier reloads without hot. A value that stayed would keep
+// an alert firing forever.
+func TestMetrics_EndWithTheirTier(t *testing.T) {
 	g := newGateway(t, nil)
 	require.Eventually(t, func() bool { return g.metric(t, `tierproxy_tier_available{tier="hot"}`) == 1 }, 5*time.Second, 10*time.Millisecond)
 	require.Positive(t, g.metric(t, "tierproxy_hot_coverage_start_timestamp_seconds"))
@@ -112,7 +112,7 @@ func TestMetricsOfATierEndWithIt(t *testing.T) {
 	require.Contains(t, metrics.Body.String(), `tierproxy_hot_replicas{state="available"} 0`)
 }
 
-func TestReloadsOfCredentialsAreCounted(t *testing.T) {
+func TestMetrics_CountReloadsOfCredentials(t *testing.T) {
 	token := filepath.Join(t.TempDir(), "token")
 	write := func(text string) { require.NoError(t, os.WriteFile(token, []byte(text), 0o600)) }
 	write("one")
@@ -134,9 +134,9 @@ func TestReloadsOfCredentialsAreCounted(t *testing.T) {
 	require.Positive(t, count("failure"))
 }
 
-// A caller that closes the connection as soon as it has the whole answer has
-// not gone away from a query.
-func TestAWholeAnswerIsASuccessHoweverItsReaderLeaves(t *testing.T) {
+// TestMetrics_WholeAnswerIsASuccess closes the connection as soon as the whole
+// answer has arrived. That is no canceled query.
+func TestMetrics_WholeAnswerIsASuccess(t *testing.T) {
 	g := newGateway(t, nil)
 	const asked = 50
 	for range asked {

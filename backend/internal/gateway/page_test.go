@@ -15,7 +15,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
-func TestThePageForPeople(t *testing.T) {
+func TestPage_ShowsTheStateOfTheTiers(t *testing.T) {
 	g := newGateway(t, func(settings *config.Config) { settings.Probe.Interval = config.Duration(20 * time.Millisecond) })
 	g.ask(t, http.MethodGet, query, "") // It waits until the gateway knows what the tiers hold.
 	response, body := g.ask(t, http.MethodGet, "/", "")
@@ -42,8 +42,9 @@ func TestThePageForPeople(t *testing.T) {
 	require.Equal(t, http.StatusMethodNotAllowed, response.StatusCode)
 }
 
-// Who may not read a datasource in Perses does not see its page either.
-func TestThePageOfASavedDatasource(t *testing.T) {
+// TestPage_OfASavedDatasourceNeedsItsPermission asks for the page with and without
+// the right to read the datasource in Perses.
+func TestPage_OfASavedDatasourceNeedsItsPermission(t *testing.T) {
 	perses := newPerses(t, "alice", map[string]string{"/globaldatasources/metrics": ""})
 	g := newGateway(t, func(settings *config.Config) { settings.Perses.URL = perses.URL })
 	const path = "/proxy/globaldatasources/metrics/"
@@ -54,8 +55,9 @@ func TestThePageOfASavedDatasource(t *testing.T) {
 	require.Contains(t, body, "<title>tierproxy: Global datasource &#34;metrics&#34;</title>")
 }
 
-// What was read of the configuration of the tiers is for those who may ask, and not for those who are confined.
-func TestWhoSeesTheConfigurationOfTheTiers(t *testing.T) {
+// TestHealth_ShowsTierConfigurationToUnconfinedCallers looks for an external label
+// of hot in health and page. Unknown and confined callers do not see it.
+func TestHealth_ShowsTierConfigurationToUnconfinedCallers(t *testing.T) {
 	perses := newPerses(t, "alice", map[string]string{"/globaldatasources/metrics": "", "/projects/shop/datasources/metrics": ""})
 	token := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(token, []byte("let-me-in"), 0o600))

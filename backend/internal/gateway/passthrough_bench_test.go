@@ -40,7 +40,7 @@ func answerOf(size int) []byte {
 
 // BenchmarkPassThrough answers panel queries through the whole gateway and, for
 // comparison, through httputil.ReverseProxy with a tuned transport. Client, proxy
-// and tier share the process: what differs between the two is the gateway's own.
+// and tier share the process, so the difference between the two is the gateway's.
 func BenchmarkPassThrough(b *testing.B) {
 	for _, size := range []int{1 << 10, 100 << 10, 20 << 20} {
 		answer := answerOf(size)

@@ -139,7 +139,7 @@ func TestSavedCaller_TheLastAddressCounts(t *testing.T) {
 	require.NotEqual(t, of("::ffff:10.0.0.1"), of("::ffff:10.0.0.2"))
 }
 
-func TestApplyCacheControl(t *testing.T) {
+func TestApplyCacheControl_ReadsDirectives(t *testing.T) {
 	for _, test := range []struct {
 		values          []string
 		noRead, noStore bool

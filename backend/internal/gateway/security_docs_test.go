@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestSecurityNamesTestsThatExist holds docs/security.md, whose sentences are
-// worth as much as the tests beside them, to the tests that there are.
-func TestSecurityNamesTestsThatExist(t *testing.T) {
+// TestDocumentation_SecurityNamesExistingTests looks for the tests that
+// docs/security.md names.
+func TestDocumentation_SecurityNamesExistingTests(t *testing.T) {
 	text, err := os.ReadFile("../../../docs/security.md")
 	require.NoError(t, err)
 	named := regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9_]+)`").FindAllStringSubmatch(string(text), -1)

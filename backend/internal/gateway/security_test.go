@@ -71,9 +71,9 @@ func newPerses(t *testing.T, session string, specs map[string]string) *fakePerse
 	return p
 }
 
-// TestKnownTricks asks as somebody who may read one namespace, for what is in
-// another.
-func TestKnownTricks(t *testing.T) {
+// TestEnforcement_KnownTricksFail asks as a caller of one namespace for the samples
+// of another.
+func TestEnforcement_KnownTricksFail(t *testing.T) {
 	perses := newPerses(t, "alice", map[string]string{"/projects/shop/datasources/metrics": "", "/globaldatasources/metrics": "", "/projects/other/datasources/metrics": ""})
 	g := newGateway(t, func(settings *config.Config) {
 		settings.Perses.URL = perses.URL
@@ -154,7 +154,7 @@ func TestKnownTricks(t *testing.T) {
 	require.Contains(t, body, `"confined_to":["shop"]`)
 }
 
-func TestTheLibraryIsConfinedToo(t *testing.T) {
+func TestEnforcement_HoldsForTheLibrary(t *testing.T) {
 	g := newGateway(t, func(settings *config.Config) { settings.DefaultDatasource.Namespaces = []string{"shop", "till"} })
 	ask := func(query, namespace string) error {
 		_, err := g.manager.Router().ExecuteQuery(t.Context(), &datasource.MetricQuery{Query: query, Namespace: namespace})
@@ -171,7 +171,7 @@ func TestTheLibraryIsConfinedToo(t *testing.T) {
 	require.Equal(t, []string{`up{namespace=~"shop|till"}`, `up{namespace=~"till"}`, `up{namespace=~"shop|till"}`}, seen)
 }
 
-func TestATierThatAnswersForNamespacesOnly(t *testing.T) {
+func TestTenancy_TierAnswersForNamespacesOnly(t *testing.T) {
 	g := newGateway(t, func(settings *config.Config) {
 		settings.Cold.Tenancy = config.TenancyConfig{Parameter: "namespace", ProbeNamespace: "monitoring"}
 	})
@@ -187,7 +187,7 @@ func TestATierThatAnswersForNamespacesOnly(t *testing.T) {
 	require.True(t, g.manager.Health().Tiers["cold"].Available)
 }
 
-func TestTheServiceCredentialIsForPersesAlone(t *testing.T) {
+func TestPerses_ServiceCredentialGoesToPersesOnly(t *testing.T) {
 	perses := newPerses(t, "of the gateway", map[string]string{"/globaldatasources/listed": "", "/globaldatasources/other": ""})
 	authority := certificates.NewAuthority(t)
 	tomorrow := time.Now().Add(24 * time.Hour)
@@ -229,8 +229,9 @@ func TestTheServiceCredentialIsForPersesAlone(t *testing.T) {
 	require.Contains(t, body, "perses.service")
 }
 
-// What callers of the default datasource show is for the gateway alone.
-func TestPersesDoesNotSeeTheTokenOfTheRoot(t *testing.T) {
+// TestPerses_DoesNotSeeTheTokenOfTheRoot checks that the credential of a caller of
+// the default datasource stays in the gateway.
+func TestPerses_DoesNotSeeTheTokenOfTheRoot(t *testing.T) {
 	perses := newPerses(t, "x", nil)
 	token := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(token, []byte("of the root"), 0o600))
@@ -250,8 +251,9 @@ func TestPersesDoesNotSeeTheTokenOfTheRoot(t *testing.T) {
 	require.Empty(t, g.hot.Requests()[0].Header.Get("Authorization"))
 }
 
-// The authority of Perses' certificate is rotated while the gateway runs.
-func TestTheAuthorityOfPersesIsReadAnew(t *testing.T) {
+// TestPerses_AuthorityIsReloaded rotates the authority of Perses' certificate while
+// the gateway runs.
+func TestPerses_AuthorityIsReloaded(t *testing.T) {
 	specs := map[string]string{}
 	for _, name := range []string{"a", "b", "c", "d"} {
 		specs["/globaldatasources/"+name] = ""
@@ -290,9 +292,9 @@ func TestTheAuthorityOfPersesIsReadAnew(t *testing.T) {
 	require.GreaterOrEqual(t, status("c"), http.StatusInternalServerError, "the old authority is no longer trusted")
 }
 
-// The gateway's own tier may be behind a proxy. Nothing that a datasource names
-// is asked of it: nobody could check where it connects.
-func TestAProxyIsForTheOwnTiers(t *testing.T) {
+// TestProxy_IsForTheGatewaysOwnTiers checks that no host of a datasource is asked
+// through the proxy of hot. The gateway could not check where the proxy connects.
+func TestProxy_IsForTheGatewaysOwnTiers(t *testing.T) {
 	var through sync.Map // by host
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		if !request.URL.IsAbs() {

@@ -90,7 +90,7 @@ func statusOf(err error) int {
 
 var metrics = Reference{Name: "metrics"}
 
-func TestLookupPassesOnTheCallersCredentialsOnly(t *testing.T) {
+func TestLookup_PassesOnlyCredentialsOfTheCaller(t *testing.T) {
 	fake := newFakePerses(t)
 	client := fake.client(t, &clock{}, "/perses/")
 	_, err := client.Lookup(t.Context(), metrics, caller(http.Header{
@@ -108,7 +108,7 @@ func TestLookupPassesOnTheCallersCredentialsOnly(t *testing.T) {
 	require.Empty(t, seen.Get("X-Other"))
 }
 
-func TestLookupErrors(t *testing.T) {
+func TestLookup_ReportsErrors(t *testing.T) {
 	for _, test := range []struct {
 		status   int
 		body     string
@@ -134,7 +134,7 @@ func TestLookupErrors(t *testing.T) {
 	}
 }
 
-func TestLookupRefusesImpossibleNames(t *testing.T) {
+func TestLookup_RefusesImpossibleNames(t *testing.T) {
 	fake := newFakePerses(t)
 	for _, reference := range []Reference{{}, {Name: ".."}, {Name: "a/b"}, {Name: "a b"}, {Project: "..", Name: "a"}, {Project: "p?x", Name: "a"}} {
 		_, err := fake.client(t, &clock{}, "").Lookup(t.Context(), reference, Caller{})
@@ -143,7 +143,7 @@ func TestLookupRefusesImpossibleNames(t *testing.T) {
 	require.Zero(t, fake.requests.Load())
 }
 
-func TestLookupCache(t *testing.T) {
+func TestLookup_KeepsAnswersPerCaller(t *testing.T) {
 	fake, now := newFakePerses(t), &clock{}
 	client := fake.client(t, now, "")
 	lookup := func(c Caller) error { _, err := client.Lookup(t.Context(), metrics, c); return err }
@@ -162,7 +162,7 @@ func TestLookupCache(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, statusOf(lookup(alice)), "a refusal ends the use of older answers")
 }
 
-func TestLookupServesStaleWhilePersesIsUnreachable(t *testing.T) {
+func TestLookup_ServesStaleWhilePersesIsUnreachable(t *testing.T) {
 	fake, now := newFakePerses(t), &clock{}
 	client := fake.client(t, now, "")
 	soon := caller(http.Header{"Authorization": {"Bearer " + token(t, now.Now().Add(30*time.Second))}})
@@ -207,7 +207,7 @@ func cookies(token string) string {
 	return ""
 }
 
-func TestExpiryIsThatOfTheFirstTokenToEnd(t *testing.T) {
+func TestExpiry_IsThatOfTheFirstTokenToEnd(t *testing.T) {
 	first, second := time.Unix(2_000_000_000, 0), time.Unix(2_100_000_000, 0)
 	for header, cookie := range map[time.Time]time.Time{first: second, second: first} {
 		end, known := caller(http.Header{"Authorization": {"Bearer " + token(t, header)}, "Cookie": {cookies(token(t, cookie))}}).expiry()
@@ -227,7 +227,7 @@ func TestExpiryIsThatOfTheFirstTokenToEnd(t *testing.T) {
 	}
 }
 
-func TestCacheKeysDoNotCollide(t *testing.T) {
+func TestCacheKey_DoesNotCollide(t *testing.T) {
 	keys := map[cacheKey]bool{}
 	for _, each := range []Caller{
 		{}, {authorization: []string{"a"}}, {cookies: []string{"a"}}, {impersonate: []string{"a"}},
@@ -263,7 +263,7 @@ func (p *heldPerses) client(t *testing.T, clock *clock) *Client {
 	return client
 }
 
-func TestLookupAsksOnceForManyWaiting(t *testing.T) {
+func TestLookup_AsksOnceForManyCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		held := &heldPerses{release: make(chan struct{})}
 		client := held.client(t, &clock{})
@@ -284,9 +284,9 @@ func TestLookupAsksOnceForManyWaiting(t *testing.T) {
 	})
 }
 
-// A datasource inside a dashboard takes two permissions: to see the dashboard
-// and to use datasources of its project.
-func TestDatasourcesInsideDashboards(t *testing.T) {
+// TestLookup_DatasourcesOfDashboards needs two permissions: to read the dashboard,
+// and to read datasources of its project.
+func TestLookup_DatasourcesOfDashboards(t *testing.T) {
 	const dashboard = `{"kind":"Dashboard","metadata":{"name":"board","project":"team"},"spec":{"datasources":{
 		"local":{"plugin":{"kind":"TieredPrometheusDatasource","spec":{"threshold":"5m","proxy":{"kind":"HTTPProxy","spec":{"url":"http://tierproxy/proxy/projects/team/dashboards/board/datasources/local"}}}}},
 		"other":{"plugin":{"kind":"PrometheusDatasource","spec":{}}}}}}`
@@ -325,7 +325,7 @@ func TestDatasourcesInsideDashboards(t *testing.T) {
 	}
 }
 
-func TestADatasourceInUseIsRefreshedBeforeItExpires(t *testing.T) {
+func TestLookup_RefreshesBeforeExpiry(t *testing.T) {
 	fake, clock := newFakePerses(t), &clock{}
 	client := fake.client(t, clock, "")
 	user := caller(http.Header{"Authorization": {"Bearer one"}})
@@ -365,7 +365,7 @@ func TestADatasourceInUseIsRefreshedBeforeItExpires(t *testing.T) {
 	}, 5*time.Second, time.Millisecond, "a revoked permission takes effect with the refresh")
 }
 
-func TestAnAnswerThatSomebodyElseWaitedLongForIsAskedAgain(t *testing.T) {
+func TestLookup_RepeatsOldSharedAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		held, clock := &heldPerses{release: make(chan struct{})}, &clock{}
 		client := held.client(t, clock)

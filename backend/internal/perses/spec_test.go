@@ -35,9 +35,9 @@ func readFixtures(t *testing.T, kind string) map[string]json.RawMessage {
 	return specs
 }
 
-// The gateway accepts and refuses the same specs as the CUE model: nobody can
-// be sure that CUE ran.
-func TestParseSpecAgreesWithTheSchema(t *testing.T) {
+// TestParseSpec_AgreesWithTheSchema checks that the gateway accepts and refuses the
+// same specs as the CUE model. CUE may not have run.
+func TestParseSpec_AgreesWithTheSchema(t *testing.T) {
 	for name, spec := range readFixtures(t, "valid") {
 		_, err := ParseSpec(spec)
 		require.NoError(t, err, name)
@@ -48,7 +48,7 @@ func TestParseSpecAgreesWithTheSchema(t *testing.T) {
 	}
 }
 
-func TestParseSpec(t *testing.T) {
+func TestParseSpec_ReadsEveryField(t *testing.T) {
 	spec, err := ParseSpec(json.RawMessage(`{
 		"threshold": "20m", "scrapeInterval": "30s", "queryParams": {"dedup": "true"},
 		"hot": {"service": {"namespace": "monitoring", "name": "prometheus", "port": 9091, "scheme": "https"}, "retention": "15d"},
@@ -75,7 +75,7 @@ func TestParseSpec(t *testing.T) {
 	require.ErrorContains(t, saved.CheckEndpoint(http.MethodPost, "/api/v1/labels"), "do not include POST /api/v1/labels")
 }
 
-func TestParseSpecNamesAllMistakes(t *testing.T) {
+func TestParseSpec_NamesAllMistakes(t *testing.T) {
 	_, err := ParseSpec(json.RawMessage(`{"threshold": "soon", "hot": {"url": "ftp://x", "service": {"name": "A"}}, "cold": {}, "colder": 1}`))
 	for _, expected := range []string{
 		`spec.threshold: must be a duration such as 90s, 15m or 1h30m`,

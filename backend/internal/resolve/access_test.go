@@ -20,7 +20,7 @@ func withToken(text string) *config.HTTPConfig {
 	return &config.HTTPConfig{HTTPClientConfig: promconfig.HTTPClientConfig{Authorization: &promconfig.Authorization{Credentials: promconfig.Secret(text)}}}
 }
 
-func TestWhoseCredentialGoesOut(t *testing.T) {
+func TestDestination_CredentialGoesToItsServerOnly(t *testing.T) {
 	m := runningResolver(t, func(settings *config.Config) {
 		settings.Hot.HTTPConfig = withToken("of hot")
 		settings.Destinations = []config.DestinationConfig{
@@ -52,9 +52,10 @@ func TestWhoseCredentialGoesOut(t *testing.T) {
 	}
 }
 
-// The hosts of the gateway's own tiers are not open to everybody: without a
-// credential of its own, a tier answers whoever reaches it.
-func TestAProjectThatIsNotListedDoesNotReachTheOwnTiers(t *testing.T) {
+// TestSaved_UnlistedProjectsDoNotReachTheOwnTiers asks for the hosts of the
+// gateway's own tiers. Without a credential, such a tier answers every caller that
+// reaches it.
+func TestSaved_UnlistedProjectsDoNotReachTheOwnTiers(t *testing.T) {
 	m := runningResolver(t, nil)
 	_, err := m.Saved(saved(t, "unlisted", `"hot":{"url":"https://127.0.0.1:1/hot"},"cold":{"url":"https://127.0.0.1:1/cold"},`, "{}"))
 	requireStatus(t, err, http.StatusForbidden, "which the gateway does not call")
@@ -64,7 +65,7 @@ func TestAProjectThatIsNotListedDoesNotReachTheOwnTiers(t *testing.T) {
 	}
 }
 
-func TestWhereTheServiceAccountTokenGoes(t *testing.T) {
+func TestTransports_ServiceAccountTokenGoesToServicesOverTLS(t *testing.T) {
 	directory := t.TempDir()
 	token := filepath.Join(directory, "token")
 	require.NoError(t, os.WriteFile(token, []byte("planted"), 0o600))
@@ -104,7 +105,7 @@ func TestWhereTheServiceAccountTokenGoes(t *testing.T) {
 	}
 }
 
-func TestItIsSaidWhoGetsTheToken(t *testing.T) {
+func TestAnnounce_NamesTheTiersThatGetTheToken(t *testing.T) {
 	directory := t.TempDir()
 	token := filepath.Join(directory, "token")
 	settings := config.Default()
@@ -123,7 +124,7 @@ func TestItIsSaidWhoGetsTheToken(t *testing.T) {
 	require.Equal(t, "the ServiceAccount token of "+token+" goes, over TLS only, to the hot tier, the cold tier", logged.LastEntry().Message)
 }
 
-func TestNobodyChoosesATenantWithOurCredential(t *testing.T) {
+func TestSaved_ProjectsChooseNoTenantWithOurCredential(t *testing.T) {
 	m := runningResolver(t, func(settings *config.Config) {
 		settings.Projects = []config.ProjectConfig{{Name: "listed", AllNamespaces: true}}
 		settings.Destinations = []config.DestinationConfig{{Host: "127.0.0.1", Port: 2, HTTPConfig: withToken("x")}, {Host: "127.0.0.1", Port: 3}}
@@ -142,7 +143,7 @@ func TestNobodyChoosesATenantWithOurCredential(t *testing.T) {
 	}
 }
 
-func TestWhichRuleHolds(t *testing.T) {
+func TestRules_MostSpecificRuleHolds(t *testing.T) {
 	m := runningResolver(t, func(settings *config.Config) {
 		settings.Projects = []config.ProjectConfig{{Name: "team", Namespaces: []string{"b", "a"}}, {Name: "admin", AllNamespaces: true}}
 		settings.Enforcement.Datasources = []config.ConfinedDatasource{
@@ -190,7 +191,7 @@ func TestWhichRuleHolds(t *testing.T) {
 	requireStatus(t, err, http.StatusForbidden, "may not choose the tenant")
 }
 
-func TestAProjectCanBeANamespace(t *testing.T) {
+func TestRules_ProjectIsNamespace(t *testing.T) {
 	m := runningResolver(t, func(settings *config.Config) {
 		settings.Enforcement.ProjectIsNamespace, settings.Enforcement.Label = true, "kubernetes_namespace"
 		settings.Projects = []config.ProjectConfig{{Name: "listed", Namespaces: []string{"x"}}}

@@ -9,9 +9,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 )
 
-// Whoever may see something else, or is answered by somebody else, has a cache of
-// their own.
-func TestWhoseAnswersAreKept(t *testing.T) {
+// TestScope_DiffersForEachDatasourceAndTier checks that datasources with other
+// rights or other tiers have a cache of their own.
+func TestScope_DiffersForEachDatasourceAndTier(t *testing.T) {
 	configured := func(change func(*config.Config)) *Resolver {
 		return runningResolver(t, func(settings *config.Config) {
 			settings.Projects = []config.ProjectConfig{{Name: "shop", AllNamespaces: true}}

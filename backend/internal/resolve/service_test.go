@@ -11,9 +11,10 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// What a Service says of itself does not open a credential to those on the way;
-// what the operator says does.
-func TestOverWhichSchemeADiscoveredServiceGetsACredential(t *testing.T) {
+// TestPermissionFor_CredentialNeedsTLSOrTheOperator checks that the scheme that a
+// Service claims sends no credential in the clear. The scheme that the operator
+// configures does.
+func TestPermissionFor_CredentialNeedsTLSOrTheOperator(t *testing.T) {
 	settings := config.Default()
 	settings.ServiceAccount.TokenPath = t.TempDir() + "/token"
 	settings.Cold.HTTPConfig = withToken("of cold")
@@ -37,7 +38,7 @@ func TestOverWhichSchemeADiscoveredServiceGetsACredential(t *testing.T) {
 	}
 }
 
-func TestWhichHostIsThatOfAService(t *testing.T) {
+func TestIsHostOf_ComparesNamesOfServices(t *testing.T) {
 	service := discovery.Reference{Namespace: "monitoring", Name: "thanos"}
 	for host, expected := range map[string]bool{
 		"thanos.monitoring.svc": true, "thanos.monitoring.svc.cluster.local": true, "Thanos.monitoring.svc.": true,
@@ -47,8 +48,9 @@ func TestWhichHostIsThatOfAService(t *testing.T) {
 	}
 }
 
-// A proxy cannot be told to which of the replicas it shall connect.
-func TestBehindAProxyTheServiceIsAskedAsAWhole(t *testing.T) {
+// TestTiersAt_BehindAProxyTheServiceIsOneTier needs no replicas: nothing tells a
+// proxy to which replica it connects.
+func TestTiersAt_BehindAProxyTheServiceIsOneTier(t *testing.T) {
 	for text, expected := range map[string]bool{"proxy_url: http://proxy:3128": true, "proxy_from_environment: true": true, "basic_auth: {username: a}": false} {
 		own := &config.HTTPConfig{}
 		require.NoError(t, yaml.Unmarshal([]byte(text), own))

@@ -56,7 +56,7 @@ func requireStatus(t *testing.T, err error, status int, text string) {
 	require.ErrorContains(t, err, text)
 }
 
-func TestWhoGetsTheGatewaysOwnTiers(t *testing.T) {
+func TestSaved_ListedProjectsGetTheOwnTiers(t *testing.T) {
 	m := runningResolver(t, func(settings *config.Config) {
 		settings.Projects = []config.ProjectConfig{{Name: "listed", AllNamespaces: true}}
 		settings.Destinations = []config.DestinationConfig{{Host: "127.0.0.1", Port: 1}}
@@ -86,7 +86,7 @@ func TestWhoGetsTheGatewaysOwnTiers(t *testing.T) {
 	require.Equal(t, now.Add(-2*time.Hour).UnixMilli(), found.Cold.State(now).Newest)
 }
 
-func TestADatasourceNamesOnlyWhatTheOperatorAllows(t *testing.T) {
+func TestSaved_NamesOnlyAllowedDestinations(t *testing.T) {
 	m := runningResolver(t, func(settings *config.Config) {
 		settings.Destinations = []config.DestinationConfig{{Host: "*.monitoring.svc", Port: 9090}}
 	})
@@ -103,13 +103,13 @@ func TestADatasourceNamesOnlyWhatTheOperatorAllows(t *testing.T) {
 	}
 }
 
-func TestServicesAreSaidToBeUnresolved(t *testing.T) {
+func TestSaved_WithoutDiscoveryServicesAreRefused(t *testing.T) {
 	m := runningResolver(t, nil)
 	_, err := m.Saved(saved(t, "", `"hot":{"service":{"namespace":"a","name":"b"}},`, "{}"))
 	requireStatus(t, err, http.StatusNotImplemented, "set url instead")
 }
 
-func TestTenantsComeFromTheSpecOnly(t *testing.T) {
+func TestSaved_TenantComesFromTheSpec(t *testing.T) {
 	m := runningResolver(t, func(settings *config.Config) {
 		settings.Projects, settings.Hot.Tenant = []config.ProjectConfig{{Name: "listed", AllNamespaces: true}}, "a"
 	})
@@ -130,7 +130,7 @@ func TestTenantsComeFromTheSpecOnly(t *testing.T) {
 	requireStatus(t, err, http.StatusForbidden, "may not choose the tenant")
 }
 
-func TestThePoolForgetsTiersThatNobodyAsks(t *testing.T) {
+func TestTierPool_DropsUnusedTiers(t *testing.T) {
 	pool := newTierPool(config.Default())
 	now := time.Now()
 	pool.now = func() time.Time { now = now.Add(time.Minute); return now }

@@ -163,9 +163,10 @@ func (s *stage) run(command string) {
 	require.NoError(s.t, err, "%s\n%s", command, output)
 }
 
-// TestTheImageOfTierproxy holds the steps of the container file to what they say:
-// a static program that tells the version, and nothing else but authorities.
-func TestTheImageOfTierproxy(t *testing.T) {
+// TestContainerfile_TierproxyIsAStaticProgram runs the steps of the container file.
+// They leave a static program that tells its version, and authorities, and nothing
+// else.
+func TestContainerfile_TierproxyIsAStaticProgram(t *testing.T) {
 	root, err := stack.Root()
 	require.NoError(t, err)
 	image := buildImage(t, "Containerfile", root, goImage())
@@ -206,8 +207,9 @@ func requireStatic(t *testing.T, file string) {
 	}
 }
 
-// TestTheImageOfThePlugin copies the archive as the init container does.
-func TestTheImageOfThePlugin(t *testing.T) {
+// TestContainerfile_PluginCopiesTheArchive copies the archive as the init container
+// does.
+func TestContainerfile_PluginCopiesTheArchive(t *testing.T) {
 	lines, err := stack.Script(t.Context(), os.Stderr, "scripts/plugin")
 	require.NoError(t, err)
 	archive := lines[len(lines)-1]

@@ -52,9 +52,9 @@ endpoints:
 	return text
 }
 
-// With nothing configured and the rights of deploy/, Services are found,
-// followed and lost.
-func TestServicesAreFoundFollowedAndLost(t *testing.T) {
+// TestDiscovery_FindsFollowsAndLosesServices configures nothing and uses the rights
+// of deploy/.
+func TestDiscovery_FindsFollowsAndLosesServices(t *testing.T) {
 	g := newGateway(t, &network{}, nil)
 	g.waitFor(t, eventually, "nothing is there yet", func(health resolve.Health) bool {
 		return health.ServiceDiscovery && health.Services["hot"].State == "absent" && health.Services["cold"].State == "absent" &&
@@ -97,9 +97,9 @@ func TestServicesAreFoundFollowedAndLost(t *testing.T) {
 	t.Logf("followed within %v", took)
 }
 
-// The rights of deploy/ are the smallest: with any part of them less, the
-// gateway says which one is missing.
-func TestAMissingRuleIsNamed(t *testing.T) {
+// TestDiscovery_NamesAMissingRight takes each part of the rights of deploy/ away.
+// They are the smallest that suffice, and the gateway names the missing one.
+func TestDiscovery_NamesAMissingRight(t *testing.T) {
 	apply(t, openshift("prometheus-k8s", 9091)+"---\n"+slice("prometheus-k8s", 9091, "prometheus-k8s-0=10.0.0.1"))
 	manifests, err := shared.render(t.Context(), "overlays/openshift")
 	require.NoError(t, err)
@@ -180,9 +180,9 @@ subjects: [{kind: ServiceAccount, namespace: perses, name: %[1]s}]
 	}
 }
 
-// While the API server is away the last known state counts, and the health says
-// so; afterwards changes are followed again.
-func TestTheAPIServerMayGoAway(t *testing.T) {
+// TestDiscovery_APIServerGoesAway checks that the last known state counts meanwhile,
+// that health says so, and that changes are followed again afterwards.
+func TestDiscovery_APIServerGoesAway(t *testing.T) {
 	apply(t, openshift("prometheus-k8s", 9091)+"---\n"+slice("prometheus-k8s", 9091, "prometheus-k8s-0=10.0.0.1"))
 	g := newGateway(t, &network{}, nil)
 	g.waitFor(t, eventually, "it is found", func(health resolve.Health) bool { return health.Services["hot"].State == "found" })
@@ -201,8 +201,9 @@ func TestTheAPIServerMayGoAway(t *testing.T) {
 	t.Logf("noticed within %s that it is away, and within %s that it is back", took, back)
 }
 
-// A URL in the configuration wins over discovery, which then does not look.
-func TestTheConfigurationWinsOverDiscovery(t *testing.T) {
+// TestDiscovery_ConfigurationWins configures a URL. The gateway then watches no
+// Service.
+func TestDiscovery_ConfigurationWins(t *testing.T) {
 	apply(t, openshift("prometheus-k8s", 9091)+"---\n"+openshift("thanos-querier", 9091))
 	g := newGateway(t, &network{}, func(settings *config.Config) { settings.Hot.URL = "https://prometheus.example:9090" })
 	g.waitFor(t, eventually, "cold is found", func(health resolve.Health) bool { return health.Services["cold"].State != "unknown" })
@@ -215,8 +216,9 @@ func TestTheConfigurationWinsOverDiscovery(t *testing.T) {
 	require.Empty(t, off.Health().PrometheusEndpoint)
 }
 
-// By configuration, a tier is any Service, found by its name or by its labels.
-func TestAConfiguredServiceIsFound(t *testing.T) {
+// TestDiscovery_FindsAConfiguredService configures any Service as a tier, by its
+// name or by its labels.
+func TestDiscovery_FindsAConfiguredService(t *testing.T) {
 	apply(t, `
 apiVersion: v1
 kind: Service

@@ -21,11 +21,11 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
-// tierproxy runs as it does in a pod: with nothing but the files of the image
-// and of the mounts, all of them of another user, without a right to write, with
-// the configuration of the OpenShift overlay, and with the address of the API
-// server and the token where a pod has them. It finds the Services.
-func TestTierproxyInAPod(t *testing.T) {
+// TestImage_RunsAsInAPod runs tierproxy with the files of the image and of the
+// mounts only. They belong to another user, and none can be written. The
+// configuration is that of the OpenShift overlay. The address of the API server and
+// the token are where a pod has them. tierproxy finds the Services.
+func TestImage_RunsAsInAPod(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root may change the root directory of a process: the image is not tested")
 	}

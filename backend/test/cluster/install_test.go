@@ -32,9 +32,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
-// From nothing to the first panel on Kubernetes, with the commands of the
-// documentation as they stand, on a real API server and a real Perses.
-func TestInstallationOnKubernetes(t *testing.T) {
+// TestInstallation_OnKubernetes runs the commands of the documentation on a real API
+// server and a real Perses, from nothing to the first panel.
+func TestInstallation_OnKubernetes(t *testing.T) {
 	p := newInstallation(t, "kubernetes", "monitoring", tierService{"kube-prometheus-stack-prometheus", "http-web", 9090}, tierService{"thanos-query", "http", 10902})
 	kubelet := p.playKubelet(t, nil)
 	output := p.run(t, p.commands(t, "kubernetes"))
@@ -56,10 +56,10 @@ func TestInstallationOnKubernetes(t *testing.T) {
 	require.Contains(t, fmt.Sprint(deployment.Object), "image:registry.example.com/tierproxy:0.1.0")
 }
 
-// The same on OpenShift, whose part is played where it is more than Kubernetes:
-// the Services of its monitoring speak TLS, and their authority is written into a
+// TestInstallation_OnOpenShift plays the part of OpenShift where it is more than
+// Kubernetes: the Services of its monitoring speak TLS, and their authority is in a
 // ConfigMap.
-func TestInstallationOnOpenShift(t *testing.T) {
+func TestInstallation_OnOpenShift(t *testing.T) {
 	p := newInstallation(t, "openshift", monitoring, tierService{"prometheus-k8s", "web", 9091}, tierService{"thanos-querier", "web", 9091})
 	kubelet := p.playKubelet(t, func(ctx context.Context) error {
 		// What the service-ca operator does.

@@ -18,9 +18,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
-// Every manifest of deploy/ is one that a cluster takes, and every configuration
-// in them one that tierproxy takes.
-func TestTheManifestsAreValid(t *testing.T) {
+// TestManifests_AreValid applies every manifest of deploy/ to an API server, and
+// lets tierproxy check every configuration in them.
+func TestManifests_AreValid(t *testing.T) {
 	applyKinds(t)
 	root, err := stack.Root()
 	require.NoError(t, err)

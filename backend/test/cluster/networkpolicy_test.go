@@ -104,9 +104,10 @@ func read[T any](t *testing.T, manifests []*unstructured.Unstructured, kind stri
 	return found
 }
 
-// The network policies are for the pods of their own, and for no others in the
-// namespace of Perses; and they let talk who has to.
-func TestTheNetworkPoliciesLetTalkWhoHasTo(t *testing.T) {
+// TestNetworkPolicies_AllowWhatIsNeeded checks that the policies select our pods
+// only, not others in the namespace of Perses, and allow the connections that are
+// needed.
+func TestNetworkPolicies_AllowWhatIsNeeded(t *testing.T) {
 	for _, overlay := range []string{"kubernetes", "openshift", "sidecar"} {
 		t.Run(overlay, func(t *testing.T) {
 			manifests, err := shared.render(t.Context(), "overlays/"+overlay)
@@ -192,8 +193,7 @@ func letsOutTo(t *testing.T, policy *networkingv1.NetworkPolicy, address string,
 	return false
 }
 
-// What selects pods selects those of its own.
-func TestSelectorsSelectTheirOwnPods(t *testing.T) {
+func TestManifests_SelectorsSelectTheirOwnPods(t *testing.T) {
 	for _, overlay := range []string{"kubernetes", "openshift", "sidecar"} {
 		t.Run(overlay, func(t *testing.T) {
 			manifests, err := shared.render(t.Context(), "overlays/"+overlay)

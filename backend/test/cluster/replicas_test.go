@@ -21,8 +21,8 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
-// A panel gets the answer of one replica, however often it is refreshed.
-func TestAPanelGetsOneAnswer(t *testing.T) {
+// TestReplicas_APanelGetsTheAnswerOfOne refreshes a panel many times.
+func TestReplicas_APanelGetsTheAnswerOfOne(t *testing.T) {
 	p := newPair(t)
 	g := p.startAll(t)
 	end := time.Now().Truncate(minute).Add(-2 * minute)
@@ -103,9 +103,9 @@ func (g *runningGateway) checkHot(t *testing.T) (state string, from *time.Time) 
 	return report.Data.Tiers["hot"].State, report.Data.Tiers["hot"].CoverageStart
 }
 
-// A replica that dies, and replicas that are restarted one after the other,
-// cost no query, although there is no cold tier.
-func TestAReplicaThatGoesCostsNoQuery(t *testing.T) {
+// TestReplicas_LossCostsNoQuery kills a replica and restarts the others one after
+// the other. No query fails, although there is no cold tier.
+func TestReplicas_LossCostsNoQuery(t *testing.T) {
 	p := newPair(t)
 	g := p.startAll(t)
 	stop := g.load(t.Context(), 4)
@@ -136,9 +136,9 @@ func TestAReplicaThatGoesCostsNoQuery(t *testing.T) {
 	require.Greater(t, asked, 100)
 }
 
-// With a cold tier, what a replica has lost is answered by the other one, or by
-// cold; and by cold alone when both are gone.
-func TestReplicasBesideACold(t *testing.T) {
+// TestReplicas_BesideACold checks that the other replica, or cold, answers what a
+// replica has lost. Cold alone answers when both are gone.
+func TestReplicas_BesideACold(t *testing.T) {
 	p := newPair(t)
 	for _, each := range p.list {
 		require.NoError(t, p.start(t.Context(), each))
@@ -194,8 +194,9 @@ func TestReplicasBesideACold(t *testing.T) {
 	}
 }
 
-// With the addressing of replicas off, the Service is asked as a whole.
-func TestReplicasMayBeLeftToTheCluster(t *testing.T) {
+// TestReplicas_MayBeLeftToTheCluster switches the addressing of replicas off: the
+// gateway asks the Service.
+func TestReplicas_MayBeLeftToTheCluster(t *testing.T) {
 	p := newPair(t)
 	require.NoError(t, p.start(t.Context(), p.list[0]))
 	p.expose(t, "http")
@@ -211,9 +212,9 @@ func TestReplicasMayBeLeftToTheCluster(t *testing.T) {
 	require.Equal(t, http.StatusOK, got.status, got.body)
 }
 
-// Prometheus servers behind one Service that hold different series are not taken
-// for replicas.
-func TestShardsAreRefused(t *testing.T) {
+// TestReplicas_ShardsAreRefused checks that Prometheus servers that hold different
+// series are no replicas.
+func TestReplicas_ShardsAreRefused(t *testing.T) {
 	p := newPair(t)
 	p.list[1].labels["cluster"] = "another"
 	for _, each := range p.list {
@@ -243,9 +244,9 @@ func TestShardsAreRefused(t *testing.T) {
 	require.True(t, refused(g.Health()))
 }
 
-// The certificate of a pod is held to the name of the Service, though it is the
-// pod that is dialled.
-func TestTLSTowardsPods(t *testing.T) {
+// TestReplicas_CertificatesNameTheService dials pods over TLS. Their certificates
+// have to name the Service.
+func TestReplicas_CertificatesNameTheService(t *testing.T) {
 	const name = "prometheus-k8s." + monitoring + ".svc"
 	authority, stranger := certificates.NewAuthority(t), certificates.NewAuthority(t)
 	file := filepath.Join(t.TempDir(), "service-ca.crt")

@@ -66,10 +66,10 @@ func (s *persesSite) apply(t *testing.T, text string) {
 	s.run(t, "apply", "-f", file)
 }
 
-// A datasource that names Services instead of URLs is applied with percli, and
-// answered through Perses by the servers behind those Services, as they come
-// and go. In a namespace that the operator has not allowed it is refused.
-func TestASavedDatasourceNamesServices(t *testing.T) {
+// TestSavedService_FollowsItsService applies a datasource that names Services with
+// percli, and asks through Perses while the servers behind them come and go. A
+// namespace that the operator does not allow is refused.
+func TestSavedService_FollowsItsService(t *testing.T) {
 	p := newPair(t)
 	pod := p.list[0]
 	require.NoError(t, p.start(t.Context(), pod))

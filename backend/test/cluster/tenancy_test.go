@@ -143,10 +143,10 @@ subjects: [{kind: ServiceAccount, namespace: perses, name: tierproxy}]
 `, namespace, strings.Join(verbs, "-")))
 }
 
-// The gateway gets through the tenancy port of OpenShift with the token of its
-// ServiceAccount, the rights of a plain viewer and the namespaces that a request
-// is confined to, and through it to nothing else.
-func TestATenancyPortOfOpenShift(t *testing.T) {
+// TestTenancy_PortOfOpenShift asks through the tenancy port with the token of the
+// ServiceAccount, the rights of a plain viewer and the namespaces of the request.
+// Nothing else is reached through it.
+func TestTenancy_PortOfOpenShift(t *testing.T) {
 	const host = "thanos-querier." + monitoring + ".svc"
 	for _, namespace := range []string{"cart", "checkout", "search"} {
 		apply(t, fmt.Sprintf("{apiVersion: v1, kind: Namespace, metadata: {name: %s}}", namespace))

@@ -135,11 +135,11 @@ func (g *runningGateway) askSaved(ctx context.Context, t *testing.T, path, endpo
 	return response.StatusCode, string(text)
 }
 
-// A planted token of the ServiceAccount reaches the gateway's own tiers, the
-// replicas of hot themselves, what the operator names it for, and no other
-// host: also not a Service that a trusted datasource names, because who answers
-// there is up to those who may write in its namespace.
-func TestTheTokenReachesDiscoveredServicesAlone(t *testing.T) {
+// TestToken_ReachesDiscoveredServicesOnly plants a token of the ServiceAccount. It
+// reaches the gateway's own tiers, each replica of hot, and the hosts that the
+// operator names. It reaches no other host, not even a Service that a trusted
+// datasource names: whoever may write in its namespace decides who answers there.
+func TestToken_ReachesDiscoveredServicesOnly(t *testing.T) {
 	dir := t.TempDir()
 	l := &listeners{authority: certificates.NewAuthority(t), pods: &network{}, asked: map[string]int{}, received: map[string]int{}}
 	certificates.Replace(t, filepath.Join(dir, "service-ca.crt"), l.authority.PEM)

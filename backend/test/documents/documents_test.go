@@ -12,9 +12,9 @@ import (
 // root is the checkout.
 const root = "../../.."
 
-// Every block of the documentation says how it is checked, and there is a test
-// for each way. What is not checked is listed.
-func TestEveryBlockSaysHowItIsChecked(t *testing.T) {
+// TestBlocks_SayHowTheyAreChecked lists what is not checked, and looks for a test of
+// each way to check.
+func TestBlocks_SayHowTheyAreChecked(t *testing.T) {
 	blocks, err := Read(root)
 	require.NoError(t, err)
 	used := map[string]int{}
@@ -34,7 +34,7 @@ func TestEveryBlockSaysHowItIsChecked(t *testing.T) {
 	t.Logf("%d blocks: %v", len(blocks), used)
 }
 
-func TestParse(t *testing.T) {
+func TestParse_ReadsBlocks(t *testing.T) {
 	const text = "Text.\n\n" +
 		"<!-- checked: part-of README.md -->\n```yaml\na: 1\n```\n\n" +
 		"1. In a list:\n\n   <!-- not checked: it takes a moon -->\n   ```sh\n   launch \\\n     --now\n   ```\n\n" +
@@ -52,7 +52,7 @@ func TestParse(t *testing.T) {
 	require.Equal(t, "make test\nmake e2e\n", Script(blocks[3:]))
 }
 
-func TestMistakesOfDocuments(t *testing.T) {
+func TestParse_ReportsMistakes(t *testing.T) {
 	for name, test := range map[string]struct{ text, expected string }{
 		"no comment":     {"```sh\ntrue\n```\n", "a.md:1: nothing tells how this sh is checked"},
 		"comment above":  {"<!-- checked: ci -->\n\n```sh\ntrue\n```\n", "a.md:3: nothing tells how this sh is checked"},

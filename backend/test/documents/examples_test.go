@@ -12,9 +12,9 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// What is shown of a file of the checkout is in it: with "part-of FILE" word by
-// word, or, in YAML, as a part of what the file says.
-func TestExcerptsAreInTheirFiles(t *testing.T) {
+// TestExcerpts_AreInTheirFiles compares excerpts with their files: word by word or,
+// in YAML, as a part of the whole.
+func TestExcerpts_AreInTheirFiles(t *testing.T) {
 	blocks, err := Of(root, "part-of")
 	require.NoError(t, err)
 	for _, each := range blocks {
@@ -59,7 +59,7 @@ func contains(whole, part any) bool {
 	return whole == part
 }
 
-func TestContains(t *testing.T) {
+func TestContains_ComparesPartsOfYAML(t *testing.T) {
 	var whole any
 	require.NoError(t, yaml.Unmarshal([]byte(`{a: {b: [1, {c: x}], d: true}, e: 2}`), &whole))
 	for text, expected := range map[string]bool{
@@ -71,8 +71,9 @@ func TestContains(t *testing.T) {
 	}
 }
 
-// A target of make that a newcomer is told to run is run by CI.
-func TestCIRunsWhatNewcomersRun(t *testing.T) {
+// TestCI_RunsDocumentedTargets checks that CI runs each target of make that the
+// documentation tells newcomers to run.
+func TestCI_RunsDocumentedTargets(t *testing.T) {
 	blocks, err := Of(root, "ci")
 	require.NoError(t, err)
 	ci, err := os.ReadFile(filepath.Join(root, ".ci", "run"))

@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The versions that the documentation names as tested are those that
-// scripts/tool builds.
-func TestVersionsOfTheDocumentation(t *testing.T) {
+// TestDocumentation_NamesTheTestedVersions compares the versions in the
+// documentation with those that scripts/tool builds.
+func TestDocumentation_NamesTheTestedVersions(t *testing.T) {
 	version := func(tool, module string) string {
 		t.Helper()
 		text, err := os.ReadFile(filepath.Join(root, "tools", tool, "go.mod"))

@@ -14,7 +14,7 @@ import (
 
 var end = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 
-func TestBlocksHoldEverySample(t *testing.T) {
+func TestWriteBlocks_HoldEverySample(t *testing.T) {
 	generator := Generator{Interval: time.Minute}
 	directory := t.TempDir()
 	start := end.Add(-50 * time.Hour)
@@ -56,7 +56,7 @@ func TestBlocksHoldEverySample(t *testing.T) {
 	require.Empty(t, expected)
 }
 
-func TestCountersNeverFall(t *testing.T) {
+func TestGenerator_CountersNeverFall(t *testing.T) {
 	value := counter(3, 1)
 	for at := end.UnixMilli(); at < end.Add(48*time.Hour).UnixMilli(); at += 30_000 {
 		require.Less(t, value(at), value(at+30_000))

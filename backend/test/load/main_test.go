@@ -10,9 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestTheLoadTestWorks keeps the measurements from rotting. They are too short
-// to hold anybody to a ratio.
-func TestTheLoadTestWorks(t *testing.T) {
+// TestMeasure_Works runs short measurements and compares no ratio with its goal.
+func TestMeasure_Works(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, measure(t.Context(), &out, shortOptions), "%s", &out)
 	for _, row := range []string{
@@ -25,7 +24,7 @@ func TestTheLoadTestWorks(t *testing.T) {
 	t.Log(out.String())
 }
 
-func TestTheSoakWorks(t *testing.T) {
+func TestSoak_Works(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, soak(t.Context(), &out, 20*time.Second, 20), "%s", &out)
 	t.Log(out.String())
@@ -43,7 +42,7 @@ func TestSiege_RunsToItsEnd(t *testing.T) {
 	t.Log(out.String())
 }
 
-func TestRefreshesAreMeasured(t *testing.T) {
+func TestMeasureRefreshes_Works(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, measureRefreshes(t.Context(), &out, 50*time.Hour), "%s", &out)
 	for _, row := range []string{

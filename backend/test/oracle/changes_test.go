@@ -33,10 +33,10 @@ const outOfOrder = 2 * hour
 // ofDashboards is the part of dashboards in what is asked again and again.
 const ofDashboards = 0.75
 
-// TestCutAndCachedWhileTheTiersChange asks the same again and again of a gateway
-// that cuts and caches, while samples come in late, cold catches up with hot, and
+// TestOracle_CutAndCachedWhileTheTiersChange repeats the same questions to a gateway
+// that cuts and caches. Meanwhile samples arrive late, cold catches up with hot, and
 // hot restarts empty.
-func TestCutAndCachedWhileTheTiersChange(t *testing.T) {
+func TestOracle_CutAndCachedWhileTheTiersChange(t *testing.T) {
 	const rounds, behind = 8, 90 * minute
 	w := shopWorld(t)
 	series, from, to := w.shop("", nil), w.now.Add(-400*hour), w.now.Add(future)

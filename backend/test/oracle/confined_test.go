@@ -48,10 +48,10 @@ func tenant(namespace string, shift time.Duration, from, to time.Time) []loadedS
 	return all
 }
 
-// TestConfinedToNamespaces asks a gateway that is confined to namespaces the
-// same as a Prometheus that holds nothing else. The tiers hold more namespaces,
-// and series that are in none.
-func TestConfinedToNamespaces(t *testing.T) {
+// TestConfined_EqualsAPrometheusOfTheNamespaces compares a gateway that is confined
+// to namespaces with a Prometheus that holds only these. The tiers hold other
+// namespaces too, and series without one.
+func TestConfined_EqualsAPrometheusOfTheNamespaces(t *testing.T) {
 	w := shopWorld(t)
 	from := w.now.Add(-16 * hour)
 	var everybody, shop, shopAndBank []loadedSeries

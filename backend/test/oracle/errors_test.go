@@ -67,9 +67,9 @@ func mistakes() []mistake {
 	return list
 }
 
-// TestAMistakeIsTheSameWhicheverTierIsAsked holds the answers of both tiers for
-// what is wrong to each other, and to those of Prometheus itself.
-func TestAMistakeIsTheSameWhicheverTierIsAsked(t *testing.T) {
+// TestErrors_AreTheSameOfEitherTier compares what both tiers answer to mistakes,
+// with each other and with Prometheus itself.
+func TestErrors_AreTheSameOfEitherTier(t *testing.T) {
 	w := shopWorld(t)
 	series := w.shop("", nil)
 	w.write(t, "labelled", series, w.boundary, w.now.Add(future), labelsInCold)

@@ -17,10 +17,10 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
-// TestWhatIsNewElsewhereIsNoticedSoon lets another cluster begin to write into
-// cold, first with its first metric, then with a second one that until then only
-// hot had. The gateway learns everything once an hour only.
-func TestWhatIsNewElsewhereIsNoticedSoon(t *testing.T) {
+// TestCatalog_NoticesNewSeriesOfOtherSources lets another cluster begin to write
+// into cold: first its first metric, then one that only hot had. The gateway reads
+// the whole catalog once an hour only.
+func TestCatalog_NoticesNewSeriesOfOtherSources(t *testing.T) {
 	w := shopWorld(t)
 	series := w.shop("", nil)
 	w.write(t, "hot", series, w.boundary, w.now.Add(future), nil)

@@ -56,7 +56,7 @@ func seed(t *testing.T) int64 {
 	return number
 }
 
-func TestOracle(t *testing.T) {
+func TestOracle_GatewayEqualsPrometheus(t *testing.T) {
 	w := newWorld(t)
 	total := count(t)
 	seen := &tally{}

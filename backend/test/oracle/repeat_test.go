@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestASeedRepeatsTheQuestions holds E2E_SEED to its word: the same questions,
-// at the same distance from the start of the test.
-func TestASeedRepeatsTheQuestions(t *testing.T) {
+// TestSeed_RepeatsTheQuestions checks that one E2E_SEED means the same questions, at
+// the same distance from the start of the test.
+func TestSeed_RepeatsTheQuestions(t *testing.T) {
 	questions := func(seed int64, now time.Time) []string {
 		block := &evalBlock{file: "one.test"}
 		for i := range 200 {

@@ -69,16 +69,14 @@ const (
 	visible = 1.7
 )
 
-// TestNoSeamBetweenPiecesOfDeduplicatedReplicas asks a Thanos that makes one series
-// of those of two replicas, each with gaps, for ranges that are put together from
-// three pieces, which begin at any step.
+// TestCut_NoSeamBetweenDeduplicatedReplicas asks a Thanos that deduplicates two
+// replicas with gaps. The answers consist of three pieces that begin at any step.
 //
-// Such a Thanos answers the same step with other values where a query begins
-// elsewhere: which replica it reads, and where it changes over, depends on where it
-// began. So the values are held to what was really there, as a Prometheus without a
-// gap tells it: at the beginning of a piece they may not be further from it than
-// those in the midst of an answer that is not cut.
-func TestNoSeamBetweenPiecesOfDeduplicatedReplicas(t *testing.T) {
+// Which replica Thanos reads, and where it changes over, depends on where a query
+// begins. So the same step has other values in another query. The test therefore
+// compares with a Prometheus without gaps: values at the beginning of a piece may not
+// be further from it than values within an answer that is not cut.
+func TestCut_NoSeamBetweenDeduplicatedReplicas(t *testing.T) {
 	w := shopWorld(t)
 	random := rand.New(rand.NewSource(seed(t)))
 	from, to := w.now.Add(-12*hour), w.now.Add(future)

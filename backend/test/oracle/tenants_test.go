@@ -28,11 +28,11 @@ import (
 
 type document = map[string]any
 
-// TestTwoTenantsShareARedis asks the same for two tenants, whose data differ in
-// nothing but their values, through two replicas of the gateway with one Redis,
-// while that mixes up what it has, is killed and comes back, and while the Thanos
-// of one tenant loses its store.
-func TestTwoTenantsShareARedis(t *testing.T) {
+// TestTenants_ShareARedis asks the same for two tenants, whose data differ in their
+// values only, through two replicas of the gateway with one Redis. Meanwhile the
+// Redis mixes up its entries, is killed and comes back, and the Thanos of one tenant
+// loses its store.
+func TestTenants_ShareARedis(t *testing.T) {
 	const rounds = 10
 	tenants := []string{"a", "b"}
 	w := shopWorld(t)

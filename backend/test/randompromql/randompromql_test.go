@@ -34,14 +34,15 @@ func some(seed int64, count int) []string {
 	return list
 }
 
-// More labels than a small map holds, whose order would show.
-func TestASeedRepeatsItself(t *testing.T) {
+// TestGenerator_SeedRepeatsQueries has more labels than a small map holds, so that
+// their order would show.
+func TestGenerator_SeedRepeatsQueries(t *testing.T) {
 	first := some(7, 1000)
 	require.Equal(t, first, some(7, 1000))
 	require.NotEqual(t, first, some(8, 1000))
 }
 
-func TestEveryConstructOccurs(t *testing.T) {
+func TestGenerator_EveryConstructOccurs(t *testing.T) {
 	all := strings.Join(some(1, 2000), "\n")
 	for _, part := range []string{
 		" by (", " without (", " on (", " ignoring (", "group_left (", "group_right (", " and ", " unless ", "!=", "=~", "!~", "offset", "@", "[1h:1m]", "label_replace(", "label_join(", "rate(", "absent(",

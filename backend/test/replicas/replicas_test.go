@@ -222,7 +222,7 @@ func startGateway(t *testing.T, hot, cold string) (string, *datasource.Manager) 
 	return server.URL, manager
 }
 
-func TestCachedAnswersAreThoseOfTheSameTier(t *testing.T) {
+func TestCache_AnswersAreThoseOfTheSameTier(t *testing.T) {
 	now := time.Now().Truncate(time.Minute)
 	directory := t.TempDir()
 	hot, cold := servers(t, directory, now)
@@ -309,7 +309,7 @@ func elements(t *testing.T, text []byte) []string {
 	return sorted
 }
 
-func TestWholeAnswersAreThoseOfTheSameTier(t *testing.T) {
+func TestCache_WholeAnswersAreThoseOfTheSameTier(t *testing.T) {
 	now := time.Now().Truncate(time.Minute)
 	hot, cold := servers(t, t.TempDir(), now)
 	base, manager := startGateway(t, hot, cold)

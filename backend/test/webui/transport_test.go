@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAnAnswerThatIsCutOffIsAskedForAgain(t *testing.T) {
+func TestTransport_RepeatsAnswersThatWereCutOff(t *testing.T) {
 	var cut, asked atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)

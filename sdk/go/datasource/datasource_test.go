@@ -40,8 +40,8 @@ func read(t *testing.T, file string) (datasource.PluginSpec, []byte, error) {
 	return spec, plugin.Spec, err
 }
 
-// The rules of the CUE model, by its own examples.
-func TestRulesAreThoseOfTheModel(t *testing.T) {
+// TestSpec_RulesAreThoseOfTheModel checks the examples of the CUE model.
+func TestSpec_RulesAreThoseOfTheModel(t *testing.T) {
 	valid, err := filepath.Glob(fixtures + "valid/*.json")
 	require.NoError(t, err)
 	require.Greater(t, len(valid), 5)
@@ -71,7 +71,7 @@ func TestRulesAreThoseOfTheModel(t *testing.T) {
 	}
 }
 
-func TestEveryOption(t *testing.T) {
+func TestTieredPrometheus_EveryOption(t *testing.T) {
 	built, err := persesdatasource.New("metrics", persesdatasource.Default(true), datasource.TieredPrometheus(
 		datasource.Threshold(15*time.Minute),
 		datasource.Hot(
@@ -109,7 +109,7 @@ func TestEveryOption(t *testing.T) {
 	require.JSONEq(t, `{`+expected+`}`, string(again), "the default format of percli dac build")
 }
 
-func TestAllMistakesAtOnce(t *testing.T) {
+func TestTieredPrometheus_ReportsAllMistakes(t *testing.T) {
 	_, err := persesdatasource.New("metrics", datasource.TieredPrometheus(
 		datasource.Threshold(-time.Minute), datasource.ScrapeInterval(0),
 		datasource.Hot(
@@ -137,7 +137,7 @@ proxy.spec.url: "http://prometheus:9090": must name this datasource: http(s)://G
 	require.NotContains(t, err.Error(), "password@")
 }
 
-func TestAddresses(t *testing.T) {
+func TestURLs_AreAccepted(t *testing.T) {
 	for _, address := range []string{
 		datasource.GlobalURL("http://tierproxy:9190", "metrics"),
 		datasource.ProjectURL("https://gateway/tiers", "shop", "metrics"),

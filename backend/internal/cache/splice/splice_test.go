@@ -38,7 +38,7 @@ func splice(t testing.TB, limit int, pieces ...[]byte) string {
 	return string(text)
 }
 
-func TestSplice(t *testing.T) {
+func TestSplice_JoinsPieces(t *testing.T) {
 	for name, test := range map[string]struct {
 		pieces   []string
 		limit    int
@@ -79,13 +79,13 @@ func TestSplice(t *testing.T) {
 	}
 }
 
-func TestLabelsThatOnlyLookEqual(t *testing.T) {
+func TestSplice_LabelsThatOnlyLookEqual(t *testing.T) {
 	// A zero byte within a value must not be taken for the end of one.
 	text := splice(t, 0, answer(`{"metric":{"a":"1\u0000\u0001b\u0000\u00012"},"values":[[1,"1"]]}`), answer(`{"metric":{"a":"1","b":"2"},"values":[[2,"2"]]}`))
 	require.Equal(t, 2, strings.Count(text, `"metric"`))
 }
 
-func TestAnnotationsAndExtras(t *testing.T) {
+func TestSplice_KeepsAnnotations(t *testing.T) {
 	one := []byte(`{"status":"success","data":{"analysis":{"x":[1,{}]},"result":[{"metric":{"a":"1"},"values":[[1,"1"]]},{"metric":{"a":"2"},"values":[[1,"1"]]}],"stats":{"timings":{}},"resultType":"matrix"},"infos":["i"],"warnings":["w","v"]}`)
 	other := []byte(`{"warnings":["v","x"],"infos":null,"status":"success","data":{"resultType":"matrix","result":null}}`)
 	require.JSONEq(t, `{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"a":"1"},"values":[[1,"1"]]},{"metric":{"a":"2"},"values":[[1,"1"]]}]},"warnings":["w","v","x"],"infos":["i"]}`,
@@ -95,7 +95,7 @@ func TestAnnotationsAndExtras(t *testing.T) {
 	require.NotContains(t, splice(t, 2, one, other), "truncated")
 }
 
-func TestWhatCannotBeSpliced(t *testing.T) {
+func TestSplice_RefusesOtherAnswers(t *testing.T) {
 	for name, text := range map[string]string{
 		"error":                 `{"status":"error","errorType":"execution","error":"no"}`,
 		"vector":                `{"status":"success","data":{"resultType":"vector","result":[]}}`,
@@ -115,7 +115,7 @@ func TestWhatCannotBeSpliced(t *testing.T) {
 	}
 }
 
-func TestWindow(t *testing.T) {
+func TestWindow_CutsAnAnswer(t *testing.T) {
 	const histogram = `{"count":"1","sum":"2","buckets":[[0,"1","2","1"],[1,"2","3","4"]]}`
 	text := answer(`{"metric":{"a":"1"},"values":[[10,"1"],[20,"2"],[30.000,"3"]],"histograms":[[40,` + histogram + `],[50.5,` + histogram + `]]},{"metric":{"a":"2"},"values":[[10,"1"]]}`)
 	for _, test := range []struct {
@@ -145,7 +145,7 @@ func TestWindow(t *testing.T) {
 	}
 }
 
-func TestMilliseconds(t *testing.T) {
+func TestMilliseconds_ReadsTimestamps(t *testing.T) {
 	for text, expected := range map[string]int64{
 		"0": 0, "1": 1000, "1.5": 1500, "1435781451.781": 1435781451781, "-1.25": -1250, "1e3": 1_000_000, "1.4357814517810e9": 1435781451781, "1.0004": 1000, "12.34": 12340,
 	} {
@@ -247,7 +247,7 @@ func made(random *rand.Rand, count, samples, from int, odd bool) []byte {
 	return text.Bytes()
 }
 
-func TestSpliceEqualsDecodeAndMerge(t *testing.T) {
+func TestSplice_EqualsDecodeAndMerge(t *testing.T) {
 	for seed := range int64(200) {
 		random := rand.New(rand.NewSource(seed))
 		var pieces [][]byte
@@ -273,8 +273,8 @@ func requireEqualReference(t *testing.T, pieces [][]byte) {
 	}
 }
 
-// FuzzSplice cuts what it takes for an answer in two and holds the result of
-// joining the halves, and of joining it with others, to the reference.
+// FuzzSplice cuts an answer in two. It compares the halves, joined again and joined
+// with others, with the reference.
 func FuzzSplice(f *testing.F) {
 	random := rand.New(rand.NewSource(1))
 	f.Add(made(random, 3, 4, 0, true), made(random, 3, 4, 4, true), int64(1_700_000_015_250))

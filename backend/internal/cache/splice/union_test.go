@@ -361,7 +361,7 @@ func TestLimitResult_CutsAsBefore(t *testing.T) {
 	}
 }
 
-func TestCountSamples(t *testing.T) {
+func TestCountSamples_OfEachKindOfAnswer(t *testing.T) {
 	for data, count := range map[string]int64{
 		`{"resultType":"vector","result":[{"value":[1,"1"]},{"histogram":[1,{}]}]}`:                             2,
 		`{"resultType":"matrix","result":[{"values":[[1,"1"],[2,"2"]]},{"histograms":[[1,{}]],"values":null}]}`: 3,
