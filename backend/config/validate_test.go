@@ -31,10 +31,11 @@ tracing: {sample_percent: 100}
 	return config
 }
 
-// Each mistake is reported by itself: no other check stands in for it.
-func TestValidate_ReportsEachMistake(t *testing.T) {
+// mistakesInConfig returns changes that make a valid configuration invalid, by the
+// start of the message about them.
+func mistakesInConfig() map[string]func(*Config) {
 	invalid := &HTTPConfig{promconfig.HTTPClientConfig{BearerToken: "a", BearerTokenFile: "/b"}}
-	for mistake, change := range map[string]func(*Config){
+	return map[string]func(*Config){
 		"perses.url: \"perses\"":                   func(c *Config) { c.Perses.URL = "perses" },
 		"perses.timeout: is 0s":                    func(c *Config) { c.Perses.Timeout = 0 },
 		"perses.service: has no effect":            func(c *Config) { c.Perses.URL = "" },
@@ -102,7 +103,13 @@ func TestValidate_ReportsEachMistake(t *testing.T) {
 		"destinations[0]: the port 70000":          func(c *Config) { c.Destinations[0].Port = 70_000 },
 		"destinations[0].tenant: \"a|b\"":          func(c *Config) { c.Destinations[0].Tenant = "a|b" },
 		"destinations[0].http_config: at most":     func(c *Config) { c.Destinations[0].HTTPConfig = invalid },
-	} {
+	}
+}
+
+// TestValidate_ReportsEachMistake makes one mistake at a time, so that no other
+// check can stand in for the one that is missing.
+func TestValidate_ReportsEachMistake(t *testing.T) {
+	for mistake, change := range mistakesInConfig() {
 		t.Run(mistake, func(t *testing.T) {
 			config := validConfig(t)
 			change(&config)
@@ -114,7 +121,8 @@ func TestValidate_ReportsEachMistake(t *testing.T) {
 	}
 }
 
-// With HTTP/2, queries share connections.
+// TestValidate_HTTP2NeedsNoConnectionForEachQuery has more queries than connections:
+// with HTTP/2, queries share them.
 func TestValidate_HTTP2NeedsNoConnectionForEachQuery(t *testing.T) {
 	config := validConfig(t)
 	config.Pool.HTTP2, config.Limits.Concurrent = true, 11

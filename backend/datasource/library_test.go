@@ -84,6 +84,19 @@ func TestRouter_AnswersFromRealTiers(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, model.SampleValue(-1), result.Value.(model.Vector)[0].Value, "no series is in that namespace")
 	})
+	t.Run("health", func(t *testing.T) {
+		health := manager.Health()
+		require.Equal(t, datasource.StatusHealthy, health.Status)
+		require.Equal(t, []string{cold.URL, hot.URL}, []string{health.ThanosEndpoint, health.PrometheusEndpoint})
+		require.WithinDuration(t, now.Add(-hotReach), health.Tiers["hot"].CoverageStart, 2*time.Minute, "measured from the blocks")
+	})
+}
+
+func TestExecuteQuery_ReportsErrors(t *testing.T) {
+	now := time.Now().Truncate(time.Minute)
+	hot := running.Prometheus(t, now, hotReach)
+	router := running.Manager(t, running.TwoTiers(hot.URL, hot.URL)).Router()
+
 	t.Run("mistakes of the caller", func(t *testing.T) {
 		for message, query := range map[string]*datasource.MetricQuery{
 			"query: is empty":                            {},
@@ -113,12 +126,6 @@ func TestRouter_AnswersFromRealTiers(t *testing.T) {
 		cancel()
 		_, err := router.ExecuteQuery(ctx, &datasource.MetricQuery{Query: "up"})
 		require.ErrorIs(t, err, context.Canceled)
-	})
-	t.Run("health", func(t *testing.T) {
-		health := manager.Health()
-		require.Equal(t, datasource.StatusHealthy, health.Status)
-		require.Equal(t, []string{cold.URL, hot.URL}, []string{health.ThanosEndpoint, health.PrometheusEndpoint})
-		require.WithinDuration(t, now.Add(-hotReach), health.Tiers["hot"].CoverageStart, 2*time.Minute, "measured from the blocks")
 	})
 }
 

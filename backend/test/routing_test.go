@@ -27,20 +27,18 @@ const (
 // which every tier holds.
 func lastEnd() time.Time { return time.Now().Truncate(minute) }
 
-func TestRouting_PanelQueriesThroughPerses(t *testing.T) {
-	s := newSite(t, stack.Perses{}, nil)
-	s.login()
-	s.apply(s.global("metrics", nil))
-	base := s.perses.URL + "/proxy/globaldatasources/metrics"
-	end := lastEnd()
+// routedPanel is a panel's query with the tier that answers it, and why.
+type routedPanel struct {
+	name         string
+	query        string
+	end          time.Time
+	span, step   time.Duration
+	tier, reason string
+}
 
-	for _, test := range []struct {
-		name         string
-		query        string
-		end          time.Time
-		span, step   time.Duration
-		tier, reason string
-	}{
+// routedPanels returns panels on either side of the threshold and of hot's coverage.
+func routedPanels(end time.Time) []routedPanel {
+	return []routedPanel{
 		{"the last 5 minutes", panelQuery, end, 5 * minute, 15 * time.Second, "hot", "below-threshold"},
 		{"the last hour", panelQuery, end, hour, minute, "cold", "at-or-above-threshold"},
 		{"a wide range selector over 5 minutes", `sum(rate(http_requests_total[30d]))`, end, 5 * minute, minute, "cold", "older-than-hot"},
@@ -49,7 +47,17 @@ func TestRouting_PanelQueriesThroughPerses(t *testing.T) {
 		{"compared with last week", panelQuery + " / " + `sum by (job) (rate(http_requests_total[5m] offset 1w))`, end, 5 * minute, minute, "cold", "older-than-hot"},
 		{"5 minutes of three hours ago", panelQuery, end.Add(-3 * hour), 5 * minute, 15 * time.Second, "hot", "below-threshold"},
 		{"pinned to last week", `sum(rate(http_requests_total[5m] @ ` + seconds(end.Add(-7*day)) + `))`, end, 5 * minute, minute, "cold", "older-than-hot"},
-	} {
+	}
+}
+
+func TestRouting_PanelQueriesThroughPerses(t *testing.T) {
+	s := newSite(t, stack.Perses{}, nil)
+	s.login()
+	s.apply(s.global("metrics", nil))
+	base := s.perses.URL + "/proxy/globaldatasources/metrics"
+	end := lastEnd()
+
+	for _, test := range routedPanels(end) {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			t.Run(test.name+" "+method, func(t *testing.T) {
 				c := call{base: base, method: method, endpoint: "query_range", values: rangeQuery(test.query, test.end, test.span, test.step)}

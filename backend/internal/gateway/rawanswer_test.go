@@ -47,24 +47,23 @@ func zipped(t *testing.T, text string) string {
 // cutOff stands for an answer whose connection is aborted.
 const cutOff = 0
 
-// TestRawAnswers_WhatIsNoAnswerIsAnErrorOfTheTier has tiers answer what no
-// Prometheus does, in every way in which the gateway treats an answer.
-func TestRawAnswers_WhatIsNoAnswerIsAnErrorOfTheTier(t *testing.T) {
+// rawAnswer is what a tier answers, with the status of the gateway's answer to it:
+// passed on, with a warning added, with its result cut to a limit, as a part of a
+// union, and where the other tier can be asked.
+type rawAnswer struct {
+	answer                              string
+	passed, warned, cut, united, failed int
+}
+
+// rawAnswers returns answers of Prometheus, and answers that no Prometheus gives.
+func rawAnswers(t *testing.T) map[string]rawAnswer {
+	t.Helper()
 	const (
 		json   = "Content-Type: application/json\r\n"
 		vector = `{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"1"]},{"metric":{"a":"b"},"value":[1,"1"]}]}}`
 	)
 	half := vector[:len(vector)/2]
-	hotOnly := newGateway(t, func(settings *config.Config) { settings.Cold.URL = "" })
-	coldOnly := newGateway(t, func(settings *config.Config) { settings.Hot.URL = "" })
-	both := newUnion(t, nil)
-	// Each answer is expected to come out with these statuses: passed on, with
-	// warnings added, with its result cut to a limit, as a part of a union, and
-	// where another tier can be asked.
-	for name, test := range map[string]struct {
-		answer                              string
-		passed, warned, cut, united, failed int
-	}{
+	return map[string]rawAnswer{
 		"a success":                     {withBody("200 OK", json, vector), 200, 200, 200, 200, 200},
 		"no content type":               {withBody("200 OK", "", vector), 200, 200, 200, 200, 200},
 		"JSON as plain text":            {withBody("200 OK", "Content-Type: text/plain; charset=utf-8\r\n", vector), 200, 200, 200, 200, 200},
@@ -99,73 +98,85 @@ func TestRawAnswers_WhatIsNoAnswerIsAnErrorOfTheTier(t *testing.T) {
 		"fewer bytes than it names":      {strings.Replace(withBody("200 OK", json, vector), half, "{", 1), cutOff, cutOff, 502, 502, 0},
 		"half a compression":             {withBody("200 OK", json+"Content-Encoding: gzip\r\n", zipped(t, vector)[:40]), 200, cutOff, 502, 502, 200},
 		"a member twice":                 {withBody("200 OK", json, `{"status":"error","status":"success","data":`+vector[len(`{"status":"success","data":`):]), 200, 200, 200, 200, 200},
-	} {
+	}
+}
+
+// requireRaw asks for target and compares the status, and the tier that an error
+// names. way is how the gateway treats the answer.
+func (g *served) requireRaw(t *testing.T, way, target string, expected int, tier string) {
+	t.Helper()
+	// A tier that broke off before is probed again at once.
+	require.Eventually(t, func() bool {
+		for _, each := range g.manager.Health().Tiers {
+			if !each.Available {
+				return false
+			}
+		}
+		return true
+	}, 10*time.Second, time.Millisecond)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.URL+target, http.NoBody)
+	require.NoError(t, err)
+	request.Header.Set("Accept-Encoding", "gzip")
+	if way == "warned" {
+		request.Header.Set("X-Tier-Choice", "cold") // It lags behind, which is said.
+	}
+	response, err := http.DefaultTransport.RoundTrip(request)
+	if expected == cutOff && err != nil {
+		return
+	}
+	require.NoError(t, err, way)
+	text, err := io.ReadAll(response.Body)
+	require.NoError(t, response.Body.Close())
+	body := string(text)
+	if expected == cutOff {
+		require.Error(t, err, "%s: %s", way, body)
+		return
+	}
+	require.NoError(t, err, "%s: %s", way, body)
+	require.Equal(t, expected, response.StatusCode, "%s: %s", way, body)
+	if expected != http.StatusOK {
+		require.Contains(t, body, `"status":"error"`, way)
+		require.Contains(t, body, "the "+tier+" tier", way)
+	}
+	if way == "warned" && expected == http.StatusOK {
+		if response.Header.Get("Content-Encoding") == "gzip" {
+			unzipped, err := gzip.NewReader(strings.NewReader(body))
+			require.NoError(t, err)
+			text, err = io.ReadAll(unzipped)
+			require.NoError(t, err)
+		}
+		require.Contains(t, string(text), `"warnings":[`)
+	}
+}
+
+// TestRawAnswers_WhatIsNoAnswerIsAnErrorOfTheTier has tiers answer what no
+// Prometheus does, in every way in which the gateway treats an answer.
+func TestRawAnswers_WhatIsNoAnswerIsAnErrorOfTheTier(t *testing.T) {
+	hotOnly := newGateway(t, func(settings *config.Config) { settings.Cold.URL = "" })
+	coldOnly := newGateway(t, func(settings *config.Config) { settings.Hot.URL = "" })
+	both := newUnion(t, nil)
+	for name, test := range rawAnswers(t) {
 		t.Run(name, func(t *testing.T) {
 			for _, g := range []*served{hotOnly, coldOnly, both} {
 				g.hot.Handle(raw(test.answer))
 				g.cold.Handle(raw(test.answer))
 			}
-			check := func(way string, g *served, target string, expected int, tier string) {
-				t.Helper()
-				// A tier that broke off before is probed again at once.
-				require.Eventually(t, func() bool {
-					for _, each := range g.manager.Health().Tiers {
-						if !each.Available {
-							return false
-						}
-					}
-					return true
-				}, 10*time.Second, time.Millisecond)
-				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.URL+target, http.NoBody)
-				require.NoError(t, err)
-				request.Header.Set("Accept-Encoding", "gzip")
-				if way == "warned" {
-					request.Header.Set("X-Tier-Choice", "cold") // It lags behind, which is said.
-				}
-				response, err := http.DefaultTransport.RoundTrip(request)
-				if expected == cutOff && err != nil {
-					return
-				}
-				require.NoError(t, err, way)
-				text, err := io.ReadAll(response.Body)
-				require.NoError(t, response.Body.Close())
-				body := string(text)
-				if expected == cutOff {
-					require.Error(t, err, "%s: %s", way, body)
-					return
-				}
-				require.NoError(t, err, "%s: %s", way, body)
-				require.Equal(t, expected, response.StatusCode, "%s: %s", way, body)
-				if expected != http.StatusOK {
-					require.Contains(t, body, `"status":"error"`, way)
-					require.Contains(t, body, "the "+tier+" tier", way)
-				}
-				if way == "warned" && expected == http.StatusOK {
-					if response.Header.Get("Content-Encoding") == "gzip" {
-						unzipped, err := gzip.NewReader(strings.NewReader(body))
-						require.NoError(t, err)
-						text, err = io.ReadAll(unzipped)
-						require.NoError(t, err)
-					}
-					require.Contains(t, string(text), `"warnings":[`)
-				}
-			}
-			check("passed", hotOnly, query, test.passed, "hot")
-			check("warned", both, query, test.warned, "cold")
-			check("cut", coldOnly, query+"&limit=1", test.cut, "cold")
+			hotOnly.requireRaw(t, "passed", query, test.passed, "hot")
+			both.requireRaw(t, "warned", query, test.warned, "cold")
+			coldOnly.requireRaw(t, "cut", query+"&limit=1", test.cut, "cold")
 			if strings.Contains(test.answer, `"vector"`) && test.united == http.StatusOK {
-				return // Its data is none of rules.
+				return // A vector is no data of series.
 			}
-			check("united", both, ofBoth("series"), test.united, "cold")
+			both.requireRaw(t, "united", ofBoth("series"), test.united, "cold")
 			if test.passed == http.StatusBadGateway {
 				both.cold.Handle(faketier.Success)
-				check("failed", both, query, test.failed, "cold")
+				both.requireRaw(t, "failed", query, test.failed, "cold")
 			}
 		})
 	}
 }
 
-// A tier that fails in such a way is not asked to be the answer of both.
+// TestRawAnswers_TheOtherTierAnswers lets one tier answer what is no answer.
 func TestRawAnswers_TheOtherTierAnswers(t *testing.T) {
 	g := newGateway(t, nil)
 	g.hot.Handle(raw(withBody("042 Odd", "", "{}")))

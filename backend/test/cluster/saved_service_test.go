@@ -66,16 +66,10 @@ func (s *persesSite) apply(t *testing.T, text string) {
 	s.run(t, "apply", "-f", file)
 }
 
-// TestSavedService_FollowsItsService applies a datasource that names Services with
-// percli, and asks through Perses while the servers behind them come and go. A
-// namespace that the operator does not allow is refused.
-func TestSavedService_FollowsItsService(t *testing.T) {
-	p := newPair(t)
-	pod := p.list[0]
-	require.NoError(t, p.start(t.Context(), pod))
-	maySeeServices(t, "monitoring")
-	service := func(name string) string {
-		return fmt.Sprintf(`
+// serviceOf returns the manifests of a Service of the monitoring namespace, with one
+// ready endpoint.
+func serviceOf(name, pod, address string) string {
+	return fmt.Sprintf(`
 apiVersion: v1
 kind: Service
 metadata: {namespace: monitoring, name: %[1]s}
@@ -87,8 +81,18 @@ metadata: {namespace: monitoring, name: %[1]s-abcde, labels: {kubernetes.io/serv
 addressType: IPv4
 ports: [{name: grpc, port: 10901}, {name: http-query, port: 9090}]
 endpoints: [{addresses: [%[2]s], conditions: {ready: true}, targetRef: {kind: Pod, name: %[3]s, namespace: monitoring}}]
-`, name, p.at[pod], pod.name)
-	}
+`, name, address, pod)
+}
+
+// TestSavedService_FollowsItsService applies a datasource that names Services with
+// percli, and asks through Perses while the servers behind them come and go. A
+// namespace that the operator does not allow is refused.
+func TestSavedService_FollowsItsService(t *testing.T) {
+	p := newPair(t)
+	pod := p.list[0]
+	require.NoError(t, p.start(t.Context(), pod))
+	maySeeServices(t, "monitoring")
+	service := func(name string) string { return serviceOf(name, pod.name, p.at[pod]) }
 	apply(t, service("team-prometheus")+"---\n"+service("team-thanos"))
 	base, err := url.Parse(pod.server.URL)
 	require.NoError(t, err)

@@ -143,10 +143,10 @@ subjects: [{kind: ServiceAccount, namespace: perses, name: tierproxy}]
 `, namespace, strings.Join(verbs, "-")))
 }
 
-// TestTenancy_PortOfOpenShift asks through the tenancy port with the token of the
-// ServiceAccount, the rights of a plain viewer and the namespaces of the request.
-// Nothing else is reached through it.
-func TestTenancy_PortOfOpenShift(t *testing.T) {
+// tenancyGateway starts a gateway whose cold tier is the tenancy port. Its account may
+// get pods in the namespaces cart and checkout, and create them in checkout.
+func tenancyGateway(t *testing.T) (*runningGateway, *tenancyPort) {
+	t.Helper()
 	const host = "thanos-querier." + monitoring + ".svc"
 	for _, namespace := range []string{"cart", "checkout", "search"} {
 		apply(t, fmt.Sprintf("{apiVersion: v1, kind: Namespace, metadata: {name: %s}}", namespace))
@@ -184,8 +184,19 @@ func TestTenancy_PortOfOpenShift(t *testing.T) {
 		}
 	})
 	g.waitFor(t, eventually, "the tier is available", func(health resolve.Health) bool { return health.Tiers["cold"].Available })
+	return g, port
+}
 
-	end := time.Now().Truncate(minute).Add(-2 * minute)
+// tenancyCase is a request of a confined project, with what a Prometheus without
+// confinement is asked for the same.
+type tenancyCase struct {
+	endpoint      string
+	asked         url.Values
+	cart, allowed url.Values // of namespace cart, and of cart and checkout
+}
+
+// tenancyCases returns a request to each endpoint, of the ten minutes before end.
+func tenancyCases(end time.Time) []tenancyCase {
 	at := fmt.Sprint(end.Unix())
 	window := url.Values{"start": {fmt.Sprint(end.Add(-10 * minute).Unix())}, "end": {at}}
 	with := func(more url.Values) url.Values {
@@ -197,11 +208,7 @@ func TestTenancy_PortOfOpenShift(t *testing.T) {
 		}
 		return merged
 	}
-	for _, test := range []struct {
-		endpoint      string
-		asked         url.Values
-		cart, allowed url.Values // what a Prometheus without any of this is asked for the same
-	}{
+	return []tenancyCase{
 		{
 			"query", url.Values{"time": {at}, "query": {`sum by (job, code) (rate(http_requests_total[5m]))`}},
 			url.Values{"time": {at}, "query": {`sum by (job, code) (rate(http_requests_total{job="cart"}[5m]))`}},
@@ -219,59 +226,77 @@ func TestTenancy_PortOfOpenShift(t *testing.T) {
 		},
 		{"labels", window, with(url.Values{"match[]": {`{job="cart"}`}}), with(url.Values{"match[]": {`{job=~"cart|checkout"}`}})},
 		{"label/instance/values", window, with(url.Values{"match[]": {`{job="cart"}`}}), with(url.Values{"match[]": {`{job=~"cart|checkout"}`}})},
-	} {
-		for project, plain := range map[string]url.Values{"cart": test.cart, "both": test.allowed} {
-			expected, err := (&runningGateway{url: port.prometheus.URL}).ask(t.Context(), test.endpoint, plain)
-			require.NoError(t, err)
-			require.Equal(t, http.StatusOK, expected.status, expected.body)
-			require.Greater(t, len(expected.Data), 35, "an empty answer proves nothing")
-			for _, method := range []string{http.MethodGet, http.MethodPost} {
-				if method == http.MethodPost && strings.HasSuffix(test.endpoint, "/values") {
-					continue
-				}
-				posted := port.passed(http.MethodPost)
-				got := g.askTenant(t, method, project, test.endpoint, test.asked)
-				require.Equal(t, http.StatusOK, got.status, "%s %s as %s: %s", method, test.endpoint, project, got.body)
-				require.JSONEq(t, string(expected.Data), string(got.Data), "%s %s as %s", method, test.endpoint, project)
-				require.Equal(t, posted, port.passed(http.MethodPost), "a viewer may not create")
+	}
+}
+
+// requireTenancy asks for a case as two projects and compares the answers with those of
+// the Prometheus behind the port.
+func (g *runningGateway) requireTenancy(t *testing.T, port *tenancyPort, test tenancyCase) {
+	t.Helper()
+	for project, plain := range map[string]url.Values{"cart": test.cart, "both": test.allowed} {
+		expected, err := (&runningGateway{url: port.prometheus.URL}).ask(t.Context(), test.endpoint, plain)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, expected.status, expected.body)
+		require.Greater(t, len(expected.Data), 35, "an empty answer proves nothing")
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			if method == http.MethodPost && strings.HasSuffix(test.endpoint, "/values") {
+				continue
 			}
+			posted := port.passed(http.MethodPost)
+			got := g.askTenant(t, method, project, test.endpoint, test.asked)
+			require.Equal(t, http.StatusOK, got.status, "%s %s as %s: %s", method, test.endpoint, project, got.body)
+			require.JSONEq(t, string(expected.Data), string(got.Data), "%s %s as %s", method, test.endpoint, project)
+			require.Equal(t, posted, port.passed(http.MethodPost), "a viewer may not create")
 		}
 	}
+}
 
-	// Without the right to see a namespace, nothing of it, nor of one beside it.
-	up := url.Values{"query": {"up"}}
-	for _, project := range []string{"search", "some"} {
-		got := g.askTenant(t, http.MethodGet, project, "query", up)
-		require.Equal(t, http.StatusForbidden, got.status, "%s: %s", project, got.body)
-		require.Contains(t, got.body, `"errorType":"forbidden"`)
-		require.NotContains(t, got.body, `"metric"`)
+// TestTenancy_PortOfOpenShift asks through the tenancy port with the token of the
+// ServiceAccount, the rights of a plain viewer and the namespaces of the request.
+// Nothing else is reached through it.
+func TestTenancy_PortOfOpenShift(t *testing.T) {
+	g, port := tenancyGateway(t)
+	end := time.Now().Truncate(minute).Add(-2 * minute)
+	for _, test := range tenancyCases(end) {
+		g.requireTenancy(t, port, test)
 	}
-	got := g.askTenant(t, http.MethodGet, "all", "query", up)
-	require.Equal(t, http.StatusForbidden, got.status, got.body)
-	require.Contains(t, got.body, "answers for namespaces only")
+	t.Run("namespaces that the account may not see", func(t *testing.T) {
+		up := url.Values{"query": {"up"}}
+		for _, project := range []string{"search", "some"} {
+			got := g.askTenant(t, http.MethodGet, project, "query", up)
+			require.Equal(t, http.StatusForbidden, got.status, "%s: %s", project, got.body)
+			require.Contains(t, got.body, `"errorType":"forbidden"`)
+			require.NotContains(t, got.body, `"metric"`)
+		}
+		got := g.askTenant(t, http.MethodGet, "all", "query", up)
+		require.Equal(t, http.StatusForbidden, got.status, got.body)
+		require.Contains(t, got.body, "answers for namespaces only")
+	})
+	t.Run("queries that name a namespace", func(t *testing.T) {
+		// The port refuses a query that names another namespace beside its own, as
+		// OpenShift configures it. One that names another alone does not reach the port.
+		got := g.askTenant(t, http.MethodGet, "cart", "query", url.Values{"query": {`up{job="search"}`}})
+		require.Equal(t, http.StatusOK, got.status, got.body)
+		require.JSONEq(t, `{"status":"success","data":{"resultType":"vector","result":[]}}`, got.body)
+		got = g.askTenant(t, http.MethodGet, "cart", "query", url.Values{"query": {`up{job="search"} or up`}})
+		require.Equal(t, http.StatusBadRequest, got.status, got.body)
+		require.Contains(t, got.body, "conflicting label matcher")
 
-	// The port refuses a query that names another namespace beside its own, as
-	// OpenShift configures it. One that names another alone does not reach the port.
-	got = g.askTenant(t, http.MethodGet, "cart", "query", url.Values{"query": {`up{job="search"}`}})
-	require.Equal(t, http.StatusOK, got.status, got.body)
-	require.JSONEq(t, `{"status":"success","data":{"resultType":"vector","result":[]}}`, got.body)
-	got = g.askTenant(t, http.MethodGet, "cart", "query", url.Values{"query": {`up{job="search"} or up`}})
-	require.Equal(t, http.StatusBadRequest, got.status, got.body)
-	require.Contains(t, got.body, "conflicting label matcher")
-
-	// It puts a matcher by equality in, which absent() makes a label of.
-	got = g.askTenant(t, http.MethodGet, "cart", "query", url.Values{"query": {`absent(nothing)`}})
-	require.Contains(t, got.body, `"metric":{"job":"cart"}`)
-
-	// What does not fit in a URL stays a POST: then the gateway needs the right to
-	// create, as the port understands it.
-	long := url.Values{"time": {at}, "query": {`sum(up{instance!="` + strings.Repeat("x", 8<<10) + `"})`}}
-	got = g.askTenant(t, http.MethodPost, "cart", "query", long)
-	require.Equal(t, http.StatusForbidden, got.status, got.body)
-	got = g.askTenant(t, http.MethodPost, "checkout", "query", long)
-	require.Equal(t, http.StatusOK, got.status, got.body)
-	require.Contains(t, got.body, `"3"]`)
-	require.NotZero(t, port.passed(http.MethodPost))
+		// It puts a matcher by equality in, which absent() makes a label of.
+		got = g.askTenant(t, http.MethodGet, "cart", "query", url.Values{"query": {`absent(nothing)`}})
+		require.Contains(t, got.body, `"metric":{"job":"cart"}`)
+	})
+	t.Run("a POST needs the right to create", func(t *testing.T) {
+		// What does not fit in a URL stays a POST: then the gateway needs the right to
+		// create, as the port understands it.
+		long := url.Values{"time": {fmt.Sprint(end.Unix())}, "query": {`sum(up{instance!="` + strings.Repeat("x", 8<<10) + `"})`}}
+		got := g.askTenant(t, http.MethodPost, "cart", "query", long)
+		require.Equal(t, http.StatusForbidden, got.status, got.body)
+		got = g.askTenant(t, http.MethodPost, "checkout", "query", long)
+		require.Equal(t, http.StatusOK, got.status, got.body)
+		require.Contains(t, got.body, `"3"]`)
+		require.NotZero(t, port.passed(http.MethodPost))
+	})
 }
 
 // askTenant asks the datasource metrics of a project.

@@ -135,16 +135,10 @@ func (g *runningGateway) askSaved(ctx context.Context, t *testing.T, path, endpo
 	return response.StatusCode, string(text)
 }
 
-// TestToken_ReachesDiscoveredServicesOnly plants a token of the ServiceAccount. It
-// reaches the gateway's own tiers, each replica of hot, and the hosts that the
-// operator names. It reaches no other host, not even a Service that a trusted
-// datasource names: whoever may write in its namespace decides who answers there.
-func TestToken_ReachesDiscoveredServicesOnly(t *testing.T) {
-	dir := t.TempDir()
-	l := &listeners{authority: certificates.NewAuthority(t), pods: &network{}, asked: map[string]int{}, received: map[string]int{}}
-	certificates.Replace(t, filepath.Join(dir, "service-ca.crt"), l.authority.PEM)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "token"), []byte(planted), 0o600))
-
+// listenEverywhere starts the tiers of the cluster, and servers of every kind that the
+// token may not reach.
+func (l *listeners) listenEverywhere(t *testing.T) {
+	t.Helper()
 	const elsewhere = "https://elsewhere.monitoring.svc:9090"
 	answer := prometheus(elsewhere + "/api/v1/labels")
 	for i, address := range []string{"10.0.9.1:9090", "10.0.9.2:9090"} {
@@ -159,6 +153,10 @@ func TestToken_ReachesDiscoveredServicesOnly(t *testing.T) {
 	l.listen(t, "another port", "thanos-querier."+monitoring+".svc:9092", "thanos-querier."+monitoring+".svc", answer)
 	l.listen(t, "plain", "plain.monitoring.svc:9090", "", answer)
 	l.listen(t, "outside", "outside.example:443", "outside.example", answer)
+}
+
+// datasourcesOfServices returns the tiers of datasources in Perses, by their path.
+func datasourcesOfServices() map[string]string {
 	serviceIn := func(namespace, name, port string) string {
 		one := fmt.Sprintf(`{"service":{"namespace":%q,"name":%q,"port":%s}}`, namespace, name, port)
 		return fmt.Sprintf(`"hot":%s,"cold":%s,`, one, one)
@@ -168,7 +166,7 @@ func TestToken_ReachesDiscoveredServicesOnly(t *testing.T) {
 		return fmt.Sprintf(named, "hot", monitoring, "prometheus-k8s", `"web"`) + fmt.Sprintf(named, "cold", monitoring, "thanos-querier", port)
 	}
 	service := func(name string) string { return serviceIn("monitoring", name, `"web"`) }
-	perses := httptest.NewServer(l.recording("perses", saved(map[string]string{
+	return map[string]string{
 		"/globaldatasources/own":            "",
 		"/globaldatasources/own-by-service": ownServices("9091"), "/projects/shop/datasources/own-by-service": ownServices(`"web"`),
 		"/projects/shop/datasources/another-port": ownServices(`"tenancy"`),
@@ -180,9 +178,12 @@ func TestToken_ReachesDiscoveredServicesOnly(t *testing.T) {
 		"/projects/unlisted/datasources/own": "",
 		"/projects/unlisted/datasources/own-by-service": fmt.Sprintf(
 			`"hot":{"service":{"namespace":%[1]q,"name":"prometheus-k8s"}},"cold":{"service":{"namespace":%[1]q,"name":"prometheus-k8s"}},`, monitoring),
-	})))
-	t.Cleanup(perses.Close)
+	}
+}
 
+// applyServices makes the Services that the datasources name, and those of the tiers.
+func applyServices(t *testing.T) {
+	t.Helper()
 	for _, namespace := range []string{"monitoring", "shop"} {
 		maySeeServices(t, namespace)
 	}
@@ -192,6 +193,21 @@ func TestToken_ReachesDiscoveredServicesOnly(t *testing.T) {
 	apply(t, "{apiVersion: v1, kind: Service, metadata: {namespace: shop, name: mine}, spec: {ports: [{name: web, port: 9090, appProtocol: https}]}}")
 	apply(t, openshift("prometheus-k8s", 9091)+"---\n"+slice("prometheus-k8s", 9090, "prometheus-k8s-0=10.0.9.1", "prometheus-k8s-1=10.0.9.2")+
 		"---\n"+openshift("thanos-querier", 9091))
+}
+
+// TestToken_ReachesDiscoveredServicesOnly plants a token of the ServiceAccount. It
+// reaches the gateway's own tiers, each replica of hot, and the hosts that the
+// operator names. It reaches no other host, not even a Service that a trusted
+// datasource names: whoever may write in its namespace decides who answers there.
+func TestToken_ReachesDiscoveredServicesOnly(t *testing.T) {
+	dir := t.TempDir()
+	l := &listeners{authority: certificates.NewAuthority(t), pods: &network{}, asked: map[string]int{}, received: map[string]int{}}
+	certificates.Replace(t, filepath.Join(dir, "service-ca.crt"), l.authority.PEM)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "token"), []byte(planted), 0o600))
+	l.listenEverywhere(t)
+	perses := httptest.NewServer(l.recording("perses", saved(datasourcesOfServices())))
+	t.Cleanup(perses.Close)
+	applyServices(t)
 
 	outside := filepath.Join(dir, "outside.crt")
 	certificates.Replace(t, outside, l.authority.PEM)
