@@ -132,8 +132,7 @@ func TestExecuteQuery_ReportsErrors(t *testing.T) {
 // TestExecuteQuery_ReturnsWarnings asks a cold tier that lags. The warning says from
 // when on samples may be missing.
 func TestExecuteQuery_ReturnsWarnings(t *testing.T) {
-	tier := faketier.New()
-	t.Cleanup(tier.Close)
+	tier := faketier.Start(t)
 	settings := running.TwoTiers("", tier.URL)
 	settings.Cold.Lag = config.Duration(2 * time.Hour)
 	result, err := running.Manager(t, settings).Router().ExecuteQuery(t.Context(), &datasource.MetricQuery{Query: "up"})
@@ -144,8 +143,7 @@ func TestExecuteQuery_ReturnsWarnings(t *testing.T) {
 }
 
 func TestManager_StartsAndClosesOnce(t *testing.T) {
-	tier := faketier.New()
-	t.Cleanup(tier.Close)
+	tier := faketier.Start(t)
 	logger, logged := test.NewNullLogger()
 	_, err := datasource.NewManager(config.Default(), nil)
 	require.EqualError(t, err, "a Manager needs a logger")
@@ -189,8 +187,7 @@ func TestManager_StartsAndClosesOnce(t *testing.T) {
 }
 
 func TestManager_CloseWaitsForQueries(t *testing.T) {
-	tier := faketier.New()
-	t.Cleanup(tier.Close)
+	tier := faketier.Start(t)
 	asked, released := make(chan struct{}), make(chan struct{})
 	release := sync.OnceFunc(func() { close(released) })
 	t.Cleanup(release)

@@ -13,13 +13,12 @@ import (
 	"time"
 
 	promconfig "github.com/prometheus/common/config"
-	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
 
 // TestServiceCredential_PersesShowsACertificate lets a real Perses show a client
@@ -45,12 +44,7 @@ func TestServiceCredential_PersesShowsACertificate(t *testing.T) {
 		}},
 		ClientNames: []string{"perses"}, Datasources: []config.ServedDatasource{{Name: "metrics"}},
 	}
-	logger := logrus.New()
-	logger.SetLevel(logrus.ErrorLevel)
-	manager, err := datasource.NewManager(settings, logger)
-	require.NoError(t, err)
-	require.NoError(t, manager.Start(t.Context()))
-	t.Cleanup(func() { require.NoError(t, manager.Close()) })
+	manager := running.Start(t, settings, running.Errors())
 	gateway := httptest.NewUnstartedServer(gateway.New(manager))
 	gateway.TLS = &tls.Config{
 		Certificates: []tls.Certificate{authority.Issue(tomorrow, "127.0.0.1").TLS(t)}, MinVersion: tls.VersionTLS12,

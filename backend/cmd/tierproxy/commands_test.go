@@ -20,7 +20,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/embedded"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
 
 // result is what a run of the program left.
@@ -64,14 +64,11 @@ type stretch struct{ from, to time.Duration }
 func startPrometheusWith(t *testing.T, stretches ...stretch) *embedded.Prometheus {
 	t.Helper()
 	now := time.Now().Truncate(time.Minute)
-	data := t.TempDir()
+	var up []running.Stretch
 	for _, each := range stretches {
-		require.NoError(t, history.Generator{Interval: time.Minute}.WriteBlocks(t.Context(), data, now.Add(-each.from), now.Add(-each.to)))
+		up = append(up, running.Stretch{From: now.Add(-each.from), To: now.Add(-each.to)})
 	}
-	started, err := embedded.Start(embedded.Options{Address: "127.0.0.1:0", Data: data, Retention: 30 * 24 * time.Hour})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, started.Close()) })
-	return started
+	return running.PrometheusOf(t, up...)
 }
 
 func TestCheckConfig_ReportsMistakes(t *testing.T) {

@@ -3,7 +3,6 @@ package gateway_test
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 
-	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -115,12 +113,7 @@ func TestHandler_ManyDifferentQueriesAreNotKeptInMemory(t *testing.T) {
 		faketier.Probes(w, r)
 	}))
 	t.Cleanup(tier.Close)
-	logger := logrus.New()
-	logger.SetOutput(io.Discard)
-	manager, err := datasource.NewManager(running.TwoTiers(tier.URL, tier.URL), logger)
-	require.NoError(t, err)
-	require.NoError(t, manager.Start(t.Context()))
-	t.Cleanup(func() { require.NoError(t, manager.Close()) })
+	manager := running.Manager(t, running.TwoTiers(tier.URL, tier.URL))
 	g := &served{manager: manager, Server: httptest.NewServer(gateway.New(manager))}
 	t.Cleanup(g.Close)
 	ask := func(text string) {

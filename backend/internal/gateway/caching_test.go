@@ -16,28 +16,16 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
-// tells answers probes with the data of the first name that stands in the path
-// or the query.
-func tells(answers ...string) http.HandlerFunc {
-	return func(w http.ResponseWriter, request *http.Request) {
-		asked := request.URL.Path + " " + request.URL.Query().Get("query")
-		for i := 0; i < len(answers); i += 2 {
-			if strings.Contains(asked, answers[i]) {
-				_, _ = fmt.Fprintf(w, `{"status":"success","data":%s}`, strings.ReplaceAll(answers[i+1], "NOW", fmt.Sprint(time.Now().Unix())))
-				return
-			}
-		}
-		faketier.Probes(w, request)
-	}
-}
-
 func TestHandler_AnswersOldRangesFromTheCache(t *testing.T) {
 	g := newGateway(t, func(settings *config.Config) {
 		settings.Cache.Enabled = true
 		settings.Probe.Interval = config.Duration(50 * time.Millisecond)
 	})
-	g.hot.HandleProbes(tells("/label/__name__", `["up"]`))
-	g.cold.HandleProbes(tells("max(timestamp(", `{"resultType":"vector","result":[{"metric":{},"value":[1,"NOW"]}]}`, "/label/__name__", `["up"]`))
+	g.hot.HandleProbes(faketier.Telling(map[string]string{"/label/__name__": `["up"]`}))
+	g.cold.HandleProbes(faketier.Telling(map[string]string{
+		"max(timestamp(":  fmt.Sprintf(`{"resultType":"vector","result":[{"metric":{},"value":[1,"%d"]}]}`, time.Now().Unix()),
+		"/label/__name__": `["up"]`,
+	}))
 	g.cold.Handle(faketier.Status(http.StatusOK, `{"status":"success","data":["job"]}`))
 	admin := httptest.NewServer(gateway.NewAdmin(g.manager, true))
 	t.Cleanup(admin.Close)

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/fakeperses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
@@ -21,26 +22,11 @@ import (
 // of these tests, and of metrics that only other sources have.
 const marker = "planted"
 
-// telling answers probes as a tier that tells its configuration, its stores and
-// its metrics.
-func telling(data map[string]string) http.HandlerFunc {
-	return func(w http.ResponseWriter, request *http.Request) {
-		for part, answer := range data {
-			name, matcher, _ := strings.Cut(part, "?")
-			if strings.HasSuffix(request.URL.Path, name) && strings.Contains(request.URL.Query().Get("match[]"), matcher) {
-				_, _ = fmt.Fprintf(w, `{"status":"success","data":%s}`, answer)
-				return
-			}
-		}
-		faketier.Probes(w, request)
-	}
-}
-
 // plantedGateway has a hot and a cold tier whose configuration holds the
 // marker. Project shop is confined, the global datasource is not.
 func plantedGateway(t *testing.T) *served {
 	t.Helper()
-	perses := newPerses(t, "alice", map[string]string{"/globaldatasources": "", "/projects/shop/datasources": "", "/globaldatasources/metrics": "", "/projects/shop/datasources/metrics": ""})
+	perses := fakeperses.Start(t, "alice", map[string]fakeperses.Datasource{"/globaldatasources": {}, "/projects/shop/datasources": {}, "/globaldatasources/metrics": {}, "/projects/shop/datasources/metrics": {}})
 	token := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(token, []byte("let-me-in"), 0o600))
 	g := newGateway(t, func(settings *config.Config) {
@@ -56,11 +42,11 @@ func plantedGateway(t *testing.T) *served {
 	})
 	yaml, err := json.Marshal(map[string]string{"yaml": "global:\n  external_labels:\n    cluster: planted-hot\n    planted_label: x\n"})
 	require.NoError(t, err)
-	g.hot.HandleProbes(telling(map[string]string{
+	g.hot.HandleProbes(faketier.Telling(map[string]string{
 		"/status/config": string(yaml), "/status/flags": `{}`, "/label/__name__/values": `["up","here"]`, "/label/cluster/values": `[]`, "/label/planted_label/values": `[]`,
 	}))
 	const own, other = `{"cluster":"planted-hot","planted_label":"x"}`, `{"cluster":"planted-other","tenant_id":"planted-tenant"}`
-	g.cold.HandleProbes(telling(map[string]string{
+	g.cold.HandleProbes(faketier.Telling(map[string]string{
 		"/status/config": `{"yaml":""}`, "/status/flags": `{}`, "/label/__name__/values": `["up","planted_metric"]`,
 		"/api/v1/stores": fmt.Sprintf(`{"sidecar":[{"labelSets":[%s],"maxTime":9223372036854775807}],"store":[{"labelSets":[%s],"maxTime":1,"lastError":"planted failure"}]}`, own, other),
 	}))

@@ -15,7 +15,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
 	"github.com/prometheus/common/model"
-	"github.com/sirupsen/logrus/hooks/test"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
@@ -79,13 +78,9 @@ func TestDashboard_EveryPanelHasData(t *testing.T) {
 	hot := start() // Which is closed first, since it writes to cold.
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(versioncollector.NewCollector("tierproxy"), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	logger, _ := test.NewNullLogger()
 	settings := running.TwoTiers(hot.URL, cold.URL)
 	settings.Probe.Interval = config.Duration(200 * time.Millisecond)
-	manager, err := datasource.NewManager(settings, logger, datasource.WithRegistry(registry))
-	require.NoError(t, err)
-	require.NoError(t, manager.Start(t.Context()))
-	t.Cleanup(func() { require.NoError(t, manager.Close()) })
+	manager := running.Start(t, settings, nil, datasource.WithRegistry(registry))
 	served := httptest.NewServer(gateway.New(manager))
 	t.Cleanup(served.Close)
 	require.NoError(t, hot.Scrape("tierproxy", strings.TrimPrefix(served.URL, "http://"), time.Second, cold))
@@ -155,15 +150,10 @@ func TestDashboard_NumbersWhileNobodyAsks(t *testing.T) {
 			t.Cleanup(func() { require.NoError(t, scraper.Close()) })
 			registry := prometheus.NewRegistry()
 			registry.MustRegister(versioncollector.NewCollector("tierproxy"), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-			logger, _ := test.NewNullLogger()
-			tier := faketier.New()
-			t.Cleanup(tier.Close)
+			tier := faketier.Start(t)
 			settings := running.TwoTiers("http://127.0.0.1:1", "http://127.0.0.1:1")
 			change(&settings, tier.URL)
-			manager, err := datasource.NewManager(settings, logger, datasource.WithRegistry(registry))
-			require.NoError(t, err)
-			require.NoError(t, manager.Start(t.Context()))
-			t.Cleanup(func() { require.NoError(t, manager.Close()) })
+			manager := running.Start(t, settings, nil, datasource.WithRegistry(registry))
 			served := httptest.NewServer(gateway.New(manager))
 			t.Cleanup(served.Close)
 			require.NoError(t, scraper.Scrape("tierproxy", strings.TrimPrefix(served.URL, "http://"), 250*time.Millisecond))

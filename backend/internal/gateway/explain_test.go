@@ -118,8 +118,7 @@ func tierOf(t *testing.T, report map[string]any, name string) map[string]any {
 }
 
 func TestCheck_ReportsOnEachTier(t *testing.T) {
-	other := faketier.New()
-	t.Cleanup(other.Close)
+	other := faketier.Start(t)
 	g := newGateway(t, func(settings *config.Config) {
 		settings.Destinations = []config.DestinationConfig{{Host: "127.0.0.1"}, {Host: "nowhere.invalid"}, {Host: "localhost.example.invalid"}}
 	})

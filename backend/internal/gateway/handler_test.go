@@ -39,9 +39,7 @@ type served struct {
 
 func newGateway(t *testing.T, change func(*config.Config)) *served {
 	t.Helper()
-	g := &served{hot: faketier.New(), cold: faketier.New()}
-	t.Cleanup(g.hot.Close)
-	t.Cleanup(g.cold.Close)
+	g := &served{hot: faketier.Start(t), cold: faketier.Start(t)}
 	settings := running.TwoTiers(g.hot.URL, g.cold.URL)
 	if change != nil {
 		change(&settings)
@@ -313,14 +311,10 @@ func TestHealth_FollowsTheTiers(t *testing.T) {
 }
 
 func TestLogs_HoldNeitherQueriesNorCredentials(t *testing.T) {
-	tier := faketier.New()
-	t.Cleanup(tier.Close)
+	tier := faketier.Start(t)
 	logger, logged := test.NewNullLogger()
 	logger.SetLevel(logrus.DebugLevel)
-	manager, err := datasource.NewManager(running.TwoTiers("", tier.URL), logger)
-	require.NoError(t, err)
-	require.NoError(t, manager.Start(t.Context()))
-	t.Cleanup(func() { require.NoError(t, manager.Close()) })
+	manager := running.Start(t, running.TwoTiers("", tier.URL), logger)
 	g := &served{Server: httptest.NewServer(gateway.New(manager))}
 	t.Cleanup(g.Close)
 	ask := func() {

@@ -25,20 +25,15 @@ import (
 // observed is a gateway whose log is read.
 func observed(t *testing.T, change func(*config.Config), options ...datasource.Option) (*served, *test.Hook) {
 	t.Helper()
-	g := &served{hot: faketier.New(), cold: faketier.New()}
-	t.Cleanup(g.hot.Close)
-	t.Cleanup(g.cold.Close)
+	g := &served{hot: faketier.Start(t), cold: faketier.Start(t)}
 	settings := running.TwoTiers(g.hot.URL, g.cold.URL)
 	change(&settings)
 	logger, hook := test.NewNullLogger()
 	logger.SetLevel(logrus.DebugLevel)
-	manager, err := datasource.NewManager(settings, logger, options...)
-	require.NoError(t, err)
-	require.NoError(t, manager.Start(t.Context()))
-	t.Cleanup(func() { require.NoError(t, manager.Close()) })
+	manager := running.Start(t, settings, logger, options...)
 	g.Server = httptest.NewServer(gateway.New(manager))
 	t.Cleanup(g.Close)
-	manager.Settle(t.Context())
+	running.Settle(t, manager)
 	return g, hook
 }
 

@@ -9,11 +9,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/fakeperses"
 )
 
 func TestHandler_MethodsOfEachPath(t *testing.T) {
 	const saved = "/proxy/globaldatasources/metrics"
-	perses := newPerses(t, "alice", map[string]string{"/globaldatasources/metrics": "", "/globaldatasources": ""})
+	perses := fakeperses.Start(t, "alice", map[string]fakeperses.Datasource{"/globaldatasources/metrics": {}, "/globaldatasources": {}})
 	g := newGateway(t, func(settings *config.Config) { settings.Perses.URL = perses.URL })
 	gateways := map[string]*served{"": newGateway(t, nil), saved: g}
 	methods := map[string]string{

@@ -14,11 +14,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
-	"github.com/sirupsen/logrus/hooks/test"
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
 
 var update = flag.Bool("update", false, "write the generated documentation anew")
@@ -49,13 +48,7 @@ configuration succeeded, and ` + "`tierproxy_config_last_reload_success_timestam
 func gatherAll(t *testing.T) (*prometheus.Registry, []*dto.MetricFamily) {
 	t.Helper()
 	registry := prometheus.NewRegistry()
-	logger, _ := test.NewNullLogger()
-	settings := config.Default()
-	settings.Hot.URL, settings.Cold.URL = "http://127.0.0.1:1", "http://127.0.0.1:1"
-	manager, err := datasource.NewManager(settings, logger, datasource.WithRegistry(registry))
-	require.NoError(t, err)
-	require.NoError(t, manager.Start(t.Context()))
-	t.Cleanup(func() { require.NoError(t, manager.Close()) })
+	running.Start(t, running.TwoTiers("http://127.0.0.1:1", "http://127.0.0.1:1"), nil, datasource.WithRegistry(registry))
 	families, err := registry.Gather()
 	require.NoError(t, err)
 	require.Equal(t, registered(registry), gathered(families), "each metric has its label values from the start")

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/fakeperses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
@@ -45,7 +46,7 @@ func TestPage_ShowsTheStateOfTheTiers(t *testing.T) {
 // TestPage_OfASavedDatasourceNeedsItsPermission asks for the page with and without
 // the right to read the datasource in Perses.
 func TestPage_OfASavedDatasourceNeedsItsPermission(t *testing.T) {
-	perses := newPerses(t, "alice", map[string]string{"/globaldatasources/metrics": ""})
+	perses := fakeperses.Start(t, "alice", map[string]fakeperses.Datasource{"/globaldatasources/metrics": {}})
 	g := newGateway(t, func(settings *config.Config) { settings.Perses.URL = perses.URL })
 	const path = "/proxy/globaldatasources/metrics/"
 	response, _ := g.ask(t, http.MethodGet, path, "")
@@ -58,7 +59,7 @@ func TestPage_OfASavedDatasourceNeedsItsPermission(t *testing.T) {
 // TestHealth_ShowsTierConfigurationToUnconfinedCallers looks for an external label
 // of hot in health and page. Unknown and confined callers do not see it.
 func TestHealth_ShowsTierConfigurationToUnconfinedCallers(t *testing.T) {
-	perses := newPerses(t, "alice", map[string]string{"/globaldatasources/metrics": "", "/projects/shop/datasources/metrics": ""})
+	perses := fakeperses.Start(t, "alice", map[string]fakeperses.Datasource{"/globaldatasources/metrics": {}, "/projects/shop/datasources/metrics": {}})
 	token := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(token, []byte("let-me-in"), 0o600))
 	g := newGateway(t, func(settings *config.Config) {

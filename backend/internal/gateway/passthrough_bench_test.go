@@ -2,7 +2,6 @@ package gateway_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -90,11 +89,9 @@ func benchmarkedGateway(b *testing.B, hot string) *datasource.Manager {
 	logger.SetOutput(io.Discard)
 	settings := running.TwoTiers(hot, hot)
 	settings.Hot.Complete = true
-	manager, err := datasource.NewManager(settings, logger)
-	require.NoError(b, err)
-	require.NoError(b, manager.Start(context.Background()))
-	b.Cleanup(func() { require.NoError(b, manager.Close()) })
-	require.Eventually(b, func() bool { return manager.Health().Status == datasource.StatusHealthy }, 10*time.Second, 5*time.Millisecond)
+	manager := running.Start(b, settings, logger)
+	running.Settle(b, manager)
+	require.Equal(b, datasource.StatusHealthy, manager.Health().Status)
 	return manager
 }
 

@@ -12,14 +12,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/fakeperses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
 // TestProjectTiers_OneProjectTakesItsShare asks 60 datasources of one project,
 // each with tiers of its own. The fake counts the connections that it has.
 func TestProjectTiers_OneProjectTakesItsShare(t *testing.T) {
-	tier := faketier.New()
-	t.Cleanup(tier.Close)
+	tier := faketier.Start(t)
 	var mutex sync.Mutex
 	open, most := map[net.Conn]bool{}, 0
 	counting := httptest.NewUnstartedServer(tier.Config.Handler)
@@ -37,9 +37,9 @@ func TestProjectTiers_OneProjectTakesItsShare(t *testing.T) {
 	}
 	counting.Start()
 	t.Cleanup(counting.Close)
-	specs := map[string][2]string{}
+	specs := map[string]fakeperses.Datasource{}
 	add := func(project string, i int) string {
-		specs[fmt.Sprintf("/projects/%s/datasources/d%d", project, i)] = [2]string{fmt.Sprintf(
+		specs[fmt.Sprintf("/projects/%s/datasources/d%d", project, i)] = fakeperses.Datasource{Tiers: fmt.Sprintf(
 			`"hot":{"url":"%[1]s/%[2]s/hot/%[3]d"},"cold":{"url":"%[1]s/%[2]s/cold/%[3]d"},`, counting.URL, project, i)}
 		return fmt.Sprintf("/proxy/projects/%s/datasources/d%d", project, i) + query
 	}
@@ -47,7 +47,7 @@ func TestProjectTiers_OneProjectTakesItsShare(t *testing.T) {
 	for i := range greedy {
 		greedy[i] = add("greedy", i)
 	}
-	perses := openPerses(t, specs)
+	perses := fakeperses.Start(t, "", specs)
 	g := newGateway(t, func(settings *config.Config) {
 		settings.Perses.URL = perses.URL
 		settings.Probe.Interval = config.Duration(time.Hour)

@@ -16,7 +16,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/enforcement"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -24,6 +23,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
 
 // loggedHot is a datasource whose hot tier is the one replica behind a Service, and
@@ -38,30 +38,26 @@ type loggedHot struct {
 
 func newLoggedHot(t *testing.T, slow config.Duration) *loggedHot {
 	t.Helper()
-	h := &loggedHot{Tier: faketier.New(), logger: logrus.New(), log: &bytes.Buffer{}}
-	t.Cleanup(h.Close)
+	h := &loggedHot{Tier: faketier.Start(t), logger: logrus.New(), log: &bytes.Buffer{}}
 	h.logger.SetLevel(logrus.DebugLevel)
 	h.logger.SetOutput(h.log)
 	h.logger.SetFormatter(&logrus.TextFormatter{DisableColors: true})
-	settings := config.Default()
-	settings.Hot.URL, settings.Cold.URL, settings.Discovery.Enabled = h.URL, "", false
+	settings := running.TwoTiers(h.URL, "")
+	settings.Discovery.Enabled = false
 	settings.Probe.Interval = config.Duration(time.Hour)
 	settings.Log = config.LogConfig{QueryText: true, SlowQueries: slow}
-	m, err := datasource.NewManager(settings, h.logger)
-	require.NoError(t, err)
-	require.NoError(t, m.Start(t.Context()))
-	t.Cleanup(func() { require.NoError(t, m.Close()) })
+	m := running.Start(t, settings, h.logger)
 	base, err := url.Parse(h.URL)
 	require.NoError(t, err)
 	client, err := upstream.NewClient(upstream.ClientOptions{URL: base, PoolSize: 1})
 	require.NoError(t, err)
 	hot := catalog.NewTier(catalog.TierOptions{Name: tier.Hot, Replica: "prometheus-0", Client: client, ProbeInterval: time.Hour})
 	ctx, cancel := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	running.Go(func() { hot.Run(ctx) })
+	var probing sync.WaitGroup
+	probing.Go(func() { hot.Run(ctx) })
 	t.Cleanup(func() {
 		cancel()
-		running.Wait()
+		probing.Wait()
 		hot.Close()
 	})
 	h.asked = &resolve.Resolved{Label: "global datasource metrics", Hot: hot}

@@ -2,7 +2,6 @@ package gateway_test
 
 import (
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,70 +10,26 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"gopkg.in/yaml.v3"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/fakeperses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
-
-// httpConfig reads an http_config.
-func httpConfig(t *testing.T, text string) *config.HTTPConfig {
-	t.Helper()
-	settings := &config.HTTPConfig{}
-	require.NoError(t, yaml.Unmarshal([]byte(text), settings))
-	return settings
-}
-
-// fakePerses answers like Perses for the datasources that it holds, by path, to
-// those who show the session.
-type fakePerses struct {
-	*httptest.Server
-	session string
-	specs   map[string]string
-	asked   atomic.Int64
-}
-
-func newPerses(t *testing.T, session string, specs map[string]string) *fakePerses {
-	t.Helper()
-	p := &fakePerses{session: session, specs: specs}
-	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		p.asked.Add(1)
-		spec, found := p.specs[strings.TrimPrefix(request.URL.Path, "/api/v1")]
-		switch {
-		case request.Header.Get("Authorization") != "Bearer "+p.session:
-			w.WriteHeader(http.StatusUnauthorized)
-		case !found:
-			w.WriteHeader(http.StatusNotFound)
-		default:
-			parts := strings.Split(request.URL.Path, "/")
-			metadata := map[string]string{"name": parts[len(parts)-1]}
-			if parts[3] == "projects" {
-				metadata["project"] = parts[4]
-			}
-			proxy := `"proxy":{"kind":"HTTPProxy","spec":{"url":"http://tierproxy/proxy/globaldatasources/x"}}`
-			_ = json.NewEncoder(w).Encode(map[string]any{"metadata": metadata, "spec": map[string]any{"plugin": map[string]any{
-				"kind": "TieredPrometheusDatasource", "spec": json.RawMessage("{" + spec + proxy + "}"),
-			}}})
-		}
-	}))
-	t.Cleanup(p.Close)
-	return p
-}
 
 // TestEnforcement_KnownTricksFail asks as a caller of one namespace for the samples
 // of another.
 func TestEnforcement_KnownTricksFail(t *testing.T) {
-	perses := newPerses(t, "alice", map[string]string{"/projects/shop/datasources/metrics": "", "/globaldatasources/metrics": "", "/projects/other/datasources/metrics": ""})
+	perses := fakeperses.Start(t, "alice", map[string]fakeperses.Datasource{"/projects/shop/datasources/metrics": {}, "/globaldatasources/metrics": {}, "/projects/other/datasources/metrics": {}})
 	g := newGateway(t, func(settings *config.Config) {
 		settings.Perses.URL = perses.URL
 		settings.Projects = []config.ProjectConfig{{Name: "shop", Namespaces: []string{"shop"}}}
@@ -188,13 +143,13 @@ func TestTenancy_TierAnswersForNamespacesOnly(t *testing.T) {
 }
 
 func TestPerses_ServiceCredentialGoesToPersesOnly(t *testing.T) {
-	perses := newPerses(t, "of the gateway", map[string]string{"/globaldatasources/listed": "", "/globaldatasources/other": ""})
+	perses := fakeperses.Start(t, "of the gateway", map[string]fakeperses.Datasource{"/globaldatasources/listed": {}, "/globaldatasources/other": {}})
 	authority := certificates.NewAuthority(t)
 	tomorrow := time.Now().Add(24 * time.Hour)
 	g := newGateway(t, func(settings *config.Config) {
 		settings.Perses.URL = perses.URL
 		settings.Perses.Service = config.PersesServiceConfig{
-			HTTPConfig: httpConfig(t, "authorization: {credentials: of the gateway}"), ClientNames: []string{"perses"},
+			HTTPConfig: running.HTTPConfig(t, "authorization: {credentials: of the gateway}"), ClientNames: []string{"perses"},
 			Datasources: []config.ServedDatasource{{Name: "listed"}},
 		}
 	})
@@ -232,7 +187,7 @@ func TestPerses_ServiceCredentialGoesToPersesOnly(t *testing.T) {
 // TestPerses_DoesNotSeeTheTokenOfTheRoot checks that the credential of a caller of
 // the default datasource stays in the gateway.
 func TestPerses_DoesNotSeeTheTokenOfTheRoot(t *testing.T) {
-	perses := newPerses(t, "x", nil)
+	perses := fakeperses.Start(t, "x", nil)
 	token := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(token, []byte("of the root"), 0o600))
 	g := newGateway(t, func(settings *config.Config) {
@@ -247,18 +202,18 @@ func TestPerses_DoesNotSeeTheTokenOfTheRoot(t *testing.T) {
 		response, body = g.ask(t, method, path, "", root...)
 		require.Equal(t, http.StatusOK, response.StatusCode, body)
 	}
-	require.Zero(t, perses.asked.Load())
+	require.Zero(t, perses.Asked())
 	require.Empty(t, g.hot.Requests()[0].Header.Get("Authorization"))
 }
 
 // TestPerses_AuthorityIsReloaded rotates the authority of Perses' certificate while
 // the gateway runs.
 func TestPerses_AuthorityIsReloaded(t *testing.T) {
-	specs := map[string]string{}
+	specs := map[string]fakeperses.Datasource{}
 	for _, name := range []string{"a", "b", "c", "d"} {
-		specs["/globaldatasources/"+name] = ""
+		specs["/globaldatasources/"+name] = fakeperses.Datasource{}
 	}
-	perses := newPerses(t, "alice", specs)
+	perses := fakeperses.Start(t, "alice", specs)
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	authorities := []*certificates.Authority{certificates.NewAuthority(t), certificates.NewAuthority(t)}
 	var current atomic.Pointer[tls.Certificate]
@@ -314,20 +269,19 @@ func TestProxy_IsForTheGatewaysOwnTiers(t *testing.T) {
 		_, _ = io.Copy(w, response.Body)
 	}))
 	t.Cleanup(proxy.Close)
-	named := faketier.New()
-	t.Cleanup(named.Close)
+	named := faketier.Start(t)
 	at, err := url.Parse(named.URL)
 	require.NoError(t, err)
 	port, err := strconv.Atoi(at.Port())
 	require.NoError(t, err)
-	perses := newPerses(t, "alice", map[string]string{
-		"/globaldatasources/own":     "",
-		"/globaldatasources/allowed": fmt.Sprintf(`"cold":{"url":%q},`, named.URL),
-		"/globaldatasources/other":   `"cold":{"url":"http://169.254.169.254"},`,
+	perses := fakeperses.Start(t, "alice", map[string]fakeperses.Datasource{
+		"/globaldatasources/own":     {},
+		"/globaldatasources/allowed": {Tiers: fmt.Sprintf(`"cold":{"url":%q},`, named.URL)},
+		"/globaldatasources/other":   {Tiers: `"cold":{"url":"http://169.254.169.254"},`},
 	})
 	g := newGateway(t, func(settings *config.Config) {
 		settings.Perses.URL = perses.URL
-		settings.Cold.HTTPConfig = httpConfig(t, "proxy_url: "+proxy.URL)
+		settings.Cold.HTTPConfig = running.HTTPConfig(t, "proxy_url: "+proxy.URL)
 		settings.Destinations = []config.DestinationConfig{{Host: at.Hostname(), Port: port}}
 	})
 	ask := func(name string) int {

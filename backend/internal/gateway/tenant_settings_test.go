@@ -11,23 +11,25 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/fakeperses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
 
 // TestTenantHeader_HotIsAskedForTheTenantThatItHolds declares which tenant hot
 // holds.
 func TestTenantHeader_HotIsAskedForTheTenantThatItHolds(t *testing.T) {
-	specs := map[string][2]string{}
+	specs := map[string]fakeperses.Datasource{}
 	for name, header := range map[string]string{
 		"none": "", "first": `"X-Scope-OrgID":"first"`, "second": `"X-Scope-OrgID":"second"`, "both": `"X-Scope-OrgID":"first|second"`, "twice": `"X-Scope-OrgID":"first|first"`,
 		"thanos": `"THANOS-TENANT":"first"`, "mixed": `"X-Scope-OrgID":"first","THANOS-TENANT":"second"`, "upper": `"X-Scope-OrgID":"First"`,
 	} {
-		specs["/globaldatasources/"+name] = [2]string{"", header}
+		specs["/globaldatasources/"+name] = fakeperses.Datasource{Headers: header}
 	}
 	g := twoTenants(t, specs, func(settings *config.Config) {
 		settings.Hot.Tenant = "first"
 		for name, header := range map[string]string{"named-first": `"X-Scope-OrgID":"first"`, "named-second": `"X-Scope-OrgID":"second"`} {
-			specs["/globaldatasources/"+name] = [2]string{fmt.Sprintf(`"hot":{"url":%q},`, settings.Hot.URL), header}
+			specs["/globaldatasources/"+name] = fakeperses.Datasource{Tiers: fmt.Sprintf(`"hot":{"url":%q},`, settings.Hot.URL), Headers: header}
 		}
 	})
 	for name, expected := range map[string]string{
@@ -43,11 +45,10 @@ func TestTenantHeader_HotIsAskedForTheTenantThatItHolds(t *testing.T) {
 // TestTenantHeader_DestinationSaysWhichTenantItHolds declares the tenant of a
 // destination.
 func TestTenantHeader_DestinationSaysWhichTenantItHolds(t *testing.T) {
-	other := faketier.New()
-	t.Cleanup(other.Close)
+	other := faketier.Start(t)
 	hot := fmt.Sprintf(`"hot":{"url":%q},`, other.URL+"/third")
-	specs := map[string][2]string{
-		"/globaldatasources/third": {hot, `"X-Scope-OrgID":"third"`}, "/globaldatasources/second": {hot, `"X-Scope-OrgID":"second"`},
+	specs := map[string]fakeperses.Datasource{
+		"/globaldatasources/third": {Tiers: hot, Headers: `"X-Scope-OrgID":"third"`}, "/globaldatasources/second": {Tiers: hot, Headers: `"X-Scope-OrgID":"second"`},
 	}
 	g := twoTenants(t, specs, func(settings *config.Config) {
 		settings.Hot.Tenant = "second" // Of another server: it does not count here.
@@ -63,20 +64,19 @@ func TestTenantHeader_DestinationSaysWhichTenantItHolds(t *testing.T) {
 // TestDestination_PathPrefixBoundsTheCredential lists one path of a server with
 // a credential and another one without.
 func TestDestination_PathPrefixBoundsTheCredential(t *testing.T) {
-	other := faketier.New()
-	t.Cleanup(other.Close)
+	other := faketier.Start(t)
 	paths := map[string]string{"/select/7": "Bearer of-seven", "/select/7/prometheus": "Bearer of-seven", "/select/8/prometheus": "", "/select/70/prometheus": "refused", "/": "refused", "": "refused"}
-	specs := map[string][2]string{}
+	specs := map[string]fakeperses.Datasource{}
 	for path := range paths {
-		specs["/globaldatasources/d"+strings.ReplaceAll(path, "/", "-")] = [2]string{fmt.Sprintf(`"hot":{"url":%q},`, other.URL+path), ""}
+		specs["/globaldatasources/d"+strings.ReplaceAll(path, "/", "-")] = fakeperses.Datasource{Tiers: fmt.Sprintf(`"hot":{"url":%q},`, other.URL+path)}
 	}
-	perses := openPerses(t, specs)
+	perses := fakeperses.Start(t, "", specs)
 	g := newGateway(t, func(settings *config.Config) {
 		settings.Perses.URL = perses.URL
 		settings.Probe.Interval = config.Duration(time.Hour)
 		port := portOf(t, other.URL)
 		settings.Destinations = []config.DestinationConfig{
-			{Host: "127.0.0.1", Port: port, Scheme: "http", PathPrefix: "/select/7/", HTTPConfig: httpConfig(t, "authorization: {credentials: of-seven}")},
+			{Host: "127.0.0.1", Port: port, Scheme: "http", PathPrefix: "/select/7/", HTTPConfig: running.HTTPConfig(t, "authorization: {credentials: of-seven}")},
 			{Host: "127.0.0.1", Port: port, PathPrefix: "/select/8"},
 		}
 	})

@@ -1,7 +1,6 @@
 package gateway_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -13,33 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/fakeperses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
-
-// openPerses is a Perses that lets every caller read its datasources. specs are
-// by path: the tiers of the spec and the headers of its proxy, both in JSON.
-func openPerses(t *testing.T, specs map[string][2]string) *httptest.Server {
-	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		path := strings.TrimPrefix(request.URL.Path, "/api/v1")
-		spec, found := specs[path]
-		parts := strings.Split(path, "/")
-		if !found {
-			w.WriteHeader(http.StatusNotFound)
-			return
-		}
-		metadata := map[string]string{"name": parts[len(parts)-1]}
-		if parts[1] == "projects" {
-			metadata["project"] = parts[2]
-		}
-		text := fmt.Sprintf(`{%s"proxy":{"kind":"HTTPProxy","spec":{"url":"http://tierproxy/proxy/globaldatasources/x","headers":{%s}}}}`, spec[0], spec[1])
-		_ = json.NewEncoder(w).Encode(map[string]any{"metadata": metadata, "spec": map[string]any{"plugin": map[string]any{
-			"kind": "TieredPrometheusDatasource", "spec": json.RawMessage(text),
-		}}})
-	}))
-	t.Cleanup(server.Close)
-	return server
-}
 
 // portOf returns the port of a test server.
 func portOf(t *testing.T, address string) int {
@@ -62,8 +38,7 @@ type seenPaths struct {
 // of the server that the gateway's own hot tier is on.
 func TestDestination_AnotherPathOfTheOwnServerIsAnotherTenant(t *testing.T) {
 	tenants := &seenPaths{seen: make(chan string, 1000)}
-	hot := faketier.New()
-	t.Cleanup(hot.Close)
+	hot := faketier.Start(t)
 	tenants.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		if !strings.HasPrefix(request.URL.Path, "/select/0/prometheus/") {
 			select {
@@ -81,20 +56,20 @@ func TestDestination_AnotherPathOfTheOwnServerIsAnotherTenant(t *testing.T) {
 		"/select/0/prometheus/..%2f..%2f42": 403, "/select/0/prometheus;x=/../42": 403, "/Select/0/prometheus": 403, "/select/0/prometheus//x": 403,
 		"/select/42/prometheus/select/0/prometheus": 403,
 	}
-	specs := map[string][2]string{}
+	specs := map[string]fakeperses.Datasource{}
 	names := map[string]string{}
 	for path := range paths {
 		name := fmt.Sprintf("d%d", len(names))
 		names[path] = name
 		tiers := fmt.Sprintf(`"hot":{"url":%q},`, tenants.URL+path)
-		specs["/globaldatasources/"+name] = [2]string{tiers}
-		specs["/projects/listed/datasources/"+name] = [2]string{tiers}
+		specs["/globaldatasources/"+name] = fakeperses.Datasource{Tiers: tiers}
+		specs["/projects/listed/datasources/"+name] = fakeperses.Datasource{Tiers: tiers}
 	}
-	perses := openPerses(t, specs)
+	perses := fakeperses.Start(t, "", specs)
 	g := newGateway(t, func(settings *config.Config) {
 		settings.Perses.URL = perses.URL
 		settings.Hot.URL = tenants.URL + "/select/0/prometheus"
-		settings.Hot.HTTPConfig = httpConfig(t, "authorization: {credentials: of-the-gateway}")
+		settings.Hot.HTTPConfig = running.HTTPConfig(t, "authorization: {credentials: of-the-gateway}")
 		settings.Projects = []config.ProjectConfig{{Name: "listed", AllNamespaces: true}}
 	})
 	for path, status := range paths {
@@ -116,9 +91,9 @@ func TestDestination_AnotherPathOfTheOwnServerIsAnotherTenant(t *testing.T) {
 
 // twoTenants is a cold tier that answers by the tenant header, and hot one that
 // holds the data of the tenant first and ignores the header.
-func twoTenants(t *testing.T, specs map[string][2]string, change func(*config.Config)) *served {
+func twoTenants(t *testing.T, specs map[string]fakeperses.Datasource, change func(*config.Config)) *served {
 	t.Helper()
-	perses := openPerses(t, specs)
+	perses := fakeperses.Start(t, "", specs)
 	g := newGateway(t, func(settings *config.Config) {
 		settings.Perses.URL = perses.URL
 		if change != nil {
@@ -155,16 +130,16 @@ func ofTenant(request *http.Request, name string) string {
 // has, in every way.
 func TestTenantHeader_HotOfAnotherTenantIsNotAsked(t *testing.T) {
 	const second = `"X-Scope-OrgID":"second"`
-	specs := map[string][2]string{
-		"/globaldatasources/own":  {"", second},
-		"/globaldatasources/case": {"", `"x-scope-orgid":"second"`},
+	specs := map[string]fakeperses.Datasource{
+		"/globaldatasources/own":  {Headers: second},
+		"/globaldatasources/case": {Headers: `"x-scope-orgid":"second"`},
 	}
 	var hotURL string
 	g := twoTenants(t, specs, func(settings *config.Config) {
 		hotURL = settings.Hot.URL
 		settings.Destinations = []config.DestinationConfig{{Host: "127.0.0.1", Port: portOf(t, hotURL)}}
-		specs["/globaldatasources/named"] = [2]string{fmt.Sprintf(`"hot":{"url":%q},`, hotURL), second}
-		specs["/globaldatasources/split"] = [2]string{`"strategy":"split",`, second}
+		specs["/globaldatasources/named"] = fakeperses.Datasource{Tiers: fmt.Sprintf(`"hot":{"url":%q},`, hotURL), Headers: second}
+		specs["/globaldatasources/split"] = fakeperses.Datasource{Tiers: `"strategy":"split",`, Headers: second}
 	})
 	for _, name := range []string{"own", "case", "named", "split"} {
 		base := "/proxy/globaldatasources/" + name

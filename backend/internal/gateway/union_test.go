@@ -15,6 +15,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/fakeperses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
@@ -113,7 +114,7 @@ func TestUnion_MemoryIsReleasedAfterErrors(t *testing.T) {
 // TestUnion_HangingAnswersOfOneDatasourceLeaveRoomForOthers has tiers that stop
 // in the middle of large answers, for one of two datasources.
 func TestUnion_HangingAnswersOfOneDatasourceLeaveRoomForOthers(t *testing.T) {
-	perses := newPerses(t, "alice", map[string]string{"/globaldatasources/one": "", "/globaldatasources/two": ""})
+	perses := fakeperses.Start(t, "alice", map[string]fakeperses.Datasource{"/globaldatasources/one": {}, "/globaldatasources/two": {}})
 	g := newUnion(t, func(settings *config.Config) {
 		settings.Perses.URL = perses.URL
 		settings.Limits.DecodedMemory, settings.Query.Timeout = 16<<20, config.Duration(5*time.Second)

@@ -3,7 +3,6 @@ package resolve
 import (
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -20,20 +19,10 @@ import (
 // and its flags.
 func tellingTier(t *testing.T, labels, flags string) *faketier.Tier {
 	t.Helper()
-	made := faketier.New()
-	t.Cleanup(made.Close)
+	made := faketier.Start(t)
 	configuration, err := json.Marshal(map[string]string{"yaml": "global: {external_labels: " + labels + "}\n"})
 	require.NoError(t, err)
-	answers := map[string]string{"/status/config": string(configuration), "/status/flags": flags, "/values": "[]"}
-	made.HandleProbes(func(w http.ResponseWriter, request *http.Request) {
-		for end, answer := range answers {
-			if strings.HasSuffix(request.URL.Path, end) {
-				_, _ = fmt.Fprintf(w, `{"status":"success","data":%s}`, answer)
-				return
-			}
-		}
-		faketier.Probes(w, request)
-	})
+	made.HandleProbes(faketier.Telling(map[string]string{"/status/config": string(configuration), "/status/flags": flags, "/values": "[]"}))
 	return made
 }
 

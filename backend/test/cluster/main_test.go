@@ -28,7 +28,6 @@ import (
 	"github.com/sirupsen/logrus"
 	logrustest "github.com/sirupsen/logrus/hooks/test"
 	"github.com/stretchr/testify/require"
-	yamlv3 "gopkg.in/yaml.v3"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -43,6 +42,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -295,14 +295,9 @@ func newGateway(t *testing.T, pods *network, change func(*config.Config)) *runni
 	}
 	logger, hook := logrustest.NewNullLogger()
 	logger.SetLevel(logrus.DebugLevel)
-	manager, err := datasource.NewManager(settings, logger, core.WithNetwork(&upstream.Network{Dial: pods.dial}).(datasource.Option))
-	require.NoError(t, err)
-	require.NoError(t, manager.Start(t.Context()))
+	manager := running.Start(t, settings, logger, core.WithNetwork(&upstream.Network{Dial: pods.dial}).(datasource.Option))
 	server := httptest.NewServer(gateway.New(manager))
-	t.Cleanup(func() {
-		server.Close()
-		require.NoError(t, manager.Close())
-	})
+	t.Cleanup(server.Close)
 	return &runningGateway{Manager: manager, url: server.URL, log: hook}
 }
 
@@ -313,14 +308,6 @@ func (g *runningGateway) Health() resolve.Health {
 		return resolve.Health{Status: resolve.StatusUnhealthy}
 	}
 	return own.Health(time.Now(), true)
-}
-
-// httpConfig reads an http_config.
-func httpConfig(t *testing.T, text string) *config.HTTPConfig {
-	t.Helper()
-	settings := &config.HTTPConfig{}
-	require.NoError(t, yamlv3.Unmarshal([]byte(text), settings))
-	return settings
 }
 
 // waitFor waits until the health of the gateway is as it should be, for at most

@@ -18,6 +18,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -274,7 +275,7 @@ func TestReplicas_CertificatesNameTheService(t *testing.T) {
 			p.expose(t, "https")
 			g := newGateway(t, p.pods, func(settings *config.Config) {
 				settings.Cold.URL = ""
-				settings.Hot.HTTPConfig = httpConfig(t, fmt.Sprintf("tls_config: {ca_file: %s, insecure_skip_verify: %t}", file, each.skip))
+				settings.Hot.HTTPConfig = running.HTTPConfig(t, fmt.Sprintf("tls_config: {ca_file: %s, insecure_skip_verify: %t}", file, each.skip))
 			})
 			g.waitFor(t, eventually, "it has been probed", func(health resolve.Health) bool {
 				hot := health.Tiers["hot"]

@@ -22,6 +22,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/fakeperses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -164,11 +165,10 @@ func tenancyGateway(t *testing.T) (*runningGateway, *tenancyPort) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "token"), []byte(token), 0o600))
 	certificates.Replace(t, filepath.Join(dir, "service-ca.crt"), authority.PEM)
 
-	perses := httptest.NewServer(saved(map[string]string{
-		"/projects/cart/datasources/metrics": "", "/projects/both/datasources/metrics": "", "/projects/search/datasources/metrics": "",
-		"/projects/checkout/datasources/metrics": "", "/projects/some/datasources/metrics": "", "/projects/all/datasources/metrics": "",
-	}))
-	t.Cleanup(perses.Close)
+	perses := fakeperses.Start(t, "", map[string]fakeperses.Datasource{
+		"/projects/cart/datasources/metrics": {}, "/projects/both/datasources/metrics": {}, "/projects/search/datasources/metrics": {},
+		"/projects/checkout/datasources/metrics": {}, "/projects/some/datasources/metrics": {}, "/projects/all/datasources/metrics": {},
+	})
 	pods := &network{}
 	pods.route(host+":9092", port.address)
 	g := newGateway(t, pods, func(settings *config.Config) {

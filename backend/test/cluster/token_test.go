@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -24,7 +23,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/fakeperses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
 
 // planted is the token that the tests look for.
@@ -100,26 +101,6 @@ func prometheus(elsewhere string) http.HandlerFunc {
 	}
 }
 
-// saved answers like Perses for datasources by path, whoever asks.
-func saved(specs map[string]string) http.HandlerFunc {
-	return func(w http.ResponseWriter, request *http.Request) {
-		tiers, found := specs[strings.TrimPrefix(request.URL.Path, "/api/v1")]
-		if !found {
-			w.WriteHeader(http.StatusNotFound)
-			return
-		}
-		parts := strings.Split(request.URL.Path, "/")
-		metadata := map[string]string{"name": parts[len(parts)-1]}
-		if parts[3] == "projects" {
-			metadata["project"] = parts[4]
-		}
-		_ = json.NewEncoder(w).Encode(map[string]any{"metadata": metadata, "spec": map[string]any{"plugin": map[string]any{
-			"kind": "TieredPrometheusDatasource",
-			"spec": json.RawMessage("{" + tiers + `"proxy":{"kind":"HTTPProxy","spec":{"url":"http://tierproxy/proxy/globaldatasources/x"}}}`),
-		}}})
-	}
-}
-
 // askSaved asks a saved datasource at a tier, and returns status and body.
 func (g *runningGateway) askSaved(ctx context.Context, t *testing.T, path, endpoint, choice string) (status int, body string) {
 	t.Helper()
@@ -155,8 +136,8 @@ func (l *listeners) listenEverywhere(t *testing.T) {
 	l.listen(t, "outside", "outside.example:443", "outside.example", answer)
 }
 
-// datasourcesOfServices returns the tiers of datasources in Perses, by their path.
-func datasourcesOfServices() map[string]string {
+// datasourcesOfServices returns the datasources in Perses by their path.
+func datasourcesOfServices() map[string]fakeperses.Datasource {
 	serviceIn := func(namespace, name, port string) string {
 		one := fmt.Sprintf(`{"service":{"namespace":%q,"name":%q,"port":%s}}`, namespace, name, port)
 		return fmt.Sprintf(`"hot":%s,"cold":%s,`, one, one)
@@ -166,18 +147,18 @@ func datasourcesOfServices() map[string]string {
 		return fmt.Sprintf(named, "hot", monitoring, "prometheus-k8s", `"web"`) + fmt.Sprintf(named, "cold", monitoring, "thanos-querier", port)
 	}
 	service := func(name string) string { return serviceIn("monitoring", name, `"web"`) }
-	return map[string]string{
-		"/globaldatasources/own":            "",
-		"/globaldatasources/own-by-service": ownServices("9091"), "/projects/shop/datasources/own-by-service": ownServices(`"web"`),
-		"/projects/shop/datasources/another-port": ownServices(`"tenancy"`),
-		"/globaldatasources/named":                service("named"), "/projects/shop/datasources/named": service("named"),
-		"/globaldatasources/described": service("described"), "/projects/shop/datasources/described": service("described"),
-		"/globaldatasources/mine": serviceIn("shop", "mine", `"web"`), "/projects/shop/datasources/mine": serviceIn("shop", "mine", `"web"`),
-		"/projects/unlisted/datasources/foreign": service("foreign"), "/globaldatasources/plain": service("plain"),
-		"/globaldatasources/written":         `"hot":{"url":"https://written.monitoring.svc:9090"},"cold":{"url":"https://outside.example"},`,
-		"/projects/unlisted/datasources/own": "",
-		"/projects/unlisted/datasources/own-by-service": fmt.Sprintf(
-			`"hot":{"service":{"namespace":%[1]q,"name":"prometheus-k8s"}},"cold":{"service":{"namespace":%[1]q,"name":"prometheus-k8s"}},`, monitoring),
+	return map[string]fakeperses.Datasource{
+		"/globaldatasources/own":            {},
+		"/globaldatasources/own-by-service": {Tiers: ownServices("9091")}, "/projects/shop/datasources/own-by-service": {Tiers: ownServices(`"web"`)},
+		"/projects/shop/datasources/another-port": {Tiers: ownServices(`"tenancy"`)},
+		"/globaldatasources/named":                {Tiers: service("named")}, "/projects/shop/datasources/named": {Tiers: service("named")},
+		"/globaldatasources/described": {Tiers: service("described")}, "/projects/shop/datasources/described": {Tiers: service("described")},
+		"/globaldatasources/mine": {Tiers: serviceIn("shop", "mine", `"web"`)}, "/projects/shop/datasources/mine": {Tiers: serviceIn("shop", "mine", `"web"`)},
+		"/projects/unlisted/datasources/foreign": {Tiers: service("foreign")}, "/globaldatasources/plain": {Tiers: service("plain")},
+		"/globaldatasources/written":         {Tiers: `"hot":{"url":"https://written.monitoring.svc:9090"},"cold":{"url":"https://outside.example"},`},
+		"/projects/unlisted/datasources/own": {},
+		"/projects/unlisted/datasources/own-by-service": {Tiers: fmt.Sprintf(
+			`"hot":{"service":{"namespace":%[1]q,"name":"prometheus-k8s"}},"cold":{"service":{"namespace":%[1]q,"name":"prometheus-k8s"}},`, monitoring)},
 	}
 }
 
@@ -205,7 +186,7 @@ func TestToken_ReachesDiscoveredServicesOnly(t *testing.T) {
 	certificates.Replace(t, filepath.Join(dir, "service-ca.crt"), l.authority.PEM)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "token"), []byte(planted), 0o600))
 	l.listenEverywhere(t)
-	perses := httptest.NewServer(l.recording("perses", saved(datasourcesOfServices())))
+	perses := httptest.NewServer(l.recording("perses", fakeperses.Handler("", datasourcesOfServices())))
 	t.Cleanup(perses.Close)
 	applyServices(t)
 
@@ -219,8 +200,8 @@ func TestToken_ReachesDiscoveredServicesOnly(t *testing.T) {
 		settings.Projects = []config.ProjectConfig{{Name: "shop", AllNamespaces: true}}
 		settings.Destinations = []config.DestinationConfig{
 			{Host: "written.monitoring.svc", Port: 9090},
-			{Host: "described.monitoring.svc", Port: 9090, HTTPConfig: httpConfig(t, "{authorization: {credentials_file: "+filepath.Join(dir, "token")+"}, tls_config: {ca_file: "+outside+"}}")},
-			{Host: "outside.example", Port: 443, HTTPConfig: httpConfig(t, "tls_config: {ca_file: "+outside+"}")},
+			{Host: "described.monitoring.svc", Port: 9090, HTTPConfig: running.HTTPConfig(t, "{authorization: {credentials_file: "+filepath.Join(dir, "token")+"}, tls_config: {ca_file: "+outside+"}}")},
+			{Host: "outside.example", Port: 443, HTTPConfig: running.HTTPConfig(t, "tls_config: {ca_file: "+outside+"}")},
 		}
 	})
 	g.waitFor(t, eventually, "the tiers are available", func(health resolve.Health) bool {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 )
 
@@ -43,6 +44,14 @@ func New() *Tier {
 	t := &Tier{handler: Success, probes: Probes}
 	t.Server = httptest.NewServer(t)
 	return t
+}
+
+// Start is New for a test, which stops the fake at its end.
+func Start(t testing.TB) *Tier {
+	t.Helper()
+	started := New()
+	t.Cleanup(started.Close)
+	return started
 }
 
 // Handle sets what answers the requests from now on.
@@ -113,6 +122,22 @@ func Probes(w http.ResponseWriter, request *http.Request) {
 		_, _ = fmt.Fprintf(w, `{"status":"success","data":{"headStats":{"minTime":%d,"numSeries":1,"chunkCount":1}}}`, dayAgo)
 	default:
 		_, _ = fmt.Fprint(w, `{"status":"success","data":{"resultType":"vector","result":[]}}`)
+	}
+}
+
+// Telling answers the probes whose path or parameters contain one of the keys with
+// its data, and others as Probes does. No two keys may fit the same probe.
+func Telling(answers map[string]string) http.HandlerFunc {
+	return func(w http.ResponseWriter, request *http.Request) {
+		parameters := request.URL.Query()
+		asked := strings.Join(append([]string{request.URL.Path, parameters.Get("query")}, parameters["match[]"]...), " ")
+		for part, data := range answers {
+			if strings.Contains(asked, part) {
+				_, _ = fmt.Fprintf(w, `{"status":"success","data":%s}`, data)
+				return
+			}
+		}
+		Probes(w, request)
 	}
 }
 

@@ -3,34 +3,15 @@
 package hostile
 
 import (
-	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/fakeperses"
 )
 
 // session is the credential of the only caller that Perses knows.
 const session = "alice"
-
-// newPerses starts a Perses with the datasource metrics of the project shop.
-func newPerses(t *testing.T) *httptest.Server {
-	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		switch {
-		case request.Header.Get("Authorization") != "Bearer "+session:
-			w.WriteHeader(http.StatusUnauthorized)
-		case request.URL.Path != "/api/v1/projects/shop/datasources/metrics":
-			w.WriteHeader(http.StatusNotFound)
-		default:
-			_, _ = fmt.Fprint(w, `{"metadata":{"name":"metrics","project":"shop"},"spec":{"plugin":{"kind":"TieredPrometheusDatasource",`+
-				`"spec":{"proxy":{"kind":"HTTPProxy","spec":{"url":"http://tierproxy/proxy/projects/shop/datasources/metrics"}}}}}}`)
-		}
-	}))
-	t.Cleanup(server.Close)
-	return server
-}
 
 // TestGateway_HostileRequestsOfADatasource sends requests to a datasource that is
 // confined to the namespace shop. What reaches the tier is confined, and nothing
@@ -39,7 +20,7 @@ func TestGateway_HostileRequestsOfADatasource(t *testing.T) {
 	tier := newRecorder(t)
 	g := startGateway(t, "datasources", map[string]any{
 		"cold":     map[string]any{"url": tier.URL},
-		"perses":   map[string]any{"url": newPerses(t).URL},
+		"perses":   map[string]any{"url": fakeperses.Start(t, session, map[string]fakeperses.Datasource{"/projects/shop/datasources/metrics": {}}).URL},
 		"projects": []any{map[string]any{"name": "shop", "namespaces": []any{"shop"}}},
 	})
 	g.setBaseline(t)

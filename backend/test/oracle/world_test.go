@@ -23,13 +23,13 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
-	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -294,20 +294,14 @@ type runningGateway struct {
 // gateway starts a gateway over two tiers and waits until it has learned.
 func (w *world) gateway(t *testing.T, hot, cold string, change func(*config.Config)) *runningGateway {
 	t.Helper()
-	settings := config.Default()
-	settings.Hot.URL, settings.Cold.URL = hot, cold
+	settings := running.TwoTiers(hot, cold)
 	settings.Routing.Threshold = config.Duration(threshold)
 	settings.Probe.Interval = config.Duration(500 * time.Millisecond)
 	settings.Probe.LearnInterval = config.Duration(2 * time.Second)
 	if change != nil {
 		change(&settings)
 	}
-	logger := logrus.New()
-	logger.SetLevel(logrus.ErrorLevel)
-	manager, err := datasource.NewManager(settings, logger)
-	require.NoError(t, err)
-	require.NoError(t, manager.Start(t.Context()))
-	t.Cleanup(func() { require.NoError(t, manager.Close()) })
+	manager := running.Start(t, settings, running.Errors())
 	server := httptest.NewServer(gateway.New(manager))
 	t.Cleanup(server.Close)
 	return &runningGateway{Server: server, manager: manager}

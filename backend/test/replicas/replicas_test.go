@@ -27,13 +27,13 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
-	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -207,16 +207,10 @@ func servers(t *testing.T, directory string, now time.Time) (hot, cold string) {
 // startGateway starts a gateway that caches, and waits until it has learned.
 func startGateway(t *testing.T, hot, cold string) (string, *datasource.Manager) {
 	t.Helper()
-	settings := config.Default()
-	settings.Hot.URL, settings.Cold.URL = hot, cold
+	settings := running.TwoTiers(hot, cold)
 	settings.Routing.Strategy, settings.Cache.Enabled = "split", true
 	settings.Probe.Interval = config.Duration(500 * time.Millisecond)
-	logger := logrus.New()
-	logger.SetLevel(logrus.ErrorLevel)
-	manager, err := datasource.NewManager(settings, logger)
-	require.NoError(t, err)
-	require.NoError(t, manager.Start(t.Context()))
-	t.Cleanup(func() { require.NoError(t, manager.Close()) })
+	manager := running.Start(t, settings, running.Errors())
 	server := httptest.NewServer(gateway.New(manager))
 	t.Cleanup(server.Close)
 	return server.URL, manager

@@ -3,11 +3,14 @@
 package running
 
 import (
+	"context"
 	"testing"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"github.com/sirupsen/logrus/hooks/test"
 	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
@@ -19,11 +22,25 @@ import (
 // a while, and a tier whose newest sample is old is not queried.
 const Ahead = 30 * time.Minute
 
+// settling bounds the first probes of the tiers.
+const settling = 30 * time.Second
+
+// Stretch is a time during which a Prometheus was up.
+type Stretch struct{ From, To time.Time }
+
 // Prometheus starts a Prometheus with the samples from now-reach to now+Ahead.
-func Prometheus(t *testing.T, now time.Time, reach time.Duration) *embedded.Prometheus {
+func Prometheus(t testing.TB, now time.Time, reach time.Duration) *embedded.Prometheus {
+	t.Helper()
+	return PrometheusOf(t, Stretch{now.Add(-reach), now.Add(Ahead)})
+}
+
+// PrometheusOf starts a Prometheus with a sample a minute during the stretches.
+func PrometheusOf(t testing.TB, stretches ...Stretch) *embedded.Prometheus {
 	t.Helper()
 	data := t.TempDir()
-	require.NoError(t, history.Generator{Interval: time.Minute}.WriteBlocks(t.Context(), data, now.Add(-reach), now.Add(Ahead)))
+	for _, each := range stretches {
+		require.NoError(t, history.Generator{Interval: time.Minute}.WriteBlocks(t.Context(), data, each.From, each.To))
+	}
 	started, err := embedded.Start(embedded.Options{Address: "127.0.0.1:0", Data: data, Retention: 30 * 24 * time.Hour})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, started.Close()) })
@@ -37,23 +54,50 @@ func TwoTiers(hot, cold string) config.Config {
 	return settings
 }
 
-// Manager starts a Manager and waits until its tiers have been probed. It logs
-// nothing.
-func Manager(t *testing.T, settings config.Config, options ...datasource.Option) *datasource.Manager {
+// HTTPConfig reads an http_config in YAML.
+func HTTPConfig(t testing.TB, text string) *config.HTTPConfig {
 	t.Helper()
-	logger, _ := test.NewNullLogger()
+	settings := &config.HTTPConfig{}
+	require.NoError(t, yaml.Unmarshal([]byte(text), settings))
+	return settings
+}
+
+// Errors returns a logger that prints errors only.
+func Errors() *logrus.Logger {
+	logger := logrus.New()
+	logger.SetLevel(logrus.ErrorLevel)
+	return logger
+}
+
+// Start starts a Manager, and closes it at the end of the test. It does not wait for
+// the probes of the tiers. Without a logger, nothing is logged.
+func Start(t testing.TB, settings config.Config, logger *logrus.Logger, options ...datasource.Option) *datasource.Manager {
+	t.Helper()
+	if logger == nil {
+		logger, _ = test.NewNullLogger()
+	}
 	manager, err := datasource.NewManager(settings, logger, options...)
 	require.NoError(t, err)
 	require.NoError(t, manager.Start(t.Context()))
 	t.Cleanup(func() { require.NoError(t, manager.Close()) })
-	require.Eventually(t, func() bool {
-		health := manager.Health()
-		for _, tier := range health.Tiers {
-			if tier.LastCheck.IsZero() {
-				return false
-			}
-		}
-		return len(health.Tiers) > 0
-	}, 10*time.Second, 5*time.Millisecond)
 	return manager
+}
+
+// Manager starts a Manager that logs nothing, and waits until it has probed its tiers
+// and knows what they hold.
+func Manager(t testing.TB, settings config.Config, options ...datasource.Option) *datasource.Manager {
+	t.Helper()
+	manager := Start(t, settings, nil, options...)
+	Settle(t, manager)
+	return manager
+}
+
+// Settle waits until a Manager has probed its tiers and knows what they hold. It does
+// not wait for a tier that fails its first probe.
+func Settle(t testing.TB, manager *datasource.Manager) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), settling)
+	defer cancel()
+	manager.Settle(ctx)
+	require.NoError(t, ctx.Err(), "the tiers were not probed")
 }

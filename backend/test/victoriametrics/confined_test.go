@@ -15,11 +15,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus/hooks/test"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -65,11 +65,7 @@ func start(t *testing.T) *site {
 	config := datasource.DefaultConfig()
 	config.Cold.URL = server.URL
 	config.DefaultDatasource.Namespaces = []string{"shop"}
-	logger, _ := test.NewNullLogger()
-	manager, err := datasource.NewManager(config, logger)
-	require.NoError(t, err)
-	require.NoError(t, manager.Start(t.Context()))
-	t.Cleanup(func() { require.NoError(t, manager.Close()) })
+	manager := running.Start(t, config, nil)
 	gateway := httptest.NewServer(gateway.New(manager))
 	t.Cleanup(gateway.Close)
 	s.gateway = gateway.URL
