@@ -29,31 +29,30 @@ func plantedGateway(t *testing.T) *served {
 	perses := fakeperses.Start(t, "alice", map[string]fakeperses.Datasource{"/globaldatasources": {}, "/projects/shop/datasources": {}, "/globaldatasources/metrics": {}, "/projects/shop/datasources/metrics": {}})
 	token := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(token, []byte("let-me-in"), 0o600))
-	g := newGateway(t, func(settings *config.Config) {
+	hot, cold := faketier.Start(t), faketier.Start(t)
+	yaml, err := json.Marshal(map[string]string{"yaml": "global:\n  external_labels:\n    cluster: planted-hot\n    planted_label: x\n"})
+	require.NoError(t, err)
+	hot.HandleProbes(faketier.Telling(map[string]string{
+		"/status/config": string(yaml), "/status/flags": `{}`, "/label/__name__/values": `["up","here"]`, "/label/cluster/values": `[]`, "/label/planted_label/values": `[]`,
+	}))
+	const own, other = `{"cluster":"planted-hot","planted_label":"x"}`, `{"cluster":"planted-other","tenant_id":"planted-tenant"}`
+	cold.HandleProbes(faketier.Telling(map[string]string{
+		"/status/config": `{"yaml":""}`, "/status/flags": `{}`, "/label/__name__/values": `["up","planted_metric"]`,
+		"/api/v1/stores": fmt.Sprintf(`{"sidecar":[{"labelSets":[%s],"maxTime":9223372036854775807}],"store":[{"labelSets":[%s],"maxTime":1,"lastError":"planted failure"}]}`, own, other),
+	}))
+	g := newGatewayAt(t, hot, cold, func(settings *config.Config) {
 		settings.Perses.URL = perses.URL
 		settings.Hot.URL += "/" + marker + "/hot"
 		settings.Cold.URL += "/select/" + marker
-		settings.Probe.Interval = config.Duration(20 * time.Millisecond)
-		settings.Probe.LearnInterval = config.Duration(20 * time.Millisecond)
 		settings.DefaultDatasource.Enabled = true
 		settings.DefaultDatasource.TokenFile = token
 		settings.Projects = []config.ProjectConfig{{Name: "shop", Namespaces: []string{"shop"}}}
 		settings.Enforcement.Datasources = []config.ConfinedDatasource{{Name: "metrics", AllNamespaces: true}}
 	})
-	yaml, err := json.Marshal(map[string]string{"yaml": "global:\n  external_labels:\n    cluster: planted-hot\n    planted_label: x\n"})
-	require.NoError(t, err)
-	g.hot.HandleProbes(faketier.Telling(map[string]string{
-		"/status/config": string(yaml), "/status/flags": `{}`, "/label/__name__/values": `["up","here"]`, "/label/cluster/values": `[]`, "/label/planted_label/values": `[]`,
-	}))
-	const own, other = `{"cluster":"planted-hot","planted_label":"x"}`, `{"cluster":"planted-other","tenant_id":"planted-tenant"}`
-	g.cold.HandleProbes(faketier.Telling(map[string]string{
-		"/status/config": `{"yaml":""}`, "/status/flags": `{}`, "/label/__name__/values": `["up","planted_metric"]`,
-		"/api/v1/stores": fmt.Sprintf(`{"sidecar":[{"labelSets":[%s],"maxTime":9223372036854775807}],"store":[{"labelSets":[%s],"maxTime":1,"lastError":"planted failure"}]}`, own, other),
-	}))
-	require.Eventually(t, func() bool {
-		health := g.health(t)
-		return strings.Contains(health.Tiers["cold"].Error, "planted-tenant") && health.Tiers["hot"].ExternalLabels != nil && len(health.Tiers["cold"].Sources) == 2
-	}, 10*time.Second, 5*time.Millisecond)
+	health := g.health(t)
+	require.Contains(t, health.Tiers["cold"].Error, "planted-tenant")
+	require.NotNil(t, health.Tiers["hot"].ExternalLabels)
+	require.Len(t, health.Tiers["cold"].Sources, 2)
 	return g
 }
 

@@ -39,7 +39,14 @@ type served struct {
 
 func newGateway(t *testing.T, change func(*config.Config)) *served {
 	t.Helper()
-	g := &served{hot: faketier.Start(t), cold: faketier.Start(t)}
+	return newGatewayAt(t, faketier.Start(t), faketier.Start(t), change)
+}
+
+// newGatewayAt is newGateway with tiers that answer as the test wants from the first
+// probe on.
+func newGatewayAt(t *testing.T, hot, cold *faketier.Tier, change func(*config.Config)) *served {
+	t.Helper()
+	g := &served{hot: hot, cold: cold}
 	settings := running.TwoTiers(g.hot.URL, g.cold.URL)
 	if change != nil {
 		change(&settings)

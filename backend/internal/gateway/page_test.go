@@ -62,27 +62,19 @@ func TestHealth_ShowsTierConfigurationToUnconfinedCallers(t *testing.T) {
 	perses := fakeperses.Start(t, "alice", map[string]fakeperses.Datasource{"/globaldatasources/metrics": {}, "/projects/shop/datasources/metrics": {}})
 	token := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(token, []byte("let-me-in"), 0o600))
-	g := newGateway(t, func(settings *config.Config) {
+	hot, cold := faketier.Start(t), faketier.Start(t)
+	for _, each := range []*faketier.Tier{hot, cold} {
+		each.HandleProbes(faketier.Telling(map[string]string{"/label/": `[]`, "/status/flags": `{}`, "/status/config": `{"yaml":""}`}))
+	}
+	g := newGatewayAt(t, hot, cold, func(settings *config.Config) {
 		settings.Perses.URL = perses.URL
-		settings.Probe.LearnInterval = config.Duration(20 * time.Millisecond)
 		settings.Hot.ExternalLabels = config.LabelSet{"cluster": "planted"}
 		settings.DefaultDatasource.Enabled = true
 		settings.DefaultDatasource.TokenFile = token
 		settings.Projects = []config.ProjectConfig{{Name: "shop", Namespaces: []string{"shop"}}}
 		settings.Enforcement.Datasources = []config.ConfinedDatasource{{Name: "metrics", AllNamespaces: true}}
 	})
-	tells := func(w http.ResponseWriter, r *http.Request) {
-		for part, data := range map[string]string{"/label/": `[]`, "/status/flags": `{}`, "/status/config": `{"yaml":""}`} {
-			if strings.Contains(r.URL.Path, part) {
-				_, _ = w.Write([]byte(`{"status":"success","data":` + data + `}`))
-				return
-			}
-		}
-		faketier.Probes(w, r)
-	}
-	g.hot.HandleProbes(tells)
-	g.cold.HandleProbes(tells)
-	require.Eventually(t, func() bool { return g.health(t).Tiers["hot"].ExternalLabels != nil }, 10*time.Second, 5*time.Millisecond)
+	require.NotNil(t, g.health(t).Tiers["hot"].ExternalLabels)
 	for _, test := range []struct {
 		base, token string
 		seen        bool
