@@ -144,7 +144,7 @@ func TestTenants_ShareARedis(t *testing.T) {
 	kept.Kill()
 	alive := cacheFailures(t, w.gateways)
 	repeat(1, round{what: "Redis is dead", again: true, uncached: true})
-	kept = redistest.Start(t, kept.Address)
+	redistest.Start(t, kept.Address)
 	repeat(0, round{what: "Redis is back, empty"})
 	dead := cacheFailures(t, w.gateways) - alive
 	repeat(1, round{what: "the same again", again: true})
