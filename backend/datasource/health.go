@@ -2,8 +2,6 @@ package datasource
 
 import (
 	"time"
-
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 )
 
 // The values of Health.Status.
