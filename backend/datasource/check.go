@@ -3,6 +3,7 @@ package datasource
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"sync"
@@ -130,8 +131,9 @@ func (m *Manager) check(ctx context.Context, reference perses.Reference, raw []b
 	spec, err := perses.ParseSpec(raw)
 	if err != nil {
 		found.OK = false
-		for _, mistake := range perses.Mistakes(err) {
-			found.Mistakes = append(found.Mistakes, mistakeView(*mistake))
+		mistakes, _ := errors.AsType[perses.SpecErrors](err) // ParseSpec returns no other.
+		for _, mistake := range mistakes {
+			found.Mistakes = append(found.Mistakes, mistakeView(mistake))
 		}
 		return found
 	}
@@ -193,7 +195,7 @@ func (m *Manager) checkTier(ctx context.Context, saved *perses.Datasource, name 
 		return seen
 	}
 	if !own {
-		at.scrapeInterval = saved.Spec.ScrapeInterval
+		at.scrapeInterval = time.Duration(saved.Spec.ScrapeInterval)
 	}
 	servers := m.serversAt(at)
 	switch {

@@ -106,11 +106,11 @@ func (m *Manager) sourceOf(saved *perses.Datasource) (*source, error) {
 	asked := &source{
 		label:       saved.Reference.String(),
 		saved:       true,
-		threshold:   saved.Spec.Threshold,
+		threshold:   time.Duration(saved.Spec.Threshold),
 		strategy:    cmp.Or(tier.Strategy(saved.Spec.Strategy), tier.Strategy(m.config.Routing.Strategy)),
 		queryParams: saved.Spec.QueryParams,
 
-		scrapeInterval: saved.Spec.ScrapeInterval,
+		scrapeInterval: time.Duration(saved.Spec.ScrapeInterval),
 	}
 	var err error
 	if asked.rule, err = m.rules.of(saved.Reference); err != nil {
@@ -153,7 +153,7 @@ func (m *Manager) tiersOf(saved *perses.Datasource, name tier.Name, named *perse
 	}
 	asked.wantsNamespace = asked.wantsNamespace || at.tenancy.Parameter != ""
 	if !own {
-		at.scrapeInterval = saved.Spec.ScrapeInterval
+		at.scrapeInterval = time.Duration(saved.Spec.ScrapeInterval)
 	}
 	list, err := m.tiersAt(at, tierUse{header: tenant, own: own && len(tenant) == 0, project: saved.Reference.Project})
 	return at, list, err
@@ -176,12 +176,12 @@ func (m *Manager) destinationOf(reference perses.Reference, name tier.Name, name
 		at, err = m.placeOfService(reference, name, named, tenant)
 		return at, false, err
 	}
-	at.destination = destination{name: name, url: named.URL.String(), retention: named.Retention, lag: named.Lag, headers: canonical(tenant)}
-	if err := m.permit(reference, named.URL, &at.destination); err != nil {
+	at.destination = destination{name: name, url: named.URL.String(), retention: time.Duration(named.Retention), lag: time.Duration(named.Lag), headers: canonical(tenant)}
+	if err := m.permit(reference, &named.URL.URL, &at.destination); err != nil {
 		return at, false, &promapi.Error{Status: http.StatusForbidden, Type: promapi.ErrorForbidden, Cause: err, Message: fmt.Sprintf(
 			"the %s tier of %s names %s, which the gateway does not call: ask the operator to list it in the gateway's destinations", name, reference, named.URL.Host)}
 	}
-	return at, false, m.mayChooseTenant(reference, name, tenant, m.isOwnServer(named.URL) || at.access.HoldsSecrets())
+	return at, false, m.mayChooseTenant(reference, name, tenant, m.isOwnServer(&named.URL.URL) || at.access.HoldsSecrets())
 }
 
 // trusts tells whether the operator lets a datasource use what is the gateway's
