@@ -55,12 +55,12 @@ func (r *Resolver) ownConfigured(name tier.Name) destination {
 func (r *Resolver) buildSaved(saved *perses.Datasource) (*Resolved, error) {
 	made := &Resolved{
 		Label: saved.Reference.String(), IsSaved: true,
-		Threshold:           cmp.Or(saved.Spec.Threshold, time.Duration(r.config.Routing.Threshold)),
+		Threshold:           cmp.Or(time.Duration(saved.Spec.Threshold), time.Duration(r.config.Routing.Threshold)),
 		Strategy:            cmp.Or(tier.Strategy(saved.Spec.Strategy), tier.Strategy(r.config.Routing.Strategy)),
 		splitAcrossReplicas: valueOr(saved.Spec.SplitAcrossReplicas, r.config.Routing.SplitAcrossReplicas),
 		cache:               valueOr(saved.Spec.Cache, r.config.Cache.Enabled),
 		queryParams:         saved.Spec.QueryParams,
-		scrapeInterval:      saved.Spec.ScrapeInterval,
+		scrapeInterval:      time.Duration(saved.Spec.ScrapeInterval),
 	}
 	var err error
 	if made.Rule, err = r.rules.of(saved.Reference); err != nil {
@@ -99,7 +99,7 @@ func (r *Resolver) tiersOf(saved *perses.Datasource, name tier.Name, named *pers
 	}
 	made.WantsNamespace = made.WantsNamespace || at.tenancy.Parameter != ""
 	if !own {
-		at.scrapeInterval = saved.Spec.ScrapeInterval
+		at.scrapeInterval = time.Duration(saved.Spec.ScrapeInterval)
 	}
 	list, err := r.tiersAt(at, tierUse{header: tenant, own: own && len(tenant) == 0, project: saved.Reference.Project}, made)
 	return at, list, err
@@ -122,12 +122,12 @@ func (r *Resolver) destinationOf(reference perses.Reference, name tier.Name, nam
 		at, err = r.locationOfService(reference, name, named, tenant)
 		return at, false, err
 	}
-	at.destination = destination{name: name, url: named.URL.String(), retention: named.Retention, lag: named.Lag, headers: canonical(tenant)}
-	if err := r.permit(reference, named.URL, &at.destination); err != nil {
+	at.destination = destination{name: name, url: named.URL.String(), retention: time.Duration(named.Retention), lag: time.Duration(named.Lag), headers: canonical(tenant)}
+	if err := r.permit(reference, &named.URL.URL, &at.destination); err != nil {
 		return at, false, &promapi.Error{Status: http.StatusForbidden, Type: promapi.ErrorForbidden, Cause: err, Message: fmt.Sprintf(
 			"the %s tier of %s names %s, which the gateway does not call: ask the operator to list it in the gateway's destinations", name, reference, named.URL.Host)}
 	}
-	return at, false, r.mayChooseTenant(reference, name, tenant, r.isOwnServer(named.URL) || at.access.HoldsSecrets())
+	return at, false, r.mayChooseTenant(reference, name, tenant, r.isOwnServer(&named.URL.URL) || at.access.HoldsSecrets())
 }
 
 // tenantOf returns the tenant headers of the saved datasource.

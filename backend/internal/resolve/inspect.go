@@ -109,7 +109,7 @@ func (r *Resolver) inspect(ctx context.Context, saved *perses.Datasource, name t
 		return seen
 	}
 	if !own {
-		at.scrapeInterval = saved.Spec.ScrapeInterval
+		at.scrapeInterval = time.Duration(saved.Spec.ScrapeInterval)
 	}
 	servers := r.serversAt(at)
 	switch {

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
@@ -18,7 +19,7 @@ import (
 // tier. It returns an Error with status 403 when the operator does not allow
 // the datasource to name it, and 501 when there is no discovery.
 func (r *Resolver) locationOfService(reference perses.Reference, name tier.Name, named *perses.TierSpec, tenant http.Header) (location, error) {
-	service := discovery.Reference{Namespace: named.Service.Namespace, Name: named.Service.Name, Port: named.Service.Port, Scheme: named.Service.Scheme}
+	service := discovery.Reference{Namespace: named.Service.Namespace, Name: named.Service.Name, Port: string(named.Service.Port), Scheme: named.Service.Scheme}
 	if r.discovery == nil {
 		return location{}, promapi.Errorf(http.StatusNotImplemented, promapi.ErrorUnavailable,
 			"the %s tier of %s is the Service %s, which the gateway cannot look up: %s; set url instead", name, reference, service, r.noDiscovery)
@@ -37,7 +38,7 @@ func (r *Resolver) locationOfService(reference perses.Reference, name tier.Name,
 	}
 	found := r.discovery.Resolve(service)
 	at := destination{
-		name: name, url: found.URL(), retention: named.Retention, lag: named.Lag, headers: canonical(tenant), service: service.String(),
+		name: name, url: found.URL(), retention: time.Duration(named.Retention), lag: time.Duration(named.Lag), headers: canonical(tenant), service: service.String(),
 	}
 	if at.url == "" {
 		at.missing = found.Message
