@@ -52,8 +52,8 @@ type Manager struct {
 	splicing *engine.Splicing
 	bodies   *admission.ByteBudget // of requests
 	// callerMemory is what callers hold of the same memory.
-	callerMemory *admission.Shares[uint64]
-	planning     *admission.Gate
+	callerMemory *admission.Budget[uint64]
+	planning     *admission.Queue
 	cache        *resultcache.Cache
 	// fingerprint is that of the configuration.
 	fingerprint string
@@ -137,7 +137,7 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	m.pool = newTierPool(config)
 	m.planning = newPlanningQueue(config)
 	m.bodies = admission.NewByteBudget(int64(config.Limits.RequestMemory))
-	m.callerMemory = admission.NewShares[uint64](int64(config.Limits.RequestMemory)/2, 1)
+	m.callerMemory = admission.NewBudget[uint64](int64(config.Limits.RequestMemory)/2, 1)
 	m.pool.meters = m.metrics.tiers
 	m.splicing = engine.NewSplicing(int64(config.Query.SpliceBytes))
 	m.pool.network, m.pool.onProbe = m.network, m.observeProbe

@@ -18,8 +18,8 @@ const planningQueue = 100
 
 // newPlanningQueue returns the queue of queries that are costly to plan. Half of
 // the processors plan them, so that they delay no other query.
-func newPlanningQueue(config Config) *admission.Gate {
-	return admission.NewGate(admission.Limits{
+func newPlanningQueue(config Config) *admission.Queue {
+	return admission.NewQueue(admission.Limits{
 		Concurrent: max(runtime.GOMAXPROCS(0)/2, 1), Queue: planningQueue, Wait: time.Duration(config.Limits.QueueWait),
 	}, nil)
 }
@@ -42,7 +42,7 @@ func (m *Manager) prepare(ctx context.Context, asked *source, request *promapi.R
 	}
 	planned = func() {}
 	if isCostly {
-		release, err := m.planning.Admit(ctx, request.Caller)
+		release, err := m.planning.Acquire(ctx, request.Caller)
 		if overload, is := errors.AsType[*admission.OverloadError](err); is {
 			return nil, nil, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err, RetryAfter: overload.RetryAfter,
 				Message: "too many queries wait that take long to read: try again later, or shorten the query"}

@@ -147,7 +147,7 @@ func newTierPool(config Config) *tierPool {
 func limitsOf(config Config) admission.Limits {
 	limits := admission.Limits{
 		Concurrent: config.Limits.Concurrent, Queue: config.Limits.Queue, Wait: time.Duration(config.Limits.QueueWait),
-		SharedBytes: config.Limits.SharedBytes, SharedMemory: admission.NewMemory(int64(config.Limits.SharedMemory)),
+		SharedBytes: config.Limits.SharedBytes, SharedMemory: admission.NewBudget[string](int64(config.Limits.SharedMemory), 0).Of("answers"),
 	}
 	if limits.Concurrent == 0 {
 		limits.Concurrent = config.Pool.Size

@@ -33,13 +33,13 @@ var errTooManyNames = errors.New("there are more names than are held")
 // account, all of them together. nil bounds nothing.
 type Probing struct {
 	slots  chan struct{}
-	memory *admission.Memory
+	memory *admission.BudgetShare
 }
 
 // NewProbing returns a bound of so many probes at a time, and of so many bytes
 // for the metric names that are held.
 func NewProbing(atOnce int, nameBytes int64) *Probing {
-	return &Probing{slots: make(chan struct{}, atOnce), memory: admission.NewMemory(nameBytes)}
+	return &Probing{slots: make(chan struct{}, atOnce), memory: admission.NewBudget[string](nameBytes, 0).Of("names")}
 }
 
 // enter waits until a probe may begin. It returns false when ctx ends before.
@@ -80,7 +80,7 @@ type heldNames struct {
 	since, asked time.Time
 
 	bytes   int
-	memory  *admission.Memory
+	memory  *admission.BudgetShare
 	holders atomic.Int64
 }
 
@@ -94,7 +94,7 @@ func (h *heldNames) set() tier.NameSet {
 
 func (h *heldNames) release() {
 	if h != nil && h.holders.Add(-1) == 0 {
-		h.memory.Give(h.bytes)
+		h.memory.Release(int64(h.bytes))
 	}
 }
 
@@ -165,7 +165,7 @@ func (s *nameSets) hold(key string, payer *Probing, held *heldNames) *heldNames 
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.forget(key)
-	if s.refused = len(held.names) > mostNames || !held.memory.Take(held.bytes); s.refused {
+	if s.refused = len(held.names) > mostNames || !held.memory.Acquire(int64(held.bytes)); s.refused {
 		return nil
 	}
 	if s.closed {

@@ -69,10 +69,10 @@ func TestMetricNames_AreBoundedForAProject(t *testing.T) {
 }
 
 // requireFree requires that all of the memory for names is free.
-func requireFree(t *testing.T, probing *Probing, bytes int) {
+func requireFree(t *testing.T, probing *Probing, bytes int64) {
 	t.Helper()
-	require.True(t, probing.memory.Take(bytes))
-	probing.memory.Give(bytes)
+	require.True(t, probing.memory.Acquire(bytes))
+	probing.memory.Release(bytes)
 }
 
 // TestMetricNames_LargeAnswersAreNotRead bounds the answer itself.

@@ -229,7 +229,7 @@ func TestLearn(t *testing.T) {
 	require.Zero(t, p.coldInterval, "then that of hot is taken")
 
 	// Nothing holds the memory of the names any more.
-	require.False(t, p.payer().memory.Take(1<<20), "the names take some of it")
+	require.False(t, p.payer().memory.Acquire(1<<20), "the names take some of it")
 	p.names.release()
 	p.options.Hot.Close()
 	p.options.Cold.Close()

@@ -194,7 +194,7 @@ func (t *Tier) Do(ctx context.Context, request *promapi.Request, withoutParamete
 		return nil, err
 	}
 	return t.calls.Do(ctx, admission.Call{
-		Caller: request.Caller, Lingers: request.Lingers, Key: keyOf(request, &made),
+		Caller: request.Caller, Detaches: request.Lingers, Key: keyOf(request, &made),
 		Send: func(ctx context.Context) (*http.Response, error) { return t.api.Send(ctx, made) },
 	})
 }
