@@ -24,13 +24,13 @@ const serviceAccountDir = "/var/run/secrets/kubernetes.io/serviceaccount"
 // accesses are what the gateway shows to each destination that the operator
 // names.
 type accesses struct {
-	own          map[tier.Name]*upstream.Access
+	own          map[tier.Name]*upstream.TransportConfig
 	destinations []upstream.Destination
 	// found is for the gateway's own tiers where discovery found them.
 	found map[tier.Name]discoveredAccess
 	// services is for other Services, which datasources name: it has no
 	// credential, whoever names them.
-	services *upstream.Access
+	services *upstream.TransportConfig
 	// perses carries what callers ask Perses; persesService the gateway's own
 	// credential, and is nil where there is none.
 	perses, persesService http.RoundTripper
@@ -40,21 +40,21 @@ type accesses struct {
 
 // discoveredAccess is for a tier of the gateway's own that was discovered: with
 // the token of the ServiceAccount, and without it, where others could read it.
-type discoveredAccess struct{ withToken, withoutToken *upstream.Access }
+type discoveredAccess struct{ withToken, withoutToken *upstream.TransportConfig }
 
 func newDiscoveredAccess(config Config, own *HTTPConfig, reloads *upstream.Reloads) (discoveredAccess, error) {
-	options := upstream.AccessOptions{HTTP: own.client(), Authorities: authorities(config, ".svc"), Reloads: reloads}
-	withoutToken, err := upstream.NewAccess(options)
+	options := upstream.TransportOptions{HTTP: own.client(), Authorities: authorities(config, ".svc"), Reloads: reloads}
+	withoutToken, err := upstream.NewTransportConfig(options)
 	if err != nil {
 		return discoveredAccess{}, err
 	}
 	options.TokenFile = config.ServiceAccount.TokenPath
-	withToken, err := upstream.NewAccess(options)
+	withToken, err := upstream.NewTransportConfig(options)
 	return discoveredAccess{withToken: withToken, withoutToken: withoutToken}, err
 }
 
 // over returns what is shown over a scheme.
-func (d discoveredAccess) over(scheme string) *upstream.Access {
+func (d discoveredAccess) over(scheme string) *upstream.TransportConfig {
 	if scheme != "https" || !d.withToken.SendsToken() {
 		return d.withoutToken
 	}
@@ -63,8 +63,8 @@ func (d discoveredAccess) over(scheme string) *upstream.Access {
 
 // newAccesses makes them all. reloads counts the changes of their files.
 func newAccesses(config Config, reloads *upstream.Reloads) (*accesses, error) {
-	made := &accesses{own: map[tier.Name]*upstream.Access{}, found: map[tier.Name]discoveredAccess{}}
-	note := func(key string, access *upstream.Access) {
+	made := &accesses{own: map[tier.Name]*upstream.TransportConfig{}, found: map[tier.Name]discoveredAccess{}}
+	note := func(key string, access *upstream.TransportConfig) {
 		if access.SkipsVerification() {
 			made.unverified = append(made.unverified, key)
 		}
@@ -78,11 +78,11 @@ func newAccesses(config Config, reloads *upstream.Reloads) (*accesses, error) {
 		if parseError != nil {
 			continue // Validate found it before.
 		}
-		options := upstream.AccessOptions{HTTP: own.http.client(), Authorities: authorities(config, base.Hostname()), Reloads: reloads}
+		options := upstream.TransportOptions{HTTP: own.http.client(), Authorities: authorities(config, base.Hostname()), Reloads: reloads}
 		if base.Scheme == "https" && inCluster(base.Hostname()) {
 			options.TokenFile = config.ServiceAccount.TokenPath
 		}
-		if made.own[name], err = upstream.NewAccess(options); err != nil {
+		if made.own[name], err = upstream.NewTransportConfig(options); err != nil {
 			return nil, fmt.Errorf("%s.http_config: %w", name, err)
 		}
 		if made.found[name], err = newDiscoveredAccess(config, own.http, reloads); err != nil {
@@ -93,14 +93,14 @@ func newAccesses(config Config, reloads *upstream.Reloads) (*accesses, error) {
 		note(string(name), made.own[name])
 	}
 	for i, each := range config.Destinations {
-		access, err := upstream.NewAccess(upstream.AccessOptions{HTTP: each.HTTPConfig.client(), Authorities: authorities(config, each.Host), Reloads: reloads})
+		access, err := upstream.NewTransportConfig(upstream.TransportOptions{HTTP: each.HTTPConfig.client(), Authorities: authorities(config, each.Host), Reloads: reloads})
 		if err != nil {
 			return nil, fmt.Errorf("destinations[%d].http_config: %w", i, err)
 		}
 		note(fmt.Sprintf("destinations[%d]", i), access)
 		made.destinations = append(made.destinations, each.destination(access))
 	}
-	if made.services, err = upstream.NewAccess(upstream.AccessOptions{Authorities: authorities(config, ".svc"), Reloads: reloads}); err != nil {
+	if made.services, err = upstream.NewTransportConfig(upstream.TransportOptions{Authorities: authorities(config, ".svc"), Reloads: reloads}); err != nil {
 		return nil, fmt.Errorf("service_account: %w", err)
 	}
 	plain := promconfig.HTTPClientConfig{EnableHTTP2: true, TLSConfig: promconfig.TLSConfig{CAFile: config.Perses.CAFile}}
@@ -114,7 +114,7 @@ func newAccesses(config Config, reloads *upstream.Reloads) (*accesses, error) {
 	if service.TLSConfig.CAFile == "" && service.TLSConfig.CA == "" {
 		service.TLSConfig.CAFile = config.Perses.CAFile
 	}
-	var access *upstream.Access
+	var access *upstream.TransportConfig
 	if access, made.persesService, err = persesCarrier(service, reloads); err != nil {
 		return nil, fmt.Errorf("perses.service.http_config: %w", err)
 	}
@@ -124,8 +124,8 @@ func newAccesses(config Config, reloads *upstream.Reloads) (*accesses, error) {
 
 // persesCarrier returns what carries requests to Perses, and reads its files anew
 // when they change.
-func persesCarrier(config promconfig.HTTPClientConfig, reloads *upstream.Reloads) (*upstream.Access, http.RoundTripper, error) {
-	access, err := upstream.NewAccess(upstream.AccessOptions{HTTP: &config, Reloads: reloads})
+func persesCarrier(config promconfig.HTTPClientConfig, reloads *upstream.Reloads) (*upstream.TransportConfig, http.RoundTripper, error) {
+	access, err := upstream.NewTransportConfig(upstream.TransportOptions{HTTP: &config, Reloads: reloads})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -136,8 +136,8 @@ func persesCarrier(config promconfig.HTTPClientConfig, reloads *upstream.Reloads
 }
 
 // destination returns the destination as it is held against URLs.
-func (d DestinationConfig) destination(access *upstream.Access) upstream.Destination {
-	return upstream.Destination{Host: d.Host, Port: d.Port, Scheme: d.Scheme, PathPrefix: d.PathPrefix, Access: access, Tenant: d.Tenant}
+func (d DestinationConfig) destination(access *upstream.TransportConfig) upstream.Destination {
+	return upstream.Destination{Host: d.Host, Port: d.Port, Scheme: d.Scheme, PathPrefix: d.PathPrefix, Transport: access, Tenant: d.Tenant}
 }
 
 // inCluster tells whether a host name is one of a service in the cluster.

@@ -35,7 +35,7 @@ func TestWhoseCredentialGoesOut(t *testing.T) {
 		require.False(t, own)
 		return at.destination
 	}
-	hot, other := m.access.own[tier.Hot], m.access.destinations[0].Access
+	hot, other := m.access.own[tier.Hot], m.access.destinations[0].Transport
 	require.True(t, hot.HoldsSecrets())
 	for _, project := range []string{"", "listed"} {
 		require.Same(t, hot, of(project, "https://127.0.0.1:1/hot/below").access)
@@ -99,7 +99,7 @@ func TestWhereTheServiceAccountTokenGoes(t *testing.T) {
 		config.Destinations = []DestinationConfig{{Host: "named.monitoring.svc", Port: 9091}}
 		made, err = newAccesses(config, nil)
 		require.NoError(t, err)
-		require.False(t, made.destinations[0].Access.HoldsSecrets(), "a host that datasources may name does not get it")
+		require.False(t, made.destinations[0].Transport.HoldsSecrets(), "a host that datasources may name does not get it")
 	}
 }
 

@@ -218,7 +218,7 @@ func (m *Manager) checkTier(ctx context.Context, saved *perses.Datasource, name 
 		defer client.Close()
 		_, settings := server.shared()
 		one := catalog.NewTier(catalog.TierOptions{
-			Name: name, Replica: server.replica, Client: client, ProbeInterval: time.Duration(m.config.Probe.Interval), Probing: m.checks,
+			Name: name, Replica: server.replica, Client: client, ProbeInterval: time.Duration(m.config.Probe.Interval), ProbeBudget: m.checks,
 			Retention: settings.Retention, Lag: settings.Lag, ScrapeInterval: settings.ScrapeInterval,
 		})
 		seen.Address, seen.server, seen.tiers = client.Endpoint(), client.Server(), append(seen.tiers, one)

@@ -73,7 +73,7 @@ func (c HTTPConfig) Format(state fmt.State, _ rune) {
 
 // validate returns what is wrong, or nil for no configuration at all.
 func (c *HTTPConfig) validate() error {
-	return upstream.CheckAccess(c.client())
+	return upstream.CheckTransportConfig(c.client())
 }
 
 // client returns the configuration as Prometheus has it; nil where there is

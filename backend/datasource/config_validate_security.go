@@ -24,9 +24,9 @@ func (c *Config) validateSecurity(add func(key string, err error)) {
 		add(key+".http_config", destination.HTTPConfig.validate())
 		add(key+".tenant", validTenant(destination.Tenant))
 		if destination.HTTPConfig.validate() == nil {
-			add(key, destination.destination(upstream.DescribeAccess(destination.HTTPConfig.client())).Validate())
+			add(key, destination.destination(upstream.DescribeTransportConfig(destination.HTTPConfig.client())).Validate())
 		}
-		if upstream.DescribeAccess(destination.HTTPConfig.client()).UsesProxy() {
+		if upstream.DescribeTransportConfig(destination.HTTPConfig.client()).UsesProxy() {
 			// The addresses that no datasource may lead to cannot be told from others:
 			// it is the proxy that resolves the name and connects.
 			add(key+".http_config", errors.New("proxy_url and proxy_from_environment are for hot, cold and perses.service: what a datasource names is called without a proxy, so that the address it leads to is checked"))
@@ -66,7 +66,7 @@ func (c *Config) validateCallers(add func(key string, err error)) {
 	if c.Perses.URL == "" {
 		add("perses.service", errors.New("has no effect without perses.url"))
 	}
-	if service.HTTPConfig.validate() == nil && !upstream.DescribeAccess(service.HTTPConfig.client()).HoldsSecrets() {
+	if service.HTTPConfig.validate() == nil && !upstream.DescribeTransportConfig(service.HTTPConfig.client()).HoldsSecrets() {
 		add("perses.service.http_config", errors.New("names no credential: set basic_auth, authorization or oauth2"))
 	}
 	if len(service.ClientNames) == 0 {

@@ -74,7 +74,7 @@ func (m *Manager) Diagnose(ctx context.Context) []Finding {
 	d.coverage(hot, time.Now())
 	if own.pair != nil && hot.State == stateOK && cold.State == stateOK {
 		own.pair.Wait(ctx)
-		d.pair(own.pair.Learned())
+		d.pair(own.pair.Snapshot())
 	}
 	return d.findings
 }
@@ -175,7 +175,7 @@ func (d *diagnosis) coverage(hot tierReport, now time.Time) {
 }
 
 // pair tells what is known of the tiers together.
-func (d *diagnosis) pair(learned *catalog.Learned) {
+func (d *diagnosis) pair(learned *catalog.Snapshot) {
 	const subject = "routing"
 	if learned.Error != "" {
 		d.add(subject, SeverityWarning, "it could not be learned what the tiers hold: "+learned.Error, "see the gateway's log")
@@ -189,8 +189,8 @@ func (d *diagnosis) pair(learned *catalog.Learned) {
 		d.add(subject, SeverityNote, "the configuration declares that hot holds every series (hot.complete)", "")
 		return
 	}
-	if learned.Doubt != "" {
-		d.add(subject, SeverityWarning, "hot is only assumed to hold every series: "+learned.Doubt,
+	if learned.AssumedReason != "" {
+		d.add(subject, SeverityWarning, "hot is only assumed to hold every series: "+learned.AssumedReason,
 			"let the gateway read /api/v1/status/config of hot, or set hot.external_labels; where hot does hold every series, set hot.complete")
 	}
 	others := known.Others()

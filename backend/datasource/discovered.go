@@ -109,7 +109,7 @@ func (m *Manager) ownPlace(name tier.Name) place {
 		if err != nil {
 			found.url, found.missing = "", err.Error()
 		}
-		found.guard, found.access = permission.Guard, permission.Access
+		found.guard, found.access = permission.Guard, permission.Transport
 	case m.isDefaultReference(name) && !pending(service):
 		// Nobody has said that there is such a Service.
 		return place{destination: configured, service: service, reference: reference}

@@ -177,7 +177,7 @@ func (s *source) health(now time.Time, detailed bool) Health {
 		health.Status = StatusUnhealthy
 	}
 	if s.pair != nil {
-		health.addLearned(s.pair.Learned(), detailed)
+		health.addLearned(s.pair.Snapshot(), detailed)
 	}
 	return health
 }
@@ -200,7 +200,7 @@ func (h *handler) ownHealth(incoming *http.Request) Health {
 }
 
 // addLearned tells what is known of both tiers together.
-func (h *Health) addLearned(learned *catalog.Learned, detailed bool) {
+func (h *Health) addLearned(learned *catalog.Snapshot, detailed bool) {
 	h.LearningError = learned.Error
 	known := learned.Knowledge
 	switch {
@@ -208,8 +208,8 @@ func (h *Health) addLearned(learned *catalog.Learned, detailed bool) {
 		return
 	case known.Declared:
 		h.Completeness = "declared"
-	case learned.Doubt != "":
-		h.Completeness = "assumed: " + learned.Doubt
+	case learned.AssumedReason != "":
+		h.Completeness = "assumed: " + learned.AssumedReason
 	default:
 		h.Completeness = "learned"
 	}

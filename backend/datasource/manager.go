@@ -69,7 +69,7 @@ type Manager struct {
 	own atomic.Pointer[source]
 
 	// checks bounds the looks at tiers that somebody asks for.
-	checks *catalog.Probing
+	checks *catalog.ProbeBudget
 
 	disagreementsMutex sync.Mutex
 	disagreements      map[string]disagreement // by Service
@@ -125,7 +125,7 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("invalid configuration: %w", err)
 	}
-	m := &Manager{config: config, logger: logger, registry: prometheus.NewRegistry(), checks: catalog.NewProbing(checksAtOnce, 0), disagreements: map[string]disagreement{}}
+	m := &Manager{config: config, logger: logger, registry: prometheus.NewRegistry(), checks: catalog.NewProbeBudget(checksAtOnce, 0), disagreements: map[string]disagreement{}}
 	for _, option := range options {
 		option(m)
 	}

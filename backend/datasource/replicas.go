@@ -41,7 +41,7 @@ func (m *Manager) join(joined *source, hotPlace, coldPlace place, hot, cold []*c
 	for i, each := range hot {
 		one := replica{Replica: engine.Replica{Hot: each, Pair: m.pool.pair(each, joined.cold)}, ready: hotPlace.service.Endpoints[i].Ready}
 		if one.Pair != nil {
-			removed = append(removed, one.Pair.Learned().Cold.ReplicaLabels...)
+			removed = append(removed, one.Pair.Snapshot().Cold.ReplicaLabels...)
 		}
 		joined.replicas = append(joined.replicas, one)
 	}

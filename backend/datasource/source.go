@@ -26,7 +26,7 @@ type source struct {
 	label     string // names it: for people, and where its queries count or are kept
 	saved     bool   // in Perses
 	hot, cold *catalog.Tier
-	pair      *catalog.Pair // nil unless there are both
+	pair      *catalog.Catalog // nil unless there are both
 	// replicas are the servers that hold hot, hot itself among them; empty where
 	// it is asked as a whole.
 	replicas []replica
@@ -216,7 +216,7 @@ func (m *Manager) permit(reference perses.Reference, named *url.URL, at *destina
 	}
 	at.guard, at.tenant = permission.Guard, permission.Tenant
 	if trusted {
-		at.access = permission.Access
+		at.access = permission.Transport
 	}
 	return nil
 }
