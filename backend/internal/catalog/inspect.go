@@ -29,10 +29,10 @@ type Inspection struct {
 // Inspect probes a tier once, as Run does again and again, and asks it for its
 // version and settings. It must not be called on a tier that Run probes.
 func (t *Tier) Inspect(ctx context.Context) Inspection {
-	if !t.options.Probing.enter(ctx) {
+	if !t.options.ProbeBudget.acquire(ctx) {
 		return Inspection{Failure: upstream.FailureOf(ctx.Err())}
 	}
-	defer t.options.Probing.leave()
+	defer t.options.ProbeBudget.release()
 	t.probe(ctx)
 	found := Inspection{Status: t.Status()}
 	if err := cmp.Or(ctx.Err(), found.failure); err != nil {

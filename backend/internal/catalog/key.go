@@ -10,11 +10,11 @@ import (
 
 // keyOf returns what other calls a call is the same as: the zero Key where the
 // answer must not be shared.
-func keyOf(request *promapi.Request, made *upstream.Outgoing) admission.Key {
+func keyOf(request *promapi.Request, made *upstream.Outgoing) admission.RequestKey {
 	if !shareable(request) {
-		return admission.Key{}
+		return admission.RequestKey{}
 	}
-	return admission.Key{
+	return admission.RequestKey{
 		Method: made.Method, Path: made.Path, RawQuery: made.RawQuery, Body: string(made.Body),
 		Accept: strings.Join(made.Header["Accept"], ","), AcceptEncoding: strings.Join(made.Header["Accept-Encoding"], ","),
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // namesTier is a tier that tells so many metric names.
-func namesTier(t *testing.T, probing *Probing, probeBytes int64, count *atomic.Int64, names int) *Tier {
+func namesTier(t *testing.T, probing *ProbeBudget, probeBytes int64, count *atomic.Int64, names int) *Tier {
 	t.Helper()
 	list := make([]string, names)
 	for i := range list {
@@ -29,7 +29,7 @@ func namesTier(t *testing.T, probing *Probing, probeBytes int64, count *atomic.I
 	}))
 	t.Cleanup(server.Close)
 	client := boundedClient(t, server.URL, probeBytes)
-	return NewTier(TierOptions{Name: tier.Hot, Client: client, ProbeInterval: time.Hour, Probing: probing})
+	return NewTier(TierOptions{Name: tier.Hot, Client: client, ProbeInterval: time.Hour, ProbeBudget: probing})
 }
 
 // TestMetricNames_AreBoundedForAProject asks several tiers of a project for
@@ -37,7 +37,7 @@ func namesTier(t *testing.T, probing *Probing, probeBytes int64, count *atomic.I
 func TestMetricNames_AreBoundedForAProject(t *testing.T) {
 	var asked atomic.Int64
 	const names = 1000
-	probing := NewProbing(1, names*100) // Enough for one set of them, and not for two.
+	probing := NewProbeBudget(1, names*100) // Enough for one set of them, and not for two.
 	first, second := namesTier(t, probing, 0, &asked, names), namesTier(t, probing, 0, &asked, names)
 	held, err := first.metricNames(t.Context(), probing, nil, time.Time{}, time.Hour)
 	require.NoError(t, err)
@@ -69,10 +69,10 @@ func TestMetricNames_AreBoundedForAProject(t *testing.T) {
 }
 
 // requireFree requires that all of the memory for names is free.
-func requireFree(t *testing.T, probing *Probing, bytes int) {
+func requireFree(t *testing.T, probing *ProbeBudget, bytes int64) {
 	t.Helper()
-	require.True(t, probing.memory.Take(bytes))
-	probing.memory.Give(bytes)
+	require.True(t, probing.memory.Acquire(bytes))
+	probing.memory.Release(bytes)
 }
 
 // TestMetricNames_LargeAnswersAreNotRead bounds the answer itself.

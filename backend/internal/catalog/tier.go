@@ -40,8 +40,8 @@ type TierOptions struct {
 	// Calls admits the calls of queries; nil admits every one. It does not hold for
 	// probes.
 	Calls *admission.Controller
-	// Probing bounds what the gateway itself asks of the tier; nil bounds nothing.
-	Probing *Probing
+	// ProbeBudget bounds what the gateway itself asks of the tier; nil bounds nothing.
+	ProbeBudget *ProbeBudget
 	// Warm is how many connections are made when the tier becomes available.
 	Warm int
 	// OnProbe is called after each probe with what it found, if not nil, and
@@ -68,10 +68,10 @@ type Status struct {
 	// Retention is the retention that the tier says it keeps; zero when it
 	// does not tell.
 	Retention time.Duration
-	// Unbroken is since when hot has its samples without a gap that a restart
+	// ContiguousSince is since when hot has its samples without a gap that a restart
 	// or an outage left, in milliseconds since the Unix epoch; zero where
 	// there is no gap.
-	Unbroken int64
+	ContiguousSince int64
 	// ScrapeInterval is the time between two samples of hot as seen; zero
 	// where nothing was seen.
 	ScrapeInterval time.Duration
@@ -108,26 +108,26 @@ type TierSettings struct {
 type sharedTier struct {
 	options TierOptions
 	base    *Tier // the view that Run belongs to
-	names   *nameSets
+	names   *nameCache
 	api     apiClient
 	calls   *admission.Controller
 	mutex   sync.Mutex // held while a new status follows from the previous one
-	// continuity and stores are used by Run alone.
-	continuity continuity
-	stores     storeWatch
-	status     atomic.Pointer[Status]
-	identity   atomic.Pointer[Identity]
-	steady     atomic.Pointer[steadiness] // of cold; nil while it is not
-	probed     atomic.Pointer[chan struct{}]
-	first      chan struct{} // closed after the first probe
-	again      chan struct{} // asks for a probe now
+	// gapDetector and stores are used by Run alone.
+	gaps      gapDetector
+	stores    storeWatch
+	status    atomic.Pointer[Status]
+	identity  atomic.Pointer[Identity]
+	stability atomic.Pointer[storeStability] // of cold; nil while it is not
+	probed    atomic.Pointer[chan struct{}]
+	first     chan struct{} // closed after the first probe
+	again     chan struct{} // asks for a probe now
 }
 
 // NewTier returns a tier that has not been probed yet: see Run.
 func NewTier(options TierOptions) *Tier {
 	t := &Tier{settings: TierSettings{Retention: options.Retention, Lag: options.Lag, ScrapeInterval: options.ScrapeInterval}}
 	t.sharedTier = &sharedTier{
-		base: t, names: newNameSets(),
+		base: t, names: newNameCache(),
 		options: options, api: apiClient{options.Client}, calls: cmp.Or(options.Calls, admission.NewController(admission.Limits{}, nil)),
 		first: make(chan struct{}), again: make(chan struct{}, 1),
 	}
@@ -195,7 +195,7 @@ func (t *Tier) Do(ctx context.Context, request *promapi.Request, withoutParamete
 		return nil, err
 	}
 	return t.calls.Do(ctx, admission.Call{
-		Caller: request.Caller, Lingers: request.Lingers, Key: keyOf(request, &made),
+		Caller: request.Caller, Detaches: request.Lingers, Key: keyOf(request, &made),
 		Send: func(ctx context.Context) (*http.Response, error) { return t.api.Send(ctx, made) },
 	})
 }
@@ -206,7 +206,7 @@ func (t *Tier) State(now time.Time) tier.State {
 	state := tier.State{
 		Configured: true,
 		Available:  status.Available,
-		Oldest:     max(status.Oldest, status.Unbroken),
+		Oldest:     max(status.Oldest, status.ContiguousSince),
 		Newest:     now.Add(-t.settings.Lag).UnixMilli(),
 		Notes:      status.Notes,
 	}
@@ -252,9 +252,9 @@ func (t *Tier) Run(ctx context.Context) {
 	ticker := time.NewTicker(t.options.ProbeInterval)
 	defer ticker.Stop()
 	for {
-		if t.options.Probing.enter(ctx) {
+		if t.options.ProbeBudget.acquire(ctx) {
 			t.probe(ctx)
-			t.options.Probing.leave()
+			t.options.ProbeBudget.release()
 		}
 		if ctx.Err() != nil {
 			return
@@ -285,7 +285,7 @@ func (t *Tier) probe(ctx context.Context) {
 	found := t.api.measure(probeContext, t.options.Name)
 	storesAsked := time.Now()
 	if t.options.Name == tier.Hot {
-		t.examine(probeContext, &found, time.Now())
+		t.checkFreshness(probeContext, &found, time.Now())
 	} else if found.Available {
 		found.Stores, found.Notes = t.stores.look(probeContext, t.api, time.Now())
 		if found.Stores != nil && len(found.Stores) == 0 {
@@ -308,7 +308,7 @@ func (t *Tier) probe(ctx context.Context) {
 	t.status.Store(&found)
 	t.mutex.Unlock()
 	if t.options.Name == tier.Cold {
-		t.watchSteadiness(&found, storesAsked, t.stores.seen != nil)
+		t.observeStores(&found, storesAsked, t.stores.seen != nil)
 	}
 	if t.options.OnProbe != nil {
 		t.options.OnProbe(found)

@@ -54,7 +54,7 @@ type Core struct {
 	// Network replaces the network in tests; nil for the real one.
 	Network *upstream.Network
 
-	planning *admission.Gate
+	planning *admission.Queue
 	splicing *engine.Splicing
 	decoded  *admission.ByteBudget
 
@@ -67,7 +67,7 @@ type Core struct {
 // Prepare makes what queries share. It is called once, after the parts are set.
 func (c *Core) Prepare() {
 	// Half of the processors plan costly queries, so that they delay no other.
-	c.planning = admission.NewGate(admission.Limits{
+	c.planning = admission.NewQueue(admission.Limits{
 		Concurrent: max(runtime.GOMAXPROCS(0)/2, 1), Queue: planningQueue, Wait: time.Duration(c.Config.Limits.QueueWait),
 	}, nil)
 	c.splicing = engine.NewSplicing(int64(c.Config.Query.SpliceBytes))
@@ -133,7 +133,7 @@ func (c *Core) Admit(ctx context.Context, asked *resolve.Resolved, request *prom
 	}
 	planned = func() {}
 	if isCostly {
-		release, err := c.planning.Admit(ctx, request.Caller)
+		release, err := c.planning.Acquire(ctx, request.Caller)
 		if overload, is := errors.AsType[*admission.OverloadError](err); is {
 			return nil, nil, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err, RetryAfter: overload.RetryAfter,
 				Message: "too many queries wait that take long to read: try again later, or shorten the query"}

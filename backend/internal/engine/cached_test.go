@@ -70,11 +70,11 @@ func newCachedPairThat(t *testing.T, cold told) *cachedPair {
 		return made
 	}
 	p.hotClient, p.coldClient = newTier(tier.Hot, p.hot.URL), newTier(tier.Cold, p.cold.URL)
-	p.both = catalog.NewPair(catalog.PairOptions{Hot: p.hotClient, Cold: p.coldClient, LearnInterval: time.Hour})
+	p.both = catalog.New(catalog.Options{Hot: p.hotClient, Cold: p.coldClient, LearnInterval: time.Hour})
 	p.run(t, p.both.Run)
 	p.both.Wait(t.Context())
-	require.Empty(t, p.both.Learned().Error)
-	require.Eventually(t, func() bool { _, found := p.both.ColdHeld(time.Now()); return found }, 10*time.Second, 5*time.Millisecond)
+	require.Empty(t, p.both.Snapshot().Error)
+	require.Eventually(t, func() bool { _, found := p.both.ColdCompleteUntil(time.Now()); return found }, 10*time.Second, 5*time.Millisecond)
 	return p
 }
 

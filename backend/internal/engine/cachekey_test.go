@@ -43,7 +43,7 @@ func TestCacheKey_EveryFieldOfARequest(t *testing.T) {
 	}
 	key := func(request promapi.Request) promql.Key {
 		c := &call{
-			query:   Query{Caching: &Caching{Scope: "scope"}, Pair: catalog.NewPair(catalog.PairOptions{})},
+			query:   Query{Caching: &Caching{Scope: "scope"}, Pair: catalog.New(catalog.Options{})},
 			planned: &Planned{cold: &request},
 		}
 		return c.cacheKey("stores", nil)

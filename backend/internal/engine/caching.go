@@ -97,7 +97,7 @@ func (c *call) mayBeKept() (until int64, stores string, found bool) {
 	if query.Pair == nil || query.Cold == nil {
 		return 0, "", false
 	}
-	held, found := query.Pair.ColdHeld(query.Request.ReceivedAt)
+	held, found := query.Pair.ColdCompleteUntil(query.Request.ReceivedAt)
 	if !found {
 		return 0, "", false
 	}
@@ -105,8 +105,8 @@ func (c *call) mayBeKept() (until int64, stores string, found bool) {
 		// Others than hot write to cold, too.
 		held = min(held, query.Cold.SourcesEnd(query.Request.ReceivedAt))
 	}
-	stores, found = query.Cold.Stores()
-	fresh := query.freshness(query.Pair.Learned()).Milliseconds()
+	stores, found = query.Cold.StableStores()
+	fresh := query.freshness(query.Pair.Snapshot()).Milliseconds()
 	if held < math.MinInt64+fresh {
 		return 0, "", false
 	}
@@ -118,7 +118,7 @@ func (c *call) mayBeKept() (until int64, stores string, found bool) {
 func (c *call) cacheKey(stores string, without []string, more ...string) cache.Key {
 	request := c.planned.cold
 	parts := []string{c.query.Caching.Scope, string(tier.Cold), stores, string(request.Endpoint), request.Path}
-	parts = append(parts, fmt.Sprintf("%#v", c.query.Pair.Learned().Cold))
+	parts = append(parts, fmt.Sprintf("%#v", c.query.Pair.Snapshot().Cold))
 	parts = append(parts, fmt.Sprintf("%q", request.ConfinedTo), fmt.Sprint(len(more)))
 	parts = append(parts, more...)
 	for _, name := range slices.Sorted(maps.Keys(request.Parameters)) {
@@ -139,7 +139,7 @@ func (c *call) put(use *cacheable, entry *cache.Entry, isWhole func(*cache.Entry
 		}
 		ctx, cancel := context.WithTimeout(lifetime, confirmWithin)
 		defer cancel()
-		return cold.WereStores(ctx, use.stores, use.asked, answered)
+		return cold.StoresUnchanged(ctx, use.stores, use.asked, answered)
 	})
 }
 

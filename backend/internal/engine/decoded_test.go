@@ -43,7 +43,7 @@ func TestResponse_DecodedValuesTakeNoMoreThanIsAcquired(t *testing.T) {
 			t.Logf("%.1f times the JSON", float64(held)/float64(len(text)))
 			require.Less(t, held, int64(valueFactor*len(text)))
 			runtime.KeepAlive(answer)
-			left, _ := budget.Held()
+			left, _ := budget.Used()
 			require.Zero(t, left)
 		})
 	}
@@ -55,7 +55,7 @@ func TestResponse_DecodeEndsWithTheBudget(t *testing.T) {
 	response := &Response{Status: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(endless), decoded: budget.Of("one")}
 	_, err := response.Decode(t.Context())
 	requireError(t, err, http.StatusServiceUnavailable, promapi.ErrorUnavailable, promapi.MessageOf(noMemory()))
-	left, _ := budget.Held()
+	left, _ := budget.Used()
 	require.Zero(t, left)
 }
 

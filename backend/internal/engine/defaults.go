@@ -17,7 +17,7 @@ const downsamplingStep = 25 * time.Minute
 
 // explicitDefaults says to cold what hot would have taken for granted, where
 // their defaults differ.
-func (q Query) explicitDefaults(learned *catalog.Learned, in *tier.Input) *promapi.Request {
+func (q Query) explicitDefaults(learned *catalog.Snapshot, in *tier.Input) *promapi.Request {
 	changed := url.Values{}
 	switch q.Request.Endpoint {
 	case promapi.Query, promapi.QueryRange:

@@ -36,13 +36,13 @@ func (answers told) handler() http.HandlerFunc {
 }
 
 // learnedPair is a pair of fakes that tell who they are.
-func learnedPair(t *testing.T, hot, cold told) (*pair, *catalog.Pair) {
+func learnedPair(t *testing.T, hot, cold told) (*pair, *catalog.Catalog) {
 	t.Helper()
 	return laggingPair(t, hot, cold, 0)
 }
 
 // laggingPair is a learnedPair whose cold tier is behind.
-func laggingPair(t *testing.T, hot, cold told, lag time.Duration) (*pair, *catalog.Pair) {
+func laggingPair(t *testing.T, hot, cold told, lag time.Duration) (*pair, *catalog.Catalog) {
 	t.Helper()
 	p := &pair{hot: faketier.New(), cold: faketier.New()}
 	t.Cleanup(p.hot.Close)
@@ -50,13 +50,13 @@ func laggingPair(t *testing.T, hot, cold told, lag time.Duration) (*pair, *catal
 	p.hot.HandleProbes(hot.handler())
 	p.cold.HandleProbes(cold.handler())
 	p.hotClient, p.coldClient = probed(t, tier.Hot, p.hot.URL), probedTier(t, p.cold.URL, catalog.TierOptions{Name: tier.Cold, Lag: lag})
-	both := catalog.NewPair(catalog.PairOptions{Hot: p.hotClient, Cold: p.coldClient, LearnInterval: time.Hour})
+	both := catalog.New(catalog.Options{Hot: p.hotClient, Cold: p.coldClient, LearnInterval: time.Hour})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { both.Run(ctx); close(done) }()
 	t.Cleanup(func() { cancel(); <-done })
 	both.Wait(t.Context())
-	require.Empty(t, both.Learned().Error)
+	require.Empty(t, both.Snapshot().Error)
 	return p, both
 }
 
@@ -73,7 +73,7 @@ var (
 	}
 )
 
-func (p *pair) ask(t *testing.T, both *catalog.Pair, endpoint promapi.Endpoint, path string, parameters url.Values) (*Response, string) {
+func (p *pair) ask(t *testing.T, both *catalog.Catalog, endpoint promapi.Endpoint, path string, parameters url.Values) (*Response, string) {
 	t.Helper()
 	request, err := promapi.NewRequest(endpoint, path, parameters, time.Now())
 	require.NoError(t, err)
@@ -84,7 +84,7 @@ func (p *pair) ask(t *testing.T, both *catalog.Pair, endpoint promapi.Endpoint, 
 
 func TestWhatIsLearnedOfAPair(t *testing.T) {
 	_, both := learnedPair(t, toldByHot, toldByThanos)
-	learned := both.Learned()
+	learned := both.Snapshot()
 	require.Equal(t, map[string]string{"cluster": "lab"}, learned.Knowledge.HotLabels, "without the replica label")
 	require.Equal(t, learned.Knowledge.HotLabels, learned.Knowledge.Added)
 	require.Equal(t, []map[string]string{{"cluster": "lab"}, {"cluster": "other"}}, learned.Knowledge.Sources)
@@ -92,7 +92,7 @@ func TestWhatIsLearnedOfAPair(t *testing.T) {
 	require.NotContains(t, learned.Knowledge.OtherNames, "node_load1")
 	require.Equal(t, []any{30 * time.Second, time.Minute}, []any{learned.Hot.EvaluationInterval, learned.Cold.EvaluationInterval})
 	require.True(t, learned.Cold.AutoDownsampling)
-	require.Empty(t, learned.Doubt)
+	require.Empty(t, learned.AssumedReason)
 
 	// A cold tier that lists no stores is asked for the values of hot's labels.
 	_, both = learnedPair(t, told{
@@ -101,13 +101,13 @@ func TestWhatIsLearnedOfAPair(t *testing.T) {
 		`/label/__name__/values?{cluster="lab"}`: `["up"]`, `/label/cluster/values`: `["lab","third"]`,
 		`/label/__name__/values?{cluster="",`: `["unlabelled"]`, `/label/__name__/values?{cluster!="lab"`: `["unlabelled","up"]`,
 	})
-	require.Equal(t, []map[string]string{{"cluster": "lab"}, {"cluster": "third"}, {}}, both.Learned().Knowledge.Sources)
+	require.Equal(t, []map[string]string{{"cluster": "lab"}, {"cluster": "third"}, {}}, both.Snapshot().Knowledge.Sources)
 
 	// One that does not have hot's labels cannot tell.
 	_, both = learnedPair(t, toldByHot, told{"/label/": `[]`})
-	require.False(t, both.Learned().Knowledge.SourcesKnown)
-	require.Empty(t, both.Learned().Knowledge.Added)
-	require.Contains(t, both.Learned().Doubt, "assumed")
+	require.False(t, both.Snapshot().Knowledge.SourcesKnown)
+	require.Empty(t, both.Snapshot().Knowledge.Added)
+	require.Contains(t, both.Snapshot().AssumedReason, "assumed")
 }
 
 func TestARewrittenQueryThatFailsIsAskedAgainAtCold(t *testing.T) {

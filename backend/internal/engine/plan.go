@@ -100,9 +100,9 @@ func (p *Planned) answersFromHot() bool {
 // planOne plans for one replica of hot.
 func planOne(ctx context.Context, query Query) (*Planned, error) {
 	query.wait(ctx)
-	learned := &catalog.Learned{}
+	learned := &catalog.Snapshot{}
 	if query.Pair != nil {
-		learned = query.Pair.Learned()
+		learned = query.Pair.Snapshot()
 	}
 	planned := query.prepare(ctx, learned)
 	decision, err := tier.Plan(planned.Input)
@@ -154,7 +154,7 @@ func (q Query) wait(ctx context.Context) {
 const timeToCompare = 100 * time.Millisecond
 
 // prepare gathers what the rules need, and what the tiers would be sent.
-func (q Query) prepare(ctx context.Context, learned *catalog.Learned) *Planned {
+func (q Query) prepare(ctx context.Context, learned *catalog.Snapshot) *Planned {
 	now := q.Request.ReceivedAt
 	planned := &Planned{hot: q.Request, cold: q.Request, query: q}
 	planned.Input = tier.Input{

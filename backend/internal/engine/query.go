@@ -25,7 +25,7 @@ type Query struct {
 	// Hot and Cold are the tiers of the datasource; nil where it has none.
 	Hot, Cold *catalog.Tier
 	// Pair is what is known of both together; nil unless there are both.
-	Pair *catalog.Pair
+	Pair *catalog.Catalog
 	// Others are the further replicas of hot, in the order in which they are
 	// asked when Hot fails or cannot answer as it should.
 	Others []Replica
@@ -85,7 +85,7 @@ type Replica struct {
 	// Hot is the server.
 	Hot *catalog.Tier
 	// Pair is what is known of it and cold together; nil where there is no cold.
-	Pair *catalog.Pair
+	Pair *catalog.Catalog
 }
 
 // Response is the answer to a query, its body unread: that of a tier, or one that

@@ -68,7 +68,7 @@ func mix(hash uint64) uint64 {
 
 // answers tells whether everything is known that a query on the replica takes.
 func (r Replica) answers() bool {
-	return r.Hot.Status().Available && r.Hot.Identity() != nil && (r.Pair == nil || r.Pair.Learned().Knowledge != nil)
+	return r.Hot.Status().Available && r.Hot.Identity() != nil && (r.Pair == nil || r.Pair.Snapshot().Knowledge != nil)
 }
 
 // Fingerprint identifies what a request selects: see keyOf. It is the same for every

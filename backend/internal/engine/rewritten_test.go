@@ -117,6 +117,6 @@ func TestMemoryOfAnAnswerThatCannotBeReadIsReleased(t *testing.T) {
 	query.Forced, query.Decoded = tier.Cold, admission.NewByteBudget(1<<20)
 	_, err := Do(t.Context(), query)
 	require.Error(t, err)
-	held, holders := query.Decoded.Held()
+	held, holders := query.Decoded.Used()
 	require.Zero(t, held+int64(holders))
 }

@@ -31,7 +31,7 @@ type stepwise struct {
 
 // stepwise returns the query as one that may be answered in pieces, or an error
 // that says why it may not.
-func (q Query) stepwise(planned *Planned, learned *catalog.Learned) (*stepwise, error) {
+func (q Query) stepwise(planned *Planned, learned *catalog.Snapshot) (*stepwise, error) {
 	request := q.Request
 	switch {
 	case q.Strategy != tier.StrategySplit && q.Caching == nil:
@@ -79,7 +79,7 @@ func (q Query) stepwise(planned *Planned, learned *catalog.Learned) (*stepwise, 
 
 // cut decides whether and where the query is cut. It returns an error that says
 // why it is not.
-func (q Query) cut(planned *Planned, learned *catalog.Learned, routed tier.Decision) (*tier.Cut, error) {
+func (q Query) cut(planned *Planned, learned *catalog.Snapshot, routed tier.Decision) (*tier.Cut, error) {
 	if q.Strategy != tier.StrategySplit {
 		return nil, errors.New("the strategy of the datasource is route")
 	}
@@ -105,7 +105,7 @@ func (q Query) cut(planned *Planned, learned *catalog.Learned, routed tier.Decis
 }
 
 // freshness is how far back from now data may still change or come in.
-func (q Query) freshness(learned *catalog.Learned) time.Duration {
+func (q Query) freshness(learned *catalog.Snapshot) time.Duration {
 	return max(q.Freshness, learned.Hot.OutOfOrderWindow, learned.Cold.OutOfOrderWindow)
 }
 

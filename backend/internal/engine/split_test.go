@@ -54,7 +54,7 @@ func stepsAnswer(names []string, start, end, step int64) string {
 // splitPair is a pair of fakes that hold the same series.
 type splitPair struct {
 	*pair
-	both     *catalog.Pair
+	both     *catalog.Catalog
 	splicing *Splicing
 }
 

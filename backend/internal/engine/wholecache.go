@@ -67,7 +67,7 @@ func (c *call) newestOfWhole() (newest int64, found bool) {
 	times := request.TimeRange
 	switch request.Endpoint {
 	case promapi.Query:
-		lookback := c.query.Pair.Learned().Hot.LookbackDelta
+		lookback := c.query.Pair.Snapshot().Hot.LookbackDelta
 		if times.LookbackDelta > 0 {
 			lookback = times.LookbackDelta
 		}

@@ -165,7 +165,7 @@ func (r *Resolved) Health(now time.Time, detailed bool) Health {
 		health.Status = StatusUnhealthy
 	}
 	if r.Pair != nil {
-		health.addLearned(r.Pair.Learned(), detailed)
+		health.addLearned(r.Pair.Snapshot(), detailed)
 	}
 	return health
 }
@@ -174,7 +174,7 @@ func (r *Resolved) Health(now time.Time, detailed bool) Health {
 func (r *Resolved) ShownHealth(now time.Time) Health { return r.Health(now, r.ShowsConfiguration()) }
 
 // addLearned tells what is known of both tiers together.
-func (h *Health) addLearned(learned *catalog.Learned, detailed bool) {
+func (h *Health) addLearned(learned *catalog.Snapshot, detailed bool) {
 	h.LearningError = learned.Error
 	known := learned.Knowledge
 	switch {
@@ -182,8 +182,8 @@ func (h *Health) addLearned(learned *catalog.Learned, detailed bool) {
 		return
 	case known.Declared:
 		h.Completeness = "declared"
-	case learned.Doubt != "":
-		h.Completeness = "assumed: " + learned.Doubt
+	case learned.AssumedReason != "":
+		h.Completeness = "assumed: " + learned.AssumedReason
 	default:
 		h.Completeness = "learned"
 	}

@@ -37,9 +37,9 @@ type replicaSetKey struct {
 // whenever more was learned of cold; queries only read it.
 type replicaSet struct {
 	key     replicaSetKey
-	servers []*catalog.Tier // base views
-	cold    *catalog.Tier   // base view, or nil
-	pairs   []*catalog.Pair // of each server with cold; empty without cold
+	servers []*catalog.Tier    // base views
+	cold    *catalog.Tier      // base view, or nil
+	pairs   []*catalog.Catalog // of each server with cold; empty without cold
 	// refusals say why each of the servers is not asked; the zero Note where it
 	// is.
 	refusals []*atomic.Pointer[tier.Note]
@@ -58,7 +58,7 @@ var notIdentified = tier.PublicNote("it has not told yet who it is")
 
 // replicaSet returns what is known of the servers of a Service together, and
 // begins to decide it if they are new. pairs are those of each server with cold.
-func (p *tierPool) replicaSet(at destination, servers []*catalog.Tier, cold *catalog.Tier, pairs []*catalog.Pair) *replicaSet {
+func (p *tierPool) replicaSet(at destination, servers []*catalog.Tier, cold *catalog.Tier, pairs []*catalog.Catalog) *replicaSet {
 	at, _ = at.shared()
 	at.address, at.replica = "", ""
 	key := replicaSetKey{hot: at}
@@ -100,7 +100,7 @@ func (p *tierPool) decideReplicas(which func(*replicaSet) bool) {
 func (p *tierPool) decide(set *replicaSet) {
 	removed := slices.Clone(p.config.Cold.ReplicaLabels)
 	for _, each := range set.pairs {
-		removed = append(removed, each.Learned().Cold.ReplicaLabels...)
+		removed = append(removed, each.Snapshot().Cold.ReplicaLabels...)
 	}
 	refused := p.refusal(set, removed)
 	for i, each := range set.servers {
@@ -157,7 +157,7 @@ func (r *Resolver) join(joined *Resolved, hotAt, coldAt location, hot, cold []*c
 		joined.Hot, joined.Pair = hot[0], r.pool.pair(hot[0], joined.Cold)
 		return
 	}
-	var pairs []*catalog.Pair
+	var pairs []*catalog.Catalog
 	for _, each := range hot {
 		if pair := r.pool.pair(each, joined.Cold); pair != nil {
 			pairs = append(pairs, pair)

@@ -31,7 +31,7 @@ type Resolved struct {
 	// servers, Hot is one of them.
 	Hot, Cold *catalog.Tier
 	// Pair is what is known of both together; nil unless there are both.
-	Pair *catalog.Pair
+	Pair *catalog.Catalog
 	// Services are those that the tiers were found by, or should have been; nil
 	// for the others.
 	Services map[tier.Name]*discovery.Service

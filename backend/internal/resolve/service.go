@@ -61,7 +61,7 @@ func (r *Resolver) permitService(found *discovery.Service, service discovery.Ref
 	if err != nil {
 		return err
 	}
-	at.guard, at.access = permission.Guard, permission.Access
+	at.guard, at.access = permission.Guard, permission.Transport
 	base, err := url.Parse(found.URL())
 	if err != nil {
 		return err
@@ -75,8 +75,8 @@ func (r *Resolver) permitService(found *discovery.Service, service discovery.Ref
 	}
 	if own := r.ownBehind(base, service); own != nil {
 		at.access, at.tenancy, at.tenant = own.access, own.tenancy, own.tenant
-	} else if notDescribed == nil && described.Access.IsConfigured() {
-		at.access = described.Access
+	} else if notDescribed == nil && described.Transport.IsConfigured() {
+		at.access = described.Transport
 	}
 	return nil
 }
@@ -129,12 +129,12 @@ func isHostOf(host string, service discovery.Reference) bool {
 // permissionFor lets connections go to a Service, and through it to no address
 // that nobody but the operator may name. What is secret goes over https, or
 // over the scheme that the operator names; empty where none is named.
-func permissionFor(service *discovery.Service, scheme string, access *upstream.Access) (upstream.Permission, error) {
+func permissionFor(service *discovery.Service, scheme string, access *upstream.TransportConfig) (upstream.Permission, error) {
 	base, err := url.Parse(service.URL())
 	if err != nil {
 		return upstream.Permission{}, fmt.Errorf("parse the URL of a Service: %w", err)
 	}
-	return upstream.Allow([]upstream.Destination{{Host: service.Host, Port: service.Port, Scheme: scheme, Access: access}}, base)
+	return upstream.Allow([]upstream.Destination{{Host: service.Host, Port: service.Port, Scheme: scheme, Transport: access}}, base)
 }
 
 // warnOfWithheld says that a credential of the configuration does not go out,

@@ -41,8 +41,8 @@ type ClientOptions struct {
 	// URL is the base of the tier's Prometheus API: its path goes in front of
 	// /api/v1.
 	URL *url.URL
-	// Access holds the credential and the settings of TLS; nil means none.
-	Access *Access
+	// TransportConfig holds the credential and the settings of TLS; nil means none.
+	Transport *TransportConfig
 	// PoolSize is the largest number of connections to the tier for queries,
 	// idle ones included. Some more are for the gateway's own questions, which
 	// must not wait for queries.
@@ -88,7 +88,7 @@ type Client struct {
 // NewClient returns a client for a tier. It returns an error when a file of TLS
 // cannot be read. No connection is made.
 func NewClient(options ClientOptions) (*Client, error) {
-	carrier, err := options.Access.RoundTripper(func(config *tls.Config) *http.Transport {
+	carrier, err := options.Transport.RoundTripper(func(config *tls.Config) *http.Transport {
 		// A connection that is made anew takes up the session of an earlier one.
 		config.ClientSessionCache = tls.NewLRUClientSessionCache(0)
 		return &http.Transport{

@@ -24,8 +24,8 @@ type Destination struct {
 	// PathPrefix is the path that a URL has to be at or below, compared segment
 	// by segment. Empty or "/": every path.
 	PathPrefix string
-	// Access is what the gateway shows there; nil means nothing.
-	Access *Access
+	// Transport is what the gateway shows there; nil means nothing.
+	Transport *TransportConfig
 	// Tenant is the tenant whose data is there; empty where it is not known.
 	Tenant string
 }
@@ -42,11 +42,11 @@ func (d Destination) matches(target *url.URL) bool {
 }
 
 // accessOver returns what is shown over a scheme.
-func (d Destination) accessOver(scheme string) *Access {
-	if d.Access.HoldsSecrets() && d.Scheme == "" && scheme != "https" {
+func (d Destination) accessOver(scheme string) *TransportConfig {
+	if d.Transport.HoldsSecrets() && d.Scheme == "" && scheme != "https" {
 		return nil
 	}
-	return d.Access
+	return d.Transport
 }
 
 func sameHost(one, other string) bool {
@@ -98,8 +98,8 @@ func (e *DeniedError) Error() string {
 type Permission struct {
 	// Guard holds for every connection.
 	Guard Guard
-	// Access is what the gateway may show there; nil means nothing.
-	Access *Access
+	// Transport is what the gateway may show there; nil means nothing.
+	Transport *TransportConfig
 	// Tenant is the tenant whose data is there; empty where it is not known.
 	Tenant string
 }
@@ -120,7 +120,7 @@ func Allow(destinations []Destination, target *url.URL) (Permission, error) {
 		if address, err := netip.ParseAddr(destination.Host); err == nil {
 			guard.named = address.Unmap()
 		}
-		return Permission{Guard: guard, Access: destination.accessOver(target.Scheme), Tenant: destination.Tenant}, nil
+		return Permission{Guard: guard, Transport: destination.accessOver(target.Scheme), Tenant: destination.Tenant}, nil
 	}
 	return Permission{}, denied
 }

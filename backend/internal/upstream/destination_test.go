@@ -148,20 +148,20 @@ func TestHostileURLs(t *testing.T) {
 }
 
 func TestACredentialStaysWithItsDestination(t *testing.T) {
-	secret := access(t, AccessOptions{HTTP: httpConfig(t, "authorization: {credentials: planted}")})
-	harmless := access(t, AccessOptions{HTTP: httpConfig(t, "tls_config: {server_name: x}")})
+	secret := access(t, TransportOptions{HTTP: httpConfig(t, "authorization: {credentials: planted}")})
+	harmless := access(t, TransportOptions{HTTP: httpConfig(t, "tls_config: {server_name: x}")})
 	destinations := []Destination{
-		{Host: "a.example.com", Port: 443, Access: secret}, {Host: "b.example.com", Port: 80, Scheme: "http", Access: secret},
-		{Host: "a.example.com"}, {Host: "*.example.org", Access: harmless},
+		{Host: "a.example.com", Port: 443, Transport: secret}, {Host: "b.example.com", Port: 80, Scheme: "http", Transport: secret},
+		{Host: "a.example.com"}, {Host: "*.example.org", Transport: harmless},
 	}
-	for text, expected := range map[string]*Access{
+	for text, expected := range map[string]*TransportConfig{
 		"https://a.example.com": secret, "https://a.example.com/path": secret, "https://A.example.com.:443": secret,
 		"http://a.example.com:443": nil, "https://a.example.com:444": nil, "http://a.example.com": nil,
 		"http://b.example.com": secret, "http://x.example.org": harmless,
 	} {
 		permission, err := Allow(destinations, parse(t, text))
 		require.NoError(t, err, text)
-		require.Same(t, expected, permission.Access, text)
+		require.Same(t, expected, permission.Transport, text)
 	}
 	_, err := Allow(destinations, parse(t, "https://b.example.com:80"))
 	require.Error(t, err)

@@ -68,8 +68,8 @@ func newOAuth2(config *promconfig.OAuth2, next http.RoundTripper, reloads *Reloa
 }
 
 // tokenAccess is how the server of tokens is reached.
-func tokenAccess(config *promconfig.OAuth2, reloads *Reloads) (*Access, error) {
-	access, err := NewAccess(AccessOptions{HTTP: &promconfig.HTTPClientConfig{TLSConfig: config.TLSConfig, ProxyConfig: config.ProxyConfig}, Reloads: reloads})
+func tokenAccess(config *promconfig.OAuth2, reloads *Reloads) (*TransportConfig, error) {
+	access, err := NewTransportConfig(TransportOptions{HTTP: &promconfig.HTTPClientConfig{TLSConfig: config.TLSConfig, ProxyConfig: config.ProxyConfig}, Reloads: reloads})
 	if err != nil {
 		return nil, fmt.Errorf("oauth2: %w", err)
 	}

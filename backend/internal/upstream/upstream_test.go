@@ -17,11 +17,11 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
-func client(t *testing.T, address string, access *Access) *Client {
+func client(t *testing.T, address string, access *TransportConfig) *Client {
 	t.Helper()
 	base, err := url.Parse(address)
 	require.NoError(t, err)
-	made, err := NewClient(ClientOptions{URL: base, Access: access, PoolSize: 4, Header: http.Header{"X-Scope-Orgid": {"tenant"}}})
+	made, err := NewClient(ClientOptions{URL: base, Transport: access, PoolSize: 4, Header: http.Header{"X-Scope-Orgid": {"tenant"}}})
 	require.NoError(t, err)
 	t.Cleanup(made.Close)
 	return made

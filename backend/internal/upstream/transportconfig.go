@@ -20,8 +20,8 @@ import (
 	settings "github.com/tiered-prometheus/tiered-prometheus/backend/config"
 )
 
-// AccessOptions describe how the operator lets the gateway reach a destination.
-type AccessOptions struct {
+// TransportOptions describe how the operator lets the gateway reach a destination.
+type TransportOptions struct {
 	// HTTP is in the standard form of Prometheus. nil: no credential, and the
 	// certificate is held to the authorities of the system.
 	HTTP *promconfig.HTTPClientConfig
@@ -37,22 +37,22 @@ type AccessOptions struct {
 	Reloads *Reloads
 }
 
-// Access is the credential for a destination, and what its certificate is held
+// TransportConfig is the credential for a destination, and what its certificate is held
 // to. Files are read anew when they are needed, so that they can be rotated. A
-// nil Access has no credential, and trusts the authorities of the system. It
+// nil TransportConfig has no credential, and trusts the authorities of the system. It
 // is safe for concurrent use.
-type Access struct {
-	options AccessOptions
+type TransportConfig struct {
+	options TransportOptions
 }
 
-// NewAccess checks the options and that their files can be read.
-func NewAccess(options AccessOptions) (*Access, error) {
+// NewTransportConfig checks the options and that their files can be read.
+func NewTransportConfig(options TransportOptions) (*TransportConfig, error) {
 	config, err := settings.CheckHTTPClient(options.HTTP)
 	if err != nil {
 		return nil, err
 	}
 	options.HTTP = config
-	access := &Access{options: options}
+	access := &TransportConfig{options: options}
 	if _, err := access.tlsConfig(); err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func NewAccess(options AccessOptions) (*Access, error) {
 
 // SkipsVerification tells whether anybody may pass for the destination, or for
 // the server that its tokens come from.
-func (a *Access) SkipsVerification() bool {
+func (a *TransportConfig) SkipsVerification() bool {
 	if a == nil || a.options.HTTP == nil {
 		return false
 	}
@@ -75,22 +75,22 @@ func (a *Access) SkipsVerification() bool {
 }
 
 // SendsToken tells whether the token of a file is sent.
-func (a *Access) SendsToken() bool {
+func (a *TransportConfig) SendsToken() bool {
 	return a != nil && a.options.TokenFile != "" && !settings.NamesCredential(a.options.HTTP)
 }
 
 // IsConfigured tells whether the operator has said how the destination is
 // reached.
-func (a *Access) IsConfigured() bool { return a != nil && a.options.HTTP != nil }
+func (a *TransportConfig) IsConfigured() bool { return a != nil && a.options.HTTP != nil }
 
 // UsesProxy tells whether it may be a proxy that connects to the destination.
-func (a *Access) UsesProxy() bool {
+func (a *TransportConfig) UsesProxy() bool {
 	return a.IsConfigured() && (a.options.HTTP.ProxyURL.URL != nil || a.options.HTTP.ProxyFromEnvironment)
 }
 
 // HoldsSecrets tells whether the access has anything that must not go to
 // another destination, or over a connection that others can read.
-func (a *Access) HoldsSecrets() bool {
+func (a *TransportConfig) HoldsSecrets() bool {
 	if a == nil {
 		return false
 	}
@@ -101,7 +101,7 @@ func (a *Access) HoldsSecrets() bool {
 // RoundTripper returns what carries requests to the destination, over
 // transports of makeTransport, which is called again after a file of TLS has
 // changed.
-func (a *Access) RoundTripper(makeTransport func(*tls.Config) *http.Transport) (http.RoundTripper, error) {
+func (a *TransportConfig) RoundTripper(makeTransport func(*tls.Config) *http.Transport) (http.RoundTripper, error) {
 	if a == nil {
 		return makeTransport(&tls.Config{MinVersion: tls.VersionTLS12}), nil
 	}
@@ -142,7 +142,7 @@ func (m tlsMaterial) hash() [sha256.Size]byte {
 }
 
 // material reads what the TLS configuration is made of.
-func (a *Access) material() (tlsMaterial, error) {
+func (a *TransportConfig) material() (tlsMaterial, error) {
 	var found tlsMaterial
 	config := promconfig.TLSConfig{}
 	if a.options.HTTP != nil {
@@ -182,7 +182,7 @@ func fromTextOrFile(text, file string) ([]byte, error) {
 	return content, err
 }
 
-func (a *Access) tlsConfig() (*tls.Config, error) {
+func (a *TransportConfig) tlsConfig() (*tls.Config, error) {
 	material, err := a.material()
 	if err != nil {
 		return nil, err
@@ -190,7 +190,7 @@ func (a *Access) tlsConfig() (*tls.Config, error) {
 	return a.tlsConfigOf(material)
 }
 
-func (a *Access) tlsConfigOf(material tlsMaterial) (*tls.Config, error) {
+func (a *TransportConfig) tlsConfigOf(material tlsMaterial) (*tls.Config, error) {
 	made := &tls.Config{MinVersion: tls.VersionTLS12}
 	if a.options.HTTP != nil {
 		config := a.options.HTTP.TLSConfig
@@ -225,7 +225,7 @@ func (a *Access) tlsConfigOf(material tlsMaterial) (*tls.Config, error) {
 // reloading is a transport that is made anew when the files of its TLS
 // configuration change.
 type reloading struct {
-	access *Access
+	access *TransportConfig
 	make   func(*tls.Config) http.RoundTripper
 
 	mutex   sync.RWMutex
@@ -247,7 +247,7 @@ type fileMark struct {
 const settledAfter = 2 * time.Second
 
 // files are those that the TLS configuration is made of.
-func (a *Access) files() []string {
+func (a *TransportConfig) files() []string {
 	if a.options.HTTP == nil {
 		return a.options.Authorities
 	}
@@ -257,7 +257,7 @@ func (a *Access) files() []string {
 
 // marks returns the marks of the files, or nil where one of them has changed
 // just now.
-func (a *Access) marks(now time.Time) []fileMark {
+func (a *TransportConfig) marks(now time.Time) []fileMark {
 	files := a.files()
 	marks := make([]fileMark, len(files), len(files)+1)
 	for i, file := range files {
@@ -279,7 +279,7 @@ func (a *Access) marks(now time.Time) []fileMark {
 	return marks
 }
 
-func newReloading(access *Access, makeTransport func(*tls.Config) http.RoundTripper) (*reloading, error) {
+func newReloading(access *TransportConfig, makeTransport func(*tls.Config) http.RoundTripper) (*reloading, error) {
 	material, err := access.material()
 	if err != nil {
 		return nil, err

@@ -45,7 +45,7 @@ func (a answers) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	w.WriteHeader(http.StatusNotFound)
 }
 
-func TestExamine(t *testing.T) {
+func TestCheckFreshness(t *testing.T) {
 	now := time.Now().Truncate(time.Second)
 	ago := func(age time.Duration) string { return vectorOf(now.Add(-age)) }
 	const newest, oldestMillis = "max(timestamp(up))", int64(1000)
@@ -81,7 +81,7 @@ func TestExamine(t *testing.T) {
 			if test.head != 0 {
 				status.newestInHead = now.Add(-test.head).UnixMilli()
 			}
-			hot.examine(t.Context(), &status, now)
+			hot.checkFreshness(t.Context(), &status, now)
 			require.Equal(t, test.available, status.Available, status.Error)
 			require.Equal(t, test.problem == "", status.Error == "", status.Error)
 			require.Contains(t, status.Error, test.problem)
@@ -91,39 +91,39 @@ func TestExamine(t *testing.T) {
 			}
 			require.Equal(t, test.oldest, status.Oldest)
 			if test.problem == "" {
-				require.Equal(t, started.UnixMilli(), status.Unbroken, "nothing tells whether the start left a gap")
+				require.Equal(t, started.UnixMilli(), status.ContiguousSince, "nothing tells whether the start left a gap")
 			}
 		})
 	}
 }
 
-func TestExamine_LeavesAloneWhatIsDownOrCoversNothing(t *testing.T) {
+func TestCheckFreshness_LeavesAloneWhatIsDownOrCoversNothing(t *testing.T) {
 	asked := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it was asked") }))
 	t.Cleanup(asked.Close)
 	for _, status := range []Status{{Oldest: 1000}, {Available: true, Oldest: tier.NothingCovered}} {
 		hot := NewTier(TierOptions{Name: tier.Hot, Client: client(t, asked.URL), ProbeInterval: time.Hour})
 		examined := status
-		hot.examine(t.Context(), &examined, time.Now())
+		hot.checkFreshness(t.Context(), &examined, time.Now())
 		require.Equal(t, status, examined)
 	}
 }
 
-func TestExamine_AGapCountsForAsLongAsItIsKnown(t *testing.T) {
+func TestCheckFreshness_AGapCountsForAsLongAsItIsKnown(t *testing.T) {
 	now := time.Now()
 	server := httptest.NewServer(answers{{"max(timestamp(up))", vectorOf(now)}, {"/series", `[]`}})
 	t.Cleanup(server.Close)
 	hot := NewTier(TierOptions{Name: tier.Hot, Client: client(t, server.URL), ProbeInterval: time.Hour})
-	hot.continuity.unbroken = now.Add(-time.Minute).UnixMilli()
+	hot.gaps.contiguousSince = now.Add(-time.Minute).UnixMilli()
 	status := Status{Available: true, Oldest: 1000, started: now.Add(-time.Hour)}
-	hot.examine(t.Context(), &status, now)
-	require.Equal(t, now.Add(-time.Minute).UnixMilli(), status.Unbroken)
+	hot.checkFreshness(t.Context(), &status, now)
+	require.Equal(t, now.Add(-time.Minute).UnixMilli(), status.ContiguousSince)
 }
 
 // A gap that was found bounds what is asked of hot.
 func TestState_CoverageBeginsBehindTheGap(t *testing.T) {
 	hot := NewTier(TierOptions{Name: tier.Hot, Lag: time.Second})
 	notes := []tier.Note{tier.PublicNote("something is missing")}
-	hot.status.Store(&Status{Available: true, Oldest: 1000, Unbroken: 5000, Notes: notes})
+	hot.status.Store(&Status{Available: true, Oldest: 1000, ContiguousSince: 5000, Notes: notes})
 	state := hot.State(time.UnixMilli(100_000))
 	require.Equal(t, tier.State{Configured: true, Available: true, Oldest: 5000, Newest: 99_000, Notes: notes}, state)
 }

@@ -32,8 +32,8 @@ var errNoStores = errors.New("cold has no stores yet")
 // errUnavailable is why nothing is learned while a tier is down.
 var errUnavailable = errors.New("one of the tiers is unavailable")
 
-// PairOptions describe what belongs to a hot and a cold tier together.
-type PairOptions struct {
+// Options describe what belongs to a hot and a cold tier together.
+type Options struct {
 	// Hot and Cold are the tiers.
 	Hot, Cold *Tier
 	// LearnInterval is the time between two times that names, sources and
@@ -49,32 +49,32 @@ type PairOptions struct {
 	OnLearned func()
 }
 
-// Pair knows of a hot and a cold tier what only both together tell: which
+// Catalog knows of a hot and a cold tier what only both together tell: which
 // series are in one of them only, and where cold ends. It is safe for
 // concurrent use. Datasources whose tiers differ only in their settings share
 // what was learned.
-type Pair struct {
-	*sharedPair
+type Catalog struct {
+	*sharedCatalog
 	hot, cold *Tier
 }
 
-// sharedPair is what all views of a pair have in common.
-type sharedPair struct {
-	options PairOptions
-	learned atomic.Pointer[Learned]
+// sharedCatalog is what all views of a pair have in common.
+type sharedCatalog struct {
+	options Options
+	learned atomic.Pointer[Snapshot]
 	newest  atomic.Pointer[coldEnd]
 	// coldInterval is the time between two samples of cold as seen; used by
 	// Run alone.
 	coldInterval time.Duration
 	// names are those of the knowledge, and learning those that are being
 	// learned; used by Run alone.
-	names, learning pairNames
+	names, learning catalogNames
 	first           chan struct{} // closed after learning was tried once
 	empty           *expirable.LRU[promql.Key, struct{}]
 }
 
-// Learned is what was learned of a pair. It is not changed after it was made.
-type Learned struct {
+// Snapshot is what was learned of a pair. It is not changed after it was made.
+type Snapshot struct {
 	// Knowledge says which series are where; nil while it is not known.
 	Knowledge *tier.Knowledge
 	// Hot and Cold are the defaults of the tiers.
@@ -86,9 +86,9 @@ type Learned struct {
 	// Error says why the last attempt to learn failed, in words without
 	// addresses; empty when it did not.
 	Error string
-	// Doubt says why something is assumed rather than known; empty when
+	// AssumedReason says why something is assumed rather than known; empty when
 	// everything is.
-	Doubt string
+	AssumedReason string
 }
 
 // coldEnd is where the samples of cold end.
@@ -101,42 +101,42 @@ type coldEnd struct {
 // covered is up to when every series of cold has its samples, in milliseconds
 // since the Unix epoch. lags is set where the newest sample was more than two
 // scrape intervals old when it was measured.
-func (p *Pair) covered(end *coldEnd) (covered int64, lags bool) {
-	interval := max(p.ScrapeInterval(), end.interval)
+func (c *Catalog) covered(end *coldEnd) (covered int64, lags bool) {
+	interval := max(c.ScrapeInterval(), end.interval)
 	// Not every series has its newest sample at the same time; up to two
 	// intervals before the newest of all, every one of them is there.
 	return end.newest - (2 * interval).Milliseconds(), end.measured.Sub(time.UnixMilli(end.newest)) >= 2*interval+probeSlack
 }
 
-// NewPair returns a pair that has learned nothing yet: see Run.
-func NewPair(options PairOptions) *Pair {
-	p := &Pair{hot: options.Hot, cold: options.Cold}
-	p.sharedPair = &sharedPair{
+// New returns a pair that has learned nothing yet: see Run.
+func New(options Options) *Catalog {
+	c := &Catalog{hot: options.Hot, cold: options.Cold}
+	c.sharedCatalog = &sharedCatalog{
 		options: options, first: make(chan struct{}),
 		empty: expirable.NewLRU[promql.Key, struct{}](emptiesRemembered, nil, emptyFor),
 	}
-	p.learned.Store(&Learned{Error: "nothing is learned yet"})
-	p.newest.Store(&coldEnd{})
-	return p
+	c.learned.Store(&Snapshot{Error: "nothing is learned yet"})
+	c.newest.Store(&coldEnd{})
+	return c
 }
 
 // With returns the same pair for views of its tiers.
-func (p *Pair) With(hot, cold *Tier) *Pair {
-	if hot == p.hot && cold == p.cold {
-		return p
+func (c *Catalog) With(hot, cold *Tier) *Catalog {
+	if hot == c.hot && cold == c.cold {
+		return c
 	}
-	return &Pair{sharedPair: p.sharedPair, hot: hot, cold: cold}
+	return &Catalog{sharedCatalog: c.sharedCatalog, hot: hot, cold: cold}
 }
 
-// Learned returns what was learned last.
-func (p *Pair) Learned() *Learned { return p.learned.Load() }
+// Snapshot returns what was learned last.
+func (c *Catalog) Snapshot() *Snapshot { return c.learned.Load() }
 
 // ColdState returns the state of cold with the end of its coverage as it was
 // measured.
-func (p *Pair) ColdState(now time.Time) tier.State {
-	state := p.cold.State(now)
-	if end := p.newest.Load(); end.newest != 0 {
-		if covered, lags := p.covered(end); lags {
+func (c *Catalog) ColdState(now time.Time) tier.State {
+	state := c.cold.State(now)
+	if end := c.newest.Load(); end.newest != 0 {
+		if covered, lags := c.covered(end); lags {
 			state.Newest = min(state.Newest, covered)
 		}
 	}
@@ -144,85 +144,85 @@ func (p *Pair) ColdState(now time.Time) tier.State {
 }
 
 // ScrapeInterval returns the time between two samples of hot.
-func (p *Pair) ScrapeInterval() time.Duration {
-	status := p.hot.Status()
+func (c *Catalog) ScrapeInterval() time.Duration {
+	status := c.hot.Status()
 	if status.ScrapeInterval == 0 {
-		status.ScrapeInterval = p.Learned().Hot.ScrapeInterval
+		status.ScrapeInterval = c.Snapshot().Hot.ScrapeInterval
 	}
-	return p.hot.scrapeInterval(&status)
+	return c.hot.scrapeInterval(&status)
 }
 
 // ColdDeduplicates tells whether cold makes one series of those of several
 // replicas, as far as it tells or is configured.
-func (p *Pair) ColdDeduplicates() bool {
-	return len(p.options.ReplicaLabels) > 0 || len(p.Learned().Cold.ReplicaLabels) > 0
+func (c *Catalog) ColdDeduplicates() bool {
+	return len(c.options.ReplicaLabels) > 0 || len(c.Snapshot().Cold.ReplicaLabels) > 0
 }
 
 // RememberEmpty notes that hot answered a query with nothing.
-func (p *Pair) RememberEmpty(query promql.Key) { p.empty.Add(query, struct{}{}) }
+func (c *Catalog) RememberEmpty(query promql.Key) { c.empty.Add(query, struct{}{}) }
 
 // WasEmpty tells whether hot answered a query with nothing a short while ago.
-func (p *Pair) WasEmpty(query promql.Key) bool {
-	_, found := p.empty.Get(query)
+func (c *Catalog) WasEmpty(query promql.Key) bool {
+	_, found := c.empty.Get(query)
 	return found
 }
 
 // Wait blocks until something was learned, or learning has failed, or ctx
 // ends.
-func (p *Pair) Wait(ctx context.Context) {
+func (c *Catalog) Wait(ctx context.Context) {
 	select {
-	case <-p.first:
+	case <-c.first:
 	case <-ctx.Done():
 	}
 }
 
 // Tried tells whether learning was tried once.
-func (p *Pair) Tried() bool {
+func (c *Catalog) Tried() bool {
 	select {
-	case <-p.first:
+	case <-c.first:
 		return true
 	default:
 		return false
 	}
 }
 
-// pairNames are the metric names that a pair holds.
-type pairNames struct{ hot, others *heldNames }
+// catalogNames are the metric names that a pair holds.
+type catalogNames struct{ hot, others *cachedNames }
 
-func (n *pairNames) release() {
+func (n *catalogNames) release() {
 	n.hot.release()
 	n.others.release()
-	*n = pairNames{}
+	*n = catalogNames{}
 }
 
 // payer returns the bound of the project that the pair belongs to; nil where
 // both tiers are the gateway's own.
-func (p *Pair) payer() *Probing {
-	return cmp.Or(p.options.Hot.options.Probing, p.options.Cold.options.Probing)
+func (c *Catalog) payer() *ProbeBudget {
+	return cmp.Or(c.options.Hot.options.ProbeBudget, c.options.Cold.options.ProbeBudget)
 }
 
 // Run learns until ctx ends.
-func (p *Pair) Run(ctx context.Context) {
-	defer func() { p.names.release() }()
-	p.options.Hot.Wait(ctx)
-	p.options.Cold.Wait(ctx)
-	probing := p.payer()
-	ticker := time.NewTicker(p.options.Cold.options.ProbeInterval)
+func (c *Catalog) Run(ctx context.Context) {
+	defer func() { c.names.release() }()
+	c.options.Hot.Wait(ctx)
+	c.options.Cold.Wait(ctx)
+	probing := c.payer()
+	ticker := time.NewTicker(c.options.Cold.options.ProbeInterval)
 	defer ticker.Stop()
 	var next time.Time
 	for isFirst := true; ctx.Err() == nil; isFirst = false {
-		if !probing.enter(ctx) {
+		if !probing.acquire(ctx) {
 			return
 		}
 		now := time.Now()
-		if p.learned.Load().Error != "" || !now.Before(next) || p.lookForNews(ctx, now) {
-			p.learn(ctx)
-			next = now.Add(p.options.LearnInterval)
+		if c.learned.Load().Error != "" || !now.Before(next) || c.refreshIncrementally(ctx, now) {
+			c.learn(ctx)
+			next = now.Add(c.options.LearnInterval)
 		}
-		p.measureColdEnd(ctx, now)
-		probing.leave()
+		c.measureColdEnd(ctx, now)
+		probing.release()
 		if isFirst {
-			close(p.first)
+			close(c.first)
 		}
 		select {
 		case <-ctx.Done():
@@ -233,58 +233,58 @@ func (p *Pair) Run(ctx context.Context) {
 
 // learn asks both tiers for everything that changes rarely. What it found
 // before stays while a tier cannot be asked.
-func (p *Pair) learn(ctx context.Context) {
+func (c *Catalog) learn(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, learnTimeout)
 	defer cancel()
-	var learned *Learned
+	var learned *Snapshot
 	err := errUnavailable
-	if p.options.Hot.Status().Available && p.options.Cold.Status().Available {
-		learned, err = p.ask(ctx)
+	if c.options.Hot.Status().Available && c.options.Cold.Status().Available {
+		learned, err = c.ask(ctx)
 	}
 	if ctx.Err() != nil && err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
-		p.learning.release()
-		failed := *p.learned.Load()
+		c.learning.release()
+		failed := *c.learned.Load()
 		failed.Error = upstream.Describe(err)
 		if errors.Is(err, errUnavailable) || errors.Is(err, errNoStores) {
 			failed.Error = err.Error()
 		}
-		p.learned.Store(&failed)
+		c.learned.Store(&failed)
 		return
 	}
 	learned.LearnedAt = time.Now()
-	p.learned.Store(learned)
-	p.names.release()
-	p.names, p.learning = p.learning, pairNames{}
-	if p.options.OnLearned != nil {
-		p.options.OnLearned()
+	c.learned.Store(learned)
+	c.names.release()
+	c.names, c.learning = c.learning, catalogNames{}
+	if c.options.OnLearned != nil {
+		c.options.OnLearned()
 	}
-	p.coldInterval, err = p.seenColdInterval(ctx, learned.LearnedAt)
+	c.coldInterval, err = c.seenColdInterval(ctx, learned.LearnedAt)
 	if err != nil {
-		p.coldInterval = 0 // Then that of hot is taken.
+		c.coldInterval = 0 // Then that of hot is taken.
 	}
 }
 
 // seenColdInterval is the time between two samples of some series of cold:
 // they may be scraped less often than those of hot that are followed.
-func (p *Pair) seenColdInterval(ctx context.Context, now time.Time) (time.Duration, error) {
-	cold := p.options.Cold.api
-	if newest := p.newest.Load().newest; newest != 0 {
+func (c *Catalog) seenColdInterval(ctx context.Context, now time.Time) (time.Duration, error) {
+	cold := c.options.Cold.api
+	if newest := c.newest.Load().newest; newest != 0 {
 		now = time.UnixMilli(newest)
 	}
-	found, err := cold.upSeries(ctx, p.coldSelector(), now.Add(-5*time.Minute), now, witnesses)
+	found, err := cold.upSeries(ctx, c.coldSelector(), now.Add(-5*time.Minute), now, canaryCount)
 	if err != nil {
 		return 0, err
 	}
 	series := slices.Sorted(maps.Keys(found))
-	return cold.sampleInterval(ctx, series[:min(len(series), witnesses)], now)
+	return cold.sampleInterval(ctx, series[:min(len(series), canaryCount)], now)
 }
 
 // coldSelector selects the series named up that cold has from hot.
-func (p *Pair) coldSelector() string {
-	knowledge := p.learned.Load().Knowledge
+func (c *Catalog) coldSelector() string {
+	knowledge := c.learned.Load().Knowledge
 	if knowledge == nil {
 		return "up"
 	}
@@ -295,9 +295,9 @@ func (p *Pair) coldSelector() string {
 	return "up{" + join(matchers) + "}"
 }
 
-func (p *Pair) ask(ctx context.Context) (*Learned, error) {
-	hot, cold := p.options.Hot.api, p.options.Cold.api
-	learned := &Learned{}
+func (c *Catalog) ask(ctx context.Context) (*Snapshot, error) {
+	hot, cold := c.options.Hot.api, c.options.Cold.api
+	learned := &Snapshot{}
 	var err error
 	if learned.Hot, err = hot.settings(ctx); err != nil {
 		return nil, fmt.Errorf("hot: %w", err)
@@ -305,20 +305,20 @@ func (p *Pair) ask(ctx context.Context) (*Learned, error) {
 	if learned.Cold, err = cold.settings(ctx); err != nil {
 		return nil, fmt.Errorf("cold: %w", err)
 	}
-	replica := append(slices.Clone(p.options.ReplicaLabels), learned.Cold.ReplicaLabels...)
+	replica := append(slices.Clone(c.options.ReplicaLabels), learned.Cold.ReplicaLabels...)
 	learned.ReplicaLabels = replica
-	known := tier.Knowledge{Declared: p.options.Complete}
-	external := p.options.ExternalLabels
+	known := tier.Knowledge{Declared: c.options.Complete}
+	external := c.options.ExternalLabels
 	if external == nil {
 		external = learned.Hot.ExternalLabels
 	}
 	known.HotLabelsKnown = external != nil
 	known.HotLabels = without(external, replica)
-	if p.learning.hot, err = p.options.Hot.metricNames(ctx, p.payer(), nil, time.Time{}, p.options.LearnInterval/2); err != nil {
+	if c.learning.hot, err = c.options.Hot.metricNames(ctx, c.payer(), nil, time.Time{}, c.options.LearnInterval/2); err != nil {
 		return nil, fmt.Errorf("hot: %w", err)
 	}
-	known.HotNames = p.learning.hot.set()
-	if err := p.learnSources(ctx, &known, replica); err != nil {
+	known.HotNames = c.learning.hot.set()
+	if err := c.learnSources(ctx, &known, replica); err != nil {
 		return nil, fmt.Errorf("cold: %w", err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(known.Added)) {
@@ -333,25 +333,25 @@ func (p *Pair) ask(ctx context.Context) (*Learned, error) {
 	switch {
 	case known.Declared:
 	case !known.SourcesKnown:
-		learned.Doubt = "cold does not tell its sources, so hot is assumed to be complete"
-	case p.options.Hot.names.tooMany() || p.options.Cold.names.tooMany():
-		learned.Doubt = "a tier has more metric names than are held, so every query that another source could match goes to cold"
+		learned.AssumedReason = "cold does not tell its sources, so hot is assumed to be complete"
+	case c.options.Hot.names.tooMany() || c.options.Cold.names.tooMany():
+		learned.AssumedReason = "a tier has more metric names than are held, so every query that another source could match goes to cold"
 	case len(known.HotLabels) == 0 && len(known.Sources) > 1:
-		learned.Doubt = "hot does not tell its external labels and cold has several sources: configure them, or every query that another source could match goes to cold"
+		learned.AssumedReason = "hot does not tell its external labels and cold has several sources: configure them, or every query that another source could match goes to cold"
 	}
 	learned.Knowledge = tier.NewKnowledge(known)
 	return learned, nil
 }
 
 // measureColdEnd finds the newest sample that cold has of hot's series.
-func (p *Pair) measureColdEnd(ctx context.Context, now time.Time) {
-	ctx, cancel := context.WithTimeout(ctx, minProbeTimeout+p.options.Cold.options.ProbeInterval)
+func (c *Catalog) measureColdEnd(ctx context.Context, now time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, minProbeTimeout+c.options.Cold.options.ProbeInterval)
 	defer cancel()
-	if p.learned.Load().Knowledge == nil || !p.options.Cold.Status().Available {
+	if c.learned.Load().Knowledge == nil || !c.options.Cold.Status().Available {
 		return
 	}
-	cold, selector := p.options.Cold.api, p.coldSelector()
-	previous := p.newest.Load()
+	cold, selector := c.options.Cold.api, c.coldSelector()
+	previous := c.newest.Load()
 	// Not behind what was found before.
 	earliest := max(previous.newest, now.Add(-400*24*time.Hour).UnixMilli())
 	newest, found, err := cold.searchNewest(ctx, selector, now, earliest)
@@ -359,13 +359,13 @@ func (p *Pair) measureColdEnd(ctx context.Context, now time.Time) {
 	if err != nil || !found {
 		return // Without an answer the last one stays.
 	}
-	p.newest.Store(&coldEnd{newest: newest, measured: now, interval: p.coldInterval})
+	c.newest.Store(&coldEnd{newest: newest, measured: now, interval: c.coldInterval})
 }
 
 // since is from when on it matters what other sources hold: what reads older
 // samples goes to cold anyhow, and all of cold's past would be slow to read.
-func (p *Pair) since() time.Time {
-	oldest := p.options.Hot.Status().Oldest
+func (c *Catalog) since() time.Time {
+	oldest := c.options.Hot.Status().Oldest
 	if oldest == tier.NothingCovered {
 		return time.Time{}
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
-func TestAccess_WhatHoldsSecretsAndWhatIsNotVerified(t *testing.T) {
+func TestTransportConfig_WhatHoldsSecretsAndWhatIsNotVerified(t *testing.T) {
 	const oauth2 = "oauth2: {client_id: a, client_secret: b, token_url: 'https://c'"
 	for text, expected := range map[string][3]bool{ // It holds secrets, names a credential, skips verification.
 		"follow_redirects: true":                    {false, false, false},
@@ -32,14 +32,14 @@ func TestAccess_WhatHoldsSecretsAndWhatIsNotVerified(t *testing.T) {
 		oauth2 + ", tls_config: {insecure_skip_verify: true}}": {true, true, true},
 	} {
 		config := httpConfig(t, text)
-		described := &Access{options: AccessOptions{HTTP: config}}
+		described := &TransportConfig{options: TransportOptions{HTTP: config}}
 		require.Equal(t, expected, [3]bool{described.HoldsSecrets(), settings.NamesCredential(config), described.SkipsVerification()}, text)
-		require.Equal(t, !expected[1], (&Access{options: AccessOptions{HTTP: config, TokenFile: "/token"}}).SendsToken(), text)
+		require.Equal(t, !expected[1], (&TransportConfig{options: TransportOptions{HTTP: config, TokenFile: "/token"}}).SendsToken(), text)
 	}
-	require.True(t, (&Access{options: AccessOptions{TokenFile: "/token"}}).HoldsSecrets())
-	require.False(t, (&Access{}).HoldsSecrets())
-	require.False(t, (*Access)(nil).HoldsSecrets())
-	require.False(t, (*Access)(nil).SendsToken())
+	require.True(t, (&TransportConfig{options: TransportOptions{TokenFile: "/token"}}).HoldsSecrets())
+	require.False(t, (&TransportConfig{}).HoldsSecrets())
+	require.False(t, (*TransportConfig)(nil).HoldsSecrets())
+	require.False(t, (*TransportConfig)(nil).SendsToken())
 }
 
 // system is the authority that everybody trusts in the test of it. It can be set
@@ -51,7 +51,7 @@ var system struct {
 
 // An authority that the operator names stands alone; that of the cluster comes
 // beside those of the system.
-func TestAccess_AuthoritiesOfTheSystem(t *testing.T) {
+func TestTransportConfig_AuthoritiesOfTheSystem(t *testing.T) {
 	system.once.Do(func() {
 		t.Setenv("GODEBUG", "x509usefallbackroots=1")
 		system.authority = certificates.NewAuthority(t)
@@ -62,13 +62,13 @@ func TestAccess_AuthoritiesOfTheSystem(t *testing.T) {
 	ofSystem := serveTLS(t, system.authority.Issue(time.Now().Add(time.Hour), "127.0.0.1"), nil, http.HandlerFunc(faketier.Success))
 	ofNamed := serveTLS(t, named.Issue(time.Now().Add(time.Hour), "127.0.0.1"), nil, http.HandlerFunc(faketier.Success))
 	for name, test := range map[string]struct {
-		access                         *Access
+		access                         *TransportConfig
 		acceptsOfSystem, acceptsOfName bool
 	}{
 		"nothing is configured":        {nil, true, false},
-		"the operator names one":       {access(t, AccessOptions{HTTP: httpConfig(t, "tls_config: {ca_file: "+file+"}")}), false, true},
-		"the cluster has one":          {access(t, AccessOptions{Authorities: []string{file}}), true, true},
-		"the operator names one there": {access(t, AccessOptions{HTTP: httpConfig(t, "tls_config: {ca_file: "+file+"}"), Authorities: []string{write(t, "other.pem", string(system.authority.PEM))}}), false, true},
+		"the operator names one":       {access(t, TransportOptions{HTTP: httpConfig(t, "tls_config: {ca_file: "+file+"}")}), false, true},
+		"the cluster has one":          {access(t, TransportOptions{Authorities: []string{file}}), true, true},
+		"the operator names one there": {access(t, TransportOptions{HTTP: httpConfig(t, "tls_config: {ca_file: "+file+"}"), Authorities: []string{write(t, "other.pem", string(system.authority.PEM))}}), false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Equal(t, test.acceptsOfSystem, describeProbe(t, client(t, ofSystem.URL, test.access)) == "")

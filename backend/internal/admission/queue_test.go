@@ -3,9 +3,7 @@ package admission
 import (
 	"context"
 	"errors"
-	"net/http"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,8 +13,8 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
-func limited(concurrent, queue int) *Gate {
-	return NewGate(Limits{Concurrent: concurrent, Queue: queue, Wait: 5500 * time.Millisecond}, nil)
+func limited(concurrent, queue int) *Queue {
+	return NewQueue(Limits{Concurrent: concurrent, Queue: queue, Wait: 5500 * time.Millisecond}, nil)
 }
 
 // by is a caller of a datasource that all callers ask.
@@ -24,7 +22,7 @@ func by(id uint64) promapi.Caller { return promapi.Caller{Datasource: 1, ID: id}
 
 // queueUp lets calls of callers wait one after the other, and returns the order
 // in which they get in. Each stays for a second.
-func queueUp(g *Gate, callers ...uint64) func() []uint64 {
+func queueUp(g *Queue, callers ...uint64) func() []uint64 {
 	var (
 		mutex sync.Mutex
 		order []uint64
@@ -61,10 +59,10 @@ func TestCallersTakeTurns(t *testing.T) {
 		synctest.Wait()
 		require.Len(t, order(), 6, "the last waited for longer than 5.5 s")
 		require.Zero(t, g.running)
-		require.Zero(t, g.queue.waiting)
-		require.Empty(t, g.queue.byKey)
-		require.Zero(t, g.callers.Used()+g.datasources.Used())
-		require.Zero(t, g.queue.members.Len())
+		require.Zero(t, g.line.waiting)
+		require.Empty(t, g.line.byKey)
+		require.Zero(t, used(g.callers)+used(g.datasources))
+		require.Zero(t, g.line.members.Len())
 	})
 }
 
@@ -84,7 +82,7 @@ func TestTheQueueHasAnEnd(t *testing.T) {
 		// Who has less in the queue takes the place of who has more.
 		second := queueUp(g, 2)
 		g.mutex.Lock()
-		waiting := g.queue.waiting
+		waiting := g.line.waiting
 		g.mutex.Unlock()
 		require.Equal(t, 2, waiting)
 		time.Sleep(10 * time.Second)
@@ -103,7 +101,7 @@ func TestNobodyWaitsForLong(t *testing.T) {
 		require.ErrorAs(t, g.enter(t.Context(), by(1)), &overload)
 		require.Equal(t, RejectedWait, overload.Reason)
 		require.Equal(t, 5500*time.Millisecond, time.Since(started))
-		require.Zero(t, g.queue.waiting)
+		require.Zero(t, g.line.waiting)
 	})
 }
 
@@ -115,7 +113,7 @@ func TestWhoGoesLeavesTheQueue(t *testing.T) {
 		defer cancel()
 		err := g.enter(ctx, by(1))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.Zero(t, g.queue.waiting)
+		require.Zero(t, g.line.waiting)
 		g.leave(by(1), time.Now())
 		require.Zero(t, g.running)
 		require.NoError(t, g.enter(t.Context(), by(2)))
@@ -155,13 +153,13 @@ func TestNoPlaceIsLost(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Zero(t, g.running)
-		require.Zero(t, g.queue.waiting)
-		require.Empty(t, g.queue.byKey)
-		require.Zero(t, g.callers.Used()+g.datasources.Used())
+		require.Zero(t, g.line.waiting)
+		require.Empty(t, g.line.byKey)
+		require.Zero(t, used(g.callers)+used(g.datasources))
 	})
 }
 
-func BenchmarkGate(b *testing.B) {
+func BenchmarkQueue(b *testing.B) {
 	g := limited(50, 100)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -169,24 +167,5 @@ func BenchmarkGate(b *testing.B) {
 			b.Fatal(err)
 		}
 		g.leave(by(1), time.Now())
-	}
-}
-
-// BenchmarkFlight is what a query pays that could be joined, and is not.
-func BenchmarkFlight(b *testing.B) {
-	f := newFlights(Limits{SharedBytes: 1 << 20, Queue: 10}, nil)
-	call := func(context.Context, *atomic.Bool) (*http.Response, error) {
-		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, ContentLength: -1}, nil
-	}
-	key := Key{Method: http.MethodGet, Path: "/api/v1/query_range", RawQuery: "query=up&start=1&end=2&step=1"}
-	ctx, cancel := context.WithCancel(b.Context())
-	defer cancel()
-	b.ReportAllocs()
-	for b.Loop() {
-		response, err := f.do(ctx, key, by(1), false, call)
-		if err != nil {
-			b.Fatal(err)
-		}
-		_ = response.Body.Close()
 	}
 }

@@ -19,9 +19,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
-func access(t *testing.T, options AccessOptions) *Access {
+func access(t *testing.T, options TransportOptions) *TransportConfig {
 	t.Helper()
-	made, err := NewAccess(options)
+	made, err := NewTransportConfig(options)
 	require.NoError(t, err)
 	return made
 }
@@ -62,12 +62,12 @@ func TestWhichCertificatesAreAccepted(t *testing.T) {
 	known, unknown := certificates.NewAuthority(t), certificates.NewAuthority(t)
 	tomorrow, yesterday := time.Now().Add(24*time.Hour), time.Now().Add(-24*time.Hour)
 	authority := write(t, "ca.pem", string(known.PEM))
-	withCA := access(t, AccessOptions{HTTP: httpConfig(t, "tls_config: {ca_file: "+authority+"}")})
-	cluster := access(t, AccessOptions{Authorities: []string{"/does/not/exist", authority}})
+	withCA := access(t, TransportOptions{HTTP: httpConfig(t, "tls_config: {ca_file: "+authority+"}")})
+	cluster := access(t, TransportOptions{Authorities: []string{"/does/not/exist", authority}})
 	for _, test := range []struct {
 		name   string
 		pair   certificates.Pair
-		access *Access
+		access *TransportConfig
 		err    string
 	}{
 		{"a known authority", known.Issue(tomorrow, "127.0.0.1"), withCA, ""},
@@ -79,18 +79,18 @@ func TestWhichCertificatesAreAccepted(t *testing.T) {
 		{"an unknown authority in the cluster", unknown.Issue(tomorrow, "127.0.0.1"), cluster, "its TLS certificate was not accepted"},
 		{"no authority configured", known.Issue(tomorrow, "127.0.0.1"), nil, "its TLS certificate was not accepted"},
 		{"a name that the operator names", known.Issue(tomorrow, "prometheus.example.com"),
-			access(t, AccessOptions{HTTP: httpConfig(t, "tls_config: {ca_file: "+authority+", server_name: prometheus.example.com}")}), ""},
+			access(t, TransportOptions{HTTP: httpConfig(t, "tls_config: {ca_file: "+authority+", server_name: prometheus.example.com}")}), ""},
 		{"anything, where nobody looks", unknown.Issue(yesterday, "elsewhere"),
-			access(t, AccessOptions{HTTP: httpConfig(t, "tls_config: {insecure_skip_verify: true}")}), ""},
+			access(t, TransportOptions{HTTP: httpConfig(t, "tls_config: {insecure_skip_verify: true}")}), ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			server := serveTLS(t, test.pair, nil, http.HandlerFunc(faketier.Success))
 			require.Equal(t, test.err, describeProbe(t, client(t, server.URL, test.access)))
 		})
 	}
-	require.True(t, access(t, AccessOptions{HTTP: httpConfig(t, "tls_config: {insecure_skip_verify: true}")}).SkipsVerification())
+	require.True(t, access(t, TransportOptions{HTTP: httpConfig(t, "tls_config: {insecure_skip_verify: true}")}).SkipsVerification())
 	require.False(t, withCA.SkipsVerification())
-	require.False(t, (*Access)(nil).SkipsVerification())
+	require.False(t, (*TransportConfig)(nil).SkipsVerification())
 }
 
 func TestAccessThatCannotWork(t *testing.T) {
@@ -103,12 +103,12 @@ func TestAccessThatCannotWork(t *testing.T) {
 		"tls_config: {min_version: TLS13, max_version: TLS12}":              "max_version is below min_version",
 		"authorization: {credentials_ref: vault}":                           "use those that end in _file",
 	} {
-		_, err := NewAccess(AccessOptions{HTTP: httpConfig(t, text)})
+		_, err := NewTransportConfig(TransportOptions{HTTP: httpConfig(t, text)})
 		require.ErrorContains(t, err, message, text)
 	}
 	both := httpConfig(t, "basic_auth: {username: a}")
 	both.Authorization = &promconfig.Authorization{Credentials: "b"}
-	_, err := NewAccess(AccessOptions{HTTP: both})
+	_, err := NewTransportConfig(TransportOptions{HTTP: both})
 	require.ErrorContains(t, err, "at most one of basic_auth")
 }
 
@@ -123,7 +123,7 @@ func TestCredentialsInTheStandardForm(t *testing.T) {
 		"follow_redirects: true":                                        {},
 	} {
 		fake := faketier.New()
-		made := client(t, fake.URL, access(t, AccessOptions{HTTP: httpConfig(t, text), TokenFile: "/does/not/exist"}))
+		made := client(t, fake.URL, access(t, TransportOptions{HTTP: httpConfig(t, text), TokenFile: "/does/not/exist"}))
 		ask(t, made)
 		seen := fake.Requests()[0].Header
 		for _, name := range []string{"Content-Length", "User-Agent", "X-Scope-Orgid", "Accept-Encoding", "Content-Type"} {
@@ -151,7 +151,7 @@ func TestClientCertificatesAreReadAnew(t *testing.T) {
 	authority := filepath.Join(directory, "ca.pem")
 	require.NoError(t, os.WriteFile(authority, servers.PEM, 0o600))
 	reloads := &Reloads{}
-	shown := access(t, AccessOptions{
+	shown := access(t, TransportOptions{
 		HTTP: httpConfig(t, fmt.Sprintf("tls_config: {ca_file: %s, cert_file: %s, key_file: %s}", authority, certificate, key)), Reloads: reloads,
 	})
 
@@ -185,7 +185,7 @@ func TestACredentialDoesNotFollowARedirect(t *testing.T) {
 	t.Cleanup(elsewhere.Close)
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		server := httptest.NewServer(http.RedirectHandler(elsewhere.URL+"/api/v1/query?query=up", status))
-		made := client(t, server.URL, access(t, AccessOptions{HTTP: httpConfig(t, "authorization: {credentials: planted}\nfollow_redirects: true")}))
+		made := client(t, server.URL, access(t, TransportOptions{HTTP: httpConfig(t, "authorization: {credentials: planted}\nfollow_redirects: true")}))
 		_, err := made.Get(t.Context(), "/api/v1/query", nil)
 		require.Equal(t, FailureNotPrometheus, FailureOf(err))
 		for _, method := range []string{http.MethodGet, http.MethodPost} {

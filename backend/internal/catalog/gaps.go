@@ -19,15 +19,15 @@ import (
 )
 
 const (
-	// witnesses is how many series of hot are followed to find gaps: if all of
+	// canaryCount is how many series of hot are followed to find gaps: if all of
 	// them are missing, hot itself was down.
-	witnesses = 3
+	canaryCount = 3
 	// pointsPerScan and scansAtOnce bound how much of the past is looked at in
 	// one query, and how many queries one probe makes for it. A Prometheus
 	// refuses more than 11,000 points.
 	pointsPerScan = 10_000
 	scansAtOnce   = 8
-	// mostSeries is how many series are looked at to find witnesses.
+	// mostSeries is how many series are looked at to find canaries.
 	mostSeries      = 2000
 	defaultInterval = DefaultScrapeInterval
 )
@@ -35,35 +35,35 @@ const (
 // DefaultScrapeInterval is the scrape interval of a Prometheus that says nothing.
 const DefaultScrapeInterval = time.Minute
 
-// continuity finds the gaps that a Prometheus which was down has left. It
+// gapDetector finds the gaps that a Prometheus which was down has left. It
 // follows a few series named up: a Prometheus writes them for every target at
 // every scrape, whether the target answers or not.
-type continuity struct {
+type gapDetector struct {
 	// server identifies the process that was followed: another replica may
 	// have other gaps.
 	server string
-	// series are the selectors of the witnesses.
-	series []string
-	// interval is the time between two samples of the witnesses.
+	// canaries are the selectors of the canary series.
+	canaries []string
+	// interval is the time between two samples of the canaries.
 	interval time.Duration
-	// checked is up to when gaps were looked for; unbroken is since when there
+	// checkedUntil is up to when gaps were looked for; contiguousSince is since when there
 	// has been none. Milliseconds since the Unix epoch.
-	checked, unbroken int64
+	checkedUntil, contiguousSince int64
 }
 
-// follow looks for gaps from the oldest sample, or from where it looked last,
-// to now, and moves unbroken behind the last one. server identifies the
+// detect looks for gaps from the oldest sample, or from where it looked last,
+// to now, and moves contiguousSince behind the last one. server identifies the
 // process that answers.
 //
 // It returns an error when hot could not be asked; then nothing is known of
 // the time since it looked last.
-func (c *continuity) follow(ctx context.Context, client apiClient, server string, oldest int64, now time.Time) error {
+func (c *gapDetector) detect(ctx context.Context, client apiClient, server string, oldest int64, now time.Time) error {
 	if server != c.server {
-		*c = continuity{server: server, unbroken: c.unbroken}
+		*c = gapDetector{server: server, contiguousSince: c.contiguousSince}
 	}
-	if len(c.series) == 0 {
-		c.checked = oldest
-		if err := c.choose(ctx, client, oldest, now); err != nil || len(c.series) == 0 {
+	if len(c.canaries) == 0 {
+		c.checkedUntil = oldest
+		if err := c.chooseCanaries(ctx, client, oldest, now); err != nil || len(c.canaries) == 0 {
 			return err
 		}
 	}
@@ -71,26 +71,26 @@ func (c *continuity) follow(ctx context.Context, client apiClient, server string
 	if err != nil || !missing {
 		return err
 	}
-	// The witnesses are gone. Are others there that were there before, too?
+	// The canaries are gone. Are others there that were there before, too?
 	previous := *c
-	c.series = nil
-	if err := c.choose(ctx, client, c.checked, now); err != nil {
+	c.canaries = nil
+	if err := c.chooseCanaries(ctx, client, c.checkedUntil, now); err != nil {
 		*c = previous
 		return err
 	}
-	if len(c.series) > 0 {
+	if len(c.canaries) > 0 {
 		missing, err = c.scan(ctx, client, now)
 	}
 	if err == nil && missing {
 		// What is written now was not written before: the gap reaches to now.
-		c.unbroken = max(c.unbroken, now.UnixMilli())
-		c.series = previous.series
+		c.contiguousSince = max(c.contiguousSince, now.UnixMilli())
+		c.canaries = previous.canaries
 	}
 	return err
 }
 
-// choose picks witnesses: series that are there now and were there at a time.
-func (c *continuity) choose(ctx context.Context, client apiClient, then int64, now time.Time) error {
+// chooseCanaries picks canaries: series that are there now and were there at a time.
+func (c *gapDetector) chooseCanaries(ctx context.Context, client apiClient, then int64, now time.Time) error {
 	const window = 5 * time.Minute
 	start := time.UnixMilli(then)
 	if now.Sub(start) < window {
@@ -105,33 +105,33 @@ func (c *continuity) choose(ctx context.Context, client apiClient, then int64, n
 		return err
 	}
 	for _, selector := range slices.Sorted(maps.Keys(after)) {
-		if _, both := before[selector]; both && len(c.series) < witnesses {
-			c.series = append(c.series, selector)
+		if _, both := before[selector]; both && len(c.canaries) < canaryCount {
+			c.canaries = append(c.canaries, selector)
 		}
 	}
 	c.interval = defaultInterval
-	if len(c.series) == 0 {
+	if len(c.canaries) == 0 {
 		return nil
 	}
-	interval, err := client.sampleInterval(ctx, c.series, now)
+	interval, err := client.sampleInterval(ctx, c.canaries, now)
 	if interval > 0 {
 		c.interval = max(interval, time.Second)
 	}
 	return err
 }
 
-// scan looks at the witnesses from where it looked last to now. missing tells
+// scan looks at the canaries from where it looked last to now. missing tells
 // that they are missing at the end.
-func (c *continuity) scan(ctx context.Context, client apiClient, now time.Time) (missing bool, err error) {
+func (c *gapDetector) scan(ctx context.Context, client apiClient, now time.Time) (missing bool, err error) {
 	window := 2*c.interval + c.interval/2
 	var parts []string
-	for _, selector := range c.series {
+	for _, selector := range c.canaries {
 		parts = append(parts, fmt.Sprintf("last_over_time(%s[%dms])", selector, window.Milliseconds()))
 	}
 	query := fmt.Sprintf("group(%s)", strings.Join(parts, " or "))
-	step := max(c.interval, now.Sub(time.UnixMilli(c.checked))/(pointsPerScan*scansAtOnce)).Truncate(time.Millisecond).Milliseconds()
+	step := max(c.interval, now.Sub(time.UnixMilli(c.checkedUntil))/(pointsPerScan*scansAtOnce)).Truncate(time.Millisecond).Milliseconds()
 	// The window of the first point has to lie within what was looked at.
-	first := c.checked + window.Milliseconds()
+	first := c.checkedUntil + window.Milliseconds()
 	for from := first; from <= now.UnixMilli(); from += pointsPerScan * step {
 		to := min(from+(pointsPerScan-1)*step, now.UnixMilli())
 		points, err := client.present(ctx, query, from, to, step)
@@ -143,10 +143,10 @@ func (c *continuity) scan(ctx context.Context, client apiClient, now time.Time) 
 			if missing || point != expected {
 				// The first sample after the gap lies within the window; all
 				// series are scraped within an interval of each other.
-				c.unbroken = max(c.unbroken, point+c.interval.Milliseconds())
+				c.contiguousSince = max(c.contiguousSince, point+c.interval.Milliseconds())
 			}
 			missing, expected = false, point+step
-			c.checked = max(c.checked, point-window.Milliseconds())
+			c.checkedUntil = max(c.checkedUntil, point-window.Milliseconds())
 		}
 		missing = missing || expected <= to
 	}

@@ -4,13 +4,13 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
@@ -29,51 +29,74 @@ func (h *held) begin(ctx context.Context, t *testing.T) <-chan *http.Response {
 	return started
 }
 
+// halves answers in two parts, the second one when rest is closed.
+func halves(rest <-chan struct{}) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "first")
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-rest:
+			_, _ = io.WriteString(w, " and last")
+		case <-r.Context().Done():
+		}
+	}
+}
+
 func TestDo_ReadingEndsWithTheContext(t *testing.T) {
-	for name, isShared := range map[string]bool{"alone": false, "while another reads too": true} {
+	h := newHeld(t, sharing, halves(nil))
+	ctx, leave := context.WithCancel(t.Context())
+	started := h.begin(ctx, t)
+	h.waitFor(t, 1)
+	close(h.release)
+	response := <-started
+	_, err := io.ReadFull(response.Body, make([]byte, 5))
+	require.NoError(t, err)
+	read := make(chan error, 1)
+	go func() {
+		_, err := io.ReadAll(response.Body)
+		read <- err
+	}()
+	leave()
+	select {
+	case err = <-read:
+		require.ErrorIs(t, err, context.Canceled)
+	case <-time.After(10 * time.Second):
+		t.Fatal("it reads on although nobody wants to know")
+	}
+	require.NoError(t, response.Body.Close())
+	h.idle(t)
+}
+
+// One who has joined gets the whole answer, although the one who made the call
+// goes while it comes in.
+func TestDo_LeavingWhileTheAnswerComesIn(t *testing.T) {
+	for name, test := range map[string]struct {
+		request  func(*testing.T) *promapi.Request
+		requests int
+	}{
+		"the call goes on":          {lingering, 1},
+		"the other asks for itself": {func(t *testing.T) *promapi.Request { t.Helper(); return panelRequest(t, nil) }, 2},
+	} {
 		t.Run(name, func(t *testing.T) {
 			rest := make(chan struct{})
-			finish := sync.OnceFunc(func() { close(rest) })
-			h := newHeld(t, sharing, func(w http.ResponseWriter, r *http.Request) {
-				_, _ = io.WriteString(w, "first")
-				_ = http.NewResponseController(w).Flush()
-				select {
-				case <-rest:
-					_, _ = io.WriteString(w, " and last")
-				case <-r.Context().Done():
-				}
-			})
-			t.Cleanup(finish)
+			h := newHeld(t, sharing, halves(rest))
 			ctx, leave := context.WithCancel(t.Context())
-			started := h.begin(ctx, t)
+			one := h.ask(ctx, test.request(t))
 			h.waitFor(t, 1)
-			var other <-chan result
-			if isShared {
-				other = h.ask(t.Context(), panelRequest(t, nil))
-				h.joined(t, 1)
-			}
-			close(h.release)
-			response := <-started
-			_, err := io.ReadFull(response.Body, make([]byte, 5))
-			require.NoError(t, err)
-			read := make(chan error, 1)
-			go func() {
-				_, err := io.ReadAll(response.Body)
-				read <- err
-			}()
+			other := h.ask(t.Context(), panelRequest(t, nil))
+			h.joined(t, 1)
+			h.release <- struct{}{}
 			leave()
-			select {
-			case err = <-read:
-				require.ErrorIs(t, err, context.Canceled)
-			case <-time.After(10 * time.Second):
-				t.Fatal("it reads on although nobody wants to know")
+			if test.requests > 1 {
+				h.waitFor(t, 1)
+				h.release <- struct{}{}
 			}
-			require.NoError(t, response.Body.Close())
-			if isShared {
-				finish()
-				require.Equal(t, "first and last", (<-other).body)
-			}
+			close(rest)
+			require.Equal(t, result{200, "first and last", nil}, <-other)
+			require.ErrorIs(t, (<-one).err, context.Canceled)
+			require.Len(t, h.Requests(), test.requests)
 			h.idle(t)
+			require.Zero(t, sharing.SharedMemory.Held())
 		})
 	}
 }

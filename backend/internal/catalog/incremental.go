@@ -9,25 +9,25 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// newsWindow is how far back news are looked for: longer than a sample takes to
+// incrementalWindow is how far back news are looked for: longer than a sample takes to
 // get into cold, and short enough that only its newest data is read.
-const newsWindow = 5 * time.Minute
+const incrementalWindow = 5 * time.Minute
 
-// lookForNews notices what has appeared in cold since the last learning, as far as
+// refreshIncrementally notices what has appeared in cold since the last learning, as far as
 // hot's completeness depends on it: the metrics of other sources, which it adds
 // to what is known, and new sources, for which it returns true: then everything
 // has to be learned again. It runs as often as probes do, so it asks for little.
-func (p *Pair) lookForNews(ctx context.Context, now time.Time) (newSource bool) {
-	learned := p.learned.Load()
+func (c *Catalog) refreshIncrementally(ctx context.Context, now time.Time) (newSource bool) {
+	learned := c.learned.Load()
 	known := learned.Knowledge
-	if known == nil || known.Declared || !p.options.Cold.Status().Available {
+	if known == nil || known.Declared || !c.options.Cold.Status().Available {
 		return false
 	}
-	if stores := p.options.Cold.Status().Stores; stores != nil {
+	if stores := c.options.Cold.Status().Stores; stores != nil {
 		// A source that is gone is still among them.
 		return slices.ContainsFunc(sourcesOf(stores, learned.ReplicaLabels), func(source map[string]string) bool {
 			return !containsSet(known.Sources, source)
-		}) || p.addNewNames(ctx, now, learned)
+		}) || c.addNewNames(ctx, now, learned)
 	}
 	ctx, cancel := context.WithTimeout(ctx, minProbeTimeout)
 	defer cancel()
@@ -35,7 +35,7 @@ func (p *Pair) lookForNews(ctx context.Context, now time.Time) (newSource bool) 
 		if len(known.Sources) > mostSources {
 			break // Some are not held, so that none can be told to be new.
 		}
-		values, err := p.options.Cold.api.labelValues(ctx, name, nil, p.newsSince(now))
+		values, err := c.options.Cold.api.labelValues(ctx, name, nil, c.incrementalSince(now))
 		if err != nil {
 			return false // The next learning will tell.
 		}
@@ -46,12 +46,12 @@ func (p *Pair) lookForNews(ctx context.Context, now time.Time) (newSource bool) 
 			}
 		}
 	}
-	return p.addNewNames(ctx, now, learned)
+	return c.addNewNames(ctx, now, learned)
 }
 
 // addNewNames adds metrics that other sources have got since. It never asks for
 // another learning.
-func (p *Pair) addNewNames(ctx context.Context, now time.Time, learned *Learned) bool {
+func (c *Catalog) addNewNames(ctx context.Context, now time.Time, learned *Snapshot) bool {
 	known := learned.Knowledge
 	if !known.SourcesKnown || known.OnlySource() || known.OtherNames == nil || len(known.HotLabels) == 0 {
 		return false
@@ -59,7 +59,7 @@ func (p *Pair) addNewNames(ctx context.Context, now time.Time, learned *Learned)
 	ctx, cancel := context.WithTimeout(ctx, minProbeTimeout)
 	defer cancel()
 	others := ofOthers(known.HotLabels)
-	recent, err := p.options.Cold.api.askForNames(ctx, others, p.newsSince(now))
+	recent, err := c.options.Cold.api.askForNames(ctx, others, c.incrementalSince(now))
 	if err != nil {
 		return false // The next learning will tell.
 	}
@@ -77,21 +77,21 @@ func (p *Pair) addNewNames(ctx context.Context, now time.Time, learned *Learned)
 		return false
 	}
 	more := *known
-	held := p.options.Cold.names.replace(others, p.payer(), names, p.names.others)
-	p.names.others.release()
-	p.names.others = held
+	held := c.options.Cold.names.replace(others, c.payer(), names, c.names.others)
+	c.names.others.release()
+	c.names.others = held
 	more.OtherNames = held.set()
 	changed := *learned
 	changed.Knowledge = tier.NewKnowledge(more)
-	p.learned.Store(&changed)
+	c.learned.Store(&changed)
 	return false
 }
 
-// newsSince is from when on news are looked for: what is new is at the end of
+// incrementalSince is from when on news are looked for: what is new is at the end of
 // cold's data, wherever that is.
-func (p *Pair) newsSince(now time.Time) time.Time {
-	if newest := p.newest.Load().newest; newest != 0 && newest < now.UnixMilli() {
+func (c *Catalog) incrementalSince(now time.Time) time.Time {
+	if newest := c.newest.Load().newest; newest != 0 && newest < now.UnixMilli() {
 		now = time.UnixMilli(newest)
 	}
-	return now.Add(-newsWindow)
+	return now.Add(-incrementalWindow)
 }

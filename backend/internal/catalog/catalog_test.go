@@ -62,14 +62,14 @@ func (s *scripted) requests(text string) []string {
 const hotOldest = 10_000_000
 
 // pairOf returns a pair of tiers that count as probed and available.
-func pairOf(t *testing.T, hot, cold *scripted, options PairOptions) *Pair {
+func pairOf(t *testing.T, hot, cold *scripted, options Options) *Catalog {
 	t.Helper()
 	options.Hot = NewTier(TierOptions{Name: tier.Hot, Client: client(t, hot.URL), ProbeInterval: time.Hour})
-	options.Cold = NewTier(TierOptions{Name: tier.Cold, Client: client(t, cold.URL), ProbeInterval: time.Hour, Probing: NewProbing(1, 1<<20)})
+	options.Cold = NewTier(TierOptions{Name: tier.Cold, Client: client(t, cold.URL), ProbeInterval: time.Hour, ProbeBudget: NewProbeBudget(1, 1<<20)})
 	options.Hot.status.Store(&Status{Available: true, Oldest: hotOldest})
 	options.Cold.status.Store(&Status{Available: true})
 	options.LearnInterval = time.Hour
-	p := NewPair(options)
+	p := New(options)
 	t.Cleanup(func() { options.Hot.Close(); options.Cold.Close() })
 	return p
 }
@@ -96,13 +96,13 @@ func TestColdState_EndsWhereColdWasSeenToEnd(t *testing.T) {
 			hot.status.Store(&Status{Available: true, ScrapeInterval: interval})
 			cold := NewTier(TierOptions{Name: tier.Cold, Lag: test.lag})
 			cold.status.Store(&Status{Available: true})
-			p := NewPair(PairOptions{Hot: hot, Cold: cold})
-			_, found := p.ColdHeld(now)
+			p := New(Options{Hot: hot, Cold: cold})
+			_, found := p.ColdCompleteUntil(now)
 			require.False(t, found, "nothing was measured")
 			require.Equal(t, now.Add(-test.lag).UnixMilli(), p.ColdState(now).Newest)
 			p.newest.Store(&coldEnd{newest: now.Add(-test.newest).UnixMilli(), measured: now, interval: test.coldInterval})
 			require.Equal(t, now.Add(-test.expected).UnixMilli(), p.ColdState(now).Newest)
-			held, found := p.ColdHeld(now)
+			held, found := p.ColdCompleteUntil(now)
 			require.True(t, found)
 			require.Equal(t, now.Add(-test.held).UnixMilli(), held)
 		})
@@ -111,9 +111,9 @@ func TestColdState_EndsWhereColdWasSeenToEnd(t *testing.T) {
 
 func TestScrapeInterval_SeenThenLearnedThenAssumed(t *testing.T) {
 	hot := NewTier(TierOptions{Name: tier.Hot})
-	p := NewPair(PairOptions{Hot: hot, Cold: NewTier(TierOptions{Name: tier.Cold})})
+	p := New(Options{Hot: hot, Cold: NewTier(TierOptions{Name: tier.Cold})})
 	require.Equal(t, defaultInterval, p.ScrapeInterval())
-	p.learned.Store(&Learned{Hot: Settings{ScrapeInterval: 15 * time.Second}})
+	p.learned.Store(&Snapshot{Hot: Settings{ScrapeInterval: 15 * time.Second}})
 	require.Equal(t, 15*time.Second, p.ScrapeInterval())
 	hot.status.Store(&Status{ScrapeInterval: 20 * time.Second})
 	require.Equal(t, 20*time.Second, p.ScrapeInterval())
@@ -124,10 +124,10 @@ func TestMeasureColdEnd(t *testing.T) {
 	const query = `max(timestamp(up{cluster="a"}))`
 	end := now.Add(-time.Minute)
 	cold := newScripted(t, answers{{query, vectorOf(end)}})
-	p := pairOf(t, newScripted(t, nil), cold, PairOptions{})
+	p := pairOf(t, newScripted(t, nil), cold, Options{})
 	p.measureColdEnd(t.Context(), now)
 	require.Empty(t, cold.requests(""), "it is not known which series are hot's")
-	p.learned.Store(&Learned{Knowledge: tier.NewKnowledge(tier.Knowledge{Added: map[string]string{"cluster": "a"}})})
+	p.learned.Store(&Snapshot{Knowledge: tier.NewKnowledge(tier.Knowledge{Added: map[string]string{"cluster": "a"}})})
 	p.coldInterval = 15 * time.Second
 	p.measureColdEnd(t.Context(), now)
 	require.Equal(t, coldEnd{newest: end.UnixMilli(), measured: now, interval: 15 * time.Second}, *p.newest.Load())
@@ -148,8 +148,8 @@ func TestMeasureColdEnd(t *testing.T) {
 
 	// A cold tier that never had any of hot's series has no end.
 	cold.set(answers{{query, emptyVector}})
-	p = pairOf(t, newScripted(t, nil), cold, PairOptions{})
-	p.learned.Store(&Learned{Knowledge: tier.NewKnowledge(tier.Knowledge{Added: map[string]string{"cluster": "a"}})})
+	p = pairOf(t, newScripted(t, nil), cold, Options{})
+	p.learned.Store(&Snapshot{Knowledge: tier.NewKnowledge(tier.Knowledge{Added: map[string]string{"cluster": "a"}})})
 	p.measureColdEnd(t.Context(), now)
 	require.Zero(t, p.newest.Load().newest)
 }
@@ -170,13 +170,13 @@ var (
 
 func TestLearn(t *testing.T) {
 	hot, cold := newScripted(t, hotTold), newScripted(t, coldTold)
-	p := pairOf(t, hot, cold, PairOptions{ReplicaLabels: []string{"prometheus"}})
+	p := pairOf(t, hot, cold, Options{ReplicaLabels: []string{"prometheus"}})
 	setStores := func(stores []Store) { p.options.Cold.status.Store(&Status{Available: true, Stores: stores}) }
 	setStores(twoSources)
 	require.True(t, p.ColdDeduplicates())
 	p.learn(t.Context())
-	learned := p.Learned()
-	require.Equal(t, []string{"", ""}, []string{learned.Error, learned.Doubt})
+	learned := p.Snapshot()
+	require.Equal(t, []string{"", ""}, []string{learned.Error, learned.AssumedReason})
 	require.Equal(t, Settings{
 		ExternalLabels: map[string]string{"cluster": "a", "replica": "r0", "prometheus": "p0"}, ScrapeInterval: 15 * time.Second,
 		EvaluationInterval: 20 * time.Second, OutOfOrderWindow: 10 * time.Minute, LookbackDelta: 5 * time.Minute,
@@ -199,12 +199,12 @@ func TestLearn(t *testing.T) {
 
 	// A tier that fails or is down leaves what was learned.
 	p.learn(t.Context())
-	known = p.Learned().Knowledge
+	known = p.Snapshot().Knowledge
 	fail := func(expected string) {
 		t.Helper()
 		p.learn(t.Context())
-		require.Equal(t, expected, p.Learned().Error)
-		require.Same(t, known, p.Learned().Knowledge)
+		require.Equal(t, expected, p.Snapshot().Error)
+		require.Same(t, known, p.Snapshot().Knowledge)
 	}
 	setStores([]Store{})
 	fail("cold: " + errNoStores.Error())
@@ -225,11 +225,11 @@ func TestLearn(t *testing.T) {
 	setStores(twoSources)
 	cold.set(append(answers{{"/series", ""}}, coldTold...))
 	p.learn(t.Context())
-	require.Empty(t, p.Learned().Error)
+	require.Empty(t, p.Snapshot().Error)
 	require.Zero(t, p.coldInterval, "then that of hot is taken")
 
 	// Nothing holds the memory of the names any more.
-	require.False(t, p.payer().memory.Take(1<<20), "the names take some of it")
+	require.False(t, p.payer().memory.Acquire(1<<20), "the names take some of it")
 	p.names.release()
 	p.options.Hot.Close()
 	p.options.Cold.Close()
@@ -237,7 +237,7 @@ func TestLearn(t *testing.T) {
 }
 
 func TestSince_NothingCoveredMeansTheBeginning(t *testing.T) {
-	p := pairOf(t, newScripted(t, nil), newScripted(t, nil), PairOptions{})
+	p := pairOf(t, newScripted(t, nil), newScripted(t, nil), Options{})
 	p.options.Hot.status.Store(&Status{Available: true, Oldest: tier.NothingCovered})
 	require.True(t, p.since().IsZero())
 }
@@ -248,7 +248,7 @@ func TestLearn_WhatIsAssumedIsSaid(t *testing.T) {
 	oneSource := []Store{{LabelSets: []map[string]string{{"cluster": "a"}}}}
 	for name, test := range map[string]struct {
 		hot         answers
-		options     PairOptions
+		options     Options
 		stores      []Store
 		memory      int64
 		doubt       string
@@ -256,24 +256,24 @@ func TestLearn_WhatIsAssumedIsSaid(t *testing.T) {
 		labelsKnown bool
 	}{
 		"everything is told":           {hot: hotTold, stores: twoSources, memory: 1 << 20, labels: map[string]string{"cluster": "a", "prometheus": "p0"}, labelsKnown: true},
-		"labels by the operator":       {hot: hotTold, stores: twoSources, memory: 1 << 20, options: PairOptions{ExternalLabels: map[string]string{"cluster": "b"}}, labels: map[string]string{"cluster": "b"}, labelsKnown: true},
+		"labels by the operator":       {hot: hotTold, stores: twoSources, memory: 1 << 20, options: Options{ExternalLabels: map[string]string{"cluster": "b"}}, labels: map[string]string{"cluster": "b"}, labelsKnown: true},
 		"the only source":              {hot: noLabels, stores: oneSource, memory: 1 << 20, doubt: "cold does not tell its sources", labels: map[string]string{}, labelsKnown: true},
 		"no labels and two sources":    {hot: noLabels, stores: twoSources, memory: 1 << 20, doubt: "hot does not tell its external labels", labels: map[string]string{}, labelsKnown: true},
 		"no configuration":             {hot: hotTold[1:], stores: twoSources, memory: 1 << 20, doubt: "hot does not tell its external labels"},
 		"labels that are too large":    {hot: withConfig(`{"yaml":"global: {external_labels: {a: ` + strings.Repeat("x", mostLabelBytes) + `}}"}`), stores: twoSources, memory: 1 << 20, doubt: "hot does not tell its external labels"},
 		"too many names of hot":        {hot: hotTold, stores: twoSources, memory: 50, doubt: "more metric names than are held", labels: map[string]string{"cluster": "a", "prometheus": "p0"}, labelsKnown: true},
 		"too many names of cold":       {hot: hotTold, stores: twoSources, memory: 100, doubt: "more metric names than are held", labels: map[string]string{"cluster": "a", "prometheus": "p0"}, labelsKnown: true},
-		"declared complete by someone": {hot: noLabels, stores: twoSources, memory: 50, options: PairOptions{Complete: true}, labels: map[string]string{}, labelsKnown: true},
+		"declared complete by someone": {hot: noLabels, stores: twoSources, memory: 50, options: Options{Complete: true}, labels: map[string]string{}, labelsKnown: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := pairOf(t, newScripted(t, test.hot), newScripted(t, coldTold), test.options)
-			p.options.Cold.options.Probing = NewProbing(1, test.memory)
+			p.options.Cold.options.ProbeBudget = NewProbeBudget(1, test.memory)
 			p.options.Cold.status.Store(&Status{Available: true, Stores: test.stores})
 			p.learn(t.Context())
-			learned := p.Learned()
+			learned := p.Snapshot()
 			require.Empty(t, learned.Error)
-			require.Equal(t, test.doubt == "", learned.Doubt == "", learned.Doubt)
-			require.Contains(t, learned.Doubt, test.doubt)
+			require.Equal(t, test.doubt == "", learned.AssumedReason == "", learned.AssumedReason)
+			require.Contains(t, learned.AssumedReason, test.doubt)
 			require.Equal(t, []any{test.labels, test.labelsKnown, test.options.Complete}, []any{learned.Knowledge.HotLabels, learned.Knowledge.HotLabelsKnown, learned.Knowledge.Declared})
 		})
 	}
@@ -301,7 +301,7 @@ func TestCannotTell(t *testing.T) {
 func TestRun_LearnsAgain(t *testing.T) {
 	for interval, isAgain := range map[time.Duration]bool{time.Hour: false, time.Nanosecond: true} {
 		hot, cold := newScripted(t, append(answers{{"status/config", ""}}, hotTold...)), newScripted(t, coldTold)
-		p := pairOf(t, hot, cold, PairOptions{})
+		p := pairOf(t, hot, cold, Options{})
 		p.options.LearnInterval, p.options.Cold.options.ProbeInterval = interval, time.Millisecond
 		p.options.Cold.status.Store(&Status{Available: true, Stores: twoSources})
 		close(p.options.Hot.first)
@@ -313,9 +313,9 @@ func TestRun_LearnsAgain(t *testing.T) {
 		p.Wait(t.Context())
 		require.Eventually(t, func() bool { return len(hot.requests("status/config")) > 1 }, 10*time.Second, time.Millisecond)
 		require.True(t, p.Tried())
-		require.NotEmpty(t, p.Learned().Error)
+		require.NotEmpty(t, p.Snapshot().Error)
 		hot.set(hotTold)
-		require.Eventually(t, func() bool { return p.Learned().Error == "" }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return p.Snapshot().Error == "" }, 10*time.Second, time.Millisecond)
 		learnings, probes := len(hot.requests("status/config")), len(cold.requests("timestamp"))
 		require.Eventually(t, func() bool { return len(cold.requests("timestamp")) > probes+5 }, 10*time.Second, time.Millisecond)
 		require.Equal(t, isAgain, len(hot.requests("status/config")) > learnings)

@@ -50,31 +50,31 @@ func TestFollow_AnotherReplicaHasGapsOfItsOwn(t *testing.T) {
 	oldest := now.Add(-3 * time.Hour).UnixMilli()
 	whole := asking(t, prometheusThatWrote(t, now, wrote{stretch{3 * time.Hour, ahead}, []string{"a"}}))
 	broken := asking(t, prometheusThatWrote(t, now, wrote{stretch{3 * time.Hour, 2 * time.Hour}, []string{"a"}}, wrote{stretch{time.Hour, ahead}, []string{"a"}}))
-	var followed continuity
-	require.NoError(t, followed.follow(t.Context(), whole, "whole", oldest, now))
-	require.Zero(t, followed.unbroken)
-	require.NoError(t, followed.follow(t.Context(), broken, "broken", oldest, now))
-	found := followed.unbroken
+	var followed gapDetector
+	require.NoError(t, followed.detect(t.Context(), whole, "whole", oldest, now))
+	require.Zero(t, followed.contiguousSince)
+	require.NoError(t, followed.detect(t.Context(), broken, "broken", oldest, now))
+	found := followed.contiguousSince
 	require.WithinDuration(t, now.Add(-time.Hour), time.UnixMilli(found), 2*time.Minute, "the gap lies before what was looked at in the other one")
-	require.NoError(t, followed.follow(t.Context(), whole, "whole", oldest, now))
-	require.Equal(t, found, followed.unbroken, "either of them may answer")
+	require.NoError(t, followed.detect(t.Context(), whole, "whole", oldest, now))
+	require.Equal(t, found, followed.contiguousSince, "either of them may answer")
 }
 
 func TestFollow_WhileHotIsDownNothingIsCovered(t *testing.T) {
 	now := time.Now().Truncate(time.Minute)
 	asked := asking(t, prometheusThatWrote(t, now, wrote{stretch{3 * time.Hour, 30 * time.Minute}, []string{"a"}}, wrote{stretch{10 * time.Minute, ahead}, []string{"a"}}))
-	var followed continuity
+	var followed gapDetector
 	follow := func(ago time.Duration) {
-		require.NoError(t, followed.follow(t.Context(), asked, "a", now.Add(-3*time.Hour).UnixMilli(), now.Add(-ago)))
+		require.NoError(t, followed.detect(t.Context(), asked, "a", now.Add(-3*time.Hour).UnixMilli(), now.Add(-ago)))
 	}
 	follow(40 * time.Minute)
-	require.Zero(t, followed.unbroken)
+	require.Zero(t, followed.contiguousSince)
 	follow(20 * time.Minute)
-	require.Equal(t, now.Add(-20*time.Minute).UnixMilli(), followed.unbroken, "the gap reaches to now")
-	require.Equal(t, []string{`up{job="a"}`}, followed.series, "it is what comes back")
+	require.Equal(t, now.Add(-20*time.Minute).UnixMilli(), followed.contiguousSince, "the gap reaches to now")
+	require.Equal(t, []string{`up{job="a"}`}, followed.canaries, "it is what comes back")
 	follow(0)
-	require.WithinDuration(t, now.Add(-10*time.Minute), time.UnixMilli(followed.unbroken), 2*time.Minute)
-	require.GreaterOrEqual(t, followed.unbroken, now.Add(-10*time.Minute).UnixMilli())
+	require.WithinDuration(t, now.Add(-10*time.Minute), time.UnixMilli(followed.contiguousSince), 2*time.Minute)
+	require.GreaterOrEqual(t, followed.contiguousSince, now.Add(-10*time.Minute).UnixMilli())
 }
 
 // A gap ends when every series is there again, which takes one interval.
@@ -82,18 +82,18 @@ func TestFollow_TheFirstSampleAfterAGapIsNotThatOfEverySeries(t *testing.T) {
 	now := time.Now().Truncate(time.Minute)
 	before := wrote{stretch{3 * time.Hour, time.Hour}, []string{"a", "b"}}
 	asked := asking(t, prometheusThatWrote(t, now, before, wrote{stretch{30 * time.Minute, ahead}, []string{"a"}}, wrote{stretch{30*time.Minute - 30*time.Second, ahead}, []string{"b"}}))
-	var followed continuity
-	require.NoError(t, followed.follow(t.Context(), asked, "a", now.Add(-3*time.Hour).UnixMilli(), now))
-	require.GreaterOrEqual(t, followed.unbroken, now.Add(-30*time.Minute+30*time.Second).UnixMilli())
+	var followed gapDetector
+	require.NoError(t, followed.detect(t.Context(), asked, "a", now.Add(-3*time.Hour).UnixMilli(), now))
+	require.GreaterOrEqual(t, followed.contiguousSince, now.Add(-30*time.Minute+30*time.Second).UnixMilli())
 }
 
 func TestFollow_WitnessesThatGoAreReplaced(t *testing.T) {
 	now := time.Now().Truncate(time.Minute)
 	gone := wrote{stretch{3 * time.Hour, 30 * time.Minute}, []string{"a", "b", "c"}}
 	for name, test := range map[string]struct {
-		others   stretch
-		unbroken int64
-		series   []string
+		others          stretch
+		contiguousSince int64
+		series          []string
 	}{
 		"by others that were there before":                  {stretch{3 * time.Hour, ahead}, 0, []string{`up{job="d"}`}},
 		"not by those that are new: hot may have been down": {stretch{25 * time.Minute, ahead}, now.UnixMilli(), []string{`up{job="a"}`, `up{job="b"}`, `up{job="c"}`}},
@@ -114,16 +114,16 @@ func TestFollow_WitnessesThatGoAreReplaced(t *testing.T) {
 			t.Cleanup(server.Close)
 			asked := asking(t, server.URL)
 			oldest := now.Add(-3 * time.Hour).UnixMilli()
-			var followed continuity
-			require.NoError(t, followed.follow(t.Context(), asked, "a", oldest, now.Add(-40*time.Minute)))
-			require.Equal(t, []string{`up{job="a"}`, `up{job="b"}`, `up{job="c"}`}, followed.series)
+			var followed gapDetector
+			require.NoError(t, followed.detect(t.Context(), asked, "a", oldest, now.Add(-40*time.Minute)))
+			require.Equal(t, []string{`up{job="a"}`, `up{job="b"}`, `up{job="c"}`}, followed.canaries)
 			fails.Store(true)
-			require.Error(t, followed.follow(t.Context(), asked, "a", oldest, now))
-			require.Len(t, followed.series, 3, "what was followed is followed on")
-			require.Zero(t, followed.unbroken)
+			require.Error(t, followed.detect(t.Context(), asked, "a", oldest, now))
+			require.Len(t, followed.canaries, 3, "what was followed is followed on")
+			require.Zero(t, followed.contiguousSince)
 			fails.Store(false)
-			require.NoError(t, followed.follow(t.Context(), asked, "a", oldest, now))
-			require.Equal(t, []any{test.unbroken, test.series}, []any{followed.unbroken, followed.series})
+			require.NoError(t, followed.detect(t.Context(), asked, "a", oldest, now))
+			require.Equal(t, []any{test.contiguousSince, test.series}, []any{followed.contiguousSince, followed.canaries})
 		})
 	}
 }
@@ -157,12 +157,12 @@ func TestScan_LooksAtEverythingInFewQueries(t *testing.T) {
 		asked := &scans{}
 		server := httptest.NewServer(asked)
 		t.Cleanup(server.Close)
-		followed := continuity{series: []string{"up"}, interval: 30 * time.Second, checked: now.Add(-past).UnixMilli()}
-		first := followed.checked + 75_000
+		followed := gapDetector{canaries: []string{"up"}, interval: 30 * time.Second, checkedUntil: now.Add(-past).UnixMilli()}
+		first := followed.checkedUntil + 75_000
 		missing, err := followed.scan(t.Context(), asking(t, server.URL), now)
 		require.NoError(t, err)
 		require.False(t, missing)
-		require.Zero(t, followed.unbroken)
+		require.Zero(t, followed.contiguousSince)
 		require.Equal(t, first, asked.from[0], "the window of the first point lies within what is looked at")
 		for i := range asked.from {
 			if i > 0 {
@@ -178,9 +178,9 @@ func TestScan_LooksAtEverythingInFewQueries(t *testing.T) {
 	asked := &scans{failing: 3}
 	server := httptest.NewServer(asked)
 	t.Cleanup(server.Close)
-	followed := continuity{series: []string{"up"}, interval: 30 * time.Second, checked: now.Add(-20 * 24 * time.Hour).UnixMilli()}
-	require.Error(t, followed.follow(t.Context(), asking(t, server.URL), "", followed.checked, now))
-	require.LessOrEqual(t, followed.checked, asked.to[1])
+	followed := gapDetector{canaries: []string{"up"}, interval: 30 * time.Second, checkedUntil: now.Add(-20 * 24 * time.Hour).UnixMilli()}
+	require.Error(t, followed.detect(t.Context(), asking(t, server.URL), "", followed.checkedUntil, now))
+	require.LessOrEqual(t, followed.checkedUntil, asked.to[1])
 }
 
 func TestSampleInterval_IsTheUsualOneOfTheSlowestSeries(t *testing.T) {
@@ -230,7 +230,7 @@ func TestSearchNewest_LooksBackToTheGivenTime(t *testing.T) {
 	require.Len(t, times, 3)
 }
 
-// A tier that does not let its series be listed has no witnesses, which is no
+// A tier that does not let its series be listed has no canaries, which is no
 // failure.
 func TestUpSeries_WhereTheyCannotBeListed(t *testing.T) {
 	server := httptest.NewServer(answers{{"x", ""}})

@@ -12,9 +12,9 @@ import (
 // probeSlack is how much later than its timestamp a sample may be seen.
 const probeSlack = 5 * time.Second
 
-// examine finds out what a look at hot alone does not tell: whether samples
+// checkFreshness finds out what a look at hot alone does not tell: whether samples
 // still come in, and since when without a gap.
-func (t *Tier) examine(ctx context.Context, status *Status, now time.Time) {
+func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time) {
 	if !status.Available || status.Oldest == tier.NothingCovered {
 		return
 	}
@@ -28,7 +28,7 @@ func (t *Tier) examine(ctx context.Context, status *Status, now time.Time) {
 	if inHead := min(status.newestInHead, now.UnixMilli()); !found || inHead > newest {
 		newest = inHead // Not everything that is ingested is scraped.
 	}
-	status.ScrapeInterval = t.continuity.interval
+	status.ScrapeInterval = t.gaps.interval
 	age := now.Sub(time.UnixMilli(newest))
 	// Zero: it does not tell.
 	if newest != 0 && age > 2*t.scrapeInterval(status)+probeSlack {
@@ -36,7 +36,7 @@ func (t *Tier) examine(ctx context.Context, status *Status, now time.Time) {
 		status.Error = fmt.Sprintf("its newest sample is %s old: it answers, but no samples come in", age.Round(time.Second))
 		return
 	}
-	if err := t.continuity.follow(ctx, client, status.server, status.Oldest, now); err != nil {
+	if err := t.gaps.detect(ctx, client, status.server, status.Oldest, now); err != nil {
 		if upstream.IsGone(err) {
 			status.Available, status.failure, status.Error = false, err, upstream.Describe(err)
 			return
@@ -46,12 +46,12 @@ func (t *Tier) examine(ctx context.Context, status *Status, now time.Time) {
 		status.Error = "gaps in its data could not be looked for: " + upstream.Describe(err)
 		return
 	}
-	status.ScrapeInterval = t.continuity.interval
-	if len(t.continuity.series) == 0 {
+	status.ScrapeInterval = t.gaps.interval
+	if len(t.gaps.canaries) == 0 {
 		// Nothing tells whether the start left a gap.
-		status.Unbroken = status.started.UnixMilli()
+		status.ContiguousSince = status.started.UnixMilli()
 	}
-	status.Unbroken = max(status.Unbroken, t.continuity.unbroken)
+	status.ContiguousSince = max(status.ContiguousSince, t.gaps.contiguousSince)
 }
 
 // scrapeInterval is the time between two samples of hot: the configured one,

@@ -36,8 +36,8 @@ func TestGapsAreFound(t *testing.T) {
 	ahead := -10 * time.Minute
 	for name, test := range map[string]struct {
 		stretches []stretch
-		// unbroken is since when there is no gap, before now; zero for no gap.
-		unbroken time.Duration
+		// contiguousSince is since when there is no gap, before now; zero for no gap.
+		contiguousSince time.Duration
 	}{
 		"none":                             {[]stretch{{6 * time.Hour, ahead}}, 0},
 		"one of ten minutes":               {[]stretch{{6 * time.Hour, 2 * time.Hour}, {110 * time.Minute, ahead}}, 110 * time.Minute},
@@ -49,31 +49,31 @@ func TestGapsAreFound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			asked := prometheusThatWasUp(t, now, test.stretches...)
-			var followed continuity
+			var followed gapDetector
 			oldest := now.Add(-test.stretches[0].from).UnixMilli()
-			require.NoError(t, followed.follow(t.Context(), asked, "a", oldest, now))
+			require.NoError(t, followed.detect(t.Context(), asked, "a", oldest, now))
 			if name == "the samples have ended meanwhile" {
-				require.Empty(t, followed.series, "there is nothing to follow: freshness tells")
+				require.Empty(t, followed.canaries, "there is nothing to follow: freshness tells")
 				return
 			}
-			require.NotEmpty(t, followed.series)
+			require.NotEmpty(t, followed.canaries)
 			require.Equal(t, 30*time.Second, followed.interval)
-			if test.unbroken == 0 {
-				require.Zero(t, followed.unbroken)
+			if test.contiguousSince == 0 {
+				require.Zero(t, followed.contiguousSince)
 				return
 			}
 			// Not before the gap has ended, and not much later.
-			ended := now.Add(-test.unbroken)
-			found := time.UnixMilli(followed.unbroken)
+			ended := now.Add(-test.contiguousSince)
+			found := time.UnixMilli(followed.contiguousSince)
 			require.False(t, found.Before(ended), "%s, and the gap ended at %s", found, ended)
 			require.WithinDuration(t, ended, found, 2*time.Minute)
 
 			// What was found stays, and what was looked at is not looked at again.
-			require.NoError(t, followed.follow(t.Context(), asked, "a", oldest, now.Add(time.Minute)))
-			require.Equal(t, found.UnixMilli(), followed.unbroken)
-			require.Greater(t, followed.checked, now.Add(-5*time.Minute).UnixMilli())
-			require.NoError(t, followed.follow(t.Context(), asked, "another replica", oldest, now.Add(time.Minute)))
-			require.Equal(t, found.UnixMilli(), followed.unbroken)
+			require.NoError(t, followed.detect(t.Context(), asked, "a", oldest, now.Add(time.Minute)))
+			require.Equal(t, found.UnixMilli(), followed.contiguousSince)
+			require.Greater(t, followed.checkedUntil, now.Add(-5*time.Minute).UnixMilli())
+			require.NoError(t, followed.detect(t.Context(), asked, "another replica", oldest, now.Add(time.Minute)))
+			require.Equal(t, found.UnixMilli(), followed.contiguousSince)
 		})
 	}
 }

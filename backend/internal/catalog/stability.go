@@ -10,11 +10,11 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// steadiness is since when, and until when, all probes of cold have found the
+// storeStability is since when, and until when, all probes of cold have found the
 // same set of stores, each of them reachable. A Thanos that has lost a store
 // soon answers without a warning, so that only its stores tell whether an answer
 // was whole.
-type steadiness struct {
+type storeStability struct {
 	stores       string // identifies the set
 	since, until time.Time
 }
@@ -22,18 +22,18 @@ type steadiness struct {
 // noStores identifies the set of a tier that does not tell any.
 const noStores = "none"
 
-// watchSteadiness notes what a probe of cold has found. began is when it was
+// observeStores notes what a probe of cold has found. began is when it was
 // asked for its stores, and told whether it has ever told any.
-func (t *Tier) watchSteadiness(status *Status, began time.Time, told bool) {
+func (t *Tier) observeStores(status *Status, began time.Time, told bool) {
 	missing := slices.ContainsFunc(status.Stores, func(store Store) bool { return store.Failed || store.Fewer })
-	var next *steadiness
+	var next *storeStability
 	if status.Available && !missing && len(status.Notes) == 0 && (status.Stores != nil || !told) {
-		next = &steadiness{stores: storesText(status.Stores), since: time.Now(), until: began}
-		if previous := t.steady.Load(); previous != nil && previous.stores == next.stores {
+		next = &storeStability{stores: storesText(status.Stores), since: time.Now(), until: began}
+		if previous := t.stability.Load(); previous != nil && previous.stores == next.stores {
 			next.since = previous.since
 		}
 	}
-	t.steady.Store(next)
+	t.stability.Store(next)
 	probed := make(chan struct{})
 	close(*t.probed.Swap(&probed))
 }
@@ -56,25 +56,25 @@ func storesText(stores []Store) string {
 
 // Stores identifies the set of stores of cold that is complete now. found is
 // false while it is not, or not known.
-func (t *Tier) Stores() (stores string, found bool) {
-	steady := t.steady.Load()
-	if steady == nil || !t.Status().Available {
+func (t *Tier) StableStores() (stores string, found bool) {
+	stability := t.stability.Load()
+	if stability == nil || !t.Status().Available {
 		return "", false
 	}
-	return steady.stores, true
+	return stability.stores, true
 }
 
-// WereStores waits until it is known whether the set of stores was this and
+// StoresUnchanged waits until it is known whether the set of stores was this and
 // complete from a time until another. It returns false where it was not, and
 // when ctx ends.
-func (t *Tier) WereStores(ctx context.Context, stores string, from, until time.Time) bool {
+func (t *Tier) StoresUnchanged(ctx context.Context, stores string, from, until time.Time) bool {
 	for {
 		probed := *t.probed.Load()
-		steady := t.steady.Load()
-		if steady == nil || steady.stores != stores || steady.since.After(from) {
+		stability := t.stability.Load()
+		if stability == nil || stability.stores != stores || stability.since.After(from) {
 			return false
 		}
-		if !steady.until.Before(until) {
+		if !stability.until.Before(until) {
 			return true
 		}
 		select {
@@ -106,13 +106,13 @@ func (t *Tier) SourcesEnd(now time.Time) int64 {
 	return earliest
 }
 
-// ColdHeld is up to when cold was seen to have every sample of hot's series, in
+// ColdCompleteUntil is up to when cold was seen to have every sample of hot's series, in
 // milliseconds since the Unix epoch. found is false where that is not known.
-func (p *Pair) ColdHeld(now time.Time) (held int64, found bool) {
-	end := p.newest.Load()
+func (c *Catalog) ColdCompleteUntil(now time.Time) (held int64, found bool) {
+	end := c.newest.Load()
 	if end.newest == 0 {
 		return 0, false
 	}
-	covered, _ := p.covered(end)
-	return min(covered, p.ColdState(now).Newest), true
+	covered, _ := c.covered(end)
+	return min(covered, c.ColdState(now).Newest), true
 }

@@ -63,7 +63,7 @@ func newHeld(t *testing.T, limits admission.Limits, answer http.HandlerFunc) *he
 	return h
 }
 
-var sharing = admission.Limits{Concurrent: 10, Queue: 10, Wait: 5 * time.Second, SharedBytes: 1 << 20, SharedMemory: admission.NewMemory(16 << 20)}
+var sharing = admission.Limits{Concurrent: 10, Queue: 10, Wait: 5 * time.Second, SharedBytes: 1 << 20, SharedMemory: admission.NewBudget[string](16<<20, 0).Of("all")}
 
 func panelRequest(t *testing.T, change func(*http.Request)) *promapi.Request {
 	t.Helper()
@@ -220,7 +220,7 @@ func TestALargeAnswerIsNotShared(t *testing.T) {
 
 func TestMemoryForSharedAnswersIsBounded(t *testing.T) {
 	limits := sharing
-	limits.SharedMemory = admission.NewMemory(100 << 10)
+	limits.SharedMemory = admission.NewBudget[string](100<<10, 0).Of("all")
 	answer := strings.Repeat("x", 80<<10)
 	h := newHeld(t, limits, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, answer) })
 	// The first pair is answered, and one of them does not read.
@@ -278,33 +278,41 @@ func TestABrokenAnswerIsNotShared(t *testing.T) {
 	h.idle(t)
 }
 
-func TestTheFirstReadsWhileTheOthersWait(t *testing.T) {
+// A large answer goes out to who asked first as soon as it is known to be large,
+// and others do not wait for its end.
+func TestCoalescer_LargeAnswerIsStreamed(t *testing.T) {
 	rest := make(chan struct{})
+	finish := sync.OnceFunc(func() { close(rest) })
+	large := strings.Repeat("x", sharing.SharedBytes+1)
 	h := newHeld(t, sharing, func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "first")
+		_, _ = io.WriteString(w, large)
 		_ = http.NewResponseController(w).Flush()
 		<-rest
 		_, _ = io.WriteString(w, " and last")
 	})
-	started := make(chan *http.Response, 1)
-	go func() {
-		response, _ := h.tier.Do(context.Background(), panelRequest(t, nil), nil)
-		started <- response
-	}()
+	t.Cleanup(finish)
+	one := h.begin(context.Background(), t)
 	h.waitFor(t, 1)
-	other := h.ask(t.Context(), panelRequest(t, nil))
+	other := h.begin(context.Background(), t)
 	h.joined(t, 1)
 	close(h.release)
-	response := <-started
-	buffer := make([]byte, 5)
-	_, err := io.ReadFull(response.Body, buffer)
-	require.NoError(t, err)
-	require.Equal(t, "first", string(buffer))
-	require.NoError(t, response.Body.Close(), "and goes")
-	close(rest)
-	require.Equal(t, "first and last", (<-other).body)
-	require.Len(t, h.Requests(), 1)
+	responses := []*http.Response{<-one, <-other}
+	for _, response := range responses {
+		text := make([]byte, len(large))
+		_, err := io.ReadFull(response.Body, text)
+		require.NoError(t, err)
+		require.Equal(t, large, string(text))
+	}
+	finish()
+	for _, response := range responses {
+		text, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		require.Equal(t, " and last", string(text))
+		require.NoError(t, response.Body.Close())
+	}
+	require.Len(t, h.Requests(), 2)
 	h.idle(t)
+	require.Zero(t, sharing.SharedMemory.Held())
 }
 
 func TestAnOverloadedTierSaysSo(t *testing.T) {
