@@ -12,6 +12,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -226,7 +227,7 @@ func fittingEndpoint(parameters url.Values) promapi.Endpoint {
 	return promapi.Query
 }
 
-func viewExtent(extent tier.Extent) Extent {
+func viewExtent(extent promql.Extent) Extent {
 	if extent.Nothing {
 		return Extent{Nothing: true}
 	}

@@ -22,7 +22,7 @@ const confinedQueries = 20_000
 // escape returns why a confined text lets one of the engines read a series
 // outside of the namespaces, or an empty text.
 func escape(text, label string, values ...string) string {
-	root, err := promqlParser.ParseExpr(text)
+	root, err := strictParser.ParseExpr(text)
 	if err != nil {
 		return "PromQL: " + err.Error()
 	}

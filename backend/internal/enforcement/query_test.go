@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -119,38 +117,6 @@ func TestConfine_ReadsNothingWhereEverySelectorConflicts(t *testing.T) {
 		result, err := shop.query(query)
 		require.NoError(t, err, query)
 		require.Equal(t, expected, result.isEmpty, query)
-	}
-}
-
-// TestVerify_RefusesWhatWasWrittenWrongly passes texts that write never returns.
-func TestVerify_RefusesWhatWasWrittenWrongly(t *testing.T) {
-	root, err := promqlParser.ParseExpr(`rate(up{job="a"}[5m]) + down`)
-	require.NoError(t, err)
-	selectors, err := selectorsOf(root)
-	require.NoError(t, err)
-	namespace, job := labels.MustNewMatcher(labels.MatchRegexp, "namespace", "shop"), labels.MustNewMatcher(labels.MatchEqual, "job", "a")
-	name := func(is string) *labels.Matcher {
-		return labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, is)
-	}
-	matchers := [][]*labels.Matcher{{namespace, job, name("up")}, {namespace, name("down")}}
-	const confined = `rate(up{namespace=~"shop",job="a"}[5m]) + down{namespace=~"shop"}`
-	require.NoError(t, verify(confined, root, selectors, matchers))
-	for written, message := range map[string]string{
-		`rate(up{namespace=~"shop",job="a"}[5m]) + `:                                           "cannot be read",
-		`info(up{namespace=~"shop",job="a"}) + down{namespace=~"shop"}`:                        "info()",
-		`rate(up{namespace=~"shop",job="a"}[5m]) + down{namespace=~"shop"} + x`:                "has other selectors",
-		`rate(up{namespace=~"shop",job="a"}[5m])`:                                              "has other selectors",
-		`rate(up{namespace=~"shop",job="a"}[5m]) + {namespace=~"shop",__name__="down"}`:        "got other matchers", // A name of its own is another text.
-		`rate(up{job="a"}[5m]) + down{namespace=~"shop"}`:                                      "got other matchers",
-		`rate(up{namespace=~"shop",job="a"}[5m]) + down`:                                       "got other matchers",
-		`rate(up{namespace=~"bank",job="a"}[5m]) + down{namespace=~"shop"}`:                    "got other matchers",
-		`rate(up{namespace!~"shop",job="a"}[5m]) + down{namespace=~"shop"}`:                    "got other matchers",
-		`rate(up{namespacf=~"shop",job="a"}[5m]) + down{namespace=~"shop"}`:                    "got other matchers",
-		`rate(up{namespace=~"shop",job="a"}[6m]) + down{namespace=~"shop"}`:                    "means something else",
-		`rate(up{namespace=~"shop",job="a"}[5m]) + (down{namespace=~"shop"})`:                  "means something else",
-		`rate(up{namespace=~"shop",job="a"}[5m] offset 1m) + on (job) down{namespace=~"shop"}`: "means something else",
-	} {
-		require.ErrorContains(t, verify(written, root, selectors, matchers), message, written)
 	}
 }
 

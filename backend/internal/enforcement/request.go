@@ -6,9 +6,8 @@ import (
 	"net/url"
 	"slices"
 
-	"github.com/prometheus/prometheus/model/labels"
-
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // access is how the answer of an endpoint depends on the series, and which
@@ -116,7 +115,7 @@ func (r *Rule) matches(endpoint promapi.Endpoint, texts []string) (_ []string, i
 		if endpoint == promapi.Series {
 			return nil, false, promapi.BadData("no match[] parameter provided")
 		}
-		all, err := selectorText("", []*labels.Matcher{r.matcher})
+		all, err := promql.Selector{r.matcher}.Portable()
 		return []string{all}, false, err
 	}
 	isEmpty = true

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // OnConflict says what a selector gets that asks for other values than those
@@ -113,7 +114,7 @@ func (r *Rule) Narrowed(value string) (*Rule, error) {
 // not, so that any engine reads allowed series at most.
 //
 // It returns an Error with status 403 for a conflict where the rule says so.
-func (r *Rule) confineMatchers(matchers []*labels.Matcher) (_ []*labels.Matcher, isConflict bool, _ error) {
+func (r *Rule) confineMatchers(matchers promql.Selector) (_ promql.Selector, isConflict bool, _ error) {
 	allowed := slices.Clone(r.values)
 	namesAllowed := false
 	var own []string
@@ -134,5 +135,5 @@ func (r *Rule) confineMatchers(matchers []*labels.Matcher) (_ []*labels.Matcher,
 	case namesAllowed:
 		return matchers, isConflict, nil
 	}
-	return append([]*labels.Matcher{r.matcher}, matchers...), isConflict, nil
+	return append(promql.Selector{r.matcher}, matchers...), isConflict, nil
 }

@@ -3,16 +3,10 @@ package promql
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"time"
 
 	"github.com/maypok86/otter/v2"
 )
-
-// memoryOfResults is how much memory the results of a Memo take at most, in
-// bytes.
-const memoryOfResults = 8 << 20
-
-// perResult is what a result takes beside its own bytes.
-const perResult = 256
 
 // Key identifies what a result follows from. Two that differ are taken to have
 // different keys.
@@ -33,16 +27,45 @@ func KeyOf(texts ...string) Key {
 	return key
 }
 
-// results are shared by all who remember something, so that the bound holds for
-// all of them together.
-var results = otter.Must(&otter.Options[Key, result]{
-	MaximumWeight: memoryOfResults,
-	Weigher:       func(_ Key, kept result) uint32 { return kept.size + perResult },
+const (
+	// memoryOfCache is how much memory the cache takes at most, in bytes.
+	memoryOfCache = 8 << 20
+	// perEntry is what an entry takes besides its texts, in bytes.
+	perEntry = 384
+)
+
+// cache holds parsed queries and what was computed from them. There is one, so
+// that the bound holds for everything together.
+var cache = otter.Must(&otter.Options[cacheKey, entry]{
+	MaximumWeight: memoryOfCache,
+	Weigher: func(key cacheKey, kept entry) uint32 {
+		return uint32(len(key.text)+len(key.labels)+perEntry) + kept.size
+	},
 })
 
-type result struct {
+// cacheKey says what an entry is, of which text, and what else it depends on.
+type cacheKey struct {
+	kind   kind
+	text   string
+	strict bool // how the text was parsed
+	// labels are those of an entry of the kind injectedInto.
+	labels string
+	// span, step and lookback are those of an entry of the kind extentOf.
+	span, step, lookback time.Duration
+}
+
+type kind uint8
+
+const (
+	queryOf kind = iota
+	extentOf
+	injectedInto
+	remembered // by a Key
+)
+
+type entry struct {
 	value any
-	size  uint32 // in bytes
+	size  uint32 // in bytes, besides perEntry
 }
 
 // Forget is the size of a value that is not to be remembered.
@@ -51,16 +74,29 @@ const Forget = -1
 // Remembered returns what compute returned for the key before, or what it
 // returns now. compute also returns how many bytes the value holds beside its
 // own, or Forget. A value must not hold compiled regular expressions, whose size
-// is not known. One that takes more than a 16th of the memory is not kept.
+// is not known. One that takes more than a 16th of the cache is not kept.
 func Remembered[V any](key Key, compute func() (value V, size int)) V {
-	if found, ok := results.GetIfPresent(key); ok {
+	return cached(cacheKey{kind: remembered, text: string(key[:])}, compute)
+}
+
+// cached is Remembered for the keys of this package.
+func cached[V any](key cacheKey, compute func() (value V, size int)) V {
+	if found, ok := cache.GetIfPresent(key); ok {
 		if value, is := found.value.(V); is {
 			return value
 		}
 	}
 	value, size := compute()
-	if size >= 0 && size <= memoryOfResults/16 {
-		results.Set(key, result{value: value, size: uint32(size)})
+	if size >= 0 && size+len(key.text)+len(key.labels) <= memoryOfCache/16 {
+		cache.Set(key, entry{value: value, size: uint32(size)})
 	}
 	return value
+}
+
+// sizeOfError returns how many bytes the text of an error takes; zero for none.
+func sizeOfError(err error) int {
+	if err == nil {
+		return 0
+	}
+	return len(err.Error())
 }

@@ -102,7 +102,7 @@ func (k *Knowledge) OnlySource() bool { return k != nil && k.SourcesKnown && len
 // key identifies the selectors, so that the result is remembered. They are
 // called for where it is not. Where the selectors name metrics by a pattern,
 // comparing it with the known names ends with ctx, and hot counts as incomplete.
-func (k *Knowledge) Completeness(ctx context.Context, key promql.Key, selectors func() ([]Selector, error)) (is Completeness, why Note, understood bool) {
+func (k *Knowledge) Completeness(ctx context.Context, key promql.Key, selectors func() ([]promql.Selector, error)) (is Completeness, why Note, understood bool) {
 	if k == nil {
 		found := k.completeness(ctx, selectors)
 		return found.is, found.why, found.understood
@@ -117,7 +117,7 @@ func (k *Knowledge) Completeness(ctx context.Context, key promql.Key, selectors 
 	return found.is, found.why, found.understood
 }
 
-func (k *Knowledge) completeness(ctx context.Context, selectors func() ([]Selector, error)) completeness {
+func (k *Knowledge) completeness(ctx context.Context, selectors func() ([]promql.Selector, error)) completeness {
 	list, err := selectors()
 	switch {
 	case err != nil:
@@ -140,7 +140,7 @@ func (k *Knowledge) completeness(ctx context.Context, selectors func() ([]Select
 	return result
 }
 
-func (k *Knowledge) ofSelector(ctx context.Context, selector Selector) (Completeness, Note) {
+func (k *Knowledge) ofSelector(ctx context.Context, selector promql.Selector) (Completeness, Note) {
 	names, finite := finiteNames(selector)
 	if !k.SourcesKnown {
 		if missing, some := k.missingFrom(names, finite); some {
@@ -186,8 +186,8 @@ func (k *Knowledge) missingFrom(names []string, finite bool) (string, bool) {
 
 // ofPattern decides for a selector whose metric names are not a finite list:
 // the names that are known now are held against it.
-func (k *Knowledge) ofPattern(ctx context.Context, selector Selector) (Completeness, Note) {
-	if matchesName(selector, "") {
+func (k *Knowledge) ofPattern(ctx context.Context, selector promql.Selector) (Completeness, Note) {
+	if selector.MatchesName("") {
 		return Incomplete, PublicNote("cold has other sources, and the selector names no metric")
 	}
 	if name, found := k.OtherNames.matching(ctx, selector); found {
@@ -206,12 +206,12 @@ func (k *Knowledge) ofPattern(ctx context.Context, selector Selector) (Completen
 }
 
 // matching returns a name that the selector matches. It gives up when ctx ends.
-func (s NameSet) matching(ctx context.Context, selector Selector) (string, bool) {
+func (s NameSet) matching(ctx context.Context, selector promql.Selector) (string, bool) {
 	for name := range s {
 		if ctx.Err() != nil {
 			return "", false
 		}
-		if matchesName(selector, name) {
+		if selector.MatchesName(name) {
 			return name, true
 		}
 	}
@@ -222,7 +222,7 @@ func (s NameSet) matching(ctx context.Context, selector Selector) (string, bool)
 // such a way that no other source matches. A source that lacks such a label may
 // still have series with it; it is ruled out only when all of hot's labels are
 // named.
-func (k *Knowledge) pins(selector Selector) bool {
+func (k *Knowledge) pins(selector promql.Selector) bool {
 	if !k.HotLabelsKnown || len(k.HotLabels) == 0 {
 		return false
 	}
@@ -247,7 +247,7 @@ func (k *Knowledge) pins(selector Selector) bool {
 
 // finiteNames returns the metric names that a selector can match, when they
 // are a finite list.
-func finiteNames(selector Selector) (names []string, finite bool) {
+func finiteNames(selector promql.Selector) (names []string, finite bool) {
 	for _, matcher := range selector {
 		if matcher.Name != model.MetricNameLabel {
 			continue
@@ -269,7 +269,7 @@ func finiteNames(selector Selector) (names []string, finite bool) {
 	}
 	kept := make([]string, 0, len(names))
 	for _, name := range names {
-		if matchesName(selector, name) {
+		if selector.MatchesName(name) {
 			kept = append(kept, name)
 		}
 	}
@@ -278,25 +278,6 @@ func finiteNames(selector Selector) (names []string, finite bool) {
 		return nil, false
 	}
 	return kept, true
-}
-
-// matchesName tells whether a series of that name can match.
-func matchesName(selector Selector, name string) bool {
-	for _, matcher := range selector {
-		if matcher.Name == model.MetricNameLabel && !matcher.Matches(name) {
-			return false
-		}
-	}
-	return true
-}
-
-// FormatLabels writes a label set as Prometheus does: {a="b", c="d"}.
-func FormatLabels(set map[string]string) string {
-	var list []string
-	for _, name := range slices.Sorted(maps.Keys(set)) {
-		list = append(list, fmt.Sprintf("%s=%q", name, set[name]))
-	}
-	return "{" + strings.Join(list, ", ") + "}"
 }
 
 // Others returns the external label sets of cold's sources that are not hot.

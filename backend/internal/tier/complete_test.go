@@ -12,11 +12,11 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
-func selectorsOf(t *testing.T, texts ...string) []Selector {
+func selectorsOf(t *testing.T, texts ...string) []promql.Selector {
 	t.Helper()
-	var list []Selector
+	var list []promql.Selector
 	for _, text := range texts {
-		selector, err := ParseSelector(text)
+		selector, err := promql.ParseSelector(text)
 		require.NoError(t, err)
 		list = append(list, selector)
 	}
@@ -87,7 +87,7 @@ func TestCompleteness(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			knowledge := known(test.change)
 			for range 2 { // The second time it is remembered.
-				is, why, understood := knowledge.Completeness(t.Context(), promql.KeyOf(test.selector), func() ([]Selector, error) { return selectorsOf(t, test.selector), nil })
+				is, why, understood := knowledge.Completeness(t.Context(), promql.KeyOf(test.selector), func() ([]promql.Selector, error) { return selectorsOf(t, test.selector), nil })
 				require.True(t, understood)
 				require.Equal(t, test.expected, is, why)
 				require.Contains(t, why.Detail, test.why)
@@ -95,7 +95,7 @@ func TestCompleteness(t *testing.T) {
 		})
 	}
 	of := func(k *Knowledge, texts ...string) (Completeness, string) {
-		is, why, _ := k.Completeness(t.Context(), promql.KeyOf(texts...), func() ([]Selector, error) { return selectorsOf(t, texts...), nil })
+		is, why, _ := k.Completeness(t.Context(), promql.KeyOf(texts...), func() ([]promql.Selector, error) { return selectorsOf(t, texts...), nil })
 		return is, why.Detail
 	}
 	for _, texts := range [][]string{{`node_load1`, `up`}, {`up`, `node_load1`}, {`node_load5`, `up`, `node_load1`}} {
@@ -108,7 +108,7 @@ func TestCompleteness(t *testing.T) {
 	is, why := of(nil, "x")
 	require.Equal(t, Incomplete, is)
 	require.Contains(t, why, "not known yet")
-	is, note, understood := known(nil).Completeness(t.Context(), promql.KeyOf("?"), func() ([]Selector, error) { return nil, errors.New("no PromQL\nat all") })
+	is, note, understood := known(nil).Completeness(t.Context(), promql.KeyOf("?"), func() ([]promql.Selector, error) { return nil, errors.New("no PromQL\nat all") })
 	require.Equal(t, Incomplete, is)
 	require.Equal(t, "the query is not understood here: no PromQL", note.Public)
 	require.False(t, understood)
@@ -129,74 +129,20 @@ func TestKnowledge_ComparingAPatternEndsWithItsContext(t *testing.T) {
 		SourcesKnown: true, Sources: []map[string]string{{"cluster": "lab"}, {"cluster": "other"}}, HotLabelsKnown: true, HotLabels: map[string]string{"cluster": "lab"},
 		HotNames: NewNameSet(names), OtherNames: NewNameSet(names[:10]),
 	})
-	selectors := func() ([]Selector, error) { return selectorsOf(t, `{__name__=~"(a?.*){200}[QZ]"}`), nil }
+	selectors := func() ([]promql.Selector, error) { return selectorsOf(t, `{__name__=~"(a?.*){200}[QZ]"}`), nil }
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	is, why, _ := knowledge.Completeness(ctx, promql.KeyOf("slow"), selectors)
 	require.Equal(t, Incomplete, is)
 	require.Contains(t, why.Detail, "takes too long")
-	is, why, _ = knowledge.Completeness(t.Context(), promql.KeyOf("slow"), func() ([]Selector, error) { panic("it is remembered") })
+	is, why, _ = knowledge.Completeness(t.Context(), promql.KeyOf("slow"), func() ([]promql.Selector, error) { panic("it is remembered") })
 	require.Equal(t, Incomplete, is)
 	require.Contains(t, why.Detail, "takes too long")
 
 	gone, leave := context.WithCancel(t.Context())
 	leave()
-	_, _, _ = knowledge.Completeness(gone, promql.KeyOf("quick"), func() ([]Selector, error) { return selectorsOf(t, `{__name__=~"a_metric_of.*"}`), nil })
-	is, why, _ = knowledge.Completeness(t.Context(), promql.KeyOf("quick"), func() ([]Selector, error) { return selectorsOf(t, `{__name__=~"zzz.*"}`), nil })
+	_, _, _ = knowledge.Completeness(gone, promql.KeyOf("quick"), func() ([]promql.Selector, error) { return selectorsOf(t, `{__name__=~"a_metric_of.*"}`), nil })
+	is, why, _ = knowledge.Completeness(t.Context(), promql.KeyOf("quick"), func() ([]promql.Selector, error) { return selectorsOf(t, `{__name__=~"zzz.*"}`), nil })
 	require.Equal(t, Incomplete, is)
 	require.Contains(t, why.Detail, "hot has no metric of such a name", "what ended with its caller is not remembered")
-}
-
-func TestSelectorsOfAnExpression(t *testing.T) {
-	for query, expected := range map[string][]string{
-		`vector(1)`:                           nil,
-		`sum(x{a="b"}) / rate(y[5m])`:         {`{__name__="x",a="b"}`, `{__name__="y"}`},
-		`max_over_time(x[1h:])`:               {`{__name__="x"}`},
-		`info(x)`:                             {`{__name__="target_info"}`, `{__name__="x"}`},
-		`info(x, {__name__=~"a.*",data="b"})`: {`{__name__=~"a.*"}`, `{__name__="x"}`},
-		`info(x, {data="b"})`:                 {`{__name__="target_info"}`, `{__name__="x"}`},
-	} {
-		expression, err := ParseExpression(query)
-		require.NoError(t, err)
-		var got []string
-		for _, selector := range expression.Selectors {
-			got = append(got, selector.String())
-		}
-		require.ElementsMatch(t, expected, got, query)
-	}
-	expression, err := ParseExpression(`max_over_time(x[1h:])`)
-	require.NoError(t, err)
-	require.True(t, expression.DefaultSteps)
-	for _, query := range []string{`max_over_time(x[1h:1m])`, `max_over_time(x[1h:step()])`, `rate(x[1h])`} {
-		expression, err := ParseExpression(query)
-		require.NoError(t, err)
-		require.False(t, expression.DefaultSteps, query)
-	}
-	_, err = ParseSelector(`up[`)
-	require.Error(t, err)
-	for query, resets := range map[string]bool{
-		`resets(x[5m])`: true, `resets(x[5m]) + y`: true, `sum(resets((x[5m])))`: true, `rate(x[5m:1m])`: true, `irate((-x)[5m:])`: true, `increase(x[5m:] offset 1h)`: true, `max_over_time(rate(x[5m:1m])[1h:])`: true,
-		`rate(x[5m])`: false, `rate(sum(x)[5m:])`: false, `rate(abs(x)[5m:])`: false, `rate((x + 0)[5m:])`: false, `delta(x[5m:])`: false, `max_over_time(rate(x[5m])[1h:])`: false, `x`: false,
-	} {
-		expression, err := ParseExpression(query)
-		require.NoError(t, err)
-		require.Equal(t, resets, expression.CounterResets, query)
-	}
-	text, err := ExplicitSteps(`max_over_time(x[1h:] offset 5m) + min_over_time(y[2h:1m])`, 30_000_000_000)
-	require.NoError(t, err)
-	require.Equal(t, `max_over_time(x[1h:30s] offset 5m) + min_over_time(y[2h:1m])`, text)
-	for query, expected := range map[string]string{
-		"avg_over_time( (x) [ 1h : ] @ end())":                       "avg_over_time( (x) [ 1h : 1m] @ end())",
-		`max_over_time(min_over_time(x{a="]"}[5m:])[1h:] offset 1h)`: `max_over_time(min_over_time(x{a="]"}[5m:1m])[1h:1m] offset 1h)`,
-		"sum_over_time(absent(x{b!='',b='2'})[10m: # ]\n])":          "sum_over_time(absent(x{b!='',b='2'})[10m: # ]\n1m])",
-		"max_over_time(x offset 5m [step() * 10:])":                  "max_over_time(x offset 5m [step() * 10:1m])",
-		"max_over_time(x[1h:step() * 2])":                            "max_over_time(x[1h:step() * 2])",
-		"x":                                                          "x",
-	} {
-		text, err := ExplicitSteps(query, minute)
-		require.NoError(t, err, query)
-		require.Equal(t, expected, text, "the rest of the text stays as it is")
-	}
-	_, err = ExplicitSteps("sum(", minute)
-	require.Error(t, err)
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sort"
 	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // Strategy says whether a query belongs to one tier, or may be cut.
@@ -68,7 +70,7 @@ type CutInput struct {
 	Fresh time.Duration
 	// ExtentAt returns what the query, its times frozen, reads at one evaluation
 	// time. Both ends of it must not move back while time goes on.
-	ExtentAt func(at int64) (Extent, error)
+	ExtentAt func(at int64) (promql.Extent, error)
 	// ReplicasAccepted is set where steps from one of several replicas of hot are
 	// accepted beside those of cold.
 	ReplicasAccepted bool
@@ -124,15 +126,17 @@ func (in CutInput) cut() (Cut, error) {
 	var failed error
 	// first returns the index of the first step of which something holds that
 	// holds for all later ones too.
-	first := func(holds func(Extent) bool) int {
+	first := func(holds func(promql.Extent) bool) int {
 		return sort.Search(steps, func(i int) bool {
 			extent, err := in.ExtentAt(in.Grid.At(i))
 			failed = errors.Join(failed, err)
 			return err == nil && (extent.Nothing || holds(extent))
 		})
 	}
-	cut.Earliest = first(func(extent Extent) bool { return in.Hot.Oldest != NothingCovered && extent.Oldest >= in.Hot.Oldest })
-	cut.Latest = first(func(extent Extent) bool { return min(extent.Newest, in.Now) > in.Cold.Newest })
+	cut.Earliest = first(func(extent promql.Extent) bool {
+		return in.Hot.Oldest != NothingCovered && extent.Oldest >= in.Hot.Oldest
+	})
+	cut.Latest = first(func(extent promql.Extent) bool { return min(extent.Newest, in.Now) > in.Cold.Newest })
 	if failed != nil {
 		return Cut{}, fmt.Errorf("what it reads at each step is not known: %w", failed)
 	}

@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // ErrNoTier is returned by Plan when neither tier is configured.
@@ -38,7 +40,7 @@ const NothingCovered int64 = math.MaxInt64
 // Input is everything that a decision depends on.
 type Input struct {
 	// Extent is what the request reads.
-	Extent Extent
+	Extent promql.Extent
 	// Forced is the tier the request names, or empty.
 	Forced Name
 	// ColdParameter is the name of a request parameter that only cold knows,

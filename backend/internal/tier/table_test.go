@@ -79,21 +79,22 @@ func (r tableRow) render(t *testing.T) string {
 	end := now.Add(-r.ago)
 	in := input(nil)
 	in.Threshold = 15 * minute
-	var err error
-	in.Extent, err = Analyze(Evaluation{Query: r.query, Start: end.Add(-r.span), End: end, Step: step(r.span)})
-	if err != nil {
-		in.Extent = UnknownExtent(end.Add(-r.span), end)
+	in.Extent = promql.UnknownExtent(end.Add(-r.span), end)
+	query, err := promql.Parse(r.query)
+	if err == nil {
+		in.Extent, err = query.Extent(promql.Evaluation{Start: end.Add(-r.span), End: end, Step: step(r.span)})
+		require.NoError(t, err)
 	}
-	is, why, isUnderstood := tableKnowledge.Completeness(t.Context(), promql.KeyOf(r.query), func() ([]Selector, error) {
-		expression, err := ParseExpression(r.query)
-		if err != nil {
+	is, why, isUnderstood := tableKnowledge.Completeness(t.Context(), promql.KeyOf(r.query), func() ([]promql.Selector, error) {
+		if query == nil {
+			_, err := promql.Parse(r.query)
 			return nil, err
 		}
-		return expression.Selectors, nil
+		return query.Selectors(), nil
 	})
 	in.Completeness, in.CompletenessWhy = is, why.Detail
 	if isUnderstood {
-		if _, err := Relabel(r.query, tableKnowledge.Added); err != nil {
+		if _, err := query.WithLabels(tableKnowledge.Added); err != nil {
 			in.Unlabelled = err.Error()
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/common/model"
 	"gopkg.in/yaml.v3"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // mostLabelBytes bounds the external labels and the replica labels that are held
@@ -80,7 +80,7 @@ func (c *Client) settings(ctx context.Context) (Settings, error) {
 		if found.ExternalLabels == nil {
 			found.ExternalLabels = map[string]string{}
 		}
-		if len(tier.FormatLabels(found.ExternalLabels)) > mostLabelBytes {
+		if len(promql.FormatLabels(found.ExternalLabels)) > mostLabelBytes {
 			found.ExternalLabels = nil
 		}
 		found.ScrapeInterval = parseDuration(parsed.Global.ScrapeInterval)

@@ -1,4 +1,4 @@
-package tier
+package promql
 
 import (
 	"errors"
@@ -8,20 +8,18 @@ import (
 
 	promqlengine "github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
-
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
-// DefaultLookbackDelta is how far an instant selector looks back for a sample
-// when nothing else is said: the default of Prometheus and of Thanos.
+// DefaultLookbackDelta is how far an instant selector looks back for a sample by
+// default, in Prometheus and in Thanos.
 const DefaultLookbackDelta = 5 * time.Minute
 
 // Extent is what a request reads: the oldest and the newest sample timestamp
 // it can touch and the longest stretch it reads at once.
 type Extent struct {
-	// Oldest and Newest bound the timestamps of the samples that the request
-	// can touch, inclusive, in milliseconds since the Unix epoch. They mean
-	// nothing when Nothing is set.
+	// Oldest and Newest bound the timestamps of the samples that the request can
+	// touch, in milliseconds since the Unix epoch. Both are inclusive. They are
+	// meaningless when Nothing is set.
 	Oldest, Newest int64
 	// Span is the longest stretch that is read at once: the larger of
 	// end − start and the widest window a selector reads at one step.
@@ -30,47 +28,34 @@ type Extent struct {
 	Nothing bool
 }
 
-// Evaluation is one PromQL evaluation as the query endpoints ask for it.
+// Evaluation is how a query is evaluated: when, and how far it looks back.
 type Evaluation struct {
-	// Query is the PromQL text.
-	Query string
 	// Start and End bound the evaluation times. They are equal in an instant query.
 	Start, End time.Time
-	// Step is the distance of two evaluation times; zero in an instant query.
+	// Step is the distance of two evaluation times. It is zero in an instant query.
 	Step time.Duration
-	// LookbackDelta is the lookback of this evaluation; zero means
+	// LookbackDelta is the lookback of this evaluation. Zero means
 	// DefaultLookbackDelta.
 	LookbackDelta time.Duration
 }
 
-// promqlParser accepts everything that some tier may accept: a query that is
-// only valid behind a feature flag still has an extent.
-var promqlParser = parser.NewParser(parser.Options{
-	EnableExperimentalFunctions: true,
-	EnableBinopFillModifiers:    true,
-	EnableUnquotedUTF8Names:     true,
-})
-
-// Analyze returns the extent of e, computed from the AST the way the engine
-// computes it before it asks its storage: range, offset, @, subqueries and
-// lookback included.
+// Extent returns what the query reads in an evaluation. It is computed as the
+// engine does it before it asks its storage: with ranges, offsets, @, subqueries
+// and lookback.
 //
-// It returns an error when the query cannot be parsed, and
-// ErrBeyondArithmetic when its extent cannot be computed. Such a query may still
-// be valid in a tier that is newer or speaks another dialect: see
-// UnknownExtent.
+// It returns ErrBeyondArithmetic, or an error of the engine, when the extent cannot
+// be computed. Such a query may still be valid in a tier: see UnknownExtent.
 //
-// What a text reads relative to its start is remembered: a panel that is
-// refreshed asks the same again, some seconds later.
-func Analyze(e Evaluation) (Extent, error) {
-	key := promql.KeyOf("extent", e.Query, fmt.Sprint(e.End.Sub(e.Start), e.Step, e.LookbackDelta))
-	fixed := false
-	found := promql.Remembered(key, func() (relativeExtent, int) {
-		found := relativeExtent{start: e.Start.UnixMilli()}
-		if found.extent, fixed, found.err = analyze(e); fixed {
-			return found, promql.Forget // It does not move along with the start.
-		}
-		return found, sizeOfError(found.err)
+// The extent is remembered relative to its start: a panel that is refreshed asks
+// the same again, some seconds later.
+func (q *Query) Extent(e Evaluation) (Extent, error) {
+	if q.facts.namesTime {
+		return q.computeExtent(e) // It does not move along with the start.
+	}
+	key := cacheKey{kind: extentOf, text: q.text, strict: q.strict, span: e.End.Sub(e.Start), step: e.Step, lookback: e.LookbackDelta}
+	found := cached(key, func() (relativeExtent, int) {
+		extent, err := q.computeExtent(e)
+		return relativeExtent{extent: extent, start: e.Start.UnixMilli(), err: err}, sizeOfError(err)
 	})
 	return found.at(e.Start), found.err
 }
@@ -78,7 +63,7 @@ func Analyze(e Evaluation) (Extent, error) {
 // relativeExtent is an extent with the start that it was computed for.
 type relativeExtent struct {
 	extent Extent
-	start  int64
+	start  int64 // in milliseconds since the Unix epoch
 	err    error
 }
 
@@ -92,24 +77,17 @@ func (r relativeExtent) at(start time.Time) Extent {
 	return moved
 }
 
-// analyze computes the extent. fixed tells that it does not move along with
-// the start, because a time stands in the query.
-func analyze(e Evaluation) (extent Extent, fixed bool, err error) {
-	expression, err := promqlParser.ParseExpr(e.Query)
+func (q *Query) computeExtent(e Evaluation) (Extent, error) {
+	expression, err := promqlengine.PreprocessExpr(clone(q.tree()), e.Start, e.End, e.Step)
 	if err != nil {
-		return Extent{}, false, fmt.Errorf("parse query: %w", err)
-	}
-	fixed = namesTimes(expression)
-	expression, err = promqlengine.PreprocessExpr(expression, e.Start, e.End, e.Step)
-	if err != nil {
-		return Extent{}, fixed, fmt.Errorf("preprocess query: %w", err)
+		return Extent{}, fmt.Errorf("preprocess query: %w", err)
 	}
 	if beyondArithmetic(expression) {
-		return Extent{}, fixed, ErrBeyondArithmetic
+		return Extent{}, ErrBeyondArithmetic
 	}
 	window, selects := widestWindow(expression)
 	if !selects {
-		return Extent{Nothing: true}, fixed, nil
+		return Extent{Nothing: true}, nil
 	}
 	lookback := e.LookbackDelta
 	if lookback == 0 {
@@ -118,27 +96,11 @@ func analyze(e Evaluation) (extent Extent, fixed bool, err error) {
 	oldest, newest := promqlengine.FindMinMaxTime(&parser.EvalStmt{
 		Expr: expression, Start: e.Start, End: e.End, Interval: e.Step, LookbackDelta: lookback,
 	})
-	return Extent{Oldest: oldest, Newest: newest, Span: max(e.End.Sub(e.Start), window)}, fixed, nil
+	return Extent{Oldest: oldest, Newest: newest, Span: max(e.End.Sub(e.Start), window)}, nil
 }
 
-// namesTimes tells whether a time stands in the query itself, after @.
-func namesTimes(expression parser.Expr) bool {
-	found := false
-	parser.Inspect(expression, func(node parser.Node, _ []parser.Node) error {
-		switch node := node.(type) {
-		case *parser.VectorSelector:
-			found = found || (node != nil && node.Timestamp != nil)
-		case *parser.SubqueryExpr:
-			found = found || node.Timestamp != nil
-		}
-		return nil
-	})
-	return found
-}
-
-// ErrBeyondArithmetic is returned by Analyze for a query whose ranges, offsets
-// or @ timestamps are so large that computing with them overflows: the result
-// would point anywhere.
+// ErrBeyondArithmetic is returned by Query.Extent when ranges, offsets or @
+// timestamps are so large that computing with them overflows.
 var ErrBeyondArithmetic = errors.New("the query reaches too far back or ahead to compute its extent")
 
 const (
@@ -146,7 +108,7 @@ const (
 	largestTimestamp = int64(1 << 50)                             // milliseconds, more than 30,000 years
 )
 
-// beyondArithmetic tells whether the extent of the expression could overflow.
+// beyondArithmetic reports whether the extent of the expression could overflow.
 // Ranges and offsets of all nesting levels are added up, whatever their sign.
 func beyondArithmetic(expression parser.Expr) bool {
 	var reach float64

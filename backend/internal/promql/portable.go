@@ -1,4 +1,4 @@
-package enforcement
+package promql
 
 import (
 	"errors"
@@ -20,102 +20,79 @@ import (
 // differently where it is a name.
 var errNotUTF8 = errors.New("a string in it is not valid UTF-8: remove the bytes that are not")
 
-// write writes the text anew, its selectors with the given matchers.
+// Confined returns the query with other matchers in every selector: those that
+// confine returns for the present ones. It returns the errors of confine, and one
+// for info(), which reads series that no selector names.
 //
-// Other engines read PromQL with lexers of their own. MetricsQL, for example,
-// ends a comment at a line feed only, where PromQL also ends it at a carriage
-// return. So only tokens are written, and each in a form that both read alike.
-// The printer of the parser is not used: it sorts matchers, and absent() depends
-// on their order.
-func write(text string, selectors []*parser.VectorSelector, matchers [][]*labels.Matcher) (string, error) {
-	tokens := lex(text)
-	var out writer
-	next := 0 // the selector that comes next
-	for i := 0; i < len(tokens); i++ {
-		token := tokens[i]
-		if next == len(selectors) || token.Pos != selectors[next].PosRange.Start {
-			written, err := canonical(token)
-			if err != nil {
-				return "", err
-			}
-			out.token(token, written)
-			continue
+// The text is written anew from its tokens, without comments, control characters
+// and raw strings. Other engines read PromQL with lexers of their own: MetricsQL,
+// for example, ends a comment at a line feed only, where PromQL also ends it at a
+// carriage return. So each token has a form that both read alike.
+func (q *Query) Confined(confine func(Selector) (Selector, error)) (*Query, error) {
+	meant := clone(q.tree())
+	if callsInfo(meant) {
+		return nil, errors.New("info() reads series that no selector names: join with the info metric by group_left instead")
+	}
+	selectors := selectorsIn(meant)
+	for _, selector := range selectors {
+		var err error
+		if selector.LabelMatchers, err = confine(selector.LabelMatchers); err != nil {
+			return nil, err
 		}
-		written, err := selectorText(selectors[next].Name, matchers[next])
+	}
+	writer := portableWriter{editor: editor{query: q}}
+	for token := range tokensFrom(q.text, 0) {
+		if int(token.Pos) < writer.end {
+			continue // It belongs to the selector before.
+		}
+		end, written := endOf(token), ""
+		var err error
+		if len(selectors) > 0 && token.Pos == selectors[0].PosRange.Start {
+			end, written, err = writer.editor.rewritten(selectors[0])
+			selectors = selectors[1:]
+		} else {
+			written, err = canonical(token)
+		}
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		out.token(token, written)
-		if i = lastOfSelector(tokens, i); i < 0 {
-			return "", errors.New("a selector was not found in its text")
-		}
-		out.end = endOf(tokens[i])
-		next++
+		writer.token(token, end, written)
 	}
-	if next != len(selectors) {
-		return "", errors.New("a selector was not found in its text")
-	}
-	return out.text.String(), nil
+	writer.editor.replace(writer.end, len(q.text), "")
+	return writer.editor.apply(meant)
 }
 
-// writer joins tokens. Where the original text had anything between two tokens,
-// it writes one space. It also separates what another lexer could take for one
-// token.
-type writer struct {
-	text   strings.Builder
+func callsInfo(root parser.Expr) bool {
+	found := false
+	parser.Inspect(root, func(node parser.Node, _ []parser.Node) error {
+		call, is := node.(*parser.Call)
+		found = found || (is && call.Func.Name == "info")
+		return nil
+	})
+	return found
+}
+
+// portableWriter replaces tokens, and what is between them. Where there was
+// anything between two tokens, it writes one space. It also separates what another
+// lexer could take for one token.
+type portableWriter struct {
+	editor editor
 	end    int  // of the last token in the original text
 	isWord bool // whether the last token could be one with the next
 }
 
-func (w *writer) token(token parser.Item, written string) {
+func (w *portableWriter) token(token parser.Item, end int, written string) {
 	isWord := !slices.Contains(standalone, token.Typ)
-	if w.text.Len() > 0 && (int(token.Pos) > w.end || (w.isWord && isWord)) {
-		w.text.WriteByte(' ')
+	if w.end > 0 && (int(token.Pos) > w.end || (w.isWord && isWord)) {
+		written = " " + written
 	}
-	w.text.WriteString(written)
-	w.end, w.isWord = endOf(token), isWord
+	w.editor.replace(w.end, end, written)
+	w.end, w.isWord = end, isWord
 }
 
 // standalone are the tokens of one character that no lexer joins with others.
 var standalone = []parser.ItemType{
 	parser.LEFT_PAREN, parser.RIGHT_PAREN, parser.LEFT_BRACKET, parser.RIGHT_BRACKET, parser.COMMA, parser.COLON, parser.AT,
-}
-
-func endOf(token parser.Item) int { return int(token.Pos) + len(token.Val) }
-
-// lex splits the text into its tokens, without comments. The text must be one
-// that the parser accepts.
-func lex(text string) []parser.Item {
-	lexer := parser.Lex(text)
-	var tokens []parser.Item
-	for {
-		var token parser.Item
-		lexer.NextItem(&token)
-		switch token.Typ {
-		case parser.EOF, parser.ERROR:
-			return tokens
-		case parser.COMMENT:
-		default:
-			tokens = append(tokens, token)
-		}
-	}
-}
-
-// lastOfSelector returns the index of the last token of the selector that begins
-// at the given one, or -1.
-func lastOfSelector(tokens []parser.Item, first int) int {
-	brace := first
-	if tokens[first].Typ != parser.LEFT_BRACE {
-		brace++
-	}
-	if brace == len(tokens) || tokens[brace].Typ != parser.LEFT_BRACE {
-		return first
-	}
-	length := slices.IndexFunc(tokens[brace:], func(token parser.Item) bool { return token.Typ == parser.RIGHT_BRACE })
-	if length < 0 {
-		return -1
-	}
-	return brace + length
 }
 
 // plainNumber matches the numbers that every lexer reads alike.
@@ -149,14 +126,21 @@ func canonical(token parser.Item) (string, error) {
 	}
 }
 
-// selectorText writes a selector. The matchers keep their order. name is the
-// metric name in front of the braces, or empty.
-func selectorText(name string, matchers []*labels.Matcher) (string, error) {
-	parts := make([]string, 0, len(matchers))
-	for i, matcher := range matchers {
-		if name != "" && i == len(matchers)-1 {
-			break // The parser adds the matcher of this name, as the last one.
-		}
+// Portable returns the selector in a form that PromQL and MetricsQL read alike, with
+// its matchers in their order. It returns an error for a string that is not valid
+// UTF-8.
+func (s Selector) Portable() (string, error) { return s.portable("") }
+
+// portable is Portable with the metric name in front of the braces, or an empty one.
+func (s Selector) portable(name string) (string, error) {
+	if name != "" && len(s) > 0 {
+		s = s[:len(s)-1] // The parser adds the matcher of this name, as the last one.
+	}
+	if len(s) == 0 && name != "" {
+		return name, nil
+	}
+	parts := make([]string, 0, len(s))
+	for _, matcher := range s {
 		part, err := matcherText(matcher)
 		if err != nil {
 			return "", err

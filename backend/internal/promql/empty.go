@@ -1,10 +1,18 @@
-package enforcement
+package promql
 
 import (
 	"slices"
 
 	"github.com/prometheus/prometheus/promql/parser"
 )
+
+// IsEmptyOverNothing reports whether the query is a vector that holds nothing if no
+// selector in it matches a series. It reports false where that takes an evaluation
+// to know.
+func (q *Query) IsEmptyOverNothing() bool {
+	root := q.tree()
+	return root.Type() == parser.ValueTypeVector && isEmptyOverNothing(root)
+}
 
 // isEmptyOverNothing reports whether the result of an expression holds nothing,
 // and carries no warning or error, if no selector in it matches a series. It
