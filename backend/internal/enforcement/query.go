@@ -15,24 +15,8 @@ type confined struct {
 	isEmpty bool
 }
 
-// Query returns the PromQL text with every selector confined, in a form that other
-// servers cannot read differently: see promql.Query.Confined.
-//
-// It returns an Error with status 400 for a text that cannot be parsed, with the
-// position, and for one with info(), which reads series that no selector names. For
-// a conflict it returns one with status 403 where the rule says so.
-func (r *Rule) Query(text string) (string, error) {
-	result, err := r.query(text)
-	return result.text, err
-}
-
-// Selector returns a series selector, such as a match[] parameter, confined. It
-// returns the errors of Query.
-func (r *Rule) Selector(text string) (string, error) {
-	result, err := r.selector(text)
-	return result.text, err
-}
-
+// selector confines a series selector, such as a match[] parameter. It returns the
+// errors of query.
 func (r *Rule) selector(text string) (confined, error) {
 	if err := promql.CheckSelector(text); err != nil {
 		return confined{}, r.unparsable("the selector", err)
@@ -44,6 +28,12 @@ func (r *Rule) unparsable(what string, err error) error {
 	return promapi.BadData("%s cannot be confined to %s: %s", what, r, err)
 }
 
+// query confines every selector of a PromQL text, in a form that other servers cannot
+// read differently: see promql.Query.Confined.
+//
+// It returns an Error with status 400 for a text that cannot be parsed, with the
+// position, and for one with info(), which reads series that no selector names. For
+// a conflict it returns one with status 403 where the rule says so.
 func (r *Rule) query(text string) (confined, error) {
 	query, err := promql.ParseStrictly(text)
 	if err != nil {
@@ -58,8 +48,8 @@ func (r *Rule) query(text string) (confined, error) {
 		}
 		return matchers, err
 	})
-	if refused, is := errors.AsType[*promapi.Error](err); is {
-		return confined{}, refused
+	if conflict, is := errors.AsType[*promapi.Error](err); is {
+		return confined{}, conflict
 	}
 	if err != nil {
 		return confined{}, r.unparsable("the query", err)

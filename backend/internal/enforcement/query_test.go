@@ -16,6 +16,16 @@ func rule(t testing.TB, onConflict OnConflict, values ...string) *Rule {
 	return made
 }
 
+func queryText(r *Rule, text string) (string, error) {
+	result, err := r.query(text)
+	return result.text, err
+}
+
+func selectorText(r *Rule, text string) (string, error) {
+	result, err := r.selector(text)
+	return result.text, err
+}
+
 func TestEverySelectorIsConfined(t *testing.T) {
 	shop := rule(t, ConflictEmpty, "shop")
 	for query, expected := range map[string]string{
@@ -73,10 +83,10 @@ func TestEverySelectorIsConfined(t *testing.T) {
 		`1+-2*0755 > bool 0xff_f`:   `1 + - 2 * 493 > bool 4095`,
 		`count_values('a"', up)`:    `count_values("a\"", up{namespace=~"shop"})`,
 	} {
-		got, err := shop.Query(query)
+		got, err := queryText(shop, query)
 		require.NoError(t, err, query)
 		require.Equal(t, expected, got, query)
-		again, err := shop.Query(got)
+		again, err := queryText(shop, got)
 		require.NoError(t, err, got)
 		require.NotEmpty(t, again)
 	}
@@ -122,14 +132,14 @@ func TestConfine_ReadsNothingWhereEverySelectorConflicts(t *testing.T) {
 
 func TestSeveralValuesAndOtherLabels(t *testing.T) {
 	both := rule(t, ConflictEmpty, "shop", "a.b|c", "shop")
-	got, err := both.Query(`up / down{namespace="a.b|c"}`)
+	got, err := queryText(both, `up / down{namespace="a.b|c"}`)
 	require.NoError(t, err)
 	require.Equal(t, `up{namespace=~"a\\.b\\|c|shop"} / down{namespace="a.b|c"}`, got)
 	require.Equal(t, []string{"a.b|c", "shop"}, both.Values())
 
 	team, err := New("team.name", []string{"blue"}, ConflictEmpty)
 	require.NoError(t, err)
-	got, err = team.Query(`up{namespace="x"}`)
+	got, err = queryText(team, `up{namespace="x"}`)
 	require.NoError(t, err)
 	require.Equal(t, `up{"team.name"=~"blue",namespace="x"}`, got)
 
@@ -146,13 +156,13 @@ func TestAConflictIsAnErrorWhereTheRuleSaysSo(t *testing.T) {
 		`up{namespace="bank"}`, `up{namespace=~"b.*"}`, `up{namespace!~"shop|till"}`, `sum(up) + down{namespace=""}`,
 		`up{namespace="shop",namespace="till"}`, `absent(up{namespace="bank"})`,
 	} {
-		_, err := shop.Query(query)
+		_, err := queryText(shop, query)
 		require.Error(t, err, query)
 		require.Equal(t, http.StatusForbidden, promapi.AsError(err).Status, query)
 		require.Contains(t, err.Error(), `only namespace "shop", "till" may`)
 	}
 	for _, query := range []string{`up{namespace="till"}`, `up{namespace=~".*"}`, `up{namespace!="shop"}`, `up`} {
-		_, err := shop.Query(query)
+		_, err := queryText(shop, query)
 		require.NoError(t, err, query)
 	}
 }
@@ -172,7 +182,7 @@ func TestWhatCannotBeConfinedIsRefused(t *testing.T) {
 		"up\x00":                         `parse error`,
 		`größe`:                          `parse error`, // unquoted beyond ASCII
 	} {
-		_, err := shop.Query(query)
+		_, err := queryText(shop, query)
 		require.Error(t, err, query)
 		require.Equal(t, http.StatusBadRequest, promapi.AsError(err).Status, query)
 		require.Contains(t, err.Error(), message, query)
@@ -187,12 +197,12 @@ func TestSelectors(t *testing.T) {
 		`{job="a"}`:          `{namespace=~"shop",job="a"}`,
 		`{namespace="bank"}`: `{namespace=~"shop",namespace="bank"}`,
 	} {
-		got, err := shop.Selector(text)
+		got, err := selectorText(shop, text)
 		require.NoError(t, err, text)
 		require.Equal(t, expected, got)
 	}
 	for _, text := range []string{`up offset 5m`, `up[5m]`, `up or down`, ``, `sum(up)`, `{}`, `up}`, `vector(1)`} {
-		_, err := shop.Selector(text)
+		_, err := selectorText(shop, text)
 		require.Error(t, err, text)
 		require.Equal(t, http.StatusBadRequest, promapi.AsError(err).Status)
 	}
@@ -223,6 +233,6 @@ func BenchmarkQuery(b *testing.B) {
 	const query = `histogram_quantile(0.9, sum by (le, job) (rate(http_request_duration_seconds_bucket{job=~"a|b"}[5m]))) / on (job) group_left sum(up)`
 	b.ReportAllocs()
 	for b.Loop() {
-		_, _ = shop.Query(query)
+		_, _ = queryText(shop, query)
 	}
 }

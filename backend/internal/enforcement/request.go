@@ -61,7 +61,7 @@ const buildInfo = "/api/v1/status/buildinfo"
 //
 // It returns an Error with status 403 for an endpoint that cannot be confined,
 // 400 for a parameter that is not known to be harmless, and the errors of
-// Query.
+// the PromQL of the request: of a text that cannot be parsed, and of a conflict.
 func (r *Rule) Confine(request *promapi.Request) (*promapi.Request, error) {
 	how := endpoints[request.Endpoint]
 	if request.Endpoint == promapi.StatusInfo && request.Path == buildInfo {

@@ -205,8 +205,8 @@ func (q Query) prepare(ctx context.Context, learned *upstream.Learned) *Planned 
 
 // relabel makes hot answer with the external labels that its series carry in
 // cold.
-func (q Query) relabel(planned *Planned, knowledge *tier.Knowledge) {
-	added := knowledge.Added
+func (q Query) relabel(planned *Planned, knowledge *tier.SeriesEvidence) {
+	added := knowledge.InjectedLabels
 	if len(added) == 0 {
 		return
 	}
@@ -237,8 +237,8 @@ func (q Query) relabel(planned *Planned, knowledge *tier.Knowledge) {
 	default:
 		return
 	}
-	if err == nil && len(knowledge.Stored) > 0 {
-		err = errors.New("series of hot carry the external label " + strings.Join(knowledge.Stored, ", ") + " themselves")
+	if err == nil && len(knowledge.ConflictingLabels) > 0 {
+		err = errors.New("series of hot carry the external label " + strings.Join(knowledge.ConflictingLabels, ", ") + " themselves")
 	}
 	if err != nil {
 		planned.hot, planned.added = q.Request, nil

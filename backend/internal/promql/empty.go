@@ -22,23 +22,15 @@ func isEmptyOverNothing(node parser.Expr) bool {
 	switch node := node.(type) {
 	case *parser.VectorSelector, *parser.MatrixSelector:
 		return true
-	case *parser.ParenExpr:
-		return isEmptyOverNothing(node.Expr)
-	case *parser.UnaryExpr:
-		return isEmptyOverNothing(node.Expr)
-	case *parser.StepInvariantExpr:
-		return isEmptyOverNothing(node.Expr)
-	case *parser.SubqueryExpr:
-		return isEmptyOverNothing(node.Expr)
 	case *parser.AggregateExpr:
 		return node.Param == nil && isEmptyOverNothing(node.Expr)
 	case *parser.BinaryExpr:
 		return isEmptyBinary(node)
 	case *parser.Call:
 		return len(node.Args) == 1 && !slices.Contains(answersOverNothing, node.Func.Name) && isEmptyOverNothing(node.Args[0])
-	default:
-		return false
 	}
+	child := onlyChild(node)
+	return child != nil && isEmptyOverNothing(child)
 }
 
 // answersOverNothing are the functions of one argument that have a result where

@@ -115,89 +115,61 @@ func (r *injector) write(meant parser.Expr) (*Query, error) {
 	return query, nil
 }
 
+// expression returns an expression with the labels on its leaves, in whose place it
+// is. It changes the selectors of the expression.
 func (r *injector) expression(node parser.Expr) (parser.Expr, error) {
-	var err error
 	switch node := node.(type) {
-	case *parser.NumberLiteral, *parser.StringLiteral:
-		return node, nil
 	case *parser.VectorSelector:
-		wrapped := r.wrap(node, r.injected)
-		return wrapped, r.selector(node)
-	case *parser.ParenExpr:
-		node.Expr, err = r.expression(node.Expr)
-		return node, err
-	case *parser.UnaryExpr:
-		node.Expr, err = r.expression(node.Expr)
-		return node, err
-	case *parser.SubqueryExpr:
-		node.Expr, err = r.expression(node.Expr)
-		return node, err
+		return r.wrap(node, r.injected), r.selector(node)
 	case *parser.AggregateExpr:
-		return r.aggregation(node)
-	case *parser.BinaryExpr:
-		if node.LHS, err = r.expression(node.LHS); err != nil {
-			return nil, err
+		if node.Op == parser.LIMITK {
+			return nil, fmt.Errorf("%w: limitk chooses by the order of the series", ErrNotRewritable)
 		}
-		node.RHS, err = r.expression(node.RHS)
-		return node, err
 	case *parser.Call:
 		return r.call(node)
 	}
-	return nil, fmt.Errorf("%w: it holds a %T", ErrNotRewritable, node)
+	return rebuild(node, r.expression)
 }
 
-func (r *injector) aggregation(node *parser.AggregateExpr) (parser.Expr, error) {
-	if node.Op == parser.LIMITK {
-		return nil, fmt.Errorf("%w: limitk chooses by the order of the series", ErrNotRewritable)
-	}
-	var err error
-	if node.Param != nil {
-		if node.Param, err = r.expression(node.Param); err != nil {
-			return nil, err
-		}
-	}
-	node.Expr, err = r.expression(node.Expr)
-	return node, err
-}
-
+// call leaves a selector bare that a function needs as it is, and wraps the call.
+// Where the function takes labels from matchers, only those are injected that it
+// would have taken.
 func (r *injector) call(call *parser.Call) (parser.Expr, error) {
 	if call.Func.Name == "info" {
 		return nil, fmt.Errorf("%w: info() joins with series of its own", ErrNotRewritable)
 	}
-	for i, argument := range call.Args {
-		switch bare := unwrapParens(argument).(type) {
-		case *parser.MatrixSelector:
-			selector, ok := bare.VectorSelector.(*parser.VectorSelector)
-			if !ok {
-				return nil, fmt.Errorf("%w: it holds a range over no selector", ErrNotRewritable)
-			}
-			return r.leaf(call, selector, call.Func.Name == "absent_over_time")
-		case *parser.VectorSelector:
-			switch call.Func.Name {
-			case "timestamp", "start_timestamp":
-				return r.leaf(call, bare, false)
-			case "absent":
-				return r.leaf(call, bare, true)
-			}
+	carried := map[string]string{}
+	changed, err := rebuild(call, func(argument parser.Expr) (parser.Expr, error) {
+		selector := bareSelector(call.Func.Name, argument)
+		if selector == nil {
+			return r.expression(argument)
 		}
-		rewritten, err := r.expression(argument)
-		if err != nil {
-			return nil, err
+		carried = r.injected
+		if strings.HasPrefix(call.Func.Name, "absent") {
+			carried = labelsOfAbsent(selector.LabelMatchers, r.injected)
 		}
-		call.Args[i] = rewritten
+		return argument, r.selector(selector)
+	})
+	if err != nil {
+		return nil, err
 	}
-	return call, nil
+	return r.wrap(changed, carried), nil
 }
 
-// leaf leaves the selector of a call bare and wraps the call. Where the call
-// takes labels from matchers, only those are injected that it would have taken.
-func (r *injector) leaf(call *parser.Call, selector *parser.VectorSelector, fromMatchers bool) (parser.Expr, error) {
-	wanted := r.injected
-	if fromMatchers {
-		wanted = labelsOfAbsent(selector.LabelMatchers, r.injected)
+// bareSelector returns the selector that an argument is, where the function needs it
+// as it is: for a range, or to look at more than its values. It returns nil where
+// not.
+func bareSelector(function string, argument parser.Expr) *parser.VectorSelector {
+	switch bare := unwrapParens(argument).(type) {
+	case *parser.MatrixSelector:
+		selector, _ := bare.VectorSelector.(*parser.VectorSelector)
+		return selector
+	case *parser.VectorSelector:
+		if slices.Contains([]string{"timestamp", "start_timestamp", "absent"}, function) {
+			return bare
+		}
 	}
-	wrapped := r.wrap(call, wanted)
-	return wrapped, r.selector(selector)
+	return nil
 }
 
 // labelsOfAbsent returns the injected labels that absent() takes from matchers. A
@@ -258,14 +230,4 @@ func (r *injector) wrap(node parser.Expr, injected map[string]string) parser.Exp
 	}
 	r.editor.around(place, before.String(), after.String())
 	return node
-}
-
-func unwrapParens(node parser.Expr) parser.Expr {
-	for {
-		paren, ok := node.(*parser.ParenExpr)
-		if !ok {
-			return node
-		}
-		node = paren.Expr
-	}
 }

@@ -284,6 +284,7 @@ func TestWithLabels_AgreesWithTheEngine(t *testing.T) {
 		`absent(x{cluster="lab$1",job="q"})`, `absent(x{cluster="lab$1",cluster=~"l.*",job="q"})`, `absent_over_time(q{prometheus="k8s"}[5m])`,
 		`count_values("cluster", x)`, `count_values("v", y)`, `histogram_quantile(0.5, rate(h_bucket[5m]))`, `histogram_quantile(0.5, native)`,
 		`timestamp(x)`, `timestamp(x * 1)`, `sort_by_label(x, "cluster")`, `max_over_time(sum by (cluster) (x)[5m:1m])`, `x{cluster=~"lab.+"} offset 5m @ end()`,
+		`predict_linear(x[5m], scalar(y{cluster="lab$1",instance="1",job="a"}))`, `quantile_over_time(scalar(z{cluster="lab$1"}), x[5m])`,
 		`x == on (job, instance) y`, `x > bool ignoring (cluster, prometheus) y`, `-x{prometheus!=""}`, `rate(x[5m]) / ignoring (cluster) rate(y[5m])`,
 		`sum(x) * on () group_left (cluster) z`, `group by (cluster, job) ({job=~".+"})`, `sum({cluster="lab$1"})`, `limit_ratio(0.5, x)`,
 	} {

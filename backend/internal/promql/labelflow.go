@@ -29,16 +29,6 @@ func flowOf(node parser.Expr, label string) flow {
 			return entangled
 		}
 		return carried
-	case *parser.MatrixSelector:
-		return flowOf(node.VectorSelector, label)
-	case *parser.SubqueryExpr:
-		return flowOf(node.Expr, label)
-	case *parser.ParenExpr:
-		return flowOf(node.Expr, label)
-	case *parser.UnaryExpr:
-		return flowOf(node.Expr, label)
-	case *parser.StepInvariantExpr:
-		return flowOf(node.Expr, label)
 	case *parser.NumberLiteral, *parser.StringLiteral:
 		return unchanged
 	case *parser.Call:
@@ -47,6 +37,9 @@ func flowOf(node parser.Expr, label string) flow {
 		return flowOfAggregation(node, label)
 	case *parser.BinaryExpr:
 		return flowOfBinary(node, label)
+	}
+	if child := onlyChild(node); child != nil {
+		return flowOf(child, label)
 	}
 	return entangled
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"unsafe"
 	"weak"
@@ -68,9 +69,14 @@ type parsed struct {
 }
 
 func parse(text string, strict bool) (*Query, error) {
-	found := cached(cacheKey{kind: queryOf, text: text, strict: strict}, func() (parsed, int) {
-		query := &Query{text: text, strict: strict}
-		root, err := query.parser().ParseExpr(text)
+	key := cacheKey{kind: queryOf, text: text, strict: strict}
+	if found, ok := lookUp[parsed](key); ok {
+		return found.query, found.err
+	}
+	key.text = strings.Clone(text) // It may be a part of a whole request.
+	found := cached(key, func() (parsed, int) {
+		query := &Query{text: key.text, strict: strict}
+		root, err := query.parser().ParseExpr(query.text)
 		if err != nil {
 			return parsed{err: err}, sizeOfMistakes(err)
 		}
@@ -183,44 +189,4 @@ func seesResets(path []parser.Node) bool {
 		}
 	}
 	return false
-}
-
-// clone returns a tree that may be changed. What nothing changes in place is
-// shared with the original: matchers, lists of labels, and computed durations.
-func clone(node parser.Expr) parser.Expr {
-	switch node := node.(type) {
-	case *parser.VectorSelector:
-		if node != nil {
-			copied := *node
-			return &copied
-		}
-	case *parser.MatrixSelector:
-		copied := *node
-		copied.VectorSelector = clone(node.VectorSelector)
-		return &copied
-	case *parser.SubqueryExpr:
-		copied := *node
-		copied.Expr = clone(node.Expr)
-		return &copied
-	case *parser.ParenExpr:
-		return &parser.ParenExpr{Expr: clone(node.Expr), PosRange: node.PosRange}
-	case *parser.UnaryExpr:
-		return &parser.UnaryExpr{Op: node.Op, Expr: clone(node.Expr), StartPos: node.StartPos}
-	case *parser.AggregateExpr:
-		copied := *node
-		copied.Expr, copied.Param = clone(node.Expr), clone(node.Param)
-		return &copied
-	case *parser.BinaryExpr:
-		copied := *node
-		copied.LHS, copied.RHS = clone(node.LHS), clone(node.RHS)
-		return &copied
-	case *parser.Call:
-		copied := *node
-		copied.Args = make(parser.Expressions, len(node.Args))
-		for i, argument := range node.Args {
-			copied.Args[i] = clone(argument)
-		}
-		return &copied
-	}
-	return node // Literals do not change.
 }

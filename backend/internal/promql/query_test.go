@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 )
@@ -39,6 +40,11 @@ func TestParse_QueriesAndErrorsAreRemembered(t *testing.T) {
 	require.NoError(t, err)
 	require.NotSame(t, first, strict)
 	require.Equal(t, `sum(remembered)`, strict.String())
+
+	request := strings.Repeat("x", 100)
+	part, err := Parse(request[:10])
+	require.NoError(t, err)
+	require.NotSame(t, unsafe.StringData(request), unsafe.StringData(part.String()), "a part of a request does not hold the whole")
 
 	_, firstError := Parse(`sum(remembered`)
 	_, secondError := Parse(`sum(remembered`)

@@ -112,16 +112,3 @@ func infoSelector(call *parser.Call, implicit map[*parser.VectorSelector]bool) S
 	}
 	return names
 }
-
-// selectorsIn returns the selectors of a tree in the order of the text.
-func selectorsIn(root parser.Expr) []*parser.VectorSelector {
-	var selectors []*parser.VectorSelector
-	parser.Inspect(root, func(node parser.Node, _ []parser.Node) error {
-		if selector, ok := node.(*parser.VectorSelector); ok && selector != nil {
-			selectors = append(selectors, selector)
-		}
-		return nil
-	})
-	slices.SortFunc(selectors, func(a, b *parser.VectorSelector) int { return int(a.PosRange.Start - b.PosRange.Start) })
-	return selectors
-}

@@ -41,9 +41,9 @@ func NewNameSet(names []string) NameSet {
 	return set
 }
 
-// Knowledge is what was learned of a hot and a cold tier together. It is not
+// SeriesEvidence is what was learned of a hot and a cold tier together. It is not
 // changed after it was made, so that decisions can share it.
-type Knowledge struct {
+type SeriesEvidence struct {
 	// Declared is set when the operator says that hot is complete.
 	Declared bool
 	// HotLabels are hot's external labels without replica labels. They mean
@@ -57,12 +57,12 @@ type Knowledge struct {
 	// HotNames are the metric names that hot holds; OtherNames those that
 	// other sources of cold hold. nil where they are not known.
 	HotNames, OtherNames NameSet
-	// Added are the external labels that hot's series carry in cold and not
+	// InjectedLabels are the external labels that hot's series carry in cold and not
 	// in hot, replica labels left out.
-	Added map[string]string
-	// Stored are those of them that series of hot carry themselves, so that
+	InjectedLabels map[string]string
+	// ConflictingLabels are those of them that series of hot carry themselves, so that
 	// they cannot be added.
-	Stored []string
+	ConflictingLabels []string
 
 	others []map[string]string // the sources that are not hot
 	serial uint64              // tells it from all others
@@ -79,9 +79,9 @@ type completeness struct {
 	understood bool
 }
 
-// NewKnowledge completes what was learned. Its argument must not be changed
+// NewSeriesEvidence completes what was learned. Its argument must not be changed
 // afterwards.
-func NewKnowledge(learned Knowledge) *Knowledge {
+func NewSeriesEvidence(learned SeriesEvidence) *SeriesEvidence {
 	learned.serial = serials.Add(1)
 	learned.others = nil
 	for _, source := range learned.Sources {
@@ -93,7 +93,7 @@ func NewKnowledge(learned Knowledge) *Knowledge {
 }
 
 // OnlySource tells whether all that cold holds comes from hot.
-func (k *Knowledge) OnlySource() bool { return k != nil && k.SourcesKnown && len(k.others) == 0 }
+func (k *SeriesEvidence) OnlySource() bool { return k != nil && k.SourcesKnown && len(k.others) == 0 }
 
 // Completeness reports whether hot is complete for every one of the selectors,
 // and why it is not, in words for people. understood is false where the
@@ -102,7 +102,7 @@ func (k *Knowledge) OnlySource() bool { return k != nil && k.SourcesKnown && len
 // key identifies the selectors, so that the result is remembered. They are
 // called for where it is not. Where the selectors name metrics by a pattern,
 // comparing it with the known names ends with ctx, and hot counts as incomplete.
-func (k *Knowledge) Completeness(ctx context.Context, key promql.Key, selectors func() ([]promql.Selector, error)) (is Completeness, why Note, understood bool) {
+func (k *SeriesEvidence) Completeness(ctx context.Context, key promql.Key, selectors func() ([]promql.Selector, error)) (is Completeness, why Note, understood bool) {
 	if k == nil {
 		found := k.completeness(ctx, selectors)
 		return found.is, found.why, found.understood
@@ -117,7 +117,7 @@ func (k *Knowledge) Completeness(ctx context.Context, key promql.Key, selectors 
 	return found.is, found.why, found.understood
 }
 
-func (k *Knowledge) completeness(ctx context.Context, selectors func() ([]promql.Selector, error)) completeness {
+func (k *SeriesEvidence) completeness(ctx context.Context, selectors func() ([]promql.Selector, error)) completeness {
 	list, err := selectors()
 	switch {
 	case err != nil:
@@ -140,7 +140,7 @@ func (k *Knowledge) completeness(ctx context.Context, selectors func() ([]promql
 	return result
 }
 
-func (k *Knowledge) ofSelector(ctx context.Context, selector promql.Selector) (Completeness, Note) {
+func (k *SeriesEvidence) ofSelector(ctx context.Context, selector promql.Selector) (Completeness, Note) {
 	names, finite := finiteNames(selector)
 	if !k.SourcesKnown {
 		if missing, some := k.missingFrom(names, finite); some {
@@ -172,7 +172,7 @@ func (k *Knowledge) ofSelector(ctx context.Context, selector promql.Selector) (C
 }
 
 // missingFrom returns a name that hot does not hold.
-func (k *Knowledge) missingFrom(names []string, finite bool) (string, bool) {
+func (k *SeriesEvidence) missingFrom(names []string, finite bool) (string, bool) {
 	if !finite || k.HotNames == nil {
 		return "", false
 	}
@@ -186,7 +186,7 @@ func (k *Knowledge) missingFrom(names []string, finite bool) (string, bool) {
 
 // ofPattern decides for a selector whose metric names are not a finite list:
 // the names that are known now are held against it.
-func (k *Knowledge) ofPattern(ctx context.Context, selector promql.Selector) (Completeness, Note) {
+func (k *SeriesEvidence) ofPattern(ctx context.Context, selector promql.Selector) (Completeness, Note) {
 	if selector.MatchesName("") {
 		return Incomplete, PublicNote("cold has other sources, and the selector names no metric")
 	}
@@ -222,7 +222,7 @@ func (s NameSet) matching(ctx context.Context, selector promql.Selector) (string
 // such a way that no other source matches. A source that lacks such a label may
 // still have series with it; it is ruled out only when all of hot's labels are
 // named.
-func (k *Knowledge) pins(selector promql.Selector) bool {
+func (k *SeriesEvidence) pins(selector promql.Selector) bool {
 	if !k.HotLabelsKnown || len(k.HotLabels) == 0 {
 		return false
 	}
@@ -281,4 +281,4 @@ func finiteNames(selector promql.Selector) (names []string, finite bool) {
 }
 
 // Others returns the external label sets of cold's sources that are not hot.
-func (k *Knowledge) Others() []map[string]string { return k.others }
+func (k *SeriesEvidence) Others() []map[string]string { return k.others }

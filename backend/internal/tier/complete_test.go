@@ -25,9 +25,9 @@ func selectorsOf(t *testing.T, texts ...string) []promql.Selector {
 
 func TestCompleteness(t *testing.T) {
 	lab := map[string]string{"cluster": "lab", "prometheus": "k8s"}
-	known := func(change func(*Knowledge)) *Knowledge {
-		learned := Knowledge{
-			HotLabels: lab, HotLabelsKnown: true, Added: lab, SourcesKnown: true,
+	known := func(change func(*SeriesEvidence)) *SeriesEvidence {
+		learned := SeriesEvidence{
+			HotLabels: lab, HotLabelsKnown: true, InjectedLabels: lab, SourcesKnown: true,
 			Sources: []map[string]string{
 				lab, {"cluster": "lab", "prometheus": "users"}, {"cluster": "other", "prometheus": "k8s"}, {"tenant": "x"},
 			},
@@ -37,14 +37,14 @@ func TestCompleteness(t *testing.T) {
 		if change != nil {
 			change(&learned)
 		}
-		return NewKnowledge(learned)
+		return NewSeriesEvidence(learned)
 	}
-	onlyHot := func(k *Knowledge) { k.Sources = k.Sources[:1] }
-	noTenant := func(k *Knowledge) { k.Sources = k.Sources[:3] }
-	cannotTell := func(k *Knowledge) { k.SourcesKnown, k.Sources = false, nil }
+	onlyHot := func(k *SeriesEvidence) { k.Sources = k.Sources[:1] }
+	noTenant := func(k *SeriesEvidence) { k.Sources = k.Sources[:3] }
+	cannotTell := func(k *SeriesEvidence) { k.SourcesKnown, k.Sources = false, nil }
 	for _, test := range []struct {
 		name     string
-		change   func(*Knowledge)
+		change   func(*SeriesEvidence)
 		selector string
 		expected Completeness
 		why      string
@@ -65,24 +65,24 @@ func TestCompleteness(t *testing.T) {
 		{"a negative pattern", nil, `{__name__!~"up|both|shop",job="a"}`, Incomplete, "names no metric"},
 		{"all of hot's labels are named", nil, `up{cluster="lab",prometheus="k8s"}`, Complete, "names hot's own external labels"},
 		{"a source that lacks the label may have it on its series", nil, `up{cluster="lab"}`, Incomplete, ""},
-		{"a source that lacks the label may have it, the only other one", func(k *Knowledge) { k.Sources = []map[string]string{lab, {"tenant": "x"}} }, `up{cluster="lab"}`, Incomplete, ""},
+		{"a source that lacks the label may have it, the only other one", func(k *SeriesEvidence) { k.Sources = []map[string]string{lab, {"tenant": "x"}} }, `up{cluster="lab"}`, Incomplete, ""},
 		{"labels that hot does not have pin nothing", nil, `up{a="",b=""}`, Incomplete, "another source than hot has the metric up too"},
-		{"hot has no external labels", func(k *Knowledge) { k.HotLabels = map[string]string{} }, `up`, Incomplete, "another source than hot has the metric up too"},
+		{"hot has no external labels", func(k *SeriesEvidence) { k.HotLabels = map[string]string{} }, `up`, Incomplete, "another source than hot has the metric up too"},
 		{"one label does not tell hot from the other source", noTenant, `up{cluster="lab"}`, Incomplete, ""},
-		{"one label rules all others out", func(k *Knowledge) { noTenant(k); k.Sources = append(k.Sources[:1:1], k.Sources[2]) }, `up{cluster="lab"}`, Complete, ""},
+		{"one label rules all others out", func(k *SeriesEvidence) { noTenant(k); k.Sources = append(k.Sources[:1:1], k.Sources[2]) }, `up{cluster="lab"}`, Complete, ""},
 		{"a regular expression pins nothing", noTenant, `up{cluster=~"lab",prometheus=~"k8s"}`, Incomplete, ""},
 		{"another value pins nothing", noTenant, `up{cluster="other",prometheus="k8s"}`, Incomplete, ""},
 		{"hot is the only source", onlyHot, `{job="a"}`, Complete, "hot is the only source"},
-		{"hot is not among the sources", func(k *Knowledge) { k.Sources = k.Sources[1:2] }, `up`, Incomplete, ""},
+		{"hot is not among the sources", func(k *SeriesEvidence) { k.Sources = k.Sources[1:2] }, `up`, Incomplete, ""},
 		{"cold cannot tell", cannotTell, `up`, Assumed, "cold cannot tell its sources"},
 		{"cold cannot tell, no name", cannotTell, `{job="a"}`, Assumed, ""},
 		{"cold cannot tell, but hot lacks it", cannotTell, `shop`, Incomplete, "hot has no metric shop"},
-		{"cold cannot tell, and neither can hot", func(k *Knowledge) { cannotTell(k); k.HotNames = nil }, `shop`, Assumed, ""},
-		{"names of others are not known", func(k *Knowledge) { k.OtherNames = nil }, `node_load1`, Incomplete, "it is not known which metrics they hold"},
-		{"names of hot are not known", func(k *Knowledge) { k.HotNames = nil }, `node_load1`, Incomplete, "it is not known which metrics they hold"},
-		{"hot's labels are not known, and a source has none", func(k *Knowledge) { k.HotLabelsKnown, k.HotLabels, k.Sources = false, nil, []map[string]string{{}} }, `up`, Incomplete, "another source"},
-		{"hot's labels are not known", func(k *Knowledge) { k.HotLabelsKnown, k.HotLabels, k.OtherNames = false, nil, nil }, `up{cluster="lab",prometheus="k8s"}`, Incomplete, ""},
-		{"declared", func(k *Knowledge) { k.Declared = true }, `up`, Complete, "declares"},
+		{"cold cannot tell, and neither can hot", func(k *SeriesEvidence) { cannotTell(k); k.HotNames = nil }, `shop`, Assumed, ""},
+		{"names of others are not known", func(k *SeriesEvidence) { k.OtherNames = nil }, `node_load1`, Incomplete, "it is not known which metrics they hold"},
+		{"names of hot are not known", func(k *SeriesEvidence) { k.HotNames = nil }, `node_load1`, Incomplete, "it is not known which metrics they hold"},
+		{"hot's labels are not known, and a source has none", func(k *SeriesEvidence) { k.HotLabelsKnown, k.HotLabels, k.Sources = false, nil, []map[string]string{{}} }, `up`, Incomplete, "another source"},
+		{"hot's labels are not known", func(k *SeriesEvidence) { k.HotLabelsKnown, k.HotLabels, k.OtherNames = false, nil, nil }, `up{cluster="lab",prometheus="k8s"}`, Incomplete, ""},
+		{"declared", func(k *SeriesEvidence) { k.Declared = true }, `up`, Complete, "declares"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			knowledge := known(test.change)
@@ -94,7 +94,7 @@ func TestCompleteness(t *testing.T) {
 			}
 		})
 	}
-	of := func(k *Knowledge, texts ...string) (Completeness, string) {
+	of := func(k *SeriesEvidence, texts ...string) (Completeness, string) {
 		is, why, _ := k.Completeness(t.Context(), promql.KeyOf(texts...), func() ([]promql.Selector, error) { return selectorsOf(t, texts...), nil })
 		return is, why.Detail
 	}
@@ -115,7 +115,7 @@ func TestCompleteness(t *testing.T) {
 	require.True(t, known(onlyHot).OnlySource())
 	require.False(t, known(cannotTell).OnlySource())
 	require.False(t, known(nil).OnlySource())
-	require.False(t, (*Knowledge)(nil).OnlySource())
+	require.False(t, (*SeriesEvidence)(nil).OnlySource())
 }
 
 // 99,000 names against a pattern that takes some ms for each are more than
@@ -125,7 +125,7 @@ func TestKnowledge_ComparingAPatternEndsWithItsContext(t *testing.T) {
 	for i := range names {
 		names[i] = fmt.Sprintf("a_metric_of_some_length_%d_total", i)
 	}
-	knowledge := NewKnowledge(Knowledge{
+	knowledge := NewSeriesEvidence(SeriesEvidence{
 		SourcesKnown: true, Sources: []map[string]string{{"cluster": "lab"}, {"cluster": "other"}}, HotLabelsKnown: true, HotLabels: map[string]string{"cluster": "lab"},
 		HotNames: NewNameSet(names), OtherNames: NewNameSet(names[:10]),
 	})

@@ -158,20 +158,20 @@ func (in CutInput) cut() (Cut, error) {
 func (in Input) Split(routed Decision) Decision {
 	return Decision{
 		Tier: Both, Reason: ReasonSplit, Rule: routed.Rule,
-		Fallback: Cold, FallbackReason: ReasonHotFailed, FallbackWarnings: in.missing(Cold),
+		Fallback: Cold, FallbackReason: ReasonHotFailed, FallbackWarnings: in.coverageWarnings(Cold),
 	}
 }
 
 // HotFailed is the decision for a query whose steps at hot have failed: the
 // whole of it belongs to cold.
 func (in Input) HotFailed() Decision {
-	return Decision{Tier: Cold, Reason: ReasonHotFailed, Warnings: in.missing(Cold)}
+	return Decision{Tier: Cold, Reason: ReasonHotFailed, Warnings: in.coverageWarnings(Cold)}
 }
 
 // HotEmpty is the same where hot has nothing and was only assumed to have
 // everything.
 func (in Input) HotEmpty() Decision {
-	return Decision{Tier: Cold, Reason: ReasonHotEmpty, Warnings: in.missing(Cold)}
+	return Decision{Tier: Cold, Reason: ReasonHotEmpty, Warnings: in.coverageWarnings(Cold)}
 }
 
 // ColdFailed is the decision for a query whose steps at cold have failed: the
@@ -180,5 +180,5 @@ func (in Input) ColdFailed() (Decision, bool) {
 	if starts, _ := in.startsBeforeHot(); starts || in.Completeness == Incomplete || in.Unlabelled != "" || !in.Hot.Available {
 		return Decision{}, false
 	}
-	return Decision{Tier: Hot, Reason: ReasonColdFailed, Warnings: in.doubts()}, true
+	return Decision{Tier: Hot, Reason: ReasonColdFailed, Warnings: in.assumedWarnings()}, true
 }

@@ -114,7 +114,7 @@ type rule struct {
 // rules are the routing rules that follow the forced ones, in order; the last
 // one always applies.
 var rules = []rule{
-	{2, Input.onlyOne, Input.theOnlyOne},
+	{2, Input.onlyOne, Input.decideOnlyOne},
 	{3, Input.startsBeforeHot, func(in Input) Decision { return in.cold(ReasonOlderThanHot) }},
 	{4, Input.notInHot, func(in Input) Decision { return in.cold(ReasonNotInHot) }},
 	{5, Input.endsAfterCold, func(in Input) Decision { return in.hot(ReasonNewerThanCold) }},
@@ -131,7 +131,7 @@ var rules = []rule{
 		if in.Hot.Available {
 			// The rules before say that hot covers the extent and is complete.
 			decision.Fallback, decision.FallbackReason = Hot, ReasonColdFailed
-			decision.FallbackWarnings = in.doubts()
+			decision.FallbackWarnings = in.assumedWarnings()
 		}
 		return decision
 	}},
@@ -207,9 +207,9 @@ func (in Input) forced() (Name, Reason, string) {
 }
 
 func (in Input) force(name Name, reason Reason) Decision {
-	decision := Decision{Tier: name, Reason: reason, Rule: 1, Warnings: in.missing(name)}
+	decision := Decision{Tier: name, Reason: reason, Rule: 1, Warnings: in.coverageWarnings(name)}
 	if name == Hot {
-		decision.Warnings = append(decision.Warnings, in.foreign()...)
+		decision.Warnings = append(decision.Warnings, in.missingSeriesWarnings()...)
 	}
 	return decision
 }
@@ -233,21 +233,21 @@ func (in Input) onlyOne() (bool, string) {
 	return false, "both tiers are available"
 }
 
-func (in Input) theOnlyOne() Decision {
+func (in Input) decideOnlyOne() Decision {
 	switch {
 	case in.OnlyTier != "" && in.state(in.OnlyTier).Configured:
 		return Decision{Tier: in.OnlyTier, Reason: ReasonOnlyTier}
 	case !in.Cold.Configured && in.HotReplicated:
-		return Decision{Tier: Hot, Reason: ReasonOnlyTier, Warnings: in.missing(Hot)}
+		return Decision{Tier: Hot, Reason: ReasonOnlyTier, Warnings: in.coverageWarnings(Hot)}
 	case !in.Cold.Configured:
 		// All the data there is is hot's: nothing can be missing.
 		return Decision{Tier: Hot, Reason: ReasonOnlyTier}
 	case !in.Hot.Configured:
-		return Decision{Tier: Cold, Reason: ReasonOnlyTier, Warnings: in.missing(Cold)}
+		return Decision{Tier: Cold, Reason: ReasonOnlyTier, Warnings: in.coverageWarnings(Cold)}
 	case !in.Hot.Available:
-		return Decision{Tier: Cold, Reason: ReasonHotUnavailable, Warnings: in.missing(Cold)}
+		return Decision{Tier: Cold, Reason: ReasonHotUnavailable, Warnings: in.coverageWarnings(Cold)}
 	}
-	return Decision{Tier: Hot, Reason: ReasonColdUnavailable, Warnings: slices.Concat(in.missing(Hot), in.foreign(), in.doubts())}
+	return Decision{Tier: Hot, Reason: ReasonColdUnavailable, Warnings: slices.Concat(in.coverageWarnings(Hot), in.missingSeriesWarnings(), in.assumedWarnings())}
 }
 
 // startsBeforeHot is rule 3.
@@ -299,7 +299,7 @@ func (in Input) belowThreshold() (bool, string) {
 // after all is checked where cold covers what is read.
 func (in Input) hot(reason Reason) Decision {
 	return Decision{
-		Tier: Hot, Reason: reason, Fallback: Cold, FallbackReason: ReasonHotFailed, FallbackWarnings: in.missing(Cold),
+		Tier: Hot, Reason: reason, Fallback: Cold, FallbackReason: ReasonHotFailed, FallbackWarnings: in.coverageWarnings(Cold),
 		FallbackOnEmpty: in.Completeness == Assumed && !in.Extent.Nothing && in.ColdCovers(),
 	}
 }
@@ -307,7 +307,7 @@ func (in Input) hot(reason Reason) Decision {
 // cold is the decision for cold, or for both where only their union holds
 // everything that is asked for.
 func (in Input) cold(reason Reason) Decision {
-	missing := in.missing(Cold)
+	missing := in.coverageWarnings(Cold)
 	if in.Hot.Available && ((in.Union && !in.ColdCovers()) || in.UnionWhenIncomplete) {
 		decision := Decision{Tier: Both, Reason: reason, Warnings: Texts(in.Cold.Notes, in.Detailed)}
 		if in.Hot.Oldest > in.Cold.Newest {
@@ -330,15 +330,15 @@ func (in Input) state(name Name) State {
 	return in.Cold
 }
 
-// missing names the stretch of the extent that lies outside the coverage of a
+// coverageWarnings names the stretch of the extent that lies outside the coverage of a
 // tier which is asked all the same.
-func (in Input) missing(name Name) []string {
+func (in Input) coverageWarnings(name Name) []string {
 	if in.Extent.Nothing {
 		return nil
 	}
 	switch name {
 	case Hot:
-		return in.missingInHot()
+		return in.hotCoverageWarnings()
 	default:
 		warnings := Texts(in.Cold.Notes, in.Detailed)
 		if !in.ColdCovers() {
@@ -349,7 +349,7 @@ func (in Input) missing(name Name) []string {
 	}
 }
 
-func (in Input) missingInHot() []string {
+func (in Input) hotCoverageWarnings() []string {
 	if starts, _ := in.startsBeforeHot(); !starts {
 		return nil
 	}
@@ -360,9 +360,9 @@ func (in Input) missingInHot() []string {
 		formatTime(in.Hot.Oldest), formatTime(in.Extent.Oldest))}
 }
 
-// foreign says what hot, asked all the same, does not have of other sources.
+// missingSeriesWarnings says what hot, asked all the same, does not have of other sources.
 // Without a cold tier there are none.
-func (in Input) foreign() []string {
+func (in Input) missingSeriesWarnings() []string {
 	if in.Extent.Nothing || !in.Cold.Configured {
 		return nil
 	}
@@ -375,8 +375,8 @@ func (in Input) foreign() []string {
 	return nil
 }
 
-// doubts says that hot was only assumed to be complete.
-func (in Input) doubts() []string {
+// assumedWarnings says that hot was only assumed to be complete.
+func (in Input) assumedWarnings() []string {
 	if in.Completeness == Assumed && !in.Extent.Nothing {
 		return []string{"the hot tier answered because the cold tier failed, and it is only assumed that hot has every series that matches"}
 	}

@@ -67,8 +67,8 @@ var tableRows = []tableRow{
 }
 
 // tableKnowledge is the world of the table: two clusters, one of which is hot's.
-var tableKnowledge = NewKnowledge(Knowledge{
-	HotLabels: map[string]string{"cluster": "lab"}, HotLabelsKnown: true, Added: map[string]string{"cluster": "lab"},
+var tableKnowledge = NewSeriesEvidence(SeriesEvidence{
+	HotLabels: map[string]string{"cluster": "lab"}, HotLabelsKnown: true, InjectedLabels: map[string]string{"cluster": "lab"},
 	Sources: []map[string]string{{"cluster": "lab"}, {"cluster": "other"}}, SourcesKnown: true,
 	HotNames:   NewNameSet([]string{"up", "container_memory_rss", "container_cpu_usage_seconds_total"}),
 	OtherNames: NewNameSet([]string{"up", "shop_orders_total"}),
@@ -94,7 +94,7 @@ func (r tableRow) render(t *testing.T) string {
 	})
 	in.Completeness, in.CompletenessWhy = is, why.Detail
 	if isUnderstood {
-		if _, err := query.WithLabels(tableKnowledge.Added); err != nil {
+		if _, err := query.WithLabels(tableKnowledge.InjectedLabels); err != nil {
 			in.Unlabelled = err.Error()
 		}
 	}

@@ -31,7 +31,7 @@ func (p *Pair) lookForNews(ctx context.Context, now time.Time) (newSource bool) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, minProbeTimeout)
 	defer cancel()
-	for _, name := range slices.Sorted(maps.Keys(known.Added)) {
+	for _, name := range slices.Sorted(maps.Keys(known.InjectedLabels)) {
 		if len(known.Sources) > mostSources {
 			break // Some are not held, so that none can be told to be new.
 		}
@@ -82,7 +82,7 @@ func (p *Pair) addNewNames(ctx context.Context, now time.Time, learned *Learned)
 	p.names.others = held
 	more.OtherNames = held.set()
 	changed := *learned
-	changed.Knowledge = tier.NewKnowledge(more)
+	changed.Knowledge = tier.NewSeriesEvidence(more)
 	p.learned.Store(&changed)
 	return false
 }

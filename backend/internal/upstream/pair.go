@@ -73,7 +73,7 @@ type sharedPair struct {
 // Learned is what was learned of a pair. It is not changed after it was made.
 type Learned struct {
 	// Knowledge says which series are where; nil while it is not known.
-	Knowledge *tier.Knowledge
+	Knowledge *tier.SeriesEvidence
 	// Hot and Cold are the defaults of the tiers.
 	Hot, Cold Settings
 	// ReplicaLabels are all that cold removes, told and configured.
@@ -283,8 +283,8 @@ func (p *Pair) coldSelector() string {
 		return "up"
 	}
 	var matchers []string
-	for _, name := range slices.Sorted(maps.Keys(knowledge.Added)) {
-		matchers = append(matchers, fmt.Sprintf("%s=%q", quoteName(name), knowledge.Added[name]))
+	for _, name := range slices.Sorted(maps.Keys(knowledge.InjectedLabels)) {
+		matchers = append(matchers, fmt.Sprintf("%s=%q", quoteName(name), knowledge.InjectedLabels[name]))
 	}
 	return "up{" + join(matchers) + "}"
 }
@@ -301,7 +301,7 @@ func (p *Pair) ask(ctx context.Context) (*Learned, error) {
 	}
 	replica := append(slices.Clone(p.options.ReplicaLabels), learned.Cold.ReplicaLabels...)
 	learned.ReplicaLabels = replica
-	known := tier.Knowledge{Declared: p.options.Complete}
+	known := tier.SeriesEvidence{Declared: p.options.Complete}
 	external := p.options.ExternalLabels
 	if external == nil {
 		external = learned.Hot.ExternalLabels
@@ -315,13 +315,13 @@ func (p *Pair) ask(ctx context.Context) (*Learned, error) {
 	if err := p.learnSources(ctx, &known, replica); err != nil {
 		return nil, fmt.Errorf("cold: %w", err)
 	}
-	for _, name := range slices.Sorted(maps.Keys(known.Added)) {
+	for _, name := range slices.Sorted(maps.Keys(known.InjectedLabels)) {
 		values, err := hot.labelValues(ctx, name, nil, time.Time{})
 		if err != nil {
 			return nil, fmt.Errorf("hot: %w", err)
 		}
 		if len(values) > 0 {
-			known.Stored = append(known.Stored, name)
+			known.ConflictingLabels = append(known.ConflictingLabels, name)
 		}
 	}
 	switch {
@@ -333,7 +333,7 @@ func (p *Pair) ask(ctx context.Context) (*Learned, error) {
 	case len(known.HotLabels) == 0 && len(known.Sources) > 1:
 		learned.Doubt = "hot does not tell its external labels and cold has several sources: configure them, or every query that another source could match goes to cold"
 	}
-	learned.Knowledge = tier.NewKnowledge(known)
+	learned.Knowledge = tier.NewSeriesEvidence(known)
 	return learned, nil
 }
 

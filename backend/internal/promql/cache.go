@@ -81,16 +81,20 @@ func Remembered[V any](key Key, compute func() (value V, size int)) V {
 
 // cached is Remembered for the keys of this package.
 func cached[V any](key cacheKey, compute func() (value V, size int)) V {
-	if found, ok := cache.GetIfPresent(key); ok {
-		if value, is := found.value.(V); is {
-			return value
-		}
+	if value, ok := lookUp[V](key); ok {
+		return value
 	}
 	value, size := compute()
 	if size >= 0 && size+len(key.text)+len(key.labels) <= memoryOfCache/16 {
 		cache.Set(key, entry{value: value, size: uint32(size)})
 	}
 	return value
+}
+
+func lookUp[V any](key cacheKey) (value V, ok bool) {
+	found, _ := cache.GetIfPresent(key)
+	value, ok = found.value.(V)
+	return value, ok
 }
 
 // sizeOfError returns how many bytes the text of an error takes; zero for none.
