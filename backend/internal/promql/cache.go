@@ -30,6 +30,9 @@ func KeyOf(texts ...string) Key {
 const (
 	// memoryOfCache is how much memory the cache takes at most, in bytes.
 	memoryOfCache = 8 << 20
+	// largestEntry is what the value of an entry may take, and what its key may, in
+	// bytes.
+	largestEntry = memoryOfCache / 16
 	// perEntry is what an entry takes besides its texts, in bytes.
 	perEntry = 384
 )
@@ -74,7 +77,7 @@ const Forget = -1
 // Remembered returns what compute returned for the key before, or what it
 // returns now. compute also returns how many bytes the value holds beside its
 // own, or Forget. A value must not hold compiled regular expressions, whose size
-// is not known. One that takes more than a 16th of the cache is not kept.
+// is not known. One that is larger than largestEntry is not kept.
 func Remembered[V any](key Key, compute func() (value V, size int)) V {
 	return cached(cacheKey{kind: remembered, text: string(key[:])}, compute)
 }
@@ -85,7 +88,7 @@ func cached[V any](key cacheKey, compute func() (value V, size int)) V {
 		return value
 	}
 	value, size := compute()
-	if size >= 0 && size+len(key.text)+len(key.labels) <= memoryOfCache/16 {
+	if size >= 0 && size <= largestEntry && len(key.text)+len(key.labels) <= largestEntry {
 		cache.Set(key, entry{value: value, size: uint32(size)})
 	}
 	return value

@@ -45,8 +45,11 @@ func (q *Query) Confined(confine func(Selector) (Selector, error)) (*Query, erro
 		if int(token.Pos) < writer.end {
 			continue // It belongs to the selector before.
 		}
-		end, written := endOf(token), ""
-		var err error
+		var (
+			end     = endOf(token)
+			written string
+			err     error
+		)
 		if len(selectors) > 0 && token.Pos == selectors[0].PosRange.Start {
 			end, written, err = writer.editor.rewritten(selectors[0])
 			selectors = selectors[1:]

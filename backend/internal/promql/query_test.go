@@ -128,8 +128,8 @@ func TestCache_HoldsAsManyBytesAsItMay(t *testing.T) {
 	require.Positive(t, cache.EstimatedSize())
 
 	before := cache.EstimatedSize()
-	_, err := Parse(strings.Repeat("x", memoryOfCache/16+1))
+	_, err := Parse(strings.Repeat("x", largestEntry+1))
 	require.NoError(t, err)
 	cache.CleanUp()
-	require.LessOrEqual(t, cache.EstimatedSize(), before, "what takes more than a 16th is not kept")
+	require.LessOrEqual(t, cache.EstimatedSize(), before, "what is too large is not kept")
 }

@@ -80,7 +80,7 @@ type CutInput struct {
 type Cut struct {
 	// Grid are the evaluation times.
 	Grid Grid
-	// First is the index of the first step of hot; those before it are cold's.
+	// First is the index of the first step of hot. Those before it are of cold.
 	First int
 	// Earliest and Latest bound where else it could be cut: hot covers the steps
 	// from Earliest on, cold those before Latest.

@@ -55,30 +55,30 @@ type Input struct {
 	// Now is the time of the request in milliseconds since the Unix epoch:
 	// no sample can be newer.
 	Now int64
-	// Completeness tells whether series outside of hot can match;
-	// CompletenessWhy says why, in words for people.
+	// Completeness says whether series outside of hot can match. CompletenessWhy
+	// says why, in words for people.
 	Completeness    Completeness
 	CompletenessWhy string
-	// Unlabelled says why hot cannot answer with its external labels; empty
-	// where it can, or need not.
+	// Unlabelled says why hot cannot answer with its external labels. It is empty
+	// where hot can, or need not.
 	Unlabelled string
-	// EmptyBefore is set when hot answered this query with nothing, a short
-	// while ago, and was only assumed to be complete.
+	// EmptyBefore is set when hot, assumed to be complete, answered this query with
+	// nothing a short while ago.
 	EmptyBefore bool
 	// OnlyTier is the tier that alone serves what is asked, or empty.
 	OnlyTier Name
 	// HotReplicated is set when hot is one of several replicas: another one may
 	// hold what it does not.
 	HotReplicated bool
-	// Union is set for requests whose answers from both tiers can be joined;
-	// UnionWhenIncomplete where they are joined whenever hot may lack something.
+	// Union is set for requests whose answers from both tiers can be joined.
+	// UnionWhenIncomplete is set where they are joined whenever hot may lack something.
 	Union, UnionWhenIncomplete bool
 
-	// Detailed is set for callers who may see how the tiers are configured: what
-	// the rules and the warnings say may then name external labels and sources.
+	// Detailed is set for callers who may see how the tiers are configured. Texts may
+	// then name external labels and sources.
 	Detailed bool
 
-	quiet bool // what the rules say is not asked for
+	quiet bool // set where what the rules say is not read
 }
 
 // Decision is the outcome of the routing rules.
@@ -89,12 +89,11 @@ type Decision struct {
 	Reason Reason
 	// Rule is the number of that rule.
 	Rule int
-	// Fallback is the tier to ask when Tier fails, or empty, and
-	// FallbackReason what the reason is then.
+	// Fallback is the tier to ask when Tier fails, or empty. FallbackReason is the
+	// reason then.
 	Fallback       Name
 	FallbackReason Reason
-	// FallbackOnEmpty is set when cold is to be asked too where hot answers
-	// nothing.
+	// FallbackOnEmpty is set when cold is asked too if hot answers nothing.
 	FallbackOnEmpty bool
 	// Warnings say why the answer may differ from that of one Prometheus
 	// holding all the data. Each is one sentence without a line break.
@@ -106,7 +105,7 @@ type Decision struct {
 // rule is one of the routing rules.
 type rule struct {
 	number int
-	// applies tells whether the rule decides, and says why or why not.
+	// applies reports whether the rule decides, and why or why not.
 	applies func(Input) (bool, string)
 	decide  func(Input) Decision
 }
@@ -318,7 +317,7 @@ func (in Input) cold(reason Reason) Decision {
 	return Decision{Tier: Cold, Reason: reason, Warnings: missing}
 }
 
-// ColdCovers tells whether cold holds all that the query reads up to its end.
+// ColdCovers reports whether cold holds all that the query reads up to its end.
 func (in Input) ColdCovers() bool {
 	return in.Extent.Nothing || min(in.Extent.Newest, in.Now) <= in.Cold.Newest
 }
@@ -330,77 +329,11 @@ func (in Input) state(name Name) State {
 	return in.Cold
 }
 
-// coverageWarnings names the stretch of the extent that lies outside the coverage of a
-// tier which is asked all the same.
-func (in Input) coverageWarnings(name Name) []string {
-	if in.Extent.Nothing {
-		return nil
-	}
-	switch name {
-	case Hot:
-		return in.hotCoverageWarnings()
-	default:
-		warnings := Texts(in.Cold.Notes, in.Detailed)
-		if !in.ColdCovers() {
-			warnings = append([]string{fmt.Sprintf("the cold tier answered, whose data ends at %s, but the query reads samples up to %s: what lies between may be missing",
-				formatTime(in.Cold.Newest), formatTime(min(in.Extent.Newest, in.Now)))}, warnings...)
-		}
-		return warnings
-	}
-}
-
-func (in Input) hotCoverageWarnings() []string {
-	if starts, _ := in.startsBeforeHot(); !starts {
-		return nil
-	}
-	if in.Hot.Oldest == NothingCovered {
-		return []string{"the hot tier answered, and it is not known from when on it holds data: samples may be missing"}
-	}
-	return []string{fmt.Sprintf("the hot tier answered, whose data begins at %s, but the query reads samples from %s on: what lies between is missing",
-		formatTime(in.Hot.Oldest), formatTime(in.Extent.Oldest))}
-}
-
-// missingSeriesWarnings says what hot, asked all the same, does not have of other sources.
-// Without a cold tier there are none.
-func (in Input) missingSeriesWarnings() []string {
-	if in.Extent.Nothing || !in.Cold.Configured {
-		return nil
-	}
-	if in.Completeness == Incomplete {
-		return []string{fmt.Sprintf("the hot tier answered, which may not have every series that matches: %s", in.CompletenessWhy)}
-	}
-	if in.Unlabelled != "" {
-		return []string{fmt.Sprintf("the hot tier answered, whose series lack its external labels: %s", in.Unlabelled)}
-	}
-	return nil
-}
-
-// assumedWarnings says that hot was only assumed to be complete.
-func (in Input) assumedWarnings() []string {
-	if in.Completeness == Assumed && !in.Extent.Nothing {
-		return []string{"the hot tier answered because the cold tier failed, and it is only assumed that hot has every series that matches"}
-	}
-	return nil
-}
-
-// say is what a rule says, and nothing where nobody asks: most decisions are
-// not explained.
+// say formats what a rule says. It returns nothing in a decision that is not
+// explained, as most are.
 func (in Input) say(format string, arguments ...any) string {
 	if in.quiet {
 		return ""
 	}
 	return fmt.Sprintf(format, arguments...)
-}
-
-// moment is a time in milliseconds since the Unix epoch.
-type moment int64
-
-// String returns it for people to read.
-func (m moment) String() string { return formatTime(int64(m)) }
-
-func formatTime(milliseconds int64) string {
-	if milliseconds == math.MinInt64 {
-		return "the beginning"
-	}
-	return time.UnixMilli(milliseconds).UTC().Format(time.RFC3339)
 }

@@ -20,12 +20,12 @@ import (
 type Completeness int
 
 const (
-	// Incomplete says: some series that match may be outside of hot, or nothing is
-	// known.
+	// Incomplete says that series outside of hot may match, or that nothing is known.
 	Incomplete Completeness = iota
-	// Assumed says: cold cannot tell its sources, so hot is taken to be complete.
+	// Assumed says that cold has no API for its sources, so hot is assumed to be
+	// complete.
 	Assumed
-	// Complete says: no series outside of hot matches.
+	// Complete says that no series outside of hot matches.
 	Complete
 )
 
@@ -41,31 +41,31 @@ func NewNameSet(names []string) NameSet {
 	return set
 }
 
-// SeriesEvidence is what was learned of a hot and a cold tier together. It is not
-// changed after it was made, so that decisions can share it.
+// SeriesEvidence says which series a hot and a cold tier hold. It never changes, so
+// that decisions can share it.
 type SeriesEvidence struct {
 	// Declared is set when the operator says that hot is complete.
 	Declared bool
-	// HotLabels are hot's external labels without replica labels. They mean
-	// nothing unless HotLabelsKnown is set.
+	// HotLabels are hot's external labels without replica labels. They are
+	// meaningless unless HotLabelsKnown is set.
 	HotLabels      map[string]string
 	HotLabelsKnown bool
-	// Sources are the external label sets of cold without replica labels.
-	// They mean nothing unless SourcesKnown is set: not every cold tier tells.
+	// Sources are the external label sets of cold without replica labels. They are
+	// meaningless unless SourcesKnown is set: not every cold tier has such an API.
 	Sources      []map[string]string
 	SourcesKnown bool
-	// HotNames are the metric names that hot holds; OtherNames those that
-	// other sources of cold hold. nil where they are not known.
+	// HotNames are the metric names that hot holds. OtherNames are those that other
+	// sources of cold hold. They are nil where they are not known.
 	HotNames, OtherNames NameSet
 	// InjectedLabels are the external labels that hot's series carry in cold and not
 	// in hot, replica labels left out.
 	InjectedLabels map[string]string
-	// ConflictingLabels are those of them that series of hot carry themselves, so that
-	// they cannot be added.
+	// ConflictingLabels are those of them that series of hot carry themselves. They
+	// cannot be injected.
 	ConflictingLabels []string
 
 	others []map[string]string // the sources that are not hot
-	serial uint64              // tells it from all others
+	serial uint64              // of this evidence alone
 }
 
 var serials atomic.Uint64
@@ -79,36 +79,36 @@ type completeness struct {
 	understood bool
 }
 
-// NewSeriesEvidence completes what was learned. Its argument must not be changed
-// afterwards.
-func NewSeriesEvidence(learned SeriesEvidence) *SeriesEvidence {
-	learned.serial = serials.Add(1)
-	learned.others = nil
-	for _, source := range learned.Sources {
-		if !learned.HotLabelsKnown || !maps.Equal(source, learned.HotLabels) {
-			learned.others = append(learned.others, source)
-		}
-	}
-	return &learned
+// NewSeriesEvidence returns evidence that decisions can be based on. Nothing that its
+// argument refers to may change afterwards.
+func NewSeriesEvidence(found SeriesEvidence) *SeriesEvidence {
+	found.serial = serials.Add(1)
+	found.others = slices.DeleteFunc(slices.Clone(found.Sources), func(source map[string]string) bool {
+		return found.HotLabelsKnown && maps.Equal(source, found.HotLabels)
+	})
+	return &found
 }
 
-// OnlySource tells whether all that cold holds comes from hot.
-func (k *SeriesEvidence) OnlySource() bool { return k != nil && k.SourcesKnown && len(k.others) == 0 }
+// OnlySource reports whether all that cold holds comes from hot.
+func (e *SeriesEvidence) OnlySource() bool { return e != nil && e.SourcesKnown && len(e.others) == 0 }
 
-// Completeness reports whether hot is complete for every one of the selectors,
-// and why it is not, in words for people. understood is false where the
-// selectors cannot be had, which makes hot incomplete.
+// Others returns the external label sets of the sources of cold that are not hot.
+func (e *SeriesEvidence) Others() []map[string]string { return e.others }
+
+// Completeness reports whether hot is complete for every one of the selectors, and
+// why, in words for people. If selectors returns an error, hot is incomplete and
+// understood is false.
 //
-// key identifies the selectors, so that the result is remembered. They are
-// called for where it is not. Where the selectors name metrics by a pattern,
-// comparing it with the known names ends with ctx, and hot counts as incomplete.
-func (k *SeriesEvidence) Completeness(ctx context.Context, key promql.Key, selectors func() ([]promql.Selector, error)) (is Completeness, why Note, understood bool) {
-	if k == nil {
-		found := k.completeness(ctx, selectors)
+// The result is remembered by key, which identifies the selectors. selectors is only
+// called where it is not. A pattern for names of metrics is compared with the known
+// names until ctx ends. After that, hot counts as incomplete.
+func (e *SeriesEvidence) Completeness(ctx context.Context, key promql.Key, selectors func() ([]promql.Selector, error)) (is Completeness, why Note, understood bool) {
+	if e == nil {
+		found := e.completeness(ctx, selectors)
 		return found.is, found.why, found.understood
 	}
-	found := promql.Remembered(promql.KeyOf("completeness", strconv.FormatUint(k.serial, 16), string(key[:])), func() (completeness, int) {
-		found := k.completeness(ctx, selectors)
+	found := promql.Remembered(promql.KeyOf("completeness", strconv.FormatUint(e.serial, 16), string(key[:])), func() (completeness, int) {
+		found := e.completeness(ctx, selectors)
 		if errors.Is(ctx.Err(), context.Canceled) {
 			return found, promql.Forget // Its caller has gone.
 		}
@@ -117,7 +117,7 @@ func (k *SeriesEvidence) Completeness(ctx context.Context, key promql.Key, selec
 	return found.is, found.why, found.understood
 }
 
-func (k *SeriesEvidence) completeness(ctx context.Context, selectors func() ([]promql.Selector, error)) completeness {
+func (e *SeriesEvidence) completeness(ctx context.Context, selectors func() ([]promql.Selector, error)) completeness {
 	list, err := selectors()
 	switch {
 	case err != nil:
@@ -125,14 +125,14 @@ func (k *SeriesEvidence) completeness(ctx context.Context, selectors func() ([]p
 		return completeness{is: Incomplete, why: PublicNote("the query is not understood here: " + line)}
 	case len(list) == 0:
 		return completeness{is: Complete, why: PublicNote("no series is read"), understood: true}
-	case k == nil:
+	case e == nil:
 		return completeness{is: Incomplete, why: PublicNote("it is not known yet what the tiers hold"), understood: true}
-	case k.Declared:
+	case e.Declared:
 		return completeness{is: Complete, why: PublicNote("the operator declares that hot is complete"), understood: true}
 	}
 	result := completeness{is: Complete, understood: true}
 	for i, selector := range list {
-		is, why := k.ofSelector(ctx, selector)
+		is, why := e.ofSelector(ctx, selector)
 		if i == 0 || is < result.is {
 			result.is, result.why = is, why
 		}
@@ -140,31 +140,31 @@ func (k *SeriesEvidence) completeness(ctx context.Context, selectors func() ([]p
 	return result
 }
 
-func (k *SeriesEvidence) ofSelector(ctx context.Context, selector promql.Selector) (Completeness, Note) {
+func (e *SeriesEvidence) ofSelector(ctx context.Context, selector promql.Selector) (Completeness, Note) {
 	names, finite := finiteNames(selector)
-	if !k.SourcesKnown {
-		if missing, some := k.missingFrom(names, finite); some {
+	if !e.SourcesKnown {
+		if missing, some := e.missingFrom(names, finite); some {
 			return Incomplete, PublicNote("hot has no metric " + missing)
 		}
 		return Assumed, PublicNote("cold cannot tell its sources, so hot is taken to be complete")
 	}
-	if len(k.others) == 0 {
+	if len(e.others) == 0 {
 		return Complete, PublicNote("hot is the only source")
 	}
-	if k.pins(selector) {
+	if e.pins(selector) {
 		return Complete, Note{Detail: "the selector names hot's own external labels", Public: onlyHot}
 	}
-	if k.HotNames == nil || k.OtherNames == nil {
+	if e.HotNames == nil || e.OtherNames == nil {
 		return Incomplete, PublicNote("cold has other sources, and it is not known which metrics they hold")
 	}
 	if !finite {
-		return k.ofPattern(ctx, selector)
+		return e.ofPattern(ctx, selector)
 	}
-	if missing, some := k.missingFrom(names, finite); some {
+	if missing, some := e.missingFrom(names, finite); some {
 		return Incomplete, PublicNote("hot has no metric " + missing)
 	}
 	for _, name := range names {
-		if _, elsewhere := k.OtherNames[name]; elsewhere {
+		if _, elsewhere := e.OtherNames[name]; elsewhere {
 			return Incomplete, PublicNote(fmt.Sprintf("another source than hot has the metric %s too", name))
 		}
 	}
@@ -172,30 +172,30 @@ func (k *SeriesEvidence) ofSelector(ctx context.Context, selector promql.Selecto
 }
 
 // missingFrom returns a name that hot does not hold.
-func (k *SeriesEvidence) missingFrom(names []string, finite bool) (string, bool) {
-	if !finite || k.HotNames == nil {
+func (e *SeriesEvidence) missingFrom(names []string, finite bool) (string, bool) {
+	if !finite || e.HotNames == nil {
 		return "", false
 	}
 	for _, name := range names {
-		if _, there := k.HotNames[name]; !there {
+		if _, there := e.HotNames[name]; !there {
 			return name, true
 		}
 	}
 	return "", false
 }
 
-// ofPattern decides for a selector whose metric names are not a finite list:
-// the names that are known now are held against it.
-func (k *SeriesEvidence) ofPattern(ctx context.Context, selector promql.Selector) (Completeness, Note) {
+// ofPattern decides for a selector whose metric names are not a finite list. It
+// compares the selector with the names that are known now.
+func (e *SeriesEvidence) ofPattern(ctx context.Context, selector promql.Selector) (Completeness, Note) {
 	if selector.MatchesName("") {
 		return Incomplete, PublicNote("cold has other sources, and the selector names no metric")
 	}
-	if name, found := k.OtherNames.matching(ctx, selector); found {
+	if name, found := e.OtherNames.matching(ctx, selector); found {
 		return Incomplete, Note{
 			Detail: fmt.Sprintf("another source than hot has the metric %s", name), Public: "another source than hot has a metric of such a name",
 		}
 	}
-	_, found := k.HotNames.matching(ctx, selector)
+	_, found := e.HotNames.matching(ctx, selector)
 	switch {
 	case ctx.Err() != nil:
 		return Incomplete, PublicNote("cold has other sources, and it takes too long to compare the pattern with the names of their metrics")
@@ -218,26 +218,25 @@ func (s NameSet) matching(ctx context.Context, selector promql.Selector) (string
 	return "", false
 }
 
-// pins tells whether the selector names external labels of hot by equality in
-// such a way that no other source matches. A source that lacks such a label may
-// still have series with it; it is ruled out only when all of hot's labels are
-// named.
-func (k *SeriesEvidence) pins(selector promql.Selector) bool {
-	if !k.HotLabelsKnown || len(k.HotLabels) == 0 {
+// pins reports whether the selector names external labels of hot by equality so that
+// no other source matches. A source that lacks such a label may still have series
+// with it. It is ruled out only when the selector names all of hot's labels.
+func (e *SeriesEvidence) pins(selector promql.Selector) bool {
+	if !e.HotLabelsKnown || len(e.HotLabels) == 0 {
 		return false
 	}
 	pinned := map[string]bool{}
 	for _, matcher := range selector {
-		if value, is := k.HotLabels[matcher.Name]; is && matcher.Type == labels.MatchEqual && matcher.Value == value {
+		if value, is := e.HotLabels[matcher.Name]; is && matcher.Type == labels.MatchEqual && matcher.Value == value {
 			pinned[matcher.Name] = true
 		}
 	}
-	if len(pinned) == len(k.HotLabels) {
+	if len(pinned) == len(e.HotLabels) {
 		return true
 	}
-	return !slices.ContainsFunc(k.others, func(source map[string]string) bool {
+	return !slices.ContainsFunc(e.others, func(source map[string]string) bool {
 		for name := range pinned {
-			if value, has := source[name]; has && value != k.HotLabels[name] {
+			if value, has := source[name]; has && value != e.HotLabels[name] {
 				return false
 			}
 		}
@@ -279,6 +278,3 @@ func finiteNames(selector promql.Selector) (names []string, finite bool) {
 	}
 	return kept, true
 }
-
-// Others returns the external label sets of cold's sources that are not hot.
-func (k *SeriesEvidence) Others() []map[string]string { return k.others }

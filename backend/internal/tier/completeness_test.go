@@ -80,7 +80,9 @@ func TestCompleteness(t *testing.T) {
 		{"cold cannot tell, and neither can hot", func(k *SeriesEvidence) { cannotTell(k); k.HotNames = nil }, `shop`, Assumed, ""},
 		{"names of others are not known", func(k *SeriesEvidence) { k.OtherNames = nil }, `node_load1`, Incomplete, "it is not known which metrics they hold"},
 		{"names of hot are not known", func(k *SeriesEvidence) { k.HotNames = nil }, `node_load1`, Incomplete, "it is not known which metrics they hold"},
-		{"hot's labels are not known, and a source has none", func(k *SeriesEvidence) { k.HotLabelsKnown, k.HotLabels, k.Sources = false, nil, []map[string]string{{}} }, `up`, Incomplete, "another source"},
+		{"hot's labels are not known, and a source has none", func(k *SeriesEvidence) {
+			k.HotLabelsKnown, k.HotLabels, k.Sources = false, nil, []map[string]string{{}}
+		}, `up`, Incomplete, "another source"},
 		{"hot's labels are not known", func(k *SeriesEvidence) { k.HotLabelsKnown, k.HotLabels, k.OtherNames = false, nil, nil }, `up{cluster="lab",prometheus="k8s"}`, Incomplete, ""},
 		{"declared", func(k *SeriesEvidence) { k.Declared = true }, `up`, Complete, "declares"},
 	} {
@@ -120,7 +122,7 @@ func TestCompleteness(t *testing.T) {
 
 // 99,000 names against a pattern that takes some ms for each are more than
 // anyone may ask for.
-func TestKnowledge_ComparingAPatternEndsWithItsContext(t *testing.T) {
+func TestSeriesEvidence_ComparingAPatternEndsWithItsContext(t *testing.T) {
 	names := make([]string, 99_000)
 	for i := range names {
 		names[i] = fmt.Sprintf("a_metric_of_some_length_%d_total", i)
