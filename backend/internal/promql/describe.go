@@ -3,7 +3,6 @@ package promql
 import (
 	"strconv"
 
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
@@ -18,7 +17,8 @@ func (q *Query) Describe() any { return describe(q.tree()) }
 // object is a node of a query in the JSON of the parse_query endpoint.
 type object = map[string]any
 
-// describe writes a node of a query in the form of the parse_query endpoint.
+// describe returns a node of a query in the form of the parse_query endpoint. It
+// returns nil for no node.
 func describe(node parser.Node) any {
 	switch node := node.(type) {
 	case *parser.NumberLiteral:
@@ -30,17 +30,14 @@ func describe(node parser.Node) any {
 	case *parser.UnaryExpr:
 		return object{"type": "unaryExpr", "op": node.Op.String(), "expr": describe(node.Expr)}
 	case *parser.VectorSelector:
-		described := describeSelector(node)
-		described["type"] = "vectorSelector"
-		return described
+		return describeSelector(node)
 	case *parser.MatrixSelector:
 		selector, ok := node.VectorSelector.(*parser.VectorSelector)
 		if !ok {
 			return nil
 		}
 		described := describeSelector(selector)
-		described["type"] = "matrixSelector"
-		described["range"], described["rangeExpr"] = node.Range.Milliseconds(), describeDuration(node.RangeExpr)
+		described["type"], described["range"], described["rangeExpr"] = "matrixSelector", node.Range.Milliseconds(), describeDuration(node.RangeExpr)
 		return described
 	case *parser.SubqueryExpr:
 		return object{
@@ -51,14 +48,10 @@ func describe(node parser.Node) any {
 			"timestamp": node.Timestamp, "startOrEnd": describeBound(node.StartOrEnd),
 		}
 	case *parser.AggregateExpr:
-		described := object{
-			"type": "aggregation", "op": node.Op.String(), "expr": describe(node.Expr), "param": nil,
+		return object{
+			"type": "aggregation", "op": node.Op.String(), "expr": describe(node.Expr), "param": describe(node.Param),
 			"grouping": listOf(node.Grouping), "without": node.Without,
 		}
-		if node.Param != nil {
-			described["param"] = describe(node.Param)
-		}
-		return described
 	case *parser.BinaryExpr:
 		return object{
 			"type": "binaryExpr", "op": node.Op.String(), "lhs": describe(node.LHS), "rhs": describe(node.RHS),
@@ -79,17 +72,13 @@ func describe(node parser.Node) any {
 func describeSelector(selector *parser.VectorSelector) object {
 	matchers := []object{}
 	for _, matcher := range selector.LabelMatchers {
-		matchers = append(matchers, describeMatcher(matcher))
+		matchers = append(matchers, object{"name": matcher.Name, "value": matcher.Value, "type": matcher.Type.String()})
 	}
 	return object{
-		"name": selector.Name, "matchers": matchers, "timestamp": selector.Timestamp, "startOrEnd": describeBound(selector.StartOrEnd),
+		"type": "vectorSelector", "name": selector.Name, "matchers": matchers, "timestamp": selector.Timestamp, "startOrEnd": describeBound(selector.StartOrEnd),
 		"offset": selector.OriginalOffset.Milliseconds(), "offsetExpr": describeDuration(selector.OriginalOffsetExpr),
 		"anchored": selector.Anchored, "smoothed": selector.Smoothed,
 	}
-}
-
-func describeMatcher(matcher *labels.Matcher) object {
-	return object{"name": matcher.Name, "value": matcher.Value, "type": matcher.Type.String()}
 }
 
 func describeMatching(matching *parser.VectorMatching) any {
@@ -109,7 +98,7 @@ func describeBound(bound parser.ItemType) any {
 	return bound.String()
 }
 
-// describeDuration writes a duration that is computed; nil where it is not.
+// describeDuration returns a duration that is computed, or nil where it is not.
 func describeDuration(duration *parser.DurationExpr) any {
 	if duration == nil {
 		return nil
@@ -126,8 +115,6 @@ func describeOperand(operand parser.Expr) any {
 		return describeDuration(operand)
 	case *parser.NumberLiteral:
 		return object{"type": "numberLiteral", "val": formatNumber(operand.Val), "duration": operand.Duration}
-	case nil:
-		return nil
 	}
 	return describe(operand)
 }

@@ -68,13 +68,13 @@ func (e *editor) apply(meant parser.Expr) (*Query, error) {
 	slices.SortStableFunc(e.edits, func(a, b edit) int { return cmp.Compare(a.from, b.from) })
 	var changed strings.Builder
 	at := 0
-	for _, each := range e.edits {
-		if each.from < at {
+	for _, edit := range e.edits {
+		if edit.from < at {
 			return nil, errNotWritten
 		}
-		changed.WriteString(e.query.text[at:each.from])
-		changed.WriteString(each.with)
-		at = each.to
+		changed.WriteString(e.query.text[at:edit.from])
+		changed.WriteString(edit.with)
+		at = edit.to
 	}
 	changed.WriteString(e.query.text[at:])
 	query, err := parse(changed.String(), e.query.strict)

@@ -139,16 +139,15 @@ func beyondArithmetic(expression parser.Expr) bool {
 	return beyond || reach > largestReach
 }
 
-// UnknownExtent is the extent of a request whose query cannot be parsed here:
-// it may read anything up to its end, so that only a tier that holds
-// everything is sure to answer it.
+// UnknownExtent returns the extent of a query that cannot be parsed here. It may read
+// anything up to its end, so only a tier that holds everything surely answers it.
 func UnknownExtent(start, end time.Time) Extent {
 	return Extent{Oldest: math.MinInt64, Newest: end.UnixMilli(), Span: end.Sub(start)}
 }
 
-// RangeExtent is the extent of a request that reads the series of a time
-// range without evaluating anything, such as /api/v1/labels. The zero time as
-// start means from the beginning.
+// RangeExtent returns the extent of a request that reads the series of a time range
+// and evaluates nothing, such as /api/v1/labels. The zero time as start means the
+// beginning.
 func RangeExtent(start, end time.Time) Extent {
 	if start.IsZero() {
 		return Extent{Oldest: math.MinInt64, Newest: end.UnixMilli(), Span: math.MaxInt64}
@@ -156,10 +155,10 @@ func RangeExtent(start, end time.Time) Extent {
 	return Extent{Oldest: start.UnixMilli(), Newest: end.UnixMilli(), Span: end.Sub(start)}
 }
 
-// widestWindow returns the longest stretch that one selector reads for one
-// evaluation time (its range and the ranges of the subqueries around it), and
-// whether there is a selector at all. Lookback is left out: an instant
-// selector reads one sample, however far it has to look for it.
+// widestWindow returns the longest stretch that one selector reads for one evaluation
+// time: its range and the ranges of the subqueries around it. It also reports whether
+// there is a selector at all. Lookback does not count: an instant selector reads one
+// sample, however far it has to look for it.
 func widestWindow(expression parser.Expr) (time.Duration, bool) {
 	var widest time.Duration
 	selects := false

@@ -21,8 +21,8 @@ import (
 var errNotUTF8 = errors.New("a string in it is not valid UTF-8: remove the bytes that are not")
 
 // Confined returns the query with other matchers in every selector: those that
-// confine returns for the present ones. It returns the errors of confine, and one
-// for info(), which reads series that no selector names.
+// confine returns for the present ones, in front of which it may put more. It returns
+// the errors of confine, and one for info(), which reads series that no selector names.
 //
 // The text is written anew from its tokens, without comments, control characters
 // and raw strings. Other engines read PromQL with lexers of their own: MetricsQL,
@@ -154,26 +154,21 @@ func (s Selector) portable(name string) (string, error) {
 }
 
 func matcherText(matcher *labels.Matcher) (string, error) {
-	name, err := quotedName(matcher.Name)
-	if err != nil {
-		return "", err
+	name := matcher.Name
+	var err error
+	if !model.LegacyValidation.IsValidLabelName(name) {
+		if name, err = quote(name); err != nil {
+			return "", err
+		}
 	}
 	value, err := quote(matcher.Value)
 	return name + matcher.Type.String() + value, err
 }
 
-// quotedName writes the name of a label into a selector.
-func quotedName(name string) (string, error) {
-	if model.LegacyValidation.IsValidLabelName(name) {
-		return name, nil
-	}
-	return quote(name)
-}
-
-// quote writes a string literal that PromQL and MetricsQL read alike, as a value
-// and as a name: of names MetricsQL knows the escapes \xNN and \uNNNN only, takes
-// both for code points, and any other escaped character for itself. It returns
-// an error for a string that is not valid UTF-8.
+// quote returns a string literal that PromQL and MetricsQL read alike, as a value and
+// as a name. In names MetricsQL knows the escapes \xNN and \uNNNN only, takes both for
+// code points, and any other escaped character for itself. quote returns an error for
+// a string that is not valid UTF-8.
 func quote(value string) (string, error) {
 	if !utf8.ValidString(value) {
 		return "", errNotUTF8

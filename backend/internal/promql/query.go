@@ -36,8 +36,8 @@ type Query struct {
 	text   string
 	strict bool
 	facts  facts
-	// root is the tree while the garbage collector leaves it. It is not kept for
-	// longer, since nobody knows how much memory its regular expressions take.
+	// root is the tree, until the garbage collector takes it. The cache does not hold
+	// trees, since the size of their compiled regular expressions is not known.
 	root atomic.Pointer[weak.Pointer[parser.Expr]]
 }
 
@@ -120,8 +120,8 @@ func Mistakes(err error, most int) []string {
 		return []string{err.Error()}
 	}
 	var texts []string
-	for _, each := range list[:min(len(list), most)] {
-		texts = append(texts, each.Error())
+	for _, mistake := range list[:min(len(list), most)] {
+		texts = append(texts, mistake.Error())
 	}
 	return texts
 }
@@ -130,8 +130,8 @@ func Mistakes(err error, most int) []string {
 func sizeOfMistakes(err error) int {
 	list, _ := errors.AsType[parser.ParseErrors](err)
 	size := 0
-	for _, each := range list {
-		size += len(each.Err.Error()) + int(unsafe.Sizeof(each))
+	for _, mistake := range list {
+		size += len(mistake.Err.Error()) + int(unsafe.Sizeof(mistake))
 	}
 	return size
 }

@@ -1,7 +1,9 @@
-// Package tier decides which tier can answer a query: it computes the extent
-// of the query, holds it against the coverage of the tiers and applies the
-// routing rules in their order. It is pure: no input or output, no clock and
-// no log, so that a decision can be repeated from its inputs alone.
+// Package tier holds the routing rules. It decides which tier answers a query from the
+// extent of the query, the coverage of the tiers, and evidence of which series they
+// hold. It also decides where a query is cut.
+//
+// It is pure: no I/O, no clock and no log, so that a decision can be repeated from its
+// inputs alone. It imports no more of this project than promql.
 package tier
 
 // Name is the name of a tier as it appears on the wire: in the X-Tier header,
