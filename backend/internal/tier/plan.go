@@ -123,9 +123,7 @@ var rules = []rule{
 		}
 		return in.hot(ReasonBelowThreshold)
 	}},
-	{7, func(in Input) (bool, string) {
-		return true, in.say("the query reads %s at once, and the threshold is %s", in.Extent.Span, in.Threshold)
-	}, func(in Input) Decision {
+	{7, func(in Input) (bool, string) { return true, in.notLess() }, func(in Input) Decision {
 		decision := in.cold(ReasonAtOrAboveThreshold)
 		if in.Hot.Available {
 			// The rules before say that hot covers the extent and is complete.
@@ -156,6 +154,23 @@ type Step struct {
 // Explain returns the decision of Plan and what every rule up to the one that
 // decided says.
 func Explain(in Input) (Decision, []Step, error) { return explain(in, true) }
+
+// Sentence says in one line for people which tier answers and why. in is the input
+// that Plan made the decision from.
+func (d Decision) Sentence(in Input) string {
+	why := string(d.Reason)
+	if _, steps, _ := Explain(in); len(steps) > 0 {
+		why = steps[len(steps)-1].Why
+	}
+	switch d.Reason {
+	case ReasonSplit:
+		why = "each answers its part of the time range"
+	case ReasonHotEmpty:
+		why = "hot had nothing for this query a short while ago, and cold may have something"
+	default:
+	}
+	return fmt.Sprintf("%s answers: %s", d.Tier, why)
+}
 
 func explain(in Input, withSteps bool) (Decision, []Step, error) {
 	if !in.Hot.Configured && !in.Cold.Configured {
@@ -200,7 +215,7 @@ func (in Input) forced() (Name, Reason, string) {
 	case in.Forced != "":
 		return in.Forced, ReasonForced, fmt.Sprintf("the request asks for the %s tier", in.Forced)
 	case in.ColdParameter != "":
-		return Cold, ReasonColdParameter, fmt.Sprintf("only cold knows the parameter %q", in.ColdParameter)
+		return Cold, ReasonColdParameter, fmt.Sprintf("the query carries the parameter %s, which only cold knows", in.ColdParameter)
 	}
 	return "", "", "the request leaves the choice to the rules"
 }
@@ -223,9 +238,9 @@ func (in Input) onlyOne() (bool, string) {
 	case !in.Hot.Configured:
 		return true, "there is no hot tier"
 	case !in.Hot.Available && in.Cold.Available:
-		return true, "hot is not available"
+		return true, "the hot tier is unavailable"
 	case in.Hot.Available && !in.Cold.Available:
-		return true, "cold is not available"
+		return true, "the cold tier is unavailable"
 	case !in.Hot.Available:
 		return false, "neither tier is available, so both are tried"
 	}
@@ -255,9 +270,9 @@ func (in Input) startsBeforeHot() (bool, string) {
 	case in.Extent.Nothing:
 		return false, "the query reads no sample"
 	case in.Hot.Oldest == NothingCovered:
-		return true, "it is not known from when on hot holds its samples"
+		return true, "it is not known from when on hot holds data"
 	case in.Extent.Oldest < in.Hot.Oldest:
-		return true, in.say("the query reads samples from %s on, and hot holds them from %s on", moment(in.Extent.Oldest), moment(in.Hot.Oldest))
+		return true, in.say("the query reads samples from %s on, and hot's begin at %s", moment(in.Extent.Oldest), moment(in.Hot.Oldest))
 	}
 	return false, in.say("hot holds its samples from %s on", moment(in.Hot.Oldest))
 }
@@ -289,9 +304,17 @@ func (in Input) endsAfterCold() (bool, string) {
 // belowThreshold is rule 6.
 func (in Input) belowThreshold() (bool, string) {
 	if in.Extent.Nothing {
-		return true, "the query reads no sample, so any tier can answer"
+		return true, "the query reads no samples"
 	}
-	return in.Extent.Span < in.Threshold, in.say("the query reads %s at once, and the threshold is %s", in.Extent.Span, in.Threshold)
+	if in.Extent.Span < in.Threshold {
+		return true, in.say("the query reads %s at once, less than the threshold of %s, and hot holds it all", stretch(in.Extent.Span), stretch(in.Threshold))
+	}
+	return false, in.notLess()
+}
+
+// notLess says that the span is not below the threshold.
+func (in Input) notLess() string {
+	return in.say("the query reads %s at once, which is not less than the threshold of %s", stretch(in.Extent.Span), stretch(in.Threshold))
 }
 
 // hot is the decision for hot, with cold behind it. That hot may be incomplete

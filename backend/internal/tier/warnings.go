@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/prometheus/common/model"
 )
 
 // coverageWarnings names the stretch of the extent that lies outside the coverage of
@@ -68,4 +70,15 @@ func formatTime(milliseconds int64) string {
 		return "the beginning"
 	}
 	return time.UnixMilli(milliseconds).UTC().Format(time.RFC3339)
+}
+
+// stretch is a stretch of time.
+type stretch time.Duration
+
+// String returns it for people to read.
+func (s stretch) String() string {
+	if s == math.MaxInt64 {
+		return "everything"
+	}
+	return model.Duration(s).String()
 }

@@ -14,7 +14,7 @@ func TestASentenceForEveryReasonOfThePlan(t *testing.T) {
 		"hot answers: the query reads 5m at once, less than the threshold of 15m, and hot holds it all": nil,
 		"hot answers: the query reads no samples":                                                       func(in *Input) { in.Extent = promql.Extent{Nothing: true} },
 		"cold answers: the query reads 15m at once, which is not less than the threshold of 15m":        func(in *Input) { in.Extent.Span = in.Threshold },
-		"cold answers: the query asks for this tier":                                                    func(in *Input) { in.Forced = Cold },
+		"cold answers: the request asks for the cold tier":                                              func(in *Input) { in.Forced = Cold },
 		"cold answers: the query carries the parameter dedup, which only cold knows":                    func(in *Input) { in.ColdParameter = "dedup" },
 		"cold answers: there is no hot tier":                                                            func(in *Input) { in.Hot = State{} },
 		"cold answers: the hot tier is unavailable":                                                     func(in *Input) { in.Hot.Available = false },
