@@ -76,7 +76,7 @@ type sharedCatalog struct {
 // Snapshot is what was learned of a pair. It is not changed after it was made.
 type Snapshot struct {
 	// Knowledge says which series are where; nil while it is not known.
-	Knowledge *tier.Knowledge
+	Knowledge *tier.SeriesEvidence
 	// Hot and Cold are the defaults of the tiers.
 	Hot, Cold Settings
 	// ReplicaLabels are all that cold removes, told and configured.
@@ -289,8 +289,8 @@ func (c *Catalog) coldSelector() string {
 		return "up"
 	}
 	var matchers []string
-	for _, name := range slices.Sorted(maps.Keys(knowledge.Added)) {
-		matchers = append(matchers, fmt.Sprintf("%s=%q", quoteName(name), knowledge.Added[name]))
+	for _, name := range slices.Sorted(maps.Keys(knowledge.InjectedLabels)) {
+		matchers = append(matchers, fmt.Sprintf("%s=%q", quoteName(name), knowledge.InjectedLabels[name]))
 	}
 	return "up{" + join(matchers) + "}"
 }
@@ -307,7 +307,7 @@ func (c *Catalog) ask(ctx context.Context) (*Snapshot, error) {
 	}
 	replica := append(slices.Clone(c.options.ReplicaLabels), learned.Cold.ReplicaLabels...)
 	learned.ReplicaLabels = replica
-	known := tier.Knowledge{Declared: c.options.Complete}
+	known := tier.SeriesEvidence{Declared: c.options.Complete}
 	external := c.options.ExternalLabels
 	if external == nil {
 		external = learned.Hot.ExternalLabels
@@ -321,13 +321,13 @@ func (c *Catalog) ask(ctx context.Context) (*Snapshot, error) {
 	if err := c.learnSources(ctx, &known, replica); err != nil {
 		return nil, fmt.Errorf("cold: %w", err)
 	}
-	for _, name := range slices.Sorted(maps.Keys(known.Added)) {
+	for _, name := range slices.Sorted(maps.Keys(known.InjectedLabels)) {
 		values, err := hot.labelValues(ctx, name, nil, time.Time{})
 		if err != nil {
 			return nil, fmt.Errorf("hot: %w", err)
 		}
 		if len(values) > 0 {
-			known.Stored = append(known.Stored, name)
+			known.ConflictingLabels = append(known.ConflictingLabels, name)
 		}
 	}
 	switch {
@@ -339,7 +339,7 @@ func (c *Catalog) ask(ctx context.Context) (*Snapshot, error) {
 	case len(known.HotLabels) == 0 && len(known.Sources) > 1:
 		learned.AssumedReason = "hot does not tell its external labels and cold has several sources: configure them, or every query that another source could match goes to cold"
 	}
-	learned.Knowledge = tier.NewKnowledge(known)
+	learned.Knowledge = tier.NewSeriesEvidence(known)
 	return learned, nil
 }
 

@@ -127,7 +127,7 @@ func TestMeasureColdEnd(t *testing.T) {
 	p := pairOf(t, newScripted(t, nil), cold, Options{})
 	p.measureColdEnd(t.Context(), now)
 	require.Empty(t, cold.requests(""), "it is not known which series are hot's")
-	p.learned.Store(&Snapshot{Knowledge: tier.NewKnowledge(tier.Knowledge{Added: map[string]string{"cluster": "a"}})})
+	p.learned.Store(&Snapshot{Knowledge: tier.NewSeriesEvidence(tier.SeriesEvidence{InjectedLabels: map[string]string{"cluster": "a"}})})
 	p.coldInterval = 15 * time.Second
 	p.measureColdEnd(t.Context(), now)
 	require.Equal(t, coldEnd{newest: end.UnixMilli(), measured: now, interval: 15 * time.Second}, *p.newest.Load())
@@ -149,7 +149,7 @@ func TestMeasureColdEnd(t *testing.T) {
 	// A cold tier that never had any of hot's series has no end.
 	cold.set(answers{{query, emptyVector}})
 	p = pairOf(t, newScripted(t, nil), cold, Options{})
-	p.learned.Store(&Snapshot{Knowledge: tier.NewKnowledge(tier.Knowledge{Added: map[string]string{"cluster": "a"}})})
+	p.learned.Store(&Snapshot{Knowledge: tier.NewSeriesEvidence(tier.SeriesEvidence{InjectedLabels: map[string]string{"cluster": "a"}})})
 	p.measureColdEnd(t.Context(), now)
 	require.Zero(t, p.newest.Load().newest)
 }
@@ -188,7 +188,7 @@ func TestLearn(t *testing.T) {
 	require.Equal(t, []string{"prometheus", "replica", "rule_replica"}, learned.ReplicaLabels)
 	known := learned.Knowledge
 	own := map[string]string{"cluster": "a"}
-	require.Equal(t, []any{true, true, own, own, []string{"cluster"}}, []any{known.HotLabelsKnown, known.SourcesKnown, known.HotLabels, known.Added, known.Stored})
+	require.Equal(t, []any{true, true, own, own, []string{"cluster"}}, []any{known.HotLabelsKnown, known.SourcesKnown, known.HotLabels, known.InjectedLabels, known.ConflictingLabels})
 	require.Equal(t, []map[string]string{own, {"cluster": "b"}}, known.Sources)
 	require.Equal(t, []tier.NameSet{tier.NewNameSet([]string{"up", "shop"}), tier.NewNameSet([]string{"others"})}, []tier.NameSet{known.HotNames, known.OtherNames})
 	require.Equal(t, 40*time.Second, p.coldInterval, "that of cold's own samples")

@@ -31,7 +31,7 @@ func (c *Catalog) refreshIncrementally(ctx context.Context, now time.Time) (newS
 	}
 	ctx, cancel := context.WithTimeout(ctx, minProbeTimeout)
 	defer cancel()
-	for _, name := range slices.Sorted(maps.Keys(known.Added)) {
+	for _, name := range slices.Sorted(maps.Keys(known.InjectedLabels)) {
 		if len(known.Sources) > mostSources {
 			break // Some are not held, so that none can be told to be new.
 		}
@@ -82,7 +82,7 @@ func (c *Catalog) addNewNames(ctx context.Context, now time.Time, learned *Snaps
 	c.names.others = held
 	more.OtherNames = held.set()
 	changed := *learned
-	changed.Knowledge = tier.NewKnowledge(more)
+	changed.Knowledge = tier.NewSeriesEvidence(more)
 	c.learned.Store(&changed)
 	return false
 }

@@ -14,6 +14,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -178,7 +179,7 @@ func NoReplicas(servers []*Tier, removed []string) (reason tier.Note, certain bo
 		if !maps.Equal(first, other) {
 			text := fmt.Sprintf("%s and %s behind the service are no replicas of one Prometheus: their external labels", known.Replica(), server.Replica())
 			return tier.Note{
-				Detail: fmt.Sprintf("%s are %s and %s", text, tier.FormatLabels(first), tier.FormatLabels(other)), Public: text + " differ",
+				Detail: fmt.Sprintf("%s are %s and %s", text, promql.FormatLabels(first), promql.FormatLabels(other)), Public: text + " differ",
 			}, true
 		}
 	}

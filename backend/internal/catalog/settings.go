@@ -10,10 +10,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
+
 	"github.com/prometheus/common/model"
 	"gopkg.in/yaml.v3"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
@@ -80,7 +81,7 @@ func (c apiClient) settings(ctx context.Context) (Settings, error) {
 		if found.ExternalLabels == nil {
 			found.ExternalLabels = map[string]string{}
 		}
-		if len(tier.FormatLabels(found.ExternalLabels)) > mostLabelBytes {
+		if len(promql.FormatLabels(found.ExternalLabels)) > mostLabelBytes {
 			found.ExternalLabels = nil
 		}
 		found.ScrapeInterval = parseDuration(parsed.Global.ScrapeInterval)

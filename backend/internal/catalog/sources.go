@@ -11,7 +11,7 @@ import (
 
 // learnSources finds the external label sets of cold, what hot's series carry
 // there, and which metrics other sources have.
-func (c *Catalog) learnSources(ctx context.Context, known *tier.Knowledge, replica []string) error {
+func (c *Catalog) learnSources(ctx context.Context, known *tier.SeriesEvidence, replica []string) error {
 	stores := c.options.Cold.Status().Stores
 	if stores != nil && len(stores) == 0 {
 		return errNoStores
@@ -22,11 +22,11 @@ func (c *Catalog) learnSources(ctx context.Context, known *tier.Knowledge, repli
 		isSource := containsSet(known.Sources, known.HotLabels)
 		switch {
 		case isSource:
-			known.Added = known.HotLabels
+			known.InjectedLabels = known.HotLabels
 		case len(known.HotLabels) == 0 && len(known.Sources) == 1:
 			// Hot does not say who it is, or says it has no labels: the only
 			// source is taken for it.
-			known.Added, known.SourcesKnown = known.Sources[0], false
+			known.InjectedLabels, known.SourcesKnown = known.Sources[0], false
 		}
 	} else if err := c.sourcesByValues(ctx, known); err != nil {
 		return err
@@ -70,7 +70,7 @@ func containsSet(list []map[string]string, set map[string]string) bool {
 
 // sourcesByValues finds the sources of a cold tier that does not list them, by
 // the values it has for hot's external labels.
-func (c *Catalog) sourcesByValues(ctx context.Context, known *tier.Knowledge) error {
+func (c *Catalog) sourcesByValues(ctx context.Context, known *tier.SeriesEvidence) error {
 	if len(known.HotLabels) == 0 {
 		return nil
 	}
@@ -85,7 +85,7 @@ func (c *Catalog) sourcesByValues(ctx context.Context, known *tier.Knowledge) er
 		return err // Cold does not have hot's labels: nothing can be told by them.
 	}
 	known.SourcesKnown = true
-	known.Added = known.HotLabels
+	known.InjectedLabels = known.HotLabels
 	known.Sources = []map[string]string{known.HotLabels}
 	for _, name := range slices.Sorted(maps.Keys(known.HotLabels)) {
 		values, err := cold.labelValues(ctx, name, nil, c.since())

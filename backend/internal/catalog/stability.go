@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // storeStability is since when, and until when, all probes of cold have found the
@@ -47,14 +47,14 @@ func storesText(stores []Store) string {
 	var list []string
 	for _, store := range stores {
 		for _, set := range store.LabelSets {
-			list = append(list, fmt.Sprintf("%d %s %s", store.Servers, store.Kind, tier.FormatLabels(set)))
+			list = append(list, fmt.Sprintf("%d %s %s", store.Servers, store.Kind, promql.FormatLabels(set)))
 		}
 	}
 	slices.Sort(list)
 	return strings.Join(list, "\n")
 }
 
-// Stores identifies the set of stores of cold that is complete now. found is
+// StableStores identifies the set of stores of cold that is complete now. found is
 // false while it is not, or not known.
 func (t *Tier) StableStores() (stores string, found bool) {
 	stability := t.stability.Load()
@@ -93,7 +93,7 @@ func (t *Tier) SourcesEnd(now time.Time) int64 {
 	ends := map[string]int64{}
 	for _, store := range t.Status().Stores {
 		for _, set := range store.LabelSets {
-			name := tier.FormatLabels(set)
+			name := promql.FormatLabels(set)
 			ends[name] = max(ends[name], store.MaxTime)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -77,7 +78,7 @@ func (w *storeWatch) look(ctx context.Context, client apiClient, now time.Time) 
 	count := map[string]int{}
 	for _, store := range found {
 		for _, set := range store.LabelSets {
-			key := fmt.Sprintf("%s with %s", store.Kind, tier.FormatLabels(set))
+			key := fmt.Sprintf("%s with %s", store.Kind, promql.FormatLabels(set))
 			there[key] = there[key] || !store.Failed
 			if !store.Failed {
 				count[key]++

@@ -6,9 +6,8 @@ import (
 	"net/url"
 	"slices"
 
-	"github.com/prometheus/prometheus/model/labels"
-
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // access is how the answer of an endpoint depends on the series, and which
@@ -50,7 +49,7 @@ var endpoints = map[promapi.Endpoint]access{
 	promapi.ParseQuery:     {noSeries, []string{"query"}},
 	promapi.Features:       {noSeries, nil},
 	// The other endpoints hold targets, rules, alerts, metric names or the
-	// configuration of everybody.
+	// configuration for all namespaces.
 }
 
 // buildInfo is the one path below status that says nothing about data.
@@ -60,9 +59,9 @@ const buildInfo = "/api/v1/status/buildinfo"
 // anew from its parameters, so that nothing reaches a tier that was not
 // understood here.
 //
-// It returns an Error with status 403 for an endpoint that cannot be confined,
-// 400 for a parameter that is not known to be harmless, and the errors of
-// Query.
+// It returns an Error with status 403 for an endpoint that cannot be confined, and
+// for a conflict where the rule says so. It returns one with status 400 for PromQL that
+// cannot be parsed, and for a parameter that is not known to be harmless.
 func (r *Rule) Confine(request *promapi.Request) (*promapi.Request, error) {
 	how := endpoints[request.Endpoint]
 	if request.Endpoint == promapi.StatusInfo && request.Path == buildInfo {
@@ -116,7 +115,7 @@ func (r *Rule) matches(endpoint promapi.Endpoint, texts []string) (_ []string, i
 		if endpoint == promapi.Series {
 			return nil, false, promapi.BadData("no match[] parameter provided")
 		}
-		all, err := selectorText("", []*labels.Matcher{r.matcher})
+		all, err := promql.Selector{r.matcher}.Portable()
 		return []string{all}, false, err
 	}
 	isEmpty = true

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -35,18 +36,18 @@ func (q Query) explicitDefaults(learned *catalog.Snapshot, in *tier.Input) *prom
 	}
 	hot, cold := learned.Hot, learned.Cold
 	if hot.LookbackDelta > 0 && cold.LookbackDelta != hot.LookbackDelta &&
-		(cold.LookbackDelta > 0 || hot.LookbackDelta != tier.DefaultLookbackDelta) && !q.Request.Parameters.Has("lookback_delta") {
+		(cold.LookbackDelta > 0 || hot.LookbackDelta != promql.DefaultLookbackDelta) && !q.Request.Parameters.Has("lookback_delta") {
 		changed.Set("lookback_delta", model.Duration(hot.LookbackDelta).String())
 	}
-	query := q.Request.Parameters.Get("query")
-	traits := tier.TraitsOf(query)
-	if traits.CounterResets && len(cold.ReplicaLabels) > 0 && q.Request.Parameters.Get("dedup") != "false" {
+	query, err := promql.Parse(q.Request.Parameters.Get("query"))
+	isParsed := err == nil
+	if isParsed && query.DependsOnResets() && len(cold.ReplicaLabels) > 0 && q.Request.Parameters.Get("dedup") != "false" {
 		note("the cold tier corrects counter resets while it removes replica labels: resets() finds none, and rate(), irate() and increase() over a subquery may differ")
 	}
 	if hot.EvaluationInterval > 0 && hot.EvaluationInterval != cold.EvaluationInterval {
-		if traits.DefaultSteps {
-			if text, err := tier.ExplicitSteps(query, hot.EvaluationInterval); err == nil {
-				changed.Set("query", text)
+		if isParsed && query.HasDefaultSteps() {
+			if explicit, err := query.WithSteps(hot.EvaluationInterval); err == nil {
+				changed.Set("query", explicit.String())
 			} else {
 				note("the cold tier takes another step than hot for subqueries that name none, and it could not be written into the query")
 			}

@@ -53,34 +53,34 @@ var endpointRules = map[promapi.Endpoint]endpointRule{
 // selectors returns what a request selects. No selector at all means that no
 // series is read; an empty one means every series. It returns an error when a
 // selector cannot be understood.
-func (r endpointRule) selectors(request *promapi.Request) (list []tier.Selector, err error) {
+func (r endpointRule) selectors(request *promapi.Request) (list []promql.Selector, err error) {
 	switch request.Endpoint {
 	case promapi.Query, promapi.QueryRange, promapi.QueryExemplars:
-		expression, err := tier.ParseExpression(request.Parameters.Get("query"))
+		query, err := promql.Parse(request.Parameters.Get("query"))
 		if err != nil {
 			return nil, err
 		}
-		return expression.Selectors, nil
+		return query.Selectors(), nil
 	case promapi.Series, promapi.Labels, promapi.LabelValues:
 		for _, text := range request.Parameters["match[]"] {
-			selector, err := tier.ParseSelector(text)
+			selector, err := promql.ParseSelector(text)
 			if err != nil {
 				return nil, err
 			}
 			list = append(list, selector)
 		}
 		if len(list) == 0 {
-			list = []tier.Selector{{}}
+			list = []promql.Selector{{}}
 		}
 		return list, nil
 	case promapi.Metadata:
 		if metric := request.Parameters.Get("metric"); metric != "" {
-			return []tier.Selector{{labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, metric)}}, nil
+			return []promql.Selector{{labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, metric)}}, nil
 		}
 	default:
 	}
 	if r.perSeries {
-		return []tier.Selector{{}}, nil
+		return []promql.Selector{{}}, nil
 	}
 	return nil, nil
 }

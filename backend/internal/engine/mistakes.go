@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -40,7 +41,7 @@ func selectorError(request *promapi.Request) error {
 	case promapi.Series, promapi.Labels, promapi.LabelValues:
 		var empty error
 		for _, text := range request.Parameters["match[]"] {
-			selector, err := tier.ParseSelector(text)
+			selector, err := promql.ParseSelector(text)
 			if err != nil {
 				return err // Prometheus reads them all before it looks into them.
 			}
@@ -50,7 +51,7 @@ func selectorError(request *promapi.Request) error {
 		}
 		return empty
 	case promapi.QueryExemplars:
-		_, err := tier.ParseExpression(request.Parameters.Get("query"))
+		_, err := promql.Parse(request.Parameters.Get("query"))
 		return err
 	default:
 		return nil
@@ -105,7 +106,7 @@ var mistakeAlone = regexp.MustCompile(`^(\d+:\d+|unknown position): parse error|
 // in the words of Prometheus.
 func (c *call) mistakeInQuery(ctx context.Context, decision tier.Decision, message string) string {
 	query := c.query.Request.Parameters.Get("query")
-	if _, err := tier.ParseExpression(query); err != nil {
+	if _, err := promql.Parse(query); err != nil {
 		return promapi.InvalidParameter("query", err).Message
 	}
 	if c.request(decision).Parameters.Get("query") != query {

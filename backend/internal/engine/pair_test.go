@@ -86,7 +86,7 @@ func TestWhatIsLearnedOfAPair(t *testing.T) {
 	_, both := learnedPair(t, toldByHot, toldByThanos)
 	learned := both.Snapshot()
 	require.Equal(t, map[string]string{"cluster": "lab"}, learned.Knowledge.HotLabels, "without the replica label")
-	require.Equal(t, learned.Knowledge.HotLabels, learned.Knowledge.Added)
+	require.Equal(t, learned.Knowledge.HotLabels, learned.Knowledge.InjectedLabels)
 	require.Equal(t, []map[string]string{{"cluster": "lab"}, {"cluster": "other"}}, learned.Knowledge.Sources)
 	require.Contains(t, learned.Knowledge.OtherNames, "up")
 	require.NotContains(t, learned.Knowledge.OtherNames, "node_load1")
@@ -106,7 +106,7 @@ func TestWhatIsLearnedOfAPair(t *testing.T) {
 	// One that does not have hot's labels cannot tell.
 	_, both = learnedPair(t, toldByHot, told{"/label/": `[]`})
 	require.False(t, both.Snapshot().Knowledge.SourcesKnown)
-	require.Empty(t, both.Snapshot().Knowledge.Added)
+	require.Empty(t, both.Snapshot().Knowledge.InjectedLabels)
 	require.Contains(t, both.Snapshot().AssumedReason, "assumed")
 }
 

@@ -184,7 +184,7 @@ func (q Query) prepare(ctx context.Context, learned *catalog.Snapshot) *Planned 
 		isUnderstood bool
 	)
 	in.Completeness, why, isUnderstood = learned.Knowledge.Completeness(comparing, planned.key,
-		func() ([]tier.Selector, error) { return endpoint.selectors(q.Request) })
+		func() ([]promql.Selector, error) { return endpoint.selectors(q.Request) })
 	in.CompletenessWhy = why.For(q.Detailed)
 	cancel()
 	if endpoint.ofEach {
@@ -205,18 +205,20 @@ func (q Query) prepare(ctx context.Context, learned *catalog.Snapshot) *Planned 
 
 // relabel makes hot answer with the external labels that its series carry in
 // cold.
-func (q Query) relabel(planned *Planned, knowledge *tier.Knowledge) {
-	added := knowledge.Added
+func (q Query) relabel(planned *Planned, knowledge *tier.SeriesEvidence) {
+	added := knowledge.InjectedLabels
 	if len(added) == 0 {
 		return
 	}
 	var err error
 	switch q.Request.Endpoint {
 	case promapi.Query, promapi.QueryRange:
-		query := q.Request.Parameters.Get("query")
-		var text string
-		if text, err = tier.Relabel(query, added); err == nil && text != query {
-			planned.hot = q.Request.With(url.Values{"query": {text}})
+		var query, relabelled *promql.Query
+		if query, err = promql.Parse(q.Request.Parameters.Get("query")); err != nil {
+			break
+		}
+		if relabelled, err = query.WithLabels(added); err == nil && relabelled != query {
+			planned.hot = q.Request.With(url.Values{"query": {relabelled.String()}})
 		}
 	case promapi.Series, promapi.Labels, promapi.LabelValues:
 		planned.added = added
@@ -225,19 +227,22 @@ func (q Query) relabel(planned *Planned, knowledge *tier.Knowledge) {
 		planned.added = added
 	case promapi.QueryExemplars:
 		planned.added = added
-		var text string
-		if text, err = tier.RelabelSelectors(q.Request.Parameters.Get("query"), added); err == nil {
-			planned.hot = q.Request.With(url.Values{"query": {text}})
+		var query *promql.Query
+		if query, err = promql.Parse(q.Request.Parameters.Get("query")); err != nil {
+			break
+		}
+		if query, err = query.WithLabelsInSelectors(added); err == nil {
+			planned.hot = q.Request.With(url.Values{"query": {query.String()}})
 		}
 	default:
 		return
 	}
-	if err == nil && len(knowledge.Stored) > 0 {
-		err = errors.New("series of hot carry the external label " + strings.Join(knowledge.Stored, ", ") + " themselves")
+	if err == nil && len(knowledge.ConflictingLabels) > 0 {
+		err = errors.New("series of hot carry the external label " + strings.Join(knowledge.ConflictingLabels, ", ") + " themselves")
 	}
 	if err != nil {
 		planned.hot, planned.added = q.Request, nil
-		planned.Input.Unlabelled = tier.Note{Detail: firstLine(err), Public: tier.ErrNotRewritable.Error()}.For(q.Detailed)
+		planned.Input.Unlabelled = tier.Note{Detail: firstLine(err), Public: promql.ErrNotRewritable.Error()}.For(q.Detailed)
 	}
 }
 
@@ -253,11 +258,11 @@ func relabelMatchers(request *promapi.Request, added map[string]string) (*promap
 	}
 	var changed []string
 	for _, text := range texts {
-		selector, err := tier.ParseSelector(text)
+		selector, err := promql.ParseSelector(text)
 		if err != nil {
 			return nil, err
 		}
-		relabelled, err := tier.RelabelSelector(selector, added)
+		relabelled, err := selector.WithLabels(added)
 		if err != nil {
 			return nil, err
 		}
@@ -267,34 +272,35 @@ func relabelMatchers(request *promapi.Request, added map[string]string) (*promap
 }
 
 // Extent returns what a request reads.
-func Extent(request *promapi.Request) tier.Extent { return extent(request, 0) }
+func Extent(request *promapi.Request) promql.Extent { return extent(request, 0) }
 
 // extent is Extent for a tier with the given lookback delta; zero means the
 // usual one.
-func extent(request *promapi.Request, lookback time.Duration) tier.Extent {
+func extent(request *promapi.Request, lookback time.Duration) promql.Extent {
 	times := request.TimeRange
 	switch request.Endpoint {
 	case promapi.Query, promapi.QueryRange:
 		if times.LookbackDelta > 0 {
 			lookback = times.LookbackDelta
 		}
-		extent, err := tier.Analyze(tier.Evaluation{
-			Query: request.Parameters.Get("query"), Start: times.Start, End: times.End,
-			Step: times.Step, LookbackDelta: lookback,
-		})
+		query, err := promql.Parse(request.Parameters.Get("query"))
 		if err != nil {
-			return tier.UnknownExtent(times.Start, times.End)
+			return promql.UnknownExtent(times.Start, times.End)
+		}
+		extent, err := query.Extent(promql.Evaluation{Start: times.Start, End: times.End, Step: times.Step, LookbackDelta: lookback})
+		if err != nil {
+			return promql.UnknownExtent(times.Start, times.End)
 		}
 		return extent
 	case promapi.Series, promapi.Labels, promapi.LabelValues, promapi.QueryExemplars:
-		return tier.RangeExtent(times.Start, times.End)
+		return promql.RangeExtent(times.Start, times.End)
 	default:
 	}
 	if endpointRules[request.Endpoint].perSeries {
 		// What is there now.
-		return tier.RangeExtent(request.ReceivedAt, request.ReceivedAt)
+		return promql.RangeExtent(request.ReceivedAt, request.ReceivedAt)
 	}
-	return tier.Extent{Nothing: true}
+	return promql.Extent{Nothing: true}
 }
 
 func firstLine(err error) string {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -26,7 +27,7 @@ type stepwise struct {
 	// deduplicates replicas gives other values at the beginning of what it reads.
 	lead int
 	// extentAt returns what cold reads at one step.
-	extentAt func(at int64) (tier.Extent, error)
+	extentAt func(at int64) (promql.Extent, error)
 }
 
 // stepwise returns the query as one that may be answered in pieces, or an error
@@ -49,19 +50,22 @@ func (q Query) stepwise(planned *Planned, learned *catalog.Snapshot) (*stepwise,
 		return nil, err
 	}
 	made := &stepwise{grid: grid}
-	if made.hot, err = tier.Freeze(planned.HotQuery(), times.Start, times.End); err != nil {
+	hot, err := frozen(planned.HotQuery(), times)
+	if err != nil {
 		return nil, err
 	}
-	if made.cold, err = tier.Freeze(planned.ColdQuery(), times.Start, times.End); err != nil {
+	cold, err := frozen(planned.ColdQuery(), times)
+	if err != nil {
 		return nil, err
 	}
+	made.hot, made.cold = hot.String(), cold.String()
 	lookback := learned.Hot.LookbackDelta
 	if times.LookbackDelta > 0 {
 		lookback = times.LookbackDelta
 	}
-	made.extentAt = func(at int64) (tier.Extent, error) {
+	made.extentAt = func(at int64) (promql.Extent, error) {
 		moment := time.UnixMilli(at)
-		return tier.Analyze(tier.Evaluation{Query: made.cold, Start: moment, End: moment, Step: times.Step, LookbackDelta: lookback})
+		return cold.Extent(promql.Evaluation{Start: moment, End: moment, Step: times.Step, LookbackDelta: lookback})
 	}
 	if q.Pair != nil && q.Pair.ColdDeduplicates() {
 		extent, err := made.extentAt(grid.Start)
@@ -69,12 +73,21 @@ func (q Query) stepwise(planned *Planned, learned *catalog.Snapshot) (*stepwise,
 			return nil, err
 		}
 		if lookback == 0 {
-			lookback = tier.DefaultLookbackDelta
+			lookback = promql.DefaultLookbackDelta
 		}
 		// After a whole window nothing of the beginning is read any more.
 		made.lead = int(min(mostLead, (max(extent.Span, 0)+lookback)/times.Step+1))
 	}
 	return made, nil
+}
+
+// frozen returns the query of a text with the times of @ start() and @ end() in it.
+func frozen(text string, times promapi.TimeRange) (*promql.Query, error) {
+	query, err := promql.Parse(text)
+	if err != nil {
+		return nil, errors.New("it is not understood here")
+	}
+	return query.Frozen(times.Start, times.End)
 }
 
 // cut decides whether and where the query is cut. It returns an error that says
@@ -86,7 +99,7 @@ func (q Query) cut(planned *Planned, learned *catalog.Snapshot, routed tier.Deci
 	if planned.stepwise == nil {
 		return nil, planned.notStepwise
 	}
-	if tier.TraitsOf(q.Request.Parameters.Get("query")).DefaultSteps && learned.Hot.EvaluationInterval == 0 {
+	if query, err := promql.Parse(q.Request.Parameters.Get("query")); err == nil && query.HasDefaultSteps() && learned.Hot.EvaluationInterval == 0 {
 		return nil, errors.New("a subquery names no step, and hot does not tell its own")
 	}
 	if q.Pair != nil {

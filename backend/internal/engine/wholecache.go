@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
+
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -71,7 +73,11 @@ func (c *call) newestOfWhole() (newest int64, found bool) {
 		if times.LookbackDelta > 0 {
 			lookback = times.LookbackDelta
 		}
-		extent, err := tier.Analyze(tier.Evaluation{Query: c.planned.ColdQuery(), Start: times.Start, End: times.End, LookbackDelta: lookback})
+		query, err := promql.Parse(c.planned.ColdQuery())
+		if err != nil {
+			return 0, false
+		}
+		extent, err := query.Extent(promql.Evaluation{Start: times.Start, End: times.End, LookbackDelta: lookback})
 		if err != nil {
 			return 0, false
 		}

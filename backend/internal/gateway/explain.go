@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
+
 	"github.com/prometheus/common/model"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
@@ -227,7 +229,7 @@ func fittingEndpoint(parameters url.Values) promapi.Endpoint {
 	return promapi.Query
 }
 
-func viewExtent(extent tier.Extent) Extent {
+func viewExtent(extent promql.Extent) Extent {
 	if extent.Nothing {
 		return Extent{Nothing: true}
 	}

@@ -1,4 +1,4 @@
-package tier
+package promql
 
 import (
 	"context"
@@ -22,25 +22,36 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/randompromql"
 )
 
-var added = map[string]string{"cluster": "lab$1", "prometheus": "k8s"}
+var injected = map[string]string{"cluster": "lab$1", "prometheus": "k8s"}
 
-func TestRelabelLeavesAloneWhatTheLabelsDoNotChange(t *testing.T) {
+func withInjected(text string, injected map[string]string) (string, error) {
+	query, err := Parse(text)
+	if err != nil {
+		return "", err
+	}
+	if query, err = query.WithLabels(injected); err != nil {
+		return "", err
+	}
+	return query.String(), nil
+}
+
+func TestWithLabels_LeavesAloneWhatTheyDoNotChange(t *testing.T) {
 	for _, query := range []string{
 		`sum(x)`, `sum by (namespace) (rate(x[5m]))`, `max without (cluster, prometheus) (x)`, `count(x) / scalar(y)`, `scalar(x)`,
 		`histogram_quantile(0.9, sum by (le) (rate(x_bucket[5m])))`, `x * on (job) y`, `x / ignoring (cluster, prometheus) y`,
 		`absent(x{job="a"})`, `absent_over_time(x[5m])`, `1`, `vector(1)`, `sum(x) or vector(0)`, `topk(3, sum by (job) (x))`,
 		`sum by (job) (x) unless on (job) y`, `sum(x) * on () group_left () sum(y)`, `count_values("version", x)`, `-sum(x)`, `sum(x)[5m:1m]`,
 	} {
-		text, err := Relabel(query, added)
+		text, err := withInjected(query, injected)
 		require.NoError(t, err, query)
 		require.Equal(t, query, text)
 	}
-	text, err := Relabel("x", nil)
+	text, err := withInjected("x", nil)
 	require.NoError(t, err)
 	require.Equal(t, "x", text)
 }
 
-func TestRelabel(t *testing.T) {
+func TestWithLabels(t *testing.T) {
 	wrap := func(text string) string {
 		return `label_replace(label_replace(` + text + `, "cluster", "lab$$1", "", ""), "prometheus", "k8s", "", "")`
 	}
@@ -76,13 +87,13 @@ func TestRelabel(t *testing.T) {
 		`absent(q{a="1",a!=""}) + on () group_right x`: `absent(q{a="1",a!=""}) + on () group_right ` + wrap(`x`),
 		`x + on (cluster) y`:                           wrap(`x`) + ` + on (cluster) ` + wrap(`y`),
 	} {
-		text, err := Relabel(query, added)
+		text, err := withInjected(query, injected)
 		require.NoError(t, err, query)
 		require.Equal(t, expected, text, query)
 	}
 }
 
-func TestWhatCannotBeRelabelled(t *testing.T) {
+func TestWithLabels_Refused(t *testing.T) {
 	for query, why := range map[string]string{
 		`x{cluster="other"}`:         `cluster="other" is not true of hot's series`,
 		`x{cluster=""}`:              "is not true of hot's series",
@@ -93,16 +104,16 @@ func TestWhatCannotBeRelabelled(t *testing.T) {
 		`sum(limitk(2, x{job="a"}))`: "limitk",
 		`x{ロ="1",cluster="lab$1"}`:   "cannot be written down",
 	} {
-		_, err := Relabel(query, added)
+		_, err := withInjected(query, injected)
 		require.ErrorIs(t, err, ErrNotRewritable, query)
 		require.ErrorContains(t, err, why, query)
 	}
-	_, err := Relabel("sum(", added)
+	_, err := withInjected("sum(", injected)
 	require.Error(t, err)
 	require.NotErrorIs(t, err, ErrNotRewritable)
 }
 
-func TestRelabelSelector(t *testing.T) {
+func TestWithLabels_Selector(t *testing.T) {
 	for text, expected := range map[string]string{
 		`x{cluster="lab$1",a="b"}`: `{__name__="x",a="b"}`,
 		`{cluster!=""}`:            `{__name__!=""}`,
@@ -110,18 +121,18 @@ func TestRelabelSelector(t *testing.T) {
 	} {
 		selector, err := ParseSelector(text)
 		require.NoError(t, err)
-		relabelled, err := RelabelSelector(selector, added)
+		changed, err := selector.WithLabels(injected)
 		require.NoError(t, err)
-		require.Equal(t, expected, relabelled.String())
+		require.Equal(t, expected, changed.String())
 	}
 	selector, err := ParseSelector(`x{prometheus!~"k.*"}`)
 	require.NoError(t, err)
-	_, err = RelabelSelector(selector, added)
+	_, err = selector.WithLabels(injected)
 	require.ErrorIs(t, err, ErrNotRewritable)
 
-	text, err := RelabelSelectors(`rate(x{cluster="lab$1"}[5m]) / y`, added)
+	query, err := anew(t, `rate(x{cluster="lab$1"}[5m]) / y`).WithLabelsInSelectors(injected)
 	require.NoError(t, err)
-	require.Equal(t, `rate(x[5m]) / y`, text)
+	require.Equal(t, `rate(x[5m]) / y`, query.String())
 }
 
 // Every function of the language is one that was thought of: a new version of
@@ -169,7 +180,7 @@ func newPair(t testing.TB) *pair {
 	var lines []string
 	for line := range strings.Lines(shop) {
 		if name, rest, found := strings.Cut(line, "{"); found && strings.HasPrefix(line, "\t") {
-			line = fmt.Sprintf("%s{cluster=%q,prometheus=%q,%s", name, added["cluster"], added["prometheus"], rest)
+			line = fmt.Sprintf("%s{cluster=%q,prometheus=%q,%s", name, injected["cluster"], injected["prometheus"], rest)
 		}
 		lines = append(lines, line)
 	}
@@ -177,7 +188,7 @@ func newPair(t testing.TB) *pair {
 	labelled := promqltest.LoadedStorage(t, strings.Join(lines, ""))
 	t.Cleanup(func() { require.NoError(t, bare.Close()); require.NoError(t, labelled.Close()) })
 	return &pair{bare: bare, labelled: labelled, engine: promql.NewEngine(promql.EngineOpts{
-		MaxSamples: 10_000_000, Timeout: 20 * time.Second, EnableAtModifier: true, EnableNegativeOffset: true, Parser: promqlParser,
+		MaxSamples: 10_000_000, Timeout: 20 * time.Second, EnableAtModifier: true, EnableNegativeOffset: true, Parser: lenientParser,
 		NoStepSubqueryIntervalFn: func(int64) int64 { return 60_000 },
 	})}
 }
@@ -196,11 +207,11 @@ func (p *pair) evaluate(ctx context.Context, queryable storage.Queryable, query 
 	if result.Err != nil {
 		return "", result.Err
 	}
-	return canonical(result.Value), nil
+	return sortedSeries(result.Value), nil
 }
 
-// canonical writes a result with its series sorted.
-func canonical(value parser.Value) string {
+// sortedSeries writes a result with its series sorted.
+func sortedSeries(value parser.Value) string {
 	var lines []string
 	switch value := value.(type) {
 	case promql.Vector:
@@ -235,7 +246,7 @@ var fraction = regexp.MustCompile(`\d+\.\d+(e[+-]\d+)?`)
 // on series that carry them.
 func (p *pair) check(t testing.TB, query string) {
 	t.Helper()
-	rewritten, err := Relabel(query, added)
+	rewritten, err := withInjected(query, injected)
 	if err != nil {
 		return // It goes to cold.
 	}
@@ -260,7 +271,7 @@ func isRandom(query string) bool {
 	return strings.Contains(query, "topk") || strings.Contains(query, "bottomk") || strings.Contains(query, "limit")
 }
 
-func TestRelabelAgreesWithTheEngine(t *testing.T) {
+func TestWithLabels_AgreesWithTheEngine(t *testing.T) {
 	p := newPair(t)
 	for _, query := range []string{
 		`x`, `sum by (cluster) (x)`, `sum without (cluster) (x)`, `x * on (job, instance) group_left () y`, `x * on (job) group_left (cluster) z`,
@@ -273,6 +284,7 @@ func TestRelabelAgreesWithTheEngine(t *testing.T) {
 		`absent(x{cluster="lab$1",job="q"})`, `absent(x{cluster="lab$1",cluster=~"l.*",job="q"})`, `absent_over_time(q{prometheus="k8s"}[5m])`,
 		`count_values("cluster", x)`, `count_values("v", y)`, `histogram_quantile(0.5, rate(h_bucket[5m]))`, `histogram_quantile(0.5, native)`,
 		`timestamp(x)`, `timestamp(x * 1)`, `sort_by_label(x, "cluster")`, `max_over_time(sum by (cluster) (x)[5m:1m])`, `x{cluster=~"lab.+"} offset 5m @ end()`,
+		`predict_linear(x[5m], scalar(y{cluster="lab$1",instance="1",job="a"}))`, `quantile_over_time(scalar(z{cluster="lab$1"}), x[5m])`,
 		`x == on (job, instance) y`, `x > bool ignoring (cluster, prometheus) y`, `-x{prometheus!=""}`, `rate(x[5m]) / ignoring (cluster) rate(y[5m])`,
 		`sum(x) * on () group_left (cluster) z`, `group by (cluster, job) ({job=~".+"})`, `sum({cluster="lab$1"})`, `limit_ratio(0.5, x)`,
 	} {
@@ -280,7 +292,7 @@ func TestRelabelAgreesWithTheEngine(t *testing.T) {
 	}
 }
 
-func TestRelabelAgreesWithTheEngineOnRandomQueries(t *testing.T) {
+func TestWithLabels_AgreesWithTheEngineOnRandomQueries(t *testing.T) {
 	p := newPair(t)
 	series := []labels.Labels{}
 	for _, text := range []string{
@@ -288,7 +300,7 @@ func TestRelabelAgreesWithTheEngineOnRandomQueries(t *testing.T) {
 		`y{job="a",instance="1",cluster="lab$1",prometheus="k8s"}`, `z{job="a",cluster="lab$1",prometheus="k8s"}`,
 		`h_bucket{le="1",job="a",cluster="lab$1",prometheus="k8s"}`,
 	} {
-		set, err := promqlParser.ParseMetric(text)
+		set, err := lenientParser.ParseMetric(text)
 		require.NoError(t, err)
 		series = append(series, set)
 	}
@@ -296,7 +308,7 @@ func TestRelabelAgreesWithTheEngineOnRandomQueries(t *testing.T) {
 	unchanged, rewritten := 0, 0
 	for range 1500 {
 		query := expressions.Expression(true).String()
-		text, err := Relabel(query, added)
+		text, err := withInjected(query, injected)
 		switch {
 		case err != nil:
 			continue
@@ -311,7 +323,7 @@ func TestRelabelAgreesWithTheEngineOnRandomQueries(t *testing.T) {
 	require.Greater(t, rewritten, 200)
 }
 
-func FuzzRelabel(f *testing.F) {
+func FuzzWithLabels(f *testing.F) {
 	for _, query := range []string{
 		`sum by (cluster) (x)`, `x * on (job) group_left (cluster) z`, `absent(x{cluster="lab$1"})`, `label_replace(x, "cluster", "$1", "job", "(.*)")`,
 		`max_over_time(x[5m:1m] offset 1m)`, `x or on (cluster) y`, `count_values("cluster", x)`, `timestamp(x)`, `rate(x[5m] smoothed)`, `x + fill (0) y`,
@@ -325,7 +337,13 @@ func FuzzRelabel(f *testing.F) {
 			return // Too slow, or not about labels.
 		}
 		p.check(t, query)
-		_, _ = RelabelSelectors(query, added) // What they cannot write they refuse.
-		_, _ = ExplicitSteps(query, time.Minute)
+		parsed, err := Parse(query)
+		if err != nil {
+			return
+		}
+		_, _ = parsed.WithLabelsInSelectors(injected) // What they cannot write they refuse.
+		_, _ = parsed.WithSteps(time.Minute)
+		_, _ = parsed.Frozen(now, now)
+		requireUnchanged(t, parsed)
 	})
 }

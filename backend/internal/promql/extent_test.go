@@ -1,4 +1,4 @@
-package tier
+package promql
 
 import (
 	"context"
@@ -23,7 +23,16 @@ var (
 // milliseconds before now.
 func before(duration time.Duration) int64 { return now.Add(-duration).UnixMilli() }
 
-func TestAnalyze(t *testing.T) {
+// readBy parses a text and returns what it reads in an evaluation.
+func readBy(text string, e Evaluation) (Extent, error) {
+	query, err := Parse(text)
+	if err != nil {
+		return Extent{}, err
+	}
+	return query.Extent(e)
+}
+
+func TestExtent(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		query  string
@@ -45,7 +54,7 @@ func TestAnalyze(t *testing.T) {
 		{"durations may be expressions", "rate(x[5m * 12])", 0, before(hour) + 1, before(0), hour},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			extent, err := Analyze(Evaluation{Query: test.query, Start: now.Add(-test.span), End: now, Step: step(test.span)})
+			extent, err := readBy(test.query, Evaluation{Start: now.Add(-test.span), End: now, Step: step(test.span)})
 			require.NoError(t, err)
 			require.Equal(t, Extent{Oldest: test.oldest, Newest: test.newest, Span: test.reads}, extent)
 		})
@@ -59,56 +68,52 @@ func step(span time.Duration) time.Duration {
 	return 15 * time.Second
 }
 
-func TestAnalyzeLookbackDelta(t *testing.T) {
-	extent, err := Analyze(Evaluation{Query: "up", Start: now, End: now, LookbackDelta: hour})
+func TestExtent_LookbackDelta(t *testing.T) {
+	extent, err := readBy("up", Evaluation{Start: now, End: now, LookbackDelta: hour})
 	require.NoError(t, err)
 	require.Equal(t, before(hour)+1, extent.Oldest)
 }
 
-func TestAnalyzeWithoutSelector(t *testing.T) {
+func TestExtent_WithoutSelector(t *testing.T) {
 	for _, query := range []string{"1", "vector(1)", "time() - 5", `"text"`} {
-		extent, err := Analyze(Evaluation{Query: query, Start: now.Add(-day), End: now, Step: minute})
+		extent, err := readBy(query, Evaluation{Start: now.Add(-day), End: now, Step: minute})
 		require.NoError(t, err)
 		require.True(t, extent.Nothing, query)
 	}
 }
 
-func TestAnalyzeRefusesWhatItCannotCompute(t *testing.T) {
-	for _, query := range []string{"sum(", "", "first(x)(y)"} {
-		_, err := Analyze(Evaluation{Query: query, Start: now, End: now})
-		require.ErrorContains(t, err, "parse query", query)
-	}
+func TestExtent_BeyondArithmetic(t *testing.T) {
 	for _, query := range []string{
 		"x @ 1125899906843", "x @ -1125899906843", "max_over_time(x[1h:] @ 1125899906843)",
 		"max_over_time((max_over_time(x[200y:1y]))[200y:1y])", "max_over_time((rate(x[200y]))[100y:1y])",
 		"x offset 290y",
 	} {
-		_, err := Analyze(Evaluation{Query: query, Start: now, End: now})
+		_, err := readBy(query, Evaluation{Start: now, End: now})
 		require.ErrorIs(t, err, ErrBeyondArithmetic, query)
 	}
 	for _, query := range []string{"x @ 1125899906842", "x @ -1125899906842", "rate(x[70y] offset 70y)"} {
-		_, err := Analyze(Evaluation{Query: query, Start: now, End: now})
+		_, err := readBy(query, Evaluation{Start: now, End: now})
 		require.NoError(t, err, query)
 	}
 }
 
 // What was remembered of a query moves along with its start, but for a time that
 // stands in the query itself.
-func TestAnalyze_TimesInTheQueryDoNotMove(t *testing.T) {
+func TestExtent_TimesInTheQueryDoNotMove(t *testing.T) {
 	for _, query := range []string{
 		"up offset 1h", "up @ 1000", "max_over_time(up[10m:1m] @ 1000)", "up - up @ 1000", "up @ 1000 - up", "max_over_time(up[10m:1m] @ end())", "sum(rate(up[10m] @ 1000))",
 	} {
 		for _, start := range []time.Time{now, now.Add(hour)} {
-			extent, err := Analyze(Evaluation{Query: query, Start: start, End: start})
+			extent, err := readBy(query, Evaluation{Start: start, End: start})
 			require.NoError(t, err)
-			fresh, _, err := analyze(Evaluation{Query: query, Start: start, End: start})
+			fresh, err := anew(t, query).computeExtent(Evaluation{Start: start, End: start})
 			require.NoError(t, err)
 			require.Equal(t, fresh, extent, query)
 		}
 	}
 }
 
-func TestUnknownExtentReachesBackToTheBeginning(t *testing.T) {
+func TestUnknownExtent_ReachesBackToTheBeginning(t *testing.T) {
 	require.Equal(t, Extent{Oldest: math.MinInt64, Newest: before(0), Span: hour}, UnknownExtent(now.Add(-hour), now))
 	require.Equal(t, int64(math.MinInt64), RangeExtent(time.Time{}, now).Oldest)
 	require.Equal(t, Extent{Oldest: before(hour), Newest: before(0), Span: hour}, RangeExtent(now.Add(-hour), now))
@@ -138,12 +143,12 @@ func (q *recordingQuerier) Select(ctx context.Context, sorted bool, hints *stora
 	return q.Querier.Select(ctx, sorted, hints, matchers...)
 }
 
-// TestAnalyzeAgreesWithTheEngine holds the extent to what the real engine asks
+// TestExtent_AgreesWithTheEngine holds the extent to what the real engine asks
 // its storage for.
-func TestAnalyzeAgreesWithTheEngine(t *testing.T) {
+func TestExtent_AgreesWithTheEngine(t *testing.T) {
 	engine := promql.NewEngine(promql.EngineOpts{
 		MaxSamples: 1_000_000, Timeout: 10 * time.Second, EnableAtModifier: true, EnableNegativeOffset: true,
-		LookbackDelta: DefaultLookbackDelta, Parser: promqlParser,
+		LookbackDelta: DefaultLookbackDelta, Parser: lenientParser,
 	})
 	for _, query := range []string{
 		"up", "rate(x[5m])", "x offset 1h", "x offset -1h", "rate(x[5m] offset 1h)", "x @ 1000000000", "x @ start()", "x @ end()",
@@ -155,7 +160,7 @@ func TestAnalyzeAgreesWithTheEngine(t *testing.T) {
 	} {
 		for _, span := range []time.Duration{0, 10 * minute, 6 * hour} {
 			recorded := &recorder{oldest: math.MaxInt64, newest: math.MinInt64}
-			extent, err := Analyze(Evaluation{Query: query, Start: now.Add(-span), End: now, Step: step(span)})
+			extent, err := readBy(query, Evaluation{Start: now.Add(-span), End: now, Step: step(span)})
 			require.NoError(t, err, query)
 			var evaluation promql.Query
 			if span == 0 {
@@ -177,16 +182,16 @@ func TestAnalyzeAgreesWithTheEngine(t *testing.T) {
 }
 
 // What is remembered of a query has to be what would be computed anew.
-func TestARememberedExtentIsTheSame(t *testing.T) {
+func TestExtent_RememberedIsTheSame(t *testing.T) {
 	for _, query := range []string{
 		"up", "rate(x[5m] offset 1h)", "x @ start()", "x @ end()", "max_over_time(x[1h:5m] @ end())", "x @ 1000000000", "vector(1)", "rate(x[step()])",
-		"x offset step()", "max_over_time(x[range() + 1m:1m])", "x + time() - start()", "info(x)", "x @ 9223372036854775", "sum(",
+		"x offset step()", "max_over_time(x[range() + 1m:1m])", "x + time() - start()", "info(x)", "x @ 9223372036854775",
 	} {
 		for _, span := range []time.Duration{0, hour} {
 			for _, shift := range []time.Duration{0, 17 * time.Millisecond, day, -3 * hour} {
-				e := Evaluation{Query: query, Start: now.Add(shift - span), End: now.Add(shift), Step: step(span)}
-				remembered, rememberedError := Analyze(e)
-				computed, _, err := analyze(e)
+				e := Evaluation{Start: now.Add(shift - span), End: now.Add(shift), Step: step(span)}
+				remembered, rememberedError := readBy(query, e)
+				computed, err := anew(t, query).computeExtent(e)
 				require.Equal(t, err, rememberedError)
 				require.Equal(t, computed, remembered, "%s over %s, %s later", query, span, shift)
 			}
@@ -204,7 +209,7 @@ func FuzzExtent(f *testing.F) {
 		f.Add(query, int64(600_000), int64(60_000))
 	}
 	engine := promql.NewEngine(promql.EngineOpts{
-		MaxSamples: 100_000, Timeout: 2 * time.Second, EnableAtModifier: true, EnableNegativeOffset: true, Parser: promqlParser,
+		MaxSamples: 100_000, Timeout: 2 * time.Second, EnableAtModifier: true, EnableNegativeOffset: true, Parser: lenientParser,
 		NoStepSubqueryIntervalFn: func(int64) int64 { return 60_000 },
 	})
 	f.Fuzz(func(t *testing.T, query string, spanMilliseconds, lookbackMilliseconds int64) {
@@ -213,7 +218,7 @@ func FuzzExtent(f *testing.F) {
 		if span < 0 || lookback < 0 || len(query) > 200 {
 			return
 		}
-		extent, err := Analyze(Evaluation{Query: query, Start: now.Add(-span), End: now, Step: step(span), LookbackDelta: lookback})
+		extent, err := readBy(query, Evaluation{Start: now.Add(-span), End: now, Step: step(span), LookbackDelta: lookback})
 		if err != nil {
 			return // It is routed as if it read everything.
 		}
@@ -241,7 +246,7 @@ func FuzzExtent(f *testing.F) {
 	})
 }
 
-func FuzzAnalyze(f *testing.F) {
+func FuzzExtentArithmetic(f *testing.F) {
 	for _, query := range []string{"up", "rate(x[5m] @ end())", "x[1h:] offset 5m", "info(x)", "sum(x) by (a)", "x @ 1e300"} {
 		f.Add(query, int64(0), int64(60_000))
 	}
@@ -251,7 +256,7 @@ func FuzzAnalyze(f *testing.F) {
 		if span < 0 || lookback < 0 {
 			return // A request never has these.
 		}
-		extent, err := Analyze(Evaluation{Query: query, Start: now.Add(-span), End: now, Step: step(span), LookbackDelta: lookback})
+		extent, err := readBy(query, Evaluation{Start: now.Add(-span), End: now, Step: step(span), LookbackDelta: lookback})
 		if err != nil || extent.Nothing {
 			return
 		}
@@ -265,12 +270,10 @@ func FuzzAnalyze(f *testing.F) {
 	})
 }
 
-func BenchmarkAnalyze(b *testing.B) {
+func BenchmarkExtent(b *testing.B) {
 	for b.Loop() {
-		_, err := Analyze(Evaluation{
-			Query: `sum by (job) (rate(http_requests_total{job=~"api|web", code!~"2.."}[5m])) / ignoring (code) group_left sum by (job) (rate(http_requests_total[5m] offset 1d))`,
-			Start: now.Add(-hour), End: now, Step: 15 * time.Second,
-		})
+		_, err := readBy(`sum by (job) (rate(http_requests_total{job=~"api|web", code!~"2.."}[5m])) / ignoring (code) group_left sum by (job) (rate(http_requests_total[5m] offset 1d))`,
+			Evaluation{Start: now.Add(-hour), End: now, Step: 15 * time.Second})
 		if err != nil {
 			b.Fatal(err)
 		}

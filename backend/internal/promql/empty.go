@@ -1,10 +1,18 @@
-package enforcement
+package promql
 
 import (
 	"slices"
 
 	"github.com/prometheus/prometheus/promql/parser"
 )
+
+// IsEmptyOverNothing reports whether the query is a vector that holds nothing if no
+// selector in it matches a series. It reports false where that takes an evaluation
+// to know.
+func (q *Query) IsEmptyOverNothing() bool {
+	root := q.tree()
+	return root.Type() == parser.ValueTypeVector && isEmptyOverNothing(root)
+}
 
 // isEmptyOverNothing reports whether the result of an expression holds nothing,
 // and carries no warning or error, if no selector in it matches a series. It
@@ -14,23 +22,15 @@ func isEmptyOverNothing(node parser.Expr) bool {
 	switch node := node.(type) {
 	case *parser.VectorSelector, *parser.MatrixSelector:
 		return true
-	case *parser.ParenExpr:
-		return isEmptyOverNothing(node.Expr)
-	case *parser.UnaryExpr:
-		return isEmptyOverNothing(node.Expr)
-	case *parser.StepInvariantExpr:
-		return isEmptyOverNothing(node.Expr)
-	case *parser.SubqueryExpr:
-		return isEmptyOverNothing(node.Expr)
 	case *parser.AggregateExpr:
 		return node.Param == nil && isEmptyOverNothing(node.Expr)
 	case *parser.BinaryExpr:
 		return isEmptyBinary(node)
 	case *parser.Call:
 		return len(node.Args) == 1 && !slices.Contains(answersOverNothing, node.Func.Name) && isEmptyOverNothing(node.Args[0])
-	default:
-		return false
 	}
+	child := onlyChild(node)
+	return child != nil && isEmptyOverNothing(child)
 }
 
 // answersOverNothing are the functions of one argument that have a result where

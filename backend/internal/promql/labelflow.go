@@ -1,4 +1,4 @@
-package tier
+package promql
 
 import (
 	"slices"
@@ -7,21 +7,21 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-// flow says how the result of an expression changes when every series that it
-// reads carries one more label, the same on all.
+// flow says how the result of an expression changes when every series that it reads
+// carries one more label with the same value.
 type flow int
 
 const (
-	// unchanged: not at all.
+	// unchanged says that the result is the same.
 	unchanged flow = iota
-	// carried: every element carries the label, and nothing else changes.
+	// carried says that every element carries the label, and nothing else changes.
 	carried
-	// entangled: in some other way, or it is not known.
+	// entangled says that the result changes in another way, or that it is not known.
 	entangled
 )
 
-// flowOf follows a label from the selectors to the result. It is exact where
-// it says unchanged or carried.
+// flowOf follows a label from the selectors to the result. It is exact where it
+// returns unchanged or carried.
 func flowOf(node parser.Expr, label string) flow {
 	switch node := node.(type) {
 	case *parser.VectorSelector:
@@ -29,16 +29,6 @@ func flowOf(node parser.Expr, label string) flow {
 			return entangled
 		}
 		return carried
-	case *parser.MatrixSelector:
-		return flowOf(node.VectorSelector, label)
-	case *parser.SubqueryExpr:
-		return flowOf(node.Expr, label)
-	case *parser.ParenExpr:
-		return flowOf(node.Expr, label)
-	case *parser.UnaryExpr:
-		return flowOf(node.Expr, label)
-	case *parser.StepInvariantExpr:
-		return flowOf(node.Expr, label)
 	case *parser.NumberLiteral, *parser.StringLiteral:
 		return unchanged
 	case *parser.Call:
@@ -47,6 +37,9 @@ func flowOf(node parser.Expr, label string) flow {
 		return flowOfAggregation(node, label)
 	case *parser.BinaryExpr:
 		return flowOfBinary(node, label)
+	}
+	if child := onlyChild(node); child != nil {
+		return flowOf(child, label)
 	}
 	return entangled
 }
@@ -120,7 +113,7 @@ func flowOfBinary(binary *parser.BinaryExpr, label string) flow {
 	if matching.FillValues.LHS != nil || matching.FillValues.RHS != nil {
 		return entangled
 	}
-	// Whether the label takes part in telling which elements belong together.
+	// Whether elements are matched by the label.
 	matched := slices.Contains(matching.MatchingLabels, label) == matching.On
 	if left != right && (matched || binary.Op == parser.LOR) {
 		return entangled

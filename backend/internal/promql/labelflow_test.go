@@ -1,4 +1,4 @@
-package tier
+package promql
 
 import (
 	"testing"
@@ -27,9 +27,7 @@ func TestFlowOf(t *testing.T) {
 		},
 	} {
 		for _, query := range queries {
-			root, err := ParseTree(query)
-			require.NoError(t, err, query)
-			require.Equal(t, expected, flowOf(root, "l"), query)
+			require.Equal(t, expected, flowOf(anew(t, query).tree(), "l"), query)
 		}
 	}
 }

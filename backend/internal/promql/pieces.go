@@ -1,0 +1,134 @@
+package promql
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+// Separable reports whether a range query has the same values when it is evaluated
+// in pieces, after Frozen. It returns an error that says why not.
+func (q *Query) Separable() error { return q.facts.inseparable }
+
+// inspectForPieces looks for what would be another thing in a piece.
+func (f *facts) inspectForPieces(node parser.Node) {
+	switch node := node.(type) {
+	case *parser.Call:
+		switch node.Func.Name {
+		case "start", "end", "range", "step":
+			f.inseparable = fmt.Errorf("%s() would be that of a piece", node.Func.Name)
+		case "info":
+			f.inseparable = errors.New("what info() joins may depend on the time range")
+		}
+	case *parser.AggregateExpr:
+		if node.Op == parser.LIMITK || node.Op == parser.LIMIT_RATIO {
+			f.inseparable = errors.New("which series it samples may depend on the time range")
+		}
+	case *parser.VectorSelector:
+		if node != nil {
+			f.inspectDurations(node.OriginalOffsetExpr)
+		}
+	case *parser.MatrixSelector:
+		f.inspectDurations(node.RangeExpr)
+	case *parser.SubqueryExpr:
+		f.inspectDurations(node.RangeExpr, node.OriginalOffsetExpr, node.StepExpr)
+	}
+}
+
+// inspectDurations looks for range() in durations that are computed.
+func (f *facts) inspectDurations(list ...*parser.DurationExpr) {
+	for _, duration := range list {
+		if duration == nil {
+			continue
+		}
+		if duration.Op == parser.RANGE {
+			f.inseparable = errors.New("range() in a duration would be that of a piece")
+		}
+		for _, operand := range []parser.Expr{duration.LHS, duration.RHS} {
+			if inner, ok := operand.(*parser.DurationExpr); ok {
+				f.inspectDurations(inner)
+			}
+		}
+	}
+}
+
+// Frozen returns the query with the times of @ start() and @ end() written into
+// it, so that its pieces mean what the whole means. It returns the error of
+// Separable, or one that says that the times cannot be written into the text.
+func (q *Query) Frozen(start, end time.Time) (*Query, error) {
+	if q.facts.inseparable != nil || !q.facts.namesEnds {
+		return q, q.facts.inseparable
+	}
+	times := map[parser.ItemType]time.Time{parser.START: start, parser.END: end}
+	meant := clone(q.tree())
+	freeze := func(bound *parser.ItemType, timestamp **int64) {
+		if at, is := times[*bound]; is {
+			milliseconds := at.UnixMilli()
+			*bound, *timestamp = 0, &milliseconds
+		}
+	}
+	parser.Inspect(meant, func(node parser.Node, _ []parser.Node) error {
+		switch node := node.(type) {
+		case *parser.VectorSelector:
+			if node != nil {
+				freeze(&node.StartOrEnd, &node.Timestamp)
+			}
+		case *parser.SubqueryExpr:
+			freeze(&node.StartOrEnd, &node.Timestamp)
+		}
+		return nil
+	})
+	edit := editor{query: q}
+	tokens := slices.Collect(tokensFrom(q.text, 0))
+	for i := 1; i+2 < len(tokens); i++ {
+		at, is := times[tokens[i].Typ]
+		if is && tokens[i-1].Typ == parser.AT && tokens[i+2].Typ == parser.RIGHT_PAREN {
+			edit.replace(int(tokens[i].Pos), endOf(tokens[i+2]), formatSeconds(at))
+		}
+	}
+	frozen, err := edit.apply(meant)
+	if err != nil {
+		return nil, errors.New("it cannot be written down with its times")
+	}
+	return frozen, nil
+}
+
+// WithSteps returns the query with the given step in every subquery that names
+// none, for a server whose own default is another. It returns an error when the
+// step cannot be written into the text.
+func (q *Query) WithSteps(step time.Duration) (*Query, error) {
+	if !q.facts.defaultSteps {
+		return q, nil
+	}
+	meant := clone(q.tree())
+	edit := editor{query: q}
+	parser.Inspect(meant, func(node parser.Node, _ []parser.Node) error {
+		subquery, ok := node.(*parser.SubqueryExpr)
+		if !ok || subquery.Step != 0 || subquery.StepExpr != nil {
+			return nil
+		}
+		subquery.Step = step
+		// The step goes in front of the bracket that ends the range.
+		for token := range tokensFrom(q.text, int(subquery.Expr.PositionRange().End)) {
+			if token.Typ == parser.RIGHT_BRACKET {
+				edit.replace(int(token.Pos), int(token.Pos), model.Duration(step).String())
+				break
+			}
+		}
+		return nil
+	})
+	return edit.apply(meant)
+}
+
+// formatSeconds writes a time as PromQL has it: seconds with three decimals.
+func formatSeconds(at time.Time) string {
+	milliseconds, sign := at.UnixMilli(), ""
+	if milliseconds < 0 {
+		milliseconds, sign = -milliseconds, "-"
+	}
+	return fmt.Sprintf("%s%d.%03d", sign, milliseconds/1000, milliseconds%1000)
+}
