@@ -32,15 +32,6 @@ func (m *Manager) newCache() error {
 	return err
 }
 
-// caching is what a query of a datasource needs to use the cache; nil where it
-// does not.
-func (m *Manager) caching(asked *source) *engine.Caching {
-	if !asked.cache || m.lifetime == nil {
-		return nil
-	}
-	return &engine.Caching{Cache: m.cache, Scope: asked.scope, Lifetime: m.lifetime, OnUse: m.metrics.observeCache}
-}
-
 // scopeOf returns everything that can change what cold answers to a datasource, and
 // is not part of a request: the operator's configuration, the datasource and its
 // generation, where its tiers are and which tenant they are asked for. Which
@@ -57,10 +48,7 @@ func (m *Manager) scopeOf(label, generation string, places ...place) string {
 
 // applyCacheControl lets a caller pass the cache by, once: no-cache reads nothing
 // from it, no-store keeps nothing either.
-func applyCacheControl(caching *engine.Caching, header http.Header) {
-	if caching == nil {
-		return
-	}
+func applyCacheControl(caching *engine.CacheControl, header http.Header) {
 	for _, value := range header.Values("Cache-Control") {
 		for directive := range strings.SplitSeq(value, ",") {
 			switch strings.ToLower(strings.TrimSpace(directive)) {

@@ -92,7 +92,7 @@ func (r *rules) of(reference perses.Reference) (*enforcement.Rule, error) {
 
 // confine confines a request to what the datasource may see and, where it names
 // one, to a namespace. It returns the errors of the rule.
-func (m *Manager) confine(asked *source, request *promapi.Request, namespace string) (*promapi.Request, error) {
+func (m *Manager) confine(asked *source, request *promapi.Request, namespace string) (*promapi.Request, enforcement.Confinement, error) {
 	rule := asked.rule
 	var err error
 	switch {
@@ -104,16 +104,16 @@ func (m *Manager) confine(asked *source, request *promapi.Request, namespace str
 		}
 	}
 	if err != nil {
-		return nil, err
+		return nil, enforcement.Confinement{}, err
 	}
 	if rule != nil {
 		return rule.Confine(request)
 	}
 	if asked.wantsNamespace {
-		return nil, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
+		return nil, enforcement.Confinement{}, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
 			"a tier of the %s answers for namespaces only: name one in the query (POST %s), or ask the operator to confine the datasource", asked.label, metricsQueryPath)
 	}
-	return request, nil
+	return request, enforcement.Confinement{}, nil
 }
 
 // withoutEndpoint drops the parameter that only explain knows.

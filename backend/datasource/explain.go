@@ -117,25 +117,26 @@ func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 	if err == nil {
 		request, err = explainedRequest(request)
 	}
+	var query engine.Query
 	planned := func() {}
 	if err == nil {
-		request, planned, err = h.manager.prepare(incoming.Context(), asked, withoutEndpoint(request).From(caller, false), "")
+		query = engine.Query{Request: withoutEndpoint(request), Datasource: asked.engine, Caller: caller}
+		query, planned, err = h.manager.prepare(incoming.Context(), asked, query, "")
 	}
 	if err != nil {
 		h.fail(w, incoming, err)
 		return
 	}
 	defer planned()
-	query := h.manager.query(asked, request)
 	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {
 		h.fail(w, incoming, err)
 		return
 	}
 	if query.AnsweredHere() {
-		promapi.WriteData(w, answeredHere(asked, request))
+		promapi.WriteData(w, answeredHere(asked, query))
 		return
 	}
-	decided, err := engine.Plan(incoming.Context(), query)
+	decided, err := h.manager.engine.Plan(incoming.Context(), query)
 	if err != nil {
 		h.fail(w, incoming, err)
 		return
@@ -148,7 +149,7 @@ func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 	}
 	explanation := Explanation{
 		Tier: string(decision.Tier), Reason: string(decision.Reason), Sentence: decision.Sentence(input),
-		Rules: viewRules(input), ConfinedTo: request.ConfinedTo,
+		Rules: viewRules(input), ConfinedTo: query.ConfinedTo,
 		Fallback: string(decision.Fallback), Warnings: decision.Warnings,
 		Extent: viewExtent(input.Extent), Threshold: model.Duration(input.Threshold).String(),
 		HotUnused: asked.hotUnused, Hot: hot, Cold: viewState(asked.cold, input.Cold, detailed),
@@ -156,17 +157,17 @@ func (h *handler) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 	}
 	if detailed {
 		// It holds hot's external labels.
-		explanation.HotQuery = rewritten(decided, request)
+		explanation.HotQuery = rewritten(decided, query.Request)
 	}
 	promapi.WriteData(w, explanation)
 }
 
 // answeredHere explains a query that no tier is asked for.
-func answeredHere(asked *source, request *promapi.Request) Explanation {
+func answeredHere(asked *source, query engine.Query) Explanation {
 	return Explanation{
 		Reason:   string(tier.ReasonConfined),
 		Sentence: "No tier is asked: none of the series that the query selects is in the namespaces it is confined to.",
-		Rules:    []RuleResult{}, ConfinedTo: request.ConfinedTo,
+		Rules:    []RuleResult{}, ConfinedTo: query.ConfinedTo,
 		Extent: Extent{Nothing: true}, Threshold: model.Duration(asked.threshold).String(),
 	}
 }
@@ -178,7 +179,7 @@ func viewCut(cut *tier.Cut) *CutParts {
 	return &CutParts{HotFrom: instant(cut.Grid.At(cut.First)), ColdSteps: cut.First, HotSteps: cut.Grid.Len() - cut.First}
 }
 
-func notCut(asked *source, planned *engine.Planned) string {
+func notCut(asked *source, planned *engine.Plan) string {
 	if asked.strategy != tier.StrategySplit {
 		return ""
 	}
@@ -195,7 +196,7 @@ func viewRules(input tier.Input) []RuleResult {
 }
 
 // rewritten is the query for hot where it is not the one that was asked.
-func rewritten(planned *engine.Planned, request *promapi.Request) string {
+func rewritten(planned *engine.Plan, request *promapi.Request) string {
 	if text := planned.HotQuery(); text != request.Parameters.Get("query") {
 		return text
 	}

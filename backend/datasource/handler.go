@@ -295,8 +295,8 @@ func (h *handler) serveQuery(w http.ResponseWriter, incoming *http.Request, aske
 		h.failed(observed, incoming, asked, nil, started, err)
 		return
 	}
-	request = request.From(caller, true)
-	prepared, planned, err := h.manager.prepare(incoming.Context(), asked, request, "")
+	query := engine.Query{Request: request, Datasource: asked.engine, Caller: caller, DetachOnCancel: true}
+	prepared, planned, err := h.manager.prepare(incoming.Context(), asked, query, "")
 	if err != nil {
 		h.failed(observed, incoming, asked, request, started, err)
 		return
@@ -307,22 +307,21 @@ func (h *handler) serveQuery(w http.ResponseWriter, incoming *http.Request, aske
 
 // answer asks a tier and streams what it answers. It calls planned once it is
 // clear what the tier is asked.
-func (h *handler) answer(w http.ResponseWriter, incoming *http.Request, asked *source, request *promapi.Request, started time.Time, planned func()) {
+func (h *handler) answer(w http.ResponseWriter, incoming *http.Request, asked *source, query engine.Query, started time.Time, planned func()) {
 	var err error
-	query := h.manager.query(asked, request)
 	query.OnPlanned = planned
-	applyCacheControl(query.Caching, incoming.Header)
+	applyCacheControl(&query.CacheControl, incoming.Header)
 	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {
-		h.failed(w, incoming, asked, request, started, err)
+		h.failed(w, incoming, asked, query.Request, started, err)
 		return
 	}
 	deadline := h.untilAnswered(w)
-	response, err := engine.Do(incoming.Context(), query)
+	response, err := h.manager.engine.Do(incoming.Context(), query)
 	if err != nil {
-		h.failed(w, incoming, asked, request, started, err)
+		h.failed(w, incoming, asked, query.Request, started, err)
 		return
 	}
-	h.stream(w, incoming, response, asked, request, started, deadline)
+	h.stream(w, incoming, response, asked, query.Request, started, deadline)
 }
 
 // choice reads the header by which a caller forces a tier.

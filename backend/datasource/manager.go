@@ -47,7 +47,7 @@ type Manager struct {
 	registry *prometheus.Registry
 	metrics  *metrics
 	pool     *tierPool
-	splicing *engine.Splicing
+	engine   *engine.Engine       // from Start
 	bodies   *upstream.ByteBudget // of requests
 	// callerMemory is what callers hold of the same memory.
 	callerMemory *upstream.Shares[uint64]
@@ -55,7 +55,6 @@ type Manager struct {
 	cache        *resultcache.Cache
 	// fingerprint is that of the configuration.
 	fingerprint string
-	lifetime    context.Context //nolint:containedctx // From Start to Close.
 	access      *accesses
 	rules       *rules
 	perses      *perses.Client // nil where there is no Perses
@@ -137,7 +136,6 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	m.bodies = upstream.NewByteBudget(int64(config.Limits.RequestMemory))
 	m.callerMemory = upstream.NewShares[uint64](int64(config.Limits.RequestMemory)/2, 1)
 	m.pool.meters = m.metrics.tiers
-	m.splicing = engine.NewSplicing(int64(config.Query.SpliceBytes))
 	m.pool.network, m.pool.onProbe = m.network, m.observeProbe
 	m.pool.keep = func() { _, _ = m.ownSource() } // It fails only while the Manager stops.
 	m.pool.ownHot = func() string { return m.ownPlace(tier.Hot).url }
@@ -187,7 +185,7 @@ func (m *Manager) Start(ctx context.Context) error {
 		return errors.New("a Manager can be started once")
 	}
 	ctx, m.cancel = context.WithCancel(ctx) //nolint:gosec // Close calls it.
-	m.lifetime = ctx
+	m.engine = m.newEngine(ctx)
 	m.metrics.cache.Store(m.cache)
 	m.pool.start(ctx)
 	m.startDiscovery(ctx)

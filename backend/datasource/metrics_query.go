@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -250,8 +251,8 @@ func (h *handler) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 		h.failed(w, incoming, asked, nil, started, err)
 		return
 	}
-	request = request.From(caller, true)
-	prepared, planned, err := h.manager.prepare(incoming.Context(), asked, request, query.Namespace)
+	asking := engine.Query{Request: request, Datasource: asked.engine, Caller: caller, DetachOnCancel: true}
+	prepared, planned, err := h.manager.prepare(incoming.Context(), asked, asking, query.Namespace)
 	if err != nil {
 		h.failed(w, incoming, asked, request, started, err)
 		return

@@ -82,7 +82,8 @@ func TestRules_OnConflictAndTheLabelHoldForEachRule(t *testing.T) {
 	confine := func(confined *source, query, namespace string) (*promapi.Request, error) {
 		request, err := promapi.NewRequest(promapi.Query, "/api/v1/query", url.Values{"query": {query}}, time.Now())
 		require.NoError(t, err)
-		return m.confine(confined, request, namespace)
+		request, _, err = m.confine(confined, request, namespace)
+		return request, err
 	}
 	sources := map[string]*source{"own": {rule: m.rules.own}, "named in the query": {}}
 	for name, reference := range map[string]perses.Reference{"project": {Project: "listed", Name: "a"}, "datasource": {Name: "global"}, "project as namespace": {Project: "x", Name: "a"}} {
@@ -146,7 +147,7 @@ func TestApplyCacheControl(t *testing.T) {
 		{[]string{"max-age=0, no-cache"}, true, false},
 		{[]string{"max-age=0", "no-store"}, true, true},
 	} {
-		caching := &engine.Caching{}
+		caching := &engine.CacheControl{}
 		applyCacheControl(caching, http.Header{"Cache-Control": test.values})
 		require.Equal(t, []bool{test.noRead, test.noStore}, []bool{caching.NoRead, caching.NoStore}, test.values)
 	}

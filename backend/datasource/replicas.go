@@ -6,17 +6,9 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
-
-// replica is one of the servers that hold the hot tier.
-type replica struct {
-	engine.Replica
-	// ready is what the cluster says of it.
-	ready bool
-}
 
 // join makes a source of its tiers.
 func (m *Manager) join(joined *source, hotPlace, coldPlace place, hot, cold []*upstream.Tier) {
@@ -39,7 +31,7 @@ func (m *Manager) join(joined *source, hotPlace, coldPlace place, hot, cold []*u
 	}
 	removed := slices.Clone(m.config.Cold.ReplicaLabels)
 	for i, each := range hot {
-		one := replica{Replica: engine.Replica{Hot: each, Pair: m.pool.pair(each, joined.cold)}, ready: hotPlace.service.Endpoints[i].Ready}
+		one := engine.Replica{Hot: each, Pair: m.pool.pair(each, joined.cold), Ready: hotPlace.service.Endpoints[i].Ready}
 		if one.Pair != nil {
 			removed = append(removed, one.Pair.Learned().Cold.ReplicaLabels...)
 		}
@@ -83,18 +75,15 @@ func (m *Manager) refusal(service string, servers []*upstream.Tier, removed []st
 	return reason
 }
 
-// replicasFor returns the replicas of hot in the order in which a request asks
-// them.
-func (s *source) replicasFor(request *promapi.Request) []engine.Replica {
-	if len(s.replicas) == 0 {
-		return nil
+// forEngine returns what the datasource is to the engine. Nothing of it changes any
+// more.
+func (s *source) forEngine() *engine.Datasource {
+	made := &engine.Datasource{
+		Name: s.label, Hot: s.replicas, Cold: s.cold, Threshold: s.threshold, Strategy: s.strategy, ReplicasAccepted: s.splitAcrossReplicas,
+		ScrapeInterval: s.scrapeInterval, QueryParams: s.queryParams, Cached: s.cache, Scope: s.scope, Detailed: s.showsConfiguration(),
 	}
-	ordered := make([]engine.Replica, 0, len(s.replicas))
-	ready := make(map[*upstream.Tier]bool, len(s.replicas))
-	for _, each := range s.replicas {
-		ordered = append(ordered, each.Replica)
-		ready[each.Hot] = each.ready
+	if len(made.Hot) == 0 && s.hot != nil {
+		made.Hot = []engine.Replica{{Hot: s.hot, Pair: s.pair}}
 	}
-	engine.OrderReplicas(request, ordered, func(each engine.Replica) bool { return ready[each.Hot] })
-	return ordered
+	return made
 }

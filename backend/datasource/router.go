@@ -95,7 +95,6 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 	if err != nil {
 		return nil, queryError(err)
 	}
-	request = request.From(libraryCaller(), false)
 	end, err := r.manager.begin(request.Endpoint)
 	if err != nil {
 		return nil, queryError(err)
@@ -104,17 +103,17 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 	endpoint := request.Endpoint
 	defer func() { r.manager.metrics.countExecuted(ctx, endpoint, err) }()
 	own, err := r.manager.settled(ctx, r.manager.ownSource)
+	var made engine.Query
 	planned := func() {}
 	if err == nil {
-		request, planned, err = r.manager.prepare(ctx, own, request, query.Namespace)
+		made, planned, err = r.manager.prepare(ctx, own, engine.Query{Request: request, Datasource: own.engine, Caller: libraryCaller()}, query.Namespace)
 	}
 	if err != nil {
 		return nil, queryError(err)
 	}
 	defer planned()
-	made := r.manager.query(own, request)
 	made.OnPlanned = planned
-	response, err := engine.Do(ctx, made)
+	response, err := r.manager.engine.Do(ctx, made)
 	if err != nil {
 		return nil, queryError(err)
 	}
@@ -132,21 +131,13 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 	}, nil
 }
 
-// query joins a request and the datasource that it is for.
-func (m *Manager) query(asked *source, request *promapi.Request) engine.Query {
-	query := engine.Query{
-		OnRetry: m.metrics.retried,
-		Request: request, Hot: asked.hot, Cold: asked.cold, Pair: asked.pair,
-		Threshold: asked.threshold, ScrapeInterval: asked.scrapeInterval,
-		Timeout: time.Duration(m.config.Query.Timeout), QueryParams: asked.queryParams, Datasource: asked.label, Decoded: m.pool.decoded,
-		Strategy: asked.strategy, Freshness: time.Duration(m.config.Routing.Freshness),
-		Detailed: asked.showsConfiguration(), ReplicasAccepted: asked.splitAcrossReplicas, Splicing: m.splicing, Caching: m.caching(asked),
-	}
-	if replicas := asked.replicasFor(request); len(replicas) > 0 {
-		query.Hot, query.Pair, query.Others = replicas[0].Hot, replicas[0].Pair, replicas[1:]
-		query.Replicated = len(replicas) > 1
-	}
-	return query
+// newEngine returns the engine of the gateway. It keeps answers until lifetime ends.
+func (m *Manager) newEngine(lifetime context.Context) *engine.Engine {
+	return engine.New(engine.Options{
+		Timeout: time.Duration(m.config.Query.Timeout), Freshness: time.Duration(m.config.Routing.Freshness),
+		PieceBytes: int64(m.config.Query.SpliceBytes), Decoded: m.pool.decoded, Cache: m.cache, Lifetime: lifetime,
+		OnRetry: m.metrics.retried, OnCacheUse: m.metrics.observeCache,
+	})
 }
 
 // request makes the request for a query that has been checked.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/enforcement"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -28,7 +29,7 @@ type source struct {
 	pair      *upstream.Pair // nil unless there are both
 	// replicas are the servers that hold hot, hot itself among them; empty where
 	// it is asked as a whole.
-	replicas []replica
+	replicas []engine.Replica
 	// hotUnused says why the datasource is asked without a hot tier although
 	// there is one; empty where it is not.
 	hotUnused string
@@ -53,6 +54,8 @@ type source struct {
 	rule *enforcement.Rule
 	// wantsNamespace is set when a tier answers confined requests only.
 	wantsNamespace bool
+	// engine is what the datasource is to the engine.
+	engine *engine.Datasource
 }
 
 // tenantHeaders are the request headers that tell a tier whose data is asked
@@ -81,6 +84,7 @@ func (m *Manager) ownSource() (*source, error) {
 	}
 	m.join(own, hotPlace, coldPlace, hot, cold)
 	own.scope = m.scopeOf(own.label, "", hotPlace, coldPlace)
+	own.engine = own.forEngine()
 	if m.discovery == nil {
 		m.own.Store(own) // Nothing of it changes any more.
 	}
@@ -138,6 +142,7 @@ func (m *Manager) sourceOf(saved *perses.Datasource) (*source, error) {
 	}
 	m.join(asked, hotPlace, coldPlace, hot, cold)
 	asked.scope = m.scopeOf(asked.label, saved.Generation, hotPlace, coldPlace)
+	asked.engine = asked.forEngine()
 	return asked, nil
 }
 

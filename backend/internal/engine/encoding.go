@@ -19,15 +19,6 @@ const (
 	encodingPlain = "identity"
 )
 
-// lookedAt is the request for an answer that is looked at, and goes out as it
-// came in or with warnings added.
-func lookedAt(request *promapi.Request) *promapi.Request {
-	if acceptsGzip(request.Header) {
-		return inEncoding(request, encodingGzip)
-	}
-	return inEncoding(request, encodingPlain)
-}
-
 // inEncoding returns the request with another Accept-Encoding. The request itself
 // is not changed.
 func inEncoding(request *promapi.Request, encoding string) *promapi.Request {

@@ -14,32 +14,42 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
+// isAnsweredLocally reports whether the gateway answers itself because the tier
+// that was asked does not know the endpoint: its own parser can.
+func (r *Response) isAnsweredLocally() bool {
+	endpoint := r.plan.query.Request.Endpoint
+	return isUnknown(r.Status) && (endpoint == promapi.FormatQuery || endpoint == promapi.ParseQuery)
+}
+
 // answerLocally answers format_query and parse_query with the gateway's own
-// parser, where the tier that was asked does not know them.
-func (c *call) answerLocally(response *Response) (bool, error) {
-	endpoint := c.query.Request.Endpoint
-	if !isUnknown(response.Status) || (endpoint != promapi.FormatQuery && endpoint != promapi.ParseQuery) {
-		return false, nil
-	}
-	query := c.query.Request.Parameters.Get("query")
+// parser.
+func (r *Response) answerLocally() error {
+	r.Warnings = nil
+	endpoint, query := r.plan.query.Request.Endpoint, r.plan.query.Request.Parameters.Get("query")
 	if isCostly, err := promql.Check(len(query), query); endpoint == promapi.FormatQuery && (isCostly || err != nil) {
 		// The time that the printer takes grows with the cube of the operators.
-		return true, response.setError(promapi.BadData("the query is too large to be formatted by tierproxy: format its parts"))
+		r.setError(promapi.BadData("the query is too large to be formatted by tierproxy: format its parts"))
+		return nil
 	}
 	root, err := tier.ParseTree(query)
 	if err != nil {
-		return true, response.setError(promapi.InvalidParameter("query", err))
+		r.setError(promapi.InvalidParameter("query", err))
+		return nil //nolint:nilerr // It is the answer.
 	}
 	var data any = root.Pretty(0)
 	if endpoint == promapi.ParseQuery {
 		data = describe(root)
 	}
-	encoded, err := json.Marshal(data)
+	text, err := json.Marshal(struct {
+		Status string `json:"status"`
+		Data   any    `json:"data"`
+	}{"success", data})
 	if err != nil {
-		return true, fmt.Errorf("write the answer: %w", err)
+		return fmt.Errorf("write the answer: %w", err)
 	}
-	response.Status = http.StatusOK
-	return true, response.replace(&promapi.Envelope{Data: encoded})
+	r.Status = http.StatusOK
+	r.setBody(text)
+	return nil
 }
 
 // object is a node of a query in the JSON of the parse_query endpoint.

@@ -26,7 +26,7 @@ const formContentType = "application/x-www-form-urlencoded"
 var forwardedHeaders = []string{"Accept", "Accept-Encoding", "User-Agent", "Traceparent", "Tracestate"}
 
 // Request is one request to the Prometheus API, read completely. It is not
-// changed after it was made: From, For, With and Confined return changed copies. So
+// changed after it was made: For, With and Only return changed copies. So
 // it can be sent more than once, by several goroutines.
 type Request struct {
 	// Method is GET or POST.
@@ -50,18 +50,6 @@ type Request struct {
 	TimeRange TimeRange
 	// ReceivedAt is the time that "now" means for the whole request.
 	ReceivedAt time.Time
-	// Caller is on whose behalf the request is made.
-	Caller Caller
-	// Lingers tells that nobody waits any more once the request's context is
-	// cancelled, as for a client that has gone: its call may then go on for
-	// others who have joined it.
-	Lingers bool
-	// ConfinedTo are the namespaces that the request is confined to; nil where
-	// it is not.
-	ConfinedTo []string
-	// ReadsNothing is set when none of the series that the request selects is in
-	// those namespaces, so that its answer is empty whatever the tiers hold.
-	ReadsNothing bool
 }
 
 // Caller is who takes turns with others where a tier has not room for all
@@ -126,14 +114,6 @@ func (r *Request) For(endpoint Endpoint) (*Request, error) {
 	return &other, other.interpret(r.Parameters)
 }
 
-// From returns the request as one that is made on behalf of a caller: see Caller
-// and Lingers. The request itself is not changed.
-func (r *Request) From(caller Caller, lingers bool) *Request {
-	changed := *r
-	changed.Caller, changed.Lingers = caller, lingers
-	return &changed
-}
-
 // interpret is a part of making the request.
 func (r *Request) interpret(parameters url.Values) error {
 	r.Parameters = parameters
@@ -143,8 +123,10 @@ func (r *Request) interpret(parameters url.Values) error {
 	if err := checkSingleValues(parameters); err != nil {
 		return err
 	}
-	if err := checkParameters(r.Endpoint, parameters); err != nil {
-		return err
+	if check := r.Endpoint.Traits().check; check != nil {
+		if err := check(parameters); err != nil {
+			return err
+		}
 	}
 	timeRange, err := parseTimeRange(r.Endpoint, parameters, r.ReceivedAt)
 	if err != nil {
@@ -291,12 +273,11 @@ func (r *Request) AtItsTime() *Request {
 	return r.With(url.Values{"time": {FormatTime(r.TimeRange.Start)}})
 }
 
-// Confined returns the request with these parameters and no others, written
-// anew, and marked as confined to the given namespaces. readsNothing says that
-// its answer is empty. The request itself is not changed.
-func (r *Request) Confined(parameters url.Values, namespaces []string, readsNothing bool) *Request {
+// Only returns the request with these parameters and no others, written anew. The
+// request itself is not changed.
+func (r *Request) Only(parameters url.Values) *Request {
 	changed := *r
-	changed.Parameters, changed.ConfinedTo, changed.ReadsNothing = parameters, namespaces, readsNothing
+	changed.Parameters = parameters
 	changed.RawQuery, changed.Body = parameters.Encode(), nil
 	if r.Method == http.MethodPost {
 		changed.RawQuery, changed.Body = "", []byte(parameters.Encode())

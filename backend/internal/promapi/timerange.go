@@ -68,18 +68,18 @@ func parseTimeRange(endpoint Endpoint, parameters url.Values, now time.Time) (Ti
 	durationInto := func(target *time.Duration) func(string) error {
 		return func(value string) (err error) { *target, err = parseDuration(value); return err }
 	}
-	switch endpoint {
-	case Query:
+	switch endpoint.Traits().Times {
+	case OneTime:
 		setTime("time", &timeRange.Start)
 		timeRange.End = timeRange.Start
-	case QueryRange:
+	case EachStep:
 		set("start", timeInto(&timeRange.Start), true)
 		set("end", timeInto(&timeRange.End), true)
 		set("step", durationInto(&timeRange.Step), true)
 		if mistakes == nil {
 			mistakes = checkRange(timeRange)
 		}
-	case Series, Labels, LabelValues, QueryExemplars:
+	case TimeBounds:
 		timeRange.Start = time.Time{}
 		setTime("start", &timeRange.Start)
 		setTime("end", &timeRange.End)

@@ -132,14 +132,17 @@ type outgoing struct {
 
 // outgoing returns what goes to the tier for a request, without the named
 // parameters. It returns the error of the tenancy.
-func (c *Client) outgoing(request *promapi.Request, withoutParameters []string) (outgoing, error) {
+func (c *Client) outgoing(request *promapi.Request, options *CallOptions) (outgoing, error) {
+	if options == nil {
+		options = &CallOptions{}
+	}
 	made := outgoing{method: request.Method, path: request.Path, header: request.Header}
-	made.rawQuery, made.body = request.Without(withoutParameters)
+	made.rawQuery, made.body = request.Without(options.Without)
 	if c.tenancy == nil {
 		return made, nil
 	}
 	var err error
-	made.method, made.rawQuery, made.body, err = c.tenancy.apply(request, made.rawQuery, made.body)
+	made.method, made.rawQuery, made.body, err = c.tenancy.apply(request, options.ConfinedTo, made.rawQuery, made.body)
 	if made.method == http.MethodGet {
 		made.header = request.Header.Clone()
 		made.header.Del("Content-Type")
@@ -147,14 +150,13 @@ func (c *Client) outgoing(request *promapi.Request, withoutParameters []string) 
 	return made, err
 }
 
-// Do sends the request, without the named parameters, and returns the answer
-// as it comes in: status, header and a body that is neither decompressed nor
+// Do sends the request and returns the answer as it comes in: status, header and a body that is neither decompressed nor
 // buffered. The caller closes the body.
 //
 // It returns an error when the tier does not answer with a header before ctx
 // ends or cannot be reached; Describe puts it into words.
-func (c *Client) Do(ctx context.Context, request *promapi.Request, withoutParameters []string) (*http.Response, error) {
-	made, err := c.outgoing(request, withoutParameters)
+func (c *Client) Do(ctx context.Context, request *promapi.Request, options *CallOptions) (*http.Response, error) {
+	made, err := c.outgoing(request, options)
 	if err != nil {
 		return nil, err
 	}

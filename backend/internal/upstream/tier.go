@@ -181,21 +181,24 @@ func (s *Status) ErrorFor(detailed bool) string {
 //
 // A tier that was refused is not called, and the error is a *RefusedError. One
 // that has too many calls already gives an *OverloadError.
-func (t *Tier) Do(ctx context.Context, request *promapi.Request, withoutParameters []string) (*http.Response, error) {
+func (t *Tier) Do(ctx context.Context, request *promapi.Request, options *CallOptions) (*http.Response, error) {
 	if reason := t.refused(); reason != (tier.Note{}) {
 		return nil, &RefusedError{Reason: reason.Public}
 	}
-	made, err := t.options.Client.outgoing(request, withoutParameters)
+	if options == nil {
+		options = &CallOptions{}
+	}
+	made, err := t.options.Client.outgoing(request, options)
 	if err != nil {
 		return nil, err
 	}
 	call := func(ctx context.Context, entered *atomic.Bool) (*http.Response, error) {
-		return t.call(ctx, made, request.Caller, entered)
+		return t.call(ctx, made, options.Caller, entered)
 	}
 	if t.options.Limits.SharedBytes <= 0 || !shareable(request) {
 		return call(ctx, new(atomic.Bool))
 	}
-	return t.flights.do(ctx, made.sameness(), request.Caller, request.Lingers, call)
+	return t.flights.do(ctx, made.sameness(), options.Caller, options.DetachOnCancel, call)
 }
 
 // call makes a call when there is room for it.

@@ -12,33 +12,32 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// useCache looks up what the cache has of a range query that cold answers, or a
+// lookUpSteps looks up what the cache has of a range query that cold answers, or a
 // part of it. It returns nil where nothing of it may be kept.
-func (c *call) useCache(ctx context.Context, held *lease) *cacheable {
-	steps := c.planned.stepwise
+func (p *Plan) lookUpSteps(ctx context.Context, held *reservation) *lookup {
+	steps := p.stepwise
 	if steps == nil {
 		return nil
 	}
-	use := c.cacheable()
-	if use == nil {
+	l := p.lookup()
+	if l == nil {
 		return nil
 	}
 	failed := false
-	use.end = sort.Search(steps.grid.Len(), func(i int) bool {
+	l.end = sort.Search(steps.grid.Len(), func(i int) bool {
 		extent, err := steps.extentAt(steps.grid.At(i))
 		failed = failed || err != nil
-		return err != nil || (!extent.Nothing && extent.Newest > use.until)
+		return err != nil || (!extent.Nothing && extent.Newest > l.until)
 	})
-	if failed || use.end == 0 {
+	if failed || l.end == 0 {
 		return nil
 	}
 	phase := steps.grid.Start % steps.grid.Step
-	use.key = c.cacheKey(use.stores, timeParameters, steps.cold, fmt.Sprint(steps.grid.Step), fmt.Sprint(phase), fmt.Sprint(steps.lead))
-	if use.caching.NoRead {
-		return use
+	l.key = p.cacheKey(l.stores, timeParameters, steps.cold, fmt.Sprint(steps.grid.Step), fmt.Sprint(phase), fmt.Sprint(steps.lead))
+	if !p.query.NoRead {
+		l.entry = l.get(ctx, held)
 	}
-	use.entry = use.caching.Cache.Get(ctx, use.key, func(bytes int64) bool { return held.take(bytes) == nil })
-	return use
+	return l
 }
 
 // timeParameters are those that the key holds in another form, or that change no
@@ -47,12 +46,12 @@ var timeParameters = []string{"query", "start", "end", "step", "limit", "time", 
 
 // pieces are what the answer is put together from: what the cache has, and the
 // steps that are missing.
-func (c *call) pieces(use *cacheable) ([]*piece, error) {
-	grid := c.planned.stepwise.grid
+func (p *Plan) pieces(l *lookup) ([]*piece, error) {
+	grid := p.stepwise.grid
 	steps := grid.Len()
 	hot := steps // the first step of hot
-	if c.planned.Cut != nil {
-		hot = c.planned.Cut.First
+	if p.Cut != nil {
+		hot = p.Cut.First
 	}
 	var list []*piece
 	add := func(from tier.Name, first, last int) {
@@ -61,8 +60,8 @@ func (c *call) pieces(use *cacheable) ([]*piece, error) {
 		}
 	}
 	first, last := 0, -1 // of what the cache has
-	if use != nil && use.entry != nil {
-		first, last = max(grid.Index(use.entry.First), 0), min(grid.Index(use.entry.Last), use.end-1, hot-1)
+	if l != nil && l.entry != nil {
+		first, last = max(grid.Index(l.entry.First), 0), min(grid.Index(l.entry.Last), l.end-1, hot-1)
 	}
 	if first > last {
 		add(tier.Cold, 0, hot-1)
@@ -70,7 +69,7 @@ func (c *call) pieces(use *cacheable) ([]*piece, error) {
 		return list, nil
 	}
 	add(tier.Cold, 0, first-1)
-	matrix, err := splice.Parse(use.entry.Answer)
+	matrix, err := splice.Parse(l.entry.Answer)
 	if err == nil {
 		err = matrix.Window(grid.At(first), grid.At(last), grid.Step)
 	}
@@ -78,7 +77,7 @@ func (c *call) pieces(use *cacheable) ([]*piece, error) {
 		return nil, err
 	}
 	list = append(list, &piece{first: first, last: last, matrix: matrix})
-	if cut := c.planned.Cut; cut != nil && last+1 >= cut.Earliest && hot-last-1 <= max(fewSteps, (last-first)/8) {
+	if cut := p.Cut; cut != nil && last+1 >= cut.Earliest && hot-last-1 <= max(fewSteps, (last-first)/8) {
 		hot = last + 1 // A few more steps cost hot less than another query costs cold.
 	}
 	add(tier.Cold, last+1, hot-1)
@@ -94,19 +93,19 @@ const (
 	fewNew = 4
 )
 
-// keep keeps what cold has answered and can no longer change.
-func (c *call) keep(use *cacheable, pieces []*piece) {
-	if use == nil || use.caching.NoStore {
+// keepSteps keeps what cold has answered and can no longer change.
+func (l *lookup) keepSteps(pieces []*piece) {
+	if l == nil || l.plan.query.NoStore {
 		return
 	}
-	grid := c.planned.stepwise.grid
+	grid := l.plan.stepwise.grid
 	fresh := 0 // steps that the cache does not have yet
 	until := -1
 	for _, each := range pieces {
 		if each.from == tier.Hot {
 			break // Cold's are the first.
 		}
-		until = min(each.last, use.end-1)
+		until = min(each.last, l.end-1)
 		if each.from == tier.Cold {
 			if !mayBeRepeated(each.matrix.Warnings) {
 				return
@@ -114,18 +113,18 @@ func (c *call) keep(use *cacheable, pieces []*piece) {
 			fresh += max(0, until-each.first+1)
 		}
 	}
-	if fresh == 0 || (use.entry != nil && fresh < min(fewNew, until/8)) {
+	if fresh == 0 || (l.entry != nil && fresh < min(fewNew, until/8)) {
 		return
 	}
-	entry := &resultcache.Entry{First: grid.At(0), Last: grid.At(until), Born: use.asked}
+	entry := &resultcache.Entry{First: grid.At(0), Last: grid.At(until), Born: l.asked}
 	parts := make([]*splice.Matrix, 0, len(pieces)+1)
 	for _, each := range pieces {
 		if each.from != tier.Hot && each.first <= until {
 			parts = append(parts, each.matrix)
 		}
 	}
-	if use.entry != nil && use.entry.Born.Before(entry.Born) {
-		entry.Born = use.entry.Born
+	if l.entry != nil && l.entry.Born.Before(entry.Born) {
+		entry.Born = l.entry.Born
 	}
 	joined := splice.Join(parts, 0)
 	text := make([]byte, 0, joined.Size())
@@ -144,7 +143,7 @@ func (c *call) keep(use *cacheable, pieces []*piece) {
 		}
 	}
 	entry.Answer = text
-	c.put(use, entry, nil)
+	l.put(entry, nil)
 }
 
 func appendAll(text []byte, from io.Reader) ([]byte, error) {
@@ -161,9 +160,9 @@ func appendAll(text []byte, from io.Reader) ([]byte, error) {
 	}
 }
 
-// used says how much of the answer came from the cache.
-func (c *call) used(use *cacheable, pieces []*piece) CacheUse {
-	found := CacheUse{Result: CacheMiss, Steps: c.planned.stepwise.grid.Len()}
+// usedSteps says how much of the answer came from the cache.
+func (p *Plan) usedSteps(l *lookup, pieces []*piece) CacheUse {
+	found := CacheUse{Result: CacheMiss, Steps: p.stepwise.grid.Len()}
 	asked := 0 // steps of cold that were asked for although they may be kept
 	for _, each := range pieces {
 		switch each.from {
@@ -171,16 +170,16 @@ func (c *call) used(use *cacheable, pieces []*piece) CacheUse {
 			found.Cached += each.last - each.first + 1
 			found.Samples += each.matrix.Samples()
 		case tier.Cold:
-			if use != nil {
-				asked += max(0, min(each.last, use.end-1)-each.first+1)
+			if l != nil {
+				asked += max(0, min(each.last, l.end-1)-each.first+1)
 			}
 		case tier.Hot, tier.Both:
 		}
 	}
 	switch {
-	case use == nil:
+	case l == nil:
 		found.Result = CacheNever
-	case use.caching.NoRead:
+	case p.query.NoRead:
 		found.Result = CacheBypass
 	case found.Cached > 0 && asked == 0:
 		found.Result = CacheHit
@@ -190,12 +189,12 @@ func (c *call) used(use *cacheable, pieces []*piece) CacheUse {
 	return found
 }
 
-// isStepwiseAtCold tells whether a query goes to cold as a whole, and the cache
+// isStepwiseAtCold reports whether a query goes to cold as a whole, and the cache
 // may have some of its steps.
-func (c *call) isStepwiseAtCold() bool {
-	if c.query.Caching == nil || c.planned.Tier != tier.Cold || c.planned.stepwise == nil {
+func (p *Plan) isStepwiseAtCold() bool {
+	if !p.isCached() || p.Tier != tier.Cold || p.stepwise == nil {
 		return false
 	}
-	_, is := c.query.Splicing.unspliced.Get(c.planned.spliceKey())
+	_, is := p.engine.pieces.unjoinable.Get(p.pieceKey())
 	return !is
 }

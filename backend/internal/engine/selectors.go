@@ -1,0 +1,113 @@
+package engine
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+// selectorsOf returns what a request selects. No selector at all means that no
+// series is read; an empty one means every series. It returns an error when a
+// selector cannot be understood.
+func selectorsOf(request *promapi.Request) (list []tier.Selector, err error) {
+	switch request.Endpoint.Traits().Selects {
+	case promapi.ByQuery:
+		expression, err := tier.ParseExpression(request.Parameters.Get("query"))
+		if err != nil {
+			return nil, err
+		}
+		return expression.Selectors, nil
+	case promapi.ByMatch:
+		for _, text := range request.Parameters["match[]"] {
+			selector, err := tier.ParseSelector(text)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, selector)
+		}
+		if len(list) == 0 {
+			list = []tier.Selector{{}}
+		}
+		return list, nil
+	case promapi.ByMetric:
+		if metric := request.Parameters.Get("metric"); metric != "" {
+			return []tier.Selector{{labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, metric)}}, nil
+		}
+		return []tier.Selector{{}}, nil
+	case promapi.AllSeries:
+		return []tier.Selector{{}}, nil
+	default:
+		return nil, nil
+	}
+}
+
+// keyOf identifies what a request selects: its endpoint with its PromQL, selectors
+// or metric. Neither its times nor any other parameter is part of it, so that it is
+// the same for every refresh of a panel.
+func keyOf(request *promapi.Request) promql.Key {
+	endpoint := string(request.Endpoint)
+	switch request.Endpoint.Traits().Selects {
+	case promapi.ByQuery:
+		return promql.KeyOf(endpoint, request.Parameters.Get("query"))
+	case promapi.ByMatch:
+		return promql.KeyOf(append([]string{endpoint, request.Path}, request.Parameters["match[]"]...)...)
+	case promapi.ByMetric:
+		return promql.KeyOf(endpoint, request.Parameters.Get("metric"))
+	default:
+		return promql.KeyOf(endpoint)
+	}
+}
+
+// errEmptyMatchers is what Prometheus says of a match[] that selects everything.
+var errEmptyMatchers = errors.New("match[] must contain at least one non-empty matcher")
+
+// refuse returns an error for selectors that Prometheus refuses although they are
+// understood, or that are missing: a tier may take them, or may have been sent
+// others.
+func refuse(request *promapi.Request) error {
+	if request.Endpoint == promapi.Series && len(request.Parameters["match[]"]) == 0 {
+		return promapi.BadData("no match[] parameter provided")
+	}
+	if err := selectorError(request); errors.Is(err, errEmptyMatchers) {
+		return asSelectorError(request.Endpoint, err)
+	}
+	return nil
+}
+
+// selectorError returns what Prometheus finds wrong with the selectors of a
+// request that evaluates nothing; nil where nothing is wrong.
+func selectorError(request *promapi.Request) error {
+	traits := request.Endpoint.Traits()
+	switch {
+	case traits.Selects == promapi.ByMatch:
+		var empty error
+		for _, text := range request.Parameters["match[]"] {
+			selector, err := tier.ParseSelector(text)
+			if err != nil {
+				return err // Prometheus reads them all before it looks into them.
+			}
+			if !slices.ContainsFunc(selector, func(matcher *labels.Matcher) bool { return !matcher.Matches("") }) {
+				empty = errEmptyMatchers
+			}
+		}
+		return empty
+	case traits.Selects == promapi.ByQuery && !traits.Evaluates():
+		_, err := tier.ParseExpression(request.Parameters.Get("query"))
+		return err
+	}
+	return nil
+}
+
+// asSelectorError puts an error of selectorError into the words of an endpoint.
+func asSelectorError(endpoint promapi.Endpoint, err error) *promapi.Error {
+	if endpoint == promapi.Series {
+		return promapi.InvalidParameter("match[]", err)
+	}
+	return promapi.BadData("%s", err)
+}
