@@ -54,6 +54,7 @@ func newLoggedHot(t *testing.T, slow Duration) *loggedHot {
 	require.NoError(t, err)
 	h.source = &source{label: "global datasource metrics"}
 	m.join(h.source, at, place{}, tiers, nil)
+	h.source.engine = h.source.forEngine()
 	served, isHandler := m.newHandler().(*handler)
 	require.True(t, isHandler)
 	h.handler = served

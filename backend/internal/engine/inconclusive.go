@@ -84,16 +84,18 @@ func isUnknown(status int) bool {
 // isEmpty reports whether the answer holds nothing. It looks at its start, and the
 // answer can still be read as it came in.
 func (r *Response) isEmpty() bool {
-	seen := &recorder{source: r.Body}
-	text, err := io.Reader(seen), error(nil)
-	if r.encoding() != encodingPlain {
-		text, err = (&Response{Header: r.Header, Body: io.NopCloser(io.LimitReader(seen, zippedPeek))}).plain()
+	text := io.Reader(&startReader{body: r.started()})
+	var err error
+	switch r.encoding() {
+	case encodingPlain:
+	case encodingGzip:
+		if text, err = unzip(io.LimitReader(text, zippedPeek)); err != nil {
+			return false
+		}
+	default:
+		return false
 	}
-	var start []byte
-	if err == nil {
-		start, err = readWhileEmpty(text)
-	}
-	r.readFrom(seen.again())
+	start, err := readWhileEmpty(text)
 	return errors.Is(err, io.EOF) && promapi.IsEmpty(start)
 }
 

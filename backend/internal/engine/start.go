@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -35,47 +36,88 @@ func (r *Response) checkStart() error {
 	default:
 		return nil
 	}
-	body := &startedBody{ReadCloser: r.Body}
-	r.Body = body
-	for len(body.held) < mostLeadingSpace {
-		n, err := io.ReadFull(body.ReadCloser, body.room[len(body.held):len(body.held)+1])
-		body.held = body.room[:len(body.held)+n]
-		switch {
-		case errors.Is(err, io.EOF):
-			return upstream.ErrNotPrometheus
-		case err != nil:
-			return err
+	body := r.started()
+	for i := range mostLeadingSpace {
+		for i == len(body.start) {
+			switch {
+			case body.more(1):
+			case errors.Is(body.err, io.EOF):
+				return upstream.ErrNotPrometheus
+			default:
+				return body.err
+			}
 		}
-		switch c := body.held[len(body.held)-1]; c {
+		switch body.start[i] {
 		case first:
 			return nil
 		case ' ', '\t', '\r', '\n':
-			continue
+		default:
+			return upstream.ErrNotPrometheus
 		}
-		break
 	}
 	return upstream.ErrNotPrometheus
 }
 
-// startedBody is a body whose start was read.
+// startedBody is a body whose start was looked at. Read returns the start again,
+// then the rest.
 type startedBody struct {
 	io.ReadCloser
-	held []byte // what is left of it
-	room [mostLeadingSpace]byte
+	start []byte
+	err   error // that ended the start
+	room  [mostLeadingSpace]byte
 }
 
-// Read returns the start together with what comes next.
+// started returns the body of the answer as one whose start can be looked at.
+func (r *Response) started() *startedBody {
+	if body, is := r.Body.(*startedBody); is {
+		return body
+	}
+	body := &startedBody{ReadCloser: r.Body}
+	body.start = body.room[:0]
+	r.Body = body
+	return body
+}
+
+// more reads up to so many more bytes of the start. It returns false where the
+// start has ended, and the error says why.
+func (b *startedBody) more(most int) bool {
+	if b.err != nil {
+		return false
+	}
+	b.start = slices.Grow(b.start, most)
+	n, err := b.ReadCloser.Read(b.start[len(b.start) : len(b.start)+most])
+	b.start, b.err = b.start[:len(b.start)+n], err
+	return n > 0 || err == nil
+}
+
+// Read returns the start. What comes after a short one comes with it.
 func (b *startedBody) Read(p []byte) (int, error) {
-	if len(b.held) == 0 || len(p) == 0 {
-		return b.ReadCloser.Read(p)
+	n := copy(p, b.start)
+	b.start = b.start[n:]
+	if n == len(p) || n > mostLeadingSpace {
+		return n, nil
 	}
-	held := copy(p, b.held)
-	b.held = b.held[held:]
-	if held == len(p) {
-		return held, nil
+	if b.err != nil {
+		return n, b.err
 	}
-	n, err := b.ReadCloser.Read(p[held:])
-	return held + n, err
+	more, err := b.ReadCloser.Read(p[n:])
+	return n + more, err
+}
+
+// startReader reads the start of a body, which can still be read afterwards.
+type startReader struct {
+	body *startedBody
+	at   int
+}
+
+// Read returns what comes next of the start.
+func (s *startReader) Read(p []byte) (int, error) {
+	if s.at == len(s.body.start) && !s.body.more(len(p)) {
+		return 0, s.body.err
+	}
+	n := copy(p, s.body.start[s.at:])
+	s.at += n
+	return n, nil
 }
 
 // bufferedStart is how much of an answer is held back until it is clear that the
@@ -89,13 +131,13 @@ func (r *Response) bufferStart() error {
 	if r.Status >= http.StatusBadRequest {
 		return nil
 	}
-	var held bytes.Buffer
-	_, err := io.CopyN(&held, r.Body, bufferedStart)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
+	body := r.started()
+	for len(body.start) < bufferedStart && body.more(max(512, min(len(body.start), bufferedStart-len(body.start)))) {
 	}
-	r.readFrom(io.MultiReader(&held, r.Body))
-	return nil
+	if errors.Is(body.err, io.EOF) {
+		return nil
+	}
+	return body.err
 }
 
 // closing is what a Prometheus says of a block that it closes because it is
