@@ -99,7 +99,7 @@ func (e *Engine) joinPieces(ctx context.Context, a attempt, l *lookup, held *res
 	l.keepSteps(pieces)
 	joined := splice.Join(matrices, p.limit())
 	response := a.response()
-	response.complete, response.Warnings = true, nil
+	response.Warnings = nil
 	response.Status, response.Header, response.ContentLength = http.StatusOK, jsonHeader(), joined.Size()
 	response.Body = held.body(joined.Reader())
 	response.Cache = p.report(p.usedSteps(l, pieces))

@@ -107,22 +107,22 @@ func (p *Plan) nextReplica(ctx context.Context, failed tier.Decision) *Plan {
 	if failed.Tier == tier.Cold {
 		return nil
 	}
-	asWell := func(other Replica, plan *Plan) bool {
-		return other.Hot.Status().Available && (failed.Rule == 1 || len(plan.Warnings) <= len(failed.Warnings))
-	}
-	anyhow := func(Replica, *Plan) bool { return failed.Fallback == "" }
-	for _, isGood := range []func(Replica, *Plan) bool{asWell, anyhow} {
-		for i, other := range p.others {
-			if failed.Fallback != "" && !other.Hot.Status().Available {
-				continue // Nor is it waited for.
-			}
-			plan, err := p.engine.planOn(ctx, p.query, p.key, p.others, i)
-			if err == nil && plan.Tier == failed.Tier && isGood(other, plan) {
-				return plan
-			}
+	var anyhow *Plan
+	for i, other := range p.others {
+		isAvailable := other.Hot.Status().Available
+		if failed.Fallback != "" && !isAvailable {
+			continue // Nor is it waited for.
+		}
+		plan, err := p.engine.planOn(ctx, p.query, p.key, p.others, i)
+		switch {
+		case err != nil || plan.Tier != failed.Tier:
+		case isAvailable && (failed.Rule == 1 || len(plan.Warnings) <= len(failed.Warnings)):
+			return plan
+		case anyhow == nil && failed.Fallback == "":
+			anyhow = plan
 		}
 	}
-	return nil
+	return anyhow
 }
 
 // fallbackOf returns the decision for the tier that takes over.

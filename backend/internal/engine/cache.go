@@ -149,9 +149,7 @@ func (p *Plan) report(use CacheUse) *CacheUse {
 	if !p.isCached() {
 		return nil
 	}
-	if p.engine.options.OnCacheUse != nil {
-		p.engine.options.OnCacheUse(use)
-	}
+	p.engine.options.OnCacheUse(use)
 	return &use
 }
 

@@ -36,16 +36,11 @@ func forCaller(ctx context.Context, err error, timeout time.Duration) error {
 	if !is {
 		return err
 	}
-	made := *outer
 	inner := outer
-	for found := true; found; {
-		var next *CallError
-		if next, found = errors.AsType[*CallError](inner.Err); found {
-			inner = next
-		}
+	for next, found := outer, true; found; next, found = errors.AsType[*CallError](inner.Err) {
+		inner = next
 	}
-	made.Err = explain(ctx, inner.Tier, inner.Err, timeout)
-	return &made
+	return &CallError{Tier: outer.Tier, Reason: outer.Reason, Replica: outer.Replica, Err: explain(ctx, inner.Tier, inner.Err, timeout)}
 }
 
 // explain puts the failure of a tier into words.

@@ -45,6 +45,12 @@ type Engine struct {
 
 // New returns an Engine.
 func New(options Options) *Engine {
+	if options.OnRetry == nil {
+		options.OnRetry = func(Next) {}
+	}
+	if options.OnCacheUse == nil {
+		options.OnCacheUse = func(CacheUse) {}
+	}
 	e := &Engine{options: options, pieces: newPieceMemory(options.PieceBytes)}
 	e.handle = e.chain()
 	return e

@@ -13,7 +13,7 @@ func (e *Engine) fallBack(next handler) handler {
 		var failure error
 		for a := range first.attempts(ctx) {
 			if a.next != "" {
-				e.retried(a.next)
+				e.options.OnRetry(a.next)
 			}
 			response, err := next(ctx, a)
 			if err == nil {
@@ -25,13 +25,6 @@ func (e *Engine) fallBack(next handler) handler {
 			}
 		}
 		return nil, failure
-	}
-}
-
-// retried reports that somebody else is asked.
-func (e *Engine) retried(next Next) {
-	if e.options.OnRetry != nil {
-		e.options.OnRetry(next)
 	}
 }
 

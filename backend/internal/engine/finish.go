@@ -18,7 +18,7 @@ func (e *Engine) finish(next handler) handler {
 	return func(ctx context.Context, a attempt) (*Response, error) {
 		response, err := next(ctx, a)
 		switch {
-		case err != nil || response.complete:
+		case err != nil:
 			return response, err
 		case response.Status < http.StatusBadRequest:
 			err = response.addWarnings(acceptsGzip(a.plan.query.Request.Header))

@@ -32,7 +32,7 @@ func (e *Engine) retryOnInconclusive(next handler) handler {
 			return response, nil
 		}
 		other := a.plan.attempt(tier.Decision{Tier: otherThan(a.Tier), Reason: reason, Warnings: a.FallbackWarnings})
-		e.retried(Next(other.Tier))
+		e.options.OnRetry(Next(other.Tier))
 		answer, err := next(ctx, other)
 		if err == nil && answer.Status < http.StatusBadRequest {
 			_ = response.Body.Close()

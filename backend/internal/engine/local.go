@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -88,14 +87,10 @@ func describe(node parser.Node) any {
 			"timestamp": node.Timestamp, "startOrEnd": describeBound(node.StartOrEnd),
 		}
 	case *parser.AggregateExpr:
-		described := object{
-			"type": "aggregation", "op": node.Op.String(), "expr": describe(node.Expr), "param": nil,
-			"grouping": listOf(node.Grouping), "without": node.Without,
+		return object{
+			"type": "aggregation", "op": node.Op.String(), "expr": describe(node.Expr), "param": describe(node.Param),
+			"grouping": append([]string{}, node.Grouping...), "without": node.Without,
 		}
-		if node.Param != nil {
-			described["param"] = describe(node.Param)
-		}
-		return described
 	case *parser.BinaryExpr:
 		return object{
 			"type": "binaryExpr", "op": node.Op.String(), "lhs": describe(node.LHS), "rhs": describe(node.RHS),
@@ -116,7 +111,7 @@ func describe(node parser.Node) any {
 func describeSelector(selector *parser.VectorSelector) object {
 	matchers := []object{}
 	for _, matcher := range selector.LabelMatchers {
-		matchers = append(matchers, describeMatcher(matcher))
+		matchers = append(matchers, object{"name": matcher.Name, "value": matcher.Value, "type": matcher.Type.String()})
 	}
 	return object{
 		"name": selector.Name, "matchers": matchers, "timestamp": selector.Timestamp, "startOrEnd": describeBound(selector.StartOrEnd),
@@ -125,16 +120,12 @@ func describeSelector(selector *parser.VectorSelector) object {
 	}
 }
 
-func describeMatcher(matcher *labels.Matcher) object {
-	return object{"name": matcher.Name, "value": matcher.Value, "type": matcher.Type.String()}
-}
-
 func describeMatching(matching *parser.VectorMatching) any {
 	if matching == nil {
 		return nil
 	}
 	return object{
-		"card": matching.Card.String(), "on": matching.On, "labels": listOf(matching.MatchingLabels), "include": listOf(matching.Include),
+		"card": matching.Card.String(), "on": matching.On, "labels": append([]string{}, matching.MatchingLabels...), "include": append([]string{}, matching.Include...),
 		"fillValues": object{"lhs": matching.FillValues.LHS, "rhs": matching.FillValues.RHS},
 	}
 }
@@ -163,17 +154,8 @@ func describeOperand(operand parser.Expr) any {
 		return describeDuration(operand)
 	case *parser.NumberLiteral:
 		return object{"type": "numberLiteral", "val": formatNumber(operand.Val), "duration": operand.Duration}
-	case nil:
-		return nil
 	}
 	return describe(operand)
 }
 
 func formatNumber(value float64) string { return strconv.FormatFloat(value, 'f', -1, 64) }
-
-func listOf(names []string) []string {
-	if names == nil {
-		return []string{}
-	}
-	return names
-}

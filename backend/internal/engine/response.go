@@ -42,9 +42,6 @@ type Response struct {
 	plan    *Plan // of the attempt that was answered
 	reading reading
 	budget  *upstream.BudgetShare // see Options.Decoded
-	// complete is set where the answer was put together here, and nothing is added
-	// to it any more.
-	complete bool
 }
 
 // response returns an answer to the attempt. Its status, header and body are still

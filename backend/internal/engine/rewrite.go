@@ -60,16 +60,12 @@ func relabelMatchers(request *promapi.Request, added map[string]string) (*promap
 	if _, is := added[request.Label]; is {
 		return nil, errors.New("hot has no values of its external label " + request.Label)
 	}
-	texts := request.Parameters["match[]"]
-	if len(texts) == 0 {
-		return request, nil
+	selectors, err := matchesOf(request)
+	if err != nil || len(selectors) == 0 {
+		return request, err
 	}
-	var changed []string
-	for _, text := range texts {
-		selector, err := tier.ParseSelector(text)
-		if err != nil {
-			return nil, err
-		}
+	changed := make([]string, 0, len(selectors))
+	for _, selector := range selectors {
 		relabelled, err := tier.RelabelSelector(selector, added)
 		if err != nil {
 			return nil, err

@@ -24,17 +24,10 @@ func selectorsOf(request *promapi.Request) (list []tier.Selector, err error) {
 		}
 		return expression.Selectors, nil
 	case promapi.ByMatch:
-		for _, text := range request.Parameters["match[]"] {
-			selector, err := tier.ParseSelector(text)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, selector)
-		}
-		if len(list) == 0 {
+		if list, err = matchesOf(request); len(list) == 0 {
 			list = []tier.Selector{{}}
 		}
-		return list, nil
+		return list, err
 	case promapi.ByMetric:
 		if metric := request.Parameters.Get("metric"); metric != "" {
 			return []tier.Selector{{labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, metric)}}, nil
@@ -45,6 +38,18 @@ func selectorsOf(request *promapi.Request) (list []tier.Selector, err error) {
 	default:
 		return nil, nil
 	}
+}
+
+// matchesOf returns the selectors of match[].
+func matchesOf(request *promapi.Request) (list []tier.Selector, err error) {
+	for _, text := range request.Parameters["match[]"] {
+		selector, err := tier.ParseSelector(text)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, selector)
+	}
+	return list, nil
 }
 
 // keyOf identifies what a request selects: its endpoint with its PromQL, selectors
@@ -86,17 +91,14 @@ func selectorError(request *promapi.Request) error {
 	traits := request.Endpoint.Traits()
 	switch {
 	case traits.Selects == promapi.ByMatch:
-		var empty error
-		for _, text := range request.Parameters["match[]"] {
-			selector, err := tier.ParseSelector(text)
-			if err != nil {
-				return err // Prometheus reads them all before it looks into them.
-			}
+		// Prometheus reads them all before it looks into them.
+		list, err := matchesOf(request)
+		for _, selector := range list {
 			if !slices.ContainsFunc(selector, func(matcher *labels.Matcher) bool { return !matcher.Matches("") }) {
-				empty = errEmptyMatchers
+				return errEmptyMatchers
 			}
 		}
-		return empty
+		return err
 	case traits.Selects == promapi.ByQuery && !traits.Evaluates():
 		_, err := tier.ParseExpression(request.Parameters.Get("query"))
 		return err

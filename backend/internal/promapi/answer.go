@@ -71,27 +71,21 @@ func DecodeAnswer(status int, body io.Reader) (*Answer, error) {
 }
 
 func decodeValue(valueType model.ValueType, raw json.RawMessage) (model.Value, error) {
-	var (
-		vector model.Vector
-		matrix model.Matrix
-		scalar model.Scalar
-		text   model.String
-		err    error
-	)
 	switch valueType {
 	case model.ValVector:
-		err = json.Unmarshal(raw, &vector)
-		return vector, err
+		return decodeInto(new(model.Vector), raw, func(v *model.Vector) model.Value { return *v })
 	case model.ValMatrix:
-		err = json.Unmarshal(raw, &matrix)
-		return matrix, err
+		return decodeInto(new(model.Matrix), raw, func(m *model.Matrix) model.Value { return *m })
 	case model.ValScalar:
-		err = json.Unmarshal(raw, &scalar)
-		return &scalar, err
+		return decodeInto(new(model.Scalar), raw, func(s *model.Scalar) model.Value { return s })
 	case model.ValString:
-		err = json.Unmarshal(raw, &text)
-		return &text, err
+		return decodeInto(new(model.String), raw, func(s *model.String) model.Value { return s })
 	case model.ValNone:
 	}
 	return nil, errors.New("the result type is not known")
+}
+
+func decodeInto[T any](value *T, raw json.RawMessage, is func(*T) model.Value) (model.Value, error) {
+	err := json.Unmarshal(raw, value)
+	return is(value), err
 }
