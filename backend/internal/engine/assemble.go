@@ -23,18 +23,6 @@ type piece struct {
 	matrix      *splice.Matrix
 }
 
-// pieceError is why a piece is missing.
-type pieceError struct {
-	error
-	from tier.Name
-	// response is the answer of the tier where it is an error of the query, unread
-	// and in memory.
-	response *Response
-}
-
-// Unwrap returns the cause.
-func (e *pieceError) Unwrap() error { return e.error }
-
 // errHotIsEmpty is why pieces are not joined: hot has nothing where cold has
 // something, and was only assumed to have everything.
 var errHotIsEmpty = errors.New("hot has nothing, and was only assumed to have everything")
@@ -54,7 +42,12 @@ func (e *Engine) assemble(next handler) handler {
 			held.release()
 			return next(ctx, a) // It is streamed.
 		}
-		response, err := e.joinPieces(ctx, a, l, held)
+		pieces, err := p.pieces(l)
+		if err != nil {
+			held.release()
+			return nil, a.failed(err)
+		}
+		response, err := e.joinPieces(ctx, a, l, pieces, held)
 		if err == nil {
 			return response, nil
 		}
@@ -62,7 +55,7 @@ func (e *Engine) assemble(next handler) handler {
 		if decision, found := p.withoutPieces(ctx, err); found {
 			return next(ctx, p.attempt(decision))
 		}
-		if failed, is := errors.AsType[*pieceError](err); is && failed.response != nil {
+		if failed, is := errors.AsType[*CallError](err); is && failed.response != nil {
 			return failed.response, nil
 		}
 		return nil, err
@@ -71,12 +64,8 @@ func (e *Engine) assemble(next handler) handler {
 
 // joinPieces asks for the pieces and joins them. The answer holds their memory; on
 // an error it is still to be released.
-func (e *Engine) joinPieces(ctx context.Context, a attempt, l *lookup, held *reservation) (*Response, error) {
+func (e *Engine) joinPieces(ctx context.Context, a attempt, l *lookup, pieces []*piece, held *reservation) (*Response, error) {
 	p := a.plan
-	pieces, err := p.pieces(l)
-	if err != nil {
-		return nil, a.failed(err)
-	}
 	group, groupContext := errgroup.WithContext(ctx)
 	for _, missing := range pieces {
 		if missing.matrix == nil {
@@ -106,26 +95,29 @@ func (e *Engine) joinPieces(ctx context.Context, a attempt, l *lookup, held *res
 	return response, nil
 }
 
-// askForPiece asks a tier for a piece. Its error is a *pieceError.
+// askForPiece asks a tier for a piece. Its error is a *CallError, with the answer of
+// the tier where that is an error of the query.
 func (e *Engine) askForPiece(ctx context.Context, p *Plan, missing *piece, held *reservation) (*splice.Matrix, error) {
 	response, err := e.ask(ctx, p.pieceAttempt(missing))
 	if err != nil {
-		return nil, &pieceError{error: err, from: missing.from}
+		return nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.Status >= http.StatusBadRequest {
 		// It is read now: the other piece may end the context.
 		text, err := readErrorText(response.Body)
 		if err != nil {
-			return nil, &pieceError{error: response.failed(err), from: missing.from}
+			return nil, response.failed(err)
 		}
 		inMemory := *response
 		inMemory.Body, inMemory.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
-		return nil, &pieceError{error: response.failed(&upstream.StatusError{Status: response.Status}), from: missing.from, response: &inMemory}
+		return nil, &CallError{
+			Tier: response.Tier, Reason: response.Reason, Replica: response.Replica, Err: &upstream.StatusError{Status: response.Status}, response: &inMemory,
+		}
 	}
 	matrix, err := p.readPiece(ctx, response, missing, held)
 	if err != nil {
-		return nil, &pieceError{error: response.failed(err), from: missing.from}
+		return nil, response.failed(err)
 	}
 	return matrix, nil
 }
@@ -150,7 +142,7 @@ func (p *Plan) withoutPieces(ctx context.Context, err error) (_ tier.Decision, f
 		p.replica.Pair.RememberEmpty(p.key)
 		return p.Input.HotEmpty(), true
 	}
-	failed, is := errors.AsType[*pieceError](err)
+	failed, is := errors.AsType[*CallError](err)
 	if !is || ctx.Err() != nil {
 		return tier.Decision{}, false
 	}
@@ -160,13 +152,13 @@ func (p *Plan) withoutPieces(ctx context.Context, err error) (_ tier.Decision, f
 		// No tier has failed: the rules say who answers the whole.
 		p.engine.pieces.unjoinable.Add(p.pieceKey(), err.Error())
 		return p.routed, true
-	case isRefused && failed.from == tier.Hot && !p.Input.ColdCovers():
+	case isRefused && failed.Tier == tier.Hot && !p.Input.ColdCovers():
 		// The query would fail on everything, too. An answer of cold would lack what
 		// makes it fail.
 		return tier.Decision{}, false
-	case isRefused && failed.from == tier.Cold:
+	case isRefused && failed.Tier == tier.Cold:
 		return tier.Decision{}, false
-	case failed.from == tier.Hot:
+	case failed.Tier == tier.Hot:
 		return p.Input.HotFailed(), true
 	case p.Cut == nil:
 		return fallbackOf(p.Decision), p.Fallback != ""

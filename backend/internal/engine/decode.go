@@ -35,22 +35,22 @@ func (e *Engine) decode(next handler) handler {
 
 // change puts into the answer of one tier what it has to be changed by.
 func (r *Response) change(ctx context.Context) error {
-	found, err := r.read(ctx)
+	envelope, held, err := r.read(ctx)
 	if err != nil {
 		return err
 	}
 	var answer *splice.Answer
 	if r.Tier == tier.Hot {
-		answer, err = r.plan.joined(found.acquire, r.plan.source(r.Tier, found.Envelope))
+		answer, err = r.plan.joined(held.acquireWithin(ctx), r.plan.source(r.Tier, envelope))
 	} else {
-		answer, err = splice.LimitResult(found.Envelope, r.plan.limit())
+		answer, err = splice.LimitResult(envelope, r.plan.limit())
 	}
 	if err != nil {
-		found.held.release()
+		held.release()
 		return notPrometheus(err)
 	}
-	answer.Warnings, answer.Infos = found.Warnings, found.Infos
-	r.setAnswer(answer, found.held)
+	answer.Warnings, answer.Infos = envelope.Warnings, envelope.Infos
+	r.setAnswer(answer, held)
 	return nil
 }
 
@@ -85,45 +85,36 @@ func noMemory() error {
 	}
 }
 
-// document is an answer that was read as a whole, and the memory that it takes.
-type document struct {
-	*splice.Envelope
-	held    *reservation
-	acquire splice.Acquire
-}
-
-// read reads an answer as a whole and closes its body. It returns the error of
+// read reads an answer as a whole, and returns the memory that it takes. It closes
+// the body. It returns the error of
 // the tier where the answer is one, upstream.ErrNotPrometheus where it is none
 // of the Prometheus API, and errTooLarge where the budget has no room for it.
-func (r *Response) read(ctx context.Context) (*document, error) {
+func (r *Response) read(ctx context.Context) (envelope *splice.Envelope, held *reservation, err error) {
 	defer func() { _ = r.Body.Close() }()
 	if r.Status >= http.StatusBadRequest {
 		body, err := r.plain()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		text, err := readErrorText(body)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if apiError := errorIn(r.Status, text); apiError != nil {
-			return nil, apiError
+			return nil, nil, apiError
 		}
-		return nil, &upstream.StatusError{Status: r.Status}
+		return nil, nil, &upstream.StatusError{Status: r.Status}
 	}
-	held := &reservation{of: r.budget}
-	found := &document{held: held, acquire: held.acquireWithin(ctx)}
+	held = &reservation{of: r.budget}
 	text, err := held.readBody(r)
 	if err == nil {
-		if found.Envelope, err = splice.ParseEnvelope(text, found.acquire); errors.Is(err, splice.ErrNoMatrix) {
-			err = notPrometheus(err)
-		}
+		envelope, err = splice.ParseEnvelope(text, held.acquireWithin(ctx))
 	}
 	if err != nil {
 		held.release()
-		return nil, err
+		return nil, nil, notPrometheus(err)
 	}
-	return found, nil
+	return envelope, held, nil
 }
 
 // maxErrorBytes bounds the error of a tier that is read, in bytes.

@@ -67,6 +67,8 @@ type CallError struct {
 	Replica string
 	// Err is an Error of the Prometheus API.
 	Err error
+	// response is the answer where it is an error of the query, unread and in memory.
+	response *Response
 }
 
 // Error returns the text of Err.

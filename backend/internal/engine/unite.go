@@ -19,7 +19,8 @@ type part struct {
 	name     tier.Name
 	plan     *Plan
 	response *Response
-	document *document
+	envelope *splice.Envelope
+	held     *reservation
 	err      error
 }
 
@@ -32,7 +33,7 @@ func (e *Engine) askForPart(ctx context.Context, p *Plan, name tier.Name) *part 
 		return made
 	}
 	var err error
-	if made.document, err = made.response.read(ctx); err != nil {
+	if made.envelope, made.held, err = made.response.read(ctx); err != nil {
 		made.err = made.response.failed(err)
 	}
 	return made
@@ -40,8 +41,8 @@ func (e *Engine) askForPart(ctx context.Context, p *Plan, name tier.Name) *part 
 
 // release gives back the memory of the part. It may be called more than once.
 func (p *part) release() {
-	if p.document != nil {
-		p.document.held.release()
+	if p.held != nil {
+		p.held.release()
 	}
 }
 
@@ -84,7 +85,7 @@ func (e *Engine) unite(next handler) handler {
 				}
 			}
 		}
-		response, err := joinParts(a, hot, cold)
+		response, err := joinParts(ctx, a, hot, cold)
 		if err != nil {
 			hot.release()
 			cold.release()
@@ -105,13 +106,13 @@ func beforeDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // joinParts makes one answer of the parts, which holds their memory. On an
 // error, that is still to be released.
-func joinParts(a attempt, hot, cold *part) (*Response, error) {
+func joinParts(ctx context.Context, a attempt, hot, cold *part) (*Response, error) {
 	if hot.err == nil && cold.err == nil {
-		answer, err := a.plan.joined(cold.document.acquire, hot.source(), cold.source())
+		answer, err := a.plan.joined(cold.held.acquireWithin(ctx), hot.source(), cold.source())
 		if err == nil {
-			answer.Warnings = append(hot.document.Warnings, cold.document.Warnings...)
-			answer.Infos = append(hot.document.Infos, cold.document.Infos...)
-			cold.response.setAnswer(answer, hot.document.held, cold.document.held)
+			answer.Warnings = append(hot.envelope.Warnings, cold.envelope.Warnings...)
+			answer.Infos = append(hot.envelope.Infos, cold.envelope.Infos...)
+			cold.response.setAnswer(answer, hot.held, cold.held)
 			cold.response.answers(a)
 			return cold.response, nil
 		}
@@ -148,19 +149,19 @@ func joinParts(a attempt, hot, cold *part) (*Response, error) {
 // warnings in front of its own.
 func partialUnion(a attempt, left, failed *part, warnings ...string) (*Response, error) {
 	failed.release()
-	answer := splice.Whole(left.document.Envelope)
+	answer := splice.Whole(left.envelope)
 	if source := left.source(); len(source.Injected) > 0 && a.plan.traits().External == promapi.InAnswer {
 		// The other one may have used up the time.
 		var err error
-		if answer, err = a.plan.joined(left.document.held.acquire, source); err != nil {
+		if answer, err = a.plan.joined(left.held.acquire, source); err != nil {
 			return nil, a.failed(left.response.failed(notPrometheus(err)))
 		}
 	}
-	answer.Warnings, answer.Infos = append(warnings, left.document.Warnings...), left.document.Infos
-	left.response.setAnswer(answer, left.document.held)
+	answer.Warnings, answer.Infos = append(warnings, left.envelope.Warnings...), left.envelope.Infos
+	left.response.setAnswer(answer, left.held)
 	left.response.answers(a)
 	return left.response, nil
 }
 
 // source returns what the part contributes to a union.
-func (p *part) source() splice.Source { return p.plan.source(p.name, p.document.Envelope) }
+func (p *part) source() splice.Source { return p.plan.source(p.name, p.envelope) }

@@ -4,6 +4,7 @@
 package promapi
 
 import (
+	"bytes"
 	"io"
 	"maps"
 	"mime"
@@ -167,37 +168,17 @@ func (r *Request) readBody(incoming *http.Request) (url.Values, error) {
 	if err != nil {
 		return nil, BodyError("the request body", err)
 	}
-	form, err := parseForm(incoming.Header.Get("Content-Type"), body)
-	if err != nil {
-		return nil, err
-	}
 	r.Body = body
-	if isMultipart(incoming.Header.Get("Content-Type")) {
-		r.Body = []byte(form.Encode())
-	}
 	r.Header.Set("Content-Type", formContentType)
-	return form, nil
-}
-
-func isMultipart(contentType string) bool {
-	mediaType, _, _ := mime.ParseMediaType(contentType)
-	return mediaType == "multipart/form-data"
-}
-
-func parseForm(contentType string, body []byte) (url.Values, error) {
-	if isMultipart(contentType) {
-		return parseMultipart(contentType, body)
+	mediaType, parameters, _ := mime.ParseMediaType(incoming.Header.Get("Content-Type"))
+	if mediaType != "multipart/form-data" {
+		form, err := url.ParseQuery(string(body))
+		if err != nil {
+			return nil, BadData("parse the request body as a form: %s", err)
+		}
+		return form, nil
 	}
-	form, err := url.ParseQuery(string(body))
-	if err != nil {
-		return nil, BadData("parse the request body as a form: %s", err)
-	}
-	return form, nil
-}
-
-func parseMultipart(contentType string, body []byte) (url.Values, error) {
-	_, parameters, _ := mime.ParseMediaType(contentType)
-	form, err := multipart.NewReader(strings.NewReader(string(body)), parameters["boundary"]).ReadForm(MaxBodyBytes)
+	form, err := multipart.NewReader(bytes.NewReader(body), parameters["boundary"]).ReadForm(MaxBodyBytes)
 	if err != nil {
 		return nil, BadData("parse the request body as a multipart form: %s", err)
 	}
@@ -205,7 +186,8 @@ func parseMultipart(contentType string, body []byte) (url.Values, error) {
 	if len(form.File) > 0 {
 		return nil, BadData("the request body holds a file: send parameters only")
 	}
-	return url.Values(form.Value), nil
+	r.Body = []byte(url.Values(form.Value).Encode())
+	return form.Value, nil
 }
 
 // Without returns the query string and the body without the named parameters.
