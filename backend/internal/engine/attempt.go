@@ -63,21 +63,17 @@ func (p *Plan) attempt(decision tier.Decision) attempt {
 	return a
 }
 
-// attempts returns who is asked for a query, one after the other: the first choice,
+// others returns who else is asked once an attempt has failed, one after the other:
 // each replica of hot that can take its place, then the other tier. An attempt is
-// planned when the one before it has failed: by then a replica may be down, and
-// most queries need one attempt.
-func (a attempt) attempts(ctx context.Context) iter.Seq[attempt] {
+// planned when the one before it has failed. By then a replica may be down, and most
+// queries need one attempt.
+func (a attempt) others(ctx context.Context) iter.Seq[attempt] {
 	return func(yield func(attempt) bool) {
-		if !yield(a) {
-			return
-		}
 		last := a
 		for replica := range a.replicas(ctx) {
-			if !yield(replica) {
+			if last = replica; !yield(replica) {
 				return
 			}
-			last = replica
 		}
 		if last.Fallback != "" {
 			other := last.plan.attempt(fallbackOf(last.Decision))
@@ -160,13 +156,8 @@ func (a attempt) encoded() *promapi.Request {
 
 // callOptions returns what the call depends on besides its request.
 func (a attempt) callOptions() *upstream.CallOptions {
-	query := &a.plan.query
-	options := &upstream.CallOptions{Caller: query.Caller, DetachOnCancel: query.DetachOnCancel, ConfinedTo: query.ConfinedTo}
 	if a.Tier == tier.Hot {
-		options.Without = coldParameters
+		return &a.plan.hotOptions
 	}
-	if a.plan.Tier == tier.Both && query.Request.Endpoint == promapi.Rules {
-		options.Without = append(options.Without[:len(options.Without):len(options.Without)], promapi.PagingParameters...)
-	}
-	return options
+	return &a.plan.coldOptions
 }

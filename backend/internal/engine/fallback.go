@@ -6,31 +6,36 @@ import (
 )
 
 // fallBack makes one attempt after the other until one has an answer: see
-// attempt.attempts. An overload ends that: passed on to the other tier, the load
-// would take that down too.
+// attempt.others.
 func (e *Engine) fallBack(next handler) handler {
 	return func(ctx context.Context, first attempt) (*Response, error) {
-		var failure error
-		for a := range first.attempts(ctx) {
-			if a.next != "" {
-				e.options.OnRetry(a.next)
-			}
-			response, err := next(ctx, a)
-			if err == nil {
-				return response, nil
-			}
-			failure = err
-			if isOverload(err) || ctx.Err() != nil || !a.isFailure(err) {
-				break
-			}
+		response, err := next(ctx, first)
+		if first.isFailure(ctx, err) {
+			return e.askOthers(ctx, next, first, err)
 		}
-		return nil, failure
+		return response, err
 	}
 }
 
-// isFailure reports whether an error is that of the attempt itself, rather than of
-// another one that was made for an inconclusive answer.
-func (a attempt) isFailure(err error) bool {
+func (e *Engine) askOthers(ctx context.Context, next handler, failed attempt, err error) (*Response, error) {
+	for a := range failed.others(ctx) {
+		e.options.OnRetry(a.next)
+		var response *Response
+		if response, err = next(ctx, a); !a.isFailure(ctx, err) {
+			return response, err
+		}
+	}
+	return nil, err
+}
+
+// isFailure reports whether somebody else is asked after the error of an attempt.
+// Not so after an overload: passed on to the other tier, the load would take that
+// down too. Nor after an error of another attempt, which was made for an
+// inconclusive answer.
+func (a attempt) isFailure(ctx context.Context, err error) bool {
+	if err == nil || isOverload(err) || ctx.Err() != nil {
+		return false
+	}
 	failed, is := errors.AsType[*CallError](err)
 	return is && failed.Tier == a.Tier
 }

@@ -43,6 +43,8 @@ type Plan struct {
 	// hot and cold are what goes to the tiers: the request itself, or one that
 	// makes the tier answer as is meant.
 	hot, cold *promapi.Request
+	// hotOptions and coldOptions are what the calls depend on besides.
+	hotOptions, coldOptions upstream.CallOptions
 	// added are the labels that the answer of hot lacks.
 	added map[string]string
 }
@@ -147,7 +149,20 @@ func (e *Engine) planOn(ctx context.Context, query Query, key promql.Key, replic
 	if p.isUnknownToThanos() && p.Tier != tier.Hot {
 		p.Warnings = append(p.Warnings, unknownToThanos)
 	}
+	p.setCallOptions()
 	return p, nil
+}
+
+func (p *Plan) setCallOptions() {
+	p.coldOptions = upstream.CallOptions{Caller: p.query.Caller, DetachOnCancel: p.query.DetachOnCancel, ConfinedTo: p.query.ConfinedTo}
+	if p.Tier == tier.Both && p.query.Request.Endpoint == promapi.Rules {
+		p.coldOptions.Without = promapi.PagingParameters
+	}
+	p.hotOptions = p.coldOptions
+	p.hotOptions.Without = coldParameters
+	if len(p.coldOptions.Without) > 0 {
+		p.hotOptions.Without = slices.Concat(coldParameters, p.coldOptions.Without)
+	}
 }
 
 const unknownToThanos = "a label name with a slash cannot be asked of Thanos: values that only the cold tier has are missing"

@@ -64,34 +64,39 @@ func (p *part) isUnknown() bool {
 // answer is the whole.
 func (e *Engine) unite(next handler) handler {
 	return func(ctx context.Context, a attempt) (*Response, error) {
-		if a.Tier != tier.Both {
-			return next(ctx, a)
+		if a.Tier == tier.Both {
+			return e.askBoth(ctx, a)
 		}
-		ctx, cancel := beforeDeadline(ctx)
-		defer cancel()
-		var hot, cold *part
-		var group errgroup.Group
-		group.Go(func() error { hot = e.askForPart(ctx, a.plan, tier.Hot); return nil })
-		group.Go(func() error { cold = e.askForPart(ctx, a.plan, tier.Cold); return nil })
-		_ = group.Wait() // The parts hold the errors.
-		isFailed := func() bool {
-			return hot.err != nil && !hot.isRefused() && !cold.isRefused() && !isOverload(hot.err) && ctx.Err() == nil
-		}
-		if isFailed() {
-			for replica := range a.replicas(ctx) {
-				a = replica
-				if hot = e.askForPart(ctx, a.plan, tier.Hot); !isFailed() {
-					break
-				}
+		return next(ctx, a)
+	}
+}
+
+func (e *Engine) askBoth(ctx context.Context, a attempt) (*Response, error) {
+	ctx, cancel := beforeDeadline(ctx)
+	defer cancel()
+	var hot, cold *part
+	var group errgroup.Group
+	group.Go(func() error { hot = e.askForPart(ctx, a.plan, tier.Hot); return nil })
+	group.Go(func() error { cold = e.askForPart(ctx, a.plan, tier.Cold); return nil })
+	_ = group.Wait() // The parts hold the errors.
+	isFailed := func() bool {
+		return hot.err != nil && !hot.isRefused() && !cold.isRefused() && !isOverload(hot.err) && ctx.Err() == nil
+	}
+	last := a
+	if isFailed() {
+		for replica := range a.replicas(ctx) {
+			last = replica
+			if hot = e.askForPart(ctx, replica.plan, tier.Hot); !isFailed() {
+				break
 			}
 		}
-		response, err := joinParts(ctx, a, hot, cold)
-		if err != nil {
-			hot.release()
-			cold.release()
-		}
-		return response, err
 	}
+	response, err := joinParts(ctx, last, hot, cold)
+	if err != nil {
+		hot.release()
+		cold.release()
+	}
+	return response, err
 }
 
 // beforeDeadline returns a context that ends when a tenth of the time is left: so
