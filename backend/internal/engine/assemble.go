@@ -87,11 +87,8 @@ func (e *Engine) joinPieces(ctx context.Context, a attempt, l *lookup, pieces []
 	}
 	l.keepSteps(pieces)
 	joined := splice.Join(matrices, p.limit())
-	response := a.response()
-	response.Warnings = nil
-	response.Status, response.Header, response.ContentLength = http.StatusOK, jsonHeader(), joined.Size()
-	response.Body = held.body(joined.Reader())
-	response.Cache = p.report(p.usedSteps(l, pieces))
+	response := a.made(held.body(joined.Reader()), joined.Size())
+	response.Warnings, response.Cache = nil, p.report(p.usedSteps(l, pieces))
 	return response, nil
 }
 

@@ -1,10 +1,9 @@
 package engine
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"sort"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine/splice"
@@ -99,94 +98,83 @@ func (l *lookup) keepSteps(pieces []*piece) {
 		return
 	}
 	grid := l.plan.stepwise.grid
-	fresh := 0 // steps that the cache does not have yet
-	until := -1
-	for _, each := range pieces {
-		if each.from == tier.Hot {
-			break // Cold's are the first.
+	var parts []*splice.Matrix
+	fresh, until, last := 0, -1, -1 // the steps that the cache lacks, the last one to keep, and the last one of the parts
+	for _, piece := range pieces {
+		if piece.from == tier.Hot {
+			break // Those of cold come first.
 		}
-		until = min(each.last, l.end-1)
-		if each.from == tier.Cold {
-			if !mayBeRepeated(each.matrix.Warnings) {
-				return
-			}
-			fresh += max(0, until-each.first+1)
+		if piece.from == tier.Cold && !mayBeRepeated(piece.matrix.Warnings) {
+			return
+		}
+		if until = min(piece.last, l.end-1); piece.first > until {
+			continue
+		}
+		parts, last = append(parts, piece.matrix), piece.last
+		if piece.from == tier.Cold {
+			fresh += until - piece.first + 1
 		}
 	}
 	if fresh == 0 || (l.entry != nil && fresh < min(fewNew, until/8)) {
 		return
 	}
 	entry := &resultcache.Entry{First: grid.At(0), Last: grid.At(until), Born: l.asked}
-	parts := make([]*splice.Matrix, 0, len(pieces)+1)
-	for _, each := range pieces {
-		if each.from != tier.Hot && each.first <= until {
-			parts = append(parts, each.matrix)
-		}
-	}
 	if l.entry != nil && l.entry.Born.Before(entry.Born) {
 		entry.Born = l.entry.Born
 	}
-	joined := splice.Join(parts, 0)
-	text := make([]byte, 0, joined.Size())
-	text, err := appendAll(text, joined.Reader())
+	text, err := textOf(parts...)
+	if err == nil && last > until {
+		// The newest steps of cold may still change.
+		var matrix *splice.Matrix
+		if matrix, err = splice.Parse(text); err == nil {
+			err = matrix.Window(entry.First, entry.Last, grid.Step)
+		}
+		if err == nil {
+			text, err = textOf(matrix)
+		}
+	}
 	if err != nil {
 		return
-	}
-	if last := pieces[len(parts)-1]; last.last > until {
-		// The newest steps of cold may still change.
-		matrix, err := splice.Parse(text)
-		if err != nil || matrix.Window(entry.First, entry.Last, grid.Step) != nil {
-			return
-		}
-		if text, err = appendAll(nil, splice.Join([]*splice.Matrix{matrix}, 0).Reader()); err != nil {
-			return
-		}
 	}
 	entry.Answer = text
 	l.put(entry, nil)
 }
 
-func appendAll(text []byte, from io.Reader) ([]byte, error) {
-	var buffer [32 << 10]byte
-	for {
-		n, err := from.Read(buffer[:])
-		text = append(text, buffer[:n]...)
-		if errors.Is(err, io.EOF) {
-			return text, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
+// textOf returns the answer that some pieces make together.
+func textOf(parts ...*splice.Matrix) ([]byte, error) {
+	joined := splice.Join(parts, 0)
+	text := bytes.NewBuffer(make([]byte, 0, joined.Size()+bytes.MinRead))
+	_, err := text.ReadFrom(joined.Reader())
+	return text.Bytes(), err
 }
 
 // usedSteps says how much of the answer came from the cache.
 func (p *Plan) usedSteps(l *lookup, pieces []*piece) CacheUse {
-	found := CacheUse{Result: CacheMiss, Steps: p.stepwise.grid.Len()}
-	asked := 0 // steps of cold that were asked for although they may be kept
-	for _, each := range pieces {
-		switch each.from {
+	use := CacheUse{Result: CacheMiss, Steps: p.stepwise.grid.Len()}
+	uncached := 0 // steps that cold was asked for although they may be kept
+	for _, piece := range pieces {
+		switch piece.from {
 		case "":
-			found.Cached += each.last - each.first + 1
-			found.Samples += each.matrix.Samples()
+			use.Cached += piece.last - piece.first + 1
+			use.Samples += piece.matrix.Samples()
 		case tier.Cold:
 			if l != nil {
-				asked += max(0, min(each.last, l.end-1)-each.first+1)
+				uncached += max(0, min(piece.last, l.end-1)-piece.first+1)
 			}
 		case tier.Hot, tier.Both:
 		}
 	}
 	switch {
 	case l == nil:
-		found.Result = CacheNever
+		use.Result = CacheNever
 	case p.query.NoRead:
-		found.Result = CacheBypass
-	case found.Cached > 0 && asked == 0:
-		found.Result = CacheHit
-	case found.Cached > 0:
-		found.Result = CachePartial
+		use.Result = CacheBypass
+	case use.Cached > 0 && uncached == 0:
+		use.Result = CacheHit
+	case use.Cached > 0:
+		use.Result = CachePartial
 	}
-	return found
+	return use
 }
 
 // isStepwiseAtCold reports whether a query goes to cold as a whole, and the cache

@@ -90,11 +90,7 @@ func (p *Plan) newestOfWhole() (newest int64, found bool) {
 		}
 		return times.End.Add(headReach).UnixMilli(), true
 	}
-	lookback := p.learned.Hot.LookbackDelta
-	if times.LookbackDelta > 0 {
-		lookback = times.LookbackDelta
-	}
-	extent, err := tier.Analyze(tier.Evaluation{Query: p.coldQuery(), Start: times.Start, End: times.End, LookbackDelta: lookback})
+	extent, err := tier.Analyze(tier.Evaluation{Query: p.coldQuery(), Start: times.Start, End: times.End, LookbackDelta: p.lookback()})
 	if err != nil {
 		return 0, false
 	}
@@ -109,9 +105,7 @@ func (p *Plan) newestOfWhole() (newest int64, found bool) {
 
 // kept returns the answer that the cache has.
 func (a attempt) kept(l *lookup) *Response {
-	response := a.response()
-	response.Status, response.Header, response.ContentLength = http.StatusOK, jsonHeader(), int64(len(l.entry.Answer))
-	response.Body = l.held.body(bytes.NewReader(l.entry.Answer))
+	response := a.made(l.held.body(bytes.NewReader(l.entry.Answer)), int64(len(l.entry.Answer)))
 	response.Cache = a.plan.report(CacheUse{Result: CacheHit, Cached: 1, Steps: 1, Samples: int(l.entry.Samples)})
 	return response
 }
@@ -122,11 +116,11 @@ func (l *lookup) keepWhole(response *Response) {
 		return
 	}
 	query, cache := &l.plan.query, l.plan.engine.options.Cache
-	found := CacheUse{Result: CacheMiss, Steps: 1}
+	use := CacheUse{Result: CacheMiss, Steps: 1}
 	if query.NoRead {
-		found.Result = CacheBypass
+		use.Result = CacheBypass
 	}
-	response.Cache = l.plan.report(found)
+	response.Cache = l.plan.report(use)
 	encoding := response.encoding()
 	if query.NoStore || (encoding != encodingPlain && encoding != encodingGzip) {
 		return

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -73,14 +74,14 @@ func (p *Plan) tier(name tier.Name) *upstream.Tier {
 
 // timeout is the configured one, or what the request asks for if that is less.
 func (p *Plan) timeout() time.Duration {
-	if asked := p.query.Request.TimeRange.Timeout; asked > 0 {
-		return min(p.engine.options.Timeout, asked)
+	if wanted := p.query.Request.TimeRange.Timeout; wanted > 0 {
+		return min(p.engine.options.Timeout, wanted)
 	}
 	return p.engine.options.Timeout
 }
 
 // Plan decides which tier is asked, and what. It asks no tier; it waits for
-// the first probe of tiers that nobody asked for before. It returns an Error
+// the first probe of tiers that no query has used before. It returns an Error
 // with status 503 when the datasource has no tier, and with status 400 for a
 // match[] that selects everything.
 //
@@ -204,7 +205,7 @@ func (p *Plan) prepare(ctx context.Context) {
 	request, datasource, pair := p.query.Request, p.query.Datasource, p.replica.Pair
 	now, traits := request.ReceivedAt, request.Endpoint.Traits()
 	p.Input = tier.Input{
-		Forced: p.query.Forced, ColdParameter: p.query.coldParameter(), Extent: extentOf(request, p.learned.Hot.LookbackDelta),
+		Forced: p.query.Forced, ColdParameter: p.query.coldParameter(), Extent: extentOf(request, p.lookback()),
 		Threshold: datasource.Threshold, Now: now.UnixMilli(), ScrapeInterval: datasource.ScrapeInterval, Detailed: datasource.Detailed,
 		HotReplicated: len(datasource.Hot) > 1,
 		Union:         traits.Routing.Has(promapi.UnionForRange), UnionWhenIncomplete: traits.Routing.Has(promapi.UnionForSeries),
@@ -239,18 +240,20 @@ func (p *Plan) prepare(ctx context.Context) {
 	p.cold = p.explicitDefaults()
 }
 
+// lookback is the lookback delta of the request, or else of hot; zero where it is
+// not known.
+func (p *Plan) lookback() time.Duration {
+	return cmp.Or(max(p.query.Request.TimeRange.LookbackDelta, 0), p.learned.Hot.LookbackDelta)
+}
+
 // extentOf returns what a request reads at a tier with the given lookback delta;
 // zero means the usual one.
 func extentOf(request *promapi.Request, lookback time.Duration) tier.Extent {
 	times := request.TimeRange
 	switch request.Endpoint.Traits().Times {
 	case promapi.OneTime, promapi.EachStep:
-		if times.LookbackDelta > 0 {
-			lookback = times.LookbackDelta
-		}
 		extent, err := tier.Analyze(tier.Evaluation{
-			Query: request.Parameters.Get("query"), Start: times.Start, End: times.End,
-			Step: times.Step, LookbackDelta: lookback,
+			Query: request.Parameters.Get("query"), Start: times.Start, End: times.End, Step: times.Step, LookbackDelta: lookback,
 		})
 		if err != nil {
 			return tier.UnknownExtent(times.Start, times.End)

@@ -119,7 +119,13 @@ func (r *Response) setError(apiError *promapi.Error) {
 	r.setBody(text)
 }
 
-// jsonHeader returns the header of an answer that was made here.
+// made returns a success that was made here, of so many bytes.
+func (a attempt) made(body io.ReadCloser, length int64) *Response {
+	made := a.response()
+	made.Status, made.Header, made.Body, made.ContentLength = http.StatusOK, jsonHeader(), body, length
+	return made
+}
+
 func jsonHeader() http.Header { return http.Header{"Content-Type": {"application/json"}} }
 
 // endingBody is a body that ends something when it is closed.

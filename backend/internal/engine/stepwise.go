@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -10,7 +11,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// mostLead bounds the steps by which a piece of cold begins early.
+// mostLead bounds the steps by which a piece of cold starts early.
 const mostLead = 500
 
 // errWhole is why most queries are not answered in pieces.
@@ -21,8 +22,8 @@ type stepwise struct {
 	grid tier.Grid
 	// hot and cold are the queries for the tiers with their times frozen.
 	hot, cold string
-	// lead is by how many steps a piece of cold begins early: a tier that
-	// deduplicates replicas gives other values at the beginning of what it reads.
+	// lead is by how many steps a piece of cold starts early: a tier that
+	// deduplicates replicas gives other values at the start of what it reads.
 	lead int
 	// extentAt returns what cold reads at one step.
 	extentAt func(at int64) (tier.Extent, error)
@@ -51,10 +52,7 @@ func (p *Plan) asStepwise() (*stepwise, error) {
 	if made.cold, err = tier.Freeze(p.coldQuery(), times.Start, times.End); err != nil {
 		return nil, err
 	}
-	lookback := p.learned.Hot.LookbackDelta
-	if times.LookbackDelta > 0 {
-		lookback = times.LookbackDelta
-	}
+	lookback := p.lookback()
 	made.extentAt = func(at int64) (tier.Extent, error) {
 		moment := time.UnixMilli(at)
 		return tier.Analyze(tier.Evaluation{Query: made.cold, Start: moment, End: moment, Step: times.Step, LookbackDelta: lookback})
@@ -64,11 +62,8 @@ func (p *Plan) asStepwise() (*stepwise, error) {
 		if err != nil {
 			return nil, err
 		}
-		if lookback == 0 {
-			lookback = tier.DefaultLookbackDelta
-		}
 		// After a whole window, nothing that was read at first is read any more.
-		made.lead = int(min(mostLead, (max(extent.Span, 0)+lookback)/times.Step+1))
+		made.lead = int(min(mostLead, (max(extent.Span, 0)+cmp.Or(lookback, tier.DefaultLookbackDelta))/times.Step+1))
 	}
 	return made, nil
 }
@@ -108,16 +103,16 @@ func (p *Plan) pieceKey() string {
 }
 
 // pieceAttempt returns the attempt that asks for a piece.
-func (p *Plan) pieceAttempt(asked *piece) attempt {
+func (p *Plan) pieceAttempt(missing *piece) attempt {
 	steps := p.stepwise
-	a := p.attempt(tier.Decision{Tier: asked.from, Reason: p.Reason, Fallback: p.fallbackOfPiece(asked.from)})
+	a := p.attempt(tier.Decision{Tier: missing.from, Reason: p.Reason, Fallback: p.fallbackOfPiece(missing.from)})
 	a.reading = decoded
-	query, first := steps.cold, asked.first-steps.lead
-	if asked.from == tier.Hot {
-		query, first = steps.hot, asked.first
+	query, first := steps.cold, missing.first-steps.lead
+	if missing.from == tier.Hot {
+		query, first = steps.hot, missing.first
 	}
 	a.request = a.request.With(url.Values{
-		"query": {query}, "start": {steps.timeOf(first)}, "end": {steps.timeOf(asked.last)}, "limit": nil,
+		"query": {query}, "start": {steps.timeOf(first)}, "end": {steps.timeOf(missing.last)}, "limit": nil,
 	})
 	return a
 }
