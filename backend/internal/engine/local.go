@@ -24,20 +24,10 @@ func (r *Response) isAnsweredLocally() bool {
 // parser.
 func (r *Response) answerLocally() error {
 	r.Warnings = nil
-	endpoint, query := r.plan.query.Request.Endpoint, r.plan.query.Request.Parameters.Get("query")
-	if isCostly, err := promql.Check(len(query), query); endpoint == promapi.FormatQuery && (isCostly || err != nil) {
-		// The time that the printer takes grows with the cube of the operators.
-		r.setError(promapi.BadData("the query is too large to be formatted by tierproxy: format its parts"))
+	data, apiError := parseHere(r.plan.query.Request)
+	if apiError != nil {
+		r.setError(apiError)
 		return nil
-	}
-	root, err := tier.ParseTree(query)
-	if err != nil {
-		r.setError(promapi.InvalidParameter("query", err))
-		return nil //nolint:nilerr // It is the answer.
-	}
-	var data any = root.Pretty(0)
-	if endpoint == promapi.ParseQuery {
-		data = describe(root)
 	}
 	text, err := json.Marshal(struct {
 		Status string `json:"status"`
@@ -49,6 +39,23 @@ func (r *Response) answerLocally() error {
 	r.Status = http.StatusOK
 	r.setBody(text)
 	return nil
+}
+
+// parseHere returns the query formatted, or its tree.
+func parseHere(request *promapi.Request) (any, *promapi.Error) {
+	query, formats := request.Parameters.Get("query"), request.Endpoint == promapi.FormatQuery
+	if isCostly, err := promql.Check(len(query), query); formats && (isCostly || err != nil) {
+		// The time that the printer takes grows with the cube of the operators.
+		return nil, promapi.BadData("the query is too large to be formatted by tierproxy: format its parts")
+	}
+	root, err := tier.ParseTree(query)
+	switch {
+	case err != nil:
+		return nil, promapi.InvalidParameter("query", err)
+	case formats:
+		return root.Pretty(0), nil
+	}
+	return describe(root), nil
 }
 
 // object is a node of a query in the JSON of the parse_query endpoint.

@@ -19,7 +19,7 @@ type Traits struct {
 	Times Times
 	// Selects says what selects the series that are read.
 	Selects Selects
-	// Routing says which tier answers. It is a set.
+	// Routing says which tier answers.
 	Routing Routing
 	// Confinement says how the answer is confined to some series.
 	Confinement Confinement
@@ -38,86 +38,64 @@ type Traits struct {
 	check func(url.Values) error
 }
 
-// Times says which times a request names.
-type Times int
+type (
+	// Times says which times a request names.
+	Times int
+	// Selects says what selects the series that a request reads.
+	Selects int
+	// Routing says which tier answers. docs/routing.md has the same table for people.
+	Routing int
+	// Confinement says how an answer is confined to some series.
+	Confinement int
+	// Caching says what is kept of an answer.
+	Caching int
+	// Cutting says whether a request can be cut.
+	Cutting int
+	// Union says how answers are joined.
+	Union int
+	// External says how an answer gets the external labels of a server.
+	External int
+)
 
-// The values of Times.
+// The values of Routing, which is a set of them.
+const (
+	ByRules        Routing = 1 << iota // the routing rules decide
+	OnlyThanos                         // a long-term store alone serves it
+	UnionForRange                      // answers are joined where only both tiers hold the time range
+	UnionForSeries                     // answers are joined wherever hot may lack series
+	OwnAtEach                          // each server tells something of its own, so no server has it all
+	Elsewhere                          // where a tier does not know the endpoint, the other one is asked
+)
+
+// Has reports whether all of some values are in the set.
+func (r Routing) Has(values Routing) bool { return r&values == values }
+
+// The values of the other columns.
 const (
 	NoTime     Times = iota + 1 // the answer is about the server
 	Now                         // the answer is about the series that are there now
 	OneTime                     // time: an evaluation
 	EachStep                    // start, end, step: evaluations
 	TimeBounds                  // start, end
-)
 
-// Selects says what selects the series that a request reads.
-type Selects int
-
-// The values of Selects.
-const (
 	NoSeries  Selects = iota + 1
 	ByQuery           // the selectors of query
 	ByMatch           // match[]; every series where there is none
 	ByMetric          // metric; every series where there is none
 	AllSeries         // every series, whatever the parameters
-)
 
-// Routing says which tier answers. docs/routing.md has the same table for people.
-type Routing int
-
-// The values of Routing.
-const (
-	ByRules    Routing = 1 << iota // the routing rules decide
-	OnlyThanos                     // a long-term store alone serves it
-	// UnionForRange joins answers where only both tiers hold the time range.
-	UnionForRange
-	// UnionForSeries joins answers wherever hot may lack series.
-	UnionForSeries
-	// OwnAtEach is set where each server tells something of its own, so that no
-	// server has it all.
-	OwnAtEach
-	// Elsewhere asks the other tier where one does not know the endpoint.
-	Elsewhere
-)
-
-// Has reports whether all of some values are in the set.
-func (r Routing) Has(values Routing) bool { return r&values == values }
-
-// Confinement says how an answer is confined to some series.
-type Confinement int
-
-// The values of Confinement.
-const (
 	CannotConfine  Confinement = iota + 1 // the endpoint is refused
 	NothingConfine                        // its answer does not depend on series
 	ConfineQuery                          // the selectors of query are confined
 	ConfineMatch                          // the selectors of match[] are confined
-)
 
-// Caching says what is kept of an answer.
-type Caching int
-
-// The values of Caching.
-const (
 	NeverCached Caching = iota + 1
 	CachedWhole         // the answer to a request with fixed times
 	CachedSteps         // the steps that can no longer change
-)
 
-// Cutting says whether a request can be cut.
-type Cutting int
-
-// The values of Cutting.
-const (
 	NeverCut Cutting = iota + 1
 	CutAtStep
-)
 
-// Union says how answers are joined.
-type Union int
-
-// The values of Union.
-const (
 	NoUnion Union = iota + 1
 	UnionOfTexts
 	UnionOfSeries
@@ -125,13 +103,7 @@ const (
 	UnionOfMetadata
 	UnionOfRules
 	UnionOfAlerts
-)
 
-// External says how an answer gets the external labels of a server.
-type External int
-
-// The values of External.
-const (
 	NoExternal      External = iota + 1
 	ExternalByQuery          // the query is rewritten so that its result has them
 	InAnswer                 // matchers on them are removed, and the answer gets them
