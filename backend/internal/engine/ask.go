@@ -48,8 +48,8 @@ func (e *Engine) ask(ctx context.Context, a attempt) (*Response, error) {
 // upstream.StatusError for a status that is no answer, upstream.ErrNotPrometheus
 // for what is not of the Prometheus API, and the error of reading the start.
 func (r *Response) check(a attempt) error {
-	if err := statusError(r.Status, a.isReplaceable); err != nil {
-		return err
+	if !isAnswer(r.Status, a.isReplaceable) {
+		return &upstream.StatusError{Status: r.Status}
 	}
 	if err := r.checkStart(); err != nil {
 		return err
@@ -89,24 +89,20 @@ func brokenOff(ctx context.Context, target *upstream.Tier, err error) error {
 // firstUnknownStatus is the first number after the statuses of HTTP.
 const firstUnknownStatus = 600
 
-// statusError returns an error for a status that is no answer to a query.
-func statusError(status int, isReplaceable bool) error {
+// isAnswer reports whether a status is an answer to a query. Where somebody else can
+// be asked, that a server is unavailable is none.
+func isAnswer(status int, isReplaceable bool) bool {
 	switch status {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		if isReplaceable {
-			return &upstream.StatusError{Status: status}
-		}
+		return !isReplaceable
 	case http.StatusUnauthorized, http.StatusProxyAuthRequired:
-		// Passed on, it would tell the browser that its own session ended.
-		return &upstream.StatusError{Status: status}
+		return false // Passed on, it would tell the browser that its own session ended.
+	case http.StatusNoContent, http.StatusResetContent:
+		return false // They have no body.
+	case http.StatusNotModified:
+		return true
 	}
-	switch {
-	case status < http.StatusOK, status >= firstUnknownStatus, status == http.StatusNoContent, status == http.StatusResetContent:
-		// HTTP gives the first two no meaning, and the others have no answer.
-		return &upstream.StatusError{Status: status}
-	case status >= http.StatusMultipleChoices && status < http.StatusBadRequest && status != http.StatusNotModified:
-		// A redirect would show the caller an address of the tier.
-		return &upstream.StatusError{Status: status}
-	}
-	return nil
+	// A redirect would show the caller an address of the tier.
+	isRedirect := status >= http.StatusMultipleChoices && status < http.StatusBadRequest
+	return status >= http.StatusOK && status < firstUnknownStatus && !isRedirect
 }

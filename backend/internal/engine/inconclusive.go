@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"slices"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -95,21 +94,13 @@ func (r *Response) isEmpty() bool {
 	default:
 		return false
 	}
-	start, err := readWhileEmpty(text)
-	return errors.Is(err, io.EOF) && promapi.IsEmpty(start)
-}
-
-// readWhileEmpty reads for as long as what it has read can be the start of
-// an answer that holds nothing, so that the others are not held up.
-func readWhileEmpty(body io.Reader) ([]byte, error) {
-	start := make([]byte, 0, 512)
-	for len(start) < emptyPeek && promapi.MayBeEmpty(start) {
-		start = slices.Grow(start, 512)
-		n, err := body.Read(start[len(start):cap(start)])
+	// It reads for as long as this can be the start of an answer that holds nothing, so
+	// that the others are not held up.
+	start := make([]byte, 0, emptyPeek)
+	for err == nil && len(start) < emptyPeek && promapi.MayBeEmpty(start) {
+		var n int
+		n, err = text.Read(start[len(start):min(len(start)+512, emptyPeek)])
 		start = start[:len(start)+n]
-		if err != nil {
-			return start, err
-		}
 	}
-	return start, nil
+	return errors.Is(err, io.EOF) && promapi.IsEmpty(start)
 }

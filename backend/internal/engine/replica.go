@@ -17,41 +17,35 @@ func inOrder(replicas []Replica, key promql.Key) []Replica {
 	if len(replicas) < 2 {
 		return replicas
 	}
-	type ranked struct {
-		Replica
-		class  int
-		weight uint64
-	}
-	list := make([]ranked, 0, len(replicas))
-	for _, replica := range replicas {
-		// The highest hash of request and replica together wins: when a replica
-		// goes, only its own requests move, and they return with it.
-		hash := fnv.New64a()
-		_, _ = io.WriteString(hash, replica.Hot.Replica()+"\x00"+string(key[:])) // It never fails.
-		made := ranked{Replica: replica, weight: mix(hash.Sum64())}
-		if !replica.answers() {
-			made.class += 2
-		}
-		if !replica.Ready {
-			made.class++
-		}
-		list = append(list, made)
-	}
-	slices.SortStableFunc(list, func(a, b ranked) int { return cmp.Or(a.class-b.class, cmp.Compare(b.weight, a.weight)) })
-	ordered := make([]Replica, 0, len(list))
-	for _, replica := range list {
-		ordered = append(ordered, replica.Replica)
-	}
+	ordered := slices.Clone(replicas)
+	slices.SortStableFunc(ordered, func(a, b Replica) int {
+		return cmp.Or(cmp.Compare(a.class(), b.class()), cmp.Compare(b.weight(key), a.weight(key)))
+	})
 	return ordered
 }
 
-// mix spreads the bits of a hash: names that differ in one character have FNV
-// hashes that differ in few.
-func mix(hash uint64) uint64 {
-	hash ^= hash >> 33
-	hash *= 0xff51afd7ed558ccd
-	hash ^= hash >> 33
-	return hash
+// class is the place of the replica's group: 0 for those that are ready to answer.
+func (r Replica) class() (class int) {
+	if !r.answers() {
+		class += 2
+	}
+	if !r.Ready {
+		class++
+	}
+	return class
+}
+
+// weight is the hash of a request and the replica together. The highest one wins:
+// when a replica goes, only its own requests move, and they return with it.
+func (r Replica) weight(key promql.Key) uint64 {
+	hash := fnv.New64a()
+	_, _ = io.WriteString(hash, r.Hot.Replica()+"\x00"+string(key[:])) // It never fails.
+	// This spreads the bits: names that differ in one character have FNV hashes that
+	// differ in few.
+	sum := hash.Sum64()
+	sum ^= sum >> 33
+	sum *= 0xff51afd7ed558ccd
+	return sum ^ sum>>33
 }
 
 // answers reports whether everything is known that a query on the replica takes.

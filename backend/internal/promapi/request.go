@@ -236,9 +236,7 @@ func (r *Request) With(parameters url.Values) *Request {
 	}
 	changed.RawQuery, changed.Body = r.Without(names)
 	if r.Method == http.MethodPost {
-		changed.Body = []byte(joinForms(string(changed.Body), added.Encode()))
-		changed.Header = r.Header.Clone()
-		changed.Header.Set("Content-Type", formContentType)
+		changed.setForm(joinForms(string(changed.Body), added.Encode()))
 		return &changed
 	}
 	changed.RawQuery = joinForms(changed.RawQuery, added.Encode())
@@ -262,11 +260,16 @@ func (r *Request) Only(parameters url.Values) *Request {
 	changed.Parameters = parameters
 	changed.RawQuery, changed.Body = parameters.Encode(), nil
 	if r.Method == http.MethodPost {
-		changed.RawQuery, changed.Body = "", []byte(parameters.Encode())
-		changed.Header = r.Header.Clone()
-		changed.Header.Set("Content-Type", formContentType)
+		changed.RawQuery = ""
+		changed.setForm(parameters.Encode())
 	}
 	return &changed
+}
+
+// setForm is a part of making a request of another one, whose header it leaves alone.
+func (r *Request) setForm(form string) {
+	r.Body, r.Header = []byte(form), r.Header.Clone()
+	r.Header.Set("Content-Type", formContentType)
 }
 
 func joinForms(first, second string) string {
