@@ -33,14 +33,14 @@ type asking struct {
 	Decoded            *upstream.ByteBudget
 	Cache              *resultcache.Cache // nil where no answer is kept
 	OnUse              func(CacheUse)
-	pieces             *pieceMemory // nil where it is not shared with other queries
+	engine             *Engine // nil where it is not shared with other queries
 }
 
 // made returns the engine, and the query for it.
 func (a asking) made() (*Engine, Query) {
 	engine := New(Options{Timeout: a.Timeout, Freshness: a.Freshness, Decoded: a.Decoded, Cache: a.Cache, Lifetime: context.Background(), OnCacheUse: a.OnUse})
-	if a.pieces != nil {
-		engine.pieces = a.pieces
+	if a.engine != nil {
+		engine.pieceBudget, engine.unjoinable = a.engine.pieceBudget, a.engine.unjoinable
 	}
 	datasource := &Datasource{
 		Name: "one", Cold: a.Cold, Threshold: a.Threshold, Strategy: a.Strategy, ReplicasAccepted: a.ReplicasAccepted,
@@ -69,8 +69,8 @@ func plan(ctx context.Context, a asking) (*Plan, error) {
 	return engine.Plan(ctx, query)
 }
 
-// held returns how many bytes are in use.
-func (m *pieceMemory) held() int64 {
-	bytes, _ := m.budget.Held()
+// held returns how many bytes of pieces are in use.
+func (e *Engine) held() int64 {
+	bytes, _ := e.pieceBudget.Held()
 	return bytes
 }

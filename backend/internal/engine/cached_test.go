@@ -40,7 +40,7 @@ func newCachedPair(t *testing.T) *cachedPair {
 // newCachedPairThat is one whose cold tells more of itself.
 func newCachedPairThat(t *testing.T, cold told) *cachedPair {
 	t.Helper()
-	p := &cachedPair{splitPair: &splitPair{pair: &pair{hot: faketier.New(), cold: faketier.New()}, pieces: newPieceMemory(10 << 20)}, cache: resultcache.NewMemory(10 << 20)}
+	p := &cachedPair{splitPair: &splitPair{pair: &pair{hot: faketier.New(), cold: faketier.New()}, engine: New(Options{PieceBytes: 10 << 20})}, cache: resultcache.NewMemory(10 << 20)}
 	p.now = time.Now().Truncate(time.Minute)
 	p.stores.Store(bothStores)
 	t.Cleanup(p.hot.Close)
@@ -96,7 +96,7 @@ func (p *cachedPair) at(t *testing.T, later, span time.Duration, more url.Values
 	require.NoError(t, err)
 	return asking{
 		Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: p.both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second,
-		Freshness: 10 * time.Minute, pieces: p.pieces, Strategy: tier.StrategySplit,
+		Freshness: 10 * time.Minute, engine: p.engine, Strategy: tier.StrategySplit,
 		Cache: p.cache, Scope: "a", OnUse: func(use CacheUse) { p.uses = append(p.uses, use) },
 	}
 }
@@ -107,7 +107,7 @@ func (p *cachedPair) do(t *testing.T, query asking) *Response {
 	response, err := do(t.Context(), query)
 	require.NoError(t, err)
 	require.Equal(t, whole(query, "a", "gaps"), body(t, response))
-	require.Zero(t, p.pieces.held())
+	require.Zero(t, p.engine.held())
 	return response
 }
 

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/expirable"
+
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resultcache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
@@ -22,7 +24,9 @@ type Options struct {
 	Timeout time.Duration
 	// Freshness is how far back from now data may still change or come in.
 	Freshness time.Duration
-	// PieceBytes bounds the memory of answers that are put together from pieces.
+	// PieceBytes bounds the memory of answers that are put together from pieces, all
+	// queries together. Those of one datasource get a part of it: see
+	// upstream.ByteBudget.
 	PieceBytes int64
 	// Decoded is the budget for answers that are read as a whole; nil for no bound.
 	Decoded *upstream.ByteBudget
@@ -39,9 +43,19 @@ type Options struct {
 // Engine answers the queries of a gateway. It is safe for concurrent use.
 type Engine struct {
 	options Options
-	pieces  *pieceMemory
 	handle  handler
+	// pieceBudget bounds the memory of pieces, and unjoinable says why a query could
+	// not be put together from them, by Plan.pieceKey.
+	pieceBudget *upstream.ByteBudget
+	unjoinable  *expirable.LRU[string, string]
 }
+
+// unjoinableFor is how long it is remembered that a query could not be put
+// together, and unjoinableRemembered how many are.
+const (
+	unjoinableFor        = 10 * time.Minute
+	unjoinableRemembered = 2048
+)
 
 // New returns an Engine.
 func New(options Options) *Engine {
@@ -51,7 +65,10 @@ func New(options Options) *Engine {
 	if options.OnCacheUse == nil {
 		options.OnCacheUse = func(CacheUse) {}
 	}
-	e := &Engine{options: options, pieces: newPieceMemory(options.PieceBytes)}
+	e := &Engine{
+		options: options, pieceBudget: upstream.NewByteBudget(options.PieceBytes),
+		unjoinable: expirable.NewLRU[string, string](unjoinableRemembered, nil, unjoinableFor),
+	}
 	e.handle = e.chain()
 	return e
 }

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"io"
 	"sync/atomic"
-	"time"
-
-	"github.com/hashicorp/golang-lru/v2/expirable"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine/splice"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -18,10 +15,6 @@ import (
 var errTooLarge = errors.New("the answer is too large to be put together from pieces")
 
 const (
-	// unjoinableFor is how long it is remembered that a query could not be put
-	// together, and unjoinableRemembered how many are.
-	unjoinableFor        = 10 * time.Minute
-	unjoinableRemembered = 2048
 	// firstRead is how much memory an answer of unknown length gets at first, in
 	// bytes.
 	firstRead = 64 << 10
@@ -30,28 +23,9 @@ const (
 	doubledUpTo = 1 << 20
 )
 
-// pieceMemory is what all queries share that are put together from pieces: the
-// memory they may take, and what is known of those that cannot be. It is safe for
-// concurrent use.
-type pieceMemory struct {
-	budget *upstream.ByteBudget
-	// unjoinable says why a query could not be put together, by Plan.pieceKey.
-	unjoinable *expirable.LRU[string, string]
-}
-
-// newPieceMemory returns one whose answers take at most so many bytes of memory at
-// a time, all queries together, and those of one datasource a part of it: see
-// upstream.ByteBudget.
-func newPieceMemory(most int64) *pieceMemory {
-	return &pieceMemory{
-		budget:     upstream.NewByteBudget(most),
-		unjoinable: expirable.NewLRU[string, string](unjoinableRemembered, nil, unjoinableFor),
-	}
-}
-
 // reserve returns the memory of the plan's query, of which nothing is in use yet.
 func (p *Plan) reserve() *reservation {
-	return &reservation{of: p.engine.pieces.budget.Of(p.query.Datasource.Name)}
+	return &reservation{of: p.engine.pieceBudget.Of(p.query.Datasource.Name)}
 }
 
 // reservation is memory of a budget that is in use.

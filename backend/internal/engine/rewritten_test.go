@@ -22,7 +22,7 @@ func TestRewritten_EachPieceHasTheTextOfItsTier(t *testing.T) {
 	cold["/stores"] = `{"sidecar":[{"name":"a","lastError":null,"labelSets":[{"cluster":"lab"}],"minTime":0,"maxTime":9223372036854775807}],
 		"store":[{"name":"b","lastError":null,"labelSets":[{"cluster":"other"}],"minTime":0,"maxTime":9223372036854775807}]}`
 	learned, both := learnedPair(t, toldByHot, cold)
-	p := &splitPair{pair: learned, both: both, pieces: newPieceMemory(10 << 20)}
+	p := &splitPair{pair: learned, both: both, engine: New(Options{PieceBytes: 10 << 20})}
 	p.hot.Handle(steps("a"))
 	p.cold.Handle(steps("a"))
 	query := p.rangeQuery(t, url.Values{"query": {"node_load1"}})

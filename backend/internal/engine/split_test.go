@@ -55,7 +55,7 @@ func stepsAnswer(names []string, start, end, step int64) string {
 type splitPair struct {
 	*pair
 	both   *upstream.Pair
-	pieces *pieceMemory
+	engine *Engine
 }
 
 func newSplitPair(t *testing.T, cold told) *splitPair {
@@ -69,7 +69,7 @@ func newLaggingSplitPair(t *testing.T, cold told, lag time.Duration) *splitPair 
 	p, both := laggingPair(t, hot, cold, lag)
 	p.hot.Handle(steps("a", "gaps"))
 	p.cold.Handle(steps("a", "gaps"))
-	return &splitPair{pair: p, both: both, pieces: newPieceMemory(10 << 20)}
+	return &splitPair{pair: p, both: both, engine: New(Options{PieceBytes: 10 << 20})}
 }
 
 // rangeQuery asks for the last hours.
@@ -84,7 +84,7 @@ func (p *splitPair) rangeQuery(t *testing.T, more url.Values) asking {
 	require.NoError(t, err)
 	return asking{
 		Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: p.both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second,
-		Strategy: tier.StrategySplit, Freshness: 10 * time.Minute, pieces: p.pieces,
+		Strategy: tier.StrategySplit, Freshness: 10 * time.Minute, engine: p.engine,
 	}
 }
 
@@ -106,7 +106,7 @@ func TestAQueryIsCut(t *testing.T) {
 	text := body(t, response)
 	require.Equal(t, whole(query, "a", "gaps"), text, "as one server would have answered, to the byte")
 	require.EqualValues(t, len(text), response.ContentLength)
-	require.Zero(t, p.pieces.held(), "the memory is given back")
+	require.Zero(t, p.engine.held(), "the memory is given back")
 
 	hot, cold := p.hot.Requests()[0].Parameters, p.cold.Requests()[0].Parameters
 	require.Equal(t, query.Request.Parameters.Get("start"), cold.Get("start"))
@@ -217,7 +217,7 @@ func TestASideOfACutFails(t *testing.T) {
 			require.NoError(t, err)
 			text := body(t, response)
 			require.Equal(t, []any{test.tier, test.reason}, []any{response.Tier, response.Reason}, text)
-			require.Zero(t, p.pieces.held())
+			require.Zero(t, p.engine.held())
 			if test.status != 0 {
 				require.Equal(t, test.status, response.Status)
 				return
@@ -247,7 +247,7 @@ func TestHotRefusesAQueryThatColdDoesNotReach(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []any{tier.Hot, tier.ReasonSplit, 422}, []any{response.Tier, response.Reason, response.Status})
 	require.JSONEq(t, refusal, body(t, response))
-	require.Zero(t, p.pieces.held())
+	require.Zero(t, p.engine.held())
 }
 
 func TestBothSidesOfACutFail(t *testing.T) {
@@ -262,14 +262,14 @@ func TestBothSidesOfACutFail(t *testing.T) {
 
 func TestAnAnswerThatIsTooLargeIsRouted(t *testing.T) {
 	p := newSplitPair(t, told{})
-	p.pieces = newPieceMemory(1000)
+	p.engine = New(Options{PieceBytes: 1000})
 	for range 2 {
 		query := p.rangeQuery(t, nil)
 		response, err := do(t.Context(), query)
 		require.NoError(t, err)
 		require.Equal(t, []any{tier.Cold, tier.ReasonAtOrAboveThreshold}, []any{response.Tier, response.Reason})
 		require.Equal(t, whole(query, "a", "gaps"), body(t, response))
-		require.Zero(t, p.pieces.held())
+		require.Zero(t, p.engine.held())
 	}
 	var asked []string
 	for _, each := range p.cold.Requests() {
@@ -282,12 +282,12 @@ func TestAnAnswerThatIsTooLargeIsRouted(t *testing.T) {
 }
 
 func TestMemoryOfPiecesIsBounded(t *testing.T) {
-	pieces := newPieceMemory(400 << 10) // One datasource may hold half of it.
-	held := &reservation{of: pieces.budget.Of("one")}
+	engine := New(Options{PieceBytes: 400 << 10}) // One datasource may hold half of it.
+	held := &reservation{of: engine.pieceBudget.Of("one")}
 	text, err := held.read(strings.NewReader(strings.Repeat("x", 150<<10)), 150<<10)
 	require.NoError(t, err)
 	require.Len(t, text, 150<<10)
-	other := &reservation{of: pieces.budget.Of("one")}
+	other := &reservation{of: engine.pieceBudget.Of("one")}
 	_, err = other.read(strings.NewReader("x"), -1)
 	require.ErrorIs(t, err, errTooLarge)
 	held.release()
@@ -296,5 +296,5 @@ func TestMemoryOfPiecesIsBounded(t *testing.T) {
 	require.Len(t, text, 100<<10)
 	other.release()
 	other.release()
-	require.Zero(t, pieces.held())
+	require.Zero(t, engine.held())
 }

@@ -93,7 +93,7 @@ func outcome(t *testing.T, query asking) (CacheUse, string) {
 	require.NoError(t, err)
 	text := body(t, response)
 	require.Equal(t, http.StatusOK, response.Status, text)
-	require.Zero(t, query.pieces.held(), "the memory is given back")
+	require.Zero(t, query.engine.held(), "the memory is given back")
 	if response.Cache == nil {
 		return CacheUse{Result: "not used"}, text
 	}
