@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -57,7 +58,7 @@ func (r *Response) check(a attempt) error {
 	if a.isReplaceable && r.isShuttingDown() {
 		return &upstream.StatusError{Status: http.StatusServiceUnavailable}
 	}
-	if a.hasReplicas() {
+	if a.Tier == tier.Hot && len(a.plan.others) > 0 {
 		return r.bufferStart()
 	}
 	return nil

@@ -112,24 +112,18 @@ func (e *Engine) askForPiece(ctx context.Context, p *Plan, missing *piece, held 
 			Tier: response.Tier, Reason: response.Reason, Replica: response.Replica, Err: &upstream.StatusError{Status: response.Status}, response: &inMemory,
 		}
 	}
-	matrix, err := p.readPiece(ctx, response, missing, held)
+	text, err := held.readBody(response)
+	if err != nil {
+		return nil, response.failed(err)
+	}
+	matrix, err := splice.ParseWithin(text, held.acquireWithin(ctx))
+	if grid := p.stepwise.grid; err == nil {
+		err = matrix.Window(grid.At(missing.first), grid.At(missing.last), grid.Step)
+	}
 	if err != nil {
 		return nil, response.failed(err)
 	}
 	return matrix, nil
-}
-
-func (p *Plan) readPiece(ctx context.Context, response *Response, missing *piece, held *reservation) (*splice.Matrix, error) {
-	text, err := held.readBody(response)
-	if err != nil {
-		return nil, err
-	}
-	matrix, err := splice.ParseWithin(text, held.acquireWithin(ctx))
-	if err != nil {
-		return nil, err
-	}
-	grid := p.stepwise.grid
-	return matrix, matrix.Window(grid.At(missing.first), grid.At(missing.last), grid.Step)
 }
 
 // withoutPieces returns the decision for the query as a whole after its pieces

@@ -130,10 +130,6 @@ func fallbackOf(decision tier.Decision) tier.Decision {
 // failure of another one.
 func (a attempt) followsRules() bool { return a.Rule > 0 }
 
-// hasReplicas reports whether another replica can take the place of the one that
-// is asked.
-func (a attempt) hasReplicas() bool { return a.Tier == tier.Hot && len(a.plan.others) > 0 }
-
 // replica returns the name of the server of hot that takes part; empty where hot
 // is asked as a whole, or does not take part.
 func (a attempt) replica() string {

@@ -74,13 +74,10 @@ func (p *Plan) limit() int {
 	return limit
 }
 
-// memoryRetryAfter is when an answer that found no memory is worth another try.
-const memoryRetryAfter = time.Second
-
 // noMemory returns the error for an answer that does not fit into the budget.
 func noMemory() error {
 	return &promapi.Error{
-		Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: errTooLarge, RetryAfter: memoryRetryAfter,
+		Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: errTooLarge, RetryAfter: time.Second,
 		Message: "the answer has to be read as a whole, and such answers of this datasource would take more memory than limits.decoded_memory allows: select fewer series, or try again later",
 	}
 }
@@ -153,8 +150,8 @@ func (r *Response) setAnswer(answer *splice.Answer, held ...*reservation) {
 	r.setHeader()
 	r.ContentLength = -1
 	r.Body = &endingBody{io.NopCloser(answer.Reader()), func() {
-		for _, each := range held {
-			each.release()
+		for _, memory := range held {
+			memory.release()
 		}
 	}}
 }

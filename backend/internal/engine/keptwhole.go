@@ -38,7 +38,9 @@ func (e *Engine) keepWhole(next handler) handler {
 			return next(ctx, a)
 		}
 		if l.entry != nil {
-			return a.kept(l), nil
+			response := a.made(l.held.body(bytes.NewReader(l.entry.Answer)), int64(len(l.entry.Answer)))
+			response.Cache = a.plan.report(CacheUse{Result: CacheHit, Cached: 1, Steps: 1, Samples: int(l.entry.Samples)})
+			return response, nil
 		}
 		a.reading = max(a.reading, lookedAt)
 		response, err := next(ctx, a)
@@ -101,13 +103,6 @@ func (p *Plan) newestOfWhole() (newest int64, found bool) {
 		newest = max(newest, extent.Newest)
 	}
 	return newest, true
-}
-
-// kept returns the answer that the cache has.
-func (a attempt) kept(l *lookup) *Response {
-	response := a.made(l.held.body(bytes.NewReader(l.entry.Answer)), int64(len(l.entry.Answer)))
-	response.Cache = a.plan.report(CacheUse{Result: CacheHit, Cached: 1, Steps: 1, Samples: int(l.entry.Samples)})
-	return response
 }
 
 // keepWhole has an answer of cold kept when it has been read to its end.

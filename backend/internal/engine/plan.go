@@ -180,15 +180,15 @@ func (p *Plan) isUnknownToThanos() bool {
 // is.
 func (p *Plan) waitForProbes(ctx context.Context) {
 	hot, cold, pair := p.replica.Hot, p.query.Datasource.Cold, p.replica.Pair
-	isKnown := func(each *upstream.Tier) bool { return each == nil || each.Probed() }
+	isKnown := func(t *upstream.Tier) bool { return t == nil || t.Probed() }
 	if isKnown(hot) && isKnown(cold) && (pair == nil || pair.Tried()) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout()/4)
 	defer cancel()
-	for _, each := range []*upstream.Tier{hot, cold} {
-		if each != nil {
-			each.Wait(ctx)
+	for _, t := range []*upstream.Tier{hot, cold} {
+		if t != nil {
+			t.Wait(ctx)
 		}
 	}
 	if pair != nil {

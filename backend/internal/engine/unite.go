@@ -72,7 +72,9 @@ func (e *Engine) unite(next handler) handler {
 }
 
 func (e *Engine) askBoth(ctx context.Context, a attempt) (*Response, error) {
-	ctx, cancel := beforeDeadline(ctx)
+	// A tenth of the time is left to send the answer of one tier where the other hangs.
+	deadline, _ := ctx.Deadline() // There is one: see withinDeadline.
+	ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)*9/10)
 	defer cancel()
 	var hot, cold *part
 	var group errgroup.Group
@@ -97,13 +99,6 @@ func (e *Engine) askBoth(ctx context.Context, a attempt) (*Response, error) {
 		cold.release()
 	}
 	return response, err
-}
-
-// beforeDeadline returns a context that ends when a tenth of the time is left: so
-// the answer of one tier can still be sent where the other hangs.
-func beforeDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
-	deadline, _ := ctx.Deadline() // There is one: see withinDeadline.
-	return context.WithTimeout(ctx, time.Until(deadline)*9/10)
 }
 
 // joinParts makes one answer of the parts, which holds their memory. On an

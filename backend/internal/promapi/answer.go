@@ -73,19 +73,20 @@ func DecodeAnswer(status int, body io.Reader) (*Answer, error) {
 func decodeValue(valueType model.ValueType, raw json.RawMessage) (model.Value, error) {
 	switch valueType {
 	case model.ValVector:
-		return decodeInto(new(model.Vector), raw, func(v *model.Vector) model.Value { return *v })
+		var vector model.Vector
+		err := json.Unmarshal(raw, &vector)
+		return vector, err
 	case model.ValMatrix:
-		return decodeInto(new(model.Matrix), raw, func(m *model.Matrix) model.Value { return *m })
+		var matrix model.Matrix
+		err := json.Unmarshal(raw, &matrix)
+		return matrix, err
 	case model.ValScalar:
-		return decodeInto(new(model.Scalar), raw, func(s *model.Scalar) model.Value { return s })
+		scalar := &model.Scalar{}
+		return scalar, json.Unmarshal(raw, scalar)
 	case model.ValString:
-		return decodeInto(new(model.String), raw, func(s *model.String) model.Value { return s })
+		text := &model.String{}
+		return text, json.Unmarshal(raw, text)
 	case model.ValNone:
 	}
 	return nil, errors.New("the result type is not known")
-}
-
-func decodeInto[T any](value *T, raw json.RawMessage, is func(*T) model.Value) (model.Value, error) {
-	err := json.Unmarshal(raw, value)
-	return is(value), err
 }

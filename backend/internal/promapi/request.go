@@ -32,7 +32,7 @@ var forwardedHeaders = []string{"Accept", "Accept-Encoding", "User-Agent", "Trac
 type Request struct {
 	// Method is GET or POST.
 	Method string
-	// Endpoint is what is asked.
+	// Endpoint is the one that is called.
 	Endpoint Endpoint
 	// Path is the escaped path below the datasource, such as /api/v1/query.
 	Path string

@@ -25,10 +25,10 @@ type TimeRange struct {
 	Timeout time.Duration
 }
 
-// Prometheus accepts these two as the beginning and the end of all time.
+// Prometheus accepts these two for its minimum and maximum time.
 const (
-	beginningOfTime = "-292273086-05-16T16:47:06Z"
-	endOfTime       = "292277025-08-18T07:12:54.999999999Z"
+	minTimeFormatted = "-292273086-05-16T16:47:06Z"
+	maxTimeFormatted       = "292277025-08-18T07:12:54.999999999Z"
 )
 
 // earliest and latest keep arithmetic on timestamps in milliseconds far from
@@ -115,9 +115,9 @@ func parseTimeRange(endpoint Endpoint, parameters url.Values, now time.Time) (Ti
 // a fraction, or RFC 3339.
 func parseTime(text string) (time.Time, error) {
 	switch text {
-	case beginningOfTime:
+	case minTimeFormatted:
 		return earliest, nil
-	case endOfTime:
+	case maxTimeFormatted:
 		return latest, nil
 	}
 	if seconds, err := strconv.ParseFloat(text, 64); err == nil {

@@ -1,7 +1,6 @@
 package promapi
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -17,21 +16,14 @@ import (
 // the reader returns what it was given, then the error of body, and never
 // closes the object itself.
 func AddWarnings(body io.Reader, warnings []string) (io.Reader, error) {
-	var list bytes.Buffer
-	for i, warning := range warnings {
-		text, err := json.Marshal(warning)
-		if err != nil {
-			return nil, err
-		}
-		if i > 0 {
-			list.WriteByte(',')
-		}
-		list.Write(text)
-	}
-	if list.Len() == 0 {
+	if len(warnings) == 0 {
 		return body, nil
 	}
-	return &warningAdder{source: body, list: list.Bytes(), chunk: make([]byte, 32<<10)}, nil
+	list, err := json.Marshal(warnings)
+	if err != nil {
+		return nil, err
+	}
+	return &warningAdder{source: body, list: list[1 : len(list)-1], chunk: make([]byte, 32<<10)}, nil
 }
 
 // errNoObject is returned for an answer that is no JSON object, or that more
