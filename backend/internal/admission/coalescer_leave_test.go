@@ -8,27 +8,23 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
-// lingering is the request of a client whose leaving nobody waits for.
-func lingering(t *testing.T) *promapi.Request {
-	t.Helper()
-	request := panelRequest(t, nil)
-	return request.From(request.Caller, true)
-}
+// detached is for the call of a client whose leaving nobody waits for.
+var detached = &upstream.CallOptions{DetachOnCancel: true}
 
 func TestTheCallLivesForAsLongAsSomebodyWaits(t *testing.T) {
 	h := newHeld(t, sharing, faketier.Success)
 	first, leave := context.WithCancel(t.Context())
 	second, leaveToo := context.WithCancel(t.Context())
-	one := h.ask(first, lingering(t))
+	one := h.ask(first, panelRequest(t, nil), detached)
 	h.waitFor(t, 1)
-	other := h.ask(second, lingering(t))
+	other := h.ask(second, panelRequest(t, nil), detached)
 	h.joined(t, 1)
 	leave()
-	third := h.ask(t.Context(), lingering(t))
+	third := h.ask(t.Context(), panelRequest(t, nil), detached)
 	h.joined(t, 2)
 	require.Empty(t, h.left)
 	h.release <- struct{}{}
@@ -39,9 +35,9 @@ func TestTheCallLivesForAsLongAsSomebodyWaits(t *testing.T) {
 	h.idle(t)
 
 	first, leave = context.WithCancel(t.Context())
-	one = h.ask(first, lingering(t))
+	one = h.ask(first, panelRequest(t, nil), detached)
 	h.waitFor(t, 1)
-	other = h.ask(second, lingering(t))
+	other = h.ask(second, panelRequest(t, nil), detached)
 	h.joined(t, 1)
 	leave()
 	leaveToo()
@@ -63,20 +59,20 @@ func (h *held) abandoned(t *testing.T) {
 
 func TestWhoeverMayNotWaitReturnsAtOnce(t *testing.T) {
 	errNextTier := errors.New("the next tier is asked")
-	for name, request := range map[string]func(*testing.T) *promapi.Request{
-		"its time is over":         lingering,
-		"it was cancelled":         func(t *testing.T) *promapi.Request { t.Helper(); return panelRequest(t, nil) },
-		"somebody else is asked":   lingering,
-		"nobody has joined it yet": lingering,
+	for name, options := range map[string]*upstream.CallOptions{
+		"its time is over":         detached,
+		"it was cancelled":         nil,
+		"somebody else is asked":   detached,
+		"nobody has joined it yet": detached,
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHeld(t, sharing, faketier.Success)
 			first, leave := context.WithCancelCause(t.Context())
-			one := h.ask(first, request(t))
+			one := h.ask(first, panelRequest(t, nil), options)
 			h.waitFor(t, 1)
 			var other <-chan result
 			if name != "nobody has joined it yet" {
-				other = h.ask(t.Context(), lingering(t))
+				other = h.ask(t.Context(), panelRequest(t, nil), detached)
 				h.joined(t, 1)
 			}
 			switch name {

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
@@ -71,17 +71,17 @@ func TestDo_ReadingEndsWithTheContext(t *testing.T) {
 // goes while it comes in.
 func TestDo_LeavingWhileTheAnswerComesIn(t *testing.T) {
 	for name, test := range map[string]struct {
-		request  func(*testing.T) *promapi.Request
+		options  *upstream.CallOptions
 		requests int
 	}{
-		"the call goes on":          {lingering, 1},
-		"the other asks for itself": {func(t *testing.T) *promapi.Request { t.Helper(); return panelRequest(t, nil) }, 2},
+		"the call goes on":          {&upstream.CallOptions{DetachOnCancel: true}, 1},
+		"the other asks for itself": {nil, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rest := make(chan struct{})
 			h := newHeld(t, sharing, halves(rest))
 			ctx, leave := context.WithCancel(t.Context())
-			one := h.ask(ctx, test.request(t))
+			one := h.ask(ctx, panelRequest(t, nil), test.options)
 			h.waitFor(t, 1)
 			other := h.ask(t.Context(), panelRequest(t, nil))
 			h.joined(t, 1)

@@ -86,11 +86,11 @@ type result struct {
 	err    error
 }
 
-// ask asks in the background.
-func (h *held) ask(ctx context.Context, request *promapi.Request) <-chan result {
+// ask asks in the background, with options where there are some.
+func (h *held) ask(ctx context.Context, request *promapi.Request, options ...*upstream.CallOptions) <-chan result {
 	results := make(chan result, 1)
 	go func() {
-		response, err := h.tier.Do(ctx, request, nil)
+		response, err := h.tier.Do(ctx, request, append(options, nil)[0])
 		if err != nil {
 			results <- result{err: err}
 			return
@@ -153,7 +153,7 @@ func TestIdenticalQueriesAreAskedOnce(t *testing.T) {
 
 func TestDifferentQueriesAreAskedEach(t *testing.T) {
 	confined := panelRequest(t, nil)
-	confined = confined.Confined(url.Values{"query": {`up{namespace="shop"}`}, "start": {"1"}, "end": {"2"}, "step": {"1"}}, []string{"shop"}, false)
+	confined = confined.Only(url.Values{"query": {`up{namespace="shop"}`}, "start": {"1"}, "end": {"2"}, "step": {"1"}})
 	different := map[string]*promapi.Request{
 		"the same":  panelRequest(t, nil),
 		"parameter": panelRequest(t, func(r *http.Request) { r.URL.RawQuery += "&dedup=false" }),

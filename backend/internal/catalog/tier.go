@@ -186,16 +186,19 @@ func (s *Status) ErrorFor(detailed bool) string {
 //
 // A tier that was refused is not called, and the error is a *RefusedError. One
 // that has too many calls already gives an *OverloadError.
-func (t *Tier) Do(ctx context.Context, request *promapi.Request, withoutParameters []string) (*http.Response, error) {
+func (t *Tier) Do(ctx context.Context, request *promapi.Request, options *upstream.CallOptions) (*http.Response, error) {
 	if reason := t.refused(); reason != (tier.Note{}) {
 		return nil, &upstream.RefusedError{Reason: reason.Public}
 	}
-	made, err := t.api.Prepare(request, withoutParameters)
+	if options == nil {
+		options = &upstream.CallOptions{}
+	}
+	made, err := t.api.Prepare(request, options)
 	if err != nil {
 		return nil, err
 	}
 	return t.calls.Do(ctx, admission.Call{
-		Caller: request.Caller, Detaches: request.Lingers, Key: keyOf(request, &made),
+		Caller: options.Caller, Detaches: options.DetachOnCancel, Key: keyOf(request, &made),
 		Send: func(ctx context.Context) (*http.Response, error) { return t.api.Send(ctx, made) },
 	})
 }

@@ -35,7 +35,7 @@ func TestResponse_DecodedValuesTakeNoMoreThanIsAcquired(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			text := fmt.Sprintf(`{"status":"success","data":{"resultType":%q,"result":[%s%s]}}`, test.kind, strings.Repeat(test.element+",", 3<<20/len(test.element)), test.element)
 			budget := admission.NewByteBudget(1 << 40)
-			response := &Response{Status: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)), decoded: budget.Of("one")}
+			response := &Response{Status: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)), budget: budget.Of("one")}
 			before := live()
 			answer, err := response.Decode(t.Context())
 			require.NoError(t, err)
@@ -52,7 +52,7 @@ func TestResponse_DecodedValuesTakeNoMoreThanIsAcquired(t *testing.T) {
 func TestResponse_DecodeEndsWithTheBudget(t *testing.T) {
 	budget := admission.NewByteBudget(1 << 20)
 	endless := io.MultiReader(strings.NewReader(`{"status":"success","data":{"resultType":"vector","result":[`), zeros{})
-	response := &Response{Status: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(endless), decoded: budget.Of("one")}
+	response := &Response{Status: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(endless), budget: budget.Of("one")}
 	_, err := response.Decode(t.Context())
 	requireError(t, err, http.StatusServiceUnavailable, promapi.ErrorUnavailable, promapi.MessageOf(noMemory()))
 	left, _ := budget.Used()

@@ -77,7 +77,7 @@ func (p *pair) ask(t *testing.T, both *catalog.Catalog, endpoint promapi.Endpoin
 	t.Helper()
 	request, err := promapi.NewRequest(endpoint, path, parameters, time.Now())
 	require.NoError(t, err)
-	response, err := Do(t.Context(), Query{Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second})
+	response, err := do(t.Context(), asking{Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second})
 	require.NoError(t, err)
 	return response, body(t, response)
 }
@@ -241,7 +241,7 @@ func TestTheUnionOfBothTiers(t *testing.T) {
 	p.hot.Handle(faketier.Hang)
 	request, err := promapi.NewRequest(promapi.LabelValues, "/api/v1/label/job/values", parameters, time.Now())
 	require.NoError(t, err)
-	response, err = Do(t.Context(), Query{Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: both, Threshold: time.Minute, Timeout: 300 * time.Millisecond})
+	response, err = do(t.Context(), asking{Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: both, Threshold: time.Minute, Timeout: 300 * time.Millisecond})
 	require.NoError(t, err)
 	require.Contains(t, body(t, response), "the hot tier failed: what only that one holds is missing")
 }
@@ -305,7 +305,7 @@ func TestErrorsInOneLanguage(t *testing.T) {
 		p.cold.Handle(faketier.Status(test.status, test.answer))
 		query := p.query(t, url.Values{"query": {test.query}})
 		query.Hot = nil
-		response, err := Do(t.Context(), query)
+		response, err := do(t.Context(), query)
 		require.NoError(t, err)
 		require.JSONEq(t, test.expected, body(t, response))
 		if strings.Contains(test.expected, "timeout") {
@@ -319,7 +319,7 @@ func TestLimitOfAQueryAtCold(t *testing.T) {
 	p.cold.Handle(faketier.Status(200, `{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"1"},"value":[1,"1"]},{"metric":{"a":"2"},"value":[1,"2"]}],"analysis":{}}}`))
 	query := p.query(t, url.Values{"query": {"up"}, "limit": {"1"}})
 	query.Hot = nil
-	response, err := Do(t.Context(), query)
+	response, err := do(t.Context(), query)
 	require.NoError(t, err)
 	require.JSONEq(t, `{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"1"},"value":[1,"1"]}],"analysis":{}},"warnings":["results truncated due to limit"]}`, body(t, response))
 }
@@ -331,7 +331,7 @@ func TestAnEndpointThatOneTierDoesNotKnow(t *testing.T) {
 	require.NoError(t, err)
 	query := p.query(t, up)
 	query.Request = request
-	response, err := Do(t.Context(), query)
+	response, err := do(t.Context(), query)
 	require.NoError(t, err)
 	require.Equal(t, []any{tier.Cold, tier.ReasonOnlyTier}, []any{response.Tier, response.Reason})
 	require.NoError(t, response.Body.Close())
@@ -352,7 +352,7 @@ func TestSelectorsThatPrometheusRefuses(t *testing.T) {
 	} {
 		request, err := promapi.NewRequest(wrong.endpoint, wrong.path, url.Values{"match[]": wrong.matchers}, time.Now())
 		require.NoError(t, err)
-		_, err = Do(t.Context(), Query{Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second})
+		_, err = do(t.Context(), asking{Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second})
 		requireError(t, err, http.StatusBadRequest, promapi.ErrorBadData, wrong.complaint)
 	}
 	require.Empty(t, append(p.hot.Requests(), p.cold.Requests()...), "no tier is asked")

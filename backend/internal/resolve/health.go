@@ -244,7 +244,7 @@ func (r *Resolved) addReplicas(health *TierHealth, now time.Time, detailed bool)
 		status := each.Hot.Status()
 		one := tierHealth(each.Hot, status, now, status.ErrorFor(detailed), detailed)
 		health.Replicas = append(health.Replicas, ReplicaHealth{
-			Name: each.Hot.Replica(), Ready: each.ready, Available: one.Available, Error: one.Error, CoverageStart: one.CoverageStart,
+			Name: each.Hot.Replica(), Ready: each.Ready, Available: one.Available, Error: one.Error, CoverageStart: one.CoverageStart,
 		})
 		if one.Available && one.CoverageStart != nil && (health.CoverageStart == nil || one.CoverageStart.Before(*health.CoverageStart)) {
 			health.CoverageStart = one.CoverageStart

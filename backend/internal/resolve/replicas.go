@@ -8,20 +8,12 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
 // conflictKeptFor is how long servers that were no replicas of each other are
 // remembered after one of them has gone: it may only be restarting.
 const conflictKeptFor = 15 * time.Minute
-
-// replica is one of the servers that hold the hot tier.
-type replica struct {
-	engine.Replica
-	// ready is what the cluster says of it.
-	ready bool
-}
 
 // replicaSetKey is a Service of hot and a cold tier, nil where there is none.
 // Which labels tell replicas apart depends on what that cold tier removes, so
@@ -148,13 +140,14 @@ func (r *Resolver) join(joined *Resolved, hotAt, coldAt location, hot, cold []*c
 		}
 	}
 	if len(cold) > 0 {
-		joined.Cold = cold[0]
+		joined.Cold, joined.Datasource.Cold = cold[0], cold[0]
 	}
 	if len(hot) == 0 {
 		return
 	}
 	if hot[0].Replica() == "" {
 		joined.Hot, joined.Pair = hot[0], r.pool.pair(hot[0], joined.Cold)
+		joined.Datasource.Hot = []engine.Replica{{Hot: joined.Hot, Pair: joined.Pair, Ready: true}}
 		return
 	}
 	var pairs []*catalog.Catalog
@@ -166,27 +159,11 @@ func (r *Resolver) join(joined *Resolved, hotAt, coldAt location, hot, cold []*c
 	set := r.pool.replicaSet(hotAt.destination, hot, joined.Cold, pairs)
 	for i, each := range hot {
 		server := each.RefusedBy(set.refusals[i])
-		one := replica{Replica: engine.Replica{Hot: server}, ready: hotAt.service.Endpoints[i].Ready}
+		one := engine.Replica{Hot: server, Ready: hotAt.service.Endpoints[i].Ready}
 		if len(pairs) > 0 {
 			one.Pair = pairs[i].With(server, joined.Cold)
 		}
 		joined.replicas = append(joined.replicas, one)
 	}
-	joined.Hot, joined.Pair = joined.replicas[0].Hot, joined.replicas[0].Pair
-}
-
-// replicasFor returns the replicas of hot in the order in which a request asks
-// them.
-func (r *Resolved) replicasFor(request *promapi.Request) []engine.Replica {
-	if len(r.replicas) == 0 {
-		return nil
-	}
-	ordered := make([]engine.Replica, 0, len(r.replicas))
-	ready := make(map[*catalog.Tier]bool, len(r.replicas))
-	for _, each := range r.replicas {
-		ordered = append(ordered, each.Replica)
-		ready[each.Hot] = each.ready
-	}
-	engine.OrderReplicas(request, ordered, func(each engine.Replica) bool { return ready[each.Hot] })
-	return ordered
+	joined.Hot, joined.Pair, joined.Datasource.Hot = joined.replicas[0].Hot, joined.replicas[0].Pair, joined.replicas
 }

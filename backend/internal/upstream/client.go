@@ -142,16 +142,16 @@ type Outgoing struct {
 	Header http.Header
 }
 
-// Prepare returns what goes to the tier for a request, without the named
-// parameters. It returns the error of the tenancy.
-func (c *Client) Prepare(request *promapi.Request, withoutParameters []string) (Outgoing, error) {
+// Prepare returns what goes to the tier for a request with the given options. It
+// returns the error of the tenancy.
+func (c *Client) Prepare(request *promapi.Request, options *CallOptions) (Outgoing, error) {
 	made := Outgoing{Method: request.Method, Path: request.Path, Header: request.Header}
-	made.RawQuery, made.Body = request.Without(withoutParameters)
+	made.RawQuery, made.Body = request.Without(options.Without)
 	if c.tenancy == nil {
 		return made, nil
 	}
 	var err error
-	made.Method, made.RawQuery, made.Body, err = c.tenancy.apply(request, made.RawQuery, made.Body)
+	made.Method, made.RawQuery, made.Body, err = c.tenancy.apply(request, options.ConfinedTo, made.RawQuery, made.Body)
 	if made.Method == http.MethodGet {
 		made.Header = request.Header.Clone()
 		made.Header.Del("Content-Type")

@@ -19,11 +19,11 @@ func TestTenancyPorts(t *testing.T) {
 	made.tenancy = &Tenancy{Parameter: "namespace", Probe: "monitoring"}
 	do := func(method, rawQuery, body string, confined ...string) faketier.Request {
 		t.Helper()
-		request := &promapi.Request{Method: method, Path: "/api/v1/query", RawQuery: rawQuery, Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, ConfinedTo: confined}
+		request := &promapi.Request{Method: method, Path: "/api/v1/query", RawQuery: rawQuery, Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}}
 		if body != "" {
 			request.Body = []byte(body)
 		}
-		response, err := made.Do(t.Context(), request, nil)
+		response, err := made.Do(t.Context(), request, &CallOptions{ConfinedTo: confined})
 		require.NoError(t, err)
 		require.NoError(t, response.Body.Close())
 		seen := fake.Requests()

@@ -46,7 +46,7 @@ func TestRequestsToTheTier(t *testing.T) {
 		Header:     http.Header{"Content-Type": {"text/plain"}, "Accept": {"a", "b"}},
 		Parameters: url.Values{"dedup": {"true"}, "x": {"1"}, "query": {"up"}},
 	}
-	response, err := made.Do(t.Context(), request, []string{"dedup"})
+	response, err := made.Do(t.Context(), request, &CallOptions{Without: []string{"dedup"}})
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
 	seen := fake.Requests()[0]

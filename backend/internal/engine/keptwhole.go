@@ -10,11 +10,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
-
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -31,108 +30,110 @@ var aboutTheEvaluation = []string{"stats", "cost", "analyze", "explain"}
 // noPartOfWhole are the parameters that change no answer.
 var noPartOfWhole = []string{"timeout"}
 
-// useWholeCache looks up the answer to an instant query or a metadata request with
-// fixed times that cold answers. It returns nil where the answer may not be
-// kept.
-func (c *call) useWholeCache(ctx context.Context, decision tier.Decision) *cacheable {
-	if c.query.Caching == nil || c.query.Splicing == nil || c.query.Pair == nil || decision.Tier != tier.Cold {
+// keepWhole answers an instant query or a metadata request with fixed times from
+// the cache, or keeps the answer of cold. Only what the rules chose cold for is kept.
+func (e *Engine) keepWhole(next handler) handler {
+	return func(ctx context.Context, a attempt) (*Response, error) {
+		l := a.lookUpWhole(ctx)
+		if l == nil {
+			return next(ctx, a)
+		}
+		if l.entry != nil {
+			response := a.made(l.held.body(bytes.NewReader(l.entry.Answer)), int64(len(l.entry.Answer)))
+			response.Cache = a.plan.report(CacheUse{Result: CacheHit, Cached: 1, Steps: 1, Samples: int(l.entry.Samples)})
+			return response, nil
+		}
+		a.reading = max(a.reading, lookedAt)
+		response, err := next(ctx, a)
+		if err == nil {
+			l.keepWhole(response)
+		}
+		return response, err
+	}
+}
+
+// lookUpWhole looks up the answer to a request as a whole. It returns nil where the
+// answer may not be kept.
+func (a attempt) lookUpWhole(ctx context.Context) *lookup {
+	p := a.plan
+	if !p.isCached() || p.replica.Pair == nil || a.Tier != tier.Cold || !a.followsRules() {
 		return nil
 	}
-	newest, found := c.newestOfWhole()
+	newest, found := p.newestOfWhole()
 	if !found {
 		return nil
 	}
-	use := c.cacheable()
-	if use == nil || newest > use.until {
+	l := p.lookup()
+	if l == nil || newest > l.until {
 		return nil
 	}
-	use.key = c.cacheKey(use.stores, noPartOfWhole, "whole")
-	if use.caching.NoRead {
-		return use
+	l.key = p.cacheKey(l.stores, noPartOfWhole, "whole")
+	if p.query.NoRead {
+		return l
 	}
-	use.held = c.query.lease()
-	use.entry = use.caching.Cache.Get(ctx, use.key, func(bytes int64) bool { return use.held.take(bytes) == nil })
-	if use.entry == nil {
-		use.held.release()
+	l.held = p.reserve()
+	if l.entry = l.get(ctx, l.held); l.entry == nil {
+		l.held.release()
 	}
-	return use
+	return l
 }
 
 // newestOfWhole is up to when the answer to a request may change with what is
 // written, in milliseconds since the Unix epoch. found is false where the request
 // is none that is kept, names no start, or cannot be understood.
-func (c *call) newestOfWhole() (newest int64, found bool) {
-	request := c.query.Request
-	if slices.ContainsFunc(aboutTheEvaluation, func(name string) bool { return request.Parameters.Get(name) != "" }) {
+func (p *Plan) newestOfWhole() (newest int64, found bool) {
+	request := p.query.Request
+	traits, times := request.Endpoint.Traits(), request.TimeRange
+	if traits.Caching != promapi.CachedWhole || slices.ContainsFunc(aboutTheEvaluation, func(name string) bool { return request.Parameters.Get(name) != "" }) {
 		return 0, false
 	}
-	times := request.TimeRange
-	switch request.Endpoint {
-	case promapi.Query:
-		lookback := c.query.Pair.Snapshot().Hot.LookbackDelta
-		if times.LookbackDelta > 0 {
-			lookback = times.LookbackDelta
-		}
-		query, err := promql.Parse(c.planned.ColdQuery())
-		if err != nil {
-			return 0, false
-		}
-		extent, err := query.Extent(promql.Evaluation{Start: times.Start, End: times.End, LookbackDelta: lookback})
-		if err != nil {
-			return 0, false
-		}
-		// A time that is not old, such as now where none is named, is not asked for
-		// again, whatever is read.
-		newest = times.End.UnixMilli()
-		if !extent.Nothing {
-			newest = max(newest, extent.Newest)
-		}
-		return newest, true
-	case promapi.Series, promapi.Labels, promapi.LabelValues:
+	if traits.Times != promapi.OneTime {
 		if request.Parameters.Get("start") == "" {
 			return 0, false // Cold may have its own idea of where to begin.
 		}
 		return times.End.Add(headReach).UnixMilli(), true
-	default:
+	}
+	query, err := promql.Parse(p.coldQuery())
+	if err != nil {
 		return 0, false
 	}
-}
-
-// cachedWhole is the answer that the cache has; nil where it has none.
-func (c *call) cachedWhole(use *cacheable) *Response {
-	if use == nil || use.entry == nil {
-		return nil
+	extent, err := query.Extent(promql.Evaluation{Start: times.Start, End: times.End, LookbackDelta: p.lookback()})
+	if err != nil {
+		return 0, false
 	}
-	return &Response{
-		Status: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, ContentLength: int64(len(use.entry.Answer)),
-		Body:  &leasedBody{Reader: bytes.NewReader(use.entry.Answer), held: use.held},
-		Cache: c.report(CacheUse{Result: CacheHit, Cached: 1, Steps: 1, Samples: int(use.entry.Samples)}), decoded: c.query.Decoded.Of(c.query.Datasource),
+	// A time that is not old, such as now where none is named, is not asked for
+	// again, whatever is read.
+	newest = times.End.UnixMilli()
+	if !extent.Nothing {
+		newest = max(newest, extent.Newest)
 	}
+	return newest, true
 }
 
 // keepWhole has an answer of cold kept when it has been read to its end.
-func (c *call) keepWhole(use *cacheable, response *Response) {
-	if use == nil || response.Status != http.StatusOK {
+func (l *lookup) keepWhole(response *Response) {
+	if response.Status != http.StatusOK {
 		return
 	}
-	found := CacheUse{Result: CacheMiss, Steps: 1}
-	if use.caching.NoRead {
-		found.Result = CacheBypass
+	query, kept := &l.plan.query, l.plan.engine.options.Cache
+	use := CacheUse{Result: CacheMiss, Steps: 1}
+	if query.NoRead {
+		use.Result = CacheBypass
 	}
-	response.Cache = c.report(found)
+	response.Cache = l.plan.report(use)
 	encoding := response.encoding()
-	if use.caching.NoStore || (encoding != encodingPlain && encoding != encodingGzip) {
+	if query.NoStore || (encoding != encodingPlain && encoding != encodingGzip) {
 		return
 	}
-	endpoint, times := c.query.Request.Endpoint, c.query.Request.TimeRange
-	response.Body = &copiedBody{ReadCloser: response.Body, cache: use.caching.Cache, keep: func(text []byte) {
+	endpoint, times := query.Request.Endpoint, query.Request.TimeRange
+	response.Body = &copiedBody{ReadCloser: response.Body, cache: kept, keep: func(text []byte) {
 		if encoding == encodingGzip {
-			if text = unzipWithin(use.caching.Cache, text); text == nil {
+			if text = unzipWithin(kept, text); text == nil {
 				return
 			}
 		}
-		entry := &cache.Entry{First: times.Start.UnixMilli(), Last: times.End.UnixMilli(), Born: use.asked, Answer: text}
-		c.put(use, entry, func(entry *cache.Entry) bool { return mayBeKeptWhole(endpoint, entry) })
+		entry := &cache.Entry{First: times.Start.UnixMilli(), Last: times.End.UnixMilli(), Born: l.asked, Answer: text}
+		l.put(entry, func(entry *cache.Entry) bool { return mayBeKeptWhole(endpoint, entry) })
 	}}
 }
 

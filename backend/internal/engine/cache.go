@@ -14,21 +14,10 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// Caching is what a query needs to use the cache.
-type Caching struct {
-	// Cache keeps the answers.
-	Cache *cache.Cache
-	// Scope is whose answers they are: everything that can change an answer of
-	// cold and is not part of the request, such as the datasource, its
-	// generation, the tenant and the credential.
-	Scope string
-	// Lifetime ends when nothing more is to be kept.
-	Lifetime context.Context //nolint:containedctx // Answers are kept after the query has ended.
-	// NoRead and NoStore are what the caller asks for: not to read from the cache,
-	// and not to keep the answer.
+// CacheControl is what a caller wants of the cache: not to read from it, and not
+// to keep the answer.
+type CacheControl struct {
 	NoRead, NoStore bool
-	// OnUse is told how each query has used it.
-	OnUse func(CacheUse)
 }
 
 // CacheUse is how much of an answer came from the cache.
@@ -38,7 +27,7 @@ type CacheUse struct {
 	// Cached and Steps count evaluation times. An answer that is kept as a whole
 	// counts as one.
 	Cached, Steps int
-	// Samples are those that no tier was asked for.
+	// Samples counts those that no tier was asked for.
 	Samples int
 }
 
@@ -56,10 +45,10 @@ func CacheResults() []string {
 	return []string{CacheHit, CachePartial, CacheMiss, CacheBypass, CacheNever}
 }
 
-// cacheable is a query whose answer, or some steps of it, may be kept.
-type cacheable struct {
-	caching *Caching
-	key     cache.Key
+// lookup is a query whose answer, or some steps of it, may be kept.
+type lookup struct {
+	plan *Plan
+	key  cache.Key
 	// stores is the set of cold's stores that the key holds, generation that of
 	// the cache, and asked when cold was asked.
 	stores     string
@@ -73,53 +62,60 @@ type cacheable struct {
 	// entry is what the cache has; nil where it has nothing. held is the memory that
 	// it takes where it is an answer as a whole.
 	entry *cache.Entry
-	held  *lease
+	held  *reservation
 }
 
-// cacheable returns what a query that cold answers, or a part of it, needs to use
-// the cache; nil where nothing of it may be kept. The key is still missing.
-func (c *call) cacheable() *cacheable {
-	if c.query.Caching == nil || len(c.planned.Warnings) > 0 || len(c.planned.Input.Cold.Notes) > 0 {
+// isCached reports whether answers to the query may be kept.
+func (p *Plan) isCached() bool { return p.query.Datasource.Cached && p.engine.options.Cache != nil }
+
+// lookup returns what a query that cold answers, or a part of it, needs to use the
+// cache; nil where nothing of it may be kept. The key is still missing.
+func (p *Plan) lookup() *lookup {
+	if !p.isCached() || len(p.Warnings) > 0 || len(p.Input.Cold.Notes) > 0 {
 		return nil
 	}
-	until, stores, found := c.mayBeKept()
+	until, stores, found := p.unchangingUntil()
 	if !found {
 		return nil
 	}
-	caching := c.query.Caching
-	return &cacheable{caching: caching, stores: stores, generation: caching.Cache.Generation(), asked: time.Now(), until: until}
+	return &lookup{plan: p, stores: stores, generation: p.engine.options.Cache.Generation(), asked: time.Now(), until: until}
 }
 
-// mayBeKept is up to when what cold answers can no longer change, in
+// unchangingUntil is up to when what cold answers can no longer change, in
 // milliseconds since the Unix epoch. found is false where that is not known.
-func (c *call) mayBeKept() (until int64, stores string, found bool) {
-	query, in := c.query, c.planned.Input
-	if query.Pair == nil || query.Cold == nil {
+func (p *Plan) unchangingUntil() (until int64, stores string, found bool) {
+	pair, cold, now := p.replica.Pair, p.query.Datasource.Cold, p.query.Request.ReceivedAt
+	if pair == nil || cold == nil {
 		return 0, "", false
 	}
-	held, found := query.Pair.ColdCompleteUntil(query.Request.ReceivedAt)
+	held, found := pair.ColdCompleteUntil(now)
 	if !found {
 		return 0, "", false
 	}
-	if in.Completeness != tier.Complete {
+	if p.Input.Completeness != tier.Complete {
 		// Others than hot write to cold, too.
-		held = min(held, query.Cold.SourcesEnd(query.Request.ReceivedAt))
+		held = min(held, cold.SourcesEnd(now))
 	}
-	stores, found = query.Cold.StableStores()
-	fresh := query.freshness(query.Pair.Snapshot()).Milliseconds()
+	stores, found = cold.StableStores()
+	fresh := p.freshness().Milliseconds()
 	if held < math.MinInt64+fresh {
 		return 0, "", false
 	}
-	return min(held, in.Now) - fresh, stores, found
+	return min(held, p.Input.Now) - fresh, stores, found
+}
+
+// freshness is how far back from now data may still change or come in.
+func (p *Plan) freshness() time.Duration {
+	return max(p.engine.options.Freshness, p.learned.Hot.OutOfOrderWindow, p.learned.Cold.OutOfOrderWindow)
 }
 
 // cacheKey returns the key of everything that can change what cold answers. without
 // are parameters that it does not hold, more what it holds besides.
-func (c *call) cacheKey(stores string, without []string, more ...string) cache.Key {
-	request := c.planned.cold
-	parts := []string{c.query.Caching.Scope, string(tier.Cold), stores, string(request.Endpoint), request.Path}
-	parts = append(parts, fmt.Sprintf("%#v", c.query.Pair.Snapshot().Cold))
-	parts = append(parts, fmt.Sprintf("%q", request.ConfinedTo), fmt.Sprint(len(more)))
+func (p *Plan) cacheKey(stores string, without []string, more ...string) cache.Key {
+	request := p.cold
+	parts := []string{p.query.Datasource.Scope, string(tier.Cold), stores, string(request.Endpoint), request.Path}
+	parts = append(parts, fmt.Sprintf("%#v", p.learned.Cold))
+	parts = append(parts, fmt.Sprintf("%q", p.query.ConfinedTo), fmt.Sprint(len(more)))
 	parts = append(parts, more...)
 	for _, name := range slices.Sorted(maps.Keys(request.Parameters)) {
 		if !slices.Contains(without, name) {
@@ -129,18 +125,32 @@ func (c *call) cacheKey(stores string, without []string, more ...string) cache.K
 	return promql.KeyOf(parts...)
 }
 
+// get looks up what the cache has, within the given memory.
+func (l *lookup) get(ctx context.Context, held *reservation) *cache.Entry {
+	return l.plan.engine.options.Cache.Get(ctx, l.key, func(bytes int64) bool { return held.acquire(bytes) == nil })
+}
+
 // put keeps an entry once it is clear that cold's stores were complete. isWhole
 // looks at the entry before, if not nil, and may refuse it.
-func (c *call) put(use *cacheable, entry *cache.Entry, isWhole func(*cache.Entry) bool) {
-	answered, cold, lifetime := time.Now(), c.query.Cold, use.caching.Lifetime
-	use.caching.Cache.Put(use.key, entry, use.generation, func() bool {
+func (l *lookup) put(entry *cache.Entry, isWhole func(*cache.Entry) bool) {
+	options, answered, cold := &l.plan.engine.options, time.Now(), l.plan.query.Datasource.Cold
+	options.Cache.Put(l.key, entry, l.generation, func() bool {
 		if isWhole != nil && !isWhole(entry) {
 			return false
 		}
-		ctx, cancel := context.WithTimeout(lifetime, confirmWithin)
+		ctx, cancel := context.WithTimeout(options.Lifetime, confirmWithin)
 		defer cancel()
-		return cold.StoresUnchanged(ctx, use.stores, use.asked, answered)
+		return cold.StoresUnchanged(ctx, l.stores, l.asked, answered)
 	})
+}
+
+// report returns how the query has used the cache; nil where nothing is cached.
+func (p *Plan) report(use CacheUse) *CacheUse {
+	if !p.isCached() {
+		return nil
+	}
+	p.engine.options.OnCacheUse(use)
+	return &use
 }
 
 // confirmWithin bounds how long an answer waits until its stores are known to
@@ -151,7 +161,7 @@ const confirmWithin = 2 * time.Minute
 // is about the query, and says nothing about the data.
 const promqlInfo = "PromQL info: "
 
-// mayBeRepeated tells whether warnings are the same with every answer to a query.
+// mayBeRepeated reports whether warnings are the same with every answer to a query.
 func mayBeRepeated(warnings []string) bool {
 	return !slices.ContainsFunc(warnings, func(warning string) bool { return !strings.HasPrefix(warning, promqlInfo) })
 }
