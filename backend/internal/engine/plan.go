@@ -156,14 +156,12 @@ func (e *Engine) planOn(ctx context.Context, query Query, key promql.Key, replic
 }
 
 func (p *Plan) setCallOptions() {
-	p.coldOptions = upstream.CallOptions{Caller: p.query.Caller, DetachOnCancel: p.query.DetachOnCancel, ConfinedTo: p.query.ConfinedTo}
+	options := upstream.CallOptions{Caller: p.query.Caller, DetachOnCancel: p.query.DetachOnCancel, ConfinedTo: p.query.ConfinedTo}
+	p.hotOptions, p.coldOptions = options, options
+	p.hotOptions.Without = coldParameters
 	if p.Tier == tier.Both && p.query.Request.Endpoint == promapi.Rules {
 		p.coldOptions.Without = promapi.PagingParameters
-	}
-	p.hotOptions = p.coldOptions
-	p.hotOptions.Without = coldParameters
-	if len(p.coldOptions.Without) > 0 {
-		p.hotOptions.Without = slices.Concat(coldParameters, p.coldOptions.Without)
+		p.hotOptions.Without = slices.Concat(coldParameters, promapi.PagingParameters)
 	}
 }
 

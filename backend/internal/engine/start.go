@@ -38,14 +38,11 @@ func (r *Response) checkStart() error {
 	}
 	body := r.started()
 	for i := range mostLeadingSpace {
-		for i == len(body.start) {
-			switch {
-			case body.more(1):
-			case errors.Is(body.err, io.EOF):
+		if i == len(body.start) && !body.more(1) {
+			if errors.Is(body.err, io.EOF) {
 				return upstream.ErrNotPrometheus
-			default:
-				return body.err
 			}
+			return body.err
 		}
 		switch body.start[i] {
 		case first:
@@ -81,20 +78,21 @@ func (r *Response) started() *startedBody {
 // more reads up to so many more bytes of the start. It returns false where the
 // start has ended, and the error says why.
 func (b *startedBody) more(most int) bool {
-	if b.err != nil {
-		return false
-	}
 	b.start = slices.Grow(b.start, most)
-	n, err := b.ReadCloser.Read(b.start[len(b.start) : len(b.start)+most])
-	b.start, b.err = b.start[:len(b.start)+n], err
-	return n > 0 || err == nil
+	n := 0
+	for n == 0 && b.err == nil {
+		n, b.err = b.ReadCloser.Read(b.start[len(b.start) : len(b.start)+most])
+	}
+	b.start = b.start[:len(b.start)+n]
+	return n > 0
 }
 
-// Read returns the start. What comes after a short one comes with it.
+// Read returns the start at once: more may take long. Where the start is one byte, as
+// after checkStart, what comes next comes with it.
 func (b *startedBody) Read(p []byte) (int, error) {
 	n := copy(p, b.start)
 	b.start = b.start[n:]
-	if n == len(p) || n > mostLeadingSpace {
+	if n > 1 || n == len(p) {
 		return n, nil
 	}
 	if b.err != nil {

@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// MaxBodyBytes bounds the body of a request, in bytes, whatever the bound of who
+// maxBodyBytes bounds the body of a request, in bytes, whatever the bound of who
 // serves it.
-const MaxBodyBytes = 4 << 20
+const maxBodyBytes = 4 << 20
 
 const formContentType = "application/x-www-form-urlencoded"
 
@@ -164,7 +164,7 @@ func (r *Request) readBody(incoming *http.Request) (url.Values, error) {
 	if encoding := incoming.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return nil, Errorf(http.StatusUnsupportedMediaType, ErrorBadData, "the request body has content encoding %q: send it uncompressed", encoding)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(nil, incoming.Body, MaxBodyBytes))
+	body, err := io.ReadAll(http.MaxBytesReader(nil, incoming.Body, maxBodyBytes))
 	if err != nil {
 		return nil, BodyError("the request body", err)
 	}
@@ -178,7 +178,7 @@ func (r *Request) readBody(incoming *http.Request) (url.Values, error) {
 		}
 		return form, nil
 	}
-	form, err := multipart.NewReader(bytes.NewReader(body), parameters["boundary"]).ReadForm(MaxBodyBytes)
+	form, err := multipart.NewReader(bytes.NewReader(body), parameters["boundary"]).ReadForm(maxBodyBytes)
 	if err != nil {
 		return nil, BadData("parse the request body as a multipart form: %s", err)
 	}
