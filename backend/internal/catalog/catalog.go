@@ -283,11 +283,7 @@ func (c *Catalog) coldSelector() string {
 	if knowledge == nil {
 		return "up"
 	}
-	var matchers []string
-	for _, name := range slices.Sorted(maps.Keys(knowledge.Added)) {
-		matchers = append(matchers, fmt.Sprintf("%s=%q", quoteName(name), knowledge.Added[name]))
-	}
-	return "up{" + join(matchers) + "}"
+	return "up{" + matchersOf(knowledge.Added) + "}"
 }
 
 func (c *Catalog) ask(ctx context.Context) (*Snapshot, error) {

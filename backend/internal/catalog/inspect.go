@@ -3,8 +3,6 @@ package catalog
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"net/url"
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -47,35 +45,4 @@ func (t *Tier) Inspect(ctx context.Context) Inspection {
 		found.Settings = settings
 	}
 	return found
-}
-
-// evaluate lets the tier evaluate a query that touches no series, and checks
-// that what comes back is an answer to it: a server that says yes to
-// everything is no Prometheus.
-func (c apiClient) evaluate(ctx context.Context) error {
-	data, err := c.Get(ctx, "/api/v1/query", url.Values{"query": {"vector(1)"}})
-	if err != nil {
-		return err
-	}
-	var answer struct {
-		ResultType string `json:"resultType"`
-	}
-	if err := json.Unmarshal(data, &answer); err != nil || answer.ResultType != "vector" {
-		return upstream.ErrNotPrometheus
-	}
-	return nil
-}
-
-func (c apiClient) version(ctx context.Context) string {
-	data, err := c.Get(ctx, "/api/v1/status/buildinfo", nil)
-	if err != nil {
-		return ""
-	}
-	var info struct {
-		Version string `json:"version"`
-	}
-	if json.Unmarshal(data, &info) != nil {
-		return ""
-	}
-	return info.Version
 }

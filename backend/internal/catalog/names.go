@@ -131,16 +131,6 @@ func (t *Tier) metricNames(ctx context.Context, payer *ProbeBudget, matchers []s
 	return t.names.hold(key, payer, &cachedNames{names: tier.NewNameSet(list), since: since, asked: now}), nil
 }
 
-// askForNames asks for the metric names of the series that match, or all, since
-// a time. It returns errTooManyNames where there are more than are held.
-func (c apiClient) askForNames(ctx context.Context, matchers []string, since time.Time) ([]string, error) {
-	names, err := c.labelValues(ctx, "__name__", matchers, since)
-	if errors.Is(err, upstream.ErrTooLarge) || len(names) > mostNames {
-		return nil, errTooManyNames
-	}
-	return names, err
-}
-
 // get returns a recent set for one more holder, or nil.
 func (s *nameCache) get(key string, since, notBefore time.Time) *cachedNames {
 	s.mutex.Lock()

@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/url"
@@ -78,27 +77,16 @@ func (t *Tier) identify(ctx context.Context, status *Status) {
 	if known != nil && status.configured != "" && known.configured == status.configured {
 		return
 	}
-	found, err := t.api.identity(ctx)
+	text, err := t.api.configuration(ctx)
 	if err != nil {
 		return // It is asked again by the next probe.
 	}
+	found, err := parseIdentity(text)
+	if err != nil {
+		return
+	}
 	found.configured = status.configured
 	t.identity.Store(found)
-}
-
-// identity asks a Prometheus for its configuration.
-func (c apiClient) identity(ctx context.Context) (*Identity, error) {
-	data, err := c.Get(ctx, "/api/v1/status/config", nil)
-	if err != nil {
-		return nil, err
-	}
-	var wrapped struct {
-		YAML string `json:"yaml"`
-	}
-	if err := json.Unmarshal(data, &wrapped); err != nil || wrapped.YAML == "" {
-		return nil, upstream.ErrNotAnAnswer
-	}
-	return parseIdentity(wrapped.YAML)
 }
 
 // parseIdentity reads the configuration of a Prometheus.

@@ -75,12 +75,7 @@ func (c *Catalog) sourcesByValues(ctx context.Context, known *tier.Knowledge) er
 		return nil
 	}
 	cold := c.options.Cold.api
-	var own []string
-	for name, value := range known.HotLabels {
-		own = append(own, fmt.Sprintf("%s=%q", quoteName(name), value))
-	}
-	slices.Sort(own)
-	names, err := cold.labelValues(ctx, "__name__", []string{"{" + join(own) + "}"}, c.since())
+	names, err := cold.labelValues(ctx, "__name__", []string{"{" + matchersOf(known.HotLabels) + "}"}, c.since())
 	if err != nil || len(names) == 0 {
 		return err // Cold does not have hot's labels: nothing can be told by them.
 	}

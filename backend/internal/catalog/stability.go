@@ -54,7 +54,7 @@ func storesText(stores []Store) string {
 	return strings.Join(list, "\n")
 }
 
-// Stores identifies the set of stores of cold that is complete now. found is
+// StableStores identifies the set of stores of cold that is complete now. found is
 // false while it is not, or not known.
 func (t *Tier) StableStores() (stores string, found bool) {
 	stability := t.stability.Load()

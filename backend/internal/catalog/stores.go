@@ -2,14 +2,12 @@ package catalog
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // Store is one store behind a Thanos Query.
@@ -127,28 +125,4 @@ func (w *storeWatch) look(ctx context.Context, client apiClient, now time.Time) 
 func (w *storeWatch) forget(key string) {
 	delete(w.seen, key)
 	w.bytes -= len(key)
-}
-
-// stores asks a Thanos for its stores.
-func (c apiClient) stores(ctx context.Context) ([]Store, error) {
-	data, err := c.Get(ctx, "/api/v1/stores", nil)
-	if err != nil {
-		return nil, err
-	}
-	var kinds map[string][]struct {
-		LastError json.RawMessage     `json:"lastError"`
-		LabelSets []map[string]string `json:"labelSets"`
-		MaxTime   int64               `json:"maxTime"`
-	}
-	if err := json.Unmarshal(data, &kinds); err != nil {
-		return nil, fmt.Errorf("%w: %w", upstream.ErrNotAnAnswer, err)
-	}
-	stores := []Store{}
-	for kind, list := range kinds {
-		for _, each := range list {
-			failed := len(each.LastError) > 0 && string(each.LastError) != "null" && string(each.LastError) != `""`
-			stores = append(stores, Store{Kind: kind, LabelSets: each.LabelSets, MaxTime: each.MaxTime, Failed: failed})
-		}
-	}
-	return stores, nil
 }

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -12,7 +13,6 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	promconfig "github.com/prometheus/common/config"
@@ -117,26 +117,26 @@ func usesReferences(config *promconfig.HTTPClientConfig) bool {
 
 // SkipsVerification tells whether anybody may pass for the destination, or for
 // the server that its tokens come from.
-func (a *TransportConfig) SkipsVerification() bool {
-	if a == nil || a.options.HTTP == nil {
+func (c *TransportConfig) SkipsVerification() bool {
+	if c == nil || c.options.HTTP == nil {
 		return false
 	}
-	config := a.options.HTTP
+	config := c.options.HTTP
 	return config.TLSConfig.InsecureSkipVerify || (config.OAuth2 != nil && config.OAuth2.TLSConfig.InsecureSkipVerify)
 }
 
 // SendsToken tells whether the token of a file is sent.
-func (a *TransportConfig) SendsToken() bool {
-	return a != nil && a.options.TokenFile != "" && !NamesCredential(a.options.HTTP)
+func (c *TransportConfig) SendsToken() bool {
+	return c != nil && c.options.TokenFile != "" && !NamesCredential(c.options.HTTP)
 }
 
 // IsConfigured tells whether the operator has said how the destination is
 // reached.
-func (a *TransportConfig) IsConfigured() bool { return a != nil && a.options.HTTP != nil }
+func (c *TransportConfig) IsConfigured() bool { return c != nil && c.options.HTTP != nil }
 
 // UsesProxy tells whether it may be a proxy that connects to the destination.
-func (a *TransportConfig) UsesProxy() bool {
-	return a.IsConfigured() && (a.options.HTTP.ProxyURL.URL != nil || a.options.HTTP.ProxyFromEnvironment)
+func (c *TransportConfig) UsesProxy() bool {
+	return c.IsConfigured() && (c.options.HTTP.ProxyURL.URL != nil || c.options.HTTP.ProxyFromEnvironment)
 }
 
 // NamesCredential tells whether a configuration names something that tells the
@@ -148,23 +148,23 @@ func NamesCredential(config *promconfig.HTTPClientConfig) bool {
 
 // HoldsSecrets tells whether the access has anything that must not go to
 // another destination, or over a connection that others can read.
-func (a *TransportConfig) HoldsSecrets() bool {
-	if a == nil {
+func (c *TransportConfig) HoldsSecrets() bool {
+	if c == nil {
 		return false
 	}
-	config := a.options.HTTP
-	return a.options.TokenFile != "" || NamesCredential(config) || (config != nil && config.HTTPHeaders != nil)
+	config := c.options.HTTP
+	return c.options.TokenFile != "" || NamesCredential(config) || (config != nil && config.HTTPHeaders != nil)
 }
 
 // RoundTripper returns what carries requests to the destination, over
 // transports of makeTransport, which is called again after a file of TLS has
 // changed.
-func (a *TransportConfig) RoundTripper(makeTransport func(*tls.Config) *http.Transport) (http.RoundTripper, error) {
-	if a == nil {
+func (c *TransportConfig) RoundTripper(makeTransport func(*tls.Config) *http.Transport) (http.RoundTripper, error) {
+	if c == nil {
 		return makeTransport(&tls.Config{MinVersion: tls.VersionTLS12}), nil
 	}
-	config := a.options.HTTP
-	reloading, err := newReloading(a, func(tlsConfig *tls.Config) http.RoundTripper {
+	config := c.options.HTTP
+	reloading, err := newReloading(c, func(tlsConfig *tls.Config) http.RoundTripper {
 		transport := makeTransport(tlsConfig)
 		if config != nil {
 			transport.ForceAttemptHTTP2 = transport.ForceAttemptHTTP2 && config.EnableHTTP2
@@ -177,13 +177,13 @@ func (a *TransportConfig) RoundTripper(makeTransport func(*tls.Config) *http.Tra
 		return nil, err
 	}
 	var carrier http.RoundTripper = reloading
-	if a.SendsToken() {
-		carrier = &bearer{token: &secretFile{path: a.options.TokenFile, reloads: a.options.Reloads}, next: carrier}
+	if c.SendsToken() {
+		carrier = &bearer{token: &secretFile{path: c.options.TokenFile, reloads: c.options.Reloads}, next: carrier}
 	}
 	if config == nil {
 		return carrier, nil
 	}
-	return withCredentials(config, carrier, a.options.Reloads)
+	return withCredentials(config, carrier, c.options.Reloads)
 }
 
 // tlsMaterial is what a TLS configuration is made of.
@@ -200,19 +200,16 @@ func (m tlsMaterial) hash() [sha256.Size]byte {
 }
 
 // material reads what the TLS configuration is made of.
-func (a *TransportConfig) material() (tlsMaterial, error) {
+func (c *TransportConfig) material() (tlsMaterial, error) {
 	var found tlsMaterial
-	config := promconfig.TLSConfig{}
-	if a.options.HTTP != nil {
-		config = a.options.HTTP.TLSConfig
-	}
+	config := c.tls()
 	var err error
 	if found.authorities, err = fromTextOrFile(config.CA, config.CAFile); err != nil {
 		return found, fmt.Errorf("read the CA file: %w", err)
 	}
 	found.onlyThese = len(found.authorities) > 0
 	if !found.onlyThese {
-		for _, path := range a.options.Authorities {
+		for _, path := range c.options.Authorities {
 			text, err := os.ReadFile(path) //nolint:gosec // Kubernetes puts the file there.
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return found, fmt.Errorf("read the CA file: %w", err)
@@ -229,6 +226,14 @@ func (a *TransportConfig) material() (tlsMaterial, error) {
 	return found, nil
 }
 
+// tls returns the TLS part of the configuration; zero where there is none.
+func (c *TransportConfig) tls() promconfig.TLSConfig {
+	if c.options.HTTP == nil {
+		return promconfig.TLSConfig{}
+	}
+	return c.options.HTTP.TLSConfig
+}
+
 func fromTextOrFile(text, file string) ([]byte, error) {
 	if text != "" || file == "" {
 		return []byte(text), nil
@@ -240,26 +245,22 @@ func fromTextOrFile(text, file string) ([]byte, error) {
 	return content, err
 }
 
-func (a *TransportConfig) tlsConfig() (*tls.Config, error) {
-	material, err := a.material()
+func (c *TransportConfig) tlsConfig() (*tls.Config, error) {
+	material, err := c.material()
 	if err != nil {
 		return nil, err
 	}
-	return a.tlsConfigOf(material)
+	return c.tlsConfigOf(material)
 }
 
-func (a *TransportConfig) tlsConfigOf(material tlsMaterial) (*tls.Config, error) {
-	made := &tls.Config{MinVersion: tls.VersionTLS12}
-	if a.options.HTTP != nil {
-		config := a.options.HTTP.TLSConfig
-		made.ServerName, made.InsecureSkipVerify = config.ServerName, config.InsecureSkipVerify
-		if config.MinVersion != 0 {
-			made.MinVersion = uint16(config.MinVersion)
-		}
-		made.MaxVersion = uint16(config.MaxVersion)
-		if made.MaxVersion != 0 && made.MaxVersion < made.MinVersion {
-			return nil, errors.New("tls_config: max_version is below min_version")
-		}
+func (c *TransportConfig) tlsConfigOf(material tlsMaterial) (*tls.Config, error) {
+	config := c.tls()
+	made := &tls.Config{
+		ServerName: config.ServerName, InsecureSkipVerify: config.InsecureSkipVerify, //nolint:gosec // The operator says so.
+		MinVersion: cmp.Or(uint16(config.MinVersion), tls.VersionTLS12), MaxVersion: uint16(config.MaxVersion),
+	}
+	if made.MaxVersion != 0 && made.MaxVersion < made.MinVersion {
+		return nil, errors.New("tls_config: max_version is below min_version")
 	}
 	if len(bytes.TrimSpace(material.authorities)) > 0 {
 		made.RootCAs = x509.NewCertPool()
@@ -287,54 +288,38 @@ type reloading struct {
 	make   func(*tls.Config) http.RoundTripper
 
 	mutex   sync.RWMutex
-	marks   []fileMark // of the files that the hash belongs to; nil where they have just changed
+	states  []fs.FileInfo // of the files that the hash belongs to; nil where they have just changed
 	hash    [sha256.Size]byte
 	current http.RoundTripper
 }
 
-// fileMark tells one state of a file from another without reading it. It is
-// zero for one that cannot be looked at.
-type fileMark struct {
-	inode    uint64
-	size     int64
-	modified time.Time
-}
-
-// settledAfter is how long a file has to be unchanged for its mark to be
-// trusted: two writes in quick succession may have the same one.
+// settledAfter is how long a file has to be unchanged for its state to be trusted:
+// two writes in quick succession may leave the same one.
 const settledAfter = 2 * time.Second
 
-// files are those that the TLS configuration is made of.
-func (a *TransportConfig) files() []string {
-	if a.options.HTTP == nil {
-		return a.options.Authorities
+// fileStates returns the states of the files that the TLS configuration is made of,
+// nil for one that cannot be looked at. It reports false where one has changed just
+// now.
+func (c *TransportConfig) fileStates(now time.Time) (states []fs.FileInfo, settled bool) {
+	config := c.tls()
+	for _, file := range append([]string{config.CAFile, config.CertFile, config.KeyFile}, c.options.Authorities...) {
+		var state fs.FileInfo
+		if file != "" {
+			state, _ = os.Stat(file) // nil where it does not exist.
+		}
+		if state != nil && now.Sub(state.ModTime()) < settledAfter {
+			return nil, false
+		}
+		states = append(states, state)
 	}
-	config := a.options.HTTP.TLSConfig
-	return append([]string{config.CAFile, config.CertFile, config.KeyFile}, a.options.Authorities...)
+	return states, true
 }
 
-// marks returns the marks of the files, or nil where one of them has changed
-// just now.
-func (a *TransportConfig) marks(now time.Time) []fileMark {
-	files := a.files()
-	marks := make([]fileMark, len(files), len(files)+1)
-	for i, file := range files {
-		if file == "" {
-			continue
-		}
-		info, err := os.Stat(file)
-		if err != nil {
-			continue
-		}
-		if now.Sub(info.ModTime()) < settledAfter {
-			return nil
-		}
-		marks[i] = fileMark{size: info.Size(), modified: info.ModTime()}
-		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-			marks[i].inode = stat.Ino
-		}
+func sameState(one, other fs.FileInfo) bool {
+	if one == nil || other == nil {
+		return one == other
 	}
-	return marks
+	return os.SameFile(one, other) && one.Size() == other.Size() && one.ModTime().Equal(other.ModTime())
 }
 
 func newReloading(access *TransportConfig, makeTransport func(*tls.Config) http.RoundTripper) (*reloading, error) {
@@ -357,11 +342,11 @@ func (r *reloading) RoundTrip(request *http.Request) (*http.Response, error) {
 // transport returns the one for the files as they are now. While they cannot be
 // used, as in the middle of being written, the previous one serves on.
 func (r *reloading) transport() http.RoundTripper {
-	marks := r.access.marks(time.Now())
+	states, settled := r.access.fileStates(time.Now())
 	r.mutex.RLock()
-	current, known := r.current, r.marks
+	current, known := r.current, r.states
 	r.mutex.RUnlock()
-	if marks != nil && known != nil && slices.Equal(marks, known) {
+	if settled && slices.EqualFunc(states, known, sameState) {
 		return current // Reading and hashing them would cost more than a small answer.
 	}
 	material, err := r.access.material()
@@ -372,7 +357,7 @@ func (r *reloading) transport() http.RoundTripper {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	if r.hash == material.hash() {
-		r.marks = marks
+		r.states = states
 		return r.current
 	}
 	config, err := r.access.tlsConfigOf(material)
@@ -381,7 +366,7 @@ func (r *reloading) transport() http.RoundTripper {
 		return r.current
 	}
 	closeIdle(r.current)
-	r.marks, r.hash, r.current = marks, material.hash(), r.make(config)
+	r.states, r.hash, r.current = states, material.hash(), r.make(config)
 	return r.current
 }
 
