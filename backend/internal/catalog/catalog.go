@@ -58,6 +58,7 @@ type Catalog struct {
 
 // sharedCatalog is what all views of a pair have in common.
 type sharedCatalog struct {
+	latch
 	options Options
 	learned atomic.Pointer[Snapshot]
 	newest  atomic.Pointer[coldEnd]
@@ -67,7 +68,6 @@ type sharedCatalog struct {
 	// names are those of the knowledge, and learning those that are being
 	// learned; used by Run alone.
 	names, learning catalogNames
-	first           chan struct{} // closed after learning was tried once
 	empty           *expirable.LRU[promql.Key, struct{}]
 }
 
@@ -110,7 +110,7 @@ func (c *Catalog) covered(end *coldEnd) (covered int64, lags bool) {
 func New(options Options) *Catalog {
 	c := &Catalog{hot: options.Hot, cold: options.Cold}
 	c.sharedCatalog = &sharedCatalog{
-		options: options, first: make(chan struct{}),
+		options: options, latch: make(latch),
 		empty: expirable.NewLRU[promql.Key, struct{}](emptiesRemembered, nil, emptyFor),
 	}
 	c.learned.Store(&Snapshot{Error: "nothing is learned yet"})
@@ -165,24 +165,8 @@ func (c *Catalog) WasEmpty(query promql.Key) bool {
 	return found
 }
 
-// Wait blocks until something was learned, or learning has failed, or ctx
-// ends.
-func (c *Catalog) Wait(ctx context.Context) {
-	select {
-	case <-c.first:
-	case <-ctx.Done():
-	}
-}
-
-// Tried tells whether learning was tried once.
-func (c *Catalog) Tried() bool {
-	select {
-	case <-c.first:
-		return true
-	default:
-		return false
-	}
-}
+// Tried reports whether learning was tried once.
+func (c *Catalog) Tried() bool { return c.isOpen() }
 
 // catalogNames are the metric names that a pair holds.
 type catalogNames struct{ hot, others *cachedNames }
@@ -204,29 +188,16 @@ func (c *Catalog) Run(ctx context.Context) {
 	defer func() { c.names.release() }()
 	c.options.Hot.Wait(ctx)
 	c.options.Cold.Wait(ctx)
-	probing := c.payer()
-	ticker := time.NewTicker(c.options.Cold.options.ProbeInterval)
-	defer ticker.Stop()
 	var next time.Time
-	for isFirst := true; ctx.Err() == nil; isFirst = false {
-		if !probing.acquire(ctx) {
-			return
-		}
+	probeLoop(ctx, c.payer(), c.options.Cold.options.ProbeInterval, nil, func() {
 		now := time.Now()
 		if c.learned.Load().Error != "" || !now.Before(next) || c.refreshIncrementally(ctx, now) {
 			c.learn(ctx)
 			next = now.Add(c.options.LearnInterval)
 		}
 		c.measureColdEnd(ctx, now)
-		probing.release()
-		if isFirst {
-			close(c.first)
-		}
-		select {
-		case <-ctx.Done():
-		case <-ticker.C:
-		}
-	}
+		c.open()
+	})
 }
 
 // learn asks both tiers for everything that changes rarely. What it found
@@ -325,7 +296,7 @@ func (c *Catalog) ask(ctx context.Context) (*Snapshot, error) {
 	case known.Declared:
 	case !known.SourcesKnown:
 		learned.AssumedReason = "cold does not tell its sources, so hot is assumed to be complete"
-	case c.options.Hot.names.tooMany() || c.options.Cold.names.tooMany():
+	case c.options.Hot.names.refused.Load() || c.options.Cold.names.refused.Load():
 		learned.AssumedReason = "a tier has more metric names than are held, so every query that another source could match goes to cold"
 	case len(known.HotLabels) == 0 && len(known.Sources) > 1:
 		learned.AssumedReason = "hot does not tell its external labels and cold has several sources: configure them, or every query that another source could match goes to cold"

@@ -304,8 +304,8 @@ func TestRun_LearnsAgain(t *testing.T) {
 		p := pairOf(t, hot, cold, Options{})
 		p.options.LearnInterval, p.options.Cold.options.ProbeInterval = interval, time.Millisecond
 		p.options.Cold.status.Store(&Status{Available: true, Stores: twoSources})
-		close(p.options.Hot.first)
-		close(p.options.Cold.first)
+		p.options.Hot.open()
+		p.options.Cold.open()
 		require.False(t, p.Tried())
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})

@@ -56,7 +56,7 @@ func Unresolved(name tier.Name, endpoint *url.URL, reason string) *Tier {
 	t := NewTier(TierOptions{Name: name, Client: upstream.Refusing(endpoint, refused), ProbeInterval: minProbeTimeout})
 	t.Refuse(tier.PublicNote(reason))
 	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: reason, CheckedAt: time.Now(), Since: time.Now()})
-	close(t.first)
+	t.open()
 	return t
 }
 

@@ -104,6 +104,7 @@ type TierSettings struct {
 
 // sharedTier is what all views of a tier have in common.
 type sharedTier struct {
+	latch
 	options TierOptions
 	base    *Tier // the view that Run belongs to
 	names   *nameCache
@@ -118,7 +119,6 @@ type sharedTier struct {
 	refusal   atomic.Pointer[tier.Note]
 	stability atomic.Pointer[storeStability] // of cold; nil while it is not
 	probed    atomic.Pointer[chan struct{}]
-	first     chan struct{} // closed after the first probe
 	again     chan struct{} // asks for a probe now
 }
 
@@ -128,7 +128,7 @@ func NewTier(options TierOptions) *Tier {
 	t.sharedTier = &sharedTier{
 		base: t, names: newNameCache(),
 		options: options, api: apiClient{options.Client}, calls: cmp.Or(options.Calls, admission.NewController(admission.Limits{}, nil)),
-		first: make(chan struct{}), again: make(chan struct{}, 1),
+		latch: make(latch), again: make(chan struct{}, 1),
 	}
 	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: "not probed yet"})
 	probed := make(chan struct{})
@@ -219,14 +219,6 @@ func (t *Tier) State(now time.Time) tier.State {
 	return state
 }
 
-// Wait blocks until the first probe is done or ctx ends.
-func (t *Tier) Wait(ctx context.Context) {
-	select {
-	case <-t.first:
-	case <-ctx.Done():
-	}
-}
-
 // ReportFailure notes that a call failed in a way that means the tier is down,
 // and has it probed at once. Until a probe succeeds the tier is unavailable.
 func (t *Tier) ReportFailure(err error) {
@@ -248,23 +240,7 @@ func (t *Tier) ReportFailure(err error) {
 
 // Run probes the tier until ctx ends.
 func (t *Tier) Run(ctx context.Context) {
-	ticker := time.NewTicker(t.options.ProbeInterval)
-	defer ticker.Stop()
-	for {
-		if t.options.ProbeBudget.acquire(ctx) {
-			t.probe(ctx)
-			t.options.ProbeBudget.release()
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		case <-t.again:
-		}
-	}
+	probeLoop(ctx, t.options.ProbeBudget, t.options.ProbeInterval, t.again, func() { t.probe(ctx) })
 }
 
 // Close closes idle connections to the tier and gives back the memory of what
@@ -309,9 +285,7 @@ func (t *Tier) probe(ctx context.Context) {
 	if t.options.Name == tier.Cold {
 		t.observeStores(&found, storesAsked, t.stores.seen != nil)
 	}
-	if previous.CheckedAt.IsZero() {
-		close(t.first)
-	}
+	t.open()
 	if t.options.OnProbe != nil {
 		t.options.OnProbe(found)
 	}
