@@ -67,7 +67,7 @@ type sharedCall struct {
 
 func newCoalescer(limits Limits, meters *Meters) *coalescer {
 	return &coalescer{
-		limits: limits, meters: meters, open: map[RequestKey]*sharedCall{},
+		limits: limits, meters: meters.orUnseen(), open: map[RequestKey]*sharedCall{},
 		joined: NewBudget[uint64](joinedPerQueued*int64(limits.Queue), 1),
 	}
 }
@@ -86,7 +86,7 @@ func (c *coalescer) do(ctx context.Context, made Call, send sendFunc) (*http.Res
 		}
 		if !c.joined.Acquire(made.Caller.ID, 1) {
 			c.mutex.Unlock()
-			c.meters.rejected(RejectedFull)
+			c.meters.Rejected[RejectedFull].Inc()
 			return nil, &OverloadError{Reason: RejectedFull, RetryAfter: leastRetryAfter}
 		}
 		call.wanted++
@@ -100,7 +100,7 @@ func (c *coalescer) do(ctx context.Context, made Call, send sendFunc) (*http.Res
 		case errors.Is(err, errRetry) && ctx.Err() == nil:
 			continue
 		case err == nil:
-			c.meters.shared()
+			c.meters.Shared.Inc()
 		}
 		return response, err
 	}

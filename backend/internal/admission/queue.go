@@ -50,7 +50,7 @@ type Queue struct {
 func NewQueue(limits Limits, meters *Meters) *Queue {
 	slots := int64(limits.Concurrent)
 	return &Queue{
-		limits: limits, meters: meters, line: newRoundRobin(0, nil),
+		limits: limits, meters: meters.orUnseen(), line: newRoundRobin(0, nil),
 		callers: NewBudget[uint64](slots, callerMultiple), datasources: NewBudget[uint64](slots, datasourceMultiple),
 	}
 }
@@ -71,7 +71,7 @@ func (q *Queue) enter(ctx context.Context, caller promapi.Caller) error {
 	q.mutex.Lock()
 	if q.admit(caller) {
 		q.mutex.Unlock()
-		q.meters.inFlight(1)
+		q.meters.InFlight.Inc()
 		return nil
 	}
 	added := q.join(caller)
@@ -103,10 +103,10 @@ func (q *Queue) admit(caller promapi.Caller) bool {
 // wait waits for the outcome of a call in the queue.
 func (q *Queue) wait(ctx context.Context, added *waiter) error {
 	started := time.Now()
-	q.meters.queued(1)
+	q.meters.Queued.Inc()
 	defer func() {
-		q.meters.queued(-1)
-		q.meters.waited(time.Since(started))
+		q.meters.Queued.Dec()
+		q.meters.Waited.Observe(time.Since(started).Seconds())
 	}()
 	timer := time.NewTimer(q.limits.Wait)
 	defer timer.Stop()
@@ -135,7 +135,7 @@ func (q *Queue) decided(ctx context.Context, caller promapi.Caller, err error) e
 	if err != nil {
 		return q.reject(RejectedFull, nil)
 	}
-	q.meters.inFlight(1)
+	q.meters.InFlight.Inc()
 	if err := ctx.Err(); err != nil {
 		q.leave(caller, time.Time{})
 		return q.reject(RejectedLeft, err)
@@ -146,7 +146,7 @@ func (q *Queue) decided(ctx context.Context, caller promapi.Caller, err error) e
 // leave ends a call of the caller and lets the next ones in. started is when
 // the call entered; the zero time where it was not made.
 func (q *Queue) leave(caller promapi.Caller, started time.Time) {
-	q.meters.inFlight(-1)
+	q.meters.InFlight.Dec()
 	q.mutex.Lock()
 	defer q.mutex.Unlock()
 	if !started.IsZero() {
@@ -189,7 +189,7 @@ func (q *Queue) reject(reason string, cause error) error {
 	q.mutex.Lock()
 	drained := q.held * time.Duration(q.line.waiting+1) / time.Duration(max(q.limits.Concurrent, 1))
 	q.mutex.Unlock()
-	q.meters.rejected(reason)
+	q.meters.Rejected[reason].Inc()
 	seconds := (drained + time.Second - 1).Truncate(time.Second)
 	return &OverloadError{Reason: reason, RetryAfter: min(max(seconds, leastRetryAfter), mostRetryAfter), Cause: cause}
 }

@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -11,13 +10,11 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-const (
-	// minProbeTimeout is what a probe may take however short its interval.
-	minProbeTimeout = 2 * time.Second
-)
+// minProbeTimeout is what a probe may take however short its interval.
+const minProbeTimeout = 2 * time.Second
 
-// errNoCoverage is why hot covers nothing although it answers.
-var errNoCoverage = errors.New("its oldest sample could not be measured: it neither scrapes itself nor tells its blocks")
+// noCoverage is why hot covers nothing although it answers.
+const noCoverage = "its oldest sample could not be measured: it neither scrapes itself nor tells its blocks"
 
 // measure probes the tier: whether it evaluates a query and, for hot, from
 // when on it holds data.
@@ -28,16 +25,10 @@ func (c apiClient) measure(ctx context.Context, name tier.Name) Status {
 	status.Latency = time.Since(started)
 	switch {
 	case err != nil:
-		status.failure, status.Error = err, upstream.Describe(err)
+		status.fail(err)
 	case name == tier.Hot:
 		status.Available = true
-		err = c.measureCoverage(ctx, &status)
-		switch {
-		case err != nil && upstream.IsGone(err):
-			status.Available, status.failure, status.Error = false, err, upstream.Describe(err)
-		case err != nil:
-			status.Error = err.Error()
-		}
+		c.measureCoverage(ctx, &status)
 	default:
 		status.Available = true
 	}
@@ -45,11 +36,16 @@ func (c apiClient) measure(ctx context.Context, name tier.Name) Status {
 	return status
 }
 
+// fail notes that a tier does not answer.
+func (s *Status) fail(err error) {
+	s.Available, s.failure, s.Error = false, err, upstream.Describe(err)
+}
+
 // measureCoverage finds the oldest sample of hot. Every source that answers
 // counts, and the newest of what they say: too late costs speed, too early
 // would be a wrong answer. A retention alone is no source, because a
 // Prometheus that was started yesterday has it too.
-func (c apiClient) measureCoverage(ctx context.Context, status *Status) error {
+func (c apiClient) measureCoverage(ctx context.Context, status *Status) {
 	var fromMetric, fromBlocks, newest int64
 	var metricError, blocksError error
 	group, groupContext := errgroup.WithContext(ctx)
@@ -58,13 +54,13 @@ func (c apiClient) measureCoverage(ctx context.Context, status *Status) error {
 	group.Go(func() error { c.readRuntime(groupContext, status); return nil })
 	_ = group.Wait() // The functions keep their errors: one of the sources is enough.
 	status.newestInHead = newest
-	if metricError != nil && blocksError != nil {
-		if upstream.IsGone(metricError) {
-			return metricError
-		}
-		return errNoCoverage
+	switch {
+	case metricError == nil || blocksError == nil:
+		// A source that failed says 1970, and so nothing.
+		status.Oldest = max(fromMetric, fromBlocks)
+	case upstream.IsGone(metricError):
+		status.fail(metricError)
+	default:
+		status.Error = noCoverage
 	}
-	// A source that failed says 1970, and so nothing.
-	status.Oldest = max(fromMetric, fromBlocks)
-	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -246,19 +247,14 @@ func reserved(address netip.Addr) bool {
 			return true
 		}
 	}
-	if address.IsLoopback() || address.IsLinkLocalUnicast() || address.IsUnspecified() || address.IsMulticast() {
-		return true
-	}
 	// 0.0.0.0/8 is "this host" to some systems, and the highest one everybody.
 	if address.Is4() && (address.As4()[0] == 0 || address.As4() == [4]byte{255, 255, 255, 255}) {
 		return true
 	}
-	for _, each := range metadata {
-		if address == each {
-			return true
-		}
+	if address.IsLoopback() || address.IsLinkLocalUnicast() || address.IsUnspecified() || address.IsMulticast() {
+		return true
 	}
-	return false
+	return slices.Contains(metadata, address)
 }
 
 // control is called with the resolved address before each connection is made,

@@ -1,19 +1,11 @@
 package upstream
 
 import (
-	"bytes"
-	"cmp"
-	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
-	"os"
 	"slices"
-	"sync"
-	"time"
 
 	promconfig "github.com/prometheus/common/config"
 )
@@ -51,7 +43,7 @@ func NewTransportConfig(options TransportOptions) (*TransportConfig, error) {
 	}
 	options.HTTP = config
 	access := &TransportConfig{options: options}
-	if _, err := access.tlsConfig(); err != nil {
+	if _, _, err := access.loadTLS(); err != nil {
 		return nil, err
 	}
 	if config != nil && config.OAuth2 != nil {
@@ -184,201 +176,4 @@ func (c *TransportConfig) RoundTripper(makeTransport func(*tls.Config) *http.Tra
 		return carrier, nil
 	}
 	return withCredentials(config, carrier, c.options.Reloads)
-}
-
-// tlsMaterial is what a TLS configuration is made of.
-type tlsMaterial struct {
-	authorities []byte // PEM
-	onlyThese   bool   // rather than those of the system too
-	certificate []byte
-	key         []byte
-}
-
-// hash identifies the material, all of it.
-func (m tlsMaterial) hash() [sha256.Size]byte {
-	return sha256.Sum256(fmt.Appendf(nil, "%t %q %q %q", m.onlyThese, m.authorities, m.certificate, m.key))
-}
-
-// material reads what the TLS configuration is made of.
-func (c *TransportConfig) material() (tlsMaterial, error) {
-	var found tlsMaterial
-	config := c.tls()
-	var err error
-	if found.authorities, err = fromTextOrFile(config.CA, config.CAFile); err != nil {
-		return found, fmt.Errorf("read the CA file: %w", err)
-	}
-	found.onlyThese = len(found.authorities) > 0
-	if !found.onlyThese {
-		for _, path := range c.options.Authorities {
-			text, err := os.ReadFile(path) //nolint:gosec // Kubernetes puts the file there.
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return found, fmt.Errorf("read the CA file: %w", err)
-			}
-			found.authorities = append(append(found.authorities, text...), '\n')
-		}
-	}
-	if found.certificate, err = fromTextOrFile(config.Cert, config.CertFile); err != nil {
-		return found, fmt.Errorf("read the client certificate: %w", err)
-	}
-	if found.key, err = fromTextOrFile(string(config.Key), config.KeyFile); err != nil {
-		return found, fmt.Errorf("read the key of the client certificate: %w", err)
-	}
-	return found, nil
-}
-
-// tls returns the TLS part of the configuration; zero where there is none.
-func (c *TransportConfig) tls() promconfig.TLSConfig {
-	if c.options.HTTP == nil {
-		return promconfig.TLSConfig{}
-	}
-	return c.options.HTTP.TLSConfig
-}
-
-func fromTextOrFile(text, file string) ([]byte, error) {
-	if text != "" || file == "" {
-		return []byte(text), nil
-	}
-	content, err := os.ReadFile(file) //nolint:gosec // The operator names the file.
-	if err == nil && len(content) == 0 {
-		return nil, fmt.Errorf("%s is empty", file)
-	}
-	return content, err
-}
-
-func (c *TransportConfig) tlsConfig() (*tls.Config, error) {
-	material, err := c.material()
-	if err != nil {
-		return nil, err
-	}
-	return c.tlsConfigOf(material)
-}
-
-func (c *TransportConfig) tlsConfigOf(material tlsMaterial) (*tls.Config, error) {
-	config := c.tls()
-	made := &tls.Config{
-		ServerName: config.ServerName, InsecureSkipVerify: config.InsecureSkipVerify, //nolint:gosec // The operator says so.
-		MinVersion: cmp.Or(uint16(config.MinVersion), tls.VersionTLS12), MaxVersion: uint16(config.MaxVersion),
-	}
-	if made.MaxVersion != 0 && made.MaxVersion < made.MinVersion {
-		return nil, errors.New("tls_config: max_version is below min_version")
-	}
-	if len(bytes.TrimSpace(material.authorities)) > 0 {
-		made.RootCAs = x509.NewCertPool()
-		if system, err := x509.SystemCertPool(); err == nil && !material.onlyThese {
-			made.RootCAs = system
-		}
-		if !made.RootCAs.AppendCertsFromPEM(material.authorities) {
-			return nil, errors.New("the CA file holds no PEM certificate")
-		}
-	}
-	if len(material.certificate) > 0 {
-		pair, err := tls.X509KeyPair(material.certificate, material.key)
-		if err != nil {
-			return nil, fmt.Errorf("the client certificate and its key cannot be used: %w", err)
-		}
-		made.Certificates = []tls.Certificate{pair}
-	}
-	return made, nil
-}
-
-// reloading is a transport that is made anew when the files of its TLS
-// configuration change.
-type reloading struct {
-	access *TransportConfig
-	make   func(*tls.Config) http.RoundTripper
-
-	mutex   sync.RWMutex
-	states  []fs.FileInfo // of the files that the hash belongs to; nil where they have just changed
-	hash    [sha256.Size]byte
-	current http.RoundTripper
-}
-
-// settledAfter is how long a file has to be unchanged for its state to be trusted:
-// two writes in quick succession may leave the same one.
-const settledAfter = 2 * time.Second
-
-// fileStates returns the states of the files that the TLS configuration is made of,
-// nil for one that cannot be looked at. It reports false where one has changed just
-// now.
-func (c *TransportConfig) fileStates(now time.Time) (states []fs.FileInfo, settled bool) {
-	config := c.tls()
-	for _, file := range append([]string{config.CAFile, config.CertFile, config.KeyFile}, c.options.Authorities...) {
-		var state fs.FileInfo
-		if file != "" {
-			state, _ = os.Stat(file) // nil where it does not exist.
-		}
-		if state != nil && now.Sub(state.ModTime()) < settledAfter {
-			return nil, false
-		}
-		states = append(states, state)
-	}
-	return states, true
-}
-
-func sameState(one, other fs.FileInfo) bool {
-	if one == nil || other == nil {
-		return one == other
-	}
-	return os.SameFile(one, other) && one.Size() == other.Size() && one.ModTime().Equal(other.ModTime())
-}
-
-func newReloading(access *TransportConfig, makeTransport func(*tls.Config) http.RoundTripper) (*reloading, error) {
-	material, err := access.material()
-	if err != nil {
-		return nil, err
-	}
-	config, err := access.tlsConfigOf(material)
-	if err != nil {
-		return nil, err
-	}
-	return &reloading{access: access, make: makeTransport, hash: material.hash(), current: makeTransport(config)}, nil
-}
-
-// RoundTrip implements http.RoundTripper.
-func (r *reloading) RoundTrip(request *http.Request) (*http.Response, error) {
-	return r.transport().RoundTrip(request)
-}
-
-// transport returns the one for the files as they are now. While they cannot be
-// used, as in the middle of being written, the previous one serves on.
-func (r *reloading) transport() http.RoundTripper {
-	states, settled := r.access.fileStates(time.Now())
-	r.mutex.RLock()
-	current, known := r.current, r.states
-	r.mutex.RUnlock()
-	if settled && slices.EqualFunc(states, known, sameState) {
-		return current // Reading and hashing them would cost more than a small answer.
-	}
-	material, err := r.access.material()
-	if err != nil {
-		r.access.options.Reloads.count(false)
-		return current
-	}
-	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	if r.hash == material.hash() {
-		r.states = states
-		return r.current
-	}
-	config, err := r.access.tlsConfigOf(material)
-	r.access.options.Reloads.count(err == nil)
-	if err != nil {
-		return r.current
-	}
-	closeIdle(r.current)
-	r.states, r.hash, r.current = states, material.hash(), r.make(config)
-	return r.current
-}
-
-// CloseIdleConnections closes the connections that nobody uses.
-func (r *reloading) CloseIdleConnections() {
-	r.mutex.RLock()
-	defer r.mutex.RUnlock()
-	closeIdle(r.current)
-}
-
-func closeIdle(carrier http.RoundTripper) {
-	if closer, ok := carrier.(interface{ CloseIdleConnections() }); ok {
-		closer.CloseIdleConnections()
-	}
 }
