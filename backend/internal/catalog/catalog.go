@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/expirable"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -68,7 +68,7 @@ type sharedCatalog struct {
 	// names are those of the knowledge, and learning those that are being
 	// learned; used by Run alone.
 	names, learning catalogNames
-	empty           *expirable.LRU[promql.Key, struct{}]
+	empty           *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query
 }
 
 // Snapshot is what was learned of a pair. It is not changed after it was made.
@@ -109,10 +109,10 @@ func (c *Catalog) covered(end *coldEnd) (covered int64, lags bool) {
 // New returns a pair that has learned nothing yet: see Run.
 func New(options Options) *Catalog {
 	c := &Catalog{hot: options.Hot, cold: options.Cold}
-	c.sharedCatalog = &sharedCatalog{
-		options: options, latch: make(latch),
-		empty: expirable.NewLRU[promql.Key, struct{}](emptiesRemembered, nil, emptyFor),
-	}
+	c.sharedCatalog = &sharedCatalog{options: options, latch: make(latch)}
+	// It returns an error for a size below one only. An expirable LRU would leave a
+	// goroutine behind.
+	c.empty, _ = lru.New[promql.Key, time.Time](emptiesRemembered)
 	c.learned.Store(&Snapshot{Error: "nothing is learned yet"})
 	c.newest.Store(&coldEnd{})
 	return c
@@ -150,19 +150,19 @@ func (c *Catalog) ScrapeInterval() time.Duration {
 	return c.hot.scrapeInterval(&status)
 }
 
-// ColdDeduplicates tells whether cold makes one series of those of several
+// ColdDeduplicates reports whether cold makes one series of those of several
 // replicas, as far as it tells or is configured.
 func (c *Catalog) ColdDeduplicates() bool {
 	return len(c.options.ReplicaLabels) > 0 || len(c.Snapshot().Cold.ReplicaLabels) > 0
 }
 
 // RememberEmpty notes that hot answered a query with nothing.
-func (c *Catalog) RememberEmpty(query promql.Key) { c.empty.Add(query, struct{}{}) }
+func (c *Catalog) RememberEmpty(query promql.Key) { c.empty.Add(query, time.Now()) }
 
-// WasEmpty tells whether hot answered a query with nothing a short while ago.
+// WasEmpty reports whether hot answered a query with nothing a short while ago.
 func (c *Catalog) WasEmpty(query promql.Key) bool {
-	_, found := c.empty.Get(query)
-	return found
+	since, found := c.empty.Get(query)
+	return found && time.Since(since) < emptyFor
 }
 
 // Tried reports whether learning was tried once.
