@@ -173,7 +173,6 @@ func (c *coalescer) settle(call *sharedCall, response *http.Response, err error)
 	}
 	call.body = make([]byte, 0, max(response.ContentLength, 0))
 	_, err = io.Copy(&answerWriter{call: call, limits: &c.limits}, response.Body)
-	rest := io.Reader(response.Body)
 	switch {
 	case err == nil:
 		_ = response.Body.Close() // Room for the next call, however slow the readers are.
@@ -181,12 +180,13 @@ func (c *coalescer) settle(call *sharedCall, response *http.Response, err error)
 	case errors.Is(err, errTooLarge):
 		call.err = errTooLarge
 	default:
-		call.err, rest = errRetry, brokenReader{err}
+		call.err = errRetry
 	}
+	// Where it broke off, the body returns the same error again.
 	return struct {
 		io.Reader
 		io.Closer
-	}{io.MultiReader(call.reader(), rest), response.Body}
+	}{io.MultiReader(call.reader(), response.Body), response.Body}
 }
 
 // follow waits for the answer as one who has joined the call. It returns errTooLarge
@@ -268,9 +268,3 @@ func (w *answerWriter) Write(part []byte) (int, error) {
 	w.call.acquired += int64(len(part))
 	return len(part), nil
 }
-
-// brokenReader is the end of an answer that broke off.
-type brokenReader struct{ err error }
-
-// Read returns the error.
-func (b brokenReader) Read([]byte) (int, error) { return 0, b.err }

@@ -75,9 +75,9 @@ type ClientOptions struct {
 	Network *Network
 }
 
-// ProbeUserAgent is the User-Agent of the requests that the gateway makes on its
+// probeUserAgent is the User-Agent of the requests that the gateway makes on its
 // own account, so that they can be told apart in the log of a tier.
-const ProbeUserAgent = "tierproxy (probe)"
+const probeUserAgent = "tierproxy (probe)"
 
 // Client calls one tier. It is safe for concurrent use.
 type Client struct {
@@ -219,7 +219,7 @@ func (c *Client) target(made Outgoing) (*url.URL, error) {
 func (c *Client) Get(ctx context.Context, path string, parameters url.Values) ([]byte, error) {
 	response, err := c.Send(ctx, Outgoing{
 		Method: http.MethodGet, Path: path, RawQuery: c.tenancy.ofProbe(path, parameters).Encode(),
-		Header: http.Header{"User-Agent": {ProbeUserAgent}},
+		Header: http.Header{"User-Agent": {probeUserAgent}},
 	})
 	if err != nil {
 		return nil, err

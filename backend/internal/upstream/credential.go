@@ -54,21 +54,21 @@ func (s *secretFile) Fetch(context.Context) (string, error) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	now := time.Now()
-	switch {
-	case err == nil && secret != "":
+	if err == nil && secret != "" {
 		if s.last != "" && s.last != secret {
 			s.reloads.count(true)
 		}
 		s.last, s.readAt = secret, now
 		return secret, nil
-	case s.last != "":
-		s.reloads.count(false)
 	}
-	switch {
-	case s.last != "" && now.Sub(s.readAt) < rotationGrace && !expired(s.last, now):
-		return s.last, nil
-	case err == nil:
+	if err == nil {
 		err = fmt.Errorf("the file %s is empty", s.path)
+	}
+	if s.last != "" {
+		s.reloads.count(false)
+		if now.Sub(s.readAt) < rotationGrace && !expired(s.last, now) {
+			return s.last, nil
+		}
 	}
 	s.last = ""
 	return "", &CredentialError{Cause: err}

@@ -119,7 +119,7 @@ func (c *TransportConfig) SkipsVerification() bool {
 
 // SendsToken tells whether the token of a file is sent.
 func (c *TransportConfig) SendsToken() bool {
-	return c != nil && c.options.TokenFile != "" && !NamesCredential(c.options.HTTP)
+	return c != nil && c.options.TokenFile != "" && !namesCredential(c.options.HTTP)
 }
 
 // IsConfigured tells whether the operator has said how the destination is
@@ -131,9 +131,9 @@ func (c *TransportConfig) UsesProxy() bool {
 	return c.IsConfigured() && (c.options.HTTP.ProxyURL.URL != nil || c.options.HTTP.ProxyFromEnvironment)
 }
 
-// NamesCredential tells whether a configuration names something that tells the
+// namesCredential reports whether a configuration names something that tells the
 // destination who asks, a client certificate aside.
-func NamesCredential(config *promconfig.HTTPClientConfig) bool {
+func namesCredential(config *promconfig.HTTPClientConfig) bool {
 	return config != nil && (config.BasicAuth != nil || config.Authorization != nil || config.OAuth2 != nil ||
 		config.BearerToken != "" || config.BearerTokenFile != "")
 }
@@ -145,7 +145,7 @@ func (c *TransportConfig) HoldsSecrets() bool {
 		return false
 	}
 	config := c.options.HTTP
-	return c.options.TokenFile != "" || NamesCredential(config) || (config != nil && config.HTTPHeaders != nil)
+	return c.options.TokenFile != "" || namesCredential(config) || (config != nil && config.HTTPHeaders != nil)
 }
 
 // RoundTripper returns what carries requests to the destination, over

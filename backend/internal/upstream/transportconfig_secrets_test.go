@@ -31,7 +31,7 @@ func TestTransportConfig_WhatHoldsSecretsAndWhatIsNotVerified(t *testing.T) {
 	} {
 		config := httpConfig(t, text)
 		described := DescribeTransportConfig(config)
-		require.Equal(t, expected, [3]bool{described.HoldsSecrets(), NamesCredential(config), described.SkipsVerification()}, text)
+		require.Equal(t, expected, [3]bool{described.HoldsSecrets(), namesCredential(config), described.SkipsVerification()}, text)
 		require.Equal(t, !expected[1], (&TransportConfig{options: TransportOptions{HTTP: config, TokenFile: "/token"}}).SendsToken(), text)
 	}
 	require.True(t, (&TransportConfig{options: TransportOptions{TokenFile: "/token"}}).HoldsSecrets())
@@ -101,6 +101,6 @@ func TestClient_ProbesCarryTheTenant(t *testing.T) {
 		request := <-seen
 		require.Equal(t, expected, request.URL.Query(), path)
 		require.Equal(t, []string{"tenant"}, request.Header.Values("X-Scope-Orgid"))
-		require.Equal(t, ProbeUserAgent, request.UserAgent())
+		require.Equal(t, probeUserAgent, request.UserAgent())
 	}
 }
