@@ -25,7 +25,7 @@ type RequestKey struct {
 const joinedPerQueued = 4
 
 // Why a request that has joined a call gets no copy of its answer. After errTooLarge
-// it makes a call that nobody joins, after errRetry one like the first.
+// it makes a call that others cannot join, after errRetry one like the first.
 var (
 	errTooLarge = errors.New("the answer is too large to be shared")
 	errRetry    = errors.New("the call was not made, or its answer broke off")
@@ -33,7 +33,7 @@ var (
 
 // coalescer makes identical calls once. A request that finds the same call under
 // way joins it, and gets a copy of its answer. Joining ends when the header of the
-// answer is there. So an answer that nobody joined is not copied.
+// answer is there. So an answer without joined requests is not copied.
 type coalescer struct {
 	limits Limits
 	meters *Meters
@@ -205,8 +205,8 @@ func (c *coalescer) follow(ctx context.Context, call *sharedCall) (*http.Respons
 	return call.answer(&endingBody{ReadCloser: call.reader(), end: func() { c.leave(call, nil, false) }}), nil
 }
 
-// leave is called once for each request that wanted the answer. It ends the call if
-// nobody wants it any more, or if ends is set.
+// leave is called once for each request that wanted the answer. It ends the call for
+// the last one, or if ends is set.
 func (c *coalescer) leave(call *sharedCall, cause error, ends bool) {
 	c.mutex.Lock()
 	call.wanted--
@@ -227,15 +227,14 @@ func (c *coalescer) close(call *sharedCall) {
 	}
 }
 
-// free gives back the memory of an answer that nobody reads any more. The mutex is
-// held.
+// free gives back the memory of an answer after its last reader. The mutex is held.
 func (c *coalescer) free(call *sharedCall) {
 	if call.settled && call.wanted == 0 {
 		c.limits.SharedMemory.Release(call.acquired)
 	}
 }
 
-// leftWith is the error for one who no longer waits for the header.
+// leftWith returns the error for a caller that no longer waits for the header.
 func (s *sharedCall) leftWith(ctx context.Context) error {
 	if s.entered.Load() {
 		return ctx.Err()

@@ -6,7 +6,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type Meters struct {
 	// InFlight are the calls that are under way, Queued those that wait.
 	InFlight, Queued prometheus.Gauge
-	// Waited are the seconds for which calls waited that had to.
+	// Waited observes the queueing time in seconds of calls that had to wait.
 	Waited prometheus.Observer
 	// Rejected counts the calls that were not made, by every reason of
 	// Rejections.
@@ -16,7 +16,7 @@ type Meters struct {
 	Shared prometheus.Counter
 }
 
-// orUnseen returns the meters, or some that nobody sees instead of nil.
+// orUnseen returns the meters, or unregistered ones instead of nil.
 func (m *Meters) orUnseen() *Meters {
 	if m != nil {
 		return m

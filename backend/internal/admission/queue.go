@@ -45,8 +45,8 @@ type Queue struct {
 	held time.Duration
 }
 
-// NewQueue returns a queue with the limits, of which those of sharing do not count.
-// meters may be nil.
+// NewQueue returns a queue with the limits. It ignores those of sharing. meters may
+// be nil.
 func NewQueue(limits Limits, meters *Meters) *Queue {
 	slots := int64(limits.Concurrent)
 	return &Queue{
@@ -129,8 +129,8 @@ func (q *Queue) wait(ctx context.Context, added *waiter) error {
 	return q.reject(RejectedWait, nil)
 }
 
-// decided is the outcome of a call that waited. Nobody enters for a caller who
-// has gone.
+// decided returns the outcome of a call that waited. A call does not enter if its
+// caller has gone.
 func (q *Queue) decided(ctx context.Context, caller promapi.Caller, err error) error {
 	if err != nil {
 		return q.reject(RejectedFull, nil)
@@ -168,8 +168,8 @@ func (q *Queue) leave(caller promapi.Caller, started time.Time) {
 	}
 }
 
-// join puts a call into the queue. It returns nil if the queue is full and the
-// caller has no less in it than the others. The mutex is held.
+// join queues a call. It returns nil if the queue is full and no other caller has
+// more calls in it. The mutex is held.
 func (q *Queue) join(caller promapi.Caller) *waiter {
 	if q.line.waiting >= q.limits.Queue {
 		evicted := q.line.evict(caller)
@@ -184,7 +184,7 @@ func (q *Queue) join(caller promapi.Caller) *waiter {
 // errEvicted marks a call whose place was given to another caller.
 var errEvicted = &OverloadError{Reason: RejectedFull}
 
-// reject is the error for a call that is not made.
+// reject returns the error for a call that is not made.
 func (q *Queue) reject(reason string, cause error) error {
 	q.mutex.Lock()
 	drained := q.held * time.Duration(q.line.waiting+1) / time.Duration(max(q.limits.Concurrent, 1))

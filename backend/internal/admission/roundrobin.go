@@ -15,9 +15,9 @@ type waiter struct {
 	outcome chan error
 }
 
-// roundRobin is a queue whose members take turns. There are three levels: the
-// datasources of a tier, the callers of a datasource, and the calls of a caller.
-// Calls go in the order in which they came.
+// roundRobin is a queue whose members take turns. It has three levels: the
+// datasources of a tier, the callers of a datasource, and the calls of a caller in
+// the order in which they came.
 type roundRobin struct {
 	key     uint64
 	parent  *roundRobin   // nil at the top
@@ -126,10 +126,10 @@ func (r *roundRobin) last() *waiter {
 	return newest
 }
 
-// evict removes a call to make room for one of the caller and returns it. It
-// returns nil if the caller has no less in the queue than the others: neither
-// its datasource compared with the others, nor the caller within it. r is the
-// top level.
+// evict removes a call to make room for one of the caller, and returns it. It takes
+// the newest call of the datasource that has the most, else of the caller within the
+// same datasource that has the most. It returns nil if neither has more than the
+// caller would have. r is the top level.
 func (r *roundRobin) evict(caller promapi.Caller) *waiter {
 	var evicted *waiter
 	own := r.byKey[caller.Datasource]

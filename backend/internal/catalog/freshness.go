@@ -12,8 +12,8 @@ import (
 // probeSlack is how much later than its timestamp a sample may be seen.
 const probeSlack = 5 * time.Second
 
-// checkFreshness finds out what a look at hot alone does not tell: whether samples
-// still come in, and since when without a gap.
+// checkFreshness measures whether samples still come in to hot, and since when
+// without a gap.
 func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time) {
 	if !status.Available || status.Oldest == tier.NothingCovered {
 		return

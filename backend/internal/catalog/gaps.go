@@ -26,9 +26,9 @@ const (
 // DefaultScrapeInterval is the scrape interval of a Prometheus that says nothing.
 const DefaultScrapeInterval = time.Minute
 
-// gapDetector finds the gaps that a Prometheus which was down has left. It
-// follows a few series named up: a Prometheus writes them for every target at
-// every scrape, whether the target answers or not.
+// gapDetector finds the gaps that a Prometheus left while it was down. It follows a
+// few canary series named up: a Prometheus writes them for every target at every
+// scrape, whether the target answers or not.
 type gapDetector struct {
 	// server identifies the process that was followed: another replica may
 	// have other gaps.
@@ -37,17 +37,17 @@ type gapDetector struct {
 	canaries []string
 	// interval is the time between two samples of the canaries.
 	interval time.Duration
-	// checkedUntil is up to when gaps were looked for; contiguousSince is since when there
-	// has been none. Milliseconds since the Unix epoch.
+	// Gaps were looked for up to checkedUntil, and there is none after
+	// contiguousSince. Milliseconds since the Unix epoch.
 	checkedUntil, contiguousSince int64
 }
 
-// detect looks for gaps from the oldest sample, or from where it looked last,
-// to now, and moves contiguousSince behind the last one. server identifies the
-// process that answers.
+// detect looks for gaps between the last look, or the oldest sample, and now. It
+// moves contiguousSince behind the last gap. server identifies the process that
+// answers.
 //
-// It returns an error when hot could not be asked; then nothing is known of
-// the time since it looked last.
+// It returns an error if hot could not be asked. Then nothing is known of the time
+// since the last look.
 func (c *gapDetector) detect(ctx context.Context, client apiClient, server string, oldest int64, now time.Time) error {
 	if server != c.server {
 		*c = gapDetector{server: server, contiguousSince: c.contiguousSince}
@@ -111,8 +111,8 @@ func (c *gapDetector) chooseCanaries(ctx context.Context, client apiClient, then
 	return err
 }
 
-// scan looks at the canaries from where it looked last to now. missing tells
-// that they are missing at the end.
+// scan looks at the canaries between the last look and now. missing reports whether
+// they are missing at the end.
 func (c *gapDetector) scan(ctx context.Context, client apiClient, now time.Time) (missing bool, err error) {
 	window := 2*c.interval + c.interval/2
 	var parts []string

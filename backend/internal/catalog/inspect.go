@@ -8,7 +8,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// Inspection is what one look at a tier found.
+// Inspection is the result of Tier.Inspect.
 type Inspection struct {
 	// Status is what a probe found.
 	Status
@@ -24,8 +24,8 @@ type Inspection struct {
 	Settings Settings
 }
 
-// Inspect probes a tier once, as Run does again and again, and asks it for its
-// version and settings. It must not be called on a tier that Run probes.
+// Inspect probes a tier once, and asks it for its version and settings. Do not call
+// it on a tier that Run probes.
 func (t *Tier) Inspect(ctx context.Context) Inspection {
 	if !t.options.ProbeBudget.acquire(ctx) {
 		return Inspection{Failure: upstream.FailureOf(ctx.Err())}

@@ -41,10 +41,9 @@ func (s *Status) fail(err error) {
 	s.Available, s.failure, s.Error = false, err, upstream.Describe(err)
 }
 
-// measureCoverage finds the oldest sample of hot. Every source that answers
-// counts, and the newest of what they say: too late costs speed, too early
-// would be a wrong answer. A retention alone is no source, because a
-// Prometheus that was started yesterday has it too.
+// measureCoverage finds the oldest sample of hot. Of all that the endpoints say, the
+// latest counts: too late costs speed, too early would be a wrong answer. A retention
+// alone says nothing: a Prometheus that started yesterday has one, too.
 func (c apiClient) measureCoverage(ctx context.Context, status *Status) {
 	var fromMetric, fromBlocks, newest int64
 	var metricError, blocksError error

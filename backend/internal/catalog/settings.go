@@ -35,8 +35,8 @@ type Settings struct {
 	OutOfOrderWindow time.Duration
 	// ReplicaLabels are the labels that the tier removes by deduplication.
 	ReplicaLabels []string
-	// AutoDownsampling is set when the tier may answer with downsampled data
-	// although nobody asked for it.
+	// AutoDownsampling is set when the tier may answer with downsampled data that the
+	// query did not ask for.
 	AutoDownsampling bool
 	// InstantResolution is the coarsest resolution from which the tier answers
 	// instant queries that ask for none; zero means raw data.

@@ -89,7 +89,7 @@ func (c *Catalog) sourcesByValues(ctx context.Context, known *tier.Knowledge) er
 		}
 		if len(values) > mostSources {
 			values = values[:mostSources]
-			// The rest is one source of which no label is known.
+			// The rest is one source without a known label.
 			known.Sources = append(known.Sources, map[string]string{})
 		}
 		for _, value := range values {

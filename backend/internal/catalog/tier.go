@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,7 +36,7 @@ type TierOptions struct {
 	// long, and always two seconds.
 	ProbeInterval time.Duration
 	// Replica is the name of the server among those behind one service; empty
-	// where it is not one of several. Who a replica is, is learned: see Identity.
+	// if it is not one of several. See Identity.
 	Replica string
 	// Calls admits the calls of queries; nil admits every one. It does not hold for
 	// probes.
@@ -88,9 +89,9 @@ type Status struct {
 	newestInHead int64     // timestamp of the newest sample of hot's head
 }
 
-// Tier is one tier of a datasource with its health. It is safe for concurrent
-// use. Datasources that differ only in their TierSettings share everything else:
-// connections, probes, limits and what was learned.
+// Tier is one tier of a datasource with its health. Datasources that differ only in
+// their TierSettings share everything else: connections, probes and limits. It is safe
+// for concurrent use.
 type Tier struct {
 	*sharedTier
 	settings TierSettings
@@ -162,8 +163,7 @@ func (t *Tier) EndpointFor(detailed bool) string {
 	return t.api.Server()
 }
 
-// Status returns what the last probe found. A tier that was refused is
-// unavailable whatever that was.
+// Status returns what the last probe found. A refused tier is always unavailable.
 func (t *Tier) Status() Status {
 	status := *t.status.Load()
 	if reason := t.refused(); reason != (tier.Note{}) {
@@ -219,8 +219,37 @@ func (t *Tier) State(now time.Time) tier.State {
 	return state
 }
 
-// ReportFailure notes that a call failed in a way that means the tier is down,
-// and has it probed at once. Until a probe succeeds the tier is unavailable.
+// Refuse makes the tier unavailable, whatever its probes find, until it is
+// called with the zero Note.
+func (t *Tier) Refuse(reason tier.Note) {
+	if t.refused() != reason {
+		t.refusal.Store(&reason)
+	}
+}
+
+func (t *Tier) refused() tier.Note {
+	if reason := t.refusal.Load(); reason != nil {
+		return *reason
+	}
+	return tier.Note{}
+}
+
+// Unresolved returns an unavailable tier whose location is unknown. Its error is the
+// given reason. endpoint is shown to people, and may be empty.
+func Unresolved(name tier.Name, endpoint *url.URL, reason string) *Tier {
+	refused := &upstream.RefusedError{Reason: reason}
+	t := NewTier(TierOptions{Name: name, Client: upstream.Refusing(endpoint, refused), ProbeInterval: minProbeTimeout})
+	t.Refuse(tier.PublicNote(reason))
+	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: reason, CheckedAt: time.Now(), Since: time.Now()})
+	t.open()
+	return t
+}
+
+// Probed reports whether the tier was probed at least once.
+func (t *Tier) Probed() bool { return !t.status.Load().CheckedAt.IsZero() }
+
+// ReportFailure notes that a call failed because the tier is down, and starts a
+// probe. The tier is unavailable until a probe succeeds.
 func (t *Tier) ReportFailure(err error) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
@@ -243,8 +272,8 @@ func (t *Tier) Run(ctx context.Context) {
 	probeLoop(ctx, t.options.ProbeBudget, t.options.ProbeInterval, t.again, func() { t.probe(ctx) })
 }
 
-// Close closes idle connections to the tier and gives back the memory of what
-// was learned of it.
+// Close closes idle connections to the tier, and releases the memory of its metric
+// names.
 func (t *Tier) Close() {
 	t.api.Close()
 	t.names.close()

@@ -51,8 +51,8 @@ type ClientOptions struct {
 	// idle ones included. Some more are for the gateway's own questions, which
 	// must not wait for queries.
 	PoolSize int
-	// IdleConnections is how many connections are kept while nobody uses them, and
-	// IdleTimeout how long. Zero: PoolSize, and 90 seconds.
+	// IdleConnections is how many unused connections are kept, and IdleTimeout how
+	// long. Zero: PoolSize, and 90 seconds.
 	IdleConnections int
 	IdleTimeout     time.Duration
 	// ProbeBytes bounds the answer to one of the gateway's own questions. Zero:

@@ -80,8 +80,8 @@ func (s *secretFile) Description() string { return "file " + s.path }
 // Immutable implements the interface of Prometheus.
 func (*secretFile) Immutable() bool { return false }
 
-// expired tells whether a token says of itself that its time is over. Only who
-// accepts the token verifies it.
+// expired reports whether a token is past its own expiry. The token is not verified:
+// that is for the server that accepts it.
 func expired(token string, now time.Time) bool {
 	var claims jwt.RegisteredClaims
 	_, _, err := jwt.NewParser().ParseUnverified(token, &claims)
@@ -122,7 +122,7 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 	return b.next.RoundTrip(authorized)
 }
 
-// CloseIdleConnections closes the connections that nobody uses.
+// CloseIdleConnections closes unused connections.
 func (b *bearer) CloseIdleConnections() { closeIdle(b.next) }
 
 // withCredentials puts the credentials of a configuration on the requests. It

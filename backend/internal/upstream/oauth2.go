@@ -42,11 +42,11 @@ type oauth2Carrier struct {
 // newOAuth2 returns what puts tokens on the requests to next. It returns an error
 // when a file of TLS cannot be read.
 func newOAuth2(config *promconfig.OAuth2, next http.RoundTripper, reloads *Reloads) (http.RoundTripper, error) {
-	access, err := tokenAccess(config, reloads)
+	made, err := tokenTransport(config, reloads)
 	if err != nil {
 		return nil, err
 	}
-	transport, err := access.RoundTripper(func(tlsConfig *tls.Config) *http.Transport {
+	transport, err := made.RoundTripper(func(tlsConfig *tls.Config) *http.Transport {
 		return &http.Transport{
 			TLSClientConfig: tlsConfig, TLSHandshakeTimeout: dialTimeout, DisableKeepAlives: true,
 			DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext,
@@ -68,13 +68,13 @@ func newOAuth2(config *promconfig.OAuth2, next http.RoundTripper, reloads *Reloa
 	}, nil
 }
 
-// tokenAccess is how the server of tokens is reached.
-func tokenAccess(config *promconfig.OAuth2, reloads *Reloads) (*TransportConfig, error) {
-	access, err := NewTransportConfig(TransportOptions{HTTP: &promconfig.HTTPClientConfig{TLSConfig: config.TLSConfig, ProxyConfig: config.ProxyConfig}, Reloads: reloads})
+// tokenTransport returns how to reach the OAuth 2 server.
+func tokenTransport(config *promconfig.OAuth2, reloads *Reloads) (*TransportConfig, error) {
+	made, err := NewTransportConfig(TransportOptions{HTTP: &promconfig.HTTPClientConfig{TLSConfig: config.TLSConfig, ProxyConfig: config.ProxyConfig}, Reloads: reloads})
 	if err != nil {
 		return nil, fmt.Errorf("oauth2: %w", err)
 	}
-	return access, nil
+	return made, nil
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -127,15 +127,15 @@ func (o *oauth2Carrier) parameters() url.Values {
 
 // signing returns the algorithm of that name; the default for none.
 func signing(name string) *jwt.SigningMethodRSA {
-	for _, each := range []*jwt.SigningMethodRSA{jwt.SigningMethodRS384, jwt.SigningMethodRS512} {
-		if each.Name == name {
-			return each
+	for _, method := range []*jwt.SigningMethodRSA{jwt.SigningMethodRS384, jwt.SigningMethodRS512} {
+		if method.Name == name {
+			return method
 		}
 	}
 	return jwt.SigningMethodRS256
 }
 
-// CloseIdleConnections closes the connections that nobody uses.
+// CloseIdleConnections closes unused connections.
 func (o *oauth2Carrier) CloseIdleConnections() {
 	o.client.CloseIdleConnections()
 	closeIdle(o.next)

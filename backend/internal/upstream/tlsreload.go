@@ -112,7 +112,7 @@ func (c *TransportConfig) tlsConfig(files tlsFiles) (*tls.Config, error) {
 // reloading is a transport that is made anew when the files of its TLS
 // configuration change.
 type reloading struct {
-	access *TransportConfig
+	config *TransportConfig
 	make   func(*tls.Config) http.RoundTripper
 
 	mutex   sync.RWMutex
@@ -150,12 +150,12 @@ func sameState(one, other fs.FileInfo) bool {
 	return os.SameFile(one, other) && one.Size() == other.Size() && one.ModTime().Equal(other.ModTime())
 }
 
-func newReloading(access *TransportConfig, makeTransport func(*tls.Config) http.RoundTripper) (*reloading, error) {
-	files, config, err := access.loadTLS()
+func newReloading(options *TransportConfig, makeTransport func(*tls.Config) http.RoundTripper) (*reloading, error) {
+	files, config, err := options.loadTLS()
 	if err != nil {
 		return nil, err
 	}
-	return &reloading{access: access, make: makeTransport, files: files, current: makeTransport(config)}, nil
+	return &reloading{config: options, make: makeTransport, files: files, current: makeTransport(config)}, nil
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -166,16 +166,16 @@ func (r *reloading) RoundTrip(request *http.Request) (*http.Response, error) {
 // transport returns the one for the files as they are now. While they cannot be
 // used, as in the middle of being written, the previous one serves on.
 func (r *reloading) transport() http.RoundTripper {
-	states, settled := r.access.fileStates(time.Now())
+	states, settled := r.config.fileStates(time.Now())
 	r.mutex.RLock()
 	current, known := r.current, r.states
 	r.mutex.RUnlock()
 	if settled && slices.EqualFunc(states, known, sameState) {
 		return current // Reading them would cost more than a small answer.
 	}
-	files, err := r.access.readTLS()
+	files, err := r.config.readTLS()
 	if err != nil {
-		r.access.options.Reloads.count(false)
+		r.config.options.Reloads.count(false)
 		return current
 	}
 	r.mutex.Lock()
@@ -184,8 +184,8 @@ func (r *reloading) transport() http.RoundTripper {
 		r.states = states
 		return r.current
 	}
-	config, err := r.access.tlsConfig(files)
-	r.access.options.Reloads.count(err == nil)
+	config, err := r.config.tlsConfig(files)
+	r.config.options.Reloads.count(err == nil)
 	if err != nil {
 		return r.current
 	}
@@ -194,7 +194,7 @@ func (r *reloading) transport() http.RoundTripper {
 	return r.current
 }
 
-// CloseIdleConnections closes the connections that nobody uses.
+// CloseIdleConnections closes unused connections.
 func (r *reloading) CloseIdleConnections() {
 	r.mutex.RLock()
 	defer r.mutex.RUnlock()

@@ -10,10 +10,10 @@ import (
 	promconfig "github.com/prometheus/common/config"
 )
 
-// TransportOptions describe how the operator lets the gateway reach a destination.
+// TransportOptions describe how the gateway reaches a destination.
 type TransportOptions struct {
-	// HTTP is in the standard form of Prometheus. nil: no credential, and the
-	// certificate is held to the authorities of the system.
+	// HTTP is in the standard form of Prometheus. nil: no credential, and only the
+	// authorities of the system are trusted.
 	HTTP *promconfig.HTTPClientConfig
 	// TokenFile holds a bearer token that is sent where HTTP names no
 	// credential, and only over TLS; empty for none. While the file does not
@@ -27,10 +27,9 @@ type TransportOptions struct {
 	Reloads *Reloads
 }
 
-// TransportConfig is the credential for a destination, and what its certificate is held
-// to. Files are read anew when they are needed, so that they can be rotated. A
-// nil TransportConfig has no credential, and trusts the authorities of the system. It
-// is safe for concurrent use.
+// TransportConfig holds the credential and the TLS settings for a destination. It
+// reads files again when they change, so that they can be rotated. nil has no
+// credential, and trusts the authorities of the system. It is safe for concurrent use.
 type TransportConfig struct {
 	options TransportOptions
 }
@@ -42,20 +41,20 @@ func NewTransportConfig(options TransportOptions) (*TransportConfig, error) {
 		return nil, err
 	}
 	options.HTTP = config
-	access := &TransportConfig{options: options}
-	if _, _, err := access.loadTLS(); err != nil {
+	made := &TransportConfig{options: options}
+	if _, _, err := made.loadTLS(); err != nil {
 		return nil, err
 	}
 	if config != nil && config.OAuth2 != nil {
-		if _, err := tokenAccess(config.OAuth2, options.Reloads); err != nil {
+		if _, err := tokenTransport(config.OAuth2, options.Reloads); err != nil {
 			return nil, err
 		}
 	}
-	return access, nil
+	return made, nil
 }
 
-// CheckTransportConfig returns what is wrong with a configuration as far as can be told
-// without reading its files. nil is a good one.
+// CheckTransportConfig returns what is wrong with a configuration. It reads no file.
+// nil is valid.
 func CheckTransportConfig(config *promconfig.HTTPClientConfig) error {
 	_, err := validated(config)
 	return err
@@ -84,14 +83,14 @@ func validated(config *promconfig.HTTPClientConfig) (*promconfig.HTTPClientConfi
 	return &copied, nil
 }
 
-// DescribeTransportConfig returns the access that a configuration describes, of which no
-// file was read: for questions about it.
+// DescribeTransportConfig returns a TransportConfig for questions about a
+// configuration. It reads no file.
 func DescribeTransportConfig(config *promconfig.HTTPClientConfig) *TransportConfig {
 	return &TransportConfig{options: TransportOptions{HTTP: config}}
 }
 
-// usesReferences tells whether the configuration needs a store of secrets that
-// Prometheus has and the gateway does not.
+// usesReferences reports whether the configuration refers to Prometheus' secret
+// manager, which the gateway does not have.
 func usesReferences(config *promconfig.HTTPClientConfig) bool {
 	references := []string{config.TLSConfig.CARef, config.TLSConfig.CertRef, config.TLSConfig.KeyRef}
 	if config.BasicAuth != nil {
@@ -107,8 +106,8 @@ func usesReferences(config *promconfig.HTTPClientConfig) bool {
 	return slices.ContainsFunc(references, func(reference string) bool { return reference != "" })
 }
 
-// SkipsVerification tells whether anybody may pass for the destination, or for
-// the server that its tokens come from.
+// SkipsVerification reports whether the certificate of the destination, or of its
+// OAuth 2 server, is not verified.
 func (c *TransportConfig) SkipsVerification() bool {
 	if c == nil || c.options.HTTP == nil {
 		return false
@@ -117,29 +116,28 @@ func (c *TransportConfig) SkipsVerification() bool {
 	return config.TLSConfig.InsecureSkipVerify || (config.OAuth2 != nil && config.OAuth2.TLSConfig.InsecureSkipVerify)
 }
 
-// SendsToken tells whether the token of a file is sent.
+// SendsToken reports whether the token of TokenFile is sent.
 func (c *TransportConfig) SendsToken() bool {
 	return c != nil && c.options.TokenFile != "" && !namesCredential(c.options.HTTP)
 }
 
-// IsConfigured tells whether the operator has said how the destination is
-// reached.
+// IsConfigured reports whether the operator has configured HTTP options.
 func (c *TransportConfig) IsConfigured() bool { return c != nil && c.options.HTTP != nil }
 
-// UsesProxy tells whether it may be a proxy that connects to the destination.
+// UsesProxy reports whether a proxy may connect to the destination.
 func (c *TransportConfig) UsesProxy() bool {
 	return c.IsConfigured() && (c.options.HTTP.ProxyURL.URL != nil || c.options.HTTP.ProxyFromEnvironment)
 }
 
-// namesCredential reports whether a configuration names something that tells the
-// destination who asks, a client certificate aside.
+// namesCredential reports whether a configuration names a credential other than a
+// client certificate.
 func namesCredential(config *promconfig.HTTPClientConfig) bool {
 	return config != nil && (config.BasicAuth != nil || config.Authorization != nil || config.OAuth2 != nil ||
 		config.BearerToken != "" || config.BearerTokenFile != "")
 }
 
-// HoldsSecrets tells whether the access has anything that must not go to
-// another destination, or over a connection that others can read.
+// HoldsSecrets reports whether requests carry anything that must not go to another
+// destination, or over an unencrypted connection.
 func (c *TransportConfig) HoldsSecrets() bool {
 	if c == nil {
 		return false
