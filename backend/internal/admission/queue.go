@@ -50,7 +50,7 @@ type Queue struct {
 func NewQueue(limits Limits, meters *Meters) *Queue {
 	slots := int64(limits.Concurrent)
 	return &Queue{
-		limits: limits, meters: meters.orUnseen(), line: newRoundRobin(0, nil),
+		limits: limits, meters: meters.orUnseen(), line: &roundRobin{},
 		callers: NewBudget[uint64](slots, callerMultiple), datasources: NewBudget[uint64](slots, datasourceMultiple),
 	}
 }
@@ -117,11 +117,11 @@ func (q *Queue) wait(ctx context.Context, added *waiter) error {
 	case <-timer.C:
 	}
 	q.mutex.Lock()
-	if added.place == nil {
+	if added.decided {
 		q.mutex.Unlock()
 		return q.decided(ctx, added.caller, <-added.outcome)
 	}
-	added.remove()
+	q.line.remove(added, path(added.caller))
 	q.mutex.Unlock()
 	if err := ctx.Err(); err != nil {
 		return q.reject(RejectedLeft, err)
@@ -160,11 +160,11 @@ func (q *Queue) leave(caller promapi.Caller, started time.Time) {
 	q.callers.Release(caller.ID, 1)
 	q.datasources.Release(caller.Datasource, 1)
 	for q.running < q.limits.Concurrent {
-		next := q.line.take(q.admit)
+		next := q.line.next(q.admit)
 		if next == nil {
 			return
 		}
-		next.outcome <- nil
+		q.decide(next, nil)
 	}
 }
 
@@ -172,13 +172,23 @@ func (q *Queue) leave(caller promapi.Caller, started time.Time) {
 // more calls in it. The mutex is held.
 func (q *Queue) join(caller promapi.Caller) *waiter {
 	if q.line.waiting >= q.limits.Queue {
-		evicted := q.line.evict(caller)
+		evicted := q.line.evicted(caller)
 		if evicted == nil {
 			return nil
 		}
-		evicted.outcome <- errEvicted
+		q.decide(evicted, errEvicted)
 	}
-	return q.line.add(caller)
+	added := &waiter{caller: caller, outcome: make(chan error, 1)}
+	q.line.add(added, path(caller))
+	return added
+}
+
+// decide takes a call out of the queue: it may go, or not for a reason. The mutex is
+// held.
+func (q *Queue) decide(call *waiter, reason error) {
+	q.line.remove(call, path(call.caller))
+	call.decided = true
+	call.outcome <- reason
 }
 
 // errEvicted marks a call whose place was given to another caller.

@@ -60,9 +60,8 @@ func TestCallersTakeTurns(t *testing.T) {
 		require.Len(t, order(), 6, "the last waited for longer than 5.5 s")
 		require.Zero(t, g.running)
 		require.Zero(t, g.line.waiting)
-		require.Empty(t, g.line.byKey)
+		require.Empty(t, g.line.members)
 		require.Zero(t, used(g.callers)+used(g.datasources))
-		require.Zero(t, g.line.members.Len())
 	})
 }
 
@@ -154,7 +153,7 @@ func TestNoPlaceIsLost(t *testing.T) {
 		synctest.Wait()
 		require.Zero(t, g.running)
 		require.Zero(t, g.line.waiting)
-		require.Empty(t, g.line.byKey)
+		require.Empty(t, g.line.members)
 		require.Zero(t, used(g.callers)+used(g.datasources))
 	})
 }
