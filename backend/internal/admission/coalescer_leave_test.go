@@ -19,7 +19,7 @@ func lingering(t *testing.T) *promapi.Request {
 	return request.From(request.Caller, true)
 }
 
-func TestTheCallLivesForAsLongAsSomebodyWaits(t *testing.T) {
+func TestCoalescer_CallLivesWhileSomeoneWaits(t *testing.T) {
 	h := newHeld(t, sharing, faketier.Success)
 	first, leave := context.WithCancel(t.Context())
 	second, leaveToo := context.WithCancel(t.Context())
@@ -61,7 +61,7 @@ func (h *held) abandoned(t *testing.T) {
 	}
 }
 
-func TestWhoeverMayNotWaitReturnsAtOnce(t *testing.T) {
+func TestCoalescer_CallerThatMayNotWaitReturnsAtOnce(t *testing.T) {
 	errNextTier := errors.New("the next tier is asked")
 	for name, request := range map[string]func(*testing.T) *promapi.Request{
 		"its time is over":         lingering,

@@ -121,7 +121,7 @@ func TestScrapeInterval_SeenThenLearnedThenAssumed(t *testing.T) {
 	require.Equal(t, 20*time.Second, p.ScrapeInterval())
 }
 
-func TestMeasureColdEnd(t *testing.T) {
+func TestCatalog_MeasuresColdEnd(t *testing.T) {
 	now := time.Now().Truncate(time.Second)
 	const query = `max(timestamp(up{cluster="a"}))`
 	end := now.Add(-time.Minute)
@@ -170,7 +170,7 @@ var (
 	twoSources = []Store{{LabelSets: []map[string]string{{"cluster": "a", "replica": "r1", "prometheus": "p0"}, {"cluster": "b"}}}}
 )
 
-func TestLearn(t *testing.T) {
+func TestCatalog_Learns(t *testing.T) {
 	hot, cold := newScripted(t, hotTold), newScripted(t, coldTold)
 	p := pairOf(t, hot, cold, Options{ReplicaLabels: []string{"prometheus"}})
 	setStores := func(stores []Store) { p.options.Cold.status.Store(&Status{Available: true, Stores: stores}) }
@@ -290,7 +290,7 @@ func TestSettings_ReplicaLabelsThatAreTooLargeDoNotCount(t *testing.T) {
 	require.Empty(t, found.ReplicaLabels)
 }
 
-func TestCannotTell(t *testing.T) {
+func TestCannotTell_EndpointThatIsNotServed(t *testing.T) {
 	for status, expected := range map[int]bool{300: true, 307: true, 400: true, 401: true, 403: true, 404: true, 405: true, 501: true, 408: false, 422: false, 429: false, 500: false, 502: false, 503: false, 504: false} {
 		require.Equal(t, expected, upstream.CannotTell(fmt.Errorf("asked: %w", &upstream.StatusError{Status: status})), status)
 	}

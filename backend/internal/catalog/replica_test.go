@@ -21,7 +21,7 @@ func server(t *testing.T, name, config string) *Tier {
 	return made
 }
 
-func TestServersBehindOneServiceAreReplicasOrNot(t *testing.T) {
+func TestNoReplicas_ServersBehindOneService(t *testing.T) {
 	const (
 		first  = "global: {external_labels: {cluster: lab, prometheus_replica: p-0}}\n"
 		second = "global: {external_labels: {cluster: lab, prometheus_replica: p-1}}\n"
@@ -87,7 +87,7 @@ scrape_configs:
 	}
 }
 
-func TestATierThatIsRefusedIsNotAsked(t *testing.T) {
+func TestTier_RefusedIsNotAsked(t *testing.T) {
 	refused := server(t, "p-0", "")
 	refused.status.Store(&Status{Available: true})
 	refused.Refuse(tier.Note{Detail: "it is the shard 3 of 7", Public: "it is a shard"})
