@@ -25,7 +25,7 @@ type RequestKey struct {
 const joinedPerQueued = 4
 
 // Why a request that has joined a call gets no copy of its answer. After errTooLarge
-// it makes a call that nobody joins, after errRetry one like the first.
+// it makes a call that others cannot join, after errRetry one like the first.
 var (
 	errTooLarge = errors.New("the answer is too large to be shared")
 	errRetry    = errors.New("the call was not made, or its answer broke off")
@@ -33,7 +33,7 @@ var (
 
 // coalescer makes identical calls once. A request that finds the same call under
 // way joins it, and gets a copy of its answer. Joining ends when the header of the
-// answer is there. So an answer that nobody joined is not copied.
+// answer is there. So an answer without joined requests is not copied.
 type coalescer struct {
 	limits Limits
 	meters *Meters
@@ -67,7 +67,7 @@ type sharedCall struct {
 
 func newCoalescer(limits Limits, meters *Meters) *coalescer {
 	return &coalescer{
-		limits: limits, meters: meters, open: map[RequestKey]*sharedCall{},
+		limits: limits, meters: meters.orUnseen(), open: map[RequestKey]*sharedCall{},
 		joined: NewBudget[uint64](joinedPerQueued*int64(limits.Queue), 1),
 	}
 }
@@ -86,7 +86,7 @@ func (c *coalescer) do(ctx context.Context, made Call, send sendFunc) (*http.Res
 		}
 		if !c.joined.Acquire(made.Caller.ID, 1) {
 			c.mutex.Unlock()
-			c.meters.rejected(RejectedFull)
+			c.meters.Rejected[RejectedFull].Inc()
 			return nil, &OverloadError{Reason: RejectedFull, RetryAfter: leastRetryAfter}
 		}
 		call.wanted++
@@ -100,7 +100,7 @@ func (c *coalescer) do(ctx context.Context, made Call, send sendFunc) (*http.Res
 		case errors.Is(err, errRetry) && ctx.Err() == nil:
 			continue
 		case err == nil:
-			c.meters.shared()
+			c.meters.Shared.Inc()
 		}
 		return response, err
 	}
@@ -173,7 +173,6 @@ func (c *coalescer) settle(call *sharedCall, response *http.Response, err error)
 	}
 	call.body = make([]byte, 0, max(response.ContentLength, 0))
 	_, err = io.Copy(&answerWriter{call: call, limits: &c.limits}, response.Body)
-	rest := io.Reader(response.Body)
 	switch {
 	case err == nil:
 		_ = response.Body.Close() // Room for the next call, however slow the readers are.
@@ -181,12 +180,13 @@ func (c *coalescer) settle(call *sharedCall, response *http.Response, err error)
 	case errors.Is(err, errTooLarge):
 		call.err = errTooLarge
 	default:
-		call.err, rest = errRetry, brokenReader{err}
+		call.err = errRetry
 	}
+	// Where it broke off, the body returns the same error again.
 	return struct {
 		io.Reader
 		io.Closer
-	}{io.MultiReader(call.reader(), rest), response.Body}
+	}{io.MultiReader(call.reader(), response.Body), response.Body}
 }
 
 // follow waits for the answer as one who has joined the call. It returns errTooLarge
@@ -205,8 +205,8 @@ func (c *coalescer) follow(ctx context.Context, call *sharedCall) (*http.Respons
 	return call.answer(&endingBody{ReadCloser: call.reader(), end: func() { c.leave(call, nil, false) }}), nil
 }
 
-// leave is called once for each request that wanted the answer. It ends the call if
-// nobody wants it any more, or if ends is set.
+// leave is called once for each request that wanted the answer. It ends the call for
+// the last one, or if ends is set.
 func (c *coalescer) leave(call *sharedCall, cause error, ends bool) {
 	c.mutex.Lock()
 	call.wanted--
@@ -227,15 +227,14 @@ func (c *coalescer) close(call *sharedCall) {
 	}
 }
 
-// free gives back the memory of an answer that nobody reads any more. The mutex is
-// held.
+// free gives back the memory of an answer after its last reader. The mutex is held.
 func (c *coalescer) free(call *sharedCall) {
 	if call.settled && call.wanted == 0 {
 		c.limits.SharedMemory.Release(call.acquired)
 	}
 }
 
-// leftWith is the error for one who no longer waits for the header.
+// leftWith returns the error for a caller that no longer waits for the header.
 func (s *sharedCall) leftWith(ctx context.Context) error {
 	if s.entered.Load() {
 		return ctx.Err()
@@ -268,9 +267,3 @@ func (w *answerWriter) Write(part []byte) (int, error) {
 	w.call.acquired += int64(len(part))
 	return len(part), nil
 }
-
-// brokenReader is the end of an answer that broke off.
-type brokenReader struct{ err error }
-
-// Read returns the error.
-func (b brokenReader) Read([]byte) (int, error) { return 0, b.err }

@@ -15,7 +15,7 @@ import (
 // detached is for the call of a client whose leaving nobody waits for.
 var detached = &upstream.CallOptions{DetachOnCancel: true}
 
-func TestTheCallLivesForAsLongAsSomebodyWaits(t *testing.T) {
+func TestCoalescer_CallLivesWhileSomeoneWaits(t *testing.T) {
 	h := newHeld(t, sharing, faketier.Success)
 	first, leave := context.WithCancel(t.Context())
 	second, leaveToo := context.WithCancel(t.Context())
@@ -57,7 +57,7 @@ func (h *held) abandoned(t *testing.T) {
 	}
 }
 
-func TestWhoeverMayNotWaitReturnsAtOnce(t *testing.T) {
+func TestCoalescer_CallerThatMayNotWaitReturnsAtOnce(t *testing.T) {
 	errNextTier := errors.New("the next tier is asked")
 	for name, options := range map[string]*upstream.CallOptions{
 		"its time is over":         detached,

@@ -127,7 +127,7 @@ func (h *held) joined(t *testing.T, count int) {
 	require.Eventually(t, func() bool { return h.calls.Joined() == count }, 10*time.Second, time.Millisecond)
 }
 
-func TestIdenticalQueriesAreAskedOnce(t *testing.T) {
+func TestCoalescer_IdenticalQueriesAreAskedOnce(t *testing.T) {
 	h := newHeld(t, sharing, faketier.Success)
 	results := []<-chan result{h.ask(t.Context(), panelRequest(t, nil))}
 	h.waitFor(t, 1)
@@ -151,7 +151,7 @@ func TestIdenticalQueriesAreAskedOnce(t *testing.T) {
 	require.Len(t, h.Requests(), 2)
 }
 
-func TestDifferentQueriesAreAskedEach(t *testing.T) {
+func TestCoalescer_DifferentQueriesAreAskedEach(t *testing.T) {
 	confined := panelRequest(t, nil)
 	confined = confined.Only(url.Values{"query": {`up{namespace="shop"}`}, "start": {"1"}, "end": {"2"}, "step": {"1"}})
 	different := map[string]*promapi.Request{
@@ -189,7 +189,7 @@ func TestDifferentQueriesAreAskedEach(t *testing.T) {
 	h.idle(t)
 }
 
-func TestALargeAnswerIsNotShared(t *testing.T) {
+func TestCoalescer_LargeAnswerIsNotShared(t *testing.T) {
 	large := strings.Repeat("x", 3<<20)
 	for name, hasLength := range map[string]bool{"with a length": true, "without": false} {
 		t.Run(name, func(t *testing.T) {
@@ -218,7 +218,7 @@ func TestALargeAnswerIsNotShared(t *testing.T) {
 	}
 }
 
-func TestMemoryForSharedAnswersIsBounded(t *testing.T) {
+func TestCoalescer_MemoryIsBounded(t *testing.T) {
 	limits := sharing
 	limits.SharedMemory = admission.NewBudget[string](100<<10, 0).Of("all")
 	answer := strings.Repeat("x", 80<<10)
@@ -254,7 +254,7 @@ func TestMemoryForSharedAnswersIsBounded(t *testing.T) {
 	require.Zero(t, limits.SharedMemory.Held())
 }
 
-func TestABrokenAnswerIsNotShared(t *testing.T) {
+func TestCoalescer_BrokenAnswerIsNotShared(t *testing.T) {
 	var once sync.Once
 	h := newHeld(t, sharing, func(w http.ResponseWriter, r *http.Request) {
 		broken := false
@@ -315,7 +315,7 @@ func TestCoalescer_LargeAnswerIsStreamed(t *testing.T) {
 	require.Zero(t, sharing.SharedMemory.Held())
 }
 
-func TestAnOverloadedTierSaysSo(t *testing.T) {
+func TestController_OverloadedTierSaysSo(t *testing.T) {
 	limits := sharing
 	limits.Concurrent, limits.Queue = 1, 1
 	h := newHeld(t, limits, faketier.Success)
@@ -359,8 +359,8 @@ func TestAnOverloadedTierSaysSo(t *testing.T) {
 	h.idle(t)
 }
 
-// TestManyAskAtOnce lets many ask the same few things, and some of them go.
-func TestManyAskAtOnce(t *testing.T) {
+// TestCoalescer_ManyAskAtOnce lets many ask the same few things, and some of them go.
+func TestCoalescer_ManyAskAtOnce(t *testing.T) {
 	h := newHeld(t, sharing, func(w http.ResponseWriter, r *http.Request) {
 		size := 1 << 10
 		if strings.Contains(r.URL.RawQuery, "number=0") {

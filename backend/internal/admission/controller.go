@@ -33,8 +33,8 @@ type Call struct {
 	// Key is what makes two calls the same one; zero for a call whose answer is not
 	// shared.
 	Key RequestKey
-	// Detaches is set where nobody waits any more once the context is cancelled
-	// without a cause. Then the call goes on if others have joined it.
+	// Detaches is set if the caller has gone once the context is cancelled without a
+	// cause. Then the call goes on for the others that have joined it.
 	Detaches bool
 	// Send makes the call.
 	Send func(ctx context.Context) (*http.Response, error)

@@ -45,12 +45,12 @@ type Queue struct {
 	held time.Duration
 }
 
-// NewQueue returns a queue with the limits, of which those of sharing do not count.
-// meters may be nil.
+// NewQueue returns a queue with the limits. It ignores those of sharing. meters may
+// be nil.
 func NewQueue(limits Limits, meters *Meters) *Queue {
 	slots := int64(limits.Concurrent)
 	return &Queue{
-		limits: limits, meters: meters, line: newRoundRobin(0, nil),
+		limits: limits, meters: meters.orUnseen(), line: &roundRobin{},
 		callers: NewBudget[uint64](slots, callerMultiple), datasources: NewBudget[uint64](slots, datasourceMultiple),
 	}
 }
@@ -71,7 +71,7 @@ func (q *Queue) enter(ctx context.Context, caller promapi.Caller) error {
 	q.mutex.Lock()
 	if q.admit(caller) {
 		q.mutex.Unlock()
-		q.meters.inFlight(1)
+		q.meters.InFlight.Inc()
 		return nil
 	}
 	added := q.join(caller)
@@ -103,10 +103,10 @@ func (q *Queue) admit(caller promapi.Caller) bool {
 // wait waits for the outcome of a call in the queue.
 func (q *Queue) wait(ctx context.Context, added *waiter) error {
 	started := time.Now()
-	q.meters.queued(1)
+	q.meters.Queued.Inc()
 	defer func() {
-		q.meters.queued(-1)
-		q.meters.waited(time.Since(started))
+		q.meters.Queued.Dec()
+		q.meters.Waited.Observe(time.Since(started).Seconds())
 	}()
 	timer := time.NewTimer(q.limits.Wait)
 	defer timer.Stop()
@@ -117,11 +117,11 @@ func (q *Queue) wait(ctx context.Context, added *waiter) error {
 	case <-timer.C:
 	}
 	q.mutex.Lock()
-	if added.place == nil {
+	if added.decided {
 		q.mutex.Unlock()
 		return q.decided(ctx, added.caller, <-added.outcome)
 	}
-	added.remove()
+	q.line.remove(added, path(added.caller))
 	q.mutex.Unlock()
 	if err := ctx.Err(); err != nil {
 		return q.reject(RejectedLeft, err)
@@ -129,13 +129,13 @@ func (q *Queue) wait(ctx context.Context, added *waiter) error {
 	return q.reject(RejectedWait, nil)
 }
 
-// decided is the outcome of a call that waited. Nobody enters for a caller who
-// has gone.
+// decided returns the outcome of a call that waited. A call does not enter if its
+// caller has gone.
 func (q *Queue) decided(ctx context.Context, caller promapi.Caller, err error) error {
 	if err != nil {
 		return q.reject(RejectedFull, nil)
 	}
-	q.meters.inFlight(1)
+	q.meters.InFlight.Inc()
 	if err := ctx.Err(); err != nil {
 		q.leave(caller, time.Time{})
 		return q.reject(RejectedLeft, err)
@@ -146,7 +146,7 @@ func (q *Queue) decided(ctx context.Context, caller promapi.Caller, err error) e
 // leave ends a call of the caller and lets the next ones in. started is when
 // the call entered; the zero time where it was not made.
 func (q *Queue) leave(caller promapi.Caller, started time.Time) {
-	q.meters.inFlight(-1)
+	q.meters.InFlight.Dec()
 	q.mutex.Lock()
 	defer q.mutex.Unlock()
 	if !started.IsZero() {
@@ -160,36 +160,46 @@ func (q *Queue) leave(caller promapi.Caller, started time.Time) {
 	q.callers.Release(caller.ID, 1)
 	q.datasources.Release(caller.Datasource, 1)
 	for q.running < q.limits.Concurrent {
-		next := q.line.take(q.admit)
+		next := q.line.next(q.admit)
 		if next == nil {
 			return
 		}
-		next.outcome <- nil
+		q.decide(next, nil)
 	}
 }
 
-// join puts a call into the queue. It returns nil if the queue is full and the
-// caller has no less in it than the others. The mutex is held.
+// join queues a call. It returns nil if the queue is full and no other caller has
+// more calls in it. The mutex is held.
 func (q *Queue) join(caller promapi.Caller) *waiter {
 	if q.line.waiting >= q.limits.Queue {
-		evicted := q.line.evict(caller)
+		evicted := q.line.evicted(caller)
 		if evicted == nil {
 			return nil
 		}
-		evicted.outcome <- errEvicted
+		q.decide(evicted, errEvicted)
 	}
-	return q.line.add(caller)
+	added := &waiter{caller: caller, outcome: make(chan error, 1)}
+	q.line.add(added, path(caller))
+	return added
+}
+
+// decide takes a call out of the queue: it may go, or not for a reason. The mutex is
+// held.
+func (q *Queue) decide(call *waiter, reason error) {
+	q.line.remove(call, path(call.caller))
+	call.decided = true
+	call.outcome <- reason
 }
 
 // errEvicted marks a call whose place was given to another caller.
 var errEvicted = &OverloadError{Reason: RejectedFull}
 
-// reject is the error for a call that is not made.
+// reject returns the error for a call that is not made.
 func (q *Queue) reject(reason string, cause error) error {
 	q.mutex.Lock()
 	drained := q.held * time.Duration(q.line.waiting+1) / time.Duration(max(q.limits.Concurrent, 1))
 	q.mutex.Unlock()
-	q.meters.rejected(reason)
+	q.meters.Rejected[reason].Inc()
 	seconds := (drained + time.Second - 1).Truncate(time.Second)
 	return &OverloadError{Reason: reason, RetryAfter: min(max(seconds, leastRetryAfter), mostRetryAfter), Cause: cause}
 }

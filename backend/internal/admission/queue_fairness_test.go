@@ -40,7 +40,7 @@ func TestQueue_DatasourcesTakeTurnsThenCallers(t *testing.T) {
 		require.Equal(t, []promapi.Caller{first, a1, b1, a2, b1, a1, a1}, order)
 		g.leave(a1, time.Now())
 		require.Zero(t, g.running+g.line.waiting)
-		require.Empty(t, g.line.byKey)
+		require.Empty(t, g.line.members)
 	})
 }
 
@@ -78,7 +78,7 @@ func TestQueue_AFullQueueEvictsFromTheLongestDatasourceThenCaller(t *testing.T) 
 		b := promapi.Caller{Datasource: 2, ID: 1}
 		enterAll(g, &order, a(9), a(1), a(1), a(1), a(1), a(2), a(3))
 		waiting := func(datasource, id uint64) int {
-			if found, ok := g.line.byKey[datasource]; ok {
+			if found := g.line.member(datasource); found != nil {
 				return found.waitingOf(id)
 			}
 			return 0

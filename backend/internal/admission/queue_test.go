@@ -47,7 +47,7 @@ func queueUp(g *Queue, callers ...uint64) func() []uint64 {
 	}
 }
 
-func TestCallersTakeTurns(t *testing.T) {
+func TestQueue_CallersTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := limited(1, 10)
 		// One dashboard asks for five panels before another asks for two.
@@ -60,13 +60,12 @@ func TestCallersTakeTurns(t *testing.T) {
 		require.Len(t, order(), 6, "the last waited for longer than 5.5 s")
 		require.Zero(t, g.running)
 		require.Zero(t, g.line.waiting)
-		require.Empty(t, g.line.byKey)
+		require.Empty(t, g.line.members)
 		require.Zero(t, used(g.callers)+used(g.datasources))
-		require.Zero(t, g.line.members.Len())
 	})
 }
 
-func TestTheQueueHasAnEnd(t *testing.T) {
+func TestQueue_IsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := limited(1, 2)
 		order := queueUp(g, 1, 1, 1)
@@ -92,7 +91,7 @@ func TestTheQueueHasAnEnd(t *testing.T) {
 	})
 }
 
-func TestNobodyWaitsForLong(t *testing.T) {
+func TestQueue_WaitIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := limited(1, 2)
 		require.NoError(t, g.enter(t.Context(), by(1)))
@@ -105,7 +104,7 @@ func TestNobodyWaitsForLong(t *testing.T) {
 	})
 }
 
-func TestWhoGoesLeavesTheQueue(t *testing.T) {
+func TestQueue_CallerThatGoesLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := limited(1, 2)
 		require.NoError(t, g.enter(t.Context(), by(1)))
@@ -120,7 +119,7 @@ func TestWhoGoesLeavesTheQueue(t *testing.T) {
 	})
 }
 
-func TestARetryIsWorthItWhenTheQueueIsDone(t *testing.T) {
+func TestQueue_RetryAfterIsWhenTheQueueIsDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := limited(2, 8)
 		g.held = 3 * time.Second
@@ -133,8 +132,8 @@ func TestARetryIsWorthItWhenTheQueueIsDone(t *testing.T) {
 	})
 }
 
-// TestNoPlaceIsLost lets many come, go early and be turned away.
-func TestNoPlaceIsLost(t *testing.T) {
+// TestQueue_NoPlaceIsLost lets many come, go early and be turned away.
+func TestQueue_NoPlaceIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := limited(3, 7)
 		for i := range 2000 {
@@ -154,7 +153,7 @@ func TestNoPlaceIsLost(t *testing.T) {
 		synctest.Wait()
 		require.Zero(t, g.running)
 		require.Zero(t, g.line.waiting)
-		require.Empty(t, g.line.byKey)
+		require.Empty(t, g.line.members)
 		require.Zero(t, used(g.callers)+used(g.datasources))
 	})
 }

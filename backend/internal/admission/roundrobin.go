@@ -1,7 +1,8 @@
 package admission
 
 import (
-	"container/list"
+	"cmp"
+	"slices"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
@@ -9,140 +10,108 @@ import (
 // waiter is one call that waits.
 type waiter struct {
 	caller promapi.Caller
-	calls  *roundRobin   // of its caller
-	place  *list.Element // in calls.members; nil once the outcome is decided
-	// outcome gets nil when the call may go, or why it may not.
+	// decided is set with the outcome: nil when the call may go, or why it may not.
+	decided bool
 	outcome chan error
 }
 
-// roundRobin is a queue whose members take turns. There are three levels: the
-// datasources of a tier, the callers of a datasource, and the calls of a caller.
-// Calls go in the order in which they came.
+// roundRobin is a queue whose members take turns. It has three levels: the
+// datasources of a tier, the callers of a datasource, and the calls of a caller in
+// the order in which they came.
 type roundRobin struct {
 	key     uint64
-	parent  *roundRobin   // nil at the top
-	place   *list.Element // in parent.members
 	waiting int           // calls, those of all members together
-	// members are *roundRobin, the next one first, and byKey finds them. At the lowest
-	// level they are *waiter.
-	members *list.List
-	byKey   map[uint64]*roundRobin
+	members []*roundRobin // the next one first; none on the lowest level
+	calls   []*waiter     // on the lowest level
 }
 
-func newRoundRobin(key uint64, parent *roundRobin) *roundRobin {
-	return &roundRobin{key: key, parent: parent, members: list.New(), byKey: map[uint64]*roundRobin{}}
-}
+// path returns the keys of the levels below the top.
+func path(caller promapi.Caller) []uint64 { return []uint64{caller.Datasource, caller.ID} }
 
-// member returns the member with that key. A new one waits behind all others.
+// member returns the member with that key, or nil.
 func (r *roundRobin) member(key uint64) *roundRobin {
-	found, ok := r.byKey[key]
-	if !ok {
-		found = newRoundRobin(key, r)
-		found.place = r.members.PushBack(found)
-		r.byKey[key] = found
+	if i := slices.IndexFunc(r.members, func(member *roundRobin) bool { return member.key == key }); i >= 0 {
+		return r.members[i]
 	}
-	return found
+	return nil
 }
 
-// waitingOf returns how many calls of a member wait.
-func (r *roundRobin) waitingOf(key uint64) int {
-	if found, ok := r.byKey[key]; ok {
-		return found.waiting
+// add queues a call below the path. A new member waits behind all others.
+func (r *roundRobin) add(added *waiter, path []uint64) {
+	r.waiting++
+	if len(path) == 0 {
+		r.calls = append(r.calls, added)
+		return
 	}
-	return 0
-}
-
-// add queues a call of the caller. r is the top level.
-func (r *roundRobin) add(caller promapi.Caller) *waiter {
-	calls := r.member(caller.Datasource).member(caller.ID)
-	added := &waiter{caller: caller, calls: calls, outcome: make(chan error, 1)}
-	added.place = calls.members.PushBack(added)
-	for level := calls; level != nil; level = level.parent {
-		level.waiting++
+	member := r.member(path[0])
+	if member == nil {
+		member = &roundRobin{key: path[0]}
+		r.members = append(r.members, member)
 	}
-	return added
+	member.add(added, path[1:])
 }
 
 // remove takes a call out of the queue.
-func (w *waiter) remove() {
-	w.calls.members.Remove(w.place)
-	w.place = nil
-	for level := w.calls; level != nil; level = level.parent {
-		level.waiting--
-		if level.waiting == 0 && level.parent != nil {
-			level.parent.members.Remove(level.place)
-			delete(level.parent.byKey, level.key)
-		}
+func (r *roundRobin) remove(removed *waiter, path []uint64) {
+	r.waiting--
+	if len(path) == 0 {
+		r.calls = slices.DeleteFunc(r.calls, func(call *waiter) bool { return call == removed })
+		return
+	}
+	member := r.member(path[0])
+	member.remove(removed, path[1:])
+	if member.waiting == 0 {
+		r.members = slices.DeleteFunc(r.members, func(other *roundRobin) bool { return other == member })
 	}
 }
 
-// take removes the call whose turn it is and returns it. It skips calls that
-// enter does not let in, and returns nil if there are no others. r is the top
-// level.
-func (r *roundRobin) take(enter func(promapi.Caller) bool) *waiter {
-	for datasource := range r.each {
-		for caller := range datasource.each {
-			next, _ := caller.members.Front().Value.(*waiter)
-			if !enter(next.caller) {
-				continue
-			}
-			next.remove()
-			if caller.waiting > 0 {
-				datasource.members.MoveToBack(caller.place)
-			}
-			if datasource.waiting > 0 {
-				r.members.MoveToBack(datasource.place)
-			}
-			return next
+// next returns the call whose turn it is, and moves its datasource and its caller
+// behind the others. It skips calls that enter does not let in, and returns nil if
+// there are no others. The caller removes the call.
+func (r *roundRobin) next(enter func(promapi.Caller) bool) *waiter {
+	if len(r.calls) > 0 && enter(r.calls[0].caller) {
+		return r.calls[0]
+	}
+	for i, member := range r.members {
+		if found := member.next(enter); found != nil {
+			r.members = append(slices.Delete(r.members, i, i+1), member)
+			return found
 		}
 	}
 	return nil
 }
 
-// each yields the members, the next one first.
-func (r *roundRobin) each(yield func(*roundRobin) bool) {
-	for element := r.members.Front(); element != nil; element = element.Next() {
-		if member, _ := element.Value.(*roundRobin); !yield(member) {
-			return
-		}
-	}
-}
-
-// longest returns the member with the most calls, or nil.
+// longest returns the member with the most calls. There is at least one.
 func (r *roundRobin) longest() *roundRobin {
-	var found *roundRobin
-	for member := range r.each {
-		if found == nil || member.waiting > found.waiting {
-			found = member
-		}
-	}
-	return found
+	return slices.MaxFunc(r.members, func(a, b *roundRobin) int { return cmp.Compare(a.waiting, b.waiting) })
 }
 
-// last returns the newest call of the caller who has the most calls in r, one
-// of the datasources.
-func (r *roundRobin) last() *waiter {
-	newest, _ := r.longest().members.Back().Value.(*waiter)
-	return newest
+// waitingOf returns how many calls of a member wait.
+func (r *roundRobin) waitingOf(key uint64) int {
+	if member := r.member(key); member != nil {
+		return member.waiting
+	}
+	return 0
 }
 
-// evict removes a call to make room for one of the caller and returns it. It
-// returns nil if the caller has no less in the queue than the others: neither
-// its datasource compared with the others, nor the caller within it. r is the
-// top level.
-func (r *roundRobin) evict(caller promapi.Caller) *waiter {
-	var evicted *waiter
-	own := r.byKey[caller.Datasource]
-	switch longest := r.longest(); {
-	case longest == nil:
-		return nil
-	case longest.waiting > r.waitingOf(caller.Datasource)+1:
-		evicted = longest.last()
-	case own != nil && own.longest().waiting > own.waitingOf(caller.ID)+1:
-		evicted = own.last()
-	default:
+// exceeds reports whether some member has more calls than the one with that key would
+// have with one more.
+func (r *roundRobin) exceeds(key uint64) bool {
+	return len(r.members) > 0 && r.longest().waiting > r.waitingOf(key)+1
+}
+
+// evicted returns the call that makes room for one of the caller: the newest of the
+// datasource that has the most, else of the caller within the same datasource that
+// has the most. It returns nil if neither has more than the caller would have. r is
+// the top level.
+func (r *roundRobin) evicted(caller promapi.Caller) *waiter {
+	from := r.member(caller.Datasource)
+	switch {
+	case r.exceeds(caller.Datasource):
+		from = r.longest()
+	case from == nil || !from.exceeds(caller.ID):
 		return nil
 	}
-	evicted.remove()
-	return evicted
+	calls := from.longest().calls
+	return calls[len(calls)-1]
 }

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/expirable"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -49,17 +49,17 @@ type Options struct {
 	OnLearned func()
 }
 
-// Catalog knows of a hot and a cold tier what only both together tell: which
-// series are in one of them only, and where cold ends. It is safe for
-// concurrent use. Datasources whose tiers differ only in their settings share
-// what was learned.
+// Catalog holds what a hot and a cold tier tell only together: which series are in
+// one of them, and where cold ends. Datasources whose tiers differ in their settings
+// alone share a catalog. It is safe for concurrent use.
 type Catalog struct {
 	*sharedCatalog
 	hot, cold *Tier
 }
 
-// sharedCatalog is what all views of a pair have in common.
+// sharedCatalog is what all views of a catalog have in common.
 type sharedCatalog struct {
+	latch
 	options Options
 	learned atomic.Pointer[Snapshot]
 	newest  atomic.Pointer[coldEnd]
@@ -69,11 +69,10 @@ type sharedCatalog struct {
 	// names are those of the knowledge, and learning those that are being
 	// learned; used by Run alone.
 	names, learning catalogNames
-	first           chan struct{} // closed after learning was tried once
-	empty           *expirable.LRU[promql.Key, struct{}]
+	empty           *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query
 }
 
-// Snapshot is what was learned of a pair. It is not changed after it was made.
+// Snapshot is what the catalog knows at one time. It never changes.
 type Snapshot struct {
 	// Knowledge says which series are where; nil while it is not known.
 	Knowledge *tier.SeriesEvidence
@@ -81,7 +80,7 @@ type Snapshot struct {
 	Hot, Cold Settings
 	// ReplicaLabels are all that cold removes, told and configured.
 	ReplicaLabels []string
-	// LearnedAt is when that was.
+	// LearnedAt is when the catalog asked the tiers.
 	LearnedAt time.Time
 	// Error says why the last attempt to learn failed, in words without
 	// addresses; empty when it did not.
@@ -91,36 +90,19 @@ type Snapshot struct {
 	AssumedReason string
 }
 
-// coldEnd is where the samples of cold end.
-type coldEnd struct {
-	newest   int64 // timestamp of the newest sample in milliseconds; zero where it is not known
-	measured time.Time
-	interval time.Duration // between two samples of cold, as seen
-}
-
-// covered is up to when every series of cold has its samples, in milliseconds
-// since the Unix epoch. lags is set where the newest sample was more than two
-// scrape intervals old when it was measured.
-func (c *Catalog) covered(end *coldEnd) (covered int64, lags bool) {
-	interval := max(c.ScrapeInterval(), end.interval)
-	// Not every series has its newest sample at the same time; up to two
-	// intervals before the newest of all, every one of them is there.
-	return end.newest - (2 * interval).Milliseconds(), end.measured.Sub(time.UnixMilli(end.newest)) >= 2*interval+probeSlack
-}
-
-// New returns a pair that has learned nothing yet: see Run.
+// New returns a catalog that knows nothing before Run.
 func New(options Options) *Catalog {
 	c := &Catalog{hot: options.Hot, cold: options.Cold}
-	c.sharedCatalog = &sharedCatalog{
-		options: options, first: make(chan struct{}),
-		empty: expirable.NewLRU[promql.Key, struct{}](emptiesRemembered, nil, emptyFor),
-	}
+	c.sharedCatalog = &sharedCatalog{options: options, latch: make(latch)}
+	// It returns an error for a size below one only. An expirable LRU would leave a
+	// goroutine behind.
+	c.empty, _ = lru.New[promql.Key, time.Time](emptiesRemembered)
 	c.learned.Store(&Snapshot{Error: "nothing is learned yet"})
 	c.newest.Store(&coldEnd{})
 	return c
 }
 
-// With returns the same pair for views of its tiers.
+// With returns the same catalog for views of its tiers.
 func (c *Catalog) With(hot, cold *Tier) *Catalog {
 	if hot == c.hot && cold == c.cold {
 		return c
@@ -128,20 +110,8 @@ func (c *Catalog) With(hot, cold *Tier) *Catalog {
 	return &Catalog{sharedCatalog: c.sharedCatalog, hot: hot, cold: cold}
 }
 
-// Snapshot returns what was learned last.
+// Snapshot returns the newest snapshot.
 func (c *Catalog) Snapshot() *Snapshot { return c.learned.Load() }
-
-// ColdState returns the state of cold with the end of its coverage as it was
-// measured.
-func (c *Catalog) ColdState(now time.Time) tier.State {
-	state := c.cold.State(now)
-	if end := c.newest.Load(); end.newest != 0 {
-		if covered, lags := c.covered(end); lags {
-			state.Newest = min(state.Newest, covered)
-		}
-	}
-	return state
-}
 
 // ScrapeInterval returns the time between two samples of hot.
 func (c *Catalog) ScrapeInterval() time.Duration {
@@ -152,41 +122,25 @@ func (c *Catalog) ScrapeInterval() time.Duration {
 	return c.hot.scrapeInterval(&status)
 }
 
-// ColdDeduplicates tells whether cold makes one series of those of several
-// replicas, as far as it tells or is configured.
+// ColdDeduplicates reports whether cold merges the series of replicas, by its own
+// flags or by the configuration.
 func (c *Catalog) ColdDeduplicates() bool {
 	return len(c.options.ReplicaLabels) > 0 || len(c.Snapshot().Cold.ReplicaLabels) > 0
 }
 
 // RememberEmpty notes that hot answered a query with nothing.
-func (c *Catalog) RememberEmpty(query promql.Key) { c.empty.Add(query, struct{}{}) }
+func (c *Catalog) RememberEmpty(query promql.Key) { c.empty.Add(query, time.Now()) }
 
-// WasEmpty tells whether hot answered a query with nothing a short while ago.
+// WasEmpty reports whether hot answered a query with nothing a short while ago.
 func (c *Catalog) WasEmpty(query promql.Key) bool {
-	_, found := c.empty.Get(query)
-	return found
+	since, found := c.empty.Get(query)
+	return found && time.Since(since) < emptyFor
 }
 
-// Wait blocks until something was learned, or learning has failed, or ctx
-// ends.
-func (c *Catalog) Wait(ctx context.Context) {
-	select {
-	case <-c.first:
-	case <-ctx.Done():
-	}
-}
+// Tried reports whether learning was tried once.
+func (c *Catalog) Tried() bool { return c.isOpen() }
 
-// Tried tells whether learning was tried once.
-func (c *Catalog) Tried() bool {
-	select {
-	case <-c.first:
-		return true
-	default:
-		return false
-	}
-}
-
-// catalogNames are the metric names that a pair holds.
+// catalogNames are the metric names that a catalog holds.
 type catalogNames struct{ hot, others *cachedNames }
 
 func (n *catalogNames) release() {
@@ -195,8 +149,8 @@ func (n *catalogNames) release() {
 	*n = catalogNames{}
 }
 
-// payer returns the bound of the project that the pair belongs to; nil where
-// both tiers are the gateway's own.
+// payer returns the budget of the project that the catalog belongs to; nil if both
+// tiers are the gateway's own.
 func (c *Catalog) payer() *ProbeBudget {
 	return cmp.Or(c.options.Hot.options.ProbeBudget, c.options.Cold.options.ProbeBudget)
 }
@@ -206,33 +160,20 @@ func (c *Catalog) Run(ctx context.Context) {
 	defer func() { c.names.release() }()
 	c.options.Hot.Wait(ctx)
 	c.options.Cold.Wait(ctx)
-	probing := c.payer()
-	ticker := time.NewTicker(c.options.Cold.options.ProbeInterval)
-	defer ticker.Stop()
 	var next time.Time
-	for isFirst := true; ctx.Err() == nil; isFirst = false {
-		if !probing.acquire(ctx) {
-			return
-		}
+	probeLoop(ctx, c.payer(), c.options.Cold.options.ProbeInterval, nil, func() {
 		now := time.Now()
 		if c.learned.Load().Error != "" || !now.Before(next) || c.refreshIncrementally(ctx, now) {
 			c.learn(ctx)
 			next = now.Add(c.options.LearnInterval)
 		}
 		c.measureColdEnd(ctx, now)
-		probing.release()
-		if isFirst {
-			close(c.first)
-		}
-		select {
-		case <-ctx.Done():
-		case <-ticker.C:
-		}
-	}
+		c.open()
+	})
 }
 
-// learn asks both tiers for everything that changes rarely. What it found
-// before stays while a tier cannot be asked.
+// learn asks both tiers for everything that changes rarely. If a tier cannot be
+// asked, the last snapshot stays.
 func (c *Catalog) learn(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, learnTimeout)
 	defer cancel()
@@ -263,36 +204,8 @@ func (c *Catalog) learn(ctx context.Context) {
 	}
 	c.coldInterval, err = c.seenColdInterval(ctx, learned.LearnedAt)
 	if err != nil {
-		c.coldInterval = 0 // Then that of hot is taken.
+		c.coldInterval = 0 // Then the interval of hot counts.
 	}
-}
-
-// seenColdInterval is the time between two samples of some series of cold:
-// they may be scraped less often than those of hot that are followed.
-func (c *Catalog) seenColdInterval(ctx context.Context, now time.Time) (time.Duration, error) {
-	cold := c.options.Cold.api
-	if newest := c.newest.Load().newest; newest != 0 {
-		now = time.UnixMilli(newest)
-	}
-	found, err := cold.upSeries(ctx, c.coldSelector(), now.Add(-5*time.Minute), now, canaryCount)
-	if err != nil {
-		return 0, err
-	}
-	series := slices.Sorted(maps.Keys(found))
-	return cold.sampleInterval(ctx, series[:min(len(series), canaryCount)], now)
-}
-
-// coldSelector selects the series named up that cold has from hot.
-func (c *Catalog) coldSelector() string {
-	knowledge := c.learned.Load().Knowledge
-	if knowledge == nil {
-		return "up"
-	}
-	var matchers []string
-	for _, name := range slices.Sorted(maps.Keys(knowledge.InjectedLabels)) {
-		matchers = append(matchers, fmt.Sprintf("%s=%q", quoteName(name), knowledge.InjectedLabels[name]))
-	}
-	return "up{" + join(matchers) + "}"
 }
 
 func (c *Catalog) ask(ctx context.Context) (*Snapshot, error) {
@@ -334,7 +247,7 @@ func (c *Catalog) ask(ctx context.Context) (*Snapshot, error) {
 	case known.Declared:
 	case !known.SourcesKnown:
 		learned.AssumedReason = "cold does not tell its sources, so hot is assumed to be complete"
-	case c.options.Hot.names.tooMany() || c.options.Cold.names.tooMany():
+	case c.options.Hot.names.refused.Load() || c.options.Cold.names.refused.Load():
 		learned.AssumedReason = "a tier has more metric names than are held, so every query that another source could match goes to cold"
 	case len(known.HotLabels) == 0 && len(known.Sources) > 1:
 		learned.AssumedReason = "hot does not tell its external labels and cold has several sources: configure them, or every query that another source could match goes to cold"
@@ -343,27 +256,8 @@ func (c *Catalog) ask(ctx context.Context) (*Snapshot, error) {
 	return learned, nil
 }
 
-// measureColdEnd finds the newest sample that cold has of hot's series.
-func (c *Catalog) measureColdEnd(ctx context.Context, now time.Time) {
-	ctx, cancel := context.WithTimeout(ctx, minProbeTimeout+c.options.Cold.options.ProbeInterval)
-	defer cancel()
-	if c.learned.Load().Knowledge == nil || !c.options.Cold.Status().Available {
-		return
-	}
-	cold, selector := c.options.Cold.api, c.coldSelector()
-	previous := c.newest.Load()
-	// Not behind what was found before.
-	earliest := max(previous.newest, now.Add(-400*24*time.Hour).UnixMilli())
-	newest, found, err := cold.searchNewest(ctx, selector, now, earliest)
-	found = found || (err == nil && previous.newest != 0)
-	if err != nil || !found {
-		return // Without an answer the last one stays.
-	}
-	c.newest.Store(&coldEnd{newest: newest, measured: now, interval: c.coldInterval})
-}
-
-// since is from when on it matters what other sources hold: what reads older
-// samples goes to cold anyhow, and all of cold's past would be slow to read.
+// since returns the time from which other sources matter. A query for older samples
+// goes to cold anyway, and reading all of cold's past would be slow.
 func (c *Catalog) since() time.Time {
 	oldest := c.options.Hot.Status().Oldest
 	if oldest == tier.NothingCovered {

@@ -8,10 +8,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -119,7 +121,7 @@ func TestScrapeInterval_SeenThenLearnedThenAssumed(t *testing.T) {
 	require.Equal(t, 20*time.Second, p.ScrapeInterval())
 }
 
-func TestMeasureColdEnd(t *testing.T) {
+func TestCatalog_MeasuresColdEnd(t *testing.T) {
 	now := time.Now().Truncate(time.Second)
 	const query = `max(timestamp(up{cluster="a"}))`
 	end := now.Add(-time.Minute)
@@ -168,7 +170,7 @@ var (
 	twoSources = []Store{{LabelSets: []map[string]string{{"cluster": "a", "replica": "r1", "prometheus": "p0"}, {"cluster": "b"}}}}
 )
 
-func TestLearn(t *testing.T) {
+func TestCatalog_Learns(t *testing.T) {
 	hot, cold := newScripted(t, hotTold), newScripted(t, coldTold)
 	p := pairOf(t, hot, cold, Options{ReplicaLabels: []string{"prometheus"}})
 	setStores := func(stores []Store) { p.options.Cold.status.Store(&Status{Available: true, Stores: stores}) }
@@ -288,7 +290,7 @@ func TestSettings_ReplicaLabelsThatAreTooLargeDoNotCount(t *testing.T) {
 	require.Empty(t, found.ReplicaLabels)
 }
 
-func TestCannotTell(t *testing.T) {
+func TestCannotTell_EndpointThatIsNotServed(t *testing.T) {
 	for status, expected := range map[int]bool{300: true, 307: true, 400: true, 401: true, 403: true, 404: true, 405: true, 501: true, 408: false, 422: false, 429: false, 500: false, 502: false, 503: false, 504: false} {
 		require.Equal(t, expected, upstream.CannotTell(fmt.Errorf("asked: %w", &upstream.StatusError{Status: status})), status)
 	}
@@ -299,27 +301,52 @@ func TestCannotTell(t *testing.T) {
 // What failed is learned again with the next probe, everything else when its time
 // has come.
 func TestRun_LearnsAgain(t *testing.T) {
-	for interval, isAgain := range map[time.Duration]bool{time.Hour: false, time.Nanosecond: true} {
-		hot, cold := newScripted(t, append(answers{{"status/config", ""}}, hotTold...)), newScripted(t, coldTold)
-		p := pairOf(t, hot, cold, Options{})
-		p.options.LearnInterval, p.options.Cold.options.ProbeInterval = interval, time.Millisecond
-		p.options.Cold.status.Store(&Status{Available: true, Stores: twoSources})
-		close(p.options.Hot.first)
-		close(p.options.Cold.first)
-		require.False(t, p.Tried())
-		ctx, stop := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { p.Run(ctx); close(done) }()
-		p.Wait(t.Context())
-		require.Eventually(t, func() bool { return len(hot.requests("status/config")) > 1 }, 10*time.Second, time.Millisecond)
-		require.True(t, p.Tried())
-		require.NotEmpty(t, p.Snapshot().Error)
-		hot.set(hotTold)
-		require.Eventually(t, func() bool { return p.Snapshot().Error == "" }, 10*time.Second, time.Millisecond)
-		learnings, probes := len(hot.requests("status/config")), len(cold.requests("timestamp"))
-		require.Eventually(t, func() bool { return len(cold.requests("timestamp")) > probes+5 }, 10*time.Second, time.Millisecond)
-		require.Equal(t, isAgain, len(hot.requests("status/config")) > learnings)
-		stop()
-		<-done
+	for name, interval := range map[string]time.Duration{"when its time has come": time.Minute, "and not before": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			hot, cold := newScripted(t, append(answers{{"status/config", ""}}, hotTold...)), newScripted(t, coldTold)
+			synctest.Test(t, func(t *testing.T) {
+				c := New(Options{
+					LearnInterval: interval,
+					Hot:           NewTier(TierOptions{Name: tier.Hot, Client: pipeClient(t, hot.Config.Handler)}),
+					Cold:          NewTier(TierOptions{Name: tier.Cold, Client: pipeClient(t, cold.Config.Handler), ProbeInterval: 10 * time.Second}),
+				})
+				c.options.Hot.status.Store(&Status{Available: true, Oldest: hotOldest})
+				c.options.Cold.status.Store(&Status{Available: true, Stores: twoSources})
+				c.options.Hot.open()
+				c.options.Cold.open()
+				require.False(t, c.Tried())
+				ctx, stop := context.WithCancel(t.Context())
+				var running sync.WaitGroup
+				running.Go(func() { c.Run(ctx) })
+				c.Wait(t.Context())
+				require.True(t, c.Tried())
+				time.Sleep(15 * time.Second)
+				require.Len(t, hot.requests("status/config"), 2, "what failed is learned again with the next probe")
+				require.NotEmpty(t, c.Snapshot().Error)
+
+				hot.set(hotTold)
+				cold.set(coldTold)
+				time.Sleep(10 * time.Second)
+				require.Empty(t, c.Snapshot().Error)
+				time.Sleep(90 * time.Second)
+				require.GreaterOrEqual(t, len(cold.requests("timestamp")), 9, "cold's end is measured with every probe")
+				require.Len(t, hot.requests("status/config"), map[time.Duration]int{time.Hour: 1, time.Minute: 2}[interval])
+				stop()
+				running.Wait()
+			})
+		})
 	}
+}
+
+func TestCatalog_RemembersAnEmptyAnswerForAMinute(t *testing.T) {
+	// In a bubble no goroutine may be left behind.
+	synctest.Test(t, func(t *testing.T) {
+		c := New(Options{})
+		key, other := promql.Key{1}, promql.Key{2}
+		c.RememberEmpty(key)
+		time.Sleep(emptyFor - time.Second)
+		require.Equal(t, []bool{true, false}, []bool{c.WasEmpty(key), c.WasEmpty(other)})
+		time.Sleep(time.Second)
+		require.False(t, c.WasEmpty(key))
+	})
 }

@@ -12,8 +12,8 @@ import (
 // probeSlack is how much later than its timestamp a sample may be seen.
 const probeSlack = 5 * time.Second
 
-// checkFreshness finds out what a look at hot alone does not tell: whether samples
-// still come in, and since when without a gap.
+// checkFreshness measures whether samples still come in to hot, and since when
+// without a gap.
 func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time) {
 	if !status.Available || status.Oldest == tier.NothingCovered {
 		return
@@ -21,8 +21,8 @@ func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time
 	client := t.api
 	newest, found, err := client.searchNewest(ctx, "up", now, max(status.Oldest, now.Add(-24*time.Hour).UnixMilli()))
 	if err != nil {
-		status.Available, status.failure = false, err
-		status.Error = "its newest sample could not be measured: " + upstream.Describe(err)
+		status.fail(err)
+		status.Error = "its newest sample could not be measured: " + status.Error
 		return
 	}
 	if inHead := min(status.newestInHead, now.UnixMilli()); !found || inHead > newest {
@@ -38,7 +38,7 @@ func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time
 	}
 	if err := t.gaps.detect(ctx, client, status.server, status.Oldest, now); err != nil {
 		if upstream.IsGone(err) {
-			status.Available, status.failure, status.Error = false, err, upstream.Describe(err)
+			status.fail(err)
 			return
 		}
 		// What was not looked at is not covered.

@@ -45,7 +45,7 @@ func (a answers) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	w.WriteHeader(http.StatusNotFound)
 }
 
-func TestCheckFreshness(t *testing.T) {
+func TestCheckFreshness_NewestSampleAndGaps(t *testing.T) {
 	now := time.Now().Truncate(time.Second)
 	ago := func(age time.Duration) string { return vectorOf(now.Add(-age)) }
 	const newest, oldestMillis = "max(timestamp(up))", int64(1000)
@@ -128,7 +128,7 @@ func TestState_CoverageBeginsBehindTheGap(t *testing.T) {
 	require.Equal(t, tier.State{Configured: true, Available: true, Oldest: 5000, Newest: 99_000, Notes: notes}, state)
 }
 
-func TestInspect(t *testing.T) {
+func TestInspect_StatusVersionAndSettings(t *testing.T) {
 	now := time.Now()
 	fresh := answers{
 		{"vector(1)", `{"resultType":"vector","result":[]}`}, {"max(timestamp(up))", vectorOf(now)}, {"/series", `[]`},

@@ -2,20 +2,11 @@ package catalog
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
-	"math"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/prometheus/common/model"
-
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 const (
@@ -35,9 +26,9 @@ const (
 // DefaultScrapeInterval is the scrape interval of a Prometheus that says nothing.
 const DefaultScrapeInterval = time.Minute
 
-// gapDetector finds the gaps that a Prometheus which was down has left. It
-// follows a few series named up: a Prometheus writes them for every target at
-// every scrape, whether the target answers or not.
+// gapDetector finds the gaps that a Prometheus left while it was down. It follows a
+// few canary series named up: a Prometheus writes them for every target at every
+// scrape, whether the target answers or not.
 type gapDetector struct {
 	// server identifies the process that was followed: another replica may
 	// have other gaps.
@@ -46,17 +37,17 @@ type gapDetector struct {
 	canaries []string
 	// interval is the time between two samples of the canaries.
 	interval time.Duration
-	// checkedUntil is up to when gaps were looked for; contiguousSince is since when there
-	// has been none. Milliseconds since the Unix epoch.
+	// Gaps were looked for up to checkedUntil, and there is none after
+	// contiguousSince. Milliseconds since the Unix epoch.
 	checkedUntil, contiguousSince int64
 }
 
-// detect looks for gaps from the oldest sample, or from where it looked last,
-// to now, and moves contiguousSince behind the last one. server identifies the
-// process that answers.
+// detect looks for gaps between the last look, or the oldest sample, and now. It
+// moves contiguousSince behind the last gap. server identifies the process that
+// answers.
 //
-// It returns an error when hot could not be asked; then nothing is known of
-// the time since it looked last.
+// It returns an error if hot could not be asked. Then nothing is known of the time
+// since the last look.
 func (c *gapDetector) detect(ctx context.Context, client apiClient, server string, oldest int64, now time.Time) error {
 	if server != c.server {
 		*c = gapDetector{server: server, contiguousSince: c.contiguousSince}
@@ -120,8 +111,8 @@ func (c *gapDetector) chooseCanaries(ctx context.Context, client apiClient, then
 	return err
 }
 
-// scan looks at the canaries from where it looked last to now. missing tells
-// that they are missing at the end.
+// scan looks at the canaries between the last look and now. missing reports whether
+// they are missing at the end.
 func (c *gapDetector) scan(ctx context.Context, client apiClient, now time.Time) (missing bool, err error) {
 	window := 2*c.interval + c.interval/2
 	var parts []string
@@ -151,123 +142,4 @@ func (c *gapDetector) scan(ctx context.Context, client apiClient, now time.Time)
 		missing = missing || expected <= to
 	}
 	return missing, nil
-}
-
-// sampleInterval returns the time between two samples of the given series, the
-// longest one; zero where they have too few.
-func (c apiClient) sampleInterval(ctx context.Context, series []string, now time.Time) (time.Duration, error) {
-	var longest time.Duration
-	for _, selector := range series {
-		data, err := c.Get(ctx, "/api/v1/query", url.Values{"query": {selector + "[15m]"}, "time": {formatSeconds(now)}})
-		if err != nil {
-			return 0, err
-		}
-		var answer struct {
-			Result model.Matrix `json:"result"`
-		}
-		if err := json.Unmarshal(data, &answer); err != nil {
-			return 0, errors.Join(upstream.ErrNotAnAnswer, err)
-		}
-		if len(answer.Result) == 0 || len(answer.Result[0].Values) < 2 {
-			continue
-		}
-		samples := answer.Result[0].Values
-		var distances []time.Duration
-		for i := 1; i < len(samples); i++ {
-			distances = append(distances, samples[i].Timestamp.Sub(samples[i-1].Timestamp))
-		}
-		slices.Sort(distances)
-		longest = max(longest, distances[len(distances)/2])
-	}
-	return longest, nil
-}
-
-// upSeries returns selectors of the series that a selector of series named up
-// finds in a time range, at most so many.
-func (c apiClient) upSeries(ctx context.Context, selector string, start, end time.Time, limit int) (map[string]struct{}, error) {
-	data, err := c.Get(ctx, "/api/v1/series", url.Values{
-		"match[]": {selector}, "start": {formatSeconds(start)}, "end": {formatSeconds(end)}, "limit": {strconv.Itoa(limit)},
-	})
-	selectors := map[string]struct{}{}
-	if upstream.CannotTell(err) {
-		return selectors, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var list []model.LabelSet
-	if json.Unmarshal(data, &list) != nil {
-		return selectors, nil //nolint:nilerr // What is no list of series holds none.
-	}
-	for _, set := range list {
-		var matchers []string
-		for name, value := range set {
-			if name != model.MetricNameLabel {
-				matchers = append(matchers, fmt.Sprintf("%s=%q", quoteName(string(name)), string(value)))
-			}
-		}
-		slices.Sort(matchers)
-		selectors["up{"+strings.Join(matchers, ",")+"}"] = struct{}{}
-	}
-	return selectors, nil
-}
-
-// quoteName quotes a label name where PromQL asks for it.
-func quoteName(name string) string {
-	if model.LegacyValidation.IsValidLabelName(name) {
-		return name
-	}
-	return strconv.Quote(name)
-}
-
-// present returns the evaluation times, in milliseconds, at which a range
-// query yields something.
-func (c apiClient) present(ctx context.Context, query string, from, to, step int64) ([]int64, error) {
-	data, err := c.Get(ctx, "/api/v1/query_range", url.Values{
-		"query": {query}, "start": {formatSeconds(time.UnixMilli(from))}, "end": {formatSeconds(time.UnixMilli(to))},
-		"step": {strconv.FormatFloat(float64(step)/1000, 'f', 3, 64)},
-	})
-	if err != nil {
-		return nil, err
-	}
-	var answer struct {
-		Result model.Matrix `json:"result"`
-	}
-	if err := json.Unmarshal(data, &answer); err != nil {
-		return nil, errors.Join(upstream.ErrNotAnAnswer, err)
-	}
-	if len(answer.Result) == 0 {
-		return nil, nil
-	}
-	points := make([]int64, 0, len(answer.Result[0].Values))
-	for _, sample := range answer.Result[0].Values {
-		points = append(points, int64(sample.Timestamp))
-	}
-	return points, nil
-}
-
-// newestSample returns the timestamp of the newest sample that the selector of
-// up series finds at a time, in milliseconds; found is false where it finds
-// none within the lookback.
-func (c apiClient) newestSample(ctx context.Context, selector string, at time.Time) (newest int64, found bool, err error) {
-	seconds, found, err := c.vectorValue(ctx, "max(timestamp("+selector+"))", at)
-	if err != nil || !found || math.IsNaN(seconds) {
-		return 0, false, err
-	}
-	return int64(math.Round(seconds * 1000)), true, nil
-}
-
-// searchNewest is newestSample for a tier whose samples may have ended long
-// ago: where the lookback finds nothing, it looks further and further back, at
-// most to the given time, and says so by it.
-func (c apiClient) searchNewest(ctx context.Context, selector string, now time.Time, earliest int64) (newest int64, found bool, err error) {
-	newest, found, err = c.newestSample(ctx, selector, now)
-	for back := 5 * time.Minute; err == nil && !found; back *= 2 {
-		at := now.Add(-back)
-		if at.UnixMilli() < earliest {
-			return earliest, false, nil
-		}
-		newest, found, err = c.newestSample(ctx, selector, at)
-	}
-	return newest, found, err
 }

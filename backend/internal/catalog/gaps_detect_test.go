@@ -45,7 +45,7 @@ func prometheusThatWrote(t *testing.T, now time.Time, parts ...wrote) string {
 
 const ahead = -10 * time.Minute
 
-func TestFollow_AnotherReplicaHasGapsOfItsOwn(t *testing.T) {
+func TestGapDetector_AnotherReplicaHasGapsOfItsOwn(t *testing.T) {
 	now := time.Now().Truncate(time.Minute)
 	oldest := now.Add(-3 * time.Hour).UnixMilli()
 	whole := asking(t, prometheusThatWrote(t, now, wrote{stretch{3 * time.Hour, ahead}, []string{"a"}}))
@@ -60,7 +60,7 @@ func TestFollow_AnotherReplicaHasGapsOfItsOwn(t *testing.T) {
 	require.Equal(t, found, followed.contiguousSince, "either of them may answer")
 }
 
-func TestFollow_WhileHotIsDownNothingIsCovered(t *testing.T) {
+func TestGapDetector_WhileHotIsDownNothingIsCovered(t *testing.T) {
 	now := time.Now().Truncate(time.Minute)
 	asked := asking(t, prometheusThatWrote(t, now, wrote{stretch{3 * time.Hour, 30 * time.Minute}, []string{"a"}}, wrote{stretch{10 * time.Minute, ahead}, []string{"a"}}))
 	var followed gapDetector
@@ -78,7 +78,7 @@ func TestFollow_WhileHotIsDownNothingIsCovered(t *testing.T) {
 }
 
 // A gap ends when every series is there again, which takes one interval.
-func TestFollow_TheFirstSampleAfterAGapIsNotThatOfEverySeries(t *testing.T) {
+func TestGapDetector_TheFirstSampleAfterAGapIsNotThatOfEverySeries(t *testing.T) {
 	now := time.Now().Truncate(time.Minute)
 	before := wrote{stretch{3 * time.Hour, time.Hour}, []string{"a", "b"}}
 	asked := asking(t, prometheusThatWrote(t, now, before, wrote{stretch{30 * time.Minute, ahead}, []string{"a"}}, wrote{stretch{30*time.Minute - 30*time.Second, ahead}, []string{"b"}}))
@@ -87,7 +87,7 @@ func TestFollow_TheFirstSampleAfterAGapIsNotThatOfEverySeries(t *testing.T) {
 	require.GreaterOrEqual(t, followed.contiguousSince, now.Add(-30*time.Minute+30*time.Second).UnixMilli())
 }
 
-func TestFollow_WitnessesThatGoAreReplaced(t *testing.T) {
+func TestGapDetector_CanariesThatGoAreReplaced(t *testing.T) {
 	now := time.Now().Truncate(time.Minute)
 	gone := wrote{stretch{3 * time.Hour, 30 * time.Minute}, []string{"a", "b", "c"}}
 	for name, test := range map[string]struct {

@@ -31,7 +31,7 @@ func prometheusThatWasUp(t *testing.T, now time.Time, stretches ...stretch) apiC
 	return asking(t, prometheus.URL)
 }
 
-func TestGapsAreFound(t *testing.T) {
+func TestGapDetector_FindsGaps(t *testing.T) {
 	now := time.Now().Truncate(time.Minute)
 	ahead := -10 * time.Minute
 	for name, test := range map[string]struct {
@@ -78,7 +78,7 @@ func TestGapsAreFound(t *testing.T) {
 	}
 }
 
-func TestHotThatNoLongerIngests(t *testing.T) {
+func TestProbe_HotThatNoLongerIngestsIsUnavailable(t *testing.T) {
 	now := time.Now()
 	for age, available := range map[time.Duration]bool{-10 * time.Minute: true, 3 * time.Minute: false, 2 * time.Hour: false} {
 		asked := prometheusThatWasUp(t, now, stretch{6 * time.Hour, age})
@@ -91,7 +91,7 @@ func TestHotThatNoLongerIngests(t *testing.T) {
 	}
 }
 
-func TestStoresThatAreGone(t *testing.T) {
+func TestProbe_StoresThatAreGone(t *testing.T) {
 	var answer atomic.Pointer[string]
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/api/v1/stores" {

@@ -9,14 +9,14 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// incrementalWindow is how far back news are looked for: longer than a sample takes to
-// get into cold, and short enough that only its newest data is read.
+// incrementalWindow is how far back an incremental refresh looks: longer than a
+// sample takes to get into cold, and short enough to read cold's newest data only.
 const incrementalWindow = 5 * time.Minute
 
-// refreshIncrementally notices what has appeared in cold since the last learning, as far as
-// hot's completeness depends on it: the metrics of other sources, which it adds
-// to what is known, and new sources, for which it returns true: then everything
-// has to be learned again. It runs as often as probes do, so it asks for little.
+// refreshIncrementally finds what has appeared in cold since the last snapshot, as far
+// as hot's completeness depends on it. It adds new metrics of other sources to the
+// snapshot. It returns true for a new source: then everything has to be learned
+// again. It runs with every probe, so it asks for little.
 func (c *Catalog) refreshIncrementally(ctx context.Context, now time.Time) (newSource bool) {
 	learned := c.learned.Load()
 	known := learned.Knowledge
@@ -49,8 +49,8 @@ func (c *Catalog) refreshIncrementally(ctx context.Context, now time.Time) (newS
 	return c.addNewNames(ctx, now, learned)
 }
 
-// addNewNames adds metrics that other sources have got since. It never asks for
-// another learning.
+// addNewNames adds new metrics of other sources. It always returns false: they are
+// no reason to learn everything again.
 func (c *Catalog) addNewNames(ctx context.Context, now time.Time, learned *Snapshot) bool {
 	known := learned.Knowledge
 	if !known.SourcesKnown || known.OnlySource() || known.OtherNames == nil || len(known.HotLabels) == 0 {
@@ -87,8 +87,8 @@ func (c *Catalog) addNewNames(ctx context.Context, now time.Time, learned *Snaps
 	return false
 }
 
-// incrementalSince is from when on news are looked for: what is new is at the end of
-// cold's data, wherever that is.
+// incrementalSince returns where an incremental refresh begins: shortly before the end
+// of cold's data, wherever that is.
 func (c *Catalog) incrementalSince(now time.Time) time.Time {
 	if newest := c.newest.Load().newest; newest != 0 && newest < now.UnixMilli() {
 		now = time.UnixMilli(newest)

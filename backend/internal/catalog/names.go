@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -29,47 +31,15 @@ const (
 // errTooManyNames is why names are not held.
 var errTooManyNames = errors.New("there are more names than are held")
 
-// ProbeBudget bounds what the gateway asks of the tiers of one project on its own
-// account, all of them together. nil bounds nothing.
-type ProbeBudget struct {
-	slots  chan struct{}
-	memory *admission.BudgetShare
-}
-
-// NewProbeBudget returns a bound of so many probes at a time, and of so many bytes
-// for the metric names that are held.
-func NewProbeBudget(atOnce int, nameBytes int64) *ProbeBudget {
-	return &ProbeBudget{slots: make(chan struct{}, atOnce), memory: admission.NewBudget[string](nameBytes, 0).Of("names")}
-}
-
-// enter waits until a probe may begin. It returns false when ctx ends before.
-func (p *ProbeBudget) acquire(ctx context.Context) bool {
-	if p == nil {
-		return ctx.Err() == nil
-	}
-	select {
-	case p.slots <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-func (p *ProbeBudget) release() {
-	if p != nil {
-		<-p.slots
-	}
-}
-
-// nameCache are the metric names that were asked of one tier, by the selectors
-// that they were asked for with. Pairs that have the tier in common share them.
+// nameCache holds the metric names that were asked of one tier, by the selectors
+// that they were asked for with. Catalogs that have the tier in common share them.
 type nameCache struct {
-	asking chan struct{} // held while the tier is asked
+	asking  chan struct{} // held while the tier is asked
+	refused atomic.Bool   // the last set did not fit
 
-	mutex   sync.Mutex
-	refused bool // the last set did not fit
-	closed  bool
-	recent  map[string]*cachedNames
+	mutex  sync.Mutex
+	closed bool
+	recent *simplelru.LRU[string, *cachedNames]
 }
 
 // cachedNames is a set of metric names that takes memory until everyone who holds
@@ -99,7 +69,9 @@ func (h *cachedNames) release() {
 }
 
 func newNameCache() *nameCache {
-	return &nameCache{asking: make(chan struct{}, 1), recent: map[string]*cachedNames{}}
+	// It returns an error for a size below one only.
+	recent, _ := simplelru.NewLRU(mostNameSets, func(_ string, names *cachedNames) { names.release() })
+	return &nameCache{asking: make(chan struct{}, 1), recent: recent}
 }
 
 // metricNames returns the metric names of the series that match, or all, since
@@ -121,7 +93,7 @@ func (t *Tier) metricNames(ctx context.Context, payer *ProbeBudget, matchers []s
 	list, err := t.api.askForNames(ctx, matchers, since)
 	switch {
 	case errors.Is(err, errTooManyNames):
-		t.names.refuse()
+		t.names.refused.Store(true)
 		return nil, nil //nolint:nilnil // Not known is nil throughout.
 	case upstream.CannotTell(err):
 		return nil, nil //nolint:nilnil // Not known is nil throughout.
@@ -131,21 +103,11 @@ func (t *Tier) metricNames(ctx context.Context, payer *ProbeBudget, matchers []s
 	return t.names.hold(key, payer, &cachedNames{names: tier.NewNameSet(list), since: since, asked: now}), nil
 }
 
-// askForNames asks for the metric names of the series that match, or all, since
-// a time. It returns errTooManyNames where there are more than are held.
-func (c apiClient) askForNames(ctx context.Context, matchers []string, since time.Time) ([]string, error) {
-	names, err := c.labelValues(ctx, "__name__", matchers, since)
-	if errors.Is(err, upstream.ErrTooLarge) || len(names) > mostNames {
-		return nil, errTooManyNames
-	}
-	return names, err
-}
-
 // get returns a recent set for one more holder, or nil.
 func (s *nameCache) get(key string, since, notBefore time.Time) *cachedNames {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	held, found := s.recent[key]
+	held, found := s.recent.Get(key)
 	if !found || !held.asked.After(notBefore) || held.since.After(since) || since.Sub(held.since) > sinceSlack {
 		return nil
 	}
@@ -164,25 +126,17 @@ func (s *nameCache) hold(key string, payer *ProbeBudget, held *cachedNames) *cac
 	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	s.forget(key)
-	if s.refused = len(held.names) > mostNames || !held.memory.Acquire(int64(held.bytes)); s.refused {
+	s.recent.Remove(key)
+	refused := len(held.names) > mostNames || !held.memory.Acquire(int64(held.bytes))
+	if s.refused.Store(refused); refused {
 		return nil
 	}
 	if s.closed {
 		held.holders.Store(1) // Nobody else asks for it any more.
 		return held
 	}
-	for len(s.recent) >= mostNameSets {
-		var oldest string
-		for other, each := range s.recent {
-			if before, found := s.recent[oldest]; !found || each.asked.Before(before.asked) {
-				oldest = other
-			}
-		}
-		s.forget(oldest)
-	}
 	held.holders.Store(2) // The caller and s.
-	s.recent[key] = held
+	s.recent.Add(key, held)
 	return held
 }
 
@@ -196,31 +150,10 @@ func (s *nameCache) replace(matchers []string, payer *ProbeBudget, names tier.Na
 	return s.hold(strings.Join(matchers, "\n"), payer, changed)
 }
 
-func (s *nameCache) refuse() {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	s.refused = true
-}
-
-// forget drops a recent set. The mutex is held.
-func (s *nameCache) forget(key string) {
-	s.recent[key].release()
-	delete(s.recent, key)
-}
-
-// tooMany reports whether the last set of names did not fit.
-func (s *nameCache) tooMany() bool {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	return s.refused
-}
-
 // close releases all recent sets.
 func (s *nameCache) close() {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.closed = true
-	for key := range s.recent {
-		s.forget(key)
-	}
+	s.recent.Purge()
 }

@@ -75,12 +75,7 @@ func (c *Catalog) sourcesByValues(ctx context.Context, known *tier.SeriesEvidenc
 		return nil
 	}
 	cold := c.options.Cold.api
-	var own []string
-	for name, value := range known.HotLabels {
-		own = append(own, fmt.Sprintf("%s=%q", quoteName(name), value))
-	}
-	slices.Sort(own)
-	names, err := cold.labelValues(ctx, "__name__", []string{"{" + join(own) + "}"}, c.since())
+	names, err := cold.labelValues(ctx, "__name__", []string{"{" + matchersOf(known.HotLabels) + "}"}, c.since())
 	if err != nil || len(names) == 0 {
 		return err // Cold does not have hot's labels: nothing can be told by them.
 	}
@@ -94,7 +89,7 @@ func (c *Catalog) sourcesByValues(ctx context.Context, known *tier.SeriesEvidenc
 		}
 		if len(values) > mostSources {
 			values = values[:mostSources]
-			// The rest is one source of which no label is known.
+			// The rest is one source without a known label.
 			known.Sources = append(known.Sources, map[string]string{})
 		}
 		for _, value := range values {

@@ -10,10 +10,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
-// storeStability is since when, and until when, all probes of cold have found the
-// same set of stores, each of them reachable. A Thanos that has lost a store
-// soon answers without a warning, so that only its stores tell whether an answer
-// was whole.
+// storeStability is the time in which all probes of cold found the same set of
+// stores, each of them reachable. A Thanos that has lost a store soon answers without
+// a warning, so only its list of stores shows whether an answer was whole.
 type storeStability struct {
 	stores       string // identifies the set
 	since, until time.Time
@@ -54,8 +53,8 @@ func storesText(stores []Store) string {
 	return strings.Join(list, "\n")
 }
 
-// StableStores identifies the set of stores of cold that is complete now. found is
-// false while it is not, or not known.
+// StableStores returns a text that identifies cold's set of stores. found is false
+// while a store is missing, or the set is unknown.
 func (t *Tier) StableStores() (stores string, found bool) {
 	stability := t.stability.Load()
 	if stability == nil || !t.Status().Available {
@@ -64,9 +63,8 @@ func (t *Tier) StableStores() (stores string, found bool) {
 	return stability.stores, true
 }
 
-// StoresUnchanged waits until it is known whether the set of stores was this and
-// complete from a time until another. It returns false where it was not, and
-// when ctx ends.
+// StoresUnchanged reports whether the set of stores was this one, and complete, between
+// two times. It waits for the probe that shows it. It returns false when ctx ends.
 func (t *Tier) StoresUnchanged(ctx context.Context, stores string, from, until time.Time) bool {
 	for {
 		probed := *t.probed.Load()
@@ -85,10 +83,9 @@ func (t *Tier) StoresUnchanged(ctx context.Context, stores string, from, until t
 	}
 }
 
-// SourcesEnd is up to when every source of cold has told that it has samples, in
-// milliseconds since the Unix epoch; the end of all time where samples come in,
-// and where cold does not tell. A source that has ended more than a day before
-// now counts as one that nothing comes from any more.
+// SourcesEnd returns the time up to which every source of cold has samples, in
+// milliseconds since the Unix epoch; the largest int64 if samples come in, or if cold
+// does not list its stores. It ignores a source that ended more than a day before now.
 func (t *Tier) SourcesEnd(now time.Time) int64 {
 	ends := map[string]int64{}
 	for _, store := range t.Status().Stores {
@@ -104,15 +101,4 @@ func (t *Tier) SourcesEnd(now time.Time) int64 {
 		}
 	}
 	return earliest
-}
-
-// ColdCompleteUntil is up to when cold was seen to have every sample of hot's series, in
-// milliseconds since the Unix epoch. found is false where that is not known.
-func (c *Catalog) ColdCompleteUntil(now time.Time) (held int64, found bool) {
-	end := c.newest.Load()
-	if end.newest == 0 {
-		return 0, false
-	}
-	covered, _ := c.covered(end)
-	return min(covered, c.ColdState(now).Newest), true
 }

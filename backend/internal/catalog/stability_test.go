@@ -17,7 +17,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-func TestTheStoresOfColdWereTheSame(t *testing.T) {
+func TestStoresUnchanged_SameStoresBetweenTwoTimes(t *testing.T) {
 	var told atomic.Value
 	thanos := func(lists ...string) { told.Store(`{"store":[` + strings.Join(lists, ",") + `]}`) }
 	store := func(set, lastError string) string {
@@ -98,7 +98,7 @@ func TestTheStoresOfColdWereTheSame(t *testing.T) {
 	require.Equal(t, int64(1<<63-1), cold.SourcesEnd(time.Now().Add(48*time.Hour)), "what has ended")
 }
 
-func TestAColdWithoutStores(t *testing.T) {
+func TestStableStores_ColdWithoutStores(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		if strings.HasSuffix(request.URL.Path, "/stores") {
 			w.WriteHeader(http.StatusNotFound)

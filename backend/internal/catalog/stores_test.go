@@ -176,7 +176,7 @@ func TestStores_OnlyACompleteSetCounts(t *testing.T) {
 	require.False(t, found, "a call has failed since the probe")
 }
 
-func TestSourcesEnd(t *testing.T) {
+func TestSourcesEnd_EarliestOfTheSources(t *testing.T) {
 	now := time.Now()
 	set := func(value string) []map[string]string { return []map[string]string{{"cluster": value}} }
 	ago := func(age time.Duration) int64 { return now.Add(-age).UnixMilli() }

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,7 +36,7 @@ type TierOptions struct {
 	// long, and always two seconds.
 	ProbeInterval time.Duration
 	// Replica is the name of the server among those behind one service; empty
-	// where it is not one of several. Who a replica is, is learned: see Identity.
+	// if it is not one of several. See Identity.
 	Replica string
 	// Calls admits the calls of queries; nil admits every one. It does not hold for
 	// probes.
@@ -89,9 +90,9 @@ type Status struct {
 	newestInHead int64     // timestamp of the newest sample of hot's head
 }
 
-// Tier is one tier of a datasource with its health. It is safe for concurrent
-// use. Datasources that differ only in their TierSettings share everything else:
-// connections, probes, limits and what was learned.
+// Tier is one tier of a datasource with its health. Datasources that differ only in
+// their TierSettings share everything else: connections, probes and limits. It is safe
+// for concurrent use.
 type Tier struct {
 	*sharedTier
 	settings TierSettings
@@ -106,6 +107,7 @@ type TierSettings struct {
 
 // sharedTier is what all views of a tier have in common.
 type sharedTier struct {
+	latch
 	options TierOptions
 	base    *Tier // the view that Run belongs to
 	names   *nameCache
@@ -119,7 +121,6 @@ type sharedTier struct {
 	identity  atomic.Pointer[Identity]
 	stability atomic.Pointer[storeStability] // of cold; nil while it is not
 	probed    atomic.Pointer[chan struct{}]
-	first     chan struct{} // closed after the first probe
 	again     chan struct{} // asks for a probe now
 }
 
@@ -129,7 +130,7 @@ func NewTier(options TierOptions) *Tier {
 	t.sharedTier = &sharedTier{
 		base: t, names: newNameCache(),
 		options: options, api: apiClient{options.Client}, calls: cmp.Or(options.Calls, admission.NewController(admission.Limits{}, nil)),
-		first: make(chan struct{}), again: make(chan struct{}, 1),
+		latch: make(latch), again: make(chan struct{}, 1),
 	}
 	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: "not probed yet"})
 	probed := make(chan struct{})
@@ -163,8 +164,7 @@ func (t *Tier) EndpointFor(detailed bool) string {
 	return t.api.Server()
 }
 
-// Status returns what the last probe found. A tier that was refused is
-// unavailable whatever that was.
+// Status returns what the last probe found. A refused tier is always unavailable.
 func (t *Tier) Status() Status {
 	status := *t.status.Load()
 	if reason := t.refused(); reason != (tier.Note{}) {
@@ -223,16 +223,40 @@ func (t *Tier) State(now time.Time) tier.State {
 	return state
 }
 
-// Wait blocks until the first probe is done or ctx ends.
-func (t *Tier) Wait(ctx context.Context) {
-	select {
-	case <-t.first:
-	case <-ctx.Done():
-	}
+// RefusedBy returns a view of the tier that is unavailable, whatever its probes
+// find, while refusal holds another Note than the zero one. Other views are not
+// affected.
+func (t *Tier) RefusedBy(refusal *atomic.Pointer[tier.Note]) *Tier {
+	return &Tier{sharedTier: t.sharedTier, settings: t.settings, refusal: refusal}
 }
 
-// ReportFailure notes that a call failed in a way that means the tier is down,
-// and has it probed at once. Until a probe succeeds the tier is unavailable.
+func (t *Tier) refused() tier.Note {
+	if t.refusal != nil {
+		if reason := t.refusal.Load(); reason != nil {
+			return *reason
+		}
+	}
+	return tier.Note{}
+}
+
+// Unresolved returns an unavailable tier whose location is unknown. Its error is the
+// given reason. endpoint is shown to people, and may be empty.
+func Unresolved(name tier.Name, endpoint *url.URL, reason string) *Tier {
+	refused := &upstream.RefusedError{Reason: reason}
+	t := NewTier(TierOptions{Name: name, Client: upstream.Refusing(endpoint, refused), ProbeInterval: minProbeTimeout})
+	note := tier.PublicNote(reason)
+	t.refusal = &atomic.Pointer[tier.Note]{}
+	t.refusal.Store(&note)
+	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: reason, CheckedAt: time.Now(), Since: time.Now()})
+	t.open()
+	return t
+}
+
+// Probed reports whether the tier was probed at least once.
+func (t *Tier) Probed() bool { return !t.status.Load().CheckedAt.IsZero() }
+
+// ReportFailure notes that a call failed because the tier is down, and starts a
+// probe. The tier is unavailable until a probe succeeds.
 func (t *Tier) ReportFailure(err error) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
@@ -252,27 +276,11 @@ func (t *Tier) ReportFailure(err error) {
 
 // Run probes the tier until ctx ends.
 func (t *Tier) Run(ctx context.Context) {
-	ticker := time.NewTicker(t.options.ProbeInterval)
-	defer ticker.Stop()
-	for {
-		if t.options.ProbeBudget.acquire(ctx) {
-			t.probe(ctx)
-			t.options.ProbeBudget.release()
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		case <-t.again:
-		}
-	}
+	probeLoop(ctx, t.options.ProbeBudget, t.options.ProbeInterval, t.again, func() { t.probe(ctx) })
 }
 
-// Close closes idle connections to the tier and gives back the memory of what
-// was learned of it.
+// Close closes idle connections to the tier, and releases the memory of its metric
+// names.
 func (t *Tier) Close() {
 	t.api.Close()
 	t.names.close()
@@ -316,9 +324,7 @@ func (t *Tier) probe(ctx context.Context) {
 	if t.options.OnProbe != nil {
 		t.options.OnProbe(found)
 	}
-	if previous.CheckedAt.IsZero() {
-		close(t.first)
-	}
+	t.open()
 	if found.Available && !previous.Available && t.options.Warm > 0 {
 		t.api.warm(probeContext, t.options.Warm)
 	}

@@ -20,7 +20,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
-func TestTheServiceAccountTokenGoesOutOverTLSOnly(t *testing.T) {
+func TestTokenFile_GoesOutOverTLSOnly(t *testing.T) {
 	known := certificates.NewAuthority(t)
 	authority := write(t, "ca.pem", string(known.PEM))
 	var mutex sync.Mutex
@@ -57,7 +57,7 @@ func tokenUntil(t *testing.T, end time.Time) string {
 	return token
 }
 
-func TestTokenRotationUnderLoadLosesNoQuery(t *testing.T) {
+func TestTokenFile_RotationUnderLoadLosesNoQuery(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	var valid sync.Map // every token that was ever written
 	issue := func() {
@@ -113,7 +113,7 @@ func TestTokenRotationUnderLoadLosesNoQuery(t *testing.T) {
 	require.Greater(t, answered.Load(), int64(100))
 }
 
-func TestATokenIsNotUsedPastItsLife(t *testing.T) {
+func TestTokenFile_IsNotUsedPastItsExpiry(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	secret := &secretFile{path: path}
 	_, err := secret.Fetch(t.Context())

@@ -17,7 +17,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
-func TestOAuth2(t *testing.T) {
+func TestOAuth2_TokensAndTheirErrors(t *testing.T) {
 	var refuse atomic.Bool
 	tokens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		user, password, _ := request.BasicAuth()
@@ -55,7 +55,7 @@ func TestOAuth2(t *testing.T) {
 
 // What a client shows to a server of tokens goes to no other: neither its secret,
 // in a header or in the body, nor what it signed.
-func TestTheSecretOfAClientDoesNotFollowARedirect(t *testing.T) {
+func TestOAuth2_SecretDoesNotFollowARedirect(t *testing.T) {
 	var elsewhere atomic.Int64
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		elsewhere.Add(1)
@@ -92,7 +92,7 @@ func TestTheSecretOfAClientDoesNotFollowARedirect(t *testing.T) {
 }
 
 // An assertion that is signed with a key takes the place of a secret.
-func TestOAuth2BySignature(t *testing.T) {
+func TestOAuth2_BySignature(t *testing.T) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
 	keyFile := write(t, "key", string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})))

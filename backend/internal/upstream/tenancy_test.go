@@ -12,7 +12,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
-func TestTenancyPorts(t *testing.T) {
+func TestTenancy_NamespacesGoIntoTheURL(t *testing.T) {
 	fake := faketier.New()
 	t.Cleanup(fake.Close)
 	made := client(t, fake.URL, nil)

@@ -93,6 +93,6 @@ func TestClient_ProbesCarryTheTenant(t *testing.T) {
 		request := <-seen
 		require.Equal(t, expected, request.URL.Query(), path)
 		require.Equal(t, []string{"tenant"}, request.Header.Values("X-Scope-Orgid"))
-		require.Equal(t, ProbeUserAgent, request.UserAgent())
+		require.Equal(t, probeUserAgent, request.UserAgent())
 	}
 }

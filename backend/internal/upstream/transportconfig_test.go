@@ -58,7 +58,7 @@ func serveTLS(t testing.TB, pair certificates.Pair, clients *certificates.Author
 	return server
 }
 
-func TestWhichCertificatesAreAccepted(t *testing.T) {
+func TestTransportConfig_AcceptedCertificates(t *testing.T) {
 	known, unknown := certificates.NewAuthority(t), certificates.NewAuthority(t)
 	tomorrow, yesterday := time.Now().Add(24*time.Hour), time.Now().Add(-24*time.Hour)
 	authority := write(t, "ca.pem", string(known.PEM))
@@ -93,7 +93,7 @@ func TestWhichCertificatesAreAccepted(t *testing.T) {
 	require.False(t, (*TransportConfig)(nil).SkipsVerification())
 }
 
-func TestAccessThatCannotWork(t *testing.T) {
+func TestTransportConfig_ThatCannotWork(t *testing.T) {
 	empty := write(t, "empty.pem", "nothing")
 	for text, message := range map[string]string{
 		"tls_config: {ca_file: /does/not/exist}":                            "read the CA file",
@@ -112,7 +112,7 @@ func TestAccessThatCannotWork(t *testing.T) {
 	require.ErrorContains(t, err, "at most one of basic_auth")
 }
 
-func TestCredentialsInTheStandardForm(t *testing.T) {
+func TestTransportConfig_CredentialsInTheStandardForm(t *testing.T) {
 	file := write(t, "secret", "from the file\n")
 	for text, expected := range map[string]http.Header{
 		"authorization: {credentials: inline}":                          {"Authorization": {"Bearer inline"}},
@@ -143,7 +143,7 @@ func ask(t *testing.T, made *Client) {
 	require.Equal(t, http.StatusOK, response.StatusCode)
 }
 
-func TestClientCertificatesAreReadAnew(t *testing.T) {
+func TestTransportConfig_ClientCertificatesAreReadAgain(t *testing.T) {
 	servers, first, second := certificates.NewAuthority(t), certificates.NewAuthority(t), certificates.NewAuthority(t)
 	directory := t.TempDir()
 	tomorrow := time.Now().Add(24 * time.Hour)
@@ -180,7 +180,7 @@ func TestClientCertificatesAreReadAnew(t *testing.T) {
 	require.Greater(t, later, failed, "a file that vanished counts too")
 }
 
-func TestACredentialDoesNotFollowARedirect(t *testing.T) {
+func TestTransportConfig_CredentialDoesNotFollowARedirect(t *testing.T) {
 	elsewhere := faketier.New()
 	t.Cleanup(elsewhere.Close)
 	for _, status := range []int{301, 302, 303, 307, 308} {

@@ -37,7 +37,7 @@ func describeProbe(t *testing.T, asked *Client) string {
 	return ""
 }
 
-func TestRequestsToTheTier(t *testing.T) {
+func TestClient_RequestsToTheTier(t *testing.T) {
 	fake := faketier.New()
 	t.Cleanup(fake.Close)
 	made := client(t, fake.URL+"/prefix/", nil)
@@ -61,7 +61,7 @@ func TestRequestsToTheTier(t *testing.T) {
 }
 
 // What is said of a failed tier is read by callers: no address, no query.
-func TestDescribeNamesNoAddress(t *testing.T) {
+func TestDescribe_NamesNoAddress(t *testing.T) {
 	plain := httptest.NewServer(http.HandlerFunc(faketier.Hang))
 	t.Cleanup(plain.Close)
 	closed := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
@@ -94,7 +94,7 @@ func TestDescribeNamesNoAddress(t *testing.T) {
 	}
 }
 
-func TestARedirectIsNotFollowed(t *testing.T) {
+func TestClient_RedirectIsNotFollowed(t *testing.T) {
 	elsewhere := faketier.New()
 	t.Cleanup(elsewhere.Close)
 	server := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
