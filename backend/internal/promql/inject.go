@@ -205,7 +205,9 @@ func (r *injector) selector(selector *parser.VectorSelector) error {
 		return err
 	}
 	selector.LabelMatchers = matchers
-	return r.editor.selector(selector)
+	end, text, err := r.editor.rewritten(selector)
+	r.editor.replace(int(selector.PosRange.Start), end, text)
+	return err
 }
 
 // wrap puts label_replace() around an expression, once per label.
