@@ -2,8 +2,8 @@ package promql
 
 import (
 	"errors"
-	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -41,7 +41,7 @@ func (q *Query) Frozen(start, end time.Time) (*Query, error) {
 	for i := 1; i+2 < len(tokens); i++ {
 		at, is := times[tokens[i].Typ]
 		if is && tokens[i-1].Typ == parser.AT && tokens[i+2].Typ == parser.RIGHT_PAREN {
-			edit.replace(int(tokens[i].Pos), endOf(tokens[i+2]), formatSeconds(at))
+			edit.replace(int(tokens[i].Pos), endOf(tokens[i+2]), strconv.FormatFloat(float64(at.UnixMilli())/1000, 'f', 3, 64))
 		}
 	}
 	frozen, err := edit.apply(meant)
@@ -76,13 +76,4 @@ func (q *Query) WithSteps(step time.Duration) (*Query, error) {
 		return nil
 	})
 	return edit.apply(meant)
-}
-
-// formatSeconds writes a time as PromQL has it: seconds with three decimals.
-func formatSeconds(at time.Time) string {
-	milliseconds, sign := at.UnixMilli(), ""
-	if milliseconds < 0 {
-		milliseconds, sign = -milliseconds, "-"
-	}
-	return fmt.Sprintf("%s%d.%03d", sign, milliseconds/1000, milliseconds%1000)
 }
