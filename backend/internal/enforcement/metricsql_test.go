@@ -176,7 +176,7 @@ func TestConfine_GeneratedQueriesReadTheSameInMetricsQL(t *testing.T) {
 		if _, err := metricsql.Parse(confined); err == nil {
 			inMetricsQL++
 		}
-		if why := escape(confined, "namespace", confining.Values()...); why != "" {
+		if why := escape(confined, "namespace", confining.values...); why != "" {
 			if escaped++; escaped < 10 {
 				t.Errorf("%q became %q: %s", query, confined, why)
 			}

@@ -135,7 +135,7 @@ func TestSeveralValuesAndOtherLabels(t *testing.T) {
 	got, err := queryText(both, `up / down{namespace="a.b|c"}`)
 	require.NoError(t, err)
 	require.Equal(t, `up{namespace=~"a\\.b\\|c|shop"} / down{namespace="a.b|c"}`, got)
-	require.Equal(t, []string{"a.b|c", "shop"}, both.Values())
+	require.Equal(t, []string{"a.b|c", "shop"}, both.values)
 
 	team, err := New("team.name", []string{"blue"}, ConflictEmpty)
 	require.NoError(t, err)

@@ -85,12 +85,6 @@ func New(label string, values []string, onConflict OnConflict) (*Rule, error) {
 	return rule, nil
 }
 
-// Label returns the label by which requests are confined.
-func (r *Rule) Label() string { return r.label }
-
-// Values returns the values that the label may have, sorted.
-func (r *Rule) Values() []string { return slices.Clone(r.values) }
-
 // String returns what is allowed, for errors: namespace "a", "b".
 func (r *Rule) String() string {
 	quoted := make([]string, 0, len(r.values))

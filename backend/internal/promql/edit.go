@@ -40,15 +40,6 @@ func (e *editor) around(node posrange.PositionRange, before, after string) {
 	e.replace(int(node.End), int(node.End), after)
 }
 
-// selector writes a selector of a changed tree anew.
-func (e *editor) selector(selector *parser.VectorSelector) error {
-	end, text, err := e.rewritten(selector)
-	if err == nil {
-		e.replace(int(selector.PosRange.Start), end, text)
-	}
-	return err
-}
-
 // rewritten returns a selector of a changed tree in its new form, and where the
 // present one ends. It returns an error when the selector is not found in the text,
 // or cannot be written.

@@ -18,10 +18,12 @@ func (q *Query) IsEmptyOverNothing() bool {
 // and carries no warning or error, if no selector in it matches a series. It
 // reports false where that takes an evaluation to know: for absent(), for
 // vector(1), for what has parameters that an engine checks.
-func isEmptyOverNothing(node parser.Expr) bool {
+func isEmptyOverNothing(node parser.Node) bool {
 	switch node := node.(type) {
 	case *parser.VectorSelector, *parser.MatrixSelector:
 		return true
+	case *parser.NumberLiteral, *parser.StringLiteral:
+		return false
 	case *parser.AggregateExpr:
 		return node.Param == nil && isEmptyOverNothing(node.Expr)
 	case *parser.BinaryExpr:
@@ -29,8 +31,7 @@ func isEmptyOverNothing(node parser.Expr) bool {
 	case *parser.Call:
 		return len(node.Args) == 1 && !slices.Contains(answersOverNothing, node.Func.Name) && isEmptyOverNothing(node.Args[0])
 	}
-	child := onlyChild(node)
-	return child != nil && isEmptyOverNothing(child)
+	return isEmptyOverNothing(parser.Children(node)[0]) // All others have one child.
 }
 
 // answersOverNothing are the functions of one argument that have a result where

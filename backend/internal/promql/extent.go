@@ -82,11 +82,11 @@ func (q *Query) computeExtent(e Evaluation) (Extent, error) {
 	if err != nil {
 		return Extent{}, fmt.Errorf("preprocess query: %w", err)
 	}
-	if beyondArithmetic(expression) {
+	reads := readsOf(expression)
+	switch {
+	case reads.reach > largestReach || reads.farthest > largestTimestamp:
 		return Extent{}, ErrBeyondArithmetic
-	}
-	window, selects := widestWindow(expression)
-	if !selects {
+	case !reads.selects:
 		return Extent{Nothing: true}, nil
 	}
 	lookback := e.LookbackDelta
@@ -96,7 +96,7 @@ func (q *Query) computeExtent(e Evaluation) (Extent, error) {
 	oldest, newest := promqlengine.FindMinMaxTime(&parser.EvalStmt{
 		Expr: expression, Start: e.Start, End: e.End, Interval: e.Step, LookbackDelta: lookback,
 	})
-	return Extent{Oldest: oldest, Newest: newest, Span: max(e.End.Sub(e.Start), window)}, nil
+	return Extent{Oldest: oldest, Newest: newest, Span: max(e.End.Sub(e.Start), reads.window)}, nil
 }
 
 // ErrBeyondArithmetic is returned by Query.Extent when ranges, offsets or @
@@ -104,39 +104,62 @@ func (q *Query) computeExtent(e Evaluation) (Extent, error) {
 var ErrBeyondArithmetic = errors.New("the query reaches too far back or ahead to compute its extent")
 
 const (
-	largestReach     = float64(1<<62) / float64(time.Millisecond) // milliseconds, about 146 years
-	largestTimestamp = int64(1 << 50)                             // milliseconds, more than 30,000 years
+	largestReach     = float64(1 << 62) // nanoseconds, about 146 years
+	largestTimestamp = float64(1 << 50) // milliseconds, more than 30,000 years
 )
 
-// beyondArithmetic reports whether the extent of the expression could overflow.
-// Ranges and offsets of all nesting levels are added up, whatever their sign.
-func beyondArithmetic(expression parser.Expr) bool {
-	var reach float64
-	beyond := false
-	add := func(durations ...time.Duration) {
+// reads is how an expression reads its series.
+type reads struct {
+	selects bool // whether it reads any
+	// window is the longest stretch that one selector reads for one evaluation time:
+	// its range and the ranges of the subqueries around it. Lookback does not count:
+	// an instant selector reads one sample, however far it has to look for it.
+	window time.Duration
+	// reach is the sum of all ranges and offsets without their signs, in nanoseconds.
+	reach float64
+	// farthest is the largest timestamp after an @, without its sign, in milliseconds
+	// since the Unix epoch.
+	farthest float64
+}
+
+func readsOf(expression parser.Expr) reads {
+	var found reads
+	note := func(timestamp *int64, durations ...time.Duration) {
+		if timestamp != nil {
+			found.farthest = max(found.farthest, math.Abs(float64(*timestamp)))
+		}
 		for _, duration := range durations {
-			reach += math.Abs(float64(duration) / float64(time.Millisecond))
+			found.reach += math.Abs(float64(duration))
 		}
 	}
-	at := func(timestamp *int64) {
-		if timestamp != nil && (*timestamp > largestTimestamp || *timestamp < -largestTimestamp) {
-			beyond = true
-		}
-	}
-	parser.Inspect(expression, func(node parser.Node, _ []parser.Node) error {
+	parser.Inspect(expression, func(node parser.Node, path []parser.Node) error {
 		switch node := node.(type) {
-		case *parser.VectorSelector:
-			add(node.OriginalOffset, node.Offset)
-			at(node.Timestamp)
+		case *parser.Call:
+			found.selects = found.selects || node.Func.Name == "info"
 		case *parser.MatrixSelector:
-			add(node.Range)
+			note(nil, node.Range)
 		case *parser.SubqueryExpr:
-			add(node.Range, node.OriginalOffset, node.Offset, node.Step)
-			at(node.Timestamp)
+			note(node.Timestamp, node.Range, node.OriginalOffset, node.Offset, node.Step)
+		case *parser.VectorSelector:
+			if node == nil {
+				return nil
+			}
+			found.selects = true
+			note(node.Timestamp, node.OriginalOffset, node.Offset)
+			var window time.Duration
+			for _, ancestor := range path {
+				switch ancestor := ancestor.(type) {
+				case *parser.SubqueryExpr:
+					window += ancestor.Range
+				case *parser.MatrixSelector:
+					window += ancestor.Range
+				}
+			}
+			found.window = max(found.window, window)
 		}
 		return nil
 	})
-	return beyond || reach > largestReach
+	return found
 }
 
 // UnknownExtent returns the extent of a query that cannot be parsed here. It may read
@@ -153,35 +176,4 @@ func RangeExtent(start, end time.Time) Extent {
 		return Extent{Oldest: math.MinInt64, Newest: end.UnixMilli(), Span: math.MaxInt64}
 	}
 	return Extent{Oldest: start.UnixMilli(), Newest: end.UnixMilli(), Span: end.Sub(start)}
-}
-
-// widestWindow returns the longest stretch that one selector reads for one evaluation
-// time: its range and the ranges of the subqueries around it. It also reports whether
-// there is a selector at all. Lookback does not count: an instant selector reads one
-// sample, however far it has to look for it.
-func widestWindow(expression parser.Expr) (time.Duration, bool) {
-	var widest time.Duration
-	selects := false
-	parser.Inspect(expression, func(node parser.Node, path []parser.Node) error {
-		selector, ok := node.(*parser.VectorSelector)
-		if !ok || selector == nil {
-			if call, ok := node.(*parser.Call); ok && call.Func.Name == "info" {
-				selects = true
-			}
-			return nil
-		}
-		selects = true
-		var window time.Duration
-		for _, ancestor := range path {
-			switch ancestor := ancestor.(type) {
-			case *parser.SubqueryExpr:
-				window += ancestor.Range
-			case *parser.MatrixSelector:
-				window += ancestor.Range
-			}
-		}
-		widest = max(widest, window)
-		return nil
-	})
-	return widest, selects
 }

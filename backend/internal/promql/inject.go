@@ -16,6 +16,14 @@ import (
 // carried its external labels.
 var ErrNotRewritable = errors.New("hot cannot answer with its external labels")
 
+// notRewritable wraps ErrNotRewritable around an error, once.
+func notRewritable(err error) error {
+	if err == nil || errors.Is(err, ErrNotRewritable) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrNotRewritable, err)
+}
+
 // WithLabels returns the query that makes a server, whose series lack the injected
 // labels, answer as if they carried them. It is the query itself where the labels
 // change nothing. It returns an error that wraps ErrNotRewritable when there is no
@@ -32,6 +40,7 @@ func (q *Query) WithLabels(injected map[string]string) (*Query, error) {
 	found := cached(key, func() (rewritten, int) {
 		query, err := q.inject(injected)
 		if err != nil {
+			err = notRewritable(err)
 			return rewritten{err: err}, sizeOfError(err)
 		}
 		return rewritten{text: query.text}, len(query.text)
@@ -52,14 +61,14 @@ func (q *Query) inject(injected map[string]string) (*Query, error) {
 		return q, nil
 	}
 	if unwrapParens(root).Type() == parser.ValueTypeMatrix {
-		return nil, fmt.Errorf("%w: it asks for raw samples", ErrNotRewritable)
+		return nil, errors.New("it asks for raw samples")
 	}
 	writer := &injector{injected: injected, names: names, editor: editor{query: q}}
 	meant, err := writer.expression(clone(root))
 	if err != nil {
 		return nil, err
 	}
-	return writer.write(meant)
+	return writer.editor.apply(meant)
 }
 
 // WithLabelsInSelectors returns an expression whose selectors a server can answer
@@ -70,10 +79,11 @@ func (q *Query) WithLabelsInSelectors(injected map[string]string) (*Query, error
 	writer := &injector{injected: injected, editor: editor{query: q}}
 	for _, selector := range selectorsIn(meant) {
 		if err := writer.selector(selector); err != nil {
-			return nil, err
+			return nil, notRewritable(err)
 		}
 	}
-	return writer.write(meant)
+	query, err := writer.editor.apply(meant)
+	return query, notRewritable(err)
 }
 
 // WithLabels returns the selector for a server whose series lack the injected
@@ -106,15 +116,6 @@ type injector struct {
 	editor   editor
 }
 
-// write returns the changed query.
-func (r *injector) write(meant parser.Expr) (*Query, error) {
-	query, err := r.editor.apply(meant)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotRewritable, err)
-	}
-	return query, nil
-}
-
 // expression returns an expression with the labels on its leaves, in whose place it
 // is. It changes the selectors of the expression.
 func (r *injector) expression(node parser.Expr) (parser.Expr, error) {
@@ -123,7 +124,7 @@ func (r *injector) expression(node parser.Expr) (parser.Expr, error) {
 		return r.wrap(node, r.injected), r.selector(node)
 	case *parser.AggregateExpr:
 		if node.Op == parser.LIMITK {
-			return nil, fmt.Errorf("%w: limitk chooses by the order of the series", ErrNotRewritable)
+			return nil, errors.New("limitk chooses by the order of the series")
 		}
 	case *parser.Call:
 		return r.call(node)
@@ -136,7 +137,7 @@ func (r *injector) expression(node parser.Expr) (parser.Expr, error) {
 // would have taken.
 func (r *injector) call(call *parser.Call) (parser.Expr, error) {
 	if call.Func.Name == "info" {
-		return nil, fmt.Errorf("%w: info() joins with series of its own", ErrNotRewritable)
+		return nil, errors.New("info() joins with series of its own")
 	}
 	carried := map[string]string{}
 	changed, err := rebuild(call, func(argument parser.Expr) (parser.Expr, error) {
@@ -204,10 +205,9 @@ func (r *injector) selector(selector *parser.VectorSelector) error {
 		return err
 	}
 	selector.LabelMatchers = matchers
-	if err := r.editor.selector(selector); err != nil {
-		return fmt.Errorf("%w: %w", ErrNotRewritable, err)
-	}
-	return nil
+	end, text, err := r.editor.rewritten(selector)
+	r.editor.replace(int(selector.PosRange.Start), end, text)
+	return err
 }
 
 // wrap puts label_replace() around an expression, once per label.

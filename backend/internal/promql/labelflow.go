@@ -22,7 +22,7 @@ const (
 
 // flowOf follows a label from the selectors to the result. It is exact where it
 // returns unchanged or carried.
-func flowOf(node parser.Expr, label string) flow {
+func flowOf(node parser.Node, label string) flow {
 	switch node := node.(type) {
 	case *parser.VectorSelector:
 		if slices.ContainsFunc(node.LabelMatchers, func(matcher *labels.Matcher) bool { return matcher.Name == label }) {
@@ -38,10 +38,7 @@ func flowOf(node parser.Expr, label string) flow {
 	case *parser.BinaryExpr:
 		return flowOfBinary(node, label)
 	}
-	if child := onlyChild(node); child != nil {
-		return flowOf(child, label)
-	}
-	return entangled
+	return flowOf(parser.Children(node)[0], label) // All others have one child.
 }
 
 func flowOfCall(call *parser.Call, label string) flow {

@@ -2,59 +2,13 @@ package promql
 
 import (
 	"errors"
-	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 )
-
-// Separable reports whether a range query has the same values when it is evaluated
-// in pieces, after Frozen. It returns an error that says why not.
-func (q *Query) Separable() error { return q.facts.inseparable }
-
-// inspectForPieces looks for what would be another thing in a piece.
-func (f *facts) inspectForPieces(node parser.Node) {
-	switch node := node.(type) {
-	case *parser.Call:
-		switch node.Func.Name {
-		case "start", "end", "range", "step":
-			f.inseparable = fmt.Errorf("%s() would be that of a piece", node.Func.Name)
-		case "info":
-			f.inseparable = errors.New("what info() joins may depend on the time range")
-		}
-	case *parser.AggregateExpr:
-		if node.Op == parser.LIMITK || node.Op == parser.LIMIT_RATIO {
-			f.inseparable = errors.New("which series it samples may depend on the time range")
-		}
-	case *parser.VectorSelector:
-		if node != nil {
-			f.inspectDurations(node.OriginalOffsetExpr)
-		}
-	case *parser.MatrixSelector:
-		f.inspectDurations(node.RangeExpr)
-	case *parser.SubqueryExpr:
-		f.inspectDurations(node.RangeExpr, node.OriginalOffsetExpr, node.StepExpr)
-	}
-}
-
-// inspectDurations looks for range() in durations that are computed.
-func (f *facts) inspectDurations(list ...*parser.DurationExpr) {
-	for _, duration := range list {
-		if duration == nil {
-			continue
-		}
-		if duration.Op == parser.RANGE {
-			f.inseparable = errors.New("range() in a duration would be that of a piece")
-		}
-		for _, operand := range []parser.Expr{duration.LHS, duration.RHS} {
-			if inner, ok := operand.(*parser.DurationExpr); ok {
-				f.inspectDurations(inner)
-			}
-		}
-	}
-}
 
 // Frozen returns the query with the times of @ start() and @ end() written into
 // it, so that its pieces mean what the whole means. It returns the error of
@@ -87,7 +41,7 @@ func (q *Query) Frozen(start, end time.Time) (*Query, error) {
 	for i := 1; i+2 < len(tokens); i++ {
 		at, is := times[tokens[i].Typ]
 		if is && tokens[i-1].Typ == parser.AT && tokens[i+2].Typ == parser.RIGHT_PAREN {
-			edit.replace(int(tokens[i].Pos), endOf(tokens[i+2]), formatSeconds(at))
+			edit.replace(int(tokens[i].Pos), endOf(tokens[i+2]), strconv.FormatFloat(float64(at.UnixMilli())/1000, 'f', 3, 64))
 		}
 	}
 	frozen, err := edit.apply(meant)
@@ -122,13 +76,4 @@ func (q *Query) WithSteps(step time.Duration) (*Query, error) {
 		return nil
 	})
 	return edit.apply(meant)
-}
-
-// formatSeconds writes a time as PromQL has it: seconds with three decimals.
-func formatSeconds(at time.Time) string {
-	milliseconds, sign := at.UnixMilli(), ""
-	if milliseconds < 0 {
-		milliseconds, sign = -milliseconds, "-"
-	}
-	return fmt.Sprintf("%s%d.%03d", sign, milliseconds/1000, milliseconds%1000)
 }

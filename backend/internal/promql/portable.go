@@ -27,7 +27,9 @@ var errNotUTF8 = errors.New("a string in it is not valid UTF-8: remove the bytes
 // The text is written anew from its tokens, without comments, control characters
 // and raw strings. Other engines read PromQL with lexers of their own: MetricsQL,
 // for example, ends a comment at a line feed only, where PromQL also ends it at a
-// carriage return. So each token has a form that both read alike.
+// carriage return. So each token has a form that both read alike. Where there was
+// anything between two tokens, or another lexer could take them for one, there is one
+// space.
 func (q *Query) Confined(confine func(Selector) (Selector, error)) (*Query, error) {
 	meant := clone(q.tree())
 	if callsInfo(meant) {
@@ -40,29 +42,31 @@ func (q *Query) Confined(confine func(Selector) (Selector, error)) (*Query, erro
 			return nil, err
 		}
 	}
-	writer := portableWriter{editor: editor{query: q}}
+	edit := editor{query: q}
+	at, isWord := 0, false // where the last token ends, and whether it could be one with the next
 	for token := range tokensFrom(q.text, 0) {
-		if int(token.Pos) < writer.end {
+		if int(token.Pos) < at {
 			continue // It belongs to the selector before.
 		}
-		var (
-			end     = endOf(token)
-			written string
-			err     error
-		)
+		separator, wasWord := "", isWord
+		isWord = !slices.Contains(standalone, token.Typ)
+		if at > 0 && (int(token.Pos) > at || (wasWord && isWord)) {
+			separator = " "
+		}
+		end := endOf(token)
+		written, err := canonical(token)
 		if len(selectors) > 0 && token.Pos == selectors[0].PosRange.Start {
-			end, written, err = writer.editor.rewritten(selectors[0])
+			end, written, err = edit.rewritten(selectors[0])
 			selectors = selectors[1:]
-		} else {
-			written, err = canonical(token)
 		}
 		if err != nil {
 			return nil, err
 		}
-		writer.token(token, end, written)
+		edit.replace(at, end, separator+written)
+		at = end
 	}
-	writer.editor.replace(writer.end, len(q.text), "")
-	return writer.editor.apply(meant)
+	edit.replace(at, len(q.text), "")
+	return edit.apply(meant)
 }
 
 func callsInfo(root parser.Expr) bool {
@@ -73,24 +77,6 @@ func callsInfo(root parser.Expr) bool {
 		return nil
 	})
 	return found
-}
-
-// portableWriter replaces tokens, and what is between them. Where there was
-// anything between two tokens, it writes one space. It also separates what another
-// lexer could take for one token.
-type portableWriter struct {
-	editor editor
-	end    int  // of the last token in the original text
-	isWord bool // whether the last token could be one with the next
-}
-
-func (w *portableWriter) token(token parser.Item, end int, written string) {
-	isWord := !slices.Contains(standalone, token.Typ)
-	if w.end > 0 && (int(token.Pos) > w.end || (w.isWord && isWord)) {
-		written = " " + written
-	}
-	w.editor.replace(w.end, end, written)
-	w.end, w.isWord = end, isWord
 }
 
 // standalone are the tokens of one character that no lexer joins with others.

@@ -8,7 +8,6 @@ package promql
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"unsafe"
@@ -39,17 +38,6 @@ type Query struct {
 	// root is the tree, until the garbage collector takes it. The cache does not hold
 	// trees, since the size of their compiled regular expressions is not known.
 	root atomic.Pointer[weak.Pointer[parser.Expr]]
-}
-
-// facts are what a text says without regard to time and series.
-type facts struct {
-	defaultSteps, dependsOnResets bool
-	// namesEnds is set where @ start() or @ end() stands in the query.
-	namesEnds bool
-	// namesTime is set where a timestamp stands in the query, after @.
-	namesTime bool
-	// inseparable says why the query may not be evaluated in pieces.
-	inseparable error
 }
 
 // Parse returns the query of a text. It remembers queries, and also errors.
@@ -138,55 +126,3 @@ func sizeOfMistakes(err error) int {
 
 // String returns the text of the query, as it was written.
 func (q *Query) String() string { return q.text }
-
-// HasDefaultSteps reports whether a subquery leaves its step to the server.
-func (q *Query) HasDefaultSteps() bool { return q.facts.defaultSteps }
-
-// DependsOnResets reports whether the result depends on where a counter is reset.
-// It does with resets(), and with rate() and its like over a subquery, which see
-// the samples before them.
-func (q *Query) DependsOnResets() bool { return q.facts.dependsOnResets }
-
-func factsOf(root parser.Expr) facts {
-	var found facts
-	parser.Inspect(root, func(node parser.Node, path []parser.Node) error {
-		found.inspectForPieces(node)
-		switch node := node.(type) {
-		case *parser.SubqueryExpr:
-			found.defaultSteps = found.defaultSteps || (node.Step == 0 && node.StepExpr == nil)
-			found.namesEnds = found.namesEnds || node.StartOrEnd != 0
-			found.namesTime = found.namesTime || node.Timestamp != nil
-		case *parser.VectorSelector:
-			found.dependsOnResets = found.dependsOnResets || seesResets(path)
-			if node != nil {
-				found.namesEnds = found.namesEnds || node.StartOrEnd != 0
-				found.namesTime = found.namesTime || node.Timestamp != nil
-			}
-		}
-		return nil
-	})
-	return found
-}
-
-// seesResets reports whether the nearest function above a selector depends on
-// where counters are reset. path leads to the selector from above.
-func seesResets(path []parser.Node) bool {
-	subquery := false
-	for _, node := range slices.Backward(path) {
-		switch node := node.(type) {
-		case *parser.SubqueryExpr:
-			subquery = true
-		case *parser.AggregateExpr, *parser.BinaryExpr:
-			return false
-		case *parser.Call:
-			switch node.Func.Name {
-			case "resets":
-				return true
-			case "rate", "irate", "increase":
-				return subquery
-			}
-			return false
-		}
-	}
-	return false
-}

@@ -2,9 +2,7 @@ package promql
 
 import (
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
@@ -45,11 +43,7 @@ func ParseLabels(text string) (map[string]string, error) {
 
 // FormatLabels writes a label set as Prometheus does: {a="b", c="d"}.
 func FormatLabels(set map[string]string) string {
-	var list []string
-	for _, name := range slices.Sorted(maps.Keys(set)) {
-		list = append(list, fmt.Sprintf("%s=%q", name, set[name]))
-	}
-	return "{" + strings.Join(list, ", ") + "}"
+	return labels.FromMap(set).String()
 }
 
 // String returns the selector in PromQL.

@@ -51,3 +51,8 @@ func TestParseLabels(t *testing.T) {
 		require.Error(t, err, text)
 	}
 }
+
+func TestFormatLabels(t *testing.T) {
+	require.Equal(t, `{a="", b="c\"", "d.e"="f"}`, FormatLabels(map[string]string{"d.e": "f", "b": `c"`, "a": ""}))
+	require.Equal(t, `{}`, FormatLabels(nil))
+}

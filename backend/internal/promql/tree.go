@@ -61,21 +61,6 @@ func clone(root parser.Expr) parser.Expr {
 	return copied
 }
 
-// onlyChild returns the child of a node that has just one; nil for all others.
-func onlyChild(node parser.Expr) parser.Expr {
-	switch node := node.(type) {
-	case *parser.MatrixSelector:
-		return node.VectorSelector
-	case *parser.SubqueryExpr:
-		return node.Expr
-	case *parser.ParenExpr:
-		return node.Expr
-	case *parser.UnaryExpr:
-		return node.Expr
-	}
-	return nil
-}
-
 // unwrapParens returns what stands in the parentheses around an expression.
 func unwrapParens(node parser.Expr) parser.Expr {
 	for {

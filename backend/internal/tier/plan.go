@@ -113,7 +113,13 @@ type rule struct {
 // rules are the routing rules that follow the forced ones, in order; the last
 // one always applies.
 var rules = []rule{
-	{2, Input.onlyOne, Input.decideOnlyOne},
+	{2, func(in Input) (bool, string) {
+		decision, why := in.onlyOne()
+		return decision.Tier != "", why
+	}, func(in Input) Decision {
+		decision, _ := in.onlyOne()
+		return decision
+	}},
 	{3, Input.startsBeforeHot, func(in Input) Decision { return in.cold(ReasonOlderThanHot) }},
 	{4, Input.notInHot, func(in Input) Decision { return in.cold(ReasonNotInHot) }},
 	{5, Input.endsAfterCold, func(in Input) Decision { return in.hot(ReasonNewerThanCold) }},
@@ -228,40 +234,30 @@ func (in Input) force(name Name, reason Reason) Decision {
 	return decision
 }
 
-// onlyOne is rule 2: there is nothing to choose.
-func (in Input) onlyOne() (bool, string) {
-	switch {
-	case in.OnlyTier != "" && in.state(in.OnlyTier).Configured:
-		return true, fmt.Sprintf("only the %s tier serves this endpoint", in.OnlyTier)
-	case !in.Cold.Configured:
-		return true, "there is no cold tier"
-	case !in.Hot.Configured:
-		return true, "there is no hot tier"
-	case !in.Hot.Available && in.Cold.Available:
-		return true, "the hot tier is unavailable"
-	case in.Hot.Available && !in.Cold.Available:
-		return true, "the cold tier is unavailable"
-	case !in.Hot.Available:
-		return false, "neither tier is available, so both are tried"
+// onlyOne is rule 2: there is nothing to choose. Its decision names no tier where
+// there is.
+func (in Input) onlyOne() (_ Decision, why string) {
+	only := func(name Name, reason Reason, why string, warnings ...string) (Decision, string) {
+		return Decision{Tier: name, Reason: reason, Warnings: append(in.coverageWarnings(name), warnings...)}, why
 	}
-	return false, "both tiers are available"
-}
-
-func (in Input) decideOnlyOne() Decision {
 	switch {
 	case in.OnlyTier != "" && in.state(in.OnlyTier).Configured:
-		return Decision{Tier: in.OnlyTier, Reason: ReasonOnlyTier}
-	case !in.Cold.Configured && in.HotReplicated:
-		return Decision{Tier: Hot, Reason: ReasonOnlyTier, Warnings: in.coverageWarnings(Hot)}
-	case !in.Cold.Configured:
+		return Decision{Tier: in.OnlyTier, Reason: ReasonOnlyTier}, fmt.Sprintf("only the %s tier serves this endpoint", in.OnlyTier)
+	case !in.Cold.Configured && !in.HotReplicated:
 		// All the data there is is hot's: nothing can be missing.
-		return Decision{Tier: Hot, Reason: ReasonOnlyTier}
+		return Decision{Tier: Hot, Reason: ReasonOnlyTier}, "there is no cold tier"
+	case !in.Cold.Configured:
+		return only(Hot, ReasonOnlyTier, "there is no cold tier")
 	case !in.Hot.Configured:
-		return Decision{Tier: Cold, Reason: ReasonOnlyTier, Warnings: in.coverageWarnings(Cold)}
+		return only(Cold, ReasonOnlyTier, "there is no hot tier")
+	case !in.Hot.Available && in.Cold.Available:
+		return only(Cold, ReasonHotUnavailable, "the hot tier is unavailable")
+	case in.Hot.Available && !in.Cold.Available:
+		return only(Hot, ReasonColdUnavailable, "the cold tier is unavailable", slices.Concat(in.missingSeriesWarnings(), in.assumedWarnings())...)
 	case !in.Hot.Available:
-		return Decision{Tier: Cold, Reason: ReasonHotUnavailable, Warnings: in.coverageWarnings(Cold)}
+		return Decision{}, "neither tier is available, so both are tried"
 	}
-	return Decision{Tier: Hot, Reason: ReasonColdUnavailable, Warnings: slices.Concat(in.coverageWarnings(Hot), in.missingSeriesWarnings(), in.assumedWarnings())}
+	return Decision{}, "both tiers are available"
 }
 
 // startsBeforeHot is rule 3.
