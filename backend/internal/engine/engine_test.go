@@ -13,7 +13,7 @@ import (
 // stackContext records the functions of Engine on the deepest stack that looks up
 // one of its values.
 type stackContext struct {
-	context.Context
+	context.Context //nolint:containedctx // It is a context itself.
 	deepest []string
 }
 

@@ -28,7 +28,7 @@ type TimeRange struct {
 // Prometheus accepts these two for its minimum and maximum time.
 const (
 	minTimeFormatted = "-292273086-05-16T16:47:06Z"
-	maxTimeFormatted       = "292277025-08-18T07:12:54.999999999Z"
+	maxTimeFormatted = "292277025-08-18T07:12:54.999999999Z"
 )
 
 // earliest and latest keep arithmetic on timestamps in milliseconds far from
