@@ -14,7 +14,7 @@ import (
 // one of its values.
 type stackContext struct {
 	context.Context //nolint:containedctx // It is a context itself.
-	deepest []string
+	deepest         []string
 }
 
 var methodOfEngine = regexp.MustCompile(`/engine\.\(\*Engine\)\.(\w+)`)
