@@ -13,8 +13,8 @@ import (
 // stackContext records the functions of Engine on the deepest stack that looks up
 // one of its values.
 type stackContext struct {
-	context.Context
-	deepest []string
+	context.Context //nolint:containedctx // It is a context itself.
+	deepest         []string
 }
 
 var methodOfEngine = regexp.MustCompile(`/engine\.\(\*Engine\)\.(\w+)`)
