@@ -1,7 +1,6 @@
 package promapi
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -17,44 +16,22 @@ import (
 // the reader returns what it was given, then the error of body, and never
 // closes the object itself.
 func AddWarnings(body io.Reader, warnings []string) (io.Reader, error) {
-	var list bytes.Buffer
-	for i, warning := range warnings {
-		text, err := json.Marshal(warning)
-		if err != nil {
-			return nil, err
-		}
-		if i > 0 {
-			list.WriteByte(',')
-		}
-		list.Write(text)
-	}
-	if list.Len() == 0 {
+	if len(warnings) == 0 {
 		return body, nil
 	}
-	return &warningAdder{source: body, list: list.Bytes(), chunk: make([]byte, 32<<10)}, nil
+	list, err := json.Marshal(warnings)
+	if err != nil {
+		return nil, err
+	}
+	list = list[1 : len(list)-1]
+	return &warningAdder{source: body, list: list, chunk: make([]byte, 32<<10)}, nil
 }
 
 // errNoObject is returned for an answer that is no JSON object, or that more
 // than white space follows.
 var errNoObject = errors.New("the answer is not a JSON object")
 
-// position is where in the top-level object the scanner stands.
-type position int
-
-const (
-	beforeObject position = iota // nothing but white space so far
-	beforeKey                    // after { or , at the top level
-	inKey                        // within a key of the top level
-	beforeColon                  // after such a key
-	beforeValue                  // after the colon
-	inValue                      // within a value
-	inWarnings                   // after the [ of the list of warnings
-	inReplaced                   // within a value of "warnings" that is no list, which is dropped
-	afterObject                  // after the closing brace
-	noObject                     // in what is no object, or in what follows one
-)
-
-// warningAdder scans JSON just far enough to know the keys of the top level.
+// warningAdder scans JSON just far enough to know the names of the top level.
 type warningAdder struct {
 	source io.Reader
 	list   []byte // our warnings as JSON, without brackets
@@ -63,14 +40,27 @@ type warningAdder struct {
 	out    []byte // the part of it that was not read yet
 	err    error  // error of source, returned once out is empty
 
-	position position
-	depth    int    // nesting within a value
-	inString bool   // within a string of a value
-	escaped  bool   // after a backslash
-	key      []byte // the key being read, raw
+	depth    int    // how many brackets are open
+	inString bool   // within a string
+	escaped  bool   // after a backslash in it
+	inName   bool   // a name of the top level comes next, or is read
+	name     []byte // the name that was read last, raw
 	empty    bool   // the top-level object has no member yet
 	done     bool   // our warnings are in
+	closed   bool   // the top-level object has ended
+	invalid  bool   // it is no object, or something follows it
+	own      ownWarnings
 }
+
+// ownWarnings is how far the value of the server's own "warnings" has been read.
+type ownWarnings int
+
+const (
+	notInOwn    ownWarnings = iota
+	ownAwaited              // after the colon
+	ownOpened               // after the bracket of the list
+	ownReplaced             // within a value that is no list, which is dropped
+)
 
 // Read implements io.Reader.
 func (a *warningAdder) Read(p []byte) (int, error) {
@@ -86,9 +76,9 @@ func (a *warningAdder) Read(p []byte) (int, error) {
 		}
 		a.out = a.made
 		switch {
-		case a.position == noObject, errors.Is(err, io.EOF) && a.position == beforeObject:
+		case a.invalid, errors.Is(err, io.EOF) && a.depth == 0 && !a.closed:
 			a.err = errNoObject
-		case errors.Is(err, io.EOF) && a.position != afterObject:
+		case errors.Is(err, io.EOF) && !a.closed:
 			a.err = io.ErrUnexpectedEOF
 		}
 	}
@@ -97,135 +87,40 @@ func (a *warningAdder) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (a *warningAdder) emit(c byte) { a.made = append(a.made, c) }
-
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
 
-// scan consumes one byte and emits what stands for it.
+// scan consumes one byte and makes what stands for it.
 func (a *warningAdder) scan(c byte) {
-	switch a.position {
-	case beforeObject:
-		a.emit(c)
-		if c == '{' {
-			a.position, a.empty = beforeKey, true
-		} else if !isSpace(c) {
-			a.position = noObject
-		}
-	case beforeKey:
-		a.scanBeforeKey(c)
-	case inKey:
-		a.scanKey(c)
-	case beforeColon:
-		a.emit(c)
-		if c == ':' {
-			a.position = beforeValue
-		}
-	case beforeValue:
-		a.scanBeforeValue(c)
-	case inValue:
-		a.scanValue(c)
-	case inWarnings:
-		a.scanInWarnings(c)
-	case inReplaced:
-		a.scanReplaced(c)
-	case afterObject:
-		if !isSpace(c) {
-			a.position = noObject
-			return
-		}
-		a.emit(c)
-	case noObject:
-	}
-}
-
-func (a *warningAdder) scanBeforeKey(c byte) {
-	switch c {
-	case '"':
-		a.position, a.key, a.empty, a.escaped = inKey, a.key[:0], false, false
-		a.emit(c)
-	case '}':
-		a.closeObject()
-	default:
-		a.emit(c)
-	}
-}
-
-func (a *warningAdder) scanKey(c byte) {
-	a.emit(c)
 	switch {
-	case a.escaped:
-		a.escaped = false
-	case c == '\\':
-		a.escaped = true
-	case c == '"':
-		a.position = beforeColon
-		return
-	}
-	// Longer keys are none of ours, and a hostile one must not cost memory.
-	if len(a.key) <= len("warnings") {
-		a.key = append(a.key, c)
-	}
-}
-
-func (a *warningAdder) scanBeforeValue(c byte) {
-	if isSpace(c) {
-		a.emit(c)
-		return
-	}
-	a.position, a.depth, a.inString, a.escaped = inValue, 0, false, false
-	if string(a.key) != "warnings" || a.done {
-		a.scanValue(c)
-		return
-	}
-	a.done = true
-	a.emit('[')
-	a.made = append(a.made, a.list...)
-	if c == '[' {
-		a.position = inWarnings
-		return
-	}
-	// null, or something that no server sends: a list takes its place.
-	a.emit(']')
-	a.position = inReplaced
-	a.scanReplaced(c)
-}
-
-// scanInWarnings stands after the bracket of the server's own list.
-func (a *warningAdder) scanInWarnings(c byte) {
-	if isSpace(c) {
-		return
-	}
-	if c != ']' {
-		a.emit(',')
-	}
-	a.position, a.depth = inValue, 1
-	a.scanValue(c)
-}
-
-func (a *warningAdder) scanValue(c byte) {
-	if a.inString {
-		a.emit(c)
+	case a.inString:
 		a.scanString(c)
-		return
-	}
-	switch c {
-	case '"':
-		a.inString = true
-	case '[', '{':
-		a.depth++
-	case ']', '}':
-		if a.depth == 0 {
-			a.endMember(c)
+	case a.depth == 0 && !isSpace(c):
+		a.invalid = a.invalid || a.closed || c != '{'
+		a.depth, a.inName, a.empty = 1, true, true
+	case a.own == ownAwaited && !isSpace(c):
+		a.made = append(append(a.made, '['), a.list...)
+		if c == '[' {
+			a.own, a.depth = ownOpened, 2
 			return
 		}
-		a.depth--
-	case ',':
-		if a.depth == 0 {
-			a.endMember(c)
+		// null, or something that no server sends: a list takes its place.
+		a.made, a.own = append(a.made, ']'), ownReplaced
+		a.scanValue(c)
+	case a.own == ownOpened:
+		if isSpace(c) {
 			return
 		}
+		if c != ']' {
+			a.made = append(a.made, ',')
+		}
+		a.own = notInOwn
+		a.scanValue(c)
+	default:
+		a.scanValue(c)
 	}
-	a.emit(c)
+	if a.own != ownReplaced && !a.invalid {
+		a.made = append(a.made, c)
+	}
 }
 
 func (a *warningAdder) scanString(c byte) {
@@ -236,51 +131,49 @@ func (a *warningAdder) scanString(c byte) {
 		a.escaped = true
 	case c == '"':
 		a.inString = false
+		return
+	}
+	// Longer names are none of ours, and a hostile one must not cost memory.
+	if a.inName && len(a.name) <= len("warnings") {
+		a.name = append(a.name, c)
 	}
 }
 
-// scanReplaced drops a value of "warnings" that is no list.
-func (a *warningAdder) scanReplaced(c byte) {
-	if a.inString {
-		a.scanString(c)
-		return
-	}
+// scanValue notes what a byte outside of a string means.
+func (a *warningAdder) scanValue(c byte) {
 	switch c {
 	case '"':
 		a.inString = true
+		if a.inName {
+			a.name, a.empty = a.name[:0], false
+		}
 	case '[', '{':
 		a.depth++
-	case ']', '}', ',':
-		if a.depth == 0 {
-			a.endMember(c)
-			return
+	case ']', '}':
+		if a.depth--; a.depth == 0 {
+			a.own, a.closed = notInOwn, true
+			a.addMember()
 		}
-		if c != ',' {
-			a.depth--
+	case ':':
+		if a.inName && !a.done && string(a.name) == "warnings" {
+			a.done, a.own = true, ownAwaited
+		}
+		a.inName = false
+	case ',':
+		if a.depth == 1 {
+			a.inName, a.own = true, notInOwn
 		}
 	}
 }
 
-// endMember handles the byte after a member of the top level.
-func (a *warningAdder) endMember(c byte) {
-	if c == '}' {
-		a.closeObject()
+// addMember adds our warnings as the last member, if they are not in yet.
+func (a *warningAdder) addMember() {
+	if a.done {
 		return
 	}
-	a.position = beforeKey
-	a.emit(c)
-}
-
-func (a *warningAdder) closeObject() {
-	if !a.done {
-		a.done = true
-		if !a.empty {
-			a.emit(',')
-		}
-		a.made = append(a.made, `"warnings":[`...)
-		a.made = append(a.made, a.list...)
-		a.emit(']')
+	a.done = true
+	if !a.empty {
+		a.made = append(a.made, ',')
 	}
-	a.emit('}')
-	a.position = afterObject
+	a.made = append(append(append(a.made, `"warnings":[`...), a.list...), ']')
 }
