@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// MaxBodyBytes bounds the body of a request, in bytes, whatever the bound of who
+// maxBodyBytes bounds the body of a request, in bytes, whatever the bound of who
 // serves it.
-const MaxBodyBytes = 4 << 20
+const maxBodyBytes = 4 << 20
 
 const formContentType = "application/x-www-form-urlencoded"
 
@@ -181,7 +181,7 @@ func (r *Request) readBody(incoming *http.Request) (url.Values, error) {
 	if encoding := incoming.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return nil, Errorf(http.StatusUnsupportedMediaType, ErrorBadData, "the request body has content encoding %q: send it uncompressed", encoding)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(nil, incoming.Body, MaxBodyBytes))
+	body, err := io.ReadAll(http.MaxBytesReader(nil, incoming.Body, maxBodyBytes))
 	if err != nil {
 		return nil, BodyError("the request body", err)
 	}
@@ -215,7 +215,7 @@ func parseForm(contentType string, body []byte) (url.Values, error) {
 
 func parseMultipart(contentType string, body []byte) (url.Values, error) {
 	_, parameters, _ := mime.ParseMediaType(contentType)
-	form, err := multipart.NewReader(strings.NewReader(string(body)), parameters["boundary"]).ReadForm(MaxBodyBytes)
+	form, err := multipart.NewReader(strings.NewReader(string(body)), parameters["boundary"]).ReadForm(maxBodyBytes)
 	if err != nil {
 		return nil, BadData("parse the request body as a multipart form: %s", err)
 	}

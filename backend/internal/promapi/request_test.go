@@ -184,7 +184,7 @@ func TestReadRequestBodies(t *testing.T) {
 	require.Equal(t, "sum(up)", request.Parameters.Get("query"))
 	require.Equal(t, "query=sum%28up%29", string(request.Body))
 
-	_, err = read(Query, http.MethodPost, "", formContentType, "query="+strings.Repeat("x", MaxBodyBytes))
+	_, err = read(Query, http.MethodPost, "", formContentType, "query="+strings.Repeat("x", maxBodyBytes))
 	require.Equal(t, http.StatusRequestEntityTooLarge, status(err))
 
 	incoming := httptest.NewRequest(http.MethodPost, "/api/v1/query", strings.NewReader("x"))
