@@ -2,19 +2,17 @@ package datasource
 
 import (
 	"time"
-
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 )
 
 // The values of Health.Status.
 const (
 	// StatusHealthy is when every configured tier answers, and the coverage of
 	// hot is known.
-	StatusHealthy = resolve.StatusHealthy
+	StatusHealthy = "healthy"
 	// StatusDegraded is when queries are answered, but not as they should be.
-	StatusDegraded = resolve.StatusDegraded
+	StatusDegraded = "degraded"
 	// StatusUnhealthy is when no tier answers.
-	StatusUnhealthy = resolve.StatusUnhealthy
+	StatusUnhealthy = "unhealthy"
 )
 
 // Health is the state of the tiers of the configuration as the background probes

@@ -54,31 +54,35 @@ type Core struct {
 	// Network replaces the network in tests; nil for the real one.
 	Network *upstream.Network
 
-	planning *admission.Gate
-	splicing *engine.Splicing
-	decoded  *admission.ByteBudget
+	// Engine answers queries.
+	Engine *engine.Engine
 
-	mutex    sync.Mutex
-	lifetime context.Context //nolint:containedctx // From Start to Stop.
-	stopped  bool
-	queries  sync.WaitGroup // those that are being answered
+	planning *admission.Queue
+
+	mutex            sync.Mutex
+	started, stopped bool
+	queries          sync.WaitGroup // those that are being answered
 }
 
 // Prepare makes what queries share. It is called once, after the parts are set.
-func (c *Core) Prepare() {
+// Answers are kept until lifetime ends.
+func (c *Core) Prepare(lifetime context.Context) {
 	// Half of the processors plan costly queries, so that they delay no other.
-	c.planning = admission.NewGate(admission.Limits{
+	c.planning = admission.NewQueue(admission.Limits{
 		Concurrent: max(runtime.GOMAXPROCS(0)/2, 1), Queue: planningQueue, Wait: time.Duration(c.Config.Limits.QueueWait),
 	}, nil)
-	c.splicing = engine.NewSplicing(int64(c.Config.Query.SpliceBytes))
-	c.decoded = admission.NewByteBudget(int64(c.Config.Limits.DecodedMemory))
+	c.Engine = engine.New(engine.Options{
+		Timeout: time.Duration(c.Config.Query.Timeout), Freshness: time.Duration(c.Config.Routing.Freshness),
+		PieceBytes: int64(c.Config.Query.SpliceBytes), Decoded: admission.NewByteBudget(int64(c.Config.Limits.DecodedMemory)),
+		Cache: c.Cache, Lifetime: lifetime, OnRetry: c.Metrics.Retried, OnCacheUse: c.Metrics.CacheUsed,
+	})
 }
 
-// Start lets queries begin until Stop is called; lifetime ends after that.
-func (c *Core) Start(lifetime context.Context) {
+// Start lets queries begin until Stop is called.
+func (c *Core) Start() {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	c.lifetime = lifetime
+	c.started = true
 }
 
 // Stop lets no further query begin, and waits for those that are under way, at
@@ -104,7 +108,7 @@ func (c *Core) Stop() {
 func (c *Core) Begin(endpoint promapi.Endpoint) (end func(), err error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	if c.lifetime == nil || c.stopped {
+	if !c.started || c.stopped {
 		return nil, resolve.ErrNotRunning
 	}
 	c.queries.Add(1)
@@ -115,46 +119,49 @@ func (c *Core) Begin(endpoint promapi.Endpoint) (end func(), err error) {
 	}, nil
 }
 
-// Admit checks what a request costs, queues it where that is much, and confines
-// it. Nothing parses a request before. The caller calls planned when the request
-// is planned, and may call it again.
+// Asked is a request for a datasource, and who makes it.
+type Asked struct {
+	Request  *promapi.Request
+	Resolved *resolve.Resolved
+	Caller   promapi.Caller
+	// Namespace is one that the query itself is confined to; empty for none.
+	Namespace string
+	// DetachOnCancel is set for a client that has gone once its context ends.
+	DetachOnCancel bool
+}
+
+// Admit makes a query of what is asked. It checks what it costs, queues it where
+// that is much, and confines it. Nothing parses a request before. The caller calls
+// OnPlanned of the query at its end; more than one call does no harm.
 //
 // It returns an Error with status 400 for PromQL that costs too much to be read
 // at all, with status 503 where too many such requests wait, and the errors of
 // resolve.Resolver.Confine.
-func (c *Core) Admit(ctx context.Context, asked *resolve.Resolved, request *promapi.Request, namespace string) (_ *promapi.Request, planned func(), err error) {
+func (c *Core) Admit(ctx context.Context, asked Asked) (engine.Query, error) {
+	query := engine.Query{
+		Request: asked.Request, Datasource: asked.Resolved.Datasource, Caller: asked.Caller, DetachOnCancel: asked.DetachOnCancel, OnPlanned: func() {},
+	}
 	isCostly := false
 	for _, name := range []string{"query", "match[]"} {
-		isCostlyOne, err := promql.Check(c.Config.Query.MaxLength, request.Parameters[name]...)
+		isCostlyOne, err := promql.Check(c.Config.Query.MaxLength, asked.Request.Parameters[name]...)
 		if err != nil {
-			return nil, nil, promapi.InvalidParameter(name, err)
+			return query, promapi.InvalidParameter(name, err)
 		}
 		isCostly = isCostly || isCostlyOne
 	}
-	planned = func() {}
 	if isCostly {
-		release, err := c.planning.Admit(ctx, request.Caller)
+		release, err := c.planning.Acquire(ctx, asked.Caller)
 		if overload, is := errors.AsType[*admission.OverloadError](err); is {
-			return nil, nil, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err, RetryAfter: overload.RetryAfter,
+			return query, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err, RetryAfter: overload.RetryAfter,
 				Message: "too many queries wait that take long to read: try again later, or shorten the query"}
 		}
-		planned = sync.OnceFunc(release)
+		query.OnPlanned = sync.OnceFunc(release)
 	}
-	confined, err := c.Resolver.Confine(asked, request, namespace)
+	confined, confinement, err := c.Resolver.Confine(asked.Resolved, asked.Request, asked.Namespace)
 	if err != nil {
-		planned()
-		return nil, nil, err
+		query.OnPlanned()
+		return query, err
 	}
-	return confined, planned, nil
-}
-
-// Query joins a request and the datasource that it is for.
-func (c *Core) Query(asked *resolve.Resolved, request *promapi.Request) engine.Query {
-	query := asked.Query(request)
-	query.OnRetry, query.Timeout, query.Freshness = c.Metrics.Retried, time.Duration(c.Config.Query.Timeout), time.Duration(c.Config.Routing.Freshness)
-	query.Decoded, query.Splicing = c.decoded, c.splicing
-	if asked.UsesCache() && c.lifetime != nil {
-		query.Caching = &engine.Caching{Cache: c.Cache, Scope: asked.CacheScope(), Lifetime: c.lifetime, OnUse: c.Metrics.CacheUsed}
-	}
-	return query
+	query.Request, query.ConfinedTo, query.ReadsNothing = confined, confinement.Values, confinement.ReadsNothing
+	return query, nil
 }

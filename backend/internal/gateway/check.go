@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
@@ -81,8 +82,9 @@ func (g *Gateway) check(ctx context.Context, reference perses.Reference, raw []b
 	spec, err := perses.ParseSpec(raw)
 	if err != nil {
 		found.OK = false
-		for _, mistake := range perses.Mistakes(err) {
-			found.Mistakes = append(found.Mistakes, mistakeView(*mistake))
+		mistakes, _ := errors.AsType[perses.SpecErrors](err) // ParseSpec returns no other.
+		for _, mistake := range mistakes {
+			found.Mistakes = append(found.Mistakes, mistakeView(mistake))
 		}
 		return found
 	}

@@ -105,7 +105,7 @@ var errRequestMemory = &promapi.Error{
 
 // callerMemory is the memory of one request as part of what its caller holds.
 type callerMemory struct {
-	of     *admission.Shares[uint64]
+	of     *admission.Budget[uint64]
 	caller uint64
 	held   int64
 }

@@ -77,7 +77,7 @@ func Diagnose(ctx context.Context, manager *datasource.Manager) []Finding {
 	d.coverage(hot, time.Now())
 	if own.Pair != nil && hot.State == resolve.StateOK && cold.State == resolve.StateOK {
 		own.Pair.Wait(ctx)
-		d.pair(own.Pair.Learned())
+		d.pair(own.Pair.Snapshot())
 	}
 	return d.findings
 }
@@ -179,7 +179,7 @@ func (d *diagnosis) coverage(hot resolve.TierReport, now time.Time) {
 }
 
 // pair tells what is known of the tiers together.
-func (d *diagnosis) pair(learned *catalog.Learned) {
+func (d *diagnosis) pair(learned *catalog.Snapshot) {
 	const subject = "routing"
 	if learned.Error != "" {
 		d.add(subject, SeverityWarning, "it could not be learned what the tiers hold: "+learned.Error, "see the gateway's log")
@@ -193,8 +193,8 @@ func (d *diagnosis) pair(learned *catalog.Learned) {
 		d.add(subject, SeverityNote, "the configuration declares that hot holds every series (hot.complete)", "")
 		return
 	}
-	if learned.Doubt != "" {
-		d.add(subject, SeverityWarning, "hot is only assumed to hold every series: "+learned.Doubt,
+	if learned.AssumedReason != "" {
+		d.add(subject, SeverityWarning, "hot is only assumed to hold every series: "+learned.AssumedReason,
 			"let the gateway read /api/v1/status/config of hot, or set hot.external_labels; where hot does hold every series, set hot.complete")
 	}
 	others := known.Others()

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
+
 	"github.com/prometheus/common/model"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
@@ -118,25 +121,24 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 	if err == nil {
 		request, err = explainedRequest(request)
 	}
-	planned := func() {}
+	var query engine.Query
 	if err == nil {
-		request, planned, err = g.core.Admit(incoming.Context(), asked, request.With(url.Values{"endpoint": nil}).From(caller, false), "")
+		query, err = g.core.Admit(incoming.Context(), core.Asked{Request: request.With(url.Values{"endpoint": nil}), Resolved: asked, Caller: caller})
 	}
 	if err != nil {
 		g.fail(w, incoming, err)
 		return
 	}
-	defer planned()
-	query := g.core.Query(asked, request)
+	defer query.OnPlanned()
 	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {
 		g.fail(w, incoming, err)
 		return
 	}
 	if query.AnsweredHere() {
-		promapi.WriteData(w, answeredHere(asked, request))
+		promapi.WriteData(w, answeredHere(asked, query))
 		return
 	}
-	decided, err := engine.Plan(incoming.Context(), query)
+	decided, err := g.core.Engine.Plan(incoming.Context(), query)
 	if err != nil {
 		g.fail(w, incoming, err)
 		return
@@ -149,7 +151,7 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 	}
 	explanation := Explanation{
 		Tier: string(decision.Tier), Reason: string(decision.Reason), Sentence: decision.Sentence(input),
-		Rules: viewRules(input), ConfinedTo: request.ConfinedTo,
+		Rules: viewRules(input), ConfinedTo: query.ConfinedTo,
 		Fallback: string(decision.Fallback), Warnings: decision.Warnings,
 		Extent: viewExtent(input.Extent), Threshold: model.Duration(input.Threshold).String(),
 		HotUnused: asked.HotUnused, Hot: hot, Cold: viewState(asked.Cold, input.Cold, detailed),
@@ -157,18 +159,18 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 	}
 	if detailed {
 		// It holds hot's external labels.
-		explanation.HotQuery = rewritten(decided, request)
+		explanation.HotQuery = rewritten(decided, query.Request)
 	}
 	promapi.WriteData(w, explanation)
 }
 
 // answeredHere explains a query that no tier is asked for.
-func answeredHere(asked *resolve.Resolved, request *promapi.Request) Explanation {
+func answeredHere(asked *resolve.Resolved, query engine.Query) Explanation {
 	return Explanation{
 		Reason:   string(tier.ReasonConfined),
 		Sentence: "No tier is asked: none of the series that the query selects is in the namespaces it is confined to.",
-		Rules:    []RuleResult{}, ConfinedTo: request.ConfinedTo,
-		Extent: Extent{Nothing: true}, Threshold: model.Duration(asked.Threshold).String(),
+		Rules:    []RuleResult{}, ConfinedTo: query.ConfinedTo,
+		Extent: Extent{Nothing: true}, Threshold: model.Duration(asked.Datasource.Threshold).String(),
 	}
 }
 
@@ -179,8 +181,8 @@ func viewCut(cut *tier.Cut) *CutParts {
 	return &CutParts{HotFrom: resolve.Instant(cut.Grid.At(cut.First)), ColdSteps: cut.First, HotSteps: cut.Grid.Len() - cut.First}
 }
 
-func notCut(asked *resolve.Resolved, planned *engine.Planned) string {
-	if asked.Strategy != tier.StrategySplit {
+func notCut(asked *resolve.Resolved, planned *engine.Plan) string {
+	if asked.Datasource.Strategy != tier.StrategySplit {
 		return ""
 	}
 	return planned.NotCut
@@ -196,7 +198,7 @@ func viewRules(input tier.Input) []RuleResult {
 }
 
 // rewritten is the query for hot where it is not the one that was asked.
-func rewritten(planned *engine.Planned, request *promapi.Request) string {
+func rewritten(planned *engine.Plan, request *promapi.Request) string {
 	if text := planned.HotQuery(); text != request.Parameters.Get("query") {
 		return text
 	}
@@ -227,7 +229,7 @@ func fittingEndpoint(parameters url.Values) promapi.Endpoint {
 	return promapi.Query
 }
 
-func viewExtent(extent tier.Extent) Extent {
+func viewExtent(extent promql.Extent) Extent {
 	if extent.Nothing {
 		return Extent{Nothing: true}
 	}

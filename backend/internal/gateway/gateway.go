@@ -20,7 +20,7 @@ type Gateway struct {
 	metrics http.Handler
 	bodies  *admission.ByteBudget // of requests
 	// callerMemory is what each caller holds of the same memory.
-	callerMemory *admission.Shares[uint64]
+	callerMemory *admission.Budget[uint64]
 }
 
 // Option changes a Gateway while it is made.
@@ -39,7 +39,7 @@ func New(manager *datasource.Manager, options ...Option) *Gateway {
 	memory := int64(c.Config.Limits.RequestMemory)
 	g := &Gateway{
 		core: c, metrics: promhttp.HandlerFor(c.Registry, promhttp.HandlerOpts{EnableOpenMetrics: true}),
-		bodies: admission.NewByteBudget(memory), callerMemory: admission.NewShares[uint64](memory/2, 1),
+		bodies: admission.NewByteBudget(memory), callerMemory: admission.NewBudget[uint64](memory/2, 1),
 	}
 	for _, option := range options {
 		option(g)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -281,29 +282,26 @@ func (g *Gateway) serveQuery(w http.ResponseWriter, incoming *http.Request, aske
 		g.failed(observed, incoming, asked, nil, started, err)
 		return
 	}
-	request = request.From(caller, true)
-	prepared, planned, err := g.core.Admit(incoming.Context(), asked, request, "")
+	query, err := g.core.Admit(incoming.Context(), core.Asked{Request: request, Resolved: asked, Caller: caller, DetachOnCancel: true})
 	if err != nil {
 		g.failed(observed, incoming, asked, request, started, err)
 		return
 	}
-	defer planned()
-	g.answer(observed, incoming, asked, prepared, started, planned)
+	defer query.OnPlanned()
+	g.answer(observed, incoming, asked, query, started)
 }
 
-// answer asks a tier and streams what it answers. It calls planned once it is
-// clear what the tier is asked.
-func (g *Gateway) answer(w http.ResponseWriter, incoming *http.Request, asked *resolve.Resolved, request *promapi.Request, started time.Time, planned func()) {
+// answer asks a tier and streams what it answers.
+func (g *Gateway) answer(w http.ResponseWriter, incoming *http.Request, asked *resolve.Resolved, query engine.Query, started time.Time) {
 	var err error
-	query := g.core.Query(asked, request)
-	query.OnPlanned = planned
-	applyCacheControl(query.Caching, incoming.Header)
+	request := query.Request
+	applyCacheControl(&query.CacheControl, incoming.Header)
 	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {
 		g.failed(w, incoming, asked, request, started, err)
 		return
 	}
 	deadline := g.untilAnswered(w)
-	response, err := engine.Do(incoming.Context(), query)
+	response, err := g.core.Engine.Do(incoming.Context(), query)
 	if err != nil {
 		g.failed(w, incoming, asked, request, started, err)
 		return

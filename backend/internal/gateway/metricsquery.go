@@ -144,13 +144,14 @@ func (g *Gateway) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 		g.failed(w, incoming, asked, nil, started, err)
 		return
 	}
-	request = request.From(caller, true)
-	prepared, planned, err := g.core.Admit(incoming.Context(), asked, request, query.Namespace)
+	admitted, err := g.core.Admit(incoming.Context(), core.Asked{
+		Request: request, Resolved: asked, Caller: caller, Namespace: query.Namespace, DetachOnCancel: true,
+	})
 	if err != nil {
 		g.failed(w, incoming, asked, request, started, err)
 		return
 	}
-	defer planned()
+	defer admitted.OnPlanned()
 	end, err := g.core.Begin(request.Endpoint)
 	if err != nil {
 		g.failed(w, incoming, asked, request, started, err)
@@ -159,7 +160,7 @@ func (g *Gateway) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 	defer end()
 	observed := &telemetry.Writer{ResponseWriter: w}
 	defer g.core.Metrics.CountRequest(incoming.Context(), request.Endpoint, observed)
-	g.answer(observed, incoming, asked, prepared, started, planned)
+	g.answer(observed, incoming, asked, admitted, started)
 }
 
 // writeMistakes answers with all of them: in one line, as every error has it,

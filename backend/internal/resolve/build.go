@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -22,9 +23,11 @@ var tenantHeaders = []string{"X-Scope-Orgid", "Thanos-Tenant"}
 func (r *Resolver) buildOwn() (*Resolved, error) {
 	own := &Resolved{
 		Label: "default datasource", Rule: r.rules.own,
-		Threshold: time.Duration(r.config.Routing.Threshold), cache: r.config.Cache.Enabled,
-		Strategy: tier.Strategy(r.config.Routing.Strategy), splitAcrossReplicas: r.config.Routing.SplitAcrossReplicas,
 		WantsNamespace: r.config.Hot.Tenancy.Parameter != "" || r.config.Cold.Tenancy.Parameter != "",
+	}
+	own.Datasource = &engine.Datasource{
+		Name: own.Label, Threshold: time.Duration(r.config.Routing.Threshold), Strategy: tier.Strategy(r.config.Routing.Strategy),
+		ReplicasAccepted: r.config.Routing.SplitAcrossReplicas, Cached: r.config.Cache.Enabled, Detailed: own.ShowsConfiguration(),
 	}
 	hotAt, coldAt := r.ownLocation(tier.Hot), r.ownLocation(tier.Cold)
 	hot, err := r.tiersAt(hotAt, tierUse{own: true}, own)
@@ -36,7 +39,7 @@ func (r *Resolver) buildOwn() (*Resolved, error) {
 		return nil, err
 	}
 	r.join(own, hotAt, coldAt, hot, cold)
-	own.scope = r.scopeOf(own.Label, "", hotAt, coldAt)
+	own.Datasource.Scope = r.scopeOf(own.Label, "", hotAt, coldAt)
 	return own, nil
 }
 
@@ -53,18 +56,20 @@ func (r *Resolver) ownConfigured(name tier.Name) destination {
 
 // buildSaved makes a saved datasource: see Saved.
 func (r *Resolver) buildSaved(saved *perses.Datasource) (*Resolved, error) {
-	made := &Resolved{
-		Label: saved.Reference.String(), IsSaved: true,
-		Threshold:           cmp.Or(saved.Spec.Threshold, time.Duration(r.config.Routing.Threshold)),
-		Strategy:            cmp.Or(tier.Strategy(saved.Spec.Strategy), tier.Strategy(r.config.Routing.Strategy)),
-		splitAcrossReplicas: valueOr(saved.Spec.SplitAcrossReplicas, r.config.Routing.SplitAcrossReplicas),
-		cache:               valueOr(saved.Spec.Cache, r.config.Cache.Enabled),
-		queryParams:         saved.Spec.QueryParams,
-		scrapeInterval:      saved.Spec.ScrapeInterval,
-	}
+	made := &Resolved{Label: saved.Reference.String(), IsSaved: true}
 	var err error
 	if made.Rule, err = r.rules.of(saved.Reference); err != nil {
 		return nil, err
+	}
+	made.Datasource = &engine.Datasource{
+		Name:             made.Label,
+		Threshold:        cmp.Or(time.Duration(saved.Spec.Threshold), time.Duration(r.config.Routing.Threshold)),
+		Strategy:         cmp.Or(tier.Strategy(saved.Spec.Strategy), tier.Strategy(r.config.Routing.Strategy)),
+		ReplicasAccepted: valueOr(saved.Spec.SplitAcrossReplicas, r.config.Routing.SplitAcrossReplicas),
+		Cached:           valueOr(saved.Spec.Cache, r.config.Cache.Enabled),
+		QueryParams:      saved.Spec.QueryParams,
+		ScrapeInterval:   time.Duration(saved.Spec.ScrapeInterval),
+		Detailed:         made.ShowsConfiguration(),
 	}
 	tenant := tenantOf(saved)
 	hotAt, hot, err := r.tiersOf(saved, tier.Hot, saved.Spec.Hot, tenant, made)
@@ -76,7 +81,7 @@ func (r *Resolver) buildSaved(saved *perses.Datasource) (*Resolved, error) {
 		return nil, err
 	}
 	r.join(made, hotAt, coldAt, hot, cold)
-	made.scope = r.scopeOf(made.Label, saved.Generation, hotAt, coldAt)
+	made.Datasource.Scope = r.scopeOf(made.Label, saved.Generation, hotAt, coldAt)
 	return made, nil
 }
 
@@ -99,7 +104,7 @@ func (r *Resolver) tiersOf(saved *perses.Datasource, name tier.Name, named *pers
 	}
 	made.WantsNamespace = made.WantsNamespace || at.tenancy.Parameter != ""
 	if !own {
-		at.scrapeInterval = saved.Spec.ScrapeInterval
+		at.scrapeInterval = time.Duration(saved.Spec.ScrapeInterval)
 	}
 	list, err := r.tiersAt(at, tierUse{header: tenant, own: own && len(tenant) == 0, project: saved.Reference.Project}, made)
 	return at, list, err
@@ -122,12 +127,12 @@ func (r *Resolver) destinationOf(reference perses.Reference, name tier.Name, nam
 		at, err = r.locationOfService(reference, name, named, tenant)
 		return at, false, err
 	}
-	at.destination = destination{name: name, url: named.URL.String(), retention: named.Retention, lag: named.Lag, headers: canonical(tenant)}
-	if err := r.permit(reference, named.URL, &at.destination); err != nil {
+	at.destination = destination{name: name, url: named.URL.String(), retention: time.Duration(named.Retention), lag: time.Duration(named.Lag), headers: canonical(tenant)}
+	if err := r.permit(reference, &named.URL.URL, &at.destination); err != nil {
 		return at, false, &promapi.Error{Status: http.StatusForbidden, Type: promapi.ErrorForbidden, Cause: err, Message: fmt.Sprintf(
 			"the %s tier of %s names %s, which the gateway does not call: ask the operator to list it in the gateway's destinations", name, reference, named.URL.Host)}
 	}
-	return at, false, r.mayChooseTenant(reference, name, tenant, r.isOwnServer(named.URL) || at.access.HoldsSecrets())
+	return at, false, r.mayChooseTenant(reference, name, tenant, r.isOwnServer(&named.URL.URL) || at.access.HoldsSecrets())
 }
 
 // tenantOf returns the tenant headers of the saved datasource.

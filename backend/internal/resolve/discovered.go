@@ -109,7 +109,7 @@ func (r *Resolver) ownLocation(name tier.Name) location {
 		if err != nil {
 			found.url, found.missing = "", err.Error()
 		}
-		found.guard, found.access = permission.Guard, permission.Access
+		found.guard, found.access = permission.Guard, permission.Transport
 	case r.isDefaultReference(name) && !pending(service):
 		// Nobody has said that there is such a Service.
 		return location{destination: configured, service: service, reference: reference}

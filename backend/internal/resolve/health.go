@@ -165,7 +165,7 @@ func (r *Resolved) Health(now time.Time, detailed bool) Health {
 		health.Status = StatusUnhealthy
 	}
 	if r.Pair != nil {
-		health.addLearned(r.Pair.Learned(), detailed)
+		health.addLearned(r.Pair.Snapshot(), detailed)
 	}
 	return health
 }
@@ -174,7 +174,7 @@ func (r *Resolved) Health(now time.Time, detailed bool) Health {
 func (r *Resolved) ShownHealth(now time.Time) Health { return r.Health(now, r.ShowsConfiguration()) }
 
 // addLearned tells what is known of both tiers together.
-func (h *Health) addLearned(learned *catalog.Learned, detailed bool) {
+func (h *Health) addLearned(learned *catalog.Snapshot, detailed bool) {
 	h.LearningError = learned.Error
 	known := learned.Knowledge
 	switch {
@@ -182,8 +182,8 @@ func (h *Health) addLearned(learned *catalog.Learned, detailed bool) {
 		return
 	case known.Declared:
 		h.Completeness = "declared"
-	case learned.Doubt != "":
-		h.Completeness = "assumed: " + learned.Doubt
+	case learned.AssumedReason != "":
+		h.Completeness = "assumed: " + learned.AssumedReason
 	default:
 		h.Completeness = "learned"
 	}
@@ -244,7 +244,7 @@ func (r *Resolved) addReplicas(health *TierHealth, now time.Time, detailed bool)
 		status := each.Hot.Status()
 		one := tierHealth(each.Hot, status, now, status.ErrorFor(detailed), detailed)
 		health.Replicas = append(health.Replicas, ReplicaHealth{
-			Name: each.Hot.Replica(), Ready: each.ready, Available: one.Available, Error: one.Error, CoverageStart: one.CoverageStart,
+			Name: each.Hot.Replica(), Ready: each.Ready, Available: one.Available, Error: one.Error, CoverageStart: one.CoverageStart,
 		})
 		if one.Available && one.CoverageStart != nil && (health.CoverageStart == nil || one.CoverageStart.Before(*health.CoverageStart)) {
 			health.CoverageStart = one.CoverageStart

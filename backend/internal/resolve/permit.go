@@ -42,7 +42,7 @@ func (r *Resolver) permit(reference perses.Reference, named *url.URL, at *destin
 	}
 	at.guard, at.tenant = permission.Guard, permission.Tenant
 	if trusted {
-		at.access = permission.Access
+		at.access = permission.Transport
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ type destination struct {
 	// scrapeInterval is that of a datasource that names the tier; zero where
 	// what is seen counts.
 	scrapeInterval time.Duration
-	access         *upstream.Access
+	access         *upstream.TransportConfig
 	tenancy        config.TenancyConfig
 	guard          upstream.Guard
 	// tenant is the tenant whose data the tier holds, as the operator says;
@@ -80,7 +80,7 @@ func (d destination) client(header http.Header, pool config.PoolConfig, kept int
 		return nil, fmt.Errorf("parse the URL of the %s tier: %w", d.name, err)
 	}
 	options := upstream.ClientOptions{
-		URL: base, Access: d.access, PoolSize: pool.Size, HTTP2: pool.HTTP2, Header: header, Guard: d.guard, Address: d.address, Network: network,
+		URL: base, Transport: d.access, PoolSize: pool.Size, HTTP2: pool.HTTP2, Header: header, Guard: d.guard, Address: d.address, Network: network,
 	}
 	if kept > 0 {
 		options.IdleConnections, options.IdleTimeout, options.ProbeBytes = kept, keptFor, namedProbeBytes
@@ -132,7 +132,7 @@ type tierPool struct {
 type pairKey struct{ hot, cold *catalog.Tier }
 
 type pooledPair struct {
-	*catalog.Pair
+	*catalog.Catalog
 	cancel context.CancelFunc
 }
 
@@ -147,7 +147,7 @@ type pooledTier struct {
 	users map[string]*usage
 	// payer is the project whose bounds the probes count against.
 	payer   string
-	probing *catalog.Probing
+	probing *catalog.ProbeBudget
 }
 
 func newTierPool(config config.Config) *tierPool {
@@ -164,7 +164,7 @@ func newTierPool(config config.Config) *tierPool {
 func limitsOf(config config.Config) admission.Limits {
 	limits := admission.Limits{
 		Concurrent: config.Limits.Concurrent, Queue: config.Limits.Queue, Wait: time.Duration(config.Limits.QueueWait),
-		SharedBytes: config.Limits.SharedBytes, SharedMemory: admission.NewMemory(int64(config.Limits.SharedMemory)),
+		SharedBytes: config.Limits.SharedBytes, SharedMemory: admission.NewBudget[string](int64(config.Limits.SharedMemory), 0).Of("answers"),
 	}
 	if limits.Concurrent == 0 {
 		limits.Concurrent = config.Pool.Size
@@ -245,7 +245,7 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 	}
 	options := catalog.TierOptions{
 		Name: at.name, Replica: at.replica, Client: client, Retention: settings.Retention, Lag: settings.Lag, ScrapeInterval: settings.ScrapeInterval,
-		ProbeInterval: time.Duration(p.config.Probe.Interval), Calls: admission.NewController(p.limits, p.meters[at.name]), Probing: added.probing, Warm: warm,
+		ProbeInterval: time.Duration(p.config.Probe.Interval), Calls: admission.NewController(p.limits, p.meters[at.name]), ProbeBudget: added.probing, Warm: warm,
 	}
 	ctx, cancel := context.WithCancel(p.context)
 	added.cancel = cancel
@@ -265,7 +265,7 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 
 // pair returns what is known of two tiers together, and starts to learn it if
 // they are new. It is nil unless there are both. It lives as long as both tiers.
-func (p *tierPool) pair(hot, cold *catalog.Tier) *catalog.Pair {
+func (p *tierPool) pair(hot, cold *catalog.Tier) *catalog.Catalog {
 	if hot == nil || cold == nil {
 		return nil
 	}
@@ -276,7 +276,7 @@ func (p *tierPool) pair(hot, cold *catalog.Tier) *catalog.Pair {
 	if found, ok := p.pairs[key]; ok {
 		return found.With(hot, cold)
 	}
-	options := catalog.PairOptions{
+	options := catalog.Options{
 		Hot: key.hot, Cold: key.cold, LearnInterval: time.Duration(p.config.Probe.LearnInterval), ReplicaLabels: p.config.Cold.ReplicaLabels,
 		OnLearned: func() {
 			p.decideReplicas(func(set *replicaSet) bool { return set.cold == key.cold && slices.Contains(set.servers, key.hot) })
@@ -287,7 +287,7 @@ func (p *tierPool) pair(hot, cold *catalog.Tier) *catalog.Pair {
 		options.Complete, options.ExternalLabels = p.config.Hot.Complete, p.config.Hot.ExternalLabels
 	}
 	ctx, cancel := context.WithCancel(p.context)
-	added := &pooledPair{Pair: catalog.NewPair(options), cancel: cancel}
+	added := &pooledPair{Catalog: catalog.New(options), cancel: cancel}
 	p.pairs[key] = added
 	p.running.Go(func() { added.Run(ctx) })
 	return added.With(hot, cold)

@@ -126,14 +126,14 @@ func (p *tierPool) longestAgo(timeOf func(*pooledTier) (time.Time, bool)) (oldes
 
 // probingOf returns what bounds the probes of a project's tiers. The mutex is
 // held.
-func (p *tierPool) probingOf(project string) *catalog.Probing {
+func (p *tierPool) probingOf(project string) *catalog.ProbeBudget {
 	for _, candidate := range p.tiers {
 		if candidate.payer == project && candidate.probing != nil {
 			return candidate.probing
 		}
 	}
 	if project == "" {
-		return catalog.NewProbing(globalShare*probesAtOnce, globalShare*nameBytes)
+		return catalog.NewProbeBudget(globalShare*probesAtOnce, globalShare*nameBytes)
 	}
-	return catalog.NewProbing(probesAtOnce, nameBytes)
+	return catalog.NewProbeBudget(probesAtOnce, nameBytes)
 }

@@ -8,20 +8,12 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
 // conflictKeptFor is how long servers that were no replicas of each other are
 // remembered after one of them has gone: it may only be restarting.
 const conflictKeptFor = 15 * time.Minute
-
-// replica is one of the servers that hold the hot tier.
-type replica struct {
-	engine.Replica
-	// ready is what the cluster says of it.
-	ready bool
-}
 
 // replicaSetKey is a Service of hot and a cold tier, nil where there is none.
 // Which labels tell replicas apart depends on what that cold tier removes, so
@@ -37,9 +29,9 @@ type replicaSetKey struct {
 // whenever more was learned of cold; queries only read it.
 type replicaSet struct {
 	key     replicaSetKey
-	servers []*catalog.Tier // base views
-	cold    *catalog.Tier   // base view, or nil
-	pairs   []*catalog.Pair // of each server with cold; empty without cold
+	servers []*catalog.Tier    // base views
+	cold    *catalog.Tier      // base view, or nil
+	pairs   []*catalog.Catalog // of each server with cold; empty without cold
 	// refusals say why each of the servers is not asked; the zero Note where it
 	// is.
 	refusals []*atomic.Pointer[tier.Note]
@@ -58,7 +50,7 @@ var notIdentified = tier.PublicNote("it has not told yet who it is")
 
 // replicaSet returns what is known of the servers of a Service together, and
 // begins to decide it if they are new. pairs are those of each server with cold.
-func (p *tierPool) replicaSet(at destination, servers []*catalog.Tier, cold *catalog.Tier, pairs []*catalog.Pair) *replicaSet {
+func (p *tierPool) replicaSet(at destination, servers []*catalog.Tier, cold *catalog.Tier, pairs []*catalog.Catalog) *replicaSet {
 	at, _ = at.shared()
 	at.address, at.replica = "", ""
 	key := replicaSetKey{hot: at}
@@ -100,7 +92,7 @@ func (p *tierPool) decideReplicas(which func(*replicaSet) bool) {
 func (p *tierPool) decide(set *replicaSet) {
 	removed := slices.Clone(p.config.Cold.ReplicaLabels)
 	for _, each := range set.pairs {
-		removed = append(removed, each.Learned().Cold.ReplicaLabels...)
+		removed = append(removed, each.Snapshot().Cold.ReplicaLabels...)
 	}
 	refused := p.refusal(set, removed)
 	for i, each := range set.servers {
@@ -148,16 +140,17 @@ func (r *Resolver) join(joined *Resolved, hotAt, coldAt location, hot, cold []*c
 		}
 	}
 	if len(cold) > 0 {
-		joined.Cold = cold[0]
+		joined.Cold, joined.Datasource.Cold = cold[0], cold[0]
 	}
 	if len(hot) == 0 {
 		return
 	}
 	if hot[0].Replica() == "" {
 		joined.Hot, joined.Pair = hot[0], r.pool.pair(hot[0], joined.Cold)
+		joined.Datasource.Hot = []engine.Replica{{Hot: joined.Hot, Pair: joined.Pair, Ready: true}}
 		return
 	}
-	var pairs []*catalog.Pair
+	var pairs []*catalog.Catalog
 	for _, each := range hot {
 		if pair := r.pool.pair(each, joined.Cold); pair != nil {
 			pairs = append(pairs, pair)
@@ -166,27 +159,11 @@ func (r *Resolver) join(joined *Resolved, hotAt, coldAt location, hot, cold []*c
 	set := r.pool.replicaSet(hotAt.destination, hot, joined.Cold, pairs)
 	for i, each := range hot {
 		server := each.RefusedBy(set.refusals[i])
-		one := replica{Replica: engine.Replica{Hot: server}, ready: hotAt.service.Endpoints[i].Ready}
+		one := engine.Replica{Hot: server, Ready: hotAt.service.Endpoints[i].Ready}
 		if len(pairs) > 0 {
 			one.Pair = pairs[i].With(server, joined.Cold)
 		}
 		joined.replicas = append(joined.replicas, one)
 	}
-	joined.Hot, joined.Pair = joined.replicas[0].Hot, joined.replicas[0].Pair
-}
-
-// replicasFor returns the replicas of hot in the order in which a request asks
-// them.
-func (r *Resolved) replicasFor(request *promapi.Request) []engine.Replica {
-	if len(r.replicas) == 0 {
-		return nil
-	}
-	ordered := make([]engine.Replica, 0, len(r.replicas))
-	ready := make(map[*catalog.Tier]bool, len(r.replicas))
-	for _, each := range r.replicas {
-		ordered = append(ordered, each.Replica)
-		ready[each.Hot] = each.ready
-	}
-	engine.OrderReplicas(request, ordered, func(each engine.Replica) bool { return ready[each.Hot] })
-	return ordered
+	joined.Hot, joined.Pair, joined.Datasource.Hot = joined.replicas[0].Hot, joined.replicas[0].Pair, joined.replicas
 }

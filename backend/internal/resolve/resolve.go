@@ -69,7 +69,7 @@ type Resolver struct {
 	noDiscovery string
 
 	// inspections bounds the servers that are inspected at a time.
-	inspections *catalog.Probing
+	inspections *catalog.ProbeBudget
 
 	// generation changes with every change of a Service, and when a tier is
 	// dropped: a Resolved of an earlier generation is made anew.
@@ -85,7 +85,7 @@ type Resolver struct {
 func New(options Options) (*Resolver, error) {
 	r := &Resolver{
 		config: options.Config, logger: options.Logger, network: options.Network, fingerprint: options.Config.Fingerprint(),
-		inspections: catalog.NewProbing(inspectionsAtOnce, 0),
+		inspections: catalog.NewProbeBudget(inspectionsAtOnce, 0),
 	}
 	var err error
 	if r.transports, err = newTransports(options.Config, options.Reloads); err != nil {

@@ -7,7 +7,6 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/enforcement"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -31,33 +30,22 @@ type Resolved struct {
 	// servers, Hot is one of them.
 	Hot, Cold *catalog.Tier
 	// Pair is what is known of both together; nil unless there are both.
-	Pair *catalog.Pair
+	Pair *catalog.Catalog
 	// Services are those that the tiers were found by, or should have been; nil
 	// for the others.
 	Services map[tier.Name]*discovery.Service
-	// Threshold is the span from which on cold is preferred.
-	Threshold time.Duration
-	// Strategy says whether a query may be cut.
-	Strategy tier.Strategy
+	// Datasource is the same to the engine.
+	Datasource *engine.Datasource
 
 	// replicas are the servers that hold hot, hot itself among them; empty where
 	// it is asked as a whole.
-	replicas []replica
+	replicas []engine.Replica
 	// references are what the Services are looked up by.
 	references []discovery.Reference
 	// pending are the Services that are still looked up.
 	pending []discovery.Reference
 	// discovers is set where the gateway looks up Services.
 	discovers bool
-
-	// splitAcrossReplicas cuts queries although hot has several replicas.
-	splitAcrossReplicas bool
-	// cache keeps answers, and scope says whose they are.
-	cache       bool
-	scope       string
-	queryParams map[string]string
-	// scrapeInterval is zero where the datasource names none.
-	scrapeInterval time.Duration
 
 	// generation is that of the Resolver, and specGeneration that of the spec.
 	generation     uint64
@@ -78,26 +66,4 @@ func (r *Resolved) touch(now time.Time) {
 
 func (r *Resolved) usedSince(since time.Time) bool {
 	return len(r.usages) > 0 && r.usages[0].last().After(since)
-}
-
-// UsesCache reports whether answers for the datasource are kept.
-func (r *Resolved) UsesCache() bool { return r.cache }
-
-// CacheScope returns what tells its kept answers from those for other
-// datasources: see scopeOf.
-func (r *Resolved) CacheScope() string { return r.scope }
-
-// Query returns what a request asks of the datasource, without what is the same
-// for all datasources.
-func (r *Resolved) Query(request *promapi.Request) engine.Query {
-	query := engine.Query{
-		Request: request, Hot: r.Hot, Cold: r.Cold, Pair: r.Pair,
-		Threshold: r.Threshold, ScrapeInterval: r.scrapeInterval, Strategy: r.Strategy,
-		QueryParams: r.queryParams, Datasource: r.Label, Detailed: r.ShowsConfiguration(), ReplicasAccepted: r.splitAcrossReplicas,
-	}
-	if replicas := r.replicasFor(request); len(replicas) > 0 {
-		query.Hot, query.Pair, query.Others = replicas[0].Hot, replicas[0].Pair, replicas[1:]
-		query.Replicated = len(replicas) > 1
-	}
-	return query
 }

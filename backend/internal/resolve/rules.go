@@ -102,8 +102,9 @@ func (r *Resolver) RuleOf(reference perses.Reference) (*enforcement.Rule, error)
 func (r *Resolver) OwnRule() *enforcement.Rule { return r.rules.own }
 
 // Confine confines a request to what the datasource may see and, where it names
-// one, to a namespace. It returns the errors of the rule.
-func (r *Resolver) Confine(asked *Resolved, request *promapi.Request, namespace string) (*promapi.Request, error) {
+// one, to a namespace. It returns the request to be answered, what that means for
+// it, and the errors of the rule.
+func (r *Resolver) Confine(asked *Resolved, request *promapi.Request, namespace string) (*promapi.Request, enforcement.Confinement, error) {
 	rule := asked.Rule
 	var err error
 	switch {
@@ -115,14 +116,14 @@ func (r *Resolver) Confine(asked *Resolved, request *promapi.Request, namespace 
 		}
 	}
 	if err != nil {
-		return nil, err
+		return nil, enforcement.Confinement{}, err
 	}
 	if rule != nil {
 		return rule.Confine(request)
 	}
 	if asked.WantsNamespace {
-		return nil, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
+		return nil, enforcement.Confinement{}, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
 			"a tier of the %s answers for namespaces only: name one in the query (POST /api/v1/metrics/query), or ask the operator to confine the datasource", asked.Label)
 	}
-	return request, nil
+	return request, enforcement.Confinement{}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
@@ -18,7 +19,7 @@ import (
 // tier. It returns an Error with status 403 when the operator does not allow
 // the datasource to name it, and 501 when there is no discovery.
 func (r *Resolver) locationOfService(reference perses.Reference, name tier.Name, named *perses.TierSpec, tenant http.Header) (location, error) {
-	service := discovery.Reference{Namespace: named.Service.Namespace, Name: named.Service.Name, Port: named.Service.Port, Scheme: named.Service.Scheme}
+	service := discovery.Reference{Namespace: named.Service.Namespace, Name: named.Service.Name, Port: string(named.Service.Port), Scheme: named.Service.Scheme}
 	if r.discovery == nil {
 		return location{}, promapi.Errorf(http.StatusNotImplemented, promapi.ErrorUnavailable,
 			"the %s tier of %s is the Service %s, which the gateway cannot look up: %s; set url instead", name, reference, service, r.noDiscovery)
@@ -37,7 +38,7 @@ func (r *Resolver) locationOfService(reference perses.Reference, name tier.Name,
 	}
 	found := r.discovery.Resolve(service)
 	at := destination{
-		name: name, url: found.URL(), retention: named.Retention, lag: named.Lag, headers: canonical(tenant), service: service.String(),
+		name: name, url: found.URL(), retention: time.Duration(named.Retention), lag: time.Duration(named.Lag), headers: canonical(tenant), service: service.String(),
 	}
 	if at.url == "" {
 		at.missing = found.Message
@@ -60,7 +61,7 @@ func (r *Resolver) permitService(found *discovery.Service, service discovery.Ref
 	if err != nil {
 		return err
 	}
-	at.guard, at.access = permission.Guard, permission.Access
+	at.guard, at.access = permission.Guard, permission.Transport
 	base, err := url.Parse(found.URL())
 	if err != nil {
 		return err
@@ -74,8 +75,8 @@ func (r *Resolver) permitService(found *discovery.Service, service discovery.Ref
 	}
 	if own := r.ownBehind(base, service); own != nil {
 		at.access, at.tenancy, at.tenant = own.access, own.tenancy, own.tenant
-	} else if notDescribed == nil && described.Access.IsConfigured() {
-		at.access = described.Access
+	} else if notDescribed == nil && described.Transport.IsConfigured() {
+		at.access = described.Transport
 	}
 	return nil
 }
@@ -128,12 +129,12 @@ func isHostOf(host string, service discovery.Reference) bool {
 // permissionFor lets connections go to a Service, and through it to no address
 // that nobody but the operator may name. What is secret goes over https, or
 // over the scheme that the operator names; empty where none is named.
-func permissionFor(service *discovery.Service, scheme string, access *upstream.Access) (upstream.Permission, error) {
+func permissionFor(service *discovery.Service, scheme string, access *upstream.TransportConfig) (upstream.Permission, error) {
 	base, err := url.Parse(service.URL())
 	if err != nil {
 		return upstream.Permission{}, fmt.Errorf("parse the URL of a Service: %w", err)
 	}
-	return upstream.Allow([]upstream.Destination{{Host: service.Host, Port: service.Port, Scheme: scheme, Access: access}}, base)
+	return upstream.Allow([]upstream.Destination{{Host: service.Host, Port: service.Port, Scheme: scheme, Transport: access}}, base)
 }
 
 // warnOfWithheld says that a credential of the configuration does not go out,

@@ -25,13 +25,13 @@ const serviceAccountDir = "/var/run/secrets/kubernetes.io/serviceaccount"
 // transports are what the gateway shows to each destination that the operator
 // names.
 type transports struct {
-	own          map[tier.Name]*upstream.Access
+	own          map[tier.Name]*upstream.TransportConfig
 	destinations []upstream.Destination
 	// found is for the gateway's own tiers where discovery found them.
 	found map[tier.Name]discoveredAccess
 	// services is for other Services, which datasources name: it has no
 	// credential, whoever names them.
-	services *upstream.Access
+	services *upstream.TransportConfig
 	// perses carries what callers ask Perses; persesService the gateway's own
 	// credential, and is nil where there is none.
 	perses, persesService http.RoundTripper
@@ -41,21 +41,21 @@ type transports struct {
 
 // discoveredAccess is for a tier of the gateway's own that was discovered: with
 // the token of the ServiceAccount, and without it, where others could read it.
-type discoveredAccess struct{ withToken, withoutToken *upstream.Access }
+type discoveredAccess struct{ withToken, withoutToken *upstream.TransportConfig }
 
 func newDiscoveredAccess(config config.Config, own *config.HTTPConfig, reloads *upstream.Reloads) (discoveredAccess, error) {
-	options := upstream.AccessOptions{HTTP: own.ClientConfig(), Authorities: authorities(config, ".svc"), Reloads: reloads}
-	withoutToken, err := upstream.NewAccess(options)
+	options := upstream.TransportOptions{HTTP: own.ClientConfig(), Authorities: authorities(config, ".svc"), Reloads: reloads}
+	withoutToken, err := upstream.NewTransportConfig(options)
 	if err != nil {
 		return discoveredAccess{}, err
 	}
 	options.TokenFile = config.ServiceAccount.TokenPath
-	withToken, err := upstream.NewAccess(options)
+	withToken, err := upstream.NewTransportConfig(options)
 	return discoveredAccess{withToken: withToken, withoutToken: withoutToken}, err
 }
 
 // over returns what is shown over a scheme.
-func (d discoveredAccess) over(scheme string) *upstream.Access {
+func (d discoveredAccess) over(scheme string) *upstream.TransportConfig {
 	if scheme != "https" || !d.withToken.SendsToken() {
 		return d.withoutToken
 	}
@@ -64,8 +64,8 @@ func (d discoveredAccess) over(scheme string) *upstream.Access {
 
 // newTransports makes them all. reloads counts the changes of their files.
 func newTransports(settings config.Config, reloads *upstream.Reloads) (*transports, error) {
-	made := &transports{own: map[tier.Name]*upstream.Access{}, found: map[tier.Name]discoveredAccess{}}
-	note := func(key string, access *upstream.Access) {
+	made := &transports{own: map[tier.Name]*upstream.TransportConfig{}, found: map[tier.Name]discoveredAccess{}}
+	note := func(key string, access *upstream.TransportConfig) {
 		if access.SkipsVerification() {
 			made.unverified = append(made.unverified, key)
 		}
@@ -79,11 +79,11 @@ func newTransports(settings config.Config, reloads *upstream.Reloads) (*transpor
 		if parseError != nil {
 			continue // Validate found it before.
 		}
-		options := upstream.AccessOptions{HTTP: own.http.ClientConfig(), Authorities: authorities(settings, base.Hostname()), Reloads: reloads}
+		options := upstream.TransportOptions{HTTP: own.http.ClientConfig(), Authorities: authorities(settings, base.Hostname()), Reloads: reloads}
 		if base.Scheme == "https" && inCluster(base.Hostname()) {
 			options.TokenFile = settings.ServiceAccount.TokenPath
 		}
-		if made.own[name], err = upstream.NewAccess(options); err != nil {
+		if made.own[name], err = upstream.NewTransportConfig(options); err != nil {
 			return nil, fmt.Errorf("%s.http_config: %w", name, err)
 		}
 		if made.found[name], err = newDiscoveredAccess(settings, own.http, reloads); err != nil {
@@ -94,16 +94,16 @@ func newTransports(settings config.Config, reloads *upstream.Reloads) (*transpor
 		note(string(name), made.own[name])
 	}
 	for i, each := range settings.Destinations {
-		access, err := upstream.NewAccess(upstream.AccessOptions{HTTP: each.HTTPConfig.ClientConfig(), Authorities: authorities(settings, each.Host), Reloads: reloads})
+		access, err := upstream.NewTransportConfig(upstream.TransportOptions{HTTP: each.HTTPConfig.ClientConfig(), Authorities: authorities(settings, each.Host), Reloads: reloads})
 		if err != nil {
 			return nil, fmt.Errorf("destinations[%d].http_config: %w", i, err)
 		}
 		note(fmt.Sprintf("destinations[%d]", i), access)
 		made.destinations = append(made.destinations, upstream.Destination{
-			Host: each.Host, Port: each.Port, Scheme: each.Scheme, PathPrefix: each.PathPrefix, Access: access, Tenant: each.Tenant,
+			Host: each.Host, Port: each.Port, Scheme: each.Scheme, PathPrefix: each.PathPrefix, Transport: access, Tenant: each.Tenant,
 		})
 	}
-	if made.services, err = upstream.NewAccess(upstream.AccessOptions{Authorities: authorities(settings, ".svc"), Reloads: reloads}); err != nil {
+	if made.services, err = upstream.NewTransportConfig(upstream.TransportOptions{Authorities: authorities(settings, ".svc"), Reloads: reloads}); err != nil {
 		return nil, fmt.Errorf("service_account: %w", err)
 	}
 	plain := promconfig.HTTPClientConfig{EnableHTTP2: true, TLSConfig: promconfig.TLSConfig{CAFile: settings.Perses.CAFile}}
@@ -117,7 +117,7 @@ func newTransports(settings config.Config, reloads *upstream.Reloads) (*transpor
 	if service.TLSConfig.CAFile == "" && service.TLSConfig.CA == "" {
 		service.TLSConfig.CAFile = settings.Perses.CAFile
 	}
-	var access *upstream.Access
+	var access *upstream.TransportConfig
 	if access, made.persesService, err = persesCarrier(service, reloads); err != nil {
 		return nil, fmt.Errorf("perses.service.http_config: %w", err)
 	}
@@ -127,8 +127,8 @@ func newTransports(settings config.Config, reloads *upstream.Reloads) (*transpor
 
 // persesCarrier returns what carries requests to Perses, and reads its files anew
 // when they change.
-func persesCarrier(config promconfig.HTTPClientConfig, reloads *upstream.Reloads) (*upstream.Access, http.RoundTripper, error) {
-	access, err := upstream.NewAccess(upstream.AccessOptions{HTTP: &config, Reloads: reloads})
+func persesCarrier(config promconfig.HTTPClientConfig, reloads *upstream.Reloads) (*upstream.TransportConfig, http.RoundTripper, error) {
+	access, err := upstream.NewTransportConfig(upstream.TransportOptions{HTTP: &config, Reloads: reloads})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -66,9 +66,9 @@ func (s *persesSite) apply(t *testing.T, text string) {
 	s.run(t, "apply", "-f", file)
 }
 
-// serviceOf returns the manifests of a Service of the monitoring namespace, with one
-// ready endpoint.
-func serviceOf(name, pod, address string) string {
+// teamService returns a Service of namespace monitoring, and the EndpointSlice by
+// which a pod stands behind it.
+func teamService(p *pair, pod *pod, name string) string {
 	return fmt.Sprintf(`
 apiVersion: v1
 kind: Service
@@ -81,7 +81,24 @@ metadata: {namespace: monitoring, name: %[1]s-abcde, labels: {kubernetes.io/serv
 addressType: IPv4
 ports: [{name: grpc, port: 10901}, {name: http-query, port: 9090}]
 endpoints: [{addresses: [%[2]s], conditions: {ready: true}, targetRef: {kind: Pod, name: %[3]s, namespace: monitoring}}]
-`, name, address, pod)
+`, name, p.at[pod], pod.name)
+}
+
+// savedTeam returns a datasource whose tiers are the Services of teamService in a
+// namespace, and whose proxy has the given URL.
+func savedTeam(kind, metadata, proxy, namespace string) string {
+	return fmt.Sprintf(`
+kind: %s
+metadata: %s
+spec:
+  default: false
+  plugin:
+    kind: TieredPrometheusDatasource
+    spec:
+      hot: {service: {namespace: %[3]s, name: team-prometheus, port: http-query}}
+      cold: {service: {namespace: %[3]s, name: team-thanos, port: 9090, scheme: http}}
+      proxy: {kind: HTTPProxy, spec: {url: "%[4]s"}}
+`, kind, metadata, namespace, proxy)
 }
 
 // TestSavedService_FollowsItsService applies a datasource that names Services with
@@ -92,7 +109,7 @@ func TestSavedService_FollowsItsService(t *testing.T) {
 	pod := p.list[0]
 	require.NoError(t, p.start(t.Context(), pod))
 	maySeeServices(t, "monitoring")
-	service := func(name string) string { return serviceOf(name, pod.name, p.at[pod]) }
+	service := func(name string) string { return teamService(p, pod, name) }
 	apply(t, service("team-prometheus")+"---\n"+service("team-thanos"))
 	base, err := url.Parse(pod.server.URL)
 	require.NoError(t, err)
@@ -106,18 +123,7 @@ func TestSavedService_FollowsItsService(t *testing.T) {
 	})
 	saved := func(kind, metadata, path, namespace string) {
 		t.Helper()
-		perses.apply(t, fmt.Sprintf(`
-kind: %s
-metadata: %s
-spec:
-  default: false
-  plugin:
-    kind: TieredPrometheusDatasource
-    spec:
-      hot: {service: {namespace: %s, name: team-prometheus, port: http-query}}
-      cold: {service: {namespace: %s, name: team-thanos, port: 9090, scheme: http}}
-      proxy: {kind: HTTPProxy, spec: {url: "%s%s"}}
-`, kind, metadata, namespace, namespace, g.url, path))
+		perses.apply(t, savedTeam(kind, metadata, g.url+path, namespace))
 	}
 	const global, project, refused = "/proxy/globaldatasources/team", "/proxy/projects/shop/datasources/team", "/proxy/globaldatasources/refused"
 	perses.apply(t, "{kind: Project, metadata: {name: shop}, spec: {}}")
