@@ -1,8 +1,8 @@
-// Package core is what the Go library and the HTTP server share: the parts of
-// one gateway, and the way of a query that both of them take.
+// Package core contains what the Go library and the HTTP server share: the parts of a
+// gateway, and the steps that admit a query.
 //
-// It exists so that the library has no type of an internal package in its API:
-// the HTTP server reaches the parts of a Manager through Of.
+// Because of core, the library's API contains no type of an internal package: the HTTP
+// server gets the parts of a Manager through Of.
 package core
 
 import (
@@ -32,24 +32,24 @@ import (
 // Of returns the parts of a *datasource.Manager. Package datasource sets it.
 var Of func(manager any) *Core
 
-// WithNetwork returns a datasource.Option by which connections to the tiers go
-// over the network of a test. Package datasource sets it.
+// WithNetwork returns a datasource.Option that replaces the network for connections to
+// the tiers. Only tests use it. Package datasource sets it.
 var WithNetwork func(network *upstream.Network) any
 
-// planningQueue is how many costly queries wait to be planned.
+// planningQueue is the maximum number of costly queries that wait for planning.
 const planningQueue = 100
 
-// Core is the parts of one gateway. They are set before it is used.
+// Core holds the parts of one gateway. Set the exported fields before you call Prepare.
 type Core struct {
 	Config   config.Config
 	Logger   logrus.FieldLogger
 	Registry *prometheus.Registry
 	Metrics  *telemetry.Metrics
 	Resolver *resolve.Resolver
-	// Perses is nil where no Perses is configured.
+	// Perses is nil without a configured Perses.
 	Perses *perses.Client
 	Cache  *cache.Cache
-	// Tracers is nil where nothing is traced.
+	// Tracers is nil without tracing.
 	Tracers trace.TracerProvider
 	// Network replaces the network in tests; nil for the real one.
 	Network *upstream.Network
@@ -61,12 +61,12 @@ type Core struct {
 	mutex    sync.Mutex
 	lifetime context.Context //nolint:containedctx // From Start to Stop.
 	stopped  bool
-	queries  sync.WaitGroup // those that are being answered
+	queries  sync.WaitGroup // in flight
 }
 
-// Prepare makes what queries share. It is called once, after the parts are set.
+// Prepare creates the limits that queries share. Call it once.
 func (c *Core) Prepare() {
-	// Half of the processors plan costly queries, so that they delay no other.
+	// Costly queries use at most half of the processors, so that they do not delay others.
 	c.planning = admission.NewGate(admission.Limits{
 		Concurrent: max(runtime.GOMAXPROCS(0)/2, 1), Queue: planningQueue, Wait: time.Duration(c.Config.Limits.QueueWait),
 	}, nil)
@@ -74,15 +74,15 @@ func (c *Core) Prepare() {
 	c.decoded = admission.NewByteBudget(int64(c.Config.Limits.DecodedMemory))
 }
 
-// Start lets queries begin until Stop is called; lifetime ends after that.
+// Start allows queries until Stop. lifetime has to outlast Stop.
 func (c *Core) Start(lifetime context.Context) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	c.lifetime = lifetime
 }
 
-// Stop lets no further query begin, and waits for those that are under way, at
-// most the query timeout.
+// Stop rejects new queries and waits for the queries in flight, for at most the query
+// timeout.
 func (c *Core) Stop() {
 	c.mutex.Lock()
 	c.stopped = true
@@ -95,12 +95,12 @@ func (c *Core) Stop() {
 	select {
 	case <-finished:
 	case <-time.After(time.Duration(c.Config.Query.Timeout)):
-		c.Logger.Warn("queries are still under way after the query timeout: they are cut off")
+		c.Logger.Warn("queries are still in flight after the query timeout: tierproxy aborts them")
 	}
 }
 
-// Begin counts a query until the function that it returns is called: Stop waits
-// for it. It returns resolve.ErrNotRunning before Start and after Stop.
+// Begin counts a query as in flight until the caller calls end. Stop waits for it. Begin
+// returns resolve.ErrNotRunning before Start and after Stop.
 func (c *Core) Begin(endpoint promapi.Endpoint) (end func(), err error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -115,13 +115,12 @@ func (c *Core) Begin(endpoint promapi.Endpoint) (end func(), err error) {
 	}, nil
 }
 
-// Admit checks what a request costs, queues it where that is much, and confines
-// it. Nothing parses a request before. The caller calls planned when the request
-// is planned, and may call it again.
+// Admit estimates the cost of a request before anything parses it, queues a costly
+// request, and confines the request to its namespaces. The caller calls planned after
+// planning; calling it twice is safe.
 //
-// It returns an Error with status 400 for PromQL that costs too much to be read
-// at all, with status 503 where too many such requests wait, and the errors of
-// resolve.Resolver.Confine.
+// Admit returns an Error with status 400 for PromQL that is too expensive to parse, an
+// Error with status 503 if the queue is full, and the errors of resolve.Resolver.Confine.
 func (c *Core) Admit(ctx context.Context, asked *resolve.Resolved, request *promapi.Request, namespace string) (_ *promapi.Request, planned func(), err error) {
 	isCostly := false
 	for _, name := range []string{"query", "match[]"} {
@@ -136,7 +135,7 @@ func (c *Core) Admit(ctx context.Context, asked *resolve.Resolved, request *prom
 		release, err := c.planning.Admit(ctx, request.Caller)
 		if overload, is := errors.AsType[*admission.OverloadError](err); is {
 			return nil, nil, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err, RetryAfter: overload.RetryAfter,
-				Message: "too many queries wait that take long to read: try again later, or shorten the query"}
+				Message: "too many complex queries are waiting: try again later, or shorten the query"}
 		}
 		planned = sync.OnceFunc(release)
 	}
@@ -148,7 +147,7 @@ func (c *Core) Admit(ctx context.Context, asked *resolve.Resolved, request *prom
 	return confined, planned, nil
 }
 
-// Query joins a request and the datasource that it is for.
+// Query returns the engine's query for a request to a datasource.
 func (c *Core) Query(asked *resolve.Resolved, request *promapi.Request) engine.Query {
 	query := asked.Query(request)
 	query.OnRetry, query.Timeout, query.Freshness = c.Metrics.Retried, time.Duration(c.Config.Query.Timeout), time.Duration(c.Config.Routing.Freshness)

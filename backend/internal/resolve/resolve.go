@@ -99,7 +99,7 @@ func New(options Options) (*Resolver, error) {
 		return nil, err
 	}
 	if r.discovery == nil && r.config.Perses.URL == "" && r.config.Hot.URL == "" && r.config.Cold.URL == "" {
-		return nil, fmt.Errorf("hot.url, cold.url: without Perses and discovery at least one tier has to be set, and Services are not discovered: %s", r.noDiscovery)
+		return nil, fmt.Errorf("hot.url, cold.url: without Perses and discovery, set at least one tier, and Services are not discovered: %s", r.noDiscovery)
 	}
 	if r.saved, err = lru.New[perses.Reference, *Resolved](maxResolved); err != nil {
 		return nil, err
