@@ -69,7 +69,7 @@ func TestCheck_IsForThoseWhoMayReadDatasources(t *testing.T) {
 		settings.Projects = []config.ProjectConfig{{Name: "shop", Namespaces: []string{"shop"}}}
 	}
 	m := withPerses(t, map[string]string{"/api/v1/projects/bank/datasources": "[]"}, confined)
-	for project, message := range map[string]string{"shop": "Perses", "bank": "its own to none"} {
+	for project, message := range map[string]string{"shop": "Perses", "bank": "its project has none"} {
 		status, text := asked(t, m, http.MethodPost, "/proxy/projects/"+project+"/datasources/x"+checkPath, "{}")
 		require.Equal(t, http.StatusForbidden, status, text)
 		require.Contains(t, text, message)
@@ -102,7 +102,7 @@ func TestRules_OnConflictAndTheLabelHoldForEachRule(t *testing.T) {
 		require.Error(t, err, name)
 	}
 	_, err := confine(&resolve.Resolved{WantsNamespace: true, Label: "metrics"}, "up", "")
-	requireStatus(t, err, http.StatusForbidden, "answers for namespaces only")
+	requireStatus(t, err, http.StatusForbidden, "answers only requests that are confined to namespaces")
 }
 
 func TestSendsTokenOf_TakesOneBearerToken(t *testing.T) {

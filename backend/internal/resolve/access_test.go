@@ -57,10 +57,10 @@ func TestWhoseCredentialGoesOut(t *testing.T) {
 func TestAProjectThatIsNotListedDoesNotReachTheOwnTiers(t *testing.T) {
 	m := runningResolver(t, nil)
 	_, err := m.Saved(saved(t, "unlisted", `"hot":{"url":"https://127.0.0.1:1/hot"},"cold":{"url":"https://127.0.0.1:1/cold"},`, "{}"))
-	requireStatus(t, err, http.StatusForbidden, "which the gateway does not call")
+	requireStatus(t, err, http.StatusForbidden, "which is not an allowed destination")
 	for _, path := range []string{"/a/../hot", "/%2e%2e/hot", "/a%2fb", "/a%3fb"} {
 		_, err = m.Saved(saved(t, "", fmt.Sprintf(`"hot":{"url":"https://127.0.0.1:1%s"},`, path), "{}"))
-		requireStatus(t, err, http.StatusForbidden, "which the gateway does not call")
+		requireStatus(t, err, http.StatusForbidden, "which is not an allowed destination")
 	}
 }
 
@@ -114,13 +114,13 @@ func TestItIsSaidWhoGetsTheToken(t *testing.T) {
 	logger, logged := test.NewNullLogger()
 	outside := func(tier.Name) bool { return false }
 	made.announce(logger, settings, outside)
-	require.Contains(t, logged.LastEntry().Message, "cannot be read: nothing is sent until it can")
+	require.Contains(t, logged.LastEntry().Message, "it sends no token until it can")
 	require.NoError(t, os.WriteFile(token, []byte("planted"), 0o600))
 	made.announce(logger, settings, outside)
-	require.Equal(t, "the ServiceAccount token of "+token+" goes, over TLS only, to the cold tier", logged.LastEntry().Message)
+	require.Equal(t, "tierproxy sends the ServiceAccount token "+token+", over TLS only, to the cold tier", logged.LastEntry().Message)
 	settings.Discovery.Namespaces = []string{"monitoring"}
 	made.announce(logger, settings, func(tier.Name) bool { return true })
-	require.Equal(t, "the ServiceAccount token of "+token+" goes, over TLS only, to the hot tier, the cold tier", logged.LastEntry().Message)
+	require.Equal(t, "tierproxy sends the ServiceAccount token "+token+", over TLS only, to the hot tier, the cold tier", logged.LastEntry().Message)
 }
 
 func TestNobodyChoosesATenantWithOurCredential(t *testing.T) {

@@ -14,11 +14,11 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// tenantHeaders are the request headers that tell a tier whose data is asked
-// for. They come from a saved datasource, never from a request.
+// tenantHeaders are the headers that select the tenant at a tier. They come from a saved
+// datasource, never from a request.
 var tenantHeaders = []string{"X-Scope-Orgid", "Thanos-Tenant"}
 
-// buildOwn makes the default datasource: see Own.
+// buildOwn returns the default datasource: see Own.
 func (r *Resolver) buildOwn() (*Resolved, error) {
 	own := &Resolved{
 		Label: "default datasource", Rule: r.rules.own,
@@ -40,7 +40,7 @@ func (r *Resolver) buildOwn() (*Resolved, error) {
 	return own, nil
 }
 
-// ownConfigured is what the configuration says of the gateway's own tier.
+// ownConfigured returns the destination of the gateway's own tier as configured.
 func (r *Resolver) ownConfigured(name tier.Name) destination {
 	at := destination{name: name, access: r.transports.own[name]}
 	if name == tier.Hot {
@@ -51,7 +51,7 @@ func (r *Resolver) ownConfigured(name tier.Name) destination {
 	return at
 }
 
-// buildSaved makes a saved datasource: see Saved.
+// buildSaved returns a saved datasource: see Saved.
 func (r *Resolver) buildSaved(saved *perses.Datasource) (*Resolved, error) {
 	made := &Resolved{
 		Label: saved.Reference.String(), IsSaved: true,
@@ -87,8 +87,8 @@ func valueOr(value *bool, otherwise bool) bool {
 	return *value
 }
 
-// tiersOf returns the tier of a datasource, or its replicas, and where it is. It
-// notes in made what such a tier wants of requests.
+// tiersOf returns the location of a tier of a datasource, and the tier or its replicas. It
+// sets HotUnused and WantsNamespace of resolved.
 func (r *Resolver) tiersOf(saved *perses.Datasource, name tier.Name, named *perses.TierSpec, tenant http.Header, made *Resolved) (location, []*catalog.Tier, error) {
 	at, own, err := r.destinationOf(saved.Reference, name, named, tenant)
 	if err != nil {
@@ -105,10 +105,10 @@ func (r *Resolver) tiersOf(saved *perses.Datasource, name tier.Name, named *pers
 	return at, list, err
 }
 
-// destinationOf returns where a tier of a datasource is, and whether it is the
-// gateway's own; without a URL where the datasource has no such tier, or where
-// it is missing for a reason. named is
-// what its spec says of the tier, or nil. It returns the errors of sourceOf.
+// destinationOf returns the location of a tier of a datasource, and whether the tier is the
+// gateway's own. named is the tier in the datasource's spec, or nil. The location has no URL
+// if there is no such tier, or if the tier is missing for a reason. destinationOf returns the
+// errors of Saved.
 func (r *Resolver) destinationOf(reference perses.Reference, name tier.Name, named *perses.TierSpec, tenant http.Header) (at location, own bool, err error) {
 	if named == nil {
 		at = r.ownLocation(name)
@@ -125,12 +125,12 @@ func (r *Resolver) destinationOf(reference perses.Reference, name tier.Name, nam
 	at.destination = destination{name: name, url: named.URL.String(), retention: named.Retention, lag: named.Lag, headers: canonical(tenant)}
 	if err := r.permit(reference, named.URL, &at.destination); err != nil {
 		return at, false, &promapi.Error{Status: http.StatusForbidden, Type: promapi.ErrorForbidden, Cause: err, Message: fmt.Sprintf(
-			"the %s tier of %s names %s, which the gateway does not call: ask the operator to list it in the gateway's destinations", name, reference, named.URL.Host)}
+			"the %s tier of %s is at %s, which is not an allowed destination: ask the operator to list the host in the gateway's destinations", name, reference, named.URL.Host)}
 	}
 	return at, false, r.mayChooseTenant(reference, name, tenant, r.isOwnServer(named.URL) || at.access.HoldsSecrets())
 }
 
-// tenantOf returns the tenant headers of the saved datasource.
+// tenantOf returns the tenant headers of a saved datasource.
 func tenantOf(saved *perses.Datasource) http.Header {
 	header := make(http.Header)
 	for name, value := range saved.Spec.Proxy.Headers {
@@ -141,6 +141,7 @@ func tenantOf(saved *perses.Datasource) http.Header {
 	return header
 }
 
+// canonical returns the headers as sorted lines, so that equal headers give equal strings.
 func canonical(header http.Header) string {
 	lines := make([]string, 0, len(header))
 	for name, values := range header {
@@ -150,10 +151,10 @@ func canonical(header http.Header) string {
 	return strings.Join(lines, "\n")
 }
 
-// scopeOf returns everything that can change what cold answers to a datasource, and
-// is not part of a request: the operator's configuration, the datasource and its
-// generation, where its tiers are and which tenant they are asked for. Which
-// credential goes out, and where it may go, follows from these.
+// scopeOf returns the cache scope of a datasource: everything outside of a request that can
+// change cold's answer. This is the operator's configuration, the datasource and its
+// generation, the locations of its tiers, and the tenant. These also determine the
+// credentials.
 func (r *Resolver) scopeOf(label, generation string, locations ...location) string {
 	parts := []string{r.fingerprint, label, generation}
 	for _, each := range locations {

@@ -14,21 +14,21 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// location is where a tier is.
+// location is the destination of a tier, and the Service that leads to it.
 type location struct {
 	destination
-	// service is the Service that the tier was found by, or should have been, and
-	// reference what it was looked up by; nil where the tier is named by its URL.
+	// service is the state of the tier's Service, and reference its name. service is nil
+	// if the tier has a URL.
 	service   *discovery.Service
 	reference discovery.Reference
 }
 
-// newDiscovery returns nil where discovery is off or there is no cluster. It
-// returns an error when the kubeconfig that is named cannot be read.
+// newDiscovery returns nil if discovery is off or there is no cluster. It returns an error
+// if it cannot read the configured kubeconfig.
 func (r *Resolver) newDiscovery() (*discovery.Discovery, error) {
 	if !r.config.Discovery.Enabled {
 		r.noDiscovery = "discovery.enabled is false"
-		return nil, nil //nolint:nilnil // No discovery is nil throughout.
+		return nil, nil //nolint:nilnil // A nil Discovery means that discovery is off.
 	}
 	found, err := discovery.New(discovery.Options{Kubeconfig: r.config.Discovery.Kubeconfig, OnChange: r.serviceChanged})
 	switch {
@@ -38,16 +38,16 @@ func (r *Resolver) newDiscovery() (*discovery.Discovery, error) {
 		return nil, fmt.Errorf("discovery.kubeconfig: %w", err)
 	}
 	if !errors.Is(err, discovery.ErrNoCluster) {
-		r.logger.WithError(err).Warn("services are not discovered although this is a pod of a cluster")
+		r.logger.WithError(err).Warn("service discovery is off, although tierproxy runs in a cluster")
 	}
 	r.noDiscovery = err.Error()
-	return nil, nil //nolint:nilnil // No discovery is nil throughout.
+	return nil, nil //nolint:nilnil // A nil Discovery means that discovery is off.
 }
 
-// startDiscovery begins to look for the tiers that are not configured.
+// startDiscovery starts to look for the tiers that are not configured.
 func (r *Resolver) startDiscovery(ctx context.Context) {
 	if r.discovery == nil {
-		r.logger.WithField("cause", r.noDiscovery).Info("services are not discovered: tiers are those of the configuration and of the datasources")
+		r.logger.WithField("cause", r.noDiscovery).Info("service discovery is off: tierproxy uses the tiers of the configuration and of datasources")
 		return
 	}
 	r.discovery.Start(ctx)
@@ -58,8 +58,8 @@ func (r *Resolver) startDiscovery(ctx context.Context) {
 	}
 }
 
-// isDiscovered tells whether the gateway's own tier is the one that discovery
-// finds: its URL is not configured, or left at its default.
+// isDiscovered reports whether discovery has to find the gateway's own tier, because its URL
+// is not configured or is the default.
 func (r *Resolver) isDiscovered(name tier.Name) bool {
 	if r.discovery == nil {
 		return false
@@ -77,7 +77,7 @@ func (r *Resolver) ownReference(name tier.Name) discovery.Reference {
 	return discovery.Reference(r.config.Discovery.Cold)
 }
 
-// isDefaultReference tells whether nobody has said which Service a tier is.
+// isDefaultReference reports whether the Service of the gateway's own tier is the default.
 func (r *Resolver) isDefaultReference(name tier.Name) bool {
 	if name == tier.Hot {
 		return r.config.Discovery.Hot == config.Default().Discovery.Hot
@@ -85,15 +85,15 @@ func (r *Resolver) isDefaultReference(name tier.Name) bool {
 	return r.config.Discovery.Cold == config.Default().Discovery.Cold
 }
 
-// isDefault tells whether a reference is one that nobody has said.
+// isDefault reports whether a reference is the default Service of a tier.
 func (r *Resolver) isDefault(reference discovery.Reference) bool {
 	return slices.ContainsFunc(tier.Names(), func(name tier.Name) bool {
 		return r.isDefaultReference(name) && r.ownReference(name) == reference
 	})
 }
 
-// ownLocation returns where the gateway's own tier is: by the configuration, by
-// discovery, or by the default, in that order.
+// ownLocation returns the location of the gateway's own tier: from the configuration, from
+// discovery, or the default URL, in this order.
 func (r *Resolver) ownLocation(name tier.Name) location {
 	configured := r.ownConfigured(name)
 	if !r.isDiscovered(name) {
@@ -111,7 +111,7 @@ func (r *Resolver) ownLocation(name tier.Name) location {
 		}
 		found.guard, found.access = permission.Guard, permission.Access
 	case r.isDefaultReference(name) && !pending(service):
-		// Nobody has said that there is such a Service.
+		// The default Service does not exist, which is normal.
 		return location{destination: configured, service: service, reference: reference}
 	default:
 		found.missing = service.Message
@@ -119,62 +119,62 @@ func (r *Resolver) ownLocation(name tier.Name) location {
 	return location{destination: found, service: service, reference: reference}
 }
 
-// tiersAt returns the tier at a location: none, one, or its replicas. user is who
-// keeps them. It returns the errors of the pool.
-func (r *Resolver) tiersAt(at location, use tierUse, user *Resolved) ([]*catalog.Tier, error) {
+// tiersAt returns the tiers at a location: none, one, or its replicas. It adds their usages
+// to resolved. It returns the errors of tierPool.get.
+func (r *Resolver) tiersAt(at location, use tierUse, resolved *Resolved) ([]*catalog.Tier, error) {
 	servers := r.serversAt(at)
-	list := make([]*catalog.Tier, 0, len(servers))
-	for _, each := range servers {
-		one, usages, err := r.pool.get(each, use)
+	tiers := make([]*catalog.Tier, 0, len(servers))
+	for _, server := range servers {
+		pooled, usages, err := r.pool.get(server, use)
 		if err != nil {
 			return nil, err
 		}
-		list, user.usages = append(list, one), append(user.usages, usages...)
+		tiers, resolved.usages = append(tiers, pooled), append(resolved.usages, usages...)
 	}
-	return list, nil
+	return tiers, nil
 }
 
-// serversAt returns what is asked at a place: nothing, the tier as a whole, or
-// each server behind its Service.
+// serversAt returns the servers at a location: none, the URL or Service itself, or each
+// replica behind the Service.
 func (r *Resolver) serversAt(at location) []destination {
 	if at.url == "" && at.missing == "" {
 		return nil
 	}
-	// A proxy connects by the name of the Service: it cannot be told a replica.
+	// A proxy connects to the name of the Service, so tierproxy cannot choose a replica.
 	whole := at.name == tier.Cold || at.service == nil || at.service.Endpoints == nil || !r.config.Discovery.Replicas || at.access.UsesProxy()
 	if whole || at.missing != "" {
 		return []destination{at.destination}
 	}
 	if len(at.service.Endpoints) == 0 {
-		nowhere := at.destination
-		nowhere.missing = at.service.Message
-		return []destination{nowhere}
+		missing := at.destination
+		missing.missing = at.service.Message
+		return []destination{missing}
 	}
-	list := make([]destination, 0, len(at.service.Endpoints))
+	servers := make([]destination, 0, len(at.service.Endpoints))
 	for _, endpoint := range at.service.Endpoints {
-		each := at.destination
-		each.address, each.replica = endpoint.Address, endpoint.Name
-		list = append(list, each)
+		server := at.destination
+		server.address, server.replica = endpoint.Address, endpoint.Name
+		servers = append(servers, server)
 	}
-	return list
+	return servers
 }
 
-// pending tells whether nothing is known of a Service yet, and it is looked up.
+// pending reports whether the first lookup of a Service is still in progress.
 func pending(service *discovery.Service) bool {
 	return service != nil && service.State == discovery.StateUnknown && !service.Stale
 }
 
-// serviceChanged notes a new state of a Service: what is no longer behind it is
-// dropped, and what is new is probed before anybody asks for it.
+// serviceChanged handles a new state of a Service. It drops the servers that are no longer
+// behind the Service, and starts to probe new servers of the gateway's own tiers at once.
 func (r *Resolver) serviceChanged(reference discovery.Reference, service *discovery.Service) {
 	entry := r.logger.WithFields(logrus.Fields{"service": reference.String(), "state": string(service.State), "endpoints": len(service.Endpoints)})
 	switch {
 	case service.Message == "":
-		entry.Info("the state of a Service is a new one")
+		entry.Info("the state of a Service has changed")
 	case service.URL() == "" && r.isDefault(reference):
-		entry.WithField("cause", service.Message).Info("the Service of a tier that nobody has configured is not there")
+		entry.WithField("cause", service.Message).Info("the default Service of a tier does not exist: this is normal if you did not configure one")
 	default:
-		entry.WithField("cause", service.Message).Warn("the state of a Service is not as it should be")
+		entry.WithField("cause", service.Message).Warn("a Service has a problem")
 	}
 	r.warnOfWithheld(reference, service)
 	r.generation.Add(1)
@@ -182,9 +182,9 @@ func (r *Resolver) serviceChanged(reference discovery.Reference, service *discov
 		if at.url != service.URL() || (at.missing != "" && at.missing != service.Message) {
 			return false
 		}
-		return at.address == "" || slices.ContainsFunc(service.Endpoints, func(each discovery.Endpoint) bool {
-			return each.Address == at.address && each.Name == at.replica
+		return at.address == "" || slices.ContainsFunc(service.Endpoints, func(endpoint discovery.Endpoint) bool {
+			return endpoint.Address == at.address && endpoint.Name == at.replica
 		})
 	})
-	_, _ = r.Own() // It fails only while the Manager stops.
+	_, _ = r.Own() // It fails only while the gateway stops.
 }

@@ -10,61 +10,59 @@ import (
 )
 
 const (
-	// poolLimit bounds the tiers that are probed at a time.
-	poolLimit = 256
-	// inUseFor is how long a tier counts as being used after a query: longer than
-	// most dashboards take until they refresh.
+	// maxTiers is the maximum number of tiers in the pool.
+	maxTiers = 256
+	// inUseFor is how long a tier counts as in use after a query. It is longer than the
+	// refresh interval of most dashboards.
 	inUseFor = 30 * time.Second
-	// probesAtOnce is how many tiers of one project are probed at a time, and
-	// nameBytes how much memory the metric names take that are held of its tiers.
-	probesAtOnce = 4
-	nameBytes    = 16 << 20
-	// globalShare is how many times as much global datasources get.
+	// projectProbes is the maximum number of concurrent probes for one project, and nameBytes
+	// the memory for the metric names of its tiers.
+	projectProbes = 4
+	nameBytes     = 16 << 20
+	// globalShare is how many times as much as a project global datasources get.
 	globalShare = 4
 )
 
-// use notes that a tier is used, and returns what has to be touched with each
-// further use. A project that has as many tiers as it may gives up the one that
-// it used longest ago. It returns an Error with status 503 when it uses all of
-// them. The mutex is held.
+// use records the use of a tier, and returns the usages to touch at each further use. If the
+// project has reached its limit, it loses its least recently used tier. use returns an Error
+// with status 503 if all of them are in use. The mutex is held.
 func (p *tierPool) use(used *pooledTier, by tierUse) ([]*usage, error) {
 	now := p.now()
 	used.used.touch(now)
 	if by.own || used.own {
 		return []*usage{&used.used}, nil
 	}
-	known := used.users[by.project]
-	if limit := p.config.Limits.ProjectTiers; known == nil && by.project != "" && p.count(by.project) >= limit {
-		oldest, found := p.longestAgo(func(candidate *pooledTier) (time.Time, bool) {
+	projectUsage := used.users[by.project]
+	if limit := p.config.Limits.ProjectTiers; projectUsage == nil && by.project != "" && p.count(by.project) >= limit {
+		at, oldest := p.leastRecentlyUsed(func(candidate *pooledTier) (time.Time, bool) {
 			usage, uses := candidate.users[by.project]
 			if !uses {
 				return time.Time{}, false
 			}
 			return usage.last(), true
 		})
-		if now.Sub(found.users[by.project].last()) < inUseFor {
+		if now.Sub(oldest.users[by.project].last()) < inUseFor {
 			return nil, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, RetryAfter: inUseFor, Message: fmt.Sprintf(
 				"the datasources of project %q use more than %d tiers at a time: let datasources share tiers, or ask the operator to raise limits.project_tiers", by.project, limit)}
 		}
-		if delete(found.users, by.project); len(found.users) == 0 {
-			p.drop(oldest, found)
+		if delete(oldest.users, by.project); len(oldest.users) == 0 {
+			p.drop(at, oldest)
 		}
-		p.onDrop() // The datasources of the project take it anew with their next query.
+		p.onDrop() // The next query of a datasource of the project gets the tier again.
 	}
-	if known == nil {
-		known = &usage{}
-		used.users[by.project] = known
+	if projectUsage == nil {
+		projectUsage = &usage{}
+		used.users[by.project] = projectUsage
 	}
-	known.touch(now)
-	return []*usage{&used.used, known}, nil
+	projectUsage.touch(now)
+	return []*usage{&used.used, projectUsage}, nil
 }
 
-// makeRoom drops a tier when the pool is full: the one that was used longest
-// ago of the projects that have most. It returns an Error with status 503 when
-// that would be one that is in use, and nobody has more than who asks. The
-// mutex is held.
+// makeRoom drops a tier if the pool is full: the least recently used tier of the projects with
+// the most tiers. It returns an Error with status 503 if that tier is in use and its project
+// has no more tiers than the caller's. The mutex is held.
 func (p *tierPool) makeRoom(by tierUse) error {
-	if len(p.tiers) < poolLimit {
+	if len(p.tiers) < maxTiers {
 		return nil
 	}
 	counts := map[string]int{}
@@ -73,13 +71,13 @@ func (p *tierPool) makeRoom(by tierUse) error {
 			counts[project]++
 		}
 	}
-	// A tier that several projects use is as safe as that of the one with fewest.
+	// If several projects use a tier, the project with the fewest tiers protects it.
 	weight := func(candidate *pooledTier) int {
-		least := poolLimit
+		fewest := maxTiers
 		for project := range candidate.users {
-			least = min(least, counts[project])
+			fewest = min(fewest, counts[project])
 		}
-		return least
+		return fewest
 	}
 	most := 0
 	for _, candidate := range p.tiers {
@@ -87,21 +85,21 @@ func (p *tierPool) makeRoom(by tierUse) error {
 			most = max(most, weight(candidate))
 		}
 	}
-	oldest, found := p.longestAgo(func(candidate *pooledTier) (time.Time, bool) {
+	at, oldest := p.leastRecentlyUsed(func(candidate *pooledTier) (time.Time, bool) {
 		return candidate.used.last(), !candidate.own && len(candidate.users) > 0 && weight(candidate) == most
 	})
-	if found == nil {
-		return nil // All of them are the gateway's own.
+	if oldest == nil {
+		return nil // All tiers are the gateway's own.
 	}
-	if !by.own && most <= counts[by.project]+1 && p.now().Sub(found.used.last()) < inUseFor {
+	if !by.own && most <= counts[by.project]+1 && p.now().Sub(oldest.used.last()) < inUseFor {
 		return &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, RetryAfter: inUseFor, Message: fmt.Sprintf(
-			"datasources use more than %d tiers at a time: let datasources share tiers", poolLimit)}
+			"datasources use more than %d tiers at a time: let datasources share tiers", maxTiers)}
 	}
-	p.drop(oldest, found)
+	p.drop(at, oldest)
 	return nil
 }
 
-// count returns how many tiers a project has. The mutex is held.
+// count returns the number of tiers of a project. The mutex is held.
 func (p *tierPool) count(project string) int {
 	count := 0
 	for _, candidate := range p.tiers {
@@ -112,20 +110,20 @@ func (p *tierPool) count(project string) int {
 	return count
 }
 
-// longestAgo returns the tier with the earliest time of those that have one;
-// nil where there is none. The mutex is held.
-func (p *tierPool) longestAgo(timeOf func(*pooledTier) (time.Time, bool)) (oldest destination, found *pooledTier) {
+// leastRecentlyUsed returns the candidate with the earliest last use, or nil without a
+// candidate. lastUse returns the last use of a tier, and whether the tier is a candidate. The
+// mutex is held.
+func (p *tierPool) leastRecentlyUsed(lastUse func(*pooledTier) (time.Time, bool)) (at destination, oldest *pooledTier) {
 	var earliest time.Time
-	for at, candidate := range p.tiers {
-		if last, counts := timeOf(candidate); counts && (found == nil || last.Before(earliest)) {
-			oldest, found, earliest = at, candidate, last
+	for key, tier := range p.tiers {
+		if last, isCandidate := lastUse(tier); isCandidate && (oldest == nil || last.Before(earliest)) {
+			at, oldest, earliest = key, tier, last
 		}
 	}
-	return oldest, found
+	return at, oldest
 }
 
-// probingOf returns what bounds the probes of a project's tiers. The mutex is
-// held.
+// probingOf returns the probe budget of a project. The mutex is held.
 func (p *tierPool) probingOf(project string) *catalog.Probing {
 	for _, candidate := range p.tiers {
 		if candidate.payer == project && candidate.probing != nil {
@@ -133,7 +131,7 @@ func (p *tierPool) probingOf(project string) *catalog.Probing {
 		}
 	}
 	if project == "" {
-		return catalog.NewProbing(globalShare*probesAtOnce, globalShare*nameBytes)
+		return catalog.NewProbing(globalShare*projectProbes, globalShare*nameBytes)
 	}
-	return catalog.NewProbing(probesAtOnce, nameBytes)
+	return catalog.NewProbing(projectProbes, nameBytes)
 }

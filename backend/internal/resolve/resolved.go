@@ -11,65 +11,61 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// Resolved is a datasource that can be queried: its tiers and its policy, with
-// the gateway's own where the datasource names none. It is immutable; what the
-// probes find is read through its tiers.
+// Resolved is a datasource with its tiers and its policy. Tiers that the datasource does not
+// name are the gateway's own. A Resolved is immutable, but its tiers have a changing state.
 type Resolved struct {
 	// Label names the datasource in logs, errors and metrics.
 	Label string
 	// IsSaved is set for a datasource of Perses.
 	IsSaved bool
-	// Rule confines the requests to namespaces; nil where they are not confined.
+	// Rule confines requests to namespaces, or is nil.
 	Rule *enforcement.Rule
-	// WantsNamespace is set when a tier answers confined requests only.
+	// WantsNamespace is set if a tier answers only requests that are confined to namespaces.
 	WantsNamespace bool
-	// HotUnused says why the datasource is queried without a hot tier although
-	// there is one; empty where it is not.
+	// HotUnused says why the datasource does not use an existing hot tier, or is empty.
 	HotUnused string
 
-	// Hot and Cold are the tiers; nil where there is none. Where hot is several
-	// servers, Hot is one of them.
+	// Hot and Cold are the tiers, or nil. If hot has several replicas, Hot is one of them.
 	Hot, Cold *catalog.Tier
-	// Pair is what is known of both together; nil unless there are both.
+	// Pair is the catalog of both tiers, or nil without two tiers.
 	Pair *catalog.Pair
-	// Services are those that the tiers were found by, or should have been; nil
-	// for the others.
+	// Services are the Services of the tiers. A tier with a URL has none.
 	Services map[tier.Name]*discovery.Service
-	// Threshold is the span from which on cold is preferred.
+	// Threshold is the span from which cold is preferred.
 	Threshold time.Duration
-	// Strategy says whether a query may be cut.
+	// Strategy says whether tierproxy may split a query.
 	Strategy tier.Strategy
 
-	// replicas are the servers that hold hot, hot itself among them; empty where
-	// it is asked as a whole.
+	// replicas are the replicas of hot, including Hot. They are empty if queries go to a URL
+	// or to the Service itself.
 	replicas []replica
-	// references are what the Services are looked up by.
+	// references are the names of the Services.
 	references []discovery.Reference
-	// pending are the Services that are still looked up.
+	// pending are the Services whose first lookup is in progress.
 	pending []discovery.Reference
-	// discovers is set where the gateway looks up Services.
+	// discovers is set if discovery is on.
 	discovers bool
 
-	// splitAcrossReplicas cuts queries although hot has several replicas.
+	// splitAcrossReplicas splits queries even if hot has several replicas.
 	splitAcrossReplicas bool
-	// cache keeps answers, and scope says whose they are.
+	// cache enables the cache, and scope separates its entries from other datasources.
 	cache       bool
 	scope       string
 	queryParams map[string]string
-	// scrapeInterval is zero where the datasource names none.
+	// scrapeInterval is zero if the datasource sets none.
 	scrapeInterval time.Duration
 
-	// generation is that of the Resolver, and specGeneration that of the spec.
+	// generation is the Resolver's generation, and specGeneration the spec's.
 	generation     uint64
 	specGeneration string
 	usages         []*usage // of its tiers
 }
 
-// ShowsConfiguration reports whether callers of the datasource may see how the
-// tiers are configured. Those who are confined to namespaces may not.
+// ShowsConfiguration reports whether callers of the datasource may see the configuration of
+// its tiers. Callers that are confined to namespaces may not.
 func (r *Resolved) ShowsConfiguration() bool { return r.Rule == nil }
 
-// touch notes that the tiers are in use.
+// touch marks the tiers as used.
 func (r *Resolved) touch(now time.Time) {
 	for _, each := range r.usages {
 		each.touch(now)
@@ -80,15 +76,15 @@ func (r *Resolved) usedSince(since time.Time) bool {
 	return len(r.usages) > 0 && r.usages[0].last().After(since)
 }
 
-// UsesCache reports whether answers for the datasource are kept.
+// UsesCache reports whether the cache is on for the datasource.
 func (r *Resolved) UsesCache() bool { return r.cache }
 
-// CacheScope returns what tells its kept answers from those for other
+// CacheScope returns the key that separates its cached answers from those of other
 // datasources: see scopeOf.
 func (r *Resolved) CacheScope() string { return r.scope }
 
-// Query returns what a request asks of the datasource, without what is the same
-// for all datasources.
+// Query returns the engine's query for a request, with the settings of the datasource. The
+// caller adds the settings that all datasources share.
 func (r *Resolved) Query(request *promapi.Request) engine.Query {
 	query := engine.Query{
 		Request: request, Hot: r.Hot, Cold: r.Cold, Pair: r.Pair,

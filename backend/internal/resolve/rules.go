@@ -11,19 +11,20 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
-// rules say which namespaces the requests of a datasource are confined to. They
-// come from the operator's configuration, never from a spec.
+// rules confine the requests of datasources to namespaces. They come from the operator's
+// configuration, never from a spec.
 type rules struct {
 	label      string
 	onConflict enforcement.OnConflict
-	// own is the rule of the default datasource; nil where it is not confined.
+	// own is the rule of the default datasource, or nil.
 	own *enforcement.Rule
-	// datasources and projects hold nil for those that are exempt.
+	// datasources and projects hold nil for an exempt datasource or project.
 	datasources map[perses.Reference]*enforcement.Rule
 	projects    map[string]*enforcement.Rule
-	// projectIsNamespace is for projects that are not listed.
+	// projectIsNamespace confines projects that are not listed to the namespace of the same
+	// name.
 	projectIsNamespace bool
-	// confining is set when some project is confined.
+	// confining is set if any project is confined.
 	confining bool
 }
 
@@ -62,15 +63,14 @@ func newRules(settings config.Config) (*rules, error) {
 	return made, nil
 }
 
-// listed reports whether the operator lets a project use the gateway's own tiers.
+// listed reports whether a project may use the gateway's own tiers.
 func (r *rules) listed(project string) bool {
 	_, found := r.projects[project]
 	return found || r.projectIsNamespace
 }
 
-// of returns the rule for a datasource, or nil where it is not confined. Once
-// projects are confined, what no rule is for is refused: it returns an Error
-// with status 403.
+// of returns the rule of a datasource, or nil if it is not confined. If any project is
+// confined, of returns an Error with status 403 for a datasource without a rule.
 func (r *rules) of(reference perses.Reference) (*enforcement.Rule, error) {
 	if rule, found := r.datasources[reference]; found {
 		return rule, nil
@@ -82,27 +82,26 @@ func (r *rules) of(reference perses.Reference) (*enforcement.Rule, error) {
 	case reference.Project != "" && r.projectIsNamespace:
 		return enforcement.New(r.label, []string{reference.Project}, r.onConflict)
 	case !r.confining:
-		return nil, nil //nolint:nilnil // Nobody is confined.
+		return nil, nil //nolint:nilnil // No project is confined.
 	case reference.Project == "":
 		return nil, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
 			"%s is not served, because the projects of this Perses are confined to namespaces: ask the operator to list it in enforcement.datasources, with namespaces or with all_namespaces", reference)
 	}
 	return nil, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
-		"%s is not served, because projects are confined to namespaces and its own to none: ask the operator to list project %q in the gateway's configuration", reference, reference.Project)
+		"%s is not served, because projects are confined to namespaces and its project has none: ask the operator to list project %q in the gateway's configuration", reference, reference.Project)
 }
 
-// RuleOf returns the rule that confines a saved datasource, or nil where it is
-// not confined. It returns an Error with status 403 for one that is not served.
+// RuleOf returns the rule of a saved datasource, or nil if it is not confined. It returns an
+// Error with status 403 if the datasource is not served.
 func (r *Resolver) RuleOf(reference perses.Reference) (*enforcement.Rule, error) {
 	return r.rules.of(reference)
 }
 
-// OwnRule returns the rule that confines the default datasource; nil where it is
-// not confined.
+// OwnRule returns the rule of the default datasource, or nil if it is not confined.
 func (r *Resolver) OwnRule() *enforcement.Rule { return r.rules.own }
 
-// Confine confines a request to what the datasource may see and, where it names
-// one, to a namespace. It returns the errors of the rule.
+// Confine confines a request to the namespaces of the datasource and to namespace, unless it
+// is empty. It returns the errors of the rule.
 func (r *Resolver) Confine(asked *Resolved, request *promapi.Request, namespace string) (*promapi.Request, error) {
 	rule := asked.Rule
 	var err error
@@ -122,7 +121,7 @@ func (r *Resolver) Confine(asked *Resolved, request *promapi.Request, namespace 
 	}
 	if asked.WantsNamespace {
 		return nil, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
-			"a tier of the %s answers for namespaces only: name one in the query (POST /api/v1/metrics/query), or ask the operator to confine the datasource", asked.Label)
+			"a tier of the %s answers only requests that are confined to namespaces: set a namespace in the query (POST /api/v1/metrics/query), or ask the operator to confine the datasource", asked.Label)
 	}
 	return request, nil
 }

@@ -18,29 +18,27 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// serviceAccountDir is where Kubernetes puts what belongs to the ServiceAccount
-// of a pod.
+// serviceAccountDir is the directory where Kubernetes mounts the ServiceAccount of a pod.
 const serviceAccountDir = "/var/run/secrets/kubernetes.io/serviceaccount"
 
-// transports are what the gateway shows to each destination that the operator
-// names.
+// transports hold the credentials and the TLS configuration for each destination.
 type transports struct {
+	// own is for the configured URLs of the gateway's own tiers.
 	own          map[tier.Name]*upstream.Access
 	destinations []upstream.Destination
-	// found is for the gateway's own tiers where discovery found them.
+	// found is for the discovered Services of the gateway's own tiers.
 	found map[tier.Name]discoveredAccess
-	// services is for other Services, which datasources name: it has no
-	// credential, whoever names them.
+	// services is for other Services that datasources name. It never has a credential.
 	services *upstream.Access
-	// perses carries what callers ask Perses; persesService the gateway's own
-	// credential, and is nil where there is none.
+	// perses is for requests with the caller's credential. persesService has the gateway's
+	// own credential, or is nil.
 	perses, persesService http.RoundTripper
 
-	unverified []string // keys of those whose certificate nobody looks at
+	unverified []string // keys with insecure_skip_verify
 }
 
-// discoveredAccess is for a tier of the gateway's own that was discovered: with
-// the token of the ServiceAccount, and without it, where others could read it.
+// discoveredAccess is for a discovered Service of the gateway's own tier. tierproxy uses
+// withoutToken over plain HTTP, because others could read the token of the ServiceAccount.
 type discoveredAccess struct{ withToken, withoutToken *upstream.Access }
 
 func newDiscoveredAccess(config config.Config, own *config.HTTPConfig, reloads *upstream.Reloads) (discoveredAccess, error) {
@@ -54,7 +52,7 @@ func newDiscoveredAccess(config config.Config, own *config.HTTPConfig, reloads *
 	return discoveredAccess{withToken: withToken, withoutToken: withoutToken}, err
 }
 
-// over returns what is shown over a scheme.
+// over returns the transport configuration for a scheme.
 func (d discoveredAccess) over(scheme string) *upstream.Access {
 	if scheme != "https" || !d.withToken.SendsToken() {
 		return d.withoutToken
@@ -62,7 +60,8 @@ func (d discoveredAccess) over(scheme string) *upstream.Access {
 	return d.withToken
 }
 
-// newTransports makes them all. reloads counts the changes of their files.
+// newTransports returns the transports of the configuration. reloads counts reloads of their
+// files. newTransports returns an error if it cannot read a file.
 func newTransports(settings config.Config, reloads *upstream.Reloads) (*transports, error) {
 	made := &transports{own: map[tier.Name]*upstream.Access{}, found: map[tier.Name]discoveredAccess{}}
 	note := func(key string, access *upstream.Access) {
@@ -77,7 +76,7 @@ func newTransports(settings config.Config, reloads *upstream.Reloads) (*transpor
 	}{tier.Hot: {settings.Hot.URL, settings.Hot.HTTPConfig}, tier.Cold: {settings.Cold.URL, settings.Cold.HTTPConfig}} {
 		base, parseError := url.Parse(own.url)
 		if parseError != nil {
-			continue // Validate found it before.
+			continue // Validate reports it.
 		}
 		options := upstream.AccessOptions{HTTP: own.http.ClientConfig(), Authorities: authorities(settings, base.Hostname()), Reloads: reloads}
 		if base.Scheme == "https" && inCluster(base.Hostname()) {
@@ -107,7 +106,7 @@ func newTransports(settings config.Config, reloads *upstream.Reloads) (*transpor
 		return nil, fmt.Errorf("service_account: %w", err)
 	}
 	plain := promconfig.HTTPClientConfig{EnableHTTP2: true, TLSConfig: promconfig.TLSConfig{CAFile: settings.Perses.CAFile}}
-	if _, made.perses, err = persesCarrier(plain, reloads); err != nil {
+	if _, made.perses, err = persesTransport(plain, reloads); err != nil {
 		return nil, fmt.Errorf("perses.ca_file: %w", err)
 	}
 	if settings.Perses.Service.HTTPConfig == nil {
@@ -118,41 +117,40 @@ func newTransports(settings config.Config, reloads *upstream.Reloads) (*transpor
 		service.TLSConfig.CAFile = settings.Perses.CAFile
 	}
 	var access *upstream.Access
-	if access, made.persesService, err = persesCarrier(service, reloads); err != nil {
+	if access, made.persesService, err = persesTransport(service, reloads); err != nil {
 		return nil, fmt.Errorf("perses.service.http_config: %w", err)
 	}
 	note("perses.service", access)
 	return made, nil
 }
 
-// persesCarrier returns what carries requests to Perses, and reads its files anew
-// when they change.
-func persesCarrier(config promconfig.HTTPClientConfig, reloads *upstream.Reloads) (*upstream.Access, http.RoundTripper, error) {
+// persesTransport returns the transport for requests to Perses. It reloads changed files.
+func persesTransport(config promconfig.HTTPClientConfig, reloads *upstream.Reloads) (*upstream.Access, http.RoundTripper, error) {
 	access, err := upstream.NewAccess(upstream.AccessOptions{HTTP: &config, Reloads: reloads})
 	if err != nil {
 		return nil, nil, err
 	}
-	carrier, err := access.RoundTripper(func(config *tls.Config) *http.Transport {
+	transport, err := access.RoundTripper(func(config *tls.Config) *http.Transport {
 		return &http.Transport{TLSClientConfig: config, MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second}
 	})
-	return access, carrier, err
+	return access, transport, err
 }
 
-// inCluster tells whether a host name is one of a service in the cluster.
+// inCluster reports whether host is a cluster DNS name of a Service.
 func inCluster(host string) bool {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	return strings.HasSuffix(host, ".svc") || strings.HasSuffix(host, ".svc.cluster.local")
 }
 
-// authorities are those of the cluster, for hosts of it: the one that signs for
-// services on OpenShift, and the one of the API server.
+// authorities returns the files with the CA certificates of the cluster if host is in the
+// cluster: the service CA of OpenShift, and the CA of the API server.
 func authorities(config config.Config, host string) []string {
 	if !inCluster(host) {
 		return nil
 	}
 	directories := []string{serviceAccountDir}
-	if own := filepath.Dir(config.ServiceAccount.TokenPath); config.ServiceAccount.TokenPath != "" && own != serviceAccountDir {
-		directories = append(directories, own)
+	if tokenDir := filepath.Dir(config.ServiceAccount.TokenPath); config.ServiceAccount.TokenPath != "" && tokenDir != serviceAccountDir {
+		directories = append(directories, tokenDir)
 	}
 	var files []string
 	for _, directory := range directories {
@@ -161,15 +159,15 @@ func authorities(config config.Config, host string) []string {
 	return files
 }
 
-// warn says loudly whose certificate is not verified.
+// warn logs which destinations have no certificate verification.
 func (a *transports) warn(logger logrus.FieldLogger) {
 	for _, key := range a.unverified {
-		logger.Warnf("THE TLS CERTIFICATE OF %s IS NOT VERIFIED: insecure_skip_verify is for development only, anybody on the way can read and change the answers, and take the credential", key)
+		logger.Warnf("THE TLS CERTIFICATE OF %s IS NOT VERIFIED: insecure_skip_verify is for development only. Anyone on the network path can read and change the answers, and steal the credential", key)
 	}
 }
 
-// announce says to whom the token of the ServiceAccount goes: the tiers that are
-// configured, and those that isDiscovered says are looked for.
+// announce logs which tiers get the token of the ServiceAccount: configured tiers, and tiers
+// that discovery looks for.
 func (a *transports) announce(logger logrus.FieldLogger, config config.Config, isDiscovered func(tier.Name) bool) {
 	var receivers []string
 	for _, name := range tier.Names() {
@@ -182,8 +180,8 @@ func (a *transports) announce(logger logrus.FieldLogger, config config.Config, i
 	}
 	path := config.ServiceAccount.TokenPath
 	if _, err := os.Stat(path); err != nil {
-		logger.Warnf("the ServiceAccount token (service_account.token_path) is for %s, but %s cannot be read: nothing is sent until it can", strings.Join(receivers, ", "), path)
+		logger.Warnf("tierproxy cannot read the ServiceAccount token %[2]s (service_account.token_path) for %[1]s: it sends no token until it can", strings.Join(receivers, ", "), path)
 		return
 	}
-	logger.Infof("the ServiceAccount token of %s goes, over TLS only, to %s", path, strings.Join(receivers, ", "))
+	logger.Infof("tierproxy sends the ServiceAccount token %s, over TLS only, to %s", path, strings.Join(receivers, ", "))
 }

@@ -244,7 +244,7 @@ spec: {clusterIP: None, ports: [{name: http-web, port: 9090}, {name: reloader-we
 		require.NoError(t, err)
 		return string(text)
 	}
-	require.Contains(t, check("kube-system", "secret"), "which it may not name: ask the operator to list namespace kube-system")
+	require.Contains(t, check("kube-system", "secret"), "which the datasource may not use: ask the operator to list namespace kube-system")
 	require.Eventually(t, func() bool {
 		return strings.Contains(check("monitoring", "nobody"), "there is no Service monitoring/nobody")
 	}, eventually, 20*time.Millisecond)

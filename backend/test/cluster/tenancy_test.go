@@ -248,7 +248,7 @@ func TestATenancyPortOfOpenShift(t *testing.T) {
 	}
 	got := g.askTenant(t, http.MethodGet, "all", "query", up)
 	require.Equal(t, http.StatusForbidden, got.status, got.body)
-	require.Contains(t, got.body, "answers for namespaces only")
+	require.Contains(t, got.body, "answers only requests that are confined to namespaces")
 
 	// The port refuses a query that names another namespace beside its own, as
 	// OpenShift configures it. One that names another alone does not reach the port.
