@@ -53,7 +53,7 @@ func TestCheckDefaultCaller_TakesVerifiedCertificatesOfTheList(t *testing.T) {
 		err := m.checkDefaultCaller(incoming)
 		require.Equal(t, test.accepts, err == nil, name)
 		if !test.accepts {
-			requireStatus(t, err, http.StatusUnauthorized, "takes a credential of its own")
+			requireStatus(t, err, http.StatusUnauthorized, "requires its own credential")
 		}
 	}
 }

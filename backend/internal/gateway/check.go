@@ -12,13 +12,13 @@ import (
 
 const checkPath = "/api/v1/datasources/check"
 
-// report is what a check of a spec found.
+// report is the result of checking a spec.
 type report struct {
-	// OK is set when the spec is valid and every tier can be used.
+	// OK is set if the spec is valid and every tier can be used.
 	OK bool `json:"ok"`
-	// Mistakes are those of the spec, each with its field.
+	// Mistakes are the mistakes in the spec, each with its field.
 	Mistakes []mistakeView `json:"mistakes"`
-	// Tiers holds what was found at each tier by its name.
+	// Tiers holds the report on each tier by its name.
 	Tiers map[tier.Name]resolve.TierReport `json:"tiers"`
 }
 
@@ -27,11 +27,10 @@ type mistakeView struct {
 	Message string `json:"message"`
 }
 
-// serveCheck answers with a report on the spec in the body, as the datasource
-// that the path names would have it. That datasource need not exist yet, but
-// the caller has to be one who may read its like. A nil reference is the default
-// datasource, whose callers were checked before: what they show is not for
-// Perses.
+// serveCheck responds with a report on the spec in the body, as if it were the spec of the
+// datasource in the path. That datasource need not exist, but Perses has to allow the caller
+// to read datasources of its project. reference is nil for the default datasource, whose
+// callers serveDefault has checked.
 func (g *Gateway) serveCheck(w http.ResponseWriter, incoming *http.Request, reference *perses.Reference) {
 	if reference != nil {
 		if err := g.core.Perses.CheckMayList(incoming.Context(), *reference, perses.CallerOf(incoming)); err != nil {
@@ -63,8 +62,7 @@ func (g *Gateway) serveCheck(w http.ResponseWriter, incoming *http.Request, refe
 	promapi.WriteData(w, found)
 }
 
-// hideConfiguration takes out what callers who are confined to namespaces may
-// not see of the tiers.
+// hideConfiguration removes the details that callers confined to namespaces may not see.
 func (r *report) hideConfiguration() {
 	for name, seen := range r.Tiers {
 		seen.ExternalLabels = nil
@@ -75,7 +73,7 @@ func (r *report) hideConfiguration() {
 	}
 }
 
-// check reads a spec and looks at its tiers.
+// check validates a spec and inspects its tiers.
 func (g *Gateway) check(ctx context.Context, reference perses.Reference, raw []byte) report {
 	found := report{OK: true, Mistakes: []mistakeView{}, Tiers: map[tier.Name]resolve.TierReport{}}
 	spec, err := perses.ParseSpec(raw)

@@ -111,7 +111,7 @@ func TestSendsTokenOf_TakesOneBearerToken(t *testing.T) {
 	for value, expected := range map[string]bool{"Bearer planted": true, "bearer planted": true, "Basic planted": false, "planted": false, "Bearer other": false} {
 		incoming := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
 		incoming.Header.Set("Authorization", value)
-		isSent, err := sendsTokenOf(file, incoming)
+		isSent, err := hasTokenOf(file, incoming)
 		require.NoError(t, err)
 		require.Equal(t, expected, isSent, value)
 	}

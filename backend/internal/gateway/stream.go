@@ -18,14 +18,13 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// bufferBytes is how much of an answer is in memory at a time.
+// bufferBytes is the part of an answer that is in memory while it streams.
 const bufferBytes = 64 << 10
 
 var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
 
-// stream passes an answer on: header, then the bytes as they come in. An
-// answer that is cut off aborts the connection, so that nobody takes what went
-// out for the whole.
+// stream sends an answer to the client as it arrives. If the answer is truncated, stream aborts
+// the connection, so that the client does not take the part for the whole answer.
 func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response *engine.Response, asked *resolve.Resolved, request *promapi.Request, started, deadline time.Time) {
 	defer func() { _ = response.Body.Close() }()
 	header := w.Header()
@@ -74,7 +73,7 @@ func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response
 	}
 	switch {
 	case outcome == telemetry.OutcomeAborted:
-		entry.WithError(err).Warn("the answer of the tier was cut off, so the connection to the client is aborted")
+		entry.WithError(err).Warn("the answer of the tier was truncated: tierproxy aborts the connection to the client")
 	case slow:
 		entry.Warn(messageSlow)
 	case err != nil:
@@ -87,7 +86,7 @@ func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response
 	}
 }
 
-// logsDebug tells whether anybody reads lines that take long to make.
+// logsDebug reports whether the logger writes lines at level debug.
 func logsDebug(logger logrus.FieldLogger) bool {
 	switch logger := logger.(type) {
 	case *logrus.Logger:
@@ -98,15 +97,15 @@ func logsDebug(logger logrus.FieldLogger) bool {
 	return true
 }
 
-// writeError is a failure to write to the client.
+// writeError is an error of writing to the client.
 type writeError struct{ error }
 
-// stallTimeout is how long a client may take to accept one piece of an answer, of
-// bufferBytes at most. While it does not, it holds a slot of the tier.
+// stallTimeout is the time in which a client has to accept up to bufferBytes of an answer. A
+// slow client occupies a slot of the tier.
 const stallTimeout = 5 * time.Second
 
-// copyFlushing copies the body and sends each piece on as soon as it is there, at
-// the latest until the deadline.
+// copyFlushing copies body to the client and flushes each piece, until the deadline. It returns
+// the number of bytes. A *writeError means that the client failed, not the tier.
 func copyFlushing(w http.ResponseWriter, body io.Reader, deadline time.Time) (int64, error) {
 	buffer, _ := buffers.Get().(*[bufferBytes]byte)
 	defer buffers.Put(buffer)
@@ -127,7 +126,7 @@ func copyFlushing(w http.ResponseWriter, body io.Reader, deadline time.Time) (in
 			}
 		}
 		if errors.Is(readError, io.EOF) {
-			return total, nil // The server sends what is left, in one piece with the end.
+			return total, nil // The server flushes the rest together with the end of the response.
 		}
 		if n > 0 {
 			if err := controller.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {

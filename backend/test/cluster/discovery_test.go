@@ -68,7 +68,7 @@ func TestServicesAreFoundFollowedAndLost(t *testing.T) {
 			health.ThanosEndpoint == "https://thanos-querier.openshift-monitoring.svc:9091" && health.Services["cold"].State == "no-ready-endpoints" &&
 			len(health.Tiers["hot"].Replicas) == 2
 	})
-	require.Equal(t, "nothing stands behind the Service openshift-monitoring/thanos-querier: its selector matches no pod, or none has started", g.Health().Services["cold"].Message)
+	require.Equal(t, "the Service openshift-monitoring/thanos-querier has no endpoints: its selector matches no pod, or no pod has started", g.Health().Services["cold"].Message)
 
 	apply(t, slice("prometheus-k8s", 9091, "prometheus-k8s-0=10.0.0.1", "prometheus-k8s-1=10.0.0.2!"))
 	took["one is not ready"] = g.waitFor(t, soon, "a pod is not ready", func(health resolve.Health) bool {
