@@ -48,7 +48,7 @@ type TierHealth struct {
 
 // Health returns the state of the tiers of the configuration. Before Start, it is unhealthy.
 func (m *Manager) Health() Health {
-	datasource, err := m.core.Resolver.Own()
+	datasource, err := m.core.Resolver.Default()
 	if err != nil {
 		return Health{Status: StatusUnhealthy, Tiers: map[string]TierHealth{}}
 	}

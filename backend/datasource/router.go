@@ -104,7 +104,7 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 	defer end()
 	endpoint := request.Endpoint
 	defer func() { r.core.Metrics.CountExecuted(ctx, endpoint, statusOf(err)) }()
-	resolved, err := r.core.Resolver.WaitOwn(ctx)
+	resolved, err := r.core.Resolver.WaitDefault(ctx)
 	planned := func() {}
 	if err == nil {
 		request, planned, err = r.core.Admit(ctx, resolved, request, query.Namespace)

@@ -121,7 +121,7 @@ func (c *Core) Begin(endpoint promapi.Endpoint) (end func(), err error) {
 //
 // Admit returns an Error with status 400 for PromQL that is too expensive to parse, an
 // Error with status 503 if the queue is full, and the errors of resolve.Resolver.Confine.
-func (c *Core) Admit(ctx context.Context, asked *resolve.Resolved, request *promapi.Request, namespace string) (_ *promapi.Request, planned func(), err error) {
+func (c *Core) Admit(ctx context.Context, resolved *resolve.Resolved, request *promapi.Request, namespace string) (_ *promapi.Request, planned func(), err error) {
 	isCostly := false
 	for _, name := range []string{"query", "match[]"} {
 		isCostlyOne, err := promql.Check(c.Config.Query.MaxLength, request.Parameters[name]...)
@@ -139,7 +139,7 @@ func (c *Core) Admit(ctx context.Context, asked *resolve.Resolved, request *prom
 		}
 		planned = sync.OnceFunc(release)
 	}
-	confined, err := c.Resolver.Confine(asked, request, namespace)
+	confined, err := c.Resolver.Confine(resolved, request, namespace)
 	if err != nil {
 		planned()
 		return nil, nil, err
@@ -148,12 +148,12 @@ func (c *Core) Admit(ctx context.Context, asked *resolve.Resolved, request *prom
 }
 
 // Query returns the engine's query for a request to a datasource.
-func (c *Core) Query(asked *resolve.Resolved, request *promapi.Request) engine.Query {
-	query := asked.Query(request)
+func (c *Core) Query(resolved *resolve.Resolved, request *promapi.Request) engine.Query {
+	query := resolved.Query(request)
 	query.OnRetry, query.Timeout, query.Freshness = c.Metrics.Retried, time.Duration(c.Config.Query.Timeout), time.Duration(c.Config.Routing.Freshness)
 	query.Decoded, query.Splicing = c.decoded, c.splicing
-	if asked.UsesCache() && c.lifetime != nil {
-		query.Caching = &engine.Caching{Cache: c.Cache, Scope: asked.CacheScope(), Lifetime: c.lifetime, OnUse: c.Metrics.CacheUsed}
+	if resolved.UsesCache() && c.lifetime != nil {
+		query.Caching = &engine.Caching{Cache: c.Cache, Scope: resolved.CacheScope(), Lifetime: c.lifetime, OnUse: c.Metrics.CacheUsed}
 	}
 	return query
 }

@@ -92,9 +92,9 @@ func (d *Discovery) Wait(ctx context.Context, reference Reference) {
 func (d *Discovery) watch(reference Reference) *watch {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
-	if found, ok := d.watches[reference]; ok {
-		found.lastUsed = time.Now()
-		return found
+	if existing, ok := d.watches[reference]; ok {
+		existing.lastUsed = time.Now()
+		return existing
 	}
 	added := newWatch(reference, d.api, d.changed)
 	if d.context == nil || d.context.Err() != nil {

@@ -105,8 +105,8 @@ func unusable(reference Reference, name, format string, arguments ...any) *Servi
 }
 
 // choose returns the only Service found, or the state that describes why there is none.
-func choose(reference Reference, found []*corev1.Service) (*corev1.Service, *Service) {
-	switch len(found) {
+func choose(reference Reference, services []*corev1.Service) (*corev1.Service, *Service) {
+	switch len(services) {
 	case 0:
 		text := "there is no Service " + reference.String()
 		if reference.Selector != "" {
@@ -114,11 +114,11 @@ func choose(reference Reference, found []*corev1.Service) (*corev1.Service, *Ser
 		}
 		return nil, &Service{State: StateAbsent, Namespace: reference.Namespace, Name: reference.Name, Message: text}
 	case 1:
-		return found[0], nil
+		return services[0], nil
 	}
 	var names []string
-	for _, each := range found {
-		names = append(names, each.Name)
+	for _, service := range services {
+		names = append(names, service.Name)
 	}
 	slices.Sort(names)
 	return nil, unusable(reference, "", "the selector %s matches %d Services: make it match one of %s", reference.Selector, len(names), strings.Join(names, ", "))
@@ -144,7 +144,7 @@ func describeService(reference Reference, service *corev1.Service, list []*disco
 		return described
 	}
 	described.Endpoints = endpoints(list, port.Name)
-	if !slices.ContainsFunc(described.Endpoints, func(each Endpoint) bool { return each.Ready }) {
+	if !slices.ContainsFunc(described.Endpoints, func(endpoint Endpoint) bool { return endpoint.Ready }) {
 		described.State = StateNotReady
 		described.Message = fmt.Sprintf("the Service %s/%s has no ready endpoint: %d endpoints, all of them not ready", service.Namespace, service.Name, len(described.Endpoints))
 		if len(described.Endpoints) == 0 {
@@ -199,15 +199,15 @@ func schemeOf(reference Reference, service *corev1.Service, port *corev1.Service
 	if reference.Scheme != "" {
 		return reference.Scheme
 	}
-	var said []string
+	var hints []string
 	if port.AppProtocol != nil {
-		said = append(said, strings.ToLower(*port.AppProtocol))
+		hints = append(hints, strings.ToLower(*port.AppProtocol))
 	}
-	for _, each := range append(said, port.Name, port.TargetPort.StrVal) {
+	for _, name := range append(hints, port.Name, port.TargetPort.StrVal) {
 		switch {
-		case each == "https" || strings.HasPrefix(each, "https-") || strings.HasSuffix(each, "-https") || strings.HasSuffix(each, "/https"):
+		case name == "https" || strings.HasPrefix(name, "https-") || strings.HasSuffix(name, "-https") || strings.HasSuffix(name, "/https"):
 			return "https"
-		case each == "http" || strings.HasPrefix(each, "http-") || strings.HasSuffix(each, "-http") || strings.HasSuffix(each, "/http"):
+		case name == "http" || strings.HasPrefix(name, "http-") || strings.HasSuffix(name, "-http") || strings.HasSuffix(name, "/http"):
 			return "http"
 		}
 	}
@@ -235,18 +235,18 @@ func endpoints(list []*discoveryv1.EndpointSlice, portName string) []Endpoint {
 		if port == 0 {
 			continue
 		}
-		for _, each := range slice.Endpoints {
-			if len(each.Addresses) == 0 {
+		for _, candidate := range slice.Endpoints {
+			if len(candidate.Addresses) == 0 {
 				continue
 			}
 			endpoint := Endpoint{
-				Address: net.JoinHostPort(each.Addresses[0], strconv.Itoa(port)),
+				Address: net.JoinHostPort(candidate.Addresses[0], strconv.Itoa(port)),
 				// Kubernetes defines nil as unknown, which counts as ready.
-				Ready: (each.Conditions.Ready == nil || *each.Conditions.Ready) && (each.Conditions.Terminating == nil || !*each.Conditions.Terminating),
+				Ready: (candidate.Conditions.Ready == nil || *candidate.Conditions.Ready) && (candidate.Conditions.Terminating == nil || !*candidate.Conditions.Terminating),
 			}
 			endpoint.Name = endpoint.Address
-			if each.TargetRef != nil && each.TargetRef.Kind == "Pod" && each.TargetRef.Name != "" {
-				endpoint.Name = each.TargetRef.Name
+			if candidate.TargetRef != nil && candidate.TargetRef.Kind == "Pod" && candidate.TargetRef.Name != "" {
+				endpoint.Name = candidate.TargetRef.Name
 			}
 			previous, isDuplicate := byName[endpoint.Name]
 			// A recreated pod may still appear with its old address.
@@ -257,8 +257,8 @@ func endpoints(list []*discoveryv1.EndpointSlice, portName string) []Endpoint {
 		}
 	}
 	sorted := make([]Endpoint, 0, len(byName))
-	for _, each := range byName {
-		sorted = append(sorted, each)
+	for _, endpoint := range byName {
+		sorted = append(sorted, endpoint)
 	}
 	slices.SortFunc(sorted, func(a, b Endpoint) int { return strings.Compare(a.Name, b.Name) })
 	return sorted

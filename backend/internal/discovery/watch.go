@@ -167,8 +167,8 @@ func (w *watch) follow(ctx context.Context, name string) {
 // objects returns the objects of a feed, sorted by name.
 func objects[T interface{ GetName() string }](f *feed) []T {
 	var list []T
-	for _, each := range f.informer.GetStore().List() {
-		if object, ok := each.(T); ok {
+	for _, stored := range f.informer.GetStore().List() {
+		if object, ok := stored.(T); ok {
 			list = append(list, object)
 		}
 	}

@@ -47,7 +47,7 @@ func (g *Gateway) serveCheck(w http.ResponseWriter, incoming *http.Request, refe
 		g.fail(w, incoming, err)
 		return
 	}
-	checked, rule := perses.Reference{Name: resolve.DefaultName}, g.core.Resolver.OwnRule()
+	checked, rule := perses.Reference{Name: resolve.DefaultName}, g.core.Resolver.DefaultRule()
 	if reference != nil {
 		checked = *reference
 		if rule, err = g.core.Resolver.RuleOf(checked); err != nil {
@@ -55,11 +55,11 @@ func (g *Gateway) serveCheck(w http.ResponseWriter, incoming *http.Request, refe
 			return
 		}
 	}
-	found := g.check(incoming.Context(), checked, body)
+	result := g.check(incoming.Context(), checked, body)
 	if rule != nil {
-		found.hideConfiguration()
+		result.hideConfiguration()
 	}
-	promapi.WriteData(w, found)
+	promapi.WriteData(w, result)
 }
 
 // hideConfiguration removes the details that callers confined to namespaces may not see.
@@ -75,22 +75,22 @@ func (r *report) hideConfiguration() {
 
 // check validates a spec and inspects its tiers.
 func (g *Gateway) check(ctx context.Context, reference perses.Reference, raw []byte) report {
-	found := report{OK: true, Mistakes: []mistakeView{}, Tiers: map[tier.Name]resolve.TierReport{}}
+	result := report{OK: true, Mistakes: []mistakeView{}, Tiers: map[tier.Name]resolve.TierReport{}}
 	spec, err := perses.ParseSpec(raw)
 	if err != nil {
-		found.OK = false
+		result.OK = false
 		for _, mistake := range perses.Mistakes(err) {
-			found.Mistakes = append(found.Mistakes, mistakeView(*mistake))
+			result.Mistakes = append(result.Mistakes, mistakeView(*mistake))
 		}
-		return found
+		return result
 	}
-	found.Tiers = g.core.Resolver.Inspect(ctx, &perses.Datasource{Reference: reference, Spec: *spec})
-	for _, seen := range found.Tiers {
-		found.OK = found.OK && (seen.State == resolve.StateOK || seen.State == resolve.StateNone)
+	result.Tiers = g.core.Resolver.Inspect(ctx, &perses.Datasource{Reference: reference, Spec: *spec})
+	for _, seen := range result.Tiers {
+		result.OK = result.OK && (seen.State == resolve.StateOK || seen.State == resolve.StateNone)
 	}
-	if found.Tiers[tier.Hot].State == resolve.StateNone && found.Tiers[tier.Cold].State == resolve.StateNone {
-		found.OK = false
-		found.Mistakes = append(found.Mistakes, mistakeView{Field: "spec", Message: tier.ErrNoTier.Error()})
+	if result.Tiers[tier.Hot].State == resolve.StateNone && result.Tiers[tier.Cold].State == resolve.StateNone {
+		result.OK = false
+		result.Mistakes = append(result.Mistakes, mistakeView{Field: "spec", Message: tier.ErrNoTier.Error()})
 	}
-	return found
+	return result
 }

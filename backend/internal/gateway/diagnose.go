@@ -54,12 +54,12 @@ type Finding struct {
 func Diagnose(ctx context.Context, manager *datasource.Manager) []Finding {
 	d := &diagnosis{core: core.Of(manager)}
 	d.perses(ctx)
-	own, err := d.core.Resolver.WaitOwn(ctx)
+	resolved, err := d.core.Resolver.WaitDefault(ctx)
 	if err != nil {
 		d.add("routing", SeverityError, promapi.MessageOf(err), "")
 		return d.findings
 	}
-	d.services(own)
+	d.services(resolved)
 	seen := d.core.Resolver.Inspect(ctx, &perses.Datasource{Reference: perses.Reference{Name: resolve.DefaultName}})
 	hot, cold := seen[tier.Hot], seen[tier.Cold]
 	d.tier(tier.Hot, hot)
@@ -75,9 +75,9 @@ func Diagnose(ctx context.Context, manager *datasource.Manager) []Finding {
 		d.add("routing", SeverityNote, "there is no cold tier: every query goes to hot", "set cold.url (THANOS_QUERIER_URL), or let discovery find it")
 	}
 	d.coverage(hot, time.Now())
-	if own.Pair != nil && hot.State == resolve.StateOK && cold.State == resolve.StateOK {
-		own.Pair.Wait(ctx)
-		d.pair(own.Pair.Learned())
+	if resolved.Pair != nil && hot.State == resolve.StateOK && cold.State == resolve.StateOK {
+		resolved.Pair.Wait(ctx)
+		d.pair(resolved.Pair.Learned())
 	}
 	return d.findings
 }
@@ -103,17 +103,17 @@ func (d *diagnosis) perses(ctx context.Context) {
 	if service != nil {
 		caller = perses.ServiceCaller()
 	}
-	found, err := d.core.Perses.Inspect(ctx, caller)
+	inspection, err := d.core.Perses.Inspect(ctx, caller)
 	if err != nil {
 		d.add(subject, SeverityError, promapi.MessageOf(err), "check perses.url, perses.ca_file and network policies: without Perses, tierproxy cannot serve saved datasources")
 		return
 	}
-	version := cmp.Or(found.Version, "of an unknown version")
-	switch found.Module {
+	version := cmp.Or(inspection.Version, "of an unknown version")
+	switch inspection.Module {
 	case perses.ModuleLoaded:
-		d.add(subject, SeverityOK, fmt.Sprintf("Perses %s answers and has loaded the plugin module, version %s", version, found.ModuleVersion), "")
+		d.add(subject, SeverityOK, fmt.Sprintf("Perses %s answers and has loaded the plugin module, version %s", version, inspection.ModuleVersion), "")
 	case perses.ModuleBroken:
-		d.add(subject, SeverityError, fmt.Sprintf("Perses %s could not load the plugin module: %s", version, found.ModuleError), "put the plugin archive of this release into one of plugin.archive_paths of Perses, and restart Perses")
+		d.add(subject, SeverityError, fmt.Sprintf("Perses %s could not load the plugin module: %s", version, inspection.ModuleError), "put the plugin archive of this release into one of plugin.archive_paths of Perses, and restart Perses")
 	case perses.ModuleAbsent:
 		d.add(subject, SeverityError, fmt.Sprintf("Perses %s has no plugin module TieredPrometheus, so it rejects datasources of the kind TieredPrometheusDatasource", version), "put the plugin archive into one of plugin.archive_paths of Perses, and restart Perses")
 	case perses.ModuleUnknown:
@@ -122,9 +122,9 @@ func (d *diagnosis) perses(ctx context.Context) {
 }
 
 // services adds a finding for the Service of each tier.
-func (d *diagnosis) services(own *resolve.Resolved) {
+func (d *diagnosis) services(resolved *resolve.Resolved) {
 	for _, name := range tier.Names() {
-		service := own.Services[name]
+		service := resolved.Services[name]
 		if service == nil {
 			continue
 		}
@@ -184,12 +184,12 @@ func (d *diagnosis) pair(learned *catalog.Learned) {
 	if learned.Error != "" {
 		d.add(subject, SeverityWarning, "tierproxy cannot compare the series of the tiers: "+learned.Error, "see the gateway's log")
 	}
-	known := learned.Knowledge
-	if known == nil {
+	evidence := learned.Knowledge
+	if evidence == nil {
 		d.add(subject, SeverityWarning, "tierproxy does not know which series the tiers have: queries go to cold", "")
 		return
 	}
-	if known.Declared {
+	if evidence.Declared {
 		d.add(subject, SeverityNote, "the configuration declares that hot has every series (hot.complete)", "")
 		return
 	}
@@ -197,8 +197,8 @@ func (d *diagnosis) pair(learned *catalog.Learned) {
 		d.add(subject, SeverityWarning, "tierproxy only assumes that hot has every series: "+learned.Doubt,
 			"let the gateway read /api/v1/status/config of hot, or set hot.external_labels. If hot has every series, set hot.complete")
 	}
-	others := known.Others()
-	if !known.SourcesKnown || len(others) == 0 {
+	others := evidence.Others()
+	if !evidence.SourcesKnown || len(others) == 0 {
 		return
 	}
 	d.add(subject, SeverityNote, fmt.Sprintf("cold has %d sources other than hot, such as %s: queries that can match their series go to cold",

@@ -110,27 +110,27 @@ type TierState struct {
 }
 
 // serveExplain responds with the decision for a query, without running the query.
-func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, asked *resolve.Resolved, path string, caller promapi.Caller) {
+func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, path string, caller promapi.Caller) {
 	request, err := promapi.ReadRequest(incoming, "explain", path, time.Now())
 	if err == nil {
 		request, err = explainedRequest(request)
 	}
 	planned := func() {}
 	if err == nil {
-		request, planned, err = g.core.Admit(incoming.Context(), asked, request.With(url.Values{"endpoint": nil}).From(caller, false), "")
+		request, planned, err = g.core.Admit(incoming.Context(), resolved, request.With(url.Values{"endpoint": nil}).From(caller, false), "")
 	}
 	if err != nil {
 		g.fail(w, incoming, err)
 		return
 	}
 	defer planned()
-	query := g.core.Query(asked, request)
+	query := g.core.Query(resolved, request)
 	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {
 		g.fail(w, incoming, err)
 		return
 	}
 	if query.AnsweredHere() {
-		promapi.WriteData(w, answeredHere(asked, request))
+		promapi.WriteData(w, answeredHere(resolved, request))
 		return
 	}
 	decided, err := engine.Plan(incoming.Context(), query)
@@ -139,8 +139,8 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 		return
 	}
 	input, decision := decided.Input, decided.Decision
-	detailed := asked.ShowsConfiguration()
-	hot := viewState(asked.Hot, input.Hot, detailed)
+	detailed := resolved.ShowsConfiguration()
+	hot := viewState(resolved.Hot, input.Hot, detailed)
 	if hot != nil {
 		hot.Replica = decided.Replica()
 	}
@@ -149,8 +149,8 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 		Rules: viewRules(input), ConfinedTo: request.ConfinedTo,
 		Fallback: string(decision.Fallback), Warnings: decision.Warnings,
 		Extent: viewExtent(input.Extent), Threshold: model.Duration(input.Threshold).String(),
-		HotUnused: asked.HotUnused, Hot: hot, Cold: viewState(asked.Cold, input.Cold, detailed),
-		Cut: viewCut(decided.Cut), NotCut: notCut(asked, decided),
+		HotUnused: resolved.HotUnused, Hot: hot, Cold: viewState(resolved.Cold, input.Cold, detailed),
+		Cut: viewCut(decided.Cut), NotCut: notCut(resolved, decided),
 	}
 	if detailed {
 		// It contains hot's external labels.
@@ -160,12 +160,12 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 }
 
 // answeredHere explains a query that the gateway answers without a tier.
-func answeredHere(asked *resolve.Resolved, request *promapi.Request) Explanation {
+func answeredHere(resolved *resolve.Resolved, request *promapi.Request) Explanation {
 	return Explanation{
 		Reason:   string(tier.ReasonConfined),
 		Sentence: "tierproxy answers without a tier: no series that the query selects is in the namespaces that it is confined to.",
 		Rules:    []RuleResult{}, ConfinedTo: request.ConfinedTo,
-		Extent: Extent{Nothing: true}, Threshold: model.Duration(asked.Threshold).String(),
+		Extent: Extent{Nothing: true}, Threshold: model.Duration(resolved.Threshold).String(),
 	}
 }
 
@@ -176,8 +176,8 @@ func viewCut(cut *tier.Cut) *CutParts {
 	return &CutParts{HotFrom: resolve.Instant(cut.Grid.At(cut.First)), ColdSteps: cut.First, HotSteps: cut.Grid.Len() - cut.First}
 }
 
-func notCut(asked *resolve.Resolved, planned *engine.Planned) string {
-	if asked.Strategy != tier.StrategySplit {
+func notCut(resolved *resolve.Resolved, planned *engine.Planned) string {
+	if resolved.Strategy != tier.StrategySplit {
 		return ""
 	}
 	return planned.NotCut
@@ -209,8 +209,8 @@ func explainedRequest(request *promapi.Request) (*promapi.Request, error) {
 	}
 	if !slices.Contains(explained, endpoint) {
 		names := make([]string, 0, len(explained))
-		for _, each := range explained {
-			names = append(names, string(each))
+		for _, supported := range explained {
+			names = append(names, string(supported))
 		}
 		return nil, promapi.BadData("invalid parameter \"endpoint\": %q is none of %s", endpoint, strings.Join(names, ", "))
 	}
@@ -238,12 +238,12 @@ func viewExtent(extent tier.Extent) Extent {
 	return view
 }
 
-func viewState(asked *catalog.Tier, state tier.State, detailed bool) *TierState {
-	if asked == nil {
+func viewState(queried *catalog.Tier, state tier.State, detailed bool) *TierState {
+	if queried == nil {
 		return nil
 	}
-	view := &TierState{Endpoint: asked.EndpointFor(detailed), Available: state.Available}
-	if asked.Name() == tier.Cold {
+	view := &TierState{Endpoint: queried.EndpointFor(detailed), Available: state.Available}
+	if queried.Name() == tier.Cold {
 		view.CoverageEnd = resolve.Instant(state.Newest)
 	} else if state.Oldest != tier.NothingCovered {
 		view.CoverageStart = resolve.Instant(state.Oldest)

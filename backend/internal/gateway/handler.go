@@ -60,10 +60,10 @@ func (g *Gateway) serve(w http.ResponseWriter, incoming *http.Request) {
 		w.WriteHeader(http.StatusTemporaryRedirect)
 		return
 	}
-	asked, err := parseRoute(incoming.URL)
+	target, err := parseRoute(incoming.URL)
 	// At other paths, the method is checked after the caller, who must not learn whether they exist.
-	if err == nil && (asked.isOpen() || incoming.Method == http.MethodOptions) {
-		err = checkMethod(incoming, asked)
+	if err == nil && (target.isOpen() || incoming.Method == http.MethodOptions) {
+		err = checkMethod(incoming, target)
 	}
 	if err != nil {
 		promapi.WriteError(w, err)
@@ -71,25 +71,25 @@ func (g *Gateway) serve(w http.ResponseWriter, incoming *http.Request) {
 	}
 	switch {
 	case incoming.Method == http.MethodOptions:
-		serveOptions(w, asked)
-	case asked.saved != nil:
-		g.serveSaved(w, incoming, asked)
-	case asked.path == "/metrics" && g.metrics != nil:
+		serveOptions(w, target)
+	case target.saved != nil:
+		g.serveSaved(w, incoming, target)
+	case target.path == "/metrics" && g.metrics != nil:
 		if err := g.checkAdminCaller(incoming); err != nil {
 			g.fail(w, incoming, err)
 			return
 		}
 		g.metrics.ServeHTTP(w, incoming)
-	case asked.path == "/-/healthy":
+	case target.path == "/-/healthy":
 		writeText(w, http.StatusOK, "tierproxy is healthy.\n")
-	case asked.path == "/-/ready":
+	case target.path == "/-/ready":
 		g.serveReady(w)
-	case asked.path == healthPath:
-		writeHealth(w, g.ownHealth(incoming))
-	case asked.path == "/":
-		g.servePage(w, incoming, "Default datasource", g.ownHealth(incoming))
+	case target.path == healthPath:
+		writeHealth(w, g.defaultHealth(incoming))
+	case target.path == "/":
+		g.servePage(w, incoming, "Default datasource", g.defaultHealth(incoming))
 	default:
-		g.serveDefault(w, incoming, asked)
+		g.serveDefault(w, incoming, target)
 	}
 }
 
@@ -131,56 +131,56 @@ func parseRoute(target *url.URL) (route, error) {
 }
 
 // serveSaved serves a datasource of Perses if the caller may read it.
-func (g *Gateway) serveSaved(w http.ResponseWriter, incoming *http.Request, asked route) {
+func (g *Gateway) serveSaved(w http.ResponseWriter, incoming *http.Request, target route) {
 	if g.core.Perses == nil {
 		promapi.WriteError(w, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
-			"%s is not served: no Perses is configured, set perses.url", asked.saved))
+			"%s is not served: no Perses is configured, set perses.url", target.saved))
 		return
 	}
-	if asked.saved.Dashboard != "" && !g.core.Config.Perses.DashboardDatasources {
+	if target.saved.Dashboard != "" && !g.core.Config.Perses.DashboardDatasources {
 		promapi.WriteError(w, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
-			"%s is not served: save it in the project, or ask the operator to set perses.dashboard_datasources", asked.saved))
+			"%s is not served: save it in the project, or ask the operator to set perses.dashboard_datasources", target.saved))
 		return
 	}
-	if asked.path == checkPath {
+	if target.path == checkPath {
 		// The datasource may not be saved yet, so this endpoint checks another permission.
-		g.serveCheck(w, incoming, asked.saved)
+		g.serveCheck(w, incoming, target.saved)
 		return
 	}
 	ctx, span := tracing.StartCall(incoming.Context(), "look up the datasource")
-	saved, err := g.core.Perses.Lookup(ctx, *asked.saved, g.callerOf(incoming, *asked.saved))
+	saved, err := g.core.Perses.Lookup(ctx, *target.saved, g.callerOf(incoming, *target.saved))
 	tracing.End(span, err, promapi.MessageOf)
 	if err == nil {
-		err = saved.CheckEndpoint(incoming.Method, asked.path)
+		err = saved.CheckEndpoint(incoming.Method, target.path)
 	}
 	if err == nil {
-		err = checkMethod(incoming, asked)
+		err = checkMethod(incoming, target)
 	}
-	var found *resolve.Resolved
+	var resolved *resolve.Resolved
 	if err == nil {
-		found, err = g.core.Resolver.WaitSaved(incoming.Context(), saved)
+		resolved, err = g.core.Resolver.WaitSaved(incoming.Context(), saved)
 	}
 	if err != nil {
 		g.fail(w, incoming, err)
 		return
 	}
-	switch asked.path {
+	switch target.path {
 	case healthPath:
-		writeHealth(w, found.ShownHealth(time.Now()))
+		writeHealth(w, resolved.ShownHealth(time.Now()))
 	case "/":
-		g.servePage(w, incoming, found.Label, found.ShownHealth(time.Now()))
+		g.servePage(w, incoming, resolved.Label, resolved.ShownHealth(time.Now()))
 	case "/-/healthy", "/-/ready":
-		serveProbe(w, found)
+		serveProbe(w, resolved)
 	default:
-		g.serveData(w, incoming, found, asked.path, g.savedCaller(incoming, *asked.saved))
+		g.serveData(w, incoming, resolved, target.path, g.savedCaller(incoming, *target.saved))
 	}
 }
 
 // serveDefault serves the default datasource.
-func (g *Gateway) serveDefault(w http.ResponseWriter, incoming *http.Request, asked route) {
+func (g *Gateway) serveDefault(w http.ResponseWriter, incoming *http.Request, target route) {
 	err := g.checkDefaultCaller(incoming)
 	if err == nil {
-		err = checkMethod(incoming, asked)
+		err = checkMethod(incoming, target)
 	}
 	if err != nil {
 		if promapi.AsError(err).Status == http.StatusUnauthorized {
@@ -189,20 +189,20 @@ func (g *Gateway) serveDefault(w http.ResponseWriter, incoming *http.Request, as
 		g.fail(w, incoming, err)
 		return
 	}
-	if asked.path == checkPath {
+	if target.path == checkPath {
 		g.serveCheck(w, incoming, nil)
 		return
 	}
-	own, err := g.core.Resolver.WaitOwn(incoming.Context())
+	resolved, err := g.core.Resolver.WaitDefault(incoming.Context())
 	if err != nil {
 		g.fail(w, incoming, err)
 		return
 	}
-	g.serveData(w, incoming, own, asked.path, defaultCaller(incoming))
+	g.serveData(w, incoming, resolved, target.path, defaultCaller(incoming))
 }
 
 // serveData serves the endpoints that read data of a datasource.
-func (g *Gateway) serveData(w http.ResponseWriter, incoming *http.Request, asked *resolve.Resolved, path string, caller promapi.Caller) {
+func (g *Gateway) serveData(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, path string, caller promapi.Caller) {
 	release, err := g.countFor(incoming, caller)
 	if err != nil {
 		g.fail(w, incoming, err)
@@ -211,11 +211,11 @@ func (g *Gateway) serveData(w http.ResponseWriter, incoming *http.Request, asked
 	defer release()
 	switch path {
 	case explainPath:
-		g.serveExplain(w, incoming, asked, path, caller)
+		g.serveExplain(w, incoming, resolved, path, caller)
 	case metricsQueryPath:
-		g.serveMetricsQuery(w, incoming, asked, caller)
+		g.serveMetricsQuery(w, incoming, resolved, caller)
 	default:
-		g.serveQuery(w, incoming, asked, path, caller)
+		g.serveQuery(w, incoming, resolved, path, caller)
 	}
 }
 
@@ -223,8 +223,8 @@ func (g *Gateway) serveData(w http.ResponseWriter, incoming *http.Request, asked
 // If Perses is configured, no tier needs to answer, because datasources may have other tiers.
 func (g *Gateway) serveReady(w http.ResponseWriter) {
 	health := resolve.Health{Status: resolve.StatusUnhealthy}
-	if own, err := g.core.Resolver.Own(); err == nil {
-		health = own.Health(time.Now(), true)
+	if resolved, err := g.core.Resolver.Default(); err == nil {
+		health = resolved.Health(time.Now(), true)
 	}
 	switch {
 	case health.IsPending():
@@ -243,10 +243,10 @@ func (g *Gateway) serveReady(w http.ResponseWriter) {
 }
 
 // serveProbe responds to the health check of Prometheus plugins.
-func serveProbe(w http.ResponseWriter, asked *resolve.Resolved) {
-	health := asked.Health(time.Now(), false)
+func serveProbe(w http.ResponseWriter, resolved *resolve.Resolved) {
+	health := resolved.Health(time.Now(), false)
 	if health.IsProbed() && health.Status == resolve.StatusUnhealthy {
-		promapi.WriteError(w, promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorUnavailable, "no tier of %s answers", asked.Label))
+		promapi.WriteError(w, promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorUnavailable, "no tier of %s answers", resolved.Label))
 		return
 	}
 	writeText(w, http.StatusOK, "tierproxy is healthy.\n")
@@ -259,7 +259,7 @@ func writeText(w http.ResponseWriter, status int, text string) {
 }
 
 // serveQuery serves an endpoint of the Prometheus API.
-func (g *Gateway) serveQuery(w http.ResponseWriter, incoming *http.Request, asked *resolve.Resolved, path string, caller promapi.Caller) {
+func (g *Gateway) serveQuery(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, path string, caller promapi.Caller) {
 	started := time.Now()
 	endpoint, err := promapi.MatchEndpoint(incoming.Method, path)
 	if err != nil {
@@ -276,36 +276,36 @@ func (g *Gateway) serveQuery(w http.ResponseWriter, incoming *http.Request, aske
 	defer g.core.Metrics.CountRequest(incoming.Context(), endpoint, observed)
 	request, err := promapi.ReadRequest(incoming, endpoint, path, started)
 	if err != nil {
-		g.failed(observed, incoming, asked, nil, started, err)
+		g.failed(observed, incoming, resolved, nil, started, err)
 		return
 	}
 	request = request.From(caller, true)
-	prepared, planned, err := g.core.Admit(incoming.Context(), asked, request, "")
+	prepared, planned, err := g.core.Admit(incoming.Context(), resolved, request, "")
 	if err != nil {
-		g.failed(observed, incoming, asked, request, started, err)
+		g.failed(observed, incoming, resolved, request, started, err)
 		return
 	}
 	defer planned()
-	g.answer(observed, incoming, asked, prepared, started, planned)
+	g.answer(observed, incoming, resolved, prepared, started, planned)
 }
 
 // answer runs a query and streams its answer. It calls planned as soon as the query is planned.
-func (g *Gateway) answer(w http.ResponseWriter, incoming *http.Request, asked *resolve.Resolved, request *promapi.Request, started time.Time, planned func()) {
+func (g *Gateway) answer(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, request *promapi.Request, started time.Time, planned func()) {
 	var err error
-	query := g.core.Query(asked, request)
+	query := g.core.Query(resolved, request)
 	query.OnPlanned = planned
 	applyCacheControl(query.Caching, incoming.Header)
 	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {
-		g.failed(w, incoming, asked, request, started, err)
+		g.failed(w, incoming, resolved, request, started, err)
 		return
 	}
 	deadline := g.untilAnswered(w)
 	response, err := engine.Do(incoming.Context(), query)
 	if err != nil {
-		g.failed(w, incoming, asked, request, started, err)
+		g.failed(w, incoming, resolved, request, started, err)
 		return
 	}
-	g.stream(w, incoming, response, asked, request, started, deadline)
+	g.stream(w, incoming, response, resolved, request, started, deadline)
 }
 
 // choice parses the header that forces a tier. It returns an empty name for none.
@@ -331,9 +331,9 @@ func (g *Gateway) fail(w http.ResponseWriter, incoming *http.Request, err error)
 
 // failed is fail for a query to a datasource. started is zero for other requests. request is
 // nil if the gateway could not read it.
-func (g *Gateway) failed(w http.ResponseWriter, incoming *http.Request, asked *resolve.Resolved, request *promapi.Request, started time.Time, err error) {
+func (g *Gateway) failed(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, request *promapi.Request, started time.Time, err error) {
 	entry := g.core.Logger.WithFields(logrus.Fields{"method": incoming.Method, "path": incoming.URL.Path}).
-		WithFields(g.requestFields(incoming.Context(), w.Header().Get(promapi.HeaderRequestID), asked, request))
+		WithFields(g.requestFields(incoming.Context(), w.Header().Get(promapi.HeaderRequestID), resolved, request))
 	slow := false
 	if !started.IsZero() {
 		took := time.Since(started)

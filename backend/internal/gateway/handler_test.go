@@ -55,7 +55,7 @@ func newGateway(t *testing.T, change func(*config.Config)) *served {
 // health returns everything that is known of the tiers.
 func (g *served) health(t *testing.T) resolve.Health {
 	t.Helper()
-	own, err := core.Of(g.manager).Resolver.Own()
+	own, err := core.Of(g.manager).Resolver.Default()
 	require.NoError(t, err)
 	return own.Health(time.Now(), true)
 }

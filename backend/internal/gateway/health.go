@@ -11,14 +11,14 @@ import (
 
 const healthPath = "/api/v1/datasources/health"
 
-// ownHealth returns the health of the default datasource. Every caller may read it. Only
+// defaultHealth returns the health of the default datasource. Every caller may read it. Only
 // callers that may query the datasource see the configuration of its tiers.
-func (g *Gateway) ownHealth(incoming *http.Request) resolve.Health {
-	own, err := g.core.Resolver.Own()
+func (g *Gateway) defaultHealth(incoming *http.Request) resolve.Health {
+	resolved, err := g.core.Resolver.Default()
 	if err != nil {
 		return resolve.Health{Status: resolve.StatusUnhealthy, Tiers: map[string]resolve.TierHealth{}}
 	}
-	return own.Health(time.Now(), own.ShowsConfiguration() && g.checkDefaultCaller(incoming) == nil)
+	return resolved.Health(time.Now(), resolved.ShowsConfiguration() && g.checkDefaultCaller(incoming) == nil)
 }
 
 // writeHealth responds with the health as JSON, and with status 503 if it is unhealthy.

@@ -31,11 +31,11 @@ func (r route) isOpen() bool {
 }
 
 // methodsOf returns the methods of a path except OPTIONS, or nil for a path that is not served.
-func methodsOf(asked route) []string {
-	if methods, own := ownMethods[asked.path]; own {
+func methodsOf(target route) []string {
+	if methods, isOwn := ownMethods[target.path]; isOwn {
 		return methods
 	}
-	methods, err := promapi.MethodsOf(asked.path)
+	methods, err := promapi.MethodsOf(target.path)
 	if err != nil {
 		return nil
 	}
@@ -45,13 +45,13 @@ func methodsOf(asked route) []string {
 // checkMethod returns an Error with status 405 for a method that a path does not support. It
 // returns an Error with status 403 for a CORS preflight request: a page of another origin must
 // not use the Perses session of its visitor.
-func checkMethod(incoming *http.Request, asked route) error {
-	methods := methodsOf(asked)
+func checkMethod(incoming *http.Request, target route) error {
+	methods := methodsOf(target)
 	switch {
 	case methods == nil || slices.Contains(methods, incoming.Method):
 		return nil
 	case incoming.Method != http.MethodOptions:
-		return promapi.MethodNotAllowed(asked.path, incoming.Method, append(slices.Clone(methods), http.MethodOptions))
+		return promapi.MethodNotAllowed(target.path, incoming.Method, append(slices.Clone(methods), http.MethodOptions))
 	case incoming.Header.Get("Access-Control-Request-Method") != "":
 		return promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
 			"pages of another origin may not query tierproxy: query through Perses, or serve both under one host")
@@ -60,10 +60,10 @@ func checkMethod(incoming *http.Request, asked route) error {
 }
 
 // serveOptions responds with the methods of a path, as Prometheus does.
-func serveOptions(w http.ResponseWriter, asked route) {
-	methods := methodsOf(asked)
+func serveOptions(w http.ResponseWriter, target route) {
+	methods := methodsOf(target)
 	if methods == nil {
-		_, err := promapi.MethodsOf(asked.path)
+		_, err := promapi.MethodsOf(target.path)
 		promapi.WriteError(w, err)
 		return
 	}

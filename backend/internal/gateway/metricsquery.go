@@ -116,7 +116,7 @@ func readStep(raw json.RawMessage, mistakes *datasource.ValidationErrors) time.D
 
 // serveMetricsQuery answers a MetricQuery in JSON in the same way as ExecuteQuery. The response
 // has the format of the query or query_range endpoint.
-func (g *Gateway) serveMetricsQuery(w http.ResponseWriter, incoming *http.Request, asked *resolve.Resolved, caller promapi.Caller) {
+func (g *Gateway) serveMetricsQuery(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, caller promapi.Caller) {
 	started := time.Now()
 	body, err := readBody(incoming, "query")
 	if err != nil {
@@ -140,25 +140,25 @@ func (g *Gateway) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 	}
 	request, err := core.NewRequest(query.Query, query.Start, query.End, query.Step, started)
 	if err != nil {
-		g.failed(w, incoming, asked, nil, started, err)
+		g.failed(w, incoming, resolved, nil, started, err)
 		return
 	}
 	request = request.From(caller, true)
-	prepared, planned, err := g.core.Admit(incoming.Context(), asked, request, query.Namespace)
+	prepared, planned, err := g.core.Admit(incoming.Context(), resolved, request, query.Namespace)
 	if err != nil {
-		g.failed(w, incoming, asked, request, started, err)
+		g.failed(w, incoming, resolved, request, started, err)
 		return
 	}
 	defer planned()
 	end, err := g.core.Begin(request.Endpoint)
 	if err != nil {
-		g.failed(w, incoming, asked, request, started, err)
+		g.failed(w, incoming, resolved, request, started, err)
 		return
 	}
 	defer end()
 	observed := &telemetry.Writer{ResponseWriter: w}
 	defer g.core.Metrics.CountRequest(incoming.Context(), request.Endpoint, observed)
-	g.answer(observed, incoming, asked, prepared, started, planned)
+	g.answer(observed, incoming, resolved, prepared, started, planned)
 }
 
 // writeMistakes responds with all mistakes: in one line, as every error, and as a list.

@@ -88,7 +88,7 @@ func TestRules_OnConflictAndTheLabelHoldForEachRule(t *testing.T) {
 		require.NoError(t, err)
 		return m.core.Resolver.Confine(confined, request, namespace)
 	}
-	sources := map[string]*resolve.Resolved{"own": {Rule: m.core.Resolver.OwnRule()}, "named in the query": {}}
+	sources := map[string]*resolve.Resolved{"own": {Rule: m.core.Resolver.DefaultRule()}, "named in the query": {}}
 	for name, reference := range map[string]perses.Reference{"project": {Project: "listed", Name: "a"}, "datasource": {Name: "global"}, "project as namespace": {Project: "x", Name: "a"}} {
 		rule, err := m.core.Resolver.RuleOf(reference)
 		require.NoError(t, err, name)

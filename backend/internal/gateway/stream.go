@@ -3,8 +3,11 @@ package gateway
 import (
 	"errors"
 	"io"
+	"mime"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,7 +28,7 @@ var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
 
 // stream sends an answer to the client as it arrives. If the answer is truncated, stream aborts
 // the connection, so that the client does not take the part for the whole answer.
-func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response *engine.Response, asked *resolve.Resolved, request *promapi.Request, started, deadline time.Time) {
+func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response *engine.Response, resolved *resolve.Resolved, request *promapi.Request, started, deadline time.Time) {
 	defer func() { _ = response.Body.Close() }()
 	header := w.Header()
 	copyHeader(header, response.Header)
@@ -65,7 +68,7 @@ func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response
 		return
 	}
 	entry := g.core.Logger.
-		WithFields(g.requestFields(incoming.Context(), header.Get(promapi.HeaderRequestID), asked, request)).
+		WithFields(g.requestFields(incoming.Context(), header.Get(promapi.HeaderRequestID), resolved, request)).
 		WithFields(answeredBy(response.Tier, response.Reason, response.Replica)).
 		WithFields(logrus.Fields{"status": response.Status, "bytes": written, "duration": took.String(), "outcome": outcome})
 	if response.Cache != nil {
@@ -84,6 +87,35 @@ func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// passedHeaders are the headers of a tier's response that the gateway forwards. It drops all
+// others, such as cookies and instructions to browsers.
+var passedHeaders = []string{"Content-Encoding", "Retry-After", "Vary"}
+
+// copyHeader copies the forwarded headers of a response.
+func copyHeader(to, from http.Header) {
+	for _, name := range passedHeaders {
+		if values := from[name]; len(values) > 0 {
+			to[name] = slices.Clone(values)
+		}
+	}
+	to["Content-Type"] = []string{contentType(from.Get("Content-Type"))}
+}
+
+// contentType returns application/json, with the charset of the tier's content type if it is
+// UTF-8. It drops the rest, because browsers interpret a list such as
+// "application/json;a=b,text/html" as its last element.
+func contentType(ofTier string) string {
+	const kind = "application/json"
+	if ofTier == kind {
+		return kind
+	}
+	given, parameters, err := mime.ParseMediaType(ofTier)
+	if err == nil && given == kind && strings.EqualFold(parameters["charset"], "utf-8") {
+		return kind + "; charset=utf-8"
+	}
+	return kind
 }
 
 // logsDebug reports whether the logger writes lines at level debug.

@@ -39,16 +39,16 @@ func TestWhoseCredentialGoesOut(t *testing.T) {
 	hot, other := m.transports.own[tier.Hot], m.transports.destinations[0].Access
 	require.True(t, hot.HoldsSecrets())
 	for _, project := range []string{"", "listed"} {
-		require.Same(t, hot, of(project, "https://127.0.0.1:1/hot/below").access)
-		require.False(t, of(project, "https://127.0.0.1:1/elsewhere").access.HoldsSecrets(), "another path may be another tenant")
-		require.Same(t, hot, of(project, "https://[::ffff:127.0.0.1]:1/hot").access, "the same server, written otherwise")
-		require.Same(t, other, of(project, "https://127.0.0.1:2").access)
-		require.Nil(t, of(project, "http://127.0.0.1:2").access, "not where others can read it")
-		require.False(t, of(project, "http://127.0.0.1:1").access.HoldsSecrets())
-		require.False(t, of(project, "https://localhost:1").access.HoldsSecrets(), "another name is another destination")
+		require.Same(t, hot, of(project, "https://127.0.0.1:1/hot/below").transport)
+		require.False(t, of(project, "https://127.0.0.1:1/elsewhere").transport.HoldsSecrets(), "another path may be another tenant")
+		require.Same(t, hot, of(project, "https://[::ffff:127.0.0.1]:1/hot").transport, "the same server, written otherwise")
+		require.Same(t, other, of(project, "https://127.0.0.1:2").transport)
+		require.Nil(t, of(project, "http://127.0.0.1:2").transport, "not where others can read it")
+		require.False(t, of(project, "http://127.0.0.1:1").transport.HoldsSecrets())
+		require.False(t, of(project, "https://localhost:1").transport.HoldsSecrets(), "another name is another destination")
 	}
 	for _, address := range []string{"https://127.0.0.1:1", "https://127.0.0.1:2", "https://localhost:1"} {
-		require.Nil(t, of("unlisted", address).access, "a project that is not listed gets nothing of the operator's")
+		require.Nil(t, of("unlisted", address).transport, "a project that is not listed gets nothing of the operator's")
 	}
 }
 
@@ -86,7 +86,7 @@ func TestWhereTheServiceAccountTokenGoes(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, expected, made.own[tier.Cold].SendsToken(), address)
 		require.False(t, made.own[tier.Hot].SendsToken())
-		require.True(t, made.found[tier.Hot].withToken.SendsToken(), "tiers of its own that were discovered get it")
+		require.True(t, made.discovered[tier.Hot].withToken.SendsToken(), "tiers of its own that were discovered get it")
 		require.False(t, made.services.HoldsSecrets(), "a Service that datasources name does not get it")
 
 		settings.Cold.HTTPConfig = withToken("another")
@@ -203,7 +203,7 @@ func TestAProjectCanBeANamespace(t *testing.T) {
 	require.Equal(t, `kubernetes_namespace "x"`, found.Rule.String())
 	_, err = m.Saved(saved(t, "", "", "{}"))
 	requireStatus(t, err, http.StatusForbidden, "enforcement.datasources")
-	own, err := m.Own()
+	own, err := m.Default()
 	require.NoError(t, err)
 	require.Nil(t, own.Rule)
 }

@@ -27,7 +27,7 @@ func TestWhoseAnswersAreKept(t *testing.T) {
 		t.Helper()
 		var scope string
 		if datasource == nil {
-			own, err := m.Own()
+			own, err := m.Default()
 			require.NoError(t, err)
 			scope = own.scope
 		} else {

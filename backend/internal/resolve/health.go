@@ -114,20 +114,20 @@ type TierHealth struct {
 func (r *Resolved) Health(now time.Time, detailed bool) Health {
 	health := Health{Status: StatusHealthy, ServiceDiscovery: r.discovers, HotUnused: r.HotUnused, Tiers: make(map[string]TierHealth)}
 	answering := 0
-	for _, each := range []*catalog.Tier{r.Hot, r.Cold} {
-		if each == nil {
+	for _, queried := range []*catalog.Tier{r.Hot, r.Cold} {
+		if queried == nil {
 			continue
 		}
-		status := each.Status()
+		status := queried.Status()
 		problem := status.ErrorFor(detailed)
-		if each == r.Hot {
+		if queried == r.Hot {
 			status, problem = r.hotStatus(detailed)
 		}
-		endpoint := each.EndpointFor(detailed)
+		endpoint := queried.EndpointFor(detailed)
 		if status.CheckedAt.After(health.LastCheck) {
 			health.LastCheck = status.CheckedAt.UTC()
 		}
-		if each.Name() == tier.Hot {
+		if queried.Name() == tier.Hot {
 			health.PrometheusEndpoint = endpoint
 		} else {
 			health.ThanosEndpoint = endpoint
@@ -138,19 +138,19 @@ func (r *Resolved) Health(now time.Time, detailed bool) Health {
 		if problem != "" || len(status.Notes) > 0 {
 			health.Status = StatusDegraded
 		}
-		found := tierHealth(each, status, now, problem, detailed)
-		if each == r.Cold {
-			state := each.State(now)
+		described := tierHealth(queried, status, now, problem, detailed)
+		if queried == r.Cold {
+			coldState := queried.State(now)
 			if r.Pair != nil {
-				state = r.Pair.ColdState(now)
+				coldState = r.Pair.ColdState(now)
 			}
-			end := time.UnixMilli(state.Newest).UTC()
-			found.CoverageEnd = &end
+			end := time.UnixMilli(coldState.Newest).UTC()
+			described.CoverageEnd = &end
 		}
-		if each == r.Hot {
-			r.addReplicas(&found, now, detailed)
+		if queried == r.Hot {
+			r.addReplicas(&described, now, detailed)
 		}
-		health.Tiers[string(each.Name())] = found
+		health.Tiers[string(queried.Name())] = described
 	}
 	r.addServices(&health, detailed)
 	if answering == 0 {
@@ -168,11 +168,11 @@ func (r *Resolved) ShownHealth(now time.Time) Health { return r.Health(now, r.Sh
 // addLearned adds what the gateway knows about both tiers together.
 func (h *Health) addLearned(learned *catalog.Learned, detailed bool) {
 	h.LearningError = learned.Error
-	known := learned.Knowledge
+	evidence := learned.Knowledge
 	switch {
-	case known == nil:
+	case evidence == nil:
 		return
-	case known.Declared:
+	case evidence.Declared:
 		h.Completeness = "declared"
 	case learned.Doubt != "":
 		h.Completeness = "assumed: " + learned.Doubt
@@ -182,27 +182,27 @@ func (h *Health) addLearned(learned *catalog.Learned, detailed bool) {
 	if !detailed {
 		return
 	}
-	if hot, found := h.Tiers[string(tier.Hot)]; found && known.HotLabelsKnown {
-		hot.ExternalLabels = known.HotLabels
+	if hot, found := h.Tiers[string(tier.Hot)]; found && evidence.HotLabelsKnown {
+		hot.ExternalLabels = evidence.HotLabels
 		h.Tiers[string(tier.Hot)] = hot
 	}
-	if cold, found := h.Tiers[string(tier.Cold)]; found && known.SourcesKnown {
-		cold.Sources = known.Sources
+	if cold, found := h.Tiers[string(tier.Cold)]; found && evidence.SourcesKnown {
+		cold.Sources = evidence.Sources
 		h.Tiers[string(tier.Cold)] = cold
 	}
 }
 
 // tierHealth returns the state of a tier. Its Error is problem or, without one, the notes of
 // status.
-func tierHealth(each *catalog.Tier, status catalog.Status, now time.Time, problem string, detailed bool) TierHealth {
+func tierHealth(queried *catalog.Tier, status catalog.Status, now time.Time, problem string, detailed bool) TierHealth {
 	health := TierHealth{
-		Endpoint: each.EndpointFor(detailed), Available: status.Available, Since: status.Since.UTC(),
+		Endpoint: queried.EndpointFor(detailed), Available: status.Available, Since: status.Since.UTC(),
 		LastCheck: status.CheckedAt.UTC(), Error: problem, LatencySeconds: status.Latency.Seconds(),
 	}
 	if health.Error == "" {
 		health.Error = strings.Join(tier.Texts(status.Notes, detailed), "; ")
 	}
-	if state := each.State(now); each.Name() == tier.Hot && state.Oldest != tier.NothingCovered {
+	if state := queried.State(now); queried.Name() == tier.Hot && state.Oldest != tier.NothingCovered {
 		start := time.UnixMilli(state.Oldest).UTC()
 		health.CoverageStart = &start
 	}
@@ -253,7 +253,7 @@ func (r *Resolved) addServices(health *Health, detailed bool) {
 		if health.Services == nil {
 			health.Services = map[string]ServiceHealth{}
 		}
-		found := ServiceHealth{
+		state := ServiceHealth{
 			Name: service.Namespace + "/" + service.Name, State: string(service.State), Message: service.Message,
 			Stale: service.Stale, Endpoints: len(service.Endpoints),
 		}
@@ -261,9 +261,9 @@ func (r *Resolved) addServices(health *Health, detailed bool) {
 			if !detailed {
 				break
 			}
-			found.Addresses = append(found.Addresses, endpoint.Address)
+			state.Addresses = append(state.Addresses, endpoint.Address)
 		}
-		health.Services[string(name)] = found
+		health.Services[string(name)] = state
 		// If no Service was configured, its absence is normal. If one was, its tier has the error.
 		exists := service.URL() != ""
 		if service.Message != "" && exists && health.Status == StatusHealthy {

@@ -132,12 +132,12 @@ func (r *Resolver) inspect(ctx context.Context, saved *perses.Datasource, name t
 		}
 		defer client.Close()
 		_, settings := server.shared()
-		one := catalog.NewTier(catalog.TierOptions{
+		inspected := catalog.NewTier(catalog.TierOptions{
 			Name: name, Replica: server.replica, Client: client, ProbeInterval: time.Duration(r.config.Probe.Interval), Probing: r.inspections,
 			Retention: settings.Retention, Lag: settings.Lag, ScrapeInterval: settings.ScrapeInterval,
 		})
-		seen.Address, seen.Server, seen.tiers = client.Endpoint(), client.Server(), append(seen.tiers, one)
-		running.Go(func() { inspections[i] = one.Inspect(ctx) })
+		seen.Address, seen.Server, seen.tiers = client.Endpoint(), client.Server(), append(seen.tiers, inspected)
+		running.Go(func() { inspections[i] = inspected.Inspect(ctx) })
 	}
 	running.Wait()
 	return seen.inspected(inspections, name)

@@ -41,7 +41,7 @@ type destination struct {
 	// scrapeInterval is the interval that the datasource sets. If it is zero, tierproxy
 	// measures it.
 	scrapeInterval time.Duration
-	access         *upstream.Access
+	transport      *upstream.Access
 	tenancy        config.TenancyConfig
 	guard          upstream.Guard
 	// tenant is the tenant that the data belongs to, if the operator declares one.
@@ -76,7 +76,7 @@ func (d destination) client(header http.Header, pool config.PoolConfig, idle int
 		return nil, fmt.Errorf("parse the URL of the %s tier: %w", d.name, err)
 	}
 	options := upstream.ClientOptions{
-		URL: base, Access: d.access, PoolSize: pool.Size, HTTP2: pool.HTTP2, Header: header, Guard: d.guard, Address: d.address, Network: network,
+		URL: base, Access: d.transport, PoolSize: pool.Size, HTTP2: pool.HTTP2, Header: header, Guard: d.guard, Address: d.address, Network: network,
 	}
 	if idle > 0 {
 		options.IdleConnections, options.IdleTimeout, options.ProbeBytes = idle, idleConnectionTimeout, maxProbeBytes
@@ -267,8 +267,8 @@ func (p *tierPool) pair(hot, cold *catalog.Tier) *catalog.Pair {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	key := pairKey{hot.Base(), cold.Base()}
-	if found, ok := p.pairs[key]; ok {
-		return found.With(hot, cold)
+	if pooled, ok := p.pairs[key]; ok {
+		return pooled.With(hot, cold)
 	}
 	options := catalog.PairOptions{
 		Hot: key.hot, Cold: key.cold, LearnInterval: time.Duration(p.config.Probe.LearnInterval), ReplicaLabels: p.config.Cold.ReplicaLabels,

@@ -69,8 +69,8 @@ func (p *tierPool) replicaSet(at destination, servers []*catalog.Tier, cold *cat
 	}
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	if known, found := p.replicas[key]; found && slices.Equal(known.servers, bases) {
-		return known
+	if existing, found := p.replicas[key]; found && slices.Equal(existing.servers, bases) {
+		return existing
 	}
 	set := &replicaSet{key: key, servers: bases, cold: key.cold, pairs: pairs}
 	for range servers {
@@ -97,8 +97,8 @@ func (p *tierPool) decideReplicas(matches func(*replicaSet) bool) {
 // decide updates the refusals of a replica set. The mutex is held.
 func (p *tierPool) decide(set *replicaSet) {
 	removed := slices.Clone(p.config.Cold.ReplicaLabels)
-	for _, each := range set.pairs {
-		removed = append(removed, each.Learned().Cold.ReplicaLabels...)
+	for _, pair := range set.pairs {
+		removed = append(removed, pair.Learned().Cold.ReplicaLabels...)
 	}
 	refused := p.refusal(set, removed)
 	for i, server := range set.servers {
@@ -137,12 +137,12 @@ func (p *tierPool) refusal(set *replicaSet, removed []string) tier.Note {
 func (r *Resolver) join(joined *Resolved, hotAt, coldAt location, hot, cold []*catalog.Tier) {
 	joined.discovers = r.discovery != nil
 	joined.Services = map[tier.Name]*discovery.Service{tier.Hot: hotAt.service, tier.Cold: coldAt.service}
-	for _, each := range []location{hotAt, coldAt} {
-		if each.service != nil {
-			joined.references = append(joined.references, each.reference)
+	for _, at := range []location{hotAt, coldAt} {
+		if at.service != nil {
+			joined.references = append(joined.references, at.reference)
 		}
-		if pending(each.service) {
-			joined.pending = append(joined.pending, each.reference)
+		if pending(at.service) {
+			joined.pending = append(joined.pending, at.reference)
 		}
 	}
 	if len(cold) > 0 {
@@ -156,19 +156,19 @@ func (r *Resolver) join(joined *Resolved, hotAt, coldAt location, hot, cold []*c
 		return
 	}
 	var pairs []*catalog.Pair
-	for _, each := range hot {
-		if pair := r.pool.pair(each, joined.Cold); pair != nil {
+	for _, server := range hot {
+		if pair := r.pool.pair(server, joined.Cold); pair != nil {
 			pairs = append(pairs, pair)
 		}
 	}
 	set := r.pool.replicaSet(hotAt.destination, hot, joined.Cold, pairs)
-	for i, each := range hot {
-		server := each.RefusedBy(set.refusals[i])
-		one := replica{Replica: engine.Replica{Hot: server}, ready: hotAt.service.Endpoints[i].Ready}
+	for i, server := range hot {
+		server = server.RefusedBy(set.refusals[i])
+		joinedReplica := replica{Replica: engine.Replica{Hot: server}, ready: hotAt.service.Endpoints[i].Ready}
 		if len(pairs) > 0 {
-			one.Pair = pairs[i].With(server, joined.Cold)
+			joinedReplica.Pair = pairs[i].With(server, joined.Cold)
 		}
-		joined.replicas = append(joined.replicas, one)
+		joined.replicas = append(joined.replicas, joinedReplica)
 	}
 	joined.Hot, joined.Pair = joined.replicas[0].Hot, joined.replicas[0].Pair
 }
@@ -180,10 +180,10 @@ func (r *Resolved) replicasFor(request *promapi.Request) []engine.Replica {
 	}
 	ordered := make([]engine.Replica, 0, len(r.replicas))
 	ready := make(map[*catalog.Tier]bool, len(r.replicas))
-	for _, each := range r.replicas {
-		ordered = append(ordered, each.Replica)
-		ready[each.Hot] = each.ready
+	for _, replica := range r.replicas {
+		ordered = append(ordered, replica.Replica)
+		ready[replica.Hot] = replica.ready
 	}
-	engine.OrderReplicas(request, ordered, func(each engine.Replica) bool { return ready[each.Hot] })
+	engine.OrderReplicas(request, ordered, func(replica engine.Replica) bool { return ready[replica.Hot] })
 	return ordered
 }

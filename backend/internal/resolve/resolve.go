@@ -71,10 +71,10 @@ type Resolver struct {
 
 	// generation changes whenever a Service changes or the pool drops a tier. A Resolved of
 	// an earlier generation is outdated.
-	generation atomic.Uint64
-	own        atomic.Pointer[Resolved]
-	saved      *lru.Cache[perses.Reference, *Resolved]
-	running    sync.WaitGroup
+	generation        atomic.Uint64
+	defaultDatasource atomic.Pointer[Resolved]
+	saved             *lru.Cache[perses.Reference, *Resolved]
+	running           sync.WaitGroup
 }
 
 // New returns a Resolver that does not probe before Start. It returns an error if it cannot
@@ -104,7 +104,7 @@ func New(options Options) (*Resolver, error) {
 	}
 	r.pool = newTierPool(options.Config)
 	r.pool.meters, r.pool.network, r.pool.onProbe = options.Meters, options.Network, r.logProbe
-	r.pool.keepOwn = func() { _, _ = r.Own() } // It fails only while the gateway stops.
+	r.pool.keepOwn = func() { _, _ = r.Default() } // It fails only while the gateway stops.
 	r.pool.ownHotURL = func() string { return r.ownLocation(tier.Hot).url }
 	r.pool.onDrop = func() { r.generation.Add(1) }
 	return r, nil
@@ -117,7 +117,7 @@ func (r *Resolver) Start(ctx context.Context) error {
 	r.startDiscovery(ctx)
 	r.transports.announce(r.logger, r.config, r.isDiscovered)
 	r.running.Go(func() { r.keepServicesAlive(ctx) })
-	_, err := r.Own()
+	_, err := r.Default()
 	return err
 }
 
@@ -136,21 +136,21 @@ func (r *Resolver) PersesTransports() (callers, service http.RoundTripper) {
 	return r.transports.perses, r.transports.persesService
 }
 
-// Own returns the default datasource, which has the tiers of the configuration. It returns
+// Default returns the default datasource, which has the tiers of the configuration. It returns
 // ErrNotRunning before Start.
-func (r *Resolver) Own() (*Resolved, error) {
+func (r *Resolver) Default() (*Resolved, error) {
 	generation := r.generation.Load()
-	if found := r.own.Load(); found != nil && found.generation == generation {
-		found.touch(time.Now())
-		return found, nil
+	if resolved := r.defaultDatasource.Load(); resolved != nil && resolved.generation == generation {
+		resolved.touch(time.Now())
+		return resolved, nil
 	}
-	made, err := r.buildOwn()
+	resolved, err := r.buildDefault()
 	if err != nil {
 		return nil, err
 	}
-	made.generation = generation
-	r.own.Store(made)
-	return made, nil
+	resolved.generation = generation
+	r.defaultDatasource.Store(resolved)
+	return resolved, nil
 }
 
 // Saved returns a saved datasource. It returns an Error that names the datasource:
@@ -159,21 +159,21 @@ func (r *Resolver) Own() (*Resolved, error) {
 //   - 503 if too many tiers are in use.
 func (r *Resolver) Saved(saved *perses.Datasource) (*Resolved, error) {
 	generation := r.generation.Load()
-	if found, is := r.saved.Get(saved.Reference); is && found.generation == generation && found.specGeneration == saved.Generation {
-		found.touch(time.Now())
-		return found, nil
+	if resolved, is := r.saved.Get(saved.Reference); is && resolved.generation == generation && resolved.specGeneration == saved.Generation {
+		resolved.touch(time.Now())
+		return resolved, nil
 	}
-	made, err := r.buildSaved(saved)
+	resolved, err := r.buildSaved(saved)
 	if err != nil {
 		return nil, err
 	}
-	made.generation, made.specGeneration = generation, saved.Generation
-	r.saved.Add(saved.Reference, made)
-	return made, nil
+	resolved.generation, resolved.specGeneration = generation, saved.Generation
+	r.saved.Add(saved.Reference, resolved)
+	return resolved, nil
 }
 
-// WaitOwn waits for the first lookup of its Services, and returns Own: see wait.
-func (r *Resolver) WaitOwn(ctx context.Context) (*Resolved, error) { return r.wait(ctx, r.Own) }
+// WaitDefault waits for the first lookup of its Services, and returns Default: see wait.
+func (r *Resolver) WaitDefault(ctx context.Context) (*Resolved, error) { return r.wait(ctx, r.Default) }
 
 // WaitSaved waits for the first lookup of its Services, and returns Saved: see wait.
 func (r *Resolver) WaitSaved(ctx context.Context, saved *perses.Datasource) (*Resolved, error) {
@@ -198,20 +198,20 @@ func (r *Resolver) wait(ctx context.Context, resolve func() (*Resolved, error)) 
 // Settle waits for the discovery, the first probe and the first catalog of the tiers of the
 // configuration, or until ctx ends.
 func (r *Resolver) Settle(ctx context.Context) {
-	own, err := r.WaitOwn(ctx)
+	resolved, err := r.WaitDefault(ctx)
 	if err != nil {
 		return
 	}
-	for _, each := range []*catalog.Tier{own.Hot, own.Cold} {
-		if each != nil {
-			each.Wait(ctx)
+	for _, server := range []*catalog.Tier{resolved.Hot, resolved.Cold} {
+		if server != nil {
+			server.Wait(ctx)
 		}
 	}
-	for _, each := range own.replicas {
-		each.Hot.Wait(ctx)
+	for _, server := range resolved.replicas {
+		server.Hot.Wait(ctx)
 	}
-	if own.Pair != nil {
-		own.Pair.Wait(ctx)
+	if resolved.Pair != nil {
+		resolved.Pair.Wait(ctx)
 	}
 }
 
@@ -228,9 +228,9 @@ func (r *Resolver) keepServicesAlive(ctx context.Context) {
 			if r.discovery == nil {
 				continue
 			}
-			for _, each := range append(r.saved.Values(), r.own.Load()) {
-				if each != nil && each.usedSince(now.Add(-2*keepAliveInterval)) {
-					for _, reference := range each.references {
+			for _, resolved := range append(r.saved.Values(), r.defaultDatasource.Load()) {
+				if resolved != nil && resolved.usedSince(now.Add(-2*keepAliveInterval)) {
+					for _, reference := range resolved.references {
 						r.discovery.Resolve(reference)
 					}
 				}

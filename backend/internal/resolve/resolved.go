@@ -67,8 +67,8 @@ func (r *Resolved) ShowsConfiguration() bool { return r.Rule == nil }
 
 // touch marks the tiers as used.
 func (r *Resolved) touch(now time.Time) {
-	for _, each := range r.usages {
-		each.touch(now)
+	for _, usage := range r.usages {
+		usage.touch(now)
 	}
 }
 

@@ -16,8 +16,8 @@ import (
 type rules struct {
 	label      string
 	onConflict enforcement.OnConflict
-	// own is the rule of the default datasource, or nil.
-	own *enforcement.Rule
+	// defaultRule is the rule of the default datasource, or nil.
+	defaultRule *enforcement.Rule
 	// datasources and projects hold nil for an exempt datasource or project.
 	datasources map[perses.Reference]*enforcement.Rule
 	projects    map[string]*enforcement.Rule
@@ -29,38 +29,38 @@ type rules struct {
 }
 
 func newRules(settings config.Config) (*rules, error) {
-	made := &rules{
+	result := &rules{
 		label: settings.Enforcement.Label, onConflict: enforcement.OnConflict(settings.Enforcement.OnConflict),
 		datasources: map[perses.Reference]*enforcement.Rule{}, projects: map[string]*enforcement.Rule{},
 		projectIsNamespace: settings.Enforcement.ProjectIsNamespace, confining: settings.Enforcement.ProjectIsNamespace,
 	}
 	var err error
 	if len(settings.DefaultDatasource.Namespaces) > 0 {
-		if made.own, err = enforcement.New(made.label, settings.DefaultDatasource.Namespaces, made.onConflict); err != nil {
+		if result.defaultRule, err = enforcement.New(result.label, settings.DefaultDatasource.Namespaces, result.onConflict); err != nil {
 			return nil, fmt.Errorf("default_datasource.namespaces: %w", err)
 		}
 	}
 	for _, project := range settings.Projects {
 		var rule *enforcement.Rule
 		if !project.AllNamespaces {
-			made.confining = true
-			if rule, err = enforcement.New(made.label, project.Namespaces, made.onConflict); err != nil {
+			result.confining = true
+			if rule, err = enforcement.New(result.label, project.Namespaces, result.onConflict); err != nil {
 				return nil, fmt.Errorf("project %q: %w", project.Name, err)
 			}
 		}
-		made.projects[project.Name] = rule
+		result.projects[project.Name] = rule
 	}
-	for _, each := range settings.Enforcement.Datasources {
-		reference := perses.Reference{Project: each.Project, Name: each.Name}
+	for _, datasource := range settings.Enforcement.Datasources {
+		reference := perses.Reference{Project: datasource.Project, Name: datasource.Name}
 		var rule *enforcement.Rule
-		if !each.AllNamespaces {
-			if rule, err = enforcement.New(cmp.Or(each.Label, made.label), each.Namespaces, made.onConflict); err != nil {
+		if !datasource.AllNamespaces {
+			if rule, err = enforcement.New(cmp.Or(datasource.Label, result.label), datasource.Namespaces, result.onConflict); err != nil {
 				return nil, fmt.Errorf("%s: %w", reference, err)
 			}
 		}
-		made.datasources[reference] = rule
+		result.datasources[reference] = rule
 	}
-	return made, nil
+	return result, nil
 }
 
 // listed reports whether a project may use the gateway's own tiers.
@@ -97,13 +97,13 @@ func (r *Resolver) RuleOf(reference perses.Reference) (*enforcement.Rule, error)
 	return r.rules.of(reference)
 }
 
-// OwnRule returns the rule of the default datasource, or nil if it is not confined.
-func (r *Resolver) OwnRule() *enforcement.Rule { return r.rules.own }
+// DefaultRule returns the rule of the default datasource, or nil if it is not confined.
+func (r *Resolver) DefaultRule() *enforcement.Rule { return r.rules.defaultRule }
 
 // Confine confines a request to the namespaces of the datasource and to namespace, unless it
 // is empty. It returns the errors of the rule.
-func (r *Resolver) Confine(asked *Resolved, request *promapi.Request, namespace string) (*promapi.Request, error) {
-	rule := asked.Rule
+func (r *Resolver) Confine(resolved *Resolved, request *promapi.Request, namespace string) (*promapi.Request, error) {
+	rule := resolved.Rule
 	var err error
 	switch {
 	case namespace != "" && rule != nil:
@@ -119,9 +119,9 @@ func (r *Resolver) Confine(asked *Resolved, request *promapi.Request, namespace 
 	if rule != nil {
 		return rule.Confine(request)
 	}
-	if asked.WantsNamespace {
+	if resolved.WantsNamespace {
 		return nil, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
-			"a tier of the %s answers only requests that are confined to namespaces: set a namespace in the query (POST /api/v1/metrics/query), or ask the operator to confine the datasource", asked.Label)
+			"a tier of the %s answers only requests that are confined to namespaces: set a namespace in the query (POST /api/v1/metrics/query), or ask the operator to confine the datasource", resolved.Label)
 	}
 	return request, nil
 }

@@ -61,7 +61,7 @@ func TestWhoGetsTheGatewaysOwnTiers(t *testing.T) {
 		settings.Projects = []config.ProjectConfig{{Name: "listed", AllNamespaces: true}}
 		settings.Destinations = []config.DestinationConfig{{Host: "127.0.0.1", Port: 1}}
 	})
-	own, err := m.Own()
+	own, err := m.Default()
 	require.NoError(t, err)
 
 	for _, project := range []string{"", "listed"} {
@@ -116,7 +116,7 @@ func TestTenantsComeFromTheSpecOnly(t *testing.T) {
 	const tenant = `{"x-scope-orgid":"a","X-Other":"b"}`
 	require.Equal(t, http.Header{"X-Scope-Orgid": {"a"}}, tenantOf(saved(t, "", "", tenant)))
 
-	own, err := m.Own()
+	own, err := m.Default()
 	require.NoError(t, err)
 	found, err := m.Saved(saved(t, "", "", tenant))
 	require.NoError(t, err)

@@ -81,7 +81,7 @@ func (c *stateCollector) Collect(metrics chan<- prometheus.Metric) {
 	oldest := tier.NothingCovered
 	if resolver := c.resolver.Load(); resolver != nil {
 		health.Status = resolve.StatusUnhealthy
-		if datasource, err := resolver.Own(); err == nil {
+		if datasource, err := resolver.Default(); err == nil {
 			health, oldest = datasource.Health(time.Now(), true), datasource.HotOldest()
 		}
 	}

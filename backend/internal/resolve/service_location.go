@@ -35,18 +35,18 @@ func (r *Resolver) locationOfService(reference perses.Reference, name tier.Name,
 			"the %s tier of %s is the Service %s, which the datasource may not use: ask the operator to list namespace %s in the gateway's discovery.namespaces",
 			name, reference, service, service.Namespace)
 	}
-	found := r.discovery.Resolve(service)
+	state := r.discovery.Resolve(service)
 	at := destination{
-		name: name, url: found.URL(), retention: named.Retention, lag: named.Lag, headers: canonical(tenant), service: service.String(),
+		name: name, url: state.URL(), retention: named.Retention, lag: named.Lag, headers: canonical(tenant), service: service.String(),
 	}
 	if at.url == "" {
-		at.missing = found.Message
-		return location{destination: at, service: found, reference: service}, nil
+		at.missing = state.Message
+		return location{destination: at, service: state, reference: service}, nil
 	}
-	if err := r.permitService(found, service, trusted, &at); err != nil {
+	if err := r.permitService(state, service, trusted, &at); err != nil {
 		return location{}, fmt.Errorf("reach the Service %s: %w", service, err)
 	}
-	return location{destination: at, service: found, reference: service}, r.mayChooseTenant(reference, name, tenant, own || at.access.HoldsSecrets())
+	return location{destination: at, service: state, reference: service}, r.mayChooseTenant(reference, name, tenant, own || at.transport.HoldsSecrets())
 }
 
 // permitService adds the operator's settings and credentials for a Service that a datasource
@@ -56,13 +56,13 @@ func (r *Resolver) locationOfService(reference perses.Reference, name tier.Name,
 // All other Services get no credential, not even the token of the ServiceAccount. Anyone who
 // may write Services, pods or EndpointSlices in the namespace controls the server, and may be
 // the author of the datasource.
-func (r *Resolver) permitService(found *discovery.Service, service discovery.Reference, trusted bool, at *destination) error {
-	permission, err := permissionFor(found, "", r.transports.services)
+func (r *Resolver) permitService(state *discovery.Service, service discovery.Reference, trusted bool, at *destination) error {
+	permission, err := permissionFor(state, "", r.transports.services)
 	if err != nil {
 		return err
 	}
-	at.guard, at.access = permission.Guard, permission.Access
-	base, err := url.Parse(found.URL())
+	at.guard, at.transport = permission.Guard, permission.Access
+	base, err := url.Parse(state.URL())
 	if err != nil {
 		return err
 	}
@@ -74,9 +74,9 @@ func (r *Resolver) permitService(found *discovery.Service, service discovery.Ref
 		return nil
 	}
 	if own := r.ownBehind(base, service); own != nil {
-		at.access, at.tenancy, at.tenant = own.access, own.tenancy, own.tenant
+		at.transport, at.tenancy, at.tenant = own.transport, own.tenancy, own.tenant
 	} else if notDescribed == nil && described.Access.IsConfigured() {
-		at.access = described.Access
+		at.transport = described.Access
 	}
 	return nil
 }
@@ -99,14 +99,14 @@ func (r *Resolver) isOwnService(service discovery.Reference) (own, unsure, atRoo
 		configured := r.ownConfigured(name).url
 		if r.isDiscovered(name) {
 			reference := r.ownReference(name)
-			found := reference.Name
+			serviceName := reference.Name
 			if reference.Selector != "" {
-				found = r.discovery.Resolve(reference).Name
+				serviceName = r.discovery.Resolve(reference).Name
 			}
-			isThere := reference.Namespace == service.Namespace
-			own = own || (isThere && found == service.Name)
-			atRoot = atRoot || (isThere && found == service.Name)
-			unsure = unsure || (isThere && found == "")
+			sameNamespace := reference.Namespace == service.Namespace
+			own = own || (sameNamespace && serviceName == service.Name)
+			atRoot = atRoot || (sameNamespace && serviceName == service.Name)
+			unsure = unsure || (sameNamespace && serviceName == "")
 			if !r.isDefaultReference(name) {
 				continue // The default URL applies only to the default Service.
 			}
@@ -143,7 +143,7 @@ func (r *Resolver) warnOfWithheld(reference discovery.Reference, service *discov
 		if !r.isDiscovered(name) || r.ownReference(name) != reference || service.Scheme != "http" || reference.Scheme != "" {
 			continue
 		}
-		if r.transports.found[name].withoutToken.HoldsSecrets() {
+		if r.transports.discovered[name].withoutToken.HoldsSecrets() {
 			r.logger.Warnf("tierproxy does not send the credential of %[1]s.http_config to the Service %[2]s, because the Service uses plain HTTP: to send it anyway, set discovery.%[1]s.scheme to http", name, reference)
 		}
 	}

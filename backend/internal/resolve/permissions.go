@@ -30,7 +30,7 @@ func (r *Resolver) permit(reference perses.Reference, named *url.URL, at *destin
 	}
 	trusted := r.trusts(reference)
 	if own := r.ownTierAt(named); own != nil && trusted {
-		at.access, at.tenancy, at.guard, at.tenant = own.access, own.tenancy, own.guard, own.tenant
+		at.transport, at.tenancy, at.guard, at.tenant = own.transport, own.tenancy, own.guard, own.tenant
 		return nil
 	}
 	permission, err := upstream.Allow(r.transports.destinations, named)
@@ -39,7 +39,7 @@ func (r *Resolver) permit(reference perses.Reference, named *url.URL, at *destin
 	}
 	at.guard, at.tenant = permission.Guard, permission.Tenant
 	if trusted {
-		at.access = permission.Access
+		at.transport = permission.Access
 	}
 	return nil
 }

@@ -26,8 +26,8 @@ type transports struct {
 	// own is for the configured URLs of the gateway's own tiers.
 	own          map[tier.Name]*upstream.Access
 	destinations []upstream.Destination
-	// found is for the discovered Services of the gateway's own tiers.
-	found map[tier.Name]discoveredAccess
+	// discovered is for the discovered Services of the gateway's own tiers.
+	discovered map[tier.Name]discoveredTransport
 	// services is for other Services that datasources name. It never has a credential.
 	services *upstream.Access
 	// perses is for requests with the caller's credential. persesService has the gateway's
@@ -37,23 +37,23 @@ type transports struct {
 	unverified []string // keys with insecure_skip_verify
 }
 
-// discoveredAccess is for a discovered Service of the gateway's own tier. tierproxy uses
+// discoveredTransport is for a discovered Service of the gateway's own tier. tierproxy uses
 // withoutToken over plain HTTP, because others could read the token of the ServiceAccount.
-type discoveredAccess struct{ withToken, withoutToken *upstream.Access }
+type discoveredTransport struct{ withToken, withoutToken *upstream.Access }
 
-func newDiscoveredAccess(config config.Config, own *config.HTTPConfig, reloads *upstream.Reloads) (discoveredAccess, error) {
+func newDiscoveredTransport(config config.Config, own *config.HTTPConfig, reloads *upstream.Reloads) (discoveredTransport, error) {
 	options := upstream.AccessOptions{HTTP: own.ClientConfig(), Authorities: authorities(config, ".svc"), Reloads: reloads}
 	withoutToken, err := upstream.NewAccess(options)
 	if err != nil {
-		return discoveredAccess{}, err
+		return discoveredTransport{}, err
 	}
 	options.TokenFile = config.ServiceAccount.TokenPath
 	withToken, err := upstream.NewAccess(options)
-	return discoveredAccess{withToken: withToken, withoutToken: withoutToken}, err
+	return discoveredTransport{withToken: withToken, withoutToken: withoutToken}, err
 }
 
 // over returns the transport configuration for a scheme.
-func (d discoveredAccess) over(scheme string) *upstream.Access {
+func (d discoveredTransport) over(scheme string) *upstream.Access {
 	if scheme != "https" || !d.withToken.SendsToken() {
 		return d.withoutToken
 	}
@@ -63,10 +63,10 @@ func (d discoveredAccess) over(scheme string) *upstream.Access {
 // newTransports returns the transports of the configuration. reloads counts reloads of their
 // files. newTransports returns an error if it cannot read a file.
 func newTransports(settings config.Config, reloads *upstream.Reloads) (*transports, error) {
-	made := &transports{own: map[tier.Name]*upstream.Access{}, found: map[tier.Name]discoveredAccess{}}
+	result := &transports{own: map[tier.Name]*upstream.Access{}, discovered: map[tier.Name]discoveredTransport{}}
 	note := func(key string, access *upstream.Access) {
 		if access.SkipsVerification() {
-			made.unverified = append(made.unverified, key)
+			result.unverified = append(result.unverified, key)
 		}
 	}
 	var err error
@@ -82,46 +82,46 @@ func newTransports(settings config.Config, reloads *upstream.Reloads) (*transpor
 		if base.Scheme == "https" && inCluster(base.Hostname()) {
 			options.TokenFile = settings.ServiceAccount.TokenPath
 		}
-		if made.own[name], err = upstream.NewAccess(options); err != nil {
+		if result.own[name], err = upstream.NewAccess(options); err != nil {
 			return nil, fmt.Errorf("%s.http_config: %w", name, err)
 		}
-		if made.found[name], err = newDiscoveredAccess(settings, own.http, reloads); err != nil {
+		if result.discovered[name], err = newDiscoveredTransport(settings, own.http, reloads); err != nil {
 			return nil, fmt.Errorf("%s.http_config: %w", name, err)
 		}
 	}
 	for _, name := range tier.Names() {
-		note(string(name), made.own[name])
+		note(string(name), result.own[name])
 	}
-	for i, each := range settings.Destinations {
-		access, err := upstream.NewAccess(upstream.AccessOptions{HTTP: each.HTTPConfig.ClientConfig(), Authorities: authorities(settings, each.Host), Reloads: reloads})
+	for i, destination := range settings.Destinations {
+		access, err := upstream.NewAccess(upstream.AccessOptions{HTTP: destination.HTTPConfig.ClientConfig(), Authorities: authorities(settings, destination.Host), Reloads: reloads})
 		if err != nil {
 			return nil, fmt.Errorf("destinations[%d].http_config: %w", i, err)
 		}
 		note(fmt.Sprintf("destinations[%d]", i), access)
-		made.destinations = append(made.destinations, upstream.Destination{
-			Host: each.Host, Port: each.Port, Scheme: each.Scheme, PathPrefix: each.PathPrefix, Access: access, Tenant: each.Tenant,
+		result.destinations = append(result.destinations, upstream.Destination{
+			Host: destination.Host, Port: destination.Port, Scheme: destination.Scheme, PathPrefix: destination.PathPrefix, Access: access, Tenant: destination.Tenant,
 		})
 	}
-	if made.services, err = upstream.NewAccess(upstream.AccessOptions{Authorities: authorities(settings, ".svc"), Reloads: reloads}); err != nil {
+	if result.services, err = upstream.NewAccess(upstream.AccessOptions{Authorities: authorities(settings, ".svc"), Reloads: reloads}); err != nil {
 		return nil, fmt.Errorf("service_account: %w", err)
 	}
 	plain := promconfig.HTTPClientConfig{EnableHTTP2: true, TLSConfig: promconfig.TLSConfig{CAFile: settings.Perses.CAFile}}
-	if _, made.perses, err = persesTransport(plain, reloads); err != nil {
+	if _, result.perses, err = persesTransport(plain, reloads); err != nil {
 		return nil, fmt.Errorf("perses.ca_file: %w", err)
 	}
 	if settings.Perses.Service.HTTPConfig == nil {
-		return made, nil
+		return result, nil
 	}
 	service := settings.Perses.Service.HTTPConfig.HTTPClientConfig
 	if service.TLSConfig.CAFile == "" && service.TLSConfig.CA == "" {
 		service.TLSConfig.CAFile = settings.Perses.CAFile
 	}
 	var access *upstream.Access
-	if access, made.persesService, err = persesTransport(service, reloads); err != nil {
+	if access, result.persesService, err = persesTransport(service, reloads); err != nil {
 		return nil, fmt.Errorf("perses.service.http_config: %w", err)
 	}
 	note("perses.service", access)
-	return made, nil
+	return result, nil
 }
 
 // persesTransport returns the transport for requests to Perses. It reloads changed files.
@@ -171,7 +171,7 @@ func (a *transports) warn(logger logrus.FieldLogger) {
 func (a *transports) announce(logger logrus.FieldLogger, config config.Config, isDiscovered func(tier.Name) bool) {
 	var receivers []string
 	for _, name := range tier.Names() {
-		if a.own[name].SendsToken() || (isDiscovered(name) && a.found[name].withToken.SendsToken()) {
+		if a.own[name].SendsToken() || (isDiscovered(name) && a.discovered[name].withToken.SendsToken()) {
 			receivers = append(receivers, "the "+string(name)+" tier")
 		}
 	}

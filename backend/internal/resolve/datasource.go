@@ -18,31 +18,31 @@ import (
 // datasource, never from a request.
 var tenantHeaders = []string{"X-Scope-Orgid", "Thanos-Tenant"}
 
-// buildOwn returns the default datasource: see Own.
-func (r *Resolver) buildOwn() (*Resolved, error) {
-	own := &Resolved{
-		Label: "default datasource", Rule: r.rules.own,
+// buildDefault returns the default datasource: see Default.
+func (r *Resolver) buildDefault() (*Resolved, error) {
+	resolved := &Resolved{
+		Label: "default datasource", Rule: r.rules.defaultRule,
 		Threshold: time.Duration(r.config.Routing.Threshold), cache: r.config.Cache.Enabled,
 		Strategy: tier.Strategy(r.config.Routing.Strategy), splitAcrossReplicas: r.config.Routing.SplitAcrossReplicas,
 		WantsNamespace: r.config.Hot.Tenancy.Parameter != "" || r.config.Cold.Tenancy.Parameter != "",
 	}
 	hotAt, coldAt := r.ownLocation(tier.Hot), r.ownLocation(tier.Cold)
-	hot, err := r.tiersAt(hotAt, tierUse{own: true}, own)
+	hot, err := r.tiersAt(hotAt, tierUse{own: true}, resolved)
 	if err != nil {
 		return nil, err
 	}
-	cold, err := r.tiersAt(coldAt, tierUse{own: true}, own)
+	cold, err := r.tiersAt(coldAt, tierUse{own: true}, resolved)
 	if err != nil {
 		return nil, err
 	}
-	r.join(own, hotAt, coldAt, hot, cold)
-	own.scope = r.scopeOf(own.Label, "", hotAt, coldAt)
-	return own, nil
+	r.join(resolved, hotAt, coldAt, hot, cold)
+	resolved.scope = r.scopeOf(resolved.Label, "", hotAt, coldAt)
+	return resolved, nil
 }
 
 // ownConfigured returns the destination of the gateway's own tier as configured.
 func (r *Resolver) ownConfigured(name tier.Name) destination {
-	at := destination{name: name, access: r.transports.own[name]}
+	at := destination{name: name, transport: r.transports.own[name]}
 	if name == tier.Hot {
 		at.url, at.retention, at.tenancy, at.tenant = r.config.Hot.URL, time.Duration(r.config.Hot.Retention), r.config.Hot.Tenancy, r.config.Hot.Tenant
 	} else {
@@ -53,7 +53,7 @@ func (r *Resolver) ownConfigured(name tier.Name) destination {
 
 // buildSaved returns a saved datasource: see Saved.
 func (r *Resolver) buildSaved(saved *perses.Datasource) (*Resolved, error) {
-	made := &Resolved{
+	resolved := &Resolved{
 		Label: saved.Reference.String(), IsSaved: true,
 		Threshold:           cmp.Or(saved.Spec.Threshold, time.Duration(r.config.Routing.Threshold)),
 		Strategy:            cmp.Or(tier.Strategy(saved.Spec.Strategy), tier.Strategy(r.config.Routing.Strategy)),
@@ -63,21 +63,21 @@ func (r *Resolver) buildSaved(saved *perses.Datasource) (*Resolved, error) {
 		scrapeInterval:      saved.Spec.ScrapeInterval,
 	}
 	var err error
-	if made.Rule, err = r.rules.of(saved.Reference); err != nil {
+	if resolved.Rule, err = r.rules.of(saved.Reference); err != nil {
 		return nil, err
 	}
 	tenant := tenantOf(saved)
-	hotAt, hot, err := r.tiersOf(saved, tier.Hot, saved.Spec.Hot, tenant, made)
+	hotAt, hot, err := r.tiersOf(saved, tier.Hot, saved.Spec.Hot, tenant, resolved)
 	if err != nil {
 		return nil, err
 	}
-	coldAt, cold, err := r.tiersOf(saved, tier.Cold, saved.Spec.Cold, tenant, made)
+	coldAt, cold, err := r.tiersOf(saved, tier.Cold, saved.Spec.Cold, tenant, resolved)
 	if err != nil {
 		return nil, err
 	}
-	r.join(made, hotAt, coldAt, hot, cold)
-	made.scope = r.scopeOf(made.Label, saved.Generation, hotAt, coldAt)
-	return made, nil
+	r.join(resolved, hotAt, coldAt, hot, cold)
+	resolved.scope = r.scopeOf(resolved.Label, saved.Generation, hotAt, coldAt)
+	return resolved, nil
 }
 
 func valueOr(value *bool, otherwise bool) bool {
@@ -89,20 +89,20 @@ func valueOr(value *bool, otherwise bool) bool {
 
 // tiersOf returns the location of a tier of a datasource, and the tier or its replicas. It
 // sets HotUnused and WantsNamespace of resolved.
-func (r *Resolver) tiersOf(saved *perses.Datasource, name tier.Name, named *perses.TierSpec, tenant http.Header, made *Resolved) (location, []*catalog.Tier, error) {
+func (r *Resolver) tiersOf(saved *perses.Datasource, name tier.Name, named *perses.TierSpec, tenant http.Header, resolved *Resolved) (location, []*catalog.Tier, error) {
 	at, own, err := r.destinationOf(saved.Reference, name, named, tenant)
 	if err != nil {
 		return at, nil, err
 	}
-	if made.HotUnused = hotUnused(at, tenant, made.HotUnused); at.name == tier.Hot && made.HotUnused != "" {
+	if resolved.HotUnused = hotUnused(at, tenant, resolved.HotUnused); at.name == tier.Hot && resolved.HotUnused != "" {
 		return location{destination: destination{name: name}}, nil, nil
 	}
-	made.WantsNamespace = made.WantsNamespace || at.tenancy.Parameter != ""
+	resolved.WantsNamespace = resolved.WantsNamespace || at.tenancy.Parameter != ""
 	if !own {
 		at.scrapeInterval = saved.Spec.ScrapeInterval
 	}
-	list, err := r.tiersAt(at, tierUse{header: tenant, own: own && len(tenant) == 0, project: saved.Reference.Project}, made)
-	return at, list, err
+	tiers, err := r.tiersAt(at, tierUse{header: tenant, own: own && len(tenant) == 0, project: saved.Reference.Project}, resolved)
+	return at, tiers, err
 }
 
 // destinationOf returns the location of a tier of a datasource, and whether the tier is the
@@ -127,7 +127,7 @@ func (r *Resolver) destinationOf(reference perses.Reference, name tier.Name, nam
 		return at, false, &promapi.Error{Status: http.StatusForbidden, Type: promapi.ErrorForbidden, Cause: err, Message: fmt.Sprintf(
 			"the %s tier of %s is at %s, which is not an allowed destination: ask the operator to list the host in the gateway's destinations", name, reference, named.URL.Host)}
 	}
-	return at, false, r.mayChooseTenant(reference, name, tenant, r.isOwnServer(named.URL) || at.access.HoldsSecrets())
+	return at, false, r.mayChooseTenant(reference, name, tenant, r.isOwnServer(named.URL) || at.transport.HoldsSecrets())
 }
 
 // tenantOf returns the tenant headers of a saved datasource.
@@ -157,8 +157,8 @@ func canonical(header http.Header) string {
 // credentials.
 func (r *Resolver) scopeOf(label, generation string, locations ...location) string {
 	parts := []string{r.fingerprint, label, generation}
-	for _, each := range locations {
-		at := each.destination
+	for _, location := range locations {
+		at := location.destination
 		parts = append(parts, fmt.Sprintf("%q %q %s %s %s %+v %q %q %q %q",
 			at.name, at.url, at.retention, at.lag, at.scrapeInterval, at.tenancy, at.headers, at.service, at.address, at.replica))
 	}

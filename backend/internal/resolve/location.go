@@ -30,10 +30,10 @@ func (r *Resolver) newDiscovery() (*discovery.Discovery, error) {
 		r.noDiscovery = "discovery.enabled is false"
 		return nil, nil //nolint:nilnil // A nil Discovery means that discovery is off.
 	}
-	found, err := discovery.New(discovery.Options{Kubeconfig: r.config.Discovery.Kubeconfig, OnChange: r.serviceChanged})
+	services, err := discovery.New(discovery.Options{Kubeconfig: r.config.Discovery.Kubeconfig, OnChange: r.serviceChanged})
 	switch {
 	case err == nil:
-		return found, nil
+		return services, nil
 	case r.config.Discovery.Kubeconfig != "" && !errors.Is(err, discovery.ErrNoCluster):
 		return nil, fmt.Errorf("discovery.kubeconfig: %w", err)
 	}
@@ -101,22 +101,22 @@ func (r *Resolver) ownLocation(name tier.Name) location {
 	}
 	reference := r.ownReference(name)
 	service := r.discovery.Resolve(reference)
-	found := configured
-	found.url, found.service = service.URL(), reference.String()
+	discovered := configured
+	discovered.url, discovered.service = service.URL(), reference.String()
 	switch {
-	case found.url != "":
-		permission, err := permissionFor(service, reference.Scheme, r.transports.found[name].over(service.Scheme))
+	case discovered.url != "":
+		permission, err := permissionFor(service, reference.Scheme, r.transports.discovered[name].over(service.Scheme))
 		if err != nil {
-			found.url, found.missing = "", err.Error()
+			discovered.url, discovered.missing = "", err.Error()
 		}
-		found.guard, found.access = permission.Guard, permission.Access
+		discovered.guard, discovered.transport = permission.Guard, permission.Access
 	case r.isDefaultReference(name) && !pending(service):
 		// The default Service does not exist, which is normal.
 		return location{destination: configured, service: service, reference: reference}
 	default:
-		found.missing = service.Message
+		discovered.missing = service.Message
 	}
-	return location{destination: found, service: service, reference: reference}
+	return location{destination: discovered, service: service, reference: reference}
 }
 
 // tiersAt returns the tiers at a location: none, one, or its replicas. It adds their usages
@@ -141,7 +141,7 @@ func (r *Resolver) serversAt(at location) []destination {
 		return nil
 	}
 	// A proxy connects to the name of the Service, so tierproxy cannot choose a replica.
-	whole := at.name == tier.Cold || at.service == nil || at.service.Endpoints == nil || !r.config.Discovery.Replicas || at.access.UsesProxy()
+	whole := at.name == tier.Cold || at.service == nil || at.service.Endpoints == nil || !r.config.Discovery.Replicas || at.transport.UsesProxy()
 	if whole || at.missing != "" {
 		return []destination{at.destination}
 	}
@@ -186,5 +186,5 @@ func (r *Resolver) serviceChanged(reference discovery.Reference, service *discov
 			return endpoint.Address == at.address && endpoint.Name == at.replica
 		})
 	})
-	_, _ = r.Own() // It fails only while the gateway stops.
+	_, _ = r.Default() // It fails only while the gateway stops.
 }

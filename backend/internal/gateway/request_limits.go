@@ -3,10 +3,7 @@ package gateway
 import (
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
@@ -54,11 +51,11 @@ func (g *Gateway) guard(w http.ResponseWriter, incoming *http.Request) (guarded 
 // datasourceOf returns the name of the datasource in the path, or an empty string for the
 // default datasource.
 func datasourceOf(incoming *http.Request) string {
-	asked, err := parseRoute(incoming.URL)
-	if err != nil || asked.saved == nil {
+	target, err := parseRoute(incoming.URL)
+	if err != nil || target.saved == nil {
 		return ""
 	}
-	return asked.saved.String()
+	return target.saved.String()
 }
 
 // untilAnswered restarts the write deadline with the full query timeout, after the request was
@@ -136,35 +133,6 @@ func (g *Gateway) countFor(incoming *http.Request, caller promapi.Caller) (relea
 		body.caller = memory
 	}
 	return memory.release, nil
-}
-
-// passedHeaders are the headers of a tier's response that the gateway forwards. It drops all
-// others, such as cookies and instructions to browsers.
-var passedHeaders = []string{"Content-Encoding", "Retry-After", "Vary"}
-
-// copyHeader copies the forwarded headers of a response.
-func copyHeader(to, from http.Header) {
-	for _, name := range passedHeaders {
-		if values := from[name]; len(values) > 0 {
-			to[name] = slices.Clone(values)
-		}
-	}
-	to["Content-Type"] = []string{contentType(from.Get("Content-Type"))}
-}
-
-// contentType returns application/json, with the charset of the tier's content type if it is
-// UTF-8. It drops the rest, because browsers interpret a list such as
-// "application/json;a=b,text/html" as its last element.
-func contentType(ofTier string) string {
-	const kind = "application/json"
-	if ofTier == kind {
-		return kind
-	}
-	given, parameters, err := mime.ParseMediaType(ofTier)
-	if err == nil && given == kind && strings.EqualFold(parameters["charset"], "utf-8") {
-		return kind + "; charset=utf-8"
-	}
-	return kind
 }
 
 // readBody reads the body of a request. what is its name in errors. It returns an Error with
