@@ -32,7 +32,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 }
 
 // UnmarshalYAML reads Prometheus' notation from a file. It returns a
-// *yaml.TypeError, so that the decoder continues and lists all mistakes.
+// *yaml.TypeError, so that the decoder continues and lists all errors.
 func (d *Duration) UnmarshalYAML(node *yaml.Node) error {
 	if err := d.UnmarshalText([]byte(node.Value)); err != nil || node.Kind != yaml.ScalarNode {
 		return lineError(node, "a duration such as 500ms, 30s, 15m or 1h30m")
@@ -199,7 +199,7 @@ func (l *LabelSet) UnmarshalText(text []byte) error {
 }
 
 // UnmarshalYAML reads a map. It returns a *yaml.TypeError, so that the decoder
-// continues and lists all mistakes.
+// continues and lists all errors.
 func (l *LabelSet) UnmarshalYAML(node *yaml.Node) error {
 	set := map[string]string{}
 	if node.Kind != yaml.MappingNode || node.Decode(&set) != nil {

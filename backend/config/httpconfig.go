@@ -27,7 +27,7 @@ type plainHTTPConfig promconfig.HTTPClientConfig
 var quotedValue = regexp.MustCompile("`[^`]*`")
 
 // UnmarshalYAML reads http_config from a file. It returns a *yaml.TypeError, so that
-// the decoder continues and lists all mistakes. The error contains no value, because
+// the decoder continues and lists all errors. The error contains no value, because
 // the value may be a secret in the wrong place.
 func (c *HTTPConfig) UnmarshalYAML(unmarshal func(any) error) error {
 	c.HTTPClientConfig = promconfig.DefaultHTTPClientConfig
@@ -35,14 +35,14 @@ func (c *HTTPConfig) UnmarshalYAML(unmarshal func(any) error) error {
 	if err == nil {
 		return nil
 	}
-	mistakes := []string{err.Error()}
+	messages := []string{err.Error()}
 	var typeError *yaml.TypeError
 	if errors.As(err, &typeError) {
-		mistakes = typeError.Errors
+		messages = typeError.Errors
 	}
-	hidden := make([]string, 0, len(mistakes))
-	for _, mistake := range mistakes {
-		hidden = append(hidden, "http_config: "+quotedValue.ReplaceAllString(mistake, "a value"))
+	hidden := make([]string, 0, len(messages))
+	for _, message := range messages {
+		hidden = append(hidden, "http_config: "+quotedValue.ReplaceAllString(message, "a value"))
 	}
 	return &yaml.TypeError{Errors: hidden}
 }

@@ -31,7 +31,7 @@ func lineError(node *yaml.Node, want string) error {
 }
 
 // FromEnvironment returns Default overridden by the environment. It returns all
-// mistakes, joined.
+// errors, joined.
 func FromEnvironment() (Config, error) { return Load("") }
 
 // Load reads the YAML file and overrides it with the environment. Keys that neither
@@ -39,27 +39,27 @@ func FromEnvironment() (Config, error) { return Load("") }
 // contract's variables (THANOS_QUERIER_URL and so on) override the prefixed ones
 // (TIERPROXY_COLD_URL).
 //
-// Load returns all mistakes, joined: unknown keys, malformed durations, numbers and
+// Load returns all errors, joined: unknown keys, malformed durations, numbers and
 // URLs, and values out of range.
 func Load(file string) (Config, error) {
 	loaded := Default()
-	mistakes := environmentMistakes()
+	errs := environmentErrors()
 	resolveError := resolve(file, &loaded)
 	var typeError *yaml.TypeError
 	switch {
 	case errors.As(resolveError, &typeError):
 		for _, text := range typeError.Errors {
-			mistakes = append(mistakes, fmt.Errorf("%s: %s", file, readable(text)))
+			errs = append(errs, fmt.Errorf("%s: %s", file, readable(text)))
 		}
-	case resolveError != nil && len(mistakes) == 0:
-		// mistakes already has those of the environment, with the names of the variables.
-		mistakes = append(mistakes, fmt.Errorf("read the configuration: %w", resolveError))
+	case resolveError != nil && len(errs) == 0:
+		// errs already has those of the environment, with the names of the variables.
+		errs = append(errs, fmt.Errorf("read the configuration: %w", resolveError))
 	}
 	applyContract(&loaded)
 	if err := loaded.Validate(); err != nil {
-		mistakes = append(mistakes, err)
+		errs = append(errs, err)
 	}
-	return loaded, errors.Join(mistakes...)
+	return loaded, errors.Join(errs...)
 }
 
 // resolve reads the file and the environment with Perses' configuration library.
@@ -143,10 +143,10 @@ func (s setting) set(text string) error {
 	return nil
 }
 
-// environmentMistakes returns an error for each variable with a malformed value. The
+// environmentErrors returns an error for each variable with a malformed value. The
 // library of Perses stops at the first one, and does not name it.
-func environmentMistakes() []error {
-	var mistakes []error
+func environmentErrors() []error {
+	var errs []error
 	scratch := Default()
 	for _, setting := range settings(&scratch) {
 		for _, name := range []string{setting.prefixed, setting.contract} {
@@ -155,11 +155,11 @@ func environmentMistakes() []error {
 				continue
 			}
 			if err := setting.set(text); err != nil {
-				mistakes = append(mistakes, fmt.Errorf("environment variable %s: %w", name, err))
+				errs = append(errs, fmt.Errorf("environment variable %s: %w", name, err))
 			}
 		}
 	}
-	return mistakes
+	return errs
 }
 
 // applyContract overrides settings with the contract's variables. It ignores empty
@@ -170,7 +170,7 @@ func applyContract(target *Config) {
 			continue
 		}
 		if text := os.Getenv(setting.contract); text != "" {
-			_ = setting.set(text) // environmentMistakes reports malformed values.
+			_ = setting.set(text) // environmentErrors reports malformed values.
 		}
 	}
 }

@@ -43,7 +43,7 @@ setting has two variables, the first one overrides the second, unless it is empt
 Variables of lists end in the index of the element: _0, _1 and so on. A variable that ends in ` + "`_*`" + ` stands for one variable
 for each key below it, such as ` + "`TIERPROXY_HOT_HTTP_CONFIG_BASIC_AUTH_USERNAME`" + `.
 
-tierproxy does not start with an invalid configuration, and reports all mistakes. Settings of the process, such as the listen
+tierproxy does not start with an invalid configuration, and reports all errors. Settings of the process, such as the listen
 address (` + "`--web.listen-address`, :9190" + ` by default) and the log level, are flags: see ` + "`tierproxy --help`" + `.
 `
 

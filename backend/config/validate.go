@@ -22,13 +22,13 @@ func IsPersesName(name string) bool {
 	return persesName.MatchString(name) && strings.Trim(name, ".") != ""
 }
 
-// Validate checks the configuration. It returns all mistakes, joined. Each names its
+// Validate checks the configuration. It returns all errors, joined. Each names its
 // key and the change to make.
 func (c *Config) Validate() error {
-	var mistakes []error
+	var errs []error
 	add := func(key string, err error) {
 		if err != nil {
-			mistakes = append(mistakes, fmt.Errorf("%s: %w", key, err))
+			errs = append(errs, fmt.Errorf("%s: %w", key, err))
 		}
 	}
 	add("perses.url", validURL(c.Perses.URL))
@@ -97,7 +97,7 @@ func (c *Config) Validate() error {
 	}
 	add("service_account.token_path", absolute(c.ServiceAccount.TokenPath))
 	c.validateSecurity(add)
-	return errors.Join(mistakes...)
+	return errors.Join(errs...)
 }
 
 // maxQueryLength is the maximum of query.max_length. The other limits on the cost of a

@@ -154,14 +154,14 @@ func validLabel(name string) error {
 }
 
 func validValues(values []string) error {
-	var mistakes []error
+	var errs []error
 	for _, value := range values {
 		// An empty value matches all series without the label.
 		if value == "" || !utf8.ValidString(value) {
-			mistakes = append(mistakes, fmt.Errorf("%q is not a label value that can confine requests", value))
+			errs = append(errs, fmt.Errorf("%q is not a label value that can confine requests", value))
 		}
 	}
-	return errors.Join(mistakes...)
+	return errors.Join(errs...)
 }
 
 func validConflict(onConflict string) error {
@@ -174,25 +174,25 @@ func validConflict(onConflict string) error {
 // validate returns an error for a destination that can never match, or whose
 // credential would go to more than one server.
 func (d DestinationConfig) validate() error {
-	var mistakes []error
+	var errs []error
 	name := strings.TrimPrefix(d.Host, "*.")
 	if _, err := netip.ParseAddr(d.Host); err != nil && (name == "" || strings.ContainsAny(name, "*/:@ []?#%\\")) {
-		mistakes = append(mistakes, fmt.Errorf("%q is not a host: write a host name, an IP address without brackets, or *.DOMAIN", d.Host))
+		errs = append(errs, fmt.Errorf("%q is not a host: write a host name, an IP address without brackets, or *.DOMAIN", d.Host))
 	}
 	if d.Port < 0 || d.Port > 65535 {
-		mistakes = append(mistakes, fmt.Errorf("the port %d is not from 1 to 65535, or 0 for every port", d.Port))
+		errs = append(errs, fmt.Errorf("the port %d is not from 1 to 65535, or 0 for every port", d.Port))
 	}
 	if d.Scheme != "" && d.Scheme != "http" && d.Scheme != "https" {
-		mistakes = append(mistakes, fmt.Errorf("the scheme %q is neither http nor https", d.Scheme))
+		errs = append(errs, fmt.Errorf("the scheme %q is neither http nor https", d.Scheme))
 	}
 	if isPlain := path.Clean(d.PathPrefix) == cmp.Or(strings.TrimSuffix(d.PathPrefix, "/"), "/"); d.PathPrefix != "" &&
 		(!isPlain || !strings.HasPrefix(d.PathPrefix, "/") || strings.Contains(d.PathPrefix, "//") || strings.ContainsAny(d.PathPrefix, "%\\\x00?#;")) {
-		mistakes = append(mistakes, fmt.Errorf("the path_prefix %q is not a plain path: start it with a slash, without empty, '.' or '..' segments and escapes", d.PathPrefix))
+		errs = append(errs, fmt.Errorf("the path_prefix %q is not a plain path: start it with a slash, without empty, '.' or '..' segments and escapes", d.PathPrefix))
 	}
 	if d.HTTPConfig.holdsSecrets() && (d.Port == 0 || strings.HasPrefix(d.Host, "*")) {
-		mistakes = append(mistakes, errors.New("a credential goes to one server only: set a port, and a host without *"))
+		errs = append(errs, errors.New("a credential goes to one server only: set a port, and a host without *"))
 	}
-	return errors.Join(mistakes...)
+	return errors.Join(errs...)
 }
 
 func absolute(file string) error {

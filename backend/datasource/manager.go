@@ -34,7 +34,7 @@ type Config = config.Config
 func DefaultConfig() Config { return config.Default() }
 
 // ConfigFromEnvironment returns DefaultConfig overridden by the environment variables. It
-// returns all mistakes, joined.
+// returns all errors, joined.
 func ConfigFromEnvironment() (Config, error) { return config.FromEnvironment() }
 
 // Manager owns the connections, the background probes and the cache. It is safe for concurrent
@@ -78,7 +78,7 @@ func Replacing(previous *Manager) Option {
 	return func(m *Manager) { m.core.Registry, m.core.Metrics = previous.core.Registry, previous.core.Metrics }
 }
 
-// NewManager returns a Manager that does not run before Start. It returns all mistakes in the
+// NewManager returns a Manager that does not run before Start. It returns all errors in the
 // configuration, joined, or an error if it cannot read a configured file. logger must not be
 // nil.
 func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*Manager, error) {

@@ -119,8 +119,8 @@ func (c *Core) Begin(endpoint promapi.Endpoint) (end func(), err error) {
 // request, and confines the request to its namespaces. The caller calls planned after
 // planning; calling it twice is safe.
 //
-// Admit returns an Error with status 400 for PromQL that is too expensive to parse, an
-// Error with status 503 if the queue is full, and the errors of resolve.Resolver.Confine.
+// Admit returns an Error with status 400 for PromQL that is too expensive to parse, and with
+// status 503 if the queue is full. It also returns the errors of resolve.Resolver.Confine.
 func (c *Core) Admit(ctx context.Context, resolved *resolve.Resolved, request *promapi.Request, namespace string) (_ *promapi.Request, planned func(), err error) {
 	isCostly := false
 	for _, name := range []string{"query", "match[]"} {

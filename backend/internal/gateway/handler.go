@@ -373,8 +373,8 @@ func (g *Gateway) failed(w http.ResponseWriter, incoming *http.Request, resolved
 	promapi.WriteError(w, err)
 }
 
-// timing returns the Server-Timing header of an answer, in milliseconds: the time until the
-// tier's response header, if a tier was queried, and the time of tierproxy itself.
+// timing returns the Server-Timing header of an answer, in milliseconds. It has the time until
+// the tier's response header, if a tier was queried, and the time of tierproxy itself.
 func timing(response *engine.Response, started time.Time) string {
 	text := make([]byte, 0, 64)
 	if response.Tier != "" {

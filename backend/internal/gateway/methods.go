@@ -71,9 +71,9 @@ func serveOptions(w http.ResponseWriter, target route) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// withoutEmptySegments returns the path and query of a URL without empty path segments, which
-// come from a base URL with a trailing slash. is is false if there are no empty segments, or if
-// the remaining path is invalid.
+// withoutEmptySegments returns the path and query of a URL without empty path segments. These
+// come from a base URL with a trailing slash. The second result is false if there are none, or
+// if the remaining path is invalid.
 func withoutEmptySegments(target *url.URL) (plain string, is bool) {
 	plain = target.EscapedPath()
 	if !strings.Contains(plain, "//") {

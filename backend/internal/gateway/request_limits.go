@@ -19,9 +19,8 @@ const answerGrace = 2 * time.Second
 // answer, and the memory for the body. It sets the headers of every answer. It returns the
 // request to serve. The caller calls release at the end of the request.
 //
-// guard sets the deadlines of the connection; the server resets them after the request. guard
-// does not modify incoming, because the server looks at its body to decide whether it can
-// reuse the connection.
+// guard sets the deadlines of the connection. The server resets them after the request. guard
+// does not modify incoming, because the server checks its body before it reuses the connection.
 func (g *Gateway) guard(w http.ResponseWriter, incoming *http.Request) (guarded *http.Request, release func(), err error) {
 	header := w.Header()
 	// Browsers must not render an answer as a page, whatever its content.

@@ -96,7 +96,7 @@ const (
 )
 
 // requestFields returns the log fields of a request. They contain the query only if
-// log.query_text is set. asked and request are nil while they are unknown.
+// log.query_text is set. resolved and request are nil while they are unknown.
 func (g *Gateway) requestFields(ctx context.Context, id string, resolved *resolve.Resolved, request *promapi.Request) logrus.Fields {
 	fields := logrus.Fields{"request_id": id}
 	if trace := tracing.IDOf(ctx); trace != "" {

@@ -108,9 +108,9 @@ type TierHealth struct {
 	Replicas []ReplicaHealth `json:"replicas,omitempty"`
 }
 
-// Health returns the state of the datasource. Without detailed, it reveals nothing about
-// the configuration of the tiers: no external labels, no sources, no addresses of servers,
-// and no paths, because a path may name a tenant.
+// Health returns the state of the datasource. Without detailed, it omits the configuration of
+// the tiers: external labels, sources, addresses of servers, and paths. A path may name a
+// tenant.
 func (r *Resolved) Health(now time.Time, detailed bool) Health {
 	health := Health{Status: StatusHealthy, ServiceDiscovery: r.discovers, HotUnused: r.HotUnused, Tiers: make(map[string]TierHealth)}
 	answering := 0

@@ -80,9 +80,10 @@ func (r *Resolver) mayUseOwnTiers(reference perses.Reference, name tier.Name, te
 	return r.mayChooseTenant(reference, name, tenant, true)
 }
 
-// mayChooseTenant returns an error if a project's datasource selects a tenant although the
-// gateway's credential would give access to it, or although the project is confined to
-// namespaces. ours is set for a server or a credential of the gateway.
+// mayChooseTenant returns an error if a project's datasource selects a tenant that it must not
+// select. ours is set if the request goes to the gateway's own server or with its credential:
+// then the project must not choose whose data the credential reads. A project that is confined
+// to namespaces must not select any tenant.
 func (r *Resolver) mayChooseTenant(reference perses.Reference, name tier.Name, tenant http.Header, ours bool) error {
 	if reference.Project == "" || len(tenant) == 0 {
 		return nil

@@ -92,8 +92,8 @@ func (r *Resolver) ownBehind(base *url.URL, service discovery.Reference) *destin
 
 // isOwnService reports whether a Service is one of the gateway's own tiers: the one that
 // discovery looks for, or the one at the configured URL. The port does not matter. unsure is
-// set while discovery has not found a tier by its labels in that namespace. atRoot is set if
-// the tier's URL has no path, as the URL of a Service.
+// set while discovery has not found a tier by its labels in that namespace.
+// atRoot is set if the tier's URL has no path, as the URL of a Service has none.
 func (r *Resolver) isOwnService(service discovery.Reference) (own, unsure, atRoot bool) {
 	for _, name := range tier.Names() {
 		configured := r.ownConfigured(name).url
