@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
+
 	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/promql/parser"
 	"gopkg.in/yaml.v3"
 )
 
@@ -182,17 +182,9 @@ func (l *LabelSet) UnmarshalText(text []byte) error {
 	if strings.TrimSpace(string(text)) == "" {
 		return nil
 	}
-	matchers, err := parser.NewParser(parser.Options{}).ParseMetricSelector("{" + string(text) + "}")
-	malformed := &malformedError{value: string(text), want: `a list of labels such as cluster="lab",region="eu"`}
+	set, err := promql.ParseLabels(string(text))
 	if err != nil {
-		return malformed
-	}
-	set := LabelSet{}
-	for _, matcher := range matchers {
-		if matcher.Type != labels.MatchEqual {
-			return malformed
-		}
-		set[matcher.Name] = matcher.Value
+		return &malformedError{value: string(text), want: `a list of labels such as cluster="lab",region="eu"`}
 	}
 	*l = set
 	return nil

@@ -2,19 +2,17 @@ package datasource
 
 import (
 	"time"
-
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 )
 
 // The values of Health.Status.
 const (
 	// StatusHealthy means that every configured tier answers, and that the coverage of hot is
 	// known.
-	StatusHealthy = resolve.StatusHealthy
+	StatusHealthy = "healthy"
 	// StatusDegraded means that a tier answers, but something is wrong.
-	StatusDegraded = resolve.StatusDegraded
+	StatusDegraded = "degraded"
 	// StatusUnhealthy means that no tier answers.
-	StatusUnhealthy = resolve.StatusUnhealthy
+	StatusUnhealthy = "unhealthy"
 )
 
 // Health is the state of the tiers of the configuration, according to the background probes.

@@ -42,6 +42,9 @@ func ConfigFromEnvironment() (Config, error) { return config.FromEnvironment() }
 type Manager struct {
 	core *core.Core
 
+	// end ends what outlives queries.
+	end context.CancelFunc
+
 	mutex   sync.Mutex
 	cancel  context.CancelFunc // nil before Start
 	closed  bool
@@ -108,7 +111,9 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	if c.Cache, err = newCache(config.Cache); err != nil {
 		return nil, err
 	}
-	c.Prepare()
+	lifetime, end := context.WithCancel(context.Background())
+	m.end = end
+	c.Prepare(lifetime)
 	return m, nil
 }
 
@@ -149,7 +154,8 @@ func (m *Manager) Start(ctx context.Context) error {
 		return errors.New("a Manager can be started once")
 	}
 	ctx, m.cancel = context.WithCancel(ctx) //nolint:gosec // Close calls it.
-	m.core.Start(ctx)
+	context.AfterFunc(ctx, m.end)
+	m.core.Start()
 	err := m.core.Resolver.Start(ctx)
 	m.core.Metrics.Started(m.core.Resolver, m.core.Cache)
 	return err
@@ -170,6 +176,7 @@ func (m *Manager) Close() error {
 	m.mutex.Unlock()
 	m.stopped.Do(func() {
 		defer m.core.Cache.Close()
+		defer m.end()
 		if cancel == nil {
 			return
 		}

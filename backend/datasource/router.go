@@ -96,26 +96,22 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 	if err != nil {
 		return nil, queryError(err)
 	}
-	request = request.From(core.LibraryCaller(), false)
 	end, err := r.core.Begin(request.Endpoint)
 	if err != nil {
 		return nil, queryError(err)
 	}
 	defer end()
-	endpoint := request.Endpoint
-	defer func() { r.core.Metrics.CountExecuted(ctx, endpoint, statusOf(err)) }()
+	defer func() { r.core.Metrics.CountExecuted(ctx, request.Endpoint, statusOf(err)) }()
 	resolved, err := r.core.Resolver.WaitDefault(ctx)
-	planned := func() {}
-	if err == nil {
-		request, planned, err = r.core.Admit(ctx, resolved, request, query.Namespace)
-	}
 	if err != nil {
 		return nil, queryError(err)
 	}
-	defer planned()
-	engineQuery := r.core.Query(resolved, request)
-	engineQuery.OnPlanned = planned
-	response, err := engine.Do(ctx, engineQuery)
+	admitted, err := r.core.Admit(ctx, core.Asked{Request: request, Resolved: resolved, Caller: core.LibraryCaller(), Namespace: query.Namespace})
+	if err != nil {
+		return nil, queryError(err)
+	}
+	defer admitted.OnPlanned()
+	response, err := r.core.Engine.Do(ctx, admitted)
 	if err != nil {
 		return nil, queryError(err)
 	}

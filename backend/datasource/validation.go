@@ -1,19 +1,16 @@
 package datasource
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
 const (
@@ -117,15 +114,9 @@ func (q *MetricQuery) checkQuery(mistakes *ValidationErrors, maxLength int) {
 		mistakes.add("query", "is empty: set a PromQL expression")
 		return
 	}
-	_, err := tier.ParseExpression(q.Query)
-	var list parser.ParseErrors
-	if !errors.As(err, &list) {
-		if err != nil {
-			mistakes.add("query", "%s", err)
+	if _, err := promql.Parse(q.Query); err != nil {
+		for _, each := range promql.Mistakes(err, maxQueryMistakes) {
+			mistakes.add("query", "%s", each)
 		}
-		return
-	}
-	for _, mistake := range list[:min(len(list), maxQueryMistakes)] {
-		mistakes.add("query", "%s", mistake.Error())
 	}
 }

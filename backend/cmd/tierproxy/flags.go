@@ -98,5 +98,6 @@ func (o *options) tlsFiles() (*tlsFiles, error) {
 		return nil, err
 	}
 	files := &tlsFiles{certificate: value("web.tls-cert-file"), key: value("web.tls-key-file"), clientCA: o.clientCA, base: base}
-	return files, files.load()
+	_, err = files.config()
+	return files, err
 }

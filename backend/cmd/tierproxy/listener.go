@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -17,8 +15,8 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// tlsFiles are the files that the listener speaks TLS with. They are looked at
-// for every connection, so that they can be rotated.
+// tlsFiles are the files that the listener speaks TLS with. They are read for every
+// connection, so that they can be rotated, and parsed when they have changed.
 type tlsFiles struct {
 	certificate, key string
 	// clientCA holds the authorities of client certificates; empty for none.
@@ -28,7 +26,7 @@ type tlsFiles struct {
 	base *tls.Config
 
 	mutex   sync.Mutex
-	hash    [sha256.Size]byte
+	known   [3]string // what certificate, key and clientCA held last
 	current *tls.Config
 }
 
@@ -39,79 +37,58 @@ func listen(address string, files *tlsFiles) (net.Listener, error) {
 		return listener, err
 	}
 	return tls.NewListener(listener, &tls.Config{
-		MinVersion:         tls.VersionTLS12,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return files.config(), nil },
+		MinVersion: tls.VersionTLS12,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			config, err := files.config()
+			if err != nil {
+				logrus.WithError(err).Warn("the certificate of the listener changed and cannot be used: the previous one serves on")
+			}
+			return config, nil
+		},
 	}), nil
 }
 
-// load reads the files for the first time. It returns what is wrong with them.
-func (f *tlsFiles) load() error {
-	contents, err := f.read()
-	if err != nil {
-		return err
-	}
-	f.current, err = f.parse(contents)
-	f.hash = hashOf(contents)
-	return err
-}
-
-// config returns the configuration for the files as they are now. While they
-// cannot be used, as in the middle of being written, the previous one serves on.
-func (f *tlsFiles) config() *tls.Config {
-	contents, err := f.read()
+// config returns the configuration for the files as they are now. If they cannot
+// be used, as while they are written, it returns the previous one, nil for none,
+// and the first time an error that says why.
+func (f *tlsFiles) config() (*tls.Config, error) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
-	if err != nil || hashOf(contents) == f.hash {
-		return f.current
-	}
-	f.hash = hashOf(contents)
-	changed, err := f.parse(contents)
-	if err != nil {
-		logrus.WithError(err).Warn("the certificate of the listener changed and cannot be used: the previous one serves on")
-		return f.current
-	}
-	logrus.Info("the certificate of the listener was read anew")
-	f.current = changed
-	return changed
-}
-
-func hashOf(contents [][]byte) [sha256.Size]byte {
-	return sha256.Sum256(bytes.Join(contents, []byte{0}))
-}
-
-// read returns certificate, key and client authorities.
-func (f *tlsFiles) read() ([][]byte, error) {
-	var contents [][]byte
+	var read [3]string
 	var mistakes []error
-	for _, file := range []string{f.certificate, f.key, f.clientCA} {
-		var content []byte
-		if file != "" {
-			var err error
-			if content, err = os.ReadFile(file); err != nil { //nolint:gosec // The operator names the file.
-				mistakes = append(mistakes, err)
-			}
+	for i, file := range []string{f.certificate, f.key, f.clientCA} {
+		if file == "" {
+			continue
 		}
-		contents = append(contents, content)
+		content, err := os.ReadFile(file) //nolint:gosec // The operator names the file.
+		if read[i] = string(content); err != nil {
+			read[i], mistakes = err.Error(), append(mistakes, err)
+		}
 	}
-	return contents, errors.Join(mistakes...)
-}
-
-func (f *tlsFiles) parse(contents [][]byte) (*tls.Config, error) {
-	pair, err := tls.X509KeyPair(contents[0], contents[1])
+	if read == f.known {
+		return f.current, nil
+	}
+	f.known = read
+	if len(mistakes) > 0 {
+		return f.current, errors.Join(mistakes...)
+	}
+	pair, err := tls.X509KeyPair([]byte(read[0]), []byte(read[1]))
 	if err != nil {
-		return nil, fmt.Errorf("read %s and %s: %w", f.certificate, f.key, err)
+		return f.current, fmt.Errorf("read %s and %s: %w", f.certificate, f.key, err)
 	}
 	config := f.base.Clone()
 	config.Certificates = []tls.Certificate{pair}
 	config.NextProtos = []string{"h2", "http/1.1"}
-	if f.clientCA == "" {
-		return config, nil
+	if f.clientCA != "" {
+		config.ClientCAs, config.ClientAuth = x509.NewCertPool(), tls.VerifyClientCertIfGiven
+		if !config.ClientCAs.AppendCertsFromPEM([]byte(read[2])) {
+			return f.current, fmt.Errorf("%s holds no PEM certificate", f.clientCA)
+		}
 	}
-	config.ClientCAs = x509.NewCertPool()
-	if !config.ClientCAs.AppendCertsFromPEM(contents[2]) {
-		return nil, fmt.Errorf("%s holds no PEM certificate", f.clientCA)
+	if f.current != nil {
+		logrus.Info("the certificate of the listener was read anew")
 	}
-	config.ClientAuth = tls.VerifyClientCertIfGiven
+	f.current = config
 	return config, nil
 }
 

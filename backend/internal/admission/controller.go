@@ -13,45 +13,54 @@ import (
 // Controller admits the calls of queries to one tier: calls beyond the limits
 // wait, and identical ones are made once. It is safe for concurrent use.
 type Controller struct {
-	limits  Limits
-	gate    *Gate
-	flights *flights
+	queue     *Queue
+	coalescer *coalescer // nil where nothing is shared
 }
 
 // NewController returns what admits the calls to one tier. meters may be nil.
 func NewController(limits Limits, meters *Meters) *Controller {
-	return &Controller{limits: limits, gate: NewGate(limits, meters), flights: newFlights(limits, meters)}
+	c := &Controller{queue: NewQueue(limits, meters)}
+	if limits.SharedBytes > 0 {
+		c.coalescer = newCoalescer(limits, meters)
+	}
+	return c
 }
 
 // Call is what is known of a call before it is made.
 type Call struct {
 	// Caller is who asks.
 	Caller promapi.Caller
-	// Key is what makes two calls the same one. The zero Key is that of a call
-	// whose answer is not shared.
-	Key Key
-	// Lingers is set when the call goes on for others after its caller has gone.
-	Lingers bool
+	// Key is what makes two calls the same one; zero for a call whose answer is not
+	// shared.
+	Key RequestKey
+	// Detaches is set if the caller has gone once the context is cancelled without a
+	// cause. Then the call goes on for the others that have joined it.
+	Detaches bool
 	// Send makes the call.
 	Send func(ctx context.Context) (*http.Response, error)
 }
 
-// Do makes a call when there is room for it, or returns a copy of the answer to
-// an identical one that is under way. The caller closes the body. It returns an
-// *OverloadError where there is no room in time, and what Send returns.
+// Do makes a call when there is room for it, or returns a copy of the answer to an
+// identical one that is under way. The caller closes the body.
+//
+// It returns an *OverloadError where there is no room in time, and otherwise the
+// error of Send.
 func (c *Controller) Do(ctx context.Context, made Call) (*http.Response, error) {
-	call := func(ctx context.Context, entered *atomic.Bool) (*http.Response, error) {
+	send := func(ctx context.Context, entered *atomic.Bool) (*http.Response, error) {
 		return c.send(ctx, made, entered)
 	}
-	if c.limits.SharedBytes <= 0 || made.Key == (Key{}) {
-		return call(ctx, new(atomic.Bool))
+	if c.coalescer == nil || made.Key == (RequestKey{}) {
+		return send(ctx, new(atomic.Bool))
 	}
-	return c.flights.do(ctx, made.Key, made.Caller, made.Lingers, call)
+	return c.coalescer.do(ctx, made, send)
 }
+
+// sendFunc makes a call. It sets entered once the call is made, rather than queued.
+type sendFunc func(ctx context.Context, entered *atomic.Bool) (*http.Response, error)
 
 // send makes a call when there is room for it.
 func (c *Controller) send(ctx context.Context, made Call, entered *atomic.Bool) (*http.Response, error) {
-	release, err := c.gate.Admit(ctx, made.Caller)
+	release, err := c.queue.Acquire(ctx, made.Caller)
 	if err != nil {
 		return nil, err
 	}
@@ -61,29 +70,30 @@ func (c *Controller) send(ctx context.Context, made Call, entered *atomic.Bool) 
 		release()
 		return nil, err
 	}
-	body := &countedBody{ReadCloser: response.Body, leave: release}
+	body := &endingBody{ReadCloser: response.Body, end: release}
 	// Once ctx ends, the transport gives the call up. The slot is free then, even
 	// if the reader of the body hangs in a write to its own client.
-	body.stop = context.AfterFunc(ctx, body.end)
+	body.stop = context.AfterFunc(ctx, body.finish)
 	response.Body = body
 	return response, nil
 }
 
-// countedBody is the body of an answer whose call counts until it is closed or
-// its context ends.
-type countedBody struct {
+// endingBody is a body that calls end once when it is closed, or before.
+type endingBody struct {
 	io.ReadCloser
-	once  sync.Once
-	leave func()
-	stop  func() bool
+	once sync.Once
+	end  func()
+	stop func() bool // keeps a context from calling finish; may be nil
 }
 
-func (b *countedBody) end() { b.once.Do(b.leave) }
+func (b *endingBody) finish() { b.once.Do(b.end) }
 
-// Close closes the body and makes room for the next call.
-func (b *countedBody) Close() error {
+// Close closes the body.
+func (b *endingBody) Close() error {
 	err := b.ReadCloser.Close()
-	b.stop()
-	b.end()
+	if b.stop != nil {
+		b.stop()
+	}
+	b.finish()
 	return err
 }

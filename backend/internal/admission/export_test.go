@@ -1,16 +1,16 @@
 package admission
 
 // Joined is how many requests wait for the answer to another one.
-func (c *Controller) Joined() int { return int(c.flights.joined.Used()) }
+func (c *Controller) Joined() int { return int(used(c.coalescer.joined)) }
 
-// Idle tells whether nothing is under way.
+// Idle reports whether nothing is under way.
 func (c *Controller) Idle() bool {
-	c.flights.mutex.Lock()
-	defer c.flights.mutex.Unlock()
-	c.gate.mutex.Lock()
-	defer c.gate.mutex.Unlock()
-	return len(c.flights.open)+int(c.flights.joined.Used())+c.gate.running+c.gate.queue.waiting == 0
+	c.coalescer.mutex.Lock()
+	defer c.coalescer.mutex.Unlock()
+	c.queue.mutex.Lock()
+	defer c.queue.mutex.Unlock()
+	return len(c.coalescer.open)+c.Joined()+c.queue.running+c.queue.line.waiting == 0
 }
 
 // Held is how much is held.
-func (m *Memory) Held() int64 { return m.held.Load() }
+func (s *Share[K]) Held() int64 { return used(s.budget) }

@@ -1,17 +1,12 @@
 package admission
 
-import (
-	"time"
+import "github.com/prometheus/client_golang/prometheus"
 
-	"github.com/prometheus/client_golang/prometheus"
-)
-
-// Meters count the calls of tiers, with all labels resolved. nil counts
-// nothing.
+// Meters count the calls of tiers, with all labels resolved.
 type Meters struct {
 	// InFlight are the calls that are under way, Queued those that wait.
 	InFlight, Queued prometheus.Gauge
-	// Waited are the seconds that calls waited which had to.
+	// Waited observes the queueing time in seconds of calls that had to wait.
 	Waited prometheus.Observer
 	// Rejected counts the calls that were not made, by every reason of
 	// Rejections.
@@ -21,32 +16,15 @@ type Meters struct {
 	Shared prometheus.Counter
 }
 
-func (m *Meters) inFlight(change float64) {
+// orUnseen returns the meters, or unregistered ones instead of nil.
+func (m *Meters) orUnseen() *Meters {
 	if m != nil {
-		m.InFlight.Add(change)
+		return m
 	}
-}
-
-func (m *Meters) queued(change float64) {
-	if m != nil {
-		m.Queued.Add(change)
+	gauge := prometheus.NewGauge(prometheus.GaugeOpts{})
+	m = &Meters{InFlight: gauge, Queued: gauge, Shared: gauge, Waited: prometheus.ObserverFunc(func(float64) {}), Rejected: map[string]prometheus.Counter{}}
+	for _, reason := range Rejections() {
+		m.Rejected[reason] = gauge
 	}
-}
-
-func (m *Meters) waited(duration time.Duration) {
-	if m != nil {
-		m.Waited.Observe(duration.Seconds())
-	}
-}
-
-func (m *Meters) rejected(reason string) {
-	if m != nil {
-		m.Rejected[reason].Inc()
-	}
-}
-
-func (m *Meters) shared() {
-	if m != nil {
-		m.Shared.Inc()
-	}
+	return m
 }

@@ -1,148 +1,205 @@
+// Package admission decides which calls to a tier are made, and when: a queue in
+// which callers take turns, one call for identical requests, and budgets for the
+// memory that answers take. It makes no call itself. Of this project it imports
+// promapi only.
 package admission
 
 import (
-	"container/list"
+	"context"
+	"sync"
+	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
-// waiter is one call that waits.
-type waiter struct {
-	caller promapi.Caller
-	turns  *turns        // of its caller
-	place  *list.Element // in turns.members; nil once the outcome is decided
-	// outcome gets nil when the call may go, or why it may not.
-	outcome chan error
+// Shares of a tier's slots. Calls that hang hold their slots until their
+// deadline, so that taking turns alone does not keep slots free for others.
+const (
+	// callerMultiple leaves at least half of the slots to other callers: with more,
+	// three callers whose calls hang leave hardly any.
+	callerMultiple = 1
+	// datasourceMultiple leaves at least a tenth of the slots to other
+	// datasources. It is less, because most tiers have one datasource.
+	datasourceMultiple = 9
+)
+
+// Queue lets a bounded number of calls to a tier through at a time. The others
+// wait: the datasources take turns, the callers of a datasource take turns, and
+// the calls of one caller go in the order in which they came. So a caller with
+// many calls delays its own calls only.
+//
+// No call waits that could go: after each change the queue lets in whatever the
+// slots and their shares allow.
+type Queue struct {
+	limits Limits
+	meters *Meters
+
+	// callers and datasources share the slots. A caller has one share, whatever
+	// datasources it asks.
+	callers, datasources *Budget[uint64]
+
+	mutex   sync.Mutex
+	running int
+	line    *roundRobin
+	// held is how long a call takes, on average of the last ones.
+	held time.Duration
 }
 
-// turns is a queue whose members take turns. There are three levels: the
-// datasources of a tier, the callers of a datasource, and the calls of a caller.
-// Calls go in the order in which they came.
-type turns struct {
-	key     uint64
-	parent  *turns        // nil at the top
-	place   *list.Element // in parent.members
-	waiting int           // calls, those of all members together
-	// members are *turns, the next one first, and byKey finds them. At the lowest
-	// level they are *waiter.
-	members *list.List
-	byKey   map[uint64]*turns
-}
-
-func newTurns(key uint64, parent *turns) *turns {
-	return &turns{key: key, parent: parent, members: list.New(), byKey: map[uint64]*turns{}}
-}
-
-// member returns the member with that key. A new one waits behind all others.
-func (t *turns) member(key uint64) *turns {
-	found, ok := t.byKey[key]
-	if !ok {
-		found = newTurns(key, t)
-		found.place = t.members.PushBack(found)
-		t.byKey[key] = found
-	}
-	return found
-}
-
-// waitingOf returns how many calls of a member wait.
-func (t *turns) waitingOf(key uint64) int {
-	if found, ok := t.byKey[key]; ok {
-		return found.waiting
-	}
-	return 0
-}
-
-// add queues a call of the caller. t is the top level.
-func (t *turns) add(caller promapi.Caller) *waiter {
-	its := t.member(caller.Datasource).member(caller.ID)
-	added := &waiter{caller: caller, turns: its, outcome: make(chan error, 1)}
-	added.place = its.members.PushBack(added)
-	for level := its; level != nil; level = level.parent {
-		level.waiting++
-	}
-	return added
-}
-
-// remove takes a call out of the queue.
-func (w *waiter) remove() {
-	w.turns.members.Remove(w.place)
-	w.place = nil
-	for level := w.turns; level != nil; level = level.parent {
-		level.waiting--
-		if level.waiting == 0 && level.parent != nil {
-			level.parent.members.Remove(level.place)
-			delete(level.parent.byKey, level.key)
-		}
+// NewQueue returns a queue with the limits. It ignores those of sharing. meters may
+// be nil.
+func NewQueue(limits Limits, meters *Meters) *Queue {
+	slots := int64(limits.Concurrent)
+	return &Queue{
+		limits: limits, meters: meters.orUnseen(), line: &roundRobin{},
+		callers: NewBudget[uint64](slots, callerMultiple), datasources: NewBudget[uint64](slots, datasourceMultiple),
 	}
 }
 
-// take removes the call whose turn it is and returns it. It skips calls that
-// enter does not let in, and returns nil if there are no others. t is the top
-// level.
-func (t *turns) take(enter func(promapi.Caller) bool) *waiter {
-	for datasource := range t.each {
-		for caller := range datasource.each {
-			next, _ := caller.members.Front().Value.(*waiter)
-			if !enter(next.caller) {
-				continue
-			}
-			next.remove()
-			if caller.waiting > 0 {
-				datasource.members.MoveToBack(caller.place)
-			}
-			if datasource.waiting > 0 {
-				t.members.MoveToBack(datasource.place)
-			}
-			return next
-		}
+// Acquire waits until a call of the caller may go, and returns what ends the call.
+// It returns an *OverloadError where there is no room in time.
+func (q *Queue) Acquire(ctx context.Context, caller promapi.Caller) (release func(), err error) {
+	if err := q.enter(ctx, caller); err != nil {
+		return nil, err
+	}
+	started := time.Now()
+	return func() { q.leave(caller, started) }, nil
+}
+
+// enter waits until a call of the caller may go. Each call that enters has to
+// leave. It returns an OverloadError if there is no room before ctx ends.
+func (q *Queue) enter(ctx context.Context, caller promapi.Caller) error {
+	q.mutex.Lock()
+	if q.admit(caller) {
+		q.mutex.Unlock()
+		q.meters.InFlight.Inc()
+		return nil
+	}
+	added := q.join(caller)
+	q.mutex.Unlock()
+	if added == nil {
+		return q.reject(RejectedFull, nil)
+	}
+	return q.wait(ctx, added)
+}
+
+// admit takes a slot for a call of the caller. It reports whether there is one
+// within the shares of the caller and the datasource. The mutex is held.
+func (q *Queue) admit(caller promapi.Caller) bool {
+	if q.limits.Concurrent <= 0 {
+		q.running++
+		return true
+	}
+	if !q.datasources.Acquire(caller.Datasource, 1) {
+		return false
+	}
+	if !q.callers.Acquire(caller.ID, 1) {
+		q.datasources.Release(caller.Datasource, 1)
+		return false
+	}
+	q.running++
+	return true
+}
+
+// wait waits for the outcome of a call in the queue.
+func (q *Queue) wait(ctx context.Context, added *waiter) error {
+	started := time.Now()
+	q.meters.Queued.Inc()
+	defer func() {
+		q.meters.Queued.Dec()
+		q.meters.Waited.Observe(time.Since(started).Seconds())
+	}()
+	timer := time.NewTimer(q.limits.Wait)
+	defer timer.Stop()
+	select {
+	case err := <-added.outcome:
+		return q.decided(ctx, added.caller, err)
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	q.mutex.Lock()
+	if added.decided {
+		q.mutex.Unlock()
+		return q.decided(ctx, added.caller, <-added.outcome)
+	}
+	q.line.remove(added, path(added.caller))
+	q.mutex.Unlock()
+	if err := ctx.Err(); err != nil {
+		return q.reject(RejectedLeft, err)
+	}
+	return q.reject(RejectedWait, nil)
+}
+
+// decided returns the outcome of a call that waited. A call does not enter if its
+// caller has gone.
+func (q *Queue) decided(ctx context.Context, caller promapi.Caller, err error) error {
+	if err != nil {
+		return q.reject(RejectedFull, nil)
+	}
+	q.meters.InFlight.Inc()
+	if err := ctx.Err(); err != nil {
+		q.leave(caller, time.Time{})
+		return q.reject(RejectedLeft, err)
 	}
 	return nil
 }
 
-// each yields the members, the next one first.
-func (t *turns) each(yield func(*turns) bool) {
-	for element := t.members.Front(); element != nil; element = element.Next() {
-		if member, _ := element.Value.(*turns); !yield(member) {
+// leave ends a call of the caller and lets the next ones in. started is when
+// the call entered; the zero time where it was not made.
+func (q *Queue) leave(caller promapi.Caller, started time.Time) {
+	q.meters.InFlight.Dec()
+	q.mutex.Lock()
+	defer q.mutex.Unlock()
+	if !started.IsZero() {
+		const weight = 8
+		q.held += (time.Since(started) - q.held) / weight
+	}
+	q.running--
+	if q.limits.Concurrent <= 0 {
+		return // There is no queue.
+	}
+	q.callers.Release(caller.ID, 1)
+	q.datasources.Release(caller.Datasource, 1)
+	for q.running < q.limits.Concurrent {
+		next := q.line.next(q.admit)
+		if next == nil {
 			return
 		}
+		q.decide(next, nil)
 	}
 }
 
-// longest returns the member with the most calls, or nil.
-func (t *turns) longest() *turns {
-	var found *turns
-	for member := range t.each {
-		if found == nil || member.waiting > found.waiting {
-			found = member
+// join queues a call. It returns nil if the queue is full and no other caller has
+// more calls in it. The mutex is held.
+func (q *Queue) join(caller promapi.Caller) *waiter {
+	if q.line.waiting >= q.limits.Queue {
+		evicted := q.line.evicted(caller)
+		if evicted == nil {
+			return nil
 		}
+		q.decide(evicted, errEvicted)
 	}
-	return found
+	added := &waiter{caller: caller, outcome: make(chan error, 1)}
+	q.line.add(added, path(caller))
+	return added
 }
 
-// last returns the newest call of the caller who has the most calls in t, one
-// of the datasources.
-func (t *turns) last() *waiter {
-	newest, _ := t.longest().members.Back().Value.(*waiter)
-	return newest
+// decide takes a call out of the queue: it may go, or not for a reason. The mutex is
+// held.
+func (q *Queue) decide(call *waiter, reason error) {
+	q.line.remove(call, path(call.caller))
+	call.decided = true
+	call.outcome <- reason
 }
 
-// evict removes a call to make room for one of the caller and returns it. It
-// returns nil if the caller has no less in the queue than the others: neither
-// its datasource compared with the others, nor the caller within it. t is the
-// top level.
-func (t *turns) evict(caller promapi.Caller) *waiter {
-	var evicted *waiter
-	own := t.byKey[caller.Datasource]
-	switch longest := t.longest(); {
-	case longest == nil:
-		return nil
-	case longest.waiting > t.waitingOf(caller.Datasource)+1:
-		evicted = longest.last()
-	case own != nil && own.longest().waiting > own.waitingOf(caller.ID)+1:
-		evicted = own.last()
-	default:
-		return nil
-	}
-	evicted.remove()
-	return evicted
+// errEvicted marks a call whose place was given to another caller.
+var errEvicted = &OverloadError{Reason: RejectedFull}
+
+// reject returns the error for a call that is not made.
+func (q *Queue) reject(reason string, cause error) error {
+	q.mutex.Lock()
+	drained := q.held * time.Duration(q.line.waiting+1) / time.Duration(max(q.limits.Concurrent, 1))
+	q.mutex.Unlock()
+	q.meters.Rejected[reason].Inc()
+	seconds := (drained + time.Second - 1).Truncate(time.Second)
+	return &OverloadError{Reason: reason, RetryAfter: min(max(seconds, leastRetryAfter), mostRetryAfter), Cause: cause}
 }

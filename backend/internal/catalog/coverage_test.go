@@ -85,11 +85,11 @@ func TestCoverageOfHot(t *testing.T) {
 		"a fraction of a second counts up":       {sources{"5.25", "", "", ""}, 6000, 0, ""},
 		"blocks alone":                           {sources{"", `{"minTime":4000}`, head, ""}, 4000, 0, ""},
 		"no block yet":                           {sources{"none", `{"minTime":9500}`, head, "15d or 10GiB"}, 9000, 15 * 24 * time.Hour, ""},
-		"an empty head":                          {sources{"", "", `{"minTime":9223372036854775807,"numSeries":0}`, ""}, tier.NothingCovered, 0, errNoCoverage.Error()},
+		"an empty head":                          {sources{"", "", `{"minTime":9223372036854775807,"numSeries":0}`, ""}, tier.NothingCovered, 0, noCoverage},
 		"nothing stored":                         {sources{"9.223372036854776e+15", `{"minTime":9500}`, head, "10GiB"}, tier.NothingCovered, 0, ""},
 		"not a number":                           {sources{"NaN", `{"minTime":9500}`, head, ""}, tier.NothingCovered, 0, ""},
-		"only a retention, which proves nothing": {sources{"none", "", "", "15d"}, tier.NothingCovered, 15 * 24 * time.Hour, errNoCoverage.Error()},
-		"nothing at all":                         {sources{}, tier.NothingCovered, 0, errNoCoverage.Error()},
+		"only a retention, which proves nothing": {sources{"none", "", "", "15d"}, tier.NothingCovered, 15 * 24 * time.Hour, noCoverage},
+		"nothing at all":                         {sources{}, tier.NothingCovered, 0, noCoverage},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(test.sources)

@@ -3,14 +3,12 @@ package catalog
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"net/url"
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// Inspection is what one look at a tier found.
+// Inspection is the result of Tier.Inspect.
 type Inspection struct {
 	// Status is what a probe found.
 	Status
@@ -26,13 +24,13 @@ type Inspection struct {
 	Settings Settings
 }
 
-// Inspect probes a tier once, as Run does again and again, and asks it for its
-// version and settings. It must not be called on a tier that Run probes.
+// Inspect probes a tier once, and asks it for its version and settings. Do not call
+// it on a tier that Run probes.
 func (t *Tier) Inspect(ctx context.Context) Inspection {
-	if !t.options.Probing.enter(ctx) {
+	if !t.options.ProbeBudget.acquire(ctx) {
 		return Inspection{Failure: upstream.FailureOf(ctx.Err())}
 	}
-	defer t.options.Probing.leave()
+	defer t.options.ProbeBudget.release()
 	t.probe(ctx)
 	found := Inspection{Status: t.Status()}
 	if err := cmp.Or(ctx.Err(), found.failure); err != nil {
@@ -47,35 +45,4 @@ func (t *Tier) Inspect(ctx context.Context) Inspection {
 		found.Settings = settings
 	}
 	return found
-}
-
-// evaluate lets the tier evaluate a query that touches no series, and checks
-// that what comes back is an answer to it: a server that says yes to
-// everything is no Prometheus.
-func (c apiClient) evaluate(ctx context.Context) error {
-	data, err := c.Get(ctx, "/api/v1/query", url.Values{"query": {"vector(1)"}})
-	if err != nil {
-		return err
-	}
-	var answer struct {
-		ResultType string `json:"resultType"`
-	}
-	if err := json.Unmarshal(data, &answer); err != nil || answer.ResultType != "vector" {
-		return upstream.ErrNotPrometheus
-	}
-	return nil
-}
-
-func (c apiClient) version(ctx context.Context) string {
-	data, err := c.Get(ctx, "/api/v1/status/buildinfo", nil)
-	if err != nil {
-		return ""
-	}
-	var info struct {
-		Version string `json:"version"`
-	}
-	if json.Unmarshal(data, &info) != nil {
-		return ""
-	}
-	return info.Version
 }

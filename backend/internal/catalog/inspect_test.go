@@ -25,9 +25,9 @@ func TestInspect_LooksAreBounded(t *testing.T) {
 		_, _ = w.Write([]byte(`{"status":"success","data":{"resultType":"vector","result":[]}}`))
 	}))
 	t.Cleanup(server.Close)
-	bound := NewProbing(2, 0)
+	bound := NewProbeBudget(2, 0)
 	look := func(ctx context.Context) Inspection {
-		return NewTier(TierOptions{Name: tier.Cold, Client: client(t, server.URL), Probing: bound}).Inspect(ctx)
+		return NewTier(TierOptions{Name: tier.Cold, Client: client(t, server.URL), ProbeBudget: bound}).Inspect(ctx)
 	}
 	var looks sync.WaitGroup
 	results := make([]Inspection, 2)

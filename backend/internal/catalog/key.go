@@ -8,20 +8,20 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// keyOf returns what other calls a call is the same as: the zero Key where the
-// answer must not be shared.
-func keyOf(request *promapi.Request, made *upstream.Outgoing) admission.Key {
+// keyOf returns the request key of a call; the zero key if its answer must not be
+// shared.
+func keyOf(request *promapi.Request, made *upstream.Outgoing) admission.RequestKey {
 	if !shareable(request) {
-		return admission.Key{}
+		return admission.RequestKey{}
 	}
-	return admission.Key{
+	return admission.RequestKey{
 		Method: made.Method, Path: made.Path, RawQuery: made.RawQuery, Body: string(made.Body),
 		Accept: strings.Join(made.Header["Accept"], ","), AcceptEncoding: strings.Join(made.Header["Accept-Encoding"], ","),
 	}
 }
 
-// shareable tells whether the answer to a request does not depend on when
-// exactly it is asked: the times of an evaluation are part of it.
+// shareable reports whether identical requests may share an answer: the times of the
+// evaluation are part of the request, so that the answer does not depend on now.
 func shareable(request *promapi.Request) bool {
 	switch request.Endpoint {
 	case promapi.QueryRange, promapi.QueryExemplars, promapi.Series, promapi.Labels, promapi.LabelValues:

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -29,84 +31,54 @@ const (
 // errTooManyNames is why names are not held.
 var errTooManyNames = errors.New("there are more names than are held")
 
-// Probing bounds what the gateway asks of the tiers of one project on its own
-// account, all of them together. nil bounds nothing.
-type Probing struct {
-	slots  chan struct{}
-	memory *admission.Memory
+// nameCache holds the metric names that were asked of one tier, by the selectors
+// that they were asked for with. Catalogs that have the tier in common share them.
+type nameCache struct {
+	asking  chan struct{} // held while the tier is asked
+	refused atomic.Bool   // the last set did not fit
+
+	mutex  sync.Mutex
+	closed bool
+	recent *simplelru.LRU[string, *cachedNames]
 }
 
-// NewProbing returns a bound of so many probes at a time, and of so many bytes
-// for the metric names that are held.
-func NewProbing(atOnce int, nameBytes int64) *Probing {
-	return &Probing{slots: make(chan struct{}, atOnce), memory: admission.NewMemory(nameBytes)}
-}
-
-// enter waits until a probe may begin. It returns false when ctx ends before.
-func (p *Probing) enter(ctx context.Context) bool {
-	if p == nil {
-		return ctx.Err() == nil
-	}
-	select {
-	case p.slots <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-func (p *Probing) leave() {
-	if p != nil {
-		<-p.slots
-	}
-}
-
-// nameSets are the metric names that were asked of one tier, by the selectors
-// that they were asked for with. Pairs that have the tier in common share them.
-type nameSets struct {
-	asking chan struct{} // held while the tier is asked
-
-	mutex   sync.Mutex
-	refused bool // the last set did not fit
-	closed  bool
-	recent  map[string]*heldNames
-}
-
-// heldNames is a set of metric names that takes memory until everyone who holds
+// cachedNames is a set of metric names that takes memory until everyone who holds
 // it has released it.
-type heldNames struct {
+type cachedNames struct {
 	names tier.NameSet
 	// since is from when on they were asked for, and asked when that was.
 	since, asked time.Time
 
 	bytes   int
-	memory  *admission.Memory
+	memory  *admission.BudgetShare
 	holders atomic.Int64
 }
 
 // set returns the names; nil where they are not known.
-func (h *heldNames) set() tier.NameSet {
+func (h *cachedNames) set() tier.NameSet {
 	if h == nil {
 		return nil
 	}
 	return h.names
 }
 
-func (h *heldNames) release() {
+func (h *cachedNames) release() {
 	if h != nil && h.holders.Add(-1) == 0 {
-		h.memory.Give(h.bytes)
+		h.memory.Release(int64(h.bytes))
 	}
 }
 
-func newNameSets() *nameSets {
-	return &nameSets{asking: make(chan struct{}, 1), recent: map[string]*heldNames{}}
+func newNameCache() *nameCache {
+	// It returns an error for a size below one only.
+	recent, _ := simplelru.NewLRU(mostNameSets, func(_ string, names *cachedNames) { names.release() })
+	return &nameCache{asking: make(chan struct{}, 1), recent: recent}
 }
 
 // metricNames returns the metric names of the series that match, or all, since
 // a time; nil where there are too many to hold, or the tier does not tell them.
 // Names that were asked for less than maxAge ago are not asked for again. The
 // caller releases what it gets. payer pays for the memory.
-func (t *Tier) metricNames(ctx context.Context, payer *Probing, matchers []string, since time.Time, maxAge time.Duration) (*heldNames, error) {
+func (t *Tier) metricNames(ctx context.Context, payer *ProbeBudget, matchers []string, since time.Time, maxAge time.Duration) (*cachedNames, error) {
 	select {
 	case t.names.asking <- struct{}{}:
 		defer func() { <-t.names.asking }()
@@ -121,31 +93,21 @@ func (t *Tier) metricNames(ctx context.Context, payer *Probing, matchers []strin
 	list, err := t.api.askForNames(ctx, matchers, since)
 	switch {
 	case errors.Is(err, errTooManyNames):
-		t.names.refuse()
+		t.names.refused.Store(true)
 		return nil, nil //nolint:nilnil // Not known is nil throughout.
 	case upstream.CannotTell(err):
 		return nil, nil //nolint:nilnil // Not known is nil throughout.
 	case err != nil:
 		return nil, err
 	}
-	return t.names.hold(key, payer, &heldNames{names: tier.NewNameSet(list), since: since, asked: now}), nil
-}
-
-// askForNames asks for the metric names of the series that match, or all, since
-// a time. It returns errTooManyNames where there are more than are held.
-func (c apiClient) askForNames(ctx context.Context, matchers []string, since time.Time) ([]string, error) {
-	names, err := c.labelValues(ctx, "__name__", matchers, since)
-	if errors.Is(err, upstream.ErrTooLarge) || len(names) > mostNames {
-		return nil, errTooManyNames
-	}
-	return names, err
+	return t.names.hold(key, payer, &cachedNames{names: tier.NewNameSet(list), since: since, asked: now}), nil
 }
 
 // get returns a recent set for one more holder, or nil.
-func (s *nameSets) get(key string, since, notBefore time.Time) *heldNames {
+func (s *nameCache) get(key string, since, notBefore time.Time) *cachedNames {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	held, found := s.recent[key]
+	held, found := s.recent.Get(key)
 	if !found || !held.asked.After(notBefore) || held.since.After(since) || since.Sub(held.since) > sinceSlack {
 		return nil
 	}
@@ -155,7 +117,7 @@ func (s *nameSets) get(key string, since, notBefore time.Time) *heldNames {
 
 // hold keeps a set for the caller, and for others that ask for it soon. It
 // returns nil where there is no memory for it.
-func (s *nameSets) hold(key string, payer *Probing, held *heldNames) *heldNames {
+func (s *nameCache) hold(key string, payer *ProbeBudget, held *cachedNames) *cachedNames {
 	for name := range held.names {
 		held.bytes += len(name) + nameOverhead
 	}
@@ -164,63 +126,34 @@ func (s *nameSets) hold(key string, payer *Probing, held *heldNames) *heldNames 
 	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	s.forget(key)
-	if s.refused = len(held.names) > mostNames || !held.memory.Take(held.bytes); s.refused {
+	s.recent.Remove(key)
+	refused := len(held.names) > mostNames || !held.memory.Acquire(int64(held.bytes))
+	if s.refused.Store(refused); refused {
 		return nil
 	}
 	if s.closed {
 		held.holders.Store(1) // Nobody else asks for it any more.
 		return held
 	}
-	for len(s.recent) >= mostNameSets {
-		var oldest string
-		for other, each := range s.recent {
-			if before, found := s.recent[oldest]; !found || each.asked.Before(before.asked) {
-				oldest = other
-			}
-		}
-		s.forget(oldest)
-	}
 	held.holders.Store(2) // The caller and s.
-	s.recent[key] = held
+	s.recent.Add(key, held)
 	return held
 }
 
 // replace is hold for the names that were asked for with the same selectors
 // and have become more.
-func (s *nameSets) replace(matchers []string, payer *Probing, names tier.NameSet, before *heldNames) *heldNames {
-	changed := &heldNames{names: names}
+func (s *nameCache) replace(matchers []string, payer *ProbeBudget, names tier.NameSet, before *cachedNames) *cachedNames {
+	changed := &cachedNames{names: names}
 	if before != nil {
 		changed.since, changed.asked = before.since, before.asked
 	}
 	return s.hold(strings.Join(matchers, "\n"), payer, changed)
 }
 
-func (s *nameSets) refuse() {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	s.refused = true
-}
-
-// forget drops a recent set. The mutex is held.
-func (s *nameSets) forget(key string) {
-	s.recent[key].release()
-	delete(s.recent, key)
-}
-
-// tooMany reports whether the last set of names did not fit.
-func (s *nameSets) tooMany() bool {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	return s.refused
-}
-
 // close releases all recent sets.
-func (s *nameSets) close() {
+func (s *nameCache) close() {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.closed = true
-	for key := range s.recent {
-		s.forget(key)
-	}
+	s.recent.Purge()
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // namesTier is a tier that tells so many metric names.
-func namesTier(t *testing.T, probing *Probing, probeBytes int64, count *atomic.Int64, names int) *Tier {
+func namesTier(t *testing.T, probing *ProbeBudget, probeBytes int64, count *atomic.Int64, names int) *Tier {
 	t.Helper()
 	list := make([]string, names)
 	for i := range list {
@@ -29,7 +29,7 @@ func namesTier(t *testing.T, probing *Probing, probeBytes int64, count *atomic.I
 	}))
 	t.Cleanup(server.Close)
 	client := boundedClient(t, server.URL, probeBytes)
-	return NewTier(TierOptions{Name: tier.Hot, Client: client, ProbeInterval: time.Hour, Probing: probing})
+	return NewTier(TierOptions{Name: tier.Hot, Client: client, ProbeInterval: time.Hour, ProbeBudget: probing})
 }
 
 // TestMetricNames_AreBoundedForAProject asks several tiers of a project for
@@ -37,7 +37,7 @@ func namesTier(t *testing.T, probing *Probing, probeBytes int64, count *atomic.I
 func TestMetricNames_AreBoundedForAProject(t *testing.T) {
 	var asked atomic.Int64
 	const names = 1000
-	probing := NewProbing(1, names*100) // Enough for one set of them, and not for two.
+	probing := NewProbeBudget(1, names*100) // Enough for one set of them, and not for two.
 	first, second := namesTier(t, probing, 0, &asked, names), namesTier(t, probing, 0, &asked, names)
 	held, err := first.metricNames(t.Context(), probing, nil, time.Time{}, time.Hour)
 	require.NoError(t, err)
@@ -50,7 +50,7 @@ func TestMetricNames_AreBoundedForAProject(t *testing.T) {
 	none, err := second.metricNames(t.Context(), probing, nil, time.Time{}, time.Hour)
 	require.NoError(t, err)
 	require.Nil(t, none.set())
-	require.True(t, second.names.tooMany())
+	require.True(t, second.names.refused.Load())
 
 	first.Close()
 	held.release()
@@ -62,17 +62,17 @@ func TestMetricNames_AreBoundedForAProject(t *testing.T) {
 	held, err = second.metricNames(t.Context(), probing, nil, time.Time{}, time.Hour)
 	require.NoError(t, err)
 	require.Len(t, held.set(), names)
-	require.False(t, second.names.tooMany())
+	require.False(t, second.names.refused.Load())
 	held.release()
 	second.Close()
 	requireFree(t, probing, names*100)
 }
 
 // requireFree requires that all of the memory for names is free.
-func requireFree(t *testing.T, probing *Probing, bytes int) {
+func requireFree(t *testing.T, probing *ProbeBudget, bytes int64) {
 	t.Helper()
-	require.True(t, probing.memory.Take(bytes))
-	probing.memory.Give(bytes)
+	require.True(t, probing.memory.Acquire(bytes))
+	probing.memory.Release(bytes)
 }
 
 // TestMetricNames_LargeAnswersAreNotRead bounds the answer itself.
@@ -82,7 +82,7 @@ func TestMetricNames_LargeAnswersAreNotRead(t *testing.T) {
 	held, err := small.metricNames(t.Context(), nil, nil, time.Time{}, time.Hour)
 	require.NoError(t, err)
 	require.Nil(t, held.set())
-	require.True(t, small.names.tooMany())
+	require.True(t, small.names.refused.Load())
 	many := namesTier(t, nil, 0, &asked, mostNames+1)
 	held, err = many.metricNames(t.Context(), nil, nil, time.Time{}, time.Hour)
 	require.NoError(t, err)

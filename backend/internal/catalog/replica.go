@@ -2,25 +2,20 @@ package catalog
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
-	"sync/atomic"
-	"time"
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// replicaLabels are the labels by which replicas differ where nobody chose
-// others: those of the Prometheus operator, of Thanos' and of Mimir's
-// documentation.
+// replicaLabels are the usual labels by which replicas differ: those of the
+// Prometheus operator and of the documentation of Thanos and Mimir.
 var replicaLabels = []string{"prometheus_replica", "replica", "__replica__"}
 
 // Identity is what tells replicas of one Prometheus from Prometheus servers
@@ -35,74 +30,29 @@ type Identity struct {
 	configured string // the Status.configured it belongs to
 }
 
-// RefusedBy returns a view of the tier that is unavailable, whatever its probes
-// find, while refusal holds another Note than the zero one. Other views of the
-// tier are not affected.
-func (t *Tier) RefusedBy(refusal *atomic.Pointer[tier.Note]) *Tier {
-	return &Tier{sharedTier: t.sharedTier, settings: t.settings, refusal: refusal}
-}
-
-func (t *Tier) refused() tier.Note {
-	if t.refusal != nil {
-		if reason := t.refusal.Load(); reason != nil {
-			return *reason
-		}
-	}
-	return tier.Note{}
-}
-
-// Unresolved returns a tier of which it is not known where it is: it is
-// unavailable, and its error is the given reason. endpoint is shown to people,
-// and may be empty.
-func Unresolved(name tier.Name, endpoint *url.URL, reason string) *Tier {
-	refused := &upstream.RefusedError{Reason: reason}
-	t := NewTier(TierOptions{Name: name, Client: upstream.Refusing(endpoint, refused), ProbeInterval: minProbeTimeout})
-	note := tier.PublicNote(reason)
-	t.refusal = &atomic.Pointer[tier.Note]{}
-	t.refusal.Store(&note)
-	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: reason, CheckedAt: time.Now(), Since: time.Now()})
-	close(t.first)
-	return t
-}
-
-// Probed tells whether the tier has been probed at least once.
-func (t *Tier) Probed() bool { return !t.status.Load().CheckedAt.IsZero() }
-
 // Replica returns the name of the server among those behind one service.
 func (t *Tier) Replica() string { return t.options.Replica }
 
-// Identity returns who the tier is, or nil while it has not told. It is learned
-// for replicas only.
+// Identity returns the identity of a replica, or nil while it is unknown.
 func (t *Tier) Identity() *Identity { return t.identity.Load() }
 
-// identify asks who the tier is, unless neither its process nor its
-// configuration is another one.
+// identify asks for the identity of the tier, unless both its process and its
+// configuration are still the same.
 func (t *Tier) identify(ctx context.Context, status *Status) {
 	known := t.identity.Load()
 	if known != nil && status.configured != "" && known.configured == status.configured {
 		return
 	}
-	found, err := t.api.identity(ctx)
+	text, err := t.api.configuration(ctx)
 	if err != nil {
 		return // It is asked again by the next probe.
 	}
+	found, err := parseIdentity(text)
+	if err != nil {
+		return
+	}
 	found.configured = status.configured
 	t.identity.Store(found)
-}
-
-// identity asks a Prometheus for its configuration.
-func (c apiClient) identity(ctx context.Context) (*Identity, error) {
-	data, err := c.Get(ctx, "/api/v1/status/config", nil)
-	if err != nil {
-		return nil, err
-	}
-	var wrapped struct {
-		YAML string `json:"yaml"`
-	}
-	if err := json.Unmarshal(data, &wrapped); err != nil || wrapped.YAML == "" {
-		return nil, upstream.ErrNotAnAnswer
-	}
-	return parseIdentity(wrapped.YAML)
 }
 
 // parseIdentity reads the configuration of a Prometheus.
@@ -147,15 +97,14 @@ func parseIdentity(text string) (*Identity, error) {
 // ordinal is the end of the name of a StatefulSet's pod.
 var ordinal = regexp.MustCompile(`-[0-9]+$`)
 
-// NoReplicas says why the servers behind one service must not be asked as one
-// Prometheus, or nothing: they are not replicas of each other, as far as they
-// have told who they are, or a single one holds a part only. certain is set
-// when that is known rather than not known otherwise. removed are the labels
-// that cold removes by deduplication.
+// NoReplicas returns why the servers behind one service must not be asked as one
+// Prometheus: they are not replicas of each other, or one of them is a shard. It
+// returns the zero Note if they are replicas. certain is false if a server has not
+// told its configuration. removed are the labels that cold removes by deduplication.
 //
-// A server that has not told yet is taken for a replica if its pod belongs to
-// the same StatefulSet as that of one that has: it is down, or has just been
-// started. It must not be asked before it has told.
+// A server without a known identity counts as a replica if its pod belongs to the
+// StatefulSet of a known one: it is down, or has just started. It must not be asked
+// before its identity is known.
 func NoReplicas(servers []*Tier, removed []string) (reason tier.Note, certain bool) {
 	aside := append(slices.Clone(replicaLabels), removed...)
 	var known *Tier
@@ -178,7 +127,7 @@ func NoReplicas(servers []*Tier, removed []string) (reason tier.Note, certain bo
 		if !maps.Equal(first, other) {
 			text := fmt.Sprintf("%s and %s behind the service are no replicas of one Prometheus: their external labels", known.Replica(), server.Replica())
 			return tier.Note{
-				Detail: fmt.Sprintf("%s are %s and %s", text, tier.FormatLabels(first), tier.FormatLabels(other)), Public: text + " differ",
+				Detail: fmt.Sprintf("%s are %s and %s", text, promql.FormatLabels(first), promql.FormatLabels(other)), Public: text + " differ",
 			}, true
 		}
 	}

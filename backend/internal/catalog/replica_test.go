@@ -22,7 +22,7 @@ func server(t *testing.T, name, config string) *Tier {
 	return made
 }
 
-func TestServersBehindOneServiceAreReplicasOrNot(t *testing.T) {
+func TestNoReplicas_ServersBehindOneService(t *testing.T) {
 	const (
 		first  = "global: {external_labels: {cluster: lab, prometheus_replica: p-0}}\n"
 		second = "global: {external_labels: {cluster: lab, prometheus_replica: p-1}}\n"
@@ -88,7 +88,7 @@ scrape_configs:
 	}
 }
 
-func TestATierThatIsRefusedIsNotAsked(t *testing.T) {
+func TestTier_RefusedIsNotAsked(t *testing.T) {
 	asked := server(t, "p-0", "")
 	asked.status.Store(&Status{Available: true})
 	var refusal atomic.Pointer[tier.Note]

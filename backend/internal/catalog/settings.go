@@ -2,18 +2,16 @@ package catalog
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
+
 	"github.com/prometheus/common/model"
 	"gopkg.in/yaml.v3"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
@@ -38,8 +36,8 @@ type Settings struct {
 	OutOfOrderWindow time.Duration
 	// ReplicaLabels are the labels that the tier removes by deduplication.
 	ReplicaLabels []string
-	// AutoDownsampling is set when the tier may answer with downsampled data
-	// although nobody asked for it.
+	// AutoDownsampling is set when the tier may answer with downsampled data that the
+	// query did not ask for.
 	AutoDownsampling bool
 	// InstantResolution is the coarsest resolution from which the tier answers
 	// instant queries that ask for none; zero means raw data.
@@ -67,33 +65,29 @@ type prometheusConfig struct {
 // It returns an error when the tier could not be asked.
 func (c apiClient) settings(ctx context.Context) (Settings, error) {
 	var found Settings
-	config, err := c.Get(ctx, "/api/v1/status/config", nil)
+	config, err := c.configuration(ctx)
 	if err != nil && !upstream.CannotTell(err) {
 		return found, err
 	}
-	var wrapped struct {
-		YAML string `json:"yaml"`
-	}
 	var parsed prometheusConfig
-	if err == nil && json.Unmarshal(config, &wrapped) == nil && wrapped.YAML != "" && yaml.Unmarshal([]byte(wrapped.YAML), &parsed) == nil {
+	if err == nil && yaml.Unmarshal([]byte(config), &parsed) == nil {
 		found.ExternalLabels = parsed.Global.ExternalLabels
 		if found.ExternalLabels == nil {
 			found.ExternalLabels = map[string]string{}
 		}
-		if len(tier.FormatLabels(found.ExternalLabels)) > mostLabelBytes {
+		if len(promql.FormatLabels(found.ExternalLabels)) > mostLabelBytes {
 			found.ExternalLabels = nil
 		}
 		found.ScrapeInterval = parseDuration(parsed.Global.ScrapeInterval)
 		found.EvaluationInterval = parseDuration(parsed.Global.EvaluationInterval)
 		found.OutOfOrderWindow = parseDuration(parsed.Storage.TSDB.OutOfOrderTimeWindow)
 	}
-	data, err := c.Get(ctx, "/api/v1/status/flags", nil)
-	if err != nil && !upstream.CannotTell(err) {
-		return found, err
-	}
-	var flags map[string]string
-	if err == nil && json.Unmarshal(data, &flags) == nil {
+	flags, err := ask[map[string]string](ctx, c, "/api/v1/status/flags", nil)
+	switch {
+	case err == nil:
 		found.readFlags(flags)
+	case !upstream.CannotTell(err):
+		return found, err
 	}
 	return found, nil
 }
@@ -126,53 +120,3 @@ func parseDuration(text string) time.Duration {
 	parsed, _ := time.ParseDuration(text)
 	return parsed
 }
-
-// vectorValue evaluates an instant query that yields at most one sample. found
-// is false when it yields none. A zero time means now.
-func (c apiClient) vectorValue(ctx context.Context, query string, at time.Time) (value float64, found bool, err error) {
-	parameters := map[string][]string{"query": {query}}
-	if !at.IsZero() {
-		parameters["time"] = []string{formatSeconds(at)}
-	}
-	data, err := c.Get(ctx, "/api/v1/query", parameters)
-	if err != nil {
-		return 0, false, err
-	}
-	var answer struct {
-		Result model.Vector `json:"result"`
-	}
-	if err := json.Unmarshal(data, &answer); err != nil {
-		return 0, false, errors.Join(upstream.ErrNotAnAnswer, err)
-	}
-	if len(answer.Result) == 0 {
-		return 0, false, nil
-	}
-	return float64(answer.Result[0].Value), true, nil
-}
-
-func formatSeconds(at time.Time) string {
-	return strconv.FormatFloat(float64(at.UnixMilli())/1000, 'f', 3, 64)
-}
-
-// labelValues returns the values of a label, of the series that match or of
-// all, since a time; the zero time means from the beginning.
-func (c apiClient) labelValues(ctx context.Context, name string, matchers []string, since time.Time) ([]string, error) {
-	parameters := url.Values{}
-	if !since.IsZero() {
-		parameters.Set("start", formatSeconds(since))
-	}
-	if len(matchers) > 0 {
-		parameters["match[]"] = matchers
-	}
-	data, err := c.Get(ctx, "/api/v1/label/"+url.PathEscape(name)+"/values", parameters)
-	if err != nil {
-		return nil, err
-	}
-	var values []string
-	if err := json.Unmarshal(data, &values); err != nil {
-		return nil, errors.Join(upstream.ErrNotAnAnswer, err)
-	}
-	return values, nil
-}
-
-func join(matchers []string) string { return strings.Join(matchers, ",") }

@@ -11,8 +11,8 @@ import (
 
 // learnSources finds the external label sets of cold, what hot's series carry
 // there, and which metrics other sources have.
-func (p *Pair) learnSources(ctx context.Context, known *tier.Knowledge, replica []string) error {
-	stores := p.options.Cold.Status().Stores
+func (c *Catalog) learnSources(ctx context.Context, known *tier.SeriesEvidence, replica []string) error {
+	stores := c.options.Cold.Status().Stores
 	if stores != nil && len(stores) == 0 {
 		return errNoStores
 	}
@@ -22,21 +22,21 @@ func (p *Pair) learnSources(ctx context.Context, known *tier.Knowledge, replica 
 		isSource := containsSet(known.Sources, known.HotLabels)
 		switch {
 		case isSource:
-			known.Added = known.HotLabels
+			known.InjectedLabels = known.HotLabels
 		case len(known.HotLabels) == 0 && len(known.Sources) == 1:
 			// Hot does not say who it is, or says it has no labels: the only
 			// source is taken for it.
-			known.Added, known.SourcesKnown = known.Sources[0], false
+			known.InjectedLabels, known.SourcesKnown = known.Sources[0], false
 		}
-	} else if err := p.sourcesByValues(ctx, known); err != nil {
+	} else if err := c.sourcesByValues(ctx, known); err != nil {
 		return err
 	}
 	if len(known.HotLabels) == 0 || !known.SourcesKnown {
 		return nil
 	}
 	var err error
-	p.learning.others, err = p.options.Cold.metricNames(ctx, p.payer(), ofOthers(known.HotLabels), p.since(), p.options.LearnInterval/2)
-	known.OtherNames = p.learning.others.set()
+	c.learning.others, err = c.options.Cold.metricNames(ctx, c.payer(), ofOthers(known.HotLabels), c.since(), c.options.LearnInterval/2)
+	known.OtherNames = c.learning.others.set()
 	return err
 }
 
@@ -70,31 +70,26 @@ func containsSet(list []map[string]string, set map[string]string) bool {
 
 // sourcesByValues finds the sources of a cold tier that does not list them, by
 // the values it has for hot's external labels.
-func (p *Pair) sourcesByValues(ctx context.Context, known *tier.Knowledge) error {
+func (c *Catalog) sourcesByValues(ctx context.Context, known *tier.SeriesEvidence) error {
 	if len(known.HotLabels) == 0 {
 		return nil
 	}
-	cold := p.options.Cold.api
-	var own []string
-	for name, value := range known.HotLabels {
-		own = append(own, fmt.Sprintf("%s=%q", quoteName(name), value))
-	}
-	slices.Sort(own)
-	names, err := cold.labelValues(ctx, "__name__", []string{"{" + join(own) + "}"}, p.since())
+	cold := c.options.Cold.api
+	names, err := cold.labelValues(ctx, "__name__", []string{"{" + matchersOf(known.HotLabels) + "}"}, c.since())
 	if err != nil || len(names) == 0 {
 		return err // Cold does not have hot's labels: nothing can be told by them.
 	}
 	known.SourcesKnown = true
-	known.Added = known.HotLabels
+	known.InjectedLabels = known.HotLabels
 	known.Sources = []map[string]string{known.HotLabels}
 	for _, name := range slices.Sorted(maps.Keys(known.HotLabels)) {
-		values, err := cold.labelValues(ctx, name, nil, p.since())
+		values, err := cold.labelValues(ctx, name, nil, c.since())
 		if err != nil {
 			return err
 		}
 		if len(values) > mostSources {
 			values = values[:mostSources]
-			// The rest is one source of which no label is known.
+			// The rest is one source without a known label.
 			known.Sources = append(known.Sources, map[string]string{})
 		}
 		for _, value := range values {
@@ -102,7 +97,7 @@ func (p *Pair) sourcesByValues(ctx context.Context, known *tier.Knowledge) error
 				known.Sources = append(known.Sources, map[string]string{name: value})
 			}
 		}
-		unlabelled, err := cold.labelValues(ctx, "__name__", []string{fmt.Sprintf(`{%s="",__name__!=""}`, quoteName(name))}, p.since())
+		unlabelled, err := cold.labelValues(ctx, "__name__", []string{fmt.Sprintf(`{%s="",__name__!=""}`, quoteName(name))}, c.since())
 		if err != nil {
 			return err
 		}

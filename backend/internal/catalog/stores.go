@@ -2,14 +2,13 @@ package catalog
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // Store is one store behind a Thanos Query.
@@ -23,9 +22,8 @@ type Store struct {
 	MaxTime int64
 	// Failed is set when Thanos could not reach it.
 	Failed bool
-	// Servers is how many servers with these label sets can be reached, and
-	// Fewer is set when fewer can be reached than
-	// were a while ago. They may be replicas of each other, or hold a part each.
+	// Servers is how many servers with these label sets can be reached. Fewer is set
+	// if there were more within the last day. They may be replicas, or shards.
 	Servers int
 	Fewer   bool
 }
@@ -34,8 +32,8 @@ const (
 	// storesRemembered bounds how many sources are watched. Their label sets
 	// together take at most a quarter of what an answer to a probe may have.
 	storesRemembered = 10_000
-	// storeForgottenAfter is how long a store that is gone is missed: after
-	// that, whoever took it away meant it.
+	// storeForgottenAfter is how long a store that disappeared counts as missing.
+	// After that, its removal counts as intended.
 	storeForgottenAfter = 24 * time.Hour
 )
 
@@ -56,9 +54,8 @@ type seenStore struct {
 	mostSeen time.Time
 }
 
-// look asks a Thanos for its stores and returns them, those included that are
-// gone, and what is to be said of the latter. It returns nil where the tier has
-// no such endpoint.
+// look asks a Thanos for its stores. It returns them with those that are gone, and a
+// note for each of the latter. It returns nil if the tier has no such endpoint.
 func (w *storeWatch) look(ctx context.Context, client apiClient, now time.Time) ([]Store, []tier.Note) {
 	found, err := client.stores(ctx)
 	if err != nil {
@@ -77,7 +74,7 @@ func (w *storeWatch) look(ctx context.Context, client apiClient, now time.Time) 
 	count := map[string]int{}
 	for _, store := range found {
 		for _, set := range store.LabelSets {
-			key := fmt.Sprintf("%s with %s", store.Kind, tier.FormatLabels(set))
+			key := fmt.Sprintf("%s with %s", store.Kind, promql.FormatLabels(set))
 			there[key] = there[key] || !store.Failed
 			if !store.Failed {
 				count[key]++
@@ -127,28 +124,4 @@ func (w *storeWatch) look(ctx context.Context, client apiClient, now time.Time) 
 func (w *storeWatch) forget(key string) {
 	delete(w.seen, key)
 	w.bytes -= len(key)
-}
-
-// stores asks a Thanos for its stores.
-func (c apiClient) stores(ctx context.Context) ([]Store, error) {
-	data, err := c.Get(ctx, "/api/v1/stores", nil)
-	if err != nil {
-		return nil, err
-	}
-	var kinds map[string][]struct {
-		LastError json.RawMessage     `json:"lastError"`
-		LabelSets []map[string]string `json:"labelSets"`
-		MaxTime   int64               `json:"maxTime"`
-	}
-	if err := json.Unmarshal(data, &kinds); err != nil {
-		return nil, fmt.Errorf("%w: %w", upstream.ErrNotAnAnswer, err)
-	}
-	stores := []Store{}
-	for kind, list := range kinds {
-		for _, each := range list {
-			failed := len(each.LastError) > 0 && string(each.LastError) != "null" && string(each.LastError) != `""`
-			stores = append(stores, Store{Kind: kind, LabelSets: each.LabelSets, MaxTime: each.MaxTime, Failed: failed})
-		}
-	}
-	return stores, nil
 }

@@ -160,23 +160,23 @@ func TestStores_OnlyACompleteSetCounts(t *testing.T) {
 		cold := NewTier(TierOptions{Name: tier.Cold})
 		cold.status.Store(&test.status)
 		began := time.Now()
-		cold.watchSteadiness(&test.status, began, test.told)
-		_, found := cold.Stores()
+		cold.observeStores(&test.status, began, test.told)
+		_, found := cold.StableStores()
 		require.Equal(t, test.found, found, name)
 		if found {
-			require.True(t, cold.steady.Load().until.Equal(began), "stores may have gone while it was asked")
+			require.True(t, cold.stability.Load().until.Equal(began), "stores may have gone while it was asked")
 		}
 	}
 	cold := NewTier(TierOptions{Name: tier.Cold})
 	up := Status{Available: true, Stores: []Store{{Servers: 1}}}
 	cold.status.Store(&up)
-	cold.watchSteadiness(&up, time.Now(), true)
+	cold.observeStores(&up, time.Now(), true)
 	cold.ReportFailure(&upstream.StatusError{Status: 503})
-	_, found := cold.Stores()
+	_, found := cold.StableStores()
 	require.False(t, found, "a call has failed since the probe")
 }
 
-func TestSourcesEnd(t *testing.T) {
+func TestSourcesEnd_EarliestOfTheSources(t *testing.T) {
 	now := time.Now()
 	set := func(value string) []map[string]string { return []map[string]string{{"cluster": value}} }
 	ago := func(age time.Duration) int64 { return now.Add(-age).UnixMilli() }

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,13 +36,13 @@ type TierOptions struct {
 	// long, and always two seconds.
 	ProbeInterval time.Duration
 	// Replica is the name of the server among those behind one service; empty
-	// where it is not one of several. Who a replica is, is learned: see Identity.
+	// if it is not one of several. See Identity.
 	Replica string
 	// Calls admits the calls of queries; nil admits every one. It does not hold for
 	// probes.
 	Calls *admission.Controller
-	// Probing bounds what the gateway itself asks of the tier; nil bounds nothing.
-	Probing *Probing
+	// ProbeBudget bounds what the gateway itself asks of the tier; nil bounds nothing.
+	ProbeBudget *ProbeBudget
 	// Warm is how many connections are made when the tier becomes available.
 	Warm int
 	// OnProbe is called after each probe with what it found, if not nil, and
@@ -68,10 +69,10 @@ type Status struct {
 	// Retention is the retention that the tier says it keeps; zero when it
 	// does not tell.
 	Retention time.Duration
-	// Unbroken is since when hot has its samples without a gap that a restart
+	// ContiguousSince is since when hot has its samples without a gap that a restart
 	// or an outage left, in milliseconds since the Unix epoch; zero where
 	// there is no gap.
-	Unbroken int64
+	ContiguousSince int64
 	// ScrapeInterval is the time between two samples of hot as seen; zero
 	// where nothing was seen.
 	ScrapeInterval time.Duration
@@ -89,9 +90,9 @@ type Status struct {
 	newestInHead int64     // timestamp of the newest sample of hot's head
 }
 
-// Tier is one tier of a datasource with its health. It is safe for concurrent
-// use. Datasources that differ only in their TierSettings share everything else:
-// connections, probes, limits and what was learned.
+// Tier is one tier of a datasource with its health. Datasources that differ only in
+// their TierSettings share everything else: connections, probes and limits. It is safe
+// for concurrent use.
 type Tier struct {
 	*sharedTier
 	settings TierSettings
@@ -106,30 +107,30 @@ type TierSettings struct {
 
 // sharedTier is what all views of a tier have in common.
 type sharedTier struct {
+	latch
 	options TierOptions
 	base    *Tier // the view that Run belongs to
-	names   *nameSets
+	names   *nameCache
 	api     apiClient
 	calls   *admission.Controller
 	mutex   sync.Mutex // held while a new status follows from the previous one
-	// continuity and stores are used by Run alone.
-	continuity continuity
-	stores     storeWatch
-	status     atomic.Pointer[Status]
-	identity   atomic.Pointer[Identity]
-	steady     atomic.Pointer[steadiness] // of cold; nil while it is not
-	probed     atomic.Pointer[chan struct{}]
-	first      chan struct{} // closed after the first probe
-	again      chan struct{} // asks for a probe now
+	// gapDetector and stores are used by Run alone.
+	gaps      gapDetector
+	stores    storeWatch
+	status    atomic.Pointer[Status]
+	identity  atomic.Pointer[Identity]
+	stability atomic.Pointer[storeStability] // of cold; nil while it is not
+	probed    atomic.Pointer[chan struct{}]
+	again     chan struct{} // asks for a probe now
 }
 
 // NewTier returns a tier that has not been probed yet: see Run.
 func NewTier(options TierOptions) *Tier {
 	t := &Tier{settings: TierSettings{Retention: options.Retention, Lag: options.Lag, ScrapeInterval: options.ScrapeInterval}}
 	t.sharedTier = &sharedTier{
-		base: t, names: newNameSets(),
+		base: t, names: newNameCache(),
 		options: options, api: apiClient{options.Client}, calls: cmp.Or(options.Calls, admission.NewController(admission.Limits{}, nil)),
-		first: make(chan struct{}), again: make(chan struct{}, 1),
+		latch: make(latch), again: make(chan struct{}, 1),
 	}
 	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: "not probed yet"})
 	probed := make(chan struct{})
@@ -163,8 +164,7 @@ func (t *Tier) EndpointFor(detailed bool) string {
 	return t.api.Server()
 }
 
-// Status returns what the last probe found. A tier that was refused is
-// unavailable whatever that was.
+// Status returns what the last probe found. A refused tier is always unavailable.
 func (t *Tier) Status() Status {
 	status := *t.status.Load()
 	if reason := t.refused(); reason != (tier.Note{}) {
@@ -186,16 +186,19 @@ func (s *Status) ErrorFor(detailed bool) string {
 //
 // A tier that was refused is not called, and the error is a *RefusedError. One
 // that has too many calls already gives an *OverloadError.
-func (t *Tier) Do(ctx context.Context, request *promapi.Request, withoutParameters []string) (*http.Response, error) {
+func (t *Tier) Do(ctx context.Context, request *promapi.Request, options *upstream.CallOptions) (*http.Response, error) {
 	if reason := t.refused(); reason != (tier.Note{}) {
 		return nil, &upstream.RefusedError{Reason: reason.Public}
 	}
-	made, err := t.api.Prepare(request, withoutParameters)
+	if options == nil {
+		options = &upstream.CallOptions{}
+	}
+	made, err := t.api.Prepare(request, options)
 	if err != nil {
 		return nil, err
 	}
 	return t.calls.Do(ctx, admission.Call{
-		Caller: request.Caller, Lingers: request.Lingers, Key: keyOf(request, &made),
+		Caller: options.Caller, Detaches: options.DetachOnCancel, Key: keyOf(request, &made),
 		Send: func(ctx context.Context) (*http.Response, error) { return t.api.Send(ctx, made) },
 	})
 }
@@ -206,7 +209,7 @@ func (t *Tier) State(now time.Time) tier.State {
 	state := tier.State{
 		Configured: true,
 		Available:  status.Available,
-		Oldest:     max(status.Oldest, status.Unbroken),
+		Oldest:     max(status.Oldest, status.ContiguousSince),
 		Newest:     now.Add(-t.settings.Lag).UnixMilli(),
 		Notes:      status.Notes,
 	}
@@ -220,16 +223,40 @@ func (t *Tier) State(now time.Time) tier.State {
 	return state
 }
 
-// Wait blocks until the first probe is done or ctx ends.
-func (t *Tier) Wait(ctx context.Context) {
-	select {
-	case <-t.first:
-	case <-ctx.Done():
-	}
+// RefusedBy returns a view of the tier that is unavailable, whatever its probes
+// find, while refusal holds another Note than the zero one. Other views are not
+// affected.
+func (t *Tier) RefusedBy(refusal *atomic.Pointer[tier.Note]) *Tier {
+	return &Tier{sharedTier: t.sharedTier, settings: t.settings, refusal: refusal}
 }
 
-// ReportFailure notes that a call failed in a way that means the tier is down,
-// and has it probed at once. Until a probe succeeds the tier is unavailable.
+func (t *Tier) refused() tier.Note {
+	if t.refusal != nil {
+		if reason := t.refusal.Load(); reason != nil {
+			return *reason
+		}
+	}
+	return tier.Note{}
+}
+
+// Unresolved returns an unavailable tier whose location is unknown. Its error is the
+// given reason. endpoint is shown to people, and may be empty.
+func Unresolved(name tier.Name, endpoint *url.URL, reason string) *Tier {
+	refused := &upstream.RefusedError{Reason: reason}
+	t := NewTier(TierOptions{Name: name, Client: upstream.Refusing(endpoint, refused), ProbeInterval: minProbeTimeout})
+	note := tier.PublicNote(reason)
+	t.refusal = &atomic.Pointer[tier.Note]{}
+	t.refusal.Store(&note)
+	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: reason, CheckedAt: time.Now(), Since: time.Now()})
+	t.open()
+	return t
+}
+
+// Probed reports whether the tier was probed at least once.
+func (t *Tier) Probed() bool { return !t.status.Load().CheckedAt.IsZero() }
+
+// ReportFailure notes that a call failed because the tier is down, and starts a
+// probe. The tier is unavailable until a probe succeeds.
 func (t *Tier) ReportFailure(err error) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
@@ -249,27 +276,11 @@ func (t *Tier) ReportFailure(err error) {
 
 // Run probes the tier until ctx ends.
 func (t *Tier) Run(ctx context.Context) {
-	ticker := time.NewTicker(t.options.ProbeInterval)
-	defer ticker.Stop()
-	for {
-		if t.options.Probing.enter(ctx) {
-			t.probe(ctx)
-			t.options.Probing.leave()
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		case <-t.again:
-		}
-	}
+	probeLoop(ctx, t.options.ProbeBudget, t.options.ProbeInterval, t.again, func() { t.probe(ctx) })
 }
 
-// Close closes idle connections to the tier and gives back the memory of what
-// was learned of it.
+// Close closes idle connections to the tier, and releases the memory of its metric
+// names.
 func (t *Tier) Close() {
 	t.api.Close()
 	t.names.close()
@@ -285,7 +296,7 @@ func (t *Tier) probe(ctx context.Context) {
 	found := t.api.measure(probeContext, t.options.Name)
 	storesAsked := time.Now()
 	if t.options.Name == tier.Hot {
-		t.examine(probeContext, &found, time.Now())
+		t.checkFreshness(probeContext, &found, time.Now())
 	} else if found.Available {
 		found.Stores, found.Notes = t.stores.look(probeContext, t.api, time.Now())
 		if found.Stores != nil && len(found.Stores) == 0 {
@@ -308,14 +319,12 @@ func (t *Tier) probe(ctx context.Context) {
 	t.status.Store(&found)
 	t.mutex.Unlock()
 	if t.options.Name == tier.Cold {
-		t.watchSteadiness(&found, storesAsked, t.stores.seen != nil)
+		t.observeStores(&found, storesAsked, t.stores.seen != nil)
 	}
 	if t.options.OnProbe != nil {
 		t.options.OnProbe(found)
 	}
-	if previous.CheckedAt.IsZero() {
-		close(t.first)
-	}
+	t.open()
 	if found.Available && !previous.Available && t.options.Warm > 0 {
 		t.api.warm(probeContext, t.options.Warm)
 	}

@@ -47,15 +47,15 @@ func TestProbe_SinceIsWhenTheTierBecameWhatItIs(t *testing.T) {
 // No client is set: a probe would panic.
 func TestTierRun_ProbesWaitForTheirProject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		probing := NewProbing(1, 0)
-		require.True(t, probing.enter(t.Context()))
-		waiting := NewTier(TierOptions{Name: tier.Cold, ProbeInterval: time.Hour, Probing: probing})
+		probing := NewProbeBudget(1, 0)
+		require.True(t, probing.acquire(t.Context()))
+		waiting := NewTier(TierOptions{Name: tier.Cold, ProbeInterval: time.Hour, ProbeBudget: probing})
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { waiting.Run(ctx); close(done) }()
 		synctest.Wait()
 		stop()
 		<-done
-		probing.leave()
+		probing.release()
 	})
 }

@@ -54,31 +54,35 @@ type Core struct {
 	// Network replaces the network in tests; nil for the real one.
 	Network *upstream.Network
 
-	planning *admission.Gate
-	splicing *engine.Splicing
-	decoded  *admission.ByteBudget
+	// Engine answers queries.
+	Engine *engine.Engine
 
-	mutex    sync.Mutex
-	lifetime context.Context //nolint:containedctx // From Start to Stop.
-	stopped  bool
-	queries  sync.WaitGroup // in flight
+	planning *admission.Queue
+
+	mutex            sync.Mutex
+	started, stopped bool
+	queries          sync.WaitGroup // in flight
 }
 
-// Prepare creates the limits that queries share. Call it once.
-func (c *Core) Prepare() {
+// Prepare creates the engine and the limits that queries share. Call it once. The engine
+// stores answers in the cache until lifetime ends.
+func (c *Core) Prepare(lifetime context.Context) {
 	// Costly queries use at most half of the processors, so that they do not delay others.
-	c.planning = admission.NewGate(admission.Limits{
+	c.planning = admission.NewQueue(admission.Limits{
 		Concurrent: max(runtime.GOMAXPROCS(0)/2, 1), Queue: planningQueue, Wait: time.Duration(c.Config.Limits.QueueWait),
 	}, nil)
-	c.splicing = engine.NewSplicing(int64(c.Config.Query.SpliceBytes))
-	c.decoded = admission.NewByteBudget(int64(c.Config.Limits.DecodedMemory))
+	c.Engine = engine.New(engine.Options{
+		Timeout: time.Duration(c.Config.Query.Timeout), Freshness: time.Duration(c.Config.Routing.Freshness),
+		PieceBytes: int64(c.Config.Query.SpliceBytes), Decoded: admission.NewByteBudget(int64(c.Config.Limits.DecodedMemory)),
+		Cache: c.Cache, Lifetime: lifetime, OnRetry: c.Metrics.Retried, OnCacheUse: c.Metrics.CacheUsed,
+	})
 }
 
-// Start allows queries until Stop. lifetime has to outlast Stop.
-func (c *Core) Start(lifetime context.Context) {
+// Start allows queries until Stop.
+func (c *Core) Start() {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	c.lifetime = lifetime
+	c.started = true
 }
 
 // Stop rejects new queries and waits for the queries in flight, for at most the query
@@ -104,7 +108,7 @@ func (c *Core) Stop() {
 func (c *Core) Begin(endpoint promapi.Endpoint) (end func(), err error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	if c.lifetime == nil || c.stopped {
+	if !c.started || c.stopped {
 		return nil, resolve.ErrNotRunning
 	}
 	c.queries.Add(1)
@@ -115,45 +119,48 @@ func (c *Core) Begin(endpoint promapi.Endpoint) (end func(), err error) {
 	}, nil
 }
 
-// Admit estimates the cost of a request before anything parses it, queues a costly
-// request, and confines the request to its namespaces. The caller calls planned after
-// planning; calling it twice is safe.
+// Asked is a request to a datasource, and its caller.
+type Asked struct {
+	Request  *promapi.Request
+	Resolved *resolve.Resolved
+	Caller   promapi.Caller
+	// Namespace is the namespace that the query itself names, or empty.
+	Namespace string
+	// DetachOnCancel is set if the end of the context means that the client has disconnected.
+	DetachOnCancel bool
+}
+
+// Admit returns the engine's query for a request. It estimates the cost of the request before
+// anything parses it, queues a costly request, and confines the request to its namespaces. The
+// caller calls OnPlanned of the query at its end. Calling it twice is safe.
 //
 // Admit returns an Error with status 400 for PromQL that is too expensive to parse, and with
 // status 503 if the queue is full. It also returns the errors of resolve.Resolver.Confine.
-func (c *Core) Admit(ctx context.Context, resolved *resolve.Resolved, request *promapi.Request, namespace string) (_ *promapi.Request, planned func(), err error) {
+func (c *Core) Admit(ctx context.Context, asked Asked) (engine.Query, error) {
+	query := engine.Query{
+		Request: asked.Request, Datasource: asked.Resolved.Datasource, Caller: asked.Caller, DetachOnCancel: asked.DetachOnCancel, OnPlanned: func() {},
+	}
 	isCostly := false
 	for _, name := range []string{"query", "match[]"} {
-		isCostlyOne, err := promql.Check(c.Config.Query.MaxLength, request.Parameters[name]...)
+		isCostlyOne, err := promql.Check(c.Config.Query.MaxLength, asked.Request.Parameters[name]...)
 		if err != nil {
-			return nil, nil, promapi.InvalidParameter(name, err)
+			return query, promapi.InvalidParameter(name, err)
 		}
 		isCostly = isCostly || isCostlyOne
 	}
-	planned = func() {}
 	if isCostly {
-		release, err := c.planning.Admit(ctx, request.Caller)
+		release, err := c.planning.Acquire(ctx, asked.Caller)
 		if overload, is := errors.AsType[*admission.OverloadError](err); is {
-			return nil, nil, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err, RetryAfter: overload.RetryAfter,
+			return query, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err, RetryAfter: overload.RetryAfter,
 				Message: "too many complex queries are waiting: try again later, or shorten the query"}
 		}
-		planned = sync.OnceFunc(release)
+		query.OnPlanned = sync.OnceFunc(release)
 	}
-	confined, err := c.Resolver.Confine(resolved, request, namespace)
+	confined, confinement, err := c.Resolver.Confine(asked.Resolved, asked.Request, asked.Namespace)
 	if err != nil {
-		planned()
-		return nil, nil, err
+		query.OnPlanned()
+		return query, err
 	}
-	return confined, planned, nil
-}
-
-// Query returns the engine's query for a request to a datasource.
-func (c *Core) Query(resolved *resolve.Resolved, request *promapi.Request) engine.Query {
-	query := resolved.Query(request)
-	query.OnRetry, query.Timeout, query.Freshness = c.Metrics.Retried, time.Duration(c.Config.Query.Timeout), time.Duration(c.Config.Routing.Freshness)
-	query.Decoded, query.Splicing = c.decoded, c.splicing
-	if resolved.UsesCache() && c.lifetime != nil {
-		query.Caching = &engine.Caching{Cache: c.Cache, Scope: resolved.CacheScope(), Lifetime: c.lifetime, OnUse: c.Metrics.CacheUsed}
-	}
-	return query
+	query.Request, query.ConfinedTo, query.ReadsNothing = confined, confinement.Values, confinement.ReadsNothing
+	return query, nil
 }

@@ -91,12 +91,12 @@ func (w *watch) update(ctx context.Context) {
 		return
 	}
 	w.service.Store(state)
+	w.onChange(w.reference, state)
 	select {
 	case <-w.first:
 	default:
-		close(w.first)
+		close(w.first) // After onChange: who waits finds what it has changed.
 	}
-	w.onChange(w.reference, state)
 }
 
 // state returns the state according to the feeds, or nil before they are synced.

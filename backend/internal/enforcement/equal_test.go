@@ -23,6 +23,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/randompromql"
 )
 
+// strictParser is a Prometheus with its default names.
+var strictParser = parser.NewParser(parser.Options{EnableExperimentalFunctions: true, EnableBinopFillModifiers: true})
+
 const (
 	sampleInterval = 30 * time.Second
 	samples        = 120
@@ -88,7 +91,7 @@ func random(t *testing.T, seed int64, series []labels.Labels) func() string {
 					"sum by (namespace, job) (limitk by (job) (1, rate(requests_total[5m])))", `limitk(2, {__name__=~"up|load"}) or ` + text,
 				}[source.Intn(5)]
 			}
-			if root, err := promqlParser.ParseExpr(text); err == nil && len(text) < 2000 && !mayTie(root) {
+			if root, err := strictParser.ParseExpr(text); err == nil && len(text) < 2000 && !mayTie(root) {
 				return text
 			}
 		}
@@ -115,7 +118,7 @@ func mayTie(root parser.Expr) bool {
 func TestConfinedEqualsAPrometheusThatHoldsNothingElse(t *testing.T) {
 	everybody, series := storageWith(t, "shop", "bank", "till", "")
 	engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 1e7, Timeout: time.Minute, EnableAtModifier: true, EnableNegativeOffset: true,
-		Parser: promqlParser, NoStepSubqueryIntervalFn: func(int64) int64 { return time.Minute.Milliseconds() }})
+		Parser: strictParser, NoStepSubqueryIntervalFn: func(int64) int64 { return time.Minute.Milliseconds() }})
 	t.Cleanup(func() { _ = engine.Close() })
 	for _, namespaces := range [][]string{{"shop"}, {"shop", "till"}} {
 		only, _ := storageWith(t, namespaces...)

@@ -22,7 +22,7 @@ const confinedQueries = 20_000
 // escape returns why a confined text lets one of the engines read a series
 // outside of the namespaces, or an empty text.
 func escape(text, label string, values ...string) string {
-	root, err := promqlParser.ParseExpr(text)
+	root, err := strictParser.ParseExpr(text)
 	if err != nil {
 		return "PromQL: " + err.Error()
 	}
@@ -168,7 +168,7 @@ func TestConfine_GeneratedQueriesReadTheSameInMetricsQL(t *testing.T) {
 		if i%2 == 0 {
 			confining = two
 		}
-		confined, err := confining.Query(query)
+		confined, err := queryText(confining, query)
 		if err != nil {
 			continue
 		}
@@ -176,7 +176,7 @@ func TestConfine_GeneratedQueriesReadTheSameInMetricsQL(t *testing.T) {
 		if _, err := metricsql.Parse(confined); err == nil {
 			inMetricsQL++
 		}
-		if why := escape(confined, "namespace", confining.Values()...); why != "" {
+		if why := escape(confined, "namespace", confining.values...); why != "" {
 			if escaped++; escaped < 10 {
 				t.Errorf("%q became %q: %s", query, confined, why)
 			}
@@ -202,7 +202,7 @@ func FuzzQuery(f *testing.F) {
 	}
 	shop := rule(f, ConflictEmpty, "shop")
 	f.Fuzz(func(t *testing.T, query string) {
-		confined, err := shop.Query(query)
+		confined, err := queryText(shop, query)
 		if err != nil {
 			return
 		}
@@ -218,7 +218,7 @@ func TestConfine_WritesNoCommentsControlCharactersOrRawStrings(t *testing.T) {
 	next := hostileQueries(rand.New(rand.NewSource(17)), random(t, 17, series))
 	for range 5_000 {
 		query := next()
-		confined, err := shop.Query(query)
+		confined, err := queryText(shop, query)
 		if err != nil {
 			continue
 		}
@@ -235,7 +235,7 @@ func TestConfine_WritesNoCommentsControlCharactersOrRawStrings(t *testing.T) {
 			require.Contains(t, []string{"", " "}, confined[end:min(int(token.Pos), len(confined))])
 			end = int(token.Pos) + len(token.Val)
 		}
-		again, err := shop.Query(confined)
+		again, err := queryText(shop, confined)
 		require.NoError(t, err, "%q became %q", query, confined)
 		require.Empty(t, escape(again, "namespace", "shop"))
 	}

@@ -6,27 +6,18 @@ import (
 	"net/url"
 	"slices"
 
-	"github.com/prometheus/prometheus/model/labels"
-
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
-// access is how the answer of an endpoint depends on the series, and which
-// parameters are known to change nothing about that. Whatever else a server
-// knows could reach past the selectors.
-type access struct {
-	kind       kind
-	parameters []string
+// Confinement is what a request was confined to.
+type Confinement struct {
+	// Values are those of the label that the request may read.
+	Values []string
+	// ReadsNothing is set when none of the series that the request selects has one
+	// of them, so that its answer is empty whatever the tiers hold.
+	ReadsNothing bool
 }
-
-type kind int
-
-const (
-	refused  kind = iota // its answer cannot be confined
-	noSeries             // its answer does not depend on series
-	byQuery              // it reads the selectors of query
-	byMatch              // it reads the selectors of match[]
-)
 
 // storeMatch[] is in none of them: it selects stores by their external labels,
 // which the selectors do not confine.
@@ -39,60 +30,59 @@ var (
 // replicaLabels are labels that the tier removes from its answer.
 const replicaLabels = "replicaLabels[]"
 
-var endpoints = map[promapi.Endpoint]access{
-	promapi.Query:          {byQuery, evaluation},
-	promapi.QueryRange:     {byQuery, evaluation},
-	promapi.QueryExemplars: {byQuery, []string{"query", "start", "end", "partial_response"}},
-	promapi.Series:         {byMatch, selection},
-	promapi.Labels:         {byMatch, selection},
-	promapi.LabelValues:    {byMatch, selection},
-	promapi.FormatQuery:    {noSeries, []string{"query"}},
-	promapi.ParseQuery:     {noSeries, []string{"query"}},
-	promapi.Features:       {noSeries, nil},
-	// The other endpoints hold targets, rules, alerts, metric names or the
-	// configuration of everybody.
+// parameters are those that are known to change nothing about which series the
+// answer of an endpoint depends on. Whatever else a server knows could reach past
+// the selectors.
+var parameters = map[promapi.Endpoint][]string{
+	promapi.Query:          evaluation,
+	promapi.QueryRange:     evaluation,
+	promapi.QueryExemplars: {"query", "start", "end", "partial_response"},
+	promapi.Series:         selection,
+	promapi.Labels:         selection,
+	promapi.LabelValues:    selection,
+	promapi.FormatQuery:    {"query"},
+	promapi.ParseQuery:     {"query"},
 }
 
 // buildInfo is the one path below status that says nothing about data.
 const buildInfo = "/api/v1/status/buildinfo"
 
-// Confine returns the request confined to what the rule allows. It is written
-// anew from its parameters, so that nothing reaches a tier that was not
-// understood here.
+// Confine returns the request confined to what the rule allows, and what that
+// means for it. The request is written anew from its parameters, so that nothing
+// reaches a tier that was not understood here.
 //
 // It returns an Error with status 403 for an endpoint that cannot be confined,
 // 400 for a parameter that is not known to be harmless, and the errors of
 // Query.
-func (r *Rule) Confine(request *promapi.Request) (*promapi.Request, error) {
-	how := endpoints[request.Endpoint]
+func (r *Rule) Confine(request *promapi.Request) (*promapi.Request, Confinement, error) {
+	how := request.Endpoint.Traits().Confinement
 	if request.Endpoint == promapi.StatusInfo && request.Path == buildInfo {
-		how = access{kind: noSeries}
+		how = promapi.NothingConfine
 	}
-	if how.kind == refused {
-		return nil, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
+	if how != promapi.NothingConfine && how != promapi.ConfineQuery && how != promapi.ConfineMatch {
+		return nil, Confinement{}, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
 			"%s is refused: its answer cannot be confined to %s", request.Path, r)
 	}
-	if err := r.checkParameters(request.Parameters, how.parameters); err != nil {
-		return nil, err
+	if err := r.checkParameters(request.Parameters, parameters[request.Endpoint]); err != nil {
+		return nil, Confinement{}, err
 	}
-	parameters := maps.Clone(request.Parameters)
-	readsNothing := false
-	switch how.kind {
-	case byQuery:
-		query, err := r.query(parameters.Get("query"))
+	changed, made := maps.Clone(request.Parameters), Confinement{Values: r.values}
+	switch how {
+	case promapi.ConfineQuery:
+		query, err := r.query(changed.Get("query"))
 		if err != nil {
-			return nil, err
+			return nil, Confinement{}, err
 		}
-		parameters["query"], readsNothing = []string{query.text}, query.isEmpty
-	case byMatch:
-		matches, isEmpty, err := r.matches(request.Endpoint, parameters["match[]"])
+		changed["query"], made.ReadsNothing = []string{query.text}, query.isEmpty
+	case promapi.ConfineMatch:
+		matches, isEmpty, err := r.matches(request.Endpoint, changed["match[]"])
 		if err != nil {
-			return nil, err
+			return nil, Confinement{}, err
 		}
-		parameters["match[]"], readsNothing = matches, isEmpty
-	case refused, noSeries:
+		changed["match[]"], made.ReadsNothing = matches, isEmpty
+	default:
 	}
-	return request.Confined(parameters, r.values, readsNothing), nil
+	return request.Only(changed), made, nil
 }
 
 // checkParameters refuses what is not known to leave the selectors alone.
@@ -116,7 +106,7 @@ func (r *Rule) matches(endpoint promapi.Endpoint, texts []string) (_ []string, i
 		if endpoint == promapi.Series {
 			return nil, false, promapi.BadData("no match[] parameter provided")
 		}
-		all, err := selectorText("", []*labels.Matcher{r.matcher})
+		all, err := promql.Selector{r.matcher}.Portable()
 		return []string{all}, false, err
 	}
 	isEmpty = true

@@ -44,10 +44,10 @@ func TestARequestIsConfinedInURLAndBody(t *testing.T) {
 		request, err := read(t, test.method, test.target, test.body)
 		require.NoError(t, err, test.target)
 		before := request.Parameters.Encode()
-		got, err := shop.Confine(request)
+		got, confinement, err := shop.Confine(request)
 		require.NoError(t, err, test.target)
 		require.Equal(t, test.expected, got.Parameters, test.target)
-		require.Equal(t, []string{"shop"}, got.ConfinedTo)
+		require.Equal(t, []string{"shop"}, confinement.Values)
 		require.Equal(t, before, request.Parameters.Encode(), "the request itself stays")
 		if test.method == http.MethodPost {
 			require.Empty(t, got.RawQuery, "parameters are in one place")
@@ -76,9 +76,9 @@ func TestConfine_RequestReadsNothing(t *testing.T) {
 	} {
 		request, err := read(t, http.MethodGet, target, "")
 		require.NoError(t, err, target)
-		confined, err := shop.Confine(request)
+		_, confinement, err := shop.Confine(request)
 		require.NoError(t, err, target)
-		require.Equal(t, expected, confined.ReadsNothing, target)
+		require.Equal(t, expected, confinement.ReadsNothing, target)
 	}
 }
 
@@ -119,7 +119,7 @@ func TestRequestsThatCannotBeConfined(t *testing.T) {
 	} {
 		request, err := read(t, http.MethodGet, target, "")
 		require.NoError(t, err, target)
-		_, err = shop.Confine(request)
+		_, _, err = shop.Confine(request)
 		require.Error(t, err, target)
 		require.Equal(t, status, promapi.AsError(err).Status, target)
 	}
@@ -139,7 +139,7 @@ func TestEveryEndpointHasBeenThoughtOf(t *testing.T) {
 	passed := map[promapi.Endpoint]bool{}
 	for _, endpoint := range promapi.Endpoints() {
 		request := &promapi.Request{Method: http.MethodGet, Endpoint: endpoint, Path: "/x", Parameters: url.Values{}, Header: http.Header{}}
-		if _, err := shop.Confine(request); err == nil {
+		if _, _, err := shop.Confine(request); err == nil {
 			passed[endpoint] = true
 		}
 	}

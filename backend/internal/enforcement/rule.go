@@ -1,24 +1,26 @@
-// Package enforcement confines requests of the Prometheus API to the series
-// whose label has one of some values, such as those of a namespace: every
-// selector of every query, and the match[] of every other endpoint. What
-// cannot be confined is refused. It does no I/O and knows no tiers.
+// Package enforcement confines requests of the Prometheus API to the series whose
+// label has one of some values, such as those of some namespaces. It confines every
+// selector of every query, and the match[] of every other endpoint. It refuses what
+// cannot be confined.
+//
+// It does no I/O and imports no more of this project than promapi and promql.
 package enforcement
 
 import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
-	"regexp"
-
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // OnConflict says what a selector gets that asks for other values than those
@@ -48,28 +50,28 @@ type Rule struct {
 	matcher *labels.Matcher
 }
 
-// New returns the rule that confines to the series whose label has one of the
-// values. It returns all mistakes at once, joined: a name that is no label or is
-// __name__, no value at all, an empty one, and an unknown onConflict.
+// New returns the rule that confines to the series whose label has one of the values.
+// It returns all errors joined: for a name that is no label or is __name__, for no
+// value at all, an empty value, and an unknown onConflict.
 func New(label string, values []string, onConflict OnConflict) (*Rule, error) {
-	var mistakes []error
+	var problems []error
 	if !model.UTF8Validation.IsValidLabelName(label) || label == model.MetricNameLabel {
-		mistakes = append(mistakes, fmt.Errorf("%q is not the name of a label that requests can be confined by", label))
+		problems = append(problems, fmt.Errorf("%q is not the name of a label that requests can be confined by", label))
 	}
 	if len(values) == 0 {
-		mistakes = append(mistakes, errors.New("at least one value has to be set"))
+		problems = append(problems, errors.New("at least one value has to be set"))
 	}
 	for _, value := range values {
 		// An empty value would stand for all series without the label.
 		if value == "" || !utf8.ValidString(value) {
-			mistakes = append(mistakes, fmt.Errorf("%q is not a value that requests can be confined to", value))
+			problems = append(problems, fmt.Errorf("%q is not a value that requests can be confined to", value))
 		}
 	}
 	if onConflict != ConflictEmpty && onConflict != ConflictError {
-		mistakes = append(mistakes, fmt.Errorf("%q is neither %s nor %s", onConflict, ConflictEmpty, ConflictError))
+		problems = append(problems, fmt.Errorf("%q is neither %s nor %s", onConflict, ConflictEmpty, ConflictError))
 	}
-	if len(mistakes) > 0 {
-		return nil, errors.Join(mistakes...)
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
 	}
 	rule := &Rule{label: label, values: slices.Compact(slices.Sorted(slices.Values(values))), onConflict: onConflict}
 	quoted := make([]string, 0, len(rule.values))
@@ -83,13 +85,7 @@ func New(label string, values []string, onConflict OnConflict) (*Rule, error) {
 	return rule, nil
 }
 
-// Label is the label by which requests are confined.
-func (r *Rule) Label() string { return r.label }
-
-// Values are those the label may have, sorted.
-func (r *Rule) Values() []string { return slices.Clone(r.values) }
-
-// String names what is allowed, for errors: namespace "a", "b".
+// String returns what is allowed, for errors: namespace "a", "b".
 func (r *Rule) String() string {
 	quoted := make([]string, 0, len(r.values))
 	for _, value := range r.values {
@@ -113,7 +109,7 @@ func (r *Rule) Narrowed(value string) (*Rule, error) {
 // not, so that any engine reads allowed series at most.
 //
 // It returns an Error with status 403 for a conflict where the rule says so.
-func (r *Rule) confineMatchers(matchers []*labels.Matcher) (_ []*labels.Matcher, isConflict bool, _ error) {
+func (r *Rule) confineMatchers(matchers promql.Selector) (_ promql.Selector, isConflict bool, _ error) {
 	allowed := slices.Clone(r.values)
 	namesAllowed := false
 	var own []string
@@ -134,5 +130,5 @@ func (r *Rule) confineMatchers(matchers []*labels.Matcher) (_ []*labels.Matcher,
 	case namesAllowed:
 		return matchers, isConflict, nil
 	}
-	return append([]*labels.Matcher{r.matcher}, matchers...), isConflict, nil
+	return append(promql.Selector{r.matcher}, matchers...), isConflict, nil
 }

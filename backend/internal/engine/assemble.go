@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -13,220 +12,157 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // piece is some steps of a range query, both inclusive, and who answers them;
-// nobody where the cache has them.
+// empty where the cache has them.
 type piece struct {
 	first, last int
 	from        tier.Name
 	matrix      *splice.Matrix
 }
 
-// pieceError is why a piece is missing.
-type pieceError struct {
-	from tier.Name
-	// response is the answer of the tier where it is an error of the query, unread.
-	response *Response
-	err      error
+// errHotIsEmpty is why pieces are not joined: hot has nothing where cold has
+// something, and was only assumed to have everything.
+var errHotIsEmpty = errors.New("hot has nothing, and was only assumed to have everything")
+
+// assemble answers a query that is cut, or some steps of which the cache may have.
+// It asks for all pieces at once and joins them. Where a piece is missing, the
+// query is answered as a whole.
+func (e *Engine) assemble(next handler) handler {
+	return func(ctx context.Context, a attempt) (*Response, error) {
+		p := a.plan
+		if p.Cut == nil && !p.isStepwiseAtCold() {
+			return next(ctx, a)
+		}
+		held := p.reserve()
+		l := p.lookUpSteps(ctx, held)
+		if p.Cut == nil && l == nil {
+			held.release()
+			return next(ctx, a) // It is streamed.
+		}
+		pieces, err := p.pieces(l)
+		if err != nil {
+			held.release()
+			return nil, a.failed(err)
+		}
+		response, err := e.joinPieces(ctx, a, l, pieces, held)
+		if err == nil {
+			return response, nil
+		}
+		held.release()
+		if decision, found := p.withoutPieces(ctx, err); found {
+			return next(ctx, p.attempt(decision))
+		}
+		if failed, is := errors.AsType[*CallError](err); is && failed.response != nil {
+			return failed.response, nil
+		}
+		return nil, err
+	}
 }
 
-// Error returns the text of the cause.
-func (e *pieceError) Error() string {
-	if e.response != nil {
-		return fmt.Sprintf("%s answered with status %d", e.from, e.response.Status)
+// joinPieces asks for the pieces and joins them. The answer holds their memory; on
+// an error it is still to be released.
+func (e *Engine) joinPieces(ctx context.Context, a attempt, l *lookup, pieces []*piece, held *reservation) (*Response, error) {
+	p := a.plan
+	group, groupContext := errgroup.WithContext(ctx)
+	for _, missing := range pieces {
+		if missing.matrix == nil {
+			group.Go(func() (err error) {
+				missing.matrix, err = e.askForPiece(groupContext, p, missing, held)
+				return err
+			})
+		}
 	}
-	return e.err.Error()
-}
-
-// Unwrap returns the cause.
-func (e *pieceError) Unwrap() error { return e.err }
-
-// assemble answers a query that is cut, or of which the cache has a part: it asks
-// for all pieces at once and puts them together. done is false where the query
-// has to be routed as a whole, with the decision that it returns.
-func (c *call) assemble(ctx context.Context) (response *Response, decision tier.Decision, done bool, err error) {
-	decision = c.planned.Decision
-	if c.planned.Cut == nil && !c.isStepwiseAtCold() {
-		return nil, decision, false, nil
+	if err := group.Wait(); err != nil {
+		return nil, err
 	}
-	held := c.query.lease()
-	use := c.useCache(ctx, held)
-	if c.planned.Cut == nil && use == nil {
-		held.release()
-		return nil, decision, false, nil // It is streamed.
-	}
-	pieces, err := c.pieces(use)
-	if err == nil {
-		err = c.fetch(ctx, pieces, held)
-	}
-	if err != nil {
-		held.release()
-		return c.afterPieceFailed(ctx, err)
-	}
-	if c.onlyHotIsEmpty(pieces) {
-		held.release()
-		c.query.Pair.RememberEmpty(c.planned.key)
-		return nil, c.planned.Input.HotEmpty(), false, nil
+	if p.hotAloneIsEmpty(pieces) {
+		return nil, errHotIsEmpty
 	}
 	matrices := make([]*splice.Matrix, 0, len(pieces))
-	for _, each := range pieces {
-		matrices = append(matrices, each.matrix)
+	for _, piece := range pieces {
+		matrices = append(matrices, piece.matrix)
 	}
-	c.keep(use, pieces)
-	found := c.used(use, pieces)
-	joined := splice.Join(matrices, c.limit())
-	return &Response{
-		Status: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, ContentLength: joined.Size(),
-		Body: &leasedBody{Reader: joined.Reader(), held: held}, assembled: true,
-		Cache: c.report(found),
-	}, decision, true, nil
+	l.keepSteps(pieces)
+	joined := splice.Join(matrices, p.limit())
+	response := a.made(held.body(joined.Reader()), joined.Size())
+	response.Warnings, response.Cache = nil, p.report(p.usedSteps(l, pieces))
+	return response, nil
 }
 
-// report tells how the query has used the cache; nil where there is none.
-func (c *call) report(use CacheUse) *CacheUse {
-	if c.query.Caching == nil {
-		return nil
-	}
-	if c.query.Caching.OnUse != nil {
-		c.query.Caching.OnUse(use)
-	}
-	return &use
-}
-
-// leasedBody gives its memory back when it is closed.
-type leasedBody struct {
-	io.Reader
-	held *lease
-}
-
-// Close gives the memory back.
-func (b *leasedBody) Close() error {
-	b.held.release()
-	return nil
-}
-
-// fetch asks the tiers for all pieces at once. It returns a *pieceError for the
-// first that fails.
-func (c *call) fetch(ctx context.Context, pieces []*piece, held *lease) error {
-	group, groupContext := errgroup.WithContext(ctx)
-	for _, each := range pieces {
-		if each.matrix != nil {
-			continue
-		}
-		group.Go(func() error {
-			var err error
-			each.matrix, err = c.fetchPiece(groupContext, each, held)
-			return err
-		})
-	}
-	return group.Wait()
-}
-
-func (c *call) fetchPiece(ctx context.Context, asked *piece, held *lease) (*splice.Matrix, error) {
-	steps := c.planned.stepwise
-	query, request, lead := steps.cold, c.planned.cold, steps.lead
-	if asked.from == tier.Hot {
-		query, request, lead = steps.hot, c.planned.hot, 0
-	}
-	decision := tier.Decision{Tier: asked.from, Fallback: c.fallbackOf(asked.from)}
-	response, err := c.send(ctx, decision, steps.pieceRequest(request, query, asked.first-lead, asked.last))
+// askForPiece asks a tier for a piece. Its error is a *CallError, with the answer of
+// the tier where that is an error of the query.
+func (e *Engine) askForPiece(ctx context.Context, p *Plan, missing *piece, held *reservation) (*splice.Matrix, error) {
+	response, err := e.ask(ctx, p.pieceAttempt(missing))
 	if err != nil {
-		return nil, &pieceError{from: asked.from, err: err}
-	}
-	if response.Status >= http.StatusBadRequest {
-		// Read now: the other piece may end the context.
-		text, err := io.ReadAll(io.LimitReader(response.Body, maxErrorBytes))
-		_ = response.Body.Close()
-		if err != nil {
-			return nil, &pieceError{from: asked.from, err: err}
-		}
-		response.Body, response.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
-		return nil, &pieceError{from: asked.from, response: response}
+		return nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	matrix, err := c.readPiece(ctx, response, held)
-	if err == nil {
-		err = matrix.Window(steps.grid.At(asked.first), steps.grid.At(asked.last), steps.grid.Step)
+	if response.Status >= http.StatusBadRequest {
+		// It is read now: the other piece may end the context.
+		text, err := readErrorText(response.Body)
+		if err != nil {
+			return nil, response.failed(err)
+		}
+		inMemory := *response
+		inMemory.Body, inMemory.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
+		return nil, &CallError{
+			Tier: response.Tier, Reason: response.Reason, Replica: response.Replica, Err: &upstream.StatusError{Status: response.Status}, response: &inMemory,
+		}
+	}
+	text, err := held.readBody(response)
+	if err != nil {
+		return nil, response.failed(err)
+	}
+	matrix, err := splice.ParseWithin(text, held.acquireWithin(ctx))
+	if grid := p.stepwise.grid; err == nil {
+		err = matrix.Window(grid.At(missing.first), grid.At(missing.last), grid.Step)
 	}
 	if err != nil {
-		return nil, &pieceError{from: asked.from, err: err}
+		return nil, response.failed(err)
 	}
 	return matrix, nil
 }
 
-func (c *call) readPiece(ctx context.Context, response *Response, held *lease) (*splice.Matrix, error) {
-	body, err := response.plain()
-	if err != nil {
-		return nil, err
+// withoutPieces returns the decision for the query as a whole after its pieces
+// could not be joined. found is false where the error is the answer.
+func (p *Plan) withoutPieces(ctx context.Context, err error) (_ tier.Decision, found bool) {
+	if errors.Is(err, errHotIsEmpty) {
+		p.replica.Pair.RememberEmpty(p.key)
+		return p.Input.HotEmpty(), true
 	}
-	length := response.ContentLength
-	if body != io.Reader(response.Body) {
-		length = -1
+	failed, is := errors.AsType[*CallError](err)
+	if !is || ctx.Err() != nil {
+		return tier.Decision{}, false
 	}
-	text, err := held.read(body, length)
-	if err != nil {
-		return nil, err
-	}
-	return splice.ParseWithin(text, held.acquire(ctx))
-}
-
-// fallbackOf is the tier that takes over for one whose steps are missing.
-func (c *call) fallbackOf(from tier.Name) tier.Name {
-	switch {
-	case c.planned.Cut == nil:
-		return c.planned.Fallback
-	case from == tier.Hot:
-		return tier.Cold
-	}
-	if _, found := c.planned.Input.ColdFailed(); found {
-		return tier.Hot
-	}
-	return ""
-}
-
-// afterPieceFailed decides what happens to the whole query.
-func (c *call) afterPieceFailed(ctx context.Context, err error) (*Response, tier.Decision, bool, error) {
-	var failed *pieceError
-	if !errors.As(err, &failed) {
-		return nil, c.planned.Decision, true, err
-	}
-	if ctx.Err() != nil {
-		return nil, tier.Decision{Tier: failed.from, Reason: c.planned.Reason}, true, failed.err
-	}
-	ofCold := tier.Decision{Tier: tier.Cold, Reason: tier.ReasonSplit}
-	coldFailed, canHot := c.planned.Input.ColdFailed()
-	if routed := c.planned.Decision; c.planned.Cut == nil {
-		ofCold, canHot = routed, routed.Fallback != ""
-		coldFailed = tier.Decision{Tier: routed.Fallback, Reason: routed.FallbackReason, Warnings: routed.FallbackWarnings}
-	}
+	isRefused := failed.response != nil
 	switch {
 	case errors.Is(err, errTooLarge) || errors.Is(err, splice.ErrNoMatrix):
-		// Nobody failed: the rules say who answers the whole.
-		c.query.Splicing.unspliced.Add(c.planned.spliceKey(), err.Error())
-		return nil, c.planned.routed, false, nil
-	case failed.response != nil && failed.from == tier.Hot && !c.planned.Input.ColdCovers():
+		// No tier has failed: the rules say who answers the whole.
+		p.engine.unjoinable.Add(p.pieceKey(), err.Error())
+		return p.routed, true
+	case isRefused && failed.Tier == tier.Hot && !p.Input.ColdCovers():
 		// The query would fail on everything, too. An answer of cold would lack what
 		// makes it fail.
-		return failed.response, tier.Decision{Tier: tier.Hot, Reason: tier.ReasonSplit}, true, nil
-	case failed.response != nil && failed.from != tier.Hot:
-		return failed.response, ofCold, true, nil
-	case failed.from == tier.Hot:
-		return nil, c.planned.Input.HotFailed(), false, nil
+		return tier.Decision{}, false
+	case isRefused && failed.Tier == tier.Cold:
+		return tier.Decision{}, false
+	case failed.Tier == tier.Hot:
+		return p.Input.HotFailed(), true
+	case p.Cut == nil:
+		return fallbackOf(p.Decision), p.Fallback != ""
 	}
-	if canHot {
-		return nil, coldFailed, false, nil
-	}
-	return nil, ofCold, true, failed.err
+	return p.Input.ColdFailed()
 }
 
-// onlyHotIsEmpty tells whether hot has nothing where cold has something, and
+// hotAloneIsEmpty reports whether hot has nothing where cold has something, and
 // was only assumed to have everything.
-func (c *call) onlyHotIsEmpty(pieces []*piece) bool {
-	in := c.planned.Input
-	if in.Completeness != tier.Assumed || !in.ColdCovers() || c.query.Pair == nil {
+func (p *Plan) hotAloneIsEmpty(pieces []*piece) bool {
+	if p.Input.Completeness != tier.Assumed || !p.Input.ColdCovers() || p.replica.Pair == nil {
 		return false
 	}
-	return slices.ContainsFunc(pieces, func(each *piece) bool { return each.from != tier.Hot && each.matrix.Len() > 0 }) &&
-		slices.ContainsFunc(pieces, func(each *piece) bool { return each.from == tier.Hot && each.matrix.Len() == 0 })
+	return slices.ContainsFunc(pieces, func(piece *piece) bool { return piece.from != tier.Hot && piece.matrix.Len() > 0 }) &&
+		slices.ContainsFunc(pieces, func(piece *piece) bool { return piece.from == tier.Hot && piece.matrix.Len() == 0 })
 }

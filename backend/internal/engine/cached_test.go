@@ -41,7 +41,7 @@ func newCachedPair(t *testing.T) *cachedPair {
 // newCachedPairThat is one whose cold tells more of itself.
 func newCachedPairThat(t *testing.T, cold told) *cachedPair {
 	t.Helper()
-	p := &cachedPair{splitPair: &splitPair{pair: &pair{hot: faketier.New(), cold: faketier.New()}, splicing: NewSplicing(10 << 20)}, cache: cache.NewMemory(10 << 20)}
+	p := &cachedPair{splitPair: &splitPair{pair: &pair{hot: faketier.New(), cold: faketier.New()}, engine: New(Options{PieceBytes: 10 << 20})}, cache: cache.NewMemory(10 << 20)}
 	p.now = time.Now().Truncate(time.Minute)
 	p.stores.Store(bothStores)
 	t.Cleanup(p.hot.Close)
@@ -70,11 +70,11 @@ func newCachedPairThat(t *testing.T, cold told) *cachedPair {
 		return made
 	}
 	p.hotClient, p.coldClient = newTier(tier.Hot, p.hot.URL), newTier(tier.Cold, p.cold.URL)
-	p.both = catalog.NewPair(catalog.PairOptions{Hot: p.hotClient, Cold: p.coldClient, LearnInterval: time.Hour})
+	p.both = catalog.New(catalog.Options{Hot: p.hotClient, Cold: p.coldClient, LearnInterval: time.Hour})
 	p.run(t, p.both.Run)
 	p.both.Wait(t.Context())
-	require.Empty(t, p.both.Learned().Error)
-	require.Eventually(t, func() bool { _, found := p.both.ColdHeld(time.Now()); return found }, 10*time.Second, 5*time.Millisecond)
+	require.Empty(t, p.both.Snapshot().Error)
+	require.Eventually(t, func() bool { _, found := p.both.ColdCompleteUntil(time.Now()); return found }, 10*time.Second, 5*time.Millisecond)
 	return p
 }
 
@@ -86,7 +86,7 @@ func (*cachedPair) run(t *testing.T, run func(context.Context)) {
 }
 
 // at is a query as it is asked some time after the first, for so many hours.
-func (p *cachedPair) at(t *testing.T, later, span time.Duration, more url.Values) Query {
+func (p *cachedPair) at(t *testing.T, later, span time.Duration, more url.Values) asking {
 	t.Helper()
 	end := p.now.Add(later)
 	parameters := url.Values{"query": {"up"}, "start": {promapi.FormatTime(end.Add(-span))}, "end": {promapi.FormatTime(end)}, "step": {"60"}}
@@ -95,25 +95,25 @@ func (p *cachedPair) at(t *testing.T, later, span time.Duration, more url.Values
 	}
 	request, err := promapi.NewRequest(promapi.QueryRange, "/api/v1/query_range", parameters, end)
 	require.NoError(t, err)
-	return Query{
+	return asking{
 		Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: p.both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second,
-		Freshness: 10 * time.Minute, Splicing: p.splicing, Strategy: tier.StrategySplit,
-		Caching: &Caching{Cache: p.cache, Scope: "a", Lifetime: context.Background(), OnUse: func(use CacheUse) { p.uses = append(p.uses, use) }},
+		Freshness: 10 * time.Minute, engine: p.engine, Strategy: tier.StrategySplit,
+		Cache: p.cache, Scope: "a", OnUse: func(use CacheUse) { p.uses = append(p.uses, use) },
 	}
 }
 
 // do asks and compares with what one server would have answered.
-func (p *cachedPair) do(t *testing.T, query Query) *Response {
+func (p *cachedPair) do(t *testing.T, query asking) *Response {
 	t.Helper()
-	response, err := Do(t.Context(), query)
+	response, err := do(t.Context(), query)
 	require.NoError(t, err)
 	require.Equal(t, whole(query, "a", "gaps"), body(t, response))
-	require.Zero(t, p.splicing.held())
+	require.Zero(t, p.engine.held())
 	return response
 }
 
 // warm asks until the answer is kept.
-func (p *cachedPair) warm(t *testing.T, query Query) {
+func (p *cachedPair) warm(t *testing.T, query asking) {
 	t.Helper()
 	require.Eventually(t, func() bool { return p.do(t, query).Cache.Result == CacheHit }, 10*time.Second, 5*time.Millisecond, "it is never kept")
 }
@@ -143,7 +143,7 @@ func TestWhatCannotChangeComesFromTheCache(t *testing.T) {
 
 func TestARoutedQueryUsesTheCacheToo(t *testing.T) {
 	p := newCachedPair(t)
-	ask := func(later time.Duration) Query {
+	ask := func(later time.Duration) asking {
 		query := p.at(t, later, 4*time.Hour, url.Values{"limit": {"5"}})
 		query.Strategy = tier.StrategyRoute
 		return query
@@ -160,20 +160,20 @@ func TestARoutedQueryUsesTheCacheToo(t *testing.T) {
 func TestWhatTheKeyHolds(t *testing.T) {
 	p := newCachedPair(t)
 	p.warm(t, p.at(t, 0, 4*time.Hour, nil))
-	for name, change := range map[string]func() Query{
-		"another query":     func() Query { return p.at(t, 0, 4*time.Hour, url.Values{"query": {"up "}}) },
-		"another step":      func() Query { return p.at(t, 0, 4*time.Hour, url.Values{"step": {"120"}}) },
-		"another phase":     func() Query { return p.at(t, time.Second, 4*time.Hour, nil) },
-		"another parameter": func() Query { return p.at(t, 0, 4*time.Hour, url.Values{"lookback_delta": {"10m"}}) },
-		"an unknown one":    func() Query { return p.at(t, 0, 4*time.Hour, url.Values{"engine": {"x"}}) },
-		"other eyes": func() Query {
+	for name, change := range map[string]func() asking{
+		"another query":     func() asking { return p.at(t, 0, 4*time.Hour, url.Values{"query": {"up "}}) },
+		"another step":      func() asking { return p.at(t, 0, 4*time.Hour, url.Values{"step": {"120"}}) },
+		"another phase":     func() asking { return p.at(t, time.Second, 4*time.Hour, nil) },
+		"another parameter": func() asking { return p.at(t, 0, 4*time.Hour, url.Values{"lookback_delta": {"10m"}}) },
+		"an unknown one":    func() asking { return p.at(t, 0, 4*time.Hour, url.Values{"engine": {"x"}}) },
+		"other eyes": func() asking {
 			query := p.at(t, 0, 4*time.Hour, nil)
-			query.Caching.Scope = "b"
+			query.Scope = "b"
 			return query
 		},
-		"a namespace": func() Query {
+		"a namespace": func() asking {
 			query := p.at(t, 0, 4*time.Hour, nil)
-			query.Request.ConfinedTo = []string{"shop"}
+			query.ConfinedTo = []string{"shop"}
 			return query
 		},
 	} {
@@ -189,7 +189,7 @@ func TestTheCallerCanPassTheCacheBy(t *testing.T) {
 	p := newCachedPair(t)
 	p.warm(t, p.at(t, 0, 4*time.Hour, nil))
 	query := p.at(t, 0, 4*time.Hour, nil)
-	query.Caching.NoRead = true
+	query.NoRead = true
 	_, before := p.asked()
 	require.Equal(t, CacheBypass, p.do(t, query).Cache.Result)
 	_, after := p.asked()
@@ -199,10 +199,10 @@ func TestTheCallerCanPassTheCacheBy(t *testing.T) {
 }
 
 // never asks, gives what should not be kept the time to be kept, and asks again.
-func (p *cachedPair) never(t *testing.T, ask func() Query) {
+func (p *cachedPair) never(t *testing.T, ask func() asking) {
 	t.Helper()
 	for range 3 {
-		response, err := Do(t.Context(), ask())
+		response, err := do(t.Context(), ask())
 		require.NoError(t, err)
 		_ = body(t, response)
 		if response.Cache != nil { // It could have used the cache.
@@ -231,11 +231,11 @@ func TestWhatIsNeverKept(t *testing.T) {
 			steps("a")(recorder, request)
 			_, _ = fmt.Fprint(w, strings.TrimSuffix(recorder.text.String(), "}")+`,"warnings":["a store is gone"]}`)
 		})
-		p.never(t, func() Query { return p.at(t, 0, 4*time.Hour, nil) })
+		p.never(t, func() asking { return p.at(t, 0, 4*time.Hour, nil) })
 	})
 	t.Run("an answer to which the gateway adds a warning", func(t *testing.T) {
 		p := newCachedPairThat(t, told{"/status/flags": `{"query.replica-label":"[replica]"}`})
-		p.never(t, func() Query {
+		p.never(t, func() asking {
 			query := p.at(t, 0, 4*time.Hour, url.Values{"query": {"resets(up[5m])"}})
 			query.Forced = tier.Cold
 			return query
@@ -251,7 +251,7 @@ func TestWhatIsNeverKept(t *testing.T) {
 		})
 		p.hot.Handle(steps("a"))
 		require.Eventually(t, func() bool {
-			response, err := Do(t.Context(), p.at(t, 0, 4*time.Hour, nil))
+			response, err := do(t.Context(), p.at(t, 0, 4*time.Hour, nil))
 			require.NoError(t, err)
 			require.Contains(t, body(t, response), info)
 			return response.Cache.Result == CacheHit
@@ -261,7 +261,7 @@ func TestWhatIsNeverKept(t *testing.T) {
 		p := newCachedPair(t)
 		p.stores.Store(strings.Replace(bothStores, `"lastError":null`, `"lastError":"gone"`, 1))
 		p.probes(t, 2)
-		p.never(t, func() Query { return p.at(t, 0, 4*time.Hour, nil) })
+		p.never(t, func() asking { return p.at(t, 0, 4*time.Hour, nil) })
 	})
 	t.Run("an answer after which a store is missing", func(t *testing.T) {
 		p := newCachedPair(t)
@@ -285,11 +285,11 @@ func TestWhatIsNeverKept(t *testing.T) {
 	})
 	t.Run("what reaches into the future", func(t *testing.T) {
 		p := newCachedPair(t)
-		p.never(t, func() Query { return p.at(t, 0, 4*time.Hour, url.Values{"query": {"up offset -4h"}}) })
+		p.never(t, func() asking { return p.at(t, 0, 4*time.Hour, url.Values{"query": {"up offset -4h"}}) })
 	})
 	t.Run("what is fresh", func(t *testing.T) {
 		p := newCachedPair(t)
-		query := func() Query {
+		query := func() asking {
 			query := p.at(t, 0, 4*time.Hour, nil)
 			query.Strategy, query.Freshness = tier.StrategyRoute, time.Hour
 			return query
@@ -303,7 +303,7 @@ func TestWhatIsNeverKept(t *testing.T) {
 		p := newCachedPair(t)
 		p.stores.Store(strings.Replace(bothStores, `9223372036854775807`, fmt.Sprint(time.Now().Add(-2*time.Hour).UnixMilli()), 1))
 		p.probes(t, 2)
-		query := func() Query { return p.at(t, 0, 4*time.Hour, url.Values{"query": {`{job="x"}`}}) }
+		query := func() asking { return p.at(t, 0, 4*time.Hour, url.Values{"query": {`{job="x"}`}}) }
 		require.Eventually(t, func() bool { return p.do(t, query()).Cache.Cached > 0 }, 10*time.Second, 5*time.Millisecond)
 		require.LessOrEqual(t, p.do(t, query()).Cache.Cached, 2*60-10+1)
 	})

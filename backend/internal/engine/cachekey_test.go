@@ -9,7 +9,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
@@ -21,7 +20,6 @@ func TestCacheKey_EveryFieldOfARequest(t *testing.T) {
 		"Endpoint":   func(r *promapi.Request) { r.Endpoint = promapi.Series },
 		"Path":       func(r *promapi.Request) { r.Path = "/api/v1/label/job/values" },
 		"Parameters": func(r *promapi.Request) { r.Parameters = url.Values{"query": {"down"}} },
-		"ConfinedTo": func(r *promapi.Request) { r.ConfinedTo = []string{"shop"} },
 	}
 	leftOut := map[string]func(*promapi.Request){
 		// It is part of Path.
@@ -30,24 +28,16 @@ func TestCacheKey_EveryFieldOfARequest(t *testing.T) {
 		"Method":   func(r *promapi.Request) { r.Method = http.MethodPost },
 		"RawQuery": func(r *promapi.Request) { r.RawQuery = "query=down" },
 		"Body":     func(r *promapi.Request) { r.Body = []byte("query=down") },
-		// Encoding, user agent and trace change no answer that is kept: see call.request.
+		// Encoding, user agent and trace change no answer that is kept: see attempt.encoded.
 		"Header": func(r *promapi.Request) { r.Header = http.Header{"User-Agent": {"another"}} },
 		// It follows from Parameters and the present, and what is about the present is not kept.
 		"TimeRange":  func(r *promapi.Request) { r.TimeRange.Step = time.Second },
 		"ReceivedAt": func(r *promapi.Request) { r.ReceivedAt = time.Now() },
-		// Who may not read the datasource does not come here, and what others may see is in ConfinedTo.
-		"Caller":  func(r *promapi.Request) { r.Caller.ID = 1 },
-		"Lingers": func(r *promapi.Request) { r.Lingers = true },
-		// No tier is asked then.
-		"ReadsNothing": func(r *promapi.Request) { r.ReadsNothing = true },
 	}
-	key := func(request promapi.Request) promql.Key {
-		c := &call{
-			query:   Query{Caching: &Caching{Scope: "scope"}, Pair: catalog.NewPair(catalog.PairOptions{})},
-			planned: &Planned{cold: &request},
-		}
-		return c.cacheKey("stores", nil)
+	plan := func(request promapi.Request) *Plan {
+		return &Plan{learned: nothingLearned, query: Query{Datasource: &Datasource{Scope: "scope"}}, cold: &request}
 	}
+	key := func(request promapi.Request) promql.Key { return plan(request).cacheKey("stores", nil) }
 	before := promapi.Request{Endpoint: promapi.Query, Path: "/api/v1/query", Parameters: url.Values{"query": {"up"}}}
 	for field := range reflect.TypeFor[promapi.Request]().Fields() {
 		changed := before
@@ -60,4 +50,13 @@ func TestCacheKey_EveryFieldOfARequest(t *testing.T) {
 		changes[field.Name](&changed)
 		require.NotEqual(t, key(before), key(changed), field.Name)
 	}
+	confined := plan(before)
+	confined.query.ConfinedTo = []string{"shop"}
+	require.NotEqual(t, key(before), confined.cacheKey("stores", nil))
+	// Who asks is no part of it. Who may not read the datasource does not come here,
+	// and what others may see is in ConfinedTo. Where the query reads nothing, no tier
+	// is asked.
+	other := plan(before)
+	other.query.Caller.ID, other.query.DetachOnCancel, other.query.ReadsNothing = 1, true, true
+	require.Equal(t, key(before), other.cacheKey("stores", nil))
 }

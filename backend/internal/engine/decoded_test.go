@@ -35,7 +35,7 @@ func TestResponse_DecodedValuesTakeNoMoreThanIsAcquired(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			text := fmt.Sprintf(`{"status":"success","data":{"resultType":%q,"result":[%s%s]}}`, test.kind, strings.Repeat(test.element+",", 3<<20/len(test.element)), test.element)
 			budget := admission.NewByteBudget(1 << 40)
-			response := &Response{Status: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)), decoded: budget.Of("one")}
+			response := &Response{Status: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)), budget: budget.Of("one")}
 			before := live()
 			answer, err := response.Decode(t.Context())
 			require.NoError(t, err)
@@ -43,7 +43,7 @@ func TestResponse_DecodedValuesTakeNoMoreThanIsAcquired(t *testing.T) {
 			t.Logf("%.1f times the JSON", float64(held)/float64(len(text)))
 			require.Less(t, held, int64(valueFactor*len(text)))
 			runtime.KeepAlive(answer)
-			left, _ := budget.Held()
+			left, _ := budget.Used()
 			require.Zero(t, left)
 		})
 	}
@@ -52,10 +52,10 @@ func TestResponse_DecodedValuesTakeNoMoreThanIsAcquired(t *testing.T) {
 func TestResponse_DecodeEndsWithTheBudget(t *testing.T) {
 	budget := admission.NewByteBudget(1 << 20)
 	endless := io.MultiReader(strings.NewReader(`{"status":"success","data":{"resultType":"vector","result":[`), zeros{})
-	response := &Response{Status: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(endless), decoded: budget.Of("one")}
+	response := &Response{Status: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(endless), budget: budget.Of("one")}
 	_, err := response.Decode(t.Context())
 	requireError(t, err, http.StatusServiceUnavailable, promapi.ErrorUnavailable, promapi.MessageOf(noMemory()))
-	left, _ := budget.Held()
+	left, _ := budget.Used()
 	require.Zero(t, left)
 }
 

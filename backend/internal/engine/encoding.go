@@ -19,15 +19,6 @@ const (
 	encodingPlain = "identity"
 )
 
-// lookedAt is the request for an answer that is looked at, and goes out as it
-// came in or with warnings added.
-func lookedAt(request *promapi.Request) *promapi.Request {
-	if acceptsGzip(request.Header) {
-		return inEncoding(request, encodingGzip)
-	}
-	return inEncoding(request, encodingPlain)
-}
-
 // inEncoding returns the request with another Accept-Encoding. The request itself
 // is not changed.
 func inEncoding(request *promapi.Request, encoding string) *promapi.Request {
@@ -84,37 +75,6 @@ func unzip(body io.Reader) (io.Reader, error) {
 	}
 	return unzipped, nil
 }
-
-// recorder keeps what is read from a body, and the error that ended it.
-type recorder struct {
-	source io.Reader
-	read   bytes.Buffer
-	err    error
-}
-
-// Read reads from the body.
-func (r *recorder) Read(p []byte) (int, error) {
-	n, err := r.source.Read(p)
-	r.read.Write(p[:n])
-	if err != nil {
-		r.err = err
-	}
-	return n, err
-}
-
-// again returns the body from its beginning.
-func (r *recorder) again() io.Reader {
-	if r.err != nil {
-		return io.MultiReader(&r.read, errorReader{r.err})
-	}
-	return io.MultiReader(&r.read, r.source)
-}
-
-// errorReader returns an error that was met before.
-type errorReader struct{ err error }
-
-// Read returns the error.
-func (e errorReader) Read([]byte) (int, error) { return 0, e.err }
 
 // zippedBody is a body that is compressed while it is read. What has come in goes
 // out at once. An error of the source is returned, and ends the body without the

@@ -68,7 +68,7 @@ func TestDo_AnswersThatAreLookedAtStayCompressed(t *testing.T) {
 			query := p.query(t, url.Values{"query": {`up{job="x"}`}})
 			query.Pair = both
 			query.Request.Header.Set("Accept-Encoding", "gzip, deflate, br, zstd")
-			response, err := Do(t.Context(), query)
+			response, err := do(t.Context(), query)
 			require.NoError(t, err)
 			require.Equal(t, []any{test.tier, test.reason}, []any{response.Tier, response.Reason})
 			got := body(t, response)
@@ -118,7 +118,7 @@ func TestDo_WarningsInACompressedAnswer(t *testing.T) {
 		query := p.query(t, url.Values{"query": {"up"}, "time": {"100"}})
 		query.Request.Header.Set("Accept-Encoding", "gzip")
 		query.Forced = tier.Hot
-		response, err := Do(t.Context(), query)
+		response, err := do(t.Context(), query)
 		require.NoError(t, err)
 		got, err := io.ReadAll(response.Body)
 		require.NoError(t, response.Body.Close())
@@ -182,7 +182,7 @@ func TestWholeCache_KeepsCompressedAnswersPlain(t *testing.T) {
 	p.cold.Handle(compressed(t, text))
 	ask := func() (*Response, string) {
 		query := p.read(t, http.MethodGet, "/api/v1/query", url.Values{"query": {"max_over_time(up[1h])"}, "time": {"2h"}})
-		response, err := Do(t.Context(), query)
+		response, err := do(t.Context(), query)
 		require.NoError(t, err)
 		return response, body(t, response)
 	}

@@ -68,9 +68,9 @@ func request(t *testing.T, parameters url.Values) *promapi.Request {
 	return made
 }
 
-func (p *pair) query(t *testing.T, parameters url.Values) Query {
+func (p *pair) query(t *testing.T, parameters url.Values) asking {
 	t.Helper()
-	return Query{
+	return asking{
 		Request: request(t, parameters), Hot: p.hotClient, Cold: p.coldClient, Threshold: 15 * time.Minute, Timeout: 10 * time.Second,
 	}
 }
@@ -101,7 +101,7 @@ func TestHotFailsAndColdAnswers(t *testing.T) {
 			if name == "hang" {
 				query.Timeout = 600 * time.Millisecond
 			}
-			response, err := Do(t.Context(), query)
+			response, err := do(t.Context(), query)
 			require.NoError(t, err)
 			require.Equal(t, []any{tier.Cold, tier.ReasonHotFailed}, []any{response.Tier, response.Reason})
 			require.JSONEq(t, faketier.Vector("7"), body(t, response))
@@ -123,10 +123,10 @@ func TestNowIsTheSameForTheDecisionAndForEveryTry(t *testing.T) {
 	var err error
 	query.Request, err = promapi.NewRequest(promapi.Query, "/api/v1/query", up, received)
 	require.NoError(t, err)
-	planned, err := Plan(t.Context(), query)
+	planned, err := plan(t.Context(), query)
 	require.NoError(t, err)
 	require.Equal(t, received.UnixMilli(), planned.Input.Extent.Newest)
-	response, err := Do(t.Context(), query)
+	response, err := do(t.Context(), query)
 	require.NoError(t, err)
 	require.Equal(t, tier.ReasonHotFailed, response.Reason)
 	require.NoError(t, response.Body.Close())
@@ -139,12 +139,12 @@ func TestHotIsGone(t *testing.T) {
 	p := newPair(t)
 	p.hot.CloseClientConnections()
 	p.hot.Close()
-	response, err := Do(t.Context(), p.query(t, up))
+	response, err := do(t.Context(), p.query(t, up))
 	require.NoError(t, err)
 	require.Equal(t, []any{tier.Cold, tier.ReasonHotFailed}, []any{response.Tier, response.Reason})
 	require.NoError(t, response.Body.Close())
 
-	response, err = Do(t.Context(), p.query(t, up))
+	response, err = do(t.Context(), p.query(t, up))
 	require.NoError(t, err)
 	require.Equal(t, tier.ReasonHotUnavailable, response.Reason, "the failure was noticed")
 	require.NoError(t, response.Body.Close())
@@ -156,11 +156,11 @@ func TestBothTiersFail(t *testing.T) {
 	p.cold.Handle(faketier.Hang)
 	query := p.query(t, up)
 	query.Timeout = 300 * time.Millisecond
-	_, err := Do(t.Context(), query)
+	_, err := do(t.Context(), query)
 	requireError(t, err, 503, promapi.ErrorTimeout, "the cold tier did not answer within 300ms")
 
 	p.cold.Close()
-	_, err = Do(t.Context(), p.query(t, up))
+	_, err = do(t.Context(), p.query(t, up))
 	requireError(t, err, 502, promapi.ErrorUnavailable, "the cold tier failed: it refused the connection")
 	var callError *CallError
 	require.ErrorAs(t, err, &callError)
@@ -178,7 +178,7 @@ func TestAnswersOfTheTierArePassedOnAsTheyAre(t *testing.T) {
 	for _, status := range []int{200, 400, 403, 404, 405, 422, 429, 500} {
 		p := newPair(t)
 		p.hot.Handle(faketier.Status(status, "{}"))
-		response, err := Do(t.Context(), p.query(t, up))
+		response, err := do(t.Context(), p.query(t, up))
 		require.NoError(t, err)
 		require.Equal(t, []any{status, tier.Hot}, []any{response.Status, response.Tier})
 		require.NoError(t, response.Body.Close())
@@ -190,7 +190,7 @@ func TestAnswersOfTheTierArePassedOnAsTheyAre(t *testing.T) {
 		p.cold.Handle(faketier.Status(status, "the words of the tier"))
 		query := p.query(t, up)
 		query.Forced = tier.Cold
-		response, err := Do(t.Context(), query)
+		response, err := do(t.Context(), query)
 		require.NoError(t, err)
 		require.Equal(t, status, response.Status)
 		require.JSONEq(t, fmt.Sprintf(`{"status":"error","errorType":%q,"error":"the cold tier answered with status %d (%s)"}`,
@@ -211,12 +211,12 @@ func TestAnswersThatConcernTheGatewayOnly(t *testing.T) {
 		p.cold.Handle(fault)
 		query := p.query(t, up)
 		query.Hot = nil
-		_, err := Do(t.Context(), query)
+		_, err := do(t.Context(), query)
 		requireError(t, err, 502, promapi.ErrorUnavailable, message)
 	}
 	p := newPair(t)
 	p.hot.Handle(faketier.Status(401, ""))
-	response, err := Do(t.Context(), p.query(t, up))
+	response, err := do(t.Context(), p.query(t, up))
 	require.NoError(t, err)
 	require.Equal(t, []any{tier.Cold, tier.ReasonHotFailed}, []any{response.Tier, response.Reason}, "cold may accept them")
 	require.NoError(t, response.Body.Close())
@@ -225,7 +225,7 @@ func TestAnswersThatConcernTheGatewayOnly(t *testing.T) {
 func TestACutOffAnswerIsNoWholeOne(t *testing.T) {
 	p := newPair(t)
 	p.hot.Handle(faketier.CutOff)
-	response, err := Do(t.Context(), p.query(t, up))
+	response, err := do(t.Context(), p.query(t, up))
 	require.NoError(t, err)
 	require.Equal(t, tier.Hot, response.Tier)
 	_, err = io.ReadAll(response.Body)
@@ -253,7 +253,7 @@ func TestCompressedAnswersStayCompressed(t *testing.T) {
 	})
 	query := p.query(t, up)
 	query.Request.Header.Set("Accept-Encoding", "gzip")
-	response, err := Do(t.Context(), query)
+	response, err := do(t.Context(), query)
 	require.NoError(t, err)
 	require.Equal(t, "gzip", response.Header.Get("Content-Encoding"))
 	require.Equal(t, string(compressed), body(t, response))
@@ -280,7 +280,7 @@ func TestDo_WarningsAreAddedToAnyEncoding(t *testing.T) {
 		query := p.query(t, url.Values{"query": {"up"}, "time": {"100"}})
 		query.Request.Header.Set("Accept-Encoding", test.accepted)
 		query.Forced = tier.Hot
-		response, err := Do(t.Context(), query)
+		response, err := do(t.Context(), query)
 		require.NoError(t, err)
 		require.Equal(t, test.asked, p.hot.Requests()[0].Header.Get("Accept-Encoding"))
 		require.Equal(t, test.accepted, query.Request.Header.Get("Accept-Encoding"), "the request itself is not changed")
@@ -299,15 +299,15 @@ func TestDo_WarningsAreAddedToAnyEncoding(t *testing.T) {
 	p.hot.Handle(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Encoding", "br") })
 	query := p.query(t, url.Values{"query": {"up"}, "time": {"100"}})
 	query.Forced = tier.Hot
-	_, err := Do(t.Context(), query)
+	_, err := do(t.Context(), query)
 	requireError(t, err, 502, promapi.ErrorUnavailable, `the tier answered with content encoding "br" although none was asked for`)
 }
 
 func TestParametersThatOnlyColdKnows(t *testing.T) {
-	for _, name := range ColdParameters() {
+	for _, name := range coldParameters {
 		p := newPair(t)
 		query := p.query(t, url.Values{"query": {"up"}, name: {"true"}})
-		response, err := Do(t.Context(), query)
+		response, err := do(t.Context(), query)
 		require.NoError(t, err)
 		require.NoError(t, response.Body.Close())
 		require.Equal(t, []any{tier.Cold, tier.ReasonColdParameter}, []any{response.Tier, response.Reason}, name)
@@ -316,7 +316,7 @@ func TestParametersThatOnlyColdKnows(t *testing.T) {
 		// One that the datasource itself sends with every query says nothing
 		// about this one, and does not reach hot.
 		query.QueryParams = map[string]string{name: "true"}
-		response, err = Do(t.Context(), query)
+		response, err = do(t.Context(), query)
 		require.NoError(t, err)
 		require.NoError(t, response.Body.Close())
 		require.Equal(t, []any{tier.Hot, tier.ReasonBelowThreshold}, []any{response.Tier, response.Reason}, name)
@@ -324,14 +324,14 @@ func TestParametersThatOnlyColdKnows(t *testing.T) {
 		require.Equal(t, "up", p.hot.Requests()[0].Parameters.Get("query"))
 
 		query.QueryParams = map[string]string{name: "false"}
-		response, err = Do(t.Context(), query)
+		response, err = do(t.Context(), query)
 		require.NoError(t, err)
 		require.NoError(t, response.Body.Close())
 		require.Equal(t, tier.ReasonColdParameter, response.Reason, "another value is a choice")
 
 		for _, own := range []string{"$v", "${v}", "a${v:queryparam}"} {
 			query.QueryParams = map[string]string{name: own}
-			response, err = Do(t.Context(), query)
+			response, err = do(t.Context(), query)
 			require.NoError(t, err)
 			require.NoError(t, response.Body.Close())
 			require.Equal(t, tier.ReasonBelowThreshold, response.Reason, "%s is replaced by the plugin", own)
@@ -349,7 +349,7 @@ func TestACallerThatGoesAwayCancelsTheTier(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-asked; cancel() }()
-	_, err := Do(ctx, p.query(t, up))
+	_, err := do(ctx, p.query(t, up))
 	require.ErrorIs(t, err, context.Canceled)
 	<-gone
 	require.Empty(t, p.cold.Requests(), "nobody is left to answer")
@@ -365,7 +365,7 @@ func TestClosingTheBodyEndsTheCall(t *testing.T) {
 		<-request.Context().Done()
 		close(gone)
 	})
-	response, err := Do(t.Context(), p.query(t, up))
+	response, err := do(t.Context(), p.query(t, up))
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
 	<-gone
@@ -380,7 +380,7 @@ func TestTheDeadlineCoversTheBody(t *testing.T) {
 	})
 	query := p.query(t, url.Values{"query": {"up"}, "timeout": {"200ms"}})
 	query.Forced = tier.Cold
-	response, err := Do(t.Context(), query)
+	response, err := do(t.Context(), query)
 	require.NoError(t, err)
 	_, err = io.ReadAll(response.Body)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
@@ -388,7 +388,7 @@ func TestTheDeadlineCoversTheBody(t *testing.T) {
 }
 
 func TestWithoutATier(t *testing.T) {
-	_, err := Do(t.Context(), Query{Request: request(t, up), Threshold: time.Minute, Timeout: time.Second})
+	_, err := do(t.Context(), asking{Request: request(t, up), Threshold: time.Minute, Timeout: time.Second})
 	requireError(t, err, 503, promapi.ErrorUnavailable, tier.ErrNoTier.Error())
 	require.False(t, errors.As(err, new(*CallError)))
 }
@@ -407,7 +407,7 @@ func TestAClosedPooledConnectionIsNoFailure(t *testing.T) {
 		_ = connection.Close()
 	})
 	for range 50 {
-		response, err := Do(t.Context(), p.query(t, up))
+		response, err := do(t.Context(), p.query(t, up))
 		require.NoError(t, err)
 		require.Equal(t, tier.Hot, response.Tier)
 		require.Equal(t, "{}", body(t, response))
@@ -422,17 +422,17 @@ func TestMemoryForDecodedAnswersIsBounded(t *testing.T) {
 	})
 	query := p.query(t, url.Values{"query": {"up"}, "limit": {"3"}})
 	query.Forced, query.Decoded = tier.Cold, admission.NewByteBudget(160<<10) // One datasource may hold half of it.
-	first, err := Do(t.Context(), query)
+	first, err := do(t.Context(), query)
 	require.NoError(t, err)
 	// The answer is in memory until it has been sent.
-	_, err = Do(t.Context(), query)
+	_, err = do(t.Context(), query)
 	var apiError *promapi.Error
 	require.ErrorAs(t, err, &apiError)
 	require.Equal(t, http.StatusServiceUnavailable, apiError.Status)
 	require.Contains(t, apiError.Message, "limits.decoded_memory")
 	require.Contains(t, body(t, first), `"warnings"`)
 	for range 3 {
-		again, err := Do(t.Context(), query)
+		again, err := do(t.Context(), query)
 		require.NoError(t, err)
 		require.NotEmpty(t, body(t, again))
 	}

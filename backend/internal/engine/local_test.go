@@ -38,7 +38,7 @@ func TestParseAndFormatWithoutATierThatCan(t *testing.T) {
 			require.NoError(t, err)
 			query := p.query(t, up)
 			query.Request = request
-			got, err := Do(t.Context(), query)
+			got, err := do(t.Context(), query)
 			require.NoError(t, err)
 			require.Equal(t, response.StatusCode, got.Status, "%s %s", endpoint, text)
 			require.True(t, json.Valid(expected))

@@ -36,13 +36,13 @@ func (answers told) handler() http.HandlerFunc {
 }
 
 // learnedPair is a pair of fakes that tell who they are.
-func learnedPair(t *testing.T, hot, cold told) (*pair, *catalog.Pair) {
+func learnedPair(t *testing.T, hot, cold told) (*pair, *catalog.Catalog) {
 	t.Helper()
 	return laggingPair(t, hot, cold, 0)
 }
 
 // laggingPair is a learnedPair whose cold tier is behind.
-func laggingPair(t *testing.T, hot, cold told, lag time.Duration) (*pair, *catalog.Pair) {
+func laggingPair(t *testing.T, hot, cold told, lag time.Duration) (*pair, *catalog.Catalog) {
 	t.Helper()
 	p := &pair{hot: faketier.New(), cold: faketier.New()}
 	t.Cleanup(p.hot.Close)
@@ -50,13 +50,13 @@ func laggingPair(t *testing.T, hot, cold told, lag time.Duration) (*pair, *catal
 	p.hot.HandleProbes(hot.handler())
 	p.cold.HandleProbes(cold.handler())
 	p.hotClient, p.coldClient = probed(t, tier.Hot, p.hot.URL), probedTier(t, p.cold.URL, catalog.TierOptions{Name: tier.Cold, Lag: lag})
-	both := catalog.NewPair(catalog.PairOptions{Hot: p.hotClient, Cold: p.coldClient, LearnInterval: time.Hour})
+	both := catalog.New(catalog.Options{Hot: p.hotClient, Cold: p.coldClient, LearnInterval: time.Hour})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { both.Run(ctx); close(done) }()
 	t.Cleanup(func() { cancel(); <-done })
 	both.Wait(t.Context())
-	require.Empty(t, both.Learned().Error)
+	require.Empty(t, both.Snapshot().Error)
 	return p, both
 }
 
@@ -73,26 +73,26 @@ var (
 	}
 )
 
-func (p *pair) ask(t *testing.T, both *catalog.Pair, endpoint promapi.Endpoint, path string, parameters url.Values) (*Response, string) {
+func (p *pair) ask(t *testing.T, both *catalog.Catalog, endpoint promapi.Endpoint, path string, parameters url.Values) (*Response, string) {
 	t.Helper()
 	request, err := promapi.NewRequest(endpoint, path, parameters, time.Now())
 	require.NoError(t, err)
-	response, err := Do(t.Context(), Query{Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second})
+	response, err := do(t.Context(), asking{Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second})
 	require.NoError(t, err)
 	return response, body(t, response)
 }
 
 func TestWhatIsLearnedOfAPair(t *testing.T) {
 	_, both := learnedPair(t, toldByHot, toldByThanos)
-	learned := both.Learned()
+	learned := both.Snapshot()
 	require.Equal(t, map[string]string{"cluster": "lab"}, learned.Knowledge.HotLabels, "without the replica label")
-	require.Equal(t, learned.Knowledge.HotLabels, learned.Knowledge.Added)
+	require.Equal(t, learned.Knowledge.HotLabels, learned.Knowledge.InjectedLabels)
 	require.Equal(t, []map[string]string{{"cluster": "lab"}, {"cluster": "other"}}, learned.Knowledge.Sources)
 	require.Contains(t, learned.Knowledge.OtherNames, "up")
 	require.NotContains(t, learned.Knowledge.OtherNames, "node_load1")
 	require.Equal(t, []any{30 * time.Second, time.Minute}, []any{learned.Hot.EvaluationInterval, learned.Cold.EvaluationInterval})
 	require.True(t, learned.Cold.AutoDownsampling)
-	require.Empty(t, learned.Doubt)
+	require.Empty(t, learned.AssumedReason)
 
 	// A cold tier that lists no stores is asked for the values of hot's labels.
 	_, both = learnedPair(t, told{
@@ -101,13 +101,13 @@ func TestWhatIsLearnedOfAPair(t *testing.T) {
 		`/label/__name__/values?{cluster="lab"}`: `["up"]`, `/label/cluster/values`: `["lab","third"]`,
 		`/label/__name__/values?{cluster="",`: `["unlabelled"]`, `/label/__name__/values?{cluster!="lab"`: `["unlabelled","up"]`,
 	})
-	require.Equal(t, []map[string]string{{"cluster": "lab"}, {"cluster": "third"}, {}}, both.Learned().Knowledge.Sources)
+	require.Equal(t, []map[string]string{{"cluster": "lab"}, {"cluster": "third"}, {}}, both.Snapshot().Knowledge.Sources)
 
 	// One that does not have hot's labels cannot tell.
 	_, both = learnedPair(t, toldByHot, told{"/label/": `[]`})
-	require.False(t, both.Learned().Knowledge.SourcesKnown)
-	require.Empty(t, both.Learned().Knowledge.Added)
-	require.Contains(t, both.Learned().Doubt, "assumed")
+	require.False(t, both.Snapshot().Knowledge.SourcesKnown)
+	require.Empty(t, both.Snapshot().Knowledge.InjectedLabels)
+	require.Contains(t, both.Snapshot().AssumedReason, "assumed")
 }
 
 func TestARewrittenQueryThatFailsIsAskedAgainAtCold(t *testing.T) {
@@ -241,7 +241,7 @@ func TestTheUnionOfBothTiers(t *testing.T) {
 	p.hot.Handle(faketier.Hang)
 	request, err := promapi.NewRequest(promapi.LabelValues, "/api/v1/label/job/values", parameters, time.Now())
 	require.NoError(t, err)
-	response, err = Do(t.Context(), Query{Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: both, Threshold: time.Minute, Timeout: 300 * time.Millisecond})
+	response, err = do(t.Context(), asking{Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: both, Threshold: time.Minute, Timeout: 300 * time.Millisecond})
 	require.NoError(t, err)
 	require.Contains(t, body(t, response), "the hot tier failed: what only that one holds is missing")
 }
@@ -305,7 +305,7 @@ func TestErrorsInOneLanguage(t *testing.T) {
 		p.cold.Handle(faketier.Status(test.status, test.answer))
 		query := p.query(t, url.Values{"query": {test.query}})
 		query.Hot = nil
-		response, err := Do(t.Context(), query)
+		response, err := do(t.Context(), query)
 		require.NoError(t, err)
 		require.JSONEq(t, test.expected, body(t, response))
 		if strings.Contains(test.expected, "timeout") {
@@ -319,7 +319,7 @@ func TestLimitOfAQueryAtCold(t *testing.T) {
 	p.cold.Handle(faketier.Status(200, `{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"1"},"value":[1,"1"]},{"metric":{"a":"2"},"value":[1,"2"]}],"analysis":{}}}`))
 	query := p.query(t, url.Values{"query": {"up"}, "limit": {"1"}})
 	query.Hot = nil
-	response, err := Do(t.Context(), query)
+	response, err := do(t.Context(), query)
 	require.NoError(t, err)
 	require.JSONEq(t, `{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"1"},"value":[1,"1"]}],"analysis":{}},"warnings":["results truncated due to limit"]}`, body(t, response))
 }
@@ -331,7 +331,7 @@ func TestAnEndpointThatOneTierDoesNotKnow(t *testing.T) {
 	require.NoError(t, err)
 	query := p.query(t, up)
 	query.Request = request
-	response, err := Do(t.Context(), query)
+	response, err := do(t.Context(), query)
 	require.NoError(t, err)
 	require.Equal(t, []any{tier.Cold, tier.ReasonOnlyTier}, []any{response.Tier, response.Reason})
 	require.NoError(t, response.Body.Close())
@@ -352,7 +352,7 @@ func TestSelectorsThatPrometheusRefuses(t *testing.T) {
 	} {
 		request, err := promapi.NewRequest(wrong.endpoint, wrong.path, url.Values{"match[]": wrong.matchers}, time.Now())
 		require.NoError(t, err)
-		_, err = Do(t.Context(), Query{Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second})
+		_, err = do(t.Context(), asking{Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second})
 		requireError(t, err, http.StatusBadRequest, promapi.ErrorBadData, wrong.complaint)
 	}
 	require.Empty(t, append(p.hot.Requests(), p.cold.Requests()...), "no tier is asked")

@@ -1,10 +1,10 @@
 package engine
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"net/http"
-	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,10 +12,12 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// Planned is a decision with everything that carrying it out takes.
-type Planned struct {
+// Plan is a decision with everything that carrying it out takes. It is not changed
+// after it was made.
+type Plan struct {
 	tier.Decision
 	// Input is what the decision depends on: tier.Explain says what every rule
 	// makes of it.
@@ -24,6 +26,16 @@ type Planned struct {
 	Cut    *tier.Cut
 	NotCut string
 
+	engine *Engine
+	query  Query
+	// replica is the server of hot that the plan is for, without one where there is
+	// no hot. others are those that can take its place, in the order in which they
+	// are asked.
+	replica Replica
+	others  []Replica
+	learned *catalog.Snapshot
+	// key identifies what the request selects: see keyOf.
+	key promql.Key
 	// routed is the decision for the query as a whole, also where it is cut.
 	routed tier.Decision
 	// stepwise is the query as one that may be answered in pieces; nil where it
@@ -33,22 +45,44 @@ type Planned struct {
 	// hot and cold are what goes to the tiers: the request itself, or one that
 	// makes the tier answer as is meant.
 	hot, cold *promapi.Request
+	// hotOptions and coldOptions are what the calls depend on besides.
+	hotOptions, coldOptions upstream.CallOptions
 	// added are the labels that the answer of hot lacks.
 	added map[string]string
-	// key is keyOf the request.
-	key promql.Key
-	// query is what was planned: its Hot is the replica that was chosen.
-	query Query
 }
 
-// HotQuery and ColdQuery return the PromQL that hot or cold would be sent.
-func (p *Planned) HotQuery() string { return p.hot.Parameters.Get("query") }
+// HotQuery returns the PromQL that hot would be sent.
+func (p *Plan) HotQuery() string { return p.hot.Parameters.Get("query") }
 
-// ColdQuery returns the PromQL that cold would be sent.
-func (p *Planned) ColdQuery() string { return p.cold.Parameters.Get("query") }
+func (p *Plan) coldQuery() string { return p.cold.Parameters.Get("query") }
+
+// Replica returns the name of the server of hot that the plan is for; empty where
+// hot is asked as a whole.
+func (p *Plan) Replica() string {
+	if p.replica.Hot == nil {
+		return ""
+	}
+	return p.replica.Hot.Replica()
+}
+
+// tier returns one of the tiers, or nil.
+func (p *Plan) tier(name tier.Name) *catalog.Tier {
+	if name == tier.Hot {
+		return p.replica.Hot
+	}
+	return p.query.Datasource.Cold
+}
+
+// timeout is the configured one, or what the request asks for if that is less.
+func (p *Plan) timeout() time.Duration {
+	if wanted := p.query.Request.TimeRange.Timeout; wanted > 0 {
+		return min(p.engine.options.Timeout, wanted)
+	}
+	return p.engine.options.Timeout
+}
 
 // Plan decides which tier is asked, and what. It asks no tier; it waits for
-// the first probe of tiers that nobody asked for before. It returns an Error
+// the first probe of tiers that no query has used before. It returns an Error
 // with status 503 when the datasource has no tier, and with status 400 for a
 // match[] that selects everything.
 //
@@ -56,70 +90,79 @@ func (p *Planned) ColdQuery() string { return p.cold.Parameters.Get("query") }
 // counts: what each of them covers depends on its own restarts.
 //
 // Where there is a choice, an instant query without a time is sent with the one
-// that the decision was made for: a tier that evaluates it some moments later could
-// read samples that the decision did not count in, and a second try others than
-// the first.
-func Plan(ctx context.Context, query Query) (*Planned, error) {
+// that the decision was made for. Otherwise a tier that evaluates it some moments
+// later could read samples that the decision did not count in, and a second attempt
+// others than the first.
+func (e *Engine) Plan(ctx context.Context, query Query) (*Plan, error) {
 	if err := refuse(query.Request); err != nil {
 		return nil, err
 	}
-	if (query.Hot != nil && query.Cold != nil) || len(query.Others) > 0 {
+	replicas := query.Datasource.Hot
+	if len(replicas) > 1 || (len(replicas) == 1 && query.Datasource.Cold != nil) {
 		query.Request = query.Request.AtItsTime()
 	}
-	first, err := planOne(ctx, query)
+	key := keyOf(query.Request)
+	replicas = inOrder(replicas, key)
+	first, err := e.planOn(ctx, query, key, replicas, 0)
 	if err != nil || first.answersFromHot() {
 		return first, err
 	}
-	for i, other := range query.Others {
-		if !other.Hot.Status().Available {
+	for i := 1; i < len(replicas); i++ {
+		if !replicas[i].Hot.Status().Available {
 			continue // Nor is it waited for.
 		}
-		next := query.on(i)
-		next.Others = append([]Replica{{Hot: query.Hot, Pair: query.Pair}}, next.Others...)
-		if planned, err := planOne(ctx, next); err == nil && planned.answersFromHot() {
-			return planned, nil
+		if plan, err := e.planOn(ctx, query, key, replicas, i); err == nil && plan.answersFromHot() {
+			return plan, nil
 		}
 	}
 	return first, nil
 }
 
-// Replica returns the name of the server of hot that was planned for; empty
-// where hot is asked as a whole.
-func (p *Planned) Replica() string {
-	if p.query.Hot == nil {
-		return ""
-	}
-	return p.query.Hot.Replica()
-}
-
-// answersFromHot tells whether hot answers as it should, or its part of it.
-func (p *Planned) answersFromHot() bool {
+// answersFromHot reports whether hot answers as it should, or its part of it.
+func (p *Plan) answersFromHot() bool {
 	return (p.Tier == tier.Hot || p.Cut != nil) && len(p.Warnings) == 0
 }
 
-// planOne plans for one replica of hot.
-func planOne(ctx context.Context, query Query) (*Planned, error) {
-	query.wait(ctx)
-	learned := &catalog.Learned{}
-	if query.Pair != nil {
-		learned = query.Pair.Learned()
+// nothingLearned stands for what is known of a datasource with one tier.
+var nothingLearned = &catalog.Snapshot{}
+
+// planOn plans for one of several replicas of hot.
+func (e *Engine) planOn(ctx context.Context, query Query, key promql.Key, replicas []Replica, i int) (*Plan, error) {
+	p := &Plan{engine: e, query: query, key: key, hot: query.Request, cold: query.Request, learned: nothingLearned}
+	if len(replicas) > 0 {
+		p.replica, p.others = replicas[i], slices.Concat(replicas[:i], replicas[i+1:])
 	}
-	planned := query.prepare(ctx, learned)
-	decision, err := tier.Plan(planned.Input)
-	if err != nil {
+	p.waitForProbes(ctx)
+	if p.replica.Pair != nil {
+		p.learned = p.replica.Pair.Snapshot()
+	}
+	p.prepare(ctx)
+	var err error
+	if p.Decision, err = tier.Plan(p.Input); err != nil {
 		return nil, promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorUnavailable, "%s", err)
 	}
-	planned.Decision, planned.routed = decision, decision
-	planned.stepwise, planned.notStepwise = query.stepwise(planned, learned)
-	if planned.Cut, err = query.cut(planned, learned, decision); err != nil {
-		planned.NotCut = err.Error()
+	p.routed = p.Decision
+	p.stepwise, p.notStepwise = p.asStepwise()
+	if p.Cut, err = p.cut(); err != nil {
+		p.NotCut = err.Error()
 	} else {
-		planned.Decision = planned.Input.Split(decision)
+		p.Decision = p.Input.Split(p.routed)
 	}
-	if query.isUnknownToThanos() && planned.Tier != tier.Hot {
-		planned.Warnings = append(planned.Warnings, unknownToThanos)
+	if p.isUnknownToThanos() && p.Tier != tier.Hot {
+		p.Warnings = append(p.Warnings, unknownToThanos)
 	}
-	return planned, nil
+	p.setCallOptions()
+	return p, nil
+}
+
+func (p *Plan) setCallOptions() {
+	options := upstream.CallOptions{Caller: p.query.Caller, DetachOnCancel: p.query.DetachOnCancel, ConfinedTo: p.query.ConfinedTo}
+	p.hotOptions, p.coldOptions = options, options
+	p.hotOptions.Without = coldParameters
+	if p.Tier == tier.Both && p.query.Request.Endpoint == promapi.Rules {
+		p.coldOptions.Without = promapi.PagingParameters
+		p.hotOptions.Without = slices.Concat(coldParameters, promapi.PagingParameters)
+	}
 }
 
 const unknownToThanos = "a label name with a slash cannot be asked of Thanos: values that only the cold tier has are missing"
@@ -127,25 +170,28 @@ const unknownToThanos = "a label name with a slash cannot be asked of Thanos: va
 // isUnknownToThanos reports whether the label whose values are asked for has a
 // name that a path can hold only in the escaping of Prometheus, and cold is a
 // Thanos, which does not know it and answers with no values.
-func (q Query) isUnknownToThanos() bool {
-	return strings.Contains(q.Request.Label, "/") && q.Cold != nil && q.Cold.Status().Stores != nil
+func (p *Plan) isUnknownToThanos() bool {
+	cold := p.query.Datasource.Cold
+	return strings.Contains(p.query.Request.Label, "/") && cold != nil && cold.Status().Stores != nil
 }
 
-// wait waits until the tiers are known, for a part of the time that there is.
-func (q Query) wait(ctx context.Context) {
-	isKnown := func(each *catalog.Tier) bool { return each == nil || each.Probed() }
-	if isKnown(q.Hot) && isKnown(q.Cold) && (q.Pair == nil || q.Pair.Tried()) {
+// waitForProbes waits until the tiers are known, for a part of the time that there
+// is.
+func (p *Plan) waitForProbes(ctx context.Context) {
+	hot, cold, pair := p.replica.Hot, p.query.Datasource.Cold, p.replica.Pair
+	isKnown := func(t *catalog.Tier) bool { return t == nil || t.Probed() }
+	if isKnown(hot) && isKnown(cold) && (pair == nil || pair.Tried()) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, q.timeout()/4)
+	ctx, cancel := context.WithTimeout(ctx, p.timeout()/4)
 	defer cancel()
-	for _, each := range []*catalog.Tier{q.Hot, q.Cold} {
-		if each != nil {
-			each.Wait(ctx)
+	for _, t := range []*catalog.Tier{hot, cold} {
+		if t != nil {
+			t.Wait(ctx)
 		}
 	}
-	if q.Pair != nil {
-		q.Pair.Wait(ctx)
+	if pair != nil {
+		pair.Wait(ctx)
 	}
 }
 
@@ -154,150 +200,71 @@ func (q Query) wait(ctx context.Context) {
 const timeToCompare = 100 * time.Millisecond
 
 // prepare gathers what the rules need, and what the tiers would be sent.
-func (q Query) prepare(ctx context.Context, learned *catalog.Learned) *Planned {
-	now := q.Request.ReceivedAt
-	planned := &Planned{hot: q.Request, cold: q.Request, query: q}
-	planned.Input = tier.Input{
-		Forced: q.Forced, ColdParameter: q.coldParameter(),
-		Threshold: q.Threshold, Now: now.UnixMilli(), ScrapeInterval: q.ScrapeInterval, Detailed: q.Detailed,
+func (p *Plan) prepare(ctx context.Context) {
+	request, datasource, pair := p.query.Request, p.query.Datasource, p.replica.Pair
+	now, traits := request.ReceivedAt, request.Endpoint.Traits()
+	p.Input = tier.Input{
+		Forced: p.query.Forced, ColdParameter: p.query.coldParameter(), Extent: extentOf(request, p.lookback()),
+		Threshold: datasource.Threshold, Now: now.UnixMilli(), ScrapeInterval: datasource.ScrapeInterval, Detailed: datasource.Detailed,
+		HotReplicated: len(datasource.Hot) > 1,
+		Union:         traits.Routing.Has(promapi.UnionForRange), UnionWhenIncomplete: traits.Routing.Has(promapi.UnionForSeries),
 	}
-	in := &planned.Input
-	in.HotReplicated = q.Replicated
-	if q.Hot != nil {
-		in.Hot = q.Hot.State(now)
+	in := &p.Input
+	if traits.Routing.Has(promapi.OnlyThanos) {
+		in.OnlyTier = tier.Cold
 	}
-	if q.Cold != nil {
-		in.Cold = q.Cold.State(now)
+	if p.replica.Hot != nil {
+		in.Hot = p.replica.Hot.State(now)
 	}
-	lookback := learned.Hot.LookbackDelta
-	if q.Pair != nil {
-		in.Cold = q.Pair.ColdState(now)
-		in.ScrapeInterval = max(in.ScrapeInterval, q.Pair.ScrapeInterval())
+	if pair == nil {
+		if datasource.Cold != nil {
+			in.Cold = datasource.Cold.State(now)
+		}
+		in.Completeness, in.CompletenessWhy = tier.Complete, "there is no other tier"
+		return
 	}
-	in.Extent = extent(q.Request, lookback)
-	endpoint := endpointRules[q.Request.Endpoint]
-	in.OnlyTier, in.Union, in.UnionWhenIncomplete = endpoint.only, endpoint.union, endpoint.unionWhenIncomplete
-	planned.key = keyOf(q.Request)
+	in.Cold = pair.ColdState(now)
+	in.ScrapeInterval = max(in.ScrapeInterval, pair.ScrapeInterval())
 	comparing, cancel := context.WithTimeout(ctx, timeToCompare)
-	var (
-		why          tier.Note
-		isUnderstood bool
-	)
-	in.Completeness, why, isUnderstood = learned.Knowledge.Completeness(comparing, planned.key,
-		func() ([]tier.Selector, error) { return endpoint.selectors(q.Request) })
-	in.CompletenessWhy = why.For(q.Detailed)
+	completeness, why, isUnderstood := p.learned.Knowledge.Completeness(comparing, p.key, func() ([]promql.Selector, error) { return selectorsOf(request) })
 	cancel()
-	if endpoint.ofEach {
+	in.Completeness, in.CompletenessWhy = completeness, why.For(in.Detailed)
+	if traits.Routing.Has(promapi.OwnAtEach) {
 		in.Completeness, in.CompletenessWhy = tier.Incomplete, "each tier tells of its own"
 	}
-	if q.Pair == nil {
-		// One tier alone holds everything there is.
-		in.Completeness, in.CompletenessWhy = tier.Complete, "there is no other tier"
-		return planned
+	in.EmptyBefore = in.Completeness == tier.Assumed && pair.WasEmpty(p.key)
+	if p.learned.Knowledge != nil && isUnderstood {
+		p.relabel()
 	}
-	in.EmptyBefore = in.Completeness == tier.Assumed && q.Pair.WasEmpty(planned.key)
-	if learned.Knowledge != nil && isUnderstood {
-		q.relabel(planned, learned.Knowledge)
-	}
-	planned.cold = q.explicitDefaults(learned, in)
-	return planned
+	p.cold = p.explicitDefaults()
 }
 
-// relabel makes hot answer with the external labels that its series carry in
-// cold.
-func (q Query) relabel(planned *Planned, knowledge *tier.Knowledge) {
-	added := knowledge.Added
-	if len(added) == 0 {
-		return
-	}
-	var err error
-	switch q.Request.Endpoint {
-	case promapi.Query, promapi.QueryRange:
-		query := q.Request.Parameters.Get("query")
-		var text string
-		if text, err = tier.Relabel(query, added); err == nil && text != query {
-			planned.hot = q.Request.With(url.Values{"query": {text}})
-		}
-	case promapi.Series, promapi.Labels, promapi.LabelValues:
-		planned.added = added
-		planned.hot, err = relabelMatchers(q.Request, added)
-	case promapi.Alerts:
-		planned.added = added
-	case promapi.QueryExemplars:
-		planned.added = added
-		var text string
-		if text, err = tier.RelabelSelectors(q.Request.Parameters.Get("query"), added); err == nil {
-			planned.hot = q.Request.With(url.Values{"query": {text}})
-		}
-	default:
-		return
-	}
-	if err == nil && len(knowledge.Stored) > 0 {
-		err = errors.New("series of hot carry the external label " + strings.Join(knowledge.Stored, ", ") + " themselves")
-	}
-	if err != nil {
-		planned.hot, planned.added = q.Request, nil
-		planned.Input.Unlabelled = tier.Note{Detail: firstLine(err), Public: tier.ErrNotRewritable.Error()}.For(q.Detailed)
-	}
+// lookback is the lookback delta of the request, or else of hot; zero where it is
+// not known.
+func (p *Plan) lookback() time.Duration {
+	return cmp.Or(max(p.query.Request.TimeRange.LookbackDelta, 0), p.learned.Hot.LookbackDelta)
 }
 
-// relabelMatchers takes matchers on external labels out of the match[] of a
-// metadata request.
-func relabelMatchers(request *promapi.Request, added map[string]string) (*promapi.Request, error) {
-	if _, is := added[request.Label]; is {
-		return nil, errors.New("hot has no values of its external label " + request.Label)
-	}
-	texts := request.Parameters["match[]"]
-	if len(texts) == 0 {
-		return request, nil
-	}
-	var changed []string
-	for _, text := range texts {
-		selector, err := tier.ParseSelector(text)
-		if err != nil {
-			return nil, err
-		}
-		relabelled, err := tier.RelabelSelector(selector, added)
-		if err != nil {
-			return nil, err
-		}
-		changed = append(changed, relabelled.String())
-	}
-	return request.With(url.Values{"match[]": changed}), nil
-}
-
-// Extent returns what a request reads.
-func Extent(request *promapi.Request) tier.Extent { return extent(request, 0) }
-
-// extent is Extent for a tier with the given lookback delta; zero means the
-// usual one.
-func extent(request *promapi.Request, lookback time.Duration) tier.Extent {
+// extentOf returns what a request reads at a tier with the given lookback delta;
+// zero means the usual one.
+func extentOf(request *promapi.Request, lookback time.Duration) promql.Extent {
 	times := request.TimeRange
-	switch request.Endpoint {
-	case promapi.Query, promapi.QueryRange:
-		if times.LookbackDelta > 0 {
-			lookback = times.LookbackDelta
-		}
-		extent, err := tier.Analyze(tier.Evaluation{
-			Query: request.Parameters.Get("query"), Start: times.Start, End: times.End,
-			Step: times.Step, LookbackDelta: lookback,
-		})
+	switch request.Endpoint.Traits().Times {
+	case promapi.OneTime, promapi.EachStep:
+		query, err := promql.Parse(request.Parameters.Get("query"))
 		if err != nil {
-			return tier.UnknownExtent(times.Start, times.End)
+			return promql.UnknownExtent(times.Start, times.End)
+		}
+		extent, err := query.Extent(promql.Evaluation{Start: times.Start, End: times.End, Step: times.Step, LookbackDelta: lookback})
+		if err != nil {
+			return promql.UnknownExtent(times.Start, times.End)
 		}
 		return extent
-	case promapi.Series, promapi.Labels, promapi.LabelValues, promapi.QueryExemplars:
-		return tier.RangeExtent(times.Start, times.End)
+	case promapi.TimeBounds:
+		return promql.RangeExtent(times.Start, times.End)
+	case promapi.Now:
+		return promql.RangeExtent(request.ReceivedAt, request.ReceivedAt)
 	default:
+		return promql.Extent{Nothing: true}
 	}
-	if endpointRules[request.Endpoint].perSeries {
-		// What is there now.
-		return tier.RangeExtent(request.ReceivedAt, request.ReceivedAt)
-	}
-	return tier.Extent{Nothing: true}
-}
-
-func firstLine(err error) string {
-	line, _, _ := strings.Cut(err.Error(), "\n")
-	return line
 }

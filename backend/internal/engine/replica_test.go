@@ -22,12 +22,15 @@ import (
 func unprobed(names ...string) []Replica {
 	var list []Replica
 	for _, name := range names {
-		list = append(list, Replica{Hot: catalog.NewTier(catalog.TierOptions{Name: tier.Hot, Replica: name})})
+		list = append(list, Replica{Hot: catalog.NewTier(catalog.TierOptions{Name: tier.Hot, Replica: name}), Ready: true})
 	}
 	return list
 }
 
-func always(Replica) bool { return true }
+// ordered returns the replicas in the order in which a request asks them.
+func ordered(request *promapi.Request, replicas []Replica) []Replica {
+	return inOrder(replicas, keyOf(request))
+}
 
 func TestAQueryStaysOnItsReplica(t *testing.T) {
 	first := map[string]string{}
@@ -40,8 +43,7 @@ func TestAQueryStaysOnItsReplica(t *testing.T) {
 				"query": {query}, "start": {fmt.Sprint(i)}, "end": {fmt.Sprint(i + len(first))}, "step": {"15"},
 			}, time.Now())
 			require.NoError(t, err)
-			OrderReplicas(made, replicas, always)
-			got := replicas[0].Hot.Replica()
+			got := ordered(made, replicas)[0].Hot.Replica()
 			if known, found := first[query]; found {
 				require.Equal(t, known, got, "neither times nor the order of the endpoints matter")
 				continue
@@ -56,12 +58,10 @@ func TestAQueryStaysOnItsReplica(t *testing.T) {
 	// When a replica goes, only its own queries move.
 	for query, known := range first {
 		replicas := unprobed("p-0", "p-1")
-		OrderReplicas(request(t, url.Values{"query": {query}}), replicas, always)
 		if known != "p-2" {
 			made, err := promapi.NewRequest(promapi.QueryRange, "/api/v1/query_range", url.Values{"query": {query}, "start": {"1"}, "end": {"2"}, "step": {"1"}}, time.Now())
 			require.NoError(t, err)
-			OrderReplicas(made, replicas, always)
-			require.Equal(t, known, replicas[0].Hot.Replica())
+			require.Equal(t, known, ordered(made, replicas)[0].Hot.Replica())
 		}
 	}
 }
@@ -69,15 +69,15 @@ func TestAQueryStaysOnItsReplica(t *testing.T) {
 func TestAReplicaThatIsNotReadyComesLast(t *testing.T) {
 	for i := range 20 {
 		replicas := unprobed("p-0", "p-1", "p-2")
-		OrderReplicas(request(t, url.Values{"query": {fmt.Sprint(i)}}), replicas, func(each Replica) bool { return each.Hot.Replica() != "p-1" })
-		require.Equal(t, "p-1", replicas[2].Hot.Replica())
+		replicas[1].Ready = false
+		require.Equal(t, "p-1", ordered(request(t, url.Values{"query": {fmt.Sprint(i)}}), replicas)[2].Hot.Replica())
 	}
 }
 
 // replicated is a hot tier of two fakes, without cold.
 type replicated struct {
 	first, second *faketier.Tier
-	query         Query
+	query         asking
 }
 
 func newReplicated(t *testing.T, timeout time.Duration) *replicated {
@@ -85,9 +85,9 @@ func newReplicated(t *testing.T, timeout time.Duration) *replicated {
 	r := &replicated{first: faketier.New(), second: faketier.New()}
 	t.Cleanup(r.first.Close)
 	t.Cleanup(r.second.Close)
-	r.query = Query{
+	r.query = asking{
 		Request: request(t, up), Hot: probedReplica(t, "p-0", r.first.URL, 0), Others: []Replica{{Hot: probedReplica(t, "p-1", r.second.URL, 0)}},
-		Replicated: true, Threshold: 15 * time.Minute, Timeout: timeout,
+		Threshold: 15 * time.Minute, Timeout: timeout,
 	}
 	return r
 }
@@ -117,7 +117,7 @@ func TestAnotherReplicaAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newReplicated(t, 2*time.Second)
 			r.first.Handle(fault)
-			response, err := Do(t.Context(), r.query)
+			response, err := do(t.Context(), r.query)
 			require.NoError(t, err)
 			require.Equal(t, "p-1", response.Replica)
 			require.Equal(t, tier.ReasonOnlyTier, response.Reason)
@@ -135,7 +135,7 @@ func TestAReplicaThatCountsAsDownIsAskedLast(t *testing.T) {
 	r := newReplicated(t, 2*time.Second)
 	r.first.Handle(faketier.Status(503, "is shutting down"))
 	r.query.Others[0].Hot.ReportFailure(io.ErrUnexpectedEOF)
-	response, err := Do(t.Context(), r.query)
+	response, err := do(t.Context(), r.query)
 	require.NoError(t, err)
 	require.Equal(t, "p-1", response.Replica)
 	require.Contains(t, body(t, response), `"success"`)
@@ -146,14 +146,14 @@ func TestAReplicaThatCountsAsDownIsAskedLast(t *testing.T) {
 func TestTheReplicaThatHoldsItAllIsAsked(t *testing.T) {
 	r := newReplicated(t, 2*time.Second)
 	r.query.Hot = probedReplica(t, "p-0", r.first.URL, time.Minute)
-	response, err := Do(t.Context(), r.query)
+	response, err := do(t.Context(), r.query)
 	require.NoError(t, err)
 	require.Equal(t, "p-1", response.Replica)
 	require.Empty(t, response.Warnings)
 	_ = body(t, response)
 
 	r.second.Handle(faketier.Status(503, "is shutting down"))
-	response, err = Do(t.Context(), r.query)
+	response, err = do(t.Context(), r.query)
 	require.NoError(t, err)
 	require.Equal(t, "p-0", response.Replica)
 	require.Contains(t, body(t, response), "what lies between is missing")
@@ -162,7 +162,7 @@ func TestTheReplicaThatHoldsItAllIsAsked(t *testing.T) {
 func TestAnErrorOfTheQueryIsAskedOnce(t *testing.T) {
 	r := newReplicated(t, 2*time.Second)
 	r.first.Handle(faketier.Status(422, `{"status":"error","errorType":"execution","error":"many-to-many"}`))
-	response, err := Do(t.Context(), r.query)
+	response, err := do(t.Context(), r.query)
 	require.NoError(t, err)
 	require.Equal(t, 422, response.Status)
 	_ = body(t, response)
@@ -174,7 +174,7 @@ func TestAllReplicasFail(t *testing.T) {
 	for _, each := range []*faketier.Tier{r.first, r.second} {
 		each.Handle(faketier.Status(503, "unavailable"))
 	}
-	response, err := Do(t.Context(), r.query)
+	response, err := do(t.Context(), r.query)
 	require.NoError(t, err)
 	require.Equal(t, 503, response.Status, "what the last one answers is passed on")
 	_ = body(t, response)
@@ -216,13 +216,13 @@ func TestAUnionTurnsToAnotherReplica(t *testing.T) {
 				fake.HandleProbes(toldByHot.handler())
 				fake.Handle(faketier.Status(200, `{"status":"success","data":["b","d"],"warnings":["of the second"]}`))
 				hot := probedReplica(t, fmt.Sprintf("p-%d", i), fake.URL, 0)
-				both := catalog.NewPair(catalog.PairOptions{Hot: hot, Cold: coldClient, LearnInterval: time.Hour})
+				both := catalog.New(catalog.Options{Hot: hot, Cold: coldClient, LearnInterval: time.Hour})
 				ctx, cancel := context.WithCancel(t.Context())
 				done := make(chan struct{})
 				go func() { both.Run(ctx); close(done) }()
 				t.Cleanup(func() { cancel(); <-done })
 				both.Wait(t.Context())
-				require.Empty(t, both.Learned().Error)
+				require.Empty(t, both.Snapshot().Error)
 				replicas = append(replicas, Replica{Hot: hot, Pair: both})
 			}
 			fakes[0].Handle(test.first)
@@ -234,8 +234,8 @@ func TestAUnionTurnsToAnotherReplica(t *testing.T) {
 			}
 			made, err := promapi.NewRequest(promapi.LabelValues, "/api/v1/label/job/values", url.Values{"match[]": {"node_load1"}}, time.Now())
 			require.NoError(t, err)
-			response, err := Do(t.Context(), Query{
-				Request: made, Hot: replicas[0].Hot, Pair: replicas[0].Pair, Others: replicas[1:], Replicated: true, Cold: coldClient,
+			response, err := do(t.Context(), asking{
+				Request: made, Hot: replicas[0].Hot, Pair: replicas[0].Pair, Others: replicas[1:], Cold: coldClient,
 				Threshold: time.Minute, Timeout: 2 * time.Second,
 			})
 			require.Len(t, cold.Requests(), 1, "cold is asked once")

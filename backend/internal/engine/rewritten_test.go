@@ -22,12 +22,12 @@ func TestRewritten_EachPieceHasTheTextOfItsTier(t *testing.T) {
 	cold["/stores"] = `{"sidecar":[{"name":"a","lastError":null,"labelSets":[{"cluster":"lab"}],"minTime":0,"maxTime":9223372036854775807}],
 		"store":[{"name":"b","lastError":null,"labelSets":[{"cluster":"other"}],"minTime":0,"maxTime":9223372036854775807}]}`
 	learned, both := learnedPair(t, toldByHot, cold)
-	p := &splitPair{pair: learned, both: both, splicing: NewSplicing(10 << 20)}
+	p := &splitPair{pair: learned, both: both, engine: New(Options{PieceBytes: 10 << 20})}
 	p.hot.Handle(steps("a"))
 	p.cold.Handle(steps("a"))
 	query := p.rangeQuery(t, url.Values{"query": {"node_load1"}})
 	query.ReplicasAccepted = true
-	response, err := Do(t.Context(), query)
+	response, err := do(t.Context(), query)
 	require.NoError(t, err)
 	require.Equal(t, []any{tier.Both, tier.ReasonSplit}, []any{response.Tier, response.Reason})
 	require.Equal(t, whole(query, "a"), body(t, response))
@@ -74,7 +74,7 @@ func TestRewritten_WhatCannotBeGoesToAForcedHotAsItIs(t *testing.T) {
 		p.hot.Handle(faketier.Status(200, `{"status":"success","data":[]}`))
 		request, err := promapi.NewRequest(asked.endpoint, asked.path, url.Values{asked.parameter: {asked.text}}, time.Now())
 		require.NoError(t, err)
-		response, err := Do(t.Context(), Query{Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: both, Threshold: time.Hour, Timeout: 5 * time.Second, Forced: tier.Hot})
+		response, err := do(t.Context(), asking{Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: both, Threshold: time.Hour, Timeout: 5 * time.Second, Forced: tier.Hot})
 		require.NoError(t, err)
 		require.Equal(t, []any{tier.Hot, tier.ReasonForced}, []any{response.Tier, response.Reason})
 		_ = body(t, response)
@@ -86,7 +86,7 @@ func TestRewritten_WhatCannotBeGoesToAForcedHotAsItIs(t *testing.T) {
 func TestExtentCountsTheLookbackOfTheRequest(t *testing.T) {
 	p := newPair(t)
 	for lookback, expected := range map[string]tier.Name{"": tier.Hot, "1h": tier.Hot, "30d": tier.Cold} {
-		response, err := Do(t.Context(), p.query(t, url.Values{"query": {"up"}, "lookback_delta": {lookback}}))
+		response, err := do(t.Context(), p.query(t, url.Values{"query": {"up"}, "lookback_delta": {lookback}}))
 		require.NoError(t, err)
 		require.Equal(t, expected, response.Tier, lookback)
 		_ = body(t, response)
@@ -115,8 +115,8 @@ func TestMemoryOfAnAnswerThatCannotBeReadIsReleased(t *testing.T) {
 	p.cold.Handle(faketier.Status(200, `{"status":"success","data":{"resultType":"vector","result":[`))
 	query := p.query(t, url.Values{"query": {"up"}, "limit": {"3"}})
 	query.Forced, query.Decoded = tier.Cold, admission.NewByteBudget(1<<20)
-	_, err := Do(t.Context(), query)
+	_, err := do(t.Context(), query)
 	require.Error(t, err)
-	held, holders := query.Decoded.Held()
+	held, holders := query.Decoded.Used()
 	require.Zero(t, held+int64(holders))
 }

@@ -54,8 +54,8 @@ func stepsAnswer(names []string, start, end, step int64) string {
 // splitPair is a pair of fakes that hold the same series.
 type splitPair struct {
 	*pair
-	both     *catalog.Pair
-	splicing *Splicing
+	both   *catalog.Catalog
+	engine *Engine
 }
 
 func newSplitPair(t *testing.T, cold told) *splitPair {
@@ -69,11 +69,11 @@ func newLaggingSplitPair(t *testing.T, cold told, lag time.Duration) *splitPair 
 	p, both := laggingPair(t, hot, cold, lag)
 	p.hot.Handle(steps("a", "gaps"))
 	p.cold.Handle(steps("a", "gaps"))
-	return &splitPair{pair: p, both: both, splicing: NewSplicing(10 << 20)}
+	return &splitPair{pair: p, both: both, engine: New(Options{PieceBytes: 10 << 20})}
 }
 
 // rangeQuery asks for the last hours.
-func (p *splitPair) rangeQuery(t *testing.T, more url.Values) Query {
+func (p *splitPair) rangeQuery(t *testing.T, more url.Values) asking {
 	t.Helper()
 	now := time.Now()
 	parameters := url.Values{"query": {"up"}, "start": {promapi.FormatTime(now.Add(-4 * time.Hour))}, "end": {promapi.FormatTime(now)}, "step": {"60"}}
@@ -82,14 +82,14 @@ func (p *splitPair) rangeQuery(t *testing.T, more url.Values) Query {
 	}
 	request, err := promapi.NewRequest(promapi.QueryRange, "/api/v1/query_range", parameters, now)
 	require.NoError(t, err)
-	return Query{
+	return asking{
 		Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: p.both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second,
-		Strategy: tier.StrategySplit, Freshness: 10 * time.Minute, Splicing: p.splicing,
+		Strategy: tier.StrategySplit, Freshness: 10 * time.Minute, engine: p.engine,
 	}
 }
 
 // whole is what one server would answer.
-func whole(query Query, names ...string) string {
+func whole(query asking, names ...string) string {
 	times := query.Request.TimeRange
 	return stepsAnswer(names, times.Start.UnixMilli(), times.End.UnixMilli(), times.Step.Milliseconds())
 }
@@ -97,16 +97,16 @@ func whole(query Query, names ...string) string {
 func TestAQueryIsCut(t *testing.T) {
 	p := newSplitPair(t, told{})
 	query := p.rangeQuery(t, nil)
-	planned, err := Plan(t.Context(), query)
+	planned, err := plan(t.Context(), query)
 	require.NoError(t, err)
 	require.NotNil(t, planned.Cut, planned.NotCut)
-	response, err := Do(t.Context(), query)
+	response, err := do(t.Context(), query)
 	require.NoError(t, err)
 	require.Equal(t, []any{tier.Both, tier.ReasonSplit, 200}, []any{response.Tier, response.Reason, response.Status})
 	text := body(t, response)
 	require.Equal(t, whole(query, "a", "gaps"), text, "as one server would have answered, to the byte")
 	require.EqualValues(t, len(text), response.ContentLength)
-	require.Zero(t, p.splicing.held(), "the memory is given back")
+	require.Zero(t, p.engine.held(), "the memory is given back")
 
 	hot, cold := p.hot.Requests()[0].Parameters, p.cold.Requests()[0].Parameters
 	require.Equal(t, query.Request.Parameters.Get("start"), cold.Get("start"))
@@ -120,7 +120,7 @@ func TestTimesAndParametersOfThePieces(t *testing.T) {
 	p := newSplitPair(t, told{})
 	query := p.rangeQuery(t, url.Values{"query": {`up - up @ end() + sum_over_time(up[1m:])`}, "limit": {"1"}, "timeout": {"4s"}, "dedup": {"true"}})
 	query.QueryParams = map[string]string{"dedup": "true"}
-	response, err := Do(t.Context(), query)
+	response, err := do(t.Context(), query)
 	require.NoError(t, err)
 	require.Equal(t, tier.ReasonSplit, response.Reason)
 	text := body(t, response)
@@ -138,7 +138,7 @@ func TestTimesAndParametersOfThePieces(t *testing.T) {
 func TestPiecesOfADeduplicatingColdBeginEarly(t *testing.T) {
 	p := newSplitPair(t, told{"/status/flags": `{"query.replica-label":"[replica]"}`})
 	query := p.rangeQuery(t, url.Values{"query": {`rate(up[10m])`}})
-	response, err := Do(t.Context(), query)
+	response, err := do(t.Context(), query)
 	require.NoError(t, err)
 	require.Equal(t, tier.ReasonSplit, response.Reason)
 	require.Equal(t, whole(query, "a", "gaps"), body(t, response), "what came early is dropped")
@@ -149,18 +149,18 @@ func TestPiecesOfADeduplicatingColdBeginEarly(t *testing.T) {
 
 func TestWhatIsNotCut(t *testing.T) {
 	p := newSplitPair(t, told{})
-	for reason, change := range map[string]func(*Query){
-		"the strategy of the datasource is route": func(query *Query) { query.Strategy = "" },
-		"several replicas":                        func(query *Query) { query.Replicated = true },
-		"asks for one tier":                       func(query *Query) { query.Forced = tier.Cold },
-		"below the threshold":                     func(query *Query) { query.Threshold = 5 * time.Hour },
-		"statistics":                              func(query *Query) { query.Request = query.Request.With(url.Values{"stats": {"all"}}) },
-		"range()":                                 func(query *Query) { query.Request = query.Request.With(url.Values{"query": {"up * range()"}}) },
-		"is no range query":                       func(query *Query) { query.Request = request(t, up) },
+	for reason, change := range map[string]func(*asking){
+		"the strategy of the datasource is route": func(query *asking) { query.Strategy = "" },
+		"several replicas":                        func(query *asking) { query.Replicated = true },
+		"asks for one tier":                       func(query *asking) { query.Forced = tier.Cold },
+		"below the threshold":                     func(query *asking) { query.Threshold = 5 * time.Hour },
+		"statistics":                              func(query *asking) { query.Request = query.Request.With(url.Values{"stats": {"all"}}) },
+		"range()":                                 func(query *asking) { query.Request = query.Request.With(url.Values{"query": {"up * range()"}}) },
+		"is no range query":                       func(query *asking) { query.Request = request(t, up) },
 	} {
 		query := p.rangeQuery(t, nil)
 		change(&query)
-		planned, err := Plan(t.Context(), query)
+		planned, err := plan(t.Context(), query)
 		require.NoError(t, err)
 		require.Nil(t, planned.Cut)
 		require.Contains(t, planned.NotCut, reason)
@@ -168,7 +168,7 @@ func TestWhatIsNotCut(t *testing.T) {
 	}
 	accepted := p.rangeQuery(t, nil)
 	accepted.Replicated, accepted.ReplicasAccepted = true, true
-	planned, err := Plan(t.Context(), accepted)
+	planned, err := plan(t.Context(), accepted)
 	require.NoError(t, err)
 	require.NotNil(t, planned.Cut)
 }
@@ -213,11 +213,11 @@ func TestASideOfACutFails(t *testing.T) {
 			if name == "hot hangs" {
 				query.Timeout = 800 * time.Millisecond
 			}
-			response, err := Do(t.Context(), query)
+			response, err := do(t.Context(), query)
 			require.NoError(t, err)
 			text := body(t, response)
 			require.Equal(t, []any{test.tier, test.reason}, []any{response.Tier, response.Reason}, text)
-			require.Zero(t, p.splicing.held())
+			require.Zero(t, p.engine.held())
 			if test.status != 0 {
 				require.Equal(t, test.status, response.Status)
 				return
@@ -240,14 +240,14 @@ func TestHotRefusesAQueryThatColdDoesNotReach(t *testing.T) {
 	refusal := `{"status":"error","errorType":"execution","error":"vector cannot contain metrics with the same labelset"}`
 	p.hot.Handle(faketier.Status(422, refusal))
 	query := p.rangeQuery(t, nil)
-	planned, err := Plan(t.Context(), query)
+	planned, err := plan(t.Context(), query)
 	require.NoError(t, err)
 	require.NotNil(t, planned.Cut, planned.NotCut)
-	response, err := Do(t.Context(), query)
+	response, err := do(t.Context(), query)
 	require.NoError(t, err)
 	require.Equal(t, []any{tier.Hot, tier.ReasonSplit, 422}, []any{response.Tier, response.Reason, response.Status})
 	require.JSONEq(t, refusal, body(t, response))
-	require.Zero(t, p.splicing.held())
+	require.Zero(t, p.engine.held())
 }
 
 func TestBothSidesOfACutFail(t *testing.T) {
@@ -256,38 +256,38 @@ func TestBothSidesOfACutFail(t *testing.T) {
 	p.cold.Handle(faketier.Hang)
 	query := p.rangeQuery(t, nil)
 	query.Timeout = 400 * time.Millisecond
-	_, err := Do(t.Context(), query)
+	_, err := do(t.Context(), query)
 	requireError(t, err, 503, promapi.ErrorTimeout, "the cold tier did not answer within 400ms")
 }
 
 func TestAnAnswerThatIsTooLargeIsRouted(t *testing.T) {
 	p := newSplitPair(t, told{})
-	p.splicing = NewSplicing(1000)
+	p.engine = New(Options{PieceBytes: 1000})
 	for range 2 {
 		query := p.rangeQuery(t, nil)
-		response, err := Do(t.Context(), query)
+		response, err := do(t.Context(), query)
 		require.NoError(t, err)
 		require.Equal(t, []any{tier.Cold, tier.ReasonAtOrAboveThreshold}, []any{response.Tier, response.Reason})
 		require.Equal(t, whole(query, "a", "gaps"), body(t, response))
-		require.Zero(t, p.splicing.held())
+		require.Zero(t, p.engine.held())
 	}
 	var asked []string
 	for _, each := range p.cold.Requests() {
 		asked = append(asked, each.Parameters.Get("end"))
 	}
 	require.Len(t, asked, 3, "the second query is not tried in pieces again")
-	planned, err := Plan(t.Context(), p.rangeQuery(t, nil))
+	planned, err := plan(t.Context(), p.rangeQuery(t, nil))
 	require.NoError(t, err)
 	require.Contains(t, planned.NotCut, "too large")
 }
 
 func TestMemoryOfPiecesIsBounded(t *testing.T) {
-	splicing := NewSplicing(400 << 10) // One datasource may hold half of it.
-	held := Query{Splicing: splicing, Datasource: "one"}.lease()
+	engine := New(Options{PieceBytes: 400 << 10}) // One datasource may hold half of it.
+	held := &reservation{of: engine.pieceBudget.Of("one")}
 	text, err := held.read(strings.NewReader(strings.Repeat("x", 150<<10)), 150<<10)
 	require.NoError(t, err)
 	require.Len(t, text, 150<<10)
-	other := Query{Splicing: splicing, Datasource: "one"}.lease()
+	other := &reservation{of: engine.pieceBudget.Of("one")}
 	_, err = other.read(strings.NewReader("x"), -1)
 	require.ErrorIs(t, err, errTooLarge)
 	held.release()
@@ -296,5 +296,5 @@ func TestMemoryOfPiecesIsBounded(t *testing.T) {
 	require.Len(t, text, 100<<10)
 	other.release()
 	other.release()
-	require.Zero(t, splicing.held())
+	require.Zero(t, engine.held())
 }

@@ -12,149 +12,153 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // part is what one tier contributes to a union.
 type part struct {
 	name     tier.Name
+	plan     *Plan
 	response *Response
-	decoded  *decoded
+	envelope *splice.Envelope
+	held     *reservation
 	err      error
 }
 
-// partOf asks one tier for its part.
-func (c *call) partOf(ctx context.Context, name tier.Name) part {
-	made := part{name: name}
-	decision := tier.Decision{Tier: name}
-	made.response, made.err = c.send(ctx, decision, inEncoding(c.request(decision), encodingPlain))
-	if made.err == nil {
-		made.decoded, made.err = made.response.decode(ctx)
+// askForPart asks one tier for its part.
+func (e *Engine) askForPart(ctx context.Context, p *Plan, name tier.Name) *part {
+	a := p.attempt(tier.Decision{Tier: name})
+	a.reading = decoded
+	made := &part{name: name, plan: p}
+	if made.response, made.err = e.ask(ctx, a); made.err != nil {
+		return made
 	}
-	if made.err != nil {
-		made.err = &tierError{name, made.err}
+	var err error
+	if made.envelope, made.held, err = made.response.read(ctx); err != nil {
+		made.err = made.response.failed(err)
 	}
 	return made
 }
 
 // release gives back the memory of the part. It may be called more than once.
 func (p *part) release() {
-	if p.decoded != nil {
-		p.decoded.held.release()
+	if p.held != nil {
+		p.held.release()
 	}
 }
 
-// isRefused tells whether a tier has answered that the request is wrong.
+// isRefused reports whether a tier has answered that the request is wrong.
 func (p *part) isRefused() bool {
 	apiError, is := errors.AsType[*promapi.Error](p.err)
 	return is && apiError.Status < http.StatusInternalServerError
 }
 
+// isUnknown reports whether a tier has answered that it does not know the
+// endpoint, so that it is no reason to give up.
+func (p *part) isUnknown() bool {
+	return p.err != nil && p.response != nil && isUnknown(p.response.Status) && p.plan.traits().Routing.Has(promapi.Elsewhere)
+}
+
 // unite asks both tiers at once and joins their answers. When a replica of hot
 // fails, the next one is asked; when one of the tiers fails, the other's answer
 // goes out with a warning; when one does not know the endpoint, the other's
-// answer is the whole. The decision is the one that counts.
-func (c *call) unite(ctx context.Context) (*Response, tier.Decision, error) {
-	ctx, cancel := beforeDeadline(ctx)
-	defer cancel()
-	hot, cold := &part{}, &part{}
-	var group errgroup.Group
-	group.Go(func() error {
-		*hot = c.partOf(ctx, tier.Hot)
-		return nil
-	})
-	group.Go(func() error {
-		*cold = c.partOf(ctx, tier.Cold)
-		return nil
-	})
-	_ = group.Wait() // The parts hold the errors.
-	for hot.err != nil && !hot.isRefused() && !cold.isRefused() && !isOverload(hot.err) && ctx.Err() == nil && c.nextReplica(ctx, c.planned.Decision) {
-		*hot = c.partOf(ctx, tier.Hot)
+// answer is the whole.
+func (e *Engine) unite(next handler) handler {
+	return func(ctx context.Context, a attempt) (*Response, error) {
+		if a.Tier == tier.Both {
+			return e.askBoth(ctx, a)
+		}
+		return next(ctx, a)
 	}
-	response, decision, err := c.joinParts(hot, cold)
+}
+
+func (e *Engine) askBoth(ctx context.Context, a attempt) (*Response, error) {
+	// A tenth of the time is left to send the answer of one tier where the other hangs.
+	deadline, _ := ctx.Deadline() // There is one: see withinDeadline.
+	ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)*9/10)
+	defer cancel()
+	var hot, cold *part
+	var group errgroup.Group
+	group.Go(func() error { hot = e.askForPart(ctx, a.plan, tier.Hot); return nil })
+	group.Go(func() error { cold = e.askForPart(ctx, a.plan, tier.Cold); return nil })
+	_ = group.Wait() // The parts hold the errors.
+	isFailed := func() bool {
+		return hot.err != nil && !hot.isRefused() && !cold.isRefused() && !isOverload(hot.err) && ctx.Err() == nil
+	}
+	last := a
+	if isFailed() {
+		for replica := range a.replicas(ctx) {
+			last = replica
+			if hot = e.askForPart(ctx, replica.plan, tier.Hot); !isFailed() {
+				break
+			}
+		}
+	}
+	response, err := joinParts(ctx, last, hot, cold)
 	if err != nil {
 		hot.release()
 		cold.release()
 	}
-	return response, decision, err
-}
-
-// beforeDeadline returns a context that ends when a tenth of the time is left: so
-// the answer of one tier can still be sent where the other hangs.
-func beforeDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
-	deadline, bounded := ctx.Deadline()
-	if !bounded {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, time.Until(deadline)*9/10)
+	return response, err
 }
 
 // joinParts makes one answer of the parts, which holds their memory. On an
 // error, that is still to be released.
-func (c *call) joinParts(hot, cold *part) (*Response, tier.Decision, error) {
-	decision := c.planned.Decision
+func joinParts(ctx context.Context, a attempt, hot, cold *part) (*Response, error) {
 	if hot.err == nil && cold.err == nil {
-		answer, err := c.united(cold.decoded.acquire, c.source(tier.Hot, hot.decoded.envelope), c.source(tier.Cold, cold.decoded.envelope))
+		answer, err := a.plan.joined(cold.held.acquireWithin(ctx), hot.source(), cold.source())
 		if err == nil {
-			answer.Warnings = append(hot.decoded.envelope.Warnings, cold.decoded.envelope.Warnings...)
-			answer.Infos = append(hot.decoded.envelope.Infos, cold.decoded.envelope.Infos...)
-			cold.response.setAnswer(answer, hot.decoded.held, cold.decoded.held)
-			return cold.response, decision, nil
+			answer.Warnings = append(hot.envelope.Warnings, cold.envelope.Warnings...)
+			answer.Infos = append(hot.envelope.Infos, cold.envelope.Infos...)
+			cold.response.setAnswer(answer, hot.held, cold.held)
+			cold.response.answers(a)
+			return cold.response, nil
 		}
 		failed, is := errors.AsType[*splice.SourceError](err)
 		if !is {
-			return nil, decision, err
+			return nil, a.failed(err)
 		}
 		// What one of them has answered is no answer: it counts as failed.
 		bad := cold
 		if failed.Tier == string(tier.Hot) {
 			bad = hot
 		}
-		bad.err = &tierError{bad.name, notPrometheus(err)}
+		bad.err = bad.response.failed(notPrometheus(err))
 	}
 	var apiError *promapi.Error
-	elsewhere := endpointRules[c.query.Request.Endpoint].elsewhere
 	switch {
 	case hot.err != nil && cold.err != nil, isOverload(cold.err):
-		return nil, decision, cold.err
+		return nil, a.failed(cold.err)
 	case isOverload(hot.err):
-		return nil, decision, hot.err
-	case elsewhere && cold.err != nil && unknownTo(cold.response):
-		return c.onlyPart(hot, cold, tier.Decision{Tier: tier.Hot, Reason: tier.ReasonOnlyTier})
-	case elsewhere && hot.err != nil && unknownTo(hot.response):
-		return c.onlyPart(cold, hot, tier.Decision{Tier: tier.Cold, Reason: tier.ReasonOnlyTier})
+		return nil, a.failed(hot.err)
+	case cold.isUnknown():
+		return partialUnion(a.plan.attempt(tier.Decision{Tier: tier.Hot, Reason: tier.ReasonOnlyTier}), hot, cold)
+	case hot.isUnknown():
+		return partialUnion(a.plan.attempt(tier.Decision{Tier: tier.Cold, Reason: tier.ReasonOnlyTier}), cold, hot)
 	case errors.As(cold.err, &apiError) && apiError.Status == http.StatusBadRequest:
-		return nil, decision, cold.err // What one Prometheus would refuse is refused.
+		return nil, a.failed(cold.err) // What one Prometheus would refuse is refused.
 	case cold.err != nil:
-		return c.onlyPart(hot, cold, decision, fmt.Sprintf("the %s tier failed: what only that one holds is missing", tier.Cold))
+		return partialUnion(a, hot, cold, fmt.Sprintf("the %s tier failed: what only that one holds is missing", tier.Cold))
 	}
-	return c.onlyPart(cold, hot, decision, fmt.Sprintf("the %s tier failed: what only that one holds is missing", tier.Hot))
+	return partialUnion(a, cold, hot, fmt.Sprintf("the %s tier failed: what only that one holds is missing", tier.Hot))
 }
 
-// unknownTo tells whether an answer says that its tier does not know the
-// endpoint.
-func unknownTo(response *Response) bool { return response != nil && isUnknown(response.Status) }
-
-// onlyPart makes an answer of the part that is left of a union, with warnings in
-// front of its own.
-func (c *call) onlyPart(left, failed *part, decision tier.Decision, warnings ...string) (*Response, tier.Decision, error) {
+// partialUnion makes an answer to an attempt of the part that is left, with
+// warnings in front of its own.
+func partialUnion(a attempt, left, failed *part, warnings ...string) (*Response, error) {
 	failed.release()
-	envelope := left.decoded.envelope
-	answer := splice.Whole(envelope)
-	if source := c.source(left.name, envelope); len(source.Injected) > 0 && c.query.Request.Endpoint != promapi.Alerts {
+	answer := splice.Whole(left.envelope)
+	if source := left.source(); len(source.Injected) > 0 && a.plan.traits().External == promapi.InAnswer {
 		// The other one may have used up the time.
 		var err error
-		if answer, err = c.united(left.decoded.held.take, source); err != nil {
-			return nil, decision, &tierError{left.name, notPrometheus(err)}
+		if answer, err = a.plan.joined(left.held.acquire, source); err != nil {
+			return nil, a.failed(left.response.failed(notPrometheus(err)))
 		}
 	}
-	answer.Warnings, answer.Infos = append(warnings, envelope.Warnings...), envelope.Infos
-	left.response.setAnswer(answer, left.decoded.held)
-	return left.response, decision, nil
+	answer.Warnings, answer.Infos = append(warnings, left.envelope.Warnings...), left.envelope.Infos
+	left.response.setAnswer(answer, left.held)
+	left.response.answers(a)
+	return left.response, nil
 }
 
-// notAnswer says which tier's answer is none of the Prometheus API.
-func notAnswer(name tier.Name, err error) error {
-	return &promapi.Error{Status: http.StatusBadGateway, Type: promapi.ErrorUnavailable, Cause: err,
-		Message: fmt.Sprintf("the %s tier failed: %s", name, upstream.Describe(upstream.ErrNotPrometheus))}
-}
+// source returns what the part contributes to a union.
+func (p *part) source() splice.Source { return p.plan.source(p.name, p.envelope) }

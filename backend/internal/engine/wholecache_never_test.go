@@ -16,10 +16,10 @@ import (
 
 // neverKept asks, gives what should not be kept the time to be kept, and asks
 // again. used is set where the cache was looked at, at least.
-func (p *cachedPair) neverKept(t *testing.T, used bool, ask func() Query) {
+func (p *cachedPair) neverKept(t *testing.T, used bool, ask func() asking) {
 	t.Helper()
 	for range 2 {
-		response, err := Do(t.Context(), ask())
+		response, err := do(t.Context(), ask())
 		require.NoError(t, err)
 		_ = body(t, response)
 		require.Equal(t, used, response.Cache != nil)
@@ -53,7 +53,7 @@ func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newWholePair(t)
-			p.neverKept(t, false, func() Query {
+			p.neverKept(t, false, func() asking {
 				query := p.read(t, http.MethodGet, asked.path, asked.parameters)
 				query.Forced = tier.Cold
 				return query
@@ -70,30 +70,30 @@ func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newWholePair(t)
 			p.cold.Handle(faketier.Status(http.StatusOK, text))
-			p.neverKept(t, true, func() Query { return p.read(t, http.MethodGet, labels.path, labels.parameters) })
+			p.neverKept(t, true, func() asking { return p.read(t, http.MethodGet, labels.path, labels.parameters) })
 		})
 	}
 	t.Run("an answer to which the gateway adds a warning", func(t *testing.T) {
 		p := newCachedPairThat(t, told{"/status/flags": `{"query.replica-label":"[replica]"}`})
 		p.cold.Handle(answers)
-		p.neverKept(t, false, func() Query {
+		p.neverKept(t, false, func() asking {
 			return p.read(t, http.MethodGet, instant.path, with(instant.parameters, "query", "resets(up[1h])"))
 		})
 	})
 	t.Run("an info that Thanos puts among the warnings is kept with the answer", func(t *testing.T) {
 		p := newWholePair(t)
 		p.cold.Handle(faketier.Status(http.StatusOK, `{"status":"success","data":{"resultType":"scalar","result":[1,"1"]},"warnings":["PromQL info: no counter"]}`))
-		require.Contains(t, kept(t, func() Query { return p.read(t, http.MethodGet, instant.path, instant.parameters) }), "no counter")
+		require.Contains(t, kept(t, func() asking { return p.read(t, http.MethodGet, instant.path, instant.parameters) }), "no counter")
 	})
 	t.Run("an error", func(t *testing.T) {
 		p := newWholePair(t)
 		p.cold.Handle(faketier.Status(http.StatusUnprocessableEntity, `{"status":"error","errorType":"execution","error":"no"}`))
-		p.neverKept(t, false, func() Query { return p.read(t, http.MethodGet, instant.path, instant.parameters) })
+		p.neverKept(t, false, func() asking { return p.read(t, http.MethodGet, instant.path, instant.parameters) })
 	})
 	t.Run("an answer that breaks off", func(t *testing.T) {
 		p := newWholePair(t)
 		p.cold.Handle(faketier.CutOff)
-		response, err := Do(t.Context(), p.read(t, http.MethodGet, labels.path, labels.parameters))
+		response, err := do(t.Context(), p.read(t, http.MethodGet, labels.path, labels.parameters))
 		require.NoError(t, err)
 		_, err = response.Body.Read(make([]byte, 1<<10))
 		for err == nil {
@@ -108,7 +108,7 @@ func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
 		p := newWholePair(t)
 		for range 2 {
 			query := p.read(t, http.MethodGet, labels.path, labels.parameters)
-			query.Caching.NoRead, query.Caching.NoStore = true, true
+			query.NoRead, query.NoStore = true, true
 			use, _ := outcome(t, query)
 			require.Equal(t, CacheBypass, use.Result)
 			p.probes(t, 3)
@@ -119,7 +119,7 @@ func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
 		p := newWholePair(t)
 		p.stores.Store(strings.Replace(bothStores, `"lastError":null`, `"lastError":"gone"`, 1))
 		p.probes(t, 2)
-		p.neverKept(t, false, func() Query { return p.read(t, http.MethodGet, labels.path, labels.parameters) })
+		p.neverKept(t, false, func() asking { return p.read(t, http.MethodGet, labels.path, labels.parameters) })
 	})
 	t.Run("an answer after which a store is missing", func(t *testing.T) {
 		p := newWholePair(t)
@@ -138,13 +138,13 @@ func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
 		p := newWholePair(t)
 		p.stores.Store(strings.Replace(bothStores, `9223372036854775807`, fmt.Sprint(time.Now().Add(-150*time.Minute).UnixMilli()), 1))
 		p.probes(t, 2)
-		p.neverKept(t, false, func() Query {
+		p.neverKept(t, false, func() asking {
 			return p.read(t, http.MethodGet, instant.path, with(instant.parameters, "query", `max_over_time({job="x"}[1h])`))
 		})
 	})
 	t.Run("what may still come in out of order", func(t *testing.T) {
 		p := newWholePair(t)
-		p.neverKept(t, false, func() Query {
+		p.neverKept(t, false, func() asking {
 			query := p.read(t, http.MethodGet, instant.path, instant.parameters)
 			query.Freshness = 3 * time.Hour
 			return query
@@ -154,7 +154,7 @@ func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
 		for _, hot := range []http.HandlerFunc{faketier.Status(http.StatusBadGateway, ""), faketier.Status(http.StatusOK, `{"status":"success","data":{"resultType":"vector","result":[]}}`)} {
 			p := newWholePair(t)
 			p.hot.Handle(hot)
-			p.neverKept(t, false, func() Query {
+			p.neverKept(t, false, func() asking {
 				return p.read(t, http.MethodGet, instant.path, with(instant.parameters, "query", "up"))
 			})
 		}
@@ -163,9 +163,9 @@ func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
 
 func TestADatasourceWithOneTierKeepsNothing(t *testing.T) {
 	p := newWholePair(t)
-	asks := map[string]func() Query{"a range query": func() Query { return p.at(t, -2*time.Hour, 4*time.Hour, nil) }}
+	asks := map[string]func() asking{"a range query": func() asking { return p.at(t, -2*time.Hour, 4*time.Hour, nil) }}
 	for name, asked := range old {
-		asks[name] = func() Query { return p.read(t, http.MethodGet, asked.path, asked.parameters) }
+		asks[name] = func() asking { return p.read(t, http.MethodGet, asked.path, asked.parameters) }
 	}
 	both := func(w http.ResponseWriter, request *http.Request) {
 		if strings.HasSuffix(request.URL.Path, "/query_range") {

@@ -57,7 +57,7 @@ func newWholePair(t *testing.T) *cachedPair {
 
 // read is a request as a caller makes it. Times are those of the test: what
 // stands in the parameters as a duration is so long ago.
-func (p *cachedPair) read(t *testing.T, method, path string, parameters url.Values) Query {
+func (p *cachedPair) read(t *testing.T, method, path string, parameters url.Values) asking {
 	t.Helper()
 	values := url.Values{}
 	for name, list := range parameters {
@@ -87,13 +87,13 @@ func (p *cachedPair) read(t *testing.T, method, path string, parameters url.Valu
 }
 
 // outcome asks and says how the cache was used, with the answer.
-func outcome(t *testing.T, query Query) (CacheUse, string) {
+func outcome(t *testing.T, query asking) (CacheUse, string) {
 	t.Helper()
-	response, err := Do(t.Context(), query)
+	response, err := do(t.Context(), query)
 	require.NoError(t, err)
 	text := body(t, response)
 	require.Equal(t, http.StatusOK, response.Status, text)
-	require.Zero(t, query.Splicing.held(), "the memory is given back")
+	require.Zero(t, query.engine.held(), "the memory is given back")
 	if response.Cache == nil {
 		return CacheUse{Result: "not used"}, text
 	}
@@ -101,7 +101,7 @@ func outcome(t *testing.T, query Query) (CacheUse, string) {
 }
 
 // kept asks until the answer comes from the cache, and returns it.
-func kept(t *testing.T, ask func() Query) string {
+func kept(t *testing.T, ask func() asking) string {
 	t.Helper()
 	var use CacheUse
 	_, first := outcome(t, ask())
@@ -145,7 +145,7 @@ func TestAnswersThatAreKeptAsAWhole(t *testing.T) {
 	for name, asked := range old {
 		t.Run(name, func(t *testing.T) {
 			p := newWholePair(t)
-			kept(t, func() Query { return p.read(t, http.MethodGet, asked.path, asked.parameters) })
+			kept(t, func() asking { return p.read(t, http.MethodGet, asked.path, asked.parameters) })
 			require.Equal(t, "gzip", p.cold.Requests()[0].Header.Get("Accept-Encoding"), "it passes as it comes in")
 			_, before := p.asked()
 			query := p.read(t, http.MethodGet, asked.path, asked.parameters)
@@ -166,7 +166,7 @@ func TestAnswersThatAreKeptAsAWhole(t *testing.T) {
 			require.Empty(t, p.hot.Requests())
 
 			// Once past it, and then everything is forgotten.
-			query.Caching.NoRead = true
+			query.NoRead = true
 			use, _ = outcome(t, query)
 			require.Equal(t, CacheUse{Result: CacheBypass, Steps: 1}, use)
 			_, after = p.asked()
@@ -184,21 +184,19 @@ func TestWhatTheKeyOfAWholeAnswerHolds(t *testing.T) {
 	for name, asked := range old {
 		t.Run(name, func(t *testing.T) {
 			p := newWholePair(t)
-			ask := func(more ...string) Query {
+			ask := func(more ...string) asking {
 				return p.read(t, http.MethodGet, asked.path, with(asked.parameters, more...))
 			}
-			first := kept(t, func() Query { return ask() })
-			require.NotEqual(t, first, kept(t, func() Query { return ask("limit", "2") }))
-			others := map[string]Query{
+			first := kept(t, func() asking { return ask() })
+			require.NotEqual(t, first, kept(t, func() asking { return ask("limit", "2") }))
+			others := map[string]asking{
 				"another limit":    ask("limit", "1"),
 				"an unknown thing": ask("x", "1"),
 				"deduplication":    ask("dedup", "false"),
-				"another tenant":   ask(),
-				"a namespace":      ask(),
 			}
-			tenant := others["another tenant"]
-			tenant.Caching.Scope = "b"
-			others["a namespace"].Request.ConfinedTo = []string{"shop"}
+			tenant, confined := ask(), ask()
+			tenant.Scope, confined.ConfinedTo = "b", []string{"shop"}
+			others["another tenant"], others["a namespace"] = tenant, confined
 			if asked.path == "/api/v1/query" {
 				others["another time"] = ask("time", "2h1ms")
 				others["another query"] = ask("query", "max_over_time(up[2h])")
@@ -221,17 +219,17 @@ func TestWhatTheKeyOfAWholeAnswerHolds(t *testing.T) {
 	}
 	t.Run("the times of @ start() and @ end()", func(t *testing.T) {
 		p := newWholePair(t)
-		ask := func(at string) Query {
+		ask := func(at string) asking {
 			return p.read(t, http.MethodGet, "/api/v1/query", url.Values{"query": {"max_over_time(up[1h] @ end())"}, "time": {at}})
 		}
-		kept(t, func() Query { return ask("2h") })
+		kept(t, func() asking { return ask("2h") })
 		use, _ := outcome(t, ask("3h"))
 		require.Equal(t, CacheMiss, use.Result)
 	})
 	t.Run("the set of stores", func(t *testing.T) {
 		p := newWholePair(t)
 		asked := old["labels"]
-		ask := func() Query { return p.read(t, http.MethodGet, asked.path, asked.parameters) }
+		ask := func() asking { return p.read(t, http.MethodGet, asked.path, asked.parameters) }
 		kept(t, ask)
 		p.stores.Store(strings.Replace(bothStores, `"sidecar":[`, `"sidecar":[{"name":"c","lastError":null,"labelSets":[{"cluster":"c"}],"maxTime":9223372036854775807},`, 1))
 		p.probes(t, 2)
@@ -249,7 +247,7 @@ func TestTheAnswerThatIsKeptIsThatOfTheTier(t *testing.T) {
 		answers(w, request)
 	})
 	asked := old["an instant query"]
-	text := kept(t, func() Query { return p.read(t, http.MethodGet, asked.path, with(asked.parameters, "limit", "1")) })
+	text := kept(t, func() asking { return p.read(t, http.MethodGet, asked.path, with(asked.parameters, "limit", "1")) })
 	require.Contains(t, text, "truncated due to limit")
 	require.Equal(t, 1, strings.Count(text, `"metric"`))
 }
@@ -272,7 +270,7 @@ func TestALargeAnswerIsPassedOnAndNotKept(t *testing.T) {
 	})
 	asked := old["labels"]
 	for range 2 {
-		response, err := Do(t.Context(), p.read(t, http.MethodGet, asked.path, asked.parameters))
+		response, err := do(t.Context(), p.read(t, http.MethodGet, asked.path, asked.parameters))
 		require.NoError(t, err)
 		n, err := response.Body.Read(make([]byte, 64))
 		require.NoError(t, err)

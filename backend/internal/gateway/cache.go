@@ -17,17 +17,14 @@ const clearPath = "/api/v1/cache/clear"
 
 // applyCacheControl applies the Cache-Control header of a request. no-cache reads nothing from
 // the cache; no-store neither reads nor writes.
-func applyCacheControl(caching *engine.Caching, header http.Header) {
-	if caching == nil {
-		return
-	}
+func applyCacheControl(control *engine.CacheControl, header http.Header) {
 	for _, value := range header.Values("Cache-Control") {
 		for directive := range strings.SplitSeq(value, ",") {
 			switch strings.ToLower(strings.TrimSpace(directive)) {
 			case "no-cache":
-				caching.NoRead = true
+				control.NoRead = true
 			case "no-store":
-				caching.NoRead, caching.NoStore = true, true
+				control.NoRead, control.NoStore = true, true
 			}
 		}
 	}

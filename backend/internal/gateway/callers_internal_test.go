@@ -25,11 +25,11 @@ func TestConfine_ANamespaceOfTheRequestNarrowsTheRule(t *testing.T) {
 	request, err := promapi.NewRequest(promapi.Query, "/api/v1/query", url.Values{"query": {"up"}}, time.Now())
 	require.NoError(t, err)
 	for namespace, expected := range map[string][]string{"": {"shop", "till"}, "shop": {"shop"}} {
-		confined, err := m.core.Resolver.Confine(own, request, namespace)
+		_, confinement, err := m.core.Resolver.Confine(own, request, namespace)
 		require.NoError(t, err)
-		require.Equal(t, expected, confined.ConfinedTo)
+		require.Equal(t, expected, confinement.Values)
 	}
-	confined, err := m.core.Resolver.Confine(own, request, "bank")
+	confined, _, err := m.core.Resolver.Confine(own, request, "bank")
 	requireStatus(t, err, http.StatusForbidden, `"bank" is none of those that may be asked for here`)
 	require.Nil(t, confined)
 }

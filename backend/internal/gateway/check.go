@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
@@ -79,8 +80,9 @@ func (g *Gateway) check(ctx context.Context, reference perses.Reference, raw []b
 	spec, err := perses.ParseSpec(raw)
 	if err != nil {
 		result.OK = false
-		for _, mistake := range perses.Mistakes(err) {
-			result.Mistakes = append(result.Mistakes, mistakeView(*mistake))
+		mistakes, _ := errors.AsType[perses.SpecErrors](err) // ParseSpec returns no other.
+		for _, mistake := range mistakes {
+			result.Mistakes = append(result.Mistakes, mistakeView(mistake))
 		}
 		return result
 	}

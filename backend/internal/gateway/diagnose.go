@@ -77,7 +77,7 @@ func Diagnose(ctx context.Context, manager *datasource.Manager) []Finding {
 	d.coverage(hot, time.Now())
 	if resolved.Pair != nil && hot.State == resolve.StateOK && cold.State == resolve.StateOK {
 		resolved.Pair.Wait(ctx)
-		d.pair(resolved.Pair.Learned())
+		d.pair(resolved.Pair.Snapshot())
 	}
 	return d.findings
 }
@@ -179,7 +179,7 @@ func (d *diagnosis) coverage(hot resolve.TierReport, now time.Time) {
 }
 
 // pair adds findings on the completeness of hot.
-func (d *diagnosis) pair(learned *catalog.Learned) {
+func (d *diagnosis) pair(learned *catalog.Snapshot) {
 	const subject = "routing"
 	if learned.Error != "" {
 		d.add(subject, SeverityWarning, "tierproxy cannot compare the series of the tiers: "+learned.Error, "see the gateway's log")
@@ -193,8 +193,8 @@ func (d *diagnosis) pair(learned *catalog.Learned) {
 		d.add(subject, SeverityNote, "the configuration declares that hot has every series (hot.complete)", "")
 		return
 	}
-	if learned.Doubt != "" {
-		d.add(subject, SeverityWarning, "tierproxy only assumes that hot has every series: "+learned.Doubt,
+	if learned.AssumedReason != "" {
+		d.add(subject, SeverityWarning, "tierproxy only assumes that hot has every series: "+learned.AssumedReason,
 			"let the gateway read /api/v1/status/config of hot, or set hot.external_labels. If hot has every series, set hot.complete")
 	}
 	others := evidence.Others()

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
+
 	"github.com/prometheus/common/model"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
@@ -115,25 +118,24 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, re
 	if err == nil {
 		request, err = explainedRequest(request)
 	}
-	planned := func() {}
+	var query engine.Query
 	if err == nil {
-		request, planned, err = g.core.Admit(incoming.Context(), resolved, request.With(url.Values{"endpoint": nil}).From(caller, false), "")
+		query, err = g.core.Admit(incoming.Context(), core.Asked{Request: request.With(url.Values{"endpoint": nil}), Resolved: resolved, Caller: caller})
 	}
 	if err != nil {
 		g.fail(w, incoming, err)
 		return
 	}
-	defer planned()
-	query := g.core.Query(resolved, request)
+	defer query.OnPlanned()
 	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {
 		g.fail(w, incoming, err)
 		return
 	}
 	if query.AnsweredHere() {
-		promapi.WriteData(w, answeredHere(resolved, request))
+		promapi.WriteData(w, answeredHere(resolved, query))
 		return
 	}
-	decided, err := engine.Plan(incoming.Context(), query)
+	decided, err := g.core.Engine.Plan(incoming.Context(), query)
 	if err != nil {
 		g.fail(w, incoming, err)
 		return
@@ -146,7 +148,7 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, re
 	}
 	explanation := Explanation{
 		Tier: string(decision.Tier), Reason: string(decision.Reason), Sentence: decision.Sentence(input),
-		Rules: viewRules(input), ConfinedTo: request.ConfinedTo,
+		Rules: viewRules(input), ConfinedTo: query.ConfinedTo,
 		Fallback: string(decision.Fallback), Warnings: decision.Warnings,
 		Extent: viewExtent(input.Extent), Threshold: model.Duration(input.Threshold).String(),
 		HotUnused: resolved.HotUnused, Hot: hot, Cold: viewState(resolved.Cold, input.Cold, detailed),
@@ -154,18 +156,18 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, re
 	}
 	if detailed {
 		// It contains hot's external labels.
-		explanation.HotQuery = rewritten(decided, request)
+		explanation.HotQuery = rewritten(decided, query.Request)
 	}
 	promapi.WriteData(w, explanation)
 }
 
 // answeredHere explains a query that the gateway answers without a tier.
-func answeredHere(resolved *resolve.Resolved, request *promapi.Request) Explanation {
+func answeredHere(resolved *resolve.Resolved, query engine.Query) Explanation {
 	return Explanation{
 		Reason:   string(tier.ReasonConfined),
 		Sentence: "tierproxy answers without a tier: no series that the query selects is in the namespaces that it is confined to.",
-		Rules:    []RuleResult{}, ConfinedTo: request.ConfinedTo,
-		Extent: Extent{Nothing: true}, Threshold: model.Duration(resolved.Threshold).String(),
+		Rules:    []RuleResult{}, ConfinedTo: query.ConfinedTo,
+		Extent: Extent{Nothing: true}, Threshold: model.Duration(resolved.Datasource.Threshold).String(),
 	}
 }
 
@@ -176,8 +178,8 @@ func viewCut(cut *tier.Cut) *CutParts {
 	return &CutParts{HotFrom: resolve.Instant(cut.Grid.At(cut.First)), ColdSteps: cut.First, HotSteps: cut.Grid.Len() - cut.First}
 }
 
-func notCut(resolved *resolve.Resolved, planned *engine.Planned) string {
-	if resolved.Strategy != tier.StrategySplit {
+func notCut(resolved *resolve.Resolved, planned *engine.Plan) string {
+	if resolved.Datasource.Strategy != tier.StrategySplit {
 		return ""
 	}
 	return planned.NotCut
@@ -193,7 +195,7 @@ func viewRules(input tier.Input) []RuleResult {
 }
 
 // rewritten returns the query for hot if it differs from the query of the request.
-func rewritten(planned *engine.Planned, request *promapi.Request) string {
+func rewritten(planned *engine.Plan, request *promapi.Request) string {
 	if text := planned.HotQuery(); text != request.Parameters.Get("query") {
 		return text
 	}
@@ -224,7 +226,7 @@ func fittingEndpoint(parameters url.Values) promapi.Endpoint {
 	return promapi.Query
 }
 
-func viewExtent(extent tier.Extent) Extent {
+func viewExtent(extent promql.Extent) Extent {
 	if extent.Nothing {
 		return Extent{Nothing: true}
 	}

@@ -19,7 +19,7 @@ type Gateway struct {
 	metrics http.Handler
 	bodies  *admission.ByteBudget // memory for request bodies
 	// callerMemory is the part of the same memory that each caller uses.
-	callerMemory *admission.Shares[uint64]
+	callerMemory *admission.Budget[uint64]
 }
 
 // Option configures a Gateway.
@@ -36,7 +36,7 @@ func New(manager *datasource.Manager, options ...Option) *Gateway {
 	memory := int64(c.Config.Limits.RequestMemory)
 	g := &Gateway{
 		core: c, metrics: promhttp.HandlerFor(c.Registry, promhttp.HandlerOpts{EnableOpenMetrics: true}),
-		bodies: admission.NewByteBudget(memory), callerMemory: admission.NewShares[uint64](memory/2, 1),
+		bodies: admission.NewByteBudget(memory), callerMemory: admission.NewBudget[uint64](memory/2, 1),
 	}
 	for _, option := range options {
 		option(g)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -279,28 +280,26 @@ func (g *Gateway) serveQuery(w http.ResponseWriter, incoming *http.Request, reso
 		g.failed(observed, incoming, resolved, nil, started, err)
 		return
 	}
-	request = request.From(caller, true)
-	prepared, planned, err := g.core.Admit(incoming.Context(), resolved, request, "")
+	query, err := g.core.Admit(incoming.Context(), core.Asked{Request: request, Resolved: resolved, Caller: caller, DetachOnCancel: true})
 	if err != nil {
 		g.failed(observed, incoming, resolved, request, started, err)
 		return
 	}
-	defer planned()
-	g.answer(observed, incoming, resolved, prepared, started, planned)
+	defer query.OnPlanned()
+	g.answer(observed, incoming, resolved, query, started)
 }
 
-// answer runs a query and streams its answer. It calls planned as soon as the query is planned.
-func (g *Gateway) answer(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, request *promapi.Request, started time.Time, planned func()) {
+// answer runs a query and streams its answer.
+func (g *Gateway) answer(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, query engine.Query, started time.Time) {
 	var err error
-	query := g.core.Query(resolved, request)
-	query.OnPlanned = planned
-	applyCacheControl(query.Caching, incoming.Header)
+	request := query.Request
+	applyCacheControl(&query.CacheControl, incoming.Header)
 	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {
 		g.failed(w, incoming, resolved, request, started, err)
 		return
 	}
 	deadline := g.untilAnswered(w)
-	response, err := engine.Do(incoming.Context(), query)
+	response, err := g.core.Engine.Do(incoming.Context(), query)
 	if err != nil {
 		g.failed(w, incoming, resolved, request, started, err)
 		return

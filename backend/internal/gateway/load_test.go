@@ -104,7 +104,7 @@ func TestOverloadIsAnsweredQuickly(t *testing.T) {
 // one and wait for its answer, which no metric tells.
 func waitingForAnother() int {
 	stacks := make([]byte, 4<<20)
-	return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "admission.(*flight).await(")
+	return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "admission.(*coalescer).follow(")
 }
 
 func TestIdenticalQueriesShareAnAnswerAndNotADecision(t *testing.T) {

@@ -143,13 +143,14 @@ func (g *Gateway) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 		g.failed(w, incoming, resolved, nil, started, err)
 		return
 	}
-	request = request.From(caller, true)
-	prepared, planned, err := g.core.Admit(incoming.Context(), resolved, request, query.Namespace)
+	admitted, err := g.core.Admit(incoming.Context(), core.Asked{
+		Request: request, Resolved: resolved, Caller: caller, Namespace: query.Namespace, DetachOnCancel: true,
+	})
 	if err != nil {
 		g.failed(w, incoming, resolved, request, started, err)
 		return
 	}
-	defer planned()
+	defer admitted.OnPlanned()
 	end, err := g.core.Begin(request.Endpoint)
 	if err != nil {
 		g.failed(w, incoming, resolved, request, started, err)
@@ -158,7 +159,7 @@ func (g *Gateway) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 	defer end()
 	observed := &telemetry.Writer{ResponseWriter: w}
 	defer g.core.Metrics.CountRequest(incoming.Context(), request.Endpoint, observed)
-	g.answer(observed, incoming, resolved, prepared, started, planned)
+	g.answer(observed, incoming, resolved, admitted, started)
 }
 
 // writeMistakes responds with all mistakes: in one line, as every error, and as a list.

@@ -86,7 +86,8 @@ func TestRules_OnConflictAndTheLabelHoldForEachRule(t *testing.T) {
 	confine := func(confined *resolve.Resolved, query, namespace string) (*promapi.Request, error) {
 		request, err := promapi.NewRequest(promapi.Query, "/api/v1/query", url.Values{"query": {query}}, time.Now())
 		require.NoError(t, err)
-		return m.core.Resolver.Confine(confined, request, namespace)
+		changed, _, err := m.core.Resolver.Confine(confined, request, namespace)
+		return changed, err
 	}
 	sources := map[string]*resolve.Resolved{"own": {Rule: m.core.Resolver.DefaultRule()}, "named in the query": {}}
 	for name, reference := range map[string]perses.Reference{"project": {Project: "listed", Name: "a"}, "datasource": {Name: "global"}, "project as namespace": {Project: "x", Name: "a"}} {
@@ -150,7 +151,7 @@ func TestApplyCacheControl(t *testing.T) {
 		{[]string{"max-age=0, no-cache"}, true, false},
 		{[]string{"max-age=0", "no-store"}, true, true},
 	} {
-		caching := &engine.Caching{}
+		caching := &engine.CacheControl{}
 		applyCacheControl(caching, http.Header{"Cache-Control": test.values})
 		require.Equal(t, []bool{test.noRead, test.noStore}, []bool{caching.NoRead, caching.NoStore}, test.values)
 	}

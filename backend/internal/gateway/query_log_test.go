@@ -19,6 +19,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/enforcement"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -64,7 +65,7 @@ func newLoggedHot(t *testing.T, slow config.Duration) *loggedHot {
 		running.Wait()
 		hot.Close()
 	})
-	h.asked = &resolve.Resolved{Label: "global datasource metrics", Hot: hot}
+	h.asked = &resolve.Resolved{Label: "global datasource metrics", Hot: hot, Datasource: &engine.Datasource{Name: "metrics", Hot: []engine.Replica{{Hot: hot, Ready: true}}}}
 	h.gateway = New(m)
 	return h
 }

@@ -97,7 +97,7 @@ var errRequestMemory = &promapi.Error{
 
 // callerMemory is the memory of one request, counted for its caller.
 type callerMemory struct {
-	of     *admission.Shares[uint64]
+	of     *admission.Budget[uint64]
 	caller uint64
 	held   int64
 }

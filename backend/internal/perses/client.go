@@ -275,9 +275,6 @@ func (c *Client) fetch(ctx context.Context, reference Reference, caller Caller) 
 	if err != nil {
 		return nil, err
 	}
-	if reference.Dashboard != "" {
-		return decodeFromDashboard(reference, body)
-	}
 	return decode(reference, body)
 }
 
@@ -298,30 +295,16 @@ func (c *Client) CheckMayList(ctx context.Context, reference Reference, caller C
 // get asks Perses for a path with the credentials of the caller. asked names
 // what is asked for, in errors.
 func (c *Client) get(ctx context.Context, path, asked string, caller Caller) ([]byte, error) {
-	target := strings.TrimSuffix(c.options.URL.String(), "/") + path
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, http.NoBody)
-	if err != nil {
-		return nil, fmt.Errorf("make the request to Perses: %w", err)
-	}
-	request.Header.Set("Accept", "application/json")
-	request.Header.Set("User-Agent", "tierproxy")
-	client := c.http
-	if caller.service {
-		client = c.service
-	}
-	if client == nil {
+	if caller.service && c.service == nil {
 		return nil, promapi.Errorf(http.StatusUnauthorized, promapi.ErrorUnauthorized, "tierproxy has no credential of its own to ask Perses for %s", asked)
 	}
-	caller.apply(request.Header)
-	response, err := client.Do(request)
-	if err != nil {
+	status, body, err := c.send(ctx, path, caller, maxDocumentBytes+1)
+	if status == 0 {
 		return nil, unreachable(asked, "", err)
 	}
-	defer func() { _ = response.Body.Close() }()
-	if err := refusal(asked, caller, response.StatusCode); err != nil {
+	if err := refusal(asked, caller, status); err != nil {
 		return nil, err
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxDocumentBytes+1))
 	if err != nil {
 		return nil, unreachable(asked, "", err)
 	}
@@ -329,6 +312,29 @@ func (c *Client) get(ctx context.Context, path, asked string, caller Caller) ([]
 		return nil, promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "what Perses answered for %s is larger than %d bytes", asked, maxDocumentBytes)
 	}
 	return body, nil
+}
+
+// send asks Perses with the credentials of the caller. It returns the status, zero
+// if there is none, and at most so many bytes of the body.
+func (c *Client) send(ctx context.Context, path string, caller Caller, most int64) (status int, body []byte, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.options.URL.String(), "/")+path, http.NoBody)
+	if err != nil {
+		return 0, nil, fmt.Errorf("make the request to Perses: %w", err)
+	}
+	request.Header.Set("Accept", "application/json")
+	request.Header.Set("User-Agent", "tierproxy")
+	client := c.http
+	if caller.service {
+		client = c.service
+	}
+	caller.apply(request.Header)
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err = io.ReadAll(io.LimitReader(response.Body, most))
+	return response.StatusCode, body, err
 }
 
 func unreachable(asked, detail string, cause error) error {
@@ -363,15 +369,17 @@ func refusal(asked string, caller Caller, status int) error {
 	return promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "Perses answered with status %d when asked for %s: check the gateway's perses.url", status, asked)
 }
 
-// document is the part of a Perses datasource that is read here.
+// document is the part of a datasource or a dashboard of Perses that is read here.
 type document struct {
-	Kind     string `json:"kind"`
 	Metadata struct {
 		Name    string `json:"name"`
 		Project string `json:"project"`
 	} `json:"metadata"`
 	Spec struct {
-		Plugin plugin `json:"plugin"`
+		Plugin      plugin `json:"plugin"` // of a datasource
+		Datasources map[string]struct {
+			Plugin plugin `json:"plugin"`
+		} `json:"datasources"` // of a dashboard
 	} `json:"spec"`
 }
 
@@ -380,47 +388,28 @@ type plugin struct {
 	Spec json.RawMessage `json:"spec"`
 }
 
+// decode reads what Perses answered for a datasource.
 func decode(reference Reference, body []byte) (*Datasource, error) {
+	kind, name := "datasource", reference.Name
+	if reference.Dashboard != "" {
+		kind, name = "dashboard", reference.Dashboard
+	}
 	var found document
 	if err := json.Unmarshal(body, &found); err != nil {
 		return nil, &promapi.Error{
 			Status: http.StatusBadGateway, Type: promapi.ErrorUnavailable, Cause: err,
-			Message: fmt.Sprintf("what Perses answered for %s is no datasource: check the gateway's perses.url", reference),
+			Message: fmt.Sprintf("what Perses answered for %s is no %s: check the gateway's perses.url", reference, kind),
 		}
 	}
-	if found.Metadata.Name != reference.Name || found.Metadata.Project != reference.Project {
-		return nil, promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "asked for %s, Perses answered with another datasource", reference)
+	if found.Metadata.Name != name || found.Metadata.Project != reference.Project {
+		return nil, promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "asked for %s, Perses answered with another %s", reference, kind)
 	}
-	return found.Spec.Plugin.datasource(reference)
-}
-
-// dashboardDocument is the part of a Perses dashboard that is read here.
-type dashboardDocument struct {
-	Metadata struct {
-		Name    string `json:"name"`
-		Project string `json:"project"`
-	} `json:"metadata"`
-	Spec struct {
-		Datasources map[string]struct {
-			Plugin plugin `json:"plugin"`
-		} `json:"datasources"`
-	} `json:"spec"`
-}
-
-func decodeFromDashboard(reference Reference, body []byte) (*Datasource, error) {
-	var found dashboardDocument
-	if err := json.Unmarshal(body, &found); err != nil {
-		return nil, &promapi.Error{
-			Status: http.StatusBadGateway, Type: promapi.ErrorUnavailable, Cause: err,
-			Message: fmt.Sprintf("what Perses answered for %s is no dashboard: check the gateway's perses.url", reference),
-		}
-	}
-	if found.Metadata.Name != reference.Dashboard || found.Metadata.Project != reference.Project {
-		return nil, promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "asked for %s, Perses answered with another dashboard", reference)
+	if reference.Dashboard == "" {
+		return found.Spec.Plugin.datasource(reference)
 	}
 	named, exists := found.Spec.Datasources[reference.Name]
 	if !exists {
-		return nil, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound, "Perses has no %s: check the name in the URL of the datasource's proxy", reference)
+		return nil, refusal(reference.String(), Caller{}, http.StatusNotFound)
 	}
 	return named.Plugin.datasource(reference)
 }

@@ -124,7 +124,7 @@ func TestLookupErrors(t *testing.T) {
 		{http.StatusOK, `{"metadata":{"name":"other"}}`, 502, "another datasource"},
 		{http.StatusOK, `{"metadata":{"name":"metrics","project":"p"}}`, 502, "another datasource"},
 		{http.StatusOK, `{"metadata":{"name":"metrics"},"spec":{"plugin":{"kind":"PrometheusDatasource"}}}`, 400, `is of kind "PrometheusDatasource", not "TieredPrometheusDatasource"`},
-		{http.StatusOK, `{"metadata":{"name":"metrics"},"spec":{"plugin":{"kind":"TieredPrometheusDatasource","spec":{"threshold":"0s"}}}}`, 400, `spec.threshold: must be longer than zero; spec: the field proxy is required`},
+		{http.StatusOK, `{"metadata":{"name":"metrics"},"spec":{"plugin":{"kind":"TieredPrometheusDatasource","spec":{"threshold":"0s"}}}}`, 400, `spec.threshold: must be a duration longer than zero, such as 90s, 15m or 1h30m; spec: the field proxy is required`},
 	} {
 		fake := newFakePerses(t)
 		fake.answer(test.status, test.body)
@@ -306,7 +306,7 @@ func TestDatasourcesInsideDashboards(t *testing.T) {
 	}
 	found, err := lookup("local")
 	require.NoError(t, err)
-	require.Equal(t, 5*time.Minute, found.Spec.Threshold)
+	require.EqualValues(t, 5*time.Minute, found.Spec.Threshold)
 	require.Equal(t, `datasource "local" of dashboard "board" of project "team"`, found.Reference.String())
 	for name, status := range map[string]int{"missing": 404, "other": 400, "..": 400} {
 		_, err := lookup(name)
@@ -345,7 +345,7 @@ func TestADatasourceInUseIsRefreshedBeforeItExpires(t *testing.T) {
 	fake.mutex.Unlock()
 	require.Eventually(t, func() bool {
 		found, err := client.Lookup(t.Context(), metrics, user)
-		return err == nil && found.Spec.Threshold == time.Minute
+		return err == nil && time.Duration(found.Spec.Threshold) == time.Minute
 	}, 5*time.Second, time.Millisecond)
 	require.EqualValues(t, 2, fake.requests.Load(), "once, however many ask meanwhile")
 	require.Equal(t, "Bearer one", fake.seen[1].Get("Authorization"))

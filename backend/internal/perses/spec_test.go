@@ -2,13 +2,16 @@ package perses
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
 )
 
@@ -35,16 +38,36 @@ func readFixtures(t *testing.T, kind string) map[string]json.RawMessage {
 	return specs
 }
 
-// The gateway accepts and refuses the same specs as the CUE model: nobody can
-// be sure that CUE ran.
-func TestParseSpecAgreesWithTheSchema(t *testing.T) {
+// The gateway accepts and refuses the same specs as the CUE model, in its words,
+// but for what CUE itself says of fields: nobody can be sure that CUE ran.
+func TestRules_AreThoseOfTheModel(t *testing.T) {
 	for name, spec := range readFixtures(t, "valid") {
 		_, err := ParseSpec(spec)
 		require.NoError(t, err, name)
 	}
+	missing := regexp.MustCompile(`^(.*)\."?([a-zA-Z ]+)"?: field is required but not present$`)
+	conflict := regexp.MustCompile(`: conflicting values .*$`)
 	for name, spec := range readFixtures(t, "invalid") {
-		_, err := ParseSpec(spec)
-		require.Error(t, err, name)
+		text, err := os.ReadFile(filepath.Join(fixtures, "invalid", name+".error"))
+		require.NoError(t, err)
+		words := missing.ReplaceAllString(strings.TrimSpace(string(text)), "$1: the field $2 is required")
+		words = strings.ReplaceAll(conflict.ReplaceAllString(words, ": must be an object"), ": field not allowed", ": unknown field: ")
+		_, err = ParseSpec(spec)
+		mistakes, _ := errors.AsType[SpecErrors](err)
+		if name == "hot-url-or-service-as-one-field" { // Here it is an unknown field like any other.
+			require.Len(t, mistakes, 2)
+			continue
+		}
+		require.Len(t, mistakes, 1, name)
+		require.ErrorContains(t, err, words, name)
+	}
+}
+
+func TestRules_PatternsAreThoseOfTheModel(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(fixtures, "../tiered-prometheus-datasource.cue"))
+	require.NoError(t, err)
+	for _, pattern := range []string{hostPattern, portPattern, plainPattern, namePattern, labelPattern} {
+		require.Contains(t, string(text), `"`+strings.ReplaceAll(pattern, `\`, `\\`)+`"`)
 	}
 }
 
@@ -60,12 +83,12 @@ func TestParseSpec(t *testing.T) {
 		}}
 	}`))
 	require.NoError(t, err)
-	require.Equal(t, 20*time.Minute, spec.Threshold)
-	require.Equal(t, 30*time.Second, spec.ScrapeInterval)
+	require.EqualValues(t, 20*time.Minute, spec.Threshold)
+	require.EqualValues(t, 30*time.Second, spec.ScrapeInterval)
 	require.Equal(t, map[string]string{"dedup": "true"}, spec.QueryParams)
-	require.Equal(t, &TierSpec{Service: &Service{Namespace: "monitoring", Name: "prometheus", Port: "9091", Scheme: "https"}, Retention: 15 * 24 * time.Hour}, spec.Hot)
+	require.Equal(t, &TierSpec{Service: &Service{Namespace: "monitoring", Name: "prometheus", Port: "9091", Scheme: "https"}, Retention: model.Duration(15 * 24 * time.Hour)}, spec.Hot)
 	require.Equal(t, "https://thanos:9091/prefix", spec.Cold.URL.String())
-	require.Equal(t, 2*time.Hour, spec.Cold.Lag)
+	require.EqualValues(t, 2*time.Hour, spec.Cold.Lag)
 	require.Equal(t, map[string]string{"X-Scope-OrgID": "a"}, spec.Proxy.Headers)
 
 	saved := &Datasource{Reference: Reference{Name: "metrics"}, Spec: *spec}
@@ -76,16 +99,19 @@ func TestParseSpec(t *testing.T) {
 }
 
 func TestParseSpecNamesAllMistakes(t *testing.T) {
-	_, err := ParseSpec(json.RawMessage(`{"threshold": "soon", "hot": {"url": "ftp://x", "service": {"name": "A"}}, "cold": {}, "colder": 1}`))
+	_, err := ParseSpec(json.RawMessage(`{"threshold": "soon", "hot": {"url": "ftp://x", "service": {"name": "A"}}, "cold": {}, "colder": 1, "cache": null,
+		"proxy": {"kind": "HTTPProxy", "spec": {"url": "http://tierproxy/metrics", "allowedEndpoints": [{"endpointPattern": "("}]}}}`))
 	for _, expected := range []string{
-		`spec.threshold: must be a duration such as 90s, 15m or 1h30m`,
+		`spec.threshold: must be a duration longer than zero, such as 90s, 15m or 1h30m`,
 		`spec.hot.url: must be http(s)://host[:port][/path]`,
 		`spec.hot.service.name: must be 1 to 63 lower-case letters`,
 		`spec.hot.service: the field namespace is required`,
-		`spec.hot: a tier has either url or service, exactly one of them`,
-		`spec.cold: a tier has either url or service`,
+		`spec.hot.service: remove either url or service: a tier has one of them, not both`,
+		`spec.cold: the field url or service is required`,
 		`spec.colder: unknown field: remove it, or use one of cache, cold, hot, proxy, queryParams, scrapeInterval, splitAcrossReplicas, strategy, threshold`,
-		`spec: the field proxy is required`,
+		`spec.cache: must be true or false, without quotes`,
+		`spec.proxy.spec.url: must name this datasource`,
+		`spec.proxy.spec.allowedEndpoints[0].endpointPattern: must be a regular expression: error parsing`,
 	} {
 		require.ErrorContains(t, err, expected)
 	}

@@ -3,10 +3,8 @@ package perses
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -109,21 +107,9 @@ func (c *Client) confirmedSubject(ctx context.Context, caller Caller) string {
 // ask returns the status and the body of a short answer of Perses; zero where
 // there was none.
 func (c *Client) ask(ctx context.Context, path string, caller Caller) (status int, body []byte) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.options.URL.String(), "/")+path, http.NoBody)
+	status, body, err := c.send(ctx, path, caller, maxUserBytes)
 	if err != nil {
 		return 0, nil
 	}
-	request.Header.Set("Accept", "application/json")
-	request.Header.Set("User-Agent", "tierproxy")
-	caller.apply(request.Header)
-	response, err := c.http.Do(request)
-	if err != nil {
-		return 0, nil
-	}
-	defer func() { _ = response.Body.Close() }()
-	body, err = io.ReadAll(io.LimitReader(response.Body, maxUserBytes))
-	if err != nil {
-		return 0, nil
-	}
-	return response.StatusCode, body
+	return status, body
 }

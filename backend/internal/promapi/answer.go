@@ -71,26 +71,21 @@ func DecodeAnswer(status int, body io.Reader) (*Answer, error) {
 }
 
 func decodeValue(valueType model.ValueType, raw json.RawMessage) (model.Value, error) {
-	var (
-		vector model.Vector
-		matrix model.Matrix
-		scalar model.Scalar
-		text   model.String
-		err    error
-	)
 	switch valueType {
 	case model.ValVector:
-		err = json.Unmarshal(raw, &vector)
+		var vector model.Vector
+		err := json.Unmarshal(raw, &vector)
 		return vector, err
 	case model.ValMatrix:
-		err = json.Unmarshal(raw, &matrix)
+		var matrix model.Matrix
+		err := json.Unmarshal(raw, &matrix)
 		return matrix, err
 	case model.ValScalar:
-		err = json.Unmarshal(raw, &scalar)
-		return &scalar, err
+		scalar := &model.Scalar{}
+		return scalar, json.Unmarshal(raw, scalar)
 	case model.ValString:
-		err = json.Unmarshal(raw, &text)
-		return &text, err
+		text := &model.String{}
+		return text, json.Unmarshal(raw, text)
 	case model.ValNone:
 	}
 	return nil, errors.New("the result type is not known")

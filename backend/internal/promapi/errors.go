@@ -75,7 +75,7 @@ func MethodNotAllowed(path, method string, allowed []string) *Error {
 	return err
 }
 
-// InvalidParameter has the words of Prometheus for the same mistake.
+// InvalidParameter returns an Error with status 400, in the words of Prometheus.
 func InvalidParameter(name string, cause error) *Error {
 	return BadData("invalid parameter %q: %s", name, cause)
 }
@@ -134,7 +134,7 @@ func writeJSON(w http.ResponseWriter, status int, content any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // The client may be gone, which concerns nobody here.
+	_, _ = w.Write(body) // A client that has gone needs no answer.
 }
 
 // BodyError returns the error for the body of a request that could not be read.

@@ -47,17 +47,17 @@ func TestWith_LeavesTheRequestAsItIs(t *testing.T) {
 	require.Same(t, request, request.With(nil))
 }
 
-func TestConfined_HoldsTheGivenParametersAlone(t *testing.T) {
+func TestRequest_OnlyHoldsTheGivenParametersAlone(t *testing.T) {
 	for method, expected := range map[string][]string{http.MethodGet: {"query=x", ""}, http.MethodPost: {"", "query=x"}} {
 		request, err := read(Query, method, "dedup=true", "text/plain", "query=up")
 		require.NoError(t, err)
 		request.Header = http.Header{}
 		before, header := *request, request.Header.Clone()
-		confined := request.Confined(url.Values{"query": {"x"}}, []string{"shop"}, true)
-		require.Equal(t, expected, []string{confined.RawQuery, string(confined.Body)})
-		require.Equal(t, method == http.MethodGet, confined.Body == nil)
-		require.Equal(t, method == http.MethodPost, confined.Header.Get("Content-Type") == formContentType)
-		require.Equal(t, []any{url.Values{"query": {"x"}}, []string{"shop"}, true}, []any{confined.Parameters, confined.ConfinedTo, confined.ReadsNothing})
+		only := request.Only(url.Values{"query": {"x"}})
+		require.Equal(t, expected, []string{only.RawQuery, string(only.Body)})
+		require.Equal(t, method == http.MethodGet, only.Body == nil)
+		require.Equal(t, method == http.MethodPost, only.Header.Get("Content-Type") == formContentType)
+		require.Equal(t, url.Values{"query": {"x"}}, only.Parameters)
 		require.Equal(t, before, *request)
 		require.Equal(t, header, request.Header)
 	}

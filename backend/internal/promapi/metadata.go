@@ -6,28 +6,10 @@ import (
 	"slices"
 )
 
-// Envelope is an answer that is written here.
-type Envelope struct {
-	// Data is the data of a successful answer.
-	Data json.RawMessage
-	// Warnings and Infos are the annotations that came with it.
-	Warnings, Infos []string
-}
-
-// Bytes writes the envelope as JSON.
-func (e *Envelope) Bytes() ([]byte, error) {
-	return json.Marshal(struct {
-		Status   string          `json:"status"`
-		Data     json.RawMessage `json:"data"`
-		Warnings []string        `json:"warnings,omitempty"`
-		Infos    []string        `json:"infos,omitempty"`
-	}{"success", e.Data, e.Warnings, e.Infos})
-}
-
 // TruncatedWarning is what Prometheus says when limit cut an answer.
 const TruncatedWarning = "results truncated due to limit"
 
-// IsEmpty tells whether an answer of any endpoint holds nothing.
+// IsEmpty reports whether an answer of any endpoint holds nothing.
 func IsEmpty(body []byte) bool {
 	var decoded envelope
 	if json.Unmarshal(body, &decoded) != nil || decoded.Status != "success" {
@@ -44,7 +26,7 @@ func IsEmpty(body []byte) bool {
 	return json.Compact(&compact, data) == nil && slices.Contains([]string{"[]", "{}", "null"}, compact.String())
 }
 
-// MayBeEmpty tells whether an answer that begins like this can hold nothing.
+// MayBeEmpty reports whether an answer that starts like this can hold nothing.
 func MayBeEmpty(start []byte) bool {
 	start = bytes.TrimSpace(start)
 	if len(start) > 0 && start[0] != '{' {

@@ -8,38 +8,16 @@ import (
 	"strings"
 )
 
-// checkParameters checks what Prometheus checks of the parameters that are not
-// times, in its words: Thanos overlooks some of them. It returns an Error with
-// status 400.
-func checkParameters(endpoint Endpoint, parameters url.Values) error {
-	switch endpoint {
-	case Query, QueryRange, Series, Labels, LabelValues:
-		if err := checkLimit(parameters.Get("limit")); err != nil {
-			return InvalidParameter("limit", err)
-		}
-	case Metadata, TargetsMetadata:
-		for _, name := range []string{"limit", "limit_per_metric"} {
-			if text := parameters.Get(name); text != "" {
-				if _, err := strconv.Atoi(text); err != nil {
-					return BadData("%s must be a number", name)
-				}
-			}
-		}
-	case Rules:
-		if kind := strings.ToLower(parameters.Get("type")); kind != "" && kind != "alert" && kind != "record" {
-			return InvalidParameter("type", fmt.Errorf("not supported value %q", kind))
-		}
-		if text := parameters.Get("exclude_alerts"); text != "" {
-			if _, err := strconv.ParseBool(text); err != nil {
-				return InvalidParameter("exclude_alerts", fmt.Errorf("error converting exclude_alerts: %w", err))
-			}
-		}
-	default:
-	}
-	return nil
-}
+// PagingParameters are those by which a client asks for a part of the rules.
+// The union of two servers has no such parts.
+var PagingParameters = []string{"group_limit", "group_next_token"}
 
-func checkLimit(text string) error {
+// The checks of the table of endpoints check what Prometheus checks of the
+// parameters that are not times, in its words: Thanos overlooks some of them.
+// They return an Error with status 400.
+
+func checkLimit(parameters url.Values) error {
+	text := parameters.Get("limit")
 	if text == "" {
 		return nil
 	}
@@ -47,5 +25,31 @@ func checkLimit(text string) error {
 	if err == nil && limit < 0 {
 		err = errors.New("limit must be non-negative")
 	}
-	return err
+	if err != nil {
+		return InvalidParameter("limit", err)
+	}
+	return nil
+}
+
+func checkNumbers(parameters url.Values) error {
+	for _, name := range []string{"limit", "limit_per_metric"} {
+		if text := parameters.Get(name); text != "" {
+			if _, err := strconv.Atoi(text); err != nil {
+				return BadData("%s must be a number", name)
+			}
+		}
+	}
+	return nil
+}
+
+func checkRules(parameters url.Values) error {
+	if kind := strings.ToLower(parameters.Get("type")); kind != "" && kind != "alert" && kind != "record" {
+		return InvalidParameter("type", fmt.Errorf("not supported value %q", kind))
+	}
+	if text := parameters.Get("exclude_alerts"); text != "" {
+		if _, err := strconv.ParseBool(text); err != nil {
+			return InvalidParameter("exclude_alerts", fmt.Errorf("error converting exclude_alerts: %w", err))
+		}
+	}
+	return nil
 }

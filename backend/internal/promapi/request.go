@@ -4,6 +4,7 @@
 package promapi
 
 import (
+	"bytes"
 	"io"
 	"maps"
 	"mime"
@@ -15,9 +16,9 @@ import (
 	"time"
 )
 
-// MaxBodyBytes bounds the body of a request, in bytes, whatever the bound of who
+// maxBodyBytes bounds the body of a request, in bytes, whatever the bound of who
 // serves it.
-const MaxBodyBytes = 4 << 20
+const maxBodyBytes = 4 << 20
 
 const formContentType = "application/x-www-form-urlencoded"
 
@@ -26,12 +27,12 @@ const formContentType = "application/x-www-form-urlencoded"
 var forwardedHeaders = []string{"Accept", "Accept-Encoding", "User-Agent", "Traceparent", "Tracestate"}
 
 // Request is one request to the Prometheus API, read completely. It is not
-// changed after it was made: From, For, With and Confined return changed copies. So
+// changed after it was made: For, With and Only return changed copies. So
 // it can be sent more than once, by several goroutines.
 type Request struct {
 	// Method is GET or POST.
 	Method string
-	// Endpoint is what is asked.
+	// Endpoint is the one that is called.
 	Endpoint Endpoint
 	// Path is the escaped path below the datasource, such as /api/v1/query.
 	Path string
@@ -50,18 +51,6 @@ type Request struct {
 	TimeRange TimeRange
 	// ReceivedAt is the time that "now" means for the whole request.
 	ReceivedAt time.Time
-	// Caller is on whose behalf the request is made.
-	Caller Caller
-	// Lingers tells that nobody waits any more once the request's context is
-	// cancelled, as for a client that has gone: its call may then go on for
-	// others who have joined it.
-	Lingers bool
-	// ConfinedTo are the namespaces that the request is confined to; nil where
-	// it is not.
-	ConfinedTo []string
-	// ReadsNothing is set when none of the series that the request selects is in
-	// those namespaces, so that its answer is empty whatever the tiers hold.
-	ReadsNothing bool
 }
 
 // Caller is who takes turns with others where a tier has not room for all
@@ -126,14 +115,6 @@ func (r *Request) For(endpoint Endpoint) (*Request, error) {
 	return &other, other.interpret(r.Parameters)
 }
 
-// From returns the request as one that is made on behalf of a caller: see Caller
-// and Lingers. The request itself is not changed.
-func (r *Request) From(caller Caller, lingers bool) *Request {
-	changed := *r
-	changed.Caller, changed.Lingers = caller, lingers
-	return &changed
-}
-
 // interpret is a part of making the request.
 func (r *Request) interpret(parameters url.Values) error {
 	r.Parameters = parameters
@@ -143,8 +124,10 @@ func (r *Request) interpret(parameters url.Values) error {
 	if err := checkSingleValues(parameters); err != nil {
 		return err
 	}
-	if err := checkParameters(r.Endpoint, parameters); err != nil {
-		return err
+	if check := r.Endpoint.Traits().check; check != nil {
+		if err := check(parameters); err != nil {
+			return err
+		}
 	}
 	timeRange, err := parseTimeRange(r.Endpoint, parameters, r.ReceivedAt)
 	if err != nil {
@@ -181,41 +164,21 @@ func (r *Request) readBody(incoming *http.Request) (url.Values, error) {
 	if encoding := incoming.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return nil, Errorf(http.StatusUnsupportedMediaType, ErrorBadData, "the request body has content encoding %q: send it uncompressed", encoding)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(nil, incoming.Body, MaxBodyBytes))
+	body, err := io.ReadAll(http.MaxBytesReader(nil, incoming.Body, maxBodyBytes))
 	if err != nil {
 		return nil, BodyError("the request body", err)
 	}
-	form, err := parseForm(incoming.Header.Get("Content-Type"), body)
-	if err != nil {
-		return nil, err
-	}
 	r.Body = body
-	if isMultipart(incoming.Header.Get("Content-Type")) {
-		r.Body = []byte(form.Encode())
-	}
 	r.Header.Set("Content-Type", formContentType)
-	return form, nil
-}
-
-func isMultipart(contentType string) bool {
-	mediaType, _, _ := mime.ParseMediaType(contentType)
-	return mediaType == "multipart/form-data"
-}
-
-func parseForm(contentType string, body []byte) (url.Values, error) {
-	if isMultipart(contentType) {
-		return parseMultipart(contentType, body)
+	mediaType, parameters, _ := mime.ParseMediaType(incoming.Header.Get("Content-Type"))
+	if mediaType != "multipart/form-data" {
+		form, err := url.ParseQuery(string(body))
+		if err != nil {
+			return nil, BadData("parse the request body as a form: %s", err)
+		}
+		return form, nil
 	}
-	form, err := url.ParseQuery(string(body))
-	if err != nil {
-		return nil, BadData("parse the request body as a form: %s", err)
-	}
-	return form, nil
-}
-
-func parseMultipart(contentType string, body []byte) (url.Values, error) {
-	_, parameters, _ := mime.ParseMediaType(contentType)
-	form, err := multipart.NewReader(strings.NewReader(string(body)), parameters["boundary"]).ReadForm(MaxBodyBytes)
+	form, err := multipart.NewReader(bytes.NewReader(body), parameters["boundary"]).ReadForm(maxBodyBytes)
 	if err != nil {
 		return nil, BadData("parse the request body as a multipart form: %s", err)
 	}
@@ -223,7 +186,8 @@ func parseMultipart(contentType string, body []byte) (url.Values, error) {
 	if len(form.File) > 0 {
 		return nil, BadData("the request body holds a file: send parameters only")
 	}
-	return url.Values(form.Value), nil
+	r.Body = []byte(url.Values(form.Value).Encode())
+	return form.Value, nil
 }
 
 // Without returns the query string and the body without the named parameters.
@@ -272,9 +236,7 @@ func (r *Request) With(parameters url.Values) *Request {
 	}
 	changed.RawQuery, changed.Body = r.Without(names)
 	if r.Method == http.MethodPost {
-		changed.Body = []byte(joinForms(string(changed.Body), added.Encode()))
-		changed.Header = r.Header.Clone()
-		changed.Header.Set("Content-Type", formContentType)
+		changed.setForm(joinForms(string(changed.Body), added.Encode()))
 		return &changed
 	}
 	changed.RawQuery = joinForms(changed.RawQuery, added.Encode())
@@ -291,19 +253,23 @@ func (r *Request) AtItsTime() *Request {
 	return r.With(url.Values{"time": {FormatTime(r.TimeRange.Start)}})
 }
 
-// Confined returns the request with these parameters and no others, written
-// anew, and marked as confined to the given namespaces. readsNothing says that
-// its answer is empty. The request itself is not changed.
-func (r *Request) Confined(parameters url.Values, namespaces []string, readsNothing bool) *Request {
+// Only returns the request with these parameters and no others, written anew. The
+// request itself is not changed.
+func (r *Request) Only(parameters url.Values) *Request {
 	changed := *r
-	changed.Parameters, changed.ConfinedTo, changed.ReadsNothing = parameters, namespaces, readsNothing
+	changed.Parameters = parameters
 	changed.RawQuery, changed.Body = parameters.Encode(), nil
 	if r.Method == http.MethodPost {
-		changed.RawQuery, changed.Body = "", []byte(parameters.Encode())
-		changed.Header = r.Header.Clone()
-		changed.Header.Set("Content-Type", formContentType)
+		changed.RawQuery = ""
+		changed.setForm(parameters.Encode())
 	}
 	return &changed
+}
+
+// setForm is a part of making a request of another one, whose header it leaves alone.
+func (r *Request) setForm(form string) {
+	r.Body, r.Header = []byte(form), r.Header.Clone()
+	r.Header.Set("Content-Type", formContentType)
 }
 
 func joinForms(first, second string) string {

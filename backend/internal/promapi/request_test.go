@@ -184,7 +184,7 @@ func TestReadRequestBodies(t *testing.T) {
 	require.Equal(t, "sum(up)", request.Parameters.Get("query"))
 	require.Equal(t, "query=sum%28up%29", string(request.Body))
 
-	_, err = read(Query, http.MethodPost, "", formContentType, "query="+strings.Repeat("x", MaxBodyBytes))
+	_, err = read(Query, http.MethodPost, "", formContentType, "query="+strings.Repeat("x", maxBodyBytes))
 	require.Equal(t, http.StatusRequestEntityTooLarge, status(err))
 
 	incoming := httptest.NewRequest(http.MethodPost, "/api/v1/query", strings.NewReader("x"))
@@ -383,13 +383,10 @@ func TestRequest_IsNotChanged(t *testing.T) {
 	require.NoError(t, err)
 	before, err := NewRequest(QueryRange, "/api/v1/query_range", url.Values{"query": {"up"}, "start": {"1"}, "end": {"2"}, "step": {"1"}}, time.Unix(3, 0))
 	require.NoError(t, err)
-	from := made.From(Caller{Datasource: 1, ID: 2}, true)
-	require.Equal(t, Caller{Datasource: 1, ID: 2}, from.Caller)
-	require.True(t, from.Lingers)
 	_, err = made.For(Series)
 	require.NoError(t, err)
 	made.With(url.Values{"query": {"down"}, "step": nil})
-	made.Confined(url.Values{"query": {"down"}}, []string{"shop"}, true)
+	made.Only(url.Values{"query": {"down"}})
 	made.Without([]string{"query"})
 	require.Equal(t, before, made)
 }

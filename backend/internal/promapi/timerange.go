@@ -25,10 +25,10 @@ type TimeRange struct {
 	Timeout time.Duration
 }
 
-// Prometheus accepts these two as the beginning and the end of all time.
+// Prometheus accepts these two for its minimum and maximum time.
 const (
-	beginningOfTime = "-292273086-05-16T16:47:06Z"
-	endOfTime       = "292277025-08-18T07:12:54.999999999Z"
+	minTimeFormatted = "-292273086-05-16T16:47:06Z"
+	maxTimeFormatted = "292277025-08-18T07:12:54.999999999Z"
 )
 
 // earliest and latest keep arithmetic on timestamps in milliseconds far from
@@ -39,86 +39,85 @@ var (
 	latest   = time.UnixMilli(1 << 50)
 )
 
-func parseTimeRange(endpoint Endpoint, parameters url.Values, now time.Time) (TimeRange, error) {
-	var (
-		timeRange = TimeRange{Start: now, End: now}
-		mistakes  error
-	)
-	set := func(name string, parse func(string) error, required bool) {
-		value := parameters.Get(name)
-		if value == "" && !required {
-			return
-		}
-		if err := parse(value); err != nil && mistakes == nil {
-			mistakes = InvalidParameter(name, err)
-		}
-	}
-	timeInto := func(target *time.Time) func(string) error {
-		return func(value string) (err error) { *target, err = parseTime(value); return err }
-	}
-	// setTime is for a time that may be missing.
-	setTime := func(name string, target *time.Time) {
-		set(name, func(value string) error {
-			if err := timeInto(target)(value); err != nil {
-				return fmt.Errorf("invalid time value for '%s': %w", name, err)
-			}
-			return nil
-		}, false)
-	}
-	durationInto := func(target *time.Duration) func(string) error {
-		return func(value string) (err error) { *target, err = parseDuration(value); return err }
-	}
-	switch endpoint {
-	case Query:
-		setTime("time", &timeRange.Start)
-		timeRange.End = timeRange.Start
-	case QueryRange:
-		set("start", timeInto(&timeRange.Start), true)
-		set("end", timeInto(&timeRange.End), true)
-		set("step", durationInto(&timeRange.Step), true)
-		if mistakes == nil {
-			mistakes = checkRange(timeRange)
-		}
-	case Series, Labels, LabelValues, QueryExemplars:
-		timeRange.Start = time.Time{}
-		setTime("start", &timeRange.Start)
-		setTime("end", &timeRange.End)
-		switch {
-		case mistakes != nil || !timeRange.End.Before(timeRange.Start):
-		case endpoint == QueryExemplars:
-			mistakes = BadData("end timestamp must not be before start timestamp")
-		default:
-			mistakes = BadData(`invalid parameter "end": end timestamp must not be before start time`)
-		}
-	default:
-		return timeRange, nil
-	}
-	set("timeout", durationInto(&timeRange.Timeout), false)
-	if text := parameters.Get("lookback_delta"); text != "" && mistakes == nil {
-		if err := durationInto(&timeRange.LookbackDelta)(text); err != nil {
-			mistakes = BadData("error parsing lookback delta duration: %s", err)
-		}
-	}
-	return timeRange, mistakes
+// timeReader reads the parameters of times. It keeps the first error.
+type timeReader struct {
+	parameters url.Values
+	err        error
 }
 
-func checkRange(timeRange TimeRange) error {
-	if timeRange.End.Before(timeRange.Start) {
-		return BadData(`invalid parameter "end": end timestamp must not be before start time`)
+func (r *timeReader) fail(err error) {
+	if r.err == nil {
+		r.err = err
 	}
-	if timeRange.Step <= 0 {
-		return BadData(`invalid parameter "step": zero or negative query resolution step widths are not accepted. Try a positive integer`)
+}
+
+func (r *timeReader) time(name string, target *time.Time, isRequired bool) {
+	text := r.parameters.Get(name)
+	if text == "" && !isRequired {
+		return
 	}
-	return nil
+	var err error
+	if *target, err = parseTime(text); err != nil {
+		if !isRequired {
+			err = fmt.Errorf("invalid time value for '%s': %w", name, err)
+		}
+		r.fail(InvalidParameter(name, err))
+	}
+}
+
+func (r *timeReader) duration(name string, target *time.Duration, isRequired bool) {
+	text := r.parameters.Get(name)
+	if text == "" && !isRequired {
+		return
+	}
+	var err error
+	if *target, err = parseDuration(text); err != nil && name == "lookback_delta" {
+		r.fail(BadData("error parsing lookback delta duration: %s", err))
+	} else if err != nil {
+		r.fail(InvalidParameter(name, err))
+	}
+}
+
+func parseTimeRange(endpoint Endpoint, parameters url.Values, now time.Time) (TimeRange, error) {
+	read, times := &timeReader{parameters: parameters}, TimeRange{Start: now, End: now}
+	switch endpoint.Traits().Times {
+	case OneTime:
+		read.time("time", &times.Start, false)
+		times.End = times.Start
+	case EachStep:
+		read.time("start", &times.Start, true)
+		read.time("end", &times.End, true)
+		read.duration("step", &times.Step, true)
+		if times.End.Before(times.Start) {
+			read.fail(BadData(`invalid parameter "end": end timestamp must not be before start time`))
+		}
+		if times.Step <= 0 {
+			read.fail(BadData(`invalid parameter "step": zero or negative query resolution step widths are not accepted. Try a positive integer`))
+		}
+	case TimeBounds:
+		times.Start = time.Time{}
+		read.time("start", &times.Start, false)
+		read.time("end", &times.End, false)
+		if times.End.Before(times.Start) && endpoint == QueryExemplars {
+			read.fail(BadData("end timestamp must not be before start timestamp"))
+		} else if times.End.Before(times.Start) {
+			read.fail(BadData(`invalid parameter "end": end timestamp must not be before start time`))
+		}
+	default:
+		return times, nil
+	}
+	read.duration("timeout", &times.Timeout, false)
+	read.duration("lookback_delta", &times.LookbackDelta, false)
+	return times, read.err
 }
 
 // parseTime reads a time as Prometheus does: seconds since the Unix epoch with
 // a fraction, or RFC 3339.
 func parseTime(text string) (time.Time, error) {
 	switch text {
-	case beginningOfTime:
+	case minTimeFormatted:
 		return earliest, nil
-	case endOfTime:
+	case maxTimeFormatted:
 		return latest, nil
 	}
 	if seconds, err := strconv.ParseFloat(text, 64); err == nil {

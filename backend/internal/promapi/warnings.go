@@ -1,7 +1,6 @@
 package promapi
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -17,42 +16,19 @@ import (
 // the reader returns what it was given, then the error of body, and never
 // closes the object itself.
 func AddWarnings(body io.Reader, warnings []string) (io.Reader, error) {
-	var list bytes.Buffer
-	for i, warning := range warnings {
-		text, err := json.Marshal(warning)
-		if err != nil {
-			return nil, err
-		}
-		if i > 0 {
-			list.WriteByte(',')
-		}
-		list.Write(text)
-	}
-	if list.Len() == 0 {
+	if len(warnings) == 0 {
 		return body, nil
 	}
-	return &warningAdder{source: body, list: list.Bytes(), chunk: make([]byte, 32<<10)}, nil
+	list, err := json.Marshal(warnings)
+	if err != nil {
+		return nil, err
+	}
+	return &warningAdder{source: body, list: list[1 : len(list)-1], chunk: make([]byte, 32<<10)}, nil
 }
 
 // errNoObject is returned for an answer that is no JSON object, or that more
 // than white space follows.
 var errNoObject = errors.New("the answer is not a JSON object")
-
-// position is where in the top-level object the scanner stands.
-type position int
-
-const (
-	beforeObject position = iota // nothing but white space so far
-	beforeKey                    // after { or , at the top level
-	inKey                        // within a key of the top level
-	beforeColon                  // after such a key
-	beforeValue                  // after the colon
-	inValue                      // within a value
-	inWarnings                   // after the [ of the list of warnings
-	inReplaced                   // within a value of "warnings" that is no list, which is dropped
-	afterObject                  // after the closing brace
-	noObject                     // in what is no object, or in what follows one
-)
 
 // warningAdder scans JSON just far enough to know the keys of the top level.
 type warningAdder struct {
@@ -63,13 +39,18 @@ type warningAdder struct {
 	out    []byte // the part of it that was not read yet
 	err    error  // error of source, returned once out is empty
 
-	position position
-	depth    int    // nesting within a value
-	inString bool   // within a string of a value
-	escaped  bool   // after a backslash
-	key      []byte // the key being read, raw
-	empty    bool   // the top-level object has no member yet
-	done     bool   // our warnings are in
+	depth     int    // nesting; 1 at the top level of the object
+	inString  bool   // within a string
+	isEscaped bool   // after a backslash
+	hasBegun  bool   // the object has
+	hasMember bool   // it has one, at least
+	isDone    bool   // our warnings are in
+	isWrong   bool   // it is no object, or something follows it
+	atKey     bool   // a string is a key of the top level
+	key       []byte // the last of these, raw
+	atValue   bool   // its value begins
+	isOpened  bool   // it is our key, and its list has begun
+	isDropped bool   // it is our key, and its value is no list
 }
 
 // Read implements io.Reader.
@@ -86,9 +67,9 @@ func (a *warningAdder) Read(p []byte) (int, error) {
 		}
 		a.out = a.made
 		switch {
-		case a.position == noObject, errors.Is(err, io.EOF) && a.position == beforeObject:
+		case a.isWrong, errors.Is(err, io.EOF) && !a.hasBegun:
 			a.err = errNoObject
-		case errors.Is(err, io.EOF) && a.position != afterObject:
+		case errors.Is(err, io.EOF) && a.depth > 0:
 			a.err = io.ErrUnexpectedEOF
 		}
 	}
@@ -97,190 +78,108 @@ func (a *warningAdder) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (a *warningAdder) emit(c byte) { a.made = append(a.made, c) }
+func (a *warningAdder) emit(c byte) {
+	if !a.isDropped {
+		a.made = append(a.made, c)
+	}
+}
 
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
 
 // scan consumes one byte and emits what stands for it.
 func (a *warningAdder) scan(c byte) {
-	switch a.position {
-	case beforeObject:
-		a.emit(c)
-		if c == '{' {
-			a.position, a.empty = beforeKey, true
-		} else if !isSpace(c) {
-			a.position = noObject
+	switch {
+	case a.isWrong:
+		return
+	case a.inString:
+		a.scanString(c)
+		return
+	case isSpace(c):
+		if !a.isOpened {
+			a.emit(c)
 		}
-	case beforeKey:
-		a.scanBeforeKey(c)
-	case inKey:
-		a.scanKey(c)
-	case beforeColon:
-		a.emit(c)
-		if c == ':' {
-			a.position = beforeValue
+		return
+	case a.depth == 0 && (a.hasBegun || c != '{'):
+		a.isWrong = true
+		return
+	case a.isOpened:
+		a.isOpened = false
+		if c != ']' {
+			a.emit(',')
 		}
-	case beforeValue:
-		a.scanBeforeValue(c)
-	case inValue:
-		a.scanValue(c)
-	case inWarnings:
-		a.scanInWarnings(c)
-	case inReplaced:
-		a.scanReplaced(c)
-	case afterObject:
-		if !isSpace(c) {
-			a.position = noObject
+	case a.atValue && !a.isDone && string(a.key) == "warnings":
+		a.isDone, a.isOpened = true, c == '['
+		a.made = append(append(a.made, '['), a.list...)
+		if a.isOpened {
+			a.atValue = false
+			a.depth++
 			return
 		}
-		a.emit(c)
-	case noObject:
+		// null, or something that no server sends: a list takes its place.
+		a.emit(']')
+		a.isDropped = true
 	}
+	a.atValue = false
+	a.scanToken(c)
 }
 
-func (a *warningAdder) scanBeforeKey(c byte) {
+// scanToken consumes a byte outside of strings and white space.
+func (a *warningAdder) scanToken(c byte) {
 	switch c {
 	case '"':
-		a.position, a.key, a.empty, a.escaped = inKey, a.key[:0], false, false
-		a.emit(c)
-	case '}':
-		a.closeObject()
-	default:
-		a.emit(c)
+		a.inString = true
+		if a.atKey {
+			a.key, a.hasMember = a.key[:0], true
+		}
+	case '[', '{':
+		a.depth++
+		if !a.hasBegun {
+			a.hasBegun, a.atKey = true, true
+		}
+	case ':':
+		if a.depth == 1 {
+			a.atKey, a.atValue = false, true
+		}
+	case ',':
+		if a.depth == 1 {
+			a.atKey, a.isDropped = true, false
+		}
+	case ']', '}':
+		if a.depth == 1 {
+			a.isDropped = false
+			a.addMember()
+		}
+		a.depth--
 	}
+	a.emit(c)
 }
 
-func (a *warningAdder) scanKey(c byte) {
+// scanString consumes a byte of a string.
+func (a *warningAdder) scanString(c byte) {
 	a.emit(c)
 	switch {
-	case a.escaped:
-		a.escaped = false
+	case a.isEscaped:
+		a.isEscaped = false
 	case c == '\\':
-		a.escaped = true
+		a.isEscaped = true
 	case c == '"':
-		a.position = beforeColon
+		a.inString = false
 		return
 	}
 	// Longer keys are none of ours, and a hostile one must not cost memory.
-	if len(a.key) <= len("warnings") {
+	if a.atKey && len(a.key) <= len("warnings") {
 		a.key = append(a.key, c)
 	}
 }
 
-func (a *warningAdder) scanBeforeValue(c byte) {
-	if isSpace(c) {
-		a.emit(c)
+// addMember adds the warnings at the end of an object that has none.
+func (a *warningAdder) addMember() {
+	if a.isDone {
 		return
 	}
-	a.position, a.depth, a.inString, a.escaped = inValue, 0, false, false
-	if string(a.key) != "warnings" || a.done {
-		a.scanValue(c)
-		return
-	}
-	a.done = true
-	a.emit('[')
-	a.made = append(a.made, a.list...)
-	if c == '[' {
-		a.position = inWarnings
-		return
-	}
-	// null, or something that no server sends: a list takes its place.
-	a.emit(']')
-	a.position = inReplaced
-	a.scanReplaced(c)
-}
-
-// scanInWarnings stands after the bracket of the server's own list.
-func (a *warningAdder) scanInWarnings(c byte) {
-	if isSpace(c) {
-		return
-	}
-	if c != ']' {
+	a.isDone = true
+	if a.hasMember {
 		a.emit(',')
 	}
-	a.position, a.depth = inValue, 1
-	a.scanValue(c)
-}
-
-func (a *warningAdder) scanValue(c byte) {
-	if a.inString {
-		a.emit(c)
-		a.scanString(c)
-		return
-	}
-	switch c {
-	case '"':
-		a.inString = true
-	case '[', '{':
-		a.depth++
-	case ']', '}':
-		if a.depth == 0 {
-			a.endMember(c)
-			return
-		}
-		a.depth--
-	case ',':
-		if a.depth == 0 {
-			a.endMember(c)
-			return
-		}
-	}
-	a.emit(c)
-}
-
-func (a *warningAdder) scanString(c byte) {
-	switch {
-	case a.escaped:
-		a.escaped = false
-	case c == '\\':
-		a.escaped = true
-	case c == '"':
-		a.inString = false
-	}
-}
-
-// scanReplaced drops a value of "warnings" that is no list.
-func (a *warningAdder) scanReplaced(c byte) {
-	if a.inString {
-		a.scanString(c)
-		return
-	}
-	switch c {
-	case '"':
-		a.inString = true
-	case '[', '{':
-		a.depth++
-	case ']', '}', ',':
-		if a.depth == 0 {
-			a.endMember(c)
-			return
-		}
-		if c != ',' {
-			a.depth--
-		}
-	}
-}
-
-// endMember handles the byte after a member of the top level.
-func (a *warningAdder) endMember(c byte) {
-	if c == '}' {
-		a.closeObject()
-		return
-	}
-	a.position = beforeKey
-	a.emit(c)
-}
-
-func (a *warningAdder) closeObject() {
-	if !a.done {
-		a.done = true
-		if !a.empty {
-			a.emit(',')
-		}
-		a.made = append(a.made, `"warnings":[`...)
-		a.made = append(a.made, a.list...)
-		a.emit(']')
-	}
-	a.emit('}')
-	a.position = afterObject
+	a.made = append(append(append(a.made, `"warnings":[`...), a.list...), ']')
 }

@@ -36,7 +36,7 @@ func TestWhoseCredentialGoesOut(t *testing.T) {
 		require.False(t, own)
 		return at.destination
 	}
-	hot, other := m.transports.own[tier.Hot], m.transports.destinations[0].Access
+	hot, other := m.transports.own[tier.Hot], m.transports.destinations[0].Transport
 	require.True(t, hot.HoldsSecrets())
 	for _, project := range []string{"", "listed"} {
 		require.Same(t, hot, of(project, "https://127.0.0.1:1/hot/below").transport)
@@ -100,7 +100,7 @@ func TestWhereTheServiceAccountTokenGoes(t *testing.T) {
 		settings.Destinations = []config.DestinationConfig{{Host: "named.monitoring.svc", Port: 9091}}
 		made, err = newTransports(settings, nil)
 		require.NoError(t, err)
-		require.False(t, made.destinations[0].Access.HoldsSecrets(), "a host that datasources may name does not get it")
+		require.False(t, made.destinations[0].Transport.HoldsSecrets(), "a host that datasources may name does not get it")
 	}
 }
 

@@ -29,11 +29,11 @@ func TestWhoseAnswersAreKept(t *testing.T) {
 		if datasource == nil {
 			own, err := m.Default()
 			require.NoError(t, err)
-			scope = own.scope
+			scope = own.Datasource.Scope
 		} else {
 			found, err := m.Saved(datasource)
 			require.NoError(t, err, name)
-			scope = found.scope
+			scope = found.Datasource.Scope
 		}
 		require.NotEmpty(t, scope)
 		require.Empty(t, seen[scope], "%s sees what another keeps", name)

@@ -24,12 +24,12 @@ const serviceAccountDir = "/var/run/secrets/kubernetes.io/serviceaccount"
 // transports hold the credentials and the TLS configuration for each destination.
 type transports struct {
 	// own is for the configured URLs of the gateway's own tiers.
-	own          map[tier.Name]*upstream.Access
+	own          map[tier.Name]*upstream.TransportConfig
 	destinations []upstream.Destination
 	// discovered is for the discovered Services of the gateway's own tiers.
 	discovered map[tier.Name]discoveredTransport
 	// services is for other Services that datasources name. It never has a credential.
-	services *upstream.Access
+	services *upstream.TransportConfig
 	// perses is for requests with the caller's credential. persesService has the gateway's
 	// own credential, or is nil.
 	perses, persesService http.RoundTripper
@@ -39,21 +39,21 @@ type transports struct {
 
 // discoveredTransport is for a discovered Service of the gateway's own tier. tierproxy uses
 // withoutToken over plain HTTP, because others could read the token of the ServiceAccount.
-type discoveredTransport struct{ withToken, withoutToken *upstream.Access }
+type discoveredTransport struct{ withToken, withoutToken *upstream.TransportConfig }
 
 func newDiscoveredTransport(config config.Config, own *config.HTTPConfig, reloads *upstream.Reloads) (discoveredTransport, error) {
-	options := upstream.AccessOptions{HTTP: own.ClientConfig(), Authorities: authorities(config, ".svc"), Reloads: reloads}
-	withoutToken, err := upstream.NewAccess(options)
+	options := upstream.TransportOptions{HTTP: own.ClientConfig(), Authorities: authorities(config, ".svc"), Reloads: reloads}
+	withoutToken, err := upstream.NewTransportConfig(options)
 	if err != nil {
 		return discoveredTransport{}, err
 	}
 	options.TokenFile = config.ServiceAccount.TokenPath
-	withToken, err := upstream.NewAccess(options)
+	withToken, err := upstream.NewTransportConfig(options)
 	return discoveredTransport{withToken: withToken, withoutToken: withoutToken}, err
 }
 
 // over returns the transport configuration for a scheme.
-func (d discoveredTransport) over(scheme string) *upstream.Access {
+func (d discoveredTransport) over(scheme string) *upstream.TransportConfig {
 	if scheme != "https" || !d.withToken.SendsToken() {
 		return d.withoutToken
 	}
@@ -63,8 +63,8 @@ func (d discoveredTransport) over(scheme string) *upstream.Access {
 // newTransports returns the transports of the configuration. reloads counts reloads of their
 // files. newTransports returns an error if it cannot read a file.
 func newTransports(settings config.Config, reloads *upstream.Reloads) (*transports, error) {
-	result := &transports{own: map[tier.Name]*upstream.Access{}, discovered: map[tier.Name]discoveredTransport{}}
-	note := func(key string, access *upstream.Access) {
+	result := &transports{own: map[tier.Name]*upstream.TransportConfig{}, discovered: map[tier.Name]discoveredTransport{}}
+	note := func(key string, access *upstream.TransportConfig) {
 		if access.SkipsVerification() {
 			result.unverified = append(result.unverified, key)
 		}
@@ -78,11 +78,11 @@ func newTransports(settings config.Config, reloads *upstream.Reloads) (*transpor
 		if parseError != nil {
 			continue // Validate reports it.
 		}
-		options := upstream.AccessOptions{HTTP: own.http.ClientConfig(), Authorities: authorities(settings, base.Hostname()), Reloads: reloads}
+		options := upstream.TransportOptions{HTTP: own.http.ClientConfig(), Authorities: authorities(settings, base.Hostname()), Reloads: reloads}
 		if base.Scheme == "https" && inCluster(base.Hostname()) {
 			options.TokenFile = settings.ServiceAccount.TokenPath
 		}
-		if result.own[name], err = upstream.NewAccess(options); err != nil {
+		if result.own[name], err = upstream.NewTransportConfig(options); err != nil {
 			return nil, fmt.Errorf("%s.http_config: %w", name, err)
 		}
 		if result.discovered[name], err = newDiscoveredTransport(settings, own.http, reloads); err != nil {
@@ -93,16 +93,16 @@ func newTransports(settings config.Config, reloads *upstream.Reloads) (*transpor
 		note(string(name), result.own[name])
 	}
 	for i, destination := range settings.Destinations {
-		access, err := upstream.NewAccess(upstream.AccessOptions{HTTP: destination.HTTPConfig.ClientConfig(), Authorities: authorities(settings, destination.Host), Reloads: reloads})
+		access, err := upstream.NewTransportConfig(upstream.TransportOptions{HTTP: destination.HTTPConfig.ClientConfig(), Authorities: authorities(settings, destination.Host), Reloads: reloads})
 		if err != nil {
 			return nil, fmt.Errorf("destinations[%d].http_config: %w", i, err)
 		}
 		note(fmt.Sprintf("destinations[%d]", i), access)
 		result.destinations = append(result.destinations, upstream.Destination{
-			Host: destination.Host, Port: destination.Port, Scheme: destination.Scheme, PathPrefix: destination.PathPrefix, Access: access, Tenant: destination.Tenant,
+			Host: destination.Host, Port: destination.Port, Scheme: destination.Scheme, PathPrefix: destination.PathPrefix, Transport: access, Tenant: destination.Tenant,
 		})
 	}
-	if result.services, err = upstream.NewAccess(upstream.AccessOptions{Authorities: authorities(settings, ".svc"), Reloads: reloads}); err != nil {
+	if result.services, err = upstream.NewTransportConfig(upstream.TransportOptions{Authorities: authorities(settings, ".svc"), Reloads: reloads}); err != nil {
 		return nil, fmt.Errorf("service_account: %w", err)
 	}
 	plain := promconfig.HTTPClientConfig{EnableHTTP2: true, TLSConfig: promconfig.TLSConfig{CAFile: settings.Perses.CAFile}}
@@ -116,7 +116,7 @@ func newTransports(settings config.Config, reloads *upstream.Reloads) (*transpor
 	if service.TLSConfig.CAFile == "" && service.TLSConfig.CA == "" {
 		service.TLSConfig.CAFile = settings.Perses.CAFile
 	}
-	var access *upstream.Access
+	var access *upstream.TransportConfig
 	if access, result.persesService, err = persesTransport(service, reloads); err != nil {
 		return nil, fmt.Errorf("perses.service.http_config: %w", err)
 	}
@@ -125,8 +125,8 @@ func newTransports(settings config.Config, reloads *upstream.Reloads) (*transpor
 }
 
 // persesTransport returns the transport for requests to Perses. It reloads changed files.
-func persesTransport(config promconfig.HTTPClientConfig, reloads *upstream.Reloads) (*upstream.Access, http.RoundTripper, error) {
-	access, err := upstream.NewAccess(upstream.AccessOptions{HTTP: &config, Reloads: reloads})
+func persesTransport(config promconfig.HTTPClientConfig, reloads *upstream.Reloads) (*upstream.TransportConfig, http.RoundTripper, error) {
+	access, err := upstream.NewTransportConfig(upstream.TransportOptions{HTTP: &config, Reloads: reloads})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -22,9 +23,11 @@ var tenantHeaders = []string{"X-Scope-Orgid", "Thanos-Tenant"}
 func (r *Resolver) buildDefault() (*Resolved, error) {
 	resolved := &Resolved{
 		Label: "default datasource", Rule: r.rules.defaultRule,
-		Threshold: time.Duration(r.config.Routing.Threshold), cache: r.config.Cache.Enabled,
-		Strategy: tier.Strategy(r.config.Routing.Strategy), splitAcrossReplicas: r.config.Routing.SplitAcrossReplicas,
 		WantsNamespace: r.config.Hot.Tenancy.Parameter != "" || r.config.Cold.Tenancy.Parameter != "",
+	}
+	resolved.Datasource = &engine.Datasource{
+		Name: resolved.Label, Threshold: time.Duration(r.config.Routing.Threshold), Strategy: tier.Strategy(r.config.Routing.Strategy),
+		ReplicasAccepted: r.config.Routing.SplitAcrossReplicas, Cached: r.config.Cache.Enabled, Detailed: resolved.ShowsConfiguration(),
 	}
 	hotAt, coldAt := r.ownLocation(tier.Hot), r.ownLocation(tier.Cold)
 	hot, err := r.tiersAt(hotAt, tierUse{own: true}, resolved)
@@ -36,7 +39,7 @@ func (r *Resolver) buildDefault() (*Resolved, error) {
 		return nil, err
 	}
 	r.join(resolved, hotAt, coldAt, hot, cold)
-	resolved.scope = r.scopeOf(resolved.Label, "", hotAt, coldAt)
+	resolved.Datasource.Scope = r.scopeOf(resolved.Label, "", hotAt, coldAt)
 	return resolved, nil
 }
 
@@ -53,18 +56,20 @@ func (r *Resolver) ownConfigured(name tier.Name) destination {
 
 // buildSaved returns a saved datasource: see Saved.
 func (r *Resolver) buildSaved(saved *perses.Datasource) (*Resolved, error) {
-	resolved := &Resolved{
-		Label: saved.Reference.String(), IsSaved: true,
-		Threshold:           cmp.Or(saved.Spec.Threshold, time.Duration(r.config.Routing.Threshold)),
-		Strategy:            cmp.Or(tier.Strategy(saved.Spec.Strategy), tier.Strategy(r.config.Routing.Strategy)),
-		splitAcrossReplicas: valueOr(saved.Spec.SplitAcrossReplicas, r.config.Routing.SplitAcrossReplicas),
-		cache:               valueOr(saved.Spec.Cache, r.config.Cache.Enabled),
-		queryParams:         saved.Spec.QueryParams,
-		scrapeInterval:      saved.Spec.ScrapeInterval,
-	}
+	resolved := &Resolved{Label: saved.Reference.String(), IsSaved: true}
 	var err error
 	if resolved.Rule, err = r.rules.of(saved.Reference); err != nil {
 		return nil, err
+	}
+	resolved.Datasource = &engine.Datasource{
+		Name:             resolved.Label,
+		Threshold:        cmp.Or(time.Duration(saved.Spec.Threshold), time.Duration(r.config.Routing.Threshold)),
+		Strategy:         cmp.Or(tier.Strategy(saved.Spec.Strategy), tier.Strategy(r.config.Routing.Strategy)),
+		ReplicasAccepted: valueOr(saved.Spec.SplitAcrossReplicas, r.config.Routing.SplitAcrossReplicas),
+		Cached:           valueOr(saved.Spec.Cache, r.config.Cache.Enabled),
+		QueryParams:      saved.Spec.QueryParams,
+		ScrapeInterval:   time.Duration(saved.Spec.ScrapeInterval),
+		Detailed:         resolved.ShowsConfiguration(),
 	}
 	tenant := tenantOf(saved)
 	hotAt, hot, err := r.tiersOf(saved, tier.Hot, saved.Spec.Hot, tenant, resolved)
@@ -76,7 +81,7 @@ func (r *Resolver) buildSaved(saved *perses.Datasource) (*Resolved, error) {
 		return nil, err
 	}
 	r.join(resolved, hotAt, coldAt, hot, cold)
-	resolved.scope = r.scopeOf(resolved.Label, saved.Generation, hotAt, coldAt)
+	resolved.Datasource.Scope = r.scopeOf(resolved.Label, saved.Generation, hotAt, coldAt)
 	return resolved, nil
 }
 
@@ -99,7 +104,7 @@ func (r *Resolver) tiersOf(saved *perses.Datasource, name tier.Name, named *pers
 	}
 	resolved.WantsNamespace = resolved.WantsNamespace || at.tenancy.Parameter != ""
 	if !own {
-		at.scrapeInterval = saved.Spec.ScrapeInterval
+		at.scrapeInterval = time.Duration(saved.Spec.ScrapeInterval)
 	}
 	tiers, err := r.tiersAt(at, tierUse{header: tenant, own: own && len(tenant) == 0, project: saved.Reference.Project}, resolved)
 	return at, tiers, err
@@ -122,12 +127,12 @@ func (r *Resolver) destinationOf(reference perses.Reference, name tier.Name, nam
 		at, err = r.locationOfService(reference, name, named, tenant)
 		return at, false, err
 	}
-	at.destination = destination{name: name, url: named.URL.String(), retention: named.Retention, lag: named.Lag, headers: canonical(tenant)}
-	if err := r.permit(reference, named.URL, &at.destination); err != nil {
+	at.destination = destination{name: name, url: named.URL.String(), retention: time.Duration(named.Retention), lag: time.Duration(named.Lag), headers: canonical(tenant)}
+	if err := r.permit(reference, &named.URL.URL, &at.destination); err != nil {
 		return at, false, &promapi.Error{Status: http.StatusForbidden, Type: promapi.ErrorForbidden, Cause: err, Message: fmt.Sprintf(
 			"the %s tier of %s is at %s, which is not an allowed destination: ask the operator to list the host in the gateway's destinations", name, reference, named.URL.Host)}
 	}
-	return at, false, r.mayChooseTenant(reference, name, tenant, r.isOwnServer(named.URL) || at.transport.HoldsSecrets())
+	return at, false, r.mayChooseTenant(reference, name, tenant, r.isOwnServer(&named.URL.URL) || at.transport.HoldsSecrets())
 }
 
 // tenantOf returns the tenant headers of a saved datasource.

@@ -157,7 +157,7 @@ func (r *Resolved) Health(now time.Time, detailed bool) Health {
 		health.Status = StatusUnhealthy
 	}
 	if r.Pair != nil {
-		health.addLearned(r.Pair.Learned(), detailed)
+		health.addLearned(r.Pair.Snapshot(), detailed)
 	}
 	return health
 }
@@ -166,7 +166,7 @@ func (r *Resolved) Health(now time.Time, detailed bool) Health {
 func (r *Resolved) ShownHealth(now time.Time) Health { return r.Health(now, r.ShowsConfiguration()) }
 
 // addLearned adds what the gateway knows about both tiers together.
-func (h *Health) addLearned(learned *catalog.Learned, detailed bool) {
+func (h *Health) addLearned(learned *catalog.Snapshot, detailed bool) {
 	h.LearningError = learned.Error
 	evidence := learned.Knowledge
 	switch {
@@ -174,8 +174,8 @@ func (h *Health) addLearned(learned *catalog.Learned, detailed bool) {
 		return
 	case evidence.Declared:
 		h.Completeness = "declared"
-	case learned.Doubt != "":
-		h.Completeness = "assumed: " + learned.Doubt
+	case learned.AssumedReason != "":
+		h.Completeness = "assumed: " + learned.AssumedReason
 	default:
 		h.Completeness = "learned"
 	}
@@ -236,7 +236,7 @@ func (r *Resolved) addReplicas(health *TierHealth, now time.Time, detailed bool)
 		status := replica.Hot.Status()
 		state := tierHealth(replica.Hot, status, now, status.ErrorFor(detailed), detailed)
 		health.Replicas = append(health.Replicas, ReplicaHealth{
-			Name: replica.Hot.Replica(), Ready: replica.ready, Available: state.Available, Error: state.Error, CoverageStart: state.CoverageStart,
+			Name: replica.Hot.Replica(), Ready: replica.Ready, Available: state.Available, Error: state.Error, CoverageStart: state.CoverageStart,
 		})
 		if state.Available && state.CoverageStart != nil && (health.CoverageStart == nil || state.CoverageStart.Before(*health.CoverageStart)) {
 			health.CoverageStart = state.CoverageStart

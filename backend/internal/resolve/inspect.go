@@ -109,7 +109,7 @@ func (r *Resolver) inspect(ctx context.Context, saved *perses.Datasource, name t
 		return seen
 	}
 	if !own {
-		at.scrapeInterval = saved.Spec.ScrapeInterval
+		at.scrapeInterval = time.Duration(saved.Spec.ScrapeInterval)
 	}
 	servers := r.serversAt(at)
 	switch {
@@ -133,7 +133,7 @@ func (r *Resolver) inspect(ctx context.Context, saved *perses.Datasource, name t
 		defer client.Close()
 		_, settings := server.shared()
 		inspected := catalog.NewTier(catalog.TierOptions{
-			Name: name, Replica: server.replica, Client: client, ProbeInterval: time.Duration(r.config.Probe.Interval), Probing: r.inspections,
+			Name: name, Replica: server.replica, Client: client, ProbeInterval: time.Duration(r.config.Probe.Interval), ProbeBudget: r.inspections,
 			Retention: settings.Retention, Lag: settings.Lag, ScrapeInterval: settings.ScrapeInterval,
 		})
 		seen.Address, seen.Server, seen.tiers = client.Endpoint(), client.Server(), append(seen.tiers, inspected)

@@ -109,7 +109,7 @@ func (r *Resolver) ownLocation(name tier.Name) location {
 		if err != nil {
 			discovered.url, discovered.missing = "", err.Error()
 		}
-		discovered.guard, discovered.transport = permission.Guard, permission.Access
+		discovered.guard, discovered.transport = permission.Guard, permission.Transport
 	case r.isDefaultReference(name) && !pending(service):
 		// The default Service does not exist, which is normal.
 		return location{destination: configured, service: service, reference: reference}

@@ -39,7 +39,7 @@ func (r *Resolver) permit(reference perses.Reference, named *url.URL, at *destin
 	}
 	at.guard, at.tenant = permission.Guard, permission.Tenant
 	if trusted {
-		at.transport = permission.Access
+		at.transport = permission.Transport
 	}
 	return nil
 }

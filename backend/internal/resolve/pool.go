@@ -41,7 +41,7 @@ type destination struct {
 	// scrapeInterval is the interval that the datasource sets. If it is zero, tierproxy
 	// measures it.
 	scrapeInterval time.Duration
-	transport      *upstream.Access
+	transport      *upstream.TransportConfig
 	tenancy        config.TenancyConfig
 	guard          upstream.Guard
 	// tenant is the tenant that the data belongs to, if the operator declares one.
@@ -76,7 +76,7 @@ func (d destination) client(header http.Header, pool config.PoolConfig, idle int
 		return nil, fmt.Errorf("parse the URL of the %s tier: %w", d.name, err)
 	}
 	options := upstream.ClientOptions{
-		URL: base, Access: d.transport, PoolSize: pool.Size, HTTP2: pool.HTTP2, Header: header, Guard: d.guard, Address: d.address, Network: network,
+		URL: base, Transport: d.transport, PoolSize: pool.Size, HTTP2: pool.HTTP2, Header: header, Guard: d.guard, Address: d.address, Network: network,
 	}
 	if idle > 0 {
 		options.IdleConnections, options.IdleTimeout, options.ProbeBytes = idle, idleConnectionTimeout, maxProbeBytes
@@ -127,7 +127,7 @@ type tierPool struct {
 type pairKey struct{ hot, cold *catalog.Tier }
 
 type pooledPair struct {
-	*catalog.Pair
+	*catalog.Catalog
 	cancel context.CancelFunc
 }
 
@@ -142,7 +142,7 @@ type pooledTier struct {
 	users map[string]*usage
 	// payer is the project whose probe budget the tier uses.
 	payer   string
-	probing *catalog.Probing
+	probing *catalog.ProbeBudget
 }
 
 func newTierPool(config config.Config) *tierPool {
@@ -159,7 +159,7 @@ func newTierPool(config config.Config) *tierPool {
 func limitsOf(config config.Config) admission.Limits {
 	limits := admission.Limits{
 		Concurrent: config.Limits.Concurrent, Queue: config.Limits.Queue, Wait: time.Duration(config.Limits.QueueWait),
-		SharedBytes: config.Limits.SharedBytes, SharedMemory: admission.NewMemory(int64(config.Limits.SharedMemory)),
+		SharedBytes: config.Limits.SharedBytes, SharedMemory: admission.NewBudget[string](int64(config.Limits.SharedMemory), 0).Of("answers"),
 	}
 	if limits.Concurrent == 0 {
 		limits.Concurrent = config.Pool.Size
@@ -239,7 +239,7 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 	}
 	options := catalog.TierOptions{
 		Name: at.name, Replica: at.replica, Client: client, Retention: settings.Retention, Lag: settings.Lag, ScrapeInterval: settings.ScrapeInterval,
-		ProbeInterval: time.Duration(p.config.Probe.Interval), Calls: admission.NewController(p.limits, p.meters[at.name]), Probing: added.probing, Warm: warm,
+		ProbeInterval: time.Duration(p.config.Probe.Interval), Calls: admission.NewController(p.limits, p.meters[at.name]), ProbeBudget: added.probing, Warm: warm,
 	}
 	ctx, cancel := context.WithCancel(p.context)
 	added.cancel = cancel
@@ -259,7 +259,7 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 
 // pair returns the catalog of two tiers, and starts to refresh a new one. It returns nil
 // unless there are both tiers. The catalog lives as long as both tiers.
-func (p *tierPool) pair(hot, cold *catalog.Tier) *catalog.Pair {
+func (p *tierPool) pair(hot, cold *catalog.Tier) *catalog.Catalog {
 	if hot == nil || cold == nil {
 		return nil
 	}
@@ -270,7 +270,7 @@ func (p *tierPool) pair(hot, cold *catalog.Tier) *catalog.Pair {
 	if pooled, ok := p.pairs[key]; ok {
 		return pooled.With(hot, cold)
 	}
-	options := catalog.PairOptions{
+	options := catalog.Options{
 		Hot: key.hot, Cold: key.cold, LearnInterval: time.Duration(p.config.Probe.LearnInterval), ReplicaLabels: p.config.Cold.ReplicaLabels,
 		OnLearned: func() {
 			p.decideReplicas(func(set *replicaSet) bool { return set.cold == key.cold && slices.Contains(set.servers, key.hot) })
@@ -281,7 +281,7 @@ func (p *tierPool) pair(hot, cold *catalog.Tier) *catalog.Pair {
 		options.Complete, options.ExternalLabels = p.config.Hot.Complete, p.config.Hot.ExternalLabels
 	}
 	ctx, cancel := context.WithCancel(p.context)
-	added := &pooledPair{Pair: catalog.NewPair(options), cancel: cancel}
+	added := &pooledPair{Catalog: catalog.New(options), cancel: cancel}
 	p.pairs[key] = added
 	p.running.Go(func() { added.Run(ctx) })
 	return added.With(hot, cold)

@@ -124,14 +124,14 @@ func (p *tierPool) leastRecentlyUsed(lastUse func(*pooledTier) (time.Time, bool)
 }
 
 // probingOf returns the probe budget of a project. The mutex is held.
-func (p *tierPool) probingOf(project string) *catalog.Probing {
+func (p *tierPool) probingOf(project string) *catalog.ProbeBudget {
 	for _, candidate := range p.tiers {
 		if candidate.payer == project && candidate.probing != nil {
 			return candidate.probing
 		}
 	}
 	if project == "" {
-		return catalog.NewProbing(globalShare*projectProbes, globalShare*nameBytes)
+		return catalog.NewProbeBudget(globalShare*projectProbes, globalShare*nameBytes)
 	}
-	return catalog.NewProbing(projectProbes, nameBytes)
+	return catalog.NewProbeBudget(projectProbes, nameBytes)
 }

@@ -8,20 +8,12 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
 // conflictTimeout is how long a conflict between servers lasts after one of them has
 // disappeared: the server may only be restarting.
 const conflictTimeout = 15 * time.Minute
-
-// replica is one of the servers of the hot tier.
-type replica struct {
-	engine.Replica
-	// ready is the readiness of the pod according to Kubernetes.
-	ready bool
-}
 
 // replicaSetKey is a Service of hot, and the cold tier or nil. The labels that cold removes
 // determine which servers are replicas. Therefore the servers of one Service can be replicas
@@ -36,9 +28,9 @@ type replicaSetKey struct {
 // only read it.
 type replicaSet struct {
 	key     replicaSetKey
-	servers []*catalog.Tier // base views
-	cold    *catalog.Tier   // base view, or nil
-	pairs   []*catalog.Pair // of each server with cold; empty without cold
+	servers []*catalog.Tier    // base views
+	cold    *catalog.Tier      // base view, or nil
+	pairs   []*catalog.Catalog // of each server with cold; empty without cold
 	// refusals say why a server gets no queries. The Note is zero for a server that gets
 	// queries.
 	refusals []*atomic.Pointer[tier.Note]
@@ -56,7 +48,7 @@ var notIdentified = tier.PublicNote("its external labels are not known yet")
 
 // replicaSet returns the replica set of a Service, and creates a new one. pairs are the
 // catalogs of each server with cold.
-func (p *tierPool) replicaSet(at destination, servers []*catalog.Tier, cold *catalog.Tier, pairs []*catalog.Pair) *replicaSet {
+func (p *tierPool) replicaSet(at destination, servers []*catalog.Tier, cold *catalog.Tier, pairs []*catalog.Catalog) *replicaSet {
 	at, _ = at.shared()
 	at.address, at.replica = "", ""
 	key := replicaSetKey{hot: at}
@@ -98,7 +90,7 @@ func (p *tierPool) decideReplicas(matches func(*replicaSet) bool) {
 func (p *tierPool) decide(set *replicaSet) {
 	removed := slices.Clone(p.config.Cold.ReplicaLabels)
 	for _, pair := range set.pairs {
-		removed = append(removed, pair.Learned().Cold.ReplicaLabels...)
+		removed = append(removed, pair.Snapshot().Cold.ReplicaLabels...)
 	}
 	refused := p.refusal(set, removed)
 	for i, server := range set.servers {
@@ -146,16 +138,17 @@ func (r *Resolver) join(joined *Resolved, hotAt, coldAt location, hot, cold []*c
 		}
 	}
 	if len(cold) > 0 {
-		joined.Cold = cold[0]
+		joined.Cold, joined.Datasource.Cold = cold[0], cold[0]
 	}
 	if len(hot) == 0 {
 		return
 	}
 	if hot[0].Replica() == "" {
 		joined.Hot, joined.Pair = hot[0], r.pool.pair(hot[0], joined.Cold)
+		joined.Datasource.Hot = []engine.Replica{{Hot: joined.Hot, Pair: joined.Pair, Ready: true}}
 		return
 	}
-	var pairs []*catalog.Pair
+	var pairs []*catalog.Catalog
 	for _, server := range hot {
 		if pair := r.pool.pair(server, joined.Cold); pair != nil {
 			pairs = append(pairs, pair)
@@ -164,26 +157,11 @@ func (r *Resolver) join(joined *Resolved, hotAt, coldAt location, hot, cold []*c
 	set := r.pool.replicaSet(hotAt.destination, hot, joined.Cold, pairs)
 	for i, server := range hot {
 		server = server.RefusedBy(set.refusals[i])
-		joinedReplica := replica{Replica: engine.Replica{Hot: server}, ready: hotAt.service.Endpoints[i].Ready}
+		joinedReplica := engine.Replica{Hot: server, Ready: hotAt.service.Endpoints[i].Ready}
 		if len(pairs) > 0 {
 			joinedReplica.Pair = pairs[i].With(server, joined.Cold)
 		}
 		joined.replicas = append(joined.replicas, joinedReplica)
 	}
-	joined.Hot, joined.Pair = joined.replicas[0].Hot, joined.replicas[0].Pair
-}
-
-// replicasFor returns the replicas of hot in the order in which a request tries them.
-func (r *Resolved) replicasFor(request *promapi.Request) []engine.Replica {
-	if len(r.replicas) == 0 {
-		return nil
-	}
-	ordered := make([]engine.Replica, 0, len(r.replicas))
-	ready := make(map[*catalog.Tier]bool, len(r.replicas))
-	for _, replica := range r.replicas {
-		ordered = append(ordered, replica.Replica)
-		ready[replica.Hot] = replica.ready
-	}
-	engine.OrderReplicas(request, ordered, func(replica engine.Replica) bool { return ready[replica.Hot] })
-	return ordered
+	joined.Hot, joined.Pair, joined.Datasource.Hot = joined.replicas[0].Hot, joined.replicas[0].Pair, joined.replicas
 }

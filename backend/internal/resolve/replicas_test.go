@@ -12,6 +12,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
@@ -54,7 +55,7 @@ func TestReplicas_BelongToAHotAndAColdTogether(t *testing.T) {
 	hotAt := location{service: service, destination: destination{name: tier.Hot, url: service.URL(), service: "monitoring/prometheus", transport: r.ownConfigured(tier.Hot).transport}}
 	datasource := func(coldFlags string) *Resolved {
 		coldAt := location{destination: destination{name: tier.Cold, url: tellingTier(t, "{}", coldFlags).URL}}
-		made := &Resolved{Label: coldFlags}
+		made := &Resolved{Label: coldFlags, Datasource: &engine.Datasource{}}
 		hot, err := r.tiersAt(hotAt, tierUse{own: true}, made)
 		require.NoError(t, err)
 		cold, err := r.tiersAt(coldAt, tierUse{own: true}, made)

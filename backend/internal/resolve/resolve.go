@@ -67,7 +67,7 @@ type Resolver struct {
 	noDiscovery string
 
 	// inspections limits concurrent inspections.
-	inspections *catalog.Probing
+	inspections *catalog.ProbeBudget
 
 	// generation changes whenever a Service changes or the pool drops a tier. A Resolved of
 	// an earlier generation is outdated.
@@ -83,7 +83,7 @@ type Resolver struct {
 func New(options Options) (*Resolver, error) {
 	r := &Resolver{
 		config: options.Config, logger: options.Logger, network: options.Network, fingerprint: options.Config.Fingerprint(),
-		inspections: catalog.NewProbing(maxInspections, 0),
+		inspections: catalog.NewProbeBudget(maxInspections, 0),
 	}
 	var err error
 	if r.transports, err = newTransports(options.Config, options.Reloads); err != nil {

@@ -101,8 +101,9 @@ func (r *Resolver) RuleOf(reference perses.Reference) (*enforcement.Rule, error)
 func (r *Resolver) DefaultRule() *enforcement.Rule { return r.rules.defaultRule }
 
 // Confine confines a request to the namespaces of the datasource and to namespace, unless it
-// is empty. It returns the errors of the rule.
-func (r *Resolver) Confine(resolved *Resolved, request *promapi.Request, namespace string) (*promapi.Request, error) {
+// is empty. It returns the confined request, what the confinement means for it, and the errors
+// of the rule.
+func (r *Resolver) Confine(resolved *Resolved, request *promapi.Request, namespace string) (*promapi.Request, enforcement.Confinement, error) {
 	rule := resolved.Rule
 	var err error
 	switch {
@@ -114,14 +115,14 @@ func (r *Resolver) Confine(resolved *Resolved, request *promapi.Request, namespa
 		}
 	}
 	if err != nil {
-		return nil, err
+		return nil, enforcement.Confinement{}, err
 	}
 	if rule != nil {
 		return rule.Confine(request)
 	}
 	if resolved.WantsNamespace {
-		return nil, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
+		return nil, enforcement.Confinement{}, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
 			"a tier of the %s answers only requests that are confined to namespaces: set a namespace in the query (POST /api/v1/metrics/query), or ask the operator to confine the datasource", resolved.Label)
 	}
-	return request, nil
+	return request, enforcement.Confinement{}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
@@ -18,7 +19,7 @@ import (
 // returns an Error with status 403 if the datasource may not use the Service, and with status
 // 501 if discovery is off.
 func (r *Resolver) locationOfService(reference perses.Reference, name tier.Name, named *perses.TierSpec, tenant http.Header) (location, error) {
-	service := discovery.Reference{Namespace: named.Service.Namespace, Name: named.Service.Name, Port: named.Service.Port, Scheme: named.Service.Scheme}
+	service := discovery.Reference{Namespace: named.Service.Namespace, Name: named.Service.Name, Port: string(named.Service.Port), Scheme: named.Service.Scheme}
 	if r.discovery == nil {
 		return location{}, promapi.Errorf(http.StatusNotImplemented, promapi.ErrorUnavailable,
 			"the %s tier of %s is the Service %s, which the gateway cannot look up: %s; set url instead", name, reference, service, r.noDiscovery)
@@ -37,7 +38,7 @@ func (r *Resolver) locationOfService(reference perses.Reference, name tier.Name,
 	}
 	state := r.discovery.Resolve(service)
 	at := destination{
-		name: name, url: state.URL(), retention: named.Retention, lag: named.Lag, headers: canonical(tenant), service: service.String(),
+		name: name, url: state.URL(), retention: time.Duration(named.Retention), lag: time.Duration(named.Lag), headers: canonical(tenant), service: service.String(),
 	}
 	if at.url == "" {
 		at.missing = state.Message
@@ -61,7 +62,7 @@ func (r *Resolver) permitService(state *discovery.Service, service discovery.Ref
 	if err != nil {
 		return err
 	}
-	at.guard, at.transport = permission.Guard, permission.Access
+	at.guard, at.transport = permission.Guard, permission.Transport
 	base, err := url.Parse(state.URL())
 	if err != nil {
 		return err
@@ -75,8 +76,8 @@ func (r *Resolver) permitService(state *discovery.Service, service discovery.Ref
 	}
 	if own := r.ownBehind(base, service); own != nil {
 		at.transport, at.tenancy, at.tenant = own.transport, own.tenancy, own.tenant
-	} else if notDescribed == nil && described.Access.IsConfigured() {
-		at.transport = described.Access
+	} else if notDescribed == nil && described.Transport.IsConfigured() {
+		at.transport = described.Transport
 	}
 	return nil
 }
@@ -128,12 +129,12 @@ func isHostOf(host string, service discovery.Reference) bool {
 // permissionFor returns the permission to connect to a Service, but not to loopback,
 // link-local or cloud metadata addresses behind it. Credentials go over https, or over scheme
 // if the operator sets it.
-func permissionFor(service *discovery.Service, scheme string, access *upstream.Access) (upstream.Permission, error) {
+func permissionFor(service *discovery.Service, scheme string, access *upstream.TransportConfig) (upstream.Permission, error) {
 	base, err := url.Parse(service.URL())
 	if err != nil {
 		return upstream.Permission{}, fmt.Errorf("parse the URL of a Service: %w", err)
 	}
-	return upstream.Allow([]upstream.Destination{{Host: service.Host, Port: service.Port, Scheme: scheme, Access: access}}, base)
+	return upstream.Allow([]upstream.Destination{{Host: service.Host, Port: service.Port, Scheme: scheme, Transport: access}}, base)
 }
 
 // warnOfWithheld logs that tierproxy does not send a configured credential, because the tier's

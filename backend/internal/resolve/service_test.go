@@ -31,8 +31,8 @@ func TestOverWhichSchemeADiscoveredServiceGetsACredential(t *testing.T) {
 		service := &discovery.Service{Host: "a.monitoring.svc", Port: 9090, Scheme: test.scheme}
 		permission, err := permissionFor(service, test.said, made.discovered[test.name].over(test.scheme))
 		require.NoError(t, err)
-		require.Equal(t, test.secrets, permission.Access.HoldsSecrets(), test)
-		require.Equal(t, test.token, permission.Access.SendsToken(), test)
+		require.Equal(t, test.secrets, permission.Transport.HoldsSecrets(), test)
+		require.Equal(t, test.token, permission.Transport.SendsToken(), test)
 		require.NotZero(t, permission.Guard)
 	}
 }

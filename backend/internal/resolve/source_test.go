@@ -69,7 +69,7 @@ func TestWhoGetsTheGatewaysOwnTiers(t *testing.T) {
 		require.NoError(t, err)
 		require.Same(t, own.Hot, found.Hot)
 		require.Same(t, own.Cold, found.Cold)
-		require.Equal(t, 15*time.Minute, found.Threshold)
+		require.Equal(t, 15*time.Minute, found.Datasource.Threshold)
 	}
 	_, err = m.Saved(saved(t, "other", "", "{}"))
 	requireStatus(t, err, http.StatusForbidden, `datasource "metrics" of project "other" may not use the gateway's own hot tier`)
@@ -80,7 +80,7 @@ func TestWhoGetsTheGatewaysOwnTiers(t *testing.T) {
 	// connection that others use.
 	found, err := m.Saved(saved(t, "other", `"threshold":"5m","hot":{"url":"https://127.0.0.1:1/hot"},"cold":{"url":"https://127.0.0.1:1/other","lag":"2h"},`, "{}"))
 	require.NoError(t, err)
-	require.Equal(t, 5*time.Minute, found.Threshold)
+	require.Equal(t, 5*time.Minute, found.Datasource.Threshold)
 	require.Equal(t, "https://127.0.0.1:1/other", found.Cold.Endpoint())
 	now := time.Now()
 	require.Equal(t, now.Add(-2*time.Hour).UnixMilli(), found.Cold.State(now).Newest)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sort"
 	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // Strategy says whether a query belongs to one tier, or may be cut.
@@ -68,7 +70,7 @@ type CutInput struct {
 	Fresh time.Duration
 	// ExtentAt returns what the query, its times frozen, reads at one evaluation
 	// time. Both ends of it must not move back while time goes on.
-	ExtentAt func(at int64) (Extent, error)
+	ExtentAt func(at int64) (promql.Extent, error)
 	// ReplicasAccepted is set where steps from one of several replicas of hot are
 	// accepted beside those of cold.
 	ReplicasAccepted bool
@@ -78,7 +80,7 @@ type CutInput struct {
 type Cut struct {
 	// Grid are the evaluation times.
 	Grid Grid
-	// First is the index of the first step of hot; those before it are cold's.
+	// First is the index of the first step of hot. Those before it are of cold.
 	First int
 	// Earliest and Latest bound where else it could be cut: hot covers the steps
 	// from Earliest on, cold those before Latest.
@@ -124,15 +126,17 @@ func (in CutInput) cut() (Cut, error) {
 	var failed error
 	// first returns the index of the first step of which something holds that
 	// holds for all later ones too.
-	first := func(holds func(Extent) bool) int {
+	first := func(holds func(promql.Extent) bool) int {
 		return sort.Search(steps, func(i int) bool {
 			extent, err := in.ExtentAt(in.Grid.At(i))
 			failed = errors.Join(failed, err)
 			return err == nil && (extent.Nothing || holds(extent))
 		})
 	}
-	cut.Earliest = first(func(extent Extent) bool { return in.Hot.Oldest != NothingCovered && extent.Oldest >= in.Hot.Oldest })
-	cut.Latest = first(func(extent Extent) bool { return min(extent.Newest, in.Now) > in.Cold.Newest })
+	cut.Earliest = first(func(extent promql.Extent) bool {
+		return in.Hot.Oldest != NothingCovered && extent.Oldest >= in.Hot.Oldest
+	})
+	cut.Latest = first(func(extent promql.Extent) bool { return min(extent.Newest, in.Now) > in.Cold.Newest })
 	if failed != nil {
 		return Cut{}, fmt.Errorf("what it reads at each step is not known: %w", failed)
 	}
@@ -154,20 +158,20 @@ func (in CutInput) cut() (Cut, error) {
 func (in Input) Split(routed Decision) Decision {
 	return Decision{
 		Tier: Both, Reason: ReasonSplit, Rule: routed.Rule,
-		Fallback: Cold, FallbackReason: ReasonHotFailed, FallbackWarnings: in.missing(Cold),
+		Fallback: Cold, FallbackReason: ReasonHotFailed, FallbackWarnings: in.coverageWarnings(Cold),
 	}
 }
 
 // HotFailed is the decision for a query whose steps at hot have failed: the
 // whole of it belongs to cold.
 func (in Input) HotFailed() Decision {
-	return Decision{Tier: Cold, Reason: ReasonHotFailed, Warnings: in.missing(Cold)}
+	return Decision{Tier: Cold, Reason: ReasonHotFailed, Warnings: in.coverageWarnings(Cold)}
 }
 
 // HotEmpty is the same where hot has nothing and was only assumed to have
 // everything.
 func (in Input) HotEmpty() Decision {
-	return Decision{Tier: Cold, Reason: ReasonHotEmpty, Warnings: in.missing(Cold)}
+	return Decision{Tier: Cold, Reason: ReasonHotEmpty, Warnings: in.coverageWarnings(Cold)}
 }
 
 // ColdFailed is the decision for a query whose steps at cold have failed: the
@@ -176,5 +180,5 @@ func (in Input) ColdFailed() (Decision, bool) {
 	if starts, _ := in.startsBeforeHot(); starts || in.Completeness == Incomplete || in.Unlabelled != "" || !in.Hot.Available {
 		return Decision{}, false
 	}
-	return Decision{Tier: Hot, Reason: ReasonColdFailed, Warnings: in.doubts()}, true
+	return Decision{Tier: Hot, Reason: ReasonColdFailed, Warnings: in.assumedWarnings()}, true
 }

@@ -6,21 +6,25 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // cutInput is a query of a day, step a minute, hot of the last 6 h.
 func cutInput(t testing.TB, query string, span, step time.Duration, change func(*CutInput)) (CutInput, Decision) {
 	t.Helper()
 	start := now.Add(-span)
-	frozen, err := Freeze(query, start, now)
+	parsed, err := promql.Parse(query)
+	require.NoError(t, err)
+	frozen, err := parsed.Frozen(start, now)
 	require.NoError(t, err)
 	grid, err := NewGrid(start, now, step)
 	require.NoError(t, err)
 	in := CutInput{Input: input(nil), Grid: grid, Fresh: 15 * minute}
-	in.Extent, err = Analyze(Evaluation{Query: query, Start: start, End: now, Step: step})
+	in.Extent, err = parsed.Extent(promql.Evaluation{Start: start, End: now, Step: step})
 	require.NoError(t, err)
-	in.ExtentAt = func(at int64) (Extent, error) {
-		return Analyze(Evaluation{Query: frozen, Start: time.UnixMilli(at), End: time.UnixMilli(at), Step: step})
+	in.ExtentAt = func(at int64) (promql.Extent, error) {
+		return frozen.Extent(promql.Evaluation{Start: time.UnixMilli(at), End: time.UnixMilli(at), Step: step})
 	}
 	if change != nil {
 		change(&in)
@@ -103,44 +107,6 @@ func TestColdFailed_HotAnswersOnlyWhatItHoldsForSure(t *testing.T) {
 			require.Equal(t, []any{Hot, ReasonColdFailed}, []any{decision.Tier, decision.Reason}, name)
 		}
 	}
-}
-
-func TestSeparable(t *testing.T) {
-	for _, query := range []string{
-		`up`, `rate(up[5m])`, `up @ start()`, `sum_over_time(up[1h:] @ end())`, `topk(3, up)`, `up[1m]`, `rate(up[step()*2])`, `time()`,
-	} {
-		require.NoError(t, Separable(query), query)
-	}
-	for query, why := range map[string]string{
-		`up offset range()`: "range()", `rate(up[max_of(range(), 1m)])`: "range()", `max_over_time(up[1h:(range()/100)])`: "range()",
-		`limitk(1, up)`: "samples", `limit_ratio(0.5, up)`: "samples", `info(up)`: "info()", `up <| 1`: "not understood", `up * start()`: "start()", `up > range()`: "range()", `step() * up`: "step()",
-	} {
-		require.ErrorContains(t, Separable(query), why, query)
-	}
-}
-
-func TestFreeze(t *testing.T) {
-	start, end := time.UnixMilli(1_700_000_000_000), time.UnixMilli(1_700_000_060_500)
-	for query, expected := range map[string]string{
-		`sum ( up )`:                     `sum ( up )`,
-		`up @ start()`:                   `up @ 1700000000.000`,
-		`rate(up[5m] @ end() offset 1m)`: `rate(up[5m] @ 1700000060.500 offset 1m)`,
-		`max_over_time((up @ start())[1h:] @ end())`: `max_over_time((up @ 1700000000.000)[1h:] @ 1700000060.500)`,
-		`max_over_time(up[1h:] @ end())`:             `max_over_time(up[1h:] @ 1700000060.500)`,
-		`up @ 5`:                                     `up @ 5`,
-		// Everything else stays as it was written.
-		`absent( up{ z="1", a="2" } @ end ( ) ) # @ start()`:  `absent( up{ z="1", a="2" } @ 1700000060.500 ) # @ start()`,
-		`label_replace(up @ start(), "x", "@ end()", "", "")`: `label_replace(up @ 1700000000.000, "x", "@ end()", "", "")`,
-	} {
-		frozen, err := Freeze(query, start, end)
-		require.NoError(t, err)
-		require.Equal(t, expected, frozen)
-	}
-	frozen, err := Freeze(`up @ start()`, time.UnixMilli(-1500), end)
-	require.NoError(t, err)
-	require.Equal(t, `up @ -1.500`, frozen)
-	_, err = Freeze(`up <| 1`, start, end)
-	require.Error(t, err)
 }
 
 func TestGrid(t *testing.T) {

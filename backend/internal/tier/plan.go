@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // ErrNoTier is returned by Plan when neither tier is configured.
@@ -38,7 +40,7 @@ const NothingCovered int64 = math.MaxInt64
 // Input is everything that a decision depends on.
 type Input struct {
 	// Extent is what the request reads.
-	Extent Extent
+	Extent promql.Extent
 	// Forced is the tier the request names, or empty.
 	Forced Name
 	// ColdParameter is the name of a request parameter that only cold knows,
@@ -53,30 +55,30 @@ type Input struct {
 	// Now is the time of the request in milliseconds since the Unix epoch:
 	// no sample can be newer.
 	Now int64
-	// Completeness tells whether series outside of hot can match;
-	// CompletenessWhy says why, in words for people.
+	// Completeness says whether series outside of hot can match. CompletenessWhy
+	// says why, in words for people.
 	Completeness    Completeness
 	CompletenessWhy string
-	// Unlabelled says why hot cannot answer with its external labels; empty
-	// where it can, or need not.
+	// Unlabelled says why hot cannot answer with its external labels. It is empty
+	// where hot can, or need not.
 	Unlabelled string
-	// EmptyBefore is set when hot answered this query with nothing, a short
-	// while ago, and was only assumed to be complete.
+	// EmptyBefore is set when hot, assumed to be complete, answered this query with
+	// nothing a short while ago.
 	EmptyBefore bool
 	// OnlyTier is the tier that alone serves what is asked, or empty.
 	OnlyTier Name
 	// HotReplicated is set when hot is one of several replicas: another one may
 	// hold what it does not.
 	HotReplicated bool
-	// Union is set for requests whose answers from both tiers can be joined;
-	// UnionWhenIncomplete where they are joined whenever hot may lack something.
+	// Union is set for requests whose answers from both tiers can be joined.
+	// UnionWhenIncomplete is set where they are joined whenever hot may lack something.
 	Union, UnionWhenIncomplete bool
 
-	// Detailed is set for callers who may see how the tiers are configured: what
-	// the rules and the warnings say may then name external labels and sources.
+	// Detailed is set for callers who may see how the tiers are configured. Texts may
+	// then name external labels and sources.
 	Detailed bool
 
-	quiet bool // what the rules say is not asked for
+	quiet bool // set where what the rules say is not read
 }
 
 // Decision is the outcome of the routing rules.
@@ -87,12 +89,11 @@ type Decision struct {
 	Reason Reason
 	// Rule is the number of that rule.
 	Rule int
-	// Fallback is the tier to ask when Tier fails, or empty, and
-	// FallbackReason what the reason is then.
+	// Fallback is the tier to ask when Tier fails, or empty. FallbackReason is the
+	// reason then.
 	Fallback       Name
 	FallbackReason Reason
-	// FallbackOnEmpty is set when cold is to be asked too where hot answers
-	// nothing.
+	// FallbackOnEmpty is set when cold is asked too if hot answers nothing.
 	FallbackOnEmpty bool
 	// Warnings say why the answer may differ from that of one Prometheus
 	// holding all the data. Each is one sentence without a line break.
@@ -104,7 +105,7 @@ type Decision struct {
 // rule is one of the routing rules.
 type rule struct {
 	number int
-	// applies tells whether the rule decides, and says why or why not.
+	// applies reports whether the rule decides, and why or why not.
 	applies func(Input) (bool, string)
 	decide  func(Input) Decision
 }
@@ -112,7 +113,13 @@ type rule struct {
 // rules are the routing rules that follow the forced ones, in order; the last
 // one always applies.
 var rules = []rule{
-	{2, Input.onlyOne, Input.theOnlyOne},
+	{2, func(in Input) (bool, string) {
+		decision, why := in.onlyOne()
+		return decision.Tier != "", why
+	}, func(in Input) Decision {
+		decision, _ := in.onlyOne()
+		return decision
+	}},
 	{3, Input.startsBeforeHot, func(in Input) Decision { return in.cold(ReasonOlderThanHot) }},
 	{4, Input.notInHot, func(in Input) Decision { return in.cold(ReasonNotInHot) }},
 	{5, Input.endsAfterCold, func(in Input) Decision { return in.hot(ReasonNewerThanCold) }},
@@ -122,14 +129,12 @@ var rules = []rule{
 		}
 		return in.hot(ReasonBelowThreshold)
 	}},
-	{7, func(in Input) (bool, string) {
-		return true, in.say("the query reads %s at once, and the threshold is %s", in.Extent.Span, in.Threshold)
-	}, func(in Input) Decision {
+	{7, func(in Input) (bool, string) { return true, in.notLess() }, func(in Input) Decision {
 		decision := in.cold(ReasonAtOrAboveThreshold)
 		if in.Hot.Available {
 			// The rules before say that hot covers the extent and is complete.
 			decision.Fallback, decision.FallbackReason = Hot, ReasonColdFailed
-			decision.FallbackWarnings = in.doubts()
+			decision.FallbackWarnings = in.assumedWarnings()
 		}
 		return decision
 	}},
@@ -155,6 +160,23 @@ type Step struct {
 // Explain returns the decision of Plan and what every rule up to the one that
 // decided says.
 func Explain(in Input) (Decision, []Step, error) { return explain(in, true) }
+
+// Sentence says in one line for people which tier answers and why. in is the input
+// that Plan made the decision from.
+func (d Decision) Sentence(in Input) string {
+	why := string(d.Reason)
+	if _, steps, _ := Explain(in); len(steps) > 0 {
+		why = steps[len(steps)-1].Why
+	}
+	switch d.Reason {
+	case ReasonSplit:
+		why = "each answers its part of the time range"
+	case ReasonHotEmpty:
+		why = "hot had nothing for this query a short while ago, and cold may have something"
+	default:
+	}
+	return fmt.Sprintf("%s answers: %s", d.Tier, why)
+}
 
 func explain(in Input, withSteps bool) (Decision, []Step, error) {
 	if !in.Hot.Configured && !in.Cold.Configured {
@@ -199,53 +221,43 @@ func (in Input) forced() (Name, Reason, string) {
 	case in.Forced != "":
 		return in.Forced, ReasonForced, fmt.Sprintf("the request asks for the %s tier", in.Forced)
 	case in.ColdParameter != "":
-		return Cold, ReasonColdParameter, fmt.Sprintf("only cold knows the parameter %q", in.ColdParameter)
+		return Cold, ReasonColdParameter, fmt.Sprintf("the query carries the parameter %s, which only cold knows", in.ColdParameter)
 	}
 	return "", "", "the request leaves the choice to the rules"
 }
 
 func (in Input) force(name Name, reason Reason) Decision {
-	decision := Decision{Tier: name, Reason: reason, Rule: 1, Warnings: in.missing(name)}
+	decision := Decision{Tier: name, Reason: reason, Rule: 1, Warnings: in.coverageWarnings(name)}
 	if name == Hot {
-		decision.Warnings = append(decision.Warnings, in.foreign()...)
+		decision.Warnings = append(decision.Warnings, in.missingSeriesWarnings()...)
 	}
 	return decision
 }
 
-// onlyOne is rule 2: there is nothing to choose.
-func (in Input) onlyOne() (bool, string) {
-	switch {
-	case in.OnlyTier != "" && in.state(in.OnlyTier).Configured:
-		return true, fmt.Sprintf("only the %s tier serves this endpoint", in.OnlyTier)
-	case !in.Cold.Configured:
-		return true, "there is no cold tier"
-	case !in.Hot.Configured:
-		return true, "there is no hot tier"
-	case !in.Hot.Available && in.Cold.Available:
-		return true, "hot is not available"
-	case in.Hot.Available && !in.Cold.Available:
-		return true, "cold is not available"
-	case !in.Hot.Available:
-		return false, "neither tier is available, so both are tried"
+// onlyOne is rule 2: there is nothing to choose. Its decision names no tier where
+// there is.
+func (in Input) onlyOne() (_ Decision, why string) {
+	only := func(name Name, reason Reason, why string, warnings ...string) (Decision, string) {
+		return Decision{Tier: name, Reason: reason, Warnings: append(in.coverageWarnings(name), warnings...)}, why
 	}
-	return false, "both tiers are available"
-}
-
-func (in Input) theOnlyOne() Decision {
 	switch {
 	case in.OnlyTier != "" && in.state(in.OnlyTier).Configured:
-		return Decision{Tier: in.OnlyTier, Reason: ReasonOnlyTier}
-	case !in.Cold.Configured && in.HotReplicated:
-		return Decision{Tier: Hot, Reason: ReasonOnlyTier, Warnings: in.missing(Hot)}
-	case !in.Cold.Configured:
+		return Decision{Tier: in.OnlyTier, Reason: ReasonOnlyTier}, fmt.Sprintf("only the %s tier serves this endpoint", in.OnlyTier)
+	case !in.Cold.Configured && !in.HotReplicated:
 		// All the data there is is hot's: nothing can be missing.
-		return Decision{Tier: Hot, Reason: ReasonOnlyTier}
+		return Decision{Tier: Hot, Reason: ReasonOnlyTier}, "there is no cold tier"
+	case !in.Cold.Configured:
+		return only(Hot, ReasonOnlyTier, "there is no cold tier")
 	case !in.Hot.Configured:
-		return Decision{Tier: Cold, Reason: ReasonOnlyTier, Warnings: in.missing(Cold)}
+		return only(Cold, ReasonOnlyTier, "there is no hot tier")
+	case !in.Hot.Available && in.Cold.Available:
+		return only(Cold, ReasonHotUnavailable, "the hot tier is unavailable")
+	case in.Hot.Available && !in.Cold.Available:
+		return only(Hot, ReasonColdUnavailable, "the cold tier is unavailable", slices.Concat(in.missingSeriesWarnings(), in.assumedWarnings())...)
 	case !in.Hot.Available:
-		return Decision{Tier: Cold, Reason: ReasonHotUnavailable, Warnings: in.missing(Cold)}
+		return Decision{}, "neither tier is available, so both are tried"
 	}
-	return Decision{Tier: Hot, Reason: ReasonColdUnavailable, Warnings: slices.Concat(in.missing(Hot), in.foreign(), in.doubts())}
+	return Decision{}, "both tiers are available"
 }
 
 // startsBeforeHot is rule 3.
@@ -254,9 +266,9 @@ func (in Input) startsBeforeHot() (bool, string) {
 	case in.Extent.Nothing:
 		return false, "the query reads no sample"
 	case in.Hot.Oldest == NothingCovered:
-		return true, "it is not known from when on hot holds its samples"
+		return true, "it is not known from when on hot holds data"
 	case in.Extent.Oldest < in.Hot.Oldest:
-		return true, in.say("the query reads samples from %s on, and hot holds them from %s on", moment(in.Extent.Oldest), moment(in.Hot.Oldest))
+		return true, in.say("the query reads samples from %s on, and hot's begin at %s", moment(in.Extent.Oldest), moment(in.Hot.Oldest))
 	}
 	return false, in.say("hot holds its samples from %s on", moment(in.Hot.Oldest))
 }
@@ -288,16 +300,24 @@ func (in Input) endsAfterCold() (bool, string) {
 // belowThreshold is rule 6.
 func (in Input) belowThreshold() (bool, string) {
 	if in.Extent.Nothing {
-		return true, "the query reads no sample, so any tier can answer"
+		return true, "the query reads no samples"
 	}
-	return in.Extent.Span < in.Threshold, in.say("the query reads %s at once, and the threshold is %s", in.Extent.Span, in.Threshold)
+	if in.Extent.Span < in.Threshold {
+		return true, in.say("the query reads %s at once, less than the threshold of %s, and hot holds it all", stretch(in.Extent.Span), stretch(in.Threshold))
+	}
+	return false, in.notLess()
+}
+
+// notLess says that the span is not below the threshold.
+func (in Input) notLess() string {
+	return in.say("the query reads %s at once, which is not less than the threshold of %s", stretch(in.Extent.Span), stretch(in.Threshold))
 }
 
 // hot is the decision for hot, with cold behind it. That hot may be incomplete
 // after all is checked where cold covers what is read.
 func (in Input) hot(reason Reason) Decision {
 	return Decision{
-		Tier: Hot, Reason: reason, Fallback: Cold, FallbackReason: ReasonHotFailed, FallbackWarnings: in.missing(Cold),
+		Tier: Hot, Reason: reason, Fallback: Cold, FallbackReason: ReasonHotFailed, FallbackWarnings: in.coverageWarnings(Cold),
 		FallbackOnEmpty: in.Completeness == Assumed && !in.Extent.Nothing && in.ColdCovers(),
 	}
 }
@@ -305,7 +325,7 @@ func (in Input) hot(reason Reason) Decision {
 // cold is the decision for cold, or for both where only their union holds
 // everything that is asked for.
 func (in Input) cold(reason Reason) Decision {
-	missing := in.missing(Cold)
+	missing := in.coverageWarnings(Cold)
 	if in.Hot.Available && ((in.Union && !in.ColdCovers()) || in.UnionWhenIncomplete) {
 		decision := Decision{Tier: Both, Reason: reason, Warnings: Texts(in.Cold.Notes, in.Detailed)}
 		if in.Hot.Oldest > in.Cold.Newest {
@@ -316,7 +336,7 @@ func (in Input) cold(reason Reason) Decision {
 	return Decision{Tier: Cold, Reason: reason, Warnings: missing}
 }
 
-// ColdCovers tells whether cold holds all that the query reads up to its end.
+// ColdCovers reports whether cold holds all that the query reads up to its end.
 func (in Input) ColdCovers() bool {
 	return in.Extent.Nothing || min(in.Extent.Newest, in.Now) <= in.Cold.Newest
 }
@@ -328,77 +348,11 @@ func (in Input) state(name Name) State {
 	return in.Cold
 }
 
-// missing names the stretch of the extent that lies outside the coverage of a
-// tier which is asked all the same.
-func (in Input) missing(name Name) []string {
-	if in.Extent.Nothing {
-		return nil
-	}
-	switch name {
-	case Hot:
-		return in.missingInHot()
-	default:
-		warnings := Texts(in.Cold.Notes, in.Detailed)
-		if !in.ColdCovers() {
-			warnings = append([]string{fmt.Sprintf("the cold tier answered, whose data ends at %s, but the query reads samples up to %s: what lies between may be missing",
-				formatTime(in.Cold.Newest), formatTime(min(in.Extent.Newest, in.Now)))}, warnings...)
-		}
-		return warnings
-	}
-}
-
-func (in Input) missingInHot() []string {
-	if starts, _ := in.startsBeforeHot(); !starts {
-		return nil
-	}
-	if in.Hot.Oldest == NothingCovered {
-		return []string{"the hot tier answered, and it is not known from when on it holds data: samples may be missing"}
-	}
-	return []string{fmt.Sprintf("the hot tier answered, whose data begins at %s, but the query reads samples from %s on: what lies between is missing",
-		formatTime(in.Hot.Oldest), formatTime(in.Extent.Oldest))}
-}
-
-// foreign says what hot, asked all the same, does not have of other sources.
-// Without a cold tier there are none.
-func (in Input) foreign() []string {
-	if in.Extent.Nothing || !in.Cold.Configured {
-		return nil
-	}
-	if in.Completeness == Incomplete {
-		return []string{fmt.Sprintf("the hot tier answered, which may not have every series that matches: %s", in.CompletenessWhy)}
-	}
-	if in.Unlabelled != "" {
-		return []string{fmt.Sprintf("the hot tier answered, whose series lack its external labels: %s", in.Unlabelled)}
-	}
-	return nil
-}
-
-// doubts says that hot was only assumed to be complete.
-func (in Input) doubts() []string {
-	if in.Completeness == Assumed && !in.Extent.Nothing {
-		return []string{"the hot tier answered because the cold tier failed, and it is only assumed that hot has every series that matches"}
-	}
-	return nil
-}
-
-// say is what a rule says, and nothing where nobody asks: most decisions are
-// not explained.
+// say formats what a rule says. It returns nothing in a decision that is not
+// explained, as most are.
 func (in Input) say(format string, arguments ...any) string {
 	if in.quiet {
 		return ""
 	}
 	return fmt.Sprintf(format, arguments...)
-}
-
-// moment is a time in milliseconds since the Unix epoch.
-type moment int64
-
-// String returns it for people to read.
-func (m moment) String() string { return formatTime(int64(m)) }
-
-func formatTime(milliseconds int64) string {
-	if milliseconds == math.MinInt64 {
-		return "the beginning"
-	}
-	return time.UnixMilli(milliseconds).UTC().Format(time.RFC3339)
 }

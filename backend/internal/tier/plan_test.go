@@ -6,13 +6,33 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
+
+var (
+	now    = time.UnixMilli(1_760_000_000_000).UTC()
+	minute = time.Minute
+	hour   = time.Hour
+	day    = 24 * time.Hour
+)
+
+// before returns a time before now in milliseconds since the Unix epoch.
+func before(duration time.Duration) int64 { return now.Add(-duration).UnixMilli() }
+
+// step returns the step of a query over some time. It is zero for an instant query.
+func step(span time.Duration) time.Duration {
+	if span == 0 {
+		return 0
+	}
+	return 15 * time.Second
+}
 
 // input is a datasource with both tiers: hot holds the last 6 h, cold
 // everything; the query reads the last 5 minutes.
 func input(change func(*Input)) Input {
 	in := Input{
-		Extent:    Extent{Oldest: before(10 * minute), Newest: before(0), Span: 5 * minute},
+		Extent:    promql.Extent{Oldest: before(10 * minute), Newest: before(0), Span: 5 * minute},
 		Hot:       State{Configured: true, Available: true, Oldest: before(6 * hour), Newest: before(0)},
 		Cold:      State{Configured: true, Available: true, Newest: before(0)},
 		Threshold: 15 * minute, ScrapeInterval: 30 * time.Second,
@@ -50,7 +70,7 @@ func TestPlan(t *testing.T) {
 		{"rule 4: hot is assumed to be complete", func(in *Input) { in.Completeness = Assumed }, Hot, ReasonBelowThreshold, Cold, ""},
 		{"rule 4: hot cannot add its external labels", func(in *Input) { in.Unlabelled = "info" }, Cold, ReasonNotInHot, "", ""},
 		{"rule 4 wins over rule 5", func(in *Input) { in.Completeness = Incomplete; in.Cold.Newest = before(hour) }, Cold, ReasonNotInHot, "", "what lies between may be missing"},
-		{"rule 4: nothing is read", func(in *Input) { in.Completeness = Incomplete; in.Extent = Extent{Nothing: true} }, Hot, ReasonBelowThreshold, Cold, ""},
+		{"rule 4: nothing is read", func(in *Input) { in.Completeness = Incomplete; in.Extent = promql.Extent{Nothing: true} }, Hot, ReasonBelowThreshold, Cold, ""},
 		{"rule 5: cold lags behind", func(in *Input) { in.Extent.Span = hour; in.Cold.Newest = before(hour) }, Hot, ReasonNewerThanCold, Cold, ""},
 		{"rule 5: cold lags by two scrape intervals", func(in *Input) { in.Extent.Span = hour; in.Cold.Newest = before(minute) }, Hot, ReasonNewerThanCold, Cold, ""},
 		{"rule 5: cold lags by a millisecond less", func(in *Input) { in.Extent.Span = hour; in.Cold.Newest = before(minute) + 1 }, Cold, ReasonAtOrAboveThreshold, Hot, "what lies between may be missing"},
@@ -63,8 +83,8 @@ func TestPlan(t *testing.T) {
 		{"union: neither has what lies between", func(in *Input) { in.Union = true; in.Extent.Oldest = before(day); in.Cold.Newest = before(7 * hour) }, Both, ReasonOlderThanHot, "", "what lies between may be missing"},
 		{"union: cold has it all", func(in *Input) { in.Union = true; in.Extent.Oldest = before(day) }, Cold, ReasonOlderThanHot, "", ""},
 		{"union: hot may lack something", func(in *Input) { in.UnionWhenIncomplete = true; in.Completeness = Incomplete }, Both, ReasonNotInHot, "", ""},
-		{"nothing is read: hot, whatever the range", func(in *Input) { in.Extent = Extent{Nothing: true} }, Hot, ReasonBelowThreshold, Cold, ""},
-		{"nothing is known of the query: cold", func(in *Input) { in.Extent = UnknownExtent(now, now) }, Cold, ReasonOlderThanHot, "", ""},
+		{"nothing is read: hot, whatever the range", func(in *Input) { in.Extent = promql.Extent{Nothing: true} }, Hot, ReasonBelowThreshold, Cold, ""},
+		{"nothing is known of the query: cold", func(in *Input) { in.Extent = promql.UnknownExtent(now, now) }, Cold, ReasonOlderThanHot, "", ""},
 
 		{"rule 2: only hot serves the endpoint", func(in *Input) { in.OnlyTier = Hot; in.Extent.Span = hour }, Hot, ReasonOnlyTier, "", ""},
 		{"rule 2: only cold would serve the endpoint", func(in *Input) { in.OnlyTier = Cold; in.Cold = State{} }, Hot, ReasonOnlyTier, "", ""},
@@ -95,10 +115,10 @@ func TestPlan(t *testing.T) {
 		{"rule 1: hot is forced and alone", func(in *Input) { in.Forced = Hot; in.Cold = State{}; in.Completeness = Incomplete }, Hot, ReasonForced, "", ""},
 		{"rule 1: cold is forced and hot is incomplete", func(in *Input) { in.Forced = Cold; in.Completeness = Incomplete }, Cold, ReasonForced, "", ""},
 		{"rule 1: hot is forced and nothing is read", func(in *Input) {
-			in.Forced, in.Extent, in.Completeness, in.Hot.Oldest = Hot, Extent{Nothing: true}, Incomplete, NothingCovered
+			in.Forced, in.Extent, in.Completeness, in.Hot.Oldest = Hot, promql.Extent{Nothing: true}, Incomplete, NothingCovered
 		}, Hot, ReasonForced, "", ""},
 		{"rule 1: cold is forced and nothing is read", func(in *Input) {
-			in.Forced, in.Extent, in.Cold.Newest = Cold, Extent{Nothing: true, Newest: before(0)}, before(hour)
+			in.Forced, in.Extent, in.Cold.Newest = Cold, promql.Extent{Nothing: true, Newest: before(0)}, before(hour)
 		}, Cold, ReasonForced, "", ""},
 		{"rule 1: the forced tier does not exist", func(in *Input) { in.Forced = Cold; in.Cold = State{} }, Hot, ReasonOnlyTier, "", "asks for the cold tier, which this datasource does not have"},
 	} {

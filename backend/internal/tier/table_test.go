@@ -67,8 +67,8 @@ var tableRows = []tableRow{
 }
 
 // tableKnowledge is the world of the table: two clusters, one of which is hot's.
-var tableKnowledge = NewKnowledge(Knowledge{
-	HotLabels: map[string]string{"cluster": "lab"}, HotLabelsKnown: true, Added: map[string]string{"cluster": "lab"},
+var tableKnowledge = NewSeriesEvidence(SeriesEvidence{
+	HotLabels: map[string]string{"cluster": "lab"}, HotLabelsKnown: true, InjectedLabels: map[string]string{"cluster": "lab"},
 	Sources: []map[string]string{{"cluster": "lab"}, {"cluster": "other"}}, SourcesKnown: true,
 	HotNames:   NewNameSet([]string{"up", "container_memory_rss", "container_cpu_usage_seconds_total"}),
 	OtherNames: NewNameSet([]string{"up", "shop_orders_total"}),
@@ -79,21 +79,22 @@ func (r tableRow) render(t *testing.T) string {
 	end := now.Add(-r.ago)
 	in := input(nil)
 	in.Threshold = 15 * minute
-	var err error
-	in.Extent, err = Analyze(Evaluation{Query: r.query, Start: end.Add(-r.span), End: end, Step: step(r.span)})
-	if err != nil {
-		in.Extent = UnknownExtent(end.Add(-r.span), end)
+	in.Extent = promql.UnknownExtent(end.Add(-r.span), end)
+	query, err := promql.Parse(r.query)
+	if err == nil {
+		in.Extent, err = query.Extent(promql.Evaluation{Start: end.Add(-r.span), End: end, Step: step(r.span)})
+		require.NoError(t, err)
 	}
-	is, why, isUnderstood := tableKnowledge.Completeness(t.Context(), promql.KeyOf(r.query), func() ([]Selector, error) {
-		expression, err := ParseExpression(r.query)
-		if err != nil {
+	is, why, isUnderstood := tableKnowledge.Completeness(t.Context(), promql.KeyOf(r.query), func() ([]promql.Selector, error) {
+		if query == nil {
+			_, err := promql.Parse(r.query)
 			return nil, err
 		}
-		return expression.Selectors, nil
+		return query.Selectors(), nil
 	})
 	in.Completeness, in.CompletenessWhy = is, why.Detail
 	if isUnderstood {
-		if _, err := Relabel(r.query, tableKnowledge.Added); err != nil {
+		if _, err := query.WithLabels(tableKnowledge.InjectedLabels); err != nil {
 			in.Unlabelled = err.Error()
 		}
 	}

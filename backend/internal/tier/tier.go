@@ -1,7 +1,9 @@
-// Package tier decides which tier can answer a query: it computes the extent
-// of the query, holds it against the coverage of the tiers and applies the
-// routing rules in their order. It is pure: no input or output, no clock and
-// no log, so that a decision can be repeated from its inputs alone.
+// Package tier holds the routing rules. It decides which tier answers a query from the
+// extent of the query, the coverage of the tiers, and evidence of which series they
+// hold. It also decides where a query is cut.
+//
+// It is pure: no I/O, no clock and no log, so that a decision can be repeated from its
+// inputs alone. It imports no more of this project than promql.
 package tier
 
 // Name is the name of a tier as it appears on the wire: in the X-Tier header,
@@ -26,39 +28,39 @@ func Names() []Name { return []Name{Hot, Cold} }
 type Reason string
 
 const (
-	// ReasonForced says: the request named the tier in its X-Tier-Choice header.
+	// ReasonForced says that the request named the tier in its X-Tier-Choice header.
 	ReasonForced Reason = "forced"
-	// ReasonColdParameter says: the request carries a parameter that only cold knows.
+	// ReasonColdParameter says that the request carries a parameter that only cold knows.
 	ReasonColdParameter Reason = "cold-parameter"
-	// ReasonOnlyTier says: the datasource has one tier only, or only one
+	// ReasonOnlyTier says that the datasource has one tier only, or only one
 	// serves the endpoint.
 	ReasonOnlyTier Reason = "only-tier"
-	// ReasonHotUnavailable says: the last probe of hot failed, or its samples
+	// ReasonHotUnavailable says that the last probe of hot failed, or its samples
 	// are not fresh.
 	ReasonHotUnavailable Reason = "hot-unavailable"
-	// ReasonColdUnavailable says: the last probe of cold failed.
+	// ReasonColdUnavailable says that the last probe of cold failed.
 	ReasonColdUnavailable Reason = "cold-unavailable"
-	// ReasonOlderThanHot says: the query reads samples from before hot's coverage.
+	// ReasonOlderThanHot says that the query reads samples from before hot's coverage.
 	ReasonOlderThanHot Reason = "older-than-hot"
-	// ReasonNotInHot says: series outside of hot may match, or the query needs
+	// ReasonNotInHot says that series outside of hot may match, or the query needs
 	// hot's external labels in a way that hot cannot answer.
 	ReasonNotInHot Reason = "not-in-hot"
-	// ReasonNewerThanCold says: the query reads samples that cold does not have yet.
+	// ReasonNewerThanCold says that the query reads samples that cold does not have yet.
 	ReasonNewerThanCold Reason = "newer-than-cold"
-	// ReasonBelowThreshold says: hot covers the query and its span is below the threshold.
+	// ReasonBelowThreshold says that hot covers the query and its span is below the threshold.
 	ReasonBelowThreshold Reason = "below-threshold"
-	// ReasonAtOrAboveThreshold says: the span of the query is the threshold or longer.
+	// ReasonAtOrAboveThreshold says that the span of the query is the threshold or longer.
 	ReasonAtOrAboveThreshold Reason = "at-or-above-threshold"
-	// ReasonHotFailed says: hot was asked and failed, so cold was asked instead.
+	// ReasonHotFailed says that hot was asked and failed, so cold was asked instead.
 	ReasonHotFailed Reason = "hot-failed"
-	// ReasonHotEmpty says: hot answered nothing while it was only assumed to be
+	// ReasonHotEmpty says that hot answered nothing while it was only assumed to be
 	// complete, so cold was asked instead.
 	ReasonHotEmpty Reason = "hot-empty"
-	// ReasonColdFailed says: cold was asked and failed, so hot was asked instead.
+	// ReasonColdFailed says that cold was asked and failed, so hot was asked instead.
 	ReasonColdFailed Reason = "cold-failed"
-	// ReasonSplit says: the query was cut, and each tier answered its part.
+	// ReasonSplit says that the query was cut, and each tier answered its part.
 	ReasonSplit Reason = "split"
-	// ReasonConfined says: the request is confined to namespaces, and no series
+	// ReasonConfined says that the request is confined to namespaces, and no series
 	// that it selects is in one of them. No tier was asked.
 	ReasonConfined Reason = "confined"
 )

@@ -29,6 +29,10 @@ const idleTimeout = 90 * time.Second
 // a host that swallows packets does not use up the time of the other tier.
 const dialTimeout = 5 * time.Second
 
+// ErrTooLarge is returned for an answer to a probe that is larger than the gateway
+// reads.
+var ErrTooLarge = errors.New("the answer is larger than the gateway reads")
+
 // maxProbeBytes bounds the answer to a probe. The list of blocks of a Prometheus
 // with years of data stays far below.
 const maxProbeBytes = 8 << 20
@@ -41,14 +45,14 @@ type ClientOptions struct {
 	// URL is the base of the tier's Prometheus API: its path goes in front of
 	// /api/v1.
 	URL *url.URL
-	// Access holds the credential and the settings of TLS; nil means none.
-	Access *Access
+	// TransportConfig holds the credential and the settings of TLS; nil means none.
+	Transport *TransportConfig
 	// PoolSize is the largest number of connections to the tier for queries,
 	// idle ones included. Some more are for the gateway's own questions, which
 	// must not wait for queries.
 	PoolSize int
-	// IdleConnections is how many connections are kept while nobody uses them, and
-	// IdleTimeout how long. Zero: PoolSize, and 90 seconds.
+	// IdleConnections is how many unused connections are kept, and IdleTimeout how
+	// long. Zero: PoolSize, and 90 seconds.
 	IdleConnections int
 	IdleTimeout     time.Duration
 	// ProbeBytes bounds the answer to one of the gateway's own questions. Zero:
@@ -71,16 +75,16 @@ type ClientOptions struct {
 	Network *Network
 }
 
-// ProbeUserAgent is the User-Agent of the requests that the gateway makes on its
+// probeUserAgent is the User-Agent of the requests that the gateway makes on its
 // own account, so that they can be told apart in the log of a tier.
-const ProbeUserAgent = "tierproxy (probe)"
+const probeUserAgent = "tierproxy (probe)"
 
 // Client calls one tier. It is safe for concurrent use.
 type Client struct {
-	base    *url.URL
-	header  http.Header
-	tenancy *Tenancy
-	http    *http.Client
+	base      *url.URL
+	header    http.Header
+	tenancy   *Tenancy
+	transport http.RoundTripper
 
 	probeBytes int64
 }
@@ -88,7 +92,7 @@ type Client struct {
 // NewClient returns a client for a tier. It returns an error when a file of TLS
 // cannot be read. No connection is made.
 func NewClient(options ClientOptions) (*Client, error) {
-	carrier, err := options.Access.RoundTripper(func(config *tls.Config) *http.Transport {
+	carrier, err := options.Transport.RoundTripper(func(config *tls.Config) *http.Transport {
 		// A connection that is made anew takes up the session of an earlier one.
 		config.ClientSessionCache = tls.NewLRUClientSessionCache(0)
 		return &http.Transport{
@@ -110,11 +114,7 @@ func NewClient(options ClientOptions) (*Client, error) {
 		base:    options.URL,
 		header:  options.Header,
 		tenancy: options.Tenancy, probeBytes: options.ProbeBytes,
-		http: &http.Client{
-			Transport: carrier,
-			// A redirect could lead anywhere, with the tier's credential.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		transport: carrier,
 	}, nil
 }
 
@@ -142,16 +142,16 @@ type Outgoing struct {
 	Header http.Header
 }
 
-// Prepare returns what goes to the tier for a request, without the named
-// parameters. It returns the error of the tenancy.
-func (c *Client) Prepare(request *promapi.Request, withoutParameters []string) (Outgoing, error) {
+// Prepare returns what goes to the tier for a request with the given options. It
+// returns the error of the tenancy.
+func (c *Client) Prepare(request *promapi.Request, options *CallOptions) (Outgoing, error) {
 	made := Outgoing{Method: request.Method, Path: request.Path, Header: request.Header}
-	made.RawQuery, made.Body = request.Without(withoutParameters)
+	made.RawQuery, made.Body = request.Without(options.Without)
 	if c.tenancy == nil {
 		return made, nil
 	}
 	var err error
-	made.Method, made.RawQuery, made.Body, err = c.tenancy.apply(request, made.RawQuery, made.Body)
+	made.Method, made.RawQuery, made.Body, err = c.tenancy.apply(request, options.ConfinedTo, made.RawQuery, made.Body)
 	if made.Method == http.MethodGet {
 		made.Header = request.Header.Clone()
 		made.Header.Del("Content-Type")
@@ -181,13 +181,16 @@ func (c *Client) Send(ctx context.Context, made Outgoing) (*http.Response, error
 	}
 	maps.Copy(request.Header, made.Header)
 	tracing.Inject(ctx, request.Header)
-	c.setOwnHeaders(request.Header)
+	maps.Copy(request.Header, c.header)
+	if request.Header.Get("User-Agent") == "" {
+		request.Header.Set("User-Agent", "tierproxy")
+	}
 	// Every request only reads: one that met a connection the tier had just
 	// closed is sent again. An empty list of values is not sent.
 	request.Header["Idempotency-Key"] = nil
-	// What an http.Client adds is redirects and cookies, neither of which is
-	// wanted, and the name for one error.
-	response, err := c.http.Transport.RoundTrip(request)
+	// A redirect is not followed: it could lead anywhere, with the tier's
+	// credential.
+	response, err := c.transport.RoundTrip(request)
 	if record, is := errors.AsType[tls.RecordHeaderError](err); is && string(record.RecordHeader[:]) == "HTTP/" {
 		return nil, http.ErrSchemeMismatch
 	}
@@ -197,74 +200,48 @@ func (c *Client) Send(ctx context.Context, made Outgoing) (*http.Response, error
 // roomForHeaders is for the headers that are added to those of the caller.
 const roomForHeaders = 4
 
-// target is the address of a request. What it is made of need not be written
-// down to be read again, unless something in it is escaped.
+// target returns the address of a request: an escaped path below the base of the
+// tier.
 func (c *Client) target(made Outgoing) (*url.URL, error) {
-	if c.base.RawPath != "" || strings.Contains(made.Path, "%") {
-		return url.Parse(c.url(made.Path, made.RawQuery))
+	target := &url.URL{Scheme: c.base.Scheme, Host: c.base.Host, Path: strings.TrimSuffix(c.base.Path, "/") + made.Path, RawQuery: made.RawQuery}
+	if c.base.RawPath == "" && !strings.Contains(made.Path, "%") {
+		return target, nil
 	}
-	return &url.URL{
-		Scheme: c.base.Scheme, Host: c.base.Host, Path: strings.TrimSuffix(c.base.Path, "/") + made.Path, RawQuery: made.RawQuery,
-	}, nil
+	target.RawPath = strings.TrimSuffix(c.base.EscapedPath(), "/") + made.Path
+	var err error
+	target.Path, err = url.PathUnescape(target.RawPath)
+	return target, err
 }
 
 // Get asks an endpoint of the tier for the gateway itself, as the probes do, and
 // returns the data of the answer. It returns a *StatusError for a status that is
 // no success, and ErrTooLarge for an answer above ProbeLimit.
 func (c *Client) Get(ctx context.Context, path string, parameters url.Values) ([]byte, error) {
-	parameters = c.tenancy.ofProbe(path, parameters)
-	outgoing, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url(path, parameters.Encode()), http.NoBody)
-	if err != nil {
-		return nil, fmt.Errorf("make the request: %w", err)
-	}
-	outgoing.Header.Set("User-Agent", ProbeUserAgent)
-	c.setOwnHeaders(outgoing.Header)
-	response, err := c.http.Do(outgoing)
+	response, err := c.Send(ctx, Outgoing{
+		Method: http.MethodGet, Path: path, RawQuery: c.tenancy.ofProbe(path, parameters).Encode(),
+		Header: http.Header{"User-Agent": {probeUserAgent}},
+	})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode >= http.StatusMultipleChoices && response.StatusCode < http.StatusBadRequest {
+	if response.StatusCode >= http.StatusMultipleChoices {
 		return nil, &StatusError{Status: response.StatusCode}
 	}
-	data, _, _, err := promapi.DecodeEnvelope(response.StatusCode, &boundedReader{source: response.Body, left: c.ProbeLimit()})
-	if errors.Is(err, ErrTooLarge) {
+	data, _, _, err := promapi.DecodeEnvelope(response.StatusCode, http.MaxBytesReader(nil, response.Body, c.ProbeLimit()))
+	if _, is := errors.AsType[*http.MaxBytesError](err); is {
 		return nil, ErrTooLarge
 	}
-	if err != nil {
-		if response.StatusCode >= http.StatusBadRequest {
-			return nil, &StatusError{Status: response.StatusCode}
-		}
-		return nil, err
-	}
-	return data, nil
-}
-
-func (c *Client) setOwnHeaders(header http.Header) {
-	for name, values := range c.header {
-		header[name] = values
-	}
-	if header.Get("User-Agent") == "" {
-		header.Set("User-Agent", "tierproxy")
-	}
-}
-
-// url joins the base of the tier and an escaped path below it.
-func (c *Client) url(path, rawQuery string) string {
-	text := c.base.Scheme + "://" + c.base.Host + strings.TrimSuffix(c.base.EscapedPath(), "/") + path
-	if rawQuery != "" {
-		text += "?" + rawQuery
-	}
-	return text
+	return data, err
 }
 
 // Close closes idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() { closeIdle(c.transport) }
 
 // Refusing returns a client that answers every request with the error. endpoint is
 // shown to people only.
 func Refusing(endpoint *url.URL, err error) *Client {
-	return &Client{base: endpoint, http: &http.Client{Transport: refusing{err}}}
+	return &Client{base: endpoint, transport: refusing{err}}
 }
 
 // refusing answers every request with an error.

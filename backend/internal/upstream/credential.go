@@ -54,21 +54,21 @@ func (s *secretFile) Fetch(context.Context) (string, error) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	now := time.Now()
-	switch {
-	case err == nil && secret != "":
+	if err == nil && secret != "" {
 		if s.last != "" && s.last != secret {
 			s.reloads.count(true)
 		}
 		s.last, s.readAt = secret, now
 		return secret, nil
-	case s.last != "":
-		s.reloads.count(false)
 	}
-	switch {
-	case s.last != "" && now.Sub(s.readAt) < rotationGrace && !expired(s.last, now):
-		return s.last, nil
-	case err == nil:
+	if err == nil {
 		err = fmt.Errorf("the file %s is empty", s.path)
+	}
+	if s.last != "" {
+		s.reloads.count(false)
+		if now.Sub(s.readAt) < rotationGrace && !expired(s.last, now) {
+			return s.last, nil
+		}
 	}
 	s.last = ""
 	return "", &CredentialError{Cause: err}
@@ -80,8 +80,8 @@ func (s *secretFile) Description() string { return "file " + s.path }
 // Immutable implements the interface of Prometheus.
 func (*secretFile) Immutable() bool { return false }
 
-// expired tells whether a token says of itself that its time is over. Only who
-// accepts the token verifies it.
+// expired reports whether a token is past its own expiry. The token is not verified:
+// that is for the server that accepts it.
 func expired(token string, now time.Time) bool {
 	var claims jwt.RegisteredClaims
 	_, _, err := jwt.NewParser().ParseUnverified(token, &claims)
@@ -122,7 +122,7 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 	return b.next.RoundTrip(authorized)
 }
 
-// CloseIdleConnections closes the connections that nobody uses.
+// CloseIdleConnections closes unused connections.
 func (b *bearer) CloseIdleConnections() { closeIdle(b.next) }
 
 // withCredentials puts the credentials of a configuration on the requests. It

@@ -20,7 +20,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
-func TestTheServiceAccountTokenGoesOutOverTLSOnly(t *testing.T) {
+func TestTokenFile_GoesOutOverTLSOnly(t *testing.T) {
 	known := certificates.NewAuthority(t)
 	authority := write(t, "ca.pem", string(known.PEM))
 	var mutex sync.Mutex
@@ -35,7 +35,7 @@ func TestTheServiceAccountTokenGoesOutOverTLSOnly(t *testing.T) {
 	plain := httptest.NewServer(handler)
 	t.Cleanup(plain.Close)
 	token := filepath.Join(t.TempDir(), "token")
-	shown := access(t, AccessOptions{TokenFile: token, Authorities: []string{authority}})
+	shown := access(t, TransportOptions{TokenFile: token, Authorities: []string{authority}})
 	made := client(t, secure.URL, shown)
 	ask(t, made) // There is no token yet.
 	certificates.Replace(t, token, []byte("one\n"))
@@ -44,8 +44,8 @@ func TestTheServiceAccountTokenGoesOutOverTLSOnly(t *testing.T) {
 	ask(t, made)
 	ask(t, client(t, plain.URL, shown))
 	// What the configuration names wins.
-	ask(t, client(t, secure.URL, access(t, AccessOptions{TokenFile: token, HTTP: httpConfig(t, "tls_config: {ca_file: "+authority+"}\nbasic_auth: {username: u, password: p}")})))
-	ask(t, client(t, secure.URL, access(t, AccessOptions{TokenFile: token, HTTP: httpConfig(t, "tls_config: {ca_file: "+authority+"}")})))
+	ask(t, client(t, secure.URL, access(t, TransportOptions{TokenFile: token, HTTP: httpConfig(t, "tls_config: {ca_file: "+authority+"}\nbasic_auth: {username: u, password: p}")})))
+	ask(t, client(t, secure.URL, access(t, TransportOptions{TokenFile: token, HTTP: httpConfig(t, "tls_config: {ca_file: "+authority+"}")})))
 	require.Equal(t, []string{"", "Bearer one", "Bearer two", "", "Basic dTpw", "Bearer two"}, seen)
 }
 
@@ -57,7 +57,7 @@ func tokenUntil(t *testing.T, end time.Time) string {
 	return token
 }
 
-func TestTokenRotationUnderLoadLosesNoQuery(t *testing.T) {
+func TestTokenFile_RotationUnderLoadLosesNoQuery(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	var valid sync.Map // every token that was ever written
 	issue := func() {
@@ -77,7 +77,7 @@ func TestTokenRotationUnderLoadLosesNoQuery(t *testing.T) {
 		answered.Add(1)
 		faketier.Success(w, request)
 	}))
-	made := client(t, server.URL, access(t, AccessOptions{TokenFile: path, Authorities: []string{write(t, "ca.pem", string(known.PEM))}}))
+	made := client(t, server.URL, access(t, TransportOptions{TokenFile: path, Authorities: []string{write(t, "ca.pem", string(known.PEM))}}))
 	ask(t, made)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -113,7 +113,7 @@ func TestTokenRotationUnderLoadLosesNoQuery(t *testing.T) {
 	require.Greater(t, answered.Load(), int64(100))
 }
 
-func TestATokenIsNotUsedPastItsLife(t *testing.T) {
+func TestTokenFile_IsNotUsedPastItsExpiry(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	secret := &secretFile{path: path}
 	_, err := secret.Fetch(t.Context())

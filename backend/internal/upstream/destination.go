@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -24,8 +25,8 @@ type Destination struct {
 	// PathPrefix is the path that a URL has to be at or below, compared segment
 	// by segment. Empty or "/": every path.
 	PathPrefix string
-	// Access is what the gateway shows there; nil means nothing.
-	Access *Access
+	// Transport is what the gateway shows there; nil means nothing.
+	Transport *TransportConfig
 	// Tenant is the tenant whose data is there; empty where it is not known.
 	Tenant string
 }
@@ -41,12 +42,12 @@ func (d Destination) matches(target *url.URL) bool {
 	return sameHost(d.Host, host)
 }
 
-// accessOver returns what is shown over a scheme.
-func (d Destination) accessOver(scheme string) *Access {
-	if d.Access.HoldsSecrets() && d.Scheme == "" && scheme != "https" {
+// transportOver returns what the gateway shows over a scheme.
+func (d Destination) transportOver(scheme string) *TransportConfig {
+	if d.Transport.HoldsSecrets() && d.Scheme == "" && scheme != "https" {
 		return nil
 	}
-	return d.Access
+	return d.Transport
 }
 
 func sameHost(one, other string) bool {
@@ -60,9 +61,9 @@ func sameHost(one, other string) bool {
 
 func normalHost(host string) string { return strings.ToLower(strings.TrimSuffix(host, ".")) }
 
-// Guard keeps connections to a destination that a datasource named away from
-// addresses that nobody but the operator may name: a host name can resolve to
-// anything. The zero Guard lets every address pass. It is comparable.
+// Guard checks the address of every connection to a destination that a datasource
+// names: a host name can resolve to an address that only the operator may name. The
+// zero Guard lets every address pass. It is comparable.
 type Guard struct {
 	enforced bool
 	// named is the address that the operator named, if it is one.
@@ -98,15 +99,15 @@ func (e *DeniedError) Error() string {
 type Permission struct {
 	// Guard holds for every connection.
 	Guard Guard
-	// Access is what the gateway may show there; nil means nothing.
-	Access *Access
+	// Transport is what the gateway may show there; nil means nothing.
+	Transport *TransportConfig
 	// Tenant is the tenant whose data is there; empty where it is not known.
 	Tenant string
 }
 
-// Allow returns the permission for a URL that a datasource names, that of the
-// first destination that includes its scheme, host, port and path. It returns a
-// *DeniedError when there is none, or when the URL could be read in two ways.
+// Allow returns the permission for a URL that a datasource names. It takes the first
+// destination that includes scheme, host, port and path. It returns a *DeniedError if
+// there is none, or if the URL could be read in two ways.
 func Allow(destinations []Destination, target *url.URL) (Permission, error) {
 	denied := &DeniedError{Destination: net.JoinHostPort(normalHost(target.Hostname()), strconv.Itoa(portOf(target))) + strings.TrimSuffix(target.Path, "/")}
 	if err := CheckPath(target); err != nil {
@@ -120,7 +121,7 @@ func Allow(destinations []Destination, target *url.URL) (Permission, error) {
 		if address, err := netip.ParseAddr(destination.Host); err == nil {
 			guard.named = address.Unmap()
 		}
-		return Permission{Guard: guard, Access: destination.accessOver(target.Scheme), Tenant: destination.Tenant}, nil
+		return Permission{Guard: guard, Transport: destination.transportOver(target.Scheme), Tenant: destination.Tenant}, nil
 	}
 	return Permission{}, denied
 }
@@ -150,16 +151,16 @@ func UnderPath(prefix, path string) bool {
 	return path == prefix || strings.HasPrefix(path, prefix+"/")
 }
 
-// SameServer tells whether two URLs lead to the same host and port, however
+// SameServer reports whether two URLs lead to the same host and port, however
 // they are written.
 func SameServer(one, other *url.URL) bool {
 	return sameHost(one.Hostname(), other.Hostname()) && SamePort(one, other)
 }
 
-// SamePort tells whether two URLs lead to the same port, written or not.
+// SamePort reports whether two URLs lead to the same port, written or not.
 func SamePort(one, other *url.URL) bool { return portOf(one) == portOf(other) }
 
-// portOf returns the port of a URL, that of its scheme where it names none.
+// portOf returns the port of a URL; the default of its scheme if it names none.
 func portOf(target *url.URL) int {
 	if port, err := strconv.Atoi(target.Port()); err == nil {
 		return port
@@ -196,19 +197,19 @@ var carriers = []struct {
 // siteLocal is what IPv6 had before fc00::/7.
 var siteLocal = netip.MustParsePrefix("fec0::/10")
 
-// reserved tells whether an address is one that no datasource may lead to.
+// reserved reports whether no datasource may lead to an address.
 func reserved(address netip.Addr) bool {
 	address = address.Unmap().WithZone("")
 	if address.Is6() {
 		bytes := address.As16()
-		for _, each := range carriers {
-			inner := [4]byte(bytes[each.at : each.at+4])
-			if each.inverted {
+		for _, carrier := range carriers {
+			inner := [4]byte(bytes[carrier.at : carrier.at+4])
+			if carrier.inverted {
 				for i := range inner {
 					inner[i] = ^inner[i]
 				}
 			}
-			if each.prefix.Contains(address) && reserved(netip.AddrFrom4(inner)) {
+			if carrier.prefix.Contains(address) && reserved(netip.AddrFrom4(inner)) {
 				return true
 			}
 		}
@@ -220,19 +221,14 @@ func reserved(address netip.Addr) bool {
 			return true
 		}
 	}
-	if address.IsLoopback() || address.IsLinkLocalUnicast() || address.IsUnspecified() || address.IsMulticast() {
-		return true
-	}
-	// 0.0.0.0/8 is "this host" to some systems, and the highest one everybody.
+	// 0.0.0.0/8 is "this host" to some systems, and 255.255.255.255 a broadcast.
 	if address.Is4() && (address.As4()[0] == 0 || address.As4() == [4]byte{255, 255, 255, 255}) {
 		return true
 	}
-	for _, each := range metadata {
-		if address == each {
-			return true
-		}
+	if address.IsLoopback() || address.IsLinkLocalUnicast() || address.IsUnspecified() || address.IsMulticast() {
+		return true
 	}
-	return false
+	return slices.Contains(metadata, address)
 }
 
 // control is called with the resolved address before each connection is made,

@@ -25,7 +25,7 @@ func TestGuard_LetsPassWhatIsNotReservedAndWhatTheOperatorNamed(t *testing.T) {
 	}
 }
 
-func TestCheckPath(t *testing.T) {
+func TestCheckPath_AmbiguousPathsAreDenied(t *testing.T) {
 	for text, plain := range map[string]bool{
 		"http://host": true, "http://host/": true, "http://host/a/b/": true, "http://host/a%20b": true, "http://host/a.b/...": true,
 		"http://user@host/a": false, "http://host/a?b": false, "http://host/a#b": false, "http:host/a": false, "http://host//a": false, "http://host/a//b": false,
@@ -51,7 +51,7 @@ func TestUnderPath_ComparesWholeSegments(t *testing.T) {
 	}
 }
 
-func TestSameServer(t *testing.T) {
+func TestSameServer_HoweverWritten(t *testing.T) {
 	for pair, same := range map[[2]string]bool{
 		{"http://a", "http://A.:80/b"}: true, {"https://a", "https://a:443"}: true, {"http://[::ffff:10.0.0.1]", "http://10.0.0.1:80"}: true,
 		{"http://a", "http://b"}: false, {"http://a", "http://a:81"}: false, {"http://a", "https://a"}: false, {"http://10.0.0.1", "http://10.0.0.2"}: false,

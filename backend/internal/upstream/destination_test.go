@@ -22,7 +22,7 @@ func parse(t *testing.T, text string) *url.URL {
 	return parsed
 }
 
-func TestDestinationsAreMatchedByHostAndPort(t *testing.T) {
+func TestDestination_MatchesHostAndPort(t *testing.T) {
 	allowed := []Destination{
 		{Host: "prometheus.example.com", Port: 9090}, {Host: "*.monitoring.svc"}, {Host: "10.0.0.7", Port: 443}, {Host: "fd00::7"},
 	}
@@ -64,7 +64,7 @@ func TestDestinationsAreMatchedByHostAndPort(t *testing.T) {
 	}
 }
 
-func TestAddressesThatNoDatasourceLeadsTo(t *testing.T) {
+func TestReserved_AddressesThatNoDatasourceLeadsTo(t *testing.T) {
 	for text, expected := range map[string]bool{
 		"127.0.0.1": true, "127.9.9.9": true, "::1": true, "::ffff:127.0.0.1": true, "0.0.0.0": true, "0.1.2.3": true, "::": true,
 		"169.254.169.254": true, "fe80::1": true, "fe80::1%eth0": true, "100.100.100.200": true, "fd00:ec2::254": true, "192.0.0.192": true, "168.63.129.16": true,
@@ -79,7 +79,7 @@ func TestAddressesThatNoDatasourceLeadsTo(t *testing.T) {
 	}
 }
 
-func TestTheGuardHoldsWhenConnecting(t *testing.T) {
+func TestGuard_HoldsWhenConnecting(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("{}")) }))
 	t.Cleanup(server.Close)
 	port := parse(t, server.URL).Port()
@@ -129,7 +129,7 @@ var hostile = []string{
 	"http://ⓟrometheus.example.com:9090", "http://prometheus。example.com:9090", "http://xn--prometheus.example.com:9090",
 }
 
-func TestHostileURLs(t *testing.T) {
+func TestAllow_HostileURLs(t *testing.T) {
 	allowed := []Destination{{Host: "prometheus.example.com", Port: 9090, Scheme: "http"}, {Host: "*.monitoring.svc"}}
 	parsed := 0
 	for _, text := range hostile {
@@ -147,21 +147,21 @@ func TestHostileURLs(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestACredentialStaysWithItsDestination(t *testing.T) {
-	secret := access(t, AccessOptions{HTTP: httpConfig(t, "authorization: {credentials: planted}")})
-	harmless := access(t, AccessOptions{HTTP: httpConfig(t, "tls_config: {server_name: x}")})
+func TestDestination_CredentialStaysThere(t *testing.T) {
+	secret := access(t, TransportOptions{HTTP: httpConfig(t, "authorization: {credentials: planted}")})
+	harmless := access(t, TransportOptions{HTTP: httpConfig(t, "tls_config: {server_name: x}")})
 	destinations := []Destination{
-		{Host: "a.example.com", Port: 443, Access: secret}, {Host: "b.example.com", Port: 80, Scheme: "http", Access: secret},
-		{Host: "a.example.com"}, {Host: "*.example.org", Access: harmless},
+		{Host: "a.example.com", Port: 443, Transport: secret}, {Host: "b.example.com", Port: 80, Scheme: "http", Transport: secret},
+		{Host: "a.example.com"}, {Host: "*.example.org", Transport: harmless},
 	}
-	for text, expected := range map[string]*Access{
+	for text, expected := range map[string]*TransportConfig{
 		"https://a.example.com": secret, "https://a.example.com/path": secret, "https://A.example.com.:443": secret,
 		"http://a.example.com:443": nil, "https://a.example.com:444": nil, "http://a.example.com": nil,
 		"http://b.example.com": secret, "http://x.example.org": harmless,
 	} {
 		permission, err := Allow(destinations, parse(t, text))
 		require.NoError(t, err, text)
-		require.Same(t, expected, permission.Access, text)
+		require.Same(t, expected, permission.Transport, text)
 	}
 	_, err := Allow(destinations, parse(t, "https://b.example.com:80"))
 	require.Error(t, err)
@@ -169,7 +169,7 @@ func TestACredentialStaysWithItsDestination(t *testing.T) {
 
 // A name that resolves well when it is looked at and ill when it is connected
 // to gains nothing: the address counts that a connection is made to.
-func TestRebinding(t *testing.T) {
+func TestGuard_Rebinding(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the connection was made") }))
 	t.Cleanup(server.Close)
 	lookups := resolveTo(t, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("127.0.0.1"))

@@ -8,8 +8,11 @@ import (
 )
 
 // Do prepares a request and sends it.
-func (c *Client) Do(ctx context.Context, request *promapi.Request, withoutParameters []string) (*http.Response, error) {
-	made, err := c.Prepare(request, withoutParameters)
+func (c *Client) Do(ctx context.Context, request *promapi.Request, options *CallOptions) (*http.Response, error) {
+	if options == nil {
+		options = &CallOptions{}
+	}
+	made, err := c.Prepare(request, options)
 	if err != nil {
 		return nil, err
 	}

@@ -8,9 +8,18 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
+
+// ErrNotPrometheus is returned for a success that is no answer of the Prometheus
+// API.
+var ErrNotPrometheus = errors.New("it did not answer as a Prometheus API does")
+
+// ErrNotAnAnswer is returned for an answer to a probe whose data has another form
+// than that of the Prometheus API.
+var ErrNotAnAnswer = errors.New("the answer is not one of the Prometheus API")
 
 // StatusError is returned for a tier that answers a probe with a status that is no
 // success, or a query with one that is no answer to it.
@@ -26,6 +35,15 @@ func (e *StatusError) Error() string {
 	}
 	return fmt.Sprintf("answered with status %d (%s)", e.Status, http.StatusText(e.Status))
 }
+
+// RefusedError is returned for a call to a tier that must not be asked.
+type RefusedError struct {
+	// Reason says why not, in words that every caller may read.
+	Reason string
+}
+
+// Error returns the reason.
+func (e *RefusedError) Error() string { return e.Reason }
 
 // Failure is a class of reasons why a call to a tier failed. People who may
 // not read the gateway's log see the class and nothing else: neither addresses
@@ -47,117 +65,69 @@ const (
 	FailureOther         Failure = "unreachable"
 )
 
+// descriptions are what Describe says of a class.
+var descriptions = map[Failure]string{
+	FailureCredential:    "the gateway's own credential for it cannot be had",
+	FailureTLS:           "its TLS certificate was not accepted",
+	FailureName:          "its host name was not found",
+	FailureCanceled:      "the request was cancelled",
+	FailureTimeout:       "it did not answer in time",
+	FailureRefused:       "it refused the connection",
+	FailureClosed:        "it closed the connection",
+	FailureNotPrometheus: ErrNotPrometheus.Error(),
+	FailureOther:         "it could not be reached",
+}
+
+// is reports whether an error is one of a type, or wraps one.
+func is[T error](err error) bool {
+	_, found := errors.AsType[T](err)
+	return found
+}
+
 // FailureOf returns the class of an error of a call.
 func FailureOf(err error) Failure {
-	var (
-		denied      *DeniedError
-		status      *StatusError
-		credential  *CredentialError
-		certificate *tls.CertificateVerificationError
-		alert       tls.AlertError
-		record      tls.RecordHeaderError
-		dnsError    *net.DNSError
-		opError     *net.OpError
-		network     net.Error
-		apiError    *promapi.Error
-	)
+	network, _ := errors.AsType[net.Error](err)
+	operation, _ := errors.AsType[*net.OpError](err)
+	status, _ := errors.AsType[*StatusError](err)
 	switch {
-	case errors.As(err, &denied):
+	case is[*DeniedError](err):
 		return FailureDenied
-	case errors.As(err, &credential):
+	case is[*CredentialError](err):
 		return FailureCredential
-	case errors.As(err, &status):
-		switch status.Status {
-		case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired:
-			return FailureUnauthorized
-		}
+	case status != nil && slices.Contains([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired}, status.Status):
+		return FailureUnauthorized
+	case status != nil:
 		return FailureNotPrometheus
-	case errors.As(err, &certificate), errors.As(err, &alert), errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
+	case is[*tls.CertificateVerificationError](err), is[tls.AlertError](err), is[tls.RecordHeaderError](err), errors.Is(err, http.ErrSchemeMismatch):
 		return FailureTLS
-	case errors.As(err, &dnsError):
+	case is[*net.DNSError](err):
 		return FailureName
 	case errors.Is(err, context.Canceled):
 		return FailureCanceled
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
+	case errors.Is(err, context.DeadlineExceeded), network != nil && network.Timeout():
 		return FailureTimeout
-	case errors.As(err, &opError) && opError.Op == "dial":
+	case operation != nil && operation.Op == "dial":
 		return FailureRefused
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &opError):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), operation != nil:
 		return FailureClosed
-	case errors.As(err, &apiError), errors.Is(err, ErrNotPrometheus):
+	case is[*promapi.Error](err), errors.Is(err, ErrNotPrometheus):
 		return FailureNotPrometheus
 	}
 	return FailureOther
 }
 
-// IsGone reports whether a call failed because nobody answers there any more, as
-// for a server that ended while it was probed.
+// IsGone reports whether a call failed because no server answers there any more, as
+// after a server that is probed has ended.
 func IsGone(err error) bool {
 	failure := FailureOf(err)
 	return failure == FailureRefused || failure == FailureClosed
 }
 
-// Describe says in one line why a call to a tier failed, in words that name
-// neither addresses nor credentials.
-func Describe(err error) string {
-	var (
-		denied  *DeniedError
-		status  *StatusError
-		refused *RefusedError
-	)
-	switch {
-	case errors.As(err, &denied):
-		return denied.Error()
-	case errors.As(err, &refused):
-		return refused.Error()
-	case errors.As(err, &status):
-		return status.Error()
-	case errors.Is(err, http.ErrSchemeMismatch):
-		return "it does not speak TLS on this port"
-	}
-	switch FailureOf(err) {
-	case FailureCredential:
-		return "the gateway's own credential for it cannot be had"
-	case FailureTLS:
-		return "its TLS certificate was not accepted"
-	case FailureName:
-		return "its host name was not found"
-	case FailureCanceled:
-		return "the request was cancelled"
-	case FailureTimeout:
-		return "it did not answer in time"
-	case FailureRefused:
-		return "it refused the connection"
-	case FailureClosed:
-		return "it closed the connection"
-	case FailureNotPrometheus:
-		return "it did not answer as a Prometheus API does"
-	case FailureDenied, FailureUnauthorized, FailureOther:
-	}
-	return "it could not be reached"
-}
-
-// RefusedError is returned for a call to a tier that must not be asked.
-type RefusedError struct {
-	// Reason says why not, in words that every caller may read.
-	Reason string
-}
-
-// Error returns the reason.
-func (e *RefusedError) Error() string { return e.Reason }
-
-// ErrNotPrometheus is returned for a success that is no answer of the Prometheus
-// API.
-var ErrNotPrometheus = errors.New("it did not answer as a Prometheus API does")
-
-// ErrNotAnAnswer marks an answer that is not one of the Prometheus API.
-var ErrNotAnAnswer = errors.New("the answer is not one of the Prometheus API")
-
 // CannotTell reports whether a tier answered that it does not know an endpoint
-// or that it is not for us, rather than failing.
+// or does not serve it to the gateway, rather than failing.
 func CannotTell(err error) bool {
-	var status *StatusError
-	if !errors.As(err, &status) {
+	status, found := errors.AsType[*StatusError](err)
+	if !found {
 		// What is no answer of the Prometheus API comes from a server that
 		// does not speak it here.
 		return errors.Is(err, ErrNotAnAnswer)
@@ -168,4 +138,22 @@ func CannotTell(err error) bool {
 		return true
 	}
 	return status.Status >= http.StatusMultipleChoices && status.Status < http.StatusBadRequest
+}
+
+// Describe says in one line why a call to a tier failed, in words that name
+// neither addresses nor credentials.
+func Describe(err error) string {
+	if denied, found := errors.AsType[*DeniedError](err); found {
+		return denied.Error()
+	}
+	if refused, found := errors.AsType[*RefusedError](err); found {
+		return refused.Error()
+	}
+	if status, found := errors.AsType[*StatusError](err); found {
+		return status.Error()
+	}
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		return "it does not speak TLS on this port"
+	}
+	return descriptions[FailureOf(err)]
 }

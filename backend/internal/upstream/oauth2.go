@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -41,11 +42,11 @@ type oauth2Carrier struct {
 // newOAuth2 returns what puts tokens on the requests to next. It returns an error
 // when a file of TLS cannot be read.
 func newOAuth2(config *promconfig.OAuth2, next http.RoundTripper, reloads *Reloads) (http.RoundTripper, error) {
-	access, err := tokenAccess(config, reloads)
+	made, err := tokenTransport(config, reloads)
 	if err != nil {
 		return nil, err
 	}
-	transport, err := access.RoundTripper(func(tlsConfig *tls.Config) *http.Transport {
+	transport, err := made.RoundTripper(func(tlsConfig *tls.Config) *http.Transport {
 		return &http.Transport{
 			TLSClientConfig: tlsConfig, TLSHandshakeTimeout: dialTimeout, DisableKeepAlives: true,
 			DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext,
@@ -58,22 +59,22 @@ func newOAuth2(config *promconfig.OAuth2, next http.RoundTripper, reloads *Reloa
 	if config.ClientCertificateKey != "" || config.ClientCertificateKeyFile != "" {
 		secret = secretOf(config.ClientCertificateKey, config.ClientCertificateKeyFile, reloads)
 	}
-	return &tokenErrors{&oauth2Carrier{
-		config: config, secret: secret, next: &marking{next},
+	return &oauth2Carrier{
+		config: config, secret: secret, next: next,
 		client: &http.Client{
 			Transport: transport, Timeout: tokenTimeout,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-	}}, nil
+	}, nil
 }
 
-// tokenAccess is how the server of tokens is reached.
-func tokenAccess(config *promconfig.OAuth2, reloads *Reloads) (*Access, error) {
-	access, err := NewAccess(AccessOptions{HTTP: &promconfig.HTTPClientConfig{TLSConfig: config.TLSConfig, ProxyConfig: config.ProxyConfig}, Reloads: reloads})
+// tokenTransport returns how to reach the OAuth 2 server.
+func tokenTransport(config *promconfig.OAuth2, reloads *Reloads) (*TransportConfig, error) {
+	made, err := NewTransportConfig(TransportOptions{HTTP: &promconfig.HTTPClientConfig{TLSConfig: config.TLSConfig, ProxyConfig: config.ProxyConfig}, Reloads: reloads})
 	if err != nil {
 		return nil, fmt.Errorf("oauth2: %w", err)
 	}
-	return access, nil
+	return made, nil
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -99,22 +100,21 @@ func (o *oauth2Carrier) tokens(secret string) oauth2.TokenSource {
 	// A token is for many queries: it does not end with the one that needs it.
 	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, o.client)
 	o.shown = secret
+	o.current = tokenSource{o.source(ctx, secret)}
+	return o.current
+}
+
+func (o *oauth2Carrier) source(ctx context.Context, secret string) oauth2.TokenSource {
 	if o.config.GrantType == "" || o.config.GrantType == "client_credentials" {
-		o.current = (&clientcredentials.Config{
+		return (&clientcredentials.Config{
 			ClientID: o.config.ClientID, ClientSecret: secret, Scopes: o.config.Scopes, TokenURL: o.config.TokenURL, EndpointParams: o.parameters(),
 		}).TokenSource(ctx)
-		return o.current
 	}
-	issuer := o.config.Iss
-	if issuer == "" {
-		issuer = o.config.ClientID
-	}
-	o.current = (&promconfig.JwtGrantTypeConfig{
-		Iss: issuer, Subject: o.config.ClientID, Audience: o.config.Audience, PrivateClaims: o.config.Claims,
+	return (&promconfig.JwtGrantTypeConfig{
+		Iss: cmp.Or(o.config.Iss, o.config.ClientID), Subject: o.config.ClientID, Audience: o.config.Audience, PrivateClaims: o.config.Claims,
 		PrivateKey: []byte(secret), PrivateKeyID: o.config.ClientCertificateKeyID, SigningAlgorithm: signing(o.config.SignatureAlgorithm),
 		Scopes: o.config.Scopes, TokenURL: o.config.TokenURL, EndpointParams: o.parameters(),
 	}).TokenSource(ctx)
-	return o.current
 }
 
 func (o *oauth2Carrier) parameters() url.Values {
@@ -127,60 +127,35 @@ func (o *oauth2Carrier) parameters() url.Values {
 
 // signing returns the algorithm of that name; the default for none.
 func signing(name string) *jwt.SigningMethodRSA {
-	for _, each := range []*jwt.SigningMethodRSA{jwt.SigningMethodRS384, jwt.SigningMethodRS512} {
-		if each.Name == name {
-			return each
+	for _, method := range []*jwt.SigningMethodRSA{jwt.SigningMethodRS384, jwt.SigningMethodRS512} {
+		if method.Name == name {
+			return method
 		}
 	}
 	return jwt.SigningMethodRS256
 }
 
-// CloseIdleConnections closes the connections that nobody uses.
+// CloseIdleConnections closes unused connections.
 func (o *oauth2Carrier) CloseIdleConnections() {
 	o.client.CloseIdleConnections()
 	closeIdle(o.next)
 }
 
-// tierError marks an error as one of the call to the tier, rather than one of
-// the call for a token that goes before it.
-type tierError struct{ error }
-
-// marking marks the errors of the transport below an OAuth 2 client.
-type marking struct{ next http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (m *marking) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := m.next.RoundTrip(request)
-	if err != nil {
-		return response, &tierError{err}
-	}
-	return response, nil
-}
-
-// CloseIdleConnections closes the connections that nobody uses.
-func (m *marking) CloseIdleConnections() { closeIdle(m.next) }
-
-// tokenErrors tells the errors of an OAuth 2 server from those of the tier, and
+// tokenSource tells the errors of an OAuth 2 server from those of the tier, and
 // keeps what such a server answered out of them.
-type tokenErrors struct{ next http.RoundTripper }
+type tokenSource struct{ oauth2.TokenSource }
 
-// RoundTrip implements http.RoundTripper.
-func (t *tokenErrors) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := t.next.RoundTrip(request)
+// Token returns a token, or a *CredentialError.
+func (t tokenSource) Token() (*oauth2.Token, error) {
+	token, err := t.TokenSource.Token()
 	if err == nil {
-		return response, nil
-	}
-	if ofTier, is := errors.AsType[*tierError](err); is {
-		return nil, ofTier.error
+		return token, nil
 	}
 	if refused, is := errors.AsType[*oauth2.RetrieveError](err); is {
 		err = errors.New("the OAuth 2 server gave no token" + reasonOf(refused))
 	}
 	return nil, &CredentialError{Cause: promapi.WithoutURL(err)}
 }
-
-// CloseIdleConnections closes the connections that nobody uses.
-func (t *tokenErrors) CloseIdleConnections() { closeIdle(t.next) }
 
 // errorCode is the form of the codes that RFC 6749 lists.
 var errorCode = regexp.MustCompile(`^[a-z_]{1,40}$`)

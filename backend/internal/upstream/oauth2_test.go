@@ -17,7 +17,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
-func TestOAuth2(t *testing.T) {
+func TestOAuth2_TokensAndTheirErrors(t *testing.T) {
 	var refuse atomic.Bool
 	tokens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		user, password, _ := request.BasicAuth()
@@ -33,7 +33,7 @@ func TestOAuth2(t *testing.T) {
 	fake := faketier.New()
 	t.Cleanup(fake.Close)
 	secret := write(t, "secret", "planted-secret")
-	made := client(t, fake.URL, access(t, AccessOptions{HTTP: httpConfig(t, fmt.Sprintf("oauth2: {client_id: me, client_secret_file: %s, token_url: %q}", secret, tokens.URL))}))
+	made := client(t, fake.URL, access(t, TransportOptions{HTTP: httpConfig(t, fmt.Sprintf("oauth2: {client_id: me, client_secret_file: %s, token_url: %q}", secret, tokens.URL))}))
 	ask(t, made)
 	require.Equal(t, "Bearer for-me-planted-secret", fake.Requests()[0].Header.Get("Authorization"))
 
@@ -55,7 +55,7 @@ func TestOAuth2(t *testing.T) {
 
 // What a client shows to a server of tokens goes to no other: neither its secret,
 // in a header or in the body, nor what it signed.
-func TestTheSecretOfAClientDoesNotFollowARedirect(t *testing.T) {
+func TestOAuth2_SecretDoesNotFollowARedirect(t *testing.T) {
 	var elsewhere atomic.Int64
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		elsewhere.Add(1)
@@ -78,7 +78,7 @@ func TestTheSecretOfAClientDoesNotFollowARedirect(t *testing.T) {
 				http.Redirect(w, request, other.URL+"/token", status)
 			}))
 			fake := faketier.New()
-			made := client(t, fake.URL, access(t, AccessOptions{HTTP: httpConfig(t, fmt.Sprintf("oauth2: {client_id: me, %s, token_url: %q}", grant, tokens.URL))}))
+			made := client(t, fake.URL, access(t, TransportOptions{HTTP: httpConfig(t, fmt.Sprintf("oauth2: {client_id: me, %s, token_url: %q}", grant, tokens.URL))}))
 			_, err := made.Get(t.Context(), "/api/v1/query", nil)
 			require.Equal(t, FailureCredential, FailureOf(err), "%d: %v", status, err)
 			require.NotContains(t, fmt.Sprintf("%+v", err), "planted-secret")
@@ -92,7 +92,7 @@ func TestTheSecretOfAClientDoesNotFollowARedirect(t *testing.T) {
 }
 
 // An assertion that is signed with a key takes the place of a secret.
-func TestOAuth2BySignature(t *testing.T) {
+func TestOAuth2_BySignature(t *testing.T) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
 	keyFile := write(t, "key", string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})))
@@ -108,7 +108,7 @@ func TestOAuth2BySignature(t *testing.T) {
 			_, _ = fmt.Fprintf(w, `{"access_token":"for-%v-%v-%v","token_type":"Bearer","expires_in":60}`, claims["iss"], claims["team"], request.PostFormValue("tenant"))
 		}))
 		fake := faketier.New()
-		ask(t, client(t, fake.URL, access(t, AccessOptions{HTTP: httpConfig(t, fmt.Sprintf(
+		ask(t, client(t, fake.URL, access(t, TransportOptions{HTTP: httpConfig(t, fmt.Sprintf(
 			"oauth2: {client_id: me, client_certificate_key_file: %s, grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', signature_algorithm: %s, "+
 				"claims: {team: shop}, endpoint_params: {tenant: a}, token_url: %q}", keyFile, algorithm, tokens.URL))})))
 		require.Equal(t, "Bearer for-me-shop-a", fake.Requests()[0].Header.Get("Authorization"))

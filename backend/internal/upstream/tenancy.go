@@ -22,16 +22,16 @@ type Tenancy struct {
 // proxies on the way take 8 KiB for a request line at least.
 const longestQuery = 7 << 10
 
-// apply adds the namespaces that the request is confined to. A POST becomes a
+// apply adds the namespaces that a request is confined to. A POST becomes a
 // GET where it fits in a URL, because such a proxy takes a POST for an attempt
 // to create something. It returns an Error with status 403 for a request that
 // is not confined.
-func (t *Tenancy) apply(request *promapi.Request, rawQuery string, body []byte) (method, query string, rest []byte, err error) {
-	if len(request.ConfinedTo) == 0 {
+func (t *Tenancy) apply(request *promapi.Request, confinedTo []string, rawQuery string, body []byte) (method, query string, rest []byte, err error) {
+	if len(confinedTo) == 0 {
 		return "", "", nil, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
 			"this tier answers for namespaces only, and the request is confined to none: confine it, or ask the operator to confine the datasource")
 	}
-	namespaces := url.Values{t.Parameter: request.ConfinedTo}.Encode()
+	namespaces := url.Values{t.Parameter: confinedTo}.Encode()
 	joined := namespaces
 	for _, part := range []string{rawQuery, string(body)} {
 		if part != "" {

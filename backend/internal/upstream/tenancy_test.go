@@ -12,18 +12,18 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
-func TestTenancyPorts(t *testing.T) {
+func TestTenancy_NamespacesGoIntoTheURL(t *testing.T) {
 	fake := faketier.New()
 	t.Cleanup(fake.Close)
 	made := client(t, fake.URL, nil)
 	made.tenancy = &Tenancy{Parameter: "namespace", Probe: "monitoring"}
 	do := func(method, rawQuery, body string, confined ...string) faketier.Request {
 		t.Helper()
-		request := &promapi.Request{Method: method, Path: "/api/v1/query", RawQuery: rawQuery, Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, ConfinedTo: confined}
+		request := &promapi.Request{Method: method, Path: "/api/v1/query", RawQuery: rawQuery, Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}}
 		if body != "" {
 			request.Body = []byte(body)
 		}
-		response, err := made.Do(t.Context(), request, nil)
+		response, err := made.Do(t.Context(), request, &CallOptions{ConfinedTo: confined})
 		require.NoError(t, err)
 		require.NoError(t, response.Body.Close())
 		seen := fake.Requests()

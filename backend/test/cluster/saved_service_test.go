@@ -66,16 +66,10 @@ func (s *persesSite) apply(t *testing.T, text string) {
 	s.run(t, "apply", "-f", file)
 }
 
-// A datasource that names Services instead of URLs is applied with percli, and
-// answered through Perses by the servers behind those Services, as they come
-// and go. In a namespace that the operator has not allowed it is refused.
-func TestASavedDatasourceNamesServices(t *testing.T) {
-	p := newPair(t)
-	pod := p.list[0]
-	require.NoError(t, p.start(t.Context(), pod))
-	maySeeServices(t, "monitoring")
-	service := func(name string) string {
-		return fmt.Sprintf(`
+// teamService returns a Service of namespace monitoring, and the EndpointSlice by
+// which a pod stands behind it.
+func teamService(p *pair, pod *pod, name string) string {
+	return fmt.Sprintf(`
 apiVersion: v1
 kind: Service
 metadata: {namespace: monitoring, name: %[1]s}
@@ -88,7 +82,34 @@ addressType: IPv4
 ports: [{name: grpc, port: 10901}, {name: http-query, port: 9090}]
 endpoints: [{addresses: [%[2]s], conditions: {ready: true}, targetRef: {kind: Pod, name: %[3]s, namespace: monitoring}}]
 `, name, p.at[pod], pod.name)
-	}
+}
+
+// savedTeam returns a datasource whose tiers are the Services of teamService in a
+// namespace, and whose proxy has the given URL.
+func savedTeam(kind, metadata, proxy, namespace string) string {
+	return fmt.Sprintf(`
+kind: %s
+metadata: %s
+spec:
+  default: false
+  plugin:
+    kind: TieredPrometheusDatasource
+    spec:
+      hot: {service: {namespace: %[3]s, name: team-prometheus, port: http-query}}
+      cold: {service: {namespace: %[3]s, name: team-thanos, port: 9090, scheme: http}}
+      proxy: {kind: HTTPProxy, spec: {url: "%[4]s"}}
+`, kind, metadata, namespace, proxy)
+}
+
+// A datasource that names Services instead of URLs is applied with percli, and
+// answered through Perses by the servers behind those Services, as they come
+// and go. In a namespace that the operator has not allowed it is refused.
+func TestASavedDatasourceNamesServices(t *testing.T) {
+	p := newPair(t)
+	pod := p.list[0]
+	require.NoError(t, p.start(t.Context(), pod))
+	maySeeServices(t, "monitoring")
+	service := func(name string) string { return teamService(p, pod, name) }
 	apply(t, service("team-prometheus")+"---\n"+service("team-thanos"))
 	base, err := url.Parse(pod.server.URL)
 	require.NoError(t, err)
@@ -102,18 +123,7 @@ endpoints: [{addresses: [%[2]s], conditions: {ready: true}, targetRef: {kind: Po
 	})
 	saved := func(kind, metadata, path, namespace string) {
 		t.Helper()
-		perses.apply(t, fmt.Sprintf(`
-kind: %s
-metadata: %s
-spec:
-  default: false
-  plugin:
-    kind: TieredPrometheusDatasource
-    spec:
-      hot: {service: {namespace: %s, name: team-prometheus, port: http-query}}
-      cold: {service: {namespace: %s, name: team-thanos, port: 9090, scheme: http}}
-      proxy: {kind: HTTPProxy, spec: {url: "%s%s"}}
-`, kind, metadata, namespace, namespace, g.url, path))
+		perses.apply(t, savedTeam(kind, metadata, g.url+path, namespace))
 	}
 	const global, project, refused = "/proxy/globaldatasources/team", "/proxy/projects/shop/datasources/team", "/proxy/globaldatasources/refused"
 	perses.apply(t, "{kind: Project, metadata: {name: shop}, spec: {}}")

@@ -67,7 +67,38 @@ func TestRulesAreThoseOfTheModel(t *testing.T) {
 			require.NoError(t, err, "%s is told by now: take it off the list", name)
 			continue
 		}
-		require.Error(t, err, name)
+		words, readErr := os.ReadFile(strings.TrimSuffix(file, ".json") + ".error")
+		require.NoError(t, readErr)
+		field, rule, _ := strings.Cut(strings.TrimSpace(strings.TrimPrefix(string(words), "spec.")), ": ")
+		last := field[strings.LastIndexByte(field, '.')+1:]
+		if err == nil || !strings.Contains(err.Error(), last) || !strings.HasSuffix(err.Error(), rule) {
+			// What the types of this package cannot hold is refused by their decoders, a field that is not set by name.
+			require.ErrorContains(t, err, refused(field, rule), name)
+		}
+	}
+}
+
+// refused is what this package says where it does not say what the model says.
+func refused(field, rule string) string {
+	tier, _, _ := strings.Cut(field, ".")
+	switch {
+	case rule == "field not allowed" || strings.HasPrefix(rule, "set url or service"):
+		return "json: unknown field"
+	case strings.HasPrefix(rule, "remove either url or service"):
+		return tier + ": remove either URL or InCluster: a tier has one of them, not both"
+	case strings.Contains(field, "url or service"):
+		return tier + ": set URL or InCluster"
+	case field == "proxy.spec.url":
+		return "url cannot be empty" // The type of Perses says it.
+	}
+	return tier
+}
+
+func TestPatternsAreThoseOfTheModel(t *testing.T) {
+	model, err := os.ReadFile(fixtures + "../tiered-prometheus-datasource.cue")
+	require.NoError(t, err)
+	for _, pattern := range datasource.Patterns {
+		require.Contains(t, string(model), `"`+strings.ReplaceAll(pattern, `\`, `\\`)+`"`)
 	}
 }
 

@@ -1,0 +1,106 @@
+package admission
+
+import "sync"
+
+// Budget divides a bounded amount among holders, such as the slots of a tier
+// among callers, or memory among datasources. Each holder gets at most a fixed
+// multiple of what it leaves free. So one holder alone may have most of the
+// amount, several have less each, and there is always something left for a holder
+// that has nothing yet. It is safe for concurrent use. nil has no bound.
+type Budget[K comparable] struct {
+	total, multiple int64
+
+	mutex sync.Mutex
+	used  int64
+	by    map[K]int64 // holders that hold something
+}
+
+// NewBudget returns a budget of the given total. One holder gets at most multiple
+// times what it leaves free: with 1 at most a half, with 2 at most two thirds, with
+// 0 everything.
+func NewBudget[K comparable](total, multiple int64) *Budget[K] {
+	return &Budget[K]{total: total, multiple: multiple, by: map[K]int64{}}
+}
+
+// ByteBudget bounds the bytes of memory that the queries of several datasources
+// hold at a time.
+type ByteBudget = Budget[string]
+
+// NewByteBudget returns a budget of that many bytes, of which one datasource may
+// hold as much as it leaves free for others.
+func NewByteBudget(limit int64) *ByteBudget { return NewBudget[string](limit, 1) }
+
+// Acquire takes an amount for a holder. It reports whether the amount was free
+// and within the holder's share; otherwise nothing changes.
+func (b *Budget[K]) Acquire(holder K, amount int64) bool {
+	if b == nil || amount <= 0 {
+		return true
+	}
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	// What counts as left is what was free before the holder's last unit, so that a
+	// total of 1 can be used at all.
+	rest := b.total - b.used - amount
+	if rest < 0 || (b.multiple > 0 && b.by[holder]+amount > b.multiple*(rest+1)) {
+		return false
+	}
+	b.add(holder, amount)
+	return true
+}
+
+// Release returns what a holder acquired.
+func (b *Budget[K]) Release(holder K, amount int64) {
+	if b == nil || amount <= 0 {
+		return
+	}
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	b.add(holder, -amount)
+}
+
+// add changes what a holder has. The mutex is held.
+func (b *Budget[K]) add(holder K, amount int64) {
+	b.used += amount
+	b.by[holder] += amount
+	if b.by[holder] == 0 {
+		delete(b.by, holder)
+	}
+}
+
+// Used returns how much all holders have together, and how many there are.
+func (b *Budget[K]) Used() (amount int64, holders int) {
+	if b == nil {
+		return 0, 0
+	}
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	return b.used, len(b.by)
+}
+
+// Of returns the budget as one holder sees it. That of a nil budget is nil.
+func (b *Budget[K]) Of(holder K) *Share[K] {
+	if b == nil {
+		return nil
+	}
+	return &Share[K]{budget: b, holder: holder}
+}
+
+// Share is a Budget as one holder sees it. It is safe for concurrent use. nil has
+// no bound.
+type Share[K comparable] struct {
+	budget *Budget[K]
+	holder K
+}
+
+// BudgetShare is a ByteBudget as one datasource sees it.
+type BudgetShare = Share[string]
+
+// Acquire holds that much more: see Budget.Acquire.
+func (s *Share[K]) Acquire(amount int64) bool { return s == nil || s.budget.Acquire(s.holder, amount) }
+
+// Release gives back what was acquired.
+func (s *Share[K]) Release(amount int64) {
+	if s != nil {
+		s.budget.Release(s.holder, amount)
+	}
+}

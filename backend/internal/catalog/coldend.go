@@ -1,0 +1,92 @@
+package catalog
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+// coldEnd is the end of cold's samples.
+type coldEnd struct {
+	newest   int64 // timestamp of the newest sample in milliseconds; zero where it is not known
+	measured time.Time
+	interval time.Duration // between two samples of cold, as seen
+}
+
+// covered returns the time up to which every series of cold has its samples, in
+// milliseconds since the Unix epoch. lags reports whether the newest sample was more
+// than two scrape intervals old when it was measured.
+func (c *Catalog) covered(end *coldEnd) (covered int64, lags bool) {
+	interval := max(c.ScrapeInterval(), end.interval)
+	// Not every series has its newest sample at the same time; up to two
+	// intervals before the newest of all, every one of them is there.
+	return end.newest - (2 * interval).Milliseconds(), end.measured.Sub(time.UnixMilli(end.newest)) >= 2*interval+probeSlack
+}
+
+// ColdState returns the state of cold with the measured end of its coverage.
+func (c *Catalog) ColdState(now time.Time) tier.State {
+	state := c.cold.State(now)
+	if end := c.newest.Load(); end.newest != 0 {
+		if covered, lags := c.covered(end); lags {
+			state.Newest = min(state.Newest, covered)
+		}
+	}
+	return state
+}
+
+// ColdCompleteUntil returns the time up to which cold has every sample of hot's
+// series, in milliseconds since the Unix epoch. found is false if it is unknown.
+func (c *Catalog) ColdCompleteUntil(now time.Time) (until int64, found bool) {
+	end := c.newest.Load()
+	if end.newest == 0 {
+		return 0, false
+	}
+	covered, _ := c.covered(end)
+	return min(covered, c.ColdState(now).Newest), true
+}
+
+// measureColdEnd finds the newest sample that cold has of hot's series.
+func (c *Catalog) measureColdEnd(ctx context.Context, now time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, minProbeTimeout+c.options.Cold.options.ProbeInterval)
+	defer cancel()
+	if c.learned.Load().Knowledge == nil || !c.options.Cold.Status().Available {
+		return
+	}
+	cold, selector := c.options.Cold.api, c.coldSelector()
+	previous := c.newest.Load()
+	// Not behind what was found before.
+	earliest := max(previous.newest, now.Add(-400*24*time.Hour).UnixMilli())
+	newest, found, err := cold.searchNewest(ctx, selector, now, earliest)
+	found = found || (err == nil && previous.newest != 0)
+	if err != nil || !found {
+		return // Without an answer the last one stays.
+	}
+	c.newest.Store(&coldEnd{newest: newest, measured: now, interval: c.coldInterval})
+}
+
+// seenColdInterval returns the time between two samples of some series of cold. They
+// may be scraped less often than hot's canary series.
+func (c *Catalog) seenColdInterval(ctx context.Context, now time.Time) (time.Duration, error) {
+	cold := c.options.Cold.api
+	if newest := c.newest.Load().newest; newest != 0 {
+		now = time.UnixMilli(newest)
+	}
+	found, err := cold.upSeries(ctx, c.coldSelector(), now.Add(-5*time.Minute), now, canaryCount)
+	if err != nil {
+		return 0, err
+	}
+	series := slices.Sorted(maps.Keys(found))
+	return cold.sampleInterval(ctx, series[:min(len(series), canaryCount)], now)
+}
+
+// coldSelector returns a selector of the series named up that cold has from hot.
+func (c *Catalog) coldSelector() string {
+	knowledge := c.learned.Load().Knowledge
+	if knowledge == nil {
+		return "up"
+	}
+	return "up{" + matchersOf(knowledge.InjectedLabels) + "}"
+}

@@ -1,0 +1,82 @@
+package catalog
+
+import (
+	"context"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
+)
+
+// ProbeBudget bounds what the gateway asks of the tiers of one project on its own
+// account, all of them together. nil bounds nothing.
+type ProbeBudget struct {
+	slots  chan struct{}
+	memory *admission.BudgetShare
+}
+
+// NewProbeBudget returns a bound of so many probes at a time, and of so many bytes
+// for the metric names that are held.
+func NewProbeBudget(atOnce int, nameBytes int64) *ProbeBudget {
+	return &ProbeBudget{slots: make(chan struct{}, atOnce), memory: admission.NewBudget[string](nameBytes, 0).Of("names")}
+}
+
+// acquire waits until a probe may begin. It returns false when ctx ends before.
+func (p *ProbeBudget) acquire(ctx context.Context) bool {
+	if ctx.Err() != nil || p == nil {
+		return ctx.Err() == nil
+	}
+	select {
+	case p.slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (p *ProbeBudget) release() {
+	if p != nil {
+		<-p.slots
+	}
+}
+
+// probeLoop probes now, at every interval and when again yields, until ctx ends.
+func probeLoop(ctx context.Context, budget *ProbeBudget, interval time.Duration, again <-chan struct{}, probe func()) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for budget.acquire(ctx) {
+		probe()
+		budget.release()
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-again:
+		}
+	}
+}
+
+// latch opens once, after the first probe. One goroutine opens it.
+type latch chan struct{}
+
+// Wait blocks until the first probe is done, whatever it found, or ctx ends.
+func (l latch) Wait(ctx context.Context) {
+	select {
+	case <-l:
+	case <-ctx.Done():
+	}
+}
+
+func (l latch) isOpen() bool {
+	select {
+	case <-l:
+		return true
+	default:
+		return false
+	}
+}
+
+func (l latch) open() {
+	if !l.isOpen() {
+		close(l)
+	}
+}

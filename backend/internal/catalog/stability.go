@@ -1,0 +1,104 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
+)
+
+// storeStability is the time in which all probes of cold found the same set of
+// stores, each of them reachable. A Thanos that has lost a store soon answers without
+// a warning, so only its list of stores shows whether an answer was whole.
+type storeStability struct {
+	stores       string // identifies the set
+	since, until time.Time
+}
+
+// noStores identifies the set of a tier that does not tell any.
+const noStores = "none"
+
+// observeStores notes what a probe of cold has found. began is when it was
+// asked for its stores, and told whether it has ever told any.
+func (t *Tier) observeStores(status *Status, began time.Time, told bool) {
+	missing := slices.ContainsFunc(status.Stores, func(store Store) bool { return store.Failed || store.Fewer })
+	var next *storeStability
+	if status.Available && !missing && len(status.Notes) == 0 && (status.Stores != nil || !told) {
+		next = &storeStability{stores: storesText(status.Stores), since: time.Now(), until: began}
+		if previous := t.stability.Load(); previous != nil && previous.stores == next.stores {
+			next.since = previous.since
+		}
+	}
+	t.stability.Store(next)
+	probed := make(chan struct{})
+	close(*t.probed.Swap(&probed))
+}
+
+// storesText identifies a set of stores: by their kinds, their label sets and how
+// many servers there are of each. The times of their samples are not part of it.
+func storesText(stores []Store) string {
+	if stores == nil {
+		return noStores
+	}
+	var list []string
+	for _, store := range stores {
+		for _, set := range store.LabelSets {
+			list = append(list, fmt.Sprintf("%d %s %s", store.Servers, store.Kind, promql.FormatLabels(set)))
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, "\n")
+}
+
+// StableStores returns a text that identifies cold's set of stores. found is false
+// while a store is missing, or the set is unknown.
+func (t *Tier) StableStores() (stores string, found bool) {
+	stability := t.stability.Load()
+	if stability == nil || !t.Status().Available {
+		return "", false
+	}
+	return stability.stores, true
+}
+
+// StoresUnchanged reports whether the set of stores was this one, and complete, between
+// two times. It waits for the probe that shows it. It returns false when ctx ends.
+func (t *Tier) StoresUnchanged(ctx context.Context, stores string, from, until time.Time) bool {
+	for {
+		probed := *t.probed.Load()
+		stability := t.stability.Load()
+		if stability == nil || stability.stores != stores || stability.since.After(from) {
+			return false
+		}
+		if !stability.until.Before(until) {
+			return true
+		}
+		select {
+		case <-probed:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// SourcesEnd returns the time up to which every source of cold has samples, in
+// milliseconds since the Unix epoch; the largest int64 if samples come in, or if cold
+// does not list its stores. It ignores a source that ended more than a day before now.
+func (t *Tier) SourcesEnd(now time.Time) int64 {
+	ends := map[string]int64{}
+	for _, store := range t.Status().Stores {
+		for _, set := range store.LabelSets {
+			name := promql.FormatLabels(set)
+			ends[name] = max(ends[name], store.MaxTime)
+		}
+	}
+	earliest := int64(1<<63 - 1)
+	for _, end := range ends {
+		if end > now.Add(-24*time.Hour).UnixMilli() {
+			earliest = min(earliest, end)
+		}
+	}
+	return earliest
+}

@@ -1,0 +1,111 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+// errEarly ends an attempt that leaves too little time for the next one.
+var errEarly = errors.New("the tier did not answer early enough")
+
+// ask is the last step: it asks one tier. It returns an error when the tier failed
+// in a way that says nothing about the query.
+func (e *Engine) ask(ctx context.Context, a attempt) (*Response, error) {
+	target := a.plan.tier(a.Tier)
+	attemptContext, cancel := context.WithCancelCause(ctx)
+	if deadline, bounded := ctx.Deadline(); a.isReplaceable && bounded {
+		timer := time.AfterFunc(time.Until(deadline)/2, func() { cancel(errEarly) })
+		defer timer.Stop()
+	}
+	callContext, span := tracing.StartCall(attemptContext, "ask the "+string(a.Tier)+" tier")
+	//nolint:bodyclose // The Response holds the body, and its reader closes it.
+	answer, err := target.Do(callContext, a.encoded(), a.callOptions())
+	tracing.End(span, err, upstream.Describe)
+	if err != nil {
+		err = brokenOff(attemptContext, target, err)
+		cancel(nil)
+		return nil, a.failed(err)
+	}
+	response := a.response()
+	response.Status, response.Header, response.ContentLength = answer.StatusCode, answer.Header, answer.ContentLength
+	response.Body = &endingBody{answer.Body, func() { cancel(nil) }}
+	if err := response.check(a); err != nil {
+		if _, isStatus := errors.AsType[*upstream.StatusError](err); !isStatus && !errors.Is(err, upstream.ErrNotPrometheus) {
+			err = brokenOff(attemptContext, target, err)
+		}
+		_ = response.Body.Close()
+		return nil, a.failed(err)
+	}
+	return response, nil
+}
+
+// check looks at the status and the start of an answer. It returns an
+// upstream.StatusError for a status that is no answer, upstream.ErrNotPrometheus
+// for what is not of the Prometheus API, and the error of reading the start.
+func (r *Response) check(a attempt) error {
+	if !isAnswer(r.Status, a.isReplaceable) {
+		return &upstream.StatusError{Status: r.Status}
+	}
+	if err := r.checkStart(); err != nil {
+		return err
+	}
+	if a.isReplaceable && r.isShuttingDown() {
+		return &upstream.StatusError{Status: http.StatusServiceUnavailable}
+	}
+	if a.Tier == tier.Hot && len(a.plan.others) > 0 {
+		return r.bufferStart()
+	}
+	return nil
+}
+
+// isOverload reports whether a tier was not asked because it has too many queries
+// already, or its answer not read because others take the memory.
+func isOverload(err error) bool {
+	_, is := errors.AsType[*admission.OverloadError](err)
+	return is || errors.Is(err, errTooLarge)
+}
+
+// brokenOff returns the error of an attempt that the tier broke off. Unless
+// somebody else ended it, or it was not even made, the tier counts as down.
+func brokenOff(ctx context.Context, target *catalog.Tier, err error) error {
+	if isOverload(err) {
+		return err
+	}
+	cause := context.Cause(ctx)
+	if cause == nil {
+		target.ReportFailure(err)
+	}
+	if errors.Is(cause, errEarly) {
+		return errEarly
+	}
+	return err
+}
+
+// firstUnknownStatus is the first number after the statuses of HTTP.
+const firstUnknownStatus = 600
+
+// isAnswer reports whether a status is an answer to a query. Where somebody else can
+// be asked, that a server is unavailable is none.
+func isAnswer(status int, isReplaceable bool) bool {
+	switch status {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return !isReplaceable
+	case http.StatusUnauthorized, http.StatusProxyAuthRequired:
+		return false // Passed on, it would tell the browser that its own session ended.
+	case http.StatusNoContent, http.StatusResetContent:
+		return false // They have no body.
+	case http.StatusNotModified:
+		return true
+	}
+	// A redirect would show the caller an address of the tier.
+	isRedirect := status >= http.StatusMultipleChoices && status < http.StatusBadRequest
+	return status >= http.StatusOK && status < firstUnknownStatus && !isRedirect
+}

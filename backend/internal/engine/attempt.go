@@ -1,0 +1,159 @@
+package engine
+
+import (
+	"context"
+	"iter"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+// attempt is one way to have a query answered: who is asked, for what reason, and
+// what happens to the answer. It is not changed after it was made.
+type attempt struct {
+	tier.Decision
+	// plan is what was planned for the replica of hot that takes part.
+	plan *Plan
+	// request is what the tier is asked.
+	request *promapi.Request
+	// reading says what happens to the answer.
+	reading reading
+	// next is who is asked now that an attempt has failed; empty for the first one.
+	next Next
+	// isReplaceable is set where somebody else can be asked afterwards. Half of the
+	// time that is left is theirs.
+	isReplaceable bool
+}
+
+// reading says what happens to an answer, and so in which encodings it may come.
+type reading int
+
+const (
+	passedOn reading = iota // it may be encoded in any way that the client accepts
+	lookedAt                // it may be compressed in a way that is understood here
+	decoded                 // it must not be compressed
+)
+
+// Next is who is asked after a first attempt.
+type Next string
+
+// Who can be asked next.
+const (
+	NextReplica Next = "replica"
+	NextHot     Next = "hot"
+	NextCold    Next = "cold"
+)
+
+// Nexts returns all of them.
+func Nexts() []Next { return []Next{NextReplica, NextHot, NextCold} }
+
+// attempt returns the attempt for a decision.
+func (p *Plan) attempt(decision tier.Decision) attempt {
+	a := attempt{Decision: decision, plan: p, request: p.cold, isReplaceable: decision.Fallback != ""}
+	if decision.Tier == tier.Hot {
+		a.request, a.isReplaceable = p.hot, a.isReplaceable || len(p.others) > 0
+	}
+	switch {
+	case p.changes(decision.Tier):
+		a.reading = decoded
+	case len(decision.Warnings) > 0 || decision.FallbackOnEmpty:
+		a.reading = lookedAt
+	}
+	return a
+}
+
+// others returns who else is asked once an attempt has failed, one after the other:
+// each replica of hot that can take its place, then the other tier. An attempt is
+// planned when the one before it has failed. By then a replica may be down, and most
+// queries need one attempt.
+func (a attempt) others(ctx context.Context) iter.Seq[attempt] {
+	return func(yield func(attempt) bool) {
+		last := a
+		for replica := range a.replicas(ctx) {
+			if last = replica; !yield(replica) {
+				return
+			}
+		}
+		if last.Fallback != "" {
+			other := last.plan.attempt(fallbackOf(last.Decision))
+			other.next = Next(other.Tier)
+			yield(other)
+		}
+	}
+}
+
+// replicas returns the attempts on other replicas of hot, one after the other.
+func (a attempt) replicas(ctx context.Context) iter.Seq[attempt] {
+	return func(yield func(attempt) bool) {
+		for plan := a.plan.nextReplica(ctx, a.Decision); plan != nil; plan = plan.nextReplica(ctx, plan.Decision) {
+			replica := plan.attempt(plan.Decision)
+			replica.next = NextReplica
+			if !yield(replica) {
+				return
+			}
+		}
+	}
+}
+
+// nextReplica plans for another replica after one has failed: for one that would
+// answer as well, or, where cold cannot take over, for any that is left. It
+// returns nil where there is none.
+func (p *Plan) nextReplica(ctx context.Context, failed tier.Decision) *Plan {
+	if failed.Tier == tier.Cold {
+		return nil
+	}
+	var anyhow *Plan
+	for i, other := range p.others {
+		isAvailable := other.Hot.Status().Available
+		if failed.Fallback != "" && !isAvailable {
+			continue // Nor is it waited for.
+		}
+		plan, err := p.engine.planOn(ctx, p.query, p.key, p.others, i)
+		switch {
+		case err != nil || plan.Tier != failed.Tier:
+		case isAvailable && (failed.Rule == 1 || len(plan.Warnings) <= len(failed.Warnings)):
+			return plan
+		case anyhow == nil && failed.Fallback == "":
+			anyhow = plan
+		}
+	}
+	return anyhow
+}
+
+// fallbackOf returns the decision for the tier that takes over.
+func fallbackOf(decision tier.Decision) tier.Decision {
+	return tier.Decision{Tier: decision.Fallback, Reason: decision.FallbackReason, Warnings: decision.FallbackWarnings}
+}
+
+// followsRules reports whether the routing rules chose the tier, rather than the
+// failure of another one.
+func (a attempt) followsRules() bool { return a.Rule > 0 }
+
+// replica returns the name of the server of hot that takes part; empty where hot
+// is asked as a whole, or does not take part.
+func (a attempt) replica() string {
+	if a.Tier == tier.Cold {
+		return ""
+	}
+	return a.plan.Replica()
+}
+
+// encoded returns the request in an encoding of its answer that suits the reading.
+func (a attempt) encoded() *promapi.Request {
+	switch {
+	case a.reading == decoded, a.reading == lookedAt && !acceptsGzip(a.request.Header):
+		return inEncoding(a.request, encodingPlain)
+	case a.reading == lookedAt:
+		return inEncoding(a.request, encodingGzip)
+	}
+	return a.request
+}
+
+// callOptions returns what the call depends on besides its request.
+func (a attempt) callOptions() *upstream.CallOptions {
+	if a.Tier == tier.Hot {
+		return &a.plan.hotOptions
+	}
+	return &a.plan.coldOptions
+}

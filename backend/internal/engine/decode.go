@@ -1,0 +1,225 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+// decode changes an answer that has to be decoded for that: it gets the external
+// labels of hot, or is cut to a limit that cold ignores. What turns out to be no
+// answer while it is read counts as a failure of its tier.
+func (e *Engine) decode(next handler) handler {
+	return func(ctx context.Context, a attempt) (*Response, error) {
+		response, err := next(ctx, a)
+		if err != nil || response.reading != decoded || response.Status >= http.StatusMultipleChoices {
+			return response, err
+		}
+		if err := response.change(ctx); err != nil {
+			return nil, response.failed(err)
+		}
+		return response, nil
+	}
+}
+
+// change puts into the answer of one tier what it has to be changed by.
+func (r *Response) change(ctx context.Context) error {
+	envelope, held, err := r.read(ctx)
+	if err != nil {
+		return err
+	}
+	var answer *splice.Answer
+	if r.Tier == tier.Hot {
+		answer, err = r.plan.joined(held.acquireWithin(ctx), r.plan.source(r.Tier, envelope))
+	} else {
+		answer, err = splice.LimitResult(envelope, r.plan.limit())
+	}
+	if err != nil {
+		held.release()
+		return notPrometheus(err)
+	}
+	answer.Warnings, answer.Infos = envelope.Warnings, envelope.Infos
+	r.setAnswer(answer, held)
+	return nil
+}
+
+// changes reports whether the answer of a tier has to be decoded.
+func (p *Plan) changes(name tier.Name) bool {
+	if name == tier.Hot {
+		return len(p.added) > 0 && p.traits().External == promapi.InAnswer
+	}
+	// Thanos does not know the limit of these.
+	return name == tier.Cold && p.traits().Evaluates() && p.limit() > 0
+}
+
+func (p *Plan) traits() *promapi.Traits { return p.query.Request.Endpoint.Traits() }
+
+// limit is what the request asks for, or zero.
+func (p *Plan) limit() int {
+	limit, err := strconv.Atoi(p.query.Request.Parameters.Get("limit"))
+	if err != nil || limit < 0 {
+		return 0
+	}
+	return limit
+}
+
+// noMemory returns the error for an answer that does not fit into the budget.
+func noMemory() error {
+	return &promapi.Error{
+		Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: errTooLarge, RetryAfter: time.Second,
+		Message: "the answer has to be read as a whole, and such answers of this datasource would take more memory than limits.decoded_memory allows: select fewer series, or try again later",
+	}
+}
+
+// read reads an answer as a whole, and returns the memory that it takes. It closes
+// the body. It returns the error of
+// the tier where the answer is one, upstream.ErrNotPrometheus where it is none
+// of the Prometheus API, and errTooLarge where the budget has no room for it.
+func (r *Response) read(ctx context.Context) (envelope *splice.Envelope, held *reservation, err error) {
+	defer func() { _ = r.Body.Close() }()
+	if r.Status >= http.StatusBadRequest {
+		body, err := r.plain()
+		if err != nil {
+			return nil, nil, err
+		}
+		text, err := readErrorText(body)
+		if err != nil {
+			return nil, nil, err
+		}
+		if apiError := errorIn(r.Status, text); apiError != nil {
+			return nil, nil, apiError
+		}
+		return nil, nil, &upstream.StatusError{Status: r.Status}
+	}
+	held = &reservation{of: r.budget}
+	text, err := held.readBody(r)
+	if err == nil {
+		envelope, err = splice.ParseEnvelope(text, held.acquireWithin(ctx))
+	}
+	if err != nil {
+		held.release()
+		return nil, nil, notPrometheus(err)
+	}
+	return envelope, held, nil
+}
+
+// maxErrorBytes bounds the error of a tier that is read, in bytes.
+const maxErrorBytes = 64 << 10
+
+func readErrorText(body io.Reader) ([]byte, error) {
+	return io.ReadAll(io.LimitReader(body, maxErrorBytes))
+}
+
+// errorIn returns the error of the Prometheus API that an answer with such a
+// status holds; nil where it holds none.
+func errorIn(status int, text []byte) *promapi.Error {
+	_, _, _, err := promapi.DecodeEnvelope(status, bytes.NewReader(text))
+	apiError, is := errors.AsType[*promapi.Error](err)
+	if !is || apiError.Type == "" || !json.Valid(text) {
+		return nil
+	}
+	return apiError
+}
+
+// notPrometheus gives the error for an answer that turned out to be none the
+// form of one that is seen to be none at once.
+func notPrometheus(err error) error {
+	if errors.Is(err, splice.ErrNoMatrix) {
+		return fmt.Errorf("%w: %w", upstream.ErrNotPrometheus, err)
+	}
+	return err
+}
+
+// setAnswer puts another body into the answer, with the memory that it takes
+// until it is closed.
+func (r *Response) setAnswer(answer *splice.Answer, held ...*reservation) {
+	if answer.Truncated {
+		answer.Warnings = append(answer.Warnings, promapi.TruncatedWarning)
+	}
+	r.setHeader()
+	r.ContentLength = -1
+	r.Body = &endingBody{io.NopCloser(answer.Reader()), func() {
+		for _, memory := range held {
+			memory.release()
+		}
+	}}
+}
+
+// source returns what a tier contributes to an answer.
+func (p *Plan) source(name tier.Name, envelope *splice.Envelope) splice.Source {
+	made := splice.Source{Tier: string(name), Data: envelope.Data}
+	if external := p.traits().External; name == tier.Hot && (external == promapi.InAnswer || external == promapi.InUnion) {
+		made.Injected = p.added
+	}
+	return made
+}
+
+// joined joins the data of tiers, or changes that of one.
+func (p *Plan) joined(acquire splice.Acquire, sources ...splice.Source) (*splice.Answer, error) {
+	limit := 0
+	if len(sources) > 1 {
+		limit = p.limit()
+	}
+	switch p.traits().Union {
+	case promapi.UnionOfRules:
+		return splice.UniteRules(sources, acquire)
+	case promapi.UnionOfAlerts:
+		return splice.UniteAlerts(sources, acquire)
+	case promapi.UnionOfTexts:
+		return splice.UniteTexts(sources, limit, acquire)
+	case promapi.UnionOfSeries:
+		return splice.UniteSeries(sources, limit, acquire)
+	case promapi.UnionOfExemplars:
+		return splice.UniteExemplars(sources, acquire)
+	case promapi.UnionOfMetadata:
+		return splice.UniteMetadata(sources, limit, acquire)
+	default:
+		return nil, promapi.Errorf(http.StatusInternalServerError, promapi.ErrorInternal, "answers of %s cannot be joined", p.query.Request.Endpoint)
+	}
+}
+
+// valueFactor is how much more memory the values of an answer take than its
+// JSON: see TestResponse_DecodedValuesTakeNoMoreThanIsAcquired.
+const valueFactor = 16
+
+// Decode reads the answer to a query as a whole, and leaves the body to be
+// closed. It returns an Error of the Prometheus API: that of the tier, or 503
+// where limits.decoded_memory has no room for the answer or the time is over,
+// or 502 where the tier broke off or its answer is none.
+func (r *Response) Decode(ctx context.Context) (*promapi.Answer, error) {
+	body, err := r.plain()
+	if err != nil {
+		return nil, err
+	}
+	if r.Status >= http.StatusBadRequest {
+		return promapi.DecodeAnswer(r.Status, io.LimitReader(body, maxErrorBytes))
+	}
+	held := &reservation{of: r.budget}
+	defer held.release()
+	text, err := held.read(body, -1)
+	if err == nil {
+		err = held.acquireWithin(ctx)(valueFactor * int64(len(text)))
+	}
+	switch {
+	case errors.Is(err, errTooLarge):
+		return nil, noMemory()
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorTimeout, Cause: promapi.WithoutURL(err),
+			Message: fmt.Sprintf("the answer of the %s tier did not end in time", r.Tier)}
+	case err != nil:
+		return nil, &promapi.Error{Status: http.StatusBadGateway, Type: promapi.ErrorUnavailable, Cause: promapi.WithoutURL(err),
+			Message: fmt.Sprintf("the %s tier failed: %s", r.Tier, upstream.Describe(err))}
+	}
+	return promapi.DecodeAnswer(r.Status, bytes.NewReader(text))
+}

@@ -1,0 +1,121 @@
+// Package engine answers one query. It plans which tier answers what, then hands
+// the plan to a chain of steps. The last step asks one tier; the others decide
+// whom it asks and change its answer. The package knows tiers, not where they are
+// named, and imports nothing of the packages that serve requests or read
+// datasources.
+package engine
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/expirable"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
+)
+
+// Options are what all queries of a gateway have in common.
+type Options struct {
+	// Timeout bounds all attempts of a query together, its body included.
+	Timeout time.Duration
+	// Freshness is how far back from now data may still change or come in.
+	Freshness time.Duration
+	// PieceBytes bounds the memory of answers that are put together from pieces, all
+	// queries together. Those of one datasource get a part of it: see
+	// admission.ByteBudget.
+	PieceBytes int64
+	// Decoded is the budget for answers that are read as a whole; nil for no bound.
+	Decoded *admission.ByteBudget
+	// Cache keeps answers. Nil: none is kept.
+	Cache *cache.Cache
+	// Lifetime ends when nothing more is to be kept.
+	Lifetime context.Context //nolint:containedctx // Answers are kept after their query has ended.
+	// OnRetry is called before a further attempt with who is asked. It may be nil.
+	OnRetry func(Next)
+	// OnCacheUse is called with how each query has used the cache. It may be nil.
+	OnCacheUse func(CacheUse)
+}
+
+// Engine answers the queries of a gateway. It is safe for concurrent use.
+type Engine struct {
+	options Options
+	handle  handler
+	// pieceBudget bounds the memory of pieces, and unjoinable says why a query could
+	// not be put together from them, by Plan.pieceKey.
+	pieceBudget *admission.ByteBudget
+	unjoinable  *expirable.LRU[string, string]
+}
+
+// unjoinableFor is how long it is remembered that a query could not be put
+// together, and unjoinableRemembered how many are.
+const (
+	unjoinableFor        = 10 * time.Minute
+	unjoinableRemembered = 2048
+)
+
+// New returns an Engine.
+func New(options Options) *Engine {
+	if options.OnRetry == nil {
+		options.OnRetry = func(Next) {}
+	}
+	if options.OnCacheUse == nil {
+		options.OnCacheUse = func(CacheUse) {}
+	}
+	e := &Engine{
+		options: options, pieceBudget: admission.NewByteBudget(options.PieceBytes),
+		unjoinable: expirable.NewLRU[string, string](unjoinableRemembered, nil, unjoinableFor),
+	}
+	e.handle = e.chain()
+	return e
+}
+
+// handler answers a query by an attempt. Its error is a *CallError. The attempt
+// says whom the routing rules chose; a handler may make other attempts.
+type handler func(ctx context.Context, a attempt) (*Response, error)
+
+// step puts itself in front of a handler.
+type step func(next handler) handler
+
+// chain returns the steps that answer a planned query, in this order.
+func (e *Engine) chain() handler {
+	answer := handler(e.ask)
+	for _, before := range slices.Backward([]step{
+		e.withinDeadline,      // bounds what follows, and puts its errors into words
+		e.finish,              // warnings, and one language for errors of tiers
+		e.assemble,            // cut queries and kept steps: pieces of several tiers at once
+		e.unite,               // both tiers at once, their answers joined
+		e.fallBack,            // the next replica, then the other tier
+		e.decode,              // labels and limits that a tier does not apply itself
+		e.keepWhole,           // an answer from the cache, or into it
+		e.retryOnInconclusive, // the other tier where an answer says nothing
+	}) {
+		answer = before(answer)
+	}
+	return answer
+}
+
+// Do answers a query: see chain. A confined query that reads nothing is answered
+// without a tier.
+//
+// It returns an Error of the Prometheus API: 503 when no tier is configured, the
+// deadline passed or the tier has too many queries already, and 502 when the tier
+// could not be reached. Once a tier was chosen, a CallError wraps it.
+func (e *Engine) Do(ctx context.Context, query Query) (*Response, error) {
+	if query.AnsweredHere() {
+		return query.emptyResponse(), nil
+	}
+	_, span := tracing.Start(ctx, "plan")
+	plan, err := e.Plan(ctx, query)
+	tracing.End(span, err, promapi.MessageOf)
+	if err != nil {
+		return nil, err
+	}
+	if query.OnPlanned != nil {
+		query.OnPlanned()
+	}
+	return e.handle(ctx, plan.attempt(plan.Decision))
+}

@@ -1,7 +1,0 @@
-package engine
-
-// held returns how many bytes are in use.
-func (s *Splicing) held() int64 {
-	bytes, _ := s.budget.Held()
-	return bytes
-}

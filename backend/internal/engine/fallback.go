@@ -1,0 +1,41 @@
+package engine
+
+import (
+	"context"
+	"errors"
+)
+
+// fallBack makes one attempt after the other until one has an answer: see
+// attempt.others.
+func (e *Engine) fallBack(next handler) handler {
+	return func(ctx context.Context, first attempt) (*Response, error) {
+		response, err := next(ctx, first)
+		if first.isFailure(ctx, err) {
+			return e.askOthers(ctx, next, first, err)
+		}
+		return response, err
+	}
+}
+
+func (e *Engine) askOthers(ctx context.Context, next handler, failed attempt, err error) (*Response, error) {
+	for a := range failed.others(ctx) {
+		e.options.OnRetry(a.next)
+		var response *Response
+		if response, err = next(ctx, a); !a.isFailure(ctx, err) {
+			return response, err
+		}
+	}
+	return nil, err
+}
+
+// isFailure reports whether somebody else is asked after the error of an attempt.
+// Not so after an overload: passed on to the other tier, the load would take that
+// down too. Nor after an error of another attempt, which was made for an
+// inconclusive answer.
+func (a attempt) isFailure(ctx context.Context, err error) bool {
+	if err == nil || isOverload(err) || ctx.Err() != nil {
+		return false
+	}
+	failed, is := errors.AsType[*CallError](err)
+	return is && failed.Tier == a.Tier
+}

@@ -1,0 +1,146 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+// finish makes the answer of a tier that of the gateway: it adds the warnings, and
+// gives errors the form that they have whichever tier was asked.
+func (e *Engine) finish(next handler) handler {
+	return func(ctx context.Context, a attempt) (*Response, error) {
+		response, err := next(ctx, a)
+		switch {
+		case err != nil:
+			return response, err
+		case response.Status < http.StatusBadRequest:
+			err = response.addWarnings(acceptsGzip(a.plan.query.Request.Header))
+		case response.isAnsweredLocally():
+			err = response.answerLocally()
+		default:
+			err = response.translateError(ctx)
+		}
+		if err != nil {
+			_ = response.Body.Close()
+			return nil, response.failed(err)
+		}
+		return response, nil
+	}
+}
+
+// addWarnings puts the warnings into a successful answer. What came in compressed
+// goes out compressed if the client accepts that.
+func (r *Response) addWarnings(compressed bool) error {
+	if len(r.Warnings) == 0 {
+		return nil
+	}
+	body, err := r.plain()
+	if err != nil {
+		return err
+	}
+	changed, err := promapi.AddWarnings(body, r.Warnings)
+	if err != nil {
+		return fmt.Errorf("add warnings to the answer: %w", err)
+	}
+	if compressed && r.encoding() == encodingGzip {
+		changed = zip(changed)
+	} else {
+		r.Header.Del("Content-Encoding")
+	}
+	r.Header.Del("Content-Length")
+	r.Header.Del("ETag")
+	r.ContentLength = -1
+	r.readFrom(changed)
+	return nil
+}
+
+// translateError gives an error of a tier the form that it has whichever tier
+// was asked.
+func (r *Response) translateError(ctx context.Context) error {
+	r.Warnings = nil
+	body, err := r.plain()
+	if err != nil {
+		return nil //nolint:nilerr // In an encoding that is not read here, it is passed on as it is.
+	}
+	text, err := readErrorText(body)
+	if err != nil {
+		return err
+	}
+	apiError, request := errorIn(r.Status, text), r.plan.query.Request
+	if apiError == nil {
+		// Not an error of the Prometheus API, but of something in front of it.
+		r.setError(promapi.Errorf(r.Status, promapi.ErrorTypeOf(r.Status), "the %s tier answered with status %d (%s)", r.Tier, r.Status, http.StatusText(r.Status)))
+		return nil
+	}
+	translated := *apiError
+	if apiError.Status == http.StatusUnprocessableEntity && isTimeout(apiError.Message) {
+		translated.Status, translated.Type = http.StatusServiceUnavailable, promapi.ErrorTimeout
+		translated.Message = "query timed out in expression evaluation"
+	}
+	if err := selectorError(request); err != nil {
+		translated = *asSelectorError(request.Endpoint, err)
+	} else if apiError.Status == http.StatusBadRequest && r.plan.traits().Evaluates() {
+		translated.Message = r.queryError(ctx, apiError.Message)
+	}
+	if translated == *apiError {
+		r.setBody(text)
+		return nil
+	}
+	r.setError(&translated)
+	return nil
+}
+
+// queryErrorAlone is how Thanos begins the message for a query that is refused,
+// where Prometheus names the parameter first.
+var queryErrorAlone = regexp.MustCompile(`^(\d+:\d+|unknown position): parse error|^invalid expression type`)
+
+// queryError returns the message for a request with a query that a tier refuses,
+// in the words of Prometheus.
+func (r *Response) queryError(ctx context.Context, message string) string {
+	query := r.plan.query.Request.Parameters.Get("query")
+	if _, err := promql.Parse(query); err != nil {
+		return promapi.InvalidParameter("query", err).Message
+	}
+	if a := r.plan.attempt(tier.Decision{Tier: r.Tier}); a.request.Parameters.Get("query") != query {
+		// Its positions are those of the rewritten query.
+		message = a.askForError(ctx, message)
+	}
+	if queryErrorAlone.MatchString(message) {
+		return promapi.InvalidParameter("query", errors.New(message)).Message
+	}
+	return message
+}
+
+// askForError asks a tier that refuses a rewritten query what it says of the
+// query as it was written. Where it says nothing, the given message stays.
+func (a attempt) askForError(ctx context.Context, message string) string {
+	//nolint:bodyclose // The Response holds the body, which is closed below.
+	answer, err := a.plan.tier(a.Tier).Do(ctx, inEncoding(a.plan.query.Request, encodingPlain), a.callOptions())
+	if err != nil {
+		return message
+	}
+	response := &Response{Status: answer.StatusCode, Header: answer.Header, Body: answer.Body}
+	defer func() { _ = response.Body.Close() }()
+	body, err := response.plain()
+	if err != nil {
+		return message
+	}
+	text, err := readErrorText(body)
+	if apiError := errorIn(response.Status, text); err == nil && apiError != nil && apiError.Status == http.StatusBadRequest {
+		return apiError.Message
+	}
+	return message
+}
+
+// isTimeout knows the words in which a tier says that the time was too short.
+func isTimeout(message string) bool {
+	return strings.Contains(message, "context deadline exceeded") || strings.Contains(message, "query timed out")
+}

@@ -1,0 +1,106 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+const (
+	// emptyPeek bounds how much of an answer is read to see that it is empty, in
+	// bytes.
+	emptyPeek = 4 << 10
+	// zippedPeek bounds how much of a compressed one is.
+	zippedPeek = 16 << 10
+)
+
+// retryOnInconclusive asks the other tier where an answer says nothing. The first
+// answer counts, unread, where the other tier has none either.
+func (e *Engine) retryOnInconclusive(next handler) handler {
+	return func(ctx context.Context, a attempt) (*Response, error) {
+		response, err := next(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		reason := a.inconclusive(response)
+		if reason == "" {
+			return response, nil
+		}
+		other := a.plan.attempt(tier.Decision{Tier: otherThan(a.Tier), Reason: reason, Warnings: a.FallbackWarnings})
+		e.options.OnRetry(Next(other.Tier))
+		answer, err := next(ctx, other)
+		if err == nil && answer.Status < http.StatusBadRequest {
+			_ = response.Body.Close()
+			return answer, nil
+		}
+		if err == nil {
+			_ = answer.Body.Close()
+		}
+		return response, nil
+	}
+}
+
+// otherThan returns the other tier.
+func otherThan(name tier.Name) tier.Name {
+	if name == tier.Cold {
+		return tier.Hot
+	}
+	return tier.Cold
+}
+
+// inconclusive returns the reason for which the other tier is asked after an
+// answer: hot failed on a query that was rewritten for it, the tier does not know
+// the endpoint, or hot has nothing and was only assumed to have everything. It is
+// empty where the answer counts.
+func (a attempt) inconclusive(response *Response) tier.Reason {
+	p := a.plan
+	switch {
+	case !a.followsRules() || a.Rule == 1 || p.tier(otherThan(a.Tier)) == nil:
+		return ""
+	case a.Tier == tier.Hot && response.Status >= http.StatusBadRequest && p.hot != p.query.Request &&
+		a.Fallback == tier.Cold && p.Input.ColdCovers():
+		// It may be the rewriting that fails. If cold fails too, it is not.
+		return tier.ReasonHotFailed
+	case isUnknown(response.Status) && p.traits().Routing.Has(promapi.Elsewhere):
+		return tier.ReasonOnlyTier
+	case a.FallbackOnEmpty && response.Status < http.StatusMultipleChoices && response.isEmpty():
+		p.replica.Pair.RememberEmpty(p.key)
+		return tier.ReasonHotEmpty
+	}
+	return ""
+}
+
+// isUnknown reports whether a status means that a server does not know an
+// endpoint.
+func isUnknown(status int) bool {
+	return status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status == http.StatusNotImplemented
+}
+
+// isEmpty reports whether the answer holds nothing. It looks at its start, and the
+// answer can still be read as it came in.
+func (r *Response) isEmpty() bool {
+	text := io.Reader(&startReader{body: r.started()})
+	var err error
+	switch r.encoding() {
+	case encodingPlain:
+	case encodingGzip:
+		if text, err = unzip(io.LimitReader(text, zippedPeek)); err != nil {
+			return false
+		}
+	default:
+		return false
+	}
+	// It reads for as long as this can be the start of an answer that holds nothing, so
+	// that the others are not held up.
+	start := make([]byte, 0, emptyPeek)
+	for err == nil && len(start) < emptyPeek && promapi.MayBeEmpty(start) {
+		var n int
+		n, err = text.Read(start[len(start):min(len(start)+512, emptyPeek)])
+		start = start[:len(start)+n]
+	}
+	return errors.Is(err, io.EOF) && promapi.IsEmpty(start)
+}

@@ -1,0 +1,110 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync/atomic"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
+)
+
+// errTooLarge is why an answer is not held: it, or those of other queries beside it,
+// take more memory than they may.
+var errTooLarge = errors.New("the answer is too large to be put together from pieces")
+
+const (
+	// firstRead is how much memory an answer of unknown length gets at first, in
+	// bytes.
+	firstRead = 64 << 10
+	// doubledUpTo is up to which size that memory is doubled, in bytes; from then on
+	// a quarter is added, so that little of it stays empty.
+	doubledUpTo = 1 << 20
+)
+
+// reserve returns the memory of the plan's query, of which nothing is in use yet.
+func (p *Plan) reserve() *reservation {
+	return &reservation{of: p.engine.pieceBudget.Of(p.query.Datasource.Name)}
+}
+
+// reservation is memory of a budget that is in use.
+type reservation struct {
+	of    *admission.BudgetShare
+	bytes atomic.Int64
+}
+
+// acquire adds to the reservation. It returns errTooLarge where there is not so
+// much memory.
+func (r *reservation) acquire(bytes int64) error {
+	if !r.of.Acquire(bytes) {
+		return errTooLarge
+	}
+	r.bytes.Add(bytes)
+	return nil
+}
+
+// release gives everything back. It may be called more than once.
+func (r *reservation) release() { r.of.Release(r.bytes.Swap(0)) }
+
+// acquireWithin returns acquire for as long as the query lasts: it returns the
+// error of the context once that has ended.
+func (r *reservation) acquireWithin(ctx context.Context) splice.Acquire {
+	return func(bytes int64) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return r.acquire(bytes)
+	}
+}
+
+// body returns a body that releases the memory when it is closed.
+func (r *reservation) body(reader io.Reader) io.ReadCloser {
+	return &endingBody{io.NopCloser(reader), r.release}
+}
+
+// readBody reads the body of an answer, decompressed. It returns errTooLarge as
+// soon as it is too much.
+func (r *reservation) readBody(response *Response) ([]byte, error) {
+	body, err := response.plain()
+	if err != nil {
+		return nil, err
+	}
+	length := response.ContentLength
+	if body != io.Reader(response.Body) {
+		length = -1 // It is compressed.
+	}
+	return r.read(body, length)
+}
+
+// read reads everything. length is how much that will be, or -1. It returns
+// errTooLarge as soon as it is too much.
+func (r *reservation) read(body io.Reader, length int64) ([]byte, error) {
+	size := length + 1 // One more shows that it has ended.
+	if length < 0 {
+		size = firstRead
+	}
+	if err := r.acquire(size); err != nil {
+		return nil, err
+	}
+	text := make([]byte, 0, size)
+	for {
+		n, err := body.Read(text[len(text):cap(text)])
+		text = text[:len(text)+n]
+		switch {
+		case errors.Is(err, io.EOF):
+			return text, nil
+		case err != nil:
+			return nil, err
+		case len(text) == cap(text):
+			more := cap(text)
+			if more > doubledUpTo {
+				more /= 4
+			}
+			if err := r.acquire(int64(more)); err != nil {
+				return nil, err
+			}
+			text = append(make([]byte, 0, cap(text)+more), text...)
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package engine
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+// Response is the answer to a query, its body unread: that of a tier, or one that
+// was made here of the answers of tiers and the cache.
+type Response struct {
+	// Tier and Reason say who answered and why. Tier is empty where no tier was
+	// asked.
+	Tier   tier.Name
+	Reason tier.Reason
+	// Replica is the name of the server of hot that answered; empty where hot is
+	// asked as a whole, or cold answered.
+	Replica string
+	// Warnings are those that the gateway has put into the body.
+	Warnings []string
+	// Status, Header and Body are the answer. Where nothing had to be changed they
+	// are as the tier gave them, and the body is not decompressed. Reading it
+	// returns an error when the tier or the deadline cut it off. Close ends the
+	// upstream call.
+	Status int
+	Header http.Header
+	Body   io.ReadCloser
+	// ContentLength is the length of the body in bytes, or -1.
+	ContentLength int64
+	// UpstreamDuration is the time until the header of the answer, all attempts
+	// together.
+	UpstreamDuration time.Duration
+	// Cache is how much of it came from the cache; nil where there is none.
+	Cache *CacheUse
+
+	plan    *Plan // of the attempt that was answered
+	reading reading
+	budget  *admission.BudgetShare // see Options.Decoded
+}
+
+// response returns an answer to the attempt. Its status, header and body are still
+// missing.
+func (a attempt) response() *Response {
+	made := &Response{reading: a.reading, budget: a.plan.engine.options.Decoded.Of(a.plan.query.Datasource.Name)}
+	made.answers(a)
+	return made
+}
+
+// answers makes the answer one to the given attempt.
+func (r *Response) answers(a attempt) {
+	r.Tier, r.Reason, r.Replica, r.Warnings, r.plan = a.Tier, a.Reason, a.replica(), a.Warnings, a.plan
+}
+
+// CallError says which tier and reason an error belongs to.
+type CallError struct {
+	// Tier and Reason are those of the attempt that failed.
+	Tier   tier.Name
+	Reason tier.Reason
+	// Replica is the name of the server of hot that was asked last; empty where hot
+	// is asked as a whole, or cold was asked.
+	Replica string
+	// Err is an Error of the Prometheus API.
+	Err error
+	// response is the answer where it is an error of the query, unread and in memory.
+	response *Response
+}
+
+// Error returns the text of Err.
+func (e *CallError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *CallError) Unwrap() error { return e.Err }
+
+// failed returns the error of an attempt.
+func (a attempt) failed(err error) error {
+	return &CallError{Tier: a.Tier, Reason: a.Reason, Replica: a.replica(), Err: err}
+}
+
+// failed is attempt.failed for an answer that turned out to be none.
+func (r *Response) failed(err error) error {
+	return &CallError{Tier: r.Tier, Reason: r.Reason, Replica: r.Replica, Err: err}
+}
+
+// readFrom lets the body be read from another reader. It is closed as before.
+func (r *Response) readFrom(body io.Reader) {
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{body, r.Body}
+}
+
+// setBody puts a JSON text that was written here in place of the body.
+func (r *Response) setBody(text []byte) {
+	r.setHeader()
+	r.ContentLength = int64(len(text))
+	r.readFrom(bytes.NewReader(text))
+}
+
+// setHeader makes the header that of a JSON text that was written here.
+func (r *Response) setHeader() {
+	r.Header = r.Header.Clone()
+	for _, name := range []string{"Content-Encoding", "Content-Length", "ETag"} {
+		r.Header.Del(name)
+	}
+	r.Header.Set("Content-Type", "application/json")
+}
+
+// setError puts an error in place of the answer.
+func (r *Response) setError(apiError *promapi.Error) {
+	// Strings can always be encoded.
+	text, _ := json.Marshal(map[string]string{"status": "error", "errorType": string(apiError.Type), "error": apiError.Message})
+	r.Status = apiError.Status
+	r.setBody(text)
+}
+
+// made returns a success that was made here, of so many bytes.
+func (a attempt) made(body io.ReadCloser, length int64) *Response {
+	made := a.response()
+	made.Status, made.Header, made.Body, made.ContentLength = http.StatusOK, jsonHeader(), body, length
+	return made
+}
+
+func jsonHeader() http.Header { return http.Header{"Content-Type": {"application/json"}} }
+
+// endingBody is a body that ends something when it is closed.
+type endingBody struct {
+	io.ReadCloser
+	end func()
+}
+
+// Close closes the body, then ends what belongs to it.
+func (b *endingBody) Close() error {
+	err := b.ReadCloser.Close()
+	b.end()
+	return err
+}

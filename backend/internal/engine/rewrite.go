@@ -1,0 +1,138 @@
+package engine
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+// relabel makes hot answer with the external labels that its series carry in
+// cold.
+func (p *Plan) relabel() {
+	request, knowledge := p.query.Request, p.learned.Knowledge
+	added, traits := knowledge.InjectedLabels, request.Endpoint.Traits()
+	if len(added) == 0 || traits.External == promapi.NoExternal || traits.External == 0 {
+		return
+	}
+	err := p.relabelRequest(added, traits)
+	if err == nil && len(knowledge.ConflictingLabels) > 0 {
+		err = errors.New("series of hot carry the external label " + strings.Join(knowledge.ConflictingLabels, ", ") + " themselves")
+	}
+	if err != nil {
+		p.hot, p.added = request, nil
+		p.Input.Unlabelled = tier.Note{Detail: firstLine(err), Public: promql.ErrNotRewritable.Error()}.For(p.Input.Detailed)
+	}
+}
+
+// relabelRequest makes the request that hot is sent. It returns an error for one
+// that needs labels which hot cannot give.
+func (p *Plan) relabelRequest(added map[string]string, traits *promapi.Traits) (err error) {
+	request := p.query.Request
+	if traits.External != promapi.ExternalByQuery {
+		p.added = added
+	}
+	switch traits.Selects {
+	case promapi.ByQuery:
+		query, err := promql.Parse(request.Parameters.Get("query"))
+		if err != nil {
+			return err
+		}
+		rewrite := query.WithLabelsInSelectors
+		if traits.External == promapi.ExternalByQuery {
+			rewrite = query.WithLabels
+		}
+		rewritten, err := rewrite(added)
+		if err != nil {
+			return err
+		}
+		if rewritten != query {
+			p.hot = request.With(url.Values{"query": {rewritten.String()}})
+		}
+	case promapi.ByMatch:
+		p.hot, err = relabelMatchers(request, added)
+	default:
+	}
+	return err
+}
+
+// relabelMatchers takes matchers on external labels out of the match[] of a
+// metadata request.
+func relabelMatchers(request *promapi.Request, added map[string]string) (*promapi.Request, error) {
+	if _, is := added[request.Label]; is {
+		return nil, errors.New("hot has no values of its external label " + request.Label)
+	}
+	selectors, err := matchesOf(request)
+	if err != nil || len(selectors) == 0 {
+		return request, err
+	}
+	changed := make([]string, 0, len(selectors))
+	for _, selector := range selectors {
+		relabelled, err := selector.WithLabels(added)
+		if err != nil {
+			return nil, err
+		}
+		changed = append(changed, relabelled.String())
+	}
+	return request.With(url.Values{"match[]": changed}), nil
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
+// downsamplingStep is the step from which on Thanos takes downsampled data by
+// itself: the finest is of 5 minutes, and it takes a fifth of the step.
+const downsamplingStep = 25 * time.Minute
+
+// explicitDefaults says to cold what hot would have taken for granted, where
+// their defaults differ.
+func (p *Plan) explicitDefaults() *promapi.Request {
+	request, in, hot, cold := p.query.Request, &p.Input, p.learned.Hot, p.learned.Cold
+	changed, traits := url.Values{}, request.Endpoint.Traits()
+	if traits.Selects == promapi.ByMatch && cold.MetadataRange > 0 && request.Parameters.Get("start") == "" {
+		// Without a start, hot reads everything that it has.
+		changed.Set("start", "0")
+	}
+	if !traits.Evaluates() {
+		return request.With(changed)
+	}
+	note := func(sentence string) {
+		in.Cold.Notes = append(in.Cold.Notes[:len(in.Cold.Notes):len(in.Cold.Notes)], tier.PublicNote(sentence))
+	}
+	if hot.LookbackDelta > 0 && cold.LookbackDelta != hot.LookbackDelta &&
+		(cold.LookbackDelta > 0 || hot.LookbackDelta != promql.DefaultLookbackDelta) && !request.Parameters.Has("lookback_delta") {
+		changed.Set("lookback_delta", model.Duration(hot.LookbackDelta).String())
+	}
+	query, err := promql.Parse(request.Parameters.Get("query"))
+	if err == nil && query.DependsOnResets() && len(cold.ReplicaLabels) > 0 && request.Parameters.Get("dedup") != "false" {
+		note("the cold tier corrects counter resets while it removes replica labels: resets() finds none, and rate(), irate() and increase() over a subquery may differ")
+	}
+	if err == nil && query.HasDefaultSteps() && hot.EvaluationInterval > 0 && hot.EvaluationInterval != cold.EvaluationInterval {
+		if explicit, err := query.WithSteps(hot.EvaluationInterval); err == nil {
+			changed.Set("query", explicit.String())
+		} else {
+			note("the cold tier takes another step than hot for subqueries that name none, and it could not be written into the query")
+		}
+	}
+	downsamples := cold.AutoDownsampling && request.TimeRange.Step >= downsamplingStep
+	if traits.Times == promapi.OneTime {
+		downsamples = cold.InstantResolution > 0
+	}
+	if downsamples && !request.Parameters.Has("max_source_resolution") {
+		if in.Extent.Nothing || in.Extent.Oldest >= in.Hot.Oldest {
+			// Raw samples that hot has are in cold too, or will be.
+			changed.Set("max_source_resolution", "0s")
+		} else {
+			note("the cold tier downsamples by itself: what it answers may be downsampled data")
+		}
+	}
+	return request.With(changed)
+}

@@ -1,0 +1,114 @@
+package engine
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
+)
+
+// selectorsOf returns what a request selects. No selector at all means that no
+// series is read; an empty one means every series. It returns an error when a
+// selector cannot be understood.
+func selectorsOf(request *promapi.Request) (list []promql.Selector, err error) {
+	switch request.Endpoint.Traits().Selects {
+	case promapi.ByQuery:
+		query, err := promql.Parse(request.Parameters.Get("query"))
+		if err != nil {
+			return nil, err
+		}
+		return query.Selectors(), nil
+	case promapi.ByMatch:
+		if list, err = matchesOf(request); len(list) == 0 {
+			list = []promql.Selector{{}}
+		}
+		return list, err
+	case promapi.ByMetric:
+		if metric := request.Parameters.Get("metric"); metric != "" {
+			return []promql.Selector{{labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, metric)}}, nil
+		}
+		return []promql.Selector{{}}, nil
+	case promapi.AllSeries:
+		return []promql.Selector{{}}, nil
+	default:
+		return nil, nil
+	}
+}
+
+// matchesOf returns the selectors of match[].
+func matchesOf(request *promapi.Request) (list []promql.Selector, err error) {
+	for _, text := range request.Parameters["match[]"] {
+		selector, err := promql.ParseSelector(text)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, selector)
+	}
+	return list, nil
+}
+
+// keyOf identifies what a request selects: its endpoint with its PromQL, selectors
+// or metric. Neither its times nor any other parameter is part of it, so that it is
+// the same for every refresh of a panel.
+func keyOf(request *promapi.Request) promql.Key {
+	endpoint := string(request.Endpoint)
+	switch request.Endpoint.Traits().Selects {
+	case promapi.ByQuery:
+		return promql.KeyOf(endpoint, request.Parameters.Get("query"))
+	case promapi.ByMatch:
+		return promql.KeyOf(append([]string{endpoint, request.Path}, request.Parameters["match[]"]...)...)
+	case promapi.ByMetric:
+		return promql.KeyOf(endpoint, request.Parameters.Get("metric"))
+	default:
+		return promql.KeyOf(endpoint)
+	}
+}
+
+// errEmptyMatchers is what Prometheus says of a match[] that selects everything.
+var errEmptyMatchers = errors.New("match[] must contain at least one non-empty matcher")
+
+// refuse returns an error for selectors that Prometheus refuses although they are
+// understood, or that are missing: a tier may take them, or may have been sent
+// others.
+func refuse(request *promapi.Request) error {
+	if request.Endpoint == promapi.Series && len(request.Parameters["match[]"]) == 0 {
+		return promapi.BadData("no match[] parameter provided")
+	}
+	if err := selectorError(request); errors.Is(err, errEmptyMatchers) {
+		return asSelectorError(request.Endpoint, err)
+	}
+	return nil
+}
+
+// selectorError returns what Prometheus finds wrong with the selectors of a
+// request that evaluates nothing; nil where nothing is wrong.
+func selectorError(request *promapi.Request) error {
+	traits := request.Endpoint.Traits()
+	switch {
+	case traits.Selects == promapi.ByMatch:
+		// Prometheus reads them all before it looks into them.
+		list, err := matchesOf(request)
+		for _, selector := range list {
+			if !slices.ContainsFunc(selector, func(matcher *labels.Matcher) bool { return !matcher.Matches("") }) {
+				return errEmptyMatchers
+			}
+		}
+		return err
+	case traits.Selects == promapi.ByQuery && !traits.Evaluates():
+		_, err := promql.Parse(request.Parameters.Get("query"))
+		return err
+	}
+	return nil
+}
+
+// asSelectorError puts an error of selectorError into the words of an endpoint.
+func asSelectorError(endpoint promapi.Endpoint, err error) *promapi.Error {
+	if endpoint == promapi.Series {
+		return promapi.InvalidParameter("match[]", err)
+	}
+	return promapi.BadData("%s", err)
+}

@@ -1,0 +1,146 @@
+package engine
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+// mostLead bounds the steps by which a piece of cold starts early.
+const mostLead = 500
+
+// errWhole is why most queries are not answered in pieces.
+var errWhole = errors.New("neither the strategy of the datasource nor the cache asks for pieces of it")
+
+// stepwise is a range query that may be answered in pieces.
+type stepwise struct {
+	grid tier.Grid
+	// hot and cold are the queries for the tiers with their times frozen.
+	hot, cold *promql.Query
+	// lead is by how many steps a piece of cold starts early: a tier that
+	// deduplicates replicas gives other values at the start of what it reads.
+	lead int
+	// extentAt returns what cold reads at one step.
+	extentAt func(at int64) (promql.Extent, error)
+}
+
+// asStepwise returns the query as one that may be answered in pieces, or an error
+// that says why it may not.
+func (p *Plan) asStepwise() (*stepwise, error) {
+	request, times := p.query.Request, p.query.Request.TimeRange
+	switch {
+	case p.query.Datasource.Strategy != tier.StrategySplit && !p.isCached():
+		return nil, errWhole
+	case request.Endpoint.Traits().Cutting != promapi.CutAtStep:
+		return nil, errors.New("it is no range query")
+	case request.Parameters.Get("stats") != "" || request.Parameters.Get("cost") != "":
+		return nil, errors.New("it asks for statistics of the evaluation, which are about one tier")
+	}
+	grid, err := tier.NewGrid(times.Start, times.End, times.Step)
+	if err != nil {
+		return nil, err
+	}
+	made := &stepwise{grid: grid}
+	if made.hot, err = frozen(p.HotQuery(), times); err != nil {
+		return nil, err
+	}
+	if made.cold, err = frozen(p.coldQuery(), times); err != nil {
+		return nil, err
+	}
+	lookback := p.lookback()
+	made.extentAt = func(at int64) (promql.Extent, error) {
+		moment := time.UnixMilli(at)
+		return made.cold.Extent(promql.Evaluation{Start: moment, End: moment, Step: times.Step, LookbackDelta: lookback})
+	}
+	if pair := p.replica.Pair; pair != nil && pair.ColdDeduplicates() {
+		extent, err := made.extentAt(grid.Start)
+		if err != nil {
+			return nil, err
+		}
+		// After a whole window, nothing that was read at first is read any more.
+		made.lead = int(min(mostLead, (max(extent.Span, 0)+cmp.Or(lookback, promql.DefaultLookbackDelta))/times.Step+1))
+	}
+	return made, nil
+}
+
+// frozen returns a query with its times frozen: see promql.Query.Frozen.
+func frozen(text string, times promapi.TimeRange) (*promql.Query, error) {
+	query, err := promql.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	return query.Frozen(times.Start, times.End)
+}
+
+// cut decides whether and where the query is cut. It returns an error that says
+// why it is not.
+func (p *Plan) cut() (*tier.Cut, error) {
+	datasource := p.query.Datasource
+	if datasource.Strategy != tier.StrategySplit {
+		return nil, errors.New("the strategy of the datasource is route")
+	}
+	if p.stepwise == nil {
+		return nil, p.notStepwise
+	}
+	query, err := promql.Parse(p.query.Request.Parameters.Get("query"))
+	if err == nil && p.learned.Hot.EvaluationInterval == 0 && query.HasDefaultSteps() {
+		return nil, errors.New("a subquery names no step, and hot does not tell its own")
+	}
+	if p.replica.Pair != nil {
+		if reason, found := p.engine.unjoinable.Get(p.pieceKey()); found {
+			return nil, errors.New(reason)
+		}
+	}
+	cut, err := tier.PlanCut(tier.CutInput{
+		Input: p.Input, Grid: p.stepwise.grid, Fresh: max(datasource.Threshold, p.freshness()),
+		ExtentAt: p.stepwise.extentAt, ReplicasAccepted: datasource.ReplicasAccepted,
+	}, p.routed)
+	if err != nil {
+		return nil, err
+	}
+	return &cut, nil
+}
+
+// pieceKey identifies a query whose answer could not be put together: what it
+// selects, its step and how many steps it has, at one pair of tiers.
+func (p *Plan) pieceKey() string {
+	return fmt.Sprintf("%p %x %d %d", p.replica.Pair, p.key, p.stepwise.grid.Step, p.stepwise.grid.Len())
+}
+
+// pieceAttempt returns the attempt that asks for a piece.
+func (p *Plan) pieceAttempt(missing *piece) attempt {
+	steps := p.stepwise
+	a := p.attempt(tier.Decision{Tier: missing.from, Reason: p.Reason, Fallback: p.fallbackOfPiece(missing.from)})
+	a.reading = decoded
+	query, first := steps.cold, missing.first-steps.lead
+	if missing.from == tier.Hot {
+		query, first = steps.hot, missing.first
+	}
+	a.request = a.request.With(url.Values{
+		"query": {query.String()}, "start": {steps.timeOf(first)}, "end": {steps.timeOf(missing.last)}, "limit": nil,
+	})
+	return a
+}
+
+// timeOf returns an evaluation time as a parameter.
+func (s *stepwise) timeOf(i int) string { return promapi.FormatTime(time.UnixMilli(s.grid.At(i))) }
+
+// fallbackOfPiece is the tier that takes over for one whose steps are missing.
+func (p *Plan) fallbackOfPiece(from tier.Name) tier.Name {
+	switch {
+	case p.Cut == nil:
+		return p.Fallback
+	case from == tier.Hot:
+		return tier.Cold
+	}
+	if _, found := p.Input.ColdFailed(); found {
+		return tier.Hot
+	}
+	return ""
+}

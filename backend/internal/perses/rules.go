@@ -1,0 +1,167 @@
+package perses
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
+)
+
+// The rules of the CUE model of the datasource, with its patterns and its words:
+// nobody can be sure that CUE ran. TestRules_AreThoseOfTheModel compares the two.
+const (
+	hostPattern  = `([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]+\])`
+	portPattern  = `([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])`
+	plainPattern = `[^\x00-\x20\x7f/?#%\\]`
+	namePattern  = `[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*`
+	labelPattern = `^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`
+
+	authority       = `^https?://` + hostPattern + `(:` + portPattern + `)?`
+	tierURLPattern  = authority + `(/(` + plainPattern + `|%[0-9A-Fa-f]{2}|/)*)?$`
+	proxyURLPattern = authority + `(/` + plainPattern + `+)*/proxy/(globaldatasources|projects/` + namePattern +
+		`(/dashboards/` + namePattern + `)?/datasources)/` + namePattern + `/?(\?[^\s#]*)?$`
+	durationPattern = `^([0-9]{1,2}y)?([0-9]{1,3}w)?([0-9]{1,4}d)?([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?([0-9]{1,12}ms)?$`
+)
+
+var (
+	label    = matching("must be 1 to 63 lower-case letters, digits or '-', with a letter or digit at both ends", labelPattern)
+	tierURL  = matching("must be http(s)://host[:port][/path], with a port from 1 to 65535 and without user, parameters (use queryParams) or fragment", tierURLPattern)
+	proxyURL = matching("must name this datasource: http(s)://GATEWAY/proxy/globaldatasources/NAME, or /proxy/projects/PROJECT/datasources/NAME", proxyURLPattern)
+	duration = matching("must be a duration such as 90s, 15m or 1h30m", durationPattern, `.`)
+	positive = matching("must be a duration longer than zero, such as 90s, 15m or 1h30m", durationPattern, `[1-9]`)
+	anyText  = matching("must be a string: put the value in quotes")
+	boolean  = must("must be true or false, without quotes", func(value any) bool { _, is := value.(bool); return is })
+
+	service = object(fields{
+		"namespace": label, "name": label, "scheme": matching("must be http or https", "^https?$"),
+		"port": must("must be a number from 1 to 65535, without quotes, or the name of a port of the service", isPort),
+	}, "namespace", "name")
+	portName = matching("", labelPattern, "[a-z]")
+
+	specRule = object(fields{
+		"threshold": positive, "scrapeInterval": positive,
+		"strategy": matching("must be route or split", "^(route|split)$"), "splitAcrossReplicas": boolean, "cache": boolean,
+		"hot":         tierRule(fields{"url": tierURL, "service": service, "retention": positive}),
+		"cold":        tierRule(fields{"url": tierURL, "service": service, "lag": duration}),
+		"queryParams": object(fields{others: anyText}),
+		"proxy":       object(fields{"kind": matching("must be HTTPProxy", "^HTTPProxy$"), "spec": proxySpec}, "kind", "spec"),
+	}, "proxy")
+)
+
+// report takes a mistake at a path.
+type report func(path, format string, arguments ...any)
+
+// rule reports the mistakes of the value at a path.
+type rule func(path string, value any, mistake report)
+
+// must is the rule that a value is accepted.
+func must(demand string, accepts func(value any) bool) rule {
+	return func(path string, value any, mistake report) {
+		if !accepts(value) {
+			mistake(path, "%s", demand)
+		}
+	}
+}
+
+// matching is the rule that a value is a string that all patterns match.
+func matching(demand string, patterns ...string) rule {
+	var compiled []*regexp.Regexp
+	for _, pattern := range patterns {
+		compiled = append(compiled, regexp.MustCompile(pattern))
+	}
+	return must(demand, func(value any) bool {
+		text, isText := value.(string)
+		return isText && !slices.ContainsFunc(compiled, func(pattern *regexp.Regexp) bool { return !pattern.MatchString(text) })
+	})
+}
+
+// fields are the rules of the fields of an object.
+type fields map[string]rule
+
+// others stands for the fields that have no rule of their own. Without it, they
+// are mistakes.
+const others = "..."
+
+// object is the rule of an object.
+func object(known fields, required ...string) rule {
+	return func(path string, value any, mistake report) {
+		members, isObject := value.(map[string]any)
+		if !isObject {
+			mistake(path, "must be an object")
+			return
+		}
+		for _, name := range slices.Sorted(maps.Keys(members)) {
+			if check, found := known[name]; found {
+				check(path+"."+name, members[name], mistake)
+			} else if check, found := known[others]; found {
+				check(path+"."+name, members[name], mistake)
+			} else {
+				mistake(path+"."+name, "unknown field: remove it, or use one of %s", strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+			}
+		}
+		for _, name := range required {
+			if _, found := members[name]; !found {
+				mistake(path, "the field %s is required", name)
+			}
+		}
+	}
+}
+
+// tierRule is the rule of a tier: it has either a url or a service.
+func tierRule(known fields) rule {
+	return func(path string, value any, mistake report) {
+		object(known)(path, value, mistake)
+		members, isObject := value.(map[string]any)
+		_, hasURL := members["url"]
+		_, hasService := members["service"]
+		switch {
+		case hasURL && hasService:
+			mistake(path+".service", "remove either url or service: a tier has one of them, not both")
+		case isObject && !hasURL && !hasService:
+			mistake(path, "the field url or service is required")
+		}
+	}
+}
+
+// isPort accepts a number, or a name that is no number in quotes.
+func isPort(value any) bool {
+	if number, isNumber := value.(float64); isNumber {
+		return number == math.Trunc(number) && number >= 1 && number <= math.MaxUint16
+	}
+	accepted := true
+	portName("", value, func(string, string, ...any) { accepted = false })
+	return accepted
+}
+
+// proxySpec is the rule of what is needed of the proxy. The rest is left to
+// Perses, which validates that block itself and lets it grow.
+func proxySpec(path string, value any, mistake report) {
+	object(fields{"url": proxyURL, others: func(string, any, report) {}}, "url")(path, value, mistake)
+	var found proxyFields
+	text, err := json.Marshal(value)
+	if err == nil {
+		err = json.Unmarshal(text, &found)
+	}
+	if err != nil {
+		mistake(path, "must have headers and allowedEndpoints as Perses has them, if any")
+		return
+	}
+	var patterns []string
+	for _, endpoint := range found.AllowedEndpoints {
+		patterns = append(patterns, endpoint.Pattern)
+	}
+	if err := promql.CheckRegexps(patterns...); err != nil { // Compiling them may be too much.
+		mistake(path+".allowedEndpoints", "%s", err)
+		return
+	}
+	for i, pattern := range patterns {
+		if _, err := regexp.Compile(pattern); err != nil {
+			mistake(fmt.Sprintf("%s.allowedEndpoints[%d].endpointPattern", path, i), "must be a regular expression: %s", err)
+		}
+	}
+}

@@ -1,0 +1,233 @@
+package promql
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+// ErrNotRewritable is returned where hot cannot answer a query as if its series
+// carried its external labels.
+var ErrNotRewritable = errors.New("hot cannot answer with its external labels")
+
+// notRewritable wraps ErrNotRewritable around an error, once.
+func notRewritable(err error) error {
+	if err == nil || errors.Is(err, ErrNotRewritable) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrNotRewritable, err)
+}
+
+// WithLabels returns the query that makes a server, whose series lack the injected
+// labels, answer as if they carried them. It is the query itself where the labels
+// change nothing. It returns an error that wraps ErrNotRewritable when there is no
+// such query.
+func (q *Query) WithLabels(injected map[string]string) (*Query, error) {
+	if len(injected) == 0 {
+		return q, nil
+	}
+	type rewritten struct {
+		text string
+		err  error
+	}
+	key := cacheKey{kind: injectedInto, text: q.text, strict: q.strict, labels: FormatLabels(injected)}
+	found := cached(key, func() (rewritten, int) {
+		query, err := q.inject(injected)
+		if err != nil {
+			err = notRewritable(err)
+			return rewritten{err: err}, sizeOfError(err)
+		}
+		return rewritten{text: query.text}, len(query.text)
+	})
+	switch {
+	case found.err != nil:
+		return nil, found.err
+	case found.text == q.text:
+		return q, nil
+	}
+	return parse(found.text, q.strict)
+}
+
+func (q *Query) inject(injected map[string]string) (*Query, error) {
+	names := slices.Sorted(maps.Keys(injected))
+	root := q.tree()
+	if !slices.ContainsFunc(names, func(label string) bool { return flowOf(root, label) != unchanged }) {
+		return q, nil
+	}
+	if unwrapParens(root).Type() == parser.ValueTypeMatrix {
+		return nil, errors.New("it asks for raw samples")
+	}
+	writer := &injector{injected: injected, names: names, editor: editor{query: q}}
+	meant, err := writer.expression(clone(root))
+	if err != nil {
+		return nil, err
+	}
+	return writer.editor.apply(meant)
+}
+
+// WithLabelsInSelectors returns an expression whose selectors a server can answer
+// that lacks the injected labels. It is for an endpoint that reads the selectors of
+// a query and nothing else of it. It returns the errors of WithLabels.
+func (q *Query) WithLabelsInSelectors(injected map[string]string) (*Query, error) {
+	meant := clone(q.tree())
+	writer := &injector{injected: injected, editor: editor{query: q}}
+	for _, selector := range selectorsIn(meant) {
+		if err := writer.selector(selector); err != nil {
+			return nil, notRewritable(err)
+		}
+	}
+	query, err := writer.editor.apply(meant)
+	return query, notRewritable(err)
+}
+
+// WithLabels returns the selector for a server whose series lack the injected
+// labels: without its matchers on them. It returns an error that wraps
+// ErrNotRewritable when they match none of its series.
+func (s Selector) WithLabels(injected map[string]string) (Selector, error) {
+	kept := make(Selector, 0, len(s)+1)
+	selective := false
+	for _, matcher := range s {
+		value, is := injected[matcher.Name]
+		if is && !matcher.Matches(value) {
+			return nil, fmt.Errorf("%w: %s is not true of hot's series", ErrNotRewritable, matcher)
+		}
+		if !is {
+			kept = append(kept, matcher)
+			selective = selective || !matcher.Matches("")
+		}
+	}
+	if !selective {
+		kept = append(kept, labels.MustNewMatcher(labels.MatchNotEqual, model.MetricNameLabel, ""))
+	}
+	return kept, nil
+}
+
+// injector puts labels on the leaves of an expression: in its tree, which says
+// what is meant, and in its text.
+type injector struct {
+	injected map[string]string
+	names    []string // of the injected labels, sorted
+	editor   editor
+}
+
+// expression returns an expression with the labels on its leaves, in whose place it
+// is. It changes the selectors of the expression.
+func (r *injector) expression(node parser.Expr) (parser.Expr, error) {
+	switch node := node.(type) {
+	case *parser.VectorSelector:
+		return r.wrap(node, r.injected), r.selector(node)
+	case *parser.AggregateExpr:
+		if node.Op == parser.LIMITK {
+			return nil, errors.New("limitk chooses by the order of the series")
+		}
+	case *parser.Call:
+		return r.call(node)
+	}
+	return rebuild(node, r.expression)
+}
+
+// call leaves a selector bare that a function needs as it is, and wraps the call.
+// Where the function takes labels from matchers, only those are injected that it
+// would have taken.
+func (r *injector) call(call *parser.Call) (parser.Expr, error) {
+	if call.Func.Name == "info" {
+		return nil, errors.New("info() joins with series of its own")
+	}
+	carried := map[string]string{}
+	changed, err := rebuild(call, func(argument parser.Expr) (parser.Expr, error) {
+		selector := bareSelector(call.Func.Name, argument)
+		if selector == nil {
+			return r.expression(argument)
+		}
+		carried = r.injected
+		if strings.HasPrefix(call.Func.Name, "absent") {
+			carried = labelsOfAbsent(selector.LabelMatchers, r.injected)
+		}
+		return argument, r.selector(selector)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.wrap(changed, carried), nil
+}
+
+// bareSelector returns the selector that an argument is, where the function needs it
+// as it is: for a range, or to look at more than its values. It returns nil where
+// not.
+func bareSelector(function string, argument parser.Expr) *parser.VectorSelector {
+	switch bare := unwrapParens(argument).(type) {
+	case *parser.MatrixSelector:
+		selector, _ := bare.VectorSelector.(*parser.VectorSelector)
+		return selector
+	case *parser.VectorSelector:
+		if slices.Contains([]string{"timestamp", "start_timestamp", "absent"}, function) {
+			return bare
+		}
+	}
+	return nil
+}
+
+// labelsOfAbsent returns the injected labels that absent() takes from matchers. A
+// label is taken when its first matcher by equality is its last matcher of all, in
+// the order in which the storage of a Prometheus leaves them.
+func labelsOfAbsent(matchers []*labels.Matcher, injected map[string]string) map[string]string {
+	taken := map[string]string{}
+	for name, value := range injected {
+		var selecting, excluding []*labels.Matcher
+		for _, matcher := range matchers {
+			switch {
+			case matcher.Name != name:
+			case (matcher.Type == labels.MatchNotEqual || matcher.Type == labels.MatchNotRegexp) && matcher.Matches(""):
+				// It moves those behind the others, in the tree of the query.
+				excluding = append(excluding, matcher)
+			default:
+				selecting = append(selecting, matcher)
+			}
+		}
+		isEqual := func(matcher *labels.Matcher) bool { return matcher.Type == labels.MatchEqual }
+		ordered := append(selecting, excluding...)
+		if first := slices.IndexFunc(ordered, isEqual); first >= 0 && first == len(ordered)-1 && ordered[first].Value == value {
+			taken[name] = value
+		}
+	}
+	return taken
+}
+
+func (r *injector) selector(selector *parser.VectorSelector) error {
+	matchers, err := Selector(selector.LabelMatchers).WithLabels(r.injected)
+	if err != nil || slices.Equal(matchers, selector.LabelMatchers) {
+		return err
+	}
+	selector.LabelMatchers = matchers
+	end, text, err := r.editor.rewritten(selector)
+	r.editor.replace(int(selector.PosRange.Start), end, text)
+	return err
+}
+
+// wrap puts label_replace() around an expression, once per label.
+func (r *injector) wrap(node parser.Expr, injected map[string]string) parser.Expr {
+	place := node.PositionRange()
+	var before, after strings.Builder
+	for _, name := range r.names {
+		value, is := injected[name]
+		if !is {
+			continue
+		}
+		literal := func(value string) parser.Expr { return &parser.StringLiteral{Val: value} }
+		arguments := parser.Expressions{literal(name), literal(strings.ReplaceAll(value, "$", "$$")), literal(""), literal("")}
+		before.WriteString("label_replace(")
+		for _, argument := range arguments {
+			after.WriteString(", " + argument.String())
+		}
+		after.WriteString(")")
+		node = &parser.Call{Func: parser.Functions["label_replace"], Args: append(parser.Expressions{node}, arguments...)}
+	}
+	r.editor.around(place, before.String(), after.String())
+	return node
+}

@@ -1,0 +1,128 @@
+// Package promql is the only place that parses PromQL. A Query knows what its
+// text reads, and writes it anew for a tier: with labels, with fixed times,
+// confined to some series. The package also bounds texts before they are parsed.
+//
+// It does no I/O and imports nothing of this project.
+package promql
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"unsafe"
+	"weak"
+
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+// The two ways in which texts are parsed.
+var (
+	// lenientParser accepts everything that some tier may accept: a query that is
+	// only valid behind a feature flag still has an extent.
+	lenientParser = parser.NewParser(parser.Options{
+		EnableExperimentalFunctions: true, EnableBinopFillModifiers: true, EnableUnquotedUTF8Names: true,
+	})
+	// strictParser wants quotes around names with dots or letters beyond ASCII, as
+	// Prometheus does by default. So does the lexer, which knows no others.
+	strictParser = parser.NewParser(parser.Options{EnableExperimentalFunctions: true, EnableBinopFillModifiers: true})
+)
+
+// Query is a parsed PromQL text. It never changes, and is safe for concurrent
+// use. Methods that change a query return another one. They leave every byte
+// alone that they need not change.
+type Query struct {
+	text   string
+	strict bool
+	facts  facts
+	// root is the tree, until the garbage collector takes it. The cache does not hold
+	// trees, since the size of their compiled regular expressions is not known.
+	root atomic.Pointer[weak.Pointer[parser.Expr]]
+}
+
+// Parse returns the query of a text. It remembers queries, and also errors.
+//
+// It returns the error of Prometheus' parser for a text that is no PromQL. Such a
+// text may still be valid in a tier that is newer or speaks another dialect. See
+// Mistakes for all that is wrong with it.
+func Parse(text string) (*Query, error) { return parse(text, false) }
+
+// ParseStrictly is Parse for names as Prometheus has them by default: those with
+// dots or letters beyond ASCII must be quoted.
+func ParseStrictly(text string) (*Query, error) { return parse(text, true) }
+
+type parsed struct {
+	query *Query
+	err   error
+}
+
+func parse(text string, strict bool) (*Query, error) {
+	key := cacheKey{kind: queryOf, text: text, strict: strict}
+	if found, ok := lookUp[parsed](key); ok {
+		return found.query, found.err
+	}
+	key.text = strings.Clone(text) // It may be a part of a whole request.
+	found := cached(key, func() (parsed, int) {
+		query := &Query{text: key.text, strict: strict}
+		root, err := query.parser().ParseExpr(query.text)
+		if err != nil {
+			return parsed{err: err}, sizeOfMistakes(err)
+		}
+		query.keep(root)
+		query.facts = factsOf(root)
+		return parsed{query: query}, sizeOfError(query.facts.inseparable)
+	})
+	return found.query, found.err
+}
+
+func (q *Query) parser() parser.Parser {
+	if q.strict {
+		return strictParser
+	}
+	return lenientParser
+}
+
+func (q *Query) keep(root parser.Expr) {
+	pointer := weak.Make(&root)
+	q.root.Store(&pointer)
+}
+
+// tree returns the tree of the query, which must not be changed.
+func (q *Query) tree() parser.Expr {
+	if root := q.root.Load().Value(); root != nil {
+		return *root
+	}
+	root, err := q.parser().ParseExpr(q.text)
+	if err != nil {
+		panic(fmt.Sprintf("a text that was parsed before is no PromQL any more: %s", err))
+	}
+	q.keep(root)
+	return root
+}
+
+// Mistakes returns what an error of Parse says is wrong with a text, each mistake
+// with its position, and as many as most.
+func Mistakes(err error, most int) []string {
+	list, is := errors.AsType[parser.ParseErrors](err)
+	if !is {
+		return []string{err.Error()}
+	}
+	var texts []string
+	for _, mistake := range list[:min(len(list), most)] {
+		texts = append(texts, mistake.Error())
+	}
+	return texts
+}
+
+// sizeOfMistakes returns how many bytes an error of the parser takes.
+func sizeOfMistakes(err error) int {
+	list, _ := errors.AsType[parser.ParseErrors](err)
+	size := 0
+	for _, mistake := range list {
+		size += len(mistake.Err.Error()) + int(unsafe.Sizeof(mistake))
+	}
+	return size
+}
+
+// String returns the text of the query, as it was written.
+func (q *Query) String() string { return q.text }

@@ -1,0 +1,84 @@
+package tier
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/prometheus/common/model"
+)
+
+// coverageWarnings names the stretch of the extent that lies outside the coverage of
+// the tier that answers.
+func (in Input) coverageWarnings(name Name) []string {
+	switch {
+	case in.Extent.Nothing:
+		return nil
+	case name == Hot:
+		return in.hotCoverageWarnings()
+	}
+	warnings := Texts(in.Cold.Notes, in.Detailed)
+	if !in.ColdCovers() {
+		warnings = append([]string{fmt.Sprintf("the cold tier answered, whose data ends at %s, but the query reads samples up to %s: what lies between may be missing",
+			formatTime(in.Cold.Newest), formatTime(min(in.Extent.Newest, in.Now)))}, warnings...)
+	}
+	return warnings
+}
+
+func (in Input) hotCoverageWarnings() []string {
+	if starts, _ := in.startsBeforeHot(); !starts {
+		return nil
+	}
+	if in.Hot.Oldest == NothingCovered {
+		return []string{"the hot tier answered, and it is not known from when on it holds data: samples may be missing"}
+	}
+	return []string{fmt.Sprintf("the hot tier answered, whose data begins at %s, but the query reads samples from %s on: what lies between is missing",
+		formatTime(in.Hot.Oldest), formatTime(in.Extent.Oldest))}
+}
+
+// missingSeriesWarnings warns that series of other sources may be missing from hot's
+// answer. Without a cold tier there are no other sources.
+func (in Input) missingSeriesWarnings() []string {
+	if in.Extent.Nothing || !in.Cold.Configured {
+		return nil
+	}
+	if in.Completeness == Incomplete {
+		return []string{fmt.Sprintf("the hot tier answered, which may not have every series that matches: %s", in.CompletenessWhy)}
+	}
+	if in.Unlabelled != "" {
+		return []string{fmt.Sprintf("the hot tier answered, whose series lack its external labels: %s", in.Unlabelled)}
+	}
+	return nil
+}
+
+// assumedWarnings warns that hot is only assumed to be complete.
+func (in Input) assumedWarnings() []string {
+	if in.Completeness == Assumed && !in.Extent.Nothing {
+		return []string{"the hot tier answered because the cold tier failed, and it is only assumed that hot has every series that matches"}
+	}
+	return nil
+}
+
+// moment is a time in milliseconds since the Unix epoch.
+type moment int64
+
+// String returns it for people to read.
+func (m moment) String() string { return formatTime(int64(m)) }
+
+func formatTime(milliseconds int64) string {
+	if milliseconds == math.MinInt64 {
+		return "the beginning"
+	}
+	return time.UnixMilli(milliseconds).UTC().Format(time.RFC3339)
+}
+
+// stretch is a stretch of time.
+type stretch time.Duration
+
+// String returns it for people to read.
+func (s stretch) String() string {
+	if s == math.MaxInt64 {
+		return "everything"
+	}
+	return model.Duration(s).String()
+}
