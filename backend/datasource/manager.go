@@ -153,7 +153,7 @@ func (m *Manager) Start(ctx context.Context) error {
 	if m.closed || m.cancel != nil {
 		return errors.New("a Manager can be started once")
 	}
-	ctx, m.cancel = context.WithCancel(ctx) //nolint:gosec // Close calls it.
+	ctx, m.cancel = context.WithCancel(ctx)
 	context.AfterFunc(ctx, m.end)
 	m.core.Start()
 	err := m.core.Resolver.Start(ctx)

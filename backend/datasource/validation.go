@@ -115,8 +115,8 @@ func (q *MetricQuery) checkQuery(mistakes *ValidationErrors, maxLength int) {
 		return
 	}
 	if _, err := promql.Parse(q.Query); err != nil {
-		for _, each := range promql.Mistakes(err, maxQueryMistakes) {
-			mistakes.add("query", "%s", each)
+		for _, mistake := range promql.Mistakes(err, maxQueryMistakes) {
+			mistakes.add("query", "%s", mistake)
 		}
 	}
 }

@@ -119,8 +119,8 @@ func (c *Core) Begin(endpoint promapi.Endpoint) (end func(), err error) {
 	}, nil
 }
 
-// Asked is a request to a datasource, and its caller.
-type Asked struct {
+// Submission is a request to a datasource, and its caller.
+type Submission struct {
 	Request  *promapi.Request
 	Resolved *resolve.Resolved
 	Caller   promapi.Caller
@@ -136,27 +136,27 @@ type Asked struct {
 //
 // Admit returns an Error with status 400 for PromQL that is too expensive to parse, and with
 // status 503 if the queue is full. It also returns the errors of resolve.Resolver.Confine.
-func (c *Core) Admit(ctx context.Context, asked Asked) (engine.Query, error) {
+func (c *Core) Admit(ctx context.Context, submission Submission) (engine.Query, error) {
 	query := engine.Query{
-		Request: asked.Request, Datasource: asked.Resolved.Datasource, Caller: asked.Caller, DetachOnCancel: asked.DetachOnCancel, OnPlanned: func() {},
+		Request: submission.Request, Datasource: submission.Resolved.Datasource, Caller: submission.Caller, DetachOnCancel: submission.DetachOnCancel, OnPlanned: func() {},
 	}
 	isCostly := false
 	for _, name := range []string{"query", "match[]"} {
-		isCostlyOne, err := promql.Check(c.Config.Query.MaxLength, asked.Request.Parameters[name]...)
+		textIsCostly, err := promql.Check(c.Config.Query.MaxLength, submission.Request.Parameters[name]...)
 		if err != nil {
 			return query, promapi.InvalidParameter(name, err)
 		}
-		isCostly = isCostly || isCostlyOne
+		isCostly = isCostly || textIsCostly
 	}
 	if isCostly {
-		release, err := c.planning.Acquire(ctx, asked.Caller)
+		release, err := c.planning.Acquire(ctx, submission.Caller)
 		if overload, is := errors.AsType[*admission.OverloadError](err); is {
 			return query, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err, RetryAfter: overload.RetryAfter,
 				Message: "too many complex queries are waiting: try again later, or shorten the query"}
 		}
 		query.OnPlanned = sync.OnceFunc(release)
 	}
-	confined, confinement, err := c.Resolver.Confine(asked.Resolved, asked.Request, asked.Namespace)
+	confined, confinement, err := c.Resolver.Confine(submission.Resolved, submission.Request, submission.Namespace)
 	if err != nil {
 		query.OnPlanned()
 		return query, err

@@ -120,7 +120,7 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, re
 	}
 	var query engine.Query
 	if err == nil {
-		query, err = g.core.Admit(incoming.Context(), core.Asked{Request: request.With(url.Values{"endpoint": nil}), Resolved: resolved, Caller: caller})
+		query, err = g.core.Admit(incoming.Context(), core.Submission{Request: request.With(url.Values{"endpoint": nil}), Resolved: resolved, Caller: caller})
 	}
 	if err != nil {
 		g.fail(w, incoming, err)

@@ -280,7 +280,7 @@ func (g *Gateway) serveQuery(w http.ResponseWriter, incoming *http.Request, reso
 		g.failed(observed, incoming, resolved, nil, started, err)
 		return
 	}
-	query, err := g.core.Admit(incoming.Context(), core.Asked{Request: request, Resolved: resolved, Caller: caller, DetachOnCancel: true})
+	query, err := g.core.Admit(incoming.Context(), core.Submission{Request: request, Resolved: resolved, Caller: caller, DetachOnCancel: true})
 	if err != nil {
 		g.failed(observed, incoming, resolved, request, started, err)
 		return

@@ -143,7 +143,7 @@ func (g *Gateway) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 		g.failed(w, incoming, resolved, nil, started, err)
 		return
 	}
-	admitted, err := g.core.Admit(incoming.Context(), core.Asked{
+	admitted, err := g.core.Admit(incoming.Context(), core.Submission{
 		Request: request, Resolved: resolved, Caller: caller, Namespace: query.Namespace, DetachOnCancel: true,
 	})
 	if err != nil {
