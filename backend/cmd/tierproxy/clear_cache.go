@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -41,12 +40,8 @@ func clearCacheCommand(streams streams) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("make the request: %w", err)
 			}
-			if flags.tokenFile != "" {
-				token, err := os.ReadFile(flags.tokenFile)
-				if err != nil {
-					return fmt.Errorf("--token-file: %w", err)
-				}
-				request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+			if err := authorize(request, flags.tokenFile); err != nil {
+				return err
 			}
 			if _, err := ask(&http.Client{Transport: transport, Timeout: flags.timeout}, request); err != nil {
 				return err

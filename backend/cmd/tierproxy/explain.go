@@ -242,14 +242,20 @@ func (f *explainFlags) request(ctx context.Context, base *url.URL, parameters ur
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	request.Header.Set("X-Tier-Choice", f.choice)
-	if f.tokenFile != "" {
-		token, err := os.ReadFile(f.tokenFile)
-		if err != nil {
-			return nil, fmt.Errorf("--token-file: %w", err)
-		}
-		request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	return request, authorize(request, f.tokenFile)
+}
+
+// authorize puts the bearer token of a file on a request, if a file is named.
+func authorize(request *http.Request, tokenFile string) error {
+	if tokenFile == "" {
+		return nil
 	}
-	return request, nil
+	token, err := os.ReadFile(tokenFile) //nolint:gosec // G304: it is the caller who names the file.
+	if err != nil {
+		return fmt.Errorf("--token-file: %w", err)
+	}
+	request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	return nil
 }
 
 // maxAnswerBytes bounds the answers that commands read.

@@ -72,13 +72,13 @@ func (c *Cache) Get(ctx context.Context, key Key, reserve func(bytes int64) bool
 	if text == nil {
 		return nil
 	}
-	size, err := Size(key, text)
+	size, err := sizeIn(key, text)
 	if err == nil && !reserve(int64(size)) {
 		return nil
 	}
 	var found *Entry
 	if err == nil {
-		found, err = Decode(key, text)
+		found, err = decode(key, text)
 	}
 	if err != nil {
 		c.damaged.Add(1)
@@ -119,8 +119,8 @@ func (c *Cache) Put(key Key, entry *Entry, generation int64, confirm func() bool
 		if !confirm() || c.Generation() != generation {
 			return
 		}
-		if life := entry.Born.Add(LongestLife).Sub(c.now()); life > 0 {
-			c.store.set(key, entry.Encode(key), life)
+		if life := entry.Born.Add(longestLife).Sub(c.now()); life > 0 {
+			c.store.set(key, entry.encode(key), life)
 		}
 	}()
 }

@@ -27,23 +27,23 @@ func TestKeysOfDifferentParts(t *testing.T) {
 func TestEntriesComeBackAsTheyWere(t *testing.T) {
 	key := promql.KeyOf("a")
 	entry := &Entry{First: -5, Last: 1_700_000_000_123, Born: time.UnixMilli(1_700_000_000_456), Samples: 7, Answer: bytes.Repeat([]byte(`[1,"2"],`), 1000)}
-	text := entry.Encode(key)
+	text := entry.encode(key)
 	require.Less(t, len(text), 1000, "they are compressed")
-	found, err := Decode(key, text)
+	found, err := decode(key, text)
 	require.NoError(t, err)
 	require.Equal(t, entry, found)
 
-	_, err = Decode(promql.KeyOf("b"), text)
+	_, err = decode(promql.KeyOf("b"), text)
 	require.ErrorIs(t, err, errForeign, "an entry of another key")
 	random := rand.New(rand.NewSource(1))
 	for i := range text {
 		damaged := bytes.Clone(text)
 		damaged[i] ^= byte(1 + random.Intn(255))
-		_, err := Decode(key, damaged)
+		_, err := decode(key, damaged)
 		require.ErrorIs(t, err, errForeign, "byte %d", i)
 	}
 	for _, length := range []int{0, 1, headerSize, headerSize + 8, len(text) - 1} {
-		_, err := Decode(key, text[:length])
+		_, err := decode(key, text[:length])
 		require.ErrorIs(t, err, errForeign)
 	}
 }
@@ -69,7 +69,7 @@ func TestWhatIsKept(t *testing.T) {
 	require.Nil(t, cache.Get(t.Context(), promql.KeyOf("b"), anyMemory))
 	require.Equal(t, 1, cache.Stats().Entries)
 
-	now = now.Add(LongestLife - time.Millisecond)
+	now = now.Add(longestLife - time.Millisecond)
 	require.NotNil(t, cache.Get(t.Context(), key, anyMemory))
 	now = now.Add(time.Millisecond)
 	require.Nil(t, cache.Get(t.Context(), key, anyMemory), "no entry lives longer than a day")
@@ -81,7 +81,7 @@ func TestWhatIsKept(t *testing.T) {
 	require.NotNil(t, cache.Get(t.Context(), key, anyMemory))
 	require.NoError(t, cache.Clear(t.Context()))
 	require.Nil(t, cache.Get(t.Context(), key, anyMemory))
-	put(&Entry{Born: now.Add(-LongestLife), Answer: []byte("x")}, cache.Generation(), true)
+	put(&Entry{Born: now.Add(-longestLife), Answer: []byte("x")}, cache.Generation(), true)
 	require.Nil(t, cache.Get(t.Context(), key, anyMemory), "too old already")
 }
 

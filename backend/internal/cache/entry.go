@@ -13,8 +13,8 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
-// LongestLife is how long an entry lives at most.
-const LongestLife = 24 * time.Hour
+// longestLife is how long an entry lives at most.
+const longestLife = 24 * time.Hour
 
 // Key identifies an answer: promql.KeyOf everything that can change it.
 type Key = promql.Key
@@ -35,7 +35,7 @@ type Entry struct {
 }
 
 // expired tells whether the entry has lived its time.
-func (e *Entry) expired(now time.Time) bool { return !now.Before(e.Born.Add(LongestLife)) }
+func (e *Entry) expired(now time.Time) bool { return !now.Before(e.Born.Add(longestLife)) }
 
 const (
 	magic      = "tierproxy result 2\n"
@@ -47,9 +47,9 @@ const (
 // errForeign is why an entry is not read.
 var errForeign = errors.New("not an entry of this key, or damaged")
 
-// Encode writes the entry under a key: compressed, and with a checksum of
+// encode writes the entry under a key: compressed, and with a checksum of
 // everything.
-func (e *Entry) Encode(key Key) []byte {
+func (e *Entry) encode(key Key) []byte {
 	text := make([]byte, 0, headerSize+s2.MaxEncodedLen(len(e.Answer))+8)
 	text = append(text, magic...)
 	text = append(text, key[:]...)
@@ -62,9 +62,9 @@ func (e *Entry) Encode(key Key) []byte {
 	return append(make([]byte, 0, len(text)), text...) // No longer than it has to be.
 }
 
-// Size returns the length of the answer of an encoded entry. It returns an
+// sizeIn returns the length of the answer of an encoded entry. It returns an
 // error for what is no entry of the key.
-func Size(key Key, text []byte) (int, error) {
+func sizeIn(key Key, text []byte) (int, error) {
 	if len(text) < headerSize+8 || string(text[:len(magic)]) != magic || Key(text[len(magic):len(magic)+sha256.Size]) != key {
 		return 0, errForeign
 	}
@@ -79,10 +79,10 @@ func Size(key Key, text []byte) (int, error) {
 	return size, nil
 }
 
-// Decode reads what Encode has written under the same key. It returns an error
+// decode reads what Encode has written under the same key. It returns an error
 // for anything else.
-func Decode(key Key, text []byte) (*Entry, error) {
-	if _, err := Size(key, text); err != nil {
+func decode(key Key, text []byte) (*Entry, error) {
+	if _, err := sizeIn(key, text); err != nil {
 		return nil, err
 	}
 	numbers := text[len(magic)+sha256.Size : headerSize]

@@ -45,12 +45,12 @@ func TestRedisIsSharedAndNotTrusted(t *testing.T) {
 	name := "tierproxy:" + fmt.Sprintf("%x", key[:])
 	life, err := server.Client.TTL(t.Context(), name).Result()
 	require.NoError(t, err)
-	require.InDelta(t, LongestLife.Seconds(), life.Seconds(), 60, "Redis forgets it by itself")
+	require.InDelta(t, longestLife.Seconds(), life.Seconds(), 60, "Redis forgets it by itself")
 
 	// Somebody writes into it.
 	kept, err := server.Client.Get(t.Context(), name).Bytes()
 	require.NoError(t, err)
-	foreign := (&Entry{First: 1, Last: 2, Born: time.Now(), Answer: []byte("y")}).Encode(promql.KeyOf("b"))
+	foreign := (&Entry{First: 1, Last: 2, Born: time.Now(), Answer: []byte("y")}).encode(promql.KeyOf("b"))
 	damaged := append([]byte(nil), kept...)
 	damaged[len(damaged)-9] ^= 1
 	for _, text := range [][]byte{foreign, damaged, []byte("poison"), {}} {

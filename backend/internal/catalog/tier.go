@@ -199,7 +199,7 @@ func (t *Tier) Do(ctx context.Context, request *promapi.Request, options *upstre
 	}
 	return t.calls.Do(ctx, admission.Call{
 		Caller: options.Caller, Detaches: options.DetachOnCancel, Key: keyOf(request, &made),
-		Send: func(ctx context.Context) (*http.Response, error) { return t.api.Send(ctx, made) },
+		Send: t.api.Sender(made),
 	})
 }
 

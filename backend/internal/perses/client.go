@@ -26,15 +26,15 @@ import (
 )
 
 const (
-	// FreshFor is how long an answer of Perses is used without asking again:
+	// freshFor is how long an answer of Perses is used without asking again:
 	// a revoked permission and a changed datasource take effect within it.
-	FreshFor = 5 * time.Second
+	freshFor = 5 * time.Second
 	// refreshAfter is the age from which on the next lookup asks Perses again
 	// without waiting for the answer: while a datasource is in use, nobody
 	// waits.
-	refreshAfter = FreshFor / 2
-	// StaleFor is how old an answer may be while Perses cannot be reached.
-	StaleFor = 60 * time.Second
+	refreshAfter = freshFor / 2
+	// staleFor is how old an answer may be while Perses cannot be reached.
+	staleFor = 60 * time.Second
 
 	cacheEntries = 4096
 	// cacheBytes bounds the specs that are kept, counted by specFactor times their
@@ -128,16 +128,16 @@ type Options struct {
 
 // The outcomes of a lookup, as label values of a metric.
 const (
-	OutcomeCached      = "cached"
-	OutcomeFetched     = "fetched"
-	OutcomeStale       = "stale"
-	OutcomeRefused     = "refused"
-	OutcomeUnavailable = "unavailable"
+	outcomeCached      = "cached"
+	outcomeFetched     = "fetched"
+	outcomeStale       = "stale"
+	outcomeRefused     = "refused"
+	outcomeUnavailable = "unavailable"
 )
 
 // Outcomes lists every outcome of a lookup.
 func Outcomes() []string {
-	return []string{OutcomeCached, OutcomeFetched, OutcomeStale, OutcomeRefused, OutcomeUnavailable}
+	return []string{outcomeCached, outcomeFetched, outcomeStale, outcomeRefused, outcomeUnavailable}
 }
 
 // Client looks datasources up. It is safe for concurrent use.
@@ -188,8 +188,8 @@ func (c *Client) Lookup(ctx context.Context, reference Reference, caller Caller)
 	key := caller.cacheKey(reference.path() + "#" + reference.Name)
 	now := c.options.Now()
 	cached, found := c.cache.Get(key)
-	if found && cached.usable(now, FreshFor) {
-		c.report(OutcomeCached)
+	if found && cached.usable(now, freshFor) {
+		c.report(outcomeCached)
 		if !cached.usable(now, refreshAfter) {
 			// With the credentials of this caller: the key is theirs alone.
 			c.fetchOnce(ctx, key, reference, caller)
@@ -197,20 +197,20 @@ func (c *Client) Lookup(ctx context.Context, reference Reference, caller Caller)
 		return cached.datasource, nil
 	}
 	fetched, err := await(ctx, reference, c.fetchOnce(ctx, key, reference, caller))
-	if err == nil && now.Sub(fetched.fetched) >= FreshFor {
+	if err == nil && now.Sub(fetched.fetched) >= freshFor {
 		// It was asked for somebody else, and Perses took long.
 		fetched, err = await(ctx, reference, c.fetchOnce(ctx, key, reference, caller))
 	}
 	switch {
 	case err == nil:
-		c.report(OutcomeFetched)
-	case errors.Is(err, errUnreachable) && found && !cached.neverStale && cached.usable(now, StaleFor):
-		c.report(OutcomeStale)
+		c.report(outcomeFetched)
+	case errors.Is(err, errUnreachable) && found && !cached.neverStale && cached.usable(now, staleFor):
+		c.report(outcomeStale)
 		return cached.datasource, nil
 	case errors.Is(err, errUnreachable):
-		c.report(OutcomeUnavailable)
+		c.report(outcomeUnavailable)
 	default:
-		c.report(OutcomeRefused)
+		c.report(outcomeRefused)
 	}
 	return fetched.datasource, err
 }

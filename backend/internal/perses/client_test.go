@@ -155,7 +155,7 @@ func TestLookupCache(t *testing.T) {
 	require.EqualValues(t, 1, fake.requests.Load(), "from then on it is refreshed in the background")
 	require.NoError(t, lookup(Caller{}))
 	require.EqualValues(t, 2, fake.requests.Load(), "nobody is answered from another caller's entry")
-	now.add(FreshFor - refreshAfter + time.Millisecond)
+	now.add(freshFor - refreshAfter + time.Millisecond)
 	fake.answer(http.StatusForbidden, "")
 	require.Equal(t, http.StatusForbidden, statusOf(lookup(alice)), "a revoked permission takes effect")
 	fake.answer(http.StatusServiceUnavailable, "")
@@ -376,7 +376,7 @@ func TestAnAnswerThatSomebodyElseWaitedLongForIsAskedAgain(t *testing.T) {
 		}
 		go lookup()
 		synctest.Wait()
-		clock.add(FreshFor)
+		clock.add(freshFor)
 		go lookup()
 		synctest.Wait()
 		asked := held.requests.Load()

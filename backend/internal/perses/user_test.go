@@ -125,7 +125,7 @@ func TestServiceCaller_ShowsTheGatewaysCredential(t *testing.T) {
 		require.Equal(t, expected, fake.seen[i].Get("Authorization"))
 	}
 	fake.Close()
-	clock.add(StaleFor - 1)
+	clock.add(staleFor - 1)
 	_, err = client.Lookup(t.Context(), metrics, ServiceCaller())
 	require.NoError(t, err, "the credential does not expire")
 }

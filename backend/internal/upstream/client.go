@@ -159,6 +159,11 @@ func (c *Client) Prepare(request *promapi.Request, options *CallOptions) (Outgoi
 	return made, err
 }
 
+// Sender returns a function that calls Send.
+func (c *Client) Sender(made Outgoing) func(ctx context.Context) (*http.Response, error) {
+	return func(ctx context.Context) (*http.Response, error) { return c.Send(ctx, made) }
+}
+
 // Send sends what Prepare returned, and returns the answer as it comes in:
 // status, header and a body that is neither decompressed nor buffered. The
 // caller closes the body.

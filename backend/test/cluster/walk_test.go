@@ -76,10 +76,16 @@ func walkOf(stacks string) (walk []frame) {
 			if !isOurs || strings.HasPrefix(rest, "test/") {
 				continue
 			}
-			room, function, _ := strings.Cut(rest[strings.LastIndex(rest, "/")+1:], ".")
+			_, function, _ := strings.Cut(rest[strings.LastIndex(rest, "/")+1:], ".")
 			function = closure.ReplaceAllString(function, "")
-			file, _, _ := strings.Cut(path.Base(strings.TrimSpace(lines[i+1])), ":")
-			one := frame{room: room, function: function, file: room + "/" + file}
+			// A closure of an inlined function has the name of its caller in front, and
+			// only its file says which room it is in.
+			if at := strings.LastIndex(function, "("); at > 0 {
+				function = function[at:]
+			}
+			file, _, _ := strings.Cut(strings.TrimSpace(lines[i+1]), ":")
+			room := path.Base(path.Dir(file))
+			one := frame{room: room, function: function, file: room + "/" + path.Base(file)}
 			if len(walk) == 0 || walk[len(walk)-1] != one {
 				walk = append(walk, one)
 			}

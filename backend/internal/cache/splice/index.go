@@ -1,65 +1,36 @@
 package splice
 
-import (
-	"bytes"
-	"hash/maphash"
-)
+import "unsafe"
 
-// index finds texts by their hash, so that no list is searched from its
-// beginning. Texts are compared only where their hashes are equal, which the
-// random seed makes rare whatever a tier sends.
+// index finds texts, so that no list is searched from its beginning.
 type index struct {
 	acquire Acquire
-	seed    maphash.Seed
-	first   map[uint64]int32 // hash → the last entry with it
-	entries []indexEntry
+	values  map[indexKey]int32
 }
 
-type indexEntry struct {
-	text  []byte
+type indexKey struct {
 	scope int32 // what the text belongs to
-	next  int32 // the entry before it with the same hash, or -1
-	value int32
+	text  string
 }
 
-// indexCost is what one entry of the map takes at most.
-const indexCost = 40
+// indexCost is what one entry of the map takes at most, in bytes.
+const indexCost = 96
 
 func newIndex(acquire Acquire) *index {
-	return &index{acquire: acquire, seed: maphash.MakeSeed(), first: map[uint64]int32{}}
-}
-
-func (x *index) hash(scope int32, text []byte) uint64 {
-	return maphash.Bytes(x.seed, text) ^ (uint64(uint32(scope)) * 0x9e3779b97f4a7c15) //nolint:gosec // G115: the bits of the number are wanted.
+	return &index{acquire: acquire, values: map[indexKey]int32{}}
 }
 
 // find returns the value of a text; false where it is not there.
 func (x *index) find(scope int32, text []byte) (int32, bool) {
-	at, found := x.first[x.hash(scope, text)]
-	for found && at >= 0 {
-		entry := x.entries[at]
-		if entry.scope == scope && bytes.Equal(entry.text, text) {
-			return entry.value, true
-		}
-		at = entry.next
-	}
-	return 0, false
+	value, found := x.values[indexKey{scope, string(text)}]
+	return value, found
 }
 
-// add adds a text, which must stay as it is.
+// add adds a text that is not there yet, and which must stay as it is.
 func (x *index) add(scope int32, text []byte, value int32) error {
 	if err := x.acquire(indexCost); err != nil {
 		return err
 	}
-	hash := x.hash(scope, text)
-	entry := indexEntry{text: text, scope: scope, next: -1, value: value}
-	if at, found := x.first[hash]; found {
-		entry.next = at
-	}
-	var err error
-	if x.entries, err = push(x.entries, entry, x.acquire); err != nil {
-		return err
-	}
-	x.first[hash] = int32(len(x.entries) - 1) //nolint:gosec // G115: an entry takes more than one byte of an answer, which is far below 2 GiB.
+	x.values[indexKey{scope, unsafe.String(unsafe.SliceData(text), len(text))}] = value //nolint:gosec // G103: the bytes do not change, and are not copied.
 	return nil
 }

@@ -56,7 +56,7 @@ func (g *groups) add(key, raw []byte, source int, list []byte) error {
 		if g.list, err = push(g.list, added, g.acquire); err != nil {
 			return err
 		}
-		return g.byKey.add(noScope, key, int32(len(g.list)-1)) //nolint:gosec // G115: see index.
+		return g.byKey.add(noScope, key, int32(len(g.list)-1)) //nolint:gosec // G115: see Join.
 	}
 	known := &g.list[at]
 	if len(list) == 0 {
@@ -90,7 +90,7 @@ func (g *groups) add(key, raw []byte, source int, list []byte) error {
 			return err
 		}
 		g.more, err = push(g.more, moreEntry{raw: entry, next: known.more}, g.acquire)
-		known.more = int32(len(g.more) - 1) //nolint:gosec // G115: see index.
+		known.more = int32(len(g.more) - 1) //nolint:gosec // G115: see Join.
 		return err
 	})
 }

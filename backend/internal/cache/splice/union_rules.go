@@ -144,7 +144,7 @@ func uniteTold(field string, sources []Source, acquire Acquire, identify func(el
 			if err != nil {
 				return err
 			}
-			return known.add(noScope, kept, int32(len(list)-1)) //nolint:gosec // G115: see index.
+			return known.add(noScope, kept, int32(len(list)-1)) //nolint:gosec // G115: see Join.
 		}
 		err := s.object(func(name []byte) error {
 			if string(name) == field {
