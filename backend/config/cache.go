@@ -1,54 +1,46 @@
 package config
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"net"
-	"reflect"
-	"slices"
 )
 
-// CacheConfig keeps answers of cold that can no longer change. docs/caching.md
-// says what that is.
+// CacheConfig keeps answers of cold that can no longer change: see docs/caching.md.
 type CacheConfig struct {
-	// Enabled switches the cache on. A datasource may set its own.
+	// Enabled enables the cache. A datasource can override it.
 	Enabled bool `yaml:"enabled"`
-	// MaxBytes is the number of bytes of memory that kept answers take at most. As
-	// much as half of it may be taken by answers that wait to be kept. With Redis
-	// these are the only ones in memory. At least 1 MiB.
+	// MaxBytes is the memory for cached answers, in bytes. Answers that wait to be
+	// stored take at most half of it. With Redis, only these are in memory. At least
+	// 1048576 (1 MiB).
 	MaxBytes int `yaml:"max_bytes"`
-	// Redis is the server that keeps the answers instead of the gateway's memory.
-	// Replicas of the gateway with the same configuration share what is kept there.
+	// Redis is the server that stores the answers, instead of the gateway's memory.
+	// Replicas of the gateway with the same configuration share the answers.
 	Redis RedisConfig `yaml:"redis"`
 }
 
-// RedisConfig says where a Redis is.
+// RedisConfig configures the connection to Redis.
 type RedisConfig struct {
-	// Address is the host:port of the server. Empty: answers are kept in memory.
+	// Address is the host:port of the server. Empty: the cache is in memory.
 	Address string `yaml:"address"`
 	// Username is the Redis user of the gateway. Empty: the default user.
 	Username string `yaml:"username"`
-	// PasswordFile is the absolute path of a file with the password. It is read
-	// for every new connection. Empty: no password is sent.
+	// PasswordFile is the absolute path of a file with the password. tierproxy reads it
+	// for every new connection. Empty: no password.
 	PasswordFile string `yaml:"password_file"`
 	// Database is the number of the Redis database, 0 or more.
 	Database int `yaml:"database"`
-	// Prefix is the beginning of all keys. To clear the cache deletes every key that
-	// begins with it, so it must not be empty.
+	// Prefix is the prefix of all keys. Clearing the cache deletes every key with this
+	// prefix, so it must not be empty.
 	Prefix string `yaml:"prefix"`
 	// TLS encrypts the connection, with TLS 1.2 or later.
 	TLS bool `yaml:"tls"`
-	// CAFile is the absolute path of a PEM file with the authorities that may sign
-	// the server's certificate. It is read when the configuration is loaded, and
-	// counts with tls alone. Empty: the authorities of the system.
+	// CAFile is the absolute path of a PEM file with the CA certificates that verify
+	// the server's certificate. tierproxy reads it when it loads the configuration. It
+	// has an effect only with tls. Empty: the CA certificates of the system.
 	CAFile string `yaml:"ca_file"`
 }
 
-// validate checks the settings.
 func (c *CacheConfig) validate(add func(key string, err error)) {
 	if c.MaxBytes < 1<<20 {
 		add("cache.max_bytes", fmt.Errorf("is %d, and must be at least 1 MiB (%d)", c.MaxBytes, 1<<20))
@@ -66,56 +58,4 @@ func (c *CacheConfig) validate(add func(key string, err error)) {
 	}
 	add("cache.redis.password_file", absolute(c.Redis.PasswordFile))
 	add("cache.redis.ca_file", absolute(c.Redis.CAFile))
-}
-
-// Fingerprint returns a text that changes with every key of the configuration, secrets included, and
-// shows nothing of them. What stands in the files that keys name is not part of
-// it.
-func (c *Config) Fingerprint() string {
-	hash := sha256.New()
-	writeValue(hash, reflect.ValueOf(*c))
-	return hex.EncodeToString(hash.Sum(nil))
-}
-
-// writeValue writes everything that a value holds, functions and channels aside.
-func writeValue(to io.Writer, value reflect.Value) {
-	_, _ = fmt.Fprintf(to, "%d:", value.Kind()) // A hash takes everything.
-	switch value.Kind() {
-	case reflect.Pointer, reflect.Interface:
-		if !value.IsNil() {
-			writeValue(to, value.Elem())
-		}
-	case reflect.Struct:
-		for i := range value.NumField() {
-			writeValue(to, value.Field(i))
-		}
-	case reflect.Slice, reflect.Array:
-		_, _ = fmt.Fprintf(to, "%d:", value.Len())
-		for i := range value.Len() {
-			writeValue(to, value.Index(i))
-		}
-	case reflect.Map:
-		entries := map[string]reflect.Value{}
-		for _, key := range value.MapKeys() {
-			entries[fmt.Sprintf("%q", key.String())] = value.MapIndex(key)
-		}
-		for _, key := range slices.Sorted(maps.Keys(entries)) {
-			_, _ = io.WriteString(to, key)
-			writeValue(to, entries[key])
-		}
-	case reflect.String:
-		_, _ = fmt.Fprintf(to, "%q", value.String())
-	case reflect.Bool:
-		_, _ = fmt.Fprintf(to, "%t;", value.Bool())
-	default:
-		// A number is written without its methods, which may round it.
-		switch {
-		case value.CanInt():
-			_, _ = fmt.Fprintf(to, "%d;", value.Int())
-		case value.CanUint():
-			_, _ = fmt.Fprintf(to, "%d;", value.Uint())
-		case value.CanFloat():
-			_, _ = fmt.Fprintf(to, "%x;", value.Float())
-		}
-	}
 }

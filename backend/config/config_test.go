@@ -134,7 +134,7 @@ rooting: {threshold: 5m}
 		file + `: line 9: unknown key "title": remove it or correct its spelling`,
 		file + `: line 11: unknown key "rooting": remove it or correct its spelling`,
 		`perses.url: "ftp://perses" is not an http or https URL with a host: write http(s)://host[:port][/path]`,
-		`hot.url: must not hold user and password: they would reach logs`,
+		`hot.url: must not contain a user and password: they would appear in logs`,
 		`cold.url: must have neither parameters nor a fragment`,
 		`routing.threshold: is 0s, and must be longer than zero`,
 		`pool.size: is 0, and must be at least 1`,
@@ -177,7 +177,7 @@ func TestLoad_NeedsATierOrPerses(t *testing.T) {
 	config.Cold.URL = ""
 	require.NoError(t, config.Validate(), "discovery may find one")
 	config.Discovery.Enabled = false
-	require.EqualError(t, config.Validate(), "hot.url, cold.url: without Perses and discovery at least one tier has to be set")
+	require.EqualError(t, config.Validate(), "hot.url, cold.url: without Perses and discovery, set at least one tier")
 	config.Perses.URL = "http://perses:8080/prefix"
 	require.NoError(t, config.Validate())
 }

@@ -15,64 +15,65 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// environmentPrefix is that of the variables that mirror the file's keys.
+// environmentPrefix is the prefix of the variables that mirror the keys of the file.
 const environmentPrefix = "TIERPROXY"
 
-// malformedError is a value that is not what its key wants.
+// malformedError is the error for a value that does not have the type of its key.
 type malformedError struct{ value, want string }
 
-// Error says what is wanted.
+// Error names the value and the expected type.
 func (e *malformedError) Error() string { return fmt.Sprintf("%q is not %s", e.value, e.want) }
 
-// lineError is a malformedError in a file, in the form that makes the YAML
-// decoder carry on with the next key.
+// lineError returns a malformed value of a file as a *yaml.TypeError, so that the YAML
+// decoder continues with the next key.
 func lineError(node *yaml.Node, want string) error {
 	return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %q is not %s", node.Line, node.Value, want)}}
 }
 
-// FromEnvironment returns Default changed by the environment. It
-// returns all mistakes at once, joined.
+// FromEnvironment returns Default overridden by the environment. It returns all
+// errors, joined.
 func FromEnvironment() (Config, error) { return Load("") }
 
-// Load returns the configuration of a YAML file, which may be empty for
-// none, changed by the environment. What neither sets is as in Default.
-// The contract's names (THANOS_QUERIER_URL and so on) win over the prefixed
-// ones (TIERPROXY_COLD_URL), and the environment wins over the file.
+// Load reads the YAML file and overrides it with the environment. Keys that neither
+// sets have the value of Default. An empty file name loads the environment alone. The
+// contract's variables (THANOS_QUERIER_URL and so on) override the prefixed ones
+// (TIERPROXY_COLD_URL).
 //
-// It returns all mistakes at once, joined: unknown keys, malformed durations,
-// numbers and URLs, and values out of range.
+// Load returns all errors, joined: unknown keys, malformed durations, numbers and
+// URLs, and values out of range.
 func Load(file string) (Config, error) {
 	loaded := Default()
-	mistakes := environmentMistakes()
+	errs := environmentErrors()
 	resolveError := resolve(file, &loaded)
 	var typeError *yaml.TypeError
 	switch {
 	case errors.As(resolveError, &typeError):
 		for _, text := range typeError.Errors {
-			mistakes = append(mistakes, fmt.Errorf("%s: %s", file, readable(text)))
+			errs = append(errs, fmt.Errorf("%s: %s", file, readable(text)))
 		}
-	case resolveError != nil && len(mistakes) == 0:
-		// Mistakes in the environment are listed already, with their names.
-		mistakes = append(mistakes, fmt.Errorf("read the configuration: %w", resolveError))
+	case resolveError != nil && len(errs) == 0:
+		// errs already has those of the environment, with the names of the variables.
+		errs = append(errs, fmt.Errorf("read the configuration: %w", resolveError))
 	}
 	applyContract(&loaded)
 	if err := loaded.Validate(); err != nil {
-		mistakes = append(mistakes, err)
+		errs = append(errs, err)
 	}
-	return loaded, errors.Join(mistakes...)
+	return loaded, errors.Join(errs...)
 }
 
-// resolve lets the library of Perses read the file and the environment.
+// resolve reads the file and the environment with Perses' configuration library.
 func resolve(file string, into *Config) error {
 	err := persesconfig.NewResolver[Config]().SetEnvPrefix(environmentPrefix).SetConfigFile(file).Resolve(into).Verify()
 	if errors.Is(err, io.EOF) {
-		// A file of comments only is an empty configuration.
+		// A file with nothing but comments is an empty configuration.
 		return resolve("", into)
 	}
 	return err
 }
 
-// readable puts the YAML decoder's words for an unknown key into ours.
+// readable rewrites the YAML decoder's error for an unknown key. It returns other
+// errors unchanged.
 func readable(text string) string {
 	line, rest, found := strings.Cut(text, ": field ")
 	name, _, isUnknown := strings.Cut(rest, " not found in type ")
@@ -90,8 +91,8 @@ type setting struct {
 	value    reflect.Value
 }
 
-// settings lists every key of the configuration, in the order of the structs.
-// Lists are one key; their elements are not visited.
+// settings returns every key of the configuration, in the order of the structs. A list
+// is one key.
 func settings(target *Config) []setting {
 	var list []setting
 	var visit func(value reflect.Value, path []string)
@@ -116,7 +117,7 @@ func settings(target *Config) []setting {
 	return list
 }
 
-// set reads text into the setting.
+// set parses text and stores it in the setting.
 func (s setting) set(text string) error {
 	if target, ok := s.value.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		return target.UnmarshalText([]byte(text))
@@ -142,10 +143,10 @@ func (s setting) set(text string) error {
 	return nil
 }
 
-// environmentMistakes lists the variables that are set to something malformed.
-// The resolver stops at the first one and does not name it.
-func environmentMistakes() []error {
-	var mistakes []error
+// environmentErrors returns an error for each variable with a malformed value. The
+// library of Perses stops at the first one, and does not name it.
+func environmentErrors() []error {
+	var errs []error
 	scratch := Default()
 	for _, setting := range settings(&scratch) {
 		for _, name := range []string{setting.prefixed, setting.contract} {
@@ -154,22 +155,22 @@ func environmentMistakes() []error {
 				continue
 			}
 			if err := setting.set(text); err != nil {
-				mistakes = append(mistakes, fmt.Errorf("environment variable %s: %w", name, err))
+				errs = append(errs, fmt.Errorf("environment variable %s: %w", name, err))
 			}
 		}
 	}
-	return mistakes
+	return errs
 }
 
-// applyContract lets the contract's variables win. An empty one counts as not
-// set, because deployment templates often leave them empty.
+// applyContract overrides settings with the contract's variables. It ignores empty
+// variables, because deployment templates often leave them empty.
 func applyContract(target *Config) {
 	for _, setting := range settings(target) {
 		if setting.contract == "" {
 			continue
 		}
 		if text := os.Getenv(setting.contract); text != "" {
-			_ = setting.set(text) // A malformed one is listed by environmentMistakes.
+			_ = setting.set(text) // environmentErrors reports malformed values.
 		}
 	}
 }

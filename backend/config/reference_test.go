@@ -36,15 +36,15 @@ const referenceHead = `# Configuration of tierproxy
 
 <!-- Written by make generate from the Go structs. Do not edit. -->
 
-Every setting is a key of the YAML file that ` + "`--config`" + ` names, and an environment variable. The environment wins over the
-file. Where a setting has two variables, the first one wins; set but empty, the first one counts as not set. Durations are
-written as Prometheus writes them: 500ms, 30s, 15m, 1h30m, 15d.
+Every setting is a key of the YAML file (` + "`--config`" + `) and an environment variable. The environment overrides the file. If a
+setting has two variables, the first one overrides the second, unless it is empty. Durations use the Prometheus notation:
+500ms, 30s, 15m, 1h30m, 15d.
 
-Variables of lists end in the number of the element: _0, _1 and so on. A variable that ends in ` + "`_*`" + ` stands for one variable
-for each key below, such as ` + "`TIERPROXY_HOT_HTTP_CONFIG_BASIC_AUTH_USERNAME`" + `.
+Variables of lists end in the index of the element: _0, _1 and so on. A variable that ends in ` + "`_*`" + ` stands for one variable
+for each key below it, such as ` + "`TIERPROXY_HOT_HTTP_CONFIG_BASIC_AUTH_USERNAME`" + `.
 
-tierproxy does not start with a configuration that has mistakes, and lists all of them. What is about the process, such as
-the address to listen on (` + "`--web.listen-address`, :9190" + ` by default) and the log level, is in ` + "`tierproxy --help`" + `.
+tierproxy does not start with an invalid configuration, and reports all errors. Settings of the process, such as the listen
+address (` + "`--web.listen-address`, :9190" + ` by default) and the log level, are flags: see ` + "`tierproxy --help`" + `.
 `
 
 // reference is the page of all settings while it is written.

@@ -92,14 +92,14 @@ query: {max_range: 0s}
 `))
 	require.Error(t, err)
 	for _, expected := range []string{
-		"perses.service.http_config: names no credential", "perses.service.client_names: is empty", "perses.service.datasources: is empty",
+		"perses.service.http_config: has no credential", "perses.service.client_names: is empty", "perses.service.datasources: is empty",
 		"hot.tenancy: set both parameter and probe_namespace", "hot.http_config: at most one of basic_auth",
-		"default_datasource.enabled: with Perses the default datasource takes token_file or client_names",
-		`enforcement: "__name__" is not the name of a label`, `"perhaps" is neither empty nor error`,
+		"default_datasource.enabled: with Perses, the default datasource requires token_file or client_names",
+		`enforcement: "__name__" is not a label name`, `"perhaps" is neither empty nor error`,
 		"enforcement.datasources[0].namespaces: is empty", "enforcement.datasources[1]: set either namespaces or all_namespaces",
 		`enforcement.datasources[2]: global datasource "b" is listed twice`, `enforcement.datasources[3]: ".." cannot be the name`,
-		"projects[0].namespaces: is empty", `projects[1]: "" is not a value`, `projects[2].name: project "b" is listed twice`,
-		"destinations[0]: a credential goes to one server", "destinations[1]: the port 70000", `the scheme "ftp" is neither`,
+		"projects[0].namespaces: is empty", `projects[1]: "" is not a label value`, `projects[2].name: project "b" is listed twice`,
+		"destinations[0]: a credential goes to one server only", "destinations[1]: the port 70000", `the scheme "ftp" is neither`,
 		"destinations[2].http_config: proxy_url and proxy_from_environment are for hot, cold", "destinations[3].http_config: proxy_url and proxy_from_environment are for hot, cold",
 	} {
 		require.ErrorContains(t, err, expected)

@@ -13,30 +13,29 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// persesName is the form of the names of projects and datasources in Perses.
+// persesName matches the names of projects and datasources in Perses.
 var persesName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,75}$`)
 
-// IsPersesName reports whether a text can be the name of a project, a dashboard
-// or a datasource in Perses: 1 to 75 letters, digits, '_', '.' and '-', and more
-// than dots.
+// IsPersesName reports whether name is valid for a project, a dashboard or a datasource
+// in Perses: 1 to 75 letters, digits, '_', '.' and '-', and not only dots.
 func IsPersesName(name string) bool {
 	return persesName.MatchString(name) && strings.Trim(name, ".") != ""
 }
 
-// Validate checks the configuration. It returns all mistakes at once, joined,
-// each with its key and what to change.
+// Validate checks the configuration. It returns all errors, joined. Each names its
+// key and the change to make.
 func (c *Config) Validate() error {
-	var mistakes []error
+	var errs []error
 	add := func(key string, err error) {
 		if err != nil {
-			mistakes = append(mistakes, fmt.Errorf("%s: %w", key, err))
+			errs = append(errs, fmt.Errorf("%s: %w", key, err))
 		}
 	}
 	add("perses.url", validURL(c.Perses.URL))
 	add("hot.url", validURL(c.Hot.URL))
 	add("cold.url", validURL(c.Cold.URL))
 	if c.Hot.URL == "" && c.Cold.URL == "" && c.Perses.URL == "" && !c.Discovery.Enabled {
-		add("hot.url, cold.url", errors.New("without Perses and discovery at least one tier has to be set"))
+		add("hot.url, cold.url", errors.New("without Perses and discovery, set at least one tier"))
 	}
 	c.validateDiscovery(add)
 	add("perses.timeout", positive(c.Perses.Timeout))
@@ -55,7 +54,7 @@ func (c *Config) Validate() error {
 	if c.Pool.Size < 1 {
 		add("pool.size", fmt.Errorf("is %d, and must be at least 1", c.Pool.Size))
 	}
-	for _, each := range []struct {
+	for _, limit := range []struct {
 		key   string
 		value int
 	}{
@@ -63,15 +62,15 @@ func (c *Config) Validate() error {
 		{"limits.shared_bytes", c.Limits.SharedBytes}, {"limits.shared_memory", c.Limits.SharedMemory},
 		{"limits.decoded_memory", c.Limits.DecodedMemory},
 	} {
-		if each.value < 0 {
-			add(each.key, fmt.Errorf("is %d, and must not be negative", each.value))
+		if limit.value < 0 {
+			add(limit.key, fmt.Errorf("is %d, and must not be negative", limit.value))
 		}
 	}
 	if c.Limits.Concurrent > c.Pool.Size && c.Pool.Size > 0 && !c.Pool.HTTP2 {
-		add("limits.concurrent", fmt.Errorf("is %d, and there are no more than %d connections: raise pool.size, or lower it", c.Limits.Concurrent, c.Pool.Size))
+		add("limits.concurrent", fmt.Errorf("is %d, but the pool has only %d connections: raise pool.size, or lower limits.concurrent", c.Limits.Concurrent, c.Pool.Size))
 	}
 	if c.Limits.ProjectTiers < 1 {
-		add("limits.project_tiers", fmt.Errorf("is %d: it must be 1 or more", c.Limits.ProjectTiers))
+		add("limits.project_tiers", fmt.Errorf("is %d, and must be at least 1", c.Limits.ProjectTiers))
 	}
 	add("limits.queue_wait", positive(c.Limits.QueueWait))
 	if c.Log.SlowQueries < 0 {
@@ -90,20 +89,20 @@ func (c *Config) Validate() error {
 	if c.Query.MaxRange < 0 {
 		add("query.max_range", errors.New("must not be negative"))
 	}
-	if c.Query.MaxLength < 1 || c.Query.MaxLength > mostLength {
-		add("query.max_length", fmt.Errorf("is %d, and must be from 1 to %d", c.Query.MaxLength, mostLength))
+	if c.Query.MaxLength < 1 || c.Query.MaxLength > maxQueryLength {
+		add("query.max_length", fmt.Errorf("is %d, and must be from 1 to %d", c.Query.MaxLength, maxQueryLength))
 	}
-	if least := 4 * BodyMemoryFactor * c.Query.MaxBodyBytes(); c.Limits.RequestMemory < least {
-		add("limits.request_memory", fmt.Errorf("is %d, and must be at least %d: a caller gets a quarter of it, and one request takes as much with this query.max_length", c.Limits.RequestMemory, least))
+	if minimum := 4 * BodyMemoryFactor * c.Query.MaxBodyBytes(); c.Limits.RequestMemory < minimum {
+		add("limits.request_memory", fmt.Errorf("is %d, and must be at least %d: one request may need a quarter of it, and one caller gets no more. Raise it, or lower query.max_length", c.Limits.RequestMemory, minimum))
 	}
 	add("service_account.token_path", absolute(c.ServiceAccount.TokenPath))
 	c.validateSecurity(add)
-	return errors.Join(mistakes...)
+	return errors.Join(errs...)
 }
 
-// mostLength bounds query.max_length: what a query costs beyond its length is
-// bounded for texts of this size.
-const mostLength = 1 << 20
+// maxQueryLength is the maximum of query.max_length. The other limits on the cost of a
+// query assume texts of at most this length.
+const maxQueryLength = 1 << 20
 
 func positive(duration Duration) error {
 	if duration <= 0 {
@@ -112,7 +111,7 @@ func positive(duration Duration) error {
 	return nil
 }
 
-// validURL checks the base URL of a server, which may be empty.
+// validURL checks the base URL of a server. An empty URL is valid.
 func validURL(text string) error {
 	if text == "" {
 		return nil
@@ -120,14 +119,14 @@ func validURL(text string) error {
 	parsed, err := url.Parse(text)
 	switch {
 	case err != nil:
-		// The parser's error repeats the text, which may hold a password.
+		// The parser's error contains the text, which may contain a password.
 		return errors.New("is not a URL: write http(s)://host[:port][/path]")
 	case parsed.User != nil:
-		return errors.New("must not hold user and password: they would reach logs")
+		return errors.New("must not contain a user and password: they would appear in logs")
 	case parsed.Scheme != "http" && parsed.Scheme != "https", parsed.Hostname() == "":
 		return fmt.Errorf("%q is not an http or https URL with a host: write http(s)://host[:port][/path]", text)
 	case parsed.RawQuery != "", parsed.Fragment != "":
-		// Parameters are where some put a token.
+		// Parameters may contain a token.
 		return errors.New("must have neither parameters nor a fragment")
 	}
 	return nil

@@ -13,8 +13,7 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// validateSecurity checks what says who may ask, whose credential goes out and
-// who sees what.
+// validateSecurity checks the settings for callers, credentials and confinement.
 func (c *Config) validateSecurity(add func(key string, err error)) {
 	add("hot.http_config", c.Hot.HTTPConfig.validate())
 	add("cold.http_config", c.Cold.HTTPConfig.validate())
@@ -29,9 +28,8 @@ func (c *Config) validateSecurity(add func(key string, err error)) {
 			add(key, destination.validate())
 		}
 		if destination.HTTPConfig.usesProxy() {
-			// The addresses that no datasource may lead to cannot be told from others:
-			// it is the proxy that resolves the name and connects.
-			add(key+".http_config", errors.New("proxy_url and proxy_from_environment are for hot, cold and perses.service: what a datasource names is called without a proxy, so that the address it leads to is checked"))
+			// The proxy resolves the host name, so tierproxy cannot check the address.
+			add(key+".http_config", errors.New("proxy_url and proxy_from_environment are for hot, cold and perses.service only: tierproxy connects to destinations of datasources without a proxy, so that it can check their addresses"))
 		}
 	}
 	c.validateCallers(add)
@@ -54,11 +52,11 @@ func (t TenancyConfig) validate() error {
 }
 
 func (c *Config) validateCallers(add func(key string, err error)) {
-	own := c.DefaultDatasource
-	add("default_datasource.token_file", absolute(own.TokenFile))
+	root := c.DefaultDatasource
+	add("default_datasource.token_file", absolute(root.TokenFile))
 	add("admin.token_file", absolute(c.Admin.TokenFile))
-	if own.Enabled && c.Perses.URL != "" && own.TokenFile == "" && len(own.ClientNames) == 0 {
-		add("default_datasource.enabled", errors.New("with Perses the default datasource takes token_file or client_names: Perses does not check its callers, and any datasource can lead Perses to it"))
+	if root.Enabled && c.Perses.URL != "" && root.TokenFile == "" && len(root.ClientNames) == 0 {
+		add("default_datasource.enabled", errors.New("with Perses, the default datasource requires token_file or client_names: Perses does not check its callers, and any datasource can direct Perses to it"))
 	}
 	service := c.Perses.Service
 	add("perses.service.http_config", service.HTTPConfig.validate())
@@ -69,30 +67,30 @@ func (c *Config) validateCallers(add func(key string, err error)) {
 		add("perses.service", errors.New("has no effect without perses.url"))
 	}
 	if service.HTTPConfig.validate() == nil && !service.HTTPConfig.holdsSecrets() {
-		add("perses.service.http_config", errors.New("names no credential: set basic_auth, authorization or oauth2"))
+		add("perses.service.http_config", errors.New("has no credential: set basic_auth, authorization or oauth2"))
 	}
 	if len(service.ClientNames) == 0 {
-		add("perses.service.client_names", errors.New("is empty: list the names in the client certificate that Perses shows, so that nobody else can use this credential"))
+		add("perses.service.client_names", errors.New("is empty: list the names in the client certificate of Perses, so that no other client can use this credential"))
 	}
 	if len(service.Datasources) == 0 {
-		add("perses.service.datasources", errors.New("is empty: list the datasources that this credential is good for"))
+		add("perses.service.datasources", errors.New("is empty: list the datasources to look up with this credential"))
 	}
-	for i, each := range service.Datasources {
-		add(fmt.Sprintf("perses.service.datasources[%d]", i), validReference(each.Project, each.Name))
+	for i, datasource := range service.Datasources {
+		add(fmt.Sprintf("perses.service.datasources[%d]", i), validReference(datasource.Project, datasource.Name))
 	}
 }
 
 func (c *Config) validateEnforcement(add func(key string, err error)) {
 	add("enforcement", errors.Join(validLabel(c.Enforcement.Label), validConflict(c.Enforcement.OnConflict)))
-	// A rule is a list of namespaces, or an explicit exemption: an entry that
-	// was left half-written must not open everything.
+	// A rule needs namespaces or an explicit exemption, so that an incomplete entry does
+	// not allow every namespace.
 	rule := func(key, label string, namespaces []string, all bool) {
 		switch {
 		case all && len(namespaces) > 0:
 			add(key, errors.New("set either namespaces or all_namespaces, not both"))
 		case all:
 		case len(namespaces) == 0:
-			add(key+".namespaces", errors.New("is empty: list the namespaces that are seen, or set all_namespaces to true"))
+			add(key+".namespaces", errors.New("is empty: list the allowed namespaces, or set all_namespaces to true"))
 		default:
 			add(key, errors.Join(validLabel(label), validValues(namespaces)))
 		}
@@ -111,10 +109,10 @@ func (c *Config) validateEnforcement(add func(key string, err error)) {
 		rule(key, "namespace", project.Namespaces, project.AllNamespaces)
 	}
 	seen := map[ServedDatasource]bool{}
-	for i, each := range c.Enforcement.Datasources {
+	for i, datasource := range c.Enforcement.Datasources {
 		key := fmt.Sprintf("enforcement.datasources[%d]", i)
-		reference := ServedDatasource{Project: each.Project, Name: each.Name}
-		if err := validReference(each.Project, each.Name); err != nil {
+		reference := ServedDatasource{Project: datasource.Project, Name: datasource.Name}
+		if err := validReference(datasource.Project, datasource.Name); err != nil {
 			add(key, err)
 			continue
 		}
@@ -122,14 +120,14 @@ func (c *Config) validateEnforcement(add func(key string, err error)) {
 			add(key, fmt.Errorf("%s is listed twice", reference.describe()))
 		}
 		seen[reference] = true
-		rule(key, cmp.Or(each.Label, "namespace"), each.Namespaces, each.AllNamespaces)
+		rule(key, cmp.Or(datasource.Label, "namespace"), datasource.Namespaces, datasource.AllNamespaces)
 	}
 	if len(c.DefaultDatasource.Namespaces) > 0 {
 		rule("default_datasource.namespaces", "namespace", c.DefaultDatasource.Namespaces, false)
 	}
 }
 
-// describe names the datasource for people.
+// describe returns the datasource's name for error messages.
 func (d ServedDatasource) describe() string {
 	if d.Project == "" {
 		return fmt.Sprintf("global datasource %q", d.Name)
@@ -140,9 +138,9 @@ func (d ServedDatasource) describe() string {
 // validReference checks the names of a saved datasource; project is empty for a
 // global one.
 func validReference(project, name string) error {
-	for _, each := range []string{name, project} {
-		if (each != "" || name == "") && !IsPersesName(each) {
-			return fmt.Errorf("%q cannot be the name of a datasource, dashboard or project: Perses names have 1 to 75 letters, digits, '_', '.' and '-'", each)
+	for _, part := range []string{name, project} {
+		if (part != "" || name == "") && !IsPersesName(part) {
+			return fmt.Errorf("%q cannot be the name of a datasource, dashboard or project: Perses names have 1 to 75 letters, digits, '_', '.' and '-'", part)
 		}
 	}
 	return nil
@@ -150,20 +148,20 @@ func validReference(project, name string) error {
 
 func validLabel(name string) error {
 	if !model.UTF8Validation.IsValidLabelName(name) || name == model.MetricNameLabel {
-		return fmt.Errorf("%q is not the name of a label that requests can be confined by", name)
+		return fmt.Errorf("%q is not a label name that can confine requests", name)
 	}
 	return nil
 }
 
 func validValues(values []string) error {
-	var mistakes []error
+	var errs []error
 	for _, value := range values {
-		// An empty value would stand for all series without the label.
+		// An empty value matches all series without the label.
 		if value == "" || !utf8.ValidString(value) {
-			mistakes = append(mistakes, fmt.Errorf("%q is not a value that requests can be confined to", value))
+			errs = append(errs, fmt.Errorf("%q is not a label value that can confine requests", value))
 		}
 	}
-	return errors.Join(mistakes...)
+	return errors.Join(errs...)
 }
 
 func validConflict(onConflict string) error {
@@ -173,28 +171,28 @@ func validConflict(onConflict string) error {
 	return nil
 }
 
-// validate reports a destination that can never match, or that would show a
-// credential to more than one server.
+// validate returns an error for a destination that can never match, or whose
+// credential would go to more than one server.
 func (d DestinationConfig) validate() error {
-	var mistakes []error
+	var errs []error
 	name := strings.TrimPrefix(d.Host, "*.")
 	if _, err := netip.ParseAddr(d.Host); err != nil && (name == "" || strings.ContainsAny(name, "*/:@ []?#%\\")) {
-		mistakes = append(mistakes, fmt.Errorf("%q is not a host: write a host name, an IP address without brackets, or *.DOMAIN", d.Host))
+		errs = append(errs, fmt.Errorf("%q is not a host: write a host name, an IP address without brackets, or *.DOMAIN", d.Host))
 	}
 	if d.Port < 0 || d.Port > 65535 {
-		mistakes = append(mistakes, fmt.Errorf("the port %d is not one from 1 to 65535, or 0 for every port", d.Port))
+		errs = append(errs, fmt.Errorf("the port %d is not from 1 to 65535, or 0 for every port", d.Port))
 	}
 	if d.Scheme != "" && d.Scheme != "http" && d.Scheme != "https" {
-		mistakes = append(mistakes, fmt.Errorf("the scheme %q is neither http nor https", d.Scheme))
+		errs = append(errs, fmt.Errorf("the scheme %q is neither http nor https", d.Scheme))
 	}
 	if isPlain := path.Clean(d.PathPrefix) == cmp.Or(strings.TrimSuffix(d.PathPrefix, "/"), "/"); d.PathPrefix != "" &&
 		(!isPlain || !strings.HasPrefix(d.PathPrefix, "/") || strings.Contains(d.PathPrefix, "//") || strings.ContainsAny(d.PathPrefix, "%\\\x00?#;")) {
-		mistakes = append(mistakes, fmt.Errorf("the path_prefix %q is not a plain path: start it with a slash, without empty, '.' or '..' segments and escapes", d.PathPrefix))
+		errs = append(errs, fmt.Errorf("the path_prefix %q is not a plain path: start it with a slash, without empty, '.' or '..' segments and escapes", d.PathPrefix))
 	}
 	if d.HTTPConfig.holdsSecrets() && (d.Port == 0 || strings.HasPrefix(d.Host, "*")) {
-		mistakes = append(mistakes, errors.New("a credential goes to one server: name host and port"))
+		errs = append(errs, errors.New("a credential goes to one server only: set a port, and a host without *"))
 	}
-	return errors.Join(mistakes...)
+	return errors.Join(errs...)
 }
 
 func absolute(file string) error {

@@ -6,27 +6,26 @@ import (
 
 // The values of Health.Status.
 const (
-	// StatusHealthy is when every configured tier answers, and the coverage of
-	// hot is known.
+	// StatusHealthy means that every configured tier answers, and that the coverage of hot is
+	// known.
 	StatusHealthy = "healthy"
-	// StatusDegraded is when queries are answered, but not as they should be.
+	// StatusDegraded means that a tier answers, but something is wrong.
 	StatusDegraded = "degraded"
-	// StatusUnhealthy is when no tier answers.
+	// StatusUnhealthy means that no tier answers.
 	StatusUnhealthy = "unhealthy"
 )
 
-// Health is the state of the tiers of the configuration as the background probes
-// found it. The HTTP API, /api/v1/datasources/health, has more details.
+// Health is the state of the tiers of the configuration, according to the background probes.
+// The endpoint /api/v1/datasources/health of the HTTP API has more details.
 type Health struct {
 	// Status is healthy, degraded or unhealthy.
 	Status string
-	// ThanosEndpoint and PrometheusEndpoint are the URLs of the cold and the hot
-	// tier; empty where there is none.
+	// ThanosEndpoint is the URL of the cold tier, and PrometheusEndpoint the URL of the hot
+	// tier. Each is empty without that tier.
 	ThanosEndpoint, PrometheusEndpoint string
-	// ServiceDiscovery is set when the gateway looks up Services in the cluster
-	// that it runs in.
+	// ServiceDiscovery is set if the Manager discovers Services in its cluster.
 	ServiceDiscovery bool
-	// LastCheck is the time of the latest probe; the zero time before the first.
+	// LastCheck is the time of the latest probe, and the zero time before the first probe.
 	LastCheck time.Time
 	// Tiers holds the state of each configured tier by its name, hot or cold.
 	Tiers map[string]TierHealth
@@ -34,39 +33,37 @@ type Health struct {
 
 // TierHealth is the state of one tier.
 type TierHealth struct {
-	// Available is set when the tier answered its last probe.
+	// Available is set if the tier answered its last probe.
 	Available bool
-	// LastCheck is the time of the last probe; the zero time before the first.
+	// LastCheck is the time of the last probe, and the zero time before the first probe.
 	LastCheck time.Time
-	// Error says what is wrong; empty when nothing is.
+	// Error says what is wrong, or is empty.
 	Error string
-	// CoverageStart is the time from which on hot is asked, and CoverageEnd the
-	// time up to which cold has its samples; the zero time for the other tier,
-	// and where it is not known.
+	// CoverageStart is the start of hot's coverage, and CoverageEnd the end of cold's
+	// coverage. Each is the zero time for the other tier, and while it is unknown.
 	CoverageStart, CoverageEnd time.Time
 }
 
-// Health returns the state of the tiers of the configuration. Before Start it is
-// unhealthy.
+// Health returns the state of the tiers of the configuration. Before Start, it is unhealthy.
 func (m *Manager) Health() Health {
-	own, err := m.core.Resolver.Own()
+	datasource, err := m.core.Resolver.Default()
 	if err != nil {
 		return Health{Status: StatusUnhealthy, Tiers: map[string]TierHealth{}}
 	}
-	found := own.Health(time.Now(), true)
+	detailed := datasource.Health(time.Now(), true)
 	health := Health{
-		Status: found.Status, ThanosEndpoint: found.ThanosEndpoint, PrometheusEndpoint: found.PrometheusEndpoint,
-		ServiceDiscovery: found.ServiceDiscovery, LastCheck: found.LastCheck, Tiers: make(map[string]TierHealth, len(found.Tiers)),
+		Status: detailed.Status, ThanosEndpoint: detailed.ThanosEndpoint, PrometheusEndpoint: detailed.PrometheusEndpoint,
+		ServiceDiscovery: detailed.ServiceDiscovery, LastCheck: detailed.LastCheck, Tiers: make(map[string]TierHealth, len(detailed.Tiers)),
 	}
-	for name, each := range found.Tiers {
-		one := TierHealth{Available: each.Available, LastCheck: each.LastCheck, Error: each.Error}
-		if each.CoverageStart != nil {
-			one.CoverageStart = *each.CoverageStart
+	for name, state := range detailed.Tiers {
+		tier := TierHealth{Available: state.Available, LastCheck: state.LastCheck, Error: state.Error}
+		if state.CoverageStart != nil {
+			tier.CoverageStart = *state.CoverageStart
 		}
-		if each.CoverageEnd != nil {
-			one.CoverageEnd = *each.CoverageEnd
+		if state.CoverageEnd != nil {
+			tier.CoverageEnd = *state.CoverageEnd
 		}
-		health.Tiers[name] = one
+		health.Tiers[name] = tier
 	}
 	return health
 }

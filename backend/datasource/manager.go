@@ -1,16 +1,9 @@
-// Package datasource is the gateway as a library: one datasource that reads a
-// hot Prometheus and a cold long-term store as if they were one.
+// Package datasource is the gateway as a Go library: one datasource that reads a hot Prometheus
+// and a cold long-term store, such as Thanos, as if they were one.
 //
-// A Manager owns everything that lives longer than a query: connections, the
-// background probes of both tiers, and kept answers. Its Router answers queries.
-//
-//	config, err := datasource.ConfigFromEnvironment()
-//	…
-//	manager, err := datasource.NewManager(config, logger)
-//	…
-//	if err := manager.Start(ctx); err != nil { … }
-//	defer manager.Close()
-//	result, err := manager.Router().ExecuteQuery(ctx, &datasource.MetricQuery{Query: "up"})
+// A Manager owns the connections, the background probes of both tiers and the cache. Create it
+// with NewManager, start it with Start, and release it with Close. Its Router answers PromQL
+// queries: see the package example.
 package datasource
 
 import (
@@ -37,14 +30,15 @@ import (
 // Config is every setting of the gateway: see package config.
 type Config = config.Config
 
-// DefaultConfig returns the configuration that holds where nothing is set.
+// DefaultConfig returns the default configuration.
 func DefaultConfig() Config { return config.Default() }
 
-// ConfigFromEnvironment returns DefaultConfig changed by the environment
-// variables. It returns all mistakes at once, joined.
+// ConfigFromEnvironment returns DefaultConfig overridden by the environment variables. It
+// returns all errors, joined.
 func ConfigFromEnvironment() (Config, error) { return config.FromEnvironment() }
 
-// Manager owns the lifecycle of the gateway. It is safe for concurrent use.
+// Manager owns the connections, the background probes and the cache. It is safe for concurrent
+// use.
 type Manager struct {
 	core *core.Core
 
@@ -66,31 +60,30 @@ func init() {
 	}
 }
 
-// Option changes a Manager while it is made.
+// Option configures a Manager.
 type Option func(*Manager)
 
-// WithRegistry registers the metrics of the Manager in the given registry instead
-// of one of its own. Two Managers cannot share one.
+// WithRegistry registers the metrics of the Manager in registry, instead of in a registry of
+// its own. Two Managers cannot share a registry, except through Replacing.
 func WithRegistry(registry *prometheus.Registry) Option {
 	return func(m *Manager) { m.core.Registry = registry }
 }
 
-// WithTracerProvider records each step of a request as a span. Without it nothing
-// is traced, and the trace context of callers is passed on to the tiers unchanged.
+// WithTracerProvider records each step of a request as a span. Without it, the Manager records
+// no spans, and forwards the trace context of callers to the tiers unchanged.
 func WithTracerProvider(provider trace.TracerProvider) Option {
 	return func(m *Manager) { m.core.Tracers = provider }
 }
 
-// Replacing continues the registry and the metrics of the Manager that the new one
-// replaces, as after a change of the configuration: counters do not start again at
-// zero.
+// Replacing takes over the registry and the metrics of the previous Manager. Use it after a
+// change of the configuration, so that counters are not reset.
 func Replacing(previous *Manager) Option {
 	return func(m *Manager) { m.core.Registry, m.core.Metrics = previous.core.Registry, previous.core.Metrics }
 }
 
-// NewManager returns a Manager that is not running yet. It returns all mistakes of
-// the configuration at once, and an error when a file that the configuration names
-// cannot be read. logger must not be nil.
+// NewManager returns a Manager that does not run before Start. It returns all errors in the
+// configuration, joined, or an error if it cannot read a configured file. logger must not be
+// nil.
 func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*Manager, error) {
 	if logger == nil {
 		return nil, errors.New("a Manager needs a logger")
@@ -126,7 +119,7 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 
 func newPersesClient(config Config, c *core.Core) (*perses.Client, error) {
 	if config.Perses.URL == "" {
-		return nil, nil //nolint:nilnil // No Perses is nil throughout.
+		return nil, nil //nolint:nilnil // A nil client means that no Perses is configured.
 	}
 	base, err := url.Parse(config.Perses.URL)
 	if err != nil {
@@ -138,8 +131,8 @@ func newPersesClient(config Config, c *core.Core) (*perses.Client, error) {
 	})
 }
 
-// newCache returns the cache of the configuration. Datasources may use it although
-// it is off for others. It returns an error when a file cannot be read.
+// newCache returns the cache, even if it is off by default, because a datasource can enable it.
+// It returns an error if it cannot read a file.
 func newCache(settings config.CacheConfig) (*cache.Cache, error) {
 	if settings.Redis.Address == "" {
 		return cache.NewMemory(int64(settings.MaxBytes)), nil
@@ -151,9 +144,9 @@ func newCache(settings config.CacheConfig) (*cache.Cache, error) {
 	return cache.NewRedis(options), nil
 }
 
-// Start begins to probe the tiers in the background, until ctx ends or Close is
-// called. It does not wait for the first probe: see Health. It returns an error
-// when the Manager was started or closed before.
+// Start probes the tiers in the background, until ctx ends or you call Close. It does not wait
+// for the first probe: see Settle. It returns an error if the Manager was started or closed
+// before.
 func (m *Manager) Start(ctx context.Context) error {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -168,15 +161,14 @@ func (m *Manager) Start(ctx context.Context) error {
 	return err
 }
 
-// Settle waits until the tiers of the configuration have been found and probed and
-// it is known what they hold, or until ctx ends. Queries wait for the same by
-// themselves. Call it, after Start, before a Manager replaces another one, so that
-// no query has to wait.
+// Settle waits for the discovery, the first probe and the first comparison of the tiers, or
+// until ctx ends. Queries wait for these by themselves. Call Settle after Start if the Manager
+// replaces another one, so that no query has to wait.
 func (m *Manager) Settle(ctx context.Context) { m.core.Resolver.Settle(ctx) }
 
-// Close waits for the queries that are under way, at most the query timeout, then
-// stops the background probes and closes idle connections. It may be called more
-// than once, and always returns nil.
+// Close waits for the queries in flight, for at most the query timeout. It then stops the
+// background probes and closes idle connections. Close always returns nil. You may call it more
+// than once.
 func (m *Manager) Close() error {
 	m.mutex.Lock()
 	m.closed = true
@@ -195,9 +187,9 @@ func (m *Manager) Close() error {
 	return nil
 }
 
-// Router returns the router for queries.
+// Router returns the Router, which answers queries.
 func (m *Manager) Router() *Router { return &Router{core: m.core} }
 
-// ClearCache forgets all answers that are kept. It returns an error when the
-// place where they are kept could not be asked; then some may be left.
+// ClearCache deletes all cached answers. It returns an error if Redis fails; some answers may
+// then remain.
 func (m *Manager) ClearCache(ctx context.Context) error { return m.core.Cache.Clear(ctx) }

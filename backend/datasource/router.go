@@ -14,25 +14,24 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/telemetry"
 )
 
-// Router answers queries of Go programs with the default datasource, over the
-// same path as those that come over HTTP.
+// Router answers queries with the tiers of the configuration. It routes them as the HTTP server
+// does. It is safe for concurrent use.
 type Router struct {
 	core *core.Core
 }
 
-// MetricQuery is one PromQL query. With a Step it is a range query from Start
-// to End; without one it is an instant query at End, or now when End is the
-// zero time.
+// MetricQuery is a PromQL query. With a Step, it is a range query from Start to End. Without a
+// Step, it is an instant query at End, or at the current time if End is the zero time.
 type MetricQuery struct {
 	// Query is the PromQL text.
 	Query string
 	// Start and End bound the evaluation times of a range query.
 	Start, End time.Time
-	// Step is the distance of two evaluation times, or zero.
+	// Step is the time between two evaluations, or zero for an instant query.
 	Step time.Duration
-	// Namespace confines the query to the series of this namespace: those whose
-	// label enforcement.label of the configuration has this value. Empty: no
-	// confinement but that of the configuration.
+	// Namespace confines the query to series of this namespace. The setting enforcement.label
+	// names the label that holds the namespace. Empty: only the configuration confines the
+	// query.
 	Namespace string
 }
 
@@ -40,27 +39,28 @@ type MetricQuery struct {
 type QueryResult struct {
 	// Value is a model.Vector, model.Matrix, *model.Scalar or *model.String.
 	Value model.Value
-	// Warnings say why the answer may not be complete; the gateway's own come
-	// first. Infos are hints on the query.
+	// Warnings say why the answer may be incomplete. Those of the gateway come before those of
+	// the tier. Infos are hints about the query.
 	Warnings, Infos []string
-	// Tier is the tier that answered, hot or cold, and Reason why it was
-	// chosen, as in the X-Tier and X-Tier-Reason headers. Tier is empty where no
-	// tier was asked.
+	// Tier is the tier that answered: hot, cold, or hot,cold for a query that was split. Reason
+	// is why it was chosen, as in the header X-Tier-Reason. Tier is empty if no tier was
+	// queried.
 	Tier, Reason string
 }
 
-// QueryError is why a query was not answered.
+// QueryError is the error of a query.
 type QueryError struct {
-	// Status and Type are the HTTP status and the errorType that the
-	// Prometheus API has for this error, such as 400 and bad_data.
+	// Status is the HTTP status of this error in the Prometheus API, such as 400, and Type its
+	// errorType, such as bad_data.
 	Status int
 	Type   string
 	// Message says what is wrong.
 	Message string
-	// Tier and Reason are empty when no tier was chosen.
+	// Tier and Reason are the tier that was queried, and why. They are empty if no tier was
+	// chosen.
 	Tier, Reason string
-	// RetryAfter is when it is worth to ask again, where the tier has too many
-	// queries already; zero otherwise.
+	// RetryAfter is how long to wait before a retry if the tier is overloaded, and zero
+	// otherwise.
 	RetryAfter time.Duration
 
 	cause error
@@ -69,16 +69,17 @@ type QueryError struct {
 // Error returns the message.
 func (e *QueryError) Error() string { return e.Message }
 
-// Unwrap returns what lies behind the error, such as context.Canceled.
+// Unwrap returns the cause of the error, such as context.Canceled or ValidationErrors.
 func (e *QueryError) Unwrap() error { return e.cause }
 
-// ExecuteQuery evaluates a query at the tier that can answer it.
-//
-// It returns a *QueryError: with status 400, wrapping ValidationErrors where it was
-// seen here, for a query that has to be changed; 403 for a namespace that the
-// configuration does not allow; 422 for one whose evaluation failed; 502 when the
-// tier could not be reached; and 503 when it did not answer in time, has too many
-// queries already, or when the Manager is not running.
+// ExecuteQuery routes a query to a tier and returns its result. Every error is a *QueryError.
+// The usual statuses are:
+//   - 400: the query is invalid. The error wraps ValidationErrors if ExecuteQuery found the
+//     mistakes before it sent the query.
+//   - 403: the configuration does not allow the namespace.
+//   - 422: the evaluation failed.
+//   - 502: the tier is unreachable.
+//   - 503: the tier timed out or is overloaded, or the Manager is not running.
 func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *QueryResult, err error) {
 	if query == nil {
 		query = &MetricQuery{}
@@ -101,11 +102,11 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 	}
 	defer end()
 	defer func() { r.core.Metrics.CountExecuted(ctx, request.Endpoint, statusOf(err)) }()
-	own, err := r.core.Resolver.WaitOwn(ctx)
+	resolved, err := r.core.Resolver.WaitDefault(ctx)
 	if err != nil {
 		return nil, queryError(err)
 	}
-	admitted, err := r.core.Admit(ctx, core.Asked{Request: request, Resolved: own, Caller: core.LibraryCaller(), Namespace: query.Namespace})
+	admitted, err := r.core.Admit(ctx, core.Submission{Request: request, Resolved: resolved, Caller: core.LibraryCaller(), Namespace: query.Namespace})
 	if err != nil {
 		return nil, queryError(err)
 	}
@@ -128,7 +129,7 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 	}, nil
 }
 
-// statusOf returns the HTTP status that stands for the outcome of a query.
+// statusOf returns the HTTP status for the result of a query.
 func statusOf(err error) int {
 	if err == nil {
 		return http.StatusOK

@@ -14,16 +14,13 @@ import (
 )
 
 const (
-	// maxPoints is how many points of each series Prometheus answers with at
-	// most.
+	// maxPoints is Prometheus' limit for the points of a series.
 	maxPoints = 11_000
-	// maxQueryMistakes is how many mistakes of one query are listed: the parser may
-	// find very many.
+	// maxQueryMistakes limits the parser's errors for one query.
 	maxQueryMistakes = 20
 )
 
-// Validate returns everything that is wrong with the query, by the bounds of
-// limits; nil when nothing is. It reads the query with a PromQL parser.
+// Validate parses the query and checks it against limits. It returns all mistakes, or nil.
 func (q *MetricQuery) Validate(limits config.QueryConfig) ValidationErrors {
 	var mistakes ValidationErrors
 	q.checkQuery(&mistakes, limits.MaxLength)
@@ -31,37 +28,37 @@ func (q *MetricQuery) Validate(limits config.QueryConfig) ValidationErrors {
 	return mistakes
 }
 
-// Mistake is one thing that is wrong with a MetricQuery.
+// Mistake is one mistake in a MetricQuery.
 type Mistake struct {
-	// Field is the name of the field in JSON: query, start, end, step or
-	// namespace; empty for the whole.
+	// Field is the name of the field in JSON: query, start, end, step or namespace. It is
+	// empty if the mistake concerns the whole query.
 	Field string `json:"field"`
-	// Message says what to change. For a query that is no PromQL it begins
-	// with the position, LINE:COLUMN.
+	// Message says what to change. For invalid PromQL, it starts with the position as
+	// LINE:COLUMN.
 	Message string `json:"message"`
 }
 
-// ValidationErrors are all that is wrong with a MetricQuery.
+// ValidationErrors are all mistakes in a MetricQuery.
 type ValidationErrors []Mistake
 
-// Error lists all of them in one line.
+// Error returns all mistakes in one line.
 func (m ValidationErrors) Error() string {
-	lines := make([]string, 0, len(m))
-	for _, each := range m {
-		if each.Field == "" {
-			lines = append(lines, each.Message)
+	texts := make([]string, 0, len(m))
+	for _, mistake := range m {
+		if mistake.Field == "" {
+			texts = append(texts, mistake.Message)
 			continue
 		}
-		lines = append(lines, each.Field+": "+each.Message)
+		texts = append(texts, mistake.Field+": "+mistake.Message)
 	}
-	return strings.Join(lines, "; ")
+	return strings.Join(texts, "; ")
 }
 
 func (m *ValidationErrors) add(field, format string, arguments ...any) {
 	*m = append(*m, Mistake{Field: field, Message: fmt.Sprintf(format, arguments...)})
 }
 
-// asError is nil for no mistakes.
+// asError returns an Error with status 400 that wraps the mistakes, or nil for none.
 func (m ValidationErrors) asError() error {
 	if len(m) == 0 {
 		return nil
@@ -69,7 +66,7 @@ func (m ValidationErrors) asError() error {
 	return &promapi.Error{Status: http.StatusBadRequest, Type: promapi.ErrorBadData, Message: m.Error(), Cause: m}
 }
 
-// checkTimes adds what is wrong with the times. maxRange is zero for no bound.
+// checkTimes adds mistakes in the times. If maxRange is zero, the range has no limit.
 func (q *MetricQuery) checkTimes(mistakes *ValidationErrors, maxRange time.Duration) {
 	switch {
 	case q.Step < 0:
@@ -94,22 +91,20 @@ func (q *MetricQuery) checkTimes(mistakes *ValidationErrors, maxRange time.Durat
 		return
 	}
 	if q.Step >= time.Millisecond && length/q.Step+1 > maxPoints {
-		mistakes.add("step", "is too small: %d points of each series are more than %d, so make it at least %s", length/q.Step+1, maxPoints, leastStep(length))
+		mistakes.add("step", "is too small: each series would have %d points, more than %d. Set a step of at least %s", length/q.Step+1, maxPoints, minStep(length))
 	}
 	if maxRange > 0 && length > maxRange {
 		mistakes.add("start", "the range from start to end, %s, is longer than the limit of %s", model.Duration(length), model.Duration(maxRange))
 	}
 }
 
-// leastStep is the shortest step, in whole seconds, with which a range has no
-// more points than are answered.
-func leastStep(length time.Duration) model.Duration {
+// minStep returns the shortest step, in whole seconds, for at most maxPoints points.
+func minStep(length time.Duration) model.Duration {
 	step := length / (maxPoints - 1)
 	return model.Duration((step + time.Second - 1).Truncate(time.Second))
 }
 
-// checkQuery adds where the text is no PromQL, or that it is too large to be
-// read. maxLength is query.max_length.
+// checkQuery adds mistakes in the PromQL text. maxLength is query.max_length, in bytes.
 func (q *MetricQuery) checkQuery(mistakes *ValidationErrors, maxLength int) {
 	if _, err := promql.Check(maxLength, q.Query); err != nil {
 		mistakes.add("query", "%s", err)
@@ -120,8 +115,8 @@ func (q *MetricQuery) checkQuery(mistakes *ValidationErrors, maxLength int) {
 		return
 	}
 	if _, err := promql.Parse(q.Query); err != nil {
-		for _, each := range promql.Mistakes(err, maxQueryMistakes) {
-			mistakes.add("query", "%s", each)
+		for _, mistake := range promql.Mistakes(err, maxQueryMistakes) {
+			mistakes.add("query", "%s", mistake)
 		}
 	}
 }

@@ -23,15 +23,15 @@ func TestCheck_AgreesWithTheGatewayOnCoverage(t *testing.T) {
 		finding   string
 	}{
 		"no gap": {stretches: []stretch{{6 * time.Hour, -30 * time.Minute}}, coverage: 6 * time.Hour,
-			finding: `ok +routing: hot holds the samples of the last \d+h\S*; from a threshold of 15m on cold is asked`},
+			finding: `ok +routing: hot covers the last \d+h\S*; queries with a span of at least 15m go to cold`},
 		"a gap": {stretches: []stretch{{6 * time.Hour, 3 * time.Hour}, {2 * time.Hour, -30 * time.Minute}}, coverage: 2 * time.Hour,
-			finding: `ok +routing: hot holds the samples of the last [12]h\S* without a gap and within its retention \(its oldest sample is [56]h\S* old\); from`},
+			finding: `ok +routing: hot covers the last [12]h\S* without a gap and within its retention; its oldest sample is [56]h\S* old; queries`},
 		"a gap that ended within the threshold": {stretches: []stretch{{6 * time.Hour, 30 * time.Minute}, {10 * time.Minute, -30 * time.Minute}}, coverage: 10 * time.Minute,
-			finding: `warning +routing: hot holds the samples of the last \d+m\S* without a gap .*, less than the threshold of 15m`},
+			finding: `warning +routing: hot covers the last \d+m\S* without a gap .*, less than the threshold of 15m`},
 		"a retention that is configured": {stretches: []stretch{{6 * time.Hour, -30 * time.Minute}}, more: ", retention: 1h", coverage: time.Hour,
-			finding: `ok +routing: hot holds the samples of the last 1h without a gap and within its retention`},
+			finding: `ok +routing: hot covers the last 1h without a gap and within its retention`},
 		"no new samples": {stretches: []stretch{{6 * time.Hour, time.Hour}},
-			finding: `error +hot: \S+ cannot be asked: unusable\n +its newest sample is 1h\S* old: it answers, but no samples come in`},
+			finding: `error +hot: \S+ cannot be used: unusable\n +its newest sample is 1h\S* old: it answers, but no samples come in`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			hot := startPrometheusWith(t, test.stretches...)

@@ -165,17 +165,17 @@ func TestExplain_ReportsMistakes(t *testing.T) {
 		status    int
 		arguments []string
 	}{
-		"--query: set the PromQL":                     {2, nil},
-		"--start, --end: set both":                    {2, []string{"--query", "up", "--start", "1h"}},
-		`--time: "soon" is no time`:                   {2, []string{"--query", "up", "--time", "soon"}},
-		`--output: "xml" is neither text nor json`:    {2, []string{"--query", "up", "--output", "xml"}},
-		`unexpected argument "up"`:                    {2, []string{"up"}},
-		`--gateway: "tierproxy" is no URL such as`:    {2, []string{"--query", "up", "--gateway", "tierproxy"}},
-		"is no tierproxy: it answered with status 4":  {1, []string{"--query", "up", "--gateway", other.URL}},
-		"connection refused":                          {1, []string{"--query", "up", "--gateway", "http://" + freeAddress(t)}},
-		"the configuration has mistakes":              {1, []string{"--query", "up", "--config", writeFile(t, "a: 1\n")}},
-		"--token-file: open /does/not/exist":          {1, []string{"--query", "up", "--gateway", other.URL, "--token-file", "/does/not/exist"}},
-		"the gateway knows no Perses, set perses.url": {1, []string{"--query", "up", "--datasource", "shop/metrics"}},
+		"--query: set the PromQL":                    {2, nil},
+		"--start, --end: set both":                   {2, []string{"--query", "up", "--start", "1h"}},
+		`--time: "soon" is no time`:                  {2, []string{"--query", "up", "--time", "soon"}},
+		`--output: "xml" is neither text nor json`:   {2, []string{"--query", "up", "--output", "xml"}},
+		`unexpected argument "up"`:                   {2, []string{"up"}},
+		`--gateway: "tierproxy" is no URL such as`:   {2, []string{"--query", "up", "--gateway", "tierproxy"}},
+		"is no tierproxy: it answered with status 4": {1, []string{"--query", "up", "--gateway", other.URL}},
+		"connection refused":                         {1, []string{"--query", "up", "--gateway", "http://" + freeAddress(t)}},
+		"the configuration has mistakes":             {1, []string{"--query", "up", "--config", writeFile(t, "a: 1\n")}},
+		"--token-file: open /does/not/exist":         {1, []string{"--query", "up", "--gateway", other.URL, "--token-file", "/does/not/exist"}},
+		"no Perses is configured, set perses.url":    {1, []string{"--query", "up", "--datasource", "shop/metrics"}},
 	} {
 		got := runTierproxy(t, []string{"THANOS_QUERIER_URL=" + other.URL}, append([]string{"explain"}, test.arguments...)...)
 		require.Equal(t, test.status, got.status, got.stderr)
@@ -207,8 +207,8 @@ func TestCheck_ReportsProblemsWithRemedies(t *testing.T) {
 		`ok +perses: Perses 0\.54\.0 answers and has loaded the plugin module, version 1\.2\.3`,
 		`ok +hot: ` + hot.URL + ` answers queries`,
 		`ok +cold: ` + cold.URL + ` answers queries`,
-		`ok +routing: hot holds the samples of the last 2h\S*; from a threshold of 15m on cold is asked`,
-		`warning +routing: hot is only assumed to hold every series`,
+		`ok +routing: hot covers the last 2h\S*; queries with a span of at least 15m go to cold`,
+		`warning +routing: tierproxy only assumes that hot has every series`,
 	} {
 		require.Regexp(t, "(?m)^"+line, got.stdout)
 	}
@@ -219,8 +219,8 @@ func TestCheck_ReportsProblemsWithRemedies(t *testing.T) {
 	require.Equal(t, 1, got.status)
 	for _, line := range []string{
 		`error +perses: Perses 0\.54\.0 has no plugin module TieredPrometheus`,
-		`error +cold: \S+ cannot be asked: refused\n +it refused the connection: check the port`,
-		`warning +routing: hot holds the samples of the last 2h\S*, less than the threshold of 1d: queries in between go to cold\n +wait until`,
+		`error +cold: \S+ cannot be used: refused\n +it refused the connection: check the port`,
+		`warning +routing: hot covers the last 2h\S*, less than the threshold of 1d: queries with a span in between go to cold\n +wait until`,
 	} {
 		require.Regexp(t, "(?m)^"+line, got.stdout)
 	}

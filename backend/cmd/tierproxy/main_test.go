@@ -73,7 +73,7 @@ func TestTierproxy_ReportsMistakesOfTheCommandLine(t *testing.T) {
 		"--web.tls-cert-file, --web.tls-key-file: set both":   {"--web.tls-cert-file", "cert.pem"},
 		"address already in use":                              {"--web.listen-address", taken.Addr().String()},
 		"tierproxy: the HTTP server ended by itself":          {"--web.listen-address", "127.0.0.1:99999"},
-		`"level":"info","msg":"services are not discovered`:   {"--web.listen-address", "127.0.0.1:99999", "--log.format", "json"},
+		`"level":"info","msg":"service discovery is off`:      {"--web.listen-address", "127.0.0.1:99999", "--log.format", "json"},
 		"--web.tls-client-ca-file: has no effect":             {"--web.tls-client-ca-file", "ca.pem"},
 		"--web.enable-pprof: set --web.admin-address":         {"--web.enable-pprof"},
 		`--web.tls-min-version: "1.0" is neither 1.2 nor 1.3`: {"--web.tls-min-version", "1.0"},

@@ -1,8 +1,8 @@
-// Package core is what the Go library and the HTTP server share: the parts of
-// one gateway, and the way of a query that both of them take.
+// Package core contains what the Go library and the HTTP server share: the parts of a
+// gateway, and the steps that admit a query.
 //
-// It exists so that the library has no type of an internal package in its API:
-// the HTTP server reaches the parts of a Manager through Of.
+// Because of core, the library's API contains no type of an internal package: the HTTP
+// server gets the parts of a Manager through Of.
 package core
 
 import (
@@ -32,24 +32,24 @@ import (
 // Of returns the parts of a *datasource.Manager. Package datasource sets it.
 var Of func(manager any) *Core
 
-// WithNetwork returns a datasource.Option by which connections to the tiers go
-// over the network of a test. Package datasource sets it.
+// WithNetwork returns a datasource.Option that replaces the network for connections to
+// the tiers. Only tests use it. Package datasource sets it.
 var WithNetwork func(network *upstream.Network) any
 
-// planningQueue is how many costly queries wait to be planned.
+// planningQueue is the maximum number of costly queries that wait for planning.
 const planningQueue = 100
 
-// Core is the parts of one gateway. They are set before it is used.
+// Core holds the parts of one gateway. Set the exported fields before you call Prepare.
 type Core struct {
 	Config   config.Config
 	Logger   logrus.FieldLogger
 	Registry *prometheus.Registry
 	Metrics  *telemetry.Metrics
 	Resolver *resolve.Resolver
-	// Perses is nil where no Perses is configured.
+	// Perses is nil without a configured Perses.
 	Perses *perses.Client
 	Cache  *cache.Cache
-	// Tracers is nil where nothing is traced.
+	// Tracers is nil without tracing.
 	Tracers trace.TracerProvider
 	// Network replaces the network in tests; nil for the real one.
 	Network *upstream.Network
@@ -61,13 +61,13 @@ type Core struct {
 
 	mutex            sync.Mutex
 	started, stopped bool
-	queries          sync.WaitGroup // those that are being answered
+	queries          sync.WaitGroup // in flight
 }
 
-// Prepare makes what queries share. It is called once, after the parts are set.
-// Answers are kept until lifetime ends.
+// Prepare creates the engine and the limits that queries share. Call it once. The engine
+// stores answers in the cache until lifetime ends.
 func (c *Core) Prepare(lifetime context.Context) {
-	// Half of the processors plan costly queries, so that they delay no other.
+	// Costly queries use at most half of the processors, so that they do not delay others.
 	c.planning = admission.NewQueue(admission.Limits{
 		Concurrent: max(runtime.GOMAXPROCS(0)/2, 1), Queue: planningQueue, Wait: time.Duration(c.Config.Limits.QueueWait),
 	}, nil)
@@ -78,15 +78,15 @@ func (c *Core) Prepare(lifetime context.Context) {
 	})
 }
 
-// Start lets queries begin until Stop is called.
+// Start allows queries until Stop.
 func (c *Core) Start() {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	c.started = true
 }
 
-// Stop lets no further query begin, and waits for those that are under way, at
-// most the query timeout.
+// Stop rejects new queries and waits for the queries in flight, for at most the query
+// timeout.
 func (c *Core) Stop() {
 	c.mutex.Lock()
 	c.stopped = true
@@ -99,12 +99,12 @@ func (c *Core) Stop() {
 	select {
 	case <-finished:
 	case <-time.After(time.Duration(c.Config.Query.Timeout)):
-		c.Logger.Warn("queries are still under way after the query timeout: they are cut off")
+		c.Logger.Warn("queries are still in flight after the query timeout: tierproxy aborts them")
 	}
 }
 
-// Begin counts a query until the function that it returns is called: Stop waits
-// for it. It returns resolve.ErrNotRunning before Start and after Stop.
+// Begin counts a query as in flight until the caller calls end. Stop waits for it. Begin
+// returns resolve.ErrNotRunning before Start and after Stop.
 func (c *Core) Begin(endpoint promapi.Endpoint) (end func(), err error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -119,45 +119,44 @@ func (c *Core) Begin(endpoint promapi.Endpoint) (end func(), err error) {
 	}, nil
 }
 
-// Asked is a request for a datasource, and who makes it.
-type Asked struct {
+// Submission is a request to a datasource, and its caller.
+type Submission struct {
 	Request  *promapi.Request
 	Resolved *resolve.Resolved
 	Caller   promapi.Caller
-	// Namespace is one that the query itself is confined to; empty for none.
+	// Namespace is the namespace that the query itself names, or empty.
 	Namespace string
-	// DetachOnCancel is set for a client that has gone once its context ends.
+	// DetachOnCancel is set if the end of the context means that the client has disconnected.
 	DetachOnCancel bool
 }
 
-// Admit makes a query of what is asked. It checks what it costs, queues it where
-// that is much, and confines it. Nothing parses a request before. The caller calls
-// OnPlanned of the query at its end; more than one call does no harm.
+// Admit returns the engine's query for a request. It estimates the cost of the request before
+// anything parses it, queues a costly request, and confines the request to its namespaces. The
+// caller calls OnPlanned of the query at its end. Calling it twice is safe.
 //
-// It returns an Error with status 400 for PromQL that costs too much to be read
-// at all, with status 503 where too many such requests wait, and the errors of
-// resolve.Resolver.Confine.
-func (c *Core) Admit(ctx context.Context, asked Asked) (engine.Query, error) {
+// Admit returns an Error with status 400 for PromQL that is too expensive to parse, and with
+// status 503 if the queue is full. It also returns the errors of resolve.Resolver.Confine.
+func (c *Core) Admit(ctx context.Context, submission Submission) (engine.Query, error) {
 	query := engine.Query{
-		Request: asked.Request, Datasource: asked.Resolved.Datasource, Caller: asked.Caller, DetachOnCancel: asked.DetachOnCancel, OnPlanned: func() {},
+		Request: submission.Request, Datasource: submission.Resolved.Datasource, Caller: submission.Caller, DetachOnCancel: submission.DetachOnCancel, OnPlanned: func() {},
 	}
 	isCostly := false
 	for _, name := range []string{"query", "match[]"} {
-		isCostlyOne, err := promql.Check(c.Config.Query.MaxLength, asked.Request.Parameters[name]...)
+		textIsCostly, err := promql.Check(c.Config.Query.MaxLength, submission.Request.Parameters[name]...)
 		if err != nil {
 			return query, promapi.InvalidParameter(name, err)
 		}
-		isCostly = isCostly || isCostlyOne
+		isCostly = isCostly || textIsCostly
 	}
 	if isCostly {
-		release, err := c.planning.Acquire(ctx, asked.Caller)
+		release, err := c.planning.Acquire(ctx, submission.Caller)
 		if overload, is := errors.AsType[*admission.OverloadError](err); is {
 			return query, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err, RetryAfter: overload.RetryAfter,
-				Message: "too many queries wait that take long to read: try again later, or shorten the query"}
+				Message: "too many complex queries are waiting: try again later, or shorten the query"}
 		}
 		query.OnPlanned = sync.OnceFunc(release)
 	}
-	confined, confinement, err := c.Resolver.Confine(asked.Resolved, asked.Request, asked.Namespace)
+	confined, confinement, err := c.Resolver.Confine(submission.Resolved, submission.Request, submission.Namespace)
 	if err != nil {
 		query.OnPlanned()
 		return query, err

@@ -10,9 +10,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 )
 
-// NewRequest makes the request for a PromQL query whose values were checked: a
-// range query from start to end with a step, or without a step an instant query
-// at end, which may be the zero time for now.
+// NewRequest returns the request for a validated PromQL query. With a step, it is a range
+// query from start to end. Without a step, it is an instant query at end, or at now if end
+// is the zero time.
 func NewRequest(query string, start, end time.Time, step time.Duration, now time.Time) (*promapi.Request, error) {
 	parameters := url.Values{"query": {query}}
 	if step == 0 {
@@ -27,14 +27,14 @@ func NewRequest(query string, start, end time.Time, step time.Duration, now time
 	return promapi.NewRequest(promapi.QueryRange, "/api/v1/query_range", parameters, now)
 }
 
-// seed makes caller keys unpredictable to callers.
+// seed makes caller keys unpredictable for callers.
 var seed = maphash.MakeSeed()
 
-// CallerKey returns what tells callers apart in queues: see promapi.Caller. It
-// is another one in each process.
+// CallerKey returns the key of a caller in queues: see promapi.Caller. It differs between
+// processes.
 func CallerKey(name string) uint64 { return maphash.String(seed, name) }
 
-// LibraryCaller returns the program that the library is part of.
+// LibraryCaller returns the caller of queries that come through the Go library.
 func LibraryCaller() promapi.Caller {
 	return promapi.Caller{Datasource: CallerKey(resolve.DefaultName), ID: CallerKey("library")}
 }

@@ -15,16 +15,16 @@ import (
 )
 
 // ErrNoCluster is returned by New outside of a cluster.
-var ErrNoCluster = errors.New("this is not a pod of a Kubernetes cluster, and no kubeconfig is named")
+var ErrNoCluster = errors.New("tierproxy does not run in a Kubernetes cluster, and no kubeconfig is set")
 
-// api holds the clients of the two groups of the Kubernetes API that are read.
+// api holds the clients for the two API groups that discovery reads.
 type api struct {
 	core, discovery *rest.RESTClient
-	// parameters writes the options of a request.
+	// parameters encodes the options of a request.
 	parameters runtime.ParameterCodec
 }
 
-// connect makes the clients. No connection is made.
+// connect returns the clients, without connecting.
 func connect(kubeconfig string) (*api, error) {
 	var (
 		config *rest.Config

@@ -1,7 +1,6 @@
-// Package discovery finds the tiers in a Kubernetes cluster: Services and what
-// is behind them. It follows them with watches, so that a tier that appears,
-// moves or vanishes is known within a moment, and remembers the last state
-// while the API server is away.
+// Package discovery finds tiers in a Kubernetes cluster by their Services and endpoints. It
+// watches them, so that changes take effect at once. While the API server is unavailable, it
+// returns the last known state.
 package discovery
 
 import (
@@ -15,20 +14,19 @@ import (
 )
 
 const (
-	// unusedFor is how long a Service that a datasource named is watched after
-	// it was asked for last.
-	unusedFor = 10 * time.Minute
-	// watchLimit bounds the Services that are watched at a time.
-	watchLimit = 256
+	// idleTimeout is how long discovery watches a Service after its last use.
+	idleTimeout = 10 * time.Minute
+	// maxWatches is the maximum number of watched Services.
+	maxWatches = 256
 )
 
-// Options say which cluster is watched.
+// Options are the options of New.
 type Options struct {
 	// Kubeconfig is the path of a kubeconfig file, for development. Empty: the
 	// cluster that this process runs in.
 	Kubeconfig string
-	// OnChange is called with each new state of a Service, one call at a time,
-	// if not nil. It must not block.
+	// OnChange, if not nil, is called with each new state of a Service. Calls do not overlap.
+	// It must not block.
 	OnChange func(Reference, *Service)
 }
 
@@ -45,9 +43,9 @@ type Discovery struct {
 	running sync.WaitGroup
 }
 
-// New returns a Discovery that watches nothing yet. It returns ErrNoCluster
-// when this process does not run in a cluster and no kubeconfig is named, and
-// another error when the credentials for the cluster cannot be read.
+// New returns a Discovery that does not watch anything yet. It returns ErrNoCluster outside of a
+// cluster without a kubeconfig, and another error if it cannot read the credentials for the
+// cluster.
 func New(options Options) (*Discovery, error) {
 	connected, err := connect(options.Kubeconfig)
 	if err != nil {
@@ -56,36 +54,34 @@ func New(options Options) (*Discovery, error) {
 	return &Discovery{options: options, api: connected, watches: make(map[Reference]*watch)}, nil
 }
 
-// Start lets Services be watched until ctx ends. It does not wait for anything.
+// Start enables watches until ctx ends. It does not block.
 func (d *Discovery) Start(ctx context.Context) {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
-	// What the library logs about its retries is said in our own words.
+	// Discard the library's log of retries: Service.Message reports failures.
 	d.context = klog.NewContext(ctx, logr.Discard())
 	d.running.Go(func() {
-		ticker := time.NewTicker(unusedFor / 10)
+		ticker := time.NewTicker(idleTimeout / 10)
 		defer ticker.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case now := <-ticker.C:
-				d.dropUnused(now.Add(-unusedFor))
+				d.dropUnused(now.Add(-idleTimeout))
 			}
 		}
 	})
 }
 
-// Stop waits for all watches. The context of Start has to be cancelled before.
+// Stop waits for all watches to end. Cancel the context of Start first.
 func (d *Discovery) Stop() { d.running.Wait() }
 
-// Resolve returns what is known of a Service, and starts to watch it if nobody
-// has asked for it before: then that is nothing yet. It never blocks and never
-// returns nil.
+// Resolve returns the state of a Service. It starts to watch a new Service, whose state is
+// unknown at first. Resolve never blocks and never returns nil.
 func (d *Discovery) Resolve(reference Reference) *Service { return d.watch(reference).current() }
 
-// Wait blocks until something is known of a Service, be it that it cannot be
-// known, or until ctx ends.
+// Wait blocks until the first lookup of a Service succeeds or fails, or until ctx ends.
 func (d *Discovery) Wait(ctx context.Context, reference Reference) {
 	select {
 	case <-d.watch(reference).first:
@@ -96,9 +92,9 @@ func (d *Discovery) Wait(ctx context.Context, reference Reference) {
 func (d *Discovery) watch(reference Reference) *watch {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
-	if found, ok := d.watches[reference]; ok {
-		found.lastUsed = time.Now()
-		return found
+	if existing, ok := d.watches[reference]; ok {
+		existing.lastUsed = time.Now()
+		return existing
 	}
 	added := newWatch(reference, d.api, d.changed)
 	if d.context == nil || d.context.Err() != nil {
@@ -121,10 +117,9 @@ func (d *Discovery) changed(reference Reference, service *Service) {
 	d.options.OnChange(reference, service)
 }
 
-// makeRoom ends the watch that was not used for the longest time when there
-// are too many. The mutex is held.
+// makeRoom ends the least recently used watch if there are too many. The mutex is held.
 func (d *Discovery) makeRoom() {
-	if len(d.watches) < watchLimit {
+	if len(d.watches) < maxWatches {
 		return
 	}
 	var oldest *watch

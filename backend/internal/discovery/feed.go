@@ -18,41 +18,39 @@ import (
 )
 
 const (
-	// firstPause and longestPause are the pauses between two tries of a request
-	// that fails: short, because it is a matter of a few requests, and what is
-	// known grows old meanwhile.
-	firstPause   = 500 * time.Millisecond
-	longestPause = 5 * time.Second
+	// minBackoff and maxBackoff bound the backoff of failing requests. They are short, because
+	// discovery sends few requests and its state gets outdated.
+	minBackoff = 500 * time.Millisecond
+	maxBackoff = 5 * time.Second
 )
 
-// feedOptions say what a feed holds.
+// feedOptions select the objects of a feed.
 type feedOptions struct {
 	client     *rest.RESTClient
 	parameters runtime.ParameterCodec
 	// group and resource are names of the Kubernetes API, such as
 	// discovery.k8s.io and endpointslices.
 	group, resource string
-	// object and list are of the types that are read.
+	// object and list have the types of the objects and of their list.
 	object runtime.Object
 	list   func() runtime.Object
 	// namespace, field and label select the objects.
 	namespace    string
 	field, label string
-	// name is the only object that is read, or empty.
+	// name is the name of the only object, or empty.
 	name string
-	// onChange is called when something has changed. It must not block.
+	// onChange is called after each change. It must not block.
 	onChange func()
 }
 
-// feed holds the objects of one kind that a selector finds, kept up to date by
-// an informer.
+// feed holds the objects of one kind that match a selector. An informer keeps it up to date.
 type feed struct {
 	feedOptions
 	informer cache.SharedIndexInformer
 
 	mutex    sync.Mutex
-	problems map[string]error // by verb: why requests fail at present
-	since    time.Time        // since when there is a problem
+	problems map[string]error // the current error of each verb
+	since    time.Time        // start of the problem; zero without one
 }
 
 func newFeed(options feedOptions) *feed {
@@ -63,7 +61,7 @@ func newFeed(options feedOptions) *feed {
 		UpdateFunc: func(any, any) { f.onChange() },
 		DeleteFunc: func(any) { f.onChange() },
 	}
-	// It fails for an informer that was stopped.
+	// It fails only for an informer that was stopped.
 	_, _ = f.informer.AddEventHandler(changed)
 	return f
 }
@@ -73,22 +71,21 @@ func (f *feed) run(ctx context.Context) {
 	go func() {
 		select {
 		case <-f.informer.HasSyncedChecker().Done():
-			f.onChange() // An empty list changes something too: now it is known.
+			f.onChange() // An empty list changes the state from unknown to absent.
 		case <-ctx.Done():
 		}
 	}()
 	f.informer.RunWithContext(ctx)
 }
 
-// synced tells whether the objects have been read once.
+// synced reports whether the feed has read its objects once.
 func (f *feed) synced() bool { return f.informer.HasSynced() }
 
-// problem says why what the feed holds may be out of date, and since when;
-// empty when it is not.
+// problem returns why the feed may be outdated, and since when. text is empty without a problem.
 func (f *feed) problem() (forbidden bool, text string, since time.Time) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
-	// What is not allowed is said first: it does not pass by itself.
+	// A missing permission comes first, because it does not resolve itself.
 	for _, verb := range []string{"list", "watch"} {
 		if err := f.problems[verb]; apierrors.IsForbidden(err) {
 			return true, f.missingRule(verb), f.since
@@ -102,7 +99,7 @@ func (f *feed) problem() (forbidden bool, text string, since time.Time) {
 	return false, "", time.Time{}
 }
 
-// missingRule names the rule that the role of the gateway lacks.
+// missingRule returns the error for a rule that the Role of the gateway lacks.
 func (f *feed) missingRule(verb string) string {
 	names := ""
 	if f.name != "" {
@@ -112,7 +109,7 @@ func (f *feed) missingRule(verb string) string {
 		verb, f.resource, f.namespace, f.group, f.resource, names)
 }
 
-// describe says why a request failed, without the address of the API server.
+// describe returns why a request failed, without the address of the API server.
 func describe(err error) string {
 	if apierrors.IsUnauthorized(err) {
 		return "the Kubernetes API does not accept the gateway's credentials"
@@ -144,19 +141,18 @@ func (f *feed) WatchWithContext(ctx context.Context, options metav1.ListOptions)
 	return events, err
 }
 
-// List implements cache.ListerWatcher, and is not called.
+// List implements cache.ListerWatcher. The informer does not call it.
 func (f *feed) List(options metav1.ListOptions) (runtime.Object, error) {
 	return f.ListWithContext(context.Background(), options)
 }
 
-// Watch implements cache.ListerWatcher, and is not called.
+// Watch implements cache.ListerWatcher. The informer does not call it.
 func (f *feed) Watch(options metav1.ListOptions) (apiwatch.Interface, error) {
 	return f.WatchWithContext(context.Background(), options)
 }
 
-// IsWatchListSemanticsUnSupported keeps the informer to a list and a watch
-// after it: for a handful of objects a streamed list saves nothing, and which
-// verbs a role needs would depend on the version of the server.
+// IsWatchListSemanticsUnSupported makes the informer list first and watch then. A streamed list
+// saves nothing for a few objects, and the required verbs would depend on the server's version.
 func (f *feed) IsWatchListSemanticsUnSupported() bool { return true }
 
 func (f *feed) request(options metav1.ListOptions) *rest.Request {
@@ -164,10 +160,10 @@ func (f *feed) request(options metav1.ListOptions) *rest.Request {
 	return f.client.Get().Namespace(f.namespace).Resource(f.resource).VersionedParams(&options, f.parameters)
 }
 
-// try repeats a request until it succeeds or ctx ends, and notes how it fares.
-// Errors that the informer answers with a fresh list are returned to it.
+// try repeats a request until it succeeds or ctx ends, and records its errors. It returns the
+// errors after which the informer lists again.
 func (f *feed) try(ctx context.Context, verb string, request func() error) error {
-	pause := firstPause
+	backoff := minBackoff
 	for {
 		err := request()
 		if ctx.Err() != nil {
@@ -183,13 +179,13 @@ func (f *feed) try(ctx context.Context, verb string, request func() error) error
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(pause):
-			pause = min(2*pause, longestPause)
+		case <-time.After(backoff):
+			backoff = min(2*backoff, maxBackoff)
 		}
 	}
 }
 
-// note keeps how the last request with a verb ended.
+// note records the result of the last request with a verb.
 func (f *feed) note(verb string, err error) {
 	f.mutex.Lock()
 	previous := f.problems[verb]
@@ -211,7 +207,7 @@ func text(err error) string {
 	if err == nil {
 		return ""
 	}
-	// The port that a connection came from is another one each time.
+	// The error may contain a source port, which changes each time.
 	line, _, _ := strings.Cut(describe(err)+fmt.Sprint(apierrors.IsForbidden(err)), "\n")
 	return line
 }

@@ -14,19 +14,19 @@ import (
 
 // Reference names a Service and one of its ports. It is comparable.
 type Reference struct {
-	// Namespace is where the Service is.
+	// Namespace is the namespace of the Service.
 	Namespace string
-	// Name is that of the Service. Selector, a label selector that exactly one
-	// Service matches, finds it instead where it is set.
+	// Name is the name of the Service. Selector is a label selector that matches exactly one
+	// Service; if it is set, it overrides Name.
 	Name, Selector string
-	// Port is the number or the name of the port. Empty: the only port, or the
-	// one whose name is that of a web port.
+	// Port is the number or the name of the port. Empty: the only port, or the one with a
+	// usual name of a web port.
 	Port string
-	// Scheme is http or https. Empty: what the Service says of the port.
+	// Scheme is http or https. Empty: the scheme follows from the Service.
 	Scheme string
 }
 
-// String names the Service for people.
+// String returns the namespace and the name or selector of the Service.
 func (r Reference) String() string {
 	if r.Selector != "" {
 		return fmt.Sprintf("%s/{%s}", r.Namespace, r.Selector)
@@ -34,17 +34,17 @@ func (r Reference) String() string {
 	return r.Namespace + "/" + r.Name
 }
 
-// State says what is known of a Service.
+// State is the state of a Service.
 type State string
 
 // The states of a Service.
 const (
-	StateUnknown   State = "unknown"            // nothing has been learned yet
-	StateFound     State = "found"              // it can be asked
-	StateAbsent    State = "absent"             // there is no such Service
-	StateNotReady  State = "no-ready-endpoints" // there is one, but nothing ready behind it
-	StateForbidden State = "forbidden"          // the gateway may not look
-	StateUnusable  State = "unusable"           // there is one, but it cannot be asked as it is named
+	StateUnknown   State = "unknown"            // the first lookup has not finished
+	StateFound     State = "found"              // the Service can be used
+	StateAbsent    State = "absent"             // the Service does not exist
+	StateNotReady  State = "no-ready-endpoints" // the Service has no ready endpoint
+	StateForbidden State = "forbidden"          // the gateway may not read the Service
+	StateUnusable  State = "unusable"           // the reference does not fit the Service
 )
 
 // States returns all states.
@@ -52,42 +52,39 @@ func States() []State {
 	return []State{StateUnknown, StateFound, StateAbsent, StateNotReady, StateForbidden, StateUnusable}
 }
 
-// Service is what is known of a Service. It is not changed after it was made.
+// Service is the state of a Service. It is immutable.
 type Service struct {
-	// State says whether it can be asked, and Message why not, or how it is
-	// asked where that is not as it should be; empty where all is well.
+	// State says whether the Service can be used. Message describes a problem, or is empty.
 	State   State
 	Message string
-	// Stale is set while the API server cannot be asked: then the rest is what
-	// was known last, and Message says since when.
+	// Stale is set while the API server is unavailable. The other fields are then the last
+	// known state, and Message says since when.
 	Stale bool
-	// Namespace and Name are those of the Service; Name is empty while a
-	// selector has found none.
+	// Namespace and Name identify the Service. Name is empty while no Service matches the
+	// selector.
 	Namespace, Name string
-	// Host is the name of the Service in the cluster's DNS, which is also the
-	// one in its certificate; Port its port, and Scheme http or https. Empty
-	// unless there is such a Service.
+	// Host is the DNS name of the Service, which is also the name in its certificate. Scheme
+	// is http or https. Host, Scheme and Port are empty unless the Service exists.
 	Host, Scheme string
 	Port         int
-	// Endpoints are the servers behind the Service, sorted by name and address.
-	// Nil where they are not known: then the Service is asked as a whole.
+	// Endpoints are the servers behind the Service, sorted by name. They are nil if they are
+	// unknown; clients then connect to the Service itself.
 	Endpoints []Endpoint
-	// Headless is set when the Service has no address of its own.
+	// Headless is set if the Service has no cluster IP.
 	Headless bool
 }
 
 // Endpoint is one server behind a Service.
 type Endpoint struct {
-	// Name is that of its pod; its address where it is no pod.
+	// Name is the name of the pod, or the address without a pod.
 	Name string
-	// Address is an IP address and a port.
+	// Address is the IP address and the port.
 	Address string
-	// Ready is set when it says that it takes requests, and is not being
-	// stopped.
+	// Ready is set if the endpoint is ready and not terminating.
 	Ready bool
 }
 
-// URL is the base URL of the Service; empty where there is none.
+// URL returns the base URL of the Service, or an empty string if it does not exist.
 func (s *Service) URL() string {
 	if s.Host == "" {
 		return ""
@@ -95,22 +92,21 @@ func (s *Service) URL() string {
 	return s.Scheme + "://" + net.JoinHostPort(s.Host, strconv.Itoa(s.Port))
 }
 
-// equal tells whether two states are the same for whoever follows them.
+// equal reports whether two states are equal.
 func (s *Service) equal(other *Service) bool {
 	return s.State == other.State && s.Message == other.Message && s.Stale == other.Stale && s.Name == other.Name &&
 		s.Headless == other.Headless && s.URL() == other.URL() && slices.Equal(s.Endpoints, other.Endpoints) &&
 		(s.Endpoints == nil) == (other.Endpoints == nil)
 }
 
-// unusable is the state of a Service that is there and cannot be asked.
+// unusable returns the state of a Service that exists but does not fit the reference.
 func unusable(reference Reference, name, format string, arguments ...any) *Service {
 	return &Service{State: StateUnusable, Namespace: reference.Namespace, Name: name, Message: fmt.Sprintf(format, arguments...)}
 }
 
-// choose picks the Service that a reference means. The second result is not
-// nil when there is none, or more than one.
-func choose(reference Reference, found []*corev1.Service) (*corev1.Service, *Service) {
-	switch len(found) {
+// choose returns the only Service found, or the state that describes why there is none.
+func choose(reference Reference, services []*corev1.Service) (*corev1.Service, *Service) {
+	switch len(services) {
 	case 0:
 		text := "there is no Service " + reference.String()
 		if reference.Selector != "" {
@@ -118,22 +114,22 @@ func choose(reference Reference, found []*corev1.Service) (*corev1.Service, *Ser
 		}
 		return nil, &Service{State: StateAbsent, Namespace: reference.Namespace, Name: reference.Name, Message: text}
 	case 1:
-		return found[0], nil
+		return services[0], nil
 	}
 	var names []string
-	for _, each := range found {
-		names = append(names, each.Name)
+	for _, service := range services {
+		names = append(names, service.Name)
 	}
 	slices.Sort(names)
 	return nil, unusable(reference, "", "the selector %s matches %d Services: make it match one of %s", reference.Selector, len(names), strings.Join(names, ", "))
 }
 
-// describeService turns a Service and its slices into what the gateway needs of
-// them. slicesKnown is false where the slices may not be read.
+// describeService returns the state of a Service. slicesKnown is false if the gateway may not
+// read the EndpointSlices.
 func describeService(reference Reference, service *corev1.Service, list []*discoveryv1.EndpointSlice, slicesKnown bool) *Service {
 	if service.Spec.Type == corev1.ServiceTypeExternalName {
-		// It is a name in the DNS that whoever may write Services points anywhere.
-		return unusable(reference, service.Name, "the Service %s/%s is of type ExternalName, which is not followed: configure the URL instead", service.Namespace, service.Name)
+		// Anyone who may write Services can point an ExternalName to any host.
+		return unusable(reference, service.Name, "the Service %s/%s is of type ExternalName, which is not supported: configure the URL instead", service.Namespace, service.Name)
 	}
 	port, problem := choosePort(reference, service)
 	if problem != nil {
@@ -148,21 +144,20 @@ func describeService(reference Reference, service *corev1.Service, list []*disco
 		return described
 	}
 	described.Endpoints = endpoints(list, port.Name)
-	if !slices.ContainsFunc(described.Endpoints, func(each Endpoint) bool { return each.Ready }) {
+	if !slices.ContainsFunc(described.Endpoints, func(endpoint Endpoint) bool { return endpoint.Ready }) {
 		described.State = StateNotReady
-		described.Message = fmt.Sprintf("nothing that is ready stands behind the Service %s/%s: %d endpoints, all of them not ready", service.Namespace, service.Name, len(described.Endpoints))
+		described.Message = fmt.Sprintf("the Service %s/%s has no ready endpoint: %d endpoints, all of them not ready", service.Namespace, service.Name, len(described.Endpoints))
 		if len(described.Endpoints) == 0 {
-			described.Message = fmt.Sprintf("nothing stands behind the Service %s/%s: its selector matches no pod, or none has started", service.Namespace, service.Name)
+			described.Message = fmt.Sprintf("the Service %s/%s has no endpoints: its selector matches no pod, or no pod has started", service.Namespace, service.Name)
 		}
 	}
 	return described
 }
 
-// webPorts are names that ports of the Prometheus API have, in order.
+// webPorts are usual names for ports with the Prometheus API, in order of preference.
 var webPorts = []string{"web", "https-web", "http-web", "https", "http", "https-metrics", "http-metrics", "http-query", "api"}
 
-// choosePort finds the port that a reference means. The second result is not
-// nil where that is not clear.
+// choosePort returns the port of a reference, or the state that says why it is ambiguous.
 func choosePort(reference Reference, service *corev1.Service) (*corev1.ServicePort, *Service) {
 	var offered []string
 	byName := map[string]*corev1.ServicePort{}
@@ -191,28 +186,28 @@ func choosePort(reference Reference, service *corev1.Service) (*corev1.ServicePo
 			return port, nil
 		}
 	}
-	return nil, unusable(reference, service.Name, "which port of the Service %s/%s is meant is not clear: name one of %s", service.Namespace, service.Name, list)
+	return nil, unusable(reference, service.Name, "the port of the Service %s/%s is ambiguous: set one of %s", service.Namespace, service.Name, list)
 }
 
-// servingCertificate are the annotations by which a Service of OpenShift asks
-// for a certificate: then it speaks TLS, whatever its ports are called.
+// servingCertificate are the annotations that request a serving certificate on OpenShift. A
+// Service with one of them uses TLS.
 var servingCertificate = []string{"service.beta.openshift.io/serving-cert-secret-name", "service.alpha.openshift.io/serving-cert-secret-name"}
 
-// schemeOf finds out whether a port speaks TLS: by the setting, what the port
-// says of its protocol, its names, and its number.
+// schemeOf returns the scheme of a port: from the reference, the appProtocol, the names of the
+// port, the serving certificate annotation, or the port number, in this order.
 func schemeOf(reference Reference, service *corev1.Service, port *corev1.ServicePort) string {
 	if reference.Scheme != "" {
 		return reference.Scheme
 	}
-	var said []string
+	var hints []string
 	if port.AppProtocol != nil {
-		said = append(said, strings.ToLower(*port.AppProtocol))
+		hints = append(hints, strings.ToLower(*port.AppProtocol))
 	}
-	for _, each := range append(said, port.Name, port.TargetPort.StrVal) {
+	for _, name := range append(hints, port.Name, port.TargetPort.StrVal) {
 		switch {
-		case each == "https" || strings.HasPrefix(each, "https-") || strings.HasSuffix(each, "-https") || strings.HasSuffix(each, "/https"):
+		case name == "https" || strings.HasPrefix(name, "https-") || strings.HasSuffix(name, "-https") || strings.HasSuffix(name, "/https"):
 			return "https"
-		case each == "http" || strings.HasPrefix(each, "http-") || strings.HasSuffix(each, "-http") || strings.HasSuffix(each, "/http"):
+		case name == "http" || strings.HasPrefix(name, "http-") || strings.HasSuffix(name, "-http") || strings.HasSuffix(name, "/http"):
 			return "http"
 		}
 	}
@@ -227,8 +222,8 @@ func schemeOf(reference Reference, service *corev1.Service, port *corev1.Service
 	return "http"
 }
 
-// endpoints lists what is behind a port of that name. A pod with addresses of
-// both families is listed once.
+// endpoints returns the endpoints of a port. A pod with IPv4 and IPv6 addresses appears once,
+// with its IPv4 address.
 func endpoints(list []*discoveryv1.EndpointSlice, portName string) []Endpoint {
 	byName := map[string]Endpoint{}
 	family := map[string]discoveryv1.AddressType{}
@@ -240,36 +235,36 @@ func endpoints(list []*discoveryv1.EndpointSlice, portName string) []Endpoint {
 		if port == 0 {
 			continue
 		}
-		for _, each := range slice.Endpoints {
-			if len(each.Addresses) == 0 {
+		for _, candidate := range slice.Endpoints {
+			if len(candidate.Addresses) == 0 {
 				continue
 			}
 			endpoint := Endpoint{
-				Address: net.JoinHostPort(each.Addresses[0], strconv.Itoa(port)),
-				// Ready is nil where that is not known, which counts as ready.
-				Ready: (each.Conditions.Ready == nil || *each.Conditions.Ready) && (each.Conditions.Terminating == nil || !*each.Conditions.Terminating),
+				Address: net.JoinHostPort(candidate.Addresses[0], strconv.Itoa(port)),
+				// Kubernetes defines nil as unknown, which counts as ready.
+				Ready: (candidate.Conditions.Ready == nil || *candidate.Conditions.Ready) && (candidate.Conditions.Terminating == nil || !*candidate.Conditions.Terminating),
 			}
 			endpoint.Name = endpoint.Address
-			if each.TargetRef != nil && each.TargetRef.Kind == "Pod" && each.TargetRef.Name != "" {
-				endpoint.Name = each.TargetRef.Name
+			if candidate.TargetRef != nil && candidate.TargetRef.Kind == "Pod" && candidate.TargetRef.Name != "" {
+				endpoint.Name = candidate.TargetRef.Name
 			}
-			known, twice := byName[endpoint.Name]
-			// A pod that was made anew may still be listed with its old address.
-			if !twice || (endpoint.Ready && !known.Ready) ||
-				(endpoint.Ready == known.Ready && slice.AddressType == discoveryv1.AddressTypeIPv4 && family[endpoint.Name] != slice.AddressType) {
+			previous, isDuplicate := byName[endpoint.Name]
+			// A recreated pod may still appear with its old address.
+			if !isDuplicate || (endpoint.Ready && !previous.Ready) ||
+				(endpoint.Ready == previous.Ready && slice.AddressType == discoveryv1.AddressTypeIPv4 && family[endpoint.Name] != slice.AddressType) {
 				byName[endpoint.Name], family[endpoint.Name] = endpoint, slice.AddressType
 			}
 		}
 	}
 	sorted := make([]Endpoint, 0, len(byName))
-	for _, each := range byName {
-		sorted = append(sorted, each)
+	for _, endpoint := range byName {
+		sorted = append(sorted, endpoint)
 	}
-	slices.SortFunc(sorted, func(one, other Endpoint) int { return strings.Compare(one.Name, other.Name) })
+	slices.SortFunc(sorted, func(a, b Endpoint) int { return strings.Compare(a.Name, b.Name) })
 	return sorted
 }
 
-// portOf is the port of the servers in a slice, or 0.
+// portOf returns the number of a port in a slice, or 0.
 func portOf(slice *discoveryv1.EndpointSlice, name string) int {
 	for _, port := range slice.Ports {
 		isNamed := (port.Name == nil && name == "") || (port.Name != nil && *port.Name == name)
@@ -280,11 +275,11 @@ func portOf(slice *discoveryv1.EndpointSlice, name string) int {
 	return 0
 }
 
-// outdated adds to a state that it may be out of date, and since when.
+// outdated returns a copy of the state that is marked as stale since a time.
 func (s *Service) outdated(problem string, since time.Time) *Service {
 	changed := *s
 	changed.Stale = true
-	changed.Message = fmt.Sprintf("%s since %s: the state of then is used", problem, since.UTC().Format(time.RFC3339))
+	changed.Message = fmt.Sprintf("%s since %s: tierproxy uses the last known state", problem, since.UTC().Format(time.RFC3339))
 	if s.Message != "" {
 		changed.Message = s.Message + "; " + changed.Message
 	}

@@ -51,12 +51,12 @@ func TestDescribeService_PortAndScheme(t *testing.T) {
 		"the setting before everything else": {reference: Reference{Scheme: "http"}, service: service(openshift, port("https", 443)), url: "http://prometheus.monitoring.svc:443"},
 
 		"no such port":   {reference: Reference{Port: "web"}, service: service(nil, port("http", 1)), message: "the Service monitoring/prometheus has no port web: it has http 1"},
-		"ambiguous port": {service: service(nil, port("one", 1), port("two", 2)), message: "which port of the Service monitoring/prometheus is meant is not clear: name one of one 1, two 2"},
+		"ambiguous port": {service: service(nil, port("one", 1), port("two", 2)), message: "the port of the Service monitoring/prometheus is ambiguous: set one of one 1, two 2"},
 		"a name elsewhere": {
 			service: service(func(s *corev1.Service) {
 				s.Spec.Type, s.Spec.ExternalName = corev1.ServiceTypeExternalName, "169.254.169.254"
 			}, port("web", 80)),
-			message: "the Service monitoring/prometheus is of type ExternalName, which is not followed: configure the URL instead",
+			message: "the Service monitoring/prometheus is of type ExternalName, which is not supported: configure the URL instead",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -118,7 +118,7 @@ func TestDescribeService_Endpoints(t *testing.T) {
 
 	got = describeService(Reference{}, service(nil, web), []*discoveryv1.EndpointSlice{slice(discoveryv1.AddressTypeIPv4, "web", 9090, endpoint("10.0.0.4", "p-2", pointer(false), nil))}, true)
 	require.Equal(t, StateNotReady, got.State)
-	require.Equal(t, "nothing that is ready stands behind the Service monitoring/prometheus: 1 endpoints, all of them not ready", got.Message)
+	require.Equal(t, "the Service monitoring/prometheus has no ready endpoint: 1 endpoints, all of them not ready", got.Message)
 	require.Len(t, got.Endpoints, 1)
 	got = describeService(Reference{}, service(nil, web), nil, true)
 	require.Equal(t, StateNotReady, got.State)

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// watch follows one Service and what is behind it.
+// watch follows one Service and its EndpointSlices.
 type watch struct {
 	reference Reference
 	api       *api
@@ -25,13 +25,13 @@ type watch struct {
 	cancel   context.CancelFunc
 
 	service atomic.Pointer[Service]
-	first   chan struct{} // closed once something is known
-	wake    chan struct{} // asks for a look at the feeds
+	first   chan struct{} // closed after the first lookup
+	wake    chan struct{} // requests an update
 
-	// What follows is used by run alone.
+	// Only run uses the fields below.
 	services *feed
-	slices   *feed  // of the Service sliced; nil while there is none
-	sliced   string // name of a Service
+	slices   *feed  // EndpointSlices of the Service sliced, or nil
+	sliced   string // name of the Service that slices is for
 	stop     context.CancelFunc
 }
 
@@ -40,7 +40,7 @@ func newWatch(reference Reference, connected *api, onChange func(Reference, *Ser
 		reference: reference, api: connected, onChange: onChange, lastUsed: time.Now(), cancel: func() {},
 		first: make(chan struct{}), wake: make(chan struct{}, 1), stop: func() {},
 	}
-	w.service.Store(&Service{State: StateUnknown, Namespace: reference.Namespace, Name: reference.Name, Message: "nothing is known of the Service " + reference.String() + " yet"})
+	w.service.Store(&Service{State: StateUnknown, Namespace: reference.Namespace, Name: reference.Name, Message: "the first lookup of the Service " + reference.String() + " has not finished yet"})
 	return w
 }
 
@@ -76,15 +76,15 @@ func (w *watch) run(ctx context.Context) {
 	<-ended
 }
 
-// look asks for a look at the feeds.
+// look requests an update.
 func (w *watch) look() {
 	select {
 	case w.wake <- struct{}{}:
-	default: // One is asked for already.
+	default: // An update is already requested.
 	}
 }
 
-// update works out the state from the feeds and tells it where it is a new one.
+// update computes the state from the feeds, and calls onChange if it has changed.
 func (w *watch) update(ctx context.Context) {
 	state := w.state(ctx)
 	if state == nil || state.equal(w.current()) {
@@ -99,7 +99,7 @@ func (w *watch) update(ctx context.Context) {
 	}
 }
 
-// state is nil while too little is known to say anything new.
+// state returns the state according to the feeds, or nil before they are synced.
 func (w *watch) state(ctx context.Context) *Service {
 	forbidden, problem, since := w.services.problem()
 	if !w.services.synced() {
@@ -126,7 +126,7 @@ func (w *watch) state(ctx context.Context) *Service {
 			problem, since = slicesProblem, slicesSince
 		}
 		if slicesForbidden && !w.slices.synced() && state.Message == "" {
-			state.Message = fmt.Sprintf("%s; until then the Service is asked as a whole, whichever replica answers", slicesProblem)
+			state.Message = fmt.Sprintf("%s; until then, queries go to the Service, and any replica may answer", slicesProblem)
 			return state
 		}
 	}
@@ -136,8 +136,8 @@ func (w *watch) state(ctx context.Context) *Service {
 	return state
 }
 
-// follow lets the slices of a Service be watched, and of no other; of none
-// where the name is empty.
+// follow watches the EndpointSlices of the named Service instead of the previous one. An empty
+// name ends the watch.
 func (w *watch) follow(ctx context.Context, name string) {
 	if name == w.sliced {
 		return
@@ -164,14 +164,14 @@ func (w *watch) follow(ctx context.Context, name string) {
 	}(w.slices)
 }
 
-// objects lists what a feed holds, sorted by name.
+// objects returns the objects of a feed, sorted by name.
 func objects[T interface{ GetName() string }](f *feed) []T {
 	var list []T
-	for _, each := range f.informer.GetStore().List() {
-		if object, ok := each.(T); ok {
+	for _, stored := range f.informer.GetStore().List() {
+		if object, ok := stored.(T); ok {
 			list = append(list, object)
 		}
 	}
-	slices.SortFunc(list, func(one, other T) int { return strings.Compare(one.GetName(), other.GetName()) })
+	slices.SortFunc(list, func(a, b T) int { return strings.Compare(a.GetName(), b.GetName()) })
 	return list
 }

@@ -25,11 +25,11 @@ func watching(count int, age time.Duration, ended *[]string) *Discovery {
 
 func TestMakeRoom_EndsTheWatchThatWasNotUsedForTheLongestTime(t *testing.T) {
 	var ended []string
-	d := watching(watchLimit, time.Hour, &ended)
+	d := watching(maxWatches, time.Hour, &ended)
 	d.watch(Reference{Namespace: "monitoring", Name: "prometheus-0"}) // It is in use.
 	d.makeRoom()
 	require.Equal(t, []string{"prometheus-1"}, ended)
-	require.Len(t, d.watches, watchLimit-1)
+	require.Len(t, d.watches, maxWatches-1)
 	d.makeRoom()
 	require.Len(t, ended, 1, "there is room")
 }
@@ -47,7 +47,7 @@ func TestDropUnused_EndsOldWatches(t *testing.T) {
 func TestResolve_BeforeStart(t *testing.T) {
 	d := &Discovery{watches: map[Reference]*watch{}}
 	found := d.Resolve(Reference{Namespace: "monitoring", Name: "prometheus"})
-	require.Equal(t, &Service{State: StateUnknown, Namespace: "monitoring", Name: "prometheus", Message: "nothing is known of the Service monitoring/prometheus yet"}, found)
+	require.Equal(t, &Service{State: StateUnknown, Namespace: "monitoring", Name: "prometheus", Message: "the first lookup of the Service monitoring/prometheus has not finished yet"}, found)
 	require.Empty(t, d.watches)
 }
 
@@ -86,10 +86,10 @@ func TestEqual_EveryPartThatIsFollowed(t *testing.T) {
 func TestOutdated_SaysSinceWhenAndChangesNothingElse(t *testing.T) {
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("east", 3600))
 	known := &Service{State: StateFound, Name: "prometheus", Message: "asked as a whole"}
-	require.Equal(t, &Service{State: StateFound, Name: "prometheus", Stale: true, Message: "asked as a whole; it is away since 2026-01-02T02:04:05Z: the state of then is used"}, known.outdated("it is away", since))
+	require.Equal(t, &Service{State: StateFound, Name: "prometheus", Stale: true, Message: "asked as a whole; it is away since 2026-01-02T02:04:05Z: tierproxy uses the last known state"}, known.outdated("it is away", since))
 	require.False(t, known.Stale)
 	known.Message = ""
-	require.Equal(t, "it is away since 2026-01-02T02:04:05Z: the state of then is used", known.outdated("it is away", since).Message)
+	require.Equal(t, "it is away since 2026-01-02T02:04:05Z: tierproxy uses the last known state", known.outdated("it is away", since).Message)
 }
 
 // What is not known yet is not told; what cannot be known is told once.

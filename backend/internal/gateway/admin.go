@@ -10,9 +10,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
-// NewAdmin returns the handler for the admin address: /metrics, what changes the
-// state of the gateway and, with profiles, /debug/pprof/. Nobody but the operator
-// should reach that address; where others can, Config.Admin names a token.
+// NewAdmin returns the handler for the admin address. It serves /metrics, the endpoints that
+// change the state of the gateway and, with profiles, /debug/pprof/. Only the operator should
+// reach this address. If others can, set a token in Config.Admin.
 func NewAdmin(manager *datasource.Manager, profiles bool) http.Handler {
 	g := New(manager)
 	mux := http.NewServeMux()
@@ -31,7 +31,7 @@ func NewAdmin(manager *datasource.Manager, profiles bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, incoming *http.Request) {
 		if incoming.URL.Path != "/-/healthy" {
 			if err := g.checkAdminCaller(incoming); err != nil {
-				g.core.Logger.WithError(err).WithField("path", incoming.URL.Path).Debug("a caller of the admin address is refused")
+				g.core.Logger.WithError(err).WithField("path", incoming.URL.Path).Debug("rejected a request to the admin address")
 				promapi.WriteError(w, err)
 				return
 			}

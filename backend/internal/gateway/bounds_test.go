@@ -155,7 +155,7 @@ func TestHandler_CostlyQueriesWaitForEachOther(t *testing.T) {
 			switch {
 			case response.StatusCode == http.StatusOK:
 				answered.Add(1)
-			case response.StatusCode == http.StatusServiceUnavailable && strings.Contains(body, "too many queries wait that take long to read"):
+			case response.StatusCode == http.StatusServiceUnavailable && strings.Contains(body, "too many complex queries are waiting"):
 				refused.Add(1)
 				assert.NotEmpty(t, response.Header.Get("Retry-After"))
 			default:

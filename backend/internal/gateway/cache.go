@@ -9,14 +9,14 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
-// headerCache says of an answer how much of it came from the cache.
+// headerCache is the header that says how much of an answer came from the cache.
 const headerCache = "X-Tier-Cache"
 
-// clearPath forgets everything that is cached; on the admin address only.
+// clearPath clears the cache. It is served on the admin address only.
 const clearPath = "/api/v1/cache/clear"
 
-// applyCacheControl lets a caller pass the cache by, once: no-cache reads nothing
-// from it, no-store keeps nothing either.
+// applyCacheControl applies the Cache-Control header of a request. no-cache reads nothing from
+// the cache; no-store neither reads nor writes.
 func applyCacheControl(control *engine.CacheControl, header http.Header) {
 	for _, value := range header.Values("Cache-Control") {
 		for directive := range strings.SplitSeq(value, ",") {
@@ -30,17 +30,16 @@ func applyCacheControl(control *engine.CacheControl, header http.Header) {
 	}
 }
 
-// cacheText is the header of an answer that says how much of it came from the
-// cache.
+// cacheText returns the value of the X-Tier-Cache header.
 func cacheText(use *engine.CacheUse) string {
 	return fmt.Sprintf("%s; steps=%d/%d", use.Result, use.Cached, use.Steps)
 }
 
-// serveClear forgets everything that is cached.
+// serveClear clears the cache.
 func (g *Gateway) serveClear(w http.ResponseWriter, request *http.Request) {
 	if err := g.core.Cache.Clear(request.Context()); err != nil {
 		g.core.Logger.WithError(err).Warn("the cache was not cleared")
-		promapi.WriteError(w, promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "the cache was not cleared: Redis could not be asked"))
+		promapi.WriteError(w, promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "the cache was not cleared: Redis is unavailable"))
 		return
 	}
 	g.core.Logger.Info("the cache was cleared")

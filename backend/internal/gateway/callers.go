@@ -19,8 +19,8 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 )
 
-// certificateNames are the DNS names and URIs in the client certificate of a
-// connection, if the listener verified one.
+// certificateNames returns the DNS names and URIs in the verified client certificate of a
+// connection, or nil.
 func certificateNames(state *tls.ConnectionState) []string {
 	if state == nil || len(state.VerifiedChains) == 0 || len(state.VerifiedChains[0]) == 0 {
 		return nil
@@ -37,67 +37,69 @@ func showsOneOf(state *tls.ConnectionState, names []string) bool {
 	return slices.ContainsFunc(certificateNames(state), func(name string) bool { return slices.Contains(names, name) })
 }
 
-// checkDefaultCaller returns nil when the caller may ask the default datasource.
-// Without Perses that is everybody, unless the operator says otherwise. It
-// returns an Error: 404 where the default datasource is not served, 401 for a
-// caller who shows neither the token nor a certificate of the list, 503 while the
-// token cannot be read.
+// checkDefaultCaller returns nil if the caller may query the default datasource. Without
+// Perses, every caller may, unless the operator requires a credential. It returns an Error:
+//   - 404 if the default datasource is not served,
+//   - 401 if the caller has neither the token nor a listed certificate,
+//   - 503 while the gateway cannot read the token.
 //
-// Where the request comes from makes no difference: a datasource can lead Perses
-// to the gateway on a loopback address too.
+// The source address does not matter: a datasource can direct Perses to the gateway on a
+// loopback address.
 func (g *Gateway) checkDefaultCaller(incoming *http.Request) error {
-	own := g.core.Config.DefaultDatasource
-	if g.core.Perses != nil && !own.Enabled {
+	settings := g.core.Config.DefaultDatasource
+	if g.core.Perses != nil && !settings.Enabled {
 		return promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
 			"%s is not served at the root, because Perses is configured: ask below /proxy/globaldatasources/NAME or /proxy/projects/PROJECT/datasources/NAME", incoming.URL.Path)
 	}
-	open := own.TokenFile == "" && len(own.ClientNames) == 0
-	if (open && g.core.Perses == nil) || showsOneOf(incoming.TLS, own.ClientNames) {
+	open := settings.TokenFile == "" && len(settings.ClientNames) == 0
+	if (open && g.core.Perses == nil) || showsOneOf(incoming.TLS, settings.ClientNames) {
 		return nil
 	}
-	if own.TokenFile != "" {
-		isSent, err := sendsTokenOf(own.TokenFile, incoming)
+	if settings.TokenFile != "" {
+		hasToken, err := hasTokenOf(settings.TokenFile, incoming)
 		if err != nil {
 			return &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err,
-				Message: "tierproxy cannot read the token that callers of the default datasource have to send"}
+				Message: "tierproxy cannot read the token for callers of the default datasource"}
 		}
-		if isSent {
+		if hasToken {
 			return nil
 		}
 	}
 	return promapi.Errorf(http.StatusUnauthorized, promapi.ErrorUnauthorized,
-		"the default datasource takes a credential of its own: send the bearer token that the operator gave you, or show a client certificate")
+		"the default datasource requires its own credential: send the bearer token that the operator gave you, or use a client certificate")
 }
 
-// checkAdminCaller returns nil when the caller may ask for what is the operator's:
-// everybody who gets there, unless the configuration has a token. It returns an
-// Error with status 401, or 503 while that token cannot be read.
+// checkAdminCaller returns nil if the caller may use the operator's endpoints. Without a
+// configured token, every caller may. It returns an Error with status 401, or with status 503
+// while the gateway cannot read the token.
 func (g *Gateway) checkAdminCaller(incoming *http.Request) error {
 	if g.core.Config.Admin.TokenFile == "" {
 		return nil
 	}
-	isSent, err := sendsTokenOf(g.core.Config.Admin.TokenFile, incoming)
+	hasToken, err := hasTokenOf(g.core.Config.Admin.TokenFile, incoming)
 	switch {
 	case err != nil:
 		return &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err,
-			Message: "tierproxy cannot read the token that admin.token_file names"}
-	case !isSent:
-		return promapi.Errorf(http.StatusUnauthorized, promapi.ErrorUnauthorized, "this is for the operator: send the bearer token that admin.token_file names")
+			Message: "tierproxy cannot read the token of admin.token_file"}
+	case !hasToken:
+		return promapi.Errorf(http.StatusUnauthorized, promapi.ErrorUnauthorized, "this endpoint is for the operator: send the bearer token of admin.token_file")
 	}
 	return nil
 }
 
-// sendsTokenOf tells whether a request has the bearer token of a file.
-func sendsTokenOf(file string, incoming *http.Request) (bool, error) {
+// hasTokenOf reports whether a request has the bearer token of a file. It returns an error if
+// it cannot read the file, or if the file is empty.
+func hasTokenOf(file string, incoming *http.Request) (bool, error) {
 	content, err := os.ReadFile(file) //nolint:gosec // The operator names the file.
 	token := strings.TrimSpace(string(content))
 	if err == nil && token == "" {
 		err = errors.New("the file is empty")
 	}
-	return err == nil && sameSecret(bearerOf(incoming), token), err
+	return err == nil && equalConstantTime(bearerOf(incoming), token), err
 }
 
-// bearerOf is the one bearer token of a request; empty where there is none.
+// bearerOf returns the bearer token of a request, or an empty string unless there is exactly
+// one.
 func bearerOf(incoming *http.Request) string {
 	values := incoming.Header.Values("Authorization")
 	if len(values) != 1 {
@@ -110,19 +112,18 @@ func bearerOf(incoming *http.Request) string {
 	return strings.TrimSpace(token)
 }
 
-// sameSecret compares in a time that tells nothing.
-func sameSecret(given, expected string) bool {
-	one, other := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(expected))
-	return subtle.ConstantTimeCompare(one[:], other[:]) == 1
+// equalConstantTime compares two secrets in constant time.
+func equalConstantTime(given, expected string) bool {
+	givenHash, expectedHash := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(expected))
+	return subtle.ConstantTimeCompare(givenHash[:], expectedHash[:]) == 1
 }
 
-// savedCaller returns who asks a saved datasource, for taking turns: the user
-// whom Perses authenticated or, where it authenticates nobody, the address. What
-// a caller merely sends does not count, so that nobody is many callers by
-// varying it.
+// savedCaller returns the caller of a saved datasource for fair queueing: the user that Perses
+// authenticated or, without authentication, the address. Other request data does not count,
+// because a caller could vary it and pass for many callers.
 //
-// The datasources of a project take turns as one: whoever may create one could
-// create many.
+// All datasources of a project count as one, because a user who may create one can create
+// many.
 func (g *Gateway) savedCaller(incoming *http.Request, reference perses.Reference) promapi.Caller {
 	scope := "global " + reference.Name
 	if reference.Project != "" {
@@ -134,7 +135,7 @@ func (g *Gateway) savedCaller(incoming *http.Request, reference perses.Reference
 		return caller
 	}
 	address := incoming.RemoteAddr
-	// Perses adds the address that it was asked from at the end.
+	// Perses appends the address of its client.
 	if forwarded := incoming.Header.Values("X-Forwarded-For"); len(forwarded) > 0 {
 		last := forwarded[len(forwarded)-1]
 		address = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
@@ -143,14 +144,13 @@ func (g *Gateway) savedCaller(incoming *http.Request, reference perses.Reference
 	return caller
 }
 
-// defaultCaller returns who asks the default datasource, for taking turns: the
-// address.
+// defaultCaller returns the caller of the default datasource for fair queueing: its address.
 func defaultCaller(incoming *http.Request) promapi.Caller {
 	return promapi.Caller{Datasource: core.CallerKey(resolve.DefaultName), ID: hashAddress(incoming.RemoteAddr)}
 }
 
-// hashAddress returns the same for all addresses that one host may choose from:
-// the port does not count and, of IPv6, neither do the last 64 bits.
+// hashAddress returns the same key for all addresses of one host. It ignores the port and, for
+// IPv6, the last 64 bits.
 func hashAddress(address string) uint64 {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -159,25 +159,24 @@ func hashAddress(address string) uint64 {
 	if parsed, err := netip.ParseAddr(host); err == nil {
 		parsed = parsed.Unmap().WithZone("")
 		if host = parsed.String(); parsed.Is6() {
-			host = netip.PrefixFrom(parsed, ipv6HostBits).Masked().String()
+			host = netip.PrefixFrom(parsed, ipv6PrefixBits).Masked().String()
 		}
 	}
 	return core.CallerKey("address " + host)
 }
 
-// ipv6HostBits are those of the network that a host with an IPv6 address is in.
-const ipv6HostBits = 64
+// ipv6PrefixBits is the length of the network prefix of a host's IPv6 address.
+const ipv6PrefixBits = 64
 
-// callerOf returns on whose behalf a saved datasource is looked up: that of the
-// caller or, for a datasource that the operator listed and on a connection that
-// only Perses can make, that of the gateway itself. Perses then checked the
-// caller before it passed the request on.
+// callerOf returns the identity for looking up a saved datasource: the caller's or the
+// gateway's own. The gateway uses its own identity only for listed datasources, on connections
+// with the client certificate of Perses. Perses has then checked the caller itself.
 func (g *Gateway) callerOf(incoming *http.Request, reference perses.Reference) perses.Caller {
 	service := g.core.Config.Perses.Service
-	listed := slices.ContainsFunc(service.Datasources, func(each config.ServedDatasource) bool {
-		return perses.Reference{Project: each.Project, Name: each.Name} == reference
+	listed := slices.ContainsFunc(service.Datasources, func(listed config.ServedDatasource) bool {
+		return perses.Reference{Project: listed.Project, Name: listed.Name} == reference
 	})
-	if _, own := g.core.Resolver.PersesTransports(); own != nil && listed && showsOneOf(incoming.TLS, service.ClientNames) {
+	if _, transport := g.core.Resolver.PersesTransports(); transport != nil && listed && showsOneOf(incoming.TLS, service.ClientNames) {
 		return perses.ServiceCaller()
 	}
 	return perses.CallerOf(incoming)

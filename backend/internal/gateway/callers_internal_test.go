@@ -20,7 +20,7 @@ import (
 // never replaces it.
 func TestConfine_ANamespaceOfTheRequestNarrowsTheRule(t *testing.T) {
 	m := runningGateway(t, func(settings *config.Config) { settings.DefaultDatasource.Namespaces = []string{"shop", "till"} })
-	own, err := m.core.Resolver.Own()
+	own, err := m.core.Resolver.Default()
 	require.NoError(t, err)
 	request, err := promapi.NewRequest(promapi.Query, "/api/v1/query", url.Values{"query": {"up"}}, time.Now())
 	require.NoError(t, err)
@@ -53,7 +53,7 @@ func TestCheckDefaultCaller_TakesVerifiedCertificatesOfTheList(t *testing.T) {
 		err := m.checkDefaultCaller(incoming)
 		require.Equal(t, test.accepts, err == nil, name)
 		if !test.accepts {
-			requireStatus(t, err, http.StatusUnauthorized, "takes a credential of its own")
+			requireStatus(t, err, http.StatusUnauthorized, "requires its own credential")
 		}
 	}
 }

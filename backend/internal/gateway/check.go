@@ -13,13 +13,13 @@ import (
 
 const checkPath = "/api/v1/datasources/check"
 
-// report is what a check of a spec found.
+// report is the result of checking a spec.
 type report struct {
-	// OK is set when the spec is valid and every tier can be used.
+	// OK is set if the spec is valid and every tier can be used.
 	OK bool `json:"ok"`
-	// Mistakes are those of the spec, each with its field.
+	// Mistakes are the mistakes in the spec, each with its field.
 	Mistakes []mistakeView `json:"mistakes"`
-	// Tiers holds what was found at each tier by its name.
+	// Tiers holds the report on each tier by its name.
 	Tiers map[tier.Name]resolve.TierReport `json:"tiers"`
 }
 
@@ -28,11 +28,10 @@ type mistakeView struct {
 	Message string `json:"message"`
 }
 
-// serveCheck answers with a report on the spec in the body, as the datasource
-// that the path names would have it. That datasource need not exist yet, but
-// the caller has to be one who may read its like. A nil reference is the default
-// datasource, whose callers were checked before: what they show is not for
-// Perses.
+// serveCheck responds with a report on the spec in the body, as if it were the spec of the
+// datasource in the path. That datasource need not exist, but Perses has to allow the caller
+// to read datasources of its project. reference is nil for the default datasource, whose
+// callers serveDefault has checked.
 func (g *Gateway) serveCheck(w http.ResponseWriter, incoming *http.Request, reference *perses.Reference) {
 	if reference != nil {
 		if err := g.core.Perses.CheckMayList(incoming.Context(), *reference, perses.CallerOf(incoming)); err != nil {
@@ -49,7 +48,7 @@ func (g *Gateway) serveCheck(w http.ResponseWriter, incoming *http.Request, refe
 		g.fail(w, incoming, err)
 		return
 	}
-	checked, rule := perses.Reference{Name: resolve.DefaultName}, g.core.Resolver.OwnRule()
+	checked, rule := perses.Reference{Name: resolve.DefaultName}, g.core.Resolver.DefaultRule()
 	if reference != nil {
 		checked = *reference
 		if rule, err = g.core.Resolver.RuleOf(checked); err != nil {
@@ -57,15 +56,14 @@ func (g *Gateway) serveCheck(w http.ResponseWriter, incoming *http.Request, refe
 			return
 		}
 	}
-	found := g.check(incoming.Context(), checked, body)
+	result := g.check(incoming.Context(), checked, body)
 	if rule != nil {
-		found.hideConfiguration()
+		result.hideConfiguration()
 	}
-	promapi.WriteData(w, found)
+	promapi.WriteData(w, result)
 }
 
-// hideConfiguration takes out what callers who are confined to namespaces may
-// not see of the tiers.
+// hideConfiguration removes the details that callers confined to namespaces may not see.
 func (r *report) hideConfiguration() {
 	for name, seen := range r.Tiers {
 		seen.ExternalLabels = nil
@@ -76,25 +74,25 @@ func (r *report) hideConfiguration() {
 	}
 }
 
-// check reads a spec and looks at its tiers.
+// check validates a spec and inspects its tiers.
 func (g *Gateway) check(ctx context.Context, reference perses.Reference, raw []byte) report {
-	found := report{OK: true, Mistakes: []mistakeView{}, Tiers: map[tier.Name]resolve.TierReport{}}
+	result := report{OK: true, Mistakes: []mistakeView{}, Tiers: map[tier.Name]resolve.TierReport{}}
 	spec, err := perses.ParseSpec(raw)
 	if err != nil {
-		found.OK = false
+		result.OK = false
 		mistakes, _ := errors.AsType[perses.SpecErrors](err) // ParseSpec returns no other.
 		for _, mistake := range mistakes {
-			found.Mistakes = append(found.Mistakes, mistakeView(mistake))
+			result.Mistakes = append(result.Mistakes, mistakeView(mistake))
 		}
-		return found
+		return result
 	}
-	found.Tiers = g.core.Resolver.Inspect(ctx, &perses.Datasource{Reference: reference, Spec: *spec})
-	for _, seen := range found.Tiers {
-		found.OK = found.OK && (seen.State == resolve.StateOK || seen.State == resolve.StateNone)
+	result.Tiers = g.core.Resolver.Inspect(ctx, &perses.Datasource{Reference: reference, Spec: *spec})
+	for _, seen := range result.Tiers {
+		result.OK = result.OK && (seen.State == resolve.StateOK || seen.State == resolve.StateNone)
 	}
-	if found.Tiers[tier.Hot].State == resolve.StateNone && found.Tiers[tier.Cold].State == resolve.StateNone {
-		found.OK = false
-		found.Mistakes = append(found.Mistakes, mistakeView{Field: "spec", Message: tier.ErrNoTier.Error()})
+	if result.Tiers[tier.Hot].State == resolve.StateNone && result.Tiers[tier.Cold].State == resolve.StateNone {
+		result.OK = false
+		result.Mistakes = append(result.Mistakes, mistakeView{Field: "spec", Message: tier.ErrNoTier.Error()})
 	}
-	return found
+	return result
 }

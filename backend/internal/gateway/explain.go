@@ -22,108 +22,105 @@ import (
 
 const explainPath = "/api/v1/datasources/explain"
 
-// explained are the endpoints whose decision depends on more than which tiers
-// there are.
+// explained are the endpoints whose routing can be explained. At all others, only the existing
+// tiers matter.
 var explained = []promapi.Endpoint{
 	promapi.Query, promapi.QueryRange, promapi.Series, promapi.Labels, promapi.LabelValues, promapi.QueryExemplars,
 }
 
-// Explanation is the decision for a query, made as for the query itself.
+// Explanation is the routing decision for a query. It is the decision that the query itself
+// would get.
 type Explanation struct {
-	// Tier is the tier that would be asked, hot or cold, and Reason why, as in
-	// the X-Tier and X-Tier-Reason headers. Tier is empty where none would be.
+	// Tier is the tier that gets the query (hot or cold), and Reason is why, as in the headers
+	// X-Tier and X-Tier-Reason. Tier is empty if no tier gets the query.
 	Tier   string `json:"tier"`
 	Reason string `json:"reason"`
-	// Sentence says the same in one line for people.
+	// Sentence explains Tier and Reason to people.
 	Sentence string `json:"sentence"`
-	// Fallback is the tier that is asked when the first one fails.
+	// Fallback is the tier that gets the query if the first one fails.
 	Fallback string `json:"fallback,omitempty"`
-	// Rules says what each routing rule up to the one that decided makes of the
-	// query.
+	// Rules are the results of the routing rules, up to the one that decided.
 	Rules []RuleResult `json:"rules"`
-	// Cut says where a range query is cut; absent where it is not.
+	// Cut says where tierproxy splits a range query. It is absent for a query that is not
+	// split.
 	Cut *CutParts `json:"cut,omitempty"`
-	// NotCut says why it is not, where the strategy of the datasource is split.
+	// NotCut says why the query is not split although the strategy is split.
 	NotCut string `json:"not_cut,omitempty"`
-	// HotQuery is what hot would be sent where that is not the query itself:
-	// one that adds hot's external labels. Callers who are confined to namespaces
-	// do not get it.
+	// HotQuery is the query that tierproxy sends to hot, if it adds hot's external labels to
+	// the original. It is absent for callers that are confined to namespaces.
 	HotQuery string `json:"hot_query,omitempty"`
-	// ConfinedTo are the namespaces that the query is confined to; the decision
-	// is about the confined query.
+	// ConfinedTo are the namespaces that the query is confined to. The explanation is about
+	// the confined query.
 	ConfinedTo []string `json:"confined_to,omitempty"`
-	// Warnings are those that the answer would carry.
+	// Warnings are the warnings of the answer.
 	Warnings []string `json:"warnings,omitempty"`
-	// Extent is what the query reads.
+	// Extent is the time range that the query reads.
 	Extent Extent `json:"extent"`
-	// Threshold is the span from which on cold is preferred, as a Prometheus
-	// duration.
+	// Threshold is the span from which cold is preferred, as a Prometheus duration.
 	Threshold string `json:"threshold"`
-	// HotUnused says why the datasource is asked without a hot tier although
-	// there is one. Absent where it is not.
+	// HotUnused says why the datasource does not use an existing hot tier, or is absent.
 	HotUnused string `json:"hot_unused,omitempty"`
-	// Hot and Cold are what the decision knew of the tiers; absent where there
-	// is none.
+	// Hot and Cold are the states of the tiers that the decision is based on. Each is absent
+	// without that tier.
 	Hot  *TierState `json:"hot,omitempty"`
 	Cold *TierState `json:"cold,omitempty"`
 }
 
-// RuleResult is what one routing rule makes of a query.
+// RuleResult is the result of one routing rule for a query.
 type RuleResult struct {
-	// Rule is its number in docs/routing.md.
+	// Rule is the number of the rule in docs/routing.md.
 	Rule int `json:"rule"`
 	// Applies is set for the rule that decides.
 	Applies bool `json:"applies"`
-	// Why says why it applies, or why not, in one line.
+	// Why says in one line why the rule applies, or why not.
 	Why string `json:"why"`
 }
 
-// CutParts is a range query in two parts.
+// CutParts are the two parts of a range query that is split.
 type CutParts struct {
 	// HotFrom is the first evaluation time that hot answers.
 	HotFrom *time.Time `json:"hot_from"`
-	// ColdSteps and HotSteps are how many steps each tier answers.
+	// ColdSteps and HotSteps are the numbers of steps that each tier answers.
 	ColdSteps int `json:"cold_steps"`
 	HotSteps  int `json:"hot_steps"`
 }
 
-// Extent is what the query reads.
+// Extent is the time range that a query reads.
 type Extent struct {
 	// Nothing is set for a query that reads no sample.
 	Nothing bool `json:"nothing,omitempty"`
-	// Oldest and Newest are the oldest and the newest sample that it can touch.
-	// Oldest is absent where that is from the beginning on.
+	// Oldest and Newest are the timestamps of the oldest and the newest sample that the query
+	// can read. Oldest is absent if it has no limit.
 	Oldest *time.Time `json:"oldest,omitempty"`
 	Newest *time.Time `json:"newest,omitempty"`
-	// Span is the longest stretch that it reads at once, as a Prometheus
-	// duration; empty where that is everything.
+	// Span is the longest time range that the query reads at once, as a Prometheus duration.
+	// It is empty if it has no limit.
 	Span string `json:"span,omitempty"`
 }
 
-// TierState is what the decision knew of a tier.
+// TierState is the state of a tier that a decision is based on.
 type TierState struct {
 	// Endpoint is the URL of the tier.
 	Endpoint string `json:"endpoint"`
-	// Replica is the server of hot that the query is for, where it has several.
+	// Replica is the replica of hot that gets the query, if hot has several.
 	Replica string `json:"replica,omitempty"`
-	// Available is set when the tier answered its last probe.
+	// Available is set if the tier answered its last probe.
 	Available bool `json:"available"`
-	// CoverageStart is the time from which on hot holds its samples; absent for
-	// cold and where it is not known. CoverageEnd is the time up to which cold
-	// holds them; absent for hot.
+	// CoverageStart is the start of hot's coverage. It is absent for cold, and while it is
+	// unknown. CoverageEnd is the end of cold's coverage. It is absent for hot.
 	CoverageStart *time.Time `json:"coverage_start,omitempty"`
 	CoverageEnd   *time.Time `json:"coverage_end,omitempty"`
 }
 
-// serveExplain answers with the decision for a query without running it.
-func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, asked *resolve.Resolved, path string, caller promapi.Caller) {
+// serveExplain responds with the decision for a query, without running the query.
+func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, path string, caller promapi.Caller) {
 	request, err := promapi.ReadRequest(incoming, "explain", path, time.Now())
 	if err == nil {
 		request, err = explainedRequest(request)
 	}
 	var query engine.Query
 	if err == nil {
-		query, err = g.core.Admit(incoming.Context(), core.Asked{Request: request.With(url.Values{"endpoint": nil}), Resolved: asked, Caller: caller})
+		query, err = g.core.Admit(incoming.Context(), core.Submission{Request: request.With(url.Values{"endpoint": nil}), Resolved: resolved, Caller: caller})
 	}
 	if err != nil {
 		g.fail(w, incoming, err)
@@ -135,7 +132,7 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 		return
 	}
 	if query.AnsweredHere() {
-		promapi.WriteData(w, answeredHere(asked, query))
+		promapi.WriteData(w, answeredHere(resolved, query))
 		return
 	}
 	decided, err := g.core.Engine.Plan(incoming.Context(), query)
@@ -144,8 +141,8 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 		return
 	}
 	input, decision := decided.Input, decided.Decision
-	detailed := asked.ShowsConfiguration()
-	hot := viewState(asked.Hot, input.Hot, detailed)
+	detailed := resolved.ShowsConfiguration()
+	hot := viewState(resolved.Hot, input.Hot, detailed)
 	if hot != nil {
 		hot.Replica = decided.Replica()
 	}
@@ -154,23 +151,23 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, as
 		Rules: viewRules(input), ConfinedTo: query.ConfinedTo,
 		Fallback: string(decision.Fallback), Warnings: decision.Warnings,
 		Extent: viewExtent(input.Extent), Threshold: model.Duration(input.Threshold).String(),
-		HotUnused: asked.HotUnused, Hot: hot, Cold: viewState(asked.Cold, input.Cold, detailed),
-		Cut: viewCut(decided.Cut), NotCut: notCut(asked, decided),
+		HotUnused: resolved.HotUnused, Hot: hot, Cold: viewState(resolved.Cold, input.Cold, detailed),
+		Cut: viewCut(decided.Cut), NotCut: notCut(resolved, decided),
 	}
 	if detailed {
-		// It holds hot's external labels.
+		// It contains hot's external labels.
 		explanation.HotQuery = rewritten(decided, query.Request)
 	}
 	promapi.WriteData(w, explanation)
 }
 
-// answeredHere explains a query that no tier is asked for.
-func answeredHere(asked *resolve.Resolved, query engine.Query) Explanation {
+// answeredHere explains a query that the gateway answers without a tier.
+func answeredHere(resolved *resolve.Resolved, query engine.Query) Explanation {
 	return Explanation{
 		Reason:   string(tier.ReasonConfined),
-		Sentence: "No tier is asked: none of the series that the query selects is in the namespaces it is confined to.",
+		Sentence: "tierproxy answers without a tier: no series that the query selects is in the namespaces that it is confined to.",
 		Rules:    []RuleResult{}, ConfinedTo: query.ConfinedTo,
-		Extent: Extent{Nothing: true}, Threshold: model.Duration(asked.Datasource.Threshold).String(),
+		Extent: Extent{Nothing: true}, Threshold: model.Duration(resolved.Datasource.Threshold).String(),
 	}
 }
 
@@ -181,15 +178,15 @@ func viewCut(cut *tier.Cut) *CutParts {
 	return &CutParts{HotFrom: resolve.Instant(cut.Grid.At(cut.First)), ColdSteps: cut.First, HotSteps: cut.Grid.Len() - cut.First}
 }
 
-func notCut(asked *resolve.Resolved, planned *engine.Plan) string {
-	if asked.Datasource.Strategy != tier.StrategySplit {
+func notCut(resolved *resolve.Resolved, planned *engine.Plan) string {
+	if resolved.Datasource.Strategy != tier.StrategySplit {
 		return ""
 	}
 	return planned.NotCut
 }
 
 func viewRules(input tier.Input) []RuleResult {
-	_, steps, _ := tier.Explain(input) // The error is that of the plan, which was made before.
+	_, steps, _ := tier.Explain(input) // engine.Plan would have returned the error.
 	rules := make([]RuleResult, 0, len(steps))
 	for _, step := range steps {
 		rules = append(rules, RuleResult(step))
@@ -197,7 +194,7 @@ func viewRules(input tier.Input) []RuleResult {
 	return rules
 }
 
-// rewritten is the query for hot where it is not the one that was asked.
+// rewritten returns the query for hot if it differs from the query of the request.
 func rewritten(planned *engine.Plan, request *promapi.Request) string {
 	if text := planned.HotQuery(); text != request.Parameters.Get("query") {
 		return text
@@ -205,8 +202,8 @@ func rewritten(planned *engine.Plan, request *promapi.Request) string {
 	return ""
 }
 
-// explainedRequest reads the parameters as those of the endpoint that is asked
-// about: the one they name, or the query endpoint that they fit.
+// explainedRequest returns the request to explain. Its endpoint is the parameter "endpoint" or,
+// without it, query_range if there are start and step, and query otherwise.
 func explainedRequest(request *promapi.Request) (*promapi.Request, error) {
 	endpoint := promapi.Endpoint(request.Parameters.Get("endpoint"))
 	if endpoint == "" {
@@ -214,8 +211,8 @@ func explainedRequest(request *promapi.Request) (*promapi.Request, error) {
 	}
 	if !slices.Contains(explained, endpoint) {
 		names := make([]string, 0, len(explained))
-		for _, each := range explained {
-			names = append(names, string(each))
+		for _, supported := range explained {
+			names = append(names, string(supported))
 		}
 		return nil, promapi.BadData("invalid parameter \"endpoint\": %q is none of %s", endpoint, strings.Join(names, ", "))
 	}
@@ -243,12 +240,12 @@ func viewExtent(extent promql.Extent) Extent {
 	return view
 }
 
-func viewState(asked *catalog.Tier, state tier.State, detailed bool) *TierState {
-	if asked == nil {
+func viewState(queried *catalog.Tier, state tier.State, detailed bool) *TierState {
+	if queried == nil {
 		return nil
 	}
-	view := &TierState{Endpoint: asked.EndpointFor(detailed), Available: state.Available}
-	if asked.Name() == tier.Cold {
+	view := &TierState{Endpoint: queried.EndpointFor(detailed), Available: state.Available}
+	if queried.Name() == tier.Cold {
 		view.CoverageEnd = resolve.Instant(state.Newest)
 	} else if state.Oldest != tier.NothingCovered {
 		view.CoverageStart = resolve.Instant(state.Oldest)

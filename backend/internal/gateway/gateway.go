@@ -1,6 +1,5 @@
-// Package gateway is the HTTP server of tierproxy: which requests are served, who
-// may make them, and what their answers look like on the wire. How a query is
-// answered is the business of the packages below it.
+// Package gateway is the HTTP server of tierproxy. It defines the endpoints, checks the
+// callers, and writes the responses. Other packages answer the queries.
 package gateway
 
 import (
@@ -16,24 +15,22 @@ import (
 // Gateway serves the URL space of tierproxy for one Manager.
 type Gateway struct {
 	core *core.Core
-	// metrics serves /metrics; nil where the admin address does.
+	// metrics serves /metrics, or is nil if the admin address serves it.
 	metrics http.Handler
-	bodies  *admission.ByteBudget // of requests
-	// callerMemory is what each caller holds of the same memory.
+	bodies  *admission.ByteBudget // memory for request bodies
+	// callerMemory is the part of the same memory that each caller uses.
 	callerMemory *admission.Budget[uint64]
 }
 
-// Option changes a Gateway while it is made.
+// Option configures a Gateway.
 type Option func(*Gateway)
 
-// WithSeparateAdmin leaves /metrics to NewAdmin, which is then served on an address
-// of its own.
+// WithSeparateAdmin disables /metrics, because NewAdmin serves it on a separate address.
 func WithSeparateAdmin() Option {
 	return func(g *Gateway) { g.metrics = nil }
 }
 
-// New returns the handler of the whole URL space, for a Manager that the caller
-// starts and closes.
+// New returns the handler for all endpoints. The caller starts and closes the Manager.
 func New(manager *datasource.Manager, options ...Option) *Gateway {
 	c := core.Of(manager)
 	memory := int64(c.Config.Limits.RequestMemory)

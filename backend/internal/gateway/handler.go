@@ -21,7 +21,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
 )
 
-// Headers of requests and answers that say what is wanted and what happened.
+// The request header that forces a tier, and the response headers that explain the routing.
 const (
 	headerChoice = "X-Tier-Choice"
 	headerTier   = "X-Tier"
@@ -29,19 +29,18 @@ const (
 	headerTiming = "Server-Timing"
 )
 
-// route is what a path names: a datasource and the path below it.
+// route is a datasource and the path below it.
 type route struct {
-	// saved is the datasource of Perses, or nil for the default one.
+	// saved is the datasource of Perses, or nil for the default datasource.
 	saved *perses.Reference
-	// path is what follows, escaped, such as /api/v1/query.
+	// path is the escaped rest of the path, such as /api/v1/query.
 	path string
 }
 
 // ServeHTTP implements http.Handler.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, incoming *http.Request) {
 	if incoming.ProtoMajor == 1 && strings.HasPrefix(incoming.URL.Path, "/proxy/") {
-		// Perses opens a connection for every request that it proxies, and
-		// would leave it idle for 90 s.
+		// Perses opens a connection for every proxied request, and would keep it idle for 90 s.
 		w.Header().Set("Connection", "close")
 	}
 	id := identify(w, incoming)
@@ -54,19 +53,18 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, incoming *http.Request) {
 	g.traced(w, incoming, id, g.serve)
 }
 
-// serve answers a request that has an id.
+// serve routes a request to its endpoint.
 func (g *Gateway) serve(w http.ResponseWriter, incoming *http.Request) {
 	if plain, is := withoutEmptySegments(incoming.URL); is {
-		// As Prometheus does: the caller asks again, by a path that everybody reads in
-		// one way.
+		// Redirect as Prometheus does, so that all servers interpret the path in the same way.
 		w.Header().Set("Location", plain)
 		w.WriteHeader(http.StatusTemporaryRedirect)
 		return
 	}
-	asked, err := parseRoute(incoming.URL)
-	// Of the others those who may not ask learn nothing.
-	if err == nil && (asked.isOpen() || incoming.Method == http.MethodOptions) {
-		err = checkMethod(incoming, asked)
+	target, err := parseRoute(incoming.URL)
+	// At other paths, the method is checked after the caller, who must not learn whether they exist.
+	if err == nil && (target.isOpen() || incoming.Method == http.MethodOptions) {
+		err = checkMethod(incoming, target)
 	}
 	if err != nil {
 		promapi.WriteError(w, err)
@@ -74,41 +72,41 @@ func (g *Gateway) serve(w http.ResponseWriter, incoming *http.Request) {
 	}
 	switch {
 	case incoming.Method == http.MethodOptions:
-		serveOptions(w, asked)
-	case asked.saved != nil:
-		g.serveSaved(w, incoming, asked)
-	case asked.path == "/metrics" && g.metrics != nil:
+		serveOptions(w, target)
+	case target.saved != nil:
+		g.serveSaved(w, incoming, target)
+	case target.path == "/metrics" && g.metrics != nil:
 		if err := g.checkAdminCaller(incoming); err != nil {
 			g.fail(w, incoming, err)
 			return
 		}
 		g.metrics.ServeHTTP(w, incoming)
-	case asked.path == "/-/healthy":
+	case target.path == "/-/healthy":
 		writeText(w, http.StatusOK, "tierproxy is healthy.\n")
-	case asked.path == "/-/ready":
+	case target.path == "/-/ready":
 		g.serveReady(w)
-	case asked.path == healthPath:
-		writeHealth(w, g.ownHealth(incoming))
-	case asked.path == "/":
-		g.servePage(w, incoming, "Default datasource", g.ownHealth(incoming))
+	case target.path == healthPath:
+		writeHealth(w, g.defaultHealth(incoming))
+	case target.path == "/":
+		g.servePage(w, incoming, "Default datasource", g.defaultHealth(incoming))
 	default:
-		g.serveDefault(w, incoming, asked)
+		g.serveDefault(w, incoming, target)
 	}
 }
 
-// parseRoute reads the path of a request. It returns an Error with status 400
-// for paths that two servers could read differently, and 404 for those of
-// datasources that are not served.
+// parseRoute parses the path of a request. It returns an Error with status 400 for a path that
+// two servers could interpret differently, and with status 404 below /proxy/ without a
+// datasource.
 func parseRoute(target *url.URL) (route, error) {
 	escaped := target.EscapedPath()
 	decoded := target.Path
 	if strings.ContainsAny(decoded, "%\\\x00") || strings.Count(escaped, "/") != strings.Count(decoded, "/") {
-		return route{}, promapi.BadData("the path has an encoded slash, backslash or percent sign: write it plainly")
+		return route{}, promapi.BadData("the path has an encoded slash, backslash or percent sign: remove it")
 	}
 	segments := strings.Split(strings.TrimPrefix(decoded, "/"), "/")
 	for i, segment := range segments {
 		if segment == "." || segment == ".." || (segment == "" && i < len(segments)-1) {
-			return route{}, promapi.BadData("the path has an empty, '.' or '..' segment, which two servers could read in two ways: write it plainly")
+			return route{}, promapi.BadData("the path has an empty, '.' or '..' segment, which servers interpret differently: remove it")
 		}
 	}
 	if segments[0] != "proxy" {
@@ -133,57 +131,57 @@ func parseRoute(target *url.URL) (route, error) {
 		"%s names no datasource: ask below /proxy/globaldatasources/NAME or /proxy/projects/PROJECT/datasources/NAME", decoded)
 }
 
-// serveSaved answers for a datasource of Perses that the caller may read.
-func (g *Gateway) serveSaved(w http.ResponseWriter, incoming *http.Request, asked route) {
+// serveSaved serves a datasource of Perses if the caller may read it.
+func (g *Gateway) serveSaved(w http.ResponseWriter, incoming *http.Request, target route) {
 	if g.core.Perses == nil {
 		promapi.WriteError(w, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
-			"%s is not served: the gateway knows no Perses, set perses.url", asked.saved))
+			"%s is not served: no Perses is configured, set perses.url", target.saved))
 		return
 	}
-	if asked.saved.Dashboard != "" && !g.core.Config.Perses.DashboardDatasources {
+	if target.saved.Dashboard != "" && !g.core.Config.Perses.DashboardDatasources {
 		promapi.WriteError(w, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
-			"%s is not served: save it in the project, or ask the operator to set perses.dashboard_datasources", asked.saved))
+			"%s is not served: save it in the project, or ask the operator to set perses.dashboard_datasources", target.saved))
 		return
 	}
-	if asked.path == checkPath {
-		// The datasource may not be saved yet: another permission is asked for.
-		g.serveCheck(w, incoming, asked.saved)
+	if target.path == checkPath {
+		// The datasource may not be saved yet, so this endpoint checks another permission.
+		g.serveCheck(w, incoming, target.saved)
 		return
 	}
 	ctx, span := tracing.StartCall(incoming.Context(), "look up the datasource")
-	saved, err := g.core.Perses.Lookup(ctx, *asked.saved, g.callerOf(incoming, *asked.saved))
+	saved, err := g.core.Perses.Lookup(ctx, *target.saved, g.callerOf(incoming, *target.saved))
 	tracing.End(span, err, promapi.MessageOf)
 	if err == nil {
-		err = saved.CheckEndpoint(incoming.Method, asked.path)
+		err = saved.CheckEndpoint(incoming.Method, target.path)
 	}
 	if err == nil {
-		err = checkMethod(incoming, asked)
+		err = checkMethod(incoming, target)
 	}
-	var found *resolve.Resolved
+	var resolved *resolve.Resolved
 	if err == nil {
-		found, err = g.core.Resolver.WaitSaved(incoming.Context(), saved)
+		resolved, err = g.core.Resolver.WaitSaved(incoming.Context(), saved)
 	}
 	if err != nil {
 		g.fail(w, incoming, err)
 		return
 	}
-	switch asked.path {
+	switch target.path {
 	case healthPath:
-		writeHealth(w, found.ShownHealth(time.Now()))
+		writeHealth(w, resolved.ShownHealth(time.Now()))
 	case "/":
-		g.servePage(w, incoming, found.Label, found.ShownHealth(time.Now()))
+		g.servePage(w, incoming, resolved.Label, resolved.ShownHealth(time.Now()))
 	case "/-/healthy", "/-/ready":
-		serveProbe(w, found)
+		serveProbe(w, resolved)
 	default:
-		g.serveData(w, incoming, found, asked.path, g.savedCaller(incoming, *asked.saved))
+		g.serveData(w, incoming, resolved, target.path, g.savedCaller(incoming, *target.saved))
 	}
 }
 
-// serveDefault answers for the tiers of the configuration.
-func (g *Gateway) serveDefault(w http.ResponseWriter, incoming *http.Request, asked route) {
+// serveDefault serves the default datasource.
+func (g *Gateway) serveDefault(w http.ResponseWriter, incoming *http.Request, target route) {
 	err := g.checkDefaultCaller(incoming)
 	if err == nil {
-		err = checkMethod(incoming, asked)
+		err = checkMethod(incoming, target)
 	}
 	if err != nil {
 		if promapi.AsError(err).Status == http.StatusUnauthorized {
@@ -192,20 +190,20 @@ func (g *Gateway) serveDefault(w http.ResponseWriter, incoming *http.Request, as
 		g.fail(w, incoming, err)
 		return
 	}
-	if asked.path == checkPath {
+	if target.path == checkPath {
 		g.serveCheck(w, incoming, nil)
 		return
 	}
-	own, err := g.core.Resolver.WaitOwn(incoming.Context())
+	resolved, err := g.core.Resolver.WaitDefault(incoming.Context())
 	if err != nil {
 		g.fail(w, incoming, err)
 		return
 	}
-	g.serveData(w, incoming, own, asked.path, defaultCaller(incoming))
+	g.serveData(w, incoming, resolved, target.path, defaultCaller(incoming))
 }
 
-// serveData answers what is about the data of a datasource.
-func (g *Gateway) serveData(w http.ResponseWriter, incoming *http.Request, asked *resolve.Resolved, path string, caller promapi.Caller) {
+// serveData serves the endpoints that read data of a datasource.
+func (g *Gateway) serveData(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, path string, caller promapi.Caller) {
 	release, err := g.countFor(incoming, caller)
 	if err != nil {
 		g.fail(w, incoming, err)
@@ -214,27 +212,27 @@ func (g *Gateway) serveData(w http.ResponseWriter, incoming *http.Request, asked
 	defer release()
 	switch path {
 	case explainPath:
-		g.serveExplain(w, incoming, asked, path, caller)
+		g.serveExplain(w, incoming, resolved, path, caller)
 	case metricsQueryPath:
-		g.serveMetricsQuery(w, incoming, asked, caller)
+		g.serveMetricsQuery(w, incoming, resolved, caller)
 	default:
-		g.serveQuery(w, incoming, asked, path, caller)
+		g.serveQuery(w, incoming, resolved, path, caller)
 	}
 }
 
-// serveReady tells whether queries would be answered as they should: each tier
-// has been probed, and one of them answers.
+// serveReady responds with status 200 if every tier has been probed and at least one answers.
+// If Perses is configured, no tier needs to answer, because datasources may have other tiers.
 func (g *Gateway) serveReady(w http.ResponseWriter) {
 	health := resolve.Health{Status: resolve.StatusUnhealthy}
-	if own, err := g.core.Resolver.Own(); err == nil {
-		health = own.Health(time.Now(), true)
+	if resolved, err := g.core.Resolver.Default(); err == nil {
+		health = resolved.Health(time.Now(), true)
 	}
 	switch {
 	case health.IsPending():
 		writeText(w, http.StatusServiceUnavailable, "tierproxy has not looked up its Services yet.\n")
 		return
 	case g.core.Perses != nil && len(health.Tiers) == 0:
-		// All tiers come from datasources: there is nothing to wait for.
+		// All tiers come from datasources, so there is nothing to wait for.
 	case !health.IsProbed():
 		writeText(w, http.StatusServiceUnavailable, "tierproxy has not probed its tiers yet.\n")
 		return
@@ -245,11 +243,11 @@ func (g *Gateway) serveReady(w http.ResponseWriter) {
 	writeText(w, http.StatusOK, "tierproxy is ready.\n")
 }
 
-// serveProbe answers the health check that Prometheus plugins make.
-func serveProbe(w http.ResponseWriter, asked *resolve.Resolved) {
-	health := asked.Health(time.Now(), false)
+// serveProbe responds to the health check of Prometheus plugins.
+func serveProbe(w http.ResponseWriter, resolved *resolve.Resolved) {
+	health := resolved.Health(time.Now(), false)
 	if health.IsProbed() && health.Status == resolve.StatusUnhealthy {
-		promapi.WriteError(w, promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorUnavailable, "no tier of %s answers", asked.Label))
+		promapi.WriteError(w, promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorUnavailable, "no tier of %s answers", resolved.Label))
 		return
 	}
 	writeText(w, http.StatusOK, "tierproxy is healthy.\n")
@@ -258,11 +256,11 @@ func serveProbe(w http.ResponseWriter, asked *resolve.Resolved) {
 func writeText(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write([]byte(text)) // The client may be gone, which concerns nobody here.
+	_, _ = w.Write([]byte(text)) // The client may have disconnected.
 }
 
-// serveQuery reads a request, asks a tier and streams the answer.
-func (g *Gateway) serveQuery(w http.ResponseWriter, incoming *http.Request, asked *resolve.Resolved, path string, caller promapi.Caller) {
+// serveQuery serves an endpoint of the Prometheus API.
+func (g *Gateway) serveQuery(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, path string, caller promapi.Caller) {
 	started := time.Now()
 	endpoint, err := promapi.MatchEndpoint(incoming.Method, path)
 	if err != nil {
@@ -279,37 +277,37 @@ func (g *Gateway) serveQuery(w http.ResponseWriter, incoming *http.Request, aske
 	defer g.core.Metrics.CountRequest(incoming.Context(), endpoint, observed)
 	request, err := promapi.ReadRequest(incoming, endpoint, path, started)
 	if err != nil {
-		g.failed(observed, incoming, asked, nil, started, err)
+		g.failed(observed, incoming, resolved, nil, started, err)
 		return
 	}
-	query, err := g.core.Admit(incoming.Context(), core.Asked{Request: request, Resolved: asked, Caller: caller, DetachOnCancel: true})
+	query, err := g.core.Admit(incoming.Context(), core.Submission{Request: request, Resolved: resolved, Caller: caller, DetachOnCancel: true})
 	if err != nil {
-		g.failed(observed, incoming, asked, request, started, err)
+		g.failed(observed, incoming, resolved, request, started, err)
 		return
 	}
 	defer query.OnPlanned()
-	g.answer(observed, incoming, asked, query, started)
+	g.answer(observed, incoming, resolved, query, started)
 }
 
-// answer asks a tier and streams what it answers.
-func (g *Gateway) answer(w http.ResponseWriter, incoming *http.Request, asked *resolve.Resolved, query engine.Query, started time.Time) {
+// answer runs a query and streams its answer.
+func (g *Gateway) answer(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, query engine.Query, started time.Time) {
 	var err error
 	request := query.Request
 	applyCacheControl(&query.CacheControl, incoming.Header)
 	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {
-		g.failed(w, incoming, asked, request, started, err)
+		g.failed(w, incoming, resolved, request, started, err)
 		return
 	}
 	deadline := g.untilAnswered(w)
 	response, err := g.core.Engine.Do(incoming.Context(), query)
 	if err != nil {
-		g.failed(w, incoming, asked, request, started, err)
+		g.failed(w, incoming, resolved, request, started, err)
 		return
 	}
-	g.stream(w, incoming, response, asked, request, started, deadline)
+	g.stream(w, incoming, response, resolved, request, started, deadline)
 }
 
-// choice reads the header by which a caller forces a tier.
+// choice parses the header that forces a tier. It returns an empty name for none.
 func choice(values []string) (tier.Name, error) {
 	if len(values) == 0 {
 		return "", nil
@@ -325,17 +323,16 @@ func choice(values []string) (tier.Name, error) {
 	return "", promapi.BadData("the header %s is %q: it must be hot, cold or auto", headerChoice, values[0])
 }
 
-// fail answers with an error, logs it once and counts it where a tier was
-// chosen.
+// fail responds with an error, logs it once, and counts it if a tier was chosen.
 func (g *Gateway) fail(w http.ResponseWriter, incoming *http.Request, err error) {
 	g.failed(w, incoming, nil, nil, time.Time{}, err)
 }
 
-// failed is fail for a query of a datasource. started is zero for other requests,
-// and request is nil where it could not be read.
-func (g *Gateway) failed(w http.ResponseWriter, incoming *http.Request, asked *resolve.Resolved, request *promapi.Request, started time.Time, err error) {
+// failed is fail for a query to a datasource. started is zero for other requests. request is
+// nil if the gateway could not read it.
+func (g *Gateway) failed(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, request *promapi.Request, started time.Time, err error) {
 	entry := g.core.Logger.WithFields(logrus.Fields{"method": incoming.Method, "path": incoming.URL.Path}).
-		WithFields(g.requestFields(incoming.Context(), w.Header().Get(promapi.HeaderRequestID), asked, request))
+		WithFields(g.requestFields(incoming.Context(), w.Header().Get(promapi.HeaderRequestID), resolved, request))
 	slow := false
 	if !started.IsZero() {
 		took := time.Since(started)
@@ -363,21 +360,20 @@ func (g *Gateway) failed(w http.ResponseWriter, incoming *http.Request, asked *r
 		entry.Debug(messageCanceled)
 		return
 	case promapi.AsError(err).RetryAfter > 0:
-		// There are many of these at a time, and metrics count them.
-		entry.WithError(err).Debug("a query was not asked")
+		// An overload produces many of these. Metrics count them.
+		entry.WithError(err).Debug("rejected a query because of overload")
 	case promapi.AsError(err).Status >= http.StatusInternalServerError:
 		entry.WithError(err).Warn("a request failed")
 	case slow:
 		entry.WithError(err).Warn(messageSlow)
 	default:
-		entry.WithError(err).Debug("a request was refused")
+		entry.WithError(err).Debug("rejected a request")
 	}
 	promapi.WriteError(w, err)
 }
 
-// timing is the Server-Timing of an answer: the milliseconds that the tier
-// took until its header, where one was asked, and those that tierproxy took
-// itself.
+// timing returns the Server-Timing header of an answer, in milliseconds. It has the time until
+// the tier's response header, if a tier was queried, and the time of tierproxy itself.
 func timing(response *engine.Response, started time.Time) string {
 	text := make([]byte, 0, 64)
 	if response.Tier != "" {

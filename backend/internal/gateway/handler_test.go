@@ -60,7 +60,7 @@ func newGatewayAt(t *testing.T, hot, cold *faketier.Tier, change func(*config.Co
 // health returns everything that is known of the tiers.
 func (g *served) health(t *testing.T) resolve.Health {
 	t.Helper()
-	own, err := core.Of(g.manager).Resolver.Own()
+	own, err := core.Of(g.manager).Resolver.Default()
 	require.NoError(t, err)
 	return own.Health(time.Now(), true)
 }

@@ -11,19 +11,17 @@ import (
 
 const healthPath = "/api/v1/datasources/health"
 
-// ownHealth returns the health of the default datasource. All who reach the
-// listener may read it; how the tiers are configured is for those who may query
-// the datasource.
-func (g *Gateway) ownHealth(incoming *http.Request) resolve.Health {
-	own, err := g.core.Resolver.Own()
+// defaultHealth returns the health of the default datasource. Every caller may read it. Only
+// callers that may query the datasource see the configuration of its tiers.
+func (g *Gateway) defaultHealth(incoming *http.Request) resolve.Health {
+	resolved, err := g.core.Resolver.Default()
 	if err != nil {
 		return resolve.Health{Status: resolve.StatusUnhealthy, Tiers: map[string]resolve.TierHealth{}}
 	}
-	return own.Health(time.Now(), own.ShowsConfiguration() && g.checkDefaultCaller(incoming) == nil)
+	return resolved.Health(time.Now(), resolved.ShowsConfiguration() && g.checkDefaultCaller(incoming) == nil)
 }
 
-// writeHealth answers with the health as JSON, with status 503 when no query can
-// be answered.
+// writeHealth responds with the health as JSON, and with status 503 if it is unhealthy.
 func writeHealth(w http.ResponseWriter, health resolve.Health) {
 	body, err := json.Marshal(health)
 	if err != nil {
@@ -34,5 +32,5 @@ func writeHealth(w http.ResponseWriter, health resolve.Health) {
 	if health.Status == resolve.StatusUnhealthy {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	_, _ = w.Write(append(body, '\n')) // The client may be gone.
+	_, _ = w.Write(append(body, '\n')) // The client may have disconnected.
 }

@@ -77,7 +77,7 @@ func TestLogs_HoldTheRequestID(t *testing.T) {
 	response, body := g.ask(t, http.MethodGet, "/api/v1/query?query=up&time=never", "", "X-Request-Id", "mine")
 	require.Equal(t, http.StatusBadRequest, response.StatusCode)
 	require.Contains(t, body, `"requestId":"mine"`)
-	require.Equal(t, "mine", entryOf(t, hook, "a request was refused").Data["request_id"])
+	require.Equal(t, "mine", entryOf(t, hook, "rejected a request").Data["request_id"])
 }
 
 func TestTracing_EachStepIsASpan(t *testing.T) {

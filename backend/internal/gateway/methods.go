@@ -9,7 +9,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
-// ownMethods are the methods of the endpoints that are not of the Prometheus API.
+// ownMethods are the methods of tierproxy's own endpoints.
 var ownMethods = map[string][]string{
 	"/":              {http.MethodGet, http.MethodHead},
 	"/metrics":       {http.MethodGet, http.MethodHead},
@@ -21,7 +21,7 @@ var ownMethods = map[string][]string{
 	metricsQueryPath: {http.MethodPost},
 }
 
-// isOpen reports whether a path is served to whoever reaches the listener.
+// isOpen reports whether every caller may use a path.
 func (r route) isOpen() bool {
 	switch r.path {
 	case "/", "/-/healthy", "/-/ready", "/metrics", healthPath:
@@ -30,41 +30,40 @@ func (r route) isOpen() bool {
 	return false
 }
 
-// methodsOf returns the methods that a path takes beside OPTIONS; none for paths
-// that are not served.
-func methodsOf(asked route) []string {
-	if methods, own := ownMethods[asked.path]; own {
+// methodsOf returns the methods of a path except OPTIONS, or nil for a path that is not served.
+func methodsOf(target route) []string {
+	if methods, isOwn := ownMethods[target.path]; isOwn {
 		return methods
 	}
-	methods, err := promapi.MethodsOf(asked.path)
+	methods, err := promapi.MethodsOf(target.path)
 	if err != nil {
 		return nil
 	}
 	return methods
 }
 
-// checkMethod returns an Error with status 405 for a method that a path does not
-// take, and 403 for the question of a browser whether a page of another origin
-// may ask: those who sign in at Perses must not lend their session to it.
-func checkMethod(incoming *http.Request, asked route) error {
-	methods := methodsOf(asked)
+// checkMethod returns an Error with status 405 for a method that a path does not support. It
+// returns an Error with status 403 for a CORS preflight request: a page of another origin must
+// not use the Perses session of its visitor.
+func checkMethod(incoming *http.Request, target route) error {
+	methods := methodsOf(target)
 	switch {
 	case methods == nil || slices.Contains(methods, incoming.Method):
 		return nil
 	case incoming.Method != http.MethodOptions:
-		return promapi.MethodNotAllowed(asked.path, incoming.Method, append(slices.Clone(methods), http.MethodOptions))
+		return promapi.MethodNotAllowed(target.path, incoming.Method, append(slices.Clone(methods), http.MethodOptions))
 	case incoming.Header.Get("Access-Control-Request-Method") != "":
 		return promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
-			"pages of another origin may not ask tierproxy: ask through Perses, or serve both under one host")
+			"pages of another origin may not query tierproxy: query through Perses, or serve both under one host")
 	}
 	return nil
 }
 
-// serveOptions says which methods a path takes, as Prometheus does.
-func serveOptions(w http.ResponseWriter, asked route) {
-	methods := methodsOf(asked)
+// serveOptions responds with the methods of a path, as Prometheus does.
+func serveOptions(w http.ResponseWriter, target route) {
+	methods := methodsOf(target)
 	if methods == nil {
-		_, err := promapi.MethodsOf(asked.path)
+		_, err := promapi.MethodsOf(target.path)
 		promapi.WriteError(w, err)
 		return
 	}
@@ -72,9 +71,9 @@ func serveOptions(w http.ResponseWriter, asked route) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// withoutEmptySegments returns path and query of a URL without the empty segments
-// that a base URL with a slash at its end leaves. is is false where it has none,
-// or where a name is missing.
+// withoutEmptySegments returns the path and query of a URL without empty path segments. These
+// come from a base URL with a trailing slash. The second result is false if there are none, or
+// if the remaining path is invalid.
 func withoutEmptySegments(target *url.URL) (plain string, is bool) {
 	plain = target.EscapedPath()
 	if !strings.Contains(plain, "//") {

@@ -67,7 +67,7 @@ func TestHandler_PagesOfAnotherOriginMayNotAsk(t *testing.T) {
 	g := newGateway(t, nil)
 	response, body := g.ask(t, http.MethodOptions, "/api/v1/query", "", "Origin", "http://elsewhere.example", "Access-Control-Request-Method", "POST")
 	require.Equal(t, http.StatusForbidden, response.StatusCode)
-	require.Contains(t, body, "pages of another origin may not ask tierproxy: ask through Perses")
+	require.Contains(t, body, "pages of another origin may not query tierproxy: query through Perses")
 	require.Empty(t, response.Header.Get("Access-Control-Allow-Origin"))
 }
 
@@ -91,7 +91,7 @@ func TestHandler_EmptySegmentsLeadToThePlainPath(t *testing.T) {
 	for _, path := range []string{"/proxy/projects//datasources/b/api/v1/query", "//api/../v1/query", "//a%2Fb", "//%5Cevil.example/"} {
 		response, body := g.raw(t, http.MethodGet, path)
 		require.Equal(t, http.StatusBadRequest, response.StatusCode, path)
-		require.Contains(t, body, "write it plainly")
+		require.Contains(t, body, "remove it")
 	}
 	require.Empty(t, append(g.hot.Requests(), g.cold.Requests()...))
 

@@ -61,7 +61,7 @@ func TestMetricsQuery_ReportsAllMistakes(t *testing.T) {
 	g := newGateway(t, func(settings *config.Config) { settings.Query.MaxRange = config.Duration(24 * time.Hour) })
 	for body, expected := range map[string][]datasource.Mistake{
 		`{"query":"sum(up","start":200,"end":100,"step":"soon","namespace":""}`: {
-			{Field: "namespace", Message: "is empty: name one, or leave the field out"},
+			{Field: "namespace", Message: "is empty: set a namespace, or omit the field"},
 			{Field: "step", Message: `must be a duration longer than zero: "30s", "1m", or seconds`},
 			{Field: "query", Message: "1:7: parse error: unclosed left parenthesis"},
 			{Field: "query", Message: "1:1: parse error: no arguments for aggregate expression provided"},
@@ -69,7 +69,7 @@ func TestMetricsQuery_ReportsAllMistakes(t *testing.T) {
 		},
 		`{"start":"2026-11-01T00:00:00Z","end":"2026-11-11T00:00:00Z","step":"1s"}`: {
 			{Field: "query", Message: "is empty: set a PromQL expression"},
-			{Field: "step", Message: "is too small: 864001 points of each series are more than 11000, so make it at least 1m19s"},
+			{Field: "step", Message: "is too small: each series would have 864001 points, more than 11000. Set a step of at least 1m19s"},
 			{Field: "start", Message: "the range from start to end, 10d, is longer than the limit of 1d"},
 		},
 		`{"query":"up\n + + * down","step":60}`: {
@@ -84,9 +84,9 @@ func TestMetricsQuery_ReportsAllMistakes(t *testing.T) {
 		},
 		`{"query":"up","step":-5}`:    {{Field: "step", Message: `must be a duration longer than zero: "30s", "1m", or seconds`}},
 		`{"query":5}`:                 {{Field: "query", Message: "must be a string, not a number"}},
-		`{"query":"up","stop":1}`:     {{Message: `the body has to be one JSON object with query, start, end, step and namespace: unknown field "stop"`}},
-		`{"query":"up"}{"query":"a"}`: {{Message: "the body holds more than one JSON object"}},
-		`query=up`:                    {{Message: "the body has to be one JSON object with query, start, end, step and namespace: invalid character 'q' looking for beginning of value"}},
+		`{"query":"up","stop":1}`:     {{Message: `the body must be one JSON object with query, start, end, step and namespace: unknown field "stop"`}},
+		`{"query":"up"}{"query":"a"}`: {{Message: "the body contains more than one JSON object"}},
+		`query=up`:                    {{Message: "the body must be one JSON object with query, start, end, step and namespace: invalid character 'q' looking for beginning of value"}},
 	} {
 		response, text := g.ask(t, http.MethodPost, metricsQuery, body)
 		require.Equal(t, http.StatusBadRequest, response.StatusCode, body)

@@ -24,8 +24,8 @@ import (
 
 const metricsQueryPath = "/api/v1/metrics/query"
 
-// metricsQueryBody is a MetricQuery in JSON. Times are RFC 3339 or seconds since
-// the Unix epoch, a step is a duration such as "1m" or seconds.
+// metricsQueryBody is a MetricQuery in JSON. Times are RFC 3339, or seconds since the Unix
+// epoch. The step is a duration such as "1m", or seconds.
 type metricsQueryBody struct {
 	Query     *string         `json:"query"`
 	Start     json.RawMessage `json:"start"`
@@ -34,8 +34,7 @@ type metricsQueryBody struct {
 	Namespace *string         `json:"namespace"`
 }
 
-// readMetricQuery reads a MetricQuery from JSON and adds everything that is
-// wrong with it.
+// readMetricQuery parses a MetricQuery from JSON, and adds its mistakes.
 func readMetricQuery(body []byte, mistakes *datasource.ValidationErrors) *datasource.MetricQuery {
 	query := &datasource.MetricQuery{}
 	var read metricsQueryBody
@@ -46,19 +45,19 @@ func readMetricQuery(body []byte, mistakes *datasource.ValidationErrors) *dataso
 		if errors.As(err, &typeError) && typeError.Field != "" {
 			addMistake(mistakes, typeError.Field, "must be a %s, not a %s", typeError.Type, typeError.Value)
 		} else {
-			addMistake(mistakes, "", "the body has to be one JSON object with query, start, end, step and namespace: %s", strings.TrimPrefix(err.Error(), "json: "))
+			addMistake(mistakes, "", "the body must be one JSON object with query, start, end, step and namespace: %s", strings.TrimPrefix(err.Error(), "json: "))
 		}
 		return query
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		addMistake(mistakes, "", "the body holds more than one JSON object")
+		addMistake(mistakes, "", "the body contains more than one JSON object")
 	}
 	if read.Query != nil {
 		query.Query = *read.Query
 	}
 	if read.Namespace != nil {
 		if query.Namespace = *read.Namespace; query.Namespace == "" {
-			addMistake(mistakes, "namespace", "is empty: name one, or leave the field out")
+			addMistake(mistakes, "namespace", "is empty: set a namespace, or omit the field")
 		}
 	}
 	query.Start = readTime("start", read.Start, mistakes)
@@ -71,7 +70,7 @@ func addMistake(mistakes *datasource.ValidationErrors, field, format string, arg
 	*mistakes = append(*mistakes, datasource.Mistake{Field: field, Message: fmt.Sprintf(format, arguments...)})
 }
 
-// readTime reads a time; the zero time where there is none.
+// readTime parses a time. It returns the zero time for none.
 func readTime(field string, raw json.RawMessage, mistakes *datasource.ValidationErrors) time.Time {
 	const demand = "must be a time: RFC 3339 in quotes, or seconds since the Unix epoch"
 	if len(raw) == 0 || string(raw) == "null" {
@@ -93,7 +92,7 @@ func readTime(field string, raw json.RawMessage, mistakes *datasource.Validation
 	return time.UnixMilli(int64(math.Round(seconds * 1000))).UTC()
 }
 
-// readStep reads a step; zero where there is none.
+// readStep parses a step. It returns zero for none.
 func readStep(raw json.RawMessage, mistakes *datasource.ValidationErrors) time.Duration {
 	const demand = `must be a duration longer than zero: "30s", "1m", or seconds`
 	if len(raw) == 0 || string(raw) == "null" {
@@ -115,9 +114,9 @@ func readStep(raw json.RawMessage, mistakes *datasource.ValidationErrors) time.D
 	return time.Duration(seconds * float64(time.Second))
 }
 
-// serveMetricsQuery answers a MetricQuery in JSON, over the same path as
-// ExecuteQuery, with the answer of the query or query_range endpoint.
-func (g *Gateway) serveMetricsQuery(w http.ResponseWriter, incoming *http.Request, asked *resolve.Resolved, caller promapi.Caller) {
+// serveMetricsQuery answers a MetricQuery in JSON in the same way as ExecuteQuery. The response
+// has the format of the query or query_range endpoint.
+func (g *Gateway) serveMetricsQuery(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, caller promapi.Caller) {
 	started := time.Now()
 	body, err := readBody(incoming, "query")
 	if err != nil {
@@ -128,10 +127,10 @@ func (g *Gateway) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 	query := readMetricQuery(body, &mistakes)
 	if len(mistakes) == 0 || mistakes[0].Field != "" {
 		malformed := slices.Clone(mistakes)
-		for _, each := range query.Validate(g.core.Config.Query) {
-			// A field that could not be read is reported once.
-			if !slices.ContainsFunc(malformed, func(known datasource.Mistake) bool { return known.Field == each.Field }) {
-				mistakes = append(mistakes, each)
+		for _, mistake := range query.Validate(g.core.Config.Query) {
+			// Report a malformed field only once.
+			if !slices.ContainsFunc(malformed, func(reported datasource.Mistake) bool { return reported.Field == mistake.Field }) {
+				mistakes = append(mistakes, mistake)
 			}
 		}
 	}
@@ -141,30 +140,29 @@ func (g *Gateway) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 	}
 	request, err := core.NewRequest(query.Query, query.Start, query.End, query.Step, started)
 	if err != nil {
-		g.failed(w, incoming, asked, nil, started, err)
+		g.failed(w, incoming, resolved, nil, started, err)
 		return
 	}
-	admitted, err := g.core.Admit(incoming.Context(), core.Asked{
-		Request: request, Resolved: asked, Caller: caller, Namespace: query.Namespace, DetachOnCancel: true,
+	admitted, err := g.core.Admit(incoming.Context(), core.Submission{
+		Request: request, Resolved: resolved, Caller: caller, Namespace: query.Namespace, DetachOnCancel: true,
 	})
 	if err != nil {
-		g.failed(w, incoming, asked, request, started, err)
+		g.failed(w, incoming, resolved, request, started, err)
 		return
 	}
 	defer admitted.OnPlanned()
 	end, err := g.core.Begin(request.Endpoint)
 	if err != nil {
-		g.failed(w, incoming, asked, request, started, err)
+		g.failed(w, incoming, resolved, request, started, err)
 		return
 	}
 	defer end()
 	observed := &telemetry.Writer{ResponseWriter: w}
 	defer g.core.Metrics.CountRequest(incoming.Context(), request.Endpoint, observed)
-	g.answer(observed, incoming, asked, admitted, started)
+	g.answer(observed, incoming, resolved, admitted, started)
 }
 
-// writeMistakes answers with all of them: in one line, as every error has it,
-// and one by one.
+// writeMistakes responds with all mistakes: in one line, as every error, and as a list.
 func writeMistakes(w http.ResponseWriter, mistakes datasource.ValidationErrors) {
 	body, err := json.Marshal(struct {
 		Status    string                      `json:"status"`
@@ -178,5 +176,5 @@ func writeMistakes(w http.ResponseWriter, mistakes datasource.ValidationErrors) 
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusBadRequest)
-	_, _ = w.Write(body) // The client may be gone, which concerns nobody here.
+	_, _ = w.Write(body) // The client may have disconnected.
 }

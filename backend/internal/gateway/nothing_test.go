@@ -51,7 +51,7 @@ func TestConfined_ReadingNothingAsksNoTier(t *testing.T) {
 		require.Equal(t, http.StatusOK, response.StatusCode, body)
 		require.Contains(t, body, `"reason":"confined"`)
 		require.Contains(t, body, `"tier":""`)
-		require.Contains(t, body, "No tier is asked")
+		require.Contains(t, body, "tierproxy answers without a tier")
 	})
 	t.Run("library", func(t *testing.T) {
 		result, err := g.manager.Router().ExecuteQuery(t.Context(), &datasource.MetricQuery{Query: `up{namespace="bank"}`})

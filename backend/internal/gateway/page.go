@@ -28,13 +28,13 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	},
 }).Parse(pageText))
 
-// page is what the page for people shows.
+// page is the data of the status page.
 type page struct {
 	Title   string
 	Health  resolve.Health
 	Tiers   []pageTier
 	Version string
-	// HealthPath is where programs find the same.
+	// HealthPath is the path of the same data as JSON.
 	HealthPath string
 	Now        time.Time
 }
@@ -45,20 +45,19 @@ type pageTier struct {
 	Service *resolve.ServiceHealth
 }
 
-// servePage shows the health of a datasource to people, on a page that loads
-// nothing from elsewhere.
+// servePage responds with the status page of a datasource. The page loads no other resources.
 func (g *Gateway) servePage(w http.ResponseWriter, incoming *http.Request, title string, health resolve.Health) {
 	shown := page{
 		Title: strings.ToUpper(title[:1]) + title[1:], Health: health, Version: version.Version,
 		HealthPath: strings.TrimPrefix(healthPath, "/"), Now: time.Now(),
 	}
 	for _, name := range tier.Names() {
-		one := pageTier{Name: name, TierHealth: health.Tiers[string(name)]}
+		row := pageTier{Name: name, TierHealth: health.Tiers[string(name)]}
 		if service, found := health.Services[string(name)]; found {
-			one.Service = &service
+			row.Service = &service
 		}
-		if one.Endpoint != "" || one.Service != nil {
-			shown.Tiers = append(shown.Tiers, one)
+		if row.Endpoint != "" || row.Service != nil {
+			shown.Tiers = append(shown.Tiers, row)
 		}
 	}
 	var body bytes.Buffer
@@ -71,45 +70,45 @@ func (g *Gateway) servePage(w http.ResponseWriter, incoming *http.Request, title
 	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cache-Control", "no-store")
-	_, _ = w.Write(body.Bytes()) // The client may be gone, which concerns nobody here.
+	_, _ = w.Write(body.Bytes()) // The client may have disconnected.
 }
 
-// formatPageTime writes a time and how long ago it was.
+// formatPageTime returns a time and its age.
 func formatPageTime(now, at time.Time) string {
 	if at.IsZero() {
 		return "never"
 	}
 	text := at.UTC().Format("2006-01-02 15:04:05 UTC")
 	if ago := now.Sub(at); ago >= time.Second {
-		return fmt.Sprintf("%s (%s ago)", text, largest(ago))
+		return fmt.Sprintf("%s (%s ago)", text, roundedAge(ago))
 	}
 	return text
 }
 
-// largest writes a duration with its two largest units.
-func largest(duration time.Duration) string {
+// roundedAge returns a duration rounded down to its two largest units.
+func roundedAge(duration time.Duration) string {
 	unit := time.Second
-	for _, each := range []time.Duration{time.Minute, time.Hour, 24 * time.Hour} {
-		if duration >= 24*each {
-			unit = each
+	for _, candidate := range []time.Duration{time.Minute, time.Hour, 24 * time.Hour} {
+		if duration >= 24*candidate {
+			unit = candidate
 		}
 	}
 	return model.Duration(duration.Truncate(unit)).String()
 }
 
-// Problems are what is wrong, in lines.
+// Problems returns the problems of the datasource, one per line.
 func (p page) Problems() []string {
 	var lines []string
-	for _, each := range p.Tiers {
-		if each.Error != "" {
-			lines = append(lines, fmt.Sprintf("%s: %s", each.Name, each.Error))
+	for _, row := range p.Tiers {
+		if row.Error != "" {
+			lines = append(lines, fmt.Sprintf("%s: %s", row.Name, row.Error))
 		}
-		if each.Service != nil && each.Service.Message != "" {
-			lines = append(lines, fmt.Sprintf("Service %s: %s", each.Service.Name, each.Service.Message))
+		if row.Service != nil && row.Service.Message != "" {
+			lines = append(lines, fmt.Sprintf("Service %s: %s", row.Service.Name, row.Service.Message))
 		}
 	}
 	if p.Health.LearningError != "" {
-		lines = append(lines, "What the tiers hold could not be learned: "+p.Health.LearningError)
+		lines = append(lines, "tierproxy cannot compare the series of the tiers: "+p.Health.LearningError)
 	}
 	return slices.Compact(lines)
 }

@@ -25,7 +25,7 @@ func TestPage_ShowsTheStateOfTheTiers(t *testing.T) {
 	require.Contains(t, response.Header.Get("Content-Security-Policy"), "default-src 'none'")
 	for _, expected := range []string{
 		`Default datasource: <span class="healthy">healthy</span>`, `<h2 id="hot">hot tier</h2>`, `<h2 id="cold">cold tier</h2>`,
-		"<code>" + g.hot.URL + "</code>", "<code>" + g.cold.URL + "</code>", "Holds samples from", "Holds samples up to",
+		"<code>" + g.hot.URL + "</code>", "<code>" + g.cold.URL + "</code>", "Coverage starts", "Coverage ends",
 		`<a href="api/v1/datasources/health">`,
 	} {
 		require.Contains(t, body, expected)

@@ -69,7 +69,7 @@ func TestCheck_IsForThoseWhoMayReadDatasources(t *testing.T) {
 		settings.Projects = []config.ProjectConfig{{Name: "shop", Namespaces: []string{"shop"}}}
 	}
 	m := withPerses(t, map[string]string{"/api/v1/projects/bank/datasources": "[]"}, confined)
-	for project, message := range map[string]string{"shop": "Perses", "bank": "its own to none"} {
+	for project, message := range map[string]string{"shop": "Perses", "bank": "its project has none"} {
 		status, text := asked(t, m, http.MethodPost, "/proxy/projects/"+project+"/datasources/x"+checkPath, "{}")
 		require.Equal(t, http.StatusForbidden, status, text)
 		require.Contains(t, text, message)
@@ -89,7 +89,7 @@ func TestRules_OnConflictAndTheLabelHoldForEachRule(t *testing.T) {
 		changed, _, err := m.core.Resolver.Confine(confined, request, namespace)
 		return changed, err
 	}
-	sources := map[string]*resolve.Resolved{"own": {Rule: m.core.Resolver.OwnRule()}, "named in the query": {}}
+	sources := map[string]*resolve.Resolved{"own": {Rule: m.core.Resolver.DefaultRule()}, "named in the query": {}}
 	for name, reference := range map[string]perses.Reference{"project": {Project: "listed", Name: "a"}, "datasource": {Name: "global"}, "project as namespace": {Project: "x", Name: "a"}} {
 		rule, err := m.core.Resolver.RuleOf(reference)
 		require.NoError(t, err, name)
@@ -103,7 +103,7 @@ func TestRules_OnConflictAndTheLabelHoldForEachRule(t *testing.T) {
 		require.Error(t, err, name)
 	}
 	_, err := confine(&resolve.Resolved{WantsNamespace: true, Label: "metrics"}, "up", "")
-	requireStatus(t, err, http.StatusForbidden, "answers for namespaces only")
+	requireStatus(t, err, http.StatusForbidden, "answers only requests that are confined to namespaces")
 }
 
 func TestSendsTokenOf_TakesOneBearerToken(t *testing.T) {
@@ -112,7 +112,7 @@ func TestSendsTokenOf_TakesOneBearerToken(t *testing.T) {
 	for value, expected := range map[string]bool{"Bearer planted": true, "bearer planted": true, "Basic planted": false, "planted": false, "Bearer other": false} {
 		incoming := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
 		incoming.Header.Set("Authorization", value)
-		isSent, err := sendsTokenOf(file, incoming)
+		isSent, err := hasTokenOf(file, incoming)
 		require.NoError(t, err)
 		require.Equal(t, expected, isSent, value)
 	}

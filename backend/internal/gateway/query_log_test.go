@@ -108,15 +108,15 @@ func TestQueryLog_EachFactOnceInOneLine(t *testing.T) {
 		refused bool // No tier is chosen.
 	}{
 		"answered":             {expects: []string{"level=debug", `msg="query answered"`, "outcome=success"}},
-		"slow":                 {slow: 1, expects: []string{"level=warning", `msg="a query was slow"`, "outcome=success"}},
-		"slow error of a tier": {slow: 1, tier: always(faketier.Status(http.StatusUnprocessableEntity, "{}")), expects: []string{"level=warning", `msg="a query was slow"`, "outcome=rejected"}},
+		"slow":                 {slow: 1, expects: []string{"level=warning", `msg="slow query"`, "outcome=success"}},
+		"slow error of a tier": {slow: 1, tier: always(faketier.Status(http.StatusUnprocessableEntity, "{}")), expects: []string{"level=warning", `msg="slow query"`, "outcome=rejected"}},
 		"failed":               {tier: always(faketier.Status(http.StatusUnauthorized, "{}")), expects: []string{"level=warning", `msg="a request failed"`, "outcome=failed"}},
 		"slow and failed":      {slow: 1, tier: always(faketier.Status(http.StatusUnauthorized, "{}")), expects: []string{"level=warning", `msg="a request failed"`, "outcome=failed"}},
-		"slow and cut off":     {slow: 1, tier: always(faketier.CutOff), expects: []string{"level=warning", "was cut off", "outcome=aborted"}},
-		"left":                 {tier: leave, expects: []string{"level=debug", `msg="the client went away"`, "outcome=canceled"}},
-		"slow and left":        {slow: 1, tier: leave, expects: []string{"level=warning", `msg="a query was slow"`, "outcome=canceled"}},
-		"refused":              {query: noPromQL, refused: true, expects: []string{"level=debug", `msg="a request was refused"`, "outcome=rejected"}},
-		"slow and refused":     {query: noPromQL, slow: 1, refused: true, expects: []string{"level=warning", `msg="a query was slow"`, "outcome=rejected"}},
+		"slow and cut off":     {slow: 1, tier: always(faketier.CutOff), expects: []string{"level=warning", "was truncated", "outcome=aborted"}},
+		"left":                 {tier: leave, expects: []string{"level=debug", `msg="the client disconnected"`, "outcome=canceled"}},
+		"slow and left":        {slow: 1, tier: leave, expects: []string{"level=warning", `msg="slow query"`, "outcome=canceled"}},
+		"refused":              {query: noPromQL, refused: true, expects: []string{"level=debug", `msg="rejected a request"`, "outcome=rejected"}},
+		"slow and refused":     {query: noPromQL, slow: 1, refused: true, expects: []string{"level=warning", `msg="slow query"`, "outcome=rejected"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			hot := newLoggedHot(t, test.slow)

@@ -132,7 +132,7 @@ func TestTenancy_TierAnswersForNamespacesOnly(t *testing.T) {
 	})
 	response, body := g.ask(t, http.MethodGet, query, "", "X-Tier-Choice", "cold")
 	require.Equal(t, http.StatusForbidden, response.StatusCode)
-	require.Contains(t, body, "answers for namespaces only")
+	require.Contains(t, body, "answers only requests that are confined to namespaces")
 	response, body = g.ask(t, http.MethodPost, "/api/v1/metrics/query", `{"query":"up","namespace":"shop"}`, "X-Tier-Choice", "cold")
 	require.Equal(t, http.StatusOK, response.StatusCode, body)
 	require.Equal(t, "cold", response.Header.Get("X-Tier"))

@@ -3,8 +3,11 @@ package gateway
 import (
 	"errors"
 	"io"
+	"mime"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,15 +21,14 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// bufferBytes is how much of an answer is in memory at a time.
+// bufferBytes is the part of an answer that is in memory while it streams.
 const bufferBytes = 64 << 10
 
 var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
 
-// stream passes an answer on: header, then the bytes as they come in. An
-// answer that is cut off aborts the connection, so that nobody takes what went
-// out for the whole.
-func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response *engine.Response, asked *resolve.Resolved, request *promapi.Request, started, deadline time.Time) {
+// stream sends an answer to the client as it arrives. If the answer is truncated, stream aborts
+// the connection, so that the client does not take the part for the whole answer.
+func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response *engine.Response, resolved *resolve.Resolved, request *promapi.Request, started, deadline time.Time) {
 	defer func() { _ = response.Body.Close() }()
 	header := w.Header()
 	copyHeader(header, response.Header)
@@ -66,7 +68,7 @@ func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response
 		return
 	}
 	entry := g.core.Logger.
-		WithFields(g.requestFields(incoming.Context(), header.Get(promapi.HeaderRequestID), asked, request)).
+		WithFields(g.requestFields(incoming.Context(), header.Get(promapi.HeaderRequestID), resolved, request)).
 		WithFields(answeredBy(response.Tier, response.Reason, response.Replica)).
 		WithFields(logrus.Fields{"status": response.Status, "bytes": written, "duration": took.String(), "outcome": outcome})
 	if response.Cache != nil {
@@ -74,7 +76,7 @@ func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response
 	}
 	switch {
 	case outcome == telemetry.OutcomeAborted:
-		entry.WithError(err).Warn("the answer of the tier was cut off, so the connection to the client is aborted")
+		entry.WithError(err).Warn("the answer of the tier was truncated: tierproxy aborts the connection to the client")
 	case slow:
 		entry.Warn(messageSlow)
 	case err != nil:
@@ -87,7 +89,36 @@ func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response
 	}
 }
 
-// logsDebug tells whether anybody reads lines that take long to make.
+// passedHeaders are the headers of a tier's response that the gateway forwards. It drops all
+// others, such as cookies and instructions to browsers.
+var passedHeaders = []string{"Content-Encoding", "Retry-After", "Vary"}
+
+// copyHeader copies the forwarded headers of a response.
+func copyHeader(to, from http.Header) {
+	for _, name := range passedHeaders {
+		if values := from[name]; len(values) > 0 {
+			to[name] = slices.Clone(values)
+		}
+	}
+	to["Content-Type"] = []string{contentType(from.Get("Content-Type"))}
+}
+
+// contentType returns application/json, with the charset of the tier's content type if it is
+// UTF-8. It drops the rest, because browsers interpret a list such as
+// "application/json;a=b,text/html" as its last element.
+func contentType(ofTier string) string {
+	const kind = "application/json"
+	if ofTier == kind {
+		return kind
+	}
+	given, parameters, err := mime.ParseMediaType(ofTier)
+	if err == nil && given == kind && strings.EqualFold(parameters["charset"], "utf-8") {
+		return kind + "; charset=utf-8"
+	}
+	return kind
+}
+
+// logsDebug reports whether the logger writes lines at level debug.
 func logsDebug(logger logrus.FieldLogger) bool {
 	switch logger := logger.(type) {
 	case *logrus.Logger:
@@ -98,15 +129,15 @@ func logsDebug(logger logrus.FieldLogger) bool {
 	return true
 }
 
-// writeError is a failure to write to the client.
+// writeError is an error of writing to the client.
 type writeError struct{ error }
 
-// stallTimeout is how long a client may take to accept one piece of an answer, of
-// bufferBytes at most. While it does not, it holds a slot of the tier.
+// stallTimeout is the time in which a client has to accept up to bufferBytes of an answer. A
+// slow client occupies a slot of the tier.
 const stallTimeout = 5 * time.Second
 
-// copyFlushing copies the body and sends each piece on as soon as it is there, at
-// the latest until the deadline.
+// copyFlushing copies body to the client and flushes each piece, until the deadline. It returns
+// the number of bytes. A *writeError means that the client failed, not the tier.
 func copyFlushing(w http.ResponseWriter, body io.Reader, deadline time.Time) (int64, error) {
 	buffer, _ := buffers.Get().(*[bufferBytes]byte)
 	defer buffers.Put(buffer)
@@ -127,7 +158,7 @@ func copyFlushing(w http.ResponseWriter, body io.Reader, deadline time.Time) (in
 			}
 		}
 		if errors.Is(readError, io.EOF) {
-			return total, nil // The server sends what is left, in one piece with the end.
+			return total, nil // The server flushes the rest together with the end of the response.
 		}
 		if n > 0 {
 			if err := controller.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {

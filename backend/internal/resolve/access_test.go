@@ -39,16 +39,16 @@ func TestDestination_CredentialGoesToItsServerOnly(t *testing.T) {
 	hot, other := m.transports.own[tier.Hot], m.transports.destinations[0].Transport
 	require.True(t, hot.HoldsSecrets())
 	for _, project := range []string{"", "listed"} {
-		require.Same(t, hot, of(project, "https://127.0.0.1:1/hot/below").access)
-		require.False(t, of(project, "https://127.0.0.1:1/elsewhere").access.HoldsSecrets(), "another path may be another tenant")
-		require.Same(t, hot, of(project, "https://[::ffff:127.0.0.1]:1/hot").access, "the same server, written otherwise")
-		require.Same(t, other, of(project, "https://127.0.0.1:2").access)
-		require.Nil(t, of(project, "http://127.0.0.1:2").access, "not where others can read it")
-		require.False(t, of(project, "http://127.0.0.1:1").access.HoldsSecrets())
-		require.False(t, of(project, "https://localhost:1").access.HoldsSecrets(), "another name is another destination")
+		require.Same(t, hot, of(project, "https://127.0.0.1:1/hot/below").transport)
+		require.False(t, of(project, "https://127.0.0.1:1/elsewhere").transport.HoldsSecrets(), "another path may be another tenant")
+		require.Same(t, hot, of(project, "https://[::ffff:127.0.0.1]:1/hot").transport, "the same server, written otherwise")
+		require.Same(t, other, of(project, "https://127.0.0.1:2").transport)
+		require.Nil(t, of(project, "http://127.0.0.1:2").transport, "not where others can read it")
+		require.False(t, of(project, "http://127.0.0.1:1").transport.HoldsSecrets())
+		require.False(t, of(project, "https://localhost:1").transport.HoldsSecrets(), "another name is another destination")
 	}
 	for _, address := range []string{"https://127.0.0.1:1", "https://127.0.0.1:2", "https://localhost:1"} {
-		require.Nil(t, of("unlisted", address).access, "a project that is not listed gets nothing of the operator's")
+		require.Nil(t, of("unlisted", address).transport, "a project that is not listed gets nothing of the operator's")
 	}
 }
 
@@ -58,10 +58,10 @@ func TestDestination_CredentialGoesToItsServerOnly(t *testing.T) {
 func TestSaved_UnlistedProjectsDoNotReachTheOwnTiers(t *testing.T) {
 	m := runningResolver(t, nil)
 	_, err := m.Saved(saved(t, "unlisted", `"hot":{"url":"https://127.0.0.1:1/hot"},"cold":{"url":"https://127.0.0.1:1/cold"},`, "{}"))
-	requireStatus(t, err, http.StatusForbidden, "which the gateway does not call")
+	requireStatus(t, err, http.StatusForbidden, "which is not an allowed destination")
 	for _, path := range []string{"/a/../hot", "/%2e%2e/hot", "/a%2fb", "/a%3fb"} {
 		_, err = m.Saved(saved(t, "", fmt.Sprintf(`"hot":{"url":"https://127.0.0.1:1%s"},`, path), "{}"))
-		requireStatus(t, err, http.StatusForbidden, "which the gateway does not call")
+		requireStatus(t, err, http.StatusForbidden, "which is not an allowed destination")
 	}
 }
 
@@ -87,7 +87,7 @@ func TestTransports_ServiceAccountTokenGoesToServicesOverTLS(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, expected, made.own[tier.Cold].SendsToken(), address)
 		require.False(t, made.own[tier.Hot].SendsToken())
-		require.True(t, made.found[tier.Hot].withToken.SendsToken(), "tiers of its own that were discovered get it")
+		require.True(t, made.discovered[tier.Hot].withToken.SendsToken(), "tiers of its own that were discovered get it")
 		require.False(t, made.services.HoldsSecrets(), "a Service that datasources name does not get it")
 
 		settings.Cold.HTTPConfig = withToken("another")
@@ -115,13 +115,13 @@ func TestAnnounce_NamesTheTiersThatGetTheToken(t *testing.T) {
 	logger, logged := test.NewNullLogger()
 	outside := func(tier.Name) bool { return false }
 	made.announce(logger, settings, outside)
-	require.Contains(t, logged.LastEntry().Message, "cannot be read: nothing is sent until it can")
+	require.Contains(t, logged.LastEntry().Message, "it sends no token until it can")
 	require.NoError(t, os.WriteFile(token, []byte("planted"), 0o600))
 	made.announce(logger, settings, outside)
-	require.Equal(t, "the ServiceAccount token of "+token+" goes, over TLS only, to the cold tier", logged.LastEntry().Message)
+	require.Equal(t, "tierproxy sends the ServiceAccount token "+token+", over TLS only, to the cold tier", logged.LastEntry().Message)
 	settings.Discovery.Namespaces = []string{"monitoring"}
 	made.announce(logger, settings, func(tier.Name) bool { return true })
-	require.Equal(t, "the ServiceAccount token of "+token+" goes, over TLS only, to the hot tier, the cold tier", logged.LastEntry().Message)
+	require.Equal(t, "tierproxy sends the ServiceAccount token "+token+", over TLS only, to the hot tier, the cold tier", logged.LastEntry().Message)
 }
 
 func TestSaved_ProjectsChooseNoTenantWithOurCredential(t *testing.T) {
@@ -204,7 +204,7 @@ func TestRules_ProjectIsNamespace(t *testing.T) {
 	require.Equal(t, `kubernetes_namespace "x"`, found.Rule.String())
 	_, err = m.Saved(saved(t, "", "", "{}"))
 	requireStatus(t, err, http.StatusForbidden, "enforcement.datasources")
-	own, err := m.Own()
+	own, err := m.Default()
 	require.NoError(t, err)
 	require.Nil(t, own.Rule)
 }

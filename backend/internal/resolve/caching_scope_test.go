@@ -27,7 +27,7 @@ func TestScope_DiffersForEachDatasourceAndTier(t *testing.T) {
 		t.Helper()
 		var scope string
 		if datasource == nil {
-			own, err := m.Own()
+			own, err := m.Default()
 			require.NoError(t, err)
 			scope = own.Datasource.Scope
 		} else {

@@ -16,21 +16,22 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// TierReport is what was found at one tier. It holds a class of failure and
-// never what a host answered, so that nobody can look around with it in a
-// network that they do not reach themselves.
+// TierReport is the result of inspecting one tier. It contains a class of failure, but never
+// the response of a host. Otherwise callers could use it to explore a network that they
+// cannot reach.
 type TierReport struct {
 	// Source says who names the tier: datasource, gateway, or none.
 	Source string `json:"source"`
 	// Address is the URL of the tier.
 	Address string `json:"address,omitempty"`
-	// State is ok, none where there is no such tier, or a class of failure.
+	// State is ok, none (there is no such tier), or a class of failure.
 	State string `json:"state"`
-	// Message says what the state means and what to change.
+	// Message explains the state and says what to change.
 	Message string `json:"message"`
+	// Version is the version that the tier reports, or empty.
 	Version string `json:"version,omitempty"`
-	// OldestSample is the time of hot's oldest sample, and CoverageStart the time
-	// from which on hot is asked: later where a gap or the retention makes it so.
+	// OldestSample is the time of hot's oldest sample, and CoverageStart the start of hot's
+	// coverage. Coverage starts later after a gap, or because of the retention.
 	OldestSample   *time.Time        `json:"oldest_sample,omitempty"`
 	CoverageStart  *time.Time        `json:"coverage_start,omitempty"`
 	ExternalLabels map[string]string `json:"external_labels,omitempty"`
@@ -38,38 +39,37 @@ type TierReport struct {
 
 	// Server is Address without its path.
 	Server        string          `json:"-"`
-	tiers         []*catalog.Tier // that were inspected
-	replicaLabels []string        // that the tier removes by deduplication
+	tiers         []*catalog.Tier // the inspected servers
+	replicaLabels []string        // removed by the tier's deduplication
 }
 
 // SourceDatasource is the Source of a tier that the datasource names.
 const SourceDatasource = "datasource"
 
-// The states of a tier beside the classes of upstream.Failure.
+// The states of a tier, in addition to the classes of upstream.Failure.
 const (
 	StateOK         = "ok"
 	StateNone       = "none"
 	StateUnresolved = "service-unresolved"
 	StateForbidden  = "denied-by-policy"
-	// StateUnusable: it answers, and the gateway does not ask it all the same.
+	// StateUnusable means that the tier answers, but cannot be used.
 	StateUnusable = "unusable"
 )
 
 const (
-	// lookupTimeout bounds the lookup of a Service that is not known yet.
+	// lookupTimeout is the timeout for the first lookup of a Service.
 	lookupTimeout = 5 * time.Second
-	// inspectionsAtOnce bounds how many servers are inspected at a time.
-	inspectionsAtOnce = 8
+	// maxInspections is the maximum number of servers inspected concurrently.
+	maxInspections = 8
 )
 
-// Inspect looks once at the tiers of a datasource that is saved or may be, as
-// the probes of a saved one do.
+// Inspect probes the tiers of a datasource once. The datasource need not be saved.
 func (r *Resolver) Inspect(ctx context.Context, saved *perses.Datasource) map[tier.Name]TierReport {
 	var hot, cold TierReport
-	var looks sync.WaitGroup
-	looks.Go(func() { hot = r.inspect(ctx, saved, tier.Hot, saved.Spec.Hot) })
-	looks.Go(func() { cold = r.inspect(ctx, saved, tier.Cold, saved.Spec.Cold) })
-	looks.Wait()
+	var running sync.WaitGroup
+	running.Go(func() { hot = r.inspect(ctx, saved, tier.Hot, saved.Spec.Hot) })
+	running.Go(func() { cold = r.inspect(ctx, saved, tier.Cold, saved.Spec.Cold) })
+	running.Wait()
 	removed := append(slices.Clone(r.config.Cold.ReplicaLabels), cold.replicaLabels...)
 	if reason, certain := catalog.NoReplicas(hot.tiers, removed); certain && hot.State == StateOK {
 		hot.State, hot.Message, hot.OldestSample, hot.CoverageStart = StateUnusable, reason.Public, nil, nil
@@ -118,33 +118,33 @@ func (r *Resolver) inspect(ctx context.Context, saved *perses.Datasource, name t
 	case servers[0].missing != "":
 		seen.State, seen.Message = StateUnresolved, servers[0].missing
 		if at.service != nil {
-			seen.Address, seen.Server = at.url, at.url // A Service is asked without a path.
+			seen.Address, seen.Server = at.url, at.url // The URL of a Service has no path.
 		}
 		return seen
 	}
 	inspections := make([]catalog.Inspection, len(servers))
-	var looks sync.WaitGroup
+	var running sync.WaitGroup
 	for i, server := range servers {
 		client, err := server.client(tenant, config.PoolConfig{Size: 1}, 1, r.network)
 		if err != nil {
-			seen.State, seen.Message = string(upstream.FailureTLS), "the gateway cannot read the certificates that it is configured with for this host"
+			seen.State, seen.Message = string(upstream.FailureTLS), "the gateway cannot read the configured certificates for this host"
 			return seen
 		}
 		defer client.Close()
 		_, settings := server.shared()
-		one := catalog.NewTier(catalog.TierOptions{
+		inspected := catalog.NewTier(catalog.TierOptions{
 			Name: name, Replica: server.replica, Client: client, ProbeInterval: time.Duration(r.config.Probe.Interval), ProbeBudget: r.inspections,
 			Retention: settings.Retention, Lag: settings.Lag, ScrapeInterval: settings.ScrapeInterval,
 		})
-		seen.Address, seen.Server, seen.tiers = client.Endpoint(), client.Server(), append(seen.tiers, one)
-		looks.Go(func() { inspections[i] = one.Inspect(ctx) })
+		seen.Address, seen.Server, seen.tiers = client.Endpoint(), client.Server(), append(seen.tiers, inspected)
+		running.Go(func() { inspections[i] = inspected.Inspect(ctx) })
 	}
-	looks.Wait()
+	running.Wait()
 	return seen.inspected(inspections, name)
 }
 
-// inspected adds what was seen of the servers of a tier. Hot is asked at the one
-// that covers most.
+// inspected adds the inspections of a tier's servers. The report describes the best server;
+// for hot, this is the one with the longest coverage.
 func (t TierReport) inspected(servers []catalog.Inspection, name tier.Name) TierReport {
 	best := slices.MinFunc(servers, func(a, b catalog.Inspection) int {
 		return cmp.Or(cmp.Compare(usability(a), usability(b)), cmp.Compare(a.CoverageStart, b.CoverageStart))
@@ -164,15 +164,14 @@ func (t TierReport) inspected(servers []catalog.Inspection, name tier.Name) Tier
 		return t
 	}
 	if best.Oldest == tier.NothingCovered {
-		t.Message = "it answers queries, but will not be asked: " + best.Error
+		t.Message = "it answers queries, but tierproxy will not use it: " + best.Error
 		return t
 	}
 	t.OldestSample, t.CoverageStart = Instant(best.Oldest), Instant(best.CoverageStart)
 	return t
 }
 
-// usability orders servers: those that are asked, those that answer, and the
-// others.
+// usability ranks a server: 0 if it can be used, 1 if it only answers, and 2 otherwise.
 func usability(seen catalog.Inspection) int {
 	switch {
 	case seen.Available:
@@ -183,15 +182,15 @@ func usability(seen catalog.Inspection) int {
 	return 2
 }
 
-// adviceFor says for a class of failure what it means and what to change.
+// adviceFor explains a class of failure and says what to change.
 func adviceFor(failure upstream.Failure) string {
 	switch failure {
 	case upstream.FailureDenied:
-		return "the gateway does not call this address: ask the operator to list the host in the gateway's destinations"
+		return "the address is not an allowed destination: ask the operator to list the host in the gateway's destinations"
 	case upstream.FailureUnauthorized:
 		return "it does not accept the gateway's credentials: the operator configures those for each host"
 	case upstream.FailureCredential:
-		return "the gateway's own credential for it cannot be had: the operator finds the reason in the gateway's log"
+		return "the gateway cannot get its credential for this tier: the operator finds the reason in the gateway's log"
 	case upstream.FailureTLS:
 		return "the TLS connection failed: check http or https, the host name in its certificate and the authority that signed it"
 	case upstream.FailureName:
@@ -201,14 +200,14 @@ func adviceFor(failure upstream.Failure) string {
 	case upstream.FailureRefused:
 		return "it refused the connection: check the port, and whether the server runs"
 	case upstream.FailureNotPrometheus:
-		return "what answers there is no Prometheus API: check port and path, without /api/v1"
+		return "the server that answers has no Prometheus API: check the port and the path, which must not contain /api/v1"
 	case upstream.FailureClosed, upstream.FailureOther:
 	}
 	return "it could not be reached: check the URL"
 }
 
-// Instant returns a timestamp in milliseconds since the Unix epoch as a time,
-// which is RFC 3339 in JSON.
+// Instant converts a timestamp in milliseconds since the Unix epoch to a time, which JSON
+// shows as RFC 3339.
 func Instant(milliseconds int64) *time.Time {
 	at := time.UnixMilli(milliseconds).UTC()
 	return &at

@@ -18,50 +18,47 @@ import (
 )
 
 const (
-	// unusedFor is how long a tier that a datasource named is probed after
-	// its last query.
-	unusedFor = 10 * time.Minute
-	// warmConnections is how many connections are made to one of the gateway's own
-	// tiers before they are needed.
+	// idleTimeout is how long the pool keeps probing a datasource's tier after its last
+	// query.
+	idleTimeout = 10 * time.Minute
+	// warmConnections is the number of connections that the pool opens to one of the
+	// gateway's own tiers in advance.
 	warmConnections = 8
-	// keptConnections is how many connections to another tier are kept while
-	// nobody uses them, and keptFor how long. Its probes take some of them.
-	keptConnections = 4
-	keptFor         = 15 * time.Second
-	// namedProbeBytes bounds an answer to a probe of a tier that is not the
-	// gateway's own.
-	namedProbeBytes = 2 << 20
+	// idleConnections is the number of idle connections that the pool keeps to another tier,
+	// and idleConnectionTimeout how long it keeps them. Probes use some of them.
+	idleConnections       = 4
+	idleConnectionTimeout = 15 * time.Second
+	// maxProbeBytes limits the answer to a probe of a tier that is not the gateway's own.
+	maxProbeBytes = 2 << 20
 )
 
-// destination is everything that makes one tier different from another. It is
-// comparable, and serves as the key of the pool: see shared.
+// destination identifies a tier. It is comparable and is the key of the pool: see shared.
 type destination struct {
 	name      tier.Name
 	url       string
 	retention time.Duration
 	lag       time.Duration
-	// scrapeInterval is that of a datasource that names the tier; zero where
-	// what is seen counts.
+	// scrapeInterval is the interval that the datasource sets. If it is zero, tierproxy
+	// measures it.
 	scrapeInterval time.Duration
-	access         *upstream.TransportConfig
+	transport      *upstream.TransportConfig
 	tenancy        config.TenancyConfig
 	guard          upstream.Guard
-	// tenant is the tenant whose data the tier holds, as the operator says;
-	// empty where that is not said.
+	// tenant is the tenant that the data belongs to, if the operator declares one.
 	tenant string
-	// tenant headers in canonical form, one "name: value" a line.
+	// headers are the tenant headers in canonical form, one "name: value" per line.
 	headers string
-	// service names the Service that the tier was found by; empty where it is
-	// named by its URL. address and replica are those of one server behind it;
-	// empty where the Service is asked as a whole.
+	// service is the name of the tier's Service, or empty if the tier has a URL. address and
+	// replica identify one server behind the Service. They are empty if queries go to the
+	// Service itself.
 	service, address, replica string
-	// missing says why it is not known where the tier is; empty where it is.
+	// missing says why the location of the tier is unknown, or is empty.
 	missing string
 }
 
-// shared returns the part of a destination that its connections, probes and
-// what is learned of it depend on, and the rest. Only a scrape interval that is
-// longer than the usual one makes a difference for probes.
+// shared splits a destination into the part that identifies connections, probes and catalog,
+// and the settings of a datasource. A scrape interval belongs to the first part only if it is
+// longer than the default, because only then it affects probes.
 func (d destination) shared() (destination, catalog.TierSettings) {
 	settings := catalog.TierSettings{Retention: d.retention, Lag: d.lag, ScrapeInterval: d.scrapeInterval}
 	d.retention, d.lag = 0, 0
@@ -71,19 +68,18 @@ func (d destination) shared() (destination, catalog.TierSettings) {
 	return d, settings
 }
 
-// client returns a client for the destination. No connection is made. kept says
-// how many connections are kept while nobody uses them; zero: as many as the
-// pool has.
-func (d destination) client(header http.Header, pool config.PoolConfig, kept int, network *upstream.Network) (*upstream.Client, error) {
+// client returns a client for the destination, without connecting. idle is the number of idle
+// connections to keep. Zero keeps as many as the pool has.
+func (d destination) client(header http.Header, pool config.PoolConfig, idle int, network *upstream.Network) (*upstream.Client, error) {
 	base, err := url.Parse(d.url)
 	if err != nil {
 		return nil, fmt.Errorf("parse the URL of the %s tier: %w", d.name, err)
 	}
 	options := upstream.ClientOptions{
-		URL: base, Transport: d.access, PoolSize: pool.Size, HTTP2: pool.HTTP2, Header: header, Guard: d.guard, Address: d.address, Network: network,
+		URL: base, Transport: d.transport, PoolSize: pool.Size, HTTP2: pool.HTTP2, Header: header, Guard: d.guard, Address: d.address, Network: network,
 	}
-	if kept > 0 {
-		options.IdleConnections, options.IdleTimeout, options.ProbeBytes = kept, keptFor, namedProbeBytes
+	if idle > 0 {
+		options.IdleConnections, options.IdleTimeout, options.ProbeBytes = idle, idleConnectionTimeout, maxProbeBytes
 	}
 	if d.tenancy.Parameter != "" {
 		options.Tenancy = &upstream.Tenancy{Parameter: d.tenancy.Parameter, Probe: d.tenancy.ProbeNamespace}
@@ -95,19 +91,18 @@ func (d destination) client(header http.Header, pool config.PoolConfig, kept int
 	return client, nil
 }
 
-// usage is when something was used last. It is safe for concurrent use.
+// usage is the time of the last use. It is safe for concurrent use.
 type usage struct{ nanoseconds atomic.Int64 }
 
 func (u *usage) touch(now time.Time) { u.nanoseconds.Store(now.UnixNano()) }
 
 func (u *usage) last() time.Time { return time.Unix(0, u.nanoseconds.Load()) }
 
-// tierPool holds the tiers that are in use, each with its connections and its
-// background probes.
+// tierPool holds the tiers in use, each with its connections and its background probes.
 type tierPool struct {
 	config  config.Config
 	now     func() time.Time
-	network *upstream.Network                   // nil but in tests
+	network *upstream.Network                   // nil except in tests
 	onProbe func(*catalog.Tier, catalog.Status) // for the gateway's own tiers
 	limits  admission.Limits
 	meters  map[tier.Name]*admission.Meters
@@ -123,12 +118,12 @@ type tierPool struct {
 	tiers    map[destination]*pooledTier
 	pairs    map[pairKey]*pooledPair
 	replicas map[replicaSetKey]*replicaSet
-	// conflicts are servers that were no replicas of each other.
+	// conflicts remembers servers that are not replicas of each other.
 	conflicts map[replicaSetKey]replicaConflict
 	running   sync.WaitGroup
 }
 
-// pairKey is a hot and a cold tier that one datasource has.
+// pairKey is the hot and the cold tier of a datasource.
 type pairKey struct{ hot, cold *catalog.Tier }
 
 type pooledPair struct {
@@ -139,13 +134,13 @@ type pooledPair struct {
 type pooledTier struct {
 	*catalog.Tier
 	cancel context.CancelFunc
-	// used is when any datasource used the tier last.
+	// used is the last use by any datasource.
 	used usage
 	own  bool
-	// users are the projects whose datasources name the tier, and when each of
-	// them used it last. The empty project stands for global datasources.
+	// users maps the projects whose datasources name the tier to their last use. The empty
+	// project stands for global datasources.
 	users map[string]*usage
-	// payer is the project whose bounds the probes count against.
+	// payer is the project whose probe budget the tier uses.
 	payer   string
 	probing *catalog.ProbeBudget
 }
@@ -160,7 +155,7 @@ func newTierPool(config config.Config) *tierPool {
 	}
 }
 
-// limitsOf are the limits of each tier.
+// limitsOf returns the limits of each tier.
 func limitsOf(config config.Config) admission.Limits {
 	limits := admission.Limits{
 		Concurrent: config.Limits.Concurrent, Queue: config.Limits.Queue, Wait: time.Duration(config.Limits.QueueWait),
@@ -172,13 +167,13 @@ func limitsOf(config config.Config) admission.Limits {
 	return limits
 }
 
-// start lets the pool probe until ctx ends.
+// start allows the pool to probe tiers until ctx ends.
 func (p *tierPool) start(ctx context.Context) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	p.context = ctx
 	p.running.Go(func() {
-		ticker := time.NewTicker(unusedFor / 10)
+		ticker := time.NewTicker(idleTimeout / 10)
 		defer ticker.Stop()
 		for {
 			select {
@@ -186,7 +181,7 @@ func (p *tierPool) start(ctx context.Context) {
 				return
 			case now := <-ticker.C:
 				p.keepOwn()
-				p.dropUnused(now.Add(-unusedFor))
+				p.dropUnused(now.Add(-idleTimeout))
 			}
 		}
 	})
@@ -196,28 +191,27 @@ func (p *tierPool) start(ctx context.Context) {
 type tierUse struct {
 	// header are the tenant headers of the destination.
 	header http.Header
-	// own marks one of the gateway's own tiers, which counts against no project
-	// and is kept for good where the configuration names its URL.
+	// own marks one of the gateway's own tiers. It does not count for a project. The pool
+	// keeps it forever if its URL is configured.
 	own bool
-	// project is that of the datasource; empty for a global one.
+	// project is the project of the datasource; empty for a global one.
 	project string
 }
 
-// get returns the tier at a destination and starts to probe it if it is new.
-// Whoever keeps the tier touches usages with each use. Datasources that differ
-// only in the settings of a tier share it. It returns an Error with status 503
-// when the project uses more tiers at a time than it may.
+// get returns the tier at a destination, and starts to probe a new one. The caller touches
+// usages whenever it uses the tier. Datasources whose settings for a tier differ share the
+// tier. get returns an Error with status 503 if the project has too many tiers in use.
 func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*usage, err error) {
 	at, settings := at.shared()
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	if found, ok := p.tiers[at]; ok {
-		usages, err := p.use(found, use)
+	if pooled, ok := p.tiers[at]; ok {
+		usages, err := p.use(pooled, use)
 		if err != nil {
 			return nil, nil, err
 		}
-		found.own = found.own || (use.own && at.service == "")
-		return found.With(settings), usages, nil
+		pooled.own = pooled.own || (use.own && at.service == "")
+		return pooled.With(settings), usages, nil
 	}
 	if p.context == nil || p.context.Err() != nil {
 		return nil, nil, ErrNotRunning
@@ -234,12 +228,12 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 		p.tiers[at] = added
 		return added.Tier, usages, nil
 	}
-	kept, warm := 0, warmConnections
+	idle, warm := 0, warmConnections
 	if !use.own {
-		kept, warm = keptConnections, 0
+		idle, warm = idleConnections, 0
 		added.probing = p.probingOf(use.project)
 	}
-	client, err := at.client(use.header, p.config.Pool, kept, p.network)
+	client, err := at.client(use.header, p.config.Pool, idle, p.network)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -263,8 +257,8 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 	return added.Tier, usages, nil
 }
 
-// pair returns what is known of two tiers together, and starts to learn it if
-// they are new. It is nil unless there are both. It lives as long as both tiers.
+// pair returns the catalog of two tiers, and starts to refresh a new one. It returns nil
+// unless there are both tiers. The catalog lives as long as both tiers.
 func (p *tierPool) pair(hot, cold *catalog.Tier) *catalog.Catalog {
 	if hot == nil || cold == nil {
 		return nil
@@ -273,8 +267,8 @@ func (p *tierPool) pair(hot, cold *catalog.Tier) *catalog.Catalog {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	key := pairKey{hot.Base(), cold.Base()}
-	if found, ok := p.pairs[key]; ok {
-		return found.With(hot, cold)
+	if pooled, ok := p.pairs[key]; ok {
+		return pooled.With(hot, cold)
 	}
 	options := catalog.Options{
 		Hot: key.hot, Cold: key.cold, LearnInterval: time.Duration(p.config.Probe.LearnInterval), ReplicaLabels: p.config.Cold.ReplicaLabels,
@@ -283,7 +277,7 @@ func (p *tierPool) pair(hot, cold *catalog.Tier) *catalog.Catalog {
 		},
 	}
 	if ownHot != "" && hot.Endpoint() == ownHot {
-		// What the operator says of hot holds for the operator's own.
+		// The operator's declarations apply to the gateway's own hot tier only.
 		options.Complete, options.ExternalLabels = p.config.Hot.Complete, p.config.Hot.ExternalLabels
 	}
 	ctx, cancel := context.WithCancel(p.context)
@@ -293,6 +287,7 @@ func (p *tierPool) pair(hot, cold *catalog.Tier) *catalog.Catalog {
 	return added.With(hot, cold)
 }
 
+// dropUnused drops the tiers whose last use is before a time, except the gateway's own.
 func (p *tierPool) dropUnused(before time.Time) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -303,8 +298,7 @@ func (p *tierPool) dropUnused(before time.Time) {
 	}
 }
 
-// dropService drops the tiers that were found by a Service and are no longer
-// what it leads to.
+// dropService drops the tiers of a Service that keep rejects.
 func (p *tierPool) dropService(service string, keep func(destination) bool) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -315,7 +309,7 @@ func (p *tierPool) dropService(service string, keep func(destination) bool) {
 	}
 }
 
-// drop ends the probes of a tier. Queries that are under way finish.
+// drop removes a tier and ends its probes. Queries in flight finish. The mutex is held.
 func (p *tierPool) drop(at destination, dropped *pooledTier) {
 	dropped.cancel()
 	dropped.Close()
@@ -334,8 +328,7 @@ func (p *tierPool) drop(at destination, dropped *pooledTier) {
 	p.onDrop()
 }
 
-// stop ends all probes, waits for them and closes idle connections. The
-// context that start was given has to be cancelled before.
+// stop waits for all probes and closes idle connections. Cancel the context of start first.
 func (p *tierPool) stop() {
 	p.running.Wait()
 	p.mutex.Lock()

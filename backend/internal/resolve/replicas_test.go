@@ -41,7 +41,7 @@ func TestReplicas_BelongToAHotAndAColdTogether(t *testing.T) {
 		servers = append(servers, discovery.Endpoint{Name: fmt.Sprintf("prometheus-%d", i), Address: strings.TrimPrefix(server.URL, "http://"), Ready: true})
 	}
 	service := &discovery.Service{Host: "prometheus.monitoring.svc", Port: 9090, Scheme: "http", State: discovery.StateFound, Endpoints: servers}
-	hotAt := location{service: service, destination: destination{name: tier.Hot, url: service.URL(), service: "monitoring/prometheus", access: r.ownConfigured(tier.Hot).access}}
+	hotAt := location{service: service, destination: destination{name: tier.Hot, url: service.URL(), service: "monitoring/prometheus", transport: r.ownConfigured(tier.Hot).transport}}
 	datasource := func(coldFlags string) *Resolved {
 		coldAt := location{destination: destination{name: tier.Cold, url: tellingTier(t, "{}", coldFlags).URL}}
 		made := &Resolved{Label: coldFlags, Datasource: &engine.Datasource{}}

@@ -1,9 +1,8 @@
-// Package resolve turns a saved datasource into something that can be queried:
-// its tiers, their replicas, its policy and its cache scope. It decides what a
-// datasource may name, and whose credentials go where.
+// Package resolve turns the spec of a datasource into tiers, replicas, a policy and a cache
+// scope. It decides which destinations a datasource may use, and which credentials tierproxy
+// sends to them.
 //
-// A Resolved is made once per generation of the spec and of discovery, and is
-// not changed after that. Requests only read it.
+// A Resolved is immutable. The Resolver creates a new one when the spec or a Service changes.
 package resolve
 
 import (
@@ -34,14 +33,14 @@ const DefaultName = "default"
 var ErrNotRunning = promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorUnavailable, "the gateway is not running: it has not started yet, or it is stopping")
 
 const (
-	// maxResolved bounds the datasources that are kept resolved.
+	// maxResolved is the maximum number of resolved datasources in memory.
 	maxResolved = 4096
-	// keepAliveInterval is how often the Services of datasources in use are
-	// marked as used.
+	// keepAliveInterval is the interval in which the Resolver marks the Services of
+	// datasources in use as used.
 	keepAliveInterval = time.Minute
 )
 
-// Options are what a Resolver is made of.
+// Options are the options of New.
 type Options struct {
 	Config config.Config
 	Logger logrus.FieldLogger
@@ -53,8 +52,7 @@ type Options struct {
 	Network *upstream.Network
 }
 
-// Resolver resolves datasources, and owns the tiers that are in use. It is safe
-// for concurrent use.
+// Resolver resolves datasources and owns their tiers. It is safe for concurrent use.
 type Resolver struct {
 	config      config.Config
 	logger      logrus.FieldLogger
@@ -64,28 +62,28 @@ type Resolver struct {
 	pool        *tierPool
 	network     *upstream.Network
 
-	// discovery is nil where there is none; noDiscovery says why.
+	// discovery is nil if discovery is off. noDiscovery says why.
 	discovery   *discovery.Discovery
 	noDiscovery string
 
-	// inspections bounds the servers that are inspected at a time.
+	// inspections limits concurrent inspections.
 	inspections *catalog.ProbeBudget
 
-	// generation changes with every change of a Service, and when a tier is
-	// dropped: a Resolved of an earlier generation is made anew.
-	generation atomic.Uint64
-	own        atomic.Pointer[Resolved]
-	saved      *lru.Cache[perses.Reference, *Resolved]
-	running    sync.WaitGroup
+	// generation changes whenever a Service changes or the pool drops a tier. A Resolved of
+	// an earlier generation is outdated.
+	generation        atomic.Uint64
+	defaultDatasource atomic.Pointer[Resolved]
+	saved             *lru.Cache[perses.Reference, *Resolved]
+	running           sync.WaitGroup
 }
 
-// New returns a Resolver that does not probe yet. It returns an error when a
-// file that the configuration names cannot be read, and when there is no way to
-// find a tier at all.
+// New returns a Resolver that does not probe before Start. It returns an error if it cannot
+// read a configured file, or if neither the configuration nor discovery nor Perses can provide
+// a tier.
 func New(options Options) (*Resolver, error) {
 	r := &Resolver{
 		config: options.Config, logger: options.Logger, network: options.Network, fingerprint: options.Config.Fingerprint(),
-		inspections: catalog.NewProbeBudget(inspectionsAtOnce, 0),
+		inspections: catalog.NewProbeBudget(maxInspections, 0),
 	}
 	var err error
 	if r.transports, err = newTransports(options.Config, options.Reloads); err != nil {
@@ -99,32 +97,31 @@ func New(options Options) (*Resolver, error) {
 		return nil, err
 	}
 	if r.discovery == nil && r.config.Perses.URL == "" && r.config.Hot.URL == "" && r.config.Cold.URL == "" {
-		return nil, fmt.Errorf("hot.url, cold.url: without Perses and discovery at least one tier has to be set, and Services are not discovered: %s", r.noDiscovery)
+		return nil, fmt.Errorf("hot.url, cold.url: without Perses and discovery, set at least one tier; service discovery is off: %s", r.noDiscovery)
 	}
 	if r.saved, err = lru.New[perses.Reference, *Resolved](maxResolved); err != nil {
 		return nil, err
 	}
 	r.pool = newTierPool(options.Config)
 	r.pool.meters, r.pool.network, r.pool.onProbe = options.Meters, options.Network, r.logProbe
-	r.pool.keepOwn = func() { _, _ = r.Own() } // It fails only while the gateway stops.
+	r.pool.keepOwn = func() { _, _ = r.Default() } // It fails only while the gateway stops.
 	r.pool.ownHotURL = func() string { return r.ownLocation(tier.Hot).url }
 	r.pool.onDrop = func() { r.generation.Add(1) }
 	return r, nil
 }
 
-// Start begins to probe the tiers of the configuration and to watch their
-// Services in the background, until ctx ends.
+// Start probes the tiers of the configuration and watches their Services in the background,
+// until ctx ends.
 func (r *Resolver) Start(ctx context.Context) error {
 	r.pool.start(ctx)
 	r.startDiscovery(ctx)
 	r.transports.announce(r.logger, r.config, r.isDiscovered)
 	r.running.Go(func() { r.keepServicesAlive(ctx) })
-	_, err := r.Own()
+	_, err := r.Default()
 	return err
 }
 
-// Stop waits until all probes have ended. The context of Start has to be
-// cancelled before.
+// Stop waits for all probes to end. Cancel the context of Start first.
 func (r *Resolver) Stop() {
 	r.running.Wait()
 	if r.discovery != nil {
@@ -133,95 +130,93 @@ func (r *Resolver) Stop() {
 	r.pool.stop()
 }
 
-// PersesTransports returns what carries the requests to Perses of callers, and
-// those with the gateway's own credential; the latter is nil where there is none.
+// PersesTransports returns the transport for requests to Perses with the caller's credential,
+// and the one with the gateway's own credential. The latter is nil if none is configured.
 func (r *Resolver) PersesTransports() (callers, service http.RoundTripper) {
 	return r.transports.perses, r.transports.persesService
 }
 
-// Own returns the default datasource: the tiers of the configuration. It returns
+// Default returns the default datasource, which has the tiers of the configuration. It returns
 // ErrNotRunning before Start.
-func (r *Resolver) Own() (*Resolved, error) {
+func (r *Resolver) Default() (*Resolved, error) {
 	generation := r.generation.Load()
-	if found := r.own.Load(); found != nil && found.generation == generation {
-		found.touch(time.Now())
-		return found, nil
+	if resolved := r.defaultDatasource.Load(); resolved != nil && resolved.generation == generation {
+		resolved.touch(time.Now())
+		return resolved, nil
 	}
-	made, err := r.buildOwn()
+	resolved, err := r.buildDefault()
 	if err != nil {
 		return nil, err
 	}
-	made.generation = generation
-	r.own.Store(made)
-	return made, nil
+	resolved.generation = generation
+	r.defaultDatasource.Store(resolved)
+	return resolved, nil
 }
 
-// Saved returns a saved datasource. It returns an Error that names the
-// datasource: 403 when it may not use the gateway's own tiers or names a host
-// or Service that the operator does not allow, 501 when it names a Service and
-// there is no discovery, 503 when there are too many tiers.
+// Saved returns a saved datasource. It returns an Error that names the datasource:
+//   - 403 if it may not use the gateway's own tiers, or the host or Service that it names,
+//   - 501 if it names a Service and discovery is off,
+//   - 503 if too many tiers are in use.
 func (r *Resolver) Saved(saved *perses.Datasource) (*Resolved, error) {
 	generation := r.generation.Load()
-	if found, is := r.saved.Get(saved.Reference); is && found.generation == generation && found.specGeneration == saved.Generation {
-		found.touch(time.Now())
-		return found, nil
+	if resolved, is := r.saved.Get(saved.Reference); is && resolved.generation == generation && resolved.specGeneration == saved.Generation {
+		resolved.touch(time.Now())
+		return resolved, nil
 	}
-	made, err := r.buildSaved(saved)
+	resolved, err := r.buildSaved(saved)
 	if err != nil {
 		return nil, err
 	}
-	made.generation, made.specGeneration = generation, saved.Generation
-	r.saved.Add(saved.Reference, made)
-	return made, nil
+	resolved.generation, resolved.specGeneration = generation, saved.Generation
+	r.saved.Add(saved.Reference, resolved)
+	return resolved, nil
 }
 
-// WaitOwn returns Own, and waits for Services that are looked up for the first
-// time: see wait.
-func (r *Resolver) WaitOwn(ctx context.Context) (*Resolved, error) { return r.wait(ctx, r.Own) }
+// WaitDefault waits for the first lookup of its Services, and returns Default: see wait.
+func (r *Resolver) WaitDefault(ctx context.Context) (*Resolved, error) { return r.wait(ctx, r.Default) }
 
-// WaitSaved returns Saved, and waits for Services that are looked up for the
-// first time: see wait.
+// WaitSaved waits for the first lookup of its Services, and returns Saved: see wait.
 func (r *Resolver) WaitSaved(ctx context.Context, saved *perses.Datasource) (*Resolved, error) {
 	return r.wait(ctx, func() (*Resolved, error) { return r.Saved(saved) })
 }
 
-// wait returns what of returns. Services that are looked up for the first time
-// are waited for, for a quarter of the query timeout.
-func (r *Resolver) wait(ctx context.Context, of func() (*Resolved, error)) (*Resolved, error) {
-	found, err := of()
-	if err != nil || len(found.pending) == 0 {
-		return found, err
+// wait returns the result of resolve. Before that, it waits for the first lookup of the
+// datasource's Services, for at most a quarter of the query timeout.
+func (r *Resolver) wait(ctx context.Context, resolve func() (*Resolved, error)) (*Resolved, error) {
+	resolved, err := resolve()
+	if err != nil || len(resolved.pending) == 0 {
+		return resolved, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(r.config.Query.Timeout)/4)
 	defer cancel()
-	for _, reference := range found.pending {
+	for _, reference := range resolved.pending {
 		r.discovery.Wait(ctx, reference)
 	}
-	return of()
+	return resolve()
 }
 
-// Settle waits until the tiers of the configuration have been found and probed
-// and it is known what they hold, or until ctx ends.
+// Settle waits for the discovery, the first probe and the first catalog of the tiers of the
+// configuration, or until ctx ends.
 func (r *Resolver) Settle(ctx context.Context) {
-	own, err := r.WaitOwn(ctx)
+	resolved, err := r.WaitDefault(ctx)
 	if err != nil {
 		return
 	}
-	for _, each := range []*catalog.Tier{own.Hot, own.Cold} {
-		if each != nil {
-			each.Wait(ctx)
+	for _, server := range []*catalog.Tier{resolved.Hot, resolved.Cold} {
+		if server != nil {
+			server.Wait(ctx)
 		}
 	}
-	for _, each := range own.replicas {
-		each.Hot.Wait(ctx)
+	for _, server := range resolved.replicas {
+		server.Hot.Wait(ctx)
 	}
-	if own.Pair != nil {
-		own.Pair.Wait(ctx)
+	if resolved.Pair != nil {
+		resolved.Pair.Wait(ctx)
 	}
 }
 
-// keepServicesAlive marks the Services of datasources that are in use as used,
-// so that discovery goes on watching them.
+// keepServicesAlive marks the Services of datasources in use as used, so that discovery
+// continues to watch them.
 func (r *Resolver) keepServicesAlive(ctx context.Context) {
 	ticker := time.NewTicker(keepAliveInterval)
 	defer ticker.Stop()
@@ -233,9 +228,9 @@ func (r *Resolver) keepServicesAlive(ctx context.Context) {
 			if r.discovery == nil {
 				continue
 			}
-			for _, each := range append(r.saved.Values(), r.own.Load()) {
-				if each != nil && each.usedSince(now.Add(-2*keepAliveInterval)) {
-					for _, reference := range each.references {
+			for _, resolved := range append(r.saved.Values(), r.defaultDatasource.Load()) {
+				if resolved != nil && resolved.usedSince(now.Add(-2*keepAliveInterval)) {
+					for _, reference := range resolved.references {
 						r.discovery.Resolve(reference)
 					}
 				}
@@ -244,8 +239,7 @@ func (r *Resolver) keepServicesAlive(ctx context.Context) {
 	}
 }
 
-// logProbe logs a probe that changed the availability of one of the gateway's
-// own tiers.
+// logProbe logs a change in the availability of one of the gateway's own tiers.
 func (r *Resolver) logProbe(probed *catalog.Tier, status catalog.Status) {
 	if !status.Since.Equal(status.CheckedAt) {
 		return

@@ -10,57 +10,53 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// Resolved is a datasource that can be queried: its tiers and its policy, with
-// the gateway's own where the datasource names none. It is immutable; what the
-// probes find is read through its tiers.
+// Resolved is a datasource with its tiers and its policy. Tiers that the datasource does not
+// name are the gateway's own. A Resolved is immutable, but its tiers have a changing state.
 type Resolved struct {
 	// Label names the datasource in logs, errors and metrics.
 	Label string
 	// IsSaved is set for a datasource of Perses.
 	IsSaved bool
-	// Rule confines the requests to namespaces; nil where they are not confined.
+	// Rule confines requests to namespaces, or is nil.
 	Rule *enforcement.Rule
-	// WantsNamespace is set when a tier answers confined requests only.
+	// WantsNamespace is set if a tier answers only requests that are confined to namespaces.
 	WantsNamespace bool
-	// HotUnused says why the datasource is queried without a hot tier although
-	// there is one; empty where it is not.
+	// HotUnused says why the datasource does not use an existing hot tier, or is empty.
 	HotUnused string
 
-	// Hot and Cold are the tiers; nil where there is none. Where hot is several
-	// servers, Hot is one of them.
+	// Hot and Cold are the tiers, or nil. If hot has several replicas, Hot is one of them.
 	Hot, Cold *catalog.Tier
-	// Pair is what is known of both together; nil unless there are both.
+	// Pair is the catalog of both tiers, or nil without two tiers.
 	Pair *catalog.Catalog
-	// Services are those that the tiers were found by, or should have been; nil
-	// for the others.
+	// Services are the Services of the tiers. A tier with a URL has none.
 	Services map[tier.Name]*discovery.Service
-	// Datasource is the same to the engine.
+	// Datasource is the datasource as the engine sees it.
 	Datasource *engine.Datasource
 
-	// replicas are the servers that hold hot, hot itself among them; empty where
-	// it is asked as a whole.
+	// replicas are the replicas of hot, including Hot. They are empty if queries go to a URL
+	// or to the Service itself.
 	replicas []engine.Replica
-	// references are what the Services are looked up by.
+	// references are the names of the Services.
 	references []discovery.Reference
-	// pending are the Services that are still looked up.
+	// pending are the Services whose first lookup is in progress.
 	pending []discovery.Reference
-	// discovers is set where the gateway looks up Services.
+	// discovers is set if discovery is on.
 	discovers bool
 
-	// generation is that of the Resolver, and specGeneration that of the spec.
+	// generation is the Resolver's generation, and specGeneration the spec's.
 	generation     uint64
 	specGeneration string
 	usages         []*usage // of its tiers
 }
 
-// ShowsConfiguration reports whether callers of the datasource may see how the
-// tiers are configured. Those who are confined to namespaces may not.
+// ShowsConfiguration reports whether callers of the datasource may see the configuration of
+// its tiers. Callers that are confined to namespaces may not.
 func (r *Resolved) ShowsConfiguration() bool { return r.Rule == nil }
 
-// touch notes that the tiers are in use.
+// touch marks the tiers as used.
 func (r *Resolved) touch(now time.Time) {
-	for _, each := range r.usages {
-		each.touch(now)
+	for _, usage := range r.usages {
+		usage.touch(now)
 	}
 }
 

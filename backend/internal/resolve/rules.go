@@ -11,66 +11,66 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
-// rules say which namespaces the requests of a datasource are confined to. They
-// come from the operator's configuration, never from a spec.
+// rules confine the requests of datasources to namespaces. They come from the operator's
+// configuration, never from a spec.
 type rules struct {
 	label      string
 	onConflict enforcement.OnConflict
-	// own is the rule of the default datasource; nil where it is not confined.
-	own *enforcement.Rule
-	// datasources and projects hold nil for those that are exempt.
+	// defaultRule is the rule of the default datasource, or nil.
+	defaultRule *enforcement.Rule
+	// datasources and projects hold nil for an exempt datasource or project.
 	datasources map[perses.Reference]*enforcement.Rule
 	projects    map[string]*enforcement.Rule
-	// projectIsNamespace is for projects that are not listed.
+	// projectIsNamespace confines projects that are not listed to the namespace of the same
+	// name.
 	projectIsNamespace bool
-	// confining is set when some project is confined.
+	// confining is set if any project is confined.
 	confining bool
 }
 
 func newRules(settings config.Config) (*rules, error) {
-	made := &rules{
+	result := &rules{
 		label: settings.Enforcement.Label, onConflict: enforcement.OnConflict(settings.Enforcement.OnConflict),
 		datasources: map[perses.Reference]*enforcement.Rule{}, projects: map[string]*enforcement.Rule{},
 		projectIsNamespace: settings.Enforcement.ProjectIsNamespace, confining: settings.Enforcement.ProjectIsNamespace,
 	}
 	var err error
 	if len(settings.DefaultDatasource.Namespaces) > 0 {
-		if made.own, err = enforcement.New(made.label, settings.DefaultDatasource.Namespaces, made.onConflict); err != nil {
+		if result.defaultRule, err = enforcement.New(result.label, settings.DefaultDatasource.Namespaces, result.onConflict); err != nil {
 			return nil, fmt.Errorf("default_datasource.namespaces: %w", err)
 		}
 	}
 	for _, project := range settings.Projects {
 		var rule *enforcement.Rule
 		if !project.AllNamespaces {
-			made.confining = true
-			if rule, err = enforcement.New(made.label, project.Namespaces, made.onConflict); err != nil {
+			result.confining = true
+			if rule, err = enforcement.New(result.label, project.Namespaces, result.onConflict); err != nil {
 				return nil, fmt.Errorf("project %q: %w", project.Name, err)
 			}
 		}
-		made.projects[project.Name] = rule
+		result.projects[project.Name] = rule
 	}
-	for _, each := range settings.Enforcement.Datasources {
-		reference := perses.Reference{Project: each.Project, Name: each.Name}
+	for _, datasource := range settings.Enforcement.Datasources {
+		reference := perses.Reference{Project: datasource.Project, Name: datasource.Name}
 		var rule *enforcement.Rule
-		if !each.AllNamespaces {
-			if rule, err = enforcement.New(cmp.Or(each.Label, made.label), each.Namespaces, made.onConflict); err != nil {
+		if !datasource.AllNamespaces {
+			if rule, err = enforcement.New(cmp.Or(datasource.Label, result.label), datasource.Namespaces, result.onConflict); err != nil {
 				return nil, fmt.Errorf("%s: %w", reference, err)
 			}
 		}
-		made.datasources[reference] = rule
+		result.datasources[reference] = rule
 	}
-	return made, nil
+	return result, nil
 }
 
-// listed reports whether the operator lets a project use the gateway's own tiers.
+// listed reports whether a project may use the gateway's own tiers.
 func (r *rules) listed(project string) bool {
 	_, found := r.projects[project]
 	return found || r.projectIsNamespace
 }
 
-// of returns the rule for a datasource, or nil where it is not confined. Once
-// projects are confined, what no rule is for is refused: it returns an Error
-// with status 403.
+// of returns the rule of a datasource, or nil if it is not confined. If any project is
+// confined, of returns an Error with status 403 for a datasource without a rule.
 func (r *rules) of(reference perses.Reference) (*enforcement.Rule, error) {
 	if rule, found := r.datasources[reference]; found {
 		return rule, nil
@@ -82,30 +82,29 @@ func (r *rules) of(reference perses.Reference) (*enforcement.Rule, error) {
 	case reference.Project != "" && r.projectIsNamespace:
 		return enforcement.New(r.label, []string{reference.Project}, r.onConflict)
 	case !r.confining:
-		return nil, nil //nolint:nilnil // Nobody is confined.
+		return nil, nil //nolint:nilnil // No project is confined.
 	case reference.Project == "":
 		return nil, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
 			"%s is not served, because the projects of this Perses are confined to namespaces: ask the operator to list it in enforcement.datasources, with namespaces or with all_namespaces", reference)
 	}
 	return nil, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
-		"%s is not served, because projects are confined to namespaces and its own to none: ask the operator to list project %q in the gateway's configuration", reference, reference.Project)
+		"%s is not served, because projects are confined to namespaces and its project has none: ask the operator to list project %q in the gateway's configuration", reference, reference.Project)
 }
 
-// RuleOf returns the rule that confines a saved datasource, or nil where it is
-// not confined. It returns an Error with status 403 for one that is not served.
+// RuleOf returns the rule of a saved datasource, or nil if it is not confined. It returns an
+// Error with status 403 if the datasource is not served.
 func (r *Resolver) RuleOf(reference perses.Reference) (*enforcement.Rule, error) {
 	return r.rules.of(reference)
 }
 
-// OwnRule returns the rule that confines the default datasource; nil where it is
-// not confined.
-func (r *Resolver) OwnRule() *enforcement.Rule { return r.rules.own }
+// DefaultRule returns the rule of the default datasource, or nil if it is not confined.
+func (r *Resolver) DefaultRule() *enforcement.Rule { return r.rules.defaultRule }
 
-// Confine confines a request to what the datasource may see and, where it names
-// one, to a namespace. It returns the request to be answered, what that means for
-// it, and the errors of the rule.
-func (r *Resolver) Confine(asked *Resolved, request *promapi.Request, namespace string) (*promapi.Request, enforcement.Confinement, error) {
-	rule := asked.Rule
+// Confine confines a request to the namespaces of the datasource and to namespace, unless it
+// is empty. It returns the confined request, what the confinement means for it, and the errors
+// of the rule.
+func (r *Resolver) Confine(resolved *Resolved, request *promapi.Request, namespace string) (*promapi.Request, enforcement.Confinement, error) {
+	rule := resolved.Rule
 	var err error
 	switch {
 	case namespace != "" && rule != nil:
@@ -121,9 +120,9 @@ func (r *Resolver) Confine(asked *Resolved, request *promapi.Request, namespace 
 	if rule != nil {
 		return rule.Confine(request)
 	}
-	if asked.WantsNamespace {
+	if resolved.WantsNamespace {
 		return nil, enforcement.Confinement{}, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
-			"a tier of the %s answers for namespaces only: name one in the query (POST /api/v1/metrics/query), or ask the operator to confine the datasource", asked.Label)
+			"a tier of the %s answers only requests that are confined to namespaces: set a namespace in the query (POST /api/v1/metrics/query), or ask the operator to confine the datasource", resolved.Label)
 	}
 	return request, enforcement.Confinement{}, nil
 }

@@ -25,10 +25,10 @@ func TestScope_EveryFieldOfADestination(t *testing.T) {
 		"replica":        func(at *destination) { at.replica = "prometheus-0" },
 	}
 	leftOut := map[string]string{
-		"access":  "it follows from the configuration and the URL",
-		"guard":   "it follows from the configuration and the URL, and changes no answer",
-		"tenant":  "it is the configuration's; which tenant is asked for stands in headers",
-		"missing": "a tier that is not known answers nothing",
+		"transport": "it follows from the configuration and the URL",
+		"guard":     "it follows from the configuration and the URL, and changes no answer",
+		"tenant":    "it is the configuration's; which tenant is asked for stands in headers",
+		"missing":   "a tier that is not known answers nothing",
 	}
 	m := &Resolver{fingerprint: "configuration"}
 	before := m.scopeOf("a datasource", "generation", location{})

@@ -61,7 +61,7 @@ func TestSaved_ListedProjectsGetTheOwnTiers(t *testing.T) {
 		settings.Projects = []config.ProjectConfig{{Name: "listed", AllNamespaces: true}}
 		settings.Destinations = []config.DestinationConfig{{Host: "127.0.0.1", Port: 1}}
 	})
-	own, err := m.Own()
+	own, err := m.Default()
 	require.NoError(t, err)
 
 	for _, project := range []string{"", "listed"} {
@@ -98,7 +98,7 @@ func TestSaved_NamesOnlyAllowedDestinations(t *testing.T) {
 	} {
 		for _, project := range []string{"", "other"} {
 			_, err := m.Saved(saved(t, project, fmt.Sprintf(`"hot":{"url":%q},`, denied), "{}"))
-			requireStatus(t, err, http.StatusForbidden, "ask the operator to list it in the gateway's destinations")
+			requireStatus(t, err, http.StatusForbidden, "ask the operator to list the host in the gateway's destinations")
 		}
 	}
 }
@@ -116,7 +116,7 @@ func TestSaved_TenantComesFromTheSpec(t *testing.T) {
 	const tenant = `{"x-scope-orgid":"a","X-Other":"b"}`
 	require.Equal(t, http.Header{"X-Scope-Orgid": {"a"}}, tenantOf(saved(t, "", "", tenant)))
 
-	own, err := m.Own()
+	own, err := m.Default()
 	require.NoError(t, err)
 	found, err := m.Saved(saved(t, "", "", tenant))
 	require.NoError(t, err)
@@ -143,16 +143,16 @@ func TestTierPool_DropsUnusedTiers(t *testing.T) {
 	}
 	own, _, err := pool.get(at(0), tierUse{own: true})
 	require.NoError(t, err)
-	for i := 1; i < poolLimit; i++ {
+	for i := 1; i < maxTiers; i++ {
 		_, _, err := pool.get(at(i), tierUse{})
 		require.NoError(t, err)
 	}
 	first, _, err := pool.get(at(1), tierUse{})
 	require.NoError(t, err)
-	require.Len(t, pool.tiers, poolLimit)
-	_, _, err = pool.get(at(poolLimit), tierUse{})
+	require.Len(t, pool.tiers, maxTiers)
+	_, _, err = pool.get(at(maxTiers), tierUse{})
 	require.NoError(t, err)
-	require.Len(t, pool.tiers, poolLimit, "the pool is bounded")
+	require.Len(t, pool.tiers, maxTiers, "the pool is bounded")
 	require.NotContains(t, pool.tiers, at(2), "the one that was asked longest ago goes")
 	again, _, err := pool.get(at(1), tierUse{})
 	require.NoError(t, err)
@@ -223,7 +223,7 @@ func TestTierPool_AProjectEvictsItsOwnTiers(t *testing.T) {
 	}
 	for i := range 30 {
 		require.NoError(t, get("e", i), i)
-		require.LessOrEqual(t, len(pool.tiers), poolLimit)
+		require.LessOrEqual(t, len(pool.tiers), maxTiers)
 	}
 	small()
 	require.Equal(t, 30, pool.count("e"))

@@ -25,14 +25,13 @@ const (
 	OutcomeRejected = "rejected"
 	// OutcomeFailed is a status of 500 or more.
 	OutcomeFailed = "failed"
-	// OutcomeAborted is an answer that was cut off after its header.
+	// OutcomeAborted is an answer whose body was cut off.
 	OutcomeAborted = "aborted"
-	// OutcomeCanceled is a client that went away.
+	// OutcomeCanceled is a client that disconnected.
 	OutcomeCanceled = "canceled"
 )
 
-// Metrics are the metrics of one gateway. They outlive a change of its
-// configuration.
+// Metrics are the metrics of one gateway. They survive a reload of its configuration.
 type Metrics struct {
 	queries          *prometheus.CounterVec
 	duration         *prometheus.HistogramVec
@@ -45,8 +44,9 @@ type Metrics struct {
 	// Reloads counts the changed files of credentials.
 	Reloads *upstream.Reloads
 
-	// What queries count with has its labels resolved: looking them up would
-	// be a noticeable part of a small answer's cost.
+	// Each query uses the metrics below. Their labels are resolved in advance, because
+	// a lookup is expensive compared to a small answer.
+
 	// Tiers count the calls to each tier.
 	Tiers     map[tier.Name]*admission.Meters
 	durations map[promapi.Endpoint]prometheus.Observer
@@ -55,11 +55,11 @@ type Metrics struct {
 
 	cacheUses    *prometheus.CounterVec
 	samplesSaved prometheus.Counter
-	// cache is that of the gateway that runs now.
+	// cache is the cache of the running gateway.
 	cache atomic.Pointer[cache.Cache]
 }
 
-// decision is what a successful answer counts under.
+// decision holds the labels of a successful answer.
 type decision struct {
 	tier   tier.Name
 	reason tier.Reason
@@ -75,27 +75,27 @@ func histogram(name, help string, label string) *prometheus.HistogramVec {
 	}, []string{label})
 }
 
-// New registers the metrics.
+// New returns the metrics, registered in registerer.
 func New(registerer prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		queries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tierproxy_queries_total",
 			Help: "Queries by the tier that answered, the reason it was chosen and the outcome.",
 		}, []string{"tier", "reason", "outcome"}),
-		duration:         histogram("tierproxy_query_duration_seconds", "Time from a request until the end of its answer, by endpoint.", "endpoint"),
-		upstreamDuration: histogram("tierproxy_upstream_header_duration_seconds", "Time until a tier sent the header of its answer, all tries together.", "tier"),
-		inFlight:         prometheus.NewGauge(prometheus.GaugeOpts{Name: "tierproxy_queries_in_flight", Help: "Queries that are being answered."}),
+		duration:         histogram("tierproxy_query_duration_seconds", "Time from the start of a request to the end of its response, by endpoint.", "endpoint"),
+		upstreamDuration: histogram("tierproxy_upstream_header_duration_seconds", "Time until a tier sends the response header, including retries.", "tier"),
+		inFlight:         prometheus.NewGauge(prometheus.GaugeOpts{Name: "tierproxy_queries_in_flight", Help: "Queries in flight."}),
 		lookups: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tierproxy_datasource_lookups_total",
-			Help: "Lookups of saved datasources by outcome: cached, fetched from Perses, stale while Perses is unreachable, refused by Perses, unavailable.",
+			Help: "Lookups of saved datasources by outcome: cached, fetched (from Perses), stale (Perses is unreachable), refused (by Perses), unavailable.",
 		}, []string{"outcome"}),
 	}
 	m.cacheUses = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tierproxy_cache_queries_total",
-		Help: "Queries that could use the cache, by how they did: hit (all that may be kept was there), partial, miss, bypass (the caller did not want it), never (nothing of them may be kept).",
+		Help: "Queries that could use the cache, by result: hit (all cacheable steps), partial, miss, bypass (the caller disabled it), never (no step is cacheable).",
 	}, []string{"result"})
 	m.samplesSaved = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "tierproxy_cache_samples_total", Help: "Samples of answers that came from the cache, so that no tier was asked for them.",
+		Name: "tierproxy_cache_samples_total", Help: "Samples served from the cache instead of from a tier.",
 	})
 	registerer.MustRegister(m.cacheUses, m.samplesSaved)
 	m.registerCache(registerer)
@@ -125,7 +125,8 @@ func New(registerer prometheus.Registerer) *Metrics {
 	return m
 }
 
-// Began counts a query until the function that it returns is called.
+// Began counts a query as in flight until the caller calls ended, which also observes
+// its duration.
 func (m *Metrics) Began(endpoint promapi.Endpoint) (ended func()) {
 	started := time.Now()
 	m.inFlight.Inc()
@@ -138,45 +139,44 @@ func (m *Metrics) Began(endpoint promapi.Endpoint) (ended func()) {
 // LookedUp counts a lookup of a saved datasource by its outcome.
 func (m *Metrics) LookedUp(outcome string) { m.lookups.WithLabelValues(outcome).Inc() }
 
-// Answered observes the header of an answer: the tier that sent it and the time
-// that it took.
+// Answered observes the time until a tier sent the header of its response.
 func (m *Metrics) Answered(name tier.Name, took time.Duration) {
 	m.headers[name].Observe(took.Seconds())
 }
 
-// newTierMeters makes the metrics of the calls to tiers, those that datasources
-// name included.
+// newTierMeters returns the metrics of the calls to all tiers, including the tiers that
+// datasources name.
 func newTierMeters(registerer prometheus.Registerer) map[tier.Name]*admission.Meters {
 	gauge := func(name, help string) *prometheus.GaugeVec {
 		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"tier"})
 	}
-	inFlight := gauge("tierproxy_tier_queries_in_flight", "Queries that tiers are answering.")
-	queued := gauge("tierproxy_tier_queries_queued", "Queries that wait for their turn at a tier.")
-	waited := histogram("tierproxy_tier_queue_duration_seconds", "Time that queries waited for their turn which had to.", "tier")
+	inFlight := gauge("tierproxy_tier_queries_in_flight", "Queries in flight to a tier.")
+	queued := gauge("tierproxy_tier_queries_queued", "Queries waiting in the queue of a tier.")
+	waited := histogram("tierproxy_tier_queue_duration_seconds", "Queueing time of queries that had to wait.", "tier")
 	rejected := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tierproxy_tier_queries_rejected_total",
-		Help: "Queries that a tier was not asked because it had too many: the queue was full, the longest wait over, or the caller left before.",
+		Help: "Queries not sent to an overloaded tier, by reason: the queue was full, the wait was too long, or the client disconnected.",
 	}, []string{"tier", "reason"})
 	shared := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tierproxy_tier_answers_shared_total",
-		Help: "Queries that were answered with the answer to an identical one that was under way.",
+		Help: "Queries that shared the answer of an identical query in flight.",
 	}, []string{"tier"})
 	registerer.MustRegister(inFlight, queued, waited, rejected, shared)
-	made := map[tier.Name]*admission.Meters{}
+	meters := map[tier.Name]*admission.Meters{}
 	for _, name := range tier.Names() {
 		label := string(name)
-		made[name] = &admission.Meters{
+		meters[name] = &admission.Meters{
 			InFlight: inFlight.WithLabelValues(label), Queued: queued.WithLabelValues(label), Waited: waited.WithLabelValues(label),
 			Shared: shared.WithLabelValues(label), Rejected: map[string]prometheus.Counter{},
 		}
 		for _, reason := range admission.Rejections() {
-			made[name].Rejected[reason] = rejected.WithLabelValues(label, reason)
+			meters[name].Rejected[reason] = rejected.WithLabelValues(label, reason)
 		}
 	}
-	return made
+	return meters
 }
 
-// Count counts an answer of a tier, or the failure of one.
+// Count counts an answer or a failure of a tier.
 func (m *Metrics) Count(name tier.Name, reason tier.Reason, outcome string) {
 	if counter, found := m.answered[decision{name, reason}]; found && outcome == OutcomeSuccess {
 		counter.Inc()
@@ -185,7 +185,7 @@ func (m *Metrics) Count(name tier.Name, reason tier.Reason, outcome string) {
 	m.queries.WithLabelValues(string(name), string(reason), outcome).Inc()
 }
 
-// registerCache registers what the cache itself counts.
+// registerCache registers the metrics that the cache itself counts.
 func (m *Metrics) registerCache(registerer prometheus.Registerer) {
 	stats := func(value func(cache.Stats) float64) func() float64 {
 		return func() float64 {
@@ -196,15 +196,15 @@ func (m *Metrics) registerCache(registerer prometheus.Registerer) {
 		}
 	}
 	registerer.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "tierproxy_cache_bytes", Help: "Bytes that the entries of the cache take in memory."},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "tierproxy_cache_bytes", Help: "Memory used by the entries of the cache, in bytes."},
 			stats(func(stats cache.Stats) float64 { return float64(stats.Bytes) })),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "tierproxy_cache_entries", Help: "Entries of the cache in memory."},
 			stats(func(stats cache.Stats) float64 { return float64(stats.Entries) })),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tierproxy_cache_evictions_total", Help: "Entries of the cache that had to make room for others."},
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tierproxy_cache_evictions_total", Help: "Cache entries evicted to make room for others."},
 			stats(func(stats cache.Stats) float64 { return float64(stats.Evictions) })),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tierproxy_cache_damaged_total", Help: "Entries of the cache that were damaged or not the gateway's, and were ignored."},
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tierproxy_cache_damaged_total", Help: "Cache entries ignored because they were damaged or not written by tierproxy."},
 			stats(func(stats cache.Stats) float64 { return float64(stats.Damaged) })),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tierproxy_cache_failures_total", Help: "How often Redis failed, was too slow, or was left alone for a second after that; the query went on without it."},
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tierproxy_cache_failures_total", Help: "Cache operations that failed or timed out, or that tierproxy skipped in the second after a failure (circuit breaker). Queries continue without the cache."},
 			stats(func(stats cache.Stats) float64 { return float64(stats.Failures) })),
 	)
 }
@@ -215,7 +215,7 @@ func (m *Metrics) CacheUsed(use engine.CacheUse) {
 	m.samplesSaved.Add(float64(use.Samples))
 }
 
-// OutcomeOf returns the outcome of an answer with an HTTP status.
+// OutcomeOf returns the outcome for an HTTP status.
 func OutcomeOf(status int) string {
 	switch {
 	case status < http.StatusBadRequest:

@@ -11,28 +11,27 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// requestMetrics are those of requests as their callers see them, and of the
-// tries that it took to answer them.
+// requestMetrics count requests as their callers see them, and retries.
 type requestMetrics struct {
 	requests *prometheus.CounterVec
 	retries  *prometheus.CounterVec
 }
 
-// outcomes returns all outcomes of a query.
+// outcomes returns every outcome of a query.
 func outcomes() []string {
 	return []string{OutcomeSuccess, OutcomeRejected, OutcomeFailed, OutcomeAborted, OutcomeCanceled}
 }
 
-// addRequests makes these metrics, with all label values that there are, so
-// that a first failure is an increase.
+// addRequests registers the metrics with all their label values, so that rate() sees the
+// first failure.
 func (m *Metrics) addRequests(registerer prometheus.Registerer) {
 	m.requests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tierproxy_requests_total",
-		Help: "Requests to the Prometheus API by endpoint and outcome, those that no tier was asked for included.",
+		Help: "Requests to the Prometheus API by endpoint and outcome, including requests that reached no tier.",
 	}, []string{"endpoint", "outcome"})
 	m.retries = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tierproxy_upstream_retries_total",
-		Help: "Further tries by who was asked: another replica of hot, or the other tier (a fallback).",
+		Help: "Retries by target: another replica of hot, or the other tier (a fallback).",
 	}, []string{"next"})
 	registerer.MustRegister(m.requests, m.retries)
 	for _, outcome := range outcomes() {
@@ -50,10 +49,10 @@ func (m *Metrics) addRequests(registerer prometheus.Registerer) {
 	}
 }
 
-// Retried counts a further try of a query by who is asked.
+// Retried counts a retry of a query by its target.
 func (m *Metrics) Retried(next engine.Next) { m.retries.WithLabelValues(string(next)).Inc() }
 
-// Writer keeps the status of an answer: see CountRequest.
+// Writer records the status of a response: see CountRequest.
 type Writer struct {
 	http.ResponseWriter
 	status int
@@ -67,17 +66,18 @@ func (w *Writer) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Unwrap lets http.ResponseController reach what is below.
+// Unwrap returns the underlying writer for http.ResponseController.
 func (w *Writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// CountRequest counts a request; the caller defers it. An answer that was cut off
-// arrives as the panic that aborts the connection, which goes on.
+// CountRequest counts a request. The caller defers it. A truncated answer arrives as the
+// panic that aborts the connection; CountRequest panics again with it.
 func (m *Metrics) CountRequest(ctx context.Context, endpoint promapi.Endpoint, written *Writer) {
 	cut := recover()
 	outcome := OutcomeOf(written.status)
 	switch {
 	case cut != nil && ctx.Err() != nil, written.status == 0:
-		outcome = OutcomeCanceled // Of a whole answer the caller may close the connection at once.
+		// A client may disconnect right after a complete answer, so ctx.Err() alone does not count.
+		outcome = OutcomeCanceled
 	case cut != nil:
 		outcome = OutcomeAborted
 	}
@@ -87,8 +87,7 @@ func (m *Metrics) CountRequest(ctx context.Context, endpoint promapi.Endpoint, w
 	}
 }
 
-// CountExecuted counts a query of a Go program by the HTTP status that stands for
-// its outcome.
+// CountExecuted counts a query through the Go library by its equivalent HTTP status.
 func (m *Metrics) CountExecuted(ctx context.Context, endpoint promapi.Endpoint, status int) {
 	outcome := OutcomeOf(status)
 	if outcome != OutcomeSuccess && ctx.Err() != nil {

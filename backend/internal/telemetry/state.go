@@ -15,10 +15,10 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// stateCollector tells the state of the gateway's own tiers when it is asked,
-// from what the health of the default datasource tells.
+// stateCollector exposes the health of the default datasource as metrics. It reads the
+// health at each scrape.
 type stateCollector struct {
-	// resolver is the one that was started last; nil before.
+	// resolver is the Resolver that was started last; nil before the first Start.
 	resolver atomic.Pointer[resolve.Resolver]
 	reloads  *upstream.Reloads
 
@@ -29,8 +29,7 @@ type stateCollector struct {
 	credentialReloads                            *prometheus.Desc
 }
 
-// Started makes a Resolver the one whose default datasource the metrics describe,
-// and a cache the one that they describe.
+// Started sets the Resolver and the cache that the metrics describe from now on.
 func (m *Metrics) Started(resolver *resolve.Resolver, cache *cache.Cache) {
 	m.cache.Store(cache)
 	m.state.resolver.Store(resolver)
@@ -42,48 +41,48 @@ func newStateCollector(reloads *upstream.Reloads) *stateCollector {
 	}
 	return &stateCollector{
 		reloads: reloads,
-		status:  describe("health_status", "Status that the health of the default datasource has: 1 for the one that holds.", "status"),
+		status:  describe("health_status", "Health of the default datasource: 1 for the current status, 0 for the others.", "status"),
 		completeness: describe("hot_completeness",
-			"How it is known whether the gateway's own hot tier has every series that a query may match: 1 for what holds; all 0 without two tiers.", "state"),
-		replicas:      describe("hot_replicas", "Replicas of the gateway's own hot tier that are asked, and that are not.", "state"),
-		available:     describe("tier_available", "Whether the last probe of the gateway's own tier succeeded.", "tier"),
-		probeDuration: describe("tier_probe_duration_seconds", "Time that the last probe of the gateway's own tier took.", "tier"),
-		lastProbe:     describe("tier_last_probe_timestamp_seconds", "When the last probe of the gateway's own tier ended; 0 before the first.", "tier"),
+			"How tierproxy knows that its own hot tier has every series that a query can match: 1 for the current state; all 0 without two tiers.", "state"),
+		replicas:      describe("hot_replicas", "Replicas of the gateway's own hot tier by state: available replicas get queries, unavailable ones do not.", "state"),
+		available:     describe("tier_available", "Whether the last probe of the gateway's own tier succeeded: 1 or 0.", "tier"),
+		probeDuration: describe("tier_probe_duration_seconds", "Duration of the last probe of the gateway's own tier.", "tier"),
+		lastProbe:     describe("tier_last_probe_timestamp_seconds", "End time of the last probe of the gateway's own tier; 0 before the first probe.", "tier"),
 		coverageStart: describe("hot_coverage_start_timestamp_seconds",
-			"Timestamp of the oldest sample of the gateway's own hot tier; NaN while it is not known, and without one."),
+			"Timestamp of the oldest sample of the gateway's own hot tier; NaN if it is unknown or there is no hot tier."),
 		coverageEnd: describe("cold_coverage_end_timestamp_seconds",
-			"Timestamp up to which the gateway's own cold tier has its samples; NaN without one."),
+			"Timestamp up to which the gateway's own cold tier has all samples; NaN without a cold tier."),
 		serviceState: describe("discovered_service_state",
-			"What is known of the Service that the gateway's own tier is found by: 1 for the state that holds; all 0 where it is named by its URL.", "tier", "state"),
-		serviceEndpoints: describe("discovered_service_endpoints", "Servers behind the Service that the gateway's own tier is found by.", "tier"),
+			"State of the discovered Service of the gateway's own tier: 1 for the current state; all 0 if the tier has a URL.", "tier", "state"),
+		serviceEndpoints: describe("discovered_service_endpoints", "Endpoints of the discovered Service of the gateway's own tier.", "tier"),
 		serviceStale: describe("discovered_service_stale",
-			"Whether the Kubernetes API cannot be asked and the rest is what was known last.", "tier"),
+			"Whether the Kubernetes API is unavailable, so that the state of the Service may be outdated: 1 or 0.", "tier"),
 		credentialReloads: describe("credential_reloads_total",
-			"Changed files of credentials and TLS by outcome: success, taken over; failure, one that served before cannot be used.", "outcome"),
+			"Reloads of changed credential and TLS files by outcome: success, or failure if the new file cannot be used.", "outcome"),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *stateCollector) Describe(descriptions chan<- *prometheus.Desc) {
-	for _, each := range []*prometheus.Desc{
+	for _, description := range []*prometheus.Desc{
 		c.status, c.completeness, c.replicas, c.available, c.probeDuration, c.lastProbe, c.coverageStart, c.coverageEnd,
 		c.serviceState, c.serviceEndpoints, c.serviceStale, c.credentialReloads,
 	} {
-		descriptions <- each
+		descriptions <- description
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (c *stateCollector) Collect(found chan<- prometheus.Metric) {
+func (c *stateCollector) Collect(metrics chan<- prometheus.Metric) {
 	gauge := func(description *prometheus.Desc, value float64, labels ...string) {
-		found <- prometheus.MustNewConstMetric(description, prometheus.GaugeValue, value, labels...)
+		metrics <- prometheus.MustNewConstMetric(description, prometheus.GaugeValue, value, labels...)
 	}
 	var health resolve.Health
 	oldest := tier.NothingCovered
 	if resolver := c.resolver.Load(); resolver != nil {
 		health.Status = resolve.StatusUnhealthy
-		if own, err := resolver.Own(); err == nil {
-			health, oldest = own.Health(time.Now(), true), own.HotOldest()
+		if datasource, err := resolver.Default(); err == nil {
+			health, oldest = datasource.Health(time.Now(), true), datasource.HotOldest()
 		}
 	}
 	for _, status := range []string{resolve.StatusHealthy, resolve.StatusDegraded, resolve.StatusUnhealthy} {
@@ -92,23 +91,23 @@ func (c *stateCollector) Collect(found chan<- prometheus.Metric) {
 	for _, state := range []string{"learned", "declared", "assumed"} {
 		gauge(c.completeness, truth(strings.HasPrefix(health.Completeness, state)), state)
 	}
-	asked, notAsked := 0, 0
-	for _, each := range health.Tiers[string(tier.Hot)].Replicas {
-		if each.Available {
-			asked++
+	available, unavailable := 0, 0
+	for _, replica := range health.Tiers[string(tier.Hot)].Replicas {
+		if replica.Available {
+			available++
 		} else {
-			notAsked++
+			unavailable++
 		}
 	}
-	gauge(c.replicas, float64(asked), "available")
-	gauge(c.replicas, float64(notAsked), "unavailable")
+	gauge(c.replicas, float64(available), "available")
+	gauge(c.replicas, float64(unavailable), "unavailable")
 	start, end := math.NaN(), math.NaN()
-	for name, each := range health.Tiers {
-		gauge(c.available, truth(each.Available), name)
-		gauge(c.probeDuration, each.LatencySeconds, name)
-		gauge(c.lastProbe, seconds(each.LastCheck), name)
-		if each.CoverageEnd != nil {
-			end = seconds(*each.CoverageEnd)
+	for name, state := range health.Tiers {
+		gauge(c.available, truth(state.Available), name)
+		gauge(c.probeDuration, state.LatencySeconds, name)
+		gauge(c.lastProbe, seconds(state.LastCheck), name)
+		if state.CoverageEnd != nil {
+			end = seconds(*state.CoverageEnd)
 		}
 	}
 	if oldest != tier.NothingCovered {
@@ -117,16 +116,16 @@ func (c *stateCollector) Collect(found chan<- prometheus.Metric) {
 	gauge(c.coverageStart, start)
 	gauge(c.coverageEnd, end)
 	for _, name := range tier.Names() {
-		service, isFound := health.Services[string(name)]
+		service, hasService := health.Services[string(name)]
 		for _, state := range discovery.States() {
-			gauge(c.serviceState, truth(isFound && service.State == string(state)), string(name), string(state))
+			gauge(c.serviceState, truth(hasService && service.State == string(state)), string(name), string(state))
 		}
 		gauge(c.serviceEndpoints, float64(service.Endpoints), string(name))
 		gauge(c.serviceStale, truth(service.Stale), string(name))
 	}
 	succeeded, failed := c.reloads.Counts()
 	for outcome, count := range map[string]uint64{OutcomeSuccess: succeeded, "failure": failed} {
-		found <- prometheus.MustNewConstMetric(c.credentialReloads, prometheus.CounterValue, float64(count), outcome)
+		metrics <- prometheus.MustNewConstMetric(c.credentialReloads, prometheus.CounterValue, float64(count), outcome)
 	}
 }
 
@@ -137,7 +136,7 @@ func truth(holds bool) float64 {
 	return 0
 }
 
-// seconds is a time in seconds since the Unix epoch; the zero time is 0.
+// seconds returns a time in seconds since the Unix epoch, and 0 for the zero time.
 func seconds(at time.Time) float64 {
 	if at.IsZero() {
 		return 0

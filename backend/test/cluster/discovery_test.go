@@ -68,7 +68,7 @@ func TestDiscovery_FindsFollowsAndLosesServices(t *testing.T) {
 			health.ThanosEndpoint == "https://thanos-querier.openshift-monitoring.svc:9091" && health.Services["cold"].State == "no-ready-endpoints" &&
 			len(health.Tiers["hot"].Replicas) == 2
 	})
-	require.Equal(t, "nothing stands behind the Service openshift-monitoring/thanos-querier: its selector matches no pod, or none has started", g.Health().Services["cold"].Message)
+	require.Equal(t, "the Service openshift-monitoring/thanos-querier has no endpoints: its selector matches no pod, or no pod has started", g.Health().Services["cold"].Message)
 
 	apply(t, slice("prometheus-k8s", 9091, "prometheus-k8s-0=10.0.0.1", "prometheus-k8s-1=10.0.0.2!"))
 	took["one is not ready"] = g.waitFor(t, soon, "a pod is not ready", func(health resolve.Health) bool {
@@ -246,7 +246,7 @@ spec: {clusterIP: None, ports: [{name: http-web, port: 9090}, {name: reloader-we
 		require.NoError(t, err)
 		return string(text)
 	}
-	require.Contains(t, check("kube-system", "secret"), "which it may not name: ask the operator to list namespace kube-system")
+	require.Contains(t, check("kube-system", "secret"), "which the datasource may not use: ask the operator to list namespace kube-system")
 	require.Eventually(t, func() bool {
 		return strings.Contains(check("monitoring", "nobody"), "there is no Service monitoring/nobody")
 	}, eventually, 20*time.Millisecond)

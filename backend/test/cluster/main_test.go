@@ -303,7 +303,7 @@ func newGateway(t *testing.T, pods *network, change func(*config.Config)) *runni
 
 // Health returns everything that is known of the tiers.
 func (g *runningGateway) Health() resolve.Health {
-	own, err := core.Of(g.Manager).Resolver.Own()
+	own, err := core.Of(g.Manager).Resolver.Default()
 	if err != nil {
 		return resolve.Health{Status: resolve.StatusUnhealthy}
 	}

@@ -155,7 +155,7 @@ func TestSavedService_FollowsItsService(t *testing.T) {
 	got := through(refused, nil)
 	require.Equal(t, http.StatusForbidden, got.status, got.body)
 	require.Contains(t, got.body, `"errorType":"forbidden","error":"the hot tier of global datasource \"refused\" is the Service kube-system/team-prometheus, `+
-		`which it may not name: ask the operator to list namespace kube-system in the gateway's discovery.namespaces"`)
+		`which the datasource may not use: ask the operator to list namespace kube-system in the gateway's discovery.namespaces"`)
 
 	// What happens to the Service is seen through Perses.
 	remove(t, parse(service("team-prometheus"))[0])

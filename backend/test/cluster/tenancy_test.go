@@ -270,7 +270,7 @@ func TestTenancy_PortOfOpenShift(t *testing.T) {
 		}
 		got := g.askTenant(t, http.MethodGet, "all", "query", up)
 		require.Equal(t, http.StatusForbidden, got.status, got.body)
-		require.Contains(t, got.body, "answers for namespaces only")
+		require.Contains(t, got.body, "answers only requests that are confined to namespaces")
 	})
 	t.Run("queries that name a namespace", func(t *testing.T) {
 		// The port refuses a query that names another namespace beside its own, as

@@ -11,29 +11,26 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// trusts tells whether the operator lets a datasource use what is the gateway's
-// own: tiers and credentials.
+// trusts reports whether a datasource may use the gateway's own tiers and credentials.
 func (r *Resolver) trusts(reference perses.Reference) bool {
 	return reference.Project == "" || r.rules.listed(reference.Project)
 }
 
-// permit completes the destination that a datasource names with what the
-// operator's configuration says of its host: settings and credentials belong to
-// destinations, and a spec only names one. It returns an error when the
-// operator does not allow the host.
+// permit adds the operator's settings and credentials for a destination that a datasource
+// names. It returns an error if the operator does not allow the host.
 //
-// The URLs of the gateway's own tiers, and what lies below them, are open to
-// global datasources and those of listed projects, whatever their hosts resolve
-// to where the operator named them. Another path on the same server may be
-// another tenant: it takes an entry in destinations.
-// Other projects reach what is listed in destinations, with no credential.
+// Trusted datasources (global ones and those of listed projects) may use the URLs of the
+// gateway's own tiers and the paths below them. If the operator configured such a URL, its
+// host may resolve to any address. Another path on the same server may be another tenant, so
+// it needs an entry in destinations. Other datasources may use the listed destinations, but
+// tierproxy sends no credential for them.
 func (r *Resolver) permit(reference perses.Reference, named *url.URL, at *destination) error {
 	if err := upstream.CheckPath(named); err != nil {
 		return err
 	}
 	trusted := r.trusts(reference)
 	if own := r.ownTierAt(named); own != nil && trusted {
-		at.access, at.tenancy, at.guard, at.tenant = own.access, own.tenancy, own.guard, own.tenant
+		at.transport, at.tenancy, at.guard, at.tenant = own.transport, own.tenancy, own.guard, own.tenant
 		return nil
 	}
 	permission, err := upstream.Allow(r.transports.destinations, named)
@@ -42,39 +39,38 @@ func (r *Resolver) permit(reference perses.Reference, named *url.URL, at *destin
 	}
 	at.guard, at.tenant = permission.Guard, permission.Tenant
 	if trusted {
-		at.access = permission.Transport
+		at.transport = permission.Transport
 	}
 	return nil
 }
 
-// ownAt returns the gateway's own tier whose scheme, host and port are those of
-// a URL and whose path is the URL's or above it, or nil.
+// ownTierAt returns the gateway's own tier that a URL belongs to, or nil. The scheme, host
+// and port are the same, and the tier's path is the URL's path or a parent of it.
 func (r *Resolver) ownTierAt(named *url.URL) *destination {
 	return r.ownWhere(func(own *url.URL) bool {
 		return own.Scheme == named.Scheme && upstream.SameServer(own, named) && upstream.UnderPath(own.Path, named.Path)
 	})
 }
 
-// isOwnServer reports whether a URL leads to the server of one of the gateway's
-// own tiers, whatever the path.
+// isOwnServer reports whether a URL is on the server of one of the gateway's own tiers. The
+// path does not matter.
 func (r *Resolver) isOwnServer(named *url.URL) bool {
 	return r.ownWhere(func(own *url.URL) bool { return upstream.SameServer(own, named) }) != nil
 }
 
-// ownWhere returns the first of the gateway's own tiers whose URL is one that is
-// asked for, or nil.
-func (r *Resolver) ownWhere(is func(*url.URL) bool) *destination {
+// ownWhere returns the first of the gateway's own tiers whose URL matches, or nil.
+func (r *Resolver) ownWhere(matches func(*url.URL) bool) *destination {
 	for _, name := range tier.Names() {
 		own := r.ownLocation(name).destination
-		if at, err := url.Parse(own.url); err == nil && own.url != "" && is(at) {
+		if at, err := url.Parse(own.url); err == nil && own.url != "" && matches(at) {
 			return &own
 		}
 	}
 	return nil
 }
 
-// mayUseOwnTiers checks that the operator lets a datasource use the gateway's
-// own tiers: every global one, and those of the listed projects.
+// mayUseOwnTiers returns an error unless the datasource may use the gateway's own tiers:
+// global ones and those of listed projects may.
 func (r *Resolver) mayUseOwnTiers(reference perses.Reference, name tier.Name, tenant http.Header) error {
 	if !r.trusts(reference) {
 		return promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
@@ -84,8 +80,10 @@ func (r *Resolver) mayUseOwnTiers(reference perses.Reference, name tier.Name, te
 	return r.mayChooseTenant(reference, name, tenant, true)
 }
 
-// mayChooseTenant checks that no project chooses whose data it sees with the
-// gateway's credential, or past the namespaces that it is confined to.
+// mayChooseTenant returns an error if a project's datasource selects a tenant that it must not
+// select. ours is set if the request goes to the gateway's own server or with its credential:
+// then the project must not choose whose data the credential reads. A project that is confined
+// to namespaces must not select any tenant.
 func (r *Resolver) mayChooseTenant(reference perses.Reference, name tier.Name, tenant http.Header, ours bool) error {
 	if reference.Project == "" || len(tenant) == 0 {
 		return nil
@@ -98,18 +96,17 @@ func (r *Resolver) mayChooseTenant(reference perses.Reference, name tier.Name, t
 		"%s may not choose the tenant of the gateway's own %s tier: remove the tenant header from its proxy", reference, name)
 }
 
-// hotUnused returns why a hot tier is not used by a datasource with tenant
-// headers: a tier that ignores them would answer with the data of another
-// tenant. It is used where the operator says that it holds that tenant. For
-// another tier it returns what is known already.
-func hotUnused(at location, tenant http.Header, known string) string {
+// hotUnused returns why a datasource with tenant headers does not use its hot tier, or
+// previous. A hot tier that ignores the headers would return data of another tenant.
+// Therefore the operator has to declare that the tier holds this tenant.
+func hotUnused(at location, tenant http.Header, previous string) string {
 	if at.name != tier.Hot || len(tenant) == 0 || (at.url == "" && at.missing == "") {
-		return known
+		return previous
 	}
 	for _, values := range tenant {
 		if at.tenant == "" || !slices.Equal(values, []string{at.tenant}) {
 			return "hot is not used: the proxy of the datasource sends a tenant header, and the operator has not declared that hot holds this tenant (hot.tenant, or tenant of an entry in destinations)"
 		}
 	}
-	return known
+	return previous
 }

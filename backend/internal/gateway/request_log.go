@@ -20,12 +20,11 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
 )
 
-// maxRequestIDBytes bounds the request ids that are taken over from callers.
+// maxRequestIDBytes is the maximum length of a caller's request id.
 const maxRequestIDBytes = 64
 
-// identify gives a request the id by which it is found again: in the header of
-// its answer, in the body of an error, and in the log. A plain one that came
-// along stays.
+// identify returns the request id, which appears in the response header, in the body of an
+// error, and in the log. It keeps the caller's id if it is plain, and generates one otherwise.
 func identify(w http.ResponseWriter, incoming *http.Request) string {
 	id := incoming.Header.Get(promapi.HeaderRequestID)
 	if !isPlainID(id) {
@@ -52,7 +51,7 @@ func isPlainID(id string) bool {
 	return true
 }
 
-// traced serves a request with a span, if there is somebody to tell.
+// traced serves a request in a span, if tracing is on.
 func (g *Gateway) traced(w http.ResponseWriter, incoming *http.Request, id string, next func(http.ResponseWriter, *http.Request)) {
 	if g.core.Tracers == nil {
 		next(w, incoming)
@@ -75,7 +74,7 @@ func (g *Gateway) traced(w http.ResponseWriter, incoming *http.Request, id strin
 	next(recorder, incoming.WithContext(ctx))
 }
 
-// statusRecorder notes the status of an answer.
+// statusRecorder records the status of a response.
 type statusRecorder struct {
 	http.ResponseWriter
 	status int
@@ -87,24 +86,24 @@ func (r *statusRecorder) WriteHeader(status int) {
 	r.ResponseWriter.WriteHeader(status)
 }
 
-// Unwrap lets http.ResponseController flush.
+// Unwrap returns the underlying writer for http.ResponseController.
 func (r *statusRecorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// What becomes of a query, in the log. Each query has one line at most.
+// Log messages about a query. Each query has at most one line.
 const (
-	messageSlow     = "a query was slow"
-	messageCanceled = "the client went away"
+	messageSlow     = "slow query"
+	messageCanceled = "the client disconnected"
 )
 
-// requestFields returns what the log says of a request: never its query, unless
-// log.query_text is set. asked and request are nil where they are not known yet.
-func (g *Gateway) requestFields(ctx context.Context, id string, asked *resolve.Resolved, request *promapi.Request) logrus.Fields {
+// requestFields returns the log fields of a request. They contain the query only if
+// log.query_text is set. resolved and request are nil while they are unknown.
+func (g *Gateway) requestFields(ctx context.Context, id string, resolved *resolve.Resolved, request *promapi.Request) logrus.Fields {
 	fields := logrus.Fields{"request_id": id}
 	if trace := tracing.IDOf(ctx); trace != "" {
 		fields["trace_id"] = trace
 	}
-	if asked != nil {
-		fields["datasource"] = asked.Label
+	if resolved != nil {
+		fields["datasource"] = resolved.Label
 	}
 	if request == nil {
 		return fields
@@ -121,8 +120,8 @@ func (g *Gateway) requestFields(ctx context.Context, id string, asked *resolve.R
 	return fields
 }
 
-// answeredBy returns what the log says of the tier that a query went to. replica is
-// empty where the tier is one server.
+// answeredBy returns the log fields of the tier that a query went to. replica is empty for a
+// tier without replicas.
 func answeredBy(name tier.Name, reason tier.Reason, replica string) logrus.Fields {
 	fields := logrus.Fields{"tier": string(name), "reason": string(reason)}
 	if replica != "" {
@@ -131,7 +130,7 @@ func answeredBy(name tier.Name, reason tier.Reason, replica string) logrus.Field
 	return fields
 }
 
-// queryOf returns the PromQL of a request; its selectors where it has no query.
+// queryOf returns the query of a request, or its selectors if it has no query.
 func queryOf(request *promapi.Request) string {
 	if query := request.Parameters.Get("query"); query != "" {
 		return query
@@ -139,13 +138,13 @@ func queryOf(request *promapi.Request) string {
 	return strings.Join(request.Parameters["match[]"], " ")
 }
 
-// fingerprint tells one query from another without telling what it is.
+// fingerprint returns a hash that identifies a query without revealing its text.
 func fingerprint(text string) string {
 	sum := strconv.FormatUint(xxhash.Sum64String(text), 16)
 	return strings.Repeat("0", 16-len(sum)) + sum
 }
 
-// isSlow reports whether a query took as long as log.slow_queries, or longer.
+// isSlow reports whether a query took at least log.slow_queries.
 func (g *Gateway) isSlow(took time.Duration) bool {
 	limit := time.Duration(g.core.Config.Log.SlowQueries)
 	return limit > 0 && took >= limit

@@ -15,9 +15,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// locationOfService returns where the Service is that a datasource names as its
-// tier. It returns an Error with status 403 when the operator does not allow
-// the datasource to name it, and 501 when there is no discovery.
+// locationOfService returns the location of a Service that a datasource names as its tier. It
+// returns an Error with status 403 if the datasource may not use the Service, and with status
+// 501 if discovery is off.
 func (r *Resolver) locationOfService(reference perses.Reference, name tier.Name, named *perses.TierSpec, tenant http.Header) (location, error) {
 	service := discovery.Reference{Namespace: named.Service.Namespace, Name: named.Service.Name, Port: string(named.Service.Port), Scheme: named.Service.Scheme}
 	if r.discovery == nil {
@@ -29,40 +29,41 @@ func (r *Resolver) locationOfService(reference perses.Reference, name tier.Name,
 	switch {
 	case (own || (unsure && listed)) && !trusted:
 		return location{}, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
-			"the %s tier of %s is the Service %s, which is one of the gateway's own: ask the operator to list project %q in the gateway's configuration",
+			"the %s tier of %s is the Service %s, which is a tier of the gateway itself: ask the operator to list project %q in the gateway's configuration",
 			name, reference, service, reference.Project)
 	case !atRoot && !listed:
 		return location{}, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
-			"the %s tier of %s is the Service %s, which it may not name: ask the operator to list namespace %s in the gateway's discovery.namespaces",
+			"the %s tier of %s is the Service %s, which the datasource may not use: ask the operator to list namespace %s in the gateway's discovery.namespaces",
 			name, reference, service, service.Namespace)
 	}
-	found := r.discovery.Resolve(service)
+	state := r.discovery.Resolve(service)
 	at := destination{
-		name: name, url: found.URL(), retention: time.Duration(named.Retention), lag: time.Duration(named.Lag), headers: canonical(tenant), service: service.String(),
+		name: name, url: state.URL(), retention: time.Duration(named.Retention), lag: time.Duration(named.Lag), headers: canonical(tenant), service: service.String(),
 	}
 	if at.url == "" {
-		at.missing = found.Message
-		return location{destination: at, service: found, reference: service}, nil
+		at.missing = state.Message
+		return location{destination: at, service: state, reference: service}, nil
 	}
-	if err := r.permitService(found, service, trusted, &at); err != nil {
+	if err := r.permitService(state, service, trusted, &at); err != nil {
 		return location{}, fmt.Errorf("reach the Service %s: %w", service, err)
 	}
-	return location{destination: at, service: found, reference: service}, r.mayChooseTenant(reference, name, tenant, own || at.access.HoldsSecrets())
+	return location{destination: at, service: state, reference: service}, r.mayChooseTenant(reference, name, tenant, own || at.transport.HoldsSecrets())
 }
 
-// permitService completes the destination of a Service that a datasource names.
-// Where it is trusted, a Service that is a tier of the gateway's own gets what
-// that tier gets, and one that the operator describes in destinations what is
-// said there. Any other gets nothing, the token of the ServiceAccount included:
-// whoever may write Services, pods or EndpointSlices in its namespace decides who
-// answers there, and that may be the author of the datasource.
-func (r *Resolver) permitService(found *discovery.Service, service discovery.Reference, trusted bool, at *destination) error {
-	permission, err := permissionFor(found, "", r.transports.services)
+// permitService adds the operator's settings and credentials for a Service that a datasource
+// names. For a trusted datasource, a Service of the gateway's own tier gets the settings of
+// that tier, and a listed destination those of its entry.
+//
+// All other Services get no credential, not even the token of the ServiceAccount. Anyone who
+// may write Services, pods or EndpointSlices in the namespace controls the server, and may be
+// the author of the datasource.
+func (r *Resolver) permitService(state *discovery.Service, service discovery.Reference, trusted bool, at *destination) error {
+	permission, err := permissionFor(state, "", r.transports.services)
 	if err != nil {
 		return err
 	}
-	at.guard, at.access = permission.Guard, permission.Transport
-	base, err := url.Parse(found.URL())
+	at.guard, at.transport = permission.Guard, permission.Transport
+	base, err := url.Parse(state.URL())
 	if err != nil {
 		return err
 	}
@@ -74,42 +75,41 @@ func (r *Resolver) permitService(found *discovery.Service, service discovery.Ref
 		return nil
 	}
 	if own := r.ownBehind(base, service); own != nil {
-		at.access, at.tenancy, at.tenant = own.access, own.tenancy, own.tenant
+		at.transport, at.tenancy, at.tenant = own.transport, own.tenancy, own.tenant
 	} else if notDescribed == nil && described.Transport.IsConfigured() {
-		at.access = described.Transport
+		at.transport = described.Transport
 	}
 	return nil
 }
 
-// ownBehind returns the gateway's own tier at the scheme and port of a Service,
-// whichever of the names of the Service it is configured by, or nil. A Service
-// is asked without a path: an own tier that has one is another tier.
+// ownBehind returns the gateway's own tier at the scheme and port of a Service, or nil. The
+// tier's URL may have any of the Service's DNS names. A tier whose URL has a path does not
+// match, because the URL of a Service has none.
 func (r *Resolver) ownBehind(base *url.URL, service discovery.Reference) *destination {
 	return r.ownWhere(func(own *url.URL) bool {
 		return own.Scheme == base.Scheme && isHostOf(own.Hostname(), service) && upstream.SamePort(own, base) && upstream.UnderPath(own.Path, base.Path)
 	})
 }
 
-// isOwnService tells whether a Service is one of the gateway's own tiers: the one
-// that discovery looks for, or the one at the configured URL, whatever the
-// port. It is unsure while a tier that is found by labels in that namespace is
-// not known. atRoot is set where that tier has no path: Services are asked
-// without one.
+// isOwnService reports whether a Service is one of the gateway's own tiers: the one that
+// discovery looks for, or the one at the configured URL. The port does not matter. unsure is
+// set while discovery has not found a tier by its labels in that namespace.
+// atRoot is set if the tier's URL has no path, as the URL of a Service has none.
 func (r *Resolver) isOwnService(service discovery.Reference) (own, unsure, atRoot bool) {
 	for _, name := range tier.Names() {
 		configured := r.ownConfigured(name).url
 		if r.isDiscovered(name) {
 			reference := r.ownReference(name)
-			found := reference.Name
+			serviceName := reference.Name
 			if reference.Selector != "" {
-				found = r.discovery.Resolve(reference).Name
+				serviceName = r.discovery.Resolve(reference).Name
 			}
-			isThere := reference.Namespace == service.Namespace
-			own = own || (isThere && found == service.Name)
-			atRoot = atRoot || (isThere && found == service.Name)
-			unsure = unsure || (isThere && found == "")
+			sameNamespace := reference.Namespace == service.Namespace
+			own = own || (sameNamespace && serviceName == service.Name)
+			atRoot = atRoot || (sameNamespace && serviceName == service.Name)
+			unsure = unsure || (sameNamespace && serviceName == "")
 			if !r.isDefaultReference(name) {
-				continue // The default URL counts only where nobody has said anything.
+				continue // The default URL applies only to the default Service.
 			}
 		}
 		if base, err := url.Parse(configured); err == nil && isHostOf(base.Hostname(), service) {
@@ -119,16 +119,16 @@ func (r *Resolver) isOwnService(service discovery.Reference) (own, unsure, atRoo
 	return own, unsure, atRoot
 }
 
-// isHostOf reports whether a host name is that of a Service in the cluster's DNS.
+// isHostOf reports whether host is a cluster DNS name of a Service.
 func isHostOf(host string, service discovery.Reference) bool {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	of := service.Name + "." + service.Namespace
 	return inCluster(host) && strings.TrimSuffix(strings.TrimSuffix(host, ".cluster.local"), ".svc") == of
 }
 
-// permissionFor lets connections go to a Service, and through it to no address
-// that nobody but the operator may name. What is secret goes over https, or
-// over the scheme that the operator names; empty where none is named.
+// permissionFor returns the permission to connect to a Service, but not to loopback,
+// link-local or cloud metadata addresses behind it. Credentials go over https, or over scheme
+// if the operator sets it.
 func permissionFor(service *discovery.Service, scheme string, access *upstream.TransportConfig) (upstream.Permission, error) {
 	base, err := url.Parse(service.URL())
 	if err != nil {
@@ -137,15 +137,15 @@ func permissionFor(service *discovery.Service, scheme string, access *upstream.T
 	return upstream.Allow([]upstream.Destination{{Host: service.Host, Port: service.Port, Scheme: scheme, Transport: access}}, base)
 }
 
-// warnOfWithheld says that a credential of the configuration does not go out,
-// because the Service of the tier speaks plain HTTP and only it says so.
+// warnOfWithheld logs that tierproxy does not send a configured credential, because the tier's
+// Service uses plain HTTP and the operator did not set the scheme.
 func (r *Resolver) warnOfWithheld(reference discovery.Reference, service *discovery.Service) {
 	for _, name := range tier.Names() {
 		if !r.isDiscovered(name) || r.ownReference(name) != reference || service.Scheme != "http" || reference.Scheme != "" {
 			continue
 		}
-		if r.transports.found[name].withoutToken.HoldsSecrets() {
-			r.logger.Warnf("the credential of %[1]s.http_config is not sent to the Service %[2]s, because it speaks plain HTTP: set discovery.%[1]s.scheme to http if it shall be", name, reference)
+		if r.transports.discovered[name].withoutToken.HoldsSecrets() {
+			r.logger.Warnf("tierproxy does not send the credential of %[1]s.http_config to the Service %[2]s, because the Service uses plain HTTP: to send it anyway, set discovery.%[1]s.scheme to http", name, reference)
 		}
 	}
 }

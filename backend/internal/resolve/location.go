@@ -1,0 +1,190 @@
+package resolve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+// location is the destination of a tier, and the Service that leads to it.
+type location struct {
+	destination
+	// service is the state of the tier's Service, and reference its name. service is nil
+	// if the tier has a URL.
+	service   *discovery.Service
+	reference discovery.Reference
+}
+
+// newDiscovery returns nil if discovery is off or there is no cluster. It returns an error
+// if it cannot read the configured kubeconfig.
+func (r *Resolver) newDiscovery() (*discovery.Discovery, error) {
+	if !r.config.Discovery.Enabled {
+		r.noDiscovery = "discovery.enabled is false"
+		return nil, nil //nolint:nilnil // A nil Discovery means that discovery is off.
+	}
+	services, err := discovery.New(discovery.Options{Kubeconfig: r.config.Discovery.Kubeconfig, OnChange: r.serviceChanged})
+	switch {
+	case err == nil:
+		return services, nil
+	case r.config.Discovery.Kubeconfig != "" && !errors.Is(err, discovery.ErrNoCluster):
+		return nil, fmt.Errorf("discovery.kubeconfig: %w", err)
+	}
+	if !errors.Is(err, discovery.ErrNoCluster) {
+		r.logger.WithError(err).Warn("service discovery is off, although tierproxy runs in a cluster")
+	}
+	r.noDiscovery = err.Error()
+	return nil, nil //nolint:nilnil // A nil Discovery means that discovery is off.
+}
+
+// startDiscovery starts to look for the tiers that are not configured.
+func (r *Resolver) startDiscovery(ctx context.Context) {
+	if r.discovery == nil {
+		r.logger.WithField("cause", r.noDiscovery).Info("service discovery is off: tierproxy uses the tiers of the configuration and of datasources")
+		return
+	}
+	r.discovery.Start(ctx)
+	for _, name := range tier.Names() {
+		if r.isDiscovered(name) {
+			r.discovery.Resolve(r.ownReference(name))
+		}
+	}
+}
+
+// isDiscovered reports whether discovery has to find the gateway's own tier, because its URL
+// is not configured or is the default.
+func (r *Resolver) isDiscovered(name tier.Name) bool {
+	if r.discovery == nil {
+		return false
+	}
+	if name == tier.Hot {
+		return r.config.Hot.URL == ""
+	}
+	return r.config.Cold.URL == "" || r.config.Cold.URL == config.Default().Cold.URL
+}
+
+func (r *Resolver) ownReference(name tier.Name) discovery.Reference {
+	if name == tier.Hot {
+		return discovery.Reference(r.config.Discovery.Hot)
+	}
+	return discovery.Reference(r.config.Discovery.Cold)
+}
+
+// isDefaultReference reports whether the Service of the gateway's own tier is the default.
+func (r *Resolver) isDefaultReference(name tier.Name) bool {
+	if name == tier.Hot {
+		return r.config.Discovery.Hot == config.Default().Discovery.Hot
+	}
+	return r.config.Discovery.Cold == config.Default().Discovery.Cold
+}
+
+// isDefault reports whether a reference is the default Service of a tier.
+func (r *Resolver) isDefault(reference discovery.Reference) bool {
+	return slices.ContainsFunc(tier.Names(), func(name tier.Name) bool {
+		return r.isDefaultReference(name) && r.ownReference(name) == reference
+	})
+}
+
+// ownLocation returns the location of the gateway's own tier: from the configuration, from
+// discovery, or the default URL, in this order.
+func (r *Resolver) ownLocation(name tier.Name) location {
+	configured := r.ownConfigured(name)
+	if !r.isDiscovered(name) {
+		return location{destination: configured}
+	}
+	reference := r.ownReference(name)
+	service := r.discovery.Resolve(reference)
+	discovered := configured
+	discovered.url, discovered.service = service.URL(), reference.String()
+	switch {
+	case discovered.url != "":
+		permission, err := permissionFor(service, reference.Scheme, r.transports.discovered[name].over(service.Scheme))
+		if err != nil {
+			discovered.url, discovered.missing = "", err.Error()
+		}
+		discovered.guard, discovered.transport = permission.Guard, permission.Transport
+	case r.isDefaultReference(name) && !pending(service):
+		// The default Service does not exist, which is normal.
+		return location{destination: configured, service: service, reference: reference}
+	default:
+		discovered.missing = service.Message
+	}
+	return location{destination: discovered, service: service, reference: reference}
+}
+
+// tiersAt returns the tiers at a location: none, one, or its replicas. It adds their usages
+// to resolved. It returns the errors of tierPool.get.
+func (r *Resolver) tiersAt(at location, use tierUse, resolved *Resolved) ([]*catalog.Tier, error) {
+	servers := r.serversAt(at)
+	tiers := make([]*catalog.Tier, 0, len(servers))
+	for _, server := range servers {
+		pooled, usages, err := r.pool.get(server, use)
+		if err != nil {
+			return nil, err
+		}
+		tiers, resolved.usages = append(tiers, pooled), append(resolved.usages, usages...)
+	}
+	return tiers, nil
+}
+
+// serversAt returns the servers at a location: none, the URL or Service itself, or each
+// replica behind the Service.
+func (r *Resolver) serversAt(at location) []destination {
+	if at.url == "" && at.missing == "" {
+		return nil
+	}
+	// A proxy connects to the name of the Service, so tierproxy cannot choose a replica.
+	whole := at.name == tier.Cold || at.service == nil || at.service.Endpoints == nil || !r.config.Discovery.Replicas || at.transport.UsesProxy()
+	if whole || at.missing != "" {
+		return []destination{at.destination}
+	}
+	if len(at.service.Endpoints) == 0 {
+		missing := at.destination
+		missing.missing = at.service.Message
+		return []destination{missing}
+	}
+	servers := make([]destination, 0, len(at.service.Endpoints))
+	for _, endpoint := range at.service.Endpoints {
+		server := at.destination
+		server.address, server.replica = endpoint.Address, endpoint.Name
+		servers = append(servers, server)
+	}
+	return servers
+}
+
+// pending reports whether the first lookup of a Service is still in progress.
+func pending(service *discovery.Service) bool {
+	return service != nil && service.State == discovery.StateUnknown && !service.Stale
+}
+
+// serviceChanged handles a new state of a Service. It drops the servers that are no longer
+// behind the Service, and starts to probe new servers of the gateway's own tiers at once.
+func (r *Resolver) serviceChanged(reference discovery.Reference, service *discovery.Service) {
+	entry := r.logger.WithFields(logrus.Fields{"service": reference.String(), "state": string(service.State), "endpoints": len(service.Endpoints)})
+	switch {
+	case service.Message == "":
+		entry.Info("the state of a Service has changed")
+	case service.URL() == "" && r.isDefault(reference):
+		entry.WithField("cause", service.Message).Info("the default Service of a tier does not exist: this is normal if you did not configure one")
+	default:
+		entry.WithField("cause", service.Message).Warn("a Service has a problem")
+	}
+	r.warnOfWithheld(reference, service)
+	r.generation.Add(1)
+	r.pool.dropService(reference.String(), func(at destination) bool {
+		if at.url != service.URL() || (at.missing != "" && at.missing != service.Message) {
+			return false
+		}
+		return at.address == "" || slices.ContainsFunc(service.Endpoints, func(endpoint discovery.Endpoint) bool {
+			return endpoint.Address == at.address && endpoint.Name == at.replica
+		})
+	})
+	_, _ = r.Default() // It fails only while the gateway stops.
+}
