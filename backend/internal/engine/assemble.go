@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -141,7 +142,7 @@ func (p *Plan) withoutPieces(ctx context.Context, err error) (_ tier.Decision, f
 	switch {
 	case errors.Is(err, errTooLarge) || errors.Is(err, splice.ErrNoMatrix):
 		// No tier has failed: the rules say who answers the whole.
-		p.engine.unjoinable.Add(p.pieceKey(), err.Error())
+		p.engine.unjoinable.Add(p.pieceKey(), unjoinable{err.Error(), time.Now()})
 		return p.routed, true
 	case isRefused && failed.Tier == tier.Hot && !p.Input.ColdCovers():
 		// The query would fail on everything, too. An answer of cold would lack what

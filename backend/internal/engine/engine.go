@@ -10,7 +10,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/expirable"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
@@ -50,7 +50,7 @@ type Engine struct {
 	// pieceBudget bounds the memory of pieces, and unjoinable says why a query could
 	// not be put together from them, by Plan.pieceKey.
 	pieceBudget *admission.ByteBudget
-	unjoinable  *expirable.LRU[string, string]
+	unjoinable  *lru.Cache[string, unjoinable]
 }
 
 // unjoinableFor is how long it is remembered that a query could not be put
@@ -59,6 +59,19 @@ const (
 	unjoinableFor        = 10 * time.Minute
 	unjoinableRemembered = 2048
 )
+
+// unjoinable is why a query could not be put together, and when that was.
+type unjoinable struct {
+	reason string
+	at     time.Time
+}
+
+// unjoinableReason returns why a query could not be put together a short while
+// ago.
+func (e *Engine) unjoinableReason(key string) (reason string, found bool) {
+	known, found := e.unjoinable.Get(key)
+	return known.reason, found && time.Since(known.at) < unjoinableFor
+}
 
 // New returns an Engine.
 func New(options Options) *Engine {
@@ -70,8 +83,10 @@ func New(options Options) *Engine {
 	}
 	e := &Engine{
 		options: options, pieceBudget: admission.NewByteBudget(options.PieceBytes),
-		unjoinable: expirable.NewLRU[string, string](unjoinableRemembered, nil, unjoinableFor),
 	}
+	// It returns an error for a size below one only. An expirable LRU would leave a
+	// goroutine behind.
+	e.unjoinable, _ = lru.New[string, unjoinable](unjoinableRemembered)
 	e.handle, e.handleOne = e.chain(true), e.chain(false)
 	return e
 }

@@ -183,6 +183,6 @@ func (p *Plan) isStepwiseAtCold() bool {
 	if !p.isCached() || p.Tier != tier.Cold || p.stepwise == nil {
 		return false
 	}
-	_, is := p.engine.unjoinable.Get(p.pieceKey())
+	_, is := p.engine.unjoinableReason(p.pieceKey())
 	return !is
 }

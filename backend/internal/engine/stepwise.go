@@ -93,7 +93,7 @@ func (p *Plan) cut() (*tier.Cut, error) {
 		return nil, errors.New("a subquery names no step, and hot does not tell its own")
 	}
 	if p.replica.Pair != nil {
-		if reason, found := p.engine.unjoinable.Get(p.pieceKey()); found {
+		if reason, found := p.engine.unjoinableReason(p.pieceKey()); found {
 			return nil, errors.New(reason)
 		}
 	}
