@@ -230,7 +230,7 @@ func TestToken_ReachesDiscoveredServicesOnly(t *testing.T) {
 	for _, path := range []string{"/projects/unlisted/datasources/own", "/projects/unlisted/datasources/own-by-service"} {
 		status, body := g.askSaved(t.Context(), t, path, "query?query=up", "hot")
 		require.Equal(t, http.StatusForbidden, status, body)
-		require.Contains(t, body, "gateway's own")
+		require.Contains(t, body, "ask the operator to list project \\\"unlisted\\\"")
 	}
 
 	for _, name := range []string{"replica 0", "replica 1", "cold", "described"} {
