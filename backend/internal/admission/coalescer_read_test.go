@@ -96,7 +96,7 @@ func TestDo_LeavingWhileTheAnswerComesIn(t *testing.T) {
 			require.ErrorIs(t, (<-one).err, context.Canceled)
 			require.Len(t, h.Requests(), test.requests)
 			h.idle(t)
-			require.Zero(t, sharing.SharedMemory.Held())
+			requireReleased(t, sharing.SharedMemory)
 		})
 	}
 }
