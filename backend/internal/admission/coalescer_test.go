@@ -87,7 +87,7 @@ type result struct {
 }
 
 // ask asks in the background, with options where there are some.
-func (h *held) ask(ctx context.Context, request *promapi.Request, options ...*upstream.CallOptions) <-chan result {
+func (h *held) ask(ctx context.Context, request *promapi.Request, options ...*catalog.CallOptions) <-chan result {
 	results := make(chan result, 1)
 	go func() {
 		response, err := h.tier.Do(ctx, request, append(options, nil)[0])

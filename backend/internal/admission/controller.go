@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
-
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
 // Controller admits the calls of queries to one tier: calls beyond the limits
@@ -29,7 +27,7 @@ func NewController(limits Limits, meters *Meters) *Controller {
 // Call is what is known of a call before it is made.
 type Call struct {
 	// Caller is who asks.
-	Caller promapi.Caller
+	Caller Caller
 	// Key is what makes two calls the same one; zero for a call whose answer is not
 	// shared.
 	Key RequestKey

@@ -8,8 +8,6 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
 // Shares of a tier's slots. Calls that hang hold their slots until their
@@ -57,7 +55,7 @@ func NewQueue(limits Limits, meters *Meters) *Queue {
 
 // Acquire waits until a call of the caller may go, and returns what ends the call.
 // It returns an *OverloadError where there is no room in time.
-func (q *Queue) Acquire(ctx context.Context, caller promapi.Caller) (release func(), err error) {
+func (q *Queue) Acquire(ctx context.Context, caller Caller) (release func(), err error) {
 	if err := q.enter(ctx, caller); err != nil {
 		return nil, err
 	}
@@ -67,7 +65,7 @@ func (q *Queue) Acquire(ctx context.Context, caller promapi.Caller) (release fun
 
 // enter waits until a call of the caller may go. Each call that enters has to
 // leave. It returns an OverloadError if there is no room before ctx ends.
-func (q *Queue) enter(ctx context.Context, caller promapi.Caller) error {
+func (q *Queue) enter(ctx context.Context, caller Caller) error {
 	q.mutex.Lock()
 	if q.admit(caller) {
 		q.mutex.Unlock()
@@ -84,7 +82,7 @@ func (q *Queue) enter(ctx context.Context, caller promapi.Caller) error {
 
 // admit takes a slot for a call of the caller. It reports whether there is one
 // within the shares of the caller and the datasource. The mutex is held.
-func (q *Queue) admit(caller promapi.Caller) bool {
+func (q *Queue) admit(caller Caller) bool {
 	if q.limits.Concurrent <= 0 {
 		q.running++
 		return true
@@ -131,7 +129,7 @@ func (q *Queue) wait(ctx context.Context, added *waiter) error {
 
 // decided returns the outcome of a call that waited. A call does not enter if its
 // caller has gone.
-func (q *Queue) decided(ctx context.Context, caller promapi.Caller, err error) error {
+func (q *Queue) decided(ctx context.Context, caller Caller, err error) error {
 	if err != nil {
 		return q.reject(RejectedFull, nil)
 	}
@@ -145,7 +143,7 @@ func (q *Queue) decided(ctx context.Context, caller promapi.Caller, err error) e
 
 // leave ends a call of the caller and lets the next ones in. started is when
 // the call entered; the zero time where it was not made.
-func (q *Queue) leave(caller promapi.Caller, started time.Time) {
+func (q *Queue) leave(caller Caller, started time.Time) {
 	q.meters.InFlight.Dec()
 	q.mutex.Lock()
 	defer q.mutex.Unlock()
@@ -170,7 +168,7 @@ func (q *Queue) leave(caller promapi.Caller, started time.Time) {
 
 // join queues a call. It returns nil if the queue is full and no other caller has
 // more calls in it. The mutex is held.
-func (q *Queue) join(caller promapi.Caller) *waiter {
+func (q *Queue) join(caller Caller) *waiter {
 	if q.line.waiting >= q.limits.Queue {
 		evicted := q.line.evicted(caller)
 		if evicted == nil {

@@ -3,13 +3,11 @@ package admission
 import (
 	"cmp"
 	"slices"
-
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
 // waiter is one call that waits.
 type waiter struct {
-	caller promapi.Caller
+	caller Caller
 	// decided is set with the outcome: nil when the call may go, or why it may not.
 	decided bool
 	outcome chan error
@@ -26,7 +24,7 @@ type roundRobin struct {
 }
 
 // path returns the keys of the levels below the top.
-func path(caller promapi.Caller) []uint64 { return []uint64{caller.Datasource, caller.ID} }
+func path(caller Caller) []uint64 { return []uint64{caller.Datasource, caller.ID} }
 
 // member returns the member with that key, or nil.
 func (r *roundRobin) member(key uint64) *roundRobin {
@@ -68,7 +66,7 @@ func (r *roundRobin) remove(removed *waiter, path []uint64) {
 // next returns the call whose turn it is, and moves its datasource and its caller
 // behind the others. It skips calls that enter does not let in, and returns nil if
 // there are no others. The caller removes the call.
-func (r *roundRobin) next(enter func(promapi.Caller) bool) *waiter {
+func (r *roundRobin) next(enter func(Caller) bool) *waiter {
 	if len(r.calls) > 0 && enter(r.calls[0].caller) {
 		return r.calls[0]
 	}
@@ -104,7 +102,7 @@ func (r *roundRobin) exceeds(key uint64) bool {
 // datasource that has the most, else of the caller within the same datasource that
 // has the most. It returns nil if neither has more than the caller would have. r is
 // the top level.
-func (r *roundRobin) evicted(caller promapi.Caller) *waiter {
+func (r *roundRobin) evicted(caller Caller) *waiter {
 	from := r.member(caller.Datasource)
 	switch {
 	case r.exceeds(caller.Datasource):

@@ -23,12 +23,6 @@ func keyOf(request *promapi.Request, made *upstream.Outgoing) admission.RequestK
 // shareable reports whether identical requests may share an answer: the times of the
 // evaluation are part of the request, so that the answer does not depend on now.
 func shareable(request *promapi.Request) bool {
-	switch request.Endpoint {
-	case promapi.QueryRange, promapi.QueryExemplars, promapi.Series, promapi.Labels, promapi.LabelValues:
-		return true
-	case promapi.Query:
-		return request.Parameters.Has("time")
-	default:
-		return false
-	}
+	traits := request.Endpoint.Traits()
+	return traits.NamesTimes() && (traits.Times != promapi.OneTime || request.Parameters.Has("time"))
 }

@@ -181,19 +181,31 @@ func (s *Status) ErrorFor(detailed bool) string {
 	return s.Error
 }
 
+// CallOptions are what a call depends on beside its request. Nil stands for none.
+type CallOptions struct {
+	// Caller is on whose behalf the call is made.
+	Caller admission.Caller
+	// DetachOnCancel lets the call go on for others who have joined it once its
+	// context is cancelled without a cause, as that of a client that has gone.
+	DetachOnCancel bool
+	// ConfinedTo are the namespaces that the request is confined to; nil where it
+	// is not.
+	ConfinedTo []string
+}
+
 // Do calls the tier: see Client.Do. Calls beyond the limits wait, and identical
 // ones are made once.
 //
 // A tier that was refused is not called, and the error is a *RefusedError. One
 // that has too many calls already gives an *OverloadError.
-func (t *Tier) Do(ctx context.Context, request *promapi.Request, options *upstream.CallOptions) (*http.Response, error) {
+func (t *Tier) Do(ctx context.Context, request *promapi.Request, options *CallOptions) (*http.Response, error) {
 	if reason := t.refused(); reason != (tier.Note{}) {
 		return nil, &upstream.RefusedError{Reason: reason.Public}
 	}
 	if options == nil {
-		options = &upstream.CallOptions{}
+		options = &CallOptions{}
 	}
-	made, err := t.api.Prepare(request, options)
+	made, err := t.api.Prepare(request, options.ConfinedTo)
 	if err != nil {
 		return nil, err
 	}

@@ -123,7 +123,7 @@ func (c *Core) Begin(endpoint promapi.Endpoint) (end func(), err error) {
 type Submission struct {
 	Request  *promapi.Request
 	Resolved *resolve.Resolved
-	Caller   promapi.Caller
+	Caller   admission.Caller
 	// Namespace is the namespace that the query itself names, or empty.
 	Namespace string
 	// DetachOnCancel is set if the end of the context means that the client has disconnected.

@@ -97,9 +97,8 @@ func TestRequestsThatCannotBeConfined(t *testing.T) {
 		"/api/v1/status/flags":                             403,
 		"/api/v1/status/tsdb":                              403,
 		"/api/v1/status/tsdb/blocks":                       403,
-		"/api/v1/series":                                   400, // match[] is missing
-		"/api/v1/series?match=up":                          400,
-		"/api/v1/series?match[0]=up":                       400,
+		"/api/v1/labels?match=up":                          400,
+		"/api/v1/labels?match[0]=up":                       400,
 		"/api/v1/series?match[]=up&match[]=":               400,
 		"/api/v1/labels?match[]={}":                        400,
 		"/api/v1/query":                                    400, // no query
@@ -123,8 +122,8 @@ func TestRequestsThatCannotBeConfined(t *testing.T) {
 		require.Error(t, err, target)
 		require.Equal(t, status, promapi.AsError(err).Status, target)
 	}
-	// Two readings of one request do not even get here.
-	for _, target := range []string{"/api/v1/query?query=up&query=down", "/api/v1/query?query=up;query=down", "/api/v1/query?query=%zz"} {
+	// What has two readings, or lacks match[], is refused before.
+	for _, target := range []string{"/api/v1/series", "/api/v1/query?query=up&query=down", "/api/v1/query?query=up;query=down", "/api/v1/query?query=%zz"} {
 		_, err := read(t, http.MethodGet, target, "")
 		require.Equal(t, http.StatusBadRequest, promapi.AsError(err).Status, target)
 	}
@@ -144,6 +143,6 @@ func TestEveryEndpointHasBeenThoughtOf(t *testing.T) {
 		}
 	}
 	require.Equal(t, map[promapi.Endpoint]bool{
-		promapi.Labels: true, promapi.LabelValues: true, promapi.FormatQuery: true, promapi.ParseQuery: true, promapi.Features: true,
-	}, passed, "without parameters; the others want a query or a selector, or are refused")
+		promapi.Series: true, promapi.Labels: true, promapi.LabelValues: true, promapi.FormatQuery: true, promapi.ParseQuery: true, promapi.Features: true,
+	}, passed, "without parameters; the others want a query, or are refused")
 }

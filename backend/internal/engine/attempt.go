@@ -6,7 +6,6 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // attempt is one way to have a query answered: who is asked, for what reason, and
@@ -52,7 +51,7 @@ func Nexts() []Next { return []Next{NextReplica, NextHot, NextCold} }
 func (p *Plan) attempt(decision tier.Decision) attempt {
 	a := attempt{Decision: decision, plan: p, request: p.cold, isReplaceable: decision.Fallback != ""}
 	if decision.Tier == tier.Hot {
-		a.request, a.isReplaceable = p.hot, a.isReplaceable || len(p.others) > 0
+		a.request, a.isReplaceable = p.hot.Without(coldParameters...), a.isReplaceable || len(p.others) > 0
 	}
 	switch {
 	case p.changes(decision.Tier):
@@ -148,12 +147,4 @@ func (a attempt) encoded() *promapi.Request {
 		return inEncoding(a.request, encodingGzip)
 	}
 	return a.request
-}
-
-// callOptions returns what the call depends on besides its request.
-func (a attempt) callOptions() *upstream.CallOptions {
-	if a.Tier == tier.Hot {
-		return &a.plan.hotOptions
-	}
-	return &a.plan.coldOptions
 }

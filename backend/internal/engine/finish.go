@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
 
@@ -122,8 +123,9 @@ func (r *Response) queryError(ctx context.Context, message string) string {
 // askForError asks a tier that refuses a rewritten query what it says of the
 // query as it was written. Where it says nothing, the given message stays.
 func (a attempt) askForError(ctx context.Context, message string) string {
+	request := a.request.With(url.Values{"query": a.plan.query.Request.Parameters["query"]})
 	//nolint:bodyclose // The Response holds the body, which is closed below.
-	answer, err := a.plan.tier(a.Tier).Do(ctx, inEncoding(a.plan.query.Request, encodingPlain), a.callOptions())
+	answer, err := a.plan.tier(a.Tier).Do(ctx, inEncoding(request, encodingPlain), &a.plan.callOptions)
 	if err != nil {
 		return message
 	}

@@ -345,7 +345,6 @@ func TestSelectorsThatPrometheusRefuses(t *testing.T) {
 		matchers  []string
 		complaint string
 	}{
-		{promapi.Series, "/api/v1/series", nil, "no match[] parameter provided"},
 		{promapi.Series, "/api/v1/series", []string{"up", `{job=~".*"}`}, `invalid parameter "match[]": match[] must contain at least one non-empty matcher`},
 		{promapi.Labels, "/api/v1/labels", []string{"{}"}, `match[] must contain at least one non-empty matcher`},
 		{promapi.LabelValues, "/api/v1/label/job/values", []string{`{job=""}`}, `match[] must contain at least one non-empty matcher`},

@@ -12,7 +12,6 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // Plan is a decision with everything that carrying it out takes. It is not changed
@@ -45,8 +44,8 @@ type Plan struct {
 	// hot and cold are what goes to the tiers: the request itself, or one that
 	// makes the tier answer as is meant.
 	hot, cold *promapi.Request
-	// hotOptions and coldOptions are what the calls depend on besides.
-	hotOptions, coldOptions upstream.CallOptions
+	// callOptions are what the calls depend on besides.
+	callOptions catalog.CallOptions
 	// added are the labels that the answer of hot lacks.
 	added map[string]string
 }
@@ -151,18 +150,11 @@ func (e *Engine) planOn(ctx context.Context, query Query, key promql.Key, replic
 	if p.isUnknownToThanos() && p.Tier != tier.Hot {
 		p.Warnings = append(p.Warnings, unknownToThanos)
 	}
-	p.setCallOptions()
-	return p, nil
-}
-
-func (p *Plan) setCallOptions() {
-	options := upstream.CallOptions{Caller: p.query.Caller, DetachOnCancel: p.query.DetachOnCancel, ConfinedTo: p.query.ConfinedTo}
-	p.hotOptions, p.coldOptions = options, options
-	p.hotOptions.Without = coldParameters
-	if p.Tier == tier.Both && p.query.Request.Endpoint == promapi.Rules {
-		p.coldOptions.Without = promapi.PagingParameters
-		p.hotOptions.Without = slices.Concat(coldParameters, promapi.PagingParameters)
+	if p.Tier == tier.Both {
+		p.hot, p.cold = p.hot.Without(promapi.PagingParameters...), p.cold.Without(promapi.PagingParameters...)
 	}
+	p.callOptions = catalog.CallOptions{Caller: query.Caller, DetachOnCancel: query.DetachOnCancel, ConfinedTo: query.ConfinedTo}
+	return p, nil
 }
 
 const unknownToThanos = "a label name with a slash cannot be asked of Thanos: values that only the cold tier has are missing"

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -63,9 +64,9 @@ type Query struct {
 	// Forced is the tier that the caller asks for, or empty.
 	Forced tier.Name
 	// Caller is on whose behalf the query is made, and takes turns with others.
-	Caller promapi.Caller
+	Caller admission.Caller
 	// DetachOnCancel is set where nobody waits any more once the context is
-	// cancelled, as for a client that has gone: see upstream.CallOptions.
+	// cancelled, as for a client that has gone: see catalog.CallOptions.
 	DetachOnCancel bool
 	// ConfinedTo are the namespaces that the request is confined to; nil where it
 	// is not. ReadsNothing is set when none of the series that it selects is in

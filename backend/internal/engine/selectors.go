@@ -72,12 +72,9 @@ func keyOf(request *promapi.Request) promql.Key {
 var errEmptyMatchers = errors.New("match[] must contain at least one non-empty matcher")
 
 // refuse returns an error for selectors that Prometheus refuses although they are
-// understood, or that are missing: a tier may take them, or may have been sent
+// understood: a tier may take them, or may have been sent
 // others.
 func refuse(request *promapi.Request) error {
-	if request.Endpoint == promapi.Series && len(request.Parameters["match[]"]) == 0 {
-		return promapi.BadData("no match[] parameter provided")
-	}
 	if err := selectorError(request); errors.Is(err, errEmptyMatchers) {
 		return asSelectorError(request.Endpoint, err)
 	}

@@ -4,10 +4,10 @@ import (
 	"math"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 
@@ -21,12 +21,6 @@ import (
 )
 
 const explainPath = "/api/v1/datasources/explain"
-
-// explained are the endpoints whose routing can be explained. At all others, only the existing
-// tiers matter.
-var explained = []promapi.Endpoint{
-	promapi.Query, promapi.QueryRange, promapi.Series, promapi.Labels, promapi.LabelValues, promapi.QueryExemplars,
-}
 
 // Explanation is the routing decision for a query. It is the decision that the query itself
 // would get.
@@ -113,7 +107,7 @@ type TierState struct {
 }
 
 // serveExplain responds with the decision for a query, without running the query.
-func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, path string, caller promapi.Caller) {
+func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, path string, caller admission.Caller) {
 	request, err := promapi.ReadRequest(incoming, "explain", path, time.Now())
 	if err == nil {
 		request, err = explainedRequest(request)
@@ -209,10 +203,13 @@ func explainedRequest(request *promapi.Request) (*promapi.Request, error) {
 	if endpoint == "" {
 		endpoint = fittingEndpoint(request.Parameters)
 	}
-	if !slices.Contains(explained, endpoint) {
-		names := make([]string, 0, len(explained))
-		for _, supported := range explained {
-			names = append(names, string(supported))
+	// At all others, only the existing tiers matter.
+	if !endpoint.Traits().NamesTimes() {
+		var names []string
+		for _, supported := range promapi.Endpoints() {
+			if supported.Traits().NamesTimes() {
+				names = append(names, string(supported))
+			}
 		}
 		return nil, promapi.BadData("invalid parameter \"endpoint\": %q is none of %s", endpoint, strings.Join(names, ", "))
 	}

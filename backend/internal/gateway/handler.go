@@ -11,6 +11,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
@@ -203,7 +204,7 @@ func (g *Gateway) serveDefault(w http.ResponseWriter, incoming *http.Request, ta
 }
 
 // serveData serves the endpoints that read data of a datasource.
-func (g *Gateway) serveData(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, path string, caller promapi.Caller) {
+func (g *Gateway) serveData(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, path string, caller admission.Caller) {
 	release, err := g.countFor(incoming, caller)
 	if err != nil {
 		g.fail(w, incoming, err)
@@ -260,7 +261,7 @@ func writeText(w http.ResponseWriter, status int, text string) {
 }
 
 // serveQuery serves an endpoint of the Prometheus API.
-func (g *Gateway) serveQuery(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, path string, caller promapi.Caller) {
+func (g *Gateway) serveQuery(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, path string, caller admission.Caller) {
 	started := time.Now()
 	endpoint, err := promapi.MatchEndpoint(incoming.Method, path)
 	if err != nil {

@@ -67,9 +67,9 @@ func TestFor_ReadsTheTimesOfTheOtherEndpoint(t *testing.T) {
 	request, err := read(Query, http.MethodGet, "query=up&time=5", "", "")
 	require.NoError(t, err)
 	require.Equal(t, TimeRange{Start: time.Unix(5, 0).UTC(), End: time.Unix(5, 0).UTC()}, request.TimeRange)
-	other, err := request.For(Series)
+	other, err := request.For(Labels)
 	require.NoError(t, err)
-	require.Equal(t, Series, other.Endpoint)
+	require.Equal(t, Labels, other.Endpoint)
 	require.Equal(t, TimeRange{End: now}, other.TimeRange)
 	require.Equal(t, Query, request.Endpoint)
 }

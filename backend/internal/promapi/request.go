@@ -26,9 +26,8 @@ const formContentType = "application/x-www-form-urlencoded"
 // Cookies and credentials of the caller are not on it, and never will be.
 var forwardedHeaders = []string{"Accept", "Accept-Encoding", "User-Agent", "Traceparent", "Tracestate"}
 
-// Request is one request to the Prometheus API, read completely. It is not
-// changed after it was made: For, With and Only return changed copies. So
-// it can be sent more than once, by several goroutines.
+// Request is one request to the Prometheus API, read completely. Its methods
+// return changed copies, so that several goroutines can send it.
 type Request struct {
 	// Method is GET or POST.
 	Method string
@@ -51,16 +50,6 @@ type Request struct {
 	TimeRange TimeRange
 	// ReceivedAt is the time that "now" means for the whole request.
 	ReceivedAt time.Time
-}
-
-// Caller is who takes turns with others where a tier has not room for all
-// requests. It grants nothing: two callers that are taken for one only share
-// their turns.
-type Caller struct {
-	// Datasource is the same for all requests to one datasource.
-	Datasource uint64
-	// ID is the same for all requests of one caller, whatever the datasource.
-	ID uint64
 }
 
 // ReadRequest reads an incoming request for the given endpoint. path is the
@@ -190,57 +179,57 @@ func (r *Request) readBody(incoming *http.Request) (url.Values, error) {
 	return form.Value, nil
 }
 
-// Without returns the query string and the body without the named parameters.
-// The bytes of all others stay as they came in.
-func (r *Request) Without(names []string) (rawQuery string, body []byte) {
-	present := slices.ContainsFunc(names, func(name string) bool { return r.Parameters.Has(name) })
-	if !present {
-		return r.RawQuery, r.Body
+// Without returns the request without the named parameters. It returns the
+// request itself if it has none of them.
+func (r *Request) Without(names ...string) *Request {
+	if !slices.ContainsFunc(names, r.Parameters.Has) {
+		return r
 	}
-	if r.Body != nil {
-		body = []byte(withoutParameters(string(r.Body), names))
+	removed := url.Values{}
+	for _, name := range names {
+		removed[name] = nil
 	}
-	return withoutParameters(r.RawQuery, names), body
+	return r.With(removed)
 }
 
-func withoutParameters(form string, names []string) string {
-	var kept []string
-	for pair := range strings.SplitSeq(form, "&") {
-		key, _, _ := strings.Cut(pair, "=")
-		name, err := url.QueryUnescape(key)
-		if err == nil && slices.Contains(names, name) {
-			continue
-		}
-		kept = append(kept, pair)
-	}
-	return strings.Join(kept, "&")
-}
-
-// With returns the request with other values for the given parameters; one
-// without values is removed. The bytes of all others stay as they came in. The
-// request itself is not changed.
+// With returns the request with other values for the given parameters. A
+// parameter without values is removed. All others stay where they are, in the URL
+// or the body: a proxy in front of a tier may read some in the URL only.
 func (r *Request) With(parameters url.Values) *Request {
 	if len(parameters) == 0 {
 		return r
 	}
-	names := slices.Sorted(maps.Keys(parameters))
-	changed := *r
+	changed, added := *r, url.Values{}
 	changed.Parameters = maps.Clone(r.Parameters)
-	added := url.Values{}
-	for _, name := range names {
+	for name, values := range parameters {
 		delete(changed.Parameters, name)
-		if len(parameters[name]) > 0 {
-			changed.Parameters[name] = parameters[name]
-			added[name] = parameters[name]
+		if len(values) > 0 {
+			changed.Parameters[name], added[name] = values, values
 		}
 	}
-	changed.RawQuery, changed.Body = r.Without(names)
-	if r.Method == http.MethodPost {
-		changed.setForm(joinForms(string(changed.Body), added.Encode()))
+	if r.Method != http.MethodPost {
+		changed.RawQuery = editForm(r.RawQuery, parameters, added)
 		return &changed
 	}
-	changed.RawQuery = joinForms(changed.RawQuery, added.Encode())
+	changed.RawQuery = editForm(r.RawQuery, parameters, nil)
+	changed.setForm(editForm(string(r.Body), parameters, added))
 	return &changed
+}
+
+// editForm returns a form without some parameters and with others. The bytes of the
+// rest stay as they are.
+func editForm(form string, removed, added url.Values) string {
+	var fields []string
+	for field := range strings.SplitSeq(form, "&") {
+		key, _, _ := strings.Cut(field, "=")
+		if name, err := url.QueryUnescape(key); field != "" && (err != nil || !removed.Has(name)) {
+			fields = append(fields, field)
+		}
+	}
+	if len(added) > 0 {
+		fields = append(fields, added.Encode())
+	}
+	return strings.Join(fields, "&")
 }
 
 // AtItsTime returns the request with the time that "now" means for it, so that
@@ -253,28 +242,19 @@ func (r *Request) AtItsTime() *Request {
 	return r.With(url.Values{"time": {FormatTime(r.TimeRange.Start)}})
 }
 
-// Only returns the request with these parameters and no others, written anew. The
-// request itself is not changed.
+// Only returns the request with these parameters and no others.
 func (r *Request) Only(parameters url.Values) *Request {
 	changed := *r
-	changed.Parameters = parameters
-	changed.RawQuery, changed.Body = parameters.Encode(), nil
+	changed.Parameters, changed.RawQuery = parameters, parameters.Encode()
 	if r.Method == http.MethodPost {
+		changed.setForm(changed.RawQuery)
 		changed.RawQuery = ""
-		changed.setForm(parameters.Encode())
 	}
 	return &changed
 }
 
-// setForm is a part of making a request of another one, whose header it leaves alone.
+// setForm sets the body of a copy, which shares its header with the original.
 func (r *Request) setForm(form string) {
 	r.Body, r.Header = []byte(form), r.Header.Clone()
 	r.Header.Set("Content-Type", formContentType)
-}
-
-func joinForms(first, second string) string {
-	if first == "" || second == "" {
-		return first + second
-	}
-	return first + "&" + second
 }

@@ -151,6 +151,7 @@ func TestParametersAreCheckedAsPrometheusDoes(t *testing.T) {
 		{Labels, "start=x", `invalid parameter "start": invalid time value for 'start': cannot parse "x" to a valid timestamp`},
 		{QueryExemplars, "query=up&start=2&end=1", `end timestamp must not be before start timestamp`},
 		{Metadata, "limit_per_metric=x", `limit_per_metric must be a number`},
+		{Series, "", `no match[] parameter provided`},
 		{Rules, "type=x", `invalid parameter "type": not supported value "x"`},
 		{Rules, "exclude_alerts=x", `invalid parameter "exclude_alerts": error converting exclude_alerts: strconv.ParseBool: parsing "x": invalid syntax`},
 	} {
@@ -210,15 +211,15 @@ func TestReadRequestForwardsAllowedHeadersOnly(t *testing.T) {
 	require.ElementsMatch(t, []string{"Accept", "Accept-Encoding", "User-Agent", "Traceparent", "Tracestate"}, names)
 }
 
-func TestWithout(t *testing.T) {
+func TestRequest_WithoutRemovesParameters(t *testing.T) {
 	request, err := read(Query, http.MethodPost, "dedup=true&x=%2F", formContentType, "query=a%20b&storeMatch%5B%5D=1&y")
 	require.NoError(t, err)
-	rawQuery, body := request.Without([]string{"dedup", "storeMatch[]"})
-	require.Equal(t, "x=%2F", rawQuery)
-	require.Equal(t, "query=a%20b&y", string(body))
-	rawQuery, body = request.Without(nil)
-	require.Equal(t, request.RawQuery, rawQuery)
-	require.Equal(t, request.Body, body)
+	changed := request.Without("dedup", "storeMatch[]", "absent")
+	require.Equal(t, "x=%2F", changed.RawQuery)
+	require.Equal(t, "query=a%20b&y", string(changed.Body))
+	require.Equal(t, url.Values{"query": {"a b"}, "x": {"/"}, "y": {""}}, changed.Parameters)
+	require.Same(t, request, request.Without())
+	require.Same(t, request, request.Without("absent"))
 }
 
 func TestMatchEndpoint(t *testing.T) {
@@ -383,10 +384,10 @@ func TestRequest_IsNotChanged(t *testing.T) {
 	require.NoError(t, err)
 	before, err := NewRequest(QueryRange, "/api/v1/query_range", url.Values{"query": {"up"}, "start": {"1"}, "end": {"2"}, "step": {"1"}}, time.Unix(3, 0))
 	require.NoError(t, err)
-	_, err = made.For(Series)
+	_, err = made.For(Labels)
 	require.NoError(t, err)
 	made.With(url.Values{"query": {"down"}, "step": nil})
 	made.Only(url.Values{"query": {"down"}})
-	made.Without([]string{"query"})
+	made.Without("query")
 	require.Equal(t, before, made)
 }

@@ -128,7 +128,7 @@ var table = []*Traits{
 	{Query, []string{"query"}, form, OneTime, ByQuery, ByRules, ConfineQuery, CachedWhole, NeverCut, NoUnion, ExternalByQuery, `{"resultType":"vector","result":[]}`, checkLimit},
 	{QueryRange, []string{"query_range"}, form, EachStep, ByQuery, ByRules, ConfineQuery, CachedSteps, CutAtStep, NoUnion, ExternalByQuery, `{"resultType":"matrix","result":[]}`, checkLimit},
 	{QueryExemplars, []string{"query_exemplars"}, form, TimeBounds, ByQuery, ByRules | UnionForRange | Elsewhere, ConfineQuery, NeverCached, NeverCut, UnionOfExemplars, InAnswer, `[]`, nil},
-	{Series, []string{"series"}, form, TimeBounds, ByMatch, ByRules | UnionForRange, ConfineMatch, CachedWhole, NeverCut, UnionOfSeries, InAnswer, `[]`, checkLimit},
+	{Series, []string{"series"}, form, TimeBounds, ByMatch, ByRules | UnionForRange, ConfineMatch, CachedWhole, NeverCut, UnionOfSeries, InAnswer, `[]`, checkSeries},
 	{Labels, []string{"labels"}, form, TimeBounds, ByMatch, ByRules | UnionForRange, ConfineMatch, CachedWhole, NeverCut, UnionOfTexts, InAnswer, `[]`, checkLimit},
 	{LabelValues, []string{pathOfLabelValues}, get, TimeBounds, ByMatch, ByRules | UnionForRange, ConfineMatch, CachedWhole, NeverCut, UnionOfTexts, InMatchers, `[]`, checkLimit},
 	{Metadata, []string{"metadata"}, get, Now, ByMetric, ByRules | UnionForSeries | Elsewhere, CannotConfine, NeverCached, NeverCut, UnionOfMetadata, NoExternal, NoEmptyData, checkNumbers},
@@ -168,3 +168,6 @@ func (e Endpoint) Traits() *Traits {
 
 // Evaluates reports whether the endpoint evaluates a query.
 func (t *Traits) Evaluates() bool { return t.Times == OneTime || t.Times == EachStep }
+
+// NamesTimes reports whether the parameters name the times that the answer is about.
+func (t *Traits) NamesTimes() bool { return t.Evaluates() || t.Times == TimeBounds }

@@ -142,16 +142,16 @@ type Outgoing struct {
 	Header http.Header
 }
 
-// Prepare returns what goes to the tier for a request with the given options. It
-// returns the error of the tenancy.
-func (c *Client) Prepare(request *promapi.Request, options *CallOptions) (Outgoing, error) {
-	made := Outgoing{Method: request.Method, Path: request.Path, Header: request.Header}
-	made.RawQuery, made.Body = request.Without(options.Without)
+// Prepare returns what goes to the tier for a request that is confined to some
+// namespaces; nil for one that is not confined. It returns the error of the
+// tenancy.
+func (c *Client) Prepare(request *promapi.Request, confinedTo []string) (Outgoing, error) {
+	made := Outgoing{Method: request.Method, Path: request.Path, Header: request.Header, RawQuery: request.RawQuery, Body: request.Body}
 	if c.tenancy == nil {
 		return made, nil
 	}
 	var err error
-	made.Method, made.RawQuery, made.Body, err = c.tenancy.apply(request, options.ConfinedTo, made.RawQuery, made.Body)
+	made.Method, made.RawQuery, made.Body, err = c.tenancy.apply(request, confinedTo)
 	if made.Method == http.MethodGet {
 		made.Header = request.Header.Clone()
 		made.Header.Del("Content-Type")

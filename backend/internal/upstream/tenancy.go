@@ -26,14 +26,14 @@ const longestQuery = 7 << 10
 // GET where it fits in a URL, because such a proxy takes a POST for an attempt
 // to create something. It returns an Error with status 403 for a request that
 // is not confined.
-func (t *Tenancy) apply(request *promapi.Request, confinedTo []string, rawQuery string, body []byte) (method, query string, rest []byte, err error) {
+func (t *Tenancy) apply(request *promapi.Request, confinedTo []string) (method, rawQuery string, body []byte, err error) {
 	if len(confinedTo) == 0 {
 		return "", "", nil, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
 			"this tier answers for namespaces only, and the request is confined to none: confine it, or ask the operator to confine the datasource")
 	}
 	namespaces := url.Values{t.Parameter: confinedTo}.Encode()
 	joined := namespaces
-	for _, part := range []string{rawQuery, string(body)} {
+	for _, part := range []string{request.RawQuery, string(request.Body)} {
 		if part != "" {
 			joined += "&" + part
 		}
@@ -41,10 +41,10 @@ func (t *Tenancy) apply(request *promapi.Request, confinedTo []string, rawQuery 
 	if request.Method == http.MethodGet || len(joined) <= longestQuery {
 		return http.MethodGet, joined, nil, nil
 	}
-	if rawQuery != "" {
-		namespaces += "&" + rawQuery
+	if request.RawQuery != "" {
+		namespaces += "&" + request.RawQuery
 	}
-	return request.Method, namespaces, body, nil
+	return request.Method, namespaces, request.Body, nil
 }
 
 // ofProbe adds the namespace to a question of the gateway itself. Only queries
