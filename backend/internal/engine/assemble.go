@@ -1,10 +1,8 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"slices"
 	"time"
@@ -103,12 +101,12 @@ func (e *Engine) askForPiece(ctx context.Context, p *Plan, missing *piece, held 
 	defer func() { _ = response.Body.Close() }()
 	if response.Status >= http.StatusBadRequest {
 		// It is read now: the other piece may end the context.
-		text, err := readErrorText(response.Body)
+		text, err := response.errorText()
 		if err != nil {
 			return nil, response.failed(err)
 		}
 		inMemory := *response
-		inMemory.Body, inMemory.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
+		inMemory.setBody(text)
 		return nil, &CallError{
 			Tier: response.Tier, Reason: response.Reason, Replica: response.Replica, Err: &upstream.StatusError{Status: response.Status}, response: &inMemory,
 		}

@@ -89,11 +89,7 @@ func noMemory() error {
 func (r *Response) read(ctx context.Context) (envelope *splice.Envelope, held *reservation, err error) {
 	defer func() { _ = r.Body.Close() }()
 	if r.Status >= http.StatusBadRequest {
-		body, err := r.plain()
-		if err != nil {
-			return nil, nil, err
-		}
-		text, err := readErrorText(body)
+		text, err := r.errorText()
 		if err != nil {
 			return nil, nil, err
 		}
@@ -117,7 +113,13 @@ func (r *Response) read(ctx context.Context) (envelope *splice.Envelope, held *r
 // maxErrorBytes bounds the error of a tier that is read, in bytes.
 const maxErrorBytes = 64 << 10
 
-func readErrorText(body io.Reader) ([]byte, error) {
+// errorText returns the text of an answer that is an error, decompressed. It is
+// empty, with an error, for an encoding that is not read here.
+func (r *Response) errorText() ([]byte, error) {
+	body, err := r.plain()
+	if err != nil {
+		return nil, err
+	}
 	return io.ReadAll(io.LimitReader(body, maxErrorBytes))
 }
 

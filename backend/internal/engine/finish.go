@@ -67,11 +67,10 @@ func (r *Response) addWarnings(compressed bool) error {
 // was asked.
 func (r *Response) translateError(ctx context.Context) error {
 	r.Warnings = nil
-	body, err := r.plain()
-	if err != nil {
-		return nil //nolint:nilerr // In an encoding that is not read here, it is passed on as it is.
+	text, err := r.errorText()
+	if _, isEncoded := errors.AsType[*promapi.Error](err); isEncoded {
+		return nil // In an encoding that is not read here, it is passed on as it is.
 	}
-	text, err := readErrorText(body)
 	if err != nil {
 		return err
 	}
@@ -131,11 +130,7 @@ func (a attempt) askForError(ctx context.Context, message string) string {
 	}
 	response := &Response{Status: answer.StatusCode, Header: answer.Header, Body: answer.Body}
 	defer func() { _ = response.Body.Close() }()
-	body, err := response.plain()
-	if err != nil {
-		return message
-	}
-	text, err := readErrorText(body)
+	text, err := response.errorText()
 	if apiError := errorIn(response.Status, text); err == nil && apiError != nil && apiError.Status == http.StatusBadRequest {
 		return apiError.Message
 	}

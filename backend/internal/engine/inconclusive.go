@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -10,13 +11,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-const (
-	// emptyPeek bounds how much of an answer is read to see that it is empty, in
-	// bytes.
-	emptyPeek = 4 << 10
-	// zippedPeek bounds how much of a compressed one is.
-	zippedPeek = 16 << 10
-)
+// emptyPeek bounds how much of an answer is read to see that it is empty, in bytes,
+// and how much that is when it is decompressed.
+const emptyPeek = 4 << 10
 
 // retryOnInconclusive asks the other tier where an answer says nothing. The first
 // answer counts, unread, where the other tier has none either.
@@ -83,24 +80,18 @@ func isUnknown(status int) bool {
 // isEmpty reports whether the answer holds nothing. It looks at its start, and the
 // answer can still be read as it came in.
 func (r *Response) isEmpty() bool {
-	text := io.Reader(&startReader{body: r.started()})
-	var err error
-	switch r.encoding() {
-	case encodingPlain:
-	case encodingGzip:
-		if text, err = unzip(io.LimitReader(text, zippedPeek)); err != nil {
-			return false
-		}
-	default:
+	text, err := r.peek(emptyPeek)
+	if !errors.Is(err, io.EOF) {
 		return false
 	}
-	// It reads for as long as this can be the start of an answer that holds nothing, so
-	// that the others are not held up.
-	start := make([]byte, 0, emptyPeek)
-	for err == nil && len(start) < emptyPeek && promapi.MayBeEmpty(start) {
-		var n int
-		n, err = text.Read(start[len(start):min(len(start)+512, emptyPeek)])
-		start = start[:len(start)+n]
+	if r.encoding() == encodingGzip {
+		unzipped, err := unzip(bytes.NewReader(text))
+		if err != nil {
+			return false
+		}
+		if text, err = io.ReadAll(io.LimitReader(unzipped, emptyPeek)); err != nil {
+			return false
+		}
 	}
-	return errors.Is(err, io.EOF) && promapi.IsEmpty(start)
+	return promapi.IsEmpty(text)
 }
