@@ -21,7 +21,7 @@ type asking struct {
 	// Hot, Pair and Others are the replicas of hot in the order in which they are
 	// asked.
 	Hot, Cold        *catalog.Tier
-	Pair             *catalog.Catalog
+	Catalog          *catalog.Catalog
 	Others           []Replica
 	Replicated       bool // there is another replica, which does not answer
 	Threshold        time.Duration
@@ -48,7 +48,7 @@ func (a asking) made() (*Engine, Query) {
 		QueryParams: a.QueryParams, Cached: a.Cache != nil, Scope: a.Scope,
 	}
 	if a.Hot != nil {
-		datasource.Hot = append([]Replica{{Hot: a.Hot, Pair: a.Pair, Ready: true}}, a.Others...)
+		datasource.Hot = append([]Replica{{Hot: a.Hot, Catalog: a.Catalog, Ready: true}}, a.Others...)
 	}
 	if a.Replicated {
 		datasource.Hot = append(datasource.Hot, Replica{Hot: catalog.NewTier(catalog.TierOptions{Name: tier.Hot})})

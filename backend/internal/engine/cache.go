@@ -53,16 +53,16 @@ type lookup struct {
 	// the cache, and asked when cold was asked.
 	stores     string
 	generation int64
-	asked      time.Time
+	askedAt    time.Time
 	// until is up to when what cold answers can no longer change, in milliseconds
 	// since the Unix epoch.
 	until int64
 	// end is the index of the first step that may not be kept.
 	end int
-	// entry is what the cache has; nil where it has nothing. held is the memory that
+	// entry is what the cache has; nil where it has nothing. memory is the memory that
 	// it takes where it is an answer as a whole.
-	entry *cache.Entry
-	held  *reservation
+	entry  *cache.Entry
+	memory *reservation
 }
 
 // isCached reports whether answers to the query may be kept.
@@ -74,39 +74,39 @@ func (p *Plan) lookup() *lookup {
 	if !p.isCached() || len(p.Warnings) > 0 || len(p.Input.Cold.Notes) > 0 {
 		return nil
 	}
-	until, stores, found := p.unchangingUntil()
-	if !found {
+	until, stores, ok := p.unchangingUntil()
+	if !ok {
 		return nil
 	}
-	return &lookup{plan: p, stores: stores, generation: p.engine.options.Cache.Generation(), asked: time.Now(), until: until}
+	return &lookup{plan: p, stores: stores, generation: p.engine.options.Cache.Generation(), askedAt: time.Now(), until: until}
 }
 
 // unchangingUntil is up to when what cold answers can no longer change, in
-// milliseconds since the Unix epoch. found is false where that is not known.
-func (p *Plan) unchangingUntil() (until int64, stores string, found bool) {
-	pair, cold, now := p.replica.Pair, p.query.Datasource.Cold, p.query.Request.ReceivedAt
-	if pair == nil || cold == nil {
+// milliseconds since the Unix epoch. ok is false where that is not known.
+func (p *Plan) unchangingUntil() (until int64, stores string, ok bool) {
+	evidence, cold, now := p.replica.Catalog, p.query.Datasource.Cold, p.query.Request.ReceivedAt
+	if evidence == nil || cold == nil {
 		return 0, "", false
 	}
-	held, found := pair.ColdCompleteUntil(now)
-	if !found {
+	complete, ok := evidence.ColdCompleteUntil(now)
+	if !ok {
 		return 0, "", false
 	}
 	if p.Input.Completeness != tier.Complete {
 		// Others than hot write to cold, too.
-		held = min(held, cold.SourcesEnd(now))
+		complete = min(complete, cold.SourcesEnd(now))
 	}
-	stores, found = cold.StableStores()
+	stores, ok = cold.StableStores()
 	fresh := p.freshness().Milliseconds()
-	if held < math.MinInt64+fresh {
+	if complete < math.MinInt64+fresh {
 		return 0, "", false
 	}
-	return min(held, p.Input.Now) - fresh, stores, found
+	return min(complete, p.Input.Now) - fresh, stores, ok
 }
 
 // freshness is how far back from now data may still change or come in.
 func (p *Plan) freshness() time.Duration {
-	return max(p.engine.options.Freshness, p.learned.Hot.OutOfOrderWindow, p.learned.Cold.OutOfOrderWindow)
+	return max(p.engine.options.Freshness, p.snapshot.Hot.OutOfOrderWindow, p.snapshot.Cold.OutOfOrderWindow)
 }
 
 // cacheKey returns the key of everything that can change what cold answers. without
@@ -114,7 +114,7 @@ func (p *Plan) freshness() time.Duration {
 func (p *Plan) cacheKey(stores string, without []string, more ...string) cache.Key {
 	request := p.cold
 	parts := []string{p.query.Datasource.Scope, string(tier.Cold), stores, string(request.Endpoint), request.Path}
-	parts = append(parts, fmt.Sprintf("%#v", p.learned.Cold))
+	parts = append(parts, fmt.Sprintf("%#v", p.snapshot.Cold))
 	parts = append(parts, fmt.Sprintf("%q", p.query.ConfinedTo), fmt.Sprint(len(more)))
 	parts = append(parts, more...)
 	for _, name := range slices.Sorted(maps.Keys(request.Parameters)) {
@@ -126,8 +126,8 @@ func (p *Plan) cacheKey(stores string, without []string, more ...string) cache.K
 }
 
 // get looks up what the cache has, within the given memory.
-func (l *lookup) get(ctx context.Context, held *reservation) *cache.Entry {
-	return l.plan.engine.options.Cache.Get(ctx, l.key, func(bytes int64) bool { return held.acquire(bytes) == nil })
+func (l *lookup) get(ctx context.Context, memory *reservation) *cache.Entry {
+	return l.plan.engine.options.Cache.Get(ctx, l.key, func(bytes int64) bool { return memory.acquire(bytes) == nil })
 }
 
 // put keeps an entry once it is clear that cold's stores were complete. isWhole
@@ -140,7 +140,7 @@ func (l *lookup) put(entry *cache.Entry, isWhole func(*cache.Entry) bool) {
 		}
 		ctx, cancel := context.WithTimeout(options.Lifetime, confirmWithin)
 		defer cancel()
-		return cold.StoresUnchanged(ctx, l.stores, l.asked, answered)
+		return cold.StoresUnchanged(ctx, l.stores, l.askedAt, answered)
 	})
 }
 

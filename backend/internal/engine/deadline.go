@@ -38,7 +38,7 @@ func forCaller(ctx context.Context, err error, timeout time.Duration) error {
 		return err
 	}
 	inner := outer
-	for next, found := outer, true; found; next, found = errors.AsType[*CallError](inner.Err) {
+	for next, ok := outer, true; ok; next, ok = errors.AsType[*CallError](inner.Err) {
 		inner = next
 	}
 	return &CallError{Tier: outer.Tier, Reason: outer.Reason, Replica: outer.Replica, Err: explain(ctx, inner.Tier, inner.Err, timeout)}

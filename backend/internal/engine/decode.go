@@ -35,22 +35,22 @@ func (e *Engine) decode(next handler) handler {
 
 // change puts into the answer of one tier what it has to be changed by.
 func (r *Response) change(ctx context.Context) error {
-	envelope, held, err := r.read(ctx)
+	envelope, memory, err := r.read(ctx)
 	if err != nil {
 		return err
 	}
 	var answer *splice.Answer
 	if r.Tier == tier.Hot {
-		answer, err = r.plan.joined(held.acquireWithin(ctx), r.plan.source(r.Tier, envelope))
+		answer, err = r.plan.joined(memory.acquireWithin(ctx), r.plan.source(r.Tier, envelope))
 	} else {
 		answer, err = splice.LimitResult(envelope, r.plan.limit())
 	}
 	if err != nil {
-		held.release()
+		memory.release()
 		return notPrometheus(err)
 	}
 	answer.Warnings, answer.Infos = envelope.Warnings, envelope.Infos
-	r.setAnswer(answer, held)
+	r.setAnswer(answer, memory)
 	return nil
 }
 
@@ -86,7 +86,7 @@ func noMemory() error {
 // the body. It returns the error of
 // the tier where the answer is one, upstream.ErrNotPrometheus where it is none
 // of the Prometheus API, and errTooLarge where the budget has no room for it.
-func (r *Response) read(ctx context.Context) (envelope *splice.Envelope, held *reservation, err error) {
+func (r *Response) read(ctx context.Context) (envelope *splice.Envelope, memory *reservation, err error) {
 	defer func() { _ = r.Body.Close() }()
 	if r.Status >= http.StatusBadRequest {
 		text, err := r.errorText()
@@ -98,16 +98,16 @@ func (r *Response) read(ctx context.Context) (envelope *splice.Envelope, held *r
 		}
 		return nil, nil, &upstream.StatusError{Status: r.Status}
 	}
-	held = &reservation{of: r.budget}
-	text, err := held.readBody(r)
+	memory = &reservation{of: r.budget}
+	text, err := memory.readBody(r)
 	if err == nil {
-		envelope, err = splice.ParseEnvelope(text, held.acquireWithin(ctx))
+		envelope, err = splice.ParseEnvelope(text, memory.acquireWithin(ctx))
 	}
 	if err != nil {
-		held.release()
+		memory.release()
 		return nil, nil, notPrometheus(err)
 	}
-	return envelope, held, nil
+	return envelope, memory, nil
 }
 
 // maxErrorBytes bounds the error of a tier that is read, in bytes.
@@ -145,14 +145,14 @@ func notPrometheus(err error) error {
 
 // setAnswer puts another body into the answer, with the memory that it takes
 // until it is closed.
-func (r *Response) setAnswer(answer *splice.Answer, held ...*reservation) {
+func (r *Response) setAnswer(answer *splice.Answer, memory ...*reservation) {
 	if answer.Truncated {
 		answer.Warnings = append(answer.Warnings, promapi.TruncatedWarning)
 	}
 	r.setHeader()
 	r.ContentLength = -1
 	r.Body = &endingBody{io.NopCloser(answer.Reader()), func() {
-		for _, memory := range held {
+		for _, memory := range memory {
 			memory.release()
 		}
 	}}
@@ -207,11 +207,11 @@ func (r *Response) Decode(ctx context.Context) (*promapi.Answer, error) {
 	if r.Status >= http.StatusBadRequest {
 		return promapi.DecodeAnswer(r.Status, io.LimitReader(body, maxErrorBytes))
 	}
-	held := &reservation{of: r.budget}
-	defer held.release()
-	text, err := held.read(body, -1)
+	memory := &reservation{of: r.budget}
+	defer memory.release()
+	text, err := memory.read(body, -1)
 	if err == nil {
-		err = held.acquireWithin(ctx)(valueFactor * int64(len(text)))
+		err = memory.acquireWithin(ctx)(valueFactor * int64(len(text)))
 	}
 	switch {
 	case errors.Is(err, errTooLarge):

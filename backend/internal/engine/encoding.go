@@ -38,9 +38,9 @@ func acceptsGzip(header http.Header) bool {
 		if !strings.EqualFold(name, encodingGzip) && name != "*" {
 			continue
 		}
-		_, quality, found := strings.Cut(parameters, "=")
+		_, quality, ok := strings.Cut(parameters, "=")
 		number, err := strconv.ParseFloat(strings.TrimSpace(quality), 64)
-		accepted = !found || (err == nil && number > 0)
+		accepted = !ok || (err == nil && number > 0)
 		if name != "*" {
 			return accepted
 		}

@@ -65,9 +65,9 @@ type unjoinable struct {
 
 // unjoinableReason returns why a query could not be put together a short while
 // ago.
-func (e *Engine) unjoinableReason(key string) (reason string, found bool) {
-	known, found := e.unjoinable.Get(key)
-	return known.reason, found && time.Since(known.at) < unjoinableFor
+func (e *Engine) unjoinableReason(key string) (reason string, ok bool) {
+	known, ok := e.unjoinable.Get(key)
+	return known.reason, ok && time.Since(known.at) < unjoinableFor
 }
 
 // New returns an Engine.

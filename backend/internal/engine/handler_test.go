@@ -23,15 +23,15 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
-// pair is a hot and a cold tier, both probed.
-type pair struct {
+// tiers are a hot and a cold tier, both probed.
+type tiers struct {
 	hot, cold             *faketier.Tier
 	hotClient, coldClient *catalog.Tier
 }
 
-func newPair(t *testing.T) *pair {
+func newTiers(t *testing.T) *tiers {
 	t.Helper()
-	p := &pair{hot: faketier.New(), cold: faketier.New()}
+	p := &tiers{hot: faketier.New(), cold: faketier.New()}
 	t.Cleanup(p.hot.Close)
 	t.Cleanup(p.cold.Close)
 	p.hotClient = probed(t, tier.Hot, p.hot.URL)
@@ -68,7 +68,7 @@ func request(t *testing.T, parameters url.Values) *promapi.Request {
 	return made
 }
 
-func (p *pair) query(t *testing.T, parameters url.Values) asking {
+func (p *tiers) query(t *testing.T, parameters url.Values) asking {
 	t.Helper()
 	return asking{
 		Request: request(t, parameters), Hot: p.hotClient, Cold: p.coldClient, Threshold: 15 * time.Minute, Timeout: 10 * time.Second,
@@ -94,7 +94,7 @@ func TestHotFailsAndColdAnswers(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newPair(t)
+			p := newTiers(t)
 			p.hot.Handle(fault)
 			p.cold.Handle(faketier.Status(200, faketier.Vector("7")))
 			query := p.query(t, up)
@@ -115,7 +115,7 @@ func TestHotFailsAndColdAnswers(t *testing.T) {
 }
 
 func TestNowIsTheSameForTheDecisionAndForEveryTry(t *testing.T) {
-	p := newPair(t)
+	p := newTiers(t)
 	p.hot.Handle(faketier.Status(503, ""))
 	query := p.query(t, up)
 	// It waited somewhere on its way here.
@@ -136,7 +136,7 @@ func TestNowIsTheSameForTheDecisionAndForEveryTry(t *testing.T) {
 }
 
 func TestHotIsGone(t *testing.T) {
-	p := newPair(t)
+	p := newTiers(t)
 	p.hot.CloseClientConnections()
 	p.hot.Close()
 	response, err := do(t.Context(), p.query(t, up))
@@ -151,7 +151,7 @@ func TestHotIsGone(t *testing.T) {
 }
 
 func TestBothTiersFail(t *testing.T) {
-	p := newPair(t)
+	p := newTiers(t)
 	p.hot.Handle(faketier.Status(503, ""))
 	p.cold.Handle(faketier.Hang)
 	query := p.query(t, up)
@@ -176,7 +176,7 @@ func requireError(t *testing.T, err error, status int, errorType promapi.ErrorTy
 
 func TestAnswersOfTheTierArePassedOnAsTheyAre(t *testing.T) {
 	for _, status := range []int{200, 400, 403, 404, 405, 422, 429, 500} {
-		p := newPair(t)
+		p := newTiers(t)
 		p.hot.Handle(faketier.Status(status, "{}"))
 		response, err := do(t.Context(), p.query(t, up))
 		require.NoError(t, err)
@@ -186,7 +186,7 @@ func TestAnswersOfTheTierArePassedOnAsTheyAre(t *testing.T) {
 	}
 	// Where no other tier is left, these are passed on too.
 	for _, status := range []int{502, 503, 504} {
-		p := newPair(t)
+		p := newTiers(t)
 		p.cold.Handle(faketier.Status(status, "the words of the tier"))
 		query := p.query(t, up)
 		query.Forced = tier.Cold
@@ -207,14 +207,14 @@ func TestAnswersThatConcernTheGatewayOnly(t *testing.T) {
 		"the cold tier does not accept the gateway's credentials":               faketier.Status(401, ""),
 		"the cold tier answered with a redirect: configure the URL it leads to": redirect,
 	} {
-		p := newPair(t)
+		p := newTiers(t)
 		p.cold.Handle(fault)
 		query := p.query(t, up)
 		query.Hot = nil
 		_, err := do(t.Context(), query)
 		requireError(t, err, 502, promapi.ErrorUnavailable, message)
 	}
-	p := newPair(t)
+	p := newTiers(t)
 	p.hot.Handle(faketier.Status(401, ""))
 	response, err := do(t.Context(), p.query(t, up))
 	require.NoError(t, err)
@@ -223,7 +223,7 @@ func TestAnswersThatConcernTheGatewayOnly(t *testing.T) {
 }
 
 func TestACutOffAnswerIsNoWholeOne(t *testing.T) {
-	p := newPair(t)
+	p := newTiers(t)
 	p.hot.Handle(faketier.CutOff)
 	response, err := do(t.Context(), p.query(t, up))
 	require.NoError(t, err)
@@ -245,7 +245,7 @@ func zipped(t *testing.T, text string) []byte {
 }
 
 func TestCompressedAnswersStayCompressed(t *testing.T) {
-	p := newPair(t)
+	p := newTiers(t)
 	compressed := zipped(t, faketier.Vector("1"))
 	p.hot.Handle(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
@@ -268,7 +268,7 @@ func TestDo_WarningsAreAddedToAnyEncoding(t *testing.T) {
 		{"br", "identity", "", ""},
 		{"br", "identity", "gzip", ""}, // Although the gateway asked for none.
 	} {
-		p := newPair(t)
+		p := newTiers(t)
 		p.hot.Handle(func(w http.ResponseWriter, _ *http.Request) {
 			text := []byte(`{"status":"success","warnings":["its own"],"data":{"resultType":"vector","result":[]}}`)
 			if test.sent != "" {
@@ -295,7 +295,7 @@ func TestDo_WarningsAreAddedToAnyEncoding(t *testing.T) {
 		require.Contains(t, text, "the hot tier answered, whose data begins at ")
 	}
 
-	p := newPair(t)
+	p := newTiers(t)
 	p.hot.Handle(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Encoding", "br") })
 	query := p.query(t, url.Values{"query": {"up"}, "time": {"100"}})
 	query.Forced = tier.Hot
@@ -305,7 +305,7 @@ func TestDo_WarningsAreAddedToAnyEncoding(t *testing.T) {
 
 func TestParametersThatOnlyColdKnows(t *testing.T) {
 	for _, name := range coldParameters {
-		p := newPair(t)
+		p := newTiers(t)
 		query := p.query(t, url.Values{"query": {"up"}, name: {"true"}})
 		response, err := do(t.Context(), query)
 		require.NoError(t, err)
@@ -340,7 +340,7 @@ func TestParametersThatOnlyColdKnows(t *testing.T) {
 }
 
 func TestACallerThatGoesAwayCancelsTheTier(t *testing.T) {
-	p := newPair(t)
+	p := newTiers(t)
 	asked, gone := make(chan struct{}), make(chan struct{})
 	p.hot.Handle(func(_ http.ResponseWriter, request *http.Request) {
 		close(asked)
@@ -357,7 +357,7 @@ func TestACallerThatGoesAwayCancelsTheTier(t *testing.T) {
 }
 
 func TestClosingTheBodyEndsTheCall(t *testing.T) {
-	p := newPair(t)
+	p := newTiers(t)
 	gone := make(chan struct{})
 	p.hot.Handle(func(w http.ResponseWriter, request *http.Request) {
 		_, _ = w.Write([]byte("{"))
@@ -372,7 +372,7 @@ func TestClosingTheBodyEndsTheCall(t *testing.T) {
 }
 
 func TestTheDeadlineCoversTheBody(t *testing.T) {
-	p := newPair(t)
+	p := newTiers(t)
 	p.cold.Handle(func(w http.ResponseWriter, request *http.Request) {
 		_, _ = w.Write([]byte("{"))
 		_ = http.NewResponseController(w).Flush()
@@ -396,7 +396,7 @@ func TestWithoutATier(t *testing.T) {
 // A tier may close a pooled connection at any moment; a POST that meets it is
 // sent again.
 func TestAClosedPooledConnectionIsNoFailure(t *testing.T) {
-	p := newPair(t)
+	p := newTiers(t)
 	p.hot.Handle(func(w http.ResponseWriter, _ *http.Request) {
 		connection, buffer, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -415,7 +415,7 @@ func TestAClosedPooledConnectionIsNoFailure(t *testing.T) {
 }
 
 func TestMemoryForDecodedAnswersIsBounded(t *testing.T) {
-	p := newPair(t)
+	p := newTiers(t)
 	p.cold.Handle(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = fmt.Fprintf(w, `{"status":"success","data":{"resultType":"vector","result":[%s{"metric":{},"value":[1,"1"]}]}}`,
 			strings.Repeat(`{"metric":{"a":"b"},"value":[1,"1"]},`, 1000))

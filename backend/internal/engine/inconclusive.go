@@ -65,7 +65,7 @@ func (a attempt) inconclusive(response *Response) tier.Reason {
 	case isUnknown(response.Status) && p.traits().Routing.Has(promapi.Elsewhere):
 		return tier.ReasonOnlyTier
 	case a.FallbackOnEmpty && response.Status < http.StatusMultipleChoices && response.isEmpty():
-		p.replica.Pair.RememberEmpty(p.key)
+		p.replica.Catalog.RememberEmpty(p.key)
 		return tier.ReasonHotEmpty
 	}
 	return ""

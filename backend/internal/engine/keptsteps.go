@@ -13,7 +13,7 @@ import (
 
 // lookUpSteps looks up what the cache has of a range query that cold answers, or a
 // part of it. It returns nil where nothing of it may be kept.
-func (p *Plan) lookUpSteps(ctx context.Context, held *reservation) *lookup {
+func (p *Plan) lookUpSteps(ctx context.Context, memory *reservation) *lookup {
 	steps := p.stepwise
 	if steps == nil {
 		return nil
@@ -34,7 +34,7 @@ func (p *Plan) lookUpSteps(ctx context.Context, held *reservation) *lookup {
 	phase := steps.grid.Start % steps.grid.Step
 	l.key = p.cacheKey(l.stores, timeParameters, steps.cold.String(), fmt.Sprint(steps.grid.Step), fmt.Sprint(phase), fmt.Sprint(steps.lead))
 	if !p.query.NoRead {
-		l.entry = l.get(ctx, held)
+		l.entry = l.get(ctx, memory)
 	}
 	return l
 }
@@ -118,7 +118,7 @@ func (l *lookup) keepSteps(pieces []*piece) {
 	if fresh == 0 || (l.entry != nil && fresh < min(fewNew, until/8)) {
 		return
 	}
-	entry := &cache.Entry{First: grid.At(0), Last: grid.At(until), Born: l.asked}
+	entry := &cache.Entry{First: grid.At(0), Last: grid.At(until), Born: l.askedAt}
 	if l.entry != nil && l.entry.Born.Before(entry.Born) {
 		entry.Born = l.entry.Born
 	}

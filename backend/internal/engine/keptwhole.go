@@ -39,7 +39,7 @@ func (e *Engine) keepWhole(next handler) handler {
 			return next(ctx, a)
 		}
 		if l.entry != nil {
-			response := a.made(l.held.body(bytes.NewReader(l.entry.Answer)), int64(len(l.entry.Answer)))
+			response := a.made(l.memory.body(bytes.NewReader(l.entry.Answer)), int64(len(l.entry.Answer)))
 			response.Cache = a.plan.report(CacheUse{Result: CacheHit, Cached: 1, Steps: 1, Samples: int(l.entry.Samples)})
 			return response, nil
 		}
@@ -56,11 +56,11 @@ func (e *Engine) keepWhole(next handler) handler {
 // answer may not be kept.
 func (a attempt) lookUpWhole(ctx context.Context) *lookup {
 	p := a.plan
-	if !p.isCached() || p.replica.Pair == nil || a.Tier != tier.Cold || !a.followsRules() {
+	if !p.isCached() || p.replica.Catalog == nil || a.Tier != tier.Cold || !a.followsRules() {
 		return nil
 	}
-	newest, found := p.newestOfWhole()
-	if !found {
+	newest, ok := p.newestOfWhole()
+	if !ok {
 		return nil
 	}
 	l := p.lookup()
@@ -71,17 +71,17 @@ func (a attempt) lookUpWhole(ctx context.Context) *lookup {
 	if p.query.NoRead {
 		return l
 	}
-	l.held = p.reserve()
-	if l.entry = l.get(ctx, l.held); l.entry == nil {
-		l.held.release()
+	l.memory = p.reserve()
+	if l.entry = l.get(ctx, l.memory); l.entry == nil {
+		l.memory.release()
 	}
 	return l
 }
 
 // newestOfWhole is up to when the answer to a request may change with what is
-// written, in milliseconds since the Unix epoch. found is false where the request
+// written, in milliseconds since the Unix epoch. ok is false where the request
 // is none that is kept, names no start, or cannot be understood.
-func (p *Plan) newestOfWhole() (newest int64, found bool) {
+func (p *Plan) newestOfWhole() (newest int64, ok bool) {
 	request := p.query.Request
 	traits, times := request.Endpoint.Traits(), request.TimeRange
 	if traits.Caching != promapi.CachedWhole || slices.ContainsFunc(aboutTheEvaluation, func(name string) bool { return request.Parameters.Get(name) != "" }) {
@@ -132,7 +132,7 @@ func (l *lookup) keepWhole(response *Response) {
 				return
 			}
 		}
-		entry := &cache.Entry{First: times.Start.UnixMilli(), Last: times.End.UnixMilli(), Born: l.asked, Answer: text}
+		entry := &cache.Entry{First: times.Start.UnixMilli(), Last: times.End.UnixMilli(), Born: l.askedAt, Answer: text}
 		l.put(entry, func(entry *cache.Entry) bool { return mayBeKeptWhole(endpoint, entry) })
 	}}
 }

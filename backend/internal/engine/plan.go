@@ -30,9 +30,9 @@ type Plan struct {
 	// replica is the server of hot that the plan is for, without one where there is
 	// no hot. others are those that can take its place, in the order in which they
 	// are asked.
-	replica Replica
-	others  []Replica
-	learned *catalog.Snapshot
+	replica  Replica
+	others   []Replica
+	snapshot *catalog.Snapshot
 	// key identifies what the request selects: see keyOf.
 	key promql.Key
 	// routed is the decision for the query as a whole, also where it is cut.
@@ -122,18 +122,18 @@ func (p *Plan) answersFromHot() bool {
 	return (p.Tier == tier.Hot || p.Cut != nil) && len(p.Warnings) == 0
 }
 
-// nothingLearned stands for what is known of a datasource with one tier.
-var nothingLearned = &catalog.Snapshot{}
+// emptySnapshot stands for what is known of a datasource with one tier.
+var emptySnapshot = &catalog.Snapshot{}
 
 // planOn plans for one of several replicas of hot.
 func (e *Engine) planOn(ctx context.Context, query Query, key promql.Key, replicas []Replica, i int) (*Plan, error) {
-	p := &Plan{engine: e, query: query, key: key, hot: query.Request, cold: query.Request, learned: nothingLearned}
+	p := &Plan{engine: e, query: query, key: key, hot: query.Request, cold: query.Request, snapshot: emptySnapshot}
 	if len(replicas) > 0 {
 		p.replica, p.others = replicas[i], slices.Concat(replicas[:i], replicas[i+1:])
 	}
 	p.waitForProbes(ctx)
-	if p.replica.Pair != nil {
-		p.learned = p.replica.Pair.Snapshot()
+	if p.replica.Catalog != nil {
+		p.snapshot = p.replica.Catalog.Snapshot()
 	}
 	p.prepare(ctx)
 	var err error
@@ -170,9 +170,9 @@ func (p *Plan) isUnknownToThanos() bool {
 // waitForProbes waits until the tiers are known, for a part of the time that there
 // is.
 func (p *Plan) waitForProbes(ctx context.Context) {
-	hot, cold, pair := p.replica.Hot, p.query.Datasource.Cold, p.replica.Pair
+	hot, cold, evidence := p.replica.Hot, p.query.Datasource.Cold, p.replica.Catalog
 	isKnown := func(t *catalog.Tier) bool { return t == nil || t.Probed() }
-	if isKnown(hot) && isKnown(cold) && (pair == nil || pair.Tried()) {
+	if isKnown(hot) && isKnown(cold) && (evidence == nil || evidence.Tried()) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout()/4)
@@ -182,8 +182,8 @@ func (p *Plan) waitForProbes(ctx context.Context) {
 			t.Wait(ctx)
 		}
 	}
-	if pair != nil {
-		pair.Wait(ctx)
+	if evidence != nil {
+		evidence.Wait(ctx)
 	}
 }
 
@@ -193,7 +193,7 @@ const timeToCompare = 100 * time.Millisecond
 
 // prepare gathers what the rules need, and what the tiers would be sent.
 func (p *Plan) prepare(ctx context.Context) {
-	request, datasource, pair := p.query.Request, p.query.Datasource, p.replica.Pair
+	request, datasource, evidence := p.query.Request, p.query.Datasource, p.replica.Catalog
 	now, traits := request.ReceivedAt, request.Endpoint.Traits()
 	p.Input = tier.Input{
 		Forced: p.query.Forced, ColdParameter: p.query.coldParameter(), Extent: extentOf(request, p.lookback()),
@@ -208,24 +208,24 @@ func (p *Plan) prepare(ctx context.Context) {
 	if p.replica.Hot != nil {
 		in.Hot = p.replica.Hot.State(now)
 	}
-	if pair == nil {
+	if evidence == nil {
 		if datasource.Cold != nil {
 			in.Cold = datasource.Cold.State(now)
 		}
 		in.Completeness, in.CompletenessWhy = tier.Complete, "there is no other tier"
 		return
 	}
-	in.Cold = pair.ColdState(now)
-	in.ScrapeInterval = max(in.ScrapeInterval, pair.ScrapeInterval())
+	in.Cold = evidence.ColdState(now)
+	in.ScrapeInterval = max(in.ScrapeInterval, evidence.ScrapeInterval())
 	comparing, cancel := context.WithTimeout(ctx, timeToCompare)
-	completeness, why, isUnderstood := p.learned.Knowledge.Completeness(comparing, p.key, func() ([]promql.Selector, error) { return selectorsOf(request) })
+	completeness, why, isUnderstood := p.snapshot.Knowledge.Completeness(comparing, p.key, func() ([]promql.Selector, error) { return selectorsOf(request) })
 	cancel()
 	in.Completeness, in.CompletenessWhy = completeness, why.For(in.Detailed)
-	if traits.Routing.Has(promapi.OwnAtEach) {
+	if traits.Routing.Has(promapi.PerServer) {
 		in.Completeness, in.CompletenessWhy = tier.Incomplete, "each tier tells of its own"
 	}
-	in.EmptyBefore = in.Completeness == tier.Assumed && pair.WasEmpty(p.key)
-	if p.learned.Knowledge != nil && isUnderstood {
+	in.EmptyBefore = in.Completeness == tier.Assumed && evidence.WasEmpty(p.key)
+	if p.snapshot.Knowledge != nil && isUnderstood {
 		p.relabel()
 	}
 	p.cold = p.explicitDefaults()
@@ -234,7 +234,7 @@ func (p *Plan) prepare(ctx context.Context) {
 // lookback is the lookback delta of the request, or else of hot; zero where it is
 // not known.
 func (p *Plan) lookback() time.Duration {
-	return cmp.Or(max(p.query.Request.TimeRange.LookbackDelta, 0), p.learned.Hot.LookbackDelta)
+	return cmp.Or(max(p.query.Request.TimeRange.LookbackDelta, 0), p.snapshot.Hot.LookbackDelta)
 }
 
 // extentOf returns what a request reads at a tier with the given lookback delta;

@@ -49,8 +49,8 @@ type Datasource struct {
 type Replica struct {
 	// Hot is the server.
 	Hot *catalog.Tier
-	// Pair is what is known of it and cold together; nil where there is no cold.
-	Pair *catalog.Catalog
+	// Catalog is what is known of it and cold together; nil where there is no cold.
+	Catalog *catalog.Catalog
 	// Ready is what the cluster says of the server. It matters where there are
 	// several.
 	Ready bool
@@ -91,9 +91,9 @@ var variable = regexp.MustCompile(`\$(\w+|\{\w+(:\w+)?\})`)
 // datasource has a variable in it, any value is its own.
 func (q *Query) coldParameter() string {
 	for _, name := range coldParameters {
-		own, isOwn := q.Datasource.QueryParams[name]
+		configured, isConfigured := q.Datasource.QueryParams[name]
 		for _, value := range q.Request.Parameters[name] {
-			if !isOwn || (value != own && !variable.MatchString(own)) {
+			if !isConfigured || (value != configured && !variable.MatchString(configured)) {
 				return name
 			}
 		}

@@ -50,5 +50,5 @@ func (r Replica) weight(key promql.Key) uint64 {
 
 // answers reports whether everything is known that a query on the replica takes.
 func (r Replica) answers() bool {
-	return r.Hot.Status().Available && r.Hot.Identity() != nil && (r.Pair == nil || r.Pair.Snapshot().Knowledge != nil)
+	return r.Hot.Status().Available && r.Hot.Identity() != nil && (r.Catalog == nil || r.Catalog.Snapshot().Knowledge != nil)
 }

@@ -223,7 +223,7 @@ func TestAUnionTurnsToAnotherReplica(t *testing.T) {
 				t.Cleanup(func() { cancel(); <-done })
 				both.Wait(t.Context())
 				require.Empty(t, both.Snapshot().Error)
-				replicas = append(replicas, Replica{Hot: hot, Pair: both})
+				replicas = append(replicas, Replica{Hot: hot, Catalog: both})
 			}
 			fakes[0].Handle(test.first)
 			if test.second != nil {
@@ -235,7 +235,7 @@ func TestAUnionTurnsToAnotherReplica(t *testing.T) {
 			made, err := promapi.NewRequest(promapi.LabelValues, "/api/v1/label/job/values", url.Values{"match[]": {"node_load1"}}, time.Now())
 			require.NoError(t, err)
 			response, err := do(t.Context(), asking{
-				Request: made, Hot: replicas[0].Hot, Pair: replicas[0].Pair, Others: replicas[1:], Cold: coldClient,
+				Request: made, Hot: replicas[0].Hot, Catalog: replicas[0].Catalog, Others: replicas[1:], Cold: coldClient,
 				Threshold: time.Minute, Timeout: 2 * time.Second,
 			})
 			require.Len(t, cold.Requests(), 1, "cold is asked once")

@@ -16,7 +16,7 @@ import (
 // relabel makes hot answer with the external labels that its series carry in
 // cold.
 func (p *Plan) relabel() {
-	request, knowledge := p.query.Request, p.learned.Knowledge
+	request, knowledge := p.query.Request, p.snapshot.Knowledge
 	added, traits := knowledge.InjectedLabels, request.Endpoint.Traits()
 	if len(added) == 0 || traits.External == promapi.NoExternal || traits.External == 0 {
 		return
@@ -95,7 +95,7 @@ const downsamplingStep = 25 * time.Minute
 // explicitDefaults says to cold what hot would have taken for granted, where
 // their defaults differ.
 func (p *Plan) explicitDefaults() *promapi.Request {
-	request, in, hot, cold := p.query.Request, &p.Input, p.learned.Hot, p.learned.Cold
+	request, in, hot, cold := p.query.Request, &p.Input, p.snapshot.Hot, p.snapshot.Cold
 	changed, traits := url.Values{}, request.Endpoint.Traits()
 	if traits.Selects == promapi.ByMatch && cold.MetadataRange > 0 && request.Parameters.Get("start") == "" {
 		// Without a start, hot reads everything that it has.

@@ -51,29 +51,29 @@ func stepsAnswer(names []string, start, end, step int64) string {
 	return fmt.Sprintf(`{"status":"success","data":{"resultType":"matrix","result":[%s]}}`, strings.Join(series, ","))
 }
 
-// splitPair is a pair of fakes that hold the same series.
-type splitPair struct {
-	*pair
+// splitTiers are two fakes that hold the same series.
+type splitTiers struct {
+	*tiers
 	both   *catalog.Catalog
 	engine *Engine
 }
 
-func newSplitPair(t *testing.T, cold told) *splitPair {
+func newSplitTiers(t *testing.T, cold told) *splitTiers {
 	t.Helper()
-	return newLaggingSplitPair(t, cold, 0)
+	return newLaggingSplitTiers(t, cold, 0)
 }
 
-func newLaggingSplitPair(t *testing.T, cold told, lag time.Duration) *splitPair {
+func newLaggingSplitTiers(t *testing.T, cold told, lag time.Duration) *splitTiers {
 	t.Helper()
 	hot := told{"/label/__name__": `["up"]`, "/status/config": `{"yaml":"global: {evaluation_interval: 30s}"}`}
-	p, both := laggingPair(t, hot, cold, lag)
+	p, both := laggingTiers(t, hot, cold, lag)
 	p.hot.Handle(steps("a", "gaps"))
 	p.cold.Handle(steps("a", "gaps"))
-	return &splitPair{pair: p, both: both, engine: New(Options{PieceBytes: 10 << 20})}
+	return &splitTiers{tiers: p, both: both, engine: New(Options{PieceBytes: 10 << 20})}
 }
 
 // rangeQuery asks for the last hours.
-func (p *splitPair) rangeQuery(t *testing.T, more url.Values) asking {
+func (p *splitTiers) rangeQuery(t *testing.T, more url.Values) asking {
 	t.Helper()
 	now := time.Now()
 	parameters := url.Values{"query": {"up"}, "start": {promapi.FormatTime(now.Add(-4 * time.Hour))}, "end": {promapi.FormatTime(now)}, "step": {"60"}}
@@ -83,7 +83,7 @@ func (p *splitPair) rangeQuery(t *testing.T, more url.Values) asking {
 	request, err := promapi.NewRequest(promapi.QueryRange, "/api/v1/query_range", parameters, now)
 	require.NoError(t, err)
 	return asking{
-		Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: p.both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second,
+		Request: request, Hot: p.hotClient, Cold: p.coldClient, Catalog: p.both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second,
 		Strategy: tier.StrategySplit, Freshness: 10 * time.Minute, engine: p.engine,
 	}
 }
@@ -95,7 +95,7 @@ func whole(query asking, names ...string) string {
 }
 
 func TestAQueryIsCut(t *testing.T) {
-	p := newSplitPair(t, told{})
+	p := newSplitTiers(t, told{})
 	query := p.rangeQuery(t, nil)
 	planned, err := plan(t.Context(), query)
 	require.NoError(t, err)
@@ -117,7 +117,7 @@ func TestAQueryIsCut(t *testing.T) {
 }
 
 func TestTimesAndParametersOfThePieces(t *testing.T) {
-	p := newSplitPair(t, told{})
+	p := newSplitTiers(t, told{})
 	query := p.rangeQuery(t, url.Values{"query": {`up - up @ end() + sum_over_time(up[1m:])`}, "limit": {"1"}, "timeout": {"4s"}, "dedup": {"true"}})
 	query.QueryParams = map[string]string{"dedup": "true"}
 	response, err := do(t.Context(), query)
@@ -136,7 +136,7 @@ func TestTimesAndParametersOfThePieces(t *testing.T) {
 }
 
 func TestPiecesOfADeduplicatingColdBeginEarly(t *testing.T) {
-	p := newSplitPair(t, told{"/status/flags": `{"query.replica-label":"[replica]"}`})
+	p := newSplitTiers(t, told{"/status/flags": `{"query.replica-label":"[replica]"}`})
 	query := p.rangeQuery(t, url.Values{"query": {`rate(up[10m])`}})
 	response, err := do(t.Context(), query)
 	require.NoError(t, err)
@@ -148,7 +148,7 @@ func TestPiecesOfADeduplicatingColdBeginEarly(t *testing.T) {
 }
 
 func TestWhatIsNotCut(t *testing.T) {
-	p := newSplitPair(t, told{})
+	p := newSplitTiers(t, told{})
 	for reason, change := range map[string]func(*asking){
 		"the strategy of the datasource is route": func(query *asking) { query.Strategy = "" },
 		"several replicas":                        func(query *asking) { query.Replicated = true },
@@ -190,19 +190,19 @@ func TestASideOfACutFails(t *testing.T) {
 		reason    tier.Reason
 		status    int
 	}{
-		"hot refuses":               {hot: faketier.Status(503, ""), tier: tier.Cold, reason: tier.ReasonHotFailed},
-		"hot breaks off":            {hot: cutOff, tier: tier.Cold, reason: tier.ReasonHotFailed},
-		"hot hangs":                 {hot: faketier.Hang, tier: tier.Cold, reason: tier.ReasonHotFailed},
-		"hot does not understand":   {hot: faketier.Status(400, `{"status":"error","errorType":"bad_data","error":"no"}`), tier: tier.Cold, reason: tier.ReasonHotFailed},
-		"hot is no Prometheus":      {hot: faketier.Success, tier: tier.Cold, reason: tier.ReasonAtOrAboveThreshold},
-		"cold refuses":              {cold: faketier.Status(502, ""), tier: tier.Hot, reason: tier.ReasonColdFailed},
-		"cold breaks off":           {cold: cutOff, tier: tier.Hot, reason: tier.ReasonColdFailed},
-		"cold refuses the query":    {cold: faketier.Status(422, `{"status":"error","errorType":"execution","error":"no"}`), tier: tier.Cold, reason: tier.ReasonSplit, status: 422},
-		"hot moves the steps":       {hot: moved, tier: tier.Cold, reason: tier.ReasonAtOrAboveThreshold},
-		"hot has nothing of a pair": {hot: steps(), tier: tier.Cold, reason: tier.ReasonHotEmpty},
+		"hot refuses":             {hot: faketier.Status(503, ""), tier: tier.Cold, reason: tier.ReasonHotFailed},
+		"hot breaks off":          {hot: cutOff, tier: tier.Cold, reason: tier.ReasonHotFailed},
+		"hot hangs":               {hot: faketier.Hang, tier: tier.Cold, reason: tier.ReasonHotFailed},
+		"hot does not understand": {hot: faketier.Status(400, `{"status":"error","errorType":"bad_data","error":"no"}`), tier: tier.Cold, reason: tier.ReasonHotFailed},
+		"hot is no Prometheus":    {hot: faketier.Success, tier: tier.Cold, reason: tier.ReasonAtOrAboveThreshold},
+		"cold refuses":            {cold: faketier.Status(502, ""), tier: tier.Hot, reason: tier.ReasonColdFailed},
+		"cold breaks off":         {cold: cutOff, tier: tier.Hot, reason: tier.ReasonColdFailed},
+		"cold refuses the query":  {cold: faketier.Status(422, `{"status":"error","errorType":"execution","error":"no"}`), tier: tier.Cold, reason: tier.ReasonSplit, status: 422},
+		"hot moves the steps":     {hot: moved, tier: tier.Cold, reason: tier.ReasonAtOrAboveThreshold},
+		"hot has nothing":         {hot: steps(), tier: tier.Cold, reason: tier.ReasonHotEmpty},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newSplitPair(t, told{})
+			p := newSplitTiers(t, told{})
 			if test.hot != nil {
 				p.hot.Handle(test.hot)
 			}
@@ -236,7 +236,7 @@ func TestASideOfACutFails(t *testing.T) {
 // An error of the query is the answer where cold does not reach as far: without the
 // newest samples it may not see what is wrong.
 func TestHotRefusesAQueryThatColdDoesNotReach(t *testing.T) {
-	p := newLaggingSplitPair(t, told{}, 2*time.Hour)
+	p := newLaggingSplitTiers(t, told{}, 2*time.Hour)
 	refusal := `{"status":"error","errorType":"execution","error":"vector cannot contain metrics with the same labelset"}`
 	p.hot.Handle(faketier.Status(422, refusal))
 	query := p.rangeQuery(t, nil)
@@ -251,7 +251,7 @@ func TestHotRefusesAQueryThatColdDoesNotReach(t *testing.T) {
 }
 
 func TestBothSidesOfACutFail(t *testing.T) {
-	p := newSplitPair(t, told{})
+	p := newSplitTiers(t, told{})
 	p.hot.Handle(faketier.Status(503, ""))
 	p.cold.Handle(faketier.Hang)
 	query := p.rangeQuery(t, nil)
@@ -261,7 +261,7 @@ func TestBothSidesOfACutFail(t *testing.T) {
 }
 
 func TestAnAnswerThatIsTooLargeIsRouted(t *testing.T) {
-	p := newSplitPair(t, told{})
+	p := newSplitTiers(t, told{})
 	p.engine = New(Options{PieceBytes: 1000})
 	for range 2 {
 		query := p.rangeQuery(t, nil)

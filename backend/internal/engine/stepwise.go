@@ -58,7 +58,7 @@ func (p *Plan) asStepwise() (*stepwise, error) {
 		moment := time.UnixMilli(at)
 		return made.cold.Extent(promql.Evaluation{Start: moment, End: moment, Step: times.Step, LookbackDelta: lookback})
 	}
-	if pair := p.replica.Pair; pair != nil && pair.ColdDeduplicates() {
+	if evidence := p.replica.Catalog; evidence != nil && evidence.ColdDeduplicates() {
 		extent, err := made.extentAt(grid.Start)
 		if err != nil {
 			return nil, err
@@ -89,11 +89,11 @@ func (p *Plan) cut() (*tier.Cut, error) {
 		return nil, p.notStepwise
 	}
 	query, err := promql.Parse(p.query.Request.Parameters.Get("query"))
-	if err == nil && p.learned.Hot.EvaluationInterval == 0 && query.HasDefaultSteps() {
+	if err == nil && p.snapshot.Hot.EvaluationInterval == 0 && query.HasDefaultSteps() {
 		return nil, errors.New("a subquery names no step, and hot does not tell its own")
 	}
-	if p.replica.Pair != nil {
-		if reason, found := p.engine.unjoinableReason(p.pieceKey()); found {
+	if p.replica.Catalog != nil {
+		if reason, ok := p.engine.unjoinableReason(p.pieceKey()); ok {
 			return nil, errors.New(reason)
 		}
 	}
@@ -108,9 +108,9 @@ func (p *Plan) cut() (*tier.Cut, error) {
 }
 
 // pieceKey identifies a query whose answer could not be put together: what it
-// selects, its step and how many steps it has, at one pair of tiers.
+// selects, its step and how many steps it has, at one hot and one cold tier.
 func (p *Plan) pieceKey() string {
-	return fmt.Sprintf("%p %x %d %d", p.replica.Pair, p.key, p.stepwise.grid.Step, p.stepwise.grid.Len())
+	return fmt.Sprintf("%p %x %d %d", p.replica.Catalog, p.key, p.stepwise.grid.Step, p.stepwise.grid.Len())
 }
 
 // pieceAttempt returns the attempt that asks for a piece.
@@ -139,7 +139,7 @@ func (p *Plan) fallbackOfPiece(from tier.Name) tier.Name {
 	case from == tier.Hot:
 		return tier.Cold
 	}
-	if _, found := p.Input.ColdFailed(); found {
+	if _, ok := p.Input.ColdFailed(); ok {
 		return tier.Hot
 	}
 	return ""

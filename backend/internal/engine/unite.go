@@ -20,7 +20,7 @@ type part struct {
 	plan     *Plan
 	response *Response
 	envelope *splice.Envelope
-	held     *reservation
+	memory   *reservation
 	err      error
 }
 
@@ -33,7 +33,7 @@ func (e *Engine) askForPart(ctx context.Context, p *Plan, name tier.Name) *part 
 		return made
 	}
 	var err error
-	if made.envelope, made.held, err = made.response.read(ctx); err != nil {
+	if made.envelope, made.memory, err = made.response.read(ctx); err != nil {
 		made.err = made.response.failed(err)
 	}
 	return made
@@ -41,8 +41,8 @@ func (e *Engine) askForPart(ctx context.Context, p *Plan, name tier.Name) *part 
 
 // release gives back the memory of the part. It may be called more than once.
 func (p *part) release() {
-	if p.held != nil {
-		p.held.release()
+	if p.memory != nil {
+		p.memory.release()
 	}
 }
 
@@ -105,11 +105,11 @@ func (e *Engine) askBoth(ctx context.Context, a attempt) (*Response, error) {
 // error, that is still to be released.
 func joinParts(ctx context.Context, a attempt, hot, cold *part) (*Response, error) {
 	if hot.err == nil && cold.err == nil {
-		answer, err := a.plan.joined(cold.held.acquireWithin(ctx), hot.source(), cold.source())
+		answer, err := a.plan.joined(cold.memory.acquireWithin(ctx), hot.source(), cold.source())
 		if err == nil {
 			answer.Warnings = append(hot.envelope.Warnings, cold.envelope.Warnings...)
 			answer.Infos = append(hot.envelope.Infos, cold.envelope.Infos...)
-			cold.response.setAnswer(answer, hot.held, cold.held)
+			cold.response.setAnswer(answer, hot.memory, cold.memory)
 			cold.response.answers(a)
 			return cold.response, nil
 		}
@@ -150,12 +150,12 @@ func partialUnion(a attempt, left, failed *part, warnings ...string) (*Response,
 	if source := left.source(); len(source.Injected) > 0 && a.plan.traits().External == promapi.InAnswer {
 		// The other one may have used up the time.
 		var err error
-		if answer, err = a.plan.joined(left.held.acquire, source); err != nil {
+		if answer, err = a.plan.joined(left.memory.acquire, source); err != nil {
 			return nil, a.failed(left.response.failed(notPrometheus(err)))
 		}
 	}
 	answer.Warnings, answer.Infos = append(warnings, left.envelope.Warnings...), left.envelope.Infos
-	left.response.setAnswer(answer, left.held)
+	left.response.setAnswer(answer, left.memory)
 	left.response.answers(a)
 	return left.response, nil
 }

@@ -45,11 +45,11 @@ func answerTo(request *http.Request) string {
 	return `{"status":"success","data":` + result + `}`
 }
 
-// newWholePair is a cachedPair whose tiers answer instant queries and metadata
+// newWholeTiers is a cachedTiers whose tiers answer instant queries and metadata
 // requests.
-func newWholePair(t *testing.T) *cachedPair {
+func newWholeTiers(t *testing.T) *cachedTiers {
 	t.Helper()
-	p := newCachedPair(t)
+	p := newCachedTiers(t)
 	p.hot.Handle(answers)
 	p.cold.Handle(answers)
 	return p
@@ -57,7 +57,7 @@ func newWholePair(t *testing.T) *cachedPair {
 
 // read is a request as a caller makes it. Times are those of the test: what
 // stands in the parameters as a duration is so long ago.
-func (p *cachedPair) read(t *testing.T, method, path string, parameters url.Values) asking {
+func (p *cachedTiers) read(t *testing.T, method, path string, parameters url.Values) asking {
 	t.Helper()
 	values := url.Values{}
 	for name, list := range parameters {
@@ -144,7 +144,7 @@ func with(parameters url.Values, more ...string) url.Values {
 func TestAnswersThatAreKeptAsAWhole(t *testing.T) {
 	for name, asked := range old {
 		t.Run(name, func(t *testing.T) {
-			p := newWholePair(t)
+			p := newWholeTiers(t)
 			kept(t, func() asking { return p.read(t, http.MethodGet, asked.path, asked.parameters) })
 			require.Equal(t, "gzip", p.cold.Requests()[0].Header.Get("Accept-Encoding"), "it passes as it comes in")
 			_, before := p.asked()
@@ -183,7 +183,7 @@ func TestAnswersThatAreKeptAsAWhole(t *testing.T) {
 func TestWhatTheKeyOfAWholeAnswerHolds(t *testing.T) {
 	for name, asked := range old {
 		t.Run(name, func(t *testing.T) {
-			p := newWholePair(t)
+			p := newWholeTiers(t)
 			ask := func(more ...string) asking {
 				return p.read(t, http.MethodGet, asked.path, with(asked.parameters, more...))
 			}
@@ -218,7 +218,7 @@ func TestWhatTheKeyOfAWholeAnswerHolds(t *testing.T) {
 		})
 	}
 	t.Run("the times of @ start() and @ end()", func(t *testing.T) {
-		p := newWholePair(t)
+		p := newWholeTiers(t)
 		ask := func(at string) asking {
 			return p.read(t, http.MethodGet, "/api/v1/query", url.Values{"query": {"max_over_time(up[1h] @ end())"}, "time": {at}})
 		}
@@ -227,7 +227,7 @@ func TestWhatTheKeyOfAWholeAnswerHolds(t *testing.T) {
 		require.Equal(t, CacheMiss, use.Result)
 	})
 	t.Run("the set of stores", func(t *testing.T) {
-		p := newWholePair(t)
+		p := newWholeTiers(t)
 		asked := old["labels"]
 		ask := func() asking { return p.read(t, http.MethodGet, asked.path, asked.parameters) }
 		kept(t, ask)
@@ -239,7 +239,7 @@ func TestWhatTheKeyOfAWholeAnswerHolds(t *testing.T) {
 }
 
 func TestTheAnswerThatIsKeptIsThatOfTheTier(t *testing.T) {
-	p := newWholePair(t)
+	p := newWholeTiers(t)
 	// Thanos does not know the limit of a query: what it has answered is cut here.
 	p.cold.Handle(func(w http.ResponseWriter, request *http.Request) {
 		_ = request.ParseForm()
@@ -255,7 +255,7 @@ func TestTheAnswerThatIsKeptIsThatOfTheTier(t *testing.T) {
 // An answer is handed on while it comes in, and a large one does not take the
 // memory of others.
 func TestALargeAnswerIsPassedOnAndNotKept(t *testing.T) {
-	p := newWholePair(t)
+	p := newWholeTiers(t)
 	p.cache = cache.NewMemory(1 << 20)
 	t.Cleanup(p.cache.Close)
 	seen := make(chan struct{})

@@ -63,7 +63,7 @@ const (
 	OnlyThanos                         // a long-term store alone serves it
 	UnionForRange                      // answers are joined where only both tiers hold the time range
 	UnionForSeries                     // answers are joined wherever hot may lack series
-	OwnAtEach                          // each server tells something of its own, so no server has it all
+	PerServer                          // each server tells something of its own, so no server has it all
 	Elsewhere                          // where a tier does not know the endpoint, the other one is asked
 )
 
@@ -132,8 +132,8 @@ var table = []*Traits{
 	{Labels, []string{"labels"}, form, TimeBounds, ByMatch, ByRules | UnionForRange, ConfineMatch, CachedWhole, NeverCut, UnionOfTexts, InAnswer, `[]`, checkLimit},
 	{LabelValues, []string{pathOfLabelValues}, get, TimeBounds, ByMatch, ByRules | UnionForRange, ConfineMatch, CachedWhole, NeverCut, UnionOfTexts, InMatchers, `[]`, checkLimit},
 	{Metadata, []string{"metadata"}, get, Now, ByMetric, ByRules | UnionForSeries | Elsewhere, CannotConfine, NeverCached, NeverCut, UnionOfMetadata, NoExternal, NoEmptyData, checkNumbers},
-	{Rules, []string{"rules"}, get, Now, AllSeries, ByRules | UnionForSeries | OwnAtEach | Elsewhere, CannotConfine, NeverCached, NeverCut, UnionOfRules, NoExternal, NoEmptyData, checkRules},
-	{Alerts, []string{"alerts"}, get, Now, AllSeries, ByRules | UnionForSeries | OwnAtEach | Elsewhere, CannotConfine, NeverCached, NeverCut, UnionOfAlerts, InUnion, NoEmptyData, nil},
+	{Rules, []string{"rules"}, get, Now, AllSeries, ByRules | UnionForSeries | PerServer | Elsewhere, CannotConfine, NeverCached, NeverCut, UnionOfRules, NoExternal, NoEmptyData, checkRules},
+	{Alerts, []string{"alerts"}, get, Now, AllSeries, ByRules | UnionForSeries | PerServer | Elsewhere, CannotConfine, NeverCached, NeverCut, UnionOfAlerts, InUnion, NoEmptyData, nil},
 	{Targets, []string{"targets"}, get, Now, AllSeries, ByRules | Elsewhere, CannotConfine, NeverCached, NeverCut, NoUnion, NoExternal, NoEmptyData, nil},
 	{TargetsMetadata, []string{"targets/metadata"}, get, NoTime, NoSeries, ByRules | Elsewhere, CannotConfine, NeverCached, NeverCut, NoUnion, NoExternal, NoEmptyData, checkNumbers},
 	{Alertmanagers, []string{"alertmanagers"}, get, NoTime, NoSeries, ByRules | Elsewhere, CannotConfine, NeverCached, NeverCut, NoUnion, NoExternal, NoEmptyData, nil},

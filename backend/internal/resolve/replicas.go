@@ -145,7 +145,7 @@ func (r *Resolver) join(joined *Resolved, hotAt, coldAt location, hot, cold []*c
 	}
 	if hot[0].Replica() == "" {
 		joined.Hot, joined.Pair = hot[0], r.pool.pair(hot[0], joined.Cold)
-		joined.Datasource.Hot = []engine.Replica{{Hot: joined.Hot, Pair: joined.Pair, Ready: true}}
+		joined.Datasource.Hot = []engine.Replica{{Hot: joined.Hot, Catalog: joined.Pair, Ready: true}}
 		return
 	}
 	var pairs []*catalog.Catalog
@@ -159,9 +159,9 @@ func (r *Resolver) join(joined *Resolved, hotAt, coldAt location, hot, cold []*c
 		server = server.RefusedBy(set.refusals[i])
 		joinedReplica := engine.Replica{Hot: server, Ready: hotAt.service.Endpoints[i].Ready}
 		if len(pairs) > 0 {
-			joinedReplica.Pair = pairs[i].With(server, joined.Cold)
+			joinedReplica.Catalog = pairs[i].With(server, joined.Cold)
 		}
 		joined.replicas = append(joined.replicas, joinedReplica)
 	}
-	joined.Hot, joined.Pair, joined.Datasource.Hot = joined.replicas[0].Hot, joined.replicas[0].Pair, joined.replicas
+	joined.Hot, joined.Pair, joined.Datasource.Hot = joined.replicas[0].Hot, joined.replicas[0].Catalog, joined.replicas
 }
