@@ -120,7 +120,7 @@ func (p *cachedTiers) warm(t *testing.T, query asking) {
 
 func (p *cachedTiers) asked() (hot, cold int) { return len(p.hot.Requests()), len(p.cold.Requests()) }
 
-func TestWhatCannotChangeComesFromTheCache(t *testing.T) {
+func TestStepCache_ServesStepsThatCannotChange(t *testing.T) {
 	p := newCachedTiers(t)
 	first := p.do(t, p.at(t, 0, 4*time.Hour, nil))
 	require.Equal(t, []any{CacheMiss, 0, 241}, []any{first.Cache.Result, first.Cache.Cached, first.Cache.Steps})
@@ -141,7 +141,7 @@ func TestWhatCannotChangeComesFromTheCache(t *testing.T) {
 	require.NotEmpty(t, p.uses)
 }
 
-func TestARoutedQueryUsesTheCacheToo(t *testing.T) {
+func TestStepCache_ServesRoutedQueries(t *testing.T) {
 	p := newCachedTiers(t)
 	ask := func(later time.Duration) asking {
 		query := p.at(t, later, 4*time.Hour, url.Values{"limit": {"5"}})
@@ -157,7 +157,7 @@ func TestARoutedQueryUsesTheCacheToo(t *testing.T) {
 	require.Empty(t, p.hot.Requests())
 }
 
-func TestWhatTheKeyHolds(t *testing.T) {
+func TestStepCache_KeyHoldsWhatChangesValues(t *testing.T) {
 	p := newCachedTiers(t)
 	p.warm(t, p.at(t, 0, 4*time.Hour, nil))
 	for name, change := range map[string]func() asking{
@@ -185,7 +185,7 @@ func TestWhatTheKeyHolds(t *testing.T) {
 	require.Equal(t, CacheMiss, p.do(t, p.at(t, time.Minute, 4*time.Hour, frozen)).Cache.Result)
 }
 
-func TestTheCallerCanPassTheCacheBy(t *testing.T) {
+func TestStepCache_CallerCanBypassIt(t *testing.T) {
 	p := newCachedTiers(t)
 	p.warm(t, p.at(t, 0, 4*time.Hour, nil))
 	query := p.at(t, 0, 4*time.Hour, nil)
@@ -223,7 +223,7 @@ func (p *cachedTiers) probes(t *testing.T, count int) {
 	}
 }
 
-func TestWhatIsNeverKept(t *testing.T) {
+func TestStepCache_RejectsAnswersThatMayChange(t *testing.T) {
 	t.Run("an answer with a warning", func(t *testing.T) {
 		p := newCachedTiers(t)
 		p.cold.Handle(func(w http.ResponseWriter, request *http.Request) {
@@ -257,6 +257,9 @@ func TestWhatIsNeverKept(t *testing.T) {
 			return response.Cache.Result == CacheHit
 		}, 10*time.Second, 5*time.Millisecond)
 	})
+}
+
+func TestStepCache_RejectsAnswersThatMayBeIncomplete(t *testing.T) {
 	t.Run("an answer while a store is missing", func(t *testing.T) {
 		p := newCachedTiers(t)
 		p.stores.Store(strings.Replace(bothStores, `"lastError":null`, `"lastError":"gone"`, 1))

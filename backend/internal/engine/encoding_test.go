@@ -197,7 +197,7 @@ func TestWholeCache_KeepsCompressedAnswersPlain(t *testing.T) {
 	require.Equal(t, 700, response.Cache.Samples)
 }
 
-func TestAcceptsGzip(t *testing.T) {
+func TestAcceptsGzip_FollowsTheQuality(t *testing.T) {
 	for header, expected := range map[string]bool{
 		"": false, "gzip": true, "GZIP": true, "br, gzip": true, "br,zstd ,gzip ; q=0.5": true, "*": true, "*;q=0.1": true,
 		"gzip;q=0": false, "gzip;q=0.0, *": false, "*, gzip;q=0": false, "*;q=0, gzip": true, "br": false, "xgzip": false, "identity": false, "gzip;q=x": false,

@@ -85,7 +85,7 @@ func body(t *testing.T, response *Response) string {
 	return string(text)
 }
 
-func TestHotFailsAndColdAnswers(t *testing.T) {
+func TestFallBack_ColdAnswersAfterHotFailed(t *testing.T) {
 	for name, fault := range map[string]http.HandlerFunc{
 		"502": faketier.Status(502, "bad gateway"), "503": faketier.Status(503, "unavailable"), "504": faketier.Status(504, "timeout"),
 		"hang": faketier.Hang,
@@ -114,7 +114,7 @@ func TestHotFailsAndColdAnswers(t *testing.T) {
 	}
 }
 
-func TestNowIsTheSameForTheDecisionAndForEveryTry(t *testing.T) {
+func TestPlan_EveryAttemptHasTheSameNow(t *testing.T) {
 	p := newTiers(t)
 	p.hot.Handle(faketier.Status(503, ""))
 	query := p.query(t, up)
@@ -135,7 +135,7 @@ func TestNowIsTheSameForTheDecisionAndForEveryTry(t *testing.T) {
 	require.Equal(t, []string{expected}, p.cold.Requests()[0].Parameters["time"], "the second try is at the same time")
 }
 
-func TestHotIsGone(t *testing.T) {
+func TestFallBack_ColdAnswersForUnreachableHot(t *testing.T) {
 	p := newTiers(t)
 	p.hot.CloseClientConnections()
 	p.hot.Close()
@@ -150,7 +150,7 @@ func TestHotIsGone(t *testing.T) {
 	require.NoError(t, response.Body.Close())
 }
 
-func TestBothTiersFail(t *testing.T) {
+func TestDo_BothTiersFail(t *testing.T) {
 	p := newTiers(t)
 	p.hot.Handle(faketier.Status(503, ""))
 	p.cold.Handle(faketier.Hang)
@@ -174,7 +174,7 @@ func requireError(t *testing.T, err error, status int, errorType promapi.ErrorTy
 	require.Equal(t, []any{status, errorType, message}, []any{apiError.Status, apiError.Type, apiError.Message})
 }
 
-func TestAnswersOfTheTierArePassedOnAsTheyAre(t *testing.T) {
+func TestDo_PassesAnswersOnUnchanged(t *testing.T) {
 	for _, status := range []int{200, 400, 403, 404, 405, 422, 429, 500} {
 		p := newTiers(t)
 		p.hot.Handle(faketier.Status(status, "{}"))
@@ -198,7 +198,7 @@ func TestAnswersOfTheTierArePassedOnAsTheyAre(t *testing.T) {
 	}
 }
 
-func TestAnswersThatConcernTheGatewayOnly(t *testing.T) {
+func TestDo_HidesStatusesMeantForTheGateway(t *testing.T) {
 	redirect := func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Location", "http://secret.internal/")
 		w.WriteHeader(http.StatusFound)
@@ -222,7 +222,7 @@ func TestAnswersThatConcernTheGatewayOnly(t *testing.T) {
 	require.NoError(t, response.Body.Close())
 }
 
-func TestACutOffAnswerIsNoWholeOne(t *testing.T) {
+func TestDo_TruncatedAnswerIsAnError(t *testing.T) {
 	p := newTiers(t)
 	p.hot.Handle(faketier.CutOff)
 	response, err := do(t.Context(), p.query(t, up))
@@ -244,7 +244,7 @@ func zipped(t *testing.T, text string) []byte {
 	return buffer.Bytes()
 }
 
-func TestCompressedAnswersStayCompressed(t *testing.T) {
+func TestDo_CompressedAnswersStayCompressed(t *testing.T) {
 	p := newTiers(t)
 	compressed := zipped(t, faketier.Vector("1"))
 	p.hot.Handle(func(w http.ResponseWriter, _ *http.Request) {
@@ -303,7 +303,7 @@ func TestDo_WarningsAreAddedToAnyEncoding(t *testing.T) {
 	requireError(t, err, 502, promapi.ErrorUnavailable, `the tier answered with content encoding "br" although none was asked for`)
 }
 
-func TestParametersThatOnlyColdKnows(t *testing.T) {
+func TestPlan_ParametersThatOnlyColdKnows(t *testing.T) {
 	for _, name := range coldParameters {
 		p := newTiers(t)
 		query := p.query(t, url.Values{"query": {"up"}, name: {"true"}})
@@ -339,7 +339,7 @@ func TestParametersThatOnlyColdKnows(t *testing.T) {
 	}
 }
 
-func TestACallerThatGoesAwayCancelsTheTier(t *testing.T) {
+func TestDo_CancelEndsTheCallOfTheTier(t *testing.T) {
 	p := newTiers(t)
 	asked, gone := make(chan struct{}), make(chan struct{})
 	p.hot.Handle(func(_ http.ResponseWriter, request *http.Request) {
@@ -356,7 +356,7 @@ func TestACallerThatGoesAwayCancelsTheTier(t *testing.T) {
 	require.True(t, p.hotClient.Status().Available, "that the caller went says nothing about the tier")
 }
 
-func TestClosingTheBodyEndsTheCall(t *testing.T) {
+func TestResponse_CloseEndsTheCall(t *testing.T) {
 	p := newTiers(t)
 	gone := make(chan struct{})
 	p.hot.Handle(func(w http.ResponseWriter, request *http.Request) {
@@ -371,7 +371,7 @@ func TestClosingTheBodyEndsTheCall(t *testing.T) {
 	<-gone
 }
 
-func TestTheDeadlineCoversTheBody(t *testing.T) {
+func TestDo_DeadlineCoversTheBody(t *testing.T) {
 	p := newTiers(t)
 	p.cold.Handle(func(w http.ResponseWriter, request *http.Request) {
 		_, _ = w.Write([]byte("{"))
@@ -387,7 +387,7 @@ func TestTheDeadlineCoversTheBody(t *testing.T) {
 	require.NoError(t, response.Body.Close())
 }
 
-func TestWithoutATier(t *testing.T) {
+func TestDo_WithoutATierIsAnError(t *testing.T) {
 	_, err := do(t.Context(), asking{Request: request(t, up), Threshold: time.Minute, Timeout: time.Second})
 	requireError(t, err, 503, promapi.ErrorUnavailable, tier.ErrNoTier.Error())
 	require.False(t, errors.As(err, new(*CallError)))
@@ -395,7 +395,7 @@ func TestWithoutATier(t *testing.T) {
 
 // A tier may close a pooled connection at any moment; a POST that meets it is
 // sent again.
-func TestAClosedPooledConnectionIsNoFailure(t *testing.T) {
+func TestDo_ClosedPooledConnectionIsNoFailure(t *testing.T) {
 	p := newTiers(t)
 	p.hot.Handle(func(w http.ResponseWriter, _ *http.Request) {
 		connection, buffer, err := http.NewResponseController(w).Hijack()
@@ -414,7 +414,7 @@ func TestAClosedPooledConnectionIsNoFailure(t *testing.T) {
 	}
 }
 
-func TestMemoryForDecodedAnswersIsBounded(t *testing.T) {
+func TestDo_MemoryOfDecodedAnswersIsBounded(t *testing.T) {
 	p := newTiers(t)
 	p.cold.Handle(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = fmt.Fprintf(w, `{"status":"success","data":{"resultType":"vector","result":[%s{"metric":{},"value":[1,"1"]}]}}`,

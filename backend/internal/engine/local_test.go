@@ -16,7 +16,7 @@ import (
 )
 
 // What the gateway answers itself equals what Prometheus answers.
-func TestParseAndFormatWithoutATierThatCan(t *testing.T) {
+func TestDo_ParsesAndFormatsWithoutATierThatCan(t *testing.T) {
 	prometheus, err := embedded.Start(embedded.Options{Address: "127.0.0.1:0", Data: t.TempDir(), Retention: time.Hour})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, prometheus.Close()) })

@@ -83,7 +83,7 @@ func TestRewritten_WhatCannotBeGoesToAForcedHotAsItIs(t *testing.T) {
 	}
 }
 
-func TestExtentCountsTheLookbackOfTheRequest(t *testing.T) {
+func TestPlan_ExtentCountsTheLookbackOfTheRequest(t *testing.T) {
 	p := newTiers(t)
 	for lookback, expected := range map[string]tier.Name{"": tier.Hot, "1h": tier.Hot, "30d": tier.Cold} {
 		response, err := do(t.Context(), p.query(t, url.Values{"query": {"up"}, "lookback_delta": {lookback}}))
@@ -94,7 +94,7 @@ func TestExtentCountsTheLookbackOfTheRequest(t *testing.T) {
 }
 
 // A tier that compresses although nobody asked for it is read all the same.
-func TestEmptyAnswers_AreLookedForInCompressedOnes(t *testing.T) {
+func TestRetry_ReadsCompressedAnswers(t *testing.T) {
 	p, both := learnedTiers(t, told{"/label/__name__": `["up"]`}, told{})
 	for answer, expected := range map[string]tier.Name{faketier.Vector("7"): tier.Hot, `{"status":"success","data":{"resultType":"vector","result":[]}}`: tier.Cold} {
 		compressed := zipped(t, answer)
@@ -110,7 +110,7 @@ func TestEmptyAnswers_AreLookedForInCompressedOnes(t *testing.T) {
 	}
 }
 
-func TestMemoryOfAnAnswerThatCannotBeReadIsReleased(t *testing.T) {
+func TestDecode_ReleasesMemoryOnErrors(t *testing.T) {
 	p := newTiers(t)
 	p.cold.Handle(faketier.Status(200, `{"status":"success","data":{"resultType":"vector","result":[`))
 	query := p.query(t, url.Values{"query": {"up"}, "limit": {"3"}})

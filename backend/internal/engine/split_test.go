@@ -94,7 +94,7 @@ func whole(query asking, names ...string) string {
 	return stepsAnswer(names, times.Start.UnixMilli(), times.End.UnixMilli(), times.Step.Milliseconds())
 }
 
-func TestAQueryIsCut(t *testing.T) {
+func TestAssemble_JoinsThePiecesOfACut(t *testing.T) {
 	p := newSplitTiers(t, told{})
 	query := p.rangeQuery(t, nil)
 	planned, err := plan(t.Context(), query)
@@ -116,7 +116,7 @@ func TestAQueryIsCut(t *testing.T) {
 	require.Equal(t, 15*time.Minute, query.Request.TimeRange.End.Sub(time.UnixMilli(grid.At(planned.Cut.First))))
 }
 
-func TestTimesAndParametersOfThePieces(t *testing.T) {
+func TestAssemble_TimesAndParametersOfPieces(t *testing.T) {
 	p := newSplitTiers(t, told{})
 	query := p.rangeQuery(t, url.Values{"query": {`up - up @ end() + sum_over_time(up[1m:])`}, "limit": {"1"}, "timeout": {"4s"}, "dedup": {"true"}})
 	query.QueryParams = map[string]string{"dedup": "true"}
@@ -135,7 +135,7 @@ func TestTimesAndParametersOfThePieces(t *testing.T) {
 	}
 }
 
-func TestPiecesOfADeduplicatingColdBeginEarly(t *testing.T) {
+func TestAssemble_PiecesOfADeduplicatingColdStartEarly(t *testing.T) {
 	p := newSplitTiers(t, told{"/status/flags": `{"query.replica-label":"[replica]"}`})
 	query := p.rangeQuery(t, url.Values{"query": {`rate(up[10m])`}})
 	response, err := do(t.Context(), query)
@@ -147,7 +147,7 @@ func TestPiecesOfADeduplicatingColdBeginEarly(t *testing.T) {
 	require.Equal(t, promapi.FormatTime(query.Request.TimeRange.End.Add(-15*time.Minute)), p.hot.Requests()[0].Parameters.Get("start"), "that of hot does not")
 }
 
-func TestWhatIsNotCut(t *testing.T) {
+func TestPlan_QueriesThatAreNotCut(t *testing.T) {
 	p := newSplitTiers(t, told{})
 	for reason, change := range map[string]func(*asking){
 		"the strategy of the datasource is route": func(query *asking) { query.Strategy = "" },
@@ -173,7 +173,7 @@ func TestWhatIsNotCut(t *testing.T) {
 	require.NotNil(t, planned.Cut)
 }
 
-func TestASideOfACutFails(t *testing.T) {
+func TestAssemble_OneTierOfACutFails(t *testing.T) {
 	moved := func(w http.ResponseWriter, request *http.Request) {
 		_ = request.ParseForm()
 		start, _ := strconv.ParseFloat(request.Form.Get("start"), 64)
@@ -235,7 +235,7 @@ func TestASideOfACutFails(t *testing.T) {
 
 // An error of the query is the answer where cold does not reach as far: without the
 // newest samples it may not see what is wrong.
-func TestHotRefusesAQueryThatColdDoesNotReach(t *testing.T) {
+func TestAssemble_HotRefusesAQueryThatColdDoesNotCover(t *testing.T) {
 	p := newLaggingSplitTiers(t, told{}, 2*time.Hour)
 	refusal := `{"status":"error","errorType":"execution","error":"vector cannot contain metrics with the same labelset"}`
 	p.hot.Handle(faketier.Status(422, refusal))
@@ -250,7 +250,7 @@ func TestHotRefusesAQueryThatColdDoesNotReach(t *testing.T) {
 	require.Zero(t, p.engine.held())
 }
 
-func TestBothSidesOfACutFail(t *testing.T) {
+func TestAssemble_BothTiersOfACutFail(t *testing.T) {
 	p := newSplitTiers(t, told{})
 	p.hot.Handle(faketier.Status(503, ""))
 	p.cold.Handle(faketier.Hang)
@@ -260,7 +260,7 @@ func TestBothSidesOfACutFail(t *testing.T) {
 	requireError(t, err, 503, promapi.ErrorTimeout, "the cold tier did not answer within 400ms")
 }
 
-func TestAnAnswerThatIsTooLargeIsRouted(t *testing.T) {
+func TestAssemble_RoutesAnswersThatAreTooLarge(t *testing.T) {
 	p := newSplitTiers(t, told{})
 	p.engine = New(Options{PieceBytes: 1000})
 	for range 2 {
@@ -281,7 +281,7 @@ func TestAnAnswerThatIsTooLargeIsRouted(t *testing.T) {
 	require.Contains(t, planned.NotCut, "too large")
 }
 
-func TestMemoryOfPiecesIsBounded(t *testing.T) {
+func TestAssemble_MemoryOfPiecesIsBounded(t *testing.T) {
 	engine := New(Options{PieceBytes: 400 << 10}) // One datasource may hold half of it.
 	held := &reservation{of: engine.pieceBudget.Of("one")}
 	text, err := held.read(strings.NewReader(strings.Repeat("x", 150<<10)), 150<<10)

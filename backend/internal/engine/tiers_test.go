@@ -82,7 +82,7 @@ func (p *tiers) ask(t *testing.T, both *catalog.Catalog, endpoint promapi.Endpoi
 	return response, body(t, response)
 }
 
-func TestWhatIsLearnedOfAPair(t *testing.T) {
+func TestPlan_FollowsTheCatalog(t *testing.T) {
 	_, both := learnedTiers(t, toldByHot, toldByThanos)
 	learned := both.Snapshot()
 	require.Equal(t, map[string]string{"cluster": "lab"}, learned.Knowledge.HotLabels, "without the replica label")
@@ -110,7 +110,7 @@ func TestWhatIsLearnedOfAPair(t *testing.T) {
 	require.Contains(t, both.Snapshot().AssumedReason, "assumed")
 }
 
-func TestARewrittenQueryThatFailsIsAskedAgainAtCold(t *testing.T) {
+func TestRetry_RewrittenQueryThatFailsGoesToCold(t *testing.T) {
 	p, both := learnedTiers(t, toldByHot, toldByThanos)
 	p.hot.Handle(faketier.Status(422, `{"status":"error","errorType":"execution","error":"vector cannot contain metrics with the same labelset"}`))
 	response, text := p.ask(t, both, promapi.Query, "/api/v1/query", url.Values{"query": {"node_load1"}})
@@ -126,7 +126,7 @@ func TestARewrittenQueryThatFailsIsAskedAgainAtCold(t *testing.T) {
 	require.Equal(t, []any{tier.Hot, 422}, []any{response.Tier, response.Status})
 }
 
-func TestHotHasNothing(t *testing.T) {
+func TestRetry_EmptyAnswerOfHotGoesToCold(t *testing.T) {
 	p, both := learnedTiers(t, told{"/label/__name__": `["up"]`}, told{})
 	const nothing = `{"status":"success","data":{"resultType":"vector","result":[]}}`
 	p.hot.Handle(faketier.Status(200, nothing))
@@ -146,7 +146,7 @@ func TestHotHasNothing(t *testing.T) {
 	require.JSONEq(t, nothing, text)
 }
 
-func TestColdFails(t *testing.T) {
+func TestFallBack_HotAnswersAfterColdFailed(t *testing.T) {
 	p, both := learnedTiers(t, told{"/label/__name__": `["up"]`}, told{})
 	p.cold.Handle(faketier.Status(503, ""))
 	response, text := p.ask(t, both, promapi.Query, "/api/v1/query", url.Values{"query": {`count_over_time(up[1h])`}})
@@ -157,7 +157,7 @@ func TestColdFails(t *testing.T) {
 	require.JSONEq(t, `{"status":"error","errorType":"unavailable","error":"the cold tier answered with status 503 (Service Unavailable)"}`, text)
 }
 
-func TestDefaultsAreMadeExplicit(t *testing.T) {
+func TestPlan_MakesDefaultsExplicit(t *testing.T) {
 	p, both := learnedTiers(t, toldByHot, toldByThanos)
 	ask := func(parameters url.Values) url.Values {
 		t.Helper()
@@ -183,7 +183,7 @@ func TestDefaultsAreMadeExplicit(t *testing.T) {
 	require.Contains(t, text, "downsamples by itself")
 }
 
-func TestDefaultsOfThanosThatAreRarelySet(t *testing.T) {
+func TestPlan_MakesDefaultsOfThanosExplicit(t *testing.T) {
 	told := maps.Clone(toldByThanos)
 	told["/status/flags"] = `{"query.replica-label":"[replica]","query.instant.default.max_source_resolution":"1h","query.metadata.default-time-range":"24h0m0s"}`
 	p, both := learnedTiers(t, toldByHot, told)
@@ -207,7 +207,7 @@ func TestDefaultsOfThanosThatAreRarelySet(t *testing.T) {
 	}
 }
 
-func TestMetadataOfHotCarriesItsExternalLabels(t *testing.T) {
+func TestDecode_MetadataOfHotGetsItsExternalLabels(t *testing.T) {
 	p, both := learnedTiers(t, toldByHot, toldByThanos)
 	window := url.Values{"start": {fmt.Sprint(time.Now().Add(-5 * time.Minute).Unix())}, "match[]": {`node_load1{cluster="lab"}`}}
 	p.hot.Handle(faketier.Status(200, `{"status":"success","data":[{"__name__":"node_load1","job":"a"}]}`))
@@ -222,7 +222,7 @@ func TestMetadataOfHotCarriesItsExternalLabels(t *testing.T) {
 	require.Equal(t, []any{tier.Cold, tier.ReasonNotInHot}, []any{response.Tier, response.Reason})
 }
 
-func TestTheUnionOfBothTiers(t *testing.T) {
+func TestUnite_JoinsBothTiers(t *testing.T) {
 	lagging := told{"max(timestamp(up{": fmt.Sprintf(`{"resultType":"vector","result":[{"metric":{},"value":[1,"%d"]}]}`, time.Now().Add(-2*time.Hour).Unix())}
 	for part, data := range toldByThanos {
 		lagging[part] = data
@@ -246,7 +246,7 @@ func TestTheUnionOfBothTiers(t *testing.T) {
 	require.Contains(t, body(t, response), "the hot tier failed: what only that one holds is missing")
 }
 
-func TestRulesAndAlertsOfBothTiers(t *testing.T) {
+func TestUnite_JoinsRulesAndAlerts(t *testing.T) {
 	p, both := learnedTiers(t, toldByHot, toldByThanos)
 	group := func(name, rule, more string) string {
 		return fmt.Sprintf(`{"name":%q,"file":"f.yml","rules":[{"type":"alerting","name":%q,"query":"up == 0"%s}]}`, name, rule, more)
@@ -288,7 +288,7 @@ func TestRulesAndAlertsOfBothTiers(t *testing.T) {
 	require.Contains(t, text, "the cold tier failed: what only that one holds is missing")
 }
 
-func TestErrorsInOneLanguage(t *testing.T) {
+func TestFinish_ErrorsReadLikeThoseOfPrometheus(t *testing.T) {
 	p := newTiers(t)
 	for _, test := range []struct {
 		query, answer string
@@ -314,7 +314,7 @@ func TestErrorsInOneLanguage(t *testing.T) {
 	}
 }
 
-func TestLimitOfAQueryAtCold(t *testing.T) {
+func TestDecode_LimitsQueriesAtCold(t *testing.T) {
 	p := newTiers(t)
 	p.cold.Handle(faketier.Status(200, `{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"1"},"value":[1,"1"]},{"metric":{"a":"2"},"value":[1,"2"]}],"analysis":{}}}`))
 	query := p.query(t, url.Values{"query": {"up"}, "limit": {"1"}})
@@ -324,7 +324,7 @@ func TestLimitOfAQueryAtCold(t *testing.T) {
 	require.JSONEq(t, `{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"1"},"value":[1,"1"]}],"analysis":{}},"warnings":["results truncated due to limit"]}`, body(t, response))
 }
 
-func TestAnEndpointThatOneTierDoesNotKnow(t *testing.T) {
+func TestRetry_EndpointThatOneTierDoesNotKnow(t *testing.T) {
 	p := newTiers(t)
 	p.hot.Handle(faketier.Status(404, "404 page not found"))
 	request, err := promapi.NewRequest(promapi.Rules, "/api/v1/rules", url.Values{}, time.Now())
@@ -337,7 +337,7 @@ func TestAnEndpointThatOneTierDoesNotKnow(t *testing.T) {
 	require.NoError(t, response.Body.Close())
 }
 
-func TestSelectorsThatPrometheusRefuses(t *testing.T) {
+func TestPlan_RefusesSelectorsThatPrometheusRefuses(t *testing.T) {
 	p, both := learnedTiers(t, toldByHot, toldByThanos)
 	for _, wrong := range []struct {
 		endpoint  promapi.Endpoint
@@ -359,7 +359,7 @@ func TestSelectorsThatPrometheusRefuses(t *testing.T) {
 
 // A tier that refuses a rewritten query names places in a text that the caller
 // has never seen.
-func TestPositionsAreThoseOfTheQueryAsItWasWritten(t *testing.T) {
+func TestFinish_PositionsAreThoseOfTheOriginalQuery(t *testing.T) {
 	p, both := learnedTiers(t, toldByHot, toldByThanos)
 	for _, each := range []*faketier.Tier{p.hot, p.cold} {
 		each.Handle(func(w http.ResponseWriter, _ *http.Request) {
@@ -376,7 +376,7 @@ func TestPositionsAreThoseOfTheQueryAsItWasWritten(t *testing.T) {
 	require.Equal(t, `abs(node_load1)`, requests[len(requests)-1].Parameters.Get("query"))
 }
 
-func TestCounterResetsThatColdHasCorrected(t *testing.T) {
+func TestPlan_WarnsOfCounterResetsThatColdCorrects(t *testing.T) {
 	p, both := learnedTiers(t, toldByHot, toldByThanos)
 	p.cold.Handle(faketier.Status(200, faketier.Vector("7")))
 	for query, warned := range map[string]bool{`resets(up[5m])`: true, `rate(up[5m:1m])`: true, `rate(up[5m])`: false, `up`: false} {

@@ -31,7 +31,7 @@ func (p *cachedTiers) neverKept(t *testing.T, used bool, ask func() asking) {
 	require.Zero(t, p.cache.Stats().Entries)
 }
 
-func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
+func TestWholeCache_RejectsRequestsWhoseAnswersMayChange(t *testing.T) {
 	instant, labels := old["an instant query"], old["labels"]
 	for name, asked := range map[string]struct {
 		path       string
@@ -60,6 +60,10 @@ func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestWholeCache_RejectsAnswersThatMayChange(t *testing.T) {
+	instant, labels := old["an instant query"], old["labels"]
 	for name, text := range map[string]string{
 		"an answer with a warning":        `{"status":"success","data":["a"],"warnings":["a store is gone"]}`,
 		"one that was cut by limit":       `{"status":"success","data":["a"],"warnings":["results truncated due to limit"]}`,
@@ -115,6 +119,10 @@ func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
 		}
 		require.Zero(t, p.cache.Stats().Entries)
 	})
+}
+
+func TestWholeCache_RejectsAnswersThatMayBeIncomplete(t *testing.T) {
+	instant, labels := old["an instant query"], old["labels"]
 	t.Run("an answer while a store is missing", func(t *testing.T) {
 		p := newWholeTiers(t)
 		p.stores.Store(strings.Replace(bothStores, `"lastError":null`, `"lastError":"gone"`, 1))
@@ -161,7 +169,7 @@ func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
 	})
 }
 
-func TestADatasourceWithOneTierKeepsNothing(t *testing.T) {
+func TestWholeCache_NeedsTwoTiers(t *testing.T) {
 	p := newWholeTiers(t)
 	asks := map[string]func() asking{"a range query": func() asking { return p.at(t, -2*time.Hour, 4*time.Hour, nil) }}
 	for name, asked := range old {

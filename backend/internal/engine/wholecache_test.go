@@ -141,7 +141,7 @@ func with(parameters url.Values, more ...string) url.Values {
 	return changed
 }
 
-func TestAnswersThatAreKeptAsAWhole(t *testing.T) {
+func TestWholeCache_ServesFixedTimes(t *testing.T) {
 	for name, asked := range old {
 		t.Run(name, func(t *testing.T) {
 			p := newWholeTiers(t)
@@ -180,7 +180,7 @@ func TestAnswersThatAreKeptAsAWhole(t *testing.T) {
 	}
 }
 
-func TestWhatTheKeyOfAWholeAnswerHolds(t *testing.T) {
+func TestWholeCache_KeyHoldsWhatChangesTheAnswer(t *testing.T) {
 	for name, asked := range old {
 		t.Run(name, func(t *testing.T) {
 			p := newWholeTiers(t)
@@ -238,7 +238,7 @@ func TestWhatTheKeyOfAWholeAnswerHolds(t *testing.T) {
 	})
 }
 
-func TestTheAnswerThatIsKeptIsThatOfTheTier(t *testing.T) {
+func TestWholeCache_KeepsTheAnswerOfTheTier(t *testing.T) {
 	p := newWholeTiers(t)
 	// Thanos does not know the limit of a query: what it has answered is cut here.
 	p.cold.Handle(func(w http.ResponseWriter, request *http.Request) {
@@ -254,7 +254,7 @@ func TestTheAnswerThatIsKeptIsThatOfTheTier(t *testing.T) {
 
 // An answer is handed on while it comes in, and a large one does not take the
 // memory of others.
-func TestALargeAnswerIsPassedOnAndNotKept(t *testing.T) {
+func TestWholeCache_PassesLargeAnswersOn(t *testing.T) {
 	p := newWholeTiers(t)
 	p.cache = cache.NewMemory(1 << 20)
 	t.Cleanup(p.cache.Close)

@@ -34,7 +34,7 @@ func status(err error) int {
 	return apiError.Status
 }
 
-func TestReadRequestTimes(t *testing.T) {
+func TestReadRequest_ReadsTimes(t *testing.T) {
 	request, err := read(QueryRange, http.MethodGet, "query=up&start=1000.5&end=2025-01-02T03:04:05.678Z&step=1m30s&timeout=7&lookback_delta=90", "", "")
 	require.NoError(t, err)
 	require.Equal(t, TimeRange{
@@ -60,7 +60,7 @@ func TestReadRequestTimes(t *testing.T) {
 	require.True(t, request.TimeRange.End.After(time.Unix(900_000_000_000, 0)))
 }
 
-func TestAtItsTime(t *testing.T) {
+func TestRequest_AtItsTimeSetsTheTimeOfNow(t *testing.T) {
 	const pinned = "1760000000.123"
 	received := time.UnixMilli(1_760_000_000_123).Add(999 * time.Microsecond) // Prometheus cuts off what is finer than a millisecond.
 	for name, asked := range map[string]struct {
@@ -113,7 +113,7 @@ func BenchmarkAtItsTime(b *testing.B) {
 	}
 }
 
-func TestReadRequestRefuses(t *testing.T) {
+func TestReadRequest_RefusesInvalidTimes(t *testing.T) {
 	for query, message := range map[string]string{
 		"query=up&start=x&end=1&step=1":            `invalid parameter "start": cannot parse "x" to a valid timestamp`,
 		"query=up&start=NaN&end=1&step=1":          `invalid parameter "start": cannot parse "NaN" to a valid timestamp`,
@@ -138,7 +138,7 @@ func TestReadRequestRefuses(t *testing.T) {
 }
 
 // Thanos overlooks some of these, or has other words.
-func TestParametersAreCheckedAsPrometheusDoes(t *testing.T) {
+func TestReadRequest_ChecksParametersAsPrometheusDoes(t *testing.T) {
 	for _, wrong := range []struct {
 		endpoint         Endpoint
 		query, complaint string
@@ -167,7 +167,7 @@ func TestParametersAreCheckedAsPrometheusDoes(t *testing.T) {
 
 // Form bodies are read whatever their content type claims, because the tier
 // might do the same: nothing may be evaluated there that was not analysed here.
-func TestReadRequestBodies(t *testing.T) {
+func TestReadRequest_ReadsForms(t *testing.T) {
 	for _, contentType := range []string{formContentType, formContentType + "; charset=utf-8", "text/plain", "", "application/json", "nonsense;;"} {
 		request, err := read(Query, http.MethodPost, "dedup=true", contentType, "query=up&time=5")
 		require.NoError(t, err, contentType)
@@ -197,7 +197,7 @@ func TestReadRequestBodies(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestReadRequestForwardsAllowedHeadersOnly(t *testing.T) {
+func TestReadRequest_ForwardsAllowedHeadersOnly(t *testing.T) {
 	incoming := httptest.NewRequest(http.MethodGet, "/api/v1/query?query=up", nil)
 	for _, name := range []string{"Accept", "Accept-Encoding", "User-Agent", "Traceparent", "Tracestate", "Authorization", "Cookie", "X-Scope-OrgID", "X-Forwarded-For", "Impersonate-User", "X-Tier-Choice"} {
 		incoming.Header.Set(name, "value")
@@ -222,7 +222,7 @@ func TestRequest_WithoutRemovesParameters(t *testing.T) {
 	require.Same(t, request, request.Without("absent"))
 }
 
-func TestMatchEndpoint(t *testing.T) {
+func TestMatchEndpoint_FollowsTheTable(t *testing.T) {
 	for _, test := range []struct {
 		method, path string
 		endpoint     Endpoint
@@ -255,7 +255,7 @@ func TestMatchEndpoint(t *testing.T) {
 	require.Contains(t, Endpoints(), Query)
 }
 
-func TestWriteError(t *testing.T) {
+func TestWriteError_HasTheShapeOfPrometheus(t *testing.T) {
 	recorder := httptest.NewRecorder()
 	WriteError(recorder, fmt.Errorf("looking: %w", BadData("no %q", "x")))
 	require.Equal(t, http.StatusBadRequest, recorder.Code)
@@ -268,7 +268,7 @@ func TestWriteError(t *testing.T) {
 	require.NotContains(t, recorder.Body.String(), "abc", "what is not meant for the caller stays in the log")
 }
 
-func TestDecodeAnswer(t *testing.T) {
+func TestDecodeAnswer_ReadsEveryType(t *testing.T) {
 	answer, err := DecodeAnswer(http.StatusOK, strings.NewReader(`{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"b"},"value":[1,"2"]}]},"warnings":["w"],"infos":["i"]}`))
 	require.NoError(t, err)
 	require.Equal(t, `{a="b"} => 2 @[1]`, answer.Value.String())
