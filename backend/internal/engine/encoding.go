@@ -2,9 +2,11 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"io"
+	"mime"
 	"net/http"
 	"strconv"
 	"strings"
@@ -30,19 +32,15 @@ func inEncoding(request *promapi.Request, encoding string) *promapi.Request {
 
 // acceptsGzip reports whether the Accept-Encoding of a request allows gzip (RFC
 // 9110, section 12.5.3).
-func acceptsGzip(header http.Header) bool {
-	accepted := false
+func acceptsGzip(header http.Header) (accepted bool) {
 	for part := range strings.SplitSeq(strings.Join(header.Values("Accept-Encoding"), ","), ",") {
-		name, parameters, _ := strings.Cut(part, ";")
-		name = strings.TrimSpace(name)
-		if !strings.EqualFold(name, encodingGzip) && name != "*" {
+		name, parameters, err := mime.ParseMediaType(part)
+		if err != nil || (name != encodingGzip && name != "*") {
 			continue
 		}
-		_, quality, ok := strings.Cut(parameters, "=")
-		number, err := strconv.ParseFloat(strings.TrimSpace(quality), 64)
-		accepted = !ok || (err == nil && number > 0)
-		if name != "*" {
-			return accepted
+		quality, err := strconv.ParseFloat(cmp.Or(parameters["q"], "1"), 64)
+		if accepted = err == nil && quality > 0; name != "*" {
+			break
 		}
 	}
 	return accepted

@@ -25,7 +25,7 @@ func (e *Engine) finish(next handler) handler {
 		case response.Status < http.StatusBadRequest:
 			err = response.addWarnings(acceptsGzip(a.plan.query.Request.Header))
 		case response.isAnsweredLocally():
-			err = response.answerLocally()
+			response.answerLocally()
 		default:
 			err = response.translateError(ctx)
 		}
@@ -85,8 +85,8 @@ func (r *Response) translateError(ctx context.Context) error {
 		translated.Status, translated.Type = http.StatusServiceUnavailable, promapi.ErrorTimeout
 		translated.Message = "query timed out in expression evaluation"
 	}
-	if err := selectorError(request); err != nil {
-		translated = *asSelectorError(request.Endpoint, err)
+	if err, _ := selectorError(request); err != nil {
+		translated = *err
 	} else if apiError.Status == http.StatusBadRequest && r.plan.traits().Evaluates() {
 		translated.Message = r.queryError(ctx, apiError.Message)
 	}

@@ -93,7 +93,7 @@ func (p *Plan) timeout() time.Duration {
 // later could read samples that the decision did not count in, and a second attempt
 // others than the first.
 func (e *Engine) Plan(ctx context.Context, query Query) (*Plan, error) {
-	if err := refuse(query.Request); err != nil {
+	if err, selectsAll := selectorError(query.Request); selectsAll {
 		return nil, err
 	}
 	replicas := query.Datasource.Hot

@@ -113,9 +113,13 @@ func (r *Response) setHeader() {
 
 // setError puts an error in place of the answer.
 func (r *Response) setError(apiError *promapi.Error) {
-	// Strings can always be encoded.
-	text, _ := json.Marshal(map[string]string{"status": "error", "errorType": string(apiError.Type), "error": apiError.Message})
 	r.Status = apiError.Status
+	r.setJSON(map[string]any{"status": "error", "errorType": apiError.Type, "error": apiError.Message})
+}
+
+// setJSON puts an answer of the gateway itself in place of the body.
+func (r *Response) setJSON(answer map[string]any) {
+	text, _ := json.Marshal(answer) // What is parsed or read from JSON can be encoded.
 	r.setBody(text)
 }
 

@@ -84,16 +84,14 @@ func (e *Engine) askBoth(ctx context.Context, a attempt) (*Response, error) {
 	isFailed := func() bool {
 		return hot.err != nil && !hot.isRefused() && !cold.isRefused() && !isOverload(hot.err) && ctx.Err() == nil
 	}
-	last := a
 	if isFailed() {
 		for replica := range a.replicas(ctx) {
-			last = replica
-			if hot = e.askForPart(ctx, replica.plan, tier.Hot); !isFailed() {
+			if a, hot = replica, e.askForPart(ctx, replica.plan, tier.Hot); !isFailed() {
 				break
 			}
 		}
 	}
-	response, err := joinParts(ctx, last, hot, cold)
+	response, err := joinParts(ctx, a, hot, cold)
 	if err != nil {
 		hot.release()
 		cold.release()
@@ -113,33 +111,33 @@ func joinParts(ctx context.Context, a attempt, hot, cold *part) (*Response, erro
 			cold.response.answers(a)
 			return cold.response, nil
 		}
-		failed, is := errors.AsType[*splice.SourceError](err)
+		invalid, is := errors.AsType[*splice.SourceError](err)
 		if !is {
 			return nil, a.failed(err)
 		}
 		// What one of them has answered is no answer: it counts as failed.
-		bad := cold
-		if failed.Tier == string(tier.Hot) {
-			bad = hot
+		for _, part := range []*part{hot, cold} {
+			if string(part.name) == invalid.Tier {
+				part.err = part.response.failed(notPrometheus(err))
+			}
 		}
-		bad.err = bad.response.failed(notPrometheus(err))
+	}
+	left, failed := hot, cold
+	if hot.err != nil {
+		left, failed = cold, hot
 	}
 	var apiError *promapi.Error
 	switch {
-	case hot.err != nil && cold.err != nil, isOverload(cold.err):
-		return nil, a.failed(cold.err)
-	case isOverload(hot.err):
-		return nil, a.failed(hot.err)
-	case cold.isUnknown():
-		return partialUnion(a.plan.attempt(tier.Decision{Tier: tier.Hot, Reason: tier.ReasonOnlyTier}), hot, cold)
-	case hot.isUnknown():
-		return partialUnion(a.plan.attempt(tier.Decision{Tier: tier.Cold, Reason: tier.ReasonOnlyTier}), cold, hot)
-	case errors.As(cold.err, &apiError) && apiError.Status == http.StatusBadRequest:
+	case left.err != nil:
+		return nil, a.failed(left.err)
+	case isOverload(failed.err):
+		return nil, a.failed(failed.err)
+	case failed.isUnknown():
+		return partialUnion(a.plan.attempt(tier.Decision{Tier: left.name, Reason: tier.ReasonOnlyTier}), left, failed)
+	case failed == cold && errors.As(cold.err, &apiError) && apiError.Status == http.StatusBadRequest:
 		return nil, a.failed(cold.err) // What one Prometheus would refuse is refused.
-	case cold.err != nil:
-		return partialUnion(a, hot, cold, fmt.Sprintf("the %s tier failed: what only that one holds is missing", tier.Cold))
 	}
-	return partialUnion(a, cold, hot, fmt.Sprintf("the %s tier failed: what only that one holds is missing", tier.Hot))
+	return partialUnion(a, left, failed, fmt.Sprintf("the %s tier failed: what only that one holds is missing", failed.name))
 }
 
 // partialUnion makes an answer to an attempt of the part that is left, with
