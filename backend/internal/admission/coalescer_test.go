@@ -73,9 +73,9 @@ func panelRequest(t *testing.T, change func(*http.Request)) *promapi.Request {
 		change(incoming)
 	}
 	path := incoming.URL.Path
-	endpoint, err := promapi.MatchEndpoint(incoming.Method, path)
+	endpoint, err := promapi.MatchEndpoint(path)
 	require.NoError(t, err)
-	request, err := promapi.ReadRequest(incoming, endpoint, path, time.Now())
+	request, err := promapi.ReadRequest(incoming, endpoint.Endpoint, path, time.Now())
 	require.NoError(t, err)
 	return request
 }

@@ -17,9 +17,9 @@ import (
 func read(t *testing.T, method, target, body string) (*promapi.Request, error) {
 	t.Helper()
 	incoming := httptest.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
-	endpoint, err := promapi.MatchEndpoint(method, incoming.URL.EscapedPath())
+	endpoint, err := promapi.MatchEndpoint(incoming.URL.EscapedPath())
 	require.NoError(t, err, target)
-	return promapi.ReadRequest(incoming, endpoint, incoming.URL.EscapedPath(), time.Unix(1e9, 0))
+	return promapi.ReadRequest(incoming, endpoint.Endpoint, incoming.URL.EscapedPath(), time.Unix(1e9, 0))
 }
 
 func TestARequestIsConfinedInURLAndBody(t *testing.T) {

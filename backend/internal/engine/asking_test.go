@@ -39,7 +39,10 @@ type asking struct {
 
 // made returns the engine, and the query for it.
 func (a asking) made() (*Engine, Query) {
-	engine := New(Options{Timeout: a.Timeout, Freshness: a.Freshness, Decoded: a.Decoded, Cache: a.Cache, Lifetime: context.Background(), OnCacheUse: a.OnUse})
+	if a.OnUse == nil {
+		a.OnUse = func(CacheUse) {}
+	}
+	engine := New(Options{OnRetry: func(Next) {}, Timeout: a.Timeout, Freshness: a.Freshness, Decoded: a.Decoded, Cache: a.Cache, Lifetime: context.Background(), OnCacheUse: a.OnUse})
 	if a.engine != nil {
 		engine.pieceBudget, engine.unjoinable = a.engine.pieceBudget, a.engine.unjoinable
 	}

@@ -44,8 +44,8 @@ const (
 	NextCold    Next = "cold"
 )
 
-// Nexts returns all of them.
-func Nexts() []Next { return []Next{NextReplica, NextHot, NextCold} }
+// Nexts lists them.
+var Nexts = []Next{NextReplica, NextHot, NextCold}
 
 // attempt returns the attempt for a decision.
 func (p *Plan) attempt(decision tier.Decision) attempt {

@@ -41,9 +41,7 @@ const (
 )
 
 // CacheResults lists them.
-func CacheResults() []string {
-	return []string{CacheHit, CachePartial, CacheMiss, CacheBypass, CacheNever}
-}
+var CacheResults = []string{CacheHit, CachePartial, CacheMiss, CacheBypass, CacheNever}
 
 // lookup is a query whose answer, or some steps of it, may be kept.
 type lookup struct {

@@ -200,20 +200,19 @@ const valueFactor = 16
 // where limits.decoded_memory has no room for the answer or the time is over,
 // or 502 where the tier broke off or its answer is none.
 func (r *Response) Decode(ctx context.Context) (*promapi.Answer, error) {
-	body, err := r.plain()
-	if err != nil {
-		return nil, err
-	}
-	if r.Status >= http.StatusBadRequest {
-		return promapi.DecodeAnswer(r.Status, io.LimitReader(body, maxErrorBytes))
-	}
 	memory := &reservation{of: r.budget}
 	defer memory.release()
-	text, err := memory.read(body, -1)
-	if err == nil {
+	var text []byte
+	var err error
+	if r.Status >= http.StatusBadRequest {
+		text, err = r.errorText()
+	} else if text, err = memory.readBody(r); err == nil {
 		err = memory.acquireWithin(ctx)(valueFactor * int64(len(text)))
 	}
+	var apiError *promapi.Error
 	switch {
+	case errors.As(err, &apiError):
+		return nil, err
 	case errors.Is(err, errTooLarge):
 		return nil, noMemory()
 	case errors.Is(err, context.DeadlineExceeded):

@@ -34,9 +34,9 @@ type Options struct {
 	Cache *cache.Cache
 	// Lifetime ends when nothing more is to be kept.
 	Lifetime context.Context //nolint:containedctx // Answers are kept after their query has ended.
-	// OnRetry is called before a further attempt with who is asked. It may be nil.
+	// OnRetry is called before a further attempt with who is asked.
 	OnRetry func(Next)
-	// OnCacheUse is called with how each query has used the cache. It may be nil.
+	// OnCacheUse is called with how each query has used the cache.
 	OnCacheUse func(CacheUse)
 }
 
@@ -72,15 +72,7 @@ func (e *Engine) unjoinableReason(key string) (reason string, ok bool) {
 
 // New returns an Engine.
 func New(options Options) *Engine {
-	if options.OnRetry == nil {
-		options.OnRetry = func(Next) {}
-	}
-	if options.OnCacheUse == nil {
-		options.OnCacheUse = func(CacheUse) {}
-	}
-	e := &Engine{
-		options: options, pieceBudget: admission.NewByteBudget(options.PieceBytes),
-	}
+	e := &Engine{options: options, pieceBudget: admission.NewByteBudget(options.PieceBytes)}
 	// It returns an error for a size below one only. An expirable LRU would leave a
 	// goroutine behind.
 	e.unjoinable, _ = lru.New[string, unjoinable](unjoinableRemembered)

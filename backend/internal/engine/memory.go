@@ -74,12 +74,6 @@ func (r *reservation) readBody(response *Response) ([]byte, error) {
 	if body != io.Reader(response.Body) {
 		length = -1 // It is compressed.
 	}
-	return r.read(body, length)
-}
-
-// read reads everything. length is how much that will be, or -1. It returns
-// errTooLarge as soon as it is too much.
-func (r *reservation) read(body io.Reader, length int64) ([]byte, error) {
 	size := length + 1 // One more shows that it has ended.
 	if length < 0 {
 		size = firstRead

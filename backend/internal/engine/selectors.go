@@ -55,17 +55,8 @@ func matchesOf(request *promapi.Request) (list []promql.Selector, err error) {
 // or metric. Neither its times nor any other parameter is part of it, so that it is
 // the same for every refresh of a panel.
 func keyOf(request *promapi.Request) promql.Key {
-	endpoint := string(request.Endpoint)
-	switch request.Endpoint.Traits().Selects {
-	case promapi.ByQuery:
-		return promql.KeyOf(endpoint, request.Parameters.Get("query"))
-	case promapi.ByMatch:
-		return promql.KeyOf(append([]string{endpoint, request.Path}, request.Parameters["match[]"]...)...)
-	case promapi.ByMetric:
-		return promql.KeyOf(endpoint, request.Parameters.Get("metric"))
-	default:
-		return promql.KeyOf(endpoint)
-	}
+	texts := []string{string(request.Endpoint), request.Path, request.Parameters.Get("query"), request.Parameters.Get("metric")}
+	return promql.KeyOf(append(texts, request.Parameters["match[]"]...)...)
 }
 
 // errEmptyMatchers is what Prometheus says of a match[] that selects everything.

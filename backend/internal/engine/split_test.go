@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -284,14 +285,14 @@ func TestAssemble_RoutesAnswersThatAreTooLarge(t *testing.T) {
 func TestAssemble_MemoryOfPiecesIsBounded(t *testing.T) {
 	engine := New(Options{PieceBytes: 400 << 10}) // One datasource may hold half of it.
 	held := &reservation{of: engine.pieceBudget.Of("one")}
-	text, err := held.read(strings.NewReader(strings.Repeat("x", 150<<10)), 150<<10)
+	text, err := held.readBody(&Response{Body: io.NopCloser(strings.NewReader(strings.Repeat("x", 150<<10))), ContentLength: 150 << 10})
 	require.NoError(t, err)
 	require.Len(t, text, 150<<10)
 	other := &reservation{of: engine.pieceBudget.Of("one")}
-	_, err = other.read(strings.NewReader("x"), -1)
+	_, err = other.readBody(&Response{Body: io.NopCloser(strings.NewReader("x")), ContentLength: -1})
 	require.ErrorIs(t, err, errTooLarge)
 	held.release()
-	text, err = other.read(strings.NewReader(strings.Repeat("y", 100<<10)), -1)
+	text, err = other.readBody(&Response{Body: io.NopCloser(strings.NewReader(strings.Repeat("y", 100<<10))), ContentLength: -1})
 	require.NoError(t, err)
 	require.Len(t, text, 100<<10)
 	other.release()

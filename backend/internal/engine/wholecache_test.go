@@ -68,7 +68,7 @@ func (p *cachedTiers) read(t *testing.T, method, path string, parameters url.Val
 			values.Add(name, value)
 		}
 	}
-	endpoint, err := promapi.MatchEndpoint(method, path)
+	endpoint, err := promapi.MatchEndpoint(path)
 	require.NoError(t, err)
 	target, body := path+"?"+values.Encode(), ""
 	if method == http.MethodPost {
@@ -79,7 +79,7 @@ func (p *cachedTiers) read(t *testing.T, method, path string, parameters url.Val
 	if method == http.MethodPost {
 		incoming.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	request, err := promapi.ReadRequest(incoming, endpoint, path, time.Now())
+	request, err := promapi.ReadRequest(incoming, endpoint.Endpoint, path, time.Now())
 	require.NoError(t, err)
 	query := p.at(t, 0, time.Hour, nil)
 	query.Request = request

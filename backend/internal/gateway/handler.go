@@ -263,11 +263,12 @@ func writeText(w http.ResponseWriter, status int, text string) {
 // serveQuery serves an endpoint of the Prometheus API.
 func (g *Gateway) serveQuery(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, path string, caller admission.Caller) {
 	started := time.Now()
-	endpoint, err := promapi.MatchEndpoint(incoming.Method, path)
+	matched, err := promapi.MatchEndpoint(path)
 	if err != nil {
 		g.fail(w, incoming, err)
 		return
 	}
+	endpoint := matched.Endpoint
 	end, err := g.core.Begin(endpoint)
 	if err != nil {
 		g.fail(w, incoming, err)

@@ -35,11 +35,11 @@ func methodsOf(target route) []string {
 	if methods, isOwn := ownMethods[target.path]; isOwn {
 		return methods
 	}
-	methods, err := promapi.MethodsOf(target.path)
+	endpoint, err := promapi.MatchEndpoint(target.path)
 	if err != nil {
 		return nil
 	}
-	return methods
+	return endpoint.Methods
 }
 
 // checkMethod returns an Error with status 405 for a method that a path does not support. It
@@ -63,7 +63,7 @@ func checkMethod(incoming *http.Request, target route) error {
 func serveOptions(w http.ResponseWriter, target route) {
 	methods := methodsOf(target)
 	if methods == nil {
-		_, err := promapi.MethodsOf(target.path)
+		_, err := promapi.MatchEndpoint(target.path)
 		promapi.WriteError(w, err)
 		return
 	}

@@ -99,7 +99,7 @@ func New(registerer prometheus.Registerer) *Metrics {
 	})
 	registerer.MustRegister(m.cacheUses, m.samplesSaved)
 	m.registerCache(registerer)
-	for _, result := range engine.CacheResults() {
+	for _, result := range engine.CacheResults {
 		m.cacheUses.WithLabelValues(result)
 	}
 	registerer.MustRegister(m.queries, m.duration, m.upstreamDuration, m.inFlight, m.lookups)

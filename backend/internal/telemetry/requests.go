@@ -44,7 +44,7 @@ func (m *Metrics) addRequests(registerer prometheus.Registerer) {
 			}
 		}
 	}
-	for _, next := range engine.Nexts() {
+	for _, next := range engine.Nexts {
 		m.retries.WithLabelValues(string(next))
 	}
 }
