@@ -10,22 +10,17 @@ import (
 func (e *Engine) fallBack(next handler) handler {
 	return func(ctx context.Context, first attempt) (*Response, error) {
 		response, err := next(ctx, first)
-		if first.isFailure(ctx, err) {
-			return e.askOthers(ctx, next, first, err)
-		}
-		return response, err
-	}
-}
-
-func (e *Engine) askOthers(ctx context.Context, next handler, failed attempt, err error) (*Response, error) {
-	for a := range failed.others(ctx) {
-		e.options.OnRetry(a.next)
-		var response *Response
-		if response, err = next(ctx, a); !a.isFailure(ctx, err) {
+		if !first.isFailure(ctx, err) {
 			return response, err
 		}
+		for a := range first.others(ctx) {
+			e.options.OnRetry(a.next)
+			if response, err = next(ctx, a); !a.isFailure(ctx, err) {
+				return response, err
+			}
+		}
+		return nil, err
 	}
-	return nil, err
 }
 
 // isFailure reports whether somebody else is asked after the error of an attempt.

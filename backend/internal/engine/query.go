@@ -112,14 +112,12 @@ func (q Query) AnsweredHere() bool {
 	}
 	times := q.Request.TimeRange
 	hasTooManyPoints := times.Step > 0 && times.End.Sub(times.Start)/times.Step >= maxPoints
-	return !hasTooManyPoints && q.Request.Parameters.Get("stats") == "" && q.emptyData() != promapi.NoEmptyData
+	return !hasTooManyPoints && q.Request.Parameters.Get("stats") == "" && q.Request.Endpoint.Traits().EmptyData != promapi.NoEmptyData
 }
-
-func (q Query) emptyData() string { return q.Request.Endpoint.Traits().EmptyData }
 
 // emptyResponse returns the empty answer to the query.
 func (q Query) emptyResponse() *Response {
-	body := `{"status":"success","data":` + q.emptyData() + `}`
+	body := `{"status":"success","data":` + q.Request.Endpoint.Traits().EmptyData + `}`
 	return &Response{
 		Reason: tier.ReasonConfined, Status: http.StatusOK, Header: jsonHeader(),
 		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),

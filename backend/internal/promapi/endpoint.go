@@ -1,6 +1,7 @@
 package promapi
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -35,12 +36,7 @@ const (
 // Endpoints lists every endpoint once, sorted. Metrics initialise their labels
 // with it.
 func Endpoints() []Endpoint {
-	list := make([]Endpoint, 0, len(table))
-	for _, row := range table {
-		list = append(list, row.Endpoint)
-	}
-	slices.Sort(list)
-	return list
+	return slices.Sorted(maps.Keys(byEndpoint))
 }
 
 // refused are the endpoints that write, delete or stop something. They are

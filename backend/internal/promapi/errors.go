@@ -142,14 +142,10 @@ func writeJSON(w http.ResponseWriter, status int, content any) {
 // body that is too large, and with status 400 for one that did not arrive in
 // time or broke off.
 func BodyError(what string, err error) *Error {
-	var (
-		apiError *Error
-		tooLarge *http.MaxBytesError
-	)
-	switch {
-	case errors.As(err, &apiError):
+	if apiError, is := errors.AsType[*Error](err); is {
 		return apiError
-	case errors.As(err, &tooLarge):
+	}
+	if tooLarge, is := errors.AsType[*http.MaxBytesError](err); is {
 		return Errorf(http.StatusRequestEntityTooLarge, ErrorBadData, "%s is larger than %d bytes", what, tooLarge.Limit)
 	}
 	return &Error{Status: http.StatusBadRequest, Type: ErrorBadData, Message: what + " could not be read", Cause: err}

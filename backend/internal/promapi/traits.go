@@ -15,22 +15,15 @@ type Traits struct {
 	// Methods are those that the endpoint takes. With POST, parameters may come in
 	// a form body too.
 	Methods []string
-	// Times says which times the parameters name.
-	Times Times
-	// Selects says what selects the series that are read.
-	Selects Selects
-	// Routing says which tier answers.
-	Routing Routing
-	// Confinement says how the answer is confined to some series.
+	// The types of these say what they are.
+	Times       Times
+	Selects     Selects
+	Routing     Routing
 	Confinement Confinement
-	// Caching says what is kept of an answer.
-	Caching Caching
-	// Cutting says whether two tiers can each answer a part of the time range.
-	Cutting Cutting
-	// Union says how the answers of two tiers are joined.
-	Union Union
-	// External says how an answer gets the external labels of a server.
-	External External
+	Caching     Caching
+	Cutting     Cutting
+	Union       Union
+	External    External
 	// EmptyData is the data of an answer that holds nothing; NoEmptyData where the
 	// gateway writes none itself.
 	EmptyData string
@@ -49,9 +42,9 @@ type (
 	Confinement int
 	// Caching says what is kept of an answer.
 	Caching int
-	// Cutting says whether a request can be cut.
+	// Cutting says whether two tiers can each answer a part of the time range.
 	Cutting int
-	// Union says how answers are joined.
+	// Union says how the answers of two tiers are joined.
 	Union int
 	// External says how an answer gets the external labels of a server.
 	External int
