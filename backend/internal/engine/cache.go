@@ -47,8 +47,8 @@ var CacheResults = []string{CacheHit, CachePartial, CacheMiss, CacheBypass, Cach
 type lookup struct {
 	plan *Plan
 	key  cache.Key
-	// stores is the set of cold's stores that the key holds, generation that of
-	// the cache, and asked when cold was asked.
+	// stores is the set of cold's stores in the key, generation that of the cache, and
+	// askedAt the time before the call of cold.
 	stores     string
 	generation int64
 	askedAt    time.Time

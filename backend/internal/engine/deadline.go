@@ -13,8 +13,8 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// withinDeadline bounds all attempts together, the body of the answer included,
-// and turns the failure of the last one into the error for the caller.
+// withinDeadline bounds all attempts together, body included, and turns the failure of
+// the last one into the error for the caller.
 func (e *Engine) withinDeadline(next handler) handler {
 	return func(ctx context.Context, a attempt) (*Response, error) {
 		started := time.Now()

@@ -1,8 +1,7 @@
 // Package engine answers one query. It plans which tier answers what, then hands
-// the plan to a chain of steps. The last step asks one tier; the others decide
-// whom it asks and change its answer. The package knows tiers, not where they are
-// named, and imports nothing of the packages that serve requests or read
-// datasources.
+// the plan to a chain of steps. The last step queries one tier; the others choose
+// the tier and change its answer. The package knows tiers, not where they are
+// configured: it does not import packages that serve requests or read datasources.
 package engine
 
 import (
@@ -24,8 +23,7 @@ type Options struct {
 	Timeout time.Duration
 	// Freshness is how far back from now data may still change or come in.
 	Freshness time.Duration
-	// PieceBytes bounds the memory of answers that are put together from pieces, all
-	// queries together. Those of one datasource get a part of it: see
+	// PieceBytes bounds the memory of answers that are put together from pieces: see
 	// admission.ByteBudget.
 	PieceBytes int64
 	// Decoded is the budget for answers that are read as a whole; nil for no bound.
@@ -34,7 +32,7 @@ type Options struct {
 	Cache *cache.Cache
 	// Lifetime ends when nothing more is to be kept.
 	Lifetime context.Context //nolint:containedctx // Answers are kept after their query has ended.
-	// OnRetry is called before a further attempt with who is asked.
+	// OnRetry is called before a further attempt.
 	OnRetry func(Next)
 	// OnCacheUse is called with how each query has used the cache.
 	OnCacheUse func(CacheUse)
@@ -44,8 +42,7 @@ type Options struct {
 type Engine struct {
 	options Options
 	handle  handler // see chain
-	// pieceBudget bounds the memory of pieces, and unjoinable says why a query could
-	// not be put together from them, by Plan.pieceKey.
+	// unjoinable says why a query could not be put together, by Plan.pieceKey.
 	pieceBudget *admission.ByteBudget
 	unjoinable  *lru.Cache[string, unjoinable]
 }
@@ -63,8 +60,7 @@ type unjoinable struct {
 	at     time.Time
 }
 
-// unjoinableReason returns why a query could not be put together a short while
-// ago.
+// unjoinableReason returns why a query could not be put together recently.
 func (e *Engine) unjoinableReason(key string) (reason string, ok bool) {
 	known, ok := e.unjoinable.Get(key)
 	return known.reason, ok && time.Since(known.at) < unjoinableFor
@@ -80,8 +76,8 @@ func New(options Options) *Engine {
 	return e
 }
 
-// handler answers a query by an attempt. Its error is a *CallError. The attempt
-// says whom the routing rules chose; a handler may make other attempts.
+// handler answers a query by the attempt that the routing rules chose, or by others. Its
+// error is a *CallError.
 type handler func(ctx context.Context, a attempt) (*Response, error)
 
 // step puts itself in front of a handler.

@@ -23,10 +23,9 @@ func (e *Engine) fallBack(next handler) handler {
 	}
 }
 
-// isFailure reports whether somebody else is asked after the error of an attempt.
-// Not so after an overload: passed on to the other tier, the load would take that
-// down too. Nor after an error of another attempt, which was made for an
-// inconclusive answer.
+// isFailure reports whether another attempt follows the error of this one. An overload
+// is not passed on to the other tier. The error may also be that of a retry on an
+// inconclusive answer, which has no further attempt.
 func (a attempt) isFailure(ctx context.Context, err error) bool {
 	if err == nil || isOverload(err) || ctx.Err() != nil {
 		return false

@@ -14,8 +14,8 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// finish makes the answer of a tier that of the gateway: it adds the warnings, and
-// gives errors the form that they have whichever tier was asked.
+// finish adds the warnings to an answer, and gives errors the words of Prometheus
+// whichever tier answered.
 func (e *Engine) finish(next handler) handler {
 	return func(ctx context.Context, a attempt) (*Response, error) {
 		response, err := next(ctx, a)
@@ -63,8 +63,7 @@ func (r *Response) addWarnings(compressed bool) error {
 	return nil
 }
 
-// translateError gives an error of a tier the form that it has whichever tier
-// was asked.
+// translateError gives an error of a tier the words of Prometheus.
 func (r *Response) translateError(ctx context.Context) error {
 	r.Warnings = nil
 	text, err := r.errorText()

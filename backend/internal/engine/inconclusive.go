@@ -15,8 +15,8 @@ import (
 // and how much that is when it is decompressed.
 const emptyPeek = 4 << 10
 
-// retryOnInconclusive asks the other tier where an answer says nothing. The first
-// answer counts, unread, where the other tier has none either.
+// retryOnInconclusive queries the other tier if an answer is inconclusive. If that fails,
+// the first answer counts.
 func (e *Engine) retryOnInconclusive(next handler) handler {
 	return func(ctx context.Context, a attempt) (*Response, error) {
 		response, err := next(ctx, a)
@@ -49,10 +49,9 @@ func otherThan(name tier.Name) tier.Name {
 	return tier.Cold
 }
 
-// inconclusive returns the reason for which the other tier is asked after an
-// answer: hot failed on a query that was rewritten for it, the tier does not know
-// the endpoint, or hot has nothing and was only assumed to have everything. It is
-// empty where the answer counts.
+// inconclusive returns the reason to query the other tier: hot failed on a rewritten
+// query, the tier does not know the endpoint, or hot has nothing and was only assumed
+// to have everything. It is empty if the answer counts.
 func (a attempt) inconclusive(response *Response) tier.Reason {
 	p := a.plan
 	switch {

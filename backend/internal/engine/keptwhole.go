@@ -13,18 +13,14 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// headReach is how far back from now a Prometheus tells series and labels
-// without looking at times: what it has not written into a block yet, which is up
-// to three hours. Until then a name that has just come in shows up in older time
-// ranges, too.
+// headReach is how far back from now a Prometheus returns series and labels without
+// looking at times: its head block. A new name shows up in older time ranges, too.
 const headReach = 3 * time.Hour
 
-// aboutTheEvaluation are parameters that ask how a query was evaluated, which is
-// another answer each time.
+// aboutTheEvaluation are parameters whose answer differs with each evaluation.
 var aboutTheEvaluation = []string{"stats", "cost", "analyze", "explain"}
 
 // noPartOfWhole are the parameters that change no answer.
@@ -78,9 +74,8 @@ func (a attempt) lookUpWhole(ctx context.Context) *lookup {
 	return l
 }
 
-// newestOfWhole is up to when the answer to a request may change with what is
-// written, in milliseconds since the Unix epoch. ok is false where the request
-// is none that is kept, names no start, or cannot be understood.
+// newestOfWhole returns the newest time, in milliseconds since the Unix epoch, whose
+// samples can change the answer. ok is false for requests that are never kept.
 func (p *Plan) newestOfWhole() (newest int64, ok bool) {
 	request := p.query.Request
 	traits, times := request.Endpoint.Traits(), request.TimeRange
@@ -93,16 +88,11 @@ func (p *Plan) newestOfWhole() (newest int64, ok bool) {
 		}
 		return times.End.Add(headReach).UnixMilli(), true
 	}
-	query, err := promql.Parse(p.coldQuery())
+	extent, err := queryExtent(p.cold, p.lookback())
 	if err != nil {
 		return 0, false
 	}
-	extent, err := query.Extent(promql.Evaluation{Start: times.Start, End: times.End, LookbackDelta: p.lookback()})
-	if err != nil {
-		return 0, false
-	}
-	// A time that is not old, such as now where none is named, is not asked for
-	// again, whatever is read.
+	// The same recent time is hardly requested twice, whatever the query reads.
 	newest = times.End.UnixMilli()
 	if !extent.Nothing {
 		newest = max(newest, extent.Newest)
@@ -137,8 +127,8 @@ func (l *lookup) keepWhole(response *Response) {
 	}}
 }
 
-// unzipWithin decompresses an answer within the memory of the cache. It returns
-// nil where there is not enough, or what was copied is not the whole.
+// unzipWithin decompresses an answer within the memory of the cache. It returns nil if
+// that is not enough, or if the answer is truncated.
 func unzipWithin(cache *cache.Cache, text []byte) []byte {
 	unzipped, err := gzip.NewReader(bytes.NewReader(text))
 	if err != nil {
@@ -170,8 +160,8 @@ func mayBeKeptWhole(endpoint promapi.Endpoint, entry *cache.Entry) bool {
 	return true
 }
 
-// copiedBody keeps a copy of an answer while it is read, and hands it on when it
-// is closed. What is too large is not; what was broken off is no JSON.
+// copiedBody copies an answer while it is read, and hands the copy on when it is
+// closed, unless it is too large.
 type copiedBody struct {
 	io.ReadCloser
 	cache  *cache.Cache

@@ -13,8 +13,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// Datasource is what a datasource is to the engine. It is not changed after it
-// was made, and serves any number of queries at once.
+// Datasource is what the engine needs of a datasource. It is immutable.
 type Datasource struct {
 	// Name names it: what its queries hold of a budget counts together.
 	Name string
@@ -22,7 +21,7 @@ type Datasource struct {
 	// where there is none. Cold is the cold tier; nil where there is none.
 	Hot  []Replica
 	Cold *catalog.Tier
-	// Threshold is the span from which on cold is asked.
+	// Threshold is the span from which on cold answers.
 	Threshold time.Duration
 	// Strategy says whether queries may be cut; empty means that they may not.
 	Strategy tier.Strategy
@@ -36,9 +35,8 @@ type Datasource struct {
 	QueryParams map[string]string
 	// Cached lets answers be kept.
 	Cached bool
-	// Scope is whose the kept answers are: everything that can change an answer of
-	// cold and is not part of the request, such as the datasource, its generation,
-	// the tenant and the credential.
+	// Scope identifies everything that can change an answer of cold and is not part of
+	// the request: the datasource, its generation, the tenant, the credential.
 	Scope string
 	// Detailed is set for callers who may see how the tiers are configured:
 	// warnings and explanations may then name external labels and sources.
@@ -58,15 +56,14 @@ type Replica struct {
 
 // Query is one request with what belongs to it alone.
 type Query struct {
-	// Request is what is asked, and Datasource who is.
 	Request    *promapi.Request
 	Datasource *Datasource
 	// Forced is the tier that the caller asks for, or empty.
 	Forced tier.Name
 	// Caller is on whose behalf the query is made, and takes turns with others.
 	Caller admission.Caller
-	// DetachOnCancel is set where nobody waits any more once the context is
-	// cancelled, as for a client that has gone: see catalog.CallOptions.
+	// DetachOnCancel is set if the end of the context means that the client has
+	// disconnected: see catalog.CallOptions.
 	DetachOnCancel bool
 	// ConfinedTo are the namespaces that the request is confined to; nil where it
 	// is not. ReadsNothing is set when none of the series that it selects is in
@@ -75,7 +72,7 @@ type Query struct {
 	ReadsNothing bool
 	// CacheControl is what the caller wants of the cache.
 	CacheControl
-	// OnPlanned is called once it is clear what the tiers are asked. It may be nil.
+	// OnPlanned is called after planning. It may be nil.
 	OnPlanned func()
 }
 
@@ -86,9 +83,8 @@ var coldParameters = []string{"dedup", "partial_response", "max_source_resolutio
 // its values instead.
 var variable = regexp.MustCompile(`\$(\w+|\{\w+(:\w+)?\})`)
 
-// coldParameter returns a parameter that only cold knows and that is not
-// merely one of the datasource's own, or nothing. If a parameter of the
-// datasource has a variable in it, any value is its own.
+// coldParameter returns a parameter that only cold knows, unless it repeats one of the
+// datasource. One with a variable in it matches any value.
 func (q *Query) coldParameter() string {
 	for _, name := range coldParameters {
 		configured, isConfigured := q.Datasource.QueryParams[name]
@@ -104,8 +100,8 @@ func (q *Query) coldParameter() string {
 // maxPoints is how many points of each series Prometheus answers with at most.
 const maxPoints = 11_000
 
-// AnsweredHere reports whether the answer to the query is empty, so that no tier
-// is asked. Tiers are still asked for what they refuse, and for statistics.
+// AnsweredHere reports whether the query is known to read nothing, so that it goes to
+// no tier. Queries that tiers refuse and statistics still do.
 func (q Query) AnsweredHere() bool {
 	if !q.ReadsNothing || (len(q.Datasource.Hot) == 0 && q.Datasource.Cold == nil) {
 		return false

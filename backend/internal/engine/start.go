@@ -15,12 +15,9 @@ import (
 // mostLeadingSpace is how much white space may stand before an answer.
 const mostLeadingSpace = 64
 
-// checkStart looks at the start of a success, which can still be read afterwards.
-// Every answer of the Prometheus API is a JSON object. So checkStart returns
-// upstream.ErrNotPrometheus for a page for people, and for what does not start as
-// an object does. The header is not enough: servers send JSON with other types or
-// with none. Of a compressed answer only the first bytes of the compression are
-// known.
+// checkStart returns upstream.ErrNotPrometheus for a success that is an HTML page or
+// does not start like a JSON object. The header is not enough: servers send JSON with
+// other types or with none. Of a compressed answer it knows the first byte only.
 func (r *Response) checkStart() error {
 	if r.Status >= http.StatusMultipleChoices {
 		return nil
@@ -93,9 +90,8 @@ func (b *startedBody) Read(p []byte) (int, error) {
 	return n + more, err
 }
 
-// bufferedStart is how much of an answer is held back until it is clear that the
-// replica lives on, in bytes: most panels are shorter. What is longer can still
-// break off later, as any answer can.
+// bufferedStart is how much of an answer is held back in case the replica breaks it
+// off, in bytes. Most panels are shorter.
 const bufferedStart = 64 << 10
 
 // bufferStart reads the start of an answer. It returns an error when the replica
@@ -110,13 +106,11 @@ func (r *Response) bufferStart() error {
 	return nil
 }
 
-// closing is what a Prometheus says of a block that it closes because it is
-// shutting down.
+// closing is the error of a Prometheus for a block that it closes on shutdown.
 const closing = "block is closing"
 
-// isShuttingDown reports whether the answer is the error of a Prometheus that is
-// shutting down. Such a server closes its blocks while it still answers, and takes
-// what follows from that for an error of the query.
+// isShuttingDown reports whether the answer is the error of a Prometheus that closes its
+// blocks while it still answers, and reports that as an error of the query.
 func (r *Response) isShuttingDown() bool {
 	if r.Status != http.StatusUnprocessableEntity {
 		return false

@@ -47,10 +47,10 @@ func (p *Plan) asStepwise() (*stepwise, error) {
 		return nil, err
 	}
 	made := &stepwise{grid: grid}
-	if made.hot, err = frozen(p.HotQuery(), times); err != nil {
+	if made.hot, err = frozen(p.hot); err != nil {
 		return nil, err
 	}
-	if made.cold, err = frozen(p.coldQuery(), times); err != nil {
+	if made.cold, err = frozen(p.cold); err != nil {
 		return nil, err
 	}
 	lookback := p.lookback()
@@ -69,13 +69,13 @@ func (p *Plan) asStepwise() (*stepwise, error) {
 	return made, nil
 }
 
-// frozen returns a query with its times frozen: see promql.Query.Frozen.
-func frozen(text string, times promapi.TimeRange) (*promql.Query, error) {
-	query, err := promql.Parse(text)
+// frozen returns the query of a request with its times frozen: see promql.Query.Frozen.
+func frozen(request *promapi.Request) (*promql.Query, error) {
+	query, err := promql.Parse(request.Parameters.Get("query"))
 	if err != nil {
 		return nil, err
 	}
-	return query.Frozen(times.Start, times.End)
+	return query.Frozen(request.TimeRange.Start, request.TimeRange.End)
 }
 
 // cut decides whether and where the query is cut. It returns an error that says

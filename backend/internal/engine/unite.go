@@ -46,22 +46,20 @@ func (p *part) release() {
 	}
 }
 
-// isRefused reports whether a tier has answered that the request is wrong.
+// isRefused reports whether the tier refuses the request.
 func (p *part) isRefused() bool {
 	apiError, is := errors.AsType[*promapi.Error](p.err)
 	return is && apiError.Status < http.StatusInternalServerError
 }
 
-// isUnknown reports whether a tier has answered that it does not know the
-// endpoint, so that it is no reason to give up.
+// isUnknown reports whether the tier does not know the endpoint.
 func (p *part) isUnknown() bool {
 	return p.err != nil && p.response != nil && isUnknown(p.response.Status) && p.plan.traits().Routing.Has(promapi.Elsewhere)
 }
 
-// unite asks both tiers at once and joins their answers. When a replica of hot
-// fails, the next one is asked; when one of the tiers fails, the other's answer
-// goes out with a warning; when one does not know the endpoint, the other's
-// answer is the whole.
+// unite queries both tiers at once and joins their answers. If a replica of hot fails,
+// it tries the next one. If a tier fails, the answer of the other goes out with a
+// warning; without one if the tier does not know the endpoint.
 func (e *Engine) unite(next handler) handler {
 	return func(ctx context.Context, a attempt) (*Response, error) {
 		if a.Tier == tier.Both {

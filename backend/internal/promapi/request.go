@@ -1,6 +1,6 @@
-// Package promapi is the Prometheus HTTP API on the wire: it reads requests,
-// knows the endpoints and the shape of errors, decodes answers where a program
-// asks for one and adds warnings to answers without decoding them.
+// Package promapi is the Prometheus HTTP API on the wire: the table of endpoints,
+// requests, errors, decoding of answers, and warnings that are added without it. It
+// imports nothing of this project.
 package promapi
 
 import (
@@ -16,8 +16,7 @@ import (
 	"time"
 )
 
-// maxBodyBytes bounds the body of a request, in bytes, whatever the bound of who
-// serves it.
+// maxBodyBytes bounds the body of a request, in bytes.
 const maxBodyBytes = 4 << 20
 
 const formContentType = "application/x-www-form-urlencoded"
@@ -35,8 +34,7 @@ type Request struct {
 	Endpoint Endpoint
 	// Path is the escaped path below the datasource, such as /api/v1/query.
 	Path string
-	// Label is the label whose values a label_values request asks for, without
-	// any escaping; empty for other requests.
+	// Label is the label of a label_values request, unescaped; otherwise empty.
 	Label string
 	// RawQuery is the query string as it came in.
 	RawQuery string
@@ -44,10 +42,9 @@ type Request struct {
 	Body []byte
 	// Header holds the request headers that may go to a tier.
 	Header http.Header
-	// Parameters are the parameters of query string and body together.
+	// Parameters are those of query string and body together.
 	Parameters url.Values
-	// TimeRange is what the parameters say about time.
-	TimeRange TimeRange
+	TimeRange  TimeRange
 	// ReceivedAt is the time that "now" means for the whole request.
 	ReceivedAt time.Time
 }
@@ -86,8 +83,8 @@ func ReadRequest(incoming *http.Request, endpoint Endpoint, path string, now tim
 	return request, request.interpret(parameters)
 }
 
-// NewRequest makes the request, a POST, that a program asks for, for example
-// through the Go library. It returns the same errors as ReadRequest.
+// NewRequest returns a POST request with these parameters, for example of the Go
+// library. It returns the same errors as ReadRequest.
 func NewRequest(endpoint Endpoint, path string, parameters url.Values, now time.Time) (*Request, error) {
 	request := &Request{
 		Method: http.MethodPost, Endpoint: endpoint, Path: path, Body: []byte(parameters.Encode()),
@@ -96,15 +93,15 @@ func NewRequest(endpoint Endpoint, path string, parameters url.Values, now time.
 	return request, request.interpret(parameters)
 }
 
-// For returns the same request as one of another endpoint, its times read
-// anew. It returns an Error with status 400 when they cannot be understood.
+// For returns the request as one to another endpoint. It returns the same errors as
+// ReadRequest.
 func (r *Request) For(endpoint Endpoint) (*Request, error) {
 	other := *r
 	other.Endpoint = endpoint
 	return &other, other.interpret(r.Parameters)
 }
 
-// interpret is a part of making the request.
+// interpret sets what follows from the parameters.
 func (r *Request) interpret(parameters url.Values) error {
 	r.Parameters = parameters
 	if r.Endpoint == LabelValues {
@@ -126,9 +123,8 @@ func (r *Request) interpret(parameters url.Values) error {
 	return nil
 }
 
-// singleValued are the parameters of which the API reads one value only. Given
-// twice, one server would read the first and another the last, and the tier
-// could evaluate something else than what was analysed here.
+// singleValued are the parameters of which the API reads one value only. One server
+// reads the first and another the last, and could evaluate another query than this one.
 var singleValued = []string{
 	"query", "time", "start", "end", "step", "timeout", "lookback_delta", "limit", "stats",
 	"dedup", "partial_response", "max_source_resolution", "engine",
@@ -146,9 +142,8 @@ func checkSingleValues(parameters url.Values) error {
 	return nil
 }
 
-// readBody reads a form body, whatever its content type is called, and keeps
-// its bytes. A multipart form is written anew as a plain one. It is a part of
-// making the request.
+// readBody reads a form body, whatever its content type, and keeps its bytes. It
+// rewrites a multipart form as a plain one.
 func (r *Request) readBody(incoming *http.Request) (url.Values, error) {
 	if encoding := incoming.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return nil, Errorf(http.StatusUnsupportedMediaType, ErrorBadData, "the request body has content encoding %q: send it uncompressed", encoding)
@@ -232,9 +227,8 @@ func editForm(form string, removed, added url.Values) string {
 	return strings.Join(fields, "&")
 }
 
-// AtItsTime returns the request with the time that "now" means for it, so that
-// whoever evaluates it has the same now. Only an instant query that names no
-// time changes; every other request is returned as it is.
+// AtItsTime returns an instant query without a time with the time that "now" means for
+// it, so that all tiers evaluate it at the same time. It returns others as they are.
 func (r *Request) AtItsTime() *Request {
 	if r.Endpoint != Query || r.Parameters.Get("time") != "" {
 		return r

@@ -13,17 +13,15 @@ import (
 
 // TimeRange is what a request says about time.
 type TimeRange struct {
-	// Start and End bound the evaluation times of a query, or the time range
-	// of a metadata request. Start is the zero time where a metadata request
-	// reaches back to the beginning. They are equal for instant queries, and
-	// both are the time of the request where the request names none.
+	// Start and End bound the evaluation times of a query, or the time range of a
+	// metadata request, where a zero Start means the beginning. They are equal for
+	// instant queries. The default is the time of the request.
 	Start, End time.Time
 	// Step is the step of a range query, otherwise zero.
 	Step time.Duration
-	// LookbackDelta is the lookback delta that the request asks for, or zero.
+	// LookbackDelta and Timeout are those of the request, or zero.
 	LookbackDelta time.Duration
-	// Timeout is the evaluation timeout that the request asks for, or zero.
-	Timeout time.Duration
+	Timeout       time.Duration
 }
 
 // Prometheus accepts these two for its minimum and maximum time.
@@ -32,8 +30,7 @@ const (
 	maxTimeFormatted = "292277025-08-18T07:12:54.999999999Z"
 )
 
-// earliest and latest keep arithmetic on timestamps in milliseconds far from
-// its overflow, which would turn the distant past into the future: more than
+// earliest and latest keep arithmetic on milliseconds from overflowing: more than
 // 30,000 years on either side of 1970.
 var (
 	earliest = time.UnixMilli(-1 << 50)

@@ -5,15 +5,12 @@ import (
 	"net/url"
 )
 
-// Traits is what there is to know of an endpoint: one row of the table. The zero
-// value of each column stands for no entry, and a test proves that none is
-// missing.
+// Traits is one row of the table of endpoints. No column of a row is zero.
 type Traits struct {
 	Endpoint Endpoint
 	// Paths are below /api/v1/.
 	Paths []string
-	// Methods are those that the endpoint takes. With POST, parameters may come in
-	// a form body too.
+	// Methods are those that the endpoint supports.
 	Methods []string
 	// The types of these say what they are.
 	Times       Times
@@ -24,8 +21,8 @@ type Traits struct {
 	Cutting     Cutting
 	Union       Union
 	External    External
-	// EmptyData is the data of an answer that holds nothing; NoEmptyData where the
-	// gateway writes none itself.
+	// EmptyData is the data of an empty answer; NoEmptyData if the gateway never writes
+	// one.
 	EmptyData string
 	// check checks the parameters that are not times, as Prometheus does.
 	check func(url.Values) error
@@ -56,8 +53,8 @@ const (
 	OnlyThanos                         // a long-term store alone serves it
 	UnionForRange                      // answers are joined where only both tiers hold the time range
 	UnionForSeries                     // answers are joined wherever hot may lack series
-	PerServer                          // each server tells something of its own, so no server has it all
-	Elsewhere                          // where a tier does not know the endpoint, the other one is asked
+	PerServer                          // each server has its own, so no server has it all
+	Elsewhere                          // the other tier answers if one does not know the endpoint
 )
 
 // Has reports whether all of some values are in the set.
@@ -104,7 +101,7 @@ const (
 	InUnion                  // the answer gets them where it is joined with another
 )
 
-// NoEmptyData is the EmptyData of an endpoint whose answer is never made here.
+// NoEmptyData is the EmptyData of an endpoint whose empty answer comes from a tier.
 const NoEmptyData = "-"
 
 var (
@@ -150,8 +147,7 @@ var byPath, byEndpoint = func() (map[string]*Traits, map[Endpoint]*Traits) {
 	return paths, endpoints
 }()
 
-// Traits returns the row of an endpoint. One that is not in the table has no
-// traits: each column is zero.
+// Traits returns the row of an endpoint; an empty one if it is not in the table.
 func (e Endpoint) Traits() *Traits {
 	if row, known := byEndpoint[e]; known {
 		return row

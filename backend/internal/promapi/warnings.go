@@ -6,15 +6,10 @@ import (
 	"io"
 )
 
-// AddWarnings returns a reader of the same JSON answer with the given warnings
-// added to its top-level "warnings", ours first. The answer is neither decoded
-// nor buffered: bytes pass through as they come in, so that memory does not
-// grow with the answer. The reader returns an error for what is no JSON object:
-// the warnings would be lost.
-//
-// The answer must not be compressed. An answer that ends early stays cut off:
-// the reader returns what it was given, then the error of body, and never
-// closes the object itself.
+// AddWarnings returns a reader of the same JSON answer, which must not be compressed,
+// with the given warnings first in its top-level "warnings". It neither decodes nor
+// buffers the answer. The reader returns an error for what is no JSON object, because
+// the warnings would be lost. A truncated answer stays truncated.
 func AddWarnings(body io.Reader, warnings []string) (io.Reader, error) {
 	if len(warnings) == 0 {
 		return body, nil
