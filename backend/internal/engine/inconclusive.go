@@ -79,11 +79,15 @@ func isUnknown(status int) bool {
 // isEmpty reports whether the answer holds nothing. It looks at its start, and the
 // answer can still be read as it came in.
 func (r *Response) isEmpty() bool {
-	text, err := r.peek(emptyPeek)
+	isCompressed := r.encoding() == encodingGzip
+	text, err := r.peek(1)
+	for len(text) < emptyPeek && err == nil && (isCompressed || promapi.MayBeEmpty(text)) {
+		text, err = r.peek(len(text) + 1) // It waits for no more than it needs.
+	}
 	if !errors.Is(err, io.EOF) {
 		return false
 	}
-	if r.encoding() == encodingGzip {
+	if isCompressed {
 		unzipped, err := unzip(bytes.NewReader(text))
 		if err != nil {
 			return false

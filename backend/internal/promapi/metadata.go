@@ -25,3 +25,18 @@ func IsEmpty(body []byte) bool {
 	var compact bytes.Buffer
 	return json.Compact(&compact, data) == nil && slices.Contains([]string{"[]", "{}", "null"}, compact.String())
 }
+
+// MayBeEmpty reports whether an answer that starts like this can hold nothing.
+func MayBeEmpty(start []byte) bool {
+	start = bytes.TrimSpace(start)
+	if len(start) > 0 && start[0] != '{' {
+		return false
+	}
+	for _, list := range []string{`"result":[`, `"data":[`} {
+		if _, rest, ok := bytes.Cut(start, []byte(list)); ok {
+			rest = bytes.TrimSpace(rest)
+			return len(rest) == 0 || rest[0] == ']'
+		}
+	}
+	return true
+}
