@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"time"
 
@@ -60,8 +61,10 @@ func (r *Response) check(a attempt) error {
 	if a.isReplaceable && r.isShuttingDown() {
 		return &upstream.StatusError{Status: http.StatusServiceUnavailable}
 	}
-	if a.Tier == tier.Hot && len(a.plan.others) > 0 {
-		return r.bufferStart()
+	if a.Tier == tier.Hot && len(a.plan.others) > 0 && r.Status < http.StatusBadRequest {
+		if _, err := r.peek(bufferedStart); !errors.Is(err, io.EOF) {
+			return err
+		}
 	}
 	return nil
 }

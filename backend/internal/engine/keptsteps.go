@@ -99,7 +99,7 @@ func (l *lookup) keepSteps(pieces []*piece) {
 	}
 	grid := l.plan.stepwise.grid
 	var parts []*splice.Matrix
-	fresh, until, last := 0, -1, -1 // the steps that the cache lacks, the last one to keep, and the last one of the parts
+	fresh, until := 0, -1 // the steps that the cache lacks, and the last one to keep
 	for _, piece := range pieces {
 		if piece.from == tier.Hot {
 			break // Those of cold come first.
@@ -110,7 +110,7 @@ func (l *lookup) keepSteps(pieces []*piece) {
 		if until = min(piece.last, l.end-1); piece.first > until {
 			continue
 		}
-		parts, last = append(parts, piece.matrix), piece.last
+		parts = append(parts, piece.matrix)
 		if piece.from == tier.Cold {
 			fresh += until - piece.first + 1
 		}
@@ -122,30 +122,15 @@ func (l *lookup) keepSteps(pieces []*piece) {
 	if l.entry != nil && l.entry.Born.Before(entry.Born) {
 		entry.Born = l.entry.Born
 	}
-	text, err := textOf(parts...)
-	if err == nil && last > until {
-		// The newest steps of cold may still change.
-		var matrix *splice.Matrix
-		if matrix, err = splice.Parse(text); err == nil {
-			err = matrix.Window(entry.First, entry.Last, grid.Step)
-		}
-		if err == nil {
-			text, err = textOf(matrix)
-		}
-	}
-	if err != nil {
-		return
-	}
-	entry.Answer = text
-	l.put(entry, nil)
-}
-
-// textOf returns the answer that some pieces make together.
-func textOf(parts ...*splice.Matrix) ([]byte, error) {
+	// The newest steps of cold may still change. They are in the answer, but behind
+	// entry.Last, so that they are not read.
 	joined := splice.Join(parts, 0)
 	text := bytes.NewBuffer(make([]byte, 0, joined.Size()+bytes.MinRead))
-	_, err := text.ReadFrom(joined.Reader())
-	return text.Bytes(), err
+	if _, err := text.ReadFrom(joined.Reader()); err != nil {
+		return
+	}
+	entry.Answer = text.Bytes()
+	l.put(entry, nil)
 }
 
 // usedSteps says how much of the answer came from the cache.

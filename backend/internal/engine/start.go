@@ -94,18 +94,6 @@ func (b *startedBody) Read(p []byte) (int, error) {
 // off, in bytes. Most panels are shorter.
 const bufferedStart = 64 << 10
 
-// bufferStart reads the start of an answer. It returns an error when the replica
-// breaks it off there.
-func (r *Response) bufferStart() error {
-	if r.Status >= http.StatusBadRequest {
-		return nil
-	}
-	if _, err := r.peek(bufferedStart); !errors.Is(err, io.EOF) {
-		return err
-	}
-	return nil
-}
-
 // closing is the error of a Prometheus for a block that it closes on shutdown.
 const closing = "block is closing"
 

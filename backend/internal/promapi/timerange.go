@@ -114,16 +114,10 @@ func parseTime(text string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("cannot parse %q to a valid timestamp", text)
 }
 
-// FormatTime writes seconds since the Unix epoch with three decimals, without
-// the rounding of a floating-point number: the resolution of timestamps in
-// Prometheus, which cuts off what is finer.
+// FormatTime returns seconds since the Unix epoch with three decimals: the resolution
+// of timestamps in Prometheus, which truncates the rest.
 func FormatTime(at time.Time) string {
-	milliseconds := at.UnixMilli()
-	sign := ""
-	if milliseconds < 0 {
-		sign, milliseconds = "-", -milliseconds
-	}
-	return fmt.Sprintf("%s%d.%03d", sign, milliseconds/1000, milliseconds%1000)
+	return strconv.FormatFloat(float64(at.UnixMilli())/1000, 'f', 3, 64)
 }
 
 // clamp turns seconds into a time and keeps it within earliest and latest.
