@@ -112,10 +112,10 @@ func mayTie(root parser.Expr) bool {
 	return found
 }
 
-// TestConfinedEqualsAPrometheusThatHoldsNothingElse asks the engine the same
+// TestConfine_EqualsAPrometheusThatHoldsNothingElse asks the engine the same
 // twice: the query itself over one namespace's series, and the confined one
 // over everybody's.
-func TestConfinedEqualsAPrometheusThatHoldsNothingElse(t *testing.T) {
+func TestConfine_EqualsAPrometheusThatHoldsNothingElse(t *testing.T) {
 	everybody, series := storageWith(t, "shop", "bank", "till", "")
 	engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 1e7, Timeout: time.Minute, EnableAtModifier: true, EnableNegativeOffset: true,
 		Parser: strictParser, NoStepSubqueryIntervalFn: func(int64) int64 { return time.Minute.Milliseconds() }})

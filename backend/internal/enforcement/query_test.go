@@ -26,7 +26,7 @@ func selectorText(r *Rule, text string) (string, error) {
 	return result.text, err
 }
 
-func TestEverySelectorIsConfined(t *testing.T) {
+func TestQuery_ConfinesEverySelector(t *testing.T) {
 	shop := rule(t, ConflictEmpty, "shop")
 	for query, expected := range map[string]string{
 		`up`:                      `up{namespace=~"shop"}`,
@@ -130,7 +130,7 @@ func TestConfine_ReadsNothingWhereEverySelectorConflicts(t *testing.T) {
 	}
 }
 
-func TestSeveralValuesAndOtherLabels(t *testing.T) {
+func TestQuery_SeveralValuesAndOtherLabels(t *testing.T) {
 	both := rule(t, ConflictEmpty, "shop", "a.b|c", "shop")
 	got, err := queryText(both, `up / down{namespace="a.b|c"}`)
 	require.NoError(t, err)
@@ -150,7 +150,7 @@ func TestSeveralValuesAndOtherLabels(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, promapi.AsError(err).Status)
 }
 
-func TestAConflictIsAnErrorWhereTheRuleSaysSo(t *testing.T) {
+func TestQuery_RefusesConflictsWhereTheRuleSaysSo(t *testing.T) {
 	shop := rule(t, ConflictError, "shop", "till")
 	for _, query := range []string{
 		`up{namespace="bank"}`, `up{namespace=~"b.*"}`, `up{namespace!~"shop|till"}`, `sum(up) + down{namespace=""}`,
@@ -167,7 +167,7 @@ func TestAConflictIsAnErrorWhereTheRuleSaysSo(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeConfinedIsRefused(t *testing.T) {
+func TestQuery_RefusesWhatCannotBeConfined(t *testing.T) {
 	shop := rule(t, ConflictEmpty, "shop")
 	for query, message := range map[string]string{
 		``:                               `no expression found`,
@@ -190,7 +190,7 @@ func TestWhatCannotBeConfinedIsRefused(t *testing.T) {
 	}
 }
 
-func TestSelectors(t *testing.T) {
+func TestSelector_IsConfinedAsInAQuery(t *testing.T) {
 	shop := rule(t, ConflictEmpty, "shop")
 	for text, expected := range map[string]string{
 		`up`:                 `up{namespace=~"shop"}`,
@@ -208,7 +208,7 @@ func TestSelectors(t *testing.T) {
 	}
 }
 
-func TestRulesThatMakeNoSense(t *testing.T) {
+func TestNew_RefusesRulesThatMakeNoSense(t *testing.T) {
 	for _, wrong := range []struct {
 		label      string
 		values     []string

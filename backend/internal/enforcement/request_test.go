@@ -22,7 +22,7 @@ func read(t *testing.T, method, target, body string) (*promapi.Request, error) {
 	return promapi.ReadRequest(incoming, endpoint, incoming.URL.EscapedPath(), time.Unix(1e9, 0))
 }
 
-func TestARequestIsConfinedInURLAndBody(t *testing.T) {
+func TestConfine_RewritesURLAndBody(t *testing.T) {
 	shop := rule(t, ConflictEmpty, "shop")
 	for _, test := range []struct {
 		method, target, body string
@@ -82,7 +82,7 @@ func TestConfine_RequestReadsNothing(t *testing.T) {
 	}
 }
 
-func TestRequestsThatCannotBeConfined(t *testing.T) {
+func TestConfine_RefusesWhatCannotBeConfined(t *testing.T) {
 	shop := rule(t, ConflictEmpty, "shop")
 	for target, status := range map[string]int{
 		"/api/v1/targets":                                  403,
@@ -134,7 +134,7 @@ func TestRequestsThatCannotBeConfined(t *testing.T) {
 
 // Every endpoint is either known here or refused: a new one is not let through
 // because nobody thought of it.
-func TestEveryEndpointHasBeenThoughtOf(t *testing.T) {
+func TestConfine_RefusesUnknownEndpoints(t *testing.T) {
 	shop := rule(t, ConflictEmpty, "shop")
 	passed := map[promapi.Endpoint]bool{}
 	for _, endpoint := range promapi.Endpoints() {

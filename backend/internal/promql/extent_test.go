@@ -32,7 +32,7 @@ func readBy(text string, e Evaluation) (Extent, error) {
 	return query.Extent(e)
 }
 
-func TestExtent(t *testing.T) {
+func TestExtent_BoundsWhatAQueryReads(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		query  string

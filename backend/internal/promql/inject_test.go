@@ -51,7 +51,7 @@ func TestWithLabels_LeavesAloneWhatTheyDoNotChange(t *testing.T) {
 	require.Equal(t, "x", text)
 }
 
-func TestWithLabels(t *testing.T) {
+func TestWithLabels_WrapsSelectorsInLabelReplace(t *testing.T) {
 	wrap := func(text string) string {
 		return `label_replace(label_replace(` + text + `, "cluster", "lab$$1", "", ""), "prometheus", "k8s", "", "")`
 	}
@@ -137,7 +137,7 @@ func TestWithLabels_Selector(t *testing.T) {
 
 // Every function of the language is one that was thought of: a new version of
 // Prometheus may bring one that handles labels in its own way.
-func TestEveryFunctionWasLookedAt(t *testing.T) {
+func TestFlowOf_KnowsEveryFunctionOfTheLanguage(t *testing.T) {
 	var vectors []string
 	for name, function := range parser.Functions {
 		count := 0

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestSeparable(t *testing.T) {
+func TestSeparable_RefusesWhatDependsOnTheRange(t *testing.T) {
 	for _, query := range []string{
 		`up`, `rate(up[5m])`, `up @ start()`, `sum_over_time(up[1h:] @ end())`, `topk(3, up)`, `up[1m]`, `rate(up[step()*2])`, `time()`,
 	} {
@@ -21,7 +21,7 @@ func TestSeparable(t *testing.T) {
 	}
 }
 
-func TestFrozen(t *testing.T) {
+func TestFrozen_WritesStartAndEndIntoTheQuery(t *testing.T) {
 	start, end := time.UnixMilli(1_700_000_000_000), time.UnixMilli(1_700_000_060_500)
 	for query, expected := range map[string]string{
 		`sum ( up )`:                     `sum ( up )`,
@@ -45,7 +45,7 @@ func TestFrozen(t *testing.T) {
 	require.ErrorContains(t, err, "cannot be written down")
 }
 
-func TestWithSteps(t *testing.T) {
+func TestWithSteps_WritesTheStepIntoSubqueries(t *testing.T) {
 	query, err := anew(t, `max_over_time(x[1h:] offset 5m) + min_over_time(y[2h:1m])`).WithSteps(30 * time.Second)
 	require.NoError(t, err)
 	require.Equal(t, `max_over_time(x[1h:30s] offset 5m) + min_over_time(y[2h:1m])`, query.String())

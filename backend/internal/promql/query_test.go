@@ -61,7 +61,7 @@ func TestParse_NamesWithoutQuotes(t *testing.T) {
 	}
 }
 
-func TestMistakes(t *testing.T) {
+func TestMistakes_HaveTheirPositions(t *testing.T) {
 	_, err := Parse(`abs(a, b) + rate(c)`)
 	require.Error(t, err)
 	all := Mistakes(err, 10)
