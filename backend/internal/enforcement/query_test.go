@@ -36,7 +36,7 @@ func TestQuery_ConfinesEverySelector(t *testing.T) {
 		`{"up", job="a"}`:         `{namespace=~"shop",__name__="up",job="a"}`,
 		`{__name__=~".+"}`:        `{namespace=~"shop",__name__=~".+"}`,
 		`sum`:                     `sum{namespace=~"shop"}`,
-		`sum(up) by (job)`:        `sum(up{namespace=~"shop"}) by (job)`,
+		`sum(up) by (job)`:        `sum by (job) (up{namespace=~"shop"})`,
 		`rate(a:b:c[5m] @ end())`: `rate(a:b:c{namespace=~"shop"}[5m] @ end())`,
 		`max_over_time(rate(x[5m])[1h:30s] offset 1d)`:   `max_over_time(rate(x{namespace=~"shop"}[5m])[1h:30s] offset 1d)`,
 		`topk(scalar(limit), up)`:                        `topk(scalar(limit{namespace=~"shop"}), up{namespace=~"shop"})`,
@@ -45,13 +45,13 @@ func TestQuery_ConfinesEverySelector(t *testing.T) {
 		`absent(up{job="a"})`:                            `absent(up{namespace=~"shop",job="a"})`,
 		"up # a comment with {braces\n + down":           `up{namespace=~"shop"} + down{namespace=~"shop"}`,
 		"up\n# {job=\"a\"}\n{job=\"b\"}":                 `up{namespace=~"shop",job="b"}`,
-		`up == bool 1e3 > 0x1F`:                          `up{namespace=~"shop"} == bool 1e3 > 31`,
+		`up == bool 1e3 > 0x1F`:                          `up{namespace=~"shop"} == bool 1000 > 31`,
 		`vector(1) + time()`:                             `vector(1) + time()`,
 		`"up"`:                                           `"up"`,
 		`up{job="\"}"}`:                                  `up{namespace=~"shop",job="\"}"}`,
 		`up{job=~'a{2}'}`:                                `up{namespace=~"shop",job=~"a{2}"}`,
 		`x[5m:1m]`:                                       `x{namespace=~"shop"}[5m:1m]`,
-		`-x ^ 2`:                                         `- x{namespace=~"shop"} ^ 2`,
+		`-x ^ 2`:                                         `-x{namespace=~"shop"} ^ 2`,
 
 		// Whoever names an allowed value needs no other matcher.
 		`up{namespace="shop"}`:                 `up{namespace="shop"}`,
@@ -72,16 +72,17 @@ func TestQuery_ConfinesEverySelector(t *testing.T) {
 		`up{namespace="shop",namespace="bank"}`: `up{namespace="shop",namespace="bank"}`,
 
 		// Comments, raw strings and control characters do not go out.
-		"balance#\r{}":              `balance{namespace=~"shop"}`,
-		"balance{#\r}\n":            `balance{namespace=~"shop"}`,
-		"up{a=`b\n\"`}":             `up{namespace=~"shop",a="b\x0a\""}`,
-		`up{a='\'"\u00e9\x41\101'}`: `up{namespace=~"shop",a="'\"éAA"}`,
-		`up{"a\tb"="\u2028"}`:       `up{namespace=~"shop","a\x09b"="\u2028"}`,
-		`{"größe", "ä b"!="x"}`:     `{namespace=~"shop",__name__="größe","ä b"!="x"}`,
-		"sum\tby\r\n(job)(up)":      `sum by (job)(up{namespace=~"shop"})`,
-		`a+b`:                       `a{namespace=~"shop"} + b{namespace=~"shop"}`,
-		`1+-2*0755 > bool 0xff_f`:   `1 + - 2 * 493 > bool 4095`,
-		`count_values('a"', up)`:    `count_values("a\"", up{namespace=~"shop"})`,
+		"balance#\r{}":                `balance{namespace=~"shop"}`,
+		"balance{#\r}\n":              `balance{namespace=~"shop"}`,
+		"up{a=`b\n\"`}":               `up{namespace=~"shop",a="b\x0a\""}`,
+		`up{a='\'"\u00e9\x41\101'}`:   `up{namespace=~"shop",a="'\"éAA"}`,
+		`up{"a\tb"="\u2028"}`:         `up{namespace=~"shop","a\x09b"="\u2028"}`,
+		`{"größe", "ä b"!="x"}`:       `{namespace=~"shop",__name__="größe","ä b"!="x"}`,
+		"sum\tby\r\n(job)(up)":        `sum by (job) (up{namespace=~"shop"})`,
+		`a+b`:                         `a{namespace=~"shop"} + b{namespace=~"shop"}`,
+		`1+-2*0755 > bool 0xff_f`:     `1 + -2 * 493 > bool 4095`,
+		`sum by ("Inf", "a\tb") (up)`: `sum by ("Inf", "a\x09b") (up{namespace=~"shop"})`,
+		`count_values('a"', up)`:      `count_values("a\"", up{namespace=~"shop"})`,
 	} {
 		got, err := queryText(shop, query)
 		require.NoError(t, err, query)

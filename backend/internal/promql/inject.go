@@ -63,26 +63,30 @@ func (q *Query) inject(injected map[string]string) (*Query, error) {
 	if unwrapParens(root).Type() == parser.ValueTypeMatrix {
 		return nil, errors.New("it asks for raw samples")
 	}
-	writer := &injector{injected: injected, names: names, editor: editor{query: q}}
-	meant, err := writer.expression(clone(root))
+	meant, err := (&injector{injected, names}).expression(clone(root))
 	if err != nil {
 		return nil, err
 	}
-	return writer.editor.apply(meant)
+	return q.write(meant)
 }
 
 // WithLabelsInSelectors returns an expression whose selectors a server can answer
 // that lacks the injected labels. It is for an endpoint that reads the selectors of
 // a query and nothing else of it. It returns the errors of WithLabels.
 func (q *Query) WithLabelsInSelectors(injected map[string]string) (*Query, error) {
-	meant := clone(q.tree())
-	writer := &injector{injected: injected, editor: editor{query: q}}
+	meant, isChanged := clone(q.tree()), false
 	for _, selector := range selectorsIn(meant) {
-		if err := writer.selector(selector); err != nil {
-			return nil, notRewritable(err)
+		matchers, err := Selector(selector.LabelMatchers).WithLabels(injected)
+		if err != nil {
+			return nil, err
 		}
+		isChanged = isChanged || !slices.Equal(matchers, selector.LabelMatchers)
+		selector.LabelMatchers = matchers
 	}
-	query, err := writer.editor.apply(meant)
+	if !isChanged {
+		return q, nil
+	}
+	query, err := q.write(meant)
 	return query, notRewritable(err)
 }
 
@@ -108,12 +112,10 @@ func (s Selector) WithLabels(injected map[string]string) (Selector, error) {
 	return kept, nil
 }
 
-// injector puts labels on the leaves of an expression: in its tree, which says
-// what is meant, and in its text.
+// injector puts labels on the leaves of an expression.
 type injector struct {
 	injected map[string]string
 	names    []string // of the injected labels, sorted
-	editor   editor
 }
 
 // expression returns an expression with the labels on its leaves, in whose place it
@@ -199,35 +201,19 @@ func labelsOfAbsent(matchers []*labels.Matcher, injected map[string]string) map[
 	return taken
 }
 
-func (r *injector) selector(selector *parser.VectorSelector) error {
-	matchers, err := Selector(selector.LabelMatchers).WithLabels(r.injected)
-	if err != nil || slices.Equal(matchers, selector.LabelMatchers) {
-		return err
-	}
-	selector.LabelMatchers = matchers
-	end, text, err := r.editor.rewritten(selector)
-	r.editor.replace(int(selector.PosRange.Start), end, text)
+func (r *injector) selector(selector *parser.VectorSelector) (err error) {
+	selector.LabelMatchers, err = Selector(selector.LabelMatchers).WithLabels(r.injected)
 	return err
 }
 
 // wrap puts label_replace() around an expression, once per label.
 func (r *injector) wrap(node parser.Expr, injected map[string]string) parser.Expr {
-	place := node.PositionRange()
-	var before, after strings.Builder
+	literal := func(value string) parser.Expr { return &parser.StringLiteral{Val: value} }
 	for _, name := range r.names {
-		value, is := injected[name]
-		if !is {
-			continue
+		if value, is := injected[name]; is {
+			replacement := literal(strings.ReplaceAll(value, "$", "$$"))
+			node = &parser.Call{Func: parser.Functions["label_replace"], Args: parser.Expressions{node, literal(name), replacement, literal(""), literal("")}}
 		}
-		literal := func(value string) parser.Expr { return &parser.StringLiteral{Val: value} }
-		arguments := parser.Expressions{literal(name), literal(strings.ReplaceAll(value, "$", "$$")), literal(""), literal("")}
-		before.WriteString("label_replace(")
-		for _, argument := range arguments {
-			after.WriteString(", " + argument.String())
-		}
-		after.WriteString(")")
-		node = &parser.Call{Func: parser.Functions["label_replace"], Args: append(parser.Expressions{node}, arguments...)}
 	}
-	r.editor.around(place, before.String(), after.String())
 	return node
 }

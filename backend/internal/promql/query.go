@@ -29,8 +29,8 @@ var (
 )
 
 // Query is a parsed PromQL text. It never changes, and is safe for concurrent
-// use. Methods that change a query return another one. They leave every byte
-// alone that they need not change.
+// use. Methods that change a query return another one, whose text is written anew,
+// or the query itself where nothing is to be changed.
 type Query struct {
 	text   string
 	strict bool
