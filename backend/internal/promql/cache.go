@@ -3,6 +3,7 @@ package promql
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"strings"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -84,26 +85,14 @@ func Remembered[V any](key Key, compute func() (value V, size int)) V {
 
 // cached is Remembered for the keys of this package.
 func cached[V any](key cacheKey, compute func() (value V, size int)) V {
-	if value, ok := lookUp[V](key); ok {
+	kept, _ := cache.GetIfPresent(key)
+	if value, ok := kept.value.(V); ok {
 		return value
 	}
 	value, size := compute()
 	if size >= 0 && size <= largestEntry && len(key.text)+len(key.labels) <= largestEntry {
+		key.text = strings.Clone(key.text) // It may be a part of a whole request.
 		cache.Set(key, entry{value: value, size: uint32(size)})
 	}
 	return value
-}
-
-func lookUp[V any](key cacheKey) (value V, ok bool) {
-	found, _ := cache.GetIfPresent(key)
-	value, ok = found.value.(V)
-	return value, ok
-}
-
-// sizeOfError returns how many bytes the text of an error takes; zero for none.
-func sizeOfError(err error) int {
-	if err == nil {
-		return 0
-	}
-	return len(err.Error())
 }

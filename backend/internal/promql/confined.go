@@ -2,8 +2,6 @@ package promql
 
 import (
 	"errors"
-
-	"github.com/prometheus/prometheus/promql/parser"
 )
 
 // Confined returns the query with other matchers in every selector: those that
@@ -15,10 +13,10 @@ import (
 // for example, ends a comment at a line feed only, where PromQL also ends it at a
 // carriage return.
 func (q *Query) Confined(confine func(Selector) (Selector, error)) (*Query, error) {
-	meant := clone(q.tree())
-	if callsInfo(meant) {
+	if q.facts.callsInfo {
 		return nil, errors.New("info() reads series that no selector names: join with the info metric by group_left instead")
 	}
+	meant := clone(q.tree())
 	for _, selector := range selectorsIn(meant) {
 		var err error
 		if selector.LabelMatchers, err = confine(selector.LabelMatchers); err != nil {
@@ -26,14 +24,4 @@ func (q *Query) Confined(confine func(Selector) (Selector, error)) (*Query, erro
 		}
 	}
 	return q.write(meant)
-}
-
-func callsInfo(root parser.Expr) bool {
-	found := false
-	parser.Inspect(root, func(node parser.Node, _ []parser.Node) error {
-		call, is := node.(*parser.Call)
-		found = found || (is && call.Func.Name == "info")
-		return nil
-	})
-	return found
 }

@@ -10,7 +10,7 @@ import (
 
 // facts are what a text says without regard to time and series.
 type facts struct {
-	defaultSteps, dependsOnResets bool
+	defaultSteps, dependsOnResets, callsInfo bool
 	// namesEnds is set where @ start() or @ end() stands in the query.
 	namesEnds bool
 	// namesTime is set where a timestamp stands in the query, after @.
@@ -40,6 +40,7 @@ func factsOf(root parser.Expr) facts {
 			case "start", "end", "range", "step":
 				found.inseparable = fmt.Errorf("%s() would be that of a piece", node.Func.Name)
 			case "info":
+				found.callsInfo = true
 				found.inseparable = errors.New("what info() joins may depend on the time range")
 			}
 		case *parser.AggregateExpr:

@@ -57,22 +57,17 @@ type parsed struct {
 }
 
 func parse(text string, strict bool) (*Query, error) {
-	key := cacheKey{kind: queryOf, text: text, strict: strict}
-	if found, ok := lookUp[parsed](key); ok {
-		return found.query, found.err
-	}
-	key.text = strings.Clone(text) // It may be a part of a whole request.
-	found := cached(key, func() (parsed, int) {
-		query := &Query{text: key.text, strict: strict}
+	outcome := cached(cacheKey{kind: queryOf, text: text, strict: strict}, func() (parsed, int) {
+		query := &Query{text: strings.Clone(text), strict: strict} // It may be a part of a whole request.
 		root, err := query.parser().ParseExpr(query.text)
 		if err != nil {
-			return parsed{err: err}, sizeOfMistakes(err)
+			return parsed{err: err}, sizeOfError(err)
 		}
 		query.keep(root)
 		query.facts = factsOf(root)
 		return parsed{query: query}, sizeOfError(query.facts.inseparable)
 	})
-	return found.query, found.err
+	return outcome.query, outcome.err
 }
 
 func (q *Query) parser() parser.Parser {
@@ -114,10 +109,12 @@ func Mistakes(err error, most int) []string {
 	return texts
 }
 
-// sizeOfMistakes returns how many bytes an error of the parser takes.
-func sizeOfMistakes(err error) int {
-	list, _ := errors.AsType[parser.ParseErrors](err)
-	size := 0
+// sizeOfError returns how many bytes an error takes; zero for none.
+func sizeOfError(err error) (size int) {
+	list, is := errors.AsType[parser.ParseErrors](err)
+	if !is && err != nil {
+		return len(err.Error())
+	}
 	for _, mistake := range list {
 		size += len(mistake.Err.Error()) + int(unsafe.Sizeof(mistake))
 	}
