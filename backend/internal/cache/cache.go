@@ -6,6 +6,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 )
@@ -60,34 +61,26 @@ func newCache(kept store, most int64) *Cache {
 
 // Stats says what is kept.
 func (c *Cache) Stats() Stats {
-	found := c.store.stats()
-	found.Damaged = c.damaged.Load()
-	return found
+	stats := c.store.stats()
+	stats.Damaged = c.damaged.Load()
+	return stats
 }
 
-// Get returns the entry under a key, or nil. reserve is told how much memory its
-// answer takes before it is there, and may refuse.
+// Get returns the entry under a key, or nil. It calls reserve with the memory that the
+// answer takes, before it takes it. If that returns false, Get returns nil.
 func (c *Cache) Get(ctx context.Context, key Key, reserve func(bytes int64) bool) *Entry {
 	text := c.store.get(ctx, key)
 	if text == nil {
 		return nil
 	}
-	size, err := sizeIn(key, text)
-	if err == nil && !reserve(int64(size)) {
-		return nil
-	}
-	var found *Entry
-	if err == nil {
-		found, err = decode(key, text)
-	}
-	if err != nil {
+	entry, err := decode(key, text, reserve)
+	if errors.Is(err, errForeign) {
 		c.damaged.Add(1)
+	}
+	if err != nil || !c.now().Before(entry.Born.Add(longestLife)) {
 		return nil
 	}
-	if found.expired(c.now()) {
-		return nil
-	}
-	return found
+	return entry
 }
 
 // Generation changes when everything is forgotten: see Put.

@@ -5,11 +5,18 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	promconfig "github.com/prometheus/common/config"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 )
 
 const (
@@ -29,24 +36,6 @@ const (
 	clearAtOnce = 500
 )
 
-// RedisOptions say where a Redis is.
-type RedisOptions struct {
-	// Address is host:port.
-	Address string
-	// Username and Password are what it asks for; empty for none. Password is
-	// called for every new connection.
-	Username string
-	Password func() (string, error)
-	// Database is the number of the database.
-	Database int
-	// Prefix is in front of all keys, and ends what Clear forgets.
-	Prefix string
-	// TLS is nil for a connection in plain text.
-	TLS *tls.Config
-	// MostBytes is twice what may wait to be kept, in bytes.
-	MostBytes int64
-}
-
 // shared keeps entries in a Redis that several gateways share. A query waits for
 // redisPatience at most; an entry is written within redisWrite, or not at all.
 type shared struct {
@@ -59,24 +48,32 @@ type shared struct {
 	writing  chan struct{} // a place for each entry that is being written
 }
 
-// NewRedis returns a cache in a Redis. No connection is made.
-func NewRedis(options RedisOptions) *Cache {
+// NewRedis returns a cache in the Redis of a configuration, without a connection. It
+// returns an error when a file cannot be read.
+func NewRedis(c config.CacheConfig) (*Cache, error) {
 	logging.Disable() // It writes past our log, a line for each attempt. Failures are counted.
-	settings := &redis.Options{
-		Addr: options.Address, DB: options.Database, TLSConfig: options.TLS, ClientName: "tierproxy",
+	options := &redis.Options{
+		Addr: c.Redis.Address, Username: c.Redis.Username, DB: c.Redis.Database, ClientName: "tierproxy",
 		DialTimeout: time.Second, ReadTimeout: redisWrite, WriteTimeout: redisWrite, PoolTimeout: redisPatience,
 		MaxRetries: -1, ContextTimeoutEnabled: true, DisableIdentity: true, MinIdleConns: redisIdleAtOnce,
 	}
-	if options.Password != nil {
-		settings.CredentialsProvider = func() (string, string) {
-			password, err := options.Password()
-			if err != nil {
-				return options.Username, "" // Redis refuses it, which counts as a failure.
-			}
-			return options.Username, password
+	if c.Redis.PasswordFile != "" {
+		options.CredentialsProviderContext = func(context.Context) (string, string, error) {
+			password, err := os.ReadFile(c.Redis.PasswordFile)
+			return c.Redis.Username, strings.TrimSpace(string(password)), err
+		}
+		if _, err := os.ReadFile(c.Redis.PasswordFile); err != nil {
+			return nil, fmt.Errorf("cache.redis.password_file: %w", err)
 		}
 	}
-	return newCache(&shared{client: redis.NewClient(settings), prefix: options.Prefix, writing: make(chan struct{}, redisWrites)}, options.MostBytes)
+	if c.Redis.TLS {
+		var err error
+		if options.TLSConfig, err = promconfig.NewTLSConfig(&promconfig.TLSConfig{CAFile: c.Redis.CAFile, MinVersion: tls.VersionTLS12}); err != nil {
+			return nil, fmt.Errorf("cache.redis.ca_file: %w", err)
+		}
+	}
+	client := &shared{client: redis.NewClient(options), prefix: c.Redis.Prefix, writing: make(chan struct{}, redisWrites)}
+	return newCache(client, int64(c.MaxBytes)), nil
 }
 
 func (s *shared) name(key Key) string { return s.prefix + hex.EncodeToString(key[:]) }
@@ -161,25 +158,18 @@ func (s *shared) set(key Key, text []byte, life time.Duration) {
 
 // clear deletes the keys with the prefix, and no others.
 func (s *shared) clear(ctx context.Context) error {
-	found := s.client.Scan(ctx, 0, s.prefix+"*", clearAtOnce).Iterator()
-	var names []string
-	remove := func() error {
-		if len(names) == 0 {
-			return nil
-		}
-		err := s.client.Unlink(ctx, names...).Err()
-		names = names[:0]
-		return err
-	}
-	for found.Next(ctx) {
-		names = append(names, found.Val())
-		if len(names) == clearAtOnce {
-			if err := remove(); err != nil {
-				return err
+	for cursor := uint64(0); ; {
+		names, next, err := s.client.Scan(ctx, cursor, s.prefix+"*", clearAtOnce).Result()
+		for batch := range slices.Chunk(names, clearAtOnce) {
+			if err == nil {
+				err = s.client.Unlink(ctx, batch...).Err()
 			}
 		}
+		if err != nil || next == 0 {
+			return err
+		}
+		cursor = next
 	}
-	return errors.Join(found.Err(), remove())
 }
 
 func (s *shared) stats() Stats { return Stats{Failures: s.failures.Load()} }

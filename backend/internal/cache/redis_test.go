@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/redistest"
 )
@@ -16,9 +17,7 @@ import (
 // cacheIn returns a cache of its own in a Redis.
 func cacheIn(t *testing.T, server *redistest.Server) *Cache {
 	t.Helper()
-	cache := NewRedis(RedisOptions{Address: server.Address, Prefix: "tierproxy:", MostBytes: 1 << 20})
-	t.Cleanup(cache.Close)
-	return cache
+	return cacheWith(t, config.RedisConfig{Address: server.Address, Prefix: "tierproxy:"})
 }
 
 // eventually gets an entry: this machine may be busy for longer than 5 ms.
