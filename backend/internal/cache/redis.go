@@ -22,12 +22,11 @@ import (
 const (
 	// redisPatience is how long a query waits for Redis at most.
 	redisPatience = 5 * time.Millisecond
-	// redisPause is how long Redis is not asked after it has failed so often in a
-	// row.
+	// redisPause is how long Redis is skipped after redisInARow failures.
 	redisPause      = time.Second
 	redisInARow     = 3
 	redisIdleAtOnce = 8 // connections that are kept open: making one takes long
-	// redisWrite bounds writing an entry and forgetting all: nobody waits for it.
+	// redisWrite bounds writing an entry and clearing the cache. No query waits for it.
 	redisWrite = 2 * time.Second
 	// redisWrites bounds how many entries are written at a time. A probe confirms
 	// those of a whole dashboard at once: the others wait for redisWrite at most.
@@ -45,7 +44,7 @@ type shared struct {
 	inARow   atomic.Int64
 	failedAt atomic.Int64  // when that counted last, in nanoseconds since the Unix epoch
 	pausedTo atomic.Int64  // the same unit
-	writing  chan struct{} // a place for each entry that is being written
+	writing  chan struct{} // a place per entry that is being written
 }
 
 // NewRedis returns a cache in the Redis of a configuration, without a connection. It
@@ -78,15 +77,15 @@ func NewRedis(c config.CacheConfig) (*Cache, error) {
 
 func (s *shared) name(key Key) string { return s.prefix + hex.EncodeToString(key[:]) }
 
-// pause is how long Redis is still left alone, because it has failed a short while
-// ago; not positive where it is not.
+// pause returns how long Redis is still skipped because it has failed. It is not
+// positive where Redis is used.
 func (s *shared) pause() time.Duration {
 	return time.Duration(s.pausedTo.Load() - time.Now().UnixNano())
 }
 
-// failed notes that Redis did not do what it was asked for. What was asked at the
-// same time counts once: the panels of a dashboard come together, and one moment in
-// which the machine is busy is no reason to leave Redis alone.
+// failed counts a failure of Redis. Failures of concurrent calls count once: the panels
+// of a dashboard come together, and one moment in which the machine is busy is no reason
+// to skip Redis.
 func (s *shared) failed(began time.Time) {
 	s.failures.Add(1)
 	last, now := s.failedAt.Load(), time.Now().UnixNano()
@@ -115,11 +114,11 @@ func (s *shared) get(ctx context.Context, key Key) []byte {
 		answered <- outcome{text, err}
 	}()
 	select {
-	case found := <-answered:
+	case result := <-answered:
 		switch {
-		case found.err == nil, errors.Is(found.err, redis.Nil):
+		case result.err == nil, errors.Is(result.err, redis.Nil):
 			s.inARow.Store(0)
-			return found.text
+			return result.text
 		case errors.Is(ctx.Err(), context.Canceled):
 			return nil // The query has ended.
 		}
@@ -138,7 +137,7 @@ func (s *shared) set(key Key, text []byte, life time.Duration) {
 	select {
 	case s.writing <- struct{}{}:
 	case <-ctx.Done():
-		return // It is slow: the entry is asked for again.
+		return // It is slow: the query will be sent again.
 	}
 	defer func() { <-s.writing }()
 	for pause := s.pause(); pause > 0; pause = s.pause() {
@@ -174,4 +173,4 @@ func (s *shared) clear(ctx context.Context) error {
 
 func (s *shared) stats() Stats { return Stats{Failures: s.failures.Load()} }
 
-func (s *shared) close() { _ = s.client.Close() } // What is on its way is lost, and asked for again.
+func (s *shared) close() { _ = s.client.Close() } // Entries that are being written are lost.

@@ -32,13 +32,13 @@ const (
 
 	// MaxArguments is how many commas a text may have outside of braces, and
 	// MaxList how many one list of labels or arguments may have. The parser
-	// compares each label of on() with each of group_left(), and notes each
-	// mistake.
+	// compares the labels of on() with those of group_left() pairwise, and lists all
+	// errors.
 	MaxArguments = 2000
 	MaxList      = 100
-	// MaxCopies bounds the parts of concatenations in regular expressions, each
-	// counted as often as the concatenation has literal characters: Prometheus
-	// copies up to 256 alternatives of what stands in front of each part.
+	// MaxCopies bounds the parts of concatenations in regular expressions times the
+	// literal characters of the concatenation: Prometheus copies up to 256 alternatives
+	// of what precedes a part.
 	MaxCopies = 250_000
 
 	// mostInstructions is more than any text that is accepted has.

@@ -76,8 +76,7 @@ type entry struct {
 const Forget = -1
 
 // Remembered returns what compute returned for the key before, or what it
-// returns now. compute also returns how many bytes the value holds beside its
-// own, or Forget. A value must not hold compiled regular expressions, whose size
+// returns now. compute also returns how many bytes the value refers to, or Forget. A value must not hold compiled regular expressions, whose size
 // is not known. One that is larger than largestEntry is not kept.
 func Remembered[V any](key Key, compute func() (value V, size int)) V {
 	return cached(cacheKey{kind: remembered, text: string(key[:])}, compute)

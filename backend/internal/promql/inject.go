@@ -37,7 +37,7 @@ func (q *Query) WithLabels(injected map[string]string) (*Query, error) {
 		err  error
 	}
 	key := cacheKey{kind: injectedInto, text: q.text, strict: q.strict, labels: FormatLabels(injected)}
-	found := cached(key, func() (rewritten, int) {
+	result := cached(key, func() (rewritten, int) {
 		query, err := q.inject(injected)
 		if err != nil {
 			err = notRewritable(err)
@@ -46,12 +46,12 @@ func (q *Query) WithLabels(injected map[string]string) (*Query, error) {
 		return rewritten{text: query.text}, len(query.text)
 	})
 	switch {
-	case found.err != nil:
-		return nil, found.err
-	case found.text == q.text:
+	case result.err != nil:
+		return nil, result.err
+	case result.text == q.text:
 		return q, nil
 	}
-	return parse(found.text, q.strict)
+	return parse(result.text, q.strict)
 }
 
 func (q *Query) inject(injected map[string]string) (*Query, error) {
@@ -61,7 +61,7 @@ func (q *Query) inject(injected map[string]string) (*Query, error) {
 		return q, nil
 	}
 	if unwrapParens(root).Type() == parser.ValueTypeMatrix {
-		return nil, errors.New("it asks for raw samples")
+		return nil, errors.New("it selects raw samples")
 	}
 	meant, err := (&injector{injected, names}).expression(clone(root))
 	if err != nil {
@@ -118,8 +118,8 @@ type injector struct {
 	names    []string // of the injected labels, sorted
 }
 
-// expression returns an expression with the labels on its leaves, in whose place it
-// is. It changes the selectors of the expression.
+// expression returns an expression with the labels on its leaves. It changes the
+// selectors of the given one.
 func (r *injector) expression(node parser.Expr) (parser.Expr, error) {
 	switch node := node.(type) {
 	case *parser.VectorSelector:
@@ -139,7 +139,7 @@ func (r *injector) expression(node parser.Expr) (parser.Expr, error) {
 // would have taken.
 func (r *injector) call(call *parser.Call) (parser.Expr, error) {
 	if call.Func.Name == "info" {
-		return nil, errors.New("info() joins with series of its own")
+		return nil, errors.New("info() joins with series that no argument names")
 	}
 	carried := map[string]string{}
 	changed, err := rebuild(call, func(argument parser.Expr) (parser.Expr, error) {

@@ -40,11 +40,11 @@ type Query struct {
 	root atomic.Pointer[weak.Pointer[parser.Expr]]
 }
 
-// Parse returns the query of a text. It remembers queries, and also errors.
+// Parse returns the query of a text. It caches queries, and also errors.
 //
-// It returns the error of Prometheus' parser for a text that is no PromQL. Such a
+// It returns the error of Prometheus' parser for a text that is not PromQL. Such a
 // text may still be valid in a tier that is newer or speaks another dialect. See
-// Mistakes for all that is wrong with it.
+// ErrorTexts for all errors in it.
 func Parse(text string) (*Query, error) { return parse(text, false) }
 
 // ParseStrictly is Parse for names as Prometheus has them by default: those with
@@ -95,16 +95,16 @@ func (q *Query) tree() parser.Expr {
 	return root
 }
 
-// Mistakes returns what an error of Parse says is wrong with a text, each mistake
-// with its position, and as many as most.
-func Mistakes(err error, most int) []string {
+// ErrorTexts returns the texts of the first errors in an error of Parse, with their
+// positions. limit is how many it returns at most.
+func ErrorTexts(err error, limit int) []string {
 	list, is := errors.AsType[parser.ParseErrors](err)
 	if !is {
 		return []string{err.Error()}
 	}
 	var texts []string
-	for _, mistake := range list[:min(len(list), most)] {
-		texts = append(texts, mistake.Error())
+	for _, parseError := range list[:min(len(list), limit)] {
+		texts = append(texts, parseError.Error())
 	}
 	return texts
 }
@@ -115,8 +115,8 @@ func sizeOfError(err error) (size int) {
 	if !is && err != nil {
 		return len(err.Error())
 	}
-	for _, mistake := range list {
-		size += len(mistake.Err.Error()) + int(unsafe.Sizeof(mistake))
+	for _, parseError := range list {
+		size += len(parseError.Err.Error()) + int(unsafe.Sizeof(parseError))
 	}
 	return size
 }

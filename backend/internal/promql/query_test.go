@@ -61,14 +61,14 @@ func TestParse_NamesWithoutQuotes(t *testing.T) {
 	}
 }
 
-func TestMistakes_HaveTheirPositions(t *testing.T) {
+func TestErrorTexts_HavePositions(t *testing.T) {
 	_, err := Parse(`abs(a, b) + rate(c)`)
 	require.Error(t, err)
-	all := Mistakes(err, 10)
+	all := ErrorTexts(err, 10)
 	require.Len(t, all, 2)
-	require.Equal(t, all[:1], Mistakes(err, 1))
+	require.Equal(t, all[:1], ErrorTexts(err, 1))
 	require.Contains(t, all[1], "1:18: parse error")
-	require.Equal(t, []string{"another error"}, Mistakes(errors.New("another error"), 1))
+	require.Equal(t, []string{"another error"}, ErrorTexts(errors.New("another error"), 1))
 }
 
 // What a query says does not depend on whether its tree is still there.

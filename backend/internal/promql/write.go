@@ -51,7 +51,7 @@ func writeText(root parser.Expr) (string, error) {
 	return strings.NewReplacer(w.texts...).Replace(printed.String()), nil
 }
 
-// placeholders puts names of its own in the place of what the printer does not write.
+// placeholders takes the place of what the printer does not write.
 type placeholders struct {
 	texts []string // placeholders, each followed by what it stands for
 }

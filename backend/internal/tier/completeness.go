@@ -187,16 +187,16 @@ func (e *SeriesEvidence) ofPattern(ctx context.Context, selector promql.Selector
 	if selector.MatchesName("") {
 		return Incomplete, PublicNote("cold has other sources, and the selector names no metric")
 	}
-	if name, found := e.OtherNames.matching(ctx, selector); found {
+	if name, isElsewhere := e.OtherNames.matching(ctx, selector); isElsewhere {
 		return Incomplete, Note{
 			Detail: fmt.Sprintf("another source than hot has the metric %s", name), Public: "another source than hot has a metric of such a name",
 		}
 	}
-	_, found := e.HotNames.matching(ctx, selector)
+	_, isInHot := e.HotNames.matching(ctx, selector)
 	switch {
 	case ctx.Err() != nil:
 		return Incomplete, PublicNote("cold has other sources, and it takes too long to compare the pattern with the names of their metrics")
-	case found:
+	case isInHot:
 		return Complete, PublicNote("only hot has metrics of such names")
 	}
 	return Incomplete, PublicNote("hot has no metric of such a name")

@@ -29,7 +29,7 @@ type State struct {
 	// milliseconds since the Unix epoch: now for hot, now − lag for cold.
 	Newest int64
 	// Notes say why answers of the tier may be incomplete although it answers,
-	// each in one sentence without a line break.
+	// one sentence per note, without a line break.
 	Notes []Note
 }
 
@@ -48,7 +48,7 @@ type Input struct {
 	ColdParameter string
 	// Hot and Cold are the states of the tiers.
 	Hot, Cold State
-	// Threshold is the span from which on cold is asked.
+	// Threshold is the span from which on cold answers.
 	Threshold time.Duration
 	// ScrapeInterval is the time between two samples of a series.
 	ScrapeInterval time.Duration
@@ -65,7 +65,7 @@ type Input struct {
 	// EmptyBefore is set when hot, assumed to be complete, answered this query with
 	// nothing a short while ago.
 	EmptyBefore bool
-	// OnlyTier is the tier that alone serves what is asked, or empty.
+	// OnlyTier is the only tier that serves the endpoint, or empty.
 	OnlyTier Name
 	// HotReplicated is set when hot is one of several replicas: another one may
 	// hold what it does not.
@@ -78,7 +78,7 @@ type Input struct {
 	// then name external labels and sources.
 	Detailed bool
 
-	quiet bool // set where what the rules say is not read
+	quiet bool // set where the texts of the rules are not read
 }
 
 // Decision is the outcome of the routing rules.
@@ -93,7 +93,7 @@ type Decision struct {
 	// reason then.
 	Fallback       Name
 	FallbackReason Reason
-	// FallbackOnEmpty is set when cold is asked too if hot answers nothing.
+	// FallbackOnEmpty is set when cold gets the query too if hot's answer is empty.
 	FallbackOnEmpty bool
 	// Warnings say why the answer may differ from that of one Prometheus
 	// holding all the data. Each is one sentence without a line break.
@@ -257,8 +257,7 @@ func (in Input) startsBeforeHot() (bool, string) {
 	return false, in.say("hot holds its samples from %s on", moment(in.Hot.Oldest))
 }
 
-// notInHot is rule 4. A query that needs labels which hot cannot give belongs
-// to it: what it asks for is not in hot.
+// notInHot is rule 4. It includes queries that need labels which hot cannot give.
 func (in Input) notInHot() (bool, string) {
 	switch {
 	case in.Extent.Nothing:
@@ -307,7 +306,7 @@ func (in Input) hot(reason Reason) Decision {
 }
 
 // cold is the decision for cold, or for both where only their union holds
-// everything that is asked for.
+// that is selected.
 func (in Input) cold(reason Reason) Decision {
 	missing := in.coverageWarnings(Cold)
 	if in.Hot.Available && ((in.Union && !in.ColdCovers()) || in.UnionWhenIncomplete) {

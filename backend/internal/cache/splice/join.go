@@ -12,7 +12,7 @@ const truncatedWarning = "results truncated due to limit"
 // joined is how the series of pieces belong together.
 type joined struct {
 	pieces []*Matrix
-	// rows holds, for each series, its index in each piece, or -1.
+	// rows holds, per series, its index in the pieces, or -1.
 	rows []int32
 }
 

@@ -1,7 +1,7 @@
-// Package splice makes one answer of several: it joins those of range queries along
-// time, unites what two tiers tell of series, labels, metrics, rules and alerts,
-// and cuts an answer to a limit. It is pure. No sample is decoded: the bytes of a
-// series are found, cut and put behind each other as they are.
+// Package splice makes one answer of several. It joins answers of range queries along
+// time, unites the series, labels, metrics, rules and alerts of two tiers, and cuts an
+// answer to a limit. It is pure. No sample is decoded: the bytes of a series are cut and
+// concatenated as they are.
 package splice
 
 import (

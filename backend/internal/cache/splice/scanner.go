@@ -85,7 +85,7 @@ func (s *scanner) string() ([]byte, error) {
 	return nil, malformed("a string does not end")
 }
 
-// sequence reads what stands between two brackets and calls element for each part
+// sequence reads what stands between two brackets and calls element for every part
 // of it; element has to read that. null is taken for an empty sequence.
 func (s *scanner) sequence(begin, end byte, element func() error) error {
 	if s.peek() == 'n' {
@@ -117,11 +117,11 @@ func (s *scanner) sequence(begin, end byte, element func() error) error {
 	}
 }
 
-// list reads a list and calls element for each of its elements.
+// list reads a list and calls element for every element.
 func (s *scanner) list(element func() error) error { return s.sequence('[', ']', element) }
 
-// object reads an object and calls member for each of its members with its name;
-// member has to read the value.
+// object reads an object and calls member with the name of every member; member has to
+// read the value.
 func (s *scanner) object(member func(name []byte) error) error {
 	return s.sequence('{', '}', func() error {
 		s.member = s.here()

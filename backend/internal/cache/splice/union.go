@@ -13,7 +13,7 @@ type Source struct {
 	Tier string
 	// Data is the data of its answer.
 	Data []byte
-	// Injected are labels that are added to each of its series.
+	// Injected are labels that are added to its series.
 	Injected map[string]string
 }
 

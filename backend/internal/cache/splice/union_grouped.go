@@ -90,7 +90,7 @@ func (g *groups) isNew(at int32, entry []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if _, found := g.entries.find(at, identity); found {
+	if _, isKnown := g.entries.find(at, identity); isKnown {
 		return false, nil
 	}
 	if len(identity) > 0 && len(entry) > 0 && &identity[0] != &entry[0] {

@@ -19,7 +19,7 @@ type tiered struct {
 }
 
 // UniteRules returns the groups of rules of two tiers, those of the first one
-// first, each with its tier in the member "tier". A group that both have, as a
+// first, with their tier in the member "tier". A group that both have, as a
 // Thanos has the rules of its Prometheus, is there once, as the first one has
 // it, with both tiers.
 func UniteRules(sources []Source, acquire Acquire) (*Answer, error) {
@@ -51,7 +51,7 @@ func UniteRules(sources []Source, acquire Acquire) (*Answer, error) {
 		if err != nil {
 			return nil, err
 		}
-		sortUnlessSorted(rules, bytes.Compare) // Thanos has an order of its own.
+		sortUnlessSorted(rules, bytes.Compare) // Thanos has another order.
 		key = append(key, name...)
 		for _, rule := range rules {
 			key = append(append(key, 1), rule...)
@@ -78,7 +78,7 @@ func (s *scanner) rule() ([]byte, error) {
 }
 
 // UniteAlerts returns the alerts of two tiers, those of the first one first,
-// each with its tier in the member "tier". An alert that both have is there
+// with their tier in the member "tier". An alert that both have is there
 // once. A label that an alert has itself is kept where one with its name is
 // injected.
 func UniteAlerts(sources []Source, acquire Acquire) (*Answer, error) {
