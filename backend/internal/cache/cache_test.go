@@ -76,7 +76,7 @@ func TestPut_KeepsConfirmedEntriesOfItsGeneration(t *testing.T) {
 
 	require.NoError(t, cache.Clear(t.Context()))
 	put(&Entry{Born: now, Answer: []byte("x")}, generation, true)
-	require.Nil(t, cache.Get(t.Context(), key, anyMemory), "it was asked for before everything was forgotten")
+	require.Nil(t, cache.Get(t.Context(), key, anyMemory), "it was requested before the cache was cleared")
 	put(&Entry{Born: now, Answer: []byte("x")}, cache.Generation(), true)
 	require.NotNil(t, cache.Get(t.Context(), key, anyMemory))
 	require.NoError(t, cache.Clear(t.Context()))

@@ -98,7 +98,7 @@ func TestShared_AsksNothingDuringThePause(t *testing.T) {
 		for range redisInARow {
 			require.LessOrEqual(t, s.pause(), time.Duration(0))
 			s.failed(time.Now())
-			time.Sleep(time.Nanosecond) // What is asked at the same time counts once.
+			time.Sleep(time.Nanosecond) // Concurrent calls count once.
 		}
 		require.Equal(t, redisPause-time.Nanosecond, s.pause())
 		require.Nil(t, s.get(t.Context(), promql.KeyOf("a")))
@@ -143,10 +143,12 @@ func TestShared_ASuccessEndsARowOfFailures(t *testing.T) {
 			return s.get(t.Context(), promql.KeyOf("b")) == nil && s.failures.Load() == before
 		},
 	} {
-		require.Eventually(t, func() bool {
-			s.inARow.Store(redisInARow - 1)
-			return ask() && s.inARow.Load() == 0
-		}, 20*time.Second, 5*time.Millisecond, name)
+		t.Run(name, func(t *testing.T) {
+			require.Eventually(t, func() bool {
+				s.inARow.Store(redisInARow - 1)
+				return ask() && s.inARow.Load() == 0
+			}, 20*time.Second, 5*time.Millisecond, name)
+		})
 	}
 }
 
@@ -190,7 +192,7 @@ func TestClear_DeletesMoreThanOneBatch(t *testing.T) {
 	}
 	require.NoError(t, cache.Clear(t.Context()))
 	require.Equal(t, []string{"others"}, redis.Keys())
-	require.EqualValues(t, clearAtOnce, most.Load(), "Redis answers nobody else while it deletes")
+	require.EqualValues(t, clearAtOnce, most.Load(), "Redis answers no other client while it deletes")
 }
 
 // Redis would keep what has no time left to live forever.

@@ -98,7 +98,7 @@ func random(t *testing.T, seed int64, series []labels.Labels) func() string {
 	}
 }
 
-// mayTie tells whether topk() or bottomk() may have to choose among equal values:
+// mayTie reports whether topk() or bottomk() may have to choose among equal values:
 // only the samples themselves are all different.
 func mayTie(root parser.Expr) bool {
 	found := false
@@ -114,9 +114,9 @@ func mayTie(root parser.Expr) bool {
 
 // TestConfine_EqualsAPrometheusThatHoldsNothingElse asks the engine the same
 // twice: the query itself over one namespace's series, and the confined one
-// over everybody's.
+// over those of all namespaces.
 func TestConfine_EqualsAPrometheusThatHoldsNothingElse(t *testing.T) {
-	everybody, series := storageWith(t, "shop", "bank", "till", "")
+	all, series := storageWith(t, "shop", "bank", "till", "")
 	engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 1e7, Timeout: time.Minute, EnableAtModifier: true, EnableNegativeOffset: true,
 		Parser: strictParser, NoStepSubqueryIntervalFn: func(int64) int64 { return time.Minute.Milliseconds() }})
 	t.Cleanup(func() { _ = engine.Close() })
@@ -130,7 +130,7 @@ func TestConfine_EqualsAPrometheusThatHoldsNothingElse(t *testing.T) {
 			confined, isEmpty, err := confining.query(query)
 			require.NoError(t, err, query)
 			expected := evaluate(t, engine, only, query)
-			require.Equal(t, expected, evaluate(t, engine, everybody, confined), "%s\n%s", query, confined)
+			require.Equal(t, expected, evaluate(t, engine, all, confined), "%s\n%s", query, confined)
 			if isEmpty {
 				require.Empty(t, expected, query)
 				answeredHere++

@@ -84,12 +84,14 @@ func TestQuery_ConfinesEverySelector(t *testing.T) {
 		`sum by ("Inf", "a\tb") (up)`: `sum by ("Inf", "a\x09b") (up{namespace=~"shop"})`,
 		`count_values('a"', up)`:      `count_values("a\"", up{namespace=~"shop"})`,
 	} {
-		got, err := queryText(shop, query)
-		require.NoError(t, err, query)
-		require.Equal(t, expected, got, query)
-		again, err := queryText(shop, got)
-		require.NoError(t, err, got)
-		require.NotEmpty(t, again)
+		t.Run(query, func(t *testing.T) {
+			got, err := queryText(shop, query)
+			require.NoError(t, err, query)
+			require.Equal(t, expected, got, query)
+			again, err := queryText(shop, got)
+			require.NoError(t, err, got)
+			require.NotEmpty(t, again)
+		})
 	}
 }
 
@@ -125,9 +127,11 @@ func TestConfine_ReadsNothingWhereEverySelectorConflicts(t *testing.T) {
 		`x{namespace="bank"}[5m]`:                                 false, // no vector
 		`scalar(x{namespace="bank"})`:                             false,
 	} {
-		_, isEmpty, err := shop.query(query)
-		require.NoError(t, err, query)
-		require.Equal(t, expected, isEmpty, query)
+		t.Run(query, func(t *testing.T) {
+			_, isEmpty, err := shop.query(query)
+			require.NoError(t, err, query)
+			require.Equal(t, expected, isEmpty, query)
+		})
 	}
 }
 
@@ -157,14 +161,18 @@ func TestQuery_RefusesConflictsWhereTheRuleSaysSo(t *testing.T) {
 		`up{namespace="bank"}`, `up{namespace=~"b.*"}`, `up{namespace!~"shop|till"}`, `sum(up) + down{namespace=""}`,
 		`up{namespace="shop",namespace="till"}`, `absent(up{namespace="bank"})`,
 	} {
-		_, err := queryText(shop, query)
-		require.Error(t, err, query)
-		require.Equal(t, http.StatusForbidden, promapi.AsError(err).Status, query)
-		require.Contains(t, err.Error(), `it can read namespace "shop", "till" only`)
+		t.Run(query, func(t *testing.T) {
+			_, err := queryText(shop, query)
+			require.Error(t, err, query)
+			require.Equal(t, http.StatusForbidden, promapi.AsError(err).Status, query)
+			require.Contains(t, err.Error(), `it can read namespace "shop", "till" only`)
+		})
 	}
 	for _, query := range []string{`up{namespace="till"}`, `up{namespace=~".*"}`, `up{namespace!="shop"}`, `up`} {
-		_, err := queryText(shop, query)
-		require.NoError(t, err, query)
+		t.Run(query, func(t *testing.T) {
+			_, err := queryText(shop, query)
+			require.NoError(t, err, query)
+		})
 	}
 }
 
@@ -183,11 +191,13 @@ func TestQuery_RefusesWhatCannotBeConfined(t *testing.T) {
 		"up\x00":                         `parse error`,
 		`größe`:                          `parse error`, // unquoted beyond ASCII
 	} {
-		_, err := queryText(shop, query)
-		require.Error(t, err, query)
-		require.Equal(t, http.StatusBadRequest, promapi.AsError(err).Status, query)
-		require.Contains(t, err.Error(), message, query)
-		require.Contains(t, err.Error(), `cannot be confined to namespace "shop"`)
+		t.Run(query, func(t *testing.T) {
+			_, err := queryText(shop, query)
+			require.Error(t, err, query)
+			require.Equal(t, http.StatusBadRequest, promapi.AsError(err).Status, query)
+			require.Contains(t, err.Error(), message, query)
+			require.Contains(t, err.Error(), `cannot be confined to namespace "shop"`)
+		})
 	}
 }
 
@@ -198,14 +208,18 @@ func TestSelector_IsConfinedAsInAQuery(t *testing.T) {
 		`{job="a"}`:          `{namespace=~"shop",job="a"}`,
 		`{namespace="bank"}`: `{namespace=~"shop",namespace="bank"}`,
 	} {
-		got, err := selectorText(shop, text)
-		require.NoError(t, err, text)
-		require.Equal(t, expected, got)
+		t.Run(text, func(t *testing.T) {
+			got, err := selectorText(shop, text)
+			require.NoError(t, err, text)
+			require.Equal(t, expected, got)
+		})
 	}
 	for _, text := range []string{`up offset 5m`, `up[5m]`, `up or down`, ``, `sum(up)`, `{}`, `up}`, `vector(1)`} {
-		_, err := selectorText(shop, text)
-		require.Error(t, err, text)
-		require.Equal(t, http.StatusBadRequest, promapi.AsError(err).Status)
+		t.Run(text, func(t *testing.T) {
+			_, err := selectorText(shop, text)
+			require.Error(t, err, text)
+			require.Equal(t, http.StatusBadRequest, promapi.AsError(err).Status)
+		})
 	}
 }
 

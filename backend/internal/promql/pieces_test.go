@@ -11,13 +11,17 @@ func TestSeparable_RefusesWhatDependsOnTheRange(t *testing.T) {
 	for _, query := range []string{
 		`up`, `rate(up[5m])`, `up @ start()`, `sum_over_time(up[1h:] @ end())`, `topk(3, up)`, `up[1m]`, `rate(up[step()*2])`, `time()`,
 	} {
-		require.NoError(t, anew(t, query).Separable(), query)
+		t.Run(query, func(t *testing.T) {
+			require.NoError(t, anew(t, query).Separable(), query)
+		})
 	}
 	for query, why := range map[string]string{
 		`up offset range()`: "range()", `rate(up[max_of(range(), 1m)])`: "range()", `max_over_time(up[1h:(range()/100)])`: "range()",
 		`limitk(1, up)`: "samples", `limit_ratio(0.5, up)`: "samples", `info(up)`: "info()", `up * start()`: "start()", `up > range()`: "range()", `step() * up`: "step()",
 	} {
-		require.ErrorContains(t, anew(t, query).Separable(), why, query)
+		t.Run(query, func(t *testing.T) {
+			require.ErrorContains(t, anew(t, query).Separable(), why, query)
+		})
 	}
 }
 
@@ -34,9 +38,11 @@ func TestFrozen_WritesStartAndEndIntoTheQuery(t *testing.T) {
 		`absent( up{ z="1", a="2" } @ end ( ) ) # @ start()`:  `absent(up{z="1",a="2"} @ 1700000060.500)`,
 		`label_replace(up @ start(), "x", "@ end()", "", "")`: `label_replace(up @ 1700000000.000, "x", "@ end()", "", "")`,
 	} {
-		frozen, err := anew(t, query).Frozen(start, end)
-		require.NoError(t, err)
-		require.Equal(t, expected, frozen.String())
+		t.Run(query, func(t *testing.T) {
+			frozen, err := anew(t, query).Frozen(start, end)
+			require.NoError(t, err)
+			require.Equal(t, expected, frozen.String())
+		})
 	}
 	frozen, err := anew(t, `up @ start()`).Frozen(time.UnixMilli(-1500), end)
 	require.NoError(t, err)
@@ -57,8 +63,10 @@ func TestWithSteps_WritesTheStepIntoSubqueries(t *testing.T) {
 		"max_over_time(x[1h:step() * 2])":                            "max_over_time(x[1h:step() * 2])",
 		"x":                                                          "x",
 	} {
-		query, err := anew(t, text).WithSteps(minute)
-		require.NoError(t, err, text)
-		require.Equal(t, expected, query.String(), text)
+		t.Run(text, func(t *testing.T) {
+			query, err := anew(t, text).WithSteps(minute)
+			require.NoError(t, err, text)
+			require.Equal(t, expected, query.String(), text)
+		})
 	}
 }

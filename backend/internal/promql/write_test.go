@@ -32,7 +32,9 @@ func TestVerify_RefusesWhatWasWrittenWrongly(t *testing.T) {
 		`rate(up{namespace=~"shop",job="a"}[5m]) + (down{namespace=~"shop"})`:                  "mean something else",
 		`rate(up{namespace=~"shop",job="a"}[5m] offset 1m) + on (job) down{namespace=~"shop"}`: "mean something else",
 	} {
-		require.ErrorContains(t, verify(parsed(written), meant), message, written)
+		t.Run(written, func(t *testing.T) {
+			require.ErrorContains(t, verify(parsed(written), meant), message, written)
+		})
 	}
 }
 

@@ -100,12 +100,14 @@ func TestColdFailed_HotAnswersOnlyWhatItHoldsForSure(t *testing.T) {
 		"its labels cannot be added":    {func(in *Input) { in.Unlabelled = "info" }, false, 0},
 		"it is down":                    {func(in *Input) { in.Hot.Available = false }, false, 0},
 	} {
-		decision, answers := input(test.change).ColdFailed()
-		require.Equal(t, test.answers, answers, name)
-		require.Len(t, decision.Warnings, test.warnings, name)
-		if answers {
-			require.Equal(t, []any{Hot, ReasonColdFailed}, []any{decision.Tier, decision.Reason}, name)
-		}
+		t.Run(name, func(t *testing.T) {
+			decision, answers := input(test.change).ColdFailed()
+			require.Equal(t, test.answers, answers, name)
+			require.Len(t, decision.Warnings, test.warnings, name)
+			if answers {
+				require.Equal(t, []any{Hot, ReasonColdFailed}, []any{decision.Tier, decision.Reason}, name)
+			}
+		})
 	}
 }
 

@@ -24,9 +24,11 @@ func TestSentence_SaysWhyForEveryRule(t *testing.T) {
 			in.Extent = promql.RangeExtent(time.Time{}, now)
 		},
 	} {
-		in := input(change)
-		decision, err := Plan(in)
-		require.NoError(t, err)
-		require.Equal(t, expected, decision.Sentence(in))
+		t.Run(expected, func(t *testing.T) {
+			in := input(change)
+			decision, err := Plan(in)
+			require.NoError(t, err)
+			require.Equal(t, expected, decision.Sentence(in))
+		})
 	}
 }

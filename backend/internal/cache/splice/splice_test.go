@@ -110,8 +110,10 @@ func TestSplice_RefusesOtherAnswers(t *testing.T) {
 		"a string that is open": string(answer(`{"metric":{"a":"1\"},"values":[]}`)),
 		"deep":                  string(answer(`{"metric":{"a":"1"},"histograms":[[1,{"x":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}]]}`)),
 	} {
-		_, err := Parse([]byte(text), nil)
-		require.ErrorIs(t, err, ErrNoMatrix, name)
+		t.Run(name, func(t *testing.T) {
+			_, err := Parse([]byte(text), nil)
+			require.ErrorIs(t, err, ErrNoMatrix, name)
+		})
 	}
 }
 
@@ -149,17 +151,21 @@ func TestMilliseconds_ReadsTimestamps(t *testing.T) {
 	for text, expected := range map[string]int64{
 		"0": 0, "1": 1000, "1.5": 1500, "1435781451.781": 1435781451781, "-1.25": -1250, "1e3": 1_000_000, "1.4357814517810e9": 1435781451781, "1.0004": 1000, "12.34": 12340,
 	} {
-		got, err := milliseconds([]byte(text))
-		require.NoError(t, err, text)
-		require.Equal(t, expected, got, text)
+		t.Run(text, func(t *testing.T) {
+			got, err := milliseconds([]byte(text))
+			require.NoError(t, err, text)
+			require.Equal(t, expected, got, text)
+		})
 	}
 	for _, text := range []string{"", "-", "1-2", ".", "1e400", "--1"} {
-		_, err := milliseconds([]byte(text))
-		require.Error(t, err, text)
+		t.Run(text, func(t *testing.T) {
+			_, err := milliseconds([]byte(text))
+			require.Error(t, err, text)
+		})
 	}
 }
 
-// reference decodes, merges and encodes, as everybody else does.
+// reference decodes, merges and encodes, as other gateways do.
 func reference(pieces [][]byte) (model.Matrix, error) {
 	merged := map[string]*model.SampleStream{}
 	for _, piece := range pieces {
