@@ -86,7 +86,7 @@ func (l samples) window(from, to, step int64) (samples, error) {
 		if err != nil {
 			return samples{}, err
 		}
-		if at > to {
+		if at > to && newest > to {
 			break
 		}
 		if at >= from && kept.count == 0 {
