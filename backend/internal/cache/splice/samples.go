@@ -11,6 +11,9 @@ func (s *scanner) series(labels *labelSet, keys *arena) (series, error) {
 	err := s.object(func(name []byte) (err error) {
 		switch string(name) {
 		case "metric":
+			if read.metric != nil {
+				return malformed("a series has labels twice")
+			}
 			var key []byte
 			if read.metric, key, err = labels.read(s); err == nil {
 				read.key, err = keys.keep(key)

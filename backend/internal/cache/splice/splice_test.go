@@ -106,6 +106,7 @@ func TestSplice_RefusesOtherAnswers(t *testing.T) {
 		"more":                  `{"status":"success","data":{"resultType":"matrix","result":[]}}{}`,
 		"series twice":          string(answer(`{"metric":{"a":"1","b":"2"},"values":[[1,"1"]]},{"metric":{"b":"2","a":"1"},"values":[[1,"1"]]}`)),
 		"other member":          string(answer(`{"metric":{"a":"1"},"values":[[1,"1"]],"exemplars":[]}`)),
+		"labels twice":          string(answer(`{"metric":{"a":"1"},"metric":{},"values":[[1,"1"]]}`)),
 		"no labels":             string(answer(`{"values":[[1,"1"]]}`)),
 		"a string that is open": string(answer(`{"metric":{"a":"1\"},"values":[]}`)),
 		"deep":                  string(answer(`{"metric":{"a":"1"},"histograms":[[1,{"x":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}]]}`)),
