@@ -3,7 +3,6 @@ package promql
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"strings"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -84,14 +83,18 @@ func Remembered[V any](key Key, compute func() (value V, size int)) V {
 
 // cached is Remembered for the keys of this package.
 func cached[V any](key cacheKey, compute func() (value V, size int)) V {
-	kept, _ := cache.GetIfPresent(key)
-	if value, ok := kept.value.(V); ok {
+	if value, ok := lookUp[V](key); ok {
 		return value
 	}
 	value, size := compute()
 	if size >= 0 && size <= largestEntry && len(key.text)+len(key.labels) <= largestEntry {
-		key.text = strings.Clone(key.text) // It may be a part of a whole request.
 		cache.Set(key, entry{value: value, size: uint32(size)})
 	}
 	return value
+}
+
+func lookUp[V any](key cacheKey) (value V, ok bool) {
+	kept, _ := cache.GetIfPresent(key)
+	value, ok = kept.value.(V)
+	return value, ok
 }

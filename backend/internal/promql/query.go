@@ -57,8 +57,13 @@ type parsed struct {
 }
 
 func parse(text string, strict bool) (*Query, error) {
-	outcome := cached(cacheKey{kind: queryOf, text: text, strict: strict}, func() (parsed, int) {
-		query := &Query{text: strings.Clone(text), strict: strict} // It may be a part of a whole request.
+	key := cacheKey{kind: queryOf, text: text, strict: strict}
+	if known, ok := lookUp[parsed](key); ok {
+		return known.query, known.err
+	}
+	key.text = strings.Clone(text) // It may be a part of a whole request.
+	outcome := cached(key, func() (parsed, int) {
+		query := &Query{text: key.text, strict: strict}
 		root, err := query.parser().ParseExpr(query.text)
 		if err != nil {
 			return parsed{err: err}, sizeOfError(err)
