@@ -115,19 +115,15 @@ func (s *shared) get(ctx context.Context, key Key) []byte {
 	}()
 	select {
 	case result := <-answered:
-		switch {
-		case result.err == nil, errors.Is(result.err, redis.Nil):
+		if result.err == nil || errors.Is(result.err, redis.Nil) {
 			s.inARow.Store(0)
 			return result.text
-		case errors.Is(ctx.Err(), context.Canceled):
-			return nil // The query has ended.
 		}
 	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return nil
-		}
 	}
-	s.failed(began)
+	if !errors.Is(ctx.Err(), context.Canceled) { // Otherwise the query has ended.
+		s.failed(began)
+	}
 	return nil
 }
 
