@@ -115,7 +115,7 @@ func (e *Engine) askForPiece(ctx context.Context, p *Plan, missing *piece, memor
 	if err != nil {
 		return nil, response.failed(err)
 	}
-	matrix, err := splice.ParseWithin(text, memory.acquireWithin(ctx))
+	matrix, err := splice.Parse(text, memory.acquireWithin(ctx))
 	if grid := p.stepwise.grid; err == nil {
 		err = matrix.Window(grid.At(missing.first), grid.At(missing.last), grid.Step)
 	}

@@ -68,7 +68,7 @@ func (p *Plan) pieces(l *lookup) ([]*piece, error) {
 		return list, nil
 	}
 	add(tier.Cold, 0, first-1)
-	matrix, err := splice.Parse(l.entry.Answer)
+	matrix, err := splice.Parse(l.entry.Answer, nil)
 	if err == nil {
 		err = matrix.Window(grid.At(first), grid.At(last), grid.Step)
 	}
