@@ -92,8 +92,7 @@ func (r *Rule) checkParameters(parameters url.Values, known []string) error {
 }
 
 // matches confines the selectors of match[]. None at all means every series. isEmpty
-// is set when they match
-// nothing that is allowed.
+// is set when they match nothing that is allowed.
 func (r *Rule) matches(texts []string) (_ []string, isEmpty bool, _ error) {
 	if len(texts) == 0 {
 		all, err := promql.Selector{r.matcher}.Portable()
