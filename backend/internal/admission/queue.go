@@ -1,7 +1,7 @@
 // Package admission decides which calls to a tier are made, and when: a queue in
 // which callers take turns, one call for identical requests, and budgets for the
-// memory that answers take. It makes no call itself. Of this project it imports
-// promapi only.
+// memory that answers take. It makes no call itself, and imports
+// nothing of this project.
 package admission
 
 import (

@@ -92,9 +92,6 @@ func brokenOff(ctx context.Context, target *catalog.Tier, err error) error {
 	return err
 }
 
-// firstUnknownStatus is the first number after the statuses of HTTP.
-const firstUnknownStatus = 600
-
 // isAnswer reports whether a status is an answer to a query. If another attempt is
 // possible, the statuses of an unavailable server are not.
 func isAnswer(status int, isReplaceable bool) bool {
@@ -110,5 +107,6 @@ func isAnswer(status int, isReplaceable bool) bool {
 	}
 	// A redirect would show the caller an address of the tier.
 	isRedirect := status >= http.StatusMultipleChoices && status < http.StatusBadRequest
-	return status >= http.StatusOK && status < firstUnknownStatus && !isRedirect
+	const afterTheLast = 600
+	return status >= http.StatusOK && status < afterTheLast && !isRedirect
 }

@@ -67,39 +67,25 @@ type lookup struct {
 func (p *Plan) isCached() bool { return p.query.Datasource.Cached && p.engine.options.Cache != nil }
 
 // lookup returns what a query that cold answers, or a part of it, needs to use the
-// cache; nil where nothing of it may be kept. The key is still missing.
+// cache; nil if nothing of it may be kept. The key is still missing.
 func (p *Plan) lookup() *lookup {
-	if !p.isCached() || len(p.Warnings) > 0 || len(p.Input.Cold.Notes) > 0 {
-		return nil
-	}
-	until, stores, ok := p.unchangingUntil()
-	if !ok {
-		return nil
-	}
-	return &lookup{plan: p, stores: stores, generation: p.engine.options.Cache.Generation(), askedAt: time.Now(), until: until}
-}
-
-// unchangingUntil is up to when what cold answers can no longer change, in
-// milliseconds since the Unix epoch. ok is false where that is not known.
-func (p *Plan) unchangingUntil() (until int64, stores string, ok bool) {
 	evidence, cold, now := p.replica.Catalog, p.query.Datasource.Cold, p.query.Request.ReceivedAt
-	if evidence == nil || cold == nil {
-		return 0, "", false
+	if !p.isCached() || evidence == nil || len(p.Warnings) > 0 || len(p.Input.Cold.Notes) > 0 {
+		return nil
 	}
-	complete, ok := evidence.ColdCompleteUntil(now)
-	if !ok {
-		return 0, "", false
-	}
+	until, isKnown := evidence.ColdCompleteUntil(now)
 	if p.Input.Completeness != tier.Complete {
 		// Others than hot write to cold, too.
-		complete = min(complete, cold.SourcesEnd(now))
+		until = min(until, cold.SourcesEnd(now))
 	}
-	stores, ok = cold.StableStores()
+	stores, isStable := cold.StableStores()
 	fresh := p.freshness().Milliseconds()
-	if complete < math.MinInt64+fresh {
-		return 0, "", false
+	if !isKnown || !isStable || until < math.MinInt64+fresh {
+		return nil
 	}
-	return min(complete, p.Input.Now) - fresh, stores, ok
+	return &lookup{
+		plan: p, stores: stores, generation: p.engine.options.Cache.Generation(), askedAt: time.Now(), until: min(until, p.Input.Now) - fresh,
+	}
 }
 
 // freshness is how far back from now data may still change or come in.

@@ -80,7 +80,7 @@ func (r *Response) translateError(ctx context.Context) error {
 		return nil
 	}
 	translated := *apiError
-	if apiError.Status == http.StatusUnprocessableEntity && isTimeout(apiError.Message) {
+	if apiError.Status == http.StatusUnprocessableEntity && (strings.Contains(apiError.Message, "context deadline exceeded") || strings.Contains(apiError.Message, "query timed out")) {
 		translated.Status, translated.Type = http.StatusServiceUnavailable, promapi.ErrorTimeout
 		translated.Message = "query timed out in expression evaluation"
 	}
@@ -134,9 +134,4 @@ func (a attempt) askForError(ctx context.Context, message string) string {
 		return apiError.Message
 	}
 	return message
-}
-
-// isTimeout knows the words in which a tier says that the time was too short.
-func isTimeout(message string) bool {
-	return strings.Contains(message, "context deadline exceeded") || strings.Contains(message, "query timed out")
 }

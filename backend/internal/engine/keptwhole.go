@@ -23,9 +23,6 @@ const headReach = 3 * time.Hour
 // aboutTheEvaluation are parameters whose answer differs with each evaluation.
 var aboutTheEvaluation = []string{"stats", "cost", "analyze", "explain"}
 
-// noPartOfWhole are the parameters that change no answer.
-var noPartOfWhole = []string{"timeout"}
-
 // keepWhole answers an instant query or a metadata request with fixed times from
 // the cache, or keeps the answer of cold. Only what the rules chose cold for is kept.
 func (e *Engine) keepWhole(next handler) handler {
@@ -52,18 +49,17 @@ func (e *Engine) keepWhole(next handler) handler {
 // answer may not be kept.
 func (a attempt) lookUpWhole(ctx context.Context) *lookup {
 	p := a.plan
-	if !p.isCached() || p.replica.Catalog == nil || a.Tier != tier.Cold || !a.followsRules() {
-		return nil
-	}
-	newest, ok := p.newestOfWhole()
-	if !ok {
+	if a.Tier != tier.Cold || !a.followsRules() {
 		return nil
 	}
 	l := p.lookup()
-	if l == nil || newest > l.until {
+	if l == nil {
 		return nil
 	}
-	l.key = p.cacheKey(l.stores, noPartOfWhole, "whole")
+	if newest, ok := p.newestOfWhole(); !ok || newest > l.until {
+		return nil
+	}
+	l.key = p.cacheKey(l.stores, []string{"timeout"}, "whole")
 	if p.query.NoRead {
 		return l
 	}

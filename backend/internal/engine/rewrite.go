@@ -27,7 +27,8 @@ func (p *Plan) relabel() {
 	}
 	if err != nil {
 		p.hot, p.added = request, nil
-		p.Input.Unlabelled = tier.Note{Detail: firstLine(err), Public: promql.ErrNotRewritable.Error()}.For(p.Input.Detailed)
+		line, _, _ := strings.Cut(err.Error(), "\n")
+		p.Input.Unlabelled = tier.Note{Detail: line, Public: promql.ErrNotRewritable.Error()}.For(p.Input.Detailed)
 	}
 }
 
@@ -81,11 +82,6 @@ func relabelMatchers(request *promapi.Request, added map[string]string) (*promap
 		changed = append(changed, relabelled.String())
 	}
 	return request.With(url.Values{"match[]": changed}), nil
-}
-
-func firstLine(err error) string {
-	line, _, _ := strings.Cut(err.Error(), "\n")
-	return line
 }
 
 // downsamplingStep is the step from which on Thanos takes downsampled data by
