@@ -10,17 +10,23 @@ import (
 func (e *Engine) fallBack(next handler) handler {
 	return func(ctx context.Context, first attempt) (*Response, error) {
 		response, err := next(ctx, first)
-		if !first.isFailure(ctx, err) {
+		if first.isFailure(ctx, err) {
+			return e.tryOthers(ctx, next, first, err)
+		}
+		return response, err
+	}
+}
+
+// tryOthers is a function of its own because its loop moves variables to the heap.
+func (e *Engine) tryOthers(ctx context.Context, next handler, failed attempt, err error) (*Response, error) {
+	for a := range failed.others(ctx) {
+		e.options.OnRetry(a.next)
+		var response *Response
+		if response, err = next(ctx, a); !a.isFailure(ctx, err) {
 			return response, err
 		}
-		for a := range first.others(ctx) {
-			e.options.OnRetry(a.next)
-			if response, err = next(ctx, a); !a.isFailure(ctx, err) {
-				return response, err
-			}
-		}
-		return nil, err
 	}
+	return nil, err
 }
 
 // isFailure reports whether another attempt follows the error of this one. An overload

@@ -55,7 +55,7 @@ func matchesOf(request *promapi.Request) (list []promql.Selector, err error) {
 // or metric. Neither its times nor any other parameter is part of it, so that it is
 // the same for every refresh of a panel.
 func keyOf(request *promapi.Request) promql.Key {
-	texts := []string{string(request.Endpoint), request.Path, request.Parameters.Get("query"), request.Parameters.Get("metric")}
+	texts := []string{string(request.Endpoint), request.Label, request.Parameters.Get("query"), request.Parameters.Get("metric")}
 	return promql.KeyOf(append(texts, request.Parameters["match[]"]...)...)
 }
 
