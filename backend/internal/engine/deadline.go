@@ -54,9 +54,6 @@ func explain(ctx context.Context, name tier.Name, err error, timeout time.Durati
 	switch {
 	case errors.Is(err, errTooLarge):
 		return noMemory()
-	case errors.Is(err, upstream.ErrNotPrometheus):
-		return &promapi.Error{Status: http.StatusBadGateway, Type: promapi.ErrorUnavailable, Cause: err,
-			Message: fmt.Sprintf("the %s tier failed: %s", name, upstream.Describe(upstream.ErrNotPrometheus))}
 	case errors.As(err, &apiError):
 		return err
 	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled):

@@ -48,10 +48,7 @@ func acceptsGzip(header http.Header) (accepted bool) {
 
 // encoding is the content encoding of the answer.
 func (r *Response) encoding() string {
-	if encoding := strings.ToLower(r.Header.Get("Content-Encoding")); encoding != "" {
-		return encoding
-	}
-	return encodingPlain
+	return cmp.Or(strings.ToLower(r.Header.Get("Content-Encoding")), encodingPlain)
 }
 
 // plain returns the body, decompressed.

@@ -56,8 +56,6 @@ func (r *Response) addWarnings(compressed bool) error {
 	} else {
 		r.Header.Del("Content-Encoding")
 	}
-	r.Header.Del("Content-Length")
-	r.Header.Del("ETag")
 	r.ContentLength = -1
 	r.readFrom(changed)
 	return nil

@@ -102,9 +102,7 @@ func (r *Response) setBody(text []byte) {
 // setHeader makes the header that of a JSON text that was written here.
 func (r *Response) setHeader() {
 	r.Header = r.Header.Clone()
-	for _, name := range []string{"Content-Encoding", "Content-Length", "ETag"} {
-		r.Header.Del(name)
-	}
+	r.Header.Del("Content-Encoding")
 	r.Header.Set("Content-Type", "application/json")
 }
 

@@ -26,9 +26,9 @@ func (r *Response) checkStart() error {
 		return upstream.ErrNotPrometheus
 	}
 	first := byte('{')
-	switch strings.ToLower(r.Header.Get("Content-Encoding")) {
-	case "", "identity":
-	case "gzip":
+	switch r.encoding() {
+	case encodingPlain:
+	case encodingGzip:
 		first = 0x1f
 	default:
 		return nil

@@ -115,12 +115,9 @@ func (r *Request) interpret(parameters url.Values) error {
 			return err
 		}
 	}
-	timeRange, err := parseTimeRange(r.Endpoint, parameters, r.ReceivedAt)
-	if err != nil {
-		return err
-	}
-	r.TimeRange = timeRange
-	return nil
+	var err error
+	r.TimeRange, err = parseTimeRange(r.Endpoint, parameters, r.ReceivedAt)
+	return err
 }
 
 // singleValued are the parameters of which the API reads one value only. One server
