@@ -14,6 +14,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
 )
 
@@ -41,7 +42,9 @@ type Options struct {
 // Engine answers the queries of a gateway. It is safe for concurrent use.
 type Engine struct {
 	options Options
-	handle  handler // see chain
+	// handle answers a query by all steps, and handleOne one that one tier answers
+	// as a whole: then there are fewer steps to follow.
+	handle, handleOne handler
 	// unjoinable says why a query could not be put together, by Plan.pieceKey.
 	pieceBudget *admission.ByteBudget
 	unjoinable  *lru.Cache[string, unjoinable]
@@ -72,7 +75,7 @@ func New(options Options) *Engine {
 	// It returns an error for a size below one only. An expirable LRU would leave a
 	// goroutine behind.
 	e.unjoinable, _ = lru.New[string, unjoinable](unjoinableRemembered)
-	e.handle = e.chain()
+	e.handle, e.handleOne = e.chain(true), e.chain(false)
 	return e
 }
 
@@ -83,18 +86,25 @@ type handler func(ctx context.Context, a attempt) (*Response, error)
 // step puts itself in front of a handler.
 type step func(next handler) handler
 
-// chain returns the steps that answer a planned query, in this order.
-func (e *Engine) chain() handler {
+// chain returns the steps that answer a planned query, in this order. Without
+// several it is for a query that one tier answers as a whole.
+func (e *Engine) chain(several bool) handler {
 	steps := []step{
-		e.withinDeadline,      // bounds what follows, and puts its errors into words
-		e.finish,              // warnings, and one language for errors of tiers
-		e.assemble,            // cut queries and kept steps: pieces of several tiers at once
-		e.unite,               // both tiers at once, their answers joined
+		e.withinDeadline, // bounds what follows, and puts its errors into words
+		e.finish,         // warnings, and one language for errors of tiers
+	}
+	if several {
+		steps = append(steps,
+			e.assemble, // cut queries and kept steps: pieces of several tiers at once
+			e.unite,    // both tiers at once, their answers joined
+		)
+	}
+	steps = append(steps,
 		e.fallBack,            // the next replica, then the other tier
 		e.decode,              // labels and limits that a tier does not apply itself
 		e.keepWhole,           // an answer from the cache, or into it
 		e.retryOnInconclusive, // the other tier where an answer says nothing
-	}
+	)
 	answer := handler(e.ask)
 	for _, before := range slices.Backward(steps) {
 		answer = before(answer)
@@ -120,6 +130,9 @@ func (e *Engine) Do(ctx context.Context, query Query) (*Response, error) {
 	}
 	if query.OnPlanned != nil {
 		query.OnPlanned()
+	}
+	if plan.Tier != tier.Both && plan.Cut == nil && !plan.isStepwiseAtCold() {
+		return e.handleOne(ctx, plan.attempt(plan.Decision))
 	}
 	return e.handle(ctx, plan.attempt(plan.Decision))
 }

@@ -45,6 +45,17 @@ func TestDo_PassesTheStepsInTheirOrder(t *testing.T) {
 	require.NoError(t, err)
 	_ = body(t, response)
 	require.Equal(t, []string{
-		"Do", "withinDeadline", "finish", "assemble", "unite", "fallBack", "decode", "keepWhole", "retryOnInconclusive", "ask",
+		"Do", "withinDeadline", "finish", "fallBack", "decode", "keepWhole", "retryOnInconclusive", "ask",
+	}, ctx.deepest, "one tier answers it as a whole")
+
+	engine, query := p.query(t, up).made()
+	plan, err := engine.Plan(t.Context(), query)
+	require.NoError(t, err)
+	ctx = &stackContext{Context: t.Context()}
+	response, err = engine.handle(ctx, plan.attempt(plan.Decision))
+	require.NoError(t, err)
+	_ = body(t, response)
+	require.Equal(t, []string{
+		"withinDeadline", "finish", "assemble", "unite", "fallBack", "decode", "keepWhole", "retryOnInconclusive", "ask",
 	}, ctx.deepest)
 }
