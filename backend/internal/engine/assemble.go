@@ -22,13 +22,12 @@ type piece struct {
 	matrix      *splice.Matrix
 }
 
-// errHotIsEmpty is why pieces are not joined: hot has nothing where cold has
-// something, and was only assumed to have everything.
+// errHotIsEmpty means that hot has nothing although cold has something, and was only
+// assumed to have everything.
 var errHotIsEmpty = errors.New("hot has nothing, and was only assumed to have everything")
 
-// assemble answers a query that is cut, or some steps of which the cache may have.
-// It asks for all pieces at once and joins them. Where a piece is missing, the
-// query is answered as a whole.
+// assemble joins the pieces of a query that is cut, or of which the cache has steps. It
+// queries the tiers at once. If a piece is missing, one tier answers the whole query.
 func (e *Engine) assemble(next handler) handler {
 	return func(ctx context.Context, a attempt) (*Response, error) {
 		p := a.plan
@@ -61,8 +60,8 @@ func (e *Engine) assemble(next handler) handler {
 	}
 }
 
-// joinPieces asks for the pieces and joins them. The answer holds their memory; on
-// an error it is still to be released.
+// joinPieces queries the missing pieces and joins all. Closing the answer releases the
+// memory; on an error, the caller does.
 func (e *Engine) joinPieces(ctx context.Context, a attempt, l *lookup, pieces []*piece, memory *reservation) (*Response, error) {
 	p := a.plan
 	group, groupContext := errgroup.WithContext(ctx)
@@ -91,8 +90,8 @@ func (e *Engine) joinPieces(ctx context.Context, a attempt, l *lookup, pieces []
 	return response, nil
 }
 
-// askForPiece asks a tier for a piece. Its error is a *CallError, with the answer of
-// the tier where that is an error of the query.
+// askForPiece queries a tier for a piece. Its error is a *CallError, with the answer of
+// the tier if that is an error of the query.
 func (e *Engine) askForPiece(ctx context.Context, p *Plan, missing *piece, memory *reservation) (*splice.Matrix, error) {
 	response, err := e.ask(ctx, p.pieceAttempt(missing))
 	if err != nil {
@@ -125,8 +124,8 @@ func (e *Engine) askForPiece(ctx context.Context, p *Plan, missing *piece, memor
 	return matrix, nil
 }
 
-// withoutPieces returns the decision for the query as a whole after its pieces
-// could not be joined. ok is false where the error is the answer.
+// withoutPieces returns the decision for the whole query after an error of its pieces.
+// ok is false if the error is the answer.
 func (p *Plan) withoutPieces(ctx context.Context, err error) (_ tier.Decision, ok bool) {
 	if errors.Is(err, errHotIsEmpty) {
 		p.replica.Catalog.RememberEmpty(p.key)
@@ -156,8 +155,7 @@ func (p *Plan) withoutPieces(ctx context.Context, err error) (_ tier.Decision, o
 	return p.Input.ColdFailed()
 }
 
-// hotAloneIsEmpty reports whether hot has nothing where cold has something, and
-// was only assumed to have everything.
+// hotAloneIsEmpty reports whether errHotIsEmpty holds.
 func (p *Plan) hotAloneIsEmpty(pieces []*piece) bool {
 	if p.Input.Completeness != tier.Assumed || !p.Input.ColdCovers() || p.replica.Catalog == nil {
 		return false

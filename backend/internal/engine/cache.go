@@ -93,8 +93,8 @@ func (p *Plan) freshness() time.Duration {
 	return max(p.engine.options.Freshness, p.snapshot.Hot.OutOfOrderWindow, p.snapshot.Cold.OutOfOrderWindow)
 }
 
-// cacheKey returns the key of everything that can change what cold answers. without
-// are parameters that it does not hold, more what it holds besides.
+// cacheKey returns the key of everything that can change an answer of cold, without some
+// parameters and with more texts.
 func (p *Plan) cacheKey(stores string, without []string, more ...string) cache.Key {
 	request := p.cold
 	parts := []string{p.query.Datasource.Scope, string(tier.Cold), stores, string(request.Endpoint), request.Path}
@@ -114,8 +114,8 @@ func (l *lookup) get(ctx context.Context, memory *reservation) *cache.Entry {
 	return l.plan.engine.options.Cache.Get(ctx, l.key, func(bytes int64) bool { return memory.acquire(bytes) == nil })
 }
 
-// put keeps an entry once it is clear that cold's stores were complete. isWhole
-// looks at the entry before, if not nil, and may refuse it.
+// put keeps an entry if cold's stores were complete, and if isWhole, which may be nil,
+// accepts it.
 func (l *lookup) put(entry *cache.Entry, isWhole func(*cache.Entry) bool) {
 	options, answered, cold := &l.plan.engine.options, time.Now(), l.plan.query.Datasource.Cold
 	options.Cache.Put(l.key, entry, l.generation, func() bool {
@@ -137,12 +137,11 @@ func (p *Plan) report(use CacheUse) *CacheUse {
 	return &use
 }
 
-// confirmWithin bounds how long an answer waits until its stores are known to
-// have been complete.
+// confirmWithin bounds how long an entry waits for the next look at the stores.
 const confirmWithin = 2 * time.Minute
 
-// promqlInfo is how Thanos begins an info, which it puts among the warnings: it
-// is about the query, and says nothing about the data.
+// promqlInfo begins an info, which Thanos puts among the warnings. It is about the
+// query, not about the data.
 const promqlInfo = "PromQL info: "
 
 // mayBeRepeated reports whether warnings are the same with every answer to a query.

@@ -14,15 +14,14 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
-// An answer that has to be looked at while it passes is asked for in gzip, which
-// every Prometheus and Thanos speaks, where the client accepts it.
+// An answer that is read while it passes comes in gzip if the client accepts that: every
+// Prometheus and Thanos supports it.
 const (
 	encodingGzip  = "gzip"
 	encodingPlain = "identity"
 )
 
-// inEncoding returns the request with another Accept-Encoding. The request itself
-// is not changed.
+// inEncoding returns the request with another Accept-Encoding.
 func inEncoding(request *promapi.Request, encoding string) *promapi.Request {
 	changed := *request
 	changed.Header = request.Header.Clone()
@@ -71,9 +70,8 @@ func unzip(body io.Reader) (io.Reader, error) {
 	return unzipped, nil
 }
 
-// zippedBody is a body that is compressed while it is read. What has come in goes
-// out at once. An error of the source is returned, and ends the body without the
-// mark of its end.
+// zippedBody compresses a body while it is read, and passes on what has arrived. A
+// truncated source stays truncated: it gets no gzip trailer.
 type zippedBody struct {
 	source io.Reader
 	out    bytes.Buffer

@@ -11,8 +11,8 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// lookUpSteps looks up what the cache has of a range query that cold answers, or a
-// part of it. It returns nil where nothing of it may be kept.
+// lookUpSteps looks up the steps of a range query that the cache has. It returns nil if
+// none of them may be kept.
 func (p *Plan) lookUpSteps(ctx context.Context, memory *reservation) *lookup {
 	steps := p.stepwise
 	if steps == nil {
@@ -39,12 +39,10 @@ func (p *Plan) lookUpSteps(ctx context.Context, memory *reservation) *lookup {
 	return l
 }
 
-// timeParameters are those that the key holds in another form, or that change no
-// value: what the pieces are cut from and joined to.
+// timeParameters are in the key in another form, or change no value.
 var timeParameters = []string{"query", "start", "end", "step", "limit", "time", "timeout"}
 
-// pieces are what the answer is put together from: what the cache has, and the
-// steps that are missing.
+// pieces returns the steps that the cache has and those that are missing, in order.
 func (p *Plan) pieces(l *lookup) ([]*piece, error) {
 	grid := p.stepwise.grid
 	steps := grid.Len()
@@ -85,10 +83,10 @@ func (p *Plan) pieces(l *lookup) ([]*piece, error) {
 }
 
 const (
-	// fewSteps is how many steps more hot is asked for without a thought.
+	// fewSteps is how many more steps always come from hot.
 	fewSteps = 16
-	// fewNew is how many steps of cold the cache may lack: an entry that was
-	// written anew for each of them would cost more than to ask for them again.
+	// fewNew is how many steps of cold the cache may lack: to query them again costs
+	// less than to write the entry for each of them.
 	fewNew = 4
 )
 
@@ -133,10 +131,10 @@ func (l *lookup) keepSteps(pieces []*piece) {
 	l.put(entry, nil)
 }
 
-// usedSteps says how much of the answer came from the cache.
+// usedSteps returns how much of the answer came from the cache.
 func (p *Plan) usedSteps(l *lookup, pieces []*piece) CacheUse {
 	use := CacheUse{Result: CacheMiss, Steps: p.stepwise.grid.Len()}
-	uncached := 0 // steps that cold was asked for although they may be kept
+	uncached := 0 // steps of cold that may be kept
 	for _, piece := range pieces {
 		switch piece.from {
 		case "":
@@ -162,8 +160,7 @@ func (p *Plan) usedSteps(l *lookup, pieces []*piece) CacheUse {
 	return use
 }
 
-// isStepwiseAtCold reports whether a query goes to cold as a whole, and the cache
-// may have some of its steps.
+// isStepwiseAtCold reports whether cold answers the query, and the cache may have steps.
 func (p *Plan) isStepwiseAtCold() bool {
 	if !p.isCached() || p.Tier != tier.Cold || p.stepwise == nil {
 		return false

@@ -23,15 +23,14 @@ type stepwise struct {
 	grid tier.Grid
 	// hot and cold are the queries for the tiers with their times frozen.
 	hot, cold *promql.Query
-	// lead is by how many steps a piece of cold starts early: a tier that
-	// deduplicates replicas gives other values at the start of what it reads.
+	// lead is by how many steps a piece of cold starts early: deduplication of replicas
+	// changes values at the start of what is read.
 	lead int
 	// extentAt returns what cold reads at one step.
 	extentAt func(at int64) (promql.Extent, error)
 }
 
-// asStepwise returns the query as one that may be answered in pieces, or an error
-// that says why it may not.
+// asStepwise returns an error that says why the query is not answered in pieces.
 func (p *Plan) asStepwise() (*stepwise, error) {
 	request, times := p.query.Request, p.query.Request.TimeRange
 	switch {
@@ -78,8 +77,7 @@ func frozen(request *promapi.Request) (*promql.Query, error) {
 	return query.Frozen(request.TimeRange.Start, request.TimeRange.End)
 }
 
-// cut decides whether and where the query is cut. It returns an error that says
-// why it is not.
+// cut decides where the query is cut. It returns an error that says why it is not.
 func (p *Plan) cut() (*tier.Cut, error) {
 	datasource := p.query.Datasource
 	if datasource.Strategy != tier.StrategySplit {
@@ -107,8 +105,7 @@ func (p *Plan) cut() (*tier.Cut, error) {
 	return &cut, nil
 }
 
-// pieceKey identifies a query whose answer could not be put together: what it
-// selects, its step and how many steps it has, at one hot and one cold tier.
+// pieceKey identifies a query in Engine.unjoinable, by what can make it too large.
 func (p *Plan) pieceKey() string {
 	return fmt.Sprintf("%p %x %d %d", p.replica.Catalog, p.key, p.stepwise.grid.Step, p.stepwise.grid.Len())
 }
@@ -131,7 +128,7 @@ func (p *Plan) pieceAttempt(missing *piece) attempt {
 // timeOf returns an evaluation time as a parameter.
 func (s *stepwise) timeOf(i int) string { return promapi.FormatTime(time.UnixMilli(s.grid.At(i))) }
 
-// fallbackOfPiece is the tier that takes over for one whose steps are missing.
+// fallbackOfPiece returns the tier that takes over after a failure.
 func (p *Plan) fallbackOfPiece(from tier.Name) tier.Name {
 	switch {
 	case p.Cut == nil:
