@@ -45,7 +45,7 @@ func (r *Resolver) buildDefault() (*Resolved, error) {
 
 // ownConfigured returns the destination of the gateway's own tier as configured.
 func (r *Resolver) ownConfigured(name tier.Name) destination {
-	at := destination{name: name, transport: r.transports.own[name]}
+	at := destination{name: name, transport: r.transports.configured[name]}
 	if name == tier.Hot {
 		at.url, at.retention, at.tenancy, at.tenant = r.config.Hot.URL, time.Duration(r.config.Hot.Retention), r.config.Hot.Tenancy, r.config.Hot.Tenant
 	} else {
@@ -132,7 +132,7 @@ func (r *Resolver) destinationOf(reference perses.Reference, name tier.Name, nam
 		return at, false, &promapi.Error{Status: http.StatusForbidden, Type: promapi.ErrorForbidden, Cause: err, Message: fmt.Sprintf(
 			"the %s tier of %s is at %s, which is not an allowed destination: ask the operator to list the host in the gateway's destinations", name, reference, named.URL.Host)}
 	}
-	return at, false, r.mayChooseTenant(reference, name, tenant, r.isOwnServer(&named.URL.URL) || at.transport.HoldsSecrets())
+	return at, false, r.mayChooseTenant(reference, name, tenant, r.isOwnServer(&named.URL.URL) || at.transport.HoldsSecrets(named.URL.Scheme))
 }
 
 // tenantOf returns the tenant headers of a saved datasource.

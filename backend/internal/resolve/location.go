@@ -105,7 +105,7 @@ func (r *Resolver) ownLocation(name tier.Name) location {
 	discovered.url, discovered.service = service.URL(), reference.String()
 	switch {
 	case discovered.url != "":
-		permission, err := permissionFor(service, reference.Scheme, r.transports.discovered[name].over(service.Scheme))
+		permission, err := permissionFor(service, reference.Scheme, r.transports.discovered[name])
 		if err != nil {
 			discovered.url, discovered.missing = "", err.Error()
 		}

@@ -47,7 +47,7 @@ func (r *Resolver) locationOfService(reference perses.Reference, name tier.Name,
 	if err := r.permitService(state, service, trusted, &at); err != nil {
 		return location{}, fmt.Errorf("reach the Service %s: %w", service, err)
 	}
-	return location{destination: at, service: state, reference: service}, r.mayChooseTenant(reference, name, tenant, own || at.transport.HoldsSecrets())
+	return location{destination: at, service: state, reference: service}, r.mayChooseTenant(reference, name, tenant, own || at.transport.HoldsSecrets(state.Scheme))
 }
 
 // permitService adds the operator's settings and credentials for a Service that a datasource
@@ -144,7 +144,7 @@ func (r *Resolver) warnOfWithheld(reference discovery.Reference, service *discov
 		if !r.isDiscovered(name) || r.ownReference(name) != reference || service.Scheme != "http" || reference.Scheme != "" {
 			continue
 		}
-		if r.transports.discovered[name].withoutToken.HoldsSecrets() {
+		if r.transports.discovered[name].HoldsSecrets("http") {
 			r.logger.Warnf("tierproxy does not send the credential of %[1]s.http_config to the Service %[2]s, because the Service uses plain HTTP: to send it anyway, set discovery.%[1]s.scheme to http", name, reference)
 		}
 	}

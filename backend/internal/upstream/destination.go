@@ -44,7 +44,7 @@ func (d Destination) matches(target *url.URL) bool {
 
 // transportOver returns what the gateway shows over a scheme.
 func (d Destination) transportOver(scheme string) *TransportConfig {
-	if d.Transport.HoldsSecrets() && d.Scheme == "" && scheme != "https" {
+	if d.Scheme == "" && scheme != "https" && d.Transport.HoldsSecrets(scheme) {
 		return nil
 	}
 	return d.Transport

@@ -62,7 +62,7 @@ func (c *TransportConfig) SkipsVerification() bool {
 	return config.TLSConfig.InsecureSkipVerify || (config.OAuth2 != nil && config.OAuth2.TLSConfig.InsecureSkipVerify)
 }
 
-// SendsToken reports whether the token of TokenFile is sent.
+// SendsToken reports whether requests over https carry the token of TokenFile.
 func (c *TransportConfig) SendsToken() bool {
 	return c != nil && c.options.TokenFile != "" && !settings.NamesCredential(c.options.HTTP)
 }
@@ -75,14 +75,14 @@ func (c *TransportConfig) UsesProxy() bool {
 	return c.IsConfigured() && (c.options.HTTP.ProxyURL.URL != nil || c.options.HTTP.ProxyFromEnvironment)
 }
 
-// HoldsSecrets reports whether requests carry anything that must not go to another
-// destination, or over an unencrypted connection.
-func (c *TransportConfig) HoldsSecrets() bool {
+// HoldsSecrets reports whether requests over a scheme carry anything that must not go to
+// another destination. The token of TokenFile goes over https only.
+func (c *TransportConfig) HoldsSecrets(scheme string) bool {
 	if c == nil {
 		return false
 	}
 	config := c.options.HTTP
-	return c.options.TokenFile != "" || settings.NamesCredential(config) || (config != nil && config.HTTPHeaders != nil)
+	return (c.options.TokenFile != "" && scheme == "https") || settings.NamesCredential(config) || (config != nil && config.HTTPHeaders != nil)
 }
 
 // RoundTripper returns what carries requests to the destination, over

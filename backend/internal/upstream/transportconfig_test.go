@@ -166,15 +166,19 @@ func TestTransportConfig_ClientCertificatesAreReadAgain(t *testing.T) {
 	require.NotEmpty(t, describeProbe(t, made))
 	second.Issue(tomorrow, "tierproxy").Write(t, directory)
 	certificates.Replace(t, authority, others.PEM)
+	read := func() { made.transport.(*reloading).checked = time.Time{} } // A second later.
+	read()
 	require.Empty(t, describeProbe(t, made))
 
 	// Half of a rotation is no reason to fail.
 	certificates.Replace(t, authority, []byte("half of a"))
+	read()
 	require.Empty(t, describeProbe(t, made))
 	succeeded, failed := reloads.Counts()
 	require.NotZero(t, succeeded)
 	require.NotZero(t, failed)
 	require.NoError(t, os.Remove(key))
+	read()
 	require.Empty(t, describeProbe(t, made))
 	_, later := reloads.Counts()
 	require.Greater(t, later, failed, "a file that vanished counts too")
