@@ -31,9 +31,9 @@ func TestDestination_CredentialGoesToItsServerOnly(t *testing.T) {
 	of := func(project, address string) destination {
 		t.Helper()
 		named := saved(t, project, fmt.Sprintf(`"hot":{"url":%q},`, address), "{}")
-		at, own, err := m.destinationOf(named.Reference, tier.Hot, named.Spec.Hot, nil)
+		at, err := m.locationOf(named, tier.Hot)
 		require.NoError(t, err)
-		require.False(t, own)
+		require.False(t, at.use.isGateway)
 		return at.destination
 	}
 	hot, other := m.transports.configured[tier.Hot], m.transports.destinations[0].Transport

@@ -141,8 +141,8 @@ func (r *Resolved) Health(now time.Time, detailed bool) Health {
 		described := tierHealth(queried, status, now, problem, detailed)
 		if queried == r.Cold {
 			coldState := queried.State(now)
-			if r.Pair != nil {
-				coldState = r.Pair.ColdState(now)
+			if r.Catalog != nil {
+				coldState = r.Catalog.ColdState(now)
 			}
 			end := time.UnixMilli(coldState.Newest).UTC()
 			described.CoverageEnd = &end
@@ -156,8 +156,8 @@ func (r *Resolved) Health(now time.Time, detailed bool) Health {
 	if answering == 0 {
 		health.Status = StatusUnhealthy
 	}
-	if r.Pair != nil {
-		health.addLearned(r.Pair.Snapshot(), detailed)
+	if r.Catalog != nil {
+		health.addLearned(r.Catalog.Snapshot(), detailed)
 	}
 	return health
 }
@@ -213,11 +213,11 @@ func tierHealth(queried *catalog.Tier, status catalog.Status, now time.Time, pro
 // contains the errors of all replicas.
 func (r *Resolved) hotStatus(detailed bool) (best catalog.Status, problem string) {
 	best = r.Hot.Status()
-	if len(r.replicas) == 0 {
+	if r.Hot.Replica() == "" {
 		return best, best.ErrorFor(detailed)
 	}
 	var problems []string
-	for i, replica := range r.replicas {
+	for i, replica := range r.Datasource.Hot {
 		status := replica.Hot.Status()
 		if status.Error != "" {
 			problems = append(problems, replica.Hot.Replica()+": "+status.ErrorFor(detailed))
@@ -232,7 +232,10 @@ func (r *Resolved) hotStatus(detailed bool) (best catalog.Status, problem string
 
 // addReplicas adds the state of each replica of hot, and the earliest start of their coverage.
 func (r *Resolved) addReplicas(health *TierHealth, now time.Time, detailed bool) {
-	for _, replica := range r.replicas {
+	if r.Hot.Replica() == "" {
+		return
+	}
+	for _, replica := range r.Datasource.Hot {
 		status := replica.Hot.Status()
 		state := tierHealth(replica.Hot, status, now, status.ErrorFor(detailed), detailed)
 		health.Replicas = append(health.Replicas, ReplicaHealth{

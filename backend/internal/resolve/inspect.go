@@ -85,31 +85,23 @@ func (r *Resolver) inspect(ctx context.Context, saved *perses.Datasource, name t
 			seen.Address = named.URL.Redacted()
 		}
 	}
-	tenant := tenantOf(saved)
-	at, own, err := r.destinationOf(saved.Reference, name, named, tenant)
+	at, err := r.locationOf(saved, name)
 	if err == nil && pending(at.service) {
 		lookup, cancel := context.WithTimeout(ctx, lookupTimeout)
 		r.discovery.Wait(lookup, at.reference)
 		cancel()
-		at, own, err = r.destinationOf(saved.Reference, name, named, tenant)
-	}
-	unused := ""
-	if err == nil {
-		unused = hotUnused(at, tenant, "")
+		at, err = r.locationOf(saved, name)
 	}
 	switch {
-	case unused != "":
-		seen.State, seen.Message = StateNone, unused
-		return seen
 	case err != nil:
 		seen.State, seen.Message = StateForbidden, promapi.MessageOf(err)
 		if promapi.AsError(err).Status == http.StatusNotImplemented {
 			seen.State = StateUnresolved
 		}
 		return seen
-	}
-	if !own {
-		at.scrapeInterval = time.Duration(saved.Spec.ScrapeInterval)
+	case at.unused != "":
+		seen.State, seen.Message = StateNone, at.unused
+		return seen
 	}
 	servers := r.serversAt(at)
 	switch {
@@ -125,7 +117,7 @@ func (r *Resolver) inspect(ctx context.Context, saved *perses.Datasource, name t
 	inspections := make([]catalog.Inspection, len(servers))
 	var running sync.WaitGroup
 	for i, server := range servers {
-		client, err := server.client(tenant, config.PoolConfig{Size: 1}, 1, r.network)
+		client, err := server.client(at.use.header, config.PoolConfig{Size: 1}, 1, r.network)
 		if err != nil {
 			seen.State, seen.Message = string(upstream.FailureTLS), "the gateway cannot read the configured certificates for this host"
 			return seen

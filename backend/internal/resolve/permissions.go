@@ -29,7 +29,7 @@ func (r *Resolver) permit(reference perses.Reference, named *url.URL, at *destin
 		return err
 	}
 	trusted := r.trusts(reference)
-	if own := r.ownTierAt(named); own != nil && trusted {
+	if own := r.gatewayTierAt(named); own != nil && trusted {
 		at.transport, at.tenancy, at.guard, at.tenant = own.transport, own.tenancy, own.guard, own.tenant
 		return nil
 	}
@@ -44,24 +44,24 @@ func (r *Resolver) permit(reference perses.Reference, named *url.URL, at *destin
 	return nil
 }
 
-// ownTierAt returns the gateway's own tier that a URL belongs to, or nil. The scheme, host
+// gatewayTierAt returns the gateway's own tier that a URL belongs to, or nil. The scheme, host
 // and port are the same, and the tier's path is the URL's path or a parent of it.
-func (r *Resolver) ownTierAt(named *url.URL) *destination {
-	return r.ownWhere(func(own *url.URL) bool {
+func (r *Resolver) gatewayTierAt(named *url.URL) *destination {
+	return r.gatewayTierWhere(func(own *url.URL) bool {
 		return own.Scheme == named.Scheme && upstream.SameServer(own, named) && upstream.UnderPath(own.Path, named.Path)
 	})
 }
 
-// isOwnServer reports whether a URL is on the server of one of the gateway's own tiers. The
+// isGatewayServer reports whether a URL is on the server of one of the gateway's own tiers. The
 // path does not matter.
-func (r *Resolver) isOwnServer(named *url.URL) bool {
-	return r.ownWhere(func(own *url.URL) bool { return upstream.SameServer(own, named) }) != nil
+func (r *Resolver) isGatewayServer(named *url.URL) bool {
+	return r.gatewayTierWhere(func(own *url.URL) bool { return upstream.SameServer(own, named) }) != nil
 }
 
-// ownWhere returns the first of the gateway's own tiers whose URL matches, or nil.
-func (r *Resolver) ownWhere(matches func(*url.URL) bool) *destination {
+// gatewayTierWhere returns the first of the gateway's own tiers whose URL matches, or nil.
+func (r *Resolver) gatewayTierWhere(matches func(*url.URL) bool) *destination {
 	for _, name := range tier.Names() {
-		own := r.ownLocation(name).destination
+		own := r.gatewayLocation(name).destination
 		if at, err := url.Parse(own.url); err == nil && own.url != "" && matches(at) {
 			return &own
 		}
@@ -69,9 +69,9 @@ func (r *Resolver) ownWhere(matches func(*url.URL) bool) *destination {
 	return nil
 }
 
-// mayUseOwnTiers returns an error unless the datasource may use the gateway's own tiers:
+// mayUseGatewayTiers returns an error unless the datasource may use the gateway's own tiers:
 // global ones and those of listed projects may.
-func (r *Resolver) mayUseOwnTiers(reference perses.Reference, name tier.Name, tenant http.Header) error {
+func (r *Resolver) mayUseGatewayTiers(reference perses.Reference, name tier.Name, tenant http.Header) error {
 	if !r.trusts(reference) {
 		return promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
 			"%s may not use the gateway's own %s tier: name a %s tier in the datasource, or ask the operator to list project %q in the gateway's configuration",
@@ -96,17 +96,17 @@ func (r *Resolver) mayChooseTenant(reference perses.Reference, name tier.Name, t
 		"%s may not choose the tenant of the gateway's own %s tier: remove the tenant header from its proxy", reference, name)
 }
 
-// hotUnused returns why a datasource with tenant headers does not use its hot tier, or
-// previous. A hot tier that ignores the headers would return data of another tenant.
+// hotUnused returns why a datasource with tenant headers does not use its hot tier, or an
+// empty string. A hot tier that ignores the headers would return data of another tenant.
 // Therefore the operator has to declare that the tier holds this tenant.
-func hotUnused(at location, tenant http.Header, previous string) string {
+func hotUnused(at location, tenant http.Header) string {
 	if at.name != tier.Hot || len(tenant) == 0 || (at.url == "" && at.missing == "") {
-		return previous
+		return ""
 	}
 	for _, values := range tenant {
 		if at.tenant == "" || !slices.Equal(values, []string{at.tenant}) {
 			return "hot is not used: the proxy of the datasource sends a tenant header, and the operator has not declared that hot holds this tenant (hot.tenant, or tenant of an entry in destinations)"
 		}
 	}
-	return previous
+	return ""
 }

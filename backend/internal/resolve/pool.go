@@ -106,27 +106,23 @@ type tierPool struct {
 	onProbe func(*catalog.Tier, catalog.Status) // for the gateway's own tiers
 	limits  admission.Limits
 	meters  map[tier.Name]*admission.Meters
-	// keepOwn marks the gateway's own tiers as used.
-	keepOwn func()
-	// ownHotURL returns the URL of the gateway's own hot tier.
-	ownHotURL func() string
 	// onDrop is called when a tier is dropped.
 	onDrop func()
 
 	mutex    sync.Mutex
 	context  context.Context //nolint:containedctx // The lifetime of the probes: from Start to Stop.
 	tiers    map[destination]*pooledTier
-	pairs    map[pairKey]*pooledPair
+	catalogs map[tierPair]*pooledCatalog
 	replicas map[replicaSetKey]*replicaSet
 	// conflicts remembers servers that are not replicas of each other.
 	conflicts map[replicaSetKey]replicaConflict
 	running   sync.WaitGroup
 }
 
-// pairKey is the hot and the cold tier of a datasource.
-type pairKey struct{ hot, cold *catalog.Tier }
+// tierPair is the hot and the cold tier of a datasource.
+type tierPair struct{ hot, cold *catalog.Tier }
 
-type pooledPair struct {
+type pooledCatalog struct {
 	*catalog.Catalog
 	cancel context.CancelFunc
 }
@@ -136,7 +132,8 @@ type pooledTier struct {
 	cancel context.CancelFunc
 	// used is the last use by any datasource.
 	used usage
-	own  bool
+	// isGateway marks one of the gateway's own tiers with a configured URL.
+	isGateway bool
 	// users maps the projects whose datasources name the tier to their last use. The empty
 	// project stands for global datasources.
 	users map[string]*usage
@@ -149,8 +146,7 @@ func newTierPool(config config.Config) *tierPool {
 	return &tierPool{
 		now:    time.Now,
 		config: config, limits: limitsOf(config),
-		keepOwn: func() {}, ownHotURL: func() string { return config.Hot.URL }, onDrop: func() {},
-		tiers: make(map[destination]*pooledTier), pairs: make(map[pairKey]*pooledPair),
+		onDrop: func() {}, tiers: make(map[destination]*pooledTier), catalogs: make(map[tierPair]*pooledCatalog),
 		replicas: make(map[replicaSetKey]*replicaSet), conflicts: make(map[replicaSetKey]replicaConflict),
 	}
 }
@@ -172,28 +168,15 @@ func (p *tierPool) start(ctx context.Context) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	p.context = ctx
-	p.running.Go(func() {
-		ticker := time.NewTicker(idleTimeout / 10)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case now := <-ticker.C:
-				p.keepOwn()
-				p.dropUnused(now.Add(-idleTimeout))
-			}
-		}
-	})
 }
 
 // tierUse says who uses a tier.
 type tierUse struct {
 	// header are the tenant headers of the destination.
 	header http.Header
-	// own marks one of the gateway's own tiers. It does not count for a project. The pool
-	// keeps it forever if its URL is configured.
-	own bool
+	// isGateway marks one of the gateway's own tiers. It does not count for a project. The
+	// pool keeps it forever if its URL is configured.
+	isGateway bool
 	// project is the project of the datasource; empty for a global one.
 	project string
 }
@@ -210,13 +193,13 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 		if err != nil {
 			return nil, nil, err
 		}
-		pooled.own = pooled.own || (use.own && at.service == "")
+		pooled.isGateway = pooled.isGateway || (use.isGateway && at.service == "")
 		return pooled.With(settings), usages, nil
 	}
 	if p.context == nil || p.context.Err() != nil {
 		return nil, nil, ErrNotRunning
 	}
-	added := &pooledTier{cancel: func() {}, own: use.own && at.service == "", payer: use.project, users: map[string]*usage{}}
+	added := &pooledTier{cancel: func() {}, isGateway: use.isGateway && at.service == "", payer: use.project, users: map[string]*usage{}}
 	if usages, err = p.use(added, use); err != nil {
 		return nil, nil, err
 	}
@@ -229,7 +212,7 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 		return added.Tier, usages, nil
 	}
 	idle, warm := 0, warmConnections
-	if !use.own {
+	if !use.isGateway {
 		idle, warm = idleConnections, 0
 		added.probing = p.probingOf(use.project)
 	}
@@ -244,7 +227,7 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 	ctx, cancel := context.WithCancel(p.context)
 	added.cancel = cancel
 	options.OnProbe = func(status catalog.Status) {
-		if use.own && p.onProbe != nil {
+		if use.isGateway && p.onProbe != nil {
 			p.onProbe(added.Tier, status)
 		}
 		if at.replica != "" {
@@ -257,32 +240,31 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 	return added.Tier, usages, nil
 }
 
-// pair returns the catalog of two tiers, and starts to refresh a new one. It returns nil
-// unless there are both tiers. The catalog lives as long as both tiers.
-func (p *tierPool) pair(hot, cold *catalog.Tier) *catalog.Catalog {
-	if hot == nil || cold == nil {
+// catalog returns the catalog of two tiers, and starts to refresh a new one. It returns nil
+// without a cold tier. The catalog lives as long as both tiers. The operator's declarations
+// apply to hot if declared is set.
+func (p *tierPool) catalog(hot, cold *catalog.Tier, declared bool) *catalog.Catalog {
+	if cold == nil {
 		return nil
 	}
-	ownHot := p.ownHotURL()
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	key := pairKey{hot.Base(), cold.Base()}
-	if pooled, ok := p.pairs[key]; ok {
+	key := tierPair{hot.Base(), cold.Base()}
+	if pooled, ok := p.catalogs[key]; ok {
 		return pooled.With(hot, cold)
 	}
 	options := catalog.Options{
 		Hot: key.hot, Cold: key.cold, LearnInterval: time.Duration(p.config.Probe.LearnInterval), ReplicaLabels: p.config.Cold.ReplicaLabels,
 		OnLearned: func() {
-			p.decideReplicas(func(set *replicaSet) bool { return set.cold == key.cold && slices.Contains(set.servers, key.hot) })
+			p.decideReplicas(func(set *replicaSet) bool { return set.key.cold == key.cold && slices.Contains(set.servers, key.hot) })
 		},
 	}
-	if ownHot != "" && hot.Endpoint() == ownHot {
-		// The operator's declarations apply to the gateway's own hot tier only.
+	if declared {
 		options.Complete, options.ExternalLabels = p.config.Hot.Complete, p.config.Hot.ExternalLabels
 	}
 	ctx, cancel := context.WithCancel(p.context)
-	added := &pooledPair{Catalog: catalog.New(options), cancel: cancel}
-	p.pairs[key] = added
+	added := &pooledCatalog{Catalog: catalog.New(options), cancel: cancel}
+	p.catalogs[key] = added
 	p.running.Go(func() { added.Run(ctx) })
 	return added.With(hot, cold)
 }
@@ -292,7 +274,7 @@ func (p *tierPool) dropUnused(before time.Time) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	for at, candidate := range p.tiers {
-		if !candidate.own && candidate.used.last().Before(before) {
+		if !candidate.isGateway && candidate.used.last().Before(before) {
 			p.drop(at, candidate)
 		}
 	}
@@ -314,14 +296,14 @@ func (p *tierPool) drop(at destination, dropped *pooledTier) {
 	dropped.cancel()
 	dropped.Close()
 	delete(p.tiers, at)
-	for key, pair := range p.pairs {
+	for key, of := range p.catalogs {
 		if key.hot == dropped.Base() || key.cold == dropped.Base() {
-			pair.cancel()
-			delete(p.pairs, key)
+			of.cancel()
+			delete(p.catalogs, key)
 		}
 	}
 	for key, set := range p.replicas {
-		if set.cold == dropped.Base() || slices.Contains(set.servers, dropped.Base()) {
+		if key.cold == dropped.Base() || slices.Contains(set.servers, dropped.Base()) {
 			delete(p.replicas, key)
 		}
 	}

@@ -29,7 +29,7 @@ const (
 func (p *tierPool) use(used *pooledTier, by tierUse) ([]*usage, error) {
 	now := p.now()
 	used.used.touch(now)
-	if by.own || used.own {
+	if by.isGateway || used.isGateway {
 		return []*usage{&used.used}, nil
 	}
 	projectUsage := used.users[by.project]
@@ -81,17 +81,17 @@ func (p *tierPool) makeRoom(by tierUse) error {
 	}
 	most := 0
 	for _, candidate := range p.tiers {
-		if !candidate.own && len(candidate.users) > 0 {
+		if !candidate.isGateway && len(candidate.users) > 0 {
 			most = max(most, weight(candidate))
 		}
 	}
 	at, oldest := p.leastRecentlyUsed(func(candidate *pooledTier) (time.Time, bool) {
-		return candidate.used.last(), !candidate.own && len(candidate.users) > 0 && weight(candidate) == most
+		return candidate.used.last(), !candidate.isGateway && len(candidate.users) > 0 && weight(candidate) == most
 	})
 	if oldest == nil {
 		return nil // All tiers are the gateway's own.
 	}
-	if !by.own && most <= counts[by.project]+1 && p.now().Sub(oldest.used.last()) < inUseFor {
+	if !by.isGateway && most <= counts[by.project]+1 && p.now().Sub(oldest.used.last()) < inUseFor {
 		return &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, RetryAfter: inUseFor, Message: fmt.Sprintf(
 			"datasources use more than %d tiers at a time: let datasources share tiers", maxTiers)}
 	}

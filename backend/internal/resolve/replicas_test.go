@@ -41,20 +41,17 @@ func TestReplicas_BelongToAHotAndAColdTogether(t *testing.T) {
 		servers = append(servers, discovery.Endpoint{Name: fmt.Sprintf("prometheus-%d", i), Address: strings.TrimPrefix(server.URL, "http://"), Ready: true})
 	}
 	service := &discovery.Service{Host: "prometheus.monitoring.svc", Port: 9090, Scheme: "http", State: discovery.StateFound, Endpoints: servers}
-	hotAt := location{service: service, destination: destination{name: tier.Hot, url: service.URL(), service: "monitoring/prometheus", transport: r.ownConfigured(tier.Hot).transport}}
+	hotAt := location{use: tierUse{isGateway: true}, service: service, destination: destination{name: tier.Hot, url: service.URL(), service: "monitoring/prometheus", transport: r.configuredDestination(tier.Hot).transport}}
 	datasource := func(coldFlags string) *Resolved {
-		coldAt := location{destination: destination{name: tier.Cold, url: tellingTier(t, "{}", coldFlags).URL}}
+		coldAt := location{use: tierUse{isGateway: true}, destination: destination{name: tier.Cold, url: tellingTier(t, "{}", coldFlags).URL}}
 		made := &Resolved{Label: coldFlags, Datasource: &engine.Datasource{}}
-		hot, err := r.tiersAt(hotAt, tierUse{own: true}, made)
+		_, err := r.complete(made, "", hotAt, coldAt)
 		require.NoError(t, err)
-		cold, err := r.tiersAt(coldAt, tierUse{own: true}, made)
-		require.NoError(t, err)
-		r.join(made, hotAt, coldAt, hot, cold)
 		return made
 	}
 	available := func(of *Resolved) (states []bool) {
-		for _, each := range of.replicas {
-			states = append(states, each.Hot.Status().Available)
+		for _, replica := range of.Datasource.Hot {
+			states = append(states, replica.Hot.Status().Available)
 		}
 		return states
 	}

@@ -104,8 +104,6 @@ func New(options Options) (*Resolver, error) {
 	}
 	r.pool = newTierPool(options.Config)
 	r.pool.meters, r.pool.network, r.pool.onProbe = options.Meters, options.Network, r.logProbe
-	r.pool.keepOwn = func() { _, _ = r.Default() } // It fails only while the gateway stops.
-	r.pool.ownHotURL = func() string { return r.ownLocation(tier.Hot).url }
 	r.pool.onDrop = func() { r.generation.Add(1) }
 	return r, nil
 }
@@ -116,7 +114,7 @@ func (r *Resolver) Start(ctx context.Context) error {
 	r.pool.start(ctx)
 	r.startDiscovery(ctx)
 	r.transports.announce(r.logger, r.config, r.isDiscovered)
-	r.running.Go(func() { r.keepServicesAlive(ctx) })
+	r.running.Go(func() { r.maintain(ctx) })
 	_, err := r.Default()
 	return err
 }
@@ -202,22 +200,20 @@ func (r *Resolver) Settle(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	for _, server := range []*catalog.Tier{resolved.Hot, resolved.Cold} {
-		if server != nil {
-			server.Wait(ctx)
-		}
+	for _, replica := range resolved.Datasource.Hot {
+		replica.Hot.Wait(ctx)
 	}
-	for _, server := range resolved.replicas {
-		server.Hot.Wait(ctx)
+	if resolved.Cold != nil {
+		resolved.Cold.Wait(ctx)
 	}
-	if resolved.Pair != nil {
-		resolved.Pair.Wait(ctx)
+	if resolved.Catalog != nil {
+		resolved.Catalog.Wait(ctx)
 	}
 }
 
-// keepServicesAlive marks the Services of datasources in use as used, so that discovery
-// continues to watch them.
-func (r *Resolver) keepServicesAlive(ctx context.Context) {
+// maintain keeps the tiers and Services of datasources in use until ctx ends, and drops other
+// tiers.
+func (r *Resolver) maintain(ctx context.Context) {
 	ticker := time.NewTicker(keepAliveInterval)
 	defer ticker.Stop()
 	for {
@@ -225,15 +221,23 @@ func (r *Resolver) keepServicesAlive(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			if r.discovery == nil {
-				continue
-			}
-			for _, resolved := range append(r.saved.Values(), r.defaultDatasource.Load()) {
-				if resolved != nil && resolved.usedSince(now.Add(-2*keepAliveInterval)) {
-					for _, reference := range resolved.references {
-						r.discovery.Resolve(reference)
-					}
-				}
+			_, _ = r.Default() // It fails only while the gateway stops.
+			r.keepServicesAlive(now)
+			r.pool.dropUnused(now.Add(-idleTimeout))
+		}
+	}
+}
+
+// keepServicesAlive marks the Services of datasources in use as used, so that discovery
+// continues to watch them.
+func (r *Resolver) keepServicesAlive(now time.Time) {
+	if r.discovery == nil {
+		return
+	}
+	for _, resolved := range append(r.saved.Values(), r.defaultDatasource.Load()) {
+		if resolved != nil && resolved.usedSince(now.Add(-2*keepAliveInterval)) {
+			for _, reference := range resolved.references {
+				r.discovery.Resolve(reference)
 			}
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
@@ -24,7 +23,7 @@ func (r *Resolver) locationOfService(reference perses.Reference, name tier.Name,
 		return location{}, promapi.Errorf(http.StatusNotImplemented, promapi.ErrorUnavailable,
 			"the %s tier of %s is the Service %s, which the gateway cannot look up: %s; set url instead", name, reference, service, r.noDiscovery)
 	}
-	own, unsure, atRoot := r.isOwnService(service)
+	own, unsure, atRoot := r.isGatewayService(service)
 	trusted, listed := r.trusts(reference), slices.Contains(r.config.Discovery.Namespaces, service.Namespace)
 	switch {
 	case (own || (unsure && listed)) && !trusted:
@@ -37,17 +36,15 @@ func (r *Resolver) locationOfService(reference perses.Reference, name tier.Name,
 			name, reference, service, service.Namespace)
 	}
 	state := r.discovery.Resolve(service)
-	at := destination{
-		name: name, url: state.URL(), retention: time.Duration(named.Retention), lag: time.Duration(named.Lag), headers: canonical(tenant), service: service.String(),
-	}
+	at := location{destination: destination{name: name, url: state.URL(), service: service.String()}, service: state, reference: service}
 	if at.url == "" {
 		at.missing = state.Message
-		return location{destination: at, service: state, reference: service}, nil
+		return at, nil
 	}
-	if err := r.permitService(state, service, trusted, &at); err != nil {
+	if err := r.permitService(state, service, trusted, &at.destination); err != nil {
 		return location{}, fmt.Errorf("reach the Service %s: %w", service, err)
 	}
-	return location{destination: at, service: state, reference: service}, r.mayChooseTenant(reference, name, tenant, own || at.transport.HoldsSecrets(state.Scheme))
+	return at, r.mayChooseTenant(reference, name, tenant, own || at.transport.HoldsSecrets(state.Scheme))
 }
 
 // permitService adds the operator's settings and credentials for a Service that a datasource
@@ -74,7 +71,7 @@ func (r *Resolver) permitService(state *discovery.Service, service discovery.Ref
 	if !trusted {
 		return nil
 	}
-	if own := r.ownBehind(base, service); own != nil {
+	if own := r.gatewayTierBehind(base, service); own != nil {
 		at.transport, at.tenancy, at.tenant = own.transport, own.tenancy, own.tenant
 	} else if notDescribed == nil && described.Transport.IsConfigured() {
 		at.transport = described.Transport
@@ -82,24 +79,24 @@ func (r *Resolver) permitService(state *discovery.Service, service discovery.Ref
 	return nil
 }
 
-// ownBehind returns the gateway's own tier at the scheme and port of a Service, or nil. The
+// gatewayTierBehind returns the gateway's own tier at the scheme and port of a Service, or nil. The
 // tier's URL may have any of the Service's DNS names. A tier whose URL has a path does not
 // match, because the URL of a Service has none.
-func (r *Resolver) ownBehind(base *url.URL, service discovery.Reference) *destination {
-	return r.ownWhere(func(own *url.URL) bool {
+func (r *Resolver) gatewayTierBehind(base *url.URL, service discovery.Reference) *destination {
+	return r.gatewayTierWhere(func(own *url.URL) bool {
 		return own.Scheme == base.Scheme && isHostOf(own.Hostname(), service) && upstream.SamePort(own, base) && upstream.UnderPath(own.Path, base.Path)
 	})
 }
 
-// isOwnService reports whether a Service is one of the gateway's own tiers: the one that
+// isGatewayService reports whether a Service is one of the gateway's own tiers: the one that
 // discovery looks for, or the one at the configured URL. The port does not matter. unsure is
 // set while discovery has not found a tier by its labels in that namespace.
 // atRoot is set if the tier's URL has no path, as the URL of a Service has none.
-func (r *Resolver) isOwnService(service discovery.Reference) (own, unsure, atRoot bool) {
+func (r *Resolver) isGatewayService(service discovery.Reference) (own, unsure, atRoot bool) {
 	for _, name := range tier.Names() {
-		configured := r.ownConfigured(name).url
+		configured := r.configuredDestination(name).url
 		if r.isDiscovered(name) {
-			reference := r.ownReference(name)
+			reference := r.gatewayReference(name)
 			serviceName := reference.Name
 			if reference.Selector != "" {
 				serviceName = r.discovery.Resolve(reference).Name
@@ -141,7 +138,7 @@ func permissionFor(service *discovery.Service, scheme string, access *upstream.T
 // Service uses plain HTTP and the operator did not set the scheme.
 func (r *Resolver) warnOfWithheld(reference discovery.Reference, service *discovery.Service) {
 	for _, name := range tier.Names() {
-		if !r.isDiscovered(name) || r.ownReference(name) != reference || service.Scheme != "http" || reference.Scheme != "" {
+		if !r.isDiscovered(name) || r.gatewayReference(name) != reference || service.Scheme != "http" || reference.Scheme != "" {
 			continue
 		}
 		if r.transports.discovered[name].HoldsSecrets("http") {

@@ -59,7 +59,7 @@ func TestTiersAt_BehindAProxyTheServiceIsOneTier(t *testing.T) {
 			{Name: "a-0", Address: "10.0.0.1:9090", Ready: true}, {Name: "a-1", Address: "10.0.0.2:9090", Ready: true},
 		}}
 		at := location{service: service, destination: destination{name: tier.Hot, url: service.URL(), service: "monitoring/a", transport: m.transports.discovered[tier.Hot]}}
-		list, err := m.tiersAt(at, tierUse{}, &Resolved{})
+		list, err := m.tiersAt(at, &Resolved{})
 		require.NoError(t, err)
 		require.Equal(t, expected, len(list) == 1, text)
 	}

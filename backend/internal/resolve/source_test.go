@@ -141,7 +141,7 @@ func TestTierPool_DropsUnusedTiers(t *testing.T) {
 	at := func(i int) destination {
 		return destination{name: tier.Hot, url: fmt.Sprintf("http://127.0.0.1:1/%d", i)}
 	}
-	own, _, err := pool.get(at(0), tierUse{own: true})
+	own, _, err := pool.get(at(0), tierUse{isGateway: true})
 	require.NoError(t, err)
 	for i := 1; i < maxTiers; i++ {
 		_, _, err := pool.get(at(i), tierUse{})
@@ -160,7 +160,7 @@ func TestTierPool_DropsUnusedTiers(t *testing.T) {
 
 	pool.dropUnused(now.Add(time.Hour))
 	require.Len(t, pool.tiers, 1, "only the gateway's own stay for good")
-	kept, _, err := pool.get(at(0), tierUse{own: true})
+	kept, _, err := pool.get(at(0), tierUse{isGateway: true})
 	require.NoError(t, err)
 	require.Same(t, own, kept)
 	cancel()
@@ -254,10 +254,10 @@ func TestTierPool_SettingsShareATier(t *testing.T) {
 	require.Same(t, first.Hot.Base(), other.Hot.Base())
 	require.Same(t, first.Cold.Base(), other.Cold.Base())
 	require.Len(t, m.pool.tiers, 4, "and the gateway's own")
-	require.Len(t, m.pool.pairs, 2)
+	require.Len(t, m.pool.catalogs, 2)
 	now := time.Now()
 	for found, lag := range map[*Resolved]time.Duration{first: time.Hour, other: 2 * time.Hour} {
-		require.Equal(t, now.Add(-lag).UnixMilli(), found.Pair.ColdState(now).Newest)
+		require.Equal(t, now.Add(-lag).UnixMilli(), found.Catalog.ColdState(now).Newest)
 		require.Equal(t, now.Add(-lag).UnixMilli(), found.Cold.State(now).Newest)
 	}
 	require.Equal(t, 2, m.pool.count("team"))
