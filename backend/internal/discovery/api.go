@@ -20,8 +20,6 @@ var ErrNoCluster = errors.New("tierproxy does not run in a Kubernetes cluster, a
 // api holds the clients for the two API groups that discovery reads.
 type api struct {
 	core, discovery *rest.RESTClient
-	// parameters encodes the options of a request.
-	parameters runtime.ParameterCodec
 }
 
 // connect returns the clients, without connecting.
@@ -47,7 +45,7 @@ func connect(kubeconfig string) (*api, error) {
 	if err := errors.Join(corev1.AddToScheme(known), discoveryv1.AddToScheme(known)); err != nil {
 		return nil, fmt.Errorf("describe the Kubernetes API: %w", err)
 	}
-	connected := &api{parameters: runtime.NewParameterCodec(known)}
+	connected := &api{}
 	config.NegotiatedSerializer = serializer.NewCodecFactory(known).WithoutConversion()
 	for _, group := range []struct {
 		version schema.GroupVersion

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -26,14 +24,12 @@ const (
 
 // feedOptions select the objects of a feed.
 type feedOptions struct {
-	client     *rest.RESTClient
-	parameters runtime.ParameterCodec
+	client *rest.RESTClient
 	// group and resource are names of the Kubernetes API, such as
 	// discovery.k8s.io and endpointslices.
 	group, resource string
-	// object and list have the types of the objects and of their list.
+	// object has the type of the objects.
 	object runtime.Object
-	list   func() runtime.Object
 	// namespace, field and label select the objects.
 	namespace    string
 	field, label string
@@ -46,6 +42,7 @@ type feedOptions struct {
 // feed holds the objects of one kind that match a selector. An informer keeps it up to date.
 type feed struct {
 	feedOptions
+	*cache.ListWatch
 	informer cache.SharedIndexInformer
 
 	mutex    sync.Mutex
@@ -55,6 +52,9 @@ type feed struct {
 
 func newFeed(options feedOptions) *feed {
 	f := &feed{feedOptions: options, problems: map[string]error{}}
+	f.ListWatch = cache.NewFilteredListWatchFromClient(f.client, f.resource, f.namespace, func(list *metav1.ListOptions) {
+		list.FieldSelector, list.LabelSelector = f.field, f.label
+	})
 	f.informer = cache.NewSharedIndexInformer(f, options.object, 0, cache.Indexers{})
 	changed := cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(any) { f.onChange() },
@@ -120,45 +120,27 @@ func describe(err error) string {
 	return "the Kubernetes API cannot be reached"
 }
 
-// ListWithContext implements cache.ListerWatcher.
-func (f *feed) ListWithContext(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-	var list runtime.Object
-	err := f.try(ctx, "list", func() error {
-		list = f.list()
-		return f.request(options).Do(ctx).Into(list)
+// ListWithContext implements cache.ListerWatcher. It repeats the request: see try.
+func (f *feed) ListWithContext(ctx context.Context, options metav1.ListOptions) (list runtime.Object, err error) {
+	err = f.try(ctx, "list", func() (err error) {
+		list, err = f.ListWatch.ListWithContext(ctx, options)
+		return err
 	})
 	return list, err
 }
 
-// WatchWithContext implements cache.ListerWatcher.
-func (f *feed) WatchWithContext(ctx context.Context, options metav1.ListOptions) (apiwatch.Interface, error) {
-	var events apiwatch.Interface
-	err := f.try(ctx, "watch", func() (err error) {
-		options.Watch = true
-		events, err = f.request(options).Watch(ctx)
+// WatchWithContext implements cache.ListerWatcher. It repeats the request: see try.
+func (f *feed) WatchWithContext(ctx context.Context, options metav1.ListOptions) (events apiwatch.Interface, err error) {
+	err = f.try(ctx, "watch", func() (err error) {
+		events, err = f.ListWatch.WatchWithContext(ctx, options)
 		return err
 	})
 	return events, err
 }
 
-// List implements cache.ListerWatcher. The informer does not call it.
-func (f *feed) List(options metav1.ListOptions) (runtime.Object, error) {
-	return f.ListWithContext(context.Background(), options)
-}
-
-// Watch implements cache.ListerWatcher. The informer does not call it.
-func (f *feed) Watch(options metav1.ListOptions) (apiwatch.Interface, error) {
-	return f.WatchWithContext(context.Background(), options)
-}
-
 // IsWatchListSemanticsUnSupported makes the informer list first and watch then. A streamed list
 // saves nothing for a few objects, and the required verbs would depend on the server's version.
 func (f *feed) IsWatchListSemanticsUnSupported() bool { return true }
-
-func (f *feed) request(options metav1.ListOptions) *rest.Request {
-	options.FieldSelector, options.LabelSelector = f.field, f.label
-	return f.client.Get().Namespace(f.namespace).Resource(f.resource).VersionedParams(&options, f.parameters)
-}
 
 // try repeats a request until it succeeds or ctx ends, and records its errors. It returns the
 // errors after which the informer lists again.
@@ -190,11 +172,9 @@ func (f *feed) note(verb string, err error) {
 	f.mutex.Lock()
 	previous := f.problems[verb]
 	f.problems[verb] = err
-	failing := slices.ContainsFunc([]string{"list", "watch"}, func(verb string) bool { return f.problems[verb] != nil })
-	switch {
-	case !failing:
+	if f.problems["list"] == nil && f.problems["watch"] == nil {
 		f.since = time.Time{}
-	case f.since.IsZero():
+	} else if f.since.IsZero() {
 		f.since = time.Now()
 	}
 	f.mutex.Unlock()
@@ -203,11 +183,11 @@ func (f *feed) note(verb string, err error) {
 	}
 }
 
+// text identifies an error. It leaves out the error's own text, which may contain a source
+// port that changes each time.
 func text(err error) string {
 	if err == nil {
 		return ""
 	}
-	// The error may contain a source port, which changes each time.
-	line, _, _ := strings.Cut(describe(err)+fmt.Sprint(apierrors.IsForbidden(err)), "\n")
-	return line
+	return describe(err) + fmt.Sprint(apierrors.IsForbidden(err))
 }
