@@ -137,9 +137,6 @@ func (c *Catalog) WasEmpty(query promql.Key) bool {
 	return found && time.Since(since) < emptyFor
 }
 
-// Tried reports whether learning was tried once.
-func (c *Catalog) Tried() bool { return c.isOpen() }
-
 // catalogNames are the metric names that a catalog holds.
 type catalogNames struct{ hot, others *cachedNames }
 

@@ -114,7 +114,7 @@ func TestColdState_EndsWhereColdWasSeenToEnd(t *testing.T) {
 func TestScrapeInterval_SeenThenLearnedThenAssumed(t *testing.T) {
 	hot := NewTier(TierOptions{Name: tier.Hot})
 	p := New(Options{Hot: hot, Cold: NewTier(TierOptions{Name: tier.Cold})})
-	require.Equal(t, defaultInterval, p.ScrapeInterval())
+	require.Equal(t, DefaultScrapeInterval, p.ScrapeInterval())
 	p.learned.Store(&Snapshot{Hot: Settings{ScrapeInterval: 15 * time.Second}})
 	require.Equal(t, 15*time.Second, p.ScrapeInterval())
 	hot.status.Store(&Status{ScrapeInterval: 20 * time.Second})
@@ -262,7 +262,7 @@ func TestLearn_WhatIsAssumedIsSaid(t *testing.T) {
 		"the only source":              {hot: noLabels, stores: oneSource, memory: 1 << 20, doubt: "cold does not tell its sources", labels: map[string]string{}, labelsKnown: true},
 		"no labels and two sources":    {hot: noLabels, stores: twoSources, memory: 1 << 20, doubt: "hot does not tell its external labels", labels: map[string]string{}, labelsKnown: true},
 		"no configuration":             {hot: hotTold[1:], stores: twoSources, memory: 1 << 20, doubt: "hot does not tell its external labels"},
-		"labels that are too large":    {hot: withConfig(`{"yaml":"global: {external_labels: {a: ` + strings.Repeat("x", mostLabelBytes) + `}}"}`), stores: twoSources, memory: 1 << 20, doubt: "hot does not tell its external labels"},
+		"labels that are too large":    {hot: withConfig(`{"yaml":"global: {external_labels: {a: ` + strings.Repeat("x", maxLabelBytes) + `}}"}`), stores: twoSources, memory: 1 << 20, doubt: "hot does not tell its external labels"},
 		"too many names of hot":        {hot: hotTold, stores: twoSources, memory: 50, doubt: "more metric names than are held", labels: map[string]string{"cluster": "a", "prometheus": "p0"}, labelsKnown: true},
 		"too many names of cold":       {hot: hotTold, stores: twoSources, memory: 100, doubt: "more metric names than are held", labels: map[string]string{"cluster": "a", "prometheus": "p0"}, labelsKnown: true},
 		"declared complete by someone": {hot: noLabels, stores: twoSources, memory: 50, options: Options{Complete: true}, labels: map[string]string{}, labelsKnown: true},
@@ -286,7 +286,7 @@ func TestSettings_ReplicaLabelsThatAreTooLargeDoNotCount(t *testing.T) {
 	found.readFlags(map[string]string{"query.replica-label": "a,b\nc"})
 	require.Equal(t, []string{"a", "b", "c"}, found.ReplicaLabels)
 	found = Settings{}
-	found.readFlags(map[string]string{"query.replica-label": strings.Repeat("x", mostLabelBytes+1)})
+	found.readFlags(map[string]string{"query.replica-label": strings.Repeat("x", maxLabelBytes+1)})
 	require.Empty(t, found.ReplicaLabels)
 }
 
@@ -314,12 +314,12 @@ func TestRun_LearnsAgain(t *testing.T) {
 				c.options.Cold.status.Store(&Status{Available: true, Stores: twoSources})
 				c.options.Hot.open()
 				c.options.Cold.open()
-				require.False(t, c.Tried())
+				require.False(t, c.Probed())
 				ctx, stop := context.WithCancel(t.Context())
 				var running sync.WaitGroup
 				running.Go(func() { c.Run(ctx) })
 				c.Wait(t.Context())
-				require.True(t, c.Tried())
+				require.True(t, c.Probed())
 				time.Sleep(15 * time.Second)
 				require.Len(t, hot.requests("status/config"), 2, "what failed is learned again with the next probe")
 				require.NotEmpty(t, c.Snapshot().Error)

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -57,9 +58,5 @@ func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time
 // scrapeInterval is the time between two samples of hot: the configured one,
 // but not less than what was seen.
 func (t *Tier) scrapeInterval(status *Status) time.Duration {
-	interval := max(status.ScrapeInterval, t.settings.ScrapeInterval)
-	if interval == 0 {
-		return defaultInterval
-	}
-	return interval
+	return cmp.Or(max(status.ScrapeInterval, t.settings.ScrapeInterval), DefaultScrapeInterval)
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -19,8 +21,7 @@ const (
 	pointsPerScan = 10_000
 	scansAtOnce   = 8
 	// mostSeries is how many series are looked at to find canaries.
-	mostSeries      = 2000
-	defaultInterval = DefaultScrapeInterval
+	mostSeries = 2000
 )
 
 // DefaultScrapeInterval is the scrape interval of a Prometheus that says nothing.
@@ -100,7 +101,7 @@ func (c *gapDetector) chooseCanaries(ctx context.Context, client apiClient, then
 			c.canaries = append(c.canaries, selector)
 		}
 	}
-	c.interval = defaultInterval
+	c.interval = DefaultScrapeInterval
 	if len(c.canaries) == 0 {
 		return nil
 	}
@@ -125,12 +126,16 @@ func (c *gapDetector) scan(ctx context.Context, client apiClient, now time.Time)
 	first := c.checkedUntil + window.Milliseconds()
 	for from := first; from <= now.UnixMilli(); from += pointsPerScan * step {
 		to := min(from+(pointsPerScan-1)*step, now.UnixMilli())
-		points, err := client.present(ctx, query, from, to, step)
+		samples, err := client.samples(ctx, "/api/v1/query_range", url.Values{
+			"query": {query}, "start": {formatSeconds(time.UnixMilli(from))}, "end": {formatSeconds(time.UnixMilli(to))},
+			"step": {strconv.FormatFloat(float64(step)/1000, 'f', 3, 64)},
+		})
 		if err != nil {
 			return false, err
 		}
 		expected := from
-		for _, point := range points {
+		for _, sample := range samples {
+			point := int64(sample.Timestamp)
 			if missing || point != expected {
 				// The first sample after the gap lies within the window; all
 				// series are scraped within an interval of each other.

@@ -59,7 +59,7 @@ func (c *Catalog) addNewNames(ctx context.Context, now time.Time, learned *Snaps
 	ctx, cancel := context.WithTimeout(ctx, minProbeTimeout)
 	defer cancel()
 	others := ofOthers(known.HotLabels)
-	recent, err := c.options.Cold.api.askForNames(ctx, others, c.incrementalSince(now))
+	recent, err := c.options.Cold.api.metricNames(ctx, others, c.incrementalSince(now))
 	if err != nil {
 		return false // The next learning will tell.
 	}

@@ -90,7 +90,7 @@ func (t *Tier) metricNames(ctx context.Context, payer *ProbeBudget, matchers []s
 	if held := t.names.get(key, since, now.Add(-maxAge)); held != nil {
 		return held, nil
 	}
-	list, err := t.api.askForNames(ctx, matchers, since)
+	list, err := t.api.metricNames(ctx, matchers, since)
 	switch {
 	case errors.Is(err, errTooManyNames):
 		t.names.refused.Store(true)

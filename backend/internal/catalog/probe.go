@@ -23,14 +23,10 @@ func (c apiClient) measure(ctx context.Context, name tier.Name) Status {
 	started := time.Now()
 	err := c.evaluate(ctx)
 	status.Latency = time.Since(started)
-	switch {
-	case err != nil:
+	if status.Available = err == nil; err != nil {
 		status.fail(err)
-	case name == tier.Hot:
-		status.Available = true
+	} else if name == tier.Hot {
 		c.measureCoverage(ctx, &status)
-	default:
-		status.Available = true
 	}
 	status.CheckedAt = time.Now()
 	return status

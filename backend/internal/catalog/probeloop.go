@@ -58,7 +58,7 @@ func probeLoop(ctx context.Context, budget *ProbeBudget, interval time.Duration,
 // latch opens once, after the first probe. One goroutine opens it.
 type latch chan struct{}
 
-// Wait blocks until the first probe is done, whatever it found, or ctx ends.
+// Wait blocks until the end of the first probe, whatever its result, or until ctx ends.
 func (l latch) Wait(ctx context.Context) {
 	select {
 	case <-l:
@@ -66,7 +66,8 @@ func (l latch) Wait(ctx context.Context) {
 	}
 }
 
-func (l latch) isOpen() bool {
+// Probed reports whether the first probe has ended, whatever its result.
+func (l latch) Probed() bool {
 	select {
 	case <-l:
 		return true
@@ -76,7 +77,7 @@ func (l latch) isOpen() bool {
 }
 
 func (l latch) open() {
-	if !l.isOpen() {
+	if !l.Probed() {
 		close(l)
 	}
 }

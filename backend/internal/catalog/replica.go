@@ -6,9 +6,6 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strings"
-
-	"gopkg.in/yaml.v3"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -36,62 +33,16 @@ func (t *Tier) Replica() string { return t.options.Replica }
 // Identity returns the identity of a replica, or nil while it is unknown.
 func (t *Tier) Identity() *Identity { return t.identity.Load() }
 
-// identify asks for the identity of the tier, unless both its process and its
-// configuration are still the same.
+// identify reads the identity of the tier, unless its process and its configuration are still
+// the same. If it fails, the next probe tries again.
 func (t *Tier) identify(ctx context.Context, status *Status) {
 	known := t.identity.Load()
 	if known != nil && status.configured != "" && known.configured == status.configured {
 		return
 	}
-	text, err := t.api.configuration(ctx)
-	if err != nil {
-		return // It is asked again by the next probe.
+	if config, err := t.api.configuration(ctx); err == nil {
+		t.identity.Store(&Identity{ExternalLabels: config.Global.ExternalLabels, Sharding: config.sharding(), configured: status.configured})
 	}
-	found, err := parseIdentity(text)
-	if err != nil {
-		return
-	}
-	found.configured = status.configured
-	t.identity.Store(found)
-}
-
-// parseIdentity reads the configuration of a Prometheus.
-func parseIdentity(text string) (*Identity, error) {
-	var config struct {
-		Global struct {
-			ExternalLabels map[string]string `yaml:"external_labels"`
-		} `yaml:"global"`
-		ScrapeConfigs []struct {
-			Relabel []struct {
-				SourceLabels []string `yaml:"source_labels"`
-				TargetLabel  string   `yaml:"target_label"`
-				Regex        string   `yaml:"regex"`
-				Modulus      uint64   `yaml:"modulus"`
-				Action       string   `yaml:"action"`
-			} `yaml:"relabel_configs"`
-		} `yaml:"scrape_configs"`
-	}
-	if err := yaml.Unmarshal([]byte(text), &config); err != nil {
-		return nil, fmt.Errorf("read the configuration of a Prometheus: %w", err)
-	}
-	found := &Identity{ExternalLabels: config.Global.ExternalLabels}
-	parts := map[string]struct{}{}
-	for _, job := range config.ScrapeConfigs {
-		hashes := map[string]uint64{}
-		for _, rule := range job.Relabel {
-			if rule.Action == "hashmod" {
-				hashes[rule.TargetLabel] = rule.Modulus
-				continue
-			}
-			for _, label := range rule.SourceLabels {
-				if modulus := hashes[label]; modulus > 1 && (rule.Action == "keep" || rule.Action == "drop") {
-					parts[fmt.Sprintf("%s %s of %d", rule.Action, rule.Regex, modulus)] = struct{}{}
-				}
-			}
-		}
-	}
-	found.Sharding = strings.Join(slices.Sorted(maps.Keys(parts)), ", ")
-	return found, nil
 }
 
 // ordinal is the end of the name of a StatefulSet's pod.

@@ -15,9 +15,9 @@ func server(t *testing.T, name, config string) *Tier {
 	t.Helper()
 	made := NewTier(TierOptions{Name: tier.Hot, Replica: name})
 	if config != "" {
-		identity, err := parseIdentity(config)
+		parsed, err := parseConfig(config)
 		require.NoError(t, err)
-		made.identity.Store(identity)
+		made.identity.Store(&Identity{ExternalLabels: parsed.Global.ExternalLabels, Sharding: parsed.sharding()})
 	}
 	return made
 }

@@ -2,6 +2,9 @@ package catalog
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,9 +18,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// mostLabelBytes bounds the external labels and the replica labels that are held
+// maxLabelBytes bounds the external labels and the replica labels that are held
 // of one tier. One that has more counts as one that does not tell them.
-const mostLabelBytes = 16 << 10
+const maxLabelBytes = 16 << 10
 
 // Settings are the defaults of a tier, as far as it tells them.
 type Settings struct {
@@ -47,13 +50,22 @@ type Settings struct {
 	MetadataRange time.Duration
 }
 
-// prometheusConfig is the part of a Prometheus' configuration that is read.
+// prometheusConfig is the part of a Prometheus' configuration that tierproxy reads.
 type prometheusConfig struct {
 	Global struct {
 		ScrapeInterval     string            `yaml:"scrape_interval"`
 		EvaluationInterval string            `yaml:"evaluation_interval"`
 		ExternalLabels     map[string]string `yaml:"external_labels"`
 	} `yaml:"global"`
+	ScrapeConfigs []struct {
+		Relabel []struct {
+			SourceLabels []string `yaml:"source_labels"`
+			TargetLabel  string   `yaml:"target_label"`
+			Regex        string   `yaml:"regex"`
+			Modulus      uint64   `yaml:"modulus"`
+			Action       string   `yaml:"action"`
+		} `yaml:"relabel_configs"`
+	} `yaml:"scrape_configs"`
 	Storage struct {
 		TSDB struct {
 			OutOfOrderTimeWindow string `yaml:"out_of_order_time_window"`
@@ -61,26 +73,55 @@ type prometheusConfig struct {
 	} `yaml:"storage"`
 }
 
-// settings asks the tier for its defaults. What it does not tell stays zero.
-// It returns an error when the tier could not be asked.
+// parseConfig reads the configuration of a Prometheus. It returns an error that wraps
+// upstream.ErrNotAnAnswer if text is empty or not YAML.
+func parseConfig(text string) (*prometheusConfig, error) {
+	var config prometheusConfig
+	if err := yaml.Unmarshal([]byte(text), &config); err != nil || text == "" {
+		return nil, errors.Join(upstream.ErrNotAnAnswer, err)
+	}
+	return &config, nil
+}
+
+// sharding describes which part of the targets a Prometheus scrapes, as relabeling rules in a
+// sorted list. It returns an empty string for all targets.
+func (c *prometheusConfig) sharding() string {
+	parts := map[string]struct{}{}
+	for _, job := range c.ScrapeConfigs {
+		hashes := map[string]uint64{}
+		for _, rule := range job.Relabel {
+			if rule.Action == "hashmod" {
+				hashes[rule.TargetLabel] = rule.Modulus
+				continue
+			}
+			for _, label := range rule.SourceLabels {
+				if modulus := hashes[label]; modulus > 1 && (rule.Action == "keep" || rule.Action == "drop") {
+					parts[fmt.Sprintf("%s %s of %d", rule.Action, rule.Regex, modulus)] = struct{}{}
+				}
+			}
+		}
+	}
+	return strings.Join(slices.Sorted(maps.Keys(parts)), ", ")
+}
+
+// settings returns the defaults of the tier. What the tier does not report stays zero. settings
+// returns an error if the tier does not answer.
 func (c apiClient) settings(ctx context.Context) (Settings, error) {
 	var found Settings
 	config, err := c.configuration(ctx)
 	if err != nil && !upstream.CannotTell(err) {
 		return found, err
 	}
-	var parsed prometheusConfig
-	if err == nil && yaml.Unmarshal([]byte(config), &parsed) == nil {
-		found.ExternalLabels = parsed.Global.ExternalLabels
-		if found.ExternalLabels == nil {
+	if config != nil {
+		if found.ExternalLabels = config.Global.ExternalLabels; found.ExternalLabels == nil {
 			found.ExternalLabels = map[string]string{}
 		}
-		if len(promql.FormatLabels(found.ExternalLabels)) > mostLabelBytes {
+		if len(promql.FormatLabels(found.ExternalLabels)) > maxLabelBytes {
 			found.ExternalLabels = nil
 		}
-		found.ScrapeInterval = parseDuration(parsed.Global.ScrapeInterval)
-		found.EvaluationInterval = parseDuration(parsed.Global.EvaluationInterval)
-		found.OutOfOrderWindow = parseDuration(parsed.Storage.TSDB.OutOfOrderTimeWindow)
+		found.ScrapeInterval = parseDuration(config.Global.ScrapeInterval)
+		found.EvaluationInterval = parseDuration(config.Global.EvaluationInterval)
+		found.OutOfOrderWindow = parseDuration(config.Storage.TSDB.OutOfOrderTimeWindow)
 	}
 	flags, err := ask[map[string]string](ctx, c, "/api/v1/status/flags", nil)
 	switch {
@@ -101,7 +142,7 @@ func (s *Settings) readFlags(flags map[string]string) {
 	s.InstantResolution = parseDuration(flags["query.instant.default.max_source_resolution"])
 	s.MetadataRange = parseDuration(flags["query.metadata.default-time-range"])
 	// Thanos prints a repeated flag as a list in brackets, and takes lists.
-	if len(flags["query.replica-label"]) > mostLabelBytes {
+	if len(flags["query.replica-label"]) > maxLabelBytes {
 		return
 	}
 	for _, name := range strings.FieldsFunc(flags["query.replica-label"], func(r rune) bool { return strings.ContainsRune("[], \n", r) }) {
@@ -111,8 +152,8 @@ func (s *Settings) readFlags(flags map[string]string) {
 	}
 }
 
-// parseDuration reads a duration in the notation of Prometheus or of Go; what
-// is neither is zero.
+// parseDuration parses a duration in the notation of Prometheus or of Go. It returns zero for
+// any other text.
 func parseDuration(text string) time.Duration {
 	if parsed, err := model.ParseDuration(text); err == nil {
 		return time.Duration(parsed)

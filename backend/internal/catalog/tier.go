@@ -252,9 +252,6 @@ func Unresolved(name tier.Name, endpoint *url.URL, reason string) *Tier {
 	return t
 }
 
-// Probed reports whether the tier was probed at least once.
-func (t *Tier) Probed() bool { return !t.status.Load().CheckedAt.IsZero() }
-
 // ReportFailure notes that a call failed because the tier is down, and starts a
 // probe. The tier is unavailable until a probe succeeds.
 func (t *Tier) ReportFailure(err error) {
