@@ -94,9 +94,9 @@ func TestColdState_EndsWhereColdWasSeenToEnd(t *testing.T) {
 		"cold has a shorter interval": {newest: 2 * time.Minute, coldInterval: time.Second, expected: 3 * time.Minute, held: 3 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
-			hot := NewTier(TierOptions{Name: tier.Hot, ScrapeInterval: test.configured})
+			hot := NewTier(TierOptions{Name: tier.Hot, TierSettings: TierSettings{ScrapeInterval: test.configured}})
 			hot.status.Store(&Status{Available: true, ScrapeInterval: interval})
-			cold := NewTier(TierOptions{Name: tier.Cold, Lag: test.lag})
+			cold := NewTier(TierOptions{Name: tier.Cold, TierSettings: TierSettings{Lag: test.lag}})
 			cold.status.Store(&Status{Available: true})
 			p := New(Options{Hot: hot, Cold: cold})
 			_, found := p.ColdCompleteUntil(now)

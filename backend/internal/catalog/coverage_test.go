@@ -124,7 +124,7 @@ func TestStateIsBoundByEveryRetention(t *testing.T) {
 		{99_999_999, time.Hour, time.Hour, 99_999_999},
 		{tier.NothingCovered, time.Hour, time.Hour, tier.NothingCovered},
 	} {
-		hot := NewTier(TierOptions{Name: tier.Hot, Retention: test.configured, Lag: time.Second})
+		hot := NewTier(TierOptions{Name: tier.Hot, TierSettings: TierSettings{Retention: test.configured, Lag: time.Second}})
 		hot.status.Store(&Status{Available: true, Oldest: test.oldest, Retention: test.tells})
 		require.Equal(t, tier.State{Configured: true, Available: true, Oldest: test.expected, Newest: 99_999_000}, hot.State(now))
 	}

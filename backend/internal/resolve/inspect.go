@@ -126,7 +126,7 @@ func (r *Resolver) inspect(ctx context.Context, saved *perses.Datasource, name t
 		_, settings := server.shared()
 		inspected := catalog.NewTier(catalog.TierOptions{
 			Name: name, Replica: server.replica, Client: client, ProbeInterval: time.Duration(r.config.Probe.Interval), ProbeBudget: r.inspections,
-			Retention: settings.Retention, Lag: settings.Lag, ScrapeInterval: settings.ScrapeInterval,
+			TierSettings: settings,
 		})
 		seen.Address, seen.Server, seen.tiers = client.Endpoint(), client.Server(), append(seen.tiers, inspected)
 		running.Go(func() { inspections[i] = inspected.Inspect(ctx) })

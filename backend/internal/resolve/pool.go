@@ -207,7 +207,7 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 		return nil, nil, err
 	}
 	if at.missing != "" {
-		added.Tier = catalog.Unresolved(at.name, &url.URL{}, at.missing)
+		added.Tier = catalog.Unresolved(at.name, at.missing)
 		p.tiers[at] = added
 		return added.Tier, usages, nil
 	}
@@ -221,7 +221,7 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 		return nil, nil, err
 	}
 	options := catalog.TierOptions{
-		Name: at.name, Replica: at.replica, Client: client, Retention: settings.Retention, Lag: settings.Lag, ScrapeInterval: settings.ScrapeInterval,
+		Name: at.name, Replica: at.replica, Client: client, TierSettings: settings,
 		ProbeInterval: time.Duration(p.config.Probe.Interval), Calls: admission.NewController(p.limits, p.meters[at.name]), ProbeBudget: added.probing, Warm: warm,
 	}
 	ctx, cancel := context.WithCancel(p.context)

@@ -159,11 +159,6 @@ func (c *Client) Prepare(request *promapi.Request, options *CallOptions) (Outgoi
 	return made, err
 }
 
-// Sender returns a function that calls Send.
-func (c *Client) Sender(made Outgoing) func(ctx context.Context) (*http.Response, error) {
-	return func(ctx context.Context) (*http.Response, error) { return c.Send(ctx, made) }
-}
-
 // Send sends what Prepare returned, and returns the answer as it comes in:
 // status, header and a body that is neither decompressed nor buffered. The
 // caller closes the body.
@@ -242,15 +237,3 @@ func (c *Client) Get(ctx context.Context, path string, parameters url.Values) ([
 
 // Close closes idle connections.
 func (c *Client) Close() { closeIdle(c.transport) }
-
-// Refusing returns a client that answers every request with the error. endpoint is
-// shown to people only.
-func Refusing(endpoint *url.URL, err error) *Client {
-	return &Client{base: endpoint, transport: refusing{err}}
-}
-
-// refusing answers every request with an error.
-type refusing struct{ err error }
-
-// RoundTrip returns the error.
-func (r refusing) RoundTrip(*http.Request) (*http.Response, error) { return nil, r.err }
