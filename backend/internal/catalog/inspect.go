@@ -10,22 +10,21 @@ import (
 
 // Inspection is the result of Tier.Inspect.
 type Inspection struct {
-	// Status is what a probe found.
+	// Status is the result of a probe.
 	Status
-	// CoverageStart is from when on hot may be asked, in milliseconds since the
-	// Unix epoch, or tier.NothingCovered: see Tier.State.
+	// CoverageStart is the start of hot's coverage in milliseconds since the Unix epoch, or
+	// tier.NothingCovered: see Tier.State.
 	CoverageStart int64
-	// Failure is the class of Status.Error where the tier does not answer; empty
-	// where it answers.
+	// Failure is the class of Status.Error if the tier does not answer, or empty.
 	Failure upstream.Failure
-	// Version is that of the server; empty when it does not tell.
+	// Version is the version that the server reports, or empty.
 	Version string
-	// Settings are the tier's defaults, as far as it tells them.
+	// Settings are the tier's defaults, as far as it reports them.
 	Settings Settings
 }
 
-// Inspect probes a tier once, and asks it for its version and settings. Do not call
-// it on a tier that Run probes.
+// Inspect probes a tier once, and reads its version and settings. Do not call it on a tier that
+// Run probes.
 func (t *Tier) Inspect(ctx context.Context) Inspection {
 	if !t.options.ProbeBudget.acquire(ctx) {
 		return Inspection{Failure: upstream.FailureOf(ctx.Err())}

@@ -7,20 +7,19 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 )
 
-// ProbeBudget bounds what the gateway asks of the tiers of one project on its own
-// account, all of them together. nil bounds nothing.
+// ProbeBudget limits the probes of all tiers of one project. nil means no limit.
 type ProbeBudget struct {
 	slots  chan struct{}
 	memory *admission.BudgetShare
 }
 
-// NewProbeBudget returns a bound of so many probes at a time, and of so many bytes
-// for the metric names that are held.
+// NewProbeBudget returns a budget for a number of concurrent probes, and for the bytes of all
+// metric names in memory.
 func NewProbeBudget(atOnce int, nameBytes int64) *ProbeBudget {
 	return &ProbeBudget{slots: make(chan struct{}, atOnce), memory: admission.NewBudget[string](nameBytes, 0).Of("names")}
 }
 
-// acquire waits until a probe may begin. It returns false when ctx ends before.
+// acquire waits until a probe may begin. It returns false if ctx ends first.
 func (p *ProbeBudget) acquire(ctx context.Context) bool {
 	if ctx.Err() != nil || p == nil {
 		return ctx.Err() == nil
@@ -39,7 +38,7 @@ func (p *ProbeBudget) release() {
 	}
 }
 
-// probeLoop probes now, at every interval and when again yields, until ctx ends.
+// probeLoop probes now, at every interval and whenever it receives from again, until ctx ends.
 func probeLoop(ctx context.Context, budget *ProbeBudget, interval time.Duration, again <-chan struct{}, probe func()) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()

@@ -11,23 +11,21 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// replicaLabels are the usual labels by which replicas differ: those of the
-// Prometheus operator and of the documentation of Thanos and Mimir.
+// replicaLabels are the usual labels by which replicas differ, according to the Prometheus
+// Operator and the documentation of Thanos and Mimir.
 var replicaLabels = []string{"prometheus_replica", "replica", "__replica__"}
 
-// Identity is what tells replicas of one Prometheus from Prometheus servers
-// that hold different series.
+// Identity distinguishes replicas of one Prometheus from servers with different series.
 type Identity struct {
-	// ExternalLabels are those of the configuration, replica labels included.
+	// ExternalLabels are the configured external labels, including replica labels.
 	ExternalLabels map[string]string
-	// Sharding is which part of the targets is scraped, in the words of the
-	// configuration; empty where it is all of them.
+	// Sharding describes which part of the targets the server scrapes; empty for all.
 	Sharding string
 
-	configured string // the Status.configured it belongs to
+	configured string // Status.configured at that time
 }
 
-// Replica returns the name of the server among those behind one service.
+// Replica returns the name of one server behind a Service, or an empty string.
 func (t *Tier) Replica() string { return t.options.Replica }
 
 // Identity returns the identity of a replica, or nil while it is unknown.
@@ -48,14 +46,13 @@ func (t *Tier) identify(ctx context.Context, status *Status) {
 // ordinal is the end of the name of a StatefulSet's pod.
 var ordinal = regexp.MustCompile(`-[0-9]+$`)
 
-// NoReplicas returns why the servers behind one service must not be asked as one
-// Prometheus: they are not replicas of each other, or one of them is a shard. It
-// returns the zero Note if they are replicas. certain is false if a server has not
-// told its configuration. removed are the labels that cold removes by deduplication.
+// NoReplicas returns why the servers behind one Service must not get queries as one Prometheus:
+// they are not replicas of each other, or one of them is a shard. It returns the zero Note for
+// replicas. certain is false if the configuration of a server is unknown. removed are the labels
+// that cold removes by deduplication.
 //
-// A server without a known identity counts as a replica if its pod belongs to the
-// StatefulSet of a known one: it is down, or has just started. It must not be asked
-// before its identity is known.
+// A server without a known identity, for example one that is down, counts as a replica if its
+// pod belongs to the StatefulSet of a known one. It gets no queries before its identity is known.
 func NoReplicas(servers []*Tier, removed []string) (reason tier.Note, certain bool) {
 	aside := append(slices.Clone(replicaLabels), removed...)
 	var known *Tier

@@ -18,35 +18,32 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// maxLabelBytes bounds the external labels and the replica labels that are held
-// of one tier. One that has more counts as one that does not tell them.
+// maxLabelBytes is the maximum size of the external labels, and of the replica labels, of a
+// tier. Larger ones count as unknown.
 const maxLabelBytes = 16 << 10
 
-// Settings are the defaults of a tier, as far as it tells them.
+// Settings are the defaults that a tier reports. Fields that it does not report are zero.
 type Settings struct {
-	// ExternalLabels are those of the tier's configuration; nil where it does
-	// not tell.
+	// ExternalLabels are the tier's external labels; nil if they are unknown.
 	ExternalLabels map[string]string
-	// ScrapeInterval and EvaluationInterval are the global ones of a
-	// Prometheus; the latter is also the step of subqueries that name none.
-	// Zero where the tier does not tell.
+	// ScrapeInterval and EvaluationInterval are the global intervals of a Prometheus. The
+	// latter is also the default step of subqueries.
 	ScrapeInterval, EvaluationInterval time.Duration
-	// LookbackDelta is how far an instant selector looks back; zero where the
-	// tier does not tell.
+	// LookbackDelta is how far an instant selector looks back.
 	LookbackDelta time.Duration
-	// OutOfOrderWindow is how much older than the newest sample of a series one
-	// may be that is still taken; zero where none is or the tier does not tell.
+	// OutOfOrderWindow is the maximum age of out-of-order samples; zero if the tier accepts
+	// none.
 	OutOfOrderWindow time.Duration
 	// ReplicaLabels are the labels that the tier removes by deduplication.
 	ReplicaLabels []string
-	// AutoDownsampling is set when the tier may answer with downsampled data that the
-	// query did not ask for.
+	// AutoDownsampling is set if the tier may return downsampled data that the query did not
+	// request.
 	AutoDownsampling bool
-	// InstantResolution is the coarsest resolution from which the tier answers
-	// instant queries that ask for none; zero means raw data.
+	// InstantResolution is the default maximum resolution of instant queries; zero for raw
+	// data.
 	InstantResolution time.Duration
-	// MetadataRange is how far back the tier looks for series, labels and values
-	// when no start is given; zero means to the beginning.
+	// MetadataRange is how far back the tier looks for series, labels and values by default;
+	// zero for everything.
 	MetadataRange time.Duration
 }
 

@@ -13,32 +13,32 @@ import (
 
 // Store is one store behind a Thanos Query.
 type Store struct {
-	// Kind is sidecar, store, rule, receive and so on.
+	// Kind is the type of the store, such as sidecar, store, rule or receive.
 	Kind string
-	// LabelSets are its external label sets, replica labels included.
+	// LabelSets are its external label sets, including replica labels.
 	LabelSets []map[string]string
-	// MaxTime is the timestamp of its newest sample in milliseconds since the
-	// Unix epoch; far in the future where samples come in.
+	// MaxTime is the timestamp of its newest sample in milliseconds since the Unix epoch. It
+	// is far in the future if the store gets new samples.
 	MaxTime int64
-	// Failed is set when Thanos could not reach it.
+	// Failed is set if Thanos cannot reach the store.
 	Failed bool
-	// Servers is how many servers with these label sets can be reached. Fewer is set
-	// if there were more within the last day. They may be replicas, or shards.
+	// Servers is the number of reachable servers with these label sets. Fewer is set if there
+	// were more within the last day. They may be replicas or shards.
 	Servers int
 	Fewer   bool
 }
 
 const (
-	// storesRemembered bounds how many sources are watched. Their label sets
-	// together take at most a quarter of what an answer to a probe may have.
+	// storesRemembered is the maximum number of watched stores. Their label sets together may
+	// have a quarter of the maximum size of an answer to a probe.
 	storesRemembered = 10_000
-	// storeForgottenAfter is how long a store that disappeared counts as missing.
-	// After that, its removal counts as intended.
+	// storeForgottenAfter is how long a store that disappeared counts as missing. After that,
+	// its removal counts as intended.
 	storeForgottenAfter = 24 * time.Hour
 )
 
-// storeWatch notices when a store vanishes: some minutes after it lost one,
-// Thanos answers as if it had never been there.
+// storeWatch remembers stores, so that it notices when one disappears: some minutes after a
+// Thanos has lost a store, it answers without a warning.
 type storeWatch struct {
 	seen  map[string]seenStore // by kind and label set
 	bytes int                  // of the keys of seen
@@ -49,22 +49,21 @@ type seenStore struct {
 	labels   map[string]string
 	maxTime  int64
 	lastSeen time.Time
-	// most is how many servers there have been, and mostSeen when.
+	// most is the largest number of servers so far, and mostSeen its time.
 	most     int
 	mostSeen time.Time
 }
 
-// look asks a Thanos for its stores. It returns them with those that are gone, and a
-// note for each of the latter. It returns nil if the tier has no such endpoint.
+// look returns the stores of a Thanos and those that disappeared, with a note for each of the
+// latter. It returns nil if the tier has no such endpoint.
 func (w *storeWatch) look(ctx context.Context, client apiClient, now time.Time) ([]Store, []tier.Note) {
 	found, err := client.stores(ctx)
 	if err != nil {
-		return nil, nil // Not a Thanos, or not for us.
+		return nil, nil // Not a Thanos, or not allowed.
 	}
 	if w.seen == nil {
 		w.seen = map[string]seenStore{}
 	}
-	// What has been gone for long makes room.
 	for key, known := range w.seen {
 		if now.Sub(known.lastSeen) > 2*storeForgottenAfter {
 			w.forget(key)
@@ -80,9 +79,9 @@ func (w *storeWatch) look(ctx context.Context, client apiClient, now time.Time) 
 				count[key]++
 			}
 			before, known := w.seen[key]
-			// One that failed from the beginning is missed too.
+			// A store that has never been reachable counts as missing, too.
 			if !known && (len(w.seen) >= storesRemembered || int64(w.bytes+len(key)) > client.ProbeLimit()/4) {
-				// What is not held cannot be missed: nothing is said of its stores.
+				// Without all stores in memory, missing ones cannot be recognized.
 				return nil, []tier.Note{tier.PublicNote("the cold tier tells of more stores than are held: it is not known which sources it has")}
 			}
 			if !known {
