@@ -6,16 +6,13 @@ import (
 	"time"
 )
 
-// Network stands for the network between the gateway and the tiers where the
-// addresses of a cluster do not exist. For tests only: nothing that a user can
-// write makes one.
+// Network replaces the network in tests, in which the addresses of a cluster do not exist.
 type Network struct {
-	// Dial connects to an address, a host or IP address and a port, in the
-	// way of net.Dialer.
+	// Dial connects to an address as net.Dialer does.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// dialer returns how the client connects.
+// dialer returns the function that connects to a tier.
 func dialer(options ClientOptions) func(ctx context.Context, network, address string) (net.Conn, error) {
 	dial := (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Control: options.Guard.control}).DialContext
 	if options.Network != nil {

@@ -16,39 +16,38 @@ import (
 	promconfig "github.com/prometheus/common/config"
 )
 
-// tlsFiles are the contents that a TLS configuration is made of.
+// tlsFiles are the PEM contents of a TLS configuration.
 type tlsFiles struct {
-	authorities string // PEM
-	onlyThese   bool   // rather than those of the system too
-	certificate string
-	key         string
+	authorities      string
+	onlyThese        bool // without the authorities of the system
+	certificate, key string
 }
 
-// readTLS reads what the TLS configuration is made of.
+// readTLS reads the files of the TLS configuration.
 func (c *TransportConfig) readTLS() (tlsFiles, error) {
-	var found tlsFiles
+	var files tlsFiles
 	config := c.tls()
 	var err error
-	if found.authorities, err = fromTextOrFile(config.CA, config.CAFile); err != nil {
-		return found, fmt.Errorf("read the CA file: %w", err)
+	if files.authorities, err = fromTextOrFile(config.CA, config.CAFile); err != nil {
+		return files, fmt.Errorf("read the CA file: %w", err)
 	}
-	found.onlyThese = found.authorities != ""
-	if !found.onlyThese {
+	files.onlyThese = files.authorities != ""
+	if !files.onlyThese {
 		for _, path := range c.options.Authorities {
 			text, err := os.ReadFile(path) //nolint:gosec // Kubernetes puts the file there.
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return found, fmt.Errorf("read the CA file: %w", err)
+				return files, fmt.Errorf("read the CA file: %w", err)
 			}
-			found.authorities += string(text) + "\n"
+			files.authorities += string(text) + "\n"
 		}
 	}
-	if found.certificate, err = fromTextOrFile(config.Cert, config.CertFile); err != nil {
-		return found, fmt.Errorf("read the client certificate: %w", err)
+	if files.certificate, err = fromTextOrFile(config.Cert, config.CertFile); err != nil {
+		return files, fmt.Errorf("read the client certificate: %w", err)
 	}
-	if found.key, err = fromTextOrFile(string(config.Key), config.KeyFile); err != nil {
-		return found, fmt.Errorf("read the key of the client certificate: %w", err)
+	if files.key, err = fromTextOrFile(string(config.Key), config.KeyFile); err != nil {
+		return files, fmt.Errorf("read the key of the client certificate: %w", err)
 	}
-	return found, nil
+	return files, nil
 }
 
 func fromTextOrFile(text, file string) (string, error) {
@@ -62,7 +61,7 @@ func fromTextOrFile(text, file string) (string, error) {
 	return string(content), err
 }
 
-// tls returns the TLS part of the configuration; zero where there is none.
+// tls returns the TLS part of the configuration, or zero.
 func (c *TransportConfig) tls() promconfig.TLSConfig {
 	if c.options.HTTP == nil {
 		return promconfig.TLSConfig{}
@@ -70,7 +69,7 @@ func (c *TransportConfig) tls() promconfig.TLSConfig {
 	return c.options.HTTP.TLSConfig
 }
 
-// loadTLS reads the files and returns the TLS configuration that they make.
+// loadTLS reads the files and returns the TLS configuration with their contents.
 func (c *TransportConfig) loadTLS() (tlsFiles, *tls.Config, error) {
 	files, err := c.readTLS()
 	if err != nil {
@@ -108,12 +107,11 @@ func (c *TransportConfig) tlsConfig(files tlsFiles) (*tls.Config, error) {
 	return made, nil
 }
 
-// checkInterval is the time between two reads of the TLS files. Reading them for every
-// request would take 24 µs, about a sixth of a small answer.
+// checkInterval is the time between two reads of the TLS files. Reading them for every request
+// would take 24 µs, about a sixth of a small answer.
 const checkInterval = time.Second
 
-// reloading is a transport that is made anew when the files of its TLS configuration
-// change.
+// reloading is a transport that is replaced when the files of its TLS configuration change.
 type reloading struct {
 	config *TransportConfig
 	make   func(*tls.Config) http.RoundTripper
@@ -137,8 +135,8 @@ func (r *reloading) RoundTrip(request *http.Request) (*http.Response, error) {
 	return r.transport().RoundTrip(request)
 }
 
-// transport returns the transport for the current files. While they cannot be used, for
-// example while they are being written, it returns the previous one.
+// transport returns the transport for the current files. If it cannot use them, for example
+// while they are being written, it returns the previous transport.
 func (r *reloading) transport() http.RoundTripper {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
@@ -159,15 +157,15 @@ func (r *reloading) transport() http.RoundTripper {
 	return r.current
 }
 
-// CloseIdleConnections closes unused connections.
+// CloseIdleConnections closes idle connections.
 func (r *reloading) CloseIdleConnections() {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	closeIdle(r.current)
 }
 
-func closeIdle(carrier http.RoundTripper) {
-	if closer, ok := carrier.(interface{ CloseIdleConnections() }); ok {
+func closeIdle(transport http.RoundTripper) {
+	if closer, ok := transport.(interface{ CloseIdleConnections() }); ok {
 		closer.CloseIdleConnections()
 	}
 }

@@ -9,31 +9,29 @@ import (
 	settings "github.com/tiered-prometheus/tiered-prometheus/backend/config"
 )
 
-// TransportOptions describe how the gateway reaches a destination.
+// TransportOptions describe how tierproxy connects to a destination.
 type TransportOptions struct {
-	// HTTP is in the standard form of Prometheus. nil: no credential, and only the
-	// authorities of the system are trusted.
+	// HTTP is the configuration in the form of Prometheus. nil: no credential, and the
+	// authorities of the system.
 	HTTP *promconfig.HTTPClientConfig
-	// TokenFile holds a bearer token that is sent where HTTP names no
-	// credential, and only over TLS; empty for none. While the file does not
-	// exist, nothing is sent.
+	// TokenFile contains a bearer token for https. It is sent if HTTP has no credential and
+	// the file exists. Empty for none.
 	TokenFile string
-	// Authorities are PEM files with authorities that are trusted beside
-	// those of the system where HTTP names none. One that does not exist is
-	// passed over.
+	// Authorities are PEM files with authorities in addition to those of the system, if HTTP
+	// has none. Missing files are ignored.
 	Authorities []string
-	// Reloads counts the changes of these files, if not nil.
+	// Reloads counts the reloads of these files; nil counts nothing.
 	Reloads *Reloads
 }
 
-// TransportConfig holds the credential and the TLS settings for a destination. It
-// reads files again when they change, so that they can be rotated. nil has no
-// credential, and trusts the authorities of the system. It is safe for concurrent use.
+// TransportConfig holds the credential and the TLS settings for a destination. It reloads changed
+// files. nil has no credential, and trusts the authorities of the system. It is safe for
+// concurrent use.
 type TransportConfig struct {
 	options TransportOptions
 }
 
-// NewTransportConfig checks the options and that their files can be read.
+// NewTransportConfig checks the options and reads their files.
 func NewTransportConfig(options TransportOptions) (*TransportConfig, error) {
 	config, err := settings.CheckHTTPClient(options.HTTP)
 	if err != nil {
@@ -52,8 +50,8 @@ func NewTransportConfig(options TransportOptions) (*TransportConfig, error) {
 	return made, nil
 }
 
-// SkipsVerification reports whether the certificate of the destination, or of its
-// OAuth 2 server, is not verified.
+// SkipsVerification reports whether the certificate of the destination, or of its OAuth 2 server,
+// is not verified.
 func (c *TransportConfig) SkipsVerification() bool {
 	if c == nil || c.options.HTTP == nil {
 		return false
@@ -85,9 +83,8 @@ func (c *TransportConfig) HoldsSecrets(scheme string) bool {
 	return (c.options.TokenFile != "" && scheme == "https") || settings.NamesCredential(config) || (config != nil && config.HTTPHeaders != nil)
 }
 
-// RoundTripper returns what carries requests to the destination, over
-// transports of makeTransport, which is called again after a file of TLS has
-// changed.
+// RoundTripper returns a transport to the destination. It calls makeTransport again after a TLS
+// file has changed.
 func (c *TransportConfig) RoundTripper(makeTransport func(*tls.Config) *http.Transport) (http.RoundTripper, error) {
 	if c == nil {
 		return makeTransport(&tls.Config{MinVersion: tls.VersionTLS12}), nil
@@ -105,12 +102,12 @@ func (c *TransportConfig) RoundTripper(makeTransport func(*tls.Config) *http.Tra
 	if err != nil {
 		return nil, err
 	}
-	var carrier http.RoundTripper = reloading
+	var transport http.RoundTripper = reloading
 	if c.SendsToken() {
-		carrier = &bearer{token: &secretFile{path: c.options.TokenFile, reloads: c.options.Reloads}, next: carrier}
+		transport = &bearer{token: &secretFile{path: c.options.TokenFile, reloads: c.options.Reloads}, next: transport}
 	}
 	if config == nil {
-		return carrier, nil
+		return transport, nil
 	}
-	return withCredentials(config, carrier, c.options.Reloads)
+	return withCredentials(config, transport, c.options.Reloads)
 }
