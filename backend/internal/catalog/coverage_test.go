@@ -71,7 +71,7 @@ func (s sources) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	_, _ = fmt.Fprint(w, answer)
 }
 
-func TestCoverageOfHot(t *testing.T) {
+func TestMeasure_OldestSampleOfHot(t *testing.T) {
 	const head = `{"minTime":9000,"numSeries":3,"chunkCount":3}`
 	for name, test := range map[string]struct {
 		sources
@@ -102,7 +102,7 @@ func TestCoverageOfHot(t *testing.T) {
 	}
 }
 
-func TestColdIsNotAskedForCoverage(t *testing.T) {
+func TestMeasure_ColdIsNotAskedForItsOldestSample(t *testing.T) {
 	server := httptest.NewServer(sources{})
 	t.Cleanup(server.Close)
 	status := asking(t, server.URL).measure(t.Context(), tier.Cold)
@@ -110,7 +110,7 @@ func TestColdIsNotAskedForCoverage(t *testing.T) {
 	require.Empty(t, status.Error)
 }
 
-func TestStateIsBoundByEveryRetention(t *testing.T) {
+func TestState_EveryRetentionBoundsTheCoverage(t *testing.T) {
 	now := time.UnixMilli(100_000_000)
 	for _, test := range []struct {
 		oldest            int64
@@ -130,7 +130,7 @@ func TestStateIsBoundByEveryRetention(t *testing.T) {
 	}
 }
 
-func TestATierThatComesAndGoes(t *testing.T) {
+func TestRun_FollowsATierThatComesAndGoes(t *testing.T) {
 	fake := faketier.New()
 	t.Cleanup(fake.Close)
 	probed := make(chan Status, 16)

@@ -22,6 +22,12 @@ import (
 // tier a datasource gets, not about what it answers.
 func runningResolver(t *testing.T, change func(*config.Config)) *Resolver {
 	t.Helper()
+	return runningResolverIn(t, nil, change)
+}
+
+// runningResolverIn is runningResolver in a network; nil for the real one.
+func runningResolverIn(t *testing.T, network *upstream.Network, change func(*config.Config)) *Resolver {
+	t.Helper()
 	settings := config.Default()
 	settings.Hot.URL, settings.Cold.URL = "https://127.0.0.1:1/hot", "https://127.0.0.1:1/cold"
 	settings.Probe.Interval = config.Duration(time.Hour)
@@ -29,7 +35,7 @@ func runningResolver(t *testing.T, change func(*config.Config)) *Resolver {
 		change(&settings)
 	}
 	logger, _ := test.NewNullLogger()
-	r, err := New(Options{Config: settings, Logger: logger, Reloads: &upstream.Reloads{}})
+	r, err := New(Options{Config: settings, Logger: logger, Reloads: &upstream.Reloads{}, Network: network})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	require.NoError(t, r.Start(ctx))
