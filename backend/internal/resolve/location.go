@@ -73,19 +73,21 @@ func (r *Resolver) isDiscovered(name tier.Name) bool {
 	return r.config.Cold.URL == "" || r.config.Cold.URL == config.Default().Cold.URL
 }
 
+// gatewayReference returns the name of the Service of the gateway's own tier.
 func (r *Resolver) gatewayReference(name tier.Name) discovery.Reference {
+	return referenceIn(r.config.Discovery, name)
+}
+
+func referenceIn(settings config.DiscoveryConfig, name tier.Name) discovery.Reference {
 	if name == tier.Hot {
-		return discovery.Reference(r.config.Discovery.Hot)
+		return discovery.Reference(settings.Hot)
 	}
-	return discovery.Reference(r.config.Discovery.Cold)
+	return discovery.Reference(settings.Cold)
 }
 
 // isDefaultReference reports whether the Service of the gateway's own tier is the default.
 func (r *Resolver) isDefaultReference(name tier.Name) bool {
-	if name == tier.Hot {
-		return r.config.Discovery.Hot == config.Default().Discovery.Hot
-	}
-	return r.config.Discovery.Cold == config.Default().Discovery.Cold
+	return r.gatewayReference(name) == referenceIn(config.Default().Discovery, name)
 }
 
 // isDefault reports whether a reference is the default Service of a tier.

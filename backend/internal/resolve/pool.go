@@ -91,12 +91,17 @@ func (d destination) client(header http.Header, pool config.PoolConfig, idle int
 	return client, nil
 }
 
-// usage is the time of the last use. It is safe for concurrent use.
+// usage is the time of the last use. It is safe for concurrent use. nil was never used.
 type usage struct{ nanoseconds atomic.Int64 }
 
 func (u *usage) touch(now time.Time) { u.nanoseconds.Store(now.UnixNano()) }
 
-func (u *usage) last() time.Time { return time.Unix(0, u.nanoseconds.Load()) }
+func (u *usage) last() time.Time {
+	if u == nil {
+		return time.Time{}
+	}
+	return time.Unix(0, u.nanoseconds.Load())
+}
 
 // tierPool holds the tiers in use, each with its connections and its background probes.
 type tierPool struct {

@@ -33,13 +33,10 @@ func (p *tierPool) use(used *pooledTier, by tierUse) ([]*usage, error) {
 		return []*usage{&used.used}, nil
 	}
 	projectUsage := used.users[by.project]
-	if limit := p.config.Limits.ProjectTiers; projectUsage == nil && by.project != "" && p.count(by.project) >= limit {
+	if limit := p.config.Limits.ProjectTiers; projectUsage == nil && by.project != "" && p.counts()[by.project] >= limit {
 		at, oldest := p.leastRecentlyUsed(func(candidate *pooledTier) (time.Time, bool) {
 			usage, uses := candidate.users[by.project]
-			if !uses {
-				return time.Time{}, false
-			}
-			return usage.last(), true
+			return usage.last(), uses
 		})
 		if now.Sub(oldest.users[by.project].last()) < inUseFor {
 			return nil, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, RetryAfter: inUseFor, Message: fmt.Sprintf(
@@ -65,12 +62,7 @@ func (p *tierPool) makeRoom(by tierUse) error {
 	if len(p.tiers) < maxTiers {
 		return nil
 	}
-	counts := map[string]int{}
-	for _, candidate := range p.tiers {
-		for project := range candidate.users {
-			counts[project]++
-		}
-	}
+	counts := p.counts()
 	// If several projects use a tier, the project with the fewest tiers protects it.
 	weight := func(candidate *pooledTier) int {
 		fewest := maxTiers
@@ -99,15 +91,15 @@ func (p *tierPool) makeRoom(by tierUse) error {
 	return nil
 }
 
-// count returns the number of tiers of a project. The mutex is held.
-func (p *tierPool) count(project string) int {
-	count := 0
+// counts returns the number of tiers of each project. The mutex is held.
+func (p *tierPool) counts() map[string]int {
+	counts := map[string]int{}
 	for _, candidate := range p.tiers {
-		if _, uses := candidate.users[project]; uses {
-			count++
+		for project := range candidate.users {
+			counts[project]++
 		}
 	}
-	return count
+	return counts
 }
 
 // leastRecentlyUsed returns the candidate with the earliest last use, or nil without a

@@ -36,31 +36,32 @@ func newRules(settings config.Config) (*rules, error) {
 	}
 	var err error
 	if len(settings.DefaultDatasource.Namespaces) > 0 {
-		if result.defaultRule, err = enforcement.New(result.label, settings.DefaultDatasource.Namespaces, result.onConflict); err != nil {
+		if result.defaultRule, err = result.rule("", settings.DefaultDatasource.Namespaces, false); err != nil {
 			return nil, fmt.Errorf("default_datasource.namespaces: %w", err)
 		}
 	}
 	for _, project := range settings.Projects {
-		var rule *enforcement.Rule
-		if !project.AllNamespaces {
-			result.confining = true
-			if rule, err = enforcement.New(result.label, project.Namespaces, result.onConflict); err != nil {
-				return nil, fmt.Errorf("project %q: %w", project.Name, err)
-			}
+		result.confining = result.confining || !project.AllNamespaces
+		if result.projects[project.Name], err = result.rule("", project.Namespaces, project.AllNamespaces); err != nil {
+			return nil, fmt.Errorf("project %q: %w", project.Name, err)
 		}
-		result.projects[project.Name] = rule
 	}
 	for _, datasource := range settings.Enforcement.Datasources {
 		reference := perses.Reference{Project: datasource.Project, Name: datasource.Name}
-		var rule *enforcement.Rule
-		if !datasource.AllNamespaces {
-			if rule, err = enforcement.New(cmp.Or(datasource.Label, result.label), datasource.Namespaces, result.onConflict); err != nil {
-				return nil, fmt.Errorf("%s: %w", reference, err)
-			}
+		if result.datasources[reference], err = result.rule(datasource.Label, datasource.Namespaces, datasource.AllNamespaces); err != nil {
+			return nil, fmt.Errorf("%s: %w", reference, err)
 		}
-		result.datasources[reference] = rule
 	}
 	return result, nil
+}
+
+// rule returns the rule for a label, by default the configured one, and namespaces. It returns nil
+// for all namespaces.
+func (r *rules) rule(label string, namespaces []string, all bool) (*enforcement.Rule, error) {
+	if all {
+		return nil, nil //nolint:nilnil // A nil rule allows all namespaces.
+	}
+	return enforcement.New(cmp.Or(label, r.label), namespaces, r.onConflict)
 }
 
 // listed reports whether a project may use the gateway's own tiers.
@@ -80,7 +81,7 @@ func (r *rules) of(reference perses.Reference) (*enforcement.Rule, error) {
 	}
 	switch {
 	case reference.Project != "" && r.projectIsNamespace:
-		return enforcement.New(r.label, []string{reference.Project}, r.onConflict)
+		return r.rule("", []string{reference.Project}, false)
 	case !r.confining:
 		return nil, nil //nolint:nilnil // No project is confined.
 	case reference.Project == "":

@@ -102,8 +102,9 @@ func (r *Resolver) isGatewayService(service discovery.Reference) (own, unsure, a
 				serviceName = r.discovery.Resolve(reference).Name
 			}
 			sameNamespace := reference.Namespace == service.Namespace
-			own = own || (sameNamespace && serviceName == service.Name)
-			atRoot = atRoot || (sameNamespace && serviceName == service.Name)
+			if sameNamespace && serviceName == service.Name {
+				own, atRoot = true, true
+			}
 			unsure = unsure || (sameNamespace && serviceName == "")
 			if !r.isDefaultReference(name) {
 				continue // The default URL applies only to the default Service.

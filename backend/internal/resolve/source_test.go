@@ -217,7 +217,7 @@ func TestTierPool_AProjectEvictsItsOwnTiers(t *testing.T) {
 	for i := range 50 {
 		require.NoError(t, get("a", 100+i))
 	}
-	require.Equal(t, 100, pool.count("a"))
+	require.Equal(t, 100, pool.counts()["a"])
 	require.Contains(t, pool.tiers, at("a", 5))
 	require.Len(t, pool.tiers, 140)
 	small()
@@ -232,7 +232,7 @@ func TestTierPool_AProjectEvictsItsOwnTiers(t *testing.T) {
 		require.LessOrEqual(t, len(pool.tiers), maxTiers)
 	}
 	small()
-	require.Equal(t, 30, pool.count("e"))
+	require.Equal(t, 30, pool.counts()["e"])
 
 	// A tier that another project uses stays when a project gives it up.
 	now = now.Add(time.Hour)
@@ -266,5 +266,5 @@ func TestTierPool_SettingsShareATier(t *testing.T) {
 		require.Equal(t, now.Add(-lag).UnixMilli(), found.Catalog.ColdState(now).Newest)
 		require.Equal(t, now.Add(-lag).UnixMilli(), found.Cold.State(now).Newest)
 	}
-	require.Equal(t, 2, m.pool.count("team"))
+	require.Equal(t, 2, m.pool.counts()["team"])
 }
