@@ -13,16 +13,3 @@ type Meters struct {
 	// Shared counts the requests that got a copy of an answer.
 	Shared prometheus.Counter
 }
-
-// orUnseen returns the meters, or unregistered ones instead of nil.
-func (m *Meters) orUnseen() *Meters {
-	if m != nil {
-		return m
-	}
-	gauge := prometheus.NewGauge(prometheus.GaugeOpts{})
-	m = &Meters{InFlight: gauge, Queued: gauge, Shared: gauge, Waited: prometheus.ObserverFunc(func(float64) {}), Rejected: map[string]prometheus.Counter{}}
-	for _, reason := range Rejections() {
-		m.Rejected[reason] = gauge
-	}
-	return m
-}

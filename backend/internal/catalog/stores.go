@@ -69,46 +69,44 @@ func (w *storeWatch) look(ctx context.Context, client apiClient, now time.Time) 
 			w.forget(key)
 		}
 	}
-	there := map[string]bool{}
-	count := map[string]int{}
+	servers := map[string]int{} // reachable ones
 	for _, store := range found {
 		for _, set := range store.LabelSets {
 			key := fmt.Sprintf("%s with %s", store.Kind, promql.FormatLabels(set))
-			there[key] = there[key] || !store.Failed
 			if !store.Failed {
-				count[key]++
+				servers[key]++
 			}
-			before, known := w.seen[key]
-			// A store that has never been reachable counts as missing, too.
-			if !known && (len(w.seen) >= storesRemembered || int64(w.bytes+len(key)) > client.ProbeLimit()/4) {
-				// Without all stores in memory, missing ones cannot be recognized.
-				return nil, []tier.Note{tier.PublicNote("the cold tier tells of more stores than are held: it is not known which sources it has")}
-			}
+			seen, known := w.seen[key]
 			if !known {
+				if len(w.seen) >= storesRemembered || int64(w.bytes+len(key)) > client.ProbeLimit()/4 {
+					// Without all stores in memory, missing ones cannot be recognized.
+					return nil, []tier.Note{tier.PublicNote("the cold tier tells of more stores than are held: it is not known which sources it has")}
+				}
 				w.bytes += len(key)
 			}
-			if !store.Failed || !known {
-				seen := seenStore{kind: store.Kind, labels: set, maxTime: store.MaxTime, lastSeen: now, most: before.most, mostSeen: before.mostSeen}
-				if before.lastSeen.Equal(now) {
-					seen.maxTime = max(seen.maxTime, before.maxTime) // Another server with the same labels.
-				}
-				if count[key] >= seen.most || now.Sub(seen.mostSeen) > storeForgottenAfter {
-					seen.most, seen.mostSeen = count[key], now
-				}
-				w.seen[key] = seen
+			if store.Failed && known {
+				continue // A store that has never been reachable counts as missing, too.
 			}
+			if !seen.lastSeen.Equal(now) { // Otherwise, it is another server with the same labels.
+				seen.maxTime = store.MaxTime
+			}
+			seen.kind, seen.labels, seen.lastSeen, seen.maxTime = store.Kind, set, now, max(seen.maxTime, store.MaxTime)
+			if servers[key] >= seen.most || now.Sub(seen.mostSeen) > storeForgottenAfter {
+				seen.most, seen.mostSeen = servers[key], now
+			}
+			w.seen[key] = seen
 		}
 	}
 	stores := []Store{}
 	var notes []tier.Note
 	for _, key := range slices.Sorted(maps.Keys(w.seen)) {
 		known := w.seen[key]
-		if !there[key] && now.Sub(known.lastSeen) > storeForgottenAfter {
+		if servers[key] == 0 && now.Sub(known.lastSeen) > storeForgottenAfter {
 			w.forget(key)
 			continue
 		}
-		stores = append(stores, Store{Kind: known.kind, LabelSets: []map[string]string{known.labels}, MaxTime: known.maxTime, Failed: !there[key], Servers: count[key], Fewer: count[key] < known.most})
-		if !there[key] {
+		stores = append(stores, Store{Kind: known.kind, LabelSets: []map[string]string{known.labels}, MaxTime: known.maxTime, Failed: servers[key] == 0, Servers: servers[key], Fewer: servers[key] < known.most})
+		if servers[key] == 0 {
 			const format = "the cold tier cannot reach %s: what only that one holds is missing"
 			notes = append(notes, tier.Note{Detail: fmt.Sprintf(format, "its "+key), Public: fmt.Sprintf(format, "one of its stores")})
 		}

@@ -25,8 +25,8 @@ type Options struct {
 	// Kubeconfig is the path of a kubeconfig file, for development. Empty: the
 	// cluster that this process runs in.
 	Kubeconfig string
-	// OnChange, if not nil, is called with each new state of a Service. Calls do not overlap.
-	// It must not block.
+	// OnChange is called with each new state of a Service. Calls do not overlap. It must not
+	// block.
 	OnChange func(Reference, *Service)
 }
 
@@ -115,9 +115,6 @@ func (d *Discovery) watch(reference Reference) *watch {
 }
 
 func (d *Discovery) changed(reference Reference, service *Service) {
-	if d.options.OnChange == nil {
-		return
-	}
 	d.notify.Lock()
 	defer d.notify.Unlock()
 	d.options.OnChange(reference, service)
