@@ -154,7 +154,7 @@ func TestManager_StartsAndClosesOnce(t *testing.T) {
 	withCA := running.TwoTiers("", tier.URL)
 	withCA.Cold.HTTPConfig = &config.HTTPConfig{HTTPClientConfig: promconfig.HTTPClientConfig{TLSConfig: promconfig.TLSConfig{CAFile: "/does/not/exist"}}}
 	_, err = datasource.NewManager(withCA, logger)
-	require.ErrorContains(t, err, "cold.http_config: read the CA file")
+	require.ErrorContains(t, err, "cold.http_config: unable to read CA cert")
 
 	insecure := running.TwoTiers("", tier.URL)
 	insecure.Cold.HTTPConfig = &config.HTTPConfig{HTTPClientConfig: promconfig.HTTPClientConfig{TLSConfig: promconfig.TLSConfig{InsecureSkipVerify: true}}}

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
@@ -9,102 +10,67 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
 	promconfig "github.com/prometheus/common/config"
 )
 
-// tlsFiles are the PEM contents of a TLS configuration.
-type tlsFiles struct {
-	authorities      string
-	onlyThese        bool // without the authorities of the system
-	certificate, key string
-}
-
-// readTLS reads the files of the TLS configuration.
-func (c *TransportConfig) readTLS() (tlsFiles, error) {
-	var files tlsFiles
-	config := c.tls()
-	var err error
-	if files.authorities, err = fromTextOrFile(config.CA, config.CAFile); err != nil {
-		return files, fmt.Errorf("read the CA file: %w", err)
+// loadTLS reads the files of the TLS configuration. promconfig would read a client certificate
+// again for each connection, and so fail in the middle of a rotation.
+func (c *TransportConfig) loadTLS() (*tls.Config, error) {
+	var settings promconfig.TLSConfig
+	if c.options.HTTP != nil {
+		settings = c.options.HTTP.TLSConfig
 	}
-	files.onlyThese = files.authorities != ""
-	if !files.onlyThese {
-		for _, path := range c.options.Authorities {
-			text, err := os.ReadFile(path) //nolint:gosec // Kubernetes puts the file there.
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return files, fmt.Errorf("read the CA file: %w", err)
-			}
-			files.authorities += string(text) + "\n"
-		}
-	}
-	if files.certificate, err = fromTextOrFile(config.Cert, config.CertFile); err != nil {
-		return files, fmt.Errorf("read the client certificate: %w", err)
-	}
-	if files.key, err = fromTextOrFile(string(config.Key), config.KeyFile); err != nil {
-		return files, fmt.Errorf("read the key of the client certificate: %w", err)
-	}
-	return files, nil
-}
-
-func fromTextOrFile(text, file string) (string, error) {
-	if text != "" || file == "" {
-		return text, nil
-	}
-	content, err := os.ReadFile(file) //nolint:gosec // The operator names the file.
-	if err == nil && len(content) == 0 {
-		err = fmt.Errorf("%s is empty", file)
-	}
-	return string(content), err
-}
-
-// tls returns the TLS part of the configuration, or zero.
-func (c *TransportConfig) tls() promconfig.TLSConfig {
-	if c.options.HTTP == nil {
-		return promconfig.TLSConfig{}
-	}
-	return c.options.HTTP.TLSConfig
-}
-
-// loadTLS reads the files and returns the TLS configuration with their contents.
-func (c *TransportConfig) loadTLS() (tlsFiles, *tls.Config, error) {
-	files, err := c.readTLS()
+	settings.MinVersion = cmp.Or(settings.MinVersion, tls.VersionTLS12)
+	config, err := promconfig.NewTLSConfig(&settings)
 	if err != nil {
-		return files, nil, err
+		return nil, err
 	}
-	config, err := c.tlsConfig(files)
-	return files, config, err
+	if config.GetClientCertificate != nil {
+		certificate, err := config.GetClientCertificate(nil)
+		if err != nil {
+			return nil, err
+		}
+		config.Certificates, config.GetClientCertificate = []tls.Certificate{*certificate}, nil
+	}
+	if config.RootCAs == nil {
+		config.RootCAs, err = c.authorities()
+	}
+	return config, err
 }
 
-func (c *TransportConfig) tlsConfig(files tlsFiles) (*tls.Config, error) {
-	config := c.tls()
-	made := &tls.Config{
-		ServerName: config.ServerName, InsecureSkipVerify: config.InsecureSkipVerify, //nolint:gosec // The operator says so.
-		MinVersion: cmp.Or(uint16(config.MinVersion), tls.VersionTLS12), MaxVersion: uint16(config.MaxVersion),
-	}
-	if made.MaxVersion != 0 && made.MaxVersion < made.MinVersion {
-		return nil, errors.New("tls_config: max_version is below min_version")
-	}
-	if strings.TrimSpace(files.authorities) != "" {
-		made.RootCAs = x509.NewCertPool()
-		if system, err := x509.SystemCertPool(); err == nil && !files.onlyThese {
-			made.RootCAs = system
+// authorities returns the authorities of the system with those of TransportOptions.Authorities. It
+// returns nil without the latter.
+func (c *TransportConfig) authorities() (*x509.CertPool, error) {
+	var pem []byte
+	for _, path := range c.options.Authorities {
+		text, err := os.ReadFile(path) //nolint:gosec // Kubernetes puts the file there.
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("read the CA file: %w", err)
 		}
-		if !made.RootCAs.AppendCertsFromPEM([]byte(files.authorities)) {
-			return nil, errors.New("the CA file holds no PEM certificate")
-		}
+		pem = append(append(pem, text...), '\n')
 	}
-	if files.certificate != "" {
-		pair, err := tls.X509KeyPair([]byte(files.certificate), []byte(files.key))
-		if err != nil {
-			return nil, fmt.Errorf("the client certificate and its key cannot be used: %w", err)
-		}
-		made.Certificates = []tls.Certificate{pair}
+	if len(bytes.TrimSpace(pem)) == 0 {
+		return nil, nil //nolint:nilnil // nil stands for the authorities of the system.
 	}
-	return made, nil
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, errors.New("the CA file holds no PEM certificate")
+	}
+	return pool, nil
+}
+
+// sameTLS reports whether two results of loadTLS have the same authorities and client certificate.
+func sameTLS(one, other *tls.Config) bool {
+	return one.RootCAs.Equal(other.RootCAs) && slices.EqualFunc(one.Certificates, other.Certificates, func(a, b tls.Certificate) bool {
+		return slices.EqualFunc(a.Certificate, b.Certificate, bytes.Equal)
+	})
 }
 
 // checkInterval is the time between two reads of the TLS files. Reading them for every request
@@ -118,16 +84,16 @@ type reloading struct {
 
 	mutex   sync.Mutex
 	checked time.Time
-	files   tlsFiles
+	loaded  *tls.Config
 	current http.RoundTripper
 }
 
 func newReloading(options *TransportConfig, makeTransport func(*tls.Config) http.RoundTripper) (*reloading, error) {
-	files, config, err := options.loadTLS()
+	loaded, err := options.loadTLS()
 	if err != nil {
 		return nil, err
 	}
-	return &reloading{config: options, make: makeTransport, checked: time.Now(), files: files, current: makeTransport(config)}, nil
+	return &reloading{config: options, make: makeTransport, checked: time.Now(), loaded: loaded, current: makeTransport(loaded)}, nil
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -145,14 +111,14 @@ func (r *reloading) transport() http.RoundTripper {
 		return r.current
 	}
 	r.checked = now
-	files, config, err := r.config.loadTLS()
+	loaded, err := r.config.loadTLS()
 	switch {
 	case err != nil:
 		r.config.options.Reloads.count(false)
-	case files != r.files:
+	case !sameTLS(loaded, r.loaded):
 		r.config.options.Reloads.count(true)
 		closeIdle(r.current)
-		r.files, r.current = files, r.make(config)
+		r.loaded, r.current = loaded, r.make(loaded)
 	}
 	return r.current
 }

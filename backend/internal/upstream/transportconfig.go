@@ -39,7 +39,7 @@ func NewTransportConfig(options TransportOptions) (*TransportConfig, error) {
 	}
 	options.HTTP = config
 	made := &TransportConfig{options: options}
-	if _, _, err := made.loadTLS(); err != nil {
+	if _, err := made.loadTLS(); err != nil {
 		return nil, err
 	}
 	if config != nil && config.OAuth2 != nil {
