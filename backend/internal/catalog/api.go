@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"maps"
 	"math"
 	"net/url"
 	"slices"
@@ -16,6 +14,8 @@ import (
 	"github.com/prometheus/common/model"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -82,7 +82,7 @@ func (c apiClient) configuration(ctx context.Context) (*prometheusConfig, error)
 func (c apiClient) vectorValue(ctx context.Context, query string, at time.Time) (value float64, found bool, err error) {
 	parameters := url.Values{"query": {query}}
 	if !at.IsZero() {
-		parameters.Set("time", formatSeconds(at))
+		parameters.Set("time", promapi.FormatTime(at))
 	}
 	answer, err := ask[struct {
 		Result model.Vector `json:"result"`
@@ -104,16 +104,12 @@ func (c apiClient) samples(ctx context.Context, path string, parameters url.Valu
 	return answer.Result[0].Values, nil
 }
 
-func formatSeconds(at time.Time) string {
-	return strconv.FormatFloat(float64(at.UnixMilli())/1000, 'f', 3, 64)
-}
-
 // labelValues returns the values of a label since a time. Without matchers, it returns those of
 // all series. The zero time means from the beginning.
 func (c apiClient) labelValues(ctx context.Context, name string, matchers []string, since time.Time) ([]string, error) {
 	parameters := url.Values{}
 	if !since.IsZero() {
-		parameters.Set("start", formatSeconds(since))
+		parameters.Set("start", promapi.FormatTime(since))
 	}
 	if len(matchers) > 0 {
 		parameters["match[]"] = matchers
@@ -136,7 +132,7 @@ func (c apiClient) metricNames(ctx context.Context, matchers []string, since tim
 func (c apiClient) sampleInterval(ctx context.Context, series []string, now time.Time) (time.Duration, error) {
 	var longest time.Duration
 	for _, selector := range series {
-		samples, err := c.samples(ctx, "/api/v1/query", url.Values{"query": {selector + "[15m]"}, "time": {formatSeconds(now)}})
+		samples, err := c.samples(ctx, "/api/v1/query", url.Values{"query": {selector + "[15m]"}, "time": {promapi.FormatTime(now)}})
 		if err != nil {
 			return 0, err
 		}
@@ -156,7 +152,7 @@ func (c apiClient) sampleInterval(ctx context.Context, series []string, now time
 // if the tier does not serve the endpoint.
 func (c apiClient) upSeries(ctx context.Context, selector string, start, end time.Time, limit int) (map[string]struct{}, error) {
 	list, err := ask[[]map[string]string](ctx, c, "/api/v1/series", url.Values{
-		"match[]": {selector}, "start": {formatSeconds(start)}, "end": {formatSeconds(end)}, "limit": {strconv.Itoa(limit)},
+		"match[]": {selector}, "start": {promapi.FormatTime(start)}, "end": {promapi.FormatTime(end)}, "limit": {strconv.Itoa(limit)},
 	})
 	if err != nil && !upstream.CannotTell(err) {
 		return nil, err
@@ -164,18 +160,9 @@ func (c apiClient) upSeries(ctx context.Context, selector string, start, end tim
 	selectors := map[string]struct{}{}
 	for _, labels := range list {
 		delete(labels, model.MetricNameLabel)
-		selectors["up{"+matchersOf(labels)+"}"] = struct{}{}
+		selectors["up"+promql.FormatLabels(labels)] = struct{}{}
 	}
 	return selectors, nil
-}
-
-// matchersOf returns PromQL matchers for a set of labels, sorted by name.
-func matchersOf(labels map[string]string) string {
-	var matchers []string
-	for _, name := range slices.Sorted(maps.Keys(labels)) {
-		matchers = append(matchers, fmt.Sprintf("%s=%q", quoteName(name), labels[name]))
-	}
-	return strings.Join(matchers, ",")
 }
 
 // quoteName quotes a label name if PromQL requires it.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -195,7 +196,7 @@ func TestCatalog_Learns(t *testing.T) {
 	require.Equal(t, []tier.NameSet{tier.NewNameSet([]string{"up", "shop"}), tier.NewNameSet([]string{"others"})}, []tier.NameSet{known.HotNames, known.OtherNames})
 	require.Equal(t, 40*time.Second, p.coldInterval, "that of cold's own samples")
 	// What others hold matters from an hour before hot's oldest sample on.
-	require.Contains(t, cold.requests("__name__")[0], "start="+formatSeconds(time.UnixMilli(hotOldest).Add(-time.Hour)))
+	require.Contains(t, cold.requests("__name__")[0], "start="+promapi.FormatTime(time.UnixMilli(hotOldest).Add(-time.Hour)))
 	require.Contains(t, cold.requests("/series")[0], "up%7Bcluster%3D%22a%22%7D", "hot's series alone")
 	require.Empty(t, hot.requests("start="), "hot is asked for all that it has")
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -86,5 +87,5 @@ func (c *Catalog) coldSelector() string {
 	if knowledge == nil {
 		return "up"
 	}
-	return "up{" + matchersOf(knowledge.InjectedLabels) + "}"
+	return "up" + promql.FormatLabels(knowledge.InjectedLabels)
 }

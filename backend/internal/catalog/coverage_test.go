@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
@@ -51,7 +52,7 @@ func (s sources) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	case query == "vector(1)":
 		answer = faketier.Vector("1")
 	case query == "max(timestamp(up))":
-		answer = faketier.Vector(formatSeconds(time.Now()))
+		answer = faketier.Vector(promapi.FormatTime(time.Now()))
 	case query != "" && s.metric != "":
 		answer = faketier.Vector(s.metric)
 		if s.metric == "none" {

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
 const (
@@ -120,7 +122,7 @@ func (c *gapDetector) scan(ctx context.Context, client apiClient, now time.Time)
 	for from := first; from <= now.UnixMilli(); from += pointsPerScan * step {
 		to := min(from+(pointsPerScan-1)*step, now.UnixMilli())
 		samples, err := client.samples(ctx, "/api/v1/query_range", url.Values{
-			"query": {query}, "start": {formatSeconds(time.UnixMilli(from))}, "end": {formatSeconds(time.UnixMilli(to))},
+			"query": {query}, "start": {promapi.FormatTime(time.UnixMilli(from))}, "end": {promapi.FormatTime(time.UnixMilli(to))},
 			"step": {strconv.FormatFloat(float64(step)/1000, 'f', 3, 64)},
 		})
 		if err != nil {

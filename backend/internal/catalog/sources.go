@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -73,7 +74,7 @@ func (c *Catalog) sourcesByValues(ctx context.Context, known *tier.SeriesEvidenc
 		return nil
 	}
 	cold := c.options.Cold.api
-	names, err := cold.labelValues(ctx, "__name__", []string{"{" + matchersOf(known.HotLabels) + "}"}, c.since())
+	names, err := cold.labelValues(ctx, "__name__", []string{promql.FormatLabels(known.HotLabels)}, c.since())
 	if err != nil || len(names) == 0 {
 		return err // Cold does not have hot's external labels.
 	}
