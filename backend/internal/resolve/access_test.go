@@ -39,16 +39,16 @@ func TestDestination_CredentialGoesToItsServerOnly(t *testing.T) {
 	hot, other := m.transports.configured[tier.Hot], m.transports.destinations[0].Transport
 	require.True(t, hot.HoldsSecrets("https"))
 	for _, project := range []string{"", "listed"} {
-		require.Same(t, hot, of(project, "https://127.0.0.1:1/hot/below").transport)
-		require.False(t, of(project, "https://127.0.0.1:1/elsewhere").transport.HoldsSecrets("https"), "another path may be another tenant")
-		require.Same(t, hot, of(project, "https://[::ffff:127.0.0.1]:1/hot").transport, "the same server, written otherwise")
-		require.Same(t, other, of(project, "https://127.0.0.1:2").transport)
-		require.Nil(t, of(project, "http://127.0.0.1:2").transport, "not where others can read it")
-		require.False(t, of(project, "http://127.0.0.1:1").transport.HoldsSecrets("http"))
-		require.False(t, of(project, "https://localhost:1").transport.HoldsSecrets("https"), "another name is another destination")
+		require.Same(t, hot, of(project, "https://127.0.0.1:1/hot/below").Transport)
+		require.False(t, of(project, "https://127.0.0.1:1/elsewhere").Transport.HoldsSecrets("https"), "another path may be another tenant")
+		require.Same(t, hot, of(project, "https://[::ffff:127.0.0.1]:1/hot").Transport, "the same server, written otherwise")
+		require.Same(t, other, of(project, "https://127.0.0.1:2").Transport)
+		require.Nil(t, of(project, "http://127.0.0.1:2").Transport, "not where others can read it")
+		require.False(t, of(project, "http://127.0.0.1:1").Transport.HoldsSecrets("http"))
+		require.False(t, of(project, "https://localhost:1").Transport.HoldsSecrets("https"), "another name is another destination")
 	}
 	for _, address := range []string{"https://127.0.0.1:1", "https://127.0.0.1:2", "https://localhost:1"} {
-		require.Nil(t, of("unlisted", address).transport, "a project that is not listed gets nothing of the operator's")
+		require.Nil(t, of("unlisted", address).Transport, "a project that is not listed gets nothing of the operator's")
 	}
 }
 

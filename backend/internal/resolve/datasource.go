@@ -13,6 +13,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // tenantHeaders are the headers that select the tenant at a tier. They come from a saved
@@ -31,11 +32,11 @@ func (r *Resolver) buildDefault() (*Resolved, error) {
 
 // configuredDestination returns the destination of the gateway's own tier as configured.
 func (r *Resolver) configuredDestination(name tier.Name) destination {
-	at := destination{name: name, transport: r.transports.configured[name]}
+	at := destination{name: name, Permission: upstream.Permission{Transport: r.transports.configured[name]}}
 	if name == tier.Hot {
-		at.url, at.retention, at.tenancy, at.tenant = r.config.Hot.URL, time.Duration(r.config.Hot.Retention), r.config.Hot.Tenancy, r.config.Hot.Tenant
+		at.url, at.Retention, at.tenancy, at.Tenant = r.config.Hot.URL, time.Duration(r.config.Hot.Retention), r.config.Hot.Tenancy, r.config.Hot.Tenant
 	} else {
-		at.url, at.lag, at.tenancy = r.config.Cold.URL, time.Duration(r.config.Cold.Lag), r.config.Cold.Tenancy
+		at.url, at.Lag, at.tenancy = r.config.Cold.URL, time.Duration(r.config.Cold.Lag), r.config.Cold.Tenancy
 	}
 	return at
 }
@@ -117,7 +118,7 @@ func (r *Resolver) locationOf(saved *perses.Datasource, name tier.Name) (at loca
 		return location{}, err
 	}
 	if named != nil {
-		at.retention, at.lag, at.scrapeInterval = time.Duration(named.Retention), time.Duration(named.Lag), time.Duration(saved.Spec.ScrapeInterval)
+		at.Retention, at.Lag, at.ScrapeInterval = time.Duration(named.Retention), time.Duration(named.Lag), time.Duration(saved.Spec.ScrapeInterval)
 	}
 	at.headers, at.use.header, at.use.project = canonical(tenant), tenant, saved.Reference.Project
 	at.unused = hotUnused(at, tenant)
@@ -132,7 +133,7 @@ func (r *Resolver) locationOfURL(reference perses.Reference, name tier.Name, nam
 		return location{}, &promapi.Error{Status: http.StatusForbidden, Type: promapi.ErrorForbidden, Cause: err, Message: fmt.Sprintf(
 			"the %s tier of %s is at %s, which is not an allowed destination: ask the operator to list the host in the gateway's destinations", name, reference, named.Host)}
 	}
-	return location{destination: at}, r.mayChooseTenant(reference, name, tenant, r.isGatewayServer(named) || at.transport.HoldsSecrets(named.Scheme))
+	return location{destination: at}, r.mayChooseTenant(reference, name, tenant, r.isGatewayServer(named) || at.Transport.HoldsSecrets(named.Scheme))
 }
 
 // tenantOf returns the tenant headers of a saved datasource.
@@ -165,7 +166,7 @@ func (r *Resolver) scopeOf(label, generation string, locations ...location) stri
 	for _, location := range locations {
 		at := location.destination
 		parts = append(parts, fmt.Sprintf("%q %q %s %s %s %+v %q %q %q %q",
-			at.name, at.url, at.retention, at.lag, at.scrapeInterval, at.tenancy, at.headers, at.service, at.address, at.replica))
+			at.name, at.url, at.Retention, at.Lag, at.ScrapeInterval, at.tenancy, at.headers, at.service, at.address, at.replica))
 	}
 	return strings.Join(parts, "\n")
 }

@@ -119,7 +119,7 @@ func (r *Resolver) gatewayLocation(name tier.Name) location {
 	if err != nil {
 		at.url, at.missing = "", err.Error()
 	}
-	at.guard, at.transport = permission.Guard, permission.Transport
+	at.Guard, at.Transport = permission.Guard, permission.Transport
 	return at
 }
 
@@ -145,7 +145,7 @@ func (r *Resolver) serversAt(at location) []destination {
 		return nil
 	}
 	// A proxy connects to the name of the Service, so tierproxy cannot choose a replica.
-	whole := at.name == tier.Cold || at.service == nil || at.service.Endpoints == nil || !r.config.Discovery.Replicas || at.transport.UsesProxy()
+	whole := at.name == tier.Cold || at.service == nil || at.service.Endpoints == nil || !r.config.Discovery.Replicas || at.Transport.UsesProxy()
 	if whole || at.missing != "" {
 		return []destination{at.destination}
 	}

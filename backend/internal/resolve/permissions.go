@@ -30,17 +30,17 @@ func (r *Resolver) permit(reference perses.Reference, named *url.URL, at *destin
 	}
 	trusted := r.trusts(reference)
 	if own := r.gatewayTierAt(named); own != nil && trusted {
-		at.transport, at.tenancy, at.guard, at.tenant = own.transport, own.tenancy, own.guard, own.tenant
+		at.Permission, at.tenancy = own.Permission, own.tenancy
 		return nil
 	}
 	permission, err := upstream.Allow(r.transports.destinations, named)
 	if err != nil {
 		return err
 	}
-	at.guard, at.tenant = permission.Guard, permission.Tenant
-	if trusted {
-		at.transport = permission.Transport
+	if !trusted {
+		permission.Transport = nil
 	}
+	at.Permission = permission
 	return nil
 }
 
@@ -104,7 +104,7 @@ func hotUnused(at location, tenant http.Header) string {
 		return ""
 	}
 	for _, values := range tenant {
-		if at.tenant == "" || !slices.Equal(values, []string{at.tenant}) {
+		if at.Tenant == "" || !slices.Equal(values, []string{at.Tenant}) {
 			return "hot is not used: the proxy of the datasource sends a tenant header, and the operator has not declared that hot holds this tenant (hot.tenant, or tenant of an entry in destinations)"
 		}
 	}

@@ -32,20 +32,14 @@ const (
 	maxProbeBytes = 2 << 20
 )
 
-// destination identifies a tier. It is comparable and is the key of the pool: see shared.
+// destination identifies a tier. It is comparable and is the key of the pool: see shared. Tenant
+// is set only if the operator declares the tenant of the data.
 type destination struct {
-	name      tier.Name
-	url       string
-	retention time.Duration
-	lag       time.Duration
-	// scrapeInterval is the interval that the datasource sets. If it is zero, tierproxy
-	// measures it.
-	scrapeInterval time.Duration
-	transport      *upstream.TransportConfig
-	tenancy        config.TenancyConfig
-	guard          upstream.Guard
-	// tenant is the tenant that the data belongs to, if the operator declares one.
-	tenant string
+	name tier.Name
+	url  string
+	upstream.Permission
+	catalog.TierSettings
+	tenancy config.TenancyConfig
 	// headers are the tenant headers in canonical form, one "name: value" per line.
 	headers string
 	// service is the name of the tier's Service, or empty if the tier has a URL. address and
@@ -60,10 +54,10 @@ type destination struct {
 // and the settings of a datasource. A scrape interval belongs to the first part only if it is
 // longer than the default, because only then it affects probes.
 func (d destination) shared() (destination, catalog.TierSettings) {
-	settings := catalog.TierSettings{Retention: d.retention, Lag: d.lag, ScrapeInterval: d.scrapeInterval}
-	d.retention, d.lag = 0, 0
-	if d.scrapeInterval <= catalog.DefaultScrapeInterval {
-		d.scrapeInterval = 0
+	settings := d.TierSettings
+	d.TierSettings = catalog.TierSettings{}
+	if settings.ScrapeInterval > catalog.DefaultScrapeInterval {
+		d.ScrapeInterval = settings.ScrapeInterval
 	}
 	return d, settings
 }
@@ -76,7 +70,7 @@ func (d destination) client(header http.Header, pool config.PoolConfig, idle int
 		return nil, fmt.Errorf("parse the URL of the %s tier: %w", d.name, err)
 	}
 	options := upstream.ClientOptions{
-		URL: base, Transport: d.transport, PoolSize: pool.Size, HTTP2: pool.HTTP2, Header: header, Guard: d.guard, Address: d.address, Network: network,
+		URL: base, Transport: d.Transport, PoolSize: pool.Size, HTTP2: pool.HTTP2, Header: header, Guard: d.Guard, Address: d.address, Network: network,
 	}
 	if idle > 0 {
 		options.IdleConnections, options.IdleTimeout, options.ProbeBytes = idle, idleConnectionTimeout, maxProbeBytes

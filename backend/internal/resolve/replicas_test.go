@@ -50,7 +50,7 @@ func testReplicasBelongToAHotAndAColdTogether(t *testing.T) {
 		servers = append(servers, discovery.Endpoint{Name: fmt.Sprintf("prometheus-%d", i), Address: address, Ready: true})
 	}
 	service := &discovery.Service{Host: "prometheus.monitoring.svc", Port: 9090, Scheme: "http", State: discovery.StateFound, Endpoints: servers}
-	hotAt := location{use: tierUse{isGateway: true}, service: service, destination: destination{name: tier.Hot, url: service.URL(), service: "monitoring/prometheus", transport: r.configuredDestination(tier.Hot).transport}}
+	hotAt := location{use: tierUse{isGateway: true}, service: service, destination: destination{name: tier.Hot, url: service.URL(), service: "monitoring/prometheus", Permission: upstream.Permission{Transport: r.transports.configured[tier.Hot]}}}
 	datasource := func(address, coldFlags string) *Resolved {
 		coldAt := location{use: tierUse{isGateway: true}, destination: destination{name: tier.Cold, url: tellingTier(t, network, address, "{}", coldFlags)}}
 		made := &Resolved{Label: coldFlags, Datasource: &engine.Datasource{}}

@@ -44,7 +44,7 @@ func (r *Resolver) locationOfService(reference perses.Reference, name tier.Name,
 	if err := r.permitService(state, service, trusted, &at.destination); err != nil {
 		return location{}, fmt.Errorf("reach the Service %s: %w", service, err)
 	}
-	return at, r.mayChooseTenant(reference, name, tenant, own || at.transport.HoldsSecrets(state.Scheme))
+	return at, r.mayChooseTenant(reference, name, tenant, own || at.Transport.HoldsSecrets(state.Scheme))
 }
 
 // permitService adds the operator's settings and credentials for a Service that a datasource
@@ -55,26 +55,23 @@ func (r *Resolver) locationOfService(reference perses.Reference, name tier.Name,
 // may write Services, pods or EndpointSlices in the namespace controls the server, and may be
 // the author of the datasource.
 func (r *Resolver) permitService(state *discovery.Service, service discovery.Reference, trusted bool, at *destination) error {
-	permission, err := permissionFor(state, "", r.transports.services)
-	if err != nil {
+	var err error
+	if at.Permission, err = permissionFor(state, "", r.transports.services); err != nil {
 		return err
 	}
-	at.guard, at.transport = permission.Guard, permission.Transport
 	base, err := url.Parse(state.URL())
 	if err != nil {
 		return err
 	}
-	described, notDescribed := upstream.Allow(r.transports.destinations, base)
-	if notDescribed == nil {
-		at.tenant = described.Tenant
-	}
+	listed, _ := upstream.Allow(r.transports.destinations, base) // Zero if the Service is not listed.
+	at.Tenant = listed.Tenant
 	if !trusted {
 		return nil
 	}
 	if own := r.gatewayTierBehind(base, service); own != nil {
-		at.transport, at.tenancy, at.tenant = own.transport, own.tenancy, own.tenant
-	} else if notDescribed == nil && described.Transport.IsConfigured() {
-		at.transport = described.Transport
+		at.Transport, at.tenancy, at.Tenant = own.Transport, own.tenancy, own.Tenant
+	} else if listed.Transport.IsConfigured() {
+		at.Transport = listed.Transport
 	}
 	return nil
 }

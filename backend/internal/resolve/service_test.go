@@ -9,6 +9,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // TestPermissionFor_CredentialNeedsTLSOrTheOperator checks that the scheme that a
@@ -58,7 +59,7 @@ func TestTiersAt_BehindAProxyTheServiceIsOneTier(t *testing.T) {
 		service := &discovery.Service{Host: "a.monitoring.svc", Port: 9090, Scheme: "https", Endpoints: []discovery.Endpoint{
 			{Name: "a-0", Address: "10.0.0.1:9090", Ready: true}, {Name: "a-1", Address: "10.0.0.2:9090", Ready: true},
 		}}
-		at := location{service: service, destination: destination{name: tier.Hot, url: service.URL(), service: "monitoring/a", transport: m.transports.discovered[tier.Hot]}}
+		at := location{service: service, destination: destination{name: tier.Hot, url: service.URL(), service: "monitoring/a", Permission: upstream.Permission{Transport: m.transports.discovered[tier.Hot]}}}
 		list, err := m.tiersAt(at, &Resolved{})
 		require.NoError(t, err)
 		require.Equal(t, expected, len(list) == 1, text)
