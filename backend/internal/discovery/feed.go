@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,22 +82,19 @@ func (f *feed) run(ctx context.Context) {
 // synced reports whether the feed has read its objects once.
 func (f *feed) synced() bool { return f.informer.HasSynced() }
 
-// problem returns why the feed may be outdated, and since when. text is empty without a problem.
+// problem returns why the feed may be outdated, and since when. text is empty without a problem. A
+// missing permission comes first, because it does not resolve itself.
 func (f *feed) problem() (forbidden bool, text string, since time.Time) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
-	// A missing permission comes first, because it does not resolve itself.
 	for _, verb := range []string{"list", "watch"} {
-		if err := f.problems[verb]; apierrors.IsForbidden(err) {
-			return true, f.missingRule(verb), f.since
+		err := f.problems[verb]
+		if apierrors.IsForbidden(err) {
+			return true, f.describe(verb, err), f.since
 		}
+		text = cmp.Or(text, f.describe(verb, err))
 	}
-	for _, verb := range []string{"list", "watch"} {
-		if err := f.problems[verb]; err != nil {
-			return false, describe(err), f.since
-		}
-	}
-	return false, "", time.Time{}
+	return false, text, f.since
 }
 
 // missingRule returns the error for a rule that the Role of the gateway lacks.
@@ -109,12 +107,18 @@ func (f *feed) missingRule(verb string) string {
 		verb, f.resource, f.namespace, f.group, f.resource, names)
 }
 
-// describe returns why a request failed, without the address of the API server.
-func describe(err error) string {
-	if apierrors.IsUnauthorized(err) {
+// describe returns why a request with a verb failed, without the address of the API server. It returns
+// an empty string for nil.
+func (f *feed) describe(verb string, err error) string {
+	status := apierrors.APIStatus(nil)
+	switch {
+	case err == nil:
+		return ""
+	case apierrors.IsForbidden(err):
+		return f.missingRule(verb)
+	case apierrors.IsUnauthorized(err):
 		return "the Kubernetes API does not accept the gateway's credentials"
-	}
-	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
+	case errors.As(err, &status):
 		return fmt.Sprintf("the Kubernetes API answers with %q", status.Status().Reason)
 	}
 	return "the Kubernetes API cannot be reached"
@@ -178,16 +182,7 @@ func (f *feed) note(verb string, err error) {
 		f.since = time.Now()
 	}
 	f.mutex.Unlock()
-	if text(previous) != text(err) {
+	if f.describe(verb, previous) != f.describe(verb, err) {
 		f.onChange()
 	}
-}
-
-// text identifies an error. It leaves out the error's own text, which may contain a source
-// port that changes each time.
-func text(err error) string {
-	if err == nil {
-		return ""
-	}
-	return describe(err) + fmt.Sprint(apierrors.IsForbidden(err))
 }

@@ -149,12 +149,9 @@ func tenantOf(saved *perses.Datasource) http.Header {
 
 // canonical returns the headers as sorted lines, so that equal headers give equal strings.
 func canonical(header http.Header) string {
-	lines := make([]string, 0, len(header))
-	for name, values := range header {
-		lines = append(lines, name+": "+strings.Join(values, ","))
-	}
-	slices.Sort(lines)
-	return strings.Join(lines, "\n")
+	var lines strings.Builder
+	_ = header.Write(&lines) // A Builder returns no error.
+	return lines.String()
 }
 
 // scopeOf returns the cache scope of a datasource: everything outside of a request that can

@@ -40,7 +40,7 @@ type destination struct {
 	upstream.Permission
 	catalog.TierSettings
 	tenancy config.TenancyConfig
-	// headers are the tenant headers in canonical form, one "name: value" per line.
+	// headers are the tenant headers in canonical form.
 	headers string
 	// service is the name of the tier's Service, or empty if the tier has a URL. address and
 	// replica identify one server behind the Service. They are empty if queries go to the
@@ -230,7 +230,7 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 			p.onProbe(added.Tier, status)
 		}
 		if at.replica != "" {
-			p.decideReplicas(func(set *replicaSet) bool { return slices.Contains(set.servers, added.Tier) })
+			p.decideReplicas(added.Tier)
 		}
 	}
 	added.Tier = catalog.NewTier(options)
@@ -254,9 +254,7 @@ func (p *tierPool) catalog(hot, cold *catalog.Tier, declared bool) *catalog.Cata
 	}
 	options := catalog.Options{
 		Hot: key.hot, Cold: key.cold, LearnInterval: time.Duration(p.config.Probe.LearnInterval), ReplicaLabels: p.config.Cold.ReplicaLabels,
-		OnLearned: func() {
-			p.decideReplicas(func(set *replicaSet) bool { return set.key.cold == key.cold && slices.Contains(set.servers, key.hot) })
-		},
+		OnLearned: func() { p.decideReplicas(key.hot) },
 	}
 	if declared {
 		options.Complete, options.ExternalLabels = p.config.Hot.Complete, p.config.Hot.ExternalLabels

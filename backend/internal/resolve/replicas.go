@@ -74,12 +74,12 @@ func (p *tierPool) replicaSet(at destination, servers []*catalog.Tier, cold *cat
 	return set
 }
 
-// decideReplicas updates the replica sets that match.
-func (p *tierPool) decideReplicas(matches func(*replicaSet) bool) {
+// decideReplicas updates the replica sets of a server.
+func (p *tierPool) decideReplicas(server *catalog.Tier) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	for _, set := range p.replicas {
-		if matches(set) {
+		if slices.Contains(set.servers, server) {
 			p.decide(set)
 		}
 	}

@@ -124,7 +124,8 @@ func (b *bearer) CloseIdleConnections() { closeIdle(b.next) }
 
 // withCredentials adds the credentials of a configuration to the requests. It returns an error if
 // it cannot read a TLS file for the OAuth 2 server.
-func withCredentials(config *promconfig.HTTPClientConfig, next http.RoundTripper, reloads *Reloads) (_ http.RoundTripper, err error) {
+func (c *TransportConfig) withCredentials(next http.RoundTripper) (_ http.RoundTripper, err error) {
+	config, reloads := c.options.HTTP, c.options.Reloads
 	if auth := config.Authorization; auth != nil {
 		next = promconfig.NewAuthorizationCredentialsRoundTripper(auth.Type, secretOf(auth.Credentials, auth.CredentialsFile, reloads), next)
 	}
@@ -132,7 +133,7 @@ func withCredentials(config *promconfig.HTTPClientConfig, next http.RoundTripper
 		next = promconfig.NewBasicAuthRoundTripper(secretOf(promconfig.Secret(auth.Username), auth.UsernameFile, reloads), secretOf(auth.Password, auth.PasswordFile, reloads), next)
 	}
 	if config.OAuth2 != nil {
-		if next, err = newOAuth2(config.OAuth2, next, reloads); err != nil {
+		if next, err = newOAuth2(config.OAuth2, c.oauth2, next, reloads); err != nil {
 			return nil, err
 		}
 	}

@@ -119,12 +119,9 @@ func CannotTell(err error) bool {
 	if !found {
 		return errors.Is(err, ErrNotAnAnswer)
 	}
-	switch status.Status {
-	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound,
-		http.StatusMethodNotAllowed, http.StatusNotImplemented:
-		return true
-	}
-	return status.Status >= http.StatusMultipleChoices && status.Status < http.StatusBadRequest
+	return status.Status/100 == 3 || slices.Contains([]int{
+		http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented,
+	}, status.Status)
 }
 
 // Describe returns why a call to a tier failed, in one line without addresses and credentials.

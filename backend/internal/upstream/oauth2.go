@@ -37,14 +37,10 @@ type oauth2Transport struct {
 	current oauth2.TokenSource // nil before the first request
 }
 
-// newOAuth2 returns a transport that adds tokens to the requests to next. It returns an error if
-// it cannot read a TLS file.
-func newOAuth2(config *promconfig.OAuth2, next http.RoundTripper, reloads *Reloads) (http.RoundTripper, error) {
-	made, err := tokenTransport(config, reloads)
-	if err != nil {
-		return nil, err
-	}
-	transport, err := made.RoundTripper(func(tlsConfig *tls.Config) *http.Transport {
+// newOAuth2 returns a transport that adds tokens to the requests to next. server has the settings for
+// the OAuth 2 server. newOAuth2 returns an error if it cannot read a TLS file.
+func newOAuth2(config *promconfig.OAuth2, server *TransportConfig, next http.RoundTripper, reloads *Reloads) (http.RoundTripper, error) {
+	transport, err := server.RoundTripper(func(tlsConfig *tls.Config) *http.Transport {
 		return &http.Transport{
 			TLSClientConfig: tlsConfig, TLSHandshakeTimeout: dialTimeout, DisableKeepAlives: true,
 			DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext,
@@ -64,15 +60,6 @@ func newOAuth2(config *promconfig.OAuth2, next http.RoundTripper, reloads *Reloa
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil
-}
-
-// tokenTransport returns the transport configuration for the OAuth 2 server.
-func tokenTransport(config *promconfig.OAuth2, reloads *Reloads) (*TransportConfig, error) {
-	made, err := NewTransportConfig(TransportOptions{HTTP: &promconfig.HTTPClientConfig{TLSConfig: config.TLSConfig, ProxyConfig: config.ProxyConfig}, Reloads: reloads})
-	if err != nil {
-		return nil, fmt.Errorf("oauth2: %w", err)
-	}
-	return made, nil
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -109,21 +96,12 @@ func (o *oauth2Transport) source(ctx context.Context, secret string) oauth2.Toke
 			ClientID: o.config.ClientID, ClientSecret: secret, Scopes: o.config.Scopes, TokenURL: o.config.TokenURL, EndpointParams: parameters,
 		}).TokenSource(ctx)
 	}
+	method, _ := jwt.GetSigningMethod(cmp.Or(o.config.SignatureAlgorithm, "RS256")).(*jwt.SigningMethodRSA) // It is valid.
 	return (&promconfig.JwtGrantTypeConfig{
 		Iss: cmp.Or(o.config.Iss, o.config.ClientID), Subject: o.config.ClientID, Audience: o.config.Audience, PrivateClaims: o.config.Claims,
-		PrivateKey: []byte(secret), PrivateKeyID: o.config.ClientCertificateKeyID, SigningAlgorithm: signing(o.config.SignatureAlgorithm),
+		PrivateKey: []byte(secret), PrivateKeyID: o.config.ClientCertificateKeyID, SigningAlgorithm: method,
 		Scopes: o.config.Scopes, TokenURL: o.config.TokenURL, EndpointParams: parameters,
 	}).TokenSource(ctx)
-}
-
-// signing returns the algorithm with a name, or the default.
-func signing(name string) *jwt.SigningMethodRSA {
-	for _, method := range []*jwt.SigningMethodRSA{jwt.SigningMethodRS384, jwt.SigningMethodRS512} {
-		if method.Name == name {
-			return method
-		}
-	}
-	return jwt.SigningMethodRS256
 }
 
 // CloseIdleConnections closes idle connections.

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net/http"
 
 	promconfig "github.com/prometheus/common/config"
@@ -29,6 +30,7 @@ type TransportOptions struct {
 // concurrent use.
 type TransportConfig struct {
 	options TransportOptions
+	oauth2  *TransportConfig // for the OAuth 2 server, if any
 }
 
 // NewTransportConfig checks the options and reads their files.
@@ -43,8 +45,9 @@ func NewTransportConfig(options TransportOptions) (*TransportConfig, error) {
 		return nil, err
 	}
 	if config != nil && config.OAuth2 != nil {
-		if _, err := tokenTransport(config.OAuth2, options.Reloads); err != nil {
-			return nil, err
+		server := &promconfig.HTTPClientConfig{TLSConfig: config.OAuth2.TLSConfig, ProxyConfig: config.OAuth2.ProxyConfig}
+		if made.oauth2, err = NewTransportConfig(TransportOptions{HTTP: server, Reloads: options.Reloads}); err != nil {
+			return nil, fmt.Errorf("oauth2: %w", err)
 		}
 	}
 	return made, nil
@@ -109,5 +112,5 @@ func (c *TransportConfig) RoundTripper(makeTransport func(*tls.Config) *http.Tra
 	if config == nil {
 		return transport, nil
 	}
-	return withCredentials(config, transport, c.options.Reloads)
+	return c.withCredentials(transport)
 }
