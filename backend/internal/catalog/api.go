@@ -9,10 +9,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/common/model"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
@@ -39,11 +39,11 @@ func ask[T any](ctx context.Context, c apiClient, path string, parameters url.Va
 // warm opens connections in advance, because the panels of a dashboard send their queries at
 // the same time.
 func (c apiClient) warm(ctx context.Context, connections int) {
-	var group errgroup.Group
+	var running sync.WaitGroup
 	for range connections {
-		group.Go(func() error { return c.evaluate(ctx) })
+		running.Go(func() { _ = c.evaluate(ctx) }) // The next probe finds errors.
 	}
-	_ = group.Wait() // Whether the tier answers is for the next probe to find.
+	running.Wait()
 }
 
 // evaluate evaluates a query that reads no series. It returns upstream.ErrNotPrometheus for any

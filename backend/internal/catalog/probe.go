@@ -2,9 +2,8 @@ package catalog
 
 import (
 	"context"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -42,11 +41,11 @@ func (s *Status) fail(err error) {
 func (c apiClient) measureCoverage(ctx context.Context, status *Status) {
 	var fromMetric, fromBlocks, newest int64
 	var metricError, blocksError error
-	group, groupContext := errgroup.WithContext(ctx)
-	group.Go(func() error { fromMetric, metricError = c.oldestByMetric(groupContext); return nil })
-	group.Go(func() error { fromBlocks, newest, blocksError = c.rangeOfBlocks(groupContext); return nil })
-	group.Go(func() error { c.readRuntime(groupContext, status); return nil })
-	_ = group.Wait() // The functions keep their errors: one result is enough.
+	var running sync.WaitGroup
+	running.Go(func() { fromMetric, metricError = c.oldestByMetric(ctx) })
+	running.Go(func() { fromBlocks, newest, blocksError = c.rangeOfBlocks(ctx) })
+	running.Go(func() { c.readRuntime(ctx, status) })
+	running.Wait()
 	status.newestInHead = newest
 	switch {
 	case metricError == nil || blocksError == nil:

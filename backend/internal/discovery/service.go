@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -83,12 +84,17 @@ type Endpoint struct {
 	Ready bool
 }
 
+// Base returns the base URL of a Service that exists.
+func (s *Service) Base() *url.URL {
+	return &url.URL{Scheme: s.Scheme, Host: net.JoinHostPort(s.Host, strconv.Itoa(s.Port))}
+}
+
 // URL returns the base URL of the Service, or an empty string if it does not exist.
 func (s *Service) URL() string {
 	if s.Host == "" {
 		return ""
 	}
-	return s.Scheme + "://" + net.JoinHostPort(s.Host, strconv.Itoa(s.Port))
+	return s.Base().String()
 }
 
 // unusable returns the state of a Service that exists but does not fit the reference.

@@ -158,7 +158,7 @@ func TestRules_MostSpecificRuleHolds(t *testing.T) {
 		{"team", "metrics", `namespace "a", "b"`}, {"team", "everything", `namespace "a", "b"`}, {"team", "special", `namespace "c"`},
 		{"admin", "metrics", ""}, {"admin", "narrow", `namespace "d"`}, {"", "everything", ""}, {"", "shared", `team "shared"`},
 	} {
-		rule, err := m.rules.of(perses.Reference{Project: test.project, Name: test.name})
+		rule, err := m.RuleOf(perses.Reference{Project: test.project, Name: test.name})
 		require.NoError(t, err)
 		if test.rule == "" {
 			require.Nil(t, rule)
@@ -169,10 +169,10 @@ func TestRules_MostSpecificRuleHolds(t *testing.T) {
 	// Who may write a dashboard may name a datasource in it like one that is
 	// exempt: the rule of the project holds.
 	for _, project := range []string{"team", "admin"} {
-		whole, err := m.rules.of(perses.Reference{Project: project, Name: "metrics"})
+		whole, err := m.RuleOf(perses.Reference{Project: project, Name: "metrics"})
 		require.NoError(t, err)
 		for _, name := range []string{"everything", "special", "narrow"} {
-			rule, err := m.rules.of(perses.Reference{Project: project, Dashboard: "board", Name: name})
+			rule, err := m.RuleOf(perses.Reference{Project: project, Dashboard: "board", Name: name})
 			require.NoError(t, err)
 			require.Equal(t, whole, rule)
 		}

@@ -45,7 +45,7 @@ func (r *Resolver) configuredDestination(name tier.Name) destination {
 func (r *Resolver) buildSaved(saved *perses.Datasource) (*Resolved, error) {
 	resolved := &Resolved{Label: saved.Reference.String(), IsSaved: true}
 	var err error
-	if resolved.Rule, err = r.rules.of(saved.Reference); err != nil {
+	if resolved.Rule, err = r.RuleOf(saved.Reference); err != nil {
 		return nil, err
 	}
 	resolved.Datasource = &engine.Datasource{

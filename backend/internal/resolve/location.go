@@ -146,13 +146,11 @@ func (r *Resolver) serversAt(at location) []destination {
 	}
 	// A proxy connects to the name of the Service, so tierproxy cannot choose a replica.
 	whole := at.name == tier.Cold || at.service == nil || at.service.Endpoints == nil || !r.config.Discovery.Replicas || at.Transport.UsesProxy()
+	if !whole && at.missing == "" && len(at.service.Endpoints) == 0 {
+		at.missing = at.service.Message
+	}
 	if whole || at.missing != "" {
 		return []destination{at.destination}
-	}
-	if len(at.service.Endpoints) == 0 {
-		missing := at.destination
-		missing.missing = at.service.Message
-		return []destination{missing}
 	}
 	servers := make([]destination, 0, len(at.service.Endpoints))
 	for _, endpoint := range at.service.Endpoints {

@@ -11,11 +11,6 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// trusts reports whether a datasource may use the gateway's own tiers and credentials.
-func (r *Resolver) trusts(reference perses.Reference) bool {
-	return reference.Project == "" || r.rules.listed(reference.Project)
-}
-
 // permit adds the operator's settings and credentials for a destination that a datasource
 // names. It returns an error if the operator does not allow the host.
 //
@@ -69,8 +64,7 @@ func (r *Resolver) gatewayTierWhere(matches func(*url.URL) bool) *destination {
 	return nil
 }
 
-// mayUseGatewayTiers returns an error unless the datasource may use the gateway's own tiers:
-// global ones and those of listed projects may.
+// mayUseGatewayTiers returns an error unless the datasource may use the gateway's own tiers.
 func (r *Resolver) mayUseGatewayTiers(reference perses.Reference, name tier.Name, tenant http.Header) error {
 	if !r.trusts(reference) {
 		return promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
@@ -88,7 +82,7 @@ func (r *Resolver) mayChooseTenant(reference perses.Reference, name tier.Name, t
 	if reference.Project == "" || len(tenant) == 0 {
 		return nil
 	}
-	rule, err := r.rules.of(reference)
+	rule, err := r.RuleOf(reference)
 	if err != nil || (rule == nil && !ours) {
 		return err
 	}

@@ -58,9 +58,9 @@ type Resolver struct {
 	logger      logrus.FieldLogger
 	fingerprint string // of the configuration
 	transports  *transports
-	rules       *rules
-	pool        *tierPool
-	network     *upstream.Network
+	*rules
+	pool    *tierPool
+	network *upstream.Network
 
 	// discovery is nil if discovery is off. noDiscovery says why.
 	discovery   *discovery.Discovery

@@ -64,15 +64,16 @@ func (r *rules) rule(label string, namespaces []string, all bool) (*enforcement.
 	return enforcement.New(cmp.Or(label, r.label), namespaces, r.onConflict)
 }
 
-// listed reports whether a project may use the gateway's own tiers.
-func (r *rules) listed(project string) bool {
-	_, found := r.projects[project]
-	return found || r.projectIsNamespace
+// trusts reports whether a datasource may use the gateway's own tiers and credentials: global ones
+// and those of listed projects may.
+func (r *rules) trusts(reference perses.Reference) bool {
+	_, isListed := r.projects[reference.Project]
+	return reference.Project == "" || isListed || r.projectIsNamespace
 }
 
-// of returns the rule of a datasource, or nil if it is not confined. If any project is
-// confined, of returns an Error with status 403 for a datasource without a rule.
-func (r *rules) of(reference perses.Reference) (*enforcement.Rule, error) {
+// RuleOf returns the rule of a saved datasource, or nil if it is not confined. If any project is
+// confined, RuleOf returns an Error with status 403 for a datasource without a rule.
+func (r *rules) RuleOf(reference perses.Reference) (*enforcement.Rule, error) {
 	if rule, found := r.datasources[reference]; found {
 		return rule, nil
 	}
@@ -92,14 +93,8 @@ func (r *rules) of(reference perses.Reference) (*enforcement.Rule, error) {
 		"%s is not served, because projects are confined to namespaces and its project has none: ask the operator to list project %q in the gateway's configuration", reference, reference.Project)
 }
 
-// RuleOf returns the rule of a saved datasource, or nil if it is not confined. It returns an
-// Error with status 403 if the datasource is not served.
-func (r *Resolver) RuleOf(reference perses.Reference) (*enforcement.Rule, error) {
-	return r.rules.of(reference)
-}
-
 // DefaultRule returns the rule of the default datasource, or nil if it is not confined.
-func (r *Resolver) DefaultRule() *enforcement.Rule { return r.rules.defaultRule }
+func (r *rules) DefaultRule() *enforcement.Rule { return r.defaultRule }
 
 // Confine confines a request to the namespaces of the datasource and to namespace, unless it
 // is empty. It returns the confined request, what the confinement means for it, and the errors

@@ -59,10 +59,7 @@ func (r *Resolver) permitService(state *discovery.Service, service discovery.Ref
 	if at.Permission, err = permissionFor(state, "", r.transports.services); err != nil {
 		return err
 	}
-	base, err := url.Parse(state.URL())
-	if err != nil {
-		return err
-	}
+	base := state.Base()
 	listed, _ := upstream.Allow(r.transports.destinations, base) // Zero if the Service is not listed.
 	at.Tenant = listed.Tenant
 	if !trusted {
@@ -125,11 +122,7 @@ func isHostOf(host string, service discovery.Reference) bool {
 // link-local or cloud metadata addresses behind it. Credentials go over https, or over scheme
 // if the operator sets it.
 func permissionFor(service *discovery.Service, scheme string, access *upstream.TransportConfig) (upstream.Permission, error) {
-	base, err := url.Parse(service.URL())
-	if err != nil {
-		return upstream.Permission{}, fmt.Errorf("parse the URL of a Service: %w", err)
-	}
-	return upstream.Allow([]upstream.Destination{{Host: service.Host, Port: service.Port, Scheme: scheme, Transport: access}}, base)
+	return upstream.Allow([]upstream.Destination{{Host: service.Host, Port: service.Port, Scheme: scheme, Transport: access}}, service.Base())
 }
 
 // warnOfWithheld logs that tierproxy does not send a configured credential, because the tier's
