@@ -71,9 +71,9 @@ func (r *roundRobin) next(admit func(promapi.Caller) bool) *waiter {
 		return r.calls[0]
 	}
 	for i, member := range r.members {
-		if found := member.next(admit); found != nil {
+		if call := member.next(admit); call != nil {
 			r.members = append(slices.Delete(r.members, i, i+1), member)
-			return found
+			return call
 		}
 	}
 	return nil

@@ -126,8 +126,8 @@ func (c *Catalog) RememberEmpty(query promql.Key) { c.empty.Add(query, time.Now(
 
 // WasEmpty reports whether hot's answer to a query was empty within the last minute.
 func (c *Catalog) WasEmpty(query promql.Key) bool {
-	since, found := c.empty.Get(query)
-	return found && time.Since(since) < emptyFor
+	since, ok := c.empty.Get(query)
+	return ok && time.Since(since) < emptyFor
 }
 
 // catalogNames are the metric names that a catalog holds.
@@ -236,11 +236,11 @@ func (c *Catalog) snapshot(ctx context.Context) (*Snapshot, error) {
 	switch {
 	case known.Declared:
 	case !known.SourcesKnown:
-		learned.AssumedReason = "cold does not tell its sources, so hot is assumed to be complete"
+		learned.AssumedReason = "cold does not report its sources, so hot is assumed to be complete"
 	case c.options.Hot.names.refused.Load() || c.options.Cold.names.refused.Load():
-		learned.AssumedReason = "a tier has more metric names than are held, so every query that another source could match goes to cold"
+		learned.AssumedReason = "a tier has too many metric names, so every query that another source could match goes to cold"
 	case len(known.HotLabels) == 0 && len(known.Sources) > 1:
-		learned.AssumedReason = "hot does not tell its external labels and cold has several sources: configure them, or every query that another source could match goes to cold"
+		learned.AssumedReason = "hot does not report its external labels and cold has several sources: configure them, or every query that another source could match goes to cold"
 	}
 	learned.Knowledge = tier.NewSeriesEvidence(known)
 	return learned, nil

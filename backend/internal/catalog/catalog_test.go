@@ -260,12 +260,12 @@ func TestLearn_WhatIsAssumedIsSaid(t *testing.T) {
 	}{
 		"everything is told":           {hot: hotTold, stores: twoSources, memory: 1 << 20, labels: map[string]string{"cluster": "a", "prometheus": "p0"}, labelsKnown: true},
 		"labels by the operator":       {hot: hotTold, stores: twoSources, memory: 1 << 20, options: Options{ExternalLabels: map[string]string{"cluster": "b"}}, labels: map[string]string{"cluster": "b"}, labelsKnown: true},
-		"the only source":              {hot: noLabels, stores: oneSource, memory: 1 << 20, doubt: "cold does not tell its sources", labels: map[string]string{}, labelsKnown: true},
-		"no labels and two sources":    {hot: noLabels, stores: twoSources, memory: 1 << 20, doubt: "hot does not tell its external labels", labels: map[string]string{}, labelsKnown: true},
-		"no configuration":             {hot: hotTold[1:], stores: twoSources, memory: 1 << 20, doubt: "hot does not tell its external labels"},
-		"labels that are too large":    {hot: withConfig(`{"yaml":"global: {external_labels: {a: ` + strings.Repeat("x", maxLabelBytes) + `}}"}`), stores: twoSources, memory: 1 << 20, doubt: "hot does not tell its external labels"},
-		"too many names of hot":        {hot: hotTold, stores: twoSources, memory: 50, doubt: "more metric names than are held", labels: map[string]string{"cluster": "a", "prometheus": "p0"}, labelsKnown: true},
-		"too many names of cold":       {hot: hotTold, stores: twoSources, memory: 100, doubt: "more metric names than are held", labels: map[string]string{"cluster": "a", "prometheus": "p0"}, labelsKnown: true},
+		"the only source":              {hot: noLabels, stores: oneSource, memory: 1 << 20, doubt: "cold does not report its sources", labels: map[string]string{}, labelsKnown: true},
+		"no labels and two sources":    {hot: noLabels, stores: twoSources, memory: 1 << 20, doubt: "hot does not report its external labels", labels: map[string]string{}, labelsKnown: true},
+		"no configuration":             {hot: hotTold[1:], stores: twoSources, memory: 1 << 20, doubt: "hot does not report its external labels"},
+		"labels that are too large":    {hot: withConfig(`{"yaml":"global: {external_labels: {a: ` + strings.Repeat("x", maxLabelBytes) + `}}"}`), stores: twoSources, memory: 1 << 20, doubt: "hot does not report its external labels"},
+		"too many names of hot":        {hot: hotTold, stores: twoSources, memory: 50, doubt: "too many metric names", labels: map[string]string{"cluster": "a", "prometheus": "p0"}, labelsKnown: true},
+		"too many names of cold":       {hot: hotTold, stores: twoSources, memory: 100, doubt: "too many metric names", labels: map[string]string{"cluster": "a", "prometheus": "p0"}, labelsKnown: true},
 		"declared complete by someone": {hot: noLabels, stores: twoSources, memory: 50, options: Options{Complete: true}, labels: map[string]string{}, labelsKnown: true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -73,11 +73,11 @@ func (c *Catalog) measureColdInterval(ctx context.Context, now time.Time) (time.
 	if newest := c.newest.Load().newest; newest != 0 {
 		now = time.UnixMilli(newest)
 	}
-	found, err := cold.upSeries(ctx, c.coldSelector(), now.Add(-5*time.Minute), now, canaryCount)
+	selectors, err := cold.upSeries(ctx, c.coldSelector(), now.Add(-5*time.Minute), now, canaryCount)
 	if err != nil {
 		return 0, err
 	}
-	series := slices.Sorted(maps.Keys(found))
+	series := slices.Sorted(maps.Keys(selectors))
 	return cold.sampleInterval(ctx, series[:min(len(series), canaryCount)], now)
 }
 

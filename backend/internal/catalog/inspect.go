@@ -31,17 +31,17 @@ func (t *Tier) Inspect(ctx context.Context) Inspection {
 	}
 	defer t.options.ProbeBudget.release()
 	t.probe(ctx)
-	found := Inspection{Status: t.Status()}
-	if err := cmp.Or(ctx.Err(), found.failure); err != nil {
-		found.Failure = upstream.FailureOf(err)
-		return found
+	inspection := Inspection{Status: t.Status()}
+	if err := cmp.Or(ctx.Err(), inspection.failure); err != nil {
+		inspection.Failure = upstream.FailureOf(err)
+		return inspection
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.probeTimeout())
 	defer cancel()
-	found.CoverageStart = t.State(time.Now()).Oldest
-	found.Version = t.api.version(ctx)
+	inspection.CoverageStart = t.State(time.Now()).Oldest
+	inspection.Version = t.api.version(ctx)
 	if settings, err := t.api.settings(ctx); err == nil {
-		found.Settings = settings
+		inspection.Settings = settings
 	}
-	return found
+	return inspection
 }

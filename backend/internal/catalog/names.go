@@ -104,8 +104,8 @@ func (t *Tier) metricNames(ctx context.Context, payer *ProbeBudget, matchers []s
 func (s *nameCache) get(key string, since, notBefore time.Time) *cachedNames {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	held, found := s.recent.Get(key)
-	if !found || !held.asked.After(notBefore) || held.since.After(since) || since.Sub(held.since) > sinceSlack {
+	held, ok := s.recent.Get(key)
+	if !ok || !held.asked.After(notBefore) || held.since.After(since) || since.Sub(held.since) > sinceSlack {
 		return nil
 	}
 	held.holders.Add(1)

@@ -13,7 +13,7 @@ import (
 const minProbeTimeout = 2 * time.Second
 
 // noCoverage is the error of a hot tier that answers, but whose coverage is unknown.
-const noCoverage = "its oldest sample could not be measured: it neither scrapes itself nor tells its blocks"
+const noCoverage = "its oldest sample could not be measured: it neither scrapes itself nor reports its blocks"
 
 // measure checks whether the tier evaluates a query, and measures the start of hot's coverage.
 func (c apiClient) measure(ctx context.Context, name tier.Name) Status {

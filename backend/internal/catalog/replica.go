@@ -73,7 +73,7 @@ func NoReplicas(servers []*Tier, removed []string) (reason tier.Note, certain bo
 		}
 		first, other := without(known.Identity().ExternalLabels, aside), without(identity.ExternalLabels, aside)
 		if !maps.Equal(first, other) {
-			text := fmt.Sprintf("%s and %s behind the service are no replicas of one Prometheus: their external labels", known.Replica(), server.Replica())
+			text := fmt.Sprintf("%s and %s behind the service are not replicas of one Prometheus: their external labels", known.Replica(), server.Replica())
 			return tier.Note{
 				Detail: fmt.Sprintf("%s are %s and %s", text, promql.FormatLabels(first), promql.FormatLabels(other)), Public: text + " differ",
 			}, true
@@ -81,7 +81,7 @@ func NoReplicas(servers []*Tier, removed []string) (reason tier.Note, certain bo
 	}
 	for _, server := range servers {
 		if len(servers) > 1 && server.Identity() == nil && !sets[ordinal.ReplaceAllString(server.Replica(), "")] {
-			return tier.PublicNote(fmt.Sprintf("whether %s is a replica is not known: it has not told its configuration; let it answer /api/v1/status/config, or switch the addressing of replicas off", server.Replica())), false
+			return tier.PublicNote(fmt.Sprintf("tierproxy does not know whether %s is a replica, because it cannot read its configuration: allow /api/v1/status/config, or set discovery.replicas to false", server.Replica())), false
 		}
 	}
 	return tier.Note{}, false

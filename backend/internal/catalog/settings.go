@@ -104,30 +104,30 @@ func (c *prometheusConfig) sharding() string {
 // settings returns the defaults of the tier. What the tier does not report stays zero. settings
 // returns an error if the tier does not answer.
 func (c apiClient) settings(ctx context.Context) (Settings, error) {
-	var found Settings
+	var settings Settings
 	config, err := c.configuration(ctx)
 	if err != nil && !upstream.CannotTell(err) {
-		return found, err
+		return settings, err
 	}
 	if config != nil {
-		if found.ExternalLabels = config.Global.ExternalLabels; found.ExternalLabels == nil {
-			found.ExternalLabels = map[string]string{}
+		if settings.ExternalLabels = config.Global.ExternalLabels; settings.ExternalLabels == nil {
+			settings.ExternalLabels = map[string]string{}
 		}
-		if len(promql.FormatLabels(found.ExternalLabels)) > maxLabelBytes {
-			found.ExternalLabels = nil
+		if len(promql.FormatLabels(settings.ExternalLabels)) > maxLabelBytes {
+			settings.ExternalLabels = nil
 		}
-		found.ScrapeInterval = parseDuration(config.Global.ScrapeInterval)
-		found.EvaluationInterval = parseDuration(config.Global.EvaluationInterval)
-		found.OutOfOrderWindow = parseDuration(config.Storage.TSDB.OutOfOrderTimeWindow)
+		settings.ScrapeInterval = parseDuration(config.Global.ScrapeInterval)
+		settings.EvaluationInterval = parseDuration(config.Global.EvaluationInterval)
+		settings.OutOfOrderWindow = parseDuration(config.Storage.TSDB.OutOfOrderTimeWindow)
 	}
 	flags, err := ask[map[string]string](ctx, c, "/api/v1/status/flags", nil)
 	switch {
 	case err == nil:
-		found.readFlags(flags)
+		settings.readFlags(flags)
 	case !upstream.CannotTell(err):
-		return found, err
+		return settings, err
 	}
-	return found, nil
+	return settings, nil
 }
 
 func (s *Settings) readFlags(flags map[string]string) {

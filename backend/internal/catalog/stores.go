@@ -57,7 +57,7 @@ type seenStore struct {
 // look returns the stores of a Thanos and those that disappeared, with a note for each of the
 // latter. It returns nil if the tier has no such endpoint.
 func (w *storeWatch) look(ctx context.Context, client apiClient, now time.Time) ([]Store, []tier.Note) {
-	found, err := client.stores(ctx)
+	reported, err := client.stores(ctx)
 	if err != nil {
 		return nil, nil // Not a Thanos, or not allowed.
 	}
@@ -70,7 +70,7 @@ func (w *storeWatch) look(ctx context.Context, client apiClient, now time.Time) 
 		}
 	}
 	servers := map[string]int{} // reachable ones
-	for _, store := range found {
+	for _, store := range reported {
 		for _, set := range store.LabelSets {
 			key := fmt.Sprintf("%s with %s", store.Kind, promql.FormatLabels(set))
 			if !store.Failed {
@@ -80,7 +80,7 @@ func (w *storeWatch) look(ctx context.Context, client apiClient, now time.Time) 
 			if !known {
 				if len(w.seen) >= storesRemembered || int64(w.bytes+len(key)) > client.ProbeLimit()/4 {
 					// Without all stores in memory, missing ones cannot be recognized.
-					return nil, []tier.Note{tier.PublicNote("the cold tier tells of more stores than are held: it is not known which sources it has")}
+					return nil, []tier.Note{tier.PublicNote("the cold tier has too many stores: its sources are unknown")}
 				}
 				w.bytes += len(key)
 			}

@@ -274,39 +274,39 @@ func (t *Tier) probeTimeout() time.Duration { return max(t.options.ProbeInterval
 func (t *Tier) probe(ctx context.Context) {
 	probeContext, cancel := context.WithTimeout(ctx, t.probeTimeout())
 	defer cancel()
-	found := t.api.measure(probeContext, t.options.Name)
+	status := t.api.measure(probeContext, t.options.Name)
 	storesAsked := time.Now()
 	if t.options.Name == tier.Hot {
-		t.checkFreshness(probeContext, &found, time.Now())
-	} else if found.Available {
-		found.Stores, found.Notes = t.stores.look(probeContext, t.api, time.Now())
-		if found.Stores != nil && len(found.Stores) == 0 {
+		t.checkFreshness(probeContext, &status, time.Now())
+	} else if status.Available {
+		status.Stores, status.Notes = t.stores.look(probeContext, t.api, time.Now())
+		if status.Stores != nil && len(status.Stores) == 0 {
 			// Its answers would all be empty.
-			found.Available, found.Error = false, "none of its stores has told it yet what it holds"
+			status.Available, status.Error = false, "none of its stores has reported its data yet"
 		}
 	}
 	if ctx.Err() != nil {
 		return // The gateway stops: the failure says nothing about the tier.
 	}
-	if found.Available && t.options.Replica != "" {
-		t.identify(probeContext, &found)
+	if status.Available && t.options.Replica != "" {
+		t.identify(probeContext, &status)
 	}
 	t.mutex.Lock()
 	previous := *t.status.Load()
-	found.Since = previous.Since
-	if previous.CheckedAt.IsZero() || previous.Available != found.Available {
-		found.Since = found.CheckedAt
+	status.Since = previous.Since
+	if previous.CheckedAt.IsZero() || previous.Available != status.Available {
+		status.Since = status.CheckedAt
 	}
-	t.status.Store(&found)
+	t.status.Store(&status)
 	t.mutex.Unlock()
 	if t.options.Name == tier.Cold {
-		t.observeStores(&found, storesAsked, t.stores.seen != nil)
+		t.observeStores(&status, storesAsked, t.stores.seen != nil)
 	}
 	if t.options.OnProbe != nil {
-		t.options.OnProbe(found)
+		t.options.OnProbe(status)
 	}
 	t.open()
-	if found.Available && !previous.Available && t.options.Warm > 0 {
+	if status.Available && !previous.Available && t.options.Warm > 0 {
 		t.api.warm(probeContext, t.options.Warm)
 	}
 }

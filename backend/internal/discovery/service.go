@@ -179,7 +179,7 @@ func choosePort(reference Reference, service *corev1.Service) (*corev1.ServicePo
 		return candidates[0], nil
 	}
 	for _, name := range webPorts {
-		if port, found := byName[name]; found {
+		if port, ok := byName[name]; ok {
 			return port, nil
 		}
 	}

@@ -22,7 +22,7 @@ var tenantHeaders = []string{"X-Scope-Orgid", "Thanos-Tenant"}
 
 // buildDefault returns the default datasource: see Default.
 func (r *Resolver) buildDefault() (*Resolved, error) {
-	resolved := &Resolved{Label: "default datasource", Rule: r.rules.defaultRule}
+	resolved := &Resolved{Label: "default datasource", Rule: r.defaultRule}
 	resolved.Datasource = &engine.Datasource{
 		Name: resolved.Label, Threshold: time.Duration(r.config.Routing.Threshold), Strategy: tier.Strategy(r.config.Routing.Strategy),
 		ReplicasAccepted: r.config.Routing.SplitAcrossReplicas, Cached: r.config.Cache.Enabled, Detailed: resolved.ShowsConfiguration(),

@@ -24,8 +24,8 @@ func (r *Resolver) permit(reference perses.Reference, named *url.URL, at *destin
 		return err
 	}
 	trusted := r.trusts(reference)
-	if own := r.gatewayTierAt(named); own != nil && trusted {
-		at.Permission, at.tenancy = own.Permission, own.tenancy
+	if gateway := r.gatewayTierAt(named); gateway != nil && trusted {
+		at.Permission, at.tenancy = gateway.Permission, gateway.tenancy
 		return nil
 	}
 	permission, err := upstream.Allow(r.transports.destinations, named)
@@ -42,23 +42,23 @@ func (r *Resolver) permit(reference perses.Reference, named *url.URL, at *destin
 // gatewayTierAt returns the gateway's own tier that a URL belongs to, or nil. The scheme, host
 // and port are the same, and the tier's path is the URL's path or a parent of it.
 func (r *Resolver) gatewayTierAt(named *url.URL) *destination {
-	return r.gatewayTierWhere(func(own *url.URL) bool {
-		return own.Scheme == named.Scheme && upstream.SameServer(own, named) && upstream.UnderPath(own.Path, named.Path)
+	return r.gatewayTierWhere(func(base *url.URL) bool {
+		return base.Scheme == named.Scheme && upstream.SameServer(base, named) && upstream.UnderPath(base.Path, named.Path)
 	})
 }
 
 // isGatewayServer reports whether a URL is on the server of one of the gateway's own tiers. The
 // path does not matter.
 func (r *Resolver) isGatewayServer(named *url.URL) bool {
-	return r.gatewayTierWhere(func(own *url.URL) bool { return upstream.SameServer(own, named) }) != nil
+	return r.gatewayTierWhere(func(base *url.URL) bool { return upstream.SameServer(base, named) }) != nil
 }
 
 // gatewayTierWhere returns the first of the gateway's own tiers whose URL matches, or nil.
 func (r *Resolver) gatewayTierWhere(matches func(*url.URL) bool) *destination {
 	for _, name := range tier.Names() {
-		own := r.gatewayLocation(name).destination
-		if at, err := url.Parse(own.url); err == nil && own.url != "" && matches(at) {
-			return &own
+		at := r.gatewayLocation(name).destination
+		if base, err := url.Parse(at.url); err == nil && at.url != "" && matches(base) {
+			return &at
 		}
 	}
 	return nil

@@ -60,7 +60,7 @@ func (p *tierPool) replicaSet(at destination, servers []*catalog.Tier, cold *cat
 	}
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	if existing, found := p.replicas[key]; found && slices.Equal(existing.servers, bases) {
+	if existing, ok := p.replicas[key]; ok && slices.Equal(existing.servers, bases) {
 		return existing
 	}
 	set := &replicaSet{key: key, servers: bases, catalogs: catalogs}

@@ -69,7 +69,7 @@ func testReplicasBelongToAHotAndAColdTogether(t *testing.T) {
 	for range 3 {
 		time.Sleep(probeInterval)
 		synctest.Wait()
-		require.Contains(t, keeps.Hot.Status().Error, "are no replicas of one Prometheus")
+		require.Contains(t, keeps.Hot.Status().Error, "are not replicas of one Prometheus")
 		require.Equal(t, []bool{false, false}, available(keeps))
 		require.Equal(t, []bool{true, true}, available(removes), "what another datasource makes of the servers does not matter")
 		require.NotEqual(t, StatusHealthy, keeps.Health(time.Now(), true).Status)

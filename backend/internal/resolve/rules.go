@@ -74,10 +74,10 @@ func (r *rules) trusts(reference perses.Reference) bool {
 // RuleOf returns the rule of a saved datasource, or nil if it is not confined. If any project is
 // confined, RuleOf returns an Error with status 403 for a datasource without a rule.
 func (r *rules) RuleOf(reference perses.Reference) (*enforcement.Rule, error) {
-	if rule, found := r.datasources[reference]; found {
+	if rule, ok := r.datasources[reference]; ok {
 		return rule, nil
 	}
-	if rule, found := r.projects[reference.Project]; found && reference.Project != "" {
+	if rule, ok := r.projects[reference.Project]; ok && reference.Project != "" {
 		return rule, nil
 	}
 	switch {
@@ -106,7 +106,7 @@ func (r *Resolver) Confine(resolved *Resolved, request *promapi.Request, namespa
 	case namespace != "" && rule != nil:
 		rule, err = rule.Narrowed(namespace)
 	case namespace != "":
-		if rule, err = enforcement.New(r.rules.label, []string{namespace}, r.rules.onConflict); err != nil {
+		if rule, err = r.rule("", []string{namespace}, false); err != nil {
 			err = promapi.BadData("the namespace %q cannot be confined to: %s", namespace, err)
 		}
 	}

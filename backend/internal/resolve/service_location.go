@@ -23,10 +23,10 @@ func (r *Resolver) locationOfService(reference perses.Reference, name tier.Name,
 		return location{}, promapi.Errorf(http.StatusNotImplemented, promapi.ErrorUnavailable,
 			"the %s tier of %s is the Service %s, which the gateway cannot look up: %s; set url instead", name, reference, service, r.noDiscovery)
 	}
-	own, unsure, atRoot := r.isGatewayService(service)
+	isGateway, unsure, atRoot := r.isGatewayService(service)
 	trusted, listed := r.trusts(reference), slices.Contains(r.config.Discovery.Namespaces, service.Namespace)
 	switch {
-	case (own || (unsure && listed)) && !trusted:
+	case (isGateway || (unsure && listed)) && !trusted:
 		return location{}, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
 			"the %s tier of %s is the Service %s, which is a tier of the gateway itself: ask the operator to list project %q in the gateway's configuration",
 			name, reference, service, reference.Project)
@@ -44,7 +44,7 @@ func (r *Resolver) locationOfService(reference perses.Reference, name tier.Name,
 	if err := r.permitService(state, service, trusted, &at.destination); err != nil {
 		return location{}, fmt.Errorf("reach the Service %s: %w", service, err)
 	}
-	return at, r.mayChooseTenant(reference, name, tenant, own || at.Transport.HoldsSecrets(state.Scheme))
+	return at, r.mayChooseTenant(reference, name, tenant, isGateway || at.Transport.HoldsSecrets(state.Scheme))
 }
 
 // permitService adds the operator's settings and credentials for a Service that a datasource
@@ -65,8 +65,8 @@ func (r *Resolver) permitService(state *discovery.Service, service discovery.Ref
 	if !trusted {
 		return nil
 	}
-	if own := r.gatewayTierBehind(base, service); own != nil {
-		at.Transport, at.tenancy, at.Tenant = own.Transport, own.tenancy, own.Tenant
+	if gateway := r.gatewayTierBehind(base, service); gateway != nil {
+		at.Transport, at.tenancy, at.Tenant = gateway.Transport, gateway.tenancy, gateway.Tenant
 	} else if listed.Transport.IsConfigured() {
 		at.Transport = listed.Transport
 	}
@@ -77,8 +77,8 @@ func (r *Resolver) permitService(state *discovery.Service, service discovery.Ref
 // tier's URL may have any of the Service's DNS names. A tier whose URL has a path does not
 // match, because the URL of a Service has none.
 func (r *Resolver) gatewayTierBehind(base *url.URL, service discovery.Reference) *destination {
-	return r.gatewayTierWhere(func(own *url.URL) bool {
-		return own.Scheme == base.Scheme && isHostOf(own.Hostname(), service) && upstream.SamePort(own, base) && upstream.UnderPath(own.Path, base.Path)
+	return r.gatewayTierWhere(func(at *url.URL) bool {
+		return at.Scheme == base.Scheme && isHostOf(at.Hostname(), service) && upstream.SamePort(at, base) && upstream.UnderPath(at.Path, base.Path)
 	})
 }
 
@@ -86,7 +86,7 @@ func (r *Resolver) gatewayTierBehind(base *url.URL, service discovery.Reference)
 // discovery looks for, or the one at the configured URL. The port does not matter. unsure is
 // set while discovery has not found a tier by its labels in that namespace.
 // atRoot is set if the tier's URL has no path, as the URL of a Service has none.
-func (r *Resolver) isGatewayService(service discovery.Reference) (own, unsure, atRoot bool) {
+func (r *Resolver) isGatewayService(service discovery.Reference) (isGateway, unsure, atRoot bool) {
 	for _, name := range tier.Names() {
 		configured := r.configuredDestination(name).url
 		if r.isDiscovered(name) {
@@ -97,7 +97,7 @@ func (r *Resolver) isGatewayService(service discovery.Reference) (own, unsure, a
 			}
 			sameNamespace := reference.Namespace == service.Namespace
 			if sameNamespace && serviceName == service.Name {
-				own, atRoot = true, true
+				isGateway, atRoot = true, true
 			}
 			unsure = unsure || (sameNamespace && serviceName == "")
 			if !r.isDefaultReference(name) {
@@ -105,10 +105,10 @@ func (r *Resolver) isGatewayService(service discovery.Reference) (own, unsure, a
 			}
 		}
 		if base, err := url.Parse(configured); err == nil && isHostOf(base.Hostname(), service) {
-			own, atRoot = true, atRoot || upstream.UnderPath(base.Path, "/")
+			isGateway, atRoot = true, atRoot || upstream.UnderPath(base.Path, "/")
 		}
 	}
-	return own, unsure, atRoot
+	return isGateway, unsure, atRoot
 }
 
 // isHostOf reports whether host is a cluster DNS name of a Service.

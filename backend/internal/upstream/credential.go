@@ -24,7 +24,7 @@ type CredentialError struct {
 
 // Error describes the cause.
 func (e *CredentialError) Error() string {
-	return "the gateway's own credential cannot be had: " + e.Cause.Error()
+	return "tierproxy cannot get its own credential: " + e.Cause.Error()
 }
 
 // Unwrap returns the cause.

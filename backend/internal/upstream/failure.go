@@ -57,7 +57,7 @@ const (
 
 // descriptions are the results of Describe for a class.
 var descriptions = map[Failure]string{
-	FailureCredential:    "the gateway's own credential for it cannot be had",
+	FailureCredential:    "tierproxy cannot get its own credential for it",
 	FailureTLS:           "its TLS certificate was not accepted",
 	FailureName:          "its host name was not found",
 	FailureCanceled:      "the request was cancelled",
@@ -70,8 +70,8 @@ var descriptions = map[Failure]string{
 
 // is reports whether an error is of a type, or wraps such an error.
 func is[T error](err error) bool {
-	_, found := errors.AsType[T](err)
-	return found
+	_, ok := errors.AsType[T](err)
+	return ok
 }
 
 // FailureOf returns the class of an error of a call.
@@ -115,8 +115,8 @@ func IsGone(err error) bool {
 // CannotTell reports whether a tier answered that it does not have an endpoint, or does not serve
 // it to tierproxy. Such an answer is no failure.
 func CannotTell(err error) bool {
-	status, found := errors.AsType[*StatusError](err)
-	if !found {
+	status, ok := errors.AsType[*StatusError](err)
+	if !ok {
 		return errors.Is(err, ErrNotAnAnswer)
 	}
 	return status.Status/100 == 3 || slices.Contains([]int{
@@ -126,13 +126,13 @@ func CannotTell(err error) bool {
 
 // Describe returns why a call to a tier failed, in one line without addresses and credentials.
 func Describe(err error) string {
-	if denied, found := errors.AsType[*DeniedError](err); found {
+	if denied, ok := errors.AsType[*DeniedError](err); ok {
 		return denied.Error()
 	}
-	if refused, found := errors.AsType[*RefusedError](err); found {
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
 		return refused.Error()
 	}
-	if status, found := errors.AsType[*StatusError](err); found {
+	if status, ok := errors.AsType[*StatusError](err); ok {
 		return status.Error()
 	}
 	if errors.Is(err, http.ErrSchemeMismatch) {

@@ -28,7 +28,7 @@ const longestQuery = 7 << 10
 func (t *Tenancy) apply(request *promapi.Request, confinedTo []string, rawQuery string, body []byte) (method, query string, rest []byte, err error) {
 	if len(confinedTo) == 0 {
 		return "", "", nil, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
-			"this tier answers for namespaces only, and the request is confined to none: confine it, or ask the operator to confine the datasource")
+			"the tier answers only requests that are confined to namespaces: set a namespace in the query (POST /api/v1/metrics/query), or ask the operator to confine the datasource")
 	}
 	namespaces := url.Values{t.Parameter: confinedTo}.Encode()
 	if rawQuery != "" {
