@@ -64,7 +64,7 @@ type sharedCall struct {
 
 func newCoalescer(limits Limits, meters *Meters) *coalescer {
 	return &coalescer{
-		limits: limits, meters: meters, open: map[RequestKey]*sharedCall{},
+		limits: limits, meters: meters.orUnseen(), open: map[RequestKey]*sharedCall{},
 		joined: NewBudget[uint64](joinedPerQueued*int64(limits.Queue), 1),
 	}
 }

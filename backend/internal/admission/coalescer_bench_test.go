@@ -8,7 +8,7 @@ import (
 
 // BenchmarkCoalescer is what a query costs that could be joined, and is not.
 func BenchmarkCoalescer(b *testing.B) {
-	calls := NewController(Limits{SharedBytes: 1 << 20, Queue: 10}, unregistered())
+	calls := NewController(Limits{SharedBytes: 1 << 20, Queue: 10}, nil)
 	made := Call{
 		Caller: by(1), Key: RequestKey{Method: http.MethodGet, Path: "/api/v1/query_range", RawQuery: "query=up&start=1&end=2&step=1"},
 		Send: func(context.Context) (*http.Response, error) {

@@ -17,7 +17,7 @@ type Controller struct {
 	coalescer *coalescer // nil without sharing
 }
 
-// NewController returns a controller for one tier.
+// NewController returns a controller for one tier. meters may be nil.
 func NewController(limits Limits, meters *Meters) *Controller {
 	c := &Controller{queue: NewQueue(limits, meters)}
 	if limits.SharedBytes > 0 {

@@ -1,7 +1,5 @@
 package admission
 
-import "github.com/prometheus/client_golang/prometheus"
-
 // Joined is how many requests wait for the answer to another one.
 func (c *Controller) Joined() int { return int(used(c.coalescer.joined)) }
 
@@ -16,13 +14,3 @@ func (c *Controller) Idle() bool {
 
 // Held is how much is held.
 func (s *Share[K]) Held() int64 { return used(s.budget) }
-
-// unregistered returns meters that are not registered.
-func unregistered() *Meters {
-	gauge := prometheus.NewGauge(prometheus.GaugeOpts{})
-	m := &Meters{InFlight: gauge, Queued: gauge, Shared: gauge, Waited: prometheus.ObserverFunc(func(float64) {}), Rejected: map[string]prometheus.Counter{}}
-	for _, reason := range Rejections() {
-		m.Rejected[reason] = gauge
-	}
-	return m
-}

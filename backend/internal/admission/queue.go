@@ -39,11 +39,11 @@ type Queue struct {
 	held time.Duration
 }
 
-// NewQueue returns a queue with the limits, except those of sharing.
+// NewQueue returns a queue with the limits, except those of sharing. meters may be nil.
 func NewQueue(limits Limits, meters *Meters) *Queue {
 	slots := int64(limits.Concurrent)
 	return &Queue{
-		limits: limits, meters: meters, line: &roundRobin{},
+		limits: limits, meters: meters.orUnseen(), line: &roundRobin{},
 		callers: NewBudget[uint64](slots, callerMultiple), datasources: NewBudget[uint64](slots, datasourceMultiple),
 	}
 }

@@ -28,7 +28,7 @@ func enterAll(g *Queue, order *[]promapi.Caller, callers ...promapi.Caller) {
 
 func TestQueue_DatasourcesTakeTurnsThenCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewQueue(Limits{Concurrent: 1, Queue: 10, Wait: time.Hour}, unregistered())
+		g := NewQueue(Limits{Concurrent: 1, Queue: 10, Wait: time.Hour}, nil)
 		var order []promapi.Caller
 		first := promapi.Caller{Datasource: 9, ID: 9}
 		a1, a2, b1 := promapi.Caller{Datasource: 1, ID: 1}, promapi.Caller{Datasource: 1, ID: 2}, promapi.Caller{Datasource: 2, ID: 3}
@@ -47,7 +47,7 @@ func TestQueue_DatasourcesTakeTurnsThenCallers(t *testing.T) {
 // A call of another caller goes past those whose caller has its share already.
 func TestQueue_ASlotThatOneCallerMayNotHaveGoesToAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewQueue(Limits{Concurrent: 6, Queue: 10, Wait: time.Hour}, unregistered())
+		g := NewQueue(Limits{Concurrent: 6, Queue: 10, Wait: time.Hour}, nil)
 		var order []promapi.Caller
 		greedy, other := by(1), by(2)
 		enterAll(g, &order, greedy, greedy, greedy, greedy, greedy, greedy)
@@ -72,7 +72,7 @@ func TestQueue_ASlotThatOneCallerMayNotHaveGoesToAnother(t *testing.T) {
 
 func TestQueue_AFullQueueEvictsFromTheLongestDatasourceThenCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewQueue(Limits{Concurrent: 1, Queue: 6, Wait: time.Hour}, unregistered())
+		g := NewQueue(Limits{Concurrent: 1, Queue: 6, Wait: time.Hour}, nil)
 		var order []promapi.Caller
 		a := func(id uint64) promapi.Caller { return promapi.Caller{Datasource: 1, ID: id} }
 		b := promapi.Caller{Datasource: 2, ID: 1}

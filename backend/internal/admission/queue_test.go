@@ -14,7 +14,7 @@ import (
 )
 
 func limited(concurrent, queue int) *Queue {
-	return NewQueue(Limits{Concurrent: concurrent, Queue: queue, Wait: 5500 * time.Millisecond}, unregistered())
+	return NewQueue(Limits{Concurrent: concurrent, Queue: queue, Wait: 5500 * time.Millisecond}, nil)
 }
 
 // by is a caller of a datasource that all callers ask.

@@ -58,14 +58,6 @@ func (c apiClient) evaluate(ctx context.Context) error {
 	return err
 }
 
-// version returns the version of the server, or an empty string if it is unknown.
-func (c apiClient) version(ctx context.Context) string {
-	info, _ := ask[struct {
-		Version string `json:"version"`
-	}](ctx, c, "/api/v1/status/buildinfo", nil)
-	return info.Version
-}
-
 // configuration returns the configuration of a Prometheus.
 func (c apiClient) configuration(ctx context.Context) (*prometheusConfig, error) {
 	config, err := ask[struct {

@@ -39,7 +39,8 @@ func (t *Tier) Inspect(ctx context.Context) Inspection {
 	ctx, cancel := context.WithTimeout(ctx, t.probeTimeout())
 	defer cancel()
 	inspection.CoverageStart = t.State(time.Now()).Oldest
-	inspection.Version = t.api.version(ctx)
+	info, _ := ask[struct{ Version string }](ctx, t.api, "/api/v1/status/buildinfo", nil)
+	inspection.Version = info.Version
 	if settings, err := t.api.settings(ctx); err == nil {
 		inspection.Settings = settings
 	}

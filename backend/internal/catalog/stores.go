@@ -45,9 +45,7 @@ type storeWatch struct {
 }
 
 type seenStore struct {
-	kind     string
-	labels   map[string]string
-	maxTime  int64
+	Store
 	lastSeen time.Time
 	// most is the largest number of servers so far, and mostSeen its time.
 	most     int
@@ -88,9 +86,9 @@ func (w *storeWatch) look(ctx context.Context, client apiClient, now time.Time) 
 				continue // A store that has never been reachable counts as missing, too.
 			}
 			if !seen.lastSeen.Equal(now) { // Otherwise, it is another server with the same labels.
-				seen.maxTime = store.MaxTime
+				seen.MaxTime = store.MaxTime
 			}
-			seen.kind, seen.labels, seen.lastSeen, seen.maxTime = store.Kind, set, now, max(seen.maxTime, store.MaxTime)
+			seen.Kind, seen.LabelSets, seen.lastSeen, seen.MaxTime = store.Kind, []map[string]string{set}, now, max(seen.MaxTime, store.MaxTime)
 			if servers[key] >= seen.most || now.Sub(seen.mostSeen) > storeForgottenAfter {
 				seen.most, seen.mostSeen = servers[key], now
 			}
@@ -105,7 +103,8 @@ func (w *storeWatch) look(ctx context.Context, client apiClient, now time.Time) 
 			w.forget(key)
 			continue
 		}
-		stores = append(stores, Store{Kind: known.kind, LabelSets: []map[string]string{known.labels}, MaxTime: known.maxTime, Failed: servers[key] == 0, Servers: servers[key], Fewer: servers[key] < known.most})
+		known.Failed, known.Servers, known.Fewer = servers[key] == 0, servers[key], servers[key] < known.most
+		stores = append(stores, known.Store)
 		if servers[key] == 0 {
 			const format = "the cold tier cannot reach %s: what only that one holds is missing"
 			notes = append(notes, tier.Note{Detail: fmt.Sprintf(format, "its "+key), Public: fmt.Sprintf(format, "one of its stores")})

@@ -4,6 +4,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -117,7 +118,7 @@ func NewTier(options TierOptions) *Tier {
 	t := &Tier{settings: options.TierSettings}
 	t.sharedTier = &sharedTier{
 		base: t, names: newNameCache(),
-		options: options, api: apiClient{options.Client}, calls: options.Calls,
+		options: options, api: apiClient{options.Client}, calls: cmp.Or(options.Calls, admission.NewController(admission.Limits{}, nil)),
 		latch: make(latch), again: make(chan struct{}, 1),
 	}
 	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: "not probed yet"})
@@ -182,12 +183,9 @@ func (t *Tier) Do(ctx context.Context, request *promapi.Request, options *upstre
 	if err != nil {
 		return nil, err
 	}
-	if t.calls == nil {
-		return t.api.Send(ctx, made)
-	}
 	return t.calls.Do(ctx, admission.Call{
 		Caller: options.Caller, Detaches: options.DetachOnCancel, Key: keyOf(request, &made),
-		Send: func(ctx context.Context) (*http.Response, error) { return t.api.Send(ctx, made) },
+		Send: t.api.Sender(made),
 	})
 }
 

@@ -13,12 +13,8 @@ import (
 	"k8s.io/klog/v2"
 )
 
-const (
-	// idleTimeout is how long discovery watches a Service after its last use.
-	idleTimeout = 10 * time.Minute
-	// maxWatches is the maximum number of watched Services.
-	maxWatches = 256
-)
+// maxWatches is the maximum number of watched Services.
+const maxWatches = 256
 
 // Options are the options of New.
 type Options struct {
@@ -67,18 +63,6 @@ func (d *Discovery) Start(ctx context.Context) {
 	defer d.mutex.Unlock()
 	// Discard the library's log of retries: Service.Message reports failures.
 	d.context = klog.NewContext(ctx, logr.Discard())
-	d.running.Go(func() {
-		ticker := time.NewTicker(idleTimeout / 10)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case now := <-ticker.C:
-				d.dropUnused(now.Add(-idleTimeout))
-			}
-		}
-	})
 }
 
 // Stop waits for all watches to end. Cancel the context of Start first.
@@ -120,7 +104,8 @@ func (d *Discovery) changed(reference Reference, service *Service) {
 	d.options.OnChange(reference, service)
 }
 
-func (d *Discovery) dropUnused(before time.Time) {
+// DropUnused ends the watches whose last use is before a time.
+func (d *Discovery) DropUnused(before time.Time) {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
 	for {

@@ -37,7 +37,7 @@ func TestDropUnused_EndsOldWatches(t *testing.T) {
 	var ended []string
 	d := watching(3, time.Hour, &ended)
 	d.watch(Reference{Namespace: "monitoring", Name: "prometheus-1"})
-	d.dropUnused(time.Now().Add(-time.Minute))
+	d.DropUnused(time.Now().Add(-time.Minute))
 	require.ElementsMatch(t, []string{"prometheus-0", "prometheus-2"}, ended)
 	require.Equal(t, 1, d.watches.Len())
 }

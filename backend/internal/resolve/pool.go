@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// idleTimeout is how long the pool keeps probing a datasource's tier after its last
-	// query.
+	// idleTimeout is how long the pool keeps probing a tier, and discovery watches a Service, after
+	// the last query.
 	idleTimeout = 10 * time.Minute
 	// warmConnections is the number of connections that the pool opens to one of the
 	// gateway's own tiers in advance.

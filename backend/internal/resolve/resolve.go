@@ -71,10 +71,9 @@ type Resolver struct {
 
 	// generation changes whenever a Service changes or the pool drops a tier. A Resolved of
 	// an earlier generation is outdated.
-	generation        atomic.Uint64
-	defaultDatasource atomic.Pointer[Resolved]
-	saved             *lru.Cache[perses.Reference, *Resolved]
-	running           sync.WaitGroup
+	generation atomic.Uint64
+	resolved   *lru.Cache[perses.Reference, *Resolved]
+	running    sync.WaitGroup
 }
 
 // New returns a Resolver that does not probe before Start. It returns an error if it cannot
@@ -99,7 +98,7 @@ func New(options Options) (*Resolver, error) {
 	if r.discovery == nil && r.config.Perses.URL == "" && r.config.Hot.URL == "" && r.config.Cold.URL == "" {
 		return nil, fmt.Errorf("hot.url, cold.url: without Perses and discovery, set at least one tier; service discovery is off: %s", r.noDiscovery)
 	}
-	if r.saved, err = lru.New[perses.Reference, *Resolved](maxResolved); err != nil {
+	if r.resolved, err = lru.New[perses.Reference, *Resolved](maxResolved); err != nil {
 		return nil, err
 	}
 	r.pool = newTierPool(options.Config)
@@ -137,18 +136,7 @@ func (r *Resolver) PersesTransports() (callers, service http.RoundTripper) {
 // Default returns the default datasource, which has the tiers of the configuration. It returns
 // ErrNotRunning before Start.
 func (r *Resolver) Default() (*Resolved, error) {
-	generation := r.generation.Load()
-	if resolved := r.defaultDatasource.Load(); resolved != nil && resolved.generation == generation {
-		resolved.touch(time.Now())
-		return resolved, nil
-	}
-	resolved, err := r.buildDefault()
-	if err != nil {
-		return nil, err
-	}
-	resolved.generation = generation
-	r.defaultDatasource.Store(resolved)
-	return resolved, nil
+	return r.current(perses.Reference{}, "", r.buildDefault)
 }
 
 // Saved returns a saved datasource. It returns an Error that names the datasource:
@@ -156,17 +144,23 @@ func (r *Resolver) Default() (*Resolved, error) {
 //   - 501 if it names a Service and discovery is off,
 //   - 503 if too many tiers are in use.
 func (r *Resolver) Saved(saved *perses.Datasource) (*Resolved, error) {
+	return r.current(saved.Reference, saved.Generation, func() (*Resolved, error) { return r.buildSaved(saved) })
+}
+
+// current returns a datasource, and builds it if its spec, a Service or the pool has changed. The
+// zero reference stands for the default datasource.
+func (r *Resolver) current(reference perses.Reference, specGeneration string, build func() (*Resolved, error)) (*Resolved, error) {
 	generation := r.generation.Load()
-	if resolved, is := r.saved.Get(saved.Reference); is && resolved.generation == generation && resolved.specGeneration == saved.Generation {
+	if resolved, ok := r.resolved.Get(reference); ok && resolved.generation == generation && resolved.specGeneration == specGeneration {
 		resolved.touch(time.Now())
 		return resolved, nil
 	}
-	resolved, err := r.buildSaved(saved)
+	resolved, err := build()
 	if err != nil {
 		return nil, err
 	}
-	resolved.generation, resolved.specGeneration = generation, saved.Generation
-	r.saved.Add(saved.Reference, resolved)
+	resolved.generation, resolved.specGeneration = generation, specGeneration
+	r.resolved.Add(reference, resolved)
 	return resolved, nil
 }
 
@@ -222,7 +216,10 @@ func (r *Resolver) maintain(ctx context.Context) {
 			return
 		case now := <-ticker.C:
 			_, _ = r.Default() // It fails only while the gateway stops.
-			r.keepServicesAlive(now)
+			if r.discovery != nil {
+				r.keepServicesAlive(now)
+				r.discovery.DropUnused(now.Add(-idleTimeout))
+			}
 			r.pool.dropUnused(now.Add(-idleTimeout))
 		}
 	}
@@ -231,11 +228,8 @@ func (r *Resolver) maintain(ctx context.Context) {
 // keepServicesAlive marks the Services of datasources in use as used, so that discovery
 // continues to watch them.
 func (r *Resolver) keepServicesAlive(now time.Time) {
-	if r.discovery == nil {
-		return
-	}
-	for _, resolved := range append(r.saved.Values(), r.defaultDatasource.Load()) {
-		if resolved != nil && resolved.usedSince(now.Add(-2*keepAliveInterval)) {
+	for _, resolved := range r.resolved.Values() {
+		if resolved.usedSince(now.Add(-2 * keepAliveInterval)) {
 			for _, reference := range resolved.references {
 				r.discovery.Resolve(reference)
 			}

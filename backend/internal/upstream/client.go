@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -83,6 +84,12 @@ type CallOptions struct {
 	DetachOnCancel bool
 	// ConfinedTo are the namespaces that the request is confined to; nil for none.
 	ConfinedTo []string
+}
+
+// Network replaces the network in tests, in which the addresses of a cluster do not exist.
+type Network struct {
+	// Dial connects to an address as net.Dialer does.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Client calls one tier. It is safe for concurrent use.
@@ -158,6 +165,11 @@ func (c *Client) Prepare(request *promapi.Request, options *CallOptions) (Outgoi
 	return made, err
 }
 
+// Sender returns a function that calls Send.
+func (c *Client) Sender(made Outgoing) func(ctx context.Context) (*http.Response, error) {
+	return func(ctx context.Context) (*http.Response, error) { return c.Send(ctx, made) }
+}
+
 // Send sends a request and returns the answer, with a body that is neither decompressed nor
 // buffered. The caller closes the body. Send returns an error if the tier cannot be reached, or
 // sends no header before ctx ends. Describe describes the error.
@@ -231,3 +243,17 @@ func (c *Client) Get(ctx context.Context, path string, parameters url.Values) ([
 
 // Close closes idle connections.
 func (c *Client) Close() { closeIdle(c.transport) }
+
+// dialer returns the function that connects to a tier.
+func dialer(options ClientOptions) func(ctx context.Context, network, address string) (net.Conn, error) {
+	dial := (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Control: options.Guard.control}).DialContext
+	if options.Network != nil {
+		dial = options.Network.Dial
+	}
+	if options.Address == "" {
+		return dial
+	}
+	return func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return dial(ctx, network, options.Address)
+	}
+}
