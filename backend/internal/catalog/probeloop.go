@@ -4,37 +4,34 @@ import (
 	"context"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 )
 
 // ProbeBudget limits the probes of all tiers of one project. nil means no limit.
 type ProbeBudget struct {
-	slots  chan struct{}
+	slots  *semaphore.Weighted
 	memory *admission.BudgetShare
 }
 
 // NewProbeBudget returns a budget for a number of concurrent probes, and for the bytes of all
 // metric names in memory.
-func NewProbeBudget(atOnce int, nameBytes int64) *ProbeBudget {
-	return &ProbeBudget{slots: make(chan struct{}, atOnce), memory: admission.NewBudget[string](nameBytes, 0).Of("names")}
+func NewProbeBudget(atOnce, nameBytes int64) *ProbeBudget {
+	return &ProbeBudget{slots: semaphore.NewWeighted(atOnce), memory: admission.NewBudget[string](nameBytes, 0).Of("names")}
 }
 
 // acquire waits until a probe may begin. It returns false if ctx ends first.
 func (p *ProbeBudget) acquire(ctx context.Context) bool {
-	if ctx.Err() != nil || p == nil {
+	if p == nil {
 		return ctx.Err() == nil
 	}
-	select {
-	case p.slots <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return p.slots.Acquire(ctx, 1) == nil
 }
 
 func (p *ProbeBudget) release() {
 	if p != nil {
-		<-p.slots
+		p.slots.Release(1)
 	}
 }
 

@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -143,23 +144,14 @@ type pooledTier struct {
 
 func newTierPool(config config.Config) *tierPool {
 	return &tierPool{
-		now:    time.Now,
-		config: config, limits: limitsOf(config),
-		onDrop: func() {}, tiers: make(map[destination]*pooledTier), catalogs: make(map[tierPair]*pooledCatalog),
+		now: time.Now, config: config, onDrop: func() {},
+		limits: admission.Limits{
+			Concurrent: cmp.Or(config.Limits.Concurrent, config.Pool.Size), Queue: config.Limits.Queue, Wait: time.Duration(config.Limits.QueueWait),
+			SharedBytes: config.Limits.SharedBytes, SharedMemory: admission.NewBudget[string](int64(config.Limits.SharedMemory), 0).Of("answers"),
+		},
+		tiers: make(map[destination]*pooledTier), catalogs: make(map[tierPair]*pooledCatalog),
 		replicas: make(map[replicaSetKey]*replicaSet), conflicts: make(map[replicaSetKey]replicaConflict),
 	}
-}
-
-// limitsOf returns the limits of each tier.
-func limitsOf(config config.Config) admission.Limits {
-	limits := admission.Limits{
-		Concurrent: config.Limits.Concurrent, Queue: config.Limits.Queue, Wait: time.Duration(config.Limits.QueueWait),
-		SharedBytes: config.Limits.SharedBytes, SharedMemory: admission.NewBudget[string](int64(config.Limits.SharedMemory), 0).Of("answers"),
-	}
-	if limits.Concurrent == 0 {
-		limits.Concurrent = config.Pool.Size
-	}
-	return limits
 }
 
 // start allows the pool to probe tiers until ctx ends.
