@@ -10,6 +10,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
@@ -31,11 +32,8 @@ type feedOptions struct {
 	group, resource string
 	// object has the type of the objects.
 	object runtime.Object
-	// namespace, field and label select the objects.
-	namespace    string
-	field, label string
-	// name is the name of the only object, or empty.
-	name string
+	// namespace, name and label select the objects. An empty name or label selects all.
+	namespace, name, label string
 	// onChange is called after each change. It must not block.
 	onChange func()
 }
@@ -54,7 +52,9 @@ type feed struct {
 func newFeed(options feedOptions) *feed {
 	f := &feed{feedOptions: options, problems: map[string]error{}}
 	f.ListWatch = cache.NewFilteredListWatchFromClient(f.client, f.resource, f.namespace, func(list *metav1.ListOptions) {
-		list.FieldSelector, list.LabelSelector = f.field, f.label
+		if list.LabelSelector = f.label; f.name != "" {
+			list.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, f.name).String()
+		}
 	})
 	f.informer = cache.NewSharedIndexInformer(f, options.object, 0, cache.Indexers{})
 	changed := cache.ResourceEventHandlerFuncs{

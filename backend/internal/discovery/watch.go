@@ -12,7 +12,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/fields"
 )
 
 // watch follows one Service and its EndpointSlices.
@@ -52,11 +51,8 @@ func (w *watch) run(ctx context.Context) {
 	options := feedOptions{
 		client: w.api.core, resource: "services", object: &corev1.Service{}, namespace: w.reference.Namespace, onChange: w.look,
 	}
-	if w.reference.Selector != "" {
-		options.label = w.reference.Selector
-	} else {
+	if options.label = w.reference.Selector; options.label == "" {
 		options.name = w.reference.Name
-		options.field = fields.OneTermEqualSelector("metadata.name", w.reference.Name).String()
 	}
 	w.services = newFeed(options)
 	var running sync.WaitGroup

@@ -133,7 +133,8 @@ func (r *Resolver) locationOfURL(reference perses.Reference, name tier.Name, nam
 		return location{}, &promapi.Error{Status: http.StatusForbidden, Type: promapi.ErrorForbidden, Cause: err, Message: fmt.Sprintf(
 			"the %s tier of %s is at %s, which is not an allowed destination: ask the operator to list the host in the gateway's destinations", name, reference, named.Host)}
 	}
-	return location{destination: at}, r.mayChooseTenant(reference, name, tenant, r.isGatewayServer(named) || at.Transport.HoldsSecrets(named.Scheme))
+	onGatewayServer := r.gatewayTierWhere(func(base *url.URL) bool { return upstream.SameServer(base, named) }) != nil
+	return location{destination: at}, r.mayChooseTenant(reference, name, tenant, onGatewayServer || at.Transport.HoldsSecrets(named.Scheme))
 }
 
 // tenantOf returns the tenant headers of a saved datasource.

@@ -24,7 +24,10 @@ func (r *Resolver) permit(reference perses.Reference, named *url.URL, at *destin
 		return err
 	}
 	trusted := r.trusts(reference)
-	if gateway := r.gatewayTierAt(named); gateway != nil && trusted {
+	gateway := r.gatewayTierWhere(func(base *url.URL) bool {
+		return base.Scheme == named.Scheme && upstream.SameServer(base, named) && upstream.UnderPath(base.Path, named.Path)
+	})
+	if gateway != nil && trusted {
 		at.Permission, at.tenancy = gateway.Permission, gateway.tenancy
 		return nil
 	}
@@ -37,20 +40,6 @@ func (r *Resolver) permit(reference perses.Reference, named *url.URL, at *destin
 	}
 	at.Permission = permission
 	return nil
-}
-
-// gatewayTierAt returns the gateway's own tier that a URL belongs to, or nil. The scheme, host
-// and port are the same, and the tier's path is the URL's path or a parent of it.
-func (r *Resolver) gatewayTierAt(named *url.URL) *destination {
-	return r.gatewayTierWhere(func(base *url.URL) bool {
-		return base.Scheme == named.Scheme && upstream.SameServer(base, named) && upstream.UnderPath(base.Path, named.Path)
-	})
-}
-
-// isGatewayServer reports whether a URL is on the server of one of the gateway's own tiers. The
-// path does not matter.
-func (r *Resolver) isGatewayServer(named *url.URL) bool {
-	return r.gatewayTierWhere(func(base *url.URL) bool { return upstream.SameServer(base, named) }) != nil
 }
 
 // gatewayTierWhere returns the first of the gateway's own tiers whose URL matches, or nil.

@@ -65,21 +65,17 @@ func (r *Resolver) permitService(state *discovery.Service, service discovery.Ref
 	if !trusted {
 		return nil
 	}
-	if gateway := r.gatewayTierBehind(base, service); gateway != nil {
+	// The URL of the gateway's own tier may have any of the Service's DNS names. A tier whose URL
+	// has a path does not match, because the URL of a Service has none.
+	gateway := r.gatewayTierWhere(func(at *url.URL) bool {
+		return at.Scheme == base.Scheme && isHostOf(at.Hostname(), service) && upstream.SamePort(at, base) && upstream.UnderPath(at.Path, base.Path)
+	})
+	if gateway != nil {
 		at.Transport, at.tenancy, at.Tenant = gateway.Transport, gateway.tenancy, gateway.Tenant
 	} else if listed.Transport.IsConfigured() {
 		at.Transport = listed.Transport
 	}
 	return nil
-}
-
-// gatewayTierBehind returns the gateway's own tier at the scheme and port of a Service, or nil. The
-// tier's URL may have any of the Service's DNS names. A tier whose URL has a path does not
-// match, because the URL of a Service has none.
-func (r *Resolver) gatewayTierBehind(base *url.URL, service discovery.Reference) *destination {
-	return r.gatewayTierWhere(func(at *url.URL) bool {
-		return at.Scheme == base.Scheme && isHostOf(at.Hostname(), service) && upstream.SamePort(at, base) && upstream.UnderPath(at.Path, base.Path)
-	})
 }
 
 // isGatewayService reports whether a Service is one of the gateway's own tiers: the one that
