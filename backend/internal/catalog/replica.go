@@ -17,12 +17,9 @@ var replicaLabels = []string{"prometheus_replica", "replica", "__replica__"}
 
 // Identity distinguishes replicas of one Prometheus from servers with different series.
 type Identity struct {
-	// ExternalLabels are the configured external labels, including replica labels.
-	ExternalLabels map[string]string
-	// Sharding describes which part of the targets the server scrapes; empty for all.
-	Sharding string
-
-	configured string // Status.configured at that time
+	externalLabels map[string]string // including replica labels
+	sharding       string            // describes which part of the targets it scrapes; empty for all
+	configured     string            // Status.configured at that time
 }
 
 // Replica returns the name of one server behind a Service, or an empty string.
@@ -39,7 +36,7 @@ func (t *Tier) identify(ctx context.Context, status *Status) {
 		return
 	}
 	if config, err := t.api.configuration(ctx); err == nil {
-		t.identity.Store(&Identity{ExternalLabels: config.Global.ExternalLabels, Sharding: config.sharding(), configured: status.configured})
+		t.identity.Store(&Identity{externalLabels: config.Global.ExternalLabels, sharding: config.sharding(), configured: status.configured})
 	}
 }
 
@@ -62,16 +59,16 @@ func NoReplicas(servers []*Tier, removed []string) (reason tier.Note, certain bo
 		if identity == nil {
 			continue
 		}
-		if identity.Sharding != "" {
+		if identity.sharding != "" {
 			text := server.Replica() + " behind the service is a shard: it scrapes a part of the targets only"
-			return tier.Note{Detail: fmt.Sprintf("%s (%s)", text, identity.Sharding), Public: text}, true
+			return tier.Note{Detail: fmt.Sprintf("%s (%s)", text, identity.sharding), Public: text}, true
 		}
 		sets[ordinal.ReplaceAllString(server.Replica(), "")] = true
 		if known == nil {
 			known = server
 			continue
 		}
-		first, other := without(known.Identity().ExternalLabels, aside), without(identity.ExternalLabels, aside)
+		first, other := without(known.Identity().externalLabels, aside), without(identity.externalLabels, aside)
 		if !maps.Equal(first, other) {
 			text := fmt.Sprintf("%s and %s behind the service are not replicas of one Prometheus: their external labels", known.Replica(), server.Replica())
 			return tier.Note{

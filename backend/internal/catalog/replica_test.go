@@ -17,7 +17,7 @@ func server(t *testing.T, name, config string) *Tier {
 	if config != "" {
 		parsed, err := parseConfig(config)
 		require.NoError(t, err)
-		made.identity.Store(&Identity{ExternalLabels: parsed.Global.ExternalLabels, Sharding: parsed.sharding()})
+		made.identity.Store(&Identity{externalLabels: parsed.Global.ExternalLabels, sharding: parsed.sharding()})
 	}
 	return made
 }

@@ -40,14 +40,6 @@ func (d Destination) matches(target *url.URL) bool {
 	return sameHost(d.Host, host)
 }
 
-// transportOver returns the transport configuration for a scheme.
-func (d Destination) transportOver(scheme string) *TransportConfig {
-	if d.Scheme == "" && scheme != "https" && d.Transport.HoldsSecrets(scheme) {
-		return nil
-	}
-	return d.Transport
-}
-
 func sameHost(one, other string) bool {
 	first, firstError := netip.ParseAddr(one)
 	second, secondError := netip.ParseAddr(other)
@@ -114,7 +106,11 @@ func Allow(destinations []Destination, target *url.URL) (Permission, error) {
 		if address, err := netip.ParseAddr(destination.Host); err == nil {
 			guard.named = address.Unmap()
 		}
-		return Permission{Guard: guard, Transport: destination.transportOver(target.Scheme), Tenant: destination.Tenant}, nil
+		permission := Permission{Guard: guard, Transport: destination.Transport, Tenant: destination.Tenant}
+		if destination.Scheme == "" && target.Scheme != "https" && destination.Transport.HoldsSecrets(target.Scheme) {
+			permission.Transport = nil
+		}
+		return permission, nil
 	}
 	return Permission{}, &DeniedError{Destination: net.JoinHostPort(normalHost(target.Hostname()), strconv.Itoa(portOf(target))) + strings.TrimSuffix(target.Path, "/")}
 }

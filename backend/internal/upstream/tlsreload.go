@@ -131,7 +131,5 @@ func (r *reloading) CloseIdleConnections() {
 }
 
 func closeIdle(transport http.RoundTripper) {
-	if closer, ok := transport.(interface{ CloseIdleConnections() }); ok {
-		closer.CloseIdleConnections()
-	}
+	(&http.Client{Transport: transport}).CloseIdleConnections()
 }
