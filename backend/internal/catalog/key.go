@@ -8,27 +8,20 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// keyOf returns the request key of a call; the zero key if its answer must not be
-// shared.
+// keyOf returns the request key of a call. It is zero unless the times of the evaluation are
+// part of the request, because otherwise the answer depends on the current time.
 func keyOf(request *promapi.Request, made *upstream.Outgoing) admission.RequestKey {
-	if !shareable(request) {
+	switch request.Endpoint {
+	case promapi.QueryRange, promapi.QueryExemplars, promapi.Series, promapi.Labels, promapi.LabelValues:
+	case promapi.Query:
+		if !request.Parameters.Has("time") {
+			return admission.RequestKey{}
+		}
+	default:
 		return admission.RequestKey{}
 	}
 	return admission.RequestKey{
 		Method: made.Method, Path: made.Path, RawQuery: made.RawQuery, Body: string(made.Body),
 		Accept: strings.Join(made.Header["Accept"], ","), AcceptEncoding: strings.Join(made.Header["Accept-Encoding"], ","),
-	}
-}
-
-// shareable reports whether identical requests may share an answer: the times of the
-// evaluation are part of the request, so that the answer does not depend on now.
-func shareable(request *promapi.Request) bool {
-	switch request.Endpoint {
-	case promapi.QueryRange, promapi.QueryExemplars, promapi.Series, promapi.Labels, promapi.LabelValues:
-		return true
-	case promapi.Query:
-		return request.Parameters.Has("time")
-	default:
-		return false
 	}
 }

@@ -180,7 +180,7 @@ func (p *Plan) isUnknownToThanos() bool {
 func (p *Plan) waitForProbes(ctx context.Context) {
 	hot, cold, pair := p.replica.Hot, p.query.Datasource.Cold, p.replica.Pair
 	isKnown := func(t *catalog.Tier) bool { return t == nil || t.Probed() }
-	if isKnown(hot) && isKnown(cold) && (pair == nil || pair.Tried()) {
+	if isKnown(hot) && isKnown(cold) && (pair == nil || pair.Probed()) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout()/4)
