@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	promconfig "github.com/prometheus/common/config"
@@ -18,6 +18,8 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
@@ -152,7 +154,7 @@ func TestManager_StartsAndClosesOnce(t *testing.T) {
 	withCA := running.TwoTiers("", tier.URL)
 	withCA.Cold.HTTPConfig = &config.HTTPConfig{HTTPClientConfig: promconfig.HTTPClientConfig{TLSConfig: promconfig.TLSConfig{CAFile: "/does/not/exist"}}}
 	_, err = datasource.NewManager(withCA, logger)
-	require.ErrorContains(t, err, "cold.http_config: read the CA file")
+	require.ErrorContains(t, err, "cold.http_config: unable to read CA cert")
 
 	insecure := running.TwoTiers("", tier.URL)
 	insecure.Cold.HTTPConfig = &config.HTTPConfig{HTTPClientConfig: promconfig.HTTPClientConfig{TLSConfig: promconfig.TLSConfig{InsecureSkipVerify: true}}}
@@ -187,28 +189,26 @@ func TestManager_StartsAndClosesOnce(t *testing.T) {
 }
 
 func TestManager_CloseWaitsForQueries(t *testing.T) {
-	tier := faketier.Start(t)
-	asked, released := make(chan struct{}), make(chan struct{})
-	release := sync.OnceFunc(func() { close(released) })
-	t.Cleanup(release)
-	tier.Handle(func(w http.ResponseWriter, r *http.Request) {
-		close(asked)
-		<-released
-		faketier.Success(w, r)
+	synctest.Test(t, func(t *testing.T) {
+		network := &faketier.Network{}
+		tier := network.Start(t, "cold:9090")
+		released := make(chan struct{})
+		tier.Handle(func(w http.ResponseWriter, r *http.Request) {
+			<-released
+			faketier.Success(w, r)
+		})
+		manager := running.Manager(t, running.TwoTiers("", tier.URL), core.WithNetwork(&upstream.Network{Dial: network.Dial}).(datasource.Option))
+		answered, closed := make(chan error, 1), make(chan error, 1)
+		go func() {
+			_, err := manager.Router().ExecuteQuery(t.Context(), &datasource.MetricQuery{Query: "up"})
+			answered <- err
+		}()
+		synctest.Wait()
+		require.Len(t, tier.Requests(), 1)
+		go func() { closed <- manager.Close() }()
+		synctest.Wait()
+		require.Empty(t, closed, "a query is in flight")
+		close(released)
+		require.NoError(t, errors.Join(<-answered, <-closed))
 	})
-	manager := running.Manager(t, running.TwoTiers("", tier.URL))
-	answered, closed := make(chan error, 1), make(chan error, 1)
-	go func() {
-		_, err := manager.Router().ExecuteQuery(t.Context(), &datasource.MetricQuery{Query: "up"})
-		answered <- err
-	}()
-	<-asked
-	go func() { closed <- manager.Close() }()
-	select {
-	case err := <-closed:
-		t.Fatal("closed while a query was under way", err)
-	case <-time.After(50 * time.Millisecond):
-	}
-	release()
-	require.NoError(t, errors.Join(<-answered, <-closed))
 }

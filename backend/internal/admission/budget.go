@@ -2,11 +2,9 @@ package admission
 
 import "sync"
 
-// Budget divides a bounded amount among holders, such as the slots of a tier
-// among callers, or memory among datasources. Each holder gets at most a fixed
-// multiple of what it leaves free. So one holder alone may have most of the
-// amount, several have less each, and there is always something left for a holder
-// that has nothing yet. It is safe for concurrent use. nil has no bound.
+// Budget divides a bounded amount among holders: the slots of a tier among callers, or memory
+// among datasources. Each holder gets at most a fixed multiple of what it leaves free, so there
+// is always something left for a new holder. It is safe for concurrent use. nil has no bound.
 type Budget[K comparable] struct {
 	total, multiple int64
 
@@ -15,31 +13,28 @@ type Budget[K comparable] struct {
 	by    map[K]int64 // holders that hold something
 }
 
-// NewBudget returns a budget of the given total. One holder gets at most multiple
-// times what it leaves free: with 1 at most a half, with 2 at most two thirds, with
-// 0 everything.
+// NewBudget returns a budget of the given total. One holder gets at most multiple times what it
+// leaves free: at most half with 1, at most two thirds with 2, and everything with 0.
 func NewBudget[K comparable](total, multiple int64) *Budget[K] {
 	return &Budget[K]{total: total, multiple: multiple, by: map[K]int64{}}
 }
 
-// ByteBudget bounds the bytes of memory that the queries of several datasources
-// hold at a time.
+// ByteBudget limits the bytes of memory that the queries of several datasources hold at a time.
 type ByteBudget = Budget[string]
 
-// NewByteBudget returns a budget of that many bytes, of which one datasource may
-// hold as much as it leaves free for others.
+// NewByteBudget returns a budget of limit bytes. One datasource may hold as much as it leaves free
+// for others.
 func NewByteBudget(limit int64) *ByteBudget { return NewBudget[string](limit, 1) }
 
-// Acquire takes an amount for a holder. It reports whether the amount was free
-// and within the holder's share; otherwise nothing changes.
+// Acquire takes an amount for a holder. It reports whether the amount was free and within the
+// holder's share. Otherwise nothing changes.
 func (b *Budget[K]) Acquire(holder K, amount int64) bool {
 	if b == nil || amount <= 0 {
 		return true
 	}
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
-	// What counts as left is what was free before the holder's last unit, so that a
-	// total of 1 can be used at all.
+	// The holder's last unit counts as free, so that a total of 1 can be used.
 	rest := b.total - b.used - amount
 	if rest < 0 || (b.multiple > 0 && b.by[holder]+amount > b.multiple*(rest+1)) {
 		return false
@@ -77,7 +72,7 @@ func (b *Budget[K]) Used() (amount int64, holders int) {
 	return b.used, len(b.by)
 }
 
-// Of returns the budget as one holder sees it. That of a nil budget is nil.
+// Of returns the share of a holder. The share of a nil budget is nil.
 func (b *Budget[K]) Of(holder K) *Share[K] {
 	if b == nil {
 		return nil
@@ -85,20 +80,19 @@ func (b *Budget[K]) Of(holder K) *Share[K] {
 	return &Share[K]{budget: b, holder: holder}
 }
 
-// Share is a Budget as one holder sees it. It is safe for concurrent use. nil has
-// no bound.
+// Share is the share of one holder in a Budget. It is safe for concurrent use. nil has no bound.
 type Share[K comparable] struct {
 	budget *Budget[K]
 	holder K
 }
 
-// BudgetShare is a ByteBudget as one datasource sees it.
+// BudgetShare is the share of one datasource in a ByteBudget.
 type BudgetShare = Share[string]
 
-// Acquire holds that much more: see Budget.Acquire.
+// Acquire takes an amount: see Budget.Acquire.
 func (s *Share[K]) Acquire(amount int64) bool { return s == nil || s.budget.Acquire(s.holder, amount) }
 
-// Release gives back what was acquired.
+// Release returns an acquired amount.
 func (s *Share[K]) Release(amount int64) {
 	if s != nil {
 		s.budget.Release(s.holder, amount)

@@ -10,50 +10,47 @@ import (
 	"sync/atomic"
 )
 
-// RequestKey is what makes two calls to a tier the same one. The credential, the
-// tenant headers and the server belong to the tier, and namespaces to the text
-// that is sent. GET and POST stay apart: an authorizing proxy in front of a tier
-// may allow only one of them. Of the caller's headers those count that change the
-// answer, which the user agent and the trace context do not.
+// RequestKey identifies a call to a tier: calls with equal keys are identical. The credential, the
+// tenant headers and the server belong to the tier, and namespaces to the query. The method
+// counts, because an authorizing proxy may allow only one. Of the caller's headers, only those
+// count that change the answer.
 type RequestKey struct {
 	Method, Path, RawQuery, Body string
 	Accept, AcceptEncoding       string
 }
 
-// joinedPerQueued is how many requests may wait for the answer to another one, for
-// each place in the queue: they cost no more than their connection.
+// joinedPerQueued is how many requests may join calls, for each place in the queue. They cost
+// little more than their connection.
 const joinedPerQueued = 4
 
-// Why a request that has joined a call gets no copy of its answer. After errTooLarge
-// it makes a call that others cannot join, after errRetry one like the first.
+// Why a request that has joined a call gets no copy of its answer. After errTooLarge it makes a
+// call that others cannot join, after errRetry one like the first.
 var (
 	errTooLarge = errors.New("the answer is too large to be shared")
 	errRetry    = errors.New("the call was not made, or its answer broke off")
 )
 
-// coalescer makes identical calls once. A request that finds the same call under
-// way joins it, and gets a copy of its answer. Joining ends when the header of the
-// answer is there. So an answer without joined requests is not copied.
+// coalescer makes identical calls once. A request joins an identical call, and gets a copy of its
+// answer, until the header of the answer arrives. An answer without joined requests is not copied.
 type coalescer struct {
 	limits Limits
 	meters *Meters
-	// joined are the requests that wait for the answer to another one. One caller
-	// has at most half of the places.
+	// joined counts the requests that have joined a call. One caller has at most half of them.
 	joined *Budget[uint64]
 
 	mutex sync.Mutex
-	open  map[RequestKey]*sharedCall // those that can be joined
+	open  map[RequestKey]*sharedCall // calls that requests can join
 }
 
-// sharedCall is one call that several requests may wait for.
+// sharedCall is a call that several requests may wait for.
 type sharedCall struct {
 	key     RequestKey
-	context context.Context //nolint:containedctx // It is that of the call, which outlives the request that made it.
+	context context.Context //nolint:containedctx // The call outlives the request that made it.
 	cancel  context.CancelCauseFunc
-	entered atomic.Bool // the call was made, rather than queued
+	entered atomic.Bool // the call has left the queue
 
-	// coalescer.mutex guards these. wanted is how many wait for the answer or read
-	// it, and joined how many have joined.
+	// coalescer.mutex guards these. wanted is the number of requests that wait for the answer or
+	// read it, and joined the number of requests that have joined.
 	wanted, joined int
 	settled        bool
 
@@ -62,7 +59,7 @@ type sharedCall struct {
 	response *http.Response
 	body     []byte
 	acquired int64 // bytes of the memory
-	err      error // why those who joined get no copy
+	err      error // why requests that have joined get no copy
 }
 
 func newCoalescer(limits Limits, meters *Meters) *coalescer {
@@ -72,7 +69,7 @@ func newCoalescer(limits Limits, meters *Meters) *coalescer {
 	}
 }
 
-// do makes a call, or joins one like it that is under way.
+// do makes a call, or joins an identical one in flight.
 func (c *coalescer) do(ctx context.Context, made Call, send sendFunc) (*http.Response, error) {
 	for {
 		c.mutex.Lock()
@@ -106,14 +103,13 @@ func (c *coalescer) do(ctx context.Context, made Call, send sendFunc) (*http.Res
 	}
 }
 
-// lead makes a call. It does so on the caller's goroutine: another one would cost a
-// tenth of a small answer. So it cannot return before the call does, and ends the
-// call when ctx ends. Only where the request detaches and ctx was cancelled without
-// a cause, as that of a client that has gone, the call goes on for the others.
+// lead makes a call on the caller's goroutine, because another one would cost a tenth of a small
+// answer. Therefore lead cannot return before the call, and cancels it when ctx ends. But if the
+// request detaches and ctx was cancelled without a cause, the call continues for the others.
 func (c *coalescer) lead(ctx context.Context, call *sharedCall, detaches bool, send sendFunc) (*http.Response, error) {
 	stop := context.AfterFunc(ctx, func() {
 		cause := context.Cause(ctx)
-		//nolint:errorlint // A cause that wraps it is one, and somebody waits to read it.
+		//nolint:errorlint // An error that wraps it is a cause.
 		c.leave(call, cause, !detaches || cause != context.Canceled)
 	})
 	leave := func() {
@@ -150,8 +146,8 @@ func (c *coalescer) lead(ctx context.Context, call *sharedCall, detaches bool, s
 	return call.answer(body), nil
 }
 
-// settle ends the waiting of those who have joined a call. It reads the answer to
-// its end, as far as the limits allow, and returns the body for who made the call.
+// settle reads the answer, as far as the limits allow, for the requests that have joined the call.
+// It returns the body for the request that made the call.
 func (c *coalescer) settle(call *sharedCall, response *http.Response, err error) io.ReadCloser {
 	defer func() {
 		c.mutex.Lock()
@@ -161,7 +157,7 @@ func (c *coalescer) settle(call *sharedCall, response *http.Response, err error)
 		c.free(call)
 	}()
 	if _, isOverload := errors.AsType[*OverloadError](err); isOverload || (err != nil && call.context.Err() != nil) {
-		call.err = errRetry // It ended for reasons of who made it.
+		call.err = errRetry // The reason concerns only the request that made the call.
 		return nil
 	}
 	if call.response, call.err = response, err; err != nil {
@@ -175,22 +171,22 @@ func (c *coalescer) settle(call *sharedCall, response *http.Response, err error)
 	_, err = io.Copy(&answerWriter{call: call, limits: &c.limits}, response.Body)
 	switch {
 	case err == nil:
-		_ = response.Body.Close() // Room for the next call, however slow the readers are.
+		_ = response.Body.Close() // This frees the slot, however slow the readers are.
 		return call.reader()
 	case errors.Is(err, errTooLarge):
 		call.err = errTooLarge
 	default:
 		call.err = errRetry
 	}
-	// Where it broke off, the body returns the same error again.
+	// If the answer broke off, the body returns the same error again.
 	return struct {
 		io.Reader
 		io.Closer
 	}{io.MultiReader(call.reader(), response.Body), response.Body}
 }
 
-// follow waits for the answer as one who has joined the call. It returns errTooLarge
-// or errRetry where there is none to be had.
+// follow waits for the answer to a call that the request has joined. It returns errTooLarge or
+// errRetry if there is no copy.
 func (c *coalescer) follow(ctx context.Context, call *sharedCall) (*http.Response, error) {
 	select {
 	case <-call.done:
@@ -205,8 +201,8 @@ func (c *coalescer) follow(ctx context.Context, call *sharedCall) (*http.Respons
 	return call.answer(&endingBody{ReadCloser: call.reader(), end: func() { c.leave(call, nil, false) }}), nil
 }
 
-// leave is called once for each request that wanted the answer. It ends the call for
-// the last one, or if ends is set.
+// leave is called once for each request of a call. It cancels the call after the last one, or if
+// ends is set.
 func (c *coalescer) leave(call *sharedCall, cause error, ends bool) {
 	c.mutex.Lock()
 	call.wanted--
@@ -220,21 +216,21 @@ func (c *coalescer) leave(call *sharedCall, cause error, ends bool) {
 	}
 }
 
-// close keeps others from joining. The mutex is held.
+// close prevents further requests from joining. The mutex is held.
 func (c *coalescer) close(call *sharedCall) {
 	if c.open[call.key] == call {
 		delete(c.open, call.key)
 	}
 }
 
-// free gives back the memory of an answer after its last reader. The mutex is held.
+// free releases the memory of an answer after its last reader. The mutex is held.
 func (c *coalescer) free(call *sharedCall) {
 	if call.settled && call.wanted == 0 {
 		c.limits.SharedMemory.Release(call.acquired)
 	}
 }
 
-// leftWith returns the error for a caller that no longer waits for the header.
+// leftWith returns the error for a caller that stopped waiting for the header.
 func (s *sharedCall) leftWith(ctx context.Context) error {
 	if s.entered.Load() {
 		return ctx.Err()
@@ -244,21 +240,21 @@ func (s *sharedCall) leftWith(ctx context.Context) error {
 
 func (s *sharedCall) reader() io.ReadCloser { return io.NopCloser(bytes.NewReader(s.body)) }
 
-// answer returns the answer for one of those who share it.
+// answer returns a copy of the answer with a body.
 func (s *sharedCall) answer(body io.ReadCloser) *http.Response {
-	own := *s.response
-	own.Body, own.Header = body, s.response.Header.Clone()
-	return &own
+	response := *s.response
+	response.Body, response.Header = body, s.response.Header.Clone()
+	return &response
 }
 
-// answerWriter keeps an answer while it comes in.
+// answerWriter collects an answer.
 type answerWriter struct {
 	call   *sharedCall
 	limits *Limits
 }
 
-// Write implements io.Writer. It returns errTooLarge after the first part that does
-// not fit, which it keeps.
+// Write implements io.Writer. It returns errTooLarge after the first part that exceeds the limits,
+// which it keeps.
 func (w *answerWriter) Write(part []byte) (int, error) {
 	w.call.body = append(w.call.body, part...)
 	if len(w.call.body) > w.limits.SharedBytes || !w.limits.SharedMemory.Acquire(int64(len(part))) {

@@ -8,14 +8,14 @@ import (
 	"sync/atomic"
 )
 
-// Controller admits the calls of queries to one tier: calls beyond the limits
-// wait, and identical ones are made once. It is safe for concurrent use.
+// Controller admits the calls of queries to one tier: calls beyond the limits wait, and identical
+// calls are made once. It is safe for concurrent use.
 type Controller struct {
 	queue     *Queue
-	coalescer *coalescer // nil where nothing is shared
+	coalescer *coalescer // nil without sharing
 }
 
-// NewController returns what admits the calls to one tier. meters may be nil.
+// NewController returns a controller for one tier. meters may be nil.
 func NewController(limits Limits, meters *Meters) *Controller {
 	c := &Controller{queue: NewQueue(limits, meters)}
 	if limits.SharedBytes > 0 {
@@ -24,25 +24,22 @@ func NewController(limits Limits, meters *Meters) *Controller {
 	return c
 }
 
-// Call is what is known of a call before it is made.
+// Call is a call to a tier.
 type Call struct {
-	// Caller is who asks.
+	// Caller is the caller of the query.
 	Caller Caller
-	// Key is what makes two calls the same one; zero for a call whose answer is not
-	// shared.
+	// Key identifies the call; zero for a call whose answer is not shared.
 	Key RequestKey
-	// Detaches is set if the caller has gone once the context is cancelled without a
-	// cause. Then the call goes on for the others that have joined it.
+	// Detaches lets the call continue for others that have joined it, if its context is
+	// cancelled without a cause.
 	Detaches bool
 	// Send makes the call.
 	Send func(ctx context.Context) (*http.Response, error)
 }
 
-// Do makes a call when there is room for it, or returns a copy of the answer to an
-// identical one that is under way. The caller closes the body.
-//
-// It returns an *OverloadError where there is no room in time, and otherwise the
-// error of Send.
+// Do makes a call when there is room for it, or returns a copy of the answer to an identical call
+// in flight. The caller closes the body. Do returns an *OverloadError if there is no room in
+// time, or the error of Send.
 func (c *Controller) Do(ctx context.Context, made Call) (*http.Response, error) {
 	send := func(ctx context.Context, entered *atomic.Bool) (*http.Response, error) {
 		return c.send(ctx, made, entered)
@@ -53,7 +50,7 @@ func (c *Controller) Do(ctx context.Context, made Call) (*http.Response, error) 
 	return c.coalescer.do(ctx, made, send)
 }
 
-// sendFunc makes a call. It sets entered once the call is made, rather than queued.
+// sendFunc makes a call. It sets entered when the call has left the queue.
 type sendFunc func(ctx context.Context, entered *atomic.Bool) (*http.Response, error)
 
 // send makes a call when there is room for it.
@@ -69,14 +66,14 @@ func (c *Controller) send(ctx context.Context, made Call, entered *atomic.Bool) 
 		return nil, err
 	}
 	body := &endingBody{ReadCloser: response.Body, end: release}
-	// Once ctx ends, the transport gives the call up. The slot is free then, even
-	// if the reader of the body hangs in a write to its own client.
+	// When ctx ends, the transport cancels the call. This frees the slot, even if the reader of
+	// the body is blocked.
 	body.stop = context.AfterFunc(ctx, body.finish)
 	response.Body = body
 	return response, nil
 }
 
-// endingBody is a body that calls end once when it is closed, or before.
+// endingBody is a body that calls end once, at the latest when it is closed.
 type endingBody struct {
 	io.ReadCloser
 	once sync.Once

@@ -1,7 +1,6 @@
-// Package admission decides which calls to a tier are made, and when: a queue in
-// which callers take turns, one call for identical requests, and budgets for the
-// memory that answers take. It makes no call itself, and imports
-// nothing of this project.
+// Package admission decides which calls to a tier are made, and when: a queue in which callers take
+// turns, one call for identical requests, and budgets for memory. It makes no calls itself, and
+// imports nothing of this project.
 package admission
 
 import (
@@ -10,41 +9,35 @@ import (
 	"time"
 )
 
-// Shares of a tier's slots. Calls that hang hold their slots until their
-// deadline, so that taking turns alone does not keep slots free for others.
+// Shares of a tier's slots. Turns alone do not keep slots free for others, because calls that hang
+// hold their slots until their deadline.
 const (
-	// callerMultiple leaves at least half of the slots to other callers: with more,
-	// three callers whose calls hang leave hardly any.
+	// callerMultiple leaves at least half of the slots to other callers. With more, three callers
+	// whose calls hang would leave hardly any.
 	callerMultiple = 1
-	// datasourceMultiple leaves at least a tenth of the slots to other
-	// datasources. It is less, because most tiers have one datasource.
+	// datasourceMultiple leaves at least a tenth of the slots to other datasources. It is less,
+	// because most tiers have one datasource.
 	datasourceMultiple = 9
 )
 
-// Queue lets a bounded number of calls to a tier through at a time. The others
-// wait: the datasources take turns, the callers of a datasource take turns, and
-// the calls of one caller go in the order in which they came. So a caller with
-// many calls delays its own calls only.
-//
-// No call waits that could go: after each change the queue lets in whatever the
-// slots and their shares allow.
+// Queue limits the concurrent calls to a tier. The others wait: the datasources take turns, the
+// callers of a datasource take turns, and the calls of one caller stay in order. So a caller with
+// many calls delays only its own. The queue admits a call as soon as the slots and shares allow.
 type Queue struct {
 	limits Limits
 	meters *Meters
 
-	// callers and datasources share the slots. A caller has one share, whatever
-	// datasources it asks.
+	// callers and datasources share the slots. A caller has one share in all datasources.
 	callers, datasources *Budget[uint64]
 
 	mutex   sync.Mutex
 	running int
 	line    *roundRobin
-	// held is how long a call takes, on average of the last ones.
+	// held is the average duration of recent calls.
 	held time.Duration
 }
 
-// NewQueue returns a queue with the limits. It ignores those of sharing. meters may
-// be nil.
+// NewQueue returns a queue with the limits, except those of sharing. meters may be nil.
 func NewQueue(limits Limits, meters *Meters) *Queue {
 	slots := int64(limits.Concurrent)
 	return &Queue{
@@ -53,8 +46,8 @@ func NewQueue(limits Limits, meters *Meters) *Queue {
 	}
 }
 
-// Acquire waits until a call of the caller may go, and returns what ends the call.
-// It returns an *OverloadError where there is no room in time.
+// Acquire waits for a slot for a call, and returns a function that releases it. It returns an
+// *OverloadError if there is no room in time.
 func (q *Queue) Acquire(ctx context.Context, caller Caller) (release func(), err error) {
 	if err := q.enter(ctx, caller); err != nil {
 		return nil, err
@@ -63,8 +56,8 @@ func (q *Queue) Acquire(ctx context.Context, caller Caller) (release func(), err
 	return func() { q.leave(caller, started) }, nil
 }
 
-// enter waits until a call of the caller may go. Each call that enters has to
-// leave. It returns an OverloadError if there is no room before ctx ends.
+// enter waits for a slot for a call, which leave releases. It returns an *OverloadError if there is
+// no room in time.
 func (q *Queue) enter(ctx context.Context, caller Caller) error {
 	q.mutex.Lock()
 	if q.admit(caller) {
@@ -80,8 +73,8 @@ func (q *Queue) enter(ctx context.Context, caller Caller) error {
 	return q.wait(ctx, added)
 }
 
-// admit takes a slot for a call of the caller. It reports whether there is one
-// within the shares of the caller and the datasource. The mutex is held.
+// admit takes a slot for a call. It reports whether there is one within the shares of the caller
+// and the datasource. The mutex is held.
 func (q *Queue) admit(caller Caller) bool {
 	if q.limits.Concurrent <= 0 {
 		q.running++
@@ -109,8 +102,8 @@ func (q *Queue) wait(ctx context.Context, added *waiter) error {
 	timer := time.NewTimer(q.limits.Wait)
 	defer timer.Stop()
 	select {
-	case err := <-added.outcome:
-		return q.decided(ctx, added.caller, err)
+	case admitted := <-added.outcome:
+		return q.decided(ctx, added.caller, admitted)
 	case <-ctx.Done():
 	case <-timer.C:
 	}
@@ -127,10 +120,10 @@ func (q *Queue) wait(ctx context.Context, added *waiter) error {
 	return q.reject(RejectedWait, nil)
 }
 
-// decided returns the outcome of a call that waited. A call does not enter if its
-// caller has gone.
-func (q *Queue) decided(ctx context.Context, caller Caller, err error) error {
-	if err != nil {
+// decided returns the result for a call that waited. A call does not enter if its caller has
+// disconnected.
+func (q *Queue) decided(ctx context.Context, caller Caller, admitted bool) error {
+	if !admitted {
 		return q.reject(RejectedFull, nil)
 	}
 	q.meters.InFlight.Inc()
@@ -141,15 +134,14 @@ func (q *Queue) decided(ctx context.Context, caller Caller, err error) error {
 	return nil
 }
 
-// leave ends a call of the caller and lets the next ones in. started is when
-// the call entered; the zero time where it was not made.
+// leave releases the slot of a call and admits the next calls. started is when the call entered, or
+// the zero time if it was not made.
 func (q *Queue) leave(caller Caller, started time.Time) {
 	q.meters.InFlight.Dec()
 	q.mutex.Lock()
 	defer q.mutex.Unlock()
 	if !started.IsZero() {
-		const weight = 8
-		q.held += (time.Since(started) - q.held) / weight
+		q.held += (time.Since(started) - q.held) / 8
 	}
 	q.running--
 	if q.limits.Concurrent <= 0 {
@@ -162,35 +154,31 @@ func (q *Queue) leave(caller Caller, started time.Time) {
 		if next == nil {
 			return
 		}
-		q.decide(next, nil)
+		q.decide(next, true)
 	}
 }
 
-// join queues a call. It returns nil if the queue is full and no other caller has
-// more calls in it. The mutex is held.
+// join queues a call. It returns nil if the queue is full and no other caller has more calls in
+// it. The mutex is held.
 func (q *Queue) join(caller Caller) *waiter {
 	if q.line.waiting >= q.limits.Queue {
 		evicted := q.line.evicted(caller)
 		if evicted == nil {
 			return nil
 		}
-		q.decide(evicted, errEvicted)
+		q.decide(evicted, false)
 	}
-	added := &waiter{caller: caller, outcome: make(chan error, 1)}
+	added := &waiter{caller: caller, outcome: make(chan bool, 1)}
 	q.line.add(added, path(caller))
 	return added
 }
 
-// decide takes a call out of the queue: it may go, or not for a reason. The mutex is
-// held.
-func (q *Queue) decide(call *waiter, reason error) {
+// decide removes a call from the queue, because it is admitted or evicted. The mutex is held.
+func (q *Queue) decide(call *waiter, admitted bool) {
 	q.line.remove(call, path(call.caller))
 	call.decided = true
-	call.outcome <- reason
+	call.outcome <- admitted
 }
-
-// errEvicted marks a call whose place was given to another caller.
-var errEvicted = &OverloadError{Reason: RejectedFull}
 
 // reject returns the error for a call that is not made.
 func (q *Queue) reject(reason string, cause error) error {

@@ -76,8 +76,8 @@ func TestQueue_AFullQueueEvictsFromTheLongestDatasourceThenCaller(t *testing.T) 
 		b := Caller{Datasource: 2, ID: 1}
 		enterAll(g, &order, a(9), a(1), a(1), a(1), a(1), a(2), a(3))
 		waiting := func(datasource, id uint64) int {
-			if found := g.line.member(datasource); found != nil {
-				return found.waitingOf(id)
+			if found := g.line.member(datasource); found != nil && found.member(id) != nil {
+				return found.member(id).waiting
 			}
 			return 0
 		}

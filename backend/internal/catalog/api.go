@@ -4,28 +4,27 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"maps"
 	"math"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/common/model"
-	"golang.org/x/sync/errgroup"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// apiClient asks the Prometheus API of a tier what probes need. Its methods return
-// the errors of upstream.Client.Get, and upstream.ErrNotAnAnswer for an answer of
-// another form.
+// apiClient calls the endpoints of the Prometheus API that probes need. Its methods return the
+// errors of upstream.Client.Get, and upstream.ErrNotAnAnswer for an answer of another form.
 type apiClient struct{ *upstream.Client }
 
-// ask asks an endpoint, and decodes the data of the answer.
+// ask calls an endpoint, and decodes the data of the answer.
 func ask[T any](ctx context.Context, c apiClient, path string, parameters url.Values) (decoded T, err error) {
 	data, err := c.Get(ctx, path, parameters)
 	if err != nil {
@@ -37,19 +36,18 @@ func ask[T any](ctx context.Context, c apiClient, path string, parameters url.Va
 	return decoded, nil
 }
 
-// warm makes connections to a tier that answers before they are needed: the
-// panels of a dashboard come all at once.
+// warm opens connections in advance, because the panels of a dashboard send their queries at
+// the same time.
 func (c apiClient) warm(ctx context.Context, connections int) {
-	var group errgroup.Group
+	var running sync.WaitGroup
 	for range connections {
-		group.Go(func() error { return c.evaluate(ctx) })
+		running.Go(func() { _ = c.evaluate(ctx) }) // The next probe finds errors.
 	}
-	_ = group.Wait() // Whether the tier answers is for the next probe to find.
+	running.Wait()
 }
 
-// evaluate lets the tier evaluate a query that touches no series. It returns
-// upstream.ErrNotPrometheus for a success that is no answer to it: a server that
-// says yes to everything is no Prometheus.
+// evaluate evaluates a query that reads no series. It returns upstream.ErrNotPrometheus for any
+// other answer with a success status.
 func (c apiClient) evaluate(ctx context.Context) error {
 	answer, err := ask[struct {
 		ResultType string `json:"resultType"`
@@ -60,31 +58,23 @@ func (c apiClient) evaluate(ctx context.Context) error {
 	return err
 }
 
-// version returns the version of the server; empty where it does not tell.
-func (c apiClient) version(ctx context.Context) string {
-	info, _ := ask[struct {
-		Version string `json:"version"`
-	}](ctx, c, "/api/v1/status/buildinfo", nil)
-	return info.Version
-}
-
-// configuration returns the configuration of a Prometheus, which is YAML.
-func (c apiClient) configuration(ctx context.Context) (string, error) {
+// configuration returns the configuration of a Prometheus.
+func (c apiClient) configuration(ctx context.Context) (*prometheusConfig, error) {
 	config, err := ask[struct {
 		YAML string `json:"yaml"`
 	}](ctx, c, "/api/v1/status/config", nil)
-	if err == nil && config.YAML == "" {
-		err = upstream.ErrNotAnAnswer
+	if err != nil {
+		return nil, err
 	}
-	return config.YAML, err
+	return parseConfig(config.YAML)
 }
 
-// vectorValue evaluates an instant query that yields at most one sample. found
-// is false when it yields none. A zero time means now.
+// vectorValue evaluates an instant query that returns at most one sample. found is false if it
+// returns none. The zero time means now.
 func (c apiClient) vectorValue(ctx context.Context, query string, at time.Time) (value float64, found bool, err error) {
 	parameters := url.Values{"query": {query}}
 	if !at.IsZero() {
-		parameters.Set("time", formatSeconds(at))
+		parameters.Set("time", promapi.FormatTime(at))
 	}
 	answer, err := ask[struct {
 		Result model.Vector `json:"result"`
@@ -95,7 +85,7 @@ func (c apiClient) vectorValue(ctx context.Context, query string, at time.Time) 
 	return float64(answer.Result[0].Value), true, nil
 }
 
-// samples returns the samples of the first series that a query yields.
+// samples returns the samples of the first series in the result of a query.
 func (c apiClient) samples(ctx context.Context, path string, parameters url.Values) ([]model.SamplePair, error) {
 	answer, err := ask[struct {
 		Result model.Matrix `json:"result"`
@@ -106,16 +96,12 @@ func (c apiClient) samples(ctx context.Context, path string, parameters url.Valu
 	return answer.Result[0].Values, nil
 }
 
-func formatSeconds(at time.Time) string {
-	return strconv.FormatFloat(float64(at.UnixMilli())/1000, 'f', 3, 64)
-}
-
-// labelValues returns the values of a label, of the series that match or of
-// all, since a time; the zero time means from the beginning.
+// labelValues returns the values of a label since a time. Without matchers, it returns those of
+// all series. The zero time means from the beginning.
 func (c apiClient) labelValues(ctx context.Context, name string, matchers []string, since time.Time) ([]string, error) {
 	parameters := url.Values{}
 	if !since.IsZero() {
-		parameters.Set("start", formatSeconds(since))
+		parameters.Set("start", promapi.FormatTime(since))
 	}
 	if len(matchers) > 0 {
 		parameters["match[]"] = matchers
@@ -123,9 +109,9 @@ func (c apiClient) labelValues(ctx context.Context, name string, matchers []stri
 	return ask[[]string](ctx, c, "/api/v1/label/"+url.PathEscape(name)+"/values", parameters)
 }
 
-// askForNames asks for the metric names of the series that match, or all, since
-// a time. It returns errTooManyNames where there are more than are held.
-func (c apiClient) askForNames(ctx context.Context, matchers []string, since time.Time) ([]string, error) {
+// metricNames returns the metric names of the matching series since a time. It returns
+// errTooManyNames if there are more than maxNames.
+func (c apiClient) metricNames(ctx context.Context, matchers []string, since time.Time) ([]string, error) {
 	names, err := c.labelValues(ctx, "__name__", matchers, since)
 	if errors.Is(err, upstream.ErrTooLarge) || len(names) > mostNames {
 		return nil, errTooManyNames
@@ -133,12 +119,12 @@ func (c apiClient) askForNames(ctx context.Context, matchers []string, since tim
 	return names, err
 }
 
-// sampleInterval returns the time between two samples of the given series, the
-// longest one; zero where they have too few.
+// sampleInterval returns the longest time between two samples of the given series, or zero if
+// they have too few samples.
 func (c apiClient) sampleInterval(ctx context.Context, series []string, now time.Time) (time.Duration, error) {
 	var longest time.Duration
 	for _, selector := range series {
-		samples, err := c.samples(ctx, "/api/v1/query", url.Values{"query": {selector + "[15m]"}, "time": {formatSeconds(now)}})
+		samples, err := c.samples(ctx, "/api/v1/query", url.Values{"query": {selector + "[15m]"}, "time": {promapi.FormatTime(now)}})
 		if err != nil {
 			return 0, err
 		}
@@ -154,11 +140,11 @@ func (c apiClient) sampleInterval(ctx context.Context, series []string, now time
 	return longest, nil
 }
 
-// upSeries returns selectors of the series that a selector of series named up
-// finds in a time range, at most so many; none where the tier does not tell.
+// upSeries returns selectors of at most limit series named up in a time range. It returns none
+// if the tier does not serve the endpoint.
 func (c apiClient) upSeries(ctx context.Context, selector string, start, end time.Time, limit int) (map[string]struct{}, error) {
 	list, err := ask[[]map[string]string](ctx, c, "/api/v1/series", url.Values{
-		"match[]": {selector}, "start": {formatSeconds(start)}, "end": {formatSeconds(end)}, "limit": {strconv.Itoa(limit)},
+		"match[]": {selector}, "start": {promapi.FormatTime(start)}, "end": {promapi.FormatTime(end)}, "limit": {strconv.Itoa(limit)},
 	})
 	if err != nil && !upstream.CannotTell(err) {
 		return nil, err
@@ -166,21 +152,12 @@ func (c apiClient) upSeries(ctx context.Context, selector string, start, end tim
 	selectors := map[string]struct{}{}
 	for _, labels := range list {
 		delete(labels, model.MetricNameLabel)
-		selectors["up{"+matchersOf(labels)+"}"] = struct{}{}
+		selectors["up"+promql.FormatLabels(labels)] = struct{}{}
 	}
 	return selectors, nil
 }
 
-// matchersOf returns PromQL matchers for a set of labels, sorted by name.
-func matchersOf(labels map[string]string) string {
-	var matchers []string
-	for _, name := range slices.Sorted(maps.Keys(labels)) {
-		matchers = append(matchers, fmt.Sprintf("%s=%q", quoteName(name), labels[name]))
-	}
-	return strings.Join(matchers, ",")
-}
-
-// quoteName quotes a label name where PromQL asks for it.
+// quoteName quotes a label name if PromQL requires it.
 func quoteName(name string) string {
 	if model.LegacyValidation.IsValidLabelName(name) {
 		return name
@@ -188,48 +165,24 @@ func quoteName(name string) string {
 	return strconv.Quote(name)
 }
 
-// present returns the evaluation times, in milliseconds, at which a range
-// query yields something.
-func (c apiClient) present(ctx context.Context, query string, from, to, step int64) ([]int64, error) {
-	samples, err := c.samples(ctx, "/api/v1/query_range", url.Values{
-		"query": {query}, "start": {formatSeconds(time.UnixMilli(from))}, "end": {formatSeconds(time.UnixMilli(to))},
-		"step": {strconv.FormatFloat(float64(step)/1000, 'f', 3, 64)},
-	})
-	var points []int64
-	for _, sample := range samples {
-		points = append(points, int64(sample.Timestamp))
-	}
-	return points, err
-}
-
-// newestSample returns the timestamp of the newest sample that the selector of
-// up series finds at a time, in milliseconds; found is false where it finds
-// none within the lookback.
-func (c apiClient) newestSample(ctx context.Context, selector string, at time.Time) (newest int64, found bool, err error) {
-	seconds, found, err := c.vectorValue(ctx, "max(timestamp("+selector+"))", at)
-	if err != nil || !found || math.IsNaN(seconds) {
-		return 0, false, err
-	}
-	return int64(math.Round(seconds * 1000)), true, nil
-}
-
-// searchNewest is newestSample for a tier whose samples may have ended long
-// ago: where the lookback finds nothing, it looks further and further back, at
-// most to the given time, and says so by it.
+// searchNewest returns the timestamp of the newest sample that a selector of up series matches,
+// in milliseconds. If there is none within the lookback, it looks further and further back,
+// until earliest. Then it returns earliest, and found is false.
 func (c apiClient) searchNewest(ctx context.Context, selector string, now time.Time, earliest int64) (newest int64, found bool, err error) {
-	newest, found, err = c.newestSample(ctx, selector, now)
-	for back := 5 * time.Minute; err == nil && !found; back *= 2 {
+	for back := time.Duration(0); ; back = max(2*back, 5*time.Minute) {
 		at := now.Add(-back)
-		if at.UnixMilli() < earliest {
+		if back > 0 && at.UnixMilli() < earliest {
 			return earliest, false, nil
 		}
-		newest, found, err = c.newestSample(ctx, selector, at)
+		seconds, found, err := c.vectorValue(ctx, "max(timestamp("+selector+"))", at)
+		if err != nil || (found && !math.IsNaN(seconds)) {
+			return int64(math.Round(seconds * 1000)), err == nil, err
+		}
 	}
-	return newest, found, err
 }
 
-// oldestByMetric returns what a Prometheus that scrapes itself says of its oldest
-// sample, in milliseconds. Where several say it, the newest counts.
+// oldestByMetric returns the timestamp of the oldest sample according to the metrics of a
+// Prometheus that scrapes itself, in milliseconds. Of several, the latest counts.
 func (c apiClient) oldestByMetric(ctx context.Context) (int64, error) {
 	seconds, found, err := c.vectorValue(ctx, "max(prometheus_tsdb_lowest_timestamp_seconds)", time.Time{})
 	switch {
@@ -238,15 +191,15 @@ func (c apiClient) oldestByMetric(ctx context.Context) (int64, error) {
 	case !found:
 		return 0, errors.New("there is no such metric")
 	case math.IsNaN(seconds) || seconds <= 0 || seconds >= math.MaxInt64/1000:
-		// Before its first sample a Prometheus names the end of all time, which no
-		// longer fits into milliseconds.
+		// Before its first sample, a Prometheus reports a time that does not fit into
+		// milliseconds.
 		return tier.NothingCovered, nil
 	}
 	return int64(math.Ceil(seconds)) * 1000, nil
 }
 
-// rangeOfBlocks returns the oldest sample of all blocks and the head, and the newest
-// one of the head, in milliseconds; zero where the tier does not tell.
+// rangeOfBlocks returns the timestamps of the oldest sample of all blocks and the head, and of
+// the newest sample of the head, in milliseconds. The latter is zero if it is unknown.
 func (c apiClient) rangeOfBlocks(ctx context.Context) (oldest, newest int64, err error) {
 	stored, err := ask[struct {
 		Blocks []struct {
@@ -276,8 +229,8 @@ func (c apiClient) rangeOfBlocks(ctx context.Context) (oldest, newest int64, err
 	return oldest, newest, nil
 }
 
-// readRuntime reads which process answers, since when it runs, and the
-// retention by time that it states. What it does not tell stays zero.
+// readRuntime reads the identity of the process, its start, and its retention by time. What it
+// cannot read stays zero.
 func (c apiClient) readRuntime(ctx context.Context, status *Status) {
 	info, err := ask[struct {
 		StartTime        time.Time `json:"startTime"`
@@ -291,7 +244,7 @@ func (c apiClient) readRuntime(ctx context.Context, status *Status) {
 	status.started = info.StartTime
 	status.server = info.Hostname + " " + info.StartTime.Format(time.RFC3339Nano)
 	status.configured = status.server + " " + info.LastConfigTime.Format(time.RFC3339Nano)
-	// "15d", "15d or 10GiB", "10GiB": only the time is a bound that holds.
+	// "15d", "15d or 10GiB", "10GiB": only the time is a reliable bound.
 	for part := range strings.SplitSeq(info.StorageRetention, " or ") {
 		if retention, err := model.ParseDuration(strings.TrimSpace(part)); err == nil {
 			status.Retention = time.Duration(retention)
@@ -300,7 +253,7 @@ func (c apiClient) readRuntime(ctx context.Context, status *Status) {
 	}
 }
 
-// stores asks a Thanos for its stores.
+// stores returns the stores of a Thanos.
 func (c apiClient) stores(ctx context.Context) ([]Store, error) {
 	kinds, err := ask[map[string][]struct {
 		LastError any                 `json:"lastError"`

@@ -18,40 +18,39 @@ import (
 )
 
 const (
-	// emptyFor is how long it is remembered that hot had nothing for a query.
+	// emptyFor is how long the catalog remembers a query for which hot had no series.
 	emptyFor = time.Minute
-	// learnTimeout bounds one attempt to learn: the first queries wait for it.
-	learnTimeout = 20 * time.Second
-	// emptiesRemembered bounds how many such queries are remembered.
+	// emptiesRemembered is the maximum number of such queries.
 	emptiesRemembered = 2048
+	// learnTimeout is the timeout for one attempt to learn. The first queries wait for it.
+	learnTimeout = 20 * time.Second
 )
 
-// errNoStores is why nothing can be learned of a Thanos that has just started.
+// errNoStores is returned for a Thanos that has just started.
 var errNoStores = errors.New("cold has no stores yet")
 
-// errUnavailable is why nothing is learned while a tier is down.
+// errUnavailable is returned while a tier is down.
 var errUnavailable = errors.New("one of the tiers is unavailable")
 
-// Options describe what belongs to a hot and a cold tier together.
+// Options are the options of New.
 type Options struct {
 	// Hot and Cold are the tiers.
 	Hot, Cold *Tier
-	// LearnInterval is the time between two times that names, sources and
-	// defaults are learned.
+	// LearnInterval is the interval in which the catalog learns names, sources and defaults.
 	LearnInterval time.Duration
-	// Complete is set when the operator declares that hot is complete.
+	// Complete is set if the operator declares that hot is complete.
 	Complete bool
-	// ExternalLabels are hot's; nil where they are to be learned.
+	// ExternalLabels are hot's external labels; nil to learn them.
 	ExternalLabels map[string]string
-	// ReplicaLabels are labels that cold removes, besides those it tells.
+	// ReplicaLabels are labels that cold removes, in addition to those that it reports.
 	ReplicaLabels []string
-	// OnLearned is called after something new was learned, if not nil.
+	// OnLearned, if not nil, is called after each successful attempt to learn.
 	OnLearned func()
 }
 
-// Catalog holds what a hot and a cold tier tell only together: which series are in
-// one of them, and where cold ends. Datasources whose tiers differ in their settings
-// alone share a catalog. It is safe for concurrent use.
+// Catalog holds what follows from a hot and a cold tier together: which tier has which series,
+// and where cold ends. Datasources whose tiers differ only in TierSettings share a catalog. It
+// is safe for concurrent use.
 type Catalog struct {
 	*sharedCatalog
 	hot, cold *Tier
@@ -63,39 +62,34 @@ type sharedCatalog struct {
 	options Options
 	learned atomic.Pointer[Snapshot]
 	newest  atomic.Pointer[coldEnd]
-	// coldInterval is the time between two samples of cold as seen; used by
-	// Run alone.
+	// coldInterval is the measured scrape interval of cold. Only Run uses it.
 	coldInterval time.Duration
-	// names are those of the knowledge, and learning those that are being
-	// learned; used by Run alone.
+	// names belong to the snapshot, and learning to the next one. Only Run uses them.
 	names, learning catalogNames
 	empty           *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query
 }
 
-// Snapshot is what the catalog knows at one time. It never changes.
+// Snapshot is an immutable state of the catalog.
 type Snapshot struct {
-	// Knowledge says which series are where; nil while it is not known.
+	// Knowledge says which tier has which series; nil while it is unknown.
 	Knowledge *tier.SeriesEvidence
 	// Hot and Cold are the defaults of the tiers.
 	Hot, Cold Settings
-	// ReplicaLabels are all that cold removes, told and configured.
+	// ReplicaLabels are all labels that cold removes.
 	ReplicaLabels []string
-	// LearnedAt is when the catalog asked the tiers.
+	// LearnedAt is the end of the last successful attempt to learn.
 	LearnedAt time.Time
-	// Error says why the last attempt to learn failed, in words without
-	// addresses; empty when it did not.
+	// Error is the error of the last attempt to learn, without addresses, or empty.
 	Error string
-	// AssumedReason says why something is assumed rather than known; empty when
-	// everything is.
+	// AssumedReason says why the evidence is assumed, or is empty.
 	AssumedReason string
 }
 
-// New returns a catalog that knows nothing before Run.
+// New returns an empty catalog: see Run.
 func New(options Options) *Catalog {
 	c := &Catalog{hot: options.Hot, cold: options.Cold}
 	c.sharedCatalog = &sharedCatalog{options: options, latch: make(latch)}
-	// It returns an error for a size below one only. An expirable LRU would leave a
-	// goroutine behind.
+	// It fails only for a size below one. An expirable LRU would leave a goroutine behind.
 	c.empty, _ = lru.New[promql.Key, time.Time](emptiesRemembered)
 	c.learned.Store(&Snapshot{Error: "nothing is learned yet"})
 	c.newest.Store(&coldEnd{})
@@ -113,7 +107,7 @@ func (c *Catalog) With(hot, cold *Tier) *Catalog {
 // Snapshot returns the newest snapshot.
 func (c *Catalog) Snapshot() *Snapshot { return c.learned.Load() }
 
-// ScrapeInterval returns the time between two samples of hot.
+// ScrapeInterval returns the scrape interval of hot.
 func (c *Catalog) ScrapeInterval() time.Duration {
 	status := c.hot.Status()
 	if status.ScrapeInterval == 0 {
@@ -122,23 +116,19 @@ func (c *Catalog) ScrapeInterval() time.Duration {
 	return c.hot.scrapeInterval(&status)
 }
 
-// ColdDeduplicates reports whether cold merges the series of replicas, by its own
-// flags or by the configuration.
+// ColdDeduplicates reports whether cold merges the series of replicas.
 func (c *Catalog) ColdDeduplicates() bool {
 	return len(c.options.ReplicaLabels) > 0 || len(c.Snapshot().Cold.ReplicaLabels) > 0
 }
 
-// RememberEmpty notes that hot answered a query with nothing.
+// RememberEmpty records that hot's answer to a query was empty.
 func (c *Catalog) RememberEmpty(query promql.Key) { c.empty.Add(query, time.Now()) }
 
-// WasEmpty reports whether hot answered a query with nothing a short while ago.
+// WasEmpty reports whether hot's answer to a query was empty within the last minute.
 func (c *Catalog) WasEmpty(query promql.Key) bool {
-	since, found := c.empty.Get(query)
-	return found && time.Since(since) < emptyFor
+	since, ok := c.empty.Get(query)
+	return ok && time.Since(since) < emptyFor
 }
-
-// Tried reports whether learning was tried once.
-func (c *Catalog) Tried() bool { return c.isOpen() }
 
 // catalogNames are the metric names that a catalog holds.
 type catalogNames struct{ hot, others *cachedNames }
@@ -149,8 +139,7 @@ func (n *catalogNames) release() {
 	*n = catalogNames{}
 }
 
-// payer returns the budget of the project that the catalog belongs to; nil if both
-// tiers are the gateway's own.
+// payer returns the budget of the catalog's project, or nil if both tiers are the gateway's own.
 func (c *Catalog) payer() *ProbeBudget {
 	return cmp.Or(c.options.Hot.options.ProbeBudget, c.options.Cold.options.ProbeBudget)
 }
@@ -172,15 +161,15 @@ func (c *Catalog) Run(ctx context.Context) {
 	})
 }
 
-// learn asks both tiers for everything that changes rarely. If a tier cannot be
-// asked, the last snapshot stays.
+// learn learns everything that changes rarely. If a tier does not answer, the last snapshot
+// stays.
 func (c *Catalog) learn(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, learnTimeout)
 	defer cancel()
 	var learned *Snapshot
 	err := errUnavailable
 	if c.options.Hot.Status().Available && c.options.Cold.Status().Available {
-		learned, err = c.ask(ctx)
+		learned, err = c.snapshot(ctx)
 	}
 	if ctx.Err() != nil && err == nil {
 		err = ctx.Err()
@@ -202,13 +191,14 @@ func (c *Catalog) learn(ctx context.Context) {
 	if c.options.OnLearned != nil {
 		c.options.OnLearned()
 	}
-	c.coldInterval, err = c.seenColdInterval(ctx, learned.LearnedAt)
+	c.coldInterval, err = c.measureColdInterval(ctx, learned.LearnedAt)
 	if err != nil {
 		c.coldInterval = 0 // Then the interval of hot counts.
 	}
 }
 
-func (c *Catalog) ask(ctx context.Context) (*Snapshot, error) {
+// snapshot asks both tiers for a new snapshot.
+func (c *Catalog) snapshot(ctx context.Context) (*Snapshot, error) {
 	hot, cold := c.options.Hot.api, c.options.Cold.api
 	learned := &Snapshot{}
 	var err error
@@ -246,18 +236,18 @@ func (c *Catalog) ask(ctx context.Context) (*Snapshot, error) {
 	switch {
 	case known.Declared:
 	case !known.SourcesKnown:
-		learned.AssumedReason = "cold does not tell its sources, so hot is assumed to be complete"
+		learned.AssumedReason = "cold does not report its sources, so hot is assumed to be complete"
 	case c.options.Hot.names.refused.Load() || c.options.Cold.names.refused.Load():
-		learned.AssumedReason = "a tier has more metric names than are held, so every query that another source could match goes to cold"
+		learned.AssumedReason = "a tier has too many metric names, so every query that another source could match goes to cold"
 	case len(known.HotLabels) == 0 && len(known.Sources) > 1:
-		learned.AssumedReason = "hot does not tell its external labels and cold has several sources: configure them, or every query that another source could match goes to cold"
+		learned.AssumedReason = "hot does not report its external labels and cold has several sources: configure them, or every query that another source could match goes to cold"
 	}
 	learned.Knowledge = tier.NewSeriesEvidence(known)
 	return learned, nil
 }
 
-// since returns the time from which other sources matter. A query for older samples
-// goes to cold anyway, and reading all of cold's past would be slow.
+// since returns the time since which other sources matter. A query for older samples goes to
+// cold anyway.
 func (c *Catalog) since() time.Time {
 	oldest := c.options.Hot.Status().Oldest
 	if oldest == tier.NothingCovered {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -94,9 +95,9 @@ func TestColdState_EndsWhereColdWasSeenToEnd(t *testing.T) {
 		"cold has a shorter interval": {newest: 2 * time.Minute, coldInterval: time.Second, expected: 3 * time.Minute, held: 3 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
-			hot := NewTier(TierOptions{Name: tier.Hot, ScrapeInterval: test.configured})
+			hot := NewTier(TierOptions{Name: tier.Hot, TierSettings: TierSettings{ScrapeInterval: test.configured}})
 			hot.status.Store(&Status{Available: true, ScrapeInterval: interval})
-			cold := NewTier(TierOptions{Name: tier.Cold, Lag: test.lag})
+			cold := NewTier(TierOptions{Name: tier.Cold, TierSettings: TierSettings{Lag: test.lag}})
 			cold.status.Store(&Status{Available: true})
 			p := New(Options{Hot: hot, Cold: cold})
 			_, found := p.ColdCompleteUntil(now)
@@ -114,7 +115,7 @@ func TestColdState_EndsWhereColdWasSeenToEnd(t *testing.T) {
 func TestScrapeInterval_SeenThenLearnedThenAssumed(t *testing.T) {
 	hot := NewTier(TierOptions{Name: tier.Hot})
 	p := New(Options{Hot: hot, Cold: NewTier(TierOptions{Name: tier.Cold})})
-	require.Equal(t, defaultInterval, p.ScrapeInterval())
+	require.Equal(t, DefaultScrapeInterval, p.ScrapeInterval())
 	p.learned.Store(&Snapshot{Hot: Settings{ScrapeInterval: 15 * time.Second}})
 	require.Equal(t, 15*time.Second, p.ScrapeInterval())
 	hot.status.Store(&Status{ScrapeInterval: 20 * time.Second})
@@ -195,7 +196,7 @@ func TestCatalog_Learns(t *testing.T) {
 	require.Equal(t, []tier.NameSet{tier.NewNameSet([]string{"up", "shop"}), tier.NewNameSet([]string{"others"})}, []tier.NameSet{known.HotNames, known.OtherNames})
 	require.Equal(t, 40*time.Second, p.coldInterval, "that of cold's own samples")
 	// What others hold matters from an hour before hot's oldest sample on.
-	require.Contains(t, cold.requests("__name__")[0], "start="+formatSeconds(time.UnixMilli(hotOldest).Add(-time.Hour)))
+	require.Contains(t, cold.requests("__name__")[0], "start="+promapi.FormatTime(time.UnixMilli(hotOldest).Add(-time.Hour)))
 	require.Contains(t, cold.requests("/series")[0], "up%7Bcluster%3D%22a%22%7D", "hot's series alone")
 	require.Empty(t, hot.requests("start="), "hot is asked for all that it has")
 
@@ -259,12 +260,12 @@ func TestLearn_WhatIsAssumedIsSaid(t *testing.T) {
 	}{
 		"everything is told":           {hot: hotTold, stores: twoSources, memory: 1 << 20, labels: map[string]string{"cluster": "a", "prometheus": "p0"}, labelsKnown: true},
 		"labels by the operator":       {hot: hotTold, stores: twoSources, memory: 1 << 20, options: Options{ExternalLabels: map[string]string{"cluster": "b"}}, labels: map[string]string{"cluster": "b"}, labelsKnown: true},
-		"the only source":              {hot: noLabels, stores: oneSource, memory: 1 << 20, doubt: "cold does not tell its sources", labels: map[string]string{}, labelsKnown: true},
-		"no labels and two sources":    {hot: noLabels, stores: twoSources, memory: 1 << 20, doubt: "hot does not tell its external labels", labels: map[string]string{}, labelsKnown: true},
-		"no configuration":             {hot: hotTold[1:], stores: twoSources, memory: 1 << 20, doubt: "hot does not tell its external labels"},
-		"labels that are too large":    {hot: withConfig(`{"yaml":"global: {external_labels: {a: ` + strings.Repeat("x", mostLabelBytes) + `}}"}`), stores: twoSources, memory: 1 << 20, doubt: "hot does not tell its external labels"},
-		"too many names of hot":        {hot: hotTold, stores: twoSources, memory: 50, doubt: "more metric names than are held", labels: map[string]string{"cluster": "a", "prometheus": "p0"}, labelsKnown: true},
-		"too many names of cold":       {hot: hotTold, stores: twoSources, memory: 100, doubt: "more metric names than are held", labels: map[string]string{"cluster": "a", "prometheus": "p0"}, labelsKnown: true},
+		"the only source":              {hot: noLabels, stores: oneSource, memory: 1 << 20, doubt: "cold does not report its sources", labels: map[string]string{}, labelsKnown: true},
+		"no labels and two sources":    {hot: noLabels, stores: twoSources, memory: 1 << 20, doubt: "hot does not report its external labels", labels: map[string]string{}, labelsKnown: true},
+		"no configuration":             {hot: hotTold[1:], stores: twoSources, memory: 1 << 20, doubt: "hot does not report its external labels"},
+		"labels that are too large":    {hot: withConfig(`{"yaml":"global: {external_labels: {a: ` + strings.Repeat("x", maxLabelBytes) + `}}"}`), stores: twoSources, memory: 1 << 20, doubt: "hot does not report its external labels"},
+		"too many names of hot":        {hot: hotTold, stores: twoSources, memory: 50, doubt: "too many metric names", labels: map[string]string{"cluster": "a", "prometheus": "p0"}, labelsKnown: true},
+		"too many names of cold":       {hot: hotTold, stores: twoSources, memory: 100, doubt: "too many metric names", labels: map[string]string{"cluster": "a", "prometheus": "p0"}, labelsKnown: true},
 		"declared complete by someone": {hot: noLabels, stores: twoSources, memory: 50, options: Options{Complete: true}, labels: map[string]string{}, labelsKnown: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -286,7 +287,7 @@ func TestSettings_ReplicaLabelsThatAreTooLargeDoNotCount(t *testing.T) {
 	found.readFlags(map[string]string{"query.replica-label": "a,b\nc"})
 	require.Equal(t, []string{"a", "b", "c"}, found.ReplicaLabels)
 	found = Settings{}
-	found.readFlags(map[string]string{"query.replica-label": strings.Repeat("x", mostLabelBytes+1)})
+	found.readFlags(map[string]string{"query.replica-label": strings.Repeat("x", maxLabelBytes+1)})
 	require.Empty(t, found.ReplicaLabels)
 }
 
@@ -314,12 +315,12 @@ func TestRun_LearnsAgain(t *testing.T) {
 				c.options.Cold.status.Store(&Status{Available: true, Stores: twoSources})
 				c.options.Hot.open()
 				c.options.Cold.open()
-				require.False(t, c.Tried())
+				require.False(t, c.Probed())
 				ctx, stop := context.WithCancel(t.Context())
 				var running sync.WaitGroup
 				running.Go(func() { c.Run(ctx) })
 				c.Wait(t.Context())
-				require.True(t, c.Tried())
+				require.True(t, c.Probed())
 				time.Sleep(15 * time.Second)
 				require.Len(t, hot.requests("status/config"), 2, "what failed is learned again with the next probe")
 				require.NotEmpty(t, c.Snapshot().Error)

@@ -6,23 +6,23 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
 // coldEnd is the end of cold's samples.
 type coldEnd struct {
-	newest   int64 // timestamp of the newest sample in milliseconds; zero where it is not known
+	newest   int64 // timestamp of the newest sample in milliseconds; zero if it is unknown
 	measured time.Time
-	interval time.Duration // between two samples of cold, as seen
+	interval time.Duration // measured scrape interval of cold
 }
 
-// covered returns the time up to which every series of cold has its samples, in
-// milliseconds since the Unix epoch. lags reports whether the newest sample was more
-// than two scrape intervals old when it was measured.
+// covered returns the time until which every series of cold has its samples, in milliseconds
+// since the Unix epoch. lags reports whether the newest sample was more than two scrape
+// intervals old when it was measured.
 func (c *Catalog) covered(end *coldEnd) (covered int64, lags bool) {
 	interval := max(c.ScrapeInterval(), end.interval)
-	// Not every series has its newest sample at the same time; up to two
-	// intervals before the newest of all, every one of them is there.
+	// Two intervals before the newest sample of all series, every series has its samples.
 	return end.newest - (2 * interval).Milliseconds(), end.measured.Sub(time.UnixMilli(end.newest)) >= 2*interval+probeSlack
 }
 
@@ -37,8 +37,8 @@ func (c *Catalog) ColdState(now time.Time) tier.State {
 	return state
 }
 
-// ColdCompleteUntil returns the time up to which cold has every sample of hot's
-// series, in milliseconds since the Unix epoch. found is false if it is unknown.
+// ColdCompleteUntil returns the time until which cold has every sample of hot's series, in
+// milliseconds since the Unix epoch. found is false if it is unknown.
 func (c *Catalog) ColdCompleteUntil(now time.Time) (until int64, found bool) {
 	end := c.newest.Load()
 	if end.newest == 0 {
@@ -57,36 +57,35 @@ func (c *Catalog) measureColdEnd(ctx context.Context, now time.Time) {
 	}
 	cold, selector := c.options.Cold.api, c.coldSelector()
 	previous := c.newest.Load()
-	// Not behind what was found before.
 	earliest := max(previous.newest, now.Add(-400*24*time.Hour).UnixMilli())
 	newest, found, err := cold.searchNewest(ctx, selector, now, earliest)
 	found = found || (err == nil && previous.newest != 0)
 	if err != nil || !found {
-		return // Without an answer the last one stays.
+		return // The last result stays.
 	}
 	c.newest.Store(&coldEnd{newest: newest, measured: now, interval: c.coldInterval})
 }
 
-// seenColdInterval returns the time between two samples of some series of cold. They
-// may be scraped less often than hot's canary series.
-func (c *Catalog) seenColdInterval(ctx context.Context, now time.Time) (time.Duration, error) {
+// measureColdInterval returns the scrape interval of some series of cold. It may be longer than
+// that of hot's canary series.
+func (c *Catalog) measureColdInterval(ctx context.Context, now time.Time) (time.Duration, error) {
 	cold := c.options.Cold.api
 	if newest := c.newest.Load().newest; newest != 0 {
 		now = time.UnixMilli(newest)
 	}
-	found, err := cold.upSeries(ctx, c.coldSelector(), now.Add(-5*time.Minute), now, canaryCount)
+	selectors, err := cold.upSeries(ctx, c.coldSelector(), now.Add(-5*time.Minute), now, canaryCount)
 	if err != nil {
 		return 0, err
 	}
-	series := slices.Sorted(maps.Keys(found))
+	series := slices.Sorted(maps.Keys(selectors))
 	return cold.sampleInterval(ctx, series[:min(len(series), canaryCount)], now)
 }
 
-// coldSelector returns a selector of the series named up that cold has from hot.
+// coldSelector returns a selector of hot's series named up in cold.
 func (c *Catalog) coldSelector() string {
 	knowledge := c.learned.Load().Knowledge
 	if knowledge == nil {
 		return "up"
 	}
-	return "up{" + matchersOf(knowledge.InjectedLabels) + "}"
+	return "up" + promql.FormatLabels(knowledge.InjectedLabels)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
@@ -51,7 +52,7 @@ func (s sources) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	case query == "vector(1)":
 		answer = faketier.Vector("1")
 	case query == "max(timestamp(up))":
-		answer = faketier.Vector(formatSeconds(time.Now()))
+		answer = faketier.Vector(promapi.FormatTime(time.Now()))
 	case query != "" && s.metric != "":
 		answer = faketier.Vector(s.metric)
 		if s.metric == "none" {
@@ -71,7 +72,7 @@ func (s sources) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	_, _ = fmt.Fprint(w, answer)
 }
 
-func TestCoverageOfHot(t *testing.T) {
+func TestMeasure_OldestSampleOfHot(t *testing.T) {
 	const head = `{"minTime":9000,"numSeries":3,"chunkCount":3}`
 	for name, test := range map[string]struct {
 		sources
@@ -102,7 +103,7 @@ func TestCoverageOfHot(t *testing.T) {
 	}
 }
 
-func TestColdIsNotAskedForCoverage(t *testing.T) {
+func TestMeasure_ColdIsNotAskedForItsOldestSample(t *testing.T) {
 	server := httptest.NewServer(sources{})
 	t.Cleanup(server.Close)
 	status := asking(t, server.URL).measure(t.Context(), tier.Cold)
@@ -110,7 +111,7 @@ func TestColdIsNotAskedForCoverage(t *testing.T) {
 	require.Empty(t, status.Error)
 }
 
-func TestStateIsBoundByEveryRetention(t *testing.T) {
+func TestState_EveryRetentionBoundsTheCoverage(t *testing.T) {
 	now := time.UnixMilli(100_000_000)
 	for _, test := range []struct {
 		oldest            int64
@@ -124,13 +125,13 @@ func TestStateIsBoundByEveryRetention(t *testing.T) {
 		{99_999_999, time.Hour, time.Hour, 99_999_999},
 		{tier.NothingCovered, time.Hour, time.Hour, tier.NothingCovered},
 	} {
-		hot := NewTier(TierOptions{Name: tier.Hot, Retention: test.configured, Lag: time.Second})
+		hot := NewTier(TierOptions{Name: tier.Hot, TierSettings: TierSettings{Retention: test.configured, Lag: time.Second}})
 		hot.status.Store(&Status{Available: true, Oldest: test.oldest, Retention: test.tells})
 		require.Equal(t, tier.State{Configured: true, Available: true, Oldest: test.expected, Newest: 99_999_000}, hot.State(now))
 	}
 }
 
-func TestATierThatComesAndGoes(t *testing.T) {
+func TestRun_FollowsATierThatComesAndGoes(t *testing.T) {
 	fake := faketier.New()
 	t.Cleanup(fake.Close)
 	probed := make(chan Status, 16)

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -9,11 +10,10 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// probeSlack is how much later than its timestamp a sample may be seen.
+// probeSlack is how much later than its timestamp a sample may appear.
 const probeSlack = 5 * time.Second
 
-// checkFreshness measures whether samples still come in to hot, and since when
-// without a gap.
+// checkFreshness checks whether hot still gets samples, and finds gaps.
 func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time) {
 	if !status.Available || status.Oldest == tier.NothingCovered {
 		return
@@ -26,11 +26,10 @@ func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time
 		return
 	}
 	if inHead := min(status.newestInHead, now.UnixMilli()); !found || inHead > newest {
-		newest = inHead // Not everything that is ingested is scraped.
+		newest = inHead // Hot may ingest samples that it does not scrape.
 	}
 	status.ScrapeInterval = t.gaps.interval
 	age := now.Sub(time.UnixMilli(newest))
-	// Zero: it does not tell.
 	if newest != 0 && age > 2*t.scrapeInterval(status)+probeSlack {
 		status.Available = false
 		status.Error = fmt.Sprintf("its newest sample is %s old: it answers, but no samples come in", age.Round(time.Second))
@@ -41,25 +40,20 @@ func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time
 			status.fail(err)
 			return
 		}
-		// What was not looked at is not covered.
 		status.Oldest = tier.NothingCovered
 		status.Error = "gaps in its data could not be looked for: " + upstream.Describe(err)
 		return
 	}
 	status.ScrapeInterval = t.gaps.interval
 	if len(t.gaps.canaries) == 0 {
-		// Nothing tells whether the start left a gap.
+		// Without canaries, the start may have left a gap.
 		status.ContiguousSince = status.started.UnixMilli()
 	}
 	status.ContiguousSince = max(status.ContiguousSince, t.gaps.contiguousSince)
 }
 
-// scrapeInterval is the time between two samples of hot: the configured one,
-// but not less than what was seen.
+// scrapeInterval returns the scrape interval of hot: the longer one of the configured and the
+// measured interval.
 func (t *Tier) scrapeInterval(status *Status) time.Duration {
-	interval := max(status.ScrapeInterval, t.settings.ScrapeInterval)
-	if interval == 0 {
-		return defaultInterval
-	}
-	return interval
+	return cmp.Or(max(status.ScrapeInterval, t.settings.ScrapeInterval), DefaultScrapeInterval)
 }

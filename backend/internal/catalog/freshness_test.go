@@ -76,7 +76,7 @@ func TestCheckFreshness_NewestSampleAndGaps(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(test.answers)
 			t.Cleanup(server.Close)
-			hot := NewTier(TierOptions{Name: tier.Hot, Client: client(t, server.URL), ProbeInterval: time.Hour, ScrapeInterval: test.configured})
+			hot := NewTier(TierOptions{Name: tier.Hot, Client: client(t, server.URL), ProbeInterval: time.Hour, TierSettings: TierSettings{ScrapeInterval: test.configured}})
 			status := Status{Available: true, Oldest: oldestMillis, started: started}
 			if test.head != 0 {
 				status.newestInHead = now.Add(-test.head).UnixMilli()
@@ -121,7 +121,7 @@ func TestCheckFreshness_AGapCountsForAsLongAsItIsKnown(t *testing.T) {
 
 // A gap that was found bounds what is asked of hot.
 func TestState_CoverageBeginsBehindTheGap(t *testing.T) {
-	hot := NewTier(TierOptions{Name: tier.Hot, Lag: time.Second})
+	hot := NewTier(TierOptions{Name: tier.Hot, TierSettings: TierSettings{Lag: time.Second}})
 	notes := []tier.Note{tier.PublicNote("something is missing")}
 	hot.status.Store(&Status{Available: true, Oldest: 1000, ContiguousSince: 5000, Notes: notes})
 	state := hot.State(time.UnixMilli(100_000))

@@ -4,50 +4,46 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
 const (
-	// canaryCount is how many series of hot are followed to find gaps: if all of
-	// them are missing, hot itself was down.
+	// canaryCount is the number of canary series. If all of them are missing, hot was down.
 	canaryCount = 3
-	// pointsPerScan and scansAtOnce bound how much of the past is looked at in
-	// one query, and how many queries one probe makes for it. A Prometheus
-	// refuses more than 11,000 points.
+	// pointsPerScan is the maximum number of points in one range query, of which a Prometheus
+	// allows 11,000. scansAtOnce is the maximum number of range queries in one probe.
 	pointsPerScan = 10_000
 	scansAtOnce   = 8
-	// mostSeries is how many series are looked at to find canaries.
-	mostSeries      = 2000
-	defaultInterval = DefaultScrapeInterval
+	// mostSeries is the maximum number of candidates for canaries.
+	mostSeries = 2000
 )
 
-// DefaultScrapeInterval is the scrape interval of a Prometheus that says nothing.
+// DefaultScrapeInterval is the default scrape interval of Prometheus.
 const DefaultScrapeInterval = time.Minute
 
-// gapDetector finds the gaps that a Prometheus left while it was down. It follows a
-// few canary series named up: a Prometheus writes them for every target at every
-// scrape, whether the target answers or not.
+// gapDetector finds the gaps that a Prometheus left while it was down. It follows a few canary
+// series named up: a Prometheus writes them at every scrape, even if the target is down.
 type gapDetector struct {
-	// server identifies the process that was followed: another replica may
-	// have other gaps.
+	// server identifies the process. Another replica may have other gaps.
 	server string
 	// canaries are the selectors of the canary series.
 	canaries []string
-	// interval is the time between two samples of the canaries.
+	// interval is the scrape interval of the canaries.
 	interval time.Duration
-	// Gaps were looked for up to checkedUntil, and there is none after
-	// contiguousSince. Milliseconds since the Unix epoch.
+	// checkedUntil is the end of the time without undetected gaps, and contiguousSince the end
+	// of the last gap. Both are in milliseconds since the Unix epoch.
 	checkedUntil, contiguousSince int64
 }
 
-// detect looks for gaps between the last look, or the oldest sample, and now. It
-// moves contiguousSince behind the last gap. server identifies the process that
-// answers.
-//
-// It returns an error if hot could not be asked. Then nothing is known of the time
-// since the last look.
+// detect looks for gaps between the last look, or the oldest sample, and now. It sets
+// contiguousSince to the end of the last gap. server identifies the process that answers. If
+// detect returns an error, nothing is known about the time since the last look.
 func (c *gapDetector) detect(ctx context.Context, client apiClient, server string, oldest int64, now time.Time) error {
 	if server != c.server {
 		*c = gapDetector{server: server, contiguousSince: c.contiguousSince}
@@ -62,7 +58,7 @@ func (c *gapDetector) detect(ctx context.Context, client apiClient, server strin
 	if err != nil || !missing {
 		return err
 	}
-	// The canaries are gone. Are others there that were there before, too?
+	// The canaries are missing. Other series may still have samples.
 	previous := *c
 	c.canaries = nil
 	if err := c.chooseCanaries(ctx, client, c.checkedUntil, now); err != nil {
@@ -73,14 +69,14 @@ func (c *gapDetector) detect(ctx context.Context, client apiClient, server strin
 		missing, err = c.scan(ctx, client, now)
 	}
 	if err == nil && missing {
-		// What is written now was not written before: the gap reaches to now.
+		// All series of now are new: the gap lasts until now.
 		c.contiguousSince = max(c.contiguousSince, now.UnixMilli())
 		c.canaries = previous.canaries
 	}
 	return err
 }
 
-// chooseCanaries picks canaries: series that are there now and were there at a time.
+// chooseCanaries chooses series that have samples both now and at an earlier time.
 func (c *gapDetector) chooseCanaries(ctx context.Context, client apiClient, then int64, now time.Time) error {
 	const window = 5 * time.Minute
 	start := time.UnixMilli(then)
@@ -100,7 +96,7 @@ func (c *gapDetector) chooseCanaries(ctx context.Context, client apiClient, then
 			c.canaries = append(c.canaries, selector)
 		}
 	}
-	c.interval = defaultInterval
+	c.interval = DefaultScrapeInterval
 	if len(c.canaries) == 0 {
 		return nil
 	}
@@ -111,8 +107,8 @@ func (c *gapDetector) chooseCanaries(ctx context.Context, client apiClient, then
 	return err
 }
 
-// scan looks at the canaries between the last look and now. missing reports whether
-// they are missing at the end.
+// scan looks for gaps in the canaries between the last look and now. missing reports whether
+// the canaries are missing at the end.
 func (c *gapDetector) scan(ctx context.Context, client apiClient, now time.Time) (missing bool, err error) {
 	window := 2*c.interval + c.interval/2
 	var parts []string
@@ -121,19 +117,23 @@ func (c *gapDetector) scan(ctx context.Context, client apiClient, now time.Time)
 	}
 	query := fmt.Sprintf("group(%s)", strings.Join(parts, " or "))
 	step := max(c.interval, now.Sub(time.UnixMilli(c.checkedUntil))/(pointsPerScan*scansAtOnce)).Truncate(time.Millisecond).Milliseconds()
-	// The window of the first point has to lie within what was looked at.
+	// The window of the first point begins where the last scan ended.
 	first := c.checkedUntil + window.Milliseconds()
 	for from := first; from <= now.UnixMilli(); from += pointsPerScan * step {
 		to := min(from+(pointsPerScan-1)*step, now.UnixMilli())
-		points, err := client.present(ctx, query, from, to, step)
+		samples, err := client.samples(ctx, "/api/v1/query_range", url.Values{
+			"query": {query}, "start": {promapi.FormatTime(time.UnixMilli(from))}, "end": {promapi.FormatTime(time.UnixMilli(to))},
+			"step": {strconv.FormatFloat(float64(step)/1000, 'f', 3, 64)},
+		})
 		if err != nil {
 			return false, err
 		}
 		expected := from
-		for _, point := range points {
+		for _, sample := range samples {
+			point := int64(sample.Timestamp)
 			if missing || point != expected {
-				// The first sample after the gap lies within the window; all
-				// series are scraped within an interval of each other.
+				// The first sample after the gap is within the window, and those of all other
+				// series within another interval.
 				c.contiguousSince = max(c.contiguousSince, point+c.interval.Milliseconds())
 			}
 			missing, expected = false, point+step

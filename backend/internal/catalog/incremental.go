@@ -9,14 +9,13 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// incrementalWindow is how far back an incremental refresh looks: longer than a
-// sample takes to get into cold, and short enough to read cold's newest data only.
+// incrementalWindow is how far back an incremental refresh looks. Samples get into cold faster
+// than that, and it is short enough to read only cold's newest data.
 const incrementalWindow = 5 * time.Minute
 
-// refreshIncrementally finds what has appeared in cold since the last snapshot, as far
-// as hot's completeness depends on it. It adds new metrics of other sources to the
-// snapshot. It returns true for a new source: then everything has to be learned
-// again. It runs with every probe, so it asks for little.
+// refreshIncrementally adds new metrics of other sources to the snapshot. It returns true if
+// cold has a new source: then the catalog has to learn everything again. It runs with every
+// probe, so its queries are small.
 func (c *Catalog) refreshIncrementally(ctx context.Context, now time.Time) (newSource bool) {
 	learned := c.learned.Load()
 	known := learned.Knowledge
@@ -24,7 +23,7 @@ func (c *Catalog) refreshIncrementally(ctx context.Context, now time.Time) (newS
 		return false
 	}
 	if stores := c.options.Cold.Status().Stores; stores != nil {
-		// A source that is gone is still among them.
+		// They include missing stores.
 		return slices.ContainsFunc(sourcesOf(stores, learned.ReplicaLabels), func(source map[string]string) bool {
 			return !containsSet(known.Sources, source)
 		}) || c.addNewNames(ctx, now, learned)
@@ -33,11 +32,11 @@ func (c *Catalog) refreshIncrementally(ctx context.Context, now time.Time) (newS
 	defer cancel()
 	for _, name := range slices.Sorted(maps.Keys(known.InjectedLabels)) {
 		if len(known.Sources) > mostSources {
-			break // Some are not held, so that none can be told to be new.
+			break // Not all sources are known, so new ones cannot be recognized.
 		}
 		values, err := c.options.Cold.api.labelValues(ctx, name, nil, c.incrementalSince(now))
 		if err != nil {
-			return false // The next learning will tell.
+			return false // The next attempt to learn reports it.
 		}
 		for _, value := range values {
 			isKnown := slices.ContainsFunc(known.Sources, func(source map[string]string) bool { return source[name] == value })
@@ -49,8 +48,8 @@ func (c *Catalog) refreshIncrementally(ctx context.Context, now time.Time) (newS
 	return c.addNewNames(ctx, now, learned)
 }
 
-// addNewNames adds new metrics of other sources. It always returns false: they are
-// no reason to learn everything again.
+// addNewNames adds new metrics of other sources. It always returns false: they are no reason to
+// learn everything again.
 func (c *Catalog) addNewNames(ctx context.Context, now time.Time, learned *Snapshot) bool {
 	known := learned.Knowledge
 	if !known.SourcesKnown || known.OnlySource() || known.OtherNames == nil || len(known.HotLabels) == 0 {
@@ -59,9 +58,9 @@ func (c *Catalog) addNewNames(ctx context.Context, now time.Time, learned *Snaps
 	ctx, cancel := context.WithTimeout(ctx, minProbeTimeout)
 	defer cancel()
 	others := ofOthers(known.HotLabels)
-	recent, err := c.options.Cold.api.askForNames(ctx, others, c.incrementalSince(now))
+	recent, err := c.options.Cold.api.metricNames(ctx, others, c.incrementalSince(now))
 	if err != nil {
-		return false // The next learning will tell.
+		return false // The next attempt to learn reports it.
 	}
 	var names tier.NameSet
 	for _, name := range recent {
@@ -87,8 +86,8 @@ func (c *Catalog) addNewNames(ctx context.Context, now time.Time, learned *Snaps
 	return false
 }
 
-// incrementalSince returns where an incremental refresh begins: shortly before the end
-// of cold's data, wherever that is.
+// incrementalSince returns the start of an incremental refresh, shortly before the end of cold's
+// data.
 func (c *Catalog) incrementalSince(now time.Time) time.Time {
 	if newest := c.newest.Load().newest; newest != 0 && newest < now.UnixMilli() {
 		now = time.UnixMilli(newest)

@@ -16,25 +16,25 @@ import (
 )
 
 const (
-	// mostNames bounds the metric names that are held of one tier: a large
-	// cluster has some thousands.
+	// mostNames is the maximum number of metric names of one tier. A large cluster has some
+	// thousands.
 	mostNames = 100_000
-	// mostNameSets bounds the sets of names that are held of one tier: a cold
-	// tier has one for each hot tier with other external labels.
+	// mostNameSets is the maximum number of sets of names of one tier. A cold tier has one for
+	// each hot tier with other external labels.
 	mostNameSets = 4
-	// nameOverhead is what a name takes in a set besides its bytes.
+	// nameOverhead is the memory of a name in a set, besides its bytes.
 	nameOverhead = 40
-	// sinceSlack is how much older than wanted the beginning of a set may be.
+	// sinceSlack is how much earlier than requested a set may begin.
 	sinceSlack = time.Hour
 )
 
-// errTooManyNames is why names are not held.
+// errTooManyNames is returned for more than mostNames.
 var errTooManyNames = errors.New("there are more names than are held")
 
-// nameCache holds the metric names that were asked of one tier, by the selectors
-// that they were asked for with. Catalogs that have the tier in common share them.
+// nameCache holds sets of metric names of one tier by selectors. Catalogs with the same tier share
+// them.
 type nameCache struct {
-	asking  chan struct{} // held while the tier is asked
+	asking  chan struct{} // held during a request
 	refused atomic.Bool   // the last set did not fit
 
 	mutex  sync.Mutex
@@ -42,19 +42,17 @@ type nameCache struct {
 	recent *simplelru.LRU[string, *cachedNames]
 }
 
-// cachedNames is a set of metric names that takes memory until everyone who holds
-// it has released it.
+// cachedNames is a set of metric names. Its memory is released when all holders have released it.
 type cachedNames struct {
-	names tier.NameSet
-	// since is from when on they were asked for, and asked when that was.
-	since, asked time.Time
-
+	names   tier.NameSet
+	since   time.Time // the start of the time that they were requested for
+	asked   time.Time // the time of the request
 	bytes   int
 	memory  *admission.BudgetShare
 	holders atomic.Int64
 }
 
-// set returns the names; nil where they are not known.
+// set returns the names, or nil if they are unknown.
 func (h *cachedNames) set() tier.NameSet {
 	if h == nil {
 		return nil
@@ -69,15 +67,14 @@ func (h *cachedNames) release() {
 }
 
 func newNameCache() *nameCache {
-	// It returns an error for a size below one only.
+	// It fails only for a size below one.
 	recent, _ := simplelru.NewLRU(mostNameSets, func(_ string, names *cachedNames) { names.release() })
 	return &nameCache{asking: make(chan struct{}, 1), recent: recent}
 }
 
-// metricNames returns the metric names of the series that match, or all, since
-// a time; nil where there are too many to hold, or the tier does not tell them.
-// Names that were asked for less than maxAge ago are not asked for again. The
-// caller releases what it gets. payer pays for the memory.
+// metricNames returns the metric names of the matching series since a time, by default of all. It
+// returns nil if there are too many, or if the tier does not report them. A result that is younger
+// than maxAge is used again. The caller releases the result. payer provides the memory.
 func (t *Tier) metricNames(ctx context.Context, payer *ProbeBudget, matchers []string, since time.Time, maxAge time.Duration) (*cachedNames, error) {
 	select {
 	case t.names.asking <- struct{}{}:
@@ -90,7 +87,7 @@ func (t *Tier) metricNames(ctx context.Context, payer *ProbeBudget, matchers []s
 	if held := t.names.get(key, since, now.Add(-maxAge)); held != nil {
 		return held, nil
 	}
-	list, err := t.api.askForNames(ctx, matchers, since)
+	list, err := t.api.metricNames(ctx, matchers, since)
 	switch {
 	case errors.Is(err, errTooManyNames):
 		t.names.refused.Store(true)
@@ -107,16 +104,16 @@ func (t *Tier) metricNames(ctx context.Context, payer *ProbeBudget, matchers []s
 func (s *nameCache) get(key string, since, notBefore time.Time) *cachedNames {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	held, found := s.recent.Get(key)
-	if !found || !held.asked.After(notBefore) || held.since.After(since) || since.Sub(held.since) > sinceSlack {
+	held, ok := s.recent.Get(key)
+	if !ok || !held.asked.After(notBefore) || held.since.After(since) || since.Sub(held.since) > sinceSlack {
 		return nil
 	}
 	held.holders.Add(1)
 	return held
 }
 
-// hold keeps a set for the caller, and for others that ask for it soon. It
-// returns nil where there is no memory for it.
+// hold adds a set to the cache, and returns it for one holder. It returns nil if there is no memory
+// for it.
 func (s *nameCache) hold(key string, payer *ProbeBudget, held *cachedNames) *cachedNames {
 	for name := range held.names {
 		held.bytes += len(name) + nameOverhead
@@ -132,7 +129,7 @@ func (s *nameCache) hold(key string, payer *ProbeBudget, held *cachedNames) *cac
 		return nil
 	}
 	if s.closed {
-		held.holders.Store(1) // Nobody else asks for it any more.
+		held.holders.Store(1) // The caller alone.
 		return held
 	}
 	held.holders.Store(2) // The caller and s.
@@ -140,8 +137,7 @@ func (s *nameCache) hold(key string, payer *ProbeBudget, held *cachedNames) *cac
 	return held
 }
 
-// replace is hold for the names that were asked for with the same selectors
-// and have become more.
+// replace adds a set that has more names than a previous set for the same selectors.
 func (s *nameCache) replace(matchers []string, payer *ProbeBudget, names tier.NameSet, before *cachedNames) *cachedNames {
 	changed := &cachedNames{names: names}
 	if before != nil {

@@ -104,7 +104,7 @@ func TestStores_LabelSetsAreBoundedInBytes(t *testing.T) {
 		stores, notes = watch.look(t.Context(), apiClient{client}, time.Now())
 	}
 	require.Nil(t, stores, "it is not known which sources there are")
-	require.Contains(t, notes[0].Public, "more stores than are held")
+	require.Contains(t, notes[0].Public, "too many stores")
 	require.LessOrEqual(t, watch.bytes, 2<<10)
 	stores, _ = watch.look(t.Context(), apiClient{client}, time.Now().Add(3*storeForgottenAfter))
 	require.Len(t, stores, 1, "what has gone for long makes room")

@@ -2,60 +2,54 @@ package catalog
 
 import (
 	"context"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// minProbeTimeout is what a probe may take however short its interval.
+// minProbeTimeout is the minimum timeout of a probe.
 const minProbeTimeout = 2 * time.Second
 
-// noCoverage is why hot covers nothing although it answers.
-const noCoverage = "its oldest sample could not be measured: it neither scrapes itself nor tells its blocks"
+// noCoverage is the error of a hot tier that answers, but whose coverage is unknown.
+const noCoverage = "its oldest sample could not be measured: it neither scrapes itself nor reports its blocks"
 
-// measure probes the tier: whether it evaluates a query and, for hot, from
-// when on it holds data.
+// measure checks whether the tier evaluates a query, and measures the start of hot's coverage.
 func (c apiClient) measure(ctx context.Context, name tier.Name) Status {
 	status := Status{Oldest: tier.NothingCovered}
 	started := time.Now()
 	err := c.evaluate(ctx)
 	status.Latency = time.Since(started)
-	switch {
-	case err != nil:
+	if status.Available = err == nil; err != nil {
 		status.fail(err)
-	case name == tier.Hot:
-		status.Available = true
+	} else if name == tier.Hot {
 		c.measureCoverage(ctx, &status)
-	default:
-		status.Available = true
 	}
 	status.CheckedAt = time.Now()
 	return status
 }
 
-// fail notes that a tier does not answer.
+// fail records that a tier does not answer.
 func (s *Status) fail(err error) {
 	s.Available, s.failure, s.Error = false, err, upstream.Describe(err)
 }
 
-// measureCoverage finds the oldest sample of hot. Of all that the endpoints say, the
-// latest counts: too late costs speed, too early would be a wrong answer. A retention
-// alone says nothing: a Prometheus that started yesterday has one, too.
+// measureCoverage finds the oldest sample of hot. Of several results, the latest counts: too
+// late makes queries slower, too early would give wrong answers. The retention alone proves
+// nothing, because a Prometheus that started yesterday also has one.
 func (c apiClient) measureCoverage(ctx context.Context, status *Status) {
 	var fromMetric, fromBlocks, newest int64
 	var metricError, blocksError error
-	group, groupContext := errgroup.WithContext(ctx)
-	group.Go(func() error { fromMetric, metricError = c.oldestByMetric(groupContext); return nil })
-	group.Go(func() error { fromBlocks, newest, blocksError = c.rangeOfBlocks(groupContext); return nil })
-	group.Go(func() error { c.readRuntime(groupContext, status); return nil })
-	_ = group.Wait() // The functions keep their errors: one of the sources is enough.
+	var running sync.WaitGroup
+	running.Go(func() { fromMetric, metricError = c.oldestByMetric(ctx) })
+	running.Go(func() { fromBlocks, newest, blocksError = c.rangeOfBlocks(ctx) })
+	running.Go(func() { c.readRuntime(ctx, status) })
+	running.Wait()
 	status.newestInHead = newest
 	switch {
 	case metricError == nil || blocksError == nil:
-		// A source that failed says 1970, and so nothing.
+		// A failed request leaves zero, the earliest time.
 		status.Oldest = max(fromMetric, fromBlocks)
 	case upstream.IsGone(metricError):
 		status.fail(metricError)

@@ -4,42 +4,38 @@ import (
 	"context"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 )
 
-// ProbeBudget bounds what the gateway asks of the tiers of one project on its own
-// account, all of them together. nil bounds nothing.
+// ProbeBudget limits the probes of all tiers of one project. nil means no limit.
 type ProbeBudget struct {
-	slots  chan struct{}
+	slots  *semaphore.Weighted
 	memory *admission.BudgetShare
 }
 
-// NewProbeBudget returns a bound of so many probes at a time, and of so many bytes
-// for the metric names that are held.
-func NewProbeBudget(atOnce int, nameBytes int64) *ProbeBudget {
-	return &ProbeBudget{slots: make(chan struct{}, atOnce), memory: admission.NewBudget[string](nameBytes, 0).Of("names")}
+// NewProbeBudget returns a budget for a number of concurrent probes, and for the bytes of all
+// metric names in memory.
+func NewProbeBudget(atOnce, nameBytes int64) *ProbeBudget {
+	return &ProbeBudget{slots: semaphore.NewWeighted(atOnce), memory: admission.NewBudget[string](nameBytes, 0).Of("names")}
 }
 
-// acquire waits until a probe may begin. It returns false when ctx ends before.
+// acquire waits until a probe may begin. It returns false if ctx ends first.
 func (p *ProbeBudget) acquire(ctx context.Context) bool {
-	if ctx.Err() != nil || p == nil {
+	if p == nil {
 		return ctx.Err() == nil
 	}
-	select {
-	case p.slots <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return p.slots.Acquire(ctx, 1) == nil
 }
 
 func (p *ProbeBudget) release() {
 	if p != nil {
-		<-p.slots
+		p.slots.Release(1)
 	}
 }
 
-// probeLoop probes now, at every interval and when again yields, until ctx ends.
+// probeLoop probes now, at every interval and whenever it receives from again, until ctx ends.
 func probeLoop(ctx context.Context, budget *ProbeBudget, interval time.Duration, again <-chan struct{}, probe func()) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -58,7 +54,7 @@ func probeLoop(ctx context.Context, budget *ProbeBudget, interval time.Duration,
 // latch opens once, after the first probe. One goroutine opens it.
 type latch chan struct{}
 
-// Wait blocks until the first probe is done, whatever it found, or ctx ends.
+// Wait blocks until the end of the first probe, whatever its result, or until ctx ends.
 func (l latch) Wait(ctx context.Context) {
 	select {
 	case <-l:
@@ -66,7 +62,8 @@ func (l latch) Wait(ctx context.Context) {
 	}
 }
 
-func (l latch) isOpen() bool {
+// Probed reports whether the first probe has ended, whatever its result.
+func (l latch) Probed() bool {
 	select {
 	case <-l:
 		return true
@@ -76,7 +73,7 @@ func (l latch) isOpen() bool {
 }
 
 func (l latch) open() {
-	if !l.isOpen() {
+	if !l.Probed() {
 		close(l)
 	}
 }

@@ -6,105 +6,50 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strings"
-
-	"gopkg.in/yaml.v3"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// replicaLabels are the usual labels by which replicas differ: those of the
-// Prometheus operator and of the documentation of Thanos and Mimir.
+// replicaLabels are the usual labels by which replicas differ, according to the Prometheus
+// Operator and the documentation of Thanos and Mimir.
 var replicaLabels = []string{"prometheus_replica", "replica", "__replica__"}
 
-// Identity is what tells replicas of one Prometheus from Prometheus servers
-// that hold different series.
+// Identity distinguishes replicas of one Prometheus from servers with different series.
 type Identity struct {
-	// ExternalLabels are those of the configuration, replica labels included.
-	ExternalLabels map[string]string
-	// Sharding is which part of the targets is scraped, in the words of the
-	// configuration; empty where it is all of them.
-	Sharding string
-
-	configured string // the Status.configured it belongs to
+	externalLabels map[string]string // including replica labels
+	sharding       string            // describes which part of the targets it scrapes; empty for all
+	configured     string            // Status.configured at that time
 }
 
-// Replica returns the name of the server among those behind one service.
+// Replica returns the name of one server behind a Service, or an empty string.
 func (t *Tier) Replica() string { return t.options.Replica }
 
 // Identity returns the identity of a replica, or nil while it is unknown.
 func (t *Tier) Identity() *Identity { return t.identity.Load() }
 
-// identify asks for the identity of the tier, unless both its process and its
-// configuration are still the same.
+// identify reads the identity of the tier, unless its process and its configuration are still
+// the same. If it fails, the next probe tries again.
 func (t *Tier) identify(ctx context.Context, status *Status) {
 	known := t.identity.Load()
 	if known != nil && status.configured != "" && known.configured == status.configured {
 		return
 	}
-	text, err := t.api.configuration(ctx)
-	if err != nil {
-		return // It is asked again by the next probe.
+	if config, err := t.api.configuration(ctx); err == nil {
+		t.identity.Store(&Identity{externalLabels: config.Global.ExternalLabels, sharding: config.sharding(), configured: status.configured})
 	}
-	found, err := parseIdentity(text)
-	if err != nil {
-		return
-	}
-	found.configured = status.configured
-	t.identity.Store(found)
-}
-
-// parseIdentity reads the configuration of a Prometheus.
-func parseIdentity(text string) (*Identity, error) {
-	var config struct {
-		Global struct {
-			ExternalLabels map[string]string `yaml:"external_labels"`
-		} `yaml:"global"`
-		ScrapeConfigs []struct {
-			Relabel []struct {
-				SourceLabels []string `yaml:"source_labels"`
-				TargetLabel  string   `yaml:"target_label"`
-				Regex        string   `yaml:"regex"`
-				Modulus      uint64   `yaml:"modulus"`
-				Action       string   `yaml:"action"`
-			} `yaml:"relabel_configs"`
-		} `yaml:"scrape_configs"`
-	}
-	if err := yaml.Unmarshal([]byte(text), &config); err != nil {
-		return nil, fmt.Errorf("read the configuration of a Prometheus: %w", err)
-	}
-	found := &Identity{ExternalLabels: config.Global.ExternalLabels}
-	parts := map[string]struct{}{}
-	for _, job := range config.ScrapeConfigs {
-		hashes := map[string]uint64{}
-		for _, rule := range job.Relabel {
-			if rule.Action == "hashmod" {
-				hashes[rule.TargetLabel] = rule.Modulus
-				continue
-			}
-			for _, label := range rule.SourceLabels {
-				if modulus := hashes[label]; modulus > 1 && (rule.Action == "keep" || rule.Action == "drop") {
-					parts[fmt.Sprintf("%s %s of %d", rule.Action, rule.Regex, modulus)] = struct{}{}
-				}
-			}
-		}
-	}
-	found.Sharding = strings.Join(slices.Sorted(maps.Keys(parts)), ", ")
-	return found, nil
 }
 
 // ordinal is the end of the name of a StatefulSet's pod.
 var ordinal = regexp.MustCompile(`-[0-9]+$`)
 
-// NoReplicas returns why the servers behind one service must not be asked as one
-// Prometheus: they are not replicas of each other, or one of them is a shard. It
-// returns the zero Note if they are replicas. certain is false if a server has not
-// told its configuration. removed are the labels that cold removes by deduplication.
+// NoReplicas returns why the servers behind one Service must not get queries as one Prometheus:
+// they are not replicas of each other, or one of them is a shard. It returns the zero Note for
+// replicas. certain is false if the configuration of a server is unknown. removed are the labels
+// that cold removes by deduplication.
 //
-// A server without a known identity counts as a replica if its pod belongs to the
-// StatefulSet of a known one: it is down, or has just started. It must not be asked
-// before its identity is known.
+// A server without a known identity, for example one that is down, counts as a replica if its
+// pod belongs to the StatefulSet of a known one. It gets no queries before its identity is known.
 func NoReplicas(servers []*Tier, removed []string) (reason tier.Note, certain bool) {
 	aside := append(slices.Clone(replicaLabels), removed...)
 	var known *Tier
@@ -114,18 +59,18 @@ func NoReplicas(servers []*Tier, removed []string) (reason tier.Note, certain bo
 		if identity == nil {
 			continue
 		}
-		if identity.Sharding != "" {
+		if identity.sharding != "" {
 			text := server.Replica() + " behind the service is a shard: it scrapes a part of the targets only"
-			return tier.Note{Detail: fmt.Sprintf("%s (%s)", text, identity.Sharding), Public: text}, true
+			return tier.Note{Detail: fmt.Sprintf("%s (%s)", text, identity.sharding), Public: text}, true
 		}
 		sets[ordinal.ReplaceAllString(server.Replica(), "")] = true
 		if known == nil {
 			known = server
 			continue
 		}
-		first, other := without(known.Identity().ExternalLabels, aside), without(identity.ExternalLabels, aside)
+		first, other := without(known.Identity().externalLabels, aside), without(identity.externalLabels, aside)
 		if !maps.Equal(first, other) {
-			text := fmt.Sprintf("%s and %s behind the service are no replicas of one Prometheus: their external labels", known.Replica(), server.Replica())
+			text := fmt.Sprintf("%s and %s behind the service are not replicas of one Prometheus: their external labels", known.Replica(), server.Replica())
 			return tier.Note{
 				Detail: fmt.Sprintf("%s are %s and %s", text, promql.FormatLabels(first), promql.FormatLabels(other)), Public: text + " differ",
 			}, true
@@ -133,7 +78,7 @@ func NoReplicas(servers []*Tier, removed []string) (reason tier.Note, certain bo
 	}
 	for _, server := range servers {
 		if len(servers) > 1 && server.Identity() == nil && !sets[ordinal.ReplaceAllString(server.Replica(), "")] {
-			return tier.PublicNote(fmt.Sprintf("whether %s is a replica is not known: it has not told its configuration; let it answer /api/v1/status/config, or switch the addressing of replicas off", server.Replica())), false
+			return tier.PublicNote(fmt.Sprintf("tierproxy does not know whether %s is a replica, because it cannot read its configuration: allow /api/v1/status/config, or set discovery.replicas to false", server.Replica())), false
 		}
 	}
 	return tier.Note{}, false

@@ -15,9 +15,9 @@ func server(t *testing.T, name, config string) *Tier {
 	t.Helper()
 	made := NewTier(TierOptions{Name: tier.Hot, Replica: name})
 	if config != "" {
-		identity, err := parseIdentity(config)
+		parsed, err := parseConfig(config)
 		require.NoError(t, err)
-		made.identity.Store(identity)
+		made.identity.Store(&Identity{externalLabels: parsed.Global.ExternalLabels, sharding: parsed.sharding()})
 	}
 	return made
 }
@@ -57,11 +57,11 @@ scrape_configs:
 		"the operator's rules for one shard": {servers: []*Tier{server(t, "p-0", unsharded), server(t, "p-1", unsharded)}},
 		"different external labels": {
 			servers: []*Tier{server(t, "p-0", first), server(t, "o-0", other)}, certain: true,
-			reason: `p-0 and o-0 behind the service are no replicas of one Prometheus: their external labels are {cluster="lab"} and {cluster="other"}`,
+			reason: `p-0 and o-0 behind the service are not replicas of one Prometheus: their external labels are {cluster="lab"} and {cluster="other"}`,
 		},
 		"an unknown replica label": {
 			servers: []*Tier{server(t, "p-0", first), server(t, "p-1", custom)}, certain: true,
-			reason: `p-0 and p-1 behind the service are no replicas of one Prometheus: their external labels are {cluster="lab"} and {cluster="lab", pod="p-1"}`,
+			reason: `p-0 and p-1 behind the service are not replicas of one Prometheus: their external labels are {cluster="lab"} and {cluster="lab", pod="p-1"}`,
 		},
 		"a shard": {
 			servers: []*Tier{server(t, "p-0", first), server(t, "p-shard-1-0", shard)}, certain: true,
@@ -73,11 +73,11 @@ scrape_configs:
 		},
 		"somebody else who is down": {
 			servers: []*Tier{server(t, "p-0", first), server(t, "other-0", "")},
-			reason:  "whether other-0 is a replica is not known: it has not told its configuration; let it answer /api/v1/status/config, or switch the addressing of replicas off",
+			reason:  "tierproxy does not know whether other-0 is a replica, because it cannot read its configuration: allow /api/v1/status/config, or set discovery.replicas to false",
 		},
 		"none that tells": {
 			servers: []*Tier{server(t, "p-0", ""), server(t, "p-1", "")},
-			reason:  "whether p-0 is a replica is not known: it has not told its configuration; let it answer /api/v1/status/config, or switch the addressing of replicas off",
+			reason:  "tierproxy does not know whether p-0 is a replica, because it cannot read its configuration: allow /api/v1/status/config, or set discovery.replicas to false",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,6 +2,9 @@ package catalog
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,45 +18,51 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// mostLabelBytes bounds the external labels and the replica labels that are held
-// of one tier. One that has more counts as one that does not tell them.
-const mostLabelBytes = 16 << 10
+// maxLabelBytes is the maximum size of the external labels, and of the replica labels, of a
+// tier. Larger ones count as unknown.
+const maxLabelBytes = 16 << 10
 
-// Settings are the defaults of a tier, as far as it tells them.
+// Settings are the defaults that a tier reports. Fields that it does not report are zero.
 type Settings struct {
-	// ExternalLabels are those of the tier's configuration; nil where it does
-	// not tell.
+	// ExternalLabels are the tier's external labels; nil if they are unknown.
 	ExternalLabels map[string]string
-	// ScrapeInterval and EvaluationInterval are the global ones of a
-	// Prometheus; the latter is also the step of subqueries that name none.
-	// Zero where the tier does not tell.
+	// ScrapeInterval and EvaluationInterval are the global intervals of a Prometheus. The
+	// latter is also the default step of subqueries.
 	ScrapeInterval, EvaluationInterval time.Duration
-	// LookbackDelta is how far an instant selector looks back; zero where the
-	// tier does not tell.
+	// LookbackDelta is how far an instant selector looks back.
 	LookbackDelta time.Duration
-	// OutOfOrderWindow is how much older than the newest sample of a series one
-	// may be that is still taken; zero where none is or the tier does not tell.
+	// OutOfOrderWindow is the maximum age of out-of-order samples; zero if the tier accepts
+	// none.
 	OutOfOrderWindow time.Duration
 	// ReplicaLabels are the labels that the tier removes by deduplication.
 	ReplicaLabels []string
-	// AutoDownsampling is set when the tier may answer with downsampled data that the
-	// query did not ask for.
+	// AutoDownsampling is set if the tier may return downsampled data that the query did not
+	// request.
 	AutoDownsampling bool
-	// InstantResolution is the coarsest resolution from which the tier answers
-	// instant queries that ask for none; zero means raw data.
+	// InstantResolution is the default maximum resolution of instant queries; zero for raw
+	// data.
 	InstantResolution time.Duration
-	// MetadataRange is how far back the tier looks for series, labels and values
-	// when no start is given; zero means to the beginning.
+	// MetadataRange is how far back the tier looks for series, labels and values by default;
+	// zero for everything.
 	MetadataRange time.Duration
 }
 
-// prometheusConfig is the part of a Prometheus' configuration that is read.
+// prometheusConfig is the part of a Prometheus' configuration that tierproxy reads.
 type prometheusConfig struct {
 	Global struct {
 		ScrapeInterval     string            `yaml:"scrape_interval"`
 		EvaluationInterval string            `yaml:"evaluation_interval"`
 		ExternalLabels     map[string]string `yaml:"external_labels"`
 	} `yaml:"global"`
+	ScrapeConfigs []struct {
+		Relabel []struct {
+			SourceLabels []string `yaml:"source_labels"`
+			TargetLabel  string   `yaml:"target_label"`
+			Regex        string   `yaml:"regex"`
+			Modulus      uint64   `yaml:"modulus"`
+			Action       string   `yaml:"action"`
+		} `yaml:"relabel_configs"`
+	} `yaml:"scrape_configs"`
 	Storage struct {
 		TSDB struct {
 			OutOfOrderTimeWindow string `yaml:"out_of_order_time_window"`
@@ -61,35 +70,64 @@ type prometheusConfig struct {
 	} `yaml:"storage"`
 }
 
-// settings asks the tier for its defaults. What it does not tell stays zero.
-// It returns an error when the tier could not be asked.
+// parseConfig reads the configuration of a Prometheus. It returns an error that wraps
+// upstream.ErrNotAnAnswer if text is empty or not YAML.
+func parseConfig(text string) (*prometheusConfig, error) {
+	var config prometheusConfig
+	if err := yaml.Unmarshal([]byte(text), &config); err != nil || text == "" {
+		return nil, errors.Join(upstream.ErrNotAnAnswer, err)
+	}
+	return &config, nil
+}
+
+// sharding describes which part of the targets a Prometheus scrapes, as relabeling rules in a
+// sorted list. It returns an empty string for all targets.
+func (c *prometheusConfig) sharding() string {
+	parts := map[string]struct{}{}
+	for _, job := range c.ScrapeConfigs {
+		hashes := map[string]uint64{}
+		for _, rule := range job.Relabel {
+			if rule.Action == "hashmod" {
+				hashes[rule.TargetLabel] = rule.Modulus
+				continue
+			}
+			for _, label := range rule.SourceLabels {
+				if modulus := hashes[label]; modulus > 1 && (rule.Action == "keep" || rule.Action == "drop") {
+					parts[fmt.Sprintf("%s %s of %d", rule.Action, rule.Regex, modulus)] = struct{}{}
+				}
+			}
+		}
+	}
+	return strings.Join(slices.Sorted(maps.Keys(parts)), ", ")
+}
+
+// settings returns the defaults of the tier. What the tier does not report stays zero. settings
+// returns an error if the tier does not answer.
 func (c apiClient) settings(ctx context.Context) (Settings, error) {
-	var found Settings
+	var settings Settings
 	config, err := c.configuration(ctx)
 	if err != nil && !upstream.CannotTell(err) {
-		return found, err
+		return settings, err
 	}
-	var parsed prometheusConfig
-	if err == nil && yaml.Unmarshal([]byte(config), &parsed) == nil {
-		found.ExternalLabels = parsed.Global.ExternalLabels
-		if found.ExternalLabels == nil {
-			found.ExternalLabels = map[string]string{}
+	if config != nil {
+		if settings.ExternalLabels = config.Global.ExternalLabels; settings.ExternalLabels == nil {
+			settings.ExternalLabels = map[string]string{}
 		}
-		if len(promql.FormatLabels(found.ExternalLabels)) > mostLabelBytes {
-			found.ExternalLabels = nil
+		if len(promql.FormatLabels(settings.ExternalLabels)) > maxLabelBytes {
+			settings.ExternalLabels = nil
 		}
-		found.ScrapeInterval = parseDuration(parsed.Global.ScrapeInterval)
-		found.EvaluationInterval = parseDuration(parsed.Global.EvaluationInterval)
-		found.OutOfOrderWindow = parseDuration(parsed.Storage.TSDB.OutOfOrderTimeWindow)
+		settings.ScrapeInterval = parseDuration(config.Global.ScrapeInterval)
+		settings.EvaluationInterval = parseDuration(config.Global.EvaluationInterval)
+		settings.OutOfOrderWindow = parseDuration(config.Storage.TSDB.OutOfOrderTimeWindow)
 	}
 	flags, err := ask[map[string]string](ctx, c, "/api/v1/status/flags", nil)
 	switch {
 	case err == nil:
-		found.readFlags(flags)
+		settings.readFlags(flags)
 	case !upstream.CannotTell(err):
-		return found, err
+		return settings, err
 	}
-	return found, nil
+	return settings, nil
 }
 
 func (s *Settings) readFlags(flags map[string]string) {
@@ -101,7 +139,7 @@ func (s *Settings) readFlags(flags map[string]string) {
 	s.InstantResolution = parseDuration(flags["query.instant.default.max_source_resolution"])
 	s.MetadataRange = parseDuration(flags["query.metadata.default-time-range"])
 	// Thanos prints a repeated flag as a list in brackets, and takes lists.
-	if len(flags["query.replica-label"]) > mostLabelBytes {
+	if len(flags["query.replica-label"]) > maxLabelBytes {
 		return
 	}
 	for _, name := range strings.FieldsFunc(flags["query.replica-label"], func(r rune) bool { return strings.ContainsRune("[], \n", r) }) {
@@ -111,8 +149,8 @@ func (s *Settings) readFlags(flags map[string]string) {
 	}
 }
 
-// parseDuration reads a duration in the notation of Prometheus or of Go; what
-// is neither is zero.
+// parseDuration parses a duration in the notation of Prometheus or of Go. It returns zero for
+// any other text.
 func parseDuration(text string) time.Duration {
 	if parsed, err := model.ParseDuration(text); err == nil {
 		return time.Duration(parsed)

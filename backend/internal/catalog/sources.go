@@ -6,11 +6,12 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// learnSources finds the external label sets of cold, what hot's series carry
-// there, and which metrics other sources have.
+// learnSources finds the sources of cold, the external labels of hot's series in cold, and the
+// metric names of other sources.
 func (c *Catalog) learnSources(ctx context.Context, known *tier.SeriesEvidence, replica []string) error {
 	stores := c.options.Cold.Status().Stores
 	if stores != nil && len(stores) == 0 {
@@ -24,8 +25,7 @@ func (c *Catalog) learnSources(ctx context.Context, known *tier.SeriesEvidence, 
 		case isSource:
 			known.InjectedLabels = known.HotLabels
 		case len(known.HotLabels) == 0 && len(known.Sources) == 1:
-			// Hot does not say who it is, or says it has no labels: the only
-			// source is taken for it.
+			// Hot has no known external labels: the only source is assumed to be hot.
 			known.InjectedLabels, known.SourcesKnown = known.Sources[0], false
 		}
 	} else if err := c.sourcesByValues(ctx, known); err != nil {
@@ -40,8 +40,8 @@ func (c *Catalog) learnSources(ctx context.Context, known *tier.SeriesEvidence, 
 	return err
 }
 
-// ofOthers selects the series of every source but hot, in one selector for each
-// of hot's external labels.
+// ofOthers returns selectors for the series of all sources except hot: one selector for each of
+// hot's external labels.
 func ofOthers(hotLabels map[string]string) []string {
 	var selectors []string
 	for _, name := range slices.Sorted(maps.Keys(hotLabels)) {
@@ -50,8 +50,7 @@ func ofOthers(hotLabels map[string]string) []string {
 	return selectors
 }
 
-// sourcesOf are the external label sets of stores, each once and without the
-// replica labels.
+// sourcesOf returns the distinct external label sets of stores, without replica labels.
 func sourcesOf(stores []Store, replica []string) []map[string]string {
 	var sources []map[string]string
 	for _, store := range stores {
@@ -68,16 +67,16 @@ func containsSet(list []map[string]string, set map[string]string) bool {
 	return slices.ContainsFunc(list, func(other map[string]string) bool { return maps.Equal(other, set) })
 }
 
-// sourcesByValues finds the sources of a cold tier that does not list them, by
-// the values it has for hot's external labels.
+// sourcesByValues finds the sources of a cold tier that does not list its stores, by the values
+// of hot's external labels in cold.
 func (c *Catalog) sourcesByValues(ctx context.Context, known *tier.SeriesEvidence) error {
 	if len(known.HotLabels) == 0 {
 		return nil
 	}
 	cold := c.options.Cold.api
-	names, err := cold.labelValues(ctx, "__name__", []string{"{" + matchersOf(known.HotLabels) + "}"}, c.since())
+	names, err := cold.labelValues(ctx, "__name__", []string{promql.FormatLabels(known.HotLabels)}, c.since())
 	if err != nil || len(names) == 0 {
-		return err // Cold does not have hot's labels: nothing can be told by them.
+		return err // Cold does not have hot's external labels.
 	}
 	known.SourcesKnown = true
 	known.InjectedLabels = known.HotLabels
@@ -89,7 +88,7 @@ func (c *Catalog) sourcesByValues(ctx context.Context, known *tier.SeriesEvidenc
 		}
 		if len(values) > mostSources {
 			values = values[:mostSources]
-			// The rest is one source without a known label.
+			// An empty set stands for all further sources.
 			known.Sources = append(known.Sources, map[string]string{})
 		}
 		for _, value := range values {
@@ -108,8 +107,7 @@ func (c *Catalog) sourcesByValues(ctx context.Context, known *tier.SeriesEvidenc
 	return nil
 }
 
-// mostSources bounds the sources that are held of a cold tier that does not list
-// them.
+// mostSources is the maximum number of sources of a cold tier that does not list its stores.
 const mostSources = 2000
 
 func without(set map[string]string, names []string) map[string]string {

@@ -10,19 +10,19 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
-// storeStability is the time in which all probes of cold found the same set of
-// stores, each of them reachable. A Thanos that has lost a store soon answers without
-// a warning, so only its list of stores shows whether an answer was whole.
+// storeStability is the time in which all probes of cold found the same set of reachable
+// stores. Some minutes after a Thanos has lost a store, it answers without a warning, so only
+// its list of stores shows whether an answer was complete.
 type storeStability struct {
 	stores       string // identifies the set
 	since, until time.Time
 }
 
-// noStores identifies the set of a tier that does not tell any.
+// noStores identifies the set of a tier that does not report its stores.
 const noStores = "none"
 
-// observeStores notes what a probe of cold has found. began is when it was
-// asked for its stores, and told whether it has ever told any.
+// observeStores records the stores that a probe of cold found. began is the time of the
+// request, and told is set if cold has ever reported its stores.
 func (t *Tier) observeStores(status *Status, began time.Time, told bool) {
 	missing := slices.ContainsFunc(status.Stores, func(store Store) bool { return store.Failed || store.Fewer })
 	var next *storeStability
@@ -37,8 +37,7 @@ func (t *Tier) observeStores(status *Status, began time.Time, told bool) {
 	close(*t.probed.Swap(&probed))
 }
 
-// storesText identifies a set of stores: by their kinds, their label sets and how
-// many servers there are of each. The times of their samples are not part of it.
+// storesText identifies a set of stores by their kinds, label sets and numbers of servers.
 func storesText(stores []Store) string {
 	if stores == nil {
 		return noStores
@@ -53,8 +52,8 @@ func storesText(stores []Store) string {
 	return strings.Join(list, "\n")
 }
 
-// StableStores returns a text that identifies cold's set of stores. found is false
-// while a store is missing, or the set is unknown.
+// StableStores returns a text that identifies cold's set of stores. found is false while a
+// store is missing, or the set is unknown.
 func (t *Tier) StableStores() (stores string, found bool) {
 	stability := t.stability.Load()
 	if stability == nil || !t.Status().Available {
@@ -63,8 +62,8 @@ func (t *Tier) StableStores() (stores string, found bool) {
 	return stability.stores, true
 }
 
-// StoresUnchanged reports whether the set of stores was this one, and complete, between
-// two times. It waits for the probe that shows it. It returns false when ctx ends.
+// StoresUnchanged reports whether cold had this set of stores, without a missing one, between
+// two times. It waits for the next probe. It returns false if ctx ends first.
 func (t *Tier) StoresUnchanged(ctx context.Context, stores string, from, until time.Time) bool {
 	for {
 		probed := *t.probed.Load()
@@ -83,9 +82,9 @@ func (t *Tier) StoresUnchanged(ctx context.Context, stores string, from, until t
 	}
 }
 
-// SourcesEnd returns the time up to which every source of cold has samples, in
-// milliseconds since the Unix epoch; the largest int64 if samples come in, or if cold
-// does not list its stores. It ignores a source that ended more than a day before now.
+// SourcesEnd returns the time until which every source of cold has samples, in milliseconds
+// since the Unix epoch. It returns the largest int64 if all sources get new samples, or if cold
+// does not list its stores. It ignores sources that ended more than a day before now.
 func (t *Tier) SourcesEnd(now time.Time) int64 {
 	ends := map[string]int64{}
 	for _, store := range t.Status().Stores {

@@ -122,7 +122,7 @@ func TestLook_HoldsAtMostSoManyStores(t *testing.T) {
 	found, notes := w.at(now, map[string][]storeTold{"store": {labelled("a", nil, 1), labelled("b", nil, 1)}})
 	require.Nil(t, found, "what is not held cannot be missed")
 	require.Len(t, notes, 1)
-	require.Contains(t, notes[0].Public, "more stores than are held")
+	require.Contains(t, notes[0].Public, "too many stores")
 }
 
 func TestStores_WhatMakesAnotherSet(t *testing.T) {

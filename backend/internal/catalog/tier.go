@@ -1,6 +1,6 @@
-// Package catalog holds what is known of the tiers: whether they answer, what hot
-// covers and where its gaps are, where cold ends, which sources and metric names
-// each has. Of this project it imports upstream, admission and what is below them.
+// Package catalog holds what is known about the tiers: whether they answer, what hot covers
+// and where its gaps are, where cold ends, and the sources and metric names of both. Of this
+// project it imports upstream, admission and what is below them.
 package catalog
 
 import (
@@ -24,85 +24,74 @@ type TierOptions struct {
 	Name tier.Name
 	// Client calls the tier.
 	Client *upstream.Client
-	// Retention is an upper bound of how far back hot is asked; zero means
-	// that none was configured.
-	Retention time.Duration
-	// Lag is how far the newest data of cold is behind.
-	Lag time.Duration
-	// ScrapeInterval is the time between two samples of a series; zero where
-	// it is not configured, and what was seen counts.
-	ScrapeInterval time.Duration
-	// ProbeInterval is the time between two probes; one probe may take as
-	// long, and always two seconds.
+	TierSettings
+	// ProbeInterval is the time between two probes. It is also the timeout of a probe, which
+	// is at least two seconds.
 	ProbeInterval time.Duration
-	// Replica is the name of the server among those behind one service; empty
-	// if it is not one of several. See Identity.
+	// Replica is the name of one server behind a Service, or empty. See Identity.
 	Replica string
-	// Calls admits the calls of queries; nil admits every one. It does not hold for
-	// probes.
+	// Calls admits the calls of queries, but not probes; nil admits all.
 	Calls *admission.Controller
-	// ProbeBudget bounds what the gateway itself asks of the tier; nil bounds nothing.
+	// ProbeBudget limits probes; nil for no limit.
 	ProbeBudget *ProbeBudget
-	// Warm is how many connections are made when the tier becomes available.
+	// Warm is the number of connections to open when the tier becomes available.
 	Warm int
-	// OnProbe is called after each probe with what it found, if not nil, and
-	// before Wait returns.
+	// OnProbe, if not nil, is called with the result of each probe, before Wait returns.
 	OnProbe func(Status)
 }
 
-// Status is what the last probe of a tier found.
-type Status struct {
-	// Available is set when the tier answered.
-	Available bool
-	// CheckedAt is when the probe ended; the zero time before the first one.
-	CheckedAt time.Time
-	// Since is since when the tier has been available or unavailable.
-	Since time.Time
-	// Error says why the tier is unavailable, or why its coverage could not
-	// be measured, in words without addresses.
-	Error string
-	// Latency is how long the tier took to answer the probe.
-	Latency time.Duration
-	// Oldest is the timestamp of the oldest sample in milliseconds since the
-	// Unix epoch, as measured; tier.NothingCovered where it could not be.
-	Oldest int64
-	// Retention is the retention that the tier says it keeps; zero when it
-	// does not tell.
+// TierSettings are the settings of a datasource for a tier that do not change the probes.
+type TierSettings struct {
+	// Retention is the configured retention of hot, or zero.
 	Retention time.Duration
-	// ContiguousSince is since when hot has its samples without a gap that a restart
-	// or an outage left, in milliseconds since the Unix epoch; zero where
-	// there is no gap.
-	ContiguousSince int64
-	// ScrapeInterval is the time between two samples of hot as seen; zero
-	// where nothing was seen.
+	// Lag is the age of the newest data of cold.
+	Lag time.Duration
+	// ScrapeInterval is the configured interval, or zero. Then the measured one counts.
 	ScrapeInterval time.Duration
-	// Stores are what cold says of its stores; nil where it has no such
-	// endpoint.
+}
+
+// Status is the result of the last probe of a tier.
+type Status struct {
+	// Available is set if the tier answered.
+	Available bool
+	// CheckedAt is the end of the probe, and the zero time before the first probe.
+	CheckedAt time.Time
+	// Since is the time of the last change of Available.
+	Since time.Time
+	// Error says why the tier is unavailable, or why its coverage is unknown. It contains no
+	// addresses.
+	Error string
+	// Latency is the duration of the query of the probe.
+	Latency time.Duration
+	// Oldest is the timestamp of the oldest sample in milliseconds since the Unix epoch, or
+	// tier.NothingCovered if it is unknown.
+	Oldest int64
+	// Retention is the retention that the tier reports, or zero.
+	Retention time.Duration
+	// ContiguousSince is the end of the last gap in hot that a restart or an outage left, in
+	// milliseconds since the Unix epoch, or zero without a gap.
+	ContiguousSince int64
+	// ScrapeInterval is the measured scrape interval of hot, or zero.
+	ScrapeInterval time.Duration
+	// Stores are the stores that cold reports, or nil if it has no such endpoint.
 	Stores []Store
 	// Notes say why the tier's answers may be incomplete although it answers.
 	Notes []tier.Note
 
-	failure      error     // of the call that was to show whether the tier answers
+	failure      error     // of the query of the probe
 	started      time.Time // of the process that answered
-	server       string    // which process answered
-	configured   string    // which process with which configuration answered
-	refusal      tier.Note // why the tier is not asked whatever the probe found
+	server       string    // identifies the process that answered
+	configured   string    // identifies the process and its configuration
+	refusal      tier.Note // why the tier gets no calls, whatever the probe found
 	newestInHead int64     // timestamp of the newest sample of hot's head
 }
 
-// Tier is one tier of a datasource with its health. Datasources that differ only in
-// their TierSettings share everything else: connections, probes and limits. It is safe
-// for concurrent use.
+// Tier is one tier of a datasource with its health. Datasources that differ only in their
+// TierSettings share connections, probes and limits. It is safe for concurrent use.
 type Tier struct {
 	*sharedTier
 	settings TierSettings
-	refusal  *atomic.Pointer[tier.Note] // of this view; nil where it is never refused
-}
-
-// TierSettings are what a datasource says of a tier that takes no further probe.
-type TierSettings struct {
-	// Retention, Lag and ScrapeInterval are as in TierOptions.
-	Retention, Lag, ScrapeInterval time.Duration
+	refusal  *atomic.Pointer[tier.Note] // of this view; nil for none
 }
 
 // sharedTier is what all views of a tier have in common.
@@ -114,19 +103,19 @@ type sharedTier struct {
 	api     apiClient
 	calls   *admission.Controller
 	mutex   sync.Mutex // held while a new status follows from the previous one
-	// gapDetector and stores are used by Run alone.
+	// Only Run uses gaps and stores.
 	gaps      gapDetector
 	stores    storeWatch
 	status    atomic.Pointer[Status]
 	identity  atomic.Pointer[Identity]
-	stability atomic.Pointer[storeStability] // of cold; nil while it is not
+	stability atomic.Pointer[storeStability] // of cold; nil while it is not stable
 	probed    atomic.Pointer[chan struct{}]
-	again     chan struct{} // asks for a probe now
+	again     chan struct{} // requests a probe
 }
 
-// NewTier returns a tier that has not been probed yet: see Run.
+// NewTier returns a tier without any probe: see Run.
 func NewTier(options TierOptions) *Tier {
-	t := &Tier{settings: TierSettings{Retention: options.Retention, Lag: options.Lag, ScrapeInterval: options.ScrapeInterval}}
+	t := &Tier{settings: options.TierSettings}
 	t.sharedTier = &sharedTier{
 		base: t, names: newNameCache(),
 		options: options, api: apiClient{options.Client}, calls: cmp.Or(options.Calls, admission.NewController(admission.Limits{}, nil)),
@@ -146,17 +135,16 @@ func (t *Tier) With(settings TierSettings) *Tier {
 	return &Tier{sharedTier: t.sharedTier, settings: settings, refusal: t.refusal}
 }
 
-// Base returns the view that all views of the tier have in common.
+// Base returns the view with the settings of NewTier. It is equal for all views of a tier.
 func (t *Tier) Base() *Tier { return t.base }
 
 // Name returns hot or cold.
 func (t *Tier) Name() tier.Name { return t.options.Name }
 
-// Endpoint returns the address of the tier for people to read.
+// Endpoint returns the URL of the tier for display.
 func (t *Tier) Endpoint() string { return t.api.Endpoint() }
 
-// EndpointFor returns the address in the form for a caller. Without detailed its
-// path is left out: it may name a tenant.
+// EndpointFor returns Endpoint. Without detailed, it omits the path, which may name a tenant.
 func (t *Tier) EndpointFor(detailed bool) string {
 	if detailed {
 		return t.Endpoint()
@@ -164,7 +152,7 @@ func (t *Tier) EndpointFor(detailed bool) string {
 	return t.api.Server()
 }
 
-// Status returns what the last probe found. A refused tier is always unavailable.
+// Status returns the result of the last probe. A refused tier is always unavailable.
 func (t *Tier) Status() Status {
 	status := *t.status.Load()
 	if reason := t.refused(); reason != (tier.Note{}) {
@@ -173,7 +161,7 @@ func (t *Tier) Status() Status {
 	return status
 }
 
-// ErrorFor returns Error in the form for a caller: see tier.Note.
+// ErrorFor returns Error. Without detailed, it omits details of the configuration.
 func (s *Status) ErrorFor(detailed bool) string {
 	if s.refusal != (tier.Note{}) {
 		return s.refusal.For(detailed)
@@ -185,19 +173,16 @@ func (s *Status) ErrorFor(detailed bool) string {
 type CallOptions struct {
 	// Caller is on whose behalf the call is made.
 	Caller admission.Caller
-	// DetachOnCancel lets the call go on for others who have joined it once its
-	// context is cancelled without a cause, as that of a client that has gone.
+	// DetachOnCancel lets the call continue for others that have joined it, if its context is
+	// cancelled without a cause, as that of a client that has disconnected.
 	DetachOnCancel bool
-	// ConfinedTo are the namespaces that the request is confined to; nil where it
-	// is not.
+	// ConfinedTo are the namespaces that the request is confined to; nil for none.
 	ConfinedTo []string
 }
 
-// Do calls the tier: see Client.Do. Calls beyond the limits wait, and identical
-// ones are made once.
-//
-// A tier that was refused is not called, and the error is a *RefusedError. One
-// that has too many calls already gives an *OverloadError.
+// Do calls the tier. Calls beyond the limits wait, and identical calls are made once. Do returns
+// a *upstream.RefusedError for a refused tier, a *admission.OverloadError for a tier with too
+// many calls, and the errors of upstream.Client.Send.
 func (t *Tier) Do(ctx context.Context, request *promapi.Request, options *CallOptions) (*http.Response, error) {
 	if reason := t.refused(); reason != (tier.Note{}) {
 		return nil, &upstream.RefusedError{Reason: reason.Public}
@@ -215,7 +200,7 @@ func (t *Tier) Do(ctx context.Context, request *promapi.Request, options *CallOp
 	})
 }
 
-// State returns what the routing rules need to know at the given time.
+// State returns the state of the tier at a time, for the routing rules.
 func (t *Tier) State(now time.Time) tier.State {
 	status := t.Status()
 	state := tier.State{
@@ -225,8 +210,7 @@ func (t *Tier) State(now time.Time) tier.State {
 		Newest:     now.Add(-t.settings.Lag).UnixMilli(),
 		Notes:      status.Notes,
 	}
-	// A block may be deleted between two probes; what lies within the
-	// retention is never deleted.
+	// Between two probes, a Prometheus may delete blocks that are older than the retention.
 	for _, retention := range []time.Duration{t.settings.Retention, status.Retention} {
 		if retention > 0 {
 			state.Oldest = max(state.Oldest, now.Add(-retention).UnixMilli())
@@ -235,9 +219,8 @@ func (t *Tier) State(now time.Time) tier.State {
 	return state
 }
 
-// RefusedBy returns a view of the tier that is unavailable, whatever its probes
-// find, while refusal holds another Note than the zero one. Other views are not
-// affected.
+// RefusedBy returns a view of the tier that is unavailable while refusal holds a Note other than
+// the zero Note. Other views are not affected.
 func (t *Tier) RefusedBy(refusal *atomic.Pointer[tier.Note]) *Tier {
 	return &Tier{sharedTier: t.sharedTier, settings: t.settings, refusal: refusal}
 }
@@ -251,12 +234,11 @@ func (t *Tier) refused() tier.Note {
 	return tier.Note{}
 }
 
-// Unresolved returns an unavailable tier whose location is unknown. Its error is the
-// given reason. endpoint is shown to people, and may be empty.
-func Unresolved(name tier.Name, endpoint *url.URL, reason string) *Tier {
-	refused := &upstream.RefusedError{Reason: reason}
-	t := NewTier(TierOptions{Name: name, Client: upstream.Refusing(endpoint, refused), ProbeInterval: minProbeTimeout})
+// Unresolved returns an unavailable tier whose location is unknown. Its error is reason.
+func Unresolved(name tier.Name, reason string) *Tier {
+	client, _ := upstream.NewClient(upstream.ClientOptions{URL: &url.URL{}}) // It reads no files, so it does not fail.
 	note := tier.PublicNote(reason)
+	t := NewTier(TierOptions{Name: name, Client: client, ProbeInterval: minProbeTimeout})
 	t.refusal = &atomic.Pointer[tier.Note]{}
 	t.refusal.Store(&note)
 	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: reason, CheckedAt: time.Now(), Since: time.Now()})
@@ -264,11 +246,7 @@ func Unresolved(name tier.Name, endpoint *url.URL, reason string) *Tier {
 	return t
 }
 
-// Probed reports whether the tier was probed at least once.
-func (t *Tier) Probed() bool { return !t.status.Load().CheckedAt.IsZero() }
-
-// ReportFailure notes that a call failed because the tier is down, and starts a
-// probe. The tier is unavailable until a probe succeeds.
+// ReportFailure makes the tier unavailable after a failed call, and requests a probe.
 func (t *Tier) ReportFailure(err error) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
@@ -282,7 +260,7 @@ func (t *Tier) ReportFailure(err error) {
 	t.status.Store(&failed)
 	select {
 	case t.again <- struct{}{}:
-	default: // A probe is asked for already.
+	default: // A probe is already requested.
 	}
 }
 
@@ -298,46 +276,46 @@ func (t *Tier) Close() {
 	t.names.close()
 }
 
-// probeTimeout is how long a probe may take.
+// probeTimeout returns the timeout of a probe.
 func (t *Tier) probeTimeout() time.Duration { return max(t.options.ProbeInterval, minProbeTimeout) }
 
-// probe asks the tier once and stores what it found.
+// probe probes the tier once and stores its status.
 func (t *Tier) probe(ctx context.Context) {
 	probeContext, cancel := context.WithTimeout(ctx, t.probeTimeout())
 	defer cancel()
-	found := t.api.measure(probeContext, t.options.Name)
+	status := t.api.measure(probeContext, t.options.Name)
 	storesAsked := time.Now()
 	if t.options.Name == tier.Hot {
-		t.checkFreshness(probeContext, &found, time.Now())
-	} else if found.Available {
-		found.Stores, found.Notes = t.stores.look(probeContext, t.api, time.Now())
-		if found.Stores != nil && len(found.Stores) == 0 {
-			// It would answer everything, and nothing.
-			found.Available, found.Error = false, "none of its stores has told it yet what it holds"
+		t.checkFreshness(probeContext, &status, time.Now())
+	} else if status.Available {
+		status.Stores, status.Notes = t.stores.look(probeContext, t.api, time.Now())
+		if status.Stores != nil && len(status.Stores) == 0 {
+			// Its answers would all be empty.
+			status.Available, status.Error = false, "none of its stores has reported its data yet"
 		}
 	}
 	if ctx.Err() != nil {
 		return // The gateway stops: the failure says nothing about the tier.
 	}
-	if found.Available && t.options.Replica != "" {
-		t.identify(probeContext, &found)
+	if status.Available && t.options.Replica != "" {
+		t.identify(probeContext, &status)
 	}
 	t.mutex.Lock()
 	previous := *t.status.Load()
-	found.Since = previous.Since
-	if previous.CheckedAt.IsZero() || previous.Available != found.Available {
-		found.Since = found.CheckedAt
+	status.Since = previous.Since
+	if previous.CheckedAt.IsZero() || previous.Available != status.Available {
+		status.Since = status.CheckedAt
 	}
-	t.status.Store(&found)
+	t.status.Store(&status)
 	t.mutex.Unlock()
 	if t.options.Name == tier.Cold {
-		t.observeStores(&found, storesAsked, t.stores.seen != nil)
+		t.observeStores(&status, storesAsked, t.stores.seen != nil)
 	}
 	if t.options.OnProbe != nil {
-		t.options.OnProbe(found)
+		t.options.OnProbe(status)
 	}
 	t.open()
-	if found.Available && !previous.Available && t.options.Warm > 0 {
+	if status.Available && !previous.Available && t.options.Warm > 0 {
 		t.api.warm(probeContext, t.options.Warm)
 	}
 }

@@ -18,7 +18,7 @@ func TestEndpointFor_LeavesOutThePath(t *testing.T) {
 }
 
 func TestWith_SharesAllButTheSettings(t *testing.T) {
-	base := NewTier(TierOptions{Name: tier.Hot, Retention: time.Hour, Lag: time.Minute})
+	base := NewTier(TierOptions{Name: tier.Hot, TierSettings: TierSettings{Retention: time.Hour, Lag: time.Minute}})
 	require.Same(t, base, base.With(TierSettings{Retention: time.Hour, Lag: time.Minute}))
 	now := time.UnixMilli(100_000_000)
 	base.status.Store(&Status{Available: true, Oldest: 1000})

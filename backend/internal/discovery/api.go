@@ -20,8 +20,6 @@ var ErrNoCluster = errors.New("tierproxy does not run in a Kubernetes cluster, a
 // api holds the clients for the two API groups that discovery reads.
 type api struct {
 	core, discovery *rest.RESTClient
-	// parameters encodes the options of a request.
-	parameters runtime.ParameterCodec
 }
 
 // connect returns the clients, without connecting.
@@ -47,20 +45,17 @@ func connect(kubeconfig string) (*api, error) {
 	if err := errors.Join(corev1.AddToScheme(known), discoveryv1.AddToScheme(known)); err != nil {
 		return nil, fmt.Errorf("describe the Kubernetes API: %w", err)
 	}
-	connected := &api{parameters: runtime.NewParameterCodec(known)}
+	client := func(version schema.GroupVersion, path string) (*rest.RESTClient, error) {
+		config.GroupVersion, config.APIPath = &version, path
+		return rest.RESTClientFor(config)
+	}
 	config.NegotiatedSerializer = serializer.NewCodecFactory(known).WithoutConversion()
-	for _, group := range []struct {
-		version schema.GroupVersion
-		path    string
-		client  **rest.RESTClient
-	}{
-		{corev1.SchemeGroupVersion, "/api", &connected.core},
-		{discoveryv1.SchemeGroupVersion, "/apis", &connected.discovery},
-	} {
-		config.GroupVersion, config.APIPath = &group.version, group.path
-		if *group.client, err = rest.RESTClientFor(config); err != nil {
-			return nil, fmt.Errorf("make the client of the Kubernetes API: %w", err)
-		}
+	connected := &api{}
+	if connected.core, err = client(corev1.SchemeGroupVersion, "/api"); err == nil {
+		connected.discovery, err = client(discoveryv1.SchemeGroupVersion, "/apis")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make the client of the Kubernetes API: %w", err)
 	}
 	return connected, nil
 }

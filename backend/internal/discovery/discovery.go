@@ -8,25 +8,21 @@ import (
 	"sync"
 	"time"
 
-	"k8s.io/klog/v2"
-
 	"github.com/go-logr/logr"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"k8s.io/klog/v2"
 )
 
-const (
-	// idleTimeout is how long discovery watches a Service after its last use.
-	idleTimeout = 10 * time.Minute
-	// maxWatches is the maximum number of watched Services.
-	maxWatches = 256
-)
+// maxWatches is the maximum number of watched Services.
+const maxWatches = 256
 
 // Options are the options of New.
 type Options struct {
 	// Kubeconfig is the path of a kubeconfig file, for development. Empty: the
 	// cluster that this process runs in.
 	Kubeconfig string
-	// OnChange, if not nil, is called with each new state of a Service. Calls do not overlap.
-	// It must not block.
+	// OnChange is called with each new state of a Service. Calls do not overlap. It must not
+	// block.
 	OnChange func(Reference, *Service)
 }
 
@@ -39,7 +35,7 @@ type Discovery struct {
 
 	mutex   sync.Mutex
 	context context.Context //nolint:containedctx // The lifetime of the watches: from Start to Stop.
-	watches map[Reference]*watch
+	watches *simplelru.LRU[Reference, *watch]
 	running sync.WaitGroup
 }
 
@@ -51,7 +47,14 @@ func New(options Options) (*Discovery, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Discovery{options: options, api: connected, watches: make(map[Reference]*watch)}, nil
+	return &Discovery{options: options, api: connected, watches: newWatches()}, nil
+}
+
+// newWatches returns an empty set of watches, which ends a watch when it drops it.
+func newWatches() *simplelru.LRU[Reference, *watch] {
+	// It fails only for a size below one.
+	watches, _ := simplelru.NewLRU(maxWatches, func(_ Reference, dropped *watch) { dropped.cancel() })
+	return watches
 }
 
 // Start enables watches until ctx ends. It does not block.
@@ -60,18 +63,6 @@ func (d *Discovery) Start(ctx context.Context) {
 	defer d.mutex.Unlock()
 	// Discard the library's log of retries: Service.Message reports failures.
 	d.context = klog.NewContext(ctx, logr.Discard())
-	d.running.Go(func() {
-		ticker := time.NewTicker(idleTimeout / 10)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case now := <-ticker.C:
-				d.dropUnused(now.Add(-idleTimeout))
-			}
-		}
-	})
 }
 
 // Stop waits for all watches to end. Cancel the context of Start first.
@@ -92,7 +83,7 @@ func (d *Discovery) Wait(ctx context.Context, reference Reference) {
 func (d *Discovery) watch(reference Reference) *watch {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
-	if existing, ok := d.watches[reference]; ok {
+	if existing, ok := d.watches.Get(reference); ok {
 		existing.lastUsed = time.Now()
 		return existing
 	}
@@ -100,48 +91,28 @@ func (d *Discovery) watch(reference Reference) *watch {
 	if d.context == nil || d.context.Err() != nil {
 		return added
 	}
-	d.makeRoom()
-	d.watches[reference] = added
 	ctx, cancel := context.WithCancel(d.context)
 	added.cancel = cancel
+	d.watches.Add(reference, added)
 	d.running.Go(func() { added.run(ctx) })
 	return added
 }
 
 func (d *Discovery) changed(reference Reference, service *Service) {
-	if d.options.OnChange == nil {
-		return
-	}
 	d.notify.Lock()
 	defer d.notify.Unlock()
 	d.options.OnChange(reference, service)
 }
 
-// makeRoom ends the least recently used watch if there are too many. The mutex is held.
-func (d *Discovery) makeRoom() {
-	if len(d.watches) < maxWatches {
-		return
-	}
-	var oldest *watch
-	for _, candidate := range d.watches {
-		if oldest == nil || candidate.lastUsed.Before(oldest.lastUsed) {
-			oldest = candidate
-		}
-	}
-	d.drop(oldest)
-}
-
-func (d *Discovery) dropUnused(before time.Time) {
+// DropUnused ends the watches whose last use is before a time.
+func (d *Discovery) DropUnused(before time.Time) {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
-	for _, candidate := range d.watches {
-		if candidate.lastUsed.Before(before) {
-			d.drop(candidate)
+	for {
+		_, oldest, ok := d.watches.GetOldest()
+		if !ok || !oldest.lastUsed.Before(before) {
+			return
 		}
+		d.watches.RemoveOldest()
 	}
-}
-
-func (d *Discovery) drop(dropped *watch) {
-	dropped.cancel()
-	delete(d.watches, dropped.reference)
 }

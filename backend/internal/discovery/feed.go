@@ -1,16 +1,16 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
@@ -26,19 +26,14 @@ const (
 
 // feedOptions select the objects of a feed.
 type feedOptions struct {
-	client     *rest.RESTClient
-	parameters runtime.ParameterCodec
+	client *rest.RESTClient
 	// group and resource are names of the Kubernetes API, such as
 	// discovery.k8s.io and endpointslices.
 	group, resource string
-	// object and list have the types of the objects and of their list.
+	// object has the type of the objects.
 	object runtime.Object
-	list   func() runtime.Object
-	// namespace, field and label select the objects.
-	namespace    string
-	field, label string
-	// name is the name of the only object, or empty.
-	name string
+	// namespace, name and label select the objects. An empty name or label selects all.
+	namespace, name, label string
 	// onChange is called after each change. It must not block.
 	onChange func()
 }
@@ -46,6 +41,7 @@ type feedOptions struct {
 // feed holds the objects of one kind that match a selector. An informer keeps it up to date.
 type feed struct {
 	feedOptions
+	*cache.ListWatch
 	informer cache.SharedIndexInformer
 
 	mutex    sync.Mutex
@@ -55,6 +51,11 @@ type feed struct {
 
 func newFeed(options feedOptions) *feed {
 	f := &feed{feedOptions: options, problems: map[string]error{}}
+	f.ListWatch = cache.NewFilteredListWatchFromClient(f.client, f.resource, f.namespace, func(list *metav1.ListOptions) {
+		if list.LabelSelector = f.label; f.name != "" {
+			list.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, f.name).String()
+		}
+	})
 	f.informer = cache.NewSharedIndexInformer(f, options.object, 0, cache.Indexers{})
 	changed := cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(any) { f.onChange() },
@@ -81,22 +82,19 @@ func (f *feed) run(ctx context.Context) {
 // synced reports whether the feed has read its objects once.
 func (f *feed) synced() bool { return f.informer.HasSynced() }
 
-// problem returns why the feed may be outdated, and since when. text is empty without a problem.
+// problem returns why the feed may be outdated, and since when. text is empty without a problem. A
+// missing permission comes first, because it does not resolve itself.
 func (f *feed) problem() (forbidden bool, text string, since time.Time) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
-	// A missing permission comes first, because it does not resolve itself.
 	for _, verb := range []string{"list", "watch"} {
-		if err := f.problems[verb]; apierrors.IsForbidden(err) {
-			return true, f.missingRule(verb), f.since
+		err := f.problems[verb]
+		if apierrors.IsForbidden(err) {
+			return true, f.describe(verb, err), f.since
 		}
+		text = cmp.Or(text, f.describe(verb, err))
 	}
-	for _, verb := range []string{"list", "watch"} {
-		if err := f.problems[verb]; err != nil {
-			return false, describe(err), f.since
-		}
-	}
-	return false, "", time.Time{}
+	return false, text, f.since
 }
 
 // missingRule returns the error for a rule that the Role of the gateway lacks.
@@ -109,56 +107,44 @@ func (f *feed) missingRule(verb string) string {
 		verb, f.resource, f.namespace, f.group, f.resource, names)
 }
 
-// describe returns why a request failed, without the address of the API server.
-func describe(err error) string {
-	if apierrors.IsUnauthorized(err) {
+// describe returns why a request with a verb failed, without the address of the API server. It returns
+// an empty string for nil.
+func (f *feed) describe(verb string, err error) string {
+	status := apierrors.APIStatus(nil)
+	switch {
+	case err == nil:
+		return ""
+	case apierrors.IsForbidden(err):
+		return f.missingRule(verb)
+	case apierrors.IsUnauthorized(err):
 		return "the Kubernetes API does not accept the gateway's credentials"
-	}
-	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
+	case errors.As(err, &status):
 		return fmt.Sprintf("the Kubernetes API answers with %q", status.Status().Reason)
 	}
 	return "the Kubernetes API cannot be reached"
 }
 
-// ListWithContext implements cache.ListerWatcher.
-func (f *feed) ListWithContext(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-	var list runtime.Object
-	err := f.try(ctx, "list", func() error {
-		list = f.list()
-		return f.request(options).Do(ctx).Into(list)
+// ListWithContext implements cache.ListerWatcher. It repeats the request: see try.
+func (f *feed) ListWithContext(ctx context.Context, options metav1.ListOptions) (list runtime.Object, err error) {
+	err = f.try(ctx, "list", func() (err error) {
+		list, err = f.ListWatch.ListWithContext(ctx, options)
+		return err
 	})
 	return list, err
 }
 
-// WatchWithContext implements cache.ListerWatcher.
-func (f *feed) WatchWithContext(ctx context.Context, options metav1.ListOptions) (apiwatch.Interface, error) {
-	var events apiwatch.Interface
-	err := f.try(ctx, "watch", func() (err error) {
-		options.Watch = true
-		events, err = f.request(options).Watch(ctx)
+// WatchWithContext implements cache.ListerWatcher. It repeats the request: see try.
+func (f *feed) WatchWithContext(ctx context.Context, options metav1.ListOptions) (events apiwatch.Interface, err error) {
+	err = f.try(ctx, "watch", func() (err error) {
+		events, err = f.ListWatch.WatchWithContext(ctx, options)
 		return err
 	})
 	return events, err
 }
 
-// List implements cache.ListerWatcher. The informer does not call it.
-func (f *feed) List(options metav1.ListOptions) (runtime.Object, error) {
-	return f.ListWithContext(context.Background(), options)
-}
-
-// Watch implements cache.ListerWatcher. The informer does not call it.
-func (f *feed) Watch(options metav1.ListOptions) (apiwatch.Interface, error) {
-	return f.WatchWithContext(context.Background(), options)
-}
-
 // IsWatchListSemanticsUnSupported makes the informer list first and watch then. A streamed list
 // saves nothing for a few objects, and the required verbs would depend on the server's version.
 func (f *feed) IsWatchListSemanticsUnSupported() bool { return true }
-
-func (f *feed) request(options metav1.ListOptions) *rest.Request {
-	options.FieldSelector, options.LabelSelector = f.field, f.label
-	return f.client.Get().Namespace(f.namespace).Resource(f.resource).VersionedParams(&options, f.parameters)
-}
 
 // try repeats a request until it succeeds or ctx ends, and records its errors. It returns the
 // errors after which the informer lists again.
@@ -190,24 +176,13 @@ func (f *feed) note(verb string, err error) {
 	f.mutex.Lock()
 	previous := f.problems[verb]
 	f.problems[verb] = err
-	failing := slices.ContainsFunc([]string{"list", "watch"}, func(verb string) bool { return f.problems[verb] != nil })
-	switch {
-	case !failing:
+	if f.problems["list"] == nil && f.problems["watch"] == nil {
 		f.since = time.Time{}
-	case f.since.IsZero():
+	} else if f.since.IsZero() {
 		f.since = time.Now()
 	}
 	f.mutex.Unlock()
-	if text(previous) != text(err) {
+	if f.describe(verb, previous) != f.describe(verb, err) {
 		f.onChange()
 	}
-}
-
-func text(err error) string {
-	if err == nil {
-		return ""
-	}
-	// The error may contain a source port, which changes each time.
-	line, _, _ := strings.Cut(describe(err)+fmt.Sprint(apierrors.IsForbidden(err)), "\n")
-	return line
 }

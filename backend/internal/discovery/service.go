@@ -2,7 +2,9 @@ package discovery
 
 import (
 	"fmt"
+	"maps"
 	"net"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,8 +72,6 @@ type Service struct {
 	// Endpoints are the servers behind the Service, sorted by name. They are nil if they are
 	// unknown; clients then connect to the Service itself.
 	Endpoints []Endpoint
-	// Headless is set if the Service has no cluster IP.
-	Headless bool
 }
 
 // Endpoint is one server behind a Service.
@@ -84,19 +84,17 @@ type Endpoint struct {
 	Ready bool
 }
 
+// Base returns the base URL of a Service that exists.
+func (s *Service) Base() *url.URL {
+	return &url.URL{Scheme: s.Scheme, Host: net.JoinHostPort(s.Host, strconv.Itoa(s.Port))}
+}
+
 // URL returns the base URL of the Service, or an empty string if it does not exist.
 func (s *Service) URL() string {
 	if s.Host == "" {
 		return ""
 	}
-	return s.Scheme + "://" + net.JoinHostPort(s.Host, strconv.Itoa(s.Port))
-}
-
-// equal reports whether two states are equal.
-func (s *Service) equal(other *Service) bool {
-	return s.State == other.State && s.Message == other.Message && s.Stale == other.Stale && s.Name == other.Name &&
-		s.Headless == other.Headless && s.URL() == other.URL() && slices.Equal(s.Endpoints, other.Endpoints) &&
-		(s.Endpoints == nil) == (other.Endpoints == nil)
+	return s.Base().String()
 }
 
 // unusable returns the state of a Service that exists but does not fit the reference.
@@ -138,9 +136,8 @@ func describeService(reference Reference, service *corev1.Service, list []*disco
 	described := &Service{
 		State: StateFound, Namespace: service.Namespace, Name: service.Name,
 		Host: service.Name + "." + service.Namespace + ".svc", Port: int(port.Port), Scheme: schemeOf(reference, service, port),
-		Headless: service.Spec.ClusterIP == corev1.ClusterIPNone,
 	}
-	if !slicesKnown || (len(list) == 0 && len(service.Spec.Selector) == 0 && !described.Headless) {
+	if !slicesKnown || (len(list) == 0 && len(service.Spec.Selector) == 0 && service.Spec.ClusterIP != corev1.ClusterIPNone) {
 		return described
 	}
 	described.Endpoints = endpoints(list, port.Name)
@@ -182,7 +179,7 @@ func choosePort(reference Reference, service *corev1.Service) (*corev1.ServicePo
 		return candidates[0], nil
 	}
 	for _, name := range webPorts {
-		if port, found := byName[name]; found {
+		if port, ok := byName[name]; ok {
 			return port, nil
 		}
 	}
@@ -256,10 +253,7 @@ func endpoints(list []*discoveryv1.EndpointSlice, portName string) []Endpoint {
 			}
 		}
 	}
-	sorted := make([]Endpoint, 0, len(byName))
-	for _, endpoint := range byName {
-		sorted = append(sorted, endpoint)
-	}
+	sorted := slices.AppendSeq([]Endpoint{}, maps.Values(byName))
 	slices.SortFunc(sorted, func(a, b Endpoint) int { return strings.Compare(a.Name, b.Name) })
 	return sorted
 }

@@ -3,15 +3,15 @@ package discovery
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // watch follows one Service and its EndpointSlices.
@@ -49,22 +49,14 @@ func (w *watch) current() *Service { return w.service.Load() }
 // run watches until ctx ends.
 func (w *watch) run(ctx context.Context) {
 	options := feedOptions{
-		client: w.api.core, parameters: w.api.parameters, resource: "services",
-		object: &corev1.Service{}, list: func() runtime.Object { return &corev1.ServiceList{} },
-		namespace: w.reference.Namespace, onChange: w.look,
+		client: w.api.core, resource: "services", object: &corev1.Service{}, namespace: w.reference.Namespace, onChange: w.look,
 	}
-	if w.reference.Selector != "" {
-		options.label = w.reference.Selector
-	} else {
+	if options.label = w.reference.Selector; options.label == "" {
 		options.name = w.reference.Name
-		options.field = fields.OneTermEqualSelector("metadata.name", w.reference.Name).String()
 	}
 	w.services = newFeed(options)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		w.services.run(ctx)
-	}()
+	var running sync.WaitGroup
+	running.Go(func() { w.services.run(ctx) })
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -73,7 +65,7 @@ func (w *watch) run(ctx context.Context) {
 		}
 	}
 	w.follow(ctx, "")
-	<-ended
+	running.Wait()
 }
 
 // look requests an update.
@@ -87,7 +79,7 @@ func (w *watch) look() {
 // update computes the state from the feeds, and calls onChange if it has changed.
 func (w *watch) update(ctx context.Context) {
 	state := w.state(ctx)
-	if state == nil || state.equal(w.current()) {
+	if state == nil || reflect.DeepEqual(state, w.current()) {
 		return
 	}
 	w.service.Store(state)
@@ -147,21 +139,18 @@ func (w *watch) follow(ctx context.Context, name string) {
 	if name == "" {
 		return
 	}
-	w.slices = newFeed(feedOptions{
-		client: w.api.discovery, parameters: w.api.parameters, group: "discovery.k8s.io", resource: "endpointslices",
-		object: &discoveryv1.EndpointSlice{}, list: func() runtime.Object { return &discoveryv1.EndpointSliceList{} },
+	followed := newFeed(feedOptions{
+		client: w.api.discovery, group: "discovery.k8s.io", resource: "endpointslices", object: &discoveryv1.EndpointSlice{},
 		namespace: w.reference.Namespace, label: discoveryv1.LabelServiceName + "=" + name, onChange: w.look,
 	})
-	inner, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
+	w.slices = followed
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { followed.run(ctx) })
 	w.stop = func() {
 		cancel()
-		<-ended
+		running.Wait()
 	}
-	go func(slices *feed) {
-		defer close(ended)
-		slices.run(inner)
-	}(w.slices)
 }
 
 // objects returns the objects of a feed, sorted by name.

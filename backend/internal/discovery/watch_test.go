@@ -2,7 +2,6 @@ package discovery
 
 import (
 	"fmt"
-	"reflect"
 	"testing"
 	"time"
 
@@ -12,75 +11,43 @@ import (
 // watching returns a Discovery with so many watches, the first of which was used
 // last an age ago and each other one a second later. It notes which are ended.
 func watching(count int, age time.Duration, ended *[]string) *Discovery {
-	d := &Discovery{watches: map[Reference]*watch{}}
+	d := &Discovery{watches: newWatches()}
 	for i := range count {
 		reference := Reference{Namespace: "monitoring", Name: fmt.Sprint("prometheus-", i)}
 		added := newWatch(reference, nil, nil)
 		added.lastUsed = time.Now().Add(time.Duration(i)*time.Second - age)
 		added.cancel = func() { *ended = append(*ended, reference.Name) }
-		d.watches[reference] = added
+		d.watches.Add(reference, added)
 	}
 	return d
 }
 
-func TestMakeRoom_EndsTheWatchThatWasNotUsedForTheLongestTime(t *testing.T) {
+func TestWatches_EndTheOneThatWasNotUsedForTheLongestTime(t *testing.T) {
 	var ended []string
 	d := watching(maxWatches, time.Hour, &ended)
 	d.watch(Reference{Namespace: "monitoring", Name: "prometheus-0"}) // It is in use.
-	d.makeRoom()
+	require.Empty(t, ended, "there is room")
+	another := Reference{Namespace: "monitoring", Name: "another"}
+	d.watches.Add(another, newWatch(another, nil, nil))
 	require.Equal(t, []string{"prometheus-1"}, ended)
-	require.Len(t, d.watches, maxWatches-1)
-	d.makeRoom()
-	require.Len(t, ended, 1, "there is room")
+	require.Equal(t, maxWatches, d.watches.Len())
 }
 
 func TestDropUnused_EndsOldWatches(t *testing.T) {
 	var ended []string
 	d := watching(3, time.Hour, &ended)
 	d.watch(Reference{Namespace: "monitoring", Name: "prometheus-1"})
-	d.dropUnused(time.Now().Add(-time.Minute))
+	d.DropUnused(time.Now().Add(-time.Minute))
 	require.ElementsMatch(t, []string{"prometheus-0", "prometheus-2"}, ended)
-	require.Len(t, d.watches, 1)
+	require.Equal(t, 1, d.watches.Len())
 }
 
 // Before Start nothing is followed, and what is not followed is not kept.
 func TestResolve_BeforeStart(t *testing.T) {
-	d := &Discovery{watches: map[Reference]*watch{}}
+	d := &Discovery{watches: newWatches()}
 	found := d.Resolve(Reference{Namespace: "monitoring", Name: "prometheus"})
 	require.Equal(t, &Service{State: StateUnknown, Namespace: "monitoring", Name: "prometheus", Message: "the first lookup of the Service monitoring/prometheus has not finished yet"}, found)
-	require.Empty(t, d.watches)
-}
-
-func TestEqual_EveryPartThatIsFollowed(t *testing.T) {
-	whole := func() *Service {
-		return &Service{State: StateFound, Name: "prometheus", Namespace: "monitoring", Host: "h", Scheme: "http", Port: 1, Endpoints: []Endpoint{{Name: "p-0", Address: "10.0.0.1:1", Ready: true}}}
-	}
-	changes := map[string]func(*Service){
-		"State":     func(s *Service) { s.State = StateNotReady },
-		"Message":   func(s *Service) { s.Message = "x" },
-		"Stale":     func(s *Service) { s.Stale = true },
-		"Name":      func(s *Service) { s.Name = "x" },
-		"Host":      func(s *Service) { s.Host = "x" },
-		"Scheme":    func(s *Service) { s.Scheme = "https" },
-		"Port":      func(s *Service) { s.Port = 2 },
-		"Endpoints": func(s *Service) { s.Endpoints[0].Ready = false },
-		"Headless":  func(s *Service) { s.Headless = true },
-		"Namespace": nil, // That of the reference.
-	}
-	require.True(t, whole().equal(whole()))
-	for field := range reflect.TypeFor[Service]().Fields() {
-		change, found := changes[field.Name]
-		require.True(t, found, field.Name)
-		if change == nil {
-			continue
-		}
-		changed := whole()
-		change(changed)
-		require.False(t, whole().equal(changed), field.Name)
-	}
-	none, unknown := whole(), whole()
-	none.Endpoints, unknown.Endpoints = []Endpoint{}, nil
-	require.False(t, none.equal(unknown), "none are not the same as not known")
+	require.Zero(t, d.watches.Len())
 }
 
 func TestOutdated_SaysSinceWhenAndChangesNothingElse(t *testing.T) {

@@ -158,7 +158,7 @@ func (p *Plan) isUnknownToThanos() bool {
 func (p *Plan) waitForProbes(ctx context.Context) {
 	hot, cold, evidence := p.replica.Hot, p.query.Datasource.Cold, p.replica.Catalog
 	isKnown := func(t *catalog.Tier) bool { return t == nil || t.Probed() }
-	if isKnown(hot) && isKnown(cold) && (evidence == nil || evidence.Tried()) {
+	if isKnown(hot) && isKnown(cold) && (evidence == nil || evidence.Probed()) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout()/4)

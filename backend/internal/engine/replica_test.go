@@ -94,7 +94,7 @@ func newReplicated(t *testing.T, timeout time.Duration) *replicated {
 
 func probedReplica(t *testing.T, name, address string, retention time.Duration) *catalog.Tier {
 	t.Helper()
-	return probedTier(t, address, catalog.TierOptions{Name: tier.Hot, Replica: name, Retention: retention})
+	return probedTier(t, address, catalog.TierOptions{Name: tier.Hot, Replica: name, TierSettings: catalog.TierSettings{Retention: retention}})
 }
 
 func TestReplicas_AnotherReplicaAnswersAfterAFailure(t *testing.T) {

@@ -49,7 +49,7 @@ func laggingTiers(t *testing.T, hot, cold told, lag time.Duration) (*tiers, *cat
 	t.Cleanup(p.cold.Close)
 	p.hot.HandleProbes(hot.handler())
 	p.cold.HandleProbes(cold.handler())
-	p.hotClient, p.coldClient = probed(t, tier.Hot, p.hot.URL), probedTier(t, p.cold.URL, catalog.TierOptions{Name: tier.Cold, Lag: lag})
+	p.hotClient, p.coldClient = probed(t, tier.Hot, p.hot.URL), probedTier(t, p.cold.URL, catalog.TierOptions{Name: tier.Cold, TierSettings: catalog.TierSettings{Lag: lag}})
 	both := catalog.New(catalog.Options{Hot: p.hotClient, Cold: p.coldClient, LearnInterval: time.Hour})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

@@ -75,9 +75,9 @@ func Diagnose(ctx context.Context, manager *datasource.Manager) []Finding {
 		d.add("routing", SeverityNote, "there is no cold tier: every query goes to hot", "set cold.url (THANOS_QUERIER_URL), or let discovery find it")
 	}
 	d.coverage(hot, time.Now())
-	if resolved.Pair != nil && hot.State == resolve.StateOK && cold.State == resolve.StateOK {
-		resolved.Pair.Wait(ctx)
-		d.pair(resolved.Pair.Snapshot())
+	if resolved.Catalog != nil && hot.State == resolve.StateOK && cold.State == resolve.StateOK {
+		resolved.Catalog.Wait(ctx)
+		d.pair(resolved.Catalog.Snapshot())
 	}
 	return d.findings
 }

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
+
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -26,6 +28,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
@@ -35,6 +38,7 @@ type served struct {
 	*httptest.Server
 	manager   *datasource.Manager
 	hot, cold *faketier.Tier
+	transport http.RoundTripper // nil for http.DefaultTransport
 }
 
 func newGateway(t *testing.T, change func(*config.Config)) *served {
@@ -57,6 +61,38 @@ func newGatewayAt(t *testing.T, hot, cold *faketier.Tier, change func(*config.Co
 	return g
 }
 
+// bubbleInterval is the probe interval in a bubble.
+const bubbleInterval = 15 * time.Second
+
+// newGatewayInBubble is newGateway in a bubble of testing/synctest, whose clock is not the real
+// one: waitForProbes takes no time. prepare, if not nil, sets the answers of the tiers before
+// their first probe.
+func newGatewayInBubble(t *testing.T, change func(*config.Config), prepare func(*served)) *served {
+	t.Helper()
+	network := &faketier.Network{}
+	g := &served{hot: network.Start(t, "hot:9090"), cold: network.Start(t, "cold:9090")}
+	if prepare != nil {
+		prepare(g)
+	}
+	settings := running.TwoTiers(g.hot.URL, g.cold.URL)
+	settings.Probe.Interval = config.Duration(bubbleInterval)
+	if change != nil {
+		change(&settings)
+	}
+	g.manager = running.Manager(t, settings, core.WithNetwork(&upstream.Network{Dial: network.Dial}).(datasource.Option))
+	g.Server = network.Serve(t, "gateway:9190", gateway.New(g.manager))
+	transport := &http.Transport{DialContext: network.Dial}
+	t.Cleanup(transport.CloseIdleConnections)
+	g.transport = transport
+	return g
+}
+
+// waitForProbes waits for the next probes in a bubble.
+func waitForProbes() {
+	time.Sleep(bubbleInterval)
+	synctest.Wait()
+}
+
 // health returns everything that is known of the tiers.
 func (g *served) health(t *testing.T) resolve.Health {
 	t.Helper()
@@ -73,7 +109,11 @@ func (g *served) ask(t *testing.T, method, target, body string, header ...string
 	for i := 0; i < len(header); i += 2 {
 		request.Header.Add(header[i], header[i+1])
 	}
-	response, err := http.DefaultTransport.RoundTrip(request)
+	transport := g.transport
+	if transport == nil {
+		transport = http.DefaultTransport
+	}
+	response, err := transport.RoundTrip(request)
 	require.NoError(t, err)
 	text, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
@@ -266,7 +306,11 @@ func TestHandler_ErrorsHaveThePrometheusShape(t *testing.T) {
 }
 
 func TestHealth_FollowsTheTiers(t *testing.T) {
-	g := newGateway(t, func(settings *config.Config) { settings.Probe.Interval = config.Duration(20 * time.Millisecond) })
+	synctest.Test(t, testHealthFollowsTheTiers)
+}
+
+func testHealthFollowsTheTiers(t *testing.T) {
+	g := newGatewayInBubble(t, nil, nil)
 	response, body := g.ask(t, http.MethodGet, "/api/v1/datasources/health", "")
 	require.Equal(t, http.StatusOK, response.StatusCode)
 	var health struct {
@@ -286,19 +330,16 @@ func TestHealth_FollowsTheTiers(t *testing.T) {
 	}
 
 	g.hot.HandleProbes(faketier.Status(503, ""))
-	require.Eventually(t, func() bool {
-		_, body = g.ask(t, http.MethodGet, "/api/v1/datasources/health", "")
-		// A probe that was under way may find some of its questions answered: the tier is then available, with a note.
-		return strings.Contains(body, `"available":false`)
-	}, 10*time.Second, 5*time.Millisecond)
+	waitForProbes()
+	_, body = g.ask(t, http.MethodGet, "/api/v1/datasources/health", "")
+	require.Contains(t, body, `"available":false`)
 	require.Contains(t, body, `"status":"degraded"`)
 	response, _ = g.ask(t, http.MethodGet, query, "")
 	require.Equal(t, "hot-unavailable", response.Header.Get("X-Tier-Reason"))
 	g.cold.HandleProbes(faketier.Status(503, ""))
-	require.Eventually(t, func() bool {
-		response, body = g.ask(t, http.MethodGet, "/api/v1/datasources/health", "")
-		return response.StatusCode == http.StatusServiceUnavailable
-	}, 10*time.Second, 5*time.Millisecond)
+	waitForProbes()
+	response, body = g.ask(t, http.MethodGet, "/api/v1/datasources/health", "")
+	require.Equal(t, http.StatusServiceUnavailable, response.StatusCode)
 	require.Contains(t, body, `"status":"unhealthy"`)
 	response, _ = g.ask(t, http.MethodGet, "/-/ready", "")
 	require.Equal(t, http.StatusServiceUnavailable, response.StatusCode)

@@ -7,7 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -17,7 +17,11 @@ import (
 )
 
 func TestPage_ShowsTheStateOfTheTiers(t *testing.T) {
-	g := newGateway(t, func(settings *config.Config) { settings.Probe.Interval = config.Duration(20 * time.Millisecond) })
+	synctest.Test(t, testPageShowsTheStateOfTheTiers)
+}
+
+func testPageShowsTheStateOfTheTiers(t *testing.T) {
+	g := newGatewayInBubble(t, nil, nil)
 	g.ask(t, http.MethodGet, query, "") // It waits until the gateway knows what the tiers hold.
 	response, body := g.ask(t, http.MethodGet, "/", "")
 	require.Equal(t, http.StatusOK, response.StatusCode)
@@ -33,10 +37,9 @@ func TestPage_ShowsTheStateOfTheTiers(t *testing.T) {
 	require.NotRegexp(t, regexp.MustCompile(`<(script|link|img|iframe)|\bsrc=|@import|url\(`), body, "nothing is loaded")
 
 	g.hot.HandleProbes(faketier.Status(503, ""))
-	require.Eventually(t, func() bool {
-		_, body = g.ask(t, http.MethodGet, "/", "")
-		return strings.Contains(body, `<span class="unavailable">unavailable</span>`)
-	}, 10*time.Second, 5*time.Millisecond)
+	waitForProbes()
+	_, body = g.ask(t, http.MethodGet, "/", "")
+	require.Contains(t, body, `<span class="unavailable">unavailable</span>`)
 	require.Contains(t, body, `<span class="degraded">degraded</span>`)
 	require.Regexp(t, `<li>hot: .*503`, body)
 	response, _ = g.ask(t, http.MethodPost, "/", "")

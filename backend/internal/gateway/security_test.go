@@ -242,7 +242,7 @@ func TestPerses_AuthorityIsReloaded(t *testing.T) {
 	use(authorities[1])
 	require.GreaterOrEqual(t, status("c"), http.StatusInternalServerError, "nobody knows this authority")
 	certificates.Replace(t, file, authorities[1].PEM)
-	require.Equal(t, http.StatusOK, status("d"))
+	require.Eventually(t, func() bool { return status("d") == http.StatusOK }, 5*time.Second, 100*time.Millisecond)
 	use(authorities[0])
 	require.GreaterOrEqual(t, status("c"), http.StatusInternalServerError, "the old authority is no longer trusted")
 }

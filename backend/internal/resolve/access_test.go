@@ -31,24 +31,24 @@ func TestDestination_CredentialGoesToItsServerOnly(t *testing.T) {
 	of := func(project, address string) destination {
 		t.Helper()
 		named := saved(t, project, fmt.Sprintf(`"hot":{"url":%q},`, address), "{}")
-		at, own, err := m.destinationOf(named.Reference, tier.Hot, named.Spec.Hot, nil)
+		at, err := m.locationOf(named, tier.Hot)
 		require.NoError(t, err)
-		require.False(t, own)
+		require.False(t, at.use.isGateway)
 		return at.destination
 	}
-	hot, other := m.transports.own[tier.Hot], m.transports.destinations[0].Transport
-	require.True(t, hot.HoldsSecrets())
+	hot, other := m.transports.configured[tier.Hot], m.transports.destinations[0].Transport
+	require.True(t, hot.HoldsSecrets("https"))
 	for _, project := range []string{"", "listed"} {
-		require.Same(t, hot, of(project, "https://127.0.0.1:1/hot/below").transport)
-		require.False(t, of(project, "https://127.0.0.1:1/elsewhere").transport.HoldsSecrets(), "another path may be another tenant")
-		require.Same(t, hot, of(project, "https://[::ffff:127.0.0.1]:1/hot").transport, "the same server, written otherwise")
-		require.Same(t, other, of(project, "https://127.0.0.1:2").transport)
-		require.Nil(t, of(project, "http://127.0.0.1:2").transport, "not where others can read it")
-		require.False(t, of(project, "http://127.0.0.1:1").transport.HoldsSecrets())
-		require.False(t, of(project, "https://localhost:1").transport.HoldsSecrets(), "another name is another destination")
+		require.Same(t, hot, of(project, "https://127.0.0.1:1/hot/below").Transport)
+		require.False(t, of(project, "https://127.0.0.1:1/elsewhere").Transport.HoldsSecrets("https"), "another path may be another tenant")
+		require.Same(t, hot, of(project, "https://[::ffff:127.0.0.1]:1/hot").Transport, "the same server, written otherwise")
+		require.Same(t, other, of(project, "https://127.0.0.1:2").Transport)
+		require.Nil(t, of(project, "http://127.0.0.1:2").Transport, "not where others can read it")
+		require.False(t, of(project, "http://127.0.0.1:1").Transport.HoldsSecrets("http"))
+		require.False(t, of(project, "https://localhost:1").Transport.HoldsSecrets("https"), "another name is another destination")
 	}
 	for _, address := range []string{"https://127.0.0.1:1", "https://127.0.0.1:2", "https://localhost:1"} {
-		require.Nil(t, of("unlisted", address).transport, "a project that is not listed gets nothing of the operator's")
+		require.Nil(t, of("unlisted", address).Transport, "a project that is not listed gets nothing of the operator's")
 	}
 }
 
@@ -85,23 +85,23 @@ func TestTransports_ServiceAccountTokenGoesToServicesOverTLS(t *testing.T) {
 		settings.Cold.URL, settings.ServiceAccount.TokenPath = address, token
 		made, err := newTransports(settings, nil)
 		require.NoError(t, err)
-		require.Equal(t, expected, made.own[tier.Cold].SendsToken(), address)
-		require.False(t, made.own[tier.Hot].SendsToken())
-		require.True(t, made.discovered[tier.Hot].withToken.SendsToken(), "tiers of its own that were discovered get it")
-		require.False(t, made.services.HoldsSecrets(), "a Service that datasources name does not get it")
+		require.Equal(t, expected, made.configured[tier.Cold].SendsToken(), address)
+		require.False(t, made.configured[tier.Hot].SendsToken())
+		require.True(t, made.discovered[tier.Hot].SendsToken(), "tiers of its own that were discovered get it")
+		require.False(t, made.services.HoldsSecrets("https"), "a Service that datasources name does not get it")
 
 		settings.Cold.HTTPConfig = withToken("another")
 		made, err = newTransports(settings, nil)
 		require.NoError(t, err)
-		require.False(t, made.own[tier.Cold].SendsToken(), "what the configuration names wins")
+		require.False(t, made.configured[tier.Cold].SendsToken(), "what the configuration names wins")
 		settings.Cold.HTTPConfig, settings.ServiceAccount.TokenPath = nil, ""
 		made, err = newTransports(settings, nil)
 		require.NoError(t, err)
-		require.False(t, made.own[tier.Cold].SendsToken(), "it can be switched off")
+		require.False(t, made.configured[tier.Cold].SendsToken(), "it can be switched off")
 		settings.Destinations = []config.DestinationConfig{{Host: "named.monitoring.svc", Port: 9091}}
 		made, err = newTransports(settings, nil)
 		require.NoError(t, err)
-		require.False(t, made.destinations[0].Transport.HoldsSecrets(), "a host that datasources may name does not get it")
+		require.False(t, made.destinations[0].Transport.HoldsSecrets("https"), "a host that datasources may name does not get it")
 	}
 }
 
@@ -158,7 +158,7 @@ func TestRules_MostSpecificRuleHolds(t *testing.T) {
 		{"team", "metrics", `namespace "a", "b"`}, {"team", "everything", `namespace "a", "b"`}, {"team", "special", `namespace "c"`},
 		{"admin", "metrics", ""}, {"admin", "narrow", `namespace "d"`}, {"", "everything", ""}, {"", "shared", `team "shared"`},
 	} {
-		rule, err := m.rules.of(perses.Reference{Project: test.project, Name: test.name})
+		rule, err := m.RuleOf(perses.Reference{Project: test.project, Name: test.name})
 		require.NoError(t, err)
 		if test.rule == "" {
 			require.Nil(t, rule)
@@ -169,10 +169,10 @@ func TestRules_MostSpecificRuleHolds(t *testing.T) {
 	// Who may write a dashboard may name a datasource in it like one that is
 	// exempt: the rule of the project holds.
 	for _, project := range []string{"team", "admin"} {
-		whole, err := m.rules.of(perses.Reference{Project: project, Name: "metrics"})
+		whole, err := m.RuleOf(perses.Reference{Project: project, Name: "metrics"})
 		require.NoError(t, err)
 		for _, name := range []string{"everything", "special", "narrow"} {
-			rule, err := m.rules.of(perses.Reference{Project: project, Dashboard: "board", Name: name})
+			rule, err := m.RuleOf(perses.Reference{Project: project, Dashboard: "board", Name: name})
 			require.NoError(t, err)
 			require.Equal(t, whole, rule)
 		}

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,11 +24,10 @@ const serviceAccountDir = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 // transports hold the credentials and the TLS configuration for each destination.
 type transports struct {
-	// own is for the configured URLs of the gateway's own tiers.
-	own          map[tier.Name]*upstream.TransportConfig
-	destinations []upstream.Destination
-	// discovered is for the discovered Services of the gateway's own tiers.
-	discovered map[tier.Name]discoveredTransport
+	// configured is for the URLs of the gateway's own tiers, and discovered for their
+	// discovered Services.
+	configured, discovered map[tier.Name]*upstream.TransportConfig
+	destinations           []upstream.Destination
 	// services is for other Services that datasources name. It never has a credential.
 	services *upstream.TransportConfig
 	// perses is for requests with the caller's credential. persesService has the gateway's
@@ -37,103 +37,66 @@ type transports struct {
 	unverified []string // keys with insecure_skip_verify
 }
 
-// discoveredTransport is for a discovered Service of the gateway's own tier. tierproxy uses
-// withoutToken over plain HTTP, because others could read the token of the ServiceAccount.
-type discoveredTransport struct{ withToken, withoutToken *upstream.TransportConfig }
-
-func newDiscoveredTransport(config config.Config, own *config.HTTPConfig, reloads *upstream.Reloads) (discoveredTransport, error) {
-	options := upstream.TransportOptions{HTTP: own.ClientConfig(), Authorities: authorities(config, ".svc"), Reloads: reloads}
-	withoutToken, err := upstream.NewTransportConfig(options)
-	if err != nil {
-		return discoveredTransport{}, err
-	}
-	options.TokenFile = config.ServiceAccount.TokenPath
-	withToken, err := upstream.NewTransportConfig(options)
-	return discoveredTransport{withToken: withToken, withoutToken: withoutToken}, err
-}
-
-// over returns the transport configuration for a scheme.
-func (d discoveredTransport) over(scheme string) *upstream.TransportConfig {
-	if scheme != "https" || !d.withToken.SendsToken() {
-		return d.withoutToken
-	}
-	return d.withToken
-}
-
 // newTransports returns the transports of the configuration. reloads counts reloads of their
 // files. newTransports returns an error if it cannot read a file.
 func newTransports(settings config.Config, reloads *upstream.Reloads) (*transports, error) {
-	result := &transports{own: map[tier.Name]*upstream.TransportConfig{}, discovered: map[tier.Name]discoveredTransport{}}
-	note := func(key string, access *upstream.TransportConfig) {
-		if access.SkipsVerification() {
+	result := &transports{configured: map[tier.Name]*upstream.TransportConfig{}, discovered: map[tier.Name]*upstream.TransportConfig{}}
+	var failure error
+	add := func(key, host, tokenFile string, http *promconfig.HTTPClientConfig) *upstream.TransportConfig {
+		made, err := upstream.NewTransportConfig(upstream.TransportOptions{HTTP: http, TokenFile: tokenFile, Authorities: authorities(settings, host), Reloads: reloads})
+		if err != nil && failure == nil {
+			failure = fmt.Errorf("%s: %w", key, err)
+		}
+		if key = strings.TrimSuffix(key, ".http_config"); made.SkipsVerification() && !slices.Contains(result.unverified, key) {
 			result.unverified = append(result.unverified, key)
 		}
-	}
-	var err error
-	for name, own := range map[tier.Name]struct {
-		url  string
-		http *config.HTTPConfig
-	}{tier.Hot: {settings.Hot.URL, settings.Hot.HTTPConfig}, tier.Cold: {settings.Cold.URL, settings.Cold.HTTPConfig}} {
-		base, parseError := url.Parse(own.url)
-		if parseError != nil {
-			continue // Validate reports it.
-		}
-		options := upstream.TransportOptions{HTTP: own.http.ClientConfig(), Authorities: authorities(settings, base.Hostname()), Reloads: reloads}
-		if base.Scheme == "https" && inCluster(base.Hostname()) {
-			options.TokenFile = settings.ServiceAccount.TokenPath
-		}
-		if result.own[name], err = upstream.NewTransportConfig(options); err != nil {
-			return nil, fmt.Errorf("%s.http_config: %w", name, err)
-		}
-		if result.discovered[name], err = newDiscoveredTransport(settings, own.http, reloads); err != nil {
-			return nil, fmt.Errorf("%s.http_config: %w", name, err)
-		}
+		return made
 	}
 	for _, name := range tier.Names() {
-		note(string(name), result.own[name])
+		address, http := settings.Hot.URL, settings.Hot.HTTPConfig.ClientConfig()
+		if name == tier.Cold {
+			address, http = settings.Cold.URL, settings.Cold.HTTPConfig.ClientConfig()
+		}
+		base, err := url.Parse(address)
+		if err != nil {
+			continue // Validate reports it.
+		}
+		key, tokenFile := string(name)+".http_config", ""
+		if base.Scheme == "https" && inCluster(base.Hostname()) {
+			tokenFile = settings.ServiceAccount.TokenPath
+		}
+		result.configured[name] = add(key, base.Hostname(), tokenFile, http)
+		result.discovered[name] = add(key, ".svc", settings.ServiceAccount.TokenPath, http)
 	}
 	for i, destination := range settings.Destinations {
-		access, err := upstream.NewTransportConfig(upstream.TransportOptions{HTTP: destination.HTTPConfig.ClientConfig(), Authorities: authorities(settings, destination.Host), Reloads: reloads})
-		if err != nil {
-			return nil, fmt.Errorf("destinations[%d].http_config: %w", i, err)
-		}
-		note(fmt.Sprintf("destinations[%d]", i), access)
 		result.destinations = append(result.destinations, upstream.Destination{
-			Host: destination.Host, Port: destination.Port, Scheme: destination.Scheme, PathPrefix: destination.PathPrefix, Transport: access, Tenant: destination.Tenant,
+			Host: destination.Host, Port: destination.Port, Scheme: destination.Scheme, PathPrefix: destination.PathPrefix, Tenant: destination.Tenant,
+			Transport: add(fmt.Sprintf("destinations[%d].http_config", i), destination.Host, "", destination.HTTPConfig.ClientConfig()),
 		})
 	}
-	if result.services, err = upstream.NewTransportConfig(upstream.TransportOptions{Authorities: authorities(settings, ".svc"), Reloads: reloads}); err != nil {
-		return nil, fmt.Errorf("service_account: %w", err)
+	result.services = add("service_account", ".svc", "", nil)
+	callers := add("perses.ca_file", "", "", &promconfig.HTTPClientConfig{EnableHTTP2: true, TLSConfig: promconfig.TLSConfig{CAFile: settings.Perses.CAFile}})
+	var service *upstream.TransportConfig
+	if settings.Perses.Service.HTTPConfig != nil {
+		http := settings.Perses.Service.HTTPConfig.HTTPClientConfig
+		if http.TLSConfig.CAFile == "" && http.TLSConfig.CA == "" {
+			http.TLSConfig.CAFile = settings.Perses.CAFile
+		}
+		service = add("perses.service.http_config", "", "", &http)
 	}
-	plain := promconfig.HTTPClientConfig{EnableHTTP2: true, TLSConfig: promconfig.TLSConfig{CAFile: settings.Perses.CAFile}}
-	if _, result.perses, err = persesTransport(plain, reloads); err != nil {
-		return nil, fmt.Errorf("perses.ca_file: %w", err)
+	if failure != nil {
+		return nil, failure
 	}
-	if settings.Perses.Service.HTTPConfig == nil {
-		return result, nil
+	var err error
+	if result.perses, err = callers.RoundTripper(persesTransport); err == nil && service != nil {
+		result.persesService, err = service.RoundTripper(persesTransport)
 	}
-	service := settings.Perses.Service.HTTPConfig.HTTPClientConfig
-	if service.TLSConfig.CAFile == "" && service.TLSConfig.CA == "" {
-		service.TLSConfig.CAFile = settings.Perses.CAFile
-	}
-	var access *upstream.TransportConfig
-	if access, result.persesService, err = persesTransport(service, reloads); err != nil {
-		return nil, fmt.Errorf("perses.service.http_config: %w", err)
-	}
-	note("perses.service", access)
-	return result, nil
+	return result, err
 }
 
-// persesTransport returns the transport for requests to Perses. It reloads changed files.
-func persesTransport(config promconfig.HTTPClientConfig, reloads *upstream.Reloads) (*upstream.TransportConfig, http.RoundTripper, error) {
-	access, err := upstream.NewTransportConfig(upstream.TransportOptions{HTTP: &config, Reloads: reloads})
-	if err != nil {
-		return nil, nil, err
-	}
-	transport, err := access.RoundTripper(func(config *tls.Config) *http.Transport {
-		return &http.Transport{TLSClientConfig: config, MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second}
-	})
-	return access, transport, err
+// persesTransport returns the transport for requests to Perses.
+func persesTransport(config *tls.Config) *http.Transport {
+	return &http.Transport{TLSClientConfig: config, MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second}
 }
 
 // inCluster reports whether host is a cluster DNS name of a Service.
@@ -171,7 +134,7 @@ func (a *transports) warn(logger logrus.FieldLogger) {
 func (a *transports) announce(logger logrus.FieldLogger, config config.Config, isDiscovered func(tier.Name) bool) {
 	var receivers []string
 	for _, name := range tier.Names() {
-		if a.own[name].SendsToken() || (isDiscovered(name) && a.discovered[name].withToken.SendsToken()) {
+		if a.configured[name].SendsToken() || (isDiscovered(name) && a.discovered[name].SendsToken()) {
 			receivers = append(receivers, "the "+string(name)+" tier")
 		}
 	}

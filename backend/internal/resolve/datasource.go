@@ -4,15 +4,16 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // tenantHeaders are the headers that select the tenant at a tier. They come from a saved
@@ -21,35 +22,21 @@ var tenantHeaders = []string{"X-Scope-Orgid", "Thanos-Tenant"}
 
 // buildDefault returns the default datasource: see Default.
 func (r *Resolver) buildDefault() (*Resolved, error) {
-	resolved := &Resolved{
-		Label: "default datasource", Rule: r.rules.defaultRule,
-		WantsNamespace: r.config.Hot.Tenancy.Parameter != "" || r.config.Cold.Tenancy.Parameter != "",
-	}
+	resolved := &Resolved{Label: "default datasource", Rule: r.defaultRule}
 	resolved.Datasource = &engine.Datasource{
 		Name: resolved.Label, Threshold: time.Duration(r.config.Routing.Threshold), Strategy: tier.Strategy(r.config.Routing.Strategy),
 		ReplicasAccepted: r.config.Routing.SplitAcrossReplicas, Cached: r.config.Cache.Enabled, Detailed: resolved.ShowsConfiguration(),
 	}
-	hotAt, coldAt := r.ownLocation(tier.Hot), r.ownLocation(tier.Cold)
-	hot, err := r.tiersAt(hotAt, tierUse{own: true}, resolved)
-	if err != nil {
-		return nil, err
-	}
-	cold, err := r.tiersAt(coldAt, tierUse{own: true}, resolved)
-	if err != nil {
-		return nil, err
-	}
-	r.join(resolved, hotAt, coldAt, hot, cold)
-	resolved.Datasource.Scope = r.scopeOf(resolved.Label, "", hotAt, coldAt)
-	return resolved, nil
+	return r.complete(resolved, "", r.gatewayLocation(tier.Hot), r.gatewayLocation(tier.Cold))
 }
 
-// ownConfigured returns the destination of the gateway's own tier as configured.
-func (r *Resolver) ownConfigured(name tier.Name) destination {
-	at := destination{name: name, transport: r.transports.own[name]}
+// configuredDestination returns the destination of the gateway's own tier as configured.
+func (r *Resolver) configuredDestination(name tier.Name) destination {
+	at := destination{name: name, Permission: upstream.Permission{Transport: r.transports.configured[name]}}
 	if name == tier.Hot {
-		at.url, at.retention, at.tenancy, at.tenant = r.config.Hot.URL, time.Duration(r.config.Hot.Retention), r.config.Hot.Tenancy, r.config.Hot.Tenant
+		at.url, at.Retention, at.tenancy, at.Tenant = r.config.Hot.URL, time.Duration(r.config.Hot.Retention), r.config.Hot.Tenancy, r.config.Hot.Tenant
 	} else {
-		at.url, at.lag, at.tenancy = r.config.Cold.URL, time.Duration(r.config.Cold.Lag), r.config.Cold.Tenancy
+		at.url, at.Lag, at.tenancy = r.config.Cold.URL, time.Duration(r.config.Cold.Lag), r.config.Cold.Tenancy
 	}
 	return at
 }
@@ -58,7 +45,7 @@ func (r *Resolver) ownConfigured(name tier.Name) destination {
 func (r *Resolver) buildSaved(saved *perses.Datasource) (*Resolved, error) {
 	resolved := &Resolved{Label: saved.Reference.String(), IsSaved: true}
 	var err error
-	if resolved.Rule, err = r.rules.of(saved.Reference); err != nil {
+	if resolved.Rule, err = r.RuleOf(saved.Reference); err != nil {
 		return nil, err
 	}
 	resolved.Datasource = &engine.Datasource{
@@ -71,17 +58,33 @@ func (r *Resolver) buildSaved(saved *perses.Datasource) (*Resolved, error) {
 		ScrapeInterval:   time.Duration(saved.Spec.ScrapeInterval),
 		Detailed:         resolved.ShowsConfiguration(),
 	}
-	tenant := tenantOf(saved)
-	hotAt, hot, err := r.tiersOf(saved, tier.Hot, saved.Spec.Hot, tenant, resolved)
+	hotAt, err := r.locationOf(saved, tier.Hot)
 	if err != nil {
 		return nil, err
 	}
-	coldAt, cold, err := r.tiersOf(saved, tier.Cold, saved.Spec.Cold, tenant, resolved)
+	coldAt, err := r.locationOf(saved, tier.Cold)
 	if err != nil {
 		return nil, err
 	}
+	if resolved.HotUnused = hotAt.unused; hotAt.unused != "" {
+		hotAt = location{destination: destination{name: tier.Hot}}
+	}
+	return r.complete(resolved, saved.Generation, hotAt, coldAt)
+}
+
+// complete adds the tiers at two locations to a datasource. generation identifies the spec.
+func (r *Resolver) complete(resolved *Resolved, generation string, hotAt, coldAt location) (*Resolved, error) {
+	hot, err := r.tiersAt(hotAt, resolved)
+	if err != nil {
+		return nil, err
+	}
+	cold, err := r.tiersAt(coldAt, resolved)
+	if err != nil {
+		return nil, err
+	}
+	resolved.WantsNamespace = hotAt.tenancy.Parameter != "" || coldAt.tenancy.Parameter != ""
+	resolved.Datasource.Scope = r.scopeOf(resolved.Label, generation, hotAt, coldAt)
 	r.join(resolved, hotAt, coldAt, hot, cold)
-	resolved.Datasource.Scope = r.scopeOf(resolved.Label, saved.Generation, hotAt, coldAt)
 	return resolved, nil
 }
 
@@ -92,47 +95,46 @@ func valueOr(value *bool, otherwise bool) bool {
 	return *value
 }
 
-// tiersOf returns the location of a tier of a datasource, and the tier or its replicas. It
-// sets HotUnused and WantsNamespace of resolved.
-func (r *Resolver) tiersOf(saved *perses.Datasource, name tier.Name, named *perses.TierSpec, tenant http.Header, resolved *Resolved) (location, []*catalog.Tier, error) {
-	at, own, err := r.destinationOf(saved.Reference, name, named, tenant)
+// locationOf returns the location of a tier of a datasource. The location has no URL if there
+// is no such tier, or if the tier is missing for a reason. locationOf returns the errors of
+// Saved.
+func (r *Resolver) locationOf(saved *perses.Datasource, name tier.Name) (at location, err error) {
+	named, tenant := saved.Spec.Hot, tenantOf(saved)
+	if name == tier.Cold {
+		named = saved.Spec.Cold
+	}
+	switch {
+	case named == nil:
+		if at = r.gatewayLocation(name); at.url == "" && at.missing == "" {
+			return at, nil
+		}
+		at.use.isGateway, err = len(tenant) == 0, r.mayUseGatewayTiers(saved.Reference, name, tenant)
+	case named.Service != nil:
+		at, err = r.locationOfService(saved.Reference, name, named, tenant)
+	default:
+		at, err = r.locationOfURL(saved.Reference, name, &named.URL.URL, tenant)
+	}
 	if err != nil {
-		return at, nil, err
+		return location{}, err
 	}
-	if resolved.HotUnused = hotUnused(at, tenant, resolved.HotUnused); at.name == tier.Hot && resolved.HotUnused != "" {
-		return location{destination: destination{name: name}}, nil, nil
+	if named != nil {
+		at.Retention, at.Lag, at.ScrapeInterval = time.Duration(named.Retention), time.Duration(named.Lag), time.Duration(saved.Spec.ScrapeInterval)
 	}
-	resolved.WantsNamespace = resolved.WantsNamespace || at.tenancy.Parameter != ""
-	if !own {
-		at.scrapeInterval = time.Duration(saved.Spec.ScrapeInterval)
-	}
-	tiers, err := r.tiersAt(at, tierUse{header: tenant, own: own && len(tenant) == 0, project: saved.Reference.Project}, resolved)
-	return at, tiers, err
+	at.headers, at.use.header, at.use.project = canonical(tenant), tenant, saved.Reference.Project
+	at.unused = hotUnused(at, tenant)
+	return at, nil
 }
 
-// destinationOf returns the location of a tier of a datasource, and whether the tier is the
-// gateway's own. named is the tier in the datasource's spec, or nil. The location has no URL
-// if there is no such tier, or if the tier is missing for a reason. destinationOf returns the
-// errors of Saved.
-func (r *Resolver) destinationOf(reference perses.Reference, name tier.Name, named *perses.TierSpec, tenant http.Header) (at location, own bool, err error) {
-	if named == nil {
-		at = r.ownLocation(name)
-		if at.url == "" && at.missing == "" {
-			return at, true, nil
-		}
-		at.headers = canonical(tenant)
-		return at, true, r.mayUseOwnTiers(reference, name, tenant)
+// locationOfURL returns the location of a URL that a datasource names as its tier. It returns
+// an Error with status 403 if the datasource may not use the URL.
+func (r *Resolver) locationOfURL(reference perses.Reference, name tier.Name, named *url.URL, tenant http.Header) (location, error) {
+	at := destination{name: name, url: named.String()}
+	if err := r.permit(reference, named, &at); err != nil {
+		return location{}, &promapi.Error{Status: http.StatusForbidden, Type: promapi.ErrorForbidden, Cause: err, Message: fmt.Sprintf(
+			"the %s tier of %s is at %s, which is not an allowed destination: ask the operator to list the host in the gateway's destinations", name, reference, named.Host)}
 	}
-	if named.Service != nil {
-		at, err = r.locationOfService(reference, name, named, tenant)
-		return at, false, err
-	}
-	at.destination = destination{name: name, url: named.URL.String(), retention: time.Duration(named.Retention), lag: time.Duration(named.Lag), headers: canonical(tenant)}
-	if err := r.permit(reference, &named.URL.URL, &at.destination); err != nil {
-		return at, false, &promapi.Error{Status: http.StatusForbidden, Type: promapi.ErrorForbidden, Cause: err, Message: fmt.Sprintf(
-			"the %s tier of %s is at %s, which is not an allowed destination: ask the operator to list the host in the gateway's destinations", name, reference, named.URL.Host)}
-	}
-	return at, false, r.mayChooseTenant(reference, name, tenant, r.isOwnServer(&named.URL.URL) || at.transport.HoldsSecrets())
+	onGatewayServer := r.gatewayTierWhere(func(base *url.URL) bool { return upstream.SameServer(base, named) }) != nil
+	return location{destination: at}, r.mayChooseTenant(reference, name, tenant, onGatewayServer || at.Transport.HoldsSecrets(named.Scheme))
 }
 
 // tenantOf returns the tenant headers of a saved datasource.
@@ -148,12 +150,9 @@ func tenantOf(saved *perses.Datasource) http.Header {
 
 // canonical returns the headers as sorted lines, so that equal headers give equal strings.
 func canonical(header http.Header) string {
-	lines := make([]string, 0, len(header))
-	for name, values := range header {
-		lines = append(lines, name+": "+strings.Join(values, ","))
-	}
-	slices.Sort(lines)
-	return strings.Join(lines, "\n")
+	var lines strings.Builder
+	_ = header.Write(&lines) // A Builder returns no error.
+	return lines.String()
 }
 
 // scopeOf returns the cache scope of a datasource: everything outside of a request that can
@@ -165,7 +164,7 @@ func (r *Resolver) scopeOf(label, generation string, locations ...location) stri
 	for _, location := range locations {
 		at := location.destination
 		parts = append(parts, fmt.Sprintf("%q %q %s %s %s %+v %q %q %q %q",
-			at.name, at.url, at.retention, at.lag, at.scrapeInterval, at.tenancy, at.headers, at.service, at.address, at.replica))
+			at.name, at.url, at.Retention, at.Lag, at.ScrapeInterval, at.tenancy, at.headers, at.service, at.address, at.replica))
 	}
 	return strings.Join(parts, "\n")
 }

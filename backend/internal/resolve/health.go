@@ -112,52 +112,37 @@ type TierHealth struct {
 // the tiers: external labels, sources, addresses of servers, and paths. A path may name a
 // tenant.
 func (r *Resolved) Health(now time.Time, detailed bool) Health {
-	health := Health{Status: StatusHealthy, ServiceDiscovery: r.discovers, HotUnused: r.HotUnused, Tiers: make(map[string]TierHealth)}
-	answering := 0
-	for _, queried := range []*catalog.Tier{r.Hot, r.Cold} {
-		if queried == nil {
-			continue
-		}
-		status := queried.Status()
-		problem := status.ErrorFor(detailed)
-		if queried == r.Hot {
-			status, problem = r.hotStatus(detailed)
-		}
-		endpoint := queried.EndpointFor(detailed)
-		if status.CheckedAt.After(health.LastCheck) {
-			health.LastCheck = status.CheckedAt.UTC()
-		}
-		if queried.Name() == tier.Hot {
-			health.PrometheusEndpoint = endpoint
-		} else {
-			health.ThanosEndpoint = endpoint
-		}
-		if status.Available {
-			answering++
-		}
-		if problem != "" || len(status.Notes) > 0 {
-			health.Status = StatusDegraded
-		}
-		described := tierHealth(queried, status, now, problem, detailed)
-		if queried == r.Cold {
-			coldState := queried.State(now)
-			if r.Pair != nil {
-				coldState = r.Pair.ColdState(now)
-			}
-			end := time.UnixMilli(coldState.Newest).UTC()
-			described.CoverageEnd = &end
-		}
-		if queried == r.Hot {
-			r.addReplicas(&described, now, detailed)
-		}
-		health.Tiers[string(queried.Name())] = described
+	health := Health{Status: StatusUnhealthy, ServiceDiscovery: r.discovers, HotUnused: r.HotUnused, Tiers: make(map[string]TierHealth)}
+	if r.Hot != nil {
+		status, problem := r.hotStatus(detailed)
+		hot := tierHealth(r.Hot, status, now, problem, detailed)
+		r.addReplicas(&hot, now, detailed)
+		health.PrometheusEndpoint, health.Tiers[string(tier.Hot)] = hot.Endpoint, hot
 	}
-	r.addServices(&health, detailed)
-	if answering == 0 {
-		health.Status = StatusUnhealthy
+	if r.Cold != nil {
+		status, state := r.Cold.Status(), r.Cold.State(now)
+		if r.Catalog != nil {
+			state = r.Catalog.ColdState(now)
+		}
+		cold := tierHealth(r.Cold, status, now, status.ErrorFor(detailed), detailed)
+		cold.CoverageEnd = Instant(state.Newest)
+		health.ThanosEndpoint, health.Tiers[string(tier.Cold)] = cold.Endpoint, cold
 	}
-	if r.Pair != nil {
-		health.addLearned(r.Pair.Snapshot(), detailed)
+	answers, hasProblem := false, r.addServices(&health, detailed)
+	for _, state := range health.Tiers {
+		answers, hasProblem = answers || state.Available, hasProblem || state.Error != ""
+		if state.LastCheck.After(health.LastCheck) {
+			health.LastCheck = state.LastCheck
+		}
+	}
+	switch {
+	case answers && hasProblem:
+		health.Status = StatusDegraded
+	case answers:
+		health.Status = StatusHealthy
+	}
+	if r.Catalog != nil {
+		health.addLearned(r.Catalog.Snapshot(), detailed)
 	}
 	return health
 }
@@ -182,14 +167,14 @@ func (h *Health) addLearned(learned *catalog.Snapshot, detailed bool) {
 	if !detailed {
 		return
 	}
-	if hot, found := h.Tiers[string(tier.Hot)]; found && evidence.HotLabelsKnown {
+	hot, cold := h.Tiers[string(tier.Hot)], h.Tiers[string(tier.Cold)]
+	if evidence.HotLabelsKnown {
 		hot.ExternalLabels = evidence.HotLabels
-		h.Tiers[string(tier.Hot)] = hot
 	}
-	if cold, found := h.Tiers[string(tier.Cold)]; found && evidence.SourcesKnown {
+	if evidence.SourcesKnown {
 		cold.Sources = evidence.Sources
-		h.Tiers[string(tier.Cold)] = cold
 	}
+	h.Tiers[string(tier.Hot)], h.Tiers[string(tier.Cold)] = hot, cold
 }
 
 // tierHealth returns the state of a tier. Its Error is problem or, without one, the notes of
@@ -203,8 +188,7 @@ func tierHealth(queried *catalog.Tier, status catalog.Status, now time.Time, pro
 		health.Error = strings.Join(tier.Texts(status.Notes, detailed), "; ")
 	}
 	if state := queried.State(now); queried.Name() == tier.Hot && state.Oldest != tier.NothingCovered {
-		start := time.UnixMilli(state.Oldest).UTC()
-		health.CoverageStart = &start
+		health.CoverageStart = Instant(state.Oldest)
 	}
 	return health
 }
@@ -213,11 +197,11 @@ func tierHealth(queried *catalog.Tier, status catalog.Status, now time.Time, pro
 // contains the errors of all replicas.
 func (r *Resolved) hotStatus(detailed bool) (best catalog.Status, problem string) {
 	best = r.Hot.Status()
-	if len(r.replicas) == 0 {
+	if r.Hot.Replica() == "" {
 		return best, best.ErrorFor(detailed)
 	}
 	var problems []string
-	for i, replica := range r.replicas {
+	for i, replica := range r.Datasource.Hot {
 		status := replica.Hot.Status()
 		if status.Error != "" {
 			problems = append(problems, replica.Hot.Replica()+": "+status.ErrorFor(detailed))
@@ -232,7 +216,10 @@ func (r *Resolved) hotStatus(detailed bool) (best catalog.Status, problem string
 
 // addReplicas adds the state of each replica of hot, and the earliest start of their coverage.
 func (r *Resolved) addReplicas(health *TierHealth, now time.Time, detailed bool) {
-	for _, replica := range r.replicas {
+	if r.Hot.Replica() == "" {
+		return
+	}
+	for _, replica := range r.Datasource.Hot {
 		status := replica.Hot.Status()
 		state := tierHealth(replica.Hot, status, now, status.ErrorFor(detailed), detailed)
 		health.Replicas = append(health.Replicas, ReplicaHealth{
@@ -244,8 +231,9 @@ func (r *Resolved) addReplicas(health *TierHealth, now time.Time, detailed bool)
 	}
 }
 
-// addServices adds the state of the tiers' Services.
-func (r *Resolved) addServices(health *Health, detailed bool) {
+// addServices adds the state of the tiers' Services. It reports whether an existing Service has a
+// problem. If no Service was configured, its absence is normal. If one was, its tier has an error.
+func (r *Resolved) addServices(health *Health, detailed bool) (hasProblem bool) {
 	for name, service := range r.Services {
 		if service == nil {
 			continue
@@ -257,19 +245,15 @@ func (r *Resolved) addServices(health *Health, detailed bool) {
 			Name: service.Namespace + "/" + service.Name, State: string(service.State), Message: service.Message,
 			Stale: service.Stale, Endpoints: len(service.Endpoints),
 		}
-		for _, endpoint := range service.Endpoints {
-			if !detailed {
-				break
+		if detailed {
+			for _, endpoint := range service.Endpoints {
+				state.Addresses = append(state.Addresses, endpoint.Address)
 			}
-			state.Addresses = append(state.Addresses, endpoint.Address)
 		}
 		health.Services[string(name)] = state
-		// If no Service was configured, its absence is normal. If one was, its tier has the error.
-		exists := service.URL() != ""
-		if service.Message != "" && exists && health.Status == StatusHealthy {
-			health.Status = StatusDegraded
-		}
+		hasProblem = hasProblem || (service.Message != "" && service.URL() != "")
 	}
+	return hasProblem
 }
 
 // IsPending reports whether the first lookup of a Service is still in progress.

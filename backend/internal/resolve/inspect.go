@@ -85,31 +85,23 @@ func (r *Resolver) inspect(ctx context.Context, saved *perses.Datasource, name t
 			seen.Address = named.URL.Redacted()
 		}
 	}
-	tenant := tenantOf(saved)
-	at, own, err := r.destinationOf(saved.Reference, name, named, tenant)
+	at, err := r.locationOf(saved, name)
 	if err == nil && pending(at.service) {
 		lookup, cancel := context.WithTimeout(ctx, lookupTimeout)
 		r.discovery.Wait(lookup, at.reference)
 		cancel()
-		at, own, err = r.destinationOf(saved.Reference, name, named, tenant)
-	}
-	unused := ""
-	if err == nil {
-		unused = hotUnused(at, tenant, "")
+		at, err = r.locationOf(saved, name)
 	}
 	switch {
-	case unused != "":
-		seen.State, seen.Message = StateNone, unused
-		return seen
 	case err != nil:
 		seen.State, seen.Message = StateForbidden, promapi.MessageOf(err)
 		if promapi.AsError(err).Status == http.StatusNotImplemented {
 			seen.State = StateUnresolved
 		}
 		return seen
-	}
-	if !own {
-		at.scrapeInterval = time.Duration(saved.Spec.ScrapeInterval)
+	case at.unused != "":
+		seen.State, seen.Message = StateNone, at.unused
+		return seen
 	}
 	servers := r.serversAt(at)
 	switch {
@@ -125,7 +117,7 @@ func (r *Resolver) inspect(ctx context.Context, saved *perses.Datasource, name t
 	inspections := make([]catalog.Inspection, len(servers))
 	var running sync.WaitGroup
 	for i, server := range servers {
-		client, err := server.client(tenant, config.PoolConfig{Size: 1}, 1, r.network)
+		client, err := server.client(at.use.header, config.PoolConfig{Size: 1}, 1, r.network)
 		if err != nil {
 			seen.State, seen.Message = string(upstream.FailureTLS), "the gateway cannot read the configured certificates for this host"
 			return seen
@@ -134,7 +126,7 @@ func (r *Resolver) inspect(ctx context.Context, saved *perses.Datasource, name t
 		_, settings := server.shared()
 		inspected := catalog.NewTier(catalog.TierOptions{
 			Name: name, Replica: server.replica, Client: client, ProbeInterval: time.Duration(r.config.Probe.Interval), ProbeBudget: r.inspections,
-			Retention: settings.Retention, Lag: settings.Lag, ScrapeInterval: settings.ScrapeInterval,
+			TierSettings: settings,
 		})
 		seen.Address, seen.Server, seen.tiers = client.Endpoint(), client.Server(), append(seen.tiers, inspected)
 		running.Go(func() { inspections[i] = inspected.Inspect(ctx) })
@@ -153,7 +145,7 @@ func (t TierReport) inspected(servers []catalog.Inspection, name tier.Name) Tier
 	t.replicaLabels = best.Settings.ReplicaLabels
 	switch {
 	case best.Failure != "":
-		t.State, t.Message, t.LatencySeconds = string(best.Failure), adviceFor(best.Failure), 0
+		t.State, t.Message, t.LatencySeconds = string(best.Failure), cmp.Or(advice[best.Failure], "it could not be reached: check the URL"), 0
 		return t
 	case !best.Available:
 		t.State, t.Message = StateUnusable, best.Error
@@ -182,28 +174,17 @@ func usability(seen catalog.Inspection) int {
 	return 2
 }
 
-// adviceFor explains a class of failure and says what to change.
-func adviceFor(failure upstream.Failure) string {
-	switch failure {
-	case upstream.FailureDenied:
-		return "the address is not an allowed destination: ask the operator to list the host in the gateway's destinations"
-	case upstream.FailureUnauthorized:
-		return "it does not accept the gateway's credentials: the operator configures those for each host"
-	case upstream.FailureCredential:
-		return "the gateway cannot get its credential for this tier: the operator finds the reason in the gateway's log"
-	case upstream.FailureTLS:
-		return "the TLS connection failed: check http or https, the host name in its certificate and the authority that signed it"
-	case upstream.FailureName:
-		return "its host name was not found: check the spelling, and the domain where the gateway runs"
-	case upstream.FailureTimeout, upstream.FailureCanceled:
-		return "it did not answer in time: check the port and network policies"
-	case upstream.FailureRefused:
-		return "it refused the connection: check the port, and whether the server runs"
-	case upstream.FailureNotPrometheus:
-		return "the server that answers has no Prometheus API: check the port and the path, which must not contain /api/v1"
-	case upstream.FailureClosed, upstream.FailureOther:
-	}
-	return "it could not be reached: check the URL"
+// advice explains the classes of failures and says what to change.
+var advice = map[upstream.Failure]string{
+	upstream.FailureDenied:        "the address is not an allowed destination: ask the operator to list the host in the gateway's destinations",
+	upstream.FailureUnauthorized:  "it does not accept the gateway's credentials: the operator configures those for each host",
+	upstream.FailureCredential:    "the gateway cannot get its credential for this tier: the operator finds the reason in the gateway's log",
+	upstream.FailureTLS:           "the TLS connection failed: check http or https, the host name in its certificate and the authority that signed it",
+	upstream.FailureName:          "its host name was not found: check the spelling, and the domain where the gateway runs",
+	upstream.FailureTimeout:       "it did not answer in time: check the port and network policies",
+	upstream.FailureCanceled:      "it did not answer in time: check the port and network policies",
+	upstream.FailureRefused:       "it refused the connection: check the port, and whether the server runs",
+	upstream.FailureNotPrometheus: "the server that answers has no Prometheus API: check the port and the path, which must not contain /api/v1",
 }
 
 // Instant converts a timestamp in milliseconds since the Unix epoch to a time, which JSON

@@ -14,13 +14,16 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// location is the destination of a tier, and the Service that leads to it.
+// location is the destination of a tier, the Service that leads to it, and who uses it.
 type location struct {
 	destination
 	// service is the state of the tier's Service, and reference its name. service is nil
 	// if the tier has a URL.
 	service   *discovery.Service
 	reference discovery.Reference
+	use       tierUse
+	// unused says why the datasource does not use the tier, or is empty.
+	unused string
 }
 
 // newDiscovery returns nil if discovery is off or there is no cluster. It returns an error
@@ -53,7 +56,7 @@ func (r *Resolver) startDiscovery(ctx context.Context) {
 	r.discovery.Start(ctx)
 	for _, name := range tier.Names() {
 		if r.isDiscovered(name) {
-			r.discovery.Resolve(r.ownReference(name))
+			r.discovery.Resolve(r.gatewayReference(name))
 		}
 	}
 }
@@ -70,62 +73,63 @@ func (r *Resolver) isDiscovered(name tier.Name) bool {
 	return r.config.Cold.URL == "" || r.config.Cold.URL == config.Default().Cold.URL
 }
 
-func (r *Resolver) ownReference(name tier.Name) discovery.Reference {
+// gatewayReference returns the name of the Service of the gateway's own tier.
+func (r *Resolver) gatewayReference(name tier.Name) discovery.Reference {
+	return referenceIn(r.config.Discovery, name)
+}
+
+func referenceIn(settings config.DiscoveryConfig, name tier.Name) discovery.Reference {
 	if name == tier.Hot {
-		return discovery.Reference(r.config.Discovery.Hot)
+		return discovery.Reference(settings.Hot)
 	}
-	return discovery.Reference(r.config.Discovery.Cold)
+	return discovery.Reference(settings.Cold)
 }
 
 // isDefaultReference reports whether the Service of the gateway's own tier is the default.
 func (r *Resolver) isDefaultReference(name tier.Name) bool {
-	if name == tier.Hot {
-		return r.config.Discovery.Hot == config.Default().Discovery.Hot
-	}
-	return r.config.Discovery.Cold == config.Default().Discovery.Cold
+	return r.gatewayReference(name) == referenceIn(config.Default().Discovery, name)
 }
 
 // isDefault reports whether a reference is the default Service of a tier.
 func (r *Resolver) isDefault(reference discovery.Reference) bool {
 	return slices.ContainsFunc(tier.Names(), func(name tier.Name) bool {
-		return r.isDefaultReference(name) && r.ownReference(name) == reference
+		return r.isDefaultReference(name) && r.gatewayReference(name) == reference
 	})
 }
 
-// ownLocation returns the location of the gateway's own tier: from the configuration, from
+// gatewayLocation returns the location of the gateway's own tier: from the configuration, from
 // discovery, or the default URL, in this order.
-func (r *Resolver) ownLocation(name tier.Name) location {
-	configured := r.ownConfigured(name)
+func (r *Resolver) gatewayLocation(name tier.Name) location {
+	at := location{destination: r.configuredDestination(name), use: tierUse{isGateway: true}}
 	if !r.isDiscovered(name) {
-		return location{destination: configured}
+		return at
 	}
-	reference := r.ownReference(name)
+	reference := r.gatewayReference(name)
 	service := r.discovery.Resolve(reference)
-	discovered := configured
-	discovered.url, discovered.service = service.URL(), reference.String()
-	switch {
-	case discovered.url != "":
-		permission, err := permissionFor(service, reference.Scheme, r.transports.discovered[name].over(service.Scheme))
-		if err != nil {
-			discovered.url, discovered.missing = "", err.Error()
-		}
-		discovered.guard, discovered.transport = permission.Guard, permission.Transport
-	case r.isDefaultReference(name) && !pending(service):
-		// The default Service does not exist, which is normal.
-		return location{destination: configured, service: service, reference: reference}
-	default:
-		discovered.missing = service.Message
+	at.service, at.reference = service, reference
+	if service.URL() == "" && r.isDefaultReference(name) && !pending(service) {
+		return at // The default Service does not exist, which is normal.
 	}
-	return location{destination: discovered, service: service, reference: reference}
+	at.url, at.destination.service = service.URL(), reference.String()
+	if at.url == "" {
+		at.missing = service.Message
+		return at
+	}
+	permission, err := permissionFor(service, reference.Scheme, r.transports.discovered[name])
+	if err != nil {
+		at.url, at.missing = "", err.Error()
+	}
+	at.Guard, at.Transport = permission.Guard, permission.Transport
+	return at
 }
 
 // tiersAt returns the tiers at a location: none, one, or its replicas. It adds their usages
 // to resolved. It returns the errors of tierPool.get.
-func (r *Resolver) tiersAt(at location, use tierUse, resolved *Resolved) ([]*catalog.Tier, error) {
+func (r *Resolver) tiersAt(at location, resolved *Resolved) ([]*catalog.Tier, error) {
 	servers := r.serversAt(at)
 	tiers := make([]*catalog.Tier, 0, len(servers))
 	for _, server := range servers {
-		pooled, usages, err := r.pool.get(server, use)
+		pooled, usages, err := r.pool.get(server, at.use)
 		if err != nil {
 			return nil, err
 		}
@@ -141,14 +145,12 @@ func (r *Resolver) serversAt(at location) []destination {
 		return nil
 	}
 	// A proxy connects to the name of the Service, so tierproxy cannot choose a replica.
-	whole := at.name == tier.Cold || at.service == nil || at.service.Endpoints == nil || !r.config.Discovery.Replicas || at.transport.UsesProxy()
+	whole := at.name == tier.Cold || at.service == nil || at.service.Endpoints == nil || !r.config.Discovery.Replicas || at.Transport.UsesProxy()
+	if !whole && at.missing == "" && len(at.service.Endpoints) == 0 {
+		at.missing = at.service.Message
+	}
 	if whole || at.missing != "" {
 		return []destination{at.destination}
-	}
-	if len(at.service.Endpoints) == 0 {
-		missing := at.destination
-		missing.missing = at.service.Message
-		return []destination{missing}
 	}
 	servers := make([]destination, 0, len(at.service.Endpoints))
 	for _, endpoint := range at.service.Endpoints {

@@ -11,11 +11,6 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// trusts reports whether a datasource may use the gateway's own tiers and credentials.
-func (r *Resolver) trusts(reference perses.Reference) bool {
-	return reference.Project == "" || r.rules.listed(reference.Project)
-}
-
 // permit adds the operator's settings and credentials for a destination that a datasource
 // names. It returns an error if the operator does not allow the host.
 //
@@ -29,49 +24,37 @@ func (r *Resolver) permit(reference perses.Reference, named *url.URL, at *destin
 		return err
 	}
 	trusted := r.trusts(reference)
-	if own := r.ownTierAt(named); own != nil && trusted {
-		at.transport, at.tenancy, at.guard, at.tenant = own.transport, own.tenancy, own.guard, own.tenant
+	gateway := r.gatewayTierWhere(func(base *url.URL) bool {
+		return base.Scheme == named.Scheme && upstream.SameServer(base, named) && upstream.UnderPath(base.Path, named.Path)
+	})
+	if gateway != nil && trusted {
+		at.Permission, at.tenancy = gateway.Permission, gateway.tenancy
 		return nil
 	}
 	permission, err := upstream.Allow(r.transports.destinations, named)
 	if err != nil {
 		return err
 	}
-	at.guard, at.tenant = permission.Guard, permission.Tenant
-	if trusted {
-		at.transport = permission.Transport
+	if !trusted {
+		permission.Transport = nil
 	}
+	at.Permission = permission
 	return nil
 }
 
-// ownTierAt returns the gateway's own tier that a URL belongs to, or nil. The scheme, host
-// and port are the same, and the tier's path is the URL's path or a parent of it.
-func (r *Resolver) ownTierAt(named *url.URL) *destination {
-	return r.ownWhere(func(own *url.URL) bool {
-		return own.Scheme == named.Scheme && upstream.SameServer(own, named) && upstream.UnderPath(own.Path, named.Path)
-	})
-}
-
-// isOwnServer reports whether a URL is on the server of one of the gateway's own tiers. The
-// path does not matter.
-func (r *Resolver) isOwnServer(named *url.URL) bool {
-	return r.ownWhere(func(own *url.URL) bool { return upstream.SameServer(own, named) }) != nil
-}
-
-// ownWhere returns the first of the gateway's own tiers whose URL matches, or nil.
-func (r *Resolver) ownWhere(matches func(*url.URL) bool) *destination {
+// gatewayTierWhere returns the first of the gateway's own tiers whose URL matches, or nil.
+func (r *Resolver) gatewayTierWhere(matches func(*url.URL) bool) *destination {
 	for _, name := range tier.Names() {
-		own := r.ownLocation(name).destination
-		if at, err := url.Parse(own.url); err == nil && own.url != "" && matches(at) {
-			return &own
+		at := r.gatewayLocation(name).destination
+		if base, err := url.Parse(at.url); err == nil && at.url != "" && matches(base) {
+			return &at
 		}
 	}
 	return nil
 }
 
-// mayUseOwnTiers returns an error unless the datasource may use the gateway's own tiers:
-// global ones and those of listed projects may.
-func (r *Resolver) mayUseOwnTiers(reference perses.Reference, name tier.Name, tenant http.Header) error {
+// mayUseGatewayTiers returns an error unless the datasource may use the gateway's own tiers.
+func (r *Resolver) mayUseGatewayTiers(reference perses.Reference, name tier.Name, tenant http.Header) error {
 	if !r.trusts(reference) {
 		return promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
 			"%s may not use the gateway's own %s tier: name a %s tier in the datasource, or ask the operator to list project %q in the gateway's configuration",
@@ -88,7 +71,7 @@ func (r *Resolver) mayChooseTenant(reference perses.Reference, name tier.Name, t
 	if reference.Project == "" || len(tenant) == 0 {
 		return nil
 	}
-	rule, err := r.rules.of(reference)
+	rule, err := r.RuleOf(reference)
 	if err != nil || (rule == nil && !ours) {
 		return err
 	}
@@ -96,17 +79,17 @@ func (r *Resolver) mayChooseTenant(reference perses.Reference, name tier.Name, t
 		"%s may not choose the tenant of the gateway's own %s tier: remove the tenant header from its proxy", reference, name)
 }
 
-// hotUnused returns why a datasource with tenant headers does not use its hot tier, or
-// previous. A hot tier that ignores the headers would return data of another tenant.
+// hotUnused returns why a datasource with tenant headers does not use its hot tier, or an
+// empty string. A hot tier that ignores the headers would return data of another tenant.
 // Therefore the operator has to declare that the tier holds this tenant.
-func hotUnused(at location, tenant http.Header, previous string) string {
+func hotUnused(at location, tenant http.Header) string {
 	if at.name != tier.Hot || len(tenant) == 0 || (at.url == "" && at.missing == "") {
-		return previous
+		return ""
 	}
 	for _, values := range tenant {
-		if at.tenant == "" || !slices.Equal(values, []string{at.tenant}) {
+		if at.Tenant == "" || !slices.Equal(values, []string{at.Tenant}) {
 			return "hot is not used: the proxy of the datasource sends a tenant header, and the operator has not declared that hot holds this tenant (hot.tenant, or tenant of an entry in destinations)"
 		}
 	}
-	return previous
+	return ""
 }

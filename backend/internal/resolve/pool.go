@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -18,8 +19,8 @@ import (
 )
 
 const (
-	// idleTimeout is how long the pool keeps probing a datasource's tier after its last
-	// query.
+	// idleTimeout is how long the pool keeps probing a tier, and discovery watches a Service, after
+	// the last query.
 	idleTimeout = 10 * time.Minute
 	// warmConnections is the number of connections that the pool opens to one of the
 	// gateway's own tiers in advance.
@@ -32,21 +33,15 @@ const (
 	maxProbeBytes = 2 << 20
 )
 
-// destination identifies a tier. It is comparable and is the key of the pool: see shared.
+// destination identifies a tier. It is comparable and is the key of the pool: see shared. Tenant
+// is set only if the operator declares the tenant of the data.
 type destination struct {
-	name      tier.Name
-	url       string
-	retention time.Duration
-	lag       time.Duration
-	// scrapeInterval is the interval that the datasource sets. If it is zero, tierproxy
-	// measures it.
-	scrapeInterval time.Duration
-	transport      *upstream.TransportConfig
-	tenancy        config.TenancyConfig
-	guard          upstream.Guard
-	// tenant is the tenant that the data belongs to, if the operator declares one.
-	tenant string
-	// headers are the tenant headers in canonical form, one "name: value" per line.
+	name tier.Name
+	url  string
+	upstream.Permission
+	catalog.TierSettings
+	tenancy config.TenancyConfig
+	// headers are the tenant headers in canonical form.
 	headers string
 	// service is the name of the tier's Service, or empty if the tier has a URL. address and
 	// replica identify one server behind the Service. They are empty if queries go to the
@@ -60,10 +55,10 @@ type destination struct {
 // and the settings of a datasource. A scrape interval belongs to the first part only if it is
 // longer than the default, because only then it affects probes.
 func (d destination) shared() (destination, catalog.TierSettings) {
-	settings := catalog.TierSettings{Retention: d.retention, Lag: d.lag, ScrapeInterval: d.scrapeInterval}
-	d.retention, d.lag = 0, 0
-	if d.scrapeInterval <= catalog.DefaultScrapeInterval {
-		d.scrapeInterval = 0
+	settings := d.TierSettings
+	d.TierSettings = catalog.TierSettings{}
+	if settings.ScrapeInterval > catalog.DefaultScrapeInterval {
+		d.ScrapeInterval = settings.ScrapeInterval
 	}
 	return d, settings
 }
@@ -76,7 +71,7 @@ func (d destination) client(header http.Header, pool config.PoolConfig, idle int
 		return nil, fmt.Errorf("parse the URL of the %s tier: %w", d.name, err)
 	}
 	options := upstream.ClientOptions{
-		URL: base, Transport: d.transport, PoolSize: pool.Size, HTTP2: pool.HTTP2, Header: header, Guard: d.guard, Address: d.address, Network: network,
+		URL: base, Transport: d.Transport, PoolSize: pool.Size, HTTP2: pool.HTTP2, Header: header, Guard: d.Guard, Address: d.address, Network: network,
 	}
 	if idle > 0 {
 		options.IdleConnections, options.IdleTimeout, options.ProbeBytes = idle, idleConnectionTimeout, maxProbeBytes
@@ -91,12 +86,17 @@ func (d destination) client(header http.Header, pool config.PoolConfig, idle int
 	return client, nil
 }
 
-// usage is the time of the last use. It is safe for concurrent use.
+// usage is the time of the last use. It is safe for concurrent use. nil was never used.
 type usage struct{ nanoseconds atomic.Int64 }
 
 func (u *usage) touch(now time.Time) { u.nanoseconds.Store(now.UnixNano()) }
 
-func (u *usage) last() time.Time { return time.Unix(0, u.nanoseconds.Load()) }
+func (u *usage) last() time.Time {
+	if u == nil {
+		return time.Time{}
+	}
+	return time.Unix(0, u.nanoseconds.Load())
+}
 
 // tierPool holds the tiers in use, each with its connections and its background probes.
 type tierPool struct {
@@ -106,27 +106,23 @@ type tierPool struct {
 	onProbe func(*catalog.Tier, catalog.Status) // for the gateway's own tiers
 	limits  admission.Limits
 	meters  map[tier.Name]*admission.Meters
-	// keepOwn marks the gateway's own tiers as used.
-	keepOwn func()
-	// ownHotURL returns the URL of the gateway's own hot tier.
-	ownHotURL func() string
 	// onDrop is called when a tier is dropped.
 	onDrop func()
 
 	mutex    sync.Mutex
 	context  context.Context //nolint:containedctx // The lifetime of the probes: from Start to Stop.
 	tiers    map[destination]*pooledTier
-	pairs    map[pairKey]*pooledPair
+	catalogs map[tierPair]*pooledCatalog
 	replicas map[replicaSetKey]*replicaSet
 	// conflicts remembers servers that are not replicas of each other.
 	conflicts map[replicaSetKey]replicaConflict
 	running   sync.WaitGroup
 }
 
-// pairKey is the hot and the cold tier of a datasource.
-type pairKey struct{ hot, cold *catalog.Tier }
+// tierPair is the hot and the cold tier of a datasource.
+type tierPair struct{ hot, cold *catalog.Tier }
 
-type pooledPair struct {
+type pooledCatalog struct {
 	*catalog.Catalog
 	cancel context.CancelFunc
 }
@@ -136,7 +132,8 @@ type pooledTier struct {
 	cancel context.CancelFunc
 	// used is the last use by any datasource.
 	used usage
-	own  bool
+	// isGateway marks one of the gateway's own tiers with a configured URL.
+	isGateway bool
 	// users maps the projects whose datasources name the tier to their last use. The empty
 	// project stands for global datasources.
 	users map[string]*usage
@@ -147,24 +144,14 @@ type pooledTier struct {
 
 func newTierPool(config config.Config) *tierPool {
 	return &tierPool{
-		now:    time.Now,
-		config: config, limits: limitsOf(config),
-		keepOwn: func() {}, ownHotURL: func() string { return config.Hot.URL }, onDrop: func() {},
-		tiers: make(map[destination]*pooledTier), pairs: make(map[pairKey]*pooledPair),
+		now: time.Now, config: config, onDrop: func() {},
+		limits: admission.Limits{
+			Concurrent: cmp.Or(config.Limits.Concurrent, config.Pool.Size), Queue: config.Limits.Queue, Wait: time.Duration(config.Limits.QueueWait),
+			SharedBytes: config.Limits.SharedBytes, SharedMemory: admission.NewBudget[string](int64(config.Limits.SharedMemory), 0).Of("answers"),
+		},
+		tiers: make(map[destination]*pooledTier), catalogs: make(map[tierPair]*pooledCatalog),
 		replicas: make(map[replicaSetKey]*replicaSet), conflicts: make(map[replicaSetKey]replicaConflict),
 	}
-}
-
-// limitsOf returns the limits of each tier.
-func limitsOf(config config.Config) admission.Limits {
-	limits := admission.Limits{
-		Concurrent: config.Limits.Concurrent, Queue: config.Limits.Queue, Wait: time.Duration(config.Limits.QueueWait),
-		SharedBytes: config.Limits.SharedBytes, SharedMemory: admission.NewBudget[string](int64(config.Limits.SharedMemory), 0).Of("answers"),
-	}
-	if limits.Concurrent == 0 {
-		limits.Concurrent = config.Pool.Size
-	}
-	return limits
 }
 
 // start allows the pool to probe tiers until ctx ends.
@@ -172,28 +159,15 @@ func (p *tierPool) start(ctx context.Context) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	p.context = ctx
-	p.running.Go(func() {
-		ticker := time.NewTicker(idleTimeout / 10)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case now := <-ticker.C:
-				p.keepOwn()
-				p.dropUnused(now.Add(-idleTimeout))
-			}
-		}
-	})
 }
 
 // tierUse says who uses a tier.
 type tierUse struct {
 	// header are the tenant headers of the destination.
 	header http.Header
-	// own marks one of the gateway's own tiers. It does not count for a project. The pool
-	// keeps it forever if its URL is configured.
-	own bool
+	// isGateway marks one of the gateway's own tiers. It does not count for a project. The
+	// pool keeps it forever if its URL is configured.
+	isGateway bool
 	// project is the project of the datasource; empty for a global one.
 	project string
 }
@@ -210,13 +184,13 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 		if err != nil {
 			return nil, nil, err
 		}
-		pooled.own = pooled.own || (use.own && at.service == "")
+		pooled.isGateway = pooled.isGateway || (use.isGateway && at.service == "")
 		return pooled.With(settings), usages, nil
 	}
 	if p.context == nil || p.context.Err() != nil {
 		return nil, nil, ErrNotRunning
 	}
-	added := &pooledTier{cancel: func() {}, own: use.own && at.service == "", payer: use.project, users: map[string]*usage{}}
+	added := &pooledTier{cancel: func() {}, isGateway: use.isGateway && at.service == "", payer: use.project, users: map[string]*usage{}}
 	if usages, err = p.use(added, use); err != nil {
 		return nil, nil, err
 	}
@@ -224,12 +198,12 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 		return nil, nil, err
 	}
 	if at.missing != "" {
-		added.Tier = catalog.Unresolved(at.name, &url.URL{}, at.missing)
+		added.Tier = catalog.Unresolved(at.name, at.missing)
 		p.tiers[at] = added
 		return added.Tier, usages, nil
 	}
 	idle, warm := 0, warmConnections
-	if !use.own {
+	if !use.isGateway {
 		idle, warm = idleConnections, 0
 		added.probing = p.probingOf(use.project)
 	}
@@ -238,17 +212,17 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 		return nil, nil, err
 	}
 	options := catalog.TierOptions{
-		Name: at.name, Replica: at.replica, Client: client, Retention: settings.Retention, Lag: settings.Lag, ScrapeInterval: settings.ScrapeInterval,
+		Name: at.name, Replica: at.replica, Client: client, TierSettings: settings,
 		ProbeInterval: time.Duration(p.config.Probe.Interval), Calls: admission.NewController(p.limits, p.meters[at.name]), ProbeBudget: added.probing, Warm: warm,
 	}
 	ctx, cancel := context.WithCancel(p.context)
 	added.cancel = cancel
 	options.OnProbe = func(status catalog.Status) {
-		if use.own && p.onProbe != nil {
+		if use.isGateway && p.onProbe != nil {
 			p.onProbe(added.Tier, status)
 		}
 		if at.replica != "" {
-			p.decideReplicas(func(set *replicaSet) bool { return slices.Contains(set.servers, added.Tier) })
+			p.decideReplicas(added.Tier)
 		}
 	}
 	added.Tier = catalog.NewTier(options)
@@ -257,32 +231,29 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 	return added.Tier, usages, nil
 }
 
-// pair returns the catalog of two tiers, and starts to refresh a new one. It returns nil
-// unless there are both tiers. The catalog lives as long as both tiers.
-func (p *tierPool) pair(hot, cold *catalog.Tier) *catalog.Catalog {
-	if hot == nil || cold == nil {
+// catalog returns the catalog of two tiers, and starts to refresh a new one. It returns nil
+// without a cold tier. The catalog lives as long as both tiers. The operator's declarations
+// apply to hot if declared is set.
+func (p *tierPool) catalog(hot, cold *catalog.Tier, declared bool) *catalog.Catalog {
+	if cold == nil {
 		return nil
 	}
-	ownHot := p.ownHotURL()
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	key := pairKey{hot.Base(), cold.Base()}
-	if pooled, ok := p.pairs[key]; ok {
+	key := tierPair{hot.Base(), cold.Base()}
+	if pooled, ok := p.catalogs[key]; ok {
 		return pooled.With(hot, cold)
 	}
 	options := catalog.Options{
 		Hot: key.hot, Cold: key.cold, LearnInterval: time.Duration(p.config.Probe.LearnInterval), ReplicaLabels: p.config.Cold.ReplicaLabels,
-		OnLearned: func() {
-			p.decideReplicas(func(set *replicaSet) bool { return set.cold == key.cold && slices.Contains(set.servers, key.hot) })
-		},
+		OnLearned: func() { p.decideReplicas(key.hot) },
 	}
-	if ownHot != "" && hot.Endpoint() == ownHot {
-		// The operator's declarations apply to the gateway's own hot tier only.
+	if declared {
 		options.Complete, options.ExternalLabels = p.config.Hot.Complete, p.config.Hot.ExternalLabels
 	}
 	ctx, cancel := context.WithCancel(p.context)
-	added := &pooledPair{Catalog: catalog.New(options), cancel: cancel}
-	p.pairs[key] = added
+	added := &pooledCatalog{Catalog: catalog.New(options), cancel: cancel}
+	p.catalogs[key] = added
 	p.running.Go(func() { added.Run(ctx) })
 	return added.With(hot, cold)
 }
@@ -292,7 +263,7 @@ func (p *tierPool) dropUnused(before time.Time) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	for at, candidate := range p.tiers {
-		if !candidate.own && candidate.used.last().Before(before) {
+		if !candidate.isGateway && candidate.used.last().Before(before) {
 			p.drop(at, candidate)
 		}
 	}
@@ -314,14 +285,14 @@ func (p *tierPool) drop(at destination, dropped *pooledTier) {
 	dropped.cancel()
 	dropped.Close()
 	delete(p.tiers, at)
-	for key, pair := range p.pairs {
+	for key, of := range p.catalogs {
 		if key.hot == dropped.Base() || key.cold == dropped.Base() {
-			pair.cancel()
-			delete(p.pairs, key)
+			of.cancel()
+			delete(p.catalogs, key)
 		}
 	}
 	for key, set := range p.replicas {
-		if set.cold == dropped.Base() || slices.Contains(set.servers, dropped.Base()) {
+		if key.cold == dropped.Base() || slices.Contains(set.servers, dropped.Base()) {
 			delete(p.replicas, key)
 		}
 	}

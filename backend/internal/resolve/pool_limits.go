@@ -29,17 +29,14 @@ const (
 func (p *tierPool) use(used *pooledTier, by tierUse) ([]*usage, error) {
 	now := p.now()
 	used.used.touch(now)
-	if by.own || used.own {
+	if by.isGateway || used.isGateway {
 		return []*usage{&used.used}, nil
 	}
 	projectUsage := used.users[by.project]
-	if limit := p.config.Limits.ProjectTiers; projectUsage == nil && by.project != "" && p.count(by.project) >= limit {
+	if limit := p.config.Limits.ProjectTiers; projectUsage == nil && by.project != "" && p.counts()[by.project] >= limit {
 		at, oldest := p.leastRecentlyUsed(func(candidate *pooledTier) (time.Time, bool) {
 			usage, uses := candidate.users[by.project]
-			if !uses {
-				return time.Time{}, false
-			}
-			return usage.last(), true
+			return usage.last(), uses
 		})
 		if now.Sub(oldest.users[by.project].last()) < inUseFor {
 			return nil, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, RetryAfter: inUseFor, Message: fmt.Sprintf(
@@ -65,12 +62,7 @@ func (p *tierPool) makeRoom(by tierUse) error {
 	if len(p.tiers) < maxTiers {
 		return nil
 	}
-	counts := map[string]int{}
-	for _, candidate := range p.tiers {
-		for project := range candidate.users {
-			counts[project]++
-		}
-	}
+	counts := p.counts()
 	// If several projects use a tier, the project with the fewest tiers protects it.
 	weight := func(candidate *pooledTier) int {
 		fewest := maxTiers
@@ -81,17 +73,17 @@ func (p *tierPool) makeRoom(by tierUse) error {
 	}
 	most := 0
 	for _, candidate := range p.tiers {
-		if !candidate.own && len(candidate.users) > 0 {
+		if !candidate.isGateway && len(candidate.users) > 0 {
 			most = max(most, weight(candidate))
 		}
 	}
 	at, oldest := p.leastRecentlyUsed(func(candidate *pooledTier) (time.Time, bool) {
-		return candidate.used.last(), !candidate.own && len(candidate.users) > 0 && weight(candidate) == most
+		return candidate.used.last(), !candidate.isGateway && len(candidate.users) > 0 && weight(candidate) == most
 	})
 	if oldest == nil {
 		return nil // All tiers are the gateway's own.
 	}
-	if !by.own && most <= counts[by.project]+1 && p.now().Sub(oldest.used.last()) < inUseFor {
+	if !by.isGateway && most <= counts[by.project]+1 && p.now().Sub(oldest.used.last()) < inUseFor {
 		return &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, RetryAfter: inUseFor, Message: fmt.Sprintf(
 			"datasources use more than %d tiers at a time: let datasources share tiers", maxTiers)}
 	}
@@ -99,15 +91,15 @@ func (p *tierPool) makeRoom(by tierUse) error {
 	return nil
 }
 
-// count returns the number of tiers of a project. The mutex is held.
-func (p *tierPool) count(project string) int {
-	count := 0
+// counts returns the number of tiers of each project. The mutex is held.
+func (p *tierPool) counts() map[string]int {
+	counts := map[string]int{}
 	for _, candidate := range p.tiers {
-		if _, uses := candidate.users[project]; uses {
-			count++
+		for project := range candidate.users {
+			counts[project]++
 		}
 	}
-	return count
+	return counts
 }
 
 // leastRecentlyUsed returns the candidate with the earliest last use, or nil without a

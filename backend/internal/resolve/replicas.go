@@ -27,10 +27,9 @@ type replicaSetKey struct {
 // The pool updates it after each probe of a server and each refresh of the catalog. Queries
 // only read it.
 type replicaSet struct {
-	key     replicaSetKey
-	servers []*catalog.Tier    // base views
-	cold    *catalog.Tier      // base view, or nil
-	pairs   []*catalog.Catalog // of each server with cold; empty without cold
+	key      replicaSetKey
+	servers  []*catalog.Tier    // base views
+	catalogs []*catalog.Catalog // of each server with cold; nil without cold
 	// refusals say why a server gets no queries. The Note is zero for a server that gets
 	// queries.
 	refusals []*atomic.Pointer[tier.Note]
@@ -46,9 +45,9 @@ type replicaConflict struct {
 // notIdentified is why a new replica gets no queries before its first probe.
 var notIdentified = tier.PublicNote("its external labels are not known yet")
 
-// replicaSet returns the replica set of a Service, and creates a new one. pairs are the
-// catalogs of each server with cold.
-func (p *tierPool) replicaSet(at destination, servers []*catalog.Tier, cold *catalog.Tier, pairs []*catalog.Catalog) *replicaSet {
+// replicaSet returns the replica set of a Service, and creates a new one. catalogs are those
+// of each server with cold.
+func (p *tierPool) replicaSet(at destination, servers []*catalog.Tier, cold *catalog.Tier, catalogs []*catalog.Catalog) *replicaSet {
 	at, _ = at.shared()
 	at.address, at.replica = "", ""
 	key := replicaSetKey{hot: at}
@@ -61,10 +60,10 @@ func (p *tierPool) replicaSet(at destination, servers []*catalog.Tier, cold *cat
 	}
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	if existing, found := p.replicas[key]; found && slices.Equal(existing.servers, bases) {
+	if existing, ok := p.replicas[key]; ok && slices.Equal(existing.servers, bases) {
 		return existing
 	}
-	set := &replicaSet{key: key, servers: bases, cold: key.cold, pairs: pairs}
+	set := &replicaSet{key: key, servers: bases, catalogs: catalogs}
 	for range servers {
 		refusal := &atomic.Pointer[tier.Note]{}
 		refusal.Store(&notIdentified)
@@ -75,12 +74,12 @@ func (p *tierPool) replicaSet(at destination, servers []*catalog.Tier, cold *cat
 	return set
 }
 
-// decideReplicas updates the replica sets that match.
-func (p *tierPool) decideReplicas(matches func(*replicaSet) bool) {
+// decideReplicas updates the replica sets of a server.
+func (p *tierPool) decideReplicas(server *catalog.Tier) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	for _, set := range p.replicas {
-		if matches(set) {
+		if slices.Contains(set.servers, server) {
 			p.decide(set)
 		}
 	}
@@ -89,8 +88,10 @@ func (p *tierPool) decideReplicas(matches func(*replicaSet) bool) {
 // decide updates the refusals of a replica set. The mutex is held.
 func (p *tierPool) decide(set *replicaSet) {
 	removed := slices.Clone(p.config.Cold.ReplicaLabels)
-	for _, pair := range set.pairs {
-		removed = append(removed, pair.Snapshot().Cold.ReplicaLabels...)
+	if set.key.cold != nil {
+		for _, of := range set.catalogs {
+			removed = append(removed, of.Snapshot().Cold.ReplicaLabels...)
+		}
 	}
 	refused := p.refusal(set, removed)
 	for i, server := range set.servers {
@@ -143,25 +144,24 @@ func (r *Resolver) join(joined *Resolved, hotAt, coldAt location, hot, cold []*c
 	if len(hot) == 0 {
 		return
 	}
-	if hot[0].Replica() == "" {
-		joined.Hot, joined.Pair = hot[0], r.pool.pair(hot[0], joined.Cold)
-		joined.Datasource.Hot = []engine.Replica{{Hot: joined.Hot, Catalog: joined.Pair, Ready: true}}
-		return
-	}
-	var pairs []*catalog.Catalog
-	for _, server := range hot {
-		if pair := r.pool.pair(server, joined.Cold); pair != nil {
-			pairs = append(pairs, pair)
-		}
-	}
-	set := r.pool.replicaSet(hotAt.destination, hot, joined.Cold, pairs)
+	ownURL := r.gatewayLocation(tier.Hot).url
+	catalogs := make([]*catalog.Catalog, len(hot))
 	for i, server := range hot {
-		server = server.RefusedBy(set.refusals[i])
-		joinedReplica := engine.Replica{Hot: server, Ready: hotAt.service.Endpoints[i].Ready}
-		if len(pairs) > 0 {
-			joinedReplica.Catalog = pairs[i].With(server, joined.Cold)
-		}
-		joined.replicas = append(joined.replicas, joinedReplica)
+		catalogs[i] = r.pool.catalog(server, joined.Cold, ownURL != "" && server.Endpoint() == ownURL)
 	}
-	joined.Hot, joined.Pair, joined.Datasource.Hot = joined.replicas[0].Hot, joined.replicas[0].Catalog, joined.replicas
+	var set *replicaSet
+	if hot[0].Replica() != "" {
+		set = r.pool.replicaSet(hotAt.destination, hot, joined.Cold, catalogs)
+	}
+	for i, server := range hot {
+		replica := engine.Replica{Hot: server, Catalog: catalogs[i], Ready: true}
+		if set != nil {
+			replica.Hot, replica.Ready = server.RefusedBy(set.refusals[i]), hotAt.service.Endpoints[i].Ready
+			if joined.Cold != nil {
+				replica.Catalog = catalogs[i].With(replica.Hot, joined.Cold)
+			}
+		}
+		joined.Datasource.Hot = append(joined.Datasource.Hot, replica)
+	}
+	joined.Hot, joined.Catalog = joined.Datasource.Hot[0].Hot, joined.Datasource.Hot[0].Catalog
 }

@@ -58,9 +58,9 @@ type Resolver struct {
 	logger      logrus.FieldLogger
 	fingerprint string // of the configuration
 	transports  *transports
-	rules       *rules
-	pool        *tierPool
-	network     *upstream.Network
+	*rules
+	pool    *tierPool
+	network *upstream.Network
 
 	// discovery is nil if discovery is off. noDiscovery says why.
 	discovery   *discovery.Discovery
@@ -71,10 +71,9 @@ type Resolver struct {
 
 	// generation changes whenever a Service changes or the pool drops a tier. A Resolved of
 	// an earlier generation is outdated.
-	generation        atomic.Uint64
-	defaultDatasource atomic.Pointer[Resolved]
-	saved             *lru.Cache[perses.Reference, *Resolved]
-	running           sync.WaitGroup
+	generation atomic.Uint64
+	resolved   *lru.Cache[perses.Reference, *Resolved]
+	running    sync.WaitGroup
 }
 
 // New returns a Resolver that does not probe before Start. It returns an error if it cannot
@@ -99,13 +98,11 @@ func New(options Options) (*Resolver, error) {
 	if r.discovery == nil && r.config.Perses.URL == "" && r.config.Hot.URL == "" && r.config.Cold.URL == "" {
 		return nil, fmt.Errorf("hot.url, cold.url: without Perses and discovery, set at least one tier; service discovery is off: %s", r.noDiscovery)
 	}
-	if r.saved, err = lru.New[perses.Reference, *Resolved](maxResolved); err != nil {
+	if r.resolved, err = lru.New[perses.Reference, *Resolved](maxResolved); err != nil {
 		return nil, err
 	}
 	r.pool = newTierPool(options.Config)
 	r.pool.meters, r.pool.network, r.pool.onProbe = options.Meters, options.Network, r.logProbe
-	r.pool.keepOwn = func() { _, _ = r.Default() } // It fails only while the gateway stops.
-	r.pool.ownHotURL = func() string { return r.ownLocation(tier.Hot).url }
 	r.pool.onDrop = func() { r.generation.Add(1) }
 	return r, nil
 }
@@ -116,7 +113,7 @@ func (r *Resolver) Start(ctx context.Context) error {
 	r.pool.start(ctx)
 	r.startDiscovery(ctx)
 	r.transports.announce(r.logger, r.config, r.isDiscovered)
-	r.running.Go(func() { r.keepServicesAlive(ctx) })
+	r.running.Go(func() { r.maintain(ctx) })
 	_, err := r.Default()
 	return err
 }
@@ -139,18 +136,7 @@ func (r *Resolver) PersesTransports() (callers, service http.RoundTripper) {
 // Default returns the default datasource, which has the tiers of the configuration. It returns
 // ErrNotRunning before Start.
 func (r *Resolver) Default() (*Resolved, error) {
-	generation := r.generation.Load()
-	if resolved := r.defaultDatasource.Load(); resolved != nil && resolved.generation == generation {
-		resolved.touch(time.Now())
-		return resolved, nil
-	}
-	resolved, err := r.buildDefault()
-	if err != nil {
-		return nil, err
-	}
-	resolved.generation = generation
-	r.defaultDatasource.Store(resolved)
-	return resolved, nil
+	return r.current(perses.Reference{}, "", r.buildDefault)
 }
 
 // Saved returns a saved datasource. It returns an Error that names the datasource:
@@ -158,17 +144,23 @@ func (r *Resolver) Default() (*Resolved, error) {
 //   - 501 if it names a Service and discovery is off,
 //   - 503 if too many tiers are in use.
 func (r *Resolver) Saved(saved *perses.Datasource) (*Resolved, error) {
+	return r.current(saved.Reference, saved.Generation, func() (*Resolved, error) { return r.buildSaved(saved) })
+}
+
+// current returns a datasource, and builds it if its spec, a Service or the pool has changed. The
+// zero reference stands for the default datasource.
+func (r *Resolver) current(reference perses.Reference, specGeneration string, build func() (*Resolved, error)) (*Resolved, error) {
 	generation := r.generation.Load()
-	if resolved, is := r.saved.Get(saved.Reference); is && resolved.generation == generation && resolved.specGeneration == saved.Generation {
+	if resolved, ok := r.resolved.Get(reference); ok && resolved.generation == generation && resolved.specGeneration == specGeneration {
 		resolved.touch(time.Now())
 		return resolved, nil
 	}
-	resolved, err := r.buildSaved(saved)
+	resolved, err := build()
 	if err != nil {
 		return nil, err
 	}
-	resolved.generation, resolved.specGeneration = generation, saved.Generation
-	r.saved.Add(saved.Reference, resolved)
+	resolved.generation, resolved.specGeneration = generation, specGeneration
+	r.resolved.Add(reference, resolved)
 	return resolved, nil
 }
 
@@ -202,22 +194,20 @@ func (r *Resolver) Settle(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	for _, server := range []*catalog.Tier{resolved.Hot, resolved.Cold} {
-		if server != nil {
-			server.Wait(ctx)
-		}
+	for _, replica := range resolved.Datasource.Hot {
+		replica.Hot.Wait(ctx)
 	}
-	for _, server := range resolved.replicas {
-		server.Hot.Wait(ctx)
+	if resolved.Cold != nil {
+		resolved.Cold.Wait(ctx)
 	}
-	if resolved.Pair != nil {
-		resolved.Pair.Wait(ctx)
+	if resolved.Catalog != nil {
+		resolved.Catalog.Wait(ctx)
 	}
 }
 
-// keepServicesAlive marks the Services of datasources in use as used, so that discovery
-// continues to watch them.
-func (r *Resolver) keepServicesAlive(ctx context.Context) {
+// maintain keeps the tiers and Services of datasources in use until ctx ends, and drops other
+// tiers.
+func (r *Resolver) maintain(ctx context.Context) {
 	ticker := time.NewTicker(keepAliveInterval)
 	defer ticker.Stop()
 	for {
@@ -225,15 +215,23 @@ func (r *Resolver) keepServicesAlive(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			if r.discovery == nil {
-				continue
+			_, _ = r.Default() // It fails only while the gateway stops.
+			if r.discovery != nil {
+				r.keepServicesAlive(now)
+				r.discovery.DropUnused(now.Add(-idleTimeout))
 			}
-			for _, resolved := range append(r.saved.Values(), r.defaultDatasource.Load()) {
-				if resolved != nil && resolved.usedSince(now.Add(-2*keepAliveInterval)) {
-					for _, reference := range resolved.references {
-						r.discovery.Resolve(reference)
-					}
-				}
+			r.pool.dropUnused(now.Add(-idleTimeout))
+		}
+	}
+}
+
+// keepServicesAlive marks the Services of datasources in use as used, so that discovery
+// continues to watch them.
+func (r *Resolver) keepServicesAlive(now time.Time) {
+	for _, resolved := range r.resolved.Values() {
+		if resolved.usedSince(now.Add(-2 * keepAliveInterval)) {
+			for _, reference := range resolved.references {
+				r.discovery.Resolve(reference)
 			}
 		}
 	}

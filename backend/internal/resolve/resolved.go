@@ -26,16 +26,13 @@ type Resolved struct {
 
 	// Hot and Cold are the tiers, or nil. If hot has several replicas, Hot is one of them.
 	Hot, Cold *catalog.Tier
-	// Pair is the catalog of both tiers, or nil without two tiers.
-	Pair *catalog.Catalog
+	// Catalog is the catalog of Hot and Cold, or nil without both.
+	Catalog *catalog.Catalog
 	// Services are the Services of the tiers. A tier with a URL has none.
 	Services map[tier.Name]*discovery.Service
 	// Datasource is the datasource as the engine sees it.
 	Datasource *engine.Datasource
 
-	// replicas are the replicas of hot, including Hot. They are empty if queries go to a URL
-	// or to the Service itself.
-	replicas []engine.Replica
 	// references are the names of the Services.
 	references []discovery.Reference
 	// pending are the Services whose first lookup is in progress.

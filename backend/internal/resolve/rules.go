@@ -36,51 +36,53 @@ func newRules(settings config.Config) (*rules, error) {
 	}
 	var err error
 	if len(settings.DefaultDatasource.Namespaces) > 0 {
-		if result.defaultRule, err = enforcement.New(result.label, settings.DefaultDatasource.Namespaces, result.onConflict); err != nil {
+		if result.defaultRule, err = result.rule("", settings.DefaultDatasource.Namespaces, false); err != nil {
 			return nil, fmt.Errorf("default_datasource.namespaces: %w", err)
 		}
 	}
 	for _, project := range settings.Projects {
-		var rule *enforcement.Rule
-		if !project.AllNamespaces {
-			result.confining = true
-			if rule, err = enforcement.New(result.label, project.Namespaces, result.onConflict); err != nil {
-				return nil, fmt.Errorf("project %q: %w", project.Name, err)
-			}
+		result.confining = result.confining || !project.AllNamespaces
+		if result.projects[project.Name], err = result.rule("", project.Namespaces, project.AllNamespaces); err != nil {
+			return nil, fmt.Errorf("project %q: %w", project.Name, err)
 		}
-		result.projects[project.Name] = rule
 	}
 	for _, datasource := range settings.Enforcement.Datasources {
 		reference := perses.Reference{Project: datasource.Project, Name: datasource.Name}
-		var rule *enforcement.Rule
-		if !datasource.AllNamespaces {
-			if rule, err = enforcement.New(cmp.Or(datasource.Label, result.label), datasource.Namespaces, result.onConflict); err != nil {
-				return nil, fmt.Errorf("%s: %w", reference, err)
-			}
+		if result.datasources[reference], err = result.rule(datasource.Label, datasource.Namespaces, datasource.AllNamespaces); err != nil {
+			return nil, fmt.Errorf("%s: %w", reference, err)
 		}
-		result.datasources[reference] = rule
 	}
 	return result, nil
 }
 
-// listed reports whether a project may use the gateway's own tiers.
-func (r *rules) listed(project string) bool {
-	_, found := r.projects[project]
-	return found || r.projectIsNamespace
+// rule returns the rule for a label, by default the configured one, and namespaces. It returns nil
+// for all namespaces.
+func (r *rules) rule(label string, namespaces []string, all bool) (*enforcement.Rule, error) {
+	if all {
+		return nil, nil //nolint:nilnil // A nil rule allows all namespaces.
+	}
+	return enforcement.New(cmp.Or(label, r.label), namespaces, r.onConflict)
 }
 
-// of returns the rule of a datasource, or nil if it is not confined. If any project is
-// confined, of returns an Error with status 403 for a datasource without a rule.
-func (r *rules) of(reference perses.Reference) (*enforcement.Rule, error) {
-	if rule, found := r.datasources[reference]; found {
+// trusts reports whether a datasource may use the gateway's own tiers and credentials: global ones
+// and those of listed projects may.
+func (r *rules) trusts(reference perses.Reference) bool {
+	_, isListed := r.projects[reference.Project]
+	return reference.Project == "" || isListed || r.projectIsNamespace
+}
+
+// RuleOf returns the rule of a saved datasource, or nil if it is not confined. If any project is
+// confined, RuleOf returns an Error with status 403 for a datasource without a rule.
+func (r *rules) RuleOf(reference perses.Reference) (*enforcement.Rule, error) {
+	if rule, ok := r.datasources[reference]; ok {
 		return rule, nil
 	}
-	if rule, found := r.projects[reference.Project]; found && reference.Project != "" {
+	if rule, ok := r.projects[reference.Project]; ok && reference.Project != "" {
 		return rule, nil
 	}
 	switch {
 	case reference.Project != "" && r.projectIsNamespace:
-		return enforcement.New(r.label, []string{reference.Project}, r.onConflict)
+		return r.rule("", []string{reference.Project}, false)
 	case !r.confining:
 		return nil, nil //nolint:nilnil // No project is confined.
 	case reference.Project == "":
@@ -91,14 +93,8 @@ func (r *rules) of(reference perses.Reference) (*enforcement.Rule, error) {
 		"%s is not served, because projects are confined to namespaces and its project has none: ask the operator to list project %q in the gateway's configuration", reference, reference.Project)
 }
 
-// RuleOf returns the rule of a saved datasource, or nil if it is not confined. It returns an
-// Error with status 403 if the datasource is not served.
-func (r *Resolver) RuleOf(reference perses.Reference) (*enforcement.Rule, error) {
-	return r.rules.of(reference)
-}
-
 // DefaultRule returns the rule of the default datasource, or nil if it is not confined.
-func (r *Resolver) DefaultRule() *enforcement.Rule { return r.rules.defaultRule }
+func (r *rules) DefaultRule() *enforcement.Rule { return r.defaultRule }
 
 // Confine confines a request to the namespaces of the datasource and to namespace, unless it
 // is empty. It returns the confined request, what the confinement means for it, and the errors
@@ -110,7 +106,7 @@ func (r *Resolver) Confine(resolved *Resolved, request *promapi.Request, namespa
 	case namespace != "" && rule != nil:
 		rule, err = rule.Narrowed(namespace)
 	case namespace != "":
-		if rule, err = enforcement.New(r.rules.label, []string{namespace}, r.rules.onConflict); err != nil {
+		if rule, err = r.rule("", []string{namespace}, false); err != nil {
 			err = promapi.BadData("the namespace %q cannot be confined to: %s", namespace, err)
 		}
 	}

@@ -7,28 +7,25 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
 // What is kept for one datasource and its tiers is not found for another.
 func TestScope_EveryFieldOfADestination(t *testing.T) {
 	changes := map[string]func(*destination){
-		"name":           func(at *destination) { at.name = tier.Cold },
-		"url":            func(at *destination) { at.url = "http://b" },
-		"retention":      func(at *destination) { at.retention = time.Hour },
-		"lag":            func(at *destination) { at.lag = time.Hour },
-		"scrapeInterval": func(at *destination) { at.scrapeInterval = time.Hour },
-		"tenancy":        func(at *destination) { at.tenancy.Parameter = "namespace" },
-		"headers":        func(at *destination) { at.headers = "X-Scope-Orgid: a" },
-		"service":        func(at *destination) { at.service = "monitoring/prometheus" },
-		"address":        func(at *destination) { at.address = "10.0.0.1:9090" },
-		"replica":        func(at *destination) { at.replica = "prometheus-0" },
+		"name":         func(at *destination) { at.name = tier.Cold },
+		"url":          func(at *destination) { at.url = "http://b" },
+		"TierSettings": func(at *destination) { at.Lag = time.Hour }, // Its fields follow below.
+		"tenancy":      func(at *destination) { at.tenancy.Parameter = "namespace" },
+		"headers":      func(at *destination) { at.headers = "X-Scope-Orgid: a" },
+		"service":      func(at *destination) { at.service = "monitoring/prometheus" },
+		"address":      func(at *destination) { at.address = "10.0.0.1:9090" },
+		"replica":      func(at *destination) { at.replica = "prometheus-0" },
 	}
 	leftOut := map[string]string{
-		"transport": "it follows from the configuration and the URL",
-		"guard":     "it follows from the configuration and the URL, and changes no answer",
-		"tenant":    "it is the configuration's; which tenant is asked for stands in headers",
-		"missing":   "a tier that is not known answers nothing",
+		"Permission": "it follows from the configuration and the URL; the requested tenant is in headers",
+		"missing":    "a tier that is not known answers nothing",
 	}
 	m := &Resolver{fingerprint: "configuration"}
 	before := m.scopeOf("a datasource", "generation", location{})
@@ -41,6 +38,11 @@ func TestScope_EveryFieldOfADestination(t *testing.T) {
 		require.Contains(t, changes, field.Name, "a new field belongs into the scope, or among those that are left out")
 		changes[field.Name](&at.destination)
 		require.NotEqual(t, before, m.scopeOf("a datasource", "generation", at), field.Name)
+	}
+	for i := range reflect.TypeFor[catalog.TierSettings]().NumField() {
+		at := location{}
+		reflect.ValueOf(&at.TierSettings).Elem().Field(i).SetInt(int64(time.Hour))
+		require.NotEqual(t, before, m.scopeOf("a datasource", "generation", at), i)
 	}
 	require.NotEqual(t, before, m.scopeOf("another", "generation", location{}))
 	require.NotEqual(t, before, m.scopeOf("a datasource", "another", location{}))

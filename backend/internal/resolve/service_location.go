@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
@@ -24,10 +23,10 @@ func (r *Resolver) locationOfService(reference perses.Reference, name tier.Name,
 		return location{}, promapi.Errorf(http.StatusNotImplemented, promapi.ErrorUnavailable,
 			"the %s tier of %s is the Service %s, which the gateway cannot look up: %s; set url instead", name, reference, service, r.noDiscovery)
 	}
-	own, unsure, atRoot := r.isOwnService(service)
+	isGateway, unsure, atRoot := r.isGatewayService(service)
 	trusted, listed := r.trusts(reference), slices.Contains(r.config.Discovery.Namespaces, service.Namespace)
 	switch {
-	case (own || (unsure && listed)) && !trusted:
+	case (isGateway || (unsure && listed)) && !trusted:
 		return location{}, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
 			"the %s tier of %s is the Service %s, which is a tier of the gateway itself: ask the operator to list project %q in the gateway's configuration",
 			name, reference, service, reference.Project)
@@ -37,17 +36,15 @@ func (r *Resolver) locationOfService(reference perses.Reference, name tier.Name,
 			name, reference, service, service.Namespace)
 	}
 	state := r.discovery.Resolve(service)
-	at := destination{
-		name: name, url: state.URL(), retention: time.Duration(named.Retention), lag: time.Duration(named.Lag), headers: canonical(tenant), service: service.String(),
-	}
+	at := location{destination: destination{name: name, url: state.URL(), service: service.String()}, service: state, reference: service}
 	if at.url == "" {
 		at.missing = state.Message
-		return location{destination: at, service: state, reference: service}, nil
+		return at, nil
 	}
-	if err := r.permitService(state, service, trusted, &at); err != nil {
+	if err := r.permitService(state, service, trusted, &at.destination); err != nil {
 		return location{}, fmt.Errorf("reach the Service %s: %w", service, err)
 	}
-	return location{destination: at, service: state, reference: service}, r.mayChooseTenant(reference, name, tenant, own || at.transport.HoldsSecrets())
+	return at, r.mayChooseTenant(reference, name, tenant, isGateway || at.Transport.HoldsSecrets(state.Scheme))
 }
 
 // permitService adds the operator's settings and credentials for a Service that a datasource
@@ -58,65 +55,56 @@ func (r *Resolver) locationOfService(reference perses.Reference, name tier.Name,
 // may write Services, pods or EndpointSlices in the namespace controls the server, and may be
 // the author of the datasource.
 func (r *Resolver) permitService(state *discovery.Service, service discovery.Reference, trusted bool, at *destination) error {
-	permission, err := permissionFor(state, "", r.transports.services)
-	if err != nil {
+	var err error
+	if at.Permission, err = permissionFor(state, "", r.transports.services); err != nil {
 		return err
 	}
-	at.guard, at.transport = permission.Guard, permission.Transport
-	base, err := url.Parse(state.URL())
-	if err != nil {
-		return err
-	}
-	described, notDescribed := upstream.Allow(r.transports.destinations, base)
-	if notDescribed == nil {
-		at.tenant = described.Tenant
-	}
+	base := state.Base()
+	listed, _ := upstream.Allow(r.transports.destinations, base) // Zero if the Service is not listed.
+	at.Tenant = listed.Tenant
 	if !trusted {
 		return nil
 	}
-	if own := r.ownBehind(base, service); own != nil {
-		at.transport, at.tenancy, at.tenant = own.transport, own.tenancy, own.tenant
-	} else if notDescribed == nil && described.Transport.IsConfigured() {
-		at.transport = described.Transport
+	// The URL of the gateway's own tier may have any of the Service's DNS names. A tier whose URL
+	// has a path does not match, because the URL of a Service has none.
+	gateway := r.gatewayTierWhere(func(at *url.URL) bool {
+		return at.Scheme == base.Scheme && isHostOf(at.Hostname(), service) && upstream.SamePort(at, base) && upstream.UnderPath(at.Path, base.Path)
+	})
+	if gateway != nil {
+		at.Transport, at.tenancy, at.Tenant = gateway.Transport, gateway.tenancy, gateway.Tenant
+	} else if listed.Transport.IsConfigured() {
+		at.Transport = listed.Transport
 	}
 	return nil
 }
 
-// ownBehind returns the gateway's own tier at the scheme and port of a Service, or nil. The
-// tier's URL may have any of the Service's DNS names. A tier whose URL has a path does not
-// match, because the URL of a Service has none.
-func (r *Resolver) ownBehind(base *url.URL, service discovery.Reference) *destination {
-	return r.ownWhere(func(own *url.URL) bool {
-		return own.Scheme == base.Scheme && isHostOf(own.Hostname(), service) && upstream.SamePort(own, base) && upstream.UnderPath(own.Path, base.Path)
-	})
-}
-
-// isOwnService reports whether a Service is one of the gateway's own tiers: the one that
+// isGatewayService reports whether a Service is one of the gateway's own tiers: the one that
 // discovery looks for, or the one at the configured URL. The port does not matter. unsure is
 // set while discovery has not found a tier by its labels in that namespace.
 // atRoot is set if the tier's URL has no path, as the URL of a Service has none.
-func (r *Resolver) isOwnService(service discovery.Reference) (own, unsure, atRoot bool) {
+func (r *Resolver) isGatewayService(service discovery.Reference) (isGateway, unsure, atRoot bool) {
 	for _, name := range tier.Names() {
-		configured := r.ownConfigured(name).url
+		configured := r.configuredDestination(name).url
 		if r.isDiscovered(name) {
-			reference := r.ownReference(name)
+			reference := r.gatewayReference(name)
 			serviceName := reference.Name
 			if reference.Selector != "" {
 				serviceName = r.discovery.Resolve(reference).Name
 			}
 			sameNamespace := reference.Namespace == service.Namespace
-			own = own || (sameNamespace && serviceName == service.Name)
-			atRoot = atRoot || (sameNamespace && serviceName == service.Name)
+			if sameNamespace && serviceName == service.Name {
+				isGateway, atRoot = true, true
+			}
 			unsure = unsure || (sameNamespace && serviceName == "")
 			if !r.isDefaultReference(name) {
 				continue // The default URL applies only to the default Service.
 			}
 		}
 		if base, err := url.Parse(configured); err == nil && isHostOf(base.Hostname(), service) {
-			own, atRoot = true, atRoot || upstream.UnderPath(base.Path, "/")
+			isGateway, atRoot = true, atRoot || upstream.UnderPath(base.Path, "/")
 		}
 	}
-	return own, unsure, atRoot
+	return isGateway, unsure, atRoot
 }
 
 // isHostOf reports whether host is a cluster DNS name of a Service.
@@ -130,21 +118,17 @@ func isHostOf(host string, service discovery.Reference) bool {
 // link-local or cloud metadata addresses behind it. Credentials go over https, or over scheme
 // if the operator sets it.
 func permissionFor(service *discovery.Service, scheme string, access *upstream.TransportConfig) (upstream.Permission, error) {
-	base, err := url.Parse(service.URL())
-	if err != nil {
-		return upstream.Permission{}, fmt.Errorf("parse the URL of a Service: %w", err)
-	}
-	return upstream.Allow([]upstream.Destination{{Host: service.Host, Port: service.Port, Scheme: scheme, Transport: access}}, base)
+	return upstream.Allow([]upstream.Destination{{Host: service.Host, Port: service.Port, Scheme: scheme, Transport: access}}, service.Base())
 }
 
 // warnOfWithheld logs that tierproxy does not send a configured credential, because the tier's
 // Service uses plain HTTP and the operator did not set the scheme.
 func (r *Resolver) warnOfWithheld(reference discovery.Reference, service *discovery.Service) {
 	for _, name := range tier.Names() {
-		if !r.isDiscovered(name) || r.ownReference(name) != reference || service.Scheme != "http" || reference.Scheme != "" {
+		if !r.isDiscovered(name) || r.gatewayReference(name) != reference || service.Scheme != "http" || reference.Scheme != "" {
 			continue
 		}
-		if r.transports.discovered[name].withoutToken.HoldsSecrets() {
+		if r.transports.discovered[name].HoldsSecrets("http") {
 			r.logger.Warnf("tierproxy does not send the credential of %[1]s.http_config to the Service %[2]s, because the Service uses plain HTTP: to send it anyway, set discovery.%[1]s.scheme to http", name, reference)
 		}
 	}

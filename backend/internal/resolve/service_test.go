@@ -9,6 +9,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // TestPermissionFor_CredentialNeedsTLSOrTheOperator checks that the scheme that a
@@ -30,10 +31,10 @@ func TestPermissionFor_CredentialNeedsTLSOrTheOperator(t *testing.T) {
 		{tier.Cold, "https", "", true, false}, {tier.Cold, "http", "", false, false}, {tier.Cold, "http", "http", true, false},
 	} {
 		service := &discovery.Service{Host: "a.monitoring.svc", Port: 9090, Scheme: test.scheme}
-		permission, err := permissionFor(service, test.said, made.discovered[test.name].over(test.scheme))
+		permission, err := permissionFor(service, test.said, made.discovered[test.name])
 		require.NoError(t, err)
-		require.Equal(t, test.secrets, permission.Transport.HoldsSecrets(), test)
-		require.Equal(t, test.token, permission.Transport.SendsToken(), test)
+		require.Equal(t, test.secrets, permission.Transport.HoldsSecrets(test.scheme), test)
+		require.Equal(t, test.token, permission.Transport.SendsToken() && test.scheme == "https", test)
 		require.NotZero(t, permission.Guard)
 	}
 }
@@ -58,8 +59,8 @@ func TestTiersAt_BehindAProxyTheServiceIsOneTier(t *testing.T) {
 		service := &discovery.Service{Host: "a.monitoring.svc", Port: 9090, Scheme: "https", Endpoints: []discovery.Endpoint{
 			{Name: "a-0", Address: "10.0.0.1:9090", Ready: true}, {Name: "a-1", Address: "10.0.0.2:9090", Ready: true},
 		}}
-		at := location{service: service, destination: destination{name: tier.Hot, url: service.URL(), service: "monitoring/a", transport: m.transports.discovered[tier.Hot].over("https")}}
-		list, err := m.tiersAt(at, tierUse{}, &Resolved{})
+		at := location{service: service, destination: destination{name: tier.Hot, url: service.URL(), service: "monitoring/a", Permission: upstream.Permission{Transport: m.transports.discovered[tier.Hot]}}}
+		list, err := m.tiersAt(at, &Resolved{})
 		require.NoError(t, err)
 		require.Equal(t, expected, len(list) == 1, text)
 	}

@@ -22,6 +22,12 @@ import (
 // tier a datasource gets, not about what it answers.
 func runningResolver(t *testing.T, change func(*config.Config)) *Resolver {
 	t.Helper()
+	return runningResolverIn(t, nil, change)
+}
+
+// runningResolverIn is runningResolver in a network; nil for the real one.
+func runningResolverIn(t *testing.T, network *upstream.Network, change func(*config.Config)) *Resolver {
+	t.Helper()
 	settings := config.Default()
 	settings.Hot.URL, settings.Cold.URL = "https://127.0.0.1:1/hot", "https://127.0.0.1:1/cold"
 	settings.Probe.Interval = config.Duration(time.Hour)
@@ -29,7 +35,7 @@ func runningResolver(t *testing.T, change func(*config.Config)) *Resolver {
 		change(&settings)
 	}
 	logger, _ := test.NewNullLogger()
-	r, err := New(Options{Config: settings, Logger: logger, Reloads: &upstream.Reloads{}})
+	r, err := New(Options{Config: settings, Logger: logger, Reloads: &upstream.Reloads{}, Network: network})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	require.NoError(t, r.Start(ctx))
@@ -141,7 +147,7 @@ func TestTierPool_DropsUnusedTiers(t *testing.T) {
 	at := func(i int) destination {
 		return destination{name: tier.Hot, url: fmt.Sprintf("http://127.0.0.1:1/%d", i)}
 	}
-	own, _, err := pool.get(at(0), tierUse{own: true})
+	own, _, err := pool.get(at(0), tierUse{isGateway: true})
 	require.NoError(t, err)
 	for i := 1; i < maxTiers; i++ {
 		_, _, err := pool.get(at(i), tierUse{})
@@ -160,7 +166,7 @@ func TestTierPool_DropsUnusedTiers(t *testing.T) {
 
 	pool.dropUnused(now.Add(time.Hour))
 	require.Len(t, pool.tiers, 1, "only the gateway's own stay for good")
-	kept, _, err := pool.get(at(0), tierUse{own: true})
+	kept, _, err := pool.get(at(0), tierUse{isGateway: true})
 	require.NoError(t, err)
 	require.Same(t, own, kept)
 	cancel()
@@ -211,7 +217,7 @@ func TestTierPool_AProjectEvictsItsOwnTiers(t *testing.T) {
 	for i := range 50 {
 		require.NoError(t, get("a", 100+i))
 	}
-	require.Equal(t, 100, pool.count("a"))
+	require.Equal(t, 100, pool.counts()["a"])
 	require.Contains(t, pool.tiers, at("a", 5))
 	require.Len(t, pool.tiers, 140)
 	small()
@@ -226,7 +232,7 @@ func TestTierPool_AProjectEvictsItsOwnTiers(t *testing.T) {
 		require.LessOrEqual(t, len(pool.tiers), maxTiers)
 	}
 	small()
-	require.Equal(t, 30, pool.count("e"))
+	require.Equal(t, 30, pool.counts()["e"])
 
 	// A tier that another project uses stays when a project gives it up.
 	now = now.Add(time.Hour)
@@ -254,11 +260,11 @@ func TestTierPool_SettingsShareATier(t *testing.T) {
 	require.Same(t, first.Hot.Base(), other.Hot.Base())
 	require.Same(t, first.Cold.Base(), other.Cold.Base())
 	require.Len(t, m.pool.tiers, 4, "and the gateway's own")
-	require.Len(t, m.pool.pairs, 2)
+	require.Len(t, m.pool.catalogs, 2)
 	now := time.Now()
 	for found, lag := range map[*Resolved]time.Duration{first: time.Hour, other: 2 * time.Hour} {
-		require.Equal(t, now.Add(-lag).UnixMilli(), found.Pair.ColdState(now).Newest)
+		require.Equal(t, now.Add(-lag).UnixMilli(), found.Catalog.ColdState(now).Newest)
 		require.Equal(t, now.Add(-lag).UnixMilli(), found.Cold.State(now).Newest)
 	}
-	require.Equal(t, 2, m.pool.count("team"))
+	require.Equal(t, 2, m.pool.counts()["team"])
 }

@@ -1,7 +1,7 @@
-// Package upstream makes one HTTP call to one server: the transport with its
-// pooled connections, the credentials and TLS settings for it, the destinations
-// that datasources may name, and the classes of its failures. It knows nothing
-// of tiers. Of this project it imports promapi and tracing only.
+// Package upstream makes one HTTP call to one server: the transport with its pooled connections,
+// the credentials and TLS settings for it, the destinations that datasources may name, and the
+// classes of its failures. It does not know tiers. Of this project it imports promapi and
+// tracing only.
 package upstream
 
 import (
@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -22,78 +23,76 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
 )
 
-// idleTimeout is how long an unused connection to a tier is kept.
-const idleTimeout = 90 * time.Second
+const (
+	// idleTimeout is how long the client keeps an unused connection by default.
+	idleTimeout = 90 * time.Second
+	// dialTimeout is the timeout of a connection attempt. Without it, a host that drops packets
+	// would use up the time of the other tier.
+	dialTimeout = 5 * time.Second
+	// maxProbeBytes is the default maximum size of an answer to a probe. The list of blocks of
+	// a Prometheus with years of data is much smaller.
+	maxProbeBytes = 8 << 20
+	// probeConnections is the number of connections for probes, so that they do not wait for
+	// queries.
+	probeConnections = 4
+	// probeUserAgent is the User-Agent of probes, which distinguishes them in the log of a tier.
+	probeUserAgent = "tierproxy (probe)"
+)
 
-// dialTimeout bounds how long a tier may take to accept a connection, so that
-// a host that swallows packets does not use up the time of the other tier.
-const dialTimeout = 5 * time.Second
-
-// ErrTooLarge is returned for an answer to a probe that is larger than the gateway
-// reads.
+// ErrTooLarge is returned for an answer to a probe that exceeds ProbeLimit.
 var ErrTooLarge = errors.New("the answer is larger than the gateway reads")
 
-// maxProbeBytes bounds the answer to a probe. The list of blocks of a Prometheus
-// with years of data stays far below.
-const maxProbeBytes = 8 << 20
-
-// probeConnections are those that queries leave to probes.
-const probeConnections = 4
-
-// ClientOptions describe how to reach a tier.
+// ClientOptions are the options of NewClient.
 type ClientOptions struct {
-	// URL is the base of the tier's Prometheus API: its path goes in front of
-	// /api/v1.
+	// URL is the base URL of the tier, to which /api/v1 is added.
 	URL *url.URL
-	// TransportConfig holds the credential and the settings of TLS; nil means none.
+	// Transport holds the credential and the TLS settings; nil for none.
 	Transport *TransportConfig
-	// PoolSize is the largest number of connections to the tier for queries,
-	// idle ones included. Some more are for the gateway's own questions, which
-	// must not wait for queries.
+	// PoolSize is the maximum number of connections for queries, including idle ones. Probes
+	// have some more.
 	PoolSize int
-	// IdleConnections is how many unused connections are kept, and IdleTimeout how
-	// long. Zero: PoolSize, and 90 seconds.
+	// IdleConnections is the number of unused connections to keep, and IdleTimeout how long.
+	// Zero: PoolSize, and 90 seconds.
 	IdleConnections int
 	IdleTimeout     time.Duration
-	// ProbeBytes bounds the answer to one of the gateway's own questions. Zero:
-	// 8 MiB.
+	// ProbeBytes is the maximum size of an answer to a probe. Zero: 8 MiB.
 	ProbeBytes int64
-	// HTTP2 allows HTTP/2 where the tier offers it. For most answers it costs
-	// more than connections of HTTP/1.1 that are kept.
+	// HTTP2 allows HTTP/2 if the tier offers it. For most answers it is slower than
+	// connections of HTTP/1.1 that are kept alive.
 	HTTP2 bool
-	// Header is sent with every request: the tenant headers of a datasource.
+	// Header is added to every request: the tenant headers of a datasource.
 	Header http.Header
-	// Guard holds for every connection.
+	// Guard checks every connection.
 	Guard Guard
-	// Tenancy, if not nil, tells the tier whose data is asked for.
+	// Tenancy, if not nil, adds namespaces to the URL of every request.
 	Tenancy *Tenancy
-	// Address is the IP address and port to connect to, whatever the URL says:
-	// one replica behind a service, whose name is still the one in the URL, in
-	// the Host header and in the certificate. Empty: that of the URL.
+	// Address is the IP address and port of one server behind a Service. The name in the URL
+	// is still used for the Host header and the certificate. Empty: the client resolves the URL.
 	Address string
-	// Network takes the place of the real one, in tests only.
+	// Network replaces the network in tests.
 	Network *Network
 }
 
-// probeUserAgent is the User-Agent of the requests that the gateway makes on its
-// own account, so that they can be told apart in the log of a tier.
-const probeUserAgent = "tierproxy (probe)"
+// Network replaces the network in tests, in which the addresses of a cluster do not exist.
+type Network struct {
+	// Dial connects to an address as net.Dialer does.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
 
 // Client calls one tier. It is safe for concurrent use.
 type Client struct {
-	base      *url.URL
-	header    http.Header
-	tenancy   *Tenancy
-	transport http.RoundTripper
-
+	base       *url.URL
+	header     http.Header
+	tenancy    *Tenancy
+	transport  http.RoundTripper
 	probeBytes int64
 }
 
-// NewClient returns a client for a tier. It returns an error when a file of TLS
-// cannot be read. No connection is made.
+// NewClient returns a client for a tier, without connecting. It returns an error if it cannot
+// read a TLS file.
 func NewClient(options ClientOptions) (*Client, error) {
-	carrier, err := options.Transport.RoundTripper(func(config *tls.Config) *http.Transport {
-		// A connection that is made anew takes up the session of an earlier one.
+	transport, err := options.Transport.RoundTripper(func(config *tls.Config) *http.Transport {
+		// New connections resume the TLS session of earlier ones.
 		config.ClientSessionCache = tls.NewLRUClientSessionCache(0)
 		return &http.Transport{
 			DialContext:         dialer(options),
@@ -103,7 +102,7 @@ func NewClient(options ClientOptions) (*Client, error) {
 			MaxConnsPerHost:     options.PoolSize + probeConnections,
 			IdleConnTimeout:     cmp.Or(options.IdleTimeout, idleTimeout),
 			ForceAttemptHTTP2:   options.HTTP2,
-			// Answers go out in the encoding that the caller asked for.
+			// The caller gets the encoding that it requested.
 			DisableCompression: true,
 		}
 	})
@@ -111,22 +110,18 @@ func NewClient(options ClientOptions) (*Client, error) {
 		return nil, err
 	}
 	return &Client{
-		base:    options.URL,
-		header:  options.Header,
-		tenancy: options.Tenancy, probeBytes: options.ProbeBytes,
-		transport: carrier,
+		base: options.URL, header: options.Header, tenancy: options.Tenancy, transport: transport,
+		probeBytes: cmp.Or(options.ProbeBytes, maxProbeBytes),
 	}, nil
 }
 
-// ProbeLimit returns the largest answer to one of the gateway's own questions, in
-// bytes.
-func (c *Client) ProbeLimit() int64 { return cmp.Or(c.probeBytes, maxProbeBytes) }
+// ProbeLimit returns the maximum size of an answer to a probe in bytes.
+func (c *Client) ProbeLimit() int64 { return c.probeBytes }
 
-// Endpoint returns the address of the tier for people to read.
+// Endpoint returns the URL of the tier for display.
 func (c *Client) Endpoint() string { return c.base.Redacted() }
 
-// Server returns the scheme, host and port of the tier; empty where they are not
-// known.
+// Server returns the scheme, host and port of the tier, or an empty string if they are unknown.
 func (c *Client) Server() string {
 	return (&url.URL{Scheme: c.base.Scheme, Host: c.base.Host}).String()
 }
@@ -137,14 +132,12 @@ type Outgoing struct {
 	Method, Path, RawQuery string
 	// Body is that of a POST; nil for none.
 	Body []byte
-	// Header holds what the caller sent. It is shared with the caller's request
-	// and must not be changed.
+	// Header is the header of the caller's request. It must not be changed.
 	Header http.Header
 }
 
-// Prepare returns what goes to the tier for a request that is confined to some
-// namespaces; nil for one that is not confined. It returns the error of the
-// tenancy.
+// Prepare returns what goes to the tier for a request that is confined to some namespaces, or to
+// none. It returns the error of the tenancy.
 func (c *Client) Prepare(request *promapi.Request, confinedTo []string) (Outgoing, error) {
 	made := Outgoing{Method: request.Method, Path: request.Path, Header: request.Header, RawQuery: request.RawQuery, Body: request.Body}
 	if c.tenancy == nil {
@@ -164,12 +157,9 @@ func (c *Client) Sender(made Outgoing) func(ctx context.Context) (*http.Response
 	return func(ctx context.Context) (*http.Response, error) { return c.Send(ctx, made) }
 }
 
-// Send sends what Prepare returned, and returns the answer as it comes in:
-// status, header and a body that is neither decompressed nor buffered. The
-// caller closes the body.
-//
-// It returns an error when the tier does not answer with a header before ctx
-// ends or cannot be reached; Describe puts it into words.
+// Send sends a request and returns the answer, with a body that is neither decompressed nor
+// buffered. The caller closes the body. Send returns an error if the tier cannot be reached, or
+// sends no header before ctx ends. Describe describes the error.
 func (c *Client) Send(ctx context.Context, made Outgoing) (*http.Response, error) {
 	target, err := c.target(made)
 	if err != nil {
@@ -190,11 +180,10 @@ func (c *Client) Send(ctx context.Context, made Outgoing) (*http.Response, error
 	if request.Header.Get("User-Agent") == "" {
 		request.Header.Set("User-Agent", "tierproxy")
 	}
-	// Every request only reads: one that met a connection the tier had just
-	// closed is sent again. An empty list of values is not sent.
+	// All requests only read. The transport may therefore repeat a request if the tier has just
+	// closed the connection. An empty list of values is not sent.
 	request.Header["Idempotency-Key"] = nil
-	// A redirect is not followed: it could lead anywhere, with the tier's
-	// credential.
+	// A redirect is not followed, because it could send the tier's credential anywhere.
 	response, err := c.transport.RoundTrip(request)
 	if record, is := errors.AsType[tls.RecordHeaderError](err); is && string(record.RecordHeader[:]) == "HTTP/" {
 		return nil, http.ErrSchemeMismatch
@@ -202,11 +191,10 @@ func (c *Client) Send(ctx context.Context, made Outgoing) (*http.Response, error
 	return response, err
 }
 
-// roomForHeaders is for the headers that are added to those of the caller.
+// roomForHeaders is the number of headers that are added to those of the caller.
 const roomForHeaders = 4
 
-// target returns the address of a request: an escaped path below the base of the
-// tier.
+// target returns the URL of a request: an escaped path below the base of the tier.
 func (c *Client) target(made Outgoing) (*url.URL, error) {
 	target := &url.URL{Scheme: c.base.Scheme, Host: c.base.Host, Path: strings.TrimSuffix(c.base.Path, "/") + made.Path, RawQuery: made.RawQuery}
 	if c.base.RawPath == "" && !strings.Contains(made.Path, "%") {
@@ -218,9 +206,9 @@ func (c *Client) target(made Outgoing) (*url.URL, error) {
 	return target, err
 }
 
-// Get asks an endpoint of the tier for the gateway itself, as the probes do, and
-// returns the data of the answer. It returns a *StatusError for a status that is
-// no success, and ErrTooLarge for an answer above ProbeLimit.
+// Get calls an endpoint of the tier for a probe, and returns the data of the answer. It returns
+// a *StatusError for a status other than success, and ErrTooLarge for an answer above
+// ProbeLimit.
 func (c *Client) Get(ctx context.Context, path string, parameters url.Values) ([]byte, error) {
 	response, err := c.Send(ctx, Outgoing{
 		Method: http.MethodGet, Path: path, RawQuery: c.tenancy.ofProbe(path, parameters).Encode(),
@@ -243,14 +231,16 @@ func (c *Client) Get(ctx context.Context, path string, parameters url.Values) ([
 // Close closes idle connections.
 func (c *Client) Close() { closeIdle(c.transport) }
 
-// Refusing returns a client that answers every request with the error. endpoint is
-// shown to people only.
-func Refusing(endpoint *url.URL, err error) *Client {
-	return &Client{base: endpoint, transport: refusing{err}}
+// dialer returns the function that connects to a tier.
+func dialer(options ClientOptions) func(ctx context.Context, network, address string) (net.Conn, error) {
+	dial := (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Control: options.Guard.control}).DialContext
+	if options.Network != nil {
+		dial = options.Network.Dial
+	}
+	if options.Address == "" {
+		return dial
+	}
+	return func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return dial(ctx, network, options.Address)
+	}
 }
-
-// refusing answers every request with an error.
-type refusing struct{ err error }
-
-// RoundTrip returns the error.
-func (r refusing) RoundTrip(*http.Request) (*http.Response, error) { return nil, r.err }

@@ -15,27 +15,26 @@ import (
 	promconfig "github.com/prometheus/common/config"
 )
 
-// CredentialError is returned when the gateway's own credential for a
-// destination cannot be had. It holds no part of it.
+// CredentialError is returned if tierproxy cannot get its own credential for a destination. It
+// contains no part of the credential.
 type CredentialError struct {
 	// Cause is for the log only.
 	Cause error
 }
 
-// Error says what is wrong.
+// Error describes the cause.
 func (e *CredentialError) Error() string {
-	return "the gateway's own credential cannot be had: " + e.Cause.Error()
+	return "tierproxy cannot get its own credential: " + e.Cause.Error()
 }
 
 // Unwrap returns the cause.
 func (e *CredentialError) Unwrap() error { return e.Cause }
 
-// rotationGrace is how long the last content of a file serves while the file is
-// being written.
+// rotationGrace is how long the last secret serves while its file is missing or empty.
 const rotationGrace = 10 * time.Second
 
-// secretFile reads a secret from a file that may be rotated at any time. It is
-// read for every request.
+// secretFile is a file with a secret that may be rotated at any time. It is read for every
+// request.
 type secretFile struct {
 	path    string
 	reloads *Reloads
@@ -45,9 +44,8 @@ type secretFile struct {
 	readAt time.Time
 }
 
-// Fetch returns the secret. While the file is missing or empty, as in the
-// middle of a rotation, the last one serves for some seconds, but not past the
-// end that a token tells of itself.
+// Fetch returns the secret. While the file is missing or empty, for example during a rotation,
+// it returns the last secret for some seconds, but not after the expiry of a token.
 func (s *secretFile) Fetch(context.Context) (string, error) {
 	content, err := os.ReadFile(s.path)
 	secret := strings.TrimSpace(string(content))
@@ -74,21 +72,20 @@ func (s *secretFile) Fetch(context.Context) (string, error) {
 	return "", &CredentialError{Cause: err}
 }
 
-// Description implements the interface of Prometheus.
+// Description implements promconfig.SecretReader.
 func (s *secretFile) Description() string { return "file " + s.path }
 
-// Immutable implements the interface of Prometheus.
+// Immutable implements promconfig.SecretReader.
 func (*secretFile) Immutable() bool { return false }
 
-// expired reports whether a token is past its own expiry. The token is not verified:
-// that is for the server that accepts it.
+// expired reports whether a token is past its expiry. It does not verify the token.
 func expired(token string, now time.Time) bool {
 	var claims jwt.RegisteredClaims
 	_, _, err := jwt.NewParser().ParseUnverified(token, &claims)
 	return err == nil && claims.ExpiresAt != nil && !now.Before(claims.ExpiresAt.Time)
 }
 
-// secretOf is a secret of a configuration, or nil where there is none.
+// secretOf returns a secret of a configuration, or nil.
 func secretOf(text promconfig.Secret, file string, reloads *Reloads) promconfig.SecretReader {
 	switch {
 	case text != "":
@@ -99,7 +96,7 @@ func secretOf(text promconfig.Secret, file string, reloads *Reloads) promconfig.
 	return nil
 }
 
-// bearer sends a token from a file, as long as there is one, over TLS.
+// bearer sends the token of a file, if the file exists, over TLS.
 type bearer struct {
 	token *secretFile
 	next  http.RoundTripper
@@ -122,26 +119,26 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 	return b.next.RoundTrip(authorized)
 }
 
-// CloseIdleConnections closes unused connections.
+// CloseIdleConnections closes idle connections.
 func (b *bearer) CloseIdleConnections() { closeIdle(b.next) }
 
-// withCredentials puts the credentials of a configuration on the requests. It
-// returns an error when a file of TLS for the server of tokens cannot be read.
-func withCredentials(config *promconfig.HTTPClientConfig, carrier http.RoundTripper, reloads *Reloads) (http.RoundTripper, error) {
-	if own := config.Authorization; own != nil {
-		carrier = promconfig.NewAuthorizationCredentialsRoundTripper(own.Type, secretOf(own.Credentials, own.CredentialsFile, reloads), carrier)
+// withCredentials adds the credentials of a configuration to the requests. It returns an error if
+// it cannot read a TLS file for the OAuth 2 server.
+func (c *TransportConfig) withCredentials(next http.RoundTripper) (_ http.RoundTripper, err error) {
+	config, reloads := c.options.HTTP, c.options.Reloads
+	if auth := config.Authorization; auth != nil {
+		next = promconfig.NewAuthorizationCredentialsRoundTripper(auth.Type, secretOf(auth.Credentials, auth.CredentialsFile, reloads), next)
 	}
-	if own := config.BasicAuth; own != nil {
-		carrier = promconfig.NewBasicAuthRoundTripper(secretOf(promconfig.Secret(own.Username), own.UsernameFile, reloads), secretOf(own.Password, own.PasswordFile, reloads), carrier)
+	if auth := config.BasicAuth; auth != nil {
+		next = promconfig.NewBasicAuthRoundTripper(secretOf(promconfig.Secret(auth.Username), auth.UsernameFile, reloads), secretOf(auth.Password, auth.PasswordFile, reloads), next)
 	}
-	if own := config.OAuth2; own != nil {
-		var err error
-		if carrier, err = newOAuth2(own, carrier, reloads); err != nil {
+	if config.OAuth2 != nil {
+		if next, err = newOAuth2(config.OAuth2, c.oauth2, next, reloads); err != nil {
 			return nil, err
 		}
 	}
 	if config.HTTPHeaders != nil {
-		carrier = promconfig.NewHeadersRoundTripper(config.HTTPHeaders, carrier)
+		next = promconfig.NewHeadersRoundTripper(config.HTTPHeaders, next)
 	}
-	return carrier, nil
+	return next, nil
 }

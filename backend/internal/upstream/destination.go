@@ -14,20 +14,18 @@ import (
 
 // Destination is a host that the operator allows datasources to name.
 type Destination struct {
-	// Host is a host name, an IP address, or *. and a domain for all hosts
-	// below it.
+	// Host is a host name, an IP address, or *. and a domain for all hosts below it.
 	Host string
-	// Port is the port; zero means every port.
+	// Port is the port; zero for every port.
 	Port int
-	// Scheme is http or https, or empty for both; then what holds secrets is
-	// sent over https alone.
+	// Scheme is http or https. Empty: both, but secrets only go over https.
 	Scheme string
-	// PathPrefix is the path that a URL has to be at or below, compared segment
-	// by segment. Empty or "/": every path.
+	// PathPrefix is a path. The path of a URL must be equal to it or below it, by whole
+	// segments. Empty or "/": every path.
 	PathPrefix string
-	// Transport is what the gateway shows there; nil means nothing.
+	// Transport has the credential and the TLS settings for the host; nil for none.
 	Transport *TransportConfig
-	// Tenant is the tenant whose data is there; empty where it is not known.
+	// Tenant is the tenant of the data; empty if it is unknown.
 	Tenant string
 }
 
@@ -42,14 +40,6 @@ func (d Destination) matches(target *url.URL) bool {
 	return sameHost(d.Host, host)
 }
 
-// transportOver returns what the gateway shows over a scheme.
-func (d Destination) transportOver(scheme string) *TransportConfig {
-	if d.Transport.HoldsSecrets() && d.Scheme == "" && scheme != "https" {
-		return nil
-	}
-	return d.Transport
-}
-
 func sameHost(one, other string) bool {
 	first, firstError := netip.ParseAddr(one)
 	second, secondError := netip.ParseAddr(other)
@@ -61,30 +51,26 @@ func sameHost(one, other string) bool {
 
 func normalHost(host string) string { return strings.ToLower(strings.TrimSuffix(host, ".")) }
 
-// Guard checks the address of every connection to a destination that a datasource
-// names: a host name can resolve to an address that only the operator may name. The
-// zero Guard lets every address pass. It is comparable.
+// Guard checks the address of every connection to a destination that a datasource names, because
+// a host name can resolve to an address that only the operator may name. The zero Guard allows
+// every address. It is comparable.
 type Guard struct {
 	enforced bool
-	// named is the address that the operator named, if it is one.
-	named netip.Addr
-	// loopback is set when the operator named localhost.
-	loopback bool
+	named    netip.Addr // the address that the operator named, if any
+	loopback bool       // the operator named localhost
 }
 
-// DeniedError is returned for a destination that the operator did not allow.
+// DeniedError is returned for a destination that the operator does not allow.
 type DeniedError struct {
-	// Destination is what the datasource names: host, port and path.
+	// Destination is the host, port and path that the datasource names.
 	Destination string
-	// Resolved is set when the host is allowed but led to an address that is
-	// not.
+	// Resolved is set if the host is allowed, but resolves to an address that is not.
 	Resolved bool
-	// Ambiguous is set when the URL could be read in two ways.
+	// Ambiguous is set if servers could read the URL differently.
 	Ambiguous bool
 }
 
-// Error says what is not allowed. It does not name the address that a host
-// name resolved to.
+// Error says what is not allowed. It does not contain the resolved address.
 func (e *DeniedError) Error() string {
 	if e.Resolved {
 		return "the host leads to a loopback, link-local or metadata address, which only the gateway's configuration may name"
@@ -95,21 +81,20 @@ func (e *DeniedError) Error() string {
 	return fmt.Sprintf("the gateway's destinations do not include %s", e.Destination)
 }
 
-// Permission is what holds for connections to a URL that a datasource names.
+// Permission is the permission to connect to a URL that a datasource names.
 type Permission struct {
-	// Guard holds for every connection.
+	// Guard checks every connection.
 	Guard Guard
-	// Transport is what the gateway may show there; nil means nothing.
+	// Transport has the credential and the TLS settings; nil for none.
 	Transport *TransportConfig
-	// Tenant is the tenant whose data is there; empty where it is not known.
+	// Tenant is the tenant of the data; empty if it is unknown.
 	Tenant string
 }
 
-// Allow returns the permission for a URL that a datasource names. It takes the first
-// destination that includes scheme, host, port and path. It returns a *DeniedError if
-// there is none, or if the URL could be read in two ways.
+// Allow returns the permission for a URL that a datasource names, from the first destination
+// with its scheme, host, port and path. It returns a *DeniedError if there is none, and the
+// errors of CheckPath.
 func Allow(destinations []Destination, target *url.URL) (Permission, error) {
-	denied := &DeniedError{Destination: net.JoinHostPort(normalHost(target.Hostname()), strconv.Itoa(portOf(target))) + strings.TrimSuffix(target.Path, "/")}
 	if err := CheckPath(target); err != nil {
 		return Permission{}, err
 	}
@@ -121,14 +106,17 @@ func Allow(destinations []Destination, target *url.URL) (Permission, error) {
 		if address, err := netip.ParseAddr(destination.Host); err == nil {
 			guard.named = address.Unmap()
 		}
-		return Permission{Guard: guard, Transport: destination.transportOver(target.Scheme), Tenant: destination.Tenant}, nil
+		permission := Permission{Guard: guard, Transport: destination.Transport, Tenant: destination.Tenant}
+		if destination.Scheme == "" && target.Scheme != "https" && destination.Transport.HoldsSecrets(target.Scheme) {
+			permission.Transport = nil
+		}
+		return permission, nil
 	}
-	return Permission{}, denied
+	return Permission{}, &DeniedError{Destination: net.JoinHostPort(normalHost(target.Hostname()), strconv.Itoa(portOf(target))) + strings.TrimSuffix(target.Path, "/")}
 }
 
-// CheckPath returns a *DeniedError for a URL whose path two servers could read
-// differently (some merge empty segments), or that has a user, parameters or a
-// fragment.
+// CheckPath returns a *DeniedError for a URL with a user, parameters or a fragment, or with a
+// path that servers read differently: some merge empty segments.
 func CheckPath(target *url.URL) error {
 	denied := &DeniedError{Destination: target.Host, Ambiguous: true}
 	if target.User != nil || target.RawQuery != "" || target.Fragment != "" || target.Opaque != "" ||
@@ -143,24 +131,23 @@ func CheckPath(target *url.URL) error {
 	return nil
 }
 
-// UnderPath reports whether a path is the prefix or lies below it. Whole
-// segments count: /select/0 is not above /select/01. An empty prefix is above
-// every path. Both are decoded paths that CheckPath accepts.
+// UnderPath reports whether a path is equal to a prefix or below it. It compares whole segments:
+// /select/01 is not below /select/0. Every path is below an empty prefix. Both are decoded paths
+// that CheckPath accepts.
 func UnderPath(prefix, path string) bool {
 	prefix, path = strings.TrimSuffix(prefix, "/"), strings.TrimSuffix(path, "/")
 	return path == prefix || strings.HasPrefix(path, prefix+"/")
 }
 
-// SameServer reports whether two URLs lead to the same host and port, however
-// they are written.
+// SameServer reports whether two URLs have the same host and port, in any notation.
 func SameServer(one, other *url.URL) bool {
 	return sameHost(one.Hostname(), other.Hostname()) && SamePort(one, other)
 }
 
-// SamePort reports whether two URLs lead to the same port, written or not.
+// SamePort reports whether two URLs have the same port, explicitly or by default.
 func SamePort(one, other *url.URL) bool { return portOf(one) == portOf(other) }
 
-// portOf returns the port of a URL; the default of its scheme if it names none.
+// portOf returns the port of a URL, or the default of its scheme.
 func portOf(target *url.URL) int {
 	if port, err := strconv.Atoi(target.Port()); err == nil {
 		return port
@@ -171,33 +158,32 @@ func portOf(target *url.URL) int {
 	return 80
 }
 
-// metadata are addresses at which clouds tell their machines secrets and that
-// are no link-local ones.
-var metadata = []netip.Addr{
-	netip.MustParseAddr("100.100.100.200"), netip.MustParseAddr("192.0.0.192"), netip.MustParseAddr("168.63.129.16"),
-	netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("fd00:ec2::23"), netip.MustParseAddr("fd20:ce::254"),
+// reservedRanges are addresses that no datasource may reach, besides those of reserved: the metadata
+// services of clouds that have no link-local address, the broadcast address, 0.0.0.0/8, which
+// means this host to some systems, and the predecessor of fc00::/7.
+var reservedRanges = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("255.255.255.255/32"), netip.MustParsePrefix("fec0::/10"),
+	netip.MustParsePrefix("100.100.100.200/32"), netip.MustParsePrefix("192.0.0.192/32"), netip.MustParsePrefix("168.63.129.16/32"),
+	netip.MustParsePrefix("fd00:ec2::254/128"), netip.MustParsePrefix("fd00:ec2::23/128"), netip.MustParsePrefix("fd20:ce::254/128"),
 }
 
-// carriers are the prefixes of IPv6 whose addresses carry an IPv4 address, and
-// so lead to it: at which byte, and whether its bits are turned over.
+// carriers are the IPv6 prefixes whose addresses contain an IPv4 address that they lead to: its
+// first byte, and whether its bits are inverted.
 var carriers = []struct {
 	prefix   netip.Prefix
 	at       int
 	inverted bool
 }{
 	{netip.MustParsePrefix("64:ff9b::/96"), 12, false},   // NAT64
-	{netip.MustParsePrefix("64:ff9b:1::/48"), 12, false}, // NAT64 of a network's own
-	{netip.MustParsePrefix("::/96"), 12, false},          // the oldest form
+	{netip.MustParsePrefix("64:ff9b:1::/48"), 12, false}, // local NAT64
+	{netip.MustParsePrefix("::/96"), 12, false},          // IPv4-compatible
 	{netip.MustParsePrefix("::ffff:0:0:0/96"), 12, false},
 	{netip.MustParsePrefix("2002::/16"), 2, false}, // 6to4
 	{netip.MustParsePrefix("2001::/32"), 12, true}, // Teredo
-	{netip.MustParsePrefix("2001::/32"), 4, false}, // and its server
+	{netip.MustParsePrefix("2001::/32"), 4, false}, // Teredo's server
 }
 
-// siteLocal is what IPv6 had before fc00::/7.
-var siteLocal = netip.MustParsePrefix("fec0::/10")
-
-// reserved reports whether no datasource may lead to an address.
+// reserved reports whether no datasource may connect to an address.
 func reserved(address netip.Addr) bool {
 	address = address.Unmap().WithZone("")
 	if address.Is6() {
@@ -213,26 +199,17 @@ func reserved(address netip.Addr) bool {
 				return true
 			}
 		}
-		// ISATAP carries it behind 5efe, below any prefix.
+		// ISATAP has it behind 5efe, below any prefix.
 		if bytes[8]&^2 == 0 && bytes[9] == 0 && bytes[10] == 0x5e && bytes[11] == 0xfe && reserved(netip.AddrFrom4([4]byte(bytes[12:16]))) {
 			return true
 		}
-		if siteLocal.Contains(address) {
-			return true
-		}
 	}
-	// 0.0.0.0/8 is "this host" to some systems, and 255.255.255.255 a broadcast.
-	if address.Is4() && (address.As4()[0] == 0 || address.As4() == [4]byte{255, 255, 255, 255}) {
-		return true
-	}
-	if address.IsLoopback() || address.IsLinkLocalUnicast() || address.IsUnspecified() || address.IsMulticast() {
-		return true
-	}
-	return slices.Contains(metadata, address)
+	return address.IsLoopback() || address.IsLinkLocalUnicast() || address.IsUnspecified() || address.IsMulticast() ||
+		slices.ContainsFunc(reservedRanges, func(prefix netip.Prefix) bool { return prefix.Contains(address) })
 }
 
-// control is called with the resolved address before each connection is made,
-// so that neither the resolver nor a second lookup can lead elsewhere.
+// control is called with the resolved address before each connection, so that a second lookup
+// cannot lead elsewhere.
 func (g Guard) control(_, address string, _ syscall.RawConn) error {
 	if !g.enforced {
 		return nil

@@ -13,22 +13,16 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
-// ErrNotPrometheus is returned for a success that is no answer of the Prometheus
-// API.
+// ErrNotPrometheus is returned for a success that is no answer of the Prometheus API.
 var ErrNotPrometheus = errors.New("it did not answer as a Prometheus API does")
 
-// ErrNotAnAnswer is returned for an answer to a probe whose data has another form
-// than that of the Prometheus API.
+// ErrNotAnAnswer is returned for an answer to a probe whose data has an unexpected form.
 var ErrNotAnAnswer = errors.New("the answer is not one of the Prometheus API")
 
-// StatusError is returned for a tier that answers a probe with a status that is no
-// success, or a query with one that is no answer to it.
-type StatusError struct {
-	// Status is the HTTP status code.
-	Status int
-}
+// StatusError is returned for an answer with an unexpected HTTP status code.
+type StatusError struct{ Status int }
 
-// Error names the status.
+// Error returns the status.
 func (e *StatusError) Error() string {
 	if http.StatusText(e.Status) == "" {
 		return fmt.Sprintf("answered with status %d, which is none of HTTP", e.Status)
@@ -36,25 +30,21 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("answered with status %d (%s)", e.Status, http.StatusText(e.Status))
 }
 
-// RefusedError is returned for a call to a tier that must not be asked.
-type RefusedError struct {
-	// Reason says why not, in words that every caller may read.
-	Reason string
-}
+// RefusedError is returned for a call to a refused tier. Every caller may read its Reason.
+type RefusedError struct{ Reason string }
 
 // Error returns the reason.
 func (e *RefusedError) Error() string { return e.Reason }
 
-// Failure is a class of reasons why a call to a tier failed. People who may
-// not read the gateway's log see the class and nothing else: neither addresses
-// nor what a host that is no tier answered.
+// Failure is a class of failed calls to a tier. Callers only see the class, but neither addresses
+// nor the answer of a host that is no tier.
 type Failure string
 
 // The classes of failures.
 const (
 	FailureDenied        Failure = "denied-by-policy"
 	FailureUnauthorized  Failure = "unauthorized" // 401, 403 and 407
-	FailureCredential    Failure = "credential"   // the gateway's own cannot be had
+	FailureCredential    Failure = "credential"   // tierproxy cannot get its own
 	FailureTLS           Failure = "tls"
 	FailureName          Failure = "name-not-found"
 	FailureCanceled      Failure = "canceled"
@@ -65,9 +55,9 @@ const (
 	FailureOther         Failure = "unreachable"
 )
 
-// descriptions are what Describe says of a class.
+// descriptions are the results of Describe for a class.
 var descriptions = map[Failure]string{
-	FailureCredential:    "the gateway's own credential for it cannot be had",
+	FailureCredential:    "tierproxy cannot get its own credential for it",
 	FailureTLS:           "its TLS certificate was not accepted",
 	FailureName:          "its host name was not found",
 	FailureCanceled:      "the request was cancelled",
@@ -78,10 +68,10 @@ var descriptions = map[Failure]string{
 	FailureOther:         "it could not be reached",
 }
 
-// is reports whether an error is one of a type, or wraps one.
+// is reports whether an error is of a type, or wraps such an error.
 func is[T error](err error) bool {
-	_, found := errors.AsType[T](err)
-	return found
+	_, ok := errors.AsType[T](err)
+	return ok
 }
 
 // FailureOf returns the class of an error of a call.
@@ -116,40 +106,33 @@ func FailureOf(err error) Failure {
 	return FailureOther
 }
 
-// IsGone reports whether a call failed because no server answers there any more, as
-// after a server that is probed has ended.
+// IsGone reports whether a call failed because no server answers any more.
 func IsGone(err error) bool {
 	failure := FailureOf(err)
 	return failure == FailureRefused || failure == FailureClosed
 }
 
-// CannotTell reports whether a tier answered that it does not know an endpoint
-// or does not serve it to the gateway, rather than failing.
+// CannotTell reports whether a tier answered that it does not have an endpoint, or does not serve
+// it to tierproxy. Such an answer is no failure.
 func CannotTell(err error) bool {
-	status, found := errors.AsType[*StatusError](err)
-	if !found {
-		// What is no answer of the Prometheus API comes from a server that
-		// does not speak it here.
+	status, ok := errors.AsType[*StatusError](err)
+	if !ok {
 		return errors.Is(err, ErrNotAnAnswer)
 	}
-	switch status.Status {
-	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound,
-		http.StatusMethodNotAllowed, http.StatusNotImplemented:
-		return true
-	}
-	return status.Status >= http.StatusMultipleChoices && status.Status < http.StatusBadRequest
+	return status.Status/100 == 3 || slices.Contains([]int{
+		http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented,
+	}, status.Status)
 }
 
-// Describe says in one line why a call to a tier failed, in words that name
-// neither addresses nor credentials.
+// Describe returns why a call to a tier failed, in one line without addresses and credentials.
 func Describe(err error) string {
-	if denied, found := errors.AsType[*DeniedError](err); found {
+	if denied, ok := errors.AsType[*DeniedError](err); ok {
 		return denied.Error()
 	}
-	if refused, found := errors.AsType[*RefusedError](err); found {
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
 		return refused.Error()
 	}
-	if status, found := errors.AsType[*StatusError](err); found {
+	if status, ok := errors.AsType[*StatusError](err); ok {
 		return status.Error()
 	}
 	if errors.Is(err, http.ErrSchemeMismatch) {

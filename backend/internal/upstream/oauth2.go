@@ -21,32 +21,26 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
-// tokenTimeout bounds the call for a token, which knows nothing of the query
-// that waits for it.
+// tokenTimeout is the timeout of a call for a token, which does not depend on the query.
 const tokenTimeout = 10 * time.Second
 
-// oauth2Carrier puts tokens of an OAuth 2 server on requests. That server is
-// asked by a client that follows no redirect: it would carry the secret, or what
-// is signed with it, to another host.
-type oauth2Carrier struct {
+// oauth2Transport adds the tokens of an OAuth 2 server to requests. The client for that server
+// follows no redirect, which would send the secret to another host.
+type oauth2Transport struct {
 	config *promconfig.OAuth2
-	secret promconfig.SecretReader // nil where there is none
-	client *http.Client            // asks for tokens
+	secret promconfig.SecretReader // or nil
+	client *http.Client            // for the OAuth 2 server
 	next   http.RoundTripper
 
 	mutex   sync.Mutex
-	shown   string             // the secret of the current tokens
+	sent    string             // the secret of the current tokens
 	current oauth2.TokenSource // nil before the first request
 }
 
-// newOAuth2 returns what puts tokens on the requests to next. It returns an error
-// when a file of TLS cannot be read.
-func newOAuth2(config *promconfig.OAuth2, next http.RoundTripper, reloads *Reloads) (http.RoundTripper, error) {
-	made, err := tokenTransport(config, reloads)
-	if err != nil {
-		return nil, err
-	}
-	transport, err := made.RoundTripper(func(tlsConfig *tls.Config) *http.Transport {
+// newOAuth2 returns a transport that adds tokens to the requests to next. server has the settings for
+// the OAuth 2 server. newOAuth2 returns an error if it cannot read a TLS file.
+func newOAuth2(config *promconfig.OAuth2, server *TransportConfig, next http.RoundTripper, reloads *Reloads) (http.RoundTripper, error) {
+	transport, err := server.RoundTripper(func(tlsConfig *tls.Config) *http.Transport {
 		return &http.Transport{
 			TLSClientConfig: tlsConfig, TLSHandshakeTimeout: dialTimeout, DisableKeepAlives: true,
 			DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext,
@@ -59,7 +53,7 @@ func newOAuth2(config *promconfig.OAuth2, next http.RoundTripper, reloads *Reloa
 	if config.ClientCertificateKey != "" || config.ClientCertificateKeyFile != "" {
 		secret = secretOf(config.ClientCertificateKey, config.ClientCertificateKeyFile, reloads)
 	}
-	return &oauth2Carrier{
+	return &oauth2Transport{
 		config: config, secret: secret, next: next,
 		client: &http.Client{
 			Transport: transport, Timeout: tokenTimeout,
@@ -68,17 +62,8 @@ func newOAuth2(config *promconfig.OAuth2, next http.RoundTripper, reloads *Reloa
 	}, nil
 }
 
-// tokenTransport returns how to reach the OAuth 2 server.
-func tokenTransport(config *promconfig.OAuth2, reloads *Reloads) (*TransportConfig, error) {
-	made, err := NewTransportConfig(TransportOptions{HTTP: &promconfig.HTTPClientConfig{TLSConfig: config.TLSConfig, ProxyConfig: config.ProxyConfig}, Reloads: reloads})
-	if err != nil {
-		return nil, fmt.Errorf("oauth2: %w", err)
-	}
-	return made, nil
-}
-
 // RoundTrip implements http.RoundTripper.
-func (o *oauth2Carrier) RoundTrip(request *http.Request) (*http.Response, error) {
+func (o *oauth2Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	var secret string
 	if o.secret != nil {
 		var err error
@@ -89,60 +74,44 @@ func (o *oauth2Carrier) RoundTrip(request *http.Request) (*http.Response, error)
 	return (&oauth2.Transport{Base: o.next, Source: o.tokens(secret)}).RoundTrip(request)
 }
 
-// tokens returns where tokens for a secret come from. Those for another one are
-// forgotten.
-func (o *oauth2Carrier) tokens(secret string) oauth2.TokenSource {
+// tokens returns the token source for a secret. It drops the one for another secret.
+func (o *oauth2Transport) tokens(secret string) oauth2.TokenSource {
 	o.mutex.Lock()
 	defer o.mutex.Unlock()
-	if o.current != nil && o.shown == secret {
-		return o.current
+	if o.current == nil || o.sent != secret {
+		// A token is for many queries, so its request does not end with one of them.
+		ctx := context.WithValue(context.Background(), oauth2.HTTPClient, o.client)
+		o.sent, o.current = secret, tokenSource{o.source(ctx, secret)}
 	}
-	// A token is for many queries: it does not end with the one that needs it.
-	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, o.client)
-	o.shown = secret
-	o.current = tokenSource{o.source(ctx, secret)}
 	return o.current
 }
 
-func (o *oauth2Carrier) source(ctx context.Context, secret string) oauth2.TokenSource {
-	if o.config.GrantType == "" || o.config.GrantType == "client_credentials" {
-		return (&clientcredentials.Config{
-			ClientID: o.config.ClientID, ClientSecret: secret, Scopes: o.config.Scopes, TokenURL: o.config.TokenURL, EndpointParams: o.parameters(),
-		}).TokenSource(ctx)
-	}
-	return (&promconfig.JwtGrantTypeConfig{
-		Iss: cmp.Or(o.config.Iss, o.config.ClientID), Subject: o.config.ClientID, Audience: o.config.Audience, PrivateClaims: o.config.Claims,
-		PrivateKey: []byte(secret), PrivateKeyID: o.config.ClientCertificateKeyID, SigningAlgorithm: signing(o.config.SignatureAlgorithm),
-		Scopes: o.config.Scopes, TokenURL: o.config.TokenURL, EndpointParams: o.parameters(),
-	}).TokenSource(ctx)
-}
-
-func (o *oauth2Carrier) parameters() url.Values {
+func (o *oauth2Transport) source(ctx context.Context, secret string) oauth2.TokenSource {
 	parameters := url.Values{}
 	for name, value := range o.config.EndpointParams {
 		parameters.Set(name, value)
 	}
-	return parameters
-}
-
-// signing returns the algorithm of that name; the default for none.
-func signing(name string) *jwt.SigningMethodRSA {
-	for _, method := range []*jwt.SigningMethodRSA{jwt.SigningMethodRS384, jwt.SigningMethodRS512} {
-		if method.Name == name {
-			return method
-		}
+	if o.config.GrantType == "" || o.config.GrantType == "client_credentials" {
+		return (&clientcredentials.Config{
+			ClientID: o.config.ClientID, ClientSecret: secret, Scopes: o.config.Scopes, TokenURL: o.config.TokenURL, EndpointParams: parameters,
+		}).TokenSource(ctx)
 	}
-	return jwt.SigningMethodRS256
+	method, _ := jwt.GetSigningMethod(cmp.Or(o.config.SignatureAlgorithm, "RS256")).(*jwt.SigningMethodRSA) // It is valid.
+	return (&promconfig.JwtGrantTypeConfig{
+		Iss: cmp.Or(o.config.Iss, o.config.ClientID), Subject: o.config.ClientID, Audience: o.config.Audience, PrivateClaims: o.config.Claims,
+		PrivateKey: []byte(secret), PrivateKeyID: o.config.ClientCertificateKeyID, SigningAlgorithm: method,
+		Scopes: o.config.Scopes, TokenURL: o.config.TokenURL, EndpointParams: parameters,
+	}).TokenSource(ctx)
 }
 
-// CloseIdleConnections closes unused connections.
-func (o *oauth2Carrier) CloseIdleConnections() {
+// CloseIdleConnections closes idle connections.
+func (o *oauth2Transport) CloseIdleConnections() {
 	o.client.CloseIdleConnections()
 	closeIdle(o.next)
 }
 
-// tokenSource tells the errors of an OAuth 2 server from those of the tier, and
-// keeps what such a server answered out of them.
+// tokenSource distinguishes errors of the OAuth 2 server from those of the tier. It removes the
+// server's answer from them.
 type tokenSource struct{ oauth2.TokenSource }
 
 // Token returns a token, or a *CredentialError.
@@ -152,21 +121,17 @@ func (t tokenSource) Token() (*oauth2.Token, error) {
 		return token, nil
 	}
 	if refused, is := errors.AsType[*oauth2.RetrieveError](err); is {
-		err = errors.New("the OAuth 2 server gave no token" + reasonOf(refused))
+		text := "the OAuth 2 server gave no token"
+		if refused.Response != nil {
+			text += fmt.Sprintf(": status %d", refused.Response.StatusCode)
+		}
+		if errorCode.MatchString(refused.ErrorCode) {
+			text += ": " + refused.ErrorCode
+		}
+		err = errors.New(text)
 	}
 	return nil, &CredentialError{Cause: promapi.WithoutURL(err)}
 }
 
-// errorCode is the form of the codes that RFC 6749 lists.
+// errorCode matches the error codes of RFC 6749.
 var errorCode = regexp.MustCompile(`^[a-z_]{1,40}$`)
-
-func reasonOf(refused *oauth2.RetrieveError) string {
-	var reason string
-	if refused.Response != nil {
-		reason = fmt.Sprintf(": status %d", refused.Response.StatusCode)
-	}
-	if errorCode.MatchString(refused.ErrorCode) {
-		reason += ": " + refused.ErrorCode
-	}
-	return reason
-}

@@ -44,7 +44,7 @@ func TestOAuth2_TokensAndTheirErrors(t *testing.T) {
 	require.Equal(t, FailureCredential, FailureOf(err))
 	require.ErrorContains(t, err, "the OAuth 2 server gave no token: status 401: invalid_client")
 	require.NotContains(t, fmt.Sprintf("%+v", err), "planted-secret")
-	require.Equal(t, "the gateway's own credential for it cannot be had", Describe(err))
+	require.Equal(t, "tierproxy cannot get its own credential for it", Describe(err))
 
 	// A tier that fails is not taken for a server of tokens.
 	refuse.Store(false)

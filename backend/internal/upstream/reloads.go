@@ -2,15 +2,14 @@ package upstream
 
 import "sync/atomic"
 
-// Reloads counts how often changed files of credentials and of TLS were taken over,
-// and how often one could not be. It is safe for concurrent use, and nil counts
-// nothing.
+// Reloads counts the reloads of changed credential and TLS files. It is safe for concurrent use,
+// and nil counts nothing.
 type Reloads struct {
 	succeeded, failed atomic.Uint64
 }
 
-// Counts returns how many changes were taken over, and how many times a file that
-// served before could not be used: once for each request that found it so.
+// Counts returns the number of successful reloads, and how often tierproxy could not read a file
+// that it had read before. It reads secrets for every request, and TLS files once a second.
 func (r *Reloads) Counts() (succeeded, failed uint64) {
 	if r == nil {
 		return 0, 0
@@ -19,11 +18,12 @@ func (r *Reloads) Counts() (succeeded, failed uint64) {
 }
 
 func (r *Reloads) count(succeeded bool) {
-	switch {
-	case r == nil:
-	case succeeded:
-		r.succeeded.Add(1)
-	default:
-		r.failed.Add(1)
+	if r == nil {
+		return
 	}
+	counter := &r.failed
+	if succeeded {
+		counter = &r.succeeded
+	}
+	counter.Add(1)
 }

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
@@ -10,152 +11,89 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	promconfig "github.com/prometheus/common/config"
 )
 
-// tlsFiles are the contents that a TLS configuration is made of.
-type tlsFiles struct {
-	authorities string // PEM
-	onlyThese   bool   // rather than those of the system too
-	certificate string
-	key         string
-}
-
-// readTLS reads what the TLS configuration is made of.
-func (c *TransportConfig) readTLS() (tlsFiles, error) {
-	var found tlsFiles
-	config := c.tls()
-	var err error
-	if found.authorities, err = fromTextOrFile(config.CA, config.CAFile); err != nil {
-		return found, fmt.Errorf("read the CA file: %w", err)
+// loadTLS reads the files of the TLS configuration. promconfig would read a client certificate
+// again for each connection, and so fail in the middle of a rotation.
+func (c *TransportConfig) loadTLS() (*tls.Config, error) {
+	var settings promconfig.TLSConfig
+	if c.options.HTTP != nil {
+		settings = c.options.HTTP.TLSConfig
 	}
-	found.onlyThese = found.authorities != ""
-	if !found.onlyThese {
-		for _, path := range c.options.Authorities {
-			text, err := os.ReadFile(path) //nolint:gosec // Kubernetes puts the file there.
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return found, fmt.Errorf("read the CA file: %w", err)
-			}
-			found.authorities += string(text) + "\n"
-		}
-	}
-	if found.certificate, err = fromTextOrFile(config.Cert, config.CertFile); err != nil {
-		return found, fmt.Errorf("read the client certificate: %w", err)
-	}
-	if found.key, err = fromTextOrFile(string(config.Key), config.KeyFile); err != nil {
-		return found, fmt.Errorf("read the key of the client certificate: %w", err)
-	}
-	return found, nil
-}
-
-func fromTextOrFile(text, file string) (string, error) {
-	if text != "" || file == "" {
-		return text, nil
-	}
-	content, err := os.ReadFile(file) //nolint:gosec // The operator names the file.
-	if err == nil && len(content) == 0 {
-		err = fmt.Errorf("%s is empty", file)
-	}
-	return string(content), err
-}
-
-// tls returns the TLS part of the configuration; zero where there is none.
-func (c *TransportConfig) tls() promconfig.TLSConfig {
-	if c.options.HTTP == nil {
-		return promconfig.TLSConfig{}
-	}
-	return c.options.HTTP.TLSConfig
-}
-
-// loadTLS reads the files and returns the TLS configuration that they make.
-func (c *TransportConfig) loadTLS() (tlsFiles, *tls.Config, error) {
-	files, err := c.readTLS()
+	settings.MinVersion = cmp.Or(settings.MinVersion, tls.VersionTLS12)
+	config, err := promconfig.NewTLSConfig(&settings)
 	if err != nil {
-		return files, nil, err
+		return nil, err
 	}
-	config, err := c.tlsConfig(files)
-	return files, config, err
-}
-
-func (c *TransportConfig) tlsConfig(files tlsFiles) (*tls.Config, error) {
-	config := c.tls()
-	made := &tls.Config{
-		ServerName: config.ServerName, InsecureSkipVerify: config.InsecureSkipVerify, //nolint:gosec // The operator says so.
-		MinVersion: cmp.Or(uint16(config.MinVersion), tls.VersionTLS12), MaxVersion: uint16(config.MaxVersion),
-	}
-	if made.MaxVersion != 0 && made.MaxVersion < made.MinVersion {
-		return nil, errors.New("tls_config: max_version is below min_version")
-	}
-	if strings.TrimSpace(files.authorities) != "" {
-		made.RootCAs = x509.NewCertPool()
-		if system, err := x509.SystemCertPool(); err == nil && !files.onlyThese {
-			made.RootCAs = system
-		}
-		if !made.RootCAs.AppendCertsFromPEM([]byte(files.authorities)) {
-			return nil, errors.New("the CA file holds no PEM certificate")
-		}
-	}
-	if files.certificate != "" {
-		pair, err := tls.X509KeyPair([]byte(files.certificate), []byte(files.key))
+	if config.GetClientCertificate != nil {
+		certificate, err := config.GetClientCertificate(nil)
 		if err != nil {
-			return nil, fmt.Errorf("the client certificate and its key cannot be used: %w", err)
+			return nil, err
 		}
-		made.Certificates = []tls.Certificate{pair}
+		config.Certificates, config.GetClientCertificate = []tls.Certificate{*certificate}, nil
 	}
-	return made, nil
+	if config.RootCAs == nil {
+		config.RootCAs, err = c.authorities()
+	}
+	return config, err
 }
 
-// reloading is a transport that is made anew when the files of its TLS
-// configuration change.
+// authorities returns the authorities of the system with those of TransportOptions.Authorities. It
+// returns nil without the latter.
+func (c *TransportConfig) authorities() (*x509.CertPool, error) {
+	var pem []byte
+	for _, path := range c.options.Authorities {
+		text, err := os.ReadFile(path) //nolint:gosec // Kubernetes puts the file there.
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("read the CA file: %w", err)
+		}
+		pem = append(append(pem, text...), '\n')
+	}
+	if len(bytes.TrimSpace(pem)) == 0 {
+		return nil, nil //nolint:nilnil // nil stands for the authorities of the system.
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, errors.New("the CA file holds no PEM certificate")
+	}
+	return pool, nil
+}
+
+// sameTLS reports whether two results of loadTLS have the same authorities and client certificate.
+func sameTLS(one, other *tls.Config) bool {
+	return one.RootCAs.Equal(other.RootCAs) && slices.EqualFunc(one.Certificates, other.Certificates, func(a, b tls.Certificate) bool {
+		return slices.EqualFunc(a.Certificate, b.Certificate, bytes.Equal)
+	})
+}
+
+// checkInterval is the time between two reads of the TLS files. Reading them for every request
+// would take 24 µs, about a sixth of a small answer.
+const checkInterval = time.Second
+
+// reloading is a transport that is replaced when the files of its TLS configuration change.
 type reloading struct {
 	config *TransportConfig
 	make   func(*tls.Config) http.RoundTripper
 
-	mutex   sync.RWMutex
-	states  []fs.FileInfo // of the files; nil where they have just changed
-	files   tlsFiles
+	mutex   sync.Mutex
+	checked time.Time
+	loaded  *tls.Config
 	current http.RoundTripper
 }
 
-// settledAfter is how long a file has to be unchanged for its state to be trusted:
-// two writes in quick succession may leave the same one.
-const settledAfter = 2 * time.Second
-
-// fileStates returns the states of the files that the TLS configuration is made of,
-// nil for one that cannot be looked at. It reports false where one has changed just
-// now.
-func (c *TransportConfig) fileStates(now time.Time) (states []fs.FileInfo, settled bool) {
-	config := c.tls()
-	for _, file := range append([]string{config.CAFile, config.CertFile, config.KeyFile}, c.options.Authorities...) {
-		var state fs.FileInfo
-		if file != "" {
-			state, _ = os.Stat(file) // nil where it does not exist.
-		}
-		if state != nil && now.Sub(state.ModTime()) < settledAfter {
-			return nil, false
-		}
-		states = append(states, state)
-	}
-	return states, true
-}
-
-func sameState(one, other fs.FileInfo) bool {
-	if one == nil || other == nil {
-		return one == other
-	}
-	return os.SameFile(one, other) && one.Size() == other.Size() && one.ModTime().Equal(other.ModTime())
-}
-
 func newReloading(options *TransportConfig, makeTransport func(*tls.Config) http.RoundTripper) (*reloading, error) {
-	files, config, err := options.loadTLS()
+	loaded, err := options.loadTLS()
 	if err != nil {
 		return nil, err
 	}
-	return &reloading{config: options, make: makeTransport, files: files, current: makeTransport(config)}, nil
+	return &reloading{config: options, make: makeTransport, checked: time.Now(), loaded: loaded, current: makeTransport(loaded)}, nil
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -163,46 +101,35 @@ func (r *reloading) RoundTrip(request *http.Request) (*http.Response, error) {
 	return r.transport().RoundTrip(request)
 }
 
-// transport returns the one for the files as they are now. While they cannot be
-// used, as in the middle of being written, the previous one serves on.
+// transport returns the transport for the current files. If it cannot use them, for example
+// while they are being written, it returns the previous transport.
 func (r *reloading) transport() http.RoundTripper {
-	states, settled := r.config.fileStates(time.Now())
-	r.mutex.RLock()
-	current, known := r.current, r.states
-	r.mutex.RUnlock()
-	if settled && slices.EqualFunc(states, known, sameState) {
-		return current // Reading them would cost more than a small answer.
-	}
-	files, err := r.config.readTLS()
-	if err != nil {
-		r.config.options.Reloads.count(false)
-		return current
-	}
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	if r.files == files {
-		r.states = states
+	now := time.Now()
+	if now.Sub(r.checked) < checkInterval {
 		return r.current
 	}
-	config, err := r.config.tlsConfig(files)
-	r.config.options.Reloads.count(err == nil)
-	if err != nil {
-		return r.current
+	r.checked = now
+	loaded, err := r.config.loadTLS()
+	switch {
+	case err != nil:
+		r.config.options.Reloads.count(false)
+	case !sameTLS(loaded, r.loaded):
+		r.config.options.Reloads.count(true)
+		closeIdle(r.current)
+		r.loaded, r.current = loaded, r.make(loaded)
 	}
-	closeIdle(r.current)
-	r.states, r.files, r.current = states, files, r.make(config)
 	return r.current
 }
 
-// CloseIdleConnections closes unused connections.
+// CloseIdleConnections closes idle connections.
 func (r *reloading) CloseIdleConnections() {
-	r.mutex.RLock()
-	defer r.mutex.RUnlock()
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
 	closeIdle(r.current)
 }
 
-func closeIdle(carrier http.RoundTripper) {
-	if closer, ok := carrier.(interface{ CloseIdleConnections() }); ok {
-		closer.CloseIdleConnections()
-	}
+func closeIdle(transport http.RoundTripper) {
+	(&http.Client{Transport: transport}).CloseIdleConnections()
 }

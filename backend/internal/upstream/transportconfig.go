@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net/http"
 
 	promconfig "github.com/prometheus/common/config"
@@ -9,31 +10,30 @@ import (
 	settings "github.com/tiered-prometheus/tiered-prometheus/backend/config"
 )
 
-// TransportOptions describe how the gateway reaches a destination.
+// TransportOptions describe how tierproxy connects to a destination.
 type TransportOptions struct {
-	// HTTP is in the standard form of Prometheus. nil: no credential, and only the
-	// authorities of the system are trusted.
+	// HTTP is the configuration in the form of Prometheus. nil: no credential, and the
+	// authorities of the system.
 	HTTP *promconfig.HTTPClientConfig
-	// TokenFile holds a bearer token that is sent where HTTP names no
-	// credential, and only over TLS; empty for none. While the file does not
-	// exist, nothing is sent.
+	// TokenFile contains a bearer token for https. It is sent if HTTP has no credential and
+	// the file exists. Empty for none.
 	TokenFile string
-	// Authorities are PEM files with authorities that are trusted beside
-	// those of the system where HTTP names none. One that does not exist is
-	// passed over.
+	// Authorities are PEM files with authorities in addition to those of the system, if HTTP
+	// has none. Missing files are ignored.
 	Authorities []string
-	// Reloads counts the changes of these files, if not nil.
+	// Reloads counts the reloads of these files; nil counts nothing.
 	Reloads *Reloads
 }
 
-// TransportConfig holds the credential and the TLS settings for a destination. It
-// reads files again when they change, so that they can be rotated. nil has no
-// credential, and trusts the authorities of the system. It is safe for concurrent use.
+// TransportConfig holds the credential and the TLS settings for a destination. It reloads changed
+// files. nil has no credential, and trusts the authorities of the system. It is safe for
+// concurrent use.
 type TransportConfig struct {
 	options TransportOptions
+	oauth2  *TransportConfig // for the OAuth 2 server, if any
 }
 
-// NewTransportConfig checks the options and that their files can be read.
+// NewTransportConfig checks the options and reads their files.
 func NewTransportConfig(options TransportOptions) (*TransportConfig, error) {
 	config, err := settings.CheckHTTPClient(options.HTTP)
 	if err != nil {
@@ -41,19 +41,20 @@ func NewTransportConfig(options TransportOptions) (*TransportConfig, error) {
 	}
 	options.HTTP = config
 	made := &TransportConfig{options: options}
-	if _, _, err := made.loadTLS(); err != nil {
+	if _, err := made.loadTLS(); err != nil {
 		return nil, err
 	}
 	if config != nil && config.OAuth2 != nil {
-		if _, err := tokenTransport(config.OAuth2, options.Reloads); err != nil {
-			return nil, err
+		server := &promconfig.HTTPClientConfig{TLSConfig: config.OAuth2.TLSConfig, ProxyConfig: config.OAuth2.ProxyConfig}
+		if made.oauth2, err = NewTransportConfig(TransportOptions{HTTP: server, Reloads: options.Reloads}); err != nil {
+			return nil, fmt.Errorf("oauth2: %w", err)
 		}
 	}
 	return made, nil
 }
 
-// SkipsVerification reports whether the certificate of the destination, or of its
-// OAuth 2 server, is not verified.
+// SkipsVerification reports whether the certificate of the destination, or of its OAuth 2 server,
+// is not verified.
 func (c *TransportConfig) SkipsVerification() bool {
 	if c == nil || c.options.HTTP == nil {
 		return false
@@ -62,7 +63,7 @@ func (c *TransportConfig) SkipsVerification() bool {
 	return config.TLSConfig.InsecureSkipVerify || (config.OAuth2 != nil && config.OAuth2.TLSConfig.InsecureSkipVerify)
 }
 
-// SendsToken reports whether the token of TokenFile is sent.
+// SendsToken reports whether requests over https carry the token of TokenFile.
 func (c *TransportConfig) SendsToken() bool {
 	return c != nil && c.options.TokenFile != "" && !settings.NamesCredential(c.options.HTTP)
 }
@@ -75,19 +76,18 @@ func (c *TransportConfig) UsesProxy() bool {
 	return c.IsConfigured() && (c.options.HTTP.ProxyURL.URL != nil || c.options.HTTP.ProxyFromEnvironment)
 }
 
-// HoldsSecrets reports whether requests carry anything that must not go to another
-// destination, or over an unencrypted connection.
-func (c *TransportConfig) HoldsSecrets() bool {
+// HoldsSecrets reports whether requests over a scheme carry anything that must not go to
+// another destination. The token of TokenFile goes over https only.
+func (c *TransportConfig) HoldsSecrets(scheme string) bool {
 	if c == nil {
 		return false
 	}
 	config := c.options.HTTP
-	return c.options.TokenFile != "" || settings.NamesCredential(config) || (config != nil && config.HTTPHeaders != nil)
+	return (c.options.TokenFile != "" && scheme == "https") || settings.NamesCredential(config) || (config != nil && config.HTTPHeaders != nil)
 }
 
-// RoundTripper returns what carries requests to the destination, over
-// transports of makeTransport, which is called again after a file of TLS has
-// changed.
+// RoundTripper returns a transport to the destination. It calls makeTransport again after a TLS
+// file has changed.
 func (c *TransportConfig) RoundTripper(makeTransport func(*tls.Config) *http.Transport) (http.RoundTripper, error) {
 	if c == nil {
 		return makeTransport(&tls.Config{MinVersion: tls.VersionTLS12}), nil
@@ -105,12 +105,12 @@ func (c *TransportConfig) RoundTripper(makeTransport func(*tls.Config) *http.Tra
 	if err != nil {
 		return nil, err
 	}
-	var carrier http.RoundTripper = reloading
+	var transport http.RoundTripper = reloading
 	if c.SendsToken() {
-		carrier = &bearer{token: &secretFile{path: c.options.TokenFile, reloads: c.options.Reloads}, next: carrier}
+		transport = &bearer{token: &secretFile{path: c.options.TokenFile, reloads: c.options.Reloads}, next: transport}
 	}
 	if config == nil {
-		return carrier, nil
+		return transport, nil
 	}
-	return withCredentials(config, carrier, c.options.Reloads)
+	return c.withCredentials(transport)
 }

@@ -33,12 +33,13 @@ func TestTransportConfig_WhatHoldsSecretsAndWhatIsNotVerified(t *testing.T) {
 	} {
 		config := httpConfig(t, text)
 		described := &TransportConfig{options: TransportOptions{HTTP: config}}
-		require.Equal(t, expected, [3]bool{described.HoldsSecrets(), settings.NamesCredential(config), described.SkipsVerification()}, text)
+		require.Equal(t, expected, [3]bool{described.HoldsSecrets("http"), settings.NamesCredential(config), described.SkipsVerification()}, text)
 		require.Equal(t, !expected[1], (&TransportConfig{options: TransportOptions{HTTP: config, TokenFile: "/token"}}).SendsToken(), text)
 	}
-	require.True(t, (&TransportConfig{options: TransportOptions{TokenFile: "/token"}}).HoldsSecrets())
-	require.False(t, (&TransportConfig{}).HoldsSecrets())
-	require.False(t, (*TransportConfig)(nil).HoldsSecrets())
+	require.True(t, (&TransportConfig{options: TransportOptions{TokenFile: "/token"}}).HoldsSecrets("https"))
+	require.False(t, (&TransportConfig{options: TransportOptions{TokenFile: "/token"}}).HoldsSecrets("http"), "it is sent over TLS only")
+	require.False(t, (&TransportConfig{}).HoldsSecrets("https"))
+	require.False(t, (*TransportConfig)(nil).HoldsSecrets("https"))
 	require.False(t, (*TransportConfig)(nil).SendsToken())
 }
 

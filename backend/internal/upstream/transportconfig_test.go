@@ -96,11 +96,11 @@ func TestTransportConfig_AcceptedCertificates(t *testing.T) {
 func TestTransportConfig_ThatCannotWork(t *testing.T) {
 	empty := write(t, "empty.pem", "nothing")
 	for text, message := range map[string]string{
-		"tls_config: {ca_file: /does/not/exist}":                            "read the CA file",
-		"tls_config: {ca_file: " + empty + "}":                              "holds no PEM certificate",
-		"tls_config: {cert_file: /does/not/exist, key_file: " + empty + "}": "read the client certificate",
-		"tls_config: {cert_file: " + empty + ", key_file: " + empty + "}":   "the client certificate and its key cannot be used",
-		"tls_config: {min_version: TLS13, max_version: TLS12}":              "max_version is below min_version",
+		"tls_config: {ca_file: /does/not/exist}":                            "unable to read CA cert",
+		"tls_config: {ca_file: " + empty + "}":                              "unable to use specified CA cert",
+		"tls_config: {cert_file: /does/not/exist, key_file: " + empty + "}": "unable to read specified client cert",
+		"tls_config: {cert_file: " + empty + ", key_file: " + empty + "}":   "unable to use specified client cert",
+		"tls_config: {min_version: TLS13, max_version: TLS12}":              "tls_config.max_version must be greater than or equal to tls_config.min_version",
 		"authorization: {credentials_ref: vault}":                           "use those that end in _file",
 	} {
 		_, err := NewTransportConfig(TransportOptions{HTTP: httpConfig(t, text)})
@@ -166,15 +166,19 @@ func TestTransportConfig_ClientCertificatesAreReadAgain(t *testing.T) {
 	require.NotEmpty(t, describeProbe(t, made))
 	second.Issue(tomorrow, "tierproxy").Write(t, directory)
 	certificates.Replace(t, authority, others.PEM)
+	read := func() { made.transport.(*reloading).checked = time.Time{} } // A second later.
+	read()
 	require.Empty(t, describeProbe(t, made))
 
 	// Half of a rotation is no reason to fail.
 	certificates.Replace(t, authority, []byte("half of a"))
+	read()
 	require.Empty(t, describeProbe(t, made))
 	succeeded, failed := reloads.Counts()
 	require.NotZero(t, succeeded)
 	require.NotZero(t, failed)
 	require.NoError(t, os.Remove(key))
+	read()
 	require.Empty(t, describeProbe(t, made))
 	_, later := reloads.Counts()
 	require.Greater(t, later, failed, "a file that vanished counts too")

@@ -162,7 +162,7 @@ subjects: [{kind: ServiceAccount, namespace: perses, name: %[1]s}]
 `, account, monitoring))
 			kubeconfig, err := shared.account(t.Context(), "perses", account)
 			require.NoError(t, err)
-			found, err := discovery.New(discovery.Options{Kubeconfig: kubeconfig})
+			found, err := discovery.New(discovery.Options{Kubeconfig: kubeconfig, OnChange: func(discovery.Reference, *discovery.Service) {}})
 			require.NoError(t, err)
 			found.Start(t.Context())
 			reference := discovery.Reference{Namespace: monitoring, Name: "prometheus-k8s"}

@@ -223,7 +223,7 @@ func TestReplicas_ShardsAreRefused(t *testing.T) {
 	}
 	p.expose(t, "http")
 	g := newGateway(t, p.pods, func(settings *config.Config) { settings.Cold.URL = "" })
-	want := `prometheus-k8s-0 and prometheus-k8s-1 behind the service are no replicas of one Prometheus: their external labels are {cluster="lab"} and {cluster="another"}`
+	want := `prometheus-k8s-0 and prometheus-k8s-1 behind the service are not replicas of one Prometheus: their external labels are {cluster="lab"} and {cluster="another"}`
 	refused := func(health resolve.Health) bool {
 		hot := health.Tiers["hot"]
 		return !hot.Available && len(hot.Replicas) > 0 && hot.Replicas[0].Error == want
@@ -235,7 +235,7 @@ func TestReplicas_ShardsAreRefused(t *testing.T) {
 	got, err := g.ask(t.Context(), "query", url.Values{"query": {"up"}})
 	require.NoError(t, err)
 	require.Equal(t, http.StatusBadGateway, got.status, got.body)
-	require.Contains(t, got.body, "no replicas of one Prometheus")
+	require.Contains(t, got.body, "not replicas of one Prometheus")
 
 	// One of them going away does not make the other one a whole.
 	p.list[1].server.Kill()
