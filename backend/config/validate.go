@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -38,63 +39,12 @@ func (c *Config) Validate() error {
 		add("hot.url, cold.url", errors.New("without Perses and discovery, set at least one tier"))
 	}
 	c.validateDiscovery(add)
-	add("perses.timeout", positive(c.Perses.Timeout))
-	add("routing.threshold", positive(c.Routing.Threshold))
+	c.validateNumbers(add)
 	if c.Routing.Strategy != StrategyRoute && c.Routing.Strategy != StrategySplit {
 		add("routing.strategy", fmt.Errorf("is %q, and must be route or split", c.Routing.Strategy))
 	}
-	add("routing.freshness", positive(c.Routing.Freshness))
-	add("query.timeout", positive(c.Query.Timeout))
-	if c.Query.SpliceBytes < 1<<20 {
-		add("query.splice_bytes", fmt.Errorf("is %d, and must be at least 1 MiB (%d)", c.Query.SpliceBytes, 1<<20))
-	}
-	c.Cache.validate(add)
-	add("probe.interval", positive(c.Probe.Interval))
-	add("probe.learn_interval", positive(c.Probe.LearnInterval))
-	if c.Pool.Size < 1 {
-		add("pool.size", fmt.Errorf("is %d, and must be at least 1", c.Pool.Size))
-	}
-	for _, limit := range []struct {
-		key   string
-		value int
-	}{
-		{"limits.concurrent", c.Limits.Concurrent}, {"limits.queue", c.Limits.Queue},
-		{"limits.shared_bytes", c.Limits.SharedBytes}, {"limits.shared_memory", c.Limits.SharedMemory},
-		{"limits.decoded_memory", c.Limits.DecodedMemory},
-	} {
-		if limit.value < 0 {
-			add(limit.key, fmt.Errorf("is %d, and must not be negative", limit.value))
-		}
-	}
-	if c.Limits.Concurrent > c.Pool.Size && c.Pool.Size > 0 && !c.Pool.HTTP2 {
-		add("limits.concurrent", fmt.Errorf("is %d, but the pool has only %d connections: raise pool.size, or lower limits.concurrent", c.Limits.Concurrent, c.Pool.Size))
-	}
-	if c.Limits.ProjectTiers < 1 {
-		add("limits.project_tiers", fmt.Errorf("is %d, and must be at least 1", c.Limits.ProjectTiers))
-	}
-	add("limits.queue_wait", positive(c.Limits.QueueWait))
-	if c.Log.SlowQueries < 0 {
-		add("log.slow_queries", errors.New("must not be negative"))
-	}
+	c.Cache.Redis.validate(add)
 	add("tracing.endpoint", validURL(c.Tracing.Endpoint))
-	if c.Tracing.SamplePercent < 0 || c.Tracing.SamplePercent > 100 {
-		add("tracing.sample_percent", fmt.Errorf("is %d, and must be from 0 to 100", c.Tracing.SamplePercent))
-	}
-	if c.Hot.Retention < 0 {
-		add("hot.retention", errors.New("must not be negative"))
-	}
-	if c.Cold.Lag < 0 {
-		add("cold.lag", errors.New("must not be negative"))
-	}
-	if c.Query.MaxRange < 0 {
-		add("query.max_range", errors.New("must not be negative"))
-	}
-	if c.Query.MaxLength < 1 || c.Query.MaxLength > maxQueryLength {
-		add("query.max_length", fmt.Errorf("is %d, and must be from 1 to %d", c.Query.MaxLength, maxQueryLength))
-	}
-	if minimum := 4 * BodyMemoryFactor * c.Query.MaxBodyBytes(); c.Limits.RequestMemory < minimum {
-		add("limits.request_memory", fmt.Errorf("is %d, and must be at least %d: one request may need a quarter of it, and one caller gets no more. Raise it, or lower query.max_length", c.Limits.RequestMemory, minimum))
-	}
 	add("service_account.token_path", absolute(c.ServiceAccount.TokenPath))
 	c.validateSecurity(add)
 	return errors.Join(errs...)
@@ -104,11 +54,51 @@ func (c *Config) Validate() error {
 // query assume texts of at most this length.
 const maxQueryLength = 1 << 20
 
-func positive(duration Duration) error {
-	if duration <= 0 {
-		return fmt.Errorf("is %s, and must be longer than zero", time.Duration(duration))
+// validateNumbers checks that durations and numbers are within their bounds.
+func (c *Config) validateNumbers(add func(key string, err error)) {
+	for _, duration := range []struct {
+		key         string
+		value       Duration
+		zeroAllowed bool
+	}{
+		{"perses.timeout", c.Perses.Timeout, false}, {"routing.threshold", c.Routing.Threshold, false},
+		{"routing.freshness", c.Routing.Freshness, false}, {"query.timeout", c.Query.Timeout, false},
+		{"probe.interval", c.Probe.Interval, false}, {"probe.learn_interval", c.Probe.LearnInterval, false},
+		{"limits.queue_wait", c.Limits.QueueWait, false}, {"log.slow_queries", c.Log.SlowQueries, true},
+		{"hot.retention", c.Hot.Retention, true}, {"cold.lag", c.Cold.Lag, true}, {"query.max_range", c.Query.MaxRange, true},
+	} {
+		if duration.value < 0 && duration.zeroAllowed {
+			add(duration.key, errors.New("must not be negative"))
+		} else if duration.value <= 0 && !duration.zeroAllowed {
+			add(duration.key, fmt.Errorf("is %s, and must be longer than zero", time.Duration(duration.value)))
+		}
 	}
-	return nil
+	const mebibyte = 1 << 20
+	for _, number := range []struct {
+		key                     string
+		value, minimum, maximum int
+	}{
+		{"query.splice_bytes", c.Query.SpliceBytes, mebibyte, math.MaxInt}, {"query.max_length", c.Query.MaxLength, 1, maxQueryLength},
+		{"cache.max_bytes", c.Cache.MaxBytes, mebibyte, math.MaxInt}, {"cache.redis.database", c.Cache.Redis.Database, 0, math.MaxInt},
+		{"pool.size", c.Pool.Size, 1, math.MaxInt}, {"limits.concurrent", c.Limits.Concurrent, 0, math.MaxInt},
+		{"limits.queue", c.Limits.Queue, 0, math.MaxInt}, {"limits.shared_bytes", c.Limits.SharedBytes, 0, math.MaxInt},
+		{"limits.shared_memory", c.Limits.SharedMemory, 0, math.MaxInt}, {"limits.decoded_memory", c.Limits.DecodedMemory, 0, math.MaxInt},
+		{"limits.project_tiers", c.Limits.ProjectTiers, 1, math.MaxInt}, {"tracing.sample_percent", c.Tracing.SamplePercent, 0, 100},
+	} {
+		if number.value < number.minimum || number.value > number.maximum {
+			bounds := fmt.Sprintf("at least %d", number.minimum)
+			if number.maximum < math.MaxInt {
+				bounds = fmt.Sprintf("from %d to %d", number.minimum, number.maximum)
+			}
+			add(number.key, fmt.Errorf("is %d, and must be %s", number.value, bounds))
+		}
+	}
+	if c.Limits.Concurrent > c.Pool.Size && c.Pool.Size > 0 && !c.Pool.HTTP2 {
+		add("limits.concurrent", fmt.Errorf("is %d, but the pool has only %d connections: raise pool.size, or lower limits.concurrent", c.Limits.Concurrent, c.Pool.Size))
+	}
+	if minimum := 4 * BodyMemoryFactor * c.Query.MaxBodyBytes(); c.Limits.RequestMemory < minimum {
+		add("limits.request_memory", fmt.Errorf("is %d, and must be at least %d: one request may need a quarter of it, and one caller gets no more. Raise it, or lower query.max_length", c.Limits.RequestMemory, minimum))
+	}
 }
 
 // validURL checks the base URL of a server. An empty URL is valid.

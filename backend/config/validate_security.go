@@ -81,7 +81,10 @@ func (c *Config) validateCallers(add func(key string, err error)) {
 }
 
 func (c *Config) validateEnforcement(add func(key string, err error)) {
-	add("enforcement", errors.Join(validLabel(c.Enforcement.Label), validConflict(c.Enforcement.OnConflict)))
+	add("enforcement", validLabel(c.Enforcement.Label))
+	if answer := c.Enforcement.OnConflict; answer != ConflictEmpty && answer != ConflictError {
+		add("enforcement", fmt.Errorf("%q is neither %s nor %s", answer, ConflictEmpty, ConflictError))
+	}
 	// A rule needs namespaces or an explicit exemption, so that an incomplete entry does
 	// not allow every namespace.
 	rule := func(key, label string, namespaces []string, all bool) {
@@ -162,13 +165,6 @@ func validValues(values []string) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func validConflict(onConflict string) error {
-	if onConflict != ConflictEmpty && onConflict != ConflictError {
-		return fmt.Errorf("%q is neither %s nor %s", onConflict, ConflictEmpty, ConflictError)
-	}
-	return nil
 }
 
 // validate returns an error for a destination that can never match, or whose
