@@ -2,7 +2,7 @@ package perses
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -10,24 +10,24 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// The cookies in which Perses keeps the two halves of its access token.
+// The cookies with the two halves of a Perses access token.
 const (
 	payloadCookie   = "jwtPayload"
 	signatureCookie = "jwtSignature"
 )
 
-// Caller is what a request tells of who sent it: the credentials that Perses
-// passes on, all as they arrived. They are sent to Perses only.
+// Caller holds the credentials of a request, unchanged. The gateway sends them to
+// Perses only.
 type Caller struct {
 	authorization []string
-	cookies       []string // "name=value" of the two session cookies, in the order they came
+	cookies       []string // "name=value" of the two session cookies, in their order
 	impersonate   []string
 
-	service bool // the gateway itself, with a credential of its own
+	service bool // the gateway itself, with its own credential
 }
 
-// ServiceCaller is the gateway itself, which shows the credential that the
-// operator gave it. Whoever uses it has to be sure of the real caller.
+// ServiceCaller returns the gateway itself, with the credential of perses.service. Use
+// it only for requests whose real caller Perses has checked.
 func ServiceCaller() Caller { return Caller{service: true} }
 
 // CallerOf returns the caller of a request.
@@ -37,23 +37,22 @@ func CallerOf(request *http.Request) Caller {
 		impersonate:   request.Header.Values("Impersonate-User"),
 	}
 	for _, line := range request.Header.Values("Cookie") {
-		for pair := range strings.SplitSeq(line, ";") {
-			pair = strings.TrimSpace(pair)
-			name, _, _ := strings.Cut(pair, "=")
-			if name == payloadCookie || name == signatureCookie {
-				caller.cookies = append(caller.cookies, pair)
+		for cookie := range strings.SplitSeq(line, ";") {
+			cookie = strings.TrimSpace(cookie)
+			if name, _, _ := strings.Cut(cookie, "="); name == payloadCookie || name == signatureCookie {
+				caller.cookies = append(caller.cookies, cookie)
 			}
 		}
 	}
 	return caller
 }
 
-// Anonymous tells whether the caller showed no credentials at all.
+// Anonymous reports whether the caller has no credentials.
 func (c Caller) Anonymous() bool {
 	return !c.service && len(c.authorization) == 0 && len(c.cookies) == 0 && len(c.impersonate) == 0
 }
 
-// apply puts the credentials on a request to Perses.
+// apply adds the credentials to the header of a request to Perses.
 func (c Caller) apply(header http.Header) {
 	for _, value := range c.authorization {
 		header.Add("Authorization", value)
@@ -66,45 +65,29 @@ func (c Caller) apply(header http.Header) {
 	}
 }
 
-// cacheKey identifies what this caller was answered for a path. Every part is
-// prefixed with its length, so that no two callers share a key.
+// cacheKey is a hash of a path and the credentials of a caller.
 type cacheKey [sha256.Size]byte
 
 func (c Caller) cacheKey(path string) cacheKey {
+	header := http.Header{}
+	c.apply(header)
 	hash := sha256.New()
-	write := func(text string) {
-		var length [8]byte
-		binary.BigEndian.PutUint64(length[:], uint64(len(text)))
-		hash.Write(length[:])
-		hash.Write([]byte(text))
-	}
-	write(path)
-	if c.service {
-		hash.Write([]byte{1}) // No count of credentials begins like this.
-	}
-	for _, part := range [][]string{c.authorization, c.cookies, c.impersonate} {
-		var count [8]byte
-		binary.BigEndian.PutUint64(count[:], uint64(len(part)))
-		hash.Write(count[:])
-		for _, text := range part {
-			write(text)
-		}
-	}
+	_, _ = fmt.Fprintf(hash, "%s\n%t\n", path, c.service) // A hash accepts everything.
+	_ = header.Write(hash)
 	return cacheKey(hash.Sum(nil))
 }
 
-// expiry returns when the first of the caller's tokens ends. known is false
-// when one of them does not tell, so that nothing may be concluded from it.
-// Only Perses verifies the tokens: the time is a bound, never a permission.
+// expiry returns when the first of the caller's tokens expires. known is false if the
+// expiry of any token is unknown. Only Perses verifies tokens: the result limits how
+// long an answer is used, and grants nothing.
 func (c Caller) expiry() (end time.Time, known bool) {
-	for _, value := range c.authorization {
-		if _, isBearer := bearer(value); !isBearer {
-			return time.Time{}, false
-		}
+	tokens := c.tokens()
+	if credentials := len(c.authorization) + min(len(c.cookies), 1); len(tokens) < credentials {
+		return time.Time{}, false // One is no bearer token.
 	}
-	for _, token := range c.tokens() {
-		var claims jwt.RegisteredClaims
-		if _, _, err := jwt.NewParser().ParseUnverified(token, &claims); err != nil || claims.ExpiresAt == nil {
+	for _, token := range tokens {
+		claims := claimsOf(token)
+		if claims.ExpiresAt == nil {
 			return time.Time{}, false
 		}
 		if end.IsZero() || claims.ExpiresAt.Before(end) {
@@ -114,12 +97,21 @@ func (c Caller) expiry() (end time.Time, known bool) {
 	return end, !end.IsZero()
 }
 
-// tokens returns the tokens that the caller shows, unverified.
+// claimsOf returns the unverified claims of a token, and none for a malformed token.
+func claimsOf(token string) (claims jwt.RegisteredClaims) {
+	if _, _, err := jwt.NewParser().ParseUnverified(token, &claims); err != nil {
+		return jwt.RegisteredClaims{}
+	}
+	return claims
+}
+
+// tokens returns the caller's tokens, unverified: the bearer tokens, then that of the
+// session cookies.
 func (c Caller) tokens() []string {
-	tokens := make([]string, 0, len(c.authorization)+1)
+	var tokens []string
 	for _, value := range c.authorization {
-		if token, isBearer := bearer(value); isBearer {
-			tokens = append(tokens, token)
+		if scheme, token, found := strings.Cut(value, " "); found && strings.EqualFold(scheme, "Bearer") {
+			tokens = append(tokens, strings.TrimSpace(token))
 		}
 	}
 	if len(c.cookies) > 0 {
@@ -128,15 +120,9 @@ func (c Caller) tokens() []string {
 	return tokens
 }
 
-// bearer returns the token of an Authorization header.
-func bearer(value string) (token string, isBearer bool) {
-	scheme, token, found := strings.Cut(value, " ")
-	return strings.TrimSpace(token), found && strings.EqualFold(scheme, "Bearer")
-}
-
 func (c Caller) cookie(name string) string {
-	for _, pair := range c.cookies {
-		if value, found := strings.CutPrefix(pair, name+"="); found {
+	for _, cookie := range c.cookies {
+		if value, found := strings.CutPrefix(cookie, name+"="); found {
 			return value
 		}
 	}
