@@ -165,17 +165,17 @@ func TestExplain_ReportsMistakes(t *testing.T) {
 		status    int
 		arguments []string
 	}{
-		"--query: set the PromQL":                    {2, nil},
-		"--start, --end: set both":                   {2, []string{"--query", "up", "--start", "1h"}},
-		`--time: "soon" is no time`:                  {2, []string{"--query", "up", "--time", "soon"}},
-		`--output: "xml" is neither text nor json`:   {2, []string{"--query", "up", "--output", "xml"}},
-		`unexpected argument "up"`:                   {2, []string{"up"}},
-		`--gateway: "tierproxy" is no URL such as`:   {2, []string{"--query", "up", "--gateway", "tierproxy"}},
-		"is no tierproxy: it answered with status 4": {1, []string{"--query", "up", "--gateway", other.URL}},
-		"connection refused":                         {1, []string{"--query", "up", "--gateway", "http://" + freeAddress(t)}},
-		"the configuration has mistakes":             {1, []string{"--query", "up", "--config", writeFile(t, "a: 1\n")}},
-		"--token-file: open /does/not/exist":         {1, []string{"--query", "up", "--gateway", other.URL, "--token-file", "/does/not/exist"}},
-		"no Perses is configured, set perses.url":    {1, []string{"--query", "up", "--datasource", "shop/metrics"}},
+		"--query: set the PromQL":                       {2, nil},
+		"--start, --end: set both":                      {2, []string{"--query", "up", "--start", "1h"}},
+		`--time: "soon" is not a time`:                  {2, []string{"--query", "up", "--time", "soon"}},
+		`--output: "xml" is neither text nor json`:      {2, []string{"--query", "up", "--output", "xml"}},
+		`unexpected argument "up"`:                      {2, []string{"up"}},
+		`--gateway: "tierproxy" is not a URL such as`:   {2, []string{"--query", "up", "--gateway", "tierproxy"}},
+		"is not a tierproxy: it answered with status 4": {1, []string{"--query", "up", "--gateway", other.URL}},
+		"connection refused":                            {1, []string{"--query", "up", "--gateway", "http://" + freeAddress(t)}},
+		"the configuration has mistakes":                {1, []string{"--query", "up", "--config", writeFile(t, "a: 1\n")}},
+		"--token-file: open /does/not/exist":            {1, []string{"--query", "up", "--gateway", other.URL, "--token-file", "/does/not/exist"}},
+		"no Perses is configured, set perses.url":       {1, []string{"--query", "up", "--datasource", "shop/metrics"}},
 	} {
 		got := runTierproxy(t, []string{"THANOS_QUERIER_URL=" + other.URL}, append([]string{"explain"}, test.arguments...)...)
 		require.Equal(t, test.status, got.status, got.stderr)

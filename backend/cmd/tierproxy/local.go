@@ -9,53 +9,49 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 )
 
-// localGateway is the gateway of a configuration, running for one command. It
-// serves nobody but this command: it has no listener.
-type localGateway struct {
-	*datasource.Manager
-}
-
-// startLocal starts a gateway that says on its log only what went wrong.
-func startLocal(ctx context.Context, config datasource.Config, log io.Writer) (*localGateway, error) {
+// startManager starts a Manager for one command, with the configuration of a file. adapt
+// changes the configuration, if not nil. The Manager logs errors only.
+func startManager(ctx context.Context, file string, adapt func(*config.Config), log io.Writer) (*datasource.Manager, error) {
+	settings, err := config.Load(file)
+	if err != nil {
+		return nil, fmt.Errorf("the configuration has mistakes:\n%w", err)
+	}
+	if adapt != nil {
+		adapt(&settings)
+	}
 	logger := logrus.New()
 	logger.SetOutput(log)
 	logger.SetLevel(logrus.ErrorLevel)
-	manager, err := datasource.NewManager(config, logger)
+	manager, err := datasource.NewManager(settings, logger)
 	if err != nil {
 		return nil, err
 	}
-	if err := manager.Start(ctx); err != nil {
-		return nil, err
-	}
-	return &localGateway{manager}, nil
+	return manager, manager.Start(ctx)
 }
 
-// RoundTrip implements http.RoundTripper: the handler of the gateway answers.
-func (g *localGateway) RoundTrip(request *http.Request) (*http.Response, error) {
-	if request.Body == nil {
-		request.Body = http.NoBody
-	}
-	defer func() { _ = request.Body.Close() }()
+// localTransport answers requests with a gateway in this process, which has no listener.
+type localTransport struct{ gateway *gateway.Gateway }
+
+// RoundTrip implements http.RoundTripper.
+func (t localTransport) RoundTrip(request *http.Request) (*http.Response, error) {
 	answer := &recorder{header: http.Header{}, status: http.StatusOK}
-	gateway.New(g.Manager).ServeHTTP(answer, request)
+	t.gateway.ServeHTTP(answer, request)
 	if err := request.Context().Err(); err != nil {
 		return nil, fmt.Errorf("the gateway did not answer in time: %w", err)
 	}
-	return &http.Response{
-		StatusCode: answer.status, Status: http.StatusText(answer.status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: answer.header, Body: io.NopCloser(&answer.body), ContentLength: int64(answer.body.Len()), Request: request,
-	}, nil
+	return &http.Response{StatusCode: answer.status, Header: answer.header, Body: io.NopCloser(&answer.Buffer), Request: request}, nil
 }
 
-// recorder keeps an answer, which is a small one.
+// recorder is an http.ResponseWriter that keeps the answer in memory.
 type recorder struct {
+	bytes.Buffer
 	header http.Header
 	status int
-	body   bytes.Buffer
 }
 
 // Header implements http.ResponseWriter.
@@ -63,6 +59,3 @@ func (r *recorder) Header() http.Header { return r.header }
 
 // WriteHeader implements http.ResponseWriter.
 func (r *recorder) WriteHeader(status int) { r.status = status }
-
-// Write implements http.ResponseWriter.
-func (r *recorder) Write(content []byte) (int, error) { return r.body.Write(content) }

@@ -30,8 +30,6 @@ var (
 		"backend/internal/catalog", "backend/internal/enforcement", "backend/internal/engine",
 		"backend/internal/promapi", "backend/internal/promql", "backend/internal/tier",
 	}
-	// notYetShort are further directories that still have long tests.
-	notYetShort = []string{"backend/cmd/tierproxy"}
 )
 
 // test is a test function.
@@ -86,7 +84,7 @@ func TestTests_AreNamedForUnitAndBehaviour(t *testing.T) {
 
 func TestTests_AreShort(t *testing.T) {
 	for _, each := range tests(t, root) {
-		if !slices.Contains(notYetNamed, each.directory) && !slices.Contains(notYetShort, each.directory) {
+		if !slices.Contains(notYetNamed, each.directory) {
 			assert.LessOrEqual(t, each.lines, longestTest, "%s: %s has too many lines: make it a table with subtests, or several tests", each.position, each.name)
 		}
 	}
