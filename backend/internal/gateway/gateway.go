@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/sirupsen/logrus"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
@@ -14,7 +15,8 @@ import (
 
 // Gateway serves the URL space of tierproxy for one Manager.
 type Gateway struct {
-	core *core.Core
+	core   *core.Core
+	logger *logrus.Entry // without fields
 	// metrics serves /metrics, or is nil if the admin address serves it.
 	metrics http.Handler
 	bodies  *admission.ByteBudget // memory for request bodies
@@ -35,7 +37,7 @@ func New(manager *datasource.Manager, options ...Option) *Gateway {
 	c := core.Of(manager)
 	memory := int64(c.Config.Limits.RequestMemory)
 	g := &Gateway{
-		core: c, metrics: promhttp.HandlerFor(c.Registry, promhttp.HandlerOpts{EnableOpenMetrics: true}),
+		core: c, logger: c.Logger.WithFields(nil), metrics: promhttp.HandlerFor(c.Registry, promhttp.HandlerOpts{EnableOpenMetrics: true}),
 		bodies: admission.NewByteBudget(memory), callerMemory: admission.NewBudget[uint64](memory/2, 1),
 	}
 	for _, option := range options {

@@ -70,23 +70,26 @@ func addMistake(mistakes *datasource.ValidationErrors, field, format string, arg
 	*mistakes = append(*mistakes, datasource.Mistake{Field: field, Message: fmt.Sprintf(format, arguments...)})
 }
 
+// textOf returns a JSON string or number as text. It returns false for null and an absent value.
+func textOf(raw json.RawMessage) (text string, exists bool) {
+	if json.Unmarshal(raw, &text) != nil {
+		text = string(raw)
+	}
+	return text, len(raw) > 0 && string(raw) != "null"
+}
+
 // readTime parses a time. It returns the zero time for none.
 func readTime(field string, raw json.RawMessage, mistakes *datasource.ValidationErrors) time.Time {
-	const demand = "must be a time: RFC 3339 in quotes, or seconds since the Unix epoch"
-	if len(raw) == 0 || string(raw) == "null" {
+	text, exists := textOf(raw)
+	if !exists {
 		return time.Time{}
 	}
-	text := string(raw)
-	var quoted string
-	if json.Unmarshal(raw, &quoted) == nil {
-		if parsed, err := time.Parse(time.RFC3339Nano, quoted); err == nil {
-			return parsed
-		}
-		text = quoted
+	if parsed, err := time.Parse(time.RFC3339Nano, text); err == nil {
+		return parsed
 	}
 	seconds, err := strconv.ParseFloat(text, 64)
 	if err != nil || math.IsNaN(seconds) || math.Abs(seconds) > 1e11 {
-		addMistake(mistakes, field, demand)
+		addMistake(mistakes, field, "must be a time: RFC 3339 in quotes, or seconds since the Unix epoch")
 		return time.Time{}
 	}
 	return time.UnixMilli(int64(math.Round(seconds * 1000))).UTC()
@@ -94,21 +97,16 @@ func readTime(field string, raw json.RawMessage, mistakes *datasource.Validation
 
 // readStep parses a step. It returns zero for none.
 func readStep(raw json.RawMessage, mistakes *datasource.ValidationErrors) time.Duration {
-	const demand = `must be a duration longer than zero: "30s", "1m", or seconds`
-	if len(raw) == 0 || string(raw) == "null" {
+	text, exists := textOf(raw)
+	if !exists {
 		return 0
 	}
-	text := string(raw)
-	var quoted string
-	if json.Unmarshal(raw, &quoted) == nil {
-		if parsed, err := model.ParseDuration(quoted); err == nil && parsed > 0 {
-			return time.Duration(parsed)
-		}
-		text = quoted
+	if parsed, err := model.ParseDuration(text); err == nil && parsed > 0 {
+		return time.Duration(parsed)
 	}
 	seconds, err := strconv.ParseFloat(text, 64)
 	if err != nil || !(seconds > 0 && seconds < 1e9) {
-		addMistake(mistakes, "step", demand)
+		addMistake(mistakes, "step", `must be a duration longer than zero: "30s", "1m", or seconds`)
 		return 0
 	}
 	return time.Duration(seconds * float64(time.Second))

@@ -1,11 +1,13 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
 	"net/http"
-	"strconv"
+	"regexp"
 	"strings"
 	"time"
 
@@ -16,39 +18,25 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/telemetry"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
 )
 
-// maxRequestIDBytes is the maximum length of a caller's request id.
-const maxRequestIDBytes = 64
+// plainID matches the callers' request ids that tierproxy keeps.
+var plainID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // identify returns the request id, which appears in the response header, in the body of an
 // error, and in the log. It keeps the caller's id if it is plain, and generates one otherwise.
 func identify(w http.ResponseWriter, incoming *http.Request) string {
 	id := incoming.Header.Get(promapi.HeaderRequestID)
-	if !isPlainID(id) {
+	if !plainID.MatchString(id) {
 		var random [8]byte
 		_, _ = rand.Read(random[:]) // It never fails.
 		id = hex.EncodeToString(random[:])
 	}
 	w.Header()[promapi.HeaderRequestID] = []string{id}
 	return id
-}
-
-func isPlainID(id string) bool {
-	if id == "" || len(id) > maxRequestIDBytes {
-		return false
-	}
-	for i := range len(id) {
-		letter := id[i]
-		isPlain := letter == '-' || letter == '_' || letter == '.' ||
-			(letter >= '0' && letter <= '9') || (letter >= 'a' && letter <= 'z') || (letter >= 'A' && letter <= 'Z')
-		if !isPlain {
-			return false
-		}
-	}
-	return true
 }
 
 // traced serves a request in a span, if tracing is on.
@@ -59,35 +47,21 @@ func (g *Gateway) traced(w http.ResponseWriter, incoming *http.Request, id strin
 	}
 	ctx, span := tracing.Serve(g.core.Tracers, incoming, id)
 	defer span.End()
-	recorder := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
+	recorder := &telemetry.Writer{ResponseWriter: w}
 	defer func() {
-		span.SetAttributes(attribute.Int("http.response.status_code", recorder.status))
+		status := cmp.Or(recorder.Status, http.StatusOK)
+		span.SetAttributes(attribute.Int("http.response.status_code", status))
 		for attributeName, header := range map[string]string{"tierproxy.tier": headerTier, "tierproxy.reason": headerReason} {
 			if value := w.Header().Get(header); value != "" {
 				span.SetAttributes(attribute.String(attributeName, value))
 			}
 		}
-		if recorder.status >= http.StatusInternalServerError {
-			span.SetStatus(codes.Error, http.StatusText(recorder.status))
+		if status >= http.StatusInternalServerError {
+			span.SetStatus(codes.Error, http.StatusText(status))
 		}
 	}()
 	next(recorder, incoming.WithContext(ctx))
 }
-
-// statusRecorder records the status of a response.
-type statusRecorder struct {
-	http.ResponseWriter
-	status int
-}
-
-// WriteHeader implements http.ResponseWriter.
-func (r *statusRecorder) WriteHeader(status int) {
-	r.status = status
-	r.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap returns the underlying writer for http.ResponseController.
-func (r *statusRecorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 // Log messages about a query. Each query has at most one line.
 const (
@@ -113,7 +87,7 @@ func (g *Gateway) requestFields(ctx context.Context, id string, resolved *resolv
 	if text == "" {
 		return fields
 	}
-	fields["fingerprint"] = fingerprint(text)
+	fields["fingerprint"] = fmt.Sprintf("%016x", xxhash.Sum64String(text)) // It does not reveal the text.
 	if g.core.Config.Log.QueryText {
 		fields["query"] = text
 	}
@@ -136,12 +110,6 @@ func queryOf(request *promapi.Request) string {
 		return query
 	}
 	return strings.Join(request.Parameters["match[]"], " ")
-}
-
-// fingerprint returns a hash that identifies a query without revealing its text.
-func fingerprint(text string) string {
-	sum := strconv.FormatUint(xxhash.Sum64String(text), 16)
-	return strings.Repeat("0", 16-len(sum)) + sum
 }
 
 // isSlow reports whether a query took at least log.slow_queries.

@@ -64,10 +64,10 @@ func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response
 	}
 	took := time.Since(started)
 	slow := g.isSlow(took)
-	if err == nil && !slow && !logsDebug(g.core.Logger) {
+	if err == nil && !slow && !g.logger.Logger.IsLevelEnabled(logrus.DebugLevel) {
 		return
 	}
-	entry := g.core.Logger.
+	entry := g.logger.
 		WithFields(g.requestFields(incoming.Context(), header.Get(promapi.HeaderRequestID), resolved, request)).
 		WithFields(answeredBy(response.Tier, response.Reason, response.Replica)).
 		WithFields(logrus.Fields{"status": response.Status, "bytes": written, "duration": took.String(), "outcome": outcome})
@@ -116,17 +116,6 @@ func contentType(ofTier string) string {
 		return kind + "; charset=utf-8"
 	}
 	return kind
-}
-
-// logsDebug reports whether the logger writes lines at level debug.
-func logsDebug(logger logrus.FieldLogger) bool {
-	switch logger := logger.(type) {
-	case *logrus.Logger:
-		return logger.IsLevelEnabled(logrus.DebugLevel)
-	case *logrus.Entry:
-		return logger.Logger.IsLevelEnabled(logrus.DebugLevel)
-	}
-	return true
 }
 
 // writeError is an error of writing to the client.

@@ -55,13 +55,14 @@ func (m *Metrics) Retried(next engine.Next) { m.retries.WithLabelValues(string(n
 // Writer records the status of a response: see CountRequest.
 type Writer struct {
 	http.ResponseWriter
-	status int
+	// Status is the status of the response, or zero before its header.
+	Status int
 }
 
 // WriteHeader implements http.ResponseWriter.
 func (w *Writer) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
+	if w.Status == 0 {
+		w.Status = status
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -73,9 +74,9 @@ func (w *Writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // panic that aborts the connection; CountRequest panics again with it.
 func (m *Metrics) CountRequest(ctx context.Context, endpoint promapi.Endpoint, written *Writer) {
 	cut := recover()
-	outcome := OutcomeOf(written.status)
+	outcome := OutcomeOf(written.Status)
 	switch {
-	case cut != nil && ctx.Err() != nil, written.status == 0:
+	case cut != nil && ctx.Err() != nil, written.Status == 0:
 		// A client may disconnect right after a complete answer, so ctx.Err() alone does not count.
 		outcome = OutcomeCanceled
 	case cut != nil:
