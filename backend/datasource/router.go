@@ -106,7 +106,7 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 	if err != nil {
 		return nil, queryError(err)
 	}
-	admitted, err := r.core.Admit(ctx, core.Submission{Request: request, Resolved: resolved, Caller: core.LibraryCaller(), Namespace: query.Namespace})
+	admitted, err := r.core.Admit(ctx, engine.Query{Request: request, Caller: core.LibraryCaller()}, resolved, query.Namespace)
 	if err != nil {
 		return nil, queryError(err)
 	}

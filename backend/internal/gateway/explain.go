@@ -13,7 +13,6 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
@@ -121,7 +120,7 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, re
 	}
 	var query engine.Query
 	if err == nil {
-		query, err = g.core.Admit(incoming.Context(), core.Submission{Request: request.With(url.Values{"endpoint": nil}), Resolved: resolved, Caller: caller})
+		query, err = g.core.Admit(incoming.Context(), engine.Query{Request: request.With(url.Values{"endpoint": nil}), Caller: caller}, resolved, "")
 	}
 	if err != nil {
 		g.fail(w, incoming, err)

@@ -11,7 +11,6 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -280,7 +279,7 @@ func (g *Gateway) serveQuery(w http.ResponseWriter, incoming *http.Request, reso
 		g.failed(observed, incoming, resolved, nil, started, err)
 		return
 	}
-	query, err := g.core.Admit(incoming.Context(), core.Submission{Request: request, Resolved: resolved, Caller: caller, DetachOnCancel: true})
+	query, err := g.core.Admit(incoming.Context(), engine.Query{Request: request, Caller: caller, DetachOnCancel: true}, resolved, "")
 	if err != nil {
 		g.failed(observed, incoming, resolved, request, started, err)
 		return

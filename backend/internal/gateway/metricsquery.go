@@ -17,6 +17,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/telemetry"
@@ -141,9 +142,7 @@ func (g *Gateway) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 		g.failed(w, incoming, resolved, nil, started, err)
 		return
 	}
-	admitted, err := g.core.Admit(incoming.Context(), core.Submission{
-		Request: request, Resolved: resolved, Caller: caller, Namespace: query.Namespace, DetachOnCancel: true,
-	})
+	admitted, err := g.core.Admit(incoming.Context(), engine.Query{Request: request, Caller: caller, DetachOnCancel: true}, resolved, query.Namespace)
 	if err != nil {
 		g.failed(w, incoming, resolved, request, started, err)
 		return

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,9 +20,8 @@ const (
 // Caller holds the credentials of a request, unchanged. The gateway sends them to
 // Perses only.
 type Caller struct {
-	authorization []string
-	cookies       []string // "name=value" of the two session cookies, in their order
-	impersonate   []string
+	// header has Authorization, Impersonate-User, and the session cookies of Cookie.
+	header http.Header
 
 	service bool // the gateway itself, with its own credential
 }
@@ -32,48 +32,37 @@ func ServiceCaller() Caller { return Caller{service: true} }
 
 // CallerOf returns the caller of a request.
 func CallerOf(request *http.Request) Caller {
-	caller := Caller{
-		authorization: request.Header.Values("Authorization"),
-		impersonate:   request.Header.Values("Impersonate-User"),
+	caller := Caller{header: http.Header{}}
+	for _, name := range []string{"Authorization", "Impersonate-User"} {
+		if values := request.Header.Values(name); len(values) > 0 {
+			caller.header[name] = values
+		}
 	}
+	var cookies []string
 	for _, line := range request.Header.Values("Cookie") {
 		for cookie := range strings.SplitSeq(line, ";") {
 			cookie = strings.TrimSpace(cookie)
 			if name, _, _ := strings.Cut(cookie, "="); name == payloadCookie || name == signatureCookie {
-				caller.cookies = append(caller.cookies, cookie)
+				cookies = append(cookies, cookie)
 			}
 		}
+	}
+	if len(cookies) > 0 {
+		caller.header.Set("Cookie", strings.Join(cookies, "; "))
 	}
 	return caller
 }
 
 // Anonymous reports whether the caller has no credentials.
-func (c Caller) Anonymous() bool {
-	return !c.service && len(c.authorization) == 0 && len(c.cookies) == 0 && len(c.impersonate) == 0
-}
-
-// apply adds the credentials to the header of a request to Perses.
-func (c Caller) apply(header http.Header) {
-	for _, value := range c.authorization {
-		header.Add("Authorization", value)
-	}
-	if len(c.cookies) > 0 {
-		header.Set("Cookie", strings.Join(c.cookies, "; "))
-	}
-	for _, value := range c.impersonate {
-		header.Add("Impersonate-User", value)
-	}
-}
+func (c Caller) Anonymous() bool { return !c.service && len(c.header) == 0 }
 
 // cacheKey is a hash of a path and the credentials of a caller.
 type cacheKey [sha256.Size]byte
 
 func (c Caller) cacheKey(path string) cacheKey {
-	header := http.Header{}
-	c.apply(header)
 	hash := sha256.New()
 	_, _ = fmt.Fprintf(hash, "%s\n%t\n", path, c.service) // A hash accepts everything.
-	_ = header.Write(hash)
+	_ = c.header.Write(hash)
 	return cacheKey(hash.Sum(nil))
 }
 
@@ -82,7 +71,7 @@ func (c Caller) cacheKey(path string) cacheKey {
 // long an answer is used, and grants nothing.
 func (c Caller) expiry() (end time.Time, known bool) {
 	tokens := c.tokens()
-	if credentials := len(c.authorization) + min(len(c.cookies), 1); len(tokens) < credentials {
+	if credentials := len(c.header.Values("Authorization")) + len(c.header.Values("Cookie")); len(tokens) < credentials {
 		return time.Time{}, false // One is no bearer token.
 	}
 	for _, token := range tokens {
@@ -109,22 +98,17 @@ func claimsOf(token string) (claims jwt.RegisteredClaims) {
 // session cookies.
 func (c Caller) tokens() []string {
 	var tokens []string
-	for _, value := range c.authorization {
+	for _, value := range c.header.Values("Authorization") {
 		if scheme, token, found := strings.Cut(value, " "); found && strings.EqualFold(scheme, "Bearer") {
 			tokens = append(tokens, strings.TrimSpace(token))
 		}
 	}
-	if len(c.cookies) > 0 {
-		tokens = append(tokens, c.cookie(payloadCookie)+"."+c.cookie(signatureCookie))
+	if c.header.Get("Cookie") != "" {
+		halves := map[string]string{}
+		for _, cookie := range slices.Backward((&http.Request{Header: c.header}).Cookies()) {
+			halves[cookie.Name] = cookie.Value // The first one counts.
+		}
+		tokens = append(tokens, halves[payloadCookie]+"."+halves[signatureCookie])
 	}
 	return tokens
-}
-
-func (c Caller) cookie(name string) string {
-	for _, cookie := range c.cookies {
-		if value, found := strings.CutPrefix(cookie, name+"="); found {
-			return value
-		}
-	}
-	return ""
 }

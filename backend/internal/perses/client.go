@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -281,7 +282,7 @@ func (c *Client) send(ctx context.Context, path string, caller Caller, limit int
 	}
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("User-Agent", "tierproxy")
-	caller.apply(request.Header)
+	maps.Copy(request.Header, caller.header)
 	client := c.http
 	if caller.service {
 		client = c.service
