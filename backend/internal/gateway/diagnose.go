@@ -26,14 +26,10 @@ type Severity string
 
 // The severities of a Finding.
 const (
-	// SeverityOK means that everything is fine.
-	SeverityOK Severity = "ok"
-	// SeverityNote is for information. There is nothing to fix.
-	SeverityNote Severity = "note"
-	// SeverityWarning means that queries succeed, but not in the best way.
-	SeverityWarning Severity = "warning"
-	// SeverityError means that queries fail.
-	SeverityError Severity = "error"
+	SeverityOK      Severity = "ok"      // everything is fine
+	SeverityNote    Severity = "note"    // for information, there is nothing to fix
+	SeverityWarning Severity = "warning" // queries succeed, but not in the best way
+	SeverityError   Severity = "error"   // queries fail
 )
 
 // Finding is one result of Diagnose.

@@ -266,6 +266,14 @@ func (g *Gateway) serveQuery(w http.ResponseWriter, incoming *http.Request, reso
 		g.fail(w, incoming, err)
 		return
 	}
+	g.answer(w, incoming, resolved, engine.Query{Caller: caller}, "", endpoint, started, func() (*promapi.Request, error) {
+		return promapi.ReadRequest(incoming, endpoint, path, started)
+	})
+}
+
+// answer reads the request of a query, runs the query and streams its answer. namespace is the
+// namespace that the query itself names, or empty.
+func (g *Gateway) answer(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, query engine.Query, namespace string, endpoint promapi.Endpoint, started time.Time, read func() (*promapi.Request, error)) {
 	end, err := g.core.Begin(endpoint)
 	if err != nil {
 		g.fail(w, incoming, err)
@@ -274,36 +282,26 @@ func (g *Gateway) serveQuery(w http.ResponseWriter, incoming *http.Request, reso
 	defer end()
 	observed := &telemetry.Writer{ResponseWriter: w}
 	defer g.core.Metrics.CountRequest(incoming.Context(), endpoint, observed)
-	request, err := promapi.ReadRequest(incoming, endpoint, path, started)
+	query.DetachOnCancel = true
+	if query.Request, err = read(); err == nil {
+		query, err = g.core.Admit(incoming.Context(), query, resolved, namespace)
+	}
+	if err == nil {
+		defer query.OnPlanned()
+		applyCacheControl(&query.CacheControl, incoming.Header)
+		query.Forced, err = choice(incoming.Header.Values(headerChoice))
+	}
+	var response *engine.Response
+	var deadline time.Time
+	if err == nil {
+		deadline = g.untilAnswered(observed)
+		response, err = g.core.Engine.Do(incoming.Context(), query)
+	}
 	if err != nil {
-		g.failed(observed, incoming, resolved, nil, started, err)
+		g.failed(observed, incoming, resolved, query.Request, started, err)
 		return
 	}
-	query, err := g.core.Admit(incoming.Context(), engine.Query{Request: request, Caller: caller, DetachOnCancel: true}, resolved, "")
-	if err != nil {
-		g.failed(observed, incoming, resolved, request, started, err)
-		return
-	}
-	defer query.OnPlanned()
-	g.answer(observed, incoming, resolved, query, started)
-}
-
-// answer runs a query and streams its answer.
-func (g *Gateway) answer(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, query engine.Query, started time.Time) {
-	var err error
-	request := query.Request
-	applyCacheControl(&query.CacheControl, incoming.Header)
-	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {
-		g.failed(w, incoming, resolved, request, started, err)
-		return
-	}
-	deadline := g.untilAnswered(w)
-	response, err := g.core.Engine.Do(incoming.Context(), query)
-	if err != nil {
-		g.failed(w, incoming, resolved, request, started, err)
-		return
-	}
-	g.stream(w, incoming, response, resolved, request, started, deadline)
+	g.stream(observed, incoming, response, resolved, query.Request, started, deadline)
 }
 
 // choice parses the header that forces a tier. It returns an empty name for none.

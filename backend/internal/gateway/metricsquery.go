@@ -20,7 +20,6 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/telemetry"
 )
 
 const metricsQueryPath = "/api/v1/metrics/query"
@@ -142,21 +141,7 @@ func (g *Gateway) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 		g.failed(w, incoming, resolved, nil, started, err)
 		return
 	}
-	admitted, err := g.core.Admit(incoming.Context(), engine.Query{Request: request, Caller: caller, DetachOnCancel: true}, resolved, query.Namespace)
-	if err != nil {
-		g.failed(w, incoming, resolved, request, started, err)
-		return
-	}
-	defer admitted.OnPlanned()
-	end, err := g.core.Begin(request.Endpoint)
-	if err != nil {
-		g.failed(w, incoming, resolved, request, started, err)
-		return
-	}
-	defer end()
-	observed := &telemetry.Writer{ResponseWriter: w}
-	defer g.core.Metrics.CountRequest(incoming.Context(), request.Endpoint, observed)
-	g.answer(observed, incoming, resolved, admitted, started)
+	g.answer(w, incoming, resolved, engine.Query{Caller: caller}, query.Namespace, request.Endpoint, started, func() (*promapi.Request, error) { return request, nil })
 }
 
 // writeMistakes responds with all mistakes: in one line, as every error, and as a list.

@@ -25,15 +25,12 @@ type Inspection struct {
 // ModuleState is the state of the plugin module in Perses.
 type ModuleState int
 
+// The states of the plugin module.
 const (
-	// ModuleUnknown means that Perses does not list its plugins for the gateway.
-	ModuleUnknown ModuleState = iota
-	// ModuleAbsent means that Perses has no such module.
-	ModuleAbsent
-	// ModuleBroken means that Perses could not load the module.
-	ModuleBroken
-	// ModuleLoaded means that Perses has loaded the module.
-	ModuleLoaded
+	ModuleUnknown ModuleState = iota // Perses does not list its plugins for the gateway
+	ModuleAbsent                     // Perses has no such module
+	ModuleBroken                     // Perses could not load the module
+	ModuleLoaded                     // Perses has loaded the module
 )
 
 // Inspect returns the state of Perses. It returns an Error if Perses is unreachable, or

@@ -21,16 +21,11 @@ import (
 
 // The outcomes of a query, as label values.
 const (
-	// OutcomeSuccess is a status below 400.
-	OutcomeSuccess = "success"
-	// OutcomeRejected is a status from 400 to 499: the query has to be changed.
-	OutcomeRejected = "rejected"
-	// OutcomeFailed is a status of 500 or more.
-	OutcomeFailed = "failed"
-	// OutcomeAborted is an answer whose body was truncated.
-	OutcomeAborted = "aborted"
-	// OutcomeCanceled is a client that disconnected.
-	OutcomeCanceled = "canceled"
+	OutcomeSuccess  = "success"  // a status below 400
+	OutcomeRejected = "rejected" // a status from 400 to 499: the query has to be changed
+	OutcomeFailed   = "failed"   // a status of 500 or more
+	OutcomeAborted  = "aborted"  // an answer whose body was truncated
+	OutcomeCanceled = "canceled" // a client that disconnected
 )
 
 // Metrics are the metrics of one gateway. They survive a reload of its configuration.
