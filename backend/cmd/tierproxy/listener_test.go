@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,16 +17,8 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
-
-// freeAddress returns a loopback address that nobody listens at.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
-}
 
 // startTierproxy starts the program. The function that it returns stops it, once,
 // and returns its log; it has to stop well. Without that it is stopped when the
@@ -103,7 +94,7 @@ func startTLSGateway(t *testing.T) *tlsGateway {
 	clientCA, token := filepath.Join(g.directory, "clients.pem"), filepath.Join(g.directory, "token")
 	require.NoError(t, os.WriteFile(clientCA, g.clients.PEM, 0o600))
 	require.NoError(t, os.WriteFile(token, []byte("of the root\n"), 0o600))
-	address, admin := freeAddress(t), freeAddress(t)
+	address, admin := running.FreeAddress(t), running.FreeAddress(t)
 	startTierproxy(t, []string{
 		"THANOS_QUERIER_URL=" + g.tier.URL, "TIERPROXY_PERSES_URL=http://127.0.0.1:1",
 		"TIERPROXY_DEFAULT_DATASOURCE_ENABLED=true", "TIERPROXY_DEFAULT_DATASOURCE_TOKEN_FILE=" + token, "TIERPROXY_DEFAULT_DATASOURCE_CLIENT_NAMES_0=grafana",
@@ -204,7 +195,7 @@ func TestListener_ReloadsItsCertificate(t *testing.T) {
 func TestRoot_IsOffWithPerses(t *testing.T) {
 	tier := faketier.New()
 	t.Cleanup(tier.Close)
-	address := freeAddress(t)
+	address := running.FreeAddress(t)
 	startTierproxy(t, []string{"THANOS_QUERIER_URL=" + tier.URL, "TIERPROXY_PERSES_URL=http://127.0.0.1:1"}, "--web.listen-address", address)
 	plain := caller{t: t}
 	plain.eventually("http://"+address+"/-/ready", 200)

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
 
 // recorded keeps the headers of everything that reaches a server.
@@ -72,7 +73,7 @@ func (g *plantedGateway) file(name, content string) string {
 
 func startPlantedGateway(t *testing.T) *plantedGateway {
 	t.Helper()
-	g := &plantedGateway{t: t, behindHot: faketier.New(), behindCold: faketier.New(), directory: t.TempDir(), address: freeAddress(t), admin: freeAddress(t)}
+	g := &plantedGateway{t: t, behindHot: faketier.New(), behindCold: faketier.New(), directory: t.TempDir(), address: running.FreeAddress(t), admin: running.FreeAddress(t)}
 	t.Cleanup(g.behindHot.Close)
 	t.Cleanup(g.behindCold.Close)
 	g.hot, g.cold = record(t, g.behindHot), record(t, g.behindCold)

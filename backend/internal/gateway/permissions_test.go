@@ -19,6 +19,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/apierror"
 )
 
 // withPerses returns a manager whose Perses answers by path, and 403 otherwise.
@@ -103,7 +104,7 @@ func TestRules_OnConflictAndTheLabelHoldForEachRule(t *testing.T) {
 		require.Error(t, err, name)
 	}
 	_, err := confine(&resolve.Resolved{WantsNamespace: true, Label: "metrics"}, "up", "")
-	requireStatus(t, err, http.StatusForbidden, "answers only requests that are confined to namespaces")
+	apierror.Require(t, err, http.StatusForbidden, "answers only requests that are confined to namespaces")
 }
 
 func TestHasTokenOf_TakesOneBearerToken(t *testing.T) {
