@@ -23,31 +23,40 @@ func IsPersesName(name string) bool {
 	return persesName.MatchString(name) && strings.Trim(name, ".") != ""
 }
 
+// mistakes collects the errors of a configuration.
+type mistakes []error
+
+// add adds an error of a key, if it is not nil.
+func (m *mistakes) add(key string, err error) {
+	if err != nil {
+		*m = append(*m, fmt.Errorf("%s: %w", key, err))
+	}
+}
+
+// addIf adds an error of a key, if the condition is met.
+func (m *mistakes) addIf(isWrong bool, key, format string, arguments ...any) {
+	if isWrong {
+		m.add(key, fmt.Errorf(format, arguments...))
+	}
+}
+
 // Validate checks the configuration. It returns all errors, joined. Each names its
 // key and the change to make.
 func (c *Config) Validate() error {
-	var errs []error
-	add := func(key string, err error) {
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", key, err))
-		}
-	}
-	add("perses.url", validURL(c.Perses.URL))
-	add("hot.url", validURL(c.Hot.URL))
-	add("cold.url", validURL(c.Cold.URL))
-	if c.Hot.URL == "" && c.Cold.URL == "" && c.Perses.URL == "" && !c.Discovery.Enabled {
-		add("hot.url, cold.url", errors.New("without Perses and discovery, set at least one tier"))
-	}
-	c.validateDiscovery(add)
-	c.validateNumbers(add)
-	if c.Routing.Strategy != StrategyRoute && c.Routing.Strategy != StrategySplit {
-		add("routing.strategy", fmt.Errorf("is %q, and must be route or split", c.Routing.Strategy))
-	}
-	c.Cache.Redis.validate(add)
-	add("tracing.endpoint", validURL(c.Tracing.Endpoint))
-	add("service_account.token_path", absolute(c.ServiceAccount.TokenPath))
-	c.validateSecurity(add)
-	return errors.Join(errs...)
+	var m mistakes
+	m.add("perses.url", validURL(c.Perses.URL))
+	m.add("hot.url", validURL(c.Hot.URL))
+	m.add("cold.url", validURL(c.Cold.URL))
+	m.add("tracing.endpoint", validURL(c.Tracing.Endpoint))
+	m.addIf(c.Hot.URL == "" && c.Cold.URL == "" && c.Perses.URL == "" && !c.Discovery.Enabled,
+		"hot.url, cold.url", "without Perses and discovery, set at least one tier")
+	m.addIf(c.Routing.Strategy != StrategyRoute && c.Routing.Strategy != StrategySplit,
+		"routing.strategy", "is %q, and must be route or split", c.Routing.Strategy)
+	c.Discovery.validate(&m)
+	c.validateNumbers(&m)
+	c.Cache.Redis.validate(&m)
+	c.validateSecurity(&m)
+	return errors.Join(m...)
 }
 
 // maxQueryLength is the maximum of query.max_length. The other limits on the cost of a
@@ -55,7 +64,7 @@ func (c *Config) Validate() error {
 const maxQueryLength = 1 << 20
 
 // validateNumbers checks that durations and numbers are within their bounds.
-func (c *Config) validateNumbers(add func(key string, err error)) {
+func (c *Config) validateNumbers(m *mistakes) {
 	for _, duration := range []struct {
 		key         string
 		value       Duration
@@ -67,11 +76,8 @@ func (c *Config) validateNumbers(add func(key string, err error)) {
 		{"limits.queue_wait", c.Limits.QueueWait, false}, {"log.slow_queries", c.Log.SlowQueries, true},
 		{"hot.retention", c.Hot.Retention, true}, {"cold.lag", c.Cold.Lag, true}, {"query.max_range", c.Query.MaxRange, true},
 	} {
-		if duration.value < 0 && duration.zeroAllowed {
-			add(duration.key, errors.New("must not be negative"))
-		} else if duration.value <= 0 && !duration.zeroAllowed {
-			add(duration.key, fmt.Errorf("is %s, and must be longer than zero", time.Duration(duration.value)))
-		}
+		m.addIf(duration.value < 0 && duration.zeroAllowed, duration.key, "must not be negative")
+		m.addIf(duration.value <= 0 && !duration.zeroAllowed, duration.key, "is %s, and must be longer than zero", time.Duration(duration.value))
 	}
 	const mebibyte = 1 << 20
 	for _, number := range []struct {
@@ -85,20 +91,17 @@ func (c *Config) validateNumbers(add func(key string, err error)) {
 		{"limits.shared_memory", c.Limits.SharedMemory, 0, math.MaxInt}, {"limits.decoded_memory", c.Limits.DecodedMemory, 0, math.MaxInt},
 		{"limits.project_tiers", c.Limits.ProjectTiers, 1, math.MaxInt}, {"tracing.sample_percent", c.Tracing.SamplePercent, 0, 100},
 	} {
-		if number.value < number.minimum || number.value > number.maximum {
-			bounds := fmt.Sprintf("at least %d", number.minimum)
-			if number.maximum < math.MaxInt {
-				bounds = fmt.Sprintf("from %d to %d", number.minimum, number.maximum)
-			}
-			add(number.key, fmt.Errorf("is %d, and must be %s", number.value, bounds))
+		bounds := fmt.Sprintf("at least %d", number.minimum)
+		if number.maximum < math.MaxInt {
+			bounds = fmt.Sprintf("from %d to %d", number.minimum, number.maximum)
 		}
+		m.addIf(number.value < number.minimum || number.value > number.maximum, number.key, "is %d, and must be %s", number.value, bounds)
 	}
-	if c.Limits.Concurrent > c.Pool.Size && c.Pool.Size > 0 && !c.Pool.HTTP2 {
-		add("limits.concurrent", fmt.Errorf("is %d, but the pool has only %d connections: raise pool.size, or lower limits.concurrent", c.Limits.Concurrent, c.Pool.Size))
-	}
-	if minimum := 4 * BodyMemoryFactor * c.Query.MaxBodyBytes(); c.Limits.RequestMemory < minimum {
-		add("limits.request_memory", fmt.Errorf("is %d, and must be at least %d: one request may need a quarter of it, and one caller gets no more. Raise it, or lower query.max_length", c.Limits.RequestMemory, minimum))
-	}
+	m.addIf(c.Limits.Concurrent > c.Pool.Size && c.Pool.Size > 0 && !c.Pool.HTTP2, "limits.concurrent",
+		"is %d, but the pool has only %d connections: raise pool.size, or lower limits.concurrent", c.Limits.Concurrent, c.Pool.Size)
+	minimum := 4 * BodyMemoryFactor * c.Query.MaxBodyBytes()
+	m.addIf(c.Limits.RequestMemory < minimum, "limits.request_memory",
+		"is %d, and must be at least %d: one request may need a quarter of it, and one caller gets no more. Raise it, or lower query.max_length", c.Limits.RequestMemory, minimum)
 }
 
 // validURL checks the base URL of a server. An empty URL is valid.
@@ -122,33 +125,28 @@ func validURL(text string) error {
 	return nil
 }
 
-func (c *Config) validateDiscovery(add func(key string, err error)) {
-	c.Discovery.Hot.validate("discovery.hot", add)
-	c.Discovery.Cold.validate("discovery.cold", add)
-	for i, namespace := range c.Discovery.Namespaces {
-		add(fmt.Sprintf("discovery.namespaces[%d]", i), validNamespace(namespace))
+func (c DiscoveryConfig) validate(m *mistakes) {
+	c.Hot.validate("discovery.hot", m)
+	c.Cold.validate("discovery.cold", m)
+	for i, namespace := range c.Namespaces {
+		m.add(fmt.Sprintf("discovery.namespaces[%d]", i), validNamespace(namespace))
 	}
-	add("discovery.kubeconfig", absolute(c.Discovery.Kubeconfig))
+	m.add("discovery.kubeconfig", absolute(c.Kubeconfig))
 }
 
-func (s ServiceConfig) validate(key string, add func(key string, err error)) {
-	add(key+".namespace", validNamespace(s.Namespace))
-	if s.Selector != "" {
-		if _, err := labels.Parse(s.Selector); err != nil {
-			add(key+".selector", fmt.Errorf("%q is not a label selector such as app.kubernetes.io/name=prometheus", s.Selector))
-		}
-	} else if len(validation.IsDNS1035Label(s.Name)) > 0 {
-		add(key+".name", fmt.Errorf("%q is not the name of a Service", s.Name))
-	}
-	if number, err := strconv.Atoi(s.Port); err == nil && len(validation.IsValidPortNum(number)) > 0 {
-		add(key+".port", fmt.Errorf("%d is not a port from 1 to 65535", number))
-	} else if err != nil && s.Port != "" && len(validation.IsDNS1123Label(s.Port)) > 0 {
-		add(key+".port", fmt.Errorf("%q is neither the number nor the name of a port", s.Port))
-	}
-	if s.Scheme != "" && s.Scheme != "http" && s.Scheme != "https" {
-		add(key+".scheme", fmt.Errorf("%q is neither http nor https", s.Scheme))
-	}
+func (s ServiceConfig) validate(key string, m *mistakes) {
+	m.add(key+".namespace", validNamespace(s.Namespace))
+	_, err := labels.Parse(s.Selector)
+	m.addIf(err != nil, key+".selector", "%q is not a label selector such as app.kubernetes.io/name=prometheus", s.Selector)
+	m.addIf(s.Selector == "" && len(validation.IsDNS1035Label(s.Name)) > 0, key+".name", "%q is not the name of a Service", s.Name)
+	number, err := strconv.Atoi(s.Port)
+	m.addIf(err == nil && len(validation.IsValidPortNum(number)) > 0, key+".port", "%d is not a port from 1 to 65535", number)
+	m.addIf(err != nil && s.Port != "" && len(validation.IsDNS1123Label(s.Port)) > 0, key+".port", "%q is neither the number nor the name of a port", s.Port)
+	m.addIf(!isScheme(s.Scheme), key+".scheme", "%q is neither http nor https", s.Scheme)
 }
+
+// isScheme reports whether a scheme is http, https, or empty.
+func isScheme(scheme string) bool { return scheme == "" || scheme == "http" || scheme == "https" }
 
 func validNamespace(name string) error {
 	if len(validation.IsDNS1123Label(name)) > 0 {
