@@ -26,6 +26,7 @@ const (
 	headerTier   = "X-Tier"
 	headerReason = "X-Tier-Reason"
 	headerTiming = "Server-Timing"
+	headerCache  = "X-Tier-Cache" // how much of the answer came from the cache
 )
 
 // route is a datasource and the path below it.
@@ -132,17 +133,16 @@ func parseRoute(target *url.URL) (route, error) {
 
 // serveSaved serves a datasource of Perses if the caller may read it.
 func (g *Gateway) serveSaved(w http.ResponseWriter, incoming *http.Request, target route) {
-	if g.core.Perses == nil {
+	switch {
+	case g.core.Perses == nil:
 		promapi.WriteError(w, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
 			"%s is not served: no Perses is configured, set perses.url", target.saved))
 		return
-	}
-	if target.saved.Dashboard != "" && !g.core.Config.Perses.DashboardDatasources {
+	case target.saved.Dashboard != "" && !g.core.Config.Perses.DashboardDatasources:
 		promapi.WriteError(w, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
 			"%s is not served: save it in the project, or ask the operator to set perses.dashboard_datasources", target.saved))
 		return
-	}
-	if target.path == checkPath {
+	case target.path == checkPath:
 		// The datasource may not be saved yet, so this endpoint checks another permission.
 		g.serveCheck(w, incoming, target.saved)
 		return
@@ -320,6 +320,21 @@ func choice(values []string) (tier.Name, error) {
 	return "", promapi.BadData("the header %s is %q: it must be hot, cold or auto", headerChoice, values[0])
 }
 
+// applyCacheControl applies the Cache-Control header of a request. no-cache reads nothing from
+// the cache; no-store neither reads nor writes.
+func applyCacheControl(control *engine.CacheControl, header http.Header) {
+	for _, value := range header.Values("Cache-Control") {
+		for directive := range strings.SplitSeq(value, ",") {
+			switch strings.ToLower(strings.TrimSpace(directive)) {
+			case "no-cache":
+				control.NoRead = true
+			case "no-store":
+				control.NoRead, control.NoStore = true, true
+			}
+		}
+	}
+}
+
 // fail responds with an error, logs it once, and counts it if a tier was chosen.
 func (g *Gateway) fail(w http.ResponseWriter, incoming *http.Request, err error) {
 	g.failed(w, incoming, nil, nil, time.Time{}, err)
@@ -341,8 +356,7 @@ func (g *Gateway) failed(w http.ResponseWriter, incoming *http.Request, resolved
 	if canceled {
 		outcome = telemetry.OutcomeCanceled
 	}
-	var callError *engine.CallError
-	if errors.As(err, &callError) {
+	if callError, is := errors.AsType[*engine.CallError](err); is {
 		w.Header().Set(headerTier, string(callError.Tier))
 		w.Header().Set(headerReason, string(callError.Reason))
 		entry = entry.WithFields(answeredBy(callError.Tier, callError.Reason, callError.Replica))

@@ -41,8 +41,7 @@ func readMetricQuery(body []byte, mistakes *datasource.ValidationErrors) *dataso
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&read); err != nil {
-		var typeError *json.UnmarshalTypeError
-		if errors.As(err, &typeError) && typeError.Field != "" {
+		if typeError, is := errors.AsType[*json.UnmarshalTypeError](err); is && typeError.Field != "" {
 			addMistake(mistakes, typeError.Field, "must be a %s, not a %s", typeError.Type, typeError.Value)
 		} else {
 			addMistake(mistakes, "", "the body must be one JSON object with query, start, end, step and namespace: %s", strings.TrimPrefix(err.Error(), "json: "))

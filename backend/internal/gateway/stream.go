@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -37,7 +38,7 @@ func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response
 	}
 	header[headerReason] = []string{string(response.Reason)}
 	if response.Cache != nil {
-		header[headerCache] = []string{cacheText(response.Cache)}
+		header[headerCache] = []string{fmt.Sprintf("%s; steps=%d/%d", response.Cache.Result, response.Cache.Cached, response.Cache.Steps)}
 	}
 	header[headerTiming] = []string{timing(response, started)}
 	if response.ContentLength >= 0 {
@@ -51,11 +52,9 @@ func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response
 	tracing.End(span, err, upstream.Describe)
 
 	outcome := telemetry.OutcomeOf(response.Status)
-	var clientError *writeError
-	switch {
-	case errors.As(err, &clientError):
+	if _, isClients := errors.AsType[*writeError](err); isClients {
 		outcome = telemetry.OutcomeCanceled
-	case err != nil:
+	} else if err != nil {
 		outcome = telemetry.OutcomeAborted
 	}
 	if response.Tier != "" {

@@ -106,20 +106,15 @@ func (e entry) size() int64 { return int64(specFactor * e.datasource.size) }
 // NewClient returns a client for the Perses at options.URL.
 func NewClient(options Options) (*Client, error) {
 	client := &Client{options: options}
-	cache, err := lru.NewWithEvict(cacheEntries, func(_ cacheKey, evicted entry) { client.kept.Add(-evicted.size()) })
-	if err != nil {
-		return nil, fmt.Errorf("create the cache of datasources: %w", err)
-	}
-	users, err := lru.New[cacheKey, knownUser](cacheEntries)
-	if err != nil {
-		return nil, fmt.Errorf("create the cache of users: %w", err)
-	}
+	var cacheError, usersError error
+	client.cache, cacheError = lru.NewWithEvict(cacheEntries, func(_ cacheKey, evicted entry) { client.kept.Add(-evicted.size()) })
+	client.users, usersError = lru.New[cacheKey, knownUser](cacheEntries)
 	refuseRedirects := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	client.cache, client.users, client.http = cache, users, &http.Client{Transport: options.Transport, CheckRedirect: refuseRedirects}
+	client.http = &http.Client{Transport: options.Transport, CheckRedirect: refuseRedirects}
 	if options.Service != nil {
 		client.service = &http.Client{Transport: options.Service, CheckRedirect: refuseRedirects}
 	}
-	return client, nil
+	return client, errors.Join(cacheError, usersError)
 }
 
 // errUnreachable marks the errors without an answer of Perses. An older answer is then
