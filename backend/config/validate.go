@@ -17,10 +17,19 @@ import (
 // persesName matches the names of projects and datasources in Perses.
 var persesName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,75}$`)
 
-// IsPersesName reports whether name is valid for a project, a dashboard or a datasource
-// in Perses: 1 to 75 letters, digits, '_', '.' and '-', and not only dots.
-func IsPersesName(name string) bool {
+func isPersesName(name string) bool {
 	return persesName.MatchString(name) && strings.Trim(name, ".") != ""
+}
+
+// CheckPersesNames returns an error if the name of a datasource, or a name of what contains
+// it, is not valid in Perses. Empty parents are valid.
+func CheckPersesNames(name string, parents ...string) error {
+	for i, part := range append([]string{name}, parents...) {
+		if (part != "" || i == 0) && !isPersesName(part) {
+			return fmt.Errorf("%q cannot be the name of a datasource, dashboard or project: Perses names have 1 to 75 letters, digits, '_', '.' and '-'", part)
+		}
+	}
+	return nil
 }
 
 // mistakes collects the errors of a configuration.

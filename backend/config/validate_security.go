@@ -69,7 +69,7 @@ func (c *Config) validateCallers(m *mistakes) {
 		"is empty: list the names in the client certificate of Perses, so that no other client can use this credential")
 	m.addIf(len(service.Datasources) == 0, "perses.service.datasources", "is empty: list the datasources to look up with this credential")
 	for i, datasource := range service.Datasources {
-		m.add(fmt.Sprintf("perses.service.datasources[%d]", i), validReference(datasource.Project, datasource.Name))
+		m.add(fmt.Sprintf("perses.service.datasources[%d]", i), CheckPersesNames(datasource.Name, datasource.Project))
 	}
 }
 
@@ -89,7 +89,7 @@ func (c *Config) validateEnforcement(m *mistakes) {
 	seenProjects := map[string]bool{}
 	for i, project := range c.Projects {
 		key := fmt.Sprintf("projects[%d]", i)
-		if !IsPersesName(project.Name) {
+		if !isPersesName(project.Name) {
 			m.addIf(true, key+".name", "%q is not the name of a Perses project", project.Name)
 			continue
 		}
@@ -101,7 +101,7 @@ func (c *Config) validateEnforcement(m *mistakes) {
 	for i, datasource := range c.Enforcement.Datasources {
 		key := fmt.Sprintf("enforcement.datasources[%d]", i)
 		reference := ServedDatasource{Project: datasource.Project, Name: datasource.Name}
-		if err := validReference(datasource.Project, datasource.Name); err != nil {
+		if err := CheckPersesNames(datasource.Name, datasource.Project); err != nil {
 			m.add(key, err)
 			continue
 		}
@@ -120,17 +120,6 @@ func (d ServedDatasource) describe() string {
 		return fmt.Sprintf("global datasource %q", d.Name)
 	}
 	return fmt.Sprintf("datasource %q of project %q", d.Name, d.Project)
-}
-
-// validReference checks the names of a saved datasource; project is empty for a
-// global one.
-func validReference(project, name string) error {
-	for _, part := range []string{name, project} {
-		if (part != "" || name == "") && !IsPersesName(part) {
-			return fmt.Errorf("%q cannot be the name of a datasource, dashboard or project: Perses names have 1 to 75 letters, digits, '_', '.' and '-'", part)
-		}
-	}
-	return nil
 }
 
 func validLabel(name string) error {

@@ -81,11 +81,8 @@ func (o *options) tlsFiles() (*tlsFiles, error) {
 	if value("web.tls-cert-file") == "" {
 		return nil, nil //nolint:nilnil // Plain HTTP.
 	}
-	base, err := tlsBase()
-	if err != nil {
-		return nil, err
-	}
+	base, _ := tlsBase() // validate reports its mistakes.
 	files := &tlsFiles{certificate: value("web.tls-cert-file"), key: value("web.tls-key-file"), clientCA: o.clientCA, base: base}
-	_, err = files.config()
+	_, err := files.config()
 	return files, err
 }

@@ -95,12 +95,12 @@ func (r *reloader) generate(config datasource.Config, option datasource.Option) 
 	if err != nil {
 		return nil, err
 	}
-	var options []gateway.Option
+	handler := gateway.New(manager)
 	if r.options.adminAddress != "" {
-		options = append(options, gateway.WithSeparateAdmin())
+		handler = handler.WithoutMetrics()
 	}
 	return &generation{
-		manager: manager, handler: gateway.New(manager, options...), admin: gateway.NewAdmin(manager, r.options.pprof),
+		manager: manager, handler: handler, admin: gateway.NewAdmin(manager, r.options.pprof),
 		timeout: time.Duration(config.Query.Timeout),
 	}, nil
 }

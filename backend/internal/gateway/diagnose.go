@@ -4,12 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
@@ -198,14 +196,5 @@ func (d *diagnosis) pair(learned *catalog.Snapshot) {
 		return
 	}
 	d.add(subject, SeverityNote, fmt.Sprintf("cold has %d sources other than hot, such as %s: queries that can match their series go to cold",
-		len(others), labelText(others[0])), "")
-}
-
-// labelText returns labels in PromQL notation.
-func labelText(set map[string]string) string {
-	pairs := make([]string, 0, len(set))
-	for _, name := range slices.Sorted(maps.Keys(set)) {
-		pairs = append(pairs, fmt.Sprintf("%s=%q", name, set[name]))
-	}
-	return "{" + strings.Join(pairs, ", ") + "}"
+		len(others), labels.FromMap(others[0])), "")
 }

@@ -24,24 +24,19 @@ type Gateway struct {
 	callerMemory *admission.Budget[uint64]
 }
 
-// Option configures a Gateway.
-type Option func(*Gateway)
-
-// WithSeparateAdmin disables /metrics, because NewAdmin serves it on a separate address.
-func WithSeparateAdmin() Option {
-	return func(g *Gateway) { g.metrics = nil }
+// WithoutMetrics disables /metrics, because NewAdmin serves it on a separate address. It
+// returns the same Gateway.
+func (g *Gateway) WithoutMetrics() *Gateway {
+	g.metrics = nil
+	return g
 }
 
 // New returns the handler for all endpoints. The caller starts and closes the Manager.
-func New(manager *datasource.Manager, options ...Option) *Gateway {
+func New(manager *datasource.Manager) *Gateway {
 	c := core.Of(manager)
 	memory := int64(c.Config.Limits.RequestMemory)
-	g := &Gateway{
+	return &Gateway{
 		core: c, logger: c.Logger.WithFields(nil), metrics: promhttp.HandlerFor(c.Registry, promhttp.HandlerOpts{EnableOpenMetrics: true}),
 		bodies: admission.NewByteBudget(memory), callerMemory: admission.NewBudget[uint64](memory/2, 1),
 	}
-	for _, option := range options {
-		option(g)
-	}
-	return g
 }

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 )
 
@@ -23,14 +22,9 @@ func (g *Gateway) defaultHealth(incoming *http.Request) resolve.Health {
 
 // writeHealth responds with the health as JSON, and with status 503 if it is unhealthy.
 func writeHealth(w http.ResponseWriter, health resolve.Health) {
-	body, err := json.Marshal(health)
-	if err != nil {
-		promapi.WriteError(w, err)
-		return
-	}
 	w.Header().Set("Content-Type", "application/json")
 	if health.Status == resolve.StatusUnhealthy {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	_, _ = w.Write(append(body, '\n')) // The client may have disconnected.
+	_ = json.NewEncoder(w).Encode(health) // The client may have disconnected.
 }

@@ -27,7 +27,7 @@ const metricsQueryPath = "/api/v1/metrics/query"
 // metricsQueryBody is a MetricQuery in JSON. Times are RFC 3339, or seconds since the Unix
 // epoch. The step is a duration such as "1m", or seconds.
 type metricsQueryBody struct {
-	Query     *string         `json:"query"`
+	Query     string          `json:"query"`
 	Start     json.RawMessage `json:"start"`
 	End       json.RawMessage `json:"end"`
 	Step      json.RawMessage `json:"step"`
@@ -51,9 +51,7 @@ func readMetricQuery(body []byte, mistakes *datasource.ValidationErrors) *dataso
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		addMistake(mistakes, "", "the body contains more than one JSON object")
 	}
-	if read.Query != nil {
-		query.Query = *read.Query
-	}
+	query.Query = read.Query
 	if read.Namespace != nil {
 		if query.Namespace = *read.Namespace; query.Namespace == "" {
 			addMistake(mistakes, "namespace", "is empty: set a namespace, or omit the field")
@@ -145,17 +143,12 @@ func (g *Gateway) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 
 // writeMistakes responds with all mistakes: in one line, as every error, and as a list.
 func writeMistakes(w http.ResponseWriter, mistakes datasource.ValidationErrors) {
-	body, err := json.Marshal(struct {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusBadRequest)
+	_ = json.NewEncoder(w).Encode(struct {
 		Status    string                      `json:"status"`
 		ErrorType promapi.ErrorType           `json:"errorType"`
 		Error     string                      `json:"error"`
 		Mistakes  datasource.ValidationErrors `json:"mistakes"`
-	}{"error", promapi.ErrorBadData, mistakes.Error(), mistakes})
-	if err != nil {
-		promapi.WriteError(w, err)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusBadRequest)
-	_, _ = w.Write(body) // The client may have disconnected.
+	}{"error", promapi.ErrorBadData, mistakes.Error(), mistakes}) // The client may have disconnected.
 }

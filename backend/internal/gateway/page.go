@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/common/version"
+	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -22,7 +23,7 @@ var pageText string
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"time":   formatPageTime,
-	"labels": labelText,
+	"labels": func(set map[string]string) string { return labels.FromMap(set).String() },
 	"milliseconds": func(seconds float64) string {
 		return fmt.Sprintf("%.1f ms", seconds*1000)
 	},

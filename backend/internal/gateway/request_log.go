@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -16,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/telemetry"
@@ -116,4 +118,52 @@ func queryOf(request *promapi.Request) string {
 func (g *Gateway) isSlow(took time.Duration) bool {
 	limit := time.Duration(g.core.Config.Log.SlowQueries)
 	return limit > 0 && took >= limit
+}
+
+// fail responds with an error, logs it once, and counts it if a tier was chosen.
+func (g *Gateway) fail(w http.ResponseWriter, incoming *http.Request, err error) {
+	g.failed(w, incoming, nil, nil, time.Time{}, err)
+}
+
+// failed is fail for a query to a datasource. started is zero for other requests. request is
+// nil if the gateway could not read it.
+func (g *Gateway) failed(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, request *promapi.Request, started time.Time, err error) {
+	entry := g.core.Logger.WithFields(logrus.Fields{"method": incoming.Method, "path": incoming.URL.Path}).
+		WithFields(g.requestFields(incoming.Context(), w.Header().Get(promapi.HeaderRequestID), resolved, request))
+	slow := false
+	if !started.IsZero() {
+		took := time.Since(started)
+		slow = g.isSlow(took)
+		entry = entry.WithField("duration", took.String())
+	}
+	outcome := telemetry.OutcomeOf(promapi.AsError(err).Status)
+	canceled := incoming.Context().Err() != nil && errors.Is(err, context.Canceled)
+	if canceled {
+		outcome = telemetry.OutcomeCanceled
+	}
+	if callError, is := errors.AsType[*engine.CallError](err); is {
+		w.Header().Set(headerTier, string(callError.Tier))
+		w.Header().Set(headerReason, string(callError.Reason))
+		entry = entry.WithFields(answeredBy(callError.Tier, callError.Reason, callError.Replica))
+		g.core.Metrics.Count(callError.Tier, callError.Reason, outcome)
+	}
+	entry = entry.WithField("outcome", outcome)
+	switch {
+	case canceled && slow:
+		entry.Warn(messageSlow)
+		return
+	case canceled:
+		entry.Debug(messageCanceled)
+		return
+	case promapi.AsError(err).RetryAfter > 0:
+		// An overload produces many of these. Metrics count them.
+		entry.WithError(err).Debug("rejected a query because of overload")
+	case promapi.AsError(err).Status >= http.StatusInternalServerError:
+		entry.WithError(err).Warn("a request failed")
+	case slow:
+		entry.WithError(err).Warn(messageSlow)
+	default:
+		entry.WithError(err).Debug("rejected a request")
+	}
+	promapi.WriteError(w, err)
 }

@@ -88,6 +88,25 @@ func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response
 	}
 }
 
+// timing returns the Server-Timing header of an answer, in milliseconds. It has the time until
+// the tier's response header, if a tier was queried, and the time of tierproxy itself.
+func timing(response *engine.Response, started time.Time) string {
+	text := make([]byte, 0, 64)
+	if response.Tier != "" {
+		text = append(text, "upstream;dur="...)
+		text = appendMilliseconds(text, response.UpstreamDuration)
+		text = append(text, `;desc="`...)
+		text = append(text, response.Tier...)
+		text = append(text, `", `...)
+	}
+	text = append(text, "tierproxy;dur="...)
+	return string(appendMilliseconds(text, time.Since(started)-response.UpstreamDuration))
+}
+
+func appendMilliseconds(text []byte, duration time.Duration) []byte {
+	return strconv.AppendFloat(text, float64(duration)/float64(time.Millisecond), 'f', 3, 64)
+}
+
 // passedHeaders are the headers of a tier's response that the gateway forwards. It drops all
 // others, such as cookies and instructions to browsers.
 var passedHeaders = []string{"Content-Encoding", "Retry-After", "Vary"}

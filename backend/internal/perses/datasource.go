@@ -41,10 +41,8 @@ func (r Reference) String() string {
 
 // Validate returns an Error with status 400 if the names are not valid in Perses.
 func (r Reference) Validate() error {
-	for _, name := range []string{r.Name, r.Project, r.Dashboard} {
-		if (name != "" || r.Name == "") && !config.IsPersesName(name) {
-			return promapi.BadData("%q cannot be the name of a datasource, dashboard or project: Perses names have 1 to 75 letters, digits, '_', '.' and '-'", name)
-		}
+	if err := config.CheckPersesNames(r.Name, r.Project, r.Dashboard); err != nil {
+		return promapi.BadData("%s", err)
 	}
 	return nil
 }
