@@ -6,9 +6,11 @@ import (
 	"io"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 )
 
@@ -93,4 +95,24 @@ func writeFindings(out io.Writer, findings []gateway.Finding) error {
 		}
 	}
 	return nil
+}
+
+// startManager starts a Manager for one command, with the configuration of a file. adapt
+// changes the configuration, if not nil. The Manager logs errors only.
+func startManager(ctx context.Context, file string, adapt func(*config.Config), log io.Writer) (*datasource.Manager, error) {
+	settings, err := config.Load(file)
+	if err != nil {
+		return nil, fmt.Errorf("the configuration has mistakes:\n%w", err)
+	}
+	if adapt != nil {
+		adapt(&settings)
+	}
+	logger := logrus.New()
+	logger.SetOutput(log)
+	logger.SetLevel(logrus.ErrorLevel)
+	manager, err := datasource.NewManager(settings, logger)
+	if err != nil {
+		return nil, err
+	}
+	return manager, manager.Start(ctx)
 }

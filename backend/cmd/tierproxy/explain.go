@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -187,3 +188,29 @@ func (f *explainFlags) datasourcePath() string {
 	}
 	return ""
 }
+
+// localTransport answers requests with a gateway in this process, which has no listener.
+type localTransport struct{ gateway *gateway.Gateway }
+
+// RoundTrip implements http.RoundTripper.
+func (t localTransport) RoundTrip(request *http.Request) (*http.Response, error) {
+	answer := &recorder{header: http.Header{}, status: http.StatusOK}
+	t.gateway.ServeHTTP(answer, request)
+	if err := request.Context().Err(); err != nil {
+		return nil, fmt.Errorf("the gateway did not answer in time: %w", err)
+	}
+	return &http.Response{StatusCode: answer.status, Header: answer.header, Body: io.NopCloser(&answer.Buffer), Request: request}, nil
+}
+
+// recorder is an http.ResponseWriter that keeps the answer in memory.
+type recorder struct {
+	bytes.Buffer
+	header http.Header
+	status int
+}
+
+// Header implements http.ResponseWriter.
+func (r *recorder) Header() http.Header { return r.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (r *recorder) WriteHeader(status int) { r.status = status }

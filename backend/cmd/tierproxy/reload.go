@@ -178,16 +178,13 @@ func (r *reloader) reload(ctx context.Context) {
 }
 
 // stop waits for the queries in flight, and closes the gateway. Cancel the context of start
-// afterwards; wait then returns.
+// afterwards, and wait for running.
 func (r *reloader) stop() {
 	r.mutex.Lock()
 	current := r.current
 	r.mutex.Unlock()
 	_ = current.manager.Close() // It never fails.
 }
-
-// wait waits for all goroutines.
-func (r *reloader) wait() { r.running.Wait() }
 
 // serve serves a request with a handler of the current gateway.
 func (r *reloader) serve(w http.ResponseWriter, incoming *http.Request, handlerOf func(*generation) http.Handler) {

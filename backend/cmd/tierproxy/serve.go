@@ -88,7 +88,7 @@ func serve(options *options) error {
 	stopAdmin()
 	gateways.stop()
 	cancel()
-	gateways.wait()
+	gateways.running.Wait()
 	select {
 	case <-signals:
 		return nil

@@ -150,14 +150,11 @@ func hashAddress(address string) uint64 {
 	if parsed, err := netip.ParseAddr(host); err == nil {
 		parsed = parsed.Unmap().WithZone("")
 		if host = parsed.String(); parsed.Is6() {
-			host = netip.PrefixFrom(parsed, ipv6PrefixBits).Masked().String()
+			host = netip.PrefixFrom(parsed, 64).Masked().String()
 		}
 	}
 	return core.CallerKey("address " + host)
 }
-
-// ipv6PrefixBits is the length of the network prefix of a host's IPv6 address.
-const ipv6PrefixBits = 64
 
 // callerOf returns the identity for looking up a saved datasource: the caller's or the
 // gateway's own. The gateway uses its own identity only for listed datasources, on connections

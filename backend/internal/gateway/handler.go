@@ -221,20 +221,17 @@ func (g *Gateway) serveReady(w http.ResponseWriter) {
 	if resolved, err := g.core.Resolver.Default(); err == nil {
 		health = resolved.Health(time.Now(), true)
 	}
+	status, text := http.StatusServiceUnavailable, "No tier answers.\n"
 	switch {
 	case health.IsPending():
-		writeText(w, http.StatusServiceUnavailable, "tierproxy has not looked up its Services yet.\n")
-		return
-	case g.core.Perses != nil && len(health.Tiers) == 0:
-		// All tiers come from datasources, so there is nothing to wait for.
-	case !health.IsProbed():
-		writeText(w, http.StatusServiceUnavailable, "tierproxy has not probed its tiers yet.\n")
-		return
-	case health.Status == resolve.StatusUnhealthy && g.core.Perses == nil:
-		writeText(w, http.StatusServiceUnavailable, "No tier answers.\n")
-		return
+		text = "tierproxy has not looked up its Services yet.\n"
+	case (g.core.Perses == nil || len(health.Tiers) > 0) && !health.IsProbed():
+		// Without tiers of its own, a gateway with Perses has nothing to wait for.
+		text = "tierproxy has not probed its tiers yet.\n"
+	case health.Status != resolve.StatusUnhealthy || g.core.Perses != nil:
+		status, text = http.StatusOK, "tierproxy is ready.\n"
 	}
-	writeText(w, http.StatusOK, "tierproxy is ready.\n")
+	writeText(w, status, text)
 }
 
 // serveProbe responds to the health check of Prometheus plugins.
@@ -304,13 +301,11 @@ func choice(values []string) (tier.Name, error) {
 	if len(values) == 0 {
 		return "", nil
 	}
-	switch strings.ToLower(strings.TrimSpace(values[0])) {
+	switch name := strings.ToLower(strings.TrimSpace(values[0])); name {
 	case "", "auto":
 		return "", nil
-	case string(tier.Hot):
-		return tier.Hot, nil
-	case string(tier.Cold):
-		return tier.Cold, nil
+	case string(tier.Hot), string(tier.Cold):
+		return tier.Name(name), nil
 	}
 	return "", promapi.BadData("the header %s is %q: it must be hot, cold or auto", headerChoice, values[0])
 }

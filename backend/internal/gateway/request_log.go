@@ -85,7 +85,7 @@ func (g *Gateway) requestFields(ctx context.Context, id string, resolved *resolv
 		return fields
 	}
 	fields["endpoint"] = string(request.Endpoint)
-	text := queryOf(request)
+	text := cmp.Or(request.Parameters.Get("query"), strings.Join(request.Parameters["match[]"], " "))
 	if text == "" {
 		return fields
 	}
@@ -104,14 +104,6 @@ func answeredBy(name tier.Name, reason tier.Reason, replica string) logrus.Field
 		fields["replica"] = replica
 	}
 	return fields
-}
-
-// queryOf returns the query of a request, or its selectors if it has no query.
-func queryOf(request *promapi.Request) string {
-	if query := request.Parameters.Get("query"); query != "" {
-		return query
-	}
-	return strings.Join(request.Parameters["match[]"], " ")
 }
 
 // isSlow reports whether a query took at least log.slow_queries.
