@@ -1,6 +1,6 @@
 // Package config defines every setting of the gateway with its default, loads
-// the settings from a file and the environment, and validates them. It imports no
-// other package of this project.
+// the settings from a file and the environment, and validates them. Of this project, it
+// imports promql only.
 package config
 
 import (

@@ -2,7 +2,7 @@
 // gateway, and the steps that admit a query.
 //
 // Because of core, the library's API contains no type of an internal package: the HTTP
-// server gets the parts of a Manager through Of.
+// server gets the parts of a Manager through Of. Only datasource and gateway import core.
 package core
 
 import (

@@ -176,7 +176,7 @@ func (c *conversion) plugin(plugin *yaml.Node, path string) {
 			c.result.Converted++
 		}
 	case text(get(get(spec, "datasource"), "kind")) == c.from:
-		c.note(path, "this %s stays, since it has no counterpart, and asks a %s", text(kind), c.from)
+		c.note(path, "this %s stays, since it has no counterpart, and uses a %s", text(kind), c.from)
 	}
 }
 

@@ -110,7 +110,7 @@ func TestConvert_ReportsWhatItLeavesOrDrops(t *testing.T) {
 	require.Equal(t, []string{
 		"spec.datasources.local.plugin: this datasource stays a PrometheusDatasource: write a TieredPrometheusDatasource in its place by hand",
 		"spec.variables.3.spec.plugin.spec.datasource: $datasource selects the datasource and stays",
-		"spec.panels.slow.spec.queries.1.spec.plugin: this PrometheusAlertsQuery stays, since it has no counterpart, and asks a PrometheusDatasource",
+		"spec.panels.slow.spec.queries.1.spec.plugin: this PrometheusAlertsQuery stays, since it has no counterpart, and uses a PrometheusDatasource",
 	}, there.Notes)
 }
 

@@ -1,5 +1,6 @@
 // Package gateway is the HTTP server of tierproxy. It defines the endpoints, checks the
-// callers, and writes the responses. Other packages answer the queries.
+// callers, and writes the responses. Other packages answer the queries. It may import every
+// other package of the backend; only commands and tests import it.
 package gateway
 
 import (
