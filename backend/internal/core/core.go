@@ -2,7 +2,8 @@
 // gateway, and the steps that admit a query.
 //
 // Because of core, the library's API contains no type of an internal package: the HTTP
-// server gets the parts of a Manager through Of. Only datasource and gateway import core.
+// server gets the parts of a Manager through Of. Besides tests, only datasource and gateway
+// import core.
 package core
 
 import (
