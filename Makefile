@@ -62,7 +62,7 @@ format: ## Rewrite Go, TypeScript and CUE files into their format.
 .PHONY: generate
 generate: ## Write the generated documentation anew.
 	go test -count=1 -run 'TestConfigurationReference_|TestMetricsReference_' ./backend/config ./backend/internal/gateway -update
-	go test -count=1 -run TestRoutingTable ./backend/internal/tier -update
+	go test -count=1 -run TestPlan_EqualsTheTableOfTheDocumentation ./backend/internal/tier -update
 	go test -count=1 -run TestBuilders_BuildTheExpectedResources ./cue -update
 	go test -count=1 -run 'TestDashboard_IsBuilt|TestPrometheusRule_' ./deploy/monitoring -update
 

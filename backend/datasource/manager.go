@@ -137,11 +137,7 @@ func newCache(settings config.CacheConfig) (*cache.Cache, error) {
 	if settings.Redis.Address == "" {
 		return cache.NewMemory(int64(settings.MaxBytes)), nil
 	}
-	options, err := cache.OptionsOf(settings)
-	if err != nil {
-		return nil, err
-	}
-	return cache.NewRedis(options), nil
+	return cache.NewRedis(settings)
 }
 
 // Start probes the tiers in the background, until ctx ends or you call Close. It does not wait

@@ -101,7 +101,7 @@ func (q *MetricQuery) checkQuery(mistakes *ValidationErrors, maxLength int) {
 		return
 	}
 	if _, err := promql.Parse(q.Query); err != nil {
-		for _, mistake := range promql.Mistakes(err, maxQueryMistakes) {
+		for _, mistake := range promql.ErrorTexts(err, maxQueryMistakes) {
 			mistakes.add("query", "%s", mistake)
 		}
 	}

@@ -1,33 +1,34 @@
 // Package cache keeps answers that can no longer change, in memory or in Redis.
 // The package splice below it joins answers by their bytes. Neither decides what
-// may be kept: engine does. Of this project, cache imports promql alone (for keys),
+// may be kept: engine does. Of this project, cache imports config and promql (for keys),
 // and splice nothing.
 package cache
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 )
 
 // store keeps encoded entries.
 type store interface {
-	// get returns what is kept under a key; nil where nothing is, or it cannot be
-	// had at once.
+	// get returns what is kept under a key. It returns nil where nothing is, or it is not
+	// available at once.
 	get(ctx context.Context, key Key) []byte
 	// set keeps an entry for a time. It may take some seconds.
 	set(key Key, text []byte, life time.Duration)
-	// clear forgets everything.
+	// clear deletes all entries.
 	clear(ctx context.Context) error
-	// stats says what is kept.
+	// stats returns what is kept.
 	stats() Stats
 	close()
 }
 
 // Stats is what a cache keeps, and what it has done.
 type Stats struct {
-	// Bytes and Entries are what is kept in memory; zero for Redis, which tells
-	// itself.
+	// Bytes and Entries are what is kept in memory. They are zero for Redis, which has
+	// metrics itself.
 	Bytes   uint64
 	Entries int
 	// Evictions counts entries that had to make room for others.
@@ -35,8 +36,8 @@ type Stats struct {
 	// Damaged counts entries that were not the gateway's, or not as it had written
 	// them, and were ignored.
 	Damaged int64
-	// Failures counts how often Redis failed, was too slow, or was not asked because
-	// it had been so a moment ago.
+	// Failures counts how often Redis failed, was too slow, or was skipped because of
+	// that (circuit breaker).
 	Failures int64
 }
 
@@ -45,8 +46,8 @@ type Cache struct {
 	store   store
 	now     func() time.Time
 	damaged atomic.Int64
-	// cleared counts how often everything was forgotten: what was asked for before
-	// is not kept.
+	// cleared counts how often the cache was cleared: answers to earlier requests are
+	// not kept.
 	cleared atomic.Int64
 	// waiting is how many bytes are collected, or wait to be confirmed: at most a
 	// half of most.
@@ -58,39 +59,31 @@ func newCache(kept store, most int64) *Cache {
 	return &Cache{store: kept, now: time.Now, most: most}
 }
 
-// Stats says what is kept.
+// Stats returns what is kept.
 func (c *Cache) Stats() Stats {
-	found := c.store.stats()
-	found.Damaged = c.damaged.Load()
-	return found
+	stats := c.store.stats()
+	stats.Damaged = c.damaged.Load()
+	return stats
 }
 
-// Get returns the entry under a key, or nil. reserve is told how much memory its
-// answer takes before it is there, and may refuse.
+// Get returns the entry under a key, or nil. It calls reserve with the memory that the
+// answer takes, before it takes it. If that returns false, Get returns nil.
 func (c *Cache) Get(ctx context.Context, key Key, reserve func(bytes int64) bool) *Entry {
 	text := c.store.get(ctx, key)
 	if text == nil {
 		return nil
 	}
-	size, err := sizeIn(key, text)
-	if err == nil && !reserve(int64(size)) {
-		return nil
-	}
-	var found *Entry
-	if err == nil {
-		found, err = decode(key, text)
-	}
-	if err != nil {
+	entry, err := decode(key, text, reserve)
+	if errors.Is(err, errForeign) {
 		c.damaged.Add(1)
+	}
+	if err != nil || !c.now().Before(entry.Born.Add(longestLife)) {
 		return nil
 	}
-	if found.expired(c.now()) {
-		return nil
-	}
-	return found
+	return entry
 }
 
-// Generation changes when everything is forgotten: see Put.
+// Generation changes when the cache is cleared: see Put.
 func (c *Cache) Generation() int64 { return c.cleared.Load() }
 
 // Reserve takes room for a part of an answer that may come to be kept. It returns
@@ -107,8 +100,7 @@ func (c *Cache) Reserve(bytes int64) bool {
 func (c *Cache) Release(bytes int64) { c.waiting.Add(-bytes) }
 
 // Put keeps an entry as soon as confirm, which may take its time, returns true.
-// It does not wait. generation is that of the time when the answer was asked
-// for.
+// It does not wait. generation is that of the time when the request was sent.
 func (c *Cache) Put(key Key, entry *Entry, generation int64, confirm func() bool) {
 	size := int64(len(entry.Answer))
 	if !c.Reserve(size) {
@@ -125,7 +117,7 @@ func (c *Cache) Put(key Key, entry *Entry, generation int64, confirm func() bool
 	}()
 }
 
-// Clear forgets everything. It returns an error when Redis could not be asked.
+// Clear deletes all entries. It returns an error when Redis fails.
 func (c *Cache) Clear(ctx context.Context) error {
 	c.cleared.Add(1)
 	return c.store.clear(ctx)

@@ -29,21 +29,21 @@ func TestEntry_RoundTrip(t *testing.T) {
 	entry := &Entry{First: -5, Last: 1_700_000_000_123, Born: time.UnixMilli(1_700_000_000_456), Samples: 7, Answer: bytes.Repeat([]byte(`[1,"2"],`), 1000)}
 	text := entry.encode(key)
 	require.Less(t, len(text), 1000, "they are compressed")
-	found, err := decode(key, text)
+	found, err := decode(key, text, anyMemory)
 	require.NoError(t, err)
 	require.Equal(t, entry, found)
 
-	_, err = decode(promql.KeyOf("b"), text)
+	_, err = decode(promql.KeyOf("b"), text, anyMemory)
 	require.ErrorIs(t, err, errForeign, "an entry of another key")
 	random := rand.New(rand.NewSource(1))
 	for i := range text {
 		damaged := bytes.Clone(text)
 		damaged[i] ^= byte(1 + random.Intn(255))
-		_, err := decode(key, damaged)
+		_, err := decode(key, damaged, anyMemory)
 		require.ErrorIs(t, err, errForeign, "byte %d", i)
 	}
 	for _, length := range []int{0, 1, headerSize, headerSize + 8, len(text) - 1} {
-		_, err := decode(key, text[:length])
+		_, err := decode(key, text[:length], anyMemory)
 		require.ErrorIs(t, err, errForeign)
 	}
 }
@@ -76,7 +76,7 @@ func TestPut_KeepsConfirmedEntriesOfItsGeneration(t *testing.T) {
 
 	require.NoError(t, cache.Clear(t.Context()))
 	put(&Entry{Born: now, Answer: []byte("x")}, generation, true)
-	require.Nil(t, cache.Get(t.Context(), key, anyMemory), "it was asked for before everything was forgotten")
+	require.Nil(t, cache.Get(t.Context(), key, anyMemory), "it was requested before the cache was cleared")
 	put(&Entry{Born: now, Answer: []byte("x")}, cache.Generation(), true)
 	require.NotNil(t, cache.Get(t.Context(), key, anyMemory))
 	require.NoError(t, cache.Clear(t.Context()))

@@ -34,9 +34,6 @@ type Entry struct {
 	Answer []byte
 }
 
-// expired tells whether the entry has lived its time.
-func (e *Entry) expired(now time.Time) bool { return !now.Before(e.Born.Add(longestLife)) }
-
 const (
 	magic      = "tierproxy result 2\n"
 	headerSize = len(magic) + sha256.Size + 4*8
@@ -44,8 +41,11 @@ const (
 	largestAnswer = 1 << 30
 )
 
-// errForeign is why an entry is not read.
-var errForeign = errors.New("not an entry of this key, or damaged")
+// Why an entry is not read.
+var (
+	errForeign  = errors.New("not an entry of this key, or damaged")
+	errNoMemory = errors.New("there is no memory for the answer")
+)
 
 // encode writes the entry under a key: compressed, and with a checksum of
 // everything.
@@ -53,8 +53,8 @@ func (e *Entry) encode(key Key) []byte {
 	text := make([]byte, 0, headerSize+s2.MaxEncodedLen(len(e.Answer))+8)
 	text = append(text, magic...)
 	text = append(text, key[:]...)
-	for _, each := range []int64{e.First, e.Last, e.Born.UnixMilli(), e.Samples} {
-		text = binary.BigEndian.AppendUint64(text, uint64(each)) //nolint:gosec // G115: the bits come back as they went in.
+	for _, number := range []int64{e.First, e.Last, e.Born.UnixMilli(), e.Samples} {
+		text = binary.BigEndian.AppendUint64(text, uint64(number)) //nolint:gosec // G115: the bits come back as they went in.
 	}
 	compressed := s2.Encode(text[len(text):cap(text)], e.Answer)
 	text = text[:len(text)+len(compressed)]
@@ -62,36 +62,30 @@ func (e *Entry) encode(key Key) []byte {
 	return append(make([]byte, 0, len(text)), text...) // No longer than it has to be.
 }
 
-// sizeIn returns the length of the answer of an encoded entry. It returns an
-// error for what is no entry of the key.
-func sizeIn(key Key, text []byte) (int, error) {
+// decode reads what encode has written under the same key. It calls reserve with the
+// length of the answer, and returns errNoMemory if that returns false. It returns
+// errForeign for anything else.
+func decode(key Key, text []byte, reserve func(bytes int64) bool) (*Entry, error) {
 	if len(text) < headerSize+8 || string(text[:len(magic)]) != magic || Key(text[len(magic):len(magic)+sha256.Size]) != key {
-		return 0, errForeign
+		return nil, errForeign
 	}
 	body := text[:len(text)-8]
 	if xxhash.Sum64(body) != binary.BigEndian.Uint64(text[len(body):]) {
-		return 0, errForeign
+		return nil, errForeign
 	}
 	size, err := s2.DecodedLen(body[headerSize:])
 	if err != nil || size > largestAnswer {
-		return 0, errForeign
+		return nil, errForeign
 	}
-	return size, nil
-}
-
-// decode reads what Encode has written under the same key. It returns an error
-// for anything else.
-func decode(key Key, text []byte) (*Entry, error) {
-	if _, err := sizeIn(key, text); err != nil {
-		return nil, err
+	if !reserve(int64(size)) {
+		return nil, errNoMemory
 	}
-	numbers := text[len(magic)+sha256.Size : headerSize]
-	number := func(i int) int64 {
-		return int64(binary.BigEndian.Uint64(numbers[i*8:])) //nolint:gosec // G115: the bits come back as they went in.
-	}
-	answer, err := s2.Decode(nil, text[headerSize:len(text)-8])
+	answer, err := s2.Decode(nil, body[headerSize:])
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errForeign, err)
+	}
+	number := func(i int) int64 {
+		return int64(binary.BigEndian.Uint64(text[len(magic)+sha256.Size+i*8:])) //nolint:gosec // G115: the bits come back as they went in.
 	}
 	return &Entry{First: number(0), Last: number(1), Born: time.UnixMilli(number(2)), Samples: number(3), Answer: answer}, nil
 }

@@ -36,8 +36,8 @@ func NewMemory(most int64) *Cache {
 }
 
 func (m *memory) get(_ context.Context, key Key) []byte {
-	found, _ := m.kept.GetIfPresent(key)
-	return found.text
+	entry, _ := m.kept.GetIfPresent(key)
+	return entry.text
 }
 
 // largestEntry is how long an entry is at most.

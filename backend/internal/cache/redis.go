@@ -5,22 +5,28 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	promconfig "github.com/prometheus/common/config"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 )
 
 const (
 	// redisPatience is how long a query waits for Redis at most.
 	redisPatience = 5 * time.Millisecond
-	// redisPause is how long Redis is not asked after it has failed so often in a
-	// row.
+	// redisPause is how long Redis is skipped after redisInARow failures.
 	redisPause      = time.Second
 	redisInARow     = 3
 	redisIdleAtOnce = 8 // connections that are kept open: making one takes long
-	// redisWrite bounds writing an entry and forgetting all: nobody waits for it.
+	// redisWrite bounds writing an entry and clearing the cache. No query waits for it.
 	redisWrite = 2 * time.Second
 	// redisWrites bounds how many entries are written at a time. A probe confirms
 	// those of a whole dashboard at once: the others wait for redisWrite at most.
@@ -28,24 +34,6 @@ const (
 	// clearAtOnce is how many keys are deleted at a time.
 	clearAtOnce = 500
 )
-
-// RedisOptions say where a Redis is.
-type RedisOptions struct {
-	// Address is host:port.
-	Address string
-	// Username and Password are what it asks for; empty for none. Password is
-	// called for every new connection.
-	Username string
-	Password func() (string, error)
-	// Database is the number of the database.
-	Database int
-	// Prefix is in front of all keys, and ends what Clear forgets.
-	Prefix string
-	// TLS is nil for a connection in plain text.
-	TLS *tls.Config
-	// MostBytes is twice what may wait to be kept, in bytes.
-	MostBytes int64
-}
 
 // shared keeps entries in a Redis that several gateways share. A query waits for
 // redisPatience at most; an entry is written within redisWrite, or not at all.
@@ -56,40 +44,48 @@ type shared struct {
 	inARow   atomic.Int64
 	failedAt atomic.Int64  // when that counted last, in nanoseconds since the Unix epoch
 	pausedTo atomic.Int64  // the same unit
-	writing  chan struct{} // a place for each entry that is being written
+	writing  chan struct{} // a place per entry that is being written
 }
 
-// NewRedis returns a cache in a Redis. No connection is made.
-func NewRedis(options RedisOptions) *Cache {
+// NewRedis returns a cache in the Redis of a configuration, without a connection. It
+// returns an error when a file cannot be read.
+func NewRedis(c config.CacheConfig) (*Cache, error) {
 	logging.Disable() // It writes past our log, a line for each attempt. Failures are counted.
-	settings := &redis.Options{
-		Addr: options.Address, DB: options.Database, TLSConfig: options.TLS, ClientName: "tierproxy",
+	options := &redis.Options{
+		Addr: c.Redis.Address, Username: c.Redis.Username, DB: c.Redis.Database, ClientName: "tierproxy",
 		DialTimeout: time.Second, ReadTimeout: redisWrite, WriteTimeout: redisWrite, PoolTimeout: redisPatience,
 		MaxRetries: -1, ContextTimeoutEnabled: true, DisableIdentity: true, MinIdleConns: redisIdleAtOnce,
 	}
-	if options.Password != nil {
-		settings.CredentialsProvider = func() (string, string) {
-			password, err := options.Password()
-			if err != nil {
-				return options.Username, "" // Redis refuses it, which counts as a failure.
-			}
-			return options.Username, password
+	if c.Redis.PasswordFile != "" {
+		options.CredentialsProviderContext = func(context.Context) (string, string, error) {
+			password, err := os.ReadFile(c.Redis.PasswordFile)
+			return c.Redis.Username, strings.TrimSpace(string(password)), err
+		}
+		if _, err := os.ReadFile(c.Redis.PasswordFile); err != nil {
+			return nil, fmt.Errorf("cache.redis.password_file: %w", err)
 		}
 	}
-	return newCache(&shared{client: redis.NewClient(settings), prefix: options.Prefix, writing: make(chan struct{}, redisWrites)}, options.MostBytes)
+	if c.Redis.TLS {
+		var err error
+		if options.TLSConfig, err = promconfig.NewTLSConfig(&promconfig.TLSConfig{CAFile: c.Redis.CAFile, MinVersion: tls.VersionTLS12}); err != nil {
+			return nil, fmt.Errorf("cache.redis.ca_file: %w", err)
+		}
+	}
+	client := &shared{client: redis.NewClient(options), prefix: c.Redis.Prefix, writing: make(chan struct{}, redisWrites)}
+	return newCache(client, int64(c.MaxBytes)), nil
 }
 
 func (s *shared) name(key Key) string { return s.prefix + hex.EncodeToString(key[:]) }
 
-// pause is how long Redis is still left alone, because it has failed a short while
-// ago; not positive where it is not.
+// pause returns how long Redis is still skipped because it has failed. It is not
+// positive where Redis is used.
 func (s *shared) pause() time.Duration {
 	return time.Duration(s.pausedTo.Load() - time.Now().UnixNano())
 }
 
-// failed notes that Redis did not do what it was asked for. What was asked at the
-// same time counts once: the panels of a dashboard come together, and one moment in
-// which the machine is busy is no reason to leave Redis alone.
+// failed counts a failure of Redis. Failures of concurrent calls count once: the panels
+// of a dashboard come together, and one moment in which the machine is busy is no reason
+// to skip Redis.
 func (s *shared) failed(began time.Time) {
 	s.failures.Add(1)
 	last, now := s.failedAt.Load(), time.Now().UnixNano()
@@ -118,20 +114,16 @@ func (s *shared) get(ctx context.Context, key Key) []byte {
 		answered <- outcome{text, err}
 	}()
 	select {
-	case found := <-answered:
-		switch {
-		case found.err == nil, errors.Is(found.err, redis.Nil):
+	case result := <-answered:
+		if result.err == nil || errors.Is(result.err, redis.Nil) {
 			s.inARow.Store(0)
-			return found.text
-		case errors.Is(ctx.Err(), context.Canceled):
-			return nil // The query has ended.
+			return result.text
 		}
 	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return nil
-		}
 	}
-	s.failed(began)
+	if !errors.Is(ctx.Err(), context.Canceled) { // Otherwise the query has ended.
+		s.failed(began)
+	}
 	return nil
 }
 
@@ -141,7 +133,7 @@ func (s *shared) set(key Key, text []byte, life time.Duration) {
 	select {
 	case s.writing <- struct{}{}:
 	case <-ctx.Done():
-		return // It is slow: the entry is asked for again.
+		return // It is slow: the query will be sent again.
 	}
 	defer func() { <-s.writing }()
 	for pause := s.pause(); pause > 0; pause = s.pause() {
@@ -161,27 +153,20 @@ func (s *shared) set(key Key, text []byte, life time.Duration) {
 
 // clear deletes the keys with the prefix, and no others.
 func (s *shared) clear(ctx context.Context) error {
-	found := s.client.Scan(ctx, 0, s.prefix+"*", clearAtOnce).Iterator()
-	var names []string
-	remove := func() error {
-		if len(names) == 0 {
-			return nil
-		}
-		err := s.client.Unlink(ctx, names...).Err()
-		names = names[:0]
-		return err
-	}
-	for found.Next(ctx) {
-		names = append(names, found.Val())
-		if len(names) == clearAtOnce {
-			if err := remove(); err != nil {
-				return err
+	for cursor := uint64(0); ; {
+		names, next, err := s.client.Scan(ctx, cursor, s.prefix+"*", clearAtOnce).Result()
+		for batch := range slices.Chunk(names, clearAtOnce) {
+			if err == nil {
+				err = s.client.Unlink(ctx, batch...).Err()
 			}
 		}
+		if err != nil || next == 0 {
+			return err
+		}
+		cursor = next
 	}
-	return errors.Join(found.Err(), remove())
 }
 
 func (s *shared) stats() Stats { return Stats{Failures: s.failures.Load()} }
 
-func (s *shared) close() { _ = s.client.Close() } // What is on its way is lost, and asked for again.
+func (s *shared) close() { _ = s.client.Close() } // Entries that are being written are lost.

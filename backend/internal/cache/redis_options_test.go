@@ -3,10 +3,11 @@ package cache
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
+	"encoding/pem"
 	"fmt"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -16,42 +17,47 @@ import (
 	"github.com/alicebob/miniredis/v2/server"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/redistest"
 )
 
-// cacheWith returns a cache in a Redis at an address.
-func cacheWith(t *testing.T, options RedisOptions) *Cache {
+// cacheWith returns a cache in the Redis of a configuration.
+func cacheWith(t *testing.T, settings config.RedisConfig) *Cache {
 	t.Helper()
-	options.MostBytes = 1 << 20
-	cache := NewRedis(options)
+	cache, err := NewRedis(config.CacheConfig{MaxBytes: 1 << 20, Redis: settings})
+	require.NoError(t, err)
 	t.Cleanup(cache.Close)
 	return cache
 }
 
-func TestNewRedis_ShowsItsCredentialsOnNewConnections(t *testing.T) {
+// file returns the path of a file with a text.
+func file(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+func TestNewRedis_ReadsThePasswordForEachConnection(t *testing.T) {
 	key := promql.KeyOf("a")
 	for name, test := range map[string]struct {
-		password string
-		err      error
-		kept     bool
+		change func(path string) error
+		kept   bool
 	}{
-		"the right password":         {password: "secret", kept: true},
-		"a wrong password":           {password: "old"},
-		"a password that is not had": {password: "secret", err: errors.New("the file is gone")},
+		"the right password": {func(path string) error { return os.WriteFile(path, []byte("secret\n"), 0o600) }, true},
+		"a wrong password":   {func(path string) error { return os.WriteFile(path, []byte("older"), 0o600) }, false},
+		"the file is gone":   {os.Remove, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			redis := miniredis.RunT(t)
 			redis.RequireUserAuth("gateway", "secret")
-			asked := atomic.Int64{}
-			cache := cacheWith(t, RedisOptions{Address: redis.Addr(), Username: "gateway", Password: func() (string, error) {
-				asked.Add(1)
-				return test.password, test.err
-			}})
+			password := file(t, "old")
+			cache := cacheWith(t, config.RedisConfig{Address: redis.Addr(), Username: "gateway", PasswordFile: password})
+			require.NoError(t, test.change(password))
 			put(t, cache, key, "x")
 			require.Equal(t, test.kept, redis.Exists((&shared{}).name(key)))
 			require.Equal(t, !test.kept, cache.Stats().Failures > 0)
-			require.Positive(t, asked.Load())
 		})
 	}
 }
@@ -62,18 +68,27 @@ func TestNewRedis_UsesItsDatabaseAndTLS(t *testing.T) {
 	redis, err := miniredis.RunTLS(&tls.Config{Certificates: certified.TLS.Certificates, MinVersion: tls.VersionTLS12})
 	require.NoError(t, err)
 	t.Cleanup(redis.Close)
-	trusted := x509.NewCertPool()
-	trusted.AddCert(certified.Certificate())
+	trusted := file(t, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certified.Certificate().Raw})))
 	key := promql.KeyOf("a")
-	cache := cacheWith(t, RedisOptions{Address: redis.Addr(), Database: 3, TLS: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}})
+	cache := cacheWith(t, config.RedisConfig{Address: redis.Addr(), Database: 3, TLS: true, CAFile: trusted})
 	put(t, cache, key, "x")
 	require.Equal(t, []string{(&shared{}).name(key)}, redis.DB(3).Keys())
 	require.Empty(t, redis.DB(0).Keys())
 
-	// A Redis with another certificate gets nothing.
-	cache = cacheWith(t, RedisOptions{Address: redis.Addr(), TLS: &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}})
+	// The system does not trust the certificate.
+	cache = cacheWith(t, config.RedisConfig{Address: redis.Addr(), TLS: true})
 	put(t, cache, key, "x")
 	require.Empty(t, redis.DB(0).Keys())
+}
+
+func TestNewRedis_RefusesFilesThatCannotBeRead(t *testing.T) {
+	for message, settings := range map[string]config.RedisConfig{
+		"cache.redis.password_file: ": {PasswordFile: "/missing"},
+		"cache.redis.ca_file: ":       {TLS: true, CAFile: file(t, "no certificate")},
+	} {
+		_, err := NewRedis(config.CacheConfig{Redis: settings})
+		require.ErrorContains(t, err, message)
+	}
 }
 
 // No client is set: a request to Redis would panic.
@@ -83,7 +98,7 @@ func TestShared_AsksNothingDuringThePause(t *testing.T) {
 		for range redisInARow {
 			require.LessOrEqual(t, s.pause(), time.Duration(0))
 			s.failed(time.Now())
-			time.Sleep(time.Nanosecond) // What is asked at the same time counts once.
+			time.Sleep(time.Nanosecond) // Concurrent calls count once.
 		}
 		require.Equal(t, redisPause-time.Nanosecond, s.pause())
 		require.Nil(t, s.get(t.Context(), promql.KeyOf("a")))
@@ -128,10 +143,12 @@ func TestShared_ASuccessEndsARowOfFailures(t *testing.T) {
 			return s.get(t.Context(), promql.KeyOf("b")) == nil && s.failures.Load() == before
 		},
 	} {
-		require.Eventually(t, func() bool {
-			s.inARow.Store(redisInARow - 1)
-			return ask() && s.inARow.Load() == 0
-		}, 20*time.Second, 5*time.Millisecond, name)
+		t.Run(name, func(t *testing.T) {
+			require.Eventually(t, func() bool {
+				s.inARow.Store(redisInARow - 1)
+				return ask() && s.inARow.Load() == 0
+			}, 20*time.Second, 5*time.Millisecond, name)
+		})
 	}
 }
 
@@ -150,7 +167,7 @@ func TestShared_AQueryThatEndsIsNoFailure(t *testing.T) {
 
 func TestClear_DeletesMoreThanOneBatch(t *testing.T) {
 	redis := miniredis.RunT(t)
-	cache := cacheWith(t, RedisOptions{Address: redis.Addr(), Prefix: "tierproxy:"})
+	cache := cacheWith(t, config.RedisConfig{Address: redis.Addr(), Prefix: "tierproxy:"})
 	const keys = 2*clearAtOnce + 1
 	for i := range keys {
 		require.NoError(t, redis.Set(fmt.Sprint("tierproxy:", i), "x"))
@@ -175,13 +192,13 @@ func TestClear_DeletesMoreThanOneBatch(t *testing.T) {
 	}
 	require.NoError(t, cache.Clear(t.Context()))
 	require.Equal(t, []string{"others"}, redis.Keys())
-	require.EqualValues(t, clearAtOnce, most.Load(), "Redis answers nobody else while it deletes")
+	require.EqualValues(t, clearAtOnce, most.Load(), "Redis answers no other client while it deletes")
 }
 
 // Redis would keep what has no time left to live forever.
 func TestPut_WritesNothingThatIsTooOld(t *testing.T) {
 	redis := miniredis.RunT(t)
-	cache := cacheWith(t, RedisOptions{Address: redis.Addr()})
+	cache := cacheWith(t, config.RedisConfig{Address: redis.Addr()})
 	cache.Put(promql.KeyOf("a"), &Entry{Born: time.Now().Add(-longestLife), Answer: []byte("x")}, cache.Generation(), func() bool { return true })
 	require.Eventually(t, func() bool { return cache.waiting.Load() == 0 }, 10*time.Second, time.Millisecond)
 	require.Empty(t, redis.Keys())

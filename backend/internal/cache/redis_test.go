@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/redistest"
 )
@@ -16,9 +17,7 @@ import (
 // cacheIn returns a cache of its own in a Redis.
 func cacheIn(t *testing.T, server *redistest.Server) *Cache {
 	t.Helper()
-	cache := NewRedis(RedisOptions{Address: server.Address, Prefix: "tierproxy:", MostBytes: 1 << 20})
-	t.Cleanup(cache.Close)
-	return cache
+	return cacheWith(t, config.RedisConfig{Address: server.Address, Prefix: "tierproxy:"})
 }
 
 // eventually gets an entry: this machine may be busy for longer than 5 ms.
@@ -50,10 +49,10 @@ func TestShared_RedisIsSharedAndNotTrusted(t *testing.T) {
 	// Somebody writes into it.
 	kept, err := server.Client.Get(t.Context(), name).Bytes()
 	require.NoError(t, err)
-	foreign := (&Entry{First: 1, Last: 2, Born: time.Now(), Answer: []byte("y")}).encode(promql.KeyOf("b"))
+	ofAnotherKey := (&Entry{First: 1, Last: 2, Born: time.Now(), Answer: []byte("y")}).encode(promql.KeyOf("b"))
 	damaged := append([]byte(nil), kept...)
 	damaged[len(damaged)-9] ^= 1
-	for _, text := range [][]byte{foreign, damaged, []byte("poison"), {}} {
+	for _, text := range [][]byte{ofAnotherKey, damaged, []byte("poison"), {}} {
 		require.NoError(t, server.Client.Set(t.Context(), name, text, 0).Err())
 		before := other.Stats().Damaged
 		require.Eventually(t, func() bool {
@@ -96,7 +95,7 @@ func TestShared_SlowOrDeadRedis(t *testing.T) {
 	require.Less(t, median(), 2*redisPatience)
 	require.Positive(t, cache.Stats().Failures)
 	require.Error(t, cache.Clear(t.Context()))
-	// What was to be kept meanwhile is lost, and nobody waits.
+	// What was to be kept meanwhile is lost, and no caller waits.
 	put(t, cache, key, "y")
 	redistest.Start(t, server.Address)
 	require.Eventually(t, func() bool {

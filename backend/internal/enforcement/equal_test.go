@@ -98,7 +98,7 @@ func random(t *testing.T, seed int64, series []labels.Labels) func() string {
 	}
 }
 
-// mayTie tells whether topk() or bottomk() may have to choose among equal values:
+// mayTie reports whether topk() or bottomk() may have to choose among equal values:
 // only the samples themselves are all different.
 func mayTie(root parser.Expr) bool {
 	found := false
@@ -112,11 +112,11 @@ func mayTie(root parser.Expr) bool {
 	return found
 }
 
-// TestConfinedEqualsAPrometheusThatHoldsNothingElse asks the engine the same
+// TestConfine_EqualsAPrometheusThatHoldsNothingElse asks the engine the same
 // twice: the query itself over one namespace's series, and the confined one
-// over everybody's.
-func TestConfinedEqualsAPrometheusThatHoldsNothingElse(t *testing.T) {
-	everybody, series := storageWith(t, "shop", "bank", "till", "")
+// over those of all namespaces.
+func TestConfine_EqualsAPrometheusThatHoldsNothingElse(t *testing.T) {
+	all, series := storageWith(t, "shop", "bank", "till", "")
 	engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 1e7, Timeout: time.Minute, EnableAtModifier: true, EnableNegativeOffset: true,
 		Parser: strictParser, NoStepSubqueryIntervalFn: func(int64) int64 { return time.Minute.Milliseconds() }})
 	t.Cleanup(func() { _ = engine.Close() })
@@ -127,11 +127,11 @@ func TestConfinedEqualsAPrometheusThatHoldsNothingElse(t *testing.T) {
 		nonEmpty, answeredHere := 0, 0
 		for range 400 {
 			query := next()
-			confined, err := confining.query(query)
+			confined, isEmpty, err := confining.query(query)
 			require.NoError(t, err, query)
 			expected := evaluate(t, engine, only, query)
-			require.Equal(t, expected, evaluate(t, engine, everybody, confined.text), "%s\n%s", query, confined.text)
-			if confined.isEmpty {
+			require.Equal(t, expected, evaluate(t, engine, all, confined), "%s\n%s", query, confined)
+			if isEmpty {
 				require.Empty(t, expected, query)
 				answeredHere++
 			}

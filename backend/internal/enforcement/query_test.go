@@ -17,16 +17,16 @@ func rule(t testing.TB, onConflict OnConflict, values ...string) *Rule {
 }
 
 func queryText(r *Rule, text string) (string, error) {
-	result, err := r.query(text)
-	return result.text, err
+	confined, _, err := r.query(text)
+	return confined, err
 }
 
 func selectorText(r *Rule, text string) (string, error) {
-	result, err := r.selector(text)
-	return result.text, err
+	confined, _, err := r.selector(text)
+	return confined, err
 }
 
-func TestEverySelectorIsConfined(t *testing.T) {
+func TestQuery_ConfinesEverySelector(t *testing.T) {
 	shop := rule(t, ConflictEmpty, "shop")
 	for query, expected := range map[string]string{
 		`up`:                      `up{namespace=~"shop"}`,
@@ -36,7 +36,7 @@ func TestEverySelectorIsConfined(t *testing.T) {
 		`{"up", job="a"}`:         `{namespace=~"shop",__name__="up",job="a"}`,
 		`{__name__=~".+"}`:        `{namespace=~"shop",__name__=~".+"}`,
 		`sum`:                     `sum{namespace=~"shop"}`,
-		`sum(up) by (job)`:        `sum(up{namespace=~"shop"}) by (job)`,
+		`sum(up) by (job)`:        `sum by (job) (up{namespace=~"shop"})`,
 		`rate(a:b:c[5m] @ end())`: `rate(a:b:c{namespace=~"shop"}[5m] @ end())`,
 		`max_over_time(rate(x[5m])[1h:30s] offset 1d)`:   `max_over_time(rate(x{namespace=~"shop"}[5m])[1h:30s] offset 1d)`,
 		`topk(scalar(limit), up)`:                        `topk(scalar(limit{namespace=~"shop"}), up{namespace=~"shop"})`,
@@ -45,13 +45,13 @@ func TestEverySelectorIsConfined(t *testing.T) {
 		`absent(up{job="a"})`:                            `absent(up{namespace=~"shop",job="a"})`,
 		"up # a comment with {braces\n + down":           `up{namespace=~"shop"} + down{namespace=~"shop"}`,
 		"up\n# {job=\"a\"}\n{job=\"b\"}":                 `up{namespace=~"shop",job="b"}`,
-		`up == bool 1e3 > 0x1F`:                          `up{namespace=~"shop"} == bool 1e3 > 31`,
+		`up == bool 1e3 > 0x1F`:                          `up{namespace=~"shop"} == bool 1000 > 31`,
 		`vector(1) + time()`:                             `vector(1) + time()`,
 		`"up"`:                                           `"up"`,
 		`up{job="\"}"}`:                                  `up{namespace=~"shop",job="\"}"}`,
 		`up{job=~'a{2}'}`:                                `up{namespace=~"shop",job=~"a{2}"}`,
 		`x[5m:1m]`:                                       `x{namespace=~"shop"}[5m:1m]`,
-		`-x ^ 2`:                                         `- x{namespace=~"shop"} ^ 2`,
+		`-x ^ 2`:                                         `-x{namespace=~"shop"} ^ 2`,
 
 		// Whoever names an allowed value needs no other matcher.
 		`up{namespace="shop"}`:                 `up{namespace="shop"}`,
@@ -72,23 +72,26 @@ func TestEverySelectorIsConfined(t *testing.T) {
 		`up{namespace="shop",namespace="bank"}`: `up{namespace="shop",namespace="bank"}`,
 
 		// Comments, raw strings and control characters do not go out.
-		"balance#\r{}":              `balance{namespace=~"shop"}`,
-		"balance{#\r}\n":            `balance{namespace=~"shop"}`,
-		"up{a=`b\n\"`}":             `up{namespace=~"shop",a="b\x0a\""}`,
-		`up{a='\'"\u00e9\x41\101'}`: `up{namespace=~"shop",a="'\"éAA"}`,
-		`up{"a\tb"="\u2028"}`:       `up{namespace=~"shop","a\x09b"="\u2028"}`,
-		`{"größe", "ä b"!="x"}`:     `{namespace=~"shop",__name__="größe","ä b"!="x"}`,
-		"sum\tby\r\n(job)(up)":      `sum by (job)(up{namespace=~"shop"})`,
-		`a+b`:                       `a{namespace=~"shop"} + b{namespace=~"shop"}`,
-		`1+-2*0755 > bool 0xff_f`:   `1 + - 2 * 493 > bool 4095`,
-		`count_values('a"', up)`:    `count_values("a\"", up{namespace=~"shop"})`,
+		"balance#\r{}":                `balance{namespace=~"shop"}`,
+		"balance{#\r}\n":              `balance{namespace=~"shop"}`,
+		"up{a=`b\n\"`}":               `up{namespace=~"shop",a="b\x0a\""}`,
+		`up{a='\'"\u00e9\x41\101'}`:   `up{namespace=~"shop",a="'\"éAA"}`,
+		`up{"a\tb"="\u2028"}`:         `up{namespace=~"shop","a\x09b"="\u2028"}`,
+		`{"größe", "ä b"!="x"}`:       `{namespace=~"shop",__name__="größe","ä b"!="x"}`,
+		"sum\tby\r\n(job)(up)":        `sum by (job) (up{namespace=~"shop"})`,
+		`a+b`:                         `a{namespace=~"shop"} + b{namespace=~"shop"}`,
+		`1+-2*0755 > bool 0xff_f`:     `1 + -2 * 493 > bool 4095`,
+		`sum by ("Inf", "a\tb") (up)`: `sum by ("Inf", "a\x09b") (up{namespace=~"shop"})`,
+		`count_values('a"', up)`:      `count_values("a\"", up{namespace=~"shop"})`,
 	} {
-		got, err := queryText(shop, query)
-		require.NoError(t, err, query)
-		require.Equal(t, expected, got, query)
-		again, err := queryText(shop, got)
-		require.NoError(t, err, got)
-		require.NotEmpty(t, again)
+		t.Run(query, func(t *testing.T) {
+			got, err := queryText(shop, query)
+			require.NoError(t, err, query)
+			require.Equal(t, expected, got, query)
+			again, err := queryText(shop, got)
+			require.NoError(t, err, got)
+			require.NotEmpty(t, again)
+		})
 	}
 }
 
@@ -124,13 +127,15 @@ func TestConfine_ReadsNothingWhereEverySelectorConflicts(t *testing.T) {
 		`x{namespace="bank"}[5m]`:                                 false, // no vector
 		`scalar(x{namespace="bank"})`:                             false,
 	} {
-		result, err := shop.query(query)
-		require.NoError(t, err, query)
-		require.Equal(t, expected, result.isEmpty, query)
+		t.Run(query, func(t *testing.T) {
+			_, isEmpty, err := shop.query(query)
+			require.NoError(t, err, query)
+			require.Equal(t, expected, isEmpty, query)
+		})
 	}
 }
 
-func TestSeveralValuesAndOtherLabels(t *testing.T) {
+func TestQuery_SeveralValuesAndOtherLabels(t *testing.T) {
 	both := rule(t, ConflictEmpty, "shop", "a.b|c", "shop")
 	got, err := queryText(both, `up / down{namespace="a.b|c"}`)
 	require.NoError(t, err)
@@ -150,24 +155,28 @@ func TestSeveralValuesAndOtherLabels(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, promapi.AsError(err).Status)
 }
 
-func TestAConflictIsAnErrorWhereTheRuleSaysSo(t *testing.T) {
+func TestQuery_RefusesConflictsWhereTheRuleSaysSo(t *testing.T) {
 	shop := rule(t, ConflictError, "shop", "till")
 	for _, query := range []string{
 		`up{namespace="bank"}`, `up{namespace=~"b.*"}`, `up{namespace!~"shop|till"}`, `sum(up) + down{namespace=""}`,
 		`up{namespace="shop",namespace="till"}`, `absent(up{namespace="bank"})`,
 	} {
-		_, err := queryText(shop, query)
-		require.Error(t, err, query)
-		require.Equal(t, http.StatusForbidden, promapi.AsError(err).Status, query)
-		require.Contains(t, err.Error(), `only namespace "shop", "till" may`)
+		t.Run(query, func(t *testing.T) {
+			_, err := queryText(shop, query)
+			require.Error(t, err, query)
+			require.Equal(t, http.StatusForbidden, promapi.AsError(err).Status, query)
+			require.Contains(t, err.Error(), `it can read namespace "shop", "till" only`)
+		})
 	}
 	for _, query := range []string{`up{namespace="till"}`, `up{namespace=~".*"}`, `up{namespace!="shop"}`, `up`} {
-		_, err := queryText(shop, query)
-		require.NoError(t, err, query)
+		t.Run(query, func(t *testing.T) {
+			_, err := queryText(shop, query)
+			require.NoError(t, err, query)
+		})
 	}
 }
 
-func TestWhatCannotBeConfinedIsRefused(t *testing.T) {
+func TestQuery_RefusesWhatCannotBeConfined(t *testing.T) {
 	shop := rule(t, ConflictEmpty, "shop")
 	for query, message := range map[string]string{
 		``:                               `no expression found`,
@@ -182,33 +191,39 @@ func TestWhatCannotBeConfinedIsRefused(t *testing.T) {
 		"up\x00":                         `parse error`,
 		`größe`:                          `parse error`, // unquoted beyond ASCII
 	} {
-		_, err := queryText(shop, query)
-		require.Error(t, err, query)
-		require.Equal(t, http.StatusBadRequest, promapi.AsError(err).Status, query)
-		require.Contains(t, err.Error(), message, query)
-		require.Contains(t, err.Error(), `cannot be confined to namespace "shop"`)
+		t.Run(query, func(t *testing.T) {
+			_, err := queryText(shop, query)
+			require.Error(t, err, query)
+			require.Equal(t, http.StatusBadRequest, promapi.AsError(err).Status, query)
+			require.Contains(t, err.Error(), message, query)
+			require.Contains(t, err.Error(), `cannot be confined to namespace "shop"`)
+		})
 	}
 }
 
-func TestSelectors(t *testing.T) {
+func TestSelector_IsConfinedAsInAQuery(t *testing.T) {
 	shop := rule(t, ConflictEmpty, "shop")
 	for text, expected := range map[string]string{
 		`up`:                 `up{namespace=~"shop"}`,
 		`{job="a"}`:          `{namespace=~"shop",job="a"}`,
 		`{namespace="bank"}`: `{namespace=~"shop",namespace="bank"}`,
 	} {
-		got, err := selectorText(shop, text)
-		require.NoError(t, err, text)
-		require.Equal(t, expected, got)
+		t.Run(text, func(t *testing.T) {
+			got, err := selectorText(shop, text)
+			require.NoError(t, err, text)
+			require.Equal(t, expected, got)
+		})
 	}
 	for _, text := range []string{`up offset 5m`, `up[5m]`, `up or down`, ``, `sum(up)`, `{}`, `up}`, `vector(1)`} {
-		_, err := selectorText(shop, text)
-		require.Error(t, err, text)
-		require.Equal(t, http.StatusBadRequest, promapi.AsError(err).Status)
+		t.Run(text, func(t *testing.T) {
+			_, err := selectorText(shop, text)
+			require.Error(t, err, text)
+			require.Equal(t, http.StatusBadRequest, promapi.AsError(err).Status)
+		})
 	}
 }
 
-func TestRulesThatMakeNoSense(t *testing.T) {
+func TestNew_RefusesRulesThatMakeNoSense(t *testing.T) {
 	for _, wrong := range []struct {
 		label      string
 		values     []string
@@ -222,7 +237,7 @@ func TestRulesThatMakeNoSense(t *testing.T) {
 		require.Error(t, err, "%+v", wrong)
 	}
 	_, err := New("", nil, "")
-	require.ErrorContains(t, err, "not the name of a label")
+	require.ErrorContains(t, err, "not a label name")
 	require.ErrorContains(t, err, "at least one value")
 	require.ErrorContains(t, err, "neither empty nor error")
 }

@@ -52,37 +52,30 @@ const buildInfo = "/api/v1/status/buildinfo"
 // reaches a tier that was not understood here.
 //
 // It returns an Error with status 403 for an endpoint that cannot be confined,
-// 400 for a parameter that is not known to be harmless, and the errors of
-// Query.
+// 400 for a parameter that is not known to be harmless, and the errors of query.
 func (r *Rule) Confine(request *promapi.Request) (*promapi.Request, Confinement, error) {
 	how := request.Endpoint.Traits().Confinement
 	if request.Endpoint == promapi.StatusInfo && request.Path == buildInfo {
 		how = promapi.NothingConfine
 	}
-	if how != promapi.NothingConfine && how != promapi.ConfineQuery && how != promapi.ConfineMatch {
-		return nil, Confinement{}, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
-			"%s is refused: its answer cannot be confined to %s", request.Path, r)
+	confinement, changed := Confinement{Values: r.values}, url.Values{}
+	maps.Copy(changed, request.Parameters)
+	err := r.checkParameters(request.Parameters, parameters[request.Endpoint])
+	switch {
+	case how != promapi.NothingConfine && how != promapi.ConfineQuery && how != promapi.ConfineMatch:
+		err = promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden, "%s is refused: its answer cannot be confined to %s", request.Path, r)
+	case err != nil:
+	case how == promapi.ConfineQuery:
+		var query string
+		query, confinement.ReadsNothing, err = r.query(changed.Get("query"))
+		changed["query"] = []string{query}
+	case how == promapi.ConfineMatch:
+		changed["match[]"], confinement.ReadsNothing, err = r.matches(request.Endpoint, changed["match[]"])
 	}
-	if err := r.checkParameters(request.Parameters, parameters[request.Endpoint]); err != nil {
+	if err != nil {
 		return nil, Confinement{}, err
 	}
-	changed, made := maps.Clone(request.Parameters), Confinement{Values: r.values}
-	switch how {
-	case promapi.ConfineQuery:
-		query, err := r.query(changed.Get("query"))
-		if err != nil {
-			return nil, Confinement{}, err
-		}
-		changed["query"], made.ReadsNothing = []string{query.text}, query.isEmpty
-	case promapi.ConfineMatch:
-		matches, isEmpty, err := r.matches(request.Endpoint, changed["match[]"])
-		if err != nil {
-			return nil, Confinement{}, err
-		}
-		changed["match[]"], made.ReadsNothing = matches, isEmpty
-	default:
-	}
-	return request.Only(changed), made, nil
+	return request.Only(changed), confinement, nil
 }
 
 // checkParameters refuses what is not known to leave the selectors alone.
@@ -112,12 +105,11 @@ func (r *Rule) matches(endpoint promapi.Endpoint, texts []string) (_ []string, i
 	isEmpty = true
 	matches := make([]string, 0, len(texts))
 	for _, text := range texts {
-		selector, err := r.selector(text)
+		selector, isEmptySelector, err := r.selector(text)
 		if err != nil {
 			return nil, false, err
 		}
-		matches = append(matches, selector.text)
-		isEmpty = isEmpty && selector.isEmpty
+		matches, isEmpty = append(matches, selector), isEmpty && isEmptySelector
 	}
 	return matches, isEmpty, nil
 }

@@ -22,7 +22,7 @@ func read(t *testing.T, method, target, body string) (*promapi.Request, error) {
 	return promapi.ReadRequest(incoming, endpoint, incoming.URL.EscapedPath(), time.Unix(1e9, 0))
 }
 
-func TestARequestIsConfinedInURLAndBody(t *testing.T) {
+func TestConfine_RewritesURLAndBody(t *testing.T) {
 	shop := rule(t, ConflictEmpty, "shop")
 	for _, test := range []struct {
 		method, target, body string
@@ -74,15 +74,17 @@ func TestConfine_RequestReadsNothing(t *testing.T) {
 		"/api/v1/labels": false,
 		"/api/v1/format_query?query=up{namespace%3D%22bank%22}": false,
 	} {
-		request, err := read(t, http.MethodGet, target, "")
-		require.NoError(t, err, target)
-		_, confinement, err := shop.Confine(request)
-		require.NoError(t, err, target)
-		require.Equal(t, expected, confinement.ReadsNothing, target)
+		t.Run(target, func(t *testing.T) {
+			request, err := read(t, http.MethodGet, target, "")
+			require.NoError(t, err, target)
+			_, confinement, err := shop.Confine(request)
+			require.NoError(t, err, target)
+			require.Equal(t, expected, confinement.ReadsNothing, target)
+		})
 	}
 }
 
-func TestRequestsThatCannotBeConfined(t *testing.T) {
+func TestConfine_RefusesWhatCannotBeConfined(t *testing.T) {
 	shop := rule(t, ConflictEmpty, "shop")
 	for target, status := range map[string]int{
 		"/api/v1/targets":                                  403,
@@ -117,24 +119,28 @@ func TestRequestsThatCannotBeConfined(t *testing.T) {
 		"/api/v1/labels?storeMatch[]={cluster=%22b%22}":                                    400,
 		"/api/v1/label/job/values?storeMatch[]={cluster=%22b%22}":                          400,
 	} {
-		request, err := read(t, http.MethodGet, target, "")
-		require.NoError(t, err, target)
-		_, _, err = shop.Confine(request)
-		require.Error(t, err, target)
-		require.Equal(t, status, promapi.AsError(err).Status, target)
+		t.Run(target, func(t *testing.T) {
+			request, err := read(t, http.MethodGet, target, "")
+			require.NoError(t, err, target)
+			_, _, err = shop.Confine(request)
+			require.Error(t, err, target)
+			require.Equal(t, status, promapi.AsError(err).Status, target)
+		})
 	}
 	// Two readings of one request do not even get here.
 	for _, target := range []string{"/api/v1/query?query=up&query=down", "/api/v1/query?query=up;query=down", "/api/v1/query?query=%zz"} {
-		_, err := read(t, http.MethodGet, target, "")
-		require.Equal(t, http.StatusBadRequest, promapi.AsError(err).Status, target)
+		t.Run(target, func(t *testing.T) {
+			_, err := read(t, http.MethodGet, target, "")
+			require.Equal(t, http.StatusBadRequest, promapi.AsError(err).Status, target)
+		})
 	}
 	_, err := read(t, http.MethodPost, "/api/v1/query?query=up", "query=down")
 	require.ErrorContains(t, err, "more than once")
 }
 
-// Every endpoint is either known here or refused: a new one is not let through
-// because nobody thought of it.
-func TestEveryEndpointHasBeenThoughtOf(t *testing.T) {
+// Every endpoint is either known here or refused: a new one is refused until it has a
+// rule.
+func TestConfine_RefusesUnknownEndpoints(t *testing.T) {
 	shop := rule(t, ConflictEmpty, "shop")
 	passed := map[promapi.Endpoint]bool{}
 	for _, endpoint := range promapi.Endpoints() {

@@ -23,24 +23,24 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
-// OnConflict says what a selector gets that asks for other values than those
-// it is confined to.
+// OnConflict is what happens to a selector of other values than those that the request
+// is confined to.
 type OnConflict string
 
 // The two ways to deal with a conflict.
 const (
-	// ConflictEmpty answers as a Prometheus would that holds nothing else: no
-	// series match.
+	// ConflictEmpty matches no series, as on a Prometheus that holds the allowed values
+	// only.
 	ConflictEmpty OnConflict = "empty"
 	// ConflictError refuses the request with status 403.
 	ConflictError OnConflict = "error"
 )
 
 // Rule confines requests to the series whose label has one of the values. It is
-// not changed after it was made, and safe for concurrent use.
+// immutable, and safe for concurrent use.
 type Rule struct {
 	label      string
-	values     []string // sorted, each once
+	values     []string // sorted, without duplicates
 	onConflict OnConflict
 
 	// matcher confines a selector that does not name an allowed value by equality.
@@ -56,15 +56,15 @@ type Rule struct {
 func New(label string, values []string, onConflict OnConflict) (*Rule, error) {
 	var problems []error
 	if !model.UTF8Validation.IsValidLabelName(label) || label == model.MetricNameLabel {
-		problems = append(problems, fmt.Errorf("%q is not the name of a label that requests can be confined by", label))
+		problems = append(problems, fmt.Errorf("%q is not a label name that can confine requests", label))
 	}
 	if len(values) == 0 {
-		problems = append(problems, errors.New("at least one value has to be set"))
+		problems = append(problems, errors.New("at least one value is required"))
 	}
 	for _, value := range values {
 		// An empty value would stand for all series without the label.
 		if value == "" || !utf8.ValidString(value) {
-			problems = append(problems, fmt.Errorf("%q is not a value that requests can be confined to", value))
+			problems = append(problems, fmt.Errorf("%q is not a label value that can confine requests", value))
 		}
 	}
 	if onConflict != ConflictEmpty && onConflict != ConflictError {
@@ -80,7 +80,7 @@ func New(label string, values []string, onConflict OnConflict) (*Rule, error) {
 	}
 	var err error
 	if rule.matcher, err = labels.NewMatcher(labels.MatchRegexp, label, strings.Join(quoted, "|")); err != nil {
-		return nil, fmt.Errorf("the values cannot be made into a regular expression: %w", err)
+		return nil, fmt.Errorf("build a regular expression of the values: %w", err)
 	}
 	return rule, nil
 }
@@ -95,29 +95,29 @@ func (r *Rule) String() string {
 }
 
 // Narrowed returns a rule for one of the values alone. It returns an Error with
-// status 403 when that is not one of them.
+// status 403 for any other value.
 func (r *Rule) Narrowed(value string) (*Rule, error) {
 	if !slices.Contains(r.values, value) {
-		return nil, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden, "%s %q is none of those that may be asked for here", r.label, value)
+		return nil, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden, "%s %q is not one of the values that this request can read", r.label, value)
 	}
 	return New(r.label, []string{value}, r.onConflict)
 }
 
 // confineMatchers returns the matchers of a selector with those that confine it,
-// and reports whether they conflict: whether no allowed value fits them. Every
-// selector keeps a matcher of its own that only allowed values fit, conflict or
-// not, so that any engine reads allowed series at most.
+// and reports whether they conflict: whether no allowed value fits them. Even with
+// a conflict, the selector has a matcher that only allowed values fit, so that no engine
+// reads other series.
 //
 // It returns an Error with status 403 for a conflict where the rule says so.
 func (r *Rule) confineMatchers(matchers promql.Selector) (_ promql.Selector, isConflict bool, _ error) {
 	allowed := slices.Clone(r.values)
 	namesAllowed := false
-	var own []string
+	var conflicting []string // the matchers of the label
 	for _, matcher := range matchers {
 		if matcher.Name != r.label {
 			continue
 		}
-		own = append(own, matcher.String())
+		conflicting = append(conflicting, matcher.String())
 		allowed = slices.DeleteFunc(allowed, func(value string) bool { return !matcher.Matches(value) })
 		if matcher.Type == labels.MatchEqual && slices.Contains(r.values, matcher.Value) {
 			namesAllowed = true
@@ -126,7 +126,7 @@ func (r *Rule) confineMatchers(matchers promql.Selector) (_ promql.Selector, isC
 	isConflict = len(allowed) == 0
 	switch {
 	case isConflict && r.onConflict == ConflictError:
-		return nil, true, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden, "%s asks for series that may not be asked for here: only %s may", strings.Join(own, ","), r)
+		return nil, true, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden, "%s selects series that this request must not read: it can read %s only", strings.Join(conflicting, ","), r)
 	case namesAllowed:
 		return matchers, isConflict, nil
 	}

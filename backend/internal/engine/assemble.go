@@ -117,7 +117,7 @@ func (e *Engine) askForPiece(ctx context.Context, p *Plan, missing *piece, held 
 	if err != nil {
 		return nil, response.failed(err)
 	}
-	matrix, err := splice.ParseWithin(text, held.acquireWithin(ctx))
+	matrix, err := splice.Parse(text, held.acquireWithin(ctx))
 	if grid := p.stepwise.grid; err == nil {
 		err = matrix.Window(grid.At(missing.first), grid.At(missing.last), grid.Step)
 	}

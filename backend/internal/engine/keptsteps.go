@@ -68,7 +68,7 @@ func (p *Plan) pieces(l *lookup) ([]*piece, error) {
 		return list, nil
 	}
 	add(tier.Cold, 0, first-1)
-	matrix, err := splice.Parse(l.entry.Answer)
+	matrix, err := splice.Parse(l.entry.Answer, nil)
 	if err == nil {
 		err = matrix.Window(grid.At(first), grid.At(last), grid.Step)
 	}
@@ -126,7 +126,7 @@ func (l *lookup) keepSteps(pieces []*piece) {
 	if err == nil && last > until {
 		// The newest steps of cold may still change.
 		var matrix *splice.Matrix
-		if matrix, err = splice.Parse(text); err == nil {
+		if matrix, err = splice.Parse(text, nil); err == nil {
 			err = matrix.Window(entry.First, entry.Last, grid.Step)
 		}
 		if err == nil {

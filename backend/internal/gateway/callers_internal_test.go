@@ -31,7 +31,7 @@ func TestConfine_ANamespaceOfTheRequestNarrowsTheRule(t *testing.T) {
 		require.Equal(t, expected, confinement.Values)
 	}
 	confined, _, err := m.core.Resolver.Confine(own, request, "bank")
-	apierror.Require(t, err, http.StatusForbidden, `"bank" is none of those that may be asked for here`)
+	apierror.Require(t, err, http.StatusForbidden, `"bank" is not one of the values that this request can read`)
 	require.Nil(t, confined)
 }
 

@@ -51,7 +51,7 @@ func TestEnforcement_KnownTricksFail(t *testing.T) {
 		{"such a comment of a program", "POST", "/api/v1/metrics/query", `{"query":"up#\r{}"}`, 200, url.Values{"query": {`up{namespace=~"shop"}`}}},
 		{"other stores", "GET", "/api/v1/query?query=up&storeMatch[]=" + url.QueryEscape(`{cluster="b"}`), "", 400, nil},
 		{"absent", "GET", "/api/v1/query?query=" + url.QueryEscape(`absent(up)`), "", 200, url.Values{"query": {`absent(up{namespace=~"shop"})`}}},
-		{"label_replace", "GET", "/api/v1/query?query=" + url.QueryEscape(`label_replace(up,"namespace","shop","","")`), "", 200, url.Values{"query": {`label_replace(up{namespace=~"shop"},"namespace","shop","","")`}}},
+		{"label_replace", "GET", "/api/v1/query?query=" + url.QueryEscape(`label_replace(up,"namespace","shop","","")`), "", 200, url.Values{"query": {`label_replace(up{namespace=~"shop"}, "namespace", "shop", "", "")`}}},
 		{"a name by pattern", "GET", "/api/v1/query?query=" + url.QueryEscape(`{__name__=~".+"}`), "", 200, url.Values{"query": {`{namespace=~"shop",__name__=~".+"}`}}},
 		{"a pattern for every namespace", "GET", "/api/v1/query?query=" + url.QueryEscape(`up{namespace=~".*"}`), "", 200, url.Values{"query": {`up{namespace=~"shop",namespace=~".*"}`}}},
 		{"in URL and body, the same", "POST", "/api/v1/query?query=up", "query=up", 200, url.Values{"query": {`up{namespace=~"shop"}`}}},
@@ -117,7 +117,7 @@ func TestEnforcement_HoldsForTheLibrary(t *testing.T) {
 	}
 	require.NoError(t, ask("up", ""))
 	require.NoError(t, ask("up", "till"))
-	require.ErrorContains(t, ask("up", "bank"), `namespace "bank" is none of those`)
+	require.ErrorContains(t, ask("up", "bank"), `namespace "bank" is not one of the values`)
 	_, _ = g.ask(t, http.MethodGet, query, "")
 	var seen []string
 	for _, request := range g.hot.Requests() {

@@ -1,12 +1,10 @@
-// Package promql bounds the text of PromQL before a parser reads it, and
-// remembers what follows from a text in a bounded amount of memory. It does no
-// I/O and knows nothing else of this project.
 package promql
 
 import (
 	"errors"
 	"fmt"
 	"regexp/syntax"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/prometheus/util/strutil"
@@ -34,13 +32,13 @@ const (
 
 	// MaxArguments is how many commas a text may have outside of braces, and
 	// MaxList how many one list of labels or arguments may have. The parser
-	// compares each label of on() with each of group_left(), and notes each
-	// mistake.
+	// compares the labels of on() with those of group_left() pairwise, and lists all
+	// errors.
 	MaxArguments = 2000
 	MaxList      = 100
-	// MaxCopies bounds the parts of concatenations in regular expressions, each
-	// counted as often as the concatenation has literal characters: Prometheus
-	// copies up to 256 alternatives of what stands in front of each part.
+	// MaxCopies bounds the parts of concatenations in regular expressions times the
+	// literal characters of the concatenation: Prometheus copies up to 256 alternatives
+	// of what precedes a part.
 	MaxCopies = 250_000
 
 	// mostInstructions is more than any text that is accepted has.
@@ -102,7 +100,11 @@ func (s *scanner) scan(text string) error {
 		isRegexpOperator := false
 		switch {
 		case c == '#':
-			i += lengthOfComment(rest)
+			// PromQL ends a comment at either character of a line break.
+			if size = strings.IndexAny(rest, "\r\n"); size < 0 {
+				return nil
+			}
+			i += size
 			continue
 		case strings.IndexByte(" \t\r\n", c) >= 0:
 			i++
@@ -110,7 +112,10 @@ func (s *scanner) scan(text string) error {
 		case c == '"' || c == '\'' || c == '`':
 			size = lengthOfString(rest)
 			if afterRegexpOperator {
-				s.regexp(rest[:size])
+				// A literal that is none is left to the parser, which refuses it.
+				if pattern, err := strutil.Unquote(rest[:size]); err == nil {
+					s.pattern(pattern)
+				}
 			}
 		case strings.IndexByte("([{", c) >= 0:
 			depth++
@@ -132,8 +137,10 @@ func (s *scanner) scan(text string) error {
 				return fmt.Errorf("a list has more than %d labels or arguments: list fewer", MaxList)
 			}
 		case isWordByte(c):
-			size = lengthOfWord(rest)
-			if isOperatorWord(rest[:size]) {
+			for size < len(rest) && isWordByte(rest[size]) {
+				size++
+			}
+			if slices.Contains(operatorWords, strings.ToLower(rest[:size])) {
 				s.operators++
 			}
 		case strings.HasPrefix(rest, "=~"), strings.HasPrefix(rest, "!~"):
@@ -187,15 +194,8 @@ func CheckRegexps(patterns ...string) error {
 	return nil
 }
 
-// regexp counts a regular expression, given as the string literal that stands
-// in the text. A literal or an expression that is none is left to the parser,
-// which refuses it before it compiles anything.
-func (s *scanner) regexp(literal string) {
-	if pattern, err := strutil.Unquote(literal); err == nil {
-		s.pattern(pattern)
-	}
-}
-
+// pattern counts a regular expression. One that is none is left to the parser, which
+// refuses it before it compiles anything.
 func (s *scanner) pattern(pattern string) {
 	s.classes += costlyClasses(pattern)
 	if s.classes > MaxClasses {
@@ -240,8 +240,8 @@ type size struct {
 // sizeOf returns what an expression costs. Numbers stop at mostInstructions.
 func sizeOf(expression *syntax.Regexp) size {
 	total := size{instructions: 1}
-	for _, each := range expression.Sub {
-		part := sizeOf(each)
+	for _, sub := range expression.Sub {
+		part := sizeOf(sub)
 		total.instructions += part.instructions
 		total.wideClasses += part.wideClasses
 		total.copies += part.copies
@@ -283,15 +283,6 @@ func sizeOf(expression *syntax.Regexp) size {
 	return total
 }
 
-// lengthOfComment returns the length of the comment that text begins with, in
-// bytes. PromQL ends one at either character of a line break.
-func lengthOfComment(text string) int {
-	if end := strings.IndexAny(text, "\r\n"); end >= 0 {
-		return end
-	}
-	return len(text)
-}
-
 // lengthOfString returns the length of the string literal that text begins
 // with, in bytes, quotes included. One that does not end takes all of the text.
 func lengthOfString(text string) int {
@@ -307,22 +298,9 @@ func lengthOfString(text string) int {
 	return len(text)
 }
 
+// operatorWords are the operators that are written as words.
+var operatorWords = []string{"and", "or", "unless", "atan2"}
+
 func isWordByte(c byte) bool {
 	return c == '_' || c == ':' || c >= 0x80 || ('0' <= c && c <= '9') || ('a' <= c|0x20 && c|0x20 <= 'z')
-}
-
-func lengthOfWord(text string) int {
-	end := 1
-	for end < len(text) && isWordByte(text[end]) {
-		end++
-	}
-	return end
-}
-
-func isOperatorWord(word string) bool {
-	switch strings.ToLower(word) {
-	case "and", "or", "unless", "atan2":
-		return true
-	}
-	return false
 }

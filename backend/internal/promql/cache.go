@@ -75,8 +75,7 @@ type entry struct {
 const Forget = -1
 
 // Remembered returns what compute returned for the key before, or what it
-// returns now. compute also returns how many bytes the value holds beside its
-// own, or Forget. A value must not hold compiled regular expressions, whose size
+// returns now. compute also returns how many bytes the value refers to, or Forget. A value must not hold compiled regular expressions, whose size
 // is not known. One that is larger than largestEntry is not kept.
 func Remembered[V any](key Key, compute func() (value V, size int)) V {
 	return cached(cacheKey{kind: remembered, text: string(key[:])}, compute)
@@ -95,15 +94,7 @@ func cached[V any](key cacheKey, compute func() (value V, size int)) V {
 }
 
 func lookUp[V any](key cacheKey) (value V, ok bool) {
-	found, _ := cache.GetIfPresent(key)
-	value, ok = found.value.(V)
+	kept, _ := cache.GetIfPresent(key)
+	value, ok = kept.value.(V)
 	return value, ok
-}
-
-// sizeOfError returns how many bytes the text of an error takes; zero for none.
-func sizeOfError(err error) int {
-	if err == nil {
-		return 0
-	}
-	return len(err.Error())
 }

@@ -50,7 +50,7 @@ func describe(node parser.Node) any {
 	case *parser.AggregateExpr:
 		return object{
 			"type": "aggregation", "op": node.Op.String(), "expr": describe(node.Expr), "param": describe(node.Param),
-			"grouping": listOf(node.Grouping), "without": node.Without,
+			"grouping": append([]string{}, node.Grouping...), "without": node.Without,
 		}
 	case *parser.BinaryExpr:
 		return object{
@@ -86,7 +86,7 @@ func describeMatching(matching *parser.VectorMatching) any {
 		return nil
 	}
 	return object{
-		"card": matching.Card.String(), "on": matching.On, "labels": listOf(matching.MatchingLabels), "include": listOf(matching.Include),
+		"card": matching.Card.String(), "on": matching.On, "labels": append([]string{}, matching.MatchingLabels...), "include": append([]string{}, matching.Include...),
 		"fillValues": object{"lhs": matching.FillValues.LHS, "rhs": matching.FillValues.RHS},
 	}
 }
@@ -120,10 +120,3 @@ func describeOperand(operand parser.Expr) any {
 }
 
 func formatNumber(value float64) string { return strconv.FormatFloat(value, 'f', -1, 64) }
-
-func listOf(names []string) []string {
-	if names == nil {
-		return []string{}
-	}
-	return names
-}

@@ -46,18 +46,18 @@ type Evaluation struct {
 // It returns ErrBeyondArithmetic, or an error of the engine, when the extent cannot
 // be computed. Such a query may still be valid in a tier: see UnknownExtent.
 //
-// The extent is remembered relative to its start: a panel that is refreshed asks
-// the same again, some seconds later.
+// The extent is cached relative to its start: a panel that is refreshed sends the same
+// query again, some seconds later.
 func (q *Query) Extent(e Evaluation) (Extent, error) {
 	if q.facts.namesTime {
 		return q.computeExtent(e) // It does not move along with the start.
 	}
 	key := cacheKey{kind: extentOf, text: q.text, strict: q.strict, span: e.End.Sub(e.Start), step: e.Step, lookback: e.LookbackDelta}
-	found := cached(key, func() (relativeExtent, int) {
+	relative := cached(key, func() (relativeExtent, int) {
 		extent, err := q.computeExtent(e)
 		return relativeExtent{extent: extent, start: e.Start.UnixMilli(), err: err}, sizeOfError(err)
 	})
-	return found.at(e.Start), found.err
+	return relative.at(e.Start), relative.err
 }
 
 // relativeExtent is an extent with the start that it was computed for.
@@ -123,19 +123,19 @@ type reads struct {
 }
 
 func readsOf(expression parser.Expr) reads {
-	var found reads
+	var r reads
 	note := func(timestamp *int64, durations ...time.Duration) {
 		if timestamp != nil {
-			found.farthest = max(found.farthest, math.Abs(float64(*timestamp)))
+			r.farthest = max(r.farthest, math.Abs(float64(*timestamp)))
 		}
 		for _, duration := range durations {
-			found.reach += math.Abs(float64(duration))
+			r.reach += math.Abs(float64(duration))
 		}
 	}
 	parser.Inspect(expression, func(node parser.Node, path []parser.Node) error {
 		switch node := node.(type) {
 		case *parser.Call:
-			found.selects = found.selects || node.Func.Name == "info"
+			r.selects = r.selects || node.Func.Name == "info"
 		case *parser.MatrixSelector:
 			note(nil, node.Range)
 		case *parser.SubqueryExpr:
@@ -144,7 +144,7 @@ func readsOf(expression parser.Expr) reads {
 			if node == nil {
 				return nil
 			}
-			found.selects = true
+			r.selects = true
 			note(node.Timestamp, node.OriginalOffset, node.Offset)
 			var window time.Duration
 			for _, ancestor := range path {
@@ -155,11 +155,11 @@ func readsOf(expression parser.Expr) reads {
 					window += ancestor.Range
 				}
 			}
-			found.window = max(found.window, window)
+			r.window = max(r.window, window)
 		}
 		return nil
 	})
-	return found
+	return r
 }
 
 // UnknownExtent returns the extent of a query that cannot be parsed here. It may read

@@ -32,7 +32,7 @@ func readBy(text string, e Evaluation) (Extent, error) {
 	return query.Extent(e)
 }
 
-func TestExtent(t *testing.T) {
+func TestExtent_BoundsWhatAQueryReads(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		query  string
@@ -76,9 +76,11 @@ func TestExtent_LookbackDelta(t *testing.T) {
 
 func TestExtent_WithoutSelector(t *testing.T) {
 	for _, query := range []string{"1", "vector(1)", "time() - 5", `"text"`} {
-		extent, err := readBy(query, Evaluation{Start: now.Add(-day), End: now, Step: minute})
-		require.NoError(t, err)
-		require.True(t, extent.Nothing, query)
+		t.Run(query, func(t *testing.T) {
+			extent, err := readBy(query, Evaluation{Start: now.Add(-day), End: now, Step: minute})
+			require.NoError(t, err)
+			require.True(t, extent.Nothing, query)
+		})
 	}
 }
 
@@ -88,12 +90,16 @@ func TestExtent_BeyondArithmetic(t *testing.T) {
 		"max_over_time((max_over_time(x[200y:1y]))[200y:1y])", "max_over_time((rate(x[200y]))[100y:1y])",
 		"x offset 290y",
 	} {
-		_, err := readBy(query, Evaluation{Start: now, End: now})
-		require.ErrorIs(t, err, ErrBeyondArithmetic, query)
+		t.Run(query, func(t *testing.T) {
+			_, err := readBy(query, Evaluation{Start: now, End: now})
+			require.ErrorIs(t, err, ErrBeyondArithmetic, query)
+		})
 	}
 	for _, query := range []string{"x @ 1125899906842", "x @ -1125899906842", "rate(x[70y] offset 70y)"} {
-		_, err := readBy(query, Evaluation{Start: now, End: now})
-		require.NoError(t, err, query)
+		t.Run(query, func(t *testing.T) {
+			_, err := readBy(query, Evaluation{Start: now, End: now})
+			require.NoError(t, err, query)
+		})
 	}
 }
 
@@ -103,13 +109,15 @@ func TestExtent_TimesInTheQueryDoNotMove(t *testing.T) {
 	for _, query := range []string{
 		"up offset 1h", "up @ 1000", "max_over_time(up[10m:1m] @ 1000)", "up - up @ 1000", "up @ 1000 - up", "max_over_time(up[10m:1m] @ end())", "sum(rate(up[10m] @ 1000))",
 	} {
-		for _, start := range []time.Time{now, now.Add(hour)} {
-			extent, err := readBy(query, Evaluation{Start: start, End: start})
-			require.NoError(t, err)
-			fresh, err := anew(t, query).computeExtent(Evaluation{Start: start, End: start})
-			require.NoError(t, err)
-			require.Equal(t, fresh, extent, query)
-		}
+		t.Run(query, func(t *testing.T) {
+			for _, start := range []time.Time{now, now.Add(hour)} {
+				extent, err := readBy(query, Evaluation{Start: start, End: start})
+				require.NoError(t, err)
+				fresh, err := anew(t, query).computeExtent(Evaluation{Start: start, End: start})
+				require.NoError(t, err)
+				require.Equal(t, fresh, extent, query)
+			}
+		})
 	}
 }
 
@@ -158,26 +166,28 @@ func TestExtent_AgreesWithTheEngine(t *testing.T) {
 		"rate(x[1h] anchored)", "rate(x[1h] smoothed)", "x smoothed", "label_replace(x, \"a\", \"$1\", \"b\", \"(.*)\")",
 		"predict_linear(x[4h], 3600)", "x and on() (y offset 3d) unless z", "timestamp(x)", "count_values(\"v\", x)", "info(x)", "topk(3, x @ end())",
 	} {
-		for _, span := range []time.Duration{0, 10 * minute, 6 * hour} {
-			recorded := &recorder{oldest: math.MaxInt64, newest: math.MinInt64}
-			extent, err := readBy(query, Evaluation{Start: now.Add(-span), End: now, Step: step(span)})
-			require.NoError(t, err, query)
-			var evaluation promql.Query
-			if span == 0 {
-				evaluation, err = engine.NewInstantQuery(t.Context(), recorded, nil, query, now)
-			} else {
-				evaluation, err = engine.NewRangeQuery(t.Context(), recorded, nil, query, now.Add(-span), now, step(span))
+		t.Run(query, func(t *testing.T) {
+			for _, span := range []time.Duration{0, 10 * minute, 6 * hour} {
+				recorded := &recorder{oldest: math.MaxInt64, newest: math.MinInt64}
+				extent, err := readBy(query, Evaluation{Start: now.Add(-span), End: now, Step: step(span)})
+				require.NoError(t, err, query)
+				var evaluation promql.Query
+				if span == 0 {
+					evaluation, err = engine.NewInstantQuery(t.Context(), recorded, nil, query, now)
+				} else {
+					evaluation, err = engine.NewRangeQuery(t.Context(), recorded, nil, query, now.Add(-span), now, step(span))
+				}
+				require.NoError(t, err, query)
+				result := evaluation.Exec(t.Context())
+				require.NoError(t, result.Err, query)
+				evaluation.Close()
+				if recorded.oldest == math.MaxInt64 {
+					t.Fatalf("%s: the engine asked its storage for nothing", query)
+				}
+				require.LessOrEqual(t, extent.Oldest, recorded.oldest, "%s over %s reads older samples than its extent says", query, span)
+				require.GreaterOrEqual(t, extent.Newest, recorded.newest, "%s over %s reads newer samples than its extent says", query, span)
 			}
-			require.NoError(t, err, query)
-			result := evaluation.Exec(t.Context())
-			require.NoError(t, result.Err, query)
-			evaluation.Close()
-			if recorded.oldest == math.MaxInt64 {
-				t.Fatalf("%s: the engine asked its storage for nothing", query)
-			}
-			require.LessOrEqual(t, extent.Oldest, recorded.oldest, "%s over %s reads older samples than its extent says", query, span)
-			require.GreaterOrEqual(t, extent.Newest, recorded.newest, "%s over %s reads newer samples than its extent says", query, span)
-		}
+		})
 	}
 }
 
@@ -187,15 +197,17 @@ func TestExtent_RememberedIsTheSame(t *testing.T) {
 		"up", "rate(x[5m] offset 1h)", "x @ start()", "x @ end()", "max_over_time(x[1h:5m] @ end())", "x @ 1000000000", "vector(1)", "rate(x[step()])",
 		"x offset step()", "max_over_time(x[range() + 1m:1m])", "x + time() - start()", "info(x)", "x @ 9223372036854775",
 	} {
-		for _, span := range []time.Duration{0, hour} {
-			for _, shift := range []time.Duration{0, 17 * time.Millisecond, day, -3 * hour} {
-				e := Evaluation{Start: now.Add(shift - span), End: now.Add(shift), Step: step(span)}
-				remembered, rememberedError := readBy(query, e)
-				computed, err := anew(t, query).computeExtent(e)
-				require.Equal(t, err, rememberedError)
-				require.Equal(t, computed, remembered, "%s over %s, %s later", query, span, shift)
+		t.Run(query, func(t *testing.T) {
+			for _, span := range []time.Duration{0, hour} {
+				for _, shift := range []time.Duration{0, 17 * time.Millisecond, day, -3 * hour} {
+					e := Evaluation{Start: now.Add(shift - span), End: now.Add(shift), Step: step(span)}
+					remembered, rememberedError := readBy(query, e)
+					computed, err := anew(t, query).computeExtent(e)
+					require.Equal(t, err, rememberedError)
+					require.Equal(t, computed, remembered, "%s over %s, %s later", query, span, shift)
+				}
 			}
-		}
+		})
 	}
 }
 

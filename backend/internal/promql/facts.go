@@ -10,7 +10,7 @@ import (
 
 // facts are what a text says without regard to time and series.
 type facts struct {
-	defaultSteps, dependsOnResets bool
+	defaultSteps, dependsOnResets, callsInfo bool
 	// namesEnds is set where @ start() or @ end() stands in the query.
 	namesEnds bool
 	// namesTime is set where a timestamp stands in the query, after @.
@@ -32,39 +32,40 @@ func (q *Query) DependsOnResets() bool { return q.facts.dependsOnResets }
 func (q *Query) Separable() error { return q.facts.inseparable }
 
 func factsOf(root parser.Expr) facts {
-	var found facts
+	var f facts
 	parser.Inspect(root, func(node parser.Node, path []parser.Node) error {
 		switch node := node.(type) {
 		case *parser.Call:
 			switch node.Func.Name {
 			case "start", "end", "range", "step":
-				found.inseparable = fmt.Errorf("%s() would be that of a piece", node.Func.Name)
+				f.inseparable = fmt.Errorf("%s() would be that of a piece", node.Func.Name)
 			case "info":
-				found.inseparable = errors.New("what info() joins may depend on the time range")
+				f.callsInfo = true
+				f.inseparable = errors.New("what info() joins may depend on the time range")
 			}
 		case *parser.AggregateExpr:
 			if node.Op == parser.LIMITK || node.Op == parser.LIMIT_RATIO {
-				found.inseparable = errors.New("which series it samples may depend on the time range")
+				f.inseparable = errors.New("which series it samples may depend on the time range")
 			}
 		case *parser.VectorSelector:
-			found.dependsOnResets = found.dependsOnResets || seesResets(path)
+			f.dependsOnResets = f.dependsOnResets || seesResets(path)
 			if node != nil {
-				found.at(node.StartOrEnd, node.Timestamp)
-				found.durations(node.OriginalOffsetExpr)
+				f.at(node.StartOrEnd, node.Timestamp)
+				f.durations(node.OriginalOffsetExpr)
 			}
 		case *parser.MatrixSelector:
-			found.durations(node.RangeExpr)
+			f.durations(node.RangeExpr)
 		case *parser.SubqueryExpr:
-			found.defaultSteps = found.defaultSteps || (node.Step == 0 && node.StepExpr == nil)
-			found.at(node.StartOrEnd, node.Timestamp)
-			found.durations(node.RangeExpr, node.OriginalOffsetExpr, node.StepExpr)
+			f.defaultSteps = f.defaultSteps || (node.Step == 0 && node.StepExpr == nil)
+			f.at(node.StartOrEnd, node.Timestamp)
+			f.durations(node.RangeExpr, node.OriginalOffsetExpr, node.StepExpr)
 		}
 		return nil
 	})
-	return found
+	return f
 }
 
-// at notes what stands after an @.
+// at records what follows an @.
 func (f *facts) at(bound parser.ItemType, timestamp *int64) {
 	f.namesEnds = f.namesEnds || bound != 0
 	f.namesTime = f.namesTime || timestamp != nil

@@ -37,7 +37,7 @@ func (q *Query) WithLabels(injected map[string]string) (*Query, error) {
 		err  error
 	}
 	key := cacheKey{kind: injectedInto, text: q.text, strict: q.strict, labels: FormatLabels(injected)}
-	found := cached(key, func() (rewritten, int) {
+	result := cached(key, func() (rewritten, int) {
 		query, err := q.inject(injected)
 		if err != nil {
 			err = notRewritable(err)
@@ -46,12 +46,12 @@ func (q *Query) WithLabels(injected map[string]string) (*Query, error) {
 		return rewritten{text: query.text}, len(query.text)
 	})
 	switch {
-	case found.err != nil:
-		return nil, found.err
-	case found.text == q.text:
+	case result.err != nil:
+		return nil, result.err
+	case result.text == q.text:
 		return q, nil
 	}
-	return parse(found.text, q.strict)
+	return parse(result.text, q.strict)
 }
 
 func (q *Query) inject(injected map[string]string) (*Query, error) {
@@ -61,28 +61,32 @@ func (q *Query) inject(injected map[string]string) (*Query, error) {
 		return q, nil
 	}
 	if unwrapParens(root).Type() == parser.ValueTypeMatrix {
-		return nil, errors.New("it asks for raw samples")
+		return nil, errors.New("it selects raw samples")
 	}
-	writer := &injector{injected: injected, names: names, editor: editor{query: q}}
-	meant, err := writer.expression(clone(root))
+	meant, err := (&injector{injected, names}).expression(clone(root))
 	if err != nil {
 		return nil, err
 	}
-	return writer.editor.apply(meant)
+	return q.write(meant)
 }
 
 // WithLabelsInSelectors returns an expression whose selectors a server can answer
 // that lacks the injected labels. It is for an endpoint that reads the selectors of
 // a query and nothing else of it. It returns the errors of WithLabels.
 func (q *Query) WithLabelsInSelectors(injected map[string]string) (*Query, error) {
-	meant := clone(q.tree())
-	writer := &injector{injected: injected, editor: editor{query: q}}
+	meant, isChanged := clone(q.tree()), false
 	for _, selector := range selectorsIn(meant) {
-		if err := writer.selector(selector); err != nil {
-			return nil, notRewritable(err)
+		matchers, err := Selector(selector.LabelMatchers).WithLabels(injected)
+		if err != nil {
+			return nil, err
 		}
+		isChanged = isChanged || !slices.Equal(matchers, selector.LabelMatchers)
+		selector.LabelMatchers = matchers
 	}
-	query, err := writer.editor.apply(meant)
+	if !isChanged {
+		return q, nil
+	}
+	query, err := q.write(meant)
 	return query, notRewritable(err)
 }
 
@@ -108,16 +112,14 @@ func (s Selector) WithLabels(injected map[string]string) (Selector, error) {
 	return kept, nil
 }
 
-// injector puts labels on the leaves of an expression: in its tree, which says
-// what is meant, and in its text.
+// injector puts labels on the leaves of an expression.
 type injector struct {
 	injected map[string]string
 	names    []string // of the injected labels, sorted
-	editor   editor
 }
 
-// expression returns an expression with the labels on its leaves, in whose place it
-// is. It changes the selectors of the expression.
+// expression returns an expression with the labels on its leaves. It changes the
+// selectors of the given one.
 func (r *injector) expression(node parser.Expr) (parser.Expr, error) {
 	switch node := node.(type) {
 	case *parser.VectorSelector:
@@ -137,7 +139,7 @@ func (r *injector) expression(node parser.Expr) (parser.Expr, error) {
 // would have taken.
 func (r *injector) call(call *parser.Call) (parser.Expr, error) {
 	if call.Func.Name == "info" {
-		return nil, errors.New("info() joins with series of its own")
+		return nil, errors.New("info() joins with series that no argument names")
 	}
 	carried := map[string]string{}
 	changed, err := rebuild(call, func(argument parser.Expr) (parser.Expr, error) {
@@ -199,35 +201,19 @@ func labelsOfAbsent(matchers []*labels.Matcher, injected map[string]string) map[
 	return taken
 }
 
-func (r *injector) selector(selector *parser.VectorSelector) error {
-	matchers, err := Selector(selector.LabelMatchers).WithLabels(r.injected)
-	if err != nil || slices.Equal(matchers, selector.LabelMatchers) {
-		return err
-	}
-	selector.LabelMatchers = matchers
-	end, text, err := r.editor.rewritten(selector)
-	r.editor.replace(int(selector.PosRange.Start), end, text)
+func (r *injector) selector(selector *parser.VectorSelector) (err error) {
+	selector.LabelMatchers, err = Selector(selector.LabelMatchers).WithLabels(r.injected)
 	return err
 }
 
 // wrap puts label_replace() around an expression, once per label.
 func (r *injector) wrap(node parser.Expr, injected map[string]string) parser.Expr {
-	place := node.PositionRange()
-	var before, after strings.Builder
+	literal := func(value string) parser.Expr { return &parser.StringLiteral{Val: value} }
 	for _, name := range r.names {
-		value, is := injected[name]
-		if !is {
-			continue
+		if value, is := injected[name]; is {
+			replacement := literal(strings.ReplaceAll(value, "$", "$$"))
+			node = &parser.Call{Func: parser.Functions["label_replace"], Args: parser.Expressions{node, literal(name), replacement, literal(""), literal("")}}
 		}
-		literal := func(value string) parser.Expr { return &parser.StringLiteral{Val: value} }
-		arguments := parser.Expressions{literal(name), literal(strings.ReplaceAll(value, "$", "$$")), literal(""), literal("")}
-		before.WriteString("label_replace(")
-		for _, argument := range arguments {
-			after.WriteString(", " + argument.String())
-		}
-		after.WriteString(")")
-		node = &parser.Call{Func: parser.Functions["label_replace"], Args: append(parser.Expressions{node}, arguments...)}
 	}
-	r.editor.around(place, before.String(), after.String())
 	return node
 }

@@ -6,8 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestFlowOf follows the label l.
-func TestFlowOf(t *testing.T) {
+// TestFlowOf_FollowsALabelToTheResult follows the label l.
+func TestFlowOf_FollowsALabelToTheResult(t *testing.T) {
 	for expected, queries := range map[flow][]string{
 		unchanged: {
 			`1`, `"l"`, `vector(1)`, `scalar(x)`, `absent(x)`, `absent_over_time(x[5m])`, `sum(x)`, `sum without (l) (x)`, `count_values("m", x)`, `sum(x) + sum(y)`, `sum(x) + 1`,

@@ -2,11 +2,8 @@ package promql
 
 import (
 	"errors"
-	"slices"
-	"strconv"
 	"time"
 
-	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
@@ -36,15 +33,7 @@ func (q *Query) Frozen(start, end time.Time) (*Query, error) {
 		}
 		return nil
 	})
-	edit := editor{query: q}
-	tokens := slices.Collect(tokensFrom(q.text, 0))
-	for i := 1; i+2 < len(tokens); i++ {
-		at, is := times[tokens[i].Typ]
-		if is && tokens[i-1].Typ == parser.AT && tokens[i+2].Typ == parser.RIGHT_PAREN {
-			edit.replace(int(tokens[i].Pos), endOf(tokens[i+2]), strconv.FormatFloat(float64(at.UnixMilli())/1000, 'f', 3, 64))
-		}
-	}
-	frozen, err := edit.apply(meant)
+	frozen, err := q.write(meant)
 	if err != nil {
 		return nil, errors.New("it cannot be written down with its times")
 	}
@@ -59,21 +48,11 @@ func (q *Query) WithSteps(step time.Duration) (*Query, error) {
 		return q, nil
 	}
 	meant := clone(q.tree())
-	edit := editor{query: q}
 	parser.Inspect(meant, func(node parser.Node, _ []parser.Node) error {
-		subquery, ok := node.(*parser.SubqueryExpr)
-		if !ok || subquery.Step != 0 || subquery.StepExpr != nil {
-			return nil
-		}
-		subquery.Step = step
-		// The step goes in front of the bracket that ends the range.
-		for token := range tokensFrom(q.text, int(subquery.Expr.PositionRange().End)) {
-			if token.Typ == parser.RIGHT_BRACKET {
-				edit.replace(int(token.Pos), int(token.Pos), model.Duration(step).String())
-				break
-			}
+		if subquery, is := node.(*parser.SubqueryExpr); is && subquery.Step == 0 && subquery.StepExpr == nil {
+			subquery.Step = step
 		}
 		return nil
 	})
-	return edit.apply(meant)
+	return q.write(meant)
 }

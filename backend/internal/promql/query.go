@@ -29,8 +29,8 @@ var (
 )
 
 // Query is a parsed PromQL text. It never changes, and is safe for concurrent
-// use. Methods that change a query return another one. They leave every byte
-// alone that they need not change.
+// use. Methods that change a query return another one, whose text is written anew,
+// or the query itself where nothing is to be changed.
 type Query struct {
 	text   string
 	strict bool
@@ -40,11 +40,11 @@ type Query struct {
 	root atomic.Pointer[weak.Pointer[parser.Expr]]
 }
 
-// Parse returns the query of a text. It remembers queries, and also errors.
+// Parse returns the query of a text. It caches queries, and also errors.
 //
-// It returns the error of Prometheus' parser for a text that is no PromQL. Such a
+// It returns the error of Prometheus' parser for a text that is not PromQL. Such a
 // text may still be valid in a tier that is newer or speaks another dialect. See
-// Mistakes for all that is wrong with it.
+// ErrorTexts for all errors in it.
 func Parse(text string) (*Query, error) { return parse(text, false) }
 
 // ParseStrictly is Parse for names as Prometheus has them by default: those with
@@ -58,21 +58,21 @@ type parsed struct {
 
 func parse(text string, strict bool) (*Query, error) {
 	key := cacheKey{kind: queryOf, text: text, strict: strict}
-	if found, ok := lookUp[parsed](key); ok {
-		return found.query, found.err
+	if known, ok := lookUp[parsed](key); ok {
+		return known.query, known.err
 	}
 	key.text = strings.Clone(text) // It may be a part of a whole request.
-	found := cached(key, func() (parsed, int) {
+	outcome := cached(key, func() (parsed, int) {
 		query := &Query{text: key.text, strict: strict}
 		root, err := query.parser().ParseExpr(query.text)
 		if err != nil {
-			return parsed{err: err}, sizeOfMistakes(err)
+			return parsed{err: err}, sizeOfError(err)
 		}
 		query.keep(root)
 		query.facts = factsOf(root)
 		return parsed{query: query}, sizeOfError(query.facts.inseparable)
 	})
-	return found.query, found.err
+	return outcome.query, outcome.err
 }
 
 func (q *Query) parser() parser.Parser {
@@ -100,26 +100,28 @@ func (q *Query) tree() parser.Expr {
 	return root
 }
 
-// Mistakes returns what an error of Parse says is wrong with a text, each mistake
-// with its position, and as many as most.
-func Mistakes(err error, most int) []string {
+// ErrorTexts returns the texts of the first errors in an error of Parse, with their
+// positions. limit is how many it returns at most.
+func ErrorTexts(err error, limit int) []string {
 	list, is := errors.AsType[parser.ParseErrors](err)
 	if !is {
 		return []string{err.Error()}
 	}
 	var texts []string
-	for _, mistake := range list[:min(len(list), most)] {
-		texts = append(texts, mistake.Error())
+	for _, parseError := range list[:min(len(list), limit)] {
+		texts = append(texts, parseError.Error())
 	}
 	return texts
 }
 
-// sizeOfMistakes returns how many bytes an error of the parser takes.
-func sizeOfMistakes(err error) int {
-	list, _ := errors.AsType[parser.ParseErrors](err)
-	size := 0
-	for _, mistake := range list {
-		size += len(mistake.Err.Error()) + int(unsafe.Sizeof(mistake))
+// sizeOfError returns how many bytes an error takes; zero for none.
+func sizeOfError(err error) (size int) {
+	list, is := errors.AsType[parser.ParseErrors](err)
+	if !is && err != nil {
+		return len(err.Error())
+	}
+	for _, parseError := range list {
+		size += len(parseError.Err.Error()) + int(unsafe.Sizeof(parseError))
 	}
 	return size
 }

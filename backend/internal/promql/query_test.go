@@ -54,21 +54,23 @@ func TestParse_QueriesAndErrorsAreRemembered(t *testing.T) {
 
 func TestParse_NamesWithoutQuotes(t *testing.T) {
 	for _, text := range []string{`größe`, `a.b`, `sum by (a.b) (c)`, `a{größe="1"}`} {
-		_, err := Parse(text)
-		require.NoError(t, err, text)
-		_, err = ParseStrictly(text)
-		require.ErrorContains(t, err, "parse error", text)
+		t.Run(text, func(t *testing.T) {
+			_, err := Parse(text)
+			require.NoError(t, err, text)
+			_, err = ParseStrictly(text)
+			require.ErrorContains(t, err, "parse error", text)
+		})
 	}
 }
 
-func TestMistakes(t *testing.T) {
+func TestErrorTexts_HavePositions(t *testing.T) {
 	_, err := Parse(`abs(a, b) + rate(c)`)
 	require.Error(t, err)
-	all := Mistakes(err, 10)
+	all := ErrorTexts(err, 10)
 	require.Len(t, all, 2)
-	require.Equal(t, all[:1], Mistakes(err, 1))
+	require.Equal(t, all[:1], ErrorTexts(err, 1))
 	require.Contains(t, all[1], "1:18: parse error")
-	require.Equal(t, []string{"another error"}, Mistakes(errors.New("another error"), 1))
+	require.Equal(t, []string{"another error"}, ErrorTexts(errors.New("another error"), 1))
 }
 
 // What a query says does not depend on whether its tree is still there.
@@ -91,30 +93,32 @@ func TestQuery_NoMethodChangesItsTree(t *testing.T) {
 		`absent(((q{cluster!="",b="c"})))`, `histogram_quantile(0.9, rate(h[step() * 5])) + start()`, `info(x, {data="y"})`, `-(x > bool 1)`, `"text"`, `x[5m]`,
 		`histogram_count(rate(x[5m])) + sum(((y)))`,
 	} {
-		query, err := ParseStrictly(text)
-		require.NoError(t, err, text)
-		root := query.tree()
-		var all sync.WaitGroup
-		for range 4 {
-			all.Go(func() {
-				_, _ = query.inject(injected)
-				_, _ = query.WithLabelsInSelectors(injected)
-				_, _ = query.WithSteps(minute)
-				_, _ = query.Frozen(now, now.Add(hour))
-				_, _ = query.computeExtent(Evaluation{Start: now, End: now.Add(hour), Step: minute})
-				_, _ = query.Confined(func(Selector) (Selector, error) { return ParseSelector(`{a="b"}`) })
-				_, _, _, _ = query.Selectors(), query.IsEmptyOverNothing(), query.Pretty(), query.Describe()
-			})
-		}
-		all.Wait()
-		again, err := strictParser.ParseExpr(text)
-		require.NoError(t, err)
-		require.Equal(t, fmt.Sprintf("%#v", describe(again)), fmt.Sprintf("%#v", describe(root)), text)
-		require.NoError(t, verify(root, again), text)
+		t.Run(text, func(t *testing.T) {
+			query, err := ParseStrictly(text)
+			require.NoError(t, err, text)
+			root := query.tree()
+			var all sync.WaitGroup
+			for range 4 {
+				all.Go(func() {
+					_, _ = query.inject(injected)
+					_, _ = query.WithLabelsInSelectors(injected)
+					_, _ = query.WithSteps(minute)
+					_, _ = query.Frozen(now, now.Add(hour))
+					_, _ = query.computeExtent(Evaluation{Start: now, End: now.Add(hour), Step: minute})
+					_, _ = query.Confined(func(Selector) (Selector, error) { return ParseSelector(`{a="b"}`) })
+					_, _, _, _ = query.Selectors(), query.IsEmptyOverNothing(), query.Pretty(), query.Describe()
+				})
+			}
+			all.Wait()
+			again, err := strictParser.ParseExpr(text)
+			require.NoError(t, err)
+			require.Equal(t, fmt.Sprintf("%#v", describe(again)), fmt.Sprintf("%#v", describe(root)), text)
+			require.NoError(t, verify(root, again), text)
+		})
 	}
 }
 
-// The cache takes what it may take, whatever is asked.
+// The cache never takes more memory than its bound.
 func TestCache_HoldsAsManyBytesAsItMay(t *testing.T) {
 	long := strings.Repeat("x", 40_000)
 	for i := range 2_000 {

@@ -94,11 +94,9 @@ func infoSelector(call *parser.Call, implicit map[*parser.VectorSelector]bool) S
 	if len(call.Args) > 1 {
 		if selector, ok := call.Args[1].(*parser.VectorSelector); ok {
 			implicit[selector] = true
-			for _, matcher := range selector.LabelMatchers {
-				if matcher.Name == model.MetricNameLabel {
-					names = append(names, matcher)
-				}
-			}
+			names = slices.DeleteFunc(slices.Clone(selector.LabelMatchers), func(matcher *labels.Matcher) bool {
+				return matcher.Name != model.MetricNameLabel
+			})
 		}
 	}
 	if len(names) == 0 {

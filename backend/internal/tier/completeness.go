@@ -81,12 +81,12 @@ type completeness struct {
 
 // NewSeriesEvidence returns evidence that decisions can be based on. Nothing that its
 // argument refers to may change afterwards.
-func NewSeriesEvidence(found SeriesEvidence) *SeriesEvidence {
-	found.serial = serials.Add(1)
-	found.others = slices.DeleteFunc(slices.Clone(found.Sources), func(source map[string]string) bool {
-		return found.HotLabelsKnown && maps.Equal(source, found.HotLabels)
+func NewSeriesEvidence(e SeriesEvidence) *SeriesEvidence {
+	e.serial = serials.Add(1)
+	e.others = slices.DeleteFunc(slices.Clone(e.Sources), func(source map[string]string) bool {
+		return e.HotLabelsKnown && maps.Equal(source, e.HotLabels)
 	})
-	return &found
+	return &e
 }
 
 // OnlySource reports whether all that cold holds comes from hot.
@@ -104,17 +104,17 @@ func (e *SeriesEvidence) Others() []map[string]string { return e.others }
 // names until ctx ends. After that, hot counts as incomplete.
 func (e *SeriesEvidence) Completeness(ctx context.Context, key promql.Key, selectors func() ([]promql.Selector, error)) (is Completeness, why Note, understood bool) {
 	if e == nil {
-		found := e.completeness(ctx, selectors)
-		return found.is, found.why, found.understood
+		result := e.completeness(ctx, selectors)
+		return result.is, result.why, result.understood
 	}
-	found := promql.Remembered(promql.KeyOf("completeness", strconv.FormatUint(e.serial, 16), string(key[:])), func() (completeness, int) {
-		found := e.completeness(ctx, selectors)
+	result := promql.Remembered(promql.KeyOf("completeness", strconv.FormatUint(e.serial, 16), string(key[:])), func() (completeness, int) {
+		result := e.completeness(ctx, selectors)
 		if errors.Is(ctx.Err(), context.Canceled) {
-			return found, promql.Forget // Its caller has gone.
+			return result, promql.Forget // Its caller has gone.
 		}
-		return found, len(found.why.Detail) + len(found.why.Public)
+		return result, len(result.why.Detail) + len(result.why.Public)
 	})
-	return found.is, found.why, found.understood
+	return result.is, result.why, result.understood
 }
 
 func (e *SeriesEvidence) completeness(ctx context.Context, selectors func() ([]promql.Selector, error)) completeness {
@@ -143,7 +143,7 @@ func (e *SeriesEvidence) completeness(ctx context.Context, selectors func() ([]p
 func (e *SeriesEvidence) ofSelector(ctx context.Context, selector promql.Selector) (Completeness, Note) {
 	names, finite := finiteNames(selector)
 	if !e.SourcesKnown {
-		if missing, some := e.missingFrom(names, finite); some {
+		if missing, some := e.missingFrom(names); some {
 			return Incomplete, PublicNote("hot has no metric " + missing)
 		}
 		return Assumed, PublicNote("cold cannot tell its sources, so hot is taken to be complete")
@@ -160,7 +160,7 @@ func (e *SeriesEvidence) ofSelector(ctx context.Context, selector promql.Selecto
 	if !finite {
 		return e.ofPattern(ctx, selector)
 	}
-	if missing, some := e.missingFrom(names, finite); some {
+	if missing, some := e.missingFrom(names); some {
 		return Incomplete, PublicNote("hot has no metric " + missing)
 	}
 	for _, name := range names {
@@ -172,12 +172,9 @@ func (e *SeriesEvidence) ofSelector(ctx context.Context, selector promql.Selecto
 }
 
 // missingFrom returns a name that hot does not hold.
-func (e *SeriesEvidence) missingFrom(names []string, finite bool) (string, bool) {
-	if !finite || e.HotNames == nil {
-		return "", false
-	}
+func (e *SeriesEvidence) missingFrom(names []string) (string, bool) {
 	for _, name := range names {
-		if _, there := e.HotNames[name]; !there {
+		if _, there := e.HotNames[name]; !there && e.HotNames != nil {
 			return name, true
 		}
 	}
@@ -190,16 +187,16 @@ func (e *SeriesEvidence) ofPattern(ctx context.Context, selector promql.Selector
 	if selector.MatchesName("") {
 		return Incomplete, PublicNote("cold has other sources, and the selector names no metric")
 	}
-	if name, found := e.OtherNames.matching(ctx, selector); found {
+	if name, isElsewhere := e.OtherNames.matching(ctx, selector); isElsewhere {
 		return Incomplete, Note{
 			Detail: fmt.Sprintf("another source than hot has the metric %s", name), Public: "another source than hot has a metric of such a name",
 		}
 	}
-	_, found := e.HotNames.matching(ctx, selector)
+	_, isInHot := e.HotNames.matching(ctx, selector)
 	switch {
 	case ctx.Err() != nil:
 		return Incomplete, PublicNote("cold has other sources, and it takes too long to compare the pattern with the names of their metrics")
-	case found:
+	case isInHot:
 		return Complete, PublicNote("only hot has metrics of such names")
 	}
 	return Incomplete, PublicNote("hot has no metric of such a name")
@@ -266,12 +263,7 @@ func finiteNames(selector promql.Selector) (names []string, finite bool) {
 	if !finite {
 		return nil, false
 	}
-	kept := make([]string, 0, len(names))
-	for _, name := range names {
-		if selector.MatchesName(name) {
-			kept = append(kept, name)
-		}
-	}
+	kept := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !selector.MatchesName(name) })
 	// The empty name stands for series without a name: no list of names has it.
 	if slices.Contains(kept, "") {
 		return nil, false

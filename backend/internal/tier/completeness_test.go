@@ -23,25 +23,32 @@ func selectorsOf(t *testing.T, texts ...string) []promql.Selector {
 	return list
 }
 
-func TestCompleteness(t *testing.T) {
-	lab := map[string]string{"cluster": "lab", "prometheus": "k8s"}
-	known := func(change func(*SeriesEvidence)) *SeriesEvidence {
-		learned := SeriesEvidence{
-			HotLabels: lab, HotLabelsKnown: true, InjectedLabels: lab, SourcesKnown: true,
-			Sources: []map[string]string{
-				lab, {"cluster": "lab", "prometheus": "users"}, {"cluster": "other", "prometheus": "k8s"}, {"tenant": "x"},
-			},
-			HotNames:   NewNameSet([]string{"up", "node_load1", "node_load5", "both"}),
-			OtherNames: NewNameSet([]string{"up", "both", "shop"}),
-		}
-		if change != nil {
-			change(&learned)
-		}
-		return NewSeriesEvidence(learned)
+// lab are the external labels of hot.
+var lab = map[string]string{"cluster": "lab", "prometheus": "k8s"}
+
+// known returns evidence of hot and three other sources, changed for a test.
+func known(change func(*SeriesEvidence)) *SeriesEvidence {
+	evidence := SeriesEvidence{
+		HotLabels: lab, HotLabelsKnown: true, InjectedLabels: lab, SourcesKnown: true,
+		Sources: []map[string]string{
+			lab, {"cluster": "lab", "prometheus": "users"}, {"cluster": "other", "prometheus": "k8s"}, {"tenant": "x"},
+		},
+		HotNames:   NewNameSet([]string{"up", "node_load1", "node_load5", "both"}),
+		OtherNames: NewNameSet([]string{"up", "both", "shop"}),
 	}
-	onlyHot := func(k *SeriesEvidence) { k.Sources = k.Sources[:1] }
-	noTenant := func(k *SeriesEvidence) { k.Sources = k.Sources[:3] }
-	cannotTell := func(k *SeriesEvidence) { k.SourcesKnown, k.Sources = false, nil }
+	if change != nil {
+		change(&evidence)
+	}
+	return NewSeriesEvidence(evidence)
+}
+
+func oneSource(k *SeriesEvidence) { k.Sources = k.Sources[:1] }
+
+func noTenant(k *SeriesEvidence) { k.Sources = k.Sources[:3] }
+
+func cannotTell(k *SeriesEvidence) { k.SourcesKnown, k.Sources = false, nil }
+
+func TestCompleteness_OfOneSelector(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		change   func(*SeriesEvidence)
@@ -52,7 +59,7 @@ func TestCompleteness(t *testing.T) {
 		{"a name that only hot has", nil, `node_load1`, Complete, "only hot has these metrics"},
 		{"a name that another source has too", nil, `up`, Incomplete, "another source than hot has the metric up too"},
 		{"a name that hot lacks", nil, `shop`, Incomplete, "hot has no metric shop"},
-		{"a name that nobody has", nil, `nobody`, Incomplete, "hot has no metric nobody"},
+		{"a name that no source has", nil, `missing`, Incomplete, "hot has no metric missing"},
 		{"no name", nil, `{job="a"}`, Incomplete, "names no metric"},
 		{"every series", nil, `{__name__!=""}`, Incomplete, "another source than hot has the metric"},
 		{"an alternative of names that only hot has", nil, `{__name__=~"node_load1|node_load5"}`, Complete, ""},
@@ -61,7 +68,7 @@ func TestCompleteness(t *testing.T) {
 		{"the alternative may be empty", nil, `{__name__=~"node_load1|",job="a"}`, Incomplete, ""},
 		{"a pattern that only hot matches", nil, `{__name__=~"node_.*"}`, Complete, "only hot has metrics of such names"},
 		{"a pattern that others match", nil, `{__name__=~".*o.*"}`, Incomplete, "another source than hot has the metric"},
-		{"a pattern that nobody matches", nil, `{__name__=~"zzz.*"}`, Incomplete, "hot has no metric of such a name"},
+		{"a pattern that no name matches", nil, `{__name__=~"zzz.*"}`, Incomplete, "hot has no metric of such a name"},
 		{"a negative pattern", nil, `{__name__!~"up|both|shop",job="a"}`, Incomplete, "names no metric"},
 		{"all of hot's labels are named", nil, `up{cluster="lab",prometheus="k8s"}`, Complete, "names hot's own external labels"},
 		{"a source that lacks the label may have it on its series", nil, `up{cluster="lab"}`, Incomplete, ""},
@@ -72,7 +79,7 @@ func TestCompleteness(t *testing.T) {
 		{"one label rules all others out", func(k *SeriesEvidence) { noTenant(k); k.Sources = append(k.Sources[:1:1], k.Sources[2]) }, `up{cluster="lab"}`, Complete, ""},
 		{"a regular expression pins nothing", noTenant, `up{cluster=~"lab",prometheus=~"k8s"}`, Incomplete, ""},
 		{"another value pins nothing", noTenant, `up{cluster="other",prometheus="k8s"}`, Incomplete, ""},
-		{"hot is the only source", onlyHot, `{job="a"}`, Complete, "hot is the only source"},
+		{"hot is the only source", oneSource, `{job="a"}`, Complete, "hot is the only source"},
 		{"hot is not among the sources", func(k *SeriesEvidence) { k.Sources = k.Sources[1:2] }, `up`, Incomplete, ""},
 		{"cold cannot tell", cannotTell, `up`, Assumed, "cold cannot tell its sources"},
 		{"cold cannot tell, no name", cannotTell, `{job="a"}`, Assumed, ""},
@@ -87,15 +94,18 @@ func TestCompleteness(t *testing.T) {
 		{"declared", func(k *SeriesEvidence) { k.Declared = true }, `up`, Complete, "declares"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			knowledge := known(test.change)
+			evidence := known(test.change)
 			for range 2 { // The second time it is remembered.
-				is, why, understood := knowledge.Completeness(t.Context(), promql.KeyOf(test.selector), func() ([]promql.Selector, error) { return selectorsOf(t, test.selector), nil })
+				is, why, understood := evidence.Completeness(t.Context(), promql.KeyOf(test.selector), func() ([]promql.Selector, error) { return selectorsOf(t, test.selector), nil })
 				require.True(t, understood)
 				require.Equal(t, test.expected, is, why)
 				require.Contains(t, why.Detail, test.why)
 			}
 		})
 	}
+}
+
+func TestCompleteness_OfAllSelectors(t *testing.T) {
 	of := func(k *SeriesEvidence, texts ...string) (Completeness, string) {
 		is, why, _ := k.Completeness(t.Context(), promql.KeyOf(texts...), func() ([]promql.Selector, error) { return selectorsOf(t, texts...), nil })
 		return is, why.Detail
@@ -114,7 +124,7 @@ func TestCompleteness(t *testing.T) {
 	require.Equal(t, Incomplete, is)
 	require.Equal(t, "the query is not understood here: no PromQL", note.Public)
 	require.False(t, understood)
-	require.True(t, known(onlyHot).OnlySource())
+	require.True(t, known(oneSource).OnlySource())
 	require.False(t, known(cannotTell).OnlySource())
 	require.False(t, known(nil).OnlySource())
 	require.False(t, (*SeriesEvidence)(nil).OnlySource())
@@ -127,24 +137,24 @@ func TestSeriesEvidence_ComparingAPatternEndsWithItsContext(t *testing.T) {
 	for i := range names {
 		names[i] = fmt.Sprintf("a_metric_of_some_length_%d_total", i)
 	}
-	knowledge := NewSeriesEvidence(SeriesEvidence{
+	evidence := NewSeriesEvidence(SeriesEvidence{
 		SourcesKnown: true, Sources: []map[string]string{{"cluster": "lab"}, {"cluster": "other"}}, HotLabelsKnown: true, HotLabels: map[string]string{"cluster": "lab"},
 		HotNames: NewNameSet(names), OtherNames: NewNameSet(names[:10]),
 	})
 	selectors := func() ([]promql.Selector, error) { return selectorsOf(t, `{__name__=~"(a?.*){200}[QZ]"}`), nil }
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	is, why, _ := knowledge.Completeness(ctx, promql.KeyOf("slow"), selectors)
+	is, why, _ := evidence.Completeness(ctx, promql.KeyOf("slow"), selectors)
 	require.Equal(t, Incomplete, is)
 	require.Contains(t, why.Detail, "takes too long")
-	is, why, _ = knowledge.Completeness(t.Context(), promql.KeyOf("slow"), func() ([]promql.Selector, error) { panic("it is remembered") })
+	is, why, _ = evidence.Completeness(t.Context(), promql.KeyOf("slow"), func() ([]promql.Selector, error) { panic("it is remembered") })
 	require.Equal(t, Incomplete, is)
 	require.Contains(t, why.Detail, "takes too long")
 
 	gone, leave := context.WithCancel(t.Context())
 	leave()
-	_, _, _ = knowledge.Completeness(gone, promql.KeyOf("quick"), func() ([]promql.Selector, error) { return selectorsOf(t, `{__name__=~"a_metric_of.*"}`), nil })
-	is, why, _ = knowledge.Completeness(t.Context(), promql.KeyOf("quick"), func() ([]promql.Selector, error) { return selectorsOf(t, `{__name__=~"zzz.*"}`), nil })
+	_, _, _ = evidence.Completeness(gone, promql.KeyOf("quick"), func() ([]promql.Selector, error) { return selectorsOf(t, `{__name__=~"a_metric_of.*"}`), nil })
+	is, why, _ = evidence.Completeness(t.Context(), promql.KeyOf("quick"), func() ([]promql.Selector, error) { return selectorsOf(t, `{__name__=~"zzz.*"}`), nil })
 	require.Equal(t, Incomplete, is)
 	require.Contains(t, why.Detail, "hot has no metric of such a name", "what ended with its caller is not remembered")
 }

@@ -13,10 +13,10 @@ import (
 type Strategy string
 
 const (
-	// StrategyRoute sends each query to one tier.
+	// StrategyRoute sends a query to one tier.
 	StrategyRoute Strategy = "route"
-	// StrategySplit asks hot for the newest steps of a range query and cold for
-	// the older ones.
+	// StrategySplit sends the newest steps of a range query to hot and the older ones
+	// to cold.
 	StrategySplit Strategy = "split"
 )
 
@@ -65,8 +65,8 @@ type CutInput struct {
 	Input
 	// Grid are the evaluation times.
 	Grid Grid
-	// Fresh is how far back from now the steps go that hot is asked for: the
-	// larger of threshold and freshness.
+	// Fresh is how far back from now the steps of hot go: the larger of threshold and
+	// freshness.
 	Fresh time.Duration
 	// ExtentAt returns what the query, its times frozen, reads at one evaluation
 	// time. Both ends of it must not move back while time goes on.

@@ -34,7 +34,7 @@ func cutInput(t testing.TB, query string, span, step time.Duration, change func(
 	return in, decision
 }
 
-func TestCut(t *testing.T) {
+func TestPlanCut_CutsWhereEachTierCoversItsSteps(t *testing.T) {
 	for name, test := range map[string]struct {
 		query  string
 		span   time.Duration
@@ -100,16 +100,18 @@ func TestColdFailed_HotAnswersOnlyWhatItHoldsForSure(t *testing.T) {
 		"its labels cannot be added":    {func(in *Input) { in.Unlabelled = "info" }, false, 0},
 		"it is down":                    {func(in *Input) { in.Hot.Available = false }, false, 0},
 	} {
-		decision, answers := input(test.change).ColdFailed()
-		require.Equal(t, test.answers, answers, name)
-		require.Len(t, decision.Warnings, test.warnings, name)
-		if answers {
-			require.Equal(t, []any{Hot, ReasonColdFailed}, []any{decision.Tier, decision.Reason}, name)
-		}
+		t.Run(name, func(t *testing.T) {
+			decision, answers := input(test.change).ColdFailed()
+			require.Equal(t, test.answers, answers, name)
+			require.Len(t, decision.Warnings, test.warnings, name)
+			if answers {
+				require.Equal(t, []any{Hot, ReasonColdFailed}, []any{decision.Tier, decision.Reason}, name)
+			}
+		})
 	}
 }
 
-func TestGrid(t *testing.T) {
+func TestGrid_CountsEvaluationTimes(t *testing.T) {
 	for _, step := range []time.Duration{0, 500 * time.Microsecond, 1500 * time.Microsecond} {
 		_, err := NewGrid(now, now, step)
 		require.ErrorContains(t, err, "whole number of milliseconds")
@@ -123,9 +125,9 @@ func TestGrid(t *testing.T) {
 	require.Equal(t, []int{4, 0, 0, 1, 3, 4, -1}, []int{grid.Len(), grid.Index(91), grid.Index(100), grid.Index(101), grid.Index(130), grid.Index(131), grid.Index(90)})
 }
 
-// TestEachStepLiesInTheCoverageOfItsTier cuts random queries under random
+// TestPlanCut_EachStepLiesInTheCoverageOfItsTier cuts random queries under random
 // coverage and looks at every step of every piece.
-func TestEachStepLiesInTheCoverageOfItsTier(t *testing.T) {
+func TestPlanCut_EachStepLiesInTheCoverageOfItsTier(t *testing.T) {
 	queries := []string{
 		`up`, `rate(up[7m])`, `up offset 13m`, `up offset -13m`, `max_over_time(up[40m:3m])`, `up - up offset 2h`, `up + up @ start()`, `up + up @ end()`,
 		`sum_over_time(up[10m] @ 1760000000)`, `max_over_time(rate(up[5m])[30m:1m] offset 5m)`, `max_over_time((up @ end())[10m:])`, `rate(up[step()])`,

@@ -9,7 +9,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
-func TestASentenceForEveryReasonOfThePlan(t *testing.T) {
+func TestSentence_SaysWhyForEveryRule(t *testing.T) {
 	for expected, change := range map[string]func(*Input){
 		"hot answers: the query reads 5m at once, less than the threshold of 15m, and hot holds it all": nil,
 		"hot answers: the query reads no samples":                                                       func(in *Input) { in.Extent = promql.Extent{Nothing: true} },
@@ -24,9 +24,11 @@ func TestASentenceForEveryReasonOfThePlan(t *testing.T) {
 			in.Extent = promql.RangeExtent(time.Time{}, now)
 		},
 	} {
-		in := input(change)
-		decision, err := Plan(in)
-		require.NoError(t, err)
-		require.Equal(t, expected, decision.Sentence(in))
+		t.Run(expected, func(t *testing.T) {
+			in := input(change)
+			decision, err := Plan(in)
+			require.NoError(t, err)
+			require.Equal(t, expected, decision.Sentence(in))
+		})
 	}
 }

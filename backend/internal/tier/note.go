@@ -21,7 +21,7 @@ func (n Note) For(detailed bool) string {
 	return n.Public
 }
 
-// Texts returns that form of each note, in their order.
+// Texts returns that form of the notes, in their order.
 func Texts(notes []Note, detailed bool) []string {
 	var texts []string
 	for _, note := range notes {

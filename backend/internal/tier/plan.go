@@ -29,7 +29,7 @@ type State struct {
 	// milliseconds since the Unix epoch: now for hot, now − lag for cold.
 	Newest int64
 	// Notes say why answers of the tier may be incomplete although it answers,
-	// each in one sentence without a line break.
+	// one sentence per note, without a line break.
 	Notes []Note
 }
 
@@ -48,7 +48,7 @@ type Input struct {
 	ColdParameter string
 	// Hot and Cold are the states of the tiers.
 	Hot, Cold State
-	// Threshold is the span from which on cold is asked.
+	// Threshold is the span from which on cold answers.
 	Threshold time.Duration
 	// ScrapeInterval is the time between two samples of a series.
 	ScrapeInterval time.Duration
@@ -65,7 +65,7 @@ type Input struct {
 	// EmptyBefore is set when hot, assumed to be complete, answered this query with
 	// nothing a short while ago.
 	EmptyBefore bool
-	// OnlyTier is the tier that alone serves what is asked, or empty.
+	// OnlyTier is the only tier that serves the endpoint, or empty.
 	OnlyTier Name
 	// HotReplicated is set when hot is one of several replicas: another one may
 	// hold what it does not.
@@ -78,7 +78,7 @@ type Input struct {
 	// then name external labels and sources.
 	Detailed bool
 
-	quiet bool // set where what the rules say is not read
+	quiet bool // set where the texts of the rules are not read
 }
 
 // Decision is the outcome of the routing rules.
@@ -93,7 +93,7 @@ type Decision struct {
 	// reason then.
 	Fallback       Name
 	FallbackReason Reason
-	// FallbackOnEmpty is set when cold is asked too if hot answers nothing.
+	// FallbackOnEmpty is set when cold gets the query too if hot's answer is empty.
 	FallbackOnEmpty bool
 	// Warnings say why the answer may differ from that of one Prometheus
 	// holding all the data. Each is one sentence without a line break.
@@ -102,42 +102,40 @@ type Decision struct {
 	FallbackWarnings []string
 }
 
-// rule is one of the routing rules.
-type rule struct {
-	number int
-	// applies reports whether the rule decides, and why or why not.
-	applies func(Input) (bool, string)
-	decide  func(Input) Decision
-}
-
-// rules are the routing rules that follow the forced ones, in order; the last
-// one always applies.
-var rules = []rule{
-	{2, func(in Input) (bool, string) {
-		decision, why := in.onlyOne()
-		return decision.Tier != "", why
-	}, func(in Input) Decision {
-		decision, _ := in.onlyOne()
-		return decision
-	}},
-	{3, Input.startsBeforeHot, func(in Input) Decision { return in.cold(ReasonOlderThanHot) }},
-	{4, Input.notInHot, func(in Input) Decision { return in.cold(ReasonNotInHot) }},
-	{5, Input.endsAfterCold, func(in Input) Decision { return in.hot(ReasonNewerThanCold) }},
-	{6, Input.belowThreshold, func(in Input) Decision {
+// rules are the routing rules in order, from rule 1. Each returns its decision and why it
+// applies, or a decision without a tier and why not. The last one always applies.
+var rules = [...]func(Input) (Decision, string){
+	Input.forced,
+	Input.onlyOne,
+	when(Input.startsBeforeHot, func(in Input) Decision { return in.cold(ReasonOlderThanHot) }),
+	when(Input.notInHot, func(in Input) Decision { return in.cold(ReasonNotInHot) }),
+	when(Input.endsAfterCold, func(in Input) Decision { return in.hot(ReasonNewerThanCold) }),
+	when(Input.belowThreshold, func(in Input) Decision {
 		if in.EmptyBefore && in.ColdCovers() {
 			return in.cold(ReasonHotEmpty)
 		}
 		return in.hot(ReasonBelowThreshold)
-	}},
-	{7, func(in Input) (bool, string) { return true, in.notLess() }, func(in Input) Decision {
+	}),
+	func(in Input) (Decision, string) {
 		decision := in.cold(ReasonAtOrAboveThreshold)
 		if in.Hot.Available {
 			// The rules before say that hot covers the extent and is complete.
 			decision.Fallback, decision.FallbackReason = Hot, ReasonColdFailed
 			decision.FallbackWarnings = in.assumedWarnings()
 		}
-		return decision
-	}},
+		return decision, in.notLess()
+	},
+}
+
+// when returns a rule that decides where a condition holds.
+func when(applies func(Input) (bool, string), decide func(Input) Decision) func(Input) (Decision, string) {
+	return func(in Input) (Decision, string) {
+		holds, why := applies(in)
+		if !holds {
+			return Decision{}, why
+		}
+		return decide(in), why
+	}
 }
 
 // Plan applies the routing rules in order and returns the first decision.
@@ -183,55 +181,41 @@ func explain(in Input, withSteps bool) (Decision, []Step, error) {
 		return Decision{}, nil, ErrNoTier
 	}
 	var (
-		notes []string
-		steps []Step
+		warnings []string
+		steps    []Step
 	)
-	note := func(rule int, applies bool, why string) {
-		if withSteps {
-			steps = append(steps, Step{rule, applies, why})
-		}
-	}
 	in.quiet = !withSteps
-	forced, reason, why := in.forced()
-	if forced != "" && in.state(forced).Configured {
-		note(1, true, why)
-		return in.force(forced, reason), steps, nil
-	}
-	if forced != "" {
-		why = fmt.Sprintf("the request asks for the %s tier, which this datasource does not have", forced)
-		notes = append(notes, why)
-	}
-	note(1, false, why)
-	for _, rule := range rules {
-		applies, why := rule.applies(in)
-		note(rule.number, applies, why)
-		if applies {
-			decision := rule.decide(in)
-			decision.Rule = rule.number
-			decision.Warnings = append(notes, decision.Warnings...)
+	for i, rule := range rules {
+		decision, why := rule(in)
+		if withSteps {
+			steps = append(steps, Step{i + 1, decision.Tier != "", why})
+		}
+		warnings = append(warnings, decision.Warnings...)
+		if decision.Tier != "" {
+			decision.Rule, decision.Warnings = i+1, warnings
 			return decision, steps, nil
 		}
 	}
 	panic("the last routing rule always applies")
 }
 
-// forced is rule 1: the tier that the request itself asks for.
-func (in Input) forced() (Name, Reason, string) {
+// forced is rule 1: the request names the tier. If the datasource does not have it, the
+// decision names no tier and carries a warning.
+func (in Input) forced() (Decision, string) {
+	name, reason, why := in.Forced, ReasonForced, in.say("the request asks for the %s tier", in.Forced)
+	if name == "" && in.ColdParameter != "" {
+		name, reason, why = Cold, ReasonColdParameter, in.say("the query carries the parameter %s, which only cold knows", in.ColdParameter)
+	}
 	switch {
-	case in.Forced != "":
-		return in.Forced, ReasonForced, fmt.Sprintf("the request asks for the %s tier", in.Forced)
-	case in.ColdParameter != "":
-		return Cold, ReasonColdParameter, fmt.Sprintf("the query carries the parameter %s, which only cold knows", in.ColdParameter)
+	case name == "":
+		return Decision{}, "the request leaves the choice to the rules"
+	case !in.state(name).Configured:
+		missing := fmt.Sprintf("the request asks for the %s tier, which this datasource does not have", name)
+		return Decision{Warnings: []string{missing}}, missing
+	case name == Cold:
+		return Decision{Tier: Cold, Reason: reason, Warnings: in.coverageWarnings(Cold)}, why
 	}
-	return "", "", "the request leaves the choice to the rules"
-}
-
-func (in Input) force(name Name, reason Reason) Decision {
-	decision := Decision{Tier: name, Reason: reason, Rule: 1, Warnings: in.coverageWarnings(name)}
-	if name == Hot {
-		decision.Warnings = append(decision.Warnings, in.missingSeriesWarnings()...)
-	}
-	return decision
+	return Decision{Tier: Hot, Reason: reason, Warnings: append(in.coverageWarnings(Hot), in.missingSeriesWarnings()...)}, why
 }
 
 // onlyOne is rule 2: there is nothing to choose. Its decision names no tier where
@@ -273,8 +257,7 @@ func (in Input) startsBeforeHot() (bool, string) {
 	return false, in.say("hot holds its samples from %s on", moment(in.Hot.Oldest))
 }
 
-// notInHot is rule 4. A query that needs labels which hot cannot give belongs
-// to it: what it asks for is not in hot.
+// notInHot is rule 4. It includes queries that need labels which hot cannot give.
 func (in Input) notInHot() (bool, string) {
 	switch {
 	case in.Extent.Nothing:
@@ -323,7 +306,7 @@ func (in Input) hot(reason Reason) Decision {
 }
 
 // cold is the decision for cold, or for both where only their union holds
-// everything that is asked for.
+// that is selected.
 func (in Input) cold(reason Reason) Decision {
 	missing := in.coverageWarnings(Cold)
 	if in.Hot.Available && ((in.Union && !in.ColdCovers()) || in.UnionWhenIncomplete) {

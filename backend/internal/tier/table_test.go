@@ -117,9 +117,9 @@ func (r tableRow) render(t *testing.T) string {
 	return fmt.Sprintf("| `%s` | %s | %s | %s%s | `%s` |\n", strings.ReplaceAll(r.query, "|", "\\|"), span, r.where, decision.Tier, warning, decision.Reason)
 }
 
-// TestRoutingTable holds the table of docs/routing.md to what the rules say, or
+// TestPlan_EqualsTheTableOfTheDocumentation holds the table of docs/routing.md to what the rules say, or
 // writes it with -update.
-func TestRoutingTable(t *testing.T) {
+func TestPlan_EqualsTheTableOfTheDocumentation(t *testing.T) {
 	var table strings.Builder
 	table.WriteString("\n| query | range | where | tier | reason |\n| --- | --- | --- | --- | --- |\n")
 	for _, row := range tableRows {

@@ -15,8 +15,8 @@ const (
 	Hot Name = "hot"
 	// Cold is the long-term store: everything, slower.
 	Cold Name = "cold"
-	// Both stands for an answer that is made of both tiers' answers: their union,
-	// or each a part of the time range. No request can ask for it.
+	// Both stands for an answer that joins the answers of both tiers: their union,
+	// or parts of the time range. No request can choose it.
 	Both Name = "hot,cold"
 )
 
@@ -51,21 +51,21 @@ const (
 	ReasonBelowThreshold Reason = "below-threshold"
 	// ReasonAtOrAboveThreshold says that the span of the query is the threshold or longer.
 	ReasonAtOrAboveThreshold Reason = "at-or-above-threshold"
-	// ReasonHotFailed says that hot was asked and failed, so cold was asked instead.
+	// ReasonHotFailed says that hot failed, so cold answered instead.
 	ReasonHotFailed Reason = "hot-failed"
-	// ReasonHotEmpty says that hot answered nothing while it was only assumed to be
-	// complete, so cold was asked instead.
+	// ReasonHotEmpty says that hot's answer was empty while hot was only assumed to be
+	// complete, so cold answered instead.
 	ReasonHotEmpty Reason = "hot-empty"
-	// ReasonColdFailed says that cold was asked and failed, so hot was asked instead.
+	// ReasonColdFailed says that cold failed, so hot answered instead.
 	ReasonColdFailed Reason = "cold-failed"
-	// ReasonSplit says that the query was cut, and each tier answered its part.
+	// ReasonSplit says that the query was cut, and both tiers answered a part.
 	ReasonSplit Reason = "split"
 	// ReasonConfined says that the request is confined to namespaces, and no series
-	// that it selects is in one of them. No tier was asked.
+	// that it selects is in one of them. tierproxy answered by itself.
 	ReasonConfined Reason = "confined"
 )
 
-// Reasons lists every reason for which a tier is asked: all but ReasonConfined.
+// Reasons lists every reason for which a tier answers: all but ReasonConfined.
 // Metrics initialise their labels with it.
 func Reasons() []Reason {
 	return []Reason{

@@ -20,7 +20,7 @@ func (in Input) coverageWarnings(name Name) []string {
 	warnings := Texts(in.Cold.Notes, in.Detailed)
 	if !in.ColdCovers() {
 		warnings = append([]string{fmt.Sprintf("the cold tier answered, whose data ends at %s, but the query reads samples up to %s: what lies between may be missing",
-			formatTime(in.Cold.Newest), formatTime(min(in.Extent.Newest, in.Now)))}, warnings...)
+			moment(in.Cold.Newest), moment(min(in.Extent.Newest, in.Now)))}, warnings...)
 	}
 	return warnings
 }
@@ -33,7 +33,7 @@ func (in Input) hotCoverageWarnings() []string {
 		return []string{"the hot tier answered, and it is not known from when on it holds data: samples may be missing"}
 	}
 	return []string{fmt.Sprintf("the hot tier answered, whose data begins at %s, but the query reads samples from %s on: what lies between is missing",
-		formatTime(in.Hot.Oldest), formatTime(in.Extent.Oldest))}
+		moment(in.Hot.Oldest), moment(in.Extent.Oldest))}
 }
 
 // missingSeriesWarnings warns that series of other sources may be missing from hot's
@@ -63,13 +63,11 @@ func (in Input) assumedWarnings() []string {
 type moment int64
 
 // String returns it for people to read.
-func (m moment) String() string { return formatTime(int64(m)) }
-
-func formatTime(milliseconds int64) string {
-	if milliseconds == math.MinInt64 {
+func (m moment) String() string {
+	if m == math.MinInt64 {
 		return "the beginning"
 	}
-	return time.UnixMilli(milliseconds).UTC().Format(time.RFC3339)
+	return time.UnixMilli(int64(m)).UTC().Format(time.RFC3339)
 }
 
 // stretch is a stretch of time.

@@ -7,9 +7,6 @@ import "unsafe"
 // has ended. What was acquired is released by whoever made the function.
 type Acquire func(bytes int64) error
 
-// unbounded acquires from no budget.
-func unbounded(int64) error { return nil }
-
 // push appends an element, whose memory it acquires.
 func push[T any](list []T, element T, acquire Acquire) ([]T, error) {
 	if len(list) == cap(list) {
@@ -29,13 +26,16 @@ type arena struct {
 	chunk   []byte
 }
 
-// arenaChunk is how much memory an arena acquires at a time.
-const arenaChunk = 64 << 10
+// smallestChunk and largestChunk bound how much memory an arena acquires at a time.
+const (
+	smallestChunk = 1 << 10
+	largestChunk  = 64 << 10
+)
 
 // keep returns a copy of the text.
 func (a *arena) keep(text []byte) ([]byte, error) {
 	if len(text) > cap(a.chunk)-len(a.chunk) {
-		size := max(arenaChunk, len(text))
+		size := max(min(2*cap(a.chunk), largestChunk), smallestChunk, len(text))
 		if err := a.acquire(int64(size)); err != nil {
 			return nil, err
 		}

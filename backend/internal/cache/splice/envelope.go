@@ -2,7 +2,7 @@ package splice
 
 import "encoding/json"
 
-// Envelope is a successful answer of any endpoint. Its data is found, not
+// Envelope is a successful answer of any endpoint. Its data is not
 // decoded: it refers to the bytes that it was read from.
 type Envelope struct {
 	// Data is the JSON of the data; empty where there is none.
@@ -18,22 +18,19 @@ func ParseEnvelope(text []byte, acquire Acquire) (*Envelope, error) {
 	if !json.Valid(text) {
 		return nil, malformed("it is not JSON")
 	}
-	s := &scanner{data: text}
+	s := &scanner{data: text, acquire: acquire}
 	var data []byte
-	found, err := s.envelope(acquire, func() (err error) {
+	envelope, err := s.envelope(func() (err error) {
 		data, err = s.value()
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	found.Data = data
-	return found, nil
+	envelope.Data = data
+	return envelope, err
 }
 
 // envelope reads an answer and calls data for its data; data has to read them.
-func (s *scanner) envelope(acquire Acquire, data func() error) (*Envelope, error) {
-	found := &Envelope{}
+func (s *scanner) envelope(data func() error) (*Envelope, error) {
+	envelope := &Envelope{}
 	status := ""
 	err := s.object(func(name []byte) error {
 		switch string(name) {
@@ -42,9 +39,9 @@ func (s *scanner) envelope(acquire Acquire, data func() error) (*Envelope, error
 		case "data":
 			return data()
 		case "warnings":
-			return s.texts(&found.Warnings, acquire)
+			return s.texts(&envelope.Warnings)
 		case "infos":
-			return s.texts(&found.Infos, acquire)
+			return s.texts(&envelope.Infos)
 		}
 		return s.skip()
 	})
@@ -54,7 +51,7 @@ func (s *scanner) envelope(acquire Acquire, data func() error) (*Envelope, error
 	if err == nil && status != "success" {
 		err = malformed("its status is %q", status)
 	}
-	return found, err
+	return envelope, err
 }
 
 // result reads the data of a query and returns the type of its result. It calls

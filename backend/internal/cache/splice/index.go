@@ -2,7 +2,7 @@ package splice
 
 import "unsafe"
 
-// index finds texts, so that no list is searched from its beginning.
+// index finds texts by hash.
 type index struct {
 	acquire Acquire
 	values  map[indexKey]int32
@@ -20,10 +20,10 @@ func newIndex(acquire Acquire) *index {
 	return &index{acquire: acquire, values: map[indexKey]int32{}}
 }
 
-// find returns the value of a text; false where it is not there.
+// find returns the value of a text. It returns false where it is not there.
 func (x *index) find(scope int32, text []byte) (int32, bool) {
-	value, found := x.values[indexKey{scope, string(text)}]
-	return value, found
+	value, ok := x.values[indexKey{scope, string(text)}]
+	return value, ok
 }
 
 // add adds a text that is not there yet, and which must stay as it is.

@@ -1,6 +1,9 @@
 package splice
 
-import "slices"
+import (
+	"bytes"
+	"slices"
+)
 
 // truncatedWarning is what Prometheus says where the parameter limit has cut a
 // result.
@@ -9,7 +12,7 @@ const truncatedWarning = "results truncated due to limit"
 // joined is how the series of pieces belong together.
 type joined struct {
 	pieces []*Matrix
-	// rows holds, for each series, its index in each piece, or -1.
+	// rows holds, per series, its index in the pieces, or -1.
 	rows []int32
 }
 
@@ -31,16 +34,16 @@ func Join(pieces []*Matrix, limit int) *Answer {
 	for {
 		// The smallest of the labels that the pieces stand at.
 		var smallest []byte
-		found := false
+		remaining := false
 		for p, piece := range pieces {
 			if next[p] == len(piece.series) {
 				continue
 			}
-			if key := piece.key(piece.series[next[p]]); !found || string(key) < string(smallest) {
-				smallest, found = key, true
+			if key := piece.series[next[p]].key; !remaining || bytes.Compare(key, smallest) < 0 {
+				smallest, remaining = key, true
 			}
 		}
-		if !found {
+		if !remaining {
 			return answer
 		}
 		if limit > 0 && answer.count == limit {
@@ -49,7 +52,7 @@ func Join(pieces []*Matrix, limit int) *Answer {
 		}
 		for p, piece := range pieces {
 			row := int32(-1)
-			if next[p] < len(piece.series) && string(piece.key(piece.series[next[p]])) == string(smallest) {
+			if next[p] < len(piece.series) && bytes.Equal(piece.series[next[p]].key, smallest) {
 				row = int32(next[p]) //nolint:gosec // G115: a series takes more than one byte of an answer, which is far below 2 GiB.
 				next[p]++
 			}
@@ -71,12 +74,14 @@ func union(all, more []string) []string {
 
 // The text between what is copied from the pieces.
 var (
-	textComma      = []byte(`,`)
-	textMetric     = []byte(`{"metric":`)
-	textValues     = []byte(`,"values":[`)
-	textHistograms = []byte(`,"histograms":[`)
-	textListEnd    = []byte(`]`)
-	textObjectEnd  = []byte(`}`)
+	textComma       = []byte(`,`)
+	textListBegin   = []byte(`[`)
+	textListEnd     = []byte(`]`)
+	textObjectBegin = []byte(`{`)
+	textObjectEnd   = []byte(`}`)
+	textMetric      = []byte(`{"metric":`)
+	textValues      = []byte(`,"values":[`)
+	textHistograms  = []byte(`,"histograms":[`)
 )
 
 // series appends the parts of one series.
@@ -90,8 +95,8 @@ func (j *joined) series(i int, parts [][]byte) [][]byte {
 			break
 		}
 	}
-	parts = j.list(row, textValues, func(s *series) []byte { return s.values }, parts)
-	parts = j.list(row, textHistograms, func(s *series) []byte { return s.histograms }, parts)
+	parts = j.list(row, textValues, func(s *series) []byte { return s.values.text }, parts)
+	parts = j.list(row, textHistograms, func(s *series) []byte { return s.histograms.text }, parts)
 	return append(parts, textObjectEnd)
 }
 

@@ -2,7 +2,7 @@ package splice
 
 import (
 	"bytes"
-	"encoding/json"
+	"iter"
 	"maps"
 	"slices"
 )
@@ -22,20 +22,17 @@ type labelSet struct {
 	// same name that the series has itself.
 	override bool
 
-	pairs   []label
-	present []bool // which of the injected labels the series has itself
-	key     []byte
+	labels []label // of the series at hand, sorted by name
+	key    []byte
 }
 
 func newLabelSet(injected map[string]string, override bool) *labelSet {
 	set := &labelSet{override: override}
 	for _, name := range slices.Sorted(maps.Keys(injected)) {
-		encodedName, _ := json.Marshal(name)            // A text has a JSON form.
-		encodedValue, _ := json.Marshal(injected[name]) // A text has a JSON form.
-		member := slices.Concat(encodedName, []byte(":"), encodedValue)
-		set.injected = append(set.injected, label{name: []byte(name), value: []byte(injected[name]), member: member})
+		value := []byte(injected[name])
+		member := slices.Concat(quoted([]byte(name)), []byte(":"), quoted(value))
+		set.injected = append(set.injected, label{[]byte(name), value, member})
 	}
-	set.present = make([]bool, len(set.injected))
 	return set
 }
 
@@ -45,10 +42,23 @@ func newLabelSet(injected map[string]string, override bool) *labelSet {
 // labels. The injected labels are part of the latter, which is valid until the
 // next call.
 func (l *labelSet) read(s *scanner) (raw, key []byte, err error) {
-	l.pairs = l.pairs[:0]
-	sorted := true
 	start := s.here()
-	err = s.object(func(name []byte) error {
+	if err := l.scan(s); err != nil {
+		return nil, nil, err
+	}
+	l.key = l.key[:0]
+	for label := range l.all() {
+		l.key = appendKeyText(appendKeyText(l.key, label.name), label.value)
+	}
+	return s.data[start:s.position], l.key, nil
+}
+
+// scan reads the labels of a series.
+func (l *labelSet) scan(s *scanner) error {
+	l.labels = l.labels[:0]
+	sorted := true
+	err := s.object(func(name []byte) error {
+		start := s.member
 		text, err := s.string()
 		if err != nil {
 			return err
@@ -57,46 +67,51 @@ func (l *labelSet) read(s *scanner) (raw, key []byte, err error) {
 		if err != nil {
 			return err
 		}
-		if len(l.pairs) == mostLabels {
+		n := len(l.labels)
+		if n == mostLabels {
 			return malformed("a series has more than %d labels", mostLabels)
 		}
-		if n := len(l.pairs); n > 0 && bytes.Compare(l.pairs[n-1].name, name) >= 0 {
-			sorted = false
-		}
-		l.pairs = append(l.pairs, label{name: name, value: value})
+		sorted = sorted && (n == 0 || bytes.Compare(l.labels[n-1].name, name) < 0)
+		l.labels = append(l.labels, label{name, value, s.data[start:s.position]})
 		return nil
 	})
-	if err != nil {
-		return nil, nil, err
-	}
 	if !sorted {
-		slices.SortStableFunc(l.pairs, func(a, b label) int { return bytes.Compare(a.name, b.name) })
+		slices.SortStableFunc(l.labels, func(a, b label) int { return bytes.Compare(a.name, b.name) })
 	}
-	l.key = l.key[:0]
-	add := func(each label) {
-		l.key = appendKeyText(appendKeyText(l.key, each.name), each.value)
-	}
-	next := 0
-	for i, pair := range l.pairs {
-		if i+1 < len(l.pairs) && bytes.Equal(l.pairs[i+1].name, pair.name) {
-			continue // As in every decoder, the last of several counts.
-		}
-		for next < len(l.injected) && bytes.Compare(l.injected[next].name, pair.name) < 0 {
-			add(l.injected[next])
-			next++
-		}
-		if next < len(l.injected) && bytes.Equal(l.injected[next].name, pair.name) {
-			if l.override {
-				pair = l.injected[next]
+	return err
+}
+
+// all returns the labels of the series at hand and the injected ones, each name once,
+// in the order of the names.
+func (l *labelSet) all() iter.Seq[label] {
+	return func(yield func(label) bool) {
+		injected := l.injected
+		for i, label := range l.labels {
+			if i+1 < len(l.labels) && bytes.Equal(l.labels[i+1].name, label.name) {
+				continue // As in every decoder, the last of several counts.
 			}
-			next++
+			for len(injected) > 0 && bytes.Compare(injected[0].name, label.name) < 0 {
+				if !yield(injected[0]) {
+					return
+				}
+				injected = injected[1:]
+			}
+			if len(injected) > 0 && bytes.Equal(injected[0].name, label.name) {
+				if l.override {
+					label = injected[0]
+				}
+				injected = injected[1:]
+			}
+			if !yield(label) {
+				return
+			}
 		}
-		add(pair)
+		for _, label := range injected {
+			if !yield(label) {
+				return
+			}
+		}
 	}
-	for _, each := range l.injected[next:] {
-		add(each)
-	}
-	return s.data[start:s.position], l.key, nil
 }
 
 // The bytes by which a text in a key ends, and those that stand for a zero byte
@@ -115,54 +130,19 @@ func appendKeyText(key, text []byte) []byte {
 	return append(key, keyEnd...)
 }
 
-var textObjectBegin = []byte(`{`)
-
-// parts appends the JSON of labels that were read, with the injected labels. It
-// keeps the order of names where the labels have it.
+// parts appends the JSON of labels that were read, with the injected labels.
 func (l *labelSet) parts(raw []byte, parts [][]byte) [][]byte {
-	if len(l.injected) == 0 {
-		if raw[0] != '{' {
-			raw = []byte(`{}`)
-		}
+	if len(l.injected) == 0 && raw[0] == '{' {
 		return append(parts, raw)
 	}
-	clear(l.present)
-	at := func(name []byte) (int, bool) {
-		return slices.BinarySearchFunc(l.injected, name, func(each label, name []byte) int { return bytes.Compare(each.name, name) })
+	_ = l.scan(&scanner{data: raw}) // It was read before.
+	separator := textObjectBegin
+	for label := range l.all() {
+		parts = append(parts, separator, label.member)
+		separator = textComma
 	}
-	s := &scanner{data: raw}
-	_ = s.object(func(name []byte) error { // It was read before.
-		if i, found := at(name); found {
-			l.present[i] = true
-		}
-		return s.skip()
-	})
-	parts = append(parts, textObjectBegin)
-	first := len(parts)
-	add := func(text []byte) {
-		if len(parts) > first {
-			parts = append(parts, textComma)
-		}
-		parts = append(parts, text)
+	if len(l.labels)+len(l.injected) == 0 {
+		parts = append(parts, textObjectBegin)
 	}
-	next := 0
-	inject := func(before []byte) {
-		for ; next < len(l.injected) && (before == nil || bytes.Compare(l.injected[next].name, before) <= 0); next++ {
-			if l.override || !l.present[next] {
-				add(l.injected[next].member)
-			}
-		}
-	}
-	s = &scanner{data: raw}
-	_ = s.object(func(name []byte) error {
-		start := s.member
-		err := s.skip()
-		inject(name)
-		if _, isInjected := at(name); !isInjected || !l.override {
-			add(raw[start:s.position])
-		}
-		return err
-	})
-	inject(nil)
 	return append(parts, textObjectEnd)
 }

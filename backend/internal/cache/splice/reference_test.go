@@ -65,7 +65,7 @@ func referenceAddLabels(endpoint promapi.Endpoint, data json.RawMessage, added m
 }
 
 // referenceUnite returns the union of two answers of the same metadata endpoint, sorted
-// as Prometheus sorts. A limit above zero cuts it; truncated tells that it did.
+// as Prometheus sorts. A limit above zero cuts it; truncated is set if it did.
 func referenceUnite(endpoint promapi.Endpoint, first, second json.RawMessage, limit int) (united json.RawMessage, truncated bool, err error) {
 	switch endpoint {
 	case promapi.Labels, promapi.LabelValues:
@@ -230,8 +230,8 @@ func referenceLimitResult(data json.RawMessage, limit int) (limited json.RawMess
 const tierField = "tier"
 
 // referenceUniteRules returns the groups of rules of two tiers, those of hot first, each
-// with its tier in the field "tier". A group that both tell of, as a Thanos does
-// of the rules of its Prometheus, is there once, as hot tells it, with both tiers.
+// with its tier in the field "tier". A group that both have, as a Thanos does
+// of the rules of its Prometheus, is there once, as hot has it, with both tiers.
 func referenceUniteRules(hot, cold json.RawMessage) (json.RawMessage, error) {
 	return uniteTold("groups", hot, cold, func(group map[string]json.RawMessage) (string, error) {
 		var rules []struct {
@@ -246,14 +246,14 @@ func referenceUniteRules(hot, cold json.RawMessage) (json.RawMessage, error) {
 		for _, rule := range rules {
 			keys = append(keys, strings.Join([]string{rule.Type, rule.Name, rule.Query}, "\x00"))
 		}
-		slices.Sort(keys) // Thanos has an order of its own.
+		slices.Sort(keys) // Thanos has another order.
 		return string(group["name"]) + "\x01" + strings.Join(keys, "\x01"), nil
 	})
 }
 
 // referenceUniteAlerts returns the alerts of two tiers, those of hot first, each with its
 // tier in the field "tier". added are the labels that hot's alerts get on the way
-// out, and that they are given here. An alert that both tell of is there once.
+// out, and that they are given here. An alert that both have is there once.
 func referenceUniteAlerts(hot, cold json.RawMessage, added map[string]string) (json.RawMessage, error) {
 	return uniteTold("alerts", hot, cold, func(alert map[string]json.RawMessage) (string, error) {
 		var labels map[string]string
@@ -293,11 +293,11 @@ func uniteTold(field string, hot, cold json.RawMessage, key func(map[string]json
 		tier string
 		data json.RawMessage
 	}{{"hot", hot}, {"cold", cold}} {
-		told := map[string][]map[string]json.RawMessage{}
-		if err := json.Unmarshal(from.data, &told); err != nil {
+		answer := map[string][]map[string]json.RawMessage{}
+		if err := json.Unmarshal(from.data, &answer); err != nil {
 			return nil, undecodable(err)
 		}
-		for _, each := range told[field] {
+		for _, each := range answer[field] {
 			identity, err := key(each)
 			if err != nil {
 				return nil, err

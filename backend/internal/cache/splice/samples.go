@@ -1,71 +1,126 @@
 package splice
 
 import (
-	"bytes"
 	"math"
 	"strconv"
 )
 
 // series reads one element of the result.
-func (s *scanner) series(m *Matrix, labels *labelSet, acquire Acquire) error {
-	keys := cap(m.keys)
-	var found series
+func (s *scanner) series(labels *labelSet, keys *arena) (series, error) {
+	var read series
 	err := s.object(func(name []byte) (err error) {
 		switch string(name) {
 		case "metric":
+			if read.metric != nil {
+				return malformed("a series has labels twice")
+			}
 			var key []byte
-			found.metric, key, err = labels.read(s)
-			found.key = span{len(m.keys), len(m.keys) + len(key)}
-			m.keys = append(m.keys, key...)
+			if read.metric, key, err = labels.read(s); err == nil {
+				read.key, err = keys.keep(key)
+			}
 		case "values":
-			found.values, found.floats, err = s.samples()
+			read.values, err = s.samples()
 		case "histograms":
-			found.histograms, found.natives, err = s.samples()
+			read.histograms, err = s.samples()
 		default:
 			return malformed("a series has the member %q", name)
 		}
 		return err
 	})
-	if err != nil {
-		return err
+	if err == nil && read.metric == nil {
+		err = malformed("a series has no labels")
 	}
-	if found.metric == nil {
-		return malformed("a series has no labels")
-	}
-	if grown := cap(m.keys) - keys; grown > 0 || len(m.series)%checkEvery == 0 {
-		// Each of them is as large as one series at most: it may come after.
-		if err := acquire(int64(grown)); err != nil {
-			return err
-		}
-	}
-	m.series, err = push(m.series, found, acquire)
-	return err
+	return read, err
 }
 
-// samples reads a list of samples and returns it without its brackets.
-func (s *scanner) samples() (list []byte, count int, err error) {
+// samples are those of one series.
+type samples struct {
+	text  []byte // of the list, without the brackets around it
+	count int
+	last  int // where the last one begins in the text
+}
+
+// samples reads a list of samples.
+func (s *scanner) samples() (samples, error) {
 	if err := s.expect('['); err != nil {
-		return nil, 0, err
+		return samples{}, err
 	}
-	start := s.here()
+	start, count := s.here(), 0
 	if s.peek() == ']' {
 		s.position++
-		return nil, 0, nil
+		return samples{}, nil
 	}
 	for {
+		last := s.here()
 		end, err := s.sample()
 		if err != nil {
-			return nil, 0, err
+			return samples{}, err
 		}
 		count++
 		if s.peek() == ']' {
 			s.position++
-			return s.data[start:end], count, nil
+			return samples{s.data[start:end], count, last - start}, nil
 		}
 		if err := s.comma(); err != nil {
-			return nil, 0, err
+			return samples{}, err
 		}
 	}
+}
+
+// window returns the samples from a time to another, and checks the first and the last
+// of them.
+func (l samples) window(from, to, step int64) (samples, error) {
+	if l.count == 0 {
+		return samples{}, nil
+	}
+	newest, err := (&scanner{data: l.text, position: l.last}).timestamp()
+	if err != nil {
+		return samples{}, err
+	}
+	var (
+		kept        samples
+		start, end  int   // of the kept ones, in the text
+		first, last int64 // their times
+	)
+	s := &scanner{data: l.text}
+	for i := range l.count {
+		begin := s.here()
+		at, err := s.timestamp()
+		if err != nil {
+			return samples{}, err
+		}
+		if at > to && newest > to {
+			break
+		}
+		if at >= from && kept.count == 0 {
+			start, first = begin, at
+			if newest <= to {
+				kept.count, kept.last, last, end = l.count-i, l.last-start, newest, len(l.text)
+				break
+			}
+		}
+		s.position = begin
+		if _, err = s.sample(); err == nil && i+1 < l.count {
+			end = s.position
+			err = s.comma()
+		}
+		if err != nil {
+			return samples{}, err
+		}
+		if at >= from || kept.count > 0 {
+			kept.count, kept.last, last = kept.count+1, begin-start, at
+		}
+	}
+	if kept.count == 0 {
+		return samples{}, nil
+	}
+	// Samples are in order of time, one on each step at most: those between are
+	// on the grid where these are and no more are there than steps.
+	if (first-from)%step != 0 || (last-from)%step != 0 || last < first || int64(kept.count-1) > (last-first)/step {
+		return samples{}, malformed("the samples are not on the requested steps")
+	}
+	kept.text = l.text[start:end]
+	return kept, nil
 }
 
 // sample reads one sample, a list of a timestamp and a value, and returns where
@@ -133,49 +188,8 @@ func (s *scanner) timestamp() (int64, error) {
 	return milliseconds(s.data[start:s.position])
 }
 
-// nextSample goes on from after the timestamp of a sample to the next one.
-func (s *scanner) nextSample() error {
-	if err := s.comma(); err != nil {
-		return err
-	}
-	if err := s.skip(); err != nil {
-		return err
-	}
-	if err := s.expect(']'); err != nil {
-		return err
-	}
-	if err := s.comma(); err != nil {
-		return err
-	}
-	s.here()
-	return nil
-}
-
-// milliseconds reads seconds with at most three decimals, as they are written
-// everywhere; anything else the long way.
+// milliseconds reads a timestamp in seconds.
 func milliseconds(text []byte) (int64, error) {
-	digits, sign := text, int64(1)
-	if len(digits) > 0 && digits[0] == '-' {
-		digits, sign = digits[1:], -1
-	}
-	whole, fraction, _ := bytes.Cut(digits, []byte("."))
-	if len(whole) > 0 && len(whole) <= 14 && len(fraction) <= 3 {
-		value, plain := int64(0), true
-		for i := range len(whole) + 3 {
-			c := byte('0')
-			switch {
-			case i < len(whole):
-				c = whole[i]
-			case i-len(whole) < len(fraction):
-				c = fraction[i-len(whole)]
-			}
-			plain = plain && c >= '0' && c <= '9'
-			value = value*10 + int64(c-'0')
-		}
-		if plain {
-			return sign * value, nil
-		}
-	}
 	seconds, err := strconv.ParseFloat(string(text), 64)
 	if err != nil || math.Abs(seconds) > 1e14 {
 		return 0, malformed("%q is no timestamp", text)

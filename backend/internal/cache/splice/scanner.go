@@ -16,7 +16,13 @@ type scanner struct {
 	depth    int
 	// member is where the name of the member begins that object read last.
 	member int
+	// acquire ends reading when the query has ended; nil where little is read.
+	acquire Acquire
+	count   int // of the elements of all sequences
 }
+
+// checkEvery is after how many elements a scanner looks whether the query has ended.
+const checkEvery = 1024
 
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
 
@@ -79,7 +85,7 @@ func (s *scanner) string() ([]byte, error) {
 	return nil, malformed("a string does not end")
 }
 
-// sequence reads what stands between two brackets and calls element for each part
+// sequence reads what stands between two brackets and calls element for every part
 // of it; element has to read that. null is taken for an empty sequence.
 func (s *scanner) sequence(begin, end byte, element func() error) error {
 	if s.peek() == 'n' {
@@ -93,6 +99,11 @@ func (s *scanner) sequence(begin, end byte, element func() error) error {
 		return nil
 	}
 	for {
+		if s.count++; s.count%checkEvery == 0 && s.acquire != nil {
+			if err := s.acquire(0); err != nil {
+				return err
+			}
+		}
 		if err := element(); err != nil {
 			return err
 		}
@@ -106,11 +117,11 @@ func (s *scanner) sequence(begin, end byte, element func() error) error {
 	}
 }
 
-// list reads a list and calls element for each of its elements.
+// list reads a list and calls element for every element.
 func (s *scanner) list(element func() error) error { return s.sequence('[', ']', element) }
 
-// object reads an object and calls member for each of its members with its name;
-// member has to read the value.
+// object reads an object and calls member with the name of every member; member has to
+// read the value.
 func (s *scanner) object(member func(name []byte) error) error {
 	return s.sequence('{', '}', func() error {
 		s.member = s.here()
@@ -174,10 +185,10 @@ func (s *scanner) text(into *string) error {
 }
 
 // texts reads a list of texts; null is an empty one. Its memory is acquired.
-func (s *scanner) texts(into *[]string, acquire Acquire) error {
+func (s *scanner) texts(into *[]string) error {
 	raw, err := s.value()
 	if err == nil {
-		err = acquire(textFactor * int64(len(raw)))
+		err = s.acquire(textFactor * int64(len(raw)))
 	}
 	if err != nil {
 		return err

@@ -27,7 +27,7 @@ func splice(t testing.TB, limit int, pieces ...[]byte) string {
 	t.Helper()
 	var parsed []*Matrix
 	for _, piece := range pieces {
-		matrix, err := Parse(piece)
+		matrix, err := Parse(piece, nil)
 		require.NoError(t, err)
 		parsed = append(parsed, matrix)
 	}
@@ -106,12 +106,15 @@ func TestSplice_RefusesOtherAnswers(t *testing.T) {
 		"more":                  `{"status":"success","data":{"resultType":"matrix","result":[]}}{}`,
 		"series twice":          string(answer(`{"metric":{"a":"1","b":"2"},"values":[[1,"1"]]},{"metric":{"b":"2","a":"1"},"values":[[1,"1"]]}`)),
 		"other member":          string(answer(`{"metric":{"a":"1"},"values":[[1,"1"]],"exemplars":[]}`)),
+		"labels twice":          string(answer(`{"metric":{"a":"1"},"metric":{},"values":[[1,"1"]]}`)),
 		"no labels":             string(answer(`{"values":[[1,"1"]]}`)),
 		"a string that is open": string(answer(`{"metric":{"a":"1\"},"values":[]}`)),
 		"deep":                  string(answer(`{"metric":{"a":"1"},"histograms":[[1,{"x":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}]]}`)),
 	} {
-		_, err := Parse([]byte(text))
-		require.ErrorIs(t, err, ErrNoMatrix, name)
+		t.Run(name, func(t *testing.T) {
+			_, err := Parse([]byte(text), nil)
+			require.ErrorIs(t, err, ErrNoMatrix, name)
+		})
 	}
 }
 
@@ -131,7 +134,7 @@ func TestWindow_CutsAnAnswer(t *testing.T) {
 		{60_000, 90_000, 10_000, ``},
 		{0, 9000, 10_000, ``},
 	} {
-		matrix, err := Parse(text)
+		matrix, err := Parse(text, nil)
 		require.NoError(t, err)
 		require.NoError(t, matrix.Window(test.from, test.to, test.step), "%+v", test)
 		joined, err := io.ReadAll(Join([]*Matrix{matrix}, 0).Reader())
@@ -139,7 +142,7 @@ func TestWindow_CutsAnAnswer(t *testing.T) {
 		require.Equal(t, string(answer(test.expected)), string(joined), "%+v", test)
 	}
 	for _, moved := range [][3]int64{{9000, 50_000, 10_000}, {10_000, 30_000, 15_000}, {10_000, 50_500, 10_000}} {
-		matrix, err := Parse(text)
+		matrix, err := Parse(text, nil)
 		require.NoError(t, err)
 		require.ErrorIs(t, matrix.Window(moved[0], moved[1], moved[2]), ErrNoMatrix, "steps that the server has moved: %v", moved)
 	}
@@ -149,17 +152,21 @@ func TestMilliseconds_ReadsTimestamps(t *testing.T) {
 	for text, expected := range map[string]int64{
 		"0": 0, "1": 1000, "1.5": 1500, "1435781451.781": 1435781451781, "-1.25": -1250, "1e3": 1_000_000, "1.4357814517810e9": 1435781451781, "1.0004": 1000, "12.34": 12340,
 	} {
-		got, err := milliseconds([]byte(text))
-		require.NoError(t, err, text)
-		require.Equal(t, expected, got, text)
+		t.Run(text, func(t *testing.T) {
+			got, err := milliseconds([]byte(text))
+			require.NoError(t, err, text)
+			require.Equal(t, expected, got, text)
+		})
 	}
 	for _, text := range []string{"", "-", "1-2", ".", "1e400", "--1"} {
-		_, err := milliseconds([]byte(text))
-		require.Error(t, err, text)
+		t.Run(text, func(t *testing.T) {
+			_, err := milliseconds([]byte(text))
+			require.Error(t, err, text)
+		})
 	}
 }
 
-// reference decodes, merges and encodes, as everybody else does.
+// reference decodes, merges and encodes, as other gateways do.
 func reference(pieces [][]byte) (model.Matrix, error) {
 	merged := map[string]*model.SampleStream{}
 	for _, piece := range pieces {
@@ -281,12 +288,12 @@ func FuzzSplice(f *testing.F) {
 	f.Add(answer(`{"metric":{"a":"],\"values\":[[9,\"9\"]]}\\"},"values":[[1,"1"]],"histograms":[[2,{"count":"1","sum":"2","buckets":[[0,"1","2","1"]]}]]}`), answer(`{"metric":{},"values":[]}`), int64(1500))
 	f.Add([]byte(`{"data":{"result":null,"resultType":"matrix"},"status":"success","warnings":null}`), answer(``), int64(0))
 	f.Fuzz(func(t *testing.T, one, other []byte, at int64) {
-		first, err := Parse(one)
+		first, err := Parse(one, nil)
 		if err != nil {
 			require.ErrorIs(t, err, ErrNoMatrix)
 			return
 		}
-		second, err := Parse(other)
+		second, err := Parse(other, nil)
 		if err != nil {
 			return
 		}
@@ -311,14 +318,14 @@ func FuzzSplice(f *testing.F) {
 			require.Equal(t, expected[i].String(), got.Data.Result[i].String())
 		}
 		// Cut in two and joined again it is the same.
-		before, err := Parse(one)
+		before, err := Parse(one, nil)
 		require.NoError(t, err)
-		after, err := Parse(one)
+		after, err := Parse(one, nil)
 		require.NoError(t, err)
 		if before.Window(math.MinInt64/4, at, 1) != nil || after.Window(at+1, math.MaxInt64/4, 1) != nil {
 			return
 		}
-		whole, err := Parse(one)
+		whole, err := Parse(one, nil)
 		require.NoError(t, err)
 		if whole.Window(math.MinInt64/4, math.MaxInt64/4, 1) != nil {
 			return
@@ -344,7 +351,7 @@ func BenchmarkSplice(b *testing.B) {
 			for b.Loop() {
 				var parsed []*Matrix
 				for _, piece := range pieces {
-					matrix, err := Parse(piece)
+					matrix, err := Parse(piece, nil)
 					require.NoError(b, err)
 					require.NoError(b, matrix.Window(1_700_000_000_250, 1_800_000_000_250, 15_000))
 					parsed = append(parsed, matrix)

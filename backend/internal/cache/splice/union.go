@@ -13,7 +13,7 @@ type Source struct {
 	Tier string
 	// Data is the data of its answer.
 	Data []byte
-	// Injected are labels that are added to each of its series.
+	// Injected are labels that are added to its series.
 	Injected map[string]string
 }
 
@@ -40,26 +40,10 @@ func (s Source) failed(err error) error {
 	return err
 }
 
-// checkEvery is after how many elements a loop looks whether the query has ended.
-const checkEvery = 1024
-
-// elements calls element for each element of a list, and ends with the query.
-func (s *scanner) elements(acquire Acquire, element func() error) error {
-	count := 0
-	return s.list(func() error {
-		if count++; count%checkEvery == 0 {
-			if err := acquire(0); err != nil {
-				return err
-			}
-		}
-		return element()
-	})
-}
-
-// wholeList is elements for data that is nothing but the list.
-func wholeList(data []byte, acquire Acquire, element func(s *scanner) error) error {
-	s := &scanner{data: data}
-	if err := s.elements(acquire, func() error { return element(s) }); err != nil {
+// readList reads data that is a list, and calls element for each of its elements.
+func readList(data []byte, acquire Acquire, element func(s *scanner) error) error {
+	s := &scanner{data: data, acquire: acquire}
+	if err := s.list(func() error { return element(s) }); err != nil {
 		return err
 	}
 	return s.end()
@@ -88,7 +72,7 @@ func UniteTexts(sources []Source, limit int, acquire Acquire) (*Answer, error) {
 	var list [][]byte // what the texts say
 	for _, source := range sources {
 		before := len(list)
-		err := wholeList(source.Data, acquire, func(s *scanner) error {
+		err := readList(source.Data, acquire, func(s *scanner) error {
 			raw, err := s.string()
 			if err != nil {
 				return err
@@ -128,7 +112,7 @@ func UniteSeries(sources []Source, limit int, acquire Acquire) (*Answer, error) 
 	sets := make([]*labelSet, len(sources))
 	for i, source := range sources {
 		sets[i] = newLabelSet(source.Injected, true)
-		err := wholeList(source.Data, acquire, func(s *scanner) error {
+		err := readList(source.Data, acquire, func(s *scanner) error {
 			raw, key, err := sets[i].read(s)
 			if err == nil {
 				key, err = keys.keep(key)

@@ -9,19 +9,13 @@ import (
 type group struct {
 	key    []byte
 	raw    []byte // the labels or the name
-	source int32
+	source int
 	// list is that of the first source that has the group; empty where it has none.
 	list []byte
-	// more are the entries of others, the last first; -1 where there are none.
-	more int32
+	// more are the entries that only other sources have.
+	more [][]byte
 	// indexed is set once the entries of list are in the index.
 	indexed bool
-}
-
-// moreEntry is an entry of another source than the first.
-type moreEntry struct {
-	raw  []byte
-	next int32
 }
 
 // groups joins the lists of equal groups. It finds groups and entries by hash.
@@ -31,7 +25,6 @@ type groups struct {
 	byKey    *index
 	entries  *index
 	list     []group
-	more     []moreEntry
 	identity func(entry []byte) ([]byte, error)
 }
 
@@ -46,14 +39,13 @@ func newGroups(acquire Acquire, identity func([]byte) ([]byte, error)) *groups {
 
 // add adds what a source holds of a group. list is a JSON list, or empty.
 func (g *groups) add(key, raw []byte, source int, list []byte) error {
-	at, found := g.byKey.find(noScope, key)
-	if !found {
+	at, isKnown := g.byKey.find(noScope, key)
+	if !isKnown {
 		key, err := g.keys.keep(key)
 		if err != nil {
 			return err
 		}
-		added := group{key: key, raw: raw, source: int32(source), list: list, more: -1} //nolint:gosec // G115: there are two sources.
-		if g.list, err = push(g.list, added, g.acquire); err != nil {
+		if g.list, err = push(g.list, group{key: key, raw: raw, source: source, list: list}, g.acquire); err != nil {
 			return err
 		}
 		return g.byKey.add(noScope, key, int32(len(g.list)-1)) //nolint:gosec // G115: see Join.
@@ -64,7 +56,7 @@ func (g *groups) add(key, raw []byte, source int, list []byte) error {
 	}
 	if !known.indexed && len(known.list) > 0 {
 		known.indexed = true
-		err := wholeList(known.list, g.acquire, func(s *scanner) error {
+		err := readList(known.list, g.acquire, func(s *scanner) error {
 			entry, err := s.value()
 			if err != nil {
 				return err
@@ -76,7 +68,7 @@ func (g *groups) add(key, raw []byte, source int, list []byte) error {
 			return err
 		}
 	}
-	return wholeList(list, g.acquire, func(s *scanner) error {
+	return readList(list, g.acquire, func(s *scanner) error {
 		entry, err := s.value()
 		if err != nil {
 			return err
@@ -85,13 +77,10 @@ func (g *groups) add(key, raw []byte, source int, list []byte) error {
 		if err != nil || !isNew {
 			return err
 		}
-		// Written out, it is two parts.
-		if err := g.acquire(2 * int64(unsafe.Sizeof(entry))); err != nil {
-			return err
-		}
-		g.more, err = push(g.more, moreEntry{raw: entry, next: known.more}, g.acquire)
-		known.more = int32(len(g.more) - 1) //nolint:gosec // G115: see Join.
-		return err
+		// The list may be twice as long as it has to be. Written out, an entry is two
+		// parts.
+		known.more = append(known.more, entry)
+		return g.acquire(4 * int64(unsafe.Sizeof(entry)))
 	})
 }
 
@@ -101,7 +90,7 @@ func (g *groups) isNew(at int32, entry []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if _, found := g.entries.find(at, identity); found {
+	if _, isKnown := g.entries.find(at, identity); isKnown {
 		return false, nil
 	}
 	if len(identity) > 0 && len(entry) > 0 && &identity[0] != &entry[0] {
@@ -113,22 +102,17 @@ func (g *groups) isNew(at int32, entry []byte) (bool, error) {
 }
 
 // parts appends the entries of a group, with brackets.
-func (g *groups) parts(of *group, parts [][]byte) [][]byte {
-	parts = append(parts, []byte(`[`))
-	list := inner(of.list)
+func (g *group) parts(parts [][]byte) [][]byte {
+	parts = append(parts, textListBegin)
+	list := inner(g.list)
 	if len(list) > 0 {
 		parts = append(parts, list)
 	}
-	begin := len(parts)
-	for at := of.more; at >= 0; at = g.more[at].next {
-		parts = append(parts, g.more[at].raw)
-		if len(list) > 0 || g.more[at].next >= 0 {
+	for i, entry := range g.more {
+		if i > 0 || len(list) > 0 {
 			parts = append(parts, textComma)
 		}
-	}
-	// They are linked from the last one to the first.
-	for i, j := begin, len(parts)-1; i < j; i, j = i+1, j-1 {
-		parts[i], parts[j] = parts[j], parts[i]
+		parts = append(parts, entry)
 	}
 	return append(parts, textListEnd)
 }
@@ -145,11 +129,11 @@ func inner(list []byte) []byte {
 // UniteExemplars returns the union of lists of exemplars: those of the same
 // series are joined, and equal ones are there once.
 func UniteExemplars(sources []Source, acquire Acquire) (*Answer, error) {
-	found := newGroups(acquire, func(entry []byte) ([]byte, error) { return entry, nil })
+	united := newGroups(acquire, func(entry []byte) ([]byte, error) { return entry, nil })
 	sets := make([]*labelSet, len(sources))
 	for i, source := range sources {
 		sets[i] = newLabelSet(source.Injected, true)
-		err := wholeList(source.Data, acquire, func(s *scanner) error {
+		err := readList(source.Data, acquire, func(s *scanner) error {
 			raw, key, list := []byte(`{}`), []byte(nil), []byte(nil)
 			err := s.object(func(name []byte) (err error) {
 				switch string(name) {
@@ -168,16 +152,16 @@ func UniteExemplars(sources []Source, acquire Acquire) (*Answer, error) {
 			if err != nil {
 				return err
 			}
-			return found.add(key, raw, i, list)
+			return united.add(key, raw, i, list)
 		})
 		if err != nil {
 			return nil, source.failed(err)
 		}
 	}
-	return listAnswer(len(found.list), 0, func(i int, parts [][]byte) [][]byte {
-		series := &found.list[i]
+	return listAnswer(len(united.list), 0, func(i int, parts [][]byte) [][]byte {
+		series := &united.list[i]
 		parts = sets[series.source].parts(series.raw, append(parts, []byte(`{"seriesLabels":`)))
-		return append(found.parts(series, append(parts, []byte(`,"exemplars":`))), textObjectEnd)
+		return append(series.parts(append(parts, []byte(`,"exemplars":`))), textObjectEnd)
 	}), acquire(0)
 }
 
@@ -193,7 +177,7 @@ func (s *scanner) listValue() ([]byte, error) {
 // their names. A limit above zero is the largest number of metrics.
 func UniteMetadata(sources []Source, limit int, acquire Acquire) (*Answer, error) {
 	set := newLabelSet(nil, false)
-	found := newGroups(acquire, func(entry []byte) ([]byte, error) {
+	united := newGroups(acquire, func(entry []byte) ([]byte, error) {
 		// Servers write the members of an entry in different orders.
 		if _, key, err := set.read(&scanner{data: entry}); err == nil {
 			return key, nil
@@ -201,19 +185,13 @@ func UniteMetadata(sources []Source, limit int, acquire Acquire) (*Answer, error
 		return entry, nil
 	})
 	for i, source := range sources {
-		s := &scanner{data: source.Data}
-		count := 0
+		s := &scanner{data: source.Data, acquire: acquire}
 		err := s.object(func(name []byte) error {
-			if count++; count%checkEvery == 0 {
-				if err := acquire(0); err != nil {
-					return err
-				}
-			}
 			list, err := s.listValue()
 			if err != nil {
 				return err
 			}
-			return found.add(name, nil, i, list)
+			return united.add(name, nil, i, list)
 		})
 		if err == nil {
 			err = s.end()
@@ -222,10 +200,10 @@ func UniteMetadata(sources []Source, limit int, acquire Acquire) (*Answer, error
 			return nil, source.failed(err)
 		}
 	}
-	sortUnlessSorted(found.list, func(a, b group) int { return bytes.Compare(a.key, b.key) })
-	answer := listAnswer(len(found.list), limit, func(i int, parts [][]byte) [][]byte {
-		metric := &found.list[i]
-		return found.parts(metric, append(parts, quoted(metric.key), []byte(`:`)))
+	sortUnlessSorted(united.list, func(a, b group) int { return bytes.Compare(a.key, b.key) })
+	answer := listAnswer(len(united.list), limit, func(i int, parts [][]byte) [][]byte {
+		metric := &united.list[i]
+		return metric.parts(append(parts, quoted(metric.key), []byte(`:`)))
 	})
 	answer.open, answer.end = "{", "}"
 	return answer, acquire(0)

@@ -10,22 +10,22 @@ import (
 // know.
 const tierField = "tier"
 
-// told is a group of rules or an alert.
-type told struct {
+// tiered is a group of rules or an alert.
+type tiered struct {
 	raw    []byte
-	source int32
+	source int
 	// both is set where another source has it, too.
 	both bool
 }
 
 // UniteRules returns the groups of rules of two tiers, those of the first one
-// first, each with its tier in the member "tier". A group that both have, as a
+// first, with their tier in the member "tier". A group that both have, as a
 // Thanos has the rules of its Prometheus, is there once, as the first one has
 // it, with both tiers.
 func UniteRules(sources []Source, acquire Acquire) (*Answer, error) {
 	var rules [][]byte // of the group at hand
-	return uniteTold("groups", sources, acquire, func(group, key []byte) ([]byte, error) {
-		s := &scanner{data: group}
+	return uniteTiered("groups", sources, acquire, func(group, key []byte) ([]byte, error) {
+		s := &scanner{data: group, acquire: acquire}
 		rules = rules[:0]
 		var name []byte
 		err := s.object(func(member []byte) (err error) {
@@ -33,7 +33,7 @@ func UniteRules(sources []Source, acquire Acquire) (*Answer, error) {
 			case "name":
 				name, err = s.value()
 			case "rules":
-				err = s.elements(acquire, func() error {
+				err = s.list(func() error {
 					rule, err := s.rule()
 					if err == nil {
 						rules, err = push(rules, rule, acquire)
@@ -51,7 +51,7 @@ func UniteRules(sources []Source, acquire Acquire) (*Answer, error) {
 		if err != nil {
 			return nil, err
 		}
-		sortUnlessSorted(rules, bytes.Compare) // Thanos has an order of its own.
+		sortUnlessSorted(rules, bytes.Compare) // Thanos has another order.
 		key = append(key, name...)
 		for _, rule := range rules {
 			key = append(append(key, 1), rule...)
@@ -78,7 +78,7 @@ func (s *scanner) rule() ([]byte, error) {
 }
 
 // UniteAlerts returns the alerts of two tiers, those of the first one first,
-// each with its tier in the member "tier". An alert that both have is there
+// with their tier in the member "tier". An alert that both have is there
 // once. A label that an alert has itself is kept where one with its name is
 // injected.
 func UniteAlerts(sources []Source, acquire Acquire) (*Answer, error) {
@@ -93,7 +93,7 @@ func UniteAlerts(sources []Source, acquire Acquire) (*Answer, error) {
 	for i, source := range sources {
 		sets[i] = newLabelSet(source.Injected, false)
 	}
-	return uniteTold("alerts", sources, acquire, func(alert, key []byte) ([]byte, error) {
+	return uniteTiered("alerts", sources, acquire, func(alert, key []byte) ([]byte, error) {
 		s := &scanner{data: alert}
 		labels := []byte(nil)
 		err := s.object(func(member []byte) (err error) {
@@ -104,20 +104,20 @@ func UniteAlerts(sources []Source, acquire Acquire) (*Answer, error) {
 			return err
 		})
 		return append(key, labels...), err
-	}, func(source int) *labelSet { return sets[source] })
+	}, sets)
 }
 
-// uniteTold joins the lists that stand in a member of the data of two tiers.
-// identify appends what identifies an element to a text. labels, if not nil,
-// returns the labels that the elements of a source get.
-func uniteTold(field string, sources []Source, acquire Acquire, identify func(element, key []byte) ([]byte, error), labels func(source int) *labelSet) (*Answer, error) {
+// uniteTiered joins the lists that stand in a member of the data of two tiers.
+// identify appends what identifies an element to a text. sets, if not nil,
+// are the labels that the elements of each source get.
+func uniteTiered(field string, sources []Source, acquire Acquire, identify func(element, key []byte) ([]byte, error), sets []*labelSet) (*Answer, error) {
 	var (
-		list []told
+		list []tiered
 		key  []byte
 	)
 	keys, known := &arena{acquire: acquire}, newIndex(acquire)
 	for i, source := range sources {
-		s := &scanner{data: source.Data}
+		s := &scanner{data: source.Data, acquire: acquire}
 		add := func() error {
 			raw, err := s.value()
 			if err != nil {
@@ -126,18 +126,14 @@ func uniteTold(field string, sources []Source, acquire Acquire, identify func(el
 			if raw[0] != '{' {
 				return malformed("an element of %s is not an object", field)
 			}
-			if err := fewMembers(raw); err != nil {
-				return err
-			}
 			if key, err = identify(raw, key[:0]); err != nil {
 				return err
 			}
-			at, found := known.find(noScope, key)
-			if found && i > 0 && list[at].source == 0 {
+			if at, isKnown := known.find(noScope, key); isKnown && i > 0 && list[at].source == 0 {
 				list[at].both = true
 				return nil
 			}
-			if list, err = push(list, told{raw: raw, source: int32(i)}, acquire); err != nil || i > 0 { //nolint:gosec // G115: there are two sources.
+			if list, err = push(list, tiered{raw: raw, source: i}, acquire); err != nil || i > 0 {
 				return err
 			}
 			kept, err := keys.keep(key)
@@ -148,7 +144,7 @@ func uniteTold(field string, sources []Source, acquire Acquire, identify func(el
 		}
 		err := s.object(func(name []byte) error {
 			if string(name) == field {
-				return s.elements(acquire, add)
+				return s.list(add)
 			}
 			return s.skip()
 		})
@@ -165,46 +161,38 @@ func uniteTold(field string, sources []Source, acquire Acquire, identify func(el
 		if element.both {
 			tier = sources[0].Tier + "," + sources[1].Tier
 		}
-		var set *labelSet
-		if labels != nil {
-			set = labels(int(element.source))
+		if sets != nil {
+			return tierParts(element.raw, tier, sets[element.source], parts)
 		}
-		return tierParts(element.raw, tier, set, parts)
+		return tierParts(element.raw, tier, nil, parts)
 	}}
 	return answer, acquire(0)
 }
 
-// tierParts appends an element with its tier, and with its labels as the set
-// has them, if that is not nil.
+// tierParts appends an element with its tier, and with its labels as the set has them,
+// if that is not nil. The tier comes last, and so takes the place of one that the
+// element has itself.
 func tierParts(raw []byte, tier string, set *labelSet, parts [][]byte) [][]byte {
-	parts = append(parts, textObjectBegin)
-	s := &scanner{data: raw}
-	_ = s.object(func(name []byte) error { // It was read before.
-		value, err := s.value()
-		if string(name) == tierField {
+	begin, end := 0, 0 // of the labels
+	if set != nil {
+		s := &scanner{data: raw}
+		_ = s.object(func(name []byte) error { // It was read before.
+			at := s.here()
+			err := s.skip()
+			if string(name) == "labels" {
+				begin, end = at, s.position
+			}
 			return err
-		}
-		parts = append(parts, quoted(name), []byte(`:`))
-		if set != nil && string(name) == "labels" {
-			parts = set.parts(value, parts)
-		} else {
-			parts = append(parts, value)
-		}
+		})
+	}
+	rest := bytes.TrimSpace(raw[:len(raw)-1])
+	if end > 0 {
+		parts = set.parts(raw[begin:end], append(parts, raw[:begin]))
+		rest = rest[end:]
+	}
+	parts = append(parts, rest)
+	if !bytes.HasSuffix(rest, textObjectBegin) {
 		parts = append(parts, textComma)
-		return err
-	})
+	}
 	return append(parts, []byte(`"`+tierField+`":"`+tier+`"}`))
-}
-
-// fewMembers returns an error for an object with more members than are written
-// out at a time.
-func fewMembers(raw []byte) error {
-	s := &scanner{data: raw}
-	count := 0
-	return s.object(func([]byte) error {
-		if count++; count > mostLabels {
-			return malformed("an object has more than %d members", mostLabels)
-		}
-		return s.skip()
-	})
 }

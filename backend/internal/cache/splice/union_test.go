@@ -336,8 +336,10 @@ func TestParseEnvelope_OnlyASuccessIsOne(t *testing.T) {
 	require.Equal(t, `[1, 2]`, string(envelope.Data))
 	require.Equal(t, []string{"w"}, envelope.Warnings)
 	for _, text := range []string{``, `null`, `[]`, `{`, `{}`, `{"status":"error"}`, `{"status":"success"}x`, `{"status":"success","warnings":1}`, `<html>`, "{\"status\":\"success\",\"data\":\"\x01\"}"} {
-		_, err := splice.ParseEnvelope([]byte(text), unbounded)
-		require.ErrorIs(t, err, splice.ErrNoMatrix, text)
+		t.Run(text, func(t *testing.T) {
+			_, err := splice.ParseEnvelope([]byte(text), unbounded)
+			require.ErrorIs(t, err, splice.ErrNoMatrix, text)
+		})
 	}
 }
 
@@ -346,18 +348,22 @@ func TestLimitResult_CutsAsBefore(t *testing.T) {
 		`{"resultType":"vector","result":[{"metric":{}},{"metric":{"a":"]"}} , {}],"analysis":{}}`, `{"result":[[1],[2]],"resultType":"matrix"}`,
 		`{"resultType":"scalar","result":[1,"1"]}`, `{"resultType":"vector","result":[]}`, `{"resultType":"vector","result":null}`,
 	} {
-		for limit := 1; limit < 4; limit++ {
-			expected, truncated, err := referenceLimitResult(json.RawMessage(data), limit)
-			require.NoError(t, err)
-			answer, err := splice.LimitResult(&splice.Envelope{Data: []byte(data)}, limit)
-			require.NoError(t, err)
-			require.JSONEq(t, string(expected), dataOf(t, answer))
-			require.Equal(t, truncated, answer.Truncated)
-		}
+		t.Run(data, func(t *testing.T) {
+			for limit := 1; limit < 4; limit++ {
+				expected, truncated, err := referenceLimitResult(json.RawMessage(data), limit)
+				require.NoError(t, err)
+				answer, err := splice.LimitResult(&splice.Envelope{Data: []byte(data)}, limit)
+				require.NoError(t, err)
+				require.JSONEq(t, string(expected), dataOf(t, answer))
+				require.Equal(t, truncated, answer.Truncated)
+			}
+		})
 	}
 	for _, data := range []string{``, `null`, `[]`, `{}`, `{"resultType":1}`} {
-		_, err := splice.LimitResult(&splice.Envelope{Data: []byte(data)}, 1)
-		require.ErrorIs(t, err, splice.ErrNoMatrix, data)
+		t.Run(data, func(t *testing.T) {
+			_, err := splice.LimitResult(&splice.Envelope{Data: []byte(data)}, 1)
+			require.ErrorIs(t, err, splice.ErrNoMatrix, data)
+		})
 	}
 }
 
@@ -368,7 +374,9 @@ func TestCountSamples_OfEachKindOfAnswer(t *testing.T) {
 		`{"resultType":"scalar","result":[1,"1"]}`:                                                              1,
 		`["a","b"]`: 0,
 	} {
-		require.Equal(t, count, splice.CountSamples([]byte(data)), data)
+		t.Run(data, func(t *testing.T) {
+			require.Equal(t, count, splice.CountSamples([]byte(data)), data)
+		})
 	}
 }
 

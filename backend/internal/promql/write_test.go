@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestVerify_RefusesWhatWasWrittenWrongly passes texts that the editor never writes.
+// TestVerify_RefusesWhatWasWrittenWrongly passes texts that are never written.
 func TestVerify_RefusesWhatWasWrittenWrongly(t *testing.T) {
 	parsed := func(text string) parser.Expr {
 		root, err := strictParser.ParseExpr(text)
@@ -32,23 +32,23 @@ func TestVerify_RefusesWhatWasWrittenWrongly(t *testing.T) {
 		`rate(up{namespace=~"shop",job="a"}[5m]) + (down{namespace=~"shop"})`:                  "mean something else",
 		`rate(up{namespace=~"shop",job="a"}[5m] offset 1m) + on (job) down{namespace=~"shop"}`: "mean something else",
 	} {
-		require.ErrorContains(t, verify(parsed(written), meant), message, written)
+		t.Run(written, func(t *testing.T) {
+			require.ErrorContains(t, verify(parsed(written), meant), message, written)
+		})
 	}
 }
 
-func TestEditor_RefusesATextThatIsNotWhatWasMeant(t *testing.T) {
+func TestWrite_RefusesATextThatIsNotWhatWasMeant(t *testing.T) {
 	query := anew(t, `a + b`)
-	for name, edits := range map[string][]edit{
-		"no PromQL":      {{0, 1, "("}},
-		"something else": {{0, 1, "c"}},
-		"overlapping":    {{0, 2, "a "}, {1, 2, " "}},
-	} {
-		e := editor{query: query, edits: edits}
-		_, err := e.apply(query.tree())
-		require.ErrorIs(t, err, errNotWritten, name)
+	for name, metric := range map[string]string{"no PromQL": "(", "something else": "c + d", "a comment": "c #"} {
+		t.Run(name, func(t *testing.T) {
+			meant := clone(query.tree())
+			selectorsIn(meant)[0].Name = metric
+			_, err := query.write(meant)
+			require.ErrorIs(t, err, errNotWritten)
+		})
 	}
-	e := editor{query: query, edits: []edit{{4, 5, "b "}, {0, 0, " "}}}
-	same, err := e.apply(query.tree())
+	same, err := query.write(query.tree())
 	require.NoError(t, err)
-	require.Equal(t, " a + b ", same.String())
+	require.Equal(t, "a + b", same.String())
 }
