@@ -29,8 +29,6 @@ var (
 	notYetNamed = []string{
 		"backend/internal/engine", "backend/internal/promapi",
 	}
-	// notYetShort are further directories that still have long tests.
-	notYetShort = []string{"backend/cmd/tierproxy"}
 )
 
 // test is a test function.
@@ -85,7 +83,7 @@ func TestTests_AreNamedForUnitAndBehaviour(t *testing.T) {
 
 func TestTests_AreShort(t *testing.T) {
 	for _, each := range tests(t, root) {
-		if !slices.Contains(notYetNamed, each.directory) && !slices.Contains(notYetShort, each.directory) {
+		if !slices.Contains(notYetNamed, each.directory) {
 			assert.LessOrEqual(t, each.lines, longestTest, "%s: %s has too many lines: make it a table with subtests, or several tests", each.position, each.name)
 		}
 	}
