@@ -1,10 +1,6 @@
 package config
 
-import (
-	"errors"
-	"fmt"
-	"net"
-)
+import "net"
 
 // CacheConfig keeps answers of cold that can no longer change: see docs/caching.md.
 type CacheConfig struct {
@@ -41,21 +37,10 @@ type RedisConfig struct {
 	CAFile string `yaml:"ca_file"`
 }
 
-func (c *CacheConfig) validate(add func(key string, err error)) {
-	if c.MaxBytes < 1<<20 {
-		add("cache.max_bytes", fmt.Errorf("is %d, and must be at least 1 MiB (%d)", c.MaxBytes, 1<<20))
-	}
-	if c.Redis.Address != "" {
-		if _, _, err := net.SplitHostPort(c.Redis.Address); err != nil {
-			add("cache.redis.address", fmt.Errorf("%q is not host:port", c.Redis.Address))
-		}
-	}
-	if c.Redis.Database < 0 {
-		add("cache.redis.database", errors.New("must not be negative"))
-	}
-	if c.Redis.Prefix == "" {
-		add("cache.redis.prefix", errors.New("is empty, so that clearing the cache would delete everything: set one"))
-	}
-	add("cache.redis.password_file", absolute(c.Redis.PasswordFile))
-	add("cache.redis.ca_file", absolute(c.Redis.CAFile))
+func (c RedisConfig) validate(m *mistakes) {
+	_, _, err := net.SplitHostPort(c.Address)
+	m.addIf(c.Address != "" && err != nil, "cache.redis.address", "%q is not host:port", c.Address)
+	m.addIf(c.Prefix == "", "cache.redis.prefix", "is empty, so that clearing the cache would delete everything: set one")
+	m.add("cache.redis.password_file", absolute(c.PasswordFile))
+	m.add("cache.redis.ca_file", absolute(c.CAFile))
 }

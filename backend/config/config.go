@@ -1,16 +1,20 @@
 // Package config defines every setting of the gateway with its default, loads
-// the settings from a file and the environment, and validates them. It imports no
-// other package of this project.
+// the settings from a file and the environment, and validates them. Of this project, it
+// imports promql only.
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"strings"
 	"time"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
-
 	"github.com/prometheus/common/model"
 	"gopkg.in/yaml.v3"
+	"k8s.io/utils/dump"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
 // Duration is a length of time in configuration files and environment
@@ -25,7 +29,7 @@ func (d Duration) String() string { return model.Duration(d).String() }
 func (d *Duration) UnmarshalText(text []byte) error {
 	parsed, err := model.ParseDuration(string(text))
 	if err != nil {
-		return &malformedError{value: string(text), want: "a duration such as 500ms, 30s, 15m or 1h30m"}
+		return fmt.Errorf("%q is not a duration such as 500ms, 30s, 15m or 1h30m", text)
 	}
 	*d = Duration(parsed)
 	return nil
@@ -184,7 +188,7 @@ func (l *LabelSet) UnmarshalText(text []byte) error {
 	}
 	set, err := promql.ParseLabels(string(text))
 	if err != nil {
-		return &malformedError{value: string(text), want: `a list of labels such as cluster="lab",region="eu"`}
+		return fmt.Errorf(`%q is not a list of labels such as cluster="lab",region="eu"`, text)
 	}
 	*l = set
 	return nil
@@ -237,4 +241,12 @@ func Default() Config {
 		},
 		ServiceAccount: ServiceAccountConfig{TokenPath: "/var/run/secrets/kubernetes.io/serviceaccount/token"},
 	}
+}
+
+// Fingerprint returns a hash of every key of the configuration, including secrets. It
+// does not reveal them. The contents of the files that the configuration names are not
+// part of it.
+func (c *Config) Fingerprint() string {
+	hash := sha256.Sum256([]byte(dump.ForHash(c)))
+	return hex.EncodeToString(hash[:])
 }

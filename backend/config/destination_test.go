@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -40,16 +39,12 @@ func TestDestinationConfig_Validate(t *testing.T) {
 
 func TestServiceConfig_Validate(t *testing.T) {
 	mistakesOf := func(service ServiceConfig) string {
-		var mistakes []error
-		service.validate("hot", func(key string, err error) {
-			if err != nil {
-				mistakes = append(mistakes, fmt.Errorf("%s: %w", key, err))
-			}
-		})
-		if len(mistakes) == 0 {
+		var m mistakes
+		service.validate("hot", &m)
+		if len(m) == 0 {
 			return ""
 		}
-		return errors.Join(mistakes...).Error()
+		return errors.Join(m...).Error()
 	}
 	require.Empty(t, mistakesOf(ServiceConfig{Namespace: "openshift-monitoring", Name: "prometheus-k8s", Port: "web", Scheme: "https"}))
 	require.Empty(t, mistakesOf(ServiceConfig{Namespace: "monitoring", Selector: "app in (a, b)", Port: "9090"}))

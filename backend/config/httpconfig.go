@@ -35,16 +35,14 @@ func (c *HTTPConfig) UnmarshalYAML(unmarshal func(any) error) error {
 	if err == nil {
 		return nil
 	}
-	messages := []string{err.Error()}
-	var typeError *yaml.TypeError
-	if errors.As(err, &typeError) {
-		messages = typeError.Errors
+	malformed, is := errors.AsType[*yaml.TypeError](err)
+	if !is {
+		malformed = &yaml.TypeError{Errors: []string{err.Error()}}
 	}
-	hidden := make([]string, 0, len(messages))
-	for _, message := range messages {
-		hidden = append(hidden, "http_config: "+quotedValue.ReplaceAllString(message, "a value"))
+	for i, message := range malformed.Errors {
+		malformed.Errors[i] = "http_config: " + quotedValue.ReplaceAllString(message, "a value")
 	}
-	return &yaml.TypeError{Errors: hidden}
+	return malformed
 }
 
 // UnmarshalEnv reads the environment variables whose names consist of parts and the

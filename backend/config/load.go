@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"encoding"
 	"errors"
 	"fmt"
@@ -11,18 +12,12 @@ import (
 	"strconv"
 	"strings"
 
-	persesconfig "github.com/perses/common/config"
+	"github.com/nexucis/lamenv"
 	"gopkg.in/yaml.v3"
 )
 
 // environmentPrefix is the prefix of the variables that mirror the keys of the file.
 const environmentPrefix = "TIERPROXY"
-
-// malformedError is the error for a value that does not have the type of its key.
-type malformedError struct{ value, want string }
-
-// Error names the value and the expected type.
-func (e *malformedError) Error() string { return fmt.Sprintf("%q is not %s", e.value, e.want) }
 
 // lineError returns a malformed value of a file as a *yaml.TypeError, so that the YAML
 // decoder continues with the next key.
@@ -43,33 +38,33 @@ func FromEnvironment() (Config, error) { return Load("") }
 // URLs, and values out of range.
 func Load(file string) (Config, error) {
 	loaded := Default()
-	errs := environmentErrors()
-	resolveError := resolve(file, &loaded)
-	var typeError *yaml.TypeError
-	switch {
-	case errors.As(resolveError, &typeError):
-		for _, text := range typeError.Errors {
-			errs = append(errs, fmt.Errorf("%s: %s", file, readable(text)))
-		}
-	case resolveError != nil && len(errs) == 0:
-		// errs already has those of the environment, with the names of the variables.
-		errs = append(errs, fmt.Errorf("read the configuration: %w", resolveError))
-	}
-	applyContract(&loaded)
+	errs := append(readFile(file, &loaded), readEnvironment(&loaded)...)
 	if err := loaded.Validate(); err != nil {
 		errs = append(errs, err)
 	}
 	return loaded, errors.Join(errs...)
 }
 
-// resolve reads the file and the environment with Perses' configuration library.
-func resolve(file string, into *Config) error {
-	err := persesconfig.NewResolver[Config]().SetEnvPrefix(environmentPrefix).SetConfigFile(file).Resolve(into).Verify()
-	if errors.Is(err, io.EOF) {
-		// A file with nothing but comments is an empty configuration.
-		return resolve("", into)
+// readFile reads the file, if its name is not empty. A file with nothing but comments
+// is an empty configuration.
+func readFile(name string, into *Config) (errs []error) {
+	if name == "" {
+		return nil
 	}
-	return err
+	content, err := os.ReadFile(name) //nolint:gosec // The operator names the file.
+	if err == nil {
+		decoder := yaml.NewDecoder(bytes.NewReader(content))
+		decoder.KnownFields(true)
+		err = decoder.Decode(into)
+	}
+	if malformed, is := errors.AsType[*yaml.TypeError](err); is {
+		for _, text := range malformed.Errors {
+			errs = append(errs, fmt.Errorf("%s: %s", name, readable(text)))
+		}
+	} else if err != nil && !errors.Is(err, io.EOF) {
+		errs = append(errs, fmt.Errorf("read the configuration: %w", err))
+	}
+	return errs
 }
 
 // readable rewrites the YAML decoder's error for an unknown key. It returns other
@@ -128,13 +123,13 @@ func (s setting) set(text string) error {
 	case reflect.Bool:
 		parsed, err := strconv.ParseBool(strings.TrimSpace(text))
 		if err != nil {
-			return &malformedError{value: text, want: "true or false"}
+			return fmt.Errorf("%q is not true or false", text)
 		}
 		s.value.SetBool(parsed)
 	case reflect.Int:
 		parsed, err := strconv.Atoi(strings.TrimSpace(text))
 		if err != nil {
-			return &malformedError{value: text, want: "a whole number"}
+			return fmt.Errorf("%q is not a whole number", text)
 		}
 		s.value.SetInt(int64(parsed))
 	default:
@@ -143,15 +138,16 @@ func (s setting) set(text string) error {
 	return nil
 }
 
-// environmentErrors returns an error for each variable with a malformed value. The
-// library of Perses stops at the first one, and does not name it.
-func environmentErrors() []error {
-	var errs []error
-	scratch := Default()
-	for _, setting := range settings(&scratch) {
+// readEnvironment overrides the configuration with the environment. It ignores empty
+// variables of the contract, because deployment templates often leave them empty.
+func readEnvironment(into *Config) (errs []error) {
+	// The library reads lists and http_config. It stops at the first malformed value, and
+	// does not name its variable: therefore all other values are set below.
+	libraryError := lamenv.Unmarshal(into, []string{environmentPrefix})
+	for _, setting := range settings(into) {
 		for _, name := range []string{setting.prefixed, setting.contract} {
-			text, found := os.LookupEnv(name)
-			if !found || name == "" || setting.value.Kind() == reflect.Slice || (name == setting.contract && text == "") {
+			text, isSet := os.LookupEnv(name)
+			if !isSet || setting.value.Kind() == reflect.Slice || (name == setting.contract && text == "") {
 				continue
 			}
 			if err := setting.set(text); err != nil {
@@ -159,18 +155,8 @@ func environmentErrors() []error {
 			}
 		}
 	}
-	return errs
-}
-
-// applyContract overrides settings with the contract's variables. It ignores empty
-// variables, because deployment templates often leave them empty.
-func applyContract(target *Config) {
-	for _, setting := range settings(target) {
-		if setting.contract == "" {
-			continue
-		}
-		if text := os.Getenv(setting.contract); text != "" {
-			_ = setting.set(text) // environmentErrors reports malformed values.
-		}
+	if libraryError != nil && len(errs) == 0 {
+		errs = append(errs, fmt.Errorf("read the environment: %w", libraryError))
 	}
+	return errs
 }

@@ -18,9 +18,7 @@ type HotConfig struct {
 	// HTTPConfig is the credential and the TLS configuration for the tier, in the
 	// format of Prometheus' http_config.
 	HTTPConfig *HTTPConfig `yaml:"http_config,omitempty"`
-	// Tenancy configures a tier that takes namespaces as a URL parameter, such as the
-	// tenancy ports (9092) of OpenShift monitoring. tierproxy sends such a tier only
-	// requests that are confined to namespaces.
+	// Tenancy is for a tier that takes namespaces as a URL parameter.
 	Tenancy TenancyConfig `yaml:"tenancy"`
 	// Tenant is the tenant that the data of this tier belongs to. A datasource with a
 	// tenant header (X-Scope-OrgID, THANOS-TENANT) uses hot only if the header has
@@ -42,9 +40,7 @@ type ColdConfig struct {
 	// HTTPConfig is the credential and the TLS configuration for the tier, in the
 	// format of Prometheus' http_config.
 	HTTPConfig *HTTPConfig `yaml:"http_config,omitempty"`
-	// Tenancy configures a tier that takes namespaces as a URL parameter, such as the
-	// tenancy ports (9092) of OpenShift monitoring. tierproxy sends such a tier only
-	// requests that are confined to namespaces.
+	// Tenancy is for a tier that takes namespaces as a URL parameter.
 	Tenancy TenancyConfig `yaml:"tenancy"`
 }
 

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -16,99 +17,100 @@ import (
 // persesName matches the names of projects and datasources in Perses.
 var persesName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,75}$`)
 
-// IsPersesName reports whether name is valid for a project, a dashboard or a datasource
-// in Perses: 1 to 75 letters, digits, '_', '.' and '-', and not only dots.
-func IsPersesName(name string) bool {
+func isPersesName(name string) bool {
 	return persesName.MatchString(name) && strings.Trim(name, ".") != ""
+}
+
+// CheckPersesNames returns an error if the name of a datasource, or a name of what contains
+// it, is not valid in Perses. Empty parents are valid.
+func CheckPersesNames(name string, parents ...string) error {
+	for i, part := range append([]string{name}, parents...) {
+		if (part != "" || i == 0) && !isPersesName(part) {
+			return fmt.Errorf("%q cannot be the name of a datasource, dashboard or project: Perses names have 1 to 75 letters, digits, '_', '.' and '-'", part)
+		}
+	}
+	return nil
+}
+
+// mistakes collects the errors of a configuration.
+type mistakes []error
+
+// add adds an error of a key, if it is not nil.
+func (m *mistakes) add(key string, err error) {
+	if err != nil {
+		*m = append(*m, fmt.Errorf("%s: %w", key, err))
+	}
+}
+
+// addIf adds an error of a key, if the condition is met.
+func (m *mistakes) addIf(isWrong bool, key, format string, arguments ...any) {
+	if isWrong {
+		m.add(key, fmt.Errorf(format, arguments...))
+	}
 }
 
 // Validate checks the configuration. It returns all errors, joined. Each names its
 // key and the change to make.
 func (c *Config) Validate() error {
-	var errs []error
-	add := func(key string, err error) {
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", key, err))
-		}
-	}
-	add("perses.url", validURL(c.Perses.URL))
-	add("hot.url", validURL(c.Hot.URL))
-	add("cold.url", validURL(c.Cold.URL))
-	if c.Hot.URL == "" && c.Cold.URL == "" && c.Perses.URL == "" && !c.Discovery.Enabled {
-		add("hot.url, cold.url", errors.New("without Perses and discovery, set at least one tier"))
-	}
-	c.validateDiscovery(add)
-	add("perses.timeout", positive(c.Perses.Timeout))
-	add("routing.threshold", positive(c.Routing.Threshold))
-	if c.Routing.Strategy != StrategyRoute && c.Routing.Strategy != StrategySplit {
-		add("routing.strategy", fmt.Errorf("is %q, and must be route or split", c.Routing.Strategy))
-	}
-	add("routing.freshness", positive(c.Routing.Freshness))
-	add("query.timeout", positive(c.Query.Timeout))
-	if c.Query.SpliceBytes < 1<<20 {
-		add("query.splice_bytes", fmt.Errorf("is %d, and must be at least 1 MiB (%d)", c.Query.SpliceBytes, 1<<20))
-	}
-	c.Cache.validate(add)
-	add("probe.interval", positive(c.Probe.Interval))
-	add("probe.learn_interval", positive(c.Probe.LearnInterval))
-	if c.Pool.Size < 1 {
-		add("pool.size", fmt.Errorf("is %d, and must be at least 1", c.Pool.Size))
-	}
-	for _, limit := range []struct {
-		key   string
-		value int
-	}{
-		{"limits.concurrent", c.Limits.Concurrent}, {"limits.queue", c.Limits.Queue},
-		{"limits.shared_bytes", c.Limits.SharedBytes}, {"limits.shared_memory", c.Limits.SharedMemory},
-		{"limits.decoded_memory", c.Limits.DecodedMemory},
-	} {
-		if limit.value < 0 {
-			add(limit.key, fmt.Errorf("is %d, and must not be negative", limit.value))
-		}
-	}
-	if c.Limits.Concurrent > c.Pool.Size && c.Pool.Size > 0 && !c.Pool.HTTP2 {
-		add("limits.concurrent", fmt.Errorf("is %d, but the pool has only %d connections: raise pool.size, or lower limits.concurrent", c.Limits.Concurrent, c.Pool.Size))
-	}
-	if c.Limits.ProjectTiers < 1 {
-		add("limits.project_tiers", fmt.Errorf("is %d, and must be at least 1", c.Limits.ProjectTiers))
-	}
-	add("limits.queue_wait", positive(c.Limits.QueueWait))
-	if c.Log.SlowQueries < 0 {
-		add("log.slow_queries", errors.New("must not be negative"))
-	}
-	add("tracing.endpoint", validURL(c.Tracing.Endpoint))
-	if c.Tracing.SamplePercent < 0 || c.Tracing.SamplePercent > 100 {
-		add("tracing.sample_percent", fmt.Errorf("is %d, and must be from 0 to 100", c.Tracing.SamplePercent))
-	}
-	if c.Hot.Retention < 0 {
-		add("hot.retention", errors.New("must not be negative"))
-	}
-	if c.Cold.Lag < 0 {
-		add("cold.lag", errors.New("must not be negative"))
-	}
-	if c.Query.MaxRange < 0 {
-		add("query.max_range", errors.New("must not be negative"))
-	}
-	if c.Query.MaxLength < 1 || c.Query.MaxLength > maxQueryLength {
-		add("query.max_length", fmt.Errorf("is %d, and must be from 1 to %d", c.Query.MaxLength, maxQueryLength))
-	}
-	if minimum := 4 * BodyMemoryFactor * c.Query.MaxBodyBytes(); c.Limits.RequestMemory < minimum {
-		add("limits.request_memory", fmt.Errorf("is %d, and must be at least %d: one request may need a quarter of it, and one caller gets no more. Raise it, or lower query.max_length", c.Limits.RequestMemory, minimum))
-	}
-	add("service_account.token_path", absolute(c.ServiceAccount.TokenPath))
-	c.validateSecurity(add)
-	return errors.Join(errs...)
+	var m mistakes
+	m.add("perses.url", validURL(c.Perses.URL))
+	m.add("hot.url", validURL(c.Hot.URL))
+	m.add("cold.url", validURL(c.Cold.URL))
+	m.add("tracing.endpoint", validURL(c.Tracing.Endpoint))
+	m.addIf(c.Hot.URL == "" && c.Cold.URL == "" && c.Perses.URL == "" && !c.Discovery.Enabled,
+		"hot.url, cold.url", "without Perses and discovery, set at least one tier")
+	m.addIf(c.Routing.Strategy != StrategyRoute && c.Routing.Strategy != StrategySplit,
+		"routing.strategy", "is %q, and must be route or split", c.Routing.Strategy)
+	c.Discovery.validate(&m)
+	c.validateNumbers(&m)
+	c.Cache.Redis.validate(&m)
+	c.validateSecurity(&m)
+	return errors.Join(m...)
 }
 
 // maxQueryLength is the maximum of query.max_length. The other limits on the cost of a
 // query assume texts of at most this length.
 const maxQueryLength = 1 << 20
 
-func positive(duration Duration) error {
-	if duration <= 0 {
-		return fmt.Errorf("is %s, and must be longer than zero", time.Duration(duration))
+// validateNumbers checks that durations and numbers are within their bounds.
+func (c *Config) validateNumbers(m *mistakes) {
+	for _, duration := range []struct {
+		key         string
+		value       Duration
+		zeroAllowed bool
+	}{
+		{"perses.timeout", c.Perses.Timeout, false}, {"routing.threshold", c.Routing.Threshold, false},
+		{"routing.freshness", c.Routing.Freshness, false}, {"query.timeout", c.Query.Timeout, false},
+		{"probe.interval", c.Probe.Interval, false}, {"probe.learn_interval", c.Probe.LearnInterval, false},
+		{"limits.queue_wait", c.Limits.QueueWait, false}, {"log.slow_queries", c.Log.SlowQueries, true},
+		{"hot.retention", c.Hot.Retention, true}, {"cold.lag", c.Cold.Lag, true}, {"query.max_range", c.Query.MaxRange, true},
+	} {
+		m.addIf(duration.value < 0 && duration.zeroAllowed, duration.key, "must not be negative")
+		m.addIf(duration.value <= 0 && !duration.zeroAllowed, duration.key, "is %s, and must be longer than zero", time.Duration(duration.value))
 	}
-	return nil
+	const mebibyte = 1 << 20
+	for _, number := range []struct {
+		key                     string
+		value, minimum, maximum int
+	}{
+		{"query.splice_bytes", c.Query.SpliceBytes, mebibyte, math.MaxInt}, {"query.max_length", c.Query.MaxLength, 1, maxQueryLength},
+		{"cache.max_bytes", c.Cache.MaxBytes, mebibyte, math.MaxInt}, {"cache.redis.database", c.Cache.Redis.Database, 0, math.MaxInt},
+		{"pool.size", c.Pool.Size, 1, math.MaxInt}, {"limits.concurrent", c.Limits.Concurrent, 0, math.MaxInt},
+		{"limits.queue", c.Limits.Queue, 0, math.MaxInt}, {"limits.shared_bytes", c.Limits.SharedBytes, 0, math.MaxInt},
+		{"limits.shared_memory", c.Limits.SharedMemory, 0, math.MaxInt}, {"limits.decoded_memory", c.Limits.DecodedMemory, 0, math.MaxInt},
+		{"limits.project_tiers", c.Limits.ProjectTiers, 1, math.MaxInt}, {"tracing.sample_percent", c.Tracing.SamplePercent, 0, 100},
+	} {
+		bounds := fmt.Sprintf("at least %d", number.minimum)
+		if number.maximum < math.MaxInt {
+			bounds = fmt.Sprintf("from %d to %d", number.minimum, number.maximum)
+		}
+		m.addIf(number.value < number.minimum || number.value > number.maximum, number.key, "is %d, and must be %s", number.value, bounds)
+	}
+	m.addIf(c.Limits.Concurrent > c.Pool.Size && c.Pool.Size > 0 && !c.Pool.HTTP2, "limits.concurrent",
+		"is %d, but the pool has only %d connections: raise pool.size, or lower limits.concurrent", c.Limits.Concurrent, c.Pool.Size)
+	minimum := 4 * BodyMemoryFactor * c.Query.MaxBodyBytes()
+	m.addIf(c.Limits.RequestMemory < minimum, "limits.request_memory",
+		"is %d, and must be at least %d: one request may need a quarter of it, and one caller gets no more. Raise it, or lower query.max_length", c.Limits.RequestMemory, minimum)
 }
 
 // validURL checks the base URL of a server. An empty URL is valid.
@@ -132,33 +134,28 @@ func validURL(text string) error {
 	return nil
 }
 
-func (c *Config) validateDiscovery(add func(key string, err error)) {
-	c.Discovery.Hot.validate("discovery.hot", add)
-	c.Discovery.Cold.validate("discovery.cold", add)
-	for i, namespace := range c.Discovery.Namespaces {
-		add(fmt.Sprintf("discovery.namespaces[%d]", i), validNamespace(namespace))
+func (c DiscoveryConfig) validate(m *mistakes) {
+	c.Hot.validate("discovery.hot", m)
+	c.Cold.validate("discovery.cold", m)
+	for i, namespace := range c.Namespaces {
+		m.add(fmt.Sprintf("discovery.namespaces[%d]", i), validNamespace(namespace))
 	}
-	add("discovery.kubeconfig", absolute(c.Discovery.Kubeconfig))
+	m.add("discovery.kubeconfig", absolute(c.Kubeconfig))
 }
 
-func (s ServiceConfig) validate(key string, add func(key string, err error)) {
-	add(key+".namespace", validNamespace(s.Namespace))
-	if s.Selector != "" {
-		if _, err := labels.Parse(s.Selector); err != nil {
-			add(key+".selector", fmt.Errorf("%q is not a label selector such as app.kubernetes.io/name=prometheus", s.Selector))
-		}
-	} else if len(validation.IsDNS1035Label(s.Name)) > 0 {
-		add(key+".name", fmt.Errorf("%q is not the name of a Service", s.Name))
-	}
-	if number, err := strconv.Atoi(s.Port); err == nil && len(validation.IsValidPortNum(number)) > 0 {
-		add(key+".port", fmt.Errorf("%d is not a port from 1 to 65535", number))
-	} else if err != nil && s.Port != "" && len(validation.IsDNS1123Label(s.Port)) > 0 {
-		add(key+".port", fmt.Errorf("%q is neither the number nor the name of a port", s.Port))
-	}
-	if s.Scheme != "" && s.Scheme != "http" && s.Scheme != "https" {
-		add(key+".scheme", fmt.Errorf("%q is neither http nor https", s.Scheme))
-	}
+func (s ServiceConfig) validate(key string, m *mistakes) {
+	m.add(key+".namespace", validNamespace(s.Namespace))
+	_, err := labels.Parse(s.Selector)
+	m.addIf(err != nil, key+".selector", "%q is not a label selector such as app.kubernetes.io/name=prometheus", s.Selector)
+	m.addIf(s.Selector == "" && len(validation.IsDNS1035Label(s.Name)) > 0, key+".name", "%q is not the name of a Service", s.Name)
+	number, err := strconv.Atoi(s.Port)
+	m.addIf(err == nil && len(validation.IsValidPortNum(number)) > 0, key+".port", "%d is not a port from 1 to 65535", number)
+	m.addIf(err != nil && s.Port != "" && len(validation.IsDNS1123Label(s.Port)) > 0, key+".port", "%q is neither the number nor the name of a port", s.Port)
+	m.addIf(!isScheme(s.Scheme), key+".scheme", "%q is neither http nor https", s.Scheme)
 }
+
+// isScheme reports whether a scheme is http, https, or empty.
+func isScheme(scheme string) bool { return scheme == "" || scheme == "http" || scheme == "https" }
 
 func validNamespace(name string) error {
 	if len(validation.IsDNS1123Label(name)) > 0 {

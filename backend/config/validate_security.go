@@ -14,26 +14,27 @@ import (
 )
 
 // validateSecurity checks the settings for callers, credentials and confinement.
-func (c *Config) validateSecurity(add func(key string, err error)) {
-	add("hot.http_config", c.Hot.HTTPConfig.validate())
-	add("cold.http_config", c.Cold.HTTPConfig.validate())
-	add("hot.tenancy", c.Hot.Tenancy.validate())
-	add("cold.tenancy", c.Cold.Tenancy.validate())
-	add("hot.tenant", validTenant(c.Hot.Tenant))
+func (c *Config) validateSecurity(m *mistakes) {
+	m.add("hot.http_config", c.Hot.HTTPConfig.validate())
+	m.add("cold.http_config", c.Cold.HTTPConfig.validate())
+	m.add("hot.tenancy", c.Hot.Tenancy.validate())
+	m.add("cold.tenancy", c.Cold.Tenancy.validate())
+	m.add("hot.tenant", validTenant(c.Hot.Tenant))
+	m.add("service_account.token_path", absolute(c.ServiceAccount.TokenPath))
 	for i, destination := range c.Destinations {
 		key := fmt.Sprintf("destinations[%d]", i)
-		add(key+".http_config", destination.HTTPConfig.validate())
-		add(key+".tenant", validTenant(destination.Tenant))
-		if destination.HTTPConfig.validate() == nil {
-			add(key, destination.validate())
+		err := destination.HTTPConfig.validate()
+		m.add(key+".http_config", err)
+		m.add(key+".tenant", validTenant(destination.Tenant))
+		if err == nil {
+			m.add(key, destination.validate())
 		}
-		if destination.HTTPConfig.usesProxy() {
-			// The proxy resolves the host name, so tierproxy cannot check the address.
-			add(key+".http_config", errors.New("proxy_url and proxy_from_environment are for hot, cold and perses.service only: tierproxy connects to destinations of datasources without a proxy, so that it can check their addresses"))
-		}
+		// The proxy resolves the host name, so tierproxy cannot check the address.
+		m.addIf(destination.HTTPConfig.usesProxy(), key+".http_config",
+			"proxy_url and proxy_from_environment are for hot, cold and perses.service only: tierproxy connects to destinations of datasources without a proxy, so that it can check their addresses")
 	}
-	c.validateCallers(add)
-	c.validateEnforcement(add)
+	c.validateCallers(m)
+	c.validateEnforcement(m)
 }
 
 // validTenant checks the name of one tenant.
@@ -51,60 +52,48 @@ func (t TenancyConfig) validate() error {
 	return nil
 }
 
-func (c *Config) validateCallers(add func(key string, err error)) {
-	root := c.DefaultDatasource
-	add("default_datasource.token_file", absolute(root.TokenFile))
-	add("admin.token_file", absolute(c.Admin.TokenFile))
-	if root.Enabled && c.Perses.URL != "" && root.TokenFile == "" && len(root.ClientNames) == 0 {
-		add("default_datasource.enabled", errors.New("with Perses, the default datasource requires token_file or client_names: Perses does not check its callers, and any datasource can direct Perses to it"))
-	}
-	service := c.Perses.Service
-	add("perses.service.http_config", service.HTTPConfig.validate())
+func (c *Config) validateCallers(m *mistakes) {
+	root, service := c.DefaultDatasource, c.Perses.Service
+	m.add("default_datasource.token_file", absolute(root.TokenFile))
+	m.add("admin.token_file", absolute(c.Admin.TokenFile))
+	m.addIf(root.Enabled && c.Perses.URL != "" && root.TokenFile == "" && len(root.ClientNames) == 0, "default_datasource.enabled",
+		"with Perses, the default datasource requires token_file or client_names: Perses does not check its callers, and any datasource can direct Perses to it")
+	err := service.HTTPConfig.validate()
+	m.add("perses.service.http_config", err)
 	if service.HTTPConfig == nil && len(service.ClientNames) == 0 && len(service.Datasources) == 0 {
 		return
 	}
-	if c.Perses.URL == "" {
-		add("perses.service", errors.New("has no effect without perses.url"))
-	}
-	if service.HTTPConfig.validate() == nil && !service.HTTPConfig.holdsSecrets() {
-		add("perses.service.http_config", errors.New("has no credential: set basic_auth, authorization or oauth2"))
-	}
-	if len(service.ClientNames) == 0 {
-		add("perses.service.client_names", errors.New("is empty: list the names in the client certificate of Perses, so that no other client can use this credential"))
-	}
-	if len(service.Datasources) == 0 {
-		add("perses.service.datasources", errors.New("is empty: list the datasources to look up with this credential"))
-	}
+	m.addIf(c.Perses.URL == "", "perses.service", "has no effect without perses.url")
+	m.addIf(err == nil && !service.HTTPConfig.holdsSecrets(), "perses.service.http_config", "has no credential: set basic_auth, authorization or oauth2")
+	m.addIf(len(service.ClientNames) == 0, "perses.service.client_names",
+		"is empty: list the names in the client certificate of Perses, so that no other client can use this credential")
+	m.addIf(len(service.Datasources) == 0, "perses.service.datasources", "is empty: list the datasources to look up with this credential")
 	for i, datasource := range service.Datasources {
-		add(fmt.Sprintf("perses.service.datasources[%d]", i), validReference(datasource.Project, datasource.Name))
+		m.add(fmt.Sprintf("perses.service.datasources[%d]", i), CheckPersesNames(datasource.Name, datasource.Project))
 	}
 }
 
-func (c *Config) validateEnforcement(add func(key string, err error)) {
-	add("enforcement", errors.Join(validLabel(c.Enforcement.Label), validConflict(c.Enforcement.OnConflict)))
+func (c *Config) validateEnforcement(m *mistakes) {
+	m.add("enforcement", validLabel(c.Enforcement.Label))
+	answer := c.Enforcement.OnConflict
+	m.addIf(answer != ConflictEmpty && answer != ConflictError, "enforcement", "%q is neither %s nor %s", answer, ConflictEmpty, ConflictError)
 	// A rule needs namespaces or an explicit exemption, so that an incomplete entry does
 	// not allow every namespace.
 	rule := func(key, label string, namespaces []string, all bool) {
-		switch {
-		case all && len(namespaces) > 0:
-			add(key, errors.New("set either namespaces or all_namespaces, not both"))
-		case all:
-		case len(namespaces) == 0:
-			add(key+".namespaces", errors.New("is empty: list the allowed namespaces, or set all_namespaces to true"))
-		default:
-			add(key, errors.Join(validLabel(label), validValues(namespaces)))
+		m.addIf(all && len(namespaces) > 0, key, "set either namespaces or all_namespaces, not both")
+		m.addIf(!all && len(namespaces) == 0, key+".namespaces", "is empty: list the allowed namespaces, or set all_namespaces to true")
+		if !all && len(namespaces) > 0 {
+			m.add(key, errors.Join(validLabel(label), validValues(namespaces)))
 		}
 	}
 	seenProjects := map[string]bool{}
 	for i, project := range c.Projects {
 		key := fmt.Sprintf("projects[%d]", i)
-		if !IsPersesName(project.Name) {
-			add(key+".name", fmt.Errorf("%q is not the name of a Perses project", project.Name))
+		if !isPersesName(project.Name) {
+			m.addIf(true, key+".name", "%q is not the name of a Perses project", project.Name)
 			continue
 		}
-		if seenProjects[project.Name] {
-			add(key+".name", fmt.Errorf("project %q is listed twice", project.Name))
-		}
+		m.addIf(seenProjects[project.Name], key+".name", "project %q is listed twice", project.Name)
 		seenProjects[project.Name] = true
 		rule(key, "namespace", project.Namespaces, project.AllNamespaces)
 	}
@@ -112,13 +101,11 @@ func (c *Config) validateEnforcement(add func(key string, err error)) {
 	for i, datasource := range c.Enforcement.Datasources {
 		key := fmt.Sprintf("enforcement.datasources[%d]", i)
 		reference := ServedDatasource{Project: datasource.Project, Name: datasource.Name}
-		if err := validReference(datasource.Project, datasource.Name); err != nil {
-			add(key, err)
+		if err := CheckPersesNames(datasource.Name, datasource.Project); err != nil {
+			m.add(key, err)
 			continue
 		}
-		if seen[reference] {
-			add(key, fmt.Errorf("%s is listed twice", reference.describe()))
-		}
+		m.addIf(seen[reference], key, "%s is listed twice", reference.describe())
 		seen[reference] = true
 		rule(key, cmp.Or(datasource.Label, "namespace"), datasource.Namespaces, datasource.AllNamespaces)
 	}
@@ -133,17 +120,6 @@ func (d ServedDatasource) describe() string {
 		return fmt.Sprintf("global datasource %q", d.Name)
 	}
 	return fmt.Sprintf("datasource %q of project %q", d.Name, d.Project)
-}
-
-// validReference checks the names of a saved datasource; project is empty for a
-// global one.
-func validReference(project, name string) error {
-	for _, part := range []string{name, project} {
-		if (part != "" || name == "") && !IsPersesName(part) {
-			return fmt.Errorf("%q cannot be the name of a datasource, dashboard or project: Perses names have 1 to 75 letters, digits, '_', '.' and '-'", part)
-		}
-	}
-	return nil
 }
 
 func validLabel(name string) error {
@@ -164,13 +140,6 @@ func validValues(values []string) error {
 	return errors.Join(errs...)
 }
 
-func validConflict(onConflict string) error {
-	if onConflict != ConflictEmpty && onConflict != ConflictError {
-		return fmt.Errorf("%q is neither %s nor %s", onConflict, ConflictEmpty, ConflictError)
-	}
-	return nil
-}
-
 // validate returns an error for a destination that can never match, or whose
 // credential would go to more than one server.
 func (d DestinationConfig) validate() error {
@@ -182,7 +151,7 @@ func (d DestinationConfig) validate() error {
 	if d.Port < 0 || d.Port > 65535 {
 		errs = append(errs, fmt.Errorf("the port %d is not from 1 to 65535, or 0 for every port", d.Port))
 	}
-	if d.Scheme != "" && d.Scheme != "http" && d.Scheme != "https" {
+	if !isScheme(d.Scheme) {
 		errs = append(errs, fmt.Errorf("the scheme %q is neither http nor https", d.Scheme))
 	}
 	if isPlain := path.Clean(d.PathPrefix) == cmp.Or(strings.TrimSuffix(d.PathPrefix, "/"), "/"); d.PathPrefix != "" &&

@@ -64,7 +64,7 @@ func mistakesInConfig() map[string]func(*Config) {
 		"query.max_length: is 0":                   func(c *Config) { c.Query.MaxLength = 0 },
 		"cache.max_bytes: is 1048575":              func(c *Config) { c.Cache.MaxBytes-- },
 		"cache.redis.address: \"redis\"":           func(c *Config) { c.Cache.Redis.Address = "redis" },
-		"cache.redis.database: must not":           func(c *Config) { c.Cache.Redis.Database = -1 },
+		"cache.redis.database: is -1":              func(c *Config) { c.Cache.Redis.Database = -1 },
 		"cache.redis.prefix: is empty":             func(c *Config) { c.Cache.Redis.Prefix = "" },
 		"cache.redis.password_file: \"a\"":         func(c *Config) { c.Cache.Redis.PasswordFile = "a" },
 		"cache.redis.ca_file: \"a\"":               func(c *Config) { c.Cache.Redis.CAFile = "a" },

@@ -85,12 +85,10 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 		query = &MetricQuery{}
 	}
 	var mistakes ValidationErrors
-	if query.Query == "" {
-		mistakes.add("query", "is empty: set a PromQL expression")
-	}
+	mistakes.addIf(query.Query == "", "query", "is empty: set a PromQL expression")
 	query.checkTimes(&mistakes, time.Duration(r.core.Config.Query.MaxRange))
-	if err := mistakes.asError(); err != nil {
-		return nil, queryError(err)
+	if len(mistakes) > 0 {
+		return nil, queryError(&promapi.Error{Status: http.StatusBadRequest, Type: promapi.ErrorBadData, Message: mistakes.Error(), Cause: mistakes})
 	}
 	request, err := core.NewRequest(query.Query, query.Start, query.End, query.Step, time.Now())
 	if err != nil {
@@ -106,7 +104,7 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 	if err != nil {
 		return nil, queryError(err)
 	}
-	admitted, err := r.core.Admit(ctx, core.Submission{Request: request, Resolved: resolved, Caller: core.LibraryCaller(), Namespace: query.Namespace})
+	admitted, err := r.core.Admit(ctx, engine.Query{Request: request, Caller: core.LibraryCaller()}, resolved, query.Namespace)
 	if err != nil {
 		return nil, queryError(err)
 	}
@@ -142,12 +140,10 @@ func statusOf(err error) int {
 
 func queryError(err error) error {
 	result := &QueryError{Status: http.StatusInternalServerError, Type: string(promapi.ErrorInternal), Message: err.Error(), cause: err}
-	var callError *engine.CallError
-	if errors.As(err, &callError) {
+	if callError, is := errors.AsType[*engine.CallError](err); is {
 		result.Tier, result.Reason = string(callError.Tier), string(callError.Reason)
 	}
-	var apiError *promapi.Error
-	if errors.As(err, &apiError) {
+	if apiError, is := errors.AsType[*promapi.Error](err); is {
 		result.Status, result.Type, result.Message = apiError.Status, string(apiError.Type), apiError.Message
 		result.RetryAfter = apiError.RetryAfter
 	}

@@ -2,14 +2,12 @@ package datasource
 
 import (
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
@@ -58,30 +56,20 @@ func (m *ValidationErrors) add(field, format string, arguments ...any) {
 	*m = append(*m, Mistake{Field: field, Message: fmt.Sprintf(format, arguments...)})
 }
 
-// asError returns an Error with status 400 that wraps the mistakes, or nil for none.
-func (m ValidationErrors) asError() error {
-	if len(m) == 0 {
-		return nil
+// addIf adds a mistake if the condition is met.
+func (m *ValidationErrors) addIf(isWrong bool, field, format string, arguments ...any) {
+	if isWrong {
+		m.add(field, format, arguments...)
 	}
-	return &promapi.Error{Status: http.StatusBadRequest, Type: promapi.ErrorBadData, Message: m.Error(), Cause: m}
 }
 
 // checkTimes adds mistakes in the times. If maxRange is zero, the range has no limit.
 func (q *MetricQuery) checkTimes(mistakes *ValidationErrors, maxRange time.Duration) {
-	switch {
-	case q.Step < 0:
-		mistakes.add("step", "must not be negative")
-	case q.Step == 0 && !q.Start.IsZero() && !q.Start.Equal(q.End):
-		mistakes.add("step", "is missing: set a step for a range query, or end alone for an instant query")
-	case q.Step > 0 && q.Step < time.Millisecond:
-		mistakes.add("step", "must not be shorter than 1ms")
-	}
-	if q.Step > 0 && q.Start.IsZero() {
-		mistakes.add("start", "is missing: a range query has start and end")
-	}
-	if q.Step > 0 && q.End.IsZero() {
-		mistakes.add("end", "is missing: a range query has start and end")
-	}
+	mistakes.addIf(q.Step < 0, "step", "must not be negative")
+	mistakes.addIf(q.Step == 0 && !q.Start.IsZero() && !q.Start.Equal(q.End), "step", "is missing: set a step for a range query, or end alone for an instant query")
+	mistakes.addIf(q.Step > 0 && q.Step < time.Millisecond, "step", "must not be shorter than 1ms")
+	mistakes.addIf(q.Step > 0 && q.Start.IsZero(), "start", "is missing: a range query has start and end")
+	mistakes.addIf(q.Step > 0 && q.End.IsZero(), "end", "is missing: a range query has start and end")
 	if q.Start.IsZero() || q.End.IsZero() {
 		return
 	}
@@ -93,9 +81,7 @@ func (q *MetricQuery) checkTimes(mistakes *ValidationErrors, maxRange time.Durat
 	if q.Step >= time.Millisecond && length/q.Step+1 > maxPoints {
 		mistakes.add("step", "is too small: each series would have %d points, more than %d. Set a step of at least %s", length/q.Step+1, maxPoints, minStep(length))
 	}
-	if maxRange > 0 && length > maxRange {
-		mistakes.add("start", "the range from start to end, %s, is longer than the limit of %s", model.Duration(length), model.Duration(maxRange))
-	}
+	mistakes.addIf(maxRange > 0 && length > maxRange, "start", "the range from start to end, %s, is longer than the limit of %s", model.Duration(length), model.Duration(maxRange))
 }
 
 // minStep returns the shortest step, in whole seconds, for at most maxPoints points.

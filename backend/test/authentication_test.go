@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/panel"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -312,7 +313,7 @@ func TestAuthentication_NoSessionReachesATier(t *testing.T) {
 					for _, name := range []string{"X-Scope-OrgID", "THANOS-TENANT", "X-Forwarded-User", "X-Anything", "Impersonate-Group", "Proxy-Authorization", "X-Api-Key"} {
 						asked.Set(name, "of the request")
 					}
-					got := mustDo(t, call{base: base + path, method: method, endpoint: "query_range", values: rangeQuery("up", end, 5*minute, minute), header: asked})
+					got := mustDo(t, call{base: base + path, method: method, endpoint: "query_range", values: panel.RangeQuery("up", end, 5*minute, minute), header: asked})
 					require.Equal(t, http.StatusOK, got.status, string(got.body))
 					require.Empty(t, got.header.Values("Set-Cookie"), "a tier must not set cookies at the caller")
 				}

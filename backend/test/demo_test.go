@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/panel"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -66,7 +67,7 @@ func TestDemo_EveryPanelDraws(t *testing.T) {
 	for _, choice := range []string{"hot", "cold"} {
 		require.Eventually(t, func() bool {
 			c.header = http.Header{"X-Tier-Choice": {choice}}
-			c.values = rangeQuery(`sum(rate(tierproxy_tier_answers_shared_total[4m]))`, time.Now(), 5*minute, 30*time.Second)
+			c.values = panel.RangeQuery(`sum(rate(tierproxy_tier_answers_shared_total[4m]))`, time.Now(), 5*minute, 30*time.Second)
 			got, err := c.do(ctx)
 			return err == nil && strings.Count(string(got.body), "],[") >= 3 && time.Since(from) >= longer
 		}, longer+5*minute, time.Second, "nothing to draw at %s", choice)
@@ -173,7 +174,7 @@ func askAsPeopleDo(ctx context.Context, page string, user int) {
 			query = "sum(rate(" // An author at work.
 		}
 		for _, c := range []call{
-			{base: base, method: http.MethodPost, endpoint: "query_range", values: rangeQuery(query, time.Now(), span, step)},
+			{base: base, method: http.MethodPost, endpoint: "query_range", values: panel.RangeQuery(query, time.Now(), span, step)},
 			{base: base, endpoint: "query", values: map[string][]string{"query": {query}}},
 			{base: base, endpoint: "labels"},
 		} {

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/panel"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -24,7 +25,7 @@ func TestLifecycle_ManyRequestsLeaveNoFilesOpen(t *testing.T) {
 	s := newSite(t, stack.Perses{}, nil)
 	s.login()
 	s.apply(s.global("metrics", nil))
-	c := call{base: s.perses.URL + "/proxy/globaldatasources/metrics", endpoint: "query_range", values: rangeQuery("up", lastEnd(), 5*minute, minute)}
+	c := call{base: s.perses.URL + "/proxy/globaldatasources/metrics", endpoint: "query_range", values: panel.RangeQuery("up", lastEnd(), 5*minute, minute)}
 	ask := func(count int) {
 		group, ctx := errgroup.WithContext(t.Context())
 		for user := range users {

@@ -5,21 +5,19 @@ package e2e
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/webui"
 )
@@ -191,15 +189,8 @@ func (c call) do(ctx context.Context) (answer, error) {
 	}, err
 }
 
-// rangeQuery is a range query as a panel sends it: end − span to end.
-func rangeQuery(query string, end time.Time, span, step time.Duration) url.Values {
-	return url.Values{
-		"query": {query}, "start": {seconds(end.Add(-span))}, "end": {seconds(end)},
-		"step": {strconv.FormatFloat(step.Seconds(), 'f', -1, 64)},
-	}
-}
-
-func seconds(t time.Time) string { return fmt.Sprintf("%d.%03d", t.Unix(), t.UnixMilli()%1000) }
+// seconds writes a time as the API reads it.
+var seconds = promapi.FormatTime
 
 // mustDo makes a call that has to come back.
 func mustDo(t *testing.T, c call) answer {

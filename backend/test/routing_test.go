@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/panel"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -60,7 +61,7 @@ func TestRouting_PanelQueriesThroughPerses(t *testing.T) {
 	for _, test := range routedPanels(end) {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			t.Run(test.name+" "+method, func(t *testing.T) {
-				c := call{base: base, method: method, endpoint: "query_range", values: rangeQuery(test.query, test.end, test.span, test.step)}
+				c := call{base: base, method: method, endpoint: "query_range", values: panel.RangeQuery(test.query, test.end, test.span, test.step)}
 				got := mustDo(t, c)
 				require.Equal(t, test.tier, got.tier, string(got.body))
 				require.Equal(t, test.reason, got.reason)
@@ -124,7 +125,7 @@ func TestRouting_ThresholdChangesWithoutRestart(t *testing.T) {
 	s := newSite(t, stack.Perses{}, nil)
 	s.login()
 	s.apply(s.global("metrics", nil))
-	c := call{base: s.perses.URL + "/proxy/globaldatasources/metrics", endpoint: "query_range", values: rangeQuery(panelQuery, lastEnd(), 10*minute, minute)}
+	c := call{base: s.perses.URL + "/proxy/globaldatasources/metrics", endpoint: "query_range", values: panel.RangeQuery(panelQuery, lastEnd(), 10*minute, minute)}
 	require.Equal(t, "hot", mustDo(t, c).tier)
 	s.apply(s.global("metrics", document{"threshold": "8m"}))
 	require.Eventually(t, func() bool { return mustDo(t, c).tier == "cold" }, 10*time.Second, 100*time.Millisecond)
@@ -143,7 +144,7 @@ func TestRouting_HotDiesAndComesBack(t *testing.T) {
 	s := newSite(t, stack.Perses{}, document{"hot": document{"url": hot.URL}, "probe": document{"interval": "10s"}})
 	s.login()
 	s.apply(s.global("metrics", nil))
-	c := call{base: s.perses.URL + "/proxy/globaldatasources/metrics", endpoint: "query_range", values: rangeQuery(panelQuery, lastEnd(), 5*minute, 15*time.Second)}
+	c := call{base: s.perses.URL + "/proxy/globaldatasources/metrics", endpoint: "query_range", values: panel.RangeQuery(panelQuery, lastEnd(), 5*minute, 15*time.Second)}
 	require.Equal(t, "hot", mustDo(t, c).tier)
 
 	hot.Kill()

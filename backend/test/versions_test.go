@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/panel"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -170,7 +171,7 @@ func asksBothTiers(t *testing.T, s *site) {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			c := call{
 				base: s.perses.URL + "/proxy/globaldatasources/metrics", method: method, endpoint: "query_range",
-				values: rangeQuery(panelQuery, lastEnd(), span, minute),
+				values: panel.RangeQuery(panelQuery, lastEnd(), span, minute),
 			}
 			got := mustDo(t, c)
 			require.Equal(t, tier, got.tier, string(got.body))

@@ -2,15 +2,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,19 +22,19 @@ import (
 )
 
 const (
-	// hotReach and coldReach are how far back the tiers go.
+	// hotReach and coldReach are the lengths of the tiers' history.
 	hotReach  = 6 * time.Hour
 	coldReach = 30 * 24 * time.Hour
-	// scrapeInterval is the distance of the samples.
+	// scrapeInterval is the interval of the samples.
 	scrapeInterval = 30 * time.Second
-	// tierproxyInterval is that at which hot scrapes tierproxy: short, for a
-	// dashboard that fills while one looks.
+	// tierproxyInterval is the interval at which hot scrapes tierproxy. It is short, so
+	// that the dashboard fills quickly.
 	tierproxyInterval = 5 * time.Second
-	// exampleURL is where the example datasource expects tierproxy.
+	// exampleURL is the URL of tierproxy in the example datasource.
 	exampleURL = "http://tierproxy:9190"
 )
 
-// The ports that the demo takes if they are free.
+// The ports of the demo. It uses other ones if these are in use.
 const (
 	pagePort      = 3000
 	persesPort    = 8080
@@ -44,11 +43,11 @@ const (
 	coldPort      = 10902
 )
 
-// demo is everything that was started.
+// demo holds the servers of the demo.
 type demo struct {
 	output io.Writer
 
-	// What scripts/demo built.
+	// The files that scripts/demo built.
 	persesPath, percliPath, proxyPath, archive, pageDir string
 
 	root, dir  string
@@ -58,13 +57,15 @@ type demo struct {
 	perses, tierproxy *stack.Server
 	modules           []webui.Module
 	page              *webui.Server
+	// stops end the servers and remove their files, in the reverse order.
+	stops []func() error
 }
 
 func (d *demo) say(format string, arguments ...any) {
-	_, _ = fmt.Fprintf(d.output, format+"\n", arguments...) // Nobody is left to tell.
+	_, _ = fmt.Fprintf(d.output, format+"\n", arguments...) // There is no other output.
 }
 
-// prepare finds the checkout, and makes a directory for what the demo writes.
+// prepare finds the checkout, and creates a directory for the files of the demo.
 func (d *demo) prepare(context.Context) error {
 	var err error
 	if d.root, err = stack.Root(); err != nil {
@@ -74,14 +75,15 @@ func (d *demo) prepare(context.Context) error {
 		return err
 	}
 	if d.dir, err = os.MkdirTemp("", "tiered-prometheus-demo-"); err != nil {
-		return fmt.Errorf("make a directory: %w", err)
+		return fmt.Errorf("create a directory: %w", err)
 	}
+	d.stops = append(d.stops, func() error { return os.RemoveAll(d.dir) })
 	return nil
 }
 
-// startTiers makes up history and starts the two tiers with it.
+// startTiers generates history and starts the two tiers with it.
 func (d *demo) startTiers(ctx context.Context) error {
-	d.say("Making up history: hot has the last 6 hours, cold 30 days")
+	d.say("Generating history: hot has the last 6 hours, cold 30 days")
 	generator := history.Generator{Interval: scrapeInterval}
 	now := time.Now()
 	group, groupContext := errgroup.WithContext(ctx)
@@ -100,11 +102,16 @@ func (d *demo) startTiers(ctx context.Context) error {
 	}
 	group.Go(func() (err error) { d.hot, err = tier("hot", hotPort, hotReach); return err })
 	group.Go(func() (err error) { d.cold, err = tier("cold", coldPort, coldReach); return err })
-	return group.Wait()
+	err := group.Wait()
+	for _, started := range []*embedded.Prometheus{d.hot, d.cold} {
+		if started != nil {
+			d.stops = append(d.stops, started.Close)
+		}
+	}
+	return err
 }
 
-// portOr returns the wanted port of loopback, or any free one where it is
-// taken.
+// portOr returns the wanted port of the loopback address, or any free one if it is in use.
 func portOr(wanted int) (int, error) {
 	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", wanted)) //nolint:noctx // Returns at once.
 	if err != nil {
@@ -113,7 +120,7 @@ func portOr(wanted int) (int, error) {
 	return wanted, listener.Close()
 }
 
-// startGateway starts tierproxy and tells it where Perses will be.
+// startGateway starts tierproxy with the URL that Perses will have.
 func (d *demo) startGateway(ctx context.Context) error {
 	var err error
 	if d.persesPort, err = portOr(persesPort); err != nil {
@@ -134,7 +141,8 @@ func (d *demo) startGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What hot scrapes reaches cold too, as it does where Thanos is fed by Prometheus.
+	d.stops = append(d.stops, d.tierproxy.Stop)
+	// Cold gets the samples that hot scrapes, as Thanos gets them from Prometheus.
 	return d.hot.Scrape("tierproxy", strings.TrimPrefix(d.tierproxy.URL, "http://"), tierproxyInterval, d.cold)
 }
 
@@ -149,6 +157,7 @@ func (d *demo) startPerses(ctx context.Context) error {
 	if d.perses, err = perses.Start(ctx, d.persesPath); err != nil {
 		return err
 	}
+	d.stops = append(d.stops, d.perses.Stop)
 	port, err := portOr(pagePort)
 	if err != nil {
 		return err
@@ -156,53 +165,14 @@ func (d *demo) startPerses(ctx context.Context) error {
 	d.page, err = webui.Serve(ctx, webui.Options{
 		Address: fmt.Sprintf("127.0.0.1:%d", port), Page: d.pageDir, Perses: d.perses.URL, Plugins: perses.Plugins(), Modules: d.modules,
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		d.stops = append(d.stops, d.page.Close)
 	}
-	return d.checkModules(ctx)
+	return err
 }
 
-// checkModules looks whether Perses loaded all modules, and whether the page
-// serves what a browser loads of them.
-func (d *demo) checkModules(ctx context.Context) error {
-	_, body, err := stack.Get(ctx, d.page.URL+"/api/v1/plugins", nil)
-	if err != nil {
-		return fmt.Errorf("list the plugins of Perses: %w", err)
-	}
-	var modules []struct {
-		Metadata struct {
-			Name string `json:"name"`
-		} `json:"metadata"`
-		Status struct {
-			IsLoaded bool   `json:"isLoaded"`
-			Error    string `json:"error"`
-		} `json:"status"`
-	}
-	if err := json.Unmarshal(body, &modules); err != nil {
-		return fmt.Errorf("list the plugins of Perses: %w", err)
-	}
-	loaded := map[string]bool{}
-	for _, module := range modules {
-		loaded[module.Metadata.Name] = module.Status.IsLoaded
-	}
-	expected := []string{"TieredPrometheus"}
-	for _, module := range d.modules {
-		expected = append(expected, module.Name)
-	}
-	for _, name := range expected {
-		if !loaded[name] {
-			return fmt.Errorf("perses did not load the module %s: %s", name, body)
-		}
-		manifest := d.page.URL + "/plugins/" + name + "/mf-manifest.json"
-		if status, _, err := stack.Get(ctx, manifest, nil); err != nil || status != http.StatusOK {
-			return errors.Join(fmt.Errorf("the page does not serve %s: status %d", manifest, status), err)
-		}
-	}
-	return nil
-}
-
-// applyExamples applies the example datasource, led to where tierproxy listens
-// here, and the dashboards of the example and of tierproxy with their projects.
+// applyExamples applies the example datasource with the URL of tierproxy, and the
+// dashboards of the examples and of tierproxy with their projects.
 func (d *demo) applyExamples(ctx context.Context) error {
 	const example = "deploy/examples/datasource.yaml"
 	text, err := os.ReadFile(filepath.Join(d.root, example))
@@ -210,8 +180,8 @@ func (d *demo) applyExamples(ctx context.Context) error {
 		return fmt.Errorf("read the example: %w", err)
 	}
 	applied := filepath.Join(d.dir, "datasource.yaml")
-	led := strings.ReplaceAll(string(text), exampleURL, d.tierproxy.URL)
-	if err := os.WriteFile(applied, []byte(led), 0o600); err != nil { //nolint:gosec // In a directory that this process made.
+	adapted := strings.ReplaceAll(string(text), exampleURL, d.tierproxy.URL)
+	if err := os.WriteFile(applied, []byte(adapted), 0o600); err != nil { //nolint:gosec // The directory is that of this process.
 		return fmt.Errorf("write the datasource: %w", err)
 	}
 	for _, arguments := range [][]string{
@@ -227,14 +197,14 @@ func (d *demo) applyExamples(ctx context.Context) error {
 			return fmt.Errorf("percli %s: %w: %s", arguments[0], err, output)
 		}
 	}
-	d.say("\npercli applied %s:\n\n%s", example, led)
+	d.say("\npercli applied %s:\n\n%s", example, adapted)
 	return nil
 }
 
-// show prints what runs where, and a query to each tier, which it runs.
+// show prints the URLs, and runs and prints a query to each tier.
 func (d *demo) show(ctx context.Context) error {
 	d.say("Page        %s   dashboards, Explore and datasources in a browser", d.page.URL)
-	d.say("Perses      %s   (without its web UI, which Perses' Go module does not hold)", d.perses.URL)
+	d.say("Perses      %s   (without its web UI, which is not in the Go module of Perses)", d.perses.URL)
 	d.say("tierproxy   %s   /metrics, /api/v1/datasources/health", d.tierproxy.URL)
 	d.say("hot tier    %s", d.hot.URL)
 	d.say("cold tier   %s", d.cold.URL)
@@ -243,17 +213,17 @@ func (d *demo) show(ctx context.Context) error {
 		seconds, step int
 		tier          string
 	}{
-		{"The last 5 minutes: hot holds them, and they are fewer than the threshold.", "sum by (job) (rate(http_requests_total[5m]))", 300, 15, "hot"},
-		{"The last hour: more than the threshold, so cold answers.", "sum by (job) (rate(http_requests_total[5m]))", 3600, 30, "cold"},
+		{"The last 5 minutes: hot has them, and the range is shorter than the threshold.", "sum by (job) (rate(http_requests_total[5m]))", 300, 15, "hot"},
+		{"The last hour: the range is longer than the threshold, so cold answers.", "sum by (job) (rate(http_requests_total[5m]))", 3600, 30, "cold"},
 		{"The last 5 minutes compared with last week: hot does not reach back that far.", "sum(rate(http_requests_total[5m])) / sum(rate(http_requests_total[5m] offset 1w))", 300, 15, "cold"},
 	} {
 		line := fmt.Sprintf("curl -sSG -D - %s/proxy/globaldatasources/metrics/api/v1/query_range"+
 			" --data-urlencode 'query=%s' -d start=$(($(date +%%s)-%d)) -d end=$(date +%%s) -d step=%d",
 			d.perses.URL, query.promql, query.seconds, query.step)
 		d.say("\n%s\n$ %s", query.title, line)
-		output, err := exec.CommandContext(ctx, "sh", "-c", line).Output() //nolint:gosec // The line above.
+		output, err := exec.CommandContext(ctx, "sh", "-c", line).CombinedOutput() //nolint:gosec // The line above.
 		if err != nil {
-			return fmt.Errorf("run curl: %w", errors.Join(err, exitOutput(err)))
+			return fmt.Errorf("run curl: %w: %s", err, output)
 		}
 		header, body, _ := strings.Cut(strings.ReplaceAll(string(output), "\r\n", "\n"), "\n\n")
 		for name := range strings.SplitSeq(header, "\n") {
@@ -270,31 +240,11 @@ func (d *demo) show(ctx context.Context) error {
 	return nil
 }
 
-func exitOutput(err error) error {
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok && len(exit.Stderr) > 0 {
-		return errors.New(strings.TrimSpace(string(exit.Stderr)))
-	}
-	return nil
-}
-
-// stop stops what runs and removes what it wrote.
+// stop stops the servers and removes their files.
 func (d *demo) stop() error {
-	var mistakes []error
-	if d.page != nil {
-		mistakes = append(mistakes, d.page.Close())
+	var errs []error
+	for _, stop := range slices.Backward(d.stops) {
+		errs = append(errs, stop())
 	}
-	for _, server := range []*stack.Server{d.perses, d.tierproxy} {
-		if server != nil {
-			mistakes = append(mistakes, server.Stop())
-		}
-	}
-	for _, tier := range []*embedded.Prometheus{d.hot, d.cold} {
-		if tier != nil {
-			mistakes = append(mistakes, tier.Close())
-		}
-	}
-	if d.dir != "" {
-		mistakes = append(mistakes, os.RemoveAll(d.dir))
-	}
-	return errors.Join(mistakes...)
+	return errors.Join(errs...)
 }

@@ -1,7 +1,6 @@
-// Command demo shows the whole product on one machine: two tiers with made-up
-// history, tierproxy, and a real Perses server with the plugin module and a
-// datasource that percli applied. scripts/demo
-// builds its parts and starts it: make demo.
+// Command demo runs the whole product on one machine: two tiers with generated history,
+// tierproxy, and a real Perses server with the plugin module and a datasource that percli
+// applied. scripts/demo builds its parts and starts it: make demo.
 package main
 
 import (
@@ -16,26 +15,26 @@ import (
 )
 
 func main() {
-	// SIGHUP comes when the terminal is closed.
+	// A closed terminal sends SIGHUP.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	// The servers die with the thread that started them: this one stays.
+	// The servers end with the thread that started them, so this thread has to remain.
 	runtime.LockOSThread()
 	demo := &demo{output: os.Stdout}
-	once := flag.Bool("once", false, "Stop when the queries were shown, instead of at Ctrl-C.")
-	flag.StringVar(&demo.persesPath, "perses", "", "The program perses.")
-	flag.StringVar(&demo.percliPath, "percli", "", "The program percli.")
-	flag.StringVar(&demo.proxyPath, "tierproxy", "", "The program tierproxy.")
-	flag.StringVar(&demo.archive, "plugin", "", "The archive of the plugin module.")
-	flag.StringVar(&demo.pageDir, "page", "", "The directory of the page.")
+	once := flag.Bool("once", false, "Stop after the queries instead of at Ctrl-C.")
+	flag.StringVar(&demo.persesPath, "perses", "", "Path of perses.")
+	flag.StringVar(&demo.percliPath, "percli", "", "Path of percli.")
+	flag.StringVar(&demo.proxyPath, "tierproxy", "", "Path of tierproxy.")
+	flag.StringVar(&demo.archive, "plugin", "", "Path of the archive of the plugin module.")
+	flag.StringVar(&demo.pageDir, "page", "", "Directory of the page.")
 	flag.Parse()
 	if err := run(ctx, demo, *once); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1) //nolint:gocritic // Nothing is left to stop.
+		os.Exit(1) //nolint:gocritic // Everything has stopped.
 	}
 }
 
-// run starts everything, shows it, and stops everything again.
+// run starts everything, shows it, and stops everything.
 func run(ctx context.Context, demo *demo, once bool) (err error) {
 	defer func() { err = errors.Join(err, demo.stop()) }()
 	for _, step := range []func(context.Context) error{

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
 
 // check and the running gateway look at hot in the same way.
@@ -36,7 +37,7 @@ func TestCheck_AgreesWithTheGatewayOnCoverage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			hot := startPrometheusWith(t, test.stretches...)
 			config := writeFile(t, fmt.Sprintf("hot: {url: %q%s}\ncold: {url: %q}\n", hot.URL, test.more, cold.URL))
-			address := freeAddress(t)
+			address := running.FreeAddress(t)
 			startTierproxy(t, nil, "--config", config, "--web.listen-address", address)
 			var health resolve.Health
 			require.Eventually(t, func() bool {

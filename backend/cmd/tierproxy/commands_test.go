@@ -111,7 +111,7 @@ func TestExplain_AgreesWithTheGateway(t *testing.T) {
 	require.InDelta(t, time.Now().Add(-5*time.Hour-5*time.Minute).Unix(), decision.Extent.Oldest.Unix(), 120)
 
 	// A running gateway decides the same, for whoever shows its token.
-	address := freeAddress(t)
+	address := running.FreeAddress(t)
 	token := writeFile(t, "let-me-in\n")
 	startTierproxy(t, []string{"TIERPROXY_DEFAULT_DATASOURCE_TOKEN_FILE=" + token}, "--config", config, "--web.listen-address", address)
 	remote := []string{"explain", "--query", "http_requests_total", "--time", "5h", "--gateway", "http://" + address, "--token-file", token}
@@ -165,17 +165,17 @@ func TestExplain_ReportsMistakes(t *testing.T) {
 		status    int
 		arguments []string
 	}{
-		"--query: set the PromQL":                    {2, nil},
-		"--start, --end: set both":                   {2, []string{"--query", "up", "--start", "1h"}},
-		`--time: "soon" is no time`:                  {2, []string{"--query", "up", "--time", "soon"}},
-		`--output: "xml" is neither text nor json`:   {2, []string{"--query", "up", "--output", "xml"}},
-		`unexpected argument "up"`:                   {2, []string{"up"}},
-		`--gateway: "tierproxy" is no URL such as`:   {2, []string{"--query", "up", "--gateway", "tierproxy"}},
-		"is no tierproxy: it answered with status 4": {1, []string{"--query", "up", "--gateway", other.URL}},
-		"connection refused":                         {1, []string{"--query", "up", "--gateway", "http://" + freeAddress(t)}},
-		"the configuration has mistakes":             {1, []string{"--query", "up", "--config", writeFile(t, "a: 1\n")}},
-		"--token-file: open /does/not/exist":         {1, []string{"--query", "up", "--gateway", other.URL, "--token-file", "/does/not/exist"}},
-		"no Perses is configured, set perses.url":    {1, []string{"--query", "up", "--datasource", "shop/metrics"}},
+		"--query: set the PromQL":                       {2, nil},
+		"--start, --end: set both":                      {2, []string{"--query", "up", "--start", "1h"}},
+		`--time: "soon" is not a time`:                  {2, []string{"--query", "up", "--time", "soon"}},
+		`--output: "xml" is neither text nor json`:      {2, []string{"--query", "up", "--output", "xml"}},
+		`unexpected argument "up"`:                      {2, []string{"up"}},
+		`--gateway: "tierproxy" is not a URL such as`:   {2, []string{"--query", "up", "--gateway", "tierproxy"}},
+		"is not a tierproxy: it answered with status 4": {1, []string{"--query", "up", "--gateway", other.URL}},
+		"connection refused":                            {1, []string{"--query", "up", "--gateway", "http://" + running.FreeAddress(t)}},
+		"the configuration has mistakes":                {1, []string{"--query", "up", "--config", writeFile(t, "a: 1\n")}},
+		"--token-file: open /does/not/exist":            {1, []string{"--query", "up", "--gateway", other.URL, "--token-file", "/does/not/exist"}},
+		"no Perses is configured, set perses.url":       {1, []string{"--query", "up", "--datasource", "shop/metrics"}},
 	} {
 		got := runTierproxy(t, []string{"THANOS_QUERIER_URL=" + other.URL}, append([]string{"explain"}, test.arguments...)...)
 		require.Equal(t, test.status, got.status, got.stderr)
@@ -215,7 +215,7 @@ func TestCheck_ReportsProblemsWithRemedies(t *testing.T) {
 
 	// Everything that can be wrong, each with its remedy.
 	modules = `[]`
-	got = runTierproxy(t, nil, "check", "--config", config(hot.URL, "http://"+freeAddress(t), perses.URL, "routing: {threshold: 1d}\n"))
+	got = runTierproxy(t, nil, "check", "--config", config(hot.URL, "http://"+running.FreeAddress(t), perses.URL, "routing: {threshold: 1d}\n"))
 	require.Equal(t, 1, got.status)
 	for _, line := range []string{
 		`error +perses: Perses 0\.54\.0 has no plugin module TieredPrometheus`,
@@ -240,7 +240,7 @@ func TestCheck_ReportsProblemsWithRemedies(t *testing.T) {
 func TestClearCache_AsksTheAdminAddress(t *testing.T) {
 	hot, cold := startPrometheus(t, 2*time.Hour), startPrometheus(t, 6*time.Hour)
 	config := writeFile(t, fmt.Sprintf("hot: {url: %q}\ncold: {url: %q}\ncache: {enabled: true}\n", hot.URL, cold.URL))
-	address, admin := freeAddress(t), freeAddress(t)
+	address, admin := running.FreeAddress(t), running.FreeAddress(t)
 	stop := startTierproxy(t, nil, "--config", config, "--web.listen-address", address, "--web.admin-address", admin)
 	forget := []string{"clear-cache", "--admin", "http://" + admin}
 	require.Eventually(t, func() bool { return runTierproxy(t, nil, forget...).status == 0 }, 30*time.Second, 200*time.Millisecond)

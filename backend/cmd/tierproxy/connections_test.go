@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
 
 // connect opens a connection on which no read waits for longer than 20 s.
@@ -38,7 +39,7 @@ func TestListener_SlowClientsLoseTheirConnections(t *testing.T) {
 			}
 		}
 	})
-	address, admin := freeAddress(t), freeAddress(t)
+	address, admin := running.FreeAddress(t), running.FreeAddress(t)
 	startTierproxy(t, []string{"THANOS_QUERIER_URL=" + tier.URL, "DATASOURCE_QUERY_TIMEOUT=500ms", "TIERPROXY_LIMITS_CONCURRENT=1"},
 		"--web.listen-address", address, "--web.admin-address", admin)
 	client := caller{t: t}
@@ -67,7 +68,7 @@ func TestListener_SlowClientsLoseTheirConnections(t *testing.T) {
 func TestListener_HeadersAreBounded(t *testing.T) {
 	tier := faketier.New()
 	t.Cleanup(tier.Close)
-	address, admin := freeAddress(t), freeAddress(t)
+	address, admin := running.FreeAddress(t), running.FreeAddress(t)
 	startTierproxy(t, []string{"THANOS_QUERIER_URL=" + tier.URL}, "--web.listen-address", address, "--web.admin-address", admin)
 	caller{t: t}.eventually("http://"+address+"/-/ready", 200)
 	for _, each := range []string{address, admin} {

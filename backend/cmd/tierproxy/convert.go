@@ -10,14 +10,14 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/dashboard"
 )
 
-// convertDashboardCommand is the subcommand convert-dashboard.
+// convertDashboardCommand returns the subcommand convert-dashboard.
 func convertDashboardCommand(streams streams) *cobra.Command {
 	var to, name string
 	command := &cobra.Command{
 		Use:   "convert-dashboard --to tiered|prometheus [--datasource NAME] [FILE]",
-		Short: "Turn a dashboard of Prometheus queries into a tiered one, or back",
-		Long: "Reads a dashboard in JSON or YAML from FILE or the standard input and prints it with the other kinds of queries\n" +
-			"and variables. What has to be done by hand is said on the standard error.",
+		Short: "Convert a dashboard of Prometheus queries into a tiered one, or back",
+		Long: "Reads a dashboard in JSON or YAML from FILE or the standard input, converts its queries and variables, and prints it.\n" +
+			"The standard error lists what you have to change by hand.",
 		Example: "  tierproxy convert-dashboard --to tiered dashboard.yaml",
 		RunE: func(_ *cobra.Command, arguments []string) error {
 			switch {
@@ -29,14 +29,20 @@ func convertDashboardCommand(streams streams) *cobra.Command {
 			return convertDashboard(append(arguments, "-")[0], dashboard.Options{To: dashboard.Target(to), Datasource: name}, streams)
 		},
 	}
-	command.Flags().StringVar(&to, "to", "", "What to turn the dashboard into: tiered or prometheus.")
-	command.Flags().StringVar(&name, "datasource", "", "`Name` of the datasource that all queries and variables are to ask. Without it names stay as they are.")
-	_ = command.RegisterFlagCompletionFunc("to", cobra.FixedCompletions([]string{"tiered", "prometheus"}, cobra.ShellCompDirectiveNoFileComp)) // The flag exists.
+	command.Flags().StringVar(&to, "to", "", "Kind of datasource to convert to: tiered or prometheus.")
+	command.Flags().StringVar(&name, "datasource", "", "`Name` of the datasource for all queries and variables. Empty: names stay as they are.")
+	complete(command, "to", "tiered", "prometheus")
 	return command
 }
 
 func convertDashboard(file string, options dashboard.Options, streams streams) error {
-	source, err := readDocument(file, streams.in)
+	var source []byte
+	var err error
+	if file == "-" {
+		source, err = io.ReadAll(streams.in)
+	} else {
+		source, err = os.ReadFile(file) //nolint:gosec // The user names the file.
+	}
 	if err != nil {
 		return err
 	}
@@ -48,18 +54,10 @@ func convertDashboard(file string, options dashboard.Options, streams streams) e
 		_, _ = fmt.Fprintln(streams.err, note)
 	}
 	if result.Converted == 0 {
-		_, _ = fmt.Fprintf(streams.err, "nothing is there to turn to %s: the document is printed as it is\n", options.To)
+		_, _ = fmt.Fprintf(streams.err, "the document has nothing to convert to %s: it is printed unchanged\n", options.To)
 	}
 	if _, err := streams.out.Write(result.Document); err != nil {
 		return fmt.Errorf("print the document: %w", err)
 	}
 	return nil
-}
-
-// readDocument reads a file; the standard input where it is "-".
-func readDocument(file string, in io.Reader) ([]byte, error) {
-	if file == "-" {
-		return io.ReadAll(in)
-	}
-	return os.ReadFile(file) //nolint:gosec // The file that was asked for.
 }

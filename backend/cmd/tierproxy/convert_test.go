@@ -46,7 +46,7 @@ func TestConvertDashboard_ConvertsAndReverts(t *testing.T) {
 	stdout, stderr, status = runConvert(t, prometheusQuery, "--to", "prometheus", "-")
 	require.Zero(t, status)
 	require.Equal(t, prometheusQuery, stdout)
-	require.Contains(t, stderr, "nothing is there to turn to prometheus")
+	require.Contains(t, stderr, "the document has nothing to convert to prometheus")
 }
 
 func TestConvertDashboard_ReportsMistakes(t *testing.T) {

@@ -1,16 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -24,60 +22,43 @@ import (
 
 // explainFlags are the flags of explain.
 type explainFlags struct {
+	remote
+
 	query, at, start, end, step, endpoint, choice string
 	match                                         []string
-	datasource, gateway, tokenFile, caFile        string
-	config, output                                string
-	timeout                                       time.Duration
+	datasource, config, output                    string
 }
 
-// explainCommand is the subcommand explain.
+// explainCommand returns the subcommand explain.
 func explainCommand(streams streams) *cobra.Command {
 	flags := &explainFlags{}
 	command := &cobra.Command{
 		Use:   "explain --query PROMQL [--start TIME --end TIME [--step DURATION] | --time TIME]",
-		Short: "Tell which tier a query goes to and why, without running it",
-		Long: "Decides as the gateway does, and prints what the query reads, what the tiers hold, and what each routing rule makes\n" +
-			"of it. With --gateway a running gateway decides; without it the tiers of the configuration are asked from here.\n\n" +
+		Short: "Show which tier a query goes to and why, without running it",
+		Long: "Shows the decision of the gateway, the time range that the query reads, the state of the tiers, and the result of each\n" +
+			"routing rule. With --gateway, a running gateway decides. Without it, this command queries the tiers of the configuration.\n\n" +
 			"TIME is RFC 3339, seconds since the Unix epoch, or a duration before now such as 1h.",
 		Example: "  tierproxy explain --query 'rate(up[5m])' --start 1h --end 0s --gateway http://tierproxy:9190 --datasource metrics\n" +
 			"  tierproxy explain --query up --config tierproxy.yaml --output json",
 		Args: noArguments,
-		RunE: func(command *cobra.Command, _ []string) error {
-			return flags.run(command.Context(), streams)
-		},
+		RunE: func(command *cobra.Command, _ []string) error { return flags.run(command.Context(), streams) },
 	}
+	flags.define(command, "gateway", "`URL` of a running gateway. Empty: the tiers of the configuration.")
 	define := command.Flags()
 	define.StringVar(&flags.query, "query", "", "`PromQL` of the query.")
-	define.StringVar(&flags.at, "time", "", "`Time` of an instant query; now if left out.")
-	define.StringVar(&flags.start, "start", "", "`Time` that a range query starts at.")
-	define.StringVar(&flags.end, "end", "", "`Time` that a range query ends at.")
-	define.StringVar(&flags.step, "step", "", "Step of a range query: a `duration` or seconds. Left out, it is a 250th of the range.")
-	define.StringVar(&flags.endpoint, "endpoint", "", "The endpoint that would be asked: query, query_range, series, labels, label_values or query_exemplars. Left out, the one that the other flags fit.")
-	define.StringArrayVar(&flags.match, "match", nil, "`Selector` of a metadata endpoint, its match[]. May be repeated.")
-	define.StringVar(&flags.choice, "tier", "auto", "What the caller asks for: hot, cold or auto.")
-	define.StringVar(&flags.datasource, "datasource", "", "`Name` of a saved global datasource, or PROJECT/NAME. Without it the default datasource is asked.")
-	define.StringVar(&flags.gateway, "gateway", "", "`URL` of a running gateway. Without it the configuration counts.")
-	define.StringVar(&flags.tokenFile, "token-file", "", "`File` with the bearer token of the caller: that of Perses for a saved datasource.")
-	define.StringVar(&flags.caFile, "ca-file", "", "`File` with the authority of the gateway's certificate.")
-	define.StringVar(&flags.config, "config", "", "Path of the YAML configuration `file`. Without it the environment and the defaults count.")
-	define.StringVar(&flags.output, "output", "text", "What to print: text or json.")
-	define.DurationVar(&flags.timeout, "timeout", 30*time.Second, "How long to wait for the tiers.")
-	for name, values := range map[string][]string{
-		"output": {"text", "json"}, "tier": {"auto", "hot", "cold"},
-		"endpoint": {"query", "query_range", "series", "labels", "label_values", "query_exemplars"},
-	} {
-		_ = command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // The flags exist.
-	}
+	define.StringVar(&flags.at, "time", "", "`Time` of an instant query. Empty: now.")
+	define.StringVar(&flags.start, "start", "", "Start `time` of a range query.")
+	define.StringVar(&flags.end, "end", "", "End `time` of a range query.")
+	define.StringVar(&flags.step, "step", "", "Step of a range query: a `duration` or seconds. Empty: 1/250 of the range.")
+	define.StringVar(&flags.endpoint, "endpoint", "", "Endpoint of the query: query, query_range, series, labels, label_values or query_exemplars. Empty: the one that fits the other flags.")
+	define.StringArrayVar(&flags.match, "match", nil, "`Selector` of a metadata endpoint (match[]). May be repeated.")
+	define.StringVar(&flags.choice, "tier", "auto", "Tier that the caller requests: hot, cold or auto.")
+	define.StringVar(&flags.datasource, "datasource", "", "`Name` of a saved global datasource, or PROJECT/NAME. Empty: the default datasource.")
+	defineConfig(command, &flags.config)
+	defineOutput(command, &flags.output)
+	complete(command, "tier", "auto", "hot", "cold")
+	complete(command, "endpoint", "query", "query_range", "series", "labels", "label_values", "query_exemplars")
 	return command
-}
-
-// noArguments refuses what is left beside the flags.
-func noArguments(_ *cobra.Command, arguments []string) error {
-	if len(arguments) > 0 {
-		return usageErrorf("unexpected argument %q", arguments[0])
-	}
-	return nil
 }
 
 func (f *explainFlags) run(ctx context.Context, streams streams) error {
@@ -85,34 +66,28 @@ func (f *explainFlags) run(ctx context.Context, streams streams) error {
 	if err != nil {
 		return err
 	}
-	if f.output != "text" && f.output != "json" {
-		return usageErrorf("--output: %q is neither text nor json", f.output)
+	if err := checkOutput(f.output); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	carrier, base, end, err := f.connect(ctx, streams.err)
+	transport, base, end, err := f.connect(ctx, streams.err)
 	if err != nil {
 		return err
 	}
 	defer end()
-	request, err := f.request(ctx, base, parameters)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, base+f.datasourcePath()+"/api/v1/datasources/explain", strings.NewReader(parameters.Encode()))
 	if err != nil {
 		return err
 	}
-	data, err := ask(&http.Client{Transport: carrier}, request)
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	request.Header.Set("X-Tier-Choice", f.choice)
+	data, err := f.send(transport, request)
 	if err != nil {
 		return err
 	}
 	if f.output == "json" {
-		var indented strings.Builder
-		encoder := json.NewEncoder(&indented)
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false)
-		if err := encoder.Encode(data); err != nil {
-			return err
-		}
-		_, err = io.WriteString(streams.out, indented.String())
-		return err
+		return writeJSON(streams.out, data)
 	}
 	var decision gateway.Explanation
 	if err := json.Unmarshal(data, &decision); err != nil {
@@ -121,7 +96,8 @@ func (f *explainFlags) run(ctx context.Context, streams streams) error {
 	return writeExplanation(streams.out, &decision)
 }
 
-// parameters are those of the explain endpoint. It lists all mistakes.
+// parameters returns the parameters of the explain endpoint. It returns all mistakes in the
+// flags, joined.
 func (f *explainFlags) parameters(now time.Time) (url.Values, error) {
 	parameters := url.Values{}
 	var mistakes []error
@@ -153,8 +129,8 @@ func (f *explainFlags) parameters(now time.Time) (url.Values, error) {
 			parameters.Set(name, value)
 		}
 	}
-	for _, each := range f.match {
-		parameters.Add("match[]", each)
+	if len(f.match) > 0 {
+		parameters["match[]"] = f.match
 	}
 	if len(mistakes) > 0 {
 		return nil, &statusError{statusUsage, errors.Join(mistakes...)}
@@ -162,7 +138,7 @@ func (f *explainFlags) parameters(now time.Time) (url.Values, error) {
 	return parameters, nil
 }
 
-// parseMoment reads a time of the command line; the zero time for none.
+// parseMoment parses a time of the command line. It returns the zero time for none.
 func parseMoment(text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
@@ -176,111 +152,65 @@ func parseMoment(text string, now time.Time) (time.Time, error) {
 	if ago, err := model.ParseDuration(text); err == nil {
 		return now.Add(-time.Duration(ago)), nil
 	}
-	return time.Time{}, fmt.Errorf("%q is no time: write RFC 3339, seconds since the Unix epoch, or a duration before now such as 1h", text)
+	return time.Time{}, fmt.Errorf("%q is not a time: write RFC 3339, seconds since the Unix epoch, or a duration before now such as 1h", text)
 }
 
-// connect returns what carries the request, and the URL to ask below.
-func (f *explainFlags) connect(ctx context.Context, log io.Writer) (http.RoundTripper, *url.URL, func(), error) {
-	if f.gateway != "" {
-		base, err := url.Parse(f.gateway)
-		if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
-			return nil, nil, nil, usageErrorf("--gateway: %q is no URL such as http://tierproxy:9190", f.gateway)
+// connect returns the transport to a gateway, and its base URL: a running gateway, or one in
+// this process. The caller calls end afterwards.
+func (f *explainFlags) connect(ctx context.Context, log io.Writer) (transport http.RoundTripper, base string, end func(), err error) {
+	if f.address != "" {
+		if base, err = f.base("gateway", "http://tierproxy:9190"); err != nil {
+			return nil, "", nil, err
 		}
-		transport, err := transportTo(f.caFile)
-		if err != nil {
-			return nil, nil, nil, err
+		transport, err = f.transport()
+		return transport, base, func() {}, err
+	}
+	manager, err := startManager(ctx, f.config, func(settings *config.Config) {
+		if f.datasource == "" {
+			// The operator needs no permission of Perses for the default datasource. The
+			// namespaces still apply, because the decision is about the confined query.
+			settings.Perses = config.Default().Perses
+			settings.DefaultDatasource = config.DefaultDatasourceConfig{Namespaces: settings.DefaultDatasource.Namespaces}
 		}
-		return transport, base, transport.CloseIdleConnections, nil
-	}
-	settings, err := config.Load(f.config)
+	}, log)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("the configuration has mistakes:\n%w", err)
+		return nil, "", nil, err
 	}
-	if f.datasource == "" {
-		// Who calls is the operator: nobody has to be asked who that is.
-		settings.Perses = config.Default().Perses
-		// What it is confined to stays: the decision is about the confined query.
-		settings.DefaultDatasource = config.DefaultDatasourceConfig{Namespaces: settings.DefaultDatasource.Namespaces}
-	}
-	local, err := startLocal(ctx, settings, log)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	return local, &url.URL{Scheme: "http", Host: "tierproxy"}, func() { _ = local.Close() }, nil
+	return localTransport{gateway.New(manager)}, "http://tierproxy", func() { _ = manager.Close() }, nil
 }
 
-// transportTo returns a transport to a gateway whose certificate an authority of
-// the file has signed; one of the system where the file is empty.
-func transportTo(caFile string) (*http.Transport, error) {
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
-	if caFile == "" {
-		return transport, nil
-	}
-	content, err := os.ReadFile(caFile) //nolint:gosec // G304: it is the caller who names the file.
-	if err != nil {
-		return nil, fmt.Errorf("--ca-file: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(content) {
-		return nil, fmt.Errorf("--ca-file: %s holds no PEM certificate", caFile)
-	}
-	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
-	return transport, nil
-}
-
-func (f *explainFlags) request(ctx context.Context, base *url.URL, parameters url.Values) (*http.Request, error) {
-	below := ""
+// datasourcePath returns the path of the datasource, without a trailing slash.
+func (f *explainFlags) datasourcePath() string {
 	if project, name, inProject := strings.Cut(f.datasource, "/"); inProject {
-		below = "/proxy/projects/" + url.PathEscape(project) + "/datasources/" + url.PathEscape(name)
+		return "/proxy/projects/" + url.PathEscape(project) + "/datasources/" + url.PathEscape(name)
 	} else if f.datasource != "" {
-		below = "/proxy/globaldatasources/" + url.PathEscape(f.datasource)
+		return "/proxy/globaldatasources/" + url.PathEscape(f.datasource)
 	}
-	target := strings.TrimSuffix(base.String(), "/") + below + "/api/v1/datasources/explain"
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(parameters.Encode()))
-	if err != nil {
-		return nil, err
-	}
-	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	request.Header.Set("X-Tier-Choice", f.choice)
-	return request, authorize(request, f.tokenFile)
+	return ""
 }
 
-// authorize puts the bearer token of a file on a request, if a file is named.
-func authorize(request *http.Request, tokenFile string) error {
-	if tokenFile == "" {
-		return nil
+// localTransport answers requests with a gateway in this process, which has no listener.
+type localTransport struct{ gateway *gateway.Gateway }
+
+// RoundTrip implements http.RoundTripper.
+func (t localTransport) RoundTrip(request *http.Request) (*http.Response, error) {
+	answer := &recorder{header: http.Header{}, status: http.StatusOK}
+	t.gateway.ServeHTTP(answer, request)
+	if err := request.Context().Err(); err != nil {
+		return nil, fmt.Errorf("the gateway did not answer in time: %w", err)
 	}
-	token, err := os.ReadFile(tokenFile) //nolint:gosec // G304: it is the caller who names the file.
-	if err != nil {
-		return fmt.Errorf("--token-file: %w", err)
-	}
-	request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
-	return nil
+	return &http.Response{StatusCode: answer.status, Header: answer.header, Body: io.NopCloser(&answer.Buffer), Request: request}, nil
 }
 
-// maxAnswerBytes bounds the answers that commands read.
-const maxAnswerBytes = 16 << 20
-
-// ask returns the data of an answer in the shape of the Prometheus API.
-func ask(client *http.Client, request *http.Request) (json.RawMessage, error) {
-	response, err := client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
-	if err != nil {
-		return nil, err
-	}
-	var answer struct {
-		Status, Error string
-		Data          json.RawMessage
-	}
-	if err := json.Unmarshal(body, &answer); err != nil || (answer.Status != "success" && answer.Error == "") {
-		return nil, fmt.Errorf("what answers at %s is no tierproxy: it answered with status %d", request.URL.Host, response.StatusCode)
-	}
-	if answer.Status != "success" {
-		return nil, errors.New(answer.Error)
-	}
-	return answer.Data, nil
+// recorder is an http.ResponseWriter that keeps the answer in memory.
+type recorder struct {
+	bytes.Buffer
+	header http.Header
+	status int
 }
+
+// Header implements http.ResponseWriter.
+func (r *recorder) Header() http.Header { return r.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (r *recorder) WriteHeader(status int) { r.status = status }

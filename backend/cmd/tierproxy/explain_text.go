@@ -11,43 +11,32 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 )
 
-// writeExplanation prints a decision for people.
+// writeExplanation prints a decision as text.
 func writeExplanation(out io.Writer, decision *gateway.Explanation) error {
 	var text strings.Builder
 	line := func(format string, arguments ...any) { fmt.Fprintf(&text, format+"\n", arguments...) }
-	line("%s", decision.Sentence)
-	line("")
+	line("%s\n", decision.Sentence)
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	row := func(cells ...string) { _, _ = fmt.Fprintln(table, strings.Join(cells, "\t")) } // It goes into memory.
-	if decision.Tier != "" {
-		row("tier", decision.Tier)
+	row := func(name, value string) {
+		if value != "" {
+			_, _ = fmt.Fprintln(table, name+"\t"+value) // It writes to memory.
+		}
 	}
+	row("tier", decision.Tier)
 	row("reason", decision.Reason)
-	if decision.Fallback != "" {
-		row("fallback", decision.Fallback)
-	}
-	if cut := decision.Cut; cut != nil {
-		row("cut", describeCut(cut))
-	} else if decision.NotCut != "" {
+	row("fallback", decision.Fallback)
+	row("cut", describeCut(decision.Cut))
+	if decision.Cut == nil {
 		row("not cut", decision.NotCut)
 	}
 	row("reads", describeExtent(decision.Extent))
 	row("threshold", decision.Threshold)
-	if hot := decision.Hot; hot != nil {
-		row("hot", describeTier(hot))
-	}
-	if cold := decision.Cold; cold != nil {
-		row("cold", describeTier(cold))
-	}
-	if decision.HotQuery != "" {
-		row("query for hot", decision.HotQuery)
-	}
-	if len(decision.ConfinedTo) > 0 {
-		row("confined to", strings.Join(decision.ConfinedTo, ", "))
-	}
-	_ = table.Flush() // It goes into memory.
-	line("")
-	line("rules")
+	row("hot", describeTier(decision.Hot))
+	row("cold", describeTier(decision.Cold))
+	row("query for hot", decision.HotQuery)
+	row("confined to", strings.Join(decision.ConfinedTo, ", "))
+	_ = table.Flush()
+	line("\nrules")
 	for _, rule := range decision.Rules {
 		applies := "no "
 		if rule.Applies {
@@ -56,8 +45,7 @@ func writeExplanation(out io.Writer, decision *gateway.Explanation) error {
 		line("  %d  %s  %s", rule.Rule, applies, rule.Why)
 	}
 	if len(decision.Warnings) > 0 {
-		line("")
-		line("warnings")
+		line("\nwarnings")
 		for _, warning := range decision.Warnings {
 			line("  %s", warning)
 		}
@@ -67,6 +55,9 @@ func writeExplanation(out io.Writer, decision *gateway.Explanation) error {
 }
 
 func describeCut(cut *gateway.CutParts) string {
+	if cut == nil {
+		return ""
+	}
 	return fmt.Sprintf("cold answers %s, hot %s from %s on", countSteps(cut.ColdSteps), countSteps(cut.HotSteps), formatMoment(*cut.HotFrom))
 }
 
@@ -96,6 +87,9 @@ func describeExtent(extent gateway.Extent) string {
 }
 
 func describeTier(state *gateway.TierState) string {
+	if state == nil {
+		return ""
+	}
 	parts := []string{state.Endpoint}
 	if state.Replica != "" {
 		parts = append(parts, "replica "+state.Replica)

@@ -15,22 +15,21 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// tlsFiles are the files that the listener speaks TLS with. They are read for every
-// connection, so that they can be rotated, and parsed when they have changed.
+// tlsFiles are the files for TLS. Each connection reads them, so that they can be rotated.
 type tlsFiles struct {
 	certificate, key string
-	// clientCA holds the authorities of client certificates; empty for none.
-	// Clients need not show one: what takes a certificate asks for its names.
+	// clientCA holds the CA certificates of clients, or is empty. A client certificate is
+	// optional: the handlers check its names.
 	clientCA string
-	// base holds the versions and the cipher suites.
+	// base has the versions and the cipher suites.
 	base *tls.Config
 
 	mutex   sync.Mutex
-	known   [3]string // what certificate, key and clientCA held last
+	known   [3]string // content of certificate, key and clientCA
 	current *tls.Config
 }
 
-// listen listens on an address, with TLS if there are files.
+// listen listens on an address, with TLS if files is not nil.
 func listen(address string, files *tlsFiles) (net.Listener, error) {
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", address)
 	if err != nil || files == nil {
@@ -48,80 +47,76 @@ func listen(address string, files *tlsFiles) (net.Listener, error) {
 	}), nil
 }
 
-// config returns the configuration for the files as they are now. If they cannot
-// be used, as while they are written, it returns the previous one, nil for none,
-// and the first time an error that says why.
+// config returns the configuration for the current files. If they have changed and cannot be
+// used, it returns the previous configuration, or nil, and the error once.
 func (f *tlsFiles) config() (*tls.Config, error) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
-	var read [3]string
-	var mistakes []error
+	var content [3]string
+	var errs []error
 	for i, file := range []string{f.certificate, f.key, f.clientCA} {
 		if file == "" {
 			continue
 		}
-		content, err := os.ReadFile(file) //nolint:gosec // The operator names the file.
-		if read[i] = string(content); err != nil {
-			read[i], mistakes = err.Error(), append(mistakes, err)
+		read, err := os.ReadFile(file) //nolint:gosec // The operator names the file.
+		if content[i] = string(read); err != nil {
+			content[i], errs = err.Error(), append(errs, err)
 		}
 	}
-	if read == f.known {
+	if content == f.known {
 		return f.current, nil
 	}
-	f.known = read
-	if len(mistakes) > 0 {
-		return f.current, errors.Join(mistakes...)
+	f.known = content
+	if len(errs) > 0 {
+		return f.current, errors.Join(errs...)
 	}
-	pair, err := tls.X509KeyPair([]byte(read[0]), []byte(read[1]))
+	certificate, err := tls.X509KeyPair([]byte(content[0]), []byte(content[1]))
 	if err != nil {
 		return f.current, fmt.Errorf("read %s and %s: %w", f.certificate, f.key, err)
 	}
 	config := f.base.Clone()
-	config.Certificates = []tls.Certificate{pair}
+	config.Certificates = []tls.Certificate{certificate}
 	config.NextProtos = []string{"h2", "http/1.1"}
 	if f.clientCA != "" {
 		config.ClientCAs, config.ClientAuth = x509.NewCertPool(), tls.VerifyClientCertIfGiven
-		if !config.ClientCAs.AppendCertsFromPEM([]byte(read[2])) {
-			return f.current, fmt.Errorf("%s holds no PEM certificate", f.clientCA)
+		if !config.ClientCAs.AppendCertsFromPEM([]byte(content[2])) {
+			return f.current, fmt.Errorf("%s contains no PEM certificate", f.clientCA)
 		}
 	}
 	if f.current != nil {
-		logrus.Info("the certificate of the listener was read anew")
+		logrus.Info("the certificate of the listener was reloaded")
 	}
 	f.current = config
 	return config, nil
 }
 
-// versions are those that can be written in a flag.
-var versions = map[string]uint16{"": 0, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
-
-// tlsBase reads the flags about versions and cipher suites.
-func tlsBase(minimum, maximum, suites string) (*tls.Config, error) {
+// tlsBase parses the flags for versions and cipher suites. It returns all mistakes, joined.
+func tlsBase() (*tls.Config, error) {
 	var mistakes []error
-	version := func(name, text string) uint16 {
-		found, ok := versions[text]
-		if !ok {
+	version := func(name string) uint16 {
+		switch text := value(name); text {
+		case "":
+		case "1.2":
+			return tls.VersionTLS12
+		case "1.3":
+			return tls.VersionTLS13
+		default:
 			mistakes = append(mistakes, fmt.Errorf("--%s: %q is neither 1.2 nor 1.3", name, text))
 		}
-		return found
+		return 0
 	}
-	base := &tls.Config{MinVersion: version("web.tls-min-version", minimum), MaxVersion: version("web.tls-max-version", maximum)}
-	if base.MinVersion == 0 {
-		base.MinVersion = tls.VersionTLS12
-	}
+	base := &tls.Config{MinVersion: max(version("web.tls-min-version"), tls.VersionTLS12), MaxVersion: version("web.tls-max-version")}
 	if base.MaxVersion != 0 && base.MaxVersion < base.MinVersion {
 		mistakes = append(mistakes, errors.New("--web.tls-max-version: is below the minimum"))
 	}
-	for name := range strings.SplitSeq(suites, ",") {
-		if name = strings.TrimSpace(name); name == "" {
-			continue
-		}
+	for name := range strings.SplitSeq(value("web.tls-cipher-suites"), ",") {
+		name = strings.TrimSpace(name)
 		i := slices.IndexFunc(tls.CipherSuites(), func(suite *tls.CipherSuite) bool { return suite.Name == name })
-		if i < 0 {
-			mistakes = append(mistakes, fmt.Errorf("--web.tls-cipher-suites: %q is no cipher suite", name))
-			continue
+		if i >= 0 {
+			base.CipherSuites = append(base.CipherSuites, tls.CipherSuites()[i].ID)
+		} else if name != "" {
+			mistakes = append(mistakes, fmt.Errorf("--web.tls-cipher-suites: %q is not a cipher suite", name))
 		}
-		base.CipherSuites = append(base.CipherSuites, tls.CipherSuites()[i].ID)
 	}
 	return base, errors.Join(mistakes...)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,16 +17,8 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
-
-// freeAddress returns a loopback address that nobody listens at.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
-}
 
 // startTierproxy starts the program. The function that it returns stops it, once,
 // and returns its log; it has to stop well. Without that it is stopped when the
@@ -81,111 +72,130 @@ func (c caller) eventually(address string, status int) {
 	}, 20*time.Second, 20*time.Millisecond, address)
 }
 
-func TestListener_SpeaksTLSAndReloadsItsCertificate(t *testing.T) {
-	tier := faketier.New()
-	t.Cleanup(tier.Close)
-	first, second, clients := certificates.NewAuthority(t), certificates.NewAuthority(t), certificates.NewAuthority(t)
-	tomorrow := time.Now().Add(24 * time.Hour)
-	directory := t.TempDir()
-	certificate, key := first.Issue(tomorrow, "127.0.0.1").Write(t, directory)
-	clientCA, token := filepath.Join(directory, "clients.pem"), filepath.Join(directory, "token")
-	require.NoError(t, os.WriteFile(clientCA, clients.PEM, 0o600))
+// tlsGateway is a gateway with TLS, whose default datasource takes the token "of the root"
+// and the client certificate of grafana.
+type tlsGateway struct {
+	t                             *testing.T
+	tier                          *faketier.Tier
+	servers, others, clients      *certificates.Authority
+	directory, certificate, token string
+	root, admin                   string
+}
+
+// tomorrow is when the certificates expire.
+func tomorrow() time.Time { return time.Now().Add(24 * time.Hour) }
+
+func startTLSGateway(t *testing.T) *tlsGateway {
+	t.Helper()
+	g := &tlsGateway{t: t, tier: faketier.New(), directory: t.TempDir()}
+	t.Cleanup(g.tier.Close)
+	g.servers, g.others, g.clients = certificates.NewAuthority(t), certificates.NewAuthority(t), certificates.NewAuthority(t)
+	certificate, key := g.servers.Issue(tomorrow(), "127.0.0.1").Write(t, g.directory)
+	clientCA, token := filepath.Join(g.directory, "clients.pem"), filepath.Join(g.directory, "token")
+	require.NoError(t, os.WriteFile(clientCA, g.clients.PEM, 0o600))
 	require.NoError(t, os.WriteFile(token, []byte("of the root\n"), 0o600))
-	address, admin := freeAddress(t), freeAddress(t)
+	address, admin := running.FreeAddress(t), running.FreeAddress(t)
 	startTierproxy(t, []string{
-		"THANOS_QUERIER_URL=" + tier.URL, "TIERPROXY_PERSES_URL=http://127.0.0.1:1",
+		"THANOS_QUERIER_URL=" + g.tier.URL, "TIERPROXY_PERSES_URL=http://127.0.0.1:1",
 		"TIERPROXY_DEFAULT_DATASOURCE_ENABLED=true", "TIERPROXY_DEFAULT_DATASOURCE_TOKEN_FILE=" + token, "TIERPROXY_DEFAULT_DATASOURCE_CLIENT_NAMES_0=grafana",
 	}, "--web.listen-address", address, "--web.admin-address", admin, "--web.enable-pprof",
 		"--web.tls-cert-file", certificate, "--web.tls-key-file", key, "--web.tls-client-ca-file", clientCA)
-	root := "https://" + address
-	trusting := caller{t: t, config: &tls.Config{RootCAs: first.Pool(), MinVersion: tls.VersionTLS12}}
-	trusting.eventually(root+"/-/ready", 200)
+	g.certificate, g.token, g.root, g.admin = certificate, token, "https://"+address, "https://"+admin
+	g.caller(nil).eventually(g.root+"/-/ready", 200)
+	return g
+}
 
-	with := func(header http.Header, pairs ...certificates.Pair) caller {
-		config := trusting.config.Clone()
-		for _, pair := range pairs {
-			config.Certificates = append(config.Certificates, pair.TLS(t))
-		}
-		return caller{t: t, config: config, header: header}
+// caller returns a caller with an Authorization header and client certificates.
+func (g *tlsGateway) caller(header http.Header, pairs ...certificates.Pair) caller {
+	config := &tls.Config{RootCAs: g.servers.Pool(), MinVersion: tls.VersionTLS12}
+	for _, pair := range pairs {
+		config.Certificates = append(config.Certificates, pair.TLS(g.t))
 	}
+	return caller{t: g.t, config: config, header: header}
+}
+
+// status returns the status of an answer.
+func (c caller) status(address string) int {
+	c.t.Helper()
+	status, _, err := c.get(address)
+	require.NoError(c.t, err)
+	return status
+}
+
+func bearer(value string) http.Header { return http.Header{"Authorization": {value}} }
+
+func TestListener_ChecksTokensAndCertificates(t *testing.T) {
+	g := startTLSGateway(t)
 	const query = "/api/v1/query?query=up"
-	bearer := func(value string) http.Header { return http.Header{"Authorization": {value}} }
 	for name, test := range map[string]struct {
 		caller caller
 		status int
 	}{
-		"nobody":                        {with(nil), 401},
-		"the token":                     {with(bearer("Bearer of the root")), 200},
-		"the token, otherwise":          {with(bearer("bearer  of the root")), 200},
-		"another token":                 {with(bearer("Bearer of the roo")), 401},
-		"no token":                      {with(bearer("Bearer ")), 401},
-		"the token as basic":            {with(bearer("Basic of the root")), 401},
-		"two tokens":                    {with(http.Header{"Authorization": {"Bearer of the root", "Bearer x"}}), 401},
-		"a session of Perses":           {with(http.Header{"Cookie": {"jwtPayload=a.b; jwtSignature=c"}}), 401},
-		"from where Perses would be":    {with(http.Header{"X-Forwarded-For": {"127.0.0.1"}}), 401},
-		"a certificate of the list":     {with(nil, clients.Issue(tomorrow, "other", "grafana")), 200},
-		"a certificate of another name": {with(nil, clients.Issue(tomorrow, "perses")), 401},
-		"a wildcard":                    {with(nil, clients.Issue(tomorrow, "*")), 401},
+		"no credential":                 {g.caller(nil), 401},
+		"the token":                     {g.caller(bearer("Bearer of the root")), 200},
+		"the token, otherwise":          {g.caller(bearer("bearer  of the root")), 200},
+		"another token":                 {g.caller(bearer("Bearer of the roo")), 401},
+		"no token":                      {g.caller(bearer("Bearer ")), 401},
+		"the token as basic":            {g.caller(bearer("Basic of the root")), 401},
+		"two tokens":                    {g.caller(http.Header{"Authorization": {"Bearer of the root", "Bearer x"}}), 401},
+		"a session of Perses":           {g.caller(http.Header{"Cookie": {"jwtPayload=a.b; jwtSignature=c"}}), 401},
+		"from where Perses would be":    {g.caller(http.Header{"X-Forwarded-For": {"127.0.0.1"}}), 401},
+		"a certificate of the list":     {g.caller(nil, g.clients.Issue(tomorrow(), "other", "grafana")), 200},
+		"a certificate of another name": {g.caller(nil, g.clients.Issue(tomorrow(), "perses")), 401},
+		"a wildcard":                    {g.caller(nil, g.clients.Issue(tomorrow(), "*")), 401},
 	} {
 		t.Run(name, func(t *testing.T) {
-			before := len(tier.Requests())
-			status, body, err := test.caller.get(root + query)
+			before := len(g.tier.Requests())
+			status, body, err := test.caller.get(g.root + query)
 			require.NoError(t, err)
 			require.Equal(t, test.status, status, body)
 			if status != 200 {
 				require.Contains(t, body, `"errorType":"unauthorized"`)
-				require.Len(t, tier.Requests(), before, "a refused query must not reach the tier")
+				require.Len(t, g.tier.Requests(), before, "a refused query must not reach the tier")
 			}
-			status, _, err = test.caller.get(root + "/api/v1/datasources/explain?query=up")
-			require.NoError(t, err)
-			require.Equal(t, test.status, status)
+			require.Equal(t, test.status, test.caller.status(g.root+"/api/v1/datasources/explain?query=up"))
 		})
 	}
-	// A certificate of another authority, or one that is over, is none.
-	for _, bad := range []certificates.Pair{second.Issue(tomorrow, "grafana"), clients.Issue(time.Now().Add(-time.Hour), "grafana")} {
-		status, _, err := with(nil, bad).get(root + query)
-		require.True(t, err != nil || status == 401, "the connection is refused, or the certificate is not even shown")
-	}
-	// The token is rotated.
-	certificates.Replace(t, token, []byte("another"))
-	status, _, err := with(bearer("Bearer of the root")).get(root + query)
-	require.NoError(t, err)
-	require.Equal(t, 401, status)
-	certificates.Replace(t, token, nil)
-	status, _, err = with(bearer("Bearer ")).get(root + query)
-	require.NoError(t, err)
-	require.Equal(t, 503, status, "an empty file lets nobody in")
+	t.Run("certificates that do not count", func(t *testing.T) {
+		for _, bad := range []certificates.Pair{g.others.Issue(tomorrow(), "grafana"), g.clients.Issue(time.Now().Add(-time.Hour), "grafana")} {
+			status, _, err := g.caller(nil, bad).get(g.root + query)
+			require.True(t, err != nil || status == 401, "the connection is refused, or the certificate is not even shown")
+		}
+	})
+	t.Run("a rotated token", func(t *testing.T) {
+		certificates.Replace(t, g.token, []byte("another"))
+		require.Equal(t, 401, g.caller(bearer("Bearer of the root")).status(g.root+query))
+		certificates.Replace(t, g.token, nil)
+		require.Equal(t, 503, g.caller(bearer("Bearer ")).status(g.root+query), "an empty file admits no caller")
+	})
+}
 
-	// What is for the operator is on the admin address alone.
+func TestListener_ServesTheOperatorOnTheAdminAddressOnly(t *testing.T) {
+	g := startTLSGateway(t)
 	for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/cmdline"} {
-		status, _, err = with(nil).get(root + path)
-		require.NoError(t, err)
-		require.NotEqual(t, 200, status, path)
-		status, _, err = with(nil).get("https://" + admin + path)
-		require.NoError(t, err)
-		require.Equal(t, 200, status, path)
+		require.NotEqual(t, 200, g.caller(nil).status(g.root+path), path)
+		require.Equal(t, 200, g.caller(nil).status(g.admin+path), path)
 	}
-	status, _, err = with(bearer("Bearer another")).get("https://" + admin + query)
-	require.NoError(t, err)
-	require.Equal(t, 404, status)
+	require.Equal(t, 404, g.caller(bearer("Bearer of the root")).status(g.admin+"/api/v1/query?query=up"))
+}
 
-	// The certificate is rotated; half of a rotation changes nothing.
-	certificates.Replace(t, certificate, []byte("half of a"))
-	status, _, err = trusting.get(root + "/-/ready")
-	require.NoError(t, err)
-	require.Equal(t, 200, status)
-	second.Issue(tomorrow, "127.0.0.1").Write(t, directory)
-	_, _, err = trusting.get(root + "/-/ready")
+func TestListener_ReloadsItsCertificate(t *testing.T) {
+	g := startTLSGateway(t)
+	ready := g.root + "/-/ready"
+	certificates.Replace(t, g.certificate, []byte("half of a"))
+	require.Equal(t, 200, g.caller(nil).status(ready), "half of a rotation changes nothing")
+	g.others.Issue(tomorrow(), "127.0.0.1").Write(t, g.directory)
+	_, _, err := g.caller(nil).get(ready)
 	require.ErrorContains(t, err, "certificate")
-	caller{t: t, config: &tls.Config{RootCAs: second.Pool(), MinVersion: tls.VersionTLS12}}.eventually(root+"/-/ready", 200)
-	_, _, err = caller{t: t, config: &tls.Config{RootCAs: second.Pool(), MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}}.get(root + "/-/ready")
+	caller{t: t, config: &tls.Config{RootCAs: g.others.Pool(), MinVersion: tls.VersionTLS12}}.eventually(ready, 200)
+	_, _, err = caller{t: t, config: &tls.Config{RootCAs: g.others.Pool(), MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}}.get(ready)
 	require.Error(t, err)
 }
 
 func TestRoot_IsOffWithPerses(t *testing.T) {
 	tier := faketier.New()
 	t.Cleanup(tier.Close)
-	address := freeAddress(t)
+	address := running.FreeAddress(t)
 	startTierproxy(t, []string{"THANOS_QUERIER_URL=" + tier.URL, "TIERPROXY_PERSES_URL=http://127.0.0.1:1"}, "--web.listen-address", address)
 	plain := caller{t: t}
 	plain.eventually("http://"+address+"/-/ready", 200)

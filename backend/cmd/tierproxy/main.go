@@ -1,9 +1,10 @@
-// Command tierproxy is the gateway behind the Perses HTTP proxy: it lets
-// dashboards read a hot Prometheus and a cold long-term store as if they were
-// one. See its --help and docs/configuration.md.
+// Command tierproxy is the gateway behind the HTTP proxy of Perses. Dashboards read a hot
+// Prometheus and a cold long-term store through it as if they were one. See its --help and
+// docs/configuration.md.
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// streams are the standard input and outputs.
+// streams are the standard streams of the process.
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
@@ -24,20 +25,20 @@ func main() {
 	os.Exit(execute(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
 }
 
-// Exit statuses beside 0.
+// The exit statuses other than 0.
 const (
-	statusFailed = 1 // what was asked for could not be done, or something is wrong
-	statusUsage  = 2 // the command line has to be changed
+	statusFailed = 1 // something is wrong
+	statusUsage  = 2 // the command line is wrong
 )
 
-// statusError is an error with an exit status of its own.
+// statusError is an error with an exit status.
 type statusError struct {
 	status int
-	// err is printed; nil where everything has been said.
+	// err is the error to print, or nil.
 	err error
 }
 
-// Error returns the message; it is empty where there is nothing left to say.
+// Error returns the message, or an empty string if there is nothing to print.
 func (e *statusError) Error() string {
 	if e.err == nil {
 		return ""
@@ -45,15 +46,15 @@ func (e *statusError) Error() string {
 	return e.err.Error()
 }
 
-// Unwrap returns the error behind the status.
+// Unwrap returns the error to print.
 func (e *statusError) Unwrap() error { return e.err }
 
-// usageErrorf is an error of the command line.
+// usageErrorf returns an error for a wrong command line.
 func usageErrorf(format string, arguments ...any) error {
 	return &statusError{statusUsage, fmt.Errorf(format, arguments...)}
 }
 
-// execute runs the command that the arguments name and returns the exit status.
+// execute runs the command that the arguments name, and returns the exit status.
 func execute(arguments []string, streams streams) int {
 	root := newCommand(streams)
 	root.SetArgs(arguments)
@@ -64,8 +65,7 @@ func execute(arguments []string, streams streams) int {
 	if message := err.Error(); message != "" {
 		_, _ = fmt.Fprintf(streams.err, "%s: %s\n", ran.CommandPath(), message)
 	}
-	var known *statusError
-	if errors.As(err, &known) {
+	if known, is := errors.AsType[*statusError](err); is {
 		return known.status
 	}
 	return statusFailed
@@ -100,8 +100,43 @@ func newCommand(streams streams) *cobra.Command {
 		return usageErrorf("%w, see %s --help", err, command.CommandPath())
 	})
 	root.Flags().AddGoFlagSet(flag.CommandLine)
-	root.Flags().SortFlags = true
-	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(checkConfigCommand(streams), checkCommand(streams), explainCommand(streams), clearCacheCommand(streams), convertDashboardCommand(streams))
 	return root
+}
+
+// noArguments returns an error for arguments other than flags.
+func noArguments(_ *cobra.Command, arguments []string) error {
+	if len(arguments) > 0 {
+		return usageErrorf("unexpected argument %q", arguments[0])
+	}
+	return nil
+}
+
+// complete sets the values that the shell completes for a flag.
+func complete(command *cobra.Command, name string, values ...string) {
+	_ = command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // The flag exists.
+}
+
+func defineConfig(command *cobra.Command, file *string) {
+	command.Flags().StringVar(file, "config", "", "Path of the YAML configuration `file`. Empty: the environment and the defaults.")
+}
+
+func defineOutput(command *cobra.Command, output *string) {
+	command.Flags().StringVar(output, "output", "text", "Output format: text or json.")
+	complete(command, "output", "text", "json")
+}
+
+func checkOutput(output string) error {
+	if output != "text" && output != "json" {
+		return usageErrorf("--output: %q is neither text nor json", output)
+	}
+	return nil
+}
+
+// writeJSON prints a value as indented JSON.
+func writeJSON(out io.Writer, value any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(value)
 }

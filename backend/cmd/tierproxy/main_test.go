@@ -77,7 +77,7 @@ func TestTierproxy_ReportsMistakesOfTheCommandLine(t *testing.T) {
 		"--web.tls-client-ca-file: has no effect":             {"--web.tls-client-ca-file", "ca.pem"},
 		"--web.enable-pprof: set --web.admin-address":         {"--web.enable-pprof"},
 		`--web.tls-min-version: "1.0" is neither 1.2 nor 1.3`: {"--web.tls-min-version", "1.0"},
-		`--web.tls-cipher-suites: "X" is no cipher suite`:     {"--web.tls-cipher-suites", "X"},
+		`--web.tls-cipher-suites: "X" is not a cipher suite`:  {"--web.tls-cipher-suites", "X"},
 		"--web.admin-address: listen tcp":                     {"--web.admin-address", taken.Addr().String(), "--web.listen-address", "127.0.0.1:0"},
 		"open missing.pem: no such file or directory":         {"--web.tls-cert-file", "missing.pem", "--web.tls-key-file", "missing.pem"},
 	} {

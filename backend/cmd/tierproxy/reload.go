@@ -19,43 +19,40 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 )
 
-// settleTimeout bounds how long a new configuration is looked at before it
-// serves: a tier that is down must not hold it up for good.
+// settleTimeout limits how long a new configuration probes its tiers before it serves,
+// because a tier may be down.
 const settleTimeout = 30 * time.Second
 
-// reloader serves with the gateway of the configuration as it is now. A new
-// configuration gets a gateway of its own, which takes the place of the old one
-// once it knows its tiers; the old one finishes the queries that it has.
+// reloader serves requests with the gateway of the current configuration. A new
+// configuration gets its own gateway, which replaces the previous one after it has probed
+// its tiers. The previous one finishes its requests.
 type reloader struct {
 	options  *options
 	settings []datasource.Option
-	// tracers take the spans of requests; nil where nothing is traced.
+	// tracers is nil without tracing.
 	tracers *sdktrace.TracerProvider
 
 	hangups   chan os.Signal
-	known     [sha256.Size]byte // the content of the file that was read last; start's alone
+	known     [sha256.Size]byte // hash of the loaded file
 	succeeded prometheus.Gauge
 	at        prometheus.Gauge
 
 	mutex   sync.Mutex
 	current *generation
 
-	running sync.WaitGroup // gateways that finish
+	running sync.WaitGroup // goroutines of start and reload
 }
 
 // generation is the gateway of one configuration.
 type generation struct {
 	manager        *datasource.Manager
 	handler, admin http.Handler
-	timeout        time.Duration // the longest that a query takes
-
-	active  int           // requests, guarded by the reloader's mutex
-	retired bool          // guarded too
-	idle    chan struct{} // closed when it is retired and has no requests
+	timeout        time.Duration  // query.timeout
+	requests       sync.WaitGroup // in flight; only the current generation gets new ones
 }
 
-// newReloader returns a reloader for the first configuration, which start
-// starts. It returns the mistakes that the flags and the configuration have.
+// newReloader returns a reloader with the gateway of the configuration, which start starts.
+// It returns all mistakes in the flags and the configuration.
 func newReloader(options *options, registry *prometheus.Registry) (*reloader, error) {
 	r := &reloader{
 		options: options, hangups: make(chan os.Signal, 1),
@@ -80,7 +77,7 @@ func newReloader(options *options, registry *prometheus.Registry) (*reloader, er
 		}
 		r.settings = append(r.settings, datasource.WithTracerProvider(r.tracers))
 	}
-	if r.current, err = r.make(config, datasource.WithRegistry(registry)); err != nil {
+	if r.current, err = r.generate(config, datasource.WithRegistry(registry)); err != nil {
 		return nil, err
 	}
 	r.loaded()
@@ -92,23 +89,24 @@ func (r *reloader) loaded() {
 	r.at.SetToCurrentTime()
 }
 
-// make makes the gateway of a configuration.
-func (r *reloader) make(config datasource.Config, option datasource.Option) (*generation, error) {
+// generate returns the gateway of a configuration.
+func (r *reloader) generate(config datasource.Config, option datasource.Option) (*generation, error) {
 	manager, err := datasource.NewManager(config, logrus.StandardLogger(), append([]datasource.Option{option}, r.settings...)...)
 	if err != nil {
 		return nil, err
 	}
-	var handled []gateway.Option
+	handler := gateway.New(manager)
 	if r.options.adminAddress != "" {
-		handled = append(handled, gateway.WithSeparateAdmin())
+		handler = handler.WithoutMetrics()
 	}
 	return &generation{
-		manager: manager, handler: gateway.New(manager, handled...), admin: gateway.NewAdmin(manager, r.options.pprof),
-		timeout: time.Duration(config.Query.Timeout), idle: make(chan struct{}),
+		manager: manager, handler: handler, admin: gateway.NewAdmin(manager, r.options.pprof),
+		timeout: time.Duration(config.Query.Timeout),
 	}, nil
 }
 
-// start starts the first gateway and follows the configuration until ctx ends.
+// start starts the gateway, and reloads the configuration until ctx ends: on SIGHUP, and if
+// the content of the file has changed.
 func (r *reloader) start(ctx context.Context) error {
 	if err := r.current.manager.Start(ctx); err != nil {
 		return err
@@ -122,25 +120,24 @@ func (r *reloader) start(ctx context.Context) error {
 			ticks = ticker.C
 		}
 		for {
+			isForced := false
 			select {
 			case <-ctx.Done():
 				return
 			case <-r.hangups:
-				r.known = r.fingerprint()
-				r.reload(ctx)
+				isForced = true
 			case <-ticks:
-				if changed := r.fingerprint(); changed != r.known {
-					r.known = changed
-					r.reload(ctx)
-				}
+			}
+			if hash := r.fingerprint(); isForced || hash != r.known {
+				r.known = hash
+				r.reload(ctx)
 			}
 		}
 	})
 	return nil
 }
 
-// fingerprint tells one content of the configuration file from another. A file
-// that cannot be read, as while it is replaced, has one of its own.
+// fingerprint returns a hash of the configuration file, and zero if it cannot be read.
 func (r *reloader) fingerprint() [sha256.Size]byte {
 	content, err := os.ReadFile(r.options.config)
 	if err != nil {
@@ -149,13 +146,13 @@ func (r *reloader) fingerprint() [sha256.Size]byte {
 	return sha256.Sum256(content)
 }
 
-// reload takes over the configuration as it is now. Where that has mistakes,
-// they are logged and the old one serves on.
+// reload replaces the gateway by that of the current configuration. If the configuration has
+// mistakes, reload logs them, and the previous gateway continues.
 func (r *reloader) reload(ctx context.Context) {
 	var next *generation
 	config, err := r.options.read()
 	if err == nil {
-		next, err = r.make(config, datasource.Replacing(r.current.manager)) // Nobody else changes current.
+		next, err = r.generate(config, datasource.Replacing(r.current.manager)) // Only reload changes current.
 	}
 	if err == nil {
 		err = next.manager.Start(ctx)
@@ -171,65 +168,40 @@ func (r *reloader) reload(ctx context.Context) {
 	r.mutex.Lock()
 	previous := r.current
 	r.current = next
-	previous.retired = true
-	if previous.active == 0 {
-		close(previous.idle)
-	}
 	r.mutex.Unlock()
 	r.loaded()
 	logrus.Info("the configuration was reloaded")
 	r.running.Go(func() {
-		<-previous.idle
-		closeManager(previous.manager)
+		previous.requests.Wait()
+		_ = previous.manager.Close() // It never fails.
 	})
 }
 
-func closeManager(manager *datasource.Manager) {
-	if err := manager.Close(); err != nil {
-		logrus.WithError(err).Error("the manager did not close cleanly")
-	}
-}
-
-// stop closes the gateway after the last request. The context of start has to
-// be canceled afterwards; wait then returns.
+// stop waits for the queries in flight, and closes the gateway. Cancel the context of start
+// afterwards, and wait for running.
 func (r *reloader) stop() {
 	r.mutex.Lock()
 	current := r.current
 	r.mutex.Unlock()
-	closeManager(current.manager)
+	_ = current.manager.Close() // It never fails.
 }
 
-// wait returns once nothing runs any more.
-func (r *reloader) wait() { r.running.Wait() }
-
-// enter returns the gateway that serves now, which does not close before leave
-// is called.
-func (r *reloader) enter() *generation {
+// serve serves a request with a handler of the current gateway.
+func (r *reloader) serve(w http.ResponseWriter, incoming *http.Request, handlerOf func(*generation) http.Handler) {
 	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	r.current.active++
-	return r.current
-}
-
-func (r *reloader) leave(entered *generation) {
-	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	entered.active--
-	if entered.retired && entered.active == 0 {
-		close(entered.idle)
-	}
+	serving := r.current
+	serving.requests.Add(1)
+	r.mutex.Unlock()
+	defer serving.requests.Done()
+	handlerOf(serving).ServeHTTP(w, incoming)
 }
 
 // ServeHTTP implements http.Handler.
 func (r *reloader) ServeHTTP(w http.ResponseWriter, incoming *http.Request) {
-	now := r.enter()
-	defer r.leave(now)
-	now.handler.ServeHTTP(w, incoming)
+	r.serve(w, incoming, func(g *generation) http.Handler { return g.handler })
 }
 
-// serveAdmin answers at the admin address.
+// serveAdmin serves the admin address.
 func (r *reloader) serveAdmin(w http.ResponseWriter, incoming *http.Request) {
-	now := r.enter()
-	defer r.leave(now)
-	now.admin.ServeHTTP(w, incoming)
+	r.serve(w, incoming, func(g *generation) http.Handler { return g.admin })
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
 
 // replaceFile puts a file in place at once, as Kubernetes does.
@@ -95,7 +96,7 @@ func TestReload_LosesNoQuery(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tierproxy.yaml")
 	config := func(tier *faketier.Tier) string { return fmt.Sprintf("hot: {url: %q}\ncold: {url: ''}\n", tier.URL) }
 	replaceFile(t, path, config(one))
-	address := freeAddress(t)
+	address := running.FreeAddress(t)
 	var log safeBuffer
 	command := exec.Command(os.Args[0], "--config", path, "--config.auto-reload-interval", "50ms", "--web.listen-address", address)
 	command.Env = []string{runMain + "=1", "HOME=" + t.TempDir()}

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
+	"github.com/labstack/echo/v4"
 	"github.com/perses/common/app"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -17,9 +20,26 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// serve is what tierproxy does without a subcommand: it serves until a signal
-// comes. Queries that are under way then finish: the server waits for them, and
-// only afterwards the gateway is closed.
+const (
+	// shutdownGrace is how much longer than the longest query a shutdown may take.
+	shutdownGrace = 5 * time.Second
+	// readHeaderTimeout is the timeout for reading the header of a request.
+	readHeaderTimeout = 10 * time.Second
+	// idleTimeout is how long a connection without a request stays open.
+	idleTimeout = 2 * time.Minute
+	// maxHeaderBytes limits the header of a request, including its query string.
+	maxHeaderBytes = 512 << 10
+	// adminTimeout limits a request to the admin address. A profile takes 30 s by default.
+	adminTimeout = 2 * time.Minute
+	// writeTimeout limits answers for which no handler sets a deadline.
+	writeTimeout = 2 * time.Minute
+	// stuckTimeout is how long an HTTP/2 connection stays open if its client accepts no
+	// byte. The deadlines of its streams do not close such a connection.
+	stuckTimeout = 30 * time.Second
+)
+
+// serve is the command without a subcommand: it serves until a signal arrives. The HTTP
+// server then finishes the requests in flight, before the gateway is closed.
 func serve(options *options) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -46,13 +66,13 @@ func serve(options *options) error {
 		if served.listener, err = listen(value("web.listen-address"), files); err != nil {
 			return fmt.Errorf("--web.listen-address: %w", err)
 		}
-		// The library would read the files once, and then never again.
+		// The server library would read the files only once.
 		if err := errors.Join(flag.Set("web.tls-cert-file", ""), flag.Set("web.tls-key-file", "")); err != nil {
 			return err
 		}
 	}
 	runner.HTTPServerBuilder().
-		OverrideDefaultMiddleware(true). // The defaults compress answers that pass through.
+		OverrideDefaultMiddleware(true). // The default compresses answers again.
 		ActivatePprof(false).
 		APIRegistration(served)
 	stopAdmin, err := serveAdmin(gateways, options, files)
@@ -68,18 +88,17 @@ func serve(options *options) error {
 	stopAdmin()
 	gateways.stop()
 	cancel()
-	gateways.wait()
+	gateways.running.Wait()
 	select {
 	case <-signals:
 		return nil
 	default:
-		// The runner returns nothing, whatever the reason.
+		// The runner only logs the reason.
 		return errors.New("the HTTP server ended by itself: it logged the reason as \"http server stopped\"")
 	}
 }
 
-// serveAdmin serves the admin address, if there is one, until the function that
-// it returns is called.
+// serveAdmin serves the admin address, if there is one, until the caller calls stop.
 func serveAdmin(gateways *reloader, options *options, files *tlsFiles) (stop func(), err error) {
 	if options.adminAddress == "" {
 		return func() {}, nil
@@ -98,5 +117,26 @@ func serveAdmin(gateways *reloader, options *options, files *tlsFiles) (stop fun
 		}
 	}()
 	logrus.Infof("the admin address is %s", listener.Addr())
-	return func() { _ = server.Close() }, nil // What is cut off is a scrape.
+	return func() { _ = server.Close() }, nil // It aborts at most a scrape.
+}
+
+// urlSpace registers the gateway for all paths of the server library.
+type urlSpace struct {
+	handler http.Handler
+	// listener has TLS. It is nil without TLS: the library then listens itself.
+	listener net.Listener
+}
+
+// RegisterRoute implements the server library's Register. The handlers of requests set their
+// own deadlines; the write timeout is for the rest.
+func (g urlSpace) RegisterRoute(framework *echo.Echo) {
+	for _, server := range []*http.Server{framework.Server, framework.TLSServer} {
+		server.ReadHeaderTimeout, server.IdleTimeout, server.WriteTimeout = readHeaderTimeout, idleTimeout, writeTimeout
+		server.MaxHeaderBytes = maxHeaderBytes
+		server.HTTP2 = &http.HTTP2Config{WriteByteTimeout: stuckTimeout}
+	}
+	if g.listener != nil {
+		framework.Listener = g.listener
+	}
+	framework.Any("/*", echo.WrapHandler(g.handler))
 }

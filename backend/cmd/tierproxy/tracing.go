@@ -14,8 +14,8 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 )
 
-// newTracerProvider returns what sends spans to the collector of the
-// configuration. No connection is made.
+// newTracerProvider returns the provider that sends spans to the configured collector. It
+// does not connect yet.
 func newTracerProvider(config config.TracingConfig) (*sdktrace.TracerProvider, error) {
 	exporter, err := otlptracehttp.New(context.Background(), otlptracehttp.WithEndpointURL(strings.TrimSuffix(config.Endpoint, "/")+"/v1/traces"))
 	if err != nil {

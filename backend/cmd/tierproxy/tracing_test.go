@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
 
 // TestTracing_SpansReachTheCollector checks what a collector gets of a request, and
@@ -44,7 +45,7 @@ func TestTracing_SpansReachTheCollector(t *testing.T) {
 		}
 	}))
 	t.Cleanup(receiver.Close)
-	address := freeAddress(t)
+	address := running.FreeAddress(t)
 	stop := startTierproxy(t, []string{"THANOS_QUERIER_URL=" + tier.URL, "TIERPROXY_TRACING_ENDPOINT=" + receiver.URL, "OTEL_BSP_SCHEDULE_DELAY=50"},
 		"--web.listen-address", address)
 	asking := caller{t: t}

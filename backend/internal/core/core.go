@@ -2,14 +2,18 @@
 // gateway, and the steps that admit a query.
 //
 // Because of core, the library's API contains no type of an internal package: the HTTP
-// server gets the parts of a Manager through Of.
+// server gets the parts of a Manager through Of. Besides tests, only datasource and gateway
+// import core.
 package core
 
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"net/http"
+	"net/url"
 	"runtime"
+	"strconv"
 	"sync"
 	"time"
 
@@ -119,48 +123,65 @@ func (c *Core) Begin(endpoint promapi.Endpoint) (end func(), err error) {
 	}, nil
 }
 
-// Submission is a request to a datasource, and its caller.
-type Submission struct {
-	Request  *promapi.Request
-	Resolved *resolve.Resolved
-	Caller   admission.Caller
-	// Namespace is the namespace that the query itself names, or empty.
-	Namespace string
-	// DetachOnCancel is set if the end of the context means that the client has disconnected.
-	DetachOnCancel bool
-}
-
-// Admit returns the engine's query for a request. It estimates the cost of the request before
-// anything parses it, queues a costly request, and confines the request to its namespaces. The
-// caller calls OnPlanned of the query at its end. Calling it twice is safe.
+// Admit completes a query to a datasource. It estimates the cost of its request before
+// anything parses it, queues a costly request, and confines the request to its namespaces.
+// namespace is the namespace that the query itself names, or empty. The caller calls
+// OnPlanned of the query at its end. Calling it twice is safe.
 //
 // Admit returns an Error with status 400 for PromQL that is too expensive to parse, and with
 // status 503 if the queue is full. It also returns the errors of resolve.Resolver.Confine.
-func (c *Core) Admit(ctx context.Context, submission Submission) (engine.Query, error) {
-	query := engine.Query{
-		Request: submission.Request, Datasource: submission.Resolved.Datasource, Caller: submission.Caller, DetachOnCancel: submission.DetachOnCancel, OnPlanned: func() {},
-	}
+func (c *Core) Admit(ctx context.Context, query engine.Query, resolved *resolve.Resolved, namespace string) (engine.Query, error) {
+	query.Datasource, query.OnPlanned = resolved.Datasource, func() {}
 	isCostly := false
 	for _, name := range []string{"query", "match[]"} {
-		textIsCostly, err := promql.Check(c.Config.Query.MaxLength, submission.Request.Parameters[name]...)
+		textIsCostly, err := promql.Check(c.Config.Query.MaxLength, query.Request.Parameters[name]...)
 		if err != nil {
 			return query, promapi.InvalidParameter(name, err)
 		}
 		isCostly = isCostly || textIsCostly
 	}
 	if isCostly {
-		release, err := c.planning.Acquire(ctx, submission.Caller)
+		release, err := c.planning.Acquire(ctx, query.Caller)
 		if overload, is := errors.AsType[*admission.OverloadError](err); is {
 			return query, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err, RetryAfter: overload.RetryAfter,
 				Message: "too many complex queries are waiting: try again later, or shorten the query"}
 		}
 		query.OnPlanned = sync.OnceFunc(release)
 	}
-	confined, confinement, err := c.Resolver.Confine(submission.Resolved, submission.Request, submission.Namespace)
+	confined, confinement, err := c.Resolver.Confine(resolved, query.Request, namespace)
 	if err != nil {
 		query.OnPlanned()
 		return query, err
 	}
 	query.Request, query.ConfinedTo, query.ReadsNothing = confined, confinement.Values, confinement.ReadsNothing
 	return query, nil
+}
+
+// NewRequest returns the request for a validated PromQL query. With a step, it is a range
+// query from start to end. Without a step, it is an instant query at end, or at now if end
+// is the zero time.
+func NewRequest(query string, start, end time.Time, step time.Duration, now time.Time) (*promapi.Request, error) {
+	parameters := url.Values{"query": {query}}
+	if step == 0 {
+		if !end.IsZero() {
+			parameters.Set("time", promapi.FormatTime(end))
+		}
+		return promapi.NewRequest(promapi.Query, "/api/v1/query", parameters, now)
+	}
+	parameters.Set("start", promapi.FormatTime(start))
+	parameters.Set("end", promapi.FormatTime(end))
+	parameters.Set("step", strconv.FormatFloat(step.Seconds(), 'f', -1, 64))
+	return promapi.NewRequest(promapi.QueryRange, "/api/v1/query_range", parameters, now)
+}
+
+// seed makes caller keys unpredictable for callers.
+var seed = maphash.MakeSeed()
+
+// CallerKey returns the key of a caller in queues: see admission.Caller. It differs between
+// processes.
+func CallerKey(name string) uint64 { return maphash.String(seed, name) }
+
+// LibraryCaller returns the caller of queries that come through the Go library.
+func LibraryCaller() admission.Caller {
+	return admission.Caller{Datasource: CallerKey(resolve.DefaultName), ID: CallerKey("library")}
 }

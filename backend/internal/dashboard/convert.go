@@ -1,20 +1,21 @@
-// Package dashboard turns Perses dashboards of Prometheus queries into tiered
-// ones and back. It changes kinds in the text of a document and leaves every
-// other byte as it was written: comments, order and layout of a file in git
-// stay, and there and back again gives the same file.
+// Package dashboard converts Perses dashboards of Prometheus queries into tiered ones, and
+// back. It changes the kinds in the text of a document and keeps every other byte. Comments,
+// order and layout of a file in git stay, and a round trip returns the same file. The package
+// imports no other package of this project, and does no I/O.
 package dashboard
 
 import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
 )
 
-// Target is the kind of datasource that a dashboard is turned to.
+// Target is the kind of datasource to convert a dashboard to.
 type Target string
 
 // The targets.
@@ -23,33 +24,29 @@ const (
 	Prometheus Target = "prometheus"
 )
 
-// Options are the choices of a conversion.
+// Options configure a conversion.
 type Options struct {
-	// To is the kind of datasource that queries and variables are to ask.
+	// To is the kind of datasource for queries and variables.
 	To Target
-	// Datasource is the name of the datasource that they are to ask. Empty
-	// leaves the names as they are, and the default datasource where there is
-	// none.
+	// Datasource is the name of their datasource. Empty: the names stay, and the default
+	// datasource if there is none.
 	Datasource string
 }
 
 // Result is a converted document.
 type Result struct {
-	// Document is the text, in the format that it came in.
+	// Document is the text, in its original format.
 	Document []byte
-	// Converted counts the queries and variables whose kind was changed.
+	// Converted is the number of queries and variables whose kind was changed.
 	Converted int
-	// Notes say what was left or dropped, one line each, each with its place.
+	// Notes list what was dropped or has to be changed by hand, with its path.
 	Notes []string
 }
 
-// datasourceKinds are the kinds of the datasources by target.
-var datasourceKinds = map[Target]string{
-	Tiered:     "TieredPrometheusDatasource",
-	Prometheus: "PrometheusDatasource",
-}
+// tieredPrefix is the prefix of a tiered kind before the kind of its counterpart.
+const tieredPrefix = "Tiered"
 
-// pluginKinds are the kinds that differ in the prefix Tiered only.
+// pluginKinds are the kinds of Prometheus plugins that have a tiered counterpart.
 var pluginKinds = []string{
 	"PrometheusTimeSeriesQuery",
 	"PrometheusLabelNamesVariable",
@@ -57,19 +54,19 @@ var pluginKinds = []string{
 	"PrometheusPromQLVariable",
 }
 
-// datasourceName is what Perses takes for a name.
+// datasourceName matches the names of datasources in Perses.
 var datasourceName = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 
-// Convert turns the queries and variables of a document to the other kind: of a
-// dashboard, or of any other resource of Perses, in JSON or YAML, also several
-// in one text. What is already of the other kind stays. The error says what of
-// the document cannot be read, or lists what has to be written otherwise first.
+// Convert converts the queries and variables of a document to the other kind. The document is
+// a dashboard or another resource of Perses, in JSON or YAML, or several in one text. Plugins
+// that already have the other kind stay. Convert returns an error if it cannot read the
+// document, or all places whose layout it does not support, joined.
 func Convert(source []byte, options Options) (Result, error) {
 	if options.To != Tiered && options.To != Prometheus {
 		return Result{}, fmt.Errorf("%q is neither tiered nor prometheus", options.To)
 	}
 	if options.Datasource != "" && !datasourceName.MatchString(options.Datasource) {
-		return Result{}, fmt.Errorf("%q is no name of a datasource: use letters, digits, '_', '.' and '-'", options.Datasource)
+		return Result{}, fmt.Errorf("%q is not the name of a datasource: use letters, digits, '_', '.' and '-'", options.Datasource)
 	}
 	editor, documents, err := parse(source)
 	if err != nil {
@@ -78,7 +75,11 @@ func Convert(source []byte, options Options) (Result, error) {
 	if len(documents) == 0 {
 		return Result{}, errors.New("there is no document")
 	}
-	c := newConversion(editor, options)
+	const plain = "PrometheusDatasource"
+	c := &conversion{editor: editor, options: options, visited: map[*yaml.Node]bool{}, from: plain, to: tieredPrefix + plain}
+	if options.To == Prometheus {
+		c.from, c.to = c.to, c.from
+	}
 	for i, document := range documents {
 		path := ""
 		if len(documents) > 1 {
@@ -93,13 +94,11 @@ func Convert(source []byte, options Options) (Result, error) {
 	return c.result, err
 }
 
-// conversion is one run over a document.
+// conversion converts one text.
 type conversion struct {
 	*editor
 	options Options
-	// kinds are the kinds of plugins that are changed, and what they become.
-	kinds map[string]string
-	// from and to are the kinds of the datasources.
+	// from and to are the kinds of datasources.
 	from, to string
 
 	visited  map[*yaml.Node]bool
@@ -107,36 +106,30 @@ type conversion struct {
 	mistakes []error
 }
 
-func newConversion(e *editor, options Options) *conversion {
-	c := &conversion{
-		editor: e, options: options, kinds: map[string]string{}, visited: map[*yaml.Node]bool{},
-		from: datasourceKinds[Prometheus], to: datasourceKinds[options.To],
+// counterpart returns the new kind of a plugin, or an empty string for a plugin that stays.
+func (c *conversion) counterpart(kind string) string {
+	plain, isTiered := strings.CutPrefix(kind, tieredPrefix)
+	switch {
+	case isTiered == (c.options.To == Tiered) || !slices.Contains(pluginKinds, plain):
+		return ""
+	case isTiered:
+		return plain
 	}
-	if options.To == Prometheus {
-		c.from = datasourceKinds[Tiered]
-	}
-	for _, kind := range pluginKinds {
-		if options.To == Tiered {
-			c.kinds[kind] = "Tiered" + kind
-		} else {
-			c.kinds["Tiered"+kind] = kind
-		}
-	}
-	return c
+	return tieredPrefix + plain
 }
 
 func (c *conversion) note(path, format string, arguments ...any) {
 	c.result.Notes = append(c.result.Notes, path+": "+fmt.Sprintf(format, arguments...))
 }
 
-// check remembers what could not be changed.
+// check adds an error of the editor to the mistakes.
 func (c *conversion) check(path string, err error) {
 	if err != nil {
 		c.mistakes = append(c.mistakes, fmt.Errorf("%s: %w", path, err))
 	}
 }
 
-// walk looks for plugins below a node.
+// walk converts the plugins below a node.
 func (c *conversion) walk(node *yaml.Node, path string) {
 	if node = resolve(node); c.visited[node] {
 		return
@@ -163,30 +156,31 @@ func (c *conversion) walk(node *yaml.Node, path string) {
 
 func join(path, key string) string { return strings.TrimPrefix(path+"."+key, ".") }
 
-// plugin converts a plugin, if it is of a kind that has a counterpart.
+// plugin converts a plugin, if its kind has a counterpart.
 func (c *conversion) plugin(plugin *yaml.Node, path string) {
 	kind, spec := get(plugin, "kind"), get(plugin, "spec")
 	specPath := join(path, "spec")
-	counterpart, found := c.kinds[text(kind)]
-	switch {
-	case found:
+	if counterpart := c.counterpart(text(kind)); counterpart != "" {
 		c.result.Converted++
 		c.check(join(path, "kind"), c.replace(kind, counterpart))
 		c.tier(spec, join(specPath, "tier"))
 		c.selector(spec, join(specPath, "datasource"))
+		return
+	}
+	switch {
 	case text(kind) == c.from:
 		c.note(path, "this datasource stays a %s: write a %s in its place by hand", c.from, c.to)
 	case text(kind) == "DatasourceVariable":
-		if of := get(spec, "datasourcePluginKind"); text(of) == c.from {
-			c.check(join(specPath, "datasourcePluginKind"), c.replace(of, c.to))
+		if selected := get(spec, "datasourcePluginKind"); text(selected) == c.from {
+			c.check(join(specPath, "datasourcePluginKind"), c.replace(selected, c.to))
 			c.result.Converted++
 		}
 	case text(get(get(spec, "datasource"), "kind")) == c.from:
-		c.note(path, "this %s stays, since it has no counterpart, and asks a %s", text(kind), c.from)
+		c.note(path, "this %s stays, since it has no counterpart, and uses a %s", text(kind), c.from)
 	}
 }
 
-// selector converts what a query or variable says of its datasource.
+// selector converts the datasource selector of a query or variable.
 func (c *conversion) selector(spec *yaml.Node, path string) {
 	selected, name := get(spec, "datasource"), c.options.Datasource
 	kindField, nameField := c.field("kind", c.scalar(c.to)), c.field("name", c.scalar(name))
@@ -211,7 +205,7 @@ func (c *conversion) selector(spec *yaml.Node, path string) {
 	}
 }
 
-// tier drops the choice of a tier where there are none.
+// tier removes the choice of a tier from a Prometheus query, which has none.
 func (c *conversion) tier(spec *yaml.Node, path string) {
 	i := index(spec, "tier")
 	if c.options.To != Prometheus || i < 0 {

@@ -110,7 +110,7 @@ func TestConvert_ReportsWhatItLeavesOrDrops(t *testing.T) {
 	require.Equal(t, []string{
 		"spec.datasources.local.plugin: this datasource stays a PrometheusDatasource: write a TieredPrometheusDatasource in its place by hand",
 		"spec.variables.3.spec.plugin.spec.datasource: $datasource selects the datasource and stays",
-		"spec.panels.slow.spec.queries.1.spec.plugin: this PrometheusAlertsQuery stays, since it has no counterpart, and asks a PrometheusDatasource",
+		"spec.panels.slow.spec.queries.1.spec.plugin: this PrometheusAlertsQuery stays, since it has no counterpart, and uses a PrometheusDatasource",
 	}, there.Notes)
 }
 
@@ -205,16 +205,16 @@ func TestConvert_ReportsMistakes(t *testing.T) {
 		source  string
 		options Options
 	}{
-		`"other" is neither tiered nor prometheus`:                   {"{}", Options{To: "other"}},
-		`"a b" is no name of a datasource`:                           {"{}", Options{To: Tiered, Datasource: "a b"}},
-		"there is no document":                                       {"# nothing\n", Options{To: Tiered}},
-		"read the document as YAML: yaml: line 2":                    {"a: 1\n b: 2\n", Options{To: Tiered}},
-		`line 2: mapping key "a" already defined at line 1`:          {"{\"a\": 1,\n\"a\": 2}", Options{To: Tiered}},
-		`line 3: mapping key "a" already defined at line 2`:          {"b: 1\na: 1\na: 2\n", Options{To: Tiered}},
-		"plugin.kind: line 2: \"PrometheusTimeSeriesQuery\" is writ": {"plugin:\n  kind: >-\n    PrometheusTimeSeriesQuery\n", Options{To: Tiered}},
-		"plugin.spec.tier: must be auto, hot or cold":                {"plugin: {kind: TieredPrometheusTimeSeriesQuery, spec: {tier: [hot]}}", Options{To: Prometheus}},
-		"plugin.spec.tier: line 4: nothing would be left":            {"plugin:\n  kind: TieredPrometheusTimeSeriesQuery\n  spec:\n    tier: hot", Options{To: Prometheus}},
-		"the changed document would be broken":                       {"plugin: {kind: TieredPrometheusTimeSeriesQuery, spec: {query: up, # this,\n tier: hot}}", Options{To: Prometheus}},
+		`"other" is neither tiered nor prometheus`:                 {"{}", Options{To: "other"}},
+		`"a b" is not the name of a datasource`:                    {"{}", Options{To: Tiered, Datasource: "a b"}},
+		"there is no document":                                     {"# nothing\n", Options{To: Tiered}},
+		"read the document as YAML: yaml: line 2":                  {"a: 1\n b: 2\n", Options{To: Tiered}},
+		`line 2: mapping key "a" already defined at line 1`:        {"{\"a\": 1,\n\"a\": 2}", Options{To: Tiered}},
+		`line 3: mapping key "a" already defined at line 2`:        {"b: 1\na: 1\na: 2\n", Options{To: Tiered}},
+		"plugin.kind: line 2: \"PrometheusTimeSeriesQuery\" has a": {"plugin:\n  kind: >-\n    PrometheusTimeSeriesQuery\n", Options{To: Tiered}},
+		"plugin.spec.tier: must be auto, hot or cold":              {"plugin: {kind: TieredPrometheusTimeSeriesQuery, spec: {tier: [hot]}}", Options{To: Prometheus}},
+		"plugin.spec.tier: line 4: nothing would be left":          {"plugin:\n  kind: TieredPrometheusTimeSeriesQuery\n  spec:\n    tier: hot", Options{To: Prometheus}},
+		"the changed document would be broken":                     {"plugin: {kind: TieredPrometheusTimeSeriesQuery, spec: {query: up, # this,\n tier: hot}}", Options{To: Prometheus}},
 	} {
 		_, err := Convert([]byte(c.source), c.options)
 		require.ErrorContains(t, err, expected)

@@ -16,40 +16,40 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// editor changes places of a text and leaves every other byte as it is.
+// editor replaces parts of a text and keeps every other byte.
 type editor struct {
 	source []byte
 	isJSON bool
 	// lines holds the offset of each line.
 	lines []int
-	// edits holds the new text by the start and end offset of what it replaces.
-	// An alias leads to the same place again.
+	// edits holds the new text by the start and end offset of the old one. Aliases lead to
+	// the same part more than once.
 	edits map[[2]int]string
 }
 
 var (
-	// lineEnd is what the YAML library takes for the end of a line.
+	// lineEnd matches the line breaks of the YAML library.
 	lineEnd = regexp.MustCompile("\r\n?|[\n\u0085\u2028\u2029]")
-	// escape is an escape of JSON. The YAML library does not know those of half a
-	// character and of a slash.
+	// escape matches an escape of JSON. The YAML library does not support those of a
+	// surrogate and of a slash.
 	escape = regexp.MustCompile(`\\(u[dD][89a-fA-F][0-9a-fA-F]{2}|.)`)
-	// properties are the anchor and the tag of a YAML node.
+	// properties matches the anchor and the tag of a YAML node.
 	properties = regexp.MustCompile(`^([&!]\S*\s+)*`)
 )
 
-// parse returns the documents of a text: one of JSON, or those of YAML. JSON is
-// read as YAML too, because the YAML library says where each node stands.
+// parse returns the documents of a text. It parses JSON as YAML too, because the YAML library
+// returns the position of each node.
 func parse(source []byte) (*editor, []*yaml.Node, error) {
 	e := &editor{source: source, isJSON: json.Valid(source), lines: []int{0}, edits: map[[2]int]string{}}
 	for _, end := range lineEnd.FindAllIndex(source, -1) {
 		e.lines = append(e.lines, end[1])
 	}
 	if e.isJSON {
-		source = escape.ReplaceAllFunc(source, func(found []byte) []byte {
-			if len(found) > len(`\n`) || found[1] == '/' {
-				return bytes.Repeat([]byte("x"), len(found))
+		source = escape.ReplaceAllFunc(source, func(escaped []byte) []byte {
+			if len(escaped) > len(`\n`) || escaped[1] == '/' {
+				return bytes.Repeat([]byte("x"), len(escaped))
 			}
-			return found
+			return escaped
 		})
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(source))
@@ -61,7 +61,7 @@ func parse(source []byte) (*editor, []*yaml.Node, error) {
 			return e, documents, nil
 		}
 		if err == nil {
-			err = document.Decode(new(any)) // It finds keys that are there twice.
+			err = document.Decode(new(any)) // It returns an error for duplicate keys.
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("read the document as YAML: %w", err)
@@ -70,8 +70,7 @@ func parse(source []byte) (*editor, []*yaml.Node, error) {
 	}
 }
 
-// index returns the position of a key in the contents of a mapping, -1 if it is
-// absent.
+// index returns the position of a key in the contents of a mapping, or -1.
 func index(mapping *yaml.Node, key string) int {
 	if mapping != nil && mapping.Kind == yaml.MappingNode {
 		for i := 0; i < len(mapping.Content); i += 2 {
@@ -83,7 +82,7 @@ func index(mapping *yaml.Node, key string) int {
 	return -1
 }
 
-// get returns the value of a key; nil if it is absent.
+// get returns the value of a key, or nil.
 func get(mapping *yaml.Node, key string) *yaml.Node {
 	if i := index(mapping, key); i >= 0 {
 		return resolve(mapping.Content[i+1])
@@ -91,7 +90,7 @@ func get(mapping *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
-// resolve returns what an alias stands for.
+// resolve returns the node of an alias, and other nodes unchanged.
 func resolve(node *yaml.Node) *yaml.Node {
 	if node.Kind == yaml.AliasNode {
 		return node.Alias
@@ -99,7 +98,7 @@ func resolve(node *yaml.Node) *yaml.Node {
 	return node
 }
 
-// text returns the value of a string; the empty one for any other node.
+// text returns the value of a string, and an empty string for any other node.
 func text(node *yaml.Node) string {
 	if node == nil || node.ShortTag() != "!!str" {
 		return ""
@@ -107,7 +106,7 @@ func text(node *yaml.Node) string {
 	return node.Value
 }
 
-// offset returns where a node starts. Columns count characters.
+// offset returns the offset of a node. Columns count characters.
 func (e *editor) offset(node *yaml.Node) int {
 	if node.Line < 1 || node.Line > len(e.lines) {
 		return len(e.source)
@@ -120,7 +119,7 @@ func (e *editor) offset(node *yaml.Node) int {
 	return at
 }
 
-// span returns where a scalar stands in the text, and its quote.
+// span returns the start and the end of a scalar in the text, and its quote.
 func (e *editor) span(node *yaml.Node) (start, end int, quote string, err error) {
 	start = e.offset(node)
 	start += len(properties.Find(e.source[start:]))
@@ -129,31 +128,31 @@ func (e *editor) span(node *yaml.Node) (start, end int, quote string, err error)
 			return start, start + len(written), quote, nil
 		}
 	}
-	return 0, 0, "", fmt.Errorf("line %d: %q is written in a way that is not followed here: write it in one line, plain or in quotes", node.Line, node.Value)
+	return 0, 0, "", fmt.Errorf("line %d: %q has a notation that the command does not support: write it in one line, plain or in quotes", node.Line, node.Value)
 }
 
 func (e *editor) put(start, end int, text string) { e.edits[[2]int{start, end}] = text }
 
-// result returns the changed text, once it has read it again.
+// result returns the changed text, if it is valid.
 func (e *editor) result() ([]byte, error) {
 	places := slices.SortedFunc(maps.Keys(e.edits), func(a, b [2]int) int { return cmp.Or(a[0]-b[0], a[1]-b[1]) })
 	var out []byte
 	at := 0
 	for _, place := range places {
 		if place[0] < at {
-			return nil, fmt.Errorf("line %d: two changes meet here: change one of them by hand", 1+bytes.Count(e.source[:place[0]], []byte("\n")))
+			return nil, fmt.Errorf("line %d: two changes overlap here: make one of them by hand", 1+bytes.Count(e.source[:place[0]], []byte("\n")))
 		}
 		out = append(append(out, e.source[at:place[0]]...), e.edits[place]...)
 		at = place[1]
 	}
 	out = append(out, e.source[at:]...)
 	if _, _, err := parse(out); err != nil {
-		return nil, fmt.Errorf("the layout is not followed here, the changed document would be broken: %w", err)
+		return nil, fmt.Errorf("the command does not support this layout: the changed document would be broken: %w", err)
 	}
 	return out, nil
 }
 
-// replace writes another string in place of a scalar, within its quotes.
+// replace replaces the value of a scalar, and keeps its quotes.
 func (e *editor) replace(node *yaml.Node, value string) error {
 	start, end, quote, err := e.span(node)
 	if err != nil {
@@ -166,16 +165,16 @@ func (e *editor) replace(node *yaml.Node, value string) error {
 	return nil
 }
 
-// scalar writes a name or a kind: in quotes where it needs them.
+// scalar returns a name or a kind as a scalar, in quotes if it needs them.
 func (e *editor) scalar(value string) string {
-	written, _ := yaml.Marshal(value) // A string can always be written.
+	written, _ := yaml.Marshal(value) // It never fails for a string.
 	if e.isJSON {
 		return `"` + value + `"`
 	}
 	return strings.TrimSpace(string(written))
 }
 
-// field writes an entry of a mapping in one line.
+// field returns an entry of a mapping in one line.
 func (e *editor) field(key, value string) string {
 	if e.isJSON {
 		key = `"` + key + `"`
@@ -183,8 +182,8 @@ func (e *editor) field(key, value string) string {
 	return key + ": " + value
 }
 
-// remove takes the scalar entry at index i out of a mapping: with its line, or
-// between brackets with one of the commas beside it.
+// remove removes the scalar entry at index i from a mapping, with its line or, in flow style,
+// with a comma.
 func (e *editor) remove(from *yaml.Node, i int) error {
 	start := e.offset(from.Content[i])
 	_, end, _, err := e.span(from.Content[i+1])
@@ -212,10 +211,9 @@ func (e *editor) remove(from *yaml.Node, i int) error {
 	return nil
 }
 
-// prepend puts an entry in front of those of a mapping. It is written in one line
-// between brackets, and in lines of its own otherwise.
+// prepend inserts an entry at the start of a mapping: line in flow style, and lines otherwise.
 func (e *editor) prepend(to *yaml.Node, line string, lines ...string) {
-	if len(to.Content) == 0 { // Only brackets can hold nothing.
+	if len(to.Content) == 0 { // Only flow style can be empty.
 		at := e.offset(to)
 		at += len(properties.Find(e.source[at:])) + len("{")
 		e.put(at, at, line)

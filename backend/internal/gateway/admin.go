@@ -10,6 +10,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
+// clearPath clears the cache. It is served on the admin address only.
+const clearPath = "/api/v1/cache/clear"
+
 // NewAdmin returns the handler for the admin address. It serves /metrics, the endpoints that
 // change the state of the gateway and, with profiles, /debug/pprof/. Only the operator should
 // reach this address. If others can, set a token in Config.Admin.
@@ -38,4 +41,15 @@ func NewAdmin(manager *datasource.Manager, profiles bool) http.Handler {
 		}
 		mux.ServeHTTP(w, incoming)
 	})
+}
+
+// serveClear clears the cache.
+func (g *Gateway) serveClear(w http.ResponseWriter, request *http.Request) {
+	if err := g.core.Cache.Clear(request.Context()); err != nil {
+		g.core.Logger.WithError(err).Warn("the cache was not cleared")
+		promapi.WriteError(w, promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "the cache was not cleared: Redis is unavailable"))
+		return
+	}
+	g.core.Logger.Info("the cache was cleared")
+	promapi.WriteData(w, struct{}{})
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -20,22 +21,16 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 )
 
-// certificateNames returns the DNS names and URIs in the verified client certificate of a
-// connection, or nil.
-func certificateNames(state *tls.ConnectionState) []string {
+// hasCertificate reports whether the verified client certificate of a connection has one of
+// the names, as a DNS name or a URI.
+func hasCertificate(state *tls.ConnectionState, names []string) bool {
 	if state == nil || len(state.VerifiedChains) == 0 || len(state.VerifiedChains[0]) == 0 {
-		return nil
+		return false
 	}
 	leaf := state.VerifiedChains[0][0]
-	names := slices.Clone(leaf.DNSNames)
-	for _, uri := range leaf.URIs {
-		names = append(names, uri.String())
-	}
-	return names
-}
-
-func showsOneOf(state *tls.ConnectionState, names []string) bool {
-	return slices.ContainsFunc(certificateNames(state), func(name string) bool { return slices.Contains(names, name) })
+	return slices.ContainsFunc(names, func(name string) bool {
+		return slices.Contains(leaf.DNSNames, name) || slices.ContainsFunc(leaf.URIs, func(uri *url.URL) bool { return uri.String() == name })
+	})
 }
 
 // checkDefaultCaller returns nil if the caller may query the default datasource. Without
@@ -53,17 +48,13 @@ func (g *Gateway) checkDefaultCaller(incoming *http.Request) error {
 			"%s is not served at the root, because Perses is configured: ask below /proxy/globaldatasources/NAME or /proxy/projects/PROJECT/datasources/NAME", incoming.URL.Path)
 	}
 	open := settings.TokenFile == "" && len(settings.ClientNames) == 0
-	if (open && g.core.Perses == nil) || showsOneOf(incoming.TLS, settings.ClientNames) {
+	if (open && g.core.Perses == nil) || hasCertificate(incoming.TLS, settings.ClientNames) {
 		return nil
 	}
 	if settings.TokenFile != "" {
-		hasToken, err := hasTokenOf(settings.TokenFile, incoming)
-		if err != nil {
-			return &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err,
-				Message: "tierproxy cannot read the token for callers of the default datasource"}
-		}
-		if hasToken {
-			return nil
+		hasToken, err := hasTokenOf(settings.TokenFile, "default_datasource.token_file", incoming)
+		if hasToken || err != nil {
+			return err
 		}
 	}
 	return promapi.Errorf(http.StatusUnauthorized, promapi.ErrorUnauthorized,
@@ -77,26 +68,26 @@ func (g *Gateway) checkAdminCaller(incoming *http.Request) error {
 	if g.core.Config.Admin.TokenFile == "" {
 		return nil
 	}
-	hasToken, err := hasTokenOf(g.core.Config.Admin.TokenFile, incoming)
-	switch {
-	case err != nil:
-		return &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err,
-			Message: "tierproxy cannot read the token of admin.token_file"}
-	case !hasToken:
-		return promapi.Errorf(http.StatusUnauthorized, promapi.ErrorUnauthorized, "this endpoint is for the operator: send the bearer token of admin.token_file")
+	hasToken, err := hasTokenOf(g.core.Config.Admin.TokenFile, "admin.token_file", incoming)
+	if hasToken || err != nil {
+		return err
 	}
-	return nil
+	return promapi.Errorf(http.StatusUnauthorized, promapi.ErrorUnauthorized, "this endpoint is for the operator: send the bearer token of admin.token_file")
 }
 
-// hasTokenOf reports whether a request has the bearer token of a file. It returns an error if
-// it cannot read the file, or if the file is empty.
-func hasTokenOf(file string, incoming *http.Request) (bool, error) {
+// hasTokenOf reports whether a request has the bearer token of a file. It returns an Error
+// with status 503 that names the key of the file, if it cannot read the file or the file is
+// empty.
+func hasTokenOf(file, key string, incoming *http.Request) (bool, error) {
 	content, err := os.ReadFile(file) //nolint:gosec // The operator names the file.
 	token := strings.TrimSpace(string(content))
 	if err == nil && token == "" {
 		err = errors.New("the file is empty")
 	}
-	return err == nil && equalConstantTime(bearerOf(incoming), token), err
+	if err != nil {
+		return false, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err, Message: "tierproxy cannot read the token of " + key}
+	}
+	return equalConstantTime(bearerOf(incoming), token), nil
 }
 
 // bearerOf returns the bearer token of a request, or an empty string unless there is exactly
@@ -160,14 +151,11 @@ func hashAddress(address string) uint64 {
 	if parsed, err := netip.ParseAddr(host); err == nil {
 		parsed = parsed.Unmap().WithZone("")
 		if host = parsed.String(); parsed.Is6() {
-			host = netip.PrefixFrom(parsed, ipv6PrefixBits).Masked().String()
+			host = netip.PrefixFrom(parsed, 64).Masked().String()
 		}
 	}
 	return core.CallerKey("address " + host)
 }
-
-// ipv6PrefixBits is the length of the network prefix of a host's IPv6 address.
-const ipv6PrefixBits = 64
 
 // callerOf returns the identity for looking up a saved datasource: the caller's or the
 // gateway's own. The gateway uses its own identity only for listed datasources, on connections
@@ -177,7 +165,7 @@ func (g *Gateway) callerOf(incoming *http.Request, reference perses.Reference) p
 	listed := slices.ContainsFunc(service.Datasources, func(listed config.ServedDatasource) bool {
 		return perses.Reference{Project: listed.Project, Name: listed.Name} == reference
 	})
-	if _, transport := g.core.Resolver.PersesTransports(); transport != nil && listed && showsOneOf(incoming.TLS, service.ClientNames) {
+	if _, transport := g.core.Resolver.PersesTransports(); transport != nil && listed && hasCertificate(incoming.TLS, service.ClientNames) {
 		return perses.ServiceCaller()
 	}
 	return perses.CallerOf(incoming)

@@ -14,6 +14,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/apierror"
 )
 
 // A namespace that the request names narrows what the datasource may see, and
@@ -30,7 +31,7 @@ func TestConfine_ANamespaceOfTheRequestNarrowsTheRule(t *testing.T) {
 		require.Equal(t, expected, confinement.Values)
 	}
 	confined, _, err := m.core.Resolver.Confine(own, request, "bank")
-	requireStatus(t, err, http.StatusForbidden, `"bank" is not one of the values that this request can read`)
+	apierror.Require(t, err, http.StatusForbidden, `"bank" is not one of the values that this request can read`)
 	require.Nil(t, confined)
 }
 
@@ -53,7 +54,7 @@ func TestCheckDefaultCaller_TakesVerifiedCertificatesOfTheList(t *testing.T) {
 		err := m.checkDefaultCaller(incoming)
 		require.Equal(t, test.accepts, err == nil, name)
 		if !test.accepts {
-			requireStatus(t, err, http.StatusUnauthorized, "requires its own credential")
+			apierror.Require(t, err, http.StatusUnauthorized, "requires its own credential")
 		}
 	}
 }

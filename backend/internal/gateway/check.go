@@ -17,15 +17,10 @@ const checkPath = "/api/v1/datasources/check"
 type report struct {
 	// OK is set if the spec is valid and every tier can be used.
 	OK bool `json:"ok"`
-	// Mistakes are the mistakes in the spec, each with its field.
-	Mistakes []mistakeView `json:"mistakes"`
+	// Mistakes are the mistakes in the spec.
+	Mistakes perses.SpecErrors `json:"mistakes"`
 	// Tiers holds the report on each tier by its name.
 	Tiers map[tier.Name]resolve.TierReport `json:"tiers"`
-}
-
-type mistakeView struct {
-	Field   string `json:"field"`
-	Message string `json:"message"`
 }
 
 // serveCheck responds with a report on the spec in the body, as if it were the spec of the
@@ -33,28 +28,24 @@ type mistakeView struct {
 // to read datasources of its project. reference is nil for the default datasource, whose
 // callers serveDefault has checked.
 func (g *Gateway) serveCheck(w http.ResponseWriter, incoming *http.Request, reference *perses.Reference) {
+	checked, rule := perses.Reference{Name: resolve.DefaultName}, g.core.Resolver.DefaultRule()
+	var err error
 	if reference != nil {
-		if err := g.core.Perses.CheckMayList(incoming.Context(), *reference, perses.CallerOf(incoming)); err != nil {
-			g.fail(w, incoming, err)
-			return
+		checked = *reference
+		if err = g.core.Perses.CheckMayList(incoming.Context(), checked, perses.CallerOf(incoming)); err == nil {
+			err = checkMethod(incoming, route{path: checkPath})
 		}
-		if err := checkMethod(incoming, route{path: checkPath}); err != nil {
-			g.fail(w, incoming, err)
-			return
+		if err == nil {
+			rule, err = g.core.Resolver.RuleOf(checked)
 		}
 	}
-	body, err := readBody(incoming, "spec")
+	var body []byte
+	if err == nil {
+		body, err = readBody(incoming, "spec")
+	}
 	if err != nil {
 		g.fail(w, incoming, err)
 		return
-	}
-	checked, rule := perses.Reference{Name: resolve.DefaultName}, g.core.Resolver.DefaultRule()
-	if reference != nil {
-		checked = *reference
-		if rule, err = g.core.Resolver.RuleOf(checked); err != nil {
-			g.fail(w, incoming, err)
-			return
-		}
 	}
 	result := g.check(incoming.Context(), checked, body)
 	if rule != nil {
@@ -76,14 +67,11 @@ func (r *report) hideConfiguration() {
 
 // check validates a spec and inspects its tiers.
 func (g *Gateway) check(ctx context.Context, reference perses.Reference, raw []byte) report {
-	result := report{OK: true, Mistakes: []mistakeView{}, Tiers: map[tier.Name]resolve.TierReport{}}
+	result := report{OK: true, Mistakes: perses.SpecErrors{}, Tiers: map[tier.Name]resolve.TierReport{}}
 	spec, err := perses.ParseSpec(raw)
 	if err != nil {
 		result.OK = false
-		mistakes, _ := errors.AsType[perses.SpecErrors](err) // ParseSpec returns no other.
-		for _, mistake := range mistakes {
-			result.Mistakes = append(result.Mistakes, mistakeView(mistake))
-		}
+		result.Mistakes, _ = errors.AsType[perses.SpecErrors](err) // ParseSpec returns no other.
 		return result
 	}
 	result.Tiers = g.core.Resolver.Inspect(ctx, &perses.Datasource{Reference: reference, Spec: *spec})
@@ -92,7 +80,7 @@ func (g *Gateway) check(ctx context.Context, reference perses.Reference, raw []b
 	}
 	if result.Tiers[tier.Hot].State == resolve.StateNone && result.Tiers[tier.Cold].State == resolve.StateNone {
 		result.OK = false
-		result.Mistakes = append(result.Mistakes, mistakeView{Field: "spec", Message: tier.ErrNoTier.Error()})
+		result.Mistakes = append(result.Mistakes, perses.SpecError{Field: "spec", Message: tier.ErrNoTier.Error()})
 	}
 	return result
 }

@@ -4,12 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
@@ -26,14 +24,10 @@ type Severity string
 
 // The severities of a Finding.
 const (
-	// SeverityOK means that everything is fine.
-	SeverityOK Severity = "ok"
-	// SeverityNote is for information. There is nothing to fix.
-	SeverityNote Severity = "note"
-	// SeverityWarning means that queries succeed, but not in the best way.
-	SeverityWarning Severity = "warning"
-	// SeverityError means that queries fail.
-	SeverityError Severity = "error"
+	SeverityOK      Severity = "ok"      // everything is fine
+	SeverityNote    Severity = "note"    // for information, there is nothing to fix
+	SeverityWarning Severity = "warning" // queries succeed, but not in the best way
+	SeverityError   Severity = "error"   // queries fail
 )
 
 // Finding is one result of Diagnose.
@@ -202,14 +196,5 @@ func (d *diagnosis) pair(learned *catalog.Snapshot) {
 		return
 	}
 	d.add(subject, SeverityNote, fmt.Sprintf("cold has %d sources other than hot, such as %s: queries that can match their series go to cold",
-		len(others), labelText(others[0])), "")
-}
-
-// labelText returns labels in PromQL notation.
-func labelText(set map[string]string) string {
-	pairs := make([]string, 0, len(set))
-	for _, name := range slices.Sorted(maps.Keys(set)) {
-		pairs = append(pairs, fmt.Sprintf("%s=%q", name, set[name]))
-	}
-	return "{" + strings.Join(pairs, ", ") + "}"
+		len(others), labels.FromMap(others[0])), "")
 }

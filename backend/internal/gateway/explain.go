@@ -1,26 +1,31 @@
 package gateway
 
 import (
+	"cmp"
+	"fmt"
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
-
 	"github.com/prometheus/common/model"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
 const explainPath = "/api/v1/datasources/explain"
+
+// explained are the endpoints whose routing can be explained. At all others, only the existing
+// tiers matter.
+var explained = slices.DeleteFunc(promapi.Endpoints(), func(endpoint promapi.Endpoint) bool { return !endpoint.Traits().NamesTimes() })
 
 // Explanation is the routing decision for a query. It is the decision that the query itself
 // would get.
@@ -114,7 +119,7 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, re
 	}
 	var query engine.Query
 	if err == nil {
-		query, err = g.core.Admit(incoming.Context(), core.Submission{Request: request.With(url.Values{"endpoint": nil}), Resolved: resolved, Caller: caller})
+		query, err = g.core.Admit(incoming.Context(), engine.Query{Request: request.With(url.Values{"endpoint": nil}), Caller: caller}, resolved, "")
 	}
 	if err != nil {
 		g.fail(w, incoming, err)
@@ -142,15 +147,24 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, re
 	}
 	explanation := Explanation{
 		Tier: string(decision.Tier), Reason: string(decision.Reason), Sentence: decision.Sentence(input),
-		Rules: viewRules(input), ConfinedTo: query.ConfinedTo,
+		Rules: []RuleResult{}, ConfinedTo: query.ConfinedTo,
 		Fallback: string(decision.Fallback), Warnings: decision.Warnings,
 		Extent: viewExtent(input.Extent), Threshold: model.Duration(input.Threshold).String(),
 		HotUnused: resolved.HotUnused, Hot: hot, Cold: viewState(resolved.Cold, input.Cold, detailed),
-		Cut: viewCut(decided.Cut), NotCut: notCut(resolved, decided),
 	}
-	if detailed {
-		// It contains hot's external labels.
-		explanation.HotQuery = rewritten(decided, query.Request)
+	_, steps, _ := tier.Explain(input) // engine.Plan would have returned the error.
+	for _, step := range steps {
+		explanation.Rules = append(explanation.Rules, RuleResult(step))
+	}
+	if cut := decided.Cut; cut != nil {
+		explanation.Cut = &CutParts{HotFrom: resolve.Instant(cut.Grid.At(cut.First)), ColdSteps: cut.First, HotSteps: cut.Grid.Len() - cut.First}
+	}
+	if resolved.Datasource.Strategy == tier.StrategySplit {
+		explanation.NotCut = decided.NotCut
+	}
+	// The query for hot contains hot's external labels.
+	if text := decided.HotQuery(); detailed && text != query.Request.Parameters.Get("query") {
+		explanation.HotQuery = text
 	}
 	promapi.WriteData(w, explanation)
 }
@@ -165,62 +179,18 @@ func answeredHere(resolved *resolve.Resolved, query engine.Query) Explanation {
 	}
 }
 
-func viewCut(cut *tier.Cut) *CutParts {
-	if cut == nil {
-		return nil
-	}
-	return &CutParts{HotFrom: resolve.Instant(cut.Grid.At(cut.First)), ColdSteps: cut.First, HotSteps: cut.Grid.Len() - cut.First}
-}
-
-func notCut(resolved *resolve.Resolved, planned *engine.Plan) string {
-	if resolved.Datasource.Strategy != tier.StrategySplit {
-		return ""
-	}
-	return planned.NotCut
-}
-
-func viewRules(input tier.Input) []RuleResult {
-	_, steps, _ := tier.Explain(input) // engine.Plan would have returned the error.
-	rules := make([]RuleResult, 0, len(steps))
-	for _, step := range steps {
-		rules = append(rules, RuleResult(step))
-	}
-	return rules
-}
-
-// rewritten returns the query for hot if it differs from the query of the request.
-func rewritten(planned *engine.Plan, request *promapi.Request) string {
-	if text := planned.HotQuery(); text != request.Parameters.Get("query") {
-		return text
-	}
-	return ""
-}
-
 // explainedRequest returns the request to explain. Its endpoint is the parameter "endpoint" or,
 // without it, query_range if there are start and step, and query otherwise.
 func explainedRequest(request *promapi.Request) (*promapi.Request, error) {
-	endpoint := promapi.Endpoint(request.Parameters.Get("endpoint"))
-	if endpoint == "" {
-		endpoint = fittingEndpoint(request.Parameters)
+	endpoint := promapi.Query
+	if request.Parameters.Has("start") && request.Parameters.Has("step") {
+		endpoint = promapi.QueryRange
 	}
-	// At all others, only the existing tiers matter.
-	if !endpoint.Traits().NamesTimes() {
-		var names []string
-		for _, supported := range promapi.Endpoints() {
-			if supported.Traits().NamesTimes() {
-				names = append(names, string(supported))
-			}
-		}
-		return nil, promapi.BadData("invalid parameter \"endpoint\": %q is none of %s", endpoint, strings.Join(names, ", "))
+	endpoint = cmp.Or(promapi.Endpoint(request.Parameters.Get("endpoint")), endpoint)
+	if !slices.Contains(explained, endpoint) {
+		return nil, promapi.BadData("invalid parameter \"endpoint\": %q is none of %s", endpoint, strings.ReplaceAll(strings.Trim(fmt.Sprint(explained), "[]"), " ", ", "))
 	}
 	return request.For(endpoint)
-}
-
-func fittingEndpoint(parameters url.Values) promapi.Endpoint {
-	if parameters.Has("start") && parameters.Has("step") {
-		return promapi.QueryRange
-	}
-	return promapi.Query
 }
 
 func viewExtent(extent promql.Extent) Extent {

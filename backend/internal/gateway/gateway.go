@@ -1,11 +1,13 @@
 // Package gateway is the HTTP server of tierproxy. It defines the endpoints, checks the
-// callers, and writes the responses. Other packages answer the queries.
+// callers, and writes the responses. Other packages answer the queries. It may import every
+// other package of the backend; only commands and tests import it.
 package gateway
 
 import (
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/sirupsen/logrus"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
@@ -14,7 +16,8 @@ import (
 
 // Gateway serves the URL space of tierproxy for one Manager.
 type Gateway struct {
-	core *core.Core
+	core   *core.Core
+	logger *logrus.Entry // without fields
 	// metrics serves /metrics, or is nil if the admin address serves it.
 	metrics http.Handler
 	bodies  *admission.ByteBudget // memory for request bodies
@@ -22,24 +25,19 @@ type Gateway struct {
 	callerMemory *admission.Budget[uint64]
 }
 
-// Option configures a Gateway.
-type Option func(*Gateway)
-
-// WithSeparateAdmin disables /metrics, because NewAdmin serves it on a separate address.
-func WithSeparateAdmin() Option {
-	return func(g *Gateway) { g.metrics = nil }
+// WithoutMetrics disables /metrics, because NewAdmin serves it on a separate address. It
+// returns the same Gateway.
+func (g *Gateway) WithoutMetrics() *Gateway {
+	g.metrics = nil
+	return g
 }
 
 // New returns the handler for all endpoints. The caller starts and closes the Manager.
-func New(manager *datasource.Manager, options ...Option) *Gateway {
+func New(manager *datasource.Manager) *Gateway {
 	c := core.Of(manager)
 	memory := int64(c.Config.Limits.RequestMemory)
-	g := &Gateway{
-		core: c, metrics: promhttp.HandlerFor(c.Registry, promhttp.HandlerOpts{EnableOpenMetrics: true}),
+	return &Gateway{
+		core: c, logger: c.Logger.WithFields(nil), metrics: promhttp.HandlerFor(c.Registry, promhttp.HandlerOpts{EnableOpenMetrics: true}),
 		bodies: admission.NewByteBudget(memory), callerMemory: admission.NewBudget[uint64](memory/2, 1),
 	}
-	for _, option := range options {
-		option(g)
-	}
-	return g
 }

@@ -1,18 +1,12 @@
 package gateway
 
 import (
-	"context"
-	"errors"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -28,6 +22,7 @@ const (
 	headerTier   = "X-Tier"
 	headerReason = "X-Tier-Reason"
 	headerTiming = "Server-Timing"
+	headerCache  = "X-Tier-Cache" // how much of the answer came from the cache
 )
 
 // route is a datasource and the path below it.
@@ -134,17 +129,16 @@ func parseRoute(target *url.URL) (route, error) {
 
 // serveSaved serves a datasource of Perses if the caller may read it.
 func (g *Gateway) serveSaved(w http.ResponseWriter, incoming *http.Request, target route) {
-	if g.core.Perses == nil {
+	switch {
+	case g.core.Perses == nil:
 		promapi.WriteError(w, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
 			"%s is not served: no Perses is configured, set perses.url", target.saved))
 		return
-	}
-	if target.saved.Dashboard != "" && !g.core.Config.Perses.DashboardDatasources {
+	case target.saved.Dashboard != "" && !g.core.Config.Perses.DashboardDatasources:
 		promapi.WriteError(w, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,
 			"%s is not served: save it in the project, or ask the operator to set perses.dashboard_datasources", target.saved))
 		return
-	}
-	if target.path == checkPath {
+	case target.path == checkPath:
 		// The datasource may not be saved yet, so this endpoint checks another permission.
 		g.serveCheck(w, incoming, target.saved)
 		return
@@ -228,20 +222,17 @@ func (g *Gateway) serveReady(w http.ResponseWriter) {
 	if resolved, err := g.core.Resolver.Default(); err == nil {
 		health = resolved.Health(time.Now(), true)
 	}
+	status, text := http.StatusServiceUnavailable, "No tier answers.\n"
 	switch {
 	case health.IsPending():
-		writeText(w, http.StatusServiceUnavailable, "tierproxy has not looked up its Services yet.\n")
-		return
-	case g.core.Perses != nil && len(health.Tiers) == 0:
-		// All tiers come from datasources, so there is nothing to wait for.
-	case !health.IsProbed():
-		writeText(w, http.StatusServiceUnavailable, "tierproxy has not probed its tiers yet.\n")
-		return
-	case health.Status == resolve.StatusUnhealthy && g.core.Perses == nil:
-		writeText(w, http.StatusServiceUnavailable, "No tier answers.\n")
-		return
+		text = "tierproxy has not looked up its Services yet.\n"
+	case (g.core.Perses == nil || len(health.Tiers) > 0) && !health.IsProbed():
+		// Without tiers of its own, a gateway with Perses has nothing to wait for.
+		text = "tierproxy has not probed its tiers yet.\n"
+	case health.Status != resolve.StatusUnhealthy || g.core.Perses != nil:
+		status, text = http.StatusOK, "tierproxy is ready.\n"
 	}
-	writeText(w, http.StatusOK, "tierproxy is ready.\n")
+	writeText(w, status, text)
 }
 
 // serveProbe responds to the health check of Prometheus plugins.
@@ -268,7 +259,14 @@ func (g *Gateway) serveQuery(w http.ResponseWriter, incoming *http.Request, reso
 		g.fail(w, incoming, err)
 		return
 	}
-	endpoint := matched.Endpoint
+	g.answer(w, incoming, resolved, engine.Query{Caller: caller}, "", matched.Endpoint, started, func() (*promapi.Request, error) {
+		return promapi.ReadRequest(incoming, matched.Endpoint, path, started)
+	})
+}
+
+// answer reads the request of a query, runs the query and streams its answer. namespace is the
+// namespace that the query itself names, or empty.
+func (g *Gateway) answer(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, query engine.Query, namespace string, endpoint promapi.Endpoint, started time.Time, read func() (*promapi.Request, error)) {
 	end, err := g.core.Begin(endpoint)
 	if err != nil {
 		g.fail(w, incoming, err)
@@ -277,36 +275,26 @@ func (g *Gateway) serveQuery(w http.ResponseWriter, incoming *http.Request, reso
 	defer end()
 	observed := &telemetry.Writer{ResponseWriter: w}
 	defer g.core.Metrics.CountRequest(incoming.Context(), endpoint, observed)
-	request, err := promapi.ReadRequest(incoming, endpoint, path, started)
+	query.DetachOnCancel = true
+	if query.Request, err = read(); err == nil {
+		query, err = g.core.Admit(incoming.Context(), query, resolved, namespace)
+	}
+	if err == nil {
+		defer query.OnPlanned()
+		applyCacheControl(&query.CacheControl, incoming.Header)
+		query.Forced, err = choice(incoming.Header.Values(headerChoice))
+	}
+	var response *engine.Response
+	var deadline time.Time
+	if err == nil {
+		deadline = g.untilAnswered(observed)
+		response, err = g.core.Engine.Do(incoming.Context(), query)
+	}
 	if err != nil {
-		g.failed(observed, incoming, resolved, nil, started, err)
+		g.failed(observed, incoming, resolved, query.Request, started, err)
 		return
 	}
-	query, err := g.core.Admit(incoming.Context(), core.Submission{Request: request, Resolved: resolved, Caller: caller, DetachOnCancel: true})
-	if err != nil {
-		g.failed(observed, incoming, resolved, request, started, err)
-		return
-	}
-	defer query.OnPlanned()
-	g.answer(observed, incoming, resolved, query, started)
-}
-
-// answer runs a query and streams its answer.
-func (g *Gateway) answer(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, query engine.Query, started time.Time) {
-	var err error
-	request := query.Request
-	applyCacheControl(&query.CacheControl, incoming.Header)
-	if query.Forced, err = choice(incoming.Header.Values(headerChoice)); err != nil {
-		g.failed(w, incoming, resolved, request, started, err)
-		return
-	}
-	deadline := g.untilAnswered(w)
-	response, err := g.core.Engine.Do(incoming.Context(), query)
-	if err != nil {
-		g.failed(w, incoming, resolved, request, started, err)
-		return
-	}
-	g.stream(w, incoming, response, resolved, request, started, deadline)
+	g.stream(observed, incoming, response, resolved, query.Request, started, deadline)
 }
 
 // choice parses the header that forces a tier. It returns an empty name for none.
@@ -314,81 +302,26 @@ func choice(values []string) (tier.Name, error) {
 	if len(values) == 0 {
 		return "", nil
 	}
-	switch strings.ToLower(strings.TrimSpace(values[0])) {
+	switch name := strings.ToLower(strings.TrimSpace(values[0])); name {
 	case "", "auto":
 		return "", nil
-	case string(tier.Hot):
-		return tier.Hot, nil
-	case string(tier.Cold):
-		return tier.Cold, nil
+	case string(tier.Hot), string(tier.Cold):
+		return tier.Name(name), nil
 	}
 	return "", promapi.BadData("the header %s is %q: it must be hot, cold or auto", headerChoice, values[0])
 }
 
-// fail responds with an error, logs it once, and counts it if a tier was chosen.
-func (g *Gateway) fail(w http.ResponseWriter, incoming *http.Request, err error) {
-	g.failed(w, incoming, nil, nil, time.Time{}, err)
-}
-
-// failed is fail for a query to a datasource. started is zero for other requests. request is
-// nil if the gateway could not read it.
-func (g *Gateway) failed(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, request *promapi.Request, started time.Time, err error) {
-	entry := g.core.Logger.WithFields(logrus.Fields{"method": incoming.Method, "path": incoming.URL.Path}).
-		WithFields(g.requestFields(incoming.Context(), w.Header().Get(promapi.HeaderRequestID), resolved, request))
-	slow := false
-	if !started.IsZero() {
-		took := time.Since(started)
-		slow = g.isSlow(took)
-		entry = entry.WithField("duration", took.String())
+// applyCacheControl applies the Cache-Control header of a request. no-cache reads nothing from
+// the cache; no-store neither reads nor writes.
+func applyCacheControl(control *engine.CacheControl, header http.Header) {
+	for _, value := range header.Values("Cache-Control") {
+		for directive := range strings.SplitSeq(value, ",") {
+			switch strings.ToLower(strings.TrimSpace(directive)) {
+			case "no-cache":
+				control.NoRead = true
+			case "no-store":
+				control.NoRead, control.NoStore = true, true
+			}
+		}
 	}
-	outcome := telemetry.OutcomeOf(promapi.AsError(err).Status)
-	canceled := incoming.Context().Err() != nil && errors.Is(err, context.Canceled)
-	if canceled {
-		outcome = telemetry.OutcomeCanceled
-	}
-	var callError *engine.CallError
-	if errors.As(err, &callError) {
-		w.Header().Set(headerTier, string(callError.Tier))
-		w.Header().Set(headerReason, string(callError.Reason))
-		entry = entry.WithFields(answeredBy(callError.Tier, callError.Reason, callError.Replica))
-		g.core.Metrics.Count(callError.Tier, callError.Reason, outcome)
-	}
-	entry = entry.WithField("outcome", outcome)
-	switch {
-	case canceled && slow:
-		entry.Warn(messageSlow)
-		return
-	case canceled:
-		entry.Debug(messageCanceled)
-		return
-	case promapi.AsError(err).RetryAfter > 0:
-		// An overload produces many of these. Metrics count them.
-		entry.WithError(err).Debug("rejected a query because of overload")
-	case promapi.AsError(err).Status >= http.StatusInternalServerError:
-		entry.WithError(err).Warn("a request failed")
-	case slow:
-		entry.WithError(err).Warn(messageSlow)
-	default:
-		entry.WithError(err).Debug("rejected a request")
-	}
-	promapi.WriteError(w, err)
-}
-
-// timing returns the Server-Timing header of an answer, in milliseconds. It has the time until
-// the tier's response header, if a tier was queried, and the time of tierproxy itself.
-func timing(response *engine.Response, started time.Time) string {
-	text := make([]byte, 0, 64)
-	if response.Tier != "" {
-		text = append(text, "upstream;dur="...)
-		text = appendMilliseconds(text, response.UpstreamDuration)
-		text = append(text, `;desc="`...)
-		text = append(text, response.Tier...)
-		text = append(text, `", `...)
-	}
-	text = append(text, "tierproxy;dur="...)
-	return string(appendMilliseconds(text, time.Since(started)-response.UpstreamDuration))
-}
-
-func appendMilliseconds(text []byte, duration time.Duration) []byte {
-	return strconv.AppendFloat(text, float64(duration)/float64(time.Millisecond), 'f', 3, 64)
 }

@@ -4,10 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
 
@@ -21,11 +18,4 @@ func runningGateway(t *testing.T, change func(*config.Config)) *Gateway {
 		change(&settings)
 	}
 	return New(running.Start(t, settings, nil))
-}
-
-func requireStatus(t *testing.T, err error, status int, text string) {
-	t.Helper()
-	require.Error(t, err)
-	require.Equal(t, status, promapi.AsError(err).Status)
-	require.ErrorContains(t, err, text)
 }

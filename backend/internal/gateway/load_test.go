@@ -173,7 +173,7 @@ func TestHandler_CompressedAnswersStayCompressed(t *testing.T) {
 // TestMemory_DoesNotGrowWithTheAnswer streams an answer of 1 GiB. With the race
 // detector it streams less and leaves out the resident memory.
 func TestMemory_DoesNotGrowWithTheAnswer(t *testing.T) {
-	const most = 16 << 20
+	const most = 32 << 20
 	total := 1 << 30
 	if raced {
 		total = 64 << 20

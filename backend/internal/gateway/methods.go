@@ -9,37 +9,28 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
-// ownMethods are the methods of tierproxy's own endpoints.
-var ownMethods = map[string][]string{
-	"/":              {http.MethodGet, http.MethodHead},
-	"/metrics":       {http.MethodGet, http.MethodHead},
-	"/-/healthy":     {http.MethodGet, http.MethodHead},
-	"/-/ready":       {http.MethodGet, http.MethodHead},
-	healthPath:       {http.MethodGet, http.MethodHead},
-	explainPath:      {http.MethodGet, http.MethodPost},
-	checkPath:        {http.MethodPost},
-	metricsQueryPath: {http.MethodPost},
+var read = []string{http.MethodGet, http.MethodHead}
+
+// gatewayEndpoints are the methods of tierproxy's own endpoints.
+var gatewayEndpoints = map[string][]string{
+	"/": read, "/metrics": read, "/-/healthy": read, "/-/ready": read, healthPath: read,
+	explainPath: {http.MethodGet, http.MethodPost}, checkPath: {http.MethodPost}, metricsQueryPath: {http.MethodPost},
 }
 
 // isOpen reports whether every caller may use a path.
 func (r route) isOpen() bool {
-	switch r.path {
-	case "/", "/-/healthy", "/-/ready", "/metrics", healthPath:
-		return r.saved == nil
-	}
-	return false
+	return r.saved == nil && slices.Contains([]string{"/", "/-/healthy", "/-/ready", "/metrics", healthPath}, r.path)
 }
 
 // methodsOf returns the methods of a path except OPTIONS, or nil for a path that is not served.
 func methodsOf(target route) []string {
-	if methods, isOwn := ownMethods[target.path]; isOwn {
+	if methods, exists := gatewayEndpoints[target.path]; exists {
 		return methods
 	}
-	endpoint, err := promapi.MatchEndpoint(target.path)
-	if err != nil {
-		return nil
+	if endpoint, err := promapi.MatchEndpoint(target.path); err == nil {
+		return endpoint.Methods
 	}
-	return endpoint.Methods
+	return nil
 }
 
 // checkMethod returns an Error with status 405 for a method that a path does not support. It

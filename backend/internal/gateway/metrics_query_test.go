@@ -12,6 +12,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
@@ -26,11 +27,11 @@ func TestMetricsQuery_IsAnsweredLikeAnyOther(t *testing.T) {
 		seen url.Values
 	}{
 		{`{"query":"up"}`, "/api/v1/query", url.Values{"query": {"up"}}},
-		{`{"query":"up","end":"` + now.Format(time.RFC3339) + `"}`, "/api/v1/query", url.Values{"query": {"up"}, "time": {seconds(now)}}},
-		{`{"query":"up","start":` + seconds(now.Add(-time.Minute)) + `,"end":"` + seconds(now) + `","step":"30s","namespace":"shop"}`, "/api/v1/query_range",
-			url.Values{"query": {`up{namespace=~"shop"}`}, "start": {seconds(now.Add(-time.Minute))}, "end": {seconds(now)}, "step": {"30"}}},
-		{`{"query":"up","start":` + seconds(now.Add(-time.Minute)) + `,"end":` + seconds(now) + `,"step":0.5,"namespace":null}`, "/api/v1/query_range",
-			url.Values{"query": {"up"}, "start": {seconds(now.Add(-time.Minute))}, "end": {seconds(now)}, "step": {"0.5"}}},
+		{`{"query":"up","end":"` + now.Format(time.RFC3339) + `"}`, "/api/v1/query", url.Values{"query": {"up"}, "time": {promapi.FormatTime(now)}}},
+		{`{"query":"up","start":` + promapi.FormatTime(now.Add(-time.Minute)) + `,"end":"` + promapi.FormatTime(now) + `","step":"30s","namespace":"shop"}`, "/api/v1/query_range",
+			url.Values{"query": {`up{namespace=~"shop"}`}, "start": {promapi.FormatTime(now.Add(-time.Minute))}, "end": {promapi.FormatTime(now)}, "step": {"30"}}},
+		{`{"query":"up","start":` + promapi.FormatTime(now.Add(-time.Minute)) + `,"end":` + promapi.FormatTime(now) + `,"step":0.5,"namespace":null}`, "/api/v1/query_range",
+			url.Values{"query": {"up"}, "start": {promapi.FormatTime(now.Add(-time.Minute))}, "end": {promapi.FormatTime(now)}, "step": {"0.5"}}},
 	} {
 		response, body := g.ask(t, http.MethodPost, metricsQuery, test.body, "Content-Type", "application/json")
 		require.Equal(t, http.StatusOK, response.StatusCode, body)
@@ -50,11 +51,6 @@ func TestMetricsQuery_IsAnsweredLikeAnyOther(t *testing.T) {
 	require.Equal(t, http.StatusMethodNotAllowed, response.StatusCode)
 	response, _ = g.ask(t, http.MethodPost, metricsQuery, `{"query":"`+strings.Repeat("a", 2<<20)+`"}`)
 	require.Equal(t, http.StatusRequestEntityTooLarge, response.StatusCode)
-}
-
-func seconds(at time.Time) string {
-	text, _ := json.Marshal(float64(at.UnixMilli()) / 1000)
-	return string(text) + ".000"
 }
 
 func TestMetricsQuery_ReportsAllMistakes(t *testing.T) {

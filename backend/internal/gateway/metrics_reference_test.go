@@ -28,20 +28,23 @@ const metricsHead = `# Metrics of tierproxy
 
 <!-- Written by make generate from the metrics that the program registers. Do not edit. -->
 
-` + "`GET /metrics`" + ` on the address that tierproxy listens on, or on the admin address where there is one. Every label has the values that are
-listed and no others, and all of them are there from the start: a first failure is an increase. The durations are native histograms, with
-classic buckets beside them. What the metrics mean for those on call is in [operations.md](operations.md).
+` + "`GET /metrics`" + ` serves them, on the address that tierproxy listens on or, if there is one, on the admin address. Each label has the listed values only,
+and all of them exist from the start, so that ` + "`rate()`" + ` sees the first failure. Durations are native histograms that also have classic buckets.
+[Operations](operations.md) says what to do about each alert.
 
-"The gateway's own" tiers are those of its configuration or of discovery, which the default datasource asks. Tiers that a datasource names itself
-count in the numbers of queries and in no state, since anybody who may write datasources can add some.
+"The gateway's own" tiers are those of its configuration or of discovery, which the default datasource uses. Queries to tiers that a datasource names
+count, too. The states of these tiers have no metrics, because anyone who may write datasources can add more.
 
-Fallbacks to the other tier are queries by reason: ` + "`hot-failed`, `cold-failed` and `hot-empty`" + `, and further tries by who was asked next.
+Fallbacks to the other tier are queries with the reason ` + "`hot-failed`, `cold-failed` or `hot-empty`" + `. Retries have their own metric.
 `
 
 const metricsTail = `
-The program also has ` + "`tierproxy_build_info`" + ` with its version; ` + "`tierproxy_config_last_reload_successful`" + `, whether the last attempt to load the
-configuration succeeded, and ` + "`tierproxy_config_last_reload_success_timestamp_seconds`" + `, when it was loaded last; and the metrics of Go and of processes that Prometheus' client library has
-(` + "`go_*`, `process_*`" + `).
+The program also has these metrics:
+
+- ` + "`tierproxy_build_info`" + `: the version of tierproxy.
+- ` + "`tierproxy_config_last_reload_successful`" + `: whether the last attempt to load the configuration succeeded.
+- ` + "`tierproxy_config_last_reload_success_timestamp_seconds`" + `: when the configuration was last loaded.
+- ` + "`go_*` and `process_*`" + `: the metrics of Prometheus' client library.
 `
 
 // gatherAll returns the metrics of a Manager with everything that there can be.

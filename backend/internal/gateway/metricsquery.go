@@ -18,9 +18,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/telemetry"
 )
 
 const metricsQueryPath = "/api/v1/metrics/query"
@@ -28,7 +28,7 @@ const metricsQueryPath = "/api/v1/metrics/query"
 // metricsQueryBody is a MetricQuery in JSON. Times are RFC 3339, or seconds since the Unix
 // epoch. The step is a duration such as "1m", or seconds.
 type metricsQueryBody struct {
-	Query     *string         `json:"query"`
+	Query     string          `json:"query"`
 	Start     json.RawMessage `json:"start"`
 	End       json.RawMessage `json:"end"`
 	Step      json.RawMessage `json:"step"`
@@ -42,8 +42,7 @@ func readMetricQuery(body []byte, mistakes *datasource.ValidationErrors) *dataso
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&read); err != nil {
-		var typeError *json.UnmarshalTypeError
-		if errors.As(err, &typeError) && typeError.Field != "" {
+		if typeError, is := errors.AsType[*json.UnmarshalTypeError](err); is && typeError.Field != "" {
 			addMistake(mistakes, typeError.Field, "must be a %s, not a %s", typeError.Type, typeError.Value)
 		} else {
 			addMistake(mistakes, "", "the body must be one JSON object with query, start, end, step and namespace: %s", strings.TrimPrefix(err.Error(), "json: "))
@@ -53,9 +52,7 @@ func readMetricQuery(body []byte, mistakes *datasource.ValidationErrors) *dataso
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		addMistake(mistakes, "", "the body contains more than one JSON object")
 	}
-	if read.Query != nil {
-		query.Query = *read.Query
-	}
+	query.Query = read.Query
 	if read.Namespace != nil {
 		if query.Namespace = *read.Namespace; query.Namespace == "" {
 			addMistake(mistakes, "namespace", "is empty: set a namespace, or omit the field")
@@ -71,23 +68,26 @@ func addMistake(mistakes *datasource.ValidationErrors, field, format string, arg
 	*mistakes = append(*mistakes, datasource.Mistake{Field: field, Message: fmt.Sprintf(format, arguments...)})
 }
 
+// textOf returns a JSON string or number as text. It returns false for null and an absent value.
+func textOf(raw json.RawMessage) (text string, exists bool) {
+	if json.Unmarshal(raw, &text) != nil {
+		text = string(raw)
+	}
+	return text, len(raw) > 0 && string(raw) != "null"
+}
+
 // readTime parses a time. It returns the zero time for none.
 func readTime(field string, raw json.RawMessage, mistakes *datasource.ValidationErrors) time.Time {
-	const demand = "must be a time: RFC 3339 in quotes, or seconds since the Unix epoch"
-	if len(raw) == 0 || string(raw) == "null" {
+	text, exists := textOf(raw)
+	if !exists {
 		return time.Time{}
 	}
-	text := string(raw)
-	var quoted string
-	if json.Unmarshal(raw, &quoted) == nil {
-		if parsed, err := time.Parse(time.RFC3339Nano, quoted); err == nil {
-			return parsed
-		}
-		text = quoted
+	if parsed, err := time.Parse(time.RFC3339Nano, text); err == nil {
+		return parsed
 	}
 	seconds, err := strconv.ParseFloat(text, 64)
 	if err != nil || math.IsNaN(seconds) || math.Abs(seconds) > 1e11 {
-		addMistake(mistakes, field, demand)
+		addMistake(mistakes, field, "must be a time: RFC 3339 in quotes, or seconds since the Unix epoch")
 		return time.Time{}
 	}
 	return time.UnixMilli(int64(math.Round(seconds * 1000))).UTC()
@@ -95,21 +95,16 @@ func readTime(field string, raw json.RawMessage, mistakes *datasource.Validation
 
 // readStep parses a step. It returns zero for none.
 func readStep(raw json.RawMessage, mistakes *datasource.ValidationErrors) time.Duration {
-	const demand = `must be a duration longer than zero: "30s", "1m", or seconds`
-	if len(raw) == 0 || string(raw) == "null" {
+	text, exists := textOf(raw)
+	if !exists {
 		return 0
 	}
-	text := string(raw)
-	var quoted string
-	if json.Unmarshal(raw, &quoted) == nil {
-		if parsed, err := model.ParseDuration(quoted); err == nil && parsed > 0 {
-			return time.Duration(parsed)
-		}
-		text = quoted
+	if parsed, err := model.ParseDuration(text); err == nil && parsed > 0 {
+		return time.Duration(parsed)
 	}
 	seconds, err := strconv.ParseFloat(text, 64)
 	if err != nil || !(seconds > 0 && seconds < 1e9) {
-		addMistake(mistakes, "step", demand)
+		addMistake(mistakes, "step", `must be a duration longer than zero: "30s", "1m", or seconds`)
 		return 0
 	}
 	return time.Duration(seconds * float64(time.Second))
@@ -144,38 +139,17 @@ func (g *Gateway) serveMetricsQuery(w http.ResponseWriter, incoming *http.Reques
 		g.failed(w, incoming, resolved, nil, started, err)
 		return
 	}
-	admitted, err := g.core.Admit(incoming.Context(), core.Submission{
-		Request: request, Resolved: resolved, Caller: caller, Namespace: query.Namespace, DetachOnCancel: true,
-	})
-	if err != nil {
-		g.failed(w, incoming, resolved, request, started, err)
-		return
-	}
-	defer admitted.OnPlanned()
-	end, err := g.core.Begin(request.Endpoint)
-	if err != nil {
-		g.failed(w, incoming, resolved, request, started, err)
-		return
-	}
-	defer end()
-	observed := &telemetry.Writer{ResponseWriter: w}
-	defer g.core.Metrics.CountRequest(incoming.Context(), request.Endpoint, observed)
-	g.answer(observed, incoming, resolved, admitted, started)
+	g.answer(w, incoming, resolved, engine.Query{Caller: caller}, query.Namespace, request.Endpoint, started, func() (*promapi.Request, error) { return request, nil })
 }
 
 // writeMistakes responds with all mistakes: in one line, as every error, and as a list.
 func writeMistakes(w http.ResponseWriter, mistakes datasource.ValidationErrors) {
-	body, err := json.Marshal(struct {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusBadRequest)
+	_ = json.NewEncoder(w).Encode(struct {
 		Status    string                      `json:"status"`
 		ErrorType promapi.ErrorType           `json:"errorType"`
 		Error     string                      `json:"error"`
 		Mistakes  datasource.ValidationErrors `json:"mistakes"`
-	}{"error", promapi.ErrorBadData, mistakes.Error(), mistakes})
-	if err != nil {
-		promapi.WriteError(w, err)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusBadRequest)
-	_, _ = w.Write(body) // The client may have disconnected.
+	}{"error", promapi.ErrorBadData, mistakes.Error(), mistakes}) // The client may have disconnected.
 }

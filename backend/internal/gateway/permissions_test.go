@@ -19,6 +19,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/apierror"
 )
 
 // withPerses returns a manager whose Perses answers by path, and 403 otherwise.
@@ -103,26 +104,26 @@ func TestRules_OnConflictAndTheLabelHoldForEachRule(t *testing.T) {
 		require.Error(t, err, name)
 	}
 	_, err := confine(&resolve.Resolved{WantsNamespace: true, Label: "metrics"}, "up", "")
-	requireStatus(t, err, http.StatusForbidden, "answers only requests that are confined to namespaces")
+	apierror.Require(t, err, http.StatusForbidden, "answers only requests that are confined to namespaces")
 }
 
-func TestSendsTokenOf_TakesOneBearerToken(t *testing.T) {
+func TestHasTokenOf_TakesOneBearerToken(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(file, []byte("planted\n"), 0o600))
 	for value, expected := range map[string]bool{"Bearer planted": true, "bearer planted": true, "Basic planted": false, "planted": false, "Bearer other": false} {
 		incoming := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
 		incoming.Header.Set("Authorization", value)
-		isSent, err := hasTokenOf(file, incoming)
+		isSent, err := hasTokenOf(file, "admin.token_file", incoming)
 		require.NoError(t, err)
 		require.Equal(t, expected, isSent, value)
 	}
 }
 
-func TestShowsOneOf_CountsURIs(t *testing.T) {
+func TestHasCertificate_MatchesURIs(t *testing.T) {
 	leaf := &x509.Certificate{URIs: []*url.URL{{Scheme: "spiffe", Host: "cluster", Path: "/perses"}}}
 	state := &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{leaf}}}
-	require.True(t, showsOneOf(state, []string{"spiffe://cluster/perses"}))
-	require.False(t, showsOneOf(state, []string{"spiffe://cluster/other"}))
+	require.True(t, hasCertificate(state, []string{"spiffe://cluster/perses"}))
+	require.False(t, hasCertificate(state, []string{"spiffe://cluster/other"}))
 }
 
 // What a caller writes into the header itself stands in front of what Perses adds.

@@ -26,23 +26,26 @@ func (g *Gateway) guard(w http.ResponseWriter, incoming *http.Request) (guarded 
 	// Browsers must not render an answer as a page, whatever its content.
 	header["X-Content-Type-Options"] = []string{"nosniff"}
 	header["Content-Security-Policy"] = []string{"default-src 'none'; sandbox"}
-	timeout := time.Duration(g.core.Config.Query.Timeout)
+	timeout, limit := time.Duration(g.core.Config.Query.Timeout), g.core.Config.Query.MaxBodyBytes()
 	controller, now := http.NewResponseController(w), time.Now()
 	// Only a writer without a connection has no deadlines.
 	_ = controller.SetWriteDeadline(now.Add(2*timeout + answerGrace)) // The body, then the query.
 	if incoming.Body != nil && incoming.Body != http.NoBody {
 		// The server resets it after reading the body.
 		_ = controller.SetReadDeadline(now.Add(timeout))
-		body := &countedRequestBody{ReadCloser: http.MaxBytesReader(w, incoming.Body, int64(g.core.Config.Query.MaxBodyBytes())), share: g.bodies.Of(datasourceOf(incoming))}
+		body := &countedRequestBody{
+			ReadCloser: http.MaxBytesReader(w, incoming.Body, int64(limit)),
+			datasource: requestMemory[string]{share: g.bodies.Of(datasourceOf(incoming))}, caller: &requestMemory[uint64]{},
+		}
 		copied := *incoming
 		copied.Body = body
-		incoming, release = &copied, body.release
+		incoming, release = &copied, body.datasource.release
 	} else {
 		release = func() {}
 	}
-	if len(incoming.URL.RawQuery) > g.core.Config.Query.MaxBodyBytes() {
+	if length := len(incoming.URL.RawQuery); length > limit {
 		err = promapi.Errorf(http.StatusRequestURITooLong, promapi.ErrorBadData,
-			"the query string is %d bytes long: at most %d are accepted, send a POST with a shorter query", len(incoming.URL.RawQuery), g.core.Config.Query.MaxBodyBytes())
+			"the query string is %d bytes long: at most %d are accepted, send a POST with a shorter query", length, limit)
 	}
 	return incoming, release, err
 }
@@ -68,26 +71,19 @@ func (g *Gateway) untilAnswered(w http.ResponseWriter) time.Time {
 // countedRequestBody is a request body whose memory counts until the end of the request.
 type countedRequestBody struct {
 	io.ReadCloser
-	share *admission.BudgetShare
-	held  int64
-	// caller is the caller's part of the memory, or nil while the caller is unknown.
-	caller *callerMemory
+	datasource requestMemory[string]
+	// caller has no limit while the caller is unknown.
+	caller *requestMemory[uint64]
 }
 
 // Read implements io.Reader. It returns an Error with status 503 if limits.request_memory is
 // exhausted.
 func (b *countedRequestBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if !b.caller.acquire(n) || !b.share.Acquire(config.BodyMemoryFactor*int64(n)) {
+	if !b.caller.acquire(n) || !b.datasource.acquire(n) {
 		return 0, errRequestMemory
 	}
-	b.held += config.BodyMemoryFactor * int64(n)
 	return n, err
-}
-
-func (b *countedRequestBody) release() {
-	b.share.Release(b.held)
-	b.held = 0
 }
 
 var errRequestMemory = &promapi.Error{
@@ -95,27 +91,23 @@ var errRequestMemory = &promapi.Error{
 	Message: "the requests in flight use all of limits.request_memory: try again later",
 }
 
-// callerMemory is the memory of one request, counted for its caller.
-type callerMemory struct {
-	of     *admission.Budget[uint64]
-	caller uint64
-	held   int64
+// requestMemory is the memory of one request, counted for its datasource or its caller.
+type requestMemory[K comparable] struct {
+	share *admission.Share[K]
+	held  int64
 }
 
-func (m *callerMemory) acquire(length int) bool {
-	if m == nil {
-		return true
-	}
+func (m *requestMemory[K]) acquire(length int) bool {
 	bytes := config.BodyMemoryFactor * int64(length)
-	if !m.of.Acquire(m.caller, bytes) {
+	if !m.share.Acquire(bytes) {
 		return false
 	}
 	m.held += bytes
 	return true
 }
 
-func (m *callerMemory) release() {
-	m.of.Release(m.caller, m.held)
+func (m *requestMemory[K]) release() {
+	m.share.Release(m.held)
 	m.held = 0
 }
 
@@ -124,7 +116,7 @@ func (m *callerMemory) release() {
 // caller of countFor calls release at the end of the request. countFor returns an Error with
 // status 503 if there is no memory for the query string; reading the body returns the same.
 func (g *Gateway) countFor(incoming *http.Request, caller admission.Caller) (release func(), err error) {
-	memory := &callerMemory{of: g.callerMemory, caller: caller.ID}
+	memory := &requestMemory[uint64]{share: g.callerMemory.Of(caller.ID)}
 	if !memory.acquire(len(incoming.URL.RawQuery)) {
 		return nil, errRequestMemory
 	}

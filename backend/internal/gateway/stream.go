@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -37,7 +38,7 @@ func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response
 	}
 	header[headerReason] = []string{string(response.Reason)}
 	if response.Cache != nil {
-		header[headerCache] = []string{cacheText(response.Cache)}
+		header[headerCache] = []string{fmt.Sprintf("%s; steps=%d/%d", response.Cache.Result, response.Cache.Cached, response.Cache.Steps)}
 	}
 	header[headerTiming] = []string{timing(response, started)}
 	if response.ContentLength >= 0 {
@@ -51,11 +52,9 @@ func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response
 	tracing.End(span, err, upstream.Describe)
 
 	outcome := telemetry.OutcomeOf(response.Status)
-	var clientError *writeError
-	switch {
-	case errors.As(err, &clientError):
+	if _, isClients := errors.AsType[*writeError](err); isClients {
 		outcome = telemetry.OutcomeCanceled
-	case err != nil:
+	} else if err != nil {
 		outcome = telemetry.OutcomeAborted
 	}
 	if response.Tier != "" {
@@ -64,10 +63,10 @@ func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response
 	}
 	took := time.Since(started)
 	slow := g.isSlow(took)
-	if err == nil && !slow && !logsDebug(g.core.Logger) {
+	if err == nil && !slow && !g.logger.Logger.IsLevelEnabled(logrus.DebugLevel) {
 		return
 	}
-	entry := g.core.Logger.
+	entry := g.logger.
 		WithFields(g.requestFields(incoming.Context(), header.Get(promapi.HeaderRequestID), resolved, request)).
 		WithFields(answeredBy(response.Tier, response.Reason, response.Replica)).
 		WithFields(logrus.Fields{"status": response.Status, "bytes": written, "duration": took.String(), "outcome": outcome})
@@ -87,6 +86,25 @@ func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// timing returns the Server-Timing header of an answer, in milliseconds. It has the time until
+// the tier's response header, if a tier was queried, and the time of tierproxy itself.
+func timing(response *engine.Response, started time.Time) string {
+	text := make([]byte, 0, 64)
+	if response.Tier != "" {
+		text = append(text, "upstream;dur="...)
+		text = appendMilliseconds(text, response.UpstreamDuration)
+		text = append(text, `;desc="`...)
+		text = append(text, response.Tier...)
+		text = append(text, `", `...)
+	}
+	text = append(text, "tierproxy;dur="...)
+	return string(appendMilliseconds(text, time.Since(started)-response.UpstreamDuration))
+}
+
+func appendMilliseconds(text []byte, duration time.Duration) []byte {
+	return strconv.AppendFloat(text, float64(duration)/float64(time.Millisecond), 'f', 3, 64)
 }
 
 // passedHeaders are the headers of a tier's response that the gateway forwards. It drops all
@@ -116,17 +134,6 @@ func contentType(ofTier string) string {
 		return kind + "; charset=utf-8"
 	}
 	return kind
-}
-
-// logsDebug reports whether the logger writes lines at level debug.
-func logsDebug(logger logrus.FieldLogger) bool {
-	switch logger := logger.(type) {
-	case *logrus.Logger:
-		return logger.IsLevelEnabled(logrus.DebugLevel)
-	case *logrus.Entry:
-		return logger.Logger.IsLevelEnabled(logrus.DebugLevel)
-	}
-	return true
 }
 
 // writeError is an error of writing to the client.

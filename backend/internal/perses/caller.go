@@ -2,109 +2,81 @@ package perses
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// The cookies in which Perses keeps the two halves of its access token.
+// The cookies with the two halves of a Perses access token.
 const (
 	payloadCookie   = "jwtPayload"
 	signatureCookie = "jwtSignature"
 )
 
-// Caller is what a request tells of who sent it: the credentials that Perses
-// passes on, all as they arrived. They are sent to Perses only.
+// Caller holds the credentials of a request, unchanged. The gateway sends them to
+// Perses only.
 type Caller struct {
-	authorization []string
-	cookies       []string // "name=value" of the two session cookies, in the order they came
-	impersonate   []string
+	// header has Authorization, Impersonate-User, and the session cookies of Cookie.
+	header http.Header
 
-	service bool // the gateway itself, with a credential of its own
+	service bool // the gateway itself, with its own credential
 }
 
-// ServiceCaller is the gateway itself, which shows the credential that the
-// operator gave it. Whoever uses it has to be sure of the real caller.
+// ServiceCaller returns the gateway itself, with the credential of perses.service. Use
+// it only for requests whose real caller Perses has checked.
 func ServiceCaller() Caller { return Caller{service: true} }
 
 // CallerOf returns the caller of a request.
 func CallerOf(request *http.Request) Caller {
-	caller := Caller{
-		authorization: request.Header.Values("Authorization"),
-		impersonate:   request.Header.Values("Impersonate-User"),
+	caller := Caller{header: http.Header{}}
+	for _, name := range []string{"Authorization", "Impersonate-User"} {
+		if values := request.Header.Values(name); len(values) > 0 {
+			caller.header[name] = values
+		}
 	}
+	var cookies []string
 	for _, line := range request.Header.Values("Cookie") {
-		for pair := range strings.SplitSeq(line, ";") {
-			pair = strings.TrimSpace(pair)
-			name, _, _ := strings.Cut(pair, "=")
-			if name == payloadCookie || name == signatureCookie {
-				caller.cookies = append(caller.cookies, pair)
+		for cookie := range strings.SplitSeq(line, ";") {
+			cookie = strings.TrimSpace(cookie)
+			if name, _, _ := strings.Cut(cookie, "="); name == payloadCookie || name == signatureCookie {
+				cookies = append(cookies, cookie)
 			}
 		}
+	}
+	if len(cookies) > 0 {
+		caller.header.Set("Cookie", strings.Join(cookies, "; "))
 	}
 	return caller
 }
 
-// Anonymous tells whether the caller showed no credentials at all.
-func (c Caller) Anonymous() bool {
-	return !c.service && len(c.authorization) == 0 && len(c.cookies) == 0 && len(c.impersonate) == 0
-}
+// Anonymous reports whether the caller has no credentials.
+func (c Caller) Anonymous() bool { return !c.service && len(c.header) == 0 }
 
-// apply puts the credentials on a request to Perses.
-func (c Caller) apply(header http.Header) {
-	for _, value := range c.authorization {
-		header.Add("Authorization", value)
-	}
-	if len(c.cookies) > 0 {
-		header.Set("Cookie", strings.Join(c.cookies, "; "))
-	}
-	for _, value := range c.impersonate {
-		header.Add("Impersonate-User", value)
-	}
-}
-
-// cacheKey identifies what this caller was answered for a path. Every part is
-// prefixed with its length, so that no two callers share a key.
+// cacheKey is a hash of a path and the credentials of a caller.
 type cacheKey [sha256.Size]byte
 
 func (c Caller) cacheKey(path string) cacheKey {
 	hash := sha256.New()
-	write := func(text string) {
-		var length [8]byte
-		binary.BigEndian.PutUint64(length[:], uint64(len(text)))
-		hash.Write(length[:])
-		hash.Write([]byte(text))
-	}
-	write(path)
-	if c.service {
-		hash.Write([]byte{1}) // No count of credentials begins like this.
-	}
-	for _, part := range [][]string{c.authorization, c.cookies, c.impersonate} {
-		var count [8]byte
-		binary.BigEndian.PutUint64(count[:], uint64(len(part)))
-		hash.Write(count[:])
-		for _, text := range part {
-			write(text)
-		}
-	}
+	_, _ = fmt.Fprintf(hash, "%s\n%t\n", path, c.service) // A hash accepts everything.
+	_ = c.header.Write(hash)
 	return cacheKey(hash.Sum(nil))
 }
 
-// expiry returns when the first of the caller's tokens ends. known is false
-// when one of them does not tell, so that nothing may be concluded from it.
-// Only Perses verifies the tokens: the time is a bound, never a permission.
+// expiry returns when the first of the caller's tokens expires. known is false if the
+// expiry of any token is unknown. Only Perses verifies tokens: the result limits how
+// long an answer is used, and grants nothing.
 func (c Caller) expiry() (end time.Time, known bool) {
-	for _, value := range c.authorization {
-		if _, isBearer := bearer(value); !isBearer {
-			return time.Time{}, false
-		}
+	tokens := c.tokens()
+	if credentials := len(c.header.Values("Authorization")) + len(c.header.Values("Cookie")); len(tokens) < credentials {
+		return time.Time{}, false // One is no bearer token.
 	}
-	for _, token := range c.tokens() {
-		var claims jwt.RegisteredClaims
-		if _, _, err := jwt.NewParser().ParseUnverified(token, &claims); err != nil || claims.ExpiresAt == nil {
+	for _, token := range tokens {
+		claims := claimsOf(token)
+		if claims.ExpiresAt == nil {
 			return time.Time{}, false
 		}
 		if end.IsZero() || claims.ExpiresAt.Before(end) {
@@ -114,31 +86,29 @@ func (c Caller) expiry() (end time.Time, known bool) {
 	return end, !end.IsZero()
 }
 
-// tokens returns the tokens that the caller shows, unverified.
+// claimsOf returns the unverified claims of a token, and none for a malformed token.
+func claimsOf(token string) (claims jwt.RegisteredClaims) {
+	if _, _, err := jwt.NewParser().ParseUnverified(token, &claims); err != nil {
+		return jwt.RegisteredClaims{}
+	}
+	return claims
+}
+
+// tokens returns the caller's tokens, unverified: the bearer tokens, then that of the
+// session cookies.
 func (c Caller) tokens() []string {
-	tokens := make([]string, 0, len(c.authorization)+1)
-	for _, value := range c.authorization {
-		if token, isBearer := bearer(value); isBearer {
-			tokens = append(tokens, token)
+	var tokens []string
+	for _, value := range c.header.Values("Authorization") {
+		if scheme, token, found := strings.Cut(value, " "); found && strings.EqualFold(scheme, "Bearer") {
+			tokens = append(tokens, strings.TrimSpace(token))
 		}
 	}
-	if len(c.cookies) > 0 {
-		tokens = append(tokens, c.cookie(payloadCookie)+"."+c.cookie(signatureCookie))
+	if c.header.Get("Cookie") != "" {
+		halves := map[string]string{}
+		for _, cookie := range slices.Backward((&http.Request{Header: c.header}).Cookies()) {
+			halves[cookie.Name] = cookie.Value // The first one counts.
+		}
+		tokens = append(tokens, halves[payloadCookie]+"."+halves[signatureCookie])
 	}
 	return tokens
-}
-
-// bearer returns the token of an Authorization header.
-func bearer(value string) (token string, isBearer bool) {
-	scheme, token, found := strings.Cut(value, " ")
-	return strings.TrimSpace(token), found && strings.EqualFold(scheme, "Bearer")
-}
-
-func (c Caller) cookie(name string) string {
-	for _, pair := range c.cookies {
-		if value, found := strings.CutPrefix(pair, name+"="); found {
-			return value
-		}
-	}
-	return ""
 }

@@ -230,10 +230,10 @@ func TestExpiry_IsThatOfTheFirstTokenToEnd(t *testing.T) {
 func TestCacheKey_DoesNotCollide(t *testing.T) {
 	keys := map[cacheKey]bool{}
 	for _, each := range []Caller{
-		{}, {authorization: []string{"a"}}, {cookies: []string{"a"}}, {impersonate: []string{"a"}},
-		{authorization: []string{"a", "b"}}, {authorization: []string{"ab"}}, {authorization: []string{"a"}, cookies: []string{"b"}},
-		{authorization: []string{"b"}}, {cookies: []string{"b"}}, {impersonate: []string{"b"}},
-		{authorization: []string{"ab", "c"}}, {authorization: []string{"a", "bc"}}, ServiceCaller(),
+		{}, caller(http.Header{"Authorization": {"a"}}), caller(http.Header{"Cookie": {"jwtPayload=a"}}), caller(http.Header{"Impersonate-User": {"a"}}),
+		caller(http.Header{"Authorization": {"a", "b"}}), caller(http.Header{"Authorization": {"ab"}}), caller(http.Header{"Authorization": {"a"}, "Cookie": {"jwtPayload=b"}}),
+		caller(http.Header{"Authorization": {"b"}}), caller(http.Header{"Cookie": {"jwtPayload=b"}}), caller(http.Header{"Impersonate-User": {"b"}}),
+		caller(http.Header{"Authorization": {"ab", "c"}}), caller(http.Header{"Authorization": {"a", "bc"}}), ServiceCaller(),
 	} {
 		for _, path := range []string{"/x", "/y", "/xa"} {
 			key := each.cacheKey(path)

@@ -3,6 +3,7 @@ package perses
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
@@ -10,36 +11,32 @@ import (
 // moduleName is the name of the plugin module in its package.json.
 const moduleName = "TieredPrometheus"
 
-// Inspection is what a look at Perses found.
+// Inspection is the state of a Perses server.
 type Inspection struct {
-	// Version is the version of Perses; empty where it does not say.
+	// Version is the version of Perses, or empty if it is unknown.
 	Version string
-	// Module tells what it says of the plugin module.
+	// Module is the state of the plugin module.
 	Module ModuleState
-	// ModuleVersion is the version of the module, and ModuleError why it is not
-	// loaded, where Perses tells.
+	// ModuleVersion is the version of the module, and ModuleError why Perses could not
+	// load it. Each is empty if it is unknown.
 	ModuleVersion, ModuleError string
 }
 
-// ModuleState is what Perses says of the plugin module.
+// ModuleState is the state of the plugin module in Perses.
 type ModuleState int
 
+// The states of the plugin module.
 const (
-	// ModuleUnknown says: it does not tell us.
-	ModuleUnknown ModuleState = iota
-	// ModuleAbsent says: it has no such module.
-	ModuleAbsent
-	// ModuleBroken says: it has it, and could not load it.
-	ModuleBroken
-	// ModuleLoaded says: all is well.
-	ModuleLoaded
+	ModuleUnknown ModuleState = iota // Perses does not list its plugins for the gateway
+	ModuleAbsent                     // Perses has no such module
+	ModuleBroken                     // Perses could not load the module
+	ModuleLoaded                     // Perses has loaded the module
 )
 
-// Inspect looks at Perses. It returns an Error where Perses cannot be reached
-// or what answers is not Perses.
+// Inspect returns the state of Perses. It returns an Error if Perses is unreachable, or
+// if the server is not Perses.
 func (c *Client) Inspect(ctx context.Context, caller Caller) (Inspection, error) {
-	const asked = "its version"
-	body, err := c.get(ctx, "/api/v1/health", asked, caller)
+	body, err := c.get(ctx, "/api/v1/health", "its version", caller)
 	if err != nil {
 		return Inspection{}, err
 	}
@@ -48,11 +45,12 @@ func (c *Client) Inspect(ctx context.Context, caller Caller) (Inspection, error)
 		Database *bool  `json:"database"`
 	}
 	if err := json.Unmarshal(body, &health); err != nil || health.Database == nil {
-		return Inspection{}, promapi.Errorf(502, promapi.ErrorUnavailable, "what answers at the URL of Perses is not Perses: check perses.url")
+		return Inspection{}, promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "what answers at the URL of Perses is not Perses: check perses.url")
 	}
-	found := Inspection{Version: health.Version}
-	if body, err = c.get(ctx, "/api/v1/plugins", "its plugins", caller); err != nil {
-		return found, nil //nolint:nilerr // It may tell its users only, which is no mistake.
+	inspection := Inspection{Version: health.Version}
+	const plugins = "its plugins"
+	if body, err = c.get(ctx, "/api/v1/plugins", plugins, caller); err != nil {
+		return inspection, nil //nolint:nilerr // Perses may list them for its users only.
 	}
 	var modules []struct {
 		Metadata struct{ Name, Version string }
@@ -62,18 +60,17 @@ func (c *Client) Inspect(ctx context.Context, caller Caller) (Inspection, error)
 		}
 	}
 	if err := json.Unmarshal(body, &modules); err != nil {
-		return found, unreachable("its plugins", ": the answer cannot be read", err)
+		return inspection, unreachable(plugins, ": the answer cannot be read", err)
 	}
-	found.Module = ModuleAbsent
-	for _, each := range modules {
-		if each.Metadata.Name != moduleName {
+	inspection.Module = ModuleAbsent
+	for _, module := range modules {
+		if module.Metadata.Name != moduleName || inspection.Module == ModuleLoaded {
 			continue
 		}
-		found.Module, found.ModuleVersion, found.ModuleError = ModuleBroken, each.Metadata.Version, each.Status.Error
-		if each.Status.IsLoaded {
-			found.Module = ModuleLoaded
-			break
+		inspection.Module, inspection.ModuleVersion, inspection.ModuleError = ModuleBroken, module.Metadata.Version, module.Status.Error
+		if module.Status.IsLoaded {
+			inspection.Module = ModuleLoaded
 		}
 	}
-	return found, nil
+	return inspection, nil
 }

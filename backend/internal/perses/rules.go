@@ -12,8 +12,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
-// The rules of the CUE model of the datasource, with its patterns and its words:
-// nobody can be sure that CUE ran. TestRules_AreThoseOfTheModel compares the two.
+// The rules are those of the CUE model, with the same patterns and messages. They are
+// checked here too, because a datasource may have been saved without the model.
+// TestRules_AreThoseOfTheModel compares the two.
 const (
 	hostPattern  = `([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]+\])`
 	portPattern  = `([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])`
@@ -41,7 +42,7 @@ var (
 		"namespace": label, "name": label, "scheme": matching("must be http or https", "^https?$"),
 		"port": must("must be a number from 1 to 65535, without quotes, or the name of a port of the service", isPort),
 	}, "namespace", "name")
-	portName = matching("", labelPattern, "[a-z]")
+	portName = regexp.MustCompile(labelPattern)
 
 	specRule = object(fields{
 		"threshold": positive, "scrapeInterval": positive,
@@ -53,13 +54,13 @@ var (
 	}, "proxy")
 )
 
-// report takes a mistake at a path.
+// report reports a mistake at a path.
 type report func(path, format string, arguments ...any)
 
-// rule reports the mistakes of the value at a path.
+// rule reports the mistakes in the value at a path.
 type rule func(path string, value any, mistake report)
 
-// must is the rule that a value is accepted.
+// must returns the rule that accepts has to return true.
 func must(demand string, accepts func(value any) bool) rule {
 	return func(path string, value any, mistake report) {
 		if !accepts(value) {
@@ -68,7 +69,7 @@ func must(demand string, accepts func(value any) bool) rule {
 	}
 }
 
-// matching is the rule that a value is a string that all patterns match.
+// matching returns the rule that a value is a string that matches all patterns.
 func matching(demand string, patterns ...string) rule {
 	var compiled []*regexp.Regexp
 	for _, pattern := range patterns {
@@ -83,11 +84,10 @@ func matching(demand string, patterns ...string) rule {
 // fields are the rules of the fields of an object.
 type fields map[string]rule
 
-// others stands for the fields that have no rule of their own. Without it, they
-// are mistakes.
+// others is the key of the rule for all other fields. Without it, they are mistakes.
 const others = "..."
 
-// object is the rule of an object.
+// object returns the rule for an object with these fields.
 func object(known fields, required ...string) rule {
 	return func(path string, value any, mistake report) {
 		members, isObject := value.(map[string]any)
@@ -96,23 +96,25 @@ func object(known fields, required ...string) rule {
 			return
 		}
 		for _, name := range slices.Sorted(maps.Keys(members)) {
-			if check, found := known[name]; found {
-				check(path+"."+name, members[name], mistake)
-			} else if check, found := known[others]; found {
+			check, isKnown := known[name]
+			if !isKnown {
+				check = known[others]
+			}
+			if check != nil {
 				check(path+"."+name, members[name], mistake)
 			} else {
 				mistake(path+"."+name, "unknown field: remove it, or use one of %s", strings.Join(slices.Sorted(maps.Keys(known)), ", "))
 			}
 		}
 		for _, name := range required {
-			if _, found := members[name]; !found {
+			if _, exists := members[name]; !exists {
 				mistake(path, "the field %s is required", name)
 			}
 		}
 	}
 }
 
-// tierRule is the rule of a tier: it has either a url or a service.
+// tierRule returns the rule for a tier, which has either a url or a service.
 func tierRule(known fields) rule {
 	return func(path string, value any, mistake report) {
 		object(known)(path, value, mistake)
@@ -128,34 +130,33 @@ func tierRule(known fields) rule {
 	}
 }
 
-// isPort accepts a number, or a name that is no number in quotes.
+// isPort reports whether a value is a port number, or a string with a port name.
 func isPort(value any) bool {
 	if number, isNumber := value.(float64); isNumber {
 		return number == math.Trunc(number) && number >= 1 && number <= math.MaxUint16
 	}
-	accepted := true
-	portName("", value, func(string, string, ...any) { accepted = false })
-	return accepted
+	text, isText := value.(string)
+	return isText && portName.MatchString(text) && strings.ContainsAny(text, "abcdefghijklmnopqrstuvwxyz")
 }
 
-// proxySpec is the rule of what is needed of the proxy. The rest is left to
-// Perses, which validates that block itself and lets it grow.
+// proxySpec is the rule for the part of the proxy that the gateway needs. Perses validates
+// the rest.
 func proxySpec(path string, value any, mistake report) {
 	object(fields{"url": proxyURL, others: func(string, any, report) {}}, "url")(path, value, mistake)
-	var found proxyFields
+	var spec ProxySpec
 	text, err := json.Marshal(value)
 	if err == nil {
-		err = json.Unmarshal(text, &found)
+		err = json.Unmarshal(text, &spec)
 	}
 	if err != nil {
 		mistake(path, "must have headers and allowedEndpoints as Perses has them, if any")
 		return
 	}
 	var patterns []string
-	for _, endpoint := range found.AllowedEndpoints {
+	for _, endpoint := range spec.AllowedEndpoints {
 		patterns = append(patterns, endpoint.Pattern)
 	}
-	if err := promql.CheckRegexps(patterns...); err != nil { // Compiling them may be too much.
+	if err := promql.CheckRegexps(patterns...); err != nil { // They may be too expensive to compile.
 		mistake(path+".allowedEndpoints", "%s", err)
 		return
 	}

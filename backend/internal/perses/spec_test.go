@@ -90,7 +90,7 @@ func TestParseSpec_ReadsEveryField(t *testing.T) {
 	require.Equal(t, &TierSpec{Service: &Service{Namespace: "monitoring", Name: "prometheus", Port: "9091", Scheme: "https"}, Retention: model.Duration(15 * 24 * time.Hour)}, spec.Hot)
 	require.Equal(t, "https://thanos:9091/prefix", spec.Cold.URL.String())
 	require.EqualValues(t, 2*time.Hour, spec.Cold.Lag)
-	require.Equal(t, map[string]string{"X-Scope-OrgID": "a"}, spec.Proxy.Headers)
+	require.Equal(t, map[string]string{"X-Scope-OrgID": "a"}, spec.Proxy.Spec.Headers)
 
 	saved := &Datasource{Reference: Reference{Name: "metrics"}, Spec: *spec}
 	require.NoError(t, saved.CheckEndpoint(http.MethodPost, "/api/v1/query"))

@@ -140,10 +140,8 @@ func (ownCredential) RoundTrip(request *http.Request) (*http.Response, error) {
 // What one caller was answered is not found for another.
 func TestCacheKey_EveryFieldOfACaller(t *testing.T) {
 	changes := map[string]func(*Caller){
-		"authorization": func(c *Caller) { c.authorization = []string{"Bearer a"} },
-		"cookies":       func(c *Caller) { c.cookies = []string{"Bearer a"} },
-		"impersonate":   func(c *Caller) { c.impersonate = []string{"Bearer a"} },
-		"service":       func(c *Caller) { c.service = true },
+		"header":  func(c *Caller) { c.header = http.Header{"Authorization": {"Bearer a"}} },
+		"service": func(c *Caller) { c.service = true },
 	}
 	seen := map[cacheKey]string{Caller{}.cacheKey("/path"): "none"}
 	for field := range reflect.TypeFor[Caller]().Fields() {

@@ -14,6 +14,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/apierror"
 )
 
 func withToken(text string) *config.HTTPConfig {
@@ -58,10 +59,10 @@ func TestDestination_CredentialGoesToItsServerOnly(t *testing.T) {
 func TestSaved_UnlistedProjectsDoNotReachTheOwnTiers(t *testing.T) {
 	m := runningResolver(t, nil)
 	_, err := m.Saved(saved(t, "unlisted", `"hot":{"url":"https://127.0.0.1:1/hot"},"cold":{"url":"https://127.0.0.1:1/cold"},`, "{}"))
-	requireStatus(t, err, http.StatusForbidden, "which is not an allowed destination")
+	apierror.Require(t, err, http.StatusForbidden, "which is not an allowed destination")
 	for _, path := range []string{"/a/../hot", "/%2e%2e/hot", "/a%2fb", "/a%3fb"} {
 		_, err = m.Saved(saved(t, "", fmt.Sprintf(`"hot":{"url":"https://127.0.0.1:1%s"},`, path), "{}"))
-		requireStatus(t, err, http.StatusForbidden, "which is not an allowed destination")
+		apierror.Require(t, err, http.StatusForbidden, "which is not an allowed destination")
 	}
 }
 
@@ -134,7 +135,7 @@ func TestSaved_ProjectsChooseNoTenantWithOurCredential(t *testing.T) {
 		tiers := fmt.Sprintf(`"hot":{"url":%q},"cold":{"url":"https://127.0.0.1:3"},`, address)
 		_, err := m.Saved(saved(t, "listed", tiers, tenant))
 		if refused {
-			requireStatus(t, err, http.StatusForbidden, "may not choose the tenant")
+			apierror.Require(t, err, http.StatusForbidden, "may not choose the tenant")
 		} else {
 			require.NoError(t, err)
 		}
@@ -180,15 +181,15 @@ func TestRules_MostSpecificRuleHolds(t *testing.T) {
 	// Everything else is refused, whatever tiers it names.
 	const named = `"hot":{"url":"https://127.0.0.1:2"},"cold":{"url":"https://127.0.0.1:2"},`
 	_, err := m.Saved(saved(t, "", named, "{}"))
-	requireStatus(t, err, http.StatusForbidden, "ask the operator to list it in enforcement.datasources")
+	apierror.Require(t, err, http.StatusForbidden, "ask the operator to list it in enforcement.datasources")
 	_, err = m.Saved(saved(t, "other", named, "{}"))
-	requireStatus(t, err, http.StatusForbidden, `ask the operator to list project "other"`)
+	apierror.Require(t, err, http.StatusForbidden, `ask the operator to list project "other"`)
 	// Tiers of its own are no way around the rule.
 	found, err := m.Saved(saved(t, "team", named, "{}"))
 	require.NoError(t, err)
 	require.Equal(t, `namespace "a", "b"`, found.Rule.String())
 	_, err = m.Saved(saved(t, "team", named, `{"X-Scope-OrgID":"a"}`))
-	requireStatus(t, err, http.StatusForbidden, "may not choose the tenant")
+	apierror.Require(t, err, http.StatusForbidden, "may not choose the tenant")
 }
 
 func TestRules_ProjectIsNamespace(t *testing.T) {
@@ -203,7 +204,7 @@ func TestRules_ProjectIsNamespace(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, `kubernetes_namespace "x"`, found.Rule.String())
 	_, err = m.Saved(saved(t, "", "", "{}"))
-	requireStatus(t, err, http.StatusForbidden, "enforcement.datasources")
+	apierror.Require(t, err, http.StatusForbidden, "enforcement.datasources")
 	own, err := m.Default()
 	require.NoError(t, err)
 	require.Nil(t, own.Rule)

@@ -140,7 +140,7 @@ func (r *Resolver) locationOfURL(reference perses.Reference, name tier.Name, nam
 // tenantOf returns the tenant headers of a saved datasource.
 func tenantOf(saved *perses.Datasource) http.Header {
 	header := make(http.Header)
-	for name, value := range saved.Spec.Proxy.Headers {
+	for name, value := range saved.Spec.Proxy.Spec.Headers {
 		if slices.Contains(tenantHeaders, http.CanonicalHeaderKey(name)) {
 			header.Set(name, value)
 		}

@@ -13,9 +13,9 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/apierror"
 )
 
 // runningResolver has tiers that nobody listens at: these tests are about which
@@ -55,13 +55,6 @@ func saved(t *testing.T, project, tiers, headers string) *perses.Datasource {
 	return &perses.Datasource{Reference: perses.Reference{Project: project, Name: "metrics"}, Spec: *spec, Generation: tiers + headers}
 }
 
-func requireStatus(t *testing.T, err error, status int, text string) {
-	t.Helper()
-	require.Error(t, err)
-	require.Equal(t, status, promapi.AsError(err).Status)
-	require.ErrorContains(t, err, text)
-}
-
 func TestSaved_ListedProjectsGetTheOwnTiers(t *testing.T) {
 	m := runningResolver(t, func(settings *config.Config) {
 		settings.Projects = []config.ProjectConfig{{Name: "listed", AllNamespaces: true}}
@@ -78,9 +71,9 @@ func TestSaved_ListedProjectsGetTheOwnTiers(t *testing.T) {
 		require.Equal(t, 15*time.Minute, found.Datasource.Threshold)
 	}
 	_, err = m.Saved(saved(t, "other", "", "{}"))
-	requireStatus(t, err, http.StatusForbidden, `datasource "metrics" of project "other" may not use the gateway's own hot tier`)
+	apierror.Require(t, err, http.StatusForbidden, `datasource "metrics" of project "other" may not use the gateway's own hot tier`)
 	_, err = m.Saved(saved(t, "other", `"hot":{"url":"https://127.0.0.1:1/x"},`, "{}"))
-	requireStatus(t, err, http.StatusForbidden, `may not use the gateway's own cold tier`)
+	apierror.Require(t, err, http.StatusForbidden, `may not use the gateway's own cold tier`)
 
 	// One that names both tiers needs nobody's permission, and gets no
 	// connection that others use.
@@ -104,7 +97,7 @@ func TestSaved_NamesOnlyAllowedDestinations(t *testing.T) {
 	} {
 		for _, project := range []string{"", "other"} {
 			_, err := m.Saved(saved(t, project, fmt.Sprintf(`"hot":{"url":%q},`, denied), "{}"))
-			requireStatus(t, err, http.StatusForbidden, "ask the operator to list the host in the gateway's destinations")
+			apierror.Require(t, err, http.StatusForbidden, "ask the operator to list the host in the gateway's destinations")
 		}
 	}
 }
@@ -112,7 +105,7 @@ func TestSaved_NamesOnlyAllowedDestinations(t *testing.T) {
 func TestSaved_WithoutDiscoveryServicesAreRefused(t *testing.T) {
 	m := runningResolver(t, nil)
 	_, err := m.Saved(saved(t, "", `"hot":{"service":{"namespace":"a","name":"b"}},`, "{}"))
-	requireStatus(t, err, http.StatusNotImplemented, "set url instead")
+	apierror.Require(t, err, http.StatusNotImplemented, "set url instead")
 }
 
 func TestSaved_TenantComesFromTheSpec(t *testing.T) {
@@ -133,7 +126,7 @@ func TestSaved_TenantComesFromTheSpec(t *testing.T) {
 
 	// A project may not choose whose data it sees in the gateway's own tiers.
 	_, err = m.Saved(saved(t, "listed", "", tenant))
-	requireStatus(t, err, http.StatusForbidden, "may not choose the tenant")
+	apierror.Require(t, err, http.StatusForbidden, "may not choose the tenant")
 }
 
 func TestTierPool_DropsUnusedTiers(t *testing.T) {
@@ -211,7 +204,7 @@ func TestTierPool_AProjectEvictsItsOwnTiers(t *testing.T) {
 		require.NoError(t, get("a", i))
 	}
 	now = now.Add(inUseFor - time.Second)
-	requireStatus(t, get("a", 100), http.StatusServiceUnavailable, `project "a" use more than 100 tiers at a time`)
+	apierror.Require(t, get("a", 100), http.StatusServiceUnavailable, `project "a" use more than 100 tiers at a time`)
 	require.NoError(t, get("a", 5), "what it has goes on")
 	now = now.Add(2 * time.Second)
 	for i := range 50 {

@@ -1,6 +1,5 @@
-// Package tracing makes the spans of a request, one for each step, and passes
-// their context on to the tiers in the form of W3C trace context. A request that
-// is not traced costs nothing but the look at its context.
+// Package tracing creates the spans of a request, one for each step, and propagates their
+// context to the tiers as W3C trace context. It imports no other package of this project.
 package tracing
 
 import (
@@ -14,7 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 )
 
-// name is that of the instrumentation.
+// name is the name of the instrumentation.
 const name = "github.com/tiered-prometheus/tiered-prometheus"
 
 var (
@@ -22,8 +21,8 @@ var (
 	none   trace.Span = noop.Span{}
 )
 
-// Serve starts the span of an incoming request, which goes on with the trace
-// that the request belongs to. provider must not be nil.
+// Serve starts the span of an incoming request. It continues the trace of the request, if
+// there is one. provider must not be nil.
 func Serve(provider trace.TracerProvider, incoming *http.Request, id string) (context.Context, trace.Span) {
 	ctx := format.Extract(incoming.Context(), propagation.HeaderCarrier(incoming.Header))
 	return provider.Tracer(name).Start(ctx, "tierproxy request", trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
@@ -33,8 +32,7 @@ func Serve(provider trace.TracerProvider, incoming *http.Request, id string) (co
 	))
 }
 
-// Start starts the span of a step where the request is traced and recorded, and
-// returns one that records nothing elsewhere.
+// Start starts the span of a step. If the request is not recorded, the span is empty.
 func Start(ctx context.Context, step string) (context.Context, trace.Span) {
 	return start(ctx, step, trace.SpanKindInternal)
 }
@@ -52,8 +50,8 @@ func start(ctx context.Context, step string, kind trace.SpanKind) (context.Conte
 	return parent.TracerProvider().Tracer(name).Start(ctx, step, trace.WithSpanKind(kind))
 }
 
-// End ends a span, with what went wrong if something did. describe puts the
-// error into words without addresses and secrets.
+// End ends a span, with an error if err is not nil. describe returns the error without
+// addresses and secrets.
 func End(span trace.Span, err error, describe func(error) string) {
 	if err != nil && span.IsRecording() {
 		span.SetStatus(codes.Error, describe(err))
@@ -61,15 +59,15 @@ func End(span trace.Span, err error, describe func(error) string) {
 	span.End()
 }
 
-// Inject makes an outgoing request part of the trace of ctx. Where there is
-// none, what the caller sent stays as it is.
+// Inject adds the trace context of ctx to an outgoing request. Without one, the header of the
+// caller stays.
 func Inject(ctx context.Context, header http.Header) {
 	if trace.SpanContextFromContext(ctx).IsValid() {
 		format.Inject(ctx, propagation.HeaderCarrier(header))
 	}
 }
 
-// IDOf returns the trace that ctx belongs to, for logs; empty for none.
+// IDOf returns the trace id of ctx for logs, or an empty string.
 func IDOf(ctx context.Context) string {
 	if known := trace.SpanContextFromContext(ctx); known.HasTraceID() {
 		return known.TraceID().String()

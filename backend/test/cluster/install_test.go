@@ -29,6 +29,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/documents"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/panel"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -385,9 +386,9 @@ func (in *installation) requireFirstPanel(t *testing.T) {
 	_, after, found := strings.Cut(string(body), `"query":"`)
 	require.True(t, found, "%s", body)
 	query, _, _ := strings.Cut(after, `"`)
-	panel := &runningGateway{url: in.perses.server.URL + "/proxy/globaldatasources/metrics"}
+	through := &runningGateway{url: in.perses.server.URL + "/proxy/globaldatasources/metrics"}
 	end := time.Now()
-	got, err := panel.ask(t.Context(), "query_range", rangeQuery(query, end.Add(-5*minute), end, 15*time.Second))
+	got, err := through.ask(t.Context(), "query_range", panel.RangeQuery(query, end, 5*minute, 15*time.Second))
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, got.status, got.body)
 	require.Equal(t, "hot", got.tier, got.reason)

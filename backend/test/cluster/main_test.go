@@ -366,10 +366,3 @@ func (g *runningGateway) askWith(ctx context.Context, endpoint string, parameter
 	}
 	return got, err
 }
-
-// rangeQuery are the parameters of a panel.
-func rangeQuery(query string, start, end time.Time, step time.Duration) url.Values {
-	return url.Values{
-		"query": {query}, "start": {fmt.Sprint(start.Unix())}, "end": {fmt.Sprint(end.Unix())}, "step": {fmt.Sprint(step.Seconds())},
-	}
-}

@@ -21,6 +21,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/panel"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -194,7 +195,7 @@ func (g *runningGateway) load(ctx context.Context, users int) (stop func() (int,
 		group.Go(func() error {
 			for i := user; ctx.Err() == nil; i++ {
 				end := time.Now()
-				got, err := g.ask(ctx, "query_range", rangeQuery(queries[i%len(queries)], end.Add(-10*minute), end, 15*time.Second))
+				got, err := g.ask(ctx, "query_range", panel.RangeQuery(queries[i%len(queries)], end, 10*minute, 15*time.Second))
 				switch {
 				case ctx.Err() != nil:
 				case err != nil:

@@ -18,6 +18,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/panel"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
@@ -27,7 +28,7 @@ func TestReplicas_APanelGetsTheAnswerOfOne(t *testing.T) {
 	p := newPair(t)
 	g := p.startAll(t)
 	end := time.Now().Truncate(minute).Add(-2 * minute)
-	long := rangeQuery(`sum by (job) (increase(http_requests_total[5m]))`, end.Add(-70*minute), end, minute)
+	long := panel.RangeQuery(`sum by (job) (increase(http_requests_total[5m]))`, end, 70*minute, minute)
 
 	// A check of a datasource sees what the gateway sees: the replica that covers most.
 	state, from := g.checkHot(t)
@@ -62,7 +63,7 @@ func TestReplicas_APanelGetsTheAnswerOfOne(t *testing.T) {
 	replicas := map[string]int{}
 	for _, query := range panels(20) {
 		// Both replicas hold all that it reads.
-		recent := rangeQuery(query, end.Add(-2*minute), end, minute)
+		recent := panel.RangeQuery(query, end, 2*minute, minute)
 		got, err := g.ask(t.Context(), "query_range", recent)
 		require.NoError(t, err)
 		require.Equal(t, http.StatusOK, got.status, got.body)
@@ -74,7 +75,7 @@ func TestReplicas_APanelGetsTheAnswerOfOne(t *testing.T) {
 
 	// What the first replica holds without a gap, and the second does not, is
 	// answered by the first.
-	covered := rangeQuery(`sum by (job) (rate(http_requests_total[4m]))`, end.Add(-35*minute), end, minute)
+	covered := panel.RangeQuery(`sum by (job) (rate(http_requests_total[4m]))`, end, 35*minute, minute)
 	for _, query := range panels(8) {
 		covered.Set("query", query)
 		got, err := g.ask(t.Context(), "query_range", covered)
@@ -172,7 +173,7 @@ func TestReplicas_BesideACold(t *testing.T) {
 		{70 * minute, "cold", "older-than-hot", ""},
 	} {
 		for _, query := range panels(6) {
-			parameters := rangeQuery(query, end.Add(-each.span), end, minute)
+			parameters := panel.RangeQuery(query, end, each.span, minute)
 			got, err := g.ask(t.Context(), "query_range", parameters)
 			require.NoError(t, err)
 			require.Equal(t, http.StatusOK, got.status, got.body)
@@ -186,7 +187,7 @@ func TestReplicas_BesideACold(t *testing.T) {
 		each.server.Kill()
 	}
 	for _, query := range panels(6) {
-		got, err := g.ask(t.Context(), "query_range", rangeQuery(query, end.Add(-5*minute), end, minute))
+		got, err := g.ask(t.Context(), "query_range", panel.RangeQuery(query, end, 5*minute, minute))
 		require.NoError(t, err)
 		require.Equal(t, http.StatusOK, got.status, got.body)
 		require.Equal(t, "cold", got.tier)

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/panel"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/webui"
 )
@@ -132,7 +133,7 @@ func TestSavedService_FollowsItsService(t *testing.T) {
 	saved("GlobalDatasource", "{name: refused}", refused, "kube-system")
 
 	end := time.Now().Truncate(minute).Add(-2 * minute)
-	recent := rangeQuery(`sum by (job) (rate(http_requests_total[4m]))`, end.Add(-5*minute), end, minute)
+	recent := panel.RangeQuery(`sum by (job) (rate(http_requests_total[4m]))`, end, 5*minute, minute)
 	direct, err := (&runningGateway{url: pod.server.URL}).ask(t.Context(), "query_range", recent)
 	require.NoError(t, err)
 	require.Contains(t, direct.body, `"values"`)

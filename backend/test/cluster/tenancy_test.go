@@ -23,6 +23,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/certificates"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/fakeperses"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -51,7 +52,7 @@ func startTenancyPort(t *testing.T, authority *certificates.Authority, host stri
 	require.NoError(t, p.start(t.Context(), p.list[0]))
 	port := &tenancyPort{prometheus: p.list[0].server, methods: map[string]int{}}
 
-	labels := freeAddress(t)
+	labels := running.FreeAddress(t)
 	server, err := stack.Start(t.Context(), stack.Command{
 		Name: "prom-label-proxy", Path: programs["prom-label-proxy"], LogDir: p.dir, ReadyURL: "http://" + labels + "/healthz",
 		Arguments: []string{
@@ -87,7 +88,7 @@ authorization:
   resourceAttributes: {apiVersion: metrics.k8s.io/v1beta1, resource: pods, namespace: "{{ .Value }}"}
 `), 0o600))
 	certificate, key := authority.Issue(time.Now().Add(time.Hour), host).Write(t, p.dir)
-	port.address = freeAddress(t)
+	port.address = running.FreeAddress(t)
 	health, err := stack.FreePort()
 	require.NoError(t, err)
 	server, err = stack.Start(t.Context(), stack.Command{
@@ -117,13 +118,6 @@ func (p *tenancyPort) passed(method string) int {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	return p.methods[method]
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	port, err := stack.FreePort()
-	require.NoError(t, err)
-	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
 // mayReadPods lets the gateway do something with pods of a namespace, as a plain

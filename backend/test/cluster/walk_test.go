@@ -24,6 +24,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/panel"
 )
 
 var update = flag.Bool("update", false, "write the walk in CONTRIBUTING.md anew")
@@ -130,7 +131,7 @@ func TestWalk_OnePanelQueryIsShortToFollow(t *testing.T) {
 	perses.apply(t, savedTeam("GlobalDatasource", "{name: team}", traced.URL+"/proxy/globaldatasources/team", "monitoring"))
 
 	end := time.Now().Truncate(minute).Add(-2 * minute)
-	query := rangeQuery(`sum by (job) (rate(http_requests_total[4m]))`, end.Add(-5*minute), end, minute)
+	query := panel.RangeQuery(`sum by (job) (rate(http_requests_total[4m]))`, end, 5*minute, minute)
 	require.Eventually(t, func() bool {
 		got, err := (&runningGateway{url: perses.server.URL + "/proxy/globaldatasources/team"}).askWith(context.Background(), "query_range", query, nil)
 		return err == nil && got.tier == "hot"

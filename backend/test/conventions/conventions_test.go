@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -22,9 +21,6 @@ const root = "../../.."
 // longestTest is how many lines a test may have. A longer one becomes a table with
 // subtests, or several tests.
 const longestTest = 80
-
-// notYetShort are directories that still have long tests.
-var notYetShort = []string{"backend/cmd/tierproxy"}
 
 // test is a test function.
 type test struct {
@@ -76,8 +72,6 @@ func TestTests_AreNamedForUnitAndBehaviour(t *testing.T) {
 
 func TestTests_AreShort(t *testing.T) {
 	for _, each := range tests(t, root) {
-		if !slices.Contains(notYetShort, each.directory) {
-			assert.LessOrEqual(t, each.lines, longestTest, "%s: %s has too many lines: make it a table with subtests, or several tests", each.position, each.name)
-		}
+		assert.LessOrEqual(t, each.lines, longestTest, "%s: %s has too many lines: make it a table with subtests, or several tests", each.position, each.name)
 	}
 }

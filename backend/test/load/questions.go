@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -9,6 +8,8 @@ import (
 	"time"
 
 	vegeta "github.com/tsenart/vegeta/v12/lib"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
 // panels are the queries of a dashboard with 20 panels, over the series of the
@@ -98,4 +99,5 @@ func answerOf(size int, method string) request {
 	}
 }
 
-func seconds(t time.Time) string { return fmt.Sprintf("%d.%03d", t.Unix(), t.UnixMilli()%1000) }
+// seconds writes a time as the API reads it.
+var seconds = promapi.FormatTime

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/randompromql"
 )
 
@@ -213,6 +214,5 @@ func (g *generator) offset(end time.Time) time.Duration {
 	return offset
 }
 
-func seconds(at time.Time) string {
-	return strconv.FormatFloat(float64(at.UnixMilli())/1000, 'f', 3, 64)
-}
+// seconds writes a time as the API reads it.
+var seconds = promapi.FormatTime

@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -278,10 +277,7 @@ func (w *world) thanos(t *testing.T, name string, sources map[string][]string, m
 	servers, err := server.Start(t.Context(), w.thanosPath)
 	require.NoError(t, err)
 	t.Cleanup(servers.Stop)
-	require.Eventually(t, func() bool {
-		_, body, err := stack.Get(t.Context(), servers.Query.URL+"/api/v1/stores", nil)
-		return err == nil && strings.Count(string(body), `"cluster":`) >= len(sources)
-	}, 30*time.Second, 50*time.Millisecond, "the store has told the query what it holds")
+	running.AwaitStores(t, servers.Query, "cluster", len(sources))
 	return servers
 }
 

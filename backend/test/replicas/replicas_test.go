@@ -197,10 +197,7 @@ func servers(t *testing.T, directory string, now time.Time) (hot, cold string) {
 	started, err := thanos.Start(t.Context(), thanosPath)
 	require.NoError(t, err)
 	t.Cleanup(started.Stop)
-	require.Eventually(t, func() bool {
-		_, body, err := stack.Get(t.Context(), started.Query.URL+"/api/v1/stores", nil)
-		return err == nil && strings.Count(string(body), `"replica":`) >= len(replicas)
-	}, 60*time.Second, 50*time.Millisecond, "the store has told the query what it holds")
+	running.AwaitStores(t, started.Query, "replica", len(replicas))
 	return prometheus.URL, started.Query.URL
 }
 

@@ -4,6 +4,8 @@ package running
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/embedded"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
 // Ahead is how far the samples of Prometheus reach beyond now: writing them takes
@@ -100,4 +103,22 @@ func Settle(t testing.TB, manager *datasource.Manager) {
 	defer cancel()
 	manager.Settle(ctx)
 	require.NoError(t, ctx.Err(), "the tiers were not probed")
+}
+
+// FreeAddress returns a loopback address that nothing listens on.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	port, err := stack.FreePort()
+	require.NoError(t, err)
+	return fmt.Sprintf("127.0.0.1:%d", port)
+}
+
+// AwaitStores waits until Thanos Query reports stores with at least count values of a label,
+// because a store reports its blocks some time after it has started.
+func AwaitStores(t testing.TB, query *stack.Server, label string, count int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		_, body, err := stack.Get(t.Context(), query.URL+"/api/v1/stores", nil)
+		return err == nil && strings.Count(string(body), `"`+label+`":`) >= count
+	}, time.Minute, 50*time.Millisecond, "the store has not reported its blocks")
 }
