@@ -8,12 +8,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
 // detached is for the call of a client whose leaving nobody waits for.
-var detached = &upstream.CallOptions{DetachOnCancel: true}
+var detached = &catalog.CallOptions{DetachOnCancel: true}
 
 func TestCoalescer_CallLivesWhileSomeoneWaits(t *testing.T) {
 	h := newHeld(t, sharing, faketier.Success)
@@ -59,7 +59,7 @@ func (h *held) abandoned(t *testing.T) {
 
 func TestCoalescer_CallerThatMayNotWaitReturnsAtOnce(t *testing.T) {
 	errNextTier := errors.New("the next tier is asked")
-	for name, options := range map[string]*upstream.CallOptions{
+	for name, options := range map[string]*catalog.CallOptions{
 		"its time is over":         detached,
 		"it was cancelled":         nil,
 		"somebody else is asked":   detached,

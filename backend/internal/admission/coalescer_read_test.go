@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
@@ -71,10 +71,10 @@ func TestDo_ReadingEndsWithTheContext(t *testing.T) {
 // goes while it comes in.
 func TestDo_LeavingWhileTheAnswerComesIn(t *testing.T) {
 	for name, test := range map[string]struct {
-		options  *upstream.CallOptions
+		options  *catalog.CallOptions
 		requests int
 	}{
-		"the call goes on":          {&upstream.CallOptions{DetachOnCancel: true}, 1},
+		"the call goes on":          {&catalog.CallOptions{DetachOnCancel: true}, 1},
 		"the other asks for itself": {nil, 2},
 	} {
 		t.Run(name, func(t *testing.T) {

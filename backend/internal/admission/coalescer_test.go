@@ -73,9 +73,9 @@ func panelRequest(t *testing.T, change func(*http.Request)) *promapi.Request {
 		change(incoming)
 	}
 	path := incoming.URL.Path
-	endpoint, err := promapi.MatchEndpoint(incoming.Method, path)
+	endpoint, err := promapi.MatchEndpoint(path)
 	require.NoError(t, err)
-	request, err := promapi.ReadRequest(incoming, endpoint, path, time.Now())
+	request, err := promapi.ReadRequest(incoming, endpoint.Endpoint, path, time.Now())
 	require.NoError(t, err)
 	return request
 }
@@ -87,7 +87,7 @@ type result struct {
 }
 
 // ask asks in the background, with options where there are some.
-func (h *held) ask(ctx context.Context, request *promapi.Request, options ...*upstream.CallOptions) <-chan result {
+func (h *held) ask(ctx context.Context, request *promapi.Request, options ...*catalog.CallOptions) <-chan result {
 	results := make(chan result, 1)
 	go func() {
 		response, err := h.tier.Do(ctx, request, append(options, nil)[0])

@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
-
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
 // Controller admits the calls of queries to one tier: calls beyond the limits wait, and identical
@@ -29,7 +27,7 @@ func NewController(limits Limits, meters *Meters) *Controller {
 // Call is a call to a tier.
 type Call struct {
 	// Caller is the caller of the query.
-	Caller promapi.Caller
+	Caller Caller
 	// Key identifies the call; zero for a call whose answer is not shared.
 	Key RequestKey
 	// Detaches lets the call continue for others that have joined it, if its context is

@@ -1,14 +1,12 @@
 // Package admission decides which calls to a tier are made, and when: a queue in which callers take
-// turns, one call for identical requests, and budgets for memory. It makes no calls itself. Of
-// this project it imports promapi only.
+// turns, one call for identical requests, and budgets for memory. It makes no calls itself, and
+// imports nothing of this project.
 package admission
 
 import (
 	"context"
 	"sync"
 	"time"
-
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
 // Shares of a tier's slots. Turns alone do not keep slots free for others, because calls that hang
@@ -50,7 +48,7 @@ func NewQueue(limits Limits, meters *Meters) *Queue {
 
 // Acquire waits for a slot for a call, and returns a function that releases it. It returns an
 // *OverloadError if there is no room in time.
-func (q *Queue) Acquire(ctx context.Context, caller promapi.Caller) (release func(), err error) {
+func (q *Queue) Acquire(ctx context.Context, caller Caller) (release func(), err error) {
 	if err := q.enter(ctx, caller); err != nil {
 		return nil, err
 	}
@@ -60,7 +58,7 @@ func (q *Queue) Acquire(ctx context.Context, caller promapi.Caller) (release fun
 
 // enter waits for a slot for a call, which leave releases. It returns an *OverloadError if there is
 // no room in time.
-func (q *Queue) enter(ctx context.Context, caller promapi.Caller) error {
+func (q *Queue) enter(ctx context.Context, caller Caller) error {
 	q.mutex.Lock()
 	if q.admit(caller) {
 		q.mutex.Unlock()
@@ -77,7 +75,7 @@ func (q *Queue) enter(ctx context.Context, caller promapi.Caller) error {
 
 // admit takes a slot for a call. It reports whether there is one within the shares of the caller
 // and the datasource. The mutex is held.
-func (q *Queue) admit(caller promapi.Caller) bool {
+func (q *Queue) admit(caller Caller) bool {
 	if q.limits.Concurrent <= 0 {
 		q.running++
 		return true
@@ -124,7 +122,7 @@ func (q *Queue) wait(ctx context.Context, added *waiter) error {
 
 // decided returns the result for a call that waited. A call does not enter if its caller has
 // disconnected.
-func (q *Queue) decided(ctx context.Context, caller promapi.Caller, admitted bool) error {
+func (q *Queue) decided(ctx context.Context, caller Caller, admitted bool) error {
 	if !admitted {
 		return q.reject(RejectedFull, nil)
 	}
@@ -138,7 +136,7 @@ func (q *Queue) decided(ctx context.Context, caller promapi.Caller, admitted boo
 
 // leave releases the slot of a call and admits the next calls. started is when the call entered, or
 // the zero time if it was not made.
-func (q *Queue) leave(caller promapi.Caller, started time.Time) {
+func (q *Queue) leave(caller Caller, started time.Time) {
 	q.meters.InFlight.Dec()
 	q.mutex.Lock()
 	defer q.mutex.Unlock()
@@ -162,7 +160,7 @@ func (q *Queue) leave(caller promapi.Caller, started time.Time) {
 
 // join queues a call. It returns nil if the queue is full and no other caller has more calls in
 // it. The mutex is held.
-func (q *Queue) join(caller promapi.Caller) *waiter {
+func (q *Queue) join(caller Caller) *waiter {
 	if q.line.waiting >= q.limits.Queue {
 		evicted := q.line.evicted(caller)
 		if evicted == nil {

@@ -7,13 +7,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
 // enterAll lets calls enter one after the other, and notes who got in. None
 // leaves.
-func enterAll(g *Queue, order *[]promapi.Caller, callers ...promapi.Caller) {
+func enterAll(g *Queue, order *[]Caller, callers ...Caller) {
 	for _, caller := range callers {
 		go func() {
 			if g.enter(context.Background(), caller) == nil {
@@ -29,15 +27,15 @@ func enterAll(g *Queue, order *[]promapi.Caller, callers ...promapi.Caller) {
 func TestQueue_DatasourcesTakeTurnsThenCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewQueue(Limits{Concurrent: 1, Queue: 10, Wait: time.Hour}, nil)
-		var order []promapi.Caller
-		first := promapi.Caller{Datasource: 9, ID: 9}
-		a1, a2, b1 := promapi.Caller{Datasource: 1, ID: 1}, promapi.Caller{Datasource: 1, ID: 2}, promapi.Caller{Datasource: 2, ID: 3}
+		var order []Caller
+		first := Caller{Datasource: 9, ID: 9}
+		a1, a2, b1 := Caller{Datasource: 1, ID: 1}, Caller{Datasource: 1, ID: 2}, Caller{Datasource: 2, ID: 3}
 		enterAll(g, &order, first, a1, a1, a1, a2, b1, b1)
 		for i := range 6 {
 			g.leave(order[i], time.Now())
 			synctest.Wait()
 		}
-		require.Equal(t, []promapi.Caller{first, a1, b1, a2, b1, a1, a1}, order)
+		require.Equal(t, []Caller{first, a1, b1, a2, b1, a1, a1}, order)
 		g.leave(a1, time.Now())
 		require.Zero(t, g.running+g.line.waiting)
 		require.Empty(t, g.line.members)
@@ -48,7 +46,7 @@ func TestQueue_DatasourcesTakeTurnsThenCallers(t *testing.T) {
 func TestQueue_ASlotThatOneCallerMayNotHaveGoesToAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewQueue(Limits{Concurrent: 6, Queue: 10, Wait: time.Hour}, nil)
-		var order []promapi.Caller
+		var order []Caller
 		greedy, other := by(1), by(2)
 		enterAll(g, &order, greedy, greedy, greedy, greedy, greedy, greedy)
 		require.Len(t, order, 3, "it leaves half of the slots")
@@ -73,9 +71,9 @@ func TestQueue_ASlotThatOneCallerMayNotHaveGoesToAnother(t *testing.T) {
 func TestQueue_AFullQueueEvictsFromTheLongestDatasourceThenCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewQueue(Limits{Concurrent: 1, Queue: 6, Wait: time.Hour}, nil)
-		var order []promapi.Caller
-		a := func(id uint64) promapi.Caller { return promapi.Caller{Datasource: 1, ID: id} }
-		b := promapi.Caller{Datasource: 2, ID: 1}
+		var order []Caller
+		a := func(id uint64) Caller { return Caller{Datasource: 1, ID: id} }
+		b := Caller{Datasource: 2, ID: 1}
 		enterAll(g, &order, a(9), a(1), a(1), a(1), a(1), a(2), a(3))
 		waiting := func(datasource, id uint64) int {
 			if found := g.line.member(datasource); found != nil && found.member(id) != nil {

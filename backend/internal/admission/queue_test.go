@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
 func limited(concurrent, queue int) *Queue {
@@ -18,7 +16,7 @@ func limited(concurrent, queue int) *Queue {
 }
 
 // by is a caller of a datasource that all callers ask.
-func by(id uint64) promapi.Caller { return promapi.Caller{Datasource: 1, ID: id} }
+func by(id uint64) Caller { return Caller{Datasource: 1, ID: id} }
 
 // queueUp lets calls of callers wait one after the other, and returns the order
 // in which they get in. Each stays for a second.

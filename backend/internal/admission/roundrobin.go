@@ -3,13 +3,11 @@ package admission
 import (
 	"cmp"
 	"slices"
-
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
 // waiter is a call that waits.
 type waiter struct {
-	caller  promapi.Caller
+	caller  Caller
 	decided bool
 	outcome chan bool // set with decided: whether the call is admitted
 }
@@ -24,7 +22,7 @@ type roundRobin struct {
 }
 
 // path returns the keys of the levels below the top.
-func path(caller promapi.Caller) []uint64 { return []uint64{caller.Datasource, caller.ID} }
+func path(caller Caller) []uint64 { return []uint64{caller.Datasource, caller.ID} }
 
 // member returns the member with a key, or nil.
 func (r *roundRobin) member(key uint64) *roundRobin {
@@ -66,7 +64,7 @@ func (r *roundRobin) remove(removed *waiter, path []uint64) {
 // next returns the call whose turn it is, and moves its datasource and its caller behind the
 // others. It skips calls that admit rejects, and returns nil if there are no others. The caller
 // removes the call.
-func (r *roundRobin) next(admit func(promapi.Caller) bool) *waiter {
+func (r *roundRobin) next(admit func(Caller) bool) *waiter {
 	if len(r.calls) > 0 && admit(r.calls[0].caller) {
 		return r.calls[0]
 	}
@@ -96,7 +94,7 @@ func (r *roundRobin) exceeds(key uint64) bool {
 // evicted returns the call that makes room for one of the caller: the newest call of the datasource
 // with the most calls, or else of the caller with the most calls in the same datasource. It returns
 // nil if neither has more than the caller would have. r is the top level.
-func (r *roundRobin) evicted(caller promapi.Caller) *waiter {
+func (r *roundRobin) evicted(caller Caller) *waiter {
 	from := r.member(caller.Datasource)
 	switch {
 	case r.exceeds(caller.Datasource):

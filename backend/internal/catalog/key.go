@@ -11,13 +11,8 @@ import (
 // keyOf returns the request key of a call. It is zero unless the times of the evaluation are
 // part of the request, because otherwise the answer depends on the current time.
 func keyOf(request *promapi.Request, made *upstream.Outgoing) admission.RequestKey {
-	switch request.Endpoint {
-	case promapi.QueryRange, promapi.QueryExemplars, promapi.Series, promapi.Labels, promapi.LabelValues:
-	case promapi.Query:
-		if !request.Parameters.Has("time") {
-			return admission.RequestKey{}
-		}
-	default:
+	traits := request.Endpoint.Traits()
+	if !traits.NamesTimes() || (traits.Times == promapi.OneTime && !request.Parameters.Has("time")) {
 		return admission.RequestKey{}
 	}
 	return admission.RequestKey{

@@ -169,17 +169,28 @@ func (s *Status) ErrorFor(detailed bool) string {
 	return s.Error
 }
 
+// CallOptions are what a call depends on beside its request. Nil stands for none.
+type CallOptions struct {
+	// Caller is on whose behalf the call is made.
+	Caller admission.Caller
+	// DetachOnCancel lets the call continue for others that have joined it, if its context is
+	// cancelled without a cause, as that of a client that has disconnected.
+	DetachOnCancel bool
+	// ConfinedTo are the namespaces that the request is confined to; nil for none.
+	ConfinedTo []string
+}
+
 // Do calls the tier. Calls beyond the limits wait, and identical calls are made once. Do returns
 // a *upstream.RefusedError for a refused tier, a *admission.OverloadError for a tier with too
 // many calls, and the errors of upstream.Client.Send.
-func (t *Tier) Do(ctx context.Context, request *promapi.Request, options *upstream.CallOptions) (*http.Response, error) {
+func (t *Tier) Do(ctx context.Context, request *promapi.Request, options *CallOptions) (*http.Response, error) {
 	if reason := t.refused(); reason != (tier.Note{}) {
 		return nil, &upstream.RefusedError{Reason: reason.Public}
 	}
 	if options == nil {
-		options = &upstream.CallOptions{}
+		options = &CallOptions{}
 	}
-	made, err := t.api.Prepare(request, options)
+	made, err := t.api.Prepare(request, options.ConfinedTo)
 	if err != nil {
 		return nil, err
 	}

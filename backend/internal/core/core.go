@@ -177,11 +177,11 @@ func NewRequest(query string, start, end time.Time, step time.Duration, now time
 // seed makes caller keys unpredictable for callers.
 var seed = maphash.MakeSeed()
 
-// CallerKey returns the key of a caller in queues: see promapi.Caller. It differs between
+// CallerKey returns the key of a caller in queues: see admission.Caller. It differs between
 // processes.
 func CallerKey(name string) uint64 { return maphash.String(seed, name) }
 
 // LibraryCaller returns the caller of queries that come through the Go library.
-func LibraryCaller() promapi.Caller {
-	return promapi.Caller{Datasource: CallerKey(resolve.DefaultName), ID: CallerKey("library")}
+func LibraryCaller() admission.Caller {
+	return admission.Caller{Datasource: CallerKey(resolve.DefaultName), ID: CallerKey("library")}
 }

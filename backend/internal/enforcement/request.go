@@ -70,7 +70,7 @@ func (r *Rule) Confine(request *promapi.Request) (*promapi.Request, Confinement,
 		query, confinement.ReadsNothing, err = r.query(changed.Get("query"))
 		changed["query"] = []string{query}
 	case how == promapi.ConfineMatch:
-		changed["match[]"], confinement.ReadsNothing, err = r.matches(request.Endpoint, changed["match[]"])
+		changed["match[]"], confinement.ReadsNothing, err = r.matches(changed["match[]"])
 	}
 	if err != nil {
 		return nil, Confinement{}, err
@@ -91,14 +91,10 @@ func (r *Rule) checkParameters(parameters url.Values, known []string) error {
 	return nil
 }
 
-// matches confines the selectors of match[]. None at all means every series,
-// but for series, where Prometheus wants one. isEmpty is set when they match
-// nothing that is allowed.
-func (r *Rule) matches(endpoint promapi.Endpoint, texts []string) (_ []string, isEmpty bool, _ error) {
+// matches confines the selectors of match[]. None at all means every series. isEmpty
+// is set when they match nothing that is allowed.
+func (r *Rule) matches(texts []string) (_ []string, isEmpty bool, _ error) {
 	if len(texts) == 0 {
-		if endpoint == promapi.Series {
-			return nil, false, promapi.BadData("no match[] parameter provided")
-		}
 		all, err := promql.Selector{r.matcher}.Portable()
 		return []string{all}, false, err
 	}

@@ -17,9 +17,9 @@ import (
 func read(t *testing.T, method, target, body string) (*promapi.Request, error) {
 	t.Helper()
 	incoming := httptest.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
-	endpoint, err := promapi.MatchEndpoint(method, incoming.URL.EscapedPath())
+	endpoint, err := promapi.MatchEndpoint(incoming.URL.EscapedPath())
 	require.NoError(t, err, target)
-	return promapi.ReadRequest(incoming, endpoint, incoming.URL.EscapedPath(), time.Unix(1e9, 0))
+	return promapi.ReadRequest(incoming, endpoint.Endpoint, incoming.URL.EscapedPath(), time.Unix(1e9, 0))
 }
 
 func TestConfine_RewritesURLAndBody(t *testing.T) {
@@ -99,9 +99,8 @@ func TestConfine_RefusesWhatCannotBeConfined(t *testing.T) {
 		"/api/v1/status/flags":                             403,
 		"/api/v1/status/tsdb":                              403,
 		"/api/v1/status/tsdb/blocks":                       403,
-		"/api/v1/series":                                   400, // match[] is missing
-		"/api/v1/series?match=up":                          400,
-		"/api/v1/series?match[0]=up":                       400,
+		"/api/v1/labels?match=up":                          400,
+		"/api/v1/labels?match[0]=up":                       400,
 		"/api/v1/series?match[]=up&match[]=":               400,
 		"/api/v1/labels?match[]={}":                        400,
 		"/api/v1/query":                                    400, // no query
@@ -127,8 +126,8 @@ func TestConfine_RefusesWhatCannotBeConfined(t *testing.T) {
 			require.Equal(t, status, promapi.AsError(err).Status, target)
 		})
 	}
-	// Two readings of one request do not even get here.
-	for _, target := range []string{"/api/v1/query?query=up&query=down", "/api/v1/query?query=up;query=down", "/api/v1/query?query=%zz"} {
+	// What has two readings, or lacks match[], is refused before.
+	for _, target := range []string{"/api/v1/series", "/api/v1/query?query=up&query=down", "/api/v1/query?query=up;query=down", "/api/v1/query?query=%zz"} {
 		t.Run(target, func(t *testing.T) {
 			_, err := read(t, http.MethodGet, target, "")
 			require.Equal(t, http.StatusBadRequest, promapi.AsError(err).Status, target)
@@ -150,6 +149,6 @@ func TestConfine_RefusesUnknownEndpoints(t *testing.T) {
 		}
 	}
 	require.Equal(t, map[promapi.Endpoint]bool{
-		promapi.Labels: true, promapi.LabelValues: true, promapi.FormatQuery: true, promapi.ParseQuery: true, promapi.Features: true,
-	}, passed, "without parameters; the others want a query or a selector, or are refused")
+		promapi.Series: true, promapi.Labels: true, promapi.LabelValues: true, promapi.FormatQuery: true, promapi.ParseQuery: true, promapi.Features: true,
+	}, passed, "without parameters; the others want a query, or are refused")
 }

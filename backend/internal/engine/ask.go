@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"time"
 
@@ -13,11 +14,11 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// errEarly ends an attempt that leaves too little time for the next one.
+// errEarly ends an attempt so that time is left for the next one.
 var errEarly = errors.New("the tier did not answer early enough")
 
-// ask is the last step: it asks one tier. It returns an error when the tier failed
-// in a way that says nothing about the query.
+// ask is the last step: it queries one tier. It returns an error for a failure that
+// says nothing about the query.
 func (e *Engine) ask(ctx context.Context, a attempt) (*Response, error) {
 	target := a.plan.tier(a.Tier)
 	attemptContext, cancel := context.WithCancelCause(ctx)
@@ -27,7 +28,7 @@ func (e *Engine) ask(ctx context.Context, a attempt) (*Response, error) {
 	}
 	callContext, span := tracing.StartCall(attemptContext, "ask the "+string(a.Tier)+" tier")
 	//nolint:bodyclose // The Response holds the body, and its reader closes it.
-	answer, err := target.Do(callContext, a.encoded(), a.callOptions())
+	answer, err := target.Do(callContext, a.encoded(), &a.plan.callOptions)
 	tracing.End(span, err, upstream.Describe)
 	if err != nil {
 		err = brokenOff(attemptContext, target, err)
@@ -47,9 +48,9 @@ func (e *Engine) ask(ctx context.Context, a attempt) (*Response, error) {
 	return response, nil
 }
 
-// check looks at the status and the start of an answer. It returns an
-// upstream.StatusError for a status that is no answer, upstream.ErrNotPrometheus
-// for what is not of the Prometheus API, and the error of reading the start.
+// check returns an upstream.StatusError for a status that is no answer,
+// upstream.ErrNotPrometheus for one that is not of the Prometheus API, and the error of
+// reading its start.
 func (r *Response) check(a attempt) error {
 	if !isAnswer(r.Status, a.isReplaceable) {
 		return &upstream.StatusError{Status: r.Status}
@@ -60,21 +61,23 @@ func (r *Response) check(a attempt) error {
 	if a.isReplaceable && r.isShuttingDown() {
 		return &upstream.StatusError{Status: http.StatusServiceUnavailable}
 	}
-	if a.Tier == tier.Hot && len(a.plan.others) > 0 {
-		return r.bufferStart()
+	if a.Tier == tier.Hot && len(a.plan.others) > 0 && r.Status < http.StatusBadRequest {
+		if _, err := r.peek(bufferedStart); !errors.Is(err, io.EOF) {
+			return err
+		}
 	}
 	return nil
 }
 
-// isOverload reports whether a tier was not asked because it has too many queries
-// already, or its answer not read because others take the memory.
+// isOverload reports whether a tier has too many queries already, or other answers
+// take the memory.
 func isOverload(err error) bool {
 	_, is := errors.AsType[*admission.OverloadError](err)
 	return is || errors.Is(err, errTooLarge)
 }
 
-// brokenOff returns the error of an attempt that the tier broke off. Unless
-// somebody else ended it, or it was not even made, the tier counts as down.
+// brokenOff returns the error of an attempt that failed. The tier counts as down,
+// unless the gateway ended the attempt or never made it.
 func brokenOff(ctx context.Context, target *catalog.Tier, err error) error {
 	if isOverload(err) {
 		return err
@@ -89,11 +92,8 @@ func brokenOff(ctx context.Context, target *catalog.Tier, err error) error {
 	return err
 }
 
-// firstUnknownStatus is the first number after the statuses of HTTP.
-const firstUnknownStatus = 600
-
-// isAnswer reports whether a status is an answer to a query. Where somebody else can
-// be asked, that a server is unavailable is none.
+// isAnswer reports whether a status is an answer to a query. If another attempt is
+// possible, the statuses of an unavailable server are not.
 func isAnswer(status int, isReplaceable bool) bool {
 	switch status {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -107,5 +107,6 @@ func isAnswer(status int, isReplaceable bool) bool {
 	}
 	// A redirect would show the caller an address of the tier.
 	isRedirect := status >= http.StatusMultipleChoices && status < http.StatusBadRequest
-	return status >= http.StatusOK && status < firstUnknownStatus && !isRedirect
+	const afterTheLast = 600
+	return status >= http.StatusOK && status < afterTheLast && !isRedirect
 }

@@ -21,7 +21,7 @@ type asking struct {
 	// Hot, Pair and Others are the replicas of hot in the order in which they are
 	// asked.
 	Hot, Cold        *catalog.Tier
-	Pair             *catalog.Catalog
+	Catalog          *catalog.Catalog
 	Others           []Replica
 	Replicated       bool // there is another replica, which does not answer
 	Threshold        time.Duration
@@ -39,7 +39,10 @@ type asking struct {
 
 // made returns the engine, and the query for it.
 func (a asking) made() (*Engine, Query) {
-	engine := New(Options{Timeout: a.Timeout, Freshness: a.Freshness, Decoded: a.Decoded, Cache: a.Cache, Lifetime: context.Background(), OnCacheUse: a.OnUse})
+	if a.OnUse == nil {
+		a.OnUse = func(CacheUse) {}
+	}
+	engine := New(Options{OnRetry: func(Next) {}, Timeout: a.Timeout, Freshness: a.Freshness, Decoded: a.Decoded, Cache: a.Cache, Lifetime: context.Background(), OnCacheUse: a.OnUse})
 	if a.engine != nil {
 		engine.pieceBudget, engine.unjoinable = a.engine.pieceBudget, a.engine.unjoinable
 	}
@@ -48,7 +51,7 @@ func (a asking) made() (*Engine, Query) {
 		QueryParams: a.QueryParams, Cached: a.Cache != nil, Scope: a.Scope,
 	}
 	if a.Hot != nil {
-		datasource.Hot = append([]Replica{{Hot: a.Hot, Pair: a.Pair, Ready: true}}, a.Others...)
+		datasource.Hot = append([]Replica{{Hot: a.Hot, Catalog: a.Catalog, Ready: true}}, a.Others...)
 	}
 	if a.Replicated {
 		datasource.Hot = append(datasource.Hot, Replica{Hot: catalog.NewTier(catalog.TierOptions{Name: tier.Hot})})

@@ -1,10 +1,8 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"slices"
 	"time"
@@ -24,36 +22,35 @@ type piece struct {
 	matrix      *splice.Matrix
 }
 
-// errHotIsEmpty is why pieces are not joined: hot has nothing where cold has
-// something, and was only assumed to have everything.
+// errHotIsEmpty means that hot has nothing although cold has something, and was only
+// assumed to have everything.
 var errHotIsEmpty = errors.New("hot has nothing, and was only assumed to have everything")
 
-// assemble answers a query that is cut, or some steps of which the cache may have.
-// It asks for all pieces at once and joins them. Where a piece is missing, the
-// query is answered as a whole.
+// assemble joins the pieces of a query that is cut, or of which the cache has steps. It
+// queries the tiers at once. If a piece is missing, one tier answers the whole query.
 func (e *Engine) assemble(next handler) handler {
 	return func(ctx context.Context, a attempt) (*Response, error) {
 		p := a.plan
 		if p.Cut == nil && !p.isStepwiseAtCold() {
 			return next(ctx, a)
 		}
-		held := p.reserve()
-		l := p.lookUpSteps(ctx, held)
+		memory := p.reserve()
+		l := p.lookUpSteps(ctx, memory)
 		if p.Cut == nil && l == nil {
-			held.release()
+			memory.release()
 			return next(ctx, a) // It is streamed.
 		}
 		pieces, err := p.pieces(l)
 		if err != nil {
-			held.release()
+			memory.release()
 			return nil, a.failed(err)
 		}
-		response, err := e.joinPieces(ctx, a, l, pieces, held)
+		response, err := e.joinPieces(ctx, a, l, pieces, memory)
 		if err == nil {
 			return response, nil
 		}
-		held.release()
-		if decision, found := p.withoutPieces(ctx, err); found {
+		memory.release()
+		if decision, ok := p.withoutPieces(ctx, err); ok {
 			return next(ctx, p.attempt(decision))
 		}
 		if failed, is := errors.AsType[*CallError](err); is && failed.response != nil {
@@ -63,15 +60,15 @@ func (e *Engine) assemble(next handler) handler {
 	}
 }
 
-// joinPieces asks for the pieces and joins them. The answer holds their memory; on
-// an error it is still to be released.
-func (e *Engine) joinPieces(ctx context.Context, a attempt, l *lookup, pieces []*piece, held *reservation) (*Response, error) {
+// joinPieces queries the missing pieces and joins all. Closing the answer releases the
+// memory; on an error, the caller does.
+func (e *Engine) joinPieces(ctx context.Context, a attempt, l *lookup, pieces []*piece, memory *reservation) (*Response, error) {
 	p := a.plan
 	group, groupContext := errgroup.WithContext(ctx)
 	for _, missing := range pieces {
 		if missing.matrix == nil {
 			group.Go(func() (err error) {
-				missing.matrix, err = e.askForPiece(groupContext, p, missing, held)
+				missing.matrix, err = e.askForPiece(groupContext, p, missing, memory)
 				return err
 			})
 		}
@@ -88,14 +85,14 @@ func (e *Engine) joinPieces(ctx context.Context, a attempt, l *lookup, pieces []
 	}
 	l.keepSteps(pieces)
 	joined := splice.Join(matrices, p.limit())
-	response := a.made(held.body(joined.Reader()), joined.Size())
+	response := a.made(memory.body(joined.Reader()), joined.Size())
 	response.Warnings, response.Cache = nil, p.report(p.usedSteps(l, pieces))
 	return response, nil
 }
 
-// askForPiece asks a tier for a piece. Its error is a *CallError, with the answer of
-// the tier where that is an error of the query.
-func (e *Engine) askForPiece(ctx context.Context, p *Plan, missing *piece, held *reservation) (*splice.Matrix, error) {
+// askForPiece queries a tier for a piece. Its error is a *CallError, with the answer of
+// the tier if that is an error of the query.
+func (e *Engine) askForPiece(ctx context.Context, p *Plan, missing *piece, memory *reservation) (*splice.Matrix, error) {
 	response, err := e.ask(ctx, p.pieceAttempt(missing))
 	if err != nil {
 		return nil, err
@@ -103,21 +100,21 @@ func (e *Engine) askForPiece(ctx context.Context, p *Plan, missing *piece, held 
 	defer func() { _ = response.Body.Close() }()
 	if response.Status >= http.StatusBadRequest {
 		// It is read now: the other piece may end the context.
-		text, err := readErrorText(response.Body)
+		text, err := response.errorText()
 		if err != nil {
 			return nil, response.failed(err)
 		}
 		inMemory := *response
-		inMemory.Body, inMemory.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
+		inMemory.setBody(text)
 		return nil, &CallError{
 			Tier: response.Tier, Reason: response.Reason, Replica: response.Replica, Err: &upstream.StatusError{Status: response.Status}, response: &inMemory,
 		}
 	}
-	text, err := held.readBody(response)
+	text, err := memory.readBody(response)
 	if err != nil {
 		return nil, response.failed(err)
 	}
-	matrix, err := splice.Parse(text, held.acquireWithin(ctx))
+	matrix, err := splice.Parse(text, memory.acquireWithin(ctx))
 	if grid := p.stepwise.grid; err == nil {
 		err = matrix.Window(grid.At(missing.first), grid.At(missing.last), grid.Step)
 	}
@@ -127,11 +124,11 @@ func (e *Engine) askForPiece(ctx context.Context, p *Plan, missing *piece, held 
 	return matrix, nil
 }
 
-// withoutPieces returns the decision for the query as a whole after its pieces
-// could not be joined. found is false where the error is the answer.
-func (p *Plan) withoutPieces(ctx context.Context, err error) (_ tier.Decision, found bool) {
+// withoutPieces returns the decision for the whole query after an error of its pieces.
+// ok is false if the error is the answer.
+func (p *Plan) withoutPieces(ctx context.Context, err error) (_ tier.Decision, ok bool) {
 	if errors.Is(err, errHotIsEmpty) {
-		p.replica.Pair.RememberEmpty(p.key)
+		p.replica.Catalog.RememberEmpty(p.key)
 		return p.Input.HotEmpty(), true
 	}
 	failed, is := errors.AsType[*CallError](err)
@@ -158,10 +155,9 @@ func (p *Plan) withoutPieces(ctx context.Context, err error) (_ tier.Decision, f
 	return p.Input.ColdFailed()
 }
 
-// hotAloneIsEmpty reports whether hot has nothing where cold has something, and
-// was only assumed to have everything.
+// hotAloneIsEmpty reports whether errHotIsEmpty holds.
 func (p *Plan) hotAloneIsEmpty(pieces []*piece) bool {
-	if p.Input.Completeness != tier.Assumed || !p.Input.ColdCovers() || p.replica.Pair == nil {
+	if p.Input.Completeness != tier.Assumed || !p.Input.ColdCovers() || p.replica.Catalog == nil {
 		return false
 	}
 	return slices.ContainsFunc(pieces, func(piece *piece) bool { return piece.from != tier.Hot && piece.matrix.Len() > 0 }) &&

@@ -6,23 +6,22 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// attempt is one way to have a query answered: who is asked, for what reason, and
-// what happens to the answer. It is not changed after it was made.
+// attempt is one way to answer a query: which tier, for what reason, and what happens
+// to the answer. It is immutable.
 type attempt struct {
 	tier.Decision
 	// plan is what was planned for the replica of hot that takes part.
 	plan *Plan
-	// request is what the tier is asked.
+	// request goes to the tier.
 	request *promapi.Request
 	// reading says what happens to the answer.
 	reading reading
-	// next is who is asked now that an attempt has failed; empty for the first one.
+	// next is empty for the first attempt.
 	next Next
-	// isReplaceable is set where somebody else can be asked afterwards. Half of the
-	// time that is left is theirs.
+	// isReplaceable is set if another attempt can follow, which gets half of the
+	// remaining time.
 	isReplaceable bool
 }
 
@@ -35,24 +34,24 @@ const (
 	decoded                 // it must not be compressed
 )
 
-// Next is who is asked after a first attempt.
+// Next is the target of an attempt after the first one.
 type Next string
 
-// Who can be asked next.
+// The targets of further attempts.
 const (
 	NextReplica Next = "replica"
 	NextHot     Next = "hot"
 	NextCold    Next = "cold"
 )
 
-// Nexts returns all of them.
-func Nexts() []Next { return []Next{NextReplica, NextHot, NextCold} }
+// Nexts lists them.
+var Nexts = []Next{NextReplica, NextHot, NextCold}
 
 // attempt returns the attempt for a decision.
 func (p *Plan) attempt(decision tier.Decision) attempt {
 	a := attempt{Decision: decision, plan: p, request: p.cold, isReplaceable: decision.Fallback != ""}
 	if decision.Tier == tier.Hot {
-		a.request, a.isReplaceable = p.hot, a.isReplaceable || len(p.others) > 0
+		a.request, a.isReplaceable = p.hot.Without(coldParameters...), a.isReplaceable || len(p.others) > 0
 	}
 	switch {
 	case p.changes(decision.Tier):
@@ -63,10 +62,8 @@ func (p *Plan) attempt(decision tier.Decision) attempt {
 	return a
 }
 
-// others returns who else is asked once an attempt has failed, one after the other:
-// each replica of hot that can take its place, then the other tier. An attempt is
-// planned when the one before it has failed. By then a replica may be down, and most
-// queries need one attempt.
+// others returns the attempts after a failed one: each replica of hot that can take its
+// place, then the other tier. It plans an attempt when the one before has failed.
 func (a attempt) others(ctx context.Context) iter.Seq[attempt] {
 	return func(yield func(attempt) bool) {
 		last := a
@@ -96,9 +93,8 @@ func (a attempt) replicas(ctx context.Context) iter.Seq[attempt] {
 	}
 }
 
-// nextReplica plans for another replica after one has failed: for one that would
-// answer as well, or, where cold cannot take over, for any that is left. It
-// returns nil where there is none.
+// nextReplica plans for another replica after a failure: one that would answer as
+// well or, if cold cannot take over, any. It returns nil if there is none.
 func (p *Plan) nextReplica(ctx context.Context, failed tier.Decision) *Plan {
 	if failed.Tier == tier.Cold {
 		return nil
@@ -107,7 +103,7 @@ func (p *Plan) nextReplica(ctx context.Context, failed tier.Decision) *Plan {
 	for i, other := range p.others {
 		isAvailable := other.Hot.Status().Available
 		if failed.Fallback != "" && !isAvailable {
-			continue // Nor is it waited for.
+			continue // Do not wait for it.
 		}
 		plan, err := p.engine.planOn(ctx, p.query, p.key, p.others, i)
 		switch {
@@ -130,8 +126,8 @@ func fallbackOf(decision tier.Decision) tier.Decision {
 // failure of another one.
 func (a attempt) followsRules() bool { return a.Rule > 0 }
 
-// replica returns the name of the server of hot that takes part; empty where hot
-// is asked as a whole, or does not take part.
+// replica returns the name of the server of hot; empty if hot has no replicas or does
+// not take part.
 func (a attempt) replica() string {
 	if a.Tier == tier.Cold {
 		return ""
@@ -148,12 +144,4 @@ func (a attempt) encoded() *promapi.Request {
 		return inEncoding(a.request, encodingGzip)
 	}
 	return a.request
-}
-
-// callOptions returns what the call depends on besides its request.
-func (a attempt) callOptions() *upstream.CallOptions {
-	if a.Tier == tier.Hot {
-		return &a.plan.hotOptions
-	}
-	return &a.plan.coldOptions
 }

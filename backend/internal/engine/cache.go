@@ -41,80 +41,64 @@ const (
 )
 
 // CacheResults lists them.
-func CacheResults() []string {
-	return []string{CacheHit, CachePartial, CacheMiss, CacheBypass, CacheNever}
-}
+var CacheResults = []string{CacheHit, CachePartial, CacheMiss, CacheBypass, CacheNever}
 
 // lookup is a query whose answer, or some steps of it, may be kept.
 type lookup struct {
 	plan *Plan
 	key  cache.Key
-	// stores is the set of cold's stores that the key holds, generation that of
-	// the cache, and asked when cold was asked.
+	// stores is the set of cold's stores in the key, generation that of the cache, and
+	// askedAt the time before the call of cold.
 	stores     string
 	generation int64
-	asked      time.Time
+	askedAt    time.Time
 	// until is up to when what cold answers can no longer change, in milliseconds
 	// since the Unix epoch.
 	until int64
 	// end is the index of the first step that may not be kept.
 	end int
-	// entry is what the cache has; nil where it has nothing. held is the memory that
+	// entry is what the cache has; nil where it has nothing. memory is the memory that
 	// it takes where it is an answer as a whole.
-	entry *cache.Entry
-	held  *reservation
+	entry  *cache.Entry
+	memory *reservation
 }
 
 // isCached reports whether answers to the query may be kept.
 func (p *Plan) isCached() bool { return p.query.Datasource.Cached && p.engine.options.Cache != nil }
 
 // lookup returns what a query that cold answers, or a part of it, needs to use the
-// cache; nil where nothing of it may be kept. The key is still missing.
+// cache; nil if nothing of it may be kept. The key is still missing.
 func (p *Plan) lookup() *lookup {
-	if !p.isCached() || len(p.Warnings) > 0 || len(p.Input.Cold.Notes) > 0 {
+	evidence, cold, now := p.replica.Catalog, p.query.Datasource.Cold, p.query.Request.ReceivedAt
+	if !p.isCached() || evidence == nil || len(p.Warnings) > 0 || len(p.Input.Cold.Notes) > 0 {
 		return nil
 	}
-	until, stores, found := p.unchangingUntil()
-	if !found {
-		return nil
-	}
-	return &lookup{plan: p, stores: stores, generation: p.engine.options.Cache.Generation(), asked: time.Now(), until: until}
-}
-
-// unchangingUntil is up to when what cold answers can no longer change, in
-// milliseconds since the Unix epoch. found is false where that is not known.
-func (p *Plan) unchangingUntil() (until int64, stores string, found bool) {
-	pair, cold, now := p.replica.Pair, p.query.Datasource.Cold, p.query.Request.ReceivedAt
-	if pair == nil || cold == nil {
-		return 0, "", false
-	}
-	held, found := pair.ColdCompleteUntil(now)
-	if !found {
-		return 0, "", false
-	}
+	until, isKnown := evidence.ColdCompleteUntil(now)
 	if p.Input.Completeness != tier.Complete {
 		// Others than hot write to cold, too.
-		held = min(held, cold.SourcesEnd(now))
+		until = min(until, cold.SourcesEnd(now))
 	}
-	stores, found = cold.StableStores()
+	stores, isStable := cold.StableStores()
 	fresh := p.freshness().Milliseconds()
-	if held < math.MinInt64+fresh {
-		return 0, "", false
+	if !isKnown || !isStable || until < math.MinInt64+fresh {
+		return nil
 	}
-	return min(held, p.Input.Now) - fresh, stores, found
+	return &lookup{
+		plan: p, stores: stores, generation: p.engine.options.Cache.Generation(), askedAt: time.Now(), until: min(until, p.Input.Now) - fresh,
+	}
 }
 
 // freshness is how far back from now data may still change or come in.
 func (p *Plan) freshness() time.Duration {
-	return max(p.engine.options.Freshness, p.learned.Hot.OutOfOrderWindow, p.learned.Cold.OutOfOrderWindow)
+	return max(p.engine.options.Freshness, p.snapshot.Hot.OutOfOrderWindow, p.snapshot.Cold.OutOfOrderWindow)
 }
 
-// cacheKey returns the key of everything that can change what cold answers. without
-// are parameters that it does not hold, more what it holds besides.
+// cacheKey returns the key of everything that can change an answer of cold, without some
+// parameters and with more texts.
 func (p *Plan) cacheKey(stores string, without []string, more ...string) cache.Key {
 	request := p.cold
 	parts := []string{p.query.Datasource.Scope, string(tier.Cold), stores, string(request.Endpoint), request.Path}
-	parts = append(parts, fmt.Sprintf("%#v", p.learned.Cold))
+	parts = append(parts, fmt.Sprintf("%#v", p.snapshot.Cold))
 	parts = append(parts, fmt.Sprintf("%q", p.query.ConfinedTo), fmt.Sprint(len(more)))
 	parts = append(parts, more...)
 	for _, name := range slices.Sorted(maps.Keys(request.Parameters)) {
@@ -126,12 +110,12 @@ func (p *Plan) cacheKey(stores string, without []string, more ...string) cache.K
 }
 
 // get looks up what the cache has, within the given memory.
-func (l *lookup) get(ctx context.Context, held *reservation) *cache.Entry {
-	return l.plan.engine.options.Cache.Get(ctx, l.key, func(bytes int64) bool { return held.acquire(bytes) == nil })
+func (l *lookup) get(ctx context.Context, memory *reservation) *cache.Entry {
+	return l.plan.engine.options.Cache.Get(ctx, l.key, func(bytes int64) bool { return memory.acquire(bytes) == nil })
 }
 
-// put keeps an entry once it is clear that cold's stores were complete. isWhole
-// looks at the entry before, if not nil, and may refuse it.
+// put keeps an entry if cold's stores were complete, and if isWhole, which may be nil,
+// accepts it.
 func (l *lookup) put(entry *cache.Entry, isWhole func(*cache.Entry) bool) {
 	options, answered, cold := &l.plan.engine.options, time.Now(), l.plan.query.Datasource.Cold
 	options.Cache.Put(l.key, entry, l.generation, func() bool {
@@ -140,7 +124,7 @@ func (l *lookup) put(entry *cache.Entry, isWhole func(*cache.Entry) bool) {
 		}
 		ctx, cancel := context.WithTimeout(options.Lifetime, confirmWithin)
 		defer cancel()
-		return cold.StoresUnchanged(ctx, l.stores, l.asked, answered)
+		return cold.StoresUnchanged(ctx, l.stores, l.askedAt, answered)
 	})
 }
 
@@ -153,12 +137,11 @@ func (p *Plan) report(use CacheUse) *CacheUse {
 	return &use
 }
 
-// confirmWithin bounds how long an answer waits until its stores are known to
-// have been complete.
+// confirmWithin bounds how long an entry waits for the next look at the stores.
 const confirmWithin = 2 * time.Minute
 
-// promqlInfo is how Thanos begins an info, which it puts among the warnings: it
-// is about the query, and says nothing about the data.
+// promqlInfo begins an info, which Thanos puts among the warnings. It is about the
+// query, not about the data.
 const promqlInfo = "PromQL info: "
 
 // mayBeRepeated reports whether warnings are the same with every answer to a query.

@@ -21,9 +21,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
-// cachedPair is a pair of fakes that hold the same series, with a cache.
-type cachedPair struct {
-	*splitPair
+// cachedTiers are two fakes that hold the same series, with a cache.
+type cachedTiers struct {
+	*splitTiers
 	cache  *cache.Cache
 	stores atomic.Value // what cold tells of its stores
 	now    time.Time
@@ -33,15 +33,15 @@ type cachedPair struct {
 const bothStores = `{"store":[{"name":"a","lastError":null,"labelSets":[{"cluster":"a"}],"maxTime":9223372036854775807}],
 	"sidecar":[{"name":"b","lastError":null,"labelSets":[{"cluster":"b"}],"maxTime":9223372036854775807}]}`
 
-func newCachedPair(t *testing.T) *cachedPair {
+func newCachedTiers(t *testing.T) *cachedTiers {
 	t.Helper()
-	return newCachedPairThat(t, told{})
+	return newCachedTiersThat(t, told{})
 }
 
-// newCachedPairThat is one whose cold tells more of itself.
-func newCachedPairThat(t *testing.T, cold told) *cachedPair {
+// newCachedTiersThat is one whose cold tells more of itself.
+func newCachedTiersThat(t *testing.T, cold told) *cachedTiers {
 	t.Helper()
-	p := &cachedPair{splitPair: &splitPair{pair: &pair{hot: faketier.New(), cold: faketier.New()}, engine: New(Options{PieceBytes: 10 << 20})}, cache: cache.NewMemory(10 << 20)}
+	p := &cachedTiers{splitTiers: &splitTiers{tiers: &tiers{hot: faketier.New(), cold: faketier.New()}, engine: New(Options{PieceBytes: 10 << 20})}, cache: cache.NewMemory(10 << 20)}
 	p.now = time.Now().Truncate(time.Minute)
 	p.stores.Store(bothStores)
 	t.Cleanup(p.hot.Close)
@@ -78,7 +78,7 @@ func newCachedPairThat(t *testing.T, cold told) *cachedPair {
 	return p
 }
 
-func (*cachedPair) run(t *testing.T, run func(context.Context)) {
+func (*cachedTiers) run(t *testing.T, run func(context.Context)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { run(ctx); close(done) }()
@@ -86,7 +86,7 @@ func (*cachedPair) run(t *testing.T, run func(context.Context)) {
 }
 
 // at is a query as it is asked some time after the first, for so many hours.
-func (p *cachedPair) at(t *testing.T, later, span time.Duration, more url.Values) asking {
+func (p *cachedTiers) at(t *testing.T, later, span time.Duration, more url.Values) asking {
 	t.Helper()
 	end := p.now.Add(later)
 	parameters := url.Values{"query": {"up"}, "start": {promapi.FormatTime(end.Add(-span))}, "end": {promapi.FormatTime(end)}, "step": {"60"}}
@@ -96,14 +96,14 @@ func (p *cachedPair) at(t *testing.T, later, span time.Duration, more url.Values
 	request, err := promapi.NewRequest(promapi.QueryRange, "/api/v1/query_range", parameters, end)
 	require.NoError(t, err)
 	return asking{
-		Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: p.both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second,
+		Request: request, Hot: p.hotClient, Cold: p.coldClient, Catalog: p.both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second,
 		Freshness: 10 * time.Minute, engine: p.engine, Strategy: tier.StrategySplit,
 		Cache: p.cache, Scope: "a", OnUse: func(use CacheUse) { p.uses = append(p.uses, use) },
 	}
 }
 
 // do asks and compares with what one server would have answered.
-func (p *cachedPair) do(t *testing.T, query asking) *Response {
+func (p *cachedTiers) do(t *testing.T, query asking) *Response {
 	t.Helper()
 	response, err := do(t.Context(), query)
 	require.NoError(t, err)
@@ -113,15 +113,15 @@ func (p *cachedPair) do(t *testing.T, query asking) *Response {
 }
 
 // warm asks until the answer is kept.
-func (p *cachedPair) warm(t *testing.T, query asking) {
+func (p *cachedTiers) warm(t *testing.T, query asking) {
 	t.Helper()
 	require.Eventually(t, func() bool { return p.do(t, query).Cache.Result == CacheHit }, 10*time.Second, 5*time.Millisecond, "it is never kept")
 }
 
-func (p *cachedPair) asked() (hot, cold int) { return len(p.hot.Requests()), len(p.cold.Requests()) }
+func (p *cachedTiers) asked() (hot, cold int) { return len(p.hot.Requests()), len(p.cold.Requests()) }
 
-func TestWhatCannotChangeComesFromTheCache(t *testing.T) {
-	p := newCachedPair(t)
+func TestStepCache_ServesStepsThatCannotChange(t *testing.T) {
+	p := newCachedTiers(t)
 	first := p.do(t, p.at(t, 0, 4*time.Hour, nil))
 	require.Equal(t, []any{CacheMiss, 0, 241}, []any{first.Cache.Result, first.Cache.Cached, first.Cache.Steps})
 	p.warm(t, p.at(t, 0, 4*time.Hour, nil))
@@ -141,8 +141,8 @@ func TestWhatCannotChangeComesFromTheCache(t *testing.T) {
 	require.NotEmpty(t, p.uses)
 }
 
-func TestARoutedQueryUsesTheCacheToo(t *testing.T) {
-	p := newCachedPair(t)
+func TestStepCache_ServesRoutedQueries(t *testing.T) {
+	p := newCachedTiers(t)
 	ask := func(later time.Duration) asking {
 		query := p.at(t, later, 4*time.Hour, url.Values{"limit": {"5"}})
 		query.Strategy = tier.StrategyRoute
@@ -157,8 +157,8 @@ func TestARoutedQueryUsesTheCacheToo(t *testing.T) {
 	require.Empty(t, p.hot.Requests())
 }
 
-func TestWhatTheKeyHolds(t *testing.T) {
-	p := newCachedPair(t)
+func TestStepCache_KeyHoldsWhatChangesValues(t *testing.T) {
+	p := newCachedTiers(t)
 	p.warm(t, p.at(t, 0, 4*time.Hour, nil))
 	for name, change := range map[string]func() asking{
 		"another query":     func() asking { return p.at(t, 0, 4*time.Hour, url.Values{"query": {"up "}}) },
@@ -185,8 +185,8 @@ func TestWhatTheKeyHolds(t *testing.T) {
 	require.Equal(t, CacheMiss, p.do(t, p.at(t, time.Minute, 4*time.Hour, frozen)).Cache.Result)
 }
 
-func TestTheCallerCanPassTheCacheBy(t *testing.T) {
-	p := newCachedPair(t)
+func TestStepCache_CallerCanBypassIt(t *testing.T) {
+	p := newCachedTiers(t)
 	p.warm(t, p.at(t, 0, 4*time.Hour, nil))
 	query := p.at(t, 0, 4*time.Hour, nil)
 	query.NoRead = true
@@ -199,7 +199,7 @@ func TestTheCallerCanPassTheCacheBy(t *testing.T) {
 }
 
 // never asks, gives what should not be kept the time to be kept, and asks again.
-func (p *cachedPair) never(t *testing.T, ask func() asking) {
+func (p *cachedTiers) never(t *testing.T, ask func() asking) {
 	t.Helper()
 	for range 3 {
 		response, err := do(t.Context(), ask())
@@ -215,7 +215,7 @@ func (p *cachedPair) never(t *testing.T, ask func() asking) {
 }
 
 // probes waits for some probes of cold.
-func (p *cachedPair) probes(t *testing.T, count int) {
+func (p *cachedTiers) probes(t *testing.T, count int) {
 	t.Helper()
 	for range count {
 		checked := p.coldClient.Status().CheckedAt
@@ -223,9 +223,9 @@ func (p *cachedPair) probes(t *testing.T, count int) {
 	}
 }
 
-func TestWhatIsNeverKept(t *testing.T) {
+func TestStepCache_RejectsAnswersThatMayChange(t *testing.T) {
 	t.Run("an answer with a warning", func(t *testing.T) {
-		p := newCachedPair(t)
+		p := newCachedTiers(t)
 		p.cold.Handle(func(w http.ResponseWriter, request *http.Request) {
 			recorder := &recorded{header: http.Header{}}
 			steps("a")(recorder, request)
@@ -234,7 +234,7 @@ func TestWhatIsNeverKept(t *testing.T) {
 		p.never(t, func() asking { return p.at(t, 0, 4*time.Hour, nil) })
 	})
 	t.Run("an answer to which the gateway adds a warning", func(t *testing.T) {
-		p := newCachedPairThat(t, told{"/status/flags": `{"query.replica-label":"[replica]"}`})
+		p := newCachedTiersThat(t, told{"/status/flags": `{"query.replica-label":"[replica]"}`})
 		p.never(t, func() asking {
 			query := p.at(t, 0, 4*time.Hour, url.Values{"query": {"resets(up[5m])"}})
 			query.Forced = tier.Cold
@@ -242,7 +242,7 @@ func TestWhatIsNeverKept(t *testing.T) {
 		})
 	})
 	t.Run("an info that Thanos puts among the warnings is kept with the answer", func(t *testing.T) {
-		p := newCachedPair(t)
+		p := newCachedTiers(t)
 		info := `,"warnings":["PromQL info: metric might not be a counter"]}`
 		p.cold.Handle(func(w http.ResponseWriter, request *http.Request) {
 			recorder := &recorded{header: http.Header{}}
@@ -257,14 +257,17 @@ func TestWhatIsNeverKept(t *testing.T) {
 			return response.Cache.Result == CacheHit
 		}, 10*time.Second, 5*time.Millisecond)
 	})
+}
+
+func TestStepCache_RejectsAnswersThatMayBeIncomplete(t *testing.T) {
 	t.Run("an answer while a store is missing", func(t *testing.T) {
-		p := newCachedPair(t)
+		p := newCachedTiers(t)
 		p.stores.Store(strings.Replace(bothStores, `"lastError":null`, `"lastError":"gone"`, 1))
 		p.probes(t, 2)
 		p.never(t, func() asking { return p.at(t, 0, 4*time.Hour, nil) })
 	})
 	t.Run("an answer after which a store is missing", func(t *testing.T) {
-		p := newCachedPair(t)
+		p := newCachedTiers(t)
 		gone := strings.Replace(bothStores, `"lastError":null`, `"lastError":"gone"`, 1)
 		p.cold.Handle(func(w http.ResponseWriter, request *http.Request) {
 			steps("a", "gaps")(w, request)
@@ -277,18 +280,18 @@ func TestWhatIsNeverKept(t *testing.T) {
 		require.Equal(t, CacheMiss, p.do(t, p.at(t, 0, 4*time.Hour, nil)).Cache.Result)
 	})
 	t.Run("what is asked of other stores", func(t *testing.T) {
-		p := newCachedPair(t)
+		p := newCachedTiers(t)
 		p.warm(t, p.at(t, 0, 4*time.Hour, nil))
 		p.stores.Store(strings.Replace(bothStores, `"sidecar":[`, `"sidecar":[{"name":"c","lastError":null,"labelSets":[{"cluster":"c"}],"maxTime":9223372036854775807},`, 1))
 		p.probes(t, 2)
 		require.Equal(t, CacheMiss, p.do(t, p.at(t, 0, 4*time.Hour, nil)).Cache.Result)
 	})
 	t.Run("what reaches into the future", func(t *testing.T) {
-		p := newCachedPair(t)
+		p := newCachedTiers(t)
 		p.never(t, func() asking { return p.at(t, 0, 4*time.Hour, url.Values{"query": {"up offset -4h"}}) })
 	})
 	t.Run("what is fresh", func(t *testing.T) {
-		p := newCachedPair(t)
+		p := newCachedTiers(t)
 		query := func() asking {
 			query := p.at(t, 0, 4*time.Hour, nil)
 			query.Strategy, query.Freshness = tier.StrategyRoute, time.Hour
@@ -300,7 +303,7 @@ func TestWhatIsNeverKept(t *testing.T) {
 		require.Greater(t, cached, 3*60-5, "and the time in which cold may still be written to")
 	})
 	t.Run("what a source of cold has not told yet", func(t *testing.T) {
-		p := newCachedPair(t)
+		p := newCachedTiers(t)
 		p.stores.Store(strings.Replace(bothStores, `9223372036854775807`, fmt.Sprint(time.Now().Add(-2*time.Hour).UnixMilli()), 1))
 		p.probes(t, 2)
 		query := func() asking { return p.at(t, 0, 4*time.Hour, url.Values{"query": {`{job="x"}`}}) }
@@ -308,7 +311,7 @@ func TestWhatIsNeverKept(t *testing.T) {
 		require.LessOrEqual(t, p.do(t, query()).Cache.Cached, 2*60-10+1)
 	})
 	t.Run("what was put together from parts of which one had failed", func(t *testing.T) {
-		p := newCachedPair(t)
+		p := newCachedTiers(t)
 		p.hot.Handle(faketier.Status(503, ""))
 		query := p.at(t, 0, 4*time.Hour, nil)
 		response := p.do(t, query)

@@ -13,8 +13,8 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// withinDeadline bounds all attempts together, the body of the answer included,
-// and turns the failure of the last one into the error for the caller.
+// withinDeadline bounds all attempts together, body included, and turns the failure of
+// the last one into the error for the caller.
 func (e *Engine) withinDeadline(next handler) handler {
 	return func(ctx context.Context, a attempt) (*Response, error) {
 		started := time.Now()
@@ -38,7 +38,7 @@ func forCaller(ctx context.Context, err error, timeout time.Duration) error {
 		return err
 	}
 	inner := outer
-	for next, found := outer, true; found; next, found = errors.AsType[*CallError](inner.Err) {
+	for next, ok := outer, true; ok; next, ok = errors.AsType[*CallError](inner.Err) {
 		inner = next
 	}
 	return &CallError{Tier: outer.Tier, Reason: outer.Reason, Replica: outer.Replica, Err: explain(ctx, inner.Tier, inner.Err, timeout)}
@@ -54,9 +54,6 @@ func explain(ctx context.Context, name tier.Name, err error, timeout time.Durati
 	switch {
 	case errors.Is(err, errTooLarge):
 		return noMemory()
-	case errors.Is(err, upstream.ErrNotPrometheus):
-		return &promapi.Error{Status: http.StatusBadGateway, Type: promapi.ErrorUnavailable, Cause: err,
-			Message: fmt.Sprintf("the %s tier failed: %s", name, upstream.Describe(upstream.ErrNotPrometheus))}
 	case errors.As(err, &apiError):
 		return err
 	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled):

@@ -17,9 +17,8 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// decode changes an answer that has to be decoded for that: it gets the external
-// labels of hot, or is cut to a limit that cold ignores. What turns out to be no
-// answer while it is read counts as a failure of its tier.
+// decode adds the external labels of hot to an answer, or applies a limit that cold
+// ignores. An answer that turns out to be none is a failure of its tier.
 func (e *Engine) decode(next handler) handler {
 	return func(ctx context.Context, a attempt) (*Response, error) {
 		response, err := next(ctx, a)
@@ -33,24 +32,24 @@ func (e *Engine) decode(next handler) handler {
 	}
 }
 
-// change puts into the answer of one tier what it has to be changed by.
+// change is decode for an answer that has to be changed.
 func (r *Response) change(ctx context.Context) error {
-	envelope, held, err := r.read(ctx)
+	envelope, memory, err := r.read(ctx)
 	if err != nil {
 		return err
 	}
 	var answer *splice.Answer
 	if r.Tier == tier.Hot {
-		answer, err = r.plan.joined(held.acquireWithin(ctx), r.plan.source(r.Tier, envelope))
+		answer, err = r.plan.joined(memory.acquireWithin(ctx), r.plan.source(r.Tier, envelope))
 	} else {
 		answer, err = splice.LimitResult(envelope, r.plan.limit())
 	}
 	if err != nil {
-		held.release()
+		memory.release()
 		return notPrometheus(err)
 	}
 	answer.Warnings, answer.Infos = envelope.Warnings, envelope.Infos
-	r.setAnswer(answer, held)
+	r.setAnswer(answer, memory)
 	return nil
 }
 
@@ -82,18 +81,13 @@ func noMemory() error {
 	}
 }
 
-// read reads an answer as a whole, and returns the memory that it takes. It closes
-// the body. It returns the error of
-// the tier where the answer is one, upstream.ErrNotPrometheus where it is none
-// of the Prometheus API, and errTooLarge where the budget has no room for it.
-func (r *Response) read(ctx context.Context) (envelope *splice.Envelope, held *reservation, err error) {
+// read reads and closes the body, and returns the memory that it takes. It returns the
+// error that the answer is, upstream.ErrNotPrometheus for what is none of the Prometheus
+// API, and errTooLarge.
+func (r *Response) read(ctx context.Context) (envelope *splice.Envelope, memory *reservation, err error) {
 	defer func() { _ = r.Body.Close() }()
 	if r.Status >= http.StatusBadRequest {
-		body, err := r.plain()
-		if err != nil {
-			return nil, nil, err
-		}
-		text, err := readErrorText(body)
+		text, err := r.errorText()
 		if err != nil {
 			return nil, nil, err
 		}
@@ -102,27 +96,32 @@ func (r *Response) read(ctx context.Context) (envelope *splice.Envelope, held *r
 		}
 		return nil, nil, &upstream.StatusError{Status: r.Status}
 	}
-	held = &reservation{of: r.budget}
-	text, err := held.readBody(r)
+	memory = &reservation{of: r.budget}
+	text, err := memory.readBody(r)
 	if err == nil {
-		envelope, err = splice.ParseEnvelope(text, held.acquireWithin(ctx))
+		envelope, err = splice.ParseEnvelope(text, memory.acquireWithin(ctx))
 	}
 	if err != nil {
-		held.release()
+		memory.release()
 		return nil, nil, notPrometheus(err)
 	}
-	return envelope, held, nil
+	return envelope, memory, nil
 }
 
 // maxErrorBytes bounds the error of a tier that is read, in bytes.
 const maxErrorBytes = 64 << 10
 
-func readErrorText(body io.Reader) ([]byte, error) {
+// errorText returns the text of an answer that is an error, decompressed. It returns an
+// Error of the Prometheus API for other encodings.
+func (r *Response) errorText() ([]byte, error) {
+	body, err := r.plain()
+	if err != nil {
+		return nil, err
+	}
 	return io.ReadAll(io.LimitReader(body, maxErrorBytes))
 }
 
-// errorIn returns the error of the Prometheus API that an answer with such a
-// status holds; nil where it holds none.
+// errorIn returns the error of the Prometheus API in an answer; nil if there is none.
 func errorIn(status int, text []byte) *promapi.Error {
 	_, _, _, err := promapi.DecodeEnvelope(status, bytes.NewReader(text))
 	apiError, is := errors.AsType[*promapi.Error](err)
@@ -132,8 +131,7 @@ func errorIn(status int, text []byte) *promapi.Error {
 	return apiError
 }
 
-// notPrometheus gives the error for an answer that turned out to be none the
-// form of one that is seen to be none at once.
+// notPrometheus wraps the error of an invalid answer in upstream.ErrNotPrometheus.
 func notPrometheus(err error) error {
 	if errors.Is(err, splice.ErrNoMatrix) {
 		return fmt.Errorf("%w: %w", upstream.ErrNotPrometheus, err)
@@ -141,16 +139,15 @@ func notPrometheus(err error) error {
 	return err
 }
 
-// setAnswer puts another body into the answer, with the memory that it takes
-// until it is closed.
-func (r *Response) setAnswer(answer *splice.Answer, held ...*reservation) {
+// setAnswer replaces the body. Closing it releases the memory.
+func (r *Response) setAnswer(answer *splice.Answer, memory ...*reservation) {
 	if answer.Truncated {
 		answer.Warnings = append(answer.Warnings, promapi.TruncatedWarning)
 	}
 	r.setHeader()
 	r.ContentLength = -1
 	r.Body = &endingBody{io.NopCloser(answer.Reader()), func() {
-		for _, memory := range held {
+		for _, memory := range memory {
 			memory.release()
 		}
 	}}
@@ -193,25 +190,23 @@ func (p *Plan) joined(acquire splice.Acquire, sources ...splice.Source) (*splice
 // JSON: see TestResponse_DecodedValuesTakeNoMoreThanIsAcquired.
 const valueFactor = 16
 
-// Decode reads the answer to a query as a whole, and leaves the body to be
-// closed. It returns an Error of the Prometheus API: that of the tier, or 503
-// where limits.decoded_memory has no room for the answer or the time is over,
-// or 502 where the tier broke off or its answer is none.
+// Decode reads the answer to a query, and does not close the body. It returns an Error
+// of the Prometheus API: that of the tier, 503 if limits.decoded_memory has no room or
+// the time is over, or 502 if the tier failed.
 func (r *Response) Decode(ctx context.Context) (*promapi.Answer, error) {
-	body, err := r.plain()
-	if err != nil {
-		return nil, err
-	}
+	memory := &reservation{of: r.budget}
+	defer memory.release()
+	var text []byte
+	var err error
 	if r.Status >= http.StatusBadRequest {
-		return promapi.DecodeAnswer(r.Status, io.LimitReader(body, maxErrorBytes))
+		text, err = r.errorText()
+	} else if text, err = memory.readBody(r); err == nil {
+		err = memory.acquireWithin(ctx)(valueFactor * int64(len(text)))
 	}
-	held := &reservation{of: r.budget}
-	defer held.release()
-	text, err := held.read(body, -1)
-	if err == nil {
-		err = held.acquireWithin(ctx)(valueFactor * int64(len(text)))
-	}
+	var apiError *promapi.Error
 	switch {
+	case errors.As(err, &apiError):
+		return nil, err
 	case errors.Is(err, errTooLarge):
 		return nil, noMemory()
 	case errors.Is(err, context.DeadlineExceeded):

@@ -2,9 +2,11 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"io"
+	"mime"
 	"net/http"
 	"strconv"
 	"strings"
@@ -12,15 +14,14 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
-// An answer that has to be looked at while it passes is asked for in gzip, which
-// every Prometheus and Thanos speaks, where the client accepts it.
+// An answer that is read while it passes comes in gzip if the client accepts that: every
+// Prometheus and Thanos supports it.
 const (
 	encodingGzip  = "gzip"
 	encodingPlain = "identity"
 )
 
-// inEncoding returns the request with another Accept-Encoding. The request itself
-// is not changed.
+// inEncoding returns the request with another Accept-Encoding.
 func inEncoding(request *promapi.Request, encoding string) *promapi.Request {
 	changed := *request
 	changed.Header = request.Header.Clone()
@@ -30,19 +31,15 @@ func inEncoding(request *promapi.Request, encoding string) *promapi.Request {
 
 // acceptsGzip reports whether the Accept-Encoding of a request allows gzip (RFC
 // 9110, section 12.5.3).
-func acceptsGzip(header http.Header) bool {
-	accepted := false
+func acceptsGzip(header http.Header) (accepted bool) {
 	for part := range strings.SplitSeq(strings.Join(header.Values("Accept-Encoding"), ","), ",") {
-		name, parameters, _ := strings.Cut(part, ";")
-		name = strings.TrimSpace(name)
-		if !strings.EqualFold(name, encodingGzip) && name != "*" {
+		name, parameters, err := mime.ParseMediaType(part)
+		if err != nil || (name != encodingGzip && name != "*") {
 			continue
 		}
-		_, quality, found := strings.Cut(parameters, "=")
-		number, err := strconv.ParseFloat(strings.TrimSpace(quality), 64)
-		accepted = !found || (err == nil && number > 0)
-		if name != "*" {
-			return accepted
+		quality, err := strconv.ParseFloat(cmp.Or(parameters["q"], "1"), 64)
+		if accepted = err == nil && quality > 0; name != "*" {
+			break
 		}
 	}
 	return accepted
@@ -50,10 +47,7 @@ func acceptsGzip(header http.Header) bool {
 
 // encoding is the content encoding of the answer.
 func (r *Response) encoding() string {
-	if encoding := strings.ToLower(r.Header.Get("Content-Encoding")); encoding != "" {
-		return encoding
-	}
-	return encodingPlain
+	return cmp.Or(strings.ToLower(r.Header.Get("Content-Encoding")), encodingPlain)
 }
 
 // plain returns the body, decompressed.
@@ -76,9 +70,8 @@ func unzip(body io.Reader) (io.Reader, error) {
 	return unzipped, nil
 }
 
-// zippedBody is a body that is compressed while it is read. What has come in goes
-// out at once. An error of the source is returned, and ends the body without the
-// mark of its end.
+// zippedBody compresses a body while it is read, and passes on what has arrived. A
+// truncated source stays truncated: it gets no gzip trailer.
 type zippedBody struct {
 	source io.Reader
 	out    bytes.Buffer

@@ -62,11 +62,11 @@ func TestDo_AnswersThatAreLookedAtStayCompressed(t *testing.T) {
 		"hot has nothing":   {compressed(t, empty), tier.Cold, tier.ReasonHotEmpty},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, both := learnedPair(t, told{"/label/__name__": `["up"]`}, told{})
+			p, both := learnedTiers(t, told{"/label/__name__": `["up"]`}, told{})
 			p.hot.Handle(test.hot)
 			p.cold.Handle(compressed(t, text))
 			query := p.query(t, url.Values{"query": {`up{job="x"}`}})
-			query.Pair = both
+			query.Catalog = both
 			query.Request.Header.Set("Accept-Encoding", "gzip, deflate, br, zstd")
 			response, err := do(t.Context(), query)
 			require.NoError(t, err)
@@ -111,7 +111,7 @@ func TestResponse_IsEmptyPassesOnWhatItCannotRead(t *testing.T) {
 var errBroken = errors.New("the connection broke")
 
 func TestDo_WarningsInACompressedAnswer(t *testing.T) {
-	p := newPair(t)
+	p := newTiers(t)
 	text := manySeries()
 	p.hot.Handle(compressed(t, text))
 	ask := func() (*Response, string, error) {
@@ -177,7 +177,7 @@ func TestZip_PassesOnWhatHasComeIn(t *testing.T) {
 }
 
 func TestWholeCache_KeepsCompressedAnswersPlain(t *testing.T) {
-	p := newWholePair(t)
+	p := newWholeTiers(t)
 	text := manySeries()
 	p.cold.Handle(compressed(t, text))
 	ask := func() (*Response, string) {
@@ -197,7 +197,7 @@ func TestWholeCache_KeepsCompressedAnswersPlain(t *testing.T) {
 	require.Equal(t, 700, response.Cache.Samples)
 }
 
-func TestAcceptsGzip(t *testing.T) {
+func TestAcceptsGzip_FollowsTheQuality(t *testing.T) {
 	for header, expected := range map[string]bool{
 		"": false, "gzip": true, "GZIP": true, "br, gzip": true, "br,zstd ,gzip ; q=0.5": true, "*": true, "*;q=0.1": true,
 		"gzip;q=0": false, "gzip;q=0.0, *": false, "*, gzip;q=0": false, "*;q=0, gzip": true, "br": false, "xgzip": false, "identity": false, "gzip;q=x": false,

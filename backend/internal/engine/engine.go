@@ -1,8 +1,7 @@
 // Package engine answers one query. It plans which tier answers what, then hands
-// the plan to a chain of steps. The last step asks one tier; the others decide
-// whom it asks and change its answer. The package knows tiers, not where they are
-// named, and imports nothing of the packages that serve requests or read
-// datasources.
+// the plan to a chain of steps. The last step queries one tier; the others choose
+// the tier and change its answer. The package knows tiers, not where they are
+// configured: it does not import packages that serve requests or read datasources.
 package engine
 
 import (
@@ -25,8 +24,7 @@ type Options struct {
 	Timeout time.Duration
 	// Freshness is how far back from now data may still change or come in.
 	Freshness time.Duration
-	// PieceBytes bounds the memory of answers that are put together from pieces, all
-	// queries together. Those of one datasource get a part of it: see
+	// PieceBytes bounds the memory of answers that are put together from pieces: see
 	// admission.ByteBudget.
 	PieceBytes int64
 	// Decoded is the budget for answers that are read as a whole; nil for no bound.
@@ -35,9 +33,9 @@ type Options struct {
 	Cache *cache.Cache
 	// Lifetime ends when nothing more is to be kept.
 	Lifetime context.Context //nolint:containedctx // Answers are kept after their query has ended.
-	// OnRetry is called before a further attempt with who is asked. It may be nil.
+	// OnRetry is called before a further attempt.
 	OnRetry func(Next)
-	// OnCacheUse is called with how each query has used the cache. It may be nil.
+	// OnCacheUse is called with how each query has used the cache.
 	OnCacheUse func(CacheUse)
 }
 
@@ -45,10 +43,9 @@ type Options struct {
 type Engine struct {
 	options Options
 	// handle answers a query by all steps, and handleOne one that one tier answers
-	// as a whole.
+	// as a whole: then there are fewer steps to follow.
 	handle, handleOne handler
-	// pieceBudget bounds the memory of pieces, and unjoinable says why a query could
-	// not be put together from them, by Plan.pieceKey.
+	// unjoinable says why a query could not be put together, by Plan.pieceKey.
 	pieceBudget *admission.ByteBudget
 	unjoinable  *lru.Cache[string, unjoinable]
 }
@@ -66,24 +63,15 @@ type unjoinable struct {
 	at     time.Time
 }
 
-// unjoinableReason returns why a query could not be put together a short while
-// ago.
-func (e *Engine) unjoinableReason(key string) (reason string, found bool) {
-	known, found := e.unjoinable.Get(key)
-	return known.reason, found && time.Since(known.at) < unjoinableFor
+// unjoinableReason returns why a query could not be put together recently.
+func (e *Engine) unjoinableReason(key string) (reason string, ok bool) {
+	known, ok := e.unjoinable.Get(key)
+	return known.reason, ok && time.Since(known.at) < unjoinableFor
 }
 
 // New returns an Engine.
 func New(options Options) *Engine {
-	if options.OnRetry == nil {
-		options.OnRetry = func(Next) {}
-	}
-	if options.OnCacheUse == nil {
-		options.OnCacheUse = func(CacheUse) {}
-	}
-	e := &Engine{
-		options: options, pieceBudget: admission.NewByteBudget(options.PieceBytes),
-	}
+	e := &Engine{options: options, pieceBudget: admission.NewByteBudget(options.PieceBytes)}
 	// It returns an error for a size below one only. An expirable LRU would leave a
 	// goroutine behind.
 	e.unjoinable, _ = lru.New[string, unjoinable](unjoinableRemembered)
@@ -91,8 +79,8 @@ func New(options Options) *Engine {
 	return e
 }
 
-// handler answers a query by an attempt. Its error is a *CallError. The attempt
-// says whom the routing rules chose; a handler may make other attempts.
+// handler answers a query by the attempt that the routing rules chose, or by others. Its
+// error is a *CallError.
 type handler func(ctx context.Context, a attempt) (*Response, error)
 
 // step puts itself in front of a handler.

@@ -39,7 +39,7 @@ func (c *stackContext) Value(key any) any {
 }
 
 func TestDo_PassesTheStepsInTheirOrder(t *testing.T) {
-	p := newPair(t)
+	p := newTiers(t)
 	ctx := &stackContext{Context: t.Context()}
 	response, err := do(ctx, p.query(t, up))
 	require.NoError(t, err)

@@ -11,13 +11,14 @@ func (e *Engine) fallBack(next handler) handler {
 	return func(ctx context.Context, first attempt) (*Response, error) {
 		response, err := next(ctx, first)
 		if first.isFailure(ctx, err) {
-			return e.askOthers(ctx, next, first, err)
+			return e.tryOthers(ctx, next, first, err)
 		}
 		return response, err
 	}
 }
 
-func (e *Engine) askOthers(ctx context.Context, next handler, failed attempt, err error) (*Response, error) {
+// tryOthers is a function of its own because its loop moves variables to the heap.
+func (e *Engine) tryOthers(ctx context.Context, next handler, failed attempt, err error) (*Response, error) {
 	for a := range failed.others(ctx) {
 		e.options.OnRetry(a.next)
 		var response *Response
@@ -28,10 +29,9 @@ func (e *Engine) askOthers(ctx context.Context, next handler, failed attempt, er
 	return nil, err
 }
 
-// isFailure reports whether somebody else is asked after the error of an attempt.
-// Not so after an overload: passed on to the other tier, the load would take that
-// down too. Nor after an error of another attempt, which was made for an
-// inconclusive answer.
+// isFailure reports whether another attempt follows the error of this one. An overload
+// is not passed on to the other tier. The error may also be that of a retry on an
+// inconclusive answer, which has no further attempt.
 func (a attempt) isFailure(ctx context.Context, err error) bool {
 	if err == nil || isOverload(err) || ctx.Err() != nil {
 		return false

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
 
@@ -13,8 +14,8 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// finish makes the answer of a tier that of the gateway: it adds the warnings, and
-// gives errors the form that they have whichever tier was asked.
+// finish adds the warnings to an answer, and gives errors the words of Prometheus
+// whichever tier answered.
 func (e *Engine) finish(next handler) handler {
 	return func(ctx context.Context, a attempt) (*Response, error) {
 		response, err := next(ctx, a)
@@ -24,7 +25,7 @@ func (e *Engine) finish(next handler) handler {
 		case response.Status < http.StatusBadRequest:
 			err = response.addWarnings(acceptsGzip(a.plan.query.Request.Header))
 		case response.isAnsweredLocally():
-			err = response.answerLocally()
+			response.answerLocally()
 		default:
 			err = response.translateError(ctx)
 		}
@@ -55,22 +56,18 @@ func (r *Response) addWarnings(compressed bool) error {
 	} else {
 		r.Header.Del("Content-Encoding")
 	}
-	r.Header.Del("Content-Length")
-	r.Header.Del("ETag")
 	r.ContentLength = -1
 	r.readFrom(changed)
 	return nil
 }
 
-// translateError gives an error of a tier the form that it has whichever tier
-// was asked.
+// translateError gives an error of a tier the words of Prometheus.
 func (r *Response) translateError(ctx context.Context) error {
 	r.Warnings = nil
-	body, err := r.plain()
-	if err != nil {
-		return nil //nolint:nilerr // In an encoding that is not read here, it is passed on as it is.
+	text, err := r.errorText()
+	if _, isEncoded := errors.AsType[*promapi.Error](err); isEncoded {
+		return nil // In an encoding that is not read here, it is passed on as it is.
 	}
-	text, err := readErrorText(body)
 	if err != nil {
 		return err
 	}
@@ -81,12 +78,12 @@ func (r *Response) translateError(ctx context.Context) error {
 		return nil
 	}
 	translated := *apiError
-	if apiError.Status == http.StatusUnprocessableEntity && isTimeout(apiError.Message) {
+	if apiError.Status == http.StatusUnprocessableEntity && (strings.Contains(apiError.Message, "context deadline exceeded") || strings.Contains(apiError.Message, "query timed out")) {
 		translated.Status, translated.Type = http.StatusServiceUnavailable, promapi.ErrorTimeout
 		translated.Message = "query timed out in expression evaluation"
 	}
-	if err := selectorError(request); err != nil {
-		translated = *asSelectorError(request.Endpoint, err)
+	if err, _ := selectorError(request); err != nil {
+		translated = *err
 	} else if apiError.Status == http.StatusBadRequest && r.plan.traits().Evaluates() {
 		translated.Message = r.queryError(ctx, apiError.Message)
 	}
@@ -122,25 +119,17 @@ func (r *Response) queryError(ctx context.Context, message string) string {
 // askForError asks a tier that refuses a rewritten query what it says of the
 // query as it was written. Where it says nothing, the given message stays.
 func (a attempt) askForError(ctx context.Context, message string) string {
+	request := a.request.With(url.Values{"query": a.plan.query.Request.Parameters["query"]})
 	//nolint:bodyclose // The Response holds the body, which is closed below.
-	answer, err := a.plan.tier(a.Tier).Do(ctx, inEncoding(a.plan.query.Request, encodingPlain), a.callOptions())
+	answer, err := a.plan.tier(a.Tier).Do(ctx, inEncoding(request, encodingPlain), &a.plan.callOptions)
 	if err != nil {
 		return message
 	}
 	response := &Response{Status: answer.StatusCode, Header: answer.Header, Body: answer.Body}
 	defer func() { _ = response.Body.Close() }()
-	body, err := response.plain()
-	if err != nil {
-		return message
-	}
-	text, err := readErrorText(body)
+	text, err := response.errorText()
 	if apiError := errorIn(response.Status, text); err == nil && apiError != nil && apiError.Status == http.StatusBadRequest {
 		return apiError.Message
 	}
 	return message
-}
-
-// isTimeout knows the words in which a tier says that the time was too short.
-func isTimeout(message string) bool {
-	return strings.Contains(message, "context deadline exceeded") || strings.Contains(message, "query timed out")
 }

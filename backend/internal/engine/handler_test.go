@@ -23,15 +23,15 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
 
-// pair is a hot and a cold tier, both probed.
-type pair struct {
+// tiers are a hot and a cold tier, both probed.
+type tiers struct {
 	hot, cold             *faketier.Tier
 	hotClient, coldClient *catalog.Tier
 }
 
-func newPair(t *testing.T) *pair {
+func newTiers(t *testing.T) *tiers {
 	t.Helper()
-	p := &pair{hot: faketier.New(), cold: faketier.New()}
+	p := &tiers{hot: faketier.New(), cold: faketier.New()}
 	t.Cleanup(p.hot.Close)
 	t.Cleanup(p.cold.Close)
 	p.hotClient = probed(t, tier.Hot, p.hot.URL)
@@ -68,7 +68,7 @@ func request(t *testing.T, parameters url.Values) *promapi.Request {
 	return made
 }
 
-func (p *pair) query(t *testing.T, parameters url.Values) asking {
+func (p *tiers) query(t *testing.T, parameters url.Values) asking {
 	t.Helper()
 	return asking{
 		Request: request(t, parameters), Hot: p.hotClient, Cold: p.coldClient, Threshold: 15 * time.Minute, Timeout: 10 * time.Second,
@@ -85,7 +85,7 @@ func body(t *testing.T, response *Response) string {
 	return string(text)
 }
 
-func TestHotFailsAndColdAnswers(t *testing.T) {
+func TestFallBack_ColdAnswersAfterHotFailed(t *testing.T) {
 	for name, fault := range map[string]http.HandlerFunc{
 		"502": faketier.Status(502, "bad gateway"), "503": faketier.Status(503, "unavailable"), "504": faketier.Status(504, "timeout"),
 		"hang": faketier.Hang,
@@ -94,7 +94,7 @@ func TestHotFailsAndColdAnswers(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newPair(t)
+			p := newTiers(t)
 			p.hot.Handle(fault)
 			p.cold.Handle(faketier.Status(200, faketier.Vector("7")))
 			query := p.query(t, up)
@@ -114,8 +114,8 @@ func TestHotFailsAndColdAnswers(t *testing.T) {
 	}
 }
 
-func TestNowIsTheSameForTheDecisionAndForEveryTry(t *testing.T) {
-	p := newPair(t)
+func TestPlan_EveryAttemptHasTheSameNow(t *testing.T) {
+	p := newTiers(t)
 	p.hot.Handle(faketier.Status(503, ""))
 	query := p.query(t, up)
 	// It waited somewhere on its way here.
@@ -135,8 +135,8 @@ func TestNowIsTheSameForTheDecisionAndForEveryTry(t *testing.T) {
 	require.Equal(t, []string{expected}, p.cold.Requests()[0].Parameters["time"], "the second try is at the same time")
 }
 
-func TestHotIsGone(t *testing.T) {
-	p := newPair(t)
+func TestFallBack_ColdAnswersForUnreachableHot(t *testing.T) {
+	p := newTiers(t)
 	p.hot.CloseClientConnections()
 	p.hot.Close()
 	response, err := do(t.Context(), p.query(t, up))
@@ -150,8 +150,8 @@ func TestHotIsGone(t *testing.T) {
 	require.NoError(t, response.Body.Close())
 }
 
-func TestBothTiersFail(t *testing.T) {
-	p := newPair(t)
+func TestDo_BothTiersFail(t *testing.T) {
+	p := newTiers(t)
 	p.hot.Handle(faketier.Status(503, ""))
 	p.cold.Handle(faketier.Hang)
 	query := p.query(t, up)
@@ -174,9 +174,9 @@ func requireError(t *testing.T, err error, status int, errorType promapi.ErrorTy
 	require.Equal(t, []any{status, errorType, message}, []any{apiError.Status, apiError.Type, apiError.Message})
 }
 
-func TestAnswersOfTheTierArePassedOnAsTheyAre(t *testing.T) {
+func TestDo_PassesAnswersOnUnchanged(t *testing.T) {
 	for _, status := range []int{200, 400, 403, 404, 405, 422, 429, 500} {
-		p := newPair(t)
+		p := newTiers(t)
 		p.hot.Handle(faketier.Status(status, "{}"))
 		response, err := do(t.Context(), p.query(t, up))
 		require.NoError(t, err)
@@ -186,7 +186,7 @@ func TestAnswersOfTheTierArePassedOnAsTheyAre(t *testing.T) {
 	}
 	// Where no other tier is left, these are passed on too.
 	for _, status := range []int{502, 503, 504} {
-		p := newPair(t)
+		p := newTiers(t)
 		p.cold.Handle(faketier.Status(status, "the words of the tier"))
 		query := p.query(t, up)
 		query.Forced = tier.Cold
@@ -198,7 +198,7 @@ func TestAnswersOfTheTierArePassedOnAsTheyAre(t *testing.T) {
 	}
 }
 
-func TestAnswersThatConcernTheGatewayOnly(t *testing.T) {
+func TestDo_HidesStatusesMeantForTheGateway(t *testing.T) {
 	redirect := func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Location", "http://secret.internal/")
 		w.WriteHeader(http.StatusFound)
@@ -207,14 +207,14 @@ func TestAnswersThatConcernTheGatewayOnly(t *testing.T) {
 		"the cold tier does not accept the gateway's credentials":               faketier.Status(401, ""),
 		"the cold tier answered with a redirect: configure the URL it leads to": redirect,
 	} {
-		p := newPair(t)
+		p := newTiers(t)
 		p.cold.Handle(fault)
 		query := p.query(t, up)
 		query.Hot = nil
 		_, err := do(t.Context(), query)
 		requireError(t, err, 502, promapi.ErrorUnavailable, message)
 	}
-	p := newPair(t)
+	p := newTiers(t)
 	p.hot.Handle(faketier.Status(401, ""))
 	response, err := do(t.Context(), p.query(t, up))
 	require.NoError(t, err)
@@ -222,8 +222,8 @@ func TestAnswersThatConcernTheGatewayOnly(t *testing.T) {
 	require.NoError(t, response.Body.Close())
 }
 
-func TestACutOffAnswerIsNoWholeOne(t *testing.T) {
-	p := newPair(t)
+func TestDo_TruncatedAnswerIsAnError(t *testing.T) {
+	p := newTiers(t)
 	p.hot.Handle(faketier.CutOff)
 	response, err := do(t.Context(), p.query(t, up))
 	require.NoError(t, err)
@@ -244,8 +244,8 @@ func zipped(t *testing.T, text string) []byte {
 	return buffer.Bytes()
 }
 
-func TestCompressedAnswersStayCompressed(t *testing.T) {
-	p := newPair(t)
+func TestDo_CompressedAnswersStayCompressed(t *testing.T) {
+	p := newTiers(t)
 	compressed := zipped(t, faketier.Vector("1"))
 	p.hot.Handle(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
@@ -268,7 +268,7 @@ func TestDo_WarningsAreAddedToAnyEncoding(t *testing.T) {
 		{"br", "identity", "", ""},
 		{"br", "identity", "gzip", ""}, // Although the gateway asked for none.
 	} {
-		p := newPair(t)
+		p := newTiers(t)
 		p.hot.Handle(func(w http.ResponseWriter, _ *http.Request) {
 			text := []byte(`{"status":"success","warnings":["its own"],"data":{"resultType":"vector","result":[]}}`)
 			if test.sent != "" {
@@ -295,7 +295,7 @@ func TestDo_WarningsAreAddedToAnyEncoding(t *testing.T) {
 		require.Contains(t, text, "the hot tier answered, whose data begins at ")
 	}
 
-	p := newPair(t)
+	p := newTiers(t)
 	p.hot.Handle(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Encoding", "br") })
 	query := p.query(t, url.Values{"query": {"up"}, "time": {"100"}})
 	query.Forced = tier.Hot
@@ -303,9 +303,9 @@ func TestDo_WarningsAreAddedToAnyEncoding(t *testing.T) {
 	requireError(t, err, 502, promapi.ErrorUnavailable, `the tier answered with content encoding "br" although none was asked for`)
 }
 
-func TestParametersThatOnlyColdKnows(t *testing.T) {
+func TestPlan_ParametersThatOnlyColdKnows(t *testing.T) {
 	for _, name := range coldParameters {
-		p := newPair(t)
+		p := newTiers(t)
 		query := p.query(t, url.Values{"query": {"up"}, name: {"true"}})
 		response, err := do(t.Context(), query)
 		require.NoError(t, err)
@@ -339,8 +339,8 @@ func TestParametersThatOnlyColdKnows(t *testing.T) {
 	}
 }
 
-func TestACallerThatGoesAwayCancelsTheTier(t *testing.T) {
-	p := newPair(t)
+func TestDo_CancelEndsTheCallOfTheTier(t *testing.T) {
+	p := newTiers(t)
 	asked, gone := make(chan struct{}), make(chan struct{})
 	p.hot.Handle(func(_ http.ResponseWriter, request *http.Request) {
 		close(asked)
@@ -356,8 +356,8 @@ func TestACallerThatGoesAwayCancelsTheTier(t *testing.T) {
 	require.True(t, p.hotClient.Status().Available, "that the caller went says nothing about the tier")
 }
 
-func TestClosingTheBodyEndsTheCall(t *testing.T) {
-	p := newPair(t)
+func TestResponse_CloseEndsTheCall(t *testing.T) {
+	p := newTiers(t)
 	gone := make(chan struct{})
 	p.hot.Handle(func(w http.ResponseWriter, request *http.Request) {
 		_, _ = w.Write([]byte("{"))
@@ -371,8 +371,8 @@ func TestClosingTheBodyEndsTheCall(t *testing.T) {
 	<-gone
 }
 
-func TestTheDeadlineCoversTheBody(t *testing.T) {
-	p := newPair(t)
+func TestDo_DeadlineCoversTheBody(t *testing.T) {
+	p := newTiers(t)
 	p.cold.Handle(func(w http.ResponseWriter, request *http.Request) {
 		_, _ = w.Write([]byte("{"))
 		_ = http.NewResponseController(w).Flush()
@@ -387,7 +387,7 @@ func TestTheDeadlineCoversTheBody(t *testing.T) {
 	require.NoError(t, response.Body.Close())
 }
 
-func TestWithoutATier(t *testing.T) {
+func TestDo_WithoutATierIsAnError(t *testing.T) {
 	_, err := do(t.Context(), asking{Request: request(t, up), Threshold: time.Minute, Timeout: time.Second})
 	requireError(t, err, 503, promapi.ErrorUnavailable, tier.ErrNoTier.Error())
 	require.False(t, errors.As(err, new(*CallError)))
@@ -395,8 +395,8 @@ func TestWithoutATier(t *testing.T) {
 
 // A tier may close a pooled connection at any moment; a POST that meets it is
 // sent again.
-func TestAClosedPooledConnectionIsNoFailure(t *testing.T) {
-	p := newPair(t)
+func TestDo_ClosedPooledConnectionIsNoFailure(t *testing.T) {
+	p := newTiers(t)
 	p.hot.Handle(func(w http.ResponseWriter, _ *http.Request) {
 		connection, buffer, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -414,8 +414,8 @@ func TestAClosedPooledConnectionIsNoFailure(t *testing.T) {
 	}
 }
 
-func TestMemoryForDecodedAnswersIsBounded(t *testing.T) {
-	p := newPair(t)
+func TestDo_MemoryOfDecodedAnswersIsBounded(t *testing.T) {
+	p := newTiers(t)
 	p.cold.Handle(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = fmt.Fprintf(w, `{"status":"success","data":{"resultType":"vector","result":[%s{"metric":{},"value":[1,"1"]}]}}`,
 			strings.Repeat(`{"metric":{"a":"b"},"value":[1,"1"]},`, 1000))

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -10,16 +11,12 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-const (
-	// emptyPeek bounds how much of an answer is read to see that it is empty, in
-	// bytes.
-	emptyPeek = 4 << 10
-	// zippedPeek bounds how much of a compressed one is.
-	zippedPeek = 16 << 10
-)
+// emptyPeek bounds how much of an answer is read to see that it is empty, in bytes,
+// and how much that is when it is decompressed.
+const emptyPeek = 4 << 10
 
-// retryOnInconclusive asks the other tier where an answer says nothing. The first
-// answer counts, unread, where the other tier has none either.
+// retryOnInconclusive queries the other tier if an answer is inconclusive. If that fails,
+// the first answer counts.
 func (e *Engine) retryOnInconclusive(next handler) handler {
 	return func(ctx context.Context, a attempt) (*Response, error) {
 		response, err := next(ctx, a)
@@ -52,10 +49,9 @@ func otherThan(name tier.Name) tier.Name {
 	return tier.Cold
 }
 
-// inconclusive returns the reason for which the other tier is asked after an
-// answer: hot failed on a query that was rewritten for it, the tier does not know
-// the endpoint, or hot has nothing and was only assumed to have everything. It is
-// empty where the answer counts.
+// inconclusive returns the reason to query the other tier: hot failed on a rewritten
+// query, the tier does not know the endpoint, or hot has nothing and was only assumed
+// to have everything. It is empty if the answer counts.
 func (a attempt) inconclusive(response *Response) tier.Reason {
 	p := a.plan
 	switch {
@@ -68,7 +64,7 @@ func (a attempt) inconclusive(response *Response) tier.Reason {
 	case isUnknown(response.Status) && p.traits().Routing.Has(promapi.Elsewhere):
 		return tier.ReasonOnlyTier
 	case a.FallbackOnEmpty && response.Status < http.StatusMultipleChoices && response.isEmpty():
-		p.replica.Pair.RememberEmpty(p.key)
+		p.replica.Catalog.RememberEmpty(p.key)
 		return tier.ReasonHotEmpty
 	}
 	return ""
@@ -83,24 +79,22 @@ func isUnknown(status int) bool {
 // isEmpty reports whether the answer holds nothing. It looks at its start, and the
 // answer can still be read as it came in.
 func (r *Response) isEmpty() bool {
-	text := io.Reader(&startReader{body: r.started()})
-	var err error
-	switch r.encoding() {
-	case encodingPlain:
-	case encodingGzip:
-		if text, err = unzip(io.LimitReader(text, zippedPeek)); err != nil {
-			return false
-		}
-	default:
+	isCompressed := r.encoding() == encodingGzip
+	text, err := r.peek(1)
+	for len(text) < emptyPeek && err == nil && (isCompressed || promapi.MayBeEmpty(text)) {
+		text, err = r.peek(len(text) + 1) // It waits for no more than it needs.
+	}
+	if !errors.Is(err, io.EOF) {
 		return false
 	}
-	// It reads for as long as this can be the start of an answer that holds nothing, so
-	// that the others are not held up.
-	start := make([]byte, 0, emptyPeek)
-	for err == nil && len(start) < emptyPeek && promapi.MayBeEmpty(start) {
-		var n int
-		n, err = text.Read(start[len(start):min(len(start)+512, emptyPeek)])
-		start = start[:len(start)+n]
+	if isCompressed {
+		unzipped, err := unzip(bytes.NewReader(text))
+		if err != nil {
+			return false
+		}
+		if text, err = io.ReadAll(io.LimitReader(unzipped, emptyPeek)); err != nil {
+			return false
+		}
 	}
-	return errors.Is(err, io.EOF) && promapi.IsEmpty(start)
+	return promapi.IsEmpty(text)
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// lookUpSteps looks up what the cache has of a range query that cold answers, or a
-// part of it. It returns nil where nothing of it may be kept.
-func (p *Plan) lookUpSteps(ctx context.Context, held *reservation) *lookup {
+// lookUpSteps looks up the steps of a range query that the cache has. It returns nil if
+// none of them may be kept.
+func (p *Plan) lookUpSteps(ctx context.Context, memory *reservation) *lookup {
 	steps := p.stepwise
 	if steps == nil {
 		return nil
@@ -34,17 +34,15 @@ func (p *Plan) lookUpSteps(ctx context.Context, held *reservation) *lookup {
 	phase := steps.grid.Start % steps.grid.Step
 	l.key = p.cacheKey(l.stores, timeParameters, steps.cold.String(), fmt.Sprint(steps.grid.Step), fmt.Sprint(phase), fmt.Sprint(steps.lead))
 	if !p.query.NoRead {
-		l.entry = l.get(ctx, held)
+		l.entry = l.get(ctx, memory)
 	}
 	return l
 }
 
-// timeParameters are those that the key holds in another form, or that change no
-// value: what the pieces are cut from and joined to.
+// timeParameters are in the key in another form, or change no value.
 var timeParameters = []string{"query", "start", "end", "step", "limit", "time", "timeout"}
 
-// pieces are what the answer is put together from: what the cache has, and the
-// steps that are missing.
+// pieces returns the steps that the cache has and those that are missing, in order.
 func (p *Plan) pieces(l *lookup) ([]*piece, error) {
 	grid := p.stepwise.grid
 	steps := grid.Len()
@@ -85,10 +83,10 @@ func (p *Plan) pieces(l *lookup) ([]*piece, error) {
 }
 
 const (
-	// fewSteps is how many steps more hot is asked for without a thought.
+	// fewSteps is how many more steps always come from hot.
 	fewSteps = 16
-	// fewNew is how many steps of cold the cache may lack: an entry that was
-	// written anew for each of them would cost more than to ask for them again.
+	// fewNew is how many steps of cold the cache may lack: to query them again costs
+	// less than to write the entry for each of them.
 	fewNew = 4
 )
 
@@ -99,7 +97,7 @@ func (l *lookup) keepSteps(pieces []*piece) {
 	}
 	grid := l.plan.stepwise.grid
 	var parts []*splice.Matrix
-	fresh, until, last := 0, -1, -1 // the steps that the cache lacks, the last one to keep, and the last one of the parts
+	fresh, until := 0, -1 // the steps that the cache lacks, and the last one to keep
 	for _, piece := range pieces {
 		if piece.from == tier.Hot {
 			break // Those of cold come first.
@@ -110,7 +108,7 @@ func (l *lookup) keepSteps(pieces []*piece) {
 		if until = min(piece.last, l.end-1); piece.first > until {
 			continue
 		}
-		parts, last = append(parts, piece.matrix), piece.last
+		parts = append(parts, piece.matrix)
 		if piece.from == tier.Cold {
 			fresh += until - piece.first + 1
 		}
@@ -118,40 +116,25 @@ func (l *lookup) keepSteps(pieces []*piece) {
 	if fresh == 0 || (l.entry != nil && fresh < min(fewNew, until/8)) {
 		return
 	}
-	entry := &cache.Entry{First: grid.At(0), Last: grid.At(until), Born: l.asked}
+	entry := &cache.Entry{First: grid.At(0), Last: grid.At(until), Born: l.askedAt}
 	if l.entry != nil && l.entry.Born.Before(entry.Born) {
 		entry.Born = l.entry.Born
 	}
-	text, err := textOf(parts...)
-	if err == nil && last > until {
-		// The newest steps of cold may still change.
-		var matrix *splice.Matrix
-		if matrix, err = splice.Parse(text, nil); err == nil {
-			err = matrix.Window(entry.First, entry.Last, grid.Step)
-		}
-		if err == nil {
-			text, err = textOf(matrix)
-		}
-	}
-	if err != nil {
+	// The newest steps of cold may still change. They are in the answer, but behind
+	// entry.Last, so that they are not read.
+	joined := splice.Join(parts, 0)
+	text := bytes.NewBuffer(make([]byte, 0, joined.Size()+bytes.MinRead))
+	if _, err := text.ReadFrom(joined.Reader()); err != nil {
 		return
 	}
-	entry.Answer = text
+	entry.Answer = text.Bytes()
 	l.put(entry, nil)
 }
 
-// textOf returns the answer that some pieces make together.
-func textOf(parts ...*splice.Matrix) ([]byte, error) {
-	joined := splice.Join(parts, 0)
-	text := bytes.NewBuffer(make([]byte, 0, joined.Size()+bytes.MinRead))
-	_, err := text.ReadFrom(joined.Reader())
-	return text.Bytes(), err
-}
-
-// usedSteps says how much of the answer came from the cache.
+// usedSteps returns how much of the answer came from the cache.
 func (p *Plan) usedSteps(l *lookup, pieces []*piece) CacheUse {
 	use := CacheUse{Result: CacheMiss, Steps: p.stepwise.grid.Len()}
-	uncached := 0 // steps that cold was asked for although they may be kept
+	uncached := 0 // steps of cold that may be kept
 	for _, piece := range pieces {
 		switch piece.from {
 		case "":
@@ -177,8 +160,7 @@ func (p *Plan) usedSteps(l *lookup, pieces []*piece) CacheUse {
 	return use
 }
 
-// isStepwiseAtCold reports whether a query goes to cold as a whole, and the cache
-// may have some of its steps.
+// isStepwiseAtCold reports whether cold answers the query, and the cache may have steps.
 func (p *Plan) isStepwiseAtCold() bool {
 	if !p.isCached() || p.Tier != tier.Cold || p.stepwise == nil {
 		return false

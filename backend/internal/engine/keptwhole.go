@@ -13,22 +13,15 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// headReach is how far back from now a Prometheus tells series and labels
-// without looking at times: what it has not written into a block yet, which is up
-// to three hours. Until then a name that has just come in shows up in older time
-// ranges, too.
+// headReach is how far back from now a Prometheus returns series and labels without
+// looking at times: its head block. A new name shows up in older time ranges, too.
 const headReach = 3 * time.Hour
 
-// aboutTheEvaluation are parameters that ask how a query was evaluated, which is
-// another answer each time.
+// aboutTheEvaluation are parameters whose answer differs with each evaluation.
 var aboutTheEvaluation = []string{"stats", "cost", "analyze", "explain"}
-
-// noPartOfWhole are the parameters that change no answer.
-var noPartOfWhole = []string{"timeout"}
 
 // keepWhole answers an instant query or a metadata request with fixed times from
 // the cache, or keeps the answer of cold. Only what the rules chose cold for is kept.
@@ -39,7 +32,7 @@ func (e *Engine) keepWhole(next handler) handler {
 			return next(ctx, a)
 		}
 		if l.entry != nil {
-			response := a.made(l.held.body(bytes.NewReader(l.entry.Answer)), int64(len(l.entry.Answer)))
+			response := a.made(l.memory.body(bytes.NewReader(l.entry.Answer)), int64(len(l.entry.Answer)))
 			response.Cache = a.plan.report(CacheUse{Result: CacheHit, Cached: 1, Steps: 1, Samples: int(l.entry.Samples)})
 			return response, nil
 		}
@@ -56,32 +49,30 @@ func (e *Engine) keepWhole(next handler) handler {
 // answer may not be kept.
 func (a attempt) lookUpWhole(ctx context.Context) *lookup {
 	p := a.plan
-	if !p.isCached() || p.replica.Pair == nil || a.Tier != tier.Cold || !a.followsRules() {
-		return nil
-	}
-	newest, found := p.newestOfWhole()
-	if !found {
+	if a.Tier != tier.Cold || !a.followsRules() {
 		return nil
 	}
 	l := p.lookup()
-	if l == nil || newest > l.until {
+	if l == nil {
 		return nil
 	}
-	l.key = p.cacheKey(l.stores, noPartOfWhole, "whole")
+	if newest, ok := p.newestOfWhole(); !ok || newest > l.until {
+		return nil
+	}
+	l.key = p.cacheKey(l.stores, []string{"timeout"}, "whole")
 	if p.query.NoRead {
 		return l
 	}
-	l.held = p.reserve()
-	if l.entry = l.get(ctx, l.held); l.entry == nil {
-		l.held.release()
+	l.memory = p.reserve()
+	if l.entry = l.get(ctx, l.memory); l.entry == nil {
+		l.memory.release()
 	}
 	return l
 }
 
-// newestOfWhole is up to when the answer to a request may change with what is
-// written, in milliseconds since the Unix epoch. found is false where the request
-// is none that is kept, names no start, or cannot be understood.
-func (p *Plan) newestOfWhole() (newest int64, found bool) {
+// newestOfWhole returns the newest time, in milliseconds since the Unix epoch, whose
+// samples can change the answer. ok is false for requests that are never kept.
+func (p *Plan) newestOfWhole() (newest int64, ok bool) {
 	request := p.query.Request
 	traits, times := request.Endpoint.Traits(), request.TimeRange
 	if traits.Caching != promapi.CachedWhole || slices.ContainsFunc(aboutTheEvaluation, func(name string) bool { return request.Parameters.Get(name) != "" }) {
@@ -93,16 +84,11 @@ func (p *Plan) newestOfWhole() (newest int64, found bool) {
 		}
 		return times.End.Add(headReach).UnixMilli(), true
 	}
-	query, err := promql.Parse(p.coldQuery())
+	extent, err := queryExtent(p.cold, p.lookback())
 	if err != nil {
 		return 0, false
 	}
-	extent, err := query.Extent(promql.Evaluation{Start: times.Start, End: times.End, LookbackDelta: p.lookback()})
-	if err != nil {
-		return 0, false
-	}
-	// A time that is not old, such as now where none is named, is not asked for
-	// again, whatever is read.
+	// The same recent time is hardly requested twice, whatever the query reads.
 	newest = times.End.UnixMilli()
 	if !extent.Nothing {
 		newest = max(newest, extent.Newest)
@@ -132,13 +118,13 @@ func (l *lookup) keepWhole(response *Response) {
 				return
 			}
 		}
-		entry := &cache.Entry{First: times.Start.UnixMilli(), Last: times.End.UnixMilli(), Born: l.asked, Answer: text}
+		entry := &cache.Entry{First: times.Start.UnixMilli(), Last: times.End.UnixMilli(), Born: l.askedAt, Answer: text}
 		l.put(entry, func(entry *cache.Entry) bool { return mayBeKeptWhole(endpoint, entry) })
 	}}
 }
 
-// unzipWithin decompresses an answer within the memory of the cache. It returns
-// nil where there is not enough, or what was copied is not the whole.
+// unzipWithin decompresses an answer within the memory of the cache. It returns nil if
+// that is not enough, or if the answer is truncated.
 func unzipWithin(cache *cache.Cache, text []byte) []byte {
 	unzipped, err := gzip.NewReader(bytes.NewReader(text))
 	if err != nil {
@@ -170,8 +156,8 @@ func mayBeKeptWhole(endpoint promapi.Endpoint, entry *cache.Entry) bool {
 	return true
 }
 
-// copiedBody keeps a copy of an answer while it is read, and hands it on when it
-// is closed. What is too large is not; what was broken off is no JSON.
+// copiedBody copies an answer while it is read, and hands the copy on when it is
+// closed, unless it is too large.
 type copiedBody struct {
 	io.ReadCloser
 	cache  *cache.Cache

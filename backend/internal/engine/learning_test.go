@@ -11,8 +11,8 @@ import (
 
 // Between two learnings, an hour apart, each probe of cold looks for metrics and
 // for sources that it did not have before.
-func TestWhatIsNewInColdIsNoticed(t *testing.T) {
-	p := newCachedPair(t)
+func TestPlan_NoticesNewMetricsInCold(t *testing.T) {
+	p := newCachedTiers(t)
 	before := p.both.Snapshot()
 	require.Equal(t, []any{2, 1}, []any{len(before.Knowledge.Sources), len(before.Knowledge.OtherNames)})
 	tell := func(names, stores string) {

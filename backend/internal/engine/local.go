@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"encoding/json"
-	"fmt"
 	"net/http"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -17,39 +15,25 @@ func (r *Response) isAnsweredLocally() bool {
 }
 
 // answerLocally answers format_query and parse_query with the gateway's own
-// parser.
-func (r *Response) answerLocally() error {
-	r.Warnings = nil
-	data, apiError := parseHere(r.plan.query.Request)
-	if apiError != nil {
-		r.setError(apiError)
-		return nil
-	}
-	text, err := json.Marshal(struct {
-		Status string `json:"status"`
-		Data   any    `json:"data"`
-	}{"success", data})
-	if err != nil {
-		return fmt.Errorf("write the answer: %w", err)
-	}
-	r.Status = http.StatusOK
-	r.setBody(text)
-	return nil
-}
-
-// parseHere returns the query formatted, or its tree.
-func parseHere(request *promapi.Request) (any, *promapi.Error) {
+// parser. Thanos and Prometheus 2 do not know parse_query.
+func (r *Response) answerLocally() {
+	request := r.plan.query.Request
 	query, formats := request.Parameters.Get("query"), request.Endpoint == promapi.FormatQuery
+	r.Warnings = nil
 	if isCostly, err := promql.Check(len(query), query); formats && (isCostly || err != nil) {
 		// The time that the printer takes grows with the cube of the operators.
-		return nil, promapi.BadData("the query is too large to be formatted by tierproxy: format its parts")
+		r.setError(promapi.BadData("the query is too large to be formatted by tierproxy: format its parts"))
+		return
 	}
 	parsed, err := promql.ParseStrictly(query)
-	switch {
-	case err != nil:
-		return nil, promapi.InvalidParameter("query", err)
-	case formats:
-		return parsed.Pretty(), nil
+	if err != nil {
+		r.setError(promapi.InvalidParameter("query", err))
+		return
 	}
-	return parsed.Describe(), nil
+	data := parsed.Describe
+	if formats {
+		data = func() any { return parsed.Pretty() }
+	}
+	r.Status = http.StatusOK
+	r.setJSON(map[string]any{"status": "success", "data": data()})
 }

@@ -16,11 +16,11 @@ import (
 )
 
 // What the gateway answers itself equals what Prometheus answers.
-func TestParseAndFormatWithoutATierThatCan(t *testing.T) {
+func TestDo_ParsesAndFormatsWithoutATierThatCan(t *testing.T) {
 	prometheus, err := embedded.Start(embedded.Options{Address: "127.0.0.1:0", Data: t.TempDir(), Retention: time.Hour})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, prometheus.Close()) })
-	p := newPair(t)
+	p := newTiers(t)
 	p.hot.Handle(faketier.Status(404, "404 page not found"))
 	p.cold.Handle(faketier.Status(404, "404 page not found"))
 	for _, text := range []string{

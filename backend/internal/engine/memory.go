@@ -10,16 +10,13 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
 )
 
-// errTooLarge is why an answer is not held: it, or those of other queries beside it,
-// take more memory than they may.
+// errTooLarge means that answers would take more memory than they may.
 var errTooLarge = errors.New("the answer is too large to be put together from pieces")
 
 const (
-	// firstRead is how much memory an answer of unknown length gets at first, in
-	// bytes.
-	firstRead = 64 << 10
-	// doubledUpTo is up to which size that memory is doubled, in bytes; from then on
-	// a quarter is added, so that little of it stays empty.
+	// firstRead is the first memory of an answer of unknown length, in bytes. It doubles
+	// up to doubledUpTo, then grows by a quarter, so that little stays empty.
+	firstRead   = 64 << 10
 	doubledUpTo = 1 << 20
 )
 
@@ -34,8 +31,7 @@ type reservation struct {
 	bytes atomic.Int64
 }
 
-// acquire adds to the reservation. It returns errTooLarge where there is not so
-// much memory.
+// acquire adds to the reservation. It returns errTooLarge if there is no room.
 func (r *reservation) acquire(bytes int64) error {
 	if !r.of.Acquire(bytes) {
 		return errTooLarge
@@ -47,8 +43,7 @@ func (r *reservation) acquire(bytes int64) error {
 // release gives everything back. It may be called more than once.
 func (r *reservation) release() { r.of.Release(r.bytes.Swap(0)) }
 
-// acquireWithin returns acquire for as long as the query lasts: it returns the
-// error of the context once that has ended.
+// acquireWithin returns acquire, which fails once the context has ended.
 func (r *reservation) acquireWithin(ctx context.Context) splice.Acquire {
 	return func(bytes int64) error {
 		if err := ctx.Err(); err != nil {
@@ -63,8 +58,7 @@ func (r *reservation) body(reader io.Reader) io.ReadCloser {
 	return &endingBody{io.NopCloser(reader), r.release}
 }
 
-// readBody reads the body of an answer, decompressed. It returns errTooLarge as
-// soon as it is too much.
+// readBody reads the body of an answer, decompressed. It returns the errors of acquire.
 func (r *reservation) readBody(response *Response) ([]byte, error) {
 	body, err := response.plain()
 	if err != nil {
@@ -74,12 +68,6 @@ func (r *reservation) readBody(response *Response) ([]byte, error) {
 	if body != io.Reader(response.Body) {
 		length = -1 // It is compressed.
 	}
-	return r.read(body, length)
-}
-
-// read reads everything. length is how much that will be, or -1. It returns
-// errTooLarge as soon as it is too much.
-func (r *reservation) read(body io.Reader, length int64) ([]byte, error) {
 	size := length + 1 // One more shows that it has ended.
 	if length < 0 {
 		size = firstRead

@@ -12,15 +12,12 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// Plan is a decision with everything that carrying it out takes. It is not changed
-// after it was made.
+// Plan is a decision with everything that carrying it out takes. It is immutable.
 type Plan struct {
 	tier.Decision
-	// Input is what the decision depends on: tier.Explain says what every rule
-	// makes of it.
+	// Input is what the decision depends on: see tier.Explain.
 	Input tier.Input
 	// Cut says where the query is cut; nil where it is not, and NotCut says why.
 	Cut    *tier.Cut
@@ -28,12 +25,11 @@ type Plan struct {
 
 	engine *Engine
 	query  Query
-	// replica is the server of hot that the plan is for, without one where there is
-	// no hot. others are those that can take its place, in the order in which they
-	// are asked.
-	replica Replica
-	others  []Replica
-	learned *catalog.Snapshot
+	// replica is the server of hot, empty without hot. others can take its place, in
+	// this order.
+	replica  Replica
+	others   []Replica
+	snapshot *catalog.Snapshot
 	// key identifies what the request selects: see keyOf.
 	key promql.Key
 	// routed is the decision for the query as a whole, also where it is cut.
@@ -42,11 +38,10 @@ type Plan struct {
 	// may not, and notStepwise says why.
 	stepwise    *stepwise
 	notStepwise error
-	// hot and cold are what goes to the tiers: the request itself, or one that
-	// makes the tier answer as is meant.
+	// hot and cold go to the tiers: the request itself, or a rewritten one.
 	hot, cold *promapi.Request
-	// hotOptions and coldOptions are what the calls depend on besides.
-	hotOptions, coldOptions upstream.CallOptions
+	// callOptions are what the calls depend on besides.
+	callOptions catalog.CallOptions
 	// added are the labels that the answer of hot lacks.
 	added map[string]string
 }
@@ -54,10 +49,7 @@ type Plan struct {
 // HotQuery returns the PromQL that hot would be sent.
 func (p *Plan) HotQuery() string { return p.hot.Parameters.Get("query") }
 
-func (p *Plan) coldQuery() string { return p.cold.Parameters.Get("query") }
-
-// Replica returns the name of the server of hot that the plan is for; empty where
-// hot is asked as a whole.
+// Replica returns the name of the server of hot; empty if hot has no replicas.
 func (p *Plan) Replica() string {
 	if p.replica.Hot == nil {
 		return ""
@@ -81,20 +73,15 @@ func (p *Plan) timeout() time.Duration {
 	return p.engine.options.Timeout
 }
 
-// Plan decides which tier is asked, and what. It asks no tier; it waits for
-// the first probe of tiers that no query has used before. It returns an Error
-// with status 503 when the datasource has no tier, and with status 400 for a
-// match[] that selects everything.
+// Plan decides which tier answers which request. It queries no tier, but waits for the
+// first probe of new ones. It returns an Error with status 503 if the datasource has no
+// tier, and with status 400 for a match[] that selects everything.
 //
-// Where hot has replicas, the first one that can answer without a warning
-// counts: what each of them covers depends on its own restarts.
-//
-// Where there is a choice, an instant query without a time is sent with the one
-// that the decision was made for. Otherwise a tier that evaluates it some moments
-// later could read samples that the decision did not count in, and a second attempt
-// others than the first.
+// It takes the first replica of hot that answers without a warning, because their
+// coverage differs. If there is a choice of tiers, an instant query without a time gets
+// the time of the decision: all attempts read the same samples.
 func (e *Engine) Plan(ctx context.Context, query Query) (*Plan, error) {
-	if err := refuse(query.Request); err != nil {
+	if err, selectsAll := selectorError(query.Request); selectsAll {
 		return nil, err
 	}
 	replicas := query.Datasource.Hot
@@ -109,7 +96,7 @@ func (e *Engine) Plan(ctx context.Context, query Query) (*Plan, error) {
 	}
 	for i := 1; i < len(replicas); i++ {
 		if !replicas[i].Hot.Status().Available {
-			continue // Nor is it waited for.
+			continue // Do not wait for it.
 		}
 		if plan, err := e.planOn(ctx, query, key, replicas, i); err == nil && plan.answersFromHot() {
 			return plan, nil
@@ -123,18 +110,18 @@ func (p *Plan) answersFromHot() bool {
 	return (p.Tier == tier.Hot || p.Cut != nil) && len(p.Warnings) == 0
 }
 
-// nothingLearned stands for what is known of a datasource with one tier.
-var nothingLearned = &catalog.Snapshot{}
+// emptySnapshot stands for what is known of a datasource with one tier.
+var emptySnapshot = &catalog.Snapshot{}
 
 // planOn plans for one of several replicas of hot.
 func (e *Engine) planOn(ctx context.Context, query Query, key promql.Key, replicas []Replica, i int) (*Plan, error) {
-	p := &Plan{engine: e, query: query, key: key, hot: query.Request, cold: query.Request, learned: nothingLearned}
+	p := &Plan{engine: e, query: query, key: key, hot: query.Request, cold: query.Request, snapshot: emptySnapshot}
 	if len(replicas) > 0 {
 		p.replica, p.others = replicas[i], slices.Concat(replicas[:i], replicas[i+1:])
 	}
 	p.waitForProbes(ctx)
-	if p.replica.Pair != nil {
-		p.learned = p.replica.Pair.Snapshot()
+	if p.replica.Catalog != nil {
+		p.snapshot = p.replica.Catalog.Snapshot()
 	}
 	p.prepare(ctx)
 	var err error
@@ -151,36 +138,27 @@ func (e *Engine) planOn(ctx context.Context, query Query, key promql.Key, replic
 	if p.isUnknownToThanos() && p.Tier != tier.Hot {
 		p.Warnings = append(p.Warnings, unknownToThanos)
 	}
-	p.setCallOptions()
-	return p, nil
-}
-
-func (p *Plan) setCallOptions() {
-	options := upstream.CallOptions{Caller: p.query.Caller, DetachOnCancel: p.query.DetachOnCancel, ConfinedTo: p.query.ConfinedTo}
-	p.hotOptions, p.coldOptions = options, options
-	p.hotOptions.Without = coldParameters
-	if p.Tier == tier.Both && p.query.Request.Endpoint == promapi.Rules {
-		p.coldOptions.Without = promapi.PagingParameters
-		p.hotOptions.Without = slices.Concat(coldParameters, promapi.PagingParameters)
+	if p.Tier == tier.Both {
+		p.hot, p.cold = p.hot.Without(promapi.PagingParameters...), p.cold.Without(promapi.PagingParameters...)
 	}
+	p.callOptions = catalog.CallOptions{Caller: query.Caller, DetachOnCancel: query.DetachOnCancel, ConfinedTo: query.ConfinedTo}
+	return p, nil
 }
 
 const unknownToThanos = "a label name with a slash cannot be asked of Thanos: values that only the cold tier has are missing"
 
-// isUnknownToThanos reports whether the label whose values are asked for has a
-// name that a path can hold only in the escaping of Prometheus, and cold is a
-// Thanos, which does not know it and answers with no values.
+// isUnknownToThanos reports whether a path can hold the requested label only in the
+// escaping of Prometheus, and cold is a Thanos, which returns no values for it.
 func (p *Plan) isUnknownToThanos() bool {
 	cold := p.query.Datasource.Cold
 	return strings.Contains(p.query.Request.Label, "/") && cold != nil && cold.Status().Stores != nil
 }
 
-// waitForProbes waits until the tiers are known, for a part of the time that there
-// is.
+// waitForProbes waits for the first probes, for a quarter of the timeout.
 func (p *Plan) waitForProbes(ctx context.Context) {
-	hot, cold, pair := p.replica.Hot, p.query.Datasource.Cold, p.replica.Pair
+	hot, cold, evidence := p.replica.Hot, p.query.Datasource.Cold, p.replica.Catalog
 	isKnown := func(t *catalog.Tier) bool { return t == nil || t.Probed() }
-	if isKnown(hot) && isKnown(cold) && (pair == nil || pair.Probed()) {
+	if isKnown(hot) && isKnown(cold) && (evidence == nil || evidence.Probed()) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout()/4)
@@ -190,8 +168,8 @@ func (p *Plan) waitForProbes(ctx context.Context) {
 			t.Wait(ctx)
 		}
 	}
-	if pair != nil {
-		pair.Wait(ctx)
+	if evidence != nil {
+		evidence.Wait(ctx)
 	}
 }
 
@@ -201,7 +179,7 @@ const timeToCompare = 100 * time.Millisecond
 
 // prepare gathers what the rules need, and what the tiers would be sent.
 func (p *Plan) prepare(ctx context.Context) {
-	request, datasource, pair := p.query.Request, p.query.Datasource, p.replica.Pair
+	request, datasource, evidence := p.query.Request, p.query.Datasource, p.replica.Catalog
 	now, traits := request.ReceivedAt, request.Endpoint.Traits()
 	p.Input = tier.Input{
 		Forced: p.query.Forced, ColdParameter: p.query.coldParameter(), Extent: extentOf(request, p.lookback()),
@@ -216,33 +194,32 @@ func (p *Plan) prepare(ctx context.Context) {
 	if p.replica.Hot != nil {
 		in.Hot = p.replica.Hot.State(now)
 	}
-	if pair == nil {
+	if evidence == nil {
 		if datasource.Cold != nil {
 			in.Cold = datasource.Cold.State(now)
 		}
 		in.Completeness, in.CompletenessWhy = tier.Complete, "there is no other tier"
 		return
 	}
-	in.Cold = pair.ColdState(now)
-	in.ScrapeInterval = max(in.ScrapeInterval, pair.ScrapeInterval())
+	in.Cold = evidence.ColdState(now)
+	in.ScrapeInterval = max(in.ScrapeInterval, evidence.ScrapeInterval())
 	comparing, cancel := context.WithTimeout(ctx, timeToCompare)
-	completeness, why, isUnderstood := p.learned.Knowledge.Completeness(comparing, p.key, func() ([]promql.Selector, error) { return selectorsOf(request) })
+	completeness, why, isUnderstood := p.snapshot.Knowledge.Completeness(comparing, p.key, func() ([]promql.Selector, error) { return selectorsOf(request) })
 	cancel()
 	in.Completeness, in.CompletenessWhy = completeness, why.For(in.Detailed)
-	if traits.Routing.Has(promapi.OwnAtEach) {
+	if traits.Routing.Has(promapi.PerServer) {
 		in.Completeness, in.CompletenessWhy = tier.Incomplete, "each tier tells of its own"
 	}
-	in.EmptyBefore = in.Completeness == tier.Assumed && pair.WasEmpty(p.key)
-	if p.learned.Knowledge != nil && isUnderstood {
+	in.EmptyBefore = in.Completeness == tier.Assumed && evidence.WasEmpty(p.key)
+	if p.snapshot.Knowledge != nil && isUnderstood {
 		p.relabel()
 	}
 	p.cold = p.explicitDefaults()
 }
 
-// lookback is the lookback delta of the request, or else of hot; zero where it is
-// not known.
+// lookback is the lookback delta of the request, or else of hot; zero if unknown.
 func (p *Plan) lookback() time.Duration {
-	return cmp.Or(max(p.query.Request.TimeRange.LookbackDelta, 0), p.learned.Hot.LookbackDelta)
+	return cmp.Or(max(p.query.Request.TimeRange.LookbackDelta, 0), p.snapshot.Hot.LookbackDelta)
 }
 
 // extentOf returns what a request reads at a tier with the given lookback delta;
@@ -251,15 +228,10 @@ func extentOf(request *promapi.Request, lookback time.Duration) promql.Extent {
 	times := request.TimeRange
 	switch request.Endpoint.Traits().Times {
 	case promapi.OneTime, promapi.EachStep:
-		query, err := promql.Parse(request.Parameters.Get("query"))
-		if err != nil {
-			return promql.UnknownExtent(times.Start, times.End)
+		if extent, err := queryExtent(request, lookback); err == nil {
+			return extent
 		}
-		extent, err := query.Extent(promql.Evaluation{Start: times.Start, End: times.End, Step: times.Step, LookbackDelta: lookback})
-		if err != nil {
-			return promql.UnknownExtent(times.Start, times.End)
-		}
-		return extent
+		return promql.UnknownExtent(times.Start, times.End)
 	case promapi.TimeBounds:
 		return promql.RangeExtent(times.Start, times.End)
 	case promapi.Now:
@@ -267,4 +239,14 @@ func extentOf(request *promapi.Request, lookback time.Duration) promql.Extent {
 	default:
 		return promql.Extent{Nothing: true}
 	}
+}
+
+// queryExtent is extentOf for a query. It returns an error if it cannot be parsed.
+func queryExtent(request *promapi.Request, lookback time.Duration) (promql.Extent, error) {
+	query, err := promql.Parse(request.Parameters.Get("query"))
+	if err != nil {
+		return promql.Extent{}, err
+	}
+	times := request.TimeRange
+	return query.Extent(promql.Evaluation{Start: times.Start, End: times.End, Step: times.Step, LookbackDelta: lookback})
 }

@@ -7,13 +7,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// Datasource is what a datasource is to the engine. It is not changed after it
-// was made, and serves any number of queries at once.
+// Datasource is what the engine needs of a datasource. It is immutable.
 type Datasource struct {
 	// Name names it: what its queries hold of a budget counts together.
 	Name string
@@ -21,7 +21,7 @@ type Datasource struct {
 	// where there is none. Cold is the cold tier; nil where there is none.
 	Hot  []Replica
 	Cold *catalog.Tier
-	// Threshold is the span from which on cold is asked.
+	// Threshold is the span from which on cold answers.
 	Threshold time.Duration
 	// Strategy says whether queries may be cut; empty means that they may not.
 	Strategy tier.Strategy
@@ -35,9 +35,8 @@ type Datasource struct {
 	QueryParams map[string]string
 	// Cached lets answers be kept.
 	Cached bool
-	// Scope is whose the kept answers are: everything that can change an answer of
-	// cold and is not part of the request, such as the datasource, its generation,
-	// the tenant and the credential.
+	// Scope identifies everything that can change an answer of cold and is not part of
+	// the request: the datasource, its generation, the tenant, the credential.
 	Scope string
 	// Detailed is set for callers who may see how the tiers are configured:
 	// warnings and explanations may then name external labels and sources.
@@ -48,8 +47,8 @@ type Datasource struct {
 type Replica struct {
 	// Hot is the server.
 	Hot *catalog.Tier
-	// Pair is what is known of it and cold together; nil where there is no cold.
-	Pair *catalog.Catalog
+	// Catalog is what is known of it and cold together; nil where there is no cold.
+	Catalog *catalog.Catalog
 	// Ready is what the cluster says of the server. It matters where there are
 	// several.
 	Ready bool
@@ -57,15 +56,14 @@ type Replica struct {
 
 // Query is one request with what belongs to it alone.
 type Query struct {
-	// Request is what is asked, and Datasource who is.
 	Request    *promapi.Request
 	Datasource *Datasource
 	// Forced is the tier that the caller asks for, or empty.
 	Forced tier.Name
 	// Caller is on whose behalf the query is made, and takes turns with others.
-	Caller promapi.Caller
-	// DetachOnCancel is set where nobody waits any more once the context is
-	// cancelled, as for a client that has gone: see upstream.CallOptions.
+	Caller admission.Caller
+	// DetachOnCancel is set if the end of the context means that the client has
+	// disconnected: see catalog.CallOptions.
 	DetachOnCancel bool
 	// ConfinedTo are the namespaces that the request is confined to; nil where it
 	// is not. ReadsNothing is set when none of the series that it selects is in
@@ -74,7 +72,7 @@ type Query struct {
 	ReadsNothing bool
 	// CacheControl is what the caller wants of the cache.
 	CacheControl
-	// OnPlanned is called once it is clear what the tiers are asked. It may be nil.
+	// OnPlanned is called after planning. It may be nil.
 	OnPlanned func()
 }
 
@@ -85,14 +83,13 @@ var coldParameters = []string{"dedup", "partial_response", "max_source_resolutio
 // its values instead.
 var variable = regexp.MustCompile(`\$(\w+|\{\w+(:\w+)?\})`)
 
-// coldParameter returns a parameter that only cold knows and that is not
-// merely one of the datasource's own, or nothing. If a parameter of the
-// datasource has a variable in it, any value is its own.
+// coldParameter returns a parameter that only cold knows, unless it repeats one of the
+// datasource. One with a variable in it matches any value.
 func (q *Query) coldParameter() string {
 	for _, name := range coldParameters {
-		own, isOwn := q.Datasource.QueryParams[name]
+		configured, isConfigured := q.Datasource.QueryParams[name]
 		for _, value := range q.Request.Parameters[name] {
-			if !isOwn || (value != own && !variable.MatchString(own)) {
+			if !isConfigured || (value != configured && !variable.MatchString(configured)) {
 				return name
 			}
 		}
@@ -103,22 +100,20 @@ func (q *Query) coldParameter() string {
 // maxPoints is how many points of each series Prometheus answers with at most.
 const maxPoints = 11_000
 
-// AnsweredHere reports whether the answer to the query is empty, so that no tier
-// is asked. Tiers are still asked for what they refuse, and for statistics.
+// AnsweredHere reports whether the query is known to read nothing, so that it goes to
+// no tier. Queries that tiers refuse and statistics still do.
 func (q Query) AnsweredHere() bool {
 	if !q.ReadsNothing || (len(q.Datasource.Hot) == 0 && q.Datasource.Cold == nil) {
 		return false
 	}
 	times := q.Request.TimeRange
 	hasTooManyPoints := times.Step > 0 && times.End.Sub(times.Start)/times.Step >= maxPoints
-	return !hasTooManyPoints && q.Request.Parameters.Get("stats") == "" && q.emptyData() != promapi.NoEmptyData
+	return !hasTooManyPoints && q.Request.Parameters.Get("stats") == "" && q.Request.Endpoint.Traits().EmptyData != promapi.NoEmptyData
 }
-
-func (q Query) emptyData() string { return q.Request.Endpoint.Traits().EmptyData }
 
 // emptyResponse returns the empty answer to the query.
 func (q Query) emptyResponse() *Response {
-	body := `{"status":"success","data":` + q.emptyData() + `}`
+	body := `{"status":"success","data":` + q.Request.Endpoint.Traits().EmptyData + `}`
 	return &Response{
 		Reason: tier.ReasonConfined, Status: http.StatusOK, Header: jsonHeader(),
 		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),

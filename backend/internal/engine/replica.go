@@ -2,8 +2,6 @@ package engine
 
 import (
 	"cmp"
-	"hash/fnv"
-	"io"
 	"slices"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
@@ -37,18 +35,12 @@ func (r Replica) class() (class int) {
 
 // weight is the hash of a request and the replica together. The highest one wins:
 // when a replica goes, only its own requests move, and they return with it.
-func (r Replica) weight(key promql.Key) uint64 {
-	hash := fnv.New64a()
-	_, _ = io.WriteString(hash, r.Hot.Replica()+"\x00"+string(key[:])) // It never fails.
-	// This spreads the bits: names that differ in one character have FNV hashes that
-	// differ in few.
-	sum := hash.Sum64()
-	sum ^= sum >> 33
-	sum *= 0xff51afd7ed558ccd
-	return sum ^ sum>>33
+func (r Replica) weight(key promql.Key) string {
+	hash := promql.KeyOf(r.Hot.Replica(), string(key[:]))
+	return string(hash[:])
 }
 
 // answers reports whether everything is known that a query on the replica takes.
 func (r Replica) answers() bool {
-	return r.Hot.Status().Available && r.Hot.Identity() != nil && (r.Pair == nil || r.Pair.Snapshot().Knowledge != nil)
+	return r.Hot.Status().Available && r.Hot.Identity() != nil && (r.Catalog == nil || r.Catalog.Snapshot().Knowledge != nil)
 }

@@ -32,7 +32,7 @@ func ordered(request *promapi.Request, replicas []Replica) []Replica {
 	return inOrder(replicas, keyOf(request))
 }
 
-func TestAQueryStaysOnItsReplica(t *testing.T) {
+func TestReplicas_QueryStaysOnItsReplica(t *testing.T) {
 	first := map[string]string{}
 	count := map[string]int{}
 	for i := range 300 {
@@ -66,7 +66,7 @@ func TestAQueryStaysOnItsReplica(t *testing.T) {
 	}
 }
 
-func TestAReplicaThatIsNotReadyComesLast(t *testing.T) {
+func TestReplicas_UnreadyReplicaComesLast(t *testing.T) {
 	for i := range 20 {
 		replicas := unprobed("p-0", "p-1", "p-2")
 		replicas[1].Ready = false
@@ -97,7 +97,7 @@ func probedReplica(t *testing.T, name, address string, retention time.Duration) 
 	return probedTier(t, address, catalog.TierOptions{Name: tier.Hot, Replica: name, TierSettings: catalog.TierSettings{Retention: retention}})
 }
 
-func TestAnotherReplicaAnswers(t *testing.T) {
+func TestReplicas_AnotherReplicaAnswersAfterAFailure(t *testing.T) {
 	require.Equal(t, tsdb.ErrClosing.Error(), closing)
 	for name, fault := range map[string]http.HandlerFunc{
 		"502": faketier.Status(502, "bad gateway"), "503": faketier.Status(503, "unavailable"), "504": faketier.Status(504, "timeout"),
@@ -131,7 +131,7 @@ func TestAnotherReplicaAnswers(t *testing.T) {
 }
 
 // Without a cold tier, a replica that counts as down is better than none.
-func TestAReplicaThatCountsAsDownIsAskedLast(t *testing.T) {
+func TestReplicas_ReplicaThatIsDownComesLast(t *testing.T) {
 	r := newReplicated(t, 2*time.Second)
 	r.first.Handle(faketier.Status(503, "is shutting down"))
 	r.query.Others[0].Hot.ReportFailure(io.ErrUnexpectedEOF)
@@ -143,7 +143,7 @@ func TestAReplicaThatCountsAsDownIsAskedLast(t *testing.T) {
 
 // The replica that holds all that is read is asked, whichever comes first; when
 // it fails, the other one answers, with a warning.
-func TestTheReplicaThatHoldsItAllIsAsked(t *testing.T) {
+func TestReplicas_ReplicaThatCoversTheExtentAnswers(t *testing.T) {
 	r := newReplicated(t, 2*time.Second)
 	r.query.Hot = probedReplica(t, "p-0", r.first.URL, time.Minute)
 	response, err := do(t.Context(), r.query)
@@ -159,7 +159,7 @@ func TestTheReplicaThatHoldsItAllIsAsked(t *testing.T) {
 	require.Contains(t, body(t, response), "what lies between is missing")
 }
 
-func TestAnErrorOfTheQueryIsAskedOnce(t *testing.T) {
+func TestReplicas_QueryErrorsAreNotRetried(t *testing.T) {
 	r := newReplicated(t, 2*time.Second)
 	r.first.Handle(faketier.Status(422, `{"status":"error","errorType":"execution","error":"many-to-many"}`))
 	response, err := do(t.Context(), r.query)
@@ -169,7 +169,7 @@ func TestAnErrorOfTheQueryIsAskedOnce(t *testing.T) {
 	require.Empty(t, r.second.Requests())
 }
 
-func TestAllReplicasFail(t *testing.T) {
+func TestReplicas_ColdAnswersAfterAllFailed(t *testing.T) {
 	r := newReplicated(t, 2*time.Second)
 	for _, each := range []*faketier.Tier{r.first, r.second} {
 		each.Handle(faketier.Status(503, "unavailable"))
@@ -184,7 +184,7 @@ func TestAllReplicasFail(t *testing.T) {
 
 // A union of both tiers is one even when a replica of hot fails: the next one is
 // asked for hot's part, and cold is not asked again.
-func TestAUnionTurnsToAnotherReplica(t *testing.T) {
+func TestUnite_TriesAnotherReplica(t *testing.T) {
 	lagging := told{"max(timestamp(up{": fmt.Sprintf(`{"resultType":"vector","result":[{"metric":{},"value":[1,"%d"]}]}`, time.Now().Add(-2*time.Hour).Unix())}
 	for part, data := range toldByThanos {
 		lagging[part] = data
@@ -223,7 +223,7 @@ func TestAUnionTurnsToAnotherReplica(t *testing.T) {
 				t.Cleanup(func() { cancel(); <-done })
 				both.Wait(t.Context())
 				require.Empty(t, both.Snapshot().Error)
-				replicas = append(replicas, Replica{Hot: hot, Pair: both})
+				replicas = append(replicas, Replica{Hot: hot, Catalog: both})
 			}
 			fakes[0].Handle(test.first)
 			if test.second != nil {
@@ -235,7 +235,7 @@ func TestAUnionTurnsToAnotherReplica(t *testing.T) {
 			made, err := promapi.NewRequest(promapi.LabelValues, "/api/v1/label/job/values", url.Values{"match[]": {"node_load1"}}, time.Now())
 			require.NoError(t, err)
 			response, err := do(t.Context(), asking{
-				Request: made, Hot: replicas[0].Hot, Pair: replicas[0].Pair, Others: replicas[1:], Cold: coldClient,
+				Request: made, Hot: replicas[0].Hot, Catalog: replicas[0].Catalog, Others: replicas[1:], Cold: coldClient,
 				Threshold: time.Minute, Timeout: 2 * time.Second,
 			})
 			require.Len(t, cold.Requests(), 1, "cold is asked once")

@@ -12,22 +12,20 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// Response is the answer to a query, its body unread: that of a tier, or one that
-// was made here of the answers of tiers and the cache.
+// Response is the answer to a query, its body unread: that of a tier, or one made of
+// the answers of tiers and the cache.
 type Response struct {
-	// Tier and Reason say who answered and why. Tier is empty where no tier was
-	// asked.
+	// Tier and Reason say who answered and why. Tier is empty if no tier was queried.
 	Tier   tier.Name
 	Reason tier.Reason
-	// Replica is the name of the server of hot that answered; empty where hot is
-	// asked as a whole, or cold answered.
+	// Replica is the name of the server of hot that answered; empty if cold answered,
+	// or hot has no replicas.
 	Replica string
 	// Warnings are those that the gateway has put into the body.
 	Warnings []string
-	// Status, Header and Body are the answer. Where nothing had to be changed they
-	// are as the tier gave them, and the body is not decompressed. Reading it
-	// returns an error when the tier or the deadline cut it off. Close ends the
-	// upstream call.
+	// Status, Header and Body are as the tier sent them, compressed or not, unless they
+	// had to be changed. Reading returns an error if the tier or the deadline truncates
+	// the body. Close ends the upstream call.
 	Status int
 	Header http.Header
 	Body   io.ReadCloser
@@ -62,8 +60,7 @@ type CallError struct {
 	// Tier and Reason are those of the attempt that failed.
 	Tier   tier.Name
 	Reason tier.Reason
-	// Replica is the name of the server of hot that was asked last; empty where hot
-	// is asked as a whole, or cold was asked.
+	// Replica is as in Response.
 	Replica string
 	// Err is an Error of the Prometheus API.
 	Err error
@@ -105,17 +102,19 @@ func (r *Response) setBody(text []byte) {
 // setHeader makes the header that of a JSON text that was written here.
 func (r *Response) setHeader() {
 	r.Header = r.Header.Clone()
-	for _, name := range []string{"Content-Encoding", "Content-Length", "ETag"} {
-		r.Header.Del(name)
-	}
+	r.Header.Del("Content-Encoding")
 	r.Header.Set("Content-Type", "application/json")
 }
 
 // setError puts an error in place of the answer.
 func (r *Response) setError(apiError *promapi.Error) {
-	// Strings can always be encoded.
-	text, _ := json.Marshal(map[string]string{"status": "error", "errorType": string(apiError.Type), "error": apiError.Message})
 	r.Status = apiError.Status
+	r.setJSON(map[string]any{"status": "error", "errorType": apiError.Type, "error": apiError.Message})
+}
+
+// setJSON puts an answer of the gateway itself in place of the body.
+func (r *Response) setJSON(answer map[string]any) {
+	text, _ := json.Marshal(answer) // What is parsed or read from JSON can be encoded.
 	r.setBody(text)
 }
 

@@ -13,10 +13,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// relabel makes hot answer with the external labels that its series carry in
-// cold.
+// relabel makes hot answer with the external labels that its series have in cold.
 func (p *Plan) relabel() {
-	request, knowledge := p.query.Request, p.learned.Knowledge
+	request, knowledge := p.query.Request, p.snapshot.Knowledge
 	added, traits := knowledge.InjectedLabels, request.Endpoint.Traits()
 	if len(added) == 0 || traits.External == promapi.NoExternal || traits.External == 0 {
 		return
@@ -27,12 +26,13 @@ func (p *Plan) relabel() {
 	}
 	if err != nil {
 		p.hot, p.added = request, nil
-		p.Input.Unlabelled = tier.Note{Detail: firstLine(err), Public: promql.ErrNotRewritable.Error()}.For(p.Input.Detailed)
+		line, _, _ := strings.Cut(err.Error(), "\n")
+		p.Input.Unlabelled = tier.Note{Detail: line, Public: promql.ErrNotRewritable.Error()}.For(p.Input.Detailed)
 	}
 }
 
-// relabelRequest makes the request that hot is sent. It returns an error for one
-// that needs labels which hot cannot give.
+// relabelRequest sets the request for hot. It returns an error for one that needs
+// labels which hot cannot add.
 func (p *Plan) relabelRequest(added map[string]string, traits *promapi.Traits) (err error) {
 	request := p.query.Request
 	if traits.External != promapi.ExternalByQuery {
@@ -62,8 +62,7 @@ func (p *Plan) relabelRequest(added map[string]string, traits *promapi.Traits) (
 	return err
 }
 
-// relabelMatchers takes matchers on external labels out of the match[] of a
-// metadata request.
+// relabelMatchers removes matchers on external labels from match[].
 func relabelMatchers(request *promapi.Request, added map[string]string) (*promapi.Request, error) {
 	if _, is := added[request.Label]; is {
 		return nil, errors.New("hot has no values of its external label " + request.Label)
@@ -83,19 +82,13 @@ func relabelMatchers(request *promapi.Request, added map[string]string) (*promap
 	return request.With(url.Values{"match[]": changed}), nil
 }
 
-func firstLine(err error) string {
-	line, _, _ := strings.Cut(err.Error(), "\n")
-	return line
-}
-
-// downsamplingStep is the step from which on Thanos takes downsampled data by
-// itself: the finest is of 5 minutes, and it takes a fifth of the step.
+// downsamplingStep is the step from which on Thanos uses downsampled data by itself:
+// its finest resolution is 5 minutes, and it uses a fifth of the step.
 const downsamplingStep = 25 * time.Minute
 
-// explicitDefaults says to cold what hot would have taken for granted, where
-// their defaults differ.
+// explicitDefaults returns the request for cold, with the defaults of hot that differ.
 func (p *Plan) explicitDefaults() *promapi.Request {
-	request, in, hot, cold := p.query.Request, &p.Input, p.learned.Hot, p.learned.Cold
+	request, in, hot, cold := p.query.Request, &p.Input, p.snapshot.Hot, p.snapshot.Cold
 	changed, traits := url.Values{}, request.Endpoint.Traits()
 	if traits.Selects == promapi.ByMatch && cold.MetadataRange > 0 && request.Parameters.Get("start") == "" {
 		// Without a start, hot reads everything that it has.

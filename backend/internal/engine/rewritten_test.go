@@ -21,8 +21,8 @@ func TestRewritten_EachPieceHasTheTextOfItsTier(t *testing.T) {
 	cold := maps.Clone(toldByThanos)
 	cold["/stores"] = `{"sidecar":[{"name":"a","lastError":null,"labelSets":[{"cluster":"lab"}],"minTime":0,"maxTime":9223372036854775807}],
 		"store":[{"name":"b","lastError":null,"labelSets":[{"cluster":"other"}],"minTime":0,"maxTime":9223372036854775807}]}`
-	learned, both := learnedPair(t, toldByHot, cold)
-	p := &splitPair{pair: learned, both: both, engine: New(Options{PieceBytes: 10 << 20})}
+	learned, both := learnedTiers(t, toldByHot, cold)
+	p := &splitTiers{tiers: learned, both: both, engine: New(Options{PieceBytes: 10 << 20})}
 	p.hot.Handle(steps("a"))
 	p.cold.Handle(steps("a"))
 	query := p.rangeQuery(t, url.Values{"query": {"node_load1"}})
@@ -36,7 +36,7 @@ func TestRewritten_EachPieceHasTheTextOfItsTier(t *testing.T) {
 }
 
 func TestRewritten_ExemplarsOfHotCarryItsExternalLabels(t *testing.T) {
-	p, both := learnedPair(t, toldByHot, toldByThanos)
+	p, both := learnedTiers(t, toldByHot, toldByThanos)
 	p.hot.Handle(faketier.Status(200, `{"status":"success","data":[{"seriesLabels":{"__name__":"node_load1"},"exemplars":[]}]}`))
 	now := time.Now()
 	response, text := p.ask(t, both, promapi.QueryExemplars, "/api/v1/query_exemplars", url.Values{
@@ -52,7 +52,7 @@ func TestRewritten_ExemplarsOfHotCarryItsExternalLabels(t *testing.T) {
 func TestRewritten_InAUnionOnlyHotGetsLabels(t *testing.T) {
 	lagging := maps.Clone(toldByThanos)
 	lagging["max(timestamp(up{"] = fmt.Sprintf(`{"resultType":"vector","result":[{"metric":{},"value":[1,"%d"]}]}`, time.Now().Add(-2*time.Hour).Unix())
-	p, both := learnedPair(t, toldByHot, lagging)
+	p, both := learnedTiers(t, toldByHot, lagging)
 	p.hot.Handle(faketier.Status(200, `{"status":"success","data":[{"__name__":"node_load1","job":"hot"}]}`))
 	p.cold.Handle(faketier.Status(200, `{"status":"success","data":[{"__name__":"node_load1","job":"cold"}]}`))
 	response, text := p.ask(t, both, promapi.Series, "/api/v1/series", url.Values{"match[]": {"node_load1"}})
@@ -62,7 +62,7 @@ func TestRewritten_InAUnionOnlyHotGetsLabels(t *testing.T) {
 
 // A tier that the request forces gets what cannot be rewritten as it is.
 func TestRewritten_WhatCannotBeGoesToAForcedHotAsItIs(t *testing.T) {
-	p, both := learnedPair(t, toldByHot, toldByThanos)
+	p, both := learnedTiers(t, toldByHot, toldByThanos)
 	for _, asked := range []struct {
 		endpoint              promapi.Endpoint
 		path, parameter, text string
@@ -74,7 +74,7 @@ func TestRewritten_WhatCannotBeGoesToAForcedHotAsItIs(t *testing.T) {
 		p.hot.Handle(faketier.Status(200, `{"status":"success","data":[]}`))
 		request, err := promapi.NewRequest(asked.endpoint, asked.path, url.Values{asked.parameter: {asked.text}}, time.Now())
 		require.NoError(t, err)
-		response, err := do(t.Context(), asking{Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: both, Threshold: time.Hour, Timeout: 5 * time.Second, Forced: tier.Hot})
+		response, err := do(t.Context(), asking{Request: request, Hot: p.hotClient, Cold: p.coldClient, Catalog: both, Threshold: time.Hour, Timeout: 5 * time.Second, Forced: tier.Hot})
 		require.NoError(t, err)
 		require.Equal(t, []any{tier.Hot, tier.ReasonForced}, []any{response.Tier, response.Reason})
 		_ = body(t, response)
@@ -83,8 +83,8 @@ func TestRewritten_WhatCannotBeGoesToAForcedHotAsItIs(t *testing.T) {
 	}
 }
 
-func TestExtentCountsTheLookbackOfTheRequest(t *testing.T) {
-	p := newPair(t)
+func TestPlan_ExtentCountsTheLookbackOfTheRequest(t *testing.T) {
+	p := newTiers(t)
 	for lookback, expected := range map[string]tier.Name{"": tier.Hot, "1h": tier.Hot, "30d": tier.Cold} {
 		response, err := do(t.Context(), p.query(t, url.Values{"query": {"up"}, "lookback_delta": {lookback}}))
 		require.NoError(t, err)
@@ -94,8 +94,8 @@ func TestExtentCountsTheLookbackOfTheRequest(t *testing.T) {
 }
 
 // A tier that compresses although nobody asked for it is read all the same.
-func TestEmptyAnswers_AreLookedForInCompressedOnes(t *testing.T) {
-	p, both := learnedPair(t, told{"/label/__name__": `["up"]`}, told{})
+func TestRetry_ReadsCompressedAnswers(t *testing.T) {
+	p, both := learnedTiers(t, told{"/label/__name__": `["up"]`}, told{})
 	for answer, expected := range map[string]tier.Name{faketier.Vector("7"): tier.Hot, `{"status":"success","data":{"resultType":"vector","result":[]}}`: tier.Cold} {
 		compressed := zipped(t, answer)
 		p.hot.Handle(func(w http.ResponseWriter, _ *http.Request) {
@@ -110,8 +110,8 @@ func TestEmptyAnswers_AreLookedForInCompressedOnes(t *testing.T) {
 	}
 }
 
-func TestMemoryOfAnAnswerThatCannotBeReadIsReleased(t *testing.T) {
-	p := newPair(t)
+func TestDecode_ReleasesMemoryOnErrors(t *testing.T) {
+	p := newTiers(t)
 	p.cold.Handle(faketier.Status(200, `{"status":"success","data":{"resultType":"vector","result":[`))
 	query := p.query(t, url.Values{"query": {"up"}, "limit": {"3"}})
 	query.Forced, query.Decoded = tier.Cold, admission.NewByteBudget(1<<20)

@@ -55,60 +55,38 @@ func matchesOf(request *promapi.Request) (list []promql.Selector, err error) {
 // or metric. Neither its times nor any other parameter is part of it, so that it is
 // the same for every refresh of a panel.
 func keyOf(request *promapi.Request) promql.Key {
-	endpoint := string(request.Endpoint)
-	switch request.Endpoint.Traits().Selects {
-	case promapi.ByQuery:
-		return promql.KeyOf(endpoint, request.Parameters.Get("query"))
-	case promapi.ByMatch:
-		return promql.KeyOf(append([]string{endpoint, request.Path}, request.Parameters["match[]"]...)...)
-	case promapi.ByMetric:
-		return promql.KeyOf(endpoint, request.Parameters.Get("metric"))
-	default:
-		return promql.KeyOf(endpoint)
-	}
+	texts := []string{string(request.Endpoint), request.Label, request.Parameters.Get("query"), request.Parameters.Get("metric")}
+	return promql.KeyOf(append(texts, request.Parameters["match[]"]...)...)
 }
 
 // errEmptyMatchers is what Prometheus says of a match[] that selects everything.
 var errEmptyMatchers = errors.New("match[] must contain at least one non-empty matcher")
 
-// refuse returns an error for selectors that Prometheus refuses although they are
-// understood, or that are missing: a tier may take them, or may have been sent
-// others.
-func refuse(request *promapi.Request) error {
-	if request.Endpoint == promapi.Series && len(request.Parameters["match[]"]) == 0 {
-		return promapi.BadData("no match[] parameter provided")
-	}
-	if err := selectorError(request); errors.Is(err, errEmptyMatchers) {
-		return asSelectorError(request.Endpoint, err)
-	}
-	return nil
-}
-
-// selectorError returns what Prometheus finds wrong with the selectors of a
-// request that evaluates nothing; nil where nothing is wrong.
-func selectorError(request *promapi.Request) error {
+// selectorError returns the error of Prometheus for the selectors of a request that
+// evaluates nothing; nil if it has none. selectsAll reports that they are understood
+// but select everything: a tier may take them, or may have been sent others.
+func selectorError(request *promapi.Request) (_ *promapi.Error, selectsAll bool) {
 	traits := request.Endpoint.Traits()
+	var err error
 	switch {
 	case traits.Selects == promapi.ByMatch:
 		// Prometheus reads them all before it looks into them.
-		list, err := matchesOf(request)
-		for _, selector := range list {
-			if !slices.ContainsFunc(selector, func(matcher *labels.Matcher) bool { return !matcher.Matches("") }) {
-				return errEmptyMatchers
-			}
+		var list []promql.Selector
+		list, err = matchesOf(request)
+		selectsAll = slices.ContainsFunc(list, func(selector promql.Selector) bool {
+			return !slices.ContainsFunc(selector, func(matcher *labels.Matcher) bool { return !matcher.Matches("") })
+		})
+		if selectsAll {
+			err = errEmptyMatchers
 		}
-		return err
 	case traits.Selects == promapi.ByQuery && !traits.Evaluates():
-		_, err := promql.Parse(request.Parameters.Get("query"))
-		return err
+		_, err = promql.Parse(request.Parameters.Get("query"))
 	}
-	return nil
-}
-
-// asSelectorError puts an error of selectorError into the words of an endpoint.
-func asSelectorError(endpoint promapi.Endpoint, err error) *promapi.Error {
-	if endpoint == promapi.Series {
-		return promapi.InvalidParameter("match[]", err)
+	switch {
+	case err == nil:
+		return nil, false
+	case request.Endpoint == promapi.Series:
+		return promapi.InvalidParameter("match[]", err), selectsAll
 	}
-	return promapi.BadData("%s", err)
+	return promapi.BadData("%s", err), selectsAll
 }

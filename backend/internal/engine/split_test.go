@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -51,29 +52,29 @@ func stepsAnswer(names []string, start, end, step int64) string {
 	return fmt.Sprintf(`{"status":"success","data":{"resultType":"matrix","result":[%s]}}`, strings.Join(series, ","))
 }
 
-// splitPair is a pair of fakes that hold the same series.
-type splitPair struct {
-	*pair
+// splitTiers are two fakes that hold the same series.
+type splitTiers struct {
+	*tiers
 	both   *catalog.Catalog
 	engine *Engine
 }
 
-func newSplitPair(t *testing.T, cold told) *splitPair {
+func newSplitTiers(t *testing.T, cold told) *splitTiers {
 	t.Helper()
-	return newLaggingSplitPair(t, cold, 0)
+	return newLaggingSplitTiers(t, cold, 0)
 }
 
-func newLaggingSplitPair(t *testing.T, cold told, lag time.Duration) *splitPair {
+func newLaggingSplitTiers(t *testing.T, cold told, lag time.Duration) *splitTiers {
 	t.Helper()
 	hot := told{"/label/__name__": `["up"]`, "/status/config": `{"yaml":"global: {evaluation_interval: 30s}"}`}
-	p, both := laggingPair(t, hot, cold, lag)
+	p, both := laggingTiers(t, hot, cold, lag)
 	p.hot.Handle(steps("a", "gaps"))
 	p.cold.Handle(steps("a", "gaps"))
-	return &splitPair{pair: p, both: both, engine: New(Options{PieceBytes: 10 << 20})}
+	return &splitTiers{tiers: p, both: both, engine: New(Options{PieceBytes: 10 << 20})}
 }
 
 // rangeQuery asks for the last hours.
-func (p *splitPair) rangeQuery(t *testing.T, more url.Values) asking {
+func (p *splitTiers) rangeQuery(t *testing.T, more url.Values) asking {
 	t.Helper()
 	now := time.Now()
 	parameters := url.Values{"query": {"up"}, "start": {promapi.FormatTime(now.Add(-4 * time.Hour))}, "end": {promapi.FormatTime(now)}, "step": {"60"}}
@@ -83,7 +84,7 @@ func (p *splitPair) rangeQuery(t *testing.T, more url.Values) asking {
 	request, err := promapi.NewRequest(promapi.QueryRange, "/api/v1/query_range", parameters, now)
 	require.NoError(t, err)
 	return asking{
-		Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: p.both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second,
+		Request: request, Hot: p.hotClient, Cold: p.coldClient, Catalog: p.both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second,
 		Strategy: tier.StrategySplit, Freshness: 10 * time.Minute, engine: p.engine,
 	}
 }
@@ -94,8 +95,8 @@ func whole(query asking, names ...string) string {
 	return stepsAnswer(names, times.Start.UnixMilli(), times.End.UnixMilli(), times.Step.Milliseconds())
 }
 
-func TestAQueryIsCut(t *testing.T) {
-	p := newSplitPair(t, told{})
+func TestAssemble_JoinsThePiecesOfACut(t *testing.T) {
+	p := newSplitTiers(t, told{})
 	query := p.rangeQuery(t, nil)
 	planned, err := plan(t.Context(), query)
 	require.NoError(t, err)
@@ -116,8 +117,8 @@ func TestAQueryIsCut(t *testing.T) {
 	require.Equal(t, 15*time.Minute, query.Request.TimeRange.End.Sub(time.UnixMilli(grid.At(planned.Cut.First))))
 }
 
-func TestTimesAndParametersOfThePieces(t *testing.T) {
-	p := newSplitPair(t, told{})
+func TestAssemble_TimesAndParametersOfPieces(t *testing.T) {
+	p := newSplitTiers(t, told{})
 	query := p.rangeQuery(t, url.Values{"query": {`up - up @ end() + sum_over_time(up[1m:])`}, "limit": {"1"}, "timeout": {"4s"}, "dedup": {"true"}})
 	query.QueryParams = map[string]string{"dedup": "true"}
 	response, err := do(t.Context(), query)
@@ -135,8 +136,8 @@ func TestTimesAndParametersOfThePieces(t *testing.T) {
 	}
 }
 
-func TestPiecesOfADeduplicatingColdBeginEarly(t *testing.T) {
-	p := newSplitPair(t, told{"/status/flags": `{"query.replica-label":"[replica]"}`})
+func TestAssemble_PiecesOfADeduplicatingColdStartEarly(t *testing.T) {
+	p := newSplitTiers(t, told{"/status/flags": `{"query.replica-label":"[replica]"}`})
 	query := p.rangeQuery(t, url.Values{"query": {`rate(up[10m])`}})
 	response, err := do(t.Context(), query)
 	require.NoError(t, err)
@@ -147,8 +148,8 @@ func TestPiecesOfADeduplicatingColdBeginEarly(t *testing.T) {
 	require.Equal(t, promapi.FormatTime(query.Request.TimeRange.End.Add(-15*time.Minute)), p.hot.Requests()[0].Parameters.Get("start"), "that of hot does not")
 }
 
-func TestWhatIsNotCut(t *testing.T) {
-	p := newSplitPair(t, told{})
+func TestPlan_QueriesThatAreNotCut(t *testing.T) {
+	p := newSplitTiers(t, told{})
 	for reason, change := range map[string]func(*asking){
 		"the strategy of the datasource is route": func(query *asking) { query.Strategy = "" },
 		"several replicas":                        func(query *asking) { query.Replicated = true },
@@ -173,7 +174,7 @@ func TestWhatIsNotCut(t *testing.T) {
 	require.NotNil(t, planned.Cut)
 }
 
-func TestASideOfACutFails(t *testing.T) {
+func TestAssemble_OneTierOfACutFails(t *testing.T) {
 	moved := func(w http.ResponseWriter, request *http.Request) {
 		_ = request.ParseForm()
 		start, _ := strconv.ParseFloat(request.Form.Get("start"), 64)
@@ -190,19 +191,19 @@ func TestASideOfACutFails(t *testing.T) {
 		reason    tier.Reason
 		status    int
 	}{
-		"hot refuses":               {hot: faketier.Status(503, ""), tier: tier.Cold, reason: tier.ReasonHotFailed},
-		"hot breaks off":            {hot: cutOff, tier: tier.Cold, reason: tier.ReasonHotFailed},
-		"hot hangs":                 {hot: faketier.Hang, tier: tier.Cold, reason: tier.ReasonHotFailed},
-		"hot does not understand":   {hot: faketier.Status(400, `{"status":"error","errorType":"bad_data","error":"no"}`), tier: tier.Cold, reason: tier.ReasonHotFailed},
-		"hot is no Prometheus":      {hot: faketier.Success, tier: tier.Cold, reason: tier.ReasonAtOrAboveThreshold},
-		"cold refuses":              {cold: faketier.Status(502, ""), tier: tier.Hot, reason: tier.ReasonColdFailed},
-		"cold breaks off":           {cold: cutOff, tier: tier.Hot, reason: tier.ReasonColdFailed},
-		"cold refuses the query":    {cold: faketier.Status(422, `{"status":"error","errorType":"execution","error":"no"}`), tier: tier.Cold, reason: tier.ReasonSplit, status: 422},
-		"hot moves the steps":       {hot: moved, tier: tier.Cold, reason: tier.ReasonAtOrAboveThreshold},
-		"hot has nothing of a pair": {hot: steps(), tier: tier.Cold, reason: tier.ReasonHotEmpty},
+		"hot refuses":             {hot: faketier.Status(503, ""), tier: tier.Cold, reason: tier.ReasonHotFailed},
+		"hot breaks off":          {hot: cutOff, tier: tier.Cold, reason: tier.ReasonHotFailed},
+		"hot hangs":               {hot: faketier.Hang, tier: tier.Cold, reason: tier.ReasonHotFailed},
+		"hot does not understand": {hot: faketier.Status(400, `{"status":"error","errorType":"bad_data","error":"no"}`), tier: tier.Cold, reason: tier.ReasonHotFailed},
+		"hot is no Prometheus":    {hot: faketier.Success, tier: tier.Cold, reason: tier.ReasonAtOrAboveThreshold},
+		"cold refuses":            {cold: faketier.Status(502, ""), tier: tier.Hot, reason: tier.ReasonColdFailed},
+		"cold breaks off":         {cold: cutOff, tier: tier.Hot, reason: tier.ReasonColdFailed},
+		"cold refuses the query":  {cold: faketier.Status(422, `{"status":"error","errorType":"execution","error":"no"}`), tier: tier.Cold, reason: tier.ReasonSplit, status: 422},
+		"hot moves the steps":     {hot: moved, tier: tier.Cold, reason: tier.ReasonAtOrAboveThreshold},
+		"hot has nothing":         {hot: steps(), tier: tier.Cold, reason: tier.ReasonHotEmpty},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newSplitPair(t, told{})
+			p := newSplitTiers(t, told{})
 			if test.hot != nil {
 				p.hot.Handle(test.hot)
 			}
@@ -235,8 +236,8 @@ func TestASideOfACutFails(t *testing.T) {
 
 // An error of the query is the answer where cold does not reach as far: without the
 // newest samples it may not see what is wrong.
-func TestHotRefusesAQueryThatColdDoesNotReach(t *testing.T) {
-	p := newLaggingSplitPair(t, told{}, 2*time.Hour)
+func TestAssemble_HotRefusesAQueryThatColdDoesNotCover(t *testing.T) {
+	p := newLaggingSplitTiers(t, told{}, 2*time.Hour)
 	refusal := `{"status":"error","errorType":"execution","error":"vector cannot contain metrics with the same labelset"}`
 	p.hot.Handle(faketier.Status(422, refusal))
 	query := p.rangeQuery(t, nil)
@@ -250,8 +251,8 @@ func TestHotRefusesAQueryThatColdDoesNotReach(t *testing.T) {
 	require.Zero(t, p.engine.held())
 }
 
-func TestBothSidesOfACutFail(t *testing.T) {
-	p := newSplitPair(t, told{})
+func TestAssemble_BothTiersOfACutFail(t *testing.T) {
+	p := newSplitTiers(t, told{})
 	p.hot.Handle(faketier.Status(503, ""))
 	p.cold.Handle(faketier.Hang)
 	query := p.rangeQuery(t, nil)
@@ -260,8 +261,8 @@ func TestBothSidesOfACutFail(t *testing.T) {
 	requireError(t, err, 503, promapi.ErrorTimeout, "the cold tier did not answer within 400ms")
 }
 
-func TestAnAnswerThatIsTooLargeIsRouted(t *testing.T) {
-	p := newSplitPair(t, told{})
+func TestAssemble_RoutesAnswersThatAreTooLarge(t *testing.T) {
+	p := newSplitTiers(t, told{})
 	p.engine = New(Options{PieceBytes: 1000})
 	for range 2 {
 		query := p.rangeQuery(t, nil)
@@ -281,17 +282,17 @@ func TestAnAnswerThatIsTooLargeIsRouted(t *testing.T) {
 	require.Contains(t, planned.NotCut, "too large")
 }
 
-func TestMemoryOfPiecesIsBounded(t *testing.T) {
+func TestAssemble_MemoryOfPiecesIsBounded(t *testing.T) {
 	engine := New(Options{PieceBytes: 400 << 10}) // One datasource may hold half of it.
 	held := &reservation{of: engine.pieceBudget.Of("one")}
-	text, err := held.read(strings.NewReader(strings.Repeat("x", 150<<10)), 150<<10)
+	text, err := held.readBody(&Response{Body: io.NopCloser(strings.NewReader(strings.Repeat("x", 150<<10))), ContentLength: 150 << 10})
 	require.NoError(t, err)
 	require.Len(t, text, 150<<10)
 	other := &reservation{of: engine.pieceBudget.Of("one")}
-	_, err = other.read(strings.NewReader("x"), -1)
+	_, err = other.readBody(&Response{Body: io.NopCloser(strings.NewReader("x")), ContentLength: -1})
 	require.ErrorIs(t, err, errTooLarge)
 	held.release()
-	text, err = other.read(strings.NewReader(strings.Repeat("y", 100<<10)), -1)
+	text, err = other.readBody(&Response{Body: io.NopCloser(strings.NewReader(strings.Repeat("y", 100<<10))), ContentLength: -1})
 	require.NoError(t, err)
 	require.Len(t, text, 100<<10)
 	other.release()

@@ -15,12 +15,9 @@ import (
 // mostLeadingSpace is how much white space may stand before an answer.
 const mostLeadingSpace = 64
 
-// checkStart looks at the start of a success, which can still be read afterwards.
-// Every answer of the Prometheus API is a JSON object. So checkStart returns
-// upstream.ErrNotPrometheus for a page for people, and for what does not start as
-// an object does. The header is not enough: servers send JSON with other types or
-// with none. Of a compressed answer only the first bytes of the compression are
-// known.
+// checkStart returns upstream.ErrNotPrometheus for a success that is an HTML page or
+// does not start like a JSON object. The header is not enough: servers send JSON with
+// other types or with none. Of a compressed answer it knows the first byte only.
 func (r *Response) checkStart() error {
 	if r.Status >= http.StatusMultipleChoices {
 		return nil
@@ -29,27 +26,23 @@ func (r *Response) checkStart() error {
 		return upstream.ErrNotPrometheus
 	}
 	first := byte('{')
-	switch strings.ToLower(r.Header.Get("Content-Encoding")) {
-	case "", "identity":
-	case "gzip":
+	switch r.encoding() {
+	case encodingPlain:
+	case encodingGzip:
 		first = 0x1f
 	default:
 		return nil
 	}
-	body := r.started()
 	for i := range mostLeadingSpace {
-		if i == len(body.start) && !body.more(1) {
-			if errors.Is(body.err, io.EOF) {
-				return upstream.ErrNotPrometheus
-			}
-			return body.err
-		}
-		switch body.start[i] {
-		case first:
+		start, err := r.peek(i + 1)
+		switch {
+		case len(start) > i && start[i] == first:
 			return nil
-		case ' ', '\t', '\r', '\n':
-		default:
+		case len(start) > i && strings.IndexByte(" \t\r\n", start[i]) >= 0:
+		case len(start) > i || errors.Is(err, io.EOF):
 			return upstream.ErrNotPrometheus
+		default:
+			return err
 		}
 	}
 	return upstream.ErrNotPrometheus
@@ -61,30 +54,25 @@ type startedBody struct {
 	io.ReadCloser
 	start []byte
 	err   error // that ended the start
-	room  [mostLeadingSpace]byte
+	room  [8]byte
 }
 
-// started returns the body of the answer as one whose start can be looked at.
-func (r *Response) started() *startedBody {
-	if body, is := r.Body.(*startedBody); is {
-		return body
+// peek returns the start of the body, up to so many bytes, and the error that ended
+// it. The start can still be read.
+func (r *Response) peek(most int) ([]byte, error) {
+	body, is := r.Body.(*startedBody)
+	if !is {
+		body = &startedBody{ReadCloser: r.Body}
+		body.start, r.Body = body.room[:0], body
 	}
-	body := &startedBody{ReadCloser: r.Body}
-	body.start = body.room[:0]
-	r.Body = body
-	return body
-}
-
-// more reads up to so many more bytes of the start. It returns false where the
-// start has ended, and the error says why.
-func (b *startedBody) more(most int) bool {
-	b.start = slices.Grow(b.start, most)
-	n := 0
-	for n == 0 && b.err == nil {
-		n, b.err = b.ReadCloser.Read(b.start[len(b.start) : len(b.start)+most])
+	for len(body.start) < most && body.err == nil {
+		length := len(body.start)
+		body.start = slices.Grow(body.start, min(max(512, length), most-length))
+		var n int
+		n, body.err = body.ReadCloser.Read(body.start[length:min(cap(body.start), most)])
+		body.start = body.start[:length+n]
 	}
-	b.start = b.start[:len(b.start)+n]
-	return n > 0
+	return body.start, body.err
 }
 
 // Read returns the start at once: more may take long. Where the start is one byte, as
@@ -102,58 +90,22 @@ func (b *startedBody) Read(p []byte) (int, error) {
 	return n + more, err
 }
 
-// startReader reads the start of a body, which can still be read afterwards.
-type startReader struct {
-	body *startedBody
-	at   int
-}
-
-// Read returns what comes next of the start.
-func (s *startReader) Read(p []byte) (int, error) {
-	if s.at == len(s.body.start) && !s.body.more(len(p)) {
-		return 0, s.body.err
-	}
-	n := copy(p, s.body.start[s.at:])
-	s.at += n
-	return n, nil
-}
-
-// bufferedStart is how much of an answer is held back until it is clear that the
-// replica lives on, in bytes: most panels are shorter. What is longer can still
-// break off later, as any answer can.
+// bufferedStart is how much of an answer is held back in case the replica breaks it
+// off, in bytes. Most panels are shorter.
 const bufferedStart = 64 << 10
 
-// bufferStart reads the start of an answer. It returns an error when the replica
-// breaks it off there.
-func (r *Response) bufferStart() error {
-	if r.Status >= http.StatusBadRequest {
-		return nil
-	}
-	body := r.started()
-	for len(body.start) < bufferedStart && body.more(max(512, min(len(body.start), bufferedStart-len(body.start)))) {
-	}
-	if errors.Is(body.err, io.EOF) {
-		return nil
-	}
-	return body.err
-}
-
-// closing is what a Prometheus says of a block that it closes because it is
-// shutting down.
+// closing is the error of a Prometheus for a block that it closes on shutdown.
 const closing = "block is closing"
 
-// isShuttingDown reports whether the answer is the error of a Prometheus that is
-// shutting down. Such a server closes its blocks while it still answers, and takes
-// what follows from that for an error of the query.
+// isShuttingDown reports whether the answer is the error of a Prometheus that closes its
+// blocks while it still answers, and reports that as an error of the query.
 func (r *Response) isShuttingDown() bool {
 	if r.Status != http.StatusUnprocessableEntity {
 		return false
 	}
-	body, err := r.plain()
-	if err != nil {
-		return false
+	if text, err := r.errorText(); err == nil {
+		r.setBody(text)
+		return bytes.Contains(text, []byte(closing))
 	}
-	text, err := readErrorText(body)
-	r.setBody(text)
-	return err == nil && bytes.Contains(text, []byte(closing))
+	return false
 }

@@ -23,15 +23,14 @@ type stepwise struct {
 	grid tier.Grid
 	// hot and cold are the queries for the tiers with their times frozen.
 	hot, cold *promql.Query
-	// lead is by how many steps a piece of cold starts early: a tier that
-	// deduplicates replicas gives other values at the start of what it reads.
+	// lead is by how many steps a piece of cold starts early: deduplication of replicas
+	// changes values at the start of what is read.
 	lead int
 	// extentAt returns what cold reads at one step.
 	extentAt func(at int64) (promql.Extent, error)
 }
 
-// asStepwise returns the query as one that may be answered in pieces, or an error
-// that says why it may not.
+// asStepwise returns an error that says why the query is not answered in pieces.
 func (p *Plan) asStepwise() (*stepwise, error) {
 	request, times := p.query.Request, p.query.Request.TimeRange
 	switch {
@@ -47,10 +46,10 @@ func (p *Plan) asStepwise() (*stepwise, error) {
 		return nil, err
 	}
 	made := &stepwise{grid: grid}
-	if made.hot, err = frozen(p.HotQuery(), times); err != nil {
+	if made.hot, err = frozen(p.hot); err != nil {
 		return nil, err
 	}
-	if made.cold, err = frozen(p.coldQuery(), times); err != nil {
+	if made.cold, err = frozen(p.cold); err != nil {
 		return nil, err
 	}
 	lookback := p.lookback()
@@ -58,7 +57,7 @@ func (p *Plan) asStepwise() (*stepwise, error) {
 		moment := time.UnixMilli(at)
 		return made.cold.Extent(promql.Evaluation{Start: moment, End: moment, Step: times.Step, LookbackDelta: lookback})
 	}
-	if pair := p.replica.Pair; pair != nil && pair.ColdDeduplicates() {
+	if evidence := p.replica.Catalog; evidence != nil && evidence.ColdDeduplicates() {
 		extent, err := made.extentAt(grid.Start)
 		if err != nil {
 			return nil, err
@@ -69,17 +68,16 @@ func (p *Plan) asStepwise() (*stepwise, error) {
 	return made, nil
 }
 
-// frozen returns a query with its times frozen: see promql.Query.Frozen.
-func frozen(text string, times promapi.TimeRange) (*promql.Query, error) {
-	query, err := promql.Parse(text)
+// frozen returns the query of a request with its times frozen: see promql.Query.Frozen.
+func frozen(request *promapi.Request) (*promql.Query, error) {
+	query, err := promql.Parse(request.Parameters.Get("query"))
 	if err != nil {
 		return nil, err
 	}
-	return query.Frozen(times.Start, times.End)
+	return query.Frozen(request.TimeRange.Start, request.TimeRange.End)
 }
 
-// cut decides whether and where the query is cut. It returns an error that says
-// why it is not.
+// cut decides where the query is cut. It returns an error that says why it is not.
 func (p *Plan) cut() (*tier.Cut, error) {
 	datasource := p.query.Datasource
 	if datasource.Strategy != tier.StrategySplit {
@@ -89,11 +87,11 @@ func (p *Plan) cut() (*tier.Cut, error) {
 		return nil, p.notStepwise
 	}
 	query, err := promql.Parse(p.query.Request.Parameters.Get("query"))
-	if err == nil && p.learned.Hot.EvaluationInterval == 0 && query.HasDefaultSteps() {
+	if err == nil && p.snapshot.Hot.EvaluationInterval == 0 && query.HasDefaultSteps() {
 		return nil, errors.New("a subquery names no step, and hot does not tell its own")
 	}
-	if p.replica.Pair != nil {
-		if reason, found := p.engine.unjoinableReason(p.pieceKey()); found {
+	if p.replica.Catalog != nil {
+		if reason, ok := p.engine.unjoinableReason(p.pieceKey()); ok {
 			return nil, errors.New(reason)
 		}
 	}
@@ -107,10 +105,9 @@ func (p *Plan) cut() (*tier.Cut, error) {
 	return &cut, nil
 }
 
-// pieceKey identifies a query whose answer could not be put together: what it
-// selects, its step and how many steps it has, at one pair of tiers.
+// pieceKey identifies a query in Engine.unjoinable, by what can make it too large.
 func (p *Plan) pieceKey() string {
-	return fmt.Sprintf("%p %x %d %d", p.replica.Pair, p.key, p.stepwise.grid.Step, p.stepwise.grid.Len())
+	return fmt.Sprintf("%p %x %d %d", p.replica.Catalog, p.key, p.stepwise.grid.Step, p.stepwise.grid.Len())
 }
 
 // pieceAttempt returns the attempt that asks for a piece.
@@ -131,7 +128,7 @@ func (p *Plan) pieceAttempt(missing *piece) attempt {
 // timeOf returns an evaluation time as a parameter.
 func (s *stepwise) timeOf(i int) string { return promapi.FormatTime(time.UnixMilli(s.grid.At(i))) }
 
-// fallbackOfPiece is the tier that takes over for one whose steps are missing.
+// fallbackOfPiece returns the tier that takes over after a failure.
 func (p *Plan) fallbackOfPiece(from tier.Name) tier.Name {
 	switch {
 	case p.Cut == nil:
@@ -139,7 +136,7 @@ func (p *Plan) fallbackOfPiece(from tier.Name) tier.Name {
 	case from == tier.Hot:
 		return tier.Cold
 	}
-	if _, found := p.Input.ColdFailed(); found {
+	if _, ok := p.Input.ColdFailed(); ok {
 		return tier.Hot
 	}
 	return ""

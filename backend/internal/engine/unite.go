@@ -20,7 +20,7 @@ type part struct {
 	plan     *Plan
 	response *Response
 	envelope *splice.Envelope
-	held     *reservation
+	memory   *reservation
 	err      error
 }
 
@@ -33,7 +33,7 @@ func (e *Engine) askForPart(ctx context.Context, p *Plan, name tier.Name) *part 
 		return made
 	}
 	var err error
-	if made.envelope, made.held, err = made.response.read(ctx); err != nil {
+	if made.envelope, made.memory, err = made.response.read(ctx); err != nil {
 		made.err = made.response.failed(err)
 	}
 	return made
@@ -41,27 +41,25 @@ func (e *Engine) askForPart(ctx context.Context, p *Plan, name tier.Name) *part 
 
 // release gives back the memory of the part. It may be called more than once.
 func (p *part) release() {
-	if p.held != nil {
-		p.held.release()
+	if p.memory != nil {
+		p.memory.release()
 	}
 }
 
-// isRefused reports whether a tier has answered that the request is wrong.
+// isRefused reports whether the tier refuses the request.
 func (p *part) isRefused() bool {
 	apiError, is := errors.AsType[*promapi.Error](p.err)
 	return is && apiError.Status < http.StatusInternalServerError
 }
 
-// isUnknown reports whether a tier has answered that it does not know the
-// endpoint, so that it is no reason to give up.
+// isUnknown reports whether the tier does not know the endpoint.
 func (p *part) isUnknown() bool {
 	return p.err != nil && p.response != nil && isUnknown(p.response.Status) && p.plan.traits().Routing.Has(promapi.Elsewhere)
 }
 
-// unite asks both tiers at once and joins their answers. When a replica of hot
-// fails, the next one is asked; when one of the tiers fails, the other's answer
-// goes out with a warning; when one does not know the endpoint, the other's
-// answer is the whole.
+// unite queries both tiers at once and joins their answers. If a replica of hot fails,
+// it tries the next one. If a tier fails, the answer of the other goes out with a
+// warning; without one if the tier does not know the endpoint.
 func (e *Engine) unite(next handler) handler {
 	return func(ctx context.Context, a attempt) (*Response, error) {
 		if a.Tier == tier.Both {
@@ -84,16 +82,14 @@ func (e *Engine) askBoth(ctx context.Context, a attempt) (*Response, error) {
 	isFailed := func() bool {
 		return hot.err != nil && !hot.isRefused() && !cold.isRefused() && !isOverload(hot.err) && ctx.Err() == nil
 	}
-	last := a
 	if isFailed() {
 		for replica := range a.replicas(ctx) {
-			last = replica
-			if hot = e.askForPart(ctx, replica.plan, tier.Hot); !isFailed() {
+			if a, hot = replica, e.askForPart(ctx, replica.plan, tier.Hot); !isFailed() {
 				break
 			}
 		}
 	}
-	response, err := joinParts(ctx, last, hot, cold)
+	response, err := joinParts(ctx, a, hot, cold)
 	if err != nil {
 		hot.release()
 		cold.release()
@@ -105,41 +101,41 @@ func (e *Engine) askBoth(ctx context.Context, a attempt) (*Response, error) {
 // error, that is still to be released.
 func joinParts(ctx context.Context, a attempt, hot, cold *part) (*Response, error) {
 	if hot.err == nil && cold.err == nil {
-		answer, err := a.plan.joined(cold.held.acquireWithin(ctx), hot.source(), cold.source())
+		answer, err := a.plan.joined(cold.memory.acquireWithin(ctx), hot.source(), cold.source())
 		if err == nil {
 			answer.Warnings = append(hot.envelope.Warnings, cold.envelope.Warnings...)
 			answer.Infos = append(hot.envelope.Infos, cold.envelope.Infos...)
-			cold.response.setAnswer(answer, hot.held, cold.held)
+			cold.response.setAnswer(answer, hot.memory, cold.memory)
 			cold.response.answers(a)
 			return cold.response, nil
 		}
-		failed, is := errors.AsType[*splice.SourceError](err)
+		invalid, is := errors.AsType[*splice.SourceError](err)
 		if !is {
 			return nil, a.failed(err)
 		}
 		// What one of them has answered is no answer: it counts as failed.
-		bad := cold
-		if failed.Tier == string(tier.Hot) {
-			bad = hot
+		for _, part := range []*part{hot, cold} {
+			if string(part.name) == invalid.Tier {
+				part.err = part.response.failed(notPrometheus(err))
+			}
 		}
-		bad.err = bad.response.failed(notPrometheus(err))
+	}
+	left, failed := hot, cold
+	if hot.err != nil {
+		left, failed = cold, hot
 	}
 	var apiError *promapi.Error
 	switch {
-	case hot.err != nil && cold.err != nil, isOverload(cold.err):
-		return nil, a.failed(cold.err)
-	case isOverload(hot.err):
-		return nil, a.failed(hot.err)
-	case cold.isUnknown():
-		return partialUnion(a.plan.attempt(tier.Decision{Tier: tier.Hot, Reason: tier.ReasonOnlyTier}), hot, cold)
-	case hot.isUnknown():
-		return partialUnion(a.plan.attempt(tier.Decision{Tier: tier.Cold, Reason: tier.ReasonOnlyTier}), cold, hot)
-	case errors.As(cold.err, &apiError) && apiError.Status == http.StatusBadRequest:
+	case left.err != nil:
+		return nil, a.failed(left.err)
+	case isOverload(failed.err):
+		return nil, a.failed(failed.err)
+	case failed.isUnknown():
+		return partialUnion(a.plan.attempt(tier.Decision{Tier: left.name, Reason: tier.ReasonOnlyTier}), left, failed)
+	case failed == cold && errors.As(cold.err, &apiError) && apiError.Status == http.StatusBadRequest:
 		return nil, a.failed(cold.err) // What one Prometheus would refuse is refused.
-	case cold.err != nil:
-		return partialUnion(a, hot, cold, fmt.Sprintf("the %s tier failed: what only that one holds is missing", tier.Cold))
 	}
-	return partialUnion(a, cold, hot, fmt.Sprintf("the %s tier failed: what only that one holds is missing", tier.Hot))
+	return partialUnion(a, left, failed, fmt.Sprintf("the %s tier failed: what only that one holds is missing", failed.name))
 }
 
 // partialUnion makes an answer to an attempt of the part that is left, with
@@ -150,12 +146,12 @@ func partialUnion(a attempt, left, failed *part, warnings ...string) (*Response,
 	if source := left.source(); len(source.Injected) > 0 && a.plan.traits().External == promapi.InAnswer {
 		// The other one may have used up the time.
 		var err error
-		if answer, err = a.plan.joined(left.held.acquire, source); err != nil {
+		if answer, err = a.plan.joined(left.memory.acquire, source); err != nil {
 			return nil, a.failed(left.response.failed(notPrometheus(err)))
 		}
 	}
 	answer.Warnings, answer.Infos = append(warnings, left.envelope.Warnings...), left.envelope.Infos
-	left.response.setAnswer(answer, left.held)
+	left.response.setAnswer(answer, left.memory)
 	left.response.answers(a)
 	return left.response, nil
 }

@@ -16,7 +16,7 @@ import (
 
 // neverKept asks, gives what should not be kept the time to be kept, and asks
 // again. used is set where the cache was looked at, at least.
-func (p *cachedPair) neverKept(t *testing.T, used bool, ask func() asking) {
+func (p *cachedTiers) neverKept(t *testing.T, used bool, ask func() asking) {
 	t.Helper()
 	for range 2 {
 		response, err := do(t.Context(), ask())
@@ -31,7 +31,7 @@ func (p *cachedPair) neverKept(t *testing.T, used bool, ask func() asking) {
 	require.Zero(t, p.cache.Stats().Entries)
 }
 
-func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
+func TestWholeCache_RejectsRequestsWhoseAnswersMayChange(t *testing.T) {
 	instant, labels := old["an instant query"], old["labels"]
 	for name, asked := range map[string]struct {
 		path       string
@@ -52,7 +52,7 @@ func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
 		"exemplars": {"/api/v1/query_exemplars", url.Values{"query": {"up"}, "start": {"10h"}, "end": {"5h"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newWholePair(t)
+			p := newWholeTiers(t)
 			p.neverKept(t, false, func() asking {
 				query := p.read(t, http.MethodGet, asked.path, asked.parameters)
 				query.Forced = tier.Cold
@@ -60,6 +60,10 @@ func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestWholeCache_RejectsAnswersThatMayChange(t *testing.T) {
+	instant, labels := old["an instant query"], old["labels"]
 	for name, text := range map[string]string{
 		"an answer with a warning":        `{"status":"success","data":["a"],"warnings":["a store is gone"]}`,
 		"one that was cut by limit":       `{"status":"success","data":["a"],"warnings":["results truncated due to limit"]}`,
@@ -68,30 +72,30 @@ func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
 		"something else":                  `{hello`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newWholePair(t)
+			p := newWholeTiers(t)
 			p.cold.Handle(faketier.Status(http.StatusOK, text))
 			p.neverKept(t, true, func() asking { return p.read(t, http.MethodGet, labels.path, labels.parameters) })
 		})
 	}
 	t.Run("an answer to which the gateway adds a warning", func(t *testing.T) {
-		p := newCachedPairThat(t, told{"/status/flags": `{"query.replica-label":"[replica]"}`})
+		p := newCachedTiersThat(t, told{"/status/flags": `{"query.replica-label":"[replica]"}`})
 		p.cold.Handle(answers)
 		p.neverKept(t, false, func() asking {
 			return p.read(t, http.MethodGet, instant.path, with(instant.parameters, "query", "resets(up[1h])"))
 		})
 	})
 	t.Run("an info that Thanos puts among the warnings is kept with the answer", func(t *testing.T) {
-		p := newWholePair(t)
+		p := newWholeTiers(t)
 		p.cold.Handle(faketier.Status(http.StatusOK, `{"status":"success","data":{"resultType":"scalar","result":[1,"1"]},"warnings":["PromQL info: no counter"]}`))
 		require.Contains(t, kept(t, func() asking { return p.read(t, http.MethodGet, instant.path, instant.parameters) }), "no counter")
 	})
 	t.Run("an error", func(t *testing.T) {
-		p := newWholePair(t)
+		p := newWholeTiers(t)
 		p.cold.Handle(faketier.Status(http.StatusUnprocessableEntity, `{"status":"error","errorType":"execution","error":"no"}`))
 		p.neverKept(t, false, func() asking { return p.read(t, http.MethodGet, instant.path, instant.parameters) })
 	})
 	t.Run("an answer that breaks off", func(t *testing.T) {
-		p := newWholePair(t)
+		p := newWholeTiers(t)
 		p.cold.Handle(faketier.CutOff)
 		response, err := do(t.Context(), p.read(t, http.MethodGet, labels.path, labels.parameters))
 		require.NoError(t, err)
@@ -105,7 +109,7 @@ func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
 		require.Zero(t, p.cache.Stats().Entries)
 	})
 	t.Run("what the caller does not want kept", func(t *testing.T) {
-		p := newWholePair(t)
+		p := newWholeTiers(t)
 		for range 2 {
 			query := p.read(t, http.MethodGet, labels.path, labels.parameters)
 			query.NoRead, query.NoStore = true, true
@@ -115,14 +119,18 @@ func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
 		}
 		require.Zero(t, p.cache.Stats().Entries)
 	})
+}
+
+func TestWholeCache_RejectsAnswersThatMayBeIncomplete(t *testing.T) {
+	instant, labels := old["an instant query"], old["labels"]
 	t.Run("an answer while a store is missing", func(t *testing.T) {
-		p := newWholePair(t)
+		p := newWholeTiers(t)
 		p.stores.Store(strings.Replace(bothStores, `"lastError":null`, `"lastError":"gone"`, 1))
 		p.probes(t, 2)
 		p.neverKept(t, false, func() asking { return p.read(t, http.MethodGet, labels.path, labels.parameters) })
 	})
 	t.Run("an answer after which a store is missing", func(t *testing.T) {
-		p := newWholePair(t)
+		p := newWholeTiers(t)
 		p.cold.Handle(func(w http.ResponseWriter, request *http.Request) {
 			answers(w, request)
 			p.stores.Store(strings.Replace(bothStores, `"lastError":null`, `"lastError":"gone"`, 1))
@@ -135,7 +143,7 @@ func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
 		require.Zero(t, p.cache.Stats().Entries)
 	})
 	t.Run("what a source of cold has not told yet", func(t *testing.T) {
-		p := newWholePair(t)
+		p := newWholeTiers(t)
 		p.stores.Store(strings.Replace(bothStores, `9223372036854775807`, fmt.Sprint(time.Now().Add(-150*time.Minute).UnixMilli()), 1))
 		p.probes(t, 2)
 		p.neverKept(t, false, func() asking {
@@ -143,7 +151,7 @@ func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
 		})
 	})
 	t.Run("what may still come in out of order", func(t *testing.T) {
-		p := newWholePair(t)
+		p := newWholeTiers(t)
 		p.neverKept(t, false, func() asking {
 			query := p.read(t, http.MethodGet, instant.path, instant.parameters)
 			query.Freshness = 3 * time.Hour
@@ -152,7 +160,7 @@ func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
 	})
 	t.Run("an answer of cold after hot has failed, or had nothing", func(t *testing.T) {
 		for _, hot := range []http.HandlerFunc{faketier.Status(http.StatusBadGateway, ""), faketier.Status(http.StatusOK, `{"status":"success","data":{"resultType":"vector","result":[]}}`)} {
-			p := newWholePair(t)
+			p := newWholeTiers(t)
 			p.hot.Handle(hot)
 			p.neverKept(t, false, func() asking {
 				return p.read(t, http.MethodGet, instant.path, with(instant.parameters, "query", "up"))
@@ -161,8 +169,8 @@ func TestWhatIsNeverKeptAsAWhole(t *testing.T) {
 	})
 }
 
-func TestADatasourceWithOneTierKeepsNothing(t *testing.T) {
-	p := newWholePair(t)
+func TestWholeCache_NeedsTwoTiers(t *testing.T) {
+	p := newWholeTiers(t)
 	asks := map[string]func() asking{"a range query": func() asking { return p.at(t, -2*time.Hour, 4*time.Hour, nil) }}
 	for name, asked := range old {
 		asks[name] = func() asking { return p.read(t, http.MethodGet, asked.path, asked.parameters) }
@@ -180,7 +188,7 @@ func TestADatasourceWithOneTierKeepsNothing(t *testing.T) {
 		for _, only := range tier.Names() {
 			for range 2 {
 				query := ask()
-				query.Pair = nil
+				query.Catalog = nil
 				if only == tier.Hot {
 					query.Cold = nil
 				} else {

@@ -45,11 +45,11 @@ func answerTo(request *http.Request) string {
 	return `{"status":"success","data":` + result + `}`
 }
 
-// newWholePair is a cachedPair whose tiers answer instant queries and metadata
+// newWholeTiers is a cachedTiers whose tiers answer instant queries and metadata
 // requests.
-func newWholePair(t *testing.T) *cachedPair {
+func newWholeTiers(t *testing.T) *cachedTiers {
 	t.Helper()
-	p := newCachedPair(t)
+	p := newCachedTiers(t)
 	p.hot.Handle(answers)
 	p.cold.Handle(answers)
 	return p
@@ -57,7 +57,7 @@ func newWholePair(t *testing.T) *cachedPair {
 
 // read is a request as a caller makes it. Times are those of the test: what
 // stands in the parameters as a duration is so long ago.
-func (p *cachedPair) read(t *testing.T, method, path string, parameters url.Values) asking {
+func (p *cachedTiers) read(t *testing.T, method, path string, parameters url.Values) asking {
 	t.Helper()
 	values := url.Values{}
 	for name, list := range parameters {
@@ -68,7 +68,7 @@ func (p *cachedPair) read(t *testing.T, method, path string, parameters url.Valu
 			values.Add(name, value)
 		}
 	}
-	endpoint, err := promapi.MatchEndpoint(method, path)
+	endpoint, err := promapi.MatchEndpoint(path)
 	require.NoError(t, err)
 	target, body := path+"?"+values.Encode(), ""
 	if method == http.MethodPost {
@@ -79,7 +79,7 @@ func (p *cachedPair) read(t *testing.T, method, path string, parameters url.Valu
 	if method == http.MethodPost {
 		incoming.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	request, err := promapi.ReadRequest(incoming, endpoint, path, time.Now())
+	request, err := promapi.ReadRequest(incoming, endpoint.Endpoint, path, time.Now())
 	require.NoError(t, err)
 	query := p.at(t, 0, time.Hour, nil)
 	query.Request = request
@@ -141,10 +141,10 @@ func with(parameters url.Values, more ...string) url.Values {
 	return changed
 }
 
-func TestAnswersThatAreKeptAsAWhole(t *testing.T) {
+func TestWholeCache_ServesFixedTimes(t *testing.T) {
 	for name, asked := range old {
 		t.Run(name, func(t *testing.T) {
-			p := newWholePair(t)
+			p := newWholeTiers(t)
 			kept(t, func() asking { return p.read(t, http.MethodGet, asked.path, asked.parameters) })
 			require.Equal(t, "gzip", p.cold.Requests()[0].Header.Get("Accept-Encoding"), "it passes as it comes in")
 			_, before := p.asked()
@@ -180,10 +180,10 @@ func TestAnswersThatAreKeptAsAWhole(t *testing.T) {
 	}
 }
 
-func TestWhatTheKeyOfAWholeAnswerHolds(t *testing.T) {
+func TestWholeCache_KeyHoldsWhatChangesTheAnswer(t *testing.T) {
 	for name, asked := range old {
 		t.Run(name, func(t *testing.T) {
-			p := newWholePair(t)
+			p := newWholeTiers(t)
 			ask := func(more ...string) asking {
 				return p.read(t, http.MethodGet, asked.path, with(asked.parameters, more...))
 			}
@@ -218,7 +218,7 @@ func TestWhatTheKeyOfAWholeAnswerHolds(t *testing.T) {
 		})
 	}
 	t.Run("the times of @ start() and @ end()", func(t *testing.T) {
-		p := newWholePair(t)
+		p := newWholeTiers(t)
 		ask := func(at string) asking {
 			return p.read(t, http.MethodGet, "/api/v1/query", url.Values{"query": {"max_over_time(up[1h] @ end())"}, "time": {at}})
 		}
@@ -227,7 +227,7 @@ func TestWhatTheKeyOfAWholeAnswerHolds(t *testing.T) {
 		require.Equal(t, CacheMiss, use.Result)
 	})
 	t.Run("the set of stores", func(t *testing.T) {
-		p := newWholePair(t)
+		p := newWholeTiers(t)
 		asked := old["labels"]
 		ask := func() asking { return p.read(t, http.MethodGet, asked.path, asked.parameters) }
 		kept(t, ask)
@@ -238,8 +238,8 @@ func TestWhatTheKeyOfAWholeAnswerHolds(t *testing.T) {
 	})
 }
 
-func TestTheAnswerThatIsKeptIsThatOfTheTier(t *testing.T) {
-	p := newWholePair(t)
+func TestWholeCache_KeepsTheAnswerOfTheTier(t *testing.T) {
+	p := newWholeTiers(t)
 	// Thanos does not know the limit of a query: what it has answered is cut here.
 	p.cold.Handle(func(w http.ResponseWriter, request *http.Request) {
 		_ = request.ParseForm()
@@ -254,8 +254,8 @@ func TestTheAnswerThatIsKeptIsThatOfTheTier(t *testing.T) {
 
 // An answer is handed on while it comes in, and a large one does not take the
 // memory of others.
-func TestALargeAnswerIsPassedOnAndNotKept(t *testing.T) {
-	p := newWholePair(t)
+func TestWholeCache_PassesLargeAnswersOn(t *testing.T) {
+	p := newWholeTiers(t)
 	p.cache = cache.NewMemory(1 << 20)
 	t.Cleanup(p.cache.Close)
 	seen := make(chan struct{})

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -115,12 +116,12 @@ func equalConstantTime(given, expected string) bool {
 //
 // All datasources of a project count as one, because a user who may create one can create
 // many.
-func (g *Gateway) savedCaller(incoming *http.Request, reference perses.Reference) promapi.Caller {
+func (g *Gateway) savedCaller(incoming *http.Request, reference perses.Reference) admission.Caller {
 	scope := "global " + reference.Name
 	if reference.Project != "" {
 		scope = "project " + reference.Project
 	}
-	caller := promapi.Caller{Datasource: core.CallerKey(scope)}
+	caller := admission.Caller{Datasource: core.CallerKey(scope)}
 	if user := g.core.Perses.User(incoming.Context(), g.callerOf(incoming, reference)); user != "" {
 		caller.ID = core.CallerKey("user " + user)
 		return caller
@@ -136,8 +137,8 @@ func (g *Gateway) savedCaller(incoming *http.Request, reference perses.Reference
 }
 
 // defaultCaller returns the caller of the default datasource for fair queueing: its address.
-func defaultCaller(incoming *http.Request) promapi.Caller {
-	return promapi.Caller{Datasource: core.CallerKey(resolve.DefaultName), ID: hashAddress(incoming.RemoteAddr)}
+func defaultCaller(incoming *http.Request) admission.Caller {
+	return admission.Caller{Datasource: core.CallerKey(resolve.DefaultName), ID: hashAddress(incoming.RemoteAddr)}
 }
 
 // hashAddress returns the same key for all addresses of one host. It ignores the port and, for

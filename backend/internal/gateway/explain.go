@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -24,9 +25,7 @@ const explainPath = "/api/v1/datasources/explain"
 
 // explained are the endpoints whose routing can be explained. At all others, only the existing
 // tiers matter.
-var explained = []promapi.Endpoint{
-	promapi.Query, promapi.QueryRange, promapi.Series, promapi.Labels, promapi.LabelValues, promapi.QueryExemplars,
-}
+var explained = slices.DeleteFunc(promapi.Endpoints(), func(endpoint promapi.Endpoint) bool { return !endpoint.Traits().NamesTimes() })
 
 // Explanation is the routing decision for a query. It is the decision that the query itself
 // would get.
@@ -113,7 +112,7 @@ type TierState struct {
 }
 
 // serveExplain responds with the decision for a query, without running the query.
-func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, path string, caller promapi.Caller) {
+func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, path string, caller admission.Caller) {
 	request, err := promapi.ReadRequest(incoming, "explain", path, time.Now())
 	if err == nil {
 		request, err = explainedRequest(request)

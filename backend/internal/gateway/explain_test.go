@@ -85,7 +85,7 @@ func TestExplain_ReportsMistakes(t *testing.T) {
 	g := newGateway(t, nil)
 	for target, expected := range map[string]string{
 		"?query=x&start=0&end=1&step=soon":        `invalid parameter "step"`,
-		"?query=x&endpoint=targets":               `invalid parameter "endpoint": "targets" is none of query, query_range`,
+		"?query=x&endpoint=targets":               `invalid parameter "endpoint": "targets" is none of label_values, labels, query`,
 		"?query=x&query=y":                        `parameter "query" is given more than once`,
 		"?query=x&start=10&end=1&step=1&step=1.0": `parameter "step" is given more than once`,
 	} {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -197,7 +198,7 @@ func (g *Gateway) serveDefault(w http.ResponseWriter, incoming *http.Request, ta
 }
 
 // serveData serves the endpoints that read data of a datasource.
-func (g *Gateway) serveData(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, path string, caller promapi.Caller) {
+func (g *Gateway) serveData(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, path string, caller admission.Caller) {
 	release, err := g.countFor(incoming, caller)
 	if err != nil {
 		g.fail(w, incoming, err)
@@ -251,15 +252,15 @@ func writeText(w http.ResponseWriter, status int, text string) {
 }
 
 // serveQuery serves an endpoint of the Prometheus API.
-func (g *Gateway) serveQuery(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, path string, caller promapi.Caller) {
+func (g *Gateway) serveQuery(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, path string, caller admission.Caller) {
 	started := time.Now()
-	endpoint, err := promapi.MatchEndpoint(incoming.Method, path)
+	matched, err := promapi.MatchEndpoint(path)
 	if err != nil {
 		g.fail(w, incoming, err)
 		return
 	}
-	g.answer(w, incoming, resolved, engine.Query{Caller: caller}, "", endpoint, started, func() (*promapi.Request, error) {
-		return promapi.ReadRequest(incoming, endpoint, path, started)
+	g.answer(w, incoming, resolved, engine.Query{Caller: caller}, "", matched.Endpoint, started, func() (*promapi.Request, error) {
+		return promapi.ReadRequest(incoming, matched.Endpoint, path, started)
 	})
 }
 

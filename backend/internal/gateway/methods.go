@@ -27,8 +27,10 @@ func methodsOf(target route) []string {
 	if methods, exists := gatewayEndpoints[target.path]; exists {
 		return methods
 	}
-	methods, _ := promapi.MethodsOf(target.path) // nil with an error
-	return methods
+	if endpoint, err := promapi.MatchEndpoint(target.path); err == nil {
+		return endpoint.Methods
+	}
+	return nil
 }
 
 // checkMethod returns an Error with status 405 for a method that a path does not support. It
@@ -52,7 +54,7 @@ func checkMethod(incoming *http.Request, target route) error {
 func serveOptions(w http.ResponseWriter, target route) {
 	methods := methodsOf(target)
 	if methods == nil {
-		_, err := promapi.MethodsOf(target.path)
+		_, err := promapi.MatchEndpoint(target.path)
 		promapi.WriteError(w, err)
 		return
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -111,7 +112,7 @@ func readStep(raw json.RawMessage, mistakes *datasource.ValidationErrors) time.D
 
 // serveMetricsQuery answers a MetricQuery in JSON in the same way as ExecuteQuery. The response
 // has the format of the query or query_range endpoint.
-func (g *Gateway) serveMetricsQuery(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, caller promapi.Caller) {
+func (g *Gateway) serveMetricsQuery(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, caller admission.Caller) {
 	started := time.Now()
 	body, err := readBody(incoming, "query")
 	if err != nil {

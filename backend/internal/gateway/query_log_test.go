@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/enforcement"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
@@ -79,7 +80,7 @@ func (h *loggedHot) line(t *testing.T, ctx context.Context, query string) string
 				require.Equal(t, http.ErrAbortHandler, cut)
 			}
 		}()
-		h.gateway.serveData(recorder, incoming, h.asked, "/api/v1/query", promapi.Caller{})
+		h.gateway.serveData(recorder, incoming, h.asked, "/api/v1/query", admission.Caller{})
 	}()
 	h.logger.SetOutput(io.Discard) // Probes may still write.
 	var lines []string

@@ -115,7 +115,7 @@ func (m *requestMemory[K]) release() {
 // caller gets half of the memory of a datasource, so that other callers get the rest. The
 // caller of countFor calls release at the end of the request. countFor returns an Error with
 // status 503 if there is no memory for the query string; reading the body returns the same.
-func (g *Gateway) countFor(incoming *http.Request, caller promapi.Caller) (release func(), err error) {
+func (g *Gateway) countFor(incoming *http.Request, caller admission.Caller) (release func(), err error) {
 	memory := &requestMemory[uint64]{share: g.callerMemory.Of(caller.ID)}
 	if !memory.acquire(len(incoming.URL.RawQuery)) {
 		return nil, errRequestMemory

@@ -27,10 +27,9 @@ type envelope struct {
 	Infos     []string        `json:"infos"`
 }
 
-// DecodeEnvelope reads an answer of any endpoint and returns its data. status
-// is the HTTP status it came with. It returns an Error with the type and the
-// message of the answer when the answer is an error, and with status 502 when
-// it is not one of the Prometheus API.
+// DecodeEnvelope reads an answer with an HTTP status and returns its data. It returns
+// the Error that the answer is, or one with status 502 for what is not an answer of the
+// Prometheus API.
 func DecodeEnvelope(status int, body io.Reader) (data json.RawMessage, warnings, infos []string, err error) {
 	var decoded envelope
 	if err := json.NewDecoder(body).Decode(&decoded); err != nil {

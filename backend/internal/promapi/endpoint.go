@@ -1,6 +1,7 @@
 package promapi
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -35,47 +36,20 @@ const (
 // Endpoints lists every endpoint once, sorted. Metrics initialise their labels
 // with it.
 func Endpoints() []Endpoint {
-	list := make([]Endpoint, 0, len(table))
-	for _, row := range table {
-		list = append(list, row.Endpoint)
-	}
-	slices.Sort(list)
-	return list
+	return slices.Sorted(maps.Keys(byEndpoint))
 }
 
 // refused are the endpoints that write, delete or stop something. They are
 // refused by name, so that the error says more than "not found".
 var refused = []string{"api/v1/write", "api/v1/otlp", "api/v1/read", "api/v1/admin", "-/reload", "-/quit"}
 
-// MatchEndpoint finds the endpoint for the path below the datasource, such as
-// /api/v1/query_range, and checks the method.
+// MatchEndpoint returns the row of the table for the path below the datasource, such
+// as /api/v1/query_range. What the table does not list is not served: everything in it
+// only reads.
 //
-// It returns an Error with status 403 for endpoints that write, 404 for those
-// that are not served and 405 for a method that the endpoint does not take.
-func MatchEndpoint(method, path string) (Endpoint, error) {
-	row, err := rowOf(path)
-	if err != nil {
-		return "", err
-	}
-	if !slices.Contains(row.Methods, method) {
-		return "", MethodNotAllowed(path, method, row.Methods)
-	}
-	return row.Endpoint, nil
-}
-
-// MethodsOf returns the methods that the endpoint at a path takes. It returns the
-// errors of MatchEndpoint for paths that are not served.
-func MethodsOf(path string) ([]string, error) {
-	row, err := rowOf(path)
-	if err != nil {
-		return nil, err
-	}
-	return row.Methods, nil
-}
-
-// rowOf finds the endpoint at a path. What the table does not list is not
-// served: everything in it only reads.
-func rowOf(path string) (*Traits, error) {
+// It returns an Error with status 403 for endpoints that write, and 404 for those that
+// are not served.
+func MatchEndpoint(path string) (*Traits, error) {
 	path = strings.TrimPrefix(path, "/")
 	for _, prefix := range refused {
 		if path == prefix || strings.HasPrefix(path, prefix+"/") {

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// ErrorType is the errorType of a Prometheus API error. The first six are
-// Prometheus' own; Prometheus knows no error type for a caller who may not
-// ask, so the last two are named after their HTTP status.
+// ErrorType is the errorType of a Prometheus API error. The first six are those of
+// Prometheus. It has none for callers without permission: the last two are named after
+// their HTTP status.
 type ErrorType string
 
 // The error types with the status that they are answered with.
@@ -22,7 +22,7 @@ const (
 	ErrorExecution    ErrorType = "execution"    // 422: the query failed while it was evaluated.
 	ErrorTimeout      ErrorType = "timeout"      // 503, 504: the deadline passed.
 	ErrorInternal     ErrorType = "internal"     // 500, 502: something broke on this side.
-	ErrorUnavailable  ErrorType = "unavailable"  // 501, 502, 503: a tier or Perses cannot be asked.
+	ErrorUnavailable  ErrorType = "unavailable"  // 501, 502, 503: a tier or Perses is unavailable.
 	ErrorNotFound     ErrorType = "not_found"    // 404: no such datasource or endpoint.
 	ErrorUnauthorized ErrorType = "unauthorized" // 401: the caller has to sign in.
 	ErrorForbidden    ErrorType = "forbidden"    // 403: the caller may not do this.
@@ -34,16 +34,13 @@ type Error struct {
 	Status int
 	// Type is the errorType of the body.
 	Type ErrorType
-	// Message is what the caller reads; it holds no secrets and no addresses
-	// the caller did not name.
+	// Message goes to the caller: no secrets, no addresses.
 	Message string
 	// Cause is for the log only and may be nil.
 	Cause error
-	// RetryAfter is when it is worth to ask again, in whole seconds; zero where
-	// nothing is known of that. It becomes the header Retry-After.
+	// RetryAfter becomes the header Retry-After, in whole seconds; zero for none.
 	RetryAfter time.Duration
-	// Allow are the methods that may be used instead, separated by commas, for
-	// status 405. They become the header Allow.
+	// Allow becomes the header Allow: methods, separated by commas, for status 405.
 	Allow string
 }
 
@@ -80,8 +77,7 @@ func InvalidParameter(name string, cause error) *Error {
 	return BadData("invalid parameter %q: %s", name, cause)
 }
 
-// AsError turns any error into an Error. One that is none becomes a 500 whose
-// message hides the cause.
+// AsError returns the Error in err, or one with status 500 that hides err.
 func AsError(err error) *Error {
 	var apiError *Error
 	if errors.As(err, &apiError) {
@@ -90,11 +86,11 @@ func AsError(err error) *Error {
 	return &Error{Status: http.StatusInternalServerError, Type: ErrorInternal, Message: "internal error of tierproxy: see its log", Cause: err}
 }
 
-// MessageOf returns what a caller reads of any error.
+// MessageOf returns the message of AsError.
 func MessageOf(err error) string { return AsError(err).Message }
 
-// HeaderRequestID is the header, of requests and answers, with the id by which a
-// request is found in the log.
+// HeaderRequestID is the header, of requests and answers, with the id of the request in
+// the log.
 const HeaderRequestID = "X-Request-Id"
 
 // WriteError answers with err in the shape of the Prometheus API,
@@ -116,8 +112,8 @@ func WriteError(w http.ResponseWriter, err error) {
 	}{"error", apiError.Type, apiError.Message, w.Header().Get(HeaderRequestID)})
 }
 
-// WriteData answers with data of the gateway's own in the shape of the
-// Prometheus API, {"status":"success","data":…}.
+// WriteData answers with data in the shape of the Prometheus API,
+// {"status":"success","data":…}.
 func WriteData(w http.ResponseWriter, data any) {
 	writeJSON(w, http.StatusOK, struct {
 		Status string `json:"status"`
@@ -137,27 +133,21 @@ func writeJSON(w http.ResponseWriter, status int, content any) {
 	_, _ = w.Write(body) // A client that has gone needs no answer.
 }
 
-// BodyError returns the error for the body of a request that could not be read.
-// what names it. It is the Error that reading met, or one with status 413 for a
-// body that is too large, and with status 400 for one that did not arrive in
-// time or broke off.
+// BodyError returns the error for a body that could not be read; what names it. It is
+// the Error in err, or one with status 413 for a body that is too large and with 400 for
+// one that is truncated or late.
 func BodyError(what string, err error) *Error {
-	var (
-		apiError *Error
-		tooLarge *http.MaxBytesError
-	)
-	switch {
-	case errors.As(err, &apiError):
+	if apiError, is := errors.AsType[*Error](err); is {
 		return apiError
-	case errors.As(err, &tooLarge):
+	}
+	if tooLarge, is := errors.AsType[*http.MaxBytesError](err); is {
 		return Errorf(http.StatusRequestEntityTooLarge, ErrorBadData, "%s is larger than %d bytes", what, tooLarge.Limit)
 	}
 	return &Error{Status: http.StatusBadRequest, Type: ErrorBadData, Message: what + " could not be read", Cause: err}
 }
 
-// WithoutURL drops the URL of a failed HTTP call from its error: the query is
-// in it, and an address, neither of which belongs into an error or a log
-// unasked.
+// WithoutURL drops the URL of a failed HTTP call from its error: it has a query and an
+// address, which belong neither into an error nor into a log.
 func WithoutURL(err error) error {
 	var urlError *url.Error
 	if errors.As(err, &urlError) {

@@ -19,7 +19,7 @@ func TestWithoutURL_KeepsTheCauseAlone(t *testing.T) {
 	require.Equal(t, io.EOF, WithoutURL(io.EOF))
 }
 
-func TestBodyError(t *testing.T) {
+func TestBodyError_SaysWhatWentWrong(t *testing.T) {
 	own := BadData("of its own")
 	for cause, expected := range map[error]int{own: own.Status, &http.MaxBytesError{Limit: 5}: http.StatusRequestEntityTooLarge, io.ErrUnexpectedEOF: http.StatusBadRequest} {
 		require.Equal(t, expected, BodyError("the body", fmt.Errorf("read: %w", cause)).Status)
@@ -29,7 +29,7 @@ func TestBodyError(t *testing.T) {
 	require.Equal(t, "the body could not be read", BodyError("the body", errors.New("10.0.0.1 is gone")).Message)
 }
 
-func TestErrorTypeOf(t *testing.T) {
+func TestErrorTypeOf_FollowsTheStatus(t *testing.T) {
 	for status, expected := range map[int]ErrorType{
 		400: ErrorBadData, 401: ErrorUnauthorized, 403: ErrorForbidden, 404: ErrorNotFound, 405: ErrorBadData, 422: ErrorExecution, 429: ErrorBadData,
 		500: ErrorInternal, 502: ErrorUnavailable, 503: ErrorUnavailable, 504: ErrorTimeout, 507: ErrorInternal,
@@ -49,7 +49,7 @@ func TestWriteError_SaysWhenToTryAgain(t *testing.T) {
 	require.Equal(t, []string{`{"status":"success","data":[1]}`, "31"}, []string{recorder.Body.String(), recorder.Header().Get("Content-Length")})
 }
 
-func TestIsEmpty(t *testing.T) {
+func TestIsEmpty_ReadsTheData(t *testing.T) {
 	for body, expected := range map[string][2]bool{ // It is empty; its beginning may be that of an empty one.
 		`{"status":"success","data":{"resultType":"vector","result":[]}}`:      {true, true},
 		`{"status":"success","data":{"resultType":"vector","result": [ ] }}`:   {true, true},

@@ -32,7 +32,7 @@ func TestReadRequest_RefusesFormsThatATierReadsDifferently(t *testing.T) {
 	}
 }
 
-func TestWith_LeavesTheRequestAsItIs(t *testing.T) {
+func TestRequest_WithReplacesParameters(t *testing.T) {
 	request, err := read(Query, http.MethodPost, "dedup=true", formContentType, "query=up&time=5")
 	require.NoError(t, err)
 	request.Header = http.Header{}
@@ -63,18 +63,18 @@ func TestRequest_OnlyHoldsTheGivenParametersAlone(t *testing.T) {
 	}
 }
 
-func TestFor_ReadsTheTimesOfTheOtherEndpoint(t *testing.T) {
+func TestRequest_ForReadsTheTimesOfTheOtherEndpoint(t *testing.T) {
 	request, err := read(Query, http.MethodGet, "query=up&time=5", "", "")
 	require.NoError(t, err)
 	require.Equal(t, TimeRange{Start: time.Unix(5, 0).UTC(), End: time.Unix(5, 0).UTC()}, request.TimeRange)
-	other, err := request.For(Series)
+	other, err := request.For(Labels)
 	require.NoError(t, err)
-	require.Equal(t, Series, other.Endpoint)
+	require.Equal(t, Labels, other.Endpoint)
 	require.Equal(t, TimeRange{End: now}, other.TimeRange)
 	require.Equal(t, Query, request.Endpoint)
 }
 
-func TestTimesBesideTheOrdinary(t *testing.T) {
+func TestParseTime_KeepsWithinTheLimits(t *testing.T) {
 	for text, expected := range map[string]string{
 		"-1.5": "-1.500", "0.0004": "0.000", "-1e300": FormatTime(earliest), "1e300": FormatTime(latest), "1.9996": "2.000",
 	} {

@@ -15,11 +15,10 @@ const (
 	escapedPrefix = "U__"
 )
 
-// labelOfPath returns the label that /api/v1/label/NAME/values asks for, whether
-// the name stands there as it is, percent-encoded, or in the escaping of
-// Prometheus, and the path by which every tier finds that label: Thanos and
-// Prometheus before 3.0 do not know the escaping. A name that no path segment
-// can hold stays escaped. label is empty for other paths.
+// labelOfPath returns the label of /api/v1/label/NAME/values, unescaped, and the path
+// that every tier understands: Thanos and Prometheus before 3.0 do not know the escaping
+// of Prometheus. A name that no path segment can hold stays escaped. label is empty for
+// other paths.
 func labelOfPath(path string) (label, canonical string) {
 	rest, _ := strings.CutPrefix(path, labelPrefix)
 	segment, found := strings.CutSuffix(rest, labelSuffix)

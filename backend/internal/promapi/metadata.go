@@ -33,7 +33,7 @@ func MayBeEmpty(start []byte) bool {
 		return false
 	}
 	for _, list := range []string{`"result":[`, `"data":[`} {
-		if _, rest, found := bytes.Cut(start, []byte(list)); found {
+		if _, rest, ok := bytes.Cut(start, []byte(list)); ok {
 			rest = bytes.TrimSpace(rest)
 			return len(rest) == 0 || rest[0] == ']'
 		}

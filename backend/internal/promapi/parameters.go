@@ -31,6 +31,13 @@ func checkLimit(parameters url.Values) error {
 	return nil
 }
 
+func checkSeries(parameters url.Values) error {
+	if len(parameters["match[]"]) == 0 {
+		return BadData("no match[] parameter provided")
+	}
+	return checkLimit(parameters)
+}
+
 func checkNumbers(parameters url.Values) error {
 	for _, name := range []string{"limit", "limit_per_metric"} {
 		if text := parameters.Get(name); text != "" {

@@ -1,6 +1,6 @@
-// Package promapi is the Prometheus HTTP API on the wire: it reads requests,
-// knows the endpoints and the shape of errors, decodes answers where a program
-// asks for one and adds warnings to answers without decoding them.
+// Package promapi is the Prometheus HTTP API on the wire: the table of endpoints,
+// requests, errors, decoding of answers, and warnings that are added without it. It
+// imports nothing of this project.
 package promapi
 
 import (
@@ -16,8 +16,7 @@ import (
 	"time"
 )
 
-// maxBodyBytes bounds the body of a request, in bytes, whatever the bound of who
-// serves it.
+// maxBodyBytes bounds the body of a request, in bytes.
 const maxBodyBytes = 4 << 20
 
 const formContentType = "application/x-www-form-urlencoded"
@@ -26,9 +25,8 @@ const formContentType = "application/x-www-form-urlencoded"
 // Cookies and credentials of the caller are not on it, and never will be.
 var forwardedHeaders = []string{"Accept", "Accept-Encoding", "User-Agent", "Traceparent", "Tracestate"}
 
-// Request is one request to the Prometheus API, read completely. It is not
-// changed after it was made: For, With and Only return changed copies. So
-// it can be sent more than once, by several goroutines.
+// Request is one request to the Prometheus API, read completely. Its methods
+// return changed copies, so that several goroutines can send it.
 type Request struct {
 	// Method is GET or POST.
 	Method string
@@ -36,8 +34,7 @@ type Request struct {
 	Endpoint Endpoint
 	// Path is the escaped path below the datasource, such as /api/v1/query.
 	Path string
-	// Label is the label whose values a label_values request asks for, without
-	// any escaping; empty for other requests.
+	// Label is the label of a label_values request, unescaped; otherwise empty.
 	Label string
 	// RawQuery is the query string as it came in.
 	RawQuery string
@@ -45,22 +42,11 @@ type Request struct {
 	Body []byte
 	// Header holds the request headers that may go to a tier.
 	Header http.Header
-	// Parameters are the parameters of query string and body together.
+	// Parameters are those of query string and body together.
 	Parameters url.Values
-	// TimeRange is what the parameters say about time.
-	TimeRange TimeRange
+	TimeRange  TimeRange
 	// ReceivedAt is the time that "now" means for the whole request.
 	ReceivedAt time.Time
-}
-
-// Caller is who takes turns with others where a tier has not room for all
-// requests. It grants nothing: two callers that are taken for one only share
-// their turns.
-type Caller struct {
-	// Datasource is the same for all requests to one datasource.
-	Datasource uint64
-	// ID is the same for all requests of one caller, whatever the datasource.
-	ID uint64
 }
 
 // ReadRequest reads an incoming request for the given endpoint. path is the
@@ -97,8 +83,8 @@ func ReadRequest(incoming *http.Request, endpoint Endpoint, path string, now tim
 	return request, request.interpret(parameters)
 }
 
-// NewRequest makes the request, a POST, that a program asks for, for example
-// through the Go library. It returns the same errors as ReadRequest.
+// NewRequest returns a POST request with these parameters, for example of the Go
+// library. It returns the same errors as ReadRequest.
 func NewRequest(endpoint Endpoint, path string, parameters url.Values, now time.Time) (*Request, error) {
 	request := &Request{
 		Method: http.MethodPost, Endpoint: endpoint, Path: path, Body: []byte(parameters.Encode()),
@@ -107,15 +93,15 @@ func NewRequest(endpoint Endpoint, path string, parameters url.Values, now time.
 	return request, request.interpret(parameters)
 }
 
-// For returns the same request as one of another endpoint, its times read
-// anew. It returns an Error with status 400 when they cannot be understood.
+// For returns the request as one to another endpoint. It returns the same errors as
+// ReadRequest.
 func (r *Request) For(endpoint Endpoint) (*Request, error) {
 	other := *r
 	other.Endpoint = endpoint
 	return &other, other.interpret(r.Parameters)
 }
 
-// interpret is a part of making the request.
+// interpret sets what follows from the parameters.
 func (r *Request) interpret(parameters url.Values) error {
 	r.Parameters = parameters
 	if r.Endpoint == LabelValues {
@@ -129,17 +115,13 @@ func (r *Request) interpret(parameters url.Values) error {
 			return err
 		}
 	}
-	timeRange, err := parseTimeRange(r.Endpoint, parameters, r.ReceivedAt)
-	if err != nil {
-		return err
-	}
-	r.TimeRange = timeRange
-	return nil
+	var err error
+	r.TimeRange, err = parseTimeRange(r.Endpoint, parameters, r.ReceivedAt)
+	return err
 }
 
-// singleValued are the parameters of which the API reads one value only. Given
-// twice, one server would read the first and another the last, and the tier
-// could evaluate something else than what was analysed here.
+// singleValued are the parameters of which the API reads one value only. One server
+// reads the first and another the last, and could evaluate another query than this one.
 var singleValued = []string{
 	"query", "time", "start", "end", "step", "timeout", "lookback_delta", "limit", "stats",
 	"dedup", "partial_response", "max_source_resolution", "engine",
@@ -157,9 +139,8 @@ func checkSingleValues(parameters url.Values) error {
 	return nil
 }
 
-// readBody reads a form body, whatever its content type is called, and keeps
-// its bytes. A multipart form is written anew as a plain one. It is a part of
-// making the request.
+// readBody reads a form body, whatever its content type, and keeps its bytes. It
+// rewrites a multipart form as a plain one.
 func (r *Request) readBody(incoming *http.Request) (url.Values, error) {
 	if encoding := incoming.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return nil, Errorf(http.StatusUnsupportedMediaType, ErrorBadData, "the request body has content encoding %q: send it uncompressed", encoding)
@@ -190,62 +171,61 @@ func (r *Request) readBody(incoming *http.Request) (url.Values, error) {
 	return form.Value, nil
 }
 
-// Without returns the query string and the body without the named parameters.
-// The bytes of all others stay as they came in.
-func (r *Request) Without(names []string) (rawQuery string, body []byte) {
-	present := slices.ContainsFunc(names, func(name string) bool { return r.Parameters.Has(name) })
-	if !present {
-		return r.RawQuery, r.Body
+// Without returns the request without the named parameters. It returns the
+// request itself if it has none of them.
+func (r *Request) Without(names ...string) *Request {
+	if !slices.ContainsFunc(names, r.Parameters.Has) {
+		return r
 	}
-	if r.Body != nil {
-		body = []byte(withoutParameters(string(r.Body), names))
+	removed := url.Values{}
+	for _, name := range names {
+		removed[name] = nil
 	}
-	return withoutParameters(r.RawQuery, names), body
+	return r.With(removed)
 }
 
-func withoutParameters(form string, names []string) string {
-	var kept []string
-	for pair := range strings.SplitSeq(form, "&") {
-		key, _, _ := strings.Cut(pair, "=")
-		name, err := url.QueryUnescape(key)
-		if err == nil && slices.Contains(names, name) {
-			continue
-		}
-		kept = append(kept, pair)
-	}
-	return strings.Join(kept, "&")
-}
-
-// With returns the request with other values for the given parameters; one
-// without values is removed. The bytes of all others stay as they came in. The
-// request itself is not changed.
+// With returns the request with other values for the given parameters. A
+// parameter without values is removed. All others stay where they are, in the URL
+// or the body: a proxy in front of a tier may read some in the URL only.
 func (r *Request) With(parameters url.Values) *Request {
 	if len(parameters) == 0 {
 		return r
 	}
-	names := slices.Sorted(maps.Keys(parameters))
-	changed := *r
+	changed, added := *r, url.Values{}
 	changed.Parameters = maps.Clone(r.Parameters)
-	added := url.Values{}
-	for _, name := range names {
+	for name, values := range parameters {
 		delete(changed.Parameters, name)
-		if len(parameters[name]) > 0 {
-			changed.Parameters[name] = parameters[name]
-			added[name] = parameters[name]
+		if len(values) > 0 {
+			changed.Parameters[name], added[name] = values, values
 		}
 	}
-	changed.RawQuery, changed.Body = r.Without(names)
-	if r.Method == http.MethodPost {
-		changed.setForm(joinForms(string(changed.Body), added.Encode()))
+	if r.Method != http.MethodPost {
+		changed.RawQuery = editForm(r.RawQuery, parameters, added)
 		return &changed
 	}
-	changed.RawQuery = joinForms(changed.RawQuery, added.Encode())
+	changed.RawQuery = editForm(r.RawQuery, parameters, nil)
+	changed.setForm(editForm(string(r.Body), parameters, added))
 	return &changed
 }
 
-// AtItsTime returns the request with the time that "now" means for it, so that
-// whoever evaluates it has the same now. Only an instant query that names no
-// time changes; every other request is returned as it is.
+// editForm returns a form without some parameters and with others. The bytes of the
+// rest stay as they are.
+func editForm(form string, removed, added url.Values) string {
+	var fields []string
+	for field := range strings.SplitSeq(form, "&") {
+		key, _, _ := strings.Cut(field, "=")
+		if name, err := url.QueryUnescape(key); field != "" && (err != nil || !removed.Has(name)) {
+			fields = append(fields, field)
+		}
+	}
+	if len(added) > 0 {
+		fields = append(fields, added.Encode())
+	}
+	return strings.Join(fields, "&")
+}
+
+// AtItsTime returns an instant query without a time with the time that "now" means for
+// it, so that all tiers evaluate it at the same time. It returns others as they are.
 func (r *Request) AtItsTime() *Request {
 	if r.Endpoint != Query || r.Parameters.Get("time") != "" {
 		return r
@@ -253,28 +233,19 @@ func (r *Request) AtItsTime() *Request {
 	return r.With(url.Values{"time": {FormatTime(r.TimeRange.Start)}})
 }
 
-// Only returns the request with these parameters and no others, written anew. The
-// request itself is not changed.
+// Only returns the request with these parameters and no others.
 func (r *Request) Only(parameters url.Values) *Request {
 	changed := *r
-	changed.Parameters = parameters
-	changed.RawQuery, changed.Body = parameters.Encode(), nil
+	changed.Parameters, changed.RawQuery = parameters, parameters.Encode()
 	if r.Method == http.MethodPost {
+		changed.setForm(changed.RawQuery)
 		changed.RawQuery = ""
-		changed.setForm(parameters.Encode())
 	}
 	return &changed
 }
 
-// setForm is a part of making a request of another one, whose header it leaves alone.
+// setForm sets the body of a copy, which shares its header with the original.
 func (r *Request) setForm(form string) {
 	r.Body, r.Header = []byte(form), r.Header.Clone()
 	r.Header.Set("Content-Type", formContentType)
-}
-
-func joinForms(first, second string) string {
-	if first == "" || second == "" {
-		return first + second
-	}
-	return first + "&" + second
 }

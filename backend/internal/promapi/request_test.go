@@ -34,7 +34,7 @@ func status(err error) int {
 	return apiError.Status
 }
 
-func TestReadRequestTimes(t *testing.T) {
+func TestReadRequest_ReadsTimes(t *testing.T) {
 	request, err := read(QueryRange, http.MethodGet, "query=up&start=1000.5&end=2025-01-02T03:04:05.678Z&step=1m30s&timeout=7&lookback_delta=90", "", "")
 	require.NoError(t, err)
 	require.Equal(t, TimeRange{
@@ -60,7 +60,7 @@ func TestReadRequestTimes(t *testing.T) {
 	require.True(t, request.TimeRange.End.After(time.Unix(900_000_000_000, 0)))
 }
 
-func TestAtItsTime(t *testing.T) {
+func TestRequest_AtItsTimeSetsTheTimeOfNow(t *testing.T) {
 	const pinned = "1760000000.123"
 	received := time.UnixMilli(1_760_000_000_123).Add(999 * time.Microsecond) // Prometheus cuts off what is finer than a millisecond.
 	for name, asked := range map[string]struct {
@@ -113,7 +113,7 @@ func BenchmarkAtItsTime(b *testing.B) {
 	}
 }
 
-func TestReadRequestRefuses(t *testing.T) {
+func TestReadRequest_RefusesInvalidTimes(t *testing.T) {
 	for query, message := range map[string]string{
 		"query=up&start=x&end=1&step=1":            `invalid parameter "start": cannot parse "x" to a valid timestamp`,
 		"query=up&start=NaN&end=1&step=1":          `invalid parameter "start": cannot parse "NaN" to a valid timestamp`,
@@ -138,7 +138,7 @@ func TestReadRequestRefuses(t *testing.T) {
 }
 
 // Thanos overlooks some of these, or has other words.
-func TestParametersAreCheckedAsPrometheusDoes(t *testing.T) {
+func TestReadRequest_ChecksParametersAsPrometheusDoes(t *testing.T) {
 	for _, wrong := range []struct {
 		endpoint         Endpoint
 		query, complaint string
@@ -151,6 +151,7 @@ func TestParametersAreCheckedAsPrometheusDoes(t *testing.T) {
 		{Labels, "start=x", `invalid parameter "start": invalid time value for 'start': cannot parse "x" to a valid timestamp`},
 		{QueryExemplars, "query=up&start=2&end=1", `end timestamp must not be before start timestamp`},
 		{Metadata, "limit_per_metric=x", `limit_per_metric must be a number`},
+		{Series, "", `no match[] parameter provided`},
 		{Rules, "type=x", `invalid parameter "type": not supported value "x"`},
 		{Rules, "exclude_alerts=x", `invalid parameter "exclude_alerts": error converting exclude_alerts: strconv.ParseBool: parsing "x": invalid syntax`},
 	} {
@@ -166,7 +167,7 @@ func TestParametersAreCheckedAsPrometheusDoes(t *testing.T) {
 
 // Form bodies are read whatever their content type claims, because the tier
 // might do the same: nothing may be evaluated there that was not analysed here.
-func TestReadRequestBodies(t *testing.T) {
+func TestReadRequest_ReadsForms(t *testing.T) {
 	for _, contentType := range []string{formContentType, formContentType + "; charset=utf-8", "text/plain", "", "application/json", "nonsense;;"} {
 		request, err := read(Query, http.MethodPost, "dedup=true", contentType, "query=up&time=5")
 		require.NoError(t, err, contentType)
@@ -196,7 +197,7 @@ func TestReadRequestBodies(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestReadRequestForwardsAllowedHeadersOnly(t *testing.T) {
+func TestReadRequest_ForwardsAllowedHeadersOnly(t *testing.T) {
 	incoming := httptest.NewRequest(http.MethodGet, "/api/v1/query?query=up", nil)
 	for _, name := range []string{"Accept", "Accept-Encoding", "User-Agent", "Traceparent", "Tracestate", "Authorization", "Cookie", "X-Scope-OrgID", "X-Forwarded-For", "Impersonate-User", "X-Tier-Choice"} {
 		incoming.Header.Set(name, "value")
@@ -210,51 +211,50 @@ func TestReadRequestForwardsAllowedHeadersOnly(t *testing.T) {
 	require.ElementsMatch(t, []string{"Accept", "Accept-Encoding", "User-Agent", "Traceparent", "Tracestate"}, names)
 }
 
-func TestWithout(t *testing.T) {
+func TestRequest_WithoutRemovesParameters(t *testing.T) {
 	request, err := read(Query, http.MethodPost, "dedup=true&x=%2F", formContentType, "query=a%20b&storeMatch%5B%5D=1&y")
 	require.NoError(t, err)
-	rawQuery, body := request.Without([]string{"dedup", "storeMatch[]"})
-	require.Equal(t, "x=%2F", rawQuery)
-	require.Equal(t, "query=a%20b&y", string(body))
-	rawQuery, body = request.Without(nil)
-	require.Equal(t, request.RawQuery, rawQuery)
-	require.Equal(t, request.Body, body)
+	changed := request.Without("dedup", "storeMatch[]", "absent")
+	require.Equal(t, "x=%2F", changed.RawQuery)
+	require.Equal(t, "query=a%20b&y", string(changed.Body))
+	require.Equal(t, url.Values{"query": {"a b"}, "x": {"/"}, "y": {""}}, changed.Parameters)
+	require.Same(t, request, request.Without())
+	require.Same(t, request, request.Without("absent"))
 }
 
-func TestMatchEndpoint(t *testing.T) {
+func TestMatchEndpoint_FollowsTheTable(t *testing.T) {
 	for _, test := range []struct {
-		method, path string
-		endpoint     Endpoint
-		status       int
+		path     string
+		endpoint Endpoint
+		status   int
 	}{
-		{http.MethodGet, "/api/v1/query", Query, 0},
-		{http.MethodPost, "/api/v1/query_range", QueryRange, 0},
-		{http.MethodGet, "/api/v1/label/job/values", LabelValues, 0},
-		{http.MethodGet, "/api/v1/status/buildinfo", "status", 0},
-		{http.MethodPost, "/api/v1/label/job/values", "", http.StatusMethodNotAllowed},
-		{http.MethodPost, "/api/v1/metadata", "", http.StatusMethodNotAllowed},
-		{http.MethodPut, "/api/v1/query", "", http.StatusMethodNotAllowed},
-		{http.MethodGet, "/api/v1/label/a/b/values", "", http.StatusNotFound},
-		{http.MethodGet, "/api/v1/label//values", "", http.StatusNotFound},
-		{http.MethodGet, "/api/v1/job/values", "", http.StatusNotFound},
-		{http.MethodGet, "/api/v1/label/job", "", http.StatusNotFound},
-		{http.MethodGet, "/api/v1/", "", http.StatusNotFound},
-		{http.MethodGet, "/query", "", http.StatusNotFound},
-		{http.MethodGet, "/graph", "", http.StatusNotFound},
-		{http.MethodPost, "/api/v1/write", "", http.StatusForbidden},
-		{http.MethodGet, "/api/v1/admin/tsdb/snapshot", "", http.StatusForbidden},
-		{http.MethodPost, "/-/reload", "", http.StatusForbidden},
-		{http.MethodPut, "/-/quit", "", http.StatusForbidden},
+		{"/api/v1/query", Query, 0},
+		{"/api/v1/query_range", QueryRange, 0},
+		{"/api/v1/label/job/values", LabelValues, 0},
+		{"/api/v1/status/buildinfo", "status", 0},
+		{"/api/v1/label/a/b/values", "", http.StatusNotFound},
+		{"/api/v1/label//values", "", http.StatusNotFound},
+		{"/api/v1/job/values", "", http.StatusNotFound},
+		{"/api/v1/label/job", "", http.StatusNotFound},
+		{"/api/v1/", "", http.StatusNotFound},
+		{"/query", "", http.StatusNotFound},
+		{"/graph", "", http.StatusNotFound},
+		{"/api/v1/write", "", http.StatusForbidden},
+		{"/api/v1/admin/tsdb/snapshot", "", http.StatusForbidden},
+		{"/-/reload", "", http.StatusForbidden},
+		{"/-/quit", "", http.StatusForbidden},
 	} {
-		endpoint, err := MatchEndpoint(test.method, test.path)
-		require.Equal(t, test.status, status(err), "%s %s: %v", test.method, test.path, err)
-		require.Equal(t, test.endpoint, endpoint)
+		matched, err := MatchEndpoint(test.path)
+		require.Equal(t, test.status, status(err), "%s: %v", test.path, err)
+		if err == nil {
+			require.Equal(t, test.endpoint, matched.Endpoint)
+		}
 	}
 	require.Contains(t, Endpoints(), LabelValues)
 	require.Contains(t, Endpoints(), Query)
 }
 
-func TestWriteError(t *testing.T) {
+func TestWriteError_HasTheShapeOfPrometheus(t *testing.T) {
 	recorder := httptest.NewRecorder()
 	WriteError(recorder, fmt.Errorf("looking: %w", BadData("no %q", "x")))
 	require.Equal(t, http.StatusBadRequest, recorder.Code)
@@ -267,7 +267,7 @@ func TestWriteError(t *testing.T) {
 	require.NotContains(t, recorder.Body.String(), "abc", "what is not meant for the caller stays in the log")
 }
 
-func TestDecodeAnswer(t *testing.T) {
+func TestDecodeAnswer_ReadsEveryType(t *testing.T) {
 	answer, err := DecodeAnswer(http.StatusOK, strings.NewReader(`{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"b"},"value":[1,"2"]}]},"warnings":["w"],"infos":["i"]}`))
 	require.NoError(t, err)
 	require.Equal(t, `{a="b"} => 2 @[1]`, answer.Value.String())
@@ -341,9 +341,9 @@ func FuzzRequestWith(f *testing.F) {
 		if post {
 			method = http.MethodPost
 		}
-		endpoint, err := MatchEndpoint(method, path)
-		if err != nil {
-			endpoint = Query
+		endpoint := Query
+		if matched, err := MatchEndpoint(path); err == nil {
+			endpoint = matched.Endpoint
 		}
 		incoming := httptest.NewRequest(method, "/", strings.NewReader(body))
 		incoming.URL.RawQuery = rawQuery
@@ -383,10 +383,10 @@ func TestRequest_IsNotChanged(t *testing.T) {
 	require.NoError(t, err)
 	before, err := NewRequest(QueryRange, "/api/v1/query_range", url.Values{"query": {"up"}, "start": {"1"}, "end": {"2"}, "step": {"1"}}, time.Unix(3, 0))
 	require.NoError(t, err)
-	_, err = made.For(Series)
+	_, err = made.For(Labels)
 	require.NoError(t, err)
 	made.With(url.Values{"query": {"down"}, "step": nil})
 	made.Only(url.Values{"query": {"down"}})
-	made.Without([]string{"query"})
+	made.Without("query")
 	require.Equal(t, before, made)
 }

@@ -1,6 +1,7 @@
 package promapi
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net/url"
@@ -12,17 +13,15 @@ import (
 
 // TimeRange is what a request says about time.
 type TimeRange struct {
-	// Start and End bound the evaluation times of a query, or the time range
-	// of a metadata request. Start is the zero time where a metadata request
-	// reaches back to the beginning. They are equal for instant queries, and
-	// both are the time of the request where the request names none.
+	// Start and End bound the evaluation times of a query, or the time range of a
+	// metadata request, where a zero Start means the beginning. They are equal for
+	// instant queries. The default is the time of the request.
 	Start, End time.Time
 	// Step is the step of a range query, otherwise zero.
 	Step time.Duration
-	// LookbackDelta is the lookback delta that the request asks for, or zero.
+	// LookbackDelta and Timeout are those of the request, or zero.
 	LookbackDelta time.Duration
-	// Timeout is the evaluation timeout that the request asks for, or zero.
-	Timeout time.Duration
+	Timeout       time.Duration
 }
 
 // Prometheus accepts these two for its minimum and maximum time.
@@ -31,84 +30,67 @@ const (
 	maxTimeFormatted = "292277025-08-18T07:12:54.999999999Z"
 )
 
-// earliest and latest keep arithmetic on timestamps in milliseconds far from
-// its overflow, which would turn the distant past into the future: more than
+// earliest and latest keep arithmetic on milliseconds from overflowing: more than
 // 30,000 years on either side of 1970.
 var (
 	earliest = time.UnixMilli(-1 << 50)
 	latest   = time.UnixMilli(1 << 50)
 )
 
-// timeReader reads the parameters of times. It keeps the first error.
-type timeReader struct {
-	parameters url.Values
-	err        error
-}
-
-func (r *timeReader) fail(err error) {
-	if r.err == nil {
-		r.err = err
-	}
-}
-
-func (r *timeReader) time(name string, target *time.Time, isRequired bool) {
-	text := r.parameters.Get(name)
+// readParameter reads a parameter with a time or a duration. An optional one that is
+// missing leaves the target as it is.
+func readParameter[T any](parameters url.Values, name string, isRequired bool, parse func(string) (T, error), target *T) (err error) {
+	text := parameters.Get(name)
 	if text == "" && !isRequired {
-		return
+		return nil
 	}
-	var err error
-	if *target, err = parseTime(text); err != nil {
-		if !isRequired {
-			err = fmt.Errorf("invalid time value for '%s': %w", name, err)
-		}
-		r.fail(InvalidParameter(name, err))
+	*target, err = parse(text)
+	switch {
+	case err == nil:
+		return nil
+	case name == "lookback_delta":
+		return BadData("error parsing lookback delta duration: %s", err)
+	case !isRequired && name != "timeout":
+		err = fmt.Errorf("invalid time value for '%s': %w", name, err)
 	}
-}
-
-func (r *timeReader) duration(name string, target *time.Duration, isRequired bool) {
-	text := r.parameters.Get(name)
-	if text == "" && !isRequired {
-		return
-	}
-	var err error
-	if *target, err = parseDuration(text); err != nil && name == "lookback_delta" {
-		r.fail(BadData("error parsing lookback delta duration: %s", err))
-	} else if err != nil {
-		r.fail(InvalidParameter(name, err))
-	}
+	return InvalidParameter(name, err)
 }
 
 func parseTimeRange(endpoint Endpoint, parameters url.Values, now time.Time) (TimeRange, error) {
-	read, times := &timeReader{parameters: parameters}, TimeRange{Start: now, End: now}
-	switch endpoint.Traits().Times {
+	times, of := TimeRange{Start: now, End: now}, endpoint.Traits().Times
+	var err error
+	switch of {
 	case OneTime:
-		read.time("time", &times.Start, false)
+		err = readParameter(parameters, "time", false, parseTime, &times.Start)
 		times.End = times.Start
 	case EachStep:
-		read.time("start", &times.Start, true)
-		read.time("end", &times.End, true)
-		read.duration("step", &times.Step, true)
-		if times.End.Before(times.Start) {
-			read.fail(BadData(`invalid parameter "end": end timestamp must not be before start time`))
-		}
-		if times.Step <= 0 {
-			read.fail(BadData(`invalid parameter "step": zero or negative query resolution step widths are not accepted. Try a positive integer`))
-		}
+		err = cmp.Or(
+			readParameter(parameters, "start", true, parseTime, &times.Start),
+			readParameter(parameters, "end", true, parseTime, &times.End),
+			readParameter(parameters, "step", true, parseDuration, &times.Step),
+		)
 	case TimeBounds:
 		times.Start = time.Time{}
-		read.time("start", &times.Start, false)
-		read.time("end", &times.End, false)
-		if times.End.Before(times.Start) && endpoint == QueryExemplars {
-			read.fail(BadData("end timestamp must not be before start timestamp"))
-		} else if times.End.Before(times.Start) {
-			read.fail(BadData(`invalid parameter "end": end timestamp must not be before start time`))
-		}
+		err = cmp.Or(
+			readParameter(parameters, "start", false, parseTime, &times.Start),
+			readParameter(parameters, "end", false, parseTime, &times.End),
+		)
 	default:
 		return times, nil
 	}
-	read.duration("timeout", &times.Timeout, false)
-	read.duration("lookback_delta", &times.LookbackDelta, false)
-	return times, read.err
+	switch {
+	case err != nil:
+	case times.End.Before(times.Start) && endpoint == QueryExemplars:
+		err = BadData("end timestamp must not be before start timestamp")
+	case times.End.Before(times.Start):
+		err = BadData(`invalid parameter "end": end timestamp must not be before start time`)
+	case of == EachStep && times.Step <= 0:
+		err = BadData(`invalid parameter "step": zero or negative query resolution step widths are not accepted. Try a positive integer`)
+	}
+	return times, cmp.Or(err,
+		readParameter(parameters, "timeout", false, parseDuration, &times.Timeout),
+		readParameter(parameters, "lookback_delta", false, parseDuration, &times.LookbackDelta),
+	)
 }
 
 // parseTime reads a time as Prometheus does: seconds since the Unix epoch with
@@ -132,16 +114,10 @@ func parseTime(text string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("cannot parse %q to a valid timestamp", text)
 }
 
-// FormatTime writes seconds since the Unix epoch with three decimals, without
-// the rounding of a floating-point number: the resolution of timestamps in
-// Prometheus, which cuts off what is finer.
+// FormatTime returns seconds since the Unix epoch with three decimals: the resolution
+// of timestamps in Prometheus, which truncates the rest.
 func FormatTime(at time.Time) string {
-	milliseconds := at.UnixMilli()
-	sign := ""
-	if milliseconds < 0 {
-		sign, milliseconds = "-", -milliseconds
-	}
-	return fmt.Sprintf("%s%d.%03d", sign, milliseconds/1000, milliseconds%1000)
+	return strconv.FormatFloat(float64(at.UnixMilli())/1000, 'f', 3, 64)
 }
 
 // clamp turns seconds into a time and keeps it within earliest and latest.

@@ -5,34 +5,24 @@ import (
 	"net/url"
 )
 
-// Traits is what there is to know of an endpoint: one row of the table. The zero
-// value of each column stands for no entry, and a test proves that none is
-// missing.
+// Traits is one row of the table of endpoints. No column of a row is zero.
 type Traits struct {
 	Endpoint Endpoint
 	// Paths are below /api/v1/.
 	Paths []string
-	// Methods are those that the endpoint takes. With POST, parameters may come in
-	// a form body too.
+	// Methods are those that the endpoint supports.
 	Methods []string
-	// Times says which times the parameters name.
-	Times Times
-	// Selects says what selects the series that are read.
-	Selects Selects
-	// Routing says which tier answers.
-	Routing Routing
-	// Confinement says how the answer is confined to some series.
+	// The types of these say what they are.
+	Times       Times
+	Selects     Selects
+	Routing     Routing
 	Confinement Confinement
-	// Caching says what is kept of an answer.
-	Caching Caching
-	// Cutting says whether two tiers can each answer a part of the time range.
-	Cutting Cutting
-	// Union says how the answers of two tiers are joined.
-	Union Union
-	// External says how an answer gets the external labels of a server.
-	External External
-	// EmptyData is the data of an answer that holds nothing; NoEmptyData where the
-	// gateway writes none itself.
+	Caching     Caching
+	Cutting     Cutting
+	Union       Union
+	External    External
+	// EmptyData is the data of an empty answer; NoEmptyData if the gateway never writes
+	// one.
 	EmptyData string
 	// check checks the parameters that are not times, as Prometheus does.
 	check func(url.Values) error
@@ -49,9 +39,9 @@ type (
 	Confinement int
 	// Caching says what is kept of an answer.
 	Caching int
-	// Cutting says whether a request can be cut.
+	// Cutting says whether two tiers can each answer a part of the time range.
 	Cutting int
-	// Union says how answers are joined.
+	// Union says how the answers of two tiers are joined.
 	Union int
 	// External says how an answer gets the external labels of a server.
 	External int
@@ -63,8 +53,8 @@ const (
 	OnlyThanos                         // a long-term store alone serves it
 	UnionForRange                      // answers are joined where only both tiers hold the time range
 	UnionForSeries                     // answers are joined wherever hot may lack series
-	OwnAtEach                          // each server tells something of its own, so no server has it all
-	Elsewhere                          // where a tier does not know the endpoint, the other one is asked
+	PerServer                          // each server has its own, so no server has it all
+	Elsewhere                          // the other tier answers if one does not know the endpoint
 )
 
 // Has reports whether all of some values are in the set.
@@ -111,7 +101,7 @@ const (
 	InUnion                  // the answer gets them where it is joined with another
 )
 
-// NoEmptyData is the EmptyData of an endpoint whose answer is never made here.
+// NoEmptyData is the EmptyData of an endpoint whose empty answer comes from a tier.
 const NoEmptyData = "-"
 
 var (
@@ -128,12 +118,12 @@ var table = []*Traits{
 	{Query, []string{"query"}, form, OneTime, ByQuery, ByRules, ConfineQuery, CachedWhole, NeverCut, NoUnion, ExternalByQuery, `{"resultType":"vector","result":[]}`, checkLimit},
 	{QueryRange, []string{"query_range"}, form, EachStep, ByQuery, ByRules, ConfineQuery, CachedSteps, CutAtStep, NoUnion, ExternalByQuery, `{"resultType":"matrix","result":[]}`, checkLimit},
 	{QueryExemplars, []string{"query_exemplars"}, form, TimeBounds, ByQuery, ByRules | UnionForRange | Elsewhere, ConfineQuery, NeverCached, NeverCut, UnionOfExemplars, InAnswer, `[]`, nil},
-	{Series, []string{"series"}, form, TimeBounds, ByMatch, ByRules | UnionForRange, ConfineMatch, CachedWhole, NeverCut, UnionOfSeries, InAnswer, `[]`, checkLimit},
+	{Series, []string{"series"}, form, TimeBounds, ByMatch, ByRules | UnionForRange, ConfineMatch, CachedWhole, NeverCut, UnionOfSeries, InAnswer, `[]`, checkSeries},
 	{Labels, []string{"labels"}, form, TimeBounds, ByMatch, ByRules | UnionForRange, ConfineMatch, CachedWhole, NeverCut, UnionOfTexts, InAnswer, `[]`, checkLimit},
 	{LabelValues, []string{pathOfLabelValues}, get, TimeBounds, ByMatch, ByRules | UnionForRange, ConfineMatch, CachedWhole, NeverCut, UnionOfTexts, InMatchers, `[]`, checkLimit},
 	{Metadata, []string{"metadata"}, get, Now, ByMetric, ByRules | UnionForSeries | Elsewhere, CannotConfine, NeverCached, NeverCut, UnionOfMetadata, NoExternal, NoEmptyData, checkNumbers},
-	{Rules, []string{"rules"}, get, Now, AllSeries, ByRules | UnionForSeries | OwnAtEach | Elsewhere, CannotConfine, NeverCached, NeverCut, UnionOfRules, NoExternal, NoEmptyData, checkRules},
-	{Alerts, []string{"alerts"}, get, Now, AllSeries, ByRules | UnionForSeries | OwnAtEach | Elsewhere, CannotConfine, NeverCached, NeverCut, UnionOfAlerts, InUnion, NoEmptyData, nil},
+	{Rules, []string{"rules"}, get, Now, AllSeries, ByRules | UnionForSeries | PerServer | Elsewhere, CannotConfine, NeverCached, NeverCut, UnionOfRules, NoExternal, NoEmptyData, checkRules},
+	{Alerts, []string{"alerts"}, get, Now, AllSeries, ByRules | UnionForSeries | PerServer | Elsewhere, CannotConfine, NeverCached, NeverCut, UnionOfAlerts, InUnion, NoEmptyData, nil},
 	{Targets, []string{"targets"}, get, Now, AllSeries, ByRules | Elsewhere, CannotConfine, NeverCached, NeverCut, NoUnion, NoExternal, NoEmptyData, nil},
 	{TargetsMetadata, []string{"targets/metadata"}, get, NoTime, NoSeries, ByRules | Elsewhere, CannotConfine, NeverCached, NeverCut, NoUnion, NoExternal, NoEmptyData, checkNumbers},
 	{Alertmanagers, []string{"alertmanagers"}, get, NoTime, NoSeries, ByRules | Elsewhere, CannotConfine, NeverCached, NeverCut, NoUnion, NoExternal, NoEmptyData, nil},
@@ -157,8 +147,7 @@ var byPath, byEndpoint = func() (map[string]*Traits, map[Endpoint]*Traits) {
 	return paths, endpoints
 }()
 
-// Traits returns the row of an endpoint. One that is not in the table has no
-// traits: each column is zero.
+// Traits returns the row of an endpoint; an empty one if it is not in the table.
 func (e Endpoint) Traits() *Traits {
 	if row, known := byEndpoint[e]; known {
 		return row
@@ -168,3 +157,6 @@ func (e Endpoint) Traits() *Traits {
 
 // Evaluates reports whether the endpoint evaluates a query.
 func (t *Traits) Evaluates() bool { return t.Times == OneTime || t.Times == EachStep }
+
+// NamesTimes reports whether the parameters name the times that the answer is about.
+func (t *Traits) NamesTimes() bool { return t.Evaluates() || t.Times == TimeBounds }

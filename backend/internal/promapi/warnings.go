@@ -6,15 +6,10 @@ import (
 	"io"
 )
 
-// AddWarnings returns a reader of the same JSON answer with the given warnings
-// added to its top-level "warnings", ours first. The answer is neither decoded
-// nor buffered: bytes pass through as they come in, so that memory does not
-// grow with the answer. The reader returns an error for what is no JSON object:
-// the warnings would be lost.
-//
-// The answer must not be compressed. An answer that ends early stays cut off:
-// the reader returns what it was given, then the error of body, and never
-// closes the object itself.
+// AddWarnings returns a reader of the same JSON answer, which must not be compressed,
+// with the given warnings first in its top-level "warnings". It neither decodes nor
+// buffers the answer. The reader returns an error for what is no JSON object, because
+// the warnings would be lost. A truncated answer stays truncated.
 func AddWarnings(body io.Reader, warnings []string) (io.Reader, error) {
 	if len(warnings) == 0 {
 		return body, nil
@@ -39,19 +34,28 @@ type warningAdder struct {
 	out    []byte // the part of it that was not read yet
 	err    error  // error of source, returned once out is empty
 
+	at        place
 	depth     int    // nesting; 1 at the top level of the object
 	inString  bool   // within a string
 	isEscaped bool   // after a backslash
-	hasBegun  bool   // the object has
-	hasMember bool   // it has one, at least
+	key       []byte // the last key of the top level, raw
+	hasMember bool   // there is one, at least
 	isDone    bool   // our warnings are in
-	isWrong   bool   // it is no object, or something follows it
-	atKey     bool   // a string is a key of the top level
-	key       []byte // the last of these, raw
-	atValue   bool   // its value begins
-	isOpened  bool   // it is our key, and its list has begun
-	isDropped bool   // it is our key, and its value is no list
 }
+
+// place is where a warningAdder is at the top level of an object.
+type place int
+
+const (
+	atBegin    place = iota // before the object
+	atKey                   // a key comes next
+	atValue                 // the value of a key comes next
+	inValue                 // behind its first byte
+	inWarnings              // our list has begun, and its first element comes next
+	inDropped               // in the value of our key, which is no list
+	atEnd                   // behind the object
+	isWrong                 // it is no object, or something follows it
+)
 
 // Read implements io.Reader.
 func (a *warningAdder) Read(p []byte) (int, error) {
@@ -67,9 +71,9 @@ func (a *warningAdder) Read(p []byte) (int, error) {
 		}
 		a.out = a.made
 		switch {
-		case a.isWrong, errors.Is(err, io.EOF) && !a.hasBegun:
+		case a.at == isWrong, errors.Is(err, io.EOF) && a.at == atBegin:
 			a.err = errNoObject
-		case errors.Is(err, io.EOF) && a.depth > 0:
+		case errors.Is(err, io.EOF) && a.at != atEnd:
 			a.err = io.ErrUnexpectedEOF
 		}
 	}
@@ -79,77 +83,78 @@ func (a *warningAdder) Read(p []byte) (int, error) {
 }
 
 func (a *warningAdder) emit(c byte) {
-	if !a.isDropped {
+	if a.at != inDropped {
 		a.made = append(a.made, c)
 	}
 }
 
-func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
-
 // scan consumes one byte and emits what stands for it.
 func (a *warningAdder) scan(c byte) {
 	switch {
-	case a.isWrong:
+	case a.at == isWrong:
 		return
 	case a.inString:
 		a.scanString(c)
 		return
-	case isSpace(c):
-		if !a.isOpened {
+	case c == ' ' || c == '\n' || c == '\t' || c == '\r':
+		if a.at != inWarnings {
 			a.emit(c)
 		}
 		return
-	case a.depth == 0 && (a.hasBegun || c != '{'):
-		a.isWrong = true
+	case a.at == atEnd, a.at == atBegin && c != '{':
+		a.at = isWrong
 		return
-	case a.isOpened:
-		a.isOpened = false
+	case a.at == inWarnings:
+		a.at = inValue
 		if c != ']' {
 			a.emit(',')
 		}
-	case a.atValue && !a.isDone && string(a.key) == "warnings":
-		a.isDone, a.isOpened = true, c == '['
+	case a.at == atValue:
+		a.at = inValue
+		if a.isDone || string(a.key) != "warnings" {
+			break
+		}
+		a.isDone = true
 		a.made = append(append(a.made, '['), a.list...)
-		if a.isOpened {
-			a.atValue = false
+		if c == '[' {
+			a.at = inWarnings
 			a.depth++
 			return
 		}
 		// null, or something that no server sends: a list takes its place.
 		a.emit(']')
-		a.isDropped = true
+		a.at = inDropped
 	}
-	a.atValue = false
 	a.scanToken(c)
 }
 
 // scanToken consumes a byte outside of strings and white space.
 func (a *warningAdder) scanToken(c byte) {
+	isTop := a.depth == 1
 	switch c {
 	case '"':
 		a.inString = true
-		if a.atKey {
+		if a.at == atKey {
 			a.key, a.hasMember = a.key[:0], true
 		}
 	case '[', '{':
 		a.depth++
-		if !a.hasBegun {
-			a.hasBegun, a.atKey = true, true
+		if a.at == atBegin {
+			a.at = atKey
 		}
 	case ':':
-		if a.depth == 1 {
-			a.atKey, a.atValue = false, true
+		if isTop {
+			a.at = atValue
 		}
 	case ',':
-		if a.depth == 1 {
-			a.atKey, a.isDropped = true, false
+		if isTop {
+			a.at = atKey
 		}
 	case ']', '}':
-		if a.depth == 1 {
-			a.isDropped = false
+		if a.depth--; isTop {
+			a.at = atEnd
 			a.addMember()
 		}
-		a.depth--
 	}
 	a.emit(c)
 }
@@ -167,7 +172,7 @@ func (a *warningAdder) scanString(c byte) {
 		return
 	}
 	// Longer keys are none of ours, and a hostile one must not cost memory.
-	if a.atKey && len(a.key) <= len("warnings") {
+	if a.at == atKey && len(a.key) <= len("warnings") {
 		a.key = append(a.key, c)
 	}
 }

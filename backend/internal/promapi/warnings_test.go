@@ -19,7 +19,7 @@ func addWarnings(t testing.TB, body io.Reader, warnings ...string) (string, erro
 	return string(text), err
 }
 
-func TestAddWarnings(t *testing.T) {
+func TestAddWarnings_PutsOursFirst(t *testing.T) {
 	for name, test := range map[string]struct{ body, want string }{
 		"none yet":                      {`{"status":"success","data":{"a":[1,2]}}`, `{"status":"success","data":{"a":[1,2]},"warnings":["w","\"x\""]}`},
 		"some at the end":               {`{"data":{},"warnings":["old"]}`, `{"data":{},"warnings":["w","\"x\"","old"]}`},
@@ -56,14 +56,14 @@ func TestAddWarnings_WhatIsNoObjectIsAnError(t *testing.T) {
 	}
 }
 
-func TestAddWarningsWithoutWarningsChangesNothing(t *testing.T) {
+func TestAddWarnings_WithoutWarningsChangesNothing(t *testing.T) {
 	got, err := addWarnings(t, strings.NewReader(`{"a":1}`))
 	require.NoError(t, err)
 	require.Equal(t, `{"a":1}`, got)
 }
 
 // An answer that was cut off must not look whole afterwards.
-func TestAddWarningsKeepsACutOffAnswerCutOff(t *testing.T) {
+func TestAddWarnings_TruncatedAnswerStaysTruncated(t *testing.T) {
 	whole := `{"data":{"a":["x"]},"b":1}`
 	for length := 1; length < len(whole); length++ {
 		got, err := addWarnings(t, strings.NewReader(whole[:length]), "w")

@@ -154,14 +154,14 @@ func (r *Resolver) join(joined *Resolved, hotAt, coldAt location, hot, cold []*c
 		set = r.pool.replicaSet(hotAt.destination, hot, joined.Cold, catalogs)
 	}
 	for i, server := range hot {
-		replica := engine.Replica{Hot: server, Pair: catalogs[i], Ready: true}
+		replica := engine.Replica{Hot: server, Catalog: catalogs[i], Ready: true}
 		if set != nil {
 			replica.Hot, replica.Ready = server.RefusedBy(set.refusals[i]), hotAt.service.Endpoints[i].Ready
 			if joined.Cold != nil {
-				replica.Pair = catalogs[i].With(replica.Hot, joined.Cold)
+				replica.Catalog = catalogs[i].With(replica.Hot, joined.Cold)
 			}
 		}
 		joined.Datasource.Hot = append(joined.Datasource.Hot, replica)
 	}
-	joined.Hot, joined.Catalog = joined.Datasource.Hot[0].Hot, joined.Datasource.Hot[0].Pair
+	joined.Hot, joined.Catalog = joined.Datasource.Hot[0].Hot, joined.Datasource.Hot[0].Catalog
 }

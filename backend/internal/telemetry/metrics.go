@@ -111,13 +111,13 @@ func New(registerer prometheus.Registerer) *Metrics {
 			}
 		}
 	}
-	for _, next := range engine.Nexts() {
+	for _, next := range engine.Nexts {
 		m.retries.WithLabelValues(string(next))
 	}
 	for _, outcome := range perses.Outcomes() {
 		m.lookups.WithLabelValues(outcome)
 	}
-	for _, result := range engine.CacheResults() {
+	for _, result := range engine.CacheResults {
 		m.cacheUses.WithLabelValues(result)
 	}
 	return m

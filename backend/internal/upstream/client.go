@@ -73,19 +73,6 @@ type ClientOptions struct {
 	Network *Network
 }
 
-// CallOptions are the options of a call beside its request.
-type CallOptions struct {
-	// Without are parameters that are not sent, because the tier does not know them.
-	Without []string
-	// Caller is the caller that the call is made for.
-	Caller promapi.Caller
-	// DetachOnCancel lets the call continue for others that have joined it, if its context is
-	// cancelled without a cause. This is the case if a client disconnects.
-	DetachOnCancel bool
-	// ConfinedTo are the namespaces that the request is confined to; nil for none.
-	ConfinedTo []string
-}
-
 // Network replaces the network in tests, in which the addresses of a cluster do not exist.
 type Network struct {
 	// Dial connects to an address as net.Dialer does.
@@ -149,15 +136,15 @@ type Outgoing struct {
 	Header http.Header
 }
 
-// Prepare returns what goes to the tier for a request. It returns the error of the tenancy.
-func (c *Client) Prepare(request *promapi.Request, options *CallOptions) (Outgoing, error) {
-	made := Outgoing{Method: request.Method, Path: request.Path, Header: request.Header}
-	made.RawQuery, made.Body = request.Without(options.Without)
+// Prepare returns what goes to the tier for a request that is confined to some namespaces, or to
+// none. It returns the error of the tenancy.
+func (c *Client) Prepare(request *promapi.Request, confinedTo []string) (Outgoing, error) {
+	made := Outgoing{Method: request.Method, Path: request.Path, Header: request.Header, RawQuery: request.RawQuery, Body: request.Body}
 	if c.tenancy == nil {
 		return made, nil
 	}
 	var err error
-	made.Method, made.RawQuery, made.Body, err = c.tenancy.apply(request, options.ConfinedTo, made.RawQuery, made.Body)
+	made.Method, made.RawQuery, made.Body, err = c.tenancy.apply(request, confinedTo)
 	if made.Method == http.MethodGet {
 		made.Header = request.Header.Clone()
 		made.Header.Del("Content-Type")

@@ -42,11 +42,11 @@ func TestClient_RequestsToTheTier(t *testing.T) {
 	t.Cleanup(fake.Close)
 	made := client(t, fake.URL+"/prefix/", nil)
 	request := &promapi.Request{
-		Method: http.MethodPost, Path: "/api/v1/label/a%2Fb/values", RawQuery: "dedup=true&x=1", Body: []byte("query=up"),
+		Method: http.MethodPost, Path: "/api/v1/label/a%2Fb/values", RawQuery: "x=1", Body: []byte("query=up"),
 		Header:     http.Header{"Content-Type": {"text/plain"}, "Accept": {"a", "b"}},
-		Parameters: url.Values{"dedup": {"true"}, "x": {"1"}, "query": {"up"}},
+		Parameters: url.Values{"x": {"1"}, "query": {"up"}},
 	}
-	response, err := made.Do(t.Context(), request, &CallOptions{Without: []string{"dedup"}})
+	response, err := made.Do(t.Context(), request)
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
 	seen := fake.Requests()[0]

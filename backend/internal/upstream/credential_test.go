@@ -91,7 +91,7 @@ func TestTokenFile_RotationUnderLoadLosesNoQuery(t *testing.T) {
 					return
 				default:
 				}
-				response, err := made.Do(ctx, &promapi.Request{Method: http.MethodGet, Path: "/api/v1/query", Header: http.Header{}}, nil)
+				response, err := made.Do(ctx, &promapi.Request{Method: http.MethodGet, Path: "/api/v1/query", Header: http.Header{}})
 				if err != nil {
 					t.Errorf("a query was lost: %s", err)
 					return

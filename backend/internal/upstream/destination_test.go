@@ -98,7 +98,7 @@ func TestGuard_HoldsWhenConnecting(t *testing.T) {
 		require.NoError(t, err)
 		client, err := NewClient(ClientOptions{URL: target, PoolSize: 1, Guard: permission.Guard})
 		require.NoError(t, err)
-		response, err := client.Do(t.Context(), &promapi.Request{Method: http.MethodGet, Path: "/", Header: http.Header{}}, nil)
+		response, err := client.Do(t.Context(), &promapi.Request{Method: http.MethodGet, Path: "/", Header: http.Header{}})
 		if destination.reached {
 			require.NoError(t, err, host)
 			require.NoError(t, response.Body.Close())
@@ -181,7 +181,7 @@ func TestGuard_Rebinding(t *testing.T) {
 	require.NoError(t, err)
 	made, err := NewClient(ClientOptions{URL: target, PoolSize: 1, Guard: permission.Guard})
 	require.NoError(t, err)
-	_, err = made.Do(t.Context(), &promapi.Request{Method: http.MethodGet, Path: "/", Header: http.Header{}}, nil)
+	_, err = made.Do(t.Context(), &promapi.Request{Method: http.MethodGet, Path: "/", Header: http.Header{}})
 	require.Equal(t, FailureDenied, FailureOf(err))
 	require.Greater(t, lookups.Load(), int64(1))
 }

@@ -8,11 +8,8 @@ import (
 )
 
 // Do prepares a request and sends it.
-func (c *Client) Do(ctx context.Context, request *promapi.Request, options *CallOptions) (*http.Response, error) {
-	if options == nil {
-		options = &CallOptions{}
-	}
-	made, err := c.Prepare(request, options)
+func (c *Client) Do(ctx context.Context, request *promapi.Request, confinedTo ...string) (*http.Response, error) {
+	made, err := c.Prepare(request, confinedTo)
 	if err != nil {
 		return nil, err
 	}

@@ -25,23 +25,23 @@ const longestQuery = 7 << 10
 // apply adds the namespaces that a request is confined to. A POST becomes a GET if it fits in a
 // URL, because such a proxy takes a POST as an attempt to create something. apply returns an
 // Error with status 403 for a request that is not confined.
-func (t *Tenancy) apply(request *promapi.Request, confinedTo []string, rawQuery string, body []byte) (method, query string, rest []byte, err error) {
+func (t *Tenancy) apply(request *promapi.Request, confinedTo []string) (method, rawQuery string, body []byte, err error) {
 	if len(confinedTo) == 0 {
 		return "", "", nil, promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
 			"the tier answers only requests that are confined to namespaces: set a namespace in the query (POST /api/v1/metrics/query), or ask the operator to confine the datasource")
 	}
 	namespaces := url.Values{t.Parameter: confinedTo}.Encode()
-	if rawQuery != "" {
-		namespaces += "&" + rawQuery
+	if request.RawQuery != "" {
+		namespaces += "&" + request.RawQuery
 	}
 	joined := namespaces
-	if len(body) > 0 {
-		joined += "&" + string(body)
+	if len(request.Body) > 0 {
+		joined += "&" + string(request.Body)
 	}
 	if request.Method == http.MethodGet || len(joined) <= longestQuery {
 		return http.MethodGet, joined, nil, nil
 	}
-	return request.Method, namespaces, body, nil
+	return request.Method, namespaces, request.Body, nil
 }
 
 // ofProbe adds the namespace to a query of a probe. Other endpoints do not get it, because their

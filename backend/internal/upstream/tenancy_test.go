@@ -23,7 +23,7 @@ func TestTenancy_NamespacesGoIntoTheURL(t *testing.T) {
 		if body != "" {
 			request.Body = []byte(body)
 		}
-		response, err := made.Do(t.Context(), request, &CallOptions{ConfinedTo: confined})
+		response, err := made.Do(t.Context(), request, confined...)
 		require.NoError(t, err)
 		require.NoError(t, response.Body.Close())
 		seen := fake.Requests()
@@ -42,7 +42,7 @@ func TestTenancy_NamespacesGoIntoTheURL(t *testing.T) {
 	require.Equal(t, long, seen.Body)
 	require.Equal(t, []string{"shop"}, seen.Parameters["namespace"], "such a proxy reads it from the URL only")
 
-	_, err := made.Do(t.Context(), &promapi.Request{Method: http.MethodGet, Path: "/api/v1/query", Header: http.Header{}}, nil)
+	_, err := made.Do(t.Context(), &promapi.Request{Method: http.MethodGet, Path: "/api/v1/query", Header: http.Header{}})
 	require.Equal(t, http.StatusForbidden, promapi.AsError(err).Status)
 	require.Equal(t, url.Values{"query": {"vector(1)"}, "namespace": {"monitoring"}}, made.tenancy.ofProbe("/api/v1/query", url.Values{"query": {"vector(1)"}}))
 	require.Nil(t, made.tenancy.ofProbe("/api/v1/label/__name__/values", nil))

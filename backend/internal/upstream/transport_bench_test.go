@@ -47,7 +47,7 @@ func benchmarkTransport(b *testing.B, authority *certificates.Authority, address
 	request, err := promapi.NewRequest(promapi.Query, "/api/v1/query", url.Values{"query": {"up"}}, time.Now())
 	require.NoError(b, err)
 	ask := func(buffer []byte) {
-		response, err := client.Do(b.Context(), request, nil)
+		response, err := client.Do(b.Context(), request)
 		if err != nil {
 			b.Error(err)
 			return

@@ -137,7 +137,7 @@ func TestTransportConfig_CredentialsInTheStandardForm(t *testing.T) {
 // ask asks a tier and wants an answer.
 func ask(t *testing.T, made *Client) {
 	t.Helper()
-	response, err := made.Do(t.Context(), &promapi.Request{Method: http.MethodGet, Path: "/api/v1/query", Header: http.Header{}}, nil)
+	response, err := made.Do(t.Context(), &promapi.Request{Method: http.MethodGet, Path: "/api/v1/query", Header: http.Header{}})
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
 	require.Equal(t, http.StatusOK, response.StatusCode)
@@ -193,7 +193,7 @@ func TestTransportConfig_CredentialDoesNotFollowARedirect(t *testing.T) {
 		_, err := made.Get(t.Context(), "/api/v1/query", nil)
 		require.Equal(t, FailureNotPrometheus, FailureOf(err))
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
-			response, err := made.Do(t.Context(), &promapi.Request{Method: method, Path: "/api/v1/query", Header: http.Header{}}, nil)
+			response, err := made.Do(t.Context(), &promapi.Request{Method: method, Path: "/api/v1/query", Header: http.Header{}})
 			require.NoError(t, err)
 			require.NoError(t, response.Body.Close())
 			require.Equal(t, status, response.StatusCode)

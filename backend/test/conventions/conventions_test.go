@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -22,14 +21,6 @@ const root = "../../.."
 // longestTest is how many lines a test may have. A longer one becomes a table with
 // subtests, or several tests.
 const longestTest = 80
-
-var (
-	// notYetNamed are directories whose tests do not follow the conventions yet. Remove
-	// a directory once its tests do.
-	notYetNamed = []string{
-		"backend/internal/engine", "backend/internal/promapi",
-	}
-)
 
 // test is a test function.
 type test struct {
@@ -75,16 +66,12 @@ func TestTests_AreNamedForUnitAndBehaviour(t *testing.T) {
 	all := tests(t, root)
 	require.Greater(t, len(all), 500)
 	for _, each := range all {
-		if !slices.Contains(notYetNamed, each.directory) {
-			assert.Regexp(t, regexp.MustCompile(`^Test[A-Z][A-Za-z0-9]*_[A-Z0-9][A-Za-z0-9]*$`), each.name, "%s: name it TestUnit_Behaviour", each.position)
-		}
+		assert.Regexp(t, regexp.MustCompile(`^Test[A-Z][A-Za-z0-9]*_[A-Z0-9][A-Za-z0-9]*$`), each.name, "%s: name it TestUnit_Behaviour", each.position)
 	}
 }
 
 func TestTests_AreShort(t *testing.T) {
 	for _, each := range tests(t, root) {
-		if !slices.Contains(notYetNamed, each.directory) {
-			assert.LessOrEqual(t, each.lines, longestTest, "%s: %s has too many lines: make it a table with subtests, or several tests", each.position, each.name)
-		}
+		assert.LessOrEqual(t, each.lines, longestTest, "%s: %s has too many lines: make it a table with subtests, or several tests", each.position, each.name)
 	}
 }

@@ -35,16 +35,16 @@ func (answers told) handler() http.HandlerFunc {
 	}
 }
 
-// learnedPair is a pair of fakes that tell who they are.
-func learnedPair(t *testing.T, hot, cold told) (*pair, *catalog.Catalog) {
+// learnedTiers are two fakes that tell who they are.
+func learnedTiers(t *testing.T, hot, cold told) (*tiers, *catalog.Catalog) {
 	t.Helper()
-	return laggingPair(t, hot, cold, 0)
+	return laggingTiers(t, hot, cold, 0)
 }
 
-// laggingPair is a learnedPair whose cold tier is behind.
-func laggingPair(t *testing.T, hot, cold told, lag time.Duration) (*pair, *catalog.Catalog) {
+// laggingTiers is a learnedTiers whose cold tier is behind.
+func laggingTiers(t *testing.T, hot, cold told, lag time.Duration) (*tiers, *catalog.Catalog) {
 	t.Helper()
-	p := &pair{hot: faketier.New(), cold: faketier.New()}
+	p := &tiers{hot: faketier.New(), cold: faketier.New()}
 	t.Cleanup(p.hot.Close)
 	t.Cleanup(p.cold.Close)
 	p.hot.HandleProbes(hot.handler())
@@ -73,17 +73,17 @@ var (
 	}
 )
 
-func (p *pair) ask(t *testing.T, both *catalog.Catalog, endpoint promapi.Endpoint, path string, parameters url.Values) (*Response, string) {
+func (p *tiers) ask(t *testing.T, both *catalog.Catalog, endpoint promapi.Endpoint, path string, parameters url.Values) (*Response, string) {
 	t.Helper()
 	request, err := promapi.NewRequest(endpoint, path, parameters, time.Now())
 	require.NoError(t, err)
-	response, err := do(t.Context(), asking{Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second})
+	response, err := do(t.Context(), asking{Request: request, Hot: p.hotClient, Cold: p.coldClient, Catalog: both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second})
 	require.NoError(t, err)
 	return response, body(t, response)
 }
 
-func TestWhatIsLearnedOfAPair(t *testing.T) {
-	_, both := learnedPair(t, toldByHot, toldByThanos)
+func TestPlan_FollowsTheCatalog(t *testing.T) {
+	_, both := learnedTiers(t, toldByHot, toldByThanos)
 	learned := both.Snapshot()
 	require.Equal(t, map[string]string{"cluster": "lab"}, learned.Knowledge.HotLabels, "without the replica label")
 	require.Equal(t, learned.Knowledge.HotLabels, learned.Knowledge.InjectedLabels)
@@ -95,7 +95,7 @@ func TestWhatIsLearnedOfAPair(t *testing.T) {
 	require.Empty(t, learned.AssumedReason)
 
 	// A cold tier that lists no stores is asked for the values of hot's labels.
-	_, both = learnedPair(t, told{
+	_, both = learnedTiers(t, told{
 		"/status/config": `{"yaml":"global: {external_labels: {cluster: lab}}"}`, "/label/__name__": `["up"]`, "/label/cluster": `[]`,
 	}, told{
 		`/label/__name__/values?{cluster="lab"}`: `["up"]`, `/label/cluster/values`: `["lab","third"]`,
@@ -104,14 +104,14 @@ func TestWhatIsLearnedOfAPair(t *testing.T) {
 	require.Equal(t, []map[string]string{{"cluster": "lab"}, {"cluster": "third"}, {}}, both.Snapshot().Knowledge.Sources)
 
 	// One that does not have hot's labels cannot tell.
-	_, both = learnedPair(t, toldByHot, told{"/label/": `[]`})
+	_, both = learnedTiers(t, toldByHot, told{"/label/": `[]`})
 	require.False(t, both.Snapshot().Knowledge.SourcesKnown)
 	require.Empty(t, both.Snapshot().Knowledge.InjectedLabels)
 	require.Contains(t, both.Snapshot().AssumedReason, "assumed")
 }
 
-func TestARewrittenQueryThatFailsIsAskedAgainAtCold(t *testing.T) {
-	p, both := learnedPair(t, toldByHot, toldByThanos)
+func TestRetry_RewrittenQueryThatFailsGoesToCold(t *testing.T) {
+	p, both := learnedTiers(t, toldByHot, toldByThanos)
 	p.hot.Handle(faketier.Status(422, `{"status":"error","errorType":"execution","error":"vector cannot contain metrics with the same labelset"}`))
 	response, text := p.ask(t, both, promapi.Query, "/api/v1/query", url.Values{"query": {"node_load1"}})
 	require.Equal(t, []any{tier.Cold, tier.ReasonHotFailed, 200}, []any{response.Tier, response.Reason, response.Status}, text)
@@ -126,8 +126,8 @@ func TestARewrittenQueryThatFailsIsAskedAgainAtCold(t *testing.T) {
 	require.Equal(t, []any{tier.Hot, 422}, []any{response.Tier, response.Status})
 }
 
-func TestHotHasNothing(t *testing.T) {
-	p, both := learnedPair(t, told{"/label/__name__": `["up"]`}, told{})
+func TestRetry_EmptyAnswerOfHotGoesToCold(t *testing.T) {
+	p, both := learnedTiers(t, told{"/label/__name__": `["up"]`}, told{})
 	const nothing = `{"status":"success","data":{"resultType":"vector","result":[]}}`
 	p.hot.Handle(faketier.Status(200, nothing))
 	for range 3 {
@@ -146,8 +146,8 @@ func TestHotHasNothing(t *testing.T) {
 	require.JSONEq(t, nothing, text)
 }
 
-func TestColdFails(t *testing.T) {
-	p, both := learnedPair(t, told{"/label/__name__": `["up"]`}, told{})
+func TestFallBack_HotAnswersAfterColdFailed(t *testing.T) {
+	p, both := learnedTiers(t, told{"/label/__name__": `["up"]`}, told{})
 	p.cold.Handle(faketier.Status(503, ""))
 	response, text := p.ask(t, both, promapi.Query, "/api/v1/query", url.Values{"query": {`count_over_time(up[1h])`}})
 	require.Equal(t, []any{tier.Hot, tier.ReasonColdFailed}, []any{response.Tier, response.Reason})
@@ -157,8 +157,8 @@ func TestColdFails(t *testing.T) {
 	require.JSONEq(t, `{"status":"error","errorType":"unavailable","error":"the cold tier answered with status 503 (Service Unavailable)"}`, text)
 }
 
-func TestDefaultsAreMadeExplicit(t *testing.T) {
-	p, both := learnedPair(t, toldByHot, toldByThanos)
+func TestPlan_MakesDefaultsExplicit(t *testing.T) {
+	p, both := learnedTiers(t, toldByHot, toldByThanos)
 	ask := func(parameters url.Values) url.Values {
 		t.Helper()
 		response, _ := p.ask(t, both, promapi.QueryRange, "/api/v1/query_range", parameters)
@@ -183,10 +183,10 @@ func TestDefaultsAreMadeExplicit(t *testing.T) {
 	require.Contains(t, text, "downsamples by itself")
 }
 
-func TestDefaultsOfThanosThatAreRarelySet(t *testing.T) {
+func TestPlan_MakesDefaultsOfThanosExplicit(t *testing.T) {
 	told := maps.Clone(toldByThanos)
 	told["/status/flags"] = `{"query.replica-label":"[replica]","query.instant.default.max_source_resolution":"1h","query.metadata.default-time-range":"24h0m0s"}`
-	p, both := learnedPair(t, toldByHot, told)
+	p, both := learnedTiers(t, toldByHot, told)
 	ask := func(endpoint promapi.Endpoint, path string, parameters url.Values) (url.Values, string) {
 		t.Helper()
 		response, text := p.ask(t, both, endpoint, path, parameters)
@@ -207,8 +207,8 @@ func TestDefaultsOfThanosThatAreRarelySet(t *testing.T) {
 	}
 }
 
-func TestMetadataOfHotCarriesItsExternalLabels(t *testing.T) {
-	p, both := learnedPair(t, toldByHot, toldByThanos)
+func TestDecode_MetadataOfHotGetsItsExternalLabels(t *testing.T) {
+	p, both := learnedTiers(t, toldByHot, toldByThanos)
 	window := url.Values{"start": {fmt.Sprint(time.Now().Add(-5 * time.Minute).Unix())}, "match[]": {`node_load1{cluster="lab"}`}}
 	p.hot.Handle(faketier.Status(200, `{"status":"success","data":[{"__name__":"node_load1","job":"a"}]}`))
 	response, text := p.ask(t, both, promapi.Series, "/api/v1/series", window)
@@ -222,12 +222,12 @@ func TestMetadataOfHotCarriesItsExternalLabels(t *testing.T) {
 	require.Equal(t, []any{tier.Cold, tier.ReasonNotInHot}, []any{response.Tier, response.Reason})
 }
 
-func TestTheUnionOfBothTiers(t *testing.T) {
+func TestUnite_JoinsBothTiers(t *testing.T) {
 	lagging := told{"max(timestamp(up{": fmt.Sprintf(`{"resultType":"vector","result":[{"metric":{},"value":[1,"%d"]}]}`, time.Now().Add(-2*time.Hour).Unix())}
 	for part, data := range toldByThanos {
 		lagging[part] = data
 	}
-	p, both := learnedPair(t, toldByHot, lagging)
+	p, both := learnedTiers(t, toldByHot, lagging)
 	p.hot.Handle(faketier.Status(200, `{"status":"success","data":["b","d"],"warnings":["of hot"]}`))
 	p.cold.Handle(faketier.Status(200, `{"status":"success","data":["a","b","c"]}`))
 	parameters := url.Values{"match[]": {"node_load1"}}
@@ -241,13 +241,13 @@ func TestTheUnionOfBothTiers(t *testing.T) {
 	p.hot.Handle(faketier.Hang)
 	request, err := promapi.NewRequest(promapi.LabelValues, "/api/v1/label/job/values", parameters, time.Now())
 	require.NoError(t, err)
-	response, err = do(t.Context(), asking{Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: both, Threshold: time.Minute, Timeout: 300 * time.Millisecond})
+	response, err = do(t.Context(), asking{Request: request, Hot: p.hotClient, Cold: p.coldClient, Catalog: both, Threshold: time.Minute, Timeout: 300 * time.Millisecond})
 	require.NoError(t, err)
 	require.Contains(t, body(t, response), "the hot tier failed: what only that one holds is missing")
 }
 
-func TestRulesAndAlertsOfBothTiers(t *testing.T) {
-	p, both := learnedPair(t, toldByHot, toldByThanos)
+func TestUnite_JoinsRulesAndAlerts(t *testing.T) {
+	p, both := learnedTiers(t, toldByHot, toldByThanos)
 	group := func(name, rule, more string) string {
 		return fmt.Sprintf(`{"name":%q,"file":"f.yml","rules":[{"type":"alerting","name":%q,"query":"up == 0"%s}]}`, name, rule, more)
 	}
@@ -288,8 +288,8 @@ func TestRulesAndAlertsOfBothTiers(t *testing.T) {
 	require.Contains(t, text, "the cold tier failed: what only that one holds is missing")
 }
 
-func TestErrorsInOneLanguage(t *testing.T) {
-	p := newPair(t)
+func TestFinish_ErrorsReadLikeThoseOfPrometheus(t *testing.T) {
+	p := newTiers(t)
 	for _, test := range []struct {
 		query, answer string
 		status        int
@@ -314,8 +314,8 @@ func TestErrorsInOneLanguage(t *testing.T) {
 	}
 }
 
-func TestLimitOfAQueryAtCold(t *testing.T) {
-	p := newPair(t)
+func TestDecode_LimitsQueriesAtCold(t *testing.T) {
+	p := newTiers(t)
 	p.cold.Handle(faketier.Status(200, `{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"1"},"value":[1,"1"]},{"metric":{"a":"2"},"value":[1,"2"]}],"analysis":{}}}`))
 	query := p.query(t, url.Values{"query": {"up"}, "limit": {"1"}})
 	query.Hot = nil
@@ -324,8 +324,8 @@ func TestLimitOfAQueryAtCold(t *testing.T) {
 	require.JSONEq(t, `{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"1"},"value":[1,"1"]}],"analysis":{}},"warnings":["results truncated due to limit"]}`, body(t, response))
 }
 
-func TestAnEndpointThatOneTierDoesNotKnow(t *testing.T) {
-	p := newPair(t)
+func TestRetry_EndpointThatOneTierDoesNotKnow(t *testing.T) {
+	p := newTiers(t)
 	p.hot.Handle(faketier.Status(404, "404 page not found"))
 	request, err := promapi.NewRequest(promapi.Rules, "/api/v1/rules", url.Values{}, time.Now())
 	require.NoError(t, err)
@@ -337,22 +337,21 @@ func TestAnEndpointThatOneTierDoesNotKnow(t *testing.T) {
 	require.NoError(t, response.Body.Close())
 }
 
-func TestSelectorsThatPrometheusRefuses(t *testing.T) {
-	p, both := learnedPair(t, toldByHot, toldByThanos)
+func TestPlan_RefusesSelectorsThatPrometheusRefuses(t *testing.T) {
+	p, both := learnedTiers(t, toldByHot, toldByThanos)
 	for _, wrong := range []struct {
 		endpoint  promapi.Endpoint
 		path      string
 		matchers  []string
 		complaint string
 	}{
-		{promapi.Series, "/api/v1/series", nil, "no match[] parameter provided"},
 		{promapi.Series, "/api/v1/series", []string{"up", `{job=~".*"}`}, `invalid parameter "match[]": match[] must contain at least one non-empty matcher`},
 		{promapi.Labels, "/api/v1/labels", []string{"{}"}, `match[] must contain at least one non-empty matcher`},
 		{promapi.LabelValues, "/api/v1/label/job/values", []string{`{job=""}`}, `match[] must contain at least one non-empty matcher`},
 	} {
 		request, err := promapi.NewRequest(wrong.endpoint, wrong.path, url.Values{"match[]": wrong.matchers}, time.Now())
 		require.NoError(t, err)
-		_, err = do(t.Context(), asking{Request: request, Hot: p.hotClient, Cold: p.coldClient, Pair: both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second})
+		_, err = do(t.Context(), asking{Request: request, Hot: p.hotClient, Cold: p.coldClient, Catalog: both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second})
 		requireError(t, err, http.StatusBadRequest, promapi.ErrorBadData, wrong.complaint)
 	}
 	require.Empty(t, append(p.hot.Requests(), p.cold.Requests()...), "no tier is asked")
@@ -360,8 +359,8 @@ func TestSelectorsThatPrometheusRefuses(t *testing.T) {
 
 // A tier that refuses a rewritten query names places in a text that the caller
 // has never seen.
-func TestPositionsAreThoseOfTheQueryAsItWasWritten(t *testing.T) {
-	p, both := learnedPair(t, toldByHot, toldByThanos)
+func TestFinish_PositionsAreThoseOfTheOriginalQuery(t *testing.T) {
+	p, both := learnedTiers(t, toldByHot, toldByThanos)
 	for _, each := range []*faketier.Tier{p.hot, p.cold} {
 		each.Handle(func(w http.ResponseWriter, _ *http.Request) {
 			requests := each.Requests()
@@ -377,8 +376,8 @@ func TestPositionsAreThoseOfTheQueryAsItWasWritten(t *testing.T) {
 	require.Equal(t, `abs(node_load1)`, requests[len(requests)-1].Parameters.Get("query"))
 }
 
-func TestCounterResetsThatColdHasCorrected(t *testing.T) {
-	p, both := learnedPair(t, toldByHot, toldByThanos)
+func TestPlan_WarnsOfCounterResetsThatColdCorrects(t *testing.T) {
+	p, both := learnedTiers(t, toldByHot, toldByThanos)
 	p.cold.Handle(faketier.Status(200, faketier.Vector("7")))
 	for query, warned := range map[string]bool{`resets(up[5m])`: true, `rate(up[5m:1m])`: true, `rate(up[5m])`: false, `up`: false} {
 		response, _ := p.ask(t, both, promapi.Query, "/api/v1/query", url.Values{"query": {query}})
