@@ -271,15 +271,11 @@ func TestAssemble_RoutesAnswersThatAreTooLarge(t *testing.T) {
 		require.Equal(t, []any{tier.Cold, tier.ReasonAtOrAboveThreshold}, []any{response.Tier, response.Reason})
 		require.Equal(t, whole(query, "a", "gaps"), body(t, response))
 		require.Zero(t, p.engine.held())
+		planned, err := plan(t.Context(), p.rangeQuery(t, nil))
+		require.NoError(t, err)
+		require.Contains(t, planned.NotCut, "too large", "the next query is not tried in pieces again")
 	}
-	var asked []string
-	for _, each := range p.cold.Requests() {
-		asked = append(asked, each.Parameters.Get("end"))
-	}
-	require.Len(t, asked, 3, "the second query is not tried in pieces again")
-	planned, err := plan(t.Context(), p.rangeQuery(t, nil))
-	require.NoError(t, err)
-	require.Contains(t, planned.NotCut, "too large")
+	require.LessOrEqual(t, len(p.hot.Requests()), 1)
 }
 
 func TestAssemble_MemoryOfPiecesIsBounded(t *testing.T) {
