@@ -70,7 +70,7 @@ func (p *Plan) isCached() bool { return p.query.Datasource.Cached && p.engine.op
 // cache; nil if nothing of it may be kept. The key is still missing.
 func (p *Plan) lookup() *lookup {
 	evidence, cold, now := p.replica.Catalog, p.query.Datasource.Cold, p.query.Request.ReceivedAt
-	if !p.isCached() || evidence == nil || len(p.Warnings) > 0 || len(p.Input.Cold.Notes) > 0 {
+	if !p.isCached() || evidence == nil || len(p.Warnings) > 0 {
 		return nil
 	}
 	until, isKnown := evidence.ColdCompleteUntil(now)

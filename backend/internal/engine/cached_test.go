@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
@@ -196,6 +197,37 @@ func TestStepCache_CallerCanBypassIt(t *testing.T) {
 	require.Equal(t, before+1, after)
 	require.NoError(t, p.cache.Clear(t.Context()))
 	require.Equal(t, CacheMiss, p.do(t, p.at(t, 0, 4*time.Hour, nil)).Cache.Result)
+}
+
+func TestStepCache_KeepsNothingThatWasAskedBeforeAClear(t *testing.T) {
+	p := newCachedTiers(t)
+	p.cold.Handle(func(w http.ResponseWriter, request *http.Request) {
+		steps("a", "gaps")(w, request)
+		assert.NoError(t, p.cache.Clear(request.Context()))
+	})
+	p.never(t, func() asking { return p.at(t, 0, 4*time.Hour, nil) })
+}
+
+func TestStepCache_KeepsNothingOfACallerWithNoStore(t *testing.T) {
+	p := newCachedTiers(t)
+	p.never(t, func() asking {
+		query := p.at(t, 0, 4*time.Hour, nil)
+		query.NoStore = true
+		return query
+	})
+}
+
+func TestStepCache_LeavesOutTheOutOfOrderWindow(t *testing.T) {
+	p := newCachedTiersThat(t, told{"/status/config": `{"yaml":"storage: {tsdb: {out_of_order_time_window: 1h}}"}`})
+	query := func() asking {
+		query := p.at(t, 0, 4*time.Hour, nil)
+		query.Strategy = tier.StrategyRoute
+		return query
+	}
+	require.Eventually(t, func() bool { return p.do(t, query()).Cache.Cached > 0 }, 10*time.Second, 5*time.Millisecond)
+	cached := p.do(t, query()).Cache.Cached
+	require.LessOrEqual(t, cached, 3*60+1)
+	require.Greater(t, cached, 3*60-5)
 }
 
 // never asks, gives what should not be kept the time to be kept, and asks again.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
@@ -53,6 +54,9 @@ func TestCacheKey_EveryFieldOfARequest(t *testing.T) {
 	confined := plan(before)
 	confined.query.ConfinedTo = []string{"shop"}
 	require.NotEqual(t, key(before), confined.cacheKey("stores", nil))
+	configured := plan(before)
+	configured.snapshot = &catalog.Snapshot{Cold: catalog.Settings{LookbackDelta: time.Minute}}
+	require.NotEqual(t, key(before), configured.cacheKey("stores", nil), "the defaults of cold change what it answers")
 	// Who asks is no part of it. Who may not read the datasource does not come here,
 	// and what others may see is in ConfinedTo. Where the query reads nothing, no tier
 	// is asked.
