@@ -163,7 +163,7 @@ func TestStepCache_KeyHoldsWhatChangesValues(t *testing.T) {
 	p.warm(t, p.at(t, 0, 4*time.Hour, nil))
 	for name, change := range map[string]func() asking{
 		"another query":     func() asking { return p.at(t, 0, 4*time.Hour, url.Values{"query": {"up "}}) },
-		"another step":      func() asking { return p.at(t, 0, 4*time.Hour, url.Values{"step": {"120"}}) },
+		"another step":      func() asking { return p.at(t, 0, 4*time.Hour, url.Values{"step": {"30"}}) },
 		"another phase":     func() asking { return p.at(t, time.Second, 4*time.Hour, nil) },
 		"another parameter": func() asking { return p.at(t, 0, 4*time.Hour, url.Values{"lookback_delta": {"10m"}}) },
 		"an unknown one":    func() asking { return p.at(t, 0, 4*time.Hour, url.Values{"engine": {"x"}}) },

@@ -47,6 +47,17 @@ func TestRewritten_ExemplarsOfHotCarryItsExternalLabels(t *testing.T) {
 	require.Equal(t, "node_load1", p.hot.Requests()[0].Parameters.Get("query"))
 }
 
+// Series of hot with such a label of their own would lose it.
+func TestRewritten_NothingIfHotHasAnExternalLabelOfItsOwn(t *testing.T) {
+	hot := maps.Clone(toldByHot)
+	hot["/label/cluster"] = `["elsewhere"]`
+	p, both := learnedTiers(t, hot, toldByThanos)
+	require.Equal(t, []string{"cluster"}, both.Snapshot().Knowledge.ConflictingLabels)
+	response, _ := p.ask(t, both, promapi.Query, "/api/v1/query", url.Values{"query": {"node_load1"}})
+	require.Equal(t, []any{tier.Cold, tier.ReasonNotInHot}, []any{response.Tier, response.Reason})
+	require.Empty(t, p.hot.Requests())
+}
+
 // What cold says of its series is not touched, not even where a label of hot is
 // missing.
 func TestRewritten_InAUnionOnlyHotGetsLabels(t *testing.T) {
