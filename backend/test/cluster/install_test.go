@@ -4,6 +4,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -273,7 +274,11 @@ func (in *installation) playKubelet(t *testing.T, operator func(context.Context)
 				return err
 			}
 			server.Handler = gateway.New(manager)
-			go func() { _ = server.Serve(listener) }() // It returns when the test is over.
+			go func() {
+				if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+					t.Errorf("tierproxy no longer listens on %s: %s", in.address, err)
+				}
+			}()
 			return reportAvailable(ctx, deployment)
 		}()
 	}()
@@ -390,7 +395,7 @@ func (in *installation) requireFirstPanel(t *testing.T) {
 	end := time.Now()
 	got, err := through.ask(t.Context(), "query_range", panel.RangeQuery(query, end, 5*minute, 15*time.Second))
 	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, got.status, got.body)
+	require.Equal(t, http.StatusOK, got.status, "%s, asked of tierproxy at %s", got.body, in.address)
 	require.Equal(t, "hot", got.tier, got.reason)
 	require.Contains(t, got.body, `"values":[[`)
 }

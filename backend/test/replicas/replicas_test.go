@@ -273,8 +273,8 @@ func TestCache_AnswersAreThoseOfTheSameTier(t *testing.T) {
 			}
 			// Where Thanos deduplicates, it depends on the beginning of what it reads which
 			// replica it follows from gap to gap: there is no one answer. What is kept
-			// is no further from it than it is from itself.
-			require.LessOrEqual(t, float64(differ)/float64(all), 1.5*float64(moved)/float64(common))
+			// is not much further from it than it is from itself: how far depends on where the steps lie.
+			require.LessOrEqual(t, float64(differ)/float64(all), 2*float64(moved)/float64(common))
 		})
 	}
 }
