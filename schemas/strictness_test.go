@@ -20,7 +20,7 @@ type place []string
 
 func (p place) String() string { return strings.Join(p, ".") }
 
-// ofPerses tells whether a place is inside the part of a proxy that Perses alone checks.
+// ofPerses reports whether a place is inside the part of a proxy that Perses alone checks.
 func (p place) ofPerses() bool {
 	return len(p) > 3 && strings.HasPrefix(p.String(), "spec.proxy.spec.") && p[3] != "url"
 }
@@ -189,7 +189,7 @@ var texts = []string{"spec.query", "spec.expr", "spec.labelName", "spec.seriesNa
 // booleans are the places where true and false are right.
 var booleans = []string{"spec.splitAcrossReplicas", "spec.cache"}
 
-// fits tells whether a value is right for a place after all, or the place is none of our business.
+// fits reports whether a value is right for a place after all, or the place is none of our business.
 func fits(at place, value any) bool {
 	if at.ofPerses() {
 		return true
@@ -208,7 +208,7 @@ func fits(at place, value any) bool {
 	return false
 }
 
-// likely tells whether somebody may write this by mistake, so that it deserves a short message. CUE prints the whole
+// likely reports whether somebody may write this by mistake, so that it deserves a short message. CUE prints the whole
 // definition for a spec that is no struct, and all alternatives for a list or a struct inside a selector.
 func likely(at place, value any) bool {
 	if at.String() == "spec" {
@@ -221,7 +221,7 @@ func likely(at place, value any) bool {
 	return true
 }
 
-// names tells whether a message is about a place: about it, what is below it, or the struct that it belongs to.
+// names reports whether a message is about a place: about it, what is below it, or the struct that it belongs to.
 func names(message string, at place) bool {
 	path, _, _ := strings.Cut(message, ": ")
 	return path == at.String() || strings.HasPrefix(path, at.String()+".") || path == at[:len(at)-1].String()

@@ -71,8 +71,8 @@ type sharedCatalog struct {
 
 // Snapshot is an immutable state of the catalog.
 type Snapshot struct {
-	// Knowledge says which tier has which series; nil while it is unknown.
-	Knowledge *tier.SeriesEvidence
+	// Evidence says which tier has which series; nil while it is unknown.
+	Evidence *tier.SeriesEvidence
 	// Hot and Cold are the defaults of the tiers.
 	Hot, Cold Settings
 	// ReplicaLabels are all labels that cold removes.
@@ -242,7 +242,7 @@ func (c *Catalog) snapshot(ctx context.Context) (*Snapshot, error) {
 	case len(known.HotLabels) == 0 && len(known.Sources) > 1:
 		learned.AssumedReason = "hot does not report its external labels and cold has several sources: configure them, or every query that another source could match goes to cold"
 	}
-	learned.Knowledge = tier.NewSeriesEvidence(known)
+	learned.Evidence = tier.NewSeriesEvidence(known)
 	return learned, nil
 }
 

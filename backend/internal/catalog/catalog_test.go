@@ -130,7 +130,7 @@ func TestCatalog_MeasuresColdEnd(t *testing.T) {
 	p := pairOf(t, newScripted(t, nil), cold, Options{})
 	p.measureColdEnd(t.Context(), now)
 	require.Empty(t, cold.requests(""), "it is not known which series are hot's")
-	p.learned.Store(&Snapshot{Knowledge: tier.NewSeriesEvidence(tier.SeriesEvidence{InjectedLabels: map[string]string{"cluster": "a"}})})
+	p.learned.Store(&Snapshot{Evidence: tier.NewSeriesEvidence(tier.SeriesEvidence{InjectedLabels: map[string]string{"cluster": "a"}})})
 	p.coldInterval = 15 * time.Second
 	p.measureColdEnd(t.Context(), now)
 	require.Equal(t, coldEnd{newest: end.UnixMilli(), measured: now, interval: 15 * time.Second}, *p.newest.Load())
@@ -152,7 +152,7 @@ func TestCatalog_MeasuresColdEnd(t *testing.T) {
 	// A cold tier that never had any of hot's series has no end.
 	cold.set(answers{{query, emptyVector}})
 	p = pairOf(t, newScripted(t, nil), cold, Options{})
-	p.learned.Store(&Snapshot{Knowledge: tier.NewSeriesEvidence(tier.SeriesEvidence{InjectedLabels: map[string]string{"cluster": "a"}})})
+	p.learned.Store(&Snapshot{Evidence: tier.NewSeriesEvidence(tier.SeriesEvidence{InjectedLabels: map[string]string{"cluster": "a"}})})
 	p.measureColdEnd(t.Context(), now)
 	require.Zero(t, p.newest.Load().newest)
 }
@@ -189,7 +189,7 @@ func TestCatalog_Learns(t *testing.T) {
 		InstantResolution: 5 * time.Minute, MetadataRange: time.Hour, EvaluationInterval: time.Minute,
 	}, learned.Cold)
 	require.Equal(t, []string{"prometheus", "replica", "rule_replica"}, learned.ReplicaLabels)
-	known := learned.Knowledge
+	known := learned.Evidence
 	own := map[string]string{"cluster": "a"}
 	require.Equal(t, []any{true, true, own, own, []string{"cluster"}}, []any{known.HotLabelsKnown, known.SourcesKnown, known.HotLabels, known.InjectedLabels, known.ConflictingLabels})
 	require.Equal(t, []map[string]string{own, {"cluster": "b"}}, known.Sources)
@@ -202,12 +202,12 @@ func TestCatalog_Learns(t *testing.T) {
 
 	// A tier that fails or is down leaves what was learned.
 	p.learn(t.Context())
-	known = p.Snapshot().Knowledge
+	known = p.Snapshot().Evidence
 	fail := func(expected string) {
 		t.Helper()
 		p.learn(t.Context())
 		require.Equal(t, expected, p.Snapshot().Error)
-		require.Same(t, known, p.Snapshot().Knowledge)
+		require.Same(t, known, p.Snapshot().Evidence)
 	}
 	setStores([]Store{})
 	fail("cold: " + errNoStores.Error())
@@ -277,7 +277,7 @@ func TestLearn_WhatIsAssumedIsSaid(t *testing.T) {
 			require.Empty(t, learned.Error)
 			require.Equal(t, test.doubt == "", learned.AssumedReason == "", learned.AssumedReason)
 			require.Contains(t, learned.AssumedReason, test.doubt)
-			require.Equal(t, []any{test.labels, test.labelsKnown, test.options.Complete}, []any{learned.Knowledge.HotLabels, learned.Knowledge.HotLabelsKnown, learned.Knowledge.Declared})
+			require.Equal(t, []any{test.labels, test.labelsKnown, test.options.Complete}, []any{learned.Evidence.HotLabels, learned.Evidence.HotLabelsKnown, learned.Evidence.Declared})
 		})
 	}
 }

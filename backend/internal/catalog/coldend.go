@@ -52,7 +52,7 @@ func (c *Catalog) ColdCompleteUntil(now time.Time) (until int64, found bool) {
 func (c *Catalog) measureColdEnd(ctx context.Context, now time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, minProbeTimeout+c.options.Cold.options.ProbeInterval)
 	defer cancel()
-	if c.learned.Load().Knowledge == nil || !c.options.Cold.Status().Available {
+	if c.learned.Load().Evidence == nil || !c.options.Cold.Status().Available {
 		return
 	}
 	cold, selector := c.options.Cold.api, c.coldSelector()
@@ -83,9 +83,9 @@ func (c *Catalog) measureColdInterval(ctx context.Context, now time.Time) (time.
 
 // coldSelector returns a selector of hot's series named up in cold.
 func (c *Catalog) coldSelector() string {
-	knowledge := c.learned.Load().Knowledge
-	if knowledge == nil {
+	evidence := c.learned.Load().Evidence
+	if evidence == nil {
 		return "up"
 	}
-	return "up" + promql.FormatLabels(knowledge.InjectedLabels)
+	return "up" + promql.FormatLabels(evidence.InjectedLabels)
 }

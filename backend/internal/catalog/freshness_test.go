@@ -91,7 +91,7 @@ func TestCheckFreshness_NewestSampleAndGaps(t *testing.T) {
 			}
 			require.Equal(t, test.oldest, status.Oldest)
 			if test.problem == "" {
-				require.Equal(t, started.UnixMilli(), status.ContiguousSince, "nothing tells whether the start left a gap")
+				require.Equal(t, started.UnixMilli(), status.ContiguousSince, "nothing reports whether the start left a gap")
 			}
 		})
 	}

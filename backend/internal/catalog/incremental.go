@@ -18,7 +18,7 @@ const incrementalWindow = 5 * time.Minute
 // probe, so its queries are small.
 func (c *Catalog) refreshIncrementally(ctx context.Context, now time.Time) (newSource bool) {
 	learned := c.learned.Load()
-	known := learned.Knowledge
+	known := learned.Evidence
 	if known == nil || known.Declared || !c.options.Cold.Status().Available {
 		return false
 	}
@@ -51,7 +51,7 @@ func (c *Catalog) refreshIncrementally(ctx context.Context, now time.Time) (newS
 // addNewNames adds new metrics of other sources. It always returns false: they are no reason to
 // learn everything again.
 func (c *Catalog) addNewNames(ctx context.Context, now time.Time, learned *Snapshot) bool {
-	known := learned.Knowledge
+	known := learned.Evidence
 	if !known.SourcesKnown || known.OnlySource() || known.OtherNames == nil || len(known.HotLabels) == 0 {
 		return false
 	}
@@ -81,7 +81,7 @@ func (c *Catalog) addNewNames(ctx context.Context, now time.Time, learned *Snaps
 	c.names.others = held
 	more.OtherNames = held.set()
 	changed := *learned
-	changed.Knowledge = tier.NewSeriesEvidence(more)
+	changed.Evidence = tier.NewSeriesEvidence(more)
 	c.learned.Store(&changed)
 	return false
 }

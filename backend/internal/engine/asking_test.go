@@ -18,7 +18,7 @@ type asking struct {
 	ConfinedTo      []string
 	NoRead, NoStore bool
 
-	// Hot, Pair and Others are the replicas of hot in the order in which they are
+	// Hot, Catalog and Others are the replicas of hot in the order in which they are
 	// asked.
 	Hot, Cold        *catalog.Tier
 	Catalog          *catalog.Catalog

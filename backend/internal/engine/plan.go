@@ -204,14 +204,14 @@ func (p *Plan) prepare(ctx context.Context) {
 	in.Cold = evidence.ColdState(now)
 	in.ScrapeInterval = max(in.ScrapeInterval, evidence.ScrapeInterval())
 	comparing, cancel := context.WithTimeout(ctx, timeToCompare)
-	completeness, why, isUnderstood := p.snapshot.Knowledge.Completeness(comparing, p.key, func() ([]promql.Selector, error) { return selectorsOf(request) })
+	completeness, why, isUnderstood := p.snapshot.Evidence.Completeness(comparing, p.key, func() ([]promql.Selector, error) { return selectorsOf(request) })
 	cancel()
 	in.Completeness, in.CompletenessWhy = completeness, why.For(in.Detailed)
 	if traits.Routing.Has(promapi.PerServer) {
 		in.Completeness, in.CompletenessWhy = tier.Incomplete, "each tier tells of its own"
 	}
 	in.EmptyBefore = in.Completeness == tier.Assumed && evidence.WasEmpty(p.key)
-	if p.snapshot.Knowledge != nil && isUnderstood {
+	if p.snapshot.Evidence != nil && isUnderstood {
 		p.relabel()
 	}
 	p.cold = p.explicitDefaults()

@@ -42,5 +42,5 @@ func (r Replica) weight(key promql.Key) string {
 
 // answers reports whether everything is known that a query on the replica takes.
 func (r Replica) answers() bool {
-	return r.Hot.Status().Available && r.Hot.Identity() != nil && (r.Catalog == nil || r.Catalog.Snapshot().Knowledge != nil)
+	return r.Hot.Status().Available && r.Hot.Identity() != nil && (r.Catalog == nil || r.Catalog.Snapshot().Evidence != nil)
 }

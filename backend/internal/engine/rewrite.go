@@ -15,14 +15,14 @@ import (
 
 // relabel makes hot answer with the external labels that its series have in cold.
 func (p *Plan) relabel() {
-	request, knowledge := p.query.Request, p.snapshot.Knowledge
-	added, traits := knowledge.InjectedLabels, request.Endpoint.Traits()
+	request, evidence := p.query.Request, p.snapshot.Evidence
+	added, traits := evidence.InjectedLabels, request.Endpoint.Traits()
 	if len(added) == 0 || traits.External == promapi.NoExternal || traits.External == 0 {
 		return
 	}
 	err := p.relabelRequest(added, traits)
-	if err == nil && len(knowledge.ConflictingLabels) > 0 {
-		err = errors.New("series of hot carry the external label " + strings.Join(knowledge.ConflictingLabels, ", ") + " themselves")
+	if err == nil && len(evidence.ConflictingLabels) > 0 {
+		err = errors.New("series of hot carry the external label " + strings.Join(evidence.ConflictingLabels, ", ") + " themselves")
 	}
 	if err != nil {
 		p.hot, p.added = request, nil

@@ -52,7 +52,7 @@ func TestRewritten_NothingIfHotHasAnExternalLabelOfItsOwn(t *testing.T) {
 	hot := maps.Clone(toldByHot)
 	hot["/label/cluster"] = `["elsewhere"]`
 	p, both := learnedTiers(t, hot, toldByThanos)
-	require.Equal(t, []string{"cluster"}, both.Snapshot().Knowledge.ConflictingLabels)
+	require.Equal(t, []string{"cluster"}, both.Snapshot().Evidence.ConflictingLabels)
 	response, _ := p.ask(t, both, promapi.Query, "/api/v1/query", url.Values{"query": {"node_load1"}})
 	require.Equal(t, []any{tier.Cold, tier.ReasonNotInHot}, []any{response.Tier, response.Reason})
 	require.Empty(t, p.hot.Requests())

@@ -85,11 +85,11 @@ func (p *tiers) ask(t *testing.T, both *catalog.Catalog, endpoint promapi.Endpoi
 func TestPlan_FollowsTheCatalog(t *testing.T) {
 	_, both := learnedTiers(t, toldByHot, toldByThanos)
 	learned := both.Snapshot()
-	require.Equal(t, map[string]string{"cluster": "lab"}, learned.Knowledge.HotLabels, "without the replica label")
-	require.Equal(t, learned.Knowledge.HotLabels, learned.Knowledge.InjectedLabels)
-	require.Equal(t, []map[string]string{{"cluster": "lab"}, {"cluster": "other"}}, learned.Knowledge.Sources)
-	require.Contains(t, learned.Knowledge.OtherNames, "up")
-	require.NotContains(t, learned.Knowledge.OtherNames, "node_load1")
+	require.Equal(t, map[string]string{"cluster": "lab"}, learned.Evidence.HotLabels, "without the replica label")
+	require.Equal(t, learned.Evidence.HotLabels, learned.Evidence.InjectedLabels)
+	require.Equal(t, []map[string]string{{"cluster": "lab"}, {"cluster": "other"}}, learned.Evidence.Sources)
+	require.Contains(t, learned.Evidence.OtherNames, "up")
+	require.NotContains(t, learned.Evidence.OtherNames, "node_load1")
 	require.Equal(t, []any{30 * time.Second, time.Minute}, []any{learned.Hot.EvaluationInterval, learned.Cold.EvaluationInterval})
 	require.True(t, learned.Cold.AutoDownsampling)
 	require.Empty(t, learned.AssumedReason)
@@ -101,12 +101,12 @@ func TestPlan_FollowsTheCatalog(t *testing.T) {
 		`/label/__name__/values?{cluster="lab"}`: `["up"]`, `/label/cluster/values`: `["lab","third"]`,
 		`/label/__name__/values?{cluster="",`: `["unlabelled"]`, `/label/__name__/values?{cluster!="lab"`: `["unlabelled","up"]`,
 	})
-	require.Equal(t, []map[string]string{{"cluster": "lab"}, {"cluster": "third"}, {}}, both.Snapshot().Knowledge.Sources)
+	require.Equal(t, []map[string]string{{"cluster": "lab"}, {"cluster": "third"}, {}}, both.Snapshot().Evidence.Sources)
 
 	// One that does not have hot's labels cannot tell.
 	_, both = learnedTiers(t, toldByHot, told{"/label/": `[]`})
-	require.False(t, both.Snapshot().Knowledge.SourcesKnown)
-	require.Empty(t, both.Snapshot().Knowledge.InjectedLabels)
+	require.False(t, both.Snapshot().Evidence.SourcesKnown)
+	require.Empty(t, both.Snapshot().Evidence.InjectedLabels)
 	require.Contains(t, both.Snapshot().AssumedReason, "assumed")
 }
 

@@ -178,7 +178,7 @@ func (d *diagnosis) pair(learned *catalog.Snapshot) {
 	if learned.Error != "" {
 		d.add(subject, SeverityWarning, "tierproxy cannot compare the series of the tiers: "+learned.Error, "see the gateway's log")
 	}
-	evidence := learned.Knowledge
+	evidence := learned.Evidence
 	if evidence == nil {
 		d.add(subject, SeverityWarning, "tierproxy does not know which series the tiers have: queries go to cold", "")
 		return

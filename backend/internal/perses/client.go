@@ -82,7 +82,7 @@ type Client struct {
 	keeping sync.Mutex
 	kept    atomic.Int64
 	users   *lru.Cache[cacheKey, knownUser]
-	flights singleflight.Group
+	lookups singleflight.Group
 }
 
 // entry is a cached answer of Perses.
@@ -169,7 +169,7 @@ func (c *Client) report(outcome string) {
 // fetchOnce sends one request to Perses for all callers that wait with the same key.
 // The request continues, within its own timeout, if a caller disconnects.
 func (c *Client) fetchOnce(ctx context.Context, key cacheKey, reference Reference, caller Caller) <-chan singleflight.Result {
-	return c.flights.DoChan(string(key[:]), func() (any, error) {
+	return c.lookups.DoChan(string(key[:]), func() (any, error) {
 		started := c.options.Now()
 		if cached, isCached := c.cache.Get(key); isCached && cached.usable(started, refreshAfter) {
 			return cached, nil // Another request has just ended.

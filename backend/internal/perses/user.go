@@ -44,7 +44,7 @@ func (c *Client) User(ctx context.Context, caller Caller) string {
 	if known, isCached := c.users.Get(key); isCached && c.options.Now().Before(known.until) {
 		return known.name
 	}
-	flight := c.flights.DoChan("user "+string(key[:]), func() (any, error) {
+	flight := c.lookups.DoChan("user "+string(key[:]), func() (any, error) {
 		// The request continues, within its own timeout, if a caller disconnects.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.options.Timeout)
 		defer cancel()

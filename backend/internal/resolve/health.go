@@ -153,7 +153,7 @@ func (r *Resolved) ShownHealth(now time.Time) Health { return r.Health(now, r.Sh
 // addLearned adds what the gateway knows about both tiers together.
 func (h *Health) addLearned(learned *catalog.Snapshot, detailed bool) {
 	h.LearningError = learned.Error
-	evidence := learned.Knowledge
+	evidence := learned.Evidence
 	switch {
 	case evidence == nil:
 		return

@@ -112,15 +112,15 @@ type tierPool struct {
 	mutex    sync.Mutex
 	context  context.Context //nolint:containedctx // The lifetime of the probes: from Start to Stop.
 	tiers    map[destination]*pooledTier
-	catalogs map[tierPair]*pooledCatalog
+	catalogs map[catalogKey]*pooledCatalog
 	replicas map[replicaSetKey]*replicaSet
 	// conflicts remembers servers that are not replicas of each other.
 	conflicts map[replicaSetKey]replicaConflict
 	running   sync.WaitGroup
 }
 
-// tierPair is the hot and the cold tier of a datasource.
-type tierPair struct{ hot, cold *catalog.Tier }
+// catalogKey is the hot and the cold tier of a datasource.
+type catalogKey struct{ hot, cold *catalog.Tier }
 
 type pooledCatalog struct {
 	*catalog.Catalog
@@ -149,7 +149,7 @@ func newTierPool(config config.Config) *tierPool {
 			Concurrent: cmp.Or(config.Limits.Concurrent, config.Pool.Size), Queue: config.Limits.Queue, Wait: time.Duration(config.Limits.QueueWait),
 			SharedBytes: config.Limits.SharedBytes, SharedMemory: admission.NewBudget[string](int64(config.Limits.SharedMemory), 0).Of("answers"),
 		},
-		tiers: make(map[destination]*pooledTier), catalogs: make(map[tierPair]*pooledCatalog),
+		tiers: make(map[destination]*pooledTier), catalogs: make(map[catalogKey]*pooledCatalog),
 		replicas: make(map[replicaSetKey]*replicaSet), conflicts: make(map[replicaSetKey]replicaConflict),
 	}
 }
@@ -240,7 +240,7 @@ func (p *tierPool) catalog(hot, cold *catalog.Tier, declared bool) *catalog.Cata
 	}
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	key := tierPair{hot.Base(), cold.Base()}
+	key := catalogKey{hot.Base(), cold.Base()}
 	if pooled, ok := p.catalogs[key]; ok {
 		return pooled.With(hot, cold)
 	}

@@ -20,9 +20,6 @@ const (
 	StrategySplit Strategy = "split"
 )
 
-// Strategies lists them, the default first.
-func Strategies() []Strategy { return []Strategy{StrategyRoute, StrategySplit} }
-
 // Grid is the evaluation times of a range query: Start, Start + Step and so on,
 // not after End. All three are in milliseconds.
 type Grid struct{ Start, End, Step int64 }

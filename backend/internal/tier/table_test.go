@@ -66,8 +66,8 @@ var tableRows = []tableRow{
 	{query: `container_memory_rss`, span: 5 * minute, where: "there is no hot tier", change: func(in *Input) { in.Hot = State{} }},
 }
 
-// tableKnowledge is the world of the table: two clusters, one of which is hot's.
-var tableKnowledge = NewSeriesEvidence(SeriesEvidence{
+// tableEvidence is the world of the table: two clusters, one of which is hot's.
+var tableEvidence = NewSeriesEvidence(SeriesEvidence{
 	HotLabels: map[string]string{"cluster": "lab"}, HotLabelsKnown: true, InjectedLabels: map[string]string{"cluster": "lab"},
 	Sources: []map[string]string{{"cluster": "lab"}, {"cluster": "other"}}, SourcesKnown: true,
 	HotNames:   NewNameSet([]string{"up", "container_memory_rss", "container_cpu_usage_seconds_total"}),
@@ -85,7 +85,7 @@ func (r tableRow) render(t *testing.T) string {
 		in.Extent, err = query.Extent(promql.Evaluation{Start: end.Add(-r.span), End: end, Step: step(r.span)})
 		require.NoError(t, err)
 	}
-	is, why, isUnderstood := tableKnowledge.Completeness(t.Context(), promql.KeyOf(r.query), func() ([]promql.Selector, error) {
+	is, why, isUnderstood := tableEvidence.Completeness(t.Context(), promql.KeyOf(r.query), func() ([]promql.Selector, error) {
 		if query == nil {
 			_, err := promql.Parse(r.query)
 			return nil, err
@@ -94,7 +94,7 @@ func (r tableRow) render(t *testing.T) string {
 	})
 	in.Completeness, in.CompletenessWhy = is, why.Detail
 	if isUnderstood {
-		if _, err := query.WithLabels(tableKnowledge.InjectedLabels); err != nil {
+		if _, err := query.WithLabels(tableEvidence.InjectedLabels); err != nil {
 			in.Unlabelled = err.Error()
 		}
 	}

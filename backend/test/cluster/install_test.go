@@ -110,7 +110,7 @@ type installation struct {
 // them, and a Perses.
 func newInstallation(t *testing.T, overlay, namespace string, hot, cold tierService) *installation {
 	t.Helper()
-	p := newPair(t)
+	p := newReplicaPair(t)
 	pod := p.list[0]
 	in := &installation{
 		directory: t.TempDir(), programs: t.TempDir(), home: t.TempDir(), pods: p.pods, authority: certificates.NewAuthority(t),

@@ -31,7 +31,7 @@ var (
 	prometheusPod = peer{"monitoring", map[string]string{"app.kubernetes.io/name": "prometheus"}}
 )
 
-// matches tells whether a selector takes labels. A nil one takes nothing.
+// matches reports whether a selector takes labels. A nil one takes nothing.
 func matches(t *testing.T, selector *metav1.LabelSelector, set map[string]string) bool {
 	t.Helper()
 	compiled, err := metav1.LabelSelectorAsSelector(selector)
@@ -39,7 +39,7 @@ func matches(t *testing.T, selector *metav1.LabelSelector, set map[string]string
 	return compiled.Matches(labels.Set(set))
 }
 
-// isPeer tells whether one of the peers of a rule is a pod, by the rules of the
+// isPeer reports whether one of the peers of a rule is a pod, by the rules of the
 // Kubernetes API: no peers at all are everybody.
 func isPeer(t *testing.T, peers []networkingv1.NetworkPolicyPeer, of string, pod peer) bool {
 	t.Helper()
@@ -67,7 +67,7 @@ func hasPort(ports []networkingv1.NetworkPolicyPort, port intstr.IntOrString) bo
 	return len(ports) == 0
 }
 
-// lets tells whether a policy lets a pod talk to a port of those it is for.
+// lets reports whether a policy lets a pod talk to a port of those it is for.
 func lets(t *testing.T, policy *networkingv1.NetworkPolicy, pod peer, port string) bool {
 	t.Helper()
 	for _, rule := range policy.Spec.Ingress {
@@ -78,7 +78,7 @@ func lets(t *testing.T, policy *networkingv1.NetworkPolicy, pod peer, port strin
 	return false
 }
 
-// letsOut tells whether a policy lets those it is for talk to a port of a pod.
+// letsOut reports whether a policy lets those it is for talk to a port of a pod.
 func letsOut(t *testing.T, policy *networkingv1.NetworkPolicy, pod peer, port int) bool {
 	t.Helper()
 	for _, rule := range policy.Spec.Egress {

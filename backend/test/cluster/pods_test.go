@@ -56,10 +56,10 @@ type pair struct {
 	at   map[*pod]string
 }
 
-// newPair makes replicas with the samples of a history, each with a gap that
+// newReplicaPair makes replicas with the samples of a history, each with a gap that
 // the other has not: the first one from 60 to 50 minutes ago, the second one
 // from 40 to 30.
-func newPair(t *testing.T) *pair {
+func newReplicaPair(t *testing.T) *pair {
 	t.Helper()
 	dir, err := os.MkdirTemp(shared.dir, "pair-")
 	require.NoError(t, err)

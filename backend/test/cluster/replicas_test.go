@@ -25,7 +25,7 @@ import (
 
 // TestReplicas_APanelGetsTheAnswerOfOne refreshes a panel many times.
 func TestReplicas_APanelGetsTheAnswerOfOne(t *testing.T) {
-	p := newPair(t)
+	p := newReplicaPair(t)
 	g := p.startAll(t)
 	end := time.Now().Truncate(minute).Add(-2 * minute)
 	long := panel.RangeQuery(`sum by (job) (increase(http_requests_total[5m]))`, end, 70*minute, minute)
@@ -108,7 +108,7 @@ func (g *runningGateway) checkHot(t *testing.T) (state string, from *time.Time) 
 // TestReplicas_LossCostsNoQuery kills a replica and restarts the others one after
 // the other. No query fails, although there is no cold tier.
 func TestReplicas_LossCostsNoQuery(t *testing.T) {
-	p := newPair(t)
+	p := newReplicaPair(t)
 	g := p.startAll(t)
 	stop := g.load(t.Context(), 4)
 	first, second := p.list[0], p.list[1]
@@ -141,7 +141,7 @@ func TestReplicas_LossCostsNoQuery(t *testing.T) {
 // TestReplicas_BesideACold checks that the other replica, or cold, answers what a
 // replica has lost. Cold alone answers when both are gone.
 func TestReplicas_BesideACold(t *testing.T) {
-	p := newPair(t)
+	p := newReplicaPair(t)
 	for _, each := range p.list {
 		require.NoError(t, p.start(t.Context(), each))
 	}
@@ -199,7 +199,7 @@ func TestReplicas_BesideACold(t *testing.T) {
 // TestReplicas_MayBeLeftToTheCluster switches the addressing of replicas off: the
 // gateway asks the Service.
 func TestReplicas_MayBeLeftToTheCluster(t *testing.T) {
-	p := newPair(t)
+	p := newReplicaPair(t)
 	require.NoError(t, p.start(t.Context(), p.list[0]))
 	p.expose(t, "http")
 	base, err := url.Parse(p.list[0].server.URL)
@@ -217,7 +217,7 @@ func TestReplicas_MayBeLeftToTheCluster(t *testing.T) {
 // TestReplicas_ShardsAreRefused checks that Prometheus servers that hold different
 // series are no replicas.
 func TestReplicas_ShardsAreRefused(t *testing.T) {
-	p := newPair(t)
+	p := newReplicaPair(t)
 	p.list[1].labels["cluster"] = "another"
 	for _, each := range p.list {
 		require.NoError(t, p.start(t.Context(), each))
@@ -269,7 +269,7 @@ func TestReplicas_CertificatesNameTheService(t *testing.T) {
 		"not verified":     {by: stranger, until: time.Now().Add(-time.Minute), hosts: []string{"nobody"}, skip: true, usable: true},
 	} {
 		t.Run(title, func(t *testing.T) {
-			p := newPair(t)
+			p := newReplicaPair(t)
 			p.list = p.list[:1]
 			p.list[0].certificate, p.list[0].key = each.by.Issue(each.until, each.hosts...).Write(t, p.dir)
 			require.NoError(t, p.start(t.Context(), p.list[0]))

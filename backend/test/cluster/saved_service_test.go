@@ -106,7 +106,7 @@ spec:
 // percli, and asks through Perses while the servers behind them come and go. A
 // namespace that the operator does not allow is refused.
 func TestSavedService_FollowsItsService(t *testing.T) {
-	p := newPair(t)
+	p := newReplicaPair(t)
 	pod := p.list[0]
 	require.NoError(t, p.start(t.Context(), pod))
 	maySeeServices(t, "monitoring")

@@ -48,7 +48,7 @@ func startTenancyPort(t *testing.T, authority *certificates.Authority, host stri
 		require.NoError(t, err)
 		programs[name] = path
 	}
-	p := newPair(t)
+	p := newReplicaPair(t)
 	require.NoError(t, p.start(t.Context(), p.list[0]))
 	port := &tenancyPort{prometheus: p.list[0].server, methods: map[string]int{}}
 

@@ -101,7 +101,7 @@ func walkOf(stacks string) (walk []frame) {
 // whose tiers are Services of a cluster. It reads the stack when the transport is
 // about to take a connection to the tier, and holds CONTRIBUTING.md to it.
 func TestWalk_OnePanelQueryIsShortToFollow(t *testing.T) {
-	p := newPair(t)
+	p := newReplicaPair(t)
 	pod := p.list[0]
 	require.NoError(t, p.start(t.Context(), pod))
 	maySeeServices(t, "monitoring")

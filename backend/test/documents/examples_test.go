@@ -32,7 +32,7 @@ func TestExcerpts_AreInTheirFiles(t *testing.T) {
 	}
 }
 
-// contains tells whether a value has all that a part of it says. Lists are
+// contains reports whether a value has all that a part of it says. Lists are
 // equal in their order.
 func contains(whole, part any) bool {
 	switch part := part.(type) {

@@ -52,7 +52,7 @@ func (o *outages) end() {
 	o.list[len(o.list)-1].to = time.Now()
 }
 
-// explain tells whether a tier was down at some time between the beginning of a
+// explain reports whether a tier was down at some time between the beginning of a
 // request and its end, or shortly before.
 func (o *outages) explain(from, to time.Time) bool {
 	o.mutex.Lock()

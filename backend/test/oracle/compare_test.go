@@ -175,7 +175,7 @@ func sameNumber(a, b string) bool {
 	return math.Abs(x-y) <= 1e-9*max(math.Abs(x), math.Abs(y)) || math.Abs(x-y) < 1e-12
 }
 
-// hasOwnWarning tells whether the gateway itself says that the answer may
+// hasOwnWarning reports whether the gateway itself says that the answer may
 // differ.
 func (r reply) hasOwnWarning() bool {
 	return slices.ContainsFunc(r.warnings, func(warning string) bool {
@@ -183,7 +183,7 @@ func (r reply) hasOwnWarning() bool {
 	})
 }
 
-// warnsOfColdEnd tells whether the gateway says that cold answered although
+// warnsOfColdEnd reports whether the gateway says that cold answered although
 // more is read than it holds yet.
 func (r reply) warnsOfColdEnd() bool {
 	return slices.ContainsFunc(r.warnings, func(warning string) bool {
@@ -191,7 +191,7 @@ func (r reply) warnsOfColdEnd() bool {
 	})
 }
 
-// lacksStore tells whether cold says that it could not reach a store.
+// lacksStore reports whether cold says that it could not reach a store.
 func (r reply) lacksStore() bool {
 	return slices.ContainsFunc(r.warnings, func(warning string) bool { return strings.HasPrefix(warning, "fetch series for ") })
 }

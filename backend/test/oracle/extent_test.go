@@ -28,7 +28,7 @@ type coverage struct {
 // answers are excused by their warnings.
 var everything coverage
 
-// byNeither tells whether a question reads samples from before hot's data
+// byNeither reports whether a question reads samples from before hot's data
 // and from after cold's, so that neither tier alone can answer it. What is read
 // is what Prometheus' own engine asks its storage for.
 func (c coverage) byNeither(ctx context.Context, asked question) bool {

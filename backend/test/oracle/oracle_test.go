@@ -214,7 +214,7 @@ const (
 	tied = "takes another one of equal values"
 )
 
-// isTied tells whether replies hold the same values at each time, in other series.
+// isTied reports whether replies hold the same values at each time, in other series.
 func isTied(asked question, expected, got reply) bool {
 	query := asked.values.Get("query")
 	return (strings.Contains(query, "topk") || strings.Contains(query, "bottomk")) && slices.Equal(valuesOf(expected), valuesOf(got))
@@ -279,7 +279,7 @@ func (w *world) judge(ctx context.Context, gateway, oracle string, asked questio
 	return got, found, err
 }
 
-// refuses tells whether cold refuses a query that the oracle answers, or
+// refuses reports whether cold refuses a query that the oracle answers, or
 // refuses for another reason: Thanos evaluates with an engine of its own version. An error is no wrong answer, and
 // errors are passed on as they are.
 func refuses(got reply) bool {
@@ -308,7 +308,7 @@ func asks(part string) func(question, reply) bool {
 	}
 }
 
-// asksForResets tells whether a function that corrects counter resets gets a
+// asksForResets reports whether a function that corrects counter resets gets a
 // subquery, or counts them.
 func asksForResets(asked question, _ reply) bool {
 	root, err := parser.NewParser(parser.Options{}).ParseExpr(asked.values.Get("query"))
@@ -333,7 +333,7 @@ func asksForResets(asked question, _ reply) bool {
 // up what it takes for resets: of a gauge it makes a counter.
 var counterOverSubquery = regexp.MustCompile(`(rate|increase)\([^\[]*\[[^\]]*:`)
 
-// mayDiffer tells whether an answer of cold differs because of its version.
+// mayDiffer reports whether an answer of cold differs because of its version.
 func mayDiffer(asked question, got reply) bool {
 	if strings.Contains(got.tier, string(tier.Cold)) && counterOverSubquery.MatchString(asked.values.Get("query")) {
 		return true
