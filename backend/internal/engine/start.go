@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"mime"
@@ -93,19 +92,3 @@ func (b *startedBody) Read(p []byte) (int, error) {
 // bufferedStart is how much of an answer is held back in case the replica breaks it
 // off, in bytes. Most panels are shorter.
 const bufferedStart = 64 << 10
-
-// closing is the error of a Prometheus for a block that it closes on shutdown.
-const closing = "block is closing"
-
-// isShuttingDown reports whether the answer is the error of a Prometheus that closes its
-// blocks while it still answers, and reports that as an error of the query.
-func (r *Response) isShuttingDown() bool {
-	if r.Status != http.StatusUnprocessableEntity {
-		return false
-	}
-	if text, err := r.errorText(); err == nil {
-		r.setBody(text)
-		return bytes.Contains(text, []byte(closing))
-	}
-	return false
-}

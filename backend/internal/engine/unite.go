@@ -49,7 +49,7 @@ func (p *part) release() {
 // isRefused reports whether the tier refuses the request.
 func (p *part) isRefused() bool {
 	apiError, is := errors.AsType[*promapi.Error](p.err)
-	return is && apiError.Status < http.StatusInternalServerError
+	return is && !promapi.IsFault(apiError.Status, apiError.Message)
 }
 
 // isUnknown reports whether the tier does not know the endpoint.
@@ -128,6 +128,8 @@ func joinParts(ctx context.Context, a attempt, hot, cold *part) (*Response, erro
 	switch {
 	case left.err != nil:
 		return nil, a.failed(left.err)
+	case failed == cold && a.Fallback == tier.Hot && !cold.isRefused():
+		return partialUnion(a.plan.attempt(fallbackOf(a.Decision)), left, failed)
 	case isOverload(failed.err):
 		return nil, a.failed(failed.err)
 	case failed.isUnknown():
