@@ -66,6 +66,11 @@ func (r *Response) check(a attempt) error {
 	if a.isReplaceable && r.isFault() {
 		return r.failedWith(&upstream.StatusError{Status: r.Status}, false)
 	}
+	if a.reading != decoded && r.Status == http.StatusOK {
+		if err := r.warnIfPartial(); err != nil && a.isReplaceable {
+			return err
+		}
+	}
 	if a.Tier == tier.Hot && len(a.plan.others) > 0 && r.Status < http.StatusBadRequest {
 		if _, err := r.peek(bufferedStart); !errors.Is(err, io.EOF) {
 			return err
