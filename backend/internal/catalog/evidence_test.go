@@ -307,9 +307,7 @@ func TestFind_ManyNamesInFewRequests(t *testing.T) {
 			selectors = append(selectors, fmt.Sprintf("a_name_%d", i))
 		}
 		w.hot.change(func(s *namesServer) {
-			for _, selector := range selectors {
-				s.names = append(s.names, selector)
-			}
+			s.names = append(s.names, selectors...)
 		})
 		w.requireComplete(t, time.Hour, selectors...)
 		require.LessOrEqual(t, w.cold.count(), 4, "one for the first name, and one for each hundred of the others")

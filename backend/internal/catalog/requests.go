@@ -136,7 +136,7 @@ func (p *Pacer) mayRenew(now time.Time) bool {
 // jittered returns an interval that differs by up to a tenth, so that several gateways do not
 // send their requests at the same time.
 func jittered(interval time.Duration) time.Duration {
-	return time.Duration(float64(interval) * (0.9 + 0.2*rand.Float64()))
+	return time.Duration(float64(interval) * (0.9 + 0.2*rand.Float64())) //nolint:gosec // Nothing depends on it.
 }
 
 // sleep waits for a time. It returns false if ctx ends first.
