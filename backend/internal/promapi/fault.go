@@ -10,13 +10,15 @@ import (
 // query: the status says so, or that of a Thanos which cannot read from a store. message is
 // that of the error, or empty if there is none.
 func IsFault(status int, message string) bool {
-	switch {
-	case status == http.StatusUnprocessableEntity:
+	switch status {
+	case http.StatusUnprocessableEntity:
 		return isStoreFault(message)
-	case status == http.StatusNotImplemented:
+	case http.StatusTooManyRequests:
+		return true
+	case http.StatusNotImplemented:
 		return false // The server does not have the endpoint.
 	}
-	return status == http.StatusTooManyRequests || status >= http.StatusInternalServerError
+	return status >= http.StatusInternalServerError
 }
 
 // grpcCode matches the code of a gRPC error in the message of a Thanos, which repeats

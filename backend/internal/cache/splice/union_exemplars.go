@@ -173,7 +173,7 @@ func (u *exemplars) sort() (order []int32) {
 	}
 	order = make([]int32, len(u.series))
 	for i := range order {
-		order[i] = int32(i) //nolint:gosec // G115: see Join.
+		order[i] = int32(i)
 	}
 	slices.SortFunc(order, func(a, b int32) int { return bytes.Compare(u.series[a].key, u.series[b].key) })
 	return order
