@@ -221,6 +221,12 @@ func TestFallBack_HotAnswersWhileColdsQueueIsFull(t *testing.T) {
 		_ = body(t, response)
 	}
 	require.True(t, p.coldClient.Status().Available)
+	p.hot.Handle(exemplarsOf(`"a":"1"`, "a@1"))
+	now := time.Now()
+	_, text := p.ask(t, p.both, promapi.QueryExemplars, "/api/v1/query_exemplars", url.Values{
+		"query": {"up"}, "start": {promapi.FormatTime(now.Add(-time.Hour))}, "end": {promapi.FormatTime(now)},
+	})
+	require.Contains(t, text, "the cold tier failed: what only that one holds is missing")
 	query := p.rangeQuery(t, url.Values{"start": {promapi.FormatTime(time.Now().Add(-30 * 24 * time.Hour))}, "step": {"3600"}})
 	query.Strategy = tier.StrategyRoute
 	_, err := do(t.Context(), query)
