@@ -45,7 +45,7 @@ func TestLateSenders_ChangeNoKeptAnswer(t *testing.T) {
 	w.write(t, "hot", series, w.boundary, w.now.Add(future), nil)
 	began := w.now.Add(-4 * hour)
 	w.write(t, "cold", series, w.boundary, began, labelsInCold)
-	hot := w.prometheus(t, "hot", "hot", hotLabels)
+	hot := w.prometheus(t, "hot", "hot", labelsInCold)
 	cold, err := stack.Prometheus{
 		Name: "cold", Dir: w.dir, Data: filepath.Join(w.dir, "cold"), Retention: "10y", Global: map[string]any{"scrape_interval": "30s", "evaluation_interval": "30s"},
 		Arguments: []string{"--web.enable-remote-write-receiver"},
@@ -54,7 +54,7 @@ func TestLateSenders_ChangeNoKeptAnswer(t *testing.T) {
 	t.Cleanup(func() { _ = cold.Stop() })
 	other, late := map[string]string{"cluster": "other"}, w.now.Add(-50*minute)
 	send(t, cold.URL, append(samplesOf(series, other, began, late), samplesOf(series, labelsInCold, began, late)...))
-	send(t, cold.URL, samplesOf(series, labelsInCold, late, w.now))
+	send(t, cold.URL, samplesOf(series, labelsInCold, late, w.now.Add(5*minute))) // So that it does not lag meanwhile.
 	g := w.gateway(t, hot.URL, cold.URL, func(settings *config.Config) { settings.Cache.Enabled = true })
 	for _, query := range []string{"count(up)", "sum by (cluster) (rate(http_requests_total[5m]))", `count(up{cluster="lab"})`} {
 		asked := question{endpoint: "query_range", values: url.Values{
@@ -63,7 +63,7 @@ func TestLateSenders_ChangeNoKeptAnswer(t *testing.T) {
 		require.Eventually(t, func() bool {
 			got, err := ask(t.Context(), g.URL, asked)
 			require.NoError(t, err)
-			require.Equal(t, "cold", got.tier)
+			require.Equal(t, "cold", got.tier, "%s %v", got.reason, got.warnings)
 			return strings.HasPrefix(got.cache, "hit")
 		}, 30*time.Second, 50*time.Millisecond, "%s", asked)
 	}
