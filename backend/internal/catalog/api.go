@@ -182,9 +182,9 @@ func (c apiClient) searchNewest(ctx context.Context, selector string, now time.T
 	}
 }
 
-// earliestTimestamp is the earliest timestamp that counts as known, the year 2000. Servers that
+// earliestTimestamp is the earliest timestamp that counts as known, the year 1980. Servers that
 // do not know their oldest sample report zero, the year 1, or less.
-const earliestTimestamp int64 = 946_684_800_000
+const earliestTimestamp int64 = 315_532_800_000
 
 // blocksApart is the longest time between two blocks that belong together. A longer one is a
 // gap, and what is before it does not count.

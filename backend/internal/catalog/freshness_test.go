@@ -80,3 +80,58 @@ func TestInspect_StatusVersionAndSettings(t *testing.T) {
 	found = look(answers{{"vector(1)", ""}})
 	require.Equal(t, upstream.FailureOf(&upstream.StatusError{Status: http.StatusInternalServerError}), found.Failure)
 }
+
+// TestProbe_HotWithoutAnySeriesToFollow covers what counts if nothing can be measured.
+func TestProbe_HotWithoutAnySeriesToFollow(t *testing.T) {
+	now := time.Now()
+	started := now.Add(-time.Hour).Truncate(time.Second)
+	blocks := struct{ key, data string }{"/blocks", fmt.Sprintf(`{"blocks":[{"minTime":%d,"maxTime":%d}]}`, now.Add(-5*time.Hour).UnixMilli(), now.UnixMilli())}
+	runtime := struct{ key, data string }{"/runtimeinfo", fmt.Sprintf(`{"startTime":%q,"storageRetention":"15d"}`, started.Format(time.RFC3339))}
+	yearOne := struct{ key, data string }{"/runtimeinfo", `{"startTime":"0001-01-01T00:00:00Z"}`}
+	empty := struct{ key, data string }{"/values", `[]`}
+	const nothing = time.Duration(-1)
+	for name, test := range map[string]struct {
+		answers   answers
+		retention time.Duration
+		covered   time.Duration
+		declared  bool
+		problem   string
+	}{
+		"it reports its blocks and its start":      {answers: answers{blocks, runtime}, covered: time.Hour},
+		"its start is unknown":                     {answers: answers{blocks}, covered: nothing, problem: noStart},
+		"its start is the year 1":                  {answers: answers{blocks, yearOne}, covered: nothing, problem: noStart},
+		"it reports a retention, and no blocks":    {answers: answers{runtime}, covered: nothing, problem: noCoverage},
+		"it reports nothing":                       {answers: answers{}, covered: nothing, problem: noCoverage},
+		"a declared retention":                     {answers: answers{}, retention: 6 * time.Hour, covered: 6 * time.Hour, declared: true},
+		"a declared retention and a known start":   {answers: answers{runtime}, retention: 6 * time.Hour, covered: time.Hour, declared: true},
+		"a declared retention and an unknown one":  {answers: answers{blocks, yearOne}, retention: 6 * time.Hour, covered: 6 * time.Hour, declared: true},
+		"a declared retention of an empty storage": {answers: answers{empty}, retention: 6 * time.Hour, covered: nothing, problem: noCoverage},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(append(answers{{"vector(1)", emptyVector}}, test.answers...))
+			t.Cleanup(server.Close)
+			hot := NewTier(TierOptions{Name: tier.Hot, Client: client(t, server.URL), ProbeInterval: time.Hour, TierSettings: TierSettings{Retention: test.retention}})
+			hot.probe(t.Context())
+			status, state := hot.Status(), hot.State(now)
+			require.True(t, status.Available, status.Error)
+			require.Equal(t, []any{test.declared, test.problem}, []any{status.Declared, status.Error})
+			if test.covered == nothing {
+				require.Equal(t, tier.NothingCovered, state.Oldest)
+				return
+			}
+			require.WithinDuration(t, now.Add(-test.covered), time.UnixMilli(state.Oldest), 2*time.Second)
+			require.False(t, hot.With(TierSettings{}).Status().Declared, "a declaration is that of one datasource")
+		})
+	}
+}
+
+func TestProbe_HotWhoseQueriesFailIsUnavailable(t *testing.T) {
+	for _, failing := range []string{"count_over_time", "timestamp(up"} {
+		server := httptest.NewServer(answers{{"vector(1)", emptyVector}, {failing, ""}})
+		t.Cleanup(server.Close)
+		hot := NewTier(TierOptions{Name: tier.Hot, Client: client(t, server.URL), ProbeInterval: time.Hour})
+		hot.probe(t.Context())
+		require.False(t, hot.Status().Available)
+		require.Contains(t, hot.Status().Error, "its newest sample could not be measured")
+	}
+}

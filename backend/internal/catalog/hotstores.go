@@ -36,12 +36,19 @@ func (h *hotStores) look(ctx context.Context, client apiClient, status *Status, 
 	}
 	status.Stores, status.Notes = stores, notes
 	for _, store := range stores {
-		if store.Fewer && !store.Failed {
-			const format = "the hot tier cannot reach one of the servers of %s: what only that one holds is missing"
-			status.Notes = append(status.Notes, tier.Note{
-				Detail: fmt.Sprintf(format, store.Kind+" with "+promql.FormatLabels(store.LabelSets[0])), Public: fmt.Sprintf(format, "one of its stores"),
-			})
+		var format string
+		switch {
+		case store.Fewer && !store.Failed:
+			format = "the hot tier cannot reach one of the servers of %s: what only that one holds is missing"
+		case store.Servers > 1 && store.MinTime < earliestTimestamp:
+			// They may be shards, so that the samples of one prove nothing about the other.
+			format = "a server of %s does not report since when it has samples"
+		default:
+			continue
 		}
+		status.Notes = append(status.Notes, tier.Note{
+			Detail: fmt.Sprintf(format, store.Kind+" with "+promql.FormatLabels(store.LabelSets[0])), Public: fmt.Sprintf(format, "one of its stores"),
+		})
 	}
 	if len(stores) == 0 {
 		status.Available, status.Error = false, noStoresYet
