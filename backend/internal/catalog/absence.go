@@ -11,9 +11,13 @@ import (
 // the first sample after it.
 type absence struct{ from, to int64 }
 
-// intervalsAround is the number of intervals before and after a sample by which its own
-// interval is judged.
-const intervalsAround = 5
+const (
+	// intervalsAround is the number of distances between samples by which the scrape interval at
+	// an end of a series is measured.
+	intervalsAround = 5
+	// distancesAround is the number of equally long distances that count as a scrape interval.
+	distancesAround = 3
+)
 
 // tolerance returns the longest time between two samples of a series that is not a gap.
 func tolerance(interval int64) int64 { return 2*interval + interval/2 }
@@ -41,9 +45,27 @@ func oldestInterval(times []int64) int64 {
 	return intervalOf(times[:min(len(times), intervalsAround+1)])
 }
 
+// intervalAround returns the scrape interval around the distance after times[at]: the longest one
+// that distances next to each other, this one among them, do not fall below. An outage is longer
+// than its neighbours, and a changed interval is not.
+func intervalAround(times []int64, at int) (interval int64) {
+	distances := min(distancesAround, len(times)-1)
+	if distances < 2 {
+		return 0
+	}
+	for first := max(0, at-distances+1); first <= at && first+distances < len(times); first++ {
+		shortest := int64(math.MaxInt64)
+		for i := first; i < first+distances; i++ {
+			shortest = min(shortest, times[i+1]-times[i])
+		}
+		interval = max(interval, shortest)
+	}
+	return interval
+}
+
 // absences returns the times between bottom and top in which a series has no samples although
 // it should have some. A distance between two samples is no absence if it suits the scrape
-// interval before it or after it, so that a changed interval is none. interval applies where
+// interval around it, so that a changed interval is none. interval applies where
 // there are too few samples to judge by.
 func absences(times []int64, interval, bottom, top int64) []absence {
 	var found []absence
@@ -59,8 +81,7 @@ func absences(times []int64, interval, bottom, top int64) []absence {
 	add(math.MinInt64, times[0], usual(oldestInterval(times), interval))
 	for i := range len(times) - 1 {
 		if times[i] < top {
-			before, after := newestInterval(times[:i+1]), oldestInterval(times[i+1:])
-			add(times[i], times[i+1], usual(max(before, after), interval))
+			add(times[i], times[i+1], usual(intervalAround(times, i), interval))
 		}
 	}
 	add(times[len(times)-1], top, usual(newestInterval(times), interval))
