@@ -66,7 +66,7 @@ func (h *hotStores) look(ctx context.Context, client apiClient, status *Status, 
 	}
 	if text := storesText(stores); text != h.known {
 		settings := Settings{}
-		if flags, err := ask[map[string]string](ctx, client, "/api/v1/status/flags", nil); err == nil {
+		if flags, err := ask[map[string]string](ctx, client.as(RequestSettings), "/api/v1/status/flags", nil); err == nil {
 			settings.readFlags(flags)
 		}
 		h.known, h.scopes = text, nil
@@ -92,7 +92,7 @@ func startOfSources(stores []Store) (latest int64, unknown string) {
 	}
 	latest = math.MinInt64
 	for name, parts := range sources {
-		start := startOf(parts)
+		start := startOfParts(parts)
 		if start < earliestTimestamp {
 			return 0, "the source " + name
 		}
@@ -101,9 +101,9 @@ func startOfSources(stores []Store) (latest int64, unknown string) {
 	return latest, ""
 }
 
-// startOf returns the start of the newest part of a source that others continue into the past,
+// startOfParts returns the start of the newest part of a source that others continue into the past,
 // such as a sidecar and a store gateway.
-func startOf(parts []Store) int64 {
+func startOfParts(parts []Store) int64 {
 	slices.SortFunc(parts, func(a, b Store) int { return cmp.Compare(b.MinTime, a.MinTime) })
 	start := parts[0].MinTime
 	for _, older := range parts[1:] {

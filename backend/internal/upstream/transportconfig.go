@@ -1,11 +1,14 @@
 package upstream
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 
 	promconfig "github.com/prometheus/common/config"
+	"k8s.io/utils/dump"
 
 	settings "github.com/tiered-prometheus/tiered-prometheus/backend/config"
 )
@@ -61,6 +64,16 @@ func (c *TransportConfig) SkipsVerification() bool {
 	}
 	config := c.options.HTTP
 	return config.TLSConfig.InsecureSkipVerify || (config.OAuth2 != nil && config.OAuth2.TLSConfig.InsecureSkipVerify)
+}
+
+// Fingerprint returns a hash of the configuration, including secrets. It does not reveal them.
+// The contents of files are not part of it.
+func (c *TransportConfig) Fingerprint() string {
+	if c == nil {
+		return ""
+	}
+	hash := sha256.Sum256([]byte(dump.ForHash([]any{c.options.HTTP, c.options.TokenFile, c.options.Authorities})))
+	return hex.EncodeToString(hash[:])
 }
 
 // SendsToken reports whether requests over https carry the token of TokenFile.

@@ -1,0 +1,106 @@
+//go:build e2e
+
+package oracle
+
+import (
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
+)
+
+// reader returns a function that asks a gateway an instant query, and returns tier and reason.
+func reader(t *testing.T, g *runningGateway) func(query string) string {
+	t.Helper()
+	return func(query string) string {
+		got, err := ask(t.Context(), g.URL, question{endpoint: "query", values: url.Values{"query": {query}}})
+		require.NoError(t, err)
+		return got.tier + " " + got.reason
+	}
+}
+
+// TestCatalog_NoticesNewSeriesBehindThanos lets the Prometheus of another cluster begin to have
+// a metric that only hot had. Both are behind a Thanos Query, each by its sidecar.
+func TestCatalog_NoticesNewSeriesBehindThanos(t *testing.T) {
+	w := shopWorld(t)
+	w.write(t, "hot", w.shop("", nil), w.boundary, w.now.Add(future), nil)
+	hot := w.prometheus(t, "hot", "hot", map[string]string{"cluster": "shop"})
+	other, err := stack.Prometheus{
+		Name: "other", Dir: w.dir, Data: filepath.Join(w.dir, "other"), Retention: "1d",
+		Global: map[string]any{"external_labels": map[string]string{"cluster": "other"}}, Arguments: []string{"--web.enable-otlp-receiver"},
+	}.Start(t.Context(), w.prometheusPath)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = other.Stop() })
+	thanos := stack.Thanos{Dir: w.dir}
+	var endpoints []string
+	for directory, server := range map[string]*stack.Server{"hot": hot, "other": other} {
+		sidecar, err := thanos.StartPart(t.Context(), w.thanosPath, "sidecar", "--tsdb.path", filepath.Join(w.dir, directory), "--prometheus.url", server.URL)
+		require.NoError(t, err)
+		t.Cleanup(sidecar.Kill)
+		endpoints = append(endpoints, "--endpoint", sidecar.GRPC)
+	}
+	query, err := thanos.StartPart(t.Context(), w.thanosPath, "query", endpoints...)
+	require.NoError(t, err)
+	t.Cleanup(query.Kill)
+	const interval = time.Second
+	g := w.gateway(t, hot.URL, query.URL, func(settings *config.Config) {
+		settings.Probe.Interval, settings.Probe.LearnInterval = config.Duration(interval), config.Duration(time.Hour)
+	})
+	read := reader(t, g)
+	// Thanos Query needs a while to know its sidecars.
+	require.Eventually(t, func() bool { return read("sum(node_load1)") == "hot below-threshold" }, 30*time.Second, 100*time.Millisecond)
+	require.Equal(t, "hot below-threshold", read("sum(up)"))
+	for _, metric := range []string{"node_load1", "up"} {
+		write(t, other.URL, metric, "")
+		began := time.Now()
+		require.Eventually(t, func() bool { return read("sum("+metric+")") == "cold not-in-hot" }, interval+5*time.Second, 20*time.Millisecond, metric)
+		t.Logf("%s: noticed after %s, with a probe every %s", metric, time.Since(began).Round(time.Millisecond), interval)
+	}
+	require.Equal(t, "hot below-threshold", read("sum(node_memory_MemAvailable_bytes)"), "hot still answers what only hot has")
+	require.Equal(t, "hot below-threshold", read(`sum(up{cluster="shop"})`), "and what names its external labels")
+}
+
+// TestCatalog_ColdIsAThanosReceive reads from a Thanos Receive that hot sends its samples to. Its
+// stores do not have hot's external labels: those are ordinary labels there.
+func TestCatalog_ColdIsAThanosReceive(t *testing.T) {
+	w := shopWorld(t)
+	thanos := stack.Thanos{Dir: w.dir}
+	receive, remoteWrite, err := thanos.StartReceive(t.Context(), w.thanosPath, "--label", `receive_replica="0"`, "--receive.default-tenant-id", "first")
+	require.NoError(t, err)
+	t.Cleanup(receive.Kill)
+	query, err := thanos.StartPart(t.Context(), w.thanosPath, "query", "--endpoint", receive.GRPC, "--query.replica-label", "receive_replica")
+	require.NoError(t, err)
+	t.Cleanup(query.Kill)
+	hot, err := stack.Prometheus{
+		Name: "hot", Dir: w.dir, Data: filepath.Join(w.dir, "hot"), Retention: "1d", ScrapeItself: true, RemoteWrite: remoteWrite,
+		Global: map[string]any{"external_labels": map[string]string{"cluster": "lab"}},
+	}.Start(t.Context(), w.prometheusPath)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = hot.Stop() })
+	g := w.gateway(t, hot.URL, query.URL, nil)
+	forced := func(expression string, at time.Time) question {
+		return question{endpoint: "query", values: url.Values{"query": {expression}, "time": {seconds(at)}}, header: http.Header{"X-Tier-Choice": {"hot"}}}
+	}
+	require.Eventually(t, func() bool {
+		got, err := ask(t.Context(), g.URL, forced("last_over_time(up[5s])", time.Now()))
+		return err == nil && got.tier == "hot" && !slices.ContainsFunc(got.warnings, func(text string) bool { return strings.Contains(text, "every series") })
+	}, time.Minute, 200*time.Millisecond, "hot is complete: its tenant is the only one")
+	for _, selector := range []string{`up{cluster="lab"}`, `up`, `up{cluster="other"}`, `up{tenant_id="first"}`, `up{tenant_id="second"}`} {
+		for _, expression := range []string{"last_over_time(" + selector + "[5s])", "count by (cluster, tenant_id) (last_over_time(" + selector + "[5s]))"} {
+			at := time.Now().Add(-10 * time.Second)
+			got, err := ask(t.Context(), g.URL, forced(expression, at))
+			require.NoError(t, err)
+			expected, err := ask(t.Context(), query.URL, forced(expression, at))
+			require.NoError(t, err)
+			require.Empty(t, difference(expected, got), expression)
+		}
+	}
+}
