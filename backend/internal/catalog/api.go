@@ -198,9 +198,10 @@ const earliestTimestamp int64 = 315_532_800_000
 const blocksApart = 2 * time.Hour
 
 // oldestBlock returns the timestamp of the oldest sample of all blocks that follow each other
-// up to now, or that of the head without any block, in milliseconds since the Unix epoch. It
-// returns tier.NothingCovered if the server has no samples, or if their timestamps make no
-// sense.
+// up to now, in milliseconds since the Unix epoch. It returns tier.NothingCovered without any
+// block, or if their timestamps make no sense.
+//
+// It does not ask for the head, /api/v1/status/tsdb: that counts all series of the server.
 func (c apiClient) oldestBlock(ctx context.Context) (int64, error) {
 	stored, err := ask[struct {
 		Blocks []blockRange `json:"blocks"`
@@ -208,24 +209,7 @@ func (c apiClient) oldestBlock(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if oldest := oldestOf(stored.Blocks); oldest != tier.NothingCovered {
-		return oldest, nil
-	}
-	// Counting the series of a large head takes long, so nothing asks for it while there are
-	// blocks.
-	status, err := ask[struct {
-		Head struct {
-			MinTime   int64 `json:"minTime"`
-			NumSeries int64 `json:"numSeries"`
-		} `json:"headStats"`
-	}](ctx, c, "/api/v1/status/tsdb", url.Values{"limit": {"1"}})
-	if err != nil {
-		return 0, err
-	}
-	if status.Head.NumSeries == 0 || status.Head.MinTime < earliestTimestamp {
-		return tier.NothingCovered, nil
-	}
-	return status.Head.MinTime, nil
+	return oldestOf(stored.Blocks), nil
 }
 
 // blockRange is the time range of a block in milliseconds since the Unix epoch.

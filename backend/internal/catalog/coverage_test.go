@@ -44,7 +44,7 @@ func asking(t *testing.T, address string) apiClient {
 
 // sources is what a Prometheus reports of its oldest sample and of itself; an empty text stands
 // for an endpoint that it does not serve.
-type sources struct{ blocks, head, runtime string }
+type sources struct{ blocks, runtime string }
 
 func (s sources) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	answer, status := "", http.StatusNotFound
@@ -53,8 +53,6 @@ func (s sources) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		answer = faketier.Vector("1")
 	case strings.HasSuffix(path, "/blocks") && s.blocks != "":
 		answer = `{"status":"success","data":{"blocks":[` + strings.TrimSpace(s.blocks) + `]}}`
-	case strings.HasSuffix(path, "/tsdb") && s.head != "":
-		answer = `{"status":"success","data":{"headStats":` + s.head + `}}`
 	case strings.HasSuffix(path, "/runtimeinfo") && s.runtime != "":
 		answer = `{"status":"success","data":` + s.runtime + `}`
 	}
@@ -71,27 +69,23 @@ const noBlocks = " "
 func TestMeasure_OldestSampleOfHot(t *testing.T) {
 	const hour, start = int64(3_600_000), int64(1_700_000_000_000)
 	block := func(from, to int64) string { return fmt.Sprintf(`{"minTime":%d,"maxTime":%d}`, from, to) }
-	head := func(from int64, series int) string { return fmt.Sprintf(`{"minTime":%d,"numSeries":%d}`, from, series) }
 	nothing := tier.NothingCovered
 	for name, test := range map[string]struct {
 		sources
 		oldest    int64
 		retention time.Duration
 	}{
-		"blocks":                                 {sources{block(start, start+hour) + "," + block(start+hour, start+2*hour), "", ""}, start, 0},
-		"blocks in any order":                    {sources{block(start+hour, start+2*hour) + "," + block(start, start+hour), "", ""}, start, 0},
-		"overlapping blocks":                     {sources{block(start, start+9*hour) + "," + block(start+hour, start+8*hour) + "," + block(start+9*hour, start+10*hour), "", ""}, start, 0},
-		"an old block, with a hole behind":       {sources{block(start-900*hour, start-800*hour) + "," + block(start, start+hour), "", ""}, start, 0},
-		"an old block that is a part of another": {sources{block(start, start+9*hour) + "," + block(start+hour, start+2*hour) + "," + block(start+11*hour, start+12*hour), "", ""}, start, 0},
-		"a block of 1970":                        {sources{block(0, hour) + "," + block(start, start+hour), "", ""}, start, 0},
-		"a block that reaches back to 1970":      {sources{block(0, start) + "," + block(start, start+hour), "", ""}, start, 0},
-		"no block yet":                           {sources{noBlocks, head(start, 3), `{"storageRetention":"15d or 10GiB"}`}, start, 15 * 24 * time.Hour},
-		"an empty head":                          {sources{noBlocks, head(math.MaxInt64, 0), `{"storageRetention":"10GiB"}`}, nothing, 0},
-		"a head that starts at zero":             {sources{noBlocks, head(0, 3), ""}, nothing, 0},
-		"a head that starts in the year 1":       {sources{noBlocks, head(-62_135_596_800_000, 3), ""}, nothing, 0},
-		"a head that starts before all time":     {sources{noBlocks, head(math.MinInt64, 3), ""}, nothing, 0},
-		"only a head: older samples are unknown": {sources{"", head(start, 3), ""}, nothing, 0},
-		"only a retention":                       {sources{"", "", `{"storageRetention":"15d"}`}, nothing, 15 * 24 * time.Hour},
+		"blocks":                                 {sources{block(start, start+hour) + "," + block(start+hour, start+2*hour), ""}, start, 0},
+		"blocks in any order":                    {sources{block(start+hour, start+2*hour) + "," + block(start, start+hour), ""}, start, 0},
+		"overlapping blocks":                     {sources{block(start, start+9*hour) + "," + block(start+hour, start+8*hour) + "," + block(start+9*hour, start+10*hour), ""}, start, 0},
+		"an old block, with a hole behind":       {sources{block(start-900*hour, start-800*hour) + "," + block(start, start+hour), ""}, start, 0},
+		"an old block that is a part of another": {sources{block(start, start+9*hour) + "," + block(start+hour, start+2*hour) + "," + block(start+11*hour, start+12*hour), ""}, start, 0},
+		"a block of 1970":                        {sources{block(0, hour) + "," + block(start, start+hour), ""}, start, 0},
+		"a block that reaches back to 1970":      {sources{block(0, start) + "," + block(start, start+hour), ""}, start, 0},
+		"no block yet":                           {sources{noBlocks, `{"storageRetention":"15d or 10GiB"}`}, nothing, 15 * 24 * time.Hour},
+		"only blocks of 1970":                    {sources{block(0, hour), `{"storageRetention":"10GiB"}`}, nothing, 0},
+		"a block that starts before all time":    {sources{block(math.MinInt64, start), ""}, nothing, 0},
+		"only a retention":                       {sources{"", `{"storageRetention":"15d"}`}, nothing, 15 * 24 * time.Hour},
 		"nothing at all":                         {sources{}, nothing, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -164,7 +158,7 @@ func TestRun_FollowsATierThatComesAndGoes(t *testing.T) {
 	require.True(t, down.Since.Before(down.CheckedAt), "it has been down since the call failed")
 
 	fake.HandleProbes(func(w http.ResponseWriter, request *http.Request) {
-		sources{`{"minTime":1700000000000,"maxTime":1800000000000}`, "", `{"startTime":"2020-01-01T00:00:00Z"}`}.ServeHTTP(w, request)
+		sources{`{"minTime":1700000000000,"maxTime":1800000000000}`, `{"startTime":"2020-01-01T00:00:00Z"}`}.ServeHTTP(w, request)
 	})
 	watched.ReportFailure(errors.New("still"))
 	up = <-probed

@@ -92,11 +92,12 @@ func (t *Tier) scan(ctx context.Context, followed *gapDetector, status *Status, 
 
 // conclude sets the coverage of hot from what the detectors found.
 func (t *Tier) conclude(detectors []*gapDetector, status *Status, now time.Time) {
-	measured, empty := len(detectors) > 0, len(detectors) > 0
+	measured, sparse := len(detectors) > 0, len(detectors) == 0
 	var start int64
 	for _, followed := range detectors {
 		start = max(start, followed.start)
-		measured, empty = measured && followed.start != 0, empty && followed.empty
+		// An empty storage, or one that has just started, covers nothing.
+		measured, sparse = measured && followed.start != 0, sparse || followed.empty || followed.newest != 0
 	}
 	status.ContiguousSince = t.gaps.contiguousSince(now)
 	switch {
@@ -107,10 +108,10 @@ func (t *Tier) conclude(detectors []*gapDetector, status *Status, now time.Time)
 		// The retention that a server reports proves nothing: one that started yesterday has
 		// one, too. That of the configuration is a declaration.
 		status.Error = cmp.Or(status.Error, noCoverage)
-		status.unmeasurable = !empty
+		status.unmeasurable = !sparse
 	case status.started.UnixMilli() < earliestTimestamp:
 		status.Oldest, status.Error = tier.NothingCovered, noStart
-		status.unmeasurable = true
+		status.unmeasurable = !sparse
 	default:
 		// Without canaries, the start may have left a gap.
 		status.ContiguousSince = max(status.ContiguousSince, status.started.UnixMilli())

@@ -79,7 +79,7 @@ type gapDetector struct {
 func (d *gapDetector) follow(ctx context.Context, client apiClient, now time.Time) error {
 	recheck := now.Sub(d.lookedAt) >= recheckInterval
 	unsettled := d.ended && now.UnixMilli()-d.start < milliseconds(gapSettlesAfter)
-	if now.UnixMilli()-d.newest < milliseconds(followedFor) && !(unsettled && recheck) {
+	if now.UnixMilli()-d.newest < milliseconds(followedFor) && (!unsettled || !recheck) {
 		for i := range d.canaries {
 			fresh, whole, err := d.followOne(ctx, client, &d.canaries[i], now)
 			if err != nil {

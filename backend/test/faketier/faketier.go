@@ -120,8 +120,6 @@ func Probes(w http.ResponseWriter, request *http.Request) {
 		_, _ = fmt.Fprintf(w, `{"status":"success","data":{"blocks":[{"minTime":%d,"maxTime":%d}]}}`, dayAgo, time.Now().UnixMilli())
 	case strings.HasSuffix(request.URL.Path, "/runtimeinfo"):
 		_, _ = fmt.Fprintf(w, `{"status":"success","data":{"startTime":%q}}`, time.UnixMilli(dayAgo).UTC().Format(time.RFC3339Nano))
-	case strings.HasSuffix(request.URL.Path, "/tsdb"):
-		_, _ = fmt.Fprintf(w, `{"status":"success","data":{"headStats":{"minTime":%d,"numSeries":1,"chunkCount":1}}}`, dayAgo)
 	default:
 		_, _ = fmt.Fprint(w, `{"status":"success","data":{"resultType":"vector","result":[]}}`)
 	}

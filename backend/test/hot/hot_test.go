@@ -157,7 +157,9 @@ func thanos(t *testing.T, shards ...shard) (query string, sidecars []*stack.Than
 			return false
 		}
 		defer func() { _ = response.Body.Close() }()
-		var listed struct{ Data map[string][]struct{ LabelSets []any } }
+		var listed struct {
+			Data map[string][]struct{ LabelSets []any }
+		}
 		require.NoError(t, json.NewDecoder(response.Body).Decode(&listed))
 		return len(listed.Data["sidecar"]) == len(shards)
 	}, 60*time.Second, 100*time.Millisecond, "the stores")
