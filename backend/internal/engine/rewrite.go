@@ -18,6 +18,7 @@ func (p *Plan) relabel() {
 	request, evidence := p.query.Request, p.snapshot.Evidence
 	added, traits := evidence.InjectedLabels, request.Endpoint.Traits()
 	if len(added) == 0 || traits.External == promapi.NoExternal || traits.External == 0 {
+		p.isLabelled = true
 		return
 	}
 	err := p.relabelRequest(added, traits)
@@ -29,6 +30,7 @@ func (p *Plan) relabel() {
 		line, _, _ := strings.Cut(err.Error(), "\n")
 		p.Input.Unlabelled = tier.Note{Detail: line, Public: promql.ErrNotRewritable.Error()}.For(p.Input.Detailed)
 	}
+	p.isLabelled = err == nil
 }
 
 // relabelRequest sets the request for hot. It returns an error for one that needs
@@ -49,6 +51,9 @@ func (p *Plan) relabelRequest(added map[string]string, traits *promapi.Traits) (
 			rewrite = query.WithLabels
 		}
 		rewritten, err := rewrite(added)
+		if err != nil && traits.Routing.Has(promapi.UnionAlways) {
+			return p.selectExemplars(query, added)
+		}
 		if err != nil {
 			return err
 		}
