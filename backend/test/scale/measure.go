@@ -11,12 +11,15 @@ type phase struct {
 	took time.Duration
 	// spent is the CPU time of each process, by name.
 	spent map[string]time.Duration
-	// asked are the gateways' own questions, see ownQuestions.
-	asked map[ownQuestion]float64
+	// requests are the numbers of requests, by what they were.
+	requests map[string]float64
 }
 
 // tiers returns the CPU time of the tiers together.
 func (p phase) tiers() time.Duration { return p.spent["store"] + p.spent["query"] + p.spent["hot"] }
+
+// perSecond returns the CPU time of the tiers for each second of a phase.
+func (p phase) perSecond() float64 { return p.tiers().Seconds() / p.took.Seconds() }
 
 // percent returns the CPU time of a process in percent of one core.
 func (p phase) percent(name string) float64 { return 100 * p.spent[name].Seconds() / p.took.Seconds() }
@@ -25,7 +28,7 @@ func (p phase) percent(name string) float64 { return 100 * p.spent[name].Seconds
 func (w *world) during(ctx context.Context, what string, do func() error) (phase, error) {
 	w.say("%s", what)
 	found := phase{what: what}
-	before, asked, err := w.counters(ctx)
+	before, requests, err := w.counters(ctx)
 	if err != nil {
 		return found, err
 	}
@@ -34,20 +37,20 @@ func (w *world) during(ctx context.Context, what string, do func() error) (phase
 		return found, err
 	}
 	found.took = time.Since(began)
-	if found.spent, found.asked, err = w.counters(ctx); err != nil {
+	if found.spent, found.requests, err = w.counters(ctx); err != nil {
 		return found, err
 	}
 	for name := range found.spent {
 		found.spent[name] -= before[name]
 	}
-	for question := range found.asked {
-		found.asked[question] -= asked[question]
+	for what := range found.requests {
+		found.requests[what] -= requests[what]
 	}
 	return found, nil
 }
 
-// counters returns the CPU time of every process and the gateways' own questions so far.
-func (w *world) counters(ctx context.Context) (map[string]time.Duration, map[ownQuestion]float64, error) {
+// counters returns the CPU time of every process and the numbers of requests so far.
+func (w *world) counters(ctx context.Context) (map[string]time.Duration, map[string]float64, error) {
 	spent := map[string]time.Duration{}
 	for _, server := range w.servers() {
 		time, err := server.CPU()
@@ -56,8 +59,8 @@ func (w *world) counters(ctx context.Context) (map[string]time.Duration, map[own
 		}
 		spent[server.name] = time
 	}
-	asked, err := w.ownQuestions(ctx)
-	return spent, asked, err
+	requests, err := w.requests(ctx)
+	return spent, requests, err
 }
 
 // idle waits for the time of a phase.

@@ -52,17 +52,24 @@ func TestWorld_LeavesDirectoriesOfOthersAlone(t *testing.T) {
 	require.ErrorContains(t, err, "no blocks of an earlier run")
 }
 
-func TestOwnQuestions_AreThoseOfTheMetric(t *testing.T) {
-	asked := map[ownQuestion]float64{}
+func TestCounter_AddsTheRequestsOfAllServers(t *testing.T) {
+	counts := map[string]float64{}
 	for range 2 { // Of two gateways.
-		require.NoError(t, addOwnQuestions(asked, strings.NewReader(`# TYPE tierproxy_own_requests_total counter
+		require.NoError(t, byGateways.addFrom(counts, "own:", strings.NewReader(`# TYPE tierproxy_own_requests_total counter
 tierproxy_own_requests_total{tier="cold",kind="names",outcome="success"} 3
 tierproxy_own_requests_total{tier="cold",kind="evidence",outcome="failed"} 1
 # TYPE tierproxy_queries_in_flight gauge
 tierproxy_queries_in_flight 7
 `)))
 	}
-	require.Equal(t, map[ownQuestion]float64{{"cold", "names", "success"}: 6, {"cold", "evidence", "failed"}: 2}, asked)
+	require.Equal(t, map[string]float64{"own: cold names success": 6, "own: cold evidence failed": 2}, counts)
+	clear(counts)
+	require.NoError(t, atPrometheus.addFrom(counts, "at hot:", strings.NewReader(`# TYPE prometheus_http_requests_total counter
+prometheus_http_requests_total{code="200",handler="/api/v1/query"} 3
+prometheus_http_requests_total{code="400",handler="/api/v1/query"} 1
+prometheus_http_requests_total{code="200",handler="/metrics"} 9
+`)))
+	require.Equal(t, map[string]float64{"at hot: /api/v1/query": 4}, counts)
 }
 
 func TestDirectly_AsksTheTiersThatAnswered(t *testing.T) {
