@@ -64,6 +64,7 @@ func (c *Catalog) measureColdEnd(ctx context.Context, now time.Time) {
 		return // The last result stays.
 	}
 	c.newest.Store(&coldEnd{newest: newest, measured: now, interval: c.coldInterval})
+	c.options.Cold.end.Store(newest)
 }
 
 // measureColdInterval returns the scrape interval of some series of cold. It may be longer than

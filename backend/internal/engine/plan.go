@@ -145,6 +145,17 @@ func (e *Engine) planOn(ctx context.Context, query Query, key promql.Key, replic
 	return p, nil
 }
 
+// record records whether hot takes part, unless the request leaves no choice.
+func (p *Plan) record() {
+	if p.replica.Catalog != nil && p.Rule != 1 && !p.Input.Extent.Nothing && p.Input.OnlyTier == "" {
+		why := string(p.Reason)
+		if p.Reason == tier.ReasonNotInHot {
+			why = p.Input.CompletenessWhy
+		}
+		p.replica.Catalog.Planned(p.Tier, why)
+	}
+}
+
 const unknownToThanos = "a label name with a slash cannot be asked of Thanos: values that only the cold tier has are missing"
 
 // isUnknownToThanos reports whether a path can hold the requested label only in the
@@ -173,10 +184,6 @@ func (p *Plan) waitForProbes(ctx context.Context) {
 	}
 }
 
-// timeToCompare is how long the pattern of a metric name is compared with the
-// names of metrics that are known.
-const timeToCompare = 100 * time.Millisecond
-
 // prepare gathers what the rules need, and what the tiers would be sent.
 func (p *Plan) prepare(ctx context.Context) {
 	request, datasource, evidence := p.query.Request, p.query.Datasource, p.replica.Catalog
@@ -203,15 +210,14 @@ func (p *Plan) prepare(ctx context.Context) {
 	}
 	in.Cold = evidence.ColdState(now)
 	in.ScrapeInterval = max(in.ScrapeInterval, evidence.ScrapeInterval())
-	comparing, cancel := context.WithTimeout(ctx, timeToCompare)
-	completeness, why, isUnderstood := p.snapshot.Evidence.Completeness(comparing, p.key, func() ([]promql.Selector, error) { return selectorsOf(request) })
-	cancel()
+	needed := p.snapshot.Evidence.Requires(p.key, func() ([]promql.Selector, error) { return selectorsOf(request) })
+	completeness, why := evidence.Completeness(ctx, needed, in.Extent.Oldest, in.Extent.Newest)
 	in.Completeness, in.CompletenessWhy = completeness, why.For(in.Detailed)
 	if traits.Routing.Has(promapi.PerServer) {
 		in.Completeness, in.CompletenessWhy = tier.Incomplete, "each tier tells of its own"
 	}
 	in.EmptyBefore = in.Completeness == tier.Assumed && evidence.WasEmpty(p.key)
-	if p.snapshot.Evidence != nil && isUnderstood {
+	if p.snapshot.Evidence != nil && needed.Understood {
 		p.relabel()
 	}
 	p.cold = p.explicitDefaults()

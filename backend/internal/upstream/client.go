@@ -206,26 +206,27 @@ func (c *Client) target(made Outgoing) (*url.URL, error) {
 	return target, err
 }
 
-// Get calls an endpoint of the tier for a probe, and returns the data of the answer. It returns
+// Get calls an endpoint of the tier for a probe, and returns the data and the warnings of the
+// answer. It returns
 // a *StatusError for a status other than success, and ErrTooLarge for an answer above
 // ProbeLimit.
-func (c *Client) Get(ctx context.Context, path string, parameters url.Values) ([]byte, error) {
+func (c *Client) Get(ctx context.Context, path string, parameters url.Values) (data []byte, warnings []string, err error) {
 	response, err := c.Send(ctx, Outgoing{
 		Method: http.MethodGet, Path: path, RawQuery: c.tenancy.ofProbe(path, parameters).Encode(),
 		Header: http.Header{"User-Agent": {probeUserAgent}},
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode >= http.StatusMultipleChoices {
-		return nil, &StatusError{Status: response.StatusCode}
+		return nil, nil, &StatusError{Status: response.StatusCode}
 	}
-	data, _, _, err := promapi.DecodeEnvelope(response.StatusCode, http.MaxBytesReader(nil, response.Body, c.ProbeLimit()))
+	data, warnings, _, err = promapi.DecodeEnvelope(response.StatusCode, http.MaxBytesReader(nil, response.Body, c.ProbeLimit()))
 	if _, is := errors.AsType[*http.MaxBytesError](err); is {
-		return nil, ErrTooLarge
+		return nil, nil, ErrTooLarge
 	}
-	return data, err
+	return data, warnings, err
 }
 
 // Close closes idle connections.
