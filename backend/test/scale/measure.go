@@ -183,10 +183,16 @@ func (w *world) learn(ctx context.Context, questions []question) (found learned,
 	return found, nil
 }
 
-// lookAtAll looks at every datasource of every gateway.
+// lookAtAll looks at every datasource of every gateway, or at those that it gets to
+// before it runs out of patience.
 func (w *world) lookAtAll(ctx context.Context) error {
-	for gateway := range w.gateways {
-		for number := range datasources {
+	began := time.Now()
+	for number := range datasources {
+		for gateway := range w.gateways {
+			if time.Since(began) > patience {
+				w.say("only the first %d datasources were looked at within %s", number, patience)
+				return nil
+			}
 			if _, err := w.look(ctx, through(w.datasource(gateway, number))); err != nil {
 				return err
 			}
