@@ -125,6 +125,9 @@ func (c cluster) writeSeries(ctx context.Context, writer *tsdb.BlockWriter, from
 	references := make([]storage.SeriesRef, c.series)
 	for _, at := range []int64{from.UnixMilli(), to.UnixMilli() - 1} {
 		for start := 0; start < c.series; start += committed {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			appender := writer.Appender(ctx)
 			for i := start; i < min(start+committed, c.series); i++ {
 				series := seriesLabels(i, c.name)
