@@ -55,7 +55,7 @@ func (o options) clusters() []cluster {
 	return all
 }
 
-// up returns the series that tells whether a target could be scraped.
+// up returns the series up of a target, which is always 1.
 func up(target int) history.Series {
 	return history.Series{Labels: seriesLabels(target*perTarget, ""), Value: func(int64) float64 { return 1 }}
 }

@@ -1,5 +1,5 @@
-// Command scale measures what tierproxy costs its tiers and itself in a large
-// installation that nobody, or one dashboard, asks: see docs/performance.md.
+// Command scale measures the CPU time and memory of tierproxy and its tiers in a large
+// installation, idle and while one dashboard refreshes: see docs/performance.md.
 //
 // It builds the installation first: a Thanos store with millions of series of other
 // clusters, a Prometheus with two weeks of a cluster of its own, a Perses with ten

@@ -31,7 +31,7 @@ type held struct {
 	stack.Memory
 }
 
-// goal is something that a large installation must keep to.
+// goal is a limit and what was measured.
 type goal struct {
 	what, limit, measured string
 	met                   bool
@@ -56,7 +56,7 @@ func (r results) goals() []goal {
 	for _, phase := range []phase{r.unasked, r.idle} {
 		for _, name := range slices.Sorted(maps.Keys(phase.spent)) {
 			if name == perses {
-				continue // It is nobody's goal.
+				continue // No goal is about Perses.
 			}
 			added := phase.percent(name) - r.alone.percent(name)
 			all = append(all, goal{

@@ -105,7 +105,7 @@ func goodResults() results {
 func TestResults_MissGoals(t *testing.T) {
 	require.True(t, goodResults().met(), "%v", goodResults().goals())
 	for name, spoil := range map[string]func(*results){
-		"a tier is busy while nobody asks": func(r *results) { r.idle.spent["store"] += 10 * time.Millisecond },
+		"a tier is busy without queries": func(r *results) { r.idle.spent["store"] += 10 * time.Millisecond },
 		"own questions":                    func(r *results) { r.refreshing.spent["query"] += time.Second },
 		"hot is used late":                 func(r *results) { r.learned.took = 11 * time.Second },
 		"hot is used for too little":       func(r *results) { r.learned.most-- },
@@ -127,5 +127,5 @@ func TestResults_CompareThePanelsWithTheirCostAtTheTiers(t *testing.T) {
 	r := goodResults()
 	require.InDelta(t, 0, r.own(), 0.001)
 	r.refreshing.spent["store"] += 3 * time.Second
-	require.InDelta(t, 10, r.own(), 0.001, "3 s of 33 s, of which 3 s are spent when nobody asks")
+	require.InDelta(t, 10, r.own(), 0.001, "3 s of 33 s, of which 3 s are spent without gateways")
 }

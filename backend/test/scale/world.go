@@ -49,7 +49,7 @@ type world struct {
 	started                   []*stack.Server
 }
 
-// say tells what is going on.
+// say writes a line about the progress.
 func (w *world) say(format string, values ...any) {
 	_, _ = fmt.Fprintf(w.progress, "scale: "+format+"\n", values...)
 }
