@@ -106,11 +106,11 @@ func TestResults_MissGoals(t *testing.T) {
 	require.True(t, goodResults().met(), "%v", goodResults().goals())
 	for name, spoil := range map[string]func(*results){
 		"a tier is busy without queries": func(r *results) { r.idle.spent["store"] += 10 * time.Millisecond },
-		"own questions":                    func(r *results) { r.refreshing.spent["query"] += time.Second },
-		"hot is used late":                 func(r *results) { r.learned.took = 11 * time.Second },
-		"hot is used for too little":       func(r *results) { r.learned.most-- },
-		"a panel failed":                   func(r *results) { r.answered[len(panels)-1] = failed },
-		"memory":                           func(r *results) { r.memory[0].Peak++ },
+		"own questions":                  func(r *results) { r.refreshing.spent["query"] += time.Second },
+		"hot is used late":               func(r *results) { r.learned.took = 11 * time.Second },
+		"hot is used for too little":     func(r *results) { r.learned.most-- },
+		"a panel failed":                 func(r *results) { r.answered[len(panels)-1] = failed },
+		"memory":                         func(r *results) { r.memory[0].Peak++ },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := goodResults()
