@@ -26,7 +26,7 @@ type counter struct {
 var (
 	atThanos     = counter{"http_requests_total", []string{"handler"}}
 	atPrometheus = counter{"prometheus_http_requests_total", []string{"handler"}}
-	byGateways   = counter{"tierproxy_own_requests_total", []string{"tier", "kind", "outcome"}}
+	byGateways   = counter{"tierproxy_probe_requests_total", []string{"tier", "kind", "outcome"}}
 )
 
 // requests returns how many requests there were so far, by what they were: those that

@@ -55,9 +55,9 @@ func TestWorld_LeavesDirectoriesOfOthersAlone(t *testing.T) {
 func TestCounter_AddsTheRequestsOfAllServers(t *testing.T) {
 	counts := map[string]float64{}
 	for range 2 { // Of two gateways.
-		require.NoError(t, byGateways.addFrom(counts, "own:", strings.NewReader(`# TYPE tierproxy_own_requests_total counter
-tierproxy_own_requests_total{tier="cold",kind="names",outcome="success"} 3
-tierproxy_own_requests_total{tier="cold",kind="evidence",outcome="failed"} 1
+		require.NoError(t, byGateways.addFrom(counts, "own:", strings.NewReader(`# TYPE tierproxy_probe_requests_total counter
+tierproxy_probe_requests_total{tier="cold",kind="names",outcome="success"} 3
+tierproxy_probe_requests_total{tier="cold",kind="evidence",outcome="failed"} 1
 # TYPE tierproxy_queries_in_flight gauge
 tierproxy_queries_in_flight 7
 `)))
