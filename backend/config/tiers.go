@@ -6,7 +6,8 @@ type HotConfig struct {
 	// discovery finds, if any.
 	URL string `yaml:"url" contract:"PROMETHEUS_URL"`
 	// Retention limits how far back tierproxy queries hot. tierproxy measures where
-	// hot's data really starts, and uses the later of both. 0s: no limit.
+	// hot's data really starts, and uses the later of both. If tierproxy cannot measure
+	// it, the retention declares it. 0s: no limit, and no declaration.
 	Retention Duration `yaml:"retention"`
 	// ExternalLabels are the external labels of this Prometheus, including replica
 	// labels. Write a map in the file, and cluster="lab",region="eu" in the variable.

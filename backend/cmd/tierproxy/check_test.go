@@ -17,8 +17,9 @@ import (
 // check and the running gateway look at hot in the same way.
 func TestCheck_AgreesWithTheGatewayOnCoverage(t *testing.T) {
 	cold := startPrometheus(t, 12*time.Hour)
-	for name, test := range map[string]struct {
+	cases := map[string]struct {
 		stretches []stretch
+		parts     []part // instead of stretches
 		more      string
 		coverage  time.Duration // zero: hot is not asked
 		finding   string
@@ -33,9 +34,18 @@ func TestCheck_AgreesWithTheGatewayOnCoverage(t *testing.T) {
 			finding: `ok +routing: hot covers the last 1h without a gap and within its retention`},
 		"no new samples": {stretches: []stretch{{6 * time.Hour, time.Hour}},
 			finding: `error +hot: \S+ cannot be used: unusable\n +its newest sample is 1h\S* old: it answers, but no samples come in`},
-	} {
+	}
+	sixHours := cases["no gap"]
+	for name, parts := range worlds() {
+		sixHours.parts = parts
+		cases[name] = sixHours
+	}
+	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
 			hot := startPrometheusWith(t, test.stretches...)
+			if test.parts != nil {
+				hot = startPrometheusOf(t, test.parts...)
+			}
 			config := writeFile(t, fmt.Sprintf("hot: {url: %q%s}\ncold: {url: %q}\n", hot.URL, test.more, cold.URL))
 			address := running.FreeAddress(t)
 			startTierproxy(t, nil, "--config", config, "--web.listen-address", address)

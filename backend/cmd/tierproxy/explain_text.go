@@ -100,7 +100,11 @@ func describeTier(state *gateway.TierState) string {
 		parts = append(parts, "NOT AVAILABLE")
 	}
 	if state.CoverageStart != nil {
-		parts = append(parts, "holds samples from "+formatMoment(*state.CoverageStart)+" on")
+		held := "holds samples from " + formatMoment(*state.CoverageStart) + " on"
+		if state.CoverageDeclared {
+			held += " (declared by its retention)"
+		}
+		parts = append(parts, held)
 	}
 	if state.CoverageEnd != nil {
 		parts = append(parts, "holds samples up to "+formatMoment(*state.CoverageEnd))

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -188,52 +189,49 @@ func (c apiClient) searchNewest(ctx context.Context, selector string, now time.T
 	}
 }
 
-// oldestByMetric returns the timestamp of the oldest sample according to the metrics of a
-// Prometheus that scrapes itself, in milliseconds. Of several, the latest counts.
-func (c apiClient) oldestByMetric(ctx context.Context) (int64, error) {
-	seconds, found, err := c.vectorValue(ctx, "max(prometheus_tsdb_lowest_timestamp_seconds)", time.Time{})
-	switch {
-	case err != nil:
-		return 0, err
-	case !found:
-		return 0, errors.New("there is no such metric")
-	case math.IsNaN(seconds) || seconds <= 0 || seconds >= math.MaxInt64/1000:
-		// Before its first sample, a Prometheus reports a time that does not fit into
-		// milliseconds.
-		return tier.NothingCovered, nil
-	}
-	return int64(math.Ceil(seconds)) * 1000, nil
-}
+// earliestTimestamp is the earliest timestamp that counts as known, the year 1980. Servers that
+// do not know their oldest sample report zero, the year 1, or less.
+const earliestTimestamp int64 = 315_532_800_000
 
-// rangeOfBlocks returns the timestamps of the oldest sample of all blocks and the head, and of
-// the newest sample of the head, in milliseconds. The latter is zero if it is unknown.
-func (c apiClient) rangeOfBlocks(ctx context.Context) (oldest, newest int64, err error) {
+// blocksApart is the longest time between two blocks that belong together. A longer one is a
+// gap, and what is before it does not count.
+const blocksApart = 2 * time.Hour
+
+// oldestBlock returns the timestamp of the oldest sample of all blocks that follow each other
+// up to now, in milliseconds since the Unix epoch. It returns tier.NothingCovered without any
+// block, or if their timestamps make no sense.
+//
+// It does not ask for the head, /api/v1/status/tsdb: that counts all series of the server.
+func (c apiClient) oldestBlock(ctx context.Context) (int64, error) {
 	stored, err := ask[struct {
-		Blocks []struct {
-			MinTime int64 `json:"minTime"`
-		} `json:"blocks"`
+		Blocks []blockRange `json:"blocks"`
 	}](ctx, c, "/api/v1/status/tsdb/blocks", nil)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	status, err := ask[struct {
-		Head struct {
-			MinTime   int64 `json:"minTime"`
-			MaxTime   int64 `json:"maxTime"`
-			NumSeries int64 `json:"numSeries"`
-		} `json:"headStats"`
-	}](ctx, c, "/api/v1/status/tsdb", url.Values{"limit": {"1"}})
-	if err != nil {
-		return 0, 0, err
-	}
-	oldest = tier.NothingCovered
-	if status.Head.NumSeries > 0 {
-		oldest, newest = status.Head.MinTime, status.Head.MaxTime
-	}
-	for _, block := range stored.Blocks {
+	return oldestOf(stored.Blocks), nil
+}
+
+// blockRange is the time range of a block in milliseconds since the Unix epoch.
+type blockRange struct {
+	MinTime int64 `json:"minTime"`
+	MaxTime int64 `json:"maxTime"`
+}
+
+// oldestOf returns the start of the newest blocks that follow each other.
+func oldestOf(blocks []blockRange) int64 {
+	slices.SortFunc(blocks, func(a, b blockRange) int { return cmp.Compare(b.MaxTime, a.MaxTime) })
+	oldest := tier.NothingCovered
+	for _, block := range blocks {
+		if block.MinTime < earliestTimestamp {
+			continue
+		}
+		if oldest != tier.NothingCovered && block.MaxTime < oldest-blocksApart.Milliseconds() {
+			break
+		}
 		oldest = min(oldest, block.MinTime)
 	}
-	return oldest, newest, nil
+	return oldest
 }
 
 // readRuntime reads the identity of the process, its start, and its retention by time. What it
@@ -265,6 +263,7 @@ func (c apiClient) stores(ctx context.Context) ([]Store, error) {
 	kinds, err := ask[map[string][]struct {
 		LastError any                 `json:"lastError"`
 		LabelSets []map[string]string `json:"labelSets"`
+		MinTime   int64               `json:"minTime"`
 		MaxTime   int64               `json:"maxTime"`
 	}](ctx, c.as(RequestStores), "/api/v1/stores", nil)
 	if err != nil {
@@ -274,7 +273,7 @@ func (c apiClient) stores(ctx context.Context) ([]Store, error) {
 	for kind, list := range kinds {
 		for _, store := range list {
 			failed := store.LastError != nil && store.LastError != ""
-			stores = append(stores, Store{Kind: kind, LabelSets: store.LabelSets, MaxTime: store.MaxTime, Failed: failed})
+			stores = append(stores, Store{Kind: kind, LabelSets: store.LabelSets, MinTime: store.MinTime, MaxTime: store.MaxTime, Failed: failed})
 		}
 	}
 	return stores, nil

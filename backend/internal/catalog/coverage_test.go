@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -13,7 +14,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
@@ -42,28 +42,19 @@ func asking(t *testing.T, address string) apiClient {
 	return apiClient{Client: client(t, address)}
 }
 
-// sources is what a Prometheus says of its oldest sample; an empty text stands
-// for an endpoint that fails.
-type sources struct{ metric, blocks, head, retention string }
+// sources is what a Prometheus reports of its oldest sample and of itself; an empty text stands
+// for an endpoint that it does not serve.
+type sources struct{ blocks, runtime string }
 
 func (s sources) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	answer, status := "", http.StatusNotFound
-	switch query := request.URL.Query().Get("query"); {
-	case query == "vector(1)":
+	switch path := request.URL.Path; {
+	case request.URL.Query().Get("query") == "vector(1)":
 		answer = faketier.Vector("1")
-	case query == "max(timestamp(up))":
-		answer = faketier.Vector(promapi.FormatTime(time.Now()))
-	case query != "" && s.metric != "":
-		answer = faketier.Vector(s.metric)
-		if s.metric == "none" {
-			answer = `{"status":"success","data":{"resultType":"vector","result":[]}}`
-		}
-	case strings.HasSuffix(request.URL.Path, "/blocks") && s.blocks != "":
-		answer = `{"status":"success","data":{"blocks":[` + s.blocks + `]}}`
-	case strings.HasSuffix(request.URL.Path, "/tsdb") && s.head != "":
-		answer = `{"status":"success","data":{"headStats":` + s.head + `}}`
-	case strings.HasSuffix(request.URL.Path, "/runtimeinfo") && s.retention != "":
-		answer = `{"status":"success","data":{"storageRetention":"` + s.retention + `"}}`
+	case strings.HasSuffix(path, "/blocks") && s.blocks != "":
+		answer = `{"status":"success","data":{"blocks":[` + strings.TrimSpace(s.blocks) + `]}}`
+	case strings.HasSuffix(path, "/runtimeinfo") && s.runtime != "":
+		answer = `{"status":"success","data":` + s.runtime + `}`
 	}
 	if answer != "" {
 		status = http.StatusOK
@@ -72,32 +63,38 @@ func (s sources) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	_, _ = fmt.Fprint(w, answer)
 }
 
+// noBlocks is the list of blocks of a new Prometheus.
+const noBlocks = " "
+
 func TestMeasure_OldestSampleOfHot(t *testing.T) {
-	const head = `{"minTime":9000,"numSeries":3,"chunkCount":3}`
+	const hour, start = int64(3_600_000), int64(1_700_000_000_000)
+	block := func(from, to int64) string { return fmt.Sprintf(`{"minTime":%d,"maxTime":%d}`, from, to) }
+	nothing := tier.NothingCovered
 	for name, test := range map[string]struct {
 		sources
 		oldest    int64
 		retention time.Duration
-		err       string
 	}{
-		"metric and blocks: the later one":       {sources{"5", `{"minTime":4000},{"minTime":7000}`, head, ""}, 5000, 0, ""},
-		"blocks later than the metric":           {sources{"3", `{"minTime":4000},{"minTime":7000}`, head, "15d"}, 4000, 15 * 24 * time.Hour, ""},
-		"the metric alone":                       {sources{"5", "", "", ""}, 5000, 0, ""},
-		"a fraction of a second counts up":       {sources{"5.25", "", "", ""}, 6000, 0, ""},
-		"blocks alone":                           {sources{"", `{"minTime":4000}`, head, ""}, 4000, 0, ""},
-		"no block yet":                           {sources{"none", `{"minTime":9500}`, head, "15d or 10GiB"}, 9000, 15 * 24 * time.Hour, ""},
-		"an empty head":                          {sources{"", "", `{"minTime":9223372036854775807,"numSeries":0}`, ""}, tier.NothingCovered, 0, noCoverage},
-		"nothing stored":                         {sources{"9.223372036854776e+15", `{"minTime":9500}`, head, "10GiB"}, tier.NothingCovered, 0, ""},
-		"not a number":                           {sources{"NaN", `{"minTime":9500}`, head, ""}, tier.NothingCovered, 0, ""},
-		"only a retention, which proves nothing": {sources{"none", "", "", "15d"}, tier.NothingCovered, 15 * 24 * time.Hour, noCoverage},
-		"nothing at all":                         {sources{}, tier.NothingCovered, 0, noCoverage},
+		"blocks":                                 {sources{block(start, start+hour) + "," + block(start+hour, start+2*hour), ""}, start, 0},
+		"blocks in any order":                    {sources{block(start+hour, start+2*hour) + "," + block(start, start+hour), ""}, start, 0},
+		"overlapping blocks":                     {sources{block(start, start+9*hour) + "," + block(start+hour, start+8*hour) + "," + block(start+9*hour, start+10*hour), ""}, start, 0},
+		"an old block, with a hole behind":       {sources{block(start-900*hour, start-800*hour) + "," + block(start, start+hour), ""}, start, 0},
+		"an old block that is a part of another": {sources{block(start, start+9*hour) + "," + block(start+hour, start+2*hour) + "," + block(start+11*hour, start+12*hour), ""}, start, 0},
+		"a block of 1970":                        {sources{block(0, hour) + "," + block(start, start+hour), ""}, start, 0},
+		"a block that reaches back to 1970":      {sources{block(0, start) + "," + block(start, start+hour), ""}, start, 0},
+		"no block yet":                           {sources{noBlocks, `{"storageRetention":"15d or 10GiB"}`}, nothing, 15 * 24 * time.Hour},
+		"only blocks of 1970":                    {sources{block(0, hour), `{"storageRetention":"10GiB"}`}, nothing, 0},
+		"a block that starts before all time":    {sources{block(math.MinInt64, start), ""}, nothing, 0},
+		"only a retention":                       {sources{"", `{"storageRetention":"15d"}`}, nothing, 15 * 24 * time.Hour},
+		"nothing at all":                         {sources{}, nothing, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(test.sources)
 			t.Cleanup(server.Close)
 			status := asking(t, server.URL).measure(t.Context(), tier.Hot)
 			require.True(t, status.Available)
-			require.Equal(t, []any{test.oldest, test.retention, test.err}, []any{status.Oldest, status.Retention, status.Error})
+			require.Equal(t, []any{test.oldest, test.retention}, []any{status.Oldest, status.Retention})
+			require.Equal(t, test.oldest != nothing, status.reported)
 			require.Positive(t, status.Latency)
 		})
 	}
@@ -148,7 +145,7 @@ func TestRun_FollowsATierThatComesAndGoes(t *testing.T) {
 	go func() { watched.Run(ctx); close(done) }()
 	watched.Wait(t.Context())
 	up := <-probed
-	require.True(t, up.Available)
+	require.True(t, up.Available, up.Error)
 	require.Equal(t, up.CheckedAt, up.Since)
 
 	// A failed call is a reason to look at once, long before the next interval.
@@ -160,11 +157,13 @@ func TestRun_FollowsATierThatComesAndGoes(t *testing.T) {
 	require.Equal(t, "answered with status 503 (Service Unavailable)", down.Error)
 	require.True(t, down.Since.Before(down.CheckedAt), "it has been down since the call failed")
 
-	fake.HandleProbes(func(w http.ResponseWriter, request *http.Request) { sources{"5", "", "", ""}.ServeHTTP(w, request) })
+	fake.HandleProbes(func(w http.ResponseWriter, request *http.Request) {
+		sources{`{"minTime":1700000000000,"maxTime":1800000000000}`, `{"startTime":"2020-01-01T00:00:00Z"}`}.ServeHTTP(w, request)
+	})
 	watched.ReportFailure(errors.New("still"))
 	up = <-probed
-	require.True(t, up.Available)
-	require.Equal(t, int64(5000), up.Oldest)
+	require.True(t, up.Available, up.Error)
+	require.Equal(t, int64(1_700_000_000_000), up.Oldest)
 
 	cancel()
 	<-done

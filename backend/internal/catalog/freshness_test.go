@@ -45,80 +45,6 @@ func (a answers) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	w.WriteHeader(http.StatusNotFound)
 }
 
-func TestCheckFreshness_NewestSampleAndGaps(t *testing.T) {
-	now := time.Now().Truncate(time.Second)
-	ago := func(age time.Duration) string { return vectorOf(now.Add(-age)) }
-	const newest, oldestMillis = "max(timestamp(up))", int64(1000)
-	noSeries := struct{ key, data string }{"/series", `[]`}
-	started := now.Add(-time.Hour)
-	for name, test := range map[string]struct {
-		answers    answers
-		head       time.Duration // age of the newest sample of the head; zero where it does not tell
-		configured time.Duration
-		available  bool
-		oldest     int64
-		problem    string
-		failed     bool
-	}{
-		"fresh":                      {answers: answers{{newest, ago(time.Minute)}, noSeries}, available: true},
-		"the newest sample is old":   {answers: answers{{newest, ago(2*time.Minute + 6*time.Second)}, noSeries}, problem: "no samples come in"},
-		"up to two intervals":        {answers: answers{{newest, ago(2*time.Minute + 4*time.Second)}, noSeries}, available: true},
-		"a longer interval":          {answers: answers{{newest, ago(9 * time.Minute)}, noSeries}, configured: 5 * time.Minute, available: true},
-		"only the head is fresh":     {answers: answers{{newest, ago(4 * time.Minute)}, noSeries}, head: time.Minute, available: true},
-		"only the metric is fresh":   {answers: answers{{newest, ago(time.Minute)}, noSeries}, head: time.Hour, available: true},
-		"no series named up":         {answers: answers{{newest, emptyVector}, noSeries}, head: time.Minute, available: true},
-		"nothing tells":              {answers: answers{{newest, emptyVector}, noSeries}, available: true},
-		"both are old":               {answers: answers{{newest, emptyVector}, noSeries}, head: time.Hour, problem: "no samples come in"},
-		"the newest sample fails":    {answers: answers{{newest, ""}, noSeries}, problem: "its newest sample could not be measured", failed: true},
-		"looking for gaps fails":     {answers: answers{{newest, ago(time.Minute)}, {"/series", ""}}, available: true, oldest: tier.NothingCovered, problem: "gaps in its data could not be looked for"},
-		"what it answers is no time": {answers: answers{{newest, `{"resultType":"vector","result":[{"metric":{},"value":[1,"NaN"]}]}`}, noSeries}, available: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			server := httptest.NewServer(test.answers)
-			t.Cleanup(server.Close)
-			hot := NewTier(TierOptions{Name: tier.Hot, Client: client(t, server.URL), ProbeInterval: time.Hour, TierSettings: TierSettings{ScrapeInterval: test.configured}})
-			status := Status{Available: true, Oldest: oldestMillis, started: started}
-			if test.head != 0 {
-				status.newestInHead = now.Add(-test.head).UnixMilli()
-			}
-			hot.checkFreshness(t.Context(), &status, now)
-			require.Equal(t, test.available, status.Available, status.Error)
-			require.Equal(t, test.problem == "", status.Error == "", status.Error)
-			require.Contains(t, status.Error, test.problem)
-			require.Equal(t, test.failed, status.failure != nil)
-			if test.oldest == 0 {
-				test.oldest = oldestMillis
-			}
-			require.Equal(t, test.oldest, status.Oldest)
-			if test.problem == "" {
-				require.Equal(t, started.UnixMilli(), status.ContiguousSince, "nothing reports whether the start left a gap")
-			}
-		})
-	}
-}
-
-func TestCheckFreshness_LeavesAloneWhatIsDownOrCoversNothing(t *testing.T) {
-	asked := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it was asked") }))
-	t.Cleanup(asked.Close)
-	for _, status := range []Status{{Oldest: 1000}, {Available: true, Oldest: tier.NothingCovered}} {
-		hot := NewTier(TierOptions{Name: tier.Hot, Client: client(t, asked.URL), ProbeInterval: time.Hour})
-		examined := status
-		hot.checkFreshness(t.Context(), &examined, time.Now())
-		require.Equal(t, status, examined)
-	}
-}
-
-func TestCheckFreshness_AGapCountsForAsLongAsItIsKnown(t *testing.T) {
-	now := time.Now()
-	server := httptest.NewServer(answers{{"max(timestamp(up))", vectorOf(now)}, {"/series", `[]`}})
-	t.Cleanup(server.Close)
-	hot := NewTier(TierOptions{Name: tier.Hot, Client: client(t, server.URL), ProbeInterval: time.Hour})
-	hot.gaps.contiguousSince = now.Add(-time.Minute).UnixMilli()
-	status := Status{Available: true, Oldest: 1000, started: now.Add(-time.Hour)}
-	hot.checkFreshness(t.Context(), &status, now)
-	require.Equal(t, now.Add(-time.Minute).UnixMilli(), status.ContiguousSince)
-}
-
 // A gap that was found bounds what is asked of hot.
 func TestState_CoverageBeginsBehindTheGap(t *testing.T) {
 	hot := NewTier(TierOptions{Name: tier.Hot, TierSettings: TierSettings{Lag: time.Second}})
@@ -131,8 +57,8 @@ func TestState_CoverageBeginsBehindTheGap(t *testing.T) {
 func TestInspect_StatusVersionAndSettings(t *testing.T) {
 	now := time.Now()
 	fresh := answers{
-		{"vector(1)", `{"resultType":"vector","result":[]}`}, {"max(timestamp(up))", vectorOf(now)}, {"/series", `[]`},
-		{"lowest_timestamp", vectorOf(now.Add(-time.Hour))}, {"runtimeinfo", `{"startTime":"2020-01-01T00:00:00Z","storageRetention":"30m"}`},
+		{"vector(1)", emptyVector}, {"count_over_time", emptyVector}, {"timestamp(up", emptyVector}, {"/series", `[]`}, {"/values", `[]`},
+		{"/blocks", fmt.Sprintf(`{"blocks":[{"minTime":%d,"maxTime":%d}]}`, now.Add(-time.Hour).UnixMilli(), now.UnixMilli())}, {"runtimeinfo", `{"startTime":"2020-01-01T00:00:00Z","storageRetention":"30m"}`},
 		{"buildinfo", `{"version":"3.1.4"}`}, {"status/flags", `{"query.lookback-delta":"7m"}`},
 	}
 	look := func(answered http.Handler) Inspection {
@@ -153,4 +79,59 @@ func TestInspect_StatusVersionAndSettings(t *testing.T) {
 	}
 	found = look(answers{{"vector(1)", ""}})
 	require.Equal(t, upstream.FailureOf(&upstream.StatusError{Status: http.StatusInternalServerError}), found.Failure)
+}
+
+// TestProbe_HotWithoutAnySeriesToFollow covers what counts if nothing can be measured.
+func TestProbe_HotWithoutAnySeriesToFollow(t *testing.T) {
+	now := time.Now()
+	started := now.Add(-time.Hour).Truncate(time.Second)
+	blocks := struct{ key, data string }{"/blocks", fmt.Sprintf(`{"blocks":[{"minTime":%d,"maxTime":%d}]}`, now.Add(-5*time.Hour).UnixMilli(), now.UnixMilli())}
+	runtime := struct{ key, data string }{"/runtimeinfo", fmt.Sprintf(`{"startTime":%q,"storageRetention":"15d"}`, started.Format(time.RFC3339))}
+	yearOne := struct{ key, data string }{"/runtimeinfo", `{"startTime":"0001-01-01T00:00:00Z"}`}
+	empty := struct{ key, data string }{"/values", `[]`}
+	const nothing = time.Duration(-1)
+	for name, test := range map[string]struct {
+		answers   answers
+		retention time.Duration
+		covered   time.Duration
+		declared  bool
+		problem   string
+	}{
+		"it reports its blocks and its start":      {answers: answers{blocks, runtime}, covered: time.Hour},
+		"its start is unknown":                     {answers: answers{blocks}, covered: nothing, problem: noStart},
+		"its start is the year 1":                  {answers: answers{blocks, yearOne}, covered: nothing, problem: noStart},
+		"it reports a retention, and no blocks":    {answers: answers{runtime}, covered: nothing, problem: noCoverage},
+		"it reports nothing":                       {answers: answers{}, covered: nothing, problem: noCoverage},
+		"a declared retention":                     {answers: answers{}, retention: 6 * time.Hour, covered: 6 * time.Hour, declared: true},
+		"a declared retention and a known start":   {answers: answers{runtime}, retention: 6 * time.Hour, covered: time.Hour, declared: true},
+		"a declared retention and an unknown one":  {answers: answers{blocks, yearOne}, retention: 6 * time.Hour, covered: 6 * time.Hour, declared: true},
+		"a declared retention of an empty storage": {answers: answers{empty}, retention: 6 * time.Hour, covered: nothing, problem: noCoverage},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(append(answers{{"vector(1)", emptyVector}}, test.answers...))
+			t.Cleanup(server.Close)
+			hot := NewTier(TierOptions{Name: tier.Hot, Client: client(t, server.URL), ProbeInterval: time.Hour, TierSettings: TierSettings{Retention: test.retention}})
+			hot.probe(t.Context())
+			status, state := hot.Status(), hot.State(now)
+			require.True(t, status.Available, status.Error)
+			require.Equal(t, []any{test.declared, test.problem}, []any{status.Declared, status.Error})
+			if test.covered == nothing {
+				require.Equal(t, tier.NothingCovered, state.Oldest)
+				return
+			}
+			require.WithinDuration(t, now.Add(-test.covered), time.UnixMilli(state.Oldest), 2*time.Second)
+			require.False(t, hot.With(TierSettings{}).Status().Declared, "a declaration is that of one datasource")
+		})
+	}
+}
+
+func TestProbe_HotWhoseQueriesFailIsUnavailable(t *testing.T) {
+	for _, failing := range []string{"count_over_time", "timestamp(up"} {
+		server := httptest.NewServer(answers{{"vector(1)", emptyVector}, {failing, ""}})
+		t.Cleanup(server.Close)
+		hot := NewTier(TierOptions{Name: tier.Hot, Client: client(t, server.URL), ProbeInterval: time.Hour})
+		hot.probe(t.Context())
+		require.False(t, hot.Status().Available)
+		require.Contains(t, hot.Status().Error, "its newest sample could not be measured")
+	}
 }

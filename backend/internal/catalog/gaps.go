@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -11,135 +12,355 @@ import (
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 const (
-	// canaryCount is the number of canary series. If all of them are missing, hot was down.
-	canaryCount = 3
-	// pointsPerScan is the maximum number of points in one range query, of which a Prometheus
-	// allows 11,000. scansAtOnce is the maximum number of range queries in one probe.
-	pointsPerScan = 10_000
-	scansAtOnce   = 8
-	// mostSeries is the maximum number of candidates for canaries.
-	mostSeries = 2000
+	// scanWindow is the time of which a scan counts the samples at once. It grows with the age
+	// of the samples, up to mostScanWindow. windowsPerScan is the number of them in one query.
+	scanWindow     = 10 * time.Minute
+	mostScanWindow = 4 * time.Hour
+	windowsPerScan = 500
+	// examinedAtOnce is the longest time of which a scan reads every sample at once.
+	examinedAtOnce = 6 * time.Hour
+	// examinedAround is the time before and after it in which the scrape interval is measured.
+	examinedAround = 30 * time.Minute
+	// followedFor is the longest time that one look at a canary reads. After a longer pause, the
+	// detector looks at everything again.
+	followedFor = 30 * time.Minute
+	// gapSettlesAfter is the age from which on a gap is certain. Before that, it may turn out to
+	// be a changed scrape interval, so the detector looks at it again, every recheckInterval.
+	gapSettlesAfter = 15 * time.Minute
+	recheckInterval = 30 * time.Second
+	// startCheckInterval is how often the detector checks that the oldest samples are still
+	// there, if the server does not report it.
+	startCheckInterval = time.Minute
+	// depthOfScan is the maximum age of samples that a scan looks for.
+	depthOfScan = 10 * 365 * 24 * time.Hour
 )
 
 // DefaultScrapeInterval is the default scrape interval of Prometheus.
 const DefaultScrapeInterval = time.Minute
 
-// gapDetector finds the gaps that a Prometheus left while it was down. It follows a few canary
-// series named up: a Prometheus writes them at every scrape, even if the target is down.
+// gapDetector finds out since when a server has samples without a gap. It follows a few canary
+// series: usually series named up, which a Prometheus writes at every scrape, even if the target
+// is down.
+//
+// It looks back from the newest samples to the oldest ones, and stops at the first gap. What it
+// finds depends on the samples of the server alone, so that every look finds the same.
 type gapDetector struct {
-	// server identifies the process. Another replica may have other gaps.
-	server string
-	// canaries are the selectors of the canary series.
-	canaries []string
-	// interval is the scrape interval of the canaries.
+	// scope restricts the canaries to one source, as a matcher list without braces.
+	scope string
+	// canaries are the canary series of now, and interval is the longest scrape interval that
+	// was seen among their candidates.
+	canaries []canary
 	interval time.Duration
-	// checkedUntil is the end of the time without undetected gaps, and contiguousSince the end
-	// of the last gap. Both are in milliseconds since the Unix epoch.
-	checkedUntil, contiguousSince int64
+	// newest is the timestamp of the newest sample, or zero if there is none. empty is set if
+	// the server has no series now.
+	newest int64
+	empty  bool
+	// names are the metric names of the canaries if they are not named up. Older canaries have
+	// to have the same names: a recorded series may have been added for a time before the first
+	// scrape.
+	names []string
+	// start is the time since which there is no gap, as far as it was looked for. older are the
+	// series to look at before start. complete is set if start is the end of a gap or of all
+	// samples, and ended if it is the end of a gap, or of all samples before bound.
+	start           int64
+	older           []canary
+	complete, ended bool
+	bound           int64
+	lookedAt        time.Time // when the last scan began
+	startCheckedAt  time.Time
+	usedAt          time.Time
 }
 
-// detect looks for gaps between the last look, or the oldest sample, and now. It sets
-// contiguousSince to the end of the last gap. server identifies the process that answers. If
-// detect returns an error, nothing is known about the time since the last look.
-func (c *gapDetector) detect(ctx context.Context, client apiClient, server string, oldest int64, now time.Time) error {
-	if server != c.server {
-		*c = gapDetector{server: server, contiguousSince: c.contiguousSince}
-	}
-	if len(c.canaries) == 0 {
-		c.checkedUntil = oldest
-		if err := c.chooseCanaries(ctx, client, oldest, now); err != nil || len(c.canaries) == 0 {
-			return err
+// follow looks for the newest sample and for gaps since the last look.
+func (d *gapDetector) follow(ctx context.Context, client apiClient, now time.Time) error {
+	recheck := now.Sub(d.lookedAt) >= recheckInterval
+	unsettled := d.ended && now.UnixMilli()-d.start < milliseconds(gapSettlesAfter)
+	if now.UnixMilli()-d.newest < milliseconds(followedFor) && (!unsettled || !recheck) {
+		for i := range d.canaries {
+			fresh, whole, err := d.followOne(ctx, client, &d.canaries[i], now)
+			if err != nil {
+				return err
+			}
+			if fresh && whole {
+				d.canaries[0], d.canaries[i] = d.canaries[i], d.canaries[0]
+				return nil
+			}
+			recheck = recheck || fresh
 		}
 	}
-	missing, err := c.scan(ctx, client, now)
-	if err != nil || !missing {
-		return err
+	if !recheck {
+		return nil // No samples come in.
 	}
-	// The canaries are missing. Other series may still have samples.
-	previous := *c
-	c.canaries = nil
-	if err := c.chooseCanaries(ctx, client, c.checkedUntil, now); err != nil {
-		*c = previous
-		return err
-	}
-	if len(c.canaries) > 0 {
-		missing, err = c.scan(ctx, client, now)
-	}
-	if err == nil && missing {
-		// All series of now are new: the gap lasts until now.
-		c.contiguousSince = max(c.contiguousSince, now.UnixMilli())
-		c.canaries = previous.canaries
-	}
-	return err
+	return d.restart(ctx, client, now)
 }
 
-// chooseCanaries chooses series that have samples both now and at an earlier time.
-func (c *gapDetector) chooseCanaries(ctx context.Context, client apiClient, then int64, now time.Time) error {
-	const window = 5 * time.Minute
-	start := time.UnixMilli(then)
-	if now.Sub(start) < window {
-		start = now.Add(-window)
+// followOne reports whether a canary has a new sample, and whether it has all samples since the
+// last look.
+func (d *gapDetector) followOne(ctx context.Context, client apiClient, followed *canary, now time.Time) (fresh, whole bool, err error) {
+	margin := time.Duration(max(2*intervalsAround*followed.interval, milliseconds(3*time.Minute))) * time.Millisecond
+	known := min(d.newest, now.UnixMilli())
+	times, err := client.timestamps(ctx, followed.selector, time.UnixMilli(known).Add(-margin), now)
+	if err != nil || len(times) == 0 {
+		return false, false, err
 	}
-	before, err := client.upSeries(ctx, "up", start, start.Add(window), mostSeries)
+	last := times[len(times)-1]
+	followed.interval = usual(newestInterval(times), followed.interval)
+	missing := absences(times, followed.interval, max(d.start, known), last)
+	d.newest = max(d.newest, last)
+	return now.UnixMilli()-last <= 2*followed.interval+milliseconds(probeSlack), len(missing) == 0, nil
+}
+
+// restart chooses new canaries, and forgets what was found.
+func (d *gapDetector) restart(ctx context.Context, client apiClient, now time.Time) error {
+	d.lookedAt = now
+	search, err := client.canariesAt(ctx, d.scope, now, probeSlack)
 	if err != nil {
 		return err
 	}
-	after, err := client.upSeries(ctx, "up", now.Add(-window), now, mostSeries)
-	if err != nil {
-		return err
-	}
-	for _, selector := range slices.Sorted(maps.Keys(after)) {
-		if _, both := before[selector]; both && len(c.canaries) < canaryCount {
-			c.canaries = append(c.canaries, selector)
+	found := search.alive
+	d.newest, d.empty, d.names = max(d.newest, search.newest), search.empty, search.names
+	if len(found) == 0 {
+		if d.newest == 0 {
+			newest, found, err := client.searchNewest(ctx, "up{"+d.scope+"}", now, now.Add(-24*time.Hour).UnixMilli())
+			if err != nil && !upstream.CannotTell(err) {
+				return err
+			}
+			if found {
+				d.newest = newest
+			}
 		}
-	}
-	c.interval = DefaultScrapeInterval
-	if len(c.canaries) == 0 {
+		// The canaries may come back. Until then, nothing is known.
+		d.start, d.complete, d.ended = max(d.newest, d.start), true, true
 		return nil
 	}
-	interval, err := client.sampleInterval(ctx, c.canaries, now)
-	if interval > 0 {
-		c.interval = max(interval, time.Second)
+	d.canaries, d.interval = found.fastest(), found.slowest()
+	d.older, d.start = slices.Clone(d.canaries), 0
+	for _, each := range d.canaries {
+		d.start = max(d.start, each.newest)
 	}
-	return err
+	d.newest = max(d.newest, d.start)
+	d.complete, d.ended, d.bound, d.startCheckedAt = false, false, math.MaxInt64, now
+	return nil
 }
 
-// scan looks for gaps in the canaries between the last look and now. missing reports whether
-// the canaries are missing at the end.
-func (c *gapDetector) scan(ctx context.Context, client apiClient, now time.Time) (missing bool, err error) {
-	window := 2*c.interval + c.interval/2
+// scan looks for gaps between bound, in milliseconds since the Unix epoch, and the time since
+// which none are known. It goes on where it ended if it returns an error.
+func (d *gapDetector) scan(ctx context.Context, client apiClient, bound int64, now time.Time) error {
+	if len(d.canaries) == 0 || d.start == 0 {
+		return nil
+	}
+	bound = max(bound, now.Add(-depthOfScan).UnixMilli())
+	if !d.ended && bound < d.bound {
+		d.complete = false
+	}
+	window, stalled := scanWindow, false
+	for !d.complete {
+		before := d.start
+		if err := d.scanWindows(ctx, client, bound, milliseconds(window)); err != nil {
+			return err
+		}
+		if stalled = stalled && d.start >= before; stalled {
+			d.complete, d.ended = true, true // What the server answers makes no sense.
+		}
+		stalled = d.start >= before
+		window = min(4*window, mostScanWindow)
+	}
+	d.bound = bound
+	return nil
+}
+
+// scanWindows counts the samples of the canaries in some windows before start, from the newest
+// to the oldest one. It reads every sample of those with fewer samples than there should be.
+func (d *gapDetector) scanWindows(ctx context.Context, client apiClient, bound, window int64) error {
+	windows := min((d.start-bound)/window+1, windowsPerScan)
+	top := d.start
+	counts, err := d.count(ctx, client, top-(windows-1)*window, top, window)
+	if err != nil {
+		return err
+	}
+	canaries := &d.older[0]
+	full := window / max(fastestInterval(d.older), 1)
+	for i := int64(0); i < windows && d.start > bound; i++ {
+		end := top - i*window
+		if end-window >= bound && isFull(counts[end], full) {
+			d.start = end - window
+			continue
+		}
+		// The neighbours are examined along.
+		for i+1 < windows && top-(i+2)*window >= bound && !isFull(counts[top-(i+1)*window], full) && (i+2)*window-(top-end) <= milliseconds(examinedAtOnce) {
+			i++
+		}
+		bottom := max(top-(i+1)*window, bound)
+		interval, err := d.examine(ctx, client, bottom, bound)
+		if err != nil || d.complete {
+			return err
+		}
+		if &d.older[0] != canaries || d.start > bottom {
+			return nil // There are other canaries, to be counted anew.
+		}
+		full = window / max(interval, 1)
+	}
+	d.complete = d.start <= bound
+	return nil
+}
+
+// isFull reports whether a window has as many samples as it should have. More of them mean
+// another scrape interval. With some versions of Prometheus, samples at both ends count.
+func isFull(count, full int64) bool { return count == full || count == full+1 }
+
+func fastestInterval(canaries []canary) int64 {
+	fastest := int64(math.MaxInt64)
+	for _, each := range canaries {
+		fastest = min(fastest, each.interval)
+	}
+	return fastest
+}
+
+// count returns the largest number of samples of the older canaries in windows, by the end of
+// the window.
+func (d *gapDetector) count(ctx context.Context, client apiClient, from, to, window int64) (map[int64]int64, error) {
 	var parts []string
-	for _, selector := range c.canaries {
-		parts = append(parts, fmt.Sprintf("last_over_time(%s[%dms])", selector, window.Milliseconds()))
+	for _, each := range d.older {
+		parts = append(parts, fmt.Sprintf("count_over_time(%s[%dms])", each.selector, window))
 	}
-	query := fmt.Sprintf("group(%s)", strings.Join(parts, " or "))
-	step := max(c.interval, now.Sub(time.UnixMilli(c.checkedUntil))/(pointsPerScan*scansAtOnce)).Truncate(time.Millisecond).Milliseconds()
-	// The window of the first point begins where the last scan ended.
-	first := c.checkedUntil + window.Milliseconds()
-	for from := first; from <= now.UnixMilli(); from += pointsPerScan * step {
-		to := min(from+(pointsPerScan-1)*step, now.UnixMilli())
-		samples, err := client.samples(ctx, "/api/v1/query_range", url.Values{
-			"query": {query}, "start": {promapi.FormatTime(time.UnixMilli(from))}, "end": {promapi.FormatTime(time.UnixMilli(to))},
-			"step": {strconv.FormatFloat(float64(step)/1000, 'f', 3, 64)},
-		})
+	samples, err := client.samples(ctx, "/api/v1/query_range", url.Values{
+		"query": {fmt.Sprintf("max(%s)", strings.Join(parts, " or "))},
+		"start": {promapi.FormatTime(time.UnixMilli(from))}, "end": {promapi.FormatTime(time.UnixMilli(to))},
+		"step": {strconv.FormatFloat(float64(window)/1000, 'f', 3, 64)},
+		// Otherwise VictoriaMetrics moves the windows.
+		"nocache": {"1"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	counts := make(map[int64]int64, len(samples))
+	for _, sample := range samples {
+		counts[int64(sample.Timestamp)] = int64(sample.Value)
+	}
+	return counts, nil
+}
+
+// examine reads the samples of the older canaries between bottom and start. If there is no gap,
+// it moves start to bottom, and returns the scrape interval of that time in milliseconds. If all
+// canaries lack samples, it looks for other series that have some: then they are the older
+// canaries from now on. If there are none, start is the end of a gap.
+func (d *gapDetector) examine(ctx context.Context, client apiClient, bottom, bound int64) (interval int64, err error) {
+	missing := []absence{{math.MinInt64, math.MaxInt64}}
+	for i := range d.older {
+		each := &d.older[i]
+		times, err := client.timestamps(ctx, each.selector, time.UnixMilli(bottom).Add(-examinedAround), time.UnixMilli(d.start).Add(examinedAround))
 		if err != nil {
-			return false, err
+			return 0, err
 		}
-		expected := from
-		for _, sample := range samples {
-			point := int64(sample.Timestamp)
-			if missing || point != expected {
-				// The first sample after the gap is within the window, and those of all other
-				// series within another interval.
-				c.contiguousSince = max(c.contiguousSince, point+c.interval.Milliseconds())
-			}
-			missing, expected = false, point+step
-			c.checkedUntil = max(c.checkedUntil, point-window.Milliseconds())
+		missing = intersect(absences(times, each.interval, bottom, d.start), missing)
+		inside, _ := slices.BinarySearch(times, bottom)
+		each.interval = usual(oldestInterval(times[inside:]), each.interval)
+		interval = max(interval, each.interval)
+		if len(missing) == 0 {
+			d.start = bottom
+			return interval, nil
 		}
-		missing = missing || expected <= to
 	}
-	return missing, nil
+	last := missing[len(missing)-1]
+	if last.to-bound <= tolerance(interval) {
+		d.start, d.complete = bound, true
+		return interval, nil
+	}
+	// Other series may have samples in that time. A series that is there in the middle of the
+	// canaries' absence has to be as fast as they are, or it would hide the gap.
+	search, err := d.searchOlder(ctx, client, time.UnixMilli(last.to))
+	if err != nil {
+		return 0, err
+	}
+	found := search.alive
+	if last.from != math.MinInt64 {
+		found = slices.DeleteFunc(found, func(other canary) bool { return last.to-other.newest > tolerance(interval) })
+	}
+	d.start = last.to
+	if len(found) > 0 {
+		d.older = found.fastest()
+		return interval, nil
+	}
+	// Every series has its first sample within an interval.
+	d.start += max(interval, milliseconds(d.interval))
+	d.complete, d.ended = true, true
+	return interval, nil
+}
+
+// searchOlder looks for series that have samples before a time.
+func (d *gapDetector) searchOlder(ctx context.Context, client apiClient, at time.Time) (canarySearch, error) {
+	if len(d.names) > 0 {
+		return client.namedCanariesAt(ctx, d.names, d.scope, at, 0)
+	}
+	return client.upCanariesAt(ctx, d.scope, at, 0)
+}
+
+// checkStart looks for gaps anew if the samples at start are no longer there. It is for servers
+// that do not report their oldest sample.
+func (d *gapDetector) checkStart(ctx context.Context, client apiClient, now time.Time) error {
+	if !d.complete || len(d.older) == 0 || now.Sub(d.startCheckedAt) < startCheckInterval {
+		return nil
+	}
+	d.startCheckedAt = now
+	window := max(milliseconds(scanWindow), 2*milliseconds(d.interval))
+	end := min(d.start+window, now.UnixMilli())
+	counts, err := d.count(ctx, client, end, end, window)
+	if err != nil || len(counts) > 0 {
+		return err
+	}
+	return d.restart(ctx, client, now)
+}
+
+// gapDetectors are the detectors of a tier, by server and scope. Different servers may answer at
+// one address.
+type gapDetectors map[string]*gapDetector
+
+const (
+	// detectorsKept is the maximum number of detectors. They are kept for detectorUnusedFor.
+	detectorsKept     = 32
+	detectorUnusedFor = time.Hour
+)
+
+// of returns the detector of a server and a scope.
+func (g *gapDetectors) of(server, scope string, now time.Time) *gapDetector {
+	if *g == nil {
+		*g = gapDetectors{}
+	}
+	key := server + "\x00" + scope
+	found := (*g)[key]
+	if found == nil {
+		maps.DeleteFunc(*g, func(_ string, known *gapDetector) bool { return now.Sub(known.usedAt) > detectorUnusedFor })
+		if len(*g) >= detectorsKept {
+			clear(*g)
+		}
+		found = &gapDetector{scope: scope}
+		(*g)[key] = found
+	}
+	found.usedAt = now
+	return found
+}
+
+// contiguousSince returns the end of the last gap in any server that has answered within the
+// last hour, because each of them may answer again.
+func (g gapDetectors) contiguousSince(now time.Time) (latest int64) {
+	for _, known := range g {
+		if known.complete && known.ended && now.Sub(known.usedAt) <= detectorUnusedFor {
+			latest = max(latest, known.start)
+		}
+	}
+	return latest
+}
+
+// areScanning reports whether a scan ended before it was complete.
+func (g gapDetectors) areScanning() bool {
+	for _, known := range g {
+		if known.start != 0 && !known.complete {
+			return true
+		}
+	}
+	return false
 }

@@ -18,12 +18,17 @@ import (
 // answers and covers nothing, which queries would be told as the reason.
 func TestProbe_AServerThatEndsMeanwhileIsDown(t *testing.T) {
 	now := time.Now()
+	var samples []string
+	for ago := 20; ago >= 0; ago-- {
+		samples = append(samples, fmt.Sprintf(`[%d,"1"]`, now.Add(time.Duration(-ago)*15*time.Second).Unix()))
+	}
 	// stages are what a probe asks, one after the other, with the answers.
 	stages := []struct{ part, answer string }{
 		{"vector(1)", `{"resultType":"vector","result":[]}`},
-		{"lowest_timestamp", fmt.Sprintf(`{"resultType":"vector","result":[{"metric":{},"value":[0,"%d"]}]}`, now.Add(-time.Hour).Unix())},
-		{"max(timestamp(", fmt.Sprintf(`{"resultType":"vector","result":[{"metric":{},"value":[0,"%d"]}]}`, now.Unix())},
-		{"/api/v1/series", `[]`},
+		{"/blocks", fmt.Sprintf(`{"blocks":[{"minTime":%d,"maxTime":%d}]}`, now.Add(-time.Hour).UnixMilli(), now.UnixMilli())},
+		{"/values", `["a"]`},
+		{"/api/v1/series", `[{"__name__":"up"}]`},
+		{"{__name__=", fmt.Sprintf(`{"resultType":"matrix","result":[{"metric":{},"values":[%s]}]}`, strings.Join(samples, ","))},
 	}
 	for last, stage := range stages[:len(stages)-1] {
 		t.Run("after "+stage.part, func(t *testing.T) {

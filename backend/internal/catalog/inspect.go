@@ -23,14 +23,23 @@ type Inspection struct {
 	Settings Settings
 }
 
-// Inspect probes a tier once, and reads its version and settings. Do not call it on a tier that
+// probesAtOnce is the maximum number of probes of an inspection. The first one may end before it
+// has scanned all samples of hot.
+const probesAtOnce = 5
+
+// Inspect probes a tier as Run does, until its coverage is known, and reads its version and settings. Do not call it on a tier that
 // Run probes.
 func (t *Tier) Inspect(ctx context.Context) Inspection {
 	if !t.options.ProbeBudget.acquire(ctx) {
 		return Inspection{Failure: upstream.FailureOf(ctx.Err())}
 	}
 	defer t.options.ProbeBudget.release()
-	t.probe(ctx)
+	for range probesAtOnce {
+		t.probe(ctx)
+		if !t.gaps.areScanning() {
+			break
+		}
+	}
 	inspection := Inspection{Status: t.Status()}
 	if err := cmp.Or(ctx.Err(), inspection.failure); err != nil {
 		inspection.Failure = upstream.FailureOf(err)

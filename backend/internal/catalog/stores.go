@@ -17,6 +17,9 @@ type Store struct {
 	Kind string
 	// LabelSets are its external label sets, including replica labels.
 	LabelSets []map[string]string
+	// MinTime is the timestamp of its oldest sample in milliseconds since the Unix epoch. Of
+	// several servers with these label sets, the latest counts.
+	MinTime int64
 	// MaxTime is the timestamp of its newest sample in milliseconds since the Unix epoch. It
 	// is far in the future if the store gets new samples.
 	MaxTime int64
@@ -42,6 +45,7 @@ const (
 type storeWatch struct {
 	seen  map[string]seenStore // by kind and label set
 	bytes int                  // of the keys of seen
+	hot   bool                 // the Thanos is the hot tier
 }
 
 type seenStore struct {
@@ -58,6 +62,10 @@ func (w *storeWatch) look(ctx context.Context, client apiClient, now time.Time) 
 	reported, err := client.stores(ctx)
 	if err != nil {
 		return nil, nil // Not a Thanos, or not allowed.
+	}
+	name := tier.Cold
+	if w.hot {
+		name = tier.Hot
 	}
 	if w.seen == nil {
 		w.seen = map[string]seenStore{}
@@ -78,7 +86,7 @@ func (w *storeWatch) look(ctx context.Context, client apiClient, now time.Time) 
 			if !known {
 				if len(w.seen) >= storesRemembered || int64(w.bytes+len(key)) > client.ProbeLimit()/4 {
 					// Without all stores in memory, missing ones cannot be recognized.
-					return nil, []tier.Note{tier.PublicNote("the cold tier has too many stores: its sources are unknown")}
+					return nil, []tier.Note{tier.PublicNote(fmt.Sprintf("the %s tier has too many stores: its sources are unknown", name))}
 				}
 				w.bytes += len(key)
 			}
@@ -86,9 +94,10 @@ func (w *storeWatch) look(ctx context.Context, client apiClient, now time.Time) 
 				continue // A store that has never been reachable counts as missing, too.
 			}
 			if !seen.lastSeen.Equal(now) { // Otherwise, it is another server with the same labels.
-				seen.MaxTime = store.MaxTime
+				seen.MinTime, seen.MaxTime = store.MinTime, store.MaxTime
 			}
-			seen.Kind, seen.LabelSets, seen.lastSeen, seen.MaxTime = store.Kind, []map[string]string{set}, now, max(seen.MaxTime, store.MaxTime)
+			seen.Kind, seen.LabelSets, seen.lastSeen = store.Kind, []map[string]string{set}, now
+			seen.MinTime, seen.MaxTime = latestStart(seen.MinTime, store.MinTime), max(seen.MaxTime, store.MaxTime)
 			if servers[key] >= seen.most || now.Sub(seen.mostSeen) > storeForgottenAfter {
 				seen.most, seen.mostSeen = servers[key], now
 			}
@@ -106,13 +115,13 @@ func (w *storeWatch) look(ctx context.Context, client apiClient, now time.Time) 
 		known.Failed, known.Servers, known.Fewer = servers[key] == 0, servers[key], servers[key] < known.most
 		stores = append(stores, known.Store)
 		if servers[key] == 0 {
-			const format = "the cold tier cannot reach %s: what only that one holds is missing"
-			notes = append(notes, tier.Note{Detail: fmt.Sprintf(format, "its "+key), Public: fmt.Sprintf(format, "one of its stores")})
+			const format = "the %s tier cannot reach %s: what only that one holds is missing"
+			notes = append(notes, tier.Note{Detail: fmt.Sprintf(format, name, "its "+key), Public: fmt.Sprintf(format, name, "one of its stores")})
 		}
 	}
 	const most = 5
 	if len(notes) > most {
-		notes = append(notes[:most], tier.PublicNote(fmt.Sprintf("the cold tier cannot reach %d more stores", len(notes)-most)))
+		notes = append(notes[:most], tier.PublicNote(fmt.Sprintf("the %s tier cannot reach %d more stores", name, len(notes)-most)))
 	}
 	return stores, notes
 }
@@ -120,4 +129,12 @@ func (w *storeWatch) look(ctx context.Context, client apiClient, now time.Time) 
 func (w *storeWatch) forget(key string) {
 	delete(w.seen, key)
 	w.bytes -= len(key)
+}
+
+// latestStart returns the later one of two timestamps. If one is unknown, the result is unknown.
+func latestStart(a, b int64) int64 {
+	if min(a, b) < earliestTimestamp {
+		return min(a, b)
+	}
+	return max(a, b)
 }

@@ -85,7 +85,10 @@ type Status struct {
 	ContiguousSince int64
 	// ScrapeInterval is the measured scrape interval of hot, or zero.
 	ScrapeInterval time.Duration
-	// Stores are the stores that cold reports, or nil if it has no such endpoint.
+	// Declared is set if the coverage of hot cannot be measured, so that the configured
+	// retention counts.
+	Declared bool
+	// Stores are the stores that a Thanos reports, or nil if it has no such endpoint.
 	Stores []Store
 	// Notes say why the tier's answers may be incomplete although it answers.
 	Notes []tier.Note
@@ -95,7 +98,8 @@ type Status struct {
 	server       string    // identifies the process that answered
 	configured   string    // identifies the process and its configuration
 	refusal      tier.Note // why the tier gets no calls, whatever the probe found
-	newestInHead int64     // timestamp of the newest sample of hot's head
+	reported     bool      // the server reports Oldest
+	unmeasurable bool      // nothing shows since when the server has samples
 }
 
 // Tier is one tier of a datasource with its health. Datasources that differ only in their
@@ -116,9 +120,10 @@ type sharedTier struct {
 	api     apiClient
 	calls   *admission.Controller
 	mutex   sync.Mutex // held while a new status follows from the previous one
-	// Only Run uses gaps and stores.
-	gaps      gapDetector
+	// Only Run uses gaps, stores and hotStores.
+	gaps      gapDetectors
 	stores    storeWatch
+	hotStores hotStores
 	status    atomic.Pointer[Status]
 	identity  atomic.Pointer[Identity]
 	stability atomic.Pointer[storeStability] // of cold; nil while it is not stable
@@ -132,7 +137,7 @@ type sharedTier struct {
 func NewTier(options TierOptions) *Tier {
 	t := &Tier{settings: options.TierSettings}
 	t.sharedTier = &sharedTier{
-		base: t, pacer: options.Pacer,
+		base: t, pacer: options.Pacer, hotStores: hotStores{watch: storeWatch{hot: true}},
 		options: options, api: apiClient{Client: options.Client, observe: options.OnRequest, kind: RequestProbe}, calls: cmp.Or(options.Calls, admission.NewController(admission.Limits{}, nil)),
 		latch: make(latch), again: make(chan struct{}, 1),
 	}
@@ -174,6 +179,9 @@ func (t *Tier) EndpointFor(detailed bool) string {
 // Status returns the result of the last probe. A refused tier is always unavailable.
 func (t *Tier) Status() Status {
 	status := *t.status.Load()
+	if status.Available && status.unmeasurable && t.settings.Retention > 0 {
+		status.Declared, status.Error = true, ""
+	}
 	if reason := t.refused(); reason != (tier.Note{}) {
 		status.Available, status.Error, status.refusal = false, reason.Detail, reason
 	}
@@ -228,6 +236,9 @@ func (t *Tier) State(now time.Time) tier.State {
 		Oldest:     max(status.Oldest, status.ContiguousSince),
 		Newest:     now.Add(-t.settings.Lag).UnixMilli(),
 		Notes:      status.Notes,
+	}
+	if status.Declared {
+		state.Oldest = max(status.ContiguousSince, status.started.UnixMilli(), 0)
 	}
 	// Between two probes, a Prometheus may delete blocks that are older than the retention.
 	for _, retention := range []time.Duration{t.settings.Retention, status.Retention} {
@@ -322,7 +333,7 @@ func (t *Tier) probe(ctx context.Context) {
 		status.Stores, status.Notes = t.stores.look(probeContext, t.api, time.Now())
 		if status.Stores != nil && len(status.Stores) == 0 {
 			// Its answers would all be empty.
-			status.Available, status.Error = false, "none of its stores has reported its data yet"
+			status.Available, status.Error = false, noStoresYet
 		}
 	}
 	if ctx.Err() != nil {

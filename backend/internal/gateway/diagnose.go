@@ -147,7 +147,7 @@ func (d *diagnosis) tier(name tier.Name, seen resolve.TierReport) {
 		}
 		d.add(subject, SeverityOK, message, "")
 		if name == tier.Hot && seen.CoverageStart == nil {
-			d.add(subject, SeverityError, seen.Message, "let it scrape itself, or make /api/v1/status/tsdb available")
+			d.add(subject, SeverityError, seen.Message, "let it keep the metric up, or set hot.retention to declare how far back it has all samples")
 		}
 	default:
 		d.add(subject, SeverityError, fmt.Sprintf("%s cannot be used: %s", cmp.Or(seen.Address, "the tier"), seen.State), seen.Message)
@@ -162,7 +162,9 @@ func (d *diagnosis) coverage(hot resolve.TierReport, now time.Time) {
 	age := func(of *time.Time) model.Duration { return model.Duration(now.Sub(*of).Truncate(time.Second)) }
 	held, threshold := time.Duration(age(hot.CoverageStart)), time.Duration(d.core.Config.Routing.Threshold)
 	text := fmt.Sprintf("hot covers the last %s", age(hot.CoverageStart))
-	if hot.CoverageStart.After(*hot.OldestSample) {
+	if hot.CoverageDeclared {
+		text += ", as its configured retention declares: tierproxy cannot measure it"
+	} else if hot.CoverageStart.After(*hot.OldestSample) {
 		text += fmt.Sprintf(" without a gap and within its retention; its oldest sample is %s old", age(hot.OldestSample))
 	}
 	if held < threshold {

@@ -109,6 +109,9 @@ type TierState struct {
 	// unknown. CoverageEnd is the end of cold's coverage. It is absent for hot.
 	CoverageStart *time.Time `json:"coverage_start,omitempty"`
 	CoverageEnd   *time.Time `json:"coverage_end,omitempty"`
+	// CoverageDeclared is set if hot's coverage cannot be measured, so that the configured
+	// retention counts.
+	CoverageDeclared bool `json:"coverage_declared,omitempty"`
 }
 
 // serveExplain responds with the decision for a query, without running the query.
@@ -215,7 +218,7 @@ func viewState(queried *catalog.Tier, state tier.State, detailed bool) *TierStat
 	if queried.Name() == tier.Cold {
 		view.CoverageEnd = resolve.Instant(state.Newest)
 	} else if state.Oldest != tier.NothingCovered {
-		view.CoverageStart = resolve.Instant(state.Oldest)
+		view.CoverageStart, view.CoverageDeclared = resolve.Instant(state.Oldest), queried.Status().Declared
 	}
 	return view
 }

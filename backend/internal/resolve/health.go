@@ -104,6 +104,9 @@ type TierHealth struct {
 	// unknown. CoverageEnd is the end of cold's coverage. It is absent for hot.
 	CoverageStart *time.Time `json:"coverage_start,omitempty"`
 	CoverageEnd   *time.Time `json:"coverage_end,omitempty"`
+	// CoverageDeclared is set if hot's coverage cannot be measured, so that the configured
+	// retention counts.
+	CoverageDeclared bool `json:"coverage_declared,omitempty"`
 	// ExternalLabels are hot's external labels. They are absent while they are unknown.
 	ExternalLabels map[string]string `json:"external_labels,omitempty"`
 	// Sources are the external labels of cold's sources, without replica labels. They are
@@ -214,7 +217,7 @@ func tierHealth(queried *catalog.Tier, status catalog.Status, now time.Time, pro
 		health.Error = strings.Join(tier.Texts(status.Notes, detailed), "; ")
 	}
 	if state := queried.State(now); queried.Name() == tier.Hot && state.Oldest != tier.NothingCovered {
-		health.CoverageStart = Instant(state.Oldest)
+		health.CoverageStart, health.CoverageDeclared = Instant(state.Oldest), status.Declared
 	}
 	return health
 }
@@ -310,5 +313,8 @@ func (r *Resolved) HotOldest() int64 {
 		return tier.NothingCovered
 	}
 	best, _ := r.hotStatus(true)
+	if best.Declared {
+		return r.Hot.State(time.Now()).Oldest
+	}
 	return best.Oldest
 }

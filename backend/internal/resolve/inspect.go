@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,10 +33,13 @@ type TierReport struct {
 	Version string `json:"version,omitempty"`
 	// OldestSample is the time of hot's oldest sample, and CoverageStart the start of hot's
 	// coverage. Coverage starts later after a gap, or because of the retention.
-	OldestSample   *time.Time        `json:"oldest_sample,omitempty"`
-	CoverageStart  *time.Time        `json:"coverage_start,omitempty"`
-	ExternalLabels map[string]string `json:"external_labels,omitempty"`
-	LatencySeconds float64           `json:"latency_seconds,omitempty"`
+	OldestSample  *time.Time `json:"oldest_sample,omitempty"`
+	CoverageStart *time.Time `json:"coverage_start,omitempty"`
+	// CoverageDeclared is set if hot's coverage cannot be measured, so that the configured
+	// retention counts. OldestSample is then CoverageStart.
+	CoverageDeclared bool              `json:"coverage_declared,omitempty"`
+	ExternalLabels   map[string]string `json:"external_labels,omitempty"`
+	LatencySeconds   float64           `json:"latency_seconds,omitempty"`
 
 	// Server is Address without its path.
 	Server        string          `json:"-"`
@@ -155,11 +159,15 @@ func (t TierReport) inspected(servers []catalog.Inspection, name tier.Name) Tier
 	if name != tier.Hot {
 		return t
 	}
-	if best.Oldest == tier.NothingCovered {
-		t.Message = "it answers queries, but tierproxy will not use it: " + best.Error
+	if best.CoverageStart == tier.NothingCovered {
+		problem := cmp.Or(best.Error, strings.Join(tier.Texts(best.Notes, false), "; "), "it has no samples")
+		t.Message = "it answers queries, but tierproxy will not use it: " + problem
 		return t
 	}
-	t.OldestSample, t.CoverageStart = Instant(best.Oldest), Instant(best.CoverageStart)
+	t.OldestSample, t.CoverageStart, t.CoverageDeclared = Instant(best.Oldest), Instant(best.CoverageStart), best.Declared
+	if best.Declared {
+		t.OldestSample = t.CoverageStart
+	}
 	return t
 }
 

@@ -230,7 +230,7 @@ func (in Input) onlyOne() (_ Decision, why string) {
 	switch {
 	case in.OnlyTier != "" && in.state(in.OnlyTier).Configured:
 		return Decision{Tier: in.OnlyTier, Reason: ReasonOnlyTier}, fmt.Sprintf("only the %s tier serves this endpoint", in.OnlyTier)
-	case !in.Cold.Configured && !in.HotReplicated:
+	case !in.Cold.Configured && !in.HotReplicated && len(in.Hot.Notes) == 0:
 		// All the data there is is hot's: nothing can be missing.
 		return Decision{Tier: Hot, Reason: ReasonOnlyTier}, "there is no cold tier"
 	case !in.Cold.Configured:

@@ -29,6 +29,9 @@ func (in Input) hotCoverageWarnings() []string {
 	if starts, _ := in.startsBeforeHot(); !starts {
 		return nil
 	}
+	if len(in.Hot.Notes) > 0 {
+		return Texts(in.Hot.Notes, in.Detailed)
+	}
 	if in.Hot.Oldest == NothingCovered {
 		return []string{"the hot tier answered, and it is not known from when on it holds data: samples may be missing"}
 	}

@@ -110,16 +110,16 @@ func isProbe(request *http.Request) bool {
 	return strings.HasPrefix(request.UserAgent(), "tierproxy (probe)")
 }
 
-// Probes answers the probes like a Prometheus that does not scrape itself.
+// Probes answers the probes like a Prometheus that started a day ago and has no series named up.
 func Probes(w http.ResponseWriter, request *http.Request) {
 	dayAgo := time.Now().Add(-24 * time.Hour).UnixMilli()
 	switch {
 	case request.URL.Query().Get("query") == "vector(1)":
 		_, _ = fmt.Fprint(w, Vector("1"))
 	case strings.HasSuffix(request.URL.Path, "/blocks"):
-		_, _ = fmt.Fprintf(w, `{"status":"success","data":{"blocks":[{"minTime":%d}]}}`, dayAgo)
-	case strings.HasSuffix(request.URL.Path, "/tsdb"):
-		_, _ = fmt.Fprintf(w, `{"status":"success","data":{"headStats":{"minTime":%d,"numSeries":1,"chunkCount":1}}}`, dayAgo)
+		_, _ = fmt.Fprintf(w, `{"status":"success","data":{"blocks":[{"minTime":%d,"maxTime":%d}]}}`, dayAgo, time.Now().UnixMilli())
+	case strings.HasSuffix(request.URL.Path, "/runtimeinfo"):
+		_, _ = fmt.Fprintf(w, `{"status":"success","data":{"startTime":%q}}`, time.UnixMilli(dayAgo).UTC().Format(time.RFC3339Nano))
 	default:
 		_, _ = fmt.Fprint(w, `{"status":"success","data":{"resultType":"vector","result":[]}}`)
 	}
