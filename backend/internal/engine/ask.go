@@ -39,6 +39,10 @@ func (e *Engine) ask(ctx context.Context, a attempt) (*Response, error) {
 	response.Status, response.Header, response.ContentLength = answer.StatusCode, answer.Header, answer.ContentLength
 	response.Body = &endingBody{answer.Body, func() { cancel(nil) }}
 	if err := response.check(a); err != nil {
+		if fault, is := errors.AsType[*CallError](err); is {
+			_ = response.Body.Close()
+			return nil, fault
+		}
 		if _, isStatus := errors.AsType[*upstream.StatusError](err); !isStatus && !errors.Is(err, upstream.ErrNotPrometheus) {
 			err = brokenOff(attemptContext, target, err)
 		}
@@ -50,16 +54,22 @@ func (e *Engine) ask(ctx context.Context, a attempt) (*Response, error) {
 
 // check returns an upstream.StatusError for a status that is no answer,
 // upstream.ErrNotPrometheus for one that is not of the Prometheus API, and the error of
-// reading its start.
+// reading its start. If another attempt is possible, it returns a *CallError with the
+// answer for a fault of the tier.
 func (r *Response) check(a attempt) error {
-	if !isAnswer(r.Status, a.isReplaceable) {
+	if !isAnswer(r.Status) {
 		return &upstream.StatusError{Status: r.Status}
 	}
 	if err := r.checkStart(); err != nil {
 		return err
 	}
-	if a.isReplaceable && r.isShuttingDown() {
-		return &upstream.StatusError{Status: http.StatusServiceUnavailable}
+	if a.isReplaceable && r.isFault() {
+		return r.failedWith(&upstream.StatusError{Status: r.Status}, false)
+	}
+	if a.reading != decoded && r.Status == http.StatusOK {
+		if err := r.warnIfPartial(); err != nil && a.isReplaceable {
+			return err
+		}
 	}
 	if a.Tier == tier.Hot && len(a.plan.others) > 0 && r.Status < http.StatusBadRequest {
 		if _, err := r.peek(bufferedStart); !errors.Is(err, io.EOF) {
@@ -92,12 +102,9 @@ func brokenOff(ctx context.Context, target *catalog.Tier, err error) error {
 	return err
 }
 
-// isAnswer reports whether a status is an answer to a query. If another attempt is
-// possible, the statuses of an unavailable server are not.
-func isAnswer(status int, isReplaceable bool) bool {
+// isAnswer reports whether a status is an answer to a query, which may be an error.
+func isAnswer(status int) bool {
 	switch status {
-	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return !isReplaceable
 	case http.StatusUnauthorized, http.StatusProxyAuthRequired:
 		return false // Passed on, it would tell the browser that its own session ended.
 	case http.StatusNoContent, http.StatusResetContent:

@@ -50,13 +50,15 @@ func (e *Engine) assemble(next handler) handler {
 			return response, nil
 		}
 		memory.release()
-		if decision, ok := p.withoutPieces(ctx, err); ok {
-			return next(ctx, p.attempt(decision))
+		decision, ok := p.withoutPieces(ctx, err)
+		if !ok {
+			return answerOf(err)
 		}
-		if failed, is := errors.AsType[*CallError](err); is && failed.response != nil {
-			return failed.response, nil
+		response, failed := next(ctx, p.attempt(decision))
+		if decision.Tier == tier.Hot {
+			return insteadOf(err, response, failed)
 		}
-		return nil, err
+		return response, failed
 	}
 }
 
@@ -100,15 +102,7 @@ func (e *Engine) askForPiece(ctx context.Context, p *Plan, missing *piece, memor
 	defer func() { _ = response.Body.Close() }()
 	if response.Status >= http.StatusBadRequest {
 		// It is read now: the other piece may end the context.
-		text, err := response.errorText()
-		if err != nil {
-			return nil, response.failed(err)
-		}
-		inMemory := *response
-		inMemory.setBody(text)
-		return nil, &CallError{
-			Tier: response.Tier, Reason: response.Reason, Replica: response.Replica, Err: &upstream.StatusError{Status: response.Status}, response: &inMemory,
-		}
+		return nil, response.failedWith(&upstream.StatusError{Status: response.Status}, true)
 	}
 	text, err := memory.readBody(response)
 	if err != nil {
@@ -135,7 +129,7 @@ func (p *Plan) withoutPieces(ctx context.Context, err error) (_ tier.Decision, o
 	if !is || ctx.Err() != nil {
 		return tier.Decision{}, false
 	}
-	isRefused := failed.response != nil
+	isRefused := failed.isRefusal
 	switch {
 	case errors.Is(err, errTooLarge) || errors.Is(err, splice.ErrNoMatrix):
 		// No tier has failed: the rules say who answers the whole.

@@ -74,6 +74,7 @@ func (p *Plan) lookup() *lookup {
 		return nil
 	}
 	until, isKnown := evidence.ColdCompleteUntil(now)
+	until = p.sendersUntil(until, now)
 	if p.Input.Completeness != tier.Complete {
 		// Others than hot write to cold, too.
 		until = min(until, cold.SourcesEnd(now))

@@ -92,7 +92,11 @@ func (r *Response) read(ctx context.Context) (envelope *splice.Envelope, memory 
 			return nil, nil, err
 		}
 		if apiError := errorIn(r.Status, text); apiError != nil {
+			apiError.RetryAfter = retryAfter(r.Header)
 			return nil, nil, apiError
+		}
+		if promapi.IsFault(r.Status, "") {
+			return nil, nil, r.foreignError()
 		}
 		return nil, nil, &upstream.StatusError{Status: r.Status}
 	}

@@ -19,21 +19,22 @@ func (e *Engine) fallBack(next handler) handler {
 
 // tryOthers is a function of its own because its loop moves variables to the heap.
 func (e *Engine) tryOthers(ctx context.Context, next handler, failed attempt, err error) (*Response, error) {
+	first := err
 	for a := range failed.others(ctx) {
 		e.options.OnRetry(a.next)
 		var response *Response
 		if response, err = next(ctx, a); !a.isFailure(ctx, err) {
-			return response, err
+			return insteadOf(first, response, err)
 		}
 	}
-	return nil, err
+	return insteadOf(first, nil, err)
 }
 
 // isFailure reports whether another attempt follows the error of this one. An overload
-// is not passed on to the other tier. The error may also be that of a retry on an
+// of hot is not passed on to cold. The error may also be that of a retry on an
 // inconclusive answer, which has no further attempt.
 func (a attempt) isFailure(ctx context.Context, err error) bool {
-	if err == nil || isOverload(err) || ctx.Err() != nil {
+	if err == nil || ctx.Err() != nil || (isOverload(err) && !isOverloadOfCold(err)) {
 		return false
 	}
 	failed, is := errors.AsType[*CallError](err)

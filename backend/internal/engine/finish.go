@@ -73,14 +73,21 @@ func (r *Response) translateError(ctx context.Context) error {
 	}
 	apiError, request := errorIn(r.Status, text), r.plan.query.Request
 	if apiError == nil {
-		// Not an error of the Prometheus API, but of something in front of it.
-		r.setError(promapi.Errorf(r.Status, promapi.ErrorTypeOf(r.Status), "the %s tier answered with status %d (%s)", r.Tier, r.Status, http.StatusText(r.Status)))
+		r.setError(r.foreignError())
 		return nil
 	}
 	translated := *apiError
-	if apiError.Status == http.StatusUnprocessableEntity && (strings.Contains(apiError.Message, "context deadline exceeded") || strings.Contains(apiError.Message, "query timed out")) {
-		translated.Status, translated.Type = http.StatusServiceUnavailable, promapi.ErrorTimeout
-		translated.Message = "query timed out in expression evaluation"
+	if !translated.Type.IsKnown() {
+		translated.Type = promapi.ErrorTypeOf(translated.Status)
+	}
+	if apiError.Status == http.StatusUnprocessableEntity {
+		switch {
+		case strings.Contains(apiError.Message, "context deadline exceeded"), strings.Contains(apiError.Message, "query timed out"):
+			translated.Status, translated.Type = http.StatusServiceUnavailable, promapi.ErrorTimeout
+			translated.Message = "query timed out in expression evaluation"
+		case promapi.IsFault(apiError.Status, apiError.Message):
+			translated.Status, translated.Type = http.StatusServiceUnavailable, promapi.ErrorUnavailable
+		}
 	}
 	if err, _ := selectorError(request); err != nil {
 		translated = *err
@@ -93,6 +100,14 @@ func (r *Response) translateError(ctx context.Context) error {
 	}
 	r.setError(&translated)
 	return nil
+}
+
+// foreignError returns the error for an answer that is not one of the Prometheus API, but
+// of something in front of it.
+func (r *Response) foreignError() *promapi.Error {
+	made := promapi.Errorf(r.Status, promapi.ErrorTypeOf(r.Status), "the %s tier answered with status %d (%s)", r.Tier, r.Status, http.StatusText(r.Status))
+	made.RetryAfter = retryAfter(r.Header)
+	return made
 }
 
 // queryErrorAlone is how Thanos begins the message for a query that is refused,

@@ -42,8 +42,13 @@ type Plan struct {
 	hot, cold *promapi.Request
 	// callOptions are what the calls depend on besides.
 	callOptions catalog.CallOptions
-	// added are the labels that the answer of hot lacks.
-	added map[string]string
+	// added are the labels that the answer of hot lacks. isLabelled is set if they are
+	// known, and hot can answer with them.
+	added      map[string]string
+	isLabelled bool
+	// hotMatchesNone is set if the selectors of a request for exemplars match no series of
+	// hot.
+	hotMatchesNone bool
 }
 
 // HotQuery returns the PromQL that hot would be sent.
@@ -128,6 +133,7 @@ func (e *Engine) planOn(ctx context.Context, query Query, key promql.Key, replic
 	if p.Decision, err = tier.Plan(p.Input); err != nil {
 		return nil, promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorUnavailable, "%s", err)
 	}
+	p.uniteExemplars()
 	p.routed = p.Decision
 	p.stepwise, p.notStepwise = p.asStepwise()
 	if p.Cut, err = p.cut(); err != nil {

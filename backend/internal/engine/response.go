@@ -64,8 +64,10 @@ type CallError struct {
 	Replica string
 	// Err is an Error of the Prometheus API.
 	Err error
-	// response is the answer where it is an error of the query, unread and in memory.
-	response *Response
+	// response is the answer if it is an error of the API, unread and in memory; nil if
+	// there is none. isRefusal is set if that error is about the query.
+	response  *Response
+	isRefusal bool
 }
 
 // Error returns the text of Err.

@@ -18,6 +18,7 @@ func (p *Plan) relabel() {
 	request, evidence := p.query.Request, p.snapshot.Evidence
 	added, traits := evidence.InjectedLabels, request.Endpoint.Traits()
 	if len(added) == 0 || traits.External == promapi.NoExternal || traits.External == 0 {
+		p.isLabelled = true
 		return
 	}
 	err := p.relabelRequest(added, traits)
@@ -29,6 +30,7 @@ func (p *Plan) relabel() {
 		line, _, _ := strings.Cut(err.Error(), "\n")
 		p.Input.Unlabelled = tier.Note{Detail: line, Public: promql.ErrNotRewritable.Error()}.For(p.Input.Detailed)
 	}
+	p.isLabelled = err == nil
 }
 
 // relabelRequest sets the request for hot. It returns an error for one that needs
@@ -49,6 +51,9 @@ func (p *Plan) relabelRequest(added map[string]string, traits *promapi.Traits) (
 			rewrite = query.WithLabels
 		}
 		rewritten, err := rewrite(added)
+		if err != nil && traits.Routing.Has(promapi.UnionAlways) {
+			return p.selectExemplars(query, added)
+		}
 		if err != nil {
 			return err
 		}
@@ -90,8 +95,10 @@ const downsamplingStep = 25 * time.Minute
 func (p *Plan) explicitDefaults() *promapi.Request {
 	request, in, hot, cold := p.query.Request, &p.Input, p.snapshot.Hot, p.snapshot.Cold
 	changed, traits := url.Values{}, request.Endpoint.Traits()
-	if traits.Selects == promapi.ByMatch && cold.MetadataRange > 0 && request.Parameters.Get("start") == "" {
-		// Without a start, hot reads everything that it has.
+	isPrometheus := cold.ExternalLabels != nil && cold.MetadataRange == 0
+	if traits.Selects == promapi.ByMatch && !isPrometheus && request.Parameters.Get("start") == "" {
+		// Without a start, a Prometheus reads everything that it has, and other stores may read
+		// recent data only.
 		changed.Set("start", "0")
 	}
 	if !traits.Evaluates() {

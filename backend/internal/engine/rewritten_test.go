@@ -35,18 +35,6 @@ func TestRewritten_EachPieceHasTheTextOfItsTier(t *testing.T) {
 	require.Equal(t, "node_load1", p.cold.Requests()[0].Parameters.Get("query"))
 }
 
-func TestRewritten_ExemplarsOfHotCarryItsExternalLabels(t *testing.T) {
-	p, both := learnedTiers(t, toldByHot, toldByThanos)
-	p.hot.Handle(faketier.Status(200, `{"status":"success","data":[{"seriesLabels":{"__name__":"node_load1"},"exemplars":[]}]}`))
-	now := time.Now()
-	response, text := p.ask(t, both, promapi.QueryExemplars, "/api/v1/query_exemplars", url.Values{
-		"query": {`node_load1{cluster="lab"}`}, "start": {fmt.Sprint(now.Add(-5 * time.Minute).Unix())}, "end": {fmt.Sprint(now.Unix())},
-	})
-	require.Equal(t, tier.Hot, response.Tier)
-	require.JSONEq(t, `{"status":"success","data":[{"seriesLabels":{"__name__":"node_load1","cluster":"lab"},"exemplars":[]}]}`, text)
-	require.Equal(t, "node_load1", p.hot.Requests()[0].Parameters.Get("query"))
-}
-
 // Series of hot with such a label of their own would lose it.
 func TestRewritten_NothingIfHotHasAnExternalLabelOfItsOwn(t *testing.T) {
 	hot := maps.Clone(toldByHot)

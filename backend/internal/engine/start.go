@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"mime"
@@ -54,37 +53,58 @@ type startedBody struct {
 	io.ReadCloser
 	start []byte
 	err   error // that ended the start
-	room  [8]byte
+	// isShort is set if the last read returned less than it could take: there may be no
+	// more for a while.
+	isShort bool
+	room    [headBytes]byte
 }
+
+// headBytes is how much of an answer is looked at in most cases, in bytes.
+const headBytes = 64
 
 // peek returns the start of the body, up to so many bytes, and the error that ended
 // it. The start can still be read.
 func (r *Response) peek(most int) ([]byte, error) {
+	body := r.started()
+	for len(body.start) < most && body.err == nil {
+		body.more(most)
+	}
+	return body.start, body.err
+}
+
+// started returns the body as one whose start can be looked at.
+func (r *Response) started() *startedBody {
 	body, is := r.Body.(*startedBody)
 	if !is {
 		body = &startedBody{ReadCloser: r.Body}
 		body.start, r.Body = body.room[:0], body
 	}
-	for len(body.start) < most && body.err == nil {
-		length := len(body.start)
-		body.start = slices.Grow(body.start, min(max(512, length), most-length))
-		var n int
-		n, body.err = body.ReadCloser.Read(body.start[length:min(cap(body.start), most)])
-		body.start = body.start[:length+n]
-	}
-	return body.start, body.err
+	return body
 }
 
-// Read returns the start at once: more may take long. Where the start is one byte, as
-// after checkStart, what comes next comes with it.
+// more reads once, until the start has at most so many bytes.
+func (b *startedBody) more(most int) {
+	length := len(b.start)
+	b.start = slices.Grow(b.start, min(max(512, length), most-length))
+	into := b.start[length:min(cap(b.start), most)]
+	var n int
+	n, b.err = b.ReadCloser.Read(into)
+	b.start, b.isShort = b.start[:length+n], n < len(into)
+}
+
+// Read returns the start at once if there may be no more for a while. Otherwise what comes
+// next comes with it, so that a short start is not sent on its own.
 func (b *startedBody) Read(p []byte) (int, error) {
 	n := copy(p, b.start)
 	b.start = b.start[n:]
-	if n > 1 || n == len(p) {
+	if n == len(p) || len(b.start) > 0 {
 		return n, nil
 	}
 	if b.err != nil {
 		return n, b.err
+	}
+	if n > 1 && b.isShort {
+		return n, nil
 	}
 	more, err := b.ReadCloser.Read(p[n:])
 	return n + more, err
@@ -93,19 +113,3 @@ func (b *startedBody) Read(p []byte) (int, error) {
 // bufferedStart is how much of an answer is held back in case the replica breaks it
 // off, in bytes. Most panels are shorter.
 const bufferedStart = 64 << 10
-
-// closing is the error of a Prometheus for a block that it closes on shutdown.
-const closing = "block is closing"
-
-// isShuttingDown reports whether the answer is the error of a Prometheus that closes its
-// blocks while it still answers, and reports that as an error of the query.
-func (r *Response) isShuttingDown() bool {
-	if r.Status != http.StatusUnprocessableEntity {
-		return false
-	}
-	if text, err := r.errorText(); err == nil {
-		r.setBody(text)
-		return bytes.Contains(text, []byte(closing))
-	}
-	return false
-}

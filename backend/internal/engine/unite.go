@@ -49,7 +49,7 @@ func (p *part) release() {
 // isRefused reports whether the tier refuses the request.
 func (p *part) isRefused() bool {
 	apiError, is := errors.AsType[*promapi.Error](p.err)
-	return is && apiError.Status < http.StatusInternalServerError
+	return is && !promapi.IsFault(apiError.Status, apiError.Message)
 }
 
 // isUnknown reports whether the tier does not know the endpoint.
@@ -128,7 +128,9 @@ func joinParts(ctx context.Context, a attempt, hot, cold *part) (*Response, erro
 	switch {
 	case left.err != nil:
 		return nil, a.failed(left.err)
-	case isOverload(failed.err):
+	case failed == cold && a.Fallback == tier.Hot && !cold.isRefused():
+		return partialUnion(a.plan.attempt(fallbackOf(a.Decision)), left, failed)
+	case isOverload(failed.err) && !(isOverloadOfCold(failed.err) && a.plan.traits().Routing.Has(promapi.UnionAlways)):
 		return nil, a.failed(failed.err)
 	case failed.isUnknown():
 		return partialUnion(a.plan.attempt(tier.Decision{Tier: left.name, Reason: tier.ReasonOnlyTier}), left, failed)

@@ -27,6 +27,7 @@ func testHandlerAnswersOldRangesFromTheCache(t *testing.T) {
 		g.cold.HandleProbes(faketier.Telling(map[string]string{
 			"max(timestamp(":  fmt.Sprintf(`{"resultType":"vector","result":[{"metric":{},"value":[1,"%d"]}]}`, time.Now().Unix()),
 			"/label/__name__": `["up"]`,
+			"/status/config":  `{"yaml":"global: {}"}`, // Of another server, a late sender might change the last day.
 		}))
 		g.cold.Handle(faketier.Status(http.StatusOK, `{"status":"success","data":["job"]}`))
 	})

@@ -63,7 +63,7 @@ func TestMetrics_CountAnswersThatWereCutOff(t *testing.T) {
 	g := newGateway(t, nil)
 	g.hot.Handle(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "1000")
-		_, _ = w.Write([]byte(`{"status":`))
+		_, _ = w.Write([]byte(`{"status":"success","data":{`))
 		http.NewResponseController(w).Flush() //nolint:errcheck // What follows is cut off in any case.
 		panic(http.ErrAbortHandler)
 	})

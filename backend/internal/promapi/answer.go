@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 
 	"github.com/prometheus/common/model"
 )
@@ -25,10 +26,11 @@ type envelope struct {
 	Error     string          `json:"error"`
 	Warnings  []string        `json:"warnings"`
 	Infos     []string        `json:"infos"`
+	IsPartial json.RawMessage `json:"isPartial"`
 }
 
-// DecodeEnvelope reads an answer with an HTTP status and returns its data. It returns
-// the Error that the answer is, or one with status 502 for what is not an answer of the
+// DecodeEnvelope reads an answer with an HTTP status and returns its data. The warnings
+// of a partial answer include PartialWarning. It returns the Error that the answer is, or one with status 502 for what is not an answer of the
 // Prometheus API.
 func DecodeEnvelope(status int, body io.Reader) (data json.RawMessage, warnings, infos []string, err error) {
 	var decoded envelope
@@ -40,6 +42,9 @@ func DecodeEnvelope(status int, body io.Reader) (data json.RawMessage, warnings,
 	}
 	if decoded.Status != "success" || status >= http.StatusBadRequest {
 		return nil, nil, nil, &Error{Status: status, Type: decoded.ErrorType, Message: decoded.Error}
+	}
+	if string(decoded.IsPartial) == "true" && !slices.Contains(decoded.Warnings, PartialWarning) {
+		decoded.Warnings = append(decoded.Warnings, PartialWarning)
 	}
 	return decoded.Data, decoded.Warnings, decoded.Infos, nil
 }

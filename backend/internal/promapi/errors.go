@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,7 +23,7 @@ const (
 	ErrorExecution    ErrorType = "execution"    // 422: the query failed while it was evaluated.
 	ErrorTimeout      ErrorType = "timeout"      // 503, 504: the deadline passed.
 	ErrorInternal     ErrorType = "internal"     // 500, 502: something broke on this side.
-	ErrorUnavailable  ErrorType = "unavailable"  // 501, 502, 503: a tier or Perses is unavailable.
+	ErrorUnavailable  ErrorType = "unavailable"  // 429, 501, 502, 503: a tier or Perses is unavailable.
 	ErrorNotFound     ErrorType = "not_found"    // 404: no such datasource or endpoint.
 	ErrorUnauthorized ErrorType = "unauthorized" // 401: the caller has to sign in.
 	ErrorForbidden    ErrorType = "forbidden"    // 403: the caller may not do this.
@@ -156,6 +157,19 @@ func WithoutURL(err error) error {
 	return err
 }
 
+// fromPrometheus are the error types that Prometheus has and tierproxy does not use itself.
+var fromPrometheus = []ErrorType{"canceled", "not_acceptable"}
+
+// IsKnown reports whether the type is one of Prometheus or of tierproxy. Other servers of
+// the Prometheus API have types of their own.
+func (t ErrorType) IsKnown() bool {
+	switch t {
+	case ErrorBadData, ErrorExecution, ErrorTimeout, ErrorInternal, ErrorUnavailable, ErrorNotFound, ErrorUnauthorized, ErrorForbidden:
+		return true
+	}
+	return slices.Contains(fromPrometheus, t)
+}
+
 // ErrorTypeOf returns the error type that belongs to a status.
 func ErrorTypeOf(status int) ErrorType {
 	switch status {
@@ -167,7 +181,7 @@ func ErrorTypeOf(status int) ErrorType {
 		return ErrorForbidden
 	case http.StatusNotFound:
 		return ErrorNotFound
-	case http.StatusBadGateway, http.StatusServiceUnavailable:
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		return ErrorUnavailable
 	case http.StatusGatewayTimeout:
 		return ErrorTimeout

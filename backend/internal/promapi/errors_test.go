@@ -31,7 +31,7 @@ func TestBodyError_SaysWhatWentWrong(t *testing.T) {
 
 func TestErrorTypeOf_FollowsTheStatus(t *testing.T) {
 	for status, expected := range map[int]ErrorType{
-		400: ErrorBadData, 401: ErrorUnauthorized, 403: ErrorForbidden, 404: ErrorNotFound, 405: ErrorBadData, 422: ErrorExecution, 429: ErrorBadData,
+		400: ErrorBadData, 401: ErrorUnauthorized, 403: ErrorForbidden, 404: ErrorNotFound, 405: ErrorBadData, 422: ErrorExecution, 429: ErrorUnavailable,
 		500: ErrorInternal, 502: ErrorUnavailable, 503: ErrorUnavailable, 504: ErrorTimeout, 507: ErrorInternal,
 	} {
 		require.Equal(t, expected, ErrorTypeOf(status), status)

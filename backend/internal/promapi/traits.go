@@ -53,6 +53,7 @@ const (
 	OnlyThanos                         // a long-term store alone serves it
 	UnionForRange                      // answers are joined where only both tiers hold the time range
 	UnionForSeries                     // answers are joined wherever hot may lack series
+	UnionAlways                        // answers are joined: of neither tier it is known what it holds
 	PerServer                          // each server has its own, so no server has it all
 	Elsewhere                          // the other tier answers if one does not know the endpoint
 )
@@ -117,7 +118,7 @@ var statusPaths = []string{"status/buildinfo", "status/config", "status/flags", 
 var table = []*Traits{
 	{Query, []string{"query"}, form, OneTime, ByQuery, ByRules, ConfineQuery, CachedWhole, NeverCut, NoUnion, ExternalByQuery, `{"resultType":"vector","result":[]}`, checkLimit},
 	{QueryRange, []string{"query_range"}, form, EachStep, ByQuery, ByRules, ConfineQuery, CachedSteps, CutAtStep, NoUnion, ExternalByQuery, `{"resultType":"matrix","result":[]}`, checkLimit},
-	{QueryExemplars, []string{"query_exemplars"}, form, TimeBounds, ByQuery, ByRules | UnionForRange | Elsewhere, ConfineQuery, NeverCached, NeverCut, UnionOfExemplars, InAnswer, `[]`, nil},
+	{QueryExemplars, []string{"query_exemplars"}, form, TimeBounds, ByQuery, ByRules | UnionAlways | Elsewhere, ConfineQuery, NeverCached, NeverCut, UnionOfExemplars, InAnswer, `[]`, nil},
 	{Series, []string{"series"}, form, TimeBounds, ByMatch, ByRules | UnionForRange, ConfineMatch, CachedWhole, NeverCut, UnionOfSeries, InAnswer, `[]`, checkSeries},
 	{Labels, []string{"labels"}, form, TimeBounds, ByMatch, ByRules | UnionForRange, ConfineMatch, CachedWhole, NeverCut, UnionOfTexts, InAnswer, `[]`, checkLimit},
 	{LabelValues, []string{pathOfLabelValues}, get, TimeBounds, ByMatch, ByRules | UnionForRange, ConfineMatch, CachedWhole, NeverCut, UnionOfTexts, InMatchers, `[]`, checkLimit},

@@ -20,7 +20,7 @@ func TestTraits_EveryEndpointHasEveryColumn(t *testing.T) {
 				}
 			}
 			require.True(t, row.Routing.Has(ByRules) != row.Routing.Has(OnlyThanos), "one of the two decides")
-			joined := row.Routing.Has(UnionForRange) || row.Routing.Has(UnionForSeries)
+			joined := row.Routing.Has(UnionForRange) || row.Routing.Has(UnionForSeries) || row.Routing.Has(UnionAlways)
 			require.Equal(t, joined, row.Union != NoUnion, "what is joined, is joined in some way")
 			require.Equal(t, row.Confinement == ConfineQuery || row.Confinement == ConfineMatch, row.EmptyData != NoEmptyData, "what can read nothing has an empty answer")
 			if row.Cutting == CutAtStep {

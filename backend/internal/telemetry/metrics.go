@@ -24,7 +24,7 @@ import (
 // The outcomes of a query, as label values.
 const (
 	OutcomeSuccess  = "success"  // a status below 400
-	OutcomeRejected = "rejected" // a status from 400 to 499: the query has to be changed
+	OutcomeRejected = "rejected" // a status from 400 to 499 other than 429: the query has to be changed
 	OutcomeFailed   = "failed"   // a status of 500 or more
 	OutcomeAborted  = "aborted"  // an answer whose body was truncated
 	OutcomeCanceled = "canceled" // a client that disconnected
@@ -245,7 +245,7 @@ func OutcomeOf(status int) string {
 	switch {
 	case status < http.StatusBadRequest:
 		return OutcomeSuccess
-	case status < http.StatusInternalServerError:
+	case status < http.StatusInternalServerError && status != http.StatusTooManyRequests:
 		return OutcomeRejected
 	}
 	return OutcomeFailed

@@ -166,6 +166,9 @@ func (d Decision) Sentence(in Input) string {
 	if _, steps, _ := Explain(in); len(steps) > 0 {
 		why = steps[len(steps)-1].Why
 	}
+	if d.Tier == Both && (d.Rule == 5 || d.Rule == 6) {
+		why = "either may hold what the other lacks"
+	}
 	switch d.Reason {
 	case ReasonSplit:
 		why = "each answers its part of the time range"

@@ -1,14 +1,11 @@
 package upstream
 
 import (
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
 	"fmt"
 	"net/http"
 
 	promconfig "github.com/prometheus/common/config"
-	"k8s.io/utils/dump"
 
 	settings "github.com/tiered-prometheus/tiered-prometheus/backend/config"
 )
@@ -72,8 +69,7 @@ func (c *TransportConfig) Fingerprint() string {
 	if c == nil {
 		return ""
 	}
-	hash := sha256.Sum256([]byte(dump.ForHash([]any{c.options.HTTP, c.options.TokenFile, c.options.Authorities})))
-	return hex.EncodeToString(hash[:])
+	return settings.FingerprintOf([]any{c.options.HTTP, c.options.TokenFile, c.options.Authorities})
 }
 
 // SendsToken reports whether requests over https carry the token of TokenFile.

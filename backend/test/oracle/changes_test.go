@@ -126,6 +126,13 @@ func lateSamples(from, to time.Time) []prompb.TimeSeries {
 // send sends samples to a Prometheus by remote write.
 func send(t *testing.T, base string, samples []prompb.TimeSeries) {
 	t.Helper()
+	status, answer := remoteWrite(t, base, samples)
+	require.Equal(t, http.StatusNoContent, status, "%s", answer)
+}
+
+// remoteWrite is send for samples that may be refused. It returns the answer.
+func remoteWrite(t *testing.T, base string, samples []prompb.TimeSeries) (status int, answer string) {
+	t.Helper()
 	text, err := (&prompb.WriteRequest{Timeseries: samples}).Marshal()
 	require.NoError(t, err)
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+"/api/v1/write", bytes.NewReader(snappy.Encode(nil, text)))
@@ -134,9 +141,9 @@ func send(t *testing.T, base string, samples []prompb.TimeSeries) {
 	request.Header.Set("Content-Encoding", "snappy")
 	response, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
-	answer, err := io.ReadAll(response.Body)
+	body, err := io.ReadAll(response.Body)
 	require.NoError(t, errors.Join(err, response.Body.Close()))
-	require.Equal(t, http.StatusNoContent, response.StatusCode, "%s", answer)
+	return response.StatusCode, string(body)
 }
 
 // portOf returns the port of a server; 0, for any, without one.

@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/redistest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -103,4 +106,46 @@ func TestCatalog_ColdIsAThanosReceive(t *testing.T) {
 			require.Empty(t, difference(expected, got), expression)
 		}
 	}
+}
+
+// TestEvidence_GatewaysShareItByTheirRedis starts a second gateway, as if the first one was
+// started again. It knows at once what the first one has learned.
+func TestEvidence_GatewaysShareItByTheirRedis(t *testing.T) {
+	w := shopWorld(t)
+	series := w.shop("", nil)
+	w.write(t, "hot", series, w.boundary, w.now.Add(future), nil)
+	w.write(t, "cold", series, w.boundary, w.now.Add(future), labelsInCold)
+	hot, cold := w.prometheus(t, "hot", "hot", labelsInCold), w.prometheus(t, "cold", "cold", nil)
+	kept := redistest.Start(t, "")
+	start := func() *runningGateway {
+		return w.gateway(t, hot.URL, cold.URL, func(settings *config.Config) {
+			settings.Cache.Redis.Address = kept.Address
+			settings.Probe.Interval, settings.Probe.LearnInterval = config.Duration(5*time.Second), config.Duration(time.Minute)
+		})
+	}
+	first := start()
+	require.Equal(t, "hot below-threshold", reader(t, first)("sum(node_load1)"))
+	require.Positive(t, seriesRequests(t, first))
+	require.Eventually(t, func() bool {
+		keys, err := kept.Client.Keys(t.Context(), "*").Result()
+		return err == nil && len(keys) == 2 // of hot and of cold
+	}, 20*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { // On a busy machine, Redis takes longer than a gateway waits for it.
+		second := start()
+		defer second.Close()
+		return reader(t, second)("sum(node_load1)") == "hot below-threshold" && seriesRequests(t, second) == 0
+	}, time.Minute, time.Millisecond)
+}
+
+// seriesRequests returns how often a gateway has looked for metrics.
+func seriesRequests(t *testing.T, g *runningGateway) (count int) {
+	t.Helper()
+	_, body, err := stack.Get(t.Context(), g.URL+"/metrics", nil)
+	require.NoError(t, err)
+	for _, found := range regexp.MustCompile(`(?m)^tierproxy_probe_requests_total\{kind="series",.*\} (\d+)$`).FindAllSubmatch(body, -1) {
+		number, err := strconv.Atoi(string(found[1]))
+		require.NoError(t, err)
+		count += number
+	}
+	return count
 }

@@ -71,14 +71,21 @@ func (w *world) faults(t *testing.T, seed int64, count int, seen *tally) {
 	})
 
 	t.Run("a tier fails while it is asked", func(t *testing.T) {
-		for name, expected := range map[tier.Name]tier.Reason{tier.Hot: tier.ReasonHotFailed, tier.Cold: tier.ReasonColdFailed} {
-			var failing atomic.Bool
+		for _, fault := range []struct {
+			tier     tier.Name
+			status   int64
+			expected tier.Reason
+		}{
+			{tier.Hot, http.StatusServiceUnavailable, tier.ReasonHotFailed}, {tier.Cold, http.StatusServiceUnavailable, tier.ReasonColdFailed},
+			{tier.Cold, http.StatusTooManyRequests, tier.ReasonColdFailed}, {tier.Cold, http.StatusInternalServerError, tier.ReasonColdFailed},
+		} {
+			var failing atomic.Int64
 			at := map[tier.Name]string{tier.Hot: hot.URL, tier.Cold: whole.URL}
-			at[name] = failingProxy(t, at[name], &failing)
+			at[fault.tier] = failingProxy(t, at[fault.tier], &failing)
 			g := w.gateway(t, at[tier.Hot], at[tier.Cold], nil)
 			_, err := ask(t.Context(), g.URL, question{endpoint: "query", values: url.Values{"query": {"up"}}})
 			require.NoError(t, err)
-			failing.Store(true)
+			failing.Store(fault.status)
 			// Some that are cold's by their length, and some that are hot's.
 			questions := w.fresh(seed+2, each, []time.Time{w.now.Add(-2 * hour)})
 			for _, span := range []time.Duration{5 * minute, threshold, threshold + hour} {
@@ -87,7 +94,7 @@ func (w *world) faults(t *testing.T, seed int64, count int, seen *tally) {
 				}})
 			}
 			result := w.differences(t, g.URL, whole.URL, everything, questions, seen, true)
-			require.NotZero(t, result.reasons[string(expected)], "%s\n%s", expected, result)
+			require.NotZero(t, result.reasons[string(fault.expected)], "%s with %d\n%s", fault.tier, fault.status, result)
 		}
 	})
 
@@ -167,16 +174,16 @@ func (w *world) fresh(seed int64, count int, edges []time.Time) []question {
 	return list
 }
 
-// failingProxy stands in front of a tier and, once it is told to, answers
-// everything but the gateway's own probes with status 503.
-func failingProxy(t *testing.T, target string, failing *atomic.Bool) string {
+// failingProxy stands in front of a tier and, once it is told a status, answers
+// everything but the gateway's own probes with that status.
+func failingProxy(t *testing.T, target string, failing *atomic.Int64) string {
 	t.Helper()
 	parsed, err := url.Parse(target)
 	require.NoError(t, err)
 	proxy := httputil.NewSingleHostReverseProxy(parsed)
 	server := httptest.NewServer(http.HandlerFunc(func(response http.ResponseWriter, request *http.Request) {
-		if failing.Load() && !strings.Contains(request.UserAgent(), "probe") {
-			response.WriteHeader(http.StatusServiceUnavailable)
+		if status := int(failing.Load()); status != 0 && !strings.Contains(request.UserAgent(), "probe") {
+			response.WriteHeader(status)
 			return
 		}
 		proxy.ServeHTTP(response, request)

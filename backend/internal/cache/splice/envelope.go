@@ -7,9 +7,13 @@ import "encoding/json"
 type Envelope struct {
 	// Data is the JSON of the data; empty where there is none.
 	Data []byte
-	// Warnings and Infos are the annotations of the answer.
+	// Warnings and Infos are the annotations of the answer. Those of a partial answer
+	// include a warning that says so.
 	Warnings, Infos []string
 }
+
+// partialWarning is the warning for an answer whose member isPartial is true.
+const partialWarning = "the answer says of itself that it is partial (isPartial): what some servers of the tier hold may be missing"
 
 // ParseEnvelope finds the data of an answer. It returns an error that wraps
 // ErrNoMatrix where the text is not a success of the Prometheus API, and the
@@ -31,7 +35,7 @@ func ParseEnvelope(text []byte, acquire Acquire) (*Envelope, error) {
 // envelope reads an answer and calls data for its data; data has to read them.
 func (s *scanner) envelope(data func() error) (*Envelope, error) {
 	envelope := &Envelope{}
-	status := ""
+	status, isPartial := "", false
 	err := s.object(func(name []byte) error {
 		switch string(name) {
 		case "status":
@@ -42,11 +46,18 @@ func (s *scanner) envelope(data func() error) (*Envelope, error) {
 			return s.texts(&envelope.Warnings)
 		case "infos":
 			return s.texts(&envelope.Infos)
+		case "isPartial":
+			value, err := s.value()
+			isPartial = string(value) == "true"
+			return err
 		}
 		return s.skip()
 	})
 	if err == nil {
 		err = s.end()
+	}
+	if isPartial {
+		envelope.Warnings = union(envelope.Warnings, []string{partialWarning})
 	}
 	if err == nil && status != "success" {
 		err = malformed("its status is %q", status)

@@ -1,12 +1,13 @@
 package splice_test
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -101,7 +102,7 @@ func uniteSeries(first, second json.RawMessage, limit int) (json.RawMessage, boo
 	return marshalLimited(one, limit)
 }
 
-// uniteExemplars joins the exemplars of the same series.
+// uniteExemplars joins the exemplars of the same series, and sorts as Prometheus does.
 func uniteExemplars(first, second json.RawMessage) (json.RawMessage, bool, error) {
 	type series struct {
 		SeriesLabels map[string]string `json:"seriesLabels"`
@@ -117,12 +118,29 @@ func uniteExemplars(first, second json.RawMessage) (json.RawMessage, bool, error
 			one = append(one, each)
 			continue
 		}
-		for _, exemplar := range each.Exemplars {
-			if !slices.ContainsFunc(one[at].Exemplars, func(known json.RawMessage) bool { return bytes.Equal(known, exemplar) }) {
-				one[at].Exemplars = append(one[at].Exemplars, exemplar)
-			}
-		}
+		one[at].Exemplars = append(one[at].Exemplars, each.Exemplars...)
 	}
+	compare := func(a, b json.RawMessage) int {
+		var decoded [2]struct {
+			Labels    map[string]string
+			Value     any
+			Timestamp float64
+		}
+		for i, text := range []json.RawMessage{a, b} {
+			_ = json.Unmarshal(text, &decoded[i]) // It was written by this test.
+		}
+		number := func(value any) float64 {
+			number, _ := strconv.ParseFloat(fmt.Sprint(value), 64)
+			return number
+		}
+		return cmp.Or(cmp.Compare(decoded[0].Timestamp, decoded[1].Timestamp), strings.Compare(decoded[0].Labels["trace"], decoded[1].Labels["trace"]),
+			cmp.Compare(number(decoded[0].Value), number(decoded[1].Value)))
+	}
+	for i := range one {
+		slices.SortStableFunc(one[i].Exemplars, compare)
+		one[i].Exemplars = slices.CompactFunc(one[i].Exemplars, func(a, b json.RawMessage) bool { return compare(a, b) == 0 })
+	}
+	slices.SortFunc(one, func(a, b series) int { return strings.Compare(labelText(a.SeriesLabels), labelText(b.SeriesLabels)) })
 	return marshalLimited(one, 0)
 }
 
@@ -185,15 +203,16 @@ func marshalLimited[T any](list []T, limit int) (json.RawMessage, bool, error) {
 
 // sortSeries sorts label sets as Prometheus does: by names and values in turn.
 func sortSeries(series []map[string]string) []map[string]string {
-	text := func(labels map[string]string) string {
-		var key strings.Builder
-		for _, name := range slices.Sorted(maps.Keys(labels)) {
-			key.WriteString(name + "\xff" + labels[name] + "\xff")
-		}
-		return key.String()
-	}
-	slices.SortFunc(series, func(a, b map[string]string) int { return strings.Compare(text(a), text(b)) })
+	slices.SortFunc(series, func(a, b map[string]string) int { return strings.Compare(labelText(a), labelText(b)) })
 	return series
+}
+
+func labelText(labels map[string]string) string {
+	var key strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		key.WriteString(name + "\xff" + labels[name] + "\xff")
+	}
+	return key.String()
 }
 
 // referenceLimitResult cuts the result of a query answer to its first series, as

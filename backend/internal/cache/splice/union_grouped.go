@@ -5,11 +5,9 @@ import (
 	"unsafe"
 )
 
-// group is what sources hold of one series or one metric: a list.
+// group is what sources hold of one metric: a list.
 type group struct {
-	key    []byte
-	raw    []byte // the labels or the name
-	source int
+	key []byte
 	// list is that of the first source that has the group; empty where it has none.
 	list []byte
 	// more are the entries that only other sources have.
@@ -38,14 +36,14 @@ func newGroups(acquire Acquire, identity func([]byte) ([]byte, error)) *groups {
 }
 
 // add adds what a source holds of a group. list is a JSON list, or empty.
-func (g *groups) add(key, raw []byte, source int, list []byte) error {
+func (g *groups) add(key, list []byte) error {
 	at, isKnown := g.byKey.find(noScope, key)
 	if !isKnown {
 		key, err := g.keys.keep(key)
 		if err != nil {
 			return err
 		}
-		if g.list, err = push(g.list, group{key: key, raw: raw, source: source, list: list}, g.acquire); err != nil {
+		if g.list, err = push(g.list, group{key: key, list: list}, g.acquire); err != nil {
 			return err
 		}
 		return g.byKey.add(noScope, key, int32(len(g.list)-1)) //nolint:gosec // G115: see Join.
@@ -126,45 +124,6 @@ func inner(list []byte) []byte {
 	return bytes.TrimSpace(list[1 : len(list)-1])
 }
 
-// UniteExemplars returns the union of lists of exemplars: those of the same
-// series are joined, and equal ones are there once.
-func UniteExemplars(sources []Source, acquire Acquire) (*Answer, error) {
-	united := newGroups(acquire, func(entry []byte) ([]byte, error) { return entry, nil })
-	sets := make([]*labelSet, len(sources))
-	for i, source := range sources {
-		sets[i] = newLabelSet(source.Injected, true)
-		err := readList(source.Data, acquire, func(s *scanner) error {
-			raw, key, list := []byte(`{}`), []byte(nil), []byte(nil)
-			err := s.object(func(name []byte) (err error) {
-				switch string(name) {
-				case "seriesLabels":
-					raw, key, err = sets[i].read(s)
-				case "exemplars":
-					list, err = s.listValue()
-				default:
-					err = s.skip()
-				}
-				return err
-			})
-			if err == nil && key == nil {
-				_, key, err = sets[i].read(&scanner{data: raw})
-			}
-			if err != nil {
-				return err
-			}
-			return united.add(key, raw, i, list)
-		})
-		if err != nil {
-			return nil, source.failed(err)
-		}
-	}
-	return listAnswer(len(united.list), 0, func(i int, parts [][]byte) [][]byte {
-		series := &united.list[i]
-		parts = sets[series.source].parts(series.raw, append(parts, []byte(`{"seriesLabels":`)))
-		return append(series.parts(append(parts, []byte(`,"exemplars":`))), textObjectEnd)
-	}), acquire(0)
-}
-
 // listValue skips a list or null and returns its JSON.
 func (s *scanner) listValue() ([]byte, error) {
 	if c := s.peek(); c != '[' && c != 'n' {
@@ -184,14 +143,14 @@ func UniteMetadata(sources []Source, limit int, acquire Acquire) (*Answer, error
 		}
 		return entry, nil
 	})
-	for i, source := range sources {
+	for _, source := range sources {
 		s := &scanner{data: source.Data, acquire: acquire}
 		err := s.object(func(name []byte) error {
 			list, err := s.listValue()
 			if err != nil {
 				return err
 			}
-			return united.add(name, nil, i, list)
+			return united.add(name, list)
 		})
 		if err == nil {
 			err = s.end()

@@ -110,7 +110,8 @@ func (m maker) data(endpoint promapi.Endpoint) string {
 			if key := fmt.Sprint(decoded); !seen[key] {
 				seen[key] = true
 				list = append(list, `{"seriesLabels":`+labels+`,"exemplars":`+m.list(5, func() string {
-					return `{"labels":{"trace":"` + m.pick("1", "2", "3") + `"},"value":"1"}`
+					return `{"labels":{"trace":"` + m.pick("1", "2", "3") + `"},` +
+						m.pick(`"timestamp":1.5,"value":"1"}`, `"value":"1","timestamp":1.500}`, `"value":1.0,"timestamp":1.5}`, `"value":"2","timestamp":0.5}`, `"value":"7"}`)
 				})+"}")
 			}
 		}
