@@ -1,14 +1,21 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/embedded"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
 
 // part is a stretch in which a Prometheus scraped targets at an interval.
@@ -46,5 +53,36 @@ func worlds() map[string][]part {
 		"the interval got shorter 4 minutes ago": {{stretch{6 * hour, 4 * minute}, minute, []string{"a", "b"}}, {stretch{4 * minute, -30 * minute}, 15 * time.Second, []string{"a", "b"}}},
 		"every target was replaced":              {{stretch{6 * hour, hour}, minute, []string{"a", "b"}}, {stretch{hour, -30 * minute}, minute, []string{"c", "d"}}},
 		"an old block, with a hole behind":       {{stretch{90 * hour, 80 * hour}, minute, []string{"a"}}, {stretch{6 * hour, -30 * minute}, minute, []string{"a"}}},
+	}
+}
+
+// A server that answers queries alone, and has no series to follow, shows nothing of its
+// coverage: its configured retention counts.
+func TestCheck_ADeclaredRetention(t *testing.T) {
+	hot := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		if request.URL.Path != "/api/v1/query" {
+			http.NotFound(w, request)
+			return
+		}
+		_, _ = io.WriteString(w, `{"status":"success","data":{"resultType":"vector","result":[]}}`)
+	}))
+	t.Cleanup(hot.Close)
+	cold := startPrometheus(t, 12*time.Hour)
+	for more, finding := range map[string]string{
+		"":                `error +hot: it answers queries, but tierproxy will not use it: its oldest sample could not be measured: .*\n +let it keep the metric up, or set hot.retention`,
+		", retention: 2h": `ok +routing: hot covers the last 2h, as its configured retention declares: tierproxy cannot measure it; queries`,
+	} {
+		config := writeFile(t, fmt.Sprintf("hot: {url: %q%s}\ncold: {url: %q}\n", hot.URL, more, cold.URL))
+		require.Regexp(t, "(?m)^"+finding, runTierproxy(t, nil, "check", "--config", config).stdout)
+		address := running.FreeAddress(t)
+		startTierproxy(t, nil, "--config", config, "--web.listen-address", address)
+		var health resolve.Health
+		require.Eventually(t, func() bool {
+			_, body, err := caller{t: t}.get("http://" + address + "/api/v1/datasources/health")
+			return err == nil && json.Unmarshal([]byte(body), &health) == nil && !health.Tiers["hot"].LastCheck.IsZero()
+		}, 30*time.Second, 50*time.Millisecond)
+		require.Equal(t, more != "", health.Tiers["hot"].CoverageDeclared)
+		require.Equal(t, more != "", health.Tiers["hot"].CoverageStart != nil)
+		require.Equal(t, more == "", health.Tiers["hot"].Error != "", health.Tiers["hot"].Error)
 	}
 }

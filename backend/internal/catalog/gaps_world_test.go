@@ -117,7 +117,7 @@ func TestGapDetector_StartOfWhatIsContiguous(t *testing.T) {
 			require.Equal(t, test.start != test.world[0].from, reported.ended)
 			unreported.look(t, asked, time.UnixMilli(0), now)
 			check(&unreported)
-			for ago := 12 * time.Minute; ago >= 0; ago -= 20 * time.Second {
+			for ago := 12 * time.Minute; ago >= 0; ago -= 40 * time.Second {
 				followed.look(t, asked, bound, now.Add(-ago))
 			}
 			check(&followed)
