@@ -130,7 +130,7 @@ func joinParts(ctx context.Context, a attempt, hot, cold *part) (*Response, erro
 		return nil, a.failed(left.err)
 	case failed == cold && a.Fallback == tier.Hot && !cold.isRefused():
 		return partialUnion(a.plan.attempt(fallbackOf(a.Decision)), left, failed)
-	case isOverload(failed.err) && !(isOverloadOfCold(failed.err) && a.plan.traits().Routing.Has(promapi.UnionAlways)):
+	case isOverload(failed.err) && (!isOverloadOfCold(failed.err) || !a.plan.traits().Routing.Has(promapi.UnionAlways)):
 		return nil, a.failed(failed.err)
 	case failed.isUnknown():
 		return partialUnion(a.plan.attempt(tier.Decision{Tier: left.name, Reason: tier.ReasonOnlyTier}), left, failed)
