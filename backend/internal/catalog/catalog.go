@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -67,6 +68,7 @@ type sharedCatalog struct {
 	// names belong to the snapshot, and learning to the next one. Only Run uses them.
 	names, learning catalogNames
 	empty           *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query
+	presences       *presences                        // what both tiers have of the metrics in use
 }
 
 // Snapshot is an immutable state of the catalog.
@@ -88,7 +90,7 @@ type Snapshot struct {
 // New returns an empty catalog: see Run.
 func New(options Options) *Catalog {
 	c := &Catalog{hot: options.Hot, cold: options.Cold}
-	c.sharedCatalog = &sharedCatalog{options: options, latch: make(latch)}
+	c.sharedCatalog = &sharedCatalog{options: options, latch: make(latch), presences: newPresences()}
 	// It fails only for a size below one. An expirable LRU would leave a goroutine behind.
 	c.empty, _ = lru.New[promql.Key, time.Time](emptiesRemembered)
 	c.learned.Store(&Snapshot{Error: "nothing is learned yet"})
@@ -147,6 +149,9 @@ func (c *Catalog) payer() *ProbeBudget {
 // Run learns until ctx ends.
 func (c *Catalog) Run(ctx context.Context) {
 	defer func() { c.names.release() }()
+	var measuring sync.WaitGroup
+	measuring.Go(func() { c.measurePresences(ctx) })
+	defer measuring.Wait()
 	c.options.Hot.Wait(ctx)
 	c.options.Cold.Wait(ctx)
 	var next time.Time
@@ -157,6 +162,7 @@ func (c *Catalog) Run(ctx context.Context) {
 			next = now.Add(c.options.LearnInterval)
 		}
 		c.measureColdEnd(ctx, now)
+		c.renewPresences(ctx, now)
 		c.open()
 	})
 }

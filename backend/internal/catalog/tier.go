@@ -101,6 +101,7 @@ type sharedTier struct {
 	base    *Tier // the view that Run belongs to
 	names   *nameCache
 	api     apiClient
+	samples *sampleQuestions
 	calls   *admission.Controller
 	mutex   sync.Mutex // held while a new status follows from the previous one
 	// Only Run uses gaps and stores.
@@ -117,7 +118,7 @@ type sharedTier struct {
 func NewTier(options TierOptions) *Tier {
 	t := &Tier{settings: options.TierSettings}
 	t.sharedTier = &sharedTier{
-		base: t, names: newNameCache(),
+		base: t, names: newNameCache(), samples: newSampleQuestions(apiClient{options.Client}),
 		options: options, api: apiClient{options.Client}, calls: cmp.Or(options.Calls, admission.NewController(admission.Limits{}, nil)),
 		latch: make(latch), again: make(chan struct{}, 1),
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -44,6 +45,10 @@ type Plan struct {
 	callOptions catalog.CallOptions
 	// added are the labels that the answer of hot lacks.
 	added map[string]string
+	// measuredUntil is up to when it is known what cold lacks, in milliseconds since the
+	// Unix epoch; isUnmeasured is set where that is not known of some metric.
+	measuredUntil int64
+	isUnmeasured  bool
 }
 
 // HotQuery returns the PromQL that hot would be sent.
@@ -115,7 +120,7 @@ var emptySnapshot = &catalog.Snapshot{}
 
 // planOn plans for one of several replicas of hot.
 func (e *Engine) planOn(ctx context.Context, query Query, key promql.Key, replicas []Replica, i int) (*Plan, error) {
-	p := &Plan{engine: e, query: query, key: key, hot: query.Request, cold: query.Request, snapshot: emptySnapshot}
+	p := &Plan{engine: e, query: query, key: key, hot: query.Request, cold: query.Request, snapshot: emptySnapshot, measuredUntil: math.MaxInt64}
 	if len(replicas) > 0 {
 		p.replica, p.others = replicas[i], slices.Concat(replicas[:i], replicas[i+1:])
 	}
@@ -214,6 +219,7 @@ func (p *Plan) prepare(ctx context.Context) {
 	if p.snapshot.Evidence != nil && isUnderstood {
 		p.relabel()
 	}
+	p.addPresence(ctx)
 	p.cold = p.explicitDefaults()
 }
 

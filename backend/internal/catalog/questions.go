@@ -1,0 +1,179 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+const (
+	// questionsAtOnce is the maximum number of concurrent questions about samples to one tier.
+	questionsAtOnce = 2
+	// questionTimeout is the timeout of such a question.
+	questionTimeout = 2 * time.Second
+	// restFactor is how many times its duration passes after a question before the next one
+	// that no query waits for: such questions take a tenth of the time at most.
+	restFactor = 10
+	// longestRest bounds that time.
+	longestRest = time.Minute
+)
+
+// sampleQuestions asks one tier about its samples, for raw data.
+type sampleQuestions struct {
+	api     apiClient
+	slots   *semaphore.Weighted
+	resting atomic.Int64 // until when, in milliseconds since the Unix epoch
+}
+
+func newSampleQuestions(api apiClient) *sampleQuestions {
+	return &sampleQuestions{api: api, slots: semaphore.NewWeighted(questionsAtOnce)}
+}
+
+// rests reports whether questions that no query waits for have to wait.
+func (q *sampleQuestions) rests(now time.Time) bool { return now.UnixMilli() < q.resting.Load() }
+
+// askSamples asks a question. It returns upstream.ErrPartial for an answer with warnings,
+// which may lack something.
+func askSamples[T any](ctx context.Context, q *sampleQuestions, path string, parameters url.Values) (decoded T, err error) {
+	if err := q.slots.Acquire(ctx, 1); err != nil {
+		return decoded, err
+	}
+	defer q.slots.Release(1)
+	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
+	defer cancel()
+	parameters.Set("max_source_resolution", "0s")
+	began := time.Now()
+	data, err := q.api.GetWhole(ctx, path, parameters)
+	ended := time.Now()
+	q.resting.Store(ended.Add(min(restFactor*ended.Sub(began), longestRest)).UnixMilli())
+	if err != nil {
+		return decoded, err
+	}
+	if err := json.Unmarshal(data, &decoded); err != nil {
+		return decoded, errors.Join(upstream.ErrNotAnAnswer, err)
+	}
+	return decoded, nil
+}
+
+// series returns the labels of at most limit series that a selector matches in a time range.
+func (q *sampleQuestions) series(ctx context.Context, selector string, start, end int64, limit int) ([]map[string]string, error) {
+	list, err := askSamples[[]map[string]string](ctx, q, "/api/v1/series", url.Values{
+		"match[]": {selector}, "start": {formatMilliseconds(start)}, "end": {formatMilliseconds(end)}, "limit": {strconv.Itoa(limit)},
+	})
+	return list[:min(len(list), limit)], err
+}
+
+// canaryLabel is the label by which the series of an answer to counts are told apart.
+const canaryLabel = "tierproxy_canary"
+
+// counts returns how many samples the series of each selector have in each window. If a
+// selector matches several series, the largest number counts.
+func (q *sampleQuestions) counts(ctx context.Context, selectors []string, over windows) ([][]int, error) {
+	parts := make([]string, len(selectors))
+	counts := make([][]int, len(selectors))
+	for i, selector := range selectors {
+		parts[i] = fmt.Sprintf(`label_replace(max(count_over_time(%s[%dms])),%q,"%d","","")`, selector, 2*over.step, canaryLabel, i)
+		counts[i] = make([]int, over.count)
+	}
+	answer, err := askSamples[struct {
+		Result []struct {
+			Metric map[string]string `json:"metric"`
+			Values []countAt         `json:"values"`
+		} `json:"result"`
+	}](ctx, q, "/api/v1/query_range", url.Values{
+		"query": {strings.Join(parts, " or ")}, "start": {formatMilliseconds(over.first)}, "end": {formatMilliseconds(over.end(over.count - 1))},
+		"step": {strconv.FormatFloat(float64(over.step)/1000, 'f', 3, 64)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, series := range answer.Result {
+		i, err := strconv.Atoi(series.Metric[canaryLabel])
+		if err != nil || i < 0 || i >= len(counts) {
+			return nil, upstream.ErrNotAnAnswer
+		}
+		for _, value := range series.Values {
+			if at := (value.at - over.first) / over.step; value.at >= over.first && at < int64(over.count) {
+				counts[i][at] = value.count
+			}
+		}
+	}
+	return counts, nil
+}
+
+// timestamps returns the timestamps of the samples that a selector matches in a time range,
+// whose start is exclusive, in order.
+func (q *sampleQuestions) timestamps(ctx context.Context, selector string, of gap) ([]int64, error) {
+	answer, err := askSamples[struct {
+		Result []struct {
+			Values     []countAt `json:"values"`
+			Histograms []countAt `json:"histograms"`
+		} `json:"result"`
+	}](ctx, q, "/api/v1/query", url.Values{
+		"query": {fmt.Sprintf("%s[%dms]", selector, max(of.to-of.from, 1))}, "time": {formatMilliseconds(of.to)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	var list []int64
+	for _, series := range answer.Result {
+		for _, sample := range append(series.Values, series.Histograms...) {
+			list = append(list, sample.at)
+		}
+	}
+	return sortedUnique(list), nil
+}
+
+// lastBefore returns the timestamp of about the last sample that a selector matches before a
+// time, at most so much earlier, in milliseconds. found is false without such a sample.
+func (q *sampleQuestions) lastBefore(ctx context.Context, selector string, at int64, reach, resolution time.Duration) (last int64, found bool, err error) {
+	answer, err := askSamples[struct {
+		Result []struct {
+			Value countAt `json:"value"`
+		} `json:"result"`
+	}](ctx, q, "/api/v1/query", url.Values{
+		"query": {fmt.Sprintf("max(max_over_time(timestamp(%s)[%dms:%dms]))*1000", selector, reach.Milliseconds(), resolution.Milliseconds())},
+		"time":  {formatMilliseconds(at)},
+	})
+	if err != nil || len(answer.Result) == 0 {
+		return 0, false, err
+	}
+	return int64(answer.Result[0].Value.count), true, nil
+}
+
+// countAt is a number at a time in milliseconds.
+type countAt struct {
+	at    int64
+	count int
+}
+
+// UnmarshalJSON reads a pair of a time in seconds and a number. What is not a number, such as a
+// histogram, is ignored.
+func (c *countAt) UnmarshalJSON(text []byte) error {
+	var pair [2]json.RawMessage
+	if err := json.Unmarshal(text, &pair); err != nil {
+		return err
+	}
+	seconds, err := strconv.ParseFloat(string(pair[0]), 64)
+	if err != nil {
+		return err
+	}
+	c.at = int64(seconds*1000 + 0.5)
+	if number, err := strconv.ParseFloat(strings.Trim(string(pair[1]), `"`), 64); err == nil {
+		c.count = int(number)
+	}
+	return nil
+}
+
+func formatMilliseconds(at int64) string { return promapi.FormatTime(time.UnixMilli(at)) }
