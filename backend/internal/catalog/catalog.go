@@ -65,6 +65,10 @@ type sharedCatalog struct {
 	newest  atomic.Pointer[coldEnd]
 	// coldInterval is the measured scrape interval of cold. Only Run uses it.
 	coldInterval time.Duration
+	// endCanaries are the series by which the end of cold is measured, and endCanariesChosen
+	// is when they were last searched. Only Run uses them.
+	endCanaries       []canary
+	endCanariesChosen time.Time
 	// names belong to the snapshot, and learning to the next one. Only Run uses them.
 	names, learning catalogNames
 	empty           *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query

@@ -4,10 +4,14 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/prometheus/common/model"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // coldEnd is the end of cold's samples.
@@ -55,16 +59,109 @@ func (c *Catalog) measureColdEnd(ctx context.Context, now time.Time) {
 	if c.learned.Load().Evidence == nil || !c.options.Cold.Status().Available {
 		return
 	}
-	cold, selector := c.options.Cold.api, c.coldSelector()
+	timestamps, isKnown := c.newestOfCanaries(ctx, now)
+	if !isKnown {
+		timestamps = "timestamp(" + c.coldSelector() + ")"
+	}
 	previous := c.newest.Load()
-	earliest := max(previous.newest, now.Add(-400*24*time.Hour).UnixMilli())
-	newest, found, err := cold.searchNewest(ctx, selector, now, earliest)
+	earliest := max(previous.newest, now.Add(-wholeHistory).UnixMilli())
+	newest, found, err := c.options.Cold.samples.newest(ctx, timestamps, now, earliest)
 	found = found || (err == nil && previous.newest != 0)
 	if err != nil || !found {
 		return // The last result stays.
 	}
 	c.newest.Store(&coldEnd{newest: newest, measured: now, interval: c.coldInterval})
 }
+
+// newestOfCanaries returns an expression for the timestamps of cold's newest samples of series
+// that hot has now, and cold has. found is false if there are none.
+func (c *Catalog) newestOfCanaries(ctx context.Context, now time.Time) (expression string, found bool) {
+	if !c.areFresh(ctx, c.endCanaries, now) {
+		c.endCanaries = nil
+		if c.endCanariesChosen.Add(endCanaryInterval).After(now) {
+			return "", false
+		}
+		c.endCanariesChosen = now
+		for _, metric := range c.endMetrics() {
+			canaries, err := c.commonCanaries(ctx, metric, now)
+			if err != nil {
+				return "", false
+			}
+			if c.areFresh(ctx, canaries, now) {
+				c.endCanaries = canaries
+				break
+			}
+		}
+	}
+	return newestOf(c.endCanaries, canary.inCold), len(c.endCanaries) > 0
+}
+
+const (
+	// endCanaryInterval is the time between two searches for series that both tiers have.
+	endCanaryInterval = 30 * time.Second
+	// mostEndMetrics is the maximum number of metrics among which they are searched.
+	mostEndMetrics = 8
+)
+
+// endMetrics returns the names of metrics that cold is likely to have: up, those that queries
+// read, and some of hot's.
+func (c *Catalog) endMetrics() []string {
+	metrics := append([]string{"up"}, c.presences.inBoth(mostEndMetrics/2)...)
+	names := slices.Sorted(maps.Keys(c.learned.Load().Evidence.HotNames))
+	for i := 0; len(metrics) < mostEndMetrics && i < mostEndMetrics; i++ {
+		if at := i * len(names) / mostEndMetrics; at < len(names) && !slices.Contains(metrics, names[at]) {
+			metrics = append(metrics, names[at])
+		}
+	}
+	return metrics
+}
+
+// commonCanaries returns series of a metric that hot has now, and that cold has or had.
+func (c *Catalog) commonCanaries(ctx context.Context, metric string, now time.Time) (canaries []canary, err error) {
+	const window = 5 * time.Minute
+	selector := promql.FormatLabels(map[string]string{model.MetricNameLabel: metric})
+	list, err := c.options.Hot.samples.series(ctx, selector, now.Add(-window).UnixMilli(), now.UnixMilli(), canariesPerTier)
+	if upstream.CannotTell(err) || len(list) == 0 {
+		return nil, nil
+	}
+	mapping := mappingOf(c.learned.Load())
+	for _, labels := range list {
+		made, ok := mapping.ofHot(labels)
+		if !ok {
+			continue
+		}
+		inCold, err := c.options.Cold.samples.series(ctx, made.cold, now.Add(-wholeHistory).UnixMilli(), now.UnixMilli(), 1)
+		if err != nil {
+			return nil, err
+		}
+		if len(inCold) > 0 {
+			canaries = append(canaries, made)
+		}
+	}
+	return canaries, nil
+}
+
+// areFresh reports whether hot has new samples of a canary. If not, its end in cold says nothing.
+func (c *Catalog) areFresh(ctx context.Context, canaries []canary, now time.Time) bool {
+	if len(canaries) == 0 {
+		return false
+	}
+	seconds, found, err := c.options.Hot.api.vectorValue(ctx, "max("+newestOf(canaries, canary.inHot)+")", now)
+	age := now.Sub(time.UnixMilli(int64(seconds * 1000)))
+	return err == nil && found && age <= 2*c.ScrapeInterval()+probeSlack
+}
+
+// newestOf returns an expression for the timestamps of the newest samples of canaries.
+func newestOf(canaries []canary, selector func(canary) string) string {
+	var parts []string
+	for _, each := range canaries {
+		parts = append(parts, "timestamp("+selector(each)+")")
+	}
+	return strings.Join(parts, " or ")
+}
+
+func (c canary) inHot() string  { return c.hot }
+func (c canary) inCold() string { return c.cold }
 
 // measureColdInterval returns the scrape interval of some series of cold. It may be longer than
 // that of hot's canary series.
@@ -73,11 +170,17 @@ func (c *Catalog) measureColdInterval(ctx context.Context, now time.Time) (time.
 	if newest := c.newest.Load().newest; newest != 0 {
 		now = time.UnixMilli(newest)
 	}
-	selectors, err := cold.upSeries(ctx, c.coldSelector(), now.Add(-5*time.Minute), now, canaryCount)
-	if err != nil {
-		return 0, err
+	var series []string
+	for _, each := range c.endCanaries {
+		series = append(series, each.cold)
 	}
-	series := slices.Sorted(maps.Keys(selectors))
+	if len(series) == 0 {
+		selectors, err := cold.upSeries(ctx, c.coldSelector(), now.Add(-5*time.Minute), now, canaryCount)
+		if err != nil {
+			return 0, err
+		}
+		series = slices.Sorted(maps.Keys(selectors))
+	}
 	return cold.sampleInterval(ctx, series[:min(len(series), canaryCount)], now)
 }
 

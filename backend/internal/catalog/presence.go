@@ -190,6 +190,18 @@ func (p *presences) get(metric string) *measurement {
 	return nil
 }
 
+// inBoth returns the names of some metrics of which both tiers have samples.
+func (p *presences) inBoth(most int) (metrics []string) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	for _, record := range p.recent.Values() {
+		if record.known != nil && len(record.known.canaries) > 0 && !slices.Contains(record.known.coldLacks, gap{tier.Beginning, tier.End}) && len(metrics) < most {
+			metrics = append(metrics, record.metric)
+		}
+	}
+	return metrics
+}
+
 // take returns a pending metric and its reach. ok is false if there is none.
 func (p *presences) take() (record *presence, reach time.Duration, ok bool) {
 	p.mutex.Lock()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"strconv"
 	"strings"
@@ -150,6 +151,22 @@ func (q *sampleQuestions) lastBefore(ctx context.Context, selector string, at in
 		return 0, false, err
 	}
 	return int64(answer.Result[0].Value.count), true, nil
+}
+
+// newest returns the largest value of an expression for timestamps of samples, in milliseconds. If
+// there is none within the lookback, it looks further and further back, until earliest. Then it
+// returns earliest, and found is false.
+func (q *sampleQuestions) newest(ctx context.Context, timestamps string, now time.Time, earliest int64) (newest int64, found bool, err error) {
+	for back := time.Duration(0); ; back = max(2*back, 5*time.Minute) {
+		at := now.Add(-back)
+		if back > 0 && at.UnixMilli() < earliest {
+			return earliest, false, nil
+		}
+		seconds, found, err := q.api.vectorValue(ctx, "max("+timestamps+")", at)
+		if err != nil || (found && !math.IsNaN(seconds)) {
+			return int64(math.Round(seconds * 1000)), err == nil, err
+		}
+	}
 }
 
 // countAt is a number at a time in milliseconds.

@@ -92,6 +92,9 @@ func TestDroppedMetric_HotAnswers(t *testing.T) {
 	})
 	got := w.ask(t, w.gateway(t, nil), `demo_temp`, 24*hour, 0)
 	require.GreaterOrEqual(t, got.points(), 2*6*60, "hot's 6 h are there")
+	g := w.gateway(t, nil)
+	w.ask(t, g, `demo_temp`, hour, 0)
+	require.Equal(t, []string{"has no samples of demo_temp"}, w.health(t, g).Tiers["cold"].Missing)
 }
 
 // Case 7: cold lags, and the series by which that is seen first are not in it.
@@ -103,6 +106,8 @@ func TestLag_IsMeasuredWithoutUp(t *testing.T) {
 		{query: `demo_temp`, span: hour, ago: 3 * hour, tier: "cold", reason: "at-or-above-threshold"},
 	})
 	cut := w.gateway(t, split)
+	health := w.health(t, cut)
+	require.Regexp(t, `^2h`, health.Tiers["cold"].Behind)
 	got := w.ask(t, cut, `demo_temp`, 12*hour, 0)
 	require.Equal(t, "split", got.reason)
 	requireEqualOrWarned(t, asked{}, w.ask(t, w.whole.URL, `demo_temp`, 12*hour, 0), got)

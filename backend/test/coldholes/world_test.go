@@ -21,6 +21,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/embedded"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
@@ -173,14 +174,29 @@ func (w *world) ask(t *testing.T, server, query string, span, ago time.Duration)
 		parameters = url.Values{"query": {query}, "start": {seconds(end.Add(-span))}, "end": {seconds(end)}, "step": {"60"}}
 		endpoint = "query_range"
 	}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server+"/api/v1/"+endpoint+"?"+parameters.Encode(), http.NoBody)
+	made := &answer{}
+	header := get(t, server+"/api/v1/"+endpoint+"?"+parameters.Encode(), made)
+	made.tier, made.reason = header.Get("X-Tier"), header.Get("X-Tier-Reason")
+	return made
+}
+
+// health returns what a gateway says of its tiers.
+func (*world) health(t *testing.T, gateway string) (health resolve.Health) {
+	t.Helper()
+	get(t, gateway+"/api/v1/datasources/health", &health)
+	return health
+}
+
+// get decodes what a server returns, and returns the header.
+func get(t *testing.T, address string, made any) http.Header {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, http.NoBody)
 	require.NoError(t, err)
 	response, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
 	defer func() { _ = response.Body.Close() }()
-	made := &answer{tier: response.Header.Get("X-Tier"), reason: response.Header.Get("X-Tier-Reason")}
 	require.NoError(t, json.NewDecoder(response.Body).Decode(made))
-	return made
+	return response.Header
 }
 
 func seconds(at time.Time) string { return strconv.FormatInt(at.Unix(), 10) }
