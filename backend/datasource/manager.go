@@ -101,7 +101,7 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	}
 	var err error
 	if c.Resolver, err = resolve.New(resolve.Options{
-		Config: config, Logger: logger, Meters: c.Metrics.Tiers, Reloads: c.Metrics.Reloads, Network: c.Network,
+		Config: config, Logger: logger, Meters: c.Metrics.Tiers, OnRequest: c.Metrics.Probed, Reloads: c.Metrics.Reloads, Network: c.Network,
 	}); err != nil {
 		return nil, err
 	}

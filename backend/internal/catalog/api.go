@@ -22,18 +22,37 @@ import (
 
 // apiClient calls the endpoints of the Prometheus API that probes need. Its methods return the
 // errors of upstream.Client.Get, and upstream.ErrNotAnAnswer for an answer of another form.
-type apiClient struct{ *upstream.Client }
+type apiClient struct {
+	*upstream.Client
+	observe func(kind RequestKind, took time.Duration, err error) // nil for none
+	kind    RequestKind
+}
+
+// as returns the client for requests of another kind.
+func (c apiClient) as(kind RequestKind) apiClient {
+	c.kind = kind
+	return c
+}
 
 // ask calls an endpoint, and decodes the data of the answer.
 func ask[T any](ctx context.Context, c apiClient, path string, parameters url.Values) (decoded T, err error) {
-	data, err := c.Get(ctx, path, parameters)
-	if err != nil {
-		return decoded, err
+	decoded, _, err = askWithWarnings[T](ctx, c, path, parameters)
+	return decoded, err
+}
+
+// askWithWarnings is ask that returns the warnings of the answer, too.
+func askWithWarnings[T any](ctx context.Context, c apiClient, path string, parameters url.Values) (decoded T, warnings []string, err error) {
+	began := time.Now()
+	data, warnings, err := c.Get(ctx, path, parameters)
+	if err == nil {
+		if invalid := json.Unmarshal(data, &decoded); invalid != nil {
+			err = errors.Join(upstream.ErrNotAnAnswer, invalid)
+		}
 	}
-	if err := json.Unmarshal(data, &decoded); err != nil {
-		return decoded, errors.Join(upstream.ErrNotAnAnswer, err)
+	if c.observe != nil {
+		c.observe(c.kind, time.Since(began), err)
 	}
-	return decoded, nil
+	return decoded, warnings, err
 }
 
 // warm opens connections in advance, because the panels of a dashboard send their queries at
@@ -96,27 +115,15 @@ func (c apiClient) samples(ctx context.Context, path string, parameters url.Valu
 	return answer.Result[0].Values, nil
 }
 
-// labelValues returns the values of a label since a time. Without matchers, it returns those of
-// all series. The zero time means from the beginning.
-func (c apiClient) labelValues(ctx context.Context, name string, matchers []string, since time.Time) ([]string, error) {
-	parameters := url.Values{}
-	if !since.IsZero() {
-		parameters.Set("start", promapi.FormatTime(since))
-	}
-	if len(matchers) > 0 {
-		parameters["match[]"] = matchers
-	}
-	return ask[[]string](ctx, c, "/api/v1/label/"+url.PathEscape(name)+"/values", parameters)
+// labelValues returns at most limit values of a label since a time. The zero time means from the
+// beginning.
+func (c apiClient) labelValues(ctx context.Context, name string, since time.Time, limit int) ([]string, error) {
+	return ask[[]string](ctx, c, "/api/v1/label/"+url.PathEscape(name)+"/values", url.Values{"start": {startOf(since)}, "limit": {strconv.Itoa(limit)}})
 }
 
-// metricNames returns the metric names of the matching series since a time. It returns
-// errTooManyNames if there are more than maxNames.
-func (c apiClient) metricNames(ctx context.Context, matchers []string, since time.Time) ([]string, error) {
-	names, err := c.labelValues(ctx, "__name__", matchers, since)
-	if errors.Is(err, upstream.ErrTooLarge) || len(names) > mostNames {
-		return nil, errTooManyNames
-	}
-	return names, err
+// series returns at most limit matching series since a time.
+func (c apiClient) series(ctx context.Context, selector string, since time.Time, limit int) ([]map[string]string, error) {
+	return ask[[]map[string]string](ctx, c, "/api/v1/series", url.Values{"match[]": {selector}, "start": {startOf(since)}, "limit": {strconv.Itoa(limit)}})
 }
 
 // sampleInterval returns the longest time between two samples of the given series, or zero if
@@ -259,7 +266,7 @@ func (c apiClient) stores(ctx context.Context) ([]Store, error) {
 		LastError any                 `json:"lastError"`
 		LabelSets []map[string]string `json:"labelSets"`
 		MaxTime   int64               `json:"maxTime"`
-	}](ctx, c, "/api/v1/stores", nil)
+	}](ctx, c.as(RequestStores), "/api/v1/stores", nil)
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,7 @@ type canary struct {
 type labelMapping struct {
 	injected map[string]string // that cold has in addition
 	removed  []string          // replica labels, which cold may have or not
+	distinct map[string]string // that all of hot's series have in cold
 	// ambiguous is set if series of other sources have no label that tells them from hot's.
 	ambiguous bool
 }
@@ -40,7 +41,8 @@ func mappingOf(snapshot *Snapshot) labelMapping {
 	evidence := snapshot.Evidence
 	return labelMapping{
 		injected: evidence.InjectedLabels, removed: snapshot.ReplicaLabels,
-		ambiguous: evidence.SourcesKnown && !evidence.OnlySource() && len(evidence.InjectedLabels) == 0,
+		distinct:  evidence.Distinct,
+		ambiguous: evidence.SourcesKnown && !evidence.OnlySource() && len(evidence.Distinct) == 0,
 	}
 }
 
@@ -68,11 +70,9 @@ func (m labelMapping) ofCold(series map[string]string) canary {
 
 // inCold returns the selector of hot's series of a metric in cold.
 func (m labelMapping) inCold(metric string) string {
-	set := maps.Clone(m.injected)
-	if set == nil {
-		set = map[string]string{}
-	}
-	set[model.MetricNameLabel] = metric
+	set := map[string]string{model.MetricNameLabel: metric}
+	maps.Copy(set, m.injected)
+	maps.Copy(set, m.distinct)
 	return promql.FormatLabels(set)
 }
 
@@ -109,7 +109,7 @@ func (m *measurer) chooseCanaries(ctx context.Context, metric string, since, unt
 
 // longLived returns some series that a selector matches at the beginning and at the end of a
 // time range. It adds series of the end and of the beginning if there are too few.
-func (q *sampleQuestions) longLived(ctx context.Context, selector string, since, until int64) ([]map[string]string, error) {
+func (q sampleQuestions) longLived(ctx context.Context, selector string, since, until int64) ([]map[string]string, error) {
 	window := min(canaryWindow.Milliseconds(), until-since)
 	now, err := q.series(ctx, selector, until-window, until, canaryCandidates)
 	if err != nil {
@@ -141,7 +141,7 @@ func (q *sampleQuestions) longLived(ctx context.Context, selector string, since,
 
 // measurer measures what both tiers have of a metric.
 type measurer struct {
-	hot, cold *sampleQuestions
+	hot, cold sampleQuestions
 	mapping   labelMapping
 	// least is how many samples in a row have to be missing. Deduplication drops some.
 	least int

@@ -37,7 +37,7 @@ var errUnavailable = errors.New("one of the tiers is unavailable")
 type Options struct {
 	// Hot and Cold are the tiers.
 	Hot, Cold *Tier
-	// LearnInterval is the interval in which the catalog learns names, sources and defaults.
+	// LearnInterval is the interval in which the catalog learns sources and defaults.
 	LearnInterval time.Duration
 	// Complete is set if the operator declares that hot is complete.
 	Complete bool
@@ -69,10 +69,9 @@ type sharedCatalog struct {
 	// is when they were last searched. Only Run uses them.
 	endCanaries       []canary
 	endCanariesChosen time.Time
-	// names belong to the snapshot, and learning to the next one. Only Run uses them.
-	names, learning catalogNames
-	empty           *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query
-	presences       *presences                        // what both tiers have of the metrics in use
+	usage             usage
+	empty             *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query
+	comparisons       *comparisons                      // what both tiers have of the metrics in use
 }
 
 // Snapshot is an immutable state of the catalog.
@@ -94,7 +93,7 @@ type Snapshot struct {
 // New returns an empty catalog: see Run.
 func New(options Options) *Catalog {
 	c := &Catalog{hot: options.Hot, cold: options.Cold}
-	c.sharedCatalog = &sharedCatalog{options: options, latch: make(latch), presences: newPresences()}
+	c.sharedCatalog = &sharedCatalog{options: options, latch: make(latch), comparisons: newComparisons()}
 	// It fails only for a size below one. An expirable LRU would leave a goroutine behind.
 	c.empty, _ = lru.New[promql.Key, time.Time](emptiesRemembered)
 	c.learned.Store(&Snapshot{Error: "nothing is learned yet"})
@@ -136,15 +135,6 @@ func (c *Catalog) WasEmpty(query promql.Key) bool {
 	return ok && time.Since(since) < emptyFor
 }
 
-// catalogNames are the metric names that a catalog holds.
-type catalogNames struct{ hot, others *cachedNames }
-
-func (n *catalogNames) release() {
-	n.hot.release()
-	n.others.release()
-	*n = catalogNames{}
-}
-
 // payer returns the budget of the catalog's project, or nil if both tiers are the gateway's own.
 func (c *Catalog) payer() *ProbeBudget {
 	return cmp.Or(c.options.Hot.options.ProbeBudget, c.options.Cold.options.ProbeBudget)
@@ -152,21 +142,19 @@ func (c *Catalog) payer() *ProbeBudget {
 
 // Run learns until ctx ends.
 func (c *Catalog) Run(ctx context.Context) {
-	defer func() { c.names.release() }()
-	var measuring sync.WaitGroup
-	measuring.Go(func() { c.measurePresences(ctx) })
-	defer measuring.Wait()
+	var comparing sync.WaitGroup
+	comparing.Go(func() { c.runComparisons(ctx) })
+	defer comparing.Wait()
 	c.options.Hot.Wait(ctx)
 	c.options.Cold.Wait(ctx)
 	var next time.Time
 	probeLoop(ctx, c.payer(), c.options.Cold.options.ProbeInterval, nil, func() {
 		now := time.Now()
-		if c.learned.Load().Error != "" || !now.Before(next) || c.refreshIncrementally(ctx, now) {
+		if c.learned.Load().Error != "" || !now.Before(next) || c.hasNewSource() {
 			c.learn(ctx)
 			next = now.Add(c.options.LearnInterval)
 		}
 		c.measureColdEnd(ctx, now)
-		c.renewPresences(ctx, now)
 		c.open()
 	})
 }
@@ -185,7 +173,6 @@ func (c *Catalog) learn(ctx context.Context) {
 		err = ctx.Err()
 	}
 	if err != nil {
-		c.learning.release()
 		failed := *c.learned.Load()
 		failed.Error = upstream.Describe(err)
 		if errors.Is(err, errUnavailable) || errors.Is(err, errNoStores) {
@@ -196,8 +183,6 @@ func (c *Catalog) learn(ctx context.Context) {
 	}
 	learned.LearnedAt = time.Now()
 	c.learned.Store(learned)
-	c.names.release()
-	c.names, c.learning = c.learning, catalogNames{}
 	if c.options.OnLearned != nil {
 		c.options.OnLearned()
 	}
@@ -212,30 +197,25 @@ func (c *Catalog) snapshot(ctx context.Context) (*Snapshot, error) {
 	hot, cold := c.options.Hot.api, c.options.Cold.api
 	learned := &Snapshot{}
 	var err error
-	if learned.Hot, err = hot.settings(ctx); err != nil {
+	if learned.Hot, err = hot.as(RequestSettings).settings(ctx); err != nil {
 		return nil, fmt.Errorf("hot: %w", err)
 	}
-	if learned.Cold, err = cold.settings(ctx); err != nil {
+	if learned.Cold, err = cold.as(RequestSettings).settings(ctx); err != nil {
 		return nil, fmt.Errorf("cold: %w", err)
 	}
-	replica := append(slices.Clone(c.options.ReplicaLabels), learned.Cold.ReplicaLabels...)
-	learned.ReplicaLabels = replica
+	learned.ReplicaLabels = append(slices.Clone(c.options.ReplicaLabels), learned.Cold.ReplicaLabels...)
 	known := tier.SeriesEvidence{Declared: c.options.Complete}
 	external := c.options.ExternalLabels
 	if external == nil {
 		external = learned.Hot.ExternalLabels
 	}
 	known.HotLabelsKnown = external != nil
-	known.HotLabels = without(external, replica)
-	if c.learning.hot, err = c.options.Hot.metricNames(ctx, c.payer(), nil, time.Time{}, c.options.LearnInterval/2); err != nil {
-		return nil, fmt.Errorf("hot: %w", err)
-	}
-	known.HotNames = c.learning.hot.set()
-	if err := c.learnSources(ctx, &known, replica); err != nil {
-		return nil, fmt.Errorf("cold: %w", err)
+	known.HotLabels = without(external, learned.ReplicaLabels)
+	if err := c.learnSources(ctx, &known, learned.ReplicaLabels); err != nil {
+		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(known.InjectedLabels)) {
-		values, err := hot.labelValues(ctx, name, nil, time.Time{})
+		values, err := hot.as(RequestSources).labelValues(ctx, name, time.Time{}, 1)
 		if err != nil {
 			return nil, fmt.Errorf("hot: %w", err)
 		}
@@ -247,13 +227,20 @@ func (c *Catalog) snapshot(ctx context.Context) (*Snapshot, error) {
 	case known.Declared:
 	case !known.SourcesKnown:
 		learned.AssumedReason = "cold does not report its sources, so hot is assumed to be complete"
-	case c.options.Hot.names.refused.Load() || c.options.Cold.names.refused.Load():
-		learned.AssumedReason = "a tier has too many metric names, so every query that another source could match goes to cold"
 	case len(known.HotLabels) == 0 && len(known.Sources) > 1:
 		learned.AssumedReason = "hot does not report its external labels and cold has several sources: configure them, or every query that another source could match goes to cold"
 	}
 	learned.Evidence = tier.NewSeriesEvidence(known)
 	return learned, nil
+}
+
+// hasNewSource reports whether cold lists a source that is not in the snapshot.
+func (c *Catalog) hasNewSource() bool {
+	learned := c.learned.Load()
+	known, stores := learned.Evidence, c.options.Cold.Status().Stores
+	return known != nil && !known.Declared && len(stores) > 0 && slices.ContainsFunc(sourcesOf(stores, learned.ReplicaLabels), func(source map[string]string) bool {
+		return !containsSet(known.Sources, source)
+	})
 }
 
 // since returns the time since which other sources matter. A query for older samples goes to

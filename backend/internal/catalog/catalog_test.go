@@ -13,7 +13,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -162,11 +161,11 @@ var (
 	hotTold = answers{
 		{"status/config", `{"yaml":"global: {scrape_interval: 15s, evaluation_interval: 20s, external_labels: {cluster: a, replica: r0, prometheus: p0}}\nstorage: {tsdb: {out_of_order_time_window: 10m}}"}`},
 		{"status/flags", `{"query.lookback-delta":"5m"}`},
-		{"label/__name__/values", `["up","shop"]`}, {"label/cluster/values", `["x"]`}, {"label/", `[]`},
+		{"label/cluster/values", `["x"]`}, {"label/", `[]`},
 	}
 	coldTold = answers{
 		{"status/flags", `{"query.replica-label":"[replica,rule_replica replica]","query.lookback-delta":"4m","query.auto-downsampling":"true","query.instant.default.max_source_resolution":"5m","query.metadata.default-time-range":"1h","query.default-evaluation-interval":"1m"}`},
-		{"label/__name__/values", `["others"]`}, {"/series", `[{"__name__":"up","cluster":"a"}]`}, {"[15m]", `{"resultType":"matrix","result":[{"metric":{},"values":[[1,"1"],[41,"1"]]}]}`},
+		{"/series", `[{"__name__":"up","cluster":"a"}]`}, {"[15m]", `{"resultType":"matrix","result":[{"metric":{},"values":[[1,"1"],[41,"1"]]}]}`},
 	}
 	twoSources = []Store{{LabelSets: []map[string]string{{"cluster": "a", "replica": "r1", "prometheus": "p0"}, {"cluster": "b"}}}}
 )
@@ -193,12 +192,11 @@ func TestCatalog_Learns(t *testing.T) {
 	own := map[string]string{"cluster": "a"}
 	require.Equal(t, []any{true, true, own, own, []string{"cluster"}}, []any{known.HotLabelsKnown, known.SourcesKnown, known.HotLabels, known.InjectedLabels, known.ConflictingLabels})
 	require.Equal(t, []map[string]string{own, {"cluster": "b"}}, known.Sources)
-	require.Equal(t, []tier.NameSet{tier.NewNameSet([]string{"up", "shop"}), tier.NewNameSet([]string{"others"})}, []tier.NameSet{known.HotNames, known.OtherNames})
+	require.Equal(t, own, known.Distinct)
 	require.Equal(t, 40*time.Second, p.coldInterval, "that of cold's own samples")
-	// What others hold matters from an hour before hot's oldest sample on.
-	require.Contains(t, cold.requests("__name__")[0], "start="+promapi.FormatTime(time.UnixMilli(hotOldest).Add(-time.Hour)))
 	require.Contains(t, cold.requests("/series")[0], "up%7Bcluster%3D%22a%22%7D", "hot's series alone")
-	require.Empty(t, hot.requests("start="), "hot is asked for all that it has")
+	require.Contains(t, hot.requests("label/cluster")[0], "limit=1&start=0", "all that hot has, and no more than one value")
+	require.Empty(t, append(hot.requests("__name__"), cold.requests("__name__")...), "no metric is looked for before a query reads it")
 
 	// A tier that fails or is down leaves what was learned.
 	p.learn(t.Context())
@@ -210,7 +208,7 @@ func TestCatalog_Learns(t *testing.T) {
 		require.Same(t, known, p.Snapshot().Evidence)
 	}
 	setStores([]Store{})
-	fail("cold: " + errNoStores.Error())
+	fail(errNoStores.Error())
 	setStores(twoSources)
 	for _, endpoint := range []string{"status/config", "status/flags"} {
 		cold.set(append(answers{{endpoint, ""}}, coldTold...))
@@ -230,13 +228,6 @@ func TestCatalog_Learns(t *testing.T) {
 	p.learn(t.Context())
 	require.Empty(t, p.Snapshot().Error)
 	require.Zero(t, p.coldInterval, "then that of hot is taken")
-
-	// Nothing holds the memory of the names any more.
-	require.False(t, p.payer().memory.Acquire(1<<20), "the names take some of it")
-	p.names.release()
-	p.options.Hot.Close()
-	p.options.Cold.Close()
-	requireFree(t, p.payer(), 1<<20)
 }
 
 func TestSince_NothingCoveredMeansTheBeginning(t *testing.T) {
@@ -253,24 +244,20 @@ func TestLearn_WhatIsAssumedIsSaid(t *testing.T) {
 		hot         answers
 		options     Options
 		stores      []Store
-		memory      int64
 		doubt       string
 		labels      map[string]string
 		labelsKnown bool
 	}{
-		"everything is told":           {hot: hotTold, stores: twoSources, memory: 1 << 20, labels: map[string]string{"cluster": "a", "prometheus": "p0"}, labelsKnown: true},
-		"labels by the operator":       {hot: hotTold, stores: twoSources, memory: 1 << 20, options: Options{ExternalLabels: map[string]string{"cluster": "b"}}, labels: map[string]string{"cluster": "b"}, labelsKnown: true},
-		"the only source":              {hot: noLabels, stores: oneSource, memory: 1 << 20, doubt: "cold does not report its sources", labels: map[string]string{}, labelsKnown: true},
-		"no labels and two sources":    {hot: noLabels, stores: twoSources, memory: 1 << 20, doubt: "hot does not report its external labels", labels: map[string]string{}, labelsKnown: true},
-		"no configuration":             {hot: hotTold[1:], stores: twoSources, memory: 1 << 20, doubt: "hot does not report its external labels"},
-		"labels that are too large":    {hot: withConfig(`{"yaml":"global: {external_labels: {a: ` + strings.Repeat("x", maxLabelBytes) + `}}"}`), stores: twoSources, memory: 1 << 20, doubt: "hot does not report its external labels"},
-		"too many names of hot":        {hot: hotTold, stores: twoSources, memory: 50, doubt: "too many metric names", labels: map[string]string{"cluster": "a", "prometheus": "p0"}, labelsKnown: true},
-		"too many names of cold":       {hot: hotTold, stores: twoSources, memory: 100, doubt: "too many metric names", labels: map[string]string{"cluster": "a", "prometheus": "p0"}, labelsKnown: true},
-		"declared complete by someone": {hot: noLabels, stores: twoSources, memory: 50, options: Options{Complete: true}, labels: map[string]string{}, labelsKnown: true},
+		"everything is told":           {hot: hotTold, stores: twoSources, labels: map[string]string{"cluster": "a", "prometheus": "p0"}, labelsKnown: true},
+		"labels by the operator":       {hot: hotTold, stores: twoSources, options: Options{ExternalLabels: map[string]string{"cluster": "b"}}, labels: map[string]string{"cluster": "b"}, labelsKnown: true},
+		"the only source":              {hot: noLabels, stores: oneSource, doubt: "cold does not report its sources", labels: map[string]string{}, labelsKnown: true},
+		"no labels and two sources":    {hot: noLabels, stores: twoSources, doubt: "hot does not report its external labels", labels: map[string]string{}, labelsKnown: true},
+		"no configuration":             {hot: hotTold[1:], stores: twoSources, doubt: "hot does not report its external labels"},
+		"labels that are too large":    {hot: withConfig(`{"yaml":"global: {external_labels: {a: ` + strings.Repeat("x", maxLabelBytes) + `}}"}`), stores: twoSources, doubt: "hot does not report its external labels"},
+		"declared complete by someone": {hot: noLabels, stores: twoSources, options: Options{Complete: true}, labels: map[string]string{}, labelsKnown: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := pairOf(t, newScripted(t, test.hot), newScripted(t, coldTold), test.options)
-			p.options.Cold.options.ProbeBudget = NewProbeBudget(1, test.memory)
 			p.options.Cold.status.Store(&Status{Available: true, Stores: test.stores})
 			p.learn(t.Context())
 			learned := p.Snapshot()

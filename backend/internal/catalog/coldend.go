@@ -65,12 +65,13 @@ func (c *Catalog) measureColdEnd(ctx context.Context, now time.Time) {
 	}
 	previous := c.newest.Load()
 	earliest := max(previous.newest, now.Add(-wholeHistory).UnixMilli())
-	newest, found, err := c.options.Cold.samples.newest(ctx, timestamps, now, earliest)
+	newest, found, err := c.options.Cold.samples().newest(ctx, timestamps, now, earliest)
 	found = found || (err == nil && previous.newest != 0)
 	if err != nil || !found {
 		return // The last result stays.
 	}
 	c.newest.Store(&coldEnd{newest: newest, measured: now, interval: c.coldInterval})
+	c.options.Cold.end.Store(newest)
 }
 
 // newestOfCanaries returns an expression for the timestamps of cold's newest samples of series
@@ -82,7 +83,7 @@ func (c *Catalog) newestOfCanaries(ctx context.Context, now time.Time) (expressi
 			return "", false
 		}
 		c.endCanariesChosen = now
-		for _, metric := range c.endMetrics() {
+		for _, metric := range c.endMetrics(ctx, now) {
 			canaries, err := c.commonCanaries(ctx, metric, now)
 			if err != nil {
 				return "", false
@@ -105,11 +106,15 @@ const (
 
 // endMetrics returns the names of metrics that cold is likely to have: up, those that queries
 // read, and some of hot's.
-func (c *Catalog) endMetrics() []string {
-	metrics := append([]string{"up"}, c.presences.inBoth(mostEndMetrics/2)...)
-	names := slices.Sorted(maps.Keys(c.learned.Load().Evidence.HotNames))
-	for i := 0; len(metrics) < mostEndMetrics && i < mostEndMetrics; i++ {
-		if at := i * len(names) / mostEndMetrics; at < len(names) && !slices.Contains(metrics, names[at]) {
+func (c *Catalog) endMetrics(ctx context.Context, now time.Time) []string {
+	metrics := append([]string{"up"}, c.comparisons.inBoth(mostEndMetrics/2)...)
+	const candidates = 1000
+	names, err := c.options.Hot.api.labelValues(ctx, model.MetricNameLabel, now.Add(-10*time.Minute), candidates)
+	if err != nil {
+		return metrics
+	}
+	for i := range mostEndMetrics {
+		if at := i * len(names) / mostEndMetrics; at < len(names) && len(metrics) < mostEndMetrics && !slices.Contains(metrics, names[at]) {
 			metrics = append(metrics, names[at])
 		}
 	}
@@ -120,17 +125,17 @@ func (c *Catalog) endMetrics() []string {
 func (c *Catalog) commonCanaries(ctx context.Context, metric string, now time.Time) (canaries []canary, err error) {
 	const window = 5 * time.Minute
 	selector := promql.FormatLabels(map[string]string{model.MetricNameLabel: metric})
-	list, err := c.options.Hot.samples.series(ctx, selector, now.Add(-window).UnixMilli(), now.UnixMilli(), canariesPerTier)
+	list, err := c.options.Hot.api.series(ctx, selector, now.Add(-window), canariesPerTier)
 	if upstream.CannotTell(err) || len(list) == 0 {
 		return nil, nil
 	}
 	mapping := mappingOf(c.learned.Load())
-	for _, labels := range list {
+	for _, labels := range list[:min(len(list), canariesPerTier)] {
 		made, ok := mapping.ofHot(labels)
 		if !ok {
 			continue
 		}
-		inCold, err := c.options.Cold.samples.series(ctx, made.cold, now.Add(-wholeHistory).UnixMilli(), now.UnixMilli(), 1)
+		inCold, err := c.options.Cold.api.series(ctx, made.cold, now.Add(-wholeHistory), 1)
 		if err != nil {
 			return nil, err
 		}

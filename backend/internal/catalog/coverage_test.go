@@ -39,7 +39,7 @@ func boundedClient(t *testing.T, address string, probeBytes int64) *upstream.Cli
 // asking returns what asks a fake tier for what probes need.
 func asking(t *testing.T, address string) apiClient {
 	t.Helper()
-	return apiClient{client(t, address)}
+	return apiClient{Client: client(t, address)}
 }
 
 // sources is what a Prometheus says of its oldest sample; an empty text stands

@@ -34,7 +34,7 @@ func (m *measurer) measure(ctx context.Context, metric string, since, until int6
 	if made.canaries, fromCold, err = m.chooseCanaries(ctx, metric, since, until); err != nil || len(made.canaries) == 0 {
 		return made, err
 	}
-	over := windowsOf(since, until)
+	over := countWindowsOf(since, until)
 	hot, cold, err := m.countBoth(ctx, made.canaries, over)
 	if err != nil || areDisjoint(hot, cold) {
 		// If no series is in both tiers, their labels differ in a way that is not known.
@@ -68,7 +68,7 @@ func (m *measurer) leastOf(count int) int {
 }
 
 // countBoth counts the samples of canaries in both tiers.
-func (m *measurer) countBoth(ctx context.Context, canaries []canary, over windows) (hot, cold [][]int, err error) {
+func (m *measurer) countBoth(ctx context.Context, canaries []canary, over countWindows) (hot, cold [][]int, err error) {
 	var inHot, inCold []string
 	for _, each := range canaries {
 		inHot, inCold = append(inHot, each.hot), append(inCold, each.cold)
@@ -108,7 +108,7 @@ func areDisjoint(hot, cold [][]int) bool {
 type refiner struct {
 	*measurer
 	made    *measurement
-	over    windows
+	over    countWindows
 	name    tier.Name // the tier that lacks something
 	regions []gap     // that were refined
 	found   []gap

@@ -3,153 +3,156 @@ package catalog
 import (
 	"context"
 	"errors"
-	"strings"
-	"sync"
-	"sync/atomic"
+	"net/url"
+	"slices"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/prometheus/common/model"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 const (
-	// mostNames is the maximum number of metric names of one tier. A large cluster has some
-	// thousands.
-	mostNames = 100_000
-	// mostNameSets is the maximum number of sets of names of one tier. A cold tier has one for
-	// each hot tier with other external labels.
-	mostNameSets = 4
-	// nameOverhead is the memory of a name in a set, besides its bytes.
-	nameOverhead = 40
-	// sinceSlack is how much earlier than requested a set may begin.
-	sinceSlack = time.Hour
+	// mostNamesInList is the maximum number of metric names of one tier that patterns are
+	// compared with. A large cluster has some thousands.
+	mostNamesInList = 100_000
+	// nameOverhead is the memory of a name in a list, besides its bytes.
+	nameOverhead = 16
 )
 
-// errTooManyNames is returned for more than mostNames.
-var errTooManyNames = errors.New("there are more names than are held")
-
-// nameCache holds sets of metric names of one tier by selectors. Catalogs with the same tier share
-// them.
-type nameCache struct {
-	asking  chan struct{} // held during a request
-	refused atomic.Bool   // the last set did not fit
-
-	mutex  sync.Mutex
-	closed bool
-	recent *simplelru.LRU[string, *cachedNames]
+// nameList are the metric names of a tier. It is kept while queries use patterns for metric
+// names. The mutex of the index protects it.
+type nameList struct {
+	names   []string // sorted
+	known   bool
+	window  time.Duration // before whole
+	whole   time.Time
+	recent  time.Time
+	used    time.Time
+	bytes   int64
+	refused time.Time     // the last time that there was no room for them, or no such endpoint
+	listing chan struct{} // closed at the end of the request in progress
 }
 
-// cachedNames is a set of metric names. Its memory is released when all holders have released it.
-type cachedNames struct {
-	names   tier.NameSet
-	since   time.Time // the start of the time that they were requested for
-	asked   time.Time // the time of the request
-	bytes   int
-	memory  *admission.BudgetShare
-	holders atomic.Int64
-}
-
-// set returns the names, or nil if they are unknown.
-func (h *cachedNames) set() tier.NameSet {
-	if h == nil {
-		return nil
+// list returns the metric names of the tier since a time in milliseconds since the Unix epoch.
+// They may include older ones. known is false while they are unknown; then listing is closed
+// after the next attempt. It is nil in a pause after failures.
+func (x *nameIndex) list(oldest int64, now time.Time) (names []string, known bool, listing <-chan struct{}) {
+	x.mutex.Lock()
+	defer x.mutex.Unlock()
+	list, window := &x.all, windowOf(oldest, now)
+	list.used = now
+	if list.known && window <= list.window {
+		return list.names, true, nil
 	}
-	return h.names
+	if now.Sub(list.refused) < x.tier.options.LearnInterval {
+		return nil, false, nil
+	}
+	if list.listing == nil {
+		list.window, list.listing = max(list.window, window), make(chan struct{})
+		x.notify()
+	}
+	if x.tier.pacer.isPaused(now) {
+		return nil, false, nil
+	}
+	return nil, false, list.listing
 }
 
-func (h *cachedNames) release() {
-	if h != nil && h.holders.Add(-1) == 0 {
-		h.memory.Release(int64(h.bytes))
+// listNow lists all names if a query waits for that.
+func (x *nameIndex) listNow(ctx context.Context) {
+	x.mutex.Lock()
+	listing, window := x.all.listing, x.all.window
+	x.mutex.Unlock()
+	if listing == nil {
+		return
 	}
+	x.readNames(ctx, window)
+	x.mutex.Lock()
+	defer x.mutex.Unlock()
+	if x.all.listing == listing {
+		x.all.listing = nil
+	}
+	close(listing)
 }
 
-func newNameCache() *nameCache {
-	// It fails only for a size below one.
-	recent, _ := simplelru.NewLRU(mostNameSets, func(_ string, names *cachedNames) { names.release() })
-	return &nameCache{asking: make(chan struct{}, 1), recent: recent}
-}
-
-// metricNames returns the metric names of the matching series since a time, by default of all. It
-// returns nil if there are too many, or if the tier does not report them. A result that is younger
-// than maxAge is used again. The caller releases the result. payer provides the memory.
-func (t *Tier) metricNames(ctx context.Context, payer *ProbeBudget, matchers []string, since time.Time, maxAge time.Duration) (*cachedNames, error) {
-	select {
-	case t.names.asking <- struct{}{}:
-		defer func() { <-t.names.asking }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
+// renewNames lists the names again while queries use patterns, and forgets them after that. In
+// between, it adds the new names of cold.
+func (x *nameIndex) renewNames(ctx context.Context, now time.Time) {
+	x.mutex.Lock()
+	list := x.all
+	if list.known && now.Sub(list.used) > inUse {
+		x.hold(nil)
+		x.all = nameList{listing: list.listing}
+		list.known = false
 	}
-	key := strings.Join(matchers, "\n")
-	now := time.Now()
-	if held := t.names.get(key, since, now.Add(-maxAge)); held != nil {
-		return held, nil
-	}
-	list, err := t.api.metricNames(ctx, matchers, since)
+	x.mutex.Unlock()
 	switch {
-	case errors.Is(err, errTooManyNames):
-		t.names.refused.Store(true)
-		return nil, nil //nolint:nilnil // Not known is nil throughout.
-	case upstream.CannotTell(err):
-		return nil, nil //nolint:nilnil // Not known is nil throughout.
-	case err != nil:
-		return nil, err
+	case !list.known:
+	case now.Sub(list.whole) >= x.tier.options.LearnInterval:
+		x.readNames(ctx, list.window)
+	default:
+		x.readNames(ctx, now.Sub(list.recent)+recentWindow)
 	}
-	return t.names.hold(key, payer, &cachedNames{names: tier.NewNameSet(list), since: since, asked: now}), nil
 }
 
-// get returns a recent set for one more holder, or nil.
-func (s *nameCache) get(key string, since, notBefore time.Time) *cachedNames {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	held, ok := s.recent.Get(key)
-	if !ok || !held.asked.After(notBefore) || held.since.After(since) || since.Sub(held.since) > sinceSlack {
-		return nil
+// readNames reads the names within a window before now.
+func (x *nameIndex) readNames(ctx context.Context, window time.Duration) {
+	began := time.Now()
+	var since time.Time
+	if window != allTime {
+		since = x.tier.newest().Add(-window)
 	}
-	held.holders.Add(1)
-	return held
+	var names []string
+	err := x.tier.pacer.do(ctx, x.tier.options.ProbeBudget, func(ctx context.Context) (err error) {
+		names, err = ask[[]string](ctx, x.tier.api.as(RequestNames), "/api/v1/label/"+model.MetricNameLabel+"/values", url.Values{"start": {startOf(since)}})
+		return err
+	})
+	x.mutex.Lock()
+	defer x.mutex.Unlock()
+	if x.record(err); err != nil {
+		if errors.Is(err, upstream.ErrTooLarge) || upstream.CannotTell(err) {
+			x.hold(nil)
+			x.all.refused = time.Now()
+		}
+		return
+	}
+	x.all.recent = began
+	if isWhole := !x.all.known || window >= x.all.window; isWhole {
+		x.all.whole = began
+		x.hold(slices.Compact(slices.Sorted(slices.Values(names))))
+		return
+	}
+	slices.Sort(names)
+	added := slices.DeleteFunc(names, func(name string) bool {
+		_, isKnown := slices.BinarySearch(x.all.names, name)
+		return isKnown
+	})
+	if len(added) > 0 {
+		x.hold(slices.Compact(slices.Sorted(slices.Values(slices.Concat(x.all.names, added)))))
+	}
 }
 
-// hold adds a set to the cache, and returns it for one holder. It returns nil if there is no memory
-// for it.
-func (s *nameCache) hold(key string, payer *ProbeBudget, held *cachedNames) *cachedNames {
-	for name := range held.names {
-		held.bytes += len(name) + nameOverhead
-	}
-	if payer != nil {
-		held.memory = payer.memory
-	}
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	s.recent.Remove(key)
-	refused := len(held.names) > mostNames || !held.memory.Acquire(int64(held.bytes))
-	if s.refused.Store(refused); refused {
-		return nil
-	}
-	if s.closed {
-		held.holders.Store(1) // The caller alone.
-		return held
-	}
-	held.holders.Store(2) // The caller and s.
-	s.recent.Add(key, held)
-	return held
+// close releases the memory of the names.
+func (x *nameIndex) close() {
+	x.mutex.Lock()
+	defer x.mutex.Unlock()
+	x.hold(nil)
 }
 
-// replace adds a set that has more names than a previous set for the same selectors.
-func (s *nameCache) replace(matchers []string, payer *ProbeBudget, names tier.NameSet, before *cachedNames) *cachedNames {
-	changed := &cachedNames{names: names}
-	if before != nil {
-		changed.since, changed.asked = before.since, before.asked
+// hold replaces the names. Without room for them, they are unknown. The mutex is held.
+func (x *nameIndex) hold(names []string) {
+	memory := x.tier.options.ProbeBudget.memoryShare()
+	memory.Release(x.all.bytes)
+	x.all.names, x.all.bytes, x.all.known = nil, 0, false
+	if names == nil {
+		return
 	}
-	return s.hold(strings.Join(matchers, "\n"), payer, changed)
-}
-
-// close releases all recent sets.
-func (s *nameCache) close() {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	s.closed = true
-	s.recent.Purge()
+	x.all.refused = time.Now()
+	var bytes int64
+	for _, name := range names {
+		bytes += int64(len(name)) + nameOverhead
+	}
+	if len(names) <= mostNamesInList && memory.Acquire(bytes) {
+		x.all.names, x.all.bytes, x.all.known, x.all.refused = names, bytes, true, time.Time{}
+	}
 }

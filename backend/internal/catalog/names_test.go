@@ -29,43 +29,40 @@ func namesTier(t *testing.T, probing *ProbeBudget, probeBytes int64, count *atom
 	}))
 	t.Cleanup(server.Close)
 	client := boundedClient(t, server.URL, probeBytes)
-	return NewTier(TierOptions{Name: tier.Hot, Client: client, ProbeInterval: time.Hour, ProbeBudget: probing})
+	return NewTier(TierOptions{Name: tier.Hot, Client: client, ProbeInterval: time.Hour, LearnInterval: time.Hour, ProbeBudget: probing})
 }
 
-// TestMetricNames_AreBoundedForAProject asks several tiers of a project for
-// their names.
-func TestMetricNames_AreBoundedForAProject(t *testing.T) {
+// listOf returns the names that a tier lists, or false.
+func listOf(t *testing.T, of *Tier) (int, bool) {
+	t.Helper()
+	_, _, listing := of.names.list(0, time.Now())
+	require.NotNil(t, listing)
+	of.names.listNow(t.Context())
+	<-listing
+	names, known, _ := of.names.list(0, time.Now())
+	return len(names), known
+}
+
+func TestList_NamesAreBoundedForAProject(t *testing.T) {
 	var asked atomic.Int64
 	const names = 1000
-	probing := NewProbeBudget(1, names*100) // Enough for one set of them, and not for two.
+	probing := NewProbeBudget(1, names*60) // Enough for one list of them, and not for two.
 	first, second := namesTier(t, probing, 0, &asked, names), namesTier(t, probing, 0, &asked, names)
-	held, err := first.metricNames(t.Context(), probing, nil, time.Time{}, time.Hour)
-	require.NoError(t, err)
-	require.Len(t, held.set(), names)
-	again, err := first.metricNames(t.Context(), probing, nil, time.Time{}, time.Hour)
-	require.NoError(t, err)
-	require.Same(t, held, again, "pairs share what one of them has learned")
+	count, known := listOf(t, first)
+	require.True(t, known)
+	require.Equal(t, names, count)
 	require.EqualValues(t, 1, asked.Load())
-
-	none, err := second.metricNames(t.Context(), probing, nil, time.Time{}, time.Hour)
-	require.NoError(t, err)
-	require.Nil(t, none.set())
-	require.True(t, second.names.refused.Load())
+	_, known = listOf(t, second)
+	require.False(t, known)
+	_, _, listing := second.names.list(0, time.Now())
+	require.Nil(t, listing, "they are not listed again at once")
 
 	first.Close()
-	held.release()
-	none, err = second.metricNames(t.Context(), probing, nil, time.Time{}, time.Hour)
-	require.NoError(t, err)
-	require.Nil(t, none.set(), "one pair still holds the names")
-	again.release()
-	requireFree(t, probing, names*100)
-	held, err = second.metricNames(t.Context(), probing, nil, time.Time{}, time.Hour)
-	require.NoError(t, err)
-	require.Len(t, held.set(), names)
-	require.False(t, second.names.refused.Load())
-	held.release()
+	second.names.all.refused = time.Time{}
+	_, known = listOf(t, second)
+	require.True(t, known)
 	second.Close()
-	requireFree(t, probing, names*100)
+	requireFree(t, probing, names*60)
 }
 
 // requireFree requires that all of the memory for names is free.
@@ -75,18 +72,12 @@ func requireFree(t *testing.T, probing *ProbeBudget, bytes int64) {
 	probing.memory.Release(bytes)
 }
 
-// TestMetricNames_LargeAnswersAreNotRead bounds the answer itself.
-func TestMetricNames_LargeAnswersAreNotRead(t *testing.T) {
+func TestList_LargeAnswersAreNotRead(t *testing.T) {
 	var asked atomic.Int64
-	small := namesTier(t, nil, 10<<10, &asked, 1000)
-	held, err := small.metricNames(t.Context(), nil, nil, time.Time{}, time.Hour)
-	require.NoError(t, err)
-	require.Nil(t, held.set())
-	require.True(t, small.names.refused.Load())
-	many := namesTier(t, nil, 0, &asked, mostNames+1)
-	held, err = many.metricNames(t.Context(), nil, nil, time.Time{}, time.Hour)
-	require.NoError(t, err)
-	require.Nil(t, held.set())
+	_, known := listOf(t, namesTier(t, nil, 10<<10, &asked, 1000))
+	require.False(t, known, "the answer is too large")
+	_, known = listOf(t, namesTier(t, nil, 0, &asked, mostNamesInList+1))
+	require.False(t, known)
 }
 
 // TestStores_LabelSetsAreBoundedInBytes tells other stores in every answer.
@@ -101,11 +92,11 @@ func TestStores_LabelSetsAreBoundedInBytes(t *testing.T) {
 	var stores []Store
 	var notes []tier.Note
 	for range 20 {
-		stores, notes = watch.look(t.Context(), apiClient{client}, time.Now())
+		stores, notes = watch.look(t.Context(), apiClient{Client: client}, time.Now())
 	}
 	require.Nil(t, stores, "it is not known which sources there are")
 	require.Contains(t, notes[0].Public, "too many stores")
 	require.LessOrEqual(t, watch.bytes, 2<<10)
-	stores, _ = watch.look(t.Context(), apiClient{client}, time.Now().Add(3*storeForgottenAfter))
+	stores, _ = watch.look(t.Context(), apiClient{Client: client}, time.Now().Add(3*storeForgottenAfter))
 	require.Len(t, stores, 1, "what has gone for long makes room")
 }

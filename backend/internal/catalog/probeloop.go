@@ -29,24 +29,35 @@ func (p *ProbeBudget) acquire(ctx context.Context) bool {
 	return p.slots.Acquire(ctx, 1) == nil
 }
 
+// memoryShare returns the memory for metric names, or nil for no limit.
+func (p *ProbeBudget) memoryShare() *admission.BudgetShare {
+	if p == nil {
+		return nil
+	}
+	return p.memory
+}
+
 func (p *ProbeBudget) release() {
 	if p != nil {
 		p.slots.Release(1)
 	}
 }
 
-// probeLoop probes now, at every interval and whenever it receives from again, until ctx ends.
+// probeLoop probes now, about every interval and whenever it receives from again, until ctx
+// ends.
 func probeLoop(ctx context.Context, budget *ProbeBudget, interval time.Duration, again <-chan struct{}, probe func()) {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
 	for budget.acquire(ctx) {
+		began := time.Now()
 		probe()
 		budget.release()
+		timer := time.NewTimer(jittered(interval) - time.Since(began))
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return
-		case <-ticker.C:
+		case <-timer.C:
 		case <-again:
+			timer.Stop()
 		}
 	}
 }

@@ -3,72 +3,45 @@ package catalog
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"net/url"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-const (
-	// questionsAtOnce is the maximum number of concurrent questions about samples to one tier.
-	questionsAtOnce = 2
-	// questionTimeout is the timeout of such a question.
-	questionTimeout = 2 * time.Second
-	// restFactor is how many times its duration passes after a question before the next one
-	// that no query waits for: such questions take a tenth of the time at most.
-	restFactor = 10
-	// longestRest bounds that time.
-	longestRest = time.Minute
-)
+// sampleTimeout is the timeout of one request for samples.
+const sampleTimeout = 2 * time.Second
 
 // sampleQuestions asks one tier about its samples, for raw data.
-type sampleQuestions struct {
-	api     apiClient
-	slots   *semaphore.Weighted
-	resting atomic.Int64 // until when, in milliseconds since the Unix epoch
-}
+type sampleQuestions struct{ tier *sharedTier }
 
-func newSampleQuestions(api apiClient) *sampleQuestions {
-	return &sampleQuestions{api: api, slots: semaphore.NewWeighted(questionsAtOnce)}
-}
+// samples returns the questions about the samples of the tier.
+func (t *sharedTier) samples() sampleQuestions { return sampleQuestions{t} }
 
-// rests reports whether questions that no query waits for have to wait.
-func (q *sampleQuestions) rests(now time.Time) bool { return now.UnixMilli() < q.resting.Load() }
-
-// askSamples asks a question. It returns upstream.ErrPartial for an answer with warnings,
-// which may lack something.
-func askSamples[T any](ctx context.Context, q *sampleQuestions, path string, parameters url.Values) (decoded T, err error) {
-	if err := q.slots.Acquire(ctx, 1); err != nil {
-		return decoded, err
-	}
-	defer q.slots.Release(1)
-	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
-	defer cancel()
+// askSamples asks a question. It returns errPartial for an answer with warnings, which may lack
+// something.
+func askSamples[T any](ctx context.Context, q sampleQuestions, path string, parameters url.Values) (decoded T, err error) {
 	parameters.Set("max_source_resolution", "0s")
-	began := time.Now()
-	data, err := q.api.GetWhole(ctx, path, parameters)
-	ended := time.Now()
-	q.resting.Store(ended.Add(min(restFactor*ended.Sub(began), longestRest)).UnixMilli())
-	if err != nil {
-		return decoded, err
-	}
-	if err := json.Unmarshal(data, &decoded); err != nil {
-		return decoded, errors.Join(upstream.ErrNotAnAnswer, err)
-	}
-	return decoded, nil
+	err = q.tier.pacer.do(ctx, q.tier.options.ProbeBudget, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
+		defer cancel()
+		var warnings []string
+		decoded, warnings, err = askWithWarnings[T](ctx, q.tier.api.as(RequestSamples), path, parameters)
+		if err == nil && len(warnings) > 0 {
+			return errPartial
+		}
+		return err
+	})
+	return decoded, err
 }
 
 // series returns the labels of at most limit series that a selector matches in a time range.
-func (q *sampleQuestions) series(ctx context.Context, selector string, start, end int64, limit int) ([]map[string]string, error) {
+func (q sampleQuestions) series(ctx context.Context, selector string, start, end int64, limit int) ([]map[string]string, error) {
 	list, err := askSamples[[]map[string]string](ctx, q, "/api/v1/series", url.Values{
 		"match[]": {selector}, "start": {formatMilliseconds(start)}, "end": {formatMilliseconds(end)}, "limit": {strconv.Itoa(limit)},
 	})
@@ -80,7 +53,7 @@ const canaryLabel = "tierproxy_canary"
 
 // counts returns how many samples the series of each selector have in each window. If a
 // selector matches several series, the largest number counts.
-func (q *sampleQuestions) counts(ctx context.Context, selectors []string, over windows) ([][]int, error) {
+func (q sampleQuestions) counts(ctx context.Context, selectors []string, over countWindows) ([][]int, error) {
 	parts := make([]string, len(selectors))
 	counts := make([][]int, len(selectors))
 	for i, selector := range selectors {
@@ -115,7 +88,7 @@ func (q *sampleQuestions) counts(ctx context.Context, selectors []string, over w
 
 // timestamps returns the timestamps of the samples that a selector matches in a time range,
 // whose start is exclusive, in order.
-func (q *sampleQuestions) timestamps(ctx context.Context, selector string, of gap) ([]int64, error) {
+func (q sampleQuestions) timestamps(ctx context.Context, selector string, of gap) ([]int64, error) {
 	answer, err := askSamples[struct {
 		Result []struct {
 			Values     []countAt `json:"values"`
@@ -138,7 +111,7 @@ func (q *sampleQuestions) timestamps(ctx context.Context, selector string, of ga
 
 // lastBefore returns the timestamp of about the last sample that a selector matches before a
 // time, at most so much earlier, in milliseconds. found is false without such a sample.
-func (q *sampleQuestions) lastBefore(ctx context.Context, selector string, at int64, reach, resolution time.Duration) (last int64, found bool, err error) {
+func (q sampleQuestions) lastBefore(ctx context.Context, selector string, at int64, reach, resolution time.Duration) (last int64, found bool, err error) {
 	answer, err := askSamples[struct {
 		Result []struct {
 			Value countAt `json:"value"`
@@ -156,13 +129,13 @@ func (q *sampleQuestions) lastBefore(ctx context.Context, selector string, at in
 // newest returns the largest value of an expression for timestamps of samples, in milliseconds. If
 // there is none within the lookback, it looks further and further back, until earliest. Then it
 // returns earliest, and found is false.
-func (q *sampleQuestions) newest(ctx context.Context, timestamps string, now time.Time, earliest int64) (newest int64, found bool, err error) {
+func (q sampleQuestions) newest(ctx context.Context, timestamps string, now time.Time, earliest int64) (newest int64, found bool, err error) {
 	for back := time.Duration(0); ; back = max(2*back, 5*time.Minute) {
 		at := now.Add(-back)
 		if back > 0 && at.UnixMilli() < earliest {
 			return earliest, false, nil
 		}
-		seconds, found, err := q.api.vectorValue(ctx, "max("+timestamps+")", at)
+		seconds, found, err := q.tier.api.vectorValue(ctx, "max("+timestamps+")", at)
 		if err != nil || (found && !math.IsNaN(seconds)) {
 			return int64(math.Round(seconds * 1000)), err == nil, err
 		}

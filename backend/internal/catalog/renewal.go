@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// recentWindow is the time that a renewal of all metrics in use reads.
-	recentWindow = 10 * time.Minute
+	// renewalWindow is the time that a renewal of all metrics in use reads.
+	renewalWindow = 10 * time.Minute
 	// mostQueryBytes bounds the query of such a renewal.
 	mostQueryBytes = 4 << 10
 	// mostRenewed is the maximum number of queries in one renewal.
@@ -22,17 +22,23 @@ func isTooLarge(err error) bool { return errors.Is(err, upstream.ErrTooLarge) }
 
 // recentCheck is a metric of a renewal with its canary.
 type recentCheck struct {
-	record *presence
+	record *comparison
 	known  *measurement
 	canary canary
 }
 
-// renewPresences looks whether the metrics in use are still in both tiers as they were, and has
+// renewComparisons looks whether the metrics in use are still in both tiers as they were, and has
 // those measured again that are not, and a part of the others: each once in LearnInterval.
-func (c *Catalog) renewPresences(ctx context.Context, now time.Time) {
-	if c.options.Hot.samples.rests(now) || c.options.Cold.samples.rests(now) {
+func (c *Catalog) renewComparisons(ctx context.Context, now time.Time) {
+	hot, cold := c.options.Hot.pacer, c.options.Cold.pacer
+	if !hot.mayRenew(now) || !cold.mayRenew(now) {
 		return
 	}
+	defer func() {
+		took := time.Since(now)
+		hot.rest(took)
+		cold.rest(took)
+	}()
 	snapshot := c.Snapshot()
 	if snapshot.Evidence == nil || !c.options.Hot.Status().Available || !c.options.Cold.Status().Available || len(c.options.Cold.Status().Notes) > 0 {
 		return
@@ -58,7 +64,7 @@ func (c *Catalog) renewPresences(ctx context.Context, now time.Time) {
 // measurement is due.
 func (c *Catalog) dueChecks(now time.Time) (checks []recentCheck) {
 	end := c.ColdState(now).Newest
-	p := c.presences
+	p := c.comparisons
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	records := p.recent.Values()
@@ -73,7 +79,7 @@ func (c *Catalog) dueChecks(now time.Time) (checks []recentCheck) {
 			p.add(record)
 			continue
 		}
-		if hasMoved(record.known, end) || now.UnixMilli()-record.known.until > (recentWindow/2).Milliseconds() {
+		if hasMoved(record.known, end) || now.UnixMilli()-record.known.until > (renewalWindow/2).Milliseconds() {
 			p.add(record)
 			continue
 		}
@@ -107,7 +113,7 @@ func tailOf(known *measurement) (gap, bool) {
 func (c *Catalog) checkRecent(ctx context.Context, snapshot *Snapshot, checks []recentCheck, now time.Time) error {
 	// The newest samples may not have got into cold yet.
 	until := now.Add(-2*c.ScrapeInterval() - probeSlack)
-	over := windowsOf(until.Add(-recentWindow).UnixMilli(), until.UnixMilli())
+	over := countWindowsOf(until.Add(-renewalWindow).UnixMilli(), until.UnixMilli())
 	var canaries []canary
 	for _, each := range checks {
 		canaries = append(canaries, each.canary)
@@ -117,7 +123,7 @@ func (c *Catalog) checkRecent(ctx context.Context, snapshot *Snapshot, checks []
 	if err != nil {
 		return err
 	}
-	p := c.presences
+	p := c.comparisons
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	for i, each := range checks {
@@ -143,7 +149,7 @@ func (c *Catalog) checkRecent(ctx context.Context, snapshot *Snapshot, checks []
 }
 
 // newRegions returns the windows in which a tier lacks samples, other than in known stretches.
-func newRegions(over windows, counts, others []int, m *measurer, known []gap) (list []gap) {
+func newRegions(over countWindows, counts, others []int, m *measurer, known []gap) (list []gap) {
 	for _, region := range over.lackingWindows(counts, others, m.leastOf) {
 		isKnown := false
 		for _, each := range known {

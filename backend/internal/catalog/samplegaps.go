@@ -9,32 +9,32 @@ import (
 // exclusive, in milliseconds since the Unix epoch.
 type gap struct{ from, to int64 }
 
-// windows are the overlapping windows over which samples are counted: the window i ends at
+// countWindows are the overlapping windows over which samples are counted: the window i ends at
 // first + i*step, and is two steps long. So every time that is shorter than a step lies
 // within a window. All are in milliseconds.
-type windows struct {
+type countWindows struct {
 	first, step int64
 	count       int
 }
 
-// windowsOf returns the windows that cover a time range.
-func windowsOf(since, until int64) windows {
+// countWindowsOf returns the windows that cover a time range.
+func countWindowsOf(since, until int64) countWindows {
 	const (
 		mostWindows = 240
 		shortest    = 2 * time.Minute
 	)
 	count := min(max((until-since)/shortest.Milliseconds(), 2), mostWindows)
 	step := max((until-since)/count, 1)
-	return windows{first: until - (count-2)*step, step: step, count: int(count - 1)}
+	return countWindows{first: until - (count-2)*step, step: step, count: int(count - 1)}
 }
 
 // start and end return the bounds of a window. The start is exclusive.
-func (w windows) start(i int) int64 { return w.end(i) - 2*w.step }
-func (w windows) end(i int) int64   { return w.first + int64(i)*w.step }
+func (w countWindows) start(i int) int64 { return w.end(i) - 2*w.step }
+func (w countWindows) end(i int) int64   { return w.first + int64(i)*w.step }
 
 // lackingWindows returns the times of successive windows in which one tier counts fewer
 // samples of a series than the other one, by at least a number of samples.
-func (w windows) lackingWindows(counts, others []int, least func(others int) int) (list []gap) {
+func (w countWindows) lackingWindows(counts, others []int, least func(others int) int) (list []gap) {
 	for i := range w.count {
 		if others[i]-counts[i] < least(others[i]) {
 			continue

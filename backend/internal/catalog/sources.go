@@ -5,49 +5,92 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
+
+	"github.com/prometheus/common/model"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// learnSources finds the sources of cold, the external labels of hot's series in cold, and the
-// metric names of other sources.
+const (
+	// mostSources is the maximum number of sources of a cold tier that does not list its stores.
+	mostSources = 2000
+	// canaryNames is the maximum number of metrics of hot that are looked for in cold.
+	canaryNames = 8
+	// receiveStore is the kind of a store that takes samples from Prometheus' remote write.
+	receiveStore = "receive"
+)
+
+// learnSources finds the sources of cold, and the labels of hot's series in cold.
 func (c *Catalog) learnSources(ctx context.Context, known *tier.SeriesEvidence, replica []string) error {
 	stores := c.options.Cold.Status().Stores
-	if stores != nil && len(stores) == 0 {
+	switch {
+	case stores == nil:
+		return c.sourcesByValues(ctx, known)
+	case len(stores) == 0:
 		return errNoStores
 	}
-	if len(stores) > 0 {
-		known.SourcesKnown = true
-		known.Sources = sourcesOf(stores, replica)
-		isSource := containsSet(known.Sources, known.HotLabels)
-		switch {
-		case isSource:
-			known.InjectedLabels = known.HotLabels
-		case len(known.HotLabels) == 0 && len(known.Sources) == 1:
-			// Hot has no known external labels: the only source is assumed to be hot.
-			known.InjectedLabels, known.SourcesKnown = known.Sources[0], false
-		}
-	} else if err := c.sourcesByValues(ctx, known); err != nil {
-		return err
+	known.SourcesKnown = true
+	known.Sources = sourcesOf(stores, replica)
+	switch {
+	case containsSet(known.Sources, known.HotLabels):
+		known.InjectedLabels, known.Distinct = known.HotLabels, known.HotLabels
+	case len(known.HotLabels) == 0 && len(known.Sources) == 1:
+		// Hot has no known external labels: the only source is assumed to be hot.
+		known.InjectedLabels, known.SourcesKnown = known.Sources[0], false
+	case len(known.HotLabels) > 0:
+		return c.labelsBySeries(ctx, known, replica)
 	}
-	if len(known.HotLabels) == 0 || !known.SourcesKnown {
-		return nil
-	}
-	var err error
-	c.learning.others, err = c.options.Cold.metricNames(ctx, c.payer(), ofOthers(known.HotLabels), c.since(), c.options.LearnInterval/2)
-	known.OtherNames = c.learning.others.set()
-	return err
+	return nil
 }
 
-// ofOthers returns selectors for the series of all sources except hot: one selector for each of
-// hot's external labels.
-func ofOthers(hotLabels map[string]string) []string {
-	var selectors []string
-	for _, name := range slices.Sorted(maps.Keys(hotLabels)) {
-		selectors = append(selectors, fmt.Sprintf(`{%s!=%q,__name__!=""}`, quoteName(name), hotLabels[name]))
+// labelsBySeries finds the labels of hot's series in a cold tier whose sources do not have hot's
+// external labels, for example in a Thanos Receive. It compares series of hot with those in cold.
+func (c *Catalog) labelsBySeries(ctx context.Context, known *tier.SeriesEvidence, replica []string) error {
+	hot, cold := c.options.Hot.api.as(RequestSources), c.options.Cold.api.as(RequestSources)
+	names, err := hot.labelValues(ctx, model.MetricNameLabel, time.Now().Add(-recentWindow), canaryNames)
+	if err != nil {
+		return fmt.Errorf("hot: %w", err)
 	}
-	return selectors
+	for _, name := range append([]string{"up"}, names...) {
+		canaries, err := hot.series(ctx, promql.FormatLabels(map[string]string{model.MetricNameLabel: name}), time.Now().Add(-recentWindow), 1)
+		if err != nil {
+			return fmt.Errorf("hot: %w", err)
+		}
+		if len(canaries) == 0 {
+			continue
+		}
+		labels := maps.Clone(canaries[0])
+		maps.Copy(labels, known.HotLabels)
+		copies, err := cold.series(ctx, promql.FormatLabels(labels), c.options.Cold.newest().Add(-time.Hour), canaryNames)
+		if err != nil {
+			return fmt.Errorf("cold: %w", err)
+		}
+		var injected []map[string]string
+		for _, found := range copies {
+			maps.DeleteFunc(found, func(name, _ string) bool {
+				_, isHot := canaries[0][name]
+				return isHot || slices.Contains(replica, name)
+			})
+			if !containsSet(injected, found) {
+				injected = append(injected, found)
+			}
+		}
+		switch len(injected) {
+		case 0:
+			continue
+		case 1:
+			known.InjectedLabels, known.Distinct = injected[0], injected[0]
+		default: // Several sources have such a series, and nothing says which one is hot.
+		}
+		return nil
+	}
+	if !slices.ContainsFunc(c.options.Cold.Status().Stores, func(store Store) bool { return store.Kind == receiveStore }) {
+		// None of hot's series is in cold. Then all others differ in an external label.
+		known.Distinct = known.HotLabels
+	}
+	return nil
 }
 
 // sourcesOf returns the distinct external label sets of stores, without replica labels.
@@ -68,47 +111,35 @@ func containsSet(list []map[string]string, set map[string]string) bool {
 }
 
 // sourcesByValues finds the sources of a cold tier that does not list its stores, by the values
-// of hot's external labels in cold.
+// of hot's external labels in cold. If cold does not have hot's values, its sources are unknown.
 func (c *Catalog) sourcesByValues(ctx context.Context, known *tier.SeriesEvidence) error {
 	if len(known.HotLabels) == 0 {
 		return nil
 	}
-	cold := c.options.Cold.api
-	names, err := cold.labelValues(ctx, "__name__", []string{promql.FormatLabels(known.HotLabels)}, c.since())
-	if err != nil || len(names) == 0 {
-		return err // Cold does not have hot's external labels.
-	}
-	known.SourcesKnown = true
-	known.InjectedLabels = known.HotLabels
-	known.Sources = []map[string]string{known.HotLabels}
+	// An empty set stands for sources without these labels. Only evidence of each metric name
+	// rules them out.
+	sources := []map[string]string{known.HotLabels, {}}
 	for _, name := range slices.Sorted(maps.Keys(known.HotLabels)) {
-		values, err := cold.labelValues(ctx, name, nil, c.since())
+		values, err := c.options.Cold.api.as(RequestSources).labelValues(ctx, name, c.since(), mostSources)
 		if err != nil {
-			return err
+			return fmt.Errorf("cold: %w", err)
 		}
-		if len(values) > mostSources {
-			values = values[:mostSources]
-			// An empty set stands for all further sources.
-			known.Sources = append(known.Sources, map[string]string{})
-		}
-		for _, value := range values {
-			if value != known.HotLabels[name] {
-				known.Sources = append(known.Sources, map[string]string{name: value})
+		hasHot := len(values) >= mostSources // Then it may be one of those that were left out.
+		for _, value := range values[:min(len(values), mostSources)] {
+			if value == known.HotLabels[name] {
+				hasHot = true
+			} else {
+				sources = append(sources, map[string]string{name: value})
 			}
 		}
-		unlabelled, err := cold.labelValues(ctx, "__name__", []string{fmt.Sprintf(`{%s="",__name__!=""}`, quoteName(name))}, c.since())
-		if err != nil {
-			return err
-		}
-		if len(unlabelled) > 0 {
-			known.Sources = append(known.Sources, map[string]string{})
+		if !hasHot {
+			return nil
 		}
 	}
+	known.SourcesKnown, known.Sources = true, sources
+	known.InjectedLabels, known.Distinct = known.HotLabels, known.HotLabels
 	return nil
 }
-
-// mostSources is the maximum number of sources of a cold tier that does not list its stores.
-const mostSources = 2000
 
 func without(set map[string]string, names []string) map[string]string {
 	if set == nil {

@@ -28,12 +28,19 @@ type TierOptions struct {
 	// ProbeInterval is the time between two probes. It is also the timeout of a probe, which
 	// is at least two seconds.
 	ProbeInterval time.Duration
+	// LearnInterval is the time after which evidence of metric names is gathered again.
+	LearnInterval time.Duration
 	// Replica is the name of one server behind a Service, or empty. See Identity.
 	Replica string
 	// Calls admits the calls of queries, but not probes; nil admits all.
 	Calls *admission.Controller
 	// ProbeBudget limits probes; nil for no limit.
 	ProbeBudget *ProbeBudget
+	// Pacer bounds the requests for evidence, together with other tiers on the same server; nil
+	// for one of the tier's own.
+	Pacer *Pacer
+	// OnRequest, if not nil, is called at the end of each request of tierproxy's own.
+	OnRequest func(kind RequestKind, took time.Duration, err error)
 	// Warm is the number of connections to open when the tier becomes available.
 	Warm int
 	// OnProbe, if not nil, is called with the result of each probe, before Wait returns.
@@ -99,9 +106,9 @@ type sharedTier struct {
 	latch
 	options TierOptions
 	base    *Tier // the view that Run belongs to
-	names   *nameCache
+	names   *nameIndex
+	pacer   *Pacer
 	api     apiClient
-	samples *sampleQuestions
 	calls   *admission.Controller
 	mutex   sync.Mutex // held while a new status follows from the previous one
 	// Only Run uses gaps and stores.
@@ -112,16 +119,22 @@ type sharedTier struct {
 	stability atomic.Pointer[storeStability] // of cold; nil while it is not stable
 	probed    atomic.Pointer[chan struct{}]
 	again     chan struct{} // requests a probe
+	// end is the timestamp of the newest sample in milliseconds if the tier lags, or zero.
+	end atomic.Int64
 }
 
 // NewTier returns a tier without any probe: see Run.
 func NewTier(options TierOptions) *Tier {
 	t := &Tier{settings: options.TierSettings}
 	t.sharedTier = &sharedTier{
-		base: t, names: newNameCache(), samples: newSampleQuestions(apiClient{options.Client}),
-		options: options, api: apiClient{options.Client}, calls: cmp.Or(options.Calls, admission.NewController(admission.Limits{}, nil)),
+		base: t, pacer: options.Pacer,
+		options: options, api: apiClient{Client: options.Client, observe: options.OnRequest, kind: RequestProbe}, calls: cmp.Or(options.Calls, admission.NewController(admission.Limits{}, nil)),
 		latch: make(latch), again: make(chan struct{}, 1),
 	}
+	if t.pacer == nil {
+		t.pacer = NewPacer()
+	}
+	t.names = newNameIndex(t.sharedTier)
 	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: "not probed yet"})
 	probed := make(chan struct{})
 	t.probed.Store(&probed)
@@ -265,8 +278,20 @@ func (t *Tier) ReportFailure(err error) {
 	}
 }
 
-// Run probes the tier until ctx ends.
+// newest returns the end of the tier's data, as far as it is known, or now.
+func (t *sharedTier) newest() time.Time {
+	now := time.Now()
+	if end := t.end.Load(); end != 0 && end < now.UnixMilli() {
+		return time.UnixMilli(end)
+	}
+	return now
+}
+
+// Run probes the tier, and looks for the metric names that queries read, until ctx ends.
 func (t *Tier) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() { t.names.run(ctx) })
 	probeLoop(ctx, t.options.ProbeBudget, t.options.ProbeInterval, t.again, func() { t.probe(ctx) })
 }
 

@@ -72,11 +72,11 @@ func (p *Plan) isCached() bool { return p.query.Datasource.Cached && p.engine.op
 // cache; nil if nothing of it may be kept. The key is still missing.
 func (p *Plan) lookup() *lookup {
 	evidence, cold, now := p.replica.Catalog, p.query.Datasource.Cold, p.query.Request.ReceivedAt
-	if !p.isCached() || evidence == nil || len(p.Warnings) > 0 || p.isUnmeasured {
+	if !p.isCached() || evidence == nil || len(p.Warnings) > 0 {
 		return nil
 	}
 	until, isKnown := evidence.ColdCompleteUntil(now)
-	until = min(until, p.measuredUntil)
+	until = min(until, p.comparedUntil)
 	if p.Input.Completeness != tier.Complete {
 		// Others than hot write to cold, too.
 		until = min(until, cold.SourcesEnd(now))

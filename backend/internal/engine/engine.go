@@ -131,6 +131,7 @@ func (e *Engine) Do(ctx context.Context, query Query) (*Response, error) {
 	if query.OnPlanned != nil {
 		query.OnPlanned()
 	}
+	plan.record()
 	if plan.Tier != tier.Both && plan.Cut == nil && !plan.isStepwiseAtCold() {
 		return e.handleOne(ctx, plan.attempt(plan.Decision))
 	}

@@ -45,10 +45,9 @@ type Plan struct {
 	callOptions catalog.CallOptions
 	// added are the labels that the answer of hot lacks.
 	added map[string]string
-	// measuredUntil is up to when it is known what cold lacks, in milliseconds since the
-	// Unix epoch; isUnmeasured is set where that is not known of some metric.
-	measuredUntil int64
-	isUnmeasured  bool
+	// comparedUntil is up to when it is known what cold lacks, in milliseconds since the
+	// Unix epoch.
+	comparedUntil int64
 }
 
 // HotQuery returns the PromQL that hot would be sent.
@@ -120,7 +119,7 @@ var emptySnapshot = &catalog.Snapshot{}
 
 // planOn plans for one of several replicas of hot.
 func (e *Engine) planOn(ctx context.Context, query Query, key promql.Key, replicas []Replica, i int) (*Plan, error) {
-	p := &Plan{engine: e, query: query, key: key, hot: query.Request, cold: query.Request, snapshot: emptySnapshot, measuredUntil: math.MaxInt64}
+	p := &Plan{engine: e, query: query, key: key, hot: query.Request, cold: query.Request, snapshot: emptySnapshot, comparedUntil: math.MaxInt64}
 	if len(replicas) > 0 {
 		p.replica, p.others = replicas[i], slices.Concat(replicas[:i], replicas[i+1:])
 	}
@@ -148,6 +147,17 @@ func (e *Engine) planOn(ctx context.Context, query Query, key promql.Key, replic
 	}
 	p.callOptions = catalog.CallOptions{Caller: query.Caller, DetachOnCancel: query.DetachOnCancel, ConfinedTo: query.ConfinedTo}
 	return p, nil
+}
+
+// record records whether hot takes part, unless the request leaves no choice.
+func (p *Plan) record() {
+	if p.replica.Catalog != nil && p.Rule != 1 && !p.Input.Extent.Nothing && p.Input.OnlyTier == "" {
+		why := string(p.Reason)
+		if p.Reason == tier.ReasonNotInHot {
+			why = p.Input.CompletenessWhy
+		}
+		p.replica.Catalog.Planned(p.Tier, why)
+	}
 }
 
 const unknownToThanos = "a label name with a slash cannot be asked of Thanos: values that only the cold tier has are missing"
@@ -178,10 +188,6 @@ func (p *Plan) waitForProbes(ctx context.Context) {
 	}
 }
 
-// timeToCompare is how long the pattern of a metric name is compared with the
-// names of metrics that are known.
-const timeToCompare = 100 * time.Millisecond
-
 // prepare gathers what the rules need, and what the tiers would be sent.
 func (p *Plan) prepare(ctx context.Context) {
 	request, datasource, evidence := p.query.Request, p.query.Datasource, p.replica.Catalog
@@ -208,18 +214,17 @@ func (p *Plan) prepare(ctx context.Context) {
 	}
 	in.Cold = evidence.ColdState(now)
 	in.ScrapeInterval = max(in.ScrapeInterval, evidence.ScrapeInterval())
-	comparing, cancel := context.WithTimeout(ctx, timeToCompare)
-	completeness, why, isUnderstood := p.snapshot.Evidence.Completeness(comparing, p.key, func() ([]promql.Selector, error) { return selectorsOf(request) })
-	cancel()
+	needed := p.snapshot.Evidence.Requires(p.key, func() ([]promql.Selector, error) { return selectorsOf(request) })
+	completeness, why := evidence.Completeness(ctx, needed, in.Extent.Oldest, in.Extent.Newest)
 	in.Completeness, in.CompletenessWhy = completeness, why.For(in.Detailed)
 	if traits.Routing.Has(promapi.PerServer) {
 		in.Completeness, in.CompletenessWhy = tier.Incomplete, "each tier tells of its own"
 	}
 	in.EmptyBefore = in.Completeness == tier.Assumed && evidence.WasEmpty(p.key)
-	if p.snapshot.Evidence != nil && isUnderstood {
+	if p.snapshot.Evidence != nil && needed.Understood {
 		p.relabel()
 	}
-	p.addPresence(ctx)
+	p.addSampleGaps(ctx)
 	p.cold = p.explicitDefaults()
 }
 

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,10 @@ type told map[string]string
 
 func (answers told) handler() http.HandlerFunc {
 	return func(w http.ResponseWriter, request *http.Request) {
+		if strings.HasSuffix(request.URL.Path, "/series") && strings.Contains(request.URL.Query().Get("match[]"), "!=") {
+			_, _ = fmt.Fprintf(w, `{"status":"success","data":%s}`, answers.ofOthers(request.URL.Query().Get("match[]")))
+			return
+		}
 		asked := request.URL.Path + "?" + request.URL.Query().Get("query") + strings.Join(request.URL.Query()["match[]"], " ")
 		for part, data := range answers {
 			if strings.Contains(asked, part) {
@@ -33,6 +38,16 @@ func (answers told) handler() http.HandlerFunc {
 		}
 		faketier.Probes(w, request)
 	}
+}
+
+// ofOthers returns a series of another source that a selector names, of the names at "others".
+func (answers told) ofOthers(selector string) string {
+	for _, name := range strings.Fields(answers["others"]) {
+		if regexp.MustCompile(`["|]` + name + `["|]`).MatchString(selector) {
+			return fmt.Sprintf(`[{"__name__":%q}]`, name)
+		}
+	}
+	return "[]"
 }
 
 // learnedTiers are two fakes that tell who they are.
@@ -69,7 +84,7 @@ var (
 		"/status/flags": `{"query.replica-label":"[replica]","query.default-evaluation-interval":"1m0s","query.auto-downsampling":"true","query.lookback-delta":"7m"}`,
 		"/stores": `{"sidecar":[{"name":"a","lastError":null,"labelSets":[{"cluster":"lab","replica":"a"},{"cluster":"lab","replica":"b"}],"minTime":0,"maxTime":9223372036854775807}],
 			"store":[{"name":"b","lastError":null,"labelSets":[{"cluster":"other"}],"minTime":0,"maxTime":9223372036854775807}]}`,
-		`/label/__name__/values?{cluster!="lab"`: `["up"]`,
+		"others": "up",
 	}
 )
 
@@ -88,8 +103,6 @@ func TestPlan_FollowsTheCatalog(t *testing.T) {
 	require.Equal(t, map[string]string{"cluster": "lab"}, learned.Evidence.HotLabels, "without the replica label")
 	require.Equal(t, learned.Evidence.HotLabels, learned.Evidence.InjectedLabels)
 	require.Equal(t, []map[string]string{{"cluster": "lab"}, {"cluster": "other"}}, learned.Evidence.Sources)
-	require.Contains(t, learned.Evidence.OtherNames, "up")
-	require.NotContains(t, learned.Evidence.OtherNames, "node_load1")
 	require.Equal(t, []any{30 * time.Second, time.Minute}, []any{learned.Hot.EvaluationInterval, learned.Cold.EvaluationInterval})
 	require.True(t, learned.Cold.AutoDownsampling)
 	require.Empty(t, learned.AssumedReason)
@@ -98,10 +111,9 @@ func TestPlan_FollowsTheCatalog(t *testing.T) {
 	_, both = learnedTiers(t, told{
 		"/status/config": `{"yaml":"global: {external_labels: {cluster: lab}}"}`, "/label/__name__": `["up"]`, "/label/cluster": `[]`,
 	}, told{
-		`/label/__name__/values?{cluster="lab"}`: `["up"]`, `/label/cluster/values`: `["lab","third"]`,
-		`/label/__name__/values?{cluster="",`: `["unlabelled"]`, `/label/__name__/values?{cluster!="lab"`: `["unlabelled","up"]`,
+		`/label/cluster/values`: `["lab","third"]`,
 	})
-	require.Equal(t, []map[string]string{{"cluster": "lab"}, {"cluster": "third"}, {}}, both.Snapshot().Evidence.Sources)
+	require.Equal(t, []map[string]string{{"cluster": "lab"}, {}, {"cluster": "third"}}, both.Snapshot().Evidence.Sources)
 
 	// One that does not have hot's labels cannot tell.
 	_, both = learnedTiers(t, toldByHot, told{"/label/": `[]`})

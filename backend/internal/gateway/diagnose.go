@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -191,7 +192,7 @@ func (d *diagnosis) pair(learned *catalog.Snapshot) {
 		d.add(subject, SeverityWarning, "tierproxy only assumes that hot has every series: "+learned.AssumedReason,
 			"let the gateway read /api/v1/status/config of hot, or set hot.external_labels. If hot has every series, set hot.complete")
 	}
-	others := evidence.Others()
+	others := slices.DeleteFunc(slices.Clone(evidence.Others()), func(source map[string]string) bool { return len(source) == 0 })
 	if !evidence.SourcesKnown || len(others) == 0 {
 		return
 	}

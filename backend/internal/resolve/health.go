@@ -1,7 +1,9 @@
 package resolve
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,7 +47,11 @@ type Health struct {
 	Completeness string `json:"completeness,omitempty"`
 	// LearningError is the error of the latest attempt to compare the tiers, or empty.
 	LearningError string `json:"learning_error,omitempty"`
-	// HotUnused says why the datasource does not use an existing hot tier, or is absent.
+	// EvidenceMissing says for how many metric names that queries read it is unknown whether
+	// another source has them, since when (RFC 3339) and why. Queries that read them go to cold.
+	EvidenceMissing string `json:"evidence_missing,omitempty"`
+	// HotUnused says why the datasource does not use an existing hot tier, or that hot has
+	// answered no query for ten minutes although there were some. Otherwise it is absent.
 	HotUnused string `json:"hot_unused,omitempty"`
 	// Services holds the state of the tiers' Services by tier name. A tier with a URL has
 	// no entry.
@@ -147,6 +153,9 @@ func (r *Resolved) Health(now time.Time, detailed bool) Health {
 			health.LastCheck = state.LastCheck
 		}
 	}
+	if unused := r.hotUnused(now).For(detailed); unused != "" {
+		health.HotUnused, hasProblem = unused, true
+	}
 	switch {
 	case answers && hasProblem:
 		health.Status = StatusDegraded
@@ -157,8 +166,25 @@ func (r *Resolved) Health(now time.Time, detailed bool) Health {
 		health.addLearned(r.Catalog.Snapshot(), detailed, map[tier.Name][]string{
 			tier.Hot: missingTexts(r.Catalog.Lacks(tier.Hot, now)), tier.Cold: missingTexts(r.Catalog.Lacks(tier.Cold, now)),
 		})
+		health.EvidenceMissing = r.Catalog.EvidenceMissing(now)
 	}
 	return health
+}
+
+// hotUnused says that no server of hot has answered a query for ten minutes although there were
+// some, or returns the zero Note.
+func (r *Resolved) hotUnused(now time.Time) (why tier.Note) {
+	for _, replica := range r.Datasource.Hot {
+		if replica.Catalog == nil {
+			continue
+		}
+		unused, isUsed := replica.Catalog.HotUnused(now)
+		if isUsed {
+			return tier.Note{}
+		}
+		why = cmp.Or(why, unused)
+	}
+	return why
 }
 
 // ShownHealth returns the health with the details that callers of the datasource may see.
@@ -200,7 +226,7 @@ func (h *Health) addLearned(learned *catalog.Snapshot, detailed bool, missing ma
 		hot.ExternalLabels = evidence.HotLabels
 	}
 	if evidence.SourcesKnown {
-		cold.Sources = evidence.Sources
+		cold.Sources = slices.DeleteFunc(slices.Clone(evidence.Sources), func(source map[string]string) bool { return len(source) == 0 })
 	}
 	h.Tiers[string(tier.Hot)], h.Tiers[string(tier.Cold)] = hot, cold
 }

@@ -104,8 +104,10 @@ type tierPool struct {
 	now     func() time.Time
 	network *upstream.Network                   // nil except in tests
 	onProbe func(*catalog.Tier, catalog.Status) // for the gateway's own tiers
-	limits  admission.Limits
-	meters  map[tier.Name]*admission.Meters
+	// onRequest, if not nil, is called at the end of each request that the pool makes itself.
+	onRequest func(name tier.Name, kind catalog.RequestKind, took time.Duration, err error)
+	limits    admission.Limits
+	meters    map[tier.Name]*admission.Meters
 	// onDrop is called when a tier is dropped.
 	onDrop func()
 
@@ -140,6 +142,9 @@ type pooledTier struct {
 	// payer is the project whose probe budget the tier uses.
 	payer   string
 	probing *catalog.ProbeBudget
+	// pacer is shared by all tiers on the same server.
+	pacer  *catalog.Pacer
+	server string
 }
 
 func newTierPool(config config.Config) *tierPool {
@@ -213,8 +218,13 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 	}
 	options := catalog.TierOptions{
 		Name: at.name, Replica: at.replica, Client: client, TierSettings: settings,
-		ProbeInterval: time.Duration(p.config.Probe.Interval), Calls: admission.NewController(p.limits, p.meters[at.name]), ProbeBudget: added.probing, Warm: warm,
+		ProbeInterval: time.Duration(p.config.Probe.Interval), LearnInterval: time.Duration(p.config.Probe.LearnInterval),
+		Calls: admission.NewController(p.limits, p.meters[at.name]), ProbeBudget: added.probing, Warm: warm, Pacer: p.pacerOf(client, added.isGateway),
 	}
+	if p.onRequest != nil {
+		options.OnRequest = func(kind catalog.RequestKind, took time.Duration, err error) { p.onRequest(at.name, kind, took, err) }
+	}
+	added.pacer, added.server = options.Pacer, client.Server()
 	ctx, cancel := context.WithCancel(p.context)
 	added.cancel = cancel
 	options.OnProbe = func(status catalog.Status) {

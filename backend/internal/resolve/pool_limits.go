@@ -7,6 +7,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 const (
@@ -113,6 +114,17 @@ func (p *tierPool) leastRecentlyUsed(lastUse func(*pooledTier) (time.Time, bool)
 		}
 	}
 	return at, oldest
+}
+
+// pacerOf returns the pacer of a server. The gateway's own tiers do not share it with others,
+// which may have failures of their own. The mutex is held.
+func (p *tierPool) pacerOf(client *upstream.Client, isGateway bool) *catalog.Pacer {
+	for _, candidate := range p.tiers {
+		if candidate.pacer != nil && candidate.server == client.Server() && candidate.isGateway == isGateway {
+			return candidate.pacer
+		}
+	}
+	return catalog.NewPacer()
 }
 
 // probingOf returns the probe budget of a project. The mutex is held.

@@ -46,6 +46,9 @@ type Options struct {
 	Logger logrus.FieldLogger
 	// Meters count the calls to each tier.
 	Meters map[tier.Name]*admission.Meters
+	// OnRequest, if not nil, is called at the end of each request to a tier that answers no
+	// query, but tells tierproxy something about the tier.
+	OnRequest func(name tier.Name, kind catalog.RequestKind, took time.Duration, err error)
 	// Reloads counts the changed files of credentials.
 	Reloads *upstream.Reloads
 	// Network replaces the network in tests; nil for the real one.
@@ -102,7 +105,7 @@ func New(options Options) (*Resolver, error) {
 		return nil, err
 	}
 	r.pool = newTierPool(options.Config)
-	r.pool.meters, r.pool.network, r.pool.onProbe = options.Meters, options.Network, r.logProbe
+	r.pool.meters, r.pool.network, r.pool.onProbe, r.pool.onRequest = options.Meters, options.Network, r.logProbe, options.OnRequest
 	r.pool.onDrop = func() { r.generation.Add(1) }
 	return r, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -48,6 +49,8 @@ type Metrics struct {
 	Tiers     map[tier.Name]*admission.Meters
 	durations map[promapi.Endpoint]prometheus.Observer
 	headers   map[tier.Name]prometheus.Observer
+	probes    *prometheus.CounterVec
+	probed    *prometheus.HistogramVec
 	answered  map[decision]prometheus.Counter
 }
 
@@ -64,14 +67,14 @@ func (f factory) counters(name, help string, labels ...string) *prometheus.Count
 	return f.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 }
 
-func (f factory) histogram(name, help string, label string) *prometheus.HistogramVec {
+func (f factory) histogram(name, help string, labels ...string) *prometheus.HistogramVec {
 	return f.NewHistogramVec(prometheus.HistogramOpts{
 		Name: name, Help: help,
 		Buckets:                         []float64{0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60},
 		NativeHistogramBucketFactor:     1.1,
 		NativeHistogramMaxBucketNumber:  100,
 		NativeHistogramMinResetDuration: time.Hour,
-	}, []string{label})
+	}, labels)
 }
 
 // New returns the metrics, registered in registerer. All label values exist from the start,
@@ -95,6 +98,7 @@ func New(registerer prometheus.Registerer) *Metrics {
 	m.state = newStateCollector(m.Reloads)
 	registerer.MustRegister(m.state)
 	m.registerCache(f)
+	m.registerProbes(f)
 	duration := f.histogram("tierproxy_query_duration_seconds", "Time from the start of a request to the end of its response, by endpoint.", "endpoint")
 	upstreamDuration := f.histogram("tierproxy_upstream_header_duration_seconds", "Time until a tier sends the response header, including retries.", "tier")
 	for _, outcome := range []string{OutcomeSuccess, OutcomeRejected, OutcomeFailed, OutcomeAborted, OutcomeCanceled} {
@@ -147,6 +151,31 @@ func (f factory) tierMeters() map[tier.Name]*admission.Meters {
 		}
 	}
 	return meters
+}
+
+// registerProbes registers the metrics of tierproxy's own requests to tiers.
+func (m *Metrics) registerProbes(f factory) {
+	m.probes = f.counters("tierproxy_probe_requests_total",
+		"Requests to tiers that answer no query but tell tierproxy something about the tier, by what it wants to know and the outcome.", "tier", "kind", "outcome")
+	m.probed = f.histogram("tierproxy_probe_request_duration_seconds", "Duration of the requests that tierproxy_probe_requests_total counts.", "tier", "kind")
+	for _, name := range tier.Names() {
+		for _, kind := range catalog.RequestKinds() {
+			m.probed.WithLabelValues(string(name), string(kind))
+			for _, outcome := range []string{OutcomeSuccess, OutcomeFailed} {
+				m.probes.WithLabelValues(string(name), string(kind), outcome)
+			}
+		}
+	}
+}
+
+// Probed counts a request to a tier that tells tierproxy something about the tier.
+func (m *Metrics) Probed(name tier.Name, kind catalog.RequestKind, took time.Duration, err error) {
+	outcome := OutcomeSuccess
+	if err != nil {
+		outcome = OutcomeFailed
+	}
+	m.probes.WithLabelValues(string(name), string(kind), outcome).Inc()
+	m.probed.WithLabelValues(string(name), string(kind)).Observe(took.Seconds())
 }
 
 // registerCache registers the metrics that the cache itself counts.

@@ -38,6 +38,7 @@ func newStateCollector(reloads *upstream.Reloads) *stateCollector {
 	}{
 		{"health_status", "Health of the default datasource: 1 for the current status, 0 for the others.", []string{"status"}},
 		{"hot_completeness", "How tierproxy knows that its own hot tier has every series that a query can match: 1 for the current state; all 0 without two tiers.", []string{"state"}},
+		{"hot_unused", "Whether the gateway's own hot tier has answered no query for ten minutes although there were some: 1 or 0.", nil},
 		{"hot_replicas", "Replicas of the gateway's own hot tier by state: available replicas get queries, unavailable ones do not.", []string{"state"}},
 		{"tier_available", "Whether the last probe of the gateway's own tier succeeded: 1 or 0.", []string{"tier"}},
 		{"tier_probe_duration_seconds", "Duration of the last probe of the gateway's own tier.", []string{"tier"}},
@@ -80,6 +81,8 @@ func (c *stateCollector) Collect(metrics chan<- prometheus.Metric) {
 	for _, state := range []string{"learned", "declared", "assumed"} {
 		gauge("hot_completeness", truth(strings.HasPrefix(health.Completeness, state)), state)
 	}
+	_, hasHot := health.Tiers[string(tier.Hot)]
+	gauge("hot_unused", truth(hasHot && health.HotUnused != ""))
 	replicas, available := health.Tiers[string(tier.Hot)].Replicas, 0
 	for _, replica := range replicas {
 		if replica.Available {

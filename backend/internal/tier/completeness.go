@@ -2,7 +2,6 @@ package tier
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -29,18 +28,6 @@ const (
 	Complete
 )
 
-// NameSet is a set of metric names.
-type NameSet map[string]struct{}
-
-// NewNameSet returns the set of the given names.
-func NewNameSet(names []string) NameSet {
-	set := make(NameSet, len(names))
-	for _, name := range names {
-		set[name] = struct{}{}
-	}
-	return set
-}
-
 // SeriesEvidence says which series a hot and a cold tier hold. It never changes, so
 // that decisions can share it.
 type SeriesEvidence struct {
@@ -54,12 +41,12 @@ type SeriesEvidence struct {
 	// meaningless unless SourcesKnown is set: not every cold tier has such an API.
 	Sources      []map[string]string
 	SourcesKnown bool
-	// HotNames are the metric names that hot holds. OtherNames are those that other
-	// sources of cold hold. They are nil where they are not known.
-	HotNames, OtherNames NameSet
-	// InjectedLabels are the external labels that hot's series carry in cold and not
-	// in hot, replica labels left out.
+	// InjectedLabels are the labels that hot's series carry in cold and not in hot,
+	// replica labels left out. Usually, they are hot's external labels.
 	InjectedLabels map[string]string
+	// Distinct are labels that all of hot's series have in cold. Series of other sources
+	// differ in at least one of them. Without any, sources cannot be told apart by name.
+	Distinct map[string]string
 	// ConflictingLabels are those of them that series of hot carry themselves. They
 	// cannot be injected.
 	ConflictingLabels []string
@@ -72,12 +59,6 @@ var serials atomic.Uint64
 
 // onlyHot says that no other source has a series that matches.
 const onlyHot = "only hot has these metrics"
-
-type completeness struct {
-	is         Completeness
-	why        Note
-	understood bool
-}
 
 // NewSeriesEvidence returns evidence that decisions can be based on. Nothing that its
 // argument refers to may change afterwards.
@@ -95,124 +76,188 @@ func (e *SeriesEvidence) OnlySource() bool { return e != nil && e.SourcesKnown &
 // Others returns the external label sets of the sources of cold that are not hot.
 func (e *SeriesEvidence) Others() []map[string]string { return e.others }
 
-// Completeness reports whether hot is complete for every one of the selectors, and
-// why, in words for people. If selectors returns an error, hot is incomplete and
-// understood is false.
-//
-// The result is remembered by key, which identifies the selectors. selectors is only
-// called where it is not. A pattern for names of metrics is compared with the known
-// names until ctx ends. After that, hot counts as incomplete.
-func (e *SeriesEvidence) Completeness(ctx context.Context, key promql.Key, selectors func() ([]promql.Selector, error)) (is Completeness, why Note, understood bool) {
-	if e == nil {
-		result := e.completeness(ctx, selectors)
-		return result.is, result.why, result.understood
-	}
-	result := promql.Remembered(promql.KeyOf("completeness", strconv.FormatUint(e.serial, 16), string(key[:])), func() (completeness, int) {
-		result := e.completeness(ctx, selectors)
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return result, promql.Forget // Its caller has gone.
-		}
-		return result, len(result.why.Detail) + len(result.why.Public)
-	})
-	return result.is, result.why, result.understood
+// Requirement is what has to hold for hot to be complete for a request. It is immutable.
+type Requirement struct {
+	// Understood is set if the selectors could be parsed.
+	Understood bool
+	// Names are metric names that hot must have. Patterns are selectors without a finite list
+	// of metric names: hot must have every name that they match in any tier.
+	Names    []string
+	Patterns []promql.Selector
+	// Elsewhere is set if, in addition, no other source may have any of these names.
+	Elsewhere bool
+
+	is       Completeness // if all of this holds
+	why      Note
+	expanded int // how many of the names, the last ones, patterns match
 }
 
-func (e *SeriesEvidence) completeness(ctx context.Context, selectors func() ([]promql.Selector, error)) completeness {
+// Requires returns what has to hold for hot to be complete for every one of the selectors. A
+// nil SeriesEvidence stands for one that is not known yet.
+//
+// The result is remembered by key, which identifies the selectors. selectors is only
+// called where it is not.
+func (e *SeriesEvidence) Requires(key promql.Key, selectors func() ([]promql.Selector, error)) Requirement {
+	if e == nil {
+		return e.requires(selectors)
+	}
+	return promql.Remembered(promql.KeyOf("completeness", strconv.FormatUint(e.serial, 16), string(key[:])), func() (Requirement, int) {
+		needed := e.requires(selectors)
+		size := len(needed.why.Detail) + len(needed.why.Public)
+		for _, name := range needed.Names {
+			size += len(name)
+		}
+		for _, pattern := range needed.Patterns {
+			for _, matcher := range pattern {
+				size += len(matcher.Name) + len(matcher.Value)
+			}
+		}
+		return needed, size
+	})
+}
+
+func (e *SeriesEvidence) requires(selectors func() ([]promql.Selector, error)) Requirement {
 	list, err := selectors()
 	switch {
 	case err != nil:
 		line, _, _ := strings.Cut(err.Error(), "\n")
-		return completeness{is: Incomplete, why: PublicNote("the query is not understood here: " + line)}
+		return Requirement{why: PublicNote("the query is not understood here: " + line)}
 	case len(list) == 0:
-		return completeness{is: Complete, why: PublicNote("no series is read"), understood: true}
+		return Requirement{Understood: true, is: Complete, why: PublicNote("no series is read")}
 	case e == nil:
-		return completeness{is: Incomplete, why: PublicNote("it is not known yet what the tiers hold"), understood: true}
+		return Requirement{Understood: true, why: PublicNote("it is not known yet what the tiers hold")}
 	case e.Declared:
-		return completeness{is: Complete, why: PublicNote("the operator declares that hot is complete"), understood: true}
+		return Requirement{Understood: true, is: Complete, why: PublicNote("the operator declares that hot is complete")}
 	}
-	result := completeness{is: Complete, understood: true}
+	needed := Requirement{Understood: true, is: Complete, Elsewhere: e.SourcesKnown}
 	for i, selector := range list {
-		is, why := e.ofSelector(ctx, selector)
-		if i == 0 || is < result.is {
-			result.is, result.why = is, why
+		is, why := e.ofSelector(&needed, selector)
+		if i == 0 || is < needed.is {
+			needed.is, needed.why = is, why
 		}
 	}
-	return result
+	if needed.is == Incomplete {
+		return Requirement{Understood: true, why: needed.why}
+	}
+	slices.Sort(needed.Names)
+	needed.Names = slices.Compact(needed.Names)
+	return needed
 }
 
-func (e *SeriesEvidence) ofSelector(ctx context.Context, selector promql.Selector) (Completeness, Note) {
+// ofSelector adds what one selector requires, and returns the completeness if that holds.
+func (e *SeriesEvidence) ofSelector(needed *Requirement, selector promql.Selector) (Completeness, Note) {
 	names, finite := finiteNames(selector)
-	if !e.SourcesKnown {
-		if missing, some := e.missingFrom(names); some {
-			return Incomplete, PublicNote("hot has no metric " + missing)
-		}
+	switch {
+	case !e.SourcesKnown:
+		needed.Names = append(needed.Names, names...)
 		return Assumed, PublicNote("cold cannot tell its sources, so hot is taken to be complete")
-	}
-	if len(e.others) == 0 {
+	case len(e.others) == 0:
 		return Complete, PublicNote("hot is the only source")
-	}
-	if e.pins(selector) {
+	case e.pins(selector):
 		return Complete, Note{Detail: "the selector names hot's own external labels", Public: onlyHot}
-	}
-	if e.HotNames == nil || e.OtherNames == nil {
-		return Incomplete, PublicNote("cold has other sources, and it is not known which metrics they hold")
-	}
-	if !finite {
-		return e.ofPattern(ctx, selector)
-	}
-	if missing, some := e.missingFrom(names); some {
-		return Incomplete, PublicNote("hot has no metric " + missing)
-	}
-	for _, name := range names {
-		if _, elsewhere := e.OtherNames[name]; elsewhere {
-			return Incomplete, PublicNote(fmt.Sprintf("another source than hot has the metric %s too", name))
-		}
+	case len(e.Distinct) == 0:
+		return Incomplete, PublicNote("cold has other sources, and it is not known by which labels its series of hot differ from theirs")
+	case finite:
+		needed.Names = append(needed.Names, names...)
+	case selector.MatchesName(""):
+		return Incomplete, PublicNote("cold has other sources, and the selector names no metric")
+	default:
+		needed.Patterns = append(needed.Patterns, selector)
 	}
 	return Complete, PublicNote(onlyHot)
 }
 
-// missingFrom returns a name that hot does not hold.
-func (e *SeriesEvidence) missingFrom(names []string) (string, bool) {
-	for _, name := range names {
-		if _, there := e.HotNames[name]; !there && e.HotNames != nil {
-			return name, true
-		}
-	}
-	return "", false
+// Presence says whether a tier has series of a metric name.
+type Presence int
+
+const (
+	// Unknown says that it is not known yet.
+	Unknown Presence = iota
+	// Absent says that it has none.
+	Absent
+	// Present says that it has some.
+	Present
+)
+
+// NameEvidence is what is known of one metric name.
+type NameEvidence struct {
+	// Hot says whether hot has it, and Elsewhere whether another source of cold has it.
+	Hot, Elsewhere Presence
 }
 
-// ofPattern decides for a selector whose metric names are not a finite list. It
-// compares the selector with the names that are known now.
-func (e *SeriesEvidence) ofPattern(ctx context.Context, selector promql.Selector) (Completeness, Note) {
-	if selector.MatchesName("") {
-		return Incomplete, PublicNote("cold has other sources, and the selector names no metric")
+// Completeness returns whether hot is complete, by the evidence of each metric name of the
+// requirement, and why, in words for people. isKnown is false if that may change with evidence
+// that is missing.
+func (r Requirement) Completeness(evidence func(name string) NameEvidence) (is Completeness, why Note, isKnown bool) {
+	if r.is == Incomplete {
+		return Incomplete, r.why, true
 	}
-	if name, isElsewhere := e.OtherNames.matching(ctx, selector); isElsewhere {
-		return Incomplete, Note{
-			Detail: fmt.Sprintf("another source than hot has the metric %s", name), Public: "another source than hot has a metric of such a name",
+	var unknown string
+	for i, name := range r.Names {
+		known := evidence(name)
+		// A name that only a pattern matches may be one of others, which not every caller may see.
+		isWritten := i < len(r.Names)-r.expanded
+		switch {
+		case known.Hot == Absent && isWritten:
+			return Incomplete, PublicNote("hot has no metric " + name), true
+		case known.Hot == Absent:
+			return Incomplete, Note{Detail: "hot has no metric " + name, Public: "hot has not every metric of such a name"}, true
+		case r.Elsewhere && known.Elsewhere == Present && isWritten:
+			return Incomplete, PublicNote(fmt.Sprintf("another source than hot has the metric %s too", name)), true
+		case r.Elsewhere && known.Elsewhere == Present:
+			return Incomplete, Note{
+				Detail: fmt.Sprintf("another source than hot has the metric %s too", name), Public: "another source than hot has a metric of such a name",
+			}, true
+		case known.Hot == Unknown || (r.Elsewhere && known.Elsewhere == Unknown):
+			unknown = " " + name
+			if !isWritten {
+				unknown = "s of such names"
+			}
 		}
 	}
-	_, isInHot := e.HotNames.matching(ctx, selector)
 	switch {
-	case ctx.Err() != nil:
-		return Incomplete, PublicNote("cold has other sources, and it takes too long to compare the pattern with the names of their metrics")
-	case isInHot:
-		return Complete, PublicNote("only hot has metrics of such names")
+	case unknown == "":
+		return r.is, r.why, true
+	case !r.Elsewhere:
+		return Assumed, r.why, false
 	}
-	return Incomplete, PublicNote("hot has no metric of such a name")
+	return Incomplete, PublicNote("it is not known yet whether another source has the metric" + unknown), false
 }
 
-// matching returns a name that the selector matches. It gives up when ctx ends.
-func (s NameSet) matching(ctx context.Context, selector promql.Selector) (string, bool) {
-	for name := range s {
-		if ctx.Err() != nil {
-			return "", false
+// Expanded returns the requirement with patterns replaced by the metric names that they match,
+// of those that any tier has. Without any match, or with more than most, hot is incomplete.
+func (r Requirement) Expanded(ctx context.Context, names []string, most int) Requirement {
+	patterns := r.Patterns
+	r.Patterns = nil
+	r.Names = slices.Clone(r.Names)
+	for _, pattern := range patterns {
+		before := len(r.Names)
+		for _, name := range names {
+			if ctx.Err() != nil {
+				return r.refused("cold has other sources, and it takes too long to compare the pattern with the names of their metrics")
+			}
+			if pattern.MatchesName(name) {
+				r.Names = append(r.Names, name)
+				r.expanded++
+			}
 		}
-		if selector.MatchesName(name) {
-			return name, true
+		switch matched := len(r.Names) - before; {
+		case matched == 0:
+			return r.refused("hot has no metric of such a name")
+		case matched > most:
+			return r.refused(fmt.Sprintf("cold has other sources, and a selector matches more than %d metric names", most))
 		}
 	}
-	return "", false
+	return r
+}
+
+// WithoutNames returns the requirement where the metric names of the tiers are not known.
+func (r Requirement) WithoutNames() Requirement {
+	return r.refused("cold has other sources, and the metric names that a selector matches are not known")
+}
+
+func (r Requirement) refused(why string) Requirement {
+	return Requirement{Understood: r.Understood, why: PublicNote(why)}
 }
 
 // pins reports whether the selector names external labels of hot by equality so that

@@ -29,17 +29,42 @@ var lab = map[string]string{"cluster": "lab", "prometheus": "k8s"}
 // known returns evidence of hot and three other sources, changed for a test.
 func known(change func(*SeriesEvidence)) *SeriesEvidence {
 	evidence := SeriesEvidence{
-		HotLabels: lab, HotLabelsKnown: true, InjectedLabels: lab, SourcesKnown: true,
+		HotLabels: lab, HotLabelsKnown: true, InjectedLabels: lab, Distinct: lab, SourcesKnown: true,
 		Sources: []map[string]string{
 			lab, {"cluster": "lab", "prometheus": "users"}, {"cluster": "other", "prometheus": "k8s"}, {"tenant": "x"},
 		},
-		HotNames:   NewNameSet([]string{"up", "node_load1", "node_load5", "both"}),
-		OtherNames: NewNameSet([]string{"up", "both", "shop"}),
 	}
 	if change != nil {
 		change(&evidence)
 	}
 	return NewSeriesEvidence(evidence)
+}
+
+// namesInTiers are the metric names of all tiers.
+var namesInTiers = []string{"both", "late", "node_load1", "node_load5", "shop", "up"}
+
+// evidenceOf is what is known of them. Nobody has asked for late yet.
+func evidenceOf(name string) NameEvidence {
+	switch name {
+	case "up", "both":
+		return NameEvidence{Hot: Present, Elsewhere: Present}
+	case "node_load1", "node_load5":
+		return NameEvidence{Hot: Present, Elsewhere: Absent}
+	case "shop":
+		return NameEvidence{Hot: Absent, Elsewhere: Present}
+	case "late":
+		return NameEvidence{}
+	}
+	return NameEvidence{Hot: Absent, Elsewhere: Absent}
+}
+
+// completenessOf returns the completeness of hot for selectors.
+func completenessOf(t *testing.T, evidence *SeriesEvidence, texts ...string) (Completeness, string) {
+	t.Helper()
+	requirement := evidence.Requires(promql.KeyOf(texts...), func() ([]promql.Selector, error) { return selectorsOf(t, texts...), nil })
+	require.True(t, requirement.Understood)
+	is, why, _ := requirement.Expanded(t.Context(), namesInTiers, 3).Completeness(evidenceOf)
+	return is, why.Detail
 }
 
 func oneSource(k *SeriesEvidence) { k.Sources = k.Sources[:1] }
@@ -61,20 +86,22 @@ func TestCompleteness_OfOneSelector(t *testing.T) {
 		{"a name that hot lacks", nil, `shop`, Incomplete, "hot has no metric shop"},
 		{"a name that no source has", nil, `missing`, Incomplete, "hot has no metric missing"},
 		{"no name", nil, `{job="a"}`, Incomplete, "names no metric"},
-		{"every series", nil, `{__name__!=""}`, Incomplete, "another source than hot has the metric"},
+		{"every series", nil, `{__name__!=""}`, Incomplete, "matches more than 3 metric names"},
+		{"a name that is not known yet", nil, `late`, Incomplete, "not known yet whether another source has the metric late"},
+		{"what is known counts first", nil, `{__name__=~"late|up"}`, Incomplete, "the metric up too"},
 		{"an alternative of names that only hot has", nil, `{__name__=~"node_load1|node_load5"}`, Complete, ""},
 		{"one of the alternative is elsewhere too", nil, `{__name__=~"node_load1|both"}`, Incomplete, "the metric both too"},
 		{"the one that is elsewhere is excluded", nil, `{__name__=~"node_load1|both",__name__!="both"}`, Complete, ""},
 		{"the alternative may be empty", nil, `{__name__=~"node_load1|",job="a"}`, Incomplete, ""},
-		{"a pattern that only hot matches", nil, `{__name__=~"node_.*"}`, Complete, "only hot has metrics of such names"},
-		{"a pattern that others match", nil, `{__name__=~".*o.*"}`, Incomplete, "another source than hot has the metric"},
+		{"a pattern that only hot matches", nil, `{__name__=~"node_.*"}`, Complete, "only hot has these metrics"},
+		{"a pattern that others match", nil, `{__name__=~".*o(p|th)"}`, Incomplete, "another source than hot has the metric"},
 		{"a pattern that no name matches", nil, `{__name__=~"zzz.*"}`, Incomplete, "hot has no metric of such a name"},
 		{"a negative pattern", nil, `{__name__!~"up|both|shop",job="a"}`, Incomplete, "names no metric"},
 		{"all of hot's labels are named", nil, `up{cluster="lab",prometheus="k8s"}`, Complete, "names hot's own external labels"},
 		{"a source that lacks the label may have it on its series", nil, `up{cluster="lab"}`, Incomplete, ""},
 		{"a source that lacks the label may have it, the only other one", func(k *SeriesEvidence) { k.Sources = []map[string]string{lab, {"tenant": "x"}} }, `up{cluster="lab"}`, Incomplete, ""},
 		{"labels that hot does not have pin nothing", nil, `up{a="",b=""}`, Incomplete, "another source than hot has the metric up too"},
-		{"hot has no external labels", func(k *SeriesEvidence) { k.HotLabels = map[string]string{} }, `up`, Incomplete, "another source than hot has the metric up too"},
+		{"hot has no external labels", func(k *SeriesEvidence) { k.HotLabels, k.Distinct = map[string]string{}, nil }, `up`, Incomplete, "not known by which labels"},
 		{"one label does not tell hot from the other source", noTenant, `up{cluster="lab"}`, Incomplete, ""},
 		{"one label rules all others out", func(k *SeriesEvidence) { noTenant(k); k.Sources = append(k.Sources[:1:1], k.Sources[2]) }, `up{cluster="lab"}`, Complete, ""},
 		{"a regular expression pins nothing", noTenant, `up{cluster=~"lab",prometheus=~"k8s"}`, Incomplete, ""},
@@ -84,77 +111,81 @@ func TestCompleteness_OfOneSelector(t *testing.T) {
 		{"cold cannot tell", cannotTell, `up`, Assumed, "cold cannot tell its sources"},
 		{"cold cannot tell, no name", cannotTell, `{job="a"}`, Assumed, ""},
 		{"cold cannot tell, but hot lacks it", cannotTell, `shop`, Incomplete, "hot has no metric shop"},
-		{"cold cannot tell, and neither can hot", func(k *SeriesEvidence) { cannotTell(k); k.HotNames = nil }, `shop`, Assumed, ""},
-		{"names of others are not known", func(k *SeriesEvidence) { k.OtherNames = nil }, `node_load1`, Incomplete, "it is not known which metrics they hold"},
-		{"names of hot are not known", func(k *SeriesEvidence) { k.HotNames = nil }, `node_load1`, Incomplete, "it is not known which metrics they hold"},
+		{"cold cannot tell, and what hot has is not known yet", cannotTell, `late`, Assumed, ""},
 		{"hot's labels are not known, and a source has none", func(k *SeriesEvidence) {
-			k.HotLabelsKnown, k.HotLabels, k.Sources = false, nil, []map[string]string{{}}
-		}, `up`, Incomplete, "another source"},
-		{"hot's labels are not known", func(k *SeriesEvidence) { k.HotLabelsKnown, k.HotLabels, k.OtherNames = false, nil, nil }, `up{cluster="lab",prometheus="k8s"}`, Incomplete, ""},
+			k.HotLabelsKnown, k.HotLabels, k.Distinct, k.Sources = false, nil, nil, []map[string]string{{}}
+		}, `up`, Incomplete, "not known by which labels"},
+		{"hot's labels are not known", func(k *SeriesEvidence) { k.HotLabelsKnown, k.HotLabels, k.Distinct = false, nil, nil }, `up{cluster="lab",prometheus="k8s"}`, Incomplete, ""},
 		{"declared", func(k *SeriesEvidence) { k.Declared = true }, `up`, Complete, "declares"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			evidence := known(test.change)
 			for range 2 { // The second time it is remembered.
-				is, why, understood := evidence.Completeness(t.Context(), promql.KeyOf(test.selector), func() ([]promql.Selector, error) { return selectorsOf(t, test.selector), nil })
-				require.True(t, understood)
+				is, why := completenessOf(t, evidence, test.selector)
 				require.Equal(t, test.expected, is, why)
-				require.Contains(t, why.Detail, test.why)
+				require.Contains(t, why, test.why)
 			}
 		})
 	}
 }
 
 func TestCompleteness_OfAllSelectors(t *testing.T) {
-	of := func(k *SeriesEvidence, texts ...string) (Completeness, string) {
-		is, why, _ := k.Completeness(t.Context(), promql.KeyOf(texts...), func() ([]promql.Selector, error) { return selectorsOf(t, texts...), nil })
-		return is, why.Detail
-	}
 	for _, texts := range [][]string{{`node_load1`, `up`}, {`up`, `node_load1`}, {`node_load5`, `up`, `node_load1`}} {
-		is, why := of(known(nil), texts...)
+		is, why := completenessOf(t, known(nil), texts...)
 		require.Equal(t, Incomplete, is, "every selector counts")
 		require.Contains(t, why, "the metric up too")
 	}
-	is, _ := of(known(nil))
+	is, _ := completenessOf(t, known(nil))
 	require.Equal(t, Complete, is, "nothing is read")
-	is, why := of(nil, "x")
+	is, why := completenessOf(t, nil, "x")
 	require.Equal(t, Incomplete, is)
 	require.Contains(t, why, "not known yet")
-	is, note, understood := known(nil).Completeness(t.Context(), promql.KeyOf("?"), func() ([]promql.Selector, error) { return nil, errors.New("no PromQL\nat all") })
+	unread := known(nil).Requires(promql.KeyOf("?"), func() ([]promql.Selector, error) { return nil, errors.New("no PromQL\nat all") })
+	is, note, _ := unread.Completeness(evidenceOf)
 	require.Equal(t, Incomplete, is)
 	require.Equal(t, "the query is not understood here: no PromQL", note.Public)
-	require.False(t, understood)
+	require.False(t, unread.Understood)
 	require.True(t, known(oneSource).OnlySource())
 	require.False(t, known(cannotTell).OnlySource())
 	require.False(t, known(nil).OnlySource())
 	require.False(t, (*SeriesEvidence)(nil).OnlySource())
 }
 
-// 99,000 names against a pattern that takes some ms for each are more than
-// anyone may ask for.
-func TestSeriesEvidence_ComparingAPatternEndsWithItsContext(t *testing.T) {
+func TestRequires_OnlyWhatDecides(t *testing.T) {
+	of := func(evidence *SeriesEvidence, texts ...string) Requirement {
+		return evidence.Requires(promql.KeyOf(texts...), func() ([]promql.Selector, error) { return selectorsOf(t, texts...), nil })
+	}
+	require.Equal(t, []string{"a", "b"}, of(known(nil), `b{x="y"}`, `a`, `b`).Names)
+	require.True(t, of(known(nil), `a`).Elsewhere)
+	require.False(t, of(known(cannotTell), `a`).Elsewhere, "what others have cannot be known")
+	for name, test := range map[string]struct {
+		evidence *SeriesEvidence
+		texts    []string
+	}{
+		"all of hot's labels are named":    {known(nil), []string{`up{cluster="lab",prometheus="k8s"}`}},
+		"hot is the only source":           {known(oneSource), []string{`up`}},
+		"declared":                         {known(func(k *SeriesEvidence) { k.Declared = true }), []string{`up`}},
+		"another selector names no metric": {known(nil), []string{`up`, `{job="a"}`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Empty(t, of(test.evidence, test.texts...).Names)
+			require.Empty(t, of(test.evidence, test.texts...).Patterns)
+		})
+	}
+}
+
+func TestExpanded_ComparingAPatternEndsWithItsContext(t *testing.T) {
 	names := make([]string, 99_000)
 	for i := range names {
 		names[i] = fmt.Sprintf("a_metric_of_some_length_%d_total", i)
 	}
-	evidence := NewSeriesEvidence(SeriesEvidence{
-		SourcesKnown: true, Sources: []map[string]string{{"cluster": "lab"}, {"cluster": "other"}}, HotLabelsKnown: true, HotLabels: map[string]string{"cluster": "lab"},
-		HotNames: NewNameSet(names), OtherNames: NewNameSet(names[:10]),
-	})
-	selectors := func() ([]promql.Selector, error) { return selectorsOf(t, `{__name__=~"(a?.*){200}[QZ]"}`), nil }
+	requirement := known(nil).Requires(promql.KeyOf("slow"), func() ([]promql.Selector, error) { return selectorsOf(t, `{__name__=~"(a?.*){200}[QZ]"}`), nil })
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	is, why, _ := evidence.Completeness(ctx, promql.KeyOf("slow"), selectors)
+	is, why, _ := requirement.Expanded(ctx, names, 10).Completeness(evidenceOf)
 	require.Equal(t, Incomplete, is)
 	require.Contains(t, why.Detail, "takes too long")
-	is, why, _ = evidence.Completeness(t.Context(), promql.KeyOf("slow"), func() ([]promql.Selector, error) { panic("it is remembered") })
+	is, why, _ = requirement.Expanded(t.Context(), names[:1], 10).Completeness(evidenceOf)
 	require.Equal(t, Incomplete, is)
-	require.Contains(t, why.Detail, "takes too long")
-
-	gone, leave := context.WithCancel(t.Context())
-	leave()
-	_, _, _ = evidence.Completeness(gone, promql.KeyOf("quick"), func() ([]promql.Selector, error) { return selectorsOf(t, `{__name__=~"a_metric_of.*"}`), nil })
-	is, why, _ = evidence.Completeness(t.Context(), promql.KeyOf("quick"), func() ([]promql.Selector, error) { return selectorsOf(t, `{__name__=~"zzz.*"}`), nil })
-	require.Equal(t, Incomplete, is)
-	require.Contains(t, why.Detail, "hot has no metric of such a name", "what ended with its caller is not remembered")
+	require.Contains(t, why.Detail, "hot has no metric of such a name", "the time of a caller is not remembered")
 }

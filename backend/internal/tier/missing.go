@@ -51,7 +51,9 @@ func (m Missing) String() string {
 type period struct{ from, to int64 }
 
 // overlap returns the common part of two periods. It is empty if to is not after from.
-func (p period) overlap(other period) period { return period{max(p.from, other.from), min(p.to, other.to)} }
+func (p period) overlap(other period) period {
+	return period{max(p.from, other.from), min(p.to, other.to)}
+}
 
 func (p period) isEmpty() bool { return p.to <= p.from }
 

@@ -1,9 +1,12 @@
 package tier
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,11 +71,15 @@ var tableRows = []tableRow{
 
 // tableEvidence is the world of the table: two clusters, one of which is hot's.
 var tableEvidence = NewSeriesEvidence(SeriesEvidence{
-	HotLabels: map[string]string{"cluster": "lab"}, HotLabelsKnown: true, InjectedLabels: map[string]string{"cluster": "lab"},
+	HotLabels: map[string]string{"cluster": "lab"}, HotLabelsKnown: true, InjectedLabels: map[string]string{"cluster": "lab"}, Distinct: map[string]string{"cluster": "lab"},
 	Sources: []map[string]string{{"cluster": "lab"}, {"cluster": "other"}}, SourcesKnown: true,
-	HotNames:   NewNameSet([]string{"up", "container_memory_rss", "container_cpu_usage_seconds_total"}),
-	OtherNames: NewNameSet([]string{"up", "shop_orders_total"}),
 })
+
+// tableNames are the metric names of both tiers.
+var tableNames = map[string]NameEvidence{
+	"up": {Hot: Present, Elsewhere: Present}, "container_memory_rss": {Hot: Present, Elsewhere: Absent},
+	"container_cpu_usage_seconds_total": {Hot: Present, Elsewhere: Absent}, "shop_orders_total": {Hot: Absent, Elsewhere: Present},
+}
 
 func (r tableRow) render(t *testing.T) string {
 	t.Helper()
@@ -85,15 +92,19 @@ func (r tableRow) render(t *testing.T) string {
 		in.Extent, err = query.Extent(promql.Evaluation{Start: end.Add(-r.span), End: end, Step: step(r.span)})
 		require.NoError(t, err)
 	}
-	is, why, isUnderstood := tableEvidence.Completeness(t.Context(), promql.KeyOf(r.query), func() ([]promql.Selector, error) {
+	requirement := tableEvidence.Requires(promql.KeyOf(r.query), func() ([]promql.Selector, error) {
 		if query == nil {
 			_, err := promql.Parse(r.query)
 			return nil, err
 		}
 		return query.Selectors(), nil
 	})
+	requirement = requirement.Expanded(t.Context(), slices.Sorted(maps.Keys(tableNames)), 100)
+	is, why, _ := requirement.Completeness(func(name string) NameEvidence {
+		return cmp.Or(tableNames[name], NameEvidence{Hot: Absent, Elsewhere: Absent})
+	})
 	in.Completeness, in.CompletenessWhy = is, why.Detail
-	if isUnderstood {
+	if requirement.Understood {
 		if _, err := query.WithLabels(tableEvidence.InjectedLabels); err != nil {
 			in.Unlabelled = err.Error()
 		}

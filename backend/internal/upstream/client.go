@@ -42,9 +42,6 @@ const (
 // ErrTooLarge is returned for an answer to a probe that exceeds ProbeLimit.
 var ErrTooLarge = errors.New("the answer is larger than the gateway reads")
 
-// ErrPartial is returned for an answer to a probe that may not be whole.
-var ErrPartial = errors.New("the answer has warnings, so it may not be whole")
-
 // ClientOptions are the options of NewClient.
 type ClientOptions struct {
 	// URL is the base URL of the tier, to which /api/v1 is added.
@@ -209,24 +206,11 @@ func (c *Client) target(made Outgoing) (*url.URL, error) {
 	return target, err
 }
 
-// Get calls an endpoint of the tier for a probe, and returns the data of the answer. It returns
+// Get calls an endpoint of the tier for a probe, and returns the data and the warnings of the
+// answer. It returns
 // a *StatusError for a status other than success, and ErrTooLarge for an answer above
 // ProbeLimit.
-func (c *Client) Get(ctx context.Context, path string, parameters url.Values) ([]byte, error) {
-	data, _, err := c.get(ctx, path, parameters)
-	return data, err
-}
-
-// GetWhole is Get for answers that have to be whole. It returns ErrPartial for one with warnings.
-func (c *Client) GetWhole(ctx context.Context, path string, parameters url.Values) ([]byte, error) {
-	data, warnings, err := c.get(ctx, path, parameters)
-	if err == nil && len(warnings) > 0 {
-		return nil, ErrPartial
-	}
-	return data, err
-}
-
-func (c *Client) get(ctx context.Context, path string, parameters url.Values) (data []byte, warnings []string, err error) {
+func (c *Client) Get(ctx context.Context, path string, parameters url.Values) (data []byte, warnings []string, err error) {
 	response, err := c.Send(ctx, Outgoing{
 		Method: http.MethodGet, Path: path, RawQuery: c.tenancy.ofProbe(path, parameters).Encode(),
 		Header: http.Header{"User-Agent": {probeUserAgent}},

@@ -31,7 +31,7 @@ func client(t *testing.T, address string, access *TransportConfig) *Client {
 // of the failure; nothing where there is none.
 func describeProbe(t *testing.T, asked *Client) string {
 	t.Helper()
-	if _, err := asked.Get(t.Context(), "/api/v1/query", url.Values{"query": {"vector(1)"}}); err != nil {
+	if _, _, err := asked.Get(t.Context(), "/api/v1/query", url.Values{"query": {"vector(1)"}}); err != nil {
 		return Describe(err)
 	}
 	return ""
@@ -71,7 +71,7 @@ func TestDescribe_NamesNoAddress(t *testing.T) {
 	refusedURL := "http://" + refused.Addr().String()
 	require.NoError(t, refused.Close())
 	ask := func(ctx context.Context, address string) error {
-		_, err := client(t, address, nil).Get(ctx, "/secret", url.Values{"query": {"secret"}})
+		_, _, err := client(t, address, nil).Get(ctx, "/secret", url.Values{"query": {"secret"}})
 		require.Error(t, err)
 		return err
 	}
@@ -99,7 +99,7 @@ func TestClient_RedirectIsNotFollowed(t *testing.T) {
 	t.Cleanup(elsewhere.Close)
 	server := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
 	t.Cleanup(server.Close)
-	_, err := client(t, server.URL, nil).Get(t.Context(), "/api/v1/query", nil)
+	_, _, err := client(t, server.URL, nil).Get(t.Context(), "/api/v1/query", nil)
 	require.Equal(t, "answered with status 307 (Temporary Redirect)", Describe(err))
 	require.Empty(t, elsewhere.Requests())
 }

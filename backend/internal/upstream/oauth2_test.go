@@ -39,7 +39,7 @@ func TestOAuth2_TokensAndTheirErrors(t *testing.T) {
 
 	// What the server says of a refusal can hold the secret.
 	refuse.Store(true)
-	_, err := made.Get(t.Context(), "/api/v1/query", nil)
+	_, _, err := made.Get(t.Context(), "/api/v1/query", nil)
 	require.Error(t, err)
 	require.Equal(t, FailureCredential, FailureOf(err))
 	require.ErrorContains(t, err, "the OAuth 2 server gave no token: status 401: invalid_client")
@@ -49,7 +49,7 @@ func TestOAuth2_TokensAndTheirErrors(t *testing.T) {
 	// A tier that fails is not taken for a server of tokens.
 	refuse.Store(false)
 	fake.Close()
-	_, err = made.Get(t.Context(), "/api/v1/query", nil)
+	_, _, err = made.Get(t.Context(), "/api/v1/query", nil)
 	require.Equal(t, FailureRefused, FailureOf(err))
 }
 
@@ -79,7 +79,7 @@ func TestOAuth2_SecretDoesNotFollowARedirect(t *testing.T) {
 			}))
 			fake := faketier.New()
 			made := client(t, fake.URL, access(t, TransportOptions{HTTP: httpConfig(t, fmt.Sprintf("oauth2: {client_id: me, %s, token_url: %q}", grant, tokens.URL))}))
-			_, err := made.Get(t.Context(), "/api/v1/query", nil)
+			_, _, err := made.Get(t.Context(), "/api/v1/query", nil)
 			require.Equal(t, FailureCredential, FailureOf(err), "%d: %v", status, err)
 			require.NotContains(t, fmt.Sprintf("%+v", err), "planted-secret")
 			require.Positive(t, asked.Load())

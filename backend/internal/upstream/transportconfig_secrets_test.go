@@ -89,7 +89,7 @@ func TestClient_ProbesCarryTheTenant(t *testing.T) {
 	made := client(t, server.URL, nil)
 	made.tenancy = &Tenancy{Parameter: "namespace", Probe: "monitoring"}
 	for path, expected := range map[string]url.Values{"/api/v1/query": {"a": {"b"}, "namespace": {"monitoring"}}, "/api/v1/labels": {"a": {"b"}}} {
-		_, err := made.Get(t.Context(), path, url.Values{"a": {"b"}})
+		_, _, err := made.Get(t.Context(), path, url.Values{"a": {"b"}})
 		require.NoError(t, err)
 		request := <-seen
 		require.Equal(t, expected, request.URL.Query(), path)

@@ -190,7 +190,7 @@ func TestTransportConfig_CredentialDoesNotFollowARedirect(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		server := httptest.NewServer(http.RedirectHandler(elsewhere.URL+"/api/v1/query?query=up", status))
 		made := client(t, server.URL, access(t, TransportOptions{HTTP: httpConfig(t, "authorization: {credentials: planted}\nfollow_redirects: true")}))
-		_, err := made.Get(t.Context(), "/api/v1/query", nil)
+		_, _, err := made.Get(t.Context(), "/api/v1/query", nil)
 		require.Equal(t, FailureNotPrometheus, FailureOf(err))
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			response, err := made.Do(t.Context(), &promapi.Request{Method: method, Path: "/api/v1/query", Header: http.Header{}})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -18,10 +19,12 @@ const (
 	mostMetrics = 2000
 	// inUseFor is how long a metric is measured again after the last query that reads it.
 	inUseFor = 10 * time.Minute
-	// presenceWait is how long a query waits for the first measurement of the metrics it reads.
-	presenceWait = 500 * time.Millisecond
+	// comparisonWait is how long a query waits for the first comparison of the metrics it reads.
+	comparisonWait = 500 * time.Millisecond
 	// measurersAtOnce is the maximum number of metrics that are measured at once.
 	measurersAtOnce = 4
+	// compareTimeout is the timeout of the comparison of one metric.
+	compareTimeout = 20 * time.Second
 	// failedFor is how long after a failure a metric is not measured again.
 	failedFor = 5 * time.Second
 )
@@ -30,27 +33,28 @@ const (
 // query reads, at most all of hot's coverage.
 var reaches = []time.Duration{time.Hour, 6 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour, 14 * 24 * time.Hour}
 
-// Presence is what both tiers have of some metrics.
-type Presence struct {
-	// Hot and Cold are the stretches that each tier lacks.
+// SampleGaps are the times for which one tier lacks samples that the other one has.
+type SampleGaps struct {
+	// Hot and Cold are what each tier lacks.
 	Hot, Cold []tier.Missing
-	// Unmeasured are the metrics of which that is not known.
-	Unmeasured []string
+	// Unmeasured is a metric of which that is not known, or nil. Its name is empty where the
+	// caller may not see it.
+	Unmeasured *string
 	// Until is the time up to which all metrics are measured, in milliseconds since the Unix
 	// epoch.
 	Until int64
 }
 
-// presences are the metrics of which a catalog knows, or shall know, what both tiers have.
-type presences struct {
+// comparisons are the metrics of which a catalog knows, or shall know, what both tiers have.
+type comparisons struct {
 	mutex   sync.Mutex
-	recent  *simplelru.LRU[string, *presence]
-	pending []*presence
+	recent  *simplelru.LRU[string, *comparison]
+	pending []*comparison
 	wake    chan struct{} // receives when a metric is pending
 }
 
-// presence is one metric. The mutex of presences guards it.
-type presence struct {
+// comparison is one metric. The mutex of comparisons guards it.
+type comparison struct {
 	metric   string
 	used     time.Time     // by a query
 	reach    time.Duration // the longest that was wanted; 0 for all of hot's coverage
@@ -59,10 +63,10 @@ type presence struct {
 	waiting  chan struct{} // closed after the pending measurement; nil if none is pending
 }
 
-func newPresences() *presences {
+func newComparisons() *comparisons {
 	// It fails only for a size below one.
-	recent, _ := simplelru.NewLRU[string, *presence](mostMetrics, nil)
-	return &presences{recent: recent, wake: make(chan struct{}, 1)}
+	recent, _ := simplelru.NewLRU[string, *comparison](mostMetrics, nil)
+	return &comparisons{recent: recent, wake: make(chan struct{}, 1)}
 }
 
 // reachOf returns the reach that contains a time, or zero if none does.
@@ -75,57 +79,72 @@ func reachOf(from int64, now time.Time) time.Duration {
 	return 0
 }
 
-// Presence returns what both tiers have of some metrics that a query reads between two times, in
-// milliseconds since the Unix epoch. It waits a short time, or until ctx ends, for the metrics
-// that are new.
-func (c *Catalog) Presence(ctx context.Context, metrics []string, from, to int64) Presence {
+// SampleGaps returns what each tier lacks of the metrics that selectors read between two times, in
+// milliseconds since the Unix epoch. It waits a short time, or until ctx ends, for metrics that
+// have not been compared before. Names that only a pattern matches are shown if detailed is set.
+func (c *Catalog) SampleGaps(ctx context.Context, selectors []promql.Selector, from, to int64, detailed bool) SampleGaps {
 	now := time.Now()
-	result := Presence{Until: now.UnixMilli()}
-	hot := c.hot.State(now)
+	found := SampleGaps{Until: now.UnixMilli()}
+	hot, evidence := c.hot.State(now), c.Snapshot().Evidence
+	if evidence == nil {
+		return found
+	}
+	ctx, cancel := context.WithTimeout(ctx, comparisonWait)
+	defer cancel()
 	// Nothing from before hot's coverage can be compared.
-	isComparable := c.Snapshot().Evidence != nil && hot.Oldest != tier.NothingCovered && to > hot.Oldest
+	isComparable := hot.Oldest != tier.NothingCovered && to > hot.Oldest
 	from = max(from, hot.Oldest)
+	metrics := c.metricsOf(ctx, selectors, from)
 	if isComparable {
-		c.awaitPresence(ctx, metrics, from, now)
+		c.awaitComparisons(ctx, metrics, from, now)
 	}
 	for _, metric := range metrics {
-		known := c.presences.get(metric)
+		shown := metric.Name
+		if !detailed && !metric.Written {
+			shown = ""
+		}
+		known := c.comparisons.get(metric.Name)
 		switch {
 		case isComparable && !known.contains(from, now, c.staleAfter()):
-			result.Unmeasured = append(result.Unmeasured, metric)
+			found.Unmeasured = &shown
 		case known != nil:
-			result.Until = min(result.Until, known.until)
-			result.Hot = append(result.Hot, missingOf(metric, known.hotLacks)...)
-			result.Cold = append(result.Cold, missingOf(metric, known.coldLacks)...)
+			found.Until = min(found.Until, known.until)
+			found.Hot = append(found.Hot, missingOf(shown, known.hotLacks)...)
+			found.Cold = append(found.Cold, missingOf(shown, known.coldLacks)...)
 		}
 	}
 	end := c.ColdState(now).Newest
-	result.Cold = slices.DeleteFunc(result.Cold, func(missing tier.Missing) bool {
+	found.Cold = slices.DeleteFunc(found.Cold, func(missing tier.Missing) bool {
 		return missing.To == tier.End && missing.From >= end // That cold ends there is known.
 	})
-	return result
+	return found
 }
 
-// awaitPresence has the metrics measured that are not known, and waits for them.
-func (c *Catalog) awaitPresence(ctx context.Context, metrics []string, from int64, now time.Time) {
+// metricsOf returns the metrics of hot that selectors read. Selectors without a matcher for the
+// name add none.
+func (c *Catalog) metricsOf(ctx context.Context, selectors []promql.Selector, from int64) []tier.MetricRead {
+	list := tier.MetricsRead(selectors, func() []string {
+		names, isKnown, listing := c.hot.names.list(from, time.Now())
+		if !isKnown && listing != nil && waitAll(ctx, []<-chan struct{}{listing}) {
+			names, _, _ = c.hot.names.list(from, time.Now())
+		}
+		return names
+	})
+	return slices.DeleteFunc(list, func(metric tier.MetricRead) bool {
+		inHot, _ := c.hot.names.lookup(nameKey{name: metric.Name}, from, false, time.Now())
+		return inHot == tier.Absent // Nothing can be compared.
+	})
+}
+
+// awaitComparisons has the metrics measured that are not known, and waits for them.
+func (c *Catalog) awaitComparisons(ctx context.Context, metrics []tier.MetricRead, from int64, now time.Time) {
 	var pending []<-chan struct{}
 	for _, metric := range metrics {
-		if waiting := c.presences.want(metric, from, now, c.staleAfter()); waiting != nil {
+		if waiting := c.comparisons.want(metric.Name, from, now, c.staleAfter()); waiting != nil {
 			pending = append(pending, waiting)
 		}
 	}
-	if len(pending) == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, presenceWait)
-	defer cancel()
-	for _, waiting := range pending {
-		select {
-		case <-waiting:
-		case <-ctx.Done():
-			return
-		}
-	}
+	waitAll(ctx, pending)
 }
 
 // contains reports whether the measured time contains the time from a timestamp until now, or
@@ -148,12 +167,12 @@ func (c *Catalog) staleAfter() time.Duration {
 
 // want notes that a query reads a metric from a time on. It returns a channel that is closed when
 // the metric is measured, or nil if that is not necessary.
-func (p *presences) want(metric string, from int64, now time.Time, staleAfter time.Duration) <-chan struct{} {
+func (p *comparisons) want(metric string, from int64, now time.Time, staleAfter time.Duration) <-chan struct{} {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	record, ok := p.recent.Get(metric)
 	if !ok {
-		record = &presence{metric: metric, reach: reaches[0]}
+		record = &comparison{metric: metric, reach: reaches[0]}
 		p.recent.Add(metric, record)
 	}
 	record.used = now
@@ -168,7 +187,7 @@ func (p *presences) want(metric string, from int64, now time.Time, staleAfter ti
 }
 
 // add makes a metric pending. The caller holds the mutex.
-func (p *presences) add(record *presence) <-chan struct{} {
+func (p *comparisons) add(record *comparison) <-chan struct{} {
 	if record.waiting == nil {
 		record.waiting = make(chan struct{})
 		p.pending = append(p.pending, record)
@@ -181,7 +200,7 @@ func (p *presences) add(record *presence) <-chan struct{} {
 }
 
 // get returns the last measurement of a metric, or nil.
-func (p *presences) get(metric string) *measurement {
+func (p *comparisons) get(metric string) *measurement {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	if record, ok := p.recent.Peek(metric); ok {
@@ -191,7 +210,7 @@ func (p *presences) get(metric string) *measurement {
 }
 
 // inBoth returns the names of some metrics of which both tiers have samples.
-func (p *presences) inBoth(most int) (metrics []string) {
+func (p *comparisons) inBoth(most int) (metrics []string) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	for _, record := range p.recent.Values() {
@@ -203,7 +222,7 @@ func (p *presences) inBoth(most int) (metrics []string) {
 }
 
 // take returns a pending metric and its reach. ok is false if there is none.
-func (p *presences) take() (record *presence, reach time.Duration, ok bool) {
+func (p *comparisons) take() (record *comparison, reach time.Duration, ok bool) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	if len(p.pending) == 0 {
@@ -214,7 +233,7 @@ func (p *presences) take() (record *presence, reach time.Duration, ok bool) {
 }
 
 // finish stores the measurement of a metric, which is nil after a failure.
-func (p *presences) finish(record *presence, made *measurement) {
+func (p *comparisons) finish(record *comparison, made *measurement) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	if made == nil {
@@ -240,31 +259,35 @@ func olderThan(known *measurement, since int64) (list []gap) {
 	return list
 }
 
-// measurePresences measures pending metrics until ctx ends.
-func (c *Catalog) measurePresences(ctx context.Context) {
+// runComparisons compares pending metrics, and renews those in use, until ctx ends.
+func (c *Catalog) runComparisons(ctx context.Context) {
 	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() {
+		for sleep(ctx, jittered(c.options.Cold.options.ProbeInterval)) {
+			c.renewComparisons(ctx, time.Now())
+		}
+	})
 	for range measurersAtOnce {
 		running.Go(func() {
 			for {
-				record, reach, ok := c.presences.take()
-				if ok {
-					c.presences.finish(record, c.measurePresence(ctx, record.metric, reach))
+				if record, reach, ok := c.comparisons.take(); ok {
+					c.comparisons.finish(record, c.compareMetric(ctx, record.metric, reach))
 					continue
 				}
 				select {
 				case <-ctx.Done():
 					return
-				case <-c.presences.wake:
-					c.presences.rouse()
+				case <-c.comparisons.wake:
+					c.comparisons.rouse()
 				}
 			}
 		})
 	}
-	running.Wait()
 }
 
 // rouse wakes another worker if more metrics are pending.
-func (p *presences) rouse() {
+func (p *comparisons) rouse() {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	if len(p.pending) > 1 {
@@ -275,9 +298,9 @@ func (p *presences) rouse() {
 	}
 }
 
-// measurePresence measures one metric. It returns nil if that fails. A tier that does not tell
+// compareMetric measures one metric. It returns nil if that fails. A tier that does not tell
 // what it has is believed.
-func (c *Catalog) measurePresence(ctx context.Context, metric string, reach time.Duration) *measurement {
+func (c *Catalog) compareMetric(ctx context.Context, metric string, reach time.Duration) *measurement {
 	snapshot, now := c.Snapshot(), time.Now()
 	hot := c.options.Hot.State(now)
 	cold := c.options.Cold.Status()
@@ -288,6 +311,8 @@ func (c *Catalog) measurePresence(ctx context.Context, metric string, reach time
 	if reach > 0 {
 		since = max(since, now.Add(-reach-reach/8).UnixMilli())
 	}
+	ctx, cancel := context.WithTimeout(ctx, compareTimeout)
+	defer cancel()
 	made, err := c.newMeasurer(snapshot).measure(ctx, metric, since, now.UnixMilli())
 	if upstream.CannotTell(err) || isTooLarge(err) {
 		return &measurement{since: since, until: now.UnixMilli(), measured: now.UnixMilli()}
@@ -299,7 +324,7 @@ func (c *Catalog) measurePresence(ctx context.Context, metric string, reach time
 }
 
 func (c *Catalog) newMeasurer(snapshot *Snapshot) *measurer {
-	made := &measurer{hot: c.options.Hot.samples, cold: c.options.Cold.samples, mapping: mappingOf(snapshot), least: leastMissing}
+	made := &measurer{hot: c.options.Hot.samples(), cold: c.options.Cold.samples(), mapping: mappingOf(snapshot), least: leastMissing}
 	if c.ColdDeduplicates() {
 		made.least = leastDeduplicated
 	}
@@ -309,9 +334,9 @@ func (c *Catalog) newMeasurer(snapshot *Snapshot) *measurer {
 // Lacks returns what cold lacks of the metrics that queries have read in the last minutes, the
 // most recent first.
 func (c *Catalog) Lacks(name tier.Name, now time.Time) (missing []tier.Missing) {
-	c.presences.mutex.Lock()
-	defer c.presences.mutex.Unlock()
-	for _, record := range c.presences.recent.Values() {
+	c.comparisons.mutex.Lock()
+	defer c.comparisons.mutex.Unlock()
+	for _, record := range c.comparisons.recent.Values() {
 		if record.known != nil && now.Sub(record.used) < inUseFor {
 			missing = append(missing, missingOf(record.metric, record.known.lacks(name))...)
 		}

@@ -1,0 +1,437 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/prometheus/common/model"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+)
+
+const (
+	// inUse is how long after its last use the evidence of a name is renewed. If a tier does
+	// not answer, evidence of absence counts for the same time.
+	inUse = 10 * time.Minute
+	// presentFor is how long evidence of presence counts, and how long evidence of absence is
+	// renewed by the answers of some of cold's stores only.
+	presentFor = 24 * time.Hour
+	// recentWindow is how far before the last look a renewal begins. Samples get into a tier
+	// faster than that.
+	recentWindow = 5 * time.Minute
+	// namesPerRequest is the maximum number of names in one request, and bytesPerRequest the
+	// size from which on there is only one.
+	namesPerRequest, bytesPerRequest = 100, 2 << 10
+	// mostNames is the maximum number of names whose evidence is held for one tier, and
+	// mostNamesOfProject for a tier of a project.
+	mostNames, mostNamesOfProject = 20_000, 2_000
+	// longestName is the maximum length of such a name in bytes.
+	longestName = 1 << 10
+	// mostLooks is the maximum number of names that wait for a look.
+	mostLooks = 1_000
+)
+
+// windows are the lengths of the times for which evidence of absence is gathered. Queries that
+// read a little more or less share it.
+var windows = []time.Duration{time.Hour, 6 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour, 30 * 24 * time.Hour, 90 * 24 * time.Hour, 400 * 24 * time.Hour}
+
+// allTime is a window that reaches back to the first sample.
+const allTime = time.Duration(1<<63 - 1)
+
+// windowOf returns the shortest window that reaches back to a time in milliseconds.
+func windowOf(oldest int64, now time.Time) time.Duration {
+	for _, window := range windows {
+		if oldest >= now.Add(-window).UnixMilli() {
+			return window
+		}
+	}
+	return allTime
+}
+
+// nameKey is a metric name within a group of series.
+type nameKey struct {
+	group seriesGroup
+	name  string
+}
+
+// nameState is the evidence of one name. The mutex of its index protects it.
+type nameState struct {
+	known, present bool
+	window         time.Duration // before whole, for which absence is known
+	// whole is the last look at the whole window, recent the last one at its end, and certain
+	// the last one at all stores.
+	whole, recent, certain time.Time
+	used, failed           time.Time
+	look                   *look // the one in progress
+}
+
+// presence returns what the evidence says of a window before now.
+func (s *nameState) presence(window time.Duration, now time.Time) tier.Presence {
+	switch {
+	case !s.known:
+	case s.present && now.Sub(s.whole) < presentFor:
+		return tier.Present
+	case !s.present && window <= s.window && now.Sub(s.recent) < inUse:
+		return tier.Absent
+	}
+	return tier.Unknown
+}
+
+// look is one look for a name. done is closed at its end.
+type look struct {
+	nameKey
+	window time.Duration
+	done   chan struct{}
+}
+
+// nameIndex holds evidence of the metric names that queries read: whether a tier has series of
+// them. It looks for a name at its first use, and again while it is in use.
+type nameIndex struct {
+	tier *sharedTier
+	wake chan struct{}
+
+	mutex   sync.Mutex
+	states  *simplelru.LRU[nameKey, *nameState]
+	looks   []*look
+	all     nameList
+	failure string // of the last request, or empty
+	failed  time.Time
+}
+
+func newNameIndex(t *sharedTier) *nameIndex {
+	most := mostNames
+	if t.options.ProbeBudget != nil {
+		most = mostNamesOfProject
+	}
+	states, _ := simplelru.NewLRU[nameKey, *nameState](most, nil) // It fails only for a size below one.
+	return &nameIndex{tier: t, states: states, wake: make(chan struct{}, 1)}
+}
+
+// lookup returns what is known of a name since a time in milliseconds since the Unix epoch. If
+// nothing is known and asks is set, it has the name looked for, and returns a channel that is
+// closed at the end of that. The channel is nil if there are too many names to look for, and for
+// a while after a failure.
+func (x *nameIndex) lookup(key nameKey, oldest int64, asks bool, now time.Time) (tier.Presence, <-chan struct{}) {
+	if len(key.name) > longestName {
+		return tier.Unknown, nil
+	}
+	x.mutex.Lock()
+	defer x.mutex.Unlock()
+	state, isHeld := x.states.Get(key)
+	if !isHeld {
+		state = &nameState{}
+		x.states.Add(key, state)
+	}
+	state.used = now
+	window := windowOf(oldest, now)
+	if known := state.presence(window, now); known != tier.Unknown || !asks {
+		return known, nil
+	}
+	if state.look == nil && now.Sub(state.failed) < x.tier.options.ProbeInterval {
+		return tier.Unknown, nil
+	}
+	if state.look == nil && len(x.looks) < mostLooks {
+		state.look = &look{nameKey: key, window: max(window, state.window), done: make(chan struct{})}
+		x.looks = append(x.looks, state.look)
+		x.notify()
+	}
+	if state.look == nil || x.tier.pacer.isPaused(now) {
+		return tier.Unknown, nil
+	}
+	return tier.Unknown, state.look.done
+}
+
+func (x *nameIndex) notify() {
+	select {
+	case x.wake <- struct{}{}:
+	default: // It is awake.
+	}
+}
+
+// run looks for names until ctx ends.
+func (x *nameIndex) run(ctx context.Context) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() {
+		for sleep(ctx, jittered(x.tier.options.ProbeInterval)) {
+			x.renew(ctx)
+		}
+	})
+	for {
+		for batch := x.next(); len(batch) > 0; batch = x.next() {
+			x.lookNow(ctx, batch)
+		}
+		x.listNow(ctx)
+		select {
+		case <-x.wake:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// next returns the looks of the same group and window as the first one that waits.
+func (x *nameIndex) next() (batch []*look) {
+	x.mutex.Lock()
+	defer x.mutex.Unlock()
+	x.looks = slices.DeleteFunc(x.looks, func(waiting *look) bool {
+		belongs := len(batch) == 0 || (batch[0].group == waiting.group && batch[0].window == waiting.window)
+		if belongs {
+			batch = append(batch, waiting)
+		}
+		return belongs
+	})
+	return batch
+}
+
+// lookNow looks for some names. If that fails, nothing is known of them.
+func (x *nameIndex) lookNow(ctx context.Context, batch []*look) {
+	names := make([]string, 0, len(batch))
+	for _, waiting := range batch {
+		names = append(names, waiting.name)
+	}
+	var since time.Time
+	if window := batch[0].window; window != allTime {
+		since = time.Now().Add(-window)
+	}
+	x.find(ctx, batch[0].group, names, since, func(name string, present bool, began time.Time, err error) {
+		waiting := batch[slices.Index(names, name)]
+		if state, isHeld := x.states.Peek(waiting.nameKey); isHeld && state.look == waiting {
+			state.look = nil
+			if state.failed = began; err == nil {
+				*state = nameState{known: true, present: present, window: waiting.window, whole: began, recent: began, certain: began, used: state.used}
+			}
+		}
+		close(waiting.done)
+	})
+}
+
+// find finds out which of some names the tier has in a group since a time; the zero time means
+// from the beginning. It calls settle once for each of them, with the mutex held and with the
+// start of the request. Each request names one metric that the tier has, or settles all others.
+func (x *nameIndex) find(ctx context.Context, group seriesGroup, names []string, since time.Time, settle func(name string, present bool, began time.Time, err error)) {
+	remaining := slices.Sorted(slices.Values(names))
+	for len(remaining) > 0 {
+		part, began := remaining[:partOf(remaining)], time.Now()
+		found, err := x.has(ctx, group, part, since)
+		present := len(found) > 0
+		if !present {
+			found = part
+		}
+		x.mutex.Lock()
+		x.record(err)
+		remaining = slices.DeleteFunc(remaining, func(name string) bool {
+			isSettled := slices.Contains(found, name) || (err != nil && !errors.Is(err, errPartial))
+			if isSettled {
+				settle(name, present, began, err)
+			}
+			return isSettled
+		})
+		x.mutex.Unlock()
+	}
+}
+
+// partOf returns how many of some names fit into one request.
+func partOf(names []string) int {
+	bytes := 0
+	for i, name := range names[:min(len(names), namesPerRequest)] {
+		if bytes += len(name); i > 0 && bytes > bytesPerRequest {
+			return i
+		}
+	}
+	return min(len(names), namesPerRequest)
+}
+
+// has returns some of the names that the tier has in a group since a time. It returns none if
+// it has none of them, and errPartial if some of cold's stores did not answer then.
+func (x *nameIndex) has(ctx context.Context, group seriesGroup, names []string, since time.Time) (found []string, err error) {
+	api := x.tier.api.as(RequestSeries)
+	for _, selector := range group.selectors(names) {
+		parameters := url.Values{"match[]": {selector}, "start": {startOf(since)}}
+		err := x.tier.pacer.do(ctx, x.tier.options.ProbeBudget, func(ctx context.Context) (err error) {
+			if group == "" && x.tier.status.Load().Stores == nil {
+				// A Prometheus reads no series for this.
+				found, _, err = askWithWarnings[[]string](ctx, api, "/api/v1/label/"+model.MetricNameLabel+"/values", parameters)
+				return err
+			}
+			// A Thanos reads one series for this, and all of them for the values of a label.
+			parameters.Set("limit", "1")
+			series, warnings, err := askWithWarnings[[]map[string]string](ctx, api, "/api/v1/series", parameters)
+			for _, labels := range series {
+				found = append(found, labels[model.MetricNameLabel])
+			}
+			if err == nil && len(series) == 0 && len(warnings) > 0 {
+				return errPartial
+			}
+			return err
+		})
+		found = slices.DeleteFunc(found, func(name string) bool { return !slices.Contains(names, name) })
+		if err != nil || len(found) > 0 {
+			return found, err
+		}
+	}
+	return nil, nil
+}
+
+// record remembers why the last request failed.
+func (x *nameIndex) record(err error) {
+	switch {
+	case err == nil:
+		x.failure, x.failed = "", time.Time{}
+		return
+	case errors.Is(err, errPartial):
+		x.failure = err.Error()
+	default:
+		x.failure = upstream.Describe(err)
+	}
+	if x.failed.IsZero() {
+		x.failed = time.Now()
+	}
+}
+
+// renew looks again for the names in use that the tier did not have. It forgets the others.
+func (x *nameIndex) renew(ctx context.Context) {
+	began := time.Now()
+	if !x.tier.pacer.mayRenew(began) || !x.tier.status.Load().Available {
+		return
+	}
+	for of, names := range x.due(began) {
+		x.renewBatch(ctx, of, names)
+	}
+	x.renewNames(ctx, began)
+	x.tier.pacer.rest(time.Since(began))
+}
+
+// renewal is what the names of one request for a renewal have in common.
+type renewal struct {
+	group seriesGroup
+	// window is the time before now to look at. whole is set if it is the whole window of the
+	// names, and not only its end.
+	window time.Duration
+	whole  bool
+}
+
+// due returns the names to look for again.
+func (x *nameIndex) due(now time.Time) map[renewal][]string {
+	x.mutex.Lock()
+	defer x.mutex.Unlock()
+	due := map[renewal][]string{}
+	for _, key := range x.states.Keys() {
+		state, _ := x.states.Peek(key)
+		switch {
+		case !state.known || state.present || state.look != nil:
+			continue
+		case now.Sub(state.used) > inUse:
+			state.known = false
+			continue
+		}
+		of := renewal{group: key.group, window: now.Sub(state.recent).Truncate(time.Minute) + time.Minute}
+		if now.Sub(state.whole) >= x.tier.options.LearnInterval {
+			of.whole, of.window = true, state.window
+		}
+		due[of] = append(due[of], key.name)
+	}
+	return due
+}
+
+// renewBatch looks for names that the tier did not have.
+func (x *nameIndex) renewBatch(ctx context.Context, of renewal, names []string) {
+	var since time.Time
+	switch {
+	case !of.whole:
+		since = x.tier.newest().Add(-of.window - recentWindow)
+	case of.window != allTime:
+		since = time.Now().Add(-of.window)
+	}
+	x.find(ctx, of.group, names, since, func(name string, present bool, began time.Time, err error) {
+		state, isHeld := x.states.Peek(nameKey{of.group, name})
+		if !isHeld || !state.known || state.present || (err != nil && !errors.Is(err, errPartial)) {
+			return
+		}
+		state.recent = began
+		if of.whole || present {
+			state.whole = began
+		}
+		switch {
+		case present:
+			state.present = true
+		case err == nil:
+			state.certain = began
+		case began.Sub(state.certain) > presentFor:
+			state.known = false
+		}
+	})
+}
+
+// NameStats say how much is known of the metric names that queries read.
+type NameStats struct {
+	// InUse is the number of names that queries have read in the last ten minutes. Missing is
+	// the number of those whose evidence is missing.
+	InUse, Missing int
+	// Error is why the last request for evidence failed, without addresses, or empty. Since is
+	// the time of the first failure after the last success.
+	Error string
+	Since time.Time
+}
+
+// stats returns the numbers of a group.
+func (x *nameIndex) stats(group seriesGroup, now time.Time) NameStats {
+	x.mutex.Lock()
+	defer x.mutex.Unlock()
+	stats := NameStats{Error: x.failure, Since: x.failed}
+	for _, key := range x.states.Keys() {
+		state, _ := x.states.Peek(key)
+		if key.group != group || now.Sub(state.used) > inUse {
+			continue
+		}
+		stats.InUse++
+		if !state.known {
+			stats.Missing++
+		}
+	}
+	return stats
+}
+
+// seriesGroup is a part of a tier's series. It holds alternative matchers, one per line, for
+// example `cluster!="lab"`. The empty group holds all series.
+type seriesGroup string
+
+// groupOfOthers returns the group of the series in cold that are not hot's. distinct are labels
+// that all series of hot have there.
+func groupOfOthers(distinct map[string]string) seriesGroup {
+	var alternatives []string
+	for _, name := range slices.Sorted(maps.Keys(distinct)) {
+		alternatives = append(alternatives, fmt.Sprintf(`%s!=%q`, quoteName(name), distinct[name]))
+	}
+	return seriesGroup(strings.Join(alternatives, "\n"))
+}
+
+// selectors returns a selector per alternative of the group, for series with one of the names.
+func (g seriesGroup) selectors(names []string) []string {
+	named := fmt.Sprintf("%s=%q", model.MetricNameLabel, names[0])
+	if len(names) > 1 {
+		quoted := make([]string, 0, len(names))
+		for _, name := range names {
+			quoted = append(quoted, regexp.QuoteMeta(name))
+		}
+		named = fmt.Sprintf("%s=~%q", model.MetricNameLabel, strings.Join(quoted, "|"))
+	}
+	if g == "" {
+		return []string{"{" + named + "}"}
+	}
+	var selectors []string
+	for matcher := range strings.SplitSeq(string(g), "\n") {
+		selectors = append(selectors, "{"+named+","+matcher+"}")
+	}
+	return selectors
+}
