@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/url"
@@ -23,8 +24,8 @@ type sampleQuestions struct{ tier *sharedTier }
 // samples returns the questions about the samples of the tier.
 func (t *sharedTier) samples() sampleQuestions { return sampleQuestions{t} }
 
-// askSamples asks a question. It returns errPartial for an answer with warnings, which may lack
-// something.
+// askSamples asks a question. With an answer that has warnings, and may lack something, it returns
+// errPartial.
 func askSamples[T any](ctx context.Context, q sampleQuestions, path string, parameters url.Values) (decoded T, err error) {
 	parameters.Set("max_source_resolution", "0s")
 	err = q.tier.pacer.do(ctx, q.tier.options.ProbeBudget, func(ctx context.Context) error {
@@ -45,6 +46,9 @@ func (q sampleQuestions) series(ctx context.Context, selector string, start, end
 	list, err := askSamples[[]map[string]string](ctx, q, "/api/v1/series", url.Values{
 		"match[]": {selector}, "start": {formatMilliseconds(start)}, "end": {formatMilliseconds(end)}, "limit": {strconv.Itoa(limit)},
 	})
+	if errors.Is(err, errPartial) && len(list) >= limit {
+		err = nil // A Prometheus warns of the limit.
+	}
 	return list[:min(len(list), limit)], err
 }
 
