@@ -153,7 +153,8 @@ type measurement struct {
 	// are in milliseconds since the Unix epoch.
 	since, until, measured int64
 	canaries               []canary
-	interval               time.Duration // scrape interval, or zero if it is unknown
+	current                *canary       // one that has samples now, or nil
+	interval               time.Duration // about the time between two samples, or zero if it is unknown
 	// hotLacks and coldLacks are the stretches of a tier. Their ends are tier.Beginning and
 	// tier.End where they have no other.
 	hotLacks, coldLacks []gap

@@ -34,8 +34,7 @@ func (m *measurer) measure(ctx context.Context, metric string, since, until int6
 	if made.canaries, fromCold, err = m.chooseCanaries(ctx, metric, since, until); err != nil || len(made.canaries) == 0 {
 		return made, err
 	}
-	over := countWindowsOf(since, until)
-	hot, cold, err := m.countBoth(ctx, made.canaries, over)
+	over, hot, cold, err := m.countEnough(ctx, made)
 	if err != nil || areDisjoint(hot, cold) {
 		// If no series is in both tiers, their labels differ in a way that is not known.
 		return made, err
@@ -67,6 +66,42 @@ func (m *measurer) leastOf(count int) int {
 	return m.least
 }
 
+// countEnough counts the samples of the canaries in windows in which there are enough of them.
+func (m *measurer) countEnough(ctx context.Context, made *measurement) (over countWindows, hot, cold [][]int, err error) {
+	for step := shortestStep; ; step *= 4 {
+		over = countWindowsOf(made.since, made.until, step)
+		if hot, cold, err = m.countBoth(ctx, made.canaries, over); err != nil {
+			return over, nil, nil, err
+		}
+		most := max(largest(hot), largest(cold))
+		if most > 0 {
+			made.interval = time.Duration(2*over.step/int64(most)) * time.Millisecond
+		}
+		if most == 0 || most >= 2*m.least || over.count <= 4 {
+			made.keepCurrent(hot, cold)
+			return over, hot, cold, nil
+		}
+	}
+}
+
+// largest returns the largest count.
+func largest(counts [][]int) (most int) {
+	for _, series := range counts {
+		most = max(most, slices.Max(series))
+	}
+	return most
+}
+
+// keepCurrent notes a canary that has samples now.
+func (m *measurement) keepCurrent(hot, cold [][]int) {
+	for i := range m.canaries {
+		if last := len(hot[i]) - 1; hot[i][last] > 0 || cold[i][last] > 0 {
+			m.current = &m.canaries[i]
+			return
+		}
+	}
+}
+
 // countBoth counts the samples of canaries in both tiers.
 func (m *measurer) countBoth(ctx context.Context, canaries []canary, over countWindows) (hot, cold [][]int, err error) {
 	var inHot, inCold []string
@@ -80,9 +115,7 @@ func (m *measurer) countBoth(ctx context.Context, canaries []canary, over countW
 }
 
 // hasSamples reports whether a series has samples.
-func hasSamples(counts [][]int) bool {
-	return slices.ContainsFunc(counts, func(series []int) bool { return slices.Max(series) > 0 })
-}
+func hasSamples(counts [][]int) bool { return largest(counts) > 0 }
 
 // total returns the sum of all counts. As windows overlap, a sample counts twice.
 func total(counts [][]int) (sum int) {

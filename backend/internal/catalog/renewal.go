@@ -83,8 +83,8 @@ func (c *Catalog) dueChecks(now time.Time) (checks []recentCheck) {
 			p.add(record)
 			continue
 		}
-		if len(record.known.canaries) > 0 {
-			checks = append(checks, recentCheck{record, record.known, record.known.canaries[0]})
+		if record.known.current != nil && record.known.interval <= renewalWindow/8 {
+			checks = append(checks, recentCheck{record, record.known, *record.known.current})
 		} else {
 			renewed := *record.known
 			renewed.until = now.UnixMilli()
@@ -113,7 +113,7 @@ func tailOf(known *measurement) (gap, bool) {
 func (c *Catalog) checkRecent(ctx context.Context, snapshot *Snapshot, checks []recentCheck, now time.Time) error {
 	// The newest samples may not have got into cold yet.
 	until := now.Add(-2*c.ScrapeInterval() - probeSlack)
-	over := countWindowsOf(until.Add(-renewalWindow).UnixMilli(), until.UnixMilli())
+	over := countWindowsOf(until.Add(-renewalWindow).UnixMilli(), until.UnixMilli(), shortestStep)
 	var canaries []canary
 	for _, each := range checks {
 		canaries = append(canaries, each.canary)

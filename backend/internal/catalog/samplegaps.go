@@ -17,12 +17,12 @@ type countWindows struct {
 	count       int
 }
 
-// countWindowsOf returns the windows that cover a time range.
-func countWindowsOf(since, until int64) countWindows {
-	const (
-		mostWindows = 240
-		shortest    = 2 * time.Minute
-	)
+// shortestStep is the shortest step of windows.
+const shortestStep = 2 * time.Minute
+
+// countWindowsOf returns the windows that cover a time range, with a step of at least shortest.
+func countWindowsOf(since, until int64, shortest time.Duration) countWindows {
+	const mostWindows = 240
 	count := min(max((until-since)/shortest.Milliseconds(), 2), mostWindows)
 	step := max((until-since)/count, 1)
 	return countWindows{first: until - (count-2)*step, step: step, count: int(count - 1)}
