@@ -65,10 +65,10 @@ type sharedCatalog struct {
 	newest  atomic.Pointer[coldEnd]
 	// coldInterval is the measured scrape interval of cold. Only Run uses it.
 	coldInterval time.Duration
-	// endCanaries are the series by which the end of cold is measured, and endCanariesChosen
-	// is when they were last searched. Only Run uses them.
-	endCanaries       []canary
-	endCanariesChosen time.Time
+	// endCanaries are the series by which the end of cold is measured. They were last searched at
+	// endCanariesChosen, and the end of a cold that lags at endSearched. Only Run uses them.
+	endCanaries                    []canary
+	endCanariesChosen, endSearched time.Time
 	usage             usage
 	empty             *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query
 	comparisons       *comparisons                      // what both tiers have of the metrics in use

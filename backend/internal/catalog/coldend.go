@@ -63,11 +63,17 @@ func (c *Catalog) measureColdEnd(ctx context.Context, now time.Time) {
 	if !isKnown {
 		timestamps = "timestamp(" + c.coldSelector() + ")"
 	}
-	previous := c.newest.Load()
-	earliest := max(previous.newest, now.Add(-wholeHistory).UnixMilli())
-	newest, found, err := c.options.Cold.samples().newest(ctx, timestamps, now, earliest)
-	found = found || (err == nil && previous.newest != 0)
-	if err != nil || !found {
+	cold, previous := c.options.Cold.samples(), c.newest.Load()
+	newest, found, err := cold.newestAt(ctx, timestamps, now)
+	if err == nil && !found {
+		newest = previous.newest
+		if now.Sub(c.endSearched) >= endSearchInterval || newest == 0 {
+			c.endSearched = now
+			newest, _, err = cold.newestSample(ctx, timestamps, now, max(previous.newest, now.Add(-wholeHistory).UnixMilli()))
+			newest = max(newest, previous.newest)
+		}
+	}
+	if err != nil || newest == 0 {
 		return // The last result stays.
 	}
 	c.newest.Store(&coldEnd{newest: newest, measured: now, interval: c.coldInterval})
@@ -77,29 +83,48 @@ func (c *Catalog) measureColdEnd(ctx context.Context, now time.Time) {
 // newestOfCanaries returns an expression for the timestamps of cold's newest samples of series
 // that hot has now, and cold has. found is false if there are none.
 func (c *Catalog) newestOfCanaries(ctx context.Context, now time.Time) (expression string, found bool) {
-	if !c.areFresh(ctx, c.endCanaries, now) {
+	isFresh := c.areFresh(ctx, c.options.Hot, newestOf(c.endCanaries, canary.inHot), now)
+	if !isFresh {
 		c.endCanaries = nil
-		if c.endCanariesChosen.Add(endCanaryInterval).After(now) {
-			return "", false
-		}
+	}
+	_, lags := c.covered(c.newest.Load())
+	wait := endCanaryInterval
+	if isFresh {
+		wait = max(wait, c.options.LearnInterval)
+	}
+	if (!isFresh || lags) && now.Sub(c.endCanariesChosen) >= wait {
 		c.endCanariesChosen = now
-		for _, metric := range c.endMetrics(ctx, now) {
-			canaries, err := c.commonCanaries(ctx, metric, now)
-			if err != nil {
-				return "", false
-			}
-			if c.areFresh(ctx, canaries, now) {
-				c.endCanaries = canaries
-				break
-			}
-		}
+		c.chooseEndCanaries(ctx, now)
 	}
 	return newestOf(c.endCanaries, canary.inCold), len(c.endCanaries) > 0
 }
 
+// chooseEndCanaries chooses series of a metric that cold gets, and otherwise of one that it had.
+func (c *Catalog) chooseEndCanaries(ctx context.Context, now time.Time) {
+	for _, metric := range c.endMetrics(ctx, now) {
+		canaries, err := c.commonCanaries(ctx, metric, now)
+		if err != nil {
+			return // The next search tries again.
+		}
+		if !c.areFresh(ctx, c.options.Hot, newestOf(canaries, canary.inHot), now) {
+			continue
+		}
+		isCurrent := c.areFresh(ctx, c.options.Cold, newestOf(canaries, canary.inCold), now)
+		if isCurrent || len(c.endCanaries) == 0 {
+			c.endCanaries = canaries
+		}
+		if isCurrent {
+			return
+		}
+	}
+}
+
 const (
-	// endCanaryInterval is the time between two searches for series that both tiers have.
+	// endCanaryInterval is the least time between two searches for series that both tiers have.
 	endCanaryInterval = 30 * time.Second
+	// endSearchInterval is the least time between two searches for the end of a cold tier that
+	// lags.
+	endSearchInterval = time.Minute
 	// mostEndMetrics is the maximum number of metrics among which they are searched.
 	mostEndMetrics = 8
 )
@@ -146,12 +171,13 @@ func (c *Catalog) commonCanaries(ctx context.Context, metric string, now time.Ti
 	return canaries, nil
 }
 
-// areFresh reports whether hot has new samples of a canary. If not, its end in cold says nothing.
-func (c *Catalog) areFresh(ctx context.Context, canaries []canary, now time.Time) bool {
-	if len(canaries) == 0 {
+// areFresh reports whether a tier has new samples of series, by an expression for their newest
+// timestamps. If hot has none, their end in cold says nothing.
+func (c *Catalog) areFresh(ctx context.Context, in *Tier, timestamps string, now time.Time) bool {
+	if timestamps == "" {
 		return false
 	}
-	seconds, found, err := c.options.Hot.api.vectorValue(ctx, "max("+newestOf(canaries, canary.inHot)+")", now)
+	seconds, found, err := in.api.vectorValue(ctx, "max("+timestamps+")", now)
 	age := now.Sub(time.UnixMilli(int64(seconds * 1000)))
 	return err == nil && found && age <= 2*c.ScrapeInterval()+probeSlack
 }

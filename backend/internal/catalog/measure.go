@@ -151,7 +151,7 @@ type refiner struct {
 func (r *refiner) lacked(ctx context.Context, counts, others [][]int) ([]gap, error) {
 	for i, each := range r.made.canaries {
 		for _, region := range r.over.lackingWindows(counts[i], others[i], r.leastOf) {
-			if err := r.refine(ctx, each, region); err != nil {
+			if err := r.refine(ctx, each, region, counts[i]); err != nil {
 				return nil, err
 			}
 		}
@@ -159,8 +159,9 @@ func (r *refiner) lacked(ctx context.Context, counts, others [][]int) ([]gap, er
 	return joined(r.found), nil
 }
 
-// refine adds the stretches within a region, in which the tier lacks samples of a series.
-func (r *refiner) refine(ctx context.Context, of canary, region gap) error {
+// refine adds the stretches within a region, in which the tier lacks samples of a series. counts
+// are how many it has in each window.
+func (r *refiner) refine(ctx context.Context, of canary, region gap, counts []int) error {
 	if slices.Contains(r.regions, region) {
 		return nil // As a rule, all series lack the same.
 	}
@@ -173,20 +174,60 @@ func (r *refiner) refine(ctx context.Context, of canary, region gap) error {
 		return err
 	}
 	for _, each := range list {
-		if each.to == r.made.until {
-			if !r.hasEnded(each) {
-				continue // It is about to come in.
-			}
-			each.to = tier.End
+		if each.to == r.made.until && !r.hasEnded(each) {
+			continue // It is about to come in.
 		}
-		if each.from <= r.over.start(0) {
-			if each.from, err = r.beginning(ctx, of); err != nil {
+		// Where the other tier has no samples either, the stretch goes on to the next own one.
+		if each.to == region.to {
+			if each.to, err = r.nextSample(ctx, of, region.to, counts); err != nil {
+				return err
+			}
+		}
+		if each.from == region.from {
+			if each.from, err = r.previousSample(ctx, of, region.from, counts); err != nil {
 				return err
 			}
 		}
 		r.found = append(r.found, each)
 	}
 	return nil
+}
+
+// nextSample returns the timestamp of the first sample that the tier has after a time, or tier.End.
+func (r *refiner) nextSample(ctx context.Context, of canary, after int64, counts []int) (int64, error) {
+	for i, count := range counts {
+		if count == 0 || r.over.end(i) <= after {
+			continue
+		}
+		samples, err := r.samples(ctx, of, gap{max(after, r.over.start(i)), r.over.end(i)})
+		if err != nil || len(samples) > 0 {
+			return slices.Min(append(samples, r.over.end(i))), err
+		}
+	}
+	return tier.End, nil
+}
+
+// previousSample returns the timestamp of the last sample that the tier has until a time, or
+// tier.Beginning.
+func (r *refiner) previousSample(ctx context.Context, of canary, until int64, counts []int) (int64, error) {
+	for i := len(counts) - 1; i >= 0; i-- {
+		if counts[i] == 0 || r.over.start(i) >= until {
+			continue
+		}
+		samples, err := r.samples(ctx, of, gap{r.over.start(i), min(until, r.over.end(i))})
+		if err != nil || len(samples) > 0 {
+			return slices.Max(append(samples, r.over.start(i))), err
+		}
+	}
+	return r.beginning(ctx, of)
+}
+
+// samples returns the timestamps of the tier's own samples.
+func (r *refiner) samples(ctx context.Context, of canary, bounds gap) ([]int64, error) {
+	if r.name == tier.Hot {
+		return r.hot.timestamps(ctx, of.hot, bounds)
+	}
+	return r.cold.timestamps(ctx, of.cold, bounds)
 }
 
 // within returns the stretches within a region. Of a long one, only both ends are read.

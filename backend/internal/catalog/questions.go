@@ -130,20 +130,46 @@ func (q sampleQuestions) lastBefore(ctx context.Context, selector string, at int
 	return int64(answer.Result[0].Value.count), true, nil
 }
 
-// newest returns the largest value of an expression for timestamps of samples, in milliseconds. If
-// there is none within the lookback, it looks further and further back, until earliest. Then it
-// returns earliest, and found is false.
-func (q sampleQuestions) newest(ctx context.Context, timestamps string, now time.Time, earliest int64) (newest int64, found bool, err error) {
-	for back := time.Duration(0); ; back = max(2*back, 5*time.Minute) {
+// newestSample returns the largest value of an expression for timestamps of samples, in milliseconds,
+// if there is none now. It looks further and further back, until earliest, and then for later ones.
+// found is false if there is none.
+func (q sampleQuestions) newestSample(ctx context.Context, timestamps string, now time.Time, earliest int64) (newest int64, found bool, err error) {
+	const resolution = 5 * time.Minute // the lookback delta of Prometheus
+	without := now                     // the earliest time at which there is none
+	for back := resolution; !found; back *= 2 {
 		at := now.Add(-back)
-		if back > 0 && at.UnixMilli() < earliest {
-			return earliest, false, nil
+		if at.UnixMilli() < earliest {
+			return 0, false, nil
 		}
-		seconds, found, err := q.tier.api.vectorValue(ctx, "max("+timestamps+")", at)
-		if err != nil || (found && !math.IsNaN(seconds)) {
-			return int64(math.Round(seconds * 1000)), err == nil, err
+		if newest, found, err = q.newestAt(ctx, timestamps, at); err != nil {
+			return 0, false, err
+		}
+		if !found {
+			without = at
 		}
 	}
+	for without.Sub(time.UnixMilli(newest)) > 2*resolution {
+		middle := time.UnixMilli(newest).Add(without.Sub(time.UnixMilli(newest)) / 2)
+		later, isLater, err := q.newestAt(ctx, timestamps, middle)
+		switch {
+		case err != nil:
+			return 0, false, err
+		case isLater && later > newest:
+			newest = later
+		default:
+			without = middle
+		}
+	}
+	return newest, true, nil
+}
+
+// newestAt returns the largest value of an expression for timestamps at a time, in milliseconds.
+func (q sampleQuestions) newestAt(ctx context.Context, timestamps string, at time.Time) (newest int64, found bool, err error) {
+	seconds, found, err := q.tier.api.vectorValue(ctx, "max("+timestamps+")", at)
+	if err != nil || !found || math.IsNaN(seconds) {
+		return 0, false, err
+	}
+	return int64(math.Round(seconds * 1000)), true, nil
 }
 
 // countAt is a number at a time in milliseconds.
