@@ -79,10 +79,21 @@ func reachOf(from int64, now time.Time) time.Duration {
 	return 0
 }
 
-// SampleGaps returns what each tier lacks of the metrics that selectors read between two times, in
-// milliseconds since the Unix epoch. It waits a short time, or until ctx ends, for metrics that
-// have not been compared before. Names that only a pattern matches are shown if detailed is set.
-func (c *Catalog) SampleGaps(ctx context.Context, selectors []promql.Selector, from, to int64, detailed bool) SampleGaps {
+// SamplesRead is what a request reads.
+type SamplesRead struct {
+	// Selectors select the series.
+	Selectors []promql.Selector
+	// Oldest and Newest bound the timestamps of all samples, in milliseconds since the Unix
+	// epoch. Each returns what each selector reads, or nil if that is not known.
+	Oldest, Newest int64
+	Each           func() []promql.Read
+	// Detailed is set for callers who may see names that only a pattern matches.
+	Detailed bool
+}
+
+// SampleGaps returns what each tier lacks of the metrics that a request reads. It waits a short
+// time, or until ctx ends, for metrics that have not been compared before.
+func (c *Catalog) SampleGaps(ctx context.Context, read SamplesRead) SampleGaps {
 	now := time.Now()
 	found := SampleGaps{Until: now.UnixMilli()}
 	hot, evidence := c.hot.State(now), c.Snapshot().Evidence
@@ -92,32 +103,44 @@ func (c *Catalog) SampleGaps(ctx context.Context, selectors []promql.Selector, f
 	ctx, cancel := context.WithTimeout(ctx, comparisonWait)
 	defer cancel()
 	// Nothing from before hot's coverage can be compared.
-	isComparable := hot.Oldest != tier.NothingCovered && to > hot.Oldest
-	from = max(from, hot.Oldest)
-	metrics := c.metricsOf(ctx, selectors, from)
+	isComparable := hot.Oldest != tier.NothingCovered && read.Newest > hot.Oldest
+	from := max(read.Oldest, hot.Oldest)
+	metrics := c.metricsOf(ctx, read.Selectors, from)
 	if isComparable {
 		c.awaitComparisons(ctx, metrics, from, now)
 	}
+	each := sync.OnceValue(read.Each)
+	end := c.ColdState(now).Newest
 	for _, metric := range metrics {
 		shown := metric.Name
-		if !detailed && !metric.Written {
+		if !read.Detailed && !metric.Written {
 			shown = ""
 		}
 		known := c.comparisons.get(metric.Name)
 		switch {
 		case isComparable && !known.contains(from, now, c.staleAfter()):
 			found.Unmeasured = &shown
-		case known != nil:
-			found.Until = min(found.Until, known.until)
-			found.Hot = append(found.Hot, missingOf(shown, known.hotLacks)...)
-			found.Cold = append(found.Cold, missingOf(shown, known.coldLacks)...)
+			continue
+		case known == nil:
+			continue
 		}
+		found.Until = min(found.Until, known.until)
+		isRead := func(of gap) bool { return readsAny(each, metric.Name, of) }
+		found.Hot = append(found.Hot, missingOf(shown, known.hotLacks, isRead)...)
+		found.Cold = append(found.Cold, missingOf(shown, known.coldLacks, func(of gap) bool {
+			return isRead(of) && (of.to != tier.End || of.from < end) // That cold ends there is known.
+		})...)
 	}
-	end := c.ColdState(now).Newest
-	found.Cold = slices.DeleteFunc(found.Cold, func(missing tier.Missing) bool {
-		return missing.To == tier.End && missing.From >= end // That cold ends there is known.
-	})
 	return found
+}
+
+// readsAny reports whether a selector reads samples of a metric within a stretch. It is true if it
+// is not known what each selector reads.
+func readsAny(reads func() []promql.Read, metric string, of gap) bool {
+	list := reads()
+	return list == nil || slices.ContainsFunc(list, func(read promql.Read) bool {
+		return read.Oldest < of.to && read.Newest > of.from && read.Selector.MatchesName(metric)
+	})
 }
 
 // metricsOf returns the metrics of hot that selectors read. Selectors without a matcher for the
@@ -153,8 +176,12 @@ func (m *measurement) contains(from int64, now time.Time, staleAfter time.Durati
 	return m != nil && m.since <= from && now.UnixMilli()-m.until <= staleAfter.Milliseconds()
 }
 
-func missingOf(metric string, list []gap) (missing []tier.Missing) {
+// missingOf returns the stretches of a metric that a condition accepts.
+func missingOf(metric string, list []gap, accepts func(gap) bool) (missing []tier.Missing) {
 	for _, each := range list {
+		if !accepts(each) {
+			continue
+		}
 		missing = append(missing, tier.Missing{Metric: metric, From: each.from, To: each.to})
 	}
 	return missing
@@ -338,7 +365,7 @@ func (c *Catalog) Lacks(name tier.Name, now time.Time) (missing []tier.Missing) 
 	defer c.comparisons.mutex.Unlock()
 	for _, record := range c.comparisons.recent.Values() {
 		if record.known != nil && now.Sub(record.used) < inUseFor {
-			missing = append(missing, missingOf(record.metric, record.known.lacks(name))...)
+			missing = append(missing, missingOf(record.metric, record.known.lacks(name), func(gap) bool { return true })...)
 		}
 	}
 	slices.SortFunc(missing, func(a, b tier.Missing) int {
