@@ -159,7 +159,8 @@ func (c *Catalog) metricsOf(ctx context.Context, selectors []promql.Selector, fr
 	})
 }
 
-// awaitComparisons has the metrics measured that are not known, and waits for them.
+// awaitComparisons has the metrics compared that are not known, and waits for them unless a tier
+// failed a short while ago.
 func (c *Catalog) awaitComparisons(ctx context.Context, metrics []tier.MetricRead, from int64, now time.Time) {
 	var pending []<-chan struct{}
 	for _, metric := range metrics {
@@ -167,7 +168,9 @@ func (c *Catalog) awaitComparisons(ctx context.Context, metrics []tier.MetricRea
 			pending = append(pending, waiting)
 		}
 	}
-	waitAll(ctx, pending)
+	if !c.options.Hot.pacer.isPaused(now) && !c.options.Cold.pacer.isPaused(now) {
+		waitAll(ctx, pending)
+	}
 }
 
 // contains reports whether the measured time contains the time from a timestamp until now, or
