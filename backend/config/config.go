@@ -246,7 +246,11 @@ func Default() Config {
 // Fingerprint returns a hash of every key of the configuration, including secrets. It
 // does not reveal them. The contents of the files that the configuration names are not
 // part of it.
-func (c *Config) Fingerprint() string {
-	hash := sha256.Sum256([]byte(dump.ForHash(c)))
+func (c *Config) Fingerprint() string { return FingerprintOf(c) }
+
+// FingerprintOf returns a hash of a part of a configuration, including secrets. It does not reveal
+// them.
+func FingerprintOf(part any) string {
+	hash := sha256.Sum256([]byte(dump.ForHash(part)))
 	return hex.EncodeToString(hash[:])
 }

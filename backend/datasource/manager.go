@@ -20,8 +20,10 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/telemetry"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -75,10 +77,13 @@ func WithTracerProvider(provider trace.TracerProvider) Option {
 	return func(m *Manager) { m.core.Tracers = provider }
 }
 
-// Replacing takes over the registry and the metrics of the previous Manager. Use it after a
-// change of the configuration, so that counters are not reset.
+// Replacing takes over the registry, the metrics, and the evidence of metric names of the
+// previous Manager. Use it after a change of the configuration, so that counters are not reset
+// and nothing has to be learned again.
 func Replacing(previous *Manager) Option {
-	return func(m *Manager) { m.core.Registry, m.core.Metrics = previous.core.Registry, previous.core.Metrics }
+	return func(m *Manager) {
+		m.core.Registry, m.core.Metrics, m.core.Evidence = previous.core.Registry, previous.core.Metrics, previous.core.Evidence
+	}
 }
 
 // NewManager returns a Manager that does not run before Start. It returns all errors in the
@@ -99,16 +104,20 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	if c.Metrics == nil {
 		c.Metrics = telemetry.New(c.Registry)
 	}
+	if c.Evidence == nil {
+		c.Evidence = catalog.NewEvidenceStore()
+	}
 	var err error
+	if c.Cache, err = newCache(config.Cache); err != nil {
+		return nil, err
+	}
 	if c.Resolver, err = resolve.New(resolve.Options{
 		Config: config, Logger: logger, Meters: c.Metrics.Tiers, OnRequest: c.Metrics.Probed, Reloads: c.Metrics.Reloads, Network: c.Network,
+		Evidence: sharedEvidence(c),
 	}); err != nil {
 		return nil, err
 	}
 	if c.Perses, err = newPersesClient(config, c); err != nil {
-		return nil, err
-	}
-	if c.Cache, err = newCache(config.Cache); err != nil {
 		return nil, err
 	}
 	lifetime, end := context.WithCancel(context.Background())
@@ -138,6 +147,27 @@ func newCache(settings config.CacheConfig) (*cache.Cache, error) {
 		return cache.NewMemory(int64(settings.MaxBytes)), nil
 	}
 	return cache.NewRedis(settings)
+}
+
+// mostEvidenceBytes is the maximum size of the shared evidence of one tier.
+const mostEvidenceBytes = 1 << 20
+
+// sharedEvidence returns the evidence of a gateway, shared with others by their Redis, if any.
+func sharedEvidence(c *core.Core) *catalog.EvidenceStore {
+	if c.Config.Cache.Redis.Address == "" {
+		return c.Evidence
+	}
+	load := func(ctx context.Context, key promql.Key) []byte {
+		entry := c.Cache.Get(ctx, key, func(bytes int64) bool { return bytes <= mostEvidenceBytes })
+		if entry == nil {
+			return nil
+		}
+		return entry.Answer
+	}
+	save := func(key promql.Key, text []byte) {
+		c.Cache.Put(key, &cache.Entry{Born: time.Now(), Answer: text}, c.Cache.Generation(), func() bool { return true })
+	}
+	return c.Evidence.SharedBy(load, save)
 }
 
 // Start probes the tiers in the background, until ctx ends or you call Close. It does not wait

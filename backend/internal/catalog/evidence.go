@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -75,17 +76,21 @@ type nameState struct {
 	look                   *look // the one in progress
 }
 
-// presence returns what the evidence says of a window before now.
-func (s *nameState) presence(window time.Duration, now time.Time) tier.Presence {
+// presence returns what the evidence says of a window before now. Evidence of absence counts for
+// the given time after the last look.
+func (s *nameState) presence(window time.Duration, now time.Time, absentFor time.Duration) tier.Presence {
 	switch {
 	case !s.known:
 	case s.present && now.Sub(s.whole) < presentFor:
 		return tier.Present
-	case !s.present && window <= s.window && now.Sub(s.recent) < inUse:
+	case !s.present && window <= s.window && now.Sub(s.recent) < absentFor:
 		return tier.Absent
 	}
 	return tier.Unknown
 }
+
+// freshFor is how long evidence of absence counts that is not renewed.
+func (x *nameIndex) freshFor() time.Duration { return 2 * x.tier.options.ProbeInterval }
 
 // look is one look for a name. done is closed at its end.
 type look struct {
@@ -106,6 +111,8 @@ type nameIndex struct {
 	all     nameList
 	failure string // of the last request, or empty
 	failed  time.Time
+
+	isLoaded atomic.Bool // the evidence of the store was read
 }
 
 func newNameIndex(t *sharedTier) *nameIndex {
@@ -132,9 +139,13 @@ func (x *nameIndex) lookup(key nameKey, oldest int64, asks bool, now time.Time) 
 		state = &nameState{}
 		x.states.Add(key, state)
 	}
+	absentFor := inUse // It is renewed. If it is not, the tier does not answer.
+	if now.Sub(state.used) > inUse {
+		absentFor = x.freshFor()
+	}
 	state.used = now
 	window := windowOf(oldest, now)
-	if known := state.presence(window, now); known != tier.Unknown || !asks {
+	if known := state.presence(window, now, absentFor); known != tier.Unknown || !asks {
 		return known, nil
 	}
 	if state.look == nil && now.Sub(state.failed) < x.tier.options.ProbeInterval {
@@ -196,16 +207,14 @@ func (x *nameIndex) next() (batch []*look) {
 
 // lookNow looks for some names. If that fails, nothing is known of them.
 func (x *nameIndex) lookNow(ctx context.Context, batch []*look) {
-	names := make([]string, 0, len(batch))
-	for _, waiting := range batch {
-		names = append(names, waiting.name)
-	}
+	x.load(ctx)
+	names := x.stillUnknown(batch)
 	var since time.Time
 	if window := batch[0].window; window != allTime {
 		since = time.Now().Add(-window)
 	}
 	x.find(ctx, batch[0].group, names, since, func(name string, present bool, began time.Time, err error) {
-		waiting := batch[slices.Index(names, name)]
+		waiting := batch[slices.IndexFunc(batch, func(waiting *look) bool { return waiting.name == name })]
 		if state, isHeld := x.states.Peek(waiting.nameKey); isHeld && state.look == waiting {
 			state.look = nil
 			if state.failed = began; err == nil {
@@ -214,6 +223,22 @@ func (x *nameIndex) lookNow(ctx context.Context, batch []*look) {
 		}
 		close(waiting.done)
 	})
+}
+
+// stillUnknown ends the looks for names that another gateway has looked for, and returns the others.
+func (x *nameIndex) stillUnknown(batch []*look) (names []string) {
+	x.mutex.Lock()
+	defer x.mutex.Unlock()
+	for _, waiting := range batch {
+		state, isHeld := x.states.Peek(waiting.nameKey)
+		if isHeld && state.look == waiting && state.presence(waiting.window, time.Now(), x.freshFor()) != tier.Unknown {
+			state.look = nil
+			close(waiting.done)
+			continue
+		}
+		names = append(names, waiting.name)
+	}
+	return names
 }
 
 // find finds out which of some names the tier has in a group since a time; the zero time means
@@ -305,10 +330,12 @@ func (x *nameIndex) renew(ctx context.Context) {
 	if !x.tier.pacer.mayRenew(began) || !x.tier.status.Load().Available {
 		return
 	}
+	x.load(ctx)
 	for of, names := range x.due(began) {
 		x.renewBatch(ctx, of, names)
 	}
 	x.renewNames(ctx, began)
+	x.save(time.Now())
 	x.tier.pacer.rest(time.Since(began))
 }
 
@@ -331,9 +358,8 @@ func (x *nameIndex) due(now time.Time) map[renewal][]string {
 		switch {
 		case !state.known || state.present || state.look != nil:
 			continue
-		case now.Sub(state.used) > inUse:
-			state.known = false
-			continue
+		case now.Sub(state.used) > inUse, now.Sub(state.recent) < x.tier.options.ProbeInterval*3/4:
+			continue // Nobody reads it, or another gateway has just renewed it.
 		}
 		of := renewal{group: key.group, window: now.Sub(state.recent).Truncate(time.Minute) + time.Minute}
 		if now.Sub(state.whole) >= x.tier.options.LearnInterval {

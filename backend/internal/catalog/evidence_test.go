@@ -93,25 +93,34 @@ type namesWorld struct {
 func inNamesWorld(t *testing.T, test func(t *testing.T, w *namesWorld)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &namesWorld{hot: &namesServer{names: []string{"a", "b", "c", "shared"}}, cold: &namesServer{names: []string{"a", "b", "c", "shared", "elsewhere"}, others: []string{"shared", "elsewhere"}}}
-		newTier := func(name tier.Name, server *namesServer) *Tier {
-			return NewTier(TierOptions{Name: name, Client: pipeClient(t, server), ProbeInterval: 5 * time.Second, LearnInterval: time.Minute})
-		}
-		w.Catalog = New(Options{Hot: newTier(tier.Hot, w.hot), Cold: newTier(tier.Cold, w.cold)})
-		w.options.Hot.status.Store(&Status{Available: true, Oldest: time.Now().Add(-14 * 24 * time.Hour).UnixMilli()})
-		w.options.Cold.status.Store(&Status{Available: true, Stores: twoSources})
-		lab := map[string]string{"cluster": "lab"}
-		w.learned.Store(&Snapshot{Evidence: tier.NewSeriesEvidence(tier.SeriesEvidence{
-			HotLabels: lab, HotLabelsKnown: true, InjectedLabels: lab, Distinct: lab, SourcesKnown: true, Sources: []map[string]string{lab, {"cluster": "other"}},
-		})})
-		ctx, stop := context.WithCancel(t.Context())
-		var running sync.WaitGroup
-		running.Go(func() { w.options.Hot.names.run(ctx) })
-		running.Go(func() { w.options.Cold.names.run(ctx) })
+		hot := &namesServer{names: []string{"a", "b", "c", "shared"}}
+		cold := &namesServer{names: []string{"a", "b", "c", "shared", "elsewhere"}, others: []string{"shared", "elsewhere"}}
+		w, stop := newNamesWorld(t, hot, cold, nil)
 		test(t, w)
 		stop()
-		running.Wait()
 	})
+}
+
+// newNamesWorld returns a catalog over two tiers, and a function that stops its looks.
+func newNamesWorld(t *testing.T, hot, cold *namesServer, store *EvidenceStore) (w *namesWorld, stop func()) {
+	t.Helper()
+	newTier := func(name tier.Name, server *namesServer) *Tier {
+		return NewTier(TierOptions{
+			Name: name, Client: pipeClient(t, server), ProbeInterval: 5 * time.Second, LearnInterval: time.Minute, Evidence: store, EvidenceKey: promql.KeyOf(string(name)),
+		})
+	}
+	w = &namesWorld{hot: hot, cold: cold, Catalog: New(Options{Hot: newTier(tier.Hot, hot), Cold: newTier(tier.Cold, cold)})}
+	w.options.Hot.status.Store(&Status{Available: true, Oldest: time.Now().Add(-14 * 24 * time.Hour).UnixMilli()})
+	w.options.Cold.status.Store(&Status{Available: true, Stores: twoSources})
+	lab := map[string]string{"cluster": "lab"}
+	w.learned.Store(&Snapshot{Evidence: tier.NewSeriesEvidence(tier.SeriesEvidence{
+		HotLabels: lab, HotLabelsKnown: true, InjectedLabels: lab, Distinct: lab, SourcesKnown: true, Sources: []map[string]string{lab, {"cluster": "other"}},
+	})})
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { w.options.Hot.names.run(ctx) })
+	running.Go(func() { w.options.Cold.names.run(ctx) })
+	return w, func() { cancel(); running.Wait() }
 }
 
 // read returns the completeness of hot for a query of the last hour, or of a longer time.
@@ -236,7 +245,7 @@ func TestEvidence_FailingTierIsLeftAlone(t *testing.T) {
 			is, _ := w.read(t, time.Hour, `b`)
 			require.Equal(t, tier.Incomplete, is, "nothing is known of it")
 		}
-		stats := w.cold0().stats(`cluster!="lab"`, time.Now())
+		stats := w.options.Cold.names.stats(`cluster!="lab"`, time.Now())
 		require.Equal(t, []int{2, 1}, []int{stats.InUse, stats.Missing})
 		require.Equal(t, "answered with status 503 (Service Unavailable)", stats.Error)
 		require.Less(t, w.cold.count(), 20, "the pauses get longer")
@@ -247,11 +256,9 @@ func TestEvidence_FailingTierIsLeftAlone(t *testing.T) {
 		w.cold.change(func(s *namesServer) { s.status = 0 })
 		time.Sleep(2 * time.Minute)
 		w.requireComplete(t, time.Hour, `a`, `b`)
-		require.Zero(t, w.cold0().stats(`cluster!="lab"`, time.Now()).Missing)
+		require.Zero(t, w.options.Cold.names.stats(`cluster!="lab"`, time.Now()).Missing)
 	})
 }
-
-func (w *namesWorld) cold0() *nameIndex { return w.options.Cold.names }
 
 func TestEvidence_PartialAnswers(t *testing.T) {
 	inNamesWorld(t, func(t *testing.T, w *namesWorld) {

@@ -48,49 +48,51 @@ func (c *Catalog) learnSources(ctx context.Context, known *tier.SeriesEvidence, 
 // labelsBySeries finds the labels of hot's series in a cold tier whose sources do not have hot's
 // external labels, for example in a Thanos Receive. It compares series of hot with those in cold.
 func (c *Catalog) labelsBySeries(ctx context.Context, known *tier.SeriesEvidence, replica []string) error {
-	hot, cold := c.options.Hot.api.as(RequestSources), c.options.Cold.api.as(RequestSources)
+	hot := c.options.Hot.api.as(RequestSources)
 	names, err := hot.labelValues(ctx, model.MetricNameLabel, time.Now().Add(-recentWindow), canaryNames)
 	if err != nil {
 		return fmt.Errorf("hot: %w", err)
 	}
 	for _, name := range append([]string{"up"}, names...) {
-		canaries, err := hot.series(ctx, promql.FormatLabels(map[string]string{model.MetricNameLabel: name}), time.Now().Add(-recentWindow), 1)
+		canaries, err := hot.series(ctx, promql.FormatLabels(map[string]string{model.MetricNameLabel: name}), time.Now().Add(-recentWindow), canaryCount)
 		if err != nil {
 			return fmt.Errorf("hot: %w", err)
 		}
-		if len(canaries) == 0 {
-			continue
-		}
-		labels := maps.Clone(canaries[0])
-		maps.Copy(labels, known.HotLabels)
-		copies, err := cold.series(ctx, promql.FormatLabels(labels), c.options.Cold.newest().Add(-time.Hour), canaryNames)
-		if err != nil {
-			return fmt.Errorf("cold: %w", err)
-		}
-		var injected []map[string]string
-		for _, found := range copies {
-			maps.DeleteFunc(found, func(name, _ string) bool {
-				_, isHot := canaries[0][name]
-				return isHot || slices.Contains(replica, name)
-			})
-			if !containsSet(injected, found) {
-				injected = append(injected, found)
+		for _, canary := range canaries {
+			injected, err := c.injectedInto(ctx, canary, known.HotLabels, replica)
+			if err != nil {
+				return fmt.Errorf("cold: %w", err)
 			}
+			switch len(injected) {
+			case 0:
+				continue
+			case 1:
+				known.InjectedLabels, known.Distinct = injected[0], injected[0]
+			default: // Several sources have such a series, and nothing says which one is hot.
+			}
+			return nil
 		}
-		switch len(injected) {
-		case 0:
-			continue
-		case 1:
-			known.InjectedLabels, known.Distinct = injected[0], injected[0]
-		default: // Several sources have such a series, and nothing says which one is hot.
-		}
-		return nil
 	}
 	if !slices.ContainsFunc(c.options.Cold.Status().Stores, func(store Store) bool { return store.Kind == receiveStore }) {
 		// None of hot's series is in cold. Then all others differ in an external label.
 		known.Distinct = known.HotLabels
 	}
 	return nil
+}
+
+// injectedInto returns the sets of labels that a series of hot has in cold in addition.
+func (c *Catalog) injectedInto(ctx context.Context, canary, hotLabels map[string]string, replica []string) (injected []map[string]string, err error) {
+	labels := maps.Clone(canary)
+	maps.Copy(labels, hotLabels)
+	cold := c.options.Cold.api.as(RequestSources)
+	copies, err := cold.series(ctx, promql.FormatLabels(labels), c.options.Cold.newest().Add(-time.Hour), canaryNames)
+	for _, found := range copies {
+		maps.DeleteFunc(found, func(name, _ string) bool { _, isHot := canary[name]; return isHot || slices.Contains(replica, name) })
+		if !containsSet(injected, found) {
+			injected = append(injected, found)
+		}
+	}
+	return injected, err
 }
 
 // sourcesOf returns the distinct external label sets of stores, without replica labels.

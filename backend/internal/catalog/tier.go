@@ -14,6 +14,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -39,6 +40,10 @@ type TierOptions struct {
 	// Pacer bounds the requests for evidence, together with other tiers on the same server; nil
 	// for one of the tier's own.
 	Pacer *Pacer
+	// Evidence, if not nil, keeps the evidence of metric names, and shares it, under EvidenceKey.
+	// The key identifies the server and everything that its answers depend on.
+	Evidence    *EvidenceStore
+	EvidenceKey promql.Key
 	// OnRequest, if not nil, is called at the end of each request of tierproxy's own.
 	OnRequest func(kind RequestKind, took time.Duration, err error)
 	// Warm is the number of connections to open when the tier becomes available.

@@ -90,8 +90,10 @@ const downsamplingStep = 25 * time.Minute
 func (p *Plan) explicitDefaults() *promapi.Request {
 	request, in, hot, cold := p.query.Request, &p.Input, p.snapshot.Hot, p.snapshot.Cold
 	changed, traits := url.Values{}, request.Endpoint.Traits()
-	if traits.Selects == promapi.ByMatch && cold.MetadataRange > 0 && request.Parameters.Get("start") == "" {
-		// Without a start, hot reads everything that it has.
+	isPrometheus := cold.ExternalLabels != nil && cold.MetadataRange == 0
+	if traits.Selects == promapi.ByMatch && !isPrometheus && request.Parameters.Get("start") == "" {
+		// Without a start, a Prometheus reads everything that it has, and other stores may read
+		// recent data only.
 		changed.Set("start", "0")
 	}
 	if !traits.Evaluates() {

@@ -219,6 +219,23 @@ func TestPlan_MakesDefaultsOfThanosExplicit(t *testing.T) {
 	}
 }
 
+func TestPlan_ColdThatIsNoPrometheusGetsAStart(t *testing.T) {
+	for name, test := range map[string]struct {
+		cold  told
+		start string
+	}{
+		"a store that does not show its configuration": {told{"/label/": `[]`}, "0"},
+		"a store with an empty configuration":          {told{"/label/": `[]`, "/status/config": `{"yaml":""}`}, "0"},
+		"a Prometheus":                                 {told{"/label/": `[]`, "/status/config": `{"yaml":"global: {}"}`}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, both := learnedTiers(t, toldByHot, test.cold)
+			_, _ = p.ask(t, both, promapi.LabelValues, "/api/v1/label/job/values", url.Values{"match[]": {"elsewhere"}})
+			require.Equal(t, test.start, p.cold.Requests()[0].Parameters.Get("start"))
+		})
+	}
+}
+
 func TestDecode_MetadataOfHotGetsItsExternalLabels(t *testing.T) {
 	p, both := learnedTiers(t, toldByHot, toldByThanos)
 	window := url.Values{"start": {fmt.Sprint(time.Now().Add(-5 * time.Minute).Unix())}, "match[]": {`node_load1{cluster="lab"}`}}

@@ -165,7 +165,7 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, re
 		Rules: []RuleResult{}, ConfinedTo: query.ConfinedTo,
 		Fallback: string(decision.Fallback), Warnings: decision.Warnings,
 		Extent: viewExtent(input.Extent), Threshold: model.Duration(input.Threshold).String(),
-		HotUnused: resolved.HotUnused, Hot: hot, Cold: viewState(resolved.Cold, input.Cold, detailed),
+		HotUnused: resolved.ShownHealth(time.Now()).HotUnused, Hot: hot, Cold: viewState(resolved.Cold, input.Cold, detailed),
 	}
 	_, steps, _ := tier.Explain(input) // engine.Plan would have returned the error.
 	for _, step := range steps {

@@ -133,5 +133,8 @@ func (p page) Problems() []string {
 	if p.Health.LearningError != "" {
 		lines = append(lines, "tierproxy cannot compare the series of the tiers: "+p.Health.LearningError)
 	}
+	if p.Health.EvidenceMissing != "" {
+		lines = append(lines, p.Health.EvidenceMissing)
+	}
 	return slices.Compact(lines)
 }

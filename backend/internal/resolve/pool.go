@@ -14,6 +14,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -63,6 +64,12 @@ func (d destination) shared() (destination, catalog.TierSettings) {
 	return d, settings
 }
 
+// evidenceKey identifies the tier for kept evidence, by everything that its answers depend on. The
+// contents of credential files are not part of it.
+func (d destination) evidenceKey() promql.Key {
+	return promql.KeyOf("evidence", string(d.name), d.url, d.headers, fmt.Sprintf("%+v", d.tenancy), d.service, d.address, d.replica, d.Transport.Fingerprint())
+}
+
 // client returns a client for the destination, without connecting. idle is the number of idle
 // connections to keep. Zero keeps as many as the pool has.
 func (d destination) client(header http.Header, pool config.PoolConfig, idle int, network *upstream.Network) (*upstream.Client, error) {
@@ -108,6 +115,8 @@ type tierPool struct {
 	onRequest func(name tier.Name, kind catalog.RequestKind, took time.Duration, err error)
 	limits    admission.Limits
 	meters    map[tier.Name]*admission.Meters
+	// evidence is nil if no evidence is kept.
+	evidence *catalog.EvidenceStore
 	// onDrop is called when a tier is dropped.
 	onDrop func()
 
@@ -220,6 +229,9 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 		Name: at.name, Replica: at.replica, Client: client, TierSettings: settings,
 		ProbeInterval: time.Duration(p.config.Probe.Interval), LearnInterval: time.Duration(p.config.Probe.LearnInterval),
 		Calls: admission.NewController(p.limits, p.meters[at.name]), ProbeBudget: added.probing, Warm: warm, Pacer: p.pacerOf(client, added.isGateway),
+	}
+	if use.project == "" {
+		options.Evidence, options.EvidenceKey = p.evidence, at.evidenceKey()
 	}
 	if p.onRequest != nil {
 		options.OnRequest = func(kind catalog.RequestKind, took time.Duration, err error) { p.onRequest(at.name, kind, took, err) }

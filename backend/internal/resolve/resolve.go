@@ -51,6 +51,9 @@ type Options struct {
 	OnRequest func(name tier.Name, kind catalog.RequestKind, took time.Duration, err error)
 	// Reloads counts the changed files of credentials.
 	Reloads *upstream.Reloads
+	// Evidence keeps evidence of the metric names of tiers that do not belong to a project; nil for
+	// none.
+	Evidence *catalog.EvidenceStore
 	// Network replaces the network in tests; nil for the real one.
 	Network *upstream.Network
 }
@@ -106,6 +109,7 @@ func New(options Options) (*Resolver, error) {
 	}
 	r.pool = newTierPool(options.Config)
 	r.pool.meters, r.pool.network, r.pool.onProbe, r.pool.onRequest = options.Meters, options.Network, r.logProbe, options.OnRequest
+	r.pool.evidence = options.Evidence
 	r.pool.onDrop = func() { r.generation.Add(1) }
 	return r, nil
 }

@@ -63,6 +63,15 @@ func (c *TransportConfig) SkipsVerification() bool {
 	return config.TLSConfig.InsecureSkipVerify || (config.OAuth2 != nil && config.OAuth2.TLSConfig.InsecureSkipVerify)
 }
 
+// Fingerprint returns a hash of the configuration, including secrets. It does not reveal them.
+// The contents of files are not part of it.
+func (c *TransportConfig) Fingerprint() string {
+	if c == nil {
+		return ""
+	}
+	return settings.FingerprintOf([]any{c.options.HTTP, c.options.TokenFile, c.options.Authorities})
+}
+
 // SendsToken reports whether requests over https carry the token of TokenFile.
 func (c *TransportConfig) SendsToken() bool {
 	return c != nil && c.options.TokenFile != "" && !settings.NamesCredential(c.options.HTTP)

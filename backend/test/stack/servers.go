@@ -151,6 +151,8 @@ type Prometheus struct {
 	Global map[string]any
 	// RuleFiles are files of rules that it evaluates.
 	RuleFiles []string
+	// RemoteWrite is the URL that it sends its samples to; empty for none.
+	RemoteWrite string
 	// Arguments are added to its command line.
 	Arguments []string
 	// Certificate and Key are PEM files; with them it speaks TLS. ReadyClient
@@ -177,6 +179,9 @@ func (p Prometheus) Start(ctx context.Context, path string) (*Server, error) {
 	content := document{"global": document{"scrape_interval": "1s"}}
 	if len(p.RuleFiles) > 0 {
 		content["rule_files"] = p.RuleFiles
+	}
+	if p.RemoteWrite != "" {
+		content["remote_write"] = []document{{"url": p.RemoteWrite}}
 	}
 	if p.ScrapeItself && p.OutOfOrderWindow == "" {
 		p.OutOfOrderWindow = "6h"
@@ -304,6 +309,16 @@ type ThanosPart struct {
 // StartPart starts one part, such as query, sidecar or rule, on free ports.
 func (t Thanos) StartPart(ctx context.Context, path, part string, arguments ...string) (*ThanosPart, error) {
 	return t.startPart(ctx, path, part, "", t.Port, arguments...)
+}
+
+// StartReceive starts a Thanos Receive, which takes samples at the returned URL.
+func (t Thanos) StartReceive(ctx context.Context, path string, arguments ...string) (receive *ThanosPart, remoteWrite string, err error) {
+	listen, err := address(0)
+	if err != nil {
+		return nil, "", err
+	}
+	receive, err = t.StartPart(ctx, path, "receive", append([]string{"--remote-write.address", listen, "--tsdb.path", filepath.Join(t.Dir, "receive")}, arguments...)...)
+	return receive, "http://" + listen + "/api/v1/receive", err
 }
 
 // startPart starts a part of Thanos; grpc is where it speaks gRPC, empty for a
