@@ -69,9 +69,9 @@ type sharedCatalog struct {
 	// endCanariesChosen, and the end of a cold that lags at endSearched. Only Run uses them.
 	endCanaries                    []canary
 	endCanariesChosen, endSearched time.Time
-	usage             usage
-	empty             *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query
-	comparisons       *comparisons                      // what both tiers have of the metrics in use
+	usage                          usage
+	empty                          *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query
+	comparisons                    *comparisons                      // what both tiers have of the metrics in use
 }
 
 // Snapshot is an immutable state of the catalog.

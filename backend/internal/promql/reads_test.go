@@ -16,9 +16,9 @@ func TestReads_AreWhatEachSelectorReads(t *testing.T) {
 		`up offset 2h / up`:                    {{185 * minute, 120 * minute}, {65 * minute, 0}},
 		`rate(up[10m])`:                        {{70 * minute, 0}},
 		`max_over_time(rate(up[10m])[30m:1m])`: {{100 * minute, 0}},
-		`max_over_time((up offset 5m)[30m:1m] offset 1h)`: {{160 * minute, 65 * minute}},
-		`up @ end() + up @ start()`:                       {{5 * minute, 0}, {65 * minute, 60 * minute}},
-		`vector(1)`:                                       {},
+		`max_over_time((up offset 5m)[30m:1m] offset 1h)`:  {{160 * minute, 65 * minute}},
+		`up @ end() + up @ start()`:                        {{5 * minute, 0}, {65 * minute, 60 * minute}},
+		`vector(1)`:                                        {},
 		`sum(up) > bool on () (up offset 1d) or vector(0)`: {{65 * minute, 0}, {25*60*minute + 5*minute, 24 * 60 * minute}},
 	} {
 		parsed, err := Parse(query)
