@@ -154,9 +154,18 @@ func (c *Catalog) metricsOf(ctx context.Context, selectors []promql.Selector, fr
 		return names
 	})
 	return slices.DeleteFunc(list, func(metric tier.MetricRead) bool {
-		inHot, _ := c.hot.names.lookup(nameKey{name: metric.Name}, from, false, time.Now())
-		return inHot == tier.Absent // Nothing can be compared.
+		return c.hot.names.peek(nameKey{name: metric.Name}, from, time.Now()) == tier.Absent // Nothing can be compared.
 	})
+}
+
+// peek returns what is known of a name since a time in milliseconds since the Unix epoch.
+func (x *nameIndex) peek(key nameKey, oldest int64, now time.Time) tier.Presence {
+	x.mutex.Lock()
+	defer x.mutex.Unlock()
+	if state, isHeld := x.states.Peek(key); isHeld {
+		return state.presence(windowOf(oldest, now), now, inUse)
+	}
+	return tier.Unknown
 }
 
 // awaitComparisons has the metrics compared that are not known, and waits for them unless a tier

@@ -1,8 +1,10 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -28,7 +30,7 @@ type recentCheck struct {
 }
 
 // renewComparisons looks whether the metrics in use are still in both tiers as they were, and has
-// those measured again that are not, and a part of the others: each once in LearnInterval.
+// those measured again that are not, and a part of the others: see wholeInterval.
 func (c *Catalog) renewComparisons(ctx context.Context, now time.Time) {
 	hot, cold := c.options.Hot.pacer, c.options.Cold.pacer
 	if !hot.mayRenew(now) || !cold.mayRenew(now) {
@@ -73,7 +75,7 @@ func (c *Catalog) dueChecks(now time.Time) (checks []recentCheck) {
 		if record.known == nil || record.waiting != nil || now.Sub(record.used) > inUseFor {
 			continue
 		}
-		isDue := now.Sub(time.UnixMilli(record.known.measured)) > c.options.LearnInterval
+		isDue := now.Sub(time.UnixMilli(record.known.measured)) > c.wholeInterval(record.known)
 		if isDue && most > 0 {
 			most--
 			p.add(record)
@@ -91,7 +93,17 @@ func (c *Catalog) dueChecks(now time.Time) (checks []recentCheck) {
 			record.known = &renewed
 		}
 	}
+	slices.SortFunc(checks, func(a, b recentCheck) int { return cmp.Compare(a.known.until, b.known.until) })
 	return checks
+}
+
+// wholeInterval returns the time between two comparisons of all of a metric. It grows with the time
+// that is compared, so that the cost does not. Holes do not come into being in the past, but may be
+// filled.
+func (c *Catalog) wholeInterval(known *measurement) time.Duration {
+	const longest = 60
+	hours := (known.until - known.since) / time.Hour.Milliseconds()
+	return c.options.LearnInterval * time.Duration(min(max(hours, 1), longest))
 }
 
 // hasMoved reports whether cold ends later than a metric that it had not got.
