@@ -72,6 +72,7 @@ const reasonTexts: Readonly<Record<string, string>> = {
   'older-than-hot': 'the query reads what is older than the data of hot',
   'not-in-hot': 'hot may not hold every series that the query asks for',
   'newer-than-cold': 'the query reads what cold does not hold yet',
+  'not-in-cold': 'cold does not hold all samples of a metric that the query reads',
   'below-threshold': 'the query reads less than the threshold at once',
   'at-or-above-threshold': 'the query reads at least the threshold at once',
   'hot-failed': 'hot did not answer',

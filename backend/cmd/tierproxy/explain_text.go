@@ -58,6 +58,9 @@ func describeCut(cut *gateway.CutParts) string {
 	if cut == nil {
 		return ""
 	}
+	if cut.Parts > 2 {
+		return fmt.Sprintf("cold answers %s, hot %s, in %d parts", countSteps(cut.ColdSteps), countSteps(cut.HotSteps), cut.Parts)
+	}
 	return fmt.Sprintf("cold answers %s, hot %s from %s on", countSteps(cut.ColdSteps), countSteps(cut.HotSteps), formatMoment(*cut.HotFrom))
 }
 

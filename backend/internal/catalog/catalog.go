@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -64,8 +65,13 @@ type sharedCatalog struct {
 	newest  atomic.Pointer[coldEnd]
 	// coldInterval is the measured scrape interval of cold. Only Run uses it.
 	coldInterval time.Duration
-	usage        usage
-	empty        *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query
+	// endCanaries are the series by which the end of cold is measured. They were last searched at
+	// endCanariesChosen, and the end of a cold that lags at endSearched. Only Run uses them.
+	endCanaries                    []comparedSeries
+	endCanariesChosen, endSearched time.Time
+	usage                          usage
+	empty                          *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query
+	comparisons                    *comparisons                      // what both tiers have of the metrics in use
 }
 
 // Snapshot is an immutable state of the catalog.
@@ -87,7 +93,7 @@ type Snapshot struct {
 // New returns an empty catalog: see Run.
 func New(options Options) *Catalog {
 	c := &Catalog{hot: options.Hot, cold: options.Cold}
-	c.sharedCatalog = &sharedCatalog{options: options, latch: make(latch)}
+	c.sharedCatalog = &sharedCatalog{options: options, latch: make(latch), comparisons: newComparisons()}
 	// It fails only for a size below one. An expirable LRU would leave a goroutine behind.
 	c.empty, _ = lru.New[promql.Key, time.Time](emptiesRemembered)
 	c.learned.Store(&Snapshot{Error: "nothing is learned yet"})
@@ -136,6 +142,9 @@ func (c *Catalog) payer() *ProbeBudget {
 
 // Run learns until ctx ends.
 func (c *Catalog) Run(ctx context.Context) {
+	var comparing sync.WaitGroup
+	comparing.Go(func() { c.runComparisons(ctx) })
+	defer comparing.Wait()
 	c.options.Hot.Wait(ctx)
 	c.options.Cold.Wait(ctx)
 	var next time.Time

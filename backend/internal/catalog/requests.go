@@ -29,11 +29,13 @@ const (
 	RequestSeries RequestKind = "series"
 	// RequestNames lists metric names for selectors with patterns.
 	RequestNames RequestKind = "names"
+	// RequestSamples compares which samples of metrics that queries read the tiers have.
+	RequestSamples RequestKind = "samples"
 )
 
 // RequestKinds lists all kinds.
 func RequestKinds() []RequestKind {
-	return []RequestKind{RequestProbe, RequestStores, RequestSettings, RequestSources, RequestSeries, RequestNames}
+	return []RequestKind{RequestProbe, RequestStores, RequestSettings, RequestSources, RequestSeries, RequestNames, RequestSamples}
 }
 
 const (

@@ -55,8 +55,10 @@ type lookup struct {
 	// until is up to when what cold answers can no longer change, in milliseconds
 	// since the Unix epoch.
 	until int64
-	// end is the index of the first step that may not be kept.
+	// end is the index of the first step that may not be kept, and run the steps of cold
+	// before it that are kept.
 	end int
+	run tier.Run
 	// entry is what the cache has; nil where it has nothing. memory is the memory that
 	// it takes where it is an answer as a whole.
 	entry  *cache.Entry
@@ -75,6 +77,7 @@ func (p *Plan) lookup() *lookup {
 	}
 	until, isKnown := evidence.ColdCompleteUntil(now)
 	until = p.sendersUntil(until, now)
+	until = min(until, p.comparedUntil)
 	if p.Input.Completeness != tier.Complete {
 		// Others than hot write to cold, too.
 		until = min(until, cold.SourcesEnd(now))

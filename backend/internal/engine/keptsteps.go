@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
@@ -28,7 +29,10 @@ func (p *Plan) lookUpSteps(ctx context.Context, memory *reservation) *lookup {
 		failed = failed || err != nil
 		return err != nil || (!extent.Nothing && extent.Newest > l.until)
 	})
-	if failed || l.end == 0 {
+	if failed {
+		return nil
+	}
+	if l.run = p.keptRun(l.end); l.run.First > l.run.Last {
 		return nil
 	}
 	phase := steps.grid.Start % steps.grid.Step
@@ -42,43 +46,67 @@ func (p *Plan) lookUpSteps(ctx context.Context, memory *reservation) *lookup {
 // timeParameters are in the key in another form, or change no value.
 var timeParameters = []string{"query", "start", "end", "step", "limit", "time", "timeout"}
 
+// runs returns which tier answers which steps.
+func (p *Plan) runs() []tier.Run {
+	if p.Cut != nil {
+		return p.Cut.Runs
+	}
+	return []tier.Run{{Tier: tier.Cold, First: 0, Last: p.stepwise.grid.Len() - 1}}
+}
+
+// keptRun returns the longest run of cold before a step. An entry of the cache holds the
+// steps of one run. The run is empty if cold answers none of them.
+func (p *Plan) keptRun(end int) tier.Run {
+	longest := tier.Run{Tier: tier.Cold, First: 0, Last: -1}
+	for _, run := range p.runs() {
+		run.Last = min(run.Last, end-1)
+		if run.Tier == tier.Cold && run.Last-run.First > longest.Last-longest.First {
+			longest = run
+		}
+	}
+	return longest
+}
+
 // pieces returns the steps that the cache has and those that are missing, in order.
 func (p *Plan) pieces(l *lookup) ([]*piece, error) {
 	grid := p.stepwise.grid
-	steps := grid.Len()
-	hot := steps // the first step of hot
-	if p.Cut != nil {
-		hot = p.Cut.First
-	}
 	var list []*piece
 	add := func(from tier.Name, first, last int) {
 		if first <= last {
 			list = append(list, &piece{first: first, last: last, from: from})
 		}
 	}
-	first, last := 0, -1 // of what the cache has
+	cached := tier.Run{First: 0, Last: -1} // what the cache has
 	if l != nil && l.entry != nil {
-		first, last = max(grid.Index(l.entry.First), 0), min(grid.Index(l.entry.Last), l.end-1, hot-1)
+		cached.First, cached.Last = max(grid.Index(l.entry.First), l.run.First), min(grid.Index(l.entry.Last), l.run.Last)
 	}
-	if first > last {
-		add(tier.Cold, 0, hot-1)
-		add(tier.Hot, hot, steps-1)
+	if cached.First > cached.Last {
+		for _, run := range p.runs() {
+			add(run.Tier, run.First, run.Last)
+		}
 		return list, nil
 	}
-	add(tier.Cold, 0, first-1)
 	matrix, err := splice.Parse(l.entry.Answer, nil)
 	if err == nil {
-		err = matrix.Window(grid.At(first), grid.At(last), grid.Step)
+		err = matrix.Window(grid.At(cached.First), grid.At(cached.Last), grid.Step)
 	}
 	if err != nil {
 		return nil, err
 	}
-	list = append(list, &piece{first: first, last: last, matrix: matrix})
-	if cut := p.Cut; cut != nil && last+1 >= cut.Earliest && hot-last-1 <= max(fewSteps, (last-first)/8) {
-		hot = last + 1 // A few more steps cost hot less than another query costs cold.
+	runs := slices.Clone(p.runs())
+	for i, run := range runs {
+		if run.Tier != tier.Cold || cached.First < run.First || cached.Last > run.Last {
+			add(run.Tier, run.First, run.Last)
+			continue
+		}
+		add(tier.Cold, run.First, cached.First-1)
+		list = append(list, &piece{first: cached.First, last: cached.Last, matrix: matrix})
+		if cut := p.Cut; cut != nil && i == len(runs)-2 && cached.Last+1 >= cut.Earliest && run.Last-cached.Last <= max(fewSteps, (cached.Last-cached.First)/8) {
+			runs[i+1].First = cached.Last + 1 // A few more steps cost hot less than another query costs cold.
+			continue
+		}
+		add(tier.Cold, cached.Last+1, run.Last)
 	}
-	add(tier.Cold, last+1, hot-1)
-	add(tier.Hot, hot, steps-1)
 	return list, nil
 }
 
@@ -99,24 +127,22 @@ func (l *lookup) keepSteps(pieces []*piece) {
 	var parts []*splice.Matrix
 	fresh, until := 0, -1 // the steps that the cache lacks, and the last one to keep
 	for _, piece := range pieces {
-		if piece.from == tier.Hot {
-			break // Those of cold come first.
-		}
 		if piece.from == tier.Cold && !mayBeRepeated(piece.matrix.Warnings) {
 			return
 		}
-		if until = min(piece.last, l.end-1); piece.first > until {
+		if piece.from == tier.Hot || piece.first < l.run.First || piece.first > l.run.Last {
 			continue
 		}
+		until = min(piece.last, l.run.Last)
 		parts = append(parts, piece.matrix)
 		if piece.from == tier.Cold {
 			fresh += until - piece.first + 1
 		}
 	}
-	if fresh == 0 || (l.entry != nil && fresh < min(fewNew, until/8)) {
+	if fresh == 0 || (l.entry != nil && fresh < min(fewNew, (until-l.run.First)/8)) {
 		return
 	}
-	entry := &cache.Entry{First: grid.At(0), Last: grid.At(until), Born: l.askedAt}
+	entry := &cache.Entry{First: grid.At(l.run.First), Last: grid.At(until), Born: l.askedAt}
 	if l.entry != nil && l.entry.Born.Before(entry.Born) {
 		entry.Born = l.entry.Born
 	}
@@ -142,7 +168,7 @@ func (p *Plan) usedSteps(l *lookup, pieces []*piece) CacheUse {
 			use.Samples += piece.matrix.Samples()
 		case tier.Cold:
 			if l != nil {
-				uncached += max(0, min(piece.last, l.end-1)-piece.first+1)
+				uncached += max(0, min(piece.last, l.run.Last)-max(piece.first, l.run.First)+1)
 			}
 		case tier.Hot, tier.Both:
 		}

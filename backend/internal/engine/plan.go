@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -49,6 +50,9 @@ type Plan struct {
 	// hotMatchesNone is set if the selectors of a request for exemplars match no series of
 	// hot.
 	hotMatchesNone bool
+	// comparedUntil is up to when it is known what cold lacks, in milliseconds since the
+	// Unix epoch.
+	comparedUntil int64
 }
 
 // HotQuery returns the PromQL that hot would be sent.
@@ -120,7 +124,7 @@ var emptySnapshot = &catalog.Snapshot{}
 
 // planOn plans for one of several replicas of hot.
 func (e *Engine) planOn(ctx context.Context, query Query, key promql.Key, replicas []Replica, i int) (*Plan, error) {
-	p := &Plan{engine: e, query: query, key: key, hot: query.Request, cold: query.Request, snapshot: emptySnapshot}
+	p := &Plan{engine: e, query: query, key: key, hot: query.Request, cold: query.Request, snapshot: emptySnapshot, comparedUntil: math.MaxInt64}
 	if len(replicas) > 0 {
 		p.replica, p.others = replicas[i], slices.Concat(replicas[:i], replicas[i+1:])
 	}
@@ -226,6 +230,7 @@ func (p *Plan) prepare(ctx context.Context) {
 	if p.snapshot.Evidence != nil && needed.Understood {
 		p.relabel()
 	}
+	p.addSampleGaps(ctx)
 	p.cold = p.explicitDefaults()
 }
 

@@ -112,9 +112,9 @@ func TestAssemble_JoinsThePiecesOfACut(t *testing.T) {
 	hot, cold := p.hot.Requests()[0].Parameters, p.cold.Requests()[0].Parameters
 	require.Equal(t, query.Request.Parameters.Get("start"), cold.Get("start"))
 	grid := planned.Cut.Grid
-	require.Equal(t, promapi.FormatTime(time.UnixMilli(grid.At(planned.Cut.First))), hot.Get("start"), "the first step within the threshold")
-	require.Equal(t, promapi.FormatTime(time.UnixMilli(grid.At(planned.Cut.First-1))), cold.Get("end"))
-	require.Equal(t, 15*time.Minute, query.Request.TimeRange.End.Sub(time.UnixMilli(grid.At(planned.Cut.First))))
+	require.Equal(t, promapi.FormatTime(time.UnixMilli(grid.At(planned.Cut.Runs[1].First))), hot.Get("start"), "the first step within the threshold")
+	require.Equal(t, promapi.FormatTime(time.UnixMilli(grid.At(planned.Cut.Runs[1].First-1))), cold.Get("end"))
+	require.Equal(t, 15*time.Minute, query.Request.TimeRange.End.Sub(time.UnixMilli(grid.At(planned.Cut.Runs[1].First))))
 }
 
 func TestAssemble_TimesAndParametersOfPieces(t *testing.T) {

@@ -75,13 +75,26 @@ type RuleResult struct {
 	Why string `json:"why"`
 }
 
-// CutParts are the two parts of a range query that is split.
+// CutParts are the parts of a range query that is split.
 type CutParts struct {
-	// HotFrom is the first evaluation time that hot answers.
+	// HotFrom is the first evaluation time of the newest part that hot answers.
 	HotFrom *time.Time `json:"hot_from"`
 	// ColdSteps and HotSteps are the numbers of steps that each tier answers.
 	ColdSteps int `json:"cold_steps"`
 	HotSteps  int `json:"hot_steps"`
+	// Parts is the number of parts. It is more than two if a tier lacks something in the
+	// middle.
+	Parts int `json:"parts"`
+}
+
+func viewCut(cut *tier.Cut) *CutParts {
+	parts := &CutParts{ColdSteps: cut.Steps(tier.Cold), HotSteps: cut.Steps(tier.Hot), Parts: len(cut.Runs)}
+	for _, run := range cut.Runs {
+		if run.Tier == tier.Hot {
+			parts.HotFrom = resolve.Instant(cut.Grid.At(run.First))
+		}
+	}
+	return parts
 }
 
 // Extent is the time range that a query reads.
@@ -112,6 +125,8 @@ type TierState struct {
 	// CoverageDeclared is set if hot's coverage cannot be measured, so that the configured
 	// retention counts.
 	CoverageDeclared bool `json:"coverage_declared,omitempty"`
+	// Missing says which samples of the metrics that the query reads the tier does not have.
+	Missing []string `json:"missing,omitempty"`
 }
 
 // serveExplain responds with the decision for a query, without running the query.
@@ -160,7 +175,7 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, re
 		explanation.Rules = append(explanation.Rules, RuleResult(step))
 	}
 	if cut := decided.Cut; cut != nil {
-		explanation.Cut = &CutParts{HotFrom: resolve.Instant(cut.Grid.At(cut.First)), ColdSteps: cut.First, HotSteps: cut.Grid.Len() - cut.First}
+		explanation.Cut = viewCut(cut)
 	}
 	if resolved.Datasource.Strategy == tier.StrategySplit {
 		explanation.NotCut = decided.NotCut
@@ -219,6 +234,9 @@ func viewState(queried *catalog.Tier, state tier.State, detailed bool) *TierStat
 		view.CoverageEnd = resolve.Instant(state.Newest)
 	} else if state.Oldest != tier.NothingCovered {
 		view.CoverageStart, view.CoverageDeclared = resolve.Instant(state.Oldest), queried.Status().Declared
+	}
+	for _, each := range state.Missing {
+		view.Missing = append(view.Missing, each.String())
 	}
 	return view
 }

@@ -2,9 +2,12 @@ package resolve
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/prometheus/common/model"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
@@ -107,6 +110,12 @@ type TierHealth struct {
 	// CoverageDeclared is set if hot's coverage cannot be measured, so that the configured
 	// retention counts.
 	CoverageDeclared bool `json:"coverage_declared,omitempty"`
+	// Behind is how far cold's coverage ends before now, as a Prometheus duration. It is
+	// absent for hot, and if cold has the newest samples.
+	Behind string `json:"behind,omitempty"`
+	// Missing says which samples of the metrics that queries read the tier does not have
+	// although the other tier has them.
+	Missing []string `json:"missing,omitempty"`
 	// ExternalLabels are hot's external labels. They are absent while they are unknown.
 	ExternalLabels map[string]string `json:"external_labels,omitempty"`
 	// Sources are the external labels of cold's sources, without replica labels. They are
@@ -135,6 +144,9 @@ func (r *Resolved) Health(now time.Time, detailed bool) Health {
 		}
 		cold := tierHealth(r.Cold, status, now, status.ErrorFor(detailed), detailed)
 		cold.CoverageEnd = Instant(state.Newest)
+		if behind := now.Sub(time.UnixMilli(state.Newest)); behind >= time.Second {
+			cold.Behind = model.Duration(behind.Truncate(time.Second)).String()
+		}
 		health.ThanosEndpoint, health.Tiers[string(tier.Cold)] = cold.Endpoint, cold
 	}
 	answers, hasProblem := false, r.addServices(&health, detailed)
@@ -154,7 +166,9 @@ func (r *Resolved) Health(now time.Time, detailed bool) Health {
 		health.Status = StatusHealthy
 	}
 	if r.Catalog != nil {
-		health.addLearned(r.Catalog.Snapshot(), detailed)
+		health.addLearned(r.Catalog.Snapshot(), detailed, map[tier.Name][]string{
+			tier.Hot: missingTexts(r.Catalog.Lacks(tier.Hot, now)), tier.Cold: missingTexts(r.Catalog.Lacks(tier.Cold, now)),
+		})
 		health.EvidenceMissing = r.Catalog.EvidenceMissing(now)
 	}
 	return health
@@ -179,8 +193,21 @@ func (r *Resolved) hotUnused(now time.Time) (why tier.Note) {
 // ShownHealth returns the health with the details that callers of the datasource may see.
 func (r *Resolved) ShownHealth(now time.Time) Health { return r.Health(now, r.ShowsConfiguration()) }
 
+// mostMissing is the maximum number of stretches that the health names of a tier.
+const mostMissing = 20
+
+func missingTexts(list []tier.Missing) (texts []string) {
+	for _, each := range list[:min(len(list), mostMissing)] {
+		texts = append(texts, each.String())
+	}
+	if more := len(list) - mostMissing; more > 0 {
+		texts = append(texts, fmt.Sprintf("lacks %d more stretches of metrics", more))
+	}
+	return texts
+}
+
 // addLearned adds what the gateway knows about both tiers together.
-func (h *Health) addLearned(learned *catalog.Snapshot, detailed bool) {
+func (h *Health) addLearned(learned *catalog.Snapshot, detailed bool, missing map[tier.Name][]string) {
 	h.LearningError = learned.Error
 	evidence := learned.Evidence
 	switch {
@@ -197,6 +224,7 @@ func (h *Health) addLearned(learned *catalog.Snapshot, detailed bool) {
 		return
 	}
 	hot, cold := h.Tiers[string(tier.Hot)], h.Tiers[string(tier.Cold)]
+	hot.Missing, cold.Missing = missing[tier.Hot], missing[tier.Cold]
 	if evidence.HotLabelsKnown {
 		hot.ExternalLabels = evidence.HotLabels
 	}

@@ -3,6 +3,7 @@ package tier
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"time"
 
@@ -77,11 +78,28 @@ type CutInput struct {
 type Cut struct {
 	// Grid are the evaluation times.
 	Grid Grid
-	// First is the index of the first step of hot. Those before it are of cold.
-	First int
-	// Earliest and Latest bound where else it could be cut: hot covers the steps
-	// from Earliest on, cold those before Latest.
-	Earliest, Latest int
+	// Runs are the steps of both tiers, in order. Neighbours belong to different tiers.
+	Runs []Run
+	// Earliest bounds where else the last run can begin, if it is of hot: hot covers all
+	// steps from Earliest on.
+	Earliest int
+}
+
+// Run is a number of successive steps that one tier answers. First and Last are indexes,
+// both inclusive.
+type Run struct {
+	Tier        Name
+	First, Last int
+}
+
+// Steps returns the number of steps that a tier answers.
+func (c *Cut) Steps(name Name) (steps int) {
+	for _, run := range c.Runs {
+		if run.Tier == name {
+			steps += run.Last - run.First + 1
+		}
+	}
+	return steps
 }
 
 // ErrNothingToCut is wrapped where all steps belong to the tier that the rules
@@ -113,12 +131,16 @@ func PlanCut(in CutInput, decision Decision) (Cut, error) {
 		return Cut{}, errors.New("hot has several replicas, and the values of one differ from those that cold has deduplicated")
 	case len(in.Cold.Notes) > 0:
 		return Cut{}, errors.New("the answer of cold may not be complete")
+	case in.Unmeasured != "":
+		return Cut{}, errors.New("it is not known yet whether cold has all samples of " + in.Unmeasured)
 	}
 	return in.cut()
 }
 
+// mostRuns is the maximum number of runs: each of them is a query.
+const mostRuns = 8
+
 func (in CutInput) cut() (Cut, error) {
-	cut := Cut{Grid: in.Grid}
 	steps := in.Grid.Len()
 	var failed error
 	// first returns the index of the first step of which something holds that
@@ -130,25 +152,66 @@ func (in CutInput) cut() (Cut, error) {
 			return err == nil && (extent.Nothing || holds(extent))
 		})
 	}
-	cut.Earliest = first(func(extent promql.Extent) bool {
+	// lacking returns the steps that read what a tier lacks.
+	lacking := func(name Name) (list []Run) {
+		for _, each := range in.missing(name) {
+			list = append(list, Run{
+				Tier:  name,
+				First: first(func(extent promql.Extent) bool { return min(extent.Newest, in.Now) > each.From }),
+				Last:  first(func(extent promql.Extent) bool { return extent.Oldest >= each.To }) - 1,
+			})
+		}
+		return list
+	}
+	earliest := first(func(extent promql.Extent) bool {
 		return in.Hot.Oldest != NothingCovered && extent.Oldest >= in.Hot.Oldest
 	})
-	cut.Latest = first(func(extent promql.Extent) bool { return min(extent.Newest, in.Now) > in.Cold.Newest })
-	if failed != nil {
+	latest := first(func(extent promql.Extent) bool { return min(extent.Newest, in.Now) > in.Cold.Newest })
+	notHot := append(lacking(Hot), Run{Tier: Hot, First: 0, Last: earliest - 1})
+	notCold := append(lacking(Cold), Run{Tier: Cold, First: latest, Last: steps - 1})
+	switch {
+	case failed != nil:
 		return Cut{}, fmt.Errorf("what it reads at each step is not known: %w", failed)
-	}
-	if cut.Earliest > cut.Latest {
+	case earliest > latest:
 		return Cut{}, errors.New("some of its steps are too old for hot and too new for cold")
 	}
 	wanted := in.Grid.Index(in.Now - in.Fresh.Milliseconds())
-	cut.First = max(cut.Earliest, min(wanted, cut.Latest))
-	switch cut.First {
-	case 0:
-		return Cut{}, fmt.Errorf("%w: hot holds them all, and none is old", ErrNothingToCut)
-	case steps:
-		return cut, fmt.Errorf("%w: none is new", ErrNothingToCut)
+	return in.runs(max(earliest, min(wanted, latest)), notHot, notCold)
+}
+
+// runs makes the runs of a cut: hot answers the steps from one on, except those that it
+// cannot answer, and before that those that cold cannot answer.
+func (in CutInput) runs(firstHot int, notHot, notCold []Run) (Cut, error) {
+	contains := func(list []Run, step int) bool {
+		return slices.ContainsFunc(list, func(run Run) bool { return run.First <= step && step <= run.Last })
 	}
-	return cut, nil
+	cut, steps := Cut{Grid: in.Grid}, in.Grid.Len()
+	for step := range steps {
+		name := Cold
+		switch hotLacks, coldLacks := contains(notHot, step), contains(notCold, step); {
+		case hotLacks && coldLacks:
+			return Cut{}, errors.New("some of its steps read what neither tier has as a whole")
+		case coldLacks || (step >= firstHot && !hotLacks):
+			name = Hot
+		}
+		if last := len(cut.Runs) - 1; last >= 0 && cut.Runs[last].Tier == name {
+			cut.Runs[last].Last = step
+		} else {
+			cut.Runs = append(cut.Runs, Run{name, step, step})
+		}
+	}
+	for _, run := range notHot {
+		cut.Earliest = max(cut.Earliest, run.Last+1)
+	}
+	switch {
+	case len(cut.Runs) > mostRuns:
+		return Cut{}, fmt.Errorf("it would take more than %d parts", mostRuns)
+	case len(cut.Runs) > 1:
+		return cut, nil
+	case cut.Runs[0].Tier == Hot:
+		return Cut{}, fmt.Errorf("%w: hot holds them all, and none is old", ErrNothingToCut)
+	}
+	return cut, fmt.Errorf("%w: none is new", ErrNothingToCut)
 }
 
 // Split is the decision for a query that is cut.
@@ -174,7 +237,7 @@ func (in Input) HotEmpty() Decision {
 // ColdFailed is the decision for a query whose steps at cold have failed: the
 // whole of it belongs to hot where hot covers it, otherwise there is none.
 func (in Input) ColdFailed() (Decision, bool) {
-	if starts, _ := in.startsBeforeHot(); starts || in.Completeness == Incomplete || in.Unlabelled != "" || !in.Hot.Available {
+	if lacks, _ := in.hotLacks(); lacks || in.Completeness == Incomplete || in.Unlabelled != "" || !in.Hot.Available {
 		return Decision{}, false
 	}
 	return Decision{Tier: Hot, Reason: ReasonColdFailed, Warnings: in.assumedWarnings()}, true

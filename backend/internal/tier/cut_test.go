@@ -81,7 +81,9 @@ func TestPlanCut_CutsWhereEachTierCoversItsSteps(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			require.Equal(t, test.first, now.Sub(time.UnixMilli(cut.Grid.At(cut.First))))
+			require.Len(t, cut.Runs, 2)
+			require.Equal(t, []Name{Cold, Hot}, []Name{cut.Runs[0].Tier, cut.Runs[1].Tier})
+			require.Equal(t, test.first, now.Sub(time.UnixMilli(cut.Grid.At(cut.Runs[1].First))))
 		})
 	}
 }
@@ -136,7 +138,7 @@ func TestPlanCut_EachStepLiesInTheCoverageOfItsTier(t *testing.T) {
 	duration := func(most time.Duration) time.Duration {
 		return time.Duration(random.Int63n(int64(most))).Truncate(time.Millisecond)
 	}
-	cuts := 0
+	cuts, pieces := 0, 0
 	for range 3000 {
 		query := queries[random.Intn(len(queries))]
 		step := max(time.Millisecond, duration(10*minute))
@@ -146,30 +148,102 @@ func TestPlanCut_EachStepLiesInTheCoverageOfItsTier(t *testing.T) {
 			in.Cold.Newest = before(duration(4 * hour))
 			in.Fresh = duration(2 * hour)
 			in.Threshold = duration(hour)
+			for _, state := range []*State{&in.Hot, &in.Cold} {
+				for range random.Intn(3) {
+					to := before(duration(day))
+					state.Missing = append(state.Missing, Missing{Metric: "up", From: to - duration(4*hour).Milliseconds(), To: to})
+				}
+			}
 		})
 		cut, err := PlanCut(in, decision)
 		if err != nil {
 			continue
 		}
 		cuts++
-		require.Positive(t, cut.First)
-		require.Less(t, cut.First, cut.Grid.Len(), "both have a step")
-		require.LessOrEqual(t, cut.Earliest, cut.First)
-		require.LessOrEqual(t, cut.First, cut.Latest)
-		for i := range cut.Grid.Len() {
-			extent, err := in.ExtentAt(cut.Grid.At(i))
-			require.NoError(t, err)
-			if i >= cut.First {
-				require.GreaterOrEqual(t, extent.Oldest, in.Hot.Oldest, "%s: step %d of hot", query, i)
-			} else {
-				require.LessOrEqual(t, min(extent.Newest, in.Now), in.Cold.Newest, "%s: step %d of cold", query, i)
-			}
-			if in.Fresh.Milliseconds() < in.Now-cut.Grid.At(i) && i >= cut.First {
-				require.Equal(t, cut.Latest, cut.First, "an old step is hot's only where cold does not have it")
-			}
-		}
+		pieces += len(cut.Runs)
+		require.Greater(t, len(cut.Runs), 1, "both have a step")
+		requireHeld(t, query, &in, &cut)
 		require.LessOrEqual(t, cut.Grid.At(cut.Grid.Len()-1), cut.Grid.End)
 		require.Greater(t, cut.Grid.At(cut.Grid.Len()), cut.Grid.End)
 	}
-	require.Greater(t, cuts, 300, "enough of them are cut")
+	require.Greater(t, cuts, 200, "enough of them are cut")
+	require.Greater(t, pieces, 2*cuts+100, "many into more than two pieces")
+}
+
+// requireHeld requires that every step belongs to a tier that holds what it reads.
+func requireHeld(t *testing.T, query string, in *CutInput, cut *Cut) {
+	t.Helper()
+	next := 0
+	for _, run := range cut.Runs {
+		require.Equal(t, next, run.First)
+		require.LessOrEqual(t, run.First, run.Last)
+		for i := run.First; i <= run.Last; i++ {
+			extent, err := in.ExtentAt(cut.Grid.At(i))
+			require.NoError(t, err)
+			step := in.Input
+			step.Extent, step.ScrapeInterval = extent, 0
+			require.Empty(t, step.lacked(run.Tier), "%s: step %d of %s", query, i, run.Tier)
+			if in.Fresh.Milliseconds() < in.Now-cut.Grid.At(i) && run.Tier == Hot {
+				isEarlier := run.First < cut.Runs[len(cut.Runs)-1].First
+				require.True(t, isEarlier || len(step.lacked(Cold)) > 0 || in.lacksLater(Cold, extent), "an old step is hot's only where cold does not have it")
+			}
+			if i >= cut.Earliest {
+				require.Empty(t, step.lacked(Hot), "%s: step %d from the earliest on", query, i)
+			}
+		}
+		next = run.Last + 1
+	}
+	require.Equal(t, cut.Grid.Len(), next)
+}
+
+// lacksLater reports whether cold ends before the newest time that can be read.
+func (in Input) lacksLater(name Name, extent promql.Extent) bool {
+	in.Extent = extent
+	return min(extent.Newest, in.Now) > in.state(name).Newest
+}
+
+func TestPlanCut_AHoleInTheMiddleIsTwoCuts(t *testing.T) {
+	hole := func(from, to time.Duration) Missing { return Missing{Metric: "up", From: before(from), To: before(to)} }
+	for name, test := range map[string]struct {
+		query string
+		span  time.Duration
+		hot   []Missing
+		cold  []Missing
+		runs  []Run
+		why   string
+	}{
+		"cold has a hole": {
+			query: "up", span: 5 * hour, cold: []Missing{hole(150*minute, 90*minute)},
+			// An instant selector reads five minutes: the step 90 min + 5 min ago is the first that reads nothing of the hole.
+			runs: []Run{{Cold, 0, 150}, {Hot, 151, 214}, {Cold, 215, 284}, {Hot, 285, 300}},
+		},
+		"a window touches it longer": {
+			query: "rate(up[30m])", span: 5 * hour, cold: []Missing{hole(150*minute, 90*minute)},
+			runs: []Run{{Cold, 0, 150}, {Hot, 151, 239}, {Cold, 240, 284}, {Hot, 285, 300}},
+		},
+		"hot has a hole, too": {
+			query: "up", span: 5 * hour, cold: []Missing{hole(150*minute, 90*minute)}, hot: []Missing{hole(12*minute, 8*minute)},
+			runs: []Run{{Cold, 0, 150}, {Hot, 151, 214}, {Cold, 215, 284}, {Hot, 285, 288}, {Cold, 289, 296}, {Hot, 297, 300}},
+		},
+		"cold has not had it for a while": {
+			query: "up", span: day, cold: []Missing{{Metric: "up", From: before(3 * hour), To: End}},
+			runs: []Run{{Cold, 0, 1260}, {Hot, 1261, 1440}},
+		},
+		"hot has not had it before":   {query: "up", span: 5 * hour, hot: []Missing{{Metric: "up", From: Beginning, To: before(10 * minute)}}, runs: []Run{{Cold, 0, 294}, {Hot, 295, 300}}},
+		"neither has a part":          {query: "up", span: 5 * hour, cold: []Missing{hole(150*minute, 90*minute)}, hot: []Missing{hole(100*minute, 80*minute)}, why: "neither tier has"},
+		"the hole is older than hot":  {query: "up", span: day, cold: []Missing{hole(10*hour, 9*hour)}, why: "neither tier has"},
+		"cold never had it":           {query: "up", span: day, cold: []Missing{{Metric: "up", From: Beginning, To: End}}, why: "neither tier has"},
+		"cold never had it, nor need": {query: "up", span: 5 * hour, cold: []Missing{{Metric: "up", From: Beginning, To: End}}, why: "one tier"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, decision := cutInput(t, test.query, test.span, minute, func(in *CutInput) { in.Hot.Missing, in.Cold.Missing = test.hot, test.cold })
+			cut, err := PlanCut(in, decision)
+			if test.why != "" {
+				require.ErrorContains(t, err, test.why)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, test.runs, cut.Runs)
+		})
+	}
 }

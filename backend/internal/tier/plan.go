@@ -28,6 +28,9 @@ type State struct {
 	// Newest is the timestamp up to which the tier has its samples, in
 	// milliseconds since the Unix epoch: now for hot, now − lag for cold.
 	Newest int64
+	// Missing are stretches within Oldest and Newest for which the tier lacks samples of a
+	// metric that the request reads.
+	Missing []Missing
 	// Notes say why answers of the tier may be incomplete although it answers,
 	// one sentence per note, without a line break.
 	Notes []Note
@@ -62,6 +65,9 @@ type Input struct {
 	// Unlabelled says why hot cannot answer with its external labels. It is empty
 	// where hot can, or need not.
 	Unlabelled string
+	// Unmeasured is a metric that the request reads and of which it is not known yet what
+	// cold holds. It is empty if that is known of all.
+	Unmeasured string
 	// EmptyBefore is set when hot, assumed to be complete, answered this query with
 	// nothing a short while ago.
 	EmptyBefore bool
@@ -107,9 +113,9 @@ type Decision struct {
 var rules = [...]func(Input) (Decision, string){
 	Input.forced,
 	Input.onlyOne,
-	when(Input.startsBeforeHot, func(in Input) Decision { return in.cold(ReasonOlderThanHot) }),
+	when(Input.holdsMoreThanHot, func(in Input) Decision { return in.cold(ReasonOlderThanHot) }),
 	when(Input.notInHot, func(in Input) Decision { return in.cold(ReasonNotInHot) }),
-	when(Input.endsAfterCold, func(in Input) Decision { return in.hot(ReasonNewerThanCold) }),
+	Input.notInCold,
 	when(Input.belowThreshold, func(in Input) Decision {
 		if in.EmptyBefore && in.ColdCovers() {
 			return in.cold(ReasonHotEmpty)
@@ -247,7 +253,26 @@ func (in Input) onlyOne() (_ Decision, why string) {
 	return Decision{}, "both tiers are available"
 }
 
-// startsBeforeHot is rule 3.
+// holdsMoreThanHot is rule 3: hot lacks something, and cold holds more. Answers to
+// requests for metadata are joined instead of compared.
+func (in Input) holdsMoreThanHot() (bool, string) {
+	lacks, why := in.hotLacks()
+	if lacks && !in.Union && in.hotHoldsMore() {
+		return false, why + ", but cold lacks more of what the query reads"
+	}
+	return lacks, why
+}
+
+// hotLacks reports whether hot lacks samples that the request reads.
+func (in Input) hotLacks() (bool, string) {
+	starts, why := in.startsBeforeHot()
+	if list := in.missing(Hot); !starts && len(list) > 0 {
+		return true, "hot " + list[0].String()
+	}
+	return starts, why
+}
+
+// startsBeforeHot reports whether the request reads samples from before hot's coverage.
 func (in Input) startsBeforeHot() (bool, string) {
 	switch {
 	case in.Extent.Nothing:
@@ -273,9 +298,31 @@ func (in Input) notInHot() (bool, string) {
 	return false, in.CompletenessWhy
 }
 
-// endsAfterCold is rule 5.
+// notInCold is rule 5: cold lacks something. The rules before say that hot has all of
+// it, or more than cold, and that hot is complete.
+func (in Input) notInCold() (Decision, string) {
+	ends, why := in.endsAfterCold()
+	list := in.missing(Cold)
+	for _, each := range list {
+		if each.To != End || each.never() {
+			return in.hot(ReasonNotInCold), "cold " + each.String()
+		}
+	}
+	switch {
+	case len(list) > 0:
+		return in.hot(ReasonNewerThanCold), "cold " + list[0].String()
+	case ends:
+		return in.hot(ReasonNewerThanCold), why
+	case in.Unmeasured != "" && in.Extent.Span >= in.Threshold:
+		return in.hot(ReasonNotInCold), in.say("it is not known yet whether cold has all samples of %s", in.Unmeasured)
+	}
+	return Decision{}, why
+}
+
+// endsAfterCold reports whether the request reads samples from after cold's coverage, by at
+// least two scrape intervals.
 func (in Input) endsAfterCold() (bool, string) {
-	newest := min(in.Extent.Newest, in.Now)
+	newest := in.newest()
 	behind := newest - in.Cold.Newest
 	if in.Extent.Nothing || behind < 2*in.ScrapeInterval.Milliseconds() || behind <= 0 {
 		return false, "cold holds what the query reads up to its end"
@@ -303,7 +350,7 @@ func (in Input) notLess() string {
 // after all is checked where cold covers what is read.
 func (in Input) hot(reason Reason) Decision {
 	return Decision{
-		Tier: Hot, Reason: reason, Fallback: Cold, FallbackReason: ReasonHotFailed, FallbackWarnings: in.coverageWarnings(Cold),
+		Tier: Hot, Reason: reason, Warnings: in.hotCoverageWarnings(), Fallback: Cold, FallbackReason: ReasonHotFailed, FallbackWarnings: in.coverageWarnings(Cold),
 		FallbackOnEmpty: in.Completeness == Assumed && !in.Extent.Nothing && in.ColdCovers(),
 	}
 }
@@ -314,17 +361,17 @@ func (in Input) cold(reason Reason) Decision {
 	missing := in.coverageWarnings(Cold)
 	if in.Hot.Available && ((in.Union && !in.ColdCovers()) || in.UnionWhenIncomplete) {
 		decision := Decision{Tier: Both, Reason: reason, Warnings: Texts(in.Cold.Notes, in.Detailed)}
-		if in.Hot.Oldest > in.Cold.Newest {
-			decision.Warnings = missing // Neither has what lies between them.
+		if in.Hot.Oldest > in.Cold.Newest || in.neitherHolds() {
+			decision.Warnings = missing
 		}
 		return decision
 	}
 	return Decision{Tier: Cold, Reason: reason, Warnings: missing}
 }
 
-// ColdCovers reports whether cold holds all that the query reads up to its end.
+// ColdCovers reports whether cold holds all that the query reads, up to its end.
 func (in Input) ColdCovers() bool {
-	return in.Extent.Nothing || min(in.Extent.Newest, in.Now) <= in.Cold.Newest
+	return in.Extent.Nothing || (in.newest() <= in.Cold.Newest && len(in.missing(Cold)) == 0)
 }
 
 func (in Input) state(name Name) State {

@@ -47,6 +47,9 @@ const (
 	ReasonNotInHot Reason = "not-in-hot"
 	// ReasonNewerThanCold says that the query reads samples that cold does not have yet.
 	ReasonNewerThanCold Reason = "newer-than-cold"
+	// ReasonNotInCold says that cold lacks a metric that the query reads: it never got it, or
+	// not for some time, or it is not known yet whether it has it.
+	ReasonNotInCold Reason = "not-in-cold"
 	// ReasonBelowThreshold says that hot covers the query and its span is below the threshold.
 	ReasonBelowThreshold Reason = "below-threshold"
 	// ReasonAtOrAboveThreshold says that the span of the query is the threshold or longer.
@@ -70,7 +73,7 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		ReasonForced, ReasonColdParameter, ReasonOnlyTier, ReasonHotUnavailable, ReasonColdUnavailable,
-		ReasonOlderThanHot, ReasonNotInHot, ReasonNewerThanCold, ReasonBelowThreshold, ReasonAtOrAboveThreshold,
+		ReasonOlderThanHot, ReasonNotInHot, ReasonNewerThanCold, ReasonNotInCold, ReasonBelowThreshold, ReasonAtOrAboveThreshold,
 		ReasonHotFailed, ReasonHotEmpty, ReasonColdFailed, ReasonSplit,
 	}
 }

@@ -3,6 +3,7 @@ package tier
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -17,17 +18,17 @@ func (in Input) coverageWarnings(name Name) []string {
 	case name == Hot:
 		return in.hotCoverageWarnings()
 	}
-	warnings := Texts(in.Cold.Notes, in.Detailed)
-	if !in.ColdCovers() {
-		warnings = append([]string{fmt.Sprintf("the cold tier answered, whose data ends at %s, but the query reads samples up to %s: what lies between may be missing",
-			moment(in.Cold.Newest), moment(min(in.Extent.Newest, in.Now)))}, warnings...)
+	var warnings []string
+	if in.newest() > in.Cold.Newest {
+		warnings = []string{fmt.Sprintf("the cold tier answered, whose data ends at %s, but the query reads samples up to %s: what lies between may be missing",
+			moment(in.Cold.Newest), moment(in.newest()))}
 	}
-	return warnings
+	return slices.Concat(warnings, in.missingWarnings(Cold), Texts(in.Cold.Notes, in.Detailed))
 }
 
 func (in Input) hotCoverageWarnings() []string {
 	if starts, _ := in.startsBeforeHot(); !starts {
-		return nil
+		return in.missingWarnings(Hot)
 	}
 	if len(in.Hot.Notes) > 0 {
 		return Texts(in.Hot.Notes, in.Detailed)
@@ -35,8 +36,8 @@ func (in Input) hotCoverageWarnings() []string {
 	if in.Hot.Oldest == NothingCovered {
 		return []string{"the hot tier answered, and it is not known from when on it holds data: samples may be missing"}
 	}
-	return []string{fmt.Sprintf("the hot tier answered, whose data begins at %s, but the query reads samples from %s on: what lies between is missing",
-		moment(in.Hot.Oldest), moment(in.Extent.Oldest))}
+	return append(in.missingWarnings(Hot), fmt.Sprintf("the hot tier answered, whose data begins at %s, but the query reads samples from %s on: what lies between is missing",
+		moment(in.Hot.Oldest), moment(in.Extent.Oldest)))
 }
 
 // missingSeriesWarnings warns that series of other sources may be missing from hot's

@@ -183,11 +183,11 @@ func (r reply) hasOwnWarning() bool {
 	})
 }
 
-// warnsOfColdEnd reports whether the gateway says that cold answered although
-// more is read than it holds yet.
-func (r reply) warnsOfColdEnd() bool {
+// warnsOfEnd reports whether the gateway says that the tier that answered does not hold
+// everything: more is read than cold holds yet, or than hot holds still.
+func (r reply) warnsOfEnd() bool {
 	return slices.ContainsFunc(r.warnings, func(warning string) bool {
-		return strings.Contains(warning, "the cold tier answered, whose data ends at")
+		return strings.Contains(warning, "the cold tier answered, whose data ends at") || strings.Contains(warning, "the hot tier answered, whose data begins at")
 	})
 }
 

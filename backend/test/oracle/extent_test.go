@@ -42,7 +42,23 @@ func (c coverage) byNeither(ctx context.Context, asked question) bool {
 // touched returns the oldest and the newest timestamp, inclusive, that the
 // engine asks its storage for; reads is false where it asks for nothing.
 func touched(ctx context.Context, asked question) (oldest, newest int64, reads bool) {
-	seen := &asker{oldest: math.MaxInt64, newest: math.MinInt64}
+	oldest, newest = math.MaxInt64, math.MinInt64
+	for _, each := range selectionsOf(ctx, asked) {
+		oldest, newest = min(oldest, each.oldest), max(newest, each.newest)
+	}
+	return oldest, newest, oldest <= newest
+}
+
+// selection is what the engine asks its storage for at once: the samples between two timestamps,
+// both inclusive.
+type selection struct {
+	oldest, newest int64
+	matchers       []*labels.Matcher
+}
+
+// selectionsOf returns what the engine asks its storage for.
+func selectionsOf(ctx context.Context, asked question) []selection {
+	seen := &asker{}
 	at := func(name string) time.Time {
 		value, _ := strconv.ParseFloat(asked.values.Get(name), 64)
 		return time.UnixMilli(int64(math.Round(value * 1000)))
@@ -59,14 +75,14 @@ func touched(ctx context.Context, asked question) (oldest, newest int64, reads b
 		step, _ := strconv.ParseFloat(asked.values.Get("step"), 64)
 		evaluation, err = bareEngine.NewRangeQuery(ctx, seen, nil, query, at("start"), at("end"), time.Duration(step*float64(time.Second)))
 	default:
-		return 0, 0, false // Metadata are united.
+		return nil // Metadata are united.
 	}
 	if err != nil {
-		return 0, 0, false // No server evaluates it.
+		return nil // No server evaluates it.
 	}
 	defer evaluation.Close()
 	_ = evaluation.Exec(ctx) // What it asked for counts, whatever came of it.
-	return seen.oldest, seen.newest, seen.oldest <= seen.newest
+	return seen.selections
 }
 
 // bareEngine evaluates with the defaults of the oracle.
@@ -78,8 +94,8 @@ var bareEngine = promql.NewEngine(promql.EngineOpts{
 
 // asker is an empty storage that notes what it is asked for.
 type asker struct {
-	mutex          sync.Mutex
-	oldest, newest int64
+	mutex      sync.Mutex
+	selections []selection
 }
 
 // Querier implements storage.Queryable.
@@ -96,6 +112,6 @@ type askedQuerier struct {
 func (q *askedQuerier) Select(ctx context.Context, sorted bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
 	q.asker.mutex.Lock()
 	defer q.asker.mutex.Unlock()
-	q.asker.oldest, q.asker.newest = min(q.asker.oldest, hints.Start), max(q.asker.newest, hints.End)
+	q.asker.selections = append(q.asker.selections, selection{hints.Start, hints.End, matchers})
 	return q.Querier.Select(ctx, sorted, hints, matchers...)
 }

@@ -164,7 +164,7 @@ func (w *world) differences(t *testing.T, gateway, oracle string, held coverage,
 					each.needless++
 				}
 			}
-			if neither && got.status == http.StatusOK && !got.warnsOfColdEnd() {
+			if neither && got.status == http.StatusOK && !got.warnsOfEnd() {
 				t.Errorf("%s\n      reads what neither tier holds, and %s answers for %s without saying so: %q", asked, got.tier, got.reason, got.warnings)
 			}
 			switch {

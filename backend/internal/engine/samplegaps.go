@@ -1,0 +1,53 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+// addSampleGaps adds to the input of the rules what each tier lacks of the metrics that the
+// request reads. It measures nothing for requests whose tier is decided without that.
+func (p *Plan) addSampleGaps(ctx context.Context) {
+	in := &p.Input
+	isDecided := in.Forced != "" || in.ColdParameter != "" || in.OnlyTier != "" || in.Extent.Nothing
+	if isDecided || !in.Hot.Available || !in.Cold.Available || p.traits().Routing.Has(promapi.PerServer) {
+		return
+	}
+	selectors, err := selectorsOf(p.query.Request)
+	if err != nil {
+		return
+	}
+	gaps := p.replica.Catalog.SampleGaps(ctx, catalog.SamplesRead{
+		Selectors: selectors, Oldest: in.Extent.Oldest, Newest: min(in.Extent.Newest, in.Now), Each: p.reads, Detailed: in.Detailed,
+	})
+	in.Hot.Missing, in.Cold.Missing, p.comparedUntil = gaps.Hot, gaps.Cold, gaps.Until
+	if gaps.Unmeasured == nil {
+		return
+	}
+	p.comparedUntil = 0
+	if in.Completeness != tier.Incomplete && in.Unlabelled == "" {
+		in.Unmeasured = cmp.Or(*gaps.Unmeasured, "a metric of such a name")
+	}
+}
+
+// reads returns what each selector of the request reads, or nil if that is not known.
+func (p *Plan) reads() []promql.Read {
+	request, times := p.query.Request, p.query.Request.TimeRange
+	if !request.Endpoint.Traits().Evaluates() {
+		return nil
+	}
+	query, err := promql.Parse(request.Parameters.Get("query"))
+	if err != nil {
+		return nil
+	}
+	list, err := query.Reads(promql.Evaluation{Start: times.Start, End: times.End, Step: times.Step, LookbackDelta: p.lookback()})
+	if err != nil {
+		return nil
+	}
+	return list
+}
