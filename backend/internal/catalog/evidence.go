@@ -3,12 +3,8 @@ package catalog
 import (
 	"context"
 	"errors"
-	"fmt"
-	"maps"
 	"net/url"
-	"regexp"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -324,81 +320,6 @@ func (x *nameIndex) record(err error) {
 	}
 }
 
-// renew looks again for the names in use that the tier did not have. It forgets the others.
-func (x *nameIndex) renew(ctx context.Context) {
-	began := time.Now()
-	if !x.tier.pacer.mayRenew(began) || !x.tier.status.Load().Available {
-		return
-	}
-	x.load(ctx)
-	for of, names := range x.due(began) {
-		x.renewBatch(ctx, of, names)
-	}
-	x.renewNames(ctx, began)
-	x.save(time.Now())
-	x.tier.pacer.rest(time.Since(began))
-}
-
-// renewal is what the names of one request for a renewal have in common.
-type renewal struct {
-	group seriesGroup
-	// window is the time before now to look at. whole is set if it is the whole window of the
-	// names, and not only its end.
-	window time.Duration
-	whole  bool
-}
-
-// due returns the names to look for again.
-func (x *nameIndex) due(now time.Time) map[renewal][]string {
-	x.mutex.Lock()
-	defer x.mutex.Unlock()
-	due := map[renewal][]string{}
-	for _, key := range x.states.Keys() {
-		state, _ := x.states.Peek(key)
-		switch {
-		case !state.known || state.present || state.look != nil:
-			continue
-		case now.Sub(state.used) > inUse, now.Sub(state.recent) < x.tier.options.ProbeInterval*3/4:
-			continue // Nobody reads it, or another gateway has just renewed it.
-		}
-		of := renewal{group: key.group, window: now.Sub(state.recent).Truncate(time.Minute) + time.Minute}
-		if now.Sub(state.whole) >= x.tier.options.LearnInterval {
-			of.whole, of.window = true, state.window
-		}
-		due[of] = append(due[of], key.name)
-	}
-	return due
-}
-
-// renewBatch looks for names that the tier did not have.
-func (x *nameIndex) renewBatch(ctx context.Context, of renewal, names []string) {
-	var since time.Time
-	switch {
-	case !of.whole:
-		since = x.tier.newest().Add(-of.window - recentWindow)
-	case of.window != allTime:
-		since = time.Now().Add(-of.window)
-	}
-	x.find(ctx, of.group, names, since, func(name string, present bool, began time.Time, err error) {
-		state, isHeld := x.states.Peek(nameKey{of.group, name})
-		if !isHeld || !state.known || state.present || (err != nil && !errors.Is(err, errPartial)) {
-			return
-		}
-		state.recent = began
-		if of.whole || present {
-			state.whole = began
-		}
-		switch {
-		case present:
-			state.present = true
-		case err == nil:
-			state.certain = began
-		case began.Sub(state.certain) > presentFor:
-			state.known = false
-		}
-	})
-}
-
 // NameStats say how much is known of the metric names that queries read.
 type NameStats struct {
 	// InUse is the number of names that queries have read in the last ten minutes. Missing is
@@ -426,38 +347,4 @@ func (x *nameIndex) stats(group seriesGroup, now time.Time) NameStats {
 		}
 	}
 	return stats
-}
-
-// seriesGroup is a part of a tier's series. It holds alternative matchers, one per line, for
-// example `cluster!="lab"`. The empty group holds all series.
-type seriesGroup string
-
-// groupOfOthers returns the group of the series in cold that are not hot's. distinct are labels
-// that all series of hot have there.
-func groupOfOthers(distinct map[string]string) seriesGroup {
-	var alternatives []string
-	for _, name := range slices.Sorted(maps.Keys(distinct)) {
-		alternatives = append(alternatives, fmt.Sprintf(`%s!=%q`, quoteName(name), distinct[name]))
-	}
-	return seriesGroup(strings.Join(alternatives, "\n"))
-}
-
-// selectors returns a selector per alternative of the group, for series with one of the names.
-func (g seriesGroup) selectors(names []string) []string {
-	named := fmt.Sprintf("%s=%q", model.MetricNameLabel, names[0])
-	if len(names) > 1 {
-		quoted := make([]string, 0, len(names))
-		for _, name := range names {
-			quoted = append(quoted, regexp.QuoteMeta(name))
-		}
-		named = fmt.Sprintf("%s=~%q", model.MetricNameLabel, strings.Join(quoted, "|"))
-	}
-	if g == "" {
-		return []string{"{" + named + "}"}
-	}
-	var selectors []string
-	for matcher := range strings.SplitSeq(string(g), "\n") {
-		selectors = append(selectors, "{"+named+","+matcher+"}")
-	}
-	return selectors
 }
