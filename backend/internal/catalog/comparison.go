@@ -40,6 +40,8 @@ type SampleGaps struct {
 	// Unmeasured is a metric of which that is not known, or nil. Its name is empty where the
 	// caller may not see it.
 	Unmeasured *string
+	// Failed is set if a tier failed when it was measured.
+	Failed bool
 	// Until is the time up to which all metrics are measured, in milliseconds since the Unix
 	// epoch.
 	Until int64
@@ -119,7 +121,7 @@ func (c *Catalog) SampleGaps(ctx context.Context, read SamplesRead) SampleGaps {
 		known := c.comparisons.get(metric.Name)
 		switch {
 		case isComparable && !known.contains(from, now, c.staleAfter()):
-			found.Unmeasured = &shown
+			found.Unmeasured, found.Failed = &shown, found.Failed || c.options.Cold.pacer.hasFailed() || c.comparisons.hasFailed(metric.Name, time.Now())
 			continue
 		case known == nil:
 			continue
@@ -246,6 +248,14 @@ func (p *comparisons) get(metric string) *measurement {
 		return record.known
 	}
 	return nil
+}
+
+// hasFailed reports whether the last attempt to measure a metric failed a short while ago.
+func (p *comparisons) hasFailed(metric string, now time.Time) bool {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	record, ok := p.recent.Peek(metric)
+	return ok && now.Sub(record.failedAt) < 2*failedFor
 }
 
 // inBoth returns the names of some metrics of which both tiers have samples.

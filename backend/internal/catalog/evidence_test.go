@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +25,7 @@ import (
 type namesServer struct {
 	mutex         sync.Mutex
 	names, others []string
+	aged          []string // of others, without samples of the last half hour
 	delay         time.Duration
 	status        int
 	warnings      string // an answer's list of them
@@ -50,6 +52,10 @@ func (s *namesServer) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	named := s.names
 	if strings.Contains(match, "!=") {
 		named = s.others
+		start, _ := strconv.ParseFloat(request.URL.Query().Get("start"), 64)
+		if time.Since(time.UnixMilli(int64(start*1000))) > 30*time.Minute {
+			named = slices.Concat(s.others, s.aged)
+		}
 	}
 	list := []string{}
 	for _, name := range named {
@@ -206,6 +212,12 @@ func TestEvidence_AbsenceIsRenewedWhileInUse(t *testing.T) {
 		is, _ := w.read(t, time.Hour, `b`)
 		require.Equal(t, tier.Incomplete, is, "another source has it since")
 		w.requireComplete(t, time.Hour, `a`)
+		w.cold.change(func(s *namesServer) { s.aged = append(s.aged, "c") })
+		for range 3 {
+			time.Sleep(30 * time.Second)
+			is, _ = w.read(t, time.Hour, `c`)
+		}
+		require.Equal(t, tier.Incomplete, is, "another source has old samples of it since")
 		w.cold.change(func(s *namesServer) { s.others = nil })
 		time.Sleep(23 * time.Hour)
 		is, _ = w.read(t, time.Hour, `b`)
@@ -280,7 +292,10 @@ func TestEvidence_PartialAnswers(t *testing.T) {
 			time.Sleep(5 * time.Minute)
 			w.requireComplete(t, time.Hour, `a`)
 		}
-		time.Sleep(2 * time.Hour)
+		for range 2 * 12 {
+			time.Sleep(5 * time.Minute)
+			_, _ = w.read(t, time.Hour, `a`)
+		}
 		is, _ := w.read(t, time.Hour, `a`)
 		require.Equal(t, tier.Incomplete, is, "what a store had a day ago says nothing of today")
 	})

@@ -122,6 +122,13 @@ func (p *Pacer) pauseLeft(now time.Time) time.Duration {
 	return max(0, p.pauses.Sub(now))
 }
 
+// hasFailed reports whether the last request failed.
+func (p *Pacer) hasFailed() bool {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return p.pause > 0
+}
+
 // isPaused reports whether the server failed a short while ago.
 func (p *Pacer) isPaused(now time.Time) bool { return p.pauseLeft(now) > 0 }
 

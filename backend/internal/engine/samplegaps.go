@@ -31,7 +31,7 @@ func (p *Plan) addSampleGaps(ctx context.Context) {
 	}
 	p.comparedUntil = 0
 	if in.Completeness != tier.Incomplete && in.Unlabelled == "" {
-		in.Unmeasured = cmp.Or(*gaps.Unmeasured, "a metric of such a name")
+		in.Unmeasured, in.MeasuringFailed = cmp.Or(*gaps.Unmeasured, "a metric of such a name"), gaps.Failed
 	}
 }
 

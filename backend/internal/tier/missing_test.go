@@ -45,6 +45,7 @@ func TestPlan_ColdIsNotBelieved(t *testing.T) {
 		{"hot is down", func(in *Input) { in.Hot.Available, in.Cold.Missing = false, never }, Cold, ReasonHotUnavailable, "", "has no samples of demo_temp"},
 		{"a name that may not be seen", func(in *Input) { in.Hot.Available, in.Cold.Missing = false, []Missing{{From: Beginning, To: End}} }, Cold, ReasonHotUnavailable, "", "a metric of such a name"},
 		{"it is not known yet", func(in *Input) { reads(in, hour); in.Unmeasured = "demo_temp" }, Hot, ReasonNotInCold, Cold, ""},
+		{"measuring it failed", func(in *Input) { reads(in, hour); in.Unmeasured, in.MeasuringFailed = "demo_temp", true }, Hot, ReasonColdFailed, Cold, ""},
 		{"it is not known yet, below the threshold", func(in *Input) { in.Unmeasured = "demo_temp" }, Hot, ReasonBelowThreshold, Cold, ""},
 		{"it is not known yet, and older than hot", func(in *Input) { reads(in, day); in.Unmeasured = "demo_temp" }, Cold, ReasonOlderThanHot, "", "it is not known yet whether it has all samples of demo_temp"},
 		{"metadata: both have a part", func(in *Input) { reads(in, day); in.Union, in.Cold.Missing = true, hole }, Both, ReasonOlderThanHot, "", ""},

@@ -68,6 +68,9 @@ type Input struct {
 	// Unmeasured is a metric that the request reads and of which it is not known yet what
 	// cold holds. It is empty if that is known of all.
 	Unmeasured string
+	// MeasuringFailed is set if that is so because a tier failed, and not only because it has
+	// not answered yet.
+	MeasuringFailed bool
 	// EmptyBefore is set when hot, assumed to be complete, answered this query with
 	// nothing a short while ago.
 	EmptyBefore bool
@@ -313,6 +316,8 @@ func (in Input) notInCold() (Decision, string) {
 		return in.hot(ReasonNewerThanCold), "cold " + list[0].String()
 	case ends:
 		return in.hot(ReasonNewerThanCold), why
+	case in.Unmeasured != "" && in.Extent.Span >= in.Threshold && in.MeasuringFailed:
+		return in.hot(ReasonColdFailed), in.say("cold failed when tierproxy compared its samples of %s with those of hot", in.Unmeasured)
 	case in.Unmeasured != "" && in.Extent.Span >= in.Threshold:
 		return in.hot(ReasonNotInCold), in.say("it is not known yet whether cold has all samples of %s", in.Unmeasured)
 	}
