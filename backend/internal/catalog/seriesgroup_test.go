@@ -1,0 +1,26 @@
+package catalog
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+func TestSelectors_NamesWithinAGroup(t *testing.T) {
+	others := groupOfOthers(map[string]string{"cluster": "lab", "a.b": `"x"`})
+	require.Equal(t, []string{`{__name__="up","a.b"!="\"x\""}`, `{__name__="up",cluster!="lab"}`}, others.selectors([]string{"up"}))
+	require.Equal(t, []string{`{__name__=~"a\\.b|up"}`}, seriesGroup("").selectors([]string{"a.b", "up"}))
+}
+
+func TestHas_SourcesDifferInAnyExternalLabel(t *testing.T) {
+	server := newScripted(t, answers{{`prometheus!=`, `[{"__name__":"up","cluster":"lab"}]`}, {"/series", `[]`}})
+	cold := NewTier(TierOptions{Name: tier.Cold, Client: client(t, server.URL), ProbeInterval: time.Hour})
+	t.Cleanup(cold.Close)
+	found, err := cold.names.has(t.Context(), groupOfOthers(map[string]string{"cluster": "lab", "prometheus": "k8s"}), []string{"other", "up"}, time.Time{})
+	require.NoError(t, err)
+	require.Equal(t, []string{"up"}, found)
+	require.Len(t, server.requests("/series"), 2)
+}
