@@ -112,6 +112,7 @@ func describeTier(state *gateway.TierState) string {
 	if state.CoverageEnd != nil {
 		parts = append(parts, "holds samples up to "+formatMoment(*state.CoverageEnd))
 	}
+	parts = append(parts, state.Missing...)
 	return strings.Join(parts, ", ")
 }
 

@@ -16,6 +16,8 @@ import (
 const (
 	// canariesPerTier is the maximum number of canary series of a metric that one tier names.
 	canariesPerTier = 3
+	// longestSeries is the maximum length of the labels of such a series in bytes.
+	longestSeries = 2 << 10
 	// canaryCandidates is the number of series among which they are chosen.
 	canaryCandidates = 20
 	// comparedWindow is the time at both ends of a measurement in which candidates have samples.
@@ -119,6 +121,8 @@ func (q sampleQuestions) longLived(ctx context.Context, selector string, since, 
 	if err != nil {
 		return nil, err
 	}
+	isTooLong := func(series map[string]string) bool { return len(promql.FormatLabels(series)) > longestSeries }
+	now, then = slices.DeleteFunc(now, isTooLong), slices.DeleteFunc(then, isTooLong)
 	var chosen, rest []map[string]string
 	for _, series := range now {
 		if containsSet(then, series) {

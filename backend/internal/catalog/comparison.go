@@ -17,6 +17,8 @@ import (
 const (
 	// mostMetrics is the maximum number of metrics of which a catalog knows what both tiers have.
 	mostMetrics = 2000
+	// mostPending is the maximum number of metrics that wait for their comparison.
+	mostPending = 1000
 	// inUseFor is how long a metric is measured again after the last query that reads it.
 	inUseFor = 10 * time.Minute
 	// comparisonWait is how long a query waits for the first comparison of the metrics it reads.
@@ -156,7 +158,8 @@ func (c *Catalog) metricsOf(ctx context.Context, selectors []promql.Selector, fr
 		return names
 	})
 	return slices.DeleteFunc(list, func(metric tier.MetricRead) bool {
-		return c.hot.names.peek(nameKey{name: metric.Name}, from, time.Now()) == tier.Absent // Nothing can be compared.
+		// Of what hot does not have, nothing can be compared.
+		return len(metric.Name) > longestName || c.hot.names.peek(nameKey{name: metric.Name}, from, time.Now()) == tier.Absent
 	})
 }
 
@@ -221,7 +224,7 @@ func (p *comparisons) want(metric string, from int64, now time.Time, staleAfter 
 	if reach := reachOf(from, now); reach == 0 || (record.reach != 0 && reach > record.reach) {
 		record.reach = reach
 	}
-	if isKnown || (record.waiting == nil && now.Sub(record.failedAt) < failedFor) {
+	if isKnown || (record.waiting == nil && (now.Sub(record.failedAt) < failedFor || len(p.pending) >= mostPending)) {
 		return nil
 	}
 	return p.add(record)

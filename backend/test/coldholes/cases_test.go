@@ -124,6 +124,25 @@ func TestBackfilledPast_ColdAnswers(t *testing.T) {
 	})
 }
 
+// Another cluster has the same metrics: neither tier holds all that is read, and cold has a hole.
+func TestHole_OfAMetricThatOthersHaveToo(t *testing.T) {
+	w := newWorld(t, everything, hole(150*minute, 90*minute))
+	data, other := t.TempDir(), map[string]string{"cluster": "other"}
+	w.write(t, data, external, hole(150*minute, 90*minute))
+	w.write(t, data, other, everything)
+	w.cold = serve(t, data)
+	g := w.gateway(t, nil)
+	require.Eventually(t, func() bool {
+		got := w.ask(t, g, `sum(demo_temp)`, 3*hour, 0)
+		require.Equal(t, []string{"cold", "not-in-hot"}, []string{got.tier, got.reason})
+		return len(got.Warnings) == 1 && strings.Contains(got.Warnings[0], "has no samples of demo_temp between")
+	}, 30*time.Second, 50*time.Millisecond)
+	got := w.ask(t, g, `sum(demo_temp{cluster="lab"})`, 3*hour, 0)
+	require.Equal(t, []string{"hot", "not-in-cold"}, []string{got.tier, got.reason})
+	requireEqualOrWarned(t, asked{}, w.ask(t, w.whole.URL, `sum(demo_temp{cluster="lab"})`, 3*hour, 0), got)
+	require.Empty(t, w.ask(t, g, `sum(demo_temp)`, hour, 0).Warnings, "the hole is not read")
+}
+
 // A hole that begins before hot's coverage: neither tier holds its older part.
 func TestHole_NeitherTierHasIt(t *testing.T) {
 	w := newWorld(t, everything, hole(7*hour, 5*hour))

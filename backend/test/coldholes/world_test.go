@@ -32,7 +32,7 @@ const (
 	// interval is the time between two samples.
 	interval = 15 * time.Second
 	// hotReach and coldReach are how far back the tiers hold samples.
-	hotReach, coldReach = 6 * hour, 72 * hour
+	hotReach, coldReach = 6 * hour, 26 * hour
 )
 
 // external is the label that cold adds to hot's series.
@@ -62,13 +62,25 @@ func newWorld(t *testing.T, hot, cold isHeld) *world {
 	return w
 }
 
-// start starts a Prometheus with the samples that it has.
+// start starts a Prometheus with the samples that it has, with more labels.
 func (w *world) start(t *testing.T, more map[string]string, has isHeld) *embedded.Prometheus {
 	t.Helper()
 	data := t.TempDir()
+	w.write(t, data, more, has)
+	return serve(t, data)
+}
+
+// write writes the samples of a Prometheus as blocks of a day.
+func (w *world) write(t *testing.T, data string, more map[string]string, has isHeld) {
+	t.Helper()
 	for from := w.now.Add(-coldReach); from.Before(w.now.Add(running.Ahead)); from = from.Truncate(24 * hour).Add(24 * hour) {
 		require.NoError(t, w.writeBlock(t.Context(), data, more, has, from))
 	}
+}
+
+// serve starts a Prometheus with blocks.
+func serve(t *testing.T, data string) *embedded.Prometheus {
+	t.Helper()
 	server, err := embedded.Start(embedded.Options{Address: "127.0.0.1:0", Data: data, Retention: 30 * 24 * hour})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Close()) })
