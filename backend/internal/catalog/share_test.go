@@ -97,3 +97,21 @@ func TestMerge_NothingIsNewerThanNow(t *testing.T) {
 		require.Equal(t, tier.Unknown, presence, "the clock of another gateway makes nothing last longer")
 	})
 }
+
+func TestMerge_OlderEvidenceChangesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, stop := newNamesWorld(t, &namesServer{}, &namesServer{}, nil)
+		defer stop()
+		index, now := w.options.Cold.names, time.Now()
+		merge := func(present bool, ago time.Duration) {
+			at := now.Add(-ago).UnixMilli()
+			index.mutex.Lock()
+			defer index.mutex.Unlock()
+			index.merge(storedName{Name: "a", Present: present, Window: int64(allTime), Whole: at, Recent: at, Certain: at}, now)
+		}
+		merge(true, time.Second)
+		merge(false, 2*time.Second)
+		presence, _ := index.lookup(nameKey{name: "a"}, 0, false, now)
+		require.Equal(t, tier.Present, presence)
+	})
+}

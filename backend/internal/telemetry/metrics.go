@@ -168,10 +168,11 @@ func (m *Metrics) registerProbes(f factory) {
 	}
 }
 
-// Probed counts a request to a tier that tells tierproxy something about the tier.
+// Probed counts a request to a tier that tells tierproxy something about the tier. That the tier
+// does not serve an endpoint is no failure.
 func (m *Metrics) Probed(name tier.Name, kind catalog.RequestKind, took time.Duration, err error) {
 	outcome := OutcomeSuccess
-	if err != nil {
+	if err != nil && !upstream.CannotTell(err) {
 		outcome = OutcomeFailed
 	}
 	m.probes.WithLabelValues(string(name), string(kind), outcome).Inc()
