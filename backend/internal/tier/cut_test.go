@@ -181,7 +181,7 @@ func requireHeld(t *testing.T, query string, in *CutInput, cut *Cut) {
 			extent, err := in.ExtentAt(cut.Grid.At(i))
 			require.NoError(t, err)
 			step := in.Input
-			step.Extent, step.ScrapeInterval = extent, 0
+			step.Extent = extent
 			require.Empty(t, step.lacked(run.Tier), "%s: step %d of %s", query, i, run.Tier)
 			if in.Fresh.Milliseconds() < in.Now-cut.Grid.At(i) && run.Tier == Hot {
 				isEarlier := run.First < cut.Runs[len(cut.Runs)-1].First

@@ -53,8 +53,6 @@ type Input struct {
 	Hot, Cold State
 	// Threshold is the span from which on cold answers.
 	Threshold time.Duration
-	// ScrapeInterval is the time between two samples of a series.
-	ScrapeInterval time.Duration
 	// Now is the time of the request in milliseconds since the Unix epoch:
 	// no sample can be newer.
 	Now int64
@@ -324,12 +322,10 @@ func (in Input) notInCold() (Decision, string) {
 	return Decision{}, why
 }
 
-// endsAfterCold reports whether the request reads samples from after cold's coverage, by at
-// least two scrape intervals.
+// endsAfterCold reports whether the request reads samples from after cold's coverage.
 func (in Input) endsAfterCold() (bool, string) {
 	newest := in.newest()
-	behind := newest - in.Cold.Newest
-	if in.Extent.Nothing || behind < 2*in.ScrapeInterval.Milliseconds() || behind <= 0 {
+	if in.Extent.Nothing || newest <= in.Cold.Newest {
 		return false, "cold holds what the query reads up to its end"
 	}
 	return true, in.say("the query reads samples up to %s, and cold holds them up to %s", moment(newest), moment(in.Cold.Newest))
