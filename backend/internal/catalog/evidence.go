@@ -349,3 +349,13 @@ func (x *nameIndex) stats(group seriesGroup, now time.Time) NameStats {
 	}
 	return stats
 }
+
+// peek returns what is known of a name since a time in milliseconds since the Unix epoch.
+func (x *nameIndex) peek(key nameKey, oldest int64, now time.Time) tier.Presence {
+	x.mutex.Lock()
+	defer x.mutex.Unlock()
+	if state, isHeld := x.states.Peek(key); isHeld {
+		return state.presence(windowOf(oldest, now), now, inUse)
+	}
+	return tier.Unknown
+}
