@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/comparison"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/evidence"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
@@ -59,10 +59,10 @@ func (c *Catalog) Lacks(name tier.Name, now time.Time) []tier.Missing {
 func (c *Catalog) tiersAt(now time.Time) comparison.State {
 	state := comparison.State{Hot: c.options.Hot.State(now), Cold: c.ColdState(now), ScrapeInterval: c.ScrapeInterval(), Deduplicates: c.ColdDeduplicates()}
 	snapshot := c.Snapshot()
-	if evidence := snapshot.Evidence; evidence != nil {
+	if known := snapshot.Evidence; known != nil {
 		state.Mapping = &comparison.Mapping{
-			Injected: evidence.InjectedLabels, Removed: snapshot.ReplicaLabels, Distinct: evidence.Distinct,
-			IsAmbiguous: evidence.SourcesKnown && !evidence.OnlySource() && len(evidence.Distinct) == 0,
+			Injected: known.InjectedLabels, Removed: snapshot.ReplicaLabels, Distinct: known.Distinct,
+			IsAmbiguous: known.SourcesKnown && !known.OnlySource() && len(known.Distinct) == 0,
 		}
 	}
 	return state
@@ -72,14 +72,11 @@ func (c *Catalog) tiersAt(now time.Time) comparison.State {
 // name add none.
 func (c *Catalog) metricsOf(ctx context.Context, selectors []promql.Selector, from int64) []tier.MetricRead {
 	list := tier.MetricsRead(selectors, func() []string {
-		names, isKnown, listing := c.hot.names.list(from, time.Now())
-		if !isKnown && listing != nil && ownrequest.WaitAll(ctx, []<-chan struct{}{listing}) {
-			names, _, _ = c.hot.names.list(from, time.Now())
-		}
+		names, _ := c.hot.names.Names(ctx, from)
 		return names
 	})
 	return slices.DeleteFunc(list, func(metric tier.MetricRead) bool {
 		// Of what hot does not have, nothing can be compared.
-		return len(metric.Name) > longestName || c.hot.names.peek(nameKey{name: metric.Name}, from, time.Now()) == tier.Absent
+		return len(metric.Name) > evidence.LongestName || c.hot.names.Peek(metric.Name, from, time.Now()) == tier.Absent
 	})
 }
