@@ -8,6 +8,8 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/evidence"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -31,18 +33,18 @@ func (c *Catalog) enforcedLabels(ctx context.Context, known *tier.SeriesEvidence
 // enforces reports whether cold shows series with one value of a label only, whatever the matchers
 // are. It looks for series of some metrics of hot that have another value.
 func (c *Catalog) enforces(ctx context.Context, name, value string) (bool, error) {
-	others, since := groupOfOthers(map[string]string{name: value}), c.options.Cold.newest().Add(-time.Hour)
-	cold := c.options.Cold.api.as(RequestSources)
-	found, err := cold.series(ctx, others.selectors([]string{"up"})[0], since, 1)
+	others, since := evidence.GroupOfOthers(map[string]string{name: value}), c.options.Cold.newest().Add(-time.Hour)
+	cold := c.options.Cold.api.As(ownrequest.KindSources)
+	found, err := cold.Series(ctx, others.Selectors([]string{"up"})[0], since, 1)
 	if err != nil {
 		return false, err
 	}
 	if len(found) == 0 { // Cold may have no up.
-		metrics, err := c.options.Hot.api.as(RequestSources).labelValues(ctx, model.MetricNameLabel, time.Now().Add(-recentWindow), canaryNames)
+		metrics, err := c.options.Hot.api.As(ownrequest.KindSources).LabelValues(ctx, model.MetricNameLabel, time.Now().Add(-recentSeries), canaryNames)
 		if err != nil || len(metrics) == 0 {
 			return false, err
 		}
-		if found, err = cold.series(ctx, others.selectors(metrics)[0], since, 1); err != nil {
+		if found, err = cold.Series(ctx, others.Selectors(metrics)[0], since, 1); err != nil {
 			return false, err
 		}
 	}
@@ -50,7 +52,7 @@ func (c *Catalog) enforces(ctx context.Context, name, value string) (bool, error
 		return false, nil
 	}
 	// It may enforce several values.
-	values, err := cold.labelValues(ctx, name, c.since(), 2)
+	values, err := cold.LabelValues(ctx, name, c.since(), 2)
 	return slices.Equal(values, []string{value}), err
 }
 

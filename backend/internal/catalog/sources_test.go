@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
 )
 
 func TestLearn_LabelsOfHotsSeriesInCold(t *testing.T) {
@@ -27,8 +29,8 @@ func TestLearn_LabelsOfHotsSeriesInCold(t *testing.T) {
 		"nothing of hot is in any cluster's data": {sidecar, `[]`, nil, hotLabels},
 	} {
 		t.Run(name, func(t *testing.T) {
-			hot := newScripted(t, append(answers{{"label/__name__", `["other","up"]`}, {`"up"`, `[{"__name__":"up","job":"x"}]`}, {"/series", `[]`}}, hotTold...))
-			cold := newScripted(t, append(answers{{"/series", test.cold}}, coldTold...))
+			hot := catalogtest.NewScripted(t, append(catalogtest.Answers{{"label/__name__", `["other","up"]`}, {`"up"`, `[{"__name__":"up","job":"x"}]`}, {"/series", `[]`}}, hotTold...))
+			cold := catalogtest.NewScripted(t, append(catalogtest.Answers{{"/series", test.cold}}, coldTold...))
 			p := pairOf(t, hot, cold, Options{})
 			p.options.Cold.status.Store(&Status{Available: true, Stores: test.stores})
 			p.learn(t.Context())
@@ -36,7 +38,7 @@ func TestLearn_LabelsOfHotsSeriesInCold(t *testing.T) {
 			known := p.Snapshot().Evidence
 			require.True(t, known.SourcesKnown)
 			require.Equal(t, []map[string]string{test.injected, test.distinct}, []map[string]string{known.InjectedLabels, known.Distinct})
-			require.Contains(t, cold.requests("/series")[0], "limit=")
+			require.Contains(t, cold.Requests("/series")[0], "limit=")
 		})
 	}
 }
@@ -49,28 +51,28 @@ func TestLearn_LabelsThatColdEnforces(t *testing.T) {
 	all := []map[string]string{labelsOf("first"), labelsOf("second"), {"cluster": "a", "prometheus": "p0"}}
 	ofFirst := `[{"__name__":"up","job":"x","cluster":"a","prometheus":"p0","tenant_id":"first"}]`
 	ofSecond := `[{"__name__":"up","job":"x","cluster":"a","prometheus":"p0","tenant_id":"second"}]`
-	values := func(list string) answers { return answers{{"label/tenant_id", list}} }
+	values := func(list string) catalogtest.Answers { return catalogtest.Answers{{"label/tenant_id", list}} }
 	for name, test := range map[string]struct {
-		cold     answers
+		cold     catalogtest.Answers
 		enforces bool
 		requests int // for values of the label
 	}{
-		"the tenant is enforced":            {append(answers{{`"up",tenant_id!="first"`, ofFirst}}, values(`["first"]`)...), true, 1},
-		"it is, and cold has no up":         {append(answers{{`"up",tenant_id!="first"`, `[]`}, {`"other",tenant_id!="first"`, ofFirst}}, values(`["first"]`)...), true, 1},
-		"two tenants are":                   {append(answers{{`tenant_id!="first"`, ofFirst}}, values(`["first","second"]`)...), false, 1},
-		"all tenants are visible":           {append(answers{{`tenant_id!="first"`, ofSecond}}, values(`["first"]`)...), false, 0},
-		"cold does not answer":              {append(answers{{`tenant_id!="first"`, ""}}, values(`["first"]`)...), false, 0},
-		"no other tenant has such a metric": {append(answers{{`tenant_id!="first"`, `[]`}}, values(`["first"]`)...), false, 0},
+		"the tenant is enforced":            {append(catalogtest.Answers{{`"up",tenant_id!="first"`, ofFirst}}, values(`["first"]`)...), true, 1},
+		"it is, and cold has no up":         {append(catalogtest.Answers{{`"up",tenant_id!="first"`, `[]`}, {`"other",tenant_id!="first"`, ofFirst}}, values(`["first"]`)...), true, 1},
+		"two tenants are":                   {append(catalogtest.Answers{{`tenant_id!="first"`, ofFirst}}, values(`["first","second"]`)...), false, 1},
+		"all tenants are visible":           {append(catalogtest.Answers{{`tenant_id!="first"`, ofSecond}}, values(`["first"]`)...), false, 0},
+		"cold does not answer":              {append(catalogtest.Answers{{`tenant_id!="first"`, ""}}, values(`["first"]`)...), false, 0},
+		"no other tenant has such a metric": {append(catalogtest.Answers{{`tenant_id!="first"`, `[]`}}, values(`["first"]`)...), false, 0},
 	} {
 		for _, isHots := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, hot has the label: %t", name, isHots), func(t *testing.T) {
-				hotIs := answers{{"label/__name__", `["other"]`}, {`"up"`, `[{"__name__":"up","job":"x"}]`}}
-				cold := newScripted(t, append(append(test.cold, answers{{`cluster!=`, `[]`}, {`prometheus!=`, `[]`}, {"/series", ofFirst}}...), coldTold...))
+				hotIs := catalogtest.Answers{{"label/__name__", `["other"]`}, {`"up"`, `[{"__name__":"up","job":"x"}]`}}
+				cold := catalogtest.NewScripted(t, append(append(test.cold, catalogtest.Answers{{`cluster!=`, `[]`}, {`prometheus!=`, `[]`}, {"/series", ofFirst}}...), coldTold...))
 				options := Options{ExternalLabels: map[string]string{"cluster": "a", "prometheus": "p0"}}
 				if isHots {
 					options.ExternalLabels = labelsOf("first")
 				}
-				p := pairOf(t, newScripted(t, append(hotIs, hotTold...)), cold, options)
+				p := pairOf(t, catalogtest.NewScripted(t, append(hotIs, hotTold...)), cold, options)
 				p.options.Cold.status.Store(&Status{Available: true, Stores: []Store{{LabelSets: all[:2]}, {LabelSets: all[2:]}}})
 				if !isHots {
 					p.options.Cold.status.Store(&Status{Available: true, Stores: []Store{{LabelSets: all[:2]}}})
@@ -85,8 +87,8 @@ func TestLearn_LabelsThatColdEnforces(t *testing.T) {
 				require.Equal(t, []map[string]string{labelsOf("first"), distinct}, []map[string]string{known.InjectedLabels, known.Distinct})
 				require.Equal(t, test.enforces, len(known.Sources) < len(sourcesOf(sources, nil)), "sources of other tenants are not visible")
 				require.False(t, p.hasNewSource())
-				require.Len(t, cold.requests("label/tenant_id"), test.requests)
-				for _, asked := range cold.requests("%21%3D") {
+				require.Len(t, cold.Requests("label/tenant_id"), test.requests)
+				for _, asked := range cold.Requests("%21%3D") {
 					require.Contains(t, asked, "limit=1&")
 				}
 			})
