@@ -48,9 +48,39 @@ func TestPlan_ColdIsNotBelieved(t *testing.T) {
 		{"measuring it failed", func(in *Input) { reads(in, hour); in.Unmeasured, in.MeasuringFailed = "demo_temp", true }, Hot, ReasonColdFailed, Cold, ""},
 		{"it is not known yet, below the threshold", func(in *Input) { in.Unmeasured = "demo_temp" }, Hot, ReasonBelowThreshold, Cold, ""},
 		{"it is not known yet, and older than hot", func(in *Input) { reads(in, day); in.Unmeasured = "demo_temp" }, Cold, ReasonOlderThanHot, "", "it is not known yet whether it has all samples of demo_temp"},
+		{"hot may be younger", func(in *Input) { younger(in) }, Cold, ReasonOlderThanHot, Hot, "it is not known yet whether it has all samples of demo_temp"},
+		{"hot may be younger, and cold failed", func(in *Input) { younger(in); in.MeasuringFailed = true }, Hot, ReasonBelowThreshold, Cold, "whether the cold tier has older samples of demo_temp"},
+		{"hot may be younger, and cold failed, above the threshold", func(in *Input) { reads(in, hour); younger(in); in.MeasuringFailed = true }, Hot, ReasonColdFailed, Cold, "whether the cold tier has older samples of demo_temp"},
+		{"hot may be younger, and cold ends earlier", func(in *Input) { younger(in); in.Cold.Newest-- }, Hot, ReasonNewerThanCold, Cold, "whether the cold tier has older samples of demo_temp"},
+		{"hot may be younger, and cold has a hole", func(in *Input) { reads(in, 3*hour); younger(in); in.Cold.Missing = hole }, Hot, ReasonNotInCold, Cold, "whether the cold tier has older samples of demo_temp"},
+		{"hot may be younger, and does not reach back", func(in *Input) { reads(in, day); younger(in) }, Cold, ReasonOlderThanHot, "", "it is not known yet whether it has all samples of demo_temp"},
+		{"hot may be younger, and is assumed to be complete", func(in *Input) { younger(in); in.Completeness = Assumed }, Cold, ReasonOlderThanHot, Hot, "all samples of demo_temp"},
 		{"metadata: both have a part", func(in *Input) { reads(in, day); in.Union, in.Cold.Missing = true, hole }, Both, ReasonOlderThanHot, "", ""},
 		{"metadata: neither has a part", func(in *Input) { reads(in, day); in.Union, in.Cold.Missing = true, never }, Both, ReasonOlderThanHot, "", "has no samples of demo_temp"},
 	})
+}
+
+// younger makes hot lack the beginning of a metric, as far as is known.
+func younger(in *Input) { in.Unmeasured, in.Younger = "demo_temp", "demo_temp" }
+
+func TestPlan_HotMayBeYoungerAndTakesThePlaceOfColdWithAWarning(t *testing.T) {
+	for name, test := range map[string]struct {
+		completeness Completeness
+		warnings     []string
+	}{
+		"complete": {Complete, []string{"the hot tier answered, and it is not known yet whether the cold tier has older samples of demo_temp"}},
+		"assumed": {Assumed, []string{
+			"the hot tier answered, and it is not known yet whether the cold tier has older samples of demo_temp",
+			"the hot tier answered because the cold tier failed, and it is only assumed that hot has every series that matches",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			decision, err := Plan(input(func(in *Input) { younger(in); in.Completeness = test.completeness }))
+			require.NoError(t, err)
+			require.Equal(t, test.warnings, decision.FallbackWarnings)
+			require.Equal(t, ReasonColdFailed, decision.FallbackReason)
+		})
+	}
 }
 
 func TestPlan_WarnsOfAFewStretchesOnly(t *testing.T) {
