@@ -44,7 +44,7 @@ type comparison struct {
 	// have it yet at lackedAt. Both are in milliseconds since the Unix epoch, or zero.
 	begunBefore, begunAfter int64
 	lackedAt                time.Time
-	waiting     chan struct{} // closed after the pending measurement; nil if none is pending
+	waiting                 chan struct{} // closed after the pending measurement; nil if none is pending
 }
 
 func newComparisons() *comparisons {
