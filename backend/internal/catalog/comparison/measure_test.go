@@ -1,6 +1,13 @@
 package comparison
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -153,5 +160,56 @@ func TestMeasure_NotesWhatRenewalsNeed(t *testing.T) {
 			require.Len(t, made.canaries, 1, "the same series of both tiers counts once")
 			require.Equal(t, []int64{now.Add(-6 * hour).UnixMilli(), now.UnixMilli(), now.UnixMilli()}, []int64{made.since, made.until, made.measured})
 		})
+	}
+}
+
+// failing returns the address of a server in front of another one that fails one request, by
+// its number: with a status, or with a warning in its answer. count is how many there were.
+func failing(t *testing.T, target string, number int64, isPartial bool, count *atomic.Int64) string {
+	t.Helper()
+	parsed, err := url.Parse(target)
+	require.NoError(t, err)
+	proxy := httputil.NewSingleHostReverseProxy(parsed)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		switch {
+		case count.Add(1) != number:
+			proxy.ServeHTTP(w, request)
+		case isPartial && strings.HasSuffix(request.URL.Path, "/series"):
+			_, _ = io.WriteString(w, `{"status":"success","data":[],"warnings":["a store is gone"]}`)
+		case isPartial:
+			_, _ = io.WriteString(w, `{"status":"success","data":{"resultType":"matrix","result":[]},"warnings":["a store is gone"]}`)
+		default:
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// If one request fails, or its answer may lack something, nothing is known.
+func TestMeasure_FailsIfARequestDoes(t *testing.T) {
+	now, every := time.Now().Truncate(minute), 30*second
+	all := loads(every, 6*hour, ahead)
+	for name, worlds := range map[string][2][]catalogtest.Wrote{
+		"holes":         {loads(every, 6*hour, 2*hour, hour, ahead), loads(every, 6*hour, 5*hour, 150*minute, 30*minute, 20*minute, ahead)},
+		"days before":   {all, loads(every, 6*day, 5*day, hour, ahead)},
+		"cold never":    {all, nil},
+		"hot has begun": {loads(every, 20*minute, ahead), loads(every, 2*day, ahead)},
+	} {
+		hot, cold := catalogtest.MemoryOf(t, now, worlds[0]...), catalogtest.MemoryOf(t, now, worlds[1]...)
+		for _, isPartial := range []bool{false, true} {
+			for _, ofHot := range []bool{false, true} {
+				for number, asked := int64(1), int64(1); number <= asked; number++ {
+					var count atomic.Int64
+					at := map[bool]string{true: hot, false: cold}
+					at[ofHot] = failing(t, at[ofHot], number, isPartial, &count)
+					m := &measurer{hot: sampleQuestions{catalogtest.Asking(t, at[true])}, cold: sampleQuestions{catalogtest.Asking(t, at[false])}, mapping: &Mapping{}, least: leastMissing}
+					_, err := m.measure(t.Context(), "load", now.Add(-6*hour).UnixMilli(), now.UnixMilli())
+					if asked = count.Load(); number <= asked {
+						require.Error(t, err, "%s, partial %t, of hot %t, request %d", name, isPartial, ofHot, number)
+					}
+				}
+			}
+		}
 	}
 }
