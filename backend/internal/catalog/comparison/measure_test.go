@@ -199,13 +199,13 @@ func TestMeasure_FailsIfARequestDoes(t *testing.T) {
 		hot, cold := catalogtest.MemoryOf(t, now, worlds[0]...), catalogtest.MemoryOf(t, now, worlds[1]...)
 		for _, isPartial := range []bool{false, true} {
 			for _, ofHot := range []bool{false, true} {
-				for number, asked := int64(1), int64(1); number <= asked; number++ {
+				for number, isReached := int64(1), true; isReached; number++ {
 					var count atomic.Int64
 					at := map[bool]string{true: hot, false: cold}
 					at[ofHot] = failing(t, at[ofHot], number, isPartial, &count)
 					m := &measurer{hot: sampleQuestions{catalogtest.Asking(t, at[true])}, cold: sampleQuestions{catalogtest.Asking(t, at[false])}, mapping: &Mapping{}, least: leastMissing}
 					_, err := m.measure(t.Context(), "load", now.Add(-6*hour).UnixMilli(), now.UnixMilli())
-					if asked = count.Load(); number <= asked {
+					if isReached = number <= count.Load(); isReached {
 						require.Error(t, err, "%s, partial %t, of hot %t, request %d", name, isPartial, ofHot, number)
 					}
 				}
