@@ -59,14 +59,11 @@ func (c *Comparer) isInHot(ctx context.Context, metric string, start, end int64)
 // oldestOf returns the timestamp of the oldest sample of a metric that the request reads and hot
 // covers, in milliseconds since the Unix epoch.
 func (r Read) oldestOf(metric string) int64 {
-	oldest, isRead := int64(0), false
+	oldest, isRead := r.From, false
 	for _, each := range r.Each() {
 		if each.Selector.MatchesName(metric) && (!isRead || each.Oldest < oldest) {
 			oldest, isRead = each.Oldest, true
 		}
-	}
-	if !isRead {
-		return r.From
 	}
 	return max(oldest, r.From)
 }

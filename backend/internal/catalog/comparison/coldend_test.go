@@ -52,29 +52,26 @@ func TestUpSeries_WhereTheyCannotBeListed(t *testing.T) {
 	require.Error(t, err)
 }
 
-// Cold gets one metric still, and the chosen one no more.
+// Cold gets up still, and the chosen metric no more.
 func TestColdEnd_ChoosesOtherSeriesIfItLags(t *testing.T) {
 	now := time.Now().Truncate(minute)
-	up := func(from, to time.Duration) catalogtest.Wrote {
-		return catalogtest.Wrote{From: from, To: to, Jobs: []string{"a"}}
-	}
-	chosen := []comparedSeries{{hot: "up", cold: "up"}}
+	up := catalogtest.Wrote{From: 6 * hour, To: ahead, Jobs: []string{"a"}}
 	for name, test := range map[string]struct {
-		upInHot time.Duration // until when hot has it, before now
-		lags    bool
-		chosen  time.Duration // before now
-		ago     time.Duration // of the end that is found
+		ends   time.Duration // when hot has the chosen one no more, before now
+		lags   bool
+		chosen time.Duration // before now
+		ago    time.Duration // of the end that is found
 	}{
-		"it lags, and the choice is old":          {ahead, true, minute, 0},
-		"it lags, and the choice is new":          {ahead, true, minute - second, hour},
-		"it did not lag":                          {ahead, false, hour, hour},
-		"hot has the chosen ones no more":         {3 * minute, false, endCanaryInterval, 0},
-		"hot has them no more since a short time": {3 * minute, true, endCanaryInterval - second, hour},
+		"it lags, and the choice is old":        {ahead, true, minute, 0},
+		"it lags, and the choice is new":        {ahead, true, minute - second, hour},
+		"it did not lag":                        {ahead, false, hour, hour},
+		"hot has the chosen one no more":        {3 * minute, false, endCanaryInterval, 0},
+		"hot has it no more, the choice is new": {3 * minute, true, endCanaryInterval - second, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, _ := over(t, now, append(loads(0, 6*hour, ahead), up(6*hour, test.upInHot)), append(loads(0, 6*hour, ahead), up(6*hour, hour)))
+			c, _ := over(t, now, append(loads(0, 6*hour, test.ends), up), append(loads(0, 6*hour, hour), up))
 			e := NewColdEnd(c)
-			e.canaries, e.chosen = chosen, now.Add(-test.chosen)
+			e.canaries, e.chosen = []comparedSeries{{hot: "load", cold: "load"}}, now.Add(-test.chosen)
 			newest, found := e.Measure(t.Context(), 0, test.lags, now)
 			require.True(t, found)
 			require.WithinDuration(t, now.Add(-test.ago), time.UnixMilli(newest), 10*minute+30*second)

@@ -122,7 +122,7 @@ func (c *Comparer) Gaps(read Read, now time.Time) Gaps {
 		isRead := func(of gap) bool { return readsAny(read.Each, metric.Name, of) }
 		found.Hot = append(found.Hot, missingOf(shown, known.hotLacks, isRead)...)
 		found.Cold = append(found.Cold, missingOf(shown, known.coldLacks, func(of gap) bool {
-			return isRead(of) && (of.to != tier.End || of.from < read.ColdEnd) // That cold ends there is known.
+			return isRead(of) && of.from < read.ColdEnd // That cold ends there is known.
 		})...)
 	}
 	return found

@@ -101,19 +101,26 @@ func TestMeasure_FindsWhatEachTierLacks(t *testing.T) {
 		"each has a hole": {
 			hot: loads(every, 6*hour, 2*hour, hour, ahead), cold: loads(every, 6*hour, 5*hour, 4*hour, ahead), hotLacks: []lack{{2 * hour, hour}}, lacking: []lack{{5 * hour, 4 * hour}},
 		},
-		"cold never got it":                    {hot: all, cold: []catalogtest.Wrote{{From: 6 * hour, To: ahead, Jobs: []string{"a"}}}, lacking: []lack{{beginning, end}}},
-		"cold does not have it yet":            {hot: loads(every, 2*every, ahead), cold: []catalogtest.Wrote{{From: 6 * hour, To: ahead, Jobs: []string{"a"}}}, lacking: []lack{{6 * hour, end}}, within: 5 * minute},
-		"cold gets it no more":                 {hot: all, cold: loads(every, 6*hour, 2*hour), lacking: []lack{{2 * hour, end}}},
-		"the newest samples are on their way":  {hot: all, cold: loads(every, 6*hour, every)},
-		"hot has it for a shorter time":        {hot: loads(every, 20*minute, ahead), cold: loads(every, 2*day, ahead), hotLacks: []lack{{beginning, 20 * minute}}},
-		"cold has it for a shorter time":       {hot: all, cold: loads(every, hour, ahead), lacking: []lack{{6 * hour, hour}}, within: 5 * minute},
-		"cold had it some hours before":        {hot: all, cold: loads(every, 12*hour, 10*hour, hour, ahead), lacking: []lack{{10 * hour, hour}}, within: 2 * minute},
-		"cold had it some days before":         {hot: all, cold: loads(every, 6*day, 5*day, hour, ahead), lacking: []lack{{5 * day, hour}}, within: 2 * hour},
-		"a slow metric, and cold has a hole":   {hot: loads(5*minute, 6*hour, ahead), cold: loads(5*minute, 6*hour, 3*hour, 2*hour, ahead), lacking: []lack{{3 * hour, 2 * hour}}, within: 6 * minute},
-		"cold has other series only":           {hot: all, cold: ofJob("b", loads(every, 6*hour, ahead))},
-		"cold lacks one of two series":         {hot: append(ofJob("b", loads(every, 6*hour, ahead)), all...), cold: all, lacking: []lack{{6 * hour, end}}, within: 5 * minute},
-		"neither has it":                       {hot: ofJob("b", loads(every, 10*day, 9*day)), cold: ofJob("b", loads(every, 10*day, 9*day))},
-		"a series of before, replaced in both": {hot: append(ofJob("b", loads(every, 6*hour, 3*hour)), loads(every, 3*hour, ahead)...), cold: append(ofJob("b", loads(every, 6*hour, 3*hour)), loads(every, 3*hour, ahead)...)},
+		"cold never got it":                      {hot: all, cold: []catalogtest.Wrote{{From: 6 * hour, To: ahead, Jobs: []string{"a"}}}, lacking: []lack{{beginning, end}}},
+		"cold does not have it yet":              {hot: loads(every, 2*every, ahead), cold: []catalogtest.Wrote{{From: 6 * hour, To: ahead, Jobs: []string{"a"}}}, lacking: []lack{{6 * hour, end}}, within: 5 * minute},
+		"cold gets it no more":                   {hot: all, cold: loads(every, 6*hour, 2*hour), lacking: []lack{{2 * hour, end}}},
+		"the newest samples are on their way":    {hot: all, cold: loads(every, 6*hour, every)},
+		"hot has it for a shorter time":          {hot: loads(every, 20*minute, ahead), cold: loads(every, 2*day, ahead), hotLacks: []lack{{beginning, 20 * minute}}},
+		"cold has it for a shorter time":         {hot: all, cold: loads(every, hour, ahead), lacking: []lack{{6 * hour, hour}}, within: 5 * minute},
+		"cold had it some hours before":          {hot: all, cold: loads(every, 12*hour, 10*hour, hour, ahead), lacking: []lack{{10 * hour, hour}}, within: 2 * minute},
+		"cold had it some days before":           {hot: all, cold: loads(every, 6*day, 5*day, hour, ahead), lacking: []lack{{5 * day, hour}}, within: 2 * hour},
+		"a slow metric, and cold has a hole":     {hot: loads(5*minute, 6*hour, ahead), cold: loads(5*minute, 6*hour, 3*hour, 2*hour, ahead), lacking: []lack{{3 * hour, 2 * hour}}, within: 6 * minute},
+		"cold has other series only":             {hot: all, cold: ofJob("b", loads(every, 6*hour, ahead))},
+		"cold lacks one of two series":           {hot: append(ofJob("b", loads(every, 6*hour, ahead)), all...), cold: all, lacking: []lack{{6 * hour, end}}, within: 5 * minute},
+		"cold had it days before, and not since": {hot: all, cold: loads(every, 10*day, 9*day), lacking: []lack{{9 * day, end}}, within: 2 * hour},
+		"hot never got it":                       {hot: ofJob("b", loads(every, 6*hour, ahead)), cold: append(ofJob("b", loads(every, 6*hour, ahead)), all...), hotLacks: []lack{{beginning, end}}},
+		"hot has nothing of it":                  {hot: []catalogtest.Wrote{{From: 6 * hour, To: ahead, Jobs: []string{"a"}}}, cold: all, hotLacks: []lack{{beginning, end}}},
+		"neither has it for a while, then hot":   {hot: loads(every, 6*hour, 4*hour, 2*hour, ahead), cold: loads(every, 6*hour, 4*hour), lacking: []lack{{4 * hour, end}}},
+		"neither has it for a while, then cold":  {hot: loads(every, 6*hour, 4*hour), cold: loads(every, 6*hour, 4*hour, 2*hour, ahead), hotLacks: []lack{{4 * hour, end}}},
+		"hot has it, then neither, then both":    {hot: loads(every, 5*hour, 4*hour, 2*hour, ahead), cold: loads(every, 2*hour, ahead), lacking: []lack{{6 * hour, 2 * hour}}, within: hour + 5*minute},
+		"cold has it, then neither, then both":   {hot: loads(every, 2*hour, ahead), cold: loads(every, 5*hour, 4*hour, 2*hour, ahead), hotLacks: []lack{{beginning, 2 * hour}}},
+		"neither has it":                         {hot: ofJob("b", loads(every, 10*day, 9*day)), cold: ofJob("b", loads(every, 10*day, 9*day))},
+		"a series of before, replaced in both":   {hot: append(ofJob("b", loads(every, 6*hour, 3*hour)), loads(every, 3*hour, ahead)...), cold: append(ofJob("b", loads(every, 6*hour, 3*hour)), loads(every, 3*hour, ahead)...)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			made, err := measurerOf(t, now, test.hot, test.cold).measure(t.Context(), "load", now.Add(-6*hour).UnixMilli(), now.UnixMilli())
@@ -191,10 +198,11 @@ func TestMeasure_FailsIfARequestDoes(t *testing.T) {
 	now, every := time.Now().Truncate(minute), 30*second
 	all := loads(every, 6*hour, ahead)
 	for name, worlds := range map[string][2][]catalogtest.Wrote{
-		"holes":         {loads(every, 6*hour, 2*hour, hour, ahead), loads(every, 6*hour, 5*hour, 150*minute, 30*minute, 20*minute, ahead)},
-		"days before":   {all, loads(every, 6*day, 5*day, hour, ahead)},
-		"cold never":    {all, nil},
-		"hot has begun": {loads(every, 20*minute, ahead), loads(every, 2*day, ahead)},
+		"holes":               {loads(every, 6*hour, 2*hour, hour, ahead), loads(every, 6*hour, 5*hour, 150*minute, 30*minute, 20*minute, ahead)},
+		"days before":         {all, loads(every, 6*day, 5*day, hour, ahead)},
+		"cold never":          {all, nil},
+		"neither for a while": {loads(every, 6*hour, 4*hour, 3*hour, 2*hour), loads(every, 6*hour, 4*hour, hour, ahead)},
+		"hot has begun":       {loads(every, 20*minute, ahead), loads(every, 2*day, ahead)},
 	} {
 		hot, cold := catalogtest.MemoryOf(t, now, worlds[0]...), catalogtest.MemoryOf(t, now, worlds[1]...)
 		for _, isPartial := range []bool{false, true} {
@@ -211,5 +219,46 @@ func TestMeasure_FailsIfARequestDoes(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Samples that are on their way are not missing.
+func TestMeasure_WhatIsOnItsWay(t *testing.T) {
+	now, every := time.Now().Truncate(minute), 30*second
+	for _, test := range []struct {
+		ends  time.Duration
+		lacks int
+	}{{every, 0}, {5 * every, 1}} {
+		until := now.Add(10 * second)
+		made, err := measurerOf(t, now, loads(every, 6*hour, ahead), loads(every, 6*hour, test.ends)).measure(t.Context(), "load", now.Add(-6*hour).UnixMilli(), until.UnixMilli())
+		require.NoError(t, err)
+		require.Len(t, made.coldLacks, test.lacks)
+	}
+}
+
+// Where many series have many holes, the ends of some of them are looked for.
+func TestMeasure_TakesABoundedNumberOfRequests(t *testing.T) {
+	now := time.Now().Truncate(minute)
+	var holes []time.Duration
+	for from := 6 * hour; from > 20*minute; from -= 20 * minute {
+		holes = append(holes, from, from-10*minute)
+	}
+	jobs := []string{"a", "b", "c"}
+	all, parts := catalogtest.Wrote{From: 6 * hour, To: ahead, Jobs: jobs, Metric: "load"}, loads(0, append(holes, 20*minute, ahead)...)
+	for i := range parts {
+		parts[i].Jobs = jobs
+	}
+	var requests atomic.Int64
+	m := measurerOf(t, now, []catalogtest.Wrote{all}, nil)
+	m.cold = sampleQuestions{catalogtest.Asking(t, failing(t, catalogtest.MemoryOf(t, now, parts...), -1, false, &requests))}
+	made, err := m.measure(t.Context(), "load", now.Add(-6*hour).UnixMilli(), now.UnixMilli())
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(made.coldLacks), mostRefined)
+	require.LessOrEqual(t, requests.Load(), int64(4+4*mostRefined))
+}
+
+func TestLeastOf_MoreWhereColdDropsSamples(t *testing.T) {
+	for _, test := range []struct{ least, count, expected int }{{leastMissing, 1000, 2}, {leastDeduplicated, 1000, 20}, {leastDeduplicated, 10, 4}} {
+		require.Equal(t, test.expected, (&measurer{least: test.least}).leastOf(test.count))
 	}
 }

@@ -73,10 +73,12 @@ func TestNewestSample_NoneSinceATime(t *testing.T) {
 func TestWait_UntilMetricsAreComparedOrATierFails(t *testing.T) {
 	for name, test := range map[string]struct {
 		compares bool
+		known    bool
 		fails    func(c *Comparer) ownrequest.Client
 		waits    time.Duration
 	}{
 		"they are compared": {compares: true},
+		"they are known":    {known: true},
 		"they are not":      {waits: 500 * time.Millisecond},
 		"hot has failed":    {fails: func(c *Comparer) ownrequest.Client { return c.options.Hot }},
 		"cold has failed":   {fails: func(c *Comparer) ownrequest.Client { return c.options.Cold }},
@@ -91,6 +93,9 @@ func TestWait_UntilMetricsAreComparedOrATierFails(t *testing.T) {
 				if test.fails != nil {
 					_, err := sampleQuestions{test.fails(c)}.series(t.Context(), "x", 0, 1, 1)
 					require.Error(t, err)
+				}
+				if test.known {
+					c.comparisons.recent.Add("x", &comparison{known: &measurement{until: time.Now().UnixMilli()}})
 				}
 				if test.compares {
 					go func() {

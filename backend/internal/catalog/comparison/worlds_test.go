@@ -159,17 +159,18 @@ func TestRenew_ComparesAgainWhatHasChanged(t *testing.T) {
 		hotNow, coldNow []catalogtest.Wrote
 		again           bool
 	}{
-		"nothing":                     {hot: all, cold: all, hotNow: all, coldNow: all},
-		"cold has a new hole":         {hot: all, cold: all, hotNow: all, coldNow: hole, again: true},
-		"hot has a new hole":          {hot: all, cold: all, hotNow: hole, coldNow: all, again: true},
-		"cold still has its hole":     {hot: all, cold: hole, hotNow: all, coldNow: hole},
-		"hot still has its hole":      {hot: hole, cold: all, hotNow: hole, coldNow: all},
-		"both have another hole":      {hot: all, cold: hole, hotNow: hole, coldNow: all, again: true},
-		"cold gets it no more":        {hot: all, cold: all, hotNow: all, coldNow: loads(0, 6*hour, 5*minute), again: true},
-		"cold still does not get it":  {hot: all, cold: ended, hotNow: all, coldNow: ended},
-		"cold gets it again":          {hot: all, cold: ended, hotNow: all, coldNow: append(loads(0, 6*hour, 3*hour), loads(0, 5*minute, ahead)...), again: true},
-		"hot gets it no more, either": {hot: all, cold: ended, hotNow: loads(0, 6*hour, 8*minute), coldNow: ended, again: true},
-		"neither gets it any more":    {hot: all, cold: all, hotNow: ended, coldNow: ended, again: true},
+		"nothing":                         {hot: all, cold: all, hotNow: all, coldNow: all},
+		"cold has a new hole":             {hot: all, cold: all, hotNow: all, coldNow: hole, again: true},
+		"hot has a new hole":              {hot: all, cold: all, hotNow: hole, coldNow: all, again: true},
+		"cold still has its hole":         {hot: all, cold: hole, hotNow: all, coldNow: hole},
+		"hot still has its hole":          {hot: hole, cold: all, hotNow: hole, coldNow: all},
+		"both have another hole":          {hot: all, cold: hole, hotNow: hole, coldNow: all, again: true},
+		"cold gets it no more":            {hot: all, cold: all, hotNow: all, coldNow: loads(0, 6*hour, 5*minute), again: true},
+		"cold still does not get it":      {hot: all, cold: ended, hotNow: all, coldNow: ended},
+		"cold gets it again":              {hot: all, cold: ended, hotNow: all, coldNow: append(loads(0, 6*hour, 3*hour), loads(0, 5*minute, ahead)...), again: true},
+		"another hole besides an old one": {hot: all, cold: loads(0, 6*hour, 3*hour, 2*hour, ahead), hotNow: all, coldNow: loads(0, 6*hour, 3*hour, 2*hour, 7*minute, 4*minute, ahead), again: true},
+		"hot gets it no more, either":     {hot: all, cold: ended, hotNow: loads(0, 6*hour, 8*minute), coldNow: ended, again: true},
+		"neither gets it any more":        {hot: all, cold: all, hotNow: ended, coldNow: ended, again: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before, _ := over(t, now, test.hot, test.cold)
