@@ -55,6 +55,21 @@ func TestPlan_ColdIsNotBelieved(t *testing.T) {
 		{"hot may be younger, and cold has a hole", func(in *Input) { reads(in, 3*hour); younger(in); in.Cold.Missing = hole }, Hot, ReasonNotInCold, Cold, "whether the cold tier has older samples of demo_temp"},
 		{"hot may be younger, and does not reach back", func(in *Input) { reads(in, day); younger(in) }, Cold, ReasonOlderThanHot, "", "it is not known yet whether it has all samples of demo_temp"},
 		{"hot may be younger, and is assumed to be complete", func(in *Input) { younger(in); in.Completeness = Assumed }, Cold, ReasonOlderThanHot, Hot, "all samples of demo_temp"},
+		{"the hole begins after what is read", func(in *Input) {
+			reads(in, 3*hour)
+			in.Extent.Newest, in.Cold.Missing = before(160*minute), hole
+		}, Cold, ReasonAtOrAboveThreshold, Hot, ""},
+		{"the hole begins with the last sample that is read", func(in *Input) {
+			reads(in, 3*hour)
+			in.Extent.Newest, in.Cold.Missing = before(150*minute), hole
+		}, Cold, ReasonAtOrAboveThreshold, Hot, ""},
+		{"nothing is read", func(in *Input) { in.Extent, in.Cold.Missing = promql.Extent{Nothing: true}, never }, Hot, ReasonBelowThreshold, Cold, ""},
+		{"cold has less, and hot is not complete", func(in *Input) { reads(in, 7*hour); in.Cold.Newest, in.Completeness = before(2*hour), Incomplete }, Cold, ReasonOlderThanHot, "", "data ends at"},
+		{"cold has less, and hot cannot add its labels", func(in *Input) { reads(in, 7*hour); in.Cold.Newest, in.Unlabelled = before(2*hour), "info" }, Cold, ReasonOlderThanHot, "", "data ends at"},
+		{"cold has less, and neither answers", func(in *Input) {
+			reads(in, 7*hour)
+			in.Cold.Newest, in.Hot.Available, in.Cold.Available = before(2*hour), false, false
+		}, Cold, ReasonOlderThanHot, "", "data ends at"},
 		{"metadata: both have a part", func(in *Input) { reads(in, day); in.Union, in.Cold.Missing = true, hole }, Both, ReasonOlderThanHot, "", ""},
 		{"metadata: neither has a part", func(in *Input) { reads(in, day); in.Union, in.Cold.Missing = true, never }, Both, ReasonOlderThanHot, "", "has no samples of demo_temp"},
 	})
@@ -101,6 +116,16 @@ func TestHotFailed_ColdAnswersWithAWarningWhereItLacksSomething(t *testing.T) {
 	require.Len(t, in.HotFailed().Warnings, 1)
 	_, answers := input(func(in *Input) { in.Hot.Missing = beganLate; in.Extent.Oldest = before(hour) }).ColdFailed()
 	require.False(t, answers, "hot lacks a part")
+}
+
+func TestMissing_SaysWhatATierLacks(t *testing.T) {
+	for expected, missing := range map[string]Missing{
+		"has no samples of x": {"x", Beginning, End}, "has no samples of x before 1970-01-01T00:00:05Z": {"x", Beginning, 5000},
+		"has no samples of x after 1970-01-01T00:00:05Z": {"x", 5000, End}, "has no samples of x between 1970-01-01T00:00:05Z and 1970-01-01T00:00:06Z": {"x", 5000, 6000},
+		"has no samples of a metric of such a name": {"", Beginning, End},
+	} {
+		require.Equal(t, expected, missing.String())
+	}
 }
 
 func TestLength_CountsWhatPeriodsShareOnce(t *testing.T) {

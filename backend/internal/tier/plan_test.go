@@ -32,10 +32,10 @@ func step(span time.Duration) time.Duration {
 // everything; the query reads the last 5 minutes.
 func input(change func(*Input)) Input {
 	in := Input{
-		Extent:    promql.Extent{Oldest: before(10 * minute), Newest: before(0), Span: 5 * minute},
-		Hot:       State{Configured: true, Available: true, Oldest: before(6 * hour), Newest: before(0)},
-		Cold:      State{Configured: true, Available: true, Newest: before(0)},
-		Threshold: 15 * minute,
+		Extent:       promql.Extent{Oldest: before(10 * minute), Newest: before(0), Span: 5 * minute},
+		Hot:          State{Configured: true, Available: true, Oldest: before(6 * hour), Newest: before(0)},
+		Cold:         State{Configured: true, Available: true, Newest: before(0)},
+		Threshold:    15 * minute,
 		Now:          before(0),
 		Completeness: Complete,
 	}
