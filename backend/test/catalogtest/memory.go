@@ -40,7 +40,9 @@ func MemoryOf(t testing.TB, now time.Time, parts ...Wrote) string {
 			}
 			interval := part.interval()
 			for at := now.Add(-part.From).Truncate(interval); at.Before(now.Add(-part.To)); at = at.Add(interval) {
-				series.samples = append(series.samples, at.UnixMilli())
+				if !at.Before(now.Add(-part.From)) {
+					series.samples = append(series.samples, at.UnixMilli())
+				}
 			}
 		}
 	}
