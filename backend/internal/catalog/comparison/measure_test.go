@@ -1,12 +1,6 @@
 package comparison
 
 import (
-	"io"
-	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -170,29 +164,6 @@ func TestMeasure_NotesWhatRenewalsNeed(t *testing.T) {
 	}
 }
 
-// failing returns the address of a server in front of another one that fails one request, by
-// its number: with a status, or with a warning in its answer. count is how many there were.
-func failing(t *testing.T, target string, number int64, isPartial bool, count *atomic.Int64) string {
-	t.Helper()
-	parsed, err := url.Parse(target)
-	require.NoError(t, err)
-	proxy := httputil.NewSingleHostReverseProxy(parsed)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		switch {
-		case count.Add(1) != number:
-			proxy.ServeHTTP(w, request)
-		case isPartial && strings.HasSuffix(request.URL.Path, "/series"):
-			_, _ = io.WriteString(w, `{"status":"success","data":[],"warnings":["a store is gone"]}`)
-		case isPartial:
-			_, _ = io.WriteString(w, `{"status":"success","data":{"resultType":"matrix","result":[]},"warnings":["a store is gone"]}`)
-		default:
-			w.WriteHeader(http.StatusInternalServerError)
-		}
-	}))
-	t.Cleanup(server.Close)
-	return server.URL
-}
-
 // If one request fails, or its answer may lack something, nothing is known.
 func TestMeasure_FailsIfARequestDoes(t *testing.T) {
 	now, every := time.Now().Truncate(minute), 30*second
@@ -210,7 +181,7 @@ func TestMeasure_FailsIfARequestDoes(t *testing.T) {
 				for number, isReached := int64(1), true; isReached; number++ {
 					var count atomic.Int64
 					at := map[bool]string{true: hot, false: cold}
-					at[ofHot] = failing(t, at[ofHot], number, isPartial, &count)
+					at[ofHot] = catalogtest.Failing(t, at[ofHot], number, isPartial, &count)
 					m := &measurer{hot: sampleQuestions{catalogtest.Asking(t, at[true])}, cold: sampleQuestions{catalogtest.Asking(t, at[false])}, mapping: &Mapping{}, least: leastMissing}
 					_, err := m.measure(t.Context(), "load", now.Add(-6*hour).UnixMilli(), now.UnixMilli())
 					if isReached = number <= count.Load(); isReached {
@@ -250,7 +221,7 @@ func TestMeasure_TakesABoundedNumberOfRequests(t *testing.T) {
 	}
 	var requests atomic.Int64
 	m := measurerOf(t, now, []catalogtest.Wrote{all}, nil)
-	m.cold = sampleQuestions{catalogtest.Asking(t, failing(t, catalogtest.MemoryOf(t, now, parts...), -1, false, &requests))}
+	m.cold = sampleQuestions{catalogtest.Asking(t, catalogtest.Failing(t, catalogtest.MemoryOf(t, now, parts...), -1, false, &requests))}
 	made, err := m.measure(t.Context(), "load", now.Add(-6*hour).UnixMilli(), now.UnixMilli())
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, len(made.coldLacks), mostRefined)

@@ -19,7 +19,7 @@ func over(t *testing.T, now time.Time, hot, cold []catalogtest.Wrote, change ...
 	requests := &atomic.Int64{}
 	return New(Options{
 		Hot: catalogtest.Asking(t, catalogtest.MemoryOf(t, now, hot...)), ProbeInterval: 5 * second, LearnInterval: minute,
-		Cold: catalogtest.Asking(t, failing(t, catalogtest.MemoryOf(t, now, cold...), -1, false, requests)),
+		Cold: catalogtest.Asking(t, catalogtest.Failing(t, catalogtest.MemoryOf(t, now, cold...), -1, false, requests)),
 		State: func(now time.Time) State {
 			state := State{
 				Mapping: &Mapping{}, ScrapeInterval: 30 * second,
