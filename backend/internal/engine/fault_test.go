@@ -77,6 +77,8 @@ func TestFailedWith_KeepsWhatTheTierSaid(t *testing.T) {
 func TestInsteadOf_TheRulesChoseCold(t *testing.T) {
 	said, whole, busy := answered(tier.Cold, 500, "cold"), answered(tier.Hot, 200, "hot"), answered(tier.Hot, 503, "busy")
 	ofCold, ofHot, silent := &CallError{Tier: tier.Cold, Err: io.EOF, response: said}, &CallError{Tier: tier.Hot, Err: io.EOF, response: said}, &CallError{Tier: tier.Cold, Err: io.EOF}
+	closed := &closingBody{}
+	busy.Body = closed
 	for name, test := range map[string]struct {
 		failed   error
 		response *Response
@@ -99,6 +101,37 @@ func TestInsteadOf_TheRulesChoseCold(t *testing.T) {
 			require.Equal(t, test.failure, err)
 			require.Same(t, test.expected, response)
 		})
+	}
+	require.Equal(t, 2, closed.closed, "of answers that are not used")
+}
+
+// closingBody is an empty body that counts how often it is closed.
+type closingBody struct{ closed int }
+
+// Read implements io.Reader.
+func (*closingBody) Read([]byte) (int, error) { return 0, io.EOF }
+
+// Close implements io.Closer.
+func (b *closingBody) Close() error { b.closed++; return nil }
+
+func TestAnswerOf_OnlyATierAnswers(t *testing.T) {
+	response, err := answerOf(io.EOF)
+	require.Nil(t, response)
+	require.Equal(t, io.EOF, err)
+}
+
+func TestWarnIfPartial_AnAnswerThatBreaksOffIsAnError(t *testing.T) {
+	for _, encoding := range []string{"", "gzip", "zstd"} {
+		response := answered(tier.Cold, 200, "")
+		response.Header.Set("Content-Encoding", encoding)
+		require.NoError(t, response.warnIfPartial(), "it is empty")
+		if encoding == "zstd" {
+			continue // It is not looked at.
+		}
+		response = answered(tier.Cold, 200, "")
+		response.Header.Set("Content-Encoding", encoding)
+		response.Body = io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF))
+		require.ErrorIs(t, response.warnIfPartial(), io.ErrUnexpectedEOF)
 	}
 }
 
