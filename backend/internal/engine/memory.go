@@ -43,6 +43,12 @@ func (r *reservation) acquire(bytes int64) error {
 // release gives everything back. It may be called more than once.
 func (r *reservation) release() { r.of.Release(r.bytes.Swap(0)) }
 
+// releaseSome gives a part back.
+func (r *reservation) releaseSome(bytes int64) {
+	r.bytes.Add(-bytes)
+	r.of.Release(bytes)
+}
+
 // acquireWithin returns acquire, which fails once the context has ended.
 func (r *reservation) acquireWithin(ctx context.Context) splice.Acquire {
 	return func(bytes int64) error {
@@ -64,6 +70,17 @@ func (r *reservation) readBody(response *Response) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	text, err := r.readFrom(body, response, 1)
+	if err != nil {
+		return nil, err
+	}
+	return text, nil
+}
+
+// readFrom reads the body of an answer from a reader, which is response.plain. It acquires
+// factor times the memory of the text. After an error of acquire, what it returns is the start
+// of the body, and the rest can still be read.
+func (r *reservation) readFrom(body io.Reader, response *Response, factor int64) ([]byte, error) {
 	length := response.ContentLength
 	if body != io.Reader(response.Body) {
 		length = -1 // It is compressed.
@@ -72,7 +89,7 @@ func (r *reservation) readBody(response *Response) ([]byte, error) {
 	if length < 0 {
 		size = firstRead
 	}
-	if err := r.acquire(size); err != nil {
+	if err := r.acquire(factor * size); err != nil {
 		return nil, err
 	}
 	text := make([]byte, 0, size)
@@ -89,8 +106,8 @@ func (r *reservation) readBody(response *Response) ([]byte, error) {
 			if more > doubledUpTo {
 				more /= 4
 			}
-			if err := r.acquire(int64(more)); err != nil {
-				return nil, err
+			if err := r.acquire(factor * int64(more)); err != nil {
+				return text, err
 			}
 			text = append(make([]byte, 0, cap(text)+more), text...)
 		}
