@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync/atomic"
 
@@ -10,8 +11,12 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
 )
 
-// errTooLarge means that answers would take more memory than they may.
-var errTooLarge = errors.New("the answer is too large to be put together from pieces")
+var (
+	// errTooLarge means that answers would take more memory than they may.
+	errTooLarge = errors.New("the answer is too large to be put together from pieces")
+	// errNoRoom means that other answers take the memory at the moment.
+	errNoRoom = fmt.Errorf("%w while others are", errTooLarge)
+)
 
 const (
 	// firstRead is the first memory of an answer of unknown length, in bytes. It doubles
@@ -31,9 +36,13 @@ type reservation struct {
 	bytes atomic.Int64
 }
 
-// acquire adds to the reservation. It returns errTooLarge if there is no room.
+// acquire adds to the reservation. It returns errTooLarge if there is no room, and errNoRoom
+// if there would be without other answers.
 func (r *reservation) acquire(bytes int64) error {
 	if !r.of.Acquire(bytes) {
+		if r.of.Fits(r.bytes.Load() + bytes) {
+			return errNoRoom
+		}
 		return errTooLarge
 	}
 	r.bytes.Add(bytes)
