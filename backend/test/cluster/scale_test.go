@@ -98,7 +98,7 @@ func measureDiscovery(t *testing.T, idle time.Duration, selector string, meanwhi
 			return now
 		}
 		requests, heapBefore, routines := requestsOfDiscovery(t), heap(), runtime.NumGoroutine()
-		g := newGateway(t, &network{}, func(settings *config.Config) { 
+		g := newGateway(t, &network{}, func(settings *config.Config) {
 			settings.Probe.Interval = config.Duration(time.Hour)
 			if selector != "" {
 				settings.Discovery.Hot.Selector = selector

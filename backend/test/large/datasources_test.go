@@ -5,7 +5,7 @@ package large
 import (
 	"fmt"
 	"net/http"
-	"net/url"
+	"os"
 	"regexp"
 	"strconv"
 	"testing"
@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/fakeperses"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -51,45 +50,63 @@ func (g *gateway) usage(t *testing.T) (now usage) {
 	return now
 }
 
-func TestExploreDatasources(t *testing.T) {
+// TestDatasources_ManyTakeLittle asks each of E2E_DATASOURCES saved datasources once.
+func TestDatasources_ManyTakeLittle(t *testing.T) {
 	count := sized(t, "E2E_DATASOURCES", 300)
-	hot, cold := startHot(t, list(`"a-%d"`, 0, 1)), startCold(t, list(`"a-%d"`, 0, 1))
-	for name, of := range map[string]func(number int) fakeperses.Datasource{
-		"shared":  func(int) fakeperses.Datasource { return fakeperses.Datasource{} },
-		"tenants": func(n int) fakeperses.Datasource { return fakeperses.Datasource{Headers: fmt.Sprintf(`"X-Scope-OrgID":"tenant-%d"`, n)} },
-		"own": func(n int) fakeperses.Datasource {
-			return fakeperses.Datasource{Tiers: fmt.Sprintf(`"hot":{"url":"%s/h/%d"},"cold":{"url":"%s/c/%d"},`, hot.URL, n, cold.URL, n)}
-		},
+	answer := list(`"a-%d"`, 0, 1)
+	hot, cold := startHot(t, answer), startCold(t, answer)
+	// The bound of 256 tiers, less those of the gateway.
+	const mostTiers = 254
+	for _, test := range []struct {
+		name string
+		of   func(number int) fakeperses.Datasource
+		// answered is how many datasources are answered. routines, files and bytes are what each of
+		// them may take.
+		answered, routines, files, bytes int
+	}{
+		{"that share the gateway's tiers", func(int) fakeperses.Datasource { return fakeperses.Datasource{} }, count, 0, 0, 12 << 10},
+		{"with a tenant each", func(n int) fakeperses.Datasource {
+			return fakeperses.Datasource{Headers: fmt.Sprintf(`"X-Scope-OrgID":"tenant-%d"`, n)}
+		}, mostTiers, 8, 4, 200 << 10},
+		{"with two tiers each", func(n int) fakeperses.Datasource {
+			return fakeperses.Datasource{Tiers: fmt.Sprintf(`"hot":{"url":"%s/%d"},"cold":{"url":"%s/%d"},`, hot.URL, n, cold.URL, n)}
+		}, mostTiers / 2, 30, 10, 600 << 10},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			saved := map[string]fakeperses.Datasource{}
 			for n := range count {
-				saved[fmt.Sprintf("/globaldatasources/ds-%d", n)] = of(n)
+				saved[fmt.Sprintf("/globaldatasources/metrics-%d", n)] = test.of(n)
 			}
 			perses := fakeperses.Start(t, "", saved)
-			g := startGatewayOfPerses(t, hot, cold, perses.URL)
+			g := startGateway(t, hot, cold, nested{"perses": nested{"url": perses.URL}})
 			before := g.usage(t)
-			began := time.Now()
-			status := map[int]int{}
-			var last answered
+			answered := 0
 			for n := range count {
-				got := g.ask(t, fmt.Sprintf("/proxy/globaldatasources/ds-%d/api/v1/label/pod/values", n), url.Values{"match[]": {"big"}})
-				if status[got.status]++; got.status != http.StatusOK {
-					last = got
+				got := g.ask(t, fmt.Sprintf("/proxy/globaldatasources/metrics-%d/api/v1/label/pod/values", n), between(time.Hour, 0))
+				if got.status == http.StatusOK {
+					answered++
+					continue
 				}
+				require.Equal(t, []any{http.StatusServiceUnavailable, "30"}, []any{got.status, got.header.Get("Retry-After")}, got.tail)
+				require.Contains(t, got.tail, "datasources use more than 256 tiers at a time: let datasources share tiers")
 			}
+			require.EqualValues(t, count, perses.Asked())
+			require.Equal(t, min(count, test.answered), answered)
 			after := g.usage(t)
-			t.Logf("asked %d in %s: %v; perses asked %d; last %s %v", count, time.Since(began), status, perses.Asked(), last.tail, last.header)
-			t.Logf("before %+v", before)
-			t.Logf("after  %+v per ds %d B", after, (after.resident-before.resident)/int64(count))
-			time.Sleep(10 * time.Second)
-			idle := g.usage(t)
-			t.Logf("idle   %+v: in 10 s %d own requests, %s CPU", idle, idle.own-after.own, idle.cpu-after.cpu)
+			require.LessOrEqual(t, after.goroutines, before.goroutines+answered*test.routines+20)
+			require.LessOrEqual(t, after.files, before.files+answered*test.files+20)
+			require.LessOrEqual(t, after.resident, before.resident+int64(answered*test.bytes)+(8<<20))
+			t.Logf("%d of %d datasources: %.1f goroutines, %.1f files, %d KiB each", answered, count, each(after.goroutines-before.goroutines, answered),
+				each(after.files-before.files, answered), (after.resident-before.resident)>>10/int64(answered))
+			if os.Getenv("E2E_DATASOURCES") != "" {
+				const idle = 30 * time.Second
+				time.Sleep(idle) // Nothing happens: that is what is measured.
+				now := g.usage(t)
+				t.Logf("idle: %.1f own requests a second, %.1f %% of a core, %d KiB each", float64(now.own-after.own)/idle.Seconds(), 100*(now.cpu-after.cpu).Seconds()/idle.Seconds(),
+					(now.resident-before.resident)>>10/int64(answered))
+			}
 		})
 	}
 }
 
-func startGatewayOfPerses(t *testing.T, hot, cold *faketier.Tier, perses string) *gateway {
-	t.Helper()
-	return startGateway(t, hot, cold, map[string]any{"perses": map[string]any{"url": perses}, "default_datasource": map[string]any{"enabled": false}})
-}
+func each(sum, count int) float64 { return float64(sum) / float64(count) }

@@ -153,3 +153,39 @@ func TestStream_ClosedInBetweenEnds(t *testing.T) {
 	require.NoError(t, stream.Close())
 	require.NoError(t, stream.Close())
 }
+
+// BenchmarkStream joins answers of 100,000 elements each, of which both have a half.
+func BenchmarkStream(b *testing.B) {
+	const count = 100_000
+	list := func(pattern string, first int) string {
+		var text strings.Builder
+		text.WriteString(`{"status":"success","data":[`)
+		for number := range count {
+			_, _ = fmt.Fprintf(&text, pattern+",", first+number)
+		}
+		return strings.TrimSuffix(text.String(), ",") + `]}`
+	}
+	for name, test := range map[string]struct {
+		pattern string
+		stream  func(sources []splice.StreamedSource) *splice.Stream
+	}{
+		"texts": {`"pod-%07d.example.org"`, func(sources []splice.StreamedSource) *splice.Stream {
+			return splice.StreamTexts(sources, 0, cutWarning)
+		}},
+		"series": {`{"__name__":"up","instance":"10.0.0.7:9100","pod":"pod-%07d"}`, func(sources []splice.StreamedSource) *splice.Stream {
+			return splice.StreamSeries(sources, 0, cutWarning, unbounded)
+		}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			hot, cold := list(test.pattern, 0), list(test.pattern, count/2)
+			b.SetBytes(int64(len(hot) + len(cold)))
+			b.ReportAllocs()
+			for b.Loop() {
+				stream := test.stream([]splice.StreamedSource{{Tier: "hot", Body: strings.NewReader(hot)}, {Tier: "cold", Body: strings.NewReader(cold)}})
+				_, err := io.Copy(io.Discard, struct{ io.Reader }{stream})
+				require.NoError(b, err)
+				require.NoError(b, stream.Close())
+			}
+		})
+	}
+}

@@ -63,7 +63,9 @@ func (u *streamedUnion) add(parts ...[]byte) error {
 		return nil
 	}
 	if u.written > 1 {
-		parts = slices.Insert(parts, 0, textComma)
+		if err := u.out.write(textComma); err != nil {
+			return err
+		}
 	}
 	return u.out.write(parts...)
 }
@@ -96,6 +98,7 @@ func StreamSeries(sources []StreamedSource, limit int, truncated string, acquire
 			seen := &seenKeys{acquire: acquire, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
 			for i, source := range sources {
 				in, set := newWalker(source.Body), newLabelSet(source.Injected, true)
+				var parts [][]byte
 				isLast := i == len(sources)-1
 				envelope, err := in.envelope(func() error {
 					return in.sequence('[', ']', func() error {
@@ -110,7 +113,8 @@ func StreamSeries(sources []StreamedSource, limit int, truncated string, acquire
 						if seen.has(key, isLast) {
 							return nil
 						}
-						return u.add(set.parts(raw, nil)...)
+						parts = set.parts(raw, parts[:0])
+						return u.add(parts...)
 					})
 				})
 				if err := u.ended(i, source, envelope, err); err != nil {
@@ -188,7 +192,7 @@ func StreamTexts(sources []StreamedSource, limit int, truncated string) *Stream 
 					u.warn("a list of a tier is not sorted: some may be listed twice")
 				}
 				if order != 0 || u.written == 0 {
-					if err := u.add(quoted(list.text)); err != nil {
+					if err := u.add(list.raw); err != nil {
 						return err
 					}
 				}
@@ -208,6 +212,7 @@ func StreamTexts(sources []StreamedSource, limit int, truncated string) *Stream 
 // textList reads the texts of a source, one after the other.
 type textList struct {
 	text   []byte // the one at hand, unless isDone
+	raw    []byte // its JSON
 	isDone bool
 	// envelope and err are there once isDone.
 	envelope *Envelope
@@ -225,7 +230,8 @@ func newTextList(source StreamedSource) *textList {
 		// before yields the injected names that come before a text.
 		before := func(isBefore func(name string) bool) bool {
 			for len(injected) > 0 && isBefore(injected[0]) {
-				if !yield([]byte(injected[0])) {
+				text := []byte(injected[0])
+				if list.raw = quoted(text); !yield(text) {
 					return false
 				}
 				injected = injected[1:]
@@ -251,7 +257,10 @@ func newTextList(source StreamedSource) *textList {
 					return err
 				}
 				isEmpty = false
-				if !before(func(name string) bool { return name < string(text) }) || !yield(text) {
+				if !before(func(name string) bool { return name < string(text) }) {
+					return errStopped
+				}
+				if list.raw = raw; !yield(text) {
 					return errStopped
 				}
 				return nil
