@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,7 +69,7 @@ func TestRange_LargeAnswersStayWithinTheLimits(t *testing.T) {
 					require.Equal(t, expected, answered{hash: got.hash, length: got.length, tail: got.tail})
 				}
 				if test.notCut != "" && test.settings["cache"] != nil {
-					require.Equal(t, "never; steps=0/", strings.TrimRight(got.header.Get("X-Tier-Cache"), "123456789")[:15])
+					require.Contains(t, got.header.Get("X-Tier-Cache"), "never; steps=0/")
 				}
 				g.report(t, got, test.most)
 			}
@@ -102,7 +103,7 @@ func TestRange_CutAndCachedAnswersFit(t *testing.T) {
 		got = g.ask(t, "/api/v1/query_range", parameters)
 		require.Equal(t, []any{http.StatusOK, "hot,cold", ""}, []any{got.status, got.header.Get("X-Tier"), got.header.Get("X-Tier-Not-Cut")})
 		require.Equal(t, expected, answered{hash: got.hash, length: got.length, tail: got.tail})
-		return got.header.Get("X-Tier-Cache")[:3] == "hit"
+		return strings.HasPrefix(got.header.Get("X-Tier-Cache"), "hit;")
 	}, time.Minute, 200*time.Millisecond)
 	g.report(t, got, 256)
 }
