@@ -53,8 +53,7 @@ func (r *Response) change(ctx context.Context) error {
 		}
 	}
 	if read.envelope == nil || r.plan.isTooLarge(err) {
-		r.setStream(r.plan.streamed(ctx, read.memory, read.source(r)), read)
-		return nil
+		return r.setStream(r.plan.streamed(ctx, read.memory, read.source(r)), read)
 	}
 	read.close()
 	return notPrometheus(err)

@@ -35,20 +35,24 @@ func (p *Plan) streamed(ctx context.Context, memory *reservation, sources ...spl
 	return splice.StreamSeries(sources, limit, promapi.TruncatedWarning, memory.acquireWithin(ctx))
 }
 
-// streamParts answers with the parts, which are joined while they come in.
-func streamParts(ctx context.Context, a attempt, parts ...*part) *Response {
+// streamParts answers with the parts, which are joined while they come in. It returns an error
+// if all of them fail at their start.
+func streamParts(ctx context.Context, a attempt, parts ...*part) (*Response, error) {
 	sources, contents := make([]splice.StreamedSource, 0, len(parts)), make([]*content, 0, len(parts))
 	for _, part := range parts {
 		sources, contents = append(sources, part.content.source(part.response)), append(contents, part.content)
 	}
 	response := parts[len(parts)-1].response
-	response.setStream(a.plan.streamed(ctx, contents[0].memory, sources...), contents...)
+	if err := response.setStream(a.plan.streamed(ctx, contents[0].memory, sources...), contents...); err != nil {
+		return nil, a.failed(response.failed(err))
+	}
 	response.answers(a)
-	return response
+	return response, nil
 }
 
-// setStream replaces the body. Closing it closes what it is made of.
-func (r *Response) setStream(stream *splice.Stream, of ...*content) {
+// setStream replaces the body. Closing it closes what it is made of. If the stream fails at its
+// start, setStream closes it and returns the error.
+func (r *Response) setStream(stream *splice.Stream, of ...*content) error {
 	r.setHeader()
 	r.ContentLength = -1
 	r.Body = &endingBody{io.NopCloser(stream), func() {
@@ -57,4 +61,9 @@ func (r *Response) setStream(stream *splice.Stream, of ...*content) {
 			content.close()
 		}
 	}}
+	if _, err := r.peek(1); err != nil && !errors.Is(err, io.EOF) {
+		_ = r.Body.Close()
+		return notPrometheus(err)
+	}
+	return nil
 }

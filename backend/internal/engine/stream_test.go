@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -28,9 +29,7 @@ func listOf(pattern string, from, to int) string {
 // TestStream_TooLargeAnswersEqualTheWhole asks with little memory, and with enough.
 func TestStream_TooLargeAnswersEqualTheWhole(t *testing.T) {
 	lagging := told{"max(timestamp(up{": fmt.Sprintf(`{"resultType":"vector","result":[{"metric":{},"value":[1,"%d"]}]}`, time.Now().Add(-2*time.Hour).Unix())}
-	for part, data := range toldByThanos {
-		lagging[part] = data
-	}
+	maps.Copy(lagging, toldByThanos)
 	p, both := learnedTiers(t, toldByHot, lagging)
 	hotOnly := url.Values{"start": {fmt.Sprint(time.Now().Add(-5 * time.Minute).Unix())}, "match[]": {`node_load1{cluster="lab"}`}}
 	ofBoth := url.Values{"match[]": {"node_load1"}}
@@ -81,9 +80,7 @@ func TestStream_TooLargeAnswersEqualTheWhole(t *testing.T) {
 // A tier that breaks off in the middle of an answer leaves a warning, like one that fails.
 func TestStream_TierThatBreaksOffLeavesAWarning(t *testing.T) {
 	lagging := told{"max(timestamp(up{": fmt.Sprintf(`{"resultType":"vector","result":[{"metric":{},"value":[1,"%d"]}]}`, time.Now().Add(-2*time.Hour).Unix())}
-	for part, data := range toldByThanos {
-		lagging[part] = data
-	}
+	maps.Copy(lagging, toldByThanos)
 	p, both := learnedTiers(t, toldByHot, lagging)
 	whole := listOf(`"web-%06d"`, 0, 18_000)
 	p.hot.Handle(faketier.Status(http.StatusOK, whole[:len(whole)-1000]))
@@ -97,4 +94,21 @@ func TestStream_TierThatBreaksOffLeavesAWarning(t *testing.T) {
 	require.True(t, json.Valid([]byte(text)))
 	require.Contains(t, text, `"xyz-017999"`)
 	require.Contains(t, text, `"warnings":["the hot tier failed: what only that one holds is missing"]`)
+}
+
+// Of two answers that are none, no start goes out as a success.
+func TestStream_AnswersThatAreNoneAreAnError(t *testing.T) {
+	lagging := told{"max(timestamp(up{": fmt.Sprintf(`{"resultType":"vector","result":[{"metric":{},"value":[1,"%d"]}]}`, time.Now().Add(-2*time.Hour).Unix())}
+	maps.Copy(lagging, toldByThanos)
+	p, both := learnedTiers(t, toldByHot, lagging)
+	long := faketier.Status(http.StatusOK, `{"status":"success","data":["`+strings.Repeat("x", 2<<20)+`"]}`)
+	p.hot.Handle(long)
+	p.cold.Handle(long)
+	request, err := promapi.NewRequest(promapi.LabelValues, "/api/v1/label/pod/values", url.Values{"match[]": {"node_load1"}}, time.Now())
+	require.NoError(t, err)
+	budget := admission.NewByteBudget(600 << 10)
+	_, err = do(t.Context(), asking{Request: request, Hot: p.hotClient, Cold: p.coldClient, Catalog: both, Threshold: 15 * time.Minute, Timeout: 10 * time.Second, Decoded: budget})
+	requireError(t, err, http.StatusBadGateway, promapi.ErrorUnavailable, "the cold tier failed: it did not answer as a Prometheus API does")
+	held, _ := budget.Used()
+	require.Zero(t, held)
 }

@@ -105,7 +105,7 @@ func (e *Engine) askBoth(ctx context.Context, a attempt) (*Response, error) {
 func joinParts(ctx context.Context, a attempt, hot, cold *part) (*Response, error) {
 	if hot.err == nil && cold.err == nil {
 		if hot.envelope == nil || cold.envelope == nil {
-			return streamParts(ctx, a, hot, cold), nil
+			return streamParts(ctx, a, hot, cold)
 		}
 		answer, err := a.plan.joined(cold.memory.acquireWithin(ctx), hot.source(), cold.source())
 		if err == nil {
@@ -116,7 +116,7 @@ func joinParts(ctx context.Context, a attempt, hot, cold *part) (*Response, erro
 			return cold.response, nil
 		}
 		if a.plan.isTooLarge(err) {
-			return streamParts(ctx, a, hot, cold), nil
+			return streamParts(ctx, a, hot, cold)
 		}
 		invalid, is := errors.AsType[*splice.SourceError](err)
 		if !is {
@@ -154,7 +154,10 @@ func joinParts(ctx context.Context, a attempt, hot, cold *part) (*Response, erro
 func partialUnion(ctx context.Context, a attempt, left, failed *part, warnings ...string) (*Response, error) {
 	failed.release()
 	if left.envelope == nil {
-		response := streamParts(ctx, a, left)
+		response, err := streamParts(ctx, a, left)
+		if err != nil {
+			return nil, err
+		}
 		response.Warnings = slices.Concat(warnings, response.Warnings)
 		return response, nil
 	}
