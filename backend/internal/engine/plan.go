@@ -204,7 +204,7 @@ func (p *Plan) prepare(ctx context.Context) {
 	now, traits := request.ReceivedAt, request.Endpoint.Traits()
 	p.Input = tier.Input{
 		Forced: p.query.Forced, ColdParameter: p.query.coldParameter(), Extent: extentOf(request, p.lookback()),
-		Threshold: datasource.Threshold, Now: now.UnixMilli(), ScrapeInterval: datasource.ScrapeInterval, Detailed: datasource.Detailed,
+		Threshold: datasource.Threshold, Now: now.UnixMilli(), Detailed: datasource.Detailed,
 		HotReplicated: len(datasource.Hot) > 1,
 		Union:         traits.Routing.Has(promapi.UnionForRange), UnionWhenIncomplete: traits.Routing.Has(promapi.UnionForSeries),
 	}
@@ -223,7 +223,6 @@ func (p *Plan) prepare(ctx context.Context) {
 		return
 	}
 	in.Cold = evidence.ColdState(now)
-	in.ScrapeInterval = max(in.ScrapeInterval, evidence.ScrapeInterval())
 	needed := p.snapshot.Evidence.Requires(p.key, func() ([]promql.Selector, error) { return selectorsOf(request) })
 	completeness, why := evidence.Completeness(ctx, needed, in.Extent.Oldest, in.Extent.Newest)
 	in.Completeness, in.CompletenessWhy = completeness, why.For(in.Detailed)
