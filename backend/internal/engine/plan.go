@@ -39,6 +39,8 @@ type Plan struct {
 	// may not, and notStepwise says why.
 	stepwise    *stepwise
 	notStepwise error
+	// unjoinable is why it could not be put together from pieces recently; nil if it can be.
+	unjoinable *unjoinable
 	// hot and cold go to the tiers: the request itself, or a rewritten one.
 	hot, cold *promapi.Request
 	// callOptions are what the calls depend on besides.
@@ -139,7 +141,9 @@ func (e *Engine) planOn(ctx context.Context, query Query, key promql.Key, replic
 	}
 	p.uniteExemplars()
 	p.routed = p.Decision
-	p.stepwise, p.notStepwise = p.asStepwise()
+	if p.stepwise, p.notStepwise = p.asStepwise(); p.stepwise != nil {
+		p.unjoinable = e.unjoinableBecause(p.pieceKey())
+	}
 	if p.Cut, err = p.cut(); err != nil {
 		p.NotCut = err.Error()
 	} else {
