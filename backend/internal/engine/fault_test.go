@@ -120,21 +120,6 @@ func TestAnswerOf_OnlyATierAnswers(t *testing.T) {
 	require.Equal(t, io.EOF, err)
 }
 
-func TestWarnIfPartial_AnAnswerThatBreaksOffIsAnError(t *testing.T) {
-	for _, encoding := range []string{"", "gzip", "zstd"} {
-		response := answered(tier.Cold, 200, "")
-		response.Header.Set("Content-Encoding", encoding)
-		require.NoError(t, response.warnIfPartial(), "it is empty")
-		if encoding == "zstd" {
-			continue // It is not looked at.
-		}
-		response = answered(tier.Cold, 200, "")
-		response.Header.Set("Content-Encoding", encoding)
-		response.Body = io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF))
-		require.ErrorIs(t, response.warnIfPartial(), io.ErrUnexpectedEOF)
-	}
-}
-
 func TestIsOverloadOfCold_NotOfHot(t *testing.T) {
 	overload := &admission.OverloadError{}
 	require.True(t, isOverloadOfCold(&CallError{Tier: tier.Cold, Err: overload}))

@@ -155,3 +155,30 @@ func TestResponse_LooksAtAnyHead(t *testing.T) {
 		}
 	}
 }
+
+func TestWarnIfPartial_AnAnswerThatBreaksOffIsAnError(t *testing.T) {
+	for _, encoding := range []string{"", "gzip", "zstd"} {
+		response := answered(tier.Cold, 200, "")
+		response.Header.Set("Content-Encoding", encoding)
+		require.NoError(t, response.warnIfPartial(), "it is empty")
+		if encoding == "zstd" {
+			continue // It is not looked at.
+		}
+		response = answered(tier.Cold, 200, "")
+		response.Header.Set("Content-Encoding", encoding)
+		response.Body = io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF))
+		require.ErrorIs(t, response.warnIfPartial(), io.ErrUnexpectedEOF)
+	}
+}
+
+// What follows the data counts if it has come in with it.
+func TestIsPartial_BehindTheData(t *testing.T) {
+	long := strings.Repeat("x", 500)
+	for text, expected := range map[string]bool{
+		`{"data":["` + long + `"],"isPartial":true,"status":"success"}`:  true,
+		`{"data":["` + long + `"],"isPartial":false,"status":"success"}`: false,
+		`{"status":"success","data":["` + long + `"],"isPartial":true}`:  false, // Nobody writes it there.
+	} {
+		require.Equal(t, expected, answered(tier.Cold, 200, text).isPartial(), text)
+	}
+}
