@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 )
 
 // renew looks again for the names in use that the tier did not have. It forgets the others.
 func (x *nameIndex) renew(ctx context.Context) {
 	began := time.Now()
-	if !x.tier.pacer.mayRenew(began) || !x.tier.status.Load().Available {
+	if !x.tier.api.Pacer.MayRenew(began) || !x.tier.status.Load().Available {
 		return
 	}
 	x.load(ctx)
@@ -18,7 +20,7 @@ func (x *nameIndex) renew(ctx context.Context) {
 	}
 	x.renewNames(ctx, began)
 	x.save(time.Now())
-	x.tier.pacer.rest(time.Since(began))
+	x.tier.api.Pacer.Rest(time.Since(began))
 }
 
 // renewal is what the names of one request for a renewal have in common.
@@ -63,7 +65,7 @@ func (x *nameIndex) renewBatch(ctx context.Context, of renewal, names []string) 
 	}
 	x.find(ctx, of.group, names, since, func(name string, present bool, began time.Time, err error) {
 		state, isHeld := x.states.Peek(nameKey{of.group, name})
-		if !isHeld || !state.known || state.present || (err != nil && !errors.Is(err, errPartial)) {
+		if !isHeld || !state.known || state.present || (err != nil && !errors.Is(err, ownrequest.ErrPartial)) {
 			return
 		}
 		state.recent = began

@@ -13,6 +13,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -136,7 +137,7 @@ func (c *Catalog) WasEmpty(query promql.Key) bool {
 }
 
 // payer returns the budget of the catalog's project, or nil if both tiers are the gateway's own.
-func (c *Catalog) payer() *ProbeBudget {
+func (c *Catalog) payer() *ownrequest.Budget {
 	return cmp.Or(c.options.Hot.options.ProbeBudget, c.options.Cold.options.ProbeBudget)
 }
 
@@ -197,10 +198,10 @@ func (c *Catalog) snapshot(ctx context.Context) (*Snapshot, error) {
 	hot, cold := c.options.Hot.api, c.options.Cold.api
 	learned := &Snapshot{}
 	var err error
-	if learned.Hot, err = hot.as(RequestSettings).settings(ctx); err != nil {
+	if learned.Hot, err = readSettings(ctx, hot.As(ownrequest.KindSettings)); err != nil {
 		return nil, fmt.Errorf("hot: %w", err)
 	}
-	if learned.Cold, err = cold.as(RequestSettings).settings(ctx); err != nil {
+	if learned.Cold, err = readSettings(ctx, cold.As(ownrequest.KindSettings)); err != nil {
 		return nil, fmt.Errorf("cold: %w", err)
 	}
 	learned.ReplicaLabels = append(slices.Clone(c.options.ReplicaLabels), learned.Cold.ReplicaLabels...)
@@ -215,7 +216,7 @@ func (c *Catalog) snapshot(ctx context.Context) (*Snapshot, error) {
 		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(known.InjectedLabels)) {
-		values, err := hot.as(RequestSources).labelValues(ctx, name, time.Time{}, 1)
+		values, err := hot.As(ownrequest.KindSources).LabelValues(ctx, name, time.Time{}, 1)
 		if err != nil {
 			return nil, fmt.Errorf("hot: %w", err)
 		}

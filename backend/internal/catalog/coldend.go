@@ -3,12 +3,16 @@ package catalog
 import (
 	"context"
 	"maps"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -27,7 +31,7 @@ type coldEnd struct {
 func (c *Catalog) covered(end *coldEnd) (covered int64, lags bool) {
 	interval := max(c.ScrapeInterval(), end.interval)
 	// Two intervals before the newest sample of all series, every series has its samples.
-	return end.newest - (2 * interval).Milliseconds(), end.measured.Sub(time.UnixMilli(end.newest)) >= 2*interval+probeSlack
+	return end.newest - (2 * interval).Milliseconds(), end.measured.Sub(time.UnixMilli(end.newest)) >= 2*interval+ownrequest.Slack
 }
 
 // ColdState returns the state of cold with the measured end of its coverage.
@@ -125,6 +129,8 @@ const (
 	// endSearchInterval is the least time between two searches for the end of a cold tier that
 	// lags.
 	endSearchInterval = time.Minute
+	// mostCanaries is the maximum number of series of which the scrape interval is measured.
+	mostCanaries = 5
 	// mostEndMetrics is the maximum number of metrics among which they are searched.
 	mostEndMetrics = 8
 )
@@ -134,7 +140,7 @@ const (
 func (c *Catalog) endMetrics(ctx context.Context, now time.Time) []string {
 	metrics := append([]string{"up"}, c.comparisons.inBoth(mostEndMetrics/2)...)
 	const candidates = 1000
-	names, err := c.options.Hot.api.labelValues(ctx, model.MetricNameLabel, now.Add(-10*time.Minute), candidates)
+	names, err := c.options.Hot.api.LabelValues(ctx, model.MetricNameLabel, now.Add(-10*time.Minute), candidates)
 	if err != nil {
 		return metrics
 	}
@@ -150,7 +156,7 @@ func (c *Catalog) endMetrics(ctx context.Context, now time.Time) []string {
 func (c *Catalog) commonCanaries(ctx context.Context, metric string, now time.Time) (canaries []comparedSeries, err error) {
 	const window = 5 * time.Minute
 	selector := promql.FormatLabels(map[string]string{model.MetricNameLabel: metric})
-	list, err := c.options.Hot.api.series(ctx, selector, now.Add(-window), canariesPerTier)
+	list, err := c.options.Hot.api.Series(ctx, selector, now.Add(-window), canariesPerTier)
 	if upstream.CannotTell(err) || len(list) == 0 {
 		return nil, nil
 	}
@@ -160,7 +166,7 @@ func (c *Catalog) commonCanaries(ctx context.Context, metric string, now time.Ti
 		if !ok {
 			continue
 		}
-		inCold, err := c.options.Cold.api.series(ctx, made.cold, now.Add(-wholeHistory), 1)
+		inCold, err := c.options.Cold.api.Series(ctx, made.cold, now.Add(-wholeHistory), 1)
 		if err != nil {
 			return nil, err
 		}
@@ -177,9 +183,9 @@ func (c *Catalog) areFresh(ctx context.Context, in *Tier, timestamps string, now
 	if timestamps == "" {
 		return false
 	}
-	seconds, found, err := in.api.vectorValue(ctx, "max("+timestamps+")", now)
+	seconds, found, err := in.api.VectorValue(ctx, "max("+timestamps+")", now)
 	age := now.Sub(time.UnixMilli(int64(seconds * 1000)))
-	return err == nil && found && age <= 2*c.ScrapeInterval()+probeSlack
+	return err == nil && found && age <= 2*c.ScrapeInterval()+ownrequest.Slack
 }
 
 // newestOf returns an expression for the timestamps of the newest samples of canaries.
@@ -206,13 +212,13 @@ func (c *Catalog) measureColdInterval(ctx context.Context, now time.Time) (time.
 		series = append(series, each.cold)
 	}
 	if len(series) == 0 {
-		selectors, err := cold.upSeries(ctx, c.coldSelector(), now.Add(-5*time.Minute), now, canaryCount)
+		selectors, err := upSeries(ctx, cold, c.coldSelector(), now.Add(-5*time.Minute), now, mostCanaries)
 		if err != nil {
 			return 0, err
 		}
 		series = slices.Sorted(maps.Keys(selectors))
 	}
-	return cold.sampleInterval(ctx, series[:min(len(series), canaryCount)], now)
+	return sampleInterval(ctx, cold, series[:min(len(series), mostCanaries)], now)
 }
 
 // coldSelector returns a selector of hot's series named up in cold.
@@ -222,4 +228,42 @@ func (c *Catalog) coldSelector() string {
 		return "up"
 	}
 	return "up" + promql.FormatLabels(evidence.InjectedLabels)
+}
+
+// sampleInterval returns the longest time between two samples of the given series, or zero if
+// they have too few samples.
+func sampleInterval(ctx context.Context, c ownrequest.Client, series []string, now time.Time) (time.Duration, error) {
+	var longest time.Duration
+	for _, selector := range series {
+		samples, err := c.Samples(ctx, "/api/v1/query", url.Values{"query": {selector + "[15m]"}, "time": {promapi.FormatTime(now)}})
+		if err != nil {
+			return 0, err
+		}
+		var distances []time.Duration
+		for i := 1; i < len(samples); i++ {
+			distances = append(distances, samples[i].Timestamp.Sub(samples[i-1].Timestamp))
+		}
+		if len(distances) > 0 {
+			slices.Sort(distances)
+			longest = max(longest, distances[len(distances)/2])
+		}
+	}
+	return longest, nil
+}
+
+// upSeries returns selectors of at most limit series named up in a time range. It returns none
+// if the tier does not serve the endpoint.
+func upSeries(ctx context.Context, c ownrequest.Client, selector string, start, end time.Time, limit int) (map[string]struct{}, error) {
+	list, err := ownrequest.Ask[[]map[string]string](ctx, c, "/api/v1/series", url.Values{
+		"match[]": {selector}, "start": {promapi.FormatTime(start)}, "end": {promapi.FormatTime(end)}, "limit": {strconv.Itoa(limit)},
+	})
+	if err != nil && !upstream.CannotTell(err) {
+		return nil, err
+	}
+	selectors := map[string]struct{}{}
+	for _, labels := range list {
+		delete(labels, model.MetricNameLabel)
+		selectors["up"+promql.FormatLabels(labels)] = struct{}{}
+	}
+	return selectors, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -123,7 +124,7 @@ func (c *Catalog) SampleGaps(ctx context.Context, read SamplesRead) SampleGaps {
 		known := c.comparisons.get(metric.Name)
 		switch {
 		case isComparable && !known.contains(from, now, c.staleAfter()):
-			found.Unmeasured, found.Failed = &shown, found.Failed || c.options.Cold.pacer.hasFailed() || c.comparisons.hasFailed(metric.Name, time.Now())
+			found.Unmeasured, found.Failed = &shown, found.Failed || c.options.Cold.api.Pacer.HasFailed() || c.comparisons.hasFailed(metric.Name, time.Now())
 			continue
 		case known == nil:
 			continue
@@ -152,7 +153,7 @@ func readsAny(reads func() []promql.Read, metric string, of gap) bool {
 func (c *Catalog) metricsOf(ctx context.Context, selectors []promql.Selector, from int64) []tier.MetricRead {
 	list := tier.MetricsRead(selectors, func() []string {
 		names, isKnown, listing := c.hot.names.list(from, time.Now())
-		if !isKnown && listing != nil && waitAll(ctx, []<-chan struct{}{listing}) {
+		if !isKnown && listing != nil && ownrequest.WaitAll(ctx, []<-chan struct{}{listing}) {
 			names, _, _ = c.hot.names.list(from, time.Now())
 		}
 		return names
@@ -182,8 +183,8 @@ func (c *Catalog) awaitComparisons(ctx context.Context, metrics []tier.MetricRea
 			pending = append(pending, waiting)
 		}
 	}
-	if !c.options.Hot.pacer.isPaused(now) && !c.options.Cold.pacer.isPaused(now) {
-		waitAll(ctx, pending)
+	if !c.options.Hot.api.Pacer.IsPaused(now) && !c.options.Cold.api.Pacer.IsPaused(now) {
+		ownrequest.WaitAll(ctx, pending)
 	}
 }
 
@@ -316,7 +317,7 @@ func (c *Catalog) runComparisons(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() {
-		for sleep(ctx, jittered(c.options.Cold.options.ProbeInterval)) {
+		for ownrequest.Sleep(ctx, ownrequest.Jittered(c.options.Cold.options.ProbeInterval)) {
 			c.renewComparisons(ctx, time.Now())
 		}
 	})

@@ -11,12 +11,13 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
 )
 
 // comparing returns a pair of tiers of which it is known that hot has an external label.
-func comparing(t *testing.T, hot, cold answers) (c *Catalog, hotTier, coldTier *scripted) {
+func comparing(t *testing.T, hot, cold catalogtest.Answers) (c *Catalog, hotTier, coldTier *catalogtest.Scripted) {
 	t.Helper()
-	hotTier, coldTier = newScripted(t, hot), newScripted(t, cold)
+	hotTier, coldTier = catalogtest.NewScripted(t, hot), catalogtest.NewScripted(t, cold)
 	c = pairOf(t, hotTier, coldTier, Options{})
 	own := map[string]string{"cluster": "a"}
 	c.learned.Store(&Snapshot{Evidence: tier.NewSeriesEvidence(tier.SeriesEvidence{
@@ -66,16 +67,16 @@ func TestSampleGaps_ReportsTheStretchesThatAreRead(t *testing.T) {
 // A tier that does not tell what it has is believed. One that does not answer is not.
 func TestSampleGaps_WithoutAnAnswer(t *testing.T) {
 	for name, test := range map[string]struct {
-		cold       answers
+		cold       catalogtest.Answers
 		unmeasured bool
 	}{
 		"cold has no such endpoint":      {nil, false},
-		"cold fails":                     {answers{{"/series", ""}}, true},
-		"neither has series of the name": {answers{{"/series", "[]"}}, false},
+		"cold fails":                     {catalogtest.Answers{{"/series", ""}}, true},
+		"neither has series of the name": {catalogtest.Answers{{"/series", "[]"}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cold := test.cold
-			c, _, _ := comparing(t, answers{{"/series", "[]"}}, cold)
+			c, _, _ := comparing(t, catalogtest.Answers{{"/series", "[]"}}, cold)
 			c.options.Hot.status.Store(&Status{Available: true, Oldest: time.Now().Add(-6 * time.Hour).UnixMilli()})
 			record := &comparison{metric: "x", reach: time.Hour, waiting: make(chan struct{})}
 			c.comparisons.recent.Add("x", record)
@@ -91,7 +92,7 @@ func TestSampleGaps_WithoutAnAnswer(t *testing.T) {
 func TestRenewComparisons_TakesFewRequests(t *testing.T) {
 	now := time.Now()
 	count := `{"resultType":"matrix","result":[]}`
-	c, hot, cold := comparing(t, answers{{"query_range", count}}, answers{{"query_range", count}})
+	c, hot, cold := comparing(t, catalogtest.Answers{{"query_range", count}}, catalogtest.Answers{{"query_range", count}})
 	const metrics = 200
 	for i := range metrics {
 		name := fmt.Sprintf("metric_%d", i)
@@ -105,8 +106,8 @@ func TestRenewComparisons_TakesFewRequests(t *testing.T) {
 		}})
 	}
 	c.renewComparisons(t.Context(), now)
-	for _, of := range []*scripted{hot, cold} {
-		asked := of.requests("")
+	for _, of := range []*catalogtest.Scripted{hot, cold} {
+		asked := of.Requests("")
 		require.NotEmpty(t, asked)
 		require.LessOrEqual(t, len(asked), 3)
 		require.Equal(t, metrics/2, strings.Count(strings.Join(asked, " "), "count_over_time"), "those that no query reads any more are left alone")
@@ -114,7 +115,7 @@ func TestRenewComparisons_TakesFewRequests(t *testing.T) {
 	// Where the newest samples are missing, the metrics are compared anew.
 	require.Len(t, c.comparisons.pending, metrics/2)
 	c.renewComparisons(t.Context(), now)
-	require.LessOrEqual(t, len(cold.requests("")), 3, "a tier rests after that")
+	require.LessOrEqual(t, len(cold.Requests("")), 3, "a tier rests after that")
 }
 
 func TestWant_ComparesAsFarBackAsQueriesRead(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -51,7 +52,7 @@ func (c *Catalog) Completeness(ctx context.Context, needed tier.Requirement, old
 			}
 			return known
 		})
-		if isKnown || len(waits) == 0 || !waitAll(ctx, waits) {
+		if isKnown || len(waits) == 0 || !ownrequest.WaitAll(ctx, waits) {
 			return is, why
 		}
 	}
@@ -62,7 +63,7 @@ func (c *Catalog) expanded(ctx context.Context, needed tier.Requirement, oldest 
 	var names []string
 	for _, index := range []*nameIndex{c.hot.names, c.cold.names} {
 		list, isKnown, listing := index.list(oldest, time.Now())
-		if !isKnown && listing != nil && waitAll(ctx, []<-chan struct{}{listing}) {
+		if !isKnown && listing != nil && ownrequest.WaitAll(ctx, []<-chan struct{}{listing}) {
 			list, isKnown, _ = index.list(oldest, time.Now())
 		}
 		if !isKnown {
@@ -73,16 +74,4 @@ func (c *Catalog) expanded(ctx context.Context, needed tier.Requirement, oldest 
 	ctx, cancel := context.WithTimeout(ctx, timeToCompare)
 	defer cancel()
 	return needed.Expanded(ctx, names, mostMatches)
-}
-
-// waitAll waits for all channels. It returns false if ctx ends first.
-func waitAll(ctx context.Context, waits []<-chan struct{}) bool {
-	for _, wait := range waits {
-		select {
-		case <-wait:
-		case <-ctx.Done():
-			return false
-		}
-	}
-	return true
 }

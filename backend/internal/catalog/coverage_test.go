@@ -7,7 +7,6 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -16,31 +15,9 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
-
-// client returns a client of a fake tier.
-func client(t *testing.T, address string) *upstream.Client {
-	t.Helper()
-	return boundedClient(t, address, 0)
-}
-
-// boundedClient returns a client that reads answers to probes up to a size.
-func boundedClient(t *testing.T, address string, probeBytes int64) *upstream.Client {
-	t.Helper()
-	base, err := url.Parse(address)
-	require.NoError(t, err)
-	made, err := upstream.NewClient(upstream.ClientOptions{URL: base, PoolSize: 4, ProbeBytes: probeBytes})
-	require.NoError(t, err)
-	t.Cleanup(made.Close)
-	return made
-}
-
-// asking returns what asks a fake tier for what probes need.
-func asking(t *testing.T, address string) apiClient {
-	t.Helper()
-	return apiClient{Client: client(t, address)}
-}
 
 // sources is what a Prometheus reports of its oldest sample and of itself; an empty text stands
 // for an endpoint that it does not serve.
@@ -91,7 +68,7 @@ func TestMeasure_OldestSampleOfHot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(test.sources)
 			t.Cleanup(server.Close)
-			status := asking(t, server.URL).measure(t.Context(), tier.Hot)
+			status := measure(t.Context(), catalogtest.Asking(t, server.URL), tier.Hot)
 			require.True(t, status.Available)
 			require.Equal(t, []any{test.oldest, test.retention}, []any{status.Oldest, status.Retention})
 			require.Equal(t, test.oldest != nothing, status.reported)
@@ -103,7 +80,7 @@ func TestMeasure_OldestSampleOfHot(t *testing.T) {
 func TestMeasure_ColdIsNotAskedForItsOldestSample(t *testing.T) {
 	server := httptest.NewServer(sources{})
 	t.Cleanup(server.Close)
-	status := asking(t, server.URL).measure(t.Context(), tier.Cold)
+	status := measure(t.Context(), catalogtest.Asking(t, server.URL), tier.Cold)
 	require.True(t, status.Available)
 	require.Empty(t, status.Error)
 }
@@ -133,7 +110,7 @@ func TestRun_FollowsATierThatComesAndGoes(t *testing.T) {
 	t.Cleanup(fake.Close)
 	probed := make(chan Status, 16)
 	watched := NewTier(TierOptions{
-		Name: tier.Hot, Client: client(t, fake.URL), ProbeInterval: time.Hour,
+		Name: tier.Hot, Client: catalogtest.Client(t, fake.URL), ProbeInterval: time.Hour,
 		OnProbe: func(status Status) { probed <- status },
 	})
 	require.False(t, watched.Status().Available, "not before the first probe")

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/prometheus/common/model"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -152,7 +153,7 @@ func (x *nameIndex) lookup(key nameKey, oldest int64, asks bool, now time.Time) 
 		x.looks = append(x.looks, state.look)
 		x.notify()
 	}
-	if state.look == nil || x.tier.pacer.isPaused(now) {
+	if state.look == nil || x.tier.api.Pacer.IsPaused(now) {
 		return tier.Unknown, nil
 	}
 	return tier.Unknown, state.look.done
@@ -170,7 +171,7 @@ func (x *nameIndex) run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() {
-		for sleep(ctx, jittered(x.tier.options.ProbeInterval)) {
+		for ownrequest.Sleep(ctx, ownrequest.Jittered(x.tier.options.ProbeInterval)) {
 			x.renew(ctx)
 		}
 	})
@@ -252,7 +253,7 @@ func (x *nameIndex) find(ctx context.Context, group seriesGroup, names []string,
 		x.mutex.Lock()
 		x.record(err)
 		remaining = slices.DeleteFunc(remaining, func(name string) bool {
-			isSettled := slices.Contains(found, name) || (err != nil && !errors.Is(err, errPartial))
+			isSettled := slices.Contains(found, name) || (err != nil && !errors.Is(err, ownrequest.ErrPartial))
 			if isSettled {
 				settle(name, present, began, err)
 			}
@@ -274,25 +275,25 @@ func partOf(names []string) int {
 }
 
 // has returns some of the names that the tier has in a group since a time. It returns none if
-// it has none of them, and errPartial if some of cold's stores did not answer then.
+// it has none of them, and ownrequest.ErrPartial if some of cold's stores did not answer then.
 func (x *nameIndex) has(ctx context.Context, group seriesGroup, names []string, since time.Time) (found []string, err error) {
-	api := x.tier.api.as(RequestSeries)
+	api := x.tier.api.As(ownrequest.KindSeries)
 	for _, selector := range group.selectors(names) {
-		parameters := url.Values{"match[]": {selector}, "start": {startOf(since)}}
-		err := x.tier.pacer.do(ctx, x.tier.options.ProbeBudget, func(ctx context.Context) (err error) {
+		parameters := url.Values{"match[]": {selector}, "start": {ownrequest.StartOf(since)}}
+		err := x.tier.api.Paced(ctx, func(ctx context.Context) (err error) {
 			if group == "" && x.tier.status.Load().Stores == nil {
 				// A Prometheus reads no series for this.
-				found, _, err = askWithWarnings[[]string](ctx, api, "/api/v1/label/"+model.MetricNameLabel+"/values", parameters)
+				found, _, err = ownrequest.AskWithWarnings[[]string](ctx, api, "/api/v1/label/"+model.MetricNameLabel+"/values", parameters)
 				return err
 			}
 			// A Thanos reads one series for this, and all of them for the values of a label.
 			parameters.Set("limit", "1")
-			series, warnings, err := askWithWarnings[[]map[string]string](ctx, api, "/api/v1/series", parameters)
+			series, warnings, err := ownrequest.AskWithWarnings[[]map[string]string](ctx, api, "/api/v1/series", parameters)
 			for _, labels := range series {
 				found = append(found, labels[model.MetricNameLabel])
 			}
 			if err == nil && len(series) == 0 && len(warnings) > 0 {
-				return errPartial
+				return ownrequest.ErrPartial
 			}
 			return err
 		})
@@ -310,7 +311,7 @@ func (x *nameIndex) record(err error) {
 	case err == nil:
 		x.failure, x.failed = "", time.Time{}
 		return
-	case errors.Is(err, errPartial):
+	case errors.Is(err, ownrequest.ErrPartial):
 		x.failure = err.Error()
 	default:
 		x.failure = upstream.Describe(err)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
 )
 
 // namesServer is a tier that has some metric names, of which some are in other sources. It
@@ -112,7 +113,7 @@ func newNamesWorld(t *testing.T, hot, cold *namesServer, store *EvidenceStore) (
 	t.Helper()
 	newTier := func(name tier.Name, server *namesServer) *Tier {
 		return NewTier(TierOptions{
-			Name: name, Client: pipeClient(t, server), ProbeInterval: 5 * time.Second, LearnInterval: time.Minute, Evidence: store, EvidenceKey: promql.KeyOf(string(name)),
+			Name: name, Client: catalogtest.PipeClient(t, server), ProbeInterval: 5 * time.Second, LearnInterval: time.Minute, Evidence: store, EvidenceKey: promql.KeyOf(string(name)),
 		})
 	}
 	w = &namesWorld{hot: hot, cold: cold, Catalog: New(Options{Hot: newTier(tier.Hot, hot), Cold: newTier(tier.Cold, cold)})}

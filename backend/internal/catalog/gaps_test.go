@@ -11,12 +11,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
 )
 
 func TestProbe_HotThatNoLongerIngestsIsUnavailable(t *testing.T) {
 	now := time.Now()
 	for age, available := range map[time.Duration]bool{-10 * time.Minute: true, 3 * time.Minute: false, 2 * time.Hour: false} {
-		asked := asking(t, worldOf(t, now, wrote{stretch: stretch{6 * time.Hour, age}, jobs: []string{"a", "b"}}))
+		asked := catalogtest.Asking(t, catalogtest.WorldOf(t, now, catalogtest.Wrote{From: 6 * time.Hour, To: age, Jobs: []string{"a", "b"}}))
 		hot := NewTier(TierOptions{Name: tier.Hot, Client: asked.Client, ProbeInterval: time.Hour})
 		hot.probe(t.Context())
 		require.Equal(t, available, hot.Status().Available, "samples end %s ago: %s", age, hot.Status().Error)
@@ -37,7 +38,7 @@ func TestProbe_StoresThatAreGone(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	set := func(text string) { answer.Store(&text) }
-	cold := NewTier(TierOptions{Name: tier.Cold, Client: client(t, server.URL), ProbeInterval: time.Hour})
+	cold := NewTier(TierOptions{Name: tier.Cold, Client: catalogtest.Client(t, server.URL), ProbeInterval: time.Hour})
 	look := func() Status { cold.probe(t.Context()); return cold.Status() }
 
 	set(`{}`)
@@ -59,8 +60,8 @@ func TestProbe_StoresThatAreGone(t *testing.T) {
 	require.Empty(t, look().Notes)
 
 	watch := storeWatch{seen: map[string]seenStore{`store with {cluster="z"}`: {lastSeen: time.Now().Add(-25 * time.Hour)}}}
-	_, notes := watch.look(t.Context(), asking(t, server.URL), time.Now())
+	_, notes := watch.look(t.Context(), catalogtest.Asking(t, server.URL), time.Now())
 	require.Empty(t, notes, "whoever took it away meant it")
-	_, err := asking(t, server.URL+"/nowhere").stores(t.Context())
+	_, err := readStores(t.Context(), catalogtest.Asking(t, server.URL+"/nowhere"))
 	require.Error(t, err)
 }

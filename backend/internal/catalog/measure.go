@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -273,7 +274,7 @@ func (r *refiner) gaps(ctx context.Context, of comparedSeries, bounds gap) ([]ga
 
 // hasEnded reports whether a stretch up to now is longer than samples take to get into cold.
 func (r *refiner) hasEnded(of gap) bool {
-	return of.to-of.from > (5*r.made.interval/2 + probeSlack).Milliseconds()
+	return of.to-of.from > (5*r.made.interval/2 + ownrequest.Slack).Milliseconds()
 }
 
 // beginning returns where a stretch begins that begins before the measured time.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
@@ -52,7 +53,7 @@ func (x *nameIndex) list(oldest int64, now time.Time) (names []string, known boo
 		list.window, list.listing = max(list.window, window), make(chan struct{})
 		x.notify()
 	}
-	if x.tier.pacer.isPaused(now) {
+	if x.tier.api.Pacer.IsPaused(now) {
 		return nil, false, nil
 	}
 	return nil, false, list.listing
@@ -103,8 +104,8 @@ func (x *nameIndex) readNames(ctx context.Context, window time.Duration) {
 		since = x.tier.newest().Add(-window)
 	}
 	var names []string
-	err := x.tier.pacer.do(ctx, x.tier.options.ProbeBudget, func(ctx context.Context) (err error) {
-		names, err = ask[[]string](ctx, x.tier.api.as(RequestNames), "/api/v1/label/"+model.MetricNameLabel+"/values", url.Values{"start": {startOf(since)}})
+	err := x.tier.api.Paced(ctx, func(ctx context.Context) (err error) {
+		names, err = ownrequest.Ask[[]string](ctx, x.tier.api.As(ownrequest.KindNames), "/api/v1/label/"+model.MetricNameLabel+"/values", url.Values{"start": {ownrequest.StartOf(since)}})
 		return err
 	})
 	x.mutex.Lock()
@@ -141,7 +142,7 @@ func (x *nameIndex) close() {
 
 // hold replaces the names. Without room for them, they are unknown. The mutex is held.
 func (x *nameIndex) hold(names []string) {
-	memory := x.tier.options.ProbeBudget.memoryShare()
+	memory := x.tier.api.Budget.Memory()
 	memory.Release(x.all.bytes)
 	x.all.names, x.all.bytes, x.all.known = nil, 0, false
 	if names == nil {

@@ -11,11 +11,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
 )
 
 // namesTier is a tier that tells so many metric names.
-func namesTier(t *testing.T, probing *ProbeBudget, probeBytes int64, count *atomic.Int64, names int) *Tier {
+func namesTier(t *testing.T, probing *ownrequest.Budget, probeBytes int64, count *atomic.Int64, names int) *Tier {
 	t.Helper()
 	list := make([]string, names)
 	for i := range list {
@@ -28,7 +30,7 @@ func namesTier(t *testing.T, probing *ProbeBudget, probeBytes int64, count *atom
 		_, _ = w.Write(body)
 	}))
 	t.Cleanup(server.Close)
-	client := boundedClient(t, server.URL, probeBytes)
+	client := catalogtest.BoundedClient(t, server.URL, probeBytes)
 	return NewTier(TierOptions{Name: tier.Hot, Client: client, ProbeInterval: time.Hour, LearnInterval: time.Hour, ProbeBudget: probing})
 }
 
@@ -46,7 +48,7 @@ func listOf(t *testing.T, of *Tier) (int, bool) {
 func TestList_NamesAreBoundedForAProject(t *testing.T) {
 	var asked atomic.Int64
 	const names = 1000
-	probing := NewProbeBudget(1, names*60) // Enough for one list of them, and not for two.
+	probing := ownrequest.NewBudget(1, names*60) // Enough for one list of them, and not for two.
 	first, second := namesTier(t, probing, 0, &asked, names), namesTier(t, probing, 0, &asked, names)
 	count, known := listOf(t, first)
 	require.True(t, known)
@@ -66,10 +68,10 @@ func TestList_NamesAreBoundedForAProject(t *testing.T) {
 }
 
 // requireFree requires that all of the memory for names is free.
-func requireFree(t *testing.T, probing *ProbeBudget, bytes int64) {
+func requireFree(t *testing.T, probing *ownrequest.Budget, bytes int64) {
 	t.Helper()
-	require.True(t, probing.memory.Acquire(bytes))
-	probing.memory.Release(bytes)
+	require.True(t, probing.Memory().Acquire(bytes))
+	probing.Memory().Release(bytes)
 }
 
 func TestList_LargeAnswersAreNotRead(t *testing.T) {
@@ -87,16 +89,16 @@ func TestStores_LabelSetsAreBoundedInBytes(t *testing.T) {
 		_, _ = fmt.Fprintf(w, `{"status":"success","data":{"store":[{"labelSets":[{"a":"%0300d"}]}]}}`, asked.Add(1))
 	}))
 	t.Cleanup(server.Close)
-	client := boundedClient(t, server.URL, 8<<10)
+	client := catalogtest.BoundedClient(t, server.URL, 8<<10)
 	var watch storeWatch
 	var stores []Store
 	var notes []tier.Note
 	for range 20 {
-		stores, notes = watch.look(t.Context(), apiClient{Client: client}, time.Now())
+		stores, notes = watch.look(t.Context(), ownrequest.NewClient(ownrequest.Options{Upstream: client}), time.Now())
 	}
 	require.Nil(t, stores, "it is not known which sources there are")
 	require.Contains(t, notes[0].Public, "too many stores")
 	require.LessOrEqual(t, watch.bytes, 2<<10)
-	stores, _ = watch.look(t.Context(), apiClient{Client: client}, time.Now().Add(3*storeForgottenAfter))
+	stores, _ = watch.look(t.Context(), ownrequest.NewClient(ownrequest.Options{Upstream: client}), time.Now().Add(3*storeForgottenAfter))
 	require.Len(t, stores, 1, "what has gone for long makes room")
 }

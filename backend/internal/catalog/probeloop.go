@@ -4,53 +4,17 @@ import (
 	"context"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 )
-
-// ProbeBudget limits the probes of all tiers of one project. nil means no limit.
-type ProbeBudget struct {
-	slots  *semaphore.Weighted
-	memory *admission.BudgetShare
-}
-
-// NewProbeBudget returns a budget for a number of concurrent probes, and for the bytes of all
-// metric names in memory.
-func NewProbeBudget(atOnce, nameBytes int64) *ProbeBudget {
-	return &ProbeBudget{slots: semaphore.NewWeighted(atOnce), memory: admission.NewBudget[string](nameBytes, 0).Of("names")}
-}
-
-// acquire waits until a probe may begin. It returns false if ctx ends first.
-func (p *ProbeBudget) acquire(ctx context.Context) bool {
-	if p == nil {
-		return ctx.Err() == nil
-	}
-	return p.slots.Acquire(ctx, 1) == nil
-}
-
-// memoryShare returns the memory for metric names, or nil for no limit.
-func (p *ProbeBudget) memoryShare() *admission.BudgetShare {
-	if p == nil {
-		return nil
-	}
-	return p.memory
-}
-
-func (p *ProbeBudget) release() {
-	if p != nil {
-		p.slots.Release(1)
-	}
-}
 
 // probeLoop probes now, about every interval and whenever it receives from again, until ctx
 // ends.
-func probeLoop(ctx context.Context, budget *ProbeBudget, interval time.Duration, again <-chan struct{}, probe func()) {
-	for budget.acquire(ctx) {
+func probeLoop(ctx context.Context, budget *ownrequest.Budget, interval time.Duration, again <-chan struct{}, probe func()) {
+	for budget.Acquire(ctx) {
 		began := time.Now()
 		probe()
-		budget.release()
-		timer := time.NewTimer(jittered(interval) - time.Since(began))
+		budget.Release()
+		timer := time.NewTimer(ownrequest.Jittered(interval) - time.Since(began))
 		select {
 		case <-ctx.Done():
 			timer.Stop()

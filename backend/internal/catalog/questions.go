@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -25,16 +26,16 @@ type sampleQuestions struct{ tier *sharedTier }
 func (t *sharedTier) samples() sampleQuestions { return sampleQuestions{t} }
 
 // askSamples asks a question. With an answer that has warnings, and may lack something, it returns
-// errPartial.
+// ownrequest.ErrPartial.
 func askSamples[T any](ctx context.Context, q sampleQuestions, path string, parameters url.Values) (decoded T, err error) {
 	parameters.Set("max_source_resolution", "0s")
-	err = q.tier.pacer.do(ctx, q.tier.options.ProbeBudget, func(ctx context.Context) error {
+	err = q.tier.api.Paced(ctx, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
 		defer cancel()
 		var warnings []string
-		decoded, warnings, err = askWithWarnings[T](ctx, q.tier.api.as(RequestSamples), path, parameters)
+		decoded, warnings, err = ownrequest.AskWithWarnings[T](ctx, q.tier.api.As(ownrequest.KindSamples), path, parameters)
 		if err == nil && len(warnings) > 0 {
-			return errPartial
+			return ownrequest.ErrPartial
 		}
 		return err
 	})
@@ -46,7 +47,7 @@ func (q sampleQuestions) series(ctx context.Context, selector string, start, end
 	list, err := askSamples[[]map[string]string](ctx, q, "/api/v1/series", url.Values{
 		"match[]": {selector}, "start": {formatMilliseconds(start)}, "end": {formatMilliseconds(end)}, "limit": {strconv.Itoa(limit)},
 	})
-	if errors.Is(err, errPartial) && len(list) >= limit {
+	if errors.Is(err, ownrequest.ErrPartial) && len(list) >= limit {
 		err = nil // A Prometheus warns of the limit.
 	}
 	return list[:min(len(list), limit)], err
@@ -165,7 +166,7 @@ func (q sampleQuestions) newestSample(ctx context.Context, timestamps string, no
 
 // newestAt returns the largest value of an expression for timestamps at a time, in milliseconds.
 func (q sampleQuestions) newestAt(ctx context.Context, timestamps string, at time.Time) (newest int64, found bool, err error) {
-	seconds, found, err := q.tier.api.vectorValue(ctx, "max("+timestamps+")", at)
+	seconds, found, err := q.tier.api.VectorValue(ctx, "max("+timestamps+")", at)
 	if err != nil || !found || math.IsNaN(seconds) {
 		return 0, false, err
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -32,14 +33,14 @@ type recentCheck struct {
 // renewComparisons looks whether the metrics in use are still in both tiers as they were, and has
 // those measured again that are not, and a part of the others: see wholeInterval.
 func (c *Catalog) renewComparisons(ctx context.Context, now time.Time) {
-	hot, cold := c.options.Hot.pacer, c.options.Cold.pacer
-	if !hot.mayRenew(now) || !cold.mayRenew(now) {
+	hot, cold := c.options.Hot.api.Pacer, c.options.Cold.api.Pacer
+	if !hot.MayRenew(now) || !cold.MayRenew(now) {
 		return
 	}
 	defer func() {
 		took := time.Since(now)
-		hot.rest(took)
-		cold.rest(took)
+		hot.Rest(took)
+		cold.Rest(took)
 	}()
 	snapshot := c.Snapshot()
 	if snapshot.Evidence == nil || !c.options.Hot.Status().Available || !c.options.Cold.Status().Available || len(c.options.Cold.Status().Notes) > 0 {
@@ -124,7 +125,7 @@ func tailOf(known *measurement) (gap, bool) {
 // the metric is measured until now. Otherwise it is measured again.
 func (c *Catalog) checkRecent(ctx context.Context, snapshot *Snapshot, checks []recentCheck, now time.Time) error {
 	// The newest samples may not have got into cold yet.
-	until := now.Add(-2*c.ScrapeInterval() - probeSlack)
+	until := now.Add(-2*c.ScrapeInterval() - ownrequest.Slack)
 	over := countWindowsOf(until.Add(-renewalWindow).UnixMilli(), until.UnixMilli(), shortestStep)
 	var canaries []comparedSeries
 	for _, each := range checks {

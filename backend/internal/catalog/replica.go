@@ -35,7 +35,7 @@ func (t *Tier) identify(ctx context.Context, status *Status) {
 	if known != nil && status.configured != "" && known.configured == status.configured {
 		return
 	}
-	if config, err := t.api.configuration(ctx); err == nil {
+	if config, err := configuration(ctx, t.api); err == nil {
 		t.identity.Store(&Identity{externalLabels: config.Global.ExternalLabels, sharding: config.sharding(), configured: status.configured})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/common/model"
@@ -42,4 +43,12 @@ func (g seriesGroup) selectors(names []string) []string {
 		selectors = append(selectors, "{"+named+","+matcher+"}")
 	}
 	return selectors
+}
+
+// quoteName quotes a label name if PromQL requires it.
+func quoteName(name string) string {
+	if model.LegacyValidation.IsValidLabelName(name) {
+		return name
+	}
+	return strconv.Quote(name)
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
 )
 
 func TestSelectors_NamesWithinAGroup(t *testing.T) {
@@ -16,11 +17,11 @@ func TestSelectors_NamesWithinAGroup(t *testing.T) {
 }
 
 func TestHas_SourcesDifferInAnyExternalLabel(t *testing.T) {
-	server := newScripted(t, answers{{`prometheus!=`, `[{"__name__":"up","cluster":"lab"}]`}, {"/series", `[]`}})
-	cold := NewTier(TierOptions{Name: tier.Cold, Client: client(t, server.URL), ProbeInterval: time.Hour})
+	server := catalogtest.NewScripted(t, catalogtest.Answers{{`prometheus!=`, `[{"__name__":"up","cluster":"lab"}]`}, {"/series", `[]`}})
+	cold := NewTier(TierOptions{Name: tier.Cold, Client: catalogtest.Client(t, server.URL), ProbeInterval: time.Hour})
 	t.Cleanup(cold.Close)
 	found, err := cold.names.has(t.Context(), groupOfOthers(map[string]string{"cluster": "lab", "prometheus": "k8s"}), []string{"other", "up"}, time.Time{})
 	require.NoError(t, err)
 	require.Equal(t, []string{"up"}, found)
-	require.Len(t, server.requests("/series"), 2)
+	require.Len(t, server.Requests("/series"), 2)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
@@ -18,6 +19,9 @@ const (
 	mostSources = 2000
 	// canaryNames is the maximum number of metrics of hot that are looked for in cold.
 	canaryNames = 8
+	// canariesPerName is the maximum number of series of each, with samples of the time recentSeries.
+	canariesPerName = 5
+	recentSeries    = 5 * time.Minute
 	// receiveStore is the kind of a store that takes samples from Prometheus' remote write.
 	receiveStore = "receive"
 )
@@ -48,13 +52,13 @@ func (c *Catalog) learnSources(ctx context.Context, known *tier.SeriesEvidence, 
 // labelsBySeries finds the labels of hot's series in a cold tier whose sources do not have hot's
 // external labels, for example in a Thanos Receive. It compares series of hot with those in cold.
 func (c *Catalog) labelsBySeries(ctx context.Context, known *tier.SeriesEvidence, replica []string) error {
-	hot := c.options.Hot.api.as(RequestSources)
-	names, err := hot.labelValues(ctx, model.MetricNameLabel, time.Now().Add(-recentWindow), canaryNames)
+	hot := c.options.Hot.api.As(ownrequest.KindSources)
+	names, err := hot.LabelValues(ctx, model.MetricNameLabel, time.Now().Add(-recentSeries), canaryNames)
 	if err != nil {
 		return fmt.Errorf("hot: %w", err)
 	}
 	for _, name := range append([]string{"up"}, names...) {
-		canaries, err := hot.series(ctx, promql.FormatLabels(map[string]string{model.MetricNameLabel: name}), time.Now().Add(-recentWindow), canaryCount)
+		canaries, err := hot.Series(ctx, promql.FormatLabels(map[string]string{model.MetricNameLabel: name}), time.Now().Add(-recentSeries), canariesPerName)
 		if err != nil {
 			return fmt.Errorf("hot: %w", err)
 		}
@@ -84,8 +88,8 @@ func (c *Catalog) labelsBySeries(ctx context.Context, known *tier.SeriesEvidence
 func (c *Catalog) injectedInto(ctx context.Context, canary, hotLabels map[string]string, replica []string) (injected []map[string]string, err error) {
 	labels := maps.Clone(canary)
 	maps.Copy(labels, hotLabels)
-	cold := c.options.Cold.api.as(RequestSources)
-	copies, err := cold.series(ctx, promql.FormatLabels(labels), c.options.Cold.newest().Add(-time.Hour), canaryNames)
+	cold := c.options.Cold.api.As(ownrequest.KindSources)
+	copies, err := cold.Series(ctx, promql.FormatLabels(labels), c.options.Cold.newest().Add(-time.Hour), canaryNames)
 	for _, found := range copies {
 		maps.DeleteFunc(found, func(name, _ string) bool { _, isHot := canary[name]; return isHot || slices.Contains(replica, name) })
 		if !containsSet(injected, found) {
@@ -122,7 +126,7 @@ func (c *Catalog) sourcesByValues(ctx context.Context, known *tier.SeriesEvidenc
 	// rules them out.
 	sources := []map[string]string{known.HotLabels, {}}
 	for _, name := range slices.Sorted(maps.Keys(known.HotLabels)) {
-		values, err := c.options.Cold.api.as(RequestSources).labelValues(ctx, name, c.since(), mostSources)
+		values, err := c.options.Cold.api.As(ownrequest.KindSources).LabelValues(ctx, name, c.since(), mostSources)
 		if err != nil {
 			return fmt.Errorf("cold: %w", err)
 		}

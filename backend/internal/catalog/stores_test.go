@@ -11,6 +11,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
 )
 
 // storeTold is a store as a Thanos lists it.
@@ -24,20 +25,20 @@ type storeTold struct {
 type watched struct {
 	storeWatch
 	t    *testing.T
-	told *scripted
+	told *catalogtest.Scripted
 }
 
 func newWatched(t *testing.T) *watched {
 	t.Helper()
-	return &watched{t: t, told: newScripted(t, nil)}
+	return &watched{t: t, told: catalogtest.NewScripted(t, nil)}
 }
 
 func (w *watched) at(now time.Time, kinds map[string][]storeTold) ([]Store, []tier.Note) {
 	w.t.Helper()
 	text, err := json.Marshal(kinds)
 	require.NoError(w.t, err)
-	w.told.set(answers{{"/stores", string(text)}})
-	return w.look(w.t.Context(), asking(w.t, w.told.URL), now)
+	w.told.Set(catalogtest.Answers{{"/stores", string(text)}})
+	return w.look(w.t.Context(), catalogtest.Asking(w.t, w.told.URL), now)
 }
 
 func labelled(value string, lastError any, maxTime int64) storeTold {
@@ -91,8 +92,8 @@ func TestLook_AStoreIsMissedForADay(t *testing.T) {
 	require.Len(t, notes, 1)
 
 	// A Thanos that fails for once, and a server that has no stores.
-	w.told.set(answers{{"/stores", ""}})
-	found, notes = w.look(t.Context(), asking(t, w.told.URL), began)
+	w.told.Set(catalogtest.Answers{{"/stores", ""}})
+	found, notes = w.look(t.Context(), catalogtest.Asking(t, w.told.URL), began)
 	require.Nil(t, found)
 	require.Nil(t, notes)
 }

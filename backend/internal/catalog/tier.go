@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/gaps"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -36,16 +38,16 @@ type TierOptions struct {
 	// Calls admits the calls of queries, but not probes; nil admits all.
 	Calls *admission.Controller
 	// ProbeBudget limits probes; nil for no limit.
-	ProbeBudget *ProbeBudget
+	ProbeBudget *ownrequest.Budget
 	// Pacer bounds the requests for evidence, together with other tiers on the same server; nil
 	// for one of the tier's own.
-	Pacer *Pacer
+	Pacer *ownrequest.Pacer
 	// Evidence, if not nil, keeps the evidence of metric names, and shares it, under EvidenceKey.
 	// The key identifies the server and everything that its answers depend on.
 	Evidence    *EvidenceStore
 	EvidenceKey promql.Key
 	// OnRequest, if not nil, is called at the end of each request of tierproxy's own.
-	OnRequest func(kind RequestKind, took time.Duration, err error)
+	OnRequest func(kind ownrequest.Kind, took time.Duration, err error)
 	// Warm is the number of connections to open when the tier becomes available.
 	Warm int
 	// OnProbe, if not nil, is called with the result of each probe, before Wait returns.
@@ -116,12 +118,11 @@ type sharedTier struct {
 	options TierOptions
 	base    *Tier // the view that Run belongs to
 	names   *nameIndex
-	pacer   *Pacer
-	api     apiClient
+	api     ownrequest.Client
 	calls   *admission.Controller
 	mutex   sync.Mutex // held while a new status follows from the previous one
 	// Only Run uses gaps, stores and hotStores.
-	gaps      gapDetectors
+	gaps      gaps.Detectors
 	stores    storeWatch
 	hotStores hotStores
 	status    atomic.Pointer[Status]
@@ -137,12 +138,10 @@ type sharedTier struct {
 func NewTier(options TierOptions) *Tier {
 	t := &Tier{settings: options.TierSettings}
 	t.sharedTier = &sharedTier{
-		base: t, pacer: options.Pacer, hotStores: hotStores{watch: storeWatch{hot: true}},
-		options: options, api: apiClient{Client: options.Client, observe: options.OnRequest, kind: RequestProbe}, calls: cmp.Or(options.Calls, admission.NewController(admission.Limits{}, nil)),
+		base: t, hotStores: hotStores{watch: storeWatch{hot: true}},
+		api:     ownrequest.NewClient(ownrequest.Options{Upstream: options.Client, Pacer: options.Pacer, Budget: options.ProbeBudget, Observe: options.OnRequest}),
+		options: options, calls: cmp.Or(options.Calls, admission.NewController(admission.Limits{}, nil)),
 		latch: make(latch), again: make(chan struct{}, 1),
-	}
-	if t.pacer == nil {
-		t.pacer = NewPacer()
 	}
 	t.names = newNameIndex(t.sharedTier)
 	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: "not probed yet"})
@@ -325,7 +324,7 @@ func (t *Tier) probeTimeout() time.Duration { return max(t.options.ProbeInterval
 func (t *Tier) probe(ctx context.Context) {
 	probeContext, cancel := context.WithTimeout(ctx, t.probeTimeout())
 	defer cancel()
-	status := t.api.measure(probeContext, t.options.Name)
+	status := measure(probeContext, t.api, t.options.Name)
 	storesAsked := time.Now()
 	if t.options.Name == tier.Hot {
 		t.checkFreshness(probeContext, &status, time.Now())
@@ -358,6 +357,6 @@ func (t *Tier) probe(ctx context.Context) {
 	}
 	t.open()
 	if status.Available && !previous.Available && t.options.Warm > 0 {
-		t.api.warm(probeContext, t.options.Warm)
+		warm(probeContext, t.api, t.options.Warm)
 	}
 }

@@ -1,4 +1,4 @@
-package catalog
+package gaps
 
 import (
 	"cmp"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -29,6 +30,9 @@ const (
 	// canaryWindow is how far a canary is read to measure its interval.
 	canaryWindow = 20 * time.Minute
 )
+
+// asker asks one server about its series.
+type asker struct{ ownrequest.Client }
 
 // canary is a series that shows whether a server ingests samples.
 type canary struct {
@@ -62,7 +66,7 @@ type canarySearch struct {
 // It lists a few series of some jobs. Only if none of them has samples, which happens if most
 // targets have changed, it reads all series named up at that time. Without any series named up,
 // it takes some other metrics.
-func (c apiClient) canariesAt(ctx context.Context, scope string, at time.Time, slack time.Duration) (result canarySearch, err error) {
+func (c asker) canariesAt(ctx context.Context, scope string, at time.Time, slack time.Duration) (result canarySearch, err error) {
 	if result, err = c.upCanariesAt(ctx, scope, at, slack); err != nil || len(result.alive) > 0 {
 		return result, err
 	}
@@ -80,7 +84,7 @@ func (c apiClient) canariesAt(ctx context.Context, scope string, at time.Time, s
 }
 
 // namedCanariesAt is canariesAt for series of some metrics, and only those.
-func (c apiClient) namedCanariesAt(ctx context.Context, names []string, scope string, at time.Time, slack time.Duration) (result canarySearch, err error) {
+func (c asker) namedCanariesAt(ctx context.Context, names []string, scope string, at time.Time, slack time.Duration) (result canarySearch, err error) {
 	var groups []string
 	for _, name := range names {
 		groups = append(groups, fmt.Sprintf("{__name__=%q%s}", name, prefixed(",", scope)))
@@ -94,7 +98,7 @@ func (c apiClient) namedCanariesAt(ctx context.Context, names []string, scope st
 }
 
 // upCanariesAt is canariesAt for series named up, and only those.
-func (c apiClient) upCanariesAt(ctx context.Context, scope string, at time.Time, slack time.Duration) (result canarySearch, err error) {
+func (c asker) upCanariesAt(ctx context.Context, scope string, at time.Time, slack time.Duration) (result canarySearch, err error) {
 	looks := []func() ([]string, error){
 		func() ([]string, error) { return c.sampleOfJobs(ctx, scope, at) },
 		func() ([]string, error) {
@@ -120,7 +124,7 @@ func (c apiClient) upCanariesAt(ctx context.Context, scope string, at time.Time,
 const canaryLookback = 5 * time.Minute
 
 // sampleOfJobs returns selectors of a few series named up of some jobs.
-func (c apiClient) sampleOfJobs(ctx context.Context, scope string, at time.Time) ([]string, error) {
+func (c asker) sampleOfJobs(ctx context.Context, scope string, at time.Time) ([]string, error) {
 	start := at.Add(-canaryLookback)
 	jobs, err := c.fewValues(ctx, "job", "up", scope, start, at, groupsAsked)
 	if err != nil {
@@ -148,12 +152,12 @@ func prefixed(prefix, text string) string {
 
 // fewValues returns some values of a label, up to limit, of the series of a metric. It returns
 // nil if the tier does not serve the endpoint.
-func (c apiClient) fewValues(ctx context.Context, label, metric, scope string, start, end time.Time, limit int) ([]string, error) {
+func (c asker) fewValues(ctx context.Context, label, metric, scope string, start, end time.Time, limit int) ([]string, error) {
 	parameters := url.Values{"start": {promapi.FormatTime(start)}, "end": {promapi.FormatTime(end)}, "limit": {strconv.Itoa(limit)}}
 	if metric+scope != "" {
 		parameters.Set("match[]", metric+"{"+scope+"}")
 	}
-	values, err := ask[[]string](ctx, c, "/api/v1/label/"+url.PathEscape(label)+"/values", parameters)
+	values, err := ownrequest.Ask[[]string](ctx, c.Client, "/api/v1/label/"+url.PathEscape(label)+"/values", parameters)
 	if err != nil {
 		return nil, notServed(ctx, err)
 	}
@@ -170,12 +174,12 @@ func notServed(ctx context.Context, err error) error {
 }
 
 // sampleOfGroups returns selectors of a few series that some selectors match.
-func (c apiClient) sampleOfGroups(ctx context.Context, groups []string, start, end time.Time) ([]string, error) {
+func (c asker) sampleOfGroups(ctx context.Context, groups []string, start, end time.Time) ([]string, error) {
 	lists, failures := make([][]string, len(groups)), make([]error, len(groups))
 	var running sync.WaitGroup
 	for i, group := range groups {
 		running.Go(func() {
-			series, err := ask[[]map[string]string](ctx, c, "/api/v1/series", url.Values{
+			series, err := ownrequest.Ask[[]map[string]string](ctx, c.Client, "/api/v1/series", url.Values{
 				"match[]": {group}, "start": {promapi.FormatTime(start)}, "end": {promapi.FormatTime(end)}, "limit": {strconv.Itoa(seriesPerGroup)},
 			})
 			if err != nil {
@@ -193,10 +197,10 @@ func (c apiClient) sampleOfGroups(ctx context.Context, groups []string, start, e
 
 // selectorsOf returns selectors of the series in the result of a query that drops the metric
 // name.
-func (c apiClient) selectorsOf(ctx context.Context, query, metric string, at time.Time) ([]string, error) {
-	answer, err := ask[struct {
+func (c asker) selectorsOf(ctx context.Context, query, metric string, at time.Time) ([]string, error) {
+	answer, err := ownrequest.Ask[struct {
 		Result []struct{ Metric map[string]string } `json:"result"`
-	}](ctx, c, "/api/v1/query", url.Values{"query": {query}, "time": {promapi.FormatTime(at)}})
+	}](ctx, c.Client, "/api/v1/query", url.Values{"query": {query}, "time": {promapi.FormatTime(at)}})
 	if err != nil && !upstream.CannotTell(err) {
 		return nil, err
 	}
@@ -212,7 +216,7 @@ func (c apiClient) selectorsOf(ctx context.Context, query, metric string, at tim
 }
 
 // measureCanaries returns those of some series that have samples at a time. See canariesAt.
-func (c apiClient) measureCanaries(ctx context.Context, selectors []string, at time.Time, slack time.Duration) (alive candidates, newest int64, err error) {
+func (c asker) measureCanaries(ctx context.Context, selectors []string, at time.Time, slack time.Duration) (alive candidates, newest int64, err error) {
 	found, failures := make(candidates, len(selectors)), make([]error, len(selectors))
 	var running sync.WaitGroup
 	slots := make(chan struct{}, groupsAsked)
@@ -239,12 +243,12 @@ func (c apiClient) measureCanaries(ctx context.Context, selectors []string, at t
 }
 
 // timestamps returns the timestamps of the samples of a series after a time, and until another.
-func (c apiClient) timestamps(ctx context.Context, selector string, after, until time.Time) ([]int64, error) {
+func (c asker) timestamps(ctx context.Context, selector string, after, until time.Time) ([]int64, error) {
 	span := milliseconds(until.Sub(after))
 	if span <= 0 {
 		return nil, nil
 	}
-	samples, err := c.samples(ctx, "/api/v1/query", url.Values{"query": {fmt.Sprintf("%s[%dms]", selector, span)}, "time": {promapi.FormatTime(until)}})
+	samples, err := c.Samples(ctx, "/api/v1/query", url.Values{"query": {fmt.Sprintf("%s[%dms]", selector, span)}, "time": {promapi.FormatTime(until)}})
 	times := make([]int64, 0, len(samples))
 	for _, sample := range samples {
 		times = append(times, int64(sample.Timestamp))
@@ -289,4 +293,20 @@ func (l candidates) slowest() time.Duration {
 		longest = max(longest, each.interval)
 	}
 	return time.Duration(longest) * time.Millisecond
+}
+
+// searchNewest returns the timestamp of the newest sample that a selector of up series matches,
+// in milliseconds. If there is none within the lookback, it looks further and further back,
+// until earliest. Then it returns earliest, and found is false.
+func (c asker) searchNewest(ctx context.Context, selector string, now time.Time, earliest int64) (newest int64, found bool, err error) {
+	for back := time.Duration(0); ; back = max(2*back, 5*time.Minute) {
+		at := now.Add(-back)
+		if back > 0 && at.UnixMilli() < earliest {
+			return earliest, false, nil
+		}
+		seconds, found, err := c.VectorValue(ctx, "max(timestamp("+selector+"))", at)
+		if err != nil || (found && !math.IsNaN(seconds)) {
+			return int64(math.Round(seconds * 1000)), err == nil, err
+		}
+	}
 }

@@ -1,9 +1,9 @@
-package catalog
+// Package gaps finds out by samples since when a server has all of them: what hot covers.
+package gaps
 
 import (
 	"context"
 	"fmt"
-	"maps"
 	"math"
 	"net/url"
 	"slices"
@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -39,16 +40,13 @@ const (
 	depthOfScan = 10 * 365 * 24 * time.Hour
 )
 
-// DefaultScrapeInterval is the default scrape interval of Prometheus.
-const DefaultScrapeInterval = time.Minute
-
-// gapDetector finds out since when a server has samples without a gap. It follows a few canary
+// detector finds out since when a server has samples without a gap. It follows a few canary
 // series: usually series named up, which a Prometheus writes at every scrape, even if the target
 // is down.
 //
 // It looks back from the newest samples to the oldest ones, and stops at the first gap. What it
 // finds depends on the samples of the server alone, so that every look finds the same.
-type gapDetector struct {
+type detector struct {
 	// scope restricts the canaries to one source, as a matcher list without braces.
 	scope string
 	// canaries are the canary series of now, and interval is the longest scrape interval that
@@ -76,7 +74,7 @@ type gapDetector struct {
 }
 
 // follow looks for the newest sample and for gaps since the last look.
-func (d *gapDetector) follow(ctx context.Context, client apiClient, now time.Time) error {
+func (d *detector) follow(ctx context.Context, client asker, now time.Time) error {
 	recheck := now.Sub(d.lookedAt) >= recheckInterval
 	unsettled := d.ended && now.UnixMilli()-d.start < milliseconds(gapSettlesAfter)
 	if now.UnixMilli()-d.newest < milliseconds(followedFor) && (!unsettled || !recheck) {
@@ -100,7 +98,7 @@ func (d *gapDetector) follow(ctx context.Context, client apiClient, now time.Tim
 
 // followOne reports whether a canary has a new sample, and whether it has all samples since the
 // last look.
-func (d *gapDetector) followOne(ctx context.Context, client apiClient, followed *canary, now time.Time) (fresh, whole bool, err error) {
+func (d *detector) followOne(ctx context.Context, client asker, followed *canary, now time.Time) (fresh, whole bool, err error) {
 	margin := time.Duration(max(2*intervalsAround*followed.interval, milliseconds(3*time.Minute))) * time.Millisecond
 	known := min(d.newest, now.UnixMilli())
 	times, err := client.timestamps(ctx, followed.selector, time.UnixMilli(known).Add(-margin), now)
@@ -111,13 +109,13 @@ func (d *gapDetector) followOne(ctx context.Context, client apiClient, followed 
 	followed.interval = usual(newestInterval(times), followed.interval)
 	missing := absences(times, followed.interval, max(d.start, known), last)
 	d.newest = max(d.newest, last)
-	return now.UnixMilli()-last <= 2*followed.interval+milliseconds(probeSlack), len(missing) == 0, nil
+	return now.UnixMilli()-last <= 2*followed.interval+milliseconds(ownrequest.Slack), len(missing) == 0, nil
 }
 
 // restart chooses new canaries, and forgets what was found.
-func (d *gapDetector) restart(ctx context.Context, client apiClient, now time.Time) error {
+func (d *detector) restart(ctx context.Context, client asker, now time.Time) error {
 	d.lookedAt = now
-	search, err := client.canariesAt(ctx, d.scope, now, probeSlack)
+	search, err := client.canariesAt(ctx, d.scope, now, ownrequest.Slack)
 	if err != nil {
 		return err
 	}
@@ -149,7 +147,7 @@ func (d *gapDetector) restart(ctx context.Context, client apiClient, now time.Ti
 
 // scan looks for gaps between bound, in milliseconds since the Unix epoch, and the time since
 // which none are known. It goes on where it ended if it returns an error.
-func (d *gapDetector) scan(ctx context.Context, client apiClient, bound int64, now time.Time) error {
+func (d *detector) scan(ctx context.Context, client asker, bound int64, now time.Time) error {
 	if len(d.canaries) == 0 || d.start == 0 {
 		return nil
 	}
@@ -175,7 +173,7 @@ func (d *gapDetector) scan(ctx context.Context, client apiClient, bound int64, n
 
 // scanWindows counts the samples of the canaries in some windows before start, from the newest
 // to the oldest one. It reads every sample of those with fewer samples than there should be.
-func (d *gapDetector) scanWindows(ctx context.Context, client apiClient, bound, window int64) error {
+func (d *detector) scanWindows(ctx context.Context, client asker, bound, window int64) error {
 	windows := min((d.start-bound)/window+1, windowsPerScan)
 	top := d.start
 	counts, err := d.count(ctx, client, top-(windows-1)*window, top, window)
@@ -222,12 +220,12 @@ func fastestInterval(canaries []canary) int64 {
 
 // count returns the largest number of samples of the older canaries in windows, by the end of
 // the window.
-func (d *gapDetector) count(ctx context.Context, client apiClient, from, to, window int64) (map[int64]int64, error) {
+func (d *detector) count(ctx context.Context, client asker, from, to, window int64) (map[int64]int64, error) {
 	var parts []string
 	for _, each := range d.older {
 		parts = append(parts, fmt.Sprintf("count_over_time(%s[%dms])", each.selector, window))
 	}
-	samples, err := client.samples(ctx, "/api/v1/query_range", url.Values{
+	samples, err := client.Samples(ctx, "/api/v1/query_range", url.Values{
 		"query": {fmt.Sprintf("max(%s)", strings.Join(parts, " or "))},
 		"start": {promapi.FormatTime(time.UnixMilli(from))}, "end": {promapi.FormatTime(time.UnixMilli(to))},
 		"step": {strconv.FormatFloat(float64(window)/1000, 'f', 3, 64)},
@@ -248,7 +246,7 @@ func (d *gapDetector) count(ctx context.Context, client apiClient, from, to, win
 // it moves start to bottom, and returns the scrape interval of that time in milliseconds. If all
 // canaries lack samples, it looks for other series that have some: then they are the older
 // canaries from now on. If there are none, start is the end of a gap.
-func (d *gapDetector) examine(ctx context.Context, client apiClient, bottom, bound int64) (interval int64, err error) {
+func (d *detector) examine(ctx context.Context, client asker, bottom, bound int64) (interval int64, err error) {
 	missing := []absence{{math.MinInt64, math.MaxInt64}}
 	for i := range d.older {
 		each := &d.older[i]
@@ -292,7 +290,7 @@ func (d *gapDetector) examine(ctx context.Context, client apiClient, bottom, bou
 }
 
 // searchOlder looks for series that have samples before a time.
-func (d *gapDetector) searchOlder(ctx context.Context, client apiClient, at time.Time) (canarySearch, error) {
+func (d *detector) searchOlder(ctx context.Context, client asker, at time.Time) (canarySearch, error) {
 	if len(d.names) > 0 {
 		return client.namedCanariesAt(ctx, d.names, d.scope, at, 0)
 	}
@@ -301,7 +299,7 @@ func (d *gapDetector) searchOlder(ctx context.Context, client apiClient, at time
 
 // checkStart looks for gaps anew if the samples at start are no longer there. It is for servers
 // that do not report their oldest sample.
-func (d *gapDetector) checkStart(ctx context.Context, client apiClient, now time.Time) error {
+func (d *detector) checkStart(ctx context.Context, client asker, now time.Time) error {
 	if !d.complete || len(d.older) == 0 || now.Sub(d.startCheckedAt) < startCheckInterval {
 		return nil
 	}
@@ -313,54 +311,4 @@ func (d *gapDetector) checkStart(ctx context.Context, client apiClient, now time
 		return err
 	}
 	return d.restart(ctx, client, now)
-}
-
-// gapDetectors are the detectors of a tier, by server and scope. Different servers may answer at
-// one address.
-type gapDetectors map[string]*gapDetector
-
-const (
-	// detectorsKept is the maximum number of detectors. They are kept for detectorUnusedFor.
-	detectorsKept     = 32
-	detectorUnusedFor = time.Hour
-)
-
-// of returns the detector of a server and a scope.
-func (g *gapDetectors) of(server, scope string, now time.Time) *gapDetector {
-	if *g == nil {
-		*g = gapDetectors{}
-	}
-	key := server + "\x00" + scope
-	found := (*g)[key]
-	if found == nil {
-		maps.DeleteFunc(*g, func(_ string, known *gapDetector) bool { return now.Sub(known.usedAt) > detectorUnusedFor })
-		if len(*g) >= detectorsKept {
-			clear(*g)
-		}
-		found = &gapDetector{scope: scope}
-		(*g)[key] = found
-	}
-	found.usedAt = now
-	return found
-}
-
-// contiguousSince returns the end of the last gap in any server that has answered within the
-// last hour, because each of them may answer again.
-func (g gapDetectors) contiguousSince(now time.Time) (latest int64) {
-	for _, known := range g {
-		if known.complete && known.ended && now.Sub(known.usedAt) <= detectorUnusedFor {
-			latest = max(latest, known.start)
-		}
-	}
-	return latest
-}
-
-// areScanning reports whether a scan ended before it was complete.
-func (g gapDetectors) areScanning() bool {
-	for _, known := range g {
-		if known.start != 0 && !known.complete {
-			return true
-		}
-	}
-	return false
 }

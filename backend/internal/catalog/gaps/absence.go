@@ -1,4 +1,4 @@
-package catalog
+package gaps
 
 import (
 	"math"
