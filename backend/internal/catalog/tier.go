@@ -15,6 +15,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/gaps"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/targets"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -102,6 +103,8 @@ type Status struct {
 	refusal      tier.Note // why the tier gets no calls, whatever the probe found
 	reported     bool      // the server reports Oldest
 	unmeasurable bool      // nothing shows since when the server has samples
+	// shortestInterval is the shortest scrape interval that was seen, or zero.
+	shortestInterval time.Duration
 }
 
 // Tier is one tier of a datasource with its health. Datasources that differ only in their
@@ -120,7 +123,9 @@ type sharedTier struct {
 	names   *nameIndex
 	api     ownrequest.Client
 	calls   *admission.Controller
-	mutex   sync.Mutex // held while a new status follows from the previous one
+	targets *targetWatch       // of hot
+	scraped *targets.Elsewhere // which targets it scraped that other servers could not
+	mutex   sync.Mutex         // held while a new status follows from the previous one
 	// Only Run uses gaps, stores and hotStores.
 	gaps      gaps.Detectors
 	stores    storeWatch
@@ -141,7 +146,7 @@ func NewTier(options TierOptions) *Tier {
 		base: t, hotStores: hotStores{watch: storeWatch{hot: true}},
 		api:     ownrequest.NewClient(ownrequest.Options{Upstream: options.Client, Pacer: options.Pacer, Budget: options.ProbeBudget, Observe: options.OnRequest}),
 		options: options, calls: cmp.Or(options.Calls, admission.NewController(admission.Limits{}, nil)),
-		latch: make(latch), again: make(chan struct{}, 1),
+		latch: make(latch), again: make(chan struct{}, 1), targets: newTargetWatch(), scraped: targets.NewElsewhere(),
 	}
 	t.names = newNameIndex(t.sharedTier)
 	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: "not probed yet"})
@@ -307,6 +312,10 @@ func (t *Tier) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { t.names.run(ctx) })
+	running.Go(func() { t.answerAboutTargets(ctx) })
+	if t.options.Name == tier.Hot {
+		running.Go(func() { t.followTargets(ctx) })
+	}
 	probeLoop(ctx, t.options.ProbeBudget, t.options.ProbeInterval, t.again, func() { t.probe(ctx) })
 }
 

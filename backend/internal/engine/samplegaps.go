@@ -14,8 +14,7 @@ import (
 // request reads. It measures nothing for requests whose tier is decided without that.
 func (p *Plan) addSampleGaps(ctx context.Context) {
 	in := &p.Input
-	isDecided := in.Forced != "" || in.ColdParameter != "" || in.OnlyTier != "" || in.Extent.Nothing
-	if isDecided || !in.Hot.Available || !in.Cold.Available || p.traits().Routing.Has(promapi.PerServer) {
+	if p.isDecided() || !in.Hot.Available || !in.Cold.Available {
 		return
 	}
 	selectors, err := selectorsOf(p.query.Request)
@@ -33,6 +32,12 @@ func (p *Plan) addSampleGaps(ctx context.Context) {
 	if in.Completeness != tier.Incomplete && in.Unlabelled == "" {
 		in.Unmeasured, in.MeasuringFailed = cmp.Or(*gaps.Unmeasured, "a metric of such a name"), gaps.Failed
 	}
+}
+
+// isDecided reports whether it does not matter for a request what the tiers lack.
+func (p *Plan) isDecided() bool {
+	in := p.Input
+	return in.Forced != "" || in.ColdParameter != "" || in.OnlyTier != "" || in.Extent.Nothing || p.traits().Routing.Has(promapi.PerServer)
 }
 
 // reads returns what each selector of the request reads, or nil if that is not known.

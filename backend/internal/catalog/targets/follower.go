@@ -216,7 +216,7 @@ func batches(list map[string]Target, keys []string) (groups [][]string) {
 func selectorOf(list map[string]Target, keys []string) string {
 	first := list[keys[0]]
 	if first[model.InstanceLabel] == "" {
-		return upOf(first)
+		return UpOf(first)
 	}
 	var instances, jobs []string
 	for _, key := range keys {
@@ -229,8 +229,11 @@ func selectorOf(list map[string]Target, keys []string) string {
 	return fmt.Sprintf("up{instance=~%s,job=~%s}", oneOf(instances), oneOf(jobs))
 }
 
-// upOf returns the selector of the series named up of a target.
-func upOf(target Target) string {
+// UpOf returns the selector of the series named up of a target, or of all for nil.
+func UpOf(target Target) string {
+	if target == nil {
+		return "up"
+	}
 	named := maps.Clone(target)
 	named[model.MetricNameLabel] = "up"
 	return promql.FormatLabels(named)

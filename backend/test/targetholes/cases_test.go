@@ -1,0 +1,140 @@
+package targetholes
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// question is a question and what answers it.
+type question struct {
+	query     string
+	span, ago time.Duration
+	// tier, replica and reason are empty where any is right.
+	tier, replica, reason string
+}
+
+// requireAnswers asks questions, and requires answers that equal those of one Prometheus with all samples,
+// without a warning.
+func (s *setup) requireAnswers(t *testing.T, questions []question) {
+	t.Helper()
+	for _, asked := range questions {
+		t.Run(fmt.Sprintf("%s over %s, %s ago", asked.query, asked.span, asked.ago), func(t *testing.T) {
+			expected, got := s.askWhole(t, asked.query, asked.span, asked.ago), s.ask(t, asked.query, asked.span, asked.ago)
+			require.Empty(t, got.warnings)
+			require.Equal(t, expected.data, got.data, "%s for %s", got.tier, got.reason)
+			for expected, got := range map[string]string{asked.tier: got.tier, asked.replica: got.replica, asked.reason: got.reason} {
+				if expected != "" {
+					require.Equal(t, expected, got)
+				}
+			}
+		})
+	}
+}
+
+// kinds are the ways in which a target is not scraped.
+var kinds = map[string]bool{"up is 0": false, "up is missing": true}
+
+// inHole are questions of which each reads what is missing.
+func inHole(tier, replica, reason string) []question {
+	return []question{
+		{"count(demo_temp)", 14 * minute, 22 * minute, tier, replica, reason},
+		{"sum(rate(demo_requests_total[2m]))", 10 * minute, 25 * minute, tier, replica, reason},
+		{"sum(rate(demo_requests_total[2m]))", 0, 30 * minute, tier, replica, reason},
+		{"sum by (instance) (demo_temp offset 25m)", 10 * minute, 0, tier, replica, reason},
+		{`count({job="node",__name__=~"demo_.*"})`, 0, 35 * minute, tier, replica, reason},
+	}
+}
+
+// beside are questions that do not read what is missing.
+func beside(tier, replica string) []question {
+	return []question{
+		{"count(demo_temp)", 10 * minute, 0, tier, replica, ""},
+		{"count(demo_temp)", 10 * minute, 45 * minute, tier, replica, ""},
+		{`sum by (instance) (demo_temp{instance="0"})`, 14 * minute, 22 * minute, tier, replica, ""},
+		{`sum(rate(demo_requests_total{instance!="7"}[2m]))`, 0, 30 * minute, tier, replica, ""},
+		{`sum by (instance) (demo_temp{job="other"})`, 0, 30 * minute, tier, replica, ""},
+	}
+}
+
+// Case 18, with either replica first, and with and without a cold tier.
+func TestHole_TheOtherReplicaAnswers(t *testing.T) {
+	w := newWorld(t)
+	for name, isMissing := range kinds {
+		t.Run(name, func(t *testing.T) {
+			whole, holed := w.start(t, nil), w.start(t, nil, down(isMissing))
+			for name, cold := range map[string]string{"no cold": "", "cold has all": w.whole, "cold lacks the same": w.start(t, external, down(isMissing))} {
+				t.Run(name, func(t *testing.T) {
+					w.setup(t, cold, holed, whole).requireAnswers(t, append(inHole("hot", "prometheus-1", ""), beside("hot", "")...))
+					w.setup(t, cold, whole, holed).requireAnswers(t, append(inHole("hot", "prometheus-0", ""), beside("hot", "")...))
+				})
+			}
+		})
+	}
+}
+
+// Without another replica, cold answers if it has what hot lacks.
+func TestHole_ColdAnswers(t *testing.T) {
+	w := newWorld(t)
+	for name, isMissing := range kinds {
+		t.Run(name, func(t *testing.T) {
+			s := w.setup(t, w.whole, w.start(t, nil, down(isMissing)))
+			s.requireAnswers(t, append(inHole("cold", "", "older-than-hot"), beside("hot", "")...))
+		})
+	}
+}
+
+// Both replicas have a hole at the same time, of different targets.
+func TestHole_NoReplicaIsWhole(t *testing.T) {
+	w := newWorld(t)
+	other := down(false)
+	other.instance = "6"
+	s := w.setup(t, w.whole, w.start(t, nil, down(false)), w.start(t, nil, other))
+	s.requireAnswers(t, append(inHole("cold", "", "older-than-hot"),
+		question{`sum by (instance) (demo_temp{instance="6"})`, 14 * minute, 22 * minute, "hot", "prometheus-0", ""},
+		question{`sum by (instance) (demo_temp{instance="7"})`, 14 * minute, 22 * minute, "hot", "prometheus-1", ""}))
+	// Without cold, an answer has a warning that names the target and the stretch.
+	s = w.setup(t, "", w.start(t, nil, down(false)), w.start(t, nil, other))
+	got := s.ask(t, "count(demo_temp)", 14*minute, 22*minute)
+	require.Len(t, got.warnings, 1)
+	require.Regexp(t, `^the hot tier answered, which has no samples of the target {instance="[67]", job="node"} between `, got.warnings[0])
+}
+
+// Nobody has what hot lacks: nothing is missing elsewhere, and hot stays.
+func TestHole_NobodyHasIt(t *testing.T) {
+	w := newWorld(t)
+	requireHot := func(t *testing.T, s *setup) {
+		t.Helper()
+		for _, asked := range inHole("", "", "") {
+			got := s.ask(t, asked.query, asked.span, asked.ago)
+			require.Empty(t, got.warnings)
+			require.Equal(t, []string{"hot", "below-threshold"}, []string{got.tier, got.reason}, asked.query)
+		}
+	}
+	for name, isMissing := range kinds {
+		t.Run(name, func(t *testing.T) {
+			holed, another := w.start(t, nil, down(isMissing)), w.start(t, nil, down(isMissing))
+			cold := w.start(t, external, down(isMissing))
+			t.Run("only hot scrapes", func(t *testing.T) { requireHot(t, w.setup(t, cold, holed)) })
+			t.Run("both replicas", func(t *testing.T) { requireHot(t, w.setup(t, cold, holed, another)) })
+		})
+	}
+	t.Run("a target that is down for good", func(t *testing.T) {
+		gone := outage{instance: "7", from: 10 * hour, to: -hour}
+		requireHot(t, w.setup(t, w.start(t, external, gone), w.start(t, nil, gone), w.start(t, nil, gone)))
+	})
+}
+
+// A target that is down now, at one of two replicas.
+func TestHole_WithoutAnEnd(t *testing.T) {
+	w := newWorld(t)
+	now := outage{instance: "7", from: 10 * minute, to: -hour}
+	list := []question{
+		{"count(demo_temp)", 0, 0, "hot", "prometheus-1", ""}, {"count(demo_temp)", 5 * minute, 0, "hot", "prometheus-1", ""},
+		{"count(demo_temp)", 5 * minute, 20 * minute, "hot", "", ""},
+	}
+	w.setup(t, "", w.start(t, nil, now), w.start(t, nil)).requireAnswers(t, list)
+	w.setup(t, w.whole, w.start(t, nil, now)).requireAnswers(t, []question{{"count(demo_temp)", 5 * minute, 0, "cold", "", "older-than-hot"}})
+}

@@ -1,0 +1,234 @@
+// Package targetholes holds the gateway to its promise where a server of hot could not scrape one
+// of its targets for a while, although the server itself never stopped.
+package targetholes
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
+	"github.com/prometheus/prometheus/tsdb"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/embedded"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
+)
+
+const (
+	minute = time.Minute
+	hour   = time.Hour
+	// interval is the time between two scrapes, and reach how far back the samples go.
+	interval, reach = 15 * time.Second, 4 * hour
+)
+
+// outage is a time in which a server could not scrape one of the targets.
+type outage struct {
+	instance string
+	// from and to are ages: how long before the start of the test. from is inclusive.
+	from, to time.Duration
+	// isMissing is set if the target was not there at all, as far as the server knows. Otherwise
+	// its up is 0.
+	isMissing bool
+}
+
+// instances are the targets. Those that are compared by the samples of their metrics are among the first
+// ones.
+var instances = []string{"0", "1", "2", "3", "4", "5", "6", "7"}
+
+// down is an outage of one of the last targets for 20 minutes.
+func down(isMissing bool) outage {
+	return outage{instance: "7", from: 40 * minute, to: 20 * minute, isMissing: isMissing}
+}
+
+// world is the time of the test and what has all samples.
+type world struct {
+	now   time.Time
+	whole string
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{now: time.Now().Truncate(minute)}
+	w.whole = w.start(t, external)
+	return w
+}
+
+// external is the label that cold adds to hot's series.
+var external = map[string]string{"cluster": "lab"}
+
+// start starts a Prometheus with all samples but those of outages, and returns its address.
+func (w *world) start(t *testing.T, more map[string]string, outages ...outage) string {
+	t.Helper()
+	data := t.TempDir()
+	require.NoError(t, w.write(t.Context(), data, more, outages))
+	server, err := embedded.Start(embedded.Options{Address: "127.0.0.1:0", Data: data, Retention: 30 * 24 * hour})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Close()) })
+	return server.URL
+}
+
+func (w *world) write(ctx context.Context, directory string, more map[string]string, outages []outage) (err error) {
+	writer, err := tsdb.NewBlockWriter(slog.New(slog.DiscardHandler), directory, (50 * hour).Milliseconds())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, writer.Close()) }()
+	appender := writer.Appender(ctx)
+	for _, metric := range []string{"up", "demo_temp", "demo_requests_total"} {
+		for _, instance := range instances {
+			builder := labels.NewBuilder(labels.FromStrings("__name__", metric, "job", "node", "instance", instance))
+			for name, value := range more {
+				builder.Set(name, value)
+			}
+			wasDown := false
+			for at := w.now.Add(-reach); at.Before(w.now.Add(running.Ahead)); at = at.Add(interval) {
+				sample, isDown, isThere := valueOf(metric, instance, at), false, true
+				for _, each := range outages {
+					age := w.now.Sub(at)
+					if each.instance == instance && age <= each.from && age > each.to {
+						isDown, isThere = true, metric == "up" && !each.isMissing
+						sample = 0
+					}
+				}
+				if !isThere && !wasDown {
+					sample, isThere = math.Float64frombits(value.StaleNaN), true
+				}
+				if wasDown = isDown; !isThere {
+					continue
+				}
+				if _, err := appender.Append(0, builder.Labels(), at.UnixMilli(), sample); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if err := appender.Commit(); err != nil {
+		return err
+	}
+	_, err = writer.Flush(ctx)
+	return err
+}
+
+// valueOf returns the value of a sample.
+func valueOf(metric, instance string, at time.Time) float64 {
+	seconds := float64(at.Unix())
+	switch metric {
+	case "up":
+		return 1
+	case "demo_requests_total":
+		return math.Round(3*seconds + 100*math.Sin(seconds/1000) + float64(instance[0]))
+	}
+	return math.Round(100*math.Sin(seconds/3000+float64(instance[0]))) + 100
+}
+
+// setup is a datasource with servers of hot, and maybe a cold tier.
+type setup struct {
+	*world
+	datasource *engine.Datasource
+	engine     *engine.Engine
+}
+
+// setup returns a datasource over servers. Without an address, there is no cold tier.
+func (w *world) setup(t *testing.T, cold string, hot ...string) *setup {
+	t.Helper()
+	s := &setup{world: w, engine: engine.New(engine.Options{Timeout: 30 * time.Second, Lifetime: t.Context(), OnRetry: func(engine.Next) {}, PieceBytes: 1 << 24})}
+	s.datasource = &engine.Datasource{Name: "metrics", Threshold: 15 * minute, Detailed: true}
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	t.Cleanup(func() { cancel(); group.Wait() })
+	start := func(name tier.Name, address, replica string) *catalog.Tier {
+		base, err := url.Parse(address)
+		require.NoError(t, err)
+		client, err := upstream.NewClient(upstream.ClientOptions{URL: base, PoolSize: 4})
+		require.NoError(t, err)
+		started := catalog.NewTier(catalog.TierOptions{Name: name, Client: client, Replica: replica, ProbeInterval: 200 * time.Millisecond, LearnInterval: time.Second})
+		t.Cleanup(started.Close)
+		group.Go(func() { started.Run(ctx) })
+		started.Wait(t.Context())
+		return started
+	}
+	if cold != "" {
+		s.datasource.Cold = start(tier.Cold, cold, "")
+	}
+	for i, address := range hot {
+		replica := engine.Replica{Hot: start(tier.Hot, address, "prometheus-"+strconv.Itoa(i)), Ready: true}
+		if cold != "" {
+			replica.Catalog = catalog.New(catalog.Options{Hot: replica.Hot, Cold: s.datasource.Cold, LearnInterval: time.Second, ExternalLabels: external})
+			group.Go(func() { replica.Catalog.Run(ctx) })
+			replica.Catalog.Wait(t.Context())
+		}
+		s.datasource.Hot = append(s.datasource.Hot, replica)
+	}
+	return s
+}
+
+// answer is what answered a query, and what.
+type answer struct {
+	tier, replica, reason string
+	warnings              []string
+	data                  any
+}
+
+// ask asks for a query over a time that ends some time ago. Without a span, the query is an instant
+// query.
+func (s *setup) ask(t *testing.T, query string, span, ago time.Duration) *answer {
+	t.Helper()
+	target := s.target(query, span, ago)
+	incoming := httptest.NewRequestWithContext(t.Context(), http.MethodGet, target.String(), http.NoBody)
+	request, err := promapi.ReadRequest(incoming, promapi.Endpoint(target.Path[len("/api/v1/"):]), target.Path, time.Now())
+	require.NoError(t, err)
+	response, err := s.engine.Do(t.Context(), engine.Query{Request: request, Datasource: s.datasource})
+	require.NoError(t, err)
+	defer func() { _ = response.Body.Close() }()
+	made := decode(t, response.Body)
+	made.tier, made.replica, made.reason = string(response.Tier), response.Replica, string(response.Reason)
+	return made
+}
+
+func (w *world) target(query string, span, ago time.Duration) *url.URL {
+	seconds := func(at time.Time) string { return strconv.FormatInt(at.Unix(), 10) }
+	end := w.now.Add(-ago)
+	if span == 0 {
+		return &url.URL{Path: "/api/v1/query", RawQuery: url.Values{"query": {query}, "time": {seconds(end)}}.Encode()}
+	}
+	return &url.URL{Path: "/api/v1/query_range", RawQuery: url.Values{"query": {query}, "start": {seconds(end.Add(-span))}, "end": {seconds(end)}, "step": {"60"}}.Encode()}
+}
+
+// askWhole asks the Prometheus that has everything.
+func (w *world) askWhole(t *testing.T, query string, span, ago time.Duration) *answer {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.whole+w.target(query, span, ago).String(), http.NoBody)
+	require.NoError(t, err)
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer func() { _ = response.Body.Close() }()
+	return decode(t, response.Body)
+}
+
+func decode(t *testing.T, body interface{ Read(p []byte) (int, error) }) *answer {
+	t.Helper()
+	var got struct {
+		Status   string
+		Data     any
+		Warnings []string
+	}
+	require.NoError(t, json.NewDecoder(body).Decode(&got))
+	require.Equal(t, "success", got.Status)
+	return &answer{data: got.Data, warnings: got.Warnings}
+}
