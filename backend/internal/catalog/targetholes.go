@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/targets"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -33,6 +35,7 @@ const (
 // targetWatch follows the targets of a server of hot while queries use it.
 type targetWatch struct {
 	targets.Follower
+	jobs *targets.Jobs
 	wake chan struct{} // requests a look
 
 	mutex sync.Mutex
@@ -43,7 +46,7 @@ type targetWatch struct {
 }
 
 func newTargetWatch() *targetWatch {
-	return &targetWatch{wake: make(chan struct{}, 1), done: make(chan struct{})}
+	return &targetWatch{jobs: targets.NewJobs(), wake: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
 // followTargets looks at the targets of hot until ctx ends, from the first query on.
@@ -144,17 +147,45 @@ func (t *sharedTier) answerAboutTargets(ctx context.Context) {
 	t.scraped.Run(ctx, t.askTargets, func(err error) bool { return upstream.CannotTell(err) || isTooLarge(err) })
 }
 
-// TargetHoles returns the stretches in which a server of hot could not scrape targets, as far as
-// a condition accepts them, the latest first. Before the first look, it waits for that until ctx
-// ends.
-func (t *Tier) TargetHoles(ctx context.Context, accepts func(targets.Hole) bool) (list []targets.Hole) {
+// jobsOf returns at most a number of the jobs that expose a metric.
+func (t *Tier) jobsOf(ctx context.Context, metric string, limit int) (jobs []string, err error) {
+	since := t.base.State(time.Now()).Oldest
+	err = t.api.Paced(ctx, func(ctx context.Context) error {
+		jobs, _, err = ownrequest.AskWithWarnings[[]string](ctx, t.api.As(ownrequest.KindTargets), "/api/v1/label/job/values", url.Values{
+			"match[]": {promql.FormatLabels(map[string]string{model.MetricNameLabel: metric})}, "start": {ownrequest.StartOf(time.UnixMilli(since))}, "limit": {strconv.Itoa(limit)},
+		})
+		return err
+	})
+	return jobs, err
+}
+
+// TargetHoles returns the stretches in which a server of hot could not scrape targets, the latest
+// first, as far as samples of the target are read in them. readBy returns what reads a hole. Before
+// the first look, TargetHoles waits for that until ctx ends.
+func (t *Tier) TargetHoles(ctx context.Context, honored targets.HonoredLabels, readBy func(targets.Hole) []promql.Selector) (list []targets.Hole) {
 	if waiting := t.targets.use(time.Now()); waiting != nil {
 		ownrequest.WaitAll(ctx, []<-chan struct{}{waiting})
 	}
+	var waits []<-chan struct{}
+	mayExpose := func(hole targets.Hole, metric string) bool {
+		may, waiting := t.targets.jobs.MayExpose(hole.Target[model.JobLabel], metric, time.Now())
+		if waiting != nil {
+			waits = append(waits, waiting)
+		}
+		return may
+	}
+	isRead := func(hole targets.Hole) bool {
+		return slices.ContainsFunc(readBy(hole), func(selector promql.Selector) bool {
+			return hole.IsReadBy(selector, honored, mayExpose)
+		})
+	}
 	for _, each := range t.targets.Holes() {
-		if accepts(each) {
+		if isRead(each) {
 			list = append(list, each)
 		}
+	}
+	if len(waits) > 0 && ownrequest.WaitAll(ctx, waits) {
+		list = slices.DeleteFunc(list, func(hole targets.Hole) bool { return !isRead(hole) })
 	}
 	return list
 }
@@ -194,7 +225,7 @@ func scraped(ctx context.Context, server, owner *sharedTier, newest int64, holes
 	for range 2 { // The second time, what was waited for is known.
 		var waits []<-chan struct{}
 		count := func(of *sharedTier, selector string, hole targets.Hole) (int, bool) {
-			count, isKnown, waiting := of.scraped.Count(targets.Question{Selector: selector, From: hole.From, To: hole.To}, newest, time.Now())
+			count, isKnown, waiting := of.scraped.Count(targets.Question{Selector: selector, From: hole.From, To: hole.To, EachStep: hole.Target == nil}, newest, time.Now())
 			if waiting != nil {
 				waits = append(waits, waiting)
 			}

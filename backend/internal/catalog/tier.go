@@ -315,6 +315,7 @@ func (t *Tier) Run(ctx context.Context) {
 	running.Go(func() { t.answerAboutTargets(ctx) })
 	if t.options.Name == tier.Hot {
 		running.Go(func() { t.followTargets(ctx) })
+		running.Go(func() { t.targets.jobs.Run(ctx, t.jobsOf) })
 	}
 	probeLoop(ctx, t.options.ProbeBudget, t.options.ProbeInterval, t.again, func() { t.probe(ctx) })
 }

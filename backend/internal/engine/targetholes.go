@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
@@ -58,18 +57,20 @@ func (p *Plan) targetHoles(ctx context.Context) []targets.Hole {
 	if err != nil {
 		return nil
 	}
-	in, honored := p.Input, p.snapshot.Hot.Honored
-	reads := p.reads()
-	return p.replica.Hot.TargetHoles(ctx, func(hole targets.Hole) bool {
+	in, reads := p.Input, p.reads()
+	return p.replica.Hot.TargetHoles(ctx, p.snapshot.Hot.Honored, func(hole targets.Hole) (list []promql.Selector) {
 		if in.Extent.Oldest >= hole.To || min(in.Extent.Newest, in.Now) <= hole.From {
-			return false
+			return nil
 		}
 		if reads == nil {
-			return slices.ContainsFunc(selectors, func(selector promql.Selector) bool { return hole.IsReadBy(selector, honored) })
+			return selectors
 		}
-		return slices.ContainsFunc(reads, func(read promql.Read) bool {
-			return read.Oldest < hole.To && read.Newest > hole.From && hole.IsReadBy(read.Selector, honored)
-		})
+		for _, read := range reads {
+			if read.Oldest < hole.To && read.Newest > hole.From {
+				list = append(list, read.Selector)
+			}
+		}
+		return list
 	})
 }
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
 // question is a question and what answers it.
@@ -38,30 +40,31 @@ func (s *setup) requireAnswers(t *testing.T, questions []question) {
 var kinds = map[string]bool{"up is 0": false, "up is missing": true}
 
 // inHole are questions of which each reads what is missing.
-func inHole(tier, replica, reason string) []question {
+func inHole(answering, replica, reason string) []question {
 	return []question{
-		{"count(demo_temp)", 14 * minute, 22 * minute, tier, replica, reason},
-		{"sum(rate(demo_requests_total[2m]))", 10 * minute, 25 * minute, tier, replica, reason},
-		{"sum(rate(demo_requests_total[2m]))", 0, 30 * minute, tier, replica, reason},
-		{"sum by (instance) (demo_temp offset 25m)", 10 * minute, 0, tier, replica, reason},
-		{`count({job="node",__name__=~"demo_.*"})`, 0, 35 * minute, tier, replica, reason},
+		{"count(demo_temp)", 14 * minute, 22 * minute, answering, replica, reason},
+		{"sum(rate(demo_requests_total[2m]))", 10 * minute, 25 * minute, answering, replica, reason},
+		{"sum(rate(demo_requests_total[2m]))", 0, 30 * minute, answering, replica, reason},
+		{"sum by (instance) (demo_temp offset 25m)", 10 * minute, 0, answering, replica, reason},
+		{`count({job="node",__name__=~"demo_.*"})`, 0, 35 * minute, answering, replica, reason},
 	}
 }
 
 // beside are questions that do not read what is missing.
-func beside(tier, replica string) []question {
+func beside(answering, replica string) []question {
 	return []question{
-		{"count(demo_temp)", 10 * minute, 0, tier, replica, ""},
-		{"count(demo_temp)", 10 * minute, 45 * minute, tier, replica, ""},
-		{`sum by (instance) (demo_temp{instance="0"})`, 14 * minute, 22 * minute, tier, replica, ""},
-		{`sum(rate(demo_requests_total{instance!="7"}[2m]))`, 0, 30 * minute, tier, replica, ""},
-		{`sum by (instance) (demo_temp{job="other"})`, 0, 30 * minute, tier, replica, ""},
+		{"count(demo_temp)", 10 * minute, 0, answering, replica, ""},
+		{"count(demo_temp)", 10 * minute, 45 * minute, answering, replica, ""},
+		{`sum by (instance) (demo_temp{instance="0"})`, 14 * minute, 22 * minute, answering, replica, ""},
+		{`sum(rate(demo_requests_total{instance!="7"}[2m]))`, 0, 30 * minute, answering, replica, ""},
+		{`sum by (instance) (demo_temp{job="other"})`, 0, 30 * minute, answering, replica, ""},
+		{"sum(db_size)", 14 * minute, 22 * minute, answering, replica, ""},
 	}
 }
 
 // Case 18, with either replica first, and with and without a cold tier.
 func TestHole_TheOtherReplicaAnswers(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, fewInstances...)
 	for name, isMissing := range kinds {
 		t.Run(name, func(t *testing.T) {
 			whole, holed := w.start(t, nil), w.start(t, nil, down(isMissing))
@@ -77,7 +80,7 @@ func TestHole_TheOtherReplicaAnswers(t *testing.T) {
 
 // Without another replica, cold answers if it has what hot lacks.
 func TestHole_ColdAnswers(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, fewInstances...)
 	for name, isMissing := range kinds {
 		t.Run(name, func(t *testing.T) {
 			s := w.setup(t, w.whole, w.start(t, nil, down(isMissing)))
@@ -88,7 +91,7 @@ func TestHole_ColdAnswers(t *testing.T) {
 
 // Both replicas have a hole at the same time, of different targets.
 func TestHole_NoReplicaIsWhole(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, fewInstances...)
 	other := down(false)
 	other.instance = "6"
 	s := w.setup(t, w.whole, w.start(t, nil, down(false)), w.start(t, nil, other))
@@ -104,7 +107,7 @@ func TestHole_NoReplicaIsWhole(t *testing.T) {
 
 // Nobody has what hot lacks: nothing is missing elsewhere, and hot stays.
 func TestHole_NobodyHasIt(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, fewInstances...)
 	requireHot := func(t *testing.T, s *setup) {
 		t.Helper()
 		for _, asked := range inHole("", "", "") {
@@ -129,7 +132,7 @@ func TestHole_NobodyHasIt(t *testing.T) {
 
 // A target that is down now, at one of two replicas.
 func TestHole_WithoutAnEnd(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, fewInstances...)
 	now := outage{instance: "7", from: 10 * minute, to: -hour}
 	list := []question{
 		{"count(demo_temp)", 0, 0, "hot", "prometheus-1", ""}, {"count(demo_temp)", 5 * minute, 0, "hot", "prometheus-1", ""},
@@ -137,4 +140,36 @@ func TestHole_WithoutAnEnd(t *testing.T) {
 	}
 	w.setup(t, "", w.start(t, nil, now), w.start(t, nil)).requireAnswers(t, list)
 	w.setup(t, w.whole, w.start(t, nil, now)).requireAnswers(t, []question{{"count(demo_temp)", 5 * minute, 0, "cold", "", "older-than-hot"}})
+}
+
+// A query that may be cut is cut at the hole.
+func TestHole_IsCutOut(t *testing.T) {
+	w := newWorld(t, fewInstances...)
+	s := w.setup(t, w.whole, w.start(t, nil, down(false)))
+	s.datasource.Strategy = tier.StrategySplit
+	s.requireAnswers(t, []question{
+		{"count(demo_temp)", 50 * minute, 5 * minute, "hot,cold", "", "split"},
+		{"count(demo_temp)", 3 * hour, 0, "hot,cold", "", "split"},
+		{"sum(db_size)", 14 * minute, 22 * minute, "hot", "", "below-threshold"},
+	})
+}
+
+// More targets than are told apart are down at once: all of the server counts as missing for that time,
+// if there is a server that scraped more of them.
+func TestHole_OfTooManyTargets(t *testing.T) {
+	var many []string
+	var outages []outage
+	for i := range 1100 {
+		many = append(many, fmt.Sprintf("10.0.%d.%d:9100", i/250, i%250))
+		outages = append(outages, outage{instance: many[i], from: 30 * minute, to: 25 * minute})
+	}
+	w := newWorld(t, many...)
+	list := []question{
+		{"count(demo_temp)", 0, 27 * minute, "hot", "prometheus-1", ""}, {`sum(rate(demo_requests_total{instance="10.0.0.1:9100"}[2m]))`, 0, 27 * minute, "hot", "prometheus-1", ""},
+		{"count(demo_temp)", 0, 2 * hour, "hot", "", ""},
+	}
+	holed := w.start(t, nil, outages...)
+	w.setup(t, "", holed, w.start(t, nil)).requireAnswers(t, list)
+	got := w.setup(t, "", holed, w.start(t, nil, outages...)).ask(t, "count(demo_temp)", 0, 27*minute)
+	require.Empty(t, got.warnings)
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
+	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/stretchr/testify/require"
 
@@ -47,9 +48,12 @@ type outage struct {
 	isMissing bool
 }
 
-// instances are the targets. Those that are compared by the samples of their metrics are among the first
-// ones.
-var instances = []string{"0", "1", "2", "3", "4", "5", "6", "7"}
+// fewInstances are the targets of one job. Those that are compared by the samples of their metrics are
+// among the first ones.
+var fewInstances = []string{"0", "1", "2", "3", "4", "5", "6", "7"}
+
+// database is the only target of another job.
+const database = "db-0"
 
 // down is an outage of one of the last targets for 20 minutes.
 func down(isMissing bool) outage {
@@ -58,13 +62,14 @@ func down(isMissing bool) outage {
 
 // world is the time of the test and what has all samples.
 type world struct {
-	now   time.Time
-	whole string
+	now       time.Time
+	instances []string
+	whole     string
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, instances ...string) *world {
 	t.Helper()
-	w := &world{now: time.Now().Truncate(minute)}
+	w := &world{now: time.Now().Truncate(minute), instances: instances}
 	w.whole = w.start(t, external)
 	return w
 }
@@ -89,19 +94,29 @@ func (w *world) write(ctx context.Context, directory string, more map[string]str
 		return err
 	}
 	defer func() { err = errors.Join(err, writer.Close()) }()
-	appender := writer.Appender(ctx)
-	for _, metric := range []string{"up", "demo_temp", "demo_requests_total"} {
-		for _, instance := range instances {
-			builder := labels.NewBuilder(labels.FromStrings("__name__", metric, "job", "node", "instance", instance))
+	appender, byInstance := writer.Appender(ctx), map[string][]outage{}
+	for _, each := range outages {
+		byInstance[each.instance] = append(byInstance[each.instance], each)
+	}
+	for _, metric := range []string{"up", "demo_temp", "demo_requests_total", "db_size"} {
+		for _, instance := range append(w.instances, database) {
+			job := "node"
+			if instance == database {
+				job = "db"
+			}
+			if isOfDatabase := metric == "db_size"; metric != "up" && isOfDatabase != (instance == database) {
+				continue
+			}
+			builder := labels.NewBuilder(labels.FromStrings("__name__", metric, "job", job, "instance", instance))
 			for name, value := range more {
 				builder.Set(name, value)
 			}
-			wasDown := false
+			set, wasDown := builder.Labels(), false
+			var reference storage.SeriesRef
 			for at := w.now.Add(-reach); at.Before(w.now.Add(running.Ahead)); at = at.Add(interval) {
 				sample, isDown, isThere := valueOf(metric, instance, at), false, true
-				for _, each := range outages {
-					age := w.now.Sub(at)
-					if each.instance == instance && age <= each.from && age > each.to {
+				for _, each := range byInstance[instance] {
+					if age := w.now.Sub(at); age <= each.from && age > each.to {
 						isDown, isThere = true, metric == "up" && !each.isMissing
 						sample = 0
 					}
@@ -112,7 +127,7 @@ func (w *world) write(ctx context.Context, directory string, more map[string]str
 				if wasDown = isDown; !isThere {
 					continue
 				}
-				if _, err := appender.Append(0, builder.Labels(), at.UnixMilli(), sample); err != nil {
+				if reference, err = appender.Append(reference, set, at.UnixMilli(), sample); err != nil {
 					return err
 				}
 			}

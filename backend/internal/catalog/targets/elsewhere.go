@@ -26,10 +26,12 @@ const (
 )
 
 // Question asks how many targets a server scraped between two times, both exclusive, in
-// milliseconds since the Unix epoch. To may be End.
+// milliseconds since the Unix epoch. To may be End. With EachStep, a target counts once for each
+// quarter of a minute.
 type Question struct {
 	Selector string // of the series named up
 	From, To int64
+	EachStep bool
 }
 
 // Elsewhere knows how many targets a server scraped where another one has holes. It is safe for
@@ -66,7 +68,8 @@ func (e *Elsewhere) Count(question Question, newest int64, now time.Time) (count
 	if until <= question.From+1 {
 		return 0, true, nil
 	}
-	key := Question{Selector: question.Selector, From: question.From}
+	key := question
+	key.To = 0
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
 	known, ok := e.answers.Get(key)
@@ -137,9 +140,12 @@ const holeLabel = "tierproxy_hole"
 func askCounts(ctx context.Context, ask Instant, batch []*answer) (map[int]int, error) {
 	var parts []string
 	for i, each := range batch {
-		of := each.question
-		parts = append(parts, fmt.Sprintf(`label_replace(count(max_over_time(%s[%dms] @ %s)==1),%q,"%d","","")`,
-			of.Selector, of.To-of.From-1, promapi.FormatTime(time.UnixMilli(of.To)), holeLabel, i))
+		of, count := each.question, "count(max_over_time(%s[%dms] @ %s)==1)"
+		if of.EachStep {
+			count = "sum(sum_over_time(%s[%dms:15s] @ %s))"
+		}
+		count = fmt.Sprintf(count, of.Selector, of.To-of.From-1, promapi.FormatTime(time.UnixMilli(of.To)))
+		parts = append(parts, fmt.Sprintf(`label_replace(%s,%q,"%d","","")`, count, holeLabel, i))
 	}
 	found, err := ask(ctx, strings.Join(parts, " or "), time.UnixMilli(batch[0].question.To))
 	if err != nil {

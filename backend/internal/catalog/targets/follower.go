@@ -245,9 +245,9 @@ func (l *look) finish(found []examined, isTooMany bool) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	until := l.at.UnixMilli()
-	f.store.endServer(until)
+	f.store.endServer(f.lookedAt.UnixMilli()) // This look tells what was after that.
 	if isTooMany {
-		f.store.addServer(stretch{l.since, End})
+		f.store.addServer(max(l.since, f.lookedAt.UnixMilli()), until)
 	}
 	for _, each := range found {
 		f.store.replace(each.target, each.since, holesIn(each.samples, each.since, until))

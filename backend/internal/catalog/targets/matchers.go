@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
@@ -20,8 +21,8 @@ type HonoredLabels struct {
 // IsReadBy reports whether a selector can match series of the target. Which labels of the target
 // all of its series have depends on the labels that the server honors: those of its job have any;
 // if only other jobs honor labels, relabeling may have renamed this one, so that job and instance
-// alone count.
-func (h Hole) IsReadBy(selector promql.Selector, honored HonoredLabels) bool {
+// alone count. mayExpose reports whether the job of the target may expose a metric.
+func (h Hole) IsReadBy(selector promql.Selector, honored HonoredLabels, mayExpose func(Hole, string) bool) bool {
 	if h.Target == nil || slices.Contains(honored.Jobs, h.Target[model.JobLabel]) {
 		return true
 	}
@@ -34,7 +35,24 @@ func (h Hole) IsReadBy(selector promql.Selector, honored HonoredLabels) bool {
 			return false
 		}
 	}
-	return true
+	names, isFinite := namesOf(selector)
+	return !isFinite || h.Target[model.JobLabel] == "" || slices.ContainsFunc(names, func(name string) bool { return mayExpose(h, name) })
+}
+
+// namesOf returns the metric names that a selector matches. isFinite is false if it does not list them.
+func namesOf(selector promql.Selector) (names []string, isFinite bool) {
+	for _, matcher := range selector {
+		if matcher.Name != model.MetricNameLabel {
+			continue
+		}
+		switch names = matcher.SetMatches(); {
+		case matcher.Type == labels.MatchEqual && matcher.Value != "":
+			return []string{matcher.Value}, true
+		case matcher.Type == labels.MatchRegexp && len(names) > 0:
+			return names, true
+		}
+	}
+	return nil, false
 }
 
 // String returns the labels of the target for people to read.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
@@ -14,6 +15,10 @@ const (
 	// mostOfTarget is the maximum number of holes of one target. Beyond that, those next to each
 	// other count as one.
 	mostOfTarget = 10
+	// mostOfServer is the maximum number of holes of the whole server, and pieceOfServer the length
+	// of a new one: where else a target was scraped is asked for each of them.
+	mostOfServer  = 100
+	pieceOfServer = 5 * time.Minute
 )
 
 // store holds the holes of a server. Beyond its bounds, it holds longer ones, or holes of the whole
@@ -81,9 +86,14 @@ func (s *store) replace(target Target, since int64, found []stretch) {
 	}
 }
 
-// addServer adds a stretch in which it is not known which targets were down.
-func (s *store) addServer(of stretch) {
-	s.server = fewer(joined(append(s.server, of)), mostOfTarget)
+// addServer adds a stretch in which it is not known which targets were down. The last piece of it has
+// no end yet.
+func (s *store) addServer(since, until int64) {
+	for from := since; from < until; from += pieceOfServer.Milliseconds() {
+		s.server = append(s.server, stretch{from, min(from+pieceOfServer.Milliseconds(), until)})
+	}
+	s.server[len(s.server)-1].to = End
+	s.server = fewer(s.server, mostOfServer)
 }
 
 // endServer ends the stretch of the whole server that has no end yet.
@@ -112,8 +122,10 @@ func (s *store) shrink() {
 		if s.count--; len(known.list) == 0 {
 			delete(s.byTarget, each.key)
 		}
-		s.addServer(each.stretch)
+		s.server = append(s.server, each.stretch)
 	}
+	slices.SortFunc(s.server, func(a, b stretch) int { return cmp.Compare(a.from, b.from) })
+	s.server = fewer(joined(s.server), mostOfServer)
 }
 
 // forget drops the holes that ended before a time.
