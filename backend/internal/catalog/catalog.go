@@ -13,6 +13,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/comparison"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -66,13 +67,10 @@ type sharedCatalog struct {
 	newest  atomic.Pointer[coldEnd]
 	// coldInterval is the measured scrape interval of cold. Only Run uses it.
 	coldInterval time.Duration
-	// endCanaries are the series by which the end of cold is measured. They were last searched at
-	// endCanariesChosen, and the end of a cold that lags at endSearched. Only Run uses them.
-	endCanaries                    []comparedSeries
-	endCanariesChosen, endSearched time.Time
-	usage                          usage
-	empty                          *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query
-	comparisons                    *comparisons                      // what both tiers have of the metrics in use
+	coldEnd      *comparison.ColdEnd // Only Run uses it.
+	usage        usage
+	empty        *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query
+	comparer     *comparison.Comparer              // of what both tiers have of the metrics in use
 }
 
 // Snapshot is an immutable state of the catalog.
@@ -94,11 +92,15 @@ type Snapshot struct {
 // New returns an empty catalog: see Run.
 func New(options Options) *Catalog {
 	c := &Catalog{hot: options.Hot, cold: options.Cold}
-	c.sharedCatalog = &sharedCatalog{options: options, latch: make(latch), comparisons: newComparisons()}
+	c.sharedCatalog = &sharedCatalog{options: options, latch: make(latch)}
 	// It fails only for a size below one. An expirable LRU would leave a goroutine behind.
 	c.empty, _ = lru.New[promql.Key, time.Time](emptiesRemembered)
 	c.learned.Store(&Snapshot{Error: "nothing is learned yet"})
 	c.newest.Store(&coldEnd{})
+	c.comparer = comparison.New(comparison.Options{
+		Hot: options.Hot.api, Cold: options.Cold.api, State: c.tiersAt, ProbeInterval: options.Cold.options.ProbeInterval, LearnInterval: options.LearnInterval,
+	})
+	c.coldEnd = comparison.NewColdEnd(c.comparer)
 	return c
 }
 
@@ -144,7 +146,7 @@ func (c *Catalog) payer() *ownrequest.Budget {
 // Run learns until ctx ends.
 func (c *Catalog) Run(ctx context.Context) {
 	var comparing sync.WaitGroup
-	comparing.Go(func() { c.runComparisons(ctx) })
+	comparing.Go(func() { c.comparer.Run(ctx) })
 	defer comparing.Wait()
 	c.options.Hot.Wait(ctx)
 	c.options.Cold.Wait(ctx)
@@ -187,7 +189,11 @@ func (c *Catalog) learn(ctx context.Context) {
 	if c.options.OnLearned != nil {
 		c.options.OnLearned()
 	}
-	c.coldInterval, err = c.measureColdInterval(ctx, learned.LearnedAt)
+	at := learned.LearnedAt
+	if newest := c.newest.Load().newest; newest != 0 {
+		at = time.UnixMilli(newest)
+	}
+	c.coldInterval, err = c.coldEnd.MeasureInterval(ctx, at)
 	if err != nil {
 		c.coldInterval = 0 // Then the interval of hot counts.
 	}
@@ -211,7 +217,7 @@ func (c *Catalog) snapshot(ctx context.Context) (*Snapshot, error) {
 		external = learned.Hot.ExternalLabels
 	}
 	known.HotLabelsKnown = external != nil
-	known.HotLabels = without(external, learned.ReplicaLabels)
+	known.HotLabels = promql.WithoutLabels(external, learned.ReplicaLabels)
 	if err := c.learnSources(ctx, &known, learned.ReplicaLabels); err != nil {
 		return nil, err
 	}
@@ -240,7 +246,7 @@ func (c *Catalog) hasNewSource() bool {
 	learned := c.learned.Load()
 	known, stores := learned.Evidence, c.options.Cold.Status().Stores
 	return known != nil && !known.Declared && len(stores) > 0 && slices.ContainsFunc(sourcesOf(stores, learned.ReplicaLabels), func(source map[string]string) bool {
-		return !containsSet(known.Sources, source)
+		return !promql.ContainsLabels(known.Sources, source)
 	})
 }
 

@@ -290,7 +290,7 @@ func TestRun_LearnsAgain(t *testing.T) {
 func TestCatalog_RemembersAnEmptyAnswerForAMinute(t *testing.T) {
 	// In a bubble no goroutine may be left behind.
 	synctest.Test(t, func(t *testing.T) {
-		c := New(Options{})
+		c := New(Options{Hot: NewTier(TierOptions{}), Cold: NewTier(TierOptions{})})
 		key, other := promql.Key{1}, promql.Key{2}
 		c.RememberEmpty(key)
 		time.Sleep(emptyFor - time.Second)

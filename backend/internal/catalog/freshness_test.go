@@ -104,3 +104,16 @@ func TestProbe_HotWhoseQueriesFailIsUnavailable(t *testing.T) {
 		require.Contains(t, hot.Status().Error, "its newest sample could not be measured")
 	}
 }
+
+func TestProbe_HotThatNoLongerIngestsIsUnavailable(t *testing.T) {
+	now := time.Now()
+	for age, available := range map[time.Duration]bool{-10 * time.Minute: true, 3 * time.Minute: false, 2 * time.Hour: false} {
+		asked := catalogtest.Asking(t, catalogtest.WorldOf(t, now, catalogtest.Wrote{From: 6 * time.Hour, To: age, Jobs: []string{"a", "b"}}))
+		hot := NewTier(TierOptions{Name: tier.Hot, Client: asked.Client, ProbeInterval: time.Hour})
+		hot.probe(t.Context())
+		require.Equal(t, available, hot.Status().Available, "samples end %s ago: %s", age, hot.Status().Error)
+		if !available {
+			require.Contains(t, hot.Status().Error, "no samples come in")
+		}
+	}
+}

@@ -68,7 +68,7 @@ func NoReplicas(servers []*Tier, removed []string) (reason tier.Note, certain bo
 			known = server
 			continue
 		}
-		first, other := without(known.Identity().externalLabels, aside), without(identity.externalLabels, aside)
+		first, other := promql.WithoutLabels(known.Identity().externalLabels, aside), promql.WithoutLabels(identity.externalLabels, aside)
 		if !maps.Equal(first, other) {
 			text := fmt.Sprintf("%s and %s behind the service are not replicas of one Prometheus: their external labels", known.Replica(), server.Replica())
 			return tier.Note{

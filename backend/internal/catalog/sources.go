@@ -38,7 +38,7 @@ func (c *Catalog) learnSources(ctx context.Context, known *tier.SeriesEvidence, 
 	known.SourcesKnown = true
 	known.Sources = sourcesOf(stores, replica)
 	switch {
-	case containsSet(known.Sources, known.HotLabels):
+	case promql.ContainsLabels(known.Sources, known.HotLabels):
 		known.InjectedLabels, known.Distinct = known.HotLabels, known.HotLabels
 	case len(known.HotLabels) == 0 && len(known.Sources) == 1:
 		// Hot has no known external labels: the only source is assumed to be hot.
@@ -92,7 +92,7 @@ func (c *Catalog) injectedInto(ctx context.Context, canary, hotLabels map[string
 	copies, err := cold.Series(ctx, promql.FormatLabels(labels), c.options.Cold.newest().Add(-time.Hour), canaryNames)
 	for _, found := range copies {
 		maps.DeleteFunc(found, func(name, _ string) bool { _, isHot := canary[name]; return isHot || slices.Contains(replica, name) })
-		if !containsSet(injected, found) {
+		if !promql.ContainsLabels(injected, found) {
 			injected = append(injected, found)
 		}
 	}
@@ -104,16 +104,12 @@ func sourcesOf(stores []Store, replica []string) []map[string]string {
 	var sources []map[string]string
 	for _, store := range stores {
 		for _, set := range store.LabelSets {
-			if source := without(set, replica); !containsSet(sources, source) {
+			if source := promql.WithoutLabels(set, replica); !promql.ContainsLabels(sources, source) {
 				sources = append(sources, source)
 			}
 		}
 	}
 	return sources
-}
-
-func containsSet(list []map[string]string, set map[string]string) bool {
-	return slices.ContainsFunc(list, func(other map[string]string) bool { return maps.Equal(other, set) })
 }
 
 // sourcesByValues finds the sources of a cold tier that does not list its stores, by the values
@@ -145,13 +141,4 @@ func (c *Catalog) sourcesByValues(ctx context.Context, known *tier.SeriesEvidenc
 	known.SourcesKnown, known.Sources = true, sources
 	known.InjectedLabels, known.Distinct = known.HotLabels, known.HotLabels
 	return nil
-}
-
-func without(set map[string]string, names []string) map[string]string {
-	if set == nil {
-		return nil
-	}
-	kept := maps.Clone(set)
-	maps.DeleteFunc(kept, func(name, _ string) bool { return slices.Contains(names, name) })
-	return kept
 }

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"slices"
 	"strconv"
@@ -28,6 +29,8 @@ const (
 	// idleLook is the time between two looks while no query uses the server. It is shorter than
 	// what one look reads.
 	idleLook = targets.LookBack / 2
+	// usedFor is how long a server counts as used after a query.
+	usedFor = 10 * time.Minute
 	// never is the time until the first look before the first query.
 	never = 24 * time.Hour
 )
@@ -91,7 +94,7 @@ func (w *targetWatch) left(now time.Time) time.Duration {
 	if w.used.IsZero() {
 		return never
 	}
-	if now.Sub(w.used) > inUseFor {
+	if now.Sub(w.used) > usedFor {
 		pause = max(pause, idleLook)
 	}
 	return w.ended.Add(pause).Sub(now)
@@ -144,7 +147,7 @@ func (t *sharedTier) askTargets(ctx context.Context, query string, at time.Time)
 // answerAboutTargets answers whether the server scraped targets that another one could not, until ctx
 // ends.
 func (t *sharedTier) answerAboutTargets(ctx context.Context) {
-	t.scraped.Run(ctx, t.askTargets, func(err error) bool { return upstream.CannotTell(err) || isTooLarge(err) })
+	t.scraped.Run(ctx, t.askTargets, func(err error) bool { return upstream.CannotTell(err) || errors.Is(err, upstream.ErrTooLarge) })
 }
 
 // jobsOf returns at most a number of the jobs that expose a metric.
@@ -201,21 +204,16 @@ func (t *Tier) Scraped(ctx context.Context, by *Tier, holes []targets.Hole) []ti
 // ColdScraped reports for each hole of hot whether cold has samples of a successful scrape in it.
 // It waits for answers until ctx ends.
 func (c *Catalog) ColdScraped(ctx context.Context, holes []targets.Hole) []tier.Presence {
-	snapshot := c.Snapshot()
-	if snapshot.Evidence == nil {
+	state := c.tiersAt(time.Now())
+	mapping := state.Mapping
+	if mapping == nil {
 		return make([]tier.Presence, len(holes))
 	}
-	mapping := mappingOf(snapshot)
-	return scraped(ctx, c.cold.sharedTier, c.hot.sharedTier, c.ColdState(time.Now()).Newest, holes, func(target targets.Target) (string, bool) {
+	return scraped(ctx, c.cold.sharedTier, c.hot.sharedTier, state.Cold.Newest, holes, func(target targets.Target) (string, bool) {
 		if target == nil {
-			return mapping.inCold("up"), !mapping.ambiguous
+			return mapping.InCold("up"), !mapping.IsAmbiguous
 		}
-		series := map[string]string{model.MetricNameLabel: "up"}
-		for name, value := range target {
-			series[name] = value
-		}
-		selectors, ok := mapping.ofHot(series)
-		return selectors.cold, ok
+		return mapping.SeriesInCold(target.Series())
 	})
 }
 

@@ -1,6 +1,6 @@
-// Package catalog holds what is known about the tiers: whether they answer, what hot covers
-// and where its gaps are, where cold ends, and the sources and metric names of both. Of this
-// project it imports upstream, admission and what is below them.
+// Package catalog holds what is known about the tiers: whether they answer, their stores, sources
+// and settings. It puts together what its rooms find out: what hot covers, where cold ends, what
+// each tier lacks, and which metric names it has.
 package catalog
 
 import (
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/evidence"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/gaps"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/targets"
@@ -45,7 +46,7 @@ type TierOptions struct {
 	Pacer *ownrequest.Pacer
 	// Evidence, if not nil, keeps the evidence of metric names, and shares it, under EvidenceKey.
 	// The key identifies the server and everything that its answers depend on.
-	Evidence    *EvidenceStore
+	Evidence    *evidence.Store
 	EvidenceKey promql.Key
 	// OnRequest, if not nil, is called at the end of each request of tierproxy's own.
 	OnRequest func(kind ownrequest.Kind, took time.Duration, err error)
@@ -120,7 +121,7 @@ type sharedTier struct {
 	latch
 	options TierOptions
 	base    *Tier // the view that Run belongs to
-	names   *nameIndex
+	names   *evidence.Index
 	api     ownrequest.Client
 	calls   *admission.Controller
 	targets *targetWatch       // of hot
@@ -148,7 +149,13 @@ func NewTier(options TierOptions) *Tier {
 		options: options, calls: cmp.Or(options.Calls, admission.NewController(admission.Limits{}, nil)),
 		latch: make(latch), again: make(chan struct{}, 1), targets: newTargetWatch(), scraped: targets.NewElsewhere(),
 	}
-	t.names = newNameIndex(t.sharedTier)
+	t.names = evidence.New(evidence.Options{
+		Client: t.api, ProbeInterval: options.ProbeInterval, LearnInterval: options.LearnInterval, Store: options.Evidence, Key: options.EvidenceKey,
+		State: func() evidence.State {
+			status := t.status.Load()
+			return evidence.State{Available: status.Available, HasStores: status.Stores != nil, Newest: t.newest()}
+		},
+	})
 	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: "not probed yet"})
 	probed := make(chan struct{})
 	t.probed.Store(&probed)
@@ -311,7 +318,7 @@ func (t *sharedTier) newest() time.Time {
 func (t *Tier) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
-	running.Go(func() { t.names.run(ctx) })
+	running.Go(func() { t.names.Run(ctx) })
 	running.Go(func() { t.answerAboutTargets(ctx) })
 	if t.options.Name == tier.Hot {
 		running.Go(func() { t.followTargets(ctx) })
@@ -324,7 +331,7 @@ func (t *Tier) Run(ctx context.Context) {
 // names.
 func (t *Tier) Close() {
 	t.api.Close()
-	t.names.close()
+	t.names.Close()
 }
 
 // probeTimeout returns the timeout of a probe.

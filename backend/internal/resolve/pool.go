@@ -14,6 +14,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/evidence"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -117,7 +118,7 @@ type tierPool struct {
 	limits    admission.Limits
 	meters    map[tier.Name]*admission.Meters
 	// evidence is nil if no evidence is kept.
-	evidence *catalog.EvidenceStore
+	evidence *evidence.Store
 	// onDrop is called when a tier is dropped.
 	onDrop func()
 

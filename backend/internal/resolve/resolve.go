@@ -19,6 +19,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/evidence"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
@@ -54,7 +55,7 @@ type Options struct {
 	Reloads *upstream.Reloads
 	// Evidence keeps evidence of the metric names of tiers that do not belong to a project; nil for
 	// none.
-	Evidence *catalog.EvidenceStore
+	Evidence *evidence.Store
 	// Network replaces the network in tests; nil for the real one.
 	Network *upstream.Network
 }

@@ -234,9 +234,7 @@ func UpOf(target Target) string {
 	if target == nil {
 		return "up"
 	}
-	named := maps.Clone(target)
-	named[model.MetricNameLabel] = "up"
-	return promql.FormatLabels(named)
+	return promql.FormatLabels(target.Series())
 }
 
 // finish stores what a look found.

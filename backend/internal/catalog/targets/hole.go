@@ -5,9 +5,12 @@ package targets
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 	"time"
+
+	"github.com/prometheus/common/model"
 )
 
 // End is the To of a hole that has no end yet.
@@ -16,6 +19,13 @@ const End int64 = math.MaxInt64
 // Target are the labels of a target: those of its series named up, without the name. A nil Target
 // stands for any target of the server.
 type Target map[string]string
+
+// Series returns the labels of the series named up of the target.
+func (t Target) Series() map[string]string {
+	named := map[string]string{model.MetricNameLabel: "up"}
+	maps.Copy(named, t)
+	return named
+}
 
 // Hole is a stretch of time for which a server has no samples of a target.
 type Hole struct {

@@ -1,4 +1,4 @@
-package catalog
+package evidence
 
 import (
 	"context"
@@ -35,10 +35,20 @@ type nameList struct {
 	listing chan struct{} // closed at the end of the request in progress
 }
 
+// Names returns the metric names of the tier since a time in milliseconds since the Unix epoch. They
+// may include older ones. It waits for them until ctx ends. known is false if they are unknown.
+func (x *Index) Names(ctx context.Context, oldest int64) (names []string, known bool) {
+	names, known, listing := x.list(oldest, time.Now())
+	if !known && listing != nil && ownrequest.WaitAll(ctx, []<-chan struct{}{listing}) {
+		names, known, _ = x.list(oldest, time.Now())
+	}
+	return names, known
+}
+
 // list returns the metric names of the tier since a time in milliseconds since the Unix epoch.
 // They may include older ones. known is false while they are unknown; then listing is closed
 // after the next attempt. It is nil in a pause after failures.
-func (x *nameIndex) list(oldest int64, now time.Time) (names []string, known bool, listing <-chan struct{}) {
+func (x *Index) list(oldest int64, now time.Time) (names []string, known bool, listing <-chan struct{}) {
 	x.mutex.Lock()
 	defer x.mutex.Unlock()
 	list, window := &x.all, windowOf(oldest, now)
@@ -46,21 +56,21 @@ func (x *nameIndex) list(oldest int64, now time.Time) (names []string, known boo
 	if list.known && window <= list.window {
 		return list.names, true, nil
 	}
-	if now.Sub(list.refused) < x.tier.options.LearnInterval {
+	if now.Sub(list.refused) < x.options.LearnInterval {
 		return nil, false, nil
 	}
 	if list.listing == nil {
 		list.window, list.listing = max(list.window, window), make(chan struct{})
 		x.notify()
 	}
-	if x.tier.api.Pacer.IsPaused(now) {
+	if x.options.Client.Pacer.IsPaused(now) {
 		return nil, false, nil
 	}
 	return nil, false, list.listing
 }
 
 // listNow lists all names if a query waits for that.
-func (x *nameIndex) listNow(ctx context.Context) {
+func (x *Index) listNow(ctx context.Context) {
 	x.mutex.Lock()
 	listing, window := x.all.listing, x.all.window
 	x.mutex.Unlock()
@@ -78,7 +88,7 @@ func (x *nameIndex) listNow(ctx context.Context) {
 
 // renewNames lists the names again while queries use patterns, and forgets them after that. In
 // between, it adds the new names of cold.
-func (x *nameIndex) renewNames(ctx context.Context, now time.Time) {
+func (x *Index) renewNames(ctx context.Context, now time.Time) {
 	x.mutex.Lock()
 	list := x.all
 	if list.known && now.Sub(list.used) > inUse {
@@ -89,7 +99,7 @@ func (x *nameIndex) renewNames(ctx context.Context, now time.Time) {
 	x.mutex.Unlock()
 	switch {
 	case !list.known:
-	case now.Sub(list.whole) >= x.tier.options.LearnInterval:
+	case now.Sub(list.whole) >= x.options.LearnInterval:
 		x.readNames(ctx, list.window)
 	default:
 		x.readNames(ctx, now.Sub(list.recent)+recentWindow)
@@ -97,15 +107,15 @@ func (x *nameIndex) renewNames(ctx context.Context, now time.Time) {
 }
 
 // readNames reads the names within a window before now.
-func (x *nameIndex) readNames(ctx context.Context, window time.Duration) {
+func (x *Index) readNames(ctx context.Context, window time.Duration) {
 	began := time.Now()
 	var since time.Time
 	if window != allTime {
-		since = x.tier.newest().Add(-window)
+		since = x.options.State().Newest.Add(-window)
 	}
 	var names []string
-	err := x.tier.api.Paced(ctx, func(ctx context.Context) (err error) {
-		names, err = ownrequest.Ask[[]string](ctx, x.tier.api.As(ownrequest.KindNames), "/api/v1/label/"+model.MetricNameLabel+"/values", url.Values{"start": {ownrequest.StartOf(since)}})
+	err := x.options.Client.Paced(ctx, func(ctx context.Context) (err error) {
+		names, err = ownrequest.Ask[[]string](ctx, x.options.Client.As(ownrequest.KindNames), "/api/v1/label/"+model.MetricNameLabel+"/values", url.Values{"start": {ownrequest.StartOf(since)}})
 		return err
 	})
 	x.mutex.Lock()
@@ -133,16 +143,16 @@ func (x *nameIndex) readNames(ctx context.Context, window time.Duration) {
 	}
 }
 
-// close releases the memory of the names.
-func (x *nameIndex) close() {
+// Close releases the memory of the names.
+func (x *Index) Close() {
 	x.mutex.Lock()
 	defer x.mutex.Unlock()
 	x.hold(nil)
 }
 
 // hold replaces the names. Without room for them, they are unknown. The mutex is held.
-func (x *nameIndex) hold(names []string) {
-	memory := x.tier.api.Budget.Memory()
+func (x *Index) hold(names []string) {
+	memory := x.options.Client.Budget.Memory()
 	memory.Release(x.all.bytes)
 	x.all.names, x.all.bytes, x.all.known = nil, 0, false
 	if names == nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/evidence"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
@@ -17,8 +18,8 @@ import (
 type sharedStore struct{ texts sync.Map }
 
 // of returns the store as one of the gateways sees it.
-func (s *sharedStore) of() *EvidenceStore {
-	return NewEvidenceStore().SharedBy(func(_ context.Context, key promql.Key) []byte {
+func (s *sharedStore) of() *evidence.Store {
+	return evidence.NewStore().SharedBy(func(_ context.Context, key promql.Key) []byte {
 		text, _ := s.texts.Load(key)
 		bytes, _ := text.([]byte)
 		return bytes
@@ -29,7 +30,7 @@ func TestEvidenceStore_SurvivesAReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hot := &namesServer{names: []string{"a", "b", "shared"}}
 		cold := &namesServer{others: []string{"shared"}}
-		store := NewEvidenceStore()
+		store := evidence.NewStore()
 		before, stop := newNamesWorld(t, hot, cold, store)
 		before.requireComplete(t, time.Hour, `a`)
 		before.requireComplete(t, 30*24*time.Hour, `b`)
@@ -81,37 +82,5 @@ func TestEvidenceStore_GatewaysShareTheRenewals(t *testing.T) {
 			is, _ := w.read(t, time.Hour, `b`)
 			require.Equal(t, tier.Incomplete, is)
 		}
-	})
-}
-
-func TestMerge_NothingIsNewerThanNow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w, stop := newNamesWorld(t, &namesServer{}, &namesServer{}, nil)
-		defer stop()
-		later := time.Now().Add(time.Hour).UnixMilli()
-		w.options.Cold.names.mutex.Lock()
-		w.options.Cold.names.merge(storedName{Name: "a", Window: int64(allTime), Whole: later, Recent: later, Certain: later}, time.Now())
-		w.options.Cold.names.mutex.Unlock()
-		time.Sleep(30 * time.Second)
-		presence, _ := w.options.Cold.names.lookup(nameKey{name: "a"}, 0, false, time.Now())
-		require.Equal(t, tier.Unknown, presence, "the clock of another gateway makes nothing last longer")
-	})
-}
-
-func TestMerge_OlderEvidenceChangesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w, stop := newNamesWorld(t, &namesServer{}, &namesServer{}, nil)
-		defer stop()
-		index, now := w.options.Cold.names, time.Now()
-		merge := func(present bool, ago time.Duration) {
-			at := now.Add(-ago).UnixMilli()
-			index.mutex.Lock()
-			defer index.mutex.Unlock()
-			index.merge(storedName{Name: "a", Present: present, Window: int64(allTime), Whole: at, Recent: at, Certain: at}, now)
-		}
-		merge(true, time.Second)
-		merge(false, 2*time.Second)
-		presence, _ := index.lookup(nameKey{name: "a"}, 0, false, now)
-		require.Equal(t, tier.Present, presence)
 	})
 }

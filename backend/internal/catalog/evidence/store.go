@@ -1,4 +1,4 @@
-package catalog
+package evidence
 
 import (
 	"context"
@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	// tiersStored is the maximum number of tiers whose evidence an EvidenceStore keeps, and
+	// tiersStored is the maximum number of tiers whose evidence an Store keeps, and
 	// namesStored that of the names of each.
 	tiersStored, namesStored = 128, 1_000
 	// loadTimeout is how long a look for names waits for shared evidence.
 	loadTimeout = 50 * time.Millisecond
 )
 
-// EvidenceStore keeps evidence of metric names while the configuration is reloaded. It is safe
+// Store keeps evidence of metric names while the configuration is reloaded. It is safe
 // for concurrent use.
-type EvidenceStore struct {
+type Store struct {
 	// Load and Save, if not nil, share the evidence with other gateways. Load returns nil if there
 	// is none. Save does not wait.
 	Load func(ctx context.Context, key promql.Key) []byte
@@ -29,32 +29,32 @@ type EvidenceStore struct {
 	kept *lru.Cache[promql.Key, []byte]
 }
 
-// NewEvidenceStore returns an empty store that shares nothing.
-func NewEvidenceStore() *EvidenceStore {
+// NewStore returns an empty store that shares nothing.
+func NewStore() *Store {
 	kept, _ := lru.New[promql.Key, []byte](tiersStored) // It fails only for a size below one.
-	return &EvidenceStore{kept: kept}
+	return &Store{kept: kept}
 }
 
 // SharedBy returns a store with the same evidence that shares it with other gateways.
-func (s *EvidenceStore) SharedBy(load func(ctx context.Context, key promql.Key) []byte, save func(key promql.Key, text []byte)) *EvidenceStore {
-	return &EvidenceStore{Load: load, Save: save, kept: s.kept}
+func (s *Store) SharedBy(load func(ctx context.Context, key promql.Key) []byte, save func(key promql.Key, text []byte)) *Store {
+	return &Store{Load: load, Save: save, kept: s.kept}
 }
 
 // storedName is the evidence of one name in a store. Times are in milliseconds since the Unix
 // epoch, and the window in nanoseconds.
 type storedName struct {
-	Group   seriesGroup `json:"g,omitempty"`
-	Name    string      `json:"n"`
-	Present bool        `json:"p,omitempty"`
-	Window  int64       `json:"w"`
-	Whole   int64       `json:"t"`
-	Recent  int64       `json:"r"`
-	Certain int64       `json:"c"`
+	Group   Group  `json:"g,omitempty"`
+	Name    string `json:"n"`
+	Present bool   `json:"p,omitempty"`
+	Window  int64  `json:"w"`
+	Whole   int64  `json:"t"`
+	Recent  int64  `json:"r"`
+	Certain int64  `json:"c"`
 }
 
 // load adds the evidence of the store that is newer.
-func (x *nameIndex) load(ctx context.Context) {
-	store, key := x.tier.options.Evidence, x.tier.options.EvidenceKey
+func (x *Index) load(ctx context.Context) {
+	store, key := x.options.Store, x.options.Key
 	if store == nil {
 		return
 	}
@@ -80,7 +80,7 @@ func (x *nameIndex) load(ctx context.Context) {
 }
 
 // merge adds evidence of one name if it is newer. The mutex is held.
-func (x *nameIndex) merge(stored storedName, now time.Time) {
+func (x *Index) merge(stored storedName, now time.Time) {
 	at := func(milliseconds int64) time.Time { return time.UnixMilli(min(milliseconds, now.UnixMilli())) }
 	key := nameKey{stored.Group, stored.Name}
 	state, isHeld := x.states.Peek(key)
@@ -95,8 +95,8 @@ func (x *nameIndex) merge(stored storedName, now time.Time) {
 }
 
 // save puts the evidence of the names in use into the store.
-func (x *nameIndex) save(now time.Time) {
-	store, key := x.tier.options.Evidence, x.tier.options.EvidenceKey
+func (x *Index) save(now time.Time) {
+	store, key := x.options.Store, x.options.Key
 	if store == nil {
 		return
 	}

@@ -1,4 +1,4 @@
-package catalog
+package evidence
 
 import (
 	"context"
@@ -9,9 +9,9 @@ import (
 )
 
 // renew looks again for the names in use that the tier did not have. It forgets the others.
-func (x *nameIndex) renew(ctx context.Context) {
+func (x *Index) renew(ctx context.Context) {
 	began := time.Now()
-	if !x.tier.api.Pacer.MayRenew(began) || !x.tier.status.Load().Available {
+	if !x.options.Client.Pacer.MayRenew(began) || !x.options.State().Available {
 		return
 	}
 	x.load(ctx)
@@ -20,12 +20,12 @@ func (x *nameIndex) renew(ctx context.Context) {
 	}
 	x.renewNames(ctx, began)
 	x.save(time.Now())
-	x.tier.api.Pacer.Rest(time.Since(began))
+	x.options.Client.Pacer.Rest(time.Since(began))
 }
 
 // renewal is what the names of one request for a renewal have in common.
 type renewal struct {
-	group seriesGroup
+	group Group
 	// window is the time before now to look at. whole is set if it is the whole window of the
 	// names, and not only its end.
 	window time.Duration
@@ -33,7 +33,7 @@ type renewal struct {
 }
 
 // due returns the names to look for again.
-func (x *nameIndex) due(now time.Time) map[renewal][]string {
+func (x *Index) due(now time.Time) map[renewal][]string {
 	x.mutex.Lock()
 	defer x.mutex.Unlock()
 	due := map[renewal][]string{}
@@ -42,11 +42,11 @@ func (x *nameIndex) due(now time.Time) map[renewal][]string {
 		switch {
 		case !state.known || state.present || state.look != nil:
 			continue
-		case now.Sub(state.used) > inUse, now.Sub(state.recent) < x.tier.options.ProbeInterval*3/4:
+		case now.Sub(state.used) > inUse, now.Sub(state.recent) < x.options.ProbeInterval*3/4:
 			continue // Nobody reads it, or another gateway has just renewed it.
 		}
 		of := renewal{group: key.group, window: now.Sub(state.recent).Truncate(time.Minute) + time.Minute}
-		if now.Sub(state.whole) >= x.tier.options.LearnInterval {
+		if now.Sub(state.whole) >= x.options.LearnInterval {
 			of.whole, of.window = true, state.window
 		}
 		due[of] = append(due[of], key.name)
@@ -55,11 +55,11 @@ func (x *nameIndex) due(now time.Time) map[renewal][]string {
 }
 
 // renewBatch looks for names that the tier did not have.
-func (x *nameIndex) renewBatch(ctx context.Context, of renewal, names []string) {
+func (x *Index) renewBatch(ctx context.Context, of renewal, names []string) {
 	var since time.Time
 	switch {
 	case !of.whole:
-		since = x.tier.newest().Add(-of.window - recentWindow)
+		since = x.options.State().Newest.Add(-of.window - recentWindow)
 	case of.window != allTime:
 		since = time.Now().Add(-of.window)
 	}

@@ -1,4 +1,4 @@
-package catalog
+package comparison
 
 import (
 	"fmt"
@@ -14,28 +14,32 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
 )
 
-// comparing returns a pair of tiers of which it is known that hot has an external label.
-func comparing(t *testing.T, hot, cold catalogtest.Answers) (c *Catalog, hotTier, coldTier *catalogtest.Scripted) {
+// comparing returns a comparer of two tiers of which it is known that hot has an external label.
+func comparing(t *testing.T, hot, cold catalogtest.Answers) (c *Comparer, hotTier, coldTier *catalogtest.Scripted) {
 	t.Helper()
 	hotTier, coldTier = catalogtest.NewScripted(t, hot), catalogtest.NewScripted(t, cold)
-	c = pairOf(t, hotTier, coldTier, Options{})
 	own := map[string]string{"cluster": "a"}
-	c.learned.Store(&Snapshot{Evidence: tier.NewSeriesEvidence(tier.SeriesEvidence{
-		HotLabels: own, HotLabelsKnown: true, InjectedLabels: own, Distinct: own, SourcesKnown: true, Sources: []map[string]string{own},
-	})})
-	return c, hotTier, coldTier
+	return New(Options{
+		Hot: catalogtest.Asking(t, hotTier.URL), Cold: catalogtest.Asking(t, coldTier.URL), ProbeInterval: time.Hour, LearnInterval: time.Hour,
+		State: func(now time.Time) State {
+			return State{
+				Mapping: &Mapping{Injected: own, Distinct: own}, ScrapeInterval: 15 * time.Second,
+				Hot:  tier.State{Available: true, Oldest: now.Add(-6 * time.Hour).UnixMilli()},
+				Cold: tier.State{Available: true, Newest: now.UnixMilli()},
+			}
+		},
+	}), hotTier, coldTier
 }
 
-// reading is a request that reads metrics since a time.
-func reading(oldest time.Time, metrics ...string) SamplesRead {
-	read := SamplesRead{Oldest: oldest.UnixMilli(), Newest: time.Now().UnixMilli(), Each: func() []promql.Read { return nil }}
-	for _, metric := range metrics {
-		read.Selectors = append(read.Selectors, promql.Selector{labels.MustNewMatcher(labels.MatchEqual, "__name__", metric)})
+// reading is a request that reads a metric since a time.
+func reading(from time.Time, metric string) Read {
+	return Read{
+		Metrics: []tier.MetricRead{{Name: metric, Written: true}}, From: from.UnixMilli(), IsComparable: true,
+		ColdEnd: time.Now().UnixMilli(), Each: func() []promql.Read { return nil },
 	}
-	return read
 }
 
-func TestSampleGaps_ReportsTheStretchesThatAreRead(t *testing.T) {
+func TestGaps_ReportsTheStretchesThatAreRead(t *testing.T) {
 	c, _, _ := comparing(t, nil, nil)
 	now := time.Now()
 	at := func(ago time.Duration) int64 { return now.Add(-ago).UnixMilli() }
@@ -44,28 +48,31 @@ func TestSampleGaps_ReportsTheStretchesThatAreRead(t *testing.T) {
 		coldLacks: []gap{{at(3 * time.Hour), at(2 * time.Hour)}, {at(time.Hour), tier.End}}, hotLacks: []gap{{tier.Beginning, at(5 * time.Hour)}},
 	}})
 	read := reading(now.Add(-6*time.Hour), "x")
-	found := c.SampleGaps(t.Context(), read)
+	found := c.Gaps(read, now)
 	require.Nil(t, found.Unmeasured)
 	require.Equal(t, []tier.Missing{{Metric: "x", From: tier.Beginning, To: at(5 * time.Hour)}}, found.Hot)
 	require.Equal(t, []tier.Missing{{Metric: "x", From: at(3 * time.Hour), To: at(2 * time.Hour)}, {Metric: "x", From: at(time.Hour), To: tier.End}}, found.Cold)
 
+	selecting := func(name string) promql.Selector {
+		return promql.Selector{labels.MustNewMatcher(labels.MatchEqual, "__name__", name)}
+	}
 	read.Each = func() []promql.Read {
 		return []promql.Read{
-			{Selector: read.Selectors[0], Oldest: at(4 * time.Hour), Newest: at(3*time.Hour + time.Minute)},
-			{Selector: promql.Selector{labels.MustNewMatcher(labels.MatchEqual, "__name__", "y")}, Oldest: at(6 * time.Hour), Newest: at(0)},
-			{Selector: read.Selectors[0], Oldest: at(30 * time.Minute), Newest: at(0)},
+			{Selector: selecting("x"), Oldest: at(4 * time.Hour), Newest: at(3*time.Hour + time.Minute)},
+			{Selector: selecting("y"), Oldest: at(6 * time.Hour), Newest: at(0)},
+			{Selector: selecting("x"), Oldest: at(30 * time.Minute), Newest: at(0)},
 		}
 	}
-	found = c.SampleGaps(t.Context(), read)
+	found = c.Gaps(read, now)
 	require.Empty(t, found.Hot)
 	require.Equal(t, []tier.Missing{{Metric: "x", From: at(time.Hour), To: tier.End}}, found.Cold, "a hole between two reads is not read")
 
-	c.newest.Store(&coldEnd{newest: at(90 * time.Minute), measured: now})
-	require.Empty(t, c.SampleGaps(t.Context(), read).Cold, "it is known that cold ends there")
+	read.ColdEnd = at(90 * time.Minute)
+	require.Empty(t, c.Gaps(read, now).Cold, "it is known that cold ends there")
 }
 
 // A tier that does not tell what it has is believed. One that does not answer is not.
-func TestSampleGaps_WithoutAnAnswer(t *testing.T) {
+func TestGaps_WithoutAnAnswer(t *testing.T) {
 	for name, test := range map[string]struct {
 		cold       catalogtest.Answers
 		unmeasured bool
@@ -75,13 +82,11 @@ func TestSampleGaps_WithoutAnAnswer(t *testing.T) {
 		"neither has series of the name": {catalogtest.Answers{{"/series", "[]"}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cold := test.cold
-			c, _, _ := comparing(t, catalogtest.Answers{{"/series", "[]"}}, cold)
-			c.options.Hot.status.Store(&Status{Available: true, Oldest: time.Now().Add(-6 * time.Hour).UnixMilli()})
+			c, _, _ := comparing(t, catalogtest.Answers{{"/series", "[]"}}, test.cold)
 			record := &comparison{metric: "x", reach: time.Hour, waiting: make(chan struct{})}
 			c.comparisons.recent.Add("x", record)
 			c.comparisons.finish(record, c.compareMetric(t.Context(), "x", time.Hour))
-			found := c.SampleGaps(t.Context(), reading(time.Now().Add(-30*time.Minute), "x"))
+			found := c.Gaps(reading(time.Now().Add(-30*time.Minute), "x"), time.Now())
 			require.Equal(t, test.unmeasured, found.Unmeasured != nil)
 			require.Empty(t, append(found.Hot, found.Cold...))
 		})
@@ -89,7 +94,7 @@ func TestSampleGaps_WithoutAnAnswer(t *testing.T) {
 }
 
 // All metrics in use are renewed by few requests, whatever series there are.
-func TestRenewComparisons_TakesFewRequests(t *testing.T) {
+func TestRenew_TakesFewRequests(t *testing.T) {
 	now := time.Now()
 	count := `{"resultType":"matrix","result":[]}`
 	c, hot, cold := comparing(t, catalogtest.Answers{{"query_range", count}}, catalogtest.Answers{{"query_range", count}})
@@ -105,7 +110,7 @@ func TestRenewComparisons_TakesFewRequests(t *testing.T) {
 			until: now.UnixMilli(), measured: now.UnixMilli(), canaries: []comparedSeries{set}, current: &set, interval: 15 * time.Second,
 		}})
 	}
-	c.renewComparisons(t.Context(), now)
+	c.renew(t.Context(), now)
 	for _, of := range []*catalogtest.Scripted{hot, cold} {
 		asked := of.Requests("")
 		require.NotEmpty(t, asked)
@@ -114,7 +119,7 @@ func TestRenewComparisons_TakesFewRequests(t *testing.T) {
 	}
 	// Where the newest samples are missing, the metrics are compared anew.
 	require.Len(t, c.comparisons.pending, metrics/2)
-	c.renewComparisons(t.Context(), now)
+	c.renew(t.Context(), now)
 	require.LessOrEqual(t, len(cold.Requests("")), 3, "a tier rests after that")
 }
 

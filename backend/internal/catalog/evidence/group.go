@@ -1,4 +1,4 @@
-package catalog
+package evidence
 
 import (
 	"fmt"
@@ -11,22 +11,22 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// seriesGroup is a part of a tier's series. It holds alternative matchers, one per line, for
+// Group is a part of a tier's series. It holds alternative matchers, one per line, for
 // example `cluster!="lab"`. The empty group holds all series.
-type seriesGroup string
+type Group string
 
-// groupOfOthers returns the group of the series in cold that are not hot's. distinct are labels
+// GroupOfOthers returns the group of the series in cold that are not hot's. distinct are labels
 // that all series of hot have there.
-func groupOfOthers(distinct map[string]string) seriesGroup {
+func GroupOfOthers(distinct map[string]string) Group {
 	var alternatives []string
 	for _, name := range slices.Sorted(maps.Keys(distinct)) {
 		alternatives = append(alternatives, fmt.Sprintf(`%s!=%q`, quoteName(name), distinct[name]))
 	}
-	return seriesGroup(strings.Join(alternatives, "\n"))
+	return Group(strings.Join(alternatives, "\n"))
 }
 
 // selectors returns a selector per alternative of the group, for series with one of the names.
-func (g seriesGroup) selectors(names []string) []string {
+func (g Group) selectors(names []string) []string {
 	named := fmt.Sprintf("%s=%q", model.MetricNameLabel, names[0])
 	if len(names) > 1 {
 		quoted := make([]string, 0, len(names))

@@ -1,4 +1,4 @@
-package catalog
+package comparison
 
 import (
 	"context"
@@ -20,20 +20,17 @@ import (
 const sampleTimeout = 2 * time.Second
 
 // sampleQuestions asks one tier about its samples, for raw data.
-type sampleQuestions struct{ tier *sharedTier }
-
-// samples returns the questions about the samples of the tier.
-func (t *sharedTier) samples() sampleQuestions { return sampleQuestions{t} }
+type sampleQuestions struct{ client ownrequest.Client }
 
 // askSamples asks a question. With an answer that has warnings, and may lack something, it returns
 // ownrequest.ErrPartial.
 func askSamples[T any](ctx context.Context, q sampleQuestions, path string, parameters url.Values) (decoded T, err error) {
 	parameters.Set("max_source_resolution", "0s")
-	err = q.tier.api.Paced(ctx, func(ctx context.Context) error {
+	err = q.client.Paced(ctx, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
 		defer cancel()
 		var warnings []string
-		decoded, warnings, err = ownrequest.AskWithWarnings[T](ctx, q.tier.api.As(ownrequest.KindSamples), path, parameters)
+		decoded, warnings, err = ownrequest.AskWithWarnings[T](ctx, q.client.As(ownrequest.KindSamples), path, parameters)
 		if err == nil && len(warnings) > 0 {
 			return ownrequest.ErrPartial
 		}
@@ -166,7 +163,7 @@ func (q sampleQuestions) newestSample(ctx context.Context, timestamps string, no
 
 // newestAt returns the largest value of an expression for timestamps at a time, in milliseconds.
 func (q sampleQuestions) newestAt(ctx context.Context, timestamps string, at time.Time) (newest int64, found bool, err error) {
-	seconds, found, err := q.tier.api.VectorValue(ctx, "max("+timestamps+")", at)
+	seconds, found, err := q.client.VectorValue(ctx, "max("+timestamps+")", at)
 	if err != nil || !found || math.IsNaN(seconds) {
 		return 0, false, err
 	}

@@ -1,4 +1,4 @@
-package catalog
+package comparison
 
 import (
 	"context"
@@ -29,30 +29,23 @@ type comparedSeries struct {
 	hot, cold string // its selectors
 }
 
-// labelMapping says how labels of a series differ between the tiers.
-type labelMapping struct {
-	injected map[string]string // that cold has in addition
-	removed  []string          // replica labels, which cold may have or not
-	distinct map[string]string // that all of hot's series have in cold
-	// ambiguous is set if series of other sources have no label that tells them from hot's.
-	ambiguous bool
-}
-
-// mappingOf returns the label mapping of a snapshot.
-func mappingOf(snapshot *Snapshot) labelMapping {
-	evidence := snapshot.Evidence
-	return labelMapping{
-		injected: evidence.InjectedLabels, removed: snapshot.ReplicaLabels,
-		distinct:  evidence.Distinct,
-		ambiguous: evidence.SourcesKnown && !evidence.OnlySource() && len(evidence.Distinct) == 0,
-	}
+// Mapping says how the labels of a series differ between the tiers.
+type Mapping struct {
+	// Injected are the labels that cold has in addition.
+	Injected map[string]string
+	// Removed are the names of replica labels, which cold may have or not.
+	Removed []string
+	// Distinct are the labels that all of hot's series have in cold.
+	Distinct map[string]string
+	// IsAmbiguous is set if series of other sources have no label that tells them from hot's.
+	IsAmbiguous bool
 }
 
 // ofHot returns the canary for a series of hot. ok is false for a series with an own value of a
 // label that cold has in addition.
-func (m labelMapping) ofHot(series map[string]string) (_ comparedSeries, ok bool) {
-	inCold := without(series, m.removed)
-	for name, value := range m.injected {
+func (m *Mapping) ofHot(series map[string]string) (_ comparedSeries, ok bool) {
+	inCold := promql.WithoutLabels(series, m.Removed)
+	for name, value := range m.Injected {
 		if _, own := series[name]; own {
 			return comparedSeries{}, false
 		}
@@ -61,20 +54,27 @@ func (m labelMapping) ofHot(series map[string]string) (_ comparedSeries, ok bool
 	return comparedSeries{hot: promql.FormatLabels(series), cold: promql.FormatLabels(inCold)}, true
 }
 
+// SeriesInCold returns the selector in cold of a series of hot. ok is false for a series with an own
+// value of a label that cold has in addition.
+func (m *Mapping) SeriesInCold(series map[string]string) (selector string, ok bool) {
+	canary, ok := m.ofHot(series)
+	return canary.cold, ok
+}
+
 // ofCold returns the canary for a series of cold that comes from hot.
-func (m labelMapping) ofCold(series map[string]string) comparedSeries {
-	inHot, inCold := without(series, m.removed), without(series, m.removed)
-	for name := range m.injected {
+func (m *Mapping) ofCold(series map[string]string) comparedSeries {
+	inHot, inCold := promql.WithoutLabels(series, m.Removed), promql.WithoutLabels(series, m.Removed)
+	for name := range m.Injected {
 		delete(inHot, name)
 	}
 	return comparedSeries{hot: promql.FormatLabels(inHot), cold: promql.FormatLabels(inCold)}
 }
 
-// inCold returns the selector of hot's series of a metric in cold.
-func (m labelMapping) inCold(metric string) string {
+// InCold returns the selector of hot's series of a metric in cold.
+func (m *Mapping) InCold(metric string) string {
 	set := map[string]string{model.MetricNameLabel: metric}
-	maps.Copy(set, m.injected)
-	maps.Copy(set, m.distinct)
+	maps.Copy(set, m.Injected)
+	maps.Copy(set, m.Distinct)
 	return promql.FormatLabels(set)
 }
 
@@ -87,9 +87,9 @@ func (m *measurer) chooseCanaries(ctx context.Context, metric string, since, unt
 		byHot, err = m.hot.longLived(groupContext, promql.FormatLabels(map[string]string{model.MetricNameLabel: metric}), since, until)
 		return err
 	})
-	if !m.mapping.ambiguous {
+	if !m.mapping.IsAmbiguous {
 		group.Go(func() (err error) {
-			byCold, err = m.cold.longLived(groupContext, m.mapping.inCold(metric), since, until)
+			byCold, err = m.cold.longLived(groupContext, m.mapping.InCold(metric), since, until)
 			return err
 		})
 	}
@@ -125,7 +125,7 @@ func (q sampleQuestions) longLived(ctx context.Context, selector string, since, 
 	now, then = slices.DeleteFunc(now, isTooLong), slices.DeleteFunc(then, isTooLong)
 	var chosen, rest []map[string]string
 	for _, series := range now {
-		if containsSet(then, series) {
+		if promql.ContainsLabels(then, series) {
 			chosen = append(chosen, series)
 		} else {
 			rest = append(rest, series)
@@ -135,7 +135,7 @@ func (q sampleQuestions) longLived(ctx context.Context, selector string, since, 
 	// Neither end is without a canary.
 	for i := range max(len(rest), len(then)) {
 		for _, list := range [][]map[string]string{rest, then} {
-			if i < len(list) && len(chosen) < canariesPerTier && !containsSet(chosen, list[i]) {
+			if i < len(list) && len(chosen) < canariesPerTier && !promql.ContainsLabels(chosen, list[i]) {
 				chosen = append(chosen, list[i])
 			}
 		}
@@ -146,7 +146,7 @@ func (q sampleQuestions) longLived(ctx context.Context, selector string, since, 
 // measurer measures what both tiers have of a metric.
 type measurer struct {
 	hot, cold sampleQuestions
-	mapping   labelMapping
+	mapping   *Mapping
 	// least is how many samples in a row have to be missing. Deduplication drops some.
 	least int
 }
@@ -170,4 +170,10 @@ func (m *measurement) lacks(name tier.Name) []gap {
 		return m.hotLacks
 	}
 	return m.coldLacks
+}
+
+// contains reports whether the measured time contains the time from a timestamp until now, or
+// nearly now.
+func (m *measurement) contains(from int64, now time.Time, staleAfter time.Duration) bool {
+	return m != nil && m.since <= from && now.UnixMilli()-m.until <= staleAfter.Milliseconds()
 }

@@ -1,4 +1,5 @@
-package catalog
+// Package evidence finds out which of the metric names that queries read a tier has.
+package evidence
 
 import (
 	"context"
@@ -13,6 +14,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -33,8 +35,8 @@ const (
 	// mostNames is the maximum number of names whose evidence is held for one tier, and
 	// mostNamesOfProject for a tier of a project.
 	mostNames, mostNamesOfProject = 20_000, 2_000
-	// longestName is the maximum length of such a name in bytes.
-	longestName = 1 << 10
+	// LongestName is the maximum length of such a name in bytes.
+	LongestName = 1 << 10
 	// mostLooks is the maximum number of names that wait for a look.
 	mostLooks = 1_000
 )
@@ -58,7 +60,7 @@ func windowOf(oldest int64, now time.Time) time.Duration {
 
 // nameKey is a metric name within a group of series.
 type nameKey struct {
-	group seriesGroup
+	group Group
 	name  string
 }
 
@@ -87,7 +89,7 @@ func (s *nameState) presence(window time.Duration, now time.Time, absentFor time
 }
 
 // freshFor is how long evidence of absence counts that is not renewed.
-func (x *nameIndex) freshFor() time.Duration { return 2 * x.tier.options.ProbeInterval }
+func (x *Index) freshFor() time.Duration { return 2 * x.options.ProbeInterval }
 
 // look is one look for a name. done is closed at its end.
 type look struct {
@@ -96,11 +98,37 @@ type look struct {
 	done   chan struct{}
 }
 
-// nameIndex holds evidence of the metric names that queries read: whether a tier has series of
-// them. It looks for a name at its first use, and again while it is in use.
-type nameIndex struct {
-	tier *sharedTier
-	wake chan struct{}
+// Options are the options of New.
+type Options struct {
+	// Client asks the tier.
+	Client ownrequest.Client
+	// ProbeInterval is the time between two renewals of evidence in the newest data, and
+	// LearnInterval the time between two renewals in all the time that queries read.
+	ProbeInterval, LearnInterval time.Duration
+	// Store, if not nil, keeps the evidence, and shares it, under Key. The key identifies the
+	// server and everything that its answers depend on.
+	Store *Store
+	Key   promql.Key
+	// State returns what is known of the tier.
+	State func() State
+}
+
+// State is what is known of a tier.
+type State struct {
+	// Available is set if the tier answers.
+	Available bool
+	// HasStores is set for a Thanos that lists its stores.
+	HasStores bool
+	// Newest is the end of the tier's data, as far as it is known, or now.
+	Newest time.Time
+}
+
+// Index holds evidence of the metric names that queries read: whether a tier has series of
+// them. It looks for a name at its first use, and again while it is in use. It is safe for
+// concurrent use.
+type Index struct {
+	options Options
+	wake    chan struct{}
 
 	mutex   sync.Mutex
 	states  *simplelru.LRU[nameKey, *nameState]
@@ -112,23 +140,25 @@ type nameIndex struct {
 	isLoaded atomic.Bool // the evidence of the store was read
 }
 
-func newNameIndex(t *sharedTier) *nameIndex {
+// New returns an index without any evidence: see Run.
+func New(options Options) *Index {
 	most := mostNames
-	if t.options.ProbeBudget != nil {
+	if options.Client.Budget != nil {
 		most = mostNamesOfProject
 	}
 	states, _ := simplelru.NewLRU[nameKey, *nameState](most, nil) // It fails only for a size below one.
-	return &nameIndex{tier: t, states: states, wake: make(chan struct{}, 1)}
+	return &Index{options: options, states: states, wake: make(chan struct{}, 1)}
 }
 
-// lookup returns what is known of a name since a time in milliseconds since the Unix epoch. If
-// nothing is known and asks is set, it has the name looked for, and returns a channel that is
-// closed at the end of that. The channel is nil if there are too many names to look for, and for
-// a while after a failure.
-func (x *nameIndex) lookup(key nameKey, oldest int64, asks bool, now time.Time) (tier.Presence, <-chan struct{}) {
-	if len(key.name) > longestName {
+// Lookup returns what is known of a name in a group of series since a time in milliseconds since the
+// Unix epoch. If nothing is known and asks is set, it has the name looked for, and returns a channel
+// that is closed at the end of that. The channel is nil if there are too many names to look for, and
+// for a while after a failure.
+func (x *Index) Lookup(group Group, name string, oldest int64, asks bool, now time.Time) (tier.Presence, <-chan struct{}) {
+	if len(name) > LongestName {
 		return tier.Unknown, nil
 	}
+	key := nameKey{group, name}
 	x.mutex.Lock()
 	defer x.mutex.Unlock()
 	state, isHeld := x.states.Get(key)
@@ -145,7 +175,7 @@ func (x *nameIndex) lookup(key nameKey, oldest int64, asks bool, now time.Time) 
 	if known := state.presence(window, now, absentFor); known != tier.Unknown || !asks {
 		return known, nil
 	}
-	if state.look == nil && now.Sub(state.failed) < x.tier.options.ProbeInterval {
+	if state.look == nil && now.Sub(state.failed) < x.options.ProbeInterval {
 		return tier.Unknown, nil
 	}
 	if state.look == nil && len(x.looks) < mostLooks {
@@ -153,25 +183,25 @@ func (x *nameIndex) lookup(key nameKey, oldest int64, asks bool, now time.Time) 
 		x.looks = append(x.looks, state.look)
 		x.notify()
 	}
-	if state.look == nil || x.tier.api.Pacer.IsPaused(now) {
+	if state.look == nil || x.options.Client.Pacer.IsPaused(now) {
 		return tier.Unknown, nil
 	}
 	return tier.Unknown, state.look.done
 }
 
-func (x *nameIndex) notify() {
+func (x *Index) notify() {
 	select {
 	case x.wake <- struct{}{}:
 	default: // It is awake.
 	}
 }
 
-// run looks for names until ctx ends.
-func (x *nameIndex) run(ctx context.Context) {
+// Run looks for names, and renews evidence, until ctx ends.
+func (x *Index) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() {
-		for ownrequest.Sleep(ctx, ownrequest.Jittered(x.tier.options.ProbeInterval)) {
+		for ownrequest.Sleep(ctx, ownrequest.Jittered(x.options.ProbeInterval)) {
 			x.renew(ctx)
 		}
 	})
@@ -189,7 +219,7 @@ func (x *nameIndex) run(ctx context.Context) {
 }
 
 // next returns the looks of the same group and window as the first one that waits.
-func (x *nameIndex) next() (batch []*look) {
+func (x *Index) next() (batch []*look) {
 	x.mutex.Lock()
 	defer x.mutex.Unlock()
 	x.looks = slices.DeleteFunc(x.looks, func(waiting *look) bool {
@@ -203,7 +233,7 @@ func (x *nameIndex) next() (batch []*look) {
 }
 
 // lookNow looks for some names. If that fails, nothing is known of them.
-func (x *nameIndex) lookNow(ctx context.Context, batch []*look) {
+func (x *Index) lookNow(ctx context.Context, batch []*look) {
 	x.load(ctx)
 	names := x.stillUnknown(batch)
 	var since time.Time
@@ -223,7 +253,7 @@ func (x *nameIndex) lookNow(ctx context.Context, batch []*look) {
 }
 
 // stillUnknown ends the looks for names that another gateway has looked for, and returns the others.
-func (x *nameIndex) stillUnknown(batch []*look) (names []string) {
+func (x *Index) stillUnknown(batch []*look) (names []string) {
 	x.mutex.Lock()
 	defer x.mutex.Unlock()
 	for _, waiting := range batch {
@@ -241,7 +271,7 @@ func (x *nameIndex) stillUnknown(batch []*look) (names []string) {
 // find finds out which of some names the tier has in a group since a time; the zero time means
 // from the beginning. It calls settle once for each of them, with the mutex held and with the
 // start of the request. Each request names one metric that the tier has, or settles all others.
-func (x *nameIndex) find(ctx context.Context, group seriesGroup, names []string, since time.Time, settle func(name string, present bool, began time.Time, err error)) {
+func (x *Index) find(ctx context.Context, group Group, names []string, since time.Time, settle func(name string, present bool, began time.Time, err error)) {
 	remaining := slices.Sorted(slices.Values(names))
 	for len(remaining) > 0 {
 		part, began := remaining[:partOf(remaining)], time.Now()
@@ -276,12 +306,12 @@ func partOf(names []string) int {
 
 // has returns some of the names that the tier has in a group since a time. It returns none if
 // it has none of them, and ownrequest.ErrPartial if some of cold's stores did not answer then.
-func (x *nameIndex) has(ctx context.Context, group seriesGroup, names []string, since time.Time) (found []string, err error) {
-	api := x.tier.api.As(ownrequest.KindSeries)
+func (x *Index) has(ctx context.Context, group Group, names []string, since time.Time) (found []string, err error) {
+	api := x.options.Client.As(ownrequest.KindSeries)
 	for _, selector := range group.selectors(names) {
 		parameters := url.Values{"match[]": {selector}, "start": {ownrequest.StartOf(since)}}
-		err := x.tier.api.Paced(ctx, func(ctx context.Context) (err error) {
-			if group == "" && x.tier.status.Load().Stores == nil {
+		err := x.options.Client.Paced(ctx, func(ctx context.Context) (err error) {
+			if group == "" && !x.options.State().HasStores {
 				// A Prometheus reads no series for this.
 				found, _, err = ownrequest.AskWithWarnings[[]string](ctx, api, "/api/v1/label/"+model.MetricNameLabel+"/values", parameters)
 				return err
@@ -306,7 +336,7 @@ func (x *nameIndex) has(ctx context.Context, group seriesGroup, names []string, 
 }
 
 // record remembers why the last request failed.
-func (x *nameIndex) record(err error) {
+func (x *Index) record(err error) {
 	switch {
 	case err == nil:
 		x.failure, x.failed = "", time.Time{}
@@ -321,8 +351,8 @@ func (x *nameIndex) record(err error) {
 	}
 }
 
-// NameStats say how much is known of the metric names that queries read.
-type NameStats struct {
+// Stats say how much is known of the metric names that queries read.
+type Stats struct {
 	// InUse is the number of names that queries have read in the last ten minutes. Missing is
 	// the number of those whose evidence is missing.
 	InUse, Missing int
@@ -332,11 +362,11 @@ type NameStats struct {
 	Since time.Time
 }
 
-// stats returns the numbers of a group.
-func (x *nameIndex) stats(group seriesGroup, now time.Time) NameStats {
+// Stats returns the numbers of a group of series.
+func (x *Index) Stats(group Group, now time.Time) Stats {
 	x.mutex.Lock()
 	defer x.mutex.Unlock()
-	stats := NameStats{Error: x.failure, Since: x.failed}
+	stats := Stats{Error: x.failure, Since: x.failed}
 	for _, key := range x.states.Keys() {
 		state, _ := x.states.Peek(key)
 		if key.group != group || now.Sub(state.used) > inUse {
@@ -348,4 +378,15 @@ func (x *nameIndex) stats(group seriesGroup, now time.Time) NameStats {
 		}
 	}
 	return stats
+}
+
+// Peek returns what is known of a name in all series since a time in milliseconds since the Unix
+// epoch. It asks nothing, and does not count as a use.
+func (x *Index) Peek(name string, oldest int64, now time.Time) tier.Presence {
+	x.mutex.Lock()
+	defer x.mutex.Unlock()
+	if state, isHeld := x.states.Peek(nameKey{name: name}); isHeld {
+		return state.presence(windowOf(oldest, now), now, inUse)
+	}
+	return tier.Unknown
 }

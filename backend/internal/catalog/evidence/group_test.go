@@ -1,4 +1,4 @@
-package catalog
+package evidence
 
 import (
 	"testing"
@@ -6,21 +6,19 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
 )
 
 func TestSelectors_NamesWithinAGroup(t *testing.T) {
-	others := groupOfOthers(map[string]string{"cluster": "lab", "a.b": `"x"`})
+	others := GroupOfOthers(map[string]string{"cluster": "lab", "a.b": `"x"`})
 	require.Equal(t, []string{`{__name__="up","a.b"!="\"x\""}`, `{__name__="up",cluster!="lab"}`}, others.selectors([]string{"up"}))
-	require.Equal(t, []string{`{__name__=~"a\\.b|up"}`}, seriesGroup("").selectors([]string{"a.b", "up"}))
+	require.Equal(t, []string{`{__name__=~"a\\.b|up"}`}, Group("").selectors([]string{"a.b", "up"}))
 }
 
 func TestHas_SourcesDifferInAnyExternalLabel(t *testing.T) {
 	server := catalogtest.NewScripted(t, catalogtest.Answers{{`prometheus!=`, `[{"__name__":"up","cluster":"lab"}]`}, {"/series", `[]`}})
-	cold := NewTier(TierOptions{Name: tier.Cold, Client: catalogtest.Client(t, server.URL), ProbeInterval: time.Hour})
-	t.Cleanup(cold.Close)
-	found, err := cold.names.has(t.Context(), groupOfOthers(map[string]string{"cluster": "lab", "prometheus": "k8s"}), []string{"other", "up"}, time.Time{})
+	cold := New(Options{Client: catalogtest.Asking(t, server.URL), State: func() State { return State{Available: true} }})
+	found, err := cold.has(t.Context(), GroupOfOthers(map[string]string{"cluster": "lab", "prometheus": "k8s"}), []string{"other", "up"}, time.Time{})
 	require.NoError(t, err)
 	require.Equal(t, []string{"up"}, found)
 	require.Len(t, server.Requests("/series"), 2)

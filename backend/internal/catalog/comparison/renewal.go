@@ -1,4 +1,4 @@
-package catalog
+package comparison
 
 import (
 	"cmp"
@@ -30,10 +30,10 @@ type recentCheck struct {
 	canary comparedSeries
 }
 
-// renewComparisons looks whether the metrics in use are still in both tiers as they were, and has
+// renew looks whether the metrics in use are still in both tiers as they were, and has
 // those measured again that are not, and a part of the others: see wholeInterval.
-func (c *Catalog) renewComparisons(ctx context.Context, now time.Time) {
-	hot, cold := c.options.Hot.api.Pacer, c.options.Cold.api.Pacer
+func (c *Comparer) renew(ctx context.Context, now time.Time) {
+	hot, cold := c.options.Hot.Pacer, c.options.Cold.Pacer
 	if !hot.MayRenew(now) || !cold.MayRenew(now) {
 		return
 	}
@@ -42,11 +42,11 @@ func (c *Catalog) renewComparisons(ctx context.Context, now time.Time) {
 		hot.Rest(took)
 		cold.Rest(took)
 	}()
-	snapshot := c.Snapshot()
-	if snapshot.Evidence == nil || !c.options.Hot.Status().Available || !c.options.Cold.Status().Available || len(c.options.Cold.Status().Notes) > 0 {
+	state := c.options.State(now)
+	if !state.areComparable() {
 		return
 	}
-	checks := c.dueChecks(now)
+	checks := c.dueChecks(state.Cold.Newest, now)
 	for range mostRenewed {
 		if len(checks) == 0 {
 			return
@@ -56,7 +56,7 @@ func (c *Catalog) renewComparisons(ctx context.Context, now time.Time) {
 			bytes += len(checks[count].canary.cold)
 			count++
 		}
-		if c.checkRecent(ctx, snapshot, checks[:count], now) != nil {
+		if c.checkRecent(ctx, &state, checks[:count], now) != nil {
 			return // The next renewal tries again.
 		}
 		checks = checks[count:]
@@ -64,14 +64,13 @@ func (c *Catalog) renewComparisons(ctx context.Context, now time.Time) {
 }
 
 // dueChecks returns the metrics in use that were measured, and makes those pending whose whole
-// measurement is due.
-func (c *Catalog) dueChecks(now time.Time) (checks []recentCheck) {
-	end := c.ColdState(now).Newest
+// measurement is due. end is the end of cold.
+func (c *Comparer) dueChecks(end int64, now time.Time) (checks []recentCheck) {
 	p := c.comparisons
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	records := p.recent.Values()
-	most := 1 + len(records)*int(2*c.options.Cold.options.ProbeInterval)/int(max(c.options.LearnInterval, 1))
+	most := 1 + len(records)*int(2*c.options.ProbeInterval)/int(max(c.options.LearnInterval, 1))
 	for _, record := range records {
 		if record.known == nil || record.waiting != nil || now.Sub(record.used) > inUseFor {
 			continue
@@ -101,7 +100,7 @@ func (c *Catalog) dueChecks(now time.Time) (checks []recentCheck) {
 // wholeInterval returns the time between two comparisons of all of a metric. It grows with the time
 // that is compared, so that the cost does not. Holes do not come into being in the past, but may be
 // filled.
-func (c *Catalog) wholeInterval(known *measurement) time.Duration {
+func (c *Comparer) wholeInterval(known *measurement) time.Duration {
 	const longest = 60
 	hours := (known.until - known.since) / time.Hour.Milliseconds()
 	return c.options.LearnInterval * time.Duration(min(max(hours, 1), longest))
@@ -123,15 +122,15 @@ func tailOf(known *measurement) (gap, bool) {
 
 // checkRecent compares how many recent samples both tiers have. If they have as many as before,
 // the metric is measured until now. Otherwise it is measured again.
-func (c *Catalog) checkRecent(ctx context.Context, snapshot *Snapshot, checks []recentCheck, now time.Time) error {
+func (c *Comparer) checkRecent(ctx context.Context, state *State, checks []recentCheck, now time.Time) error {
 	// The newest samples may not have got into cold yet.
-	until := now.Add(-2*c.ScrapeInterval() - ownrequest.Slack)
+	until := now.Add(-2*state.ScrapeInterval - ownrequest.Slack)
 	over := countWindowsOf(until.Add(-renewalWindow).UnixMilli(), until.UnixMilli(), shortestStep)
 	var canaries []comparedSeries
 	for _, each := range checks {
 		canaries = append(canaries, each.canary)
 	}
-	measurer := c.newMeasurer(snapshot)
+	measurer := c.newMeasurer(state)
 	hot, cold, err := measurer.countBoth(ctx, canaries, over)
 	if err != nil {
 		return err
