@@ -248,7 +248,11 @@ func (l *look) finish(found []examined, isTooMany bool) {
 		f.store.addServer(max(l.since, f.lookedAt.UnixMilli()), until)
 	}
 	for _, each := range found {
-		f.store.replace(each.target, each.since, holesIn(each.samples, each.since, until))
+		resumed := each.since + 1
+		if len(each.samples) > 0 && each.samples[0].Up {
+			resumed = each.samples[0].At
+		}
+		f.store.replace(each.target, each.since, resumed, holesIn(each.samples, each.since, until))
 	}
 	f.store.forget(l.covered)
 	f.list, f.lookedAt = f.store.holes(), l.at

@@ -58,19 +58,20 @@ func (s *store) down() map[string]Target {
 	return list
 }
 
-// replace replaces what is known of a target since a time.
-func (s *store) replace(target Target, since int64, found []stretch) {
+// replace replaces what is known of a target since a time. A hole from before that ends at resumed, at
+// the latest.
+func (s *store) replace(target Target, since, resumed int64, found []stretch) {
 	key := keyOf(target)
 	var list []stretch
 	if known := s.byTarget[key]; known != nil {
 		s.count -= len(known.list)
 		for _, each := range known.list {
 			if each.from < since {
-				list = append(list, stretch{each.from, min(each.to, since+1)})
+				list = append(list, stretch{each.from, min(each.to, resumed)})
 			}
 		}
 	}
-	// A hole that goes on at since is one with the part before.
+	// A hole that goes on is one with the part before.
 	list = fewer(joined(append(list, found...)), mostOfTarget)
 	if len(list) == 0 {
 		delete(s.byTarget, key)
@@ -145,13 +146,12 @@ func (s *store) holes() (list []Hole) {
 	for _, each := range s.server {
 		list = append(list, Hole{From: each.from, To: each.to})
 	}
-	for _, known := range s.byTarget {
+	for _, key := range slices.Sorted(maps.Keys(s.byTarget)) {
+		known := s.byTarget[key]
 		for _, each := range known.list {
 			list = append(list, Hole{Target: known.target, From: each.from, To: each.to})
 		}
 	}
-	slices.SortFunc(list, func(a, b Hole) int {
-		return cmp.Or(cmp.Compare(b.To, a.To), cmp.Compare(a.From, b.From), cmp.Compare(keyOf(a.Target), keyOf(b.Target)))
-	})
+	slices.SortStableFunc(list, func(a, b Hole) int { return cmp.Or(cmp.Compare(b.To, a.To), cmp.Compare(a.From, b.From)) })
 	return list
 }
