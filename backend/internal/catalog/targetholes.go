@@ -71,11 +71,8 @@ func (t *Tier) followTargets(ctx context.Context) {
 
 // lookAtTargets looks at the targets once, if the server answers and its coverage is known.
 func (t *Tier) lookAtTargets(ctx context.Context) {
-	began := time.Now()
-	status, state := t.Status(), t.base.State(began)
-	pause := t.options.ProbeInterval
-	if status.Available && len(status.Notes) == 0 && state.Oldest != tier.NothingCovered &&
-		t.targets.Look(ctx, t.askTargets, targets.Window{Now: began, Covered: state.Oldest, Interval: status.shortestInterval}) == nil {
+	began, pause := time.Now(), t.options.ProbeInterval
+	if t.look(ctx, t.askTargets, began) {
 		pause *= probesPerLook
 	}
 	watch := t.targets
@@ -84,6 +81,13 @@ func (t *Tier) lookAtTargets(ctx context.Context) {
 	watch.pause, watch.ended = ownrequest.Jittered(max(pause, lookRest*time.Since(began))), time.Now()
 	close(watch.done)
 	watch.done = make(chan struct{})
+}
+
+// look reports whether a look was made. After a failure, the next one reads the same again.
+func (t *Tier) look(ctx context.Context, ask targets.Instant, now time.Time) bool {
+	status, state := t.Status(), t.base.State(now)
+	return status.Available && len(status.Notes) == 0 && state.Oldest != tier.NothingCovered &&
+		t.targets.Look(ctx, ask, targets.Window{Now: now, Covered: state.Oldest, Interval: status.shortestInterval}) == nil
 }
 
 // left returns the time until the next look.
@@ -118,15 +122,19 @@ func (w *targetWatch) use(now time.Time) <-chan struct{} {
 
 // askTargets evaluates an instant query about targets, for raw data. With an answer that has warnings,
 // and may lack something, it returns ownrequest.ErrPartial.
-func (t *sharedTier) askTargets(ctx context.Context, query string, at time.Time) (list []targets.Series, err error) {
-	err = t.api.Paced(ctx, func(ctx context.Context) error {
+func (t *sharedTier) askTargets(ctx context.Context, query string, at time.Time) ([]targets.Series, error) {
+	return askTargets(ctx, t.api, query, at)
+}
+
+func askTargets(ctx context.Context, client ownrequest.Client, query string, at time.Time) (list []targets.Series, err error) {
+	err = client.Paced(ctx, func(ctx context.Context) error {
 		answer, warnings, err := ownrequest.AskWithWarnings[struct {
 			Result []struct {
 				Metric map[string]string  `json:"metric"`
 				Value  model.SamplePair   `json:"value"`
 				Values []model.SamplePair `json:"values"`
 			} `json:"result"`
-		}](ctx, t.api.As(ownrequest.KindTargets), "/api/v1/query", url.Values{
+		}](ctx, client.As(ownrequest.KindTargets), "/api/v1/query", url.Values{
 			"query": {query}, "time": {promapi.FormatTime(at)}, "max_source_resolution": {"0s"},
 		})
 		if err == nil && len(warnings) > 0 {
@@ -258,17 +266,9 @@ func scraped(ctx context.Context, server, owner *sharedTier, newest int64, holes
 	return presence
 }
 
-// TargetHolesKnown returns the holes of targets that ended, or go on, after a time in milliseconds since
-// the Unix epoch, for people to read.
-func (t *Tier) TargetHolesKnown(since int64) []tier.Missing {
-	var list []tier.Missing
-	for _, hole := range t.targets.Holes() {
-		if hole.To > since {
-			list = append(list, MissingOf(hole, true))
-		}
-	}
-	return slices.Clip(list)
-}
+// KnownTargetHoles returns all stretches in which a server of hot could not scrape targets, the latest
+// first, as far as they are known.
+func (t *Tier) KnownTargetHoles() []targets.Hole { return t.targets.Holes() }
 
 // MissingOf returns a hole of a target as what the rules read. Without detailed, it does not name the
 // target.
