@@ -145,8 +145,7 @@ func TestHole_WithoutAnEnd(t *testing.T) {
 // A query that may be cut is cut at the hole.
 func TestHole_IsCutOut(t *testing.T) {
 	w := newWorld(t, fewInstances...)
-	s := w.setup(t, w.whole, w.start(t, nil, down(false)))
-	s.datasource.Strategy = tier.StrategySplit
+	s := w.setupOf(t, tier.StrategySplit, w.whole, w.start(t, nil, down(false)))
 	s.requireAnswers(t, []question{
 		{"count(demo_temp)", 50 * minute, 5 * minute, "hot,cold", "", "split"},
 		{"count(demo_temp)", 3 * hour, 0, "hot,cold", "", "split"},

@@ -9,10 +9,8 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,12 +20,9 @@ import (
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/embedded"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/hotreplicas"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
 
@@ -155,42 +150,20 @@ func valueOf(metric, instance string, at time.Time) float64 {
 // setup is a datasource with servers of hot, and maybe a cold tier.
 type setup struct {
 	*world
-	datasource *engine.Datasource
-	engine     *engine.Engine
+	address string
 }
 
 // setup returns a datasource over servers. Without an address, there is no cold tier.
 func (w *world) setup(t *testing.T, cold string, hot ...string) *setup {
 	t.Helper()
-	s := &setup{world: w, engine: engine.New(engine.Options{Timeout: 30 * time.Second, Lifetime: t.Context(), OnRetry: func(engine.Next) {}, PieceBytes: 1 << 24})}
-	s.datasource = &engine.Datasource{Name: "metrics", Threshold: 15 * minute, Detailed: true}
-	ctx, cancel := context.WithCancel(t.Context())
-	var group sync.WaitGroup
-	t.Cleanup(func() { cancel(); group.Wait() })
-	start := func(name tier.Name, address, replica string) *catalog.Tier {
-		base, err := url.Parse(address)
-		require.NoError(t, err)
-		client, err := upstream.NewClient(upstream.ClientOptions{URL: base, PoolSize: 4})
-		require.NoError(t, err)
-		started := catalog.NewTier(catalog.TierOptions{Name: name, Client: client, Replica: replica, ProbeInterval: 200 * time.Millisecond, LearnInterval: time.Second})
-		t.Cleanup(started.Close)
-		group.Go(func() { started.Run(ctx) })
-		started.Wait(t.Context())
-		return started
-	}
-	if cold != "" {
-		s.datasource.Cold = start(tier.Cold, cold, "")
-	}
-	for i, address := range hot {
-		replica := engine.Replica{Hot: start(tier.Hot, address, "prometheus-"+strconv.Itoa(i)), Ready: true}
-		if cold != "" {
-			replica.Catalog = catalog.New(catalog.Options{Hot: replica.Hot, Cold: s.datasource.Cold, LearnInterval: time.Second, ExternalLabels: external})
-			group.Go(func() { replica.Catalog.Run(ctx) })
-			replica.Catalog.Wait(t.Context())
-		}
-		s.datasource.Hot = append(s.datasource.Hot, replica)
-	}
-	return s
+	return w.setupOf(t, tier.StrategyRoute, cold, hot...)
+}
+
+func (w *world) setupOf(t *testing.T, strategy tier.Strategy, cold string, hot ...string) *setup {
+	t.Helper()
+	return &setup{w, hotreplicas.Start(t, hotreplicas.Options{
+		Hot: hot, Cold: cold, ExternalLabels: external, Threshold: 15 * minute, Strategy: strategy, ProbeInterval: 200 * time.Millisecond,
+	})}
 }
 
 // answer is what answered a query, and what.
@@ -204,46 +177,38 @@ type answer struct {
 // query.
 func (s *setup) ask(t *testing.T, query string, span, ago time.Duration) *answer {
 	t.Helper()
-	target := s.target(query, span, ago)
-	incoming := httptest.NewRequestWithContext(t.Context(), http.MethodGet, target.String(), http.NoBody)
-	request, err := promapi.ReadRequest(incoming, promapi.Endpoint(target.Path[len("/api/v1/"):]), target.Path, time.Now())
-	require.NoError(t, err)
-	response, err := s.engine.Do(t.Context(), engine.Query{Request: request, Datasource: s.datasource})
-	require.NoError(t, err)
-	defer func() { _ = response.Body.Close() }()
-	made := decode(t, response.Body)
-	made.tier, made.replica, made.reason = string(response.Tier), response.Replica, string(response.Reason)
-	return made
+	return get(t, s.address+s.target(query, span, ago))
 }
 
-func (w *world) target(query string, span, ago time.Duration) *url.URL {
+func (w *world) target(query string, span, ago time.Duration) string {
 	seconds := func(at time.Time) string { return strconv.FormatInt(at.Unix(), 10) }
 	end := w.now.Add(-ago)
 	if span == 0 {
-		return &url.URL{Path: "/api/v1/query", RawQuery: url.Values{"query": {query}, "time": {seconds(end)}}.Encode()}
+		return "/api/v1/query?" + url.Values{"query": {query}, "time": {seconds(end)}}.Encode()
 	}
-	return &url.URL{Path: "/api/v1/query_range", RawQuery: url.Values{"query": {query}, "start": {seconds(end.Add(-span))}, "end": {seconds(end)}, "step": {"60"}}.Encode()}
+	return "/api/v1/query_range?" + url.Values{"query": {query}, "start": {seconds(end.Add(-span))}, "end": {seconds(end)}, "step": {"60"}}.Encode()
 }
 
 // askWhole asks the Prometheus that has everything.
 func (w *world) askWhole(t *testing.T, query string, span, ago time.Duration) *answer {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.whole+w.target(query, span, ago).String(), http.NoBody)
+	return get(t, w.whole+w.target(query, span, ago))
+}
+
+func get(t *testing.T, address string) *answer {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, http.NoBody)
 	require.NoError(t, err)
 	response, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
 	defer func() { _ = response.Body.Close() }()
-	return decode(t, response.Body)
-}
-
-func decode(t *testing.T, body interface{ Read(p []byte) (int, error) }) *answer {
-	t.Helper()
 	var got struct {
 		Status   string
 		Data     any
 		Warnings []string
 	}
-	require.NoError(t, json.NewDecoder(body).Decode(&got))
+	require.NoError(t, json.NewDecoder(response.Body).Decode(&got))
 	require.Equal(t, "success", got.Status)
-	return &answer{data: got.Data, warnings: got.Warnings}
+	of := response.Header.Get
+	return &answer{tier: of("X-Tier"), replica: of("X-Tier-Replica"), reason: of("X-Tier-Reason"), data: got.Data, warnings: got.Warnings}
 }
