@@ -267,8 +267,11 @@ func scraped(ctx context.Context, server, owner *sharedTier, newest int64, holes
 }
 
 // KnownTargetHoles returns all stretches in which a server of hot could not scrape targets, the latest
-// first, as far as they are known.
-func (t *Tier) KnownTargetHoles() []targets.Hole { return t.targets.Holes() }
+// first, as far as they are known, and the time of the last look. It is the zero time before the first
+// look, which is made when a query uses the server.
+func (t *Tier) KnownTargetHoles() ([]targets.Hole, time.Time) {
+	return t.targets.Holes(), t.targets.LookedAt()
+}
 
 // MissingOf returns a hole of a target as what the rules read. Without detailed, it does not name the
 // target.

@@ -202,7 +202,8 @@ func (r *Resolved) ShownHealth(now time.Time) Health { return r.Health(now, r.Sh
 // targetHoles says which targets the servers of hot could not scrape for a while.
 func (r *Resolved) targetHoles() (texts []string) {
 	for _, replica := range r.Datasource.Hot {
-		prefix, holes := "", replica.Hot.KnownTargetHoles()
+		prefix := ""
+		holes, _ := replica.Hot.KnownTargetHoles()
 		if name := replica.Hot.Replica(); name != "" {
 			prefix = name + " "
 		}

@@ -18,8 +18,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/targets"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -39,7 +41,7 @@ type Options struct {
 	ProbeInterval time.Duration
 }
 
-// Start starts a datasource, waits for the first probes, and returns the address of a server that
+// Start starts a datasource, waits for the first probes and looks at targets, and returns the address of a server that
 // answers queries by it. The replica that answered is in the header X-Tier-Replica.
 func Start(t *testing.T, options Options) string {
 	t.Helper()
@@ -52,6 +54,11 @@ func Start(t *testing.T, options Options) string {
 	}
 	for i, address := range options.Hot {
 		replica := engine.Replica{Hot: s.tier(ctx, t, tier.Hot, address, "prometheus-"+strconv.Itoa(i)), Ready: true}
+		require.Eventually(t, func() bool {
+			replica.Hot.TargetHoles(t.Context(), targets.HonoredLabels{}, func(targets.Hole) []promql.Selector { return nil })
+			_, lookedAt := replica.Hot.KnownTargetHoles()
+			return !lookedAt.IsZero()
+		}, time.Minute, 10*time.Millisecond, "the targets were not looked at")
 		if datasource.Cold != nil {
 			replica.Catalog = catalog.New(catalog.Options{
 				Hot: replica.Hot, Cold: datasource.Cold, LearnInterval: options.ProbeInterval, ExternalLabels: options.ExternalLabels, ReplicaLabels: options.ReplicaLabels,

@@ -93,7 +93,7 @@ func blind(t *testing.T, hot string) string {
 	return server.URL
 }
 
-// near are questions about the last hour.
+// nearOutages are questions about the last hour.
 func (w *world) nearOutages(seed int64, count int) []question {
 	edges := []time.Time{w.now.Add(-45 * minute), w.now.Add(-25 * minute), w.now.Add(-10 * minute), w.now}
 	list := append(w.ranges(seed, count/2, 0, edges, nil, 0.7), w.fresh(seed, count/2, edges)...)
@@ -156,4 +156,33 @@ func TestOracle_TargetsThatWereNotScraped(t *testing.T) {
 	}
 	t.Logf("if targets are not followed, %d of %d answers are wrong without a warning", wrong, total)
 	require.NotZero(t, wrong)
+}
+
+// Case 18: cold is a Thanos that deduplicates a replica that could not scrape a target, and one that
+// could. Hot is the first one.
+func TestTargetHole_ThanosThatDeduplicates(t *testing.T) {
+	w := shopWorld(t)
+	w.generate()
+	from, to := w.now.Add(-20*hour), w.now.Add(future)
+	hole := []outage{{instance: "node-1:9100", from: 40 * minute, to: 20 * minute}}
+	w.write(t, "a", during(w.series, w.now, hole), from, to, nil)
+	w.write(t, "b", w.series, from, to, nil)
+	sources := map[string][]string{}
+	for _, replica := range []string{"a", "b"} {
+		sources[replica] = append(pairs(hotLabels), fmt.Sprintf("replica=%q", replica))
+	}
+	thanos := w.thanos(t, "thanos", sources).Query.URL
+	a, b := w.prometheus(t, "a", "a", hotLabels).URL, w.prometheus(t, "b", "b", hotLabels).URL
+	asked := question{endpoint: "query_range", values: url.Values{
+		"query": {"count(node_load1)"}, "start": {seconds(w.now.Add(-36 * minute))}, "end": {seconds(w.now.Add(-22 * minute))}, "step": {"60"},
+	}}
+	expected, err := ask(t.Context(), b, asked)
+	require.NoError(t, err)
+	for hot, answering := range map[string]string{a: "cold", b: "hot"} {
+		address := hotreplicas.Start(t, hotreplicas.Options{Hot: []string{hot}, Cold: thanos, ExternalLabels: hotLabels, Threshold: threshold, ProbeInterval: 500 * time.Millisecond})
+		got, err := ask(t.Context(), address, asked)
+		require.NoError(t, err)
+		require.Empty(t, difference(expected, got))
+		require.Equal(t, answering, got.tier, got.reason)
+	}
 }
