@@ -81,7 +81,7 @@ func beside(answering, replica string) []question {
 
 // Case 18, with either replica first, and with and without a cold tier.
 func TestHole_TheOtherReplicaAnswers(t *testing.T) {
-	w := newWorld(t, fewInstances...)
+	w := newWorld(t, 4*hour, fewInstances...)
 	for name, isMissing := range kinds {
 		t.Run(name, func(t *testing.T) {
 			whole, holed := w.start(t, nil), w.start(t, nil, down(isMissing))
@@ -97,7 +97,7 @@ func TestHole_TheOtherReplicaAnswers(t *testing.T) {
 
 // Without another replica, cold answers if it has what hot lacks.
 func TestHole_ColdAnswers(t *testing.T) {
-	w := newWorld(t, fewInstances...)
+	w := newWorld(t, 4*hour, fewInstances...)
 	for name, isMissing := range kinds {
 		t.Run(name, func(t *testing.T) {
 			s := w.setup(t, w.whole, w.start(t, nil, down(isMissing)))
@@ -108,7 +108,7 @@ func TestHole_ColdAnswers(t *testing.T) {
 
 // Both replicas have a hole at the same time, of different targets.
 func TestHole_NoReplicaIsWhole(t *testing.T) {
-	w := newWorld(t, fewInstances...)
+	w := newWorld(t, 4*hour, fewInstances...)
 	other := down(false)
 	other.instance = "6"
 	s := w.setup(t, w.whole, w.start(t, nil, down(false)), w.start(t, nil, other))
@@ -124,7 +124,7 @@ func TestHole_NoReplicaIsWhole(t *testing.T) {
 
 // Nobody has what hot lacks: nothing is missing elsewhere, and hot stays.
 func TestHole_NobodyHasIt(t *testing.T) {
-	w := newWorld(t, fewInstances...)
+	w := newWorld(t, 4*hour, fewInstances...)
 	requireHot := func(t *testing.T, s *setup) {
 		t.Helper()
 		for _, asked := range inHole("hot", "", "below-threshold") {
@@ -147,7 +147,7 @@ func TestHole_NobodyHasIt(t *testing.T) {
 
 // A target that is down now, at one of two replicas.
 func TestHole_WithoutAnEnd(t *testing.T) {
-	w := newWorld(t, fewInstances...)
+	w := newWorld(t, 4*hour, fewInstances...)
 	now := outage{instance: "7", from: 10 * minute, to: -hour}
 	list := []question{
 		{"count(demo_temp)", 0, 0, "hot", "prometheus-1", ""}, {"count(demo_temp)", 5 * minute, 0, "hot", "prometheus-1", ""},
@@ -159,7 +159,7 @@ func TestHole_WithoutAnEnd(t *testing.T) {
 
 // A query that may be cut is cut at the hole.
 func TestHole_IsCutOut(t *testing.T) {
-	w := newWorld(t, fewInstances...)
+	w := newWorld(t, 4*hour, fewInstances...)
 	s := w.setupOf(t, tier.StrategySplit, w.whole, w.start(t, nil, down(false)))
 	s.requireAnswers(t, []question{
 		{"count(demo_temp)", 50 * minute, 5 * minute, "hot,cold", "", "split"},
@@ -173,14 +173,14 @@ func TestHole_IsCutOut(t *testing.T) {
 func TestHole_OfTooManyTargets(t *testing.T) {
 	var many []string
 	var outages []outage
-	for i := range 1100 {
+	for i := range 1010 {
 		many = append(many, fmt.Sprintf("10.0.%d.%d:9100", i/250, i%250))
 		outages = append(outages, outage{instance: many[i], from: 30 * minute, to: 25 * minute})
 	}
-	w := newWorld(t, many...)
+	w := newWorld(t, 70*minute, many...)
 	list := []question{
 		{"count(demo_temp)", 0, 27 * minute, "hot", "prometheus-1", ""}, {`sum(rate(demo_requests_total{instance="10.0.0.1:9100"}[2m]))`, 0, 27 * minute, "hot", "prometheus-1", ""},
-		{"count(demo_temp)", 0, 2 * hour, "hot", "", ""},
+		{"count(demo_temp)", 0, 65 * minute, "hot", "", ""},
 	}
 	holed := w.start(t, nil, outages...)
 	w.setup(t, "", holed, w.start(t, nil)).requireAnswers(t, list)

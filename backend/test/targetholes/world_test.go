@@ -29,8 +29,8 @@ import (
 const (
 	minute = time.Minute
 	hour   = time.Hour
-	// interval is the time between two scrapes, and reach how far back the samples go.
-	interval, reach = 15 * time.Second, 4 * hour
+	// interval is the time between two scrapes.
+	interval = 15 * time.Second
 )
 
 // outage is a time in which a server could not scrape one of the targets.
@@ -59,12 +59,13 @@ func down(isMissing bool) outage {
 type world struct {
 	now       time.Time
 	instances []string
+	reach     time.Duration // how far back the samples go
 	whole     string
 }
 
-func newWorld(t *testing.T, instances ...string) *world {
+func newWorld(t *testing.T, reach time.Duration, instances ...string) *world {
 	t.Helper()
-	w := &world{now: time.Now().Truncate(minute), instances: instances}
+	w := &world{now: time.Now().Truncate(minute), instances: instances, reach: reach}
 	w.whole = w.start(t, external)
 	return w
 }
@@ -108,7 +109,7 @@ func (w *world) write(ctx context.Context, directory string, more map[string]str
 			}
 			set, wasDown := builder.Labels(), false
 			var reference storage.SeriesRef
-			for at := w.now.Add(-reach); at.Before(w.now.Add(running.Ahead)); at = at.Add(interval) {
+			for at := w.now.Add(-w.reach); at.Before(w.now.Add(running.Ahead)); at = at.Add(interval) {
 				sample, isDown, isThere := valueOf(metric, instance, at), false, true
 				for _, each := range byInstance[instance] {
 					if age := w.now.Sub(at); age <= each.from && age > each.to {
