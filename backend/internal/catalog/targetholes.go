@@ -83,11 +83,15 @@ func (t *Tier) lookAtTargets(ctx context.Context) {
 	watch.done = make(chan struct{})
 }
 
-// look reports whether a look was made. After a failure, the next one reads the same again.
+// look reports whether a look was made, or the server does not answer such requests at all. Otherwise the
+// next one reads the same again.
 func (t *Tier) look(ctx context.Context, ask targets.Instant, now time.Time) bool {
 	status, state := t.Status(), t.base.State(now)
-	return status.Available && len(status.Notes) == 0 && state.Oldest != tier.NothingCovered &&
-		t.targets.Look(ctx, ask, targets.Window{Now: now, Covered: state.Oldest, Interval: status.shortestInterval}) == nil
+	if !status.Available || len(status.Notes) > 0 || state.Oldest == tier.NothingCovered {
+		return false
+	}
+	err := t.targets.Look(ctx, ask, targets.Window{Now: now, Covered: state.Oldest, Interval: status.shortestInterval})
+	return err == nil || upstream.CannotTell(err)
 }
 
 // left returns the time until the next look.

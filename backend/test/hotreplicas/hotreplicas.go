@@ -39,6 +39,8 @@ type Options struct {
 	Strategy  tier.Strategy
 	// ProbeInterval is the time between two probes.
 	ProbeInterval time.Duration
+	// Blind is set if the replicas do not tell which targets they could not scrape.
+	Blind bool
 }
 
 // Start starts a datasource, waits for the first probes and looks at targets, and returns the address of a server that
@@ -57,7 +59,7 @@ func Start(t *testing.T, options Options) string {
 		require.Eventually(t, func() bool {
 			replica.Hot.TargetHoles(t.Context(), targets.HonoredLabels{}, func(targets.Hole) []promql.Selector { return nil })
 			_, lookedAt := replica.Hot.KnownTargetHoles()
-			return !lookedAt.IsZero()
+			return options.Blind || !lookedAt.IsZero()
 		}, time.Minute, 10*time.Millisecond, "the targets were not looked at")
 		if datasource.Cold != nil {
 			replica.Catalog = catalog.New(catalog.Options{

@@ -132,12 +132,13 @@ func TestOracle_TargetsThatWereNotScraped(t *testing.T) {
 	questions, wrong, total := w.nearOutages(seed(t), max(count(t)/len(worlds), 20)), 0, 0
 	for name, world := range worlds {
 		t.Run(name, func(t *testing.T) {
-			gateway := func(hot []string) string {
+			gateway := func(isBlind bool, hot []string) string {
 				return hotreplicas.Start(t, hotreplicas.Options{
 					Hot: hot, Cold: world.cold, ExternalLabels: hotLabels, ReplicaLabels: []string{"replica"}, Threshold: threshold, Strategy: world.strategy, ProbeInterval: 500 * time.Millisecond,
+					Blind: isBlind,
 				})
 			}
-			g := gateway(hot[:world.hot])
+			g := gateway(false, hot[:world.hot])
 			w.compareAll(t, g)
 			result := w.judgeAll(t, g, whole, lacking{}, questions)
 			t.Logf("%s", result)
@@ -147,7 +148,7 @@ func TestOracle_TargetsThatWereNotScraped(t *testing.T) {
 			for _, each := range hot[:world.hot] {
 				blinded = append(blinded, blind(t, each))
 			}
-			unknowing := gateway(blinded)
+			unknowing := gateway(true, blinded)
 			w.compareAll(t, unknowing)
 			before := w.judgeAll(t, unknowing, whole, lacking{}, questions)
 			t.Logf("if targets are not followed: %s", before)
