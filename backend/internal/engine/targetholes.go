@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
@@ -53,19 +54,16 @@ func (p *Plan) addTargetHoles(ctx context.Context) {
 
 // targetHoles returns the holes of targets that the request reads.
 func (p *Plan) targetHoles(ctx context.Context) []targets.Hole {
-	selectors, err := selectorsOf(p.query.Request)
-	if err != nil {
-		return nil
-	}
-	in, reads := p.Input, p.reads()
+	in, reads := p.Input, sync.OnceValue(p.reads)
 	return p.replica.Hot.TargetHoles(ctx, p.snapshot.Hot.Honored, func(hole targets.Hole) (list []promql.Selector) {
 		if in.Extent.Oldest >= hole.To || min(in.Extent.Newest, in.Now) <= hole.From {
 			return nil
 		}
-		if reads == nil {
-			return selectors
+		if reads() == nil {
+			list, _ = selectorsOf(p.query.Request) // What is not understood gets an error of the tier.
+			return list
 		}
-		for _, read := range reads {
+		for _, read := range reads() {
 			if read.Oldest < hole.To && read.Newest > hole.From {
 				list = append(list, read.Selector)
 			}
