@@ -63,7 +63,7 @@ func Start(t *testing.T, options Options) string {
 		}, time.Minute, 10*time.Millisecond, "the targets were not looked at")
 		if datasource.Cold != nil {
 			replica.Catalog = catalog.New(catalog.Options{
-				Hot: replica.Hot, Cold: datasource.Cold, LearnInterval: options.ProbeInterval, ExternalLabels: options.ExternalLabels, ReplicaLabels: options.ReplicaLabels,
+				Hot: replica.Hot, Cold: datasource.Cold, LearnInterval: 4 * options.ProbeInterval, ExternalLabels: options.ExternalLabels, ReplicaLabels: options.ReplicaLabels,
 			})
 			s.running.Go(func() { replica.Catalog.Run(ctx) })
 			replica.Catalog.Wait(t.Context())
@@ -113,7 +113,7 @@ func (s *starter) tier(ctx context.Context, t *testing.T, name tier.Name, addres
 	require.NoError(t, err)
 	client, err := upstream.NewClient(upstream.ClientOptions{URL: base, PoolSize: 4})
 	require.NoError(t, err)
-	started := catalog.NewTier(catalog.TierOptions{Name: name, Client: client, Replica: replica, ProbeInterval: s.options.ProbeInterval, LearnInterval: s.options.ProbeInterval})
+	started := catalog.NewTier(catalog.TierOptions{Name: name, Client: client, Replica: replica, ProbeInterval: s.options.ProbeInterval, LearnInterval: 4 * s.options.ProbeInterval})
 	t.Cleanup(started.Close)
 	s.running.Go(func() { started.Run(ctx) })
 	started.Wait(t.Context())

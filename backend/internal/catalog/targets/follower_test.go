@@ -1,6 +1,7 @@
 package targets
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -128,4 +129,25 @@ func TestLook_FailureIsRepeated(t *testing.T) {
 	s.fails = nil
 	lookAt(t, &f, s, 70*minute)
 	require.Equal(t, []Hole{between(2, 61*minute, 62*minute+scrapeInterval)}, f.Holes())
+}
+
+func TestLook_ForgetsWhatIsFromBeforeTheCoverage(t *testing.T) {
+	s := newServer(t, 3, 2*time.Hour, func(i int, at time.Duration) (bool, bool) { return true, i != 2 || !isBetween(at, 30*minute, 31*minute) })
+	var f Follower
+	lookAt(t, &f, s, 40*minute)
+	require.Len(t, f.Holes(), 1)
+	require.NoError(t, f.Look(t.Context(), s.ask, Window{Now: epoch.Add(41 * minute), Covered: epoch.Add(35 * minute).UnixMilli(), Interval: scrapeInterval}))
+	require.Empty(t, f.Holes())
+}
+
+// A sample may appear some seconds after its time, and so after a look.
+func TestLook_SeesWhatAppearsLate(t *testing.T) {
+	now := 60 * minute
+	s := newServer(t, 3, 2*time.Hour, func(i int, at time.Duration) (bool, bool) { return true, i != 2 || at != now-scrapeInterval })
+	var f Follower
+	without := func(ctx context.Context, query string, at time.Time) ([]Series, error) { return s.ask(ctx, query, at.Add(-30*time.Second)) }
+	require.NoError(t, f.Look(t.Context(), without, Window{Now: epoch.Add(now), Covered: epoch.UnixMilli(), Interval: scrapeInterval}))
+	require.Empty(t, f.Holes())
+	lookAt(t, &f, s, now+minute)
+	require.Equal(t, []Hole{between(2, now-2*scrapeInterval, now)}, f.Holes())
 }
