@@ -112,7 +112,7 @@ func TestLook_ManyNewTargetsAreNotTooMany(t *testing.T) {
 
 // Nothing from before hot's coverage is a hole of a target: then the server itself had stopped.
 func TestLook_BeginsWithTheCoverage(t *testing.T) {
-	s := newServer(t, 3, 2*time.Hour, func(_ int, at time.Duration) (bool, bool) { return !isBetween(at, 30*minute, 50*minute), true })
+	s := newServer(t, 1200, time.Hour, func(_ int, at time.Duration) (bool, bool) { return !isBetween(at, 30*minute, 50*minute), true })
 	var f Follower
 	require.NoError(t, f.Look(t.Context(), s.ask, Window{Now: epoch.Add(time.Hour), Covered: epoch.Add(51 * minute).UnixMilli(), Interval: scrapeInterval}))
 	require.Empty(t, f.Holes())
@@ -132,7 +132,9 @@ func TestLook_FailureIsRepeated(t *testing.T) {
 }
 
 func TestLook_ForgetsWhatIsFromBeforeTheCoverage(t *testing.T) {
-	s := newServer(t, 3, 2*time.Hour, func(i int, at time.Duration) (bool, bool) { return true, i != 2 || !isBetween(at, 30*minute, 31*minute) })
+	s := newServer(t, 3, 2*time.Hour, func(i int, at time.Duration) (bool, bool) {
+		return true, i != 2 || !isBetween(at, 30*minute, 31*minute)
+	})
 	var f Follower
 	lookAt(t, &f, s, 40*minute)
 	require.Len(t, f.Holes(), 1)
@@ -145,7 +147,9 @@ func TestLook_SeesWhatAppearsLate(t *testing.T) {
 	now := 60 * minute
 	s := newServer(t, 3, 2*time.Hour, func(i int, at time.Duration) (bool, bool) { return true, i != 2 || at != now-scrapeInterval })
 	var f Follower
-	without := func(ctx context.Context, query string, at time.Time) ([]Series, error) { return s.ask(ctx, query, at.Add(-30*time.Second)) }
+	without := func(ctx context.Context, query string, at time.Time) ([]Series, error) {
+		return s.ask(ctx, query, at.Add(-30*time.Second))
+	}
 	require.NoError(t, f.Look(t.Context(), without, Window{Now: epoch.Add(now), Covered: epoch.UnixMilli(), Interval: scrapeInterval}))
 	require.Empty(t, f.Holes())
 	lookAt(t, &f, s, now+minute)
