@@ -19,8 +19,9 @@ const (
 	mostAnswers, mostPending = 4000, 500
 	// askedAtOnce and askedBytes bound the questions in one request.
 	askedAtOnce, askedBytes = 20, 4 << 10
-	// staleAfter is how old the answer about a hole without an end may be.
-	staleAfter = time.Minute
+	// settling is how long after its time a sample may get into cold, and staleAfter how old the answer
+	// about a hole may be that has no end, or just ended.
+	settling, staleAfter = 30 * time.Second, 90 * time.Second
 	// failedFor is how long after a failure a question is not asked again.
 	failedFor = 5 * time.Second
 )
@@ -47,6 +48,7 @@ type Elsewhere struct {
 type answer struct {
 	question Question
 	until    int64 // up to which the answer is known
+	settled  int64 // until, after the pending answer
 	count    int
 	isKnown  bool
 	failedAt time.Time
@@ -78,17 +80,18 @@ func (e *Elsewhere) Count(question Question, newest int64, now time.Time) (count
 		e.answers.Add(key, known)
 	}
 	required := until
-	if question.To > newest {
+	if question.To > newest-staleAfter.Milliseconds() {
 		required -= staleAfter.Milliseconds()
 	}
-	if known.isKnown && known.until >= required {
+	isFound := known.count > 0 && !question.EachStep // That does not change.
+	if known.isKnown && (isFound || known.until >= required) {
 		return known.count, true, nil
 	}
 	if known.waiting == nil {
 		if now.Sub(known.failedAt) < failedFor || len(e.pending) >= mostPending {
 			return known.count, false, nil
 		}
-		known.question.To, known.waiting = until, make(chan struct{})
+		known.question.To, known.settled, known.waiting = until, min(until, newest-settling.Milliseconds()), make(chan struct{})
 		e.pending = append(e.pending, known)
 		select {
 		case e.wake <- struct{}{}:
@@ -167,7 +170,7 @@ func (e *Elsewhere) finish(batch []*answer, counts map[int]int, err error) {
 		if err != nil {
 			each.failedAt = time.Now()
 		} else {
-			each.count, each.until, each.isKnown = counts[i], each.question.To, true
+			each.count, each.until, each.isKnown = counts[i], each.settled, true
 		}
 		close(each.waiting)
 		each.waiting = nil

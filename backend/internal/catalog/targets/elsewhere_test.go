@@ -58,6 +58,24 @@ func TestElsewhere_CountsWhatWasScraped(t *testing.T) {
 	require.Zero(t, s.requests(""), "it is known")
 }
 
+// What a server has of a hole that just ended may get there later.
+func TestElsewhere_HoleThatJustEnded(t *testing.T) {
+	s := newServer(t, 3, 2*time.Hour, func(_ int, at time.Duration) (bool, bool) { return true, at > 58*minute })
+	e := answering(t, s)
+	ended := questionOf(1, 50*minute, time.Hour)
+	early := ended
+	early.To = epoch.Add(58 * minute).UnixMilli() // As if it had not got there yet.
+	require.Equal(t, 0, countOf(t, e, early, 58*minute))
+	require.Equal(t, 1, countOf(t, e, ended, time.Hour))
+	none := questionOf(2, 40*minute, 50*minute)
+	for _, newest := range []time.Duration{50 * minute, 51 * minute, 52 * minute, 60 * minute, 70 * minute} {
+		require.Equal(t, 0, countOf(t, e, none, newest))
+	}
+	require.Equal(t, 4, s.requests(`"up"`), "of the last one, twice")
+	require.Equal(t, 1, countOf(t, e, ended, 2*time.Hour))
+	require.Zero(t, s.requests(`"up"`), "what was found stays")
+}
+
 // What is known of a hole without an end is asked again after a minute.
 func TestElsewhere_HoleWithoutAnEnd(t *testing.T) {
 	s := newServer(t, 3, 2*time.Hour, func(_ int, at time.Duration) (bool, bool) { return true, at > 62*minute })

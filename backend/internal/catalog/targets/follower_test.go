@@ -155,3 +155,14 @@ func TestLook_SeesWhatAppearsLate(t *testing.T) {
 	lookAt(t, &f, s, now+minute)
 	require.Equal(t, []Hole{between(2, now-2*scrapeInterval, now)}, f.Holes())
 }
+
+func TestLook_ATargetThatWasDownAndIsGone(t *testing.T) {
+	s := newServer(t, 5, 3*time.Hour, func(i int, at time.Duration) (bool, bool) { return i != 2 || at <= 80*minute, i != 2 || at <= 70*minute })
+	var f Follower
+	for at := time.Hour; at <= 100*minute; at += minute {
+		lookAt(t, &f, s, at)
+	}
+	require.Len(t, f.Holes(), 1)
+	require.Equal(t, between(2, 70*minute, 0).From, f.Holes()[0].From)
+	require.LessOrEqual(t, f.Holes()[0].To, epoch.Add(90*minute).UnixMilli(), "there is nothing to scrape any more")
+}
