@@ -75,12 +75,16 @@ func (t *Tier) lookAtTargets(ctx context.Context) {
 	if t.look(ctx, t.askTargets, began) {
 		pause *= probesPerLook
 	}
-	watch := t.targets
-	watch.mutex.Lock()
-	defer watch.mutex.Unlock()
-	watch.pause, watch.ended = ownrequest.Jittered(max(pause, lookRest*time.Since(began))), time.Now()
-	close(watch.done)
-	watch.done = make(chan struct{})
+	t.targets.finish(began, time.Now(), ownrequest.Jittered(pause))
+}
+
+// finish notes the end of a look, and the least time until the next one.
+func (w *targetWatch) finish(began, ended time.Time, pause time.Duration) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	w.pause, w.ended = max(pause, lookRest*ended.Sub(began)), ended
+	close(w.done)
+	w.done = make(chan struct{})
 }
 
 // look reports whether a look was made, or the server does not answer such requests at all. Otherwise the
