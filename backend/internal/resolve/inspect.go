@@ -170,7 +170,7 @@ func (t TierReport) inspected(servers []catalog.Inspection, name tier.Name) Tier
 		t.OldestSample = t.CoverageStart
 	}
 	if holes := len(best.TargetHoles); holes > 0 {
-		t.Message += fmt.Sprintf("; %d times in the last hour, it could not scrape a target for a while", holes)
+		t.Message += fmt.Sprintf("; outages of single targets in the last hour: %d", holes)
 	}
 	return t
 }
