@@ -76,6 +76,7 @@ func beside(answering, replica string) []question {
 		{`sum(rate(demo_requests_total{instance!="7"}[2m]))`, 0, 30 * minute, answering, replica, ""},
 		{`sum by (instance) (demo_temp{job="other"})`, 0, 30 * minute, answering, replica, ""},
 		{"sum(db_size)", 14 * minute, 22 * minute, answering, replica, ""},
+		{"count(demo_temp) - count(demo_temp offset 1h)", 0, 0, answering, replica, ""},
 	}
 }
 
