@@ -30,7 +30,10 @@ func (p *Plan) addSampleGaps(ctx context.Context) {
 	}
 	p.comparedUntil = 0
 	if in.Completeness != tier.Incomplete && in.Unlabelled == "" {
-		in.Unmeasured, in.MeasuringFailed = cmp.Or(*gaps.Unmeasured, "a metric of such a name"), gaps.Failed
+		in.Unmeasured, in.MeasuringFailed = shownMetric(*gaps.Unmeasured), gaps.Failed
+		if gaps.Younger != nil {
+			in.Younger = shownMetric(*gaps.Younger)
+		}
 	}
 }
 
@@ -39,6 +42,9 @@ func (p *Plan) isDecided() bool {
 	in := p.Input
 	return in.Forced != "" || in.ColdParameter != "" || in.OnlyTier != "" || in.Extent.Nothing || p.traits().Routing.Has(promapi.PerServer)
 }
+
+// shownMetric returns the name of a metric, or words for one that the caller may not see.
+func shownMetric(name string) string { return cmp.Or(name, "a metric of such a name") }
 
 // reads returns what each selector of the request reads, or nil if that is not known.
 func (p *Plan) reads() []promql.Read {

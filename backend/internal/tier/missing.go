@@ -146,6 +146,9 @@ func (in Input) replicaWarnings() []string { return stretchWarnings(Hot, in.Othe
 // missingWarnings names what the tier that answers lacks.
 func (in Input) missingWarnings(name Name) (warnings []string) {
 	warnings = stretchWarnings(name, in.missing(name))
+	if name == Hot && in.Younger != "" {
+		warnings = append(warnings, fmt.Sprintf("the hot tier answered, and it is not known yet whether the cold tier has older samples of %s", in.Younger))
+	}
 	if name == Cold && in.Unmeasured != "" {
 		warnings = append(warnings, fmt.Sprintf("the cold tier answered, and it is not known yet whether it has all samples of %s", in.Unmeasured))
 	}

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -69,4 +71,24 @@ func TestHole_IsShown(t *testing.T) {
 	data(t, http.MethodPost, server.URL+"/api/v1/datasources/check", `{"proxy":{"kind":"HTTPProxy","spec":{"url":"http://tierproxy:9190/proxy/globaldatasources/metrics"}}}`, &report)
 	require.Equal(t, "it answers queries; outages of single targets in the last hour: 1", report.Data.Tiers["hot"].Message)
 	require.Equal(t, "it answers queries", report.Data.Tiers["cold"].Message)
+}
+
+// While cold does not say whether it has a target, it counts as if it had.
+func TestHole_ColdDoesNotSayWhatItHas(t *testing.T) {
+	w := newWorld(t, 4*hour, fewInstances...)
+	target, err := url.Parse(w.whole)
+	require.NoError(t, err)
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	silent := httptest.NewServer(http.HandlerFunc(func(response http.ResponseWriter, request *http.Request) {
+		if strings.Contains(request.URL.Query().Get("query"), "tierproxy_hole") {
+			<-request.Context().Done()
+			return
+		}
+		proxy.ServeHTTP(response, request)
+	}))
+	t.Cleanup(silent.Close)
+	s := w.setup(t, silent.URL, w.start(t, nil, down(false)))
+	got := s.ask(t, "count(demo_temp)", 14*minute, 22*minute)
+	require.Equal(t, []string{"cold", "older-than-hot"}, []string{got.tier, got.reason})
+	require.Equal(t, s.askWhole(t, "count(demo_temp)", 14*minute, 22*minute).data, got.data)
 }
