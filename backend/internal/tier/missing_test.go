@@ -122,7 +122,7 @@ func TestMissing_SaysWhatATierLacks(t *testing.T) {
 	for expected, missing := range map[string]Missing{
 		"has no samples of x": {Metric: "x", From: Beginning, To: End}, "has no samples of x before 1970-01-01T00:00:05Z": {Metric: "x", From: Beginning, To: 5000},
 		"has no samples of x after 1970-01-01T00:00:05Z": {Metric: "x", From: 5000, To: End}, "has no samples of x between 1970-01-01T00:00:05Z and 1970-01-01T00:00:06Z": {Metric: "x", From: 5000, To: 6000},
-		"has no samples of a metric of such a name": {"", Beginning, End},
+		"has no samples of a metric of such a name": {Metric: "", From: Beginning, To: End},
 	} {
 		require.Equal(t, expected, missing.String())
 	}
