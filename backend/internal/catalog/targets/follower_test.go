@@ -157,7 +157,9 @@ func TestLook_SeesWhatAppearsLate(t *testing.T) {
 }
 
 func TestLook_ATargetThatWasDownAndIsGone(t *testing.T) {
-	s := newServer(t, 5, 3*time.Hour, func(i int, at time.Duration) (bool, bool) { return i != 2 || at <= 80*minute, i != 2 || at <= 70*minute })
+	s := newServer(t, 5, 3*time.Hour, func(i int, at time.Duration) (bool, bool) {
+		return i != 2 || at <= 80*minute, i != 2 || at <= 70*minute
+	})
 	var f Follower
 	for at := time.Hour; at <= 100*minute; at += minute {
 		lookAt(t, &f, s, at)
