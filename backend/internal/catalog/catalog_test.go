@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/targets"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -139,7 +140,7 @@ func TestCatalog_Learns(t *testing.T) {
 	require.Equal(t, []string{"", ""}, []string{learned.Error, learned.AssumedReason})
 	require.Equal(t, Settings{
 		ExternalLabels: map[string]string{"cluster": "a", "replica": "r0", "prometheus": "p0"}, ScrapeInterval: 15 * time.Second,
-		EvaluationInterval: 20 * time.Second, OutOfOrderWindow: 10 * time.Minute, LookbackDelta: 5 * time.Minute,
+		EvaluationInterval: 20 * time.Second, OutOfOrderWindow: 10 * time.Minute, LookbackDelta: 5 * time.Minute, Honored: targets.HonoredLabels{Known: true},
 	}, learned.Hot)
 	require.Equal(t, Settings{
 		ReplicaLabels: []string{"replica", "rule_replica"}, LookbackDelta: 4 * time.Minute, AutoDownsampling: true,

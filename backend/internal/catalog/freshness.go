@@ -60,6 +60,7 @@ func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time
 // isStale reports whether no samples come in, and measures the scrape interval.
 func (t *Tier) isStale(followed gaps.Followed, status *Status, now time.Time) bool {
 	status.ScrapeInterval = max(status.ScrapeInterval, followed.ScrapeInterval())
+	status.shortestInterval = followed.CanaryInterval()
 	newest := followed.Newest()
 	interval := cmp.Or(max(followed.CanaryInterval(), t.settings.ScrapeInterval), DefaultScrapeInterval)
 	age := now.Sub(time.UnixMilli(newest))

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/targets"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
@@ -22,6 +24,8 @@ type Inspection struct {
 	Version string
 	// Settings are the tier's defaults, as far as it reports them.
 	Settings Settings
+	// TargetHoles are the stretches of the last hour in which hot could not scrape targets.
+	TargetHoles []targets.Hole
 }
 
 // probesAtOnce is the maximum number of probes of an inspection. The first one may end before it
@@ -53,6 +57,14 @@ func (t *Tier) Inspect(ctx context.Context) Inspection {
 	inspection.Version = info.Version
 	if settings, err := readSettings(ctx, t.api); err == nil {
 		inspection.Settings = settings
+	}
+	if t.options.Name == tier.Hot {
+		client := t.api
+		client.Budget = nil // It is acquired.
+		t.look(ctx, func(ctx context.Context, query string, at time.Time) ([]targets.Series, error) {
+			return askTargets(ctx, client, query, at)
+		}, time.Now())
+		inspection.TargetHoles = t.targets.Holes()
 	}
 	return inspection
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/targets"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 
 	"github.com/prometheus/common/model"
@@ -46,6 +47,8 @@ type Settings struct {
 	// MetadataRange is how far back the tier looks for series, labels and values by default;
 	// zero for everything.
 	MetadataRange time.Duration
+	// Honored says which jobs of a Prometheus honor the labels of what they scrape.
+	Honored targets.HonoredLabels
 }
 
 // prometheusConfig is the part of a Prometheus' configuration that tierproxy reads.
@@ -56,7 +59,9 @@ type prometheusConfig struct {
 		ExternalLabels     map[string]string `yaml:"external_labels"`
 	} `yaml:"global"`
 	ScrapeConfigs []struct {
-		Relabel []struct {
+		JobName     string `yaml:"job_name"`
+		HonorLabels bool   `yaml:"honor_labels"`
+		Relabel     []struct {
 			SourceLabels []string `yaml:"source_labels"`
 			TargetLabel  string   `yaml:"target_label"`
 			Regex        string   `yaml:"regex"`
@@ -64,7 +69,8 @@ type prometheusConfig struct {
 			Action       string   `yaml:"action"`
 		} `yaml:"relabel_configs"`
 	} `yaml:"scrape_configs"`
-	Storage struct {
+	ScrapeConfigFiles []string `yaml:"scrape_config_files"`
+	Storage           struct {
 		TSDB struct {
 			OutOfOrderTimeWindow string `yaml:"out_of_order_time_window"`
 		} `yaml:"tsdb"`
@@ -113,6 +119,18 @@ func configuration(ctx context.Context, c ownrequest.Client) (*prometheusConfig,
 	return parseConfig(config.YAML)
 }
 
+// honored returns which jobs honor the labels of what they scrape. With jobs in other files, that is
+// not known.
+func (c *prometheusConfig) honored() targets.HonoredLabels {
+	honored := targets.HonoredLabels{Known: len(c.ScrapeConfigFiles) == 0}
+	for _, job := range c.ScrapeConfigs {
+		if job.HonorLabels {
+			honored.Jobs = append(honored.Jobs, job.JobName)
+		}
+	}
+	return honored
+}
+
 // readSettings returns the defaults of a tier. What the tier does not report stays zero. It
 // returns an error if the tier does not answer.
 func readSettings(ctx context.Context, c ownrequest.Client) (Settings, error) {
@@ -128,6 +146,7 @@ func readSettings(ctx context.Context, c ownrequest.Client) (Settings, error) {
 		if len(promql.FormatLabels(settings.ExternalLabels)) > maxLabelBytes {
 			settings.ExternalLabels = nil
 		}
+		settings.Honored = config.honored()
 		settings.ScrapeInterval = parseDuration(config.Global.ScrapeInterval)
 		settings.EvaluationInterval = parseDuration(config.Global.EvaluationInterval)
 		settings.OutOfOrderWindow = parseDuration(config.Storage.TSDB.OutOfOrderTimeWindow)

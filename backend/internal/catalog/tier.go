@@ -16,6 +16,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/evidence"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/gaps"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/targets"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -103,6 +104,8 @@ type Status struct {
 	refusal      tier.Note // why the tier gets no calls, whatever the probe found
 	reported     bool      // the server reports Oldest
 	unmeasurable bool      // nothing shows since when the server has samples
+	// shortestInterval is the shortest scrape interval that was seen, or zero.
+	shortestInterval time.Duration
 }
 
 // Tier is one tier of a datasource with its health. Datasources that differ only in their
@@ -121,7 +124,9 @@ type sharedTier struct {
 	names   *evidence.Index
 	api     ownrequest.Client
 	calls   *admission.Controller
-	mutex   sync.Mutex // held while a new status follows from the previous one
+	targets *targetWatch       // of hot
+	scraped *targets.Elsewhere // which targets it scraped that other servers could not
+	mutex   sync.Mutex         // held while a new status follows from the previous one
 	// Only Run uses gaps, stores and hotStores.
 	gaps      gaps.Detectors
 	stores    storeWatch
@@ -142,7 +147,7 @@ func NewTier(options TierOptions) *Tier {
 		base: t, hotStores: hotStores{watch: storeWatch{hot: true}},
 		api:     ownrequest.NewClient(ownrequest.Options{Upstream: options.Client, Pacer: options.Pacer, Budget: options.ProbeBudget, Observe: options.OnRequest}),
 		options: options, calls: cmp.Or(options.Calls, admission.NewController(admission.Limits{}, nil)),
-		latch: make(latch), again: make(chan struct{}, 1),
+		latch: make(latch), again: make(chan struct{}, 1), targets: newTargetWatch(), scraped: targets.NewElsewhere(),
 	}
 	t.names = evidence.New(evidence.Options{
 		Client: t.api, ProbeInterval: options.ProbeInterval, LearnInterval: options.LearnInterval, Store: options.Evidence, Key: options.EvidenceKey,
@@ -314,6 +319,11 @@ func (t *Tier) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { t.names.Run(ctx) })
+	running.Go(func() { t.answerAboutTargets(ctx) })
+	if t.options.Name == tier.Hot {
+		running.Go(func() { t.followTargets(ctx) })
+		running.Go(func() { t.targets.jobs.Run(ctx, t.jobsOf) })
+	}
 	probeLoop(ctx, t.options.ProbeBudget, t.options.ProbeInterval, t.again, func() { t.probe(ctx) })
 }
 

@@ -220,6 +220,9 @@ func (p *Plan) prepare(ctx context.Context) {
 			in.Cold = datasource.Cold.State(now)
 		}
 		in.Completeness, in.CompletenessWhy = tier.Complete, "there is no other tier"
+		if p.replica.Hot != nil {
+			p.addTargetHoles(ctx)
+		}
 		return
 	}
 	in.Cold = evidence.ColdState(now)
@@ -234,6 +237,7 @@ func (p *Plan) prepare(ctx context.Context) {
 		p.relabel()
 	}
 	p.addSampleGaps(ctx)
+	p.addTargetHoles(ctx)
 	p.cold = p.explicitDefaults()
 }
 

@@ -14,8 +14,7 @@ import (
 // request reads. It measures nothing for requests whose tier is decided without that.
 func (p *Plan) addSampleGaps(ctx context.Context) {
 	in := &p.Input
-	isDecided := in.Forced != "" || in.ColdParameter != "" || in.OnlyTier != "" || in.Extent.Nothing
-	if isDecided || !in.Hot.Available || !in.Cold.Available || p.traits().Routing.Has(promapi.PerServer) {
+	if p.isDecided() || !in.Hot.Available || !in.Cold.Available {
 		return
 	}
 	selectors, err := selectorsOf(p.query.Request)
@@ -36,6 +35,12 @@ func (p *Plan) addSampleGaps(ctx context.Context) {
 			in.Younger = shownMetric(*gaps.Younger)
 		}
 	}
+}
+
+// isDecided reports whether it does not matter for a request what the tiers lack.
+func (p *Plan) isDecided() bool {
+	in := p.Input
+	return in.Forced != "" || in.ColdParameter != "" || in.OnlyTier != "" || in.Extent.Nothing || p.traits().Routing.Has(promapi.PerServer)
 }
 
 // shownMetric returns the name of a metric, or words for one that the caller may not see.

@@ -116,6 +116,9 @@ type TierHealth struct {
 	// Missing says which samples of the metrics that queries read the tier does not have
 	// although the other tier has them.
 	Missing []string `json:"missing,omitempty"`
+	// TargetHoles says which targets hot could not scrape for a while, the latest first. Whether
+	// another server has scraped them is known only for those that queries read.
+	TargetHoles []string `json:"target_holes,omitempty"`
 	// ExternalLabels are hot's external labels. They are absent while they are unknown.
 	ExternalLabels map[string]string `json:"external_labels,omitempty"`
 	// Sources are the external labels of cold's sources, without replica labels. They are
@@ -135,6 +138,9 @@ func (r *Resolved) Health(now time.Time, detailed bool) Health {
 		status, problem := r.hotStatus(detailed)
 		hot := tierHealth(r.Hot, status, now, problem, detailed)
 		r.addReplicas(&hot, now, detailed)
+		if detailed {
+			hot.TargetHoles = r.targetHoles()
+		}
 		health.PrometheusEndpoint, health.Tiers[string(tier.Hot)] = hot.Endpoint, hot
 	}
 	if r.Cold != nil {
@@ -192,6 +198,24 @@ func (r *Resolved) hotUnused(now time.Time) (why tier.Note) {
 
 // ShownHealth returns the health with the details that callers of the datasource may see.
 func (r *Resolved) ShownHealth(now time.Time) Health { return r.Health(now, r.ShowsConfiguration()) }
+
+// targetHoles says which targets the servers of hot could not scrape for a while.
+func (r *Resolved) targetHoles() (texts []string) {
+	for _, replica := range r.Datasource.Hot {
+		prefix := ""
+		holes, _ := replica.Hot.KnownTargetHoles()
+		if name := replica.Hot.Replica(); name != "" {
+			prefix = name + " "
+		}
+		for _, hole := range holes[:min(len(holes), mostMissing)] {
+			texts = append(texts, prefix+catalog.MissingOf(hole, true).String())
+		}
+		if more := len(holes) - mostMissing; more > 0 {
+			texts = append(texts, fmt.Sprintf("%slacks %d more stretches of targets", prefix, more))
+		}
+	}
+	return texts
+}
 
 // mostMissing is the maximum number of stretches that the health names of a tier.
 const mostMissing = 20

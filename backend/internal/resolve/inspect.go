@@ -3,6 +3,7 @@ package resolve
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -167,6 +168,9 @@ func (t TierReport) inspected(servers []catalog.Inspection, name tier.Name) Tier
 	t.OldestSample, t.CoverageStart, t.CoverageDeclared = Instant(best.Oldest), Instant(best.CoverageStart), best.Declared
 	if best.Declared {
 		t.OldestSample = t.CoverageStart
+	}
+	if holes := len(best.TargetHoles); holes > 0 {
+		t.Message += fmt.Sprintf("; outages of single targets in the last hour: %d", holes)
 	}
 	return t
 }

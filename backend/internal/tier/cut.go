@@ -212,7 +212,7 @@ func (in CutInput) runs(firstHot int, notHot, notCold []Run) (Cut, error) {
 // Split is the decision for a query that is cut.
 func (in Input) Split(routed Decision) Decision {
 	return Decision{
-		Tier: Both, Reason: ReasonSplit, Rule: routed.Rule,
+		Tier: Both, Reason: ReasonSplit, Rule: routed.Rule, Warnings: in.replicaWarnings(),
 		Fallback: Cold, FallbackReason: ReasonHotFailed, FallbackWarnings: in.coverageWarnings(Cold),
 	}
 }
@@ -235,5 +235,5 @@ func (in Input) ColdFailed() (Decision, bool) {
 	if lacks, _ := in.hotLacks(); lacks || in.Completeness == Incomplete || in.Unlabelled != "" || !in.Hot.Available {
 		return Decision{}, false
 	}
-	return Decision{Tier: Hot, Reason: ReasonColdFailed, Warnings: in.assumedWarnings()}, true
+	return Decision{Tier: Hot, Reason: ReasonColdFailed, Warnings: append(in.assumedWarnings(), in.replicaWarnings()...)}, true
 }

@@ -7,11 +7,14 @@ import (
 	"slices"
 )
 
-// Missing is a stretch of time in which a tier has no samples of a metric, although the
-// other tier has some.
+// Missing is a stretch of time in which a tier has no samples of a metric, or of a target,
+// although the other tier has some.
 type Missing struct {
 	// Metric is the name of the metric, or empty where the caller may not see it.
 	Metric string
+	// Target names a target in words for people if samples of all its metrics are missing,
+	// because it was not scraped. Otherwise it is empty.
+	Target string
 	// From and To bound the stretch, both exclusive, in milliseconds since the Unix
 	// epoch. They are Beginning and End where the stretch has no bound.
 	From, To int64
@@ -28,6 +31,9 @@ func (m Missing) never() bool { return m.From == Beginning && m.To == End }
 
 // metric returns the name for people to read.
 func (m Missing) metric() string {
+	if m.Target != "" {
+		return m.Target
+	}
 	if m.Metric == "" {
 		return "a metric of such a name"
 	}
@@ -134,20 +140,28 @@ func (in Input) hotHoldsMore() bool {
 // mostMissing is the maximum number of stretches that the warnings name.
 const mostMissing = 5
 
+// replicaWarnings names what another replica of hot has and this one lacks.
+func (in Input) replicaWarnings() []string { return stretchWarnings(Hot, in.OtherReplicas) }
+
 // missingWarnings names what the tier that answers lacks.
 func (in Input) missingWarnings(name Name) (warnings []string) {
-	list := in.missing(name)
-	for _, each := range list[:min(len(list), mostMissing)] {
-		warnings = append(warnings, fmt.Sprintf("the %s tier answered, which %s", name, each))
-	}
-	if more := len(list) - mostMissing; more > 0 {
-		warnings = append(warnings, fmt.Sprintf("the %s tier answered, which lacks %d more stretches of metrics", name, more))
-	}
+	warnings = stretchWarnings(name, in.missing(name))
 	if name == Hot && in.Younger != "" {
 		warnings = append(warnings, fmt.Sprintf("the hot tier answered, and it is not known yet whether the cold tier has older samples of %s", in.Younger))
 	}
 	if name == Cold && in.Unmeasured != "" {
 		warnings = append(warnings, fmt.Sprintf("the cold tier answered, and it is not known yet whether it has all samples of %s", in.Unmeasured))
+	}
+	return warnings
+}
+
+// stretchWarnings says that a tier answered that lacks samples.
+func stretchWarnings(name Name, list []Missing) (warnings []string) {
+	for _, each := range list[:min(len(list), mostMissing)] {
+		warnings = append(warnings, fmt.Sprintf("the %s tier answered, which %s", name, each))
+	}
+	if more := len(list) - mostMissing; more > 0 {
+		warnings = append(warnings, fmt.Sprintf("the %s tier answered, which lacks %d more stretches of metrics", name, more))
 	}
 	return warnings
 }

@@ -120,9 +120,9 @@ func TestHotFailed_ColdAnswersWithAWarningWhereItLacksSomething(t *testing.T) {
 
 func TestMissing_SaysWhatATierLacks(t *testing.T) {
 	for expected, missing := range map[string]Missing{
-		"has no samples of x": {"x", Beginning, End}, "has no samples of x before 1970-01-01T00:00:05Z": {"x", Beginning, 5000},
-		"has no samples of x after 1970-01-01T00:00:05Z": {"x", 5000, End}, "has no samples of x between 1970-01-01T00:00:05Z and 1970-01-01T00:00:06Z": {"x", 5000, 6000},
-		"has no samples of a metric of such a name": {"", Beginning, End},
+		"has no samples of x": {Metric: "x", From: Beginning, To: End}, "has no samples of x before 1970-01-01T00:00:05Z": {Metric: "x", From: Beginning, To: 5000},
+		"has no samples of x after 1970-01-01T00:00:05Z": {Metric: "x", From: 5000, To: End}, "has no samples of x between 1970-01-01T00:00:05Z and 1970-01-01T00:00:06Z": {Metric: "x", From: 5000, To: 6000},
+		"has no samples of a metric of such a name": {Metric: "", From: Beginning, To: End},
 	} {
 		require.Equal(t, expected, missing.String())
 	}
@@ -131,4 +131,31 @@ func TestMissing_SaysWhatATierLacks(t *testing.T) {
 func TestLength_CountsWhatPeriodsShareOnce(t *testing.T) {
 	require.InDelta(t, 30, length([]period{{20, 40}, {10, 30}, {15, 16}, {50, 50}}), 0)
 	require.Zero(t, length(nil))
+}
+
+// A target of hot that was not scraped for a while.
+func TestPlan_TargetsThatHotLacks(t *testing.T) {
+	lacked := []Missing{{Target: `the target {instance="b"}`, From: before(8 * minute), To: before(5 * minute)}}
+	requirePlans(t, []planCase{
+		{"cold has it", func(in *Input) { reads(in, 10*minute); in.Hot.Missing = lacked }, Cold, ReasonOlderThanHot, "", ""},
+		{"it is not read", func(in *Input) { reads(in, 5*minute); in.Hot.Missing = lacked }, Hot, ReasonBelowThreshold, Cold, ""},
+		{"cold lags, and has less", func(in *Input) {
+			reads(in, 10*minute)
+			in.Hot.Missing, in.Cold.Newest = lacked, before(9*minute)
+		}, Hot, ReasonNewerThanCold, Cold, `the hot tier answered, which has no samples of the target {instance="b"} between`},
+		{"only another replica has it", func(in *Input) { in.OtherReplicas = lacked }, Hot, ReasonBelowThreshold, Cold, `the hot tier answered, which has no samples of the target {instance="b"} between`},
+		{"only another replica has it, and there is no cold tier", func(in *Input) {
+			in.OtherReplicas, in.HotReplicated, in.Cold = lacked, true, State{}
+		}, Hot, ReasonOnlyTier, "", "has no samples of the target"},
+		{"hot is down", func(in *Input) { in.OtherReplicas, in.Hot.Available = lacked, false }, Cold, ReasonHotUnavailable, "", ""},
+	})
+	in := input(func(in *Input) { in.OtherReplicas = lacked })
+	require.Len(t, in.Split(Decision{}).Warnings, 1, "a cut does not hide it")
+	decision, ok := in.ColdFailed()
+	require.True(t, ok)
+	require.Len(t, decision.Warnings, 1, "nor does a failure of cold")
+	in = input(func(in *Input) { reads(in, 10*minute); in.Hot.Missing = lacked })
+	decision, err := Plan(in)
+	require.NoError(t, err)
+	require.Regexp(t, `^cold answers: hot has no samples of the target {instance="b"} between \S+Z and \S+Z$`, decision.Sentence(in))
 }

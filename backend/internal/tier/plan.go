@@ -80,6 +80,8 @@ type Input struct {
 	// HotReplicated is set when hot is one of several replicas: another one may
 	// hold what it does not.
 	HotReplicated bool
+	// OtherReplicas are what hot lacks and another replica of it has. Cold has none of it.
+	OtherReplicas []Missing
 	// Union is set for requests whose answers from both tiers can be joined.
 	// UnionWhenIncomplete is set where they are joined whenever hot may lack something.
 	Union, UnionWhenIncomplete bool

@@ -28,7 +28,7 @@ func (in Input) coverageWarnings(name Name) []string {
 
 func (in Input) hotCoverageWarnings() []string {
 	if starts, _ := in.startsBeforeHot(); !starts {
-		return in.missingWarnings(Hot)
+		return append(in.missingWarnings(Hot), in.replicaWarnings()...)
 	}
 	if len(in.Hot.Notes) > 0 {
 		return Texts(in.Hot.Notes, in.Detailed)

@@ -54,6 +54,13 @@ func (m *Mapping) ofHot(series map[string]string) (_ comparedSeries, ok bool) {
 	return comparedSeries{hot: promql.FormatLabels(series), cold: promql.FormatLabels(inCold)}, true
 }
 
+// SeriesInCold returns the selector in cold of a series of hot. ok is false for a series with an own
+// value of a label that cold has in addition.
+func (m *Mapping) SeriesInCold(series map[string]string) (selector string, ok bool) {
+	canary, ok := m.ofHot(series)
+	return canary.cold, ok
+}
+
 // ofCold returns the canary for a series of cold that comes from hot.
 func (m *Mapping) ofCold(series map[string]string) comparedSeries {
 	inHot, inCold := promql.WithoutLabels(series, m.Removed), promql.WithoutLabels(series, m.Removed)
@@ -63,8 +70,8 @@ func (m *Mapping) ofCold(series map[string]string) comparedSeries {
 	return comparedSeries{hot: promql.FormatLabels(inHot), cold: promql.FormatLabels(inCold)}
 }
 
-// inCold returns the selector of hot's series of a metric in cold.
-func (m *Mapping) inCold(metric string) string {
+// InCold returns the selector of hot's series of a metric in cold.
+func (m *Mapping) InCold(metric string) string {
 	set := map[string]string{model.MetricNameLabel: metric}
 	maps.Copy(set, m.Injected)
 	maps.Copy(set, m.Distinct)
@@ -82,7 +89,7 @@ func (m *measurer) chooseCanaries(ctx context.Context, metric string, since, unt
 	})
 	if !m.mapping.IsAmbiguous {
 		group.Go(func() (err error) {
-			byCold, err = m.cold.longLived(groupContext, m.mapping.inCold(metric), since, until)
+			byCold, err = m.cold.longLived(groupContext, m.mapping.InCold(metric), since, until)
 			return err
 		})
 	}

@@ -66,7 +66,7 @@ func TestMapping_LabelsOfASeriesInTheOtherTier(t *testing.T) {
 	_, ok = m.ofHot(map[string]string{"__name__": "x", "tenant": "own"})
 	require.False(t, ok)
 	require.Equal(t, comparedSeries{hot: inHot, cold: inCold}, m.ofCold(map[string]string{"__name__": "x", "job": "j", "cluster": "a", "tenant": "t", "replica": "1"}))
-	require.Equal(t, promql.FormatLabels(map[string]string{"__name__": "x", "cluster": "a", "tenant": "t", "zone": "z"}), m.inCold("x"))
+	require.Equal(t, promql.FormatLabels(map[string]string{"__name__": "x", "cluster": "a", "tenant": "t", "zone": "z"}), m.InCold("x"))
 }
 
 func TestContains_ATimeUntilNearlyNow(t *testing.T) {

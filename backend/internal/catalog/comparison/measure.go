@@ -38,7 +38,7 @@ func (m *measurer) measure(ctx context.Context, metric string, since, until int6
 		return made, err
 	}
 	if !hasSamples(cold) {
-		series, err := m.cold.series(ctx, m.mapping.inCold(metric), until-wholeHistory.Milliseconds(), until, 1)
+		series, err := m.cold.series(ctx, m.mapping.InCold(metric), until-wholeHistory.Milliseconds(), until, 1)
 		if err != nil {
 			return nil, err
 		}

@@ -38,11 +38,14 @@ const (
 	KindNames Kind = "names"
 	// KindSamples compares which samples of metrics that queries read the tiers have.
 	KindSamples Kind = "samples"
+	// KindTargets finds out which targets hot could not scrape for a while, and where else they were
+	// scraped.
+	KindTargets Kind = "targets"
 )
 
 // Kinds lists all kinds.
 func Kinds() []Kind {
-	return []Kind{KindProbe, KindStores, KindSettings, KindSources, KindSeries, KindNames, KindSamples}
+	return []Kind{KindProbe, KindStores, KindSettings, KindSources, KindSeries, KindNames, KindSamples, KindTargets}
 }
 
 // Options are the options of NewClient.
