@@ -91,7 +91,9 @@ func TestMeasure_OldestSampleOfHot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(test.sources)
 			t.Cleanup(server.Close)
-			status := asking(t, server.URL).measure(t.Context(), tier.Hot)
+			status := Status{Available: true, Oldest: tier.NothingCovered}
+			asking(t, server.URL).measureLatency(t.Context(), &status)
+			asking(t, server.URL).measureCoverage(t.Context(), &status)
 			require.True(t, status.Available)
 			require.Equal(t, []any{test.oldest, test.retention}, []any{status.Oldest, status.Retention})
 			require.Equal(t, test.oldest != nothing, status.reported)
@@ -103,9 +105,10 @@ func TestMeasure_OldestSampleOfHot(t *testing.T) {
 func TestMeasure_ColdIsNotAskedForItsOldestSample(t *testing.T) {
 	server := httptest.NewServer(sources{})
 	t.Cleanup(server.Close)
-	status := asking(t, server.URL).measure(t.Context(), tier.Cold)
-	require.True(t, status.Available)
-	require.Empty(t, status.Error)
+	cold := NewTier(TierOptions{Name: tier.Cold, Client: client(t, server.URL), ProbeInterval: time.Hour})
+	cold.probe(t.Context())
+	require.True(t, cold.Status().Available)
+	require.Empty(t, cold.Status().Error)
 }
 
 func TestState_EveryRetentionBoundsTheCoverage(t *testing.T) {

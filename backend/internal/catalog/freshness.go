@@ -21,40 +21,44 @@ const (
 )
 
 // checkFreshness checks whether hot still gets samples, finds gaps, and measures since when hot
-// has samples if it does not report it.
-func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time) {
+// has samples if it does not report it. It returns true if nothing has changed since the last
+// check, and if the samples of a single server were read, so that it is sure to answer.
+func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time) (isFine bool) {
 	if !status.Available {
-		return
+		return false
 	}
 	scopes := t.hotStores.look(ctx, t.api, status, now)
 	if !status.Available || len(status.Notes) > 0 {
-		return
+		return false
 	}
+	isFine = len(scopes) > 0
 	var detectors []*gapDetector
 	for _, scope := range scopes {
 		followed := t.gaps.of(status.server, scope, now)
 		if err := followed.follow(ctx, t.api, now); err != nil {
 			status.fail(err)
 			status.Error = "its newest sample could not be measured: " + status.Error
-			return
+			return false
 		}
 		detectors = append(detectors, followed)
 	}
 	if t.isStale(detectors, status, now) {
-		return
+		return false
 	}
 	for _, followed := range detectors {
 		if err := t.scan(ctx, followed, status, now); err != nil {
 			if upstream.IsGone(err) {
 				status.fail(err)
-				return
+				return false
 			}
 			status.Oldest = tier.NothingCovered
 			status.Error = "gaps in its data could not be looked for: " + upstream.Describe(err)
-			return
+			return false
 		}
+		isFine = isFine && len(followed.canaries) > 0 && followed.complete && followed.lookedAt.Before(now)
 	}
 	t.conclude(detectors, status, now)
+	return isFine && status.Error == "" && t.gaps.servers(now) == 1
 }
 
 // isStale reports whether no samples come in, and measures the scrape interval.

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -353,6 +354,20 @@ func (g gapDetectors) contiguousSince(now time.Time) (latest int64) {
 		}
 	}
 	return latest
+}
+
+// servers returns the number of servers that have answered within the last hour. A server that
+// was restarted is still the same.
+func (g gapDetectors) servers(now time.Time) int {
+	servers := map[string]struct{}{}
+	for key, known := range g {
+		if now.Sub(known.usedAt) <= detectorUnusedFor {
+			server, _, _ := strings.Cut(key, "\x00")
+			host, _, _ := strings.Cut(server, " ")
+			servers[cmp.Or(host, server)] = struct{}{}
+		}
+	}
+	return len(servers)
 }
 
 // areScanning reports whether a scan ended before it was complete.

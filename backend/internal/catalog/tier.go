@@ -127,8 +127,11 @@ type sharedTier struct {
 	status    atomic.Pointer[Status]
 	identity  atomic.Pointer[Identity]
 	stability atomic.Pointer[storeStability] // of cold; nil while it is not stable
-	probed    atomic.Pointer[chan struct{}]
-	again     chan struct{} // requests a probe
+	probes    *refresher
+	// whole is what the last whole probe measured, at wholeAt, or the zero time if the next one has
+	// to be whole. Only Run uses them.
+	whole   Status
+	wholeAt time.Time
 	// end is the timestamp of the newest sample in milliseconds if the tier lags, or zero.
 	end atomic.Int64
 }
@@ -139,15 +142,13 @@ func NewTier(options TierOptions) *Tier {
 	t.sharedTier = &sharedTier{
 		base: t, pacer: options.Pacer, hotStores: hotStores{watch: storeWatch{hot: true}},
 		options: options, api: apiClient{Client: options.Client, observe: options.OnRequest, kind: RequestProbe}, calls: cmp.Or(options.Calls, admission.NewController(admission.Limits{}, nil)),
-		latch: make(latch), again: make(chan struct{}, 1),
+		latch: make(latch), probes: newRefresher(options.ProbeInterval),
 	}
 	if t.pacer == nil {
 		t.pacer = NewPacer()
 	}
 	t.names = newNameIndex(t.sharedTier)
 	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: "not probed yet"})
-	probed := make(chan struct{})
-	t.probed.Store(&probed)
 	return t
 }
 
@@ -288,10 +289,7 @@ func (t *Tier) ReportFailure(err error) {
 		failed.Since = time.Now()
 	}
 	t.status.Store(&failed)
-	select {
-	case t.again <- struct{}{}:
-	default: // A probe is already requested.
-	}
+	t.probes.request()
 }
 
 // newest returns the end of the tier's data, as far as it is known, or now.
@@ -308,7 +306,14 @@ func (t *Tier) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { t.names.run(ctx) })
-	probeLoop(ctx, t.options.ProbeBudget, t.options.ProbeInterval, t.again, func() { t.probe(ctx) })
+	t.probes.run(ctx, t.options.ProbeBudget, func() bool { return t.probe(ctx) })
+}
+
+// Refresh notes that the status is used. It has a status renewed that is older than the probe
+// interval, and waits for that if it is much older, until ctx ends. It does not wait for a tier
+// that is slow or unavailable.
+func (t *Tier) Refresh(ctx context.Context) {
+	t.probes.refresh(ctx, t.status.Load().Available)
 }
 
 // Close closes idle connections to the tier, and releases the memory of its metric
@@ -321,23 +326,14 @@ func (t *Tier) Close() {
 // probeTimeout returns the timeout of a probe.
 func (t *Tier) probeTimeout() time.Duration { return max(t.options.ProbeInterval, minProbeTimeout) }
 
-// probe probes the tier once and stores its status.
-func (t *Tier) probe(ctx context.Context) {
+// probe probes the tier once and stores its status. It reports whether the tier is available.
+func (t *Tier) probe(ctx context.Context) bool {
 	probeContext, cancel := context.WithTimeout(ctx, t.probeTimeout())
 	defer cancel()
-	status := t.api.measure(probeContext, t.options.Name)
-	storesAsked := time.Now()
-	if t.options.Name == tier.Hot {
-		t.checkFreshness(probeContext, &status, time.Now())
-	} else if status.Available {
-		status.Stores, status.Notes = t.stores.look(probeContext, t.api, time.Now())
-		if status.Stores != nil && len(status.Stores) == 0 {
-			// Its answers would all be empty.
-			status.Available, status.Error = false, noStoresYet
-		}
-	}
+	began := time.Now()
+	status := t.look(probeContext, began)
 	if ctx.Err() != nil {
-		return // The gateway stops: the failure says nothing about the tier.
+		return true // The gateway stops: the failure says nothing about the tier.
 	}
 	if status.Available && t.options.Replica != "" {
 		t.identify(probeContext, &status)
@@ -351,7 +347,7 @@ func (t *Tier) probe(ctx context.Context) {
 	t.status.Store(&status)
 	t.mutex.Unlock()
 	if t.options.Name == tier.Cold {
-		t.observeStores(&status, storesAsked, t.stores.seen != nil)
+		t.observeStores(&status, began, t.stores.seen != nil)
 	}
 	if t.options.OnProbe != nil {
 		t.options.OnProbe(status)
@@ -360,4 +356,5 @@ func (t *Tier) probe(ctx context.Context) {
 	if status.Available && !previous.Available && t.options.Warm > 0 {
 		t.api.warm(probeContext, t.options.Warm)
 	}
+	return status.Available
 }
