@@ -25,6 +25,8 @@ const (
 	emptiesRemembered = 2048
 	// learnTimeout is the timeout for one attempt to learn. The first queries wait for it.
 	learnTimeout = 20 * time.Second
+	// coldIntervalEvery is after how many attempts to learn the scrape interval of cold is measured.
+	coldIntervalEvery = 10
 )
 
 // errNoStores is returned for a Thanos that has just started.
@@ -63,8 +65,10 @@ type sharedCatalog struct {
 	options Options
 	learned atomic.Pointer[Snapshot]
 	newest  atomic.Pointer[coldEnd]
-	// coldInterval is the measured scrape interval of cold. Only Run uses it.
-	coldInterval time.Duration
+	looks   *refresher // of Run
+	// coldInterval is the scrape interval of cold, measured at intervalMeasured. Only Run uses them.
+	coldInterval     time.Duration
+	intervalMeasured time.Time
 	// endCanaries are the series by which the end of cold is measured. They were last searched at
 	// endCanariesChosen, and the end of a cold that lags at endSearched. Only Run uses them.
 	endCanaries                    []comparedSeries
@@ -93,7 +97,7 @@ type Snapshot struct {
 // New returns an empty catalog: see Run.
 func New(options Options) *Catalog {
 	c := &Catalog{hot: options.Hot, cold: options.Cold}
-	c.sharedCatalog = &sharedCatalog{options: options, latch: make(latch), comparisons: newComparisons()}
+	c.sharedCatalog = &sharedCatalog{options: options, latch: make(latch), looks: newRefresher(options.Cold.options.ProbeInterval), comparisons: newComparisons()}
 	// It fails only for a size below one. An expirable LRU would leave a goroutine behind.
 	c.empty, _ = lru.New[promql.Key, time.Time](emptiesRemembered)
 	c.learned.Store(&Snapshot{Error: "nothing is learned yet"})
@@ -147,15 +151,14 @@ func (c *Catalog) Run(ctx context.Context) {
 	defer comparing.Wait()
 	c.options.Hot.Wait(ctx)
 	c.options.Cold.Wait(ctx)
-	var next time.Time
-	probeLoop(ctx, c.payer(), c.options.Cold.options.ProbeInterval, nil, func() {
+	c.looks.run(ctx, c.payer(), func() bool {
 		now := time.Now()
-		if c.learned.Load().Error != "" || !now.Before(next) || c.hasNewSource() {
+		if learned := c.learned.Load(); learned.Error != "" || now.Sub(learned.LearnedAt) >= c.options.LearnInterval || c.hasNewSource() {
 			c.learn(ctx)
-			next = now.Add(c.options.LearnInterval)
 		}
 		c.measureColdEnd(ctx, now)
 		c.open()
+		return c.learned.Load().Error == ""
 	})
 }
 
@@ -186,21 +189,24 @@ func (c *Catalog) learn(ctx context.Context) {
 	if c.options.OnLearned != nil {
 		c.options.OnLearned()
 	}
-	c.coldInterval, err = c.measureColdInterval(ctx, learned.LearnedAt)
-	if err != nil {
-		c.coldInterval = 0 // Then the interval of hot counts.
+	if now := learned.LearnedAt; now.Sub(c.intervalMeasured) >= coldIntervalEvery*c.options.LearnInterval {
+		if c.coldInterval, err = c.measureColdInterval(ctx, now); err != nil {
+			c.coldInterval = 0 // Then the interval of hot counts.
+			return
+		}
+		c.intervalMeasured = now
 	}
 }
 
 // snapshot asks both tiers for a new snapshot.
 func (c *Catalog) snapshot(ctx context.Context) (*Snapshot, error) {
-	hot, cold := c.options.Hot.api, c.options.Cold.api
+	hot := c.options.Hot.api
 	learned := &Snapshot{}
 	var err error
-	if learned.Hot, err = hot.as(RequestSettings).settings(ctx); err != nil {
+	if learned.Hot, err = c.options.Hot.settingsNow(ctx); err != nil {
 		return nil, fmt.Errorf("hot: %w", err)
 	}
-	if learned.Cold, err = cold.as(RequestSettings).settings(ctx); err != nil {
+	if learned.Cold, err = c.options.Cold.settingsNow(ctx); err != nil {
 		return nil, fmt.Errorf("cold: %w", err)
 	}
 	learned.ReplicaLabels = append(slices.Clone(c.options.ReplicaLabels), learned.Cold.ReplicaLabels...)

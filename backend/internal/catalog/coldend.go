@@ -59,6 +59,9 @@ func (c *Catalog) measureColdEnd(ctx context.Context, now time.Time) {
 	if c.learned.Load().Evidence == nil || !c.options.Cold.Status().Available {
 		return
 	}
+	if c.isCurrent(ctx, now) {
+		return
+	}
 	timestamps, isKnown := c.newestOfCanaries(ctx, now)
 	if !isKnown {
 		timestamps = "timestamp(" + c.coldSelector() + ")"
@@ -76,6 +79,23 @@ func (c *Catalog) measureColdEnd(ctx context.Context, now time.Time) {
 	if err != nil || newest == 0 {
 		return // The last result stays.
 	}
+	c.storeEnd(newest, now)
+}
+
+// isCurrent measures the end of cold, and reports whether cold gets the newest samples.
+func (c *Catalog) isCurrent(ctx context.Context, now time.Time) bool {
+	if len(c.endCanaries) == 0 {
+		return false
+	}
+	newest, found, err := c.options.Cold.samples().newestAt(ctx, newestOf(c.endCanaries, comparedSeries.inCold), now)
+	if err != nil || !found || now.Sub(time.UnixMilli(newest)) >= 2*max(c.ScrapeInterval(), c.coldInterval)+probeSlack {
+		return false
+	}
+	c.storeEnd(newest, now)
+	return true
+}
+
+func (c *Catalog) storeEnd(newest int64, now time.Time) {
 	c.newest.Store(&coldEnd{newest: newest, measured: now, interval: c.coldInterval})
 	c.options.Cold.end.Store(newest)
 }

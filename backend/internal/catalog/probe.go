@@ -60,16 +60,23 @@ func (t *Tier) lookAtHot(ctx context.Context, now time.Time, isWhole bool) (stat
 
 // lookAtCold is lookAtHot for cold, which lists its stores if it is a Thanos.
 func (t *Tier) lookAtCold(ctx context.Context, now time.Time, isWhole bool) (status Status, isFine bool) {
-	status = Status{Available: true, Oldest: tier.NothingCovered, Latency: t.status.Load().Latency}
 	if t.wholeAt.IsZero() {
 		t.stores.forget404()
 	}
 	isThanos := t.stores.seen != nil
-	if isWhole || !isThanos {
-		t.api.measureLatency(ctx, &status)
+	if isWhole {
+		t.whole = Status{Available: true, Oldest: tier.NothingCovered}
 	}
-	if !status.Available {
+	if isWhole || !isThanos {
+		t.api.measureLatency(ctx, &t.whole)
+	}
+	if status = t.whole; !status.Available {
 		return status, false
+	}
+	if isWhole {
+		t.api.readRuntime(ctx, &t.whole)
+		t.whole.Retention = 0 // That of cold does not count.
+		status = t.whole
 	}
 	status.Stores, status.Notes = t.stores.look(ctx, t.api, now)
 	if status.Stores != nil && len(status.Stores) == 0 {

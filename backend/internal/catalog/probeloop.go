@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"context"
-	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -40,25 +39,6 @@ func (p *ProbeBudget) memoryShare() *admission.BudgetShare {
 func (p *ProbeBudget) release() {
 	if p != nil {
 		p.slots.Release(1)
-	}
-}
-
-// probeLoop probes now, about every interval and whenever it receives from again, until ctx
-// ends.
-func probeLoop(ctx context.Context, budget *ProbeBudget, interval time.Duration, again <-chan struct{}, probe func()) {
-	for budget.acquire(ctx) {
-		began := time.Now()
-		probe()
-		budget.release()
-		timer := time.NewTimer(jittered(interval) - time.Since(began))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
-		case <-again:
-			timer.Stop()
-		}
 	}
 }
 

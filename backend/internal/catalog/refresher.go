@@ -68,21 +68,21 @@ func (r *refresher) once(look func() bool) {
 }
 
 // refresh notes that what a look found is used. It has a look repeated that is older than an
-// interval. If it is much older and mayWait is set, refresh waits for that until ctx ends, unless
-// looks are slow.
-func (r *refresher) refresh(ctx context.Context, mayWait bool) {
+// interval, or began before a time. If it is much older, or began before that time, refresh
+// returns a channel that is closed at the end of that look, unless looks are slow.
+func (r *refresher) refresh(since time.Time) <-chan struct{} {
 	r.mutex.Lock()
+	defer r.mutex.Unlock()
 	now := time.Now()
 	r.used = now
-	age, ended := now.Sub(r.known), r.ended
-	if age > r.interval && !r.isLooking() {
+	age, isBefore := now.Sub(r.known), r.known.Before(since)
+	if (isBefore || age > r.interval) && !r.isLooking() {
 		r.setDue(now)
 	}
-	waits := mayWait && age > maxAge(r.interval) && !r.isSlow(now)
-	r.mutex.Unlock()
-	if waits {
-		waitAll(ctx, []<-chan struct{}{ended})
+	if (!isBefore && age <= maxAge(r.interval)) || r.isSlow(now) || r.known.IsZero() {
+		return nil
 	}
+	return r.ended
 }
 
 // next returns a channel that is closed at the end of the next look.
@@ -104,6 +104,33 @@ func (r *refresher) requestSoon() {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	r.setDue(r.began.Add(r.interval))
+}
+
+// Refresh notes that queries use what is known of some tiers and, if not nil, their catalog. What
+// is older than the probe interval is looked at again. Refresh waits for that if it is much older,
+// for a short time or until ctx ends, but not for a tier that is slow or unavailable.
+func Refresh(ctx context.Context, of *Catalog, tiers ...*Tier) {
+	ctx, cancel := context.WithTimeout(ctx, refreshWait)
+	defer cancel()
+	var waits []<-chan struct{}
+	for _, each := range tiers {
+		if each == nil || !each.Probed() {
+			continue
+		}
+		if ended := each.probes.refresh(time.Time{}); ended != nil && each.status.Load().Available {
+			waits = append(waits, ended)
+		}
+	}
+	if !waitAll(ctx, waits) || of == nil || !of.Probed() {
+		return
+	}
+	var since time.Time
+	if of.hasNewSource() {
+		since = of.options.Cold.Status().CheckedAt
+	}
+	if ended := of.looks.refresh(since); ended != nil {
+		waitAll(ctx, []<-chan struct{}{ended})
+	}
 }
 
 // begin notes the start of a look.

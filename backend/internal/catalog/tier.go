@@ -126,6 +126,7 @@ type sharedTier struct {
 	hotStores hotStores
 	status    atomic.Pointer[Status]
 	identity  atomic.Pointer[Identity]
+	known     atomic.Pointer[knownSettings]
 	stability atomic.Pointer[storeStability] // of cold; nil while it is not stable
 	probes    *refresher
 	// whole is what the last whole probe measured, at wholeAt, or the zero time if the next one has
@@ -307,13 +308,6 @@ func (t *Tier) Run(ctx context.Context) {
 	defer running.Wait()
 	running.Go(func() { t.names.run(ctx) })
 	t.probes.run(ctx, t.options.ProbeBudget, func() bool { return t.probe(ctx) })
-}
-
-// Refresh notes that the status is used. It has a status renewed that is older than the probe
-// interval, and waits for that if it is much older, until ctx ends. It does not wait for a tier
-// that is slow or unavailable.
-func (t *Tier) Refresh(ctx context.Context) {
-	t.probes.refresh(ctx, t.status.Load().Available)
 }
 
 // Close closes idle connections to the tier, and releases the memory of its metric
