@@ -20,7 +20,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/evidence"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
@@ -105,7 +105,7 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 		c.Metrics = telemetry.New(c.Registry)
 	}
 	if c.Evidence == nil {
-		c.Evidence = catalog.NewEvidenceStore()
+		c.Evidence = evidence.NewStore()
 	}
 	var err error
 	if c.Cache, err = newCache(config.Cache); err != nil {
@@ -153,7 +153,7 @@ func newCache(settings config.CacheConfig) (*cache.Cache, error) {
 const mostEvidenceBytes = 1 << 20
 
 // sharedEvidence returns the evidence of a gateway, shared with others by their Redis, if any.
-func sharedEvidence(c *core.Core) *catalog.EvidenceStore {
+func sharedEvidence(c *core.Core) *evidence.Store {
 	if c.Config.Cache.Redis.Address == "" {
 		return c.Evidence
 	}

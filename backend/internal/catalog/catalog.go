@@ -13,6 +13,8 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/comparison"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -65,17 +67,15 @@ type sharedCatalog struct {
 	options Options
 	learned atomic.Pointer[Snapshot]
 	newest  atomic.Pointer[coldEnd]
-	looks   *refresher // of Run
-	// coldInterval is the scrape interval of cold, measured at intervalMeasured. Only Run uses them.
+	looks   *ownrequest.Refresher // of Run
+	// coldInterval is the scrape interval of cold, measured at intervalMeasured. Only Run uses
+	// them, and coldEnd.
 	coldInterval     time.Duration
 	intervalMeasured time.Time
-	// endCanaries are the series by which the end of cold is measured. They were last searched at
-	// endCanariesChosen, and the end of a cold that lags at endSearched. Only Run uses them.
-	endCanaries                    []comparedSeries
-	endCanariesChosen, endSearched time.Time
-	usage                          usage
-	empty                          *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query
-	comparisons                    *comparisons                      // what both tiers have of the metrics in use
+	coldEnd          *comparison.ColdEnd
+	usage            usage
+	empty            *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query
+	comparer         *comparison.Comparer              // of what both tiers have of the metrics in use
 }
 
 // Snapshot is an immutable state of the catalog.
@@ -97,11 +97,15 @@ type Snapshot struct {
 // New returns an empty catalog: see Run.
 func New(options Options) *Catalog {
 	c := &Catalog{hot: options.Hot, cold: options.Cold}
-	c.sharedCatalog = &sharedCatalog{options: options, latch: make(latch), looks: newRefresher(options.Cold.options.ProbeInterval), comparisons: newComparisons()}
+	c.sharedCatalog = &sharedCatalog{options: options, latch: make(latch), looks: ownrequest.NewRefresher(options.Cold.options.ProbeInterval)}
 	// It fails only for a size below one. An expirable LRU would leave a goroutine behind.
 	c.empty, _ = lru.New[promql.Key, time.Time](emptiesRemembered)
 	c.learned.Store(&Snapshot{Error: "nothing is learned yet"})
 	c.newest.Store(&coldEnd{})
+	c.comparer = comparison.New(comparison.Options{
+		Hot: options.Hot.api, Cold: options.Cold.api, State: c.tiersAt, ProbeInterval: options.Cold.options.ProbeInterval, LearnInterval: options.LearnInterval,
+	})
+	c.coldEnd = comparison.NewColdEnd(c.comparer)
 	return c
 }
 
@@ -140,18 +144,18 @@ func (c *Catalog) WasEmpty(query promql.Key) bool {
 }
 
 // payer returns the budget of the catalog's project, or nil if both tiers are the gateway's own.
-func (c *Catalog) payer() *ProbeBudget {
+func (c *Catalog) payer() *ownrequest.Budget {
 	return cmp.Or(c.options.Hot.options.ProbeBudget, c.options.Cold.options.ProbeBudget)
 }
 
 // Run learns until ctx ends.
 func (c *Catalog) Run(ctx context.Context) {
 	var comparing sync.WaitGroup
-	comparing.Go(func() { c.runComparisons(ctx) })
+	comparing.Go(func() { c.comparer.Run(ctx) })
 	defer comparing.Wait()
 	c.options.Hot.Wait(ctx)
 	c.options.Cold.Wait(ctx)
-	c.looks.run(ctx, c.payer(), func() bool {
+	c.looks.Run(ctx, c.payer(), func() bool {
 		now := time.Now()
 		if learned := c.learned.Load(); learned.Error != "" || now.Sub(learned.LearnedAt) >= c.options.LearnInterval || c.hasNewSource() {
 			c.learn(ctx)
@@ -189,13 +193,22 @@ func (c *Catalog) learn(ctx context.Context) {
 	if c.options.OnLearned != nil {
 		c.options.OnLearned()
 	}
-	if now := learned.LearnedAt; now.Sub(c.intervalMeasured) >= coldIntervalEvery*c.options.LearnInterval {
-		if c.coldInterval, err = c.measureColdInterval(ctx, now); err != nil {
-			c.coldInterval = 0 // Then the interval of hot counts.
-			return
-		}
-		c.intervalMeasured = now
+	if learned.LearnedAt.Sub(c.intervalMeasured) >= coldIntervalEvery*c.options.LearnInterval {
+		c.measureColdInterval(ctx, learned.LearnedAt)
 	}
+}
+
+// measureColdInterval measures the scrape interval of cold. If that fails, that of hot counts.
+func (c *Catalog) measureColdInterval(ctx context.Context, now time.Time) {
+	at := now
+	if newest := c.newest.Load().newest; newest != 0 {
+		at = time.UnixMilli(newest)
+	}
+	var err error
+	if c.coldInterval, err = c.coldEnd.MeasureInterval(ctx, at); err != nil {
+		c.coldInterval, now = 0, time.Time{}
+	}
+	c.intervalMeasured = now
 }
 
 // snapshot asks both tiers for a new snapshot.
@@ -216,12 +229,12 @@ func (c *Catalog) snapshot(ctx context.Context) (*Snapshot, error) {
 		external = learned.Hot.ExternalLabels
 	}
 	known.HotLabelsKnown = external != nil
-	known.HotLabels = without(external, learned.ReplicaLabels)
+	known.HotLabels = promql.WithoutLabels(external, learned.ReplicaLabels)
 	if err := c.learnSources(ctx, &known, learned.ReplicaLabels); err != nil {
 		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(known.InjectedLabels)) {
-		values, err := hot.as(RequestSources).labelValues(ctx, name, time.Time{}, 1)
+		values, err := hot.As(ownrequest.KindSources).LabelValues(ctx, name, time.Time{}, 1)
 		if err != nil {
 			return nil, fmt.Errorf("hot: %w", err)
 		}
@@ -245,7 +258,7 @@ func (c *Catalog) hasNewSource() bool {
 	learned := c.learned.Load()
 	known, stores := learned.Evidence, c.options.Cold.Status().Stores
 	return known != nil && !known.Declared && len(stores) > 0 && slices.ContainsFunc(sourcesOf(stores, learned.ReplicaLabels), func(source map[string]string) bool {
-		return !containsSet(known.Sources, source)
+		return !promql.ContainsLabels(known.Sources, source)
 	})
 }
 

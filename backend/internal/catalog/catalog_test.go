@@ -3,8 +3,6 @@ package catalog
 import (
 	"context"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -13,61 +11,21 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
 )
-
-// scripted is a tier whose answers can be changed. It notes what it was asked.
-type scripted struct {
-	*httptest.Server
-	mutex   sync.Mutex
-	answers answers
-	asked   []string
-}
-
-func newScripted(t *testing.T, what answers) *scripted {
-	t.Helper()
-	s := &scripted{answers: what}
-	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		s.mutex.Lock()
-		current := s.answers
-		s.asked = append(s.asked, request.URL.Path+"?"+request.URL.Query().Encode())
-		s.mutex.Unlock()
-		current.ServeHTTP(w, request)
-	}))
-	t.Cleanup(s.Close)
-	return s
-}
-
-// set changes the answers and forgets what was asked.
-func (s *scripted) set(what answers) {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	s.answers, s.asked = what, nil
-}
-
-// requests returns what was asked that contains a text.
-func (s *scripted) requests(text string) []string {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	var found []string
-	for _, each := range s.asked {
-		if strings.Contains(each, text) {
-			found = append(found, each)
-		}
-	}
-	return found
-}
 
 // hotOldest is the oldest sample of hot in the tests of pairs.
 const hotOldest = 10_000_000
 
 // pairOf returns a pair of tiers that count as probed and available.
-func pairOf(t *testing.T, hot, cold *scripted, options Options) *Catalog {
+func pairOf(t *testing.T, hot, cold *catalogtest.Scripted, options Options) *Catalog {
 	t.Helper()
-	options.Hot = NewTier(TierOptions{Name: tier.Hot, Client: client(t, hot.URL), ProbeInterval: time.Hour})
-	options.Cold = NewTier(TierOptions{Name: tier.Cold, Client: client(t, cold.URL), ProbeInterval: time.Hour, ProbeBudget: NewProbeBudget(1, 1<<20)})
+	options.Hot = NewTier(TierOptions{Name: tier.Hot, Client: catalogtest.Client(t, hot.URL), ProbeInterval: time.Hour})
+	options.Cold = NewTier(TierOptions{Name: tier.Cold, Client: catalogtest.Client(t, cold.URL), ProbeInterval: time.Hour, ProbeBudget: ownrequest.NewBudget(1, 1<<20)})
 	options.Hot.status.Store(&Status{Available: true, Oldest: hotOldest})
 	options.Cold.status.Store(&Status{Available: true})
 	options.LearnInterval = time.Hour
@@ -125,32 +83,32 @@ func TestCatalog_MeasuresColdEnd(t *testing.T) {
 	now := time.Now().Truncate(time.Second)
 	const query = `max(timestamp(up{cluster="a"}))`
 	end := now.Add(-time.Minute)
-	cold := newScripted(t, answers{{query, vectorOf(end)}})
-	p := pairOf(t, newScripted(t, nil), cold, Options{})
+	cold := catalogtest.NewScripted(t, catalogtest.Answers{{query, catalogtest.VectorOf(end)}})
+	p := pairOf(t, catalogtest.NewScripted(t, nil), cold, Options{})
 	p.measureColdEnd(t.Context(), now)
-	require.Empty(t, cold.requests(""), "it is not known which series are hot's")
+	require.Empty(t, cold.Requests(""), "it is not known which series are hot's")
 	p.learned.Store(&Snapshot{Evidence: tier.NewSeriesEvidence(tier.SeriesEvidence{InjectedLabels: map[string]string{"cluster": "a"}})})
 	p.coldInterval = 15 * time.Second
 	p.measureColdEnd(t.Context(), now)
 	require.Equal(t, coldEnd{newest: end.UnixMilli(), measured: now, interval: 15 * time.Second}, *p.newest.Load())
 
 	later := now.Add(time.Hour)
-	cold.set(answers{{query, ""}})
+	cold.Set(catalogtest.Answers{{query, ""}})
 	p.measureColdEnd(t.Context(), later)
 	require.Equal(t, now, p.newest.Load().measured, "without an answer the last one stays")
 	// Nothing has come in since: cold lags now. What is older than that is not looked for.
-	cold.set(answers{{query, emptyVector}})
+	cold.Set(catalogtest.Answers{{query, catalogtest.EmptyVector}})
 	p.measureColdEnd(t.Context(), later)
 	require.Equal(t, coldEnd{newest: end.UnixMilli(), measured: later, interval: 15 * time.Second}, *p.newest.Load())
-	require.Len(t, cold.requests("query"), 5, "now, and 5, 10, 20 and 40 minutes before")
-	cold.set(answers{{query, vectorOf(later)}})
+	require.Len(t, cold.Requests("query"), 5, "now, and 5, 10, 20 and 40 minutes before")
+	cold.Set(catalogtest.Answers{{query, catalogtest.VectorOf(later)}})
 	p.options.Cold.status.Store(&Status{})
 	p.measureColdEnd(t.Context(), later)
-	require.Empty(t, cold.requests(""), "cold is down")
+	require.Empty(t, cold.Requests(""), "cold is down")
 
 	// A cold tier that never had any of hot's series has no end.
-	cold.set(answers{{query, emptyVector}})
-	p = pairOf(t, newScripted(t, nil), cold, Options{})
+	cold.Set(catalogtest.Answers{{query, catalogtest.EmptyVector}})
+	p = pairOf(t, catalogtest.NewScripted(t, nil), cold, Options{})
 	p.learned.Store(&Snapshot{Evidence: tier.NewSeriesEvidence(tier.SeriesEvidence{InjectedLabels: map[string]string{"cluster": "a"}})})
 	p.measureColdEnd(t.Context(), now)
 	require.Zero(t, p.newest.Load().newest)
@@ -158,12 +116,12 @@ func TestCatalog_MeasuresColdEnd(t *testing.T) {
 
 // Answers of a Prometheus and of a Thanos with two sources.
 var (
-	hotTold = answers{
+	hotTold = catalogtest.Answers{
 		{"status/config", `{"yaml":"global: {scrape_interval: 15s, evaluation_interval: 20s, external_labels: {cluster: a, replica: r0, prometheus: p0}}\nstorage: {tsdb: {out_of_order_time_window: 10m}}"}`},
 		{"status/flags", `{"query.lookback-delta":"5m"}`},
 		{"label/cluster/values", `["x"]`}, {"label/", `[]`},
 	}
-	coldTold = answers{
+	coldTold = catalogtest.Answers{
 		{"status/flags", `{"query.replica-label":"[replica,rule_replica replica]","query.lookback-delta":"4m","query.auto-downsampling":"true","query.instant.default.max_source_resolution":"5m","query.metadata.default-time-range":"1h","query.default-evaluation-interval":"1m"}`},
 		{"/series", `[{"__name__":"up","cluster":"a"}]`}, {"[15m]", `{"resultType":"matrix","result":[{"metric":{},"values":[[1,"1"],[41,"1"]]}]}`},
 	}
@@ -171,7 +129,7 @@ var (
 )
 
 func TestCatalog_Learns(t *testing.T) {
-	hot, cold := newScripted(t, hotTold), newScripted(t, coldTold)
+	hot, cold := catalogtest.NewScripted(t, hotTold), catalogtest.NewScripted(t, coldTold)
 	p := pairOf(t, hot, cold, Options{ReplicaLabels: []string{"prometheus"}})
 	setStores := func(stores []Store) { p.options.Cold.status.Store(&Status{Available: true, Stores: stores}) }
 	setStores(twoSources)
@@ -194,9 +152,9 @@ func TestCatalog_Learns(t *testing.T) {
 	require.Equal(t, []map[string]string{own, {"cluster": "b"}}, known.Sources)
 	require.Equal(t, own, known.Distinct)
 	require.Equal(t, 40*time.Second, p.coldInterval, "that of cold's own samples")
-	require.Contains(t, cold.requests("/series")[0], "up%7Bcluster%3D%22a%22%7D", "hot's series alone")
-	require.Contains(t, hot.requests("label/cluster")[0], "limit=1&start=0", "all that hot has, and no more than one value")
-	require.Empty(t, append(hot.requests("__name__"), cold.requests("__name__")...), "no metric is looked for before a query reads it")
+	require.Contains(t, cold.Requests("/series")[0], "up%7Bcluster%3D%22a%22%7D", "hot's series alone")
+	require.Contains(t, hot.Requests("label/cluster")[0], "limit=1&start=0", "all that hot has, and no more than one value")
+	require.Empty(t, append(hot.Requests("__name__"), cold.Requests("__name__")...), "no metric is looked for before a query reads it")
 
 	// A tier that fails or is down leaves what was learned.
 	p.learn(t.Context())
@@ -211,12 +169,12 @@ func TestCatalog_Learns(t *testing.T) {
 	fail(errNoStores.Error())
 	setStores(twoSources)
 	for _, endpoint := range []string{"status/config", "status/flags"} {
-		cold.set(append(answers{{endpoint, ""}}, coldTold...))
+		cold.Set(append(catalogtest.Answers{{endpoint, ""}}, coldTold...))
 		fail("answered with status 500 (Internal Server Error)")
-		cold.set(coldTold)
-		hot.set(append(answers{{endpoint, ""}}, hotTold...))
+		cold.Set(coldTold)
+		hot.Set(append(catalogtest.Answers{{endpoint, ""}}, hotTold...))
 		fail("answered with status 500 (Internal Server Error)")
-		hot.set(hotTold)
+		hot.Set(hotTold)
 	}
 	p.options.Hot.status.Store(&Status{})
 	fail(errUnavailable.Error())
@@ -224,7 +182,7 @@ func TestCatalog_Learns(t *testing.T) {
 	p.options.Cold.status.Store(&Status{})
 	fail(errUnavailable.Error())
 	setStores(twoSources)
-	cold.set(append(answers{{"/series", ""}}, coldTold...))
+	cold.Set(append(catalogtest.Answers{{"/series", ""}}, coldTold...))
 	p.intervalMeasured = time.Time{}
 	p.learn(t.Context())
 	require.Empty(t, p.Snapshot().Error)
@@ -232,17 +190,19 @@ func TestCatalog_Learns(t *testing.T) {
 }
 
 func TestSince_NothingCoveredMeansTheBeginning(t *testing.T) {
-	p := pairOf(t, newScripted(t, nil), newScripted(t, nil), Options{})
+	p := pairOf(t, catalogtest.NewScripted(t, nil), catalogtest.NewScripted(t, nil), Options{})
 	p.options.Hot.status.Store(&Status{Available: true, Oldest: tier.NothingCovered})
 	require.True(t, p.since().IsZero())
 }
 
 func TestLearn_WhatIsAssumedIsSaid(t *testing.T) {
-	withConfig := func(config string) answers { return append(answers{{"status/config", config}}, hotTold[1:]...) }
+	withConfig := func(config string) catalogtest.Answers {
+		return append(catalogtest.Answers{{"status/config", config}}, hotTold[1:]...)
+	}
 	noLabels := withConfig(`{"yaml":"global: {scrape_interval: 15s}"}`)
 	oneSource := []Store{{LabelSets: []map[string]string{{"cluster": "a"}}}}
 	for name, test := range map[string]struct {
-		hot         answers
+		hot         catalogtest.Answers
 		options     Options
 		stores      []Store
 		doubt       string
@@ -258,7 +218,7 @@ func TestLearn_WhatIsAssumedIsSaid(t *testing.T) {
 		"declared complete by someone": {hot: noLabels, stores: twoSources, options: Options{Complete: true}, labels: map[string]string{}, labelsKnown: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := pairOf(t, newScripted(t, test.hot), newScripted(t, coldTold), test.options)
+			p := pairOf(t, catalogtest.NewScripted(t, test.hot), catalogtest.NewScripted(t, coldTold), test.options)
 			p.options.Cold.status.Store(&Status{Available: true, Stores: test.stores})
 			p.learn(t.Context())
 			learned := p.Snapshot()
@@ -292,12 +252,12 @@ func TestCannotTell_EndpointThatIsNotServed(t *testing.T) {
 func TestRun_LearnsAgain(t *testing.T) {
 	for name, interval := range map[string]time.Duration{"when its time has come": time.Minute, "and not before": time.Hour} {
 		t.Run(name, func(t *testing.T) {
-			hot, cold := newScripted(t, append(answers{{"status/config", ""}}, hotTold...)), newScripted(t, coldTold)
+			hot, cold := catalogtest.NewScripted(t, append(catalogtest.Answers{{"status/config", ""}}, hotTold...)), catalogtest.NewScripted(t, coldTold)
 			synctest.Test(t, func(t *testing.T) {
 				c := New(Options{
 					LearnInterval: interval,
-					Hot:           NewTier(TierOptions{Name: tier.Hot, Client: pipeClient(t, hot.Config.Handler)}),
-					Cold:          NewTier(TierOptions{Name: tier.Cold, Client: pipeClient(t, cold.Config.Handler), ProbeInterval: 10 * time.Second}),
+					Hot:           NewTier(TierOptions{Name: tier.Hot, Client: catalogtest.PipeClient(t, hot.Config.Handler)}),
+					Cold:          NewTier(TierOptions{Name: tier.Cold, Client: catalogtest.PipeClient(t, cold.Config.Handler), ProbeInterval: 10 * time.Second}),
 				})
 				c.options.Hot.status.Store(&Status{Available: true, Oldest: hotOldest})
 				c.options.Cold.status.Store(&Status{Available: true, Stores: twoSources})
@@ -310,16 +270,16 @@ func TestRun_LearnsAgain(t *testing.T) {
 				c.Wait(t.Context())
 				require.True(t, c.Probed())
 				time.Sleep(15 * time.Second)
-				require.Len(t, hot.requests("status/config"), 2, "what failed is learned again with the next probe")
+				require.Len(t, hot.Requests("status/config"), 2, "what failed is learned again with the next probe")
 				require.NotEmpty(t, c.Snapshot().Error)
 
-				hot.set(hotTold)
-				cold.set(coldTold)
+				hot.Set(hotTold)
+				cold.Set(coldTold)
 				time.Sleep(10 * time.Second)
 				require.Empty(t, c.Snapshot().Error)
 				time.Sleep(150 * time.Second)
-				require.LessOrEqual(t, len(cold.requests("timestamp")), 5, "cold's end is measured rarely without queries")
-				require.Equal(t, interval == time.Minute, len(hot.requests("status/config")) > 1)
+				require.LessOrEqual(t, len(cold.Requests("timestamp")), 5, "cold's end is measured rarely without queries")
+				require.Equal(t, interval == time.Minute, len(hot.Requests("status/config")) > 1)
 				stop()
 				running.Wait()
 			})
@@ -330,7 +290,7 @@ func TestRun_LearnsAgain(t *testing.T) {
 func TestCatalog_RemembersAnEmptyAnswerForAMinute(t *testing.T) {
 	// In a bubble no goroutine may be left behind.
 	synctest.Test(t, func(t *testing.T) {
-		c := New(Options{Cold: NewTier(TierOptions{Name: tier.Cold})})
+		c := New(Options{Hot: NewTier(TierOptions{}), Cold: NewTier(TierOptions{})})
 		key, other := promql.Key{1}, promql.Key{2}
 		c.RememberEmpty(key)
 		time.Sleep(emptyFor - time.Second)

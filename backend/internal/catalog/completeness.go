@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/evidence"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -34,24 +36,24 @@ func (c *Catalog) Completeness(ctx context.Context, needed tier.Requirement, old
 	if len(needed.Patterns) > 0 {
 		needed = c.expanded(ctx, needed, oldest)
 	}
-	others := groupOfOthers(c.Snapshot().Evidence.Distinct)
+	others := evidence.GroupOfOthers(c.Snapshot().Evidence.Distinct)
 	for {
 		var waits []<-chan struct{}
-		lookup := func(index *nameIndex, key nameKey) tier.Presence {
-			presence, looking := index.lookup(key, oldest, asks, time.Now())
+		lookup := func(index *evidence.Index, group evidence.Group, name string) tier.Presence {
+			presence, looking := index.Lookup(group, name, oldest, asks, time.Now())
 			if looking != nil {
 				waits = append(waits, looking)
 			}
 			return presence
 		}
 		is, why, isKnown := needed.Completeness(func(name string) (known tier.NameEvidence) {
-			known.Hot = lookup(c.hot.names, nameKey{name: name})
+			known.Hot = lookup(c.hot.names, "", name)
 			if needed.Elsewhere {
-				known.Elsewhere = lookup(c.cold.names, nameKey{others, name})
+				known.Elsewhere = lookup(c.cold.names, others, name)
 			}
 			return known
 		})
-		if isKnown || len(waits) == 0 || !waitAll(ctx, waits) {
+		if isKnown || len(waits) == 0 || !ownrequest.WaitAll(ctx, waits) {
 			return is, why
 		}
 	}
@@ -60,11 +62,8 @@ func (c *Catalog) Completeness(ctx context.Context, needed tier.Requirement, old
 // expanded replaces patterns by the metric names that they match in both tiers.
 func (c *Catalog) expanded(ctx context.Context, needed tier.Requirement, oldest int64) tier.Requirement {
 	var names []string
-	for _, index := range []*nameIndex{c.hot.names, c.cold.names} {
-		list, isKnown, listing := index.list(oldest, time.Now())
-		if !isKnown && listing != nil && waitAll(ctx, []<-chan struct{}{listing}) {
-			list, isKnown, _ = index.list(oldest, time.Now())
-		}
+	for _, index := range []*evidence.Index{c.hot.names, c.cold.names} {
+		list, isKnown := index.Names(ctx, oldest)
 		if !isKnown {
 			return needed.WithoutNames()
 		}
@@ -73,16 +72,4 @@ func (c *Catalog) expanded(ctx context.Context, needed tier.Requirement, oldest 
 	ctx, cancel := context.WithTimeout(ctx, timeToCompare)
 	defer cancel()
 	return needed.Expanded(ctx, names, mostMatches)
-}
-
-// waitAll waits for all channels. It returns false if ctx ends first.
-func waitAll(ctx context.Context, waits []<-chan struct{}) bool {
-	for _, wait := range waits {
-		select {
-		case <-wait:
-		case <-ctx.Done():
-			return false
-		}
-	}
-	return true
 }

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/gaps"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// probeSlack is how much later than its timestamp a sample may appear.
-const probeSlack = 5 * time.Second
+// DefaultScrapeInterval is the default scrape interval of Prometheus.
+const DefaultScrapeInterval = time.Minute
 
 const (
 	// noCoverage is the error of a hot tier that answers, but whose coverage is unknown.
@@ -21,8 +23,8 @@ const (
 )
 
 // checkFreshness checks whether hot still gets samples, finds gaps, and measures since when hot
-// has samples if it does not report it. It returns true if nothing has changed since the last
-// check, and if the samples of a single server were read, so that it is sure to answer.
+// has samples if it does not report it. It returns true if it read samples, nothing has changed,
+// and a single server answers.
 func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time) (isFine bool) {
 	if !status.Available {
 		return false
@@ -31,51 +33,39 @@ func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time
 	if !status.Available || len(status.Notes) > 0 {
 		return false
 	}
-	isFine = len(scopes) > 0
-	var detectors []*gapDetector
-	for _, scope := range scopes {
-		followed := t.gaps.of(status.server, scope, now)
-		if err := followed.follow(ctx, t.api, now); err != nil {
-			status.fail(err)
-			status.Error = "its newest sample could not be measured: " + status.Error
-			return false
-		}
-		detectors = append(detectors, followed)
-	}
-	if t.isStale(detectors, status, now) {
+	followed, err := t.gaps.Follow(ctx, t.api, status.server, scopes, now)
+	if err != nil {
+		status.fail(err)
+		status.Error = "its newest sample could not be measured: " + status.Error
 		return false
 	}
-	for _, followed := range detectors {
-		if err := t.scan(ctx, followed, status, now); err != nil {
-			if upstream.IsGone(err) {
-				status.fail(err)
-				return false
-			}
-			status.Oldest = tier.NothingCovered
-			status.Error = "gaps in its data could not be looked for: " + upstream.Describe(err)
+	if t.isStale(followed, status, now) {
+		return false
+	}
+	var bound int64
+	if status.reported {
+		bound = status.Oldest
+	}
+	if err := followed.Scan(ctx, bound, now); err != nil {
+		if upstream.IsGone(err) {
+			status.fail(err)
 			return false
 		}
-		isFine = isFine && len(followed.canaries) > 0 && followed.complete && followed.lookedAt.Before(now)
+		status.Oldest = tier.NothingCovered
+		status.Error = "gaps in its data could not be looked for: " + upstream.Describe(err)
+		return false
 	}
-	t.conclude(detectors, status, now)
-	return isFine && status.Error == "" && t.gaps.servers(now) == 1
+	t.conclude(followed, status, now)
+	return status.Error == "" && followed.IsUnchanged(now) && t.gaps.Servers(now) == 1
 }
 
 // isStale reports whether no samples come in, and measures the scrape interval.
-func (t *Tier) isStale(detectors []*gapDetector, status *Status, now time.Time) bool {
-	var newest, fastest int64
-	for _, followed := range detectors {
-		status.ScrapeInterval = max(status.ScrapeInterval, followed.interval)
-		if followed.newest != 0 && (newest == 0 || followed.newest < newest) {
-			newest = followed.newest
-		}
-		if len(followed.canaries) > 0 {
-			fastest = max(fastest, followed.canaries[0].interval)
-		}
-	}
-	interval := cmp.Or(max(time.Duration(fastest)*time.Millisecond, t.settings.ScrapeInterval), DefaultScrapeInterval)
+func (t *Tier) isStale(followed gaps.Followed, status *Status, now time.Time) bool {
+	status.ScrapeInterval = max(status.ScrapeInterval, followed.ScrapeInterval())
+	newest := followed.Newest()
+	interval := cmp.Or(max(followed.CanaryInterval(), t.settings.ScrapeInterval), DefaultScrapeInterval)
 	age := now.Sub(time.UnixMilli(newest))
-	if newest == 0 || age <= 2*interval+probeSlack {
+	if newest == 0 || age <= 2*interval+ownrequest.Slack {
 		return false
 	}
 	status.Available = false
@@ -83,27 +73,10 @@ func (t *Tier) isStale(detectors []*gapDetector, status *Status, now time.Time) 
 	return true
 }
 
-func (t *Tier) scan(ctx context.Context, followed *gapDetector, status *Status, now time.Time) error {
-	bound := status.Oldest
-	if !status.reported {
-		if err := followed.checkStart(ctx, t.api, now); err != nil {
-			return err
-		}
-		bound = 0
-	}
-	return followed.scan(ctx, t.api, bound, now)
-}
-
 // conclude sets the coverage of hot from what the detectors found.
-func (t *Tier) conclude(detectors []*gapDetector, status *Status, now time.Time) {
-	measured, sparse := len(detectors) > 0, len(detectors) == 0
-	var start int64
-	for _, followed := range detectors {
-		start = max(start, followed.start)
-		// An empty storage, or one that has just started, covers nothing.
-		measured, sparse = measured && followed.start != 0, sparse || followed.empty || followed.newest != 0
-	}
-	status.ContiguousSince = t.gaps.contiguousSince(now)
+func (t *Tier) conclude(followed gaps.Followed, status *Status, now time.Time) {
+	start, measured, sparse := followed.Start()
+	status.ContiguousSince = t.gaps.ContiguousSince(now)
 	switch {
 	case measured && !status.reported:
 		status.Oldest, status.Error = start, ""

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
-	"strings"
 	"testing"
 	"time"
 
@@ -13,37 +11,8 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
 )
-
-// answers says what a fake tier answers: the data for the first of its keys that
-// the path and the query together contain. What has no key is not found, and an
-// empty text fails.
-type answers []struct{ key, data string }
-
-const (
-	emptyVector = `{"resultType":"vector","result":[]}`
-	emptyMatrix = `{"resultType":"matrix","result":[]}`
-)
-
-func vectorOf(at time.Time) string {
-	return fmt.Sprintf(`{"resultType":"vector","result":[{"metric":{},"value":[1,"%d.%03d"]}]}`, at.Unix(), at.UnixMilli()%1000)
-}
-
-func (a answers) ServeHTTP(w http.ResponseWriter, request *http.Request) {
-	query, _ := url.QueryUnescape(request.URL.RawQuery)
-	for _, each := range a {
-		if !strings.Contains(request.URL.Path+"?"+query, each.key) {
-			continue
-		}
-		if each.data == "" {
-			w.WriteHeader(http.StatusInternalServerError)
-			return
-		}
-		_, _ = fmt.Fprintf(w, `{"status":"success","data":%s}`, each.data)
-		return
-	}
-	w.WriteHeader(http.StatusNotFound)
-}
 
 // A gap that was found bounds what is asked of hot.
 func TestState_CoverageBeginsBehindTheGap(t *testing.T) {
@@ -56,15 +25,15 @@ func TestState_CoverageBeginsBehindTheGap(t *testing.T) {
 
 func TestInspect_StatusVersionAndSettings(t *testing.T) {
 	now := time.Now()
-	fresh := answers{
-		{"vector(1)", emptyVector}, {"count_over_time", emptyVector}, {"timestamp(up", emptyVector}, {"/series", `[]`}, {"/values", `[]`},
+	fresh := catalogtest.Answers{
+		{"vector(1)", catalogtest.EmptyVector}, {"count_over_time", catalogtest.EmptyVector}, {"timestamp(up", catalogtest.EmptyVector}, {"/series", `[]`}, {"/values", `[]`},
 		{"/blocks", fmt.Sprintf(`{"blocks":[{"minTime":%d,"maxTime":%d}]}`, now.Add(-time.Hour).UnixMilli(), now.UnixMilli())}, {"runtimeinfo", `{"startTime":"2020-01-01T00:00:00Z","storageRetention":"30m"}`},
 		{"buildinfo", `{"version":"3.1.4"}`}, {"status/flags", `{"query.lookback-delta":"7m"}`},
 	}
 	look := func(answered http.Handler) Inspection {
 		server := httptest.NewServer(answered)
 		t.Cleanup(server.Close)
-		return NewTier(TierOptions{Name: tier.Hot, Client: client(t, server.URL), ProbeInterval: time.Hour}).Inspect(t.Context())
+		return NewTier(TierOptions{Name: tier.Hot, Client: catalogtest.Client(t, server.URL), ProbeInterval: time.Hour}).Inspect(t.Context())
 	}
 	found := look(fresh)
 	require.True(t, found.Available, found.Error)
@@ -72,12 +41,12 @@ func TestInspect_StatusVersionAndSettings(t *testing.T) {
 	require.WithinDuration(t, now.Add(-30*time.Minute), time.UnixMilli(found.CoverageStart), time.Minute, "the retention bounds what may be asked")
 
 	for name, wrong := range map[string]string{"a success of something else": `[]`, "a value that nobody asked for": `{"resultType":"matrix","result":[]}`} {
-		found = look(answers{{"vector(1)", wrong}})
+		found = look(catalogtest.Answers{{"vector(1)", wrong}})
 		require.False(t, found.Available, name)
 		require.Equal(t, upstream.FailureOf(upstream.ErrNotPrometheus), found.Failure, name)
 		require.Zero(t, found.CoverageStart, name)
 	}
-	found = look(answers{{"vector(1)", ""}})
+	found = look(catalogtest.Answers{{"vector(1)", ""}})
 	require.Equal(t, upstream.FailureOf(&upstream.StatusError{Status: http.StatusInternalServerError}), found.Failure)
 }
 
@@ -85,32 +54,32 @@ func TestInspect_StatusVersionAndSettings(t *testing.T) {
 func TestProbe_HotWithoutAnySeriesToFollow(t *testing.T) {
 	now := time.Now()
 	started := now.Add(-time.Hour).Truncate(time.Second)
-	blocks := struct{ key, data string }{"/blocks", fmt.Sprintf(`{"blocks":[{"minTime":%d,"maxTime":%d}]}`, now.Add(-5*time.Hour).UnixMilli(), now.UnixMilli())}
-	runtime := struct{ key, data string }{"/runtimeinfo", fmt.Sprintf(`{"startTime":%q,"storageRetention":"15d"}`, started.Format(time.RFC3339))}
-	yearOne := struct{ key, data string }{"/runtimeinfo", `{"startTime":"0001-01-01T00:00:00Z"}`}
-	empty := struct{ key, data string }{"/values", `[]`}
+	blocks := struct{ Key, Data string }{"/blocks", fmt.Sprintf(`{"blocks":[{"minTime":%d,"maxTime":%d}]}`, now.Add(-5*time.Hour).UnixMilli(), now.UnixMilli())}
+	runtime := struct{ Key, Data string }{"/runtimeinfo", fmt.Sprintf(`{"startTime":%q,"storageRetention":"15d"}`, started.Format(time.RFC3339))}
+	yearOne := struct{ Key, Data string }{"/runtimeinfo", `{"startTime":"0001-01-01T00:00:00Z"}`}
+	empty := struct{ Key, Data string }{"/values", `[]`}
 	const nothing = time.Duration(-1)
 	for name, test := range map[string]struct {
-		answers   answers
+		answers   catalogtest.Answers
 		retention time.Duration
 		covered   time.Duration
 		declared  bool
 		problem   string
 	}{
-		"it reports its blocks and its start":      {answers: answers{blocks, runtime}, covered: time.Hour},
-		"its start is unknown":                     {answers: answers{blocks}, covered: nothing, problem: noStart},
-		"its start is the year 1":                  {answers: answers{blocks, yearOne}, covered: nothing, problem: noStart},
-		"it reports a retention, and no blocks":    {answers: answers{runtime}, covered: nothing, problem: noCoverage},
-		"it reports nothing":                       {answers: answers{}, covered: nothing, problem: noCoverage},
-		"a declared retention":                     {answers: answers{}, retention: 6 * time.Hour, covered: 6 * time.Hour, declared: true},
-		"a declared retention and a known start":   {answers: answers{runtime}, retention: 6 * time.Hour, covered: time.Hour, declared: true},
-		"a declared retention and an unknown one":  {answers: answers{blocks, yearOne}, retention: 6 * time.Hour, covered: 6 * time.Hour, declared: true},
-		"a declared retention of an empty storage": {answers: answers{empty}, retention: 6 * time.Hour, covered: nothing, problem: noCoverage},
+		"it reports its blocks and its start":      {answers: catalogtest.Answers{blocks, runtime}, covered: time.Hour},
+		"its start is unknown":                     {answers: catalogtest.Answers{blocks}, covered: nothing, problem: noStart},
+		"its start is the year 1":                  {answers: catalogtest.Answers{blocks, yearOne}, covered: nothing, problem: noStart},
+		"it reports a retention, and no blocks":    {answers: catalogtest.Answers{runtime}, covered: nothing, problem: noCoverage},
+		"it reports nothing":                       {answers: catalogtest.Answers{}, covered: nothing, problem: noCoverage},
+		"a declared retention":                     {answers: catalogtest.Answers{}, retention: 6 * time.Hour, covered: 6 * time.Hour, declared: true},
+		"a declared retention and a known start":   {answers: catalogtest.Answers{runtime}, retention: 6 * time.Hour, covered: time.Hour, declared: true},
+		"a declared retention and an unknown one":  {answers: catalogtest.Answers{blocks, yearOne}, retention: 6 * time.Hour, covered: 6 * time.Hour, declared: true},
+		"a declared retention of an empty storage": {answers: catalogtest.Answers{empty}, retention: 6 * time.Hour, covered: nothing, problem: noCoverage},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := httptest.NewServer(append(answers{{"vector(1)", emptyVector}}, test.answers...))
+			server := httptest.NewServer(append(catalogtest.Answers{{"vector(1)", catalogtest.EmptyVector}}, test.answers...))
 			t.Cleanup(server.Close)
-			hot := NewTier(TierOptions{Name: tier.Hot, Client: client(t, server.URL), ProbeInterval: time.Hour, TierSettings: TierSettings{Retention: test.retention}})
+			hot := NewTier(TierOptions{Name: tier.Hot, Client: catalogtest.Client(t, server.URL), ProbeInterval: time.Hour, TierSettings: TierSettings{Retention: test.retention}})
 			hot.probe(t.Context())
 			status, state := hot.Status(), hot.State(now)
 			require.True(t, status.Available, status.Error)
@@ -127,11 +96,24 @@ func TestProbe_HotWithoutAnySeriesToFollow(t *testing.T) {
 
 func TestProbe_HotWhoseQueriesFailIsUnavailable(t *testing.T) {
 	for _, failing := range []string{"count_over_time", "timestamp(up"} {
-		server := httptest.NewServer(answers{{"vector(1)", emptyVector}, {failing, ""}})
+		server := httptest.NewServer(catalogtest.Answers{{"vector(1)", catalogtest.EmptyVector}, {failing, ""}})
 		t.Cleanup(server.Close)
-		hot := NewTier(TierOptions{Name: tier.Hot, Client: client(t, server.URL), ProbeInterval: time.Hour})
+		hot := NewTier(TierOptions{Name: tier.Hot, Client: catalogtest.Client(t, server.URL), ProbeInterval: time.Hour})
 		hot.probe(t.Context())
 		require.False(t, hot.Status().Available)
 		require.Contains(t, hot.Status().Error, "its newest sample could not be measured")
+	}
+}
+
+func TestProbe_HotThatNoLongerIngestsIsUnavailable(t *testing.T) {
+	now := time.Now()
+	for age, available := range map[time.Duration]bool{-10 * time.Minute: true, 3 * time.Minute: false, 2 * time.Hour: false} {
+		asked := catalogtest.Asking(t, catalogtest.WorldOf(t, now, catalogtest.Wrote{From: 6 * time.Hour, To: age, Jobs: []string{"a", "b"}}))
+		hot := NewTier(TierOptions{Name: tier.Hot, Client: asked.Client, ProbeInterval: time.Hour})
+		hot.probe(t.Context())
+		require.Equal(t, available, hot.Status().Available, "samples end %s ago: %s", age, hot.Status().Error)
+		if !available {
+			require.Contains(t, hot.Status().Error, "no samples come in")
+		}
 	}
 }

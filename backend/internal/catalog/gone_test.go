@@ -12,6 +12,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
 )
 
 // A server that ends while it is probed is down. It does not count as one that
@@ -46,7 +47,7 @@ func TestProbe_AServerThatEndsMeanwhileIsDown(t *testing.T) {
 				http.NotFound(w, r)
 			}))
 			t.Cleanup(server.Close)
-			found := NewTier(TierOptions{Name: tier.Hot, Client: client(t, server.URL), ProbeInterval: 5 * time.Second}).Inspect(t.Context())
+			found := NewTier(TierOptions{Name: tier.Hot, Client: catalogtest.Client(t, server.URL), ProbeInterval: 5 * time.Second}).Inspect(t.Context())
 			require.Equal(t, []any{false, upstream.FailureClosed}, []any{found.Available, found.Failure}, found.Error)
 			require.Contains(t, found.Error, "it closed the connection")
 		})

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
@@ -29,7 +30,7 @@ type hotStores struct {
 // lack data, so nothing is covered. Otherwise hot starts where its youngest source starts. look
 // returns matchers for the series of each source: one that matches all series for a tier that
 // does not list its stores.
-func (h *hotStores) look(ctx context.Context, client apiClient, status *Status, now time.Time) (scopes []string) {
+func (h *hotStores) look(ctx context.Context, client ownrequest.Client, status *Status, now time.Time) (scopes []string) {
 	stores, notes := h.watch.look(ctx, client, now)
 	if stores == nil && notes == nil {
 		return []string{""}
@@ -66,7 +67,7 @@ func (h *hotStores) look(ctx context.Context, client apiClient, status *Status, 
 	}
 	if text := storesText(stores); text != h.known {
 		settings := Settings{}
-		if flags, err := ask[map[string]string](ctx, client.as(RequestSettings), "/api/v1/status/flags", nil); err == nil {
+		if flags, err := ownrequest.Ask[map[string]string](ctx, client.As(ownrequest.KindSettings), "/api/v1/status/flags", nil); err == nil {
 			settings.readFlags(flags)
 		}
 		h.known, h.scopes = text, nil

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
 )
 
 func TestStartOfSources_IsThatOfTheYoungest(t *testing.T) {
@@ -42,11 +43,11 @@ func TestProbe_HotThatIsAThanos(t *testing.T) {
 	one := func(cluster, problem string, minTime int64) string {
 		return fmt.Sprintf(`{"labelSets":[{"cluster":%q}],"lastError":%q,"minTime":%d,"maxTime":%d}`, cluster, problem, minTime, int64(math.MaxInt64))
 	}
-	told := newScripted(t, nil)
-	hot := NewTier(TierOptions{Name: tier.Hot, Client: client(t, told.URL), ProbeInterval: time.Hour})
+	told := catalogtest.NewScripted(t, nil)
+	hot := NewTier(TierOptions{Name: tier.Hot, Client: catalogtest.Client(t, told.URL), ProbeInterval: time.Hour})
 	probe := func(stores string) tier.State {
 		t.Helper()
-		told.set(answers{{"vector(1)", emptyVector}, {"/stores", `{"sidecar":[` + stores + `]}`}, {"/query", emptyVector}, {"/values", `[]`}})
+		told.Set(catalogtest.Answers{{"vector(1)", catalogtest.EmptyVector}, {"/stores", `{"sidecar":[` + stores + `]}`}, {"/query", catalogtest.EmptyVector}, {"/values", `[]`}})
 		hot.probe(t.Context())
 		return hot.State(now)
 	}
@@ -65,35 +66,4 @@ func TestProbe_HotThatIsAThanos(t *testing.T) {
 	require.Equal(t, `a server of sidecar with {cluster="a"} does not report since when it has samples`, hot.Status().Notes[0].Detail)
 	probe("")
 	require.Len(t, hot.Status().Notes, 2, "none of the known stores is there")
-}
-
-// Without a list of blocks, nothing but the samples themselves shows that old ones are gone.
-func TestGapDetector_NoticesThatOldSamplesAreGone(t *testing.T) {
-	now := time.Now().Truncate(time.Minute)
-	before := asking(t, worldOf(t, now, wrote{stretch: stretch{6 * time.Hour, ahead}, jobs: []string{"a"}}))
-	after := asking(t, worldOf(t, now, wrote{stretch: stretch{2 * time.Hour, ahead}, jobs: []string{"a"}}))
-	var d gapDetector
-	d.look(t, before, time.UnixMilli(0), now)
-	require.WithinDuration(t, now.Add(-6*time.Hour), time.UnixMilli(d.start), 2*time.Minute)
-	for ago, covered := range map[time.Duration]time.Duration{0: 6 * time.Hour, 2 * time.Minute: 2 * time.Hour} {
-		looked := d
-		require.NoError(t, looked.checkStart(t.Context(), after, now.Add(ago)))
-		looked.look(t, after, time.UnixMilli(0), now.Add(ago))
-		require.WithinDuration(t, now.Add(-covered), time.UnixMilli(looked.start), 2*time.Minute)
-	}
-}
-
-// Several servers may answer at one address: each of them may have the gap.
-func TestGapDetectors_TheLatestGapOfAllServersCounts(t *testing.T) {
-	now := time.Now()
-	var all gapDetectors
-	for server, since := range map[string]int64{"a": 1000, "b": 3000, "c": 2000} {
-		all.of(server, "", now).start = since
-		*all.of(server, "", now) = gapDetector{start: since, complete: true, ended: server != "c", usedAt: now}
-	}
-	require.Equal(t, int64(3000), all.contiguousSince(now))
-	all.of("a", "", now.Add(2*time.Hour))
-	require.Equal(t, int64(1000), all.contiguousSince(now.Add(2*time.Hour)), "b has not answered for hours")
-	all.of("new", "", now.Add(2*time.Hour))
-	require.Len(t, all, 2)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
@@ -30,13 +31,13 @@ const probesAtOnce = 5
 // Inspect probes a tier as Run does, until its coverage is known, and reads its version and settings. Do not call it on a tier that
 // Run probes.
 func (t *Tier) Inspect(ctx context.Context) Inspection {
-	if !t.options.ProbeBudget.acquire(ctx) {
+	if !t.options.ProbeBudget.Acquire(ctx) {
 		return Inspection{Failure: upstream.FailureOf(ctx.Err())}
 	}
-	defer t.options.ProbeBudget.release()
+	defer t.options.ProbeBudget.Release()
 	for range probesAtOnce {
 		t.probe(ctx)
-		if !t.gaps.areScanning() {
+		if !t.gaps.AreScanning() {
 			break
 		}
 	}
@@ -48,9 +49,9 @@ func (t *Tier) Inspect(ctx context.Context) Inspection {
 	ctx, cancel := context.WithTimeout(ctx, t.probeTimeout())
 	defer cancel()
 	inspection.CoverageStart = t.State(time.Now()).Oldest
-	info, _ := ask[struct{ Version string }](ctx, t.api, "/api/v1/status/buildinfo", nil)
+	info, _ := ownrequest.Ask[struct{ Version string }](ctx, t.api, "/api/v1/status/buildinfo", nil)
 	inspection.Version = info.Version
-	if settings, err := t.api.settings(ctx); err == nil {
+	if settings, err := readSettings(ctx, t.api); err == nil {
 		inspection.Settings = settings
 	}
 	return inspection

@@ -9,8 +9,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
 )
 
 // Looks that people ask for wait for each other: they cost a tier more than a
@@ -25,9 +27,9 @@ func TestInspect_LooksAreBounded(t *testing.T) {
 		_, _ = w.Write([]byte(`{"status":"success","data":{"resultType":"vector","result":[]}}`))
 	}))
 	t.Cleanup(server.Close)
-	bound := NewProbeBudget(2, 0)
+	bound := ownrequest.NewBudget(2, 0)
 	look := func(ctx context.Context) Inspection {
-		return NewTier(TierOptions{Name: tier.Cold, Client: client(t, server.URL), ProbeBudget: bound}).Inspect(ctx)
+		return NewTier(TierOptions{Name: tier.Cold, Client: catalogtest.Client(t, server.URL), ProbeBudget: bound}).Inspect(ctx)
 	}
 	var looks sync.WaitGroup
 	results := make([]Inspection, 2)

@@ -1,10 +1,18 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/prometheus/common/model"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -45,14 +53,15 @@ func (t *Tier) look(ctx context.Context, now time.Time) Status {
 // has changed, so that the next look need not be a whole one.
 func (t *Tier) lookAtHot(ctx context.Context, now time.Time, isWhole bool) (status Status, isFine bool) {
 	if isWhole {
-		t.whole = Status{Available: true, Oldest: tier.NothingCovered}
+		latency := t.whole.Latency
+		t.whole = Status{Available: true, Oldest: tier.NothingCovered, Latency: latency}
 	}
 	if t.wholeAt.IsZero() {
 		t.hotStores.watch.forget404()
-		t.api.measureLatency(ctx, &t.whole)
+		measureLatency(ctx, t.api, &t.whole)
 	}
 	if isWhole && t.whole.Available {
-		t.api.measureCoverage(ctx, &t.whole)
+		measureCoverage(ctx, t.api, &t.whole)
 	}
 	status = t.whole
 	return status, t.checkFreshness(ctx, &status, now)
@@ -68,15 +77,14 @@ func (t *Tier) lookAtCold(ctx context.Context, now time.Time, isWhole bool) (sta
 		t.whole = Status{Available: true, Oldest: tier.NothingCovered}
 	}
 	if isWhole || !isThanos {
-		t.api.measureLatency(ctx, &t.whole)
+		measureLatency(ctx, t.api, &t.whole)
+	}
+	if isWhole && t.whole.Available {
+		readRuntime(ctx, t.api, &t.whole)
+		t.whole.Retention = 0 // Only that of hot counts.
 	}
 	if status = t.whole; !status.Available {
 		return status, false
-	}
-	if isWhole {
-		t.api.readRuntime(ctx, &t.whole)
-		t.whole.Retention = 0 // That of cold does not count.
-		status = t.whole
 	}
 	status.Stores, status.Notes = t.stores.look(ctx, t.api, now)
 	if status.Stores != nil && len(status.Stores) == 0 {
@@ -87,9 +95,9 @@ func (t *Tier) lookAtCold(ctx context.Context, now time.Time, isWhole bool) (sta
 }
 
 // measureLatency checks whether the tier evaluates a query, and how long that takes.
-func (c apiClient) measureLatency(ctx context.Context, status *Status) {
+func measureLatency(ctx context.Context, c ownrequest.Client, status *Status) {
 	began := time.Now()
-	err := c.evaluate(ctx)
+	err := evaluate(ctx, c)
 	if status.Latency = time.Since(began); err != nil {
 		status.fail(err)
 	}
@@ -103,17 +111,108 @@ func (s *Status) fail(err error) {
 // measureCoverage reads since when a Prometheus has samples, from the list of its blocks. A
 // metric such as prometheus_tsdb_lowest_timestamp_seconds proves nothing: it may be that of
 // another server. Without the list, checkFreshness measures the coverage.
-func (c apiClient) measureCoverage(ctx context.Context, status *Status) {
+func measureCoverage(ctx context.Context, c ownrequest.Client, status *Status) {
 	var oldest int64
 	var err error
 	var running sync.WaitGroup
-	running.Go(func() { oldest, err = c.oldestBlock(ctx) })
-	running.Go(func() { c.readRuntime(ctx, status) })
+	running.Go(func() { oldest, err = oldestBlock(ctx, c) })
+	running.Go(func() { readRuntime(ctx, c, status) })
 	running.Wait()
 	switch {
 	case err == nil:
 		status.Oldest, status.reported = oldest, oldest != tier.NothingCovered
 	case upstream.IsGone(err):
 		status.fail(err)
+	}
+}
+
+// warm opens connections in advance, because the panels of a dashboard send their queries at
+// the same time.
+func warm(ctx context.Context, c ownrequest.Client, connections int) {
+	var running sync.WaitGroup
+	for range connections {
+		running.Go(func() { _ = evaluate(ctx, c) }) // The next probe finds errors.
+	}
+	running.Wait()
+}
+
+// evaluate evaluates a query that reads no series. It returns upstream.ErrNotPrometheus for any
+// other answer with a success status.
+func evaluate(ctx context.Context, c ownrequest.Client) error {
+	answer, err := ownrequest.Ask[struct {
+		ResultType string `json:"resultType"`
+	}](ctx, c, "/api/v1/query", url.Values{"query": {"vector(1)"}})
+	if errors.Is(err, upstream.ErrNotAnAnswer) || (err == nil && answer.ResultType != "vector") {
+		return upstream.ErrNotPrometheus
+	}
+	return err
+}
+
+// earliestTimestamp is the earliest timestamp that counts as known, the year 1980. Servers that
+// do not know their oldest sample report zero, the year 1, or less.
+const earliestTimestamp int64 = 315_532_800_000
+
+// blocksApart is the longest time between two blocks that belong together. A longer one is a
+// gap, and what is before it does not count.
+const blocksApart = 2 * time.Hour
+
+// oldestBlock returns the timestamp of the oldest sample of all blocks that follow each other
+// up to now, in milliseconds since the Unix epoch. It returns tier.NothingCovered without any
+// block, or if their timestamps make no sense.
+//
+// It does not ask for the head, /api/v1/status/tsdb: that counts all series of the server.
+func oldestBlock(ctx context.Context, c ownrequest.Client) (int64, error) {
+	stored, err := ownrequest.Ask[struct {
+		Blocks []blockRange `json:"blocks"`
+	}](ctx, c, "/api/v1/status/tsdb/blocks", nil)
+	if err != nil {
+		return 0, err
+	}
+	return oldestOf(stored.Blocks), nil
+}
+
+// blockRange is the time range of a block in milliseconds since the Unix epoch.
+type blockRange struct {
+	MinTime int64 `json:"minTime"`
+	MaxTime int64 `json:"maxTime"`
+}
+
+// oldestOf returns the start of the newest blocks that follow each other.
+func oldestOf(blocks []blockRange) int64 {
+	slices.SortFunc(blocks, func(a, b blockRange) int { return cmp.Compare(b.MaxTime, a.MaxTime) })
+	oldest := tier.NothingCovered
+	for _, block := range blocks {
+		if block.MinTime < earliestTimestamp {
+			continue
+		}
+		if oldest != tier.NothingCovered && block.MaxTime < oldest-blocksApart.Milliseconds() {
+			break
+		}
+		oldest = min(oldest, block.MinTime)
+	}
+	return oldest
+}
+
+// readRuntime reads the identity of the process, its start, and its retention by time. What it
+// cannot read stays zero.
+func readRuntime(ctx context.Context, c ownrequest.Client, status *Status) {
+	info, err := ownrequest.Ask[struct {
+		StartTime        time.Time `json:"startTime"`
+		Hostname         string    `json:"hostname"`
+		LastConfigTime   time.Time `json:"lastConfigTime"`
+		StorageRetention string    `json:"storageRetention"`
+	}](ctx, c, "/api/v1/status/runtimeinfo", nil)
+	if err != nil {
+		return
+	}
+	status.started = info.StartTime
+	status.server = info.Hostname + " " + info.StartTime.Format(time.RFC3339Nano)
+	status.configured = status.server + " " + info.LastConfigTime.Format(time.RFC3339Nano)
+	// "15d", "15d or 10GiB", "10GiB": only the time is a reliable bound.
+	for part := range strings.SplitSeq(info.StorageRetention, " or ") {
+		if retention, err := model.ParseDuration(strings.TrimSpace(part)); err == nil {
+			status.Retention = time.Duration(retention)
+			return
+		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
 )
 
 // TestProbe_AsksHotForLittle counts what probes ask a hot tier with many targets: every question
@@ -24,7 +25,7 @@ func TestProbe_AsksHotForLittle(t *testing.T) {
 	for i := range 100 {
 		jobs = append(jobs, "job"+string(rune('a'+i%26))+strings.Repeat("x", i/26))
 	}
-	target, err := url.Parse(worldOf(t, now, wrote{stretch: stretch{6 * time.Hour, ahead}, jobs: jobs}))
+	target, err := url.Parse(catalogtest.WorldOf(t, now, catalogtest.Wrote{From: 6 * time.Hour, To: catalogtest.Ahead, Jobs: jobs}))
 	require.NoError(t, err)
 	var mutex sync.Mutex
 	var asked []url.Values
@@ -36,7 +37,7 @@ func TestProbe_AsksHotForLittle(t *testing.T) {
 		forward.ServeHTTP(w, request)
 	}))
 	t.Cleanup(server.Close)
-	hot := NewTier(TierOptions{Name: tier.Hot, Client: client(t, server.URL), ProbeInterval: time.Hour})
+	hot := NewTier(TierOptions{Name: tier.Hot, Client: catalogtest.Client(t, server.URL), ProbeInterval: time.Hour})
 	hot.probe(t.Context())
 	require.Empty(t, hot.Status().Error)
 	require.Less(t, len(asked), 60, "the first probe")

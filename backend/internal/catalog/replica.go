@@ -35,7 +35,7 @@ func (t *Tier) identify(ctx context.Context, status *Status) {
 	if known != nil && status.configured != "" && known.configured == status.configured {
 		return
 	}
-	if config, err := t.api.configuration(ctx); err == nil {
+	if config, err := configuration(ctx, t.api); err == nil {
 		t.identity.Store(&Identity{externalLabels: config.Global.ExternalLabels, sharding: config.sharding(), configured: status.configured})
 	}
 }
@@ -68,7 +68,7 @@ func NoReplicas(servers []*Tier, removed []string) (reason tier.Note, certain bo
 			known = server
 			continue
 		}
-		first, other := without(known.Identity().externalLabels, aside), without(identity.externalLabels, aside)
+		first, other := promql.WithoutLabels(known.Identity().externalLabels, aside), promql.WithoutLabels(identity.externalLabels, aside)
 		if !maps.Equal(first, other) {
 			text := fmt.Sprintf("%s and %s behind the service are not replicas of one Prometheus: their external labels", known.Replica(), server.Replica())
 			return tier.Note{

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 
 	"github.com/prometheus/common/model"
@@ -101,11 +102,22 @@ func (c *prometheusConfig) sharding() string {
 	return strings.Join(slices.Sorted(maps.Keys(parts)), ", ")
 }
 
-// settings returns the defaults of the tier. What the tier does not report stays zero. settings
+// configuration returns the configuration of a Prometheus.
+func configuration(ctx context.Context, c ownrequest.Client) (*prometheusConfig, error) {
+	config, err := ownrequest.Ask[struct {
+		YAML string `json:"yaml"`
+	}](ctx, c, "/api/v1/status/config", nil)
+	if err != nil {
+		return nil, err
+	}
+	return parseConfig(config.YAML)
+}
+
+// readSettings returns the defaults of a tier. What the tier does not report stays zero. It
 // returns an error if the tier does not answer.
-func (c apiClient) settings(ctx context.Context) (Settings, error) {
+func readSettings(ctx context.Context, c ownrequest.Client) (Settings, error) {
 	var settings Settings
-	config, err := c.configuration(ctx)
+	config, err := configuration(ctx, c)
 	if err != nil && !upstream.CannotTell(err) {
 		return settings, err
 	}
@@ -120,7 +132,7 @@ func (c apiClient) settings(ctx context.Context) (Settings, error) {
 		settings.EvaluationInterval = parseDuration(config.Global.EvaluationInterval)
 		settings.OutOfOrderWindow = parseDuration(config.Storage.TSDB.OutOfOrderTimeWindow)
 	}
-	flags, err := ask[map[string]string](ctx, c, "/api/v1/status/flags", nil)
+	flags, err := ownrequest.Ask[map[string]string](ctx, c, "/api/v1/status/flags", nil)
 	switch {
 	case err == nil:
 		settings.readFlags(flags)
@@ -143,7 +155,7 @@ func (t *Tier) settingsNow(ctx context.Context) (Settings, error) {
 	if known := t.known.Load(); known != nil && configured != "" && known.configured == configured {
 		return known.Settings, nil
 	}
-	settings, err := t.api.as(RequestSettings).settings(ctx)
+	settings, err := readSettings(ctx, t.api.As(ownrequest.KindSettings))
 	if err == nil {
 		t.known.Store(&knownSettings{configured, settings})
 	}

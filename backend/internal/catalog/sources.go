@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
@@ -18,6 +19,9 @@ const (
 	mostSources = 2000
 	// canaryNames is the maximum number of metrics of hot that are looked for in cold.
 	canaryNames = 8
+	// canariesPerName is the maximum number of series of each, with samples of the time recentSeries.
+	canariesPerName = 5
+	recentSeries    = 5 * time.Minute
 	// receiveStore is the kind of a store that takes samples from Prometheus' remote write.
 	receiveStore = "receive"
 )
@@ -34,7 +38,7 @@ func (c *Catalog) learnSources(ctx context.Context, known *tier.SeriesEvidence, 
 	known.SourcesKnown = true
 	known.Sources = sourcesOf(stores, replica)
 	switch {
-	case containsSet(known.Sources, known.HotLabels):
+	case promql.ContainsLabels(known.Sources, known.HotLabels):
 		known.InjectedLabels, known.Distinct = known.HotLabels, known.HotLabels
 	case len(known.HotLabels) == 0 && len(known.Sources) == 1:
 		// Hot has no known external labels: the only source is assumed to be hot.
@@ -48,13 +52,13 @@ func (c *Catalog) learnSources(ctx context.Context, known *tier.SeriesEvidence, 
 // labelsBySeries finds the labels of hot's series in a cold tier whose sources do not have hot's
 // external labels, for example in a Thanos Receive. It compares series of hot with those in cold.
 func (c *Catalog) labelsBySeries(ctx context.Context, known *tier.SeriesEvidence, replica []string) error {
-	hot := c.options.Hot.api.as(RequestSources)
-	names, err := hot.labelValues(ctx, model.MetricNameLabel, time.Now().Add(-recentWindow), canaryNames)
+	hot := c.options.Hot.api.As(ownrequest.KindSources)
+	names, err := hot.LabelValues(ctx, model.MetricNameLabel, time.Now().Add(-recentSeries), canaryNames)
 	if err != nil {
 		return fmt.Errorf("hot: %w", err)
 	}
 	for _, name := range append([]string{"up"}, names...) {
-		canaries, err := hot.series(ctx, promql.FormatLabels(map[string]string{model.MetricNameLabel: name}), time.Now().Add(-recentWindow), canaryCount)
+		canaries, err := hot.Series(ctx, promql.FormatLabels(map[string]string{model.MetricNameLabel: name}), time.Now().Add(-recentSeries), canariesPerName)
 		if err != nil {
 			return fmt.Errorf("hot: %w", err)
 		}
@@ -84,11 +88,11 @@ func (c *Catalog) labelsBySeries(ctx context.Context, known *tier.SeriesEvidence
 func (c *Catalog) injectedInto(ctx context.Context, canary, hotLabels map[string]string, replica []string) (injected []map[string]string, err error) {
 	labels := maps.Clone(canary)
 	maps.Copy(labels, hotLabels)
-	cold := c.options.Cold.api.as(RequestSources)
-	copies, err := cold.series(ctx, promql.FormatLabels(labels), c.options.Cold.newest().Add(-time.Hour), canaryNames)
+	cold := c.options.Cold.api.As(ownrequest.KindSources)
+	copies, err := cold.Series(ctx, promql.FormatLabels(labels), c.options.Cold.newest().Add(-time.Hour), canaryNames)
 	for _, found := range copies {
 		maps.DeleteFunc(found, func(name, _ string) bool { _, isHot := canary[name]; return isHot || slices.Contains(replica, name) })
-		if !containsSet(injected, found) {
+		if !promql.ContainsLabels(injected, found) {
 			injected = append(injected, found)
 		}
 	}
@@ -100,16 +104,12 @@ func sourcesOf(stores []Store, replica []string) []map[string]string {
 	var sources []map[string]string
 	for _, store := range stores {
 		for _, set := range store.LabelSets {
-			if source := without(set, replica); !containsSet(sources, source) {
+			if source := promql.WithoutLabels(set, replica); !promql.ContainsLabels(sources, source) {
 				sources = append(sources, source)
 			}
 		}
 	}
 	return sources
-}
-
-func containsSet(list []map[string]string, set map[string]string) bool {
-	return slices.ContainsFunc(list, func(other map[string]string) bool { return maps.Equal(other, set) })
 }
 
 // sourcesByValues finds the sources of a cold tier that does not list its stores, by the values
@@ -122,7 +122,7 @@ func (c *Catalog) sourcesByValues(ctx context.Context, known *tier.SeriesEvidenc
 	// rules them out.
 	sources := []map[string]string{known.HotLabels, {}}
 	for _, name := range slices.Sorted(maps.Keys(known.HotLabels)) {
-		values, err := c.options.Cold.api.as(RequestSources).labelValues(ctx, name, c.since(), mostSources)
+		values, err := c.options.Cold.api.As(ownrequest.KindSources).LabelValues(ctx, name, c.since(), mostSources)
 		if err != nil {
 			return fmt.Errorf("cold: %w", err)
 		}
@@ -141,13 +141,4 @@ func (c *Catalog) sourcesByValues(ctx context.Context, known *tier.SeriesEvidenc
 	known.SourcesKnown, known.Sources = true, sources
 	known.InjectedLabels, known.Distinct = known.HotLabels, known.HotLabels
 	return nil
-}
-
-func without(set map[string]string, names []string) map[string]string {
-	if set == nil {
-		return nil
-	}
-	kept := maps.Clone(set)
-	maps.DeleteFunc(kept, func(name, _ string) bool { return slices.Contains(names, name) })
-	return kept
 }

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
 )
 
 func TestLearn_LabelsOfHotsSeriesInCold(t *testing.T) {
@@ -26,8 +28,8 @@ func TestLearn_LabelsOfHotsSeriesInCold(t *testing.T) {
 		"nothing of hot is in any cluster's data": {sidecar, `[]`, nil, hotLabels},
 	} {
 		t.Run(name, func(t *testing.T) {
-			hot := newScripted(t, append(answers{{"label/__name__", `["other","up"]`}, {`"up"`, `[{"__name__":"up","job":"x"}]`}, {"/series", `[]`}}, hotTold...))
-			cold := newScripted(t, append(answers{{"/series", test.cold}}, coldTold...))
+			hot := catalogtest.NewScripted(t, append(catalogtest.Answers{{"label/__name__", `["other","up"]`}, {`"up"`, `[{"__name__":"up","job":"x"}]`}, {"/series", `[]`}}, hotTold...))
+			cold := catalogtest.NewScripted(t, append(catalogtest.Answers{{"/series", test.cold}}, coldTold...))
 			p := pairOf(t, hot, cold, Options{})
 			p.options.Cold.status.Store(&Status{Available: true, Stores: test.stores})
 			p.learn(t.Context())
@@ -35,7 +37,7 @@ func TestLearn_LabelsOfHotsSeriesInCold(t *testing.T) {
 			known := p.Snapshot().Evidence
 			require.True(t, known.SourcesKnown)
 			require.Equal(t, []map[string]string{test.injected, test.distinct}, []map[string]string{known.InjectedLabels, known.Distinct})
-			require.Contains(t, cold.requests("/series")[0], "limit=")
+			require.Contains(t, cold.Requests("/series")[0], "limit=")
 		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
@@ -66,7 +67,7 @@ func (t *Tier) StableStores() (stores string, found bool) {
 // two times. It waits for the next probe. It returns false if ctx ends first.
 func (t *Tier) StoresUnchanged(ctx context.Context, stores string, from, until time.Time) bool {
 	for {
-		probed := t.probes.next()
+		probed := t.probes.Next()
 		stability := t.stability.Load()
 		if stability == nil || stability.stores != stores || stability.since.After(from) {
 			return false
@@ -74,8 +75,8 @@ func (t *Tier) StoresUnchanged(ctx context.Context, stores string, from, until t
 		if !stability.until.Before(until) {
 			return true
 		}
-		t.probes.requestSoon()
-		if !waitAll(ctx, []<-chan struct{}{probed}) {
+		t.probes.RequestSoon()
+		if !ownrequest.WaitAll(ctx, []<-chan struct{}{probed}) {
 			return false
 		}
 	}

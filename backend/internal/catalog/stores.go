@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -50,7 +51,7 @@ type storeWatch struct {
 	seen  map[string]seenStore // by kind and label set
 	bytes int                  // of the keys of seen
 	hot   bool                 // the Thanos is the hot tier
-	// missing is when the tier had no such endpoint the last time.
+	// missing is when the tier had no list of stores the last time.
 	missing time.Time
 }
 
@@ -64,11 +65,11 @@ type seenStore struct {
 
 // look returns the stores of a Thanos and those that disappeared, with a note for each of the
 // latter. It returns nil if the tier has no such endpoint.
-func (w *storeWatch) look(ctx context.Context, client apiClient, now time.Time) ([]Store, []tier.Note) {
+func (w *storeWatch) look(ctx context.Context, client ownrequest.Client, now time.Time) ([]Store, []tier.Note) {
 	if w.seen == nil && now.Sub(w.missing) < storesMissingFor {
 		return nil, nil
 	}
-	reported, err := client.stores(ctx)
+	reported, err := readStores(ctx, client)
 	if err != nil {
 		if upstream.CannotTell(err) {
 			w.missing = now
@@ -152,4 +153,25 @@ func latestStart(a, b int64) int64 {
 		return min(a, b)
 	}
 	return max(a, b)
+}
+
+// readStores returns the stores of a Thanos.
+func readStores(ctx context.Context, c ownrequest.Client) ([]Store, error) {
+	kinds, err := ownrequest.Ask[map[string][]struct {
+		LastError any                 `json:"lastError"`
+		LabelSets []map[string]string `json:"labelSets"`
+		MinTime   int64               `json:"minTime"`
+		MaxTime   int64               `json:"maxTime"`
+	}](ctx, c.As(ownrequest.KindStores), "/api/v1/stores", nil)
+	if err != nil {
+		return nil, err
+	}
+	stores := []Store{}
+	for kind, list := range kinds {
+		for _, store := range list {
+			failed := store.LastError != nil && store.LastError != ""
+			stores = append(stores, Store{Kind: kind, LabelSets: store.LabelSets, MinTime: store.MinTime, MaxTime: store.MaxTime, Failed: failed})
+		}
+	}
+	return stores, nil
 }

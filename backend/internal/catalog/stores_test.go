@@ -4,13 +4,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
 )
 
 // storeTold is a store as a Thanos lists it.
@@ -24,20 +29,20 @@ type storeTold struct {
 type watched struct {
 	storeWatch
 	t    *testing.T
-	told *scripted
+	told *catalogtest.Scripted
 }
 
 func newWatched(t *testing.T) *watched {
 	t.Helper()
-	return &watched{t: t, told: newScripted(t, nil)}
+	return &watched{t: t, told: catalogtest.NewScripted(t, nil)}
 }
 
 func (w *watched) at(now time.Time, kinds map[string][]storeTold) ([]Store, []tier.Note) {
 	w.t.Helper()
 	text, err := json.Marshal(kinds)
 	require.NoError(w.t, err)
-	w.told.set(answers{{"/stores", string(text)}})
-	return w.look(w.t.Context(), asking(w.t, w.told.URL), now)
+	w.told.Set(catalogtest.Answers{{"/stores", string(text)}})
+	return w.look(w.t.Context(), catalogtest.Asking(w.t, w.told.URL), now)
 }
 
 func labelled(value string, lastError any, maxTime int64) storeTold {
@@ -91,8 +96,8 @@ func TestLook_AStoreIsMissedForADay(t *testing.T) {
 	require.Len(t, notes, 1)
 
 	// A Thanos that fails for once, and a server that has no stores.
-	w.told.set(answers{{"/stores", ""}})
-	found, notes = w.look(t.Context(), asking(t, w.told.URL), began)
+	w.told.Set(catalogtest.Answers{{"/stores", ""}})
+	found, notes = w.look(t.Context(), catalogtest.Asking(t, w.told.URL), began)
 	require.Nil(t, found)
 	require.Nil(t, notes)
 }
@@ -194,4 +199,64 @@ func TestSourcesEnd_EarliestOfTheSources(t *testing.T) {
 		cold.status.Store(&Status{Available: true, Stores: test.stores})
 		require.Equal(t, test.expected, cold.SourcesEnd(now), name)
 	}
+}
+
+// TestStores_LabelSetsAreBoundedInBytes tells other stores in every answer.
+func TestStores_LabelSetsAreBoundedInBytes(t *testing.T) {
+	var asked atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"status":"success","data":{"store":[{"labelSets":[{"a":"%0300d"}]}]}}`, asked.Add(1))
+	}))
+	t.Cleanup(server.Close)
+	client := catalogtest.BoundedClient(t, server.URL, 8<<10)
+	var watch storeWatch
+	var stores []Store
+	var notes []tier.Note
+	for range 20 {
+		stores, notes = watch.look(t.Context(), ownrequest.NewClient(ownrequest.Options{Upstream: client}), time.Now())
+	}
+	require.Nil(t, stores, "it is not known which sources there are")
+	require.Contains(t, notes[0].Public, "too many stores")
+	require.LessOrEqual(t, watch.bytes, 2<<10)
+	stores, _ = watch.look(t.Context(), ownrequest.NewClient(ownrequest.Options{Upstream: client}), time.Now().Add(3*storeForgottenAfter))
+	require.Len(t, stores, 1, "what has gone for long makes room")
+}
+
+func TestProbe_StoresThatAreGone(t *testing.T) {
+	var answer atomic.Pointer[string]
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/api/v1/stores" {
+			sources{}.ServeHTTP(w, r)
+			return
+		}
+		_, _ = fmt.Fprintf(w, `{"status":"success","data":%s}`, *answer.Load())
+	}))
+	t.Cleanup(server.Close)
+	set := func(text string) { answer.Store(&text) }
+	cold := NewTier(TierOptions{Name: tier.Cold, Client: catalogtest.Client(t, server.URL), ProbeInterval: time.Hour})
+	look := func() Status { cold.probe(t.Context()); return cold.Status() }
+
+	set(`{}`)
+	require.False(t, look().Available, "a Thanos without stores answers nothing")
+	set(`{"store":[{"name":"a","labelSets":[{"cluster":"x"}],"lastError":null}],"sidecar":[{"name":"b","labelSets":[{"cluster":"y"}],"lastError":null}]}`)
+	found := look()
+	require.True(t, found.Available)
+	require.Empty(t, found.Notes)
+	set(`{"store":[{"name":"a","labelSets":[{"cluster":"x"}],"lastError":"connection refused"}],"sidecar":[{"name":"b","labelSets":[{"cluster":"y"}],"lastError":null}]}`)
+	require.Equal(t, []tier.Note{{
+		Detail: `the cold tier cannot reach its store with {cluster="x"}: what only that one holds is missing`,
+		Public: `the cold tier cannot reach one of its stores: what only that one holds is missing`,
+	}}, look().Notes)
+	set(`{"sidecar":[{"name":"b","labelSets":[{"cluster":"y"}],"lastError":null}]}`)
+	found = look()
+	require.Len(t, found.Notes, 1, "some minutes later Thanos has forgotten it")
+	require.Len(t, found.Stores, 2, "it still counts as a source")
+	set(`{"store":[{"name":"at another address","labelSets":[{"cluster":"x"}],"lastError":null}],"sidecar":[{"name":"b","labelSets":[{"cluster":"y"}],"lastError":null}]}`)
+	require.Empty(t, look().Notes)
+
+	watch := storeWatch{seen: map[string]seenStore{`store with {cluster="z"}`: {lastSeen: time.Now().Add(-25 * time.Hour)}}}
+	_, notes := watch.look(t.Context(), catalogtest.Asking(t, server.URL), time.Now())
+	require.Empty(t, notes, "whoever took it away meant it")
+	_, err := readStores(t.Context(), catalogtest.Asking(t, server.URL+"/nowhere"))
+	require.Error(t, err)
 }

@@ -1,6 +1,6 @@
-// Package catalog holds what is known about the tiers: whether they answer, what hot covers
-// and where its gaps are, where cold ends, and the sources and metric names of both. Of this
-// project it imports upstream, admission and what is below them.
+// Package catalog holds what is known about the tiers: whether they answer, their stores, sources
+// and settings. It puts together what its rooms find out: what hot covers, where cold ends, what
+// each tier lacks, and which metric names it has.
 package catalog
 
 import (
@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/evidence"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/gaps"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -36,16 +39,16 @@ type TierOptions struct {
 	// Calls admits the calls of queries, but not probes; nil admits all.
 	Calls *admission.Controller
 	// ProbeBudget limits probes; nil for no limit.
-	ProbeBudget *ProbeBudget
+	ProbeBudget *ownrequest.Budget
 	// Pacer bounds the requests for evidence, together with other tiers on the same server; nil
 	// for one of the tier's own.
-	Pacer *Pacer
+	Pacer *ownrequest.Pacer
 	// Evidence, if not nil, keeps the evidence of metric names, and shares it, under EvidenceKey.
 	// The key identifies the server and everything that its answers depend on.
-	Evidence    *EvidenceStore
+	Evidence    *evidence.Store
 	EvidenceKey promql.Key
 	// OnRequest, if not nil, is called at the end of each request of tierproxy's own.
-	OnRequest func(kind RequestKind, took time.Duration, err error)
+	OnRequest func(kind ownrequest.Kind, took time.Duration, err error)
 	// Warm is the number of connections to open when the tier becomes available.
 	Warm int
 	// OnProbe, if not nil, is called with the result of each probe, before Wait returns.
@@ -115,20 +118,19 @@ type sharedTier struct {
 	latch
 	options TierOptions
 	base    *Tier // the view that Run belongs to
-	names   *nameIndex
-	pacer   *Pacer
-	api     apiClient
+	names   *evidence.Index
+	api     ownrequest.Client
 	calls   *admission.Controller
 	mutex   sync.Mutex // held while a new status follows from the previous one
 	// Only Run uses gaps, stores and hotStores.
-	gaps      gapDetectors
+	gaps      gaps.Detectors
 	stores    storeWatch
 	hotStores hotStores
 	status    atomic.Pointer[Status]
 	identity  atomic.Pointer[Identity]
-	known     atomic.Pointer[knownSettings]
 	stability atomic.Pointer[storeStability] // of cold; nil while it is not stable
-	probes    *refresher
+	probes    *ownrequest.Refresher
+	known     atomic.Pointer[knownSettings]
 	// whole is what the last whole probe measured, at wholeAt, or the zero time if the next one has
 	// to be whole. Only Run uses them.
 	whole   Status
@@ -141,14 +143,18 @@ type sharedTier struct {
 func NewTier(options TierOptions) *Tier {
 	t := &Tier{settings: options.TierSettings}
 	t.sharedTier = &sharedTier{
-		base: t, pacer: options.Pacer, hotStores: hotStores{watch: storeWatch{hot: true}},
-		options: options, api: apiClient{Client: options.Client, observe: options.OnRequest, kind: RequestProbe}, calls: cmp.Or(options.Calls, admission.NewController(admission.Limits{}, nil)),
-		latch: make(latch), probes: newRefresher(options.ProbeInterval),
+		base: t, hotStores: hotStores{watch: storeWatch{hot: true}},
+		api:     ownrequest.NewClient(ownrequest.Options{Upstream: options.Client, Pacer: options.Pacer, Budget: options.ProbeBudget, Observe: options.OnRequest}),
+		options: options, calls: cmp.Or(options.Calls, admission.NewController(admission.Limits{}, nil)),
+		latch: make(latch), probes: ownrequest.NewRefresher(options.ProbeInterval),
 	}
-	if t.pacer == nil {
-		t.pacer = NewPacer()
-	}
-	t.names = newNameIndex(t.sharedTier)
+	t.names = evidence.New(evidence.Options{
+		Client: t.api, ProbeInterval: options.ProbeInterval, LearnInterval: options.LearnInterval, Store: options.Evidence, Key: options.EvidenceKey,
+		State: func() evidence.State {
+			status := t.status.Load()
+			return evidence.State{Available: status.Available, HasStores: status.Stores != nil, Newest: t.newest()}
+		},
+	})
 	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: "not probed yet"})
 	return t
 }
@@ -290,7 +296,7 @@ func (t *Tier) ReportFailure(err error) {
 		failed.Since = time.Now()
 	}
 	t.status.Store(&failed)
-	t.probes.request()
+	t.probes.Request()
 }
 
 // newest returns the end of the tier's data, as far as it is known, or now.
@@ -306,15 +312,15 @@ func (t *sharedTier) newest() time.Time {
 func (t *Tier) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
-	running.Go(func() { t.names.run(ctx) })
-	t.probes.run(ctx, t.options.ProbeBudget, func() bool { return t.probe(ctx) })
+	running.Go(func() { t.names.Run(ctx) })
+	t.probes.Run(ctx, t.options.ProbeBudget, func() bool { return t.probe(ctx) })
 }
 
 // Close closes idle connections to the tier, and releases the memory of its metric
 // names.
 func (t *Tier) Close() {
 	t.api.Close()
-	t.names.close()
+	t.names.Close()
 }
 
 // probeTimeout returns the timeout of a probe.
@@ -348,7 +354,7 @@ func (t *Tier) probe(ctx context.Context) bool {
 	}
 	t.open()
 	if status.Available && !previous.Available && t.options.Warm > 0 {
-		t.api.warm(probeContext, t.options.Warm)
+		warm(probeContext, t.api, t.options.Warm)
 	}
 	return status.Available
 }

@@ -8,11 +8,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
 )
 
 func TestEndpointFor_LeavesOutThePath(t *testing.T) {
-	cold := NewTier(TierOptions{Name: tier.Cold, Client: client(t, "http://thanos:9090/tenants/shop")})
+	cold := NewTier(TierOptions{Name: tier.Cold, Client: catalogtest.Client(t, "http://thanos:9090/tenants/shop")})
 	require.Equal(t, "http://thanos:9090/tenants/shop", cold.EndpointFor(true))
 	require.Equal(t, "http://thanos:9090", cold.EndpointFor(false), "the path may name a tenant")
 }
@@ -30,14 +32,14 @@ func TestWith_SharesAllButTheSettings(t *testing.T) {
 }
 
 func TestProbe_SinceIsWhenTheTierBecameWhatItIs(t *testing.T) {
-	cold := newScripted(t, answers{{"vector(1)", emptyVector}})
-	probed := NewTier(TierOptions{Name: tier.Cold, Client: client(t, cold.URL), ProbeInterval: time.Hour})
+	cold := catalogtest.NewScripted(t, catalogtest.Answers{{"vector(1)", catalogtest.EmptyVector}})
+	probed := NewTier(TierOptions{Name: tier.Cold, Client: catalogtest.Client(t, cold.URL), ProbeInterval: time.Hour})
 	probe := func() Status { probed.probe(t.Context()); return probed.Status() }
 	up := probe()
 	require.Equal(t, up.CheckedAt, up.Since)
 	again := probe()
 	require.Equal(t, up.Since, again.Since)
-	cold.set(answers{{"vector(1)", ""}})
+	cold.Set(catalogtest.Answers{{"vector(1)", ""}})
 	down := probe()
 	require.False(t, down.Available)
 	require.Equal(t, down.CheckedAt, down.Since)
@@ -47,8 +49,8 @@ func TestProbe_SinceIsWhenTheTierBecameWhatItIs(t *testing.T) {
 // No client is set: a probe would panic.
 func TestTierRun_ProbesWaitForTheirProject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		probing := NewProbeBudget(1, 0)
-		require.True(t, probing.acquire(t.Context()))
+		probing := ownrequest.NewBudget(1, 0)
+		require.True(t, probing.Acquire(t.Context()))
 		waiting := NewTier(TierOptions{Name: tier.Cold, ProbeInterval: time.Hour, ProbeBudget: probing})
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -56,6 +58,6 @@ func TestTierRun_ProbesWaitForTheirProject(t *testing.T) {
 		synctest.Wait()
 		stop()
 		<-done
-		probing.release()
+		probing.Release()
 	})
 }

@@ -24,7 +24,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/evidence"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -55,7 +55,7 @@ type Core struct {
 	Perses *perses.Client
 	Cache  *cache.Cache
 	// Evidence keeps evidence of metric names.
-	Evidence *catalog.EvidenceStore
+	Evidence *evidence.Store
 	// Tracers is nil without tracing.
 	Tracers trace.TracerProvider
 	// Network replaces the network in tests; nil for the real one.

@@ -2,6 +2,7 @@ package promql
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/prometheus/common/model"
@@ -103,4 +104,19 @@ func infoSelector(call *parser.Call, implicit map[*parser.VectorSelector]bool) S
 		names = Selector{labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, infoMetric)}
 	}
 	return names
+}
+
+// ContainsLabels reports whether a list contains a set of labels.
+func ContainsLabels(list []map[string]string, set map[string]string) bool {
+	return slices.ContainsFunc(list, func(other map[string]string) bool { return maps.Equal(other, set) })
+}
+
+// WithoutLabels returns a copy of a set of labels without those of some names. It returns nil for nil.
+func WithoutLabels(set map[string]string, names []string) map[string]string {
+	if set == nil {
+		return nil
+	}
+	kept := maps.Clone(set)
+	maps.DeleteFunc(kept, func(name, _ string) bool { return slices.Contains(names, name) })
+	return kept
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/evidence"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -112,11 +114,11 @@ type tierPool struct {
 	network *upstream.Network                   // nil except in tests
 	onProbe func(*catalog.Tier, catalog.Status) // for the gateway's own tiers
 	// onRequest, if not nil, is called at the end of each request that the pool makes itself.
-	onRequest func(name tier.Name, kind catalog.RequestKind, took time.Duration, err error)
+	onRequest func(name tier.Name, kind ownrequest.Kind, took time.Duration, err error)
 	limits    admission.Limits
 	meters    map[tier.Name]*admission.Meters
 	// evidence is nil if no evidence is kept.
-	evidence *catalog.EvidenceStore
+	evidence *evidence.Store
 	// onDrop is called when a tier is dropped.
 	onDrop func()
 
@@ -150,9 +152,9 @@ type pooledTier struct {
 	users map[string]*usage
 	// payer is the project whose probe budget the tier uses.
 	payer   string
-	probing *catalog.ProbeBudget
+	probing *ownrequest.Budget
 	// pacer is shared by all tiers on the same server.
-	pacer  *catalog.Pacer
+	pacer  *ownrequest.Pacer
 	server string
 }
 
@@ -234,7 +236,7 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 		options.Evidence, options.EvidenceKey = p.evidence, at.evidenceKey()
 	}
 	if p.onRequest != nil {
-		options.OnRequest = func(kind catalog.RequestKind, took time.Duration, err error) { p.onRequest(at.name, kind, took, err) }
+		options.OnRequest = func(kind ownrequest.Kind, took time.Duration, err error) { p.onRequest(at.name, kind, took, err) }
 	}
 	added.pacer, added.server = options.Pacer, client.Server()
 	ctx, cancel := context.WithCancel(p.context)

@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -118,24 +118,24 @@ func (p *tierPool) leastRecentlyUsed(lastUse func(*pooledTier) (time.Time, bool)
 
 // pacerOf returns the pacer of a server. The gateway's own tiers do not share it with others,
 // which may have failures of their own. The mutex is held.
-func (p *tierPool) pacerOf(client *upstream.Client, isGateway bool) *catalog.Pacer {
+func (p *tierPool) pacerOf(client *upstream.Client, isGateway bool) *ownrequest.Pacer {
 	for _, candidate := range p.tiers {
 		if candidate.pacer != nil && candidate.server == client.Server() && candidate.isGateway == isGateway {
 			return candidate.pacer
 		}
 	}
-	return catalog.NewPacer()
+	return ownrequest.NewPacer()
 }
 
 // probingOf returns the probe budget of a project. The mutex is held.
-func (p *tierPool) probingOf(project string) *catalog.ProbeBudget {
+func (p *tierPool) probingOf(project string) *ownrequest.Budget {
 	for _, candidate := range p.tiers {
 		if candidate.payer == project && candidate.probing != nil {
 			return candidate.probing
 		}
 	}
 	if project == "" {
-		return catalog.NewProbeBudget(globalShare*projectProbes, globalShare*nameBytes)
+		return ownrequest.NewBudget(globalShare*projectProbes, globalShare*nameBytes)
 	}
-	return catalog.NewProbeBudget(projectProbes, nameBytes)
+	return ownrequest.NewBudget(projectProbes, nameBytes)
 }

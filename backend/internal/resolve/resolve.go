@@ -19,6 +19,8 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/evidence"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -48,12 +50,12 @@ type Options struct {
 	Meters map[tier.Name]*admission.Meters
 	// OnRequest, if not nil, is called at the end of each request to a tier that answers no
 	// query, but tells tierproxy something about the tier.
-	OnRequest func(name tier.Name, kind catalog.RequestKind, took time.Duration, err error)
+	OnRequest func(name tier.Name, kind ownrequest.Kind, took time.Duration, err error)
 	// Reloads counts the changed files of credentials.
 	Reloads *upstream.Reloads
 	// Evidence keeps evidence of the metric names of tiers that do not belong to a project; nil for
 	// none.
-	Evidence *catalog.EvidenceStore
+	Evidence *evidence.Store
 	// Network replaces the network in tests; nil for the real one.
 	Network *upstream.Network
 }
@@ -73,7 +75,7 @@ type Resolver struct {
 	noDiscovery string
 
 	// inspections limits concurrent inspections.
-	inspections *catalog.ProbeBudget
+	inspections *ownrequest.Budget
 
 	// generation changes whenever a Service changes or the pool drops a tier. A Resolved of
 	// an earlier generation is outdated.
@@ -88,7 +90,7 @@ type Resolver struct {
 func New(options Options) (*Resolver, error) {
 	r := &Resolver{
 		config: options.Config, logger: options.Logger, network: options.Network, fingerprint: options.Config.Fingerprint(),
-		inspections: catalog.NewProbeBudget(maxInspections, 0),
+		inspections: ownrequest.NewBudget(maxInspections, 0),
 	}
 	var err error
 	if r.transports, err = newTransports(options.Config, options.Reloads); err != nil {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -159,7 +159,7 @@ func (m *Metrics) registerProbes(f factory) {
 		"Requests to tiers that answer no query but tell tierproxy something about the tier, by what it wants to know and the outcome.", "tier", "kind", "outcome")
 	m.probed = f.histogram("tierproxy_probe_request_duration_seconds", "Duration of the requests that tierproxy_probe_requests_total counts.", "tier", "kind")
 	for _, name := range tier.Names() {
-		for _, kind := range catalog.RequestKinds() {
+		for _, kind := range ownrequest.Kinds() {
 			m.probed.WithLabelValues(string(name), string(kind))
 			for _, outcome := range []string{OutcomeSuccess, OutcomeFailed} {
 				m.probes.WithLabelValues(string(name), string(kind), outcome)
@@ -170,7 +170,7 @@ func (m *Metrics) registerProbes(f factory) {
 
 // Probed counts a request to a tier that tells tierproxy something about the tier. That the tier
 // does not serve an endpoint is no failure.
-func (m *Metrics) Probed(name tier.Name, kind catalog.RequestKind, took time.Duration, err error) {
+func (m *Metrics) Probed(name tier.Name, kind ownrequest.Kind, took time.Duration, err error) {
 	outcome := OutcomeSuccess
 	if err != nil && !upstream.CannotTell(err) {
 		outcome = OutcomeFailed
