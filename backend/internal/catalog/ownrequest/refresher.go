@@ -76,13 +76,33 @@ func (r *Refresher) Once(look func() bool) {
 func (r *Refresher) Refresh(since time.Time) <-chan struct{} {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	now := time.Now()
+	known, now := r.known, time.Now()
+	switch {
+	case known.IsZero():
+		return nil // There was no look yet.
+	case known.Before(since):
+		known = time.Time{}
+	}
+	return r.demand(known, now, r.isLooking() && !r.began.Before(since))
+}
+
+// Demand is Refresh for a part of what is looked at, which is known since a time. A look in progress
+// may not include it.
+func (r *Refresher) Demand(known, now time.Time) <-chan struct{} {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return r.demand(known, now, false)
+}
+
+// demand is Refresh. isComing is set if the look in progress is as good as another one. The mutex
+// is held.
+func (r *Refresher) demand(known, now time.Time, isComing bool) <-chan struct{} {
 	r.used = now
-	age, isBefore := now.Sub(r.known), r.known.Before(since)
-	if (isBefore || age > r.interval) && !r.isLooking() {
+	age := now.Sub(known)
+	if age > r.interval && !isComing {
 		r.setDue(now)
 	}
-	if (!isBefore && age <= MaxAge(r.interval)) || r.isSlow(now) || r.known.IsZero() {
+	if age <= MaxAge(r.interval) || r.isSlow(now) {
 		return nil
 	}
 	return r.ended
@@ -148,9 +168,18 @@ func (r *Refresher) setDue(at time.Time) {
 	}
 }
 
+// IsSlow is isSlow for callers without the mutex.
+func (r *Refresher) IsSlow(now time.Time) bool {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return r.isSlow(now)
+}
+
+func isSlow(took time.Duration) bool { return took > slowAfter }
+
 func (r *Refresher) isLooking() bool { return r.began.After(r.known) }
 
 // isSlow reports whether looks take so long that queries do not wait for them.
 func (r *Refresher) isSlow(now time.Time) bool {
-	return r.took > slowAfter || (r.isLooking() && now.Sub(r.began) > slowAfter)
+	return isSlow(r.took) || (r.isLooking() && isSlow(now.Sub(r.began)))
 }
