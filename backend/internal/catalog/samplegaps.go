@@ -43,7 +43,7 @@ func (c *Catalog) SampleGaps(ctx context.Context, read SamplesRead) comparison.G
 		IsComparable: hot.Oldest != tier.NothingCovered && read.Newest > hot.Oldest,
 	}
 	if reads.IsComparable {
-		c.comparer.Wait(ctx, reads.Metrics, from, now)
+		c.comparer.Wait(ctx, reads.Metrics, from)
 	}
 	reads.ColdEnd = c.ColdState(now).Newest
 	return c.comparer.Gaps(reads, now)

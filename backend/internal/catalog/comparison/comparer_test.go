@@ -44,7 +44,7 @@ func TestGaps_ReportsTheStretchesThatAreRead(t *testing.T) {
 	now := time.Now()
 	at := func(ago time.Duration) int64 { return now.Add(-ago).UnixMilli() }
 	c.comparisons.recent.Add("x", &comparison{metric: "x", known: &measurement{
-		since: at(7 * time.Hour), until: now.UnixMilli(),
+		since: at(7 * time.Hour), until: now.UnixMilli(), checked: now,
 		coldLacks: []gap{{at(3 * time.Hour), at(2 * time.Hour)}, {at(time.Hour), tier.End}}, hotLacks: []gap{{tier.Beginning, at(5 * time.Hour)}},
 	}})
 	read := reading(now.Add(-6*time.Hour), "x")
@@ -129,7 +129,7 @@ func TestWant_ComparesAsFarBackAsQueriesRead(t *testing.T) {
 	record, reach, ok := p.take()
 	require.True(t, ok)
 	require.Equal(t, time.Hour, reach)
-	p.finish(record, &measurement{since: now.Add(-time.Hour).UnixMilli(), until: now.UnixMilli()})
+	p.finish(record, &measurement{since: now.Add(-time.Hour).UnixMilli(), until: now.UnixMilli(), checked: now})
 	require.Nil(t, p.want("x", now.Add(-59*time.Minute).UnixMilli(), now, time.Minute))
 	require.NotNil(t, p.want("x", now.Add(-61*time.Minute).UnixMilli(), now, time.Minute), "more is read")
 	record, reach, _ = p.take()
