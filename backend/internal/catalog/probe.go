@@ -21,7 +21,8 @@ import (
 const minProbeTimeout = 2 * time.Second
 
 // wholeProbeInterval is the time after which a probe is a whole one although nothing has changed.
-const wholeProbeInterval = 50 * time.Second
+// For a tier that nobody uses, it is wholeProbeIntervalUnused.
+const wholeProbeInterval, wholeProbeIntervalUnused = 50 * time.Second, 5 * time.Minute
 
 // look looks at the tier, and returns its new status. A whole look asks everything. In between,
 // the newest sample of hot and the stores of cold say enough, as long as nothing changes.
@@ -33,7 +34,11 @@ func (t *Tier) look(ctx context.Context, now time.Time) Status {
 	if t.options.Name == tier.Hot {
 		look = t.lookAtHot
 	}
-	isWhole := now.Sub(t.wholeAt) >= wholeProbeInterval
+	interval := wholeProbeIntervalUnused
+	if t.probes.IsUsed(now) {
+		interval = wholeProbeInterval
+	}
+	isWhole := now.Sub(t.wholeAt) >= interval
 	status, isFine := look(ctx, now, isWhole)
 	if !isFine && !isWhole {
 		t.wholeAt, isWhole = time.Time{}, true

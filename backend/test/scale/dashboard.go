@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,9 +34,31 @@ type panel struct {
 	byCold bool
 }
 
-// panels are those of a dashboard: of metrics that only hot's cluster has and of ones
-// that every cluster has, the latter pinned to hot's cluster or not.
-var panels = []panel{
+// dashboard is a list of panels.
+type dashboard []panel
+
+// dashboards are the dashboards by name: of metrics that only hot's cluster has and of ones that
+// every cluster has, the latter pinned to hot's cluster or not.
+var dashboards = map[string]dashboard{
+	// Half of the panels read a series of each pod, 1,000 by default, as the usual dashboards of a
+	// cluster do. The others read some dozen.
+	"cluster": append(dashboard{
+		{query: `sum(rate(container_cpu_usage_seconds_total{cluster="lab"}[5m]))`},
+		{query: `sum by (namespace) (rate(container_cpu_usage_seconds_total{cluster="lab"}[5m]))`},
+		{query: `sum by (namespace) (container_memory_working_set_bytes{cluster="lab"})`},
+		{query: `topk(10, sum by (pod) (rate(container_cpu_usage_seconds_total[5m])))`},
+		{query: `sum by (namespace) (rate(container_network_receive_bytes_total[5m]))`},
+		{query: `sum by (namespace) (rate(container_network_transmit_bytes_total[5m]))`},
+		{query: `topk(10, sum by (pod) (container_memory_working_set_bytes))`},
+		{query: `count by (namespace) (container_memory_working_set_bytes > 2e8)`},
+		{query: `sum by (pod) (rate(container_cpu_usage_seconds_total{namespace="team-03"}[5m]))`},
+		{query: `sum by (pod) (container_memory_working_set_bytes{namespace="team-03"})`},
+	}, slices.Concat(services[5:7], services[12:])...),
+	// No panel that hot answers reads more than some dozen series, except for those of up.
+	"services": services,
+}
+
+var services = dashboard{
 	{query: `sum by (job) (rate(http_requests_total[5m]))`},
 	{query: `sum by (job, code) (rate(http_requests_total[5m]))`},
 	{query: `sum by (job) (rate(http_requests_total{code="500"}[5m])) / sum by (job) (rate(http_requests_total[5m]))`},
@@ -59,8 +82,8 @@ var panels = []panel{
 }
 
 // expected is how many panels hot can answer.
-func expected() (number int) {
-	for _, panel := range panels {
+func (d dashboard) expected() (number int) {
+	for _, panel := range d {
 		if !panel.byCold {
 			number++
 		}
@@ -72,9 +95,9 @@ func expected() (number int) {
 type question struct{ base, query string }
 
 // through returns the questions of the dashboard to a datasource of a gateway.
-func through(base string) []question {
-	questions := make([]question, len(panels))
-	for i, panel := range panels {
+func (d dashboard) through(base string) []question {
+	questions := make([]question, len(d))
+	for i, panel := range d {
 		questions[i] = question{base, panel.query}
 	}
 	return questions
@@ -84,11 +107,11 @@ func through(base string) []question {
 var unpinned = strings.NewReplacer(`{cluster="lab"}`, "", `cluster="lab",`, "")
 
 // directly returns the questions of the dashboard to the tiers that answered them.
-func directly(answered []string, hot, cold string) []question {
-	questions := through(cold)
+func (d dashboard) directly(answered []string, hot, cold string) []question {
+	questions := d.through(cold)
 	for i, tier := range answered {
 		if tier == "hot" {
-			questions[i] = question{hot, unpinned.Replace(panels[i].query)}
+			questions[i] = question{hot, unpinned.Replace(d[i].query)}
 		}
 	}
 	return questions

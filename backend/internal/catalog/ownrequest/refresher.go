@@ -168,11 +168,11 @@ func (r *Refresher) setDue(at time.Time) {
 	}
 }
 
-// IsSlow is isSlow for callers without the mutex.
-func (r *Refresher) IsSlow(now time.Time) bool {
+// IsUsed reports whether what a look found was used within the last minute.
+func (r *Refresher) IsUsed(now time.Time) bool {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	return r.isSlow(now)
+	return now.Sub(r.used) < rarely
 }
 
 func isSlow(took time.Duration) bool { return took > slowAfter }
