@@ -29,6 +29,8 @@ const (
 	learnTimeout = 20 * time.Second
 	// coldIntervalEvery is after how many attempts to learn the scrape interval of cold is measured.
 	coldIntervalEvery = 10
+	// unusedFactor is how much rarer nobody's knowledge is learned.
+	unusedFactor = 5
 )
 
 // errNoStores is returned for a Thanos that has just started.
@@ -157,13 +159,22 @@ func (c *Catalog) Run(ctx context.Context) {
 	c.options.Cold.Wait(ctx)
 	c.looks.Run(ctx, c.payer(), func() bool {
 		now := time.Now()
-		if learned := c.learned.Load(); learned.Error != "" || now.Sub(learned.LearnedAt) >= c.options.LearnInterval || c.hasNewSource() {
+		if learned := c.learned.Load(); learned.Error != "" || now.Sub(learned.LearnedAt) >= c.learnInterval(now) || c.hasNewSource() {
 			c.learn(ctx)
 		}
 		c.measureColdEnd(ctx, now)
 		c.open()
 		return c.learned.Load().Error == ""
 	})
+}
+
+// learnInterval returns the time between two attempts to learn. It is longer while nobody uses
+// what is learned.
+func (c *Catalog) learnInterval(now time.Time) time.Duration {
+	if c.looks.IsUsed(now) {
+		return c.options.LearnInterval
+	}
+	return unusedFactor * c.options.LearnInterval
 }
 
 // learn learns everything that changes rarely. If a tier does not answer, the last snapshot

@@ -238,6 +238,23 @@ func TestEvidence_AbsenceIsRenewedWhileInUse(t *testing.T) {
 	})
 }
 
+func TestEvidence_AfterAPauseItIsRenewedFirst(t *testing.T) {
+	inNamesWorld(t, func(t *testing.T, w *namesWorld) {
+		for _, pause := range []time.Duration{30 * time.Second, 5 * time.Minute, time.Hour} {
+			w.cold.change(func(s *namesServer) { s.others = []string{"shared"} })
+			w.requireComplete(t, time.Hour, `a`, `b`)
+			time.Sleep(pause)
+			require.LessOrEqual(t, w.cold.count(), 2, "nothing is renewed that nobody reads")
+			w.cold.change(func(s *namesServer) { s.others = []string{"a"} })
+			is, _ := w.read(t, time.Hour, `a`)
+			require.Equal(t, tier.Incomplete, is, "another source has it for a while")
+			w.requireComplete(t, time.Hour, `b`)
+			require.LessOrEqual(t, w.cold.count(), 3)
+			time.Sleep(25 * time.Hour)
+		}
+	})
+}
+
 func TestEvidence_SlowTierCostsNoQueryMoreThanTheWait(t *testing.T) {
 	inNamesWorld(t, func(t *testing.T, w *namesWorld) {
 		w.cold.change(func(s *namesServer) { s.delay = 10 * time.Second })

@@ -127,17 +127,20 @@ func (c cluster) writeBlock(ctx context.Context, directory string, from, to time
 // recent is how far back from now pods have their samples: a dashboard reads no older ones.
 const recent = 2 * time.Hour
 
-// pods returns what is known of the containers of the targets of hot's cluster: as many series of
-// each name as there are targets.
+// containers is how many each pod has.
+const containers = 3
+
+// pods returns what is known of the containers of the targets of hot's cluster, one pod each.
 func pods(targets int) (all []history.Series) {
-	for target := range targets {
+	for number := range targets * containers {
+		target := number / containers
 		of := func(name string, value func(at int64) float64) {
 			all = append(all, history.Series{Value: value, Labels: labels.FromStrings(
-				"__name__", name, "job", "kubelet", "instance", fmt.Sprintf("node-%02d:10250", target%40), "container", "app",
+				"__name__", name, "job", "kubelet", "instance", fmt.Sprintf("node-%02d:10250", target%40), "container", fmt.Sprintf("container-%d", number%containers),
 				"namespace", fmt.Sprintf("team-%02d", target%25), "pod", fmt.Sprintf("app-%06d", target),
 			)})
 		}
-		perSecond := 0.1 + float64(target%100)/100
+		perSecond := 0.1 + float64(number%100)/100
 		grown := func(at int64) float64 { return perSecond * float64(at%(1<<32)) / 1000 }
 		of("container_cpu_usage_seconds_total", grown)
 		of("container_network_receive_bytes_total", func(at int64) float64 { return 1e5 * grown(at) })

@@ -48,7 +48,7 @@ func main() {
 	flag.StringVar(&settings.binary, "binary", "", "A tierproxy to measure, such as one of an older release. Empty: it is built from the checkout.")
 	flag.StringVar(&settings.directory, "directory", "", "A `directory` for the blocks, which later runs of the same day use again. Empty: one of the user's cache directory.")
 	flag.BoolVar(&settings.serve, "serve", false, "Do not measure: start the tiers, print their URLs, and wait for Ctrl-C.")
-	flag.StringVar(&settings.dashboard, "dashboard", "cluster", "The dashboard that refreshes: cluster, whose panels read a series of each pod, or services, whose panels read some dozen series.")
+	flag.StringVar(&settings.dashboard, "dashboard", "cluster", "The dashboard that refreshes: cluster, half of whose panels read a series of each container, or services, whose panels read some dozen series.")
 	flag.BoolVar(&settings.strict, "strict", false, "Exit with status 1 if a goal is missed.")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

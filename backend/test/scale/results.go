@@ -77,7 +77,7 @@ func (r results) goals() []goal {
 			r.learned.most >= r.panels.expected() && r.learned.took <= mostTime,
 		},
 		goal{
-			"panels of a refreshed dashboard that hot answers", fmt.Sprintf("%d of %d", r.panels.expected(), len(r.panels)),
+			"panels of a refreshed dashboard that hot answers", fmt.Sprintf("%d of %d", r.panels.expected(), len(r.panels.panels)),
 			fmt.Sprintf("%d, %d failed", hot, count(r.answered, failed)), hot >= r.panels.expected() && count(r.answered, failed) == 0,
 		})
 	for _, process := range r.memory {

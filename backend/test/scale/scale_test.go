@@ -78,9 +78,9 @@ func TestDirectly_AsksTheTiersThatAnswered(t *testing.T) {
 		answered[i] = "cold"
 	}
 	answered[16] = "hot"
-	questions := services.directly(answered, "http://hot", "http://cold")
-	require.Equal(t, question{"http://hot", `count by (job) (up == 1)`}, questions[16])
-	require.Equal(t, question{"http://cold", `avg(up{cluster="lab",job="app"})`}, questions[17])
+	questions := dashboards["services"].directly(answered, "http://hot", "http://cold")
+	require.Equal(t, question{"http://hot", `count by (job) (up == 1)`, 5 * time.Minute}, questions[16])
+	require.Equal(t, question{"http://cold", `avg(up{cluster="lab",job="app"})`, 5 * time.Minute}, questions[17])
 	require.Equal(t, `avg(up{job="app"})`, unpinned.Replace(services[17].query))
 }
 
@@ -91,13 +91,13 @@ func goodResults() results {
 		return phase{what: what, took: 100 * time.Second, spent: spent}
 	}
 	r := results{
-		panels: services,
+		panels: dashboards["services"],
 		alone:  second("alone", time.Second), unasked: second("unasked", time.Second), idle: second("idle", 2*time.Second),
 		refreshing: second("refreshing", 11*time.Second), direct: second("direct", 11*time.Second),
-		learned:  learned{took: 2 * time.Second, looks: 2, most: services.expected(), expected: services.expected()},
+		learned:  learned{took: 2 * time.Second, looks: 2, most: dashboards["services"].expected(), expected: dashboards["services"].expected()},
 		answered: make([]string, len(services)), memory: []held{{"gateway 1", stack.Memory{Peak: mostMemory}}},
 	}
-	for i := range services.expected() {
+	for i := range dashboards["services"].expected() {
 		r.answered[i] = "hot"
 	}
 	return r
