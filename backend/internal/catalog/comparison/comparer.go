@@ -159,7 +159,7 @@ func (c *Comparer) Wait(ctx context.Context, metrics []tier.MetricRead, from int
 		var pending []<-chan struct{}
 		now := time.Now()
 		for _, metric := range metrics {
-			waiting := c.comparisons.want(metric.Name, from, now, c.staleAfter())
+			waiting := c.comparisons.want(metric.Name, from, now, mostUnchecked)
 			if waiting == nil {
 				waiting = c.awaitCheck(metric.Name, now)
 			}

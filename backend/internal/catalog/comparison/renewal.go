@@ -14,6 +14,9 @@ import (
 const (
 	// renewalWindow is the time that a renewal of all metrics in use reads.
 	renewalWindow = 10 * time.Minute
+	// mostUnchecked is the longest time between two checks of a metric: each reads more than that.
+	// After a longer time, all of the metric is compared again.
+	mostUnchecked = renewalWindow / 2
 	// mostQueryBytes bounds the query of such a renewal.
 	mostQueryBytes = 4 << 10
 	// mostRenewed is the maximum number of queries in one renewal.
@@ -82,7 +85,7 @@ func (c *Comparer) dueChecks(end int64, usedFor time.Duration, until, now time.T
 		if known == nil || isOutdated || now.Sub(record.used) > usedFor || now.Sub(known.checked) < c.checkInterval(known)*3/4 {
 			continue
 		}
-		if hasMoved(known, end) || until.Sub(time.UnixMilli(known.until)) > renewalWindow/2 {
+		if hasMoved(known, end) || until.Sub(time.UnixMilli(known.until)) > mostUnchecked {
 			p.outdate(record)
 			continue
 		}
