@@ -98,7 +98,8 @@ var rangeOf = regexp.MustCompile(`\[(\d+)ms\]`)
 
 func (s *scraping) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	const series, every = `{"__name__":"up","job":"a"}`, 15_000
-	data, query := "", request.URL.Query()
+	var data string
+	query := request.URL.Query()
 	span := rangeOf.FindStringSubmatch(query.Get("query"))
 	switch {
 	case strings.HasSuffix(request.URL.Path, "/values"):

@@ -31,7 +31,7 @@ func (t *Tier) observeStores(status *Status, began time.Time, told bool) {
 		next = &storeStability{stores: storesText(status.Stores), since: time.Now(), until: began}
 		// Between two probes that are far apart, a store may have been missing for a while.
 		previous := t.stability.Load()
-		if previous != nil && previous.stores == next.stores && began.Sub(previous.until) <= 2*t.options.ProbeInterval {
+		if previous != nil && previous.stores == next.stores && began.Sub(previous.until) <= max(2*t.options.ProbeInterval, time.Second) {
 			next.since = previous.since
 		}
 	}

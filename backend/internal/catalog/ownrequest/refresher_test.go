@@ -22,7 +22,7 @@ func inBubble(t *testing.T, test func(t *testing.T, r *refreshing)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		r := &refreshing{Refresher: NewRefresher(5 * time.Second), }
+		r := &refreshing{Refresher: NewRefresher(5 * time.Second)}
 		r.takes.Store(int64(time.Millisecond))
 		done := make(chan struct{})
 		go func() {
