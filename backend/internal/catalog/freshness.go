@@ -56,7 +56,7 @@ func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time
 		return false
 	}
 	t.conclude(followed, status, now)
-	return status.Error == "" && followed.IsUnchanged(now) && t.gaps.Servers(now) == 1
+	return status.Error == "" && followed.IsUnchanged() && t.gaps.Servers(now) == 1
 }
 
 // isStale reports whether no samples come in, and measures the scrape interval.

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net/http/httptrace"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -39,8 +41,15 @@ func (t *Tier) look(ctx context.Context, now time.Time) Status {
 		interval = wholeProbeInterval
 	}
 	isWhole := now.Sub(t.wholeAt) >= interval
-	status, isFine := look(ctx, now, isWhole)
-	if !isFine && !isWhole {
+	// Over a new connection, another server may answer.
+	var isReconnected atomic.Bool
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(connection httptrace.GotConnInfo) {
+		if !connection.Reused {
+			isReconnected.Store(true)
+		}
+	}})
+	status, isFine := look(traced, now, isWhole)
+	if (!isFine || isReconnected.Load()) && !isWhole {
 		t.wholeAt, isWhole = time.Time{}, true
 		status, isFine = look(ctx, now, isWhole)
 	}

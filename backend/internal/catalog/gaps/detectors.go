@@ -95,11 +95,11 @@ type Followed struct {
 	client    asker
 }
 
-// IsUnchanged reports whether the look found samples of every source, and no other gap and no
-// other series to follow than the look before. now is the time of the look.
-func (f Followed) IsUnchanged(now time.Time) bool {
+// IsUnchanged reports whether the look found the newest samples of every source, and no gap since
+// the look before.
+func (f Followed) IsUnchanged() bool {
 	for _, each := range f.detectors {
-		if len(each.canaries) == 0 || !each.complete || !each.lookedAt.Before(now) {
+		if !each.isContinued || !each.complete {
 			return false
 		}
 	}
