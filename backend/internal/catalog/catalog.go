@@ -31,6 +31,9 @@ const (
 	coldIntervalEvery = 10
 	// unusedFactor is how much rarer nobody's knowledge is learned.
 	unusedFactor = 5
+	// firstDoubled is the number of failures after which the time between two attempts doubles, and
+	// mostDoublings that from which on it is as long as without failures.
+	firstDoubled, mostDoublings = 2, 10
 )
 
 // errNoStores is returned for a Thanos that has just started.
@@ -74,10 +77,14 @@ type sharedCatalog struct {
 	// them, and coldEnd.
 	coldInterval     time.Duration
 	intervalMeasured time.Time
-	coldEnd          *comparison.ColdEnd
-	usage            usage
-	empty            *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query
-	comparer         *comparison.Comparer              // of what both tiers have of the metrics in use
+	// triedAt is the last attempt to learn, and failures the number of attempts that failed since the
+	// last one that did not. Only Run uses them.
+	triedAt  time.Time
+	failures int
+	coldEnd  *comparison.ColdEnd
+	usage    usage
+	empty    *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query
+	comparer *comparison.Comparer              // of what both tiers have of the metrics in use
 }
 
 // Snapshot is an immutable state of the catalog.
@@ -159,7 +166,8 @@ func (c *Catalog) Run(ctx context.Context) {
 	c.options.Cold.Wait(ctx)
 	c.looks.Run(ctx, c.payer(), func() bool {
 		now := time.Now()
-		if learned := c.learned.Load(); learned.Error != "" || now.Sub(learned.LearnedAt) >= c.learnInterval(now) || c.hasNewSource() {
+		if now.Sub(c.triedAt) >= c.learnInterval(now) || c.hasNewSource() {
+			c.triedAt = now
 			c.learn(ctx)
 		}
 		c.measureColdEnd(ctx, now)
@@ -169,12 +177,16 @@ func (c *Catalog) Run(ctx context.Context) {
 }
 
 // learnInterval returns the time between two attempts to learn. It is longer while nobody uses
-// what is learned.
+// what is learned. After failures, it begins with the probe interval and doubles.
 func (c *Catalog) learnInterval(now time.Time) time.Duration {
-	if c.looks.IsUsed(now) {
-		return c.options.LearnInterval
+	interval := c.options.LearnInterval
+	switch {
+	case c.learned.Load().Error != "" && c.failures < mostDoublings:
+		return min(interval, c.options.Cold.options.ProbeInterval<<max(c.failures-firstDoubled, 0)*9/10)
+	case c.learned.Load().Error != "" || c.looks.IsUsed(now):
+		return interval
 	}
-	return unusedFactor * c.options.LearnInterval
+	return unusedFactor * interval
 }
 
 // learn learns everything that changes rarely. If a tier does not answer, the last snapshot
@@ -191,6 +203,9 @@ func (c *Catalog) learn(ctx context.Context) {
 		err = ctx.Err()
 	}
 	if err != nil {
+		if c.failures++; errors.Is(err, errUnavailable) {
+			c.failures = 0 // Nothing was asked.
+		}
 		failed := *c.learned.Load()
 		failed.Error = upstream.Describe(err)
 		if errors.Is(err, errUnavailable) || errors.Is(err, errNoStores) {
@@ -199,6 +214,7 @@ func (c *Catalog) learn(ctx context.Context) {
 		c.learned.Store(&failed)
 		return
 	}
+	c.failures = 0
 	learned.LearnedAt = time.Now()
 	c.learned.Store(learned)
 	if c.options.OnLearned != nil {

@@ -44,8 +44,8 @@ func (e *ColdEnd) Measure(ctx context.Context, previous int64, lags bool, now ti
 	if !lags && len(e.canaries) > 0 {
 		// While cold gets the newest samples, hot is not asked.
 		newest, found, err := cold.newestAt(ctx, newestOf(e.canaries, comparedSeries.inCold), now)
-		if err == nil && found && state.isFresh(newest, now) {
-			return newest, true
+		if err != nil || (found && state.isFresh(newest, now)) {
+			return newest, err == nil
 		}
 	}
 	timestamps, isKnown := e.newestOfCanaries(ctx, &state, lags, now)

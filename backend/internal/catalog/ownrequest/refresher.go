@@ -115,11 +115,11 @@ func (r *Refresher) Next() <-chan struct{} {
 	return r.ended
 }
 
-// Request has the next look begin now.
+// Request has the next look begin now, or a second after the last one.
 func (r *Refresher) Request() {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	r.setDue(time.Now())
+	r.setDue(r.began.Add(min(r.interval, time.Second)))
 }
 
 // RequestSoon has the next look begin when the last one is an interval old.
