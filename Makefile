@@ -6,7 +6,7 @@ export GOTOOLCHAIN := local
 GO_TEST_FLAGS ?=
 
 # The Go packages with tests on real servers, among them redis-server in place of its stand-in.
-E2E_PACKAGES := ./backend/internal/cache ./backend/test ./backend/test/oracle ./backend/test/cluster ./backend/test/hostile ./backend/test/victoriametrics
+E2E_PACKAGES := ./backend/internal/cache ./backend/test ./backend/test/oracle ./backend/test/cluster ./backend/test/hostile ./backend/test/large ./backend/test/victoriametrics
 
 .DEFAULT_GOAL := help
 
@@ -31,7 +31,7 @@ e2e: ## Run the tests on the real servers, and the demo. Builds the servers firs
 
 .PHONY: e2e-full
 e2e-full: ## Run what is too long for CI: 10,000 questions, 2 million confined queries, older versions of Perses, replicas, the demo in a browser, a soak, a siege, an installation with two million series, and fuzzing on top of e2e.
-	E2E_QUERIES=10000 E2E_PERSES='perses-0.53 perses-0.52' E2E_DEMO=1m $(MAKE) e2e
+	E2E_STEPS=1000 E2E_ENTRIES=1000000 E2E_DATASOURCES=2000 E2E_SERVICES=5000 E2E_QUERIES=10000 E2E_PERSES='perses-0.53 perses-0.52' E2E_DEMO=1m $(MAKE) e2e
 	CONFINED_QUERIES=2000000 go test -count=1 -run TestConfine_GeneratedQueries ./backend/internal/enforcement
 	go test -tags e2e -count=1 -timeout 20m -p 1 ./backend/test/load ./backend/test/replicas ./backend/test/scale
 	$(MAKE) soak

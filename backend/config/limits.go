@@ -74,8 +74,9 @@ type LimitsConfig struct {
 	// answers and the answers of ExecuteQuery. The decoded size counts: a union of
 	// series takes about three times its bytes. One datasource gets at most as much as
 	// it leaves free: half if no other uses any, a third if another uses as much. If it
-	// is full, tierproxy answers with status 503 and Retry-After. tierproxy streams all
-	// other answers.
+	// is full, tierproxy joins series, names and values, and limits queries, while the
+	// answers come in. It answers all others with status 503 and Retry-After. tierproxy
+	// streams everything else.
 	DecodedMemory int `yaml:"decoded_memory"`
 	// ProjectTiers is the maximum number of tiers in use by the datasources of one
 	// Perses project. The gateway's own tiers do not count; each replica counts as a

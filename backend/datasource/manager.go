@@ -165,7 +165,7 @@ func sharedEvidence(c *core.Core) *evidence.Store {
 		return entry.Answer
 	}
 	save := func(key promql.Key, text []byte) {
-		c.Cache.Put(key, &cache.Entry{Born: time.Now(), Answer: text}, c.Cache.Generation(), func() bool { return true })
+		c.Cache.Put(key, &cache.Entry{Born: time.Now(), Answer: text}, c.Cache.Generation(), nil, func() bool { return true })
 	}
 	return c.Evidence.SharedBy(load, save)
 }

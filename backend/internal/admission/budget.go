@@ -43,6 +43,12 @@ func (b *Budget[K]) Acquire(holder K, amount int64) bool {
 	return true
 }
 
+// fits reports whether a holder could have an amount if nobody held anything.
+func (b *Budget[K]) fits(amount int64) bool {
+	rest := b.total - amount
+	return rest >= 0 && (b.multiple == 0 || amount <= b.multiple*(rest+1))
+}
+
 // Release returns what a holder acquired.
 func (b *Budget[K]) Release(holder K, amount int64) {
 	if b == nil || amount <= 0 {
@@ -91,6 +97,9 @@ type BudgetShare = Share[string]
 
 // Acquire takes an amount: see Budget.Acquire.
 func (s *Share[K]) Acquire(amount int64) bool { return s == nil || s.budget.Acquire(s.holder, amount) }
+
+// Fits reports whether the holder could have an amount if nobody held anything.
+func (s *Share[K]) Fits(amount int64) bool { return s == nil || s.budget.fits(amount) }
 
 // Release returns an acquired amount.
 func (s *Share[K]) Release(amount int64) {

@@ -20,7 +20,7 @@ func TestPut_KeepsTheEntriesOfADashboard(t *testing.T) {
 	confirmed := make(chan struct{})
 	const panels = 20 * redisWrites
 	for i := range panels {
-		cache.Put(promql.KeyOf(fmt.Sprint(i)), &Entry{Born: time.Now(), Answer: []byte("x")}, cache.Generation(), func() bool {
+		cache.Put(promql.KeyOf(fmt.Sprint(i)), &Entry{Born: time.Now(), Answer: []byte("x")}, cache.Generation(), nil, func() bool {
 			<-confirmed
 			return true
 		})

@@ -99,20 +99,30 @@ func (c *Cache) Reserve(bytes int64) bool {
 // Release gives back what was reserved.
 func (c *Cache) Release(bytes int64) { c.waiting.Add(-bytes) }
 
-// Put keeps an entry as soon as confirm, which may take its time, returns true.
-// It does not wait. generation is that of the time when the request was sent.
-func (c *Cache) Put(key Key, entry *Entry, generation int64, confirm func() bool) {
+// Put keeps an entry that isWhole, which may be nil, accepts, as soon as confirm, which may
+// take its time, returns true. It does not wait, and takes over the entry. generation is that
+// of the time when the request was sent.
+func (c *Cache) Put(key Key, entry *Entry, generation int64, isWhole func(*Entry) bool, confirm func() bool) {
 	size := int64(len(entry.Answer))
 	if !c.Reserve(size) {
 		return
 	}
 	go func() {
-		defer c.Release(size)
+		defer func() { c.Release(size) }()
+		if isWhole != nil && !isWhole(entry) {
+			return
+		}
+		// It waits compressed.
+		text := entry.encode(key)
+		entry.Answer = nil
+		waiting := int64(len(text))
+		c.Release(size - waiting)
+		size = waiting
 		if !confirm() || c.Generation() != generation {
 			return
 		}
 		if life := entry.Born.Add(longestLife).Sub(c.now()); life > 0 {
-			c.store.set(key, entry.encode(key), life)
+			c.store.set(key, text, life)
 		}
 	}()
 }

@@ -56,7 +56,7 @@ func TestPut_KeepsConfirmedEntriesOfItsGeneration(t *testing.T) {
 	key := promql.KeyOf("a")
 	put := func(entry *Entry, generation int64, confirmed bool) {
 		done := make(chan struct{})
-		cache.Put(key, entry, generation, func() bool { defer close(done); return confirmed })
+		cache.Put(key, entry, generation, nil, func() bool { defer close(done); return confirmed })
 		<-done
 		require.Eventually(t, func() bool { return cache.waiting.Load() == 0 }, 5*time.Second, time.Millisecond)
 	}
@@ -93,7 +93,7 @@ func TestCache_MemoryIsBounded(t *testing.T) {
 	for i := range 400 {
 		text := make([]byte, 20<<10)
 		_, _ = random.Read(text)
-		cache.Put(promql.KeyOf(string(rune(i))), &Entry{Born: time.Now(), Answer: text}, 0, func() bool { return true })
+		cache.Put(promql.KeyOf(string(rune(i))), &Entry{Born: time.Now(), Answer: text}, 0, nil, func() bool { return true })
 		require.Eventually(t, func() bool { return cache.waiting.Load() == 0 }, 5*time.Second, 100*time.Microsecond)
 	}
 	require.Eventually(t, func() bool {
@@ -107,11 +107,20 @@ func TestCache_MemoryIsBounded(t *testing.T) {
 	release := make(chan struct{})
 	var confirmed atomic.Int64
 	for range 100 {
-		cache.Put(promql.KeyOf("waits"), &Entry{Born: time.Now(), Answer: make([]byte, 20<<10)}, 0, func() bool { <-release; confirmed.Add(1); return false })
+		cache.Put(promql.KeyOf("waits"), &Entry{Born: time.Now(), Answer: make([]byte, 20<<10)}, 0, func(*Entry) bool { <-release; confirmed.Add(1); return false }, nil)
 	}
 	const fit = most / 2 / (20 << 10)
 	require.EqualValues(t, fit*(20<<10), cache.waiting.Load())
 	close(release)
 	require.Eventually(t, func() bool { return cache.waiting.Load() == 0 }, 5*time.Second, time.Millisecond)
 	require.EqualValues(t, fit, confirmed.Load(), "the others are not kept")
+	// It waits compressed.
+	release = make(chan struct{})
+	cache.Put(promql.KeyOf("waits"), &Entry{Born: time.Now(), Answer: make([]byte, most/2)}, 0, nil, func() bool { <-release; return true })
+	require.Eventually(t, func() bool { return cache.waiting.Load() < most/20 }, 5*time.Second, time.Millisecond)
+	close(release)
+	require.Eventually(t, func() bool {
+		entry := cache.Get(t.Context(), promql.KeyOf("waits"), anyMemory)
+		return entry != nil && len(entry.Answer) == most/2
+	}, 5*time.Second, time.Millisecond)
 }

@@ -199,7 +199,7 @@ func TestClear_DeletesMoreThanOneBatch(t *testing.T) {
 func TestPut_WritesNothingThatIsTooOld(t *testing.T) {
 	redis := miniredis.RunT(t)
 	cache := cacheWith(t, config.RedisConfig{Address: redis.Addr()})
-	cache.Put(promql.KeyOf("a"), &Entry{Born: time.Now().Add(-longestLife), Answer: []byte("x")}, cache.Generation(), func() bool { return true })
+	cache.Put(promql.KeyOf("a"), &Entry{Born: time.Now().Add(-longestLife), Answer: []byte("x")}, cache.Generation(), nil, func() bool { return true })
 	require.Eventually(t, func() bool { return cache.waiting.Load() == 0 }, 10*time.Second, time.Millisecond)
 	require.Empty(t, redis.Keys())
 	require.Zero(t, cache.Stats().Failures)

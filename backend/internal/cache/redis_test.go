@@ -31,7 +31,7 @@ func eventually(t *testing.T, cache *Cache, key Key, expected string) {
 
 func put(t *testing.T, cache *Cache, key Key, answer string) {
 	t.Helper()
-	cache.Put(key, &Entry{First: 1, Last: 2, Born: time.Now(), Answer: []byte(answer)}, cache.Generation(), func() bool { return true })
+	cache.Put(key, &Entry{First: 1, Last: 2, Born: time.Now(), Answer: []byte(answer)}, cache.Generation(), nil, func() bool { return true })
 	require.Eventually(t, func() bool { return cache.waiting.Load() == 0 }, 10*time.Second, time.Millisecond)
 }
 

@@ -101,6 +101,8 @@ type Snapshot struct {
 	Error string
 	// AssumedReason says why the evidence is assumed, or is empty.
 	AssumedReason string
+
+	enforced map[string]string // labels whose values cold enforces
 }
 
 // New returns an empty catalog: see Run.
@@ -257,7 +259,7 @@ func (c *Catalog) snapshot(ctx context.Context) (*Snapshot, error) {
 	}
 	known.HotLabelsKnown = external != nil
 	known.HotLabels = promql.WithoutLabels(external, learned.ReplicaLabels)
-	if err := c.learnSources(ctx, &known, learned.ReplicaLabels); err != nil {
+	if learned.enforced, err = c.learnSources(ctx, &known, learned.ReplicaLabels); err != nil {
 		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(known.InjectedLabels)) {
@@ -284,7 +286,7 @@ func (c *Catalog) snapshot(ctx context.Context) (*Snapshot, error) {
 func (c *Catalog) hasNewSource() bool {
 	learned := c.learned.Load()
 	known, stores := learned.Evidence, c.options.Cold.Status().Stores
-	return known != nil && !known.Declared && len(stores) > 0 && slices.ContainsFunc(sourcesOf(stores, learned.ReplicaLabels), func(source map[string]string) bool {
+	return known != nil && !known.Declared && len(stores) > 0 && slices.ContainsFunc(visible(sourcesOf(stores, learned.ReplicaLabels), learned.enforced), func(source map[string]string) bool {
 		return !promql.ContainsLabels(known.Sources, source)
 	})
 }

@@ -152,9 +152,9 @@ func TestCatalog_Learns(t *testing.T) {
 	require.Equal(t, []map[string]string{own, {"cluster": "b"}}, known.Sources)
 	require.Equal(t, own, known.Distinct)
 	require.Equal(t, 40*time.Second, p.coldInterval, "that of cold's own samples")
-	require.Contains(t, cold.Requests("/series")[0], "up%7Bcluster%3D%22a%22%7D", "hot's series alone")
+	require.Contains(t, cold.Requests("/series")[1], "up%7Bcluster%3D%22a%22%7D", "hot's series alone")
 	require.Contains(t, hot.Requests("label/cluster")[0], "limit=1&start=0", "all that hot has, and no more than one value")
-	require.Empty(t, append(hot.Requests("__name__"), cold.Requests("__name__")...), "no metric is looked for before a query reads it")
+	require.Empty(t, append(hot.Requests("label/__name__"), cold.Requests("label/__name__")...), "no metric is looked for before a query reads it")
 
 	// A tier that fails or is down leaves what was learned.
 	p.learn(t.Context())
@@ -182,7 +182,7 @@ func TestCatalog_Learns(t *testing.T) {
 	p.options.Cold.status.Store(&Status{})
 	fail(errUnavailable.Error())
 	setStores(twoSources)
-	cold.Set(append(catalogtest.Answers{{"/series", ""}}, coldTold...))
+	cold.Set(append(catalogtest.Answers{{`up{cluster="a"}`, ""}}, coldTold...))
 	p.intervalMeasured = time.Time{}
 	p.learn(t.Context())
 	require.Empty(t, p.Snapshot().Error)

@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/comparison"
@@ -11,8 +12,12 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// comparisonWait is how long a query waits for the first comparison of the metrics it reads.
-const comparisonWait = 500 * time.Millisecond
+const (
+	// comparisonWait is how long a query waits for the first comparison of the metrics it reads.
+	comparisonWait = 500 * time.Millisecond
+	// beginningWait is how long it waits after that until hot says since when it has them.
+	beginningWait = 250 * time.Millisecond
+)
 
 // SamplesRead is what a request reads.
 type SamplesRead struct {
@@ -27,23 +32,30 @@ type SamplesRead struct {
 }
 
 // SampleGaps returns what each tier lacks of the metrics that a request reads. It waits a short
-// time, or until ctx ends, for metrics that have not been compared before.
+// time, or until ctx ends, for metrics that have not been compared before. After that, it asks
+// hot since when it has them.
 func (c *Catalog) SampleGaps(ctx context.Context, read SamplesRead) comparison.Gaps {
 	now := time.Now()
 	hot := c.hot.State(now)
 	if c.Snapshot().Evidence == nil {
 		return comparison.Gaps{Until: now.UnixMilli()}
 	}
-	ctx, cancel := context.WithTimeout(ctx, comparisonWait)
+	waiting, cancel := context.WithTimeout(ctx, comparisonWait)
 	defer cancel()
 	from := max(read.Oldest, hot.Oldest)
 	reads := comparison.Read{
-		Metrics: c.metricsOf(ctx, read.Selectors, from), From: from, Each: read.Each, Detailed: read.Detailed,
+		HotOldest: hot.Oldest,
+		Metrics:   c.metricsOf(waiting, read.Selectors, from), From: from, Each: sync.OnceValue(read.Each), Detailed: read.Detailed,
 		// Nothing from before hot's coverage can be compared.
 		IsComparable: hot.Oldest != tier.NothingCovered && read.Newest > hot.Oldest,
 	}
 	if reads.IsComparable {
-		c.comparer.Wait(ctx, reads.Metrics, from)
+		c.comparer.Wait(waiting, reads.Metrics, from)
+	}
+	if read.Oldest >= hot.Oldest {
+		beginning, cancel := context.WithTimeout(ctx, beginningWait)
+		defer cancel()
+		c.comparer.FindBeginnings(beginning, reads, now)
 	}
 	reads.ColdEnd = c.ColdState(now).Newest
 	return c.comparer.Gaps(reads, now)

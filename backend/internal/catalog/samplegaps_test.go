@@ -29,3 +29,23 @@ func TestSampleGaps_OnlyWhatHotCoversIsCompared(t *testing.T) {
 	c.options.Hot.status.Store(&Status{Available: true, Oldest: tier.NothingCovered})
 	require.Nil(t, unmeasured(0, hotOldest+1))
 }
+
+// What begins before hot's coverage is cold's anyhow.
+func TestSampleGaps_HotIsAskedForTheBeginningOfWhatItCovers(t *testing.T) {
+	for _, test := range []struct {
+		oldest   int64
+		requests int
+		younger  bool
+	}{{hotOldest - 1, 0, true}, {hotOldest, 1, false}} {
+		hot := catalogtest.NewScripted(t, catalogtest.Answers{{"/series", `[{}]`}})
+		c := pairOf(t, hot, catalogtest.NewScripted(t, nil), Options{})
+		c.learned.Store(&Snapshot{Evidence: tier.NewSeriesEvidence(tier.SeriesEvidence{})})
+		found := c.SampleGaps(t.Context(), SamplesRead{
+			Selectors: []promql.Selector{{labels.MustNewMatcher(labels.MatchEqual, "__name__", "x")}}, Oldest: test.oldest, Newest: hotOldest + 1,
+			Each: func() []promql.Read { return nil },
+		})
+		require.NotNil(t, found.Unmeasured)
+		require.Equal(t, test.younger, found.Younger != nil)
+		require.Len(t, hot.Requests("/series"), test.requests)
+	}
+}

@@ -26,8 +26,19 @@ const (
 	receiveStore = "receive"
 )
 
-// learnSources finds the sources of cold, and the labels of hot's series in cold.
-func (c *Catalog) learnSources(ctx context.Context, known *tier.SeriesEvidence, replica []string) error {
+// learnSources finds the sources of cold, and the labels of hot's series in cold. enforced are
+// those of the labels whose values cold enforces.
+func (c *Catalog) learnSources(ctx context.Context, known *tier.SeriesEvidence, replica []string) (enforced map[string]string, err error) {
+	if err := c.findSources(ctx, known, replica); err != nil {
+		return nil, err
+	}
+	enforced = c.enforcedLabels(ctx, known)
+	known.Sources = visible(known.Sources, enforced)
+	known.Distinct = promql.WithoutLabels(known.Distinct, slices.Collect(maps.Keys(enforced)))
+	return enforced, nil
+}
+
+func (c *Catalog) findSources(ctx context.Context, known *tier.SeriesEvidence, replica []string) error {
 	stores := c.options.Cold.Status().Stores
 	switch {
 	case stores == nil:

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -39,5 +40,58 @@ func TestLearn_LabelsOfHotsSeriesInCold(t *testing.T) {
 			require.Equal(t, []map[string]string{test.injected, test.distinct}, []map[string]string{known.InjectedLabels, known.Distinct})
 			require.Contains(t, cold.Requests("/series")[0], "limit=")
 		})
+	}
+}
+
+// Hot is of the first tenant. Its label is one of hot's external labels, or a receiver adds it.
+func TestLearn_LabelsThatColdEnforces(t *testing.T) {
+	labelsOf := func(tenant string) map[string]string {
+		return map[string]string{"cluster": "a", "prometheus": "p0", "tenant_id": tenant}
+	}
+	all := []map[string]string{labelsOf("first"), labelsOf("second"), {"cluster": "a", "prometheus": "p0"}}
+	ofFirst := `[{"__name__":"up","job":"x","cluster":"a","prometheus":"p0","tenant_id":"first"}]`
+	ofSecond := `[{"__name__":"up","job":"x","cluster":"a","prometheus":"p0","tenant_id":"second"}]`
+	values := func(list string) catalogtest.Answers { return catalogtest.Answers{{"label/tenant_id", list}} }
+	for name, test := range map[string]struct {
+		cold     catalogtest.Answers
+		enforces bool
+		requests int // for values of the label
+	}{
+		"the tenant is enforced":            {append(catalogtest.Answers{{`"up",tenant_id!="first"`, ofFirst}}, values(`["first"]`)...), true, 1},
+		"it is, and cold has no up":         {append(catalogtest.Answers{{`"up",tenant_id!="first"`, `[]`}, {`"other",tenant_id!="first"`, ofFirst}}, values(`["first"]`)...), true, 1},
+		"two tenants are":                   {append(catalogtest.Answers{{`tenant_id!="first"`, ofFirst}}, values(`["first","second"]`)...), false, 1},
+		"all tenants are visible":           {append(catalogtest.Answers{{`tenant_id!="first"`, ofSecond}}, values(`["first"]`)...), false, 0},
+		"cold does not answer":              {append(catalogtest.Answers{{`tenant_id!="first"`, ""}}, values(`["first"]`)...), false, 0},
+		"no other tenant has such a metric": {append(catalogtest.Answers{{`tenant_id!="first"`, `[]`}}, values(`["first"]`)...), false, 0},
+	} {
+		for _, isHots := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, hot has the label: %t", name, isHots), func(t *testing.T) {
+				hotIs := catalogtest.Answers{{"label/__name__", `["other"]`}, {`"up"`, `[{"__name__":"up","job":"x"}]`}}
+				cold := catalogtest.NewScripted(t, append(append(test.cold, catalogtest.Answers{{`cluster!=`, `[]`}, {`prometheus!=`, `[]`}, {"/series", ofFirst}}...), coldTold...))
+				options := Options{ExternalLabels: map[string]string{"cluster": "a", "prometheus": "p0"}}
+				if isHots {
+					options.ExternalLabels = labelsOf("first")
+				}
+				p := pairOf(t, catalogtest.NewScripted(t, append(hotIs, hotTold...)), cold, options)
+				p.options.Cold.status.Store(&Status{Available: true, Stores: []Store{{LabelSets: all[:2]}, {LabelSets: all[2:]}}})
+				if !isHots {
+					p.options.Cold.status.Store(&Status{Available: true, Stores: []Store{{LabelSets: all[:2]}}})
+				}
+				p.learn(t.Context())
+				require.Empty(t, p.Snapshot().Error)
+				known := p.Snapshot().Evidence
+				distinct, sources := labelsOf("first"), p.options.Cold.Status().Stores
+				if test.enforces {
+					delete(distinct, "tenant_id")
+				}
+				require.Equal(t, []map[string]string{labelsOf("first"), distinct}, []map[string]string{known.InjectedLabels, known.Distinct})
+				require.Equal(t, test.enforces, len(known.Sources) < len(sourcesOf(sources, nil)), "sources of other tenants are not visible")
+				require.False(t, p.hasNewSource())
+				require.Len(t, cold.Requests("label/tenant_id"), test.requests)
+				for _, asked := range cold.Requests("%21%3D") {
+					require.Contains(t, asked, "limit=1&")
+				}
+			})
+		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -57,6 +59,8 @@ func newFeed(options feedOptions) *feed {
 		}
 	})
 	f.informer = cache.NewSharedIndexInformer(f, options.object, 0, cache.Indexers{})
+	// It fails only for an informer that has started.
+	_ = f.informer.SetTransform(withoutUnused)
 	changed := cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(any) { f.onChange() },
 		UpdateFunc: func(any, any) { f.onChange() },
@@ -65,6 +69,22 @@ func newFeed(options feedOptions) *feed {
 	// It fails only for an informer that was stopped.
 	_, _ = f.informer.AddEventHandler(changed)
 	return f
+}
+
+// withoutUnused removes from an object most of what discovery does not read.
+func withoutUnused(object any) (any, error) {
+	switch object := object.(type) {
+	case *corev1.Service:
+		object.ManagedFields, object.Labels, object.Status = nil, nil, corev1.ServiceStatus{}
+		delete(object.Annotations, corev1.LastAppliedConfigAnnotation)
+	case *discoveryv1.EndpointSlice:
+		object.ManagedFields, object.OwnerReferences, object.Annotations = nil, nil, nil
+		for i := range object.Endpoints {
+			endpoint := &object.Endpoints[i]
+			endpoint.DeprecatedTopology, endpoint.NodeName, endpoint.Zone, endpoint.Hints = nil, nil, nil, nil
+		}
+	}
+	return object, nil
 }
 
 // run fills the feed until ctx ends.

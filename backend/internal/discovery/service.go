@@ -119,8 +119,15 @@ func choose(reference Reference, services []*corev1.Service) (*corev1.Service, *
 		names = append(names, service.Name)
 	}
 	slices.Sort(names)
-	return nil, unusable(reference, "", "the selector %s matches %d Services: make it match one of %s", reference.Selector, len(names), strings.Join(names, ", "))
+	count, more := len(names), ""
+	if count > maxNames {
+		names, more = names[:maxNames], ", …"
+	}
+	return nil, unusable(reference, "", "the selector %s matches %d Services: make it match one of %s%s", reference.Selector, count, strings.Join(names, ", "), more)
 }
+
+// maxNames is the maximum number of Services that a message names.
+const maxNames = 5
 
 // describeService returns the state of a Service. slicesKnown is false if the gateway may not
 // read the EndpointSlices.

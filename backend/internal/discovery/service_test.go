@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -79,6 +80,8 @@ func TestChoose_OneService(t *testing.T) {
 	_, several := choose(bySelector, []*corev1.Service{service(nil), other})
 	require.Equal(t, StateUnusable, several.State)
 	require.Equal(t, "the selector app=prometheus matches 2 Services: make it match one of operated, prometheus", several.Message)
+	_, several = choose(bySelector, slices.Repeat([]*corev1.Service{other}, 1000))
+	require.Equal(t, "the selector app=prometheus matches 1000 Services: make it match one of operated, operated, operated, operated, operated, …", several.Message)
 	one, problem := choose(bySelector, []*corev1.Service{other})
 	require.Nil(t, problem)
 	require.Same(t, other, one)

@@ -55,6 +55,9 @@ func (e *Engine) assemble(next handler) handler {
 			return answerOf(err)
 		}
 		response, failed := next(ctx, p.attempt(decision))
+		if failed == nil && errors.Is(err, errTooLarge) {
+			response.markTooLarge()
+		}
 		if decision.Tier == tier.Hot {
 			return insteadOf(err, response, failed)
 		}
@@ -133,7 +136,13 @@ func (p *Plan) withoutPieces(ctx context.Context, err error) (_ tier.Decision, o
 	switch {
 	case errors.Is(err, errTooLarge) || errors.Is(err, splice.ErrNoMatrix):
 		// No tier has failed: the rules say who answers the whole.
-		p.engine.unjoinable.Add(p.pieceKey(), unjoinable{err.Error(), time.Now()})
+		if !errors.Is(err, errNoRoom) {
+			cause := errTooLarge
+			if !errors.Is(err, errTooLarge) {
+				cause = errors.New(err.Error()) // The error itself may hold an answer.
+			}
+			p.engine.unjoinable.Add(p.pieceKey(), &unjoinable{cause, time.Now()})
+		}
 		return p.routed, true
 	case isRefused && failed.Tier == tier.Hot && !p.Input.ColdCovers():
 		// The query would fail on everything, too. An answer of cold would lack what

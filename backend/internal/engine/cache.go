@@ -122,10 +122,7 @@ func (l *lookup) get(ctx context.Context, memory *reservation) *cache.Entry {
 // accepts it.
 func (l *lookup) put(entry *cache.Entry, isWhole func(*cache.Entry) bool) {
 	options, answered, cold := &l.plan.engine.options, time.Now(), l.plan.query.Datasource.Cold
-	options.Cache.Put(l.key, entry, l.generation, func() bool {
-		if isWhole != nil && !isWhole(entry) {
-			return false
-		}
+	options.Cache.Put(l.key, entry, l.generation, isWhole, func() bool {
 		ctx, cancel := context.WithTimeout(options.Lifetime, confirmWithin)
 		defer cancel()
 		return cold.StoresUnchanged(ctx, l.stores, l.askedAt, answered)

@@ -32,25 +32,31 @@ func (e *Engine) decode(next handler) handler {
 	}
 }
 
-// change is decode for an answer that has to be changed.
+// change is decode for an answer that has to be changed. One that is too large is changed
+// while it is passed on, if that is possible.
 func (r *Response) change(ctx context.Context) error {
-	envelope, memory, err := r.read(ctx)
+	read, err := r.read(ctx)
 	if err != nil {
 		return err
 	}
-	var answer *splice.Answer
-	if r.Tier == tier.Hot {
-		answer, err = r.plan.joined(memory.acquireWithin(ctx), r.plan.source(r.Tier, envelope))
-	} else {
-		answer, err = splice.LimitResult(envelope, r.plan.limit())
+	if read.envelope != nil {
+		var answer *splice.Answer
+		if r.Tier == tier.Hot {
+			answer, err = r.plan.joined(read.memory.acquireWithin(ctx), r.plan.source(r.Tier, read.envelope.Data))
+		} else {
+			answer, err = splice.LimitResult(read.envelope, r.plan.limit())
+		}
+		if err == nil {
+			answer.Warnings, answer.Infos = read.envelope.Warnings, read.envelope.Infos
+			r.setAnswer(answer, read.memory)
+			return nil
+		}
 	}
-	if err != nil {
-		memory.release()
-		return notPrometheus(err)
+	if read.envelope == nil || r.plan.isTooLarge(err) {
+		return r.setStream(r.plan.streamed(ctx, read.memory, read.source(r)), read)
 	}
-	answer.Warnings, answer.Infos = envelope.Warnings, envelope.Infos
-	r.setAnswer(answer, memory)
-	return nil
+	read.close()
+	return notPrometheus(err)
 }
 
 // changes reports whether the answer of a tier has to be decoded.
@@ -81,35 +87,94 @@ func noMemory() error {
 	}
 }
 
-// read reads and closes the body, and returns the memory that it takes. It returns the
-// error that the answer is, upstream.ErrNotPrometheus for what is none of the Prometheus
-// API, and errTooLarge.
-func (r *Response) read(ctx context.Context) (envelope *splice.Envelope, memory *reservation, err error) {
-	defer func() { _ = r.Body.Close() }()
+// content is what was read of an answer.
+type content struct {
+	// envelope is nil if the answer is too large.
+	envelope *splice.Envelope
+	memory   *reservation
+	// text is the answer, or its start if it is too large. Then rest is what follows.
+	text []byte
+	rest io.Reader
+	body io.Closer
+}
+
+// close closes the answer and releases its memory. It may be called more than once.
+func (c *content) close() {
+	c.closeBody()
+	c.memory.release()
+}
+
+// closeBody closes what is left of the answer.
+func (c *content) closeBody() {
+	if c.body != nil {
+		_ = c.body.Close()
+		c.body = nil
+	}
+}
+
+// source returns the answer from its start as a source of a union.
+func (c *content) source(response *Response) splice.StreamedSource {
+	made := response.plan.source(response.Tier, nil)
+	reader := io.Reader(bytes.NewReader(c.text))
+	if c.rest != nil {
+		reader = io.MultiReader(reader, c.rest)
+	}
+	return splice.StreamedSource{Tier: made.Tier, Body: reader, Injected: made.Injected}
+}
+
+// joiningFactor is how much memory is acquired for an answer that is joined with others, as a
+// multiple of its length. What remains beside the answer is for what joining takes.
+const joiningFactor = 2
+
+// read reads the body. It returns the error that the answer is, upstream.ErrNotPrometheus
+// for what is none of the Prometheus API, and errTooLarge, unless an answer of the endpoint
+// can be streamed. The caller closes what it returns; after an error, the body is closed.
+func (r *Response) read(ctx context.Context) (*content, error) {
+	read := &content{memory: &reservation{of: r.budget}, body: r.Body}
+	if err := r.readInto(ctx, read); err != nil {
+		read.close()
+		return nil, notPrometheus(err)
+	}
+	if read.rest == nil {
+		read.closeBody()
+	}
+	return read, nil
+}
+
+func (r *Response) readInto(ctx context.Context, read *content) error {
 	if r.Status >= http.StatusBadRequest {
 		text, err := r.errorText()
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
 		if apiError := errorIn(r.Status, text); apiError != nil {
 			apiError.RetryAfter = retryAfter(r.Header)
-			return nil, nil, apiError
+			return apiError
 		}
 		if promapi.IsFault(r.Status, "") {
-			return nil, nil, r.foreignError()
+			return r.foreignError()
 		}
-		return nil, nil, &upstream.StatusError{Status: r.Status}
+		return &upstream.StatusError{Status: r.Status}
 	}
-	memory = &reservation{of: r.budget}
-	text, err := memory.readBody(r)
-	if err == nil {
-		envelope, err = splice.ParseEnvelope(text, memory.acquireWithin(ctx))
-	}
+	plain, err := r.plain()
 	if err != nil {
-		memory.release()
-		return nil, nil, notPrometheus(err)
+		return err
 	}
-	return envelope, memory, nil
+	factor := int64(1)
+	if r.plan.isStreamable() && !r.plan.traits().Evaluates() {
+		factor = joiningFactor
+	}
+	read.text, err = read.memory.readFrom(plain, r, factor)
+	read.memory.releaseSome((factor - 1) * int64(cap(read.text)))
+	if err == nil {
+		read.envelope, err = splice.ParseEnvelope(read.text, read.memory.acquireWithin(ctx))
+	} else if r.plan.isTooLarge(err) {
+		read.rest = plain
+	}
+	if r.plan.isTooLarge(err) {
+		read.envelope, err = nil, nil
+	}
+	return err
 }
 
 // maxErrorBytes bounds the error of a tier that is read, in bytes.
@@ -158,8 +223,8 @@ func (r *Response) setAnswer(answer *splice.Answer, memory ...*reservation) {
 }
 
 // source returns what a tier contributes to an answer.
-func (p *Plan) source(name tier.Name, envelope *splice.Envelope) splice.Source {
-	made := splice.Source{Tier: string(name), Data: envelope.Data}
+func (p *Plan) source(name tier.Name, data []byte) splice.Source {
+	made := splice.Source{Tier: string(name), Data: data}
 	if external := p.traits().External; name == tier.Hot && (external == promapi.InAnswer || external == promapi.InUnion) {
 		made.Injected = p.added
 	}

@@ -6,6 +6,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -47,7 +48,7 @@ type Engine struct {
 	handle, handleOne handler
 	// unjoinable says why a query could not be put together, by Plan.pieceKey.
 	pieceBudget *admission.ByteBudget
-	unjoinable  *lru.Cache[string, unjoinable]
+	unjoinable  *lru.Cache[string, *unjoinable]
 }
 
 // unjoinableFor is how long it is remembered that a query could not be put
@@ -57,16 +58,20 @@ const (
 	unjoinableRemembered = 2048
 )
 
-// unjoinable is why a query could not be put together, and when that was.
+// unjoinable is why a query could not be put together, and when that was. It is nil for
+// one that can be.
 type unjoinable struct {
-	reason string
-	at     time.Time
+	error
+
+	at time.Time
 }
 
-// unjoinableReason returns why a query could not be put together recently.
-func (e *Engine) unjoinableReason(key string) (reason string, ok bool) {
-	known, ok := e.unjoinable.Get(key)
-	return known.reason, ok && time.Since(known.at) < unjoinableFor
+// unjoinableBecause returns why a query could not be put together recently.
+func (e *Engine) unjoinableBecause(key string) *unjoinable {
+	if known, is := e.unjoinable.Get(key); is && time.Since(known.at) < unjoinableFor {
+		return known
+	}
+	return nil
 }
 
 // New returns an Engine.
@@ -74,7 +79,7 @@ func New(options Options) *Engine {
 	e := &Engine{options: options, pieceBudget: admission.NewByteBudget(options.PieceBytes)}
 	// It returns an error for a size below one only. An expirable LRU would leave a
 	// goroutine behind.
-	e.unjoinable, _ = lru.New[string, unjoinable](unjoinableRemembered)
+	e.unjoinable, _ = lru.New[string, *unjoinable](unjoinableRemembered)
 	e.handle, e.handleOne = e.chain(true), e.chain(false)
 	return e
 }
@@ -133,7 +138,11 @@ func (e *Engine) Do(ctx context.Context, query Query) (*Response, error) {
 	}
 	plan.record()
 	if plan.Tier != tier.Both && plan.Cut == nil && !plan.isStepwiseAtCold() {
-		return e.handleOne(ctx, plan.attempt(plan.Decision))
+		response, err := e.handleOne(ctx, plan.attempt(plan.Decision))
+		if err == nil && plan.unjoinable != nil && errors.Is(plan.unjoinable.error, errTooLarge) {
+			response.markTooLarge()
+		}
+		return response, err
 	}
 	return e.handle(ctx, plan.attempt(plan.Decision))
 }

@@ -21,8 +21,6 @@ const closing = "block is closing"
 // load is not passed on to cold.
 func (r *Response) isFault() bool {
 	switch {
-	case r.Status < http.StatusBadRequest:
-		return false
 	case r.Status == http.StatusUnprocessableEntity:
 		text, err := r.errorText()
 		if err != nil {

@@ -188,9 +188,5 @@ func (p *Plan) usedSteps(l *lookup, pieces []*piece) CacheUse {
 
 // isStepwiseAtCold reports whether cold answers the query, and the cache may have steps.
 func (p *Plan) isStepwiseAtCold() bool {
-	if !p.isCached() || p.Tier != tier.Cold || p.stepwise == nil {
-		return false
-	}
-	_, is := p.engine.unjoinableReason(p.pieceKey())
-	return !is
+	return p.isCached() && p.Tier == tier.Cold && p.stepwise != nil && p.unjoinable == nil
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync/atomic"
 
@@ -10,8 +11,12 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
 )
 
-// errTooLarge means that answers would take more memory than they may.
-var errTooLarge = errors.New("the answer is too large to be put together from pieces")
+var (
+	// errTooLarge means that answers would take more memory than they may.
+	errTooLarge = errors.New("the answer is too large to be put together from pieces")
+	// errNoRoom means that other answers take the memory at the moment.
+	errNoRoom = fmt.Errorf("%w while others are", errTooLarge)
+)
 
 const (
 	// firstRead is the first memory of an answer of unknown length, in bytes. It doubles
@@ -31,9 +36,13 @@ type reservation struct {
 	bytes atomic.Int64
 }
 
-// acquire adds to the reservation. It returns errTooLarge if there is no room.
+// acquire adds to the reservation. It returns errTooLarge if there is no room, and errNoRoom
+// if there would be without other answers.
 func (r *reservation) acquire(bytes int64) error {
 	if !r.of.Acquire(bytes) {
+		if r.of.Fits(r.bytes.Load() + bytes) {
+			return errNoRoom
+		}
 		return errTooLarge
 	}
 	r.bytes.Add(bytes)
@@ -42,6 +51,12 @@ func (r *reservation) acquire(bytes int64) error {
 
 // release gives everything back. It may be called more than once.
 func (r *reservation) release() { r.of.Release(r.bytes.Swap(0)) }
+
+// releaseSome gives a part back.
+func (r *reservation) releaseSome(bytes int64) {
+	r.bytes.Add(-bytes)
+	r.of.Release(bytes)
+}
 
 // acquireWithin returns acquire, which fails once the context has ended.
 func (r *reservation) acquireWithin(ctx context.Context) splice.Acquire {
@@ -64,6 +79,17 @@ func (r *reservation) readBody(response *Response) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	text, err := r.readFrom(body, response, 1)
+	if err != nil {
+		return nil, err
+	}
+	return text, nil
+}
+
+// readFrom reads the body of an answer from a reader, which is response.plain. It acquires
+// factor times the memory of the text. After an error of acquire, what it returns is the start
+// of the body, and the rest can still be read.
+func (r *reservation) readFrom(body io.Reader, response *Response, factor int64) ([]byte, error) {
 	length := response.ContentLength
 	if body != io.Reader(response.Body) {
 		length = -1 // It is compressed.
@@ -72,7 +98,7 @@ func (r *reservation) readBody(response *Response) ([]byte, error) {
 	if length < 0 {
 		size = firstRead
 	}
-	if err := r.acquire(size); err != nil {
+	if err := r.acquire(factor * size); err != nil {
 		return nil, err
 	}
 	text := make([]byte, 0, size)
@@ -89,8 +115,8 @@ func (r *reservation) readBody(response *Response) ([]byte, error) {
 			if more > doubledUpTo {
 				more /= 4
 			}
-			if err := r.acquire(int64(more)); err != nil {
-				return nil, err
+			if err := r.acquire(factor * int64(more)); err != nil {
+				return text, err
 			}
 			text = append(make([]byte, 0, cap(text)+more), text...)
 		}

@@ -39,6 +39,8 @@ type Plan struct {
 	// may not, and notStepwise says why.
 	stepwise    *stepwise
 	notStepwise error
+	// unjoinable is why it could not be put together from pieces recently; nil if it can be.
+	unjoinable *unjoinable
 	// hot and cold go to the tiers: the request itself, or a rewritten one.
 	hot, cold *promapi.Request
 	// callOptions are what the calls depend on besides.
@@ -139,7 +141,9 @@ func (e *Engine) planOn(ctx context.Context, query Query, key promql.Key, replic
 	}
 	p.uniteExemplars()
 	p.routed = p.Decision
-	p.stepwise, p.notStepwise = p.asStepwise()
+	if p.stepwise, p.notStepwise = p.asStepwise(); p.stepwise != nil {
+		p.unjoinable = e.unjoinableBecause(p.pieceKey())
+	}
 	if p.Cut, err = p.cut(); err != nil {
 		p.NotCut = err.Error()
 	} else {
@@ -202,7 +206,7 @@ func (p *Plan) prepare(ctx context.Context) {
 	now, traits := request.ReceivedAt, request.Endpoint.Traits()
 	p.Input = tier.Input{
 		Forced: p.query.Forced, ColdParameter: p.query.coldParameter(), Extent: extentOf(request, p.lookback()),
-		Threshold: datasource.Threshold, Now: now.UnixMilli(), ScrapeInterval: datasource.ScrapeInterval, Detailed: datasource.Detailed,
+		Threshold: datasource.Threshold, Now: now.UnixMilli(), Detailed: datasource.Detailed,
 		HotReplicated: len(datasource.Hot) > 1,
 		Union:         traits.Routing.Has(promapi.UnionForRange), UnionWhenIncomplete: traits.Routing.Has(promapi.UnionForSeries),
 	}
@@ -221,7 +225,6 @@ func (p *Plan) prepare(ctx context.Context) {
 		return
 	}
 	in.Cold = evidence.ColdState(now)
-	in.ScrapeInterval = max(in.ScrapeInterval, evidence.ScrapeInterval())
 	needed := p.snapshot.Evidence.Requires(p.key, func() ([]promql.Selector, error) { return selectorsOf(request) })
 	completeness, why := evidence.Completeness(ctx, needed, in.Extent.Oldest, in.Extent.Newest)
 	in.Completeness, in.CompletenessWhy = completeness, why.For(in.Detailed)

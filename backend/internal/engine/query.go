@@ -28,9 +28,6 @@ type Datasource struct {
 	// ReplicasAccepted lets steps of one of several replicas of hot stand beside
 	// those of cold.
 	ReplicasAccepted bool
-	// ScrapeInterval is zero where the datasource names none, and what was seen
-	// counts.
-	ScrapeInterval time.Duration
 	// QueryParams are the datasource's own, which the plugin sends along.
 	QueryParams map[string]string
 	// Cached lets answers be kept.

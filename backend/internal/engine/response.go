@@ -36,6 +36,9 @@ type Response struct {
 	UpstreamDuration time.Duration
 	// Cache is how much of it came from the cache; nil where there is none.
 	Cache *CacheUse
+	// TooLarge is set if the answer was not put together from pieces, of both tiers or of the
+	// cache, because they would take too much memory.
+	TooLarge bool
 
 	plan    *Plan // of the attempt that was answered
 	reading reading
@@ -75,6 +78,14 @@ func (e *CallError) Error() string { return e.Err.Error() }
 
 // Unwrap returns Err.
 func (e *CallError) Unwrap() error { return e.Err }
+
+// markTooLarge sets TooLarge.
+func (r *Response) markTooLarge() {
+	r.TooLarge = true
+	if r.Cache == nil && r.plan != nil && r.plan.stepwise != nil {
+		r.Cache = r.plan.report(CacheUse{Result: CacheNever, Steps: r.plan.stepwise.grid.Len()})
+	}
+}
 
 // failed returns the error of an attempt.
 func (a attempt) failed(err error) error {

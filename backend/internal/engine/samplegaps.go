@@ -31,9 +31,15 @@ func (p *Plan) addSampleGaps(ctx context.Context) {
 	}
 	p.comparedUntil = 0
 	if in.Completeness != tier.Incomplete && in.Unlabelled == "" {
-		in.Unmeasured, in.MeasuringFailed = cmp.Or(*gaps.Unmeasured, "a metric of such a name"), gaps.Failed
+		in.Unmeasured, in.MeasuringFailed = shownMetric(*gaps.Unmeasured), gaps.Failed
+		if gaps.Younger != nil {
+			in.Younger = shownMetric(*gaps.Younger)
+		}
 	}
 }
+
+// shownMetric returns the name of a metric, or words for one that the caller may not see.
+func shownMetric(name string) string { return cmp.Or(name, "a metric of such a name") }
 
 // reads returns what each selector of the request reads, or nil if that is not known.
 func (p *Plan) reads() []promql.Read {

@@ -268,7 +268,7 @@ func TestAssemble_RoutesAnswersThatAreTooLarge(t *testing.T) {
 		query := p.rangeQuery(t, nil)
 		response, err := do(t.Context(), query)
 		require.NoError(t, err)
-		require.Equal(t, []any{tier.Cold, tier.ReasonAtOrAboveThreshold}, []any{response.Tier, response.Reason})
+		require.Equal(t, []any{tier.Cold, tier.ReasonAtOrAboveThreshold, true}, []any{response.Tier, response.Reason, response.TooLarge})
 		require.Equal(t, whole(query, "a", "gaps"), body(t, response))
 		require.Zero(t, p.engine.held())
 		planned, err := plan(t.Context(), p.rangeQuery(t, nil))
@@ -276,6 +276,22 @@ func TestAssemble_RoutesAnswersThatAreTooLarge(t *testing.T) {
 		require.Contains(t, planned.NotCut, "too large", "the next query is not tried in pieces again")
 	}
 	require.LessOrEqual(t, len(p.hot.Requests()), 1)
+}
+
+// A query that finds the memory taken is cut the next time.
+func TestAssemble_MemoryThatOthersTakeIsNotRemembered(t *testing.T) {
+	p := newSplitTiers(t, told{})
+	p.engine = New(Options{PieceBytes: 1 << 20})
+	other := &reservation{of: p.engine.pieceBudget.Of("one")}
+	require.NoError(t, other.acquire(500<<10))
+	for _, expected := range []tier.Name{tier.Cold, tier.Both} {
+		query := p.rangeQuery(t, nil)
+		response, err := do(t.Context(), query)
+		require.NoError(t, err)
+		require.Equal(t, []any{expected, expected == tier.Cold}, []any{response.Tier, response.TooLarge})
+		require.Equal(t, whole(query, "a", "gaps"), body(t, response))
+		other.release()
+	}
 }
 
 func TestAssemble_MemoryOfPiecesIsBounded(t *testing.T) {

@@ -90,10 +90,8 @@ func (p *Plan) cut() (*tier.Cut, error) {
 	if err == nil && p.snapshot.Hot.EvaluationInterval == 0 && query.HasDefaultSteps() {
 		return nil, errors.New("a subquery names no step, and hot does not tell its own")
 	}
-	if p.replica.Catalog != nil {
-		if reason, ok := p.engine.unjoinableReason(p.pieceKey()); ok {
-			return nil, errors.New(reason)
-		}
+	if p.unjoinable != nil {
+		return nil, p.unjoinable
 	}
 	cut, err := tier.PlanCut(tier.CutInput{
 		Input: p.Input, Grid: p.stepwise.grid, Fresh: max(datasource.Threshold, p.freshness()),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -16,11 +17,11 @@ import (
 
 // part is what one tier contributes to a union.
 type part struct {
+	*content // nil if the tier failed
+
 	name     tier.Name
 	plan     *Plan
 	response *Response
-	envelope *splice.Envelope
-	memory   *reservation
 	err      error
 }
 
@@ -33,16 +34,16 @@ func (e *Engine) askForPart(ctx context.Context, p *Plan, name tier.Name) *part 
 		return made
 	}
 	var err error
-	if made.envelope, made.memory, err = made.response.read(ctx); err != nil {
+	if made.content, err = made.response.read(ctx); err != nil {
 		made.err = made.response.failed(err)
 	}
 	return made
 }
 
-// release gives back the memory of the part. It may be called more than once.
+// release closes the part and gives back its memory. It may be called more than once.
 func (p *part) release() {
-	if p.memory != nil {
-		p.memory.release()
+	if p.content != nil {
+		p.close()
 	}
 }
 
@@ -73,7 +74,6 @@ func (e *Engine) askBoth(ctx context.Context, a attempt) (*Response, error) {
 	// A tenth of the time is left to send the answer of one tier where the other hangs.
 	deadline, _ := ctx.Deadline() // There is one: see withinDeadline.
 	ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)*9/10)
-	defer cancel()
 	var hot, cold *part
 	var group errgroup.Group
 	group.Go(func() error { hot = e.askForPart(ctx, a.plan, tier.Hot); return nil })
@@ -93,14 +93,20 @@ func (e *Engine) askBoth(ctx context.Context, a attempt) (*Response, error) {
 	if err != nil {
 		hot.release()
 		cold.release()
+		cancel()
+		return nil, err
 	}
-	return response, err
+	response.Body = &endingBody{response.Body, cancel} // It may still come in.
+	return response, nil
 }
 
 // joinParts makes one answer of the parts, which holds their memory. On an
 // error, that is still to be released.
 func joinParts(ctx context.Context, a attempt, hot, cold *part) (*Response, error) {
 	if hot.err == nil && cold.err == nil {
+		if hot.envelope == nil || cold.envelope == nil {
+			return streamParts(ctx, a, hot, cold)
+		}
 		answer, err := a.plan.joined(cold.memory.acquireWithin(ctx), hot.source(), cold.source())
 		if err == nil {
 			answer.Warnings = append(hot.envelope.Warnings, cold.envelope.Warnings...)
@@ -108,6 +114,9 @@ func joinParts(ctx context.Context, a attempt, hot, cold *part) (*Response, erro
 			cold.response.setAnswer(answer, hot.memory, cold.memory)
 			cold.response.answers(a)
 			return cold.response, nil
+		}
+		if a.plan.isTooLarge(err) {
+			return streamParts(ctx, a, hot, cold)
 		}
 		invalid, is := errors.AsType[*splice.SourceError](err)
 		if !is {
@@ -129,21 +138,29 @@ func joinParts(ctx context.Context, a attempt, hot, cold *part) (*Response, erro
 	case left.err != nil:
 		return nil, a.failed(left.err)
 	case failed == cold && a.Fallback == tier.Hot && !cold.isRefused():
-		return partialUnion(a.plan.attempt(fallbackOf(a.Decision)), left, failed)
+		return partialUnion(ctx, a.plan.attempt(fallbackOf(a.Decision)), left, failed)
 	case isOverload(failed.err) && (!isOverloadOfCold(failed.err) || !a.plan.traits().Routing.Has(promapi.UnionAlways)):
 		return nil, a.failed(failed.err)
 	case failed.isUnknown():
-		return partialUnion(a.plan.attempt(tier.Decision{Tier: left.name, Reason: tier.ReasonOnlyTier}), left, failed)
+		return partialUnion(ctx, a.plan.attempt(tier.Decision{Tier: left.name, Reason: tier.ReasonOnlyTier}), left, failed)
 	case failed == cold && errors.As(cold.err, &apiError) && apiError.Status == http.StatusBadRequest:
 		return nil, a.failed(cold.err) // What one Prometheus would refuse is refused.
 	}
-	return partialUnion(a, left, failed, fmt.Sprintf("the %s tier failed: what only that one holds is missing", failed.name))
+	return partialUnion(ctx, a, left, failed, fmt.Sprintf("the %s tier failed: what only that one holds is missing", failed.name))
 }
 
 // partialUnion makes an answer to an attempt of the part that is left, with
 // warnings in front of its own.
-func partialUnion(a attempt, left, failed *part, warnings ...string) (*Response, error) {
+func partialUnion(ctx context.Context, a attempt, left, failed *part, warnings ...string) (*Response, error) {
 	failed.release()
+	if left.envelope == nil {
+		response, err := streamParts(ctx, a, left)
+		if err != nil {
+			return nil, err
+		}
+		response.Warnings = slices.Concat(warnings, response.Warnings)
+		return response, nil
+	}
 	answer := splice.Whole(left.envelope)
 	if source := left.source(); len(source.Injected) > 0 && a.plan.traits().External == promapi.InAnswer {
 		// The other one may have used up the time.
@@ -159,4 +176,4 @@ func partialUnion(a attempt, left, failed *part, warnings ...string) (*Response,
 }
 
 // source returns what the part contributes to a union.
-func (p *part) source() splice.Source { return p.plan.source(p.name, p.envelope) }
+func (p *part) source() splice.Source { return p.plan.source(p.name, p.envelope.Data) }

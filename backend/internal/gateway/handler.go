@@ -22,7 +22,8 @@ const (
 	headerTier   = "X-Tier"
 	headerReason = "X-Tier-Reason"
 	headerTiming = "Server-Timing"
-	headerCache  = "X-Tier-Cache" // how much of the answer came from the cache
+	headerCache  = "X-Tier-Cache"   // how much of the answer came from the cache
+	headerNotCut = "X-Tier-Not-Cut" // why limits of memory kept the answer from being put together
 )
 
 // route is a datasource and the path below it.

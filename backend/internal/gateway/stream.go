@@ -40,6 +40,9 @@ func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response
 	if response.Cache != nil {
 		header[headerCache] = []string{fmt.Sprintf("%s; steps=%d/%d", response.Cache.Result, response.Cache.Cached, response.Cache.Steps)}
 	}
+	if response.TooLarge {
+		header[headerNotCut] = []string{"too-large"}
+	}
 	header[headerTiming] = []string{timing(response, started)}
 	if response.ContentLength >= 0 {
 		header["Content-Length"] = []string{strconv.FormatInt(response.ContentLength, 10)}

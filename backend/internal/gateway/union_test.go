@@ -124,7 +124,7 @@ func TestUnion_HangingAnswersOfOneDatasourceLeaveRoomForOthers(t *testing.T) {
 	}
 	// Two of these are more than the hanging ones leave where nothing but the sum
 	// is bounded.
-	small := seriesOf("a", 9500, false)
+	small := seriesOf("a", 4000, true)
 	const asked = 8
 	sent := make(chan struct{}, 2*asked)
 	answer := func(w http.ResponseWriter, request *http.Request) {
@@ -139,7 +139,7 @@ func TestUnion_HangingAnswersOfOneDatasourceLeaveRoomForOthers(t *testing.T) {
 	}
 	g.hot.Handle(answer)
 	g.cold.Handle(answer)
-	_, _ = ask("one", ofBoth("series")) // Its tiers are known from here on.
+	_, _ = ask("one", ofBoth("query_exemplars")) // Its tiers are known from here on.
 
 	type result struct {
 		*http.Response
@@ -148,7 +148,7 @@ func TestUnion_HangingAnswersOfOneDatasourceLeaveRoomForOthers(t *testing.T) {
 	hanging := make(chan result, asked)
 	for i := range asked {
 		go func() {
-			request, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, g.URL+"/proxy/globaldatasources/one"+ofBoth("series", "match[]", fmt.Sprintf(`hang{n="%d"}`, i)), http.NoBody)
+			request, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, g.URL+"/proxy/globaldatasources/one"+ofBoth("query_exemplars", "query", fmt.Sprintf(`hang{n="%d"}`, i)), http.NoBody)
 			request.Header.Set("Authorization", "Bearer alice")
 			response, err := http.DefaultTransport.RoundTrip(request)
 			if err != nil {
@@ -163,7 +163,7 @@ func TestUnion_HangingAnswersOfOneDatasourceLeaveRoomForOthers(t *testing.T) {
 		<-sent
 	}
 	for range 5 {
-		response, body := ask("two", ofBoth("series"))
+		response, body := ask("two", ofBoth("query_exemplars"))
 		require.Equal(t, http.StatusOK, response.StatusCode, "%.300s", body)
 		require.Equal(t, "hot,cold", response.Header.Get("X-Tier"))
 	}
@@ -185,7 +185,7 @@ func TestUnion_HangingAnswersOfOneDatasourceLeaveRoomForOthers(t *testing.T) {
 	require.Positive(t, hung)
 	require.Less(t, hung, asked)
 	// At the latest at the deadline the memory is free.
-	response, body := ask("one", ofBoth("series"))
+	response, body := ask("one", ofBoth("query_exemplars"))
 	require.Equal(t, http.StatusOK, response.StatusCode, "%.300s", body)
 	require.Equal(t, "hot,cold", response.Header.Get("X-Tier"))
 }
@@ -207,7 +207,7 @@ func TestUnion_CompressedAnswersCountAsWhatTheyHold(t *testing.T) {
 	}
 	g.hot.Handle(answer)
 	g.cold.Handle(answer)
-	response, body := g.ask(t, http.MethodGet, ofBoth("series"), "")
+	response, body := g.ask(t, http.MethodGet, ofBoth("query_exemplars"), "")
 	require.Equal(t, http.StatusServiceUnavailable, response.StatusCode)
 	require.Contains(t, body, "limits.decoded_memory")
 	require.Equal(t, "1", response.Header.Get("Retry-After"))

@@ -55,7 +55,6 @@ func (r *Resolver) buildSaved(saved *perses.Datasource) (*Resolved, error) {
 		ReplicasAccepted: valueOr(saved.Spec.SplitAcrossReplicas, r.config.Routing.SplitAcrossReplicas),
 		Cached:           valueOr(saved.Spec.Cache, r.config.Cache.Enabled),
 		QueryParams:      saved.Spec.QueryParams,
-		ScrapeInterval:   time.Duration(saved.Spec.ScrapeInterval),
 		Detailed:         resolved.ShowsConfiguration(),
 	}
 	hotAt, err := r.locationOf(saved, tier.Hot)

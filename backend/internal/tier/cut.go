@@ -119,10 +119,8 @@ func PlanCut(in CutInput, decision Decision) (Cut, error) {
 		return Cut{}, errors.New("hot does not have every series")
 	case decision.Rule == 6:
 		return Cut{}, fmt.Errorf("%w: its span is below the threshold", ErrNothingToCut)
-	case in.Extent.Nothing:
-		return Cut{}, fmt.Errorf("%w: it reads no sample", ErrNothingToCut)
-	case !in.Hot.Available || !in.Cold.Available:
-		return Cut{}, errors.New("one of the tiers is not available")
+	case !in.Hot.Available:
+		return Cut{}, errors.New("the tiers are not available")
 	case in.Completeness == Incomplete || in.Unlabelled != "":
 		return Cut{}, errors.New("hot may not have every series")
 	case in.EmptyBefore:
@@ -149,7 +147,7 @@ func (in CutInput) cut() (Cut, error) {
 		return sort.Search(steps, func(i int) bool {
 			extent, err := in.ExtentAt(in.Grid.At(i))
 			failed = errors.Join(failed, err)
-			return err == nil && (extent.Nothing || holds(extent))
+			return extent.Nothing || holds(extent)
 		})
 	}
 	// lacking returns the steps that read what a tier lacks.
@@ -163,9 +161,7 @@ func (in CutInput) cut() (Cut, error) {
 		}
 		return list
 	}
-	earliest := first(func(extent promql.Extent) bool {
-		return in.Hot.Oldest != NothingCovered && extent.Oldest >= in.Hot.Oldest
-	})
+	earliest := first(func(extent promql.Extent) bool { return extent.Oldest >= in.Hot.Oldest })
 	latest := first(func(extent promql.Extent) bool { return min(extent.Newest, in.Now) > in.Cold.Newest })
 	notHot := append(lacking(Hot), Run{Tier: Hot, First: 0, Last: earliest - 1})
 	notCold := append(lacking(Cold), Run{Tier: Cold, First: latest, Last: steps - 1})
@@ -175,8 +171,7 @@ func (in CutInput) cut() (Cut, error) {
 	case earliest > latest:
 		return Cut{}, errors.New("some of its steps are too old for hot and too new for cold")
 	}
-	wanted := in.Grid.Index(in.Now - in.Fresh.Milliseconds())
-	return in.runs(max(earliest, min(wanted, latest)), notHot, notCold)
+	return in.runs(in.Grid.Index(in.Now-in.Fresh.Milliseconds()), notHot, notCold)
 }
 
 // runs makes the runs of a cut: hot answers the steps from one on, except those that it

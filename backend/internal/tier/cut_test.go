@@ -1,6 +1,7 @@
 package tier
 
 import (
+	"errors"
 	"math/rand"
 	"testing"
 	"time"
@@ -71,6 +72,9 @@ func TestPlanCut_CutsWhereEachTierCoversItsSteps(t *testing.T) {
 		"replicas that are accepted":                     {query: `up`, span: day, change: func(in *CutInput) { in.HotReplicated, in.ReplicasAccepted = true, true }, first: 15 * minute},
 		"cold has lost a store":                          {query: `up`, span: day, change: func(in *CutInput) { in.Cold.Notes = []Note{PublicNote("a store is gone")} }, why: "may not be complete"},
 		"hot's coverage is not known":                    {query: `up`, span: day, change: func(in *CutInput) { in.Hot.Oldest = NothingCovered }, why: "none is new"},
+		"it is not known what cold has":                  {query: `up`, span: day, change: func(in *CutInput) { in.Unmeasured = "up" }, why: "whether cold has all samples of up"},
+		"too many parts":                                 {query: `up`, span: 5 * hour, change: holes, why: "more than 8 parts"},
+		"what a step reads is not known":                 {query: `up`, span: day, change: unknownSteps, why: "what it reads at each step is not known: no idea"},
 		"no sample":                                      {query: `vector(1)`, span: day, change: func(in *CutInput) { in.Threshold = 0 }, why: "below the threshold"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -86,6 +90,23 @@ func TestPlanCut_CutsWhereEachTierCoversItsSteps(t *testing.T) {
 			require.Equal(t, test.first, now.Sub(time.UnixMilli(cut.Grid.At(cut.Runs[1].First))))
 		})
 	}
+}
+
+// holes makes cold lack every other half hour.
+func holes(in *CutInput) {
+	for ago := 5 * hour; ago > 30*minute; ago -= hour {
+		in.Cold.Missing = append(in.Cold.Missing, Missing{Metric: "up", From: before(ago), To: before(ago - 30*minute)})
+	}
+	in.Fresh = 0
+}
+
+func unknownSteps(in *CutInput) {
+	in.ExtentAt = func(int64) (promql.Extent, error) { return promql.Extent{}, errors.New("no idea") }
+}
+
+func TestPlanCut_StepsOfEachTier(t *testing.T) {
+	cut := Cut{Runs: []Run{{Hot, 0, 3}, {Cold, 4, 4}, {Hot, 5, 6}}}
+	require.Equal(t, []int{6, 1, 0}, []int{cut.Steps(Hot), cut.Steps(Cold), cut.Steps(Both)})
 }
 
 func TestColdFailed_HotAnswersOnlyWhatItHoldsForSure(t *testing.T) {
@@ -181,7 +202,7 @@ func requireHeld(t *testing.T, query string, in *CutInput, cut *Cut) {
 			extent, err := in.ExtentAt(cut.Grid.At(i))
 			require.NoError(t, err)
 			step := in.Input
-			step.Extent, step.ScrapeInterval = extent, 0
+			step.Extent = extent
 			require.Empty(t, step.lacked(run.Tier), "%s: step %d of %s", query, i, run.Tier)
 			if in.Fresh.Milliseconds() < in.Now-cut.Grid.At(i) && run.Tier == Hot {
 				isEarlier := run.First < cut.Runs[len(cut.Runs)-1].First

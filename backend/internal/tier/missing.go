@@ -143,6 +143,9 @@ func (in Input) missingWarnings(name Name) (warnings []string) {
 	if more := len(list) - mostMissing; more > 0 {
 		warnings = append(warnings, fmt.Sprintf("the %s tier answered, which lacks %d more stretches of metrics", name, more))
 	}
+	if name == Hot && in.Younger != "" {
+		warnings = append(warnings, fmt.Sprintf("the hot tier answered, and it is not known yet whether the cold tier has older samples of %s", in.Younger))
+	}
 	if name == Cold && in.Unmeasured != "" {
 		warnings = append(warnings, fmt.Sprintf("the cold tier answered, and it is not known yet whether it has all samples of %s", in.Unmeasured))
 	}

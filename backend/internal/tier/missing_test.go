@@ -48,9 +48,54 @@ func TestPlan_ColdIsNotBelieved(t *testing.T) {
 		{"measuring it failed", func(in *Input) { reads(in, hour); in.Unmeasured, in.MeasuringFailed = "demo_temp", true }, Hot, ReasonColdFailed, Cold, ""},
 		{"it is not known yet, below the threshold", func(in *Input) { in.Unmeasured = "demo_temp" }, Hot, ReasonBelowThreshold, Cold, ""},
 		{"it is not known yet, and older than hot", func(in *Input) { reads(in, day); in.Unmeasured = "demo_temp" }, Cold, ReasonOlderThanHot, "", "it is not known yet whether it has all samples of demo_temp"},
+		{"hot may be younger", func(in *Input) { younger(in) }, Cold, ReasonOlderThanHot, Hot, "it is not known yet whether it has all samples of demo_temp"},
+		{"hot may be younger, and cold failed", func(in *Input) { younger(in); in.MeasuringFailed = true }, Hot, ReasonBelowThreshold, Cold, "whether the cold tier has older samples of demo_temp"},
+		{"hot may be younger, and cold failed, above the threshold", func(in *Input) { reads(in, hour); younger(in); in.MeasuringFailed = true }, Hot, ReasonColdFailed, Cold, "whether the cold tier has older samples of demo_temp"},
+		{"hot may be younger, and cold ends earlier", func(in *Input) { younger(in); in.Cold.Newest-- }, Hot, ReasonNewerThanCold, Cold, "whether the cold tier has older samples of demo_temp"},
+		{"hot may be younger, and cold has a hole", func(in *Input) { reads(in, 3*hour); younger(in); in.Cold.Missing = hole }, Hot, ReasonNotInCold, Cold, "whether the cold tier has older samples of demo_temp"},
+		{"hot may be younger, and does not reach back", func(in *Input) { reads(in, day); younger(in) }, Cold, ReasonOlderThanHot, "", "it is not known yet whether it has all samples of demo_temp"},
+		{"hot may be younger, and is assumed to be complete", func(in *Input) { younger(in); in.Completeness = Assumed }, Cold, ReasonOlderThanHot, Hot, "all samples of demo_temp"},
+		{"the hole begins after what is read", func(in *Input) {
+			reads(in, 3*hour)
+			in.Extent.Newest, in.Cold.Missing = before(160*minute), hole
+		}, Cold, ReasonAtOrAboveThreshold, Hot, ""},
+		{"the hole begins with the last sample that is read", func(in *Input) {
+			reads(in, 3*hour)
+			in.Extent.Newest, in.Cold.Missing = before(150*minute), hole
+		}, Cold, ReasonAtOrAboveThreshold, Hot, ""},
+		{"nothing is read", func(in *Input) { in.Extent, in.Cold.Missing = promql.Extent{Nothing: true}, never }, Hot, ReasonBelowThreshold, Cold, ""},
+		{"cold has less, and hot is not complete", func(in *Input) { reads(in, 7*hour); in.Cold.Newest, in.Completeness = before(2*hour), Incomplete }, Cold, ReasonOlderThanHot, "", "data ends at"},
+		{"cold has less, and hot cannot add its labels", func(in *Input) { reads(in, 7*hour); in.Cold.Newest, in.Unlabelled = before(2*hour), "info" }, Cold, ReasonOlderThanHot, "", "data ends at"},
+		{"cold has less, and neither answers", func(in *Input) {
+			reads(in, 7*hour)
+			in.Cold.Newest, in.Hot.Available, in.Cold.Available = before(2*hour), false, false
+		}, Cold, ReasonOlderThanHot, "", "data ends at"},
 		{"metadata: both have a part", func(in *Input) { reads(in, day); in.Union, in.Cold.Missing = true, hole }, Both, ReasonOlderThanHot, "", ""},
 		{"metadata: neither has a part", func(in *Input) { reads(in, day); in.Union, in.Cold.Missing = true, never }, Both, ReasonOlderThanHot, "", "has no samples of demo_temp"},
 	})
+}
+
+// younger makes hot lack the beginning of a metric, as far as is known.
+func younger(in *Input) { in.Unmeasured, in.Younger = "demo_temp", "demo_temp" }
+
+func TestPlan_HotMayBeYoungerAndTakesThePlaceOfColdWithAWarning(t *testing.T) {
+	for name, test := range map[string]struct {
+		completeness Completeness
+		warnings     []string
+	}{
+		"complete": {Complete, []string{"the hot tier answered, and it is not known yet whether the cold tier has older samples of demo_temp"}},
+		"assumed": {Assumed, []string{
+			"the hot tier answered, and it is not known yet whether the cold tier has older samples of demo_temp",
+			"the hot tier answered because the cold tier failed, and it is only assumed that hot has every series that matches",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			decision, err := Plan(input(func(in *Input) { younger(in); in.Completeness = test.completeness }))
+			require.NoError(t, err)
+			require.Equal(t, test.warnings, decision.FallbackWarnings)
+			require.Equal(t, ReasonColdFailed, decision.FallbackReason)
+		})
+	}
 }
 
 func TestPlan_WarnsOfAFewStretchesOnly(t *testing.T) {
@@ -71,6 +116,16 @@ func TestHotFailed_ColdAnswersWithAWarningWhereItLacksSomething(t *testing.T) {
 	require.Len(t, in.HotFailed().Warnings, 1)
 	_, answers := input(func(in *Input) { in.Hot.Missing = beganLate; in.Extent.Oldest = before(hour) }).ColdFailed()
 	require.False(t, answers, "hot lacks a part")
+}
+
+func TestMissing_SaysWhatATierLacks(t *testing.T) {
+	for expected, missing := range map[string]Missing{
+		"has no samples of x": {"x", Beginning, End}, "has no samples of x before 1970-01-01T00:00:05Z": {"x", Beginning, 5000},
+		"has no samples of x after 1970-01-01T00:00:05Z": {"x", 5000, End}, "has no samples of x between 1970-01-01T00:00:05Z and 1970-01-01T00:00:06Z": {"x", 5000, 6000},
+		"has no samples of a metric of such a name": {"", Beginning, End},
+	} {
+		require.Equal(t, expected, missing.String())
+	}
 }
 
 func TestLength_CountsWhatPeriodsShareOnce(t *testing.T) {

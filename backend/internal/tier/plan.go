@@ -53,8 +53,6 @@ type Input struct {
 	Hot, Cold State
 	// Threshold is the span from which on cold answers.
 	Threshold time.Duration
-	// ScrapeInterval is the time between two samples of a series.
-	ScrapeInterval time.Duration
 	// Now is the time of the request in milliseconds since the Unix epoch:
 	// no sample can be newer.
 	Now int64
@@ -71,6 +69,9 @@ type Input struct {
 	// MeasuringFailed is set if that is so because a tier failed, and not only because it has
 	// not answered yet.
 	MeasuringFailed bool
+	// Younger is such a metric that hot may have for a shorter time than cold: as far as is known,
+	// it does not have the metric from the beginning of what is read. It is empty without one.
+	Younger string
 	// EmptyBefore is set when hot, assumed to be complete, answered this query with
 	// nothing a short while ago.
 	EmptyBefore bool
@@ -116,7 +117,7 @@ type Decision struct {
 var rules = [...]func(Input) (Decision, string){
 	Input.forced,
 	Input.onlyOne,
-	when(Input.holdsMoreThanHot, func(in Input) Decision { return in.cold(ReasonOlderThanHot) }),
+	when(Input.holdsMoreThanHot, Input.olderThanHot),
 	when(Input.notInHot, func(in Input) Decision { return in.cold(ReasonNotInHot) }),
 	Input.notInCold,
 	when(Input.belowThreshold, func(in Input) Decision {
@@ -263,7 +264,21 @@ func (in Input) holdsMoreThanHot() (bool, string) {
 	if lacks && !in.Union && in.hotHoldsMore() {
 		return false, why + ", but cold lacks more of what the query reads"
 	}
+	if !lacks && in.Younger != "" && !in.MeasuringFailed && in.ColdCovers() {
+		return true, in.say("it is not known yet whether cold has older samples of %s than hot", in.Younger)
+	}
 	return lacks, why
+}
+
+// olderThanHot is the decision for cold. Hot takes its place if hot is only not known to hold
+// everything.
+func (in Input) olderThanHot() Decision {
+	decision := in.cold(ReasonOlderThanHot)
+	if lacks, _ := in.hotLacks(); !lacks && decision.Tier == Cold {
+		decision.Fallback, decision.FallbackReason = Hot, ReasonColdFailed
+		decision.FallbackWarnings = slices.Concat(in.hotCoverageWarnings(), in.assumedWarnings())
+	}
+	return decision
 }
 
 // hotLacks reports whether hot lacks samples that the request reads.
@@ -324,12 +339,10 @@ func (in Input) notInCold() (Decision, string) {
 	return Decision{}, why
 }
 
-// endsAfterCold reports whether the request reads samples from after cold's coverage, by at
-// least two scrape intervals.
+// endsAfterCold reports whether the request reads samples from after cold's coverage.
 func (in Input) endsAfterCold() (bool, string) {
 	newest := in.newest()
-	behind := newest - in.Cold.Newest
-	if in.Extent.Nothing || behind < 2*in.ScrapeInterval.Milliseconds() || behind <= 0 {
+	if in.Extent.Nothing || newest <= in.Cold.Newest {
 		return false, "cold holds what the query reads up to its end"
 	}
 	return true, in.say("the query reads samples up to %s, and cold holds them up to %s", moment(newest), moment(in.Cold.Newest))

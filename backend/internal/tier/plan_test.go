@@ -32,10 +32,10 @@ func step(span time.Duration) time.Duration {
 // everything; the query reads the last 5 minutes.
 func input(change func(*Input)) Input {
 	in := Input{
-		Extent:    promql.Extent{Oldest: before(10 * minute), Newest: before(0), Span: 5 * minute},
-		Hot:       State{Configured: true, Available: true, Oldest: before(6 * hour), Newest: before(0)},
-		Cold:      State{Configured: true, Available: true, Newest: before(0)},
-		Threshold: 15 * minute, ScrapeInterval: 30 * time.Second,
+		Extent:       promql.Extent{Oldest: before(10 * minute), Newest: before(0), Span: 5 * minute},
+		Hot:          State{Configured: true, Available: true, Oldest: before(6 * hour), Newest: before(0)},
+		Cold:         State{Configured: true, Available: true, Newest: before(0)},
+		Threshold:    15 * minute,
 		Now:          before(0),
 		Completeness: Complete,
 	}
@@ -133,11 +133,12 @@ func TestPlan_AppliesTheRulesInOrder(t *testing.T) {
 		{"rule 4 wins over rule 5", func(in *Input) { in.Completeness = Incomplete; in.Cold.Newest = before(hour) }, Cold, ReasonNotInHot, "", "what lies between may be missing"},
 		{"rule 4: nothing is read", func(in *Input) { in.Completeness = Incomplete; in.Extent = promql.Extent{Nothing: true} }, Hot, ReasonBelowThreshold, Cold, ""},
 		{"rule 5: cold lags behind", func(in *Input) { in.Extent.Span = hour; in.Cold.Newest = before(hour) }, Hot, ReasonNewerThanCold, Cold, ""},
-		{"rule 5: cold lags by two scrape intervals", func(in *Input) { in.Extent.Span = hour; in.Cold.Newest = before(minute) }, Hot, ReasonNewerThanCold, Cold, ""},
-		{"rule 5: cold lags by a millisecond less", func(in *Input) { in.Extent.Span = hour; in.Cold.Newest = before(minute) + 1 }, Cold, ReasonAtOrAboveThreshold, Hot, "what lies between may be missing"},
+		{"rule 5: cold lags by a millisecond", func(in *Input) { in.Extent.Span = hour; in.Cold.Newest = before(0) - 1 }, Hot, ReasonNewerThanCold, Cold, ""},
+		{"rule 5: cold does not lag", func(in *Input) { in.Extent.Span = hour; in.Cold.Newest = before(0) }, Cold, ReasonAtOrAboveThreshold, Hot, ""},
+		{"rule 5: a sample from the future is read", func(in *Input) { in.Extent.Span, in.Extent.Newest = hour, before(-hour) }, Cold, ReasonAtOrAboveThreshold, Hot, ""},
 		{"rule 5: what cold lacks is not read", func(in *Input) { in.Extent.Newest = before(hour); in.Cold.Newest = before(hour) }, Hot, ReasonBelowThreshold, Cold, ""},
 		{"rule 6: hot had nothing a short while ago", func(in *Input) { in.EmptyBefore = true }, Cold, ReasonHotEmpty, "", ""},
-		{"rule 6: hot had nothing, and cold lags", func(in *Input) { in.EmptyBefore = true; in.Cold.Newest = before(30 * time.Second) }, Hot, ReasonBelowThreshold, Cold, ""},
+		{"rule 5: hot had nothing, and cold lags", func(in *Input) { in.EmptyBefore = true; in.Cold.Newest = before(30 * time.Second) }, Hot, ReasonNewerThanCold, Cold, ""},
 		{"rule 7: cold has lost a store", func(in *Input) { in.Extent.Span = hour; in.Cold.Notes = []Note{PublicNote("a store is gone")} }, Cold, ReasonAtOrAboveThreshold, Hot, "a store is gone"},
 		{"union: both are needed", func(in *Input) { in.Union = true; in.Extent.Oldest = before(day); in.Cold.Newest = before(hour) }, Both, ReasonOlderThanHot, "", ""},
 		{"union: neither has what lies between", func(in *Input) { in.Union = true; in.Extent.Oldest = before(day); in.Cold.Newest = before(7 * hour) }, Both, ReasonOlderThanHot, "", "what lies between may be missing"},
@@ -145,7 +146,6 @@ func TestPlan_AppliesTheRulesInOrder(t *testing.T) {
 		{"union: hot may lack something", func(in *Input) { in.UnionWhenIncomplete = true; in.Completeness = Incomplete }, Both, ReasonNotInHot, "", ""},
 		{"nothing is read: hot, whatever the range", func(in *Input) { in.Extent = promql.Extent{Nothing: true} }, Hot, ReasonBelowThreshold, Cold, ""},
 		{"nothing is known of the query: cold", func(in *Input) { in.Extent = promql.UnknownExtent(now, now) }, Cold, ReasonOlderThanHot, "", ""},
-		{"rule 5: cold is not behind, and nothing is known of scrapes", func(in *Input) { in.ScrapeInterval = 0; in.Extent.Span = hour }, Cold, ReasonAtOrAboveThreshold, Hot, ""},
 	})
 }
 

@@ -1,6 +1,7 @@
 package catalogtest
 
 import (
+	"cmp"
 	"testing"
 	"time"
 
@@ -22,6 +23,12 @@ type Wrote struct {
 	Every time.Duration
 }
 
+func (w Wrote) interval() time.Duration { return cmp.Or(w.Every, 30*time.Second) }
+
+func (w Wrote) labelsOf(job string) labels.Labels {
+	return labels.FromStrings("__name__", cmp.Or(w.Metric, "up"), "job", job, "instance", job+":80")
+}
+
 // Ahead is after now: samples of a server that goes on while a test runs.
 const Ahead = -10 * time.Minute
 
@@ -31,18 +38,10 @@ func WorldOf(t testing.TB, now time.Time, parts ...Wrote) string {
 	directory := t.TempDir()
 	for _, part := range parts {
 		var series []history.Series
-		if part.Metric == "" {
-			part.Metric = "up"
-		}
 		for _, job := range part.Jobs {
-			series = append(series, history.Series{
-				Labels: labels.FromStrings("__name__", part.Metric, "job", job, "instance", job+":80"), Value: func(int64) float64 { return 1 },
-			})
+			series = append(series, history.Series{Labels: part.labelsOf(job), Value: func(int64) float64 { return 1 }})
 		}
-		if part.Every == 0 {
-			part.Every = 30 * time.Second
-		}
-		require.NoError(t, history.Generator{Interval: part.Every, Only: series}.WriteBlocks(t.Context(), directory, now.Add(-part.From), now.Add(-part.To)))
+		require.NoError(t, history.Generator{Interval: part.interval(), Only: series}.WriteBlocks(t.Context(), directory, now.Add(-part.From), now.Add(-part.To)))
 	}
 	prometheus, err := embedded.Start(embedded.Options{Address: "127.0.0.1:0", Data: directory, Retention: 90 * 24 * time.Hour})
 	require.NoError(t, err)

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -253,16 +254,21 @@ func (w *world) prometheus(t *testing.T, name, directory string, external map[st
 }
 
 // thanos starts a store gateway and a query over what was written, one
-// directory for each label set. more are arguments of the query.
+// directory for each label set. more are arguments of the query, which take the
+// place of those with the same names.
 func (w *world) thanos(t *testing.T, name string, sources map[string][]string, more ...string) *stack.ThanosServers {
 	t.Helper()
 	directory := filepath.Join(w.dir, name)
 	require.NoError(t, os.MkdirAll(directory, 0o700))
-	server := stack.Thanos{Dir: directory, Bucket: filepath.Join(directory, "bucket"), QueryArguments: append([]string{
+	arguments := slices.DeleteFunc([]string{
 		"--query.replica-label=replica", "--enable-feature=promql-experimental-functions",
 		// It differs from the oracle's: the gateway has to say what is meant.
 		"--query.default-evaluation-interval=1m", "--query.lookback-delta=7m", "--query.auto-downsampling",
-	}, more...)}
+	}, func(argument string) bool {
+		name, _, _ := strings.Cut(argument, "=")
+		return slices.ContainsFunc(more, func(other string) bool { return strings.HasPrefix(other, name+"=") })
+	})
+	server := stack.Thanos{Dir: directory, Bucket: filepath.Join(directory, "bucket"), QueryArguments: append(arguments, more...)}
 	log, err := os.Create(filepath.Join(directory, "upload.log"))
 	require.NoError(t, err)
 	defer func() { _ = log.Close() }()
@@ -297,7 +303,13 @@ func (w *world) gateway(t *testing.T, hot, cold string, change func(*config.Conf
 	if change != nil {
 		change(&settings)
 	}
-	manager := running.Start(t, settings, running.Errors())
+	return serve(t, settings)
+}
+
+// serve starts a gateway.
+func serve(t *testing.T, settings config.Config, options ...datasource.Option) *runningGateway {
+	t.Helper()
+	manager := running.Start(t, settings, running.Errors(), options...)
 	server := httptest.NewServer(gateway.New(manager))
 	t.Cleanup(server.Close)
 	return &runningGateway{Server: server, manager: manager}

@@ -72,8 +72,8 @@ func (m *Mapping) inCold(metric string) string {
 }
 
 // chooseCanaries chooses canaries of a metric among the series of both tiers, if possible such
-// as have existed since the beginning. fromCold reports whether cold has any.
-func (m *measurer) chooseCanaries(ctx context.Context, metric string, since, until int64) (canaries []comparedSeries, fromCold bool, err error) {
+// as have existed since the beginning.
+func (m *measurer) chooseCanaries(ctx context.Context, metric string, since, until int64) (canaries []comparedSeries, err error) {
 	var byHot, byCold []map[string]string
 	group, groupContext := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
@@ -87,10 +87,10 @@ func (m *measurer) chooseCanaries(ctx context.Context, metric string, since, unt
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	for _, series := range byHot {
-		if chosen, ok := m.mapping.ofHot(series); ok && !slices.Contains(canaries, chosen) {
+		if chosen, ok := m.mapping.ofHot(series); ok {
 			canaries = append(canaries, chosen)
 		}
 	}
@@ -99,7 +99,7 @@ func (m *measurer) chooseCanaries(ctx context.Context, metric string, since, unt
 			canaries = append(canaries, chosen)
 		}
 	}
-	return canaries, len(byCold) > 0, nil
+	return canaries, nil
 }
 
 // longLived returns some series that a selector matches at the beginning and at the end of a

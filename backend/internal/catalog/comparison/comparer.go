@@ -72,6 +72,8 @@ type Read struct {
 	// since the Unix epoch. IsComparable is false if hot covers nothing that is read.
 	From         int64
 	IsComparable bool
+	// HotOldest is the start of hot's coverage, in milliseconds since the Unix epoch.
+	HotOldest int64
 	// ColdEnd is the known end of cold, in milliseconds since the Unix epoch.
 	ColdEnd int64
 	// Each returns what each selector reads, or nil if that is not known.
@@ -87,6 +89,9 @@ type Gaps struct {
 	// Unmeasured is a metric of which that is not known, or nil. Its name is empty where the
 	// caller may not see it.
 	Unmeasured *string
+	// Younger is one of those metrics that hot does not have from the beginning of what is read, as
+	// far as it is known, or nil.
+	Younger *string
 	// Failed is set if a tier failed when it was measured.
 	Failed bool
 	// Until is the time up to which all metrics are measured, in milliseconds since the Unix
@@ -94,10 +99,10 @@ type Gaps struct {
 	Until int64
 }
 
-// Gaps returns what each tier lacks of what a request reads, as far as it is known: see Wait.
+// Gaps returns what each tier lacks of what a request reads, as far as it is known: see Wait and
+// FindBeginnings.
 func (c *Comparer) Gaps(read Read, now time.Time) Gaps {
 	found := Gaps{Until: now.UnixMilli()}
-	each := sync.OnceValue(read.Each)
 	for _, metric := range read.Metrics {
 		shown := metric.Name
 		if !read.Detailed && !metric.Written {
@@ -106,16 +111,19 @@ func (c *Comparer) Gaps(read Read, now time.Time) Gaps {
 		known := c.comparisons.get(metric.Name)
 		switch {
 		case read.IsComparable && !known.contains(read.From, now, c.staleAfter()):
+			if isThere, _ := c.comparisons.hasBegun(metric.Name, read.oldestOf(metric.Name), read.HotOldest, now); !isThere {
+				found.Younger = &shown
+			}
 			found.Unmeasured, found.Failed = &shown, found.Failed || c.options.Cold.Pacer.HasFailed() || c.comparisons.hasFailed(metric.Name, time.Now())
 			continue
 		case known == nil:
 			continue
 		}
 		found.Until = min(found.Until, known.until)
-		isRead := func(of gap) bool { return readsAny(each, metric.Name, of) }
+		isRead := func(of gap) bool { return readsAny(read.Each, metric.Name, of) }
 		found.Hot = append(found.Hot, missingOf(shown, known.hotLacks, isRead)...)
 		found.Cold = append(found.Cold, missingOf(shown, known.coldLacks, func(of gap) bool {
-			return isRead(of) && (of.to != tier.End || of.from < read.ColdEnd) // That cold ends there is known.
+			return isRead(of) && of.from < read.ColdEnd // That cold ends there is known.
 		})...)
 	}
 	return found

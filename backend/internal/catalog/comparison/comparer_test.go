@@ -117,6 +117,9 @@ func TestRenew_TakesFewRequests(t *testing.T) {
 		asked := of.Requests("")
 		require.NotEmpty(t, asked)
 		require.LessOrEqual(t, len(asked), 3)
+		for _, each := range asked {
+			require.Less(t, len(each), 6*mostQueryBytes, "servers bound the length of a query")
+		}
 		require.Equal(t, metrics/2, strings.Count(strings.Join(asked, " "), "count_over_time"), "those that no query reads any more are left alone")
 	}
 	// Where the newest samples are missing, the metrics are compared anew.

@@ -41,7 +41,11 @@ type comparison struct {
 	reach    time.Duration // the longest that was wanted; 0 for all of hot's coverage
 	known    *measurement  // nil before the first one
 	failedAt time.Time
-	waiting  chan struct{} // closed after the pending measurement; nil if none is pending
+	// begunBefore is a time since which hot has the metric, and begunAfter one at which hot did not
+	// have it yet at lackedAt. Both are in milliseconds since the Unix epoch, or zero.
+	begunBefore, begunAfter int64
+	lackedAt                time.Time
+	waiting                 chan struct{} // closed after the pending measurement; nil if none is pending
 }
 
 func newComparisons() *comparisons {

@@ -28,11 +28,8 @@ const (
 // measure compares what both tiers have of a metric in a time range.
 func (m *measurer) measure(ctx context.Context, metric string, since, until int64) (*measurement, error) {
 	made := &measurement{since: since, until: until, measured: until, checked: time.UnixMilli(until)}
-	var (
-		fromCold bool
-		err      error
-	)
-	if made.canaries, fromCold, err = m.chooseCanaries(ctx, metric, since, until); err != nil || len(made.canaries) == 0 {
+	var err error
+	if made.canaries, err = m.chooseCanaries(ctx, metric, since, until); err != nil || len(made.canaries) == 0 {
 		return made, err
 	}
 	over, hot, cold, err := m.countEnough(ctx, made)
@@ -40,7 +37,7 @@ func (m *measurer) measure(ctx context.Context, metric string, since, until int6
 		// If no series is in both tiers, their labels differ in a way that is not known.
 		return made, err
 	}
-	if !fromCold && !hasSamples(cold) {
+	if !hasSamples(cold) {
 		series, err := m.cold.series(ctx, m.mapping.inCold(metric), until-wholeHistory.Milliseconds(), until, 1)
 		if err != nil {
 			return nil, err

@@ -25,8 +25,8 @@ func GroupOfOthers(distinct map[string]string) Group {
 	return Group(strings.Join(alternatives, "\n"))
 }
 
-// selectors returns a selector per alternative of the group, for series with one of the names.
-func (g Group) selectors(names []string) []string {
+// Selectors returns a selector per alternative of the group, for series with one of the names.
+func (g Group) Selectors(names []string) []string {
 	named := fmt.Sprintf("%s=%q", model.MetricNameLabel, names[0])
 	if len(names) > 1 {
 		quoted := make([]string, 0, len(names))

@@ -11,8 +11,8 @@ import (
 
 func TestSelectors_NamesWithinAGroup(t *testing.T) {
 	others := GroupOfOthers(map[string]string{"cluster": "lab", "a.b": `"x"`})
-	require.Equal(t, []string{`{__name__="up","a.b"!="\"x\""}`, `{__name__="up",cluster!="lab"}`}, others.selectors([]string{"up"}))
-	require.Equal(t, []string{`{__name__=~"a\\.b|up"}`}, Group("").selectors([]string{"a.b", "up"}))
+	require.Equal(t, []string{`{__name__="up","a.b"!="\"x\""}`, `{__name__="up",cluster!="lab"}`}, others.Selectors([]string{"up"}))
+	require.Equal(t, []string{`{__name__=~"a\\.b|up"}`}, Group("").Selectors([]string{"a.b", "up"}))
 }
 
 func TestHas_SourcesDifferInAnyExternalLabel(t *testing.T) {

@@ -307,7 +307,7 @@ func partOf(names []string) int {
 // it has none of them, and ownrequest.ErrPartial if some of cold's stores did not answer then.
 func (x *Index) has(ctx context.Context, group Group, names []string, since time.Time) (found []string, err error) {
 	api := x.options.Client.As(ownrequest.KindSeries)
-	for _, selector := range group.selectors(names) {
+	for _, selector := range group.Selectors(names) {
 		parameters := url.Values{"match[]": {selector}, "start": {ownrequest.StartOf(since)}}
 		err := x.options.Client.Paced(ctx, func(ctx context.Context) (err error) {
 			if group == "" && !x.options.State().HasStores {

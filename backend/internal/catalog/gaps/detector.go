@@ -80,8 +80,9 @@ func (d *detector) follow(ctx context.Context, client asker, now time.Time) erro
 	recheck := now.Sub(d.lookedAt) >= recheckInterval
 	unsettled := d.ended && now.UnixMilli()-d.start < milliseconds(gapSettlesAfter)
 	if now.UnixMilli()-d.newest < milliseconds(followedFor) && (!unsettled || !recheck) {
+		known := min(d.newest, now.UnixMilli()) // Each canary has to have its samples since then.
 		for i := range d.canaries {
-			fresh, whole, err := d.followOne(ctx, client, &d.canaries[i], now)
+			fresh, whole, err := d.followOne(ctx, client, &d.canaries[i], known, now)
 			if err != nil {
 				return err
 			}
@@ -100,10 +101,9 @@ func (d *detector) follow(ctx context.Context, client asker, now time.Time) erro
 }
 
 // followOne reports whether a canary has a new sample, and whether it has all samples since the
-// last look.
-func (d *detector) followOne(ctx context.Context, client asker, followed *canary, now time.Time) (fresh, whole bool, err error) {
+// last look, which found samples until a known time.
+func (d *detector) followOne(ctx context.Context, client asker, followed *canary, known int64, now time.Time) (fresh, whole bool, err error) {
 	margin := time.Duration(max(2*intervalsAround*followed.interval, milliseconds(3*time.Minute))) * time.Millisecond
-	known := min(d.newest, now.UnixMilli())
 	times, err := client.timestamps(ctx, followed.selector, time.UnixMilli(known).Add(-margin), now)
 	if err != nil || len(times) == 0 {
 		return false, false, err
