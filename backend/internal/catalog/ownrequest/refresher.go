@@ -102,7 +102,11 @@ func (r *Refresher) demand(known, now time.Time, isComing bool) <-chan struct{} 
 	if age > r.interval && !isComing {
 		r.setDue(now)
 	}
-	if age <= MaxAge(r.interval) || r.isSlow(now) {
+	if r.isSlow(now) {
+		r.setDue(r.began.Add(r.interval)) // From now on, it is in use.
+		return nil
+	}
+	if age <= MaxAge(r.interval) {
 		return nil
 	}
 	return r.ended
