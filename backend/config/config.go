@@ -169,7 +169,8 @@ type RoutingConfig struct {
 
 // ProbeConfig configures the health checks of the tiers.
 type ProbeConfig struct {
-	// Interval is the time between two probes of a tier.
+	// Interval is the age from which on tierproxy renews what it knows about a tier, if a
+	// query needs it. It probes a tier that no query needs once a minute.
 	Interval Duration `yaml:"interval"`
 	// LearnInterval is the time between two refreshes of what tierproxy knows about
 	// the tiers: their metrics, sources and default settings.

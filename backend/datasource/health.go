@@ -1,6 +1,7 @@
 package datasource
 
 import (
+	"context"
 	"time"
 )
 
@@ -50,6 +51,9 @@ func (m *Manager) Health() Health {
 	if err != nil {
 		return Health{Status: StatusUnhealthy, Tiers: map[string]TierHealth{}}
 	}
+	noWait, cancel := context.WithCancel(context.Background())
+	cancel()
+	datasource.Refresh(noWait)
 	detailed := datasource.Health(time.Now(), true)
 	health := Health{
 		Status: detailed.Status, ThanosEndpoint: detailed.ThanosEndpoint, PrometheusEndpoint: detailed.PrometheusEndpoint,

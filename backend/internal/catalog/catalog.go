@@ -27,6 +27,13 @@ const (
 	emptiesRemembered = 2048
 	// learnTimeout is the timeout for one attempt to learn. The first queries wait for it.
 	learnTimeout = 20 * time.Second
+	// coldIntervalEvery is after how many attempts to learn the scrape interval of cold is measured.
+	coldIntervalEvery = 10
+	// unusedFactor is how much rarer nobody's knowledge is learned.
+	unusedFactor = 5
+	// firstDoubled is the number of failures after which the time between two attempts doubles, and
+	// mostDoublings that from which on it is as long as without failures.
+	firstDoubled, mostDoublings = 2, 10
 )
 
 // errNoStores is returned for a Thanos that has just started.
@@ -65,12 +72,19 @@ type sharedCatalog struct {
 	options Options
 	learned atomic.Pointer[Snapshot]
 	newest  atomic.Pointer[coldEnd]
-	// coldInterval is the measured scrape interval of cold. Only Run uses it.
-	coldInterval time.Duration
-	coldEnd      *comparison.ColdEnd // Only Run uses it.
-	usage        usage
-	empty        *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query
-	comparer     *comparison.Comparer              // of what both tiers have of the metrics in use
+	looks   *ownrequest.Refresher // of Run
+	// coldInterval is the scrape interval of cold, measured at intervalMeasured. Only Run uses
+	// them, and coldEnd.
+	coldInterval     time.Duration
+	intervalMeasured time.Time
+	// triedAt is the last attempt to learn, and failures the number of attempts that failed since the
+	// last one that did not. Only Run uses them.
+	triedAt  time.Time
+	failures int
+	coldEnd  *comparison.ColdEnd
+	usage    usage
+	empty    *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query
+	comparer *comparison.Comparer              // of what both tiers have of the metrics in use
 }
 
 // Snapshot is an immutable state of the catalog.
@@ -94,7 +108,7 @@ type Snapshot struct {
 // New returns an empty catalog: see Run.
 func New(options Options) *Catalog {
 	c := &Catalog{hot: options.Hot, cold: options.Cold}
-	c.sharedCatalog = &sharedCatalog{options: options, latch: make(latch)}
+	c.sharedCatalog = &sharedCatalog{options: options, latch: make(latch), looks: ownrequest.NewRefresher(options.Cold.options.ProbeInterval)}
 	// It fails only for a size below one. An expirable LRU would leave a goroutine behind.
 	c.empty, _ = lru.New[promql.Key, time.Time](emptiesRemembered)
 	c.learned.Store(&Snapshot{Error: "nothing is learned yet"})
@@ -152,16 +166,29 @@ func (c *Catalog) Run(ctx context.Context) {
 	defer comparing.Wait()
 	c.options.Hot.Wait(ctx)
 	c.options.Cold.Wait(ctx)
-	var next time.Time
-	probeLoop(ctx, c.payer(), c.options.Cold.options.ProbeInterval, nil, func() {
+	c.looks.Run(ctx, c.payer(), func() bool {
 		now := time.Now()
-		if c.learned.Load().Error != "" || !now.Before(next) || c.hasNewSource() {
+		if now.Sub(c.triedAt) >= c.learnInterval(now) || c.hasNewSource() {
+			c.triedAt = now
 			c.learn(ctx)
-			next = now.Add(c.options.LearnInterval)
 		}
 		c.measureColdEnd(ctx, now)
 		c.open()
+		return c.learned.Load().Error == ""
 	})
+}
+
+// learnInterval returns the time between two attempts to learn. It is longer while nobody uses
+// what is learned. After failures, it begins with the probe interval and doubles.
+func (c *Catalog) learnInterval(now time.Time) time.Duration {
+	interval := c.options.LearnInterval
+	switch {
+	case c.learned.Load().Error != "" && c.failures < mostDoublings:
+		return min(interval, c.options.Cold.options.ProbeInterval<<max(c.failures-firstDoubled, 0)*9/10)
+	case c.learned.Load().Error != "" || c.looks.IsUsed(now):
+		return interval
+	}
+	return unusedFactor * interval
 }
 
 // learn learns everything that changes rarely. If a tier does not answer, the last snapshot
@@ -178,6 +205,9 @@ func (c *Catalog) learn(ctx context.Context) {
 		err = ctx.Err()
 	}
 	if err != nil {
+		if c.failures++; errors.Is(err, errUnavailable) {
+			c.failures = 0 // Nothing was asked.
+		}
 		failed := *c.learned.Load()
 		failed.Error = upstream.Describe(err)
 		if errors.Is(err, errUnavailable) || errors.Is(err, errNoStores) {
@@ -186,30 +216,39 @@ func (c *Catalog) learn(ctx context.Context) {
 		c.learned.Store(&failed)
 		return
 	}
+	c.failures = 0
 	learned.LearnedAt = time.Now()
 	c.learned.Store(learned)
 	if c.options.OnLearned != nil {
 		c.options.OnLearned()
 	}
-	at := learned.LearnedAt
+	if learned.LearnedAt.Sub(c.intervalMeasured) >= coldIntervalEvery*c.options.LearnInterval {
+		c.measureColdInterval(ctx, learned.LearnedAt)
+	}
+}
+
+// measureColdInterval measures the scrape interval of cold. If that fails, that of hot counts.
+func (c *Catalog) measureColdInterval(ctx context.Context, now time.Time) {
+	at := now
 	if newest := c.newest.Load().newest; newest != 0 {
 		at = time.UnixMilli(newest)
 	}
-	c.coldInterval, err = c.coldEnd.MeasureInterval(ctx, at)
-	if err != nil {
-		c.coldInterval = 0 // Then the interval of hot counts.
+	var err error
+	if c.coldInterval, err = c.coldEnd.MeasureInterval(ctx, at); err != nil {
+		c.coldInterval, now = 0, time.Time{}
 	}
+	c.intervalMeasured = now
 }
 
 // snapshot asks both tiers for a new snapshot.
 func (c *Catalog) snapshot(ctx context.Context) (*Snapshot, error) {
-	hot, cold := c.options.Hot.api, c.options.Cold.api
+	hot := c.options.Hot.api
 	learned := &Snapshot{}
 	var err error
-	if learned.Hot, err = readSettings(ctx, hot.As(ownrequest.KindSettings)); err != nil {
+	if learned.Hot, err = c.options.Hot.settingsNow(ctx); err != nil {
 		return nil, fmt.Errorf("hot: %w", err)
 	}
-	if learned.Cold, err = readSettings(ctx, cold.As(ownrequest.KindSettings)); err != nil {
+	if learned.Cold, err = c.options.Cold.settingsNow(ctx); err != nil {
 		return nil, fmt.Errorf("cold: %w", err)
 	}
 	learned.ReplicaLabels = append(slices.Clone(c.options.ReplicaLabels), learned.Cold.ReplicaLabels...)

@@ -184,6 +184,7 @@ func TestCatalog_Learns(t *testing.T) {
 	fail(errUnavailable.Error())
 	setStores(twoSources)
 	cold.Set(append(catalogtest.Answers{{`up{cluster="a"}`, ""}}, coldTold...))
+	p.intervalMeasured = time.Time{}
 	p.learn(t.Context())
 	require.Empty(t, p.Snapshot().Error)
 	require.Zero(t, p.coldInterval, "then that of hot is taken")
@@ -277,9 +278,14 @@ func TestRun_LearnsAgain(t *testing.T) {
 				cold.Set(coldTold)
 				time.Sleep(10 * time.Second)
 				require.Empty(t, c.Snapshot().Error)
-				time.Sleep(90 * time.Second)
-				require.GreaterOrEqual(t, len(cold.Requests("timestamp")), 9, "cold's end is measured with every probe")
-				require.Len(t, hot.Requests("status/config"), map[time.Duration]int{time.Hour: 1, time.Minute: 2}[interval])
+				time.Sleep(150 * time.Second)
+				require.LessOrEqual(t, len(cold.Requests("timestamp")), 5, "cold's end is measured rarely without queries")
+				require.Len(t, hot.Requests("status/config"), 1)
+				for range 30 {
+					Refresh(t.Context(), c)
+					time.Sleep(4 * time.Second)
+				}
+				require.InDelta(t, map[time.Duration]int{time.Hour: 1, time.Minute: 3}[interval], len(hot.Requests("status/config")), 1)
 				stop()
 				running.Wait()
 			})

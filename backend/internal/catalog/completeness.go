@@ -17,6 +17,8 @@ const (
 	timeToCompare = 100 * time.Millisecond
 	// mostMatches is the maximum number of metric names that a pattern may match.
 	mostMatches = 500
+	// mostAttempts is how often a query waits for evidence, because a look may have begun too early.
+	mostAttempts = 4
 )
 
 // Completeness returns whether hot is complete for a request that reads samples between two times
@@ -37,7 +39,7 @@ func (c *Catalog) Completeness(ctx context.Context, needed tier.Requirement, old
 		needed = c.expanded(ctx, needed, oldest)
 	}
 	others := evidence.GroupOfOthers(c.Snapshot().Evidence.Distinct)
-	for {
+	for attempt := 0; ; attempt++ {
 		var waits []<-chan struct{}
 		lookup := func(index *evidence.Index, group evidence.Group, name string) tier.Presence {
 			presence, looking := index.Lookup(group, name, oldest, asks, time.Now())
@@ -53,7 +55,7 @@ func (c *Catalog) Completeness(ctx context.Context, needed tier.Requirement, old
 			}
 			return known
 		})
-		if isKnown || len(waits) == 0 || !ownrequest.WaitAll(ctx, waits) {
+		if isKnown || len(waits) == 0 || attempt > mostAttempts || !ownrequest.WaitAll(ctx, waits) {
 			return is, why
 		}
 	}

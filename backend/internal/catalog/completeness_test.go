@@ -213,12 +213,12 @@ func TestEvidence_AbsenceIsRenewedWhileInUse(t *testing.T) {
 			time.Sleep(5 * time.Second)
 			w.requireComplete(t, time.Hour, `a`)
 		}
-		require.InDelta(t, 12, w.cold.count(), 4, "one request per probe, for all names")
+		require.InDelta(t, 8, w.cold.count(), 4, "at most one request per probe interval, for all names")
 		require.Contains(t, w.cold.requests[0], `{__name__=~"a|b|c",cluster!="lab"}`)
 		require.Zero(t, w.hot.count(), "presence is not renewed")
 
 		w.cold.change(func(s *namesServer) { s.others = append(s.others, "b") })
-		time.Sleep(6 * time.Second)
+		time.Sleep(10 * time.Second) // the probe interval and 5 s
 		is, _ := w.read(t, time.Hour, `b`)
 		require.Equal(t, tier.Incomplete, is, "another source has it since")
 		w.requireComplete(t, time.Hour, `a`)
@@ -235,6 +235,23 @@ func TestEvidence_AbsenceIsRenewedWhileInUse(t *testing.T) {
 		require.LessOrEqual(t, w.cold.count(), 10*60/4, "names that are not read are not renewed after ten minutes")
 		time.Sleep(2 * time.Hour)
 		w.requireComplete(t, time.Hour, `b`)
+	})
+}
+
+func TestEvidence_AfterAPauseItIsRenewedFirst(t *testing.T) {
+	inNamesWorld(t, func(t *testing.T, w *namesWorld) {
+		for _, pause := range []time.Duration{30 * time.Second, 5 * time.Minute, time.Hour} {
+			w.cold.change(func(s *namesServer) { s.others = []string{"shared"} })
+			w.requireComplete(t, time.Hour, `a`, `b`)
+			time.Sleep(pause)
+			require.LessOrEqual(t, w.cold.count(), 2, "nothing is renewed that nobody reads")
+			w.cold.change(func(s *namesServer) { s.others = []string{"a"} })
+			is, _ := w.read(t, time.Hour, `a`)
+			require.Equal(t, tier.Incomplete, is, "another source has it for a while")
+			w.requireComplete(t, time.Hour, `b`)
+			require.LessOrEqual(t, w.cold.count(), 3)
+			time.Sleep(25 * time.Hour)
+		}
 	})
 }
 
@@ -321,7 +338,7 @@ func TestEvidence_PatternsAreComparedWithTheNamesOfBothTiers(t *testing.T) {
 		require.Equal(t, tier.Incomplete, is)
 		require.Equal(t, "hot has no metric elsewhere", why)
 		w.cold.change(func(s *namesServer) { s.names, s.others = append(s.names, "bb"), append(s.others, "bb") })
-		time.Sleep(6 * time.Second)
+		time.Sleep(10 * time.Second)
 		is, why = w.read(t, time.Hour, `{__name__=~"[abc]+"}`)
 		require.Equal(t, tier.Incomplete, is)
 		require.Contains(t, why, "bb", "cold has a new name")

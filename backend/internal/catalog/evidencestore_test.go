@@ -35,7 +35,7 @@ func TestEvidenceStore_SurvivesAReload(t *testing.T) {
 		before.requireComplete(t, time.Hour, `a`)
 		before.requireComplete(t, 30*24*time.Hour, `b`)
 		_, _ = before.read(t, time.Hour, `shared`)
-		time.Sleep(time.Minute)
+		time.Sleep(time.Second)
 		stop()
 		cold.change(func(*namesServer) {})
 		after, stop := newNamesWorld(t, hot, cold, store)
@@ -74,7 +74,7 @@ func TestEvidenceStore_GatewaysShareTheRenewals(t *testing.T) {
 			}
 			time.Sleep(5 * time.Second)
 		}
-		require.InDelta(t, 120, cold.count(), 40, "hardly more than those of one gateway")
+		require.LessOrEqual(t, cold.count(), 130, "hardly more than those of one gateway")
 
 		cold.change(func(s *namesServer) { s.others = []string{"b"} })
 		time.Sleep(10 * time.Second)

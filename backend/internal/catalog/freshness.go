@@ -23,23 +23,24 @@ const (
 )
 
 // checkFreshness checks whether hot still gets samples, finds gaps, and measures since when hot
-// has samples if it does not report it.
-func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time) {
+// has samples if it does not report it. It returns true if it read samples, nothing has changed,
+// and a single server answers.
+func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time) (isFine bool) {
 	if !status.Available {
-		return
+		return false
 	}
 	scopes := t.hotStores.look(ctx, t.api, status, now)
 	if !status.Available || len(status.Notes) > 0 {
-		return
+		return false
 	}
 	followed, err := t.gaps.Follow(ctx, t.api, status.server, scopes, now)
 	if err != nil {
 		status.fail(err)
 		status.Error = "its newest sample could not be measured: " + status.Error
-		return
+		return false
 	}
 	if t.isStale(followed, status, now) {
-		return
+		return false
 	}
 	var bound int64
 	if status.reported {
@@ -48,13 +49,14 @@ func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time
 	if err := followed.Scan(ctx, bound, now); err != nil {
 		if upstream.IsGone(err) {
 			status.fail(err)
-			return
+			return false
 		}
 		status.Oldest = tier.NothingCovered
 		status.Error = "gaps in its data could not be looked for: " + upstream.Describe(err)
-		return
+		return false
 	}
 	t.conclude(followed, status, now)
+	return status.Error == "" && followed.IsUnchanged() && t.gaps.Servers(now) == 1
 }
 
 // isStale reports whether no samples come in, and measures the scrape interval.

@@ -61,7 +61,7 @@ func (t *Tier) Inspect(ctx context.Context) Inspection {
 	if t.options.Name == tier.Hot {
 		client := t.api
 		client.Budget = nil // It is acquired.
-		t.look(ctx, func(ctx context.Context, query string, at time.Time) ([]targets.Series, error) {
+		t.lookWith(ctx, func(ctx context.Context, query string, at time.Time) ([]targets.Series, error) {
 			return askTargets(ctx, client, query, at)
 		}, time.Now())
 		inspection.TargetHoles = t.targets.Holes()

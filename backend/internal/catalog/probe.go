@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net/http/httptrace"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -20,19 +22,99 @@ import (
 // minProbeTimeout is the minimum timeout of a probe.
 const minProbeTimeout = 2 * time.Second
 
-// measure checks whether the tier evaluates a query, and measures the start of hot's coverage.
-func measure(ctx context.Context, c ownrequest.Client, name tier.Name) Status {
-	status := Status{Oldest: tier.NothingCovered}
-	started := time.Now()
-	err := evaluate(ctx, c)
-	status.Latency = time.Since(started)
-	if status.Available = err == nil; err != nil {
-		status.fail(err)
-	} else if name == tier.Hot {
-		measureCoverage(ctx, c, &status)
+// wholeProbeInterval is the time after which a probe is a whole one although nothing has changed.
+// For a tier that nobody uses, it is wholeProbeIntervalUnused.
+const wholeProbeInterval, wholeProbeIntervalUnused = 50 * time.Second, 5 * time.Minute
+
+// look looks at the tier, and returns its new status. A whole look asks everything. In between,
+// the newest sample of hot and the stores of cold say enough, as long as nothing changes.
+func (t *Tier) look(ctx context.Context, now time.Time) Status {
+	if !t.status.Load().Available {
+		t.wholeAt = time.Time{}
+	}
+	look := t.lookAtCold
+	if t.options.Name == tier.Hot {
+		look = t.lookAtHot
+	}
+	interval := wholeProbeIntervalUnused
+	if t.probes.IsUsed(now) {
+		interval = wholeProbeInterval
+	}
+	isWhole := now.Sub(t.wholeAt) >= interval
+	// Over a new connection, another server may answer.
+	var isReconnected atomic.Bool
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(connection httptrace.GotConnInfo) {
+		if !connection.Reused {
+			isReconnected.Store(true)
+		}
+	}})
+	status, isFine := look(traced, now, isWhole)
+	if (!isFine || isReconnected.Load()) && !isWhole {
+		t.wholeAt, isWhole = time.Time{}, true
+		status, isFine = look(ctx, now, isWhole)
+	}
+	switch {
+	case !isFine:
+		t.wholeAt = time.Time{}
+	case isWhole:
+		t.wholeAt = now
 	}
 	status.CheckedAt = time.Now()
 	return status
+}
+
+// lookAtHot looks whether hot gets samples, and measures its coverage. isFine is set if nothing
+// has changed, so that the next look need not be a whole one.
+func (t *Tier) lookAtHot(ctx context.Context, now time.Time, isWhole bool) (status Status, isFine bool) {
+	if isWhole {
+		latency := t.whole.Latency
+		t.whole = Status{Available: true, Oldest: tier.NothingCovered, Latency: latency}
+	}
+	if t.wholeAt.IsZero() {
+		t.hotStores.watch.forget404()
+		measureLatency(ctx, t.api, &t.whole)
+	}
+	if isWhole && t.whole.Available {
+		measureCoverage(ctx, t.api, &t.whole)
+	}
+	status = t.whole
+	return status, t.checkFreshness(ctx, &status, now)
+}
+
+// lookAtCold is lookAtHot for cold, which lists its stores if it is a Thanos.
+func (t *Tier) lookAtCold(ctx context.Context, now time.Time, isWhole bool) (status Status, isFine bool) {
+	if t.wholeAt.IsZero() {
+		t.stores.forget404()
+	}
+	isThanos := t.stores.seen != nil
+	if isWhole {
+		t.whole = Status{Available: true, Oldest: tier.NothingCovered}
+	}
+	if isWhole || !isThanos {
+		measureLatency(ctx, t.api, &t.whole)
+	}
+	if isWhole && t.whole.Available {
+		readRuntime(ctx, t.api, &t.whole)
+		t.whole.Retention = 0 // Only that of hot counts.
+	}
+	if status = t.whole; !status.Available {
+		return status, false
+	}
+	status.Stores, status.Notes = t.stores.look(ctx, t.api, now)
+	if status.Stores != nil && len(status.Stores) == 0 {
+		// Its answers would all be empty.
+		status.Available, status.Error = false, noStoresYet
+	}
+	return status, status.Available && len(status.Notes) == 0 && (status.Stores != nil || !isThanos)
+}
+
+// measureLatency checks whether the tier evaluates a query, and how long that takes.
+func measureLatency(ctx context.Context, c ownrequest.Client, status *Status) {
+	began := time.Now()
+	err := evaluate(ctx, c)
+	if status.Latency = time.Since(began); err != nil {
+		status.fail(err)
+	}
 }
 
 // fail records that a tier does not answer.

@@ -68,7 +68,9 @@ func TestMeasure_OldestSampleOfHot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(test.sources)
 			t.Cleanup(server.Close)
-			status := measure(t.Context(), catalogtest.Asking(t, server.URL), tier.Hot)
+			status := Status{Available: true, Oldest: tier.NothingCovered}
+			measureLatency(t.Context(), catalogtest.Asking(t, server.URL), &status)
+			measureCoverage(t.Context(), catalogtest.Asking(t, server.URL), &status)
 			require.True(t, status.Available)
 			require.Equal(t, []any{test.oldest, test.retention}, []any{status.Oldest, status.Retention})
 			require.Equal(t, test.oldest != nothing, status.reported)
@@ -80,9 +82,10 @@ func TestMeasure_OldestSampleOfHot(t *testing.T) {
 func TestMeasure_ColdIsNotAskedForItsOldestSample(t *testing.T) {
 	server := httptest.NewServer(sources{})
 	t.Cleanup(server.Close)
-	status := measure(t.Context(), catalogtest.Asking(t, server.URL), tier.Cold)
-	require.True(t, status.Available)
-	require.Empty(t, status.Error)
+	cold := NewTier(TierOptions{Name: tier.Cold, Client: catalogtest.Client(t, server.URL), ProbeInterval: time.Hour})
+	cold.probe(t.Context())
+	require.True(t, cold.Status().Available)
+	require.Empty(t, cold.Status().Error)
 }
 
 func TestState_EveryRetentionBoundsTheCoverage(t *testing.T) {

@@ -50,7 +50,7 @@ func (c *Catalog) SampleGaps(ctx context.Context, read SamplesRead) comparison.G
 		IsComparable: hot.Oldest != tier.NothingCovered && read.Newest > hot.Oldest,
 	}
 	if reads.IsComparable {
-		c.comparer.Wait(waiting, reads.Metrics, from, now)
+		c.comparer.Wait(waiting, reads.Metrics, from)
 	}
 	if read.Oldest >= hot.Oldest {
 		beginning, cancel := context.WithTimeout(ctx, beginningWait)

@@ -161,6 +161,26 @@ func readSettings(ctx context.Context, c ownrequest.Client) (Settings, error) {
 	return settings, nil
 }
 
+// knownSettings are the settings of a process and its configuration: see Status.configured.
+type knownSettings struct {
+	configured string
+	Settings
+}
+
+// settingsNow returns the settings of the tier. It asks for them if the process or its
+// configuration has changed, or if the tier does not tell.
+func (t *Tier) settingsNow(ctx context.Context) (Settings, error) {
+	configured := t.status.Load().configured
+	if known := t.known.Load(); known != nil && configured != "" && known.configured == configured {
+		return known.Settings, nil
+	}
+	settings, err := readSettings(ctx, t.api.As(ownrequest.KindSettings))
+	if err == nil {
+		t.known.Store(&knownSettings{configured, settings})
+	}
+	return settings, err
+}
+
 func (s *Settings) readFlags(flags map[string]string) {
 	s.LookbackDelta = parseDuration(flags["query.lookback-delta"])
 	if interval := parseDuration(flags["query.default-evaluation-interval"]); interval > 0 {

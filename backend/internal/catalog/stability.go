@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
@@ -28,13 +29,13 @@ func (t *Tier) observeStores(status *Status, began time.Time, told bool) {
 	var next *storeStability
 	if status.Available && !missing && len(status.Notes) == 0 && (status.Stores != nil || !told) {
 		next = &storeStability{stores: storesText(status.Stores), since: time.Now(), until: began}
-		if previous := t.stability.Load(); previous != nil && previous.stores == next.stores {
+		// Between two probes that are far apart, a store may have been missing for a while.
+		previous := t.stability.Load()
+		if previous != nil && previous.stores == next.stores && began.Sub(previous.until) <= max(2*t.options.ProbeInterval, time.Second) {
 			next.since = previous.since
 		}
 	}
 	t.stability.Store(next)
-	probed := make(chan struct{})
-	close(*t.probed.Swap(&probed))
 }
 
 // storesText identifies a set of stores by their kinds, label sets and numbers of servers.
@@ -66,7 +67,7 @@ func (t *Tier) StableStores() (stores string, found bool) {
 // two times. It waits for the next probe. It returns false if ctx ends first.
 func (t *Tier) StoresUnchanged(ctx context.Context, stores string, from, until time.Time) bool {
 	for {
-		probed := *t.probed.Load()
+		probed := t.probes.Next()
 		stability := t.stability.Load()
 		if stability == nil || stability.stores != stores || stability.since.After(from) {
 			return false
@@ -74,9 +75,8 @@ func (t *Tier) StoresUnchanged(ctx context.Context, stores string, from, until t
 		if !stability.until.Before(until) {
 			return true
 		}
-		select {
-		case <-probed:
-		case <-ctx.Done():
+		t.probes.RequestSoon()
+		if !ownrequest.WaitAll(ctx, []<-chan struct{}{probed}) {
 			return false
 		}
 	}

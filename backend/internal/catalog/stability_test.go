@@ -42,7 +42,7 @@ func TestStoresUnchanged_SameStoresBetweenTwoTimes(t *testing.T) {
 	require.NoError(t, err)
 	cold := NewTier(TierOptions{Name: tier.Cold, Client: client, ProbeInterval: time.Hour})
 	t.Cleanup(cold.Close)
-	probe := func() { cold.probe(t.Context()) }
+	probe := func() { cold.probes.Once(func() bool { return cold.probe(t.Context()) }) }
 	were := func(stores string, from, until time.Time) bool {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel() // What takes another probe is not waited for.

@@ -10,6 +10,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // Store is one store behind a Thanos Query.
@@ -39,6 +40,9 @@ const (
 	// storeForgottenAfter is how long a store that disappeared counts as missing. After that,
 	// its removal counts as intended.
 	storeForgottenAfter = 24 * time.Hour
+	// storesMissingFor is how long a tier without a list of stores is not asked again, unless it
+	// has been unavailable meanwhile.
+	storesMissingFor = 5 * time.Minute
 )
 
 // storeWatch remembers stores, so that it notices when one disappears: some minutes after a
@@ -47,6 +51,8 @@ type storeWatch struct {
 	seen  map[string]seenStore // by kind and label set
 	bytes int                  // of the keys of seen
 	hot   bool                 // the Thanos is the hot tier
+	// missing is when the tier had no list of stores the last time.
+	missing time.Time
 }
 
 type seenStore struct {
@@ -60,8 +66,14 @@ type seenStore struct {
 // look returns the stores of a Thanos and those that disappeared, with a note for each of the
 // latter. It returns nil if the tier has no such endpoint.
 func (w *storeWatch) look(ctx context.Context, client ownrequest.Client, now time.Time) ([]Store, []tier.Note) {
+	if w.seen == nil && now.Sub(w.missing) < storesMissingFor {
+		return nil, nil
+	}
 	reported, err := readStores(ctx, client)
 	if err != nil {
+		if upstream.CannotTell(err) {
+			w.missing = now
+		}
 		return nil, nil // Not a Thanos, or not allowed.
 	}
 	name := tier.Cold
@@ -126,6 +138,9 @@ func (w *storeWatch) look(ctx context.Context, client ownrequest.Client, now tim
 	}
 	return stores, notes
 }
+
+// forget404 has a tier that had no list of stores asked again.
+func (w *storeWatch) forget404() { w.missing = time.Time{} }
 
 func (w *storeWatch) forget(key string) {
 	delete(w.seen, key)

@@ -72,7 +72,7 @@ func (t *Tier) followTargets(ctx context.Context) {
 // lookAtTargets looks at the targets once, if the server answers and its coverage is known.
 func (t *Tier) lookAtTargets(ctx context.Context) {
 	began, pause := time.Now(), t.options.ProbeInterval
-	if t.look(ctx, t.askTargets, began) {
+	if t.lookWith(ctx, t.askTargets, began) {
 		pause *= probesPerLook
 	}
 	t.targets.finish(began, time.Now(), ownrequest.Jittered(pause))
@@ -87,9 +87,9 @@ func (w *targetWatch) finish(began, ended time.Time, pause time.Duration) {
 	w.done = make(chan struct{})
 }
 
-// look reports whether a look was made, or the server does not answer such requests at all. Otherwise the
+// lookWith reports whether a look was made, or the server does not answer such requests at all. Otherwise the
 // next one reads the same again.
-func (t *Tier) look(ctx context.Context, ask targets.Instant, now time.Time) bool {
+func (t *Tier) lookWith(ctx context.Context, ask targets.Instant, now time.Time) bool {
 	status, state := t.Status(), t.base.State(now)
 	if !status.Available || len(status.Notes) > 0 || state.Oldest == tier.NothingCovered {
 		return false

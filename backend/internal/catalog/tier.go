@@ -134,8 +134,12 @@ type sharedTier struct {
 	status    atomic.Pointer[Status]
 	identity  atomic.Pointer[Identity]
 	stability atomic.Pointer[storeStability] // of cold; nil while it is not stable
-	probed    atomic.Pointer[chan struct{}]
-	again     chan struct{} // requests a probe
+	probes    *ownrequest.Refresher
+	known     atomic.Pointer[knownSettings]
+	// whole is what the last whole probe measured, at wholeAt, or the zero time if the next one has
+	// to be whole. Only Run uses them.
+	whole   Status
+	wholeAt time.Time
 	// end is the timestamp of the newest sample in milliseconds if the tier lags, or zero.
 	end atomic.Int64
 }
@@ -147,7 +151,7 @@ func NewTier(options TierOptions) *Tier {
 		base: t, hotStores: hotStores{watch: storeWatch{hot: true}},
 		api:     ownrequest.NewClient(ownrequest.Options{Upstream: options.Client, Pacer: options.Pacer, Budget: options.ProbeBudget, Observe: options.OnRequest}),
 		options: options, calls: cmp.Or(options.Calls, admission.NewController(admission.Limits{}, nil)),
-		latch: make(latch), again: make(chan struct{}, 1), targets: newTargetWatch(), scraped: targets.NewElsewhere(),
+		latch: make(latch), probes: ownrequest.NewRefresher(options.ProbeInterval), targets: newTargetWatch(), scraped: targets.NewElsewhere(),
 	}
 	t.names = evidence.New(evidence.Options{
 		Client: t.api, ProbeInterval: options.ProbeInterval, LearnInterval: options.LearnInterval, Store: options.Evidence, Key: options.EvidenceKey,
@@ -157,8 +161,6 @@ func NewTier(options TierOptions) *Tier {
 		},
 	})
 	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: "not probed yet"})
-	probed := make(chan struct{})
-	t.probed.Store(&probed)
 	return t
 }
 
@@ -299,10 +301,7 @@ func (t *Tier) ReportFailure(err error) {
 		failed.Since = time.Now()
 	}
 	t.status.Store(&failed)
-	select {
-	case t.again <- struct{}{}:
-	default: // A probe is already requested.
-	}
+	t.probes.Request()
 }
 
 // newest returns the end of the tier's data, as far as it is known, or now.
@@ -324,7 +323,7 @@ func (t *Tier) Run(ctx context.Context) {
 		running.Go(func() { t.followTargets(ctx) })
 		running.Go(func() { t.targets.jobs.Run(ctx, t.jobsOf) })
 	}
-	probeLoop(ctx, t.options.ProbeBudget, t.options.ProbeInterval, t.again, func() { t.probe(ctx) })
+	t.probes.Run(ctx, t.options.ProbeBudget, func() bool { return t.probe(ctx) })
 }
 
 // Close closes idle connections to the tier, and releases the memory of its metric
@@ -337,23 +336,14 @@ func (t *Tier) Close() {
 // probeTimeout returns the timeout of a probe.
 func (t *Tier) probeTimeout() time.Duration { return max(t.options.ProbeInterval, minProbeTimeout) }
 
-// probe probes the tier once and stores its status.
-func (t *Tier) probe(ctx context.Context) {
+// probe probes the tier once and stores its status. It reports whether the tier is available.
+func (t *Tier) probe(ctx context.Context) bool {
 	probeContext, cancel := context.WithTimeout(ctx, t.probeTimeout())
 	defer cancel()
-	status := measure(probeContext, t.api, t.options.Name)
-	storesAsked := time.Now()
-	if t.options.Name == tier.Hot {
-		t.checkFreshness(probeContext, &status, time.Now())
-	} else if status.Available {
-		status.Stores, status.Notes = t.stores.look(probeContext, t.api, time.Now())
-		if status.Stores != nil && len(status.Stores) == 0 {
-			// Its answers would all be empty.
-			status.Available, status.Error = false, noStoresYet
-		}
-	}
+	began := time.Now()
+	status := t.look(probeContext, began)
 	if ctx.Err() != nil {
-		return // The gateway stops: the failure says nothing about the tier.
+		return true // The gateway stops: the failure says nothing about the tier.
 	}
 	if status.Available && t.options.Replica != "" {
 		t.identify(probeContext, &status)
@@ -367,7 +357,7 @@ func (t *Tier) probe(ctx context.Context) {
 	t.status.Store(&status)
 	t.mutex.Unlock()
 	if t.options.Name == tier.Cold {
-		t.observeStores(&status, storesAsked, t.stores.seen != nil)
+		t.observeStores(&status, began, t.stores.seen != nil)
 	}
 	if t.options.OnProbe != nil {
 		t.options.OnProbe(status)
@@ -376,4 +366,5 @@ func (t *Tier) probe(ctx context.Context) {
 	if status.Available && !previous.Available && t.options.Warm > 0 {
 		warm(probeContext, t.api, t.options.Warm)
 	}
+	return status.Available
 }

@@ -179,9 +179,11 @@ func (p *Plan) isUnknownToThanos() bool {
 	return strings.Contains(p.query.Request.Label, "/") && cold != nil && cold.Status().Stores != nil
 }
 
-// waitForProbes waits for the first probes, for a quarter of the timeout.
+// waitForProbes waits for the first probes, for a quarter of the timeout, and for later ones if
+// the last ones are old.
 func (p *Plan) waitForProbes(ctx context.Context) {
 	hot, cold, evidence := p.replica.Hot, p.query.Datasource.Cold, p.replica.Catalog
+	defer catalog.Refresh(ctx, evidence, hot, cold)
 	isKnown := func(t *catalog.Tier) bool { return t == nil || t.Probed() }
 	if isKnown(hot) && isKnown(cold) && (evidence == nil || evidence.Probed()) {
 		return

@@ -161,6 +161,9 @@ func (g *Gateway) serveSaved(w http.ResponseWriter, incoming *http.Request, targ
 		g.fail(w, incoming, err)
 		return
 	}
+	if target.path == healthPath || target.path == "/" {
+		resolved.Refresh(incoming.Context())
+	}
 	switch target.path {
 	case healthPath:
 		writeHealth(w, resolved.ShownHealth(time.Now()))

@@ -89,7 +89,7 @@ func newGatewayInBubble(t *testing.T, change func(*config.Config), prepare func(
 
 // waitForProbes waits for the next probes in a bubble: intervals differ by up to a tenth.
 func waitForProbes() {
-	time.Sleep(bubbleInterval * 5 / 4)
+	time.Sleep(bubbleInterval * 8 / 5) // After that, health waits for the next probes.
 	synctest.Wait()
 }
 

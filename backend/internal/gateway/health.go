@@ -28,6 +28,7 @@ func (g *Gateway) defaultHealth(incoming *http.Request) resolve.Health {
 	if err != nil {
 		return resolve.Health{Status: resolve.StatusUnhealthy, Tiers: map[string]resolve.TierHealth{}}
 	}
+	resolved.Refresh(incoming.Context())
 	return resolved.Health(time.Now(), resolved.ShowsConfiguration() && g.checkDefaultCaller(incoming) == nil)
 }
 

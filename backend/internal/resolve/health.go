@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -127,6 +128,18 @@ type TierHealth struct {
 	// Replicas are the replicas of the tier that the gateway queries directly. The state of
 	// the tier is then the state of its best replica.
 	Replicas []ReplicaHealth `json:"replicas,omitempty"`
+}
+
+// Refresh has the state of the tiers renewed that is older than the probe interval. It waits for
+// that for a short time, or until ctx ends.
+func (r *Resolved) Refresh(ctx context.Context) {
+	if r.Datasource == nil || len(r.Datasource.Hot) == 0 {
+		catalog.Refresh(ctx, r.Catalog, r.Hot, r.Cold)
+		return
+	}
+	for _, replica := range r.Datasource.Hot {
+		catalog.Refresh(ctx, replica.Catalog, replica.Hot, r.Cold)
+	}
 }
 
 // Health returns the state of the datasource. Without detailed, it omits the configuration of

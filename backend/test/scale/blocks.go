@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -39,18 +40,20 @@ type cluster struct {
 	name      string
 	series    int
 	generator history.Generator
+	// pods have samples of the last hours.
+	pods []history.Series
 }
 
 // clusters returns hot's cluster and the others.
 func (o options) clusters() []cluster {
-	all := []cluster{{own, o.own, history.Generator{Interval: scrapeInterval}}}
+	all := []cluster{{own, o.own, history.Generator{Interval: scrapeInterval}, pods(o.own / perTarget)}}
 	// The gateway looks at every up of hot's targets, so they have all their samples.
 	all[0].generator.Only = all[0].generator.All()
 	for target := range o.own / perTarget {
 		all[0].generator.Only = append(all[0].generator.Only, up(target))
 	}
 	for _, name := range others {
-		all = append(all, cluster{name, o.foreign / len(others), history.Generator{Interval: scrapeInterval, Only: []history.Series{up(0)}}})
+		all = append(all, cluster{name, o.foreign / len(others), history.Generator{Interval: scrapeInterval, Only: []history.Series{up(0)}}, nil})
 	}
 	return all
 }
@@ -112,8 +115,53 @@ func (c cluster) writeBlock(ctx context.Context, directory string, from, to time
 	if err := c.writeSeries(ctx, writer, from, to); err != nil {
 		return err
 	}
+	if to.Sub(from) > blockRange { // the newest block
+		if err := writePods(ctx, writer, c.pods, to.Add(-future-recent), to); err != nil {
+			return err
+		}
+	}
 	_, err = writer.Flush(ctx)
 	return err
+}
+
+// recent is how far back from now pods have their samples: a dashboard reads no older ones.
+const recent = 2 * time.Hour
+
+// containers is how many each pod has.
+const containers = 3
+
+// pods returns what is known of the containers of the targets of hot's cluster, one pod each.
+func pods(targets int) (all []history.Series) {
+	for number := range targets * containers {
+		target := number / containers
+		of := func(name string, value func(at int64) float64) {
+			all = append(all, history.Series{Value: value, Labels: labels.FromStrings(
+				"__name__", name, "job", "kubelet", "instance", fmt.Sprintf("node-%02d:10250", target%40), "container", fmt.Sprintf("container-%d", number%containers),
+				"namespace", fmt.Sprintf("team-%02d", target%25), "pod", fmt.Sprintf("app-%06d", target),
+			)})
+		}
+		perSecond := 0.1 + float64(number%100)/100
+		grown := func(at int64) float64 { return perSecond * float64(at%(1<<32)) / 1000 }
+		of("container_cpu_usage_seconds_total", grown)
+		of("container_network_receive_bytes_total", func(at int64) float64 { return 1e5 * grown(at) })
+		of("container_network_transmit_bytes_total", func(at int64) float64 { return 2e4 * grown(at) })
+		of("container_memory_working_set_bytes", func(at int64) float64 { return 1e8 * (1 + 2*perSecond + float64(at/60_000%10)/100) })
+	}
+	return all
+}
+
+// writePods writes the samples of pods since a time.
+func writePods(ctx context.Context, writer *tsdb.BlockWriter, series []history.Series, from, to time.Time) error {
+	for some := range slices.Chunk(series, 100) {
+		appender := writer.Appender(ctx)
+		if err := (history.Generator{Interval: scrapeInterval, Only: some}).Append(appender, from, to); err != nil {
+			return err
+		}
+		if err := appender.Commit(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writeSeries writes the first samples of all series, then the last ones.

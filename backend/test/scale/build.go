@@ -25,8 +25,8 @@ const (
 
 // built says what blocks a directory has.
 type built struct {
-	// Foreign and Own are the numbers of series, see options.
-	Foreign, Own int
+	// Foreign and Own are the numbers of series, see options, and Containers that of containers.
+	Foreign, Own, Containers int
 	// At is when they were made; zero while they are not complete.
 	At time.Time
 	// Hot are the names of hot's blocks.
@@ -35,7 +35,7 @@ type built struct {
 
 // usable reports whether the blocks are those that the options ask for.
 func (b built) usable(o options, now time.Time) bool {
-	return b.Foreign == o.foreign && b.Own == o.own && now.Sub(b.At) < reusable
+	return b.Foreign == o.foreign && b.Own == o.own && b.Containers == o.own/perTarget*containers && now.Sub(b.At) < reusable
 }
 
 // build makes the programs, and the blocks unless the directory has them.
@@ -107,7 +107,7 @@ func (w *world) findPrograms(ctx context.Context) (err error) {
 
 // makeBlocks removes what the directory has, and makes the blocks.
 func (w *world) makeBlocks(ctx context.Context) error {
-	made := built{Foreign: w.options.foreign, Own: w.options.own}
+	made := built{Foreign: w.options.foreign, Own: w.options.own, Containers: w.options.own / perTarget * containers}
 	if err := w.writeBuilt(made); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,10 +17,9 @@ import (
 )
 
 const (
-	// refreshInterval is how often the dashboard is refreshed, window what it shows,
-	// and atOnce how many panels a browser asks for at a time.
+	// refreshInterval is how often the dashboard is refreshed, and atOnce how many panels a
+	// browser asks for at a time.
 	refreshInterval = 30 * time.Second
-	window          = 5 * time.Minute
 	atOnce          = 6
 	// patience is how long a panel may take to be answered, and hot to be used at all.
 	patience = 3 * time.Minute
@@ -33,9 +33,34 @@ type panel struct {
 	byCold bool
 }
 
-// panels are those of a dashboard: of metrics that only hot's cluster has and of ones
-// that every cluster has, the latter pinned to hot's cluster or not.
-var panels = []panel{
+// dashboard is what is looked at: panels that show the last minutes.
+type dashboard struct {
+	window time.Duration
+	panels []panel
+}
+
+// dashboards are the dashboards by name: of metrics that only hot's cluster has and of ones that
+// every cluster has, the latter pinned to hot's cluster or not.
+var dashboards = map[string]dashboard{
+	// Half of the panels read a series of each container, 3,000 by default, as the usual dashboards
+	// of a cluster do. The others read some dozen. The window is nearly the threshold.
+	"cluster": {14 * time.Minute, append([]panel{
+		{query: `sum(rate(container_cpu_usage_seconds_total{cluster="lab"}[5m]))`},
+		{query: `sum by (namespace) (rate(container_cpu_usage_seconds_total{cluster="lab"}[5m]))`},
+		{query: `sum by (namespace) (container_memory_working_set_bytes{cluster="lab"})`},
+		{query: `topk(10, sum by (pod) (rate(container_cpu_usage_seconds_total[5m])))`},
+		{query: `sum by (namespace) (rate(container_network_receive_bytes_total[5m]))`},
+		{query: `sum by (namespace) (rate(container_network_transmit_bytes_total[5m]))`},
+		{query: `topk(10, sum by (pod) (container_memory_working_set_bytes))`},
+		{query: `count by (namespace) (container_memory_working_set_bytes > 2e8)`},
+		{query: `sum by (pod) (rate(container_cpu_usage_seconds_total{namespace="team-03"}[5m]))`},
+		{query: `sum by (pod) (container_memory_working_set_bytes{namespace="team-03"})`},
+	}, slices.Concat(services[5:7], services[12:])...)},
+	// No panel that hot answers reads more than some dozen series, except for those of up.
+	"services": {5 * time.Minute, services},
+}
+
+var services = []panel{
 	{query: `sum by (job) (rate(http_requests_total[5m]))`},
 	{query: `sum by (job, code) (rate(http_requests_total[5m]))`},
 	{query: `sum by (job) (rate(http_requests_total{code="500"}[5m])) / sum by (job) (rate(http_requests_total[5m]))`},
@@ -59,8 +84,8 @@ var panels = []panel{
 }
 
 // expected is how many panels hot can answer.
-func expected() (number int) {
-	for _, panel := range panels {
+func (d dashboard) expected() (number int) {
+	for _, panel := range d.panels {
 		if !panel.byCold {
 			number++
 		}
@@ -68,14 +93,17 @@ func expected() (number int) {
 	return number
 }
 
-// question is a query and the URL of the API that is asked.
-type question struct{ base, query string }
+// question is a query, how far back it reads, and the URL of the API that is asked.
+type question struct {
+	base, query string
+	window      time.Duration
+}
 
 // through returns the questions of the dashboard to a datasource of a gateway.
-func through(base string) []question {
-	questions := make([]question, len(panels))
-	for i, panel := range panels {
-		questions[i] = question{base, panel.query}
+func (d dashboard) through(base string) []question {
+	questions := make([]question, len(d.panels))
+	for i, panel := range d.panels {
+		questions[i] = question{base, panel.query, d.window}
 	}
 	return questions
 }
@@ -84,11 +112,11 @@ func through(base string) []question {
 var unpinned = strings.NewReplacer(`{cluster="lab"}`, "", `cluster="lab",`, "")
 
 // directly returns the questions of the dashboard to the tiers that answered them.
-func directly(answered []string, hot, cold string) []question {
-	questions := through(cold)
+func (d dashboard) directly(answered []string, hot, cold string) []question {
+	questions := d.through(cold)
 	for i, tier := range answered {
 		if tier == "hot" {
-			questions[i] = question{hot, unpinned.Replace(panels[i].query)}
+			questions[i] = question{hot, unpinned.Replace(d.panels[i].query), d.window}
 		}
 	}
 	return questions
@@ -129,7 +157,7 @@ func (w *world) look(ctx context.Context, questions []question) ([]string, error
 func (q question) ask(ctx context.Context, end time.Time) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	values := url.Values{"query": {q.query}, "start": {seconds(end.Add(-window))}, "end": {seconds(end)}, "step": {"15"}}
+	values := url.Values{"query": {q.query}, "start": {seconds(end.Add(-q.window))}, "end": {seconds(end)}, "step": {"15"}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, q.base+"/api/v1/query_range?"+values.Encode(), http.NoBody)
 	if err != nil {
 		return "", err

@@ -12,7 +12,7 @@ import (
 
 // TestRun_MeasuresASmallInstallation compares nothing with its goal.
 func TestRun_MeasuresASmallInstallation(t *testing.T) {
-	settings := options{foreign: 6000, own: 4000, duration: 2 * time.Second, directory: t.TempDir()}
+	settings := options{foreign: 6000, own: 4000, dashboard: "cluster", duration: 2 * time.Second, directory: t.TempDir()}
 	for _, says := range []string{"writing 2000 series of east", "using the blocks in "} {
 		var out, progress bytes.Buffer
 		require.NoError(t, run(t.Context(), &out, &progress, settings), "%s", &progress)

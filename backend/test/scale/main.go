@@ -31,6 +31,8 @@ type options struct {
 	directory string
 	// serve leaves the tiers running, without gateways, instead of measuring.
 	serve bool
+	// dashboard is the name of the dashboard.
+	dashboard string
 	// strict makes a missed goal an error.
 	strict bool
 }
@@ -46,6 +48,7 @@ func main() {
 	flag.StringVar(&settings.binary, "binary", "", "A tierproxy to measure, such as one of an older release. Empty: it is built from the checkout.")
 	flag.StringVar(&settings.directory, "directory", "", "A `directory` for the blocks, which later runs of the same day use again. Empty: one of the user's cache directory.")
 	flag.BoolVar(&settings.serve, "serve", false, "Do not measure: start the tiers, print their URLs, and wait for Ctrl-C.")
+	flag.StringVar(&settings.dashboard, "dashboard", "cluster", "The dashboard that refreshes: cluster, half of whose panels read a series of each container, or services, whose panels read some dozen series.")
 	flag.BoolVar(&settings.strict, "strict", false, "Exit with status 1 if a goal is missed.")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -59,11 +62,15 @@ func main() {
 
 // run builds the installation, measures it, and writes tables to out.
 func run(ctx context.Context, out, progress io.Writer, settings options) error {
+	panels, isKnown := dashboards[settings.dashboard]
+	if !isKnown {
+		return fmt.Errorf("there is no dashboard %q", settings.dashboard)
+	}
 	directory, err := settings.blocksDirectory()
 	if err != nil {
 		return err
 	}
-	w := &world{options: settings, dir: directory, progress: progress}
+	w := &world{options: settings, panels: panels, dir: directory, progress: progress}
 	defer w.stop()
 	if err := w.build(ctx); err != nil {
 		return err

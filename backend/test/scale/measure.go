@@ -78,7 +78,7 @@ func (w *world) idle(ctx context.Context) func() error {
 // measure measures all phases.
 func (w *world) measure(ctx context.Context) (found results, err error) {
 	const datasource = datasources - 1 // One without a tenant.
-	found.options = w.options
+	found.options, found.panels = w.options, w.panels
 	phases := []struct {
 		to *phase
 		// what is done, after what is done first.
@@ -94,7 +94,7 @@ func (w *world) measure(ctx context.Context) (found results, err error) {
 		{
 			to: &found.learning, what: "looking at every datasource of every gateway",
 			do: func() error {
-				if found.learned, err = w.learn(ctx, through(w.datasource(0, datasource))); err != nil {
+				if found.learned, err = w.learn(ctx, w.panels.through(w.datasource(0, datasource))); err != nil {
 					return err
 				}
 				return w.lookAtAll(ctx)
@@ -104,14 +104,14 @@ func (w *world) measure(ctx context.Context) (found results, err error) {
 		{
 			to: &found.refreshing, what: "a dashboard refreshes",
 			do: func() error {
-				found.answered, err = w.refresh(ctx, through(w.datasource(0, datasource)))
+				found.answered, err = w.refresh(ctx, w.panels.through(w.datasource(0, datasource)))
 				return err
 			},
 		},
 		{
 			to: &found.direct, what: "the same without gateways, at the tiers that answered",
 			do: func() error {
-				_, err := w.refresh(ctx, directly(found.answered, w.hot.URL, w.query.URL))
+				_, err := w.refresh(ctx, w.panels.directly(found.answered, w.hot.URL, w.query.URL))
 				return err
 			},
 			first: func() error { return w.endGateways(&found) },
@@ -149,12 +149,13 @@ type learned struct {
 	// the panels that it answered at all.
 	took time.Duration
 	// looks is how many looks that took, first how many panels hot answered in the first
-	// one, and most how many at most.
-	looks, first, most int
+	// one, most how many at most, and expected how many it can answer.
+	looks, first, most, expected int
 }
 
 // learn looks at a dashboard every second until hot answers what it can.
 func (w *world) learn(ctx context.Context, questions []question) (found learned, err error) {
+	found.expected = w.panels.expected()
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	began := time.Now()
@@ -171,7 +172,7 @@ func (w *world) learn(ctx context.Context, questions []question) (found learned,
 		if byHot > found.most {
 			found.most, found.looks, found.took = byHot, looks, asked
 		}
-		if byHot >= expected() {
+		if byHot >= w.panels.expected() {
 			return found, nil
 		}
 		select {
@@ -193,7 +194,7 @@ func (w *world) lookAtAll(ctx context.Context) error {
 				w.say("only the first %d datasources were looked at within %s", number, patience)
 				return nil
 			}
-			if _, err := w.look(ctx, through(w.datasource(gateway, number))); err != nil {
+			if _, err := w.look(ctx, w.panels.through(w.datasource(gateway, number))); err != nil {
 				return err
 			}
 		}

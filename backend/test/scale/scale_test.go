@@ -73,15 +73,15 @@ prometheus_http_requests_total{code="200",handler="/metrics"} 9
 }
 
 func TestDirectly_AsksTheTiersThatAnswered(t *testing.T) {
-	answered := make([]string, len(panels))
+	answered := make([]string, len(services))
 	for i := range answered {
 		answered[i] = "cold"
 	}
 	answered[16] = "hot"
-	questions := directly(answered, "http://hot", "http://cold")
-	require.Equal(t, question{"http://hot", `count by (job) (up == 1)`}, questions[16])
-	require.Equal(t, question{"http://cold", `avg(up{cluster="lab",job="app"})`}, questions[17])
-	require.Equal(t, `avg(up{job="app"})`, unpinned.Replace(panels[17].query))
+	questions := dashboards["services"].directly(answered, "http://hot", "http://cold")
+	require.Equal(t, question{"http://hot", `count by (job) (up == 1)`, 5 * time.Minute}, questions[16])
+	require.Equal(t, question{"http://cold", `avg(up{cluster="lab",job="app"})`, 5 * time.Minute}, questions[17])
+	require.Equal(t, `avg(up{job="app"})`, unpinned.Replace(services[17].query))
 }
 
 // goodResults are of gateways that cost their tiers nothing.
@@ -91,12 +91,13 @@ func goodResults() results {
 		return phase{what: what, took: 100 * time.Second, spent: spent}
 	}
 	r := results{
-		alone: second("alone", time.Second), unasked: second("unasked", time.Second), idle: second("idle", 2*time.Second),
+		panels: dashboards["services"],
+		alone:  second("alone", time.Second), unasked: second("unasked", time.Second), idle: second("idle", 2*time.Second),
 		refreshing: second("refreshing", 11*time.Second), direct: second("direct", 11*time.Second),
-		learned:  learned{took: 2 * time.Second, looks: 2, most: expected()},
-		answered: make([]string, len(panels)), memory: []held{{"gateway 1", stack.Memory{Peak: mostMemory}}},
+		learned:  learned{took: 2 * time.Second, looks: 2, most: dashboards["services"].expected(), expected: dashboards["services"].expected()},
+		answered: make([]string, len(services)), memory: []held{{"gateway 1", stack.Memory{Peak: mostMemory}}},
 	}
-	for i := range expected() {
+	for i := range dashboards["services"].expected() {
 		r.answered[i] = "hot"
 	}
 	return r
@@ -109,7 +110,7 @@ func TestResults_MissGoals(t *testing.T) {
 		"own questions":                  func(r *results) { r.refreshing.spent["query"] += time.Second },
 		"hot is used late":               func(r *results) { r.learned.took = 11 * time.Second },
 		"hot is used for too little":     func(r *results) { r.learned.most-- },
-		"a panel failed":                 func(r *results) { r.answered[len(panels)-1] = failed },
+		"a panel failed":                 func(r *results) { r.answered[len(services)-1] = failed },
 		"memory":                         func(r *results) { r.memory[0].Peak++ },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -36,6 +36,7 @@ type server struct {
 // world is the installation.
 type world struct {
 	options options
+	panels  dashboard
 	// dir holds the blocks, and in its subdirectory run what one run writes.
 	dir      string
 	progress io.Writer

@@ -82,7 +82,7 @@ func TestFindBeginnings_AsksOnlyForWhatIsNotKnown(t *testing.T) {
 func TestFindBeginnings_ComparedMetricsNeedNone(t *testing.T) {
 	c, hot, _ := comparing(t, catalogtest.Answers{{"/series", `[]`}}, nil)
 	now := time.Now()
-	c.comparisons.recent.Add("x", &comparison{metric: "x", known: &measurement{until: now.UnixMilli()}})
+	c.comparisons.recent.Add("x", &comparison{metric: "x", known: &measurement{until: now.UnixMilli(), checked: now}})
 	require.Empty(t, younger(t, c, reading(now.Add(-time.Hour), "x"), now))
 	require.Empty(t, hot.Requests(""))
 }

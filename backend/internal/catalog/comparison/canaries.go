@@ -156,9 +156,12 @@ type measurement struct {
 	// since and until bound the measured time, and measured is when all of it was measured. All
 	// are in milliseconds since the Unix epoch.
 	since, until, measured int64
-	canaries               []comparedSeries
-	current                *comparedSeries // one that has samples now, or nil
-	interval               time.Duration   // about the time between two samples, or zero if it is unknown
+	// checked is when it was measured, or seen to be as before, the last time; the zero time if it
+	// has changed since.
+	checked  time.Time
+	canaries []comparedSeries
+	current  *comparedSeries // one that has samples now, or nil
+	interval time.Duration   // about the time between two samples, or zero if it is unknown
 	// hotLacks and coldLacks are the stretches of a tier. Their ends are tier.Beginning and
 	// tier.End where they have no other.
 	hotLacks, coldLacks []gap
@@ -172,8 +175,8 @@ func (m *measurement) lacks(name tier.Name) []gap {
 	return m.coldLacks
 }
 
-// contains reports whether the measured time contains the time from a timestamp until now, or
-// nearly now.
+// contains reports whether the measured time contains the time from a timestamp until now, and was
+// checked a short while ago.
 func (m *measurement) contains(from int64, now time.Time, staleAfter time.Duration) bool {
-	return m != nil && m.since <= from && now.UnixMilli()-m.until <= staleAfter.Milliseconds()
+	return m != nil && m.since <= from && now.Sub(m.checked) <= staleAfter
 }

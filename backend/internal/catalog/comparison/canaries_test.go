@@ -71,7 +71,7 @@ func TestMapping_LabelsOfASeriesInTheOtherTier(t *testing.T) {
 
 func TestContains_ATimeUntilNearlyNow(t *testing.T) {
 	now := time.UnixMilli(1_000_000)
-	m := &measurement{since: 100, until: 990_000}
+	m := &measurement{since: 100, until: 990_000, checked: time.UnixMilli(990_000)}
 	require.True(t, m.contains(100, now, 10*second))
 	require.False(t, m.contains(99, now, 10*second))
 	require.False(t, m.contains(100, now, 10*second-time.Millisecond))

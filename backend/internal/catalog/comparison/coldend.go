@@ -40,11 +40,18 @@ func (e *ColdEnd) Measure(ctx context.Context, previous int64, lags bool, now ti
 	if state.Mapping == nil || !state.Cold.Available {
 		return 0, false
 	}
+	cold := sampleQuestions{e.options.Cold}
+	if !lags && len(e.canaries) > 0 {
+		// While cold gets the newest samples, hot is not asked.
+		newest, found, err := cold.newestAt(ctx, newestOf(e.canaries, comparedSeries.inCold), now)
+		if err != nil || (found && state.isFresh(newest, now)) {
+			return newest, err == nil
+		}
+	}
 	timestamps, isKnown := e.newestOfCanaries(ctx, &state, lags, now)
 	if !isKnown {
 		timestamps = "timestamp(" + state.upInCold() + ")"
 	}
-	cold := sampleQuestions{e.options.Cold}
 	newest, found, err := cold.newestAt(ctx, timestamps, now)
 	if err == nil && !found {
 		newest = previous
@@ -155,8 +162,12 @@ func (s *State) areFresh(ctx context.Context, in ownrequest.Client, timestamps s
 		return false
 	}
 	seconds, found, err := in.VectorValue(ctx, "max("+timestamps+")", now)
-	age := now.Sub(time.UnixMilli(int64(seconds * 1000)))
-	return err == nil && found && age <= 2*s.ScrapeInterval+ownrequest.Slack
+	return err == nil && found && s.isFresh(int64(seconds*1000), now)
+}
+
+// isFresh reports whether new samples come in, by the timestamp of the newest one.
+func (s *State) isFresh(newest int64, now time.Time) bool {
+	return now.Sub(time.UnixMilli(newest)) <= 2*s.ScrapeInterval+ownrequest.Slack
 }
 
 // newestOf returns an expression for the timestamps of the newest samples of canaries.

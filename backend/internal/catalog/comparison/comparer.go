@@ -56,11 +56,12 @@ func (s *State) areComparable() bool {
 type Comparer struct {
 	options     Options
 	comparisons *comparisons
+	renewals    *ownrequest.Refresher
 }
 
 // New returns a comparer that knows nothing yet: see Run.
 func New(options Options) *Comparer {
-	return &Comparer{options: options, comparisons: newComparisons()}
+	return &Comparer{options: options, comparisons: newComparisons(), renewals: ownrequest.NewRefresher(options.ProbeInterval)}
 }
 
 // Read is what a request reads.
@@ -148,23 +149,56 @@ func missingOf(metric string, list []gap, accepts func(gap) bool) (missing []tie
 	return missing
 }
 
-// staleAfter is how old a measurement may be that is not renewed any more.
+// staleAfter is how old a measurement may be that could not be renewed.
 func (c *Comparer) staleAfter() time.Duration {
 	return 4*c.options.ProbeInterval + time.Minute
 }
 
+// mostAttempts is how often a query waits, because a renewal may have begun too early, or may have
+// found that a metric has to be measured again.
+const mostAttempts = 4
+
 // Wait has those metrics compared that are not known from a time on, in milliseconds since the Unix
-// epoch. It waits for them until ctx ends, unless a tier failed a short while ago.
-func (c *Comparer) Wait(ctx context.Context, metrics []tier.MetricRead, from int64, now time.Time) {
-	var pending []<-chan struct{}
-	for _, metric := range metrics {
-		if waiting := c.comparisons.want(metric.Name, from, now, c.staleAfter()); waiting != nil {
-			pending = append(pending, waiting)
+// epoch, and those checked that were checked a while ago. It waits for them until ctx ends, unless a
+// tier failed a short while ago.
+func (c *Comparer) Wait(ctx context.Context, metrics []tier.MetricRead, from int64) {
+	hot, cold := c.options.Hot.Pacer, c.options.Cold.Pacer
+	for range mostAttempts {
+		var pending []<-chan struct{}
+		now := time.Now()
+		for _, metric := range metrics {
+			waiting := c.comparisons.want(metric.Name, from, now, mostUnchecked)
+			if waiting == nil {
+				waiting = c.awaitCheck(metric.Name, now)
+			}
+			if waiting != nil {
+				pending = append(pending, waiting)
+			}
+		}
+		if len(pending) == 0 || hot.IsPaused(now) || cold.IsPaused(now) || !ownrequest.WaitAll(ctx, pending) {
+			return
 		}
 	}
-	if !c.options.Hot.Pacer.IsPaused(now) && !c.options.Cold.Pacer.IsPaused(now) {
-		ownrequest.WaitAll(ctx, pending)
+}
+
+// awaitCheck has a metric checked that was last checked a while ago. It returns a channel that is
+// closed after that, or nil if the result of the last check counts meanwhile.
+func (c *Comparer) awaitCheck(metric string, now time.Time) <-chan struct{} {
+	known, hot, cold := c.comparisons.get(metric), c.options.Hot.Pacer, c.options.Cold.Pacer
+	if known == nil || !hot.MayRenew(now) || !cold.MayRenew(now) {
+		return nil
 	}
+	checked := c.renewals.Demand(known.checked.Add(c.checkInterval(known)-c.options.ProbeInterval), now)
+	if hot.IsStrained() || cold.IsStrained() {
+		return nil
+	}
+	return checked
+}
+
+// checkInterval returns the time between two checks of a metric in use: no sample is missing before
+// the next one is due.
+func (c *Comparer) checkInterval(known *measurement) time.Duration {
+	return max(c.options.ProbeInterval, min(known.interval, renewalWindow/8))
 }
 
 // Run compares pending metrics, and renews those in use, until ctx ends.
@@ -172,9 +206,10 @@ func (c *Comparer) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() {
-		for ownrequest.Sleep(ctx, ownrequest.Jittered(c.options.ProbeInterval)) {
+		c.renewals.Run(ctx, nil, func() bool {
 			c.renew(ctx, time.Now())
-		}
+			return !c.options.Hot.Pacer.IsStrained() && !c.options.Cold.Pacer.IsStrained()
+		})
 	})
 	for range measurersAtOnce {
 		running.Go(func() {
@@ -210,7 +245,7 @@ func (c *Comparer) compareMetric(ctx context.Context, metric string, reach time.
 	defer cancel()
 	made, err := c.newMeasurer(&state).measure(ctx, metric, since, now.UnixMilli())
 	if upstream.CannotTell(err) || isTooLarge(err) {
-		return &measurement{since: since, until: now.UnixMilli(), measured: now.UnixMilli()}
+		return &measurement{since: since, until: now.UnixMilli(), measured: now.UnixMilli(), checked: now}
 	}
 	if err != nil {
 		return nil

@@ -1,6 +1,7 @@
 package comparison
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
@@ -44,7 +46,7 @@ func TestGaps_ReportsTheStretchesThatAreRead(t *testing.T) {
 	now := time.Now()
 	at := func(ago time.Duration) int64 { return now.Add(-ago).UnixMilli() }
 	c.comparisons.recent.Add("x", &comparison{metric: "x", known: &measurement{
-		since: at(7 * time.Hour), until: now.UnixMilli(),
+		since: at(7 * time.Hour), until: now.UnixMilli(), checked: now,
 		coldLacks: []gap{{at(3 * time.Hour), at(2 * time.Hour)}, {at(time.Hour), tier.End}}, hotLacks: []gap{{tier.Beginning, at(5 * time.Hour)}},
 	}})
 	read := reading(now.Add(-6*time.Hour), "x")
@@ -132,7 +134,7 @@ func TestWant_ComparesAsFarBackAsQueriesRead(t *testing.T) {
 	record, reach, ok := p.take()
 	require.True(t, ok)
 	require.Equal(t, time.Hour, reach)
-	p.finish(record, &measurement{since: now.Add(-time.Hour).UnixMilli(), until: now.UnixMilli()})
+	p.finish(record, &measurement{since: now.Add(-time.Hour).UnixMilli(), until: now.UnixMilli(), checked: now})
 	require.Nil(t, p.want("x", now.Add(-59*time.Minute).UnixMilli(), now, time.Minute))
 	require.NotNil(t, p.want("x", now.Add(-61*time.Minute).UnixMilli(), now, time.Minute), "more is read")
 	record, reach, _ = p.take()
@@ -151,4 +153,53 @@ func TestFinish_RemembersOlderHoles(t *testing.T) {
 	record := &comparison{metric: "x", waiting: make(chan struct{}), known: &measurement{coldLacks: []gap{{100, 200}, {250, 350}}}}
 	p.finish(record, &measurement{since: 300, coldLacks: []gap{{400, 500}}})
 	require.Equal(t, []gap{{100, 200}, {400, 500}}, record.known.coldLacks, "hot no longer covers the first one, and the second one was filled")
+}
+
+// countsOf returns an answer to a question for the counts of one series, in every window.
+func countsOf(now time.Time, count int) string {
+	var values []string
+	for ago := 20 * time.Minute; ago >= 0; ago -= time.Second {
+		values = append(values, fmt.Sprintf(`[%d,"%d"]`, now.Add(-ago).Unix(), count))
+	}
+	return fmt.Sprintf(`{"resultType":"matrix","result":[{"metric":{"tierproxy_canary":"0"},"values":[%s]}]}`, strings.Join(values, ","))
+}
+
+// After a time without queries, a metric is checked before its last comparison counts again.
+func TestWait_ChecksAMetricAfterAPause(t *testing.T) {
+	now := time.Now()
+	set := comparedSeries{hot: `{__name__="x"}`, cold: `{__name__="x", cluster="a"}`}
+	for name, test := range map[string]struct {
+		inCold            int
+		ago               time.Duration
+		checks, measuring int
+	}{
+		"a moment ago":                         {16, 10 * time.Second, 0, 0},
+		"cold still gets its samples":          {16, 4 * time.Minute, 1, 0},
+		"cold gets none since":                 {0, 4 * time.Minute, 1, 1},
+		"the last check is too long ago":       {16, time.Hour, 0, 1},
+		"a metric that is scraped rarely, too": {16, 30 * time.Second, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			series := catalogtest.Answers{{"/series", "[]"}}
+			c, hot, cold := comparing(t, append(catalogtest.Answers{{"query_range", countsOf(now, 16)}}, series...), append(catalogtest.Answers{{"query_range", countsOf(now, test.inCold)}}, series...))
+			c.options.ProbeInterval = 5 * time.Second
+			c.renewals = ownrequest.NewRefresher(5 * time.Second)
+			checked := now.Add(-test.ago)
+			c.comparisons.recent.Add("x", &comparison{metric: "x", reach: time.Hour, known: &measurement{
+				since: now.Add(-time.Hour).UnixMilli(), until: checked.UnixMilli(), measured: now.UnixMilli(), checked: checked, canaries: []comparedSeries{set}, current: &set, interval: time.Minute,
+			}})
+			ctx, stop := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() { c.Run(ctx); close(done) }()
+			for range 2 {
+				c.Wait(ctx, []tier.MetricRead{{Name: "x", Written: true}}, now.Add(-time.Minute).UnixMilli())
+			}
+			stop()
+			<-done
+			for _, of := range []*catalogtest.Scripted{hot, cold} {
+				require.Len(t, of.Requests("query_range"), test.checks)
+				require.Equal(t, test.measuring > 0, len(of.Requests("/series")) > 0)
+			}
+		})
+	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -16,7 +17,7 @@ const (
 	// mostPending is the maximum number of metrics that wait for their comparison.
 	mostPending = 1000
 	// inUseFor is how long a metric is measured again after the last query that reads it.
-	inUseFor = 10 * time.Minute
+	inUseFor = ownrequest.InUse
 	// failedFor is how long after a failure a metric is not measured again.
 	failedFor = 5 * time.Second
 )
@@ -85,6 +86,14 @@ func (p *comparisons) add(record *comparison) <-chan struct{} {
 		}
 	}
 	return record.waiting
+}
+
+// outdate makes a metric pending that has changed since it was measured. The caller holds the mutex.
+func (p *comparisons) outdate(record *comparison) {
+	changed := *record.known
+	changed.checked = time.Time{}
+	record.known = &changed
+	p.add(record)
 }
 
 // get returns the last measurement of a metric, or nil.

@@ -109,7 +109,7 @@ func TestGaps_SaysWhetherATierFailed(t *testing.T) {
 func TestGaps_NamesOfPatterns(t *testing.T) {
 	c, _, _ := comparing(t, nil, nil)
 	now := time.Now()
-	c.comparisons.recent.Add("x", &comparison{metric: "x", known: &measurement{until: now.UnixMilli(), hotLacks: []gap{{1, tier.End}}}})
+	c.comparisons.recent.Add("x", &comparison{metric: "x", known: &measurement{until: now.UnixMilli(), checked: now, hotLacks: []gap{{1, tier.End}}}})
 	for _, test := range []struct {
 		written, detailed bool
 		expected          string
@@ -124,7 +124,7 @@ func TestGaps_UntilTheOldestComparison(t *testing.T) {
 	c, _, _ := comparing(t, nil, nil)
 	now := time.Now()
 	for name, ago := range map[string]time.Duration{"x": minute, "y": second} {
-		c.comparisons.recent.Add(name, &comparison{metric: name, known: &measurement{until: now.Add(-ago).UnixMilli()}})
+		c.comparisons.recent.Add(name, &comparison{metric: name, known: &measurement{until: now.Add(-ago).UnixMilli(), checked: now.Add(-ago)}})
 	}
 	read := reading(now.Add(-minute), "x")
 	read.Metrics = append(read.Metrics, tier.MetricRead{Name: "y"})

@@ -27,7 +27,7 @@ const (
 
 // measure compares what both tiers have of a metric in a time range.
 func (m *measurer) measure(ctx context.Context, metric string, since, until int64) (*measurement, error) {
-	made := &measurement{since: since, until: until, measured: until}
+	made := &measurement{since: since, until: until, measured: until, checked: time.UnixMilli(until)}
 	var err error
 	if made.canaries, err = m.chooseCanaries(ctx, metric, since, until); err != nil || len(made.canaries) == 0 {
 		return made, err

@@ -95,19 +95,19 @@ func TestWait_UntilMetricsAreComparedOrATierFails(t *testing.T) {
 					require.Error(t, err)
 				}
 				if test.known {
-					c.comparisons.recent.Add("x", &comparison{known: &measurement{until: time.Now().UnixMilli()}})
+					c.comparisons.recent.Add("x", &comparison{known: &measurement{until: time.Now().UnixMilli(), checked: time.Now()}})
 				}
 				if test.compares {
 					go func() {
 						synctest.Wait()
 						record, _, _ := c.comparisons.take()
-						c.comparisons.finish(record, &measurement{})
+						c.comparisons.finish(record, &measurement{checked: time.Now()})
 					}()
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 				defer cancel()
 				began := time.Now()
-				c.Wait(ctx, []tier.MetricRead{{Name: "x"}}, 0, began)
+				c.Wait(ctx, []tier.MetricRead{{Name: "x"}}, 0)
 				require.Equal(t, test.waits, time.Since(began))
 			})
 		})

@@ -1,7 +1,6 @@
 package comparison
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -15,6 +14,9 @@ import (
 const (
 	// renewalWindow is the time that a renewal of all metrics in use reads.
 	renewalWindow = 10 * time.Minute
+	// mostUnchecked is the longest time between two checks of a metric: each reads more than that.
+	// After a longer time, all of the metric is compared again.
+	mostUnchecked = renewalWindow / 2
 	// mostQueryBytes bounds the query of such a renewal.
 	mostQueryBytes = 4 << 10
 	// mostRenewed is the maximum number of queries in one renewal.
@@ -30,70 +32,76 @@ type recentCheck struct {
 	canary comparedSeries
 }
 
-// renew looks whether the metrics in use are still in both tiers as they were, and has
-// those measured again that are not, and a part of the others: see wholeInterval.
+// companionFor is how long after its last use a metric is checked together with others that are
+// used: the panels of a dashboard that refreshes every minute share one check.
+const companionFor = 90 * time.Second
+
+// renew checks whether metrics in use are still in both tiers as they were. It has those measured
+// again that are not, and some of the others: see wholeInterval.
 func (c *Comparer) renew(ctx context.Context, now time.Time) {
 	hot, cold := c.options.Hot.Pacer, c.options.Cold.Pacer
-	if !hot.MayRenew(now) || !cold.MayRenew(now) {
-		return
-	}
-	defer func() {
-		took := time.Since(now)
-		hot.Rest(took)
-		cold.Rest(took)
-	}()
 	state := c.options.State(now)
-	if !state.areComparable() {
+	if !hot.MayRenew(now) || !cold.MayRenew(now) || !state.areComparable() {
 		return
 	}
-	checks := c.dueChecks(state.Cold.Newest, now)
+	// Of tiers that are strained, all metrics in use are checked, because queries do not wait.
+	usedFor := companionFor
+	if hot.IsStrained() || cold.IsStrained() {
+		usedFor = inUseFor
+	}
+	// The newest samples may not have got into cold yet.
+	until := now.Add(-2*state.ScrapeInterval - ownrequest.Slack)
+	checks := c.dueChecks(state.Cold.Newest, usedFor, until, now)
 	for range mostRenewed {
 		if len(checks) == 0 {
-			return
+			break
 		}
 		bytes, count := 0, 0
 		for count < len(checks) && (count == 0 || bytes+len(checks[count].canary.cold) <= mostQueryBytes) {
 			bytes += len(checks[count].canary.cold)
 			count++
 		}
-		if c.checkRecent(ctx, &state, checks[:count], now) != nil {
-			return // The next renewal tries again.
+		if c.checkRecent(ctx, &state, checks[:count], until, now) != nil {
+			break // The next renewal tries again.
 		}
 		checks = checks[count:]
 	}
+	took := time.Since(now)
+	hot.Rest(took)
+	cold.Rest(took)
 }
 
-// dueChecks returns the metrics in use that were measured, and makes those pending whose whole
-// measurement is due. end is the end of cold.
-func (c *Comparer) dueChecks(end int64, now time.Time) (checks []recentCheck) {
+// dueChecks returns those metrics to check until a time that were used within another, and makes those
+// pending whose whole measurement is due. end is the end of cold.
+func (c *Comparer) dueChecks(end int64, usedFor time.Duration, until, now time.Time) (checks []recentCheck) {
 	p := c.comparisons
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	records := p.recent.Values()
 	most := 1 + len(records)*int(2*c.options.ProbeInterval)/int(max(c.options.LearnInterval, 1))
 	for _, record := range records {
-		if record.known == nil || record.waiting != nil || now.Sub(record.used) > inUseFor {
+		known := record.known
+		isOutdated := known != nil && known.checked.IsZero() && record.waiting != nil
+		if known == nil || isOutdated || now.Sub(record.used) > usedFor || now.Sub(known.checked) < c.checkInterval(known)*3/4 {
 			continue
 		}
-		isDue := now.Sub(time.UnixMilli(record.known.measured)) > c.wholeInterval(record.known)
-		if isDue && most > 0 {
+		if hasMoved(known, end) || until.Sub(time.UnixMilli(known.until)) > mostUnchecked {
+			p.outdate(record)
+			continue
+		}
+		if now.Sub(time.UnixMilli(known.measured)) > c.wholeInterval(known) && most > 0 {
 			most--
 			p.add(record)
-			continue
 		}
-		if hasMoved(record.known, end) || now.UnixMilli()-record.known.until > (renewalWindow/2).Milliseconds() {
-			p.add(record)
-			continue
-		}
-		if record.known.current != nil && record.known.interval <= renewalWindow/8 {
-			checks = append(checks, recentCheck{record, record.known, *record.known.current})
+		if known.current != nil && known.interval <= renewalWindow/8 {
+			checks = append(checks, recentCheck{record, known, *known.current})
 		} else {
-			renewed := *record.known
-			renewed.until = now.UnixMilli()
+			renewed := *known
+			renewed.until, renewed.checked = now.UnixMilli(), now
 			record.known = &renewed
 		}
 	}
-	slices.SortFunc(checks, func(a, b recentCheck) int { return cmp.Compare(a.known.until, b.known.until) })
+	slices.SortFunc(checks, func(a, b recentCheck) int { return a.known.checked.Compare(b.known.checked) })
 	return checks
 }
 
@@ -101,9 +109,9 @@ func (c *Comparer) dueChecks(end int64, now time.Time) (checks []recentCheck) {
 // that is compared, so that the cost does not. Holes do not come into being in the past, but may be
 // filled.
 func (c *Comparer) wholeInterval(known *measurement) time.Duration {
-	const longest = 60
+	const shortest, longest = 10, 60
 	hours := (known.until - known.since) / time.Hour.Milliseconds()
-	return c.options.LearnInterval * time.Duration(min(max(hours, 1), longest))
+	return c.options.LearnInterval * time.Duration(min(max(hours, shortest), longest))
 }
 
 // hasMoved reports whether cold ends later than a metric that it had not got.
@@ -120,11 +128,9 @@ func tailOf(known *measurement) (gap, bool) {
 	return gap{}, false
 }
 
-// checkRecent compares how many recent samples both tiers have. If they have as many as before,
-// the metric is measured until now. Otherwise it is measured again.
-func (c *Comparer) checkRecent(ctx context.Context, state *State, checks []recentCheck, now time.Time) error {
-	// The newest samples may not have got into cold yet.
-	until := now.Add(-2*state.ScrapeInterval - ownrequest.Slack)
+// checkRecent compares how many samples both tiers have before a time. If they have as many as
+// before, the metric is measured until that time. Otherwise it is measured again.
+func (c *Comparer) checkRecent(ctx context.Context, state *State, checks []recentCheck, until, now time.Time) error {
 	over := countWindowsOf(until.Add(-renewalWindow).UnixMilli(), until.UnixMilli(), shortestStep)
 	var canaries []comparedSeries
 	for _, each := range checks {
@@ -139,7 +145,7 @@ func (c *Comparer) checkRecent(ctx context.Context, state *State, checks []recen
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	for i, each := range checks {
-		if each.record.known != each.known || each.record.waiting != nil {
+		if each.record.known != each.known {
 			continue // It has been measured meanwhile.
 		}
 		_, hasTail := tailOf(each.known)
@@ -150,11 +156,11 @@ func (c *Comparer) checkRecent(ctx context.Context, state *State, checks []recen
 				len(newRegions(over, hot[i], cold[i], measurer, each.known.hotLacks)) == 0 && hot[i][last]+cold[i][last] > 0
 		}
 		if !isAsBefore {
-			p.add(each.record)
+			p.outdate(each.record)
 			continue
 		}
 		renewed := *each.known
-		renewed.until = until.UnixMilli()
+		renewed.until, renewed.checked = until.UnixMilli(), now
 		each.record.known = &renewed
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
 )
@@ -30,8 +31,8 @@ func TestDueChecks_WhatIsLookedAtAgainAndHow(t *testing.T) {
 		"not in use any more":         {record: comparison{known: known(func(*measurement) {}), used: now.Add(-inUseFor - second)}, expected: nothing},
 		"never measured":              {record: comparison{}, expected: nothing},
 		"about to be measured":        {record: comparison{known: known(func(*measurement) {}), waiting: make(chan struct{})}, expected: nothing},
-		"two hours, two minutes ago":  {record: comparison{known: known(func(m *measurement) { m.measured = at(2*minute + second) })}, expected: whole},
-		"two hours, one minute ago":   {record: comparison{known: known(func(m *measurement) { m.measured = at(2*minute - second) })}, expected: recent},
+		"two hours, ten minutes ago":  {record: comparison{known: known(func(m *measurement) { m.measured = at(10*minute + second) })}, expected: whole},
+		"two hours, nine minutes ago": {record: comparison{known: known(func(m *measurement) { m.measured = at(10*minute - second) })}, expected: recent},
 		"days, an hour ago":           {record: comparison{known: known(func(m *measurement) { m.since, m.measured = at(10*day), at(hour+second) })}, expected: whole},
 		"days, less than an hour ago": {record: comparison{known: known(func(m *measurement) { m.since, m.measured = at(10*day), at(hour-second) })}, expected: recent},
 		"not renewed for five minutes": {record: comparison{known: known(func(m *measurement) {
@@ -63,13 +64,13 @@ func TestDueChecks_WhatIsLookedAtAgainAndHow(t *testing.T) {
 				record.used = now
 			}
 			c.comparisons.recent.Add("x", &record)
-			checks, before := c.dueChecks(at(test.end), now), test.record.known
+			checks, before := c.dueChecks(at(test.end), inUseFor, now, now), test.record.known
 			got := nothing
 			switch {
-			case len(checks) > 0:
-				got = recent
 			case len(c.comparisons.pending) > 0:
 				got = whole
+			case len(checks) > 0:
+				got = recent
 			case record.known != before:
 				got = assumed
 				require.Equal(t, at(0), record.known.until)
@@ -86,14 +87,14 @@ func TestDueChecks_SpreadsWholeComparisons(t *testing.T) {
 	now := time.Now()
 	for i := range 60 {
 		c.comparisons.recent.Add(fmt.Sprint(i), &comparison{used: now, known: &measurement{
-			until: now.Add(-time.Duration(i) * second).UnixMilli(), current: &comparedSeries{}, interval: second,
+			until: now.UnixMilli(), checked: now.Add(-time.Duration(i+10) * second), current: &comparedSeries{}, interval: second,
 		}})
 	}
-	checks := c.dueChecks(now.UnixMilli(), now)
+	checks := c.dueChecks(now.UnixMilli(), inUseFor, now, now)
 	require.Len(t, c.comparisons.pending, 1+60*10/60)
-	require.Len(t, checks, 60-len(c.comparisons.pending))
+	require.Len(t, checks, 60)
 	for i := 1; i < len(checks); i++ {
-		require.LessOrEqual(t, checks[i-1].known.until, checks[i].known.until, "the oldest first")
+		require.False(t, checks[i-1].known.checked.After(checks[i].known.checked), "the oldest first")
 	}
 }
 
@@ -132,7 +133,7 @@ func TestCheckRecent_ChangesOnlyWhatItLookedAt(t *testing.T) {
 	}{
 		"as it was":            {comparison{known: known}, nil, true},
 		"measured meanwhile":   {comparison{known: &measurement{}}, nil, false},
-		"about to be measured": {comparison{known: known, waiting: make(chan struct{})}, nil, false},
+		"about to be measured": {comparison{known: known, waiting: make(chan struct{})}, nil, true},
 		"cold does not answer": {comparison{known: known}, catalogtest.Answers{{"query_range", ""}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -141,7 +142,7 @@ func TestCheckRecent_ChangesOnlyWhatItLookedAt(t *testing.T) {
 				c.options.Cold = catalogtest.Asking(t, catalogtest.NewScripted(t, test.cold).URL)
 			}
 			state, record := c.options.State(now), test.record
-			err := c.checkRecent(t.Context(), &state, []recentCheck{{&record, known, canary}}, now)
+			err := c.checkRecent(t.Context(), &state, []recentCheck{{&record, known, canary}}, now.Add(-2*state.ScrapeInterval-ownrequest.Slack), now)
 			require.Equal(t, test.cold != nil, err != nil)
 			require.Equal(t, test.renewed, record.known != test.record.known)
 			require.Empty(t, c.comparisons.pending)

@@ -176,6 +176,7 @@ func TestRenew_ComparesAgainWhatHasChanged(t *testing.T) {
 			before, _ := over(t, now, test.hot, test.cold)
 			known := before.compareMetric(t.Context(), "load", 0)
 			require.NotNil(t, known)
+			known.checked = known.checked.Add(-minute)
 			c, _ := over(t, now, test.hotNow, test.coldNow)
 			record, later := &comparison{metric: "load", known: known, used: now}, time.Now().Add(second)
 			c.comparisons.recent.Add("load", record)

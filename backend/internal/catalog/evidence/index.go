@@ -20,9 +20,8 @@ import (
 )
 
 const (
-	// inUse is how long after its last use the evidence of a name is renewed. If a tier does
-	// not answer, evidence of absence counts for the same time.
-	inUse = 10 * time.Minute
+	// inUse is how long evidence of absence counts while a tier is slow or does not answer.
+	inUse = ownrequest.InUse
 	// presentFor is how long evidence of presence counts, and how long evidence of absence is
 	// renewed by the answers of some of cold's stores only.
 	presentFor = 24 * time.Hour
@@ -88,9 +87,6 @@ func (s *nameState) presence(window time.Duration, now time.Time, absentFor time
 	return tier.Unknown
 }
 
-// freshFor is how long evidence of absence counts that is not renewed.
-func (x *Index) freshFor() time.Duration { return 2 * x.options.ProbeInterval }
-
 // look is one look for a name. done is closed at its end.
 type look struct {
 	nameKey
@@ -127,8 +123,9 @@ type State struct {
 // them. It looks for a name at its first use, and again while it is in use. It is safe for
 // concurrent use.
 type Index struct {
-	options Options
-	wake    chan struct{}
+	options  Options
+	wake     chan struct{}
+	renewals *ownrequest.Refresher
 
 	mutex   sync.Mutex
 	states  *simplelru.LRU[nameKey, *nameState]
@@ -147,13 +144,13 @@ func New(options Options) *Index {
 		most = mostNamesOfProject
 	}
 	states, _ := simplelru.NewLRU[nameKey, *nameState](most, nil) // It fails only for a size below one.
-	return &Index{options: options, states: states, wake: make(chan struct{}, 1)}
+	return &Index{options: options, states: states, wake: make(chan struct{}, 1), renewals: ownrequest.NewRefresher(options.ProbeInterval)}
 }
 
 // Lookup returns what is known of a name in a group of series since a time in milliseconds since the
-// Unix epoch. If nothing is known and asks is set, it has the name looked for, and returns a channel
-// that is closed at the end of that. The channel is nil if there are too many names to look for, and
-// for a while after a failure.
+// Unix epoch. If nothing is known, or if evidence of absence is old, and asks is set, it has the name
+// looked for, and returns a channel that is closed at the end of that. The channel is nil if there are
+// too many names to look for, and for a while after a failure.
 func (x *Index) Lookup(group Group, name string, oldest int64, asks bool, now time.Time) (tier.Presence, <-chan struct{}) {
 	if len(name) > LongestName {
 		return tier.Unknown, nil
@@ -166,13 +163,16 @@ func (x *Index) Lookup(group Group, name string, oldest int64, asks bool, now ti
 		state = &nameState{}
 		x.states.Add(key, state)
 	}
-	absentFor := inUse // It is renewed. If it is not, the tier does not answer.
-	if now.Sub(state.used) > inUse {
-		absentFor = x.freshFor()
-	}
 	state.used = now
 	window := windowOf(oldest, now)
-	if known := state.presence(window, now, absentFor); known != tier.Unknown || !asks {
+	known := state.presence(window, now, inUse)
+	switch {
+	case !asks || known == tier.Present:
+		return known, nil
+	case known == tier.Absent:
+		if renewed := x.await(state.recent, state.failed, now); renewed != nil {
+			return tier.Unknown, renewed
+		}
 		return known, nil
 	}
 	if state.look == nil && now.Sub(state.failed) < x.options.ProbeInterval {
@@ -201,9 +201,7 @@ func (x *Index) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() {
-		for ownrequest.Sleep(ctx, ownrequest.Jittered(x.options.ProbeInterval)) {
-			x.renew(ctx)
-		}
+		x.renewals.Run(ctx, nil, func() bool { x.renew(ctx); return !x.options.Client.Pacer.IsStrained() })
 	})
 	for {
 		for batch := x.next(); len(batch) > 0; batch = x.next() {
@@ -250,6 +248,7 @@ func (x *Index) lookNow(ctx context.Context, batch []*look) {
 		}
 		close(waiting.done)
 	})
+	x.save(time.Now())
 }
 
 // stillUnknown ends the looks for names that another gateway has looked for, and returns the others.
@@ -258,7 +257,7 @@ func (x *Index) stillUnknown(batch []*look) (names []string) {
 	defer x.mutex.Unlock()
 	for _, waiting := range batch {
 		state, isHeld := x.states.Peek(waiting.nameKey)
-		if isHeld && state.look == waiting && state.presence(waiting.window, time.Now(), x.freshFor()) != tier.Unknown {
+		if isHeld && state.look == waiting && state.presence(waiting.window, time.Now(), x.options.ProbeInterval) != tier.Unknown {
 			state.look = nil
 			close(waiting.done)
 			continue

@@ -19,6 +19,8 @@ const (
 	mostNamesInList = 100_000
 	// nameOverhead is the memory of a name in a list, besides its bytes.
 	nameOverhead = 16
+	// mostAttempts is how often a query waits for names, because a renewal may have begun too early.
+	mostAttempts = 4
 )
 
 // nameList are the metric names of a tier. It is kept while queries use patterns for metric
@@ -32,15 +34,19 @@ type nameList struct {
 	used    time.Time
 	bytes   int64
 	refused time.Time     // the last time that there was no room for them, or no such endpoint
+	failed  time.Time     // the last time that a request for them failed
 	listing chan struct{} // closed at the end of the request in progress
 }
 
 // Names returns the metric names of the tier since a time in milliseconds since the Unix epoch. They
 // may include older ones. It waits for them until ctx ends. known is false if they are unknown.
 func (x *Index) Names(ctx context.Context, oldest int64) (names []string, known bool) {
-	names, known, listing := x.list(oldest, time.Now())
-	if !known && listing != nil && ownrequest.WaitAll(ctx, []<-chan struct{}{listing}) {
-		names, known, _ = x.list(oldest, time.Now())
+	for range mostAttempts {
+		var listing <-chan struct{}
+		names, known, listing = x.list(oldest, time.Now())
+		if known || listing == nil || !ownrequest.WaitAll(ctx, []<-chan struct{}{listing}) {
+			break
+		}
 	}
 	return names, known
 }
@@ -53,7 +59,10 @@ func (x *Index) list(oldest int64, now time.Time) (names []string, known bool, l
 	defer x.mutex.Unlock()
 	list, window := &x.all, windowOf(oldest, now)
 	list.used = now
-	if list.known && window <= list.window {
+	if list.known && window <= list.window && now.Sub(list.recent) < inUse {
+		if renewed := x.await(list.recent, list.failed, now); renewed != nil {
+			return nil, false, renewed
+		}
 		return list.names, true, nil
 	}
 	if now.Sub(list.refused) < x.options.LearnInterval {
@@ -86,9 +95,9 @@ func (x *Index) listNow(ctx context.Context) {
 	close(listing)
 }
 
-// renewNames lists the names again while queries use patterns, and forgets them after that. In
-// between, it adds the new names of cold.
-func (x *Index) renewNames(ctx context.Context, now time.Time) {
+// renewNames lists the names again if queries use patterns now, and forgets them after a while. In
+// between, it adds the new names of cold. It reports whether it has asked.
+func (x *Index) renewNames(ctx context.Context, now time.Time, isStrained bool) bool {
 	x.mutex.Lock()
 	list := x.all
 	if list.known && now.Sub(list.used) > inUse {
@@ -97,13 +106,16 @@ func (x *Index) renewNames(ctx context.Context, now time.Time) {
 		list.known = false
 	}
 	x.mutex.Unlock()
+	isWanted := now.Sub(list.used) <= x.options.ProbeInterval || isStrained
 	switch {
-	case !list.known:
+	case !list.known || !isWanted || now.Sub(list.recent) < x.options.ProbeInterval*3/4:
+		return false
 	case now.Sub(list.whole) >= x.options.LearnInterval:
 		x.readNames(ctx, list.window)
 	default:
 		x.readNames(ctx, now.Sub(list.recent)+recentWindow)
 	}
+	return true
 }
 
 // readNames reads the names within a window before now.
@@ -121,6 +133,7 @@ func (x *Index) readNames(ctx context.Context, window time.Duration) {
 	x.mutex.Lock()
 	defer x.mutex.Unlock()
 	if x.record(err); err != nil {
+		x.all.failed = began
 		if errors.Is(err, upstream.ErrTooLarge) || upstream.CannotTell(err) {
 			x.hold(nil)
 			x.all.refused = time.Now()

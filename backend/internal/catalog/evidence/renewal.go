@@ -8,19 +8,40 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 )
 
-// renew looks again for the names in use that the tier did not have. It forgets the others.
+// companionFor is how long after its last use a name is renewed together with others that are used:
+// the panels of a dashboard that refreshes every minute share one renewal.
+const companionFor = 90 * time.Second
+
+// renew looks again for names that the tier did not have.
 func (x *Index) renew(ctx context.Context) {
-	began := time.Now()
-	if !x.options.Client.Pacer.MayRenew(began) || !x.options.State().Available {
+	pacer, began := x.options.Client.Pacer, time.Now()
+	if !pacer.MayRenew(began) || !x.options.State().Available {
 		return
 	}
 	x.load(ctx)
-	for of, names := range x.due(began) {
+	isStrained := pacer.IsStrained()
+	due := x.due(began, isStrained)
+	for of, names := range due {
 		x.renewBatch(ctx, of, names)
 	}
-	x.renewNames(ctx, began)
-	x.save(time.Now())
-	x.options.Client.Pacer.Rest(time.Since(began))
+	if x.renewNames(ctx, began, isStrained) || len(due) > 0 {
+		x.save(time.Now())
+		pacer.Rest(time.Since(began))
+	}
+}
+
+// await has evidence renewed that is from a time. It returns a channel that is closed after the
+// next attempt, or nil if the evidence counts meanwhile.
+func (x *Index) await(recent, failed, now time.Time) <-chan struct{} {
+	pacer := x.options.Client.Pacer
+	if now.Sub(failed) < x.options.ProbeInterval || !pacer.MayRenew(now) {
+		return nil
+	}
+	renewed := x.renewals.Demand(recent, now)
+	if pacer.IsStrained() {
+		return nil
+	}
+	return renewed
 }
 
 // renewal is what the names of one request for a renewal have in common.
@@ -32,18 +53,28 @@ type renewal struct {
 	whole  bool
 }
 
-// due returns the names to look for again.
-func (x *Index) due(now time.Time) map[renewal][]string {
+// due returns the names to look for again: those in use of each group that is wanted now. Of a
+// tier that is strained, these are all, because queries do not wait.
+func (x *Index) due(now time.Time, isStrained bool) map[renewal][]string {
 	x.mutex.Lock()
 	defer x.mutex.Unlock()
+	wanted := map[Group]bool{}
+	old := func(state *nameState, usedFor time.Duration) bool {
+		return state.known && !state.present && state.look == nil && now.Sub(state.used) <= usedFor && now.Sub(state.recent) >= x.options.ProbeInterval*3/4
+	}
+	for _, key := range x.states.Keys() {
+		state, _ := x.states.Peek(key)
+		wanted[key.group] = wanted[key.group] || old(state, x.options.ProbeInterval)
+	}
+	usedFor := companionFor
+	if isStrained {
+		usedFor = inUse
+	}
 	due := map[renewal][]string{}
 	for _, key := range x.states.Keys() {
 		state, _ := x.states.Peek(key)
-		switch {
-		case !state.known || state.present || state.look != nil:
+		if !old(state, usedFor) || (!wanted[key.group] && !isStrained) {
 			continue
-		case now.Sub(state.used) > inUse, now.Sub(state.recent) < x.options.ProbeInterval*3/4:
-			continue // Nobody reads it, or another gateway has just renewed it.
 		}
 		of := renewal{group: key.group, window: now.Sub(state.recent).Truncate(time.Minute) + time.Minute}
 		if now.Sub(state.whole) >= x.options.LearnInterval {
@@ -65,7 +96,11 @@ func (x *Index) renewBatch(ctx context.Context, of renewal, names []string) {
 	}
 	x.find(ctx, of.group, names, since, func(name string, present bool, began time.Time, err error) {
 		state, isHeld := x.states.Peek(nameKey{of.group, name})
-		if !isHeld || !state.known || state.present || (err != nil && !errors.Is(err, ownrequest.ErrPartial)) {
+		if !isHeld || !state.known || state.present {
+			return
+		}
+		if err != nil && !errors.Is(err, ownrequest.ErrPartial) {
+			state.failed = began
 			return
 		}
 		state.recent = began

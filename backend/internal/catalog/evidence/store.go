@@ -8,6 +8,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
 const (
@@ -94,7 +95,7 @@ func (x *Index) merge(stored storedName, now time.Time) {
 	}
 }
 
-// save puts the evidence of the names in use into the store.
+// save puts the evidence that counts into the store.
 func (x *Index) save(now time.Time) {
 	store, key := x.options.Store, x.options.Key
 	if store == nil {
@@ -104,7 +105,7 @@ func (x *Index) save(now time.Time) {
 	var names []storedName
 	keys := x.states.Keys() // The last ones were used last.
 	for _, key := range keys[max(0, len(keys)-namesStored):] {
-		if state, _ := x.states.Peek(key); state.known && now.Sub(state.used) < inUse {
+		if state, _ := x.states.Peek(key); state.presence(0, now, inUse) != tier.Unknown {
 			names = append(names, storedName{
 				key.group, key.name, state.present, int64(state.window), state.whole.UnixMilli(), state.recent.UnixMilli(), state.certain.UnixMilli(),
 			})

@@ -71,10 +71,12 @@ type detector struct {
 	lookedAt        time.Time // when the last scan began
 	startCheckedAt  time.Time
 	usedAt          time.Time
+	isContinued     bool // the last look found the newest samples, and no gap before them
 }
 
 // follow looks for the newest sample and for gaps since the last look.
 func (d *detector) follow(ctx context.Context, client asker, now time.Time) error {
+	d.isContinued = false
 	recheck := now.Sub(d.lookedAt) >= recheckInterval
 	unsettled := d.ended && now.UnixMilli()-d.start < milliseconds(gapSettlesAfter)
 	if now.UnixMilli()-d.newest < milliseconds(followedFor) && (!unsettled || !recheck) {
@@ -86,6 +88,7 @@ func (d *detector) follow(ctx context.Context, client asker, now time.Time) erro
 			}
 			if fresh && whole {
 				d.canaries[0], d.canaries[i] = d.canaries[i], d.canaries[0]
+				d.isContinued = true
 				return nil
 			}
 			recheck = recheck || fresh

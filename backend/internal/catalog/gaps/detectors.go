@@ -1,8 +1,10 @@
 package gaps
 
 import (
+	"cmp"
 	"context"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
@@ -63,6 +65,20 @@ func (g Detectors) ContiguousSince(now time.Time) (latest int64) {
 	return latest
 }
 
+// Servers returns the number of servers that have answered within the last hour. A server that was
+// restarted is still the same.
+func (g Detectors) Servers(now time.Time) int {
+	servers := map[string]struct{}{}
+	for key, known := range g {
+		if now.Sub(known.usedAt) <= detectorUnusedFor {
+			server, _, _ := strings.Cut(key, "\x00")
+			host, _, _ := strings.Cut(server, " ")
+			servers[cmp.Or(host, server)] = struct{}{}
+		}
+	}
+	return len(servers)
+}
+
 // AreScanning reports whether a scan ended before it was complete.
 func (g Detectors) AreScanning() bool {
 	for _, known := range g {
@@ -77,6 +93,17 @@ func (g Detectors) AreScanning() bool {
 type Followed struct {
 	detectors []*detector
 	client    asker
+}
+
+// IsUnchanged reports whether the look found the newest samples of every source, and no gap since
+// the look before.
+func (f Followed) IsUnchanged() bool {
+	for _, each := range f.detectors {
+		if !each.isContinued || !each.complete {
+			return false
+		}
+	}
+	return len(f.detectors) > 0
 }
 
 // Newest returns the timestamp of the newest sample of the source that is furthest behind, in

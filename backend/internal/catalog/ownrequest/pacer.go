@@ -36,6 +36,7 @@ type Pacer struct {
 	rests  time.Time     // until when nothing is renewed
 	pauses time.Time     // until when nothing is requested
 	pause  time.Duration // after the last failure; zero after a success
+	took   time.Duration // of the last request
 }
 
 // NewPacer returns a pacer without a pause.
@@ -60,17 +61,19 @@ func (c Client) Paced(ctx context.Context, request func(context.Context) error) 
 	defer c.Budget.Release()
 	timed, cancel := context.WithTimeout(ctx, evidenceTimeout)
 	defer cancel()
+	began := time.Now()
 	err := request(timed)
 	if ctx.Err() == nil { // Otherwise it says nothing about the server.
-		p.record(time.Now(), err == nil || errors.Is(err, ErrPartial) || upstream.CannotTell(err))
+		p.record(began, time.Now(), err == nil || errors.Is(err, ErrPartial) || upstream.CannotTell(err))
 	}
 	return err
 }
 
 // record records the end of a request.
-func (p *Pacer) record(now time.Time, answered bool) {
+func (p *Pacer) record(began, now time.Time, answered bool) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
+	p.took = now.Sub(began)
 	if answered {
 		p.pause = 0
 		return
@@ -79,11 +82,21 @@ func (p *Pacer) record(now time.Time, answered bool) {
 	p.pauses = now.Add(p.pause)
 }
 
-// Rest begins the pause after renewals that took some time.
+// Rest begins the pause after renewals that took some time, if the server is slow.
 func (p *Pacer) Rest(took time.Duration) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	p.rests = time.Now().Add(restFactor * took)
+	if isSlow(took) {
+		p.rests = time.Now().Add(restFactor * took)
+	}
+}
+
+// IsStrained reports whether the server failed the last request, or took long for it. Then queries
+// do not wait for renewals, which go on in the background.
+func (p *Pacer) IsStrained() bool {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return p.pause > 0 || isSlow(p.took)
 }
 
 // pauseLeft returns the rest of a pause.
