@@ -138,11 +138,17 @@ func TestEvidence_GatewaysShareItByTheirRedis(t *testing.T) {
 }
 
 // seriesRequests returns how often a gateway has looked for metrics.
-func seriesRequests(t *testing.T, g *runningGateway) (count int) {
+func seriesRequests(t *testing.T, g *runningGateway) int {
+	t.Helper()
+	return ownRequests(t, g, `\{kind="series",.*\}`)
+}
+
+// ownRequests returns how many requests with such labels a gateway has sent for itself.
+func ownRequests(t *testing.T, g *runningGateway, labels string) (count int) {
 	t.Helper()
 	_, body, err := stack.Get(t.Context(), g.URL+"/metrics", nil)
 	require.NoError(t, err)
-	for _, found := range regexp.MustCompile(`(?m)^tierproxy_probe_requests_total\{kind="series",.*\} (\d+)$`).FindAllSubmatch(body, -1) {
+	for _, found := range regexp.MustCompile(`(?m)^tierproxy_probe_requests_total`+labels+` (\d+)$`).FindAllSubmatch(body, -1) {
 		number, err := strconv.Atoi(string(found[1]))
 		require.NoError(t, err)
 		count += number
