@@ -62,7 +62,7 @@ func newSourcesWorld(t *testing.T) *sourcesWorld {
 func TestOracle_EvidenceFollowsTheSources(t *testing.T) {
 	w := newSourcesWorld(t)
 	seen := &tally{}
-	questions := w.ranges(seed(t)+40, max(count(t)*5/100, 50), 0, []time.Time{w.boundary, w.now}, nil, ofDashboards)
+	questions := w.ranges(seed(t)+40, max(count(t)/8, 50), 0, []time.Time{w.boundary, w.now}, nil, ofDashboards)
 	asked := 0
 	ask := func(what string, excused bool) (second *tally) {
 		t.Helper()
