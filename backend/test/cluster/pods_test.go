@@ -151,14 +151,22 @@ func (p *pair) startAll(t *testing.T) *runningGateway {
 	return g
 }
 
+// allAvailable reports whether the gateway knows every pod by the address that it has
+// now, and asks it.
 func (p *pair) allAvailable(health resolve.Health) bool {
-	replicas := health.Tiers["hot"].Replicas
-	for _, each := range replicas {
+	for _, each := range health.Tiers["hot"].Replicas {
 		if !each.Available {
 			return false
 		}
 	}
-	return len(replicas) == len(p.list)
+	known := strings.Join(health.Services["hot"].Addresses, " ")
+	for _, each := range p.list {
+		address, runs := p.at[each]
+		if !runs || !strings.Contains(known, address+":") {
+			return false
+		}
+	}
+	return len(health.Tiers["hot"].Replicas) == len(p.list)
 }
 
 // panels are queries that a dashboard refreshes.
@@ -181,42 +189,61 @@ func (g *runningGateway) replicaOf(t *testing.T, parameters url.Values) string {
 	return name
 }
 
-// load refreshes panels until stop is called, which returns how many queries
-// were asked, and those that failed.
-func (g *runningGateway) load(ctx context.Context, users int) (stop func() (int, []string)) {
-	ctx, cancel := context.WithCancel(ctx)
-	var (
-		group  errgroup.Group
-		asked  atomic.Int64
-		failed = make(chan string, 10_000)
-	)
+// users refresh panels, each one panel after the other, until they are stopped.
+type users struct {
+	cancel context.CancelFunc
+	group  errgroup.Group
+	// asked counts the answered queries of each user.
+	asked  []atomic.Int64
+	failed chan string
+}
+
+// load starts users.
+func (g *runningGateway) load(ctx context.Context, count int) *users {
+	u := &users{asked: make([]atomic.Int64, count), failed: make(chan string, 10_000)}
+	ctx, u.cancel = context.WithCancel(ctx)
 	queries := panels(20)
-	for user := range users {
-		group.Go(func() error {
+	for user := range count {
+		u.group.Go(func() error {
 			for i := user; ctx.Err() == nil; i++ {
 				end := time.Now()
 				got, err := g.ask(ctx, "query_range", panel.RangeQuery(queries[i%len(queries)], end, 10*minute, 15*time.Second))
 				switch {
 				case ctx.Err() != nil:
 				case err != nil:
-					failed <- err.Error()
+					u.failed <- err.Error()
 				case got.status != http.StatusOK:
-					failed <- fmt.Sprintf("status %d: %s", got.status, got.body)
+					u.failed <- fmt.Sprintf("status %d: %s", got.status, got.body)
 				default:
-					asked.Add(1)
+					u.asked[user].Add(1)
 				}
 			}
 			return nil
 		})
 	}
-	return func() (int, []string) {
-		cancel()
-		_ = group.Wait()
-		close(failed)
-		var list []string
-		for each := range failed {
-			list = append(list, each)
-		}
-		return int(asked.Load()), list
+	return u
+}
+
+// round waits until every user has begun and finished a query. No query then asks
+// pods that the gateway knew before.
+func (u *users) round(t *testing.T) {
+	t.Helper()
+	for i := range u.asked {
+		before := u.asked[i].Load()
+		require.Eventually(t, func() bool { return u.asked[i].Load() >= before+2 || len(u.failed) > 0 }, eventually, time.Millisecond)
 	}
+}
+
+// stop ends the load. It returns the number of answered queries, and those that failed.
+func (u *users) stop() (asked int64, failed []string) {
+	u.cancel()
+	_ = u.group.Wait()
+	close(u.failed)
+	for each := range u.failed {
+		failed = append(failed, each)
+	}
+	for i := range u.asked {
+		asked += u.asked[i].Load()
+	}
+	return asked, failed
 }
