@@ -55,15 +55,15 @@ func (q *Query) WithLabels(injected map[string]string) (*Query, error) {
 }
 
 func (q *Query) inject(injected map[string]string) (*Query, error) {
-	names := slices.Sorted(maps.Keys(injected))
-	root := q.tree()
-	if !slices.ContainsFunc(names, func(label string) bool { return flowOf(root, label) != unchanged }) {
+	root, all := q.tree(), &injector{injected, slices.Sorted(maps.Keys(injected))}
+	needed := all.within(root)
+	if len(needed.names) == 0 && !slices.ContainsFunc(selectorsIn(root), all.isNamedBy) {
 		return q, nil
 	}
-	if unwrapParens(root).Type() == parser.ValueTypeMatrix {
+	if len(needed.names) > 0 && unwrapParens(root).Type() == parser.ValueTypeMatrix {
 		return nil, errors.New("it selects raw samples")
 	}
-	meant, err := (&injector{injected, names}).expression(clone(root))
+	meant, err := needed.expression(clone(root))
 	if err != nil {
 		return nil, err
 	}
@@ -115,21 +115,33 @@ func (s Selector) WithLabels(injected map[string]string) (Selector, error) {
 // injector puts labels on the leaves of an expression.
 type injector struct {
 	injected map[string]string
-	names    []string // of the injected labels, sorted
+	names    []string // of those that are needed, sorted
 }
 
-// expression returns an expression with the labels on its leaves. It changes the
-// selectors of the given one.
+// within returns the injector for a part of an expression, whose result may depend on fewer labels.
+func (r *injector) within(node parser.Node) *injector {
+	return &injector{r.injected, slices.DeleteFunc(slices.Clone(r.names), func(name string) bool { return flowOf(node, name) == unchanged })}
+}
+
+// isNamedBy reports whether a selector has a matcher for one of the labels.
+func (r *injector) isNamedBy(selector *parser.VectorSelector) bool {
+	return slices.ContainsFunc(r.names, func(name string) bool { return hasMatcher(selector, name) })
+}
+
+// expression returns an expression with the labels on its leaves, as far as its result depends on
+// them. It changes the selectors of the given one.
 func (r *injector) expression(node parser.Expr) (parser.Expr, error) {
 	switch node := node.(type) {
 	case *parser.VectorSelector:
 		return r.wrap(node, r.injected), r.selector(node)
 	case *parser.AggregateExpr:
-		if node.Op == parser.LIMITK {
+		if r = r.within(node); node.Op == parser.LIMITK && len(r.names) > 0 {
 			return nil, errors.New("limitk chooses by the order of the series")
 		}
+	case *parser.BinaryExpr:
+		r = r.within(node)
 	case *parser.Call:
-		return r.call(node)
+		return r.within(node).call(node)
 	}
 	return rebuild(node, r.expression)
 }

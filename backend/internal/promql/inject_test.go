@@ -58,29 +58,28 @@ func TestWithLabels_WrapsSelectorsInLabelReplace(t *testing.T) {
 		return `label_replace(label_replace(` + text + `, "cluster", "lab$$1", "", ""), "prometheus", "k8s", "", "")`
 	}
 	for query, expected := range map[string]string{
-		`x`:                                              wrap(`x`),
-		`x offset 5m`:                                    wrap(`x offset 5m`),
-		`x @ end()`:                                      wrap(`x @ end()`),
-		`rate(x[5m])`:                                    wrap(`rate(x[5m])`),
-		`sum by (cluster) (x)`:                           `sum by (cluster) (` + wrap(`x`) + `)`,
-		`sum(x{cluster=~"lab.*"})`:                       `sum(` + wrap(`x`) + `)`,
-		`sum({cluster="lab$1"})`:                         `sum(` + wrap(`{__name__!=""}`) + `)`,
-		`timestamp(x)`:                                   wrap(`timestamp(x)`),
-		`timestamp((x))`:                                 wrap(`timestamp((x))`),
-		`quantile_over_time(0.5, x[5m])`:                 wrap(`quantile_over_time(0.5, x[5m])`),
-		`max_over_time(x[5m:1m])`:                        `max_over_time(` + wrap(`x`) + `[5m:1m])`,
-		`absent(x{cluster="lab$1"})`:                     `label_replace(absent(x), "cluster", "lab$$1", "", "")`,
-		`absent(x{cluster=~"lab.1|lab.*"})`:              `absent(x)`,
-		`absent(sum(x{cluster!=""}))`:                    `absent(sum(` + wrap(`x`) + `))`,
-		`absent_over_time(x{prometheus="k8s"}[5m])`:      `label_replace(absent_over_time(x[5m]), "prometheus", "k8s", "", "")`,
-		`{"http.requests", "a.b"="c"}`:                   wrap(`{__name__="http.requests","a.b"="c"}`),
-		`sum({"http.requests", cluster!="", "a.b"="c"})`: `sum(` + wrap(`{__name__="http.requests","a.b"="c"}`) + `)`,
+		`x`:                                           wrap(`x`),
+		`x offset 5m`:                                 wrap(`x offset 5m`),
+		`x @ end()`:                                   wrap(`x @ end()`),
+		`rate(x[5m])`:                                 wrap(`rate(x[5m])`),
+		`sum by (cluster, prometheus) (x)`:            `sum by (cluster, prometheus) (` + wrap(`x`) + `)`,
+		`topk(1, x{cluster=~"lab.*"})`:                `topk(1, ` + wrap(`x`) + `)`,
+		`-{cluster="lab$1"}`:                          `-` + wrap(`{__name__!=""}`),
+		`timestamp(x)`:                                wrap(`timestamp(x)`),
+		`timestamp((x))`:                              wrap(`timestamp((x))`),
+		`quantile_over_time(0.5, x[5m])`:              wrap(`quantile_over_time(0.5, x[5m])`),
+		`max_over_time(x[5m:1m])`:                     `max_over_time(` + wrap(`x`) + `[5m:1m])`,
+		`absent(x{cluster="lab$1"})`:                  `label_replace(absent(x), "cluster", "lab$$1", "", "")`,
+		`absent(x{cluster=~"lab.1|lab.*"})`:           `absent(x)`,
+		`absent_over_time(x{prometheus="k8s"}[5m])`:   `label_replace(absent_over_time(x[5m]), "prometheus", "k8s", "", "")`,
+		`{"http.requests", "a.b"="c"}`:                wrap(`{__name__="http.requests","a.b"="c"}`),
+		`({"http.requests", cluster!="", "a.b"="c"})`: `(` + wrap(`{__name__="http.requests","a.b"="c"}`) + `)`,
 		// The text is written anew from the tree.
-		"sum by(job)( rate( x {b = '}', a!=\"1\", cluster=`lab$1`} [ 300 ] offset -1m )) # all": "sum by (job) (" + wrap("rate(x{b=\"}\",a!=\"1\"}[5m] offset -1m)") + ")",
-		"x # {\n{cluster=\"lab$1\"} @ 1_000 + 0x10":                                             wrap("x @ 1000.000") + " + 16",
-		"日本{cluster=\"lab$1\"}":                                                                 wrap("日本"),
-		"x{ロ=\"1\",cluster=\"lab$1\"}":                                                          wrap(`x{"ロ"="1"}`),
-		`sum(cluster)`:                                                                          `sum(cluster)`,
+		"sum without(job)( rate( x {b = '}', a!=\"1\", cluster=`lab$1`} [ 300 ] offset -1m )) # all": "sum without (job) (" + wrap("rate(x{b=\"}\",a!=\"1\"}[5m] offset -1m)") + ")",
+		"x # {\n{cluster=\"lab$1\"} @ 1_000 + 0x10":                                                  wrap("x @ 1000.000") + " + 16",
+		"日本{cluster=\"lab$1\"}":                                                                      wrap("日本"),
+		"x{ロ=\"1\",cluster=\"lab$1\"}":                                                               wrap(`x{"ロ"="1"}`),
+		`sum(cluster)`:                                                                               `sum(cluster)`,
 		// The order of matchers counts for absent().
 		`absent(x{a="1",a!="2",prometheus="k8s"})`:     `label_replace(absent(x{a="1",a!="2"}), "prometheus", "k8s", "", "")`,
 		`absent(x{cluster="lab$1",cluster!="b"})`:      `absent(x)`,
@@ -88,12 +87,40 @@ func TestWithLabels_WrapsSelectorsInLabelReplace(t *testing.T) {
 		`absent(x{cluster!="",cluster="lab$1"})`:       `label_replace(absent(x), "cluster", "lab$$1", "", "")`,
 		`absent(x{cluster="lab$1",cluster="lab$1"})`:   `absent(x)`,
 		`absent(q{a="1",a!=""}) + on () group_right x`: `absent(q{a="1",a!=""}) + on () group_right () ` + wrap(`x`),
-		`x + on (cluster) y`:                           wrap(`x`) + ` + on (cluster) ` + wrap(`y`),
+		`x + y`: wrap(`x`) + ` + ` + wrap(`y`),
 	} {
 		t.Run(query, func(t *testing.T) {
 			text, err := withInjected(query, injected)
 			require.NoError(t, err, query)
 			require.Equal(t, expected, text, query)
+		})
+	}
+}
+
+// Where a part of a query does not depend on a label, its matchers are removed, and nothing else changes.
+func TestWithLabels_WrapsWhatDependsOnALabel(t *testing.T) {
+	wrap := func(text string) string { return `label_replace(` + text + `, "cluster", "lab$$1", "", "")` }
+	for query, expected := range map[string]string{
+		`sum(x{cluster="lab$1"})`:                                `sum(x)`,
+		`sum by (job) (rate(x{cluster=~"lab.*",a="b"}[5m]))`:     `sum by (job) (rate(x{a="b"}[5m]))`,
+		`topk(3, sum by (job) (x{prometheus="k8s"}))`:            `topk(3, sum by (job) (x))`,
+		`limitk(2, sum by (job) (x{prometheus="k8s"}))`:          `limitk(2, sum by (job) (x))`,
+		`sum({"http.requests", cluster!="", "a.b"="c"})`:         `sum({__name__="http.requests","a.b"="c"})`,
+		`sum({cluster!=""})`:                                     `sum({__name__!=""})`,
+		`absent(sum(x{cluster!=""}))`:                            `absent(sum(x))`,
+		`count(x{cluster="lab$1"}) / scalar(y{cluster!=""})`:     `count(x) / scalar(y)`,
+		`x{cluster="lab$1"} * on (job) y{prometheus="k8s"}`:      `x * on (job) y`,
+		`sum(x{cluster="lab$1"})[5m:1m]`:                         `sum(x)[5m:1m]`,
+		`sum by (cluster) (x)`:                                   `sum by (cluster) (` + wrap(`x`) + `)`,
+		`x + on (cluster) y`:                                     wrap(`x`) + ` + on (cluster) ` + wrap(`y`),
+		`sum(x{cluster="lab$1"}) or sum by (cluster) (y)`:        `sum(x) or sum by (cluster) (` + wrap(`y`) + `)`,
+		`sum by (cluster) (x) + on () group_left () sum(y)`:      `sum by (cluster) (` + wrap(`x`) + `) + on () group_left () sum(y)`,
+		`sum(topk(scalar(y{prometheus="k8s"}), x{cluster!=""}))`: `sum(topk(scalar(y), x))`,
+	} {
+		t.Run(query, func(t *testing.T) {
+			text, err := withInjected(query, injected)
+			require.NoError(t, err)
+			require.Equal(t, expected, text)
 		})
 	}
 }
@@ -294,6 +321,9 @@ func TestWithLabels_AgreesWithTheEngine(t *testing.T) {
 		`timestamp(x)`, `timestamp(x * 1)`, `sort_by_label(x, "cluster")`, `max_over_time(sum by (cluster) (x)[5m:1m])`, `x{cluster=~"lab.+"} offset 5m @ end()`,
 		`predict_linear(x[5m], scalar(y{cluster="lab$1",instance="1",job="a"}))`, `quantile_over_time(scalar(z{cluster="lab$1"}), x[5m])`,
 		`x == on (job, instance) y`, `x > bool ignoring (cluster, prometheus) y`, `-x{prometheus!=""}`, `rate(x[5m]) / ignoring (cluster) rate(y[5m])`,
+		`sum(x{cluster="lab$1"})`, `sum by (job) (rate(x{cluster=~"lab.*"}[5m]))`, `topk(9, sum by (job) (x{prometheus="k8s"}))`, `absent(sum(q{cluster!=""}))`, `absent(-q{cluster!=""})`,
+		`sum(absent(q{cluster="lab$1"})) or x`, `x{cluster="lab$1"} * on (job, instance) y{prometheus="k8s"}`, `sum(x{cluster="lab$1"}) or sum by (cluster) (y)`,
+		`sum by (cluster) (x) + on () group_left () sum(y)`, `count(x{cluster="lab$1"}) / scalar(y{cluster!="",instance="1",job="a"})`, `sum(topk(scalar(z{prometheus="k8s"}), x{cluster!=""}))`,
 		`sum(x) * on () group_left (cluster) z`, `group by (cluster, job) ({job=~".+"})`, `sum({cluster="lab$1"})`, `limit_ratio(0.5, x)`,
 	} {
 		t.Run(query, func(t *testing.T) {

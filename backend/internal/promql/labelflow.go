@@ -8,7 +8,7 @@ import (
 )
 
 // flow says how the result of an expression changes when every series that it reads
-// carries one more label with the same value.
+// carries one more label with the same value, which its matchers for that label match.
 type flow int
 
 const (
@@ -25,9 +25,6 @@ const (
 func flowOf(node parser.Node, label string) flow {
 	switch node := node.(type) {
 	case *parser.VectorSelector:
-		if slices.ContainsFunc(node.LabelMatchers, func(matcher *labels.Matcher) bool { return matcher.Name == label }) {
-			return entangled
-		}
 		return carried
 	case *parser.NumberLiteral, *parser.StringLiteral:
 		return unchanged
@@ -53,9 +50,13 @@ func flowOfCall(call *parser.Call, label string) flow {
 		return widest
 	}
 	switch call.Func.Name {
-	case "scalar", "absent", "absent_over_time":
-		// One value; the labels of absent() come from the matchers, of which
-		// none names the label.
+	case "absent", "absent_over_time":
+		// One value, whose labels come from the matchers.
+		if selector := bareSelector(call.Func.Name, call.Args[0]); selector != nil && hasMatcher(selector, label) {
+			return entangled
+		}
+		return unchanged
+	case "scalar":
 		return unchanged
 	case "sort_by_label", "sort_by_label_desc":
 		return entangled // Ties are broken by all labels.
@@ -66,6 +67,10 @@ func flowOfCall(call *parser.Call, label string) flow {
 		}
 	}
 	return carried
+}
+
+func hasMatcher(selector *parser.VectorSelector, label string) bool {
+	return slices.ContainsFunc(selector.LabelMatchers, func(matcher *labels.Matcher) bool { return matcher.Name == label })
 }
 
 func flowOfAggregation(aggregation *parser.AggregateExpr, label string) flow {
