@@ -62,10 +62,12 @@ type detector struct {
 	// scrape.
 	names []string
 	// start is the time since which there is no gap, as far as it was looked for. older are the
-	// series to look at before start. complete is set if start is the end of a gap or of all
+	// series to look at before start, and olderUntil is the time at which they were chosen: they
+	// do not have to have samples after it. complete is set if start is the end of a gap or of all
 	// samples, and ended if it is the end of a gap, or of all samples before bound.
 	start           int64
 	older           []canary
+	olderUntil      int64
 	complete, ended bool
 	bound           int64
 	lookedAt        time.Time // when the last scan began
@@ -143,6 +145,7 @@ func (d *detector) restart(ctx context.Context, client asker, now time.Time) err
 	for _, each := range d.canaries {
 		d.start = max(d.start, each.newest)
 	}
+	d.olderUntil = d.start
 	d.newest = max(d.newest, d.start)
 	d.complete, d.ended, d.bound, d.startCheckedAt = false, false, math.MaxInt64, now
 	return nil
@@ -257,7 +260,12 @@ func (d *detector) examine(ctx context.Context, client asker, bottom, bound int6
 		if err != nil {
 			return 0, err
 		}
-		missing = intersect(absences(times, each.interval, bottom, d.start), missing)
+		// An absence may have begun before start, and end after it.
+		top := d.olderUntil
+		if after, _ := slices.BinarySearch(times, d.start); after < len(times) {
+			top = min(top, times[after])
+		}
+		missing = intersect(absences(times, each.interval, bottom, top), missing)
 		inside, _ := slices.BinarySearch(times, bottom)
 		each.interval = usual(oldestInterval(times[inside:]), each.interval)
 		interval = max(interval, each.interval)
@@ -283,7 +291,7 @@ func (d *detector) examine(ctx context.Context, client asker, bottom, bound int6
 	}
 	d.start = last.to
 	if len(found) > 0 {
-		d.older = found.fastest()
+		d.older, d.olderUntil = found.fastest(), last.to
 		return interval, nil
 	}
 	// Every series has its first sample within an interval.
