@@ -70,7 +70,7 @@ type detector struct {
 	olderUntil      int64
 	complete, ended bool
 	bound           int64
-	lookedAt        time.Time // when the last scan began
+	lookedAt        time.Time // when the canaries were chosen, or none were found
 	startCheckedAt  time.Time
 	usedAt          time.Time
 	isContinued     bool // the last look found the newest samples, and no gap before them
@@ -119,7 +119,6 @@ func (d *detector) followOne(ctx context.Context, client asker, followed *canary
 
 // restart chooses new canaries, and forgets what was found.
 func (d *detector) restart(ctx context.Context, client asker, now time.Time) error {
-	d.lookedAt = now
 	search, err := client.canariesAt(ctx, d.scope, now, ownrequest.Slack)
 	if err != nil {
 		return err
@@ -137,7 +136,7 @@ func (d *detector) restart(ctx context.Context, client asker, now time.Time) err
 			}
 		}
 		// The canaries may come back. Until then, nothing is known.
-		d.start, d.complete, d.ended = max(d.newest, d.start), true, true
+		d.start, d.complete, d.ended, d.lookedAt = max(d.newest, d.start), true, true, now
 		return nil
 	}
 	d.canaries, d.interval = found.fastest(), found.slowest()
@@ -147,7 +146,7 @@ func (d *detector) restart(ctx context.Context, client asker, now time.Time) err
 	}
 	d.olderUntil = d.start
 	d.newest = max(d.newest, d.start)
-	d.complete, d.ended, d.bound, d.startCheckedAt = false, false, math.MaxInt64, now
+	d.complete, d.ended, d.bound, d.startCheckedAt, d.lookedAt = false, false, math.MaxInt64, now, now
 	return nil
 }
 
