@@ -107,7 +107,7 @@ func (d *detector) follow(ctx context.Context, client asker, now time.Time) erro
 func (d *detector) followOne(ctx context.Context, client asker, followed *canary, known int64, now time.Time) (fresh, whole bool, err error) {
 	margin := time.Duration(max(2*intervalsAround*followed.interval, milliseconds(3*time.Minute))) * time.Millisecond
 	times, err := client.timestamps(ctx, followed.selector, time.UnixMilli(known).Add(-margin), now)
-	if err != nil || len(times) == 0 {
+	if len(times) == 0 {
 		return false, false, err
 	}
 	last := times[len(times)-1]
@@ -127,12 +127,8 @@ func (d *detector) restart(ctx context.Context, client asker, now time.Time) err
 	d.newest, d.empty, d.names = max(d.newest, search.newest), search.empty, search.names
 	if len(found) == 0 {
 		if d.newest == 0 {
-			newest, found, err := client.searchNewest(ctx, "up{"+d.scope+"}", now, now.Add(-24*time.Hour).UnixMilli())
-			if err != nil && !upstream.CannotTell(err) {
+			if d.newest, err = client.searchNewest(ctx, "up{"+d.scope+"}", now, now.Add(-24*time.Hour)); err != nil && !upstream.CannotTell(err) {
 				return err
-			}
-			if found {
-				d.newest = newest
 			}
 		}
 		// The canaries may come back. Until then, nothing is known.
@@ -145,7 +141,6 @@ func (d *detector) restart(ctx context.Context, client asker, now time.Time) err
 		d.start = max(d.start, each.newest)
 	}
 	d.olderUntil = d.start
-	d.newest = max(d.newest, d.start)
 	d.complete, d.ended, d.bound, d.startCheckedAt, d.lookedAt = false, false, math.MaxInt64, now, now
 	return nil
 }
@@ -153,9 +148,6 @@ func (d *detector) restart(ctx context.Context, client asker, now time.Time) err
 // scan looks for gaps between bound, in milliseconds since the Unix epoch, and the time since
 // which none are known. It goes on where it ended if it returns an error.
 func (d *detector) scan(ctx context.Context, client asker, bound int64, now time.Time) error {
-	if len(d.canaries) == 0 || d.start == 0 {
-		return nil
-	}
 	bound = max(bound, now.Add(-depthOfScan).UnixMilli())
 	if !d.ended && bound < d.bound {
 		d.complete = false
@@ -166,7 +158,7 @@ func (d *detector) scan(ctx context.Context, client asker, bound int64, now time
 		if err := d.scanWindows(ctx, client, bound, milliseconds(window)); err != nil {
 			return err
 		}
-		if stalled = stalled && d.start >= before; stalled {
+		if stalled && d.start >= before {
 			d.complete, d.ended = true, true // What the server answers makes no sense.
 		}
 		stalled = d.start >= before
@@ -185,8 +177,7 @@ func (d *detector) scanWindows(ctx context.Context, client asker, bound, window 
 	if err != nil {
 		return err
 	}
-	canaries := &d.older[0]
-	full := window / max(fastestInterval(d.older), 1)
+	full := window / fastestInterval(d.older)
 	for i := int64(0); i < windows && d.start > bound; i++ {
 		end := top - i*window
 		if end-window >= bound && isFull(counts[end], full) {
@@ -194,18 +185,15 @@ func (d *detector) scanWindows(ctx context.Context, client asker, bound, window 
 			continue
 		}
 		// The neighbours are examined along.
-		for i+1 < windows && top-(i+2)*window >= bound && !isFull(counts[top-(i+1)*window], full) && (i+2)*window-(top-end) <= milliseconds(examinedAtOnce) {
+		for i+1 < windows && !isFull(counts[top-(i+1)*window], full) && (i+2)*window-(top-end) <= milliseconds(examinedAtOnce) {
 			i++
 		}
 		bottom := max(top-(i+1)*window, bound)
 		interval, err := d.examine(ctx, client, bottom, bound)
-		if err != nil || d.complete {
-			return err
+		if err != nil || d.start > bottom {
+			return err // There is a gap, or there are other canaries, to be counted anew.
 		}
-		if &d.older[0] != canaries || d.start > bottom {
-			return nil // There are other canaries, to be counted anew.
-		}
-		full = window / max(interval, 1)
+		full = window / interval
 	}
 	d.complete = d.start <= bound
 	return nil
