@@ -68,6 +68,7 @@ func TestIntervalOf_TheMedianDistance(t *testing.T) {
 		"the middle one of three":          {from(100, 60, 15, 30), 30, 30, 30},
 		"the second one of four":           {from(100, 60, 15, 30, 45), 30, 30, 30},
 		"five distances at an end":         {from(100, 60, 60, 60, 20, 10, 10, 10), 60, 20, 10},
+		"five distances, and not three":    {from(100, 10, 10, 20, 20, 20, 10, 10), 20, 10, 20},
 		"five, without those further away": {from(100, 15, 15, 15, 60, 60, 60, 60, 60, 15, 15, 15), 15, 15, 15},
 	} {
 		t.Run(name, func(t *testing.T) {

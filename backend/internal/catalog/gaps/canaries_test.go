@@ -97,11 +97,12 @@ func TestCanariesAt_AsksFewSeries(t *testing.T) {
 	alive, dead, series := matrix(at, 70, 40, 10), matrix(at, 1100, 1070, 1040), list(`{"__name__":"up","instance":"%d"}`, 4)
 	ofNothing := `{"resultType":"vector","result":[{"value":[1,"1"]},{"metric":{"job":"z"},"value":[1,"1"]}]}`
 	for name, test := range map[string]struct {
-		answers       catalogtest.Answers
-		lists, topk   int // requests
-		alive         int
-		names         []string
-		empty, isDead bool
+		answers     catalogtest.Answers
+		lists, topk int // requests
+		alive       int
+		names       []string
+		empty       bool
+		newest      int64 // seconds before
 	}{
 		"three series of each of eight jobs": {answers: catalogtest.Answers{{"job/values", list(`"j%d"`, 9)}, {"/series", series}, {"query", alive}}, lists: 8, alive: 24},
 		"a single job":                       {answers: catalogtest.Answers{{"job/values", `["j0"]`}, {"/series", series}, {"query", alive}}, lists: 1, alive: 3},
@@ -113,7 +114,7 @@ func TestCanariesAt_AsksFewSeries(t *testing.T) {
 		"many other names":                   {answers: catalogtest.Answers{{"topk", catalogtest.EmptyVector}, {"__name__/values", list(`"n%d"`, 240)}, {"match[]={__name__=", `[{"__name__":"a"}]`}, {"/series", `[]`}, {"query", alive}}, lists: 9, topk: 1, alive: 8, names: []string{"n0", "n25", "n50", "n75", "n100", "n125", "n150", "n175"}},
 		"an empty server":                    {answers: catalogtest.Answers{{"topk", catalogtest.EmptyVector}, {"values", `[]`}, {"/series", `[]`}}, lists: 1, topk: 1, empty: true},
 		"nothing is served":                  {lists: 1, topk: 1},
-		"all targets are gone":               {answers: catalogtest.Answers{{"topk", catalogtest.EmptyVector}, {"values", `["a"]`}, {"/series", series}, {"query", dead}}, lists: 2, topk: 1, names: []string{"a"}, isDead: true},
+		"all targets are gone":               {answers: catalogtest.Answers{{"topk", catalogtest.EmptyVector}, {"values", `["a"]`}, {"match[]={__name__=", `[{"__name__":"a"}]`}, {"/series", series}, {`query={__name__="a"}`, matrix(at, 1190, 1160, 1130)}, {"query", dead}}, lists: 2, topk: 1, names: []string{"a"}, newest: 1040},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tier := catalogtest.NewScripted(t, test.answers)
@@ -121,8 +122,8 @@ func TestCanariesAt_AsksFewSeries(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, []any{test.lists, test.topk}, []any{len(tier.Requests("/series")), len(tier.Requests("topk"))})
 			require.Equal(t, []any{test.alive, test.names, test.empty}, []any{len(search.alive), search.names, search.empty})
-			if test.isDead {
-				require.Equal(t, at.UnixMilli()-1_040_000, search.newest)
+			if test.newest > 0 {
+				require.Equal(t, at.Add(-time.Duration(test.newest)*time.Second).UnixMilli(), search.newest)
 			}
 		})
 	}

@@ -185,7 +185,7 @@ func (d *detector) scanWindows(ctx context.Context, client asker, bound, window 
 			continue
 		}
 		// The neighbours are examined along.
-		for i+1 < windows && !isFull(counts[top-(i+1)*window], full) && (i+2)*window-(top-end) <= milliseconds(examinedAtOnce) {
+		for !isFull(counts[top-(i+1)*window], full) && (i+2)*window-(top-end) <= milliseconds(examinedAtOnce) {
 			i++
 		}
 		bottom := max(top-(i+1)*window, bound)

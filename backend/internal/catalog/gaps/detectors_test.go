@@ -91,6 +91,7 @@ func TestFollowed_SummarizesItsSources(t *testing.T) {
 		"a gap":            {[]detector{whole, {complete: true, start: 30, newest: 90}}, summary{false, true, true, 90, 30, time.Minute, 15 * time.Second}},
 		"not complete":     {[]detector{{isContinued: true, start: 30, newest: 90}}, summary{false, true, true, 90, 30, 0, 0}},
 		"no series":        {[]detector{{}, whole}, summary{false, false, true, 90, 10, time.Minute, 15 * time.Second}},
+		"no series, last":  {[]detector{whole, {}}, summary{false, false, true, 90, 10, time.Minute, 15 * time.Second}},
 		"other series":     {[]detector{{}}, summary{}},
 		"an empty server":  {[]detector{{empty: true}, {}}, summary{isSparse: true}},
 	} {
@@ -131,7 +132,17 @@ func TestDetectors_FollowAndScanEachSource(t *testing.T) {
 	require.Len(t, tapped.requests(""), 2, "one for each source")
 	_, err = look(time.UnixMilli(0), now.Add(4*time.Minute))
 	require.NoError(t, err)
-	require.NotEmpty(t, tapped.requests("query_range"), "the oldest samples may be gone")
+	tapped.requests("")
+	_, err = look(time.UnixMilli(0), now.Add(6*time.Minute))
+	require.NoError(t, err)
+	require.Len(t, tapped.requests("query_range"), 2, "the oldest samples may be gone")
+	for number, isReached := 1, true; isReached; number++ {
+		all = nil
+		tapped.fail(number, closed)
+		_, err = look(now.Add(-6*hour), now)
+		isReached = number <= len(tapped.requests(""))
+		require.Equal(t, isReached, err != nil)
+	}
 	for number := range 6 {
 		tapped.fail(number+1, closed)
 		_, err = look(time.UnixMilli(0), now.Add(time.Duration(number+3)*2*time.Minute))

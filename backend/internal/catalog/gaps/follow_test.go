@@ -102,6 +102,7 @@ func TestFollow_AsksAsLittleAsItCan(t *testing.T) {
 		"a gap, and an older bound":       {[]catalogtest.Wrote{of("a", 2*hour, catalogtest.Ahead)}, 6 * hour, []time.Duration{3 * minute, 2 * minute, minute}, 1},
 		"no samples, for seconds":         {[]catalogtest.Wrote{of("a", 6*hour, 10*minute)}, 6 * hour, []time.Duration{11 * minute, 2 * minute, 2*minute - 29*second}, 1},
 		"no samples, for half a minute":   {[]catalogtest.Wrote{of("a", 6*hour, 10*minute)}, 6 * hour, []time.Duration{11 * minute, 2 * minute, 2*minute - 30*second}, all},
+		"none of two targets":             {[]catalogtest.Wrote{of("a", 6*hour, 10*minute), of("b", 6*hour, 19*minute)}, 6 * hour, []time.Duration{20 * minute, 5 * minute, 5*minute - 10*second}, 2},
 		"two targets":                     {[]catalogtest.Wrote{whole, of("b", 6*hour, catalogtest.Ahead)}, 6 * hour, []time.Duration{10 * minute, 0}, 1},
 		"the first of two has stopped":    {[]catalogtest.Wrote{of("a", 6*hour, 10*minute), of("b", 6*hour, catalogtest.Ahead)}, 6 * hour, []time.Duration{11 * minute, 2 * minute}, 2},
 		"after that, it is the other one": {[]catalogtest.Wrote{of("a", 6*hour, 10*minute), of("b", 6*hour, catalogtest.Ahead)}, 6 * hour, []time.Duration{11 * minute, 2 * minute, 0}, 1},
@@ -148,6 +149,8 @@ func TestFollow_NoticesAShortGapAtOnce(t *testing.T) {
 	client := asker{catalogtest.Asking(t, catalogtest.MemoryOf(t, now, written(time.Hour, time.Minute), written(45*time.Second, catalogtest.Ahead)))}
 	var d detector
 	d.look(t, client, now.Add(-time.Hour), now.Add(-time.Minute))
+	require.NoError(t, d.follow(t.Context(), client, now.Add(-40*time.Second)))
+	require.False(t, d.complete, "until it is scanned")
 	d.look(t, client, now.Add(-time.Hour), now.Add(-40*time.Second))
 	require.Equal(t, now.Add(-40*time.Second).UnixMilli(), d.start)
 	require.True(t, d.ended)

@@ -36,6 +36,7 @@ func TestScan_WhereCoverageStarts(t *testing.T) {
 		"no gap":                              {[]catalogtest.Wrote{wrote(30*second, 6*hour, ahead, "a")}, 6 * hour, 6 * hour, false},
 		"the first sample is a bit later":     {[]catalogtest.Wrote{wrote(30*second, 6*hour, ahead, "a")}, 6*hour + 75*second, 6*hour + 75*second, false},
 		"the first sample is too late":        {[]catalogtest.Wrote{wrote(30*second, 6*hour, ahead, "a")}, 6*hour + 75*second + time.Millisecond, 6*hour - 30*second, true},
+		"of the slower ones, it is not":       {[]catalogtest.Wrote{wrote(25*second, 6*hour-75*second, ahead, "a"), wrote(30*second, 6*hour-90*second, ahead, "b")}, 6 * hour, 6 * hour, false},
 		"a gap":                               {gap, 6 * hour, hour - 30*second, true},
 		"a gap, and slow jobs":                {append(gap, wrote(4*minute, hour, ahead, "b")), 6 * hour, hour - 4*minute, true},
 		"replaced by others":                  {[]catalogtest.Wrote{wrote(30*second, 6*hour, 2*hour, "a"), wrote(30*second, 2*hour, ahead, "b")}, 6 * hour, 6 * hour, false},
@@ -95,6 +96,7 @@ func TestScan_ReadsSamplesWhereSomeAreMissing(t *testing.T) {
 		return catalogtest.Wrote{From: from, To: to, Jobs: []string{"a"}}
 	}
 	one := []catalogtest.Wrote{wrote(13*time.Hour, 125*time.Minute), wrote(125*time.Minute-30*time.Second, catalogtest.Ahead)}
+	two := []catalogtest.Wrote{wrote(13*time.Hour, 135*time.Minute), wrote(135*time.Minute-30*time.Second, 125*time.Minute), one[1]}
 	var each []catalogtest.Wrote
 	for from := 13 * time.Hour; from > 0; from -= 10 * time.Minute {
 		each = append(each, wrote(from, from-5*time.Minute), wrote(from-5*time.Minute-30*time.Second, from-10*time.Minute))
@@ -104,17 +106,26 @@ func TestScan_ReadsSamplesWhereSomeAreMissing(t *testing.T) {
 		expected []time.Duration
 	}{
 		"none":           {[]catalogtest.Wrote{wrote(13*time.Hour, catalogtest.Ahead)}, nil},
+		"none, for days": {[]catalogtest.Wrote{{From: 9 * 24 * time.Hour, To: catalogtest.Ahead, Jobs: []string{"a"}, Every: 2 * time.Minute}}, nil},
 		"of one window":  {one, []time.Duration{10 * time.Minute}},
+		"of two windows": {two, []time.Duration{20 * time.Minute}},
 		"of each window": {each, []time.Duration{6 * time.Hour, 6 * time.Hour, time.Hour - 30*time.Second}},
 	} {
 		tapped := tapOf(t, catalogtest.MemoryOf(t, now, test.world...))
 		var d detector
 		require.NoError(t, d.follow(t.Context(), tapped.asker, now.Add(time.Second)))
 		tapped.requests("")
-		require.NoError(t, d.scan(t.Context(), tapped.asker, now.Add(-13*time.Hour).UnixMilli(), now.Add(time.Second)))
-		require.Equal(t, now.Add(-13*time.Hour).UnixMilli(), d.start)
+		bound := now.Add(-test.world[0].From).UnixMilli()
+		require.NoError(t, d.scan(t.Context(), tapped.asker, bound, now.Add(time.Second)))
+		require.Equal(t, bound, d.start)
 		var read []time.Duration
-		for _, request := range tapped.requests("/query?") {
+		for _, request := range tapped.requests("") {
+			if _, start, isCount := strings.Cut(request, "&start="); isCount {
+				seconds, err := strconv.ParseFloat(strings.Split(start, "&")[0], 64)
+				require.NoError(t, err)
+				require.GreaterOrEqual(t, int64(seconds*1000), bound, "no samples are counted before it")
+				continue
+			}
 			_, text, _ := strings.Cut(request, "}[")
 			text, _, _ = strings.Cut(text, "]")
 			length, err := model.ParseDuration(text)
