@@ -27,7 +27,8 @@ const minProbeTimeout = 2 * time.Second
 const wholeProbeInterval, wholeProbeIntervalUnused = 50 * time.Second, 5 * time.Minute
 
 // look looks at the tier, and returns its new status. A whole look asks everything. In between,
-// the newest sample of hot and the stores of cold say enough, as long as nothing changes.
+// the newest sample of hot and the stores of cold say enough, as long as nothing changes. After a
+// new connection, the next look for a query is a whole one.
 func (t *Tier) look(ctx context.Context, now time.Time) Status {
 	if !t.status.Load().Available {
 		t.wholeAt = time.Time{}
@@ -36,9 +37,12 @@ func (t *Tier) look(ctx context.Context, now time.Time) Status {
 	if t.options.Name == tier.Hot {
 		look = t.lookAtHot
 	}
-	interval := wholeProbeIntervalUnused
-	if t.probes.IsUsed(now) {
+	interval, isUsed := wholeProbeIntervalUnused, t.probes.IsUsed(now)
+	if isUsed {
 		interval = wholeProbeInterval
+	}
+	if isUsed && t.mayDiffer {
+		t.wholeAt = time.Time{}
 	}
 	isWhole := now.Sub(t.wholeAt) >= interval
 	// Over a new connection, another server may answer.
@@ -49,8 +53,9 @@ func (t *Tier) look(ctx context.Context, now time.Time) Status {
 		}
 	}})
 	status, isFine := look(traced, now, isWhole)
-	if (!isFine || isReconnected.Load()) && !isWhole {
-		t.wholeAt, isWhole = time.Time{}, true
+	t.mayDiffer = !isWhole && (t.mayDiffer || isReconnected.Load())
+	if !isWhole && (!isFine || (t.mayDiffer && isUsed)) {
+		t.wholeAt, t.mayDiffer, isWhole = time.Time{}, false, true
 		status, isFine = look(ctx, now, isWhole)
 	}
 	switch {

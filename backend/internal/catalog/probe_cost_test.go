@@ -91,6 +91,30 @@ func TestProbe_AsksColdForLittle(t *testing.T) {
 	}
 }
 
+// TestProbe_AsksAnUnusedTierForLittle closes the connections of a cold tier after each probe, as a
+// client does that keeps them for a short time. Only a query needs to know whether another server
+// answers now.
+func TestProbe_AsksAnUnusedTierForLittle(t *testing.T) {
+	server := catalogtest.NewScripted(t, catalogtest.Answers{
+		{"/stores", `{"store":[{"labelSets":[{"cluster":"a"}],"minTime":1,"maxTime":2}]}`}, {"vector(1)", catalogtest.EmptyVector},
+	})
+	client := catalogtest.Client(t, server.URL)
+	cold := NewTier(TierOptions{Name: tier.Cold, Client: client, ProbeInterval: time.Hour})
+	asked := func() int {
+		client.Close() // It closes idle connections only.
+		before := len(server.Requests(""))
+		cold.probes.Once(func() bool { return cold.probe(t.Context()) })
+		return len(server.Requests("")) - before
+	}
+	require.Greater(t, asked(), 1, "the first probe is a whole one")
+	require.Equal(t, 1, asked())
+	require.Equal(t, 1, asked())
+	cold.probes.Refresh(time.Time{})
+	require.Greater(t, asked(), 1, "a query uses it")
+	cold.probes.Refresh(time.Time{})
+	require.Greater(t, asked(), 1, "the connection is another one again")
+}
+
 // scraping is a Prometheus with one series named up that it scrapes every 15 s, until it stops.
 type scraping struct{ stopped atomic.Int64 }
 

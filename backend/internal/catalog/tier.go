@@ -137,9 +137,10 @@ type sharedTier struct {
 	probes    *ownrequest.Refresher
 	known     atomic.Pointer[knownSettings]
 	// whole is what the last whole probe measured, at wholeAt, or the zero time if the next one has
-	// to be whole. Only Run uses them.
-	whole   Status
-	wholeAt time.Time
+	// to be whole. mayDiffer is set if another server may answer since. Only Run uses them.
+	whole     Status
+	wholeAt   time.Time
+	mayDiffer bool
 	// end is the timestamp of the newest sample in milliseconds if the tier lags, or zero.
 	end atomic.Int64
 }

@@ -185,21 +185,3 @@ func (q question) ask(ctx context.Context, end time.Time) (string, error) {
 }
 
 func seconds(at time.Time) string { return strconv.FormatInt(at.Unix(), 10) }
-
-// refresh asks the questions every so often, and returns which tiers answered at last.
-func (w *world) refresh(ctx context.Context, questions []question) (answered []string, err error) {
-	looks := max(2, int(w.options.duration/refreshInterval))
-	ticker := time.NewTicker(w.options.duration / time.Duration(looks))
-	defer ticker.Stop()
-	for range looks {
-		if answered, err = w.look(ctx, questions); err != nil {
-			return answered, err
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return answered, ctx.Err()
-		}
-	}
-	return answered, nil
-}

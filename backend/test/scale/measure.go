@@ -28,39 +28,52 @@ func (p phase) percent(name string) float64 { return 100 * p.spent[name].Seconds
 func (w *world) during(ctx context.Context, what string, do func() error) (phase, error) {
 	w.say("%s", what)
 	found := phase{what: what}
-	before, requests, err := w.counters(ctx)
+	before, err := w.requests(ctx)
 	if err != nil {
 		return found, err
 	}
-	began := time.Now()
-	if err := do(); err != nil {
+	if err := w.spend(&found, do); err != nil {
 		return found, err
 	}
-	found.took = time.Since(began)
-	if found.spent, found.requests, err = w.counters(ctx); err != nil {
-		return found, err
-	}
-	for name := range found.spent {
-		found.spent[name] -= before[name]
-	}
+	found.requests, err = w.requests(ctx)
 	for what := range found.requests {
-		found.requests[what] -= requests[what]
+		found.requests[what] -= before[what]
 	}
-	return found, nil
+	return found, err
 }
 
-// counters returns the CPU time of every process and the numbers of requests so far.
-func (w *world) counters(ctx context.Context) (map[string]time.Duration, map[string]float64, error) {
+// spend adds what do takes to a phase: the time, and the CPU time of every process.
+func (w *world) spend(to *phase, do func() error) error {
+	before, err := w.cpu()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := do(); err != nil {
+		return err
+	}
+	to.took += time.Since(began)
+	after, err := w.cpu()
+	if to.spent == nil {
+		to.spent = map[string]time.Duration{}
+	}
+	for name := range after {
+		to.spent[name] += after[name] - before[name]
+	}
+	return err
+}
+
+// cpu returns the CPU time of every process so far.
+func (w *world) cpu() (map[string]time.Duration, error) {
 	spent := map[string]time.Duration{}
 	for _, server := range w.servers() {
 		time, err := server.CPU()
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		spent[server.name] = time
 	}
-	requests, err := w.requests(ctx)
-	return spent, requests, err
+	return spent, nil
 }
 
 // idle waits for the time of a phase.
@@ -101,21 +114,6 @@ func (w *world) measure(ctx context.Context) (found results, err error) {
 			},
 		},
 		{to: &found.idle, what: "idle, every datasource was looked at", do: w.idle(ctx)},
-		{
-			to: &found.refreshing, what: "a dashboard refreshes",
-			do: func() error {
-				found.answered, err = w.refresh(ctx, w.panels.through(w.datasource(0, datasource)))
-				return err
-			},
-		},
-		{
-			to: &found.direct, what: "the same without gateways, at the tiers that answered",
-			do: func() error {
-				_, err := w.refresh(ctx, w.panels.directly(found.answered, w.hot.URL, w.query.URL))
-				return err
-			},
-			first: func() error { return w.endGateways(&found) },
-		},
 	}
 	for _, phase := range phases {
 		if phase.first != nil {
@@ -127,11 +125,60 @@ func (w *world) measure(ctx context.Context) (found results, err error) {
 			return found, err
 		}
 	}
-	return found, nil
+	if err := w.compare(ctx, &found, w.panels.through(w.datasource(0, datasource))); err != nil {
+		return found, err
+	}
+	return found, w.measureMemory(&found)
 }
 
-// endGateways measures the memory of all processes and stops the gateways.
-func (w *world) endGateways(found *results) (err error) {
+// compare refreshes the dashboard through a gateway and, half an interval later, asks the same of the tiers
+// that answered. The gateways are suspended meanwhile: whatever they ask belongs to the refresh. What
+// the tiers do by themselves is in both.
+func (w *world) compare(ctx context.Context, found *results, questions []question) error {
+	looks := max(2, int(2*w.options.duration/refreshInterval))
+	half := w.options.duration / time.Duration(looks)
+	refreshes := func() (err error) {
+		found.answered, err = w.lookFor(ctx, half, questions)
+		return err
+	}
+	directly := func() error {
+		_, err := w.lookFor(ctx, half, w.panels.directly(found.answered, w.hot.URL, w.query.URL))
+		return err
+	}
+	found.direct.what = "the same without gateways, at the tiers that answered"
+	both, err := w.during(ctx, "a dashboard refreshes", func() error {
+		for range looks {
+			if err := w.spend(&found.refreshing, refreshes); err != nil {
+				return err
+			}
+			err := w.withoutGateways(func() error { return w.spend(&found.direct, directly) })
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	found.refreshing.what, found.refreshing.requests = both.what, both.requests
+	return err
+}
+
+// lookFor asks all questions, waits until so much time has passed since it began, and returns which
+// tiers answered.
+func (w *world) lookFor(ctx context.Context, long time.Duration, questions []question) ([]string, error) {
+	passed := time.After(long)
+	answered, err := w.look(ctx, questions)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-passed:
+	case <-ctx.Done():
+	}
+	return answered, ctx.Err()
+}
+
+// measureMemory measures the memory of all processes.
+func (w *world) measureMemory(found *results) error {
 	for _, server := range w.servers() {
 		memory, err := server.Memory()
 		if err != nil {
@@ -139,7 +186,6 @@ func (w *world) endGateways(found *results) (err error) {
 		}
 		found.memory = append(found.memory, held{server.name, memory})
 	}
-	w.stopGateways()
 	return nil
 }
 

@@ -169,7 +169,11 @@ func (r results) requests() [][]string {
 		}
 		row := []string{kind}
 		for _, phase := range r.phases() {
-			row = append(row, fmt.Sprint(phase.requests[kind]))
+			cell := ""
+			if phase.requests != nil {
+				cell = fmt.Sprint(phase.requests[kind])
+			}
+			row = append(row, cell)
 		}
 		rows = append(rows, row)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
@@ -196,12 +198,16 @@ func (w *world) stop() {
 	}
 }
 
-// stopGateways stops the gateways and Perses, and leaves the tiers.
-func (w *world) stopGateways() {
-	for _, server := range append([]*stack.Server{w.perses}, w.gateways...) {
-		_ = server.Stop()
+// withoutGateways suspends the processes of the gateways while do runs.
+func (w *world) withoutGateways(do func() error) (err error) {
+	signal := func(what syscall.Signal) {
+		for _, gateway := range w.gateways {
+			err = cmp.Or(err, syscall.Kill(gateway.PID(), what))
+		}
 	}
-	w.perses, w.gateways = nil, nil
+	signal(syscall.SIGSTOP)
+	defer signal(syscall.SIGCONT)
+	return cmp.Or(err, do())
 }
 
 // tiers returns the processes of the tiers.
