@@ -263,7 +263,7 @@ func (d *detector) examine(ctx context.Context, client asker, bottom, bound int6
 	}
 	last := missing[len(missing)-1]
 	if last.to-bound <= tolerance(interval) {
-		d.start, d.complete = bound, true
+		d.start = bound
 		return interval, nil
 	}
 	// Other series may have samples in that time. A series that is there in the middle of the

@@ -76,7 +76,7 @@ func TestFollow_TakesOneRequestWhileNothingChanges(t *testing.T) {
 	require.EqualValues(t, 1, look(49*time.Minute-10*time.Second))
 	require.Greater(t, look(40*time.Minute), int64(1), "it is not certain yet")
 	require.Greater(t, look(36*time.Minute), int64(1), "still not")
-	require.EqualValues(t, 1, look(34*time.Minute), "it is, after a quarter of an hour")
+	require.EqualValues(t, 1, look(34*time.Minute+30*time.Second), "it is, after a quarter of an hour")
 	require.WithinDuration(t, now.Add(-50*time.Minute), time.UnixMilli(d.start), time.Minute)
 }
 
@@ -102,6 +102,7 @@ func TestFollow_AsksAsLittleAsItCan(t *testing.T) {
 		"a gap, and an older bound":       {[]catalogtest.Wrote{of("a", 2*hour, catalogtest.Ahead)}, 6 * hour, []time.Duration{3 * minute, 2 * minute, minute}, 1},
 		"no samples, for seconds":         {[]catalogtest.Wrote{of("a", 6*hour, 10*minute)}, 6 * hour, []time.Duration{11 * minute, 2 * minute, 2*minute - 29*second}, 1},
 		"no samples, for half a minute":   {[]catalogtest.Wrote{of("a", 6*hour, 10*minute)}, 6 * hour, []time.Duration{11 * minute, 2 * minute, 2*minute - 30*second}, all},
+		"a shorter interval from now on":  {[]catalogtest.Wrote{{From: 6 * hour, To: 10 * minute, Jobs: []string{"a"}, Every: 4 * minute}, {From: 8*minute + 20*second, To: catalogtest.Ahead, Jobs: []string{"a"}, Every: 15 * second}}, 6 * hour, []time.Duration{11 * minute, 7 * minute}, 1},
 		"none of two targets":             {[]catalogtest.Wrote{of("a", 6*hour, 10*minute), of("b", 6*hour, 19*minute)}, 6 * hour, []time.Duration{20 * minute, 5 * minute, 5*minute - 10*second}, 2},
 		"two targets":                     {[]catalogtest.Wrote{whole, of("b", 6*hour, catalogtest.Ahead)}, 6 * hour, []time.Duration{10 * minute, 0}, 1},
 		"the first of two has stopped":    {[]catalogtest.Wrote{of("a", 6*hour, 10*minute), of("b", 6*hour, catalogtest.Ahead)}, 6 * hour, []time.Duration{11 * minute, 2 * minute}, 2},
