@@ -135,7 +135,7 @@ func TestCanariesAt_KeepsToItsScope(t *testing.T) {
 		"":           {`up{}`, `up{job="j"}`, `up{}`, ``, `{__name__="load"}`},
 		`source="x"`: {`up{source="x"}`, `up{job="j",source="x"}`, `up{source="x"}`, `{source="x"}`, `{__name__="load",source="x"}`},
 	} {
-		var selectors []string
+		var selectors, times []string
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 			selector := request.FormValue("match[]")
 			data := `["j"]`
@@ -148,11 +148,14 @@ func TestCanariesAt_KeepsToItsScope(t *testing.T) {
 				data, selector = catalogtest.EmptyVector, strings.TrimSuffix(strings.TrimPrefix(request.FormValue("query"), "topk(10, count_over_time("), "[5m]))")
 			}
 			selectors = append(selectors, selector)
+			times = append(times, request.FormValue("start")+request.FormValue("time")+"-"+request.FormValue("end"))
 			_, _ = fmt.Fprintf(w, `{"status":"success","data":%s}`, data)
 		}))
 		t.Cleanup(server.Close)
 		_, err := asker{catalogtest.Asking(t, server.URL)}.canariesAt(t.Context(), scope, at, 0)
 		require.NoError(t, err)
 		require.Equal(t, expected, selectors)
+		recent := "1699999700.000-1700000000.000"
+		require.Equal(t, []string{recent, recent, "1700000000.000-", recent, recent}, times)
 	}
 }
