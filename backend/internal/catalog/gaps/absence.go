@@ -70,7 +70,7 @@ func intervalAround(times []int64, at int) (interval int64) {
 func absences(times []int64, interval, bottom, top int64) []absence {
 	var found []absence
 	add := func(from, to, interval int64) {
-		if to = min(to, top); to > bottom && to-max(from, bottom) > tolerance(interval) {
+		if to = min(to, top); to-max(from, bottom) > tolerance(interval) {
 			found = append(found, absence{from, to})
 		}
 	}
@@ -80,9 +80,7 @@ func absences(times []int64, interval, bottom, top int64) []absence {
 	}
 	add(math.MinInt64, times[0], usual(oldestInterval(times), interval))
 	for i := range len(times) - 1 {
-		if times[i] < top {
-			add(times[i], times[i+1], usual(intervalAround(times, i), interval))
-		}
+		add(times[i], times[i+1], usual(intervalAround(times, i), interval))
 	}
 	add(times[len(times)-1], top, usual(newestInterval(times), interval))
 	return found

@@ -242,13 +242,11 @@ func (c asker) measureCanaries(ctx context.Context, selectors []string, at time.
 	return alive, newest, errors.Join(failures...)
 }
 
-// timestamps returns the timestamps of the samples of a series after a time, and until another.
+// timestamps returns the timestamps of the samples of a series after a time, and until a later one.
+// With an error, it returns none.
 func (c asker) timestamps(ctx context.Context, selector string, after, until time.Time) ([]int64, error) {
-	span := milliseconds(until.Sub(after))
-	if span <= 0 {
-		return nil, nil
-	}
-	samples, err := c.Samples(ctx, "/api/v1/query", url.Values{"query": {fmt.Sprintf("%s[%dms]", selector, span)}, "time": {promapi.FormatTime(until)}})
+	query := fmt.Sprintf("%s[%dms]", selector, milliseconds(until.Sub(after)))
+	samples, err := c.Samples(ctx, "/api/v1/query", url.Values{"query": {query}, "time": {promapi.FormatTime(until)}})
 	times := make([]int64, 0, len(samples))
 	for _, sample := range samples {
 		times = append(times, int64(sample.Timestamp))
@@ -259,13 +257,7 @@ func (c asker) timestamps(ctx context.Context, selector string, after, until tim
 // fastest returns the canaries among the candidates: those with the shortest intervals, of as
 // many groups as possible. A slow series would hide short gaps.
 func (l candidates) fastest() []canary {
-	if len(l) == 0 {
-		return nil
-	}
-	shortest := int64(math.MaxInt64)
-	for _, each := range l {
-		shortest = min(shortest, each.interval)
-	}
+	shortest := fastestInterval(l)
 	var chosen []canary
 	taken := map[int]int{} // by group
 	rank := make([]int, len(l))
@@ -297,16 +289,14 @@ func (l candidates) slowest() time.Duration {
 
 // searchNewest returns the timestamp of the newest sample that a selector of up series matches,
 // in milliseconds. If there is none within the lookback, it looks further and further back,
-// until earliest. Then it returns earliest, and found is false.
-func (c asker) searchNewest(ctx context.Context, selector string, now time.Time, earliest int64) (newest int64, found bool, err error) {
-	for back := time.Duration(0); ; back = max(2*back, 5*time.Minute) {
-		at := now.Add(-back)
-		if back > 0 && at.UnixMilli() < earliest {
-			return earliest, false, nil
-		}
+// until earliest. Then it returns zero.
+func (c asker) searchNewest(ctx context.Context, selector string, now, earliest time.Time) (newest int64, err error) {
+	for at, back := now, time.Duration(0); !at.Before(earliest); at = now.Add(-back) {
 		seconds, found, err := c.VectorValue(ctx, "max(timestamp("+selector+"))", at)
 		if err != nil || (found && !math.IsNaN(seconds)) {
-			return int64(math.Round(seconds * 1000)), err == nil, err
+			return int64(math.Round(seconds * 1000)), err
 		}
+		back = max(2*back, 5*time.Minute)
 	}
+	return 0, nil
 }

@@ -62,13 +62,15 @@ type detector struct {
 	// scrape.
 	names []string
 	// start is the time since which there is no gap, as far as it was looked for. older are the
-	// series to look at before start. complete is set if start is the end of a gap or of all
+	// series to look at before start, and olderUntil is the time at which they were chosen: they
+	// do not have to have samples after it. complete is set if start is the end of a gap or of all
 	// samples, and ended if it is the end of a gap, or of all samples before bound.
 	start           int64
 	older           []canary
+	olderUntil      int64
 	complete, ended bool
 	bound           int64
-	lookedAt        time.Time // when the last scan began
+	lookedAt        time.Time // when the canaries were chosen, or none were found
 	startCheckedAt  time.Time
 	usedAt          time.Time
 	isContinued     bool // the last look found the newest samples, and no gap before them
@@ -105,7 +107,7 @@ func (d *detector) follow(ctx context.Context, client asker, now time.Time) erro
 func (d *detector) followOne(ctx context.Context, client asker, followed *canary, known int64, now time.Time) (fresh, whole bool, err error) {
 	margin := time.Duration(max(2*intervalsAround*followed.interval, milliseconds(3*time.Minute))) * time.Millisecond
 	times, err := client.timestamps(ctx, followed.selector, time.UnixMilli(known).Add(-margin), now)
-	if err != nil || len(times) == 0 {
+	if len(times) == 0 {
 		return false, false, err
 	}
 	last := times[len(times)-1]
@@ -117,7 +119,6 @@ func (d *detector) followOne(ctx context.Context, client asker, followed *canary
 
 // restart chooses new canaries, and forgets what was found.
 func (d *detector) restart(ctx context.Context, client asker, now time.Time) error {
-	d.lookedAt = now
 	search, err := client.canariesAt(ctx, d.scope, now, ownrequest.Slack)
 	if err != nil {
 		return err
@@ -126,16 +127,12 @@ func (d *detector) restart(ctx context.Context, client asker, now time.Time) err
 	d.newest, d.empty, d.names = max(d.newest, search.newest), search.empty, search.names
 	if len(found) == 0 {
 		if d.newest == 0 {
-			newest, found, err := client.searchNewest(ctx, "up{"+d.scope+"}", now, now.Add(-24*time.Hour).UnixMilli())
-			if err != nil && !upstream.CannotTell(err) {
+			if d.newest, err = client.searchNewest(ctx, "up{"+d.scope+"}", now, now.Add(-24*time.Hour)); err != nil && !upstream.CannotTell(err) {
 				return err
-			}
-			if found {
-				d.newest = newest
 			}
 		}
 		// The canaries may come back. Until then, nothing is known.
-		d.start, d.complete, d.ended = max(d.newest, d.start), true, true
+		d.start, d.complete, d.ended, d.lookedAt = max(d.newest, d.start), true, true, now
 		return nil
 	}
 	d.canaries, d.interval = found.fastest(), found.slowest()
@@ -143,17 +140,14 @@ func (d *detector) restart(ctx context.Context, client asker, now time.Time) err
 	for _, each := range d.canaries {
 		d.start = max(d.start, each.newest)
 	}
-	d.newest = max(d.newest, d.start)
-	d.complete, d.ended, d.bound, d.startCheckedAt = false, false, math.MaxInt64, now
+	d.olderUntil = d.start
+	d.complete, d.ended, d.bound, d.startCheckedAt, d.lookedAt = false, false, math.MaxInt64, now, now
 	return nil
 }
 
 // scan looks for gaps between bound, in milliseconds since the Unix epoch, and the time since
 // which none are known. It goes on where it ended if it returns an error.
 func (d *detector) scan(ctx context.Context, client asker, bound int64, now time.Time) error {
-	if len(d.canaries) == 0 || d.start == 0 {
-		return nil
-	}
 	bound = max(bound, now.Add(-depthOfScan).UnixMilli())
 	if !d.ended && bound < d.bound {
 		d.complete = false
@@ -164,7 +158,7 @@ func (d *detector) scan(ctx context.Context, client asker, bound int64, now time
 		if err := d.scanWindows(ctx, client, bound, milliseconds(window)); err != nil {
 			return err
 		}
-		if stalled = stalled && d.start >= before; stalled {
+		if stalled && d.start >= before {
 			d.complete, d.ended = true, true // What the server answers makes no sense.
 		}
 		stalled = d.start >= before
@@ -183,8 +177,7 @@ func (d *detector) scanWindows(ctx context.Context, client asker, bound, window 
 	if err != nil {
 		return err
 	}
-	canaries := &d.older[0]
-	full := window / max(fastestInterval(d.older), 1)
+	full := window / fastestInterval(d.older)
 	for i := int64(0); i < windows && d.start > bound; i++ {
 		end := top - i*window
 		if end-window >= bound && isFull(counts[end], full) {
@@ -192,18 +185,15 @@ func (d *detector) scanWindows(ctx context.Context, client asker, bound, window 
 			continue
 		}
 		// The neighbours are examined along.
-		for i+1 < windows && top-(i+2)*window >= bound && !isFull(counts[top-(i+1)*window], full) && (i+2)*window-(top-end) <= milliseconds(examinedAtOnce) {
+		for !isFull(counts[top-(i+1)*window], full) && (i+2)*window-(top-end) <= milliseconds(examinedAtOnce) {
 			i++
 		}
 		bottom := max(top-(i+1)*window, bound)
 		interval, err := d.examine(ctx, client, bottom, bound)
-		if err != nil || d.complete {
-			return err
+		if err != nil || d.start > bottom {
+			return err // There is a gap, or there are other canaries, to be counted anew.
 		}
-		if &d.older[0] != canaries || d.start > bottom {
-			return nil // There are other canaries, to be counted anew.
-		}
-		full = window / max(interval, 1)
+		full = window / interval
 	}
 	d.complete = d.start <= bound
 	return nil
@@ -257,7 +247,12 @@ func (d *detector) examine(ctx context.Context, client asker, bottom, bound int6
 		if err != nil {
 			return 0, err
 		}
-		missing = intersect(absences(times, each.interval, bottom, d.start), missing)
+		// An absence may have begun before start, and end after it.
+		top := d.olderUntil
+		if after, _ := slices.BinarySearch(times, d.start); after < len(times) {
+			top = min(top, times[after])
+		}
+		missing = intersect(absences(times, each.interval, bottom, top), missing)
 		inside, _ := slices.BinarySearch(times, bottom)
 		each.interval = usual(oldestInterval(times[inside:]), each.interval)
 		interval = max(interval, each.interval)
@@ -268,7 +263,7 @@ func (d *detector) examine(ctx context.Context, client asker, bottom, bound int6
 	}
 	last := missing[len(missing)-1]
 	if last.to-bound <= tolerance(interval) {
-		d.start, d.complete = bound, true
+		d.start = bound
 		return interval, nil
 	}
 	// Other series may have samples in that time. A series that is there in the middle of the
@@ -283,7 +278,7 @@ func (d *detector) examine(ctx context.Context, client asker, bottom, bound int6
 	}
 	d.start = last.to
 	if len(found) > 0 {
-		d.older = found.fastest()
+		d.older, d.olderUntil = found.fastest(), last.to
 		return interval, nil
 	}
 	// Every series has its first sample within an interval.

@@ -1,7 +1,6 @@
 package gaps
 
 import (
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,48 +95,5 @@ func TestGapDetector_NoticesThatOldSamplesAreGone(t *testing.T) {
 		require.NoError(t, looked.checkStart(t.Context(), after, now.Add(ago)))
 		looked.look(t, after, time.UnixMilli(0), now.Add(ago))
 		require.WithinDuration(t, now.Add(-covered), time.UnixMilli(looked.start), 2*time.Minute)
-	}
-}
-
-// Several servers may answer at one address: each of them may have the gap.
-func TestGapDetectors_TheLatestGapOfAllServersCounts(t *testing.T) {
-	now := time.Now()
-	var all Detectors
-	for server, since := range map[string]int64{"a": 1000, "b": 3000, "c": 2000} {
-		all.of(server, "", now).start = since
-		*all.of(server, "", now) = detector{start: since, complete: true, ended: server != "c", usedAt: now}
-	}
-	require.Equal(t, int64(3000), all.ContiguousSince(now))
-	all.of("a", "", now.Add(2*time.Hour))
-	require.Equal(t, int64(1000), all.ContiguousSince(now.Add(2*time.Hour)), "b has not answered for hours")
-	all.of("new", "", now.Add(2*time.Hour))
-	require.Len(t, all, 2)
-}
-
-// If a request fails, the look fails, or finds the same without it, or finds nothing to follow.
-func TestGapDetector_NothingIsFoundWithoutAnAnswer(t *testing.T) {
-	now := time.Now().Truncate(time.Minute)
-	const hour = time.Hour
-	for name, parts := range map[string][]catalogtest.Wrote{
-		"a gap":           {{From: 6 * hour, To: 2 * hour, Jobs: []string{"a", "b"}}, {From: hour, To: catalogtest.Ahead, Jobs: []string{"a", "b"}}},
-		"no gap, no up":   {{From: 6 * hour, To: catalogtest.Ahead, Jobs: []string{"a"}, Metric: "load"}},
-		"target replaced": {{From: 6 * hour, To: 3 * hour, Jobs: []string{"a"}}, {From: 3 * hour, To: catalogtest.Ahead, Jobs: []string{"b"}}},
-	} {
-		world := catalogtest.MemoryOf(t, now, parts...)
-		bound := now.Add(-6 * hour)
-		var expected detector
-		expected.look(t, asker{catalogtest.Asking(t, world)}, bound, now)
-		for number, isReached := int64(1), true; isReached; number++ {
-			var count atomic.Int64
-			client := asker{catalogtest.Asking(t, catalogtest.Failing(t, world, number, false, &count))}
-			var d detector
-			err := d.follow(t.Context(), client, now)
-			if err == nil {
-				err = d.scan(t.Context(), client, bound.UnixMilli(), now)
-			}
-			if isReached = number <= count.Load(); isReached && err == nil && len(d.canaries) > 0 {
-				require.Equal(t, expected.start, d.start, "%s, request %d", name, number)
-			}
-		}
 	}
 }
