@@ -58,26 +58,29 @@ type renewal struct {
 func (x *Index) due(now time.Time, isStrained bool) map[renewal][]string {
 	x.mutex.Lock()
 	defer x.mutex.Unlock()
-	wanted := map[Group]bool{}
+	// What is due of a group is wanted if a query waits for it. It is looked for in one request if
+	// possible: in the whole window of all names if that is due for one of them.
+	wanted, whole := map[Group]bool{}, map[Group]bool{}
 	old := func(state *nameState, usedFor time.Duration) bool {
 		return state.known && !state.present && state.look == nil && now.Sub(state.used) <= usedFor && now.Sub(state.recent) >= x.options.ProbeInterval*3/4
-	}
-	for _, key := range x.states.Keys() {
-		state, _ := x.states.Peek(key)
-		wanted[key.group] = wanted[key.group] || old(state, x.options.ProbeInterval)
 	}
 	usedFor := companionFor
 	if isStrained {
 		usedFor = inUse
 	}
+	for _, key := range x.states.Keys() {
+		state, _ := x.states.Peek(key)
+		wanted[key.group] = wanted[key.group] || isStrained || old(state, x.options.ProbeInterval)
+		whole[key.group] = whole[key.group] || (old(state, usedFor) && now.Sub(state.whole) >= x.options.LearnInterval)
+	}
 	due := map[renewal][]string{}
 	for _, key := range x.states.Keys() {
 		state, _ := x.states.Peek(key)
-		if !old(state, usedFor) || (!wanted[key.group] && !isStrained) {
+		if !old(state, usedFor) || !wanted[key.group] {
 			continue
 		}
 		of := renewal{group: key.group, window: now.Sub(state.recent).Truncate(time.Minute) + time.Minute}
-		if now.Sub(state.whole) >= x.options.LearnInterval {
+		if whole[key.group] {
 			of.whole, of.window = true, state.window
 		}
 		due[of] = append(due[of], key.name)
