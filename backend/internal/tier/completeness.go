@@ -260,29 +260,46 @@ func (r Requirement) refused(why string) Requirement {
 	return Requirement{Understood: r.Understood, why: PublicNote(why)}
 }
 
-// pins reports whether the selector names external labels of hot by equality so that
-// no other source matches. A source that lacks such a label may still have series
-// with it. It is ruled out only when the selector names all of hot's labels.
+// pins reports whether the matchers of a selector rule out all other sources. A source is ruled
+// out by a matcher for one of its external labels that its value does not match. A source
+// that lacks such a label may still have series with it: it is ruled out only if the selector
+// matches no other value than hot's of each of hot's labels.
 func (e *SeriesEvidence) pins(selector promql.Selector) bool {
 	if !e.HotLabelsKnown || len(e.HotLabels) == 0 {
 		return false
 	}
 	pinned := map[string]bool{}
 	for _, matcher := range selector {
-		if value, is := e.HotLabels[matcher.Name]; is && matcher.Type == labels.MatchEqual && matcher.Value == value {
+		value, is := e.HotLabels[matcher.Name]
+		if is && !matcher.Matches(value) {
+			return false // Hot has nothing of it.
+		}
+		if is && matchesOnly(matcher, value) {
 			pinned[matcher.Name] = true
 		}
 	}
-	if len(pinned) == len(e.HotLabels) {
-		return true
+	return len(pinned) == len(e.HotLabels) || !slices.ContainsFunc(e.others, func(source map[string]string) bool { return MayMatch(selector, source) })
+}
+
+// matchesOnly reports whether a matcher matches one value and no other, as dashboards write the value
+// of a variable.
+func matchesOnly(matcher *labels.Matcher, value string) bool {
+	switch matcher.Type {
+	case labels.MatchEqual:
+		return matcher.Value == value
+	case labels.MatchRegexp:
+		return slices.Equal(matcher.SetMatches(), []string{value})
+	default:
+		return false
 	}
-	return !slices.ContainsFunc(e.others, func(source map[string]string) bool {
-		for name := range pinned {
-			if value, has := source[name]; has && value != e.HotLabels[name] {
-				return false
-			}
-		}
-		return true
+}
+
+// MayMatch reports whether a selector may match series of a source with such external labels. Series
+// may have any value of a label that the source lacks.
+func MayMatch(selector promql.Selector, source map[string]string) bool {
+	return !slices.ContainsFunc(selector, func(matcher *labels.Matcher) bool {
+		value, has := source[matcher.Name]
+		return has && !matcher.Matches(value)
 	})
 }
 

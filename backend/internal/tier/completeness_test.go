@@ -71,6 +71,10 @@ func oneSource(k *SeriesEvidence) { k.Sources = k.Sources[:1] }
 
 func noTenant(k *SeriesEvidence) { k.Sources = k.Sources[:3] }
 
+func onlyOthers(k *SeriesEvidence) {
+	k.Sources = []map[string]string{lab, {"cluster": "other", "prometheus": "k8s"}, {"cluster": "third", "prometheus": "users"}}
+}
+
 func cannotTell(k *SeriesEvidence) { k.SourcesKnown, k.Sources = false, nil }
 
 func TestCompleteness_OfOneSelector(t *testing.T) {
@@ -104,7 +108,14 @@ func TestCompleteness_OfOneSelector(t *testing.T) {
 		{"hot has no external labels", func(k *SeriesEvidence) { k.HotLabels, k.Distinct = map[string]string{}, nil }, `up`, Incomplete, "not known by which labels"},
 		{"one label does not tell hot from the other source", noTenant, `up{cluster="lab"}`, Incomplete, ""},
 		{"one label rules all others out", func(k *SeriesEvidence) { noTenant(k); k.Sources = append(k.Sources[:1:1], k.Sources[2]) }, `up{cluster="lab"}`, Complete, ""},
-		{"a regular expression pins nothing", noTenant, `up{cluster=~"lab",prometheus=~"k8s"}`, Incomplete, ""},
+		{"a regular expression of one value names it", noTenant, `up{cluster=~"lab",prometheus=~"(?:k8s)"}`, Complete, "names hot's own external labels"},
+		{"one of several values", noTenant, `up{cluster=~"lab|other",prometheus="k8s"}`, Incomplete, ""},
+		{"any case of a value, and a source that lacks the label", nil, `up{cluster=~"(?i)lab",prometheus="k8s"}`, Incomplete, ""},
+		{"a pattern that no value of another source matches", onlyOthers, `up{cluster=~"l.*"}`, Complete, "names hot's own external labels"},
+		{"the values of all other sources are excluded", onlyOthers, `up{cluster!~"other|third"}`, Complete, ""},
+		{"the value of one of the other sources is excluded", onlyOthers, `up{cluster!="other"}`, Incomplete, ""},
+		{"two labels rule out one source each", onlyOthers, `up{cluster!="other",prometheus=~"k.*"}`, Complete, ""},
+		{"a pattern that hot's value does not match", onlyOthers, `up{cluster=~"x.*"}`, Incomplete, ""},
 		{"another value pins nothing", noTenant, `up{cluster="other",prometheus="k8s"}`, Incomplete, ""},
 		{"hot is the only source", oneSource, `{job="a"}`, Complete, "hot is the only source"},
 		{"hot is not among the sources", func(k *SeriesEvidence) { k.Sources = k.Sources[1:2] }, `up`, Incomplete, ""},
