@@ -30,8 +30,8 @@ type ServiceConfig struct {
 	Namespace string `yaml:"namespace"`
 	// Name is the name of the Service.
 	Name string `yaml:"name"`
-	// Selector is a label selector that matches exactly one Service. It overrides the
-	// name.
+	// Selector is a label selector. It overrides the name. For hot, each Service that it
+	// matches is a hot tier. For cold, it must match exactly one Service.
 	Selector string `yaml:"selector"`
 	// Port is the number or the name of the port. Empty: the only port, or the one with
 	// a usual name, such as web, http or https.
@@ -40,4 +40,7 @@ type ServiceConfig struct {
 	// name of the port, or from the serving certificate annotation of OpenShift. The
 	// default is http, and https for the ports 443 and 8443.
 	Scheme string `yaml:"scheme"`
+	// AllNamespaces looks for Services in every namespace. It requires a selector, and
+	// no namespace.
+	AllNamespaces bool `yaml:"all_namespaces"`
 }

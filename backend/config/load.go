@@ -95,6 +95,9 @@ func settings(target *Config) []setting {
 		for i := range value.NumField() {
 			field := value.Type().Field(i)
 			name, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
+			if name == "-" {
+				continue
+			}
 			fieldPath := append(slices.Clone(path), name)
 			if field.Type.Kind() == reflect.Struct {
 				visit(value.Field(i), fieldPath)

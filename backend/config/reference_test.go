@@ -77,6 +77,9 @@ func (r *reference) rows(key, variable string, value reflect.Value) {
 		key, variable, value = key+"[]", variable+"_0", reflect.Zero(value.Type().Elem())
 	}
 	for field, held := range value.Fields() {
+		if yamlKey(field) == "-" {
+			continue
+		}
 		key, variable := key+"."+yamlKey(field), variable+"_"+strings.ToUpper(yamlKey(field))
 		meaning := r.meaning(value.Type(), field)
 		isList := held.Kind() == reflect.Slice
