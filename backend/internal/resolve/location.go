@@ -79,10 +79,11 @@ func (r *Resolver) gatewayReference(name tier.Name) discovery.Reference {
 }
 
 func referenceIn(settings config.DiscoveryConfig, name tier.Name) discovery.Reference {
+	service := settings.Cold
 	if name == tier.Hot {
-		return discovery.Reference(settings.Hot)
+		service = settings.Hot
 	}
-	return discovery.Reference(settings.Cold)
+	return discovery.Reference{Namespace: service.Namespace, Name: service.Name, Selector: service.Selector, Port: service.Port, Scheme: service.Scheme}
 }
 
 // isDefaultReference reports whether the Service of the gateway's own tier is the default.
