@@ -44,3 +44,14 @@ type ServiceConfig struct {
 	// no namespace.
 	AllNamespaces bool `yaml:"all_namespaces"`
 }
+
+// dropDefaultNamespaces removes the default namespace of Services that are looked for in
+// every namespace.
+func (c *DiscoveryConfig) dropDefaultNamespaces() {
+	standard := Default().Discovery
+	for service, namespace := range map[*ServiceConfig]string{&c.Hot: standard.Hot.Namespace, &c.Cold: standard.Cold.Namespace} {
+		if service.AllNamespaces && service.Namespace == namespace {
+			service.Namespace = ""
+		}
+	}
+}
