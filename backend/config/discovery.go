@@ -18,7 +18,7 @@ type DiscoveryConfig struct {
 	// between their answers. If it is off, or without EndpointSlices, tierproxy queries
 	// the Service.
 	Replicas bool `yaml:"replicas"`
-	// Hot is the Service of the hot tier.
+	// Hot is the Service of the hot tier, or the selector of the Services of several.
 	Hot ServiceConfig `yaml:"hot"`
 	// Cold is the Service of the cold tier.
 	Cold ServiceConfig `yaml:"cold"`

@@ -89,7 +89,7 @@ hot:
     url: [http://b]
   - url: http://c
     complete: 1
-    tenancy: {paramter: x, probe_namespace: y}
+    tenancy: {parametr: x, probe_namespace: y}
     list: [{url: http://d}]
   - {url: http://e, url: http://f}
   - http://g
@@ -110,7 +110,7 @@ query: {timeout: soon, time_out: 1s}
 		file + `: line 8: cannot unmarshal !!str ` + "`perhaps`" + ` into bool`,
 		file + `: line 9: cannot unmarshal !!seq into string`,
 		file + `: line 11: cannot unmarshal !!int ` + "`1`" + ` into bool`,
-		file + `: line 12: unknown key "paramter": remove it or correct its spelling`,
+		file + `: line 12: unknown key "parametr": remove it or correct its spelling`,
 		file + `: line 13: unknown key "list": remove it or correct its spelling`,
 		file + `: line 15: "http://g" is not a hot tier such as {url: http://prometheus:9090}`,
 		file + `: line 16: "-1h" is not a duration such as 500ms, 30s, 15m or 1h30m`,
