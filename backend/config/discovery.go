@@ -18,7 +18,7 @@ type DiscoveryConfig struct {
 	// between their answers. If it is off, or without EndpointSlices, tierproxy queries
 	// the Service.
 	Replicas bool `yaml:"replicas"`
-	// Hot is the Service of the hot tier.
+	// Hot is the Service of the hot tier, or the selector of the Services of several.
 	Hot ServiceConfig `yaml:"hot"`
 	// Cold is the Service of the cold tier.
 	Cold ServiceConfig `yaml:"cold"`
@@ -43,4 +43,15 @@ type ServiceConfig struct {
 	// AllNamespaces looks for Services in every namespace. It requires a selector, and
 	// no namespace.
 	AllNamespaces bool `yaml:"all_namespaces"`
+}
+
+// dropDefaultNamespaces removes the default namespace of Services that are looked for in
+// every namespace.
+func (c *DiscoveryConfig) dropDefaultNamespaces() {
+	standard := Default().Discovery
+	for service, namespace := range map[*ServiceConfig]string{&c.Hot: standard.Hot.Namespace, &c.Cold: standard.Cold.Namespace} {
+		if service.AllNamespaces && service.Namespace == namespace {
+			service.Namespace = ""
+		}
+	}
 }
