@@ -98,12 +98,9 @@ func valueOr(value *bool, otherwise bool) bool {
 // is no such tier, or if the tier is missing for a reason. locationOf returns the errors of
 // Saved.
 func (r *Resolver) locationOf(saved *perses.Datasource, name tier.Name) (at location, err error) {
-	named, tenant := saved.Spec.Hot, tenantOf(saved)
-	if name == tier.Cold {
-		named = saved.Spec.Cold
-	}
+	named, tenant := namedTier(saved, name), tenantOf(saved)
 	switch {
-	case named == nil:
+	case named == nil || (named.URL == nil && named.Service == nil):
 		if at = r.gatewayLocation(name); at.url == "" && at.missing == "" {
 			return at, nil
 		}
@@ -122,6 +119,18 @@ func (r *Resolver) locationOf(saved *perses.Datasource, name tier.Name) (at loca
 	at.headers, at.use.header, at.use.project = canonical(tenant), tenant, saved.Reference.Project
 	at.unused = hotUnused(at, tenant)
 	return at, nil
+}
+
+// namedTier returns the tier that a datasource names, or nil. Of several hot tiers, it
+// returns the first.
+func namedTier(saved *perses.Datasource, name tier.Name) *perses.TierSpec {
+	if name == tier.Cold {
+		return saved.Spec.Cold
+	}
+	if len(saved.Spec.Hot) == 0 {
+		return nil
+	}
+	return &saved.Spec.Hot[0]
 }
 
 // locationOfURL returns the location of a URL that a datasource names as its tier. It returns

@@ -72,8 +72,8 @@ const (
 func (r *Resolver) Inspect(ctx context.Context, saved *perses.Datasource) map[tier.Name]TierReport {
 	var hot, cold TierReport
 	var running sync.WaitGroup
-	running.Go(func() { hot = r.inspect(ctx, saved, tier.Hot, saved.Spec.Hot) })
-	running.Go(func() { cold = r.inspect(ctx, saved, tier.Cold, saved.Spec.Cold) })
+	running.Go(func() { hot = r.inspect(ctx, saved, tier.Hot, namedTier(saved, tier.Hot)) })
+	running.Go(func() { cold = r.inspect(ctx, saved, tier.Cold, namedTier(saved, tier.Cold)) })
 	running.Wait()
 	removed := append(slices.Clone(r.config.Cold.ReplicaLabels), cold.replicaLabels...)
 	if reason, certain := catalog.NoReplicas(hot.tiers, removed); certain && hot.State == StateOK {

@@ -83,7 +83,9 @@ func referenceIn(settings config.DiscoveryConfig, name tier.Name) discovery.Refe
 	if name == tier.Hot {
 		service = settings.Hot
 	}
-	return discovery.Reference{Namespace: service.Namespace, Name: service.Name, Selector: service.Selector, Port: service.Port, Scheme: service.Scheme}
+	return discovery.Reference{
+		Namespace: service.Namespace, Name: service.Name, Selector: service.Selector, Port: service.Port, Scheme: service.Scheme,
+	}
 }
 
 // isDefaultReference reports whether the Service of the gateway's own tier is the default.
