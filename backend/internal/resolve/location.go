@@ -79,13 +79,10 @@ func (r *Resolver) gatewayReference(name tier.Name) discovery.Reference {
 }
 
 func referenceIn(settings config.DiscoveryConfig, name tier.Name) discovery.Reference {
-	service := settings.Cold
 	if name == tier.Hot {
-		service = settings.Hot
+		return discovery.Reference(settings.Hot)
 	}
-	return discovery.Reference{
-		Namespace: service.Namespace, Name: service.Name, Selector: service.Selector, Port: service.Port, Scheme: service.Scheme,
-	}
+	return discovery.Reference(settings.Cold)
 }
 
 // isDefaultReference reports whether the Service of the gateway's own tier is the default.
