@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 )
@@ -27,21 +28,23 @@ spec: {ports: [{name: web, port: 9090}]%s}
 `, namespace, name, fields)
 }
 
-// maySeeAllServices lets a ServiceAccount see the Services of all namespaces.
+// maySeeAllServices gives a ServiceAccount the rights of the component all-namespaces of deploy/.
 func maySeeAllServices(t *testing.T, account string) {
 	t.Helper()
-	apply(t, fmt.Sprintf(`
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: all-%[1]s}
-rules: [{apiGroups: ["", discovery.k8s.io], resources: [services, endpointslices], verbs: [list, watch]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: all-%[1]s}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: all-%[1]s}
-subjects: [{kind: ServiceAccount, namespace: perses, name: %[1]s}]
-`, account))
+	manifests, err := shared.renderWith(t.Context(), "kubernetes", "all-namespaces")
+	require.NoError(t, err)
+	for _, each := range manifests {
+		switch each.GetKind() {
+		case "ClusterRoleBinding":
+			require.NoError(t, unstructured.SetNestedField(each.Object, account, "roleRef", "name"))
+			require.NoError(t, unstructured.SetNestedSlice(each.Object, []any{map[string]any{"kind": "ServiceAccount", "namespace": "perses", "name": account}}, "subjects"))
+			fallthrough
+		case "ClusterRole":
+			each.SetName(account)
+			require.NoError(t, shared.apply(t.Context(), each))
+			t.Cleanup(func() { remove(t, each) })
+		}
+	}
 }
 
 // found is a Discovery that counts the changes of each reference.
