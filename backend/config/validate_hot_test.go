@@ -105,6 +105,8 @@ func TestValidate_ReportsMistakesOfHotAsAWhole(t *testing.T) {
 	alone := withHot(HotConfig{URL: "http://a"}, HotConfig{Service: ServiceConfig{Namespace: "a", Name: "b"}})
 	alone.Discovery.Enabled, alone.Cold.URL = false, ""
 	require.EqualError(t, alone.Validate(), "hot[1].service: has no effect without discovery.enabled")
+	alone.Hot.List = alone.Hot.List[:1]
+	require.NoError(t, alone.Validate(), "one hot tier is enough")
 }
 
 func TestHotConfig_EntryName(t *testing.T) {
