@@ -73,6 +73,9 @@ type subject struct {
 // HotQuery returns the PromQL that hot would be sent.
 func (p *Plan) HotQuery() string { return p.hot.Parameters.Get("query") }
 
+// Hot returns the server of hot, or nil.
+func (p *Plan) Hot() *catalog.Tier { return p.replica.Hot }
+
 // Replica returns the name of the server of hot; empty if hot has no replicas.
 func (p *Plan) Replica() string {
 	if p.replica.Hot == nil {
