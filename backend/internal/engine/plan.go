@@ -227,6 +227,8 @@ func (p *Plan) prepare(ctx context.Context) {
 		}
 		return
 	}
+	evidence = evidence.Of(func() ([]promql.Selector, error) { return selectorsOf(request) })
+	p.replica.Catalog, in.Hot = evidence, evidence.HotState(now)
 	in.Cold = evidence.ColdState(now)
 	needed := p.snapshot.Evidence.Requires(p.key, func() ([]promql.Selector, error) { return selectorsOf(request) })
 	completeness, why := evidence.Completeness(ctx, needed, in.Extent.Oldest, in.Extent.Newest)

@@ -17,6 +17,12 @@ import (
 func (p *Plan) relabel() {
 	request, evidence := p.query.Request, p.snapshot.Evidence
 	added, traits := evidence.InjectedLabels, request.Endpoint.Traits()
+	if evidence.HotSources != nil && len(p.snapshot.Hot.ReplicaLabels) > 0 && traits.Evaluates() {
+		if query, err := promql.Parse(request.Parameters.Get("query")); err == nil && query.DependsOnResets() {
+			p.Input.Unlabelled = "hot corrects counter resets while it removes replica labels" // So does cold, which warns of it.
+			return
+		}
+	}
 	if len(added) == 0 || traits.External == promapi.NoExternal || traits.External == 0 {
 		p.isLabelled = true
 		return
