@@ -3,7 +3,7 @@
 package oracle
 
 import (
-	"math/rand"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -49,9 +49,16 @@ func (g *clusterGenerator) pin(cluster string) []*labels.Matcher {
 	return matchers
 }
 
-// halfPinning are matchers that pin no cluster, or none that there is. A region pins none either:
+// other returns a matcher that pins no cluster, or none that there is. A region pins none either:
 // series of a cluster without one may have it as a label of their own.
-var halfPinning = []string{`cluster=~"a|b"`, `cluster=~"a|c"`, `cluster!="a"`, `cluster!="b"`, `cluster!~"a|c"`, `cluster=~".+"`, `cluster=~"a.*"`, `cluster=""`, `cluster="d"`, `region="eu"`, `region=""`, `region!="eu"`, `region="us"`}
+func (g *clusterGenerator) other() *labels.Matcher {
+	pick := func() string { return g.names[g.random.Intn(len(g.names))] }
+	texts := []string{
+		`cluster=~"` + pick() + "|" + pick() + `"`, `cluster=~"` + pick() + "|" + pick() + `"`, `cluster!="` + pick() + `"`, `cluster!="` + pick() + `"`,
+		`cluster!~"` + pick() + "|" + pick() + `"`, `cluster=~".+"`, `cluster=~"` + pick() + `.*"`, `cluster=""`, `cluster="none"`, `region="eu"`, `region=""`, `region!="eu"`,
+	}
+	return clusterMatcher(texts[g.random.Intn(len(texts))])
+}
 
 // some returns matchers for one selector of a half pinned question.
 func (g *clusterGenerator) some() []*labels.Matcher {
@@ -61,12 +68,12 @@ func (g *clusterGenerator) some() []*labels.Matcher {
 	case 1, 2:
 		return g.pin(g.names[g.random.Intn(len(g.names))])
 	}
-	return []*labels.Matcher{clusterMatcher(halfPinning[g.random.Intn(len(halfPinning))])}
+	return []*labels.Matcher{g.other()}
 }
 
 // style returns the origin of the next question, and what makes the matchers of its selectors.
 func (g *clusterGenerator) style() (origin string, matchers func() []*labels.Matcher) {
-	switch g.random.Intn(6) {
+	switch g.random.Intn(8) {
 	case 0:
 		return originFree, func() []*labels.Matcher { return nil }
 	case 1, 2:
@@ -118,14 +125,15 @@ func (g *clusterGenerator) metadata(matchers func() []*labels.Matcher) question 
 	return asked
 }
 
-// questions returns random questions about the clusters.
-func (w *clusterWorld) questions(seed int64, count int) []question {
-	edges := []time.Time{w.boundary, w.now.Add(-restarted), w.now.Add(-youngReplica), w.now, w.now, w.now}
-	g := &clusterGenerator{generator: newGenerator(seed, w.now, edges, w.labels), clusters: clusters, names: []string{"a", "b", "c"}}
+// questions returns random questions about the clusters, around the given times and now.
+func (w *clusterWorld) questions(seed int64, count int, edges ...time.Time) []question {
+	g := &clusterGenerator{
+		generator: newGenerator(seed, w.now, append(edges, w.now, w.now, w.now), w.labels),
+		clusters:  w.clusters, names: slices.Sorted(maps.Keys(w.clusters)),
+	}
 	var list []question
 	for len(list) < count {
 		list = append(list, g.next())
 	}
-	rand.New(rand.NewSource(seed)).Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	return list
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,13 +25,6 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
-// The clusters have the same metrics with the same labels, and other values. Only a has a region.
-var clusters = map[string]map[string]string{
-	"a": {"cluster": "a", "region": "eu"},
-	"b": {"cluster": "b"},
-	"c": {"cluster": "c"},
-}
-
 // Where the servers of the clusters begin and end.
 const (
 	clustersReach = 12 * hour
@@ -42,26 +34,32 @@ const (
 	behind        = 6 * minute  // how far b's server is behind
 )
 
-// clusterWorld has three clusters, a Thanos over all of them, and one Prometheus with everything.
-// Cluster a is an HA pair, of which one replica is younger. The server of b is behind; the Thanos is
-// not. The server of c was restarted without its data.
+// clusterWorld has clusters with the same metrics with the same labels, and other values. A Thanos is
+// over all of them, and one Prometheus has everything.
 type clusterWorld struct {
 	*world
+	clusters     map[string]map[string]string // external labels by name, replica labels aside
 	oracle, cold string
 	hot          map[string]*stack.Server // by name of the server
 	labels       []labels.Labels          // of all series, as the oracle has them
+	edges        []time.Time              // where the data of a server begin
 	// begins is when the samples begin that a cluster's own servers hold; clusters without
 	// a server that can answer are missing.
 	begins map[string]time.Time
 }
 
+// newClusterWorld makes three clusters, of which only a has a region. Cluster a is an HA pair, and one
+// replica is younger. The server of b is behind; the Thanos is not. The server of c was restarted
+// without its data.
 func newClusterWorld(t *testing.T) *clusterWorld {
 	t.Helper()
 	w := &clusterWorld{world: shopWorld(t), hot: map[string]*stack.Server{}}
+	w.clusters = map[string]map[string]string{"a": {"cluster": "a", "region": "eu"}, "b": {"cluster": "b"}, "c": {"cluster": "c"}}
 	w.begins = map[string]time.Time{"a": w.boundary, "c": w.now.Add(-restarted)}
+	w.edges = []time.Time{w.boundary, w.now.Add(-restarted), w.now.Add(-youngReplica)}
 	from, end := w.now.Add(-clustersReach), w.now.Add(future)
 	sources := map[string][]string{}
-	for i, cluster := range slices.Sorted(maps.Keys(clusters)) {
+	for i, cluster := range slices.Sorted(maps.Keys(w.clusters)) {
 		series := tenant("", time.Duration(i)*3*hour, from, end)
 		switch cluster {
 		case "a":
@@ -74,24 +72,19 @@ func newClusterWorld(t *testing.T) *clusterWorld {
 			w.write(t, "hot-c", series, w.now.Add(-restarted), end, nil)
 		}
 		w.write(t, "cold-"+cluster, series, from, end, nil)
-		w.write(t, "oracle", series, from, end, clusters[cluster])
-		sources["cold-"+cluster] = pairs(clusters[cluster], "replica", "0")
+		w.write(t, "oracle", series, from, end, w.clusters[cluster])
+		sources["cold-"+cluster] = pairs(w.clusters[cluster], "replica", "0")
 		for _, each := range series {
-			w.labels = append(w.labels, withLabels(each.labels, clusters[cluster]))
+			w.labels = append(w.labels, withLabels(each.labels, w.clusters[cluster]))
 		}
 	}
 	w.oracle = w.prometheus(t, "oracle", "oracle", nil).URL
 	var endpoints []string
 	for _, name := range []string{"a-0", "a-1", "b", "c"} {
 		cluster, replica, _ := strings.Cut(name, "-")
-		external := maps.Clone(clusters[cluster])
-		external["replica"] = cmp.Or(replica, "0")
-		w.hot[name] = w.prometheus(t, "hot-"+name, "hot-"+name, external)
+		w.hot[name] = w.prometheus(t, "hot-"+name, "hot-"+name, withReplica(w.clusters[cluster], cmp.Or(replica, "0")))
 		if replica != "" {
-			sidecar, err := stack.Thanos{Dir: w.dir}.StartPart(t.Context(), w.thanosPath, "sidecar", "--tsdb.path", filepath.Join(w.dir, "hot-"+name), "--prometheus.url", w.hot[name].URL)
-			require.NoError(t, err)
-			t.Cleanup(sidecar.Kill)
-			endpoints = append(endpoints, "--endpoint="+sidecar.GRPC)
+			endpoints = append(endpoints, "--endpoint="+w.sidecar(t, name).GRPC)
 		}
 	}
 	cold := w.thanos(t, "thanos", sources, endpoints...)
@@ -130,7 +123,7 @@ func (w *clusterWorld) gateway(t *testing.T, change func(*config.Config), hot ..
 // hold what is read, and whether it does.
 func (w *clusterWorld) ownCluster(ctx context.Context, asked question) (cluster string, held bool) {
 	oldest, newest, reads := touched(ctx, asked)
-	span := max(newest-oldest, asked.at("end").Sub(asked.at("start")).Milliseconds())
+	span := max(newest-oldest+1, asked.at("end").Sub(asked.at("start")).Milliseconds())
 	cluster, pinned := strings.CutPrefix(asked.origin, pinnedTo)
 	begins, answers := w.begins[cluster]
 	held = pinned && answers && reads && oldest > begins.UnixMilli() && newest <= w.now.UnixMilli() && span < threshold.Milliseconds()
@@ -148,7 +141,7 @@ func (w *clusterWorld) ask(t *testing.T, g *runningGateway, questions []question
 			return
 		}
 		held++
-		if (got.source == "" || isSource(got.source, clusters[cluster])) && strings.Contains(got.tier, string(tier.Hot)) {
+		if (got.source == "" || isSource(got.source, w.clusters[cluster])) && strings.Contains(got.tier, string(tier.Hot)) {
 			own++
 			return
 		}
@@ -172,17 +165,6 @@ func isSource(header string, external map[string]string) bool {
 	return err == nil && maps.Equal(named, external)
 }
 
-// awaitOwn waits until clusters are answered by their own servers.
-func (w *clusterWorld) awaitOwn(t *testing.T, g *runningGateway, names ...string) {
-	t.Helper()
-	for _, cluster := range names {
-		require.Eventually(t, func() bool {
-			got, err := ask(t.Context(), g.URL, question{endpoint: "query", values: url.Values{"query": {fmt.Sprintf("sum(up{cluster=%q})", cluster)}, "time": {seconds(w.now)}}})
-			return err == nil && got.tier == string(tier.Hot) && isSource(got.source, clusters[cluster])
-		}, time.Minute, 50*time.Millisecond, cluster)
-	}
-}
-
 // TestClusters_OneServerIsHot lets each of the servers be the only one of hot.
 func TestClusters_OneServerIsHot(t *testing.T) {
 	w := newClusterWorld(t)
@@ -191,7 +173,7 @@ func TestClusters_OneServerIsHot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w.begins = map[string]time.Time{name[:1]: hotBegins[name[:1]]}
 			g := w.gateway(t, nil, w.hot[name].URL)
-			w.ask(t, g, w.questions(seed(t)+int64(80+i), count(t)/4), false)
+			w.ask(t, g, w.questions(seed(t)+int64(80+i), count(t)/4, w.edges...), false)
 		})
 	}
 }

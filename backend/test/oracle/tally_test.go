@@ -17,7 +17,7 @@ type tally struct {
 	// observe gets each answer, if it is set.
 	observe func(question, reply)
 	mutex   sync.Mutex
-	total int
+	total   int
 	// usual are those of the test data and the random ones.
 	usual, usualHot int
 	tiers           map[string]int
