@@ -58,6 +58,8 @@ type TierOptions struct {
 
 // TierSettings are the settings of a datasource for a tier that do not change the probes.
 type TierSettings struct {
+	// Title names the server among several of hot, or is empty.
+	Title string
 	// Retention is the configured retention of hot, or zero.
 	Retention time.Duration
 	// Lag is the age of the newest data of cold.
@@ -133,6 +135,8 @@ type sharedTier struct {
 	hotStores hotStores
 	status    atomic.Pointer[Status]
 	identity  atomic.Pointer[Identity]
+	// isOneOfSeveral is set if the identity of the tier matters, because hot has several servers.
+	isOneOfSeveral atomic.Bool
 	stability atomic.Pointer[storeStability] // of cold; nil while it is not stable
 	probes    *ownrequest.Refresher
 	known     atomic.Pointer[knownSettings]
@@ -161,12 +165,16 @@ func NewTier(options TierOptions) *Tier {
 			return evidence.State{Available: status.Available, HasStores: status.Stores != nil, Newest: t.newest()}
 		},
 	})
+	t.isOneOfSeveral.Store(options.Title != "")
 	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: "not probed yet"})
 	return t
 }
 
 // With returns the same tier with other settings.
 func (t *Tier) With(settings TierSettings) *Tier {
+	if settings.Title != "" && !t.isOneOfSeveral.Swap(true) {
+		t.probes.Request()
+	}
 	if settings == t.base.settings {
 		return t.base
 	}
@@ -346,7 +354,7 @@ func (t *Tier) probe(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return true // The gateway stops: the failure says nothing about the tier.
 	}
-	if status.Available && t.options.Replica != "" {
+	if status.Available && (t.options.Replica != "" || t.isOneOfSeveral.Load()) {
 		t.identify(probeContext, &status)
 	}
 	t.mutex.Lock()
