@@ -210,7 +210,7 @@ func (r *Resolver) lookUp(ctx context.Context, locations func() ([]location, err
 	defer cancel()
 	for _, at := range list {
 		if at.service != nil {
-			r.discovery.WaitAll(ctx, at.reference)
+			r.waitFor(ctx, at)
 		}
 	}
 	return locations()

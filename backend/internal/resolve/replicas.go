@@ -91,7 +91,7 @@ func (r *Resolver) join(joined *Resolved, locations []location, tiers [][]*catal
 		joined.Services[name] = at.service
 		joined.references = append(joined.references, at.reference)
 		if pending(at.service) {
-			joined.pending = append(joined.pending, at.reference)
+			joined.pending = append(joined.pending, at)
 		}
 	}
 	if len(cold) > 0 {

@@ -194,8 +194,8 @@ func (r *Resolver) wait(ctx context.Context, resolve func() (*Resolved, error)) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(r.config.Query.Timeout)/4)
 	defer cancel()
-	for _, reference := range resolved.pending {
-		r.discovery.Wait(ctx, reference)
+	for _, at := range resolved.pending {
+		r.waitFor(ctx, at)
 	}
 	return resolve()
 }
@@ -238,9 +238,21 @@ func (r *Resolver) maintain(ctx context.Context) {
 	}
 }
 
-// keepServicesAlive marks the Services of datasources in use as used, so that discovery
-// continues to watch them.
+// waitFor waits for the first lookup of the Services of a location, or until ctx ends.
+func (r *Resolver) waitFor(ctx context.Context, at location) {
+	if at.name == tier.Hot {
+		r.discovery.WaitAll(ctx, at.reference)
+	} else {
+		r.discovery.Wait(ctx, at.reference)
+	}
+}
+
+// keepServicesAlive marks the gateway's own Services and those of datasources in use as used, so
+// that discovery continues to watch them.
 func (r *Resolver) keepServicesAlive(now time.Time) {
+	for _, own := range r.own {
+		r.locationsOf(own)
+	}
 	for _, resolved := range r.resolved.Values() {
 		if resolved.usedSince(now.Add(-2 * keepAliveInterval)) {
 			for _, reference := range resolved.references {

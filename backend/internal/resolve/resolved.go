@@ -35,8 +35,8 @@ type Resolved struct {
 
 	// references are the names of the Services.
 	references []discovery.Reference
-	// pending are the Services whose first lookup is in progress.
-	pending []discovery.Reference
+	// pending are the locations whose Services are being looked up for the first time.
+	pending []location
 	// discovers is set if discovery is on.
 	discovers bool
 
