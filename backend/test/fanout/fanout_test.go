@@ -66,3 +66,36 @@ func TestQuery_HotIsAThanosOverSeveralSources(t *testing.T) {
 		"a metric that another one has":   {question{`sum by (cluster) (temp)`, 8 * hour}, "cold", ""},
 	})
 }
+
+func TestQuery_HotLosesAStore(t *testing.T) {
+	w := newWorld(t, deduplicating)
+	unaware, aware := w.gateway(t, 5*hour, time.Hour, tier.StrategyRoute), w.gateway(t, 5*hour, time.Second, tier.StrategyRoute)
+	ofA, ofB := question{`temp{cluster="a"}`, hour}, question{`sum(temp{cluster="b"})`, 50 * time.Minute}
+	ofBoth := question{`sum by (cluster) (recent)`, 50 * time.Minute}
+	before := map[string]expectation{"a": {ofA, "hot", "below-threshold"}, "b": {ofB, "hot", "below-threshold"}, "both": {ofBoth, "hot", "below-threshold"}}
+	w.hold(t, unaware, before)
+	w.hold(t, aware, before)
+	w.sources[3].sidecar.Kill()
+	w.hold(t, unaware, map[string]expectation{
+		"hot fails":                      {ofB, "cold", "hot-failed"},
+		"for all sources, too":           {ofBoth, "cold", "hot-failed"},
+		"a source with all its stores":   {ofA, "hot", "below-threshold"},
+		"another query of such a source": {question{`sum(rate(requests_total{cluster="a"}[5m]))`, hour}, "hot", "below-threshold"},
+	})
+	w.hold(t, aware, map[string]expectation{
+		"the source covers nothing":      {ofB, "cold", "older-than-hot"},
+		"nor do all sources together":    {ofBoth, "cold", "older-than-hot"},
+		"a source with all its stores":   {ofA, "hot", "below-threshold"},
+		"another query of such a source": {question{`sum(rate(requests_total{cluster="a"}[5m]))`, hour}, "hot", "below-threshold"},
+	})
+}
+
+func TestQuery_OnlyOneTierDeduplicates(t *testing.T) {
+	w := newWorld(t)
+	address := w.gateway(t, 5*hour, time.Second, tier.StrategyRoute)
+	w.hold(t, address, map[string]expectation{
+		"an HA pair": {question{`sum(up{cluster="a"})`, hour}, "cold", "not-in-hot"},
+		"shards":     {question{`up{cluster="b"}`, 30 * time.Minute}, "cold", "not-in-hot"},
+		"both":       {question{`count by (cluster) (recent)`, 30 * time.Minute}, "cold", "not-in-hot"},
+	})
+}

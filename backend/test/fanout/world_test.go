@@ -40,7 +40,7 @@ type source struct {
 	labels  map[string]string // external labels
 	targets []string
 	past    time.Duration
-	// lost are the targets of a shard that is in cold alone.
+	// sidecar is asked by hot, and inCold by cold.
 	sidecar, inCold *stack.ThanosPart
 }
 
@@ -74,12 +74,10 @@ func seriesOf(cluster string, targets []string, more ...string) (list []history.
 }
 
 type world struct {
-	now              time.Time
-	sources          []*source
-	hot, cold        string
-	oracle           string
-	hotArguments     []string // of the query of hot
-	thanos, database string   // programs
+	now               time.Time
+	sources           []*source // of hot
+	hot, cold, oracle string    // addresses
+	thanos, database  string    // programs
 }
 
 func program(t *testing.T, name string) string {
@@ -94,10 +92,11 @@ func newWorld(t *testing.T, hotArguments ...string) *world {
 	w := &world{now: time.Now(), thanos: program(t, "thanos"), database: program(t, "prometheus")}
 	hot, elsewhere := clusters()
 	w.sources = hot
+	// A Thanos Query drops a store that is lost after some seconds, unless it is strict about it.
 	var ofHot, ofCold []string
 	for i, each := range hot {
 		w.start(t, each, fmt.Sprint("hot", i))
-		ofHot, ofCold = append(ofHot, "--endpoint", each.sidecar.GRPC), append(ofCold, "--endpoint", each.inCold.GRPC)
+		ofHot, ofCold = append(ofHot, "--endpoint-strict", each.sidecar.GRPC), append(ofCold, "--endpoint", each.inCold.GRPC)
 	}
 	w.start(t, elsewhere, "elsewhere")
 	ofCold = append(ofCold, "--endpoint", elsewhere.inCold.GRPC, "--query.replica-label", "replica")
