@@ -73,6 +73,7 @@ func Diagnose(ctx context.Context, manager *datasource.Manager) []Finding {
 	if resolved.Catalog != nil && hot.State == resolve.StateOK && cold.State == resolve.StateOK {
 		resolved.Catalog.Wait(ctx)
 		d.pair(resolved.Catalog.Snapshot())
+		d.sources(resolved)
 	}
 	return d.findings
 }

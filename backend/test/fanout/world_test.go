@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -21,10 +22,12 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/embedded"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/test/hotreplicas"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -62,7 +65,7 @@ func seriesOf(cluster string, targets []string, more ...string) (list []history.
 			pairs := append([]string{"__name__", name, "job", "node", "instance", target}, more...)
 			list = append(list, history.Series{Labels: labels.FromStrings(pairs...), Value: value})
 		}
-		seed := float64(i + len(cluster)*10 + int(cluster[0]))
+		seed := float64(i + int(target[0]))
 		add("up", func(int64) float64 { return 1 })
 		add("temp", func(at int64) float64 { return math.Round(100*math.Sin(float64(at)/3e6+seed)) + 200 })
 		add("requests_total", func(at int64) float64 { return math.Floor(float64(at%864_000_000) / 1000 * (1 + seed/100)) })
@@ -77,6 +80,7 @@ type world struct {
 	now               time.Time
 	sources           []*source // of hot
 	hot, cold, oracle string    // addresses
+	ofHot             []string  // arguments of a Thanos Query over the sources of hot
 	thanos, database  string    // programs
 }
 
@@ -87,20 +91,20 @@ func program(t *testing.T, name string) string {
 	return path
 }
 
-func newWorld(t *testing.T, hotArguments ...string) *world {
+func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{now: time.Now(), thanos: program(t, "thanos"), database: program(t, "prometheus")}
 	hot, elsewhere := clusters()
 	w.sources = hot
 	// A Thanos Query drops a store that is lost after some seconds, unless it is strict about it.
-	var ofHot, ofCold []string
+	var ofCold []string
 	for i, each := range hot {
 		w.start(t, each, fmt.Sprint("hot", i))
-		ofHot, ofCold = append(ofHot, "--endpoint-strict", each.sidecar.GRPC), append(ofCold, "--endpoint", each.inCold.GRPC)
+		w.ofHot, ofCold = append(w.ofHot, "--endpoint-strict", each.sidecar.GRPC), append(ofCold, "--endpoint", each.inCold.GRPC)
 	}
 	w.start(t, elsewhere, "elsewhere")
 	ofCold = append(ofCold, "--endpoint", elsewhere.inCold.GRPC, "--query.replica-label", "replica")
-	w.hot = w.query(t, len(hot), append(ofHot, hotArguments...)...)
+	w.hot = w.query(t, len(hot), append(w.ofHot, "--query.replica-label=replica")...)
 	// Where chunks of two stores overlap, Thanos deduplicates them, and drops samples. So the store gateway has what
 	// is older than the samples of the sidecars.
 	bucket := stack.Thanos{Dir: t.TempDir(), Bucket: t.TempDir(), QueryArguments: ofCold}
@@ -176,9 +180,21 @@ func (w *world) awaitStores(t *testing.T, address string, count int) {
 // gateway starts a gateway, and returns its address.
 func (w *world) gateway(t *testing.T, threshold, probes time.Duration, strategy tier.Strategy) string {
 	t.Helper()
-	return hotreplicas.Start(t, hotreplicas.Options{
-		Hot: []string{w.hot}, Cold: w.cold, Threshold: threshold, Strategy: strategy, ProbeInterval: probes, Blind: true,
-	})
+	address, _ := gatewayOf(t, w.hot, w.cold, threshold, probes, strategy)
+	return address
+}
+
+// gatewayOf starts a gateway with two tiers. It returns its address, and what it finds wrong with them.
+func gatewayOf(t *testing.T, hot, cold string, threshold, probes time.Duration, strategy tier.Strategy) (address string, findings []gateway.Finding) {
+	t.Helper()
+	settings := running.TwoTiers(hot, cold)
+	settings.Routing.Threshold, settings.Routing.Strategy = config.Duration(threshold), string(strategy)
+	settings.Probe.Interval, settings.Probe.LearnInterval = config.Duration(probes), config.Duration(4*probes)
+	manager := running.Manager(t, settings)
+	findings = gateway.Diagnose(t.Context(), manager)
+	server := httptest.NewServer(gateway.New(manager))
+	t.Cleanup(server.Close)
+	return server.URL, findings
 }
 
 func fetch(t *testing.T, target string) (http.Header, []byte, error) {
