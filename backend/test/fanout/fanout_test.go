@@ -5,6 +5,7 @@ package fanout
 import (
 	"encoding/json"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -43,7 +44,7 @@ func TestQuery_HotIsAThanos(t *testing.T) {
 		name string
 		run  func(*testing.T, *world)
 	}{
-		{"over several sources", severalSources}, {"that does not deduplicate as cold does", onlyColdDeduplicates},
+		{"over several sources", severalSources}, {"over replicas with gaps", replicasWithGaps}, {"that does not deduplicate as cold does", onlyColdDeduplicates},
 		{"over sources that cold does not have", nothingInCommon}, {"that loses a store", lostStore}, // The last one stops a server.
 	} {
 		t.Run(each.name, func(t *testing.T) { each.run(t, w) })
@@ -78,6 +79,26 @@ func severalSources(t *testing.T, w *world) {
 		"a metric of both":                {question{`sum by (cluster) (recent)`, 8 * hour}, "hot,cold", "split"},
 		"a metric that another one has":   {question{`sum by (cluster) (temp)`, 8 * hour}, "cold", ""},
 	})
+}
+
+// replicasWithGaps compares cut queries with cold, which deduplicates the same replicas in the same way.
+func replicasWithGaps(t *testing.T, w *world) {
+	var hot, cold []string
+	for i, gaps := range [][]gap{{{2 * hour, 110 * time.Minute}, {12 * time.Minute, 5 * time.Minute}}, {{40 * time.Minute, 25 * time.Minute}}} {
+		replica := &source{labels: map[string]string{"cluster": "d", "replica": strconv.Itoa(i)}, targets: []string{"d-1", "d-2"}, past: 6 * hour, gaps: gaps}
+		w.start(t, replica, "replica"+strconv.Itoa(i))
+		hot, cold = append(hot, "--endpoint", replica.sidecar.GRPC), append(cold, "--endpoint", replica.inCold.GRPC)
+	}
+	const deduplicates = "--query.replica-label=replica"
+	address, _ := gatewayOf(t, w.query(t, 2, append(hot, deduplicates)...), w.query(t, 2, append(cold, deduplicates)...), 15*time.Minute, time.Second, tier.StrategySplit)
+	for _, query := range []string{"temp", "sum(rate(requests_total[2m]))", "count(up)", "increase(requests_total[10m])", "max_over_time(temp[7m])"} {
+		q, found := question{query, 3 * hour}, answer{}
+		require.Eventually(t, func() bool {
+			found = w.ask(t, address, q)
+			return found.tier == "hot,cold"
+		}, 20*time.Second, 50*time.Millisecond, "%s %s", query, &found)
+		require.Empty(t, differences(w.askTier(t, address, q, "cold").series, found.series), query)
+	}
 }
 
 func onlyColdDeduplicates(t *testing.T, w *world) {
@@ -115,7 +136,7 @@ func said(findings []gateway.Finding, severity gateway.Severity) (messages []str
 // health returns the health of a gateway, and why it does not use hot.
 func health(t *testing.T, address string) []string {
 	t.Helper()
-	_, body, err := fetch(t, address+"/api/v1/datasources/health")
+	_, body, err := fetch(t, address+"/api/v1/datasources/health", "")
 	require.NoError(t, err)
 	var read struct {
 		Status    string

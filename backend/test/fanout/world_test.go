@@ -43,9 +43,13 @@ type source struct {
 	labels  map[string]string // external labels
 	targets []string
 	past    time.Duration
+	gaps    []gap
 	// sidecar is asked by hot, and inCold by cold.
 	sidecar, inCold *stack.ThanosPart
 }
+
+// gap is a time in which a Prometheus was down, by its ages.
+type gap struct{ from, to time.Duration }
 
 // clusters are the sources of the world: an HA pair, two shards of which one is younger, and one cluster that hot
 // does not have.
@@ -136,7 +140,11 @@ func (w *world) start(t *testing.T, of *source, name string) {
 	t.Helper()
 	directory := t.TempDir()
 	data := filepath.Join(directory, "data")
-	require.NoError(t, history.Generator{Interval: interval, Only: seriesOf(of.labels["cluster"], of.targets)}.WriteBlocks(t.Context(), data, w.now.Add(-of.past), w.now.Add(ahead)))
+	from := w.now.Add(-of.past)
+	for _, each := range append(of.gaps, gap{from: -ahead}) {
+		require.NoError(t, history.Generator{Interval: interval, Only: seriesOf(of.labels["cluster"], of.targets)}.WriteBlocks(t.Context(), data, from, w.now.Add(-each.from)))
+		from = w.now.Add(-each.to)
+	}
 	server, err := stack.Prometheus{
 		Name: name, Dir: directory, Data: data, Retention: "90d", Global: map[string]any{"external_labels": of.labels}, OutOfOrderWindow: "6h",
 	}.Start(t.Context(), w.database)
@@ -165,7 +173,7 @@ func (w *world) awaitStores(t *testing.T, address string, count int) {
 		var listed struct {
 			Data map[string][]struct{ LabelSets []any }
 		}
-		_, body, err := fetch(t, address+"/api/v1/stores")
+		_, body, err := fetch(t, address+"/api/v1/stores", "")
 		if err != nil || json.Unmarshal(body, &listed) != nil {
 			return false
 		}
@@ -197,10 +205,13 @@ func gatewayOf(t *testing.T, hot, cold string, threshold, probes time.Duration, 
 	return server.URL, findings
 }
 
-func fetch(t *testing.T, target string) (http.Header, []byte, error) {
+func fetch(t *testing.T, target, choice string) (http.Header, []byte, error) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, target, http.NoBody)
 	require.NoError(t, err)
+	if choice != "" {
+		request.Header.Set("X-Tier-Choice", choice)
+	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return nil, nil, err
@@ -226,6 +237,12 @@ type answer struct {
 
 func (w *world) ask(t *testing.T, address string, q question) answer {
 	t.Helper()
+	return w.askTier(t, address, q, "")
+}
+
+// askTier asks one tier of a gateway.
+func (w *world) askTier(t *testing.T, address string, q question, choice string) answer {
+	t.Helper()
 	end := w.now.Truncate(time.Minute)
 	parameters := url.Values{"query": {q.query}}
 	path := "/api/v1/query"
@@ -239,7 +256,7 @@ func (w *world) ask(t *testing.T, address string, q question) answer {
 	} else {
 		parameters.Set("time", seconds(end))
 	}
-	header, body, err := fetch(t, address+path+"?"+parameters.Encode())
+	header, body, err := fetch(t, address+path+"?"+parameters.Encode(), choice)
 	require.NoError(t, err)
 	var read struct {
 		Status, Error string
