@@ -84,7 +84,7 @@ func severalSources(t *testing.T, w *world) {
 // replicasWithGaps compares cut queries with cold, which deduplicates the same replicas in the same way.
 func replicasWithGaps(t *testing.T, w *world) {
 	var hot, cold []string
-	for i, gaps := range [][]gap{{{2 * hour, 110 * time.Minute}, {12 * time.Minute, 5 * time.Minute}}, {{40 * time.Minute, 25 * time.Minute}}} {
+	for i, gaps := range [][]gap{{{2 * hour, 110 * time.Minute}, {17 * time.Minute, 14 * time.Minute}, {12 * time.Minute, 5 * time.Minute}}, {{40 * time.Minute, 25 * time.Minute}}} {
 		replica := &source{labels: map[string]string{"cluster": "d", "replica": strconv.Itoa(i)}, targets: []string{"d-1", "d-2"}, past: 6 * hour, gaps: gaps}
 		w.start(t, replica, "replica"+strconv.Itoa(i))
 		hot, cold = append(hot, "--endpoint", replica.sidecar.GRPC), append(cold, "--endpoint", replica.inCold.GRPC)
