@@ -96,6 +96,9 @@ type Status struct {
 	Declared bool
 	// Stores are the stores that a Thanos reports, or nil if it has no such endpoint.
 	Stores []Store
+	// Sources are the sources of a hot tier that lists its stores. Oldest, ContiguousSince and
+	// Notes are then about all that are followed.
+	Sources []SourceStatus
 	// Notes say why the tier's answers may be incomplete although it answers.
 	Notes []tier.Note
 
@@ -133,6 +136,7 @@ type sharedTier struct {
 	gaps      gaps.Detectors
 	stores    storeWatch
 	hotStores hotStores
+	sources   sourcesInUse // of hot
 	status    atomic.Pointer[Status]
 	identity  atomic.Pointer[Identity]
 	// isOneOfSeveral is set if the identity of the tier matters, because hot has several servers.
@@ -199,8 +203,10 @@ func (t *Tier) EndpointFor(detailed bool) string {
 }
 
 // Status returns the result of the last probe. A refused tier is always unavailable.
-func (t *Tier) Status() Status {
-	status := *t.status.Load()
+func (t *Tier) Status() Status { return t.seenFrom(*t.status.Load()) }
+
+// seenFrom returns a status as this view of the tier sees it.
+func (t *Tier) seenFrom(status Status) Status {
 	if status.Available && status.unmeasurable && t.settings.Retention > 0 {
 		status.Declared, status.Error = true, ""
 	}
@@ -250,8 +256,9 @@ func (t *Tier) Do(ctx context.Context, request *promapi.Request, options *CallOp
 }
 
 // State returns the state of the tier at a time, for the routing rules.
-func (t *Tier) State(now time.Time) tier.State {
-	status := t.Status()
+func (t *Tier) State(now time.Time) tier.State { return t.stateFrom(t.Status(), now) }
+
+func (t *Tier) stateFrom(status Status, now time.Time) tier.State {
 	state := tier.State{
 		Configured: true,
 		Available:  status.Available,

@@ -265,6 +265,8 @@ func (p *Plan) prepare(ctx context.Context) {
 		}
 		return
 	}
+	evidence = evidence.Of(func() ([]promql.Selector, error) { return selectorsOf(request) })
+	p.replica.Catalog, in.Hot = evidence, evidence.HotState(now)
 	if in.Cold = evidence.ColdState(now); p.matching.why != "" {
 		in.Completeness, in.CompletenessWhy = tier.Incomplete, p.matching.why
 		p.relabel()

@@ -20,6 +20,12 @@ func (p *Plan) relabel() {
 	if added == nil {
 		return
 	}
+	if p.snapshot.Evidence != nil && p.snapshot.Evidence.HotSources != nil && len(p.snapshot.Hot.ReplicaLabels) > 0 && traits.Evaluates() {
+		if query, err := promql.Parse(request.Parameters.Get("query")); err == nil && query.DependsOnResets() {
+			p.Input.Unlabelled = "hot corrects counter resets while it removes replica labels" // So does cold, which warns of it.
+			return
+		}
+	}
 	if len(added) == 0 || traits.External == promapi.NoExternal || traits.External == 0 {
 		p.isLabelled = true
 		return
