@@ -144,7 +144,7 @@ func (w *clusterWorld) ask(t *testing.T, g *runningGateway, questions []question
 			return
 		}
 		held++
-		if isSource(got.source, w.clusters[cluster]) && strings.Contains(got.tier, string(tier.Hot)) {
+		if w.isOwn(got, cluster) {
 			own++
 			return
 		}
@@ -156,6 +156,13 @@ func (w *clusterWorld) ask(t *testing.T, g *runningGateway, questions []question
 	t.Logf("%d of %d questions that a cluster's own servers hold are answered by them; others: %v\n%s", own, held, others, result)
 	require.NotZero(t, held)
 	require.GreaterOrEqual(t, float64(own), 0.95*float64(held), "a cluster's own servers answer too little")
+}
+
+// isOwn reports whether a cluster's own servers took part in an answer. The sources of a Thanos Query are
+// not named.
+func (w *clusterWorld) isOwn(got reply, cluster string) bool {
+	isNamed := isSource(got.source, w.clusters[cluster]) || (w.hotIsThanos && got.source == "")
+	return isNamed && strings.Contains(got.tier, string(tier.Hot))
 }
 
 // isSource reports whether a header X-Tier-Source names one source by its external labels.

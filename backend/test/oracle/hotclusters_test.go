@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
 // TestClusters_EqualOnePrometheus asks about three clusters while one of their own servers becomes
@@ -69,7 +68,7 @@ func (w *clusterWorld) awaitOwn(t *testing.T, g *runningGateway, names ...string
 	for _, cluster := range names {
 		require.Eventually(t, func() bool {
 			got, err := ask(t.Context(), g.URL, question{endpoint: "query", values: url.Values{"query": {fmt.Sprintf("sum(up{cluster=%q})", cluster)}, "time": {seconds(w.now)}}})
-			return err == nil && got.tier == string(tier.Hot) && isSource(got.source, w.clusters[cluster])
+			return err == nil && w.isOwn(got, cluster)
 		}, time.Minute, 50*time.Millisecond, cluster)
 	}
 }
