@@ -304,6 +304,9 @@ var versionDifferences = []struct {
 	{asks("deg("), "deg() rounds in another way since, which count_values turns into labels"},
 	{asks("rad("), "the same, which sin() and the like of large numbers enlarge"},
 	{asks("quantile without(point)"), "quantile() of infinities has been corrected since"},
+	{func(asked question, got reply) bool {
+		return strings.Contains(asked.values.Get("query"), "quantile") && strings.Contains(fmt.Sprint(got.data), "NaN")
+	}, "the same: it was NaN"},
 }
 
 func asks(part string) func(question, reply) bool {
