@@ -141,9 +141,9 @@ type sharedTier struct {
 	identity  atomic.Pointer[Identity]
 	// isOneOfSeveral is set if the identity of the tier matters, because hot has several servers.
 	isOneOfSeveral atomic.Bool
-	stability atomic.Pointer[storeStability] // of cold; nil while it is not stable
-	probes    *ownrequest.Refresher
-	known     atomic.Pointer[knownSettings]
+	stability      atomic.Pointer[storeStability] // of cold; nil while it is not stable
+	probes         *ownrequest.Refresher
+	known          atomic.Pointer[knownSettings]
 	// whole is what the last whole probe measured, at wholeAt, or the zero time if the next one has
 	// to be whole. mayDiffer is set if another server may answer since. Only Run uses them.
 	whole     Status

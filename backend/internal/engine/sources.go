@@ -53,6 +53,11 @@ func (d *Datasource) sources() []source {
 	list := make([]source, len(groups))
 	for i, group := range groups {
 		list[i].labels = group.Labels
+		if len(group.Servers) == 1 {
+			at := group.Servers[0]
+			list[i].replicas = d.Hot[at : at+1 : at+1]
+			continue
+		}
 		for _, at := range group.Servers {
 			list[i].replicas = append(list[i].replicas, d.Hot[at])
 		}

@@ -107,7 +107,8 @@ func (r *Resolver) hotLocations(saved *perses.Datasource) (list []location, err 
 
 // coldLocationOf returns the location of the cold tier of a datasource: see hotLocations.
 func (r *Resolver) coldLocationOf(saved *perses.Datasource) (location, error) {
-	list, err := []location(nil), error(nil)
+	var list []location
+	var err error
 	if named := saved.Spec.Cold; named != nil {
 		list, err = r.locationsNamed(saved, tier.Cold, named)
 	} else {
