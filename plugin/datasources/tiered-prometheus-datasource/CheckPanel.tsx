@@ -69,11 +69,12 @@ export function HotTierState({ check: { outcome }, tier }: { check: Check; tier:
     return <></>;
   }
   const checked = hotTiersOf(outcome.spec);
-  const index = tier === undefined ? 0 : checked.indexOf(tier);
-  if (index < 0 || (tier === undefined && checked.length > 0)) {
+  // The form copies what it holds, and a field that is emptied leaves no trace.
+  const index = checked.findIndex((each) => JSON.stringify(each) === JSON.stringify(tier));
+  if (index < 0 && (tier !== undefined || checked.length > 0)) {
     return <></>;
   }
-  const states = new Set(reportsOnHotTier(outcome.report, checked, index).map(({ state }) => state));
+  const states = new Set(reportsOnHotTier(outcome.report, checked, Math.max(index, 0)).map(({ state }) => state));
   return (
     <>
       {[...states].map((state) => (
@@ -141,6 +142,7 @@ function Report({ report: { ok, mistakes, tiers, hot_tiers = [] } }: { report: C
           )}
         </Alert>
       )}
+      {hot_tiers.length > 0 && tiers.hot?.message !== undefined && <div>{tiers.hot.message}</div>}
       {hot_tiers.map((report, index) => (
         <TierReportCard
           // Two tiers may have the same name where the gateway could not find out more.
