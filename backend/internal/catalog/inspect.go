@@ -32,6 +32,16 @@ type Inspection struct {
 // has scanned all samples of hot.
 const probesAtOnce = 5
 
+// areScanning reports whether the look for gaps ended before it was complete.
+func (t *Tier) areScanning() bool {
+	for _, source := range t.hotStores.followed {
+		if source.gaps.AreScanning() {
+			return true
+		}
+	}
+	return t.gaps.AreScanning()
+}
+
 // Inspect probes a tier as Run does, until its coverage is known, and reads its version and settings. Do not call it on a tier that
 // Run probes.
 func (t *Tier) Inspect(ctx context.Context) Inspection {
@@ -41,7 +51,7 @@ func (t *Tier) Inspect(ctx context.Context) Inspection {
 	defer t.options.ProbeBudget.Release()
 	for range probesAtOnce {
 		t.probe(ctx)
-		if !t.gaps.AreScanning() {
+		if !t.areScanning() {
 			break
 		}
 	}

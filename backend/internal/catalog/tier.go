@@ -58,6 +58,8 @@ type TierOptions struct {
 
 // TierSettings are the settings of a datasource for a tier that do not change the probes.
 type TierSettings struct {
+	// Title names the server among several of hot, or is empty.
+	Title string
 	// Retention is the configured retention of hot, or zero.
 	Retention time.Duration
 	// Lag is the age of the newest data of cold.
@@ -94,6 +96,9 @@ type Status struct {
 	Declared bool
 	// Stores are the stores that a Thanos reports, or nil if it has no such endpoint.
 	Stores []Store
+	// Sources are the sources of a hot tier that lists its stores. Oldest, ContiguousSince and
+	// Notes are then about all that are followed.
+	Sources []SourceStatus
 	// Notes say why the tier's answers may be incomplete although it answers.
 	Notes []tier.Note
 
@@ -131,8 +136,11 @@ type sharedTier struct {
 	gaps      gaps.Detectors
 	stores    storeWatch
 	hotStores hotStores
+	sources   sourcesInUse // of hot
 	status    atomic.Pointer[Status]
 	identity  atomic.Pointer[Identity]
+	// isOneOfSeveral is set if the identity of the tier matters, because hot has several servers.
+	isOneOfSeveral atomic.Bool
 	stability atomic.Pointer[storeStability] // of cold; nil while it is not stable
 	probes    *ownrequest.Refresher
 	known     atomic.Pointer[knownSettings]
@@ -161,12 +169,16 @@ func NewTier(options TierOptions) *Tier {
 			return evidence.State{Available: status.Available, HasStores: status.Stores != nil, Newest: t.newest()}
 		},
 	})
+	t.isOneOfSeveral.Store(options.Title != "")
 	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: "not probed yet"})
 	return t
 }
 
 // With returns the same tier with other settings.
 func (t *Tier) With(settings TierSettings) *Tier {
+	if settings.Title != "" && !t.isOneOfSeveral.Swap(true) {
+		t.probes.Request()
+	}
 	if settings == t.base.settings {
 		return t.base
 	}
@@ -191,8 +203,10 @@ func (t *Tier) EndpointFor(detailed bool) string {
 }
 
 // Status returns the result of the last probe. A refused tier is always unavailable.
-func (t *Tier) Status() Status {
-	status := *t.status.Load()
+func (t *Tier) Status() Status { return t.seenFrom(*t.status.Load()) }
+
+// seenFrom returns a status as this view of the tier sees it.
+func (t *Tier) seenFrom(status Status) Status {
 	if status.Available && status.unmeasurable && t.settings.Retention > 0 {
 		status.Declared, status.Error = true, ""
 	}
@@ -242,8 +256,9 @@ func (t *Tier) Do(ctx context.Context, request *promapi.Request, options *CallOp
 }
 
 // State returns the state of the tier at a time, for the routing rules.
-func (t *Tier) State(now time.Time) tier.State {
-	status := t.Status()
+func (t *Tier) State(now time.Time) tier.State { return t.stateFrom(t.Status(), now) }
+
+func (t *Tier) stateFrom(status Status, now time.Time) tier.State {
 	state := tier.State{
 		Configured: true,
 		Available:  status.Available,
@@ -346,7 +361,7 @@ func (t *Tier) probe(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return true // The gateway stops: the failure says nothing about the tier.
 	}
-	if status.Available && t.options.Replica != "" {
+	if status.Available && (t.options.Replica != "" || t.isOneOfSeveral.Load()) {
 		t.identify(probeContext, &status)
 	}
 	t.mutex.Lock()

@@ -52,15 +52,15 @@ func (c *Catalog) HotUnused(now time.Time) (why tier.Note, isUsed bool) {
 // EvidenceMissing says for how many of the metric names that queries read evidence is missing,
 // and why. It returns an empty text if there is evidence of all.
 func (c *Catalog) EvidenceMissing(now time.Time) string {
-	known := c.Snapshot().Evidence
-	if known == nil || known.Declared || len(known.Distinct) == 0 {
+	learned := c.Snapshot()
+	if learned.Evidence == nil || learned.Evidence.Declared || learned.groupOfOthers() == "" {
 		return ""
 	}
 	for _, of := range []struct {
 		name  tier.Name
 		stats evidence.Stats
 	}{
-		{tier.Cold, c.cold.names.Stats(evidence.GroupOfOthers(known.Distinct), now)}, {tier.Hot, c.hot.names.Stats("", now)},
+		{tier.Cold, c.cold.names.Stats(learned.groupOfOthers(), now)}, {tier.Hot, c.hot.names.Stats("", now)},
 	} {
 		if of.stats.Missing > 0 && of.stats.Error != "" {
 			return fmt.Sprintf("evidence about %d of %d metric names in use is missing since %s: %s %s",

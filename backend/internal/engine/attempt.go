@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"iter"
+	"net/url"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -52,6 +53,10 @@ func (p *Plan) attempt(decision tier.Decision) attempt {
 	a := attempt{Decision: decision, plan: p, request: p.cold, isReplaceable: decision.Fallback != ""}
 	if decision.Tier == tier.Hot {
 		a.request, a.isReplaceable = p.hot.Without(coldParameters...), a.isReplaceable || len(p.others) > 0
+		if decision.Fallback != "" && p.replica.Hot.ListsStores() {
+			// What a lost store holds is missing from a partial answer. An error lets cold answer.
+			a.request = a.request.With(url.Values{"partial_response": {"false"}})
+		}
 	}
 	switch {
 	case p.changes(decision.Tier):
@@ -105,7 +110,7 @@ func (p *Plan) nextReplica(ctx context.Context, failed tier.Decision) *Plan {
 		if failed.Fallback != "" && !isAvailable {
 			continue // Do not wait for it.
 		}
-		plan, err := p.engine.planOn(ctx, p.query, p.key, p.others, i)
+		plan, err := p.planOn(ctx, p.others, i)
 		switch {
 		case err != nil || plan.Tier != failed.Tier:
 		case isAvailable && (failed.Rule == 1 || len(plan.Warnings) <= len(failed.Warnings)):
