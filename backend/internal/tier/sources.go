@@ -77,6 +77,20 @@ func MayMatch(selector promql.Selector, source map[string]string) bool {
 	})
 }
 
+// Unused says why hot gets no query at all, or none that may read some of its sources: then isAll is
+// false. It returns the zero Note if there is no such reason.
+func (e *SeriesEvidence) Unused() (why Note, isAll bool) {
+	switch {
+	case e == nil:
+		return Note{}, false
+	case e.Refusal != (Note{}):
+		return e.Refusal, true
+	case len(e.Unlike) == 0:
+		return Note{}, false
+	}
+	return e.UnlikeBecause, !slices.ContainsFunc(e.HotSources, func(source map[string]string) bool { return !promql.ContainsLabels(e.Unlike, source) })
+}
+
 // unlike reports whether a selector may match series of hot that differ from those in cold.
 func (e *SeriesEvidence) unlike(selectors []promql.Selector) bool {
 	return slices.ContainsFunc(e.Unlike, func(source map[string]string) bool {
