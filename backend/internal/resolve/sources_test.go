@@ -91,7 +91,7 @@ func TestSources_AreGroupedByExternalLabels(t *testing.T) {
 					cold := network.Start(t, "cold:9090")
 					cold.HandleProbes(faketier.Telling(map[string]string{
 						"/stores":       stores(t, map[string]string{"cluster": "a"}, map[string]string{"cluster": "b"}, map[string]string{"cluster": "c"}),
-						"/status/flags": `{"query.replica-label":"side"}`, "/values": "[]", "/series": "[]",
+						"/status/flags": `{"query.replica-label":"[side replica]"}`, "/values": "[]", "/series": "[]",
 					}))
 					settings.Cold.URL = cold.URL
 				})
