@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
@@ -25,6 +26,11 @@ func (d *diagnosis) sources(resolved *resolve.Resolved) {
 	}
 	if evidence.Inseparable != "" && len(evidence.Others()) > 0 {
 		d.add(subject, SeverityWarning, "hot answers only queries that name its sources, because "+evidence.Inseparable, "give all sources one external label whose value no other source has, such as cluster")
+	}
+	for _, source := range evidence.HotSources {
+		if evidence.Refusal == (tier.Note{}) && !promql.ContainsLabels(evidence.Sources, source) {
+			d.add(subject, SeverityWarning, fmt.Sprintf("cold has no source %s, which hot has: queries that may read it lack its older samples", promql.FormatLabels(source)), "let cold read the same sidecars or receivers as hot, with the same external labels")
+		}
 	}
 	followed := 0
 	for _, source := range status.Sources {
