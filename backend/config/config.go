@@ -53,7 +53,8 @@ func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil
 type Config struct {
 	// Perses is the server that tierproxy reads saved datasources from.
 	Perses PersesConfig `yaml:"perses"`
-	// Hot is the gateway's own hot tier: Prometheus, with recent data.
+	// Hot is the gateway's own hot tier: Prometheus, with recent data. It may also be a
+	// list of hot tiers.
 	Hot HotConfig `yaml:"hot"`
 	// Cold is the gateway's own cold tier: the long-term store, such as Thanos Query.
 	Cold ColdConfig `yaml:"cold"`

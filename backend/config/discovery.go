@@ -18,7 +18,7 @@ type DiscoveryConfig struct {
 	// between their answers. If it is off, or without EndpointSlices, tierproxy queries
 	// the Service.
 	Replicas bool `yaml:"replicas"`
-	// Hot is the Service of the hot tier.
+	// Hot is the Service of the hot tier, or the selector of the Services of several.
 	Hot ServiceConfig `yaml:"hot"`
 	// Cold is the Service of the cold tier.
 	Cold ServiceConfig `yaml:"cold"`
@@ -30,8 +30,8 @@ type ServiceConfig struct {
 	Namespace string `yaml:"namespace"`
 	// Name is the name of the Service.
 	Name string `yaml:"name"`
-	// Selector is a label selector that matches exactly one Service. It overrides the
-	// name.
+	// Selector is a label selector. It overrides the name. For hot, each Service that it
+	// matches is a hot tier. For cold, it must match exactly one Service.
 	Selector string `yaml:"selector"`
 	// Port is the number or the name of the port. Empty: the only port, or the one with
 	// a usual name, such as web, http or https.
@@ -40,4 +40,18 @@ type ServiceConfig struct {
 	// name of the port, or from the serving certificate annotation of OpenShift. The
 	// default is http, and https for the ports 443 and 8443.
 	Scheme string `yaml:"scheme"`
+	// AllNamespaces looks for Services in every namespace. It requires a selector and no
+	// namespace, and the gateway needs a ClusterRole.
+	AllNamespaces bool `yaml:"all_namespaces"`
+}
+
+// dropDefaultNamespaces removes the default namespace of Services that are looked for in
+// every namespace.
+func (c *DiscoveryConfig) dropDefaultNamespaces() {
+	standard := Default().Discovery
+	for service, namespace := range map[*ServiceConfig]string{&c.Hot: standard.Hot.Namespace, &c.Cold: standard.Cold.Namespace} {
+		if service.AllNamespaces && service.Namespace == namespace {
+			service.Namespace = ""
+		}
+	}
 }

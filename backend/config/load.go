@@ -2,22 +2,14 @@ package config
 
 import (
 	"bytes"
-	"encoding"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"reflect"
-	"slices"
-	"strconv"
 	"strings"
 
-	"github.com/nexucis/lamenv"
 	"gopkg.in/yaml.v3"
 )
-
-// environmentPrefix is the prefix of the variables that mirror the keys of the file.
-const environmentPrefix = "TIERPROXY"
 
 // lineError returns a malformed value of a file as a *yaml.TypeError, so that the YAML
 // decoder continues with the next key.
@@ -34,11 +26,15 @@ func FromEnvironment() (Config, error) { return Load("") }
 // contract's variables (THANOS_QUERIER_URL and so on) override the prefixed ones
 // (TIERPROXY_COLD_URL).
 //
+// PROMETHEUS_URL and TIERPROXY_HOT_URL take several URLs, separated by commas: each is a
+// hot tier. They replace the hot tiers of the file.
+//
 // Load returns all errors, joined: unknown keys, malformed durations, numbers and
 // URLs, and values out of range.
 func Load(file string) (Config, error) {
 	loaded := Default()
 	errs := append(readFile(file, &loaded), readEnvironment(&loaded)...)
+	loaded.Discovery.dropDefaultNamespaces()
 	if err := loaded.Validate(); err != nil {
 		errs = append(errs, err)
 	}
@@ -76,87 +72,4 @@ func readable(text string) string {
 		return text
 	}
 	return fmt.Sprintf("%s: unknown key %q: remove it or correct its spelling", line, name)
-}
-
-// setting is one key of the configuration that holds a value.
-type setting struct {
-	key      string // as in the file: routing.threshold
-	prefixed string // TIERPROXY_ROUTING_THRESHOLD
-	contract string // QUERY_ROUTING_THRESHOLD, or empty
-	value    reflect.Value
-}
-
-// settings returns every key of the configuration, in the order of the structs. A list
-// is one key.
-func settings(target *Config) []setting {
-	var list []setting
-	var visit func(value reflect.Value, path []string)
-	visit = func(value reflect.Value, path []string) {
-		for i := range value.NumField() {
-			field := value.Type().Field(i)
-			name, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
-			fieldPath := append(slices.Clone(path), name)
-			if field.Type.Kind() == reflect.Struct {
-				visit(value.Field(i), fieldPath)
-				continue
-			}
-			list = append(list, setting{
-				key:      strings.Join(fieldPath, "."),
-				prefixed: strings.ToUpper(environmentPrefix + "_" + strings.Join(fieldPath, "_")),
-				contract: field.Tag.Get("contract"),
-				value:    value.Field(i),
-			})
-		}
-	}
-	visit(reflect.ValueOf(target).Elem(), nil)
-	return list
-}
-
-// set parses text and stores it in the setting.
-func (s setting) set(text string) error {
-	if target, ok := s.value.Addr().Interface().(encoding.TextUnmarshaler); ok {
-		return target.UnmarshalText([]byte(text))
-	}
-	switch s.value.Kind() {
-	case reflect.String:
-		s.value.SetString(text)
-	case reflect.Bool:
-		parsed, err := strconv.ParseBool(strings.TrimSpace(text))
-		if err != nil {
-			return fmt.Errorf("%q is not true or false", text)
-		}
-		s.value.SetBool(parsed)
-	case reflect.Int:
-		parsed, err := strconv.Atoi(strings.TrimSpace(text))
-		if err != nil {
-			return fmt.Errorf("%q is not a whole number", text)
-		}
-		s.value.SetInt(int64(parsed))
-	default:
-		return fmt.Errorf("a %s cannot be set by one environment variable", s.value.Kind())
-	}
-	return nil
-}
-
-// readEnvironment overrides the configuration with the environment. It ignores empty
-// variables of the contract, because deployment templates often leave them empty.
-func readEnvironment(into *Config) (errs []error) {
-	// The library reads lists and http_config. It stops at the first malformed value, and
-	// does not name its variable: therefore all other values are set below.
-	libraryError := lamenv.Unmarshal(into, []string{environmentPrefix})
-	for _, setting := range settings(into) {
-		for _, name := range []string{setting.prefixed, setting.contract} {
-			text, isSet := os.LookupEnv(name)
-			if !isSet || setting.value.Kind() == reflect.Slice || (name == setting.contract && text == "") {
-				continue
-			}
-			if err := setting.set(text); err != nil {
-				errs = append(errs, fmt.Errorf("environment variable %s: %w", name, err))
-			}
-		}
-	}
-	if libraryError != nil && len(errs) == 0 {
-		errs = append(errs, fmt.Errorf("read the environment: %w", libraryError))
-	}
-	return errs
 }

@@ -47,6 +47,57 @@ tierproxy does not start with an invalid configuration, and reports all errors. 
 address (` + "`--web.listen-address`, :9190" + ` by default) and the log level, are flags: see ` + "`tierproxy --help`" + `.
 `
 
+// severalHotTiers is the section about a list of hot tiers.
+const severalHotTiers = `
+### Several hot tiers
+
+` + "`hot`" + ` is either one tier with the keys above, or a list of 1 to 200 tiers. Each entry has the same keys, and exactly one of
+` + "`url` and `service`" + `. tierproxy reads the external labels of each entry. Entries whose external labels agree, replica labels aside,
+are replicas of one source: an HA pair. All others are sources of their own. This example has two clusters, the first one with an HA pair:
+
+<!-- checked: configuration -->
+` + "```yaml" + `
+hot:
+  - name: eu-1-a
+    url: https://prometheus-a.eu-1.example.com
+  - name: eu-1-b
+    url: https://prometheus-b.eu-1.example.com
+  - name: us-1
+    url: https://prometheus.us-1.example.com
+    retention: 15d
+    http_config: {authorization: {credentials_file: /etc/tierproxy/us-1-token}}
+cold:
+  url: https://thanos-query.example.com
+  replica_labels: [replica]
+` + "```" + `
+
+Names are unique. An entry without a name has the host and port of its URL as its name, or namespace/name of its Service. An entry with
+a selector stands for every Service that matches, in one namespace or in all:
+
+<!-- checked: configuration -->
+` + "```yaml" + `
+hot:
+  - service: {selector: app.kubernetes.io/name=prometheus, all_namespaces: true, port: web}
+  - url: https://prometheus.us-1.example.com
+` + "```" + `
+
+Without a file, list the URLs:
+
+<!-- checked: environment -->
+` + "```sh" + `
+PROMETHEUS_URL=https://prometheus.eu-1.example.com,https://prometheus.us-1.example.com
+TIERPROXY_HOT_RETENTION=15d
+TIERPROXY_HOT_1_NAME=us-1
+` + "```" + `
+
+- ` + "`PROMETHEUS_URL` and `TIERPROXY_HOT_URL`" + ` replace the tiers of the file.
+- The retention, ` + "`http_config`" + `, tenancy and tenant of the variables and of a file with one tier then apply to each URL.
+- Other keys belong to one tier. Their variables have the index of the entry: ` + "`TIERPROXY_HOT_0_EXTERNAL_LABELS`" + ` is
+  ` + "`hot[0].external_labels`" + `. Such variables also override and extend a list in the file, or make one.
+- With ` + "`PROMETHEUS_URL`" + `, variables below ` + "`TIERPROXY_HOT_0_HTTP_CONFIG_`" + ` replace the common ` + "`http_config`" + ` of this entry.
+- Variables of a single tier, such as ` + "`TIERPROXY_HOT_RETENTION`" + `, are an error if the file has a list.
+`
+
 // reference is the page of all settings while it is written.
 type reference struct {
 	comments     map[string]string
@@ -66,6 +117,9 @@ func renderReference(t *testing.T) (page string, undocumented []string) {
 		fmt.Fprintf(&written.text, "\n## %s\n\n%s\n\n| key | variable | default | meaning |\n| --- | --- | --- | --- |\n",
 			key, written.meaning(config.Type(), field))
 		written.rows(key, environmentPrefix+"_"+strings.ToUpper(key), value)
+		if key == "hot" {
+			written.text.WriteString(severalHotTiers)
+		}
 	}
 	return written.text.String(), written.undocumented
 }
@@ -77,6 +131,9 @@ func (r *reference) rows(key, variable string, value reflect.Value) {
 		key, variable, value = key+"[]", variable+"_0", reflect.Zero(value.Type().Elem())
 	}
 	for field, held := range value.Fields() {
+		if yamlKey(field) == "-" {
+			continue
+		}
 		key, variable := key+"."+yamlKey(field), variable+"_"+strings.ToUpper(yamlKey(field))
 		meaning := r.meaning(value.Type(), field)
 		isList := held.Kind() == reflect.Slice

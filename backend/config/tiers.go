@@ -1,10 +1,17 @@
 package config
 
-// HotConfig is the gateway's own hot tier.
+// HotConfig is the gateway's own hot tier, or the list of its hot tiers.
 type HotConfig struct {
-	// URL is the base URL of the Prometheus API. Empty: tierproxy uses the tier that
-	// discovery finds, if any.
+	// Name is the name by which datasources refer to this tier. Empty: the host and
+	// port of the URL, or namespace/name of the Service.
+	Name string `yaml:"name"`
+	// URL is the base URL of the Prometheus API. The variable takes several URLs,
+	// separated by commas. Empty: tierproxy uses the Service, or the tier that discovery
+	// finds, if any.
 	URL string `yaml:"url" contract:"PROMETHEUS_URL"`
+	// Service is the Service of this tier in the cluster of the gateway, in place of a
+	// URL. It overrides discovery.hot.
+	Service ServiceConfig `yaml:"service,omitempty"`
 	// Retention limits how far back tierproxy queries hot. tierproxy measures where
 	// hot's data really starts, and uses the later of both. If tierproxy cannot measure
 	// it, the retention declares it. 0s: no limit, and no declaration.
@@ -25,6 +32,18 @@ type HotConfig struct {
 	// tenant header (X-Scope-OrgID, THANOS-TENANT) uses hot only if the header has
 	// this value; otherwise it uses cold alone. Empty: no such datasource uses hot.
 	Tenant string `yaml:"tenant"`
+	// List are the hot tiers, if the configuration has a list of them. All other fields
+	// are then empty. The entries have no list of their own. Nil: one hot tier.
+	List []HotConfig `yaml:"-"`
+}
+
+// Entries returns the hot tiers: those of the list, or the single one, which may have
+// neither a URL nor a Service.
+func (c *HotConfig) Entries() []HotConfig {
+	if c.List != nil {
+		return c.List
+	}
+	return []HotConfig{*c}
 }
 
 // ColdConfig is the gateway's own cold tier.

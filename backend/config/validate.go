@@ -54,10 +54,10 @@ func (m *mistakes) addIf(isWrong bool, key, format string, arguments ...any) {
 func (c *Config) Validate() error {
 	var m mistakes
 	m.add("perses.url", validURL(c.Perses.URL))
-	m.add("hot.url", validURL(c.Hot.URL))
+	c.validateHot(&m)
 	m.add("cold.url", validURL(c.Cold.URL))
 	m.add("tracing.endpoint", validURL(c.Tracing.Endpoint))
-	m.addIf(c.Hot.URL == "" && c.Cold.URL == "" && c.Perses.URL == "" && !c.Discovery.Enabled,
+	m.addIf(!c.Hot.hasTier() && c.Cold.URL == "" && c.Perses.URL == "" && !c.Discovery.Enabled,
 		"hot.url, cold.url", "without Perses and discovery, set at least one tier")
 	m.addIf(c.Routing.Strategy != StrategyRoute && c.Routing.Strategy != StrategySplit,
 		"routing.strategy", "is %q, and must be route or split", c.Routing.Strategy)
@@ -83,7 +83,7 @@ func (c *Config) validateNumbers(m *mistakes) {
 		{"routing.freshness", c.Routing.Freshness, false}, {"query.timeout", c.Query.Timeout, false},
 		{"probe.interval", c.Probe.Interval, false}, {"probe.learn_interval", c.Probe.LearnInterval, false},
 		{"limits.queue_wait", c.Limits.QueueWait, false}, {"log.slow_queries", c.Log.SlowQueries, true},
-		{"hot.retention", c.Hot.Retention, true}, {"cold.lag", c.Cold.Lag, true}, {"query.max_range", c.Query.MaxRange, true},
+		{"cold.lag", c.Cold.Lag, true}, {"query.max_range", c.Query.MaxRange, true},
 	} {
 		m.addIf(duration.value < 0 && duration.zeroAllowed, duration.key, "must not be negative")
 		m.addIf(duration.value <= 0 && !duration.zeroAllowed, duration.key, "is %s, and must be longer than zero", time.Duration(duration.value))
@@ -125,7 +125,7 @@ func validURL(text string) error {
 		return errors.New("is not a URL: write http(s)://host[:port][/path]")
 	case parsed.User != nil:
 		return errors.New("must not contain a user and password: they would appear in logs")
-	case parsed.Scheme != "http" && parsed.Scheme != "https", parsed.Hostname() == "":
+	case parsed.Scheme != "http" && parsed.Scheme != "https", parsed.Hostname() == "", strings.Contains(parsed.Host, ","):
 		return fmt.Errorf("%q is not an http or https URL with a host: write http(s)://host[:port][/path]", text)
 	case parsed.RawQuery != "", parsed.Fragment != "":
 		// Parameters may contain a token.
@@ -144,7 +144,12 @@ func (c DiscoveryConfig) validate(m *mistakes) {
 }
 
 func (s ServiceConfig) validate(key string, m *mistakes) {
-	m.add(key+".namespace", validNamespace(s.Namespace))
+	if s.AllNamespaces {
+		m.addIf(s.Selector == "", key+".all_namespaces", "requires selector")
+		m.addIf(s.Namespace != "", key+".namespace", "must be empty with all_namespaces")
+	} else {
+		m.add(key+".namespace", validNamespace(s.Namespace))
+	}
 	_, err := labels.Parse(s.Selector)
 	m.addIf(err != nil, key+".selector", "%q is not a label selector such as app.kubernetes.io/name=prometheus", s.Selector)
 	m.addIf(s.Selector == "" && len(validation.IsDNS1035Label(s.Name)) > 0, key+".name", "%q is not the name of a Service", s.Name)

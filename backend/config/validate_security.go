@@ -15,11 +15,8 @@ import (
 
 // validateSecurity checks the settings for callers, credentials and confinement.
 func (c *Config) validateSecurity(m *mistakes) {
-	m.add("hot.http_config", c.Hot.HTTPConfig.validate())
 	m.add("cold.http_config", c.Cold.HTTPConfig.validate())
-	m.add("hot.tenancy", c.Hot.Tenancy.validate())
 	m.add("cold.tenancy", c.Cold.Tenancy.validate())
-	m.add("hot.tenant", validTenant(c.Hot.Tenant))
 	m.add("service_account.token_path", absolute(c.ServiceAccount.TokenPath))
 	for i, destination := range c.Destinations {
 		key := fmt.Sprintf("destinations[%d]", i)

@@ -46,6 +46,9 @@ type QueryResult struct {
 	// is why it was chosen, as in the header X-Tier-Reason. Tier is empty if no tier was
 	// queried.
 	Tier, Reason string
+	// Source are the external labels of the source of hot that answered, as in the header
+	// X-Tier-Source. It is empty if cold alone answered, or if they are unknown.
+	Source string
 }
 
 // QueryError is the error of a query.
@@ -123,7 +126,7 @@ func (r *Router) ExecuteQuery(ctx context.Context, query *MetricQuery) (_ *Query
 	}
 	return &QueryResult{
 		Value: answer.Value, Warnings: answer.Warnings, Infos: answer.Infos,
-		Tier: string(response.Tier), Reason: string(response.Reason),
+		Tier: string(response.Tier), Reason: string(response.Reason), Source: response.Source,
 	}, nil
 }
 

@@ -65,6 +65,17 @@ func (c *Catalog) HotState(now time.Time) tier.State {
 	return c.hot.stateOf(c.read, now)
 }
 
+// SourcesRead returns the external labels of the sources of hot that a request may read. It returns nil
+// for a hot tier that does not list its stores, and if the request reads nothing of hot.
+func (c *Catalog) SourcesRead() (list []map[string]string) {
+	for _, source := range c.hot.status.Load().Sources {
+		if slices.Contains(c.read, source.key) {
+			list = append(list, source.Labels)
+		}
+	}
+	return list
+}
+
 // samplesRead returns what is known of the samples that a request may read. It returns fewer if not
 // all of its sources are followed.
 func (c *Catalog) samplesRead() (list []*samples) {

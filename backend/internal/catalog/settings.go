@@ -75,6 +75,8 @@ type prometheusConfig struct {
 			OutOfOrderTimeWindow string `yaml:"out_of_order_time_window"`
 		} `yaml:"tsdb"`
 	} `yaml:"storage"`
+
+	jobs map[string]string // a hash of the configuration of each job
 }
 
 // parseConfig reads the configuration of a Prometheus. It returns an error that wraps
@@ -83,6 +85,15 @@ func parseConfig(text string) (*prometheusConfig, error) {
 	var config prometheusConfig
 	if err := yaml.Unmarshal([]byte(text), &config); err != nil || text == "" {
 		return nil, errors.Join(upstream.ErrNotAnAnswer, err)
+	}
+	var jobs struct {
+		ScrapeConfigs []map[string]any `yaml:"scrape_configs"`
+	}
+	_ = yaml.Unmarshal([]byte(text), &jobs) // It is YAML.
+	config.jobs = map[string]string{}
+	for _, job := range jobs.ScrapeConfigs {
+		key := promql.KeyOf(fmt.Sprint(job)) // fmt sorts maps.
+		config.jobs[fmt.Sprint(job["job_name"])] = string(key[:])
 	}
 	return &config, nil
 }

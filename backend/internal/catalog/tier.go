@@ -58,6 +58,8 @@ type TierOptions struct {
 
 // TierSettings are the settings of a datasource for a tier that do not change the probes.
 type TierSettings struct {
+	// Title names the server among several of hot, or is empty.
+	Title string
 	// Retention is the configured retention of hot, or zero.
 	Retention time.Duration
 	// Lag is the age of the newest data of cold.
@@ -137,9 +139,11 @@ type sharedTier struct {
 	sources   sourcesInUse // of hot
 	status    atomic.Pointer[Status]
 	identity  atomic.Pointer[Identity]
-	stability atomic.Pointer[storeStability] // of cold; nil while it is not stable
-	probes    *ownrequest.Refresher
-	known     atomic.Pointer[knownSettings]
+	// isOneOfSeveral is set if the identity of the tier matters, because hot has several servers.
+	isOneOfSeveral atomic.Bool
+	stability      atomic.Pointer[storeStability] // of cold; nil while it is not stable
+	probes         *ownrequest.Refresher
+	known          atomic.Pointer[knownSettings]
 	// whole is what the last whole probe measured, at wholeAt, or the zero time if the next one has
 	// to be whole. mayDiffer is set if another server may answer since. Only Run uses them.
 	whole     Status
@@ -165,12 +169,16 @@ func NewTier(options TierOptions) *Tier {
 			return evidence.State{Available: status.Available, HasStores: status.Stores != nil, Newest: t.newest()}
 		},
 	})
+	t.isOneOfSeveral.Store(options.Title != "")
 	t.status.Store(&Status{Oldest: tier.NothingCovered, Error: "not probed yet"})
 	return t
 }
 
 // With returns the same tier with other settings.
 func (t *Tier) With(settings TierSettings) *Tier {
+	if settings.Title != "" && !t.isOneOfSeveral.Swap(true) {
+		t.probes.Request()
+	}
 	if settings == t.base.settings {
 		return t.base
 	}
@@ -353,7 +361,7 @@ func (t *Tier) probe(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return true // The gateway stops: the failure says nothing about the tier.
 	}
-	if status.Available && t.options.Replica != "" {
+	if status.Available && (t.options.Replica != "" || t.isOneOfSeveral.Load()) {
 		t.identify(probeContext, &status)
 	}
 	t.mutex.Lock()

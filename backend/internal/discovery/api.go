@@ -17,6 +17,14 @@ import (
 // ErrNoCluster is returned by New outside of a cluster.
 var ErrNoCluster = errors.New("tierproxy does not run in a Kubernetes cluster, and no kubeconfig is set")
 
+// queriesPerSecond and burst limit the requests of each client, so that the first lookup of
+// MaxFound Services, a list and a watch each, does not wait for the limit. The default of the
+// library is 5 and 10.
+const (
+	queriesPerSecond = 50
+	burst            = 2 * MaxFound
+)
+
 // api holds the clients for the two API groups that discovery reads.
 type api struct {
 	core, discovery *rest.RESTClient
@@ -36,6 +44,7 @@ func connect(kubeconfig string) (*api, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the credentials for the Kubernetes API: %w", err)
 	}
+	config.QPS, config.Burst = queriesPerSecond, burst
 	config.UserAgent = "tierproxy (discovery)"
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON

@@ -5,6 +5,7 @@ package discovery
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -13,16 +14,22 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// maxWatches is the maximum number of watched Services.
-const maxWatches = 256
+// maxWatches is the maximum number of watched Services and selectors. It leaves room for
+// MaxFound Services of a selector beside those that datasources name.
+const maxWatches = 512
+
+// inUse is how long a watch counts as in use after its last use. A watch in use does not end for
+// another one: its first lookup would be repeated with each use.
+const inUse = 5 * time.Minute
 
 // Options are the options of New.
 type Options struct {
 	// Kubeconfig is the path of a kubeconfig file, for development. Empty: the
 	// cluster that this process runs in.
 	Kubeconfig string
-	// OnChange is called with each new state of a Service. Calls do not overlap. It must not
-	// block.
+	// OnChange is called with each new state of a Service. After a change of what ResolveAll
+	// returns, it is called with the selecting reference and a Service that has only the
+	// State, Message, Stale and Namespace of it. Calls do not overlap. It must not block.
 	OnChange func(Reference, *Service)
 }
 
@@ -35,7 +42,7 @@ type Discovery struct {
 
 	mutex   sync.Mutex
 	context context.Context //nolint:containedctx // The lifetime of the watches: from Start to Stop.
-	watches *simplelru.LRU[Reference, *watch]
+	watches *simplelru.LRU[watched, *watch]
 	running sync.WaitGroup
 }
 
@@ -51,9 +58,9 @@ func New(options Options) (*Discovery, error) {
 }
 
 // newWatches returns an empty set of watches, which ends a watch when it drops it.
-func newWatches() *simplelru.LRU[Reference, *watch] {
+func newWatches() *simplelru.LRU[watched, *watch] {
 	// It fails only for a size below one.
-	watches, _ := simplelru.NewLRU(maxWatches, func(_ Reference, dropped *watch) { dropped.cancel() })
+	watches, _ := simplelru.NewLRU(maxWatches, func(_ watched, dropped *watch) { dropped.cancel() })
 	return watches
 }
 
@@ -69,33 +76,43 @@ func (d *Discovery) Start(ctx context.Context) {
 func (d *Discovery) Stop() { d.running.Wait() }
 
 // Resolve returns the state of a Service. It starts to watch a new Service, whose state is
-// unknown at first. Resolve never blocks and never returns nil.
-func (d *Discovery) Resolve(reference Reference) *Service { return d.watch(reference).current() }
+// unknown at first, unless the maximum number of watches is in use. Resolve never blocks and never
+// returns nil.
+func (d *Discovery) Resolve(reference Reference) *Service {
+	return d.watch(watched{reference: reference}).current()
+}
 
 // Wait blocks until the first lookup of a Service succeeds or fails, or until ctx ends.
 func (d *Discovery) Wait(ctx context.Context, reference Reference) {
-	select {
-	case <-d.watch(reference).first:
-	case <-ctx.Done():
-	}
+	d.watch(watched{reference: reference}).wait(ctx)
 }
 
-func (d *Discovery) watch(reference Reference) *watch {
+func (d *Discovery) watch(what watched) *watch {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
-	if existing, ok := d.watches.Get(reference); ok {
+	if existing, ok := d.watches.Get(what); ok {
 		existing.lastUsed = time.Now()
 		return existing
 	}
-	added := newWatch(reference, d.api, d.changed)
+	added := newWatch(what, d.api, d.changed)
 	if d.context == nil || d.context.Err() != nil {
+		return added
+	}
+	if d.isFull() {
+		added.refuse(fmt.Sprintf("tierproxy watches %d Services, the most that it can, and all of them are in use", maxWatches))
 		return added
 	}
 	ctx, cancel := context.WithCancel(d.context)
 	added.cancel = cancel
-	d.watches.Add(reference, added)
+	d.watches.Add(what, added)
 	d.running.Go(func() { added.run(ctx) })
 	return added
+}
+
+// isFull reports whether the maximum number of watches is in use.
+func (d *Discovery) isFull() bool {
+	_, oldest, ok := d.watches.GetOldest()
+	return ok && d.watches.Len() >= maxWatches && time.Since(oldest.lastUsed) < inUse
 }
 
 func (d *Discovery) changed(reference Reference, service *Service) {

@@ -34,7 +34,7 @@ type feedOptions struct {
 	group, resource string
 	// object has the type of the objects.
 	object runtime.Object
-	// namespace, name and label select the objects. An empty name or label selects all.
+	// namespace, name and label select the objects. An empty one selects all.
 	namespace, name, label string
 	// onChange is called after each change. It must not block.
 	onChange func()
@@ -117,14 +117,18 @@ func (f *feed) problem() (forbidden bool, text string, since time.Time) {
 	return false, text, f.since
 }
 
-// missingRule returns the error for a rule that the Role of the gateway lacks.
+// missingRule returns the error for a rule that the Role or ClusterRole of the gateway lacks.
 func (f *feed) missingRule(verb string) string {
 	names := ""
 	if f.name != "" {
 		names = fmt.Sprintf(", resourceNames: [%s]", f.name)
 	}
-	return fmt.Sprintf("the gateway may not %s %s in namespace %s: its Role there needs the rule {apiGroups: [%q], resources: [%s], verbs: [list, watch]%s}",
-		verb, f.resource, f.namespace, f.group, f.resource, names)
+	place, role := "namespace "+f.namespace, "Role there or its ClusterRole"
+	if f.namespace == "" {
+		place, role = "all namespaces", "ClusterRole"
+	}
+	return fmt.Sprintf("the gateway may not %s %s in %s: its %s needs the rule {apiGroups: [%q], resources: [%s], verbs: [list, watch]%s}",
+		verb, f.resource, place, role, f.group, f.resource, names)
 }
 
 // describe returns why a request with a verb failed, without the address of the API server. It returns

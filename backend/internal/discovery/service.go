@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net"
@@ -18,22 +19,35 @@ import (
 type Reference struct {
 	// Namespace is the namespace of the Service.
 	Namespace string
-	// Name is the name of the Service. Selector is a label selector that matches exactly one
-	// Service; if it is set, it overrides Name.
+	// Name is the name of the Service. Selector is a label selector; if it is set, it
+	// overrides Name. Resolve expects that it matches exactly one Service, ResolveAll that it
+	// matches at least one.
 	Name, Selector string
 	// Port is the number or the name of the port. Empty: the only port, or the one with a
 	// usual name of a web port.
 	Port string
 	// Scheme is http or https. Empty: the scheme follows from the Service.
 	Scheme string
+	// AllNamespaces makes Selector look in all namespaces instead of Namespace. The gateway
+	// then needs a ClusterRole. It has no effect on a reference by name.
+	AllNamespaces bool
 }
 
-// String returns the namespace and the name or selector of the Service.
+// String returns the namespace and the name or selector of the Service. The namespace is * if the
+// selector looks in all namespaces.
 func (r Reference) String() string {
 	if r.Selector != "" {
-		return fmt.Sprintf("%s/{%s}", r.Namespace, r.Selector)
+		return fmt.Sprintf("%s/{%s}", cmp.Or(r.namespace(), "*"), r.Selector)
 	}
 	return r.Namespace + "/" + r.Name
+}
+
+// namespace returns the namespace that is searched. Empty: all namespaces.
+func (r Reference) namespace() string {
+	if r.AllNamespaces && r.Selector != "" {
+		return ""
+	}
+	return r.Namespace
 }
 
 // State is the state of a Service.
@@ -98,32 +112,41 @@ func (s *Service) URL() string {
 }
 
 // unusable returns the state of a Service that exists but does not fit the reference.
-func unusable(reference Reference, name, format string, arguments ...any) *Service {
-	return &Service{State: StateUnusable, Namespace: reference.Namespace, Name: name, Message: fmt.Sprintf(format, arguments...)}
+func unusable(namespace, name, format string, arguments ...any) *Service {
+	return &Service{State: StateUnusable, Namespace: namespace, Name: name, Message: fmt.Sprintf(format, arguments...)}
+}
+
+// absent returns the state of a Service that does not exist.
+func absent(reference Reference) *Service {
+	text := "there is no Service " + reference.String()
+	switch namespace := reference.namespace(); {
+	case reference.Selector == "":
+	case namespace == "":
+		text = fmt.Sprintf("no Service in any namespace matches %s", reference.Selector)
+	default:
+		text = fmt.Sprintf("no Service in namespace %s matches %s", namespace, reference.Selector)
+	}
+	return &Service{State: StateAbsent, Namespace: reference.namespace(), Name: reference.Name, Message: text}
 }
 
 // choose returns the only Service found, or the state that describes why there is none.
 func choose(reference Reference, services []*corev1.Service) (*corev1.Service, *Service) {
 	switch len(services) {
 	case 0:
-		text := "there is no Service " + reference.String()
-		if reference.Selector != "" {
-			text = fmt.Sprintf("no Service in namespace %s matches %s", reference.Namespace, reference.Selector)
-		}
-		return nil, &Service{State: StateAbsent, Namespace: reference.Namespace, Name: reference.Name, Message: text}
+		return nil, absent(reference)
 	case 1:
 		return services[0], nil
 	}
 	var names []string
 	for _, service := range services {
-		names = append(names, service.Name)
+		name := service.Name
+		if reference.namespace() == "" {
+			name = service.Namespace + "/" + name
+		}
+		names = append(names, name)
 	}
 	slices.Sort(names)
-	count, more := len(names), ""
-	if count > maxNames {
-		names, more = names[:maxNames], ", …"
-	}
-	return nil, unusable(reference, "", "the selector %s matches %d Services: make it match one of %s%s", reference.Selector, count, strings.Join(names, ", "), more)
+	return nil, unusable(reference.namespace(), "", "the selector %s matches %d Services: make it match one of %s", reference.Selector, len(names), firstOf(names, ", "))
 }
 
 // maxNames is the maximum number of Services that a message names.
@@ -134,7 +157,7 @@ const maxNames = 5
 func describeService(reference Reference, service *corev1.Service, list []*discoveryv1.EndpointSlice, slicesKnown bool) *Service {
 	if service.Spec.Type == corev1.ServiceTypeExternalName {
 		// Anyone who may write Services can point an ExternalName to any host.
-		return unusable(reference, service.Name, "the Service %s/%s is of type ExternalName, which is not supported: configure the URL instead", service.Namespace, service.Name)
+		return unusable(service.Namespace, service.Name, "%s", externalName(service))
 	}
 	port, problem := choosePort(reference, service)
 	if problem != nil {
@@ -156,6 +179,10 @@ func describeService(reference Reference, service *corev1.Service, list []*disco
 		}
 	}
 	return described
+}
+
+func externalName(service *corev1.Service) string {
+	return fmt.Sprintf("the Service %s/%s is of type ExternalName, which is not supported: configure the URL instead", service.Namespace, service.Name)
 }
 
 // webPorts are usual names for ports with the Prometheus API, in order of preference.
@@ -180,7 +207,7 @@ func choosePort(reference Reference, service *corev1.Service) (*corev1.ServicePo
 	}
 	list := strings.Join(offered, ", ")
 	if reference.Port != "" {
-		return nil, unusable(reference, service.Name, "the Service %s/%s has no port %s: it has %s", service.Namespace, service.Name, reference.Port, list)
+		return nil, unusable(service.Namespace, service.Name, "the Service %s/%s has no port %s: it has %s", service.Namespace, service.Name, reference.Port, list)
 	}
 	if len(candidates) == 1 {
 		return candidates[0], nil
@@ -190,7 +217,7 @@ func choosePort(reference Reference, service *corev1.Service) (*corev1.ServicePo
 			return port, nil
 		}
 	}
-	return nil, unusable(reference, service.Name, "the port of the Service %s/%s is ambiguous: set one of %s", service.Namespace, service.Name, list)
+	return nil, unusable(service.Namespace, service.Name, "the port of the Service %s/%s is ambiguous: set one of %s", service.Namespace, service.Name, list)
 }
 
 // servingCertificate are the annotations that request a serving certificate on OpenShift. A

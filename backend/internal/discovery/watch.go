@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"reflect"
@@ -12,44 +13,87 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
-// watch follows one Service and its EndpointSlices.
-type watch struct {
+// watched is the key of a watch.
+type watched struct {
 	reference Reference
-	api       *api
-	onChange  func(Reference, *Service)
+	// all is set to find all Services of a selector, instead of exactly one.
+	all bool
+}
+
+// snapshot is the state of a watch. It is immutable.
+type snapshot struct {
+	Service
+	found []Reference // the Services that a watch for all of a selector finds
+}
+
+// watch follows one Service and its EndpointSlices, or all Services of a selector.
+type watch struct {
+	watched
+	api      *api
+	onChange func(Reference, *Service)
 
 	// lastUsed and cancel belong to Discovery.
 	lastUsed time.Time
 	cancel   context.CancelFunc
 
-	service atomic.Pointer[Service]
-	first   chan struct{} // closed after the first lookup
-	wake    chan struct{} // requests an update
+	state atomic.Pointer[snapshot]
+	first chan struct{} // closed after the first lookup
+	wake  chan struct{} // requests an update
 
 	// Only run uses the fields below.
 	services *feed
-	slices   *feed  // EndpointSlices of the Service sliced, or nil
-	sliced   string // name of the Service that slices is for
+	slices   *feed // EndpointSlices of the Service sliced, or nil
+	sliced   types.NamespacedName
 	stop     context.CancelFunc
 }
 
-func newWatch(reference Reference, connected *api, onChange func(Reference, *Service)) *watch {
+func newWatch(what watched, connected *api, onChange func(Reference, *Service)) *watch {
 	w := &watch{
-		reference: reference, api: connected, onChange: onChange, lastUsed: time.Now(), cancel: func() {},
+		watched: what, api: connected, onChange: onChange, lastUsed: time.Now(), cancel: func() {},
 		first: make(chan struct{}), wake: make(chan struct{}, 1), stop: func() {},
 	}
-	w.service.Store(&Service{State: StateUnknown, Namespace: reference.Namespace, Name: reference.Name, Message: "the first lookup of the Service " + reference.String() + " has not finished yet"})
+	w.state.Store(&snapshot{Service: *w.unknown("the first lookup of the Service " + w.reference.String() + " has not finished yet")})
 	return w
 }
 
-func (w *watch) current() *Service { return w.service.Load() }
+// current returns the state of the Service.
+func (w *watch) current() *Service { return &w.state.Load().Service }
+
+// found returns the state of a selector.
+func (w *watch) found() Found {
+	state := w.state.Load()
+	return Found{State: state.State, Message: state.Message, Stale: state.Stale, Services: state.found}
+}
+
+// unknown returns the state before the first lookup has finished.
+func (w *watch) unknown(message string) *Service {
+	return &Service{State: StateUnknown, Namespace: w.reference.namespace(), Name: w.reference.Name, Message: message}
+}
+
+// refuse sets why the Service is never looked up.
+func (w *watch) refuse(message string) {
+	state := w.unknown(message)
+	state.Stale = true
+	w.state.Store(&snapshot{Service: *state})
+	close(w.first)
+}
+
+// wait blocks until the first lookup succeeds or fails, or until ctx ends.
+func (w *watch) wait(ctx context.Context) {
+	select {
+	case <-w.first:
+	case <-ctx.Done():
+	}
+}
 
 // run watches until ctx ends.
 func (w *watch) run(ctx context.Context) {
 	options := feedOptions{
-		client: w.api.core, resource: "services", object: &corev1.Service{}, namespace: w.reference.Namespace, onChange: w.look,
+		client: w.api.core, resource: "services", object: &corev1.Service{}, namespace: w.reference.namespace(), onChange: w.look,
 	}
 	if options.label = w.reference.Selector; options.label == "" {
 		options.name = w.reference.Name
@@ -64,7 +108,7 @@ func (w *watch) run(ctx context.Context) {
 			w.update(ctx)
 		}
 	}
-	w.follow(ctx, "")
+	w.follow(ctx, types.NamespacedName{})
 	running.Wait()
 }
 
@@ -78,12 +122,16 @@ func (w *watch) look() {
 
 // update computes the state from the feeds, and calls onChange if it has changed.
 func (w *watch) update(ctx context.Context) {
-	state := w.state(ctx)
-	if state == nil || reflect.DeepEqual(state, w.current()) {
+	service, found := w.lookUp(ctx)
+	if service == nil {
 		return
 	}
-	w.service.Store(state)
-	w.onChange(w.reference, state)
+	state := &snapshot{*service, found}
+	if reflect.DeepEqual(state, w.state.Load()) {
+		return
+	}
+	w.state.Store(state)
+	w.onChange(w.reference, &state.Service)
 	select {
 	case <-w.first:
 	default:
@@ -91,27 +139,33 @@ func (w *watch) update(ctx context.Context) {
 	}
 }
 
-// state returns the state according to the feeds, or nil before they are synced.
-func (w *watch) state(ctx context.Context) *Service {
+// lookUp returns the state according to the feeds, or nil before they are synced. found are the
+// Services of a watch for all of a selector.
+func (w *watch) lookUp(ctx context.Context) (state *Service, found []Reference) {
 	forbidden, problem, since := w.services.problem()
 	if !w.services.synced() {
 		if problem == "" {
-			return nil
+			return nil, nil
 		}
-		state := &Service{State: StateUnknown, Namespace: w.reference.Namespace, Name: w.reference.Name, Message: problem, Stale: true}
-		if forbidden {
+		state = w.unknown(problem)
+		if state.Stale = true; forbidden {
 			state.State = StateForbidden
 		}
-		return state
+		return state, nil
 	}
-	service, state := choose(w.reference, objects[*corev1.Service](w.services))
-	if service == nil {
-		w.follow(ctx, "")
+	var service *corev1.Service
+	if w.all {
+		found, state = chooseAll(w.reference, objects[*corev1.Service](w.services))
 	} else {
-		w.follow(ctx, service.Name)
+		service, state = choose(w.reference, objects[*corev1.Service](w.services))
+	}
+	if service == nil {
+		w.follow(ctx, types.NamespacedName{})
+	} else {
+		w.follow(ctx, types.NamespacedName{Namespace: service.Namespace, Name: service.Name})
 		slicesForbidden, slicesProblem, slicesSince := w.slices.problem()
 		if !w.slices.synced() && slicesProblem == "" {
-			return nil
+			return nil, nil
 		}
 		state = describeService(w.reference, service, objects[*discoveryv1.EndpointSlice](w.slices), w.slices.synced())
 		if problem == "" || slicesForbidden {
@@ -119,29 +173,29 @@ func (w *watch) state(ctx context.Context) *Service {
 		}
 		if slicesForbidden && !w.slices.synced() && state.Message == "" {
 			state.Message = fmt.Sprintf("%s; until then, queries go to the Service, and any replica may answer", slicesProblem)
-			return state
+			return state, nil
 		}
 	}
 	if problem != "" {
-		return state.outdated(problem, since)
+		state = state.outdated(problem, since)
 	}
-	return state
+	return state, found
 }
 
-// follow watches the EndpointSlices of the named Service instead of the previous one. An empty
-// name ends the watch.
-func (w *watch) follow(ctx context.Context, name string) {
-	if name == w.sliced {
+// follow watches the EndpointSlices of a Service instead of the previous one. A zero
+// one ends the watch.
+func (w *watch) follow(ctx context.Context, service types.NamespacedName) {
+	if service == w.sliced {
 		return
 	}
 	w.stop()
-	w.slices, w.sliced, w.stop = nil, name, func() {}
-	if name == "" {
+	w.slices, w.sliced, w.stop = nil, service, func() {}
+	if service.Name == "" {
 		return
 	}
 	followed := newFeed(feedOptions{
 		client: w.api.discovery, group: "discovery.k8s.io", resource: "endpointslices", object: &discoveryv1.EndpointSlice{},
-		namespace: w.reference.Namespace, label: discoveryv1.LabelServiceName + "=" + name, onChange: w.look,
+		namespace: service.Namespace, label: discoveryv1.LabelServiceName + "=" + service.Name, onChange: w.look,
 	})
 	w.slices = followed
 	ctx, cancel := context.WithCancel(ctx)
@@ -153,14 +207,16 @@ func (w *watch) follow(ctx context.Context, name string) {
 	}
 }
 
-// objects returns the objects of a feed, sorted by name.
-func objects[T interface{ GetName() string }](f *feed) []T {
+// objects returns the objects of a feed, sorted by namespace and name.
+func objects[T metav1.Object](f *feed) []T {
 	var list []T
 	for _, stored := range f.informer.GetStore().List() {
 		if object, ok := stored.(T); ok {
 			list = append(list, object)
 		}
 	}
-	slices.SortFunc(list, func(a, b T) int { return strings.Compare(a.GetName(), b.GetName()) })
+	slices.SortFunc(list, func(a, b T) int {
+		return cmp.Or(strings.Compare(a.GetNamespace(), b.GetNamespace()), strings.Compare(a.GetName(), b.GetName()))
+	})
 	return list
 }

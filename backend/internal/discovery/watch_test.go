@@ -14,10 +14,11 @@ func watching(count int, age time.Duration, ended *[]string) *Discovery {
 	d := &Discovery{watches: newWatches()}
 	for i := range count {
 		reference := Reference{Namespace: "monitoring", Name: fmt.Sprint("prometheus-", i)}
-		added := newWatch(reference, nil, nil)
+		what := watched{reference: reference}
+		added := newWatch(what, nil, nil)
 		added.lastUsed = time.Now().Add(time.Duration(i)*time.Second - age)
 		added.cancel = func() { *ended = append(*ended, reference.Name) }
-		d.watches.Add(reference, added)
+		d.watches.Add(what, added)
 	}
 	return d
 }
@@ -25,18 +26,33 @@ func watching(count int, age time.Duration, ended *[]string) *Discovery {
 func TestWatches_EndTheOneThatWasNotUsedForTheLongestTime(t *testing.T) {
 	var ended []string
 	d := watching(maxWatches, time.Hour, &ended)
-	d.watch(Reference{Namespace: "monitoring", Name: "prometheus-0"}) // It is in use.
+	d.Resolve(Reference{Namespace: "monitoring", Name: "prometheus-0"}) // It is in use.
 	require.Empty(t, ended, "there is room")
-	another := Reference{Namespace: "monitoring", Name: "another"}
+	another := watched{reference: Reference{Namespace: "monitoring", Name: "another"}}
 	d.watches.Add(another, newWatch(another, nil, nil))
 	require.Equal(t, []string{"prometheus-1"}, ended)
+	require.Equal(t, maxWatches, d.watches.Len())
+}
+
+// Otherwise, more Services than there may be watches would be looked up again with each query.
+func TestWatches_InUseDoNotEndForOthers(t *testing.T) {
+	var ended []string
+	d := watching(maxWatches, time.Minute, &ended)
+	d.context, d.options.OnChange = t.Context(), func(Reference, *Service) {}
+	another := Reference{Namespace: "monitoring", Name: "another"}
+	require.Equal(t, &Service{
+		State: StateUnknown, Stale: true, Namespace: "monitoring", Name: "another",
+		Message: "tierproxy watches 512 Services, the most that it can, and all of them are in use",
+	}, d.Resolve(another))
+	d.Wait(t.Context(), another) // There is nothing to wait for.
+	require.Empty(t, ended)
 	require.Equal(t, maxWatches, d.watches.Len())
 }
 
 func TestDropUnused_EndsOldWatches(t *testing.T) {
 	var ended []string
 	d := watching(3, time.Hour, &ended)
-	d.watch(Reference{Namespace: "monitoring", Name: "prometheus-1"})
+	d.Resolve(Reference{Namespace: "monitoring", Name: "prometheus-1"})
 	d.DropUnused(time.Now().Add(-time.Minute))
 	require.ElementsMatch(t, []string{"prometheus-0", "prometheus-2"}, ended)
 	require.Equal(t, 1, d.watches.Len())
@@ -63,7 +79,7 @@ func TestOutdated_SaysSinceWhenAndChangesNothingElse(t *testing.T) {
 func TestUpdate_BeforeAnythingIsRead(t *testing.T) {
 	reference := Reference{Namespace: "monitoring", Name: "prometheus"}
 	var told []*Service
-	w := newWatch(reference, nil, func(_ Reference, state *Service) { told = append(told, state) })
+	w := newWatch(watched{reference: reference}, nil, func(_ Reference, state *Service) { told = append(told, state) })
 	w.services = newFeed(feedOptions{resource: "services", namespace: "monitoring", onChange: w.look})
 	w.update(t.Context())
 	require.Empty(t, told)

@@ -110,7 +110,7 @@ func (p *Plan) nextReplica(ctx context.Context, failed tier.Decision) *Plan {
 		if failed.Fallback != "" && !isAvailable {
 			continue // Do not wait for it.
 		}
-		plan, err := p.engine.planOn(ctx, p.query, p.key, p.others, i)
+		plan, err := p.planOn(ctx, p.others, i)
 		switch {
 		case err != nil || plan.Tier != failed.Tier:
 		case isAvailable && (failed.Rule == 1 || len(plan.Warnings) <= len(failed.Warnings)):

@@ -36,7 +36,7 @@ func TestCacheKey_EveryFieldOfARequest(t *testing.T) {
 		"ReceivedAt": func(r *promapi.Request) { r.ReceivedAt = time.Now() },
 	}
 	plan := func(request promapi.Request) *Plan {
-		return &Plan{snapshot: emptySnapshot, query: Query{Datasource: &Datasource{Scope: "scope"}}, cold: &request}
+		return &Plan{snapshot: emptySnapshot, subject: subject{query: Query{Datasource: &Datasource{Scope: "scope"}}}, cold: &request}
 	}
 	key := func(request promapi.Request) promql.Key { return plan(request).cacheKey("stores", nil) }
 	before := promapi.Request{Endpoint: promapi.Query, Path: "/api/v1/query", Parameters: url.Values{"query": {"up"}}}

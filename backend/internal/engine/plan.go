@@ -24,15 +24,12 @@ type Plan struct {
 	Cut    *tier.Cut
 	NotCut string
 
-	engine *Engine
-	query  Query
-	// replica is the server of hot, empty without hot. others can take its place, in
-	// this order.
+	subject
+	// replica is the server of hot, empty without hot. others of its source can take its place,
+	// in this order.
 	replica  Replica
 	others   []Replica
 	snapshot *catalog.Snapshot
-	// key identifies what the request selects: see keyOf.
-	key promql.Key
 	// routed is the decision for the query as a whole, also where it is cut.
 	routed tier.Decision
 	// stepwise is the query as one that may be answered in pieces; nil where it
@@ -52,13 +49,32 @@ type Plan struct {
 	// hotMatchesNone is set if the selectors of a request for exemplars match no series of
 	// hot.
 	hotMatchesNone bool
+	// isElsewhere is set if the source has all metrics that the request reads, and another one has
+	// some of them, too.
+	isElsewhere bool
+	// further are other sources of hot that take part in the answer.
+	further []source
 	// comparedUntil is up to when it is known what cold lacks, in milliseconds since the
 	// Unix epoch.
 	comparedUntil int64
 }
 
+// subject is what a plan is about: a query, and the source of hot that may answer it.
+type subject struct {
+	engine *Engine
+	query  Query
+	// key identifies what the request selects: see keyOf.
+	key promql.Key
+	// matching says which sources of hot the request may read. hotSource is one of them.
+	matching  matching
+	hotSource source
+}
+
 // HotQuery returns the PromQL that hot would be sent.
 func (p *Plan) HotQuery() string { return p.hot.Parameters.Get("query") }
+
+// Hot returns the server of hot, or nil.
+func (p *Plan) Hot() *catalog.Tier { return p.replica.Hot }
 
 // Replica returns the name of the server of hot; empty if hot has no replicas.
 func (p *Plan) Replica() string {
@@ -88,20 +104,37 @@ func (p *Plan) timeout() time.Duration {
 // first probe of new ones. It returns an Error with status 503 if the datasource has no
 // tier, and with status 400 for a match[] that selects everything.
 //
-// It takes the first replica of hot that answers without a warning, because their
-// coverage differs. If there is a choice of tiers, an instant query without a time gets
-// the time of the decision: all attempts read the same samples.
+// It takes the first source of hot, and of its replicas the first one, that answers without a
+// warning, because their coverage differs. If there is a choice of tiers, an instant query
+// without a time gets the time of the decision: all attempts read the same samples.
 func (e *Engine) Plan(ctx context.Context, query Query) (*Plan, error) {
 	if err, selectsAll := selectorError(query.Request); selectsAll {
 		return nil, err
 	}
-	replicas := query.Datasource.Hot
-	if len(replicas) > 1 || (len(replicas) == 1 && query.Datasource.Cold != nil) {
+	if servers := len(query.Datasource.Hot); servers > 1 || (servers == 1 && query.Datasource.Cold != nil) {
 		query.Request = query.Request.AtItsTime()
 	}
-	key := keyOf(query.Request)
-	replicas = inOrder(replicas, key)
-	first, err := e.planOn(ctx, query, key, replicas, 0)
+	about := subject{engine: e, query: query, key: keyOf(query.Request), matching: query.match()}
+	var first *Plan
+	for _, about.hotSource = range about.matching.tried() {
+		plan, err := about.plan(ctx)
+		if err != nil || plan.answersFromHot() {
+			return plan, err
+		}
+		if first == nil {
+			first = plan
+		}
+		if plan.isElsewhere {
+			break // Any other source that has the metric would find it in this one.
+		}
+	}
+	return first, nil
+}
+
+// plan plans for the source. It takes the first replica that answers without a warning.
+func (s subject) plan(ctx context.Context) (*Plan, error) {
+	replicas := inOrder(s.hotSource.replicas, s.key)
+	first, err := s.planOn(ctx, replicas, 0)
 	if err != nil || first.answersFromHot() {
 		return first, err
 	}
@@ -109,7 +142,7 @@ func (e *Engine) Plan(ctx context.Context, query Query) (*Plan, error) {
 		if !replicas[i].Hot.Status().Available {
 			continue // Do not wait for it.
 		}
-		if plan, err := e.planOn(ctx, query, key, replicas, i); err == nil && plan.answersFromHot() {
+		if plan, err := s.planOn(ctx, replicas, i); err == nil && plan.answersFromHot() {
 			return plan, nil
 		}
 	}
@@ -124,9 +157,9 @@ func (p *Plan) answersFromHot() bool {
 // emptySnapshot stands for what is known of a datasource with one tier.
 var emptySnapshot = &catalog.Snapshot{}
 
-// planOn plans for one of several replicas of hot.
-func (e *Engine) planOn(ctx context.Context, query Query, key promql.Key, replicas []Replica, i int) (*Plan, error) {
-	p := &Plan{engine: e, query: query, key: key, hot: query.Request, cold: query.Request, snapshot: emptySnapshot, comparedUntil: math.MaxInt64}
+// planOn plans for one of several replicas of the source.
+func (s subject) planOn(ctx context.Context, replicas []Replica, i int) (*Plan, error) {
+	p := &Plan{subject: s, hot: s.query.Request, cold: s.query.Request, snapshot: emptySnapshot, comparedUntil: math.MaxInt64}
 	if len(replicas) > 0 {
 		p.replica, p.others = replicas[i], slices.Concat(replicas[:i], replicas[i+1:])
 	}
@@ -142,7 +175,7 @@ func (e *Engine) planOn(ctx context.Context, query Query, key promql.Key, replic
 	p.uniteExemplars()
 	p.routed = p.Decision
 	if p.stepwise, p.notStepwise = p.asStepwise(); p.stepwise != nil {
-		p.unjoinable = e.unjoinableBecause(p.pieceKey())
+		p.unjoinable = s.engine.unjoinableBecause(p.pieceKey())
 	}
 	if p.Cut, err = p.cut(); err != nil {
 		p.NotCut = err.Error()
@@ -152,10 +185,11 @@ func (e *Engine) planOn(ctx context.Context, query Query, key promql.Key, replic
 	if p.isUnknownToThanos() && p.Tier != tier.Hot {
 		p.Warnings = append(p.Warnings, unknownToThanos)
 	}
-	if p.Tier == tier.Both {
+	p.addFurther()
+	if p.Tier == tier.Both || len(p.further) > 0 {
 		p.hot, p.cold = p.hot.Without(promapi.PagingParameters...), p.cold.Without(promapi.PagingParameters...)
 	}
-	p.callOptions = catalog.CallOptions{Caller: query.Caller, DetachOnCancel: query.DetachOnCancel, ConfinedTo: query.ConfinedTo}
+	p.callOptions = catalog.CallOptions{Caller: s.query.Caller, DetachOnCancel: s.query.DetachOnCancel, ConfinedTo: s.query.ConfinedTo}
 	return p, nil
 }
 
@@ -207,7 +241,7 @@ func (p *Plan) prepare(ctx context.Context) {
 	p.Input = tier.Input{
 		Forced: p.query.Forced, ColdParameter: p.query.coldParameter(), Extent: extentOf(request, p.lookback()),
 		Threshold: datasource.Threshold, Now: now.UnixMilli(), Detailed: datasource.Detailed,
-		HotReplicated: len(datasource.Hot) > 1,
+		HotReplicated: len(p.hotSource.replicas) > 1,
 		Union:         traits.Routing.Has(promapi.UnionForRange), UnionWhenIncomplete: traits.Routing.Has(promapi.UnionForSeries),
 	}
 	in := &p.Input
@@ -222,6 +256,10 @@ func (p *Plan) prepare(ctx context.Context) {
 			in.Cold = datasource.Cold.State(now)
 		}
 		in.Completeness, in.CompletenessWhy = tier.Complete, "there is no other tier"
+		if len(p.rivals()) > 0 && !p.isUnion() {
+			in.Completeness, in.CompletenessWhy = tier.Incomplete, mayReadSeveral
+		}
+		p.relabel()
 		if p.replica.Hot != nil {
 			p.addTargetHoles(ctx)
 		}
@@ -229,15 +267,25 @@ func (p *Plan) prepare(ctx context.Context) {
 	}
 	evidence = evidence.Of(func() ([]promql.Selector, error) { return selectorsOf(request) })
 	p.replica.Catalog, in.Hot = evidence, evidence.HotState(now)
-	in.Cold = evidence.ColdState(now)
+	if in.Cold = evidence.ColdState(now); p.matching.why != "" {
+		in.Completeness, in.CompletenessWhy = tier.Incomplete, p.matching.why
+		p.relabel()
+		p.cold = p.explicitDefaults()
+		return
+	}
 	needed := p.snapshot.Evidence.Requires(p.key, func() ([]promql.Selector, error) { return selectorsOf(request) })
 	completeness, why := evidence.Completeness(ctx, needed, in.Extent.Oldest, in.Extent.Newest)
 	in.Completeness, in.CompletenessWhy = completeness, why.For(in.Detailed)
+	if in.Completeness != tier.Incomplete {
+		p.addRivals(ctx, needed)
+	} else if len(p.matching.candidates) > 1 && len(needed.Names) > 0 {
+		p.isElsewhere = p.replica.Hot.HasAll(needed.Names, in.Extent.Oldest)
+	}
 	if traits.Routing.Has(promapi.PerServer) {
 		in.Completeness, in.CompletenessWhy = tier.Incomplete, "each tier tells of its own"
 	}
 	in.EmptyBefore = in.Completeness == tier.Assumed && evidence.WasEmpty(p.key)
-	if p.snapshot.Evidence != nil && needed.Understood {
+	if needed.Understood {
 		p.relabel()
 	}
 	p.addSampleGaps(ctx)

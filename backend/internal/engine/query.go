@@ -17,10 +17,13 @@ import (
 type Datasource struct {
 	// Name names it: what its queries hold of a budget counts together.
 	Name string
-	// Hot are the servers of the hot tier, which are replicas of each other; empty
-	// where there is none. Cold is the cold tier; nil where there is none.
+	// Hot are the servers of the hot tier; empty where there is none. Cold is the cold tier; nil
+	// where there is none.
 	Hot  []Replica
 	Cold *catalog.Tier
+	// Sources returns which of the servers belong to one source of hot, at the time of the call. Nil:
+	// all are replicas of one source.
+	Sources func() []Source
 	// Threshold is the span from which on cold answers.
 	Threshold time.Duration
 	// Strategy says whether queries may be cut; empty means that they may not.

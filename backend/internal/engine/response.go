@@ -21,6 +21,8 @@ type Response struct {
 	// Replica is the name of the server of hot that answered; empty if cold answered,
 	// or hot has no replicas.
 	Replica string
+	// Source is Plan.Source for the tier that answered.
+	Source string
 	// Warnings are those that the gateway has put into the body.
 	Warnings []string
 	// Status, Header and Body are as the tier sent them, compressed or not, unless they
@@ -56,6 +58,7 @@ func (a attempt) response() *Response {
 // answers makes the answer one to the given attempt.
 func (r *Response) answers(a attempt) {
 	r.Tier, r.Reason, r.Replica, r.Warnings, r.plan = a.Tier, a.Reason, a.replica(), a.Warnings, a.plan
+	r.Source = a.plan.Source(a.Tier)
 }
 
 // CallError says which tier and reason an error belongs to.
@@ -63,8 +66,8 @@ type CallError struct {
 	// Tier and Reason are those of the attempt that failed.
 	Tier   tier.Name
 	Reason tier.Reason
-	// Replica is as in Response.
-	Replica string
+	// Replica and Source are as in Response.
+	Replica, Source string
 	// Err is an Error of the Prometheus API.
 	Err error
 	// response is the answer if it is an error of the API, unread and in memory; nil if
@@ -89,12 +92,12 @@ func (r *Response) markTooLarge() {
 
 // failed returns the error of an attempt.
 func (a attempt) failed(err error) error {
-	return &CallError{Tier: a.Tier, Reason: a.Reason, Replica: a.replica(), Err: err}
+	return &CallError{Tier: a.Tier, Reason: a.Reason, Replica: a.replica(), Source: a.plan.Source(a.Tier), Err: err}
 }
 
 // failed is attempt.failed for an answer that turned out to be none.
 func (r *Response) failed(err error) error {
-	return &CallError{Tier: r.Tier, Reason: r.Reason, Replica: r.Replica, Err: err}
+	return &CallError{Tier: r.Tier, Reason: r.Reason, Replica: r.Replica, Source: r.Source, Err: err}
 }
 
 // readFrom lets the body be read from another reader. It is closed as before.

@@ -21,6 +21,9 @@ type report struct {
 	Mistakes perses.SpecErrors `json:"mistakes"`
 	// Tiers holds the report on each tier by its name.
 	Tiers map[tier.Name]resolve.TierReport `json:"tiers"`
+	// HotTiers are the reports on several hot tiers, in the order of the spec. The report on hot
+	// in Tiers then summarizes them. It is absent for one hot tier.
+	HotTiers []resolve.HotTierReport `json:"hot_tiers,omitempty"`
 }
 
 // serveCheck responds with a report on the spec in the body, as if it were the spec of the
@@ -56,12 +59,18 @@ func (g *Gateway) serveCheck(w http.ResponseWriter, incoming *http.Request, refe
 
 // hideConfiguration removes the details that callers confined to namespaces may not see.
 func (r *report) hideConfiguration() {
-	for name, seen := range r.Tiers {
+	hide := func(seen *resolve.TierReport) {
 		seen.ExternalLabels = nil
 		if seen.Source != resolve.SourceDatasource {
 			seen.Address = seen.Server
 		}
+	}
+	for name, seen := range r.Tiers {
+		hide(&seen)
 		r.Tiers[name] = seen
+	}
+	for i := range r.HotTiers {
+		hide(&r.HotTiers[i].TierReport)
 	}
 }
 
@@ -74,10 +83,11 @@ func (g *Gateway) check(ctx context.Context, reference perses.Reference, raw []b
 		result.Mistakes, _ = errors.AsType[perses.SpecErrors](err) // ParseSpec returns no other.
 		return result
 	}
-	result.Tiers = g.core.Resolver.Inspect(ctx, &perses.Datasource{Reference: reference, Spec: *spec})
-	for _, seen := range result.Tiers {
-		result.OK = result.OK && (seen.State == resolve.StateOK || seen.State == resolve.StateNone)
-	}
+	seen := g.core.Resolver.Inspect(ctx, &perses.Datasource{Reference: reference, Spec: *spec})
+	result.Tiers, result.HotTiers = map[tier.Name]resolve.TierReport{tier.Hot: seen.Hot, tier.Cold: seen.Cold}, seen.HotTiers
+	seen.Each(func(each *resolve.TierReport) {
+		result.OK = result.OK && (each.State == resolve.StateOK || each.State == resolve.StateNone)
+	})
 	if result.Tiers[tier.Hot].State == resolve.StateNone && result.Tiers[tier.Cold].State == resolve.StateNone {
 		result.OK = false
 		result.Mistakes = append(result.Mistakes, perses.SpecError{Field: "spec", Message: tier.ErrNoTier.Error()})

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -56,9 +57,14 @@ func Diagnose(ctx context.Context, manager *datasource.Manager) []Finding {
 	}
 	d.services(resolved)
 	seen := d.core.Resolver.Inspect(ctx, &perses.Datasource{Reference: perses.Reference{Name: resolve.DefaultName}})
-	hot, cold := seen[tier.Hot], seen[tier.Cold]
-	d.tier(tier.Hot, hot)
-	d.tier(tier.Cold, cold)
+	hot, cold := seen.Hot, seen.Cold
+	if seen.HotTiers == nil {
+		d.tier(tier.Hot, "hot", hot)
+	}
+	for _, each := range seen.HotTiers {
+		d.tier(tier.Hot, "hot "+each.Name, each.TierReport)
+	}
+	d.tier(tier.Cold, "cold", cold)
 	switch {
 	case hot.State == resolve.StateNone && cold.State == resolve.StateNone && d.core.Perses != nil:
 		d.add("routing", SeverityNote, "the gateway has no tiers of its own: datasources have to name their tiers", "")
@@ -71,9 +77,7 @@ func Diagnose(ctx context.Context, manager *datasource.Manager) []Finding {
 	}
 	d.coverage(hot, time.Now())
 	if resolved.Catalog != nil && hot.State == resolve.StateOK && cold.State == resolve.StateOK {
-		resolved.Catalog.Wait(ctx)
-		d.pair(resolved.Catalog.Snapshot())
-		d.sources(resolved)
+		d.pairs(ctx, resolved)
 	}
 	return d.findings
 }
@@ -119,11 +123,8 @@ func (d *diagnosis) perses(ctx context.Context) {
 
 // services adds a finding for the Service of each tier.
 func (d *diagnosis) services(resolved *resolve.Resolved) {
-	for _, name := range tier.Names() {
+	for _, name := range slices.Sorted(maps.Keys(resolved.Services)) {
 		service := resolved.Services[name]
-		if service == nil {
-			continue
-		}
 		subject := fmt.Sprintf("Service %s/%s", service.Namespace, service.Name)
 		switch {
 		case service.State == discovery.StateFound && service.Message == "":
@@ -137,8 +138,7 @@ func (d *diagnosis) services(resolved *resolve.Resolved) {
 }
 
 // tier adds the findings for a tier of the configuration.
-func (d *diagnosis) tier(name tier.Name, seen resolve.TierReport) {
-	subject := string(name)
+func (d *diagnosis) tier(name tier.Name, subject string, seen resolve.TierReport) {
 	switch seen.State {
 	case resolve.StateNone:
 	case resolve.StateOK:
@@ -176,9 +176,29 @@ func (d *diagnosis) coverage(hot resolve.TierReport, now time.Time) {
 	d.add("routing", SeverityOK, fmt.Sprintf("%s; queries with a span of at least %s go to cold", text, model.Duration(threshold)), "")
 }
 
-// pair adds findings on the completeness of hot.
-func (d *diagnosis) pair(learned *catalog.Snapshot) {
-	const subject = "routing"
+// pairs adds findings on the completeness of each hot tier.
+func (d *diagnosis) pairs(ctx context.Context, resolved *resolve.Resolved) {
+	if resolved.Datasource.Sources == nil {
+		resolved.Catalog.Wait(ctx)
+		d.pair("routing", resolved.Catalog.Snapshot())
+		d.sources("hot", resolved.Hot, resolved.Catalog)
+		return
+	}
+	for _, replica := range resolved.Datasource.Hot {
+		subject := "routing"
+		if replica.Hot.Replica() != "" {
+			subject += " " + replica.Hot.Replica()
+		}
+		if replica.Catalog != nil && replica.Hot.Status().Available {
+			replica.Catalog.Wait(ctx)
+			d.pair(subject, replica.Catalog.Snapshot())
+			d.sources(subject, replica.Hot, replica.Catalog)
+		}
+	}
+}
+
+// pair adds findings on the completeness of a server of hot.
+func (d *diagnosis) pair(subject string, learned *catalog.Snapshot) {
 	if learned.Error != "" {
 		d.add(subject, SeverityWarning, "tierproxy cannot compare the series of the tiers: "+learned.Error, "see the gateway's log")
 	}

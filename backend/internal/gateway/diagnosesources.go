@@ -3,15 +3,14 @@ package gateway
 import (
 	"fmt"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// sources adds findings on a hot tier that lists its stores, such as a Thanos Query.
-func (d *diagnosis) sources(resolved *resolve.Resolved) {
-	const subject = "hot"
-	status, evidence := resolved.Hot.Status(), resolved.Catalog.Snapshot().Evidence
+// sources adds findings on a server of hot that lists its stores, such as a Thanos Query.
+func (d *diagnosis) sources(subject string, hot *catalog.Tier, both *catalog.Catalog) {
+	status, evidence := hot.Status(), both.Snapshot().Evidence
 	if len(status.Sources) == 0 || evidence == nil {
 		return
 	}

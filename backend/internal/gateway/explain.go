@@ -34,6 +34,9 @@ type Explanation struct {
 	// X-Tier and X-Tier-Reason. Tier is empty if no tier gets the query.
 	Tier   string `json:"tier"`
 	Reason string `json:"reason"`
+	// Source are the external labels of the source of hot that gets the query, as in the header
+	// X-Tier-Source. It is absent if they are unknown, or if cold alone gets the query.
+	Source string `json:"source,omitempty"`
 	// Sentence explains Tier and Reason to people.
 	Sentence string `json:"sentence"`
 	// Fallback is the tier that gets the query if the first one fails.
@@ -159,12 +162,12 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, re
 	}
 	input, decision := decided.Input, decided.Decision
 	detailed := resolved.ShowsConfiguration()
-	hot := viewState(resolved.Hot, input.Hot, detailed)
+	hot := viewState(decided.Hot(), input.Hot, detailed)
 	if hot != nil {
 		hot.Replica = decided.Replica()
 	}
 	explanation := Explanation{
-		Tier: string(decision.Tier), Reason: string(decision.Reason), Sentence: decision.Sentence(input),
+		Tier: string(decision.Tier), Reason: string(decision.Reason), Sentence: decision.Sentence(input), Source: decided.Source(decision.Tier),
 		Rules: []RuleResult{}, ConfinedTo: query.ConfinedTo,
 		Fallback: string(decision.Fallback), Warnings: decision.Warnings,
 		Extent: viewExtent(input.Extent), Threshold: model.Duration(input.Threshold).String(),

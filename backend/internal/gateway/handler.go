@@ -21,6 +21,7 @@ const (
 	headerChoice = "X-Tier-Choice"
 	headerTier   = "X-Tier"
 	headerReason = "X-Tier-Reason"
+	headerSource = "X-Tier-Source" // external labels of the sources of hot that answered
 	headerTiming = "Server-Timing"
 	headerCache  = "X-Tier-Cache"   // how much of the answer came from the cache
 	headerNotCut = "X-Tier-Not-Cut" // why limits of memory kept the answer from being put together

@@ -96,12 +96,15 @@ func (g *Gateway) requestFields(ctx context.Context, id string, resolved *resolv
 	return fields
 }
 
-// answeredBy returns the log fields of the tier that a query went to. replica is empty for a
-// tier without replicas.
-func answeredBy(name tier.Name, reason tier.Reason, replica string) logrus.Fields {
+// answeredBy returns the log fields of the tier that a query went to. replica and source are empty
+// for a tier without.
+func answeredBy(name tier.Name, reason tier.Reason, replica, source string) logrus.Fields {
 	fields := logrus.Fields{"tier": string(name), "reason": string(reason)}
 	if replica != "" {
 		fields["replica"] = replica
+	}
+	if source != "" {
+		fields["source"] = source
 	}
 	return fields
 }
@@ -136,7 +139,10 @@ func (g *Gateway) failed(w http.ResponseWriter, incoming *http.Request, resolved
 	if callError, is := errors.AsType[*engine.CallError](err); is {
 		w.Header().Set(headerTier, string(callError.Tier))
 		w.Header().Set(headerReason, string(callError.Reason))
-		entry = entry.WithFields(answeredBy(callError.Tier, callError.Reason, callError.Replica))
+		if callError.Source != "" {
+			w.Header().Set(headerSource, callError.Source)
+		}
+		entry = entry.WithFields(answeredBy(callError.Tier, callError.Reason, callError.Replica, callError.Source))
 		g.core.Metrics.Count(callError.Tier, callError.Reason, outcome)
 	}
 	entry = entry.WithField("outcome", outcome)

@@ -37,6 +37,9 @@ func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response
 		header[headerTier] = []string{string(response.Tier)}
 	}
 	header[headerReason] = []string{string(response.Reason)}
+	if response.Source != "" {
+		header[headerSource] = []string{response.Source}
+	}
 	if response.Cache != nil {
 		header[headerCache] = []string{fmt.Sprintf("%s; steps=%d/%d", response.Cache.Result, response.Cache.Cached, response.Cache.Steps)}
 	}
@@ -63,6 +66,7 @@ func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response
 	if response.Tier != "" {
 		g.core.Metrics.Count(response.Tier, response.Reason, outcome)
 		g.core.Metrics.Answered(response.Tier, response.UpstreamDuration)
+		g.core.Metrics.AnsweredBySource(response.Source)
 	}
 	took := time.Since(started)
 	slow := g.isSlow(took)
@@ -71,7 +75,7 @@ func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response
 	}
 	entry := g.logger.
 		WithFields(g.requestFields(incoming.Context(), header.Get(promapi.HeaderRequestID), resolved, request)).
-		WithFields(answeredBy(response.Tier, response.Reason, response.Replica)).
+		WithFields(answeredBy(response.Tier, response.Reason, response.Replica, response.Source)).
 		WithFields(logrus.Fields{"status": response.Status, "bytes": written, "duration": took.String(), "outcome": outcome})
 	if response.Cache != nil {
 		entry = entry.WithFields(logrus.Fields{"cache": response.Cache.Result, "cached_steps": response.Cache.Cached, "steps": response.Cache.Steps})

@@ -21,6 +21,7 @@ const (
 	plainPattern = `[^\x00-\x20\x7f/?#%\\]`
 	namePattern  = `[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*`
 	labelPattern = `^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`
+	tierPattern  = `^[A-Za-z0-9._:/\[\]-]{1,253}$`
 
 	authority       = `^https?://` + hostPattern + `(:` + portPattern + `)?`
 	tierURLPattern  = authority + `(/(` + plainPattern + `|%[0-9A-Fa-f]{2}|/)*)?$`
@@ -29,8 +30,12 @@ const (
 	durationPattern = `^([0-9]{1,2}y)?([0-9]{1,3}w)?([0-9]{1,4}d)?([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?([0-9]{1,12}ms)?$`
 )
 
+// maxHotTiers is the maximum number of hot tiers of a datasource.
+const maxHotTiers = 200
+
 var (
 	label    = matching("must be 1 to 63 lower-case letters, digits or '-', with a letter or digit at both ends", labelPattern)
+	tierName = matching("must be 1 to 253 letters, digits or characters of . _ - : / [ ]", tierPattern)
 	tierURL  = matching("must be http(s)://host[:port][/path], with a port from 1 to 65535 and without user, parameters (use queryParams) or fragment", tierURLPattern)
 	proxyURL = matching("must name this datasource: http(s)://GATEWAY/proxy/globaldatasources/NAME, or /proxy/projects/PROJECT/datasources/NAME", proxyURLPattern)
 	duration = matching("must be a duration such as 90s, 15m or 1h30m", durationPattern, `.`)
@@ -44,11 +49,13 @@ var (
 	}, "namespace", "name")
 	portName = regexp.MustCompile(labelPattern)
 
+	hotTier = tierRule(fields{"name": tierName, "url": tierURL, "service": service, "retention": positive}, "url", "service", "name")
+
 	specRule = object(fields{
 		"threshold": positive, "scrapeInterval": positive,
 		"strategy": matching("must be route or split", "^(route|split)$"), "splitAcrossReplicas": boolean, "cache": boolean,
-		"hot":         tierRule(fields{"url": tierURL, "service": service, "retention": positive}),
-		"cold":        tierRule(fields{"url": tierURL, "service": service, "lag": duration}),
+		"hot":         hotTiers,
+		"cold":        tierRule(fields{"url": tierURL, "service": service, "lag": duration}, "url", "service"),
 		"queryParams": object(fields{others: anyText}),
 		"proxy":       object(fields{"kind": matching("must be HTTPProxy", "^HTTPProxy$"), "spec": proxySpec}, "kind", "spec"),
 	}, "proxy")
@@ -114,18 +121,45 @@ func object(known fields, required ...string) rule {
 	}
 }
 
-// tierRule returns the rule for a tier, which has either a url or a service.
-func tierRule(known fields) rule {
+// tierRule returns the rule for a tier. It needs one of the places, but not both url and
+// service.
+func tierRule(known fields, places ...string) rule {
+	last := len(places) - 1
+	missing := strings.Join(places[:last], ", ") + " or " + places[last]
 	return func(path string, value any, mistake report) {
 		object(known)(path, value, mistake)
 		members, isObject := value.(map[string]any)
 		_, hasURL := members["url"]
 		_, hasService := members["service"]
+		hasPlace := slices.ContainsFunc(places, func(place string) bool { _, has := members[place]; return has })
 		switch {
 		case hasURL && hasService:
 			mistake(path+".service", "remove either url or service: a tier has one of them, not both")
-		case isObject && !hasURL && !hasService:
-			mistake(path, "the field url or service is required")
+		case isObject && !hasPlace:
+			mistake(path, "the field %s is required", missing)
+		}
+	}
+}
+
+// hotTiers is the rule for one hot tier, or for a list of them with different names.
+func hotTiers(path string, value any, mistake report) {
+	entries, isList := value.([]any)
+	switch {
+	case !isList:
+		hotTier(path, value, mistake)
+	case len(entries) < 1 || len(entries) > maxHotTiers:
+		mistake(path, "must be one tier, or a list of 1 to %d tiers", maxHotTiers)
+	default:
+		names := map[string]bool{}
+		for i, entry := range entries {
+			at := fmt.Sprintf("%s[%d]", path, i)
+			hotTier(at, entry, mistake)
+			members, _ := entry.(map[string]any)
+			name, _ := members["name"].(string)
+			if names[name] {
+				mistake(at+".name", "must differ from the names of the other hot tiers")
+			}
+			names[name] = name != ""
 		}
 	}
 }

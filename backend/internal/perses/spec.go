@@ -24,8 +24,9 @@ type Spec struct {
 	SplitAcrossReplicas *bool `json:"splitAcrossReplicas"`
 	// Cache enables the cache for answers of cold.
 	Cache *bool `json:"cache"`
-	// Hot and Cold are the tiers.
-	Hot  *TierSpec `json:"hot"`
+	// Hot are the hot tiers, in the order of the spec.
+	Hot TierList `json:"hot"`
+	// Cold is the cold tier.
 	Cold *TierSpec `json:"cold"`
 	// ScrapeInterval is the scrape interval of the metrics.
 	ScrapeInterval model.Duration `json:"scrapeInterval"`
@@ -37,8 +38,23 @@ type Spec struct {
 	} `json:"proxy"`
 }
 
-// TierSpec names one tier. Either URL or Service is set.
+// TierList is a list of tiers. It is nil if the spec has none.
+type TierList []TierSpec
+
+// UnmarshalJSON implements json.Unmarshaler. One tier may be an object without a list.
+func (t *TierList) UnmarshalJSON(text []byte) error {
+	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
+		*t = make(TierList, 1)
+		return json.Unmarshal(text, &(*t)[0])
+	}
+	return json.Unmarshal(text, (*[]TierSpec)(t))
+}
+
+// TierSpec names one tier. At most one of URL and Service is set. A hot tier with neither
+// is the tier of the gateway's configuration that has this Name.
 type TierSpec struct {
+	// Name is the name of a hot tier. It is unique in a list, and may be empty.
+	Name string `json:"name"`
 	// URL is the base URL of the tier's Prometheus API.
 	URL *URL `json:"url"`
 	// Service is a Kubernetes Service.

@@ -46,13 +46,14 @@ func TestRules_AreThoseOfTheModel(t *testing.T) {
 		_, err := ParseSpec(spec)
 		require.NoError(t, err, name)
 	}
-	missing := regexp.MustCompile(`^(.*)\."?([a-zA-Z ]+)"?: field is required but not present$`)
+	missing := regexp.MustCompile(`^(.*)\."?([a-zA-Z, ]+)"?: field is required but not present$`)
 	conflict := regexp.MustCompile(`: conflicting values .*$`)
 	for name, spec := range readFixtures(t, "invalid") {
 		text, err := os.ReadFile(filepath.Join(fixtures, "invalid", name+".error"))
 		require.NoError(t, err)
 		words := missing.ReplaceAllString(strings.TrimSpace(string(text)), "$1: the field $2 is required")
 		words = strings.ReplaceAll(conflict.ReplaceAllString(words, ": must be an object"), ": field not allowed", ": unknown field: ")
+		words = strings.ReplaceAll(words, "spec.hot: the field url or service", "spec.hot: the field url, service or name")
 		_, err = ParseSpec(spec)
 		mistakes, _ := errors.AsType[SpecErrors](err)
 		if name == "hot-url-or-service-as-one-field" { // Here it is an unknown field like any other.
@@ -87,7 +88,7 @@ func TestParseSpec_ReadsEveryField(t *testing.T) {
 	require.EqualValues(t, 20*time.Minute, spec.Threshold)
 	require.EqualValues(t, 30*time.Second, spec.ScrapeInterval)
 	require.Equal(t, map[string]string{"dedup": "true"}, spec.QueryParams)
-	require.Equal(t, &TierSpec{Service: &Service{Namespace: "monitoring", Name: "prometheus", Port: "9091", Scheme: "https"}, Retention: model.Duration(15 * 24 * time.Hour)}, spec.Hot)
+	require.Equal(t, TierList{{Service: &Service{Namespace: "monitoring", Name: "prometheus", Port: "9091", Scheme: "https"}, Retention: model.Duration(15 * 24 * time.Hour)}}, spec.Hot)
 	require.Equal(t, "https://thanos:9091/prefix", spec.Cold.URL.String())
 	require.EqualValues(t, 2*time.Hour, spec.Cold.Lag)
 	require.Equal(t, map[string]string{"X-Scope-OrgID": "a"}, spec.Proxy.Spec.Headers)
@@ -115,5 +116,57 @@ func TestParseSpec_NamesAllMistakes(t *testing.T) {
 		`spec.proxy.spec.allowedEndpoints[0].endpointPattern: must be a regular expression: error parsing`,
 	} {
 		require.ErrorContains(t, err, expected)
+	}
+}
+
+func parseHot(hot string) (*Spec, error) {
+	return ParseSpec(json.RawMessage(`{"hot": ` + hot + `, "proxy": {"kind": "HTTPProxy", "spec": {"url": "http://tierproxy:9190/proxy/globaldatasources/metrics"}}}`))
+}
+
+func TestParseSpec_ReadsHotTiers(t *testing.T) {
+	retention := model.Duration(15 * 24 * time.Hour)
+	for name, test := range map[string]struct {
+		hot      string
+		expected TierList
+	}{
+		"one tier of the gateway":    {`{"name": "eu-1"}`, TierList{{Name: "eu-1"}}},
+		"a list of one":              {` [{"name": "eu-1", "retention": "15d"}]`, TierList{{Name: "eu-1", Retention: retention}}},
+		"a list, some without names": {`[{"service": {"namespace": "a", "name": "b"}}, {"name": "10.0.0.1:9090"}, {"service": {"namespace": "c", "name": "d"}, "name": "e/f"}]`, TierList{{Service: &Service{Namespace: "a", Name: "b"}}, {Name: "10.0.0.1:9090"}, {Name: "e/f", Service: &Service{Namespace: "c", Name: "d"}}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec, err := parseHot(test.hot)
+			require.NoError(t, err)
+			require.Equal(t, test.expected, spec.Hot)
+		})
+	}
+	spec, err := parseHot(`[{"url": "http://a:9090"}, {"url": "http://b:9090"}]`)
+	require.NoError(t, err)
+	require.Equal(t, "http://b:9090", spec.Hot[1].URL.String())
+	spec, err = ParseSpec(json.RawMessage(`{"proxy": {"kind": "HTTPProxy", "spec": {"url": "http://tierproxy:9190/proxy/globaldatasources/metrics"}}}`))
+	require.NoError(t, err)
+	require.Nil(t, spec.Hot)
+}
+
+func TestParseSpec_NamesAllMistakesOfHotTiers(t *testing.T) {
+	_, err := parseHot(`[{"url": "ftp://x"}, {}, "http://a", {"name": "a"}, {"name": "a", "lag": "1h"}, {"name": "", "url": "http://b", "service": {"namespace": "c", "name": "d"}}]`)
+	require.EqualError(t, err, strings.Join([]string{
+		"spec.hot[0].url: must be http(s)://host[:port][/path], with a port from 1 to 65535 and without user, parameters (use queryParams) or fragment",
+		"spec.hot[1]: the field url, service or name is required",
+		"spec.hot[2]: must be an object",
+		"spec.hot[4].lag: unknown field: remove it, or use one of name, retention, service, url",
+		"spec.hot[4].name: must differ from the names of the other hot tiers",
+		"spec.hot[5].name: must be 1 to 253 letters, digits or characters of . _ - : / [ ]",
+		"spec.hot[5].service: remove either url or service: a tier has one of them, not both",
+	}, "\n"))
+	many := func(count int) string {
+		return "[" + strings.TrimSuffix(strings.Repeat(`{"url": "http://a"},`, count), ",") + "]"
+	}
+	for count, isValid := range map[int]bool{0: false, 1: true, maxHotTiers: true, maxHotTiers + 1: false} {
+		_, err := parseHot(many(count))
+		if isValid {
+			require.NoError(t, err, count)
+			continue
+		}
+		require.EqualError(t, err, "spec.hot: must be one tier, or a list of 1 to 200 tiers", count)
 	}
 }

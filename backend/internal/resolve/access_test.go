@@ -13,7 +13,6 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/apierror"
 )
 
@@ -32,12 +31,12 @@ func TestDestination_CredentialGoesToItsServerOnly(t *testing.T) {
 	of := func(project, address string) destination {
 		t.Helper()
 		named := saved(t, project, fmt.Sprintf(`"hot":{"url":%q},`, address), "{}")
-		at, err := m.locationOf(named, tier.Hot)
+		at, err := m.hotLocations(named)
 		require.NoError(t, err)
-		require.False(t, at.use.isGateway)
-		return at.destination
+		require.False(t, at[0].use.isGateway)
+		return at[0].destination
 	}
-	hot, other := m.transports.configured[tier.Hot], m.transports.destinations[0].Transport
+	hot, other := m.transports.configured["hot"], m.transports.destinations[0].Transport
 	require.True(t, hot.HoldsSecrets("https"))
 	for _, project := range []string{"", "listed"} {
 		require.Same(t, hot, of(project, "https://127.0.0.1:1/hot/below").Transport)
@@ -86,19 +85,19 @@ func TestTransports_ServiceAccountTokenGoesToServicesOverTLS(t *testing.T) {
 		settings.Cold.URL, settings.ServiceAccount.TokenPath = address, token
 		made, err := newTransports(settings, nil)
 		require.NoError(t, err)
-		require.Equal(t, expected, made.configured[tier.Cold].SendsToken(), address)
-		require.False(t, made.configured[tier.Hot].SendsToken())
-		require.True(t, made.discovered[tier.Hot].SendsToken(), "tiers of its own that were discovered get it")
+		require.Equal(t, expected, made.configured["cold"].SendsToken(), address)
+		require.False(t, made.configured["hot"].SendsToken())
+		require.True(t, made.discovered["hot"].SendsToken(), "tiers of its own that were discovered get it")
 		require.False(t, made.services.HoldsSecrets("https"), "a Service that datasources name does not get it")
 
 		settings.Cold.HTTPConfig = withToken("another")
 		made, err = newTransports(settings, nil)
 		require.NoError(t, err)
-		require.False(t, made.configured[tier.Cold].SendsToken(), "what the configuration names wins")
+		require.False(t, made.configured["cold"].SendsToken(), "what the configuration names wins")
 		settings.Cold.HTTPConfig, settings.ServiceAccount.TokenPath = nil, ""
 		made, err = newTransports(settings, nil)
 		require.NoError(t, err)
-		require.False(t, made.configured[tier.Cold].SendsToken(), "it can be switched off")
+		require.False(t, made.configured["cold"].SendsToken(), "it can be switched off")
 		settings.Destinations = []config.DestinationConfig{{Host: "named.monitoring.svc", Port: 9091}}
 		made, err = newTransports(settings, nil)
 		require.NoError(t, err)
@@ -114,14 +113,14 @@ func TestAnnounce_NamesTheTiersThatGetTheToken(t *testing.T) {
 	made, err := newTransports(settings, nil)
 	require.NoError(t, err)
 	logger, logged := test.NewNullLogger()
-	outside := func(tier.Name) bool { return false }
-	made.announce(logger, settings, outside)
+	own, outside := ownTiers(settings, made), func(ownTier) bool { return false }
+	announceToken(logger, token, own, outside)
 	require.Contains(t, logged.LastEntry().Message, "it sends no token until it can")
 	require.NoError(t, os.WriteFile(token, []byte("planted"), 0o600))
-	made.announce(logger, settings, outside)
+	announceToken(logger, token, own, outside)
 	require.Equal(t, "tierproxy sends the ServiceAccount token "+token+", over TLS only, to the cold tier", logged.LastEntry().Message)
 	settings.Discovery.Namespaces = []string{"monitoring"}
-	made.announce(logger, settings, func(tier.Name) bool { return true })
+	announceToken(logger, token, own, func(ownTier) bool { return true })
 	require.Equal(t, "tierproxy sends the ServiceAccount token "+token+", over TLS only, to the hot tier, the cold tier", logged.LastEntry().Message)
 }
 

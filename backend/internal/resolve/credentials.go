@@ -15,7 +15,6 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
@@ -25,8 +24,8 @@ const serviceAccountDir = "/var/run/secrets/kubernetes.io/serviceaccount"
 // transports hold the credentials and the TLS configuration for each destination.
 type transports struct {
 	// configured is for the URLs of the gateway's own tiers, and discovered for their
-	// discovered Services.
-	configured, discovered map[tier.Name]*upstream.TransportConfig
+	// discovered Services, by their keys in the configuration: see ownTier.
+	configured, discovered map[string]*upstream.TransportConfig
 	destinations           []upstream.Destination
 	// services is for other Services that datasources name. It never has a credential.
 	services *upstream.TransportConfig
@@ -40,7 +39,7 @@ type transports struct {
 // newTransports returns the transports of the configuration. reloads counts reloads of their
 // files. newTransports returns an error if it cannot read a file.
 func newTransports(settings config.Config, reloads *upstream.Reloads) (*transports, error) {
-	result := &transports{configured: map[tier.Name]*upstream.TransportConfig{}, discovered: map[tier.Name]*upstream.TransportConfig{}}
+	result := &transports{configured: map[string]*upstream.TransportConfig{}, discovered: map[string]*upstream.TransportConfig{}}
 	var failure error
 	add := func(key, host, tokenFile string, http *promconfig.HTTPClientConfig) *upstream.TransportConfig {
 		made, err := upstream.NewTransportConfig(upstream.TransportOptions{HTTP: http, TokenFile: tokenFile, Authorities: authorities(settings, host), Reloads: reloads})
@@ -52,22 +51,22 @@ func newTransports(settings config.Config, reloads *upstream.Reloads) (*transpor
 		}
 		return made
 	}
-	for _, name := range tier.Names() {
-		address, http := settings.Hot.URL, settings.Hot.HTTPConfig.ClientConfig()
-		if name == tier.Cold {
-			address, http = settings.Cold.URL, settings.Cold.HTTPConfig.ClientConfig()
-		}
+	own := func(key, address string, http *promconfig.HTTPClientConfig) {
 		base, err := url.Parse(address)
 		if err != nil {
-			continue // Validate reports it.
+			return // Validate reports it.
 		}
-		key, tokenFile := string(name)+".http_config", ""
+		tokenFile := ""
 		if base.Scheme == "https" && inCluster(base.Hostname()) {
 			tokenFile = settings.ServiceAccount.TokenPath
 		}
-		result.configured[name] = add(key, base.Hostname(), tokenFile, http)
-		result.discovered[name] = add(key, ".svc", settings.ServiceAccount.TokenPath, http)
+		result.configured[key] = add(key+".http_config", base.Hostname(), tokenFile, http)
+		result.discovered[key] = add(key+".http_config", ".svc", settings.ServiceAccount.TokenPath, http)
 	}
+	for i, entry := range settings.Hot.Entries() {
+		own(hotKey(settings, i), entry.URL, entry.HTTPConfig.ClientConfig())
+	}
+	own("cold", settings.Cold.URL, settings.Cold.HTTPConfig.ClientConfig())
 	for i, destination := range settings.Destinations {
 		result.destinations = append(result.destinations, upstream.Destination{
 			Host: destination.Host, Port: destination.Port, Scheme: destination.Scheme, PathPrefix: destination.PathPrefix, Tenant: destination.Tenant,
@@ -129,19 +128,18 @@ func (a *transports) warn(logger logrus.FieldLogger) {
 	}
 }
 
-// announce logs which tiers get the token of the ServiceAccount: configured tiers, and tiers
-// that discovery looks for.
-func (a *transports) announce(logger logrus.FieldLogger, config config.Config, isDiscovered func(tier.Name) bool) {
+// announceToken logs which tiers get the token of the ServiceAccount at a path: configured tiers,
+// and tiers that discovery looks for.
+func announceToken(logger logrus.FieldLogger, path string, tiers []ownTier, isDiscovered func(ownTier) bool) {
 	var receivers []string
-	for _, name := range tier.Names() {
-		if a.configured[name].SendsToken() || (isDiscovered(name) && a.discovered[name].SendsToken()) {
-			receivers = append(receivers, "the "+string(name)+" tier")
+	for _, own := range tiers {
+		if own.configured.Transport.SendsToken() || (isDiscovered(own) && own.discovered.SendsToken()) {
+			receivers = append(receivers, "the "+own.key+" tier")
 		}
 	}
 	if len(receivers) == 0 {
 		return
 	}
-	path := config.ServiceAccount.TokenPath
 	if _, err := os.Stat(path); err != nil {
 		logger.Warnf("tierproxy cannot read the ServiceAccount token %[2]s (service_account.token_path) for %[1]s: it sends no token until it can", strings.Join(receivers, ", "), path)
 		return

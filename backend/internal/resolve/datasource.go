@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"cmp"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -9,9 +10,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -27,18 +30,7 @@ func (r *Resolver) buildDefault() (*Resolved, error) {
 		Name: resolved.Label, Threshold: time.Duration(r.config.Routing.Threshold), Strategy: tier.Strategy(r.config.Routing.Strategy),
 		ReplicasAccepted: r.config.Routing.SplitAcrossReplicas, Cached: r.config.Cache.Enabled, Detailed: resolved.ShowsConfiguration(),
 	}
-	return r.complete(resolved, "", r.gatewayLocation(tier.Hot), r.gatewayLocation(tier.Cold))
-}
-
-// configuredDestination returns the destination of the gateway's own tier as configured.
-func (r *Resolver) configuredDestination(name tier.Name) destination {
-	at := destination{name: name, Permission: upstream.Permission{Transport: r.transports.configured[name]}}
-	if name == tier.Hot {
-		at.url, at.Retention, at.tenancy, at.Tenant = r.config.Hot.URL, time.Duration(r.config.Hot.Retention), r.config.Hot.Tenancy, r.config.Hot.Tenant
-	} else {
-		at.url, at.Lag, at.tenancy = r.config.Cold.URL, time.Duration(r.config.Cold.Lag), r.config.Cold.Tenancy
-	}
-	return at
+	return r.complete(resolved, "", r.ownLocations(tier.Hot), r.coldLocation())
 }
 
 // buildSaved returns a saved datasource: see Saved.
@@ -57,33 +49,35 @@ func (r *Resolver) buildSaved(saved *perses.Datasource) (*Resolved, error) {
 		QueryParams:      saved.Spec.QueryParams,
 		Detailed:         resolved.ShowsConfiguration(),
 	}
-	hotAt, err := r.locationOf(saved, tier.Hot)
+	hotAt, err := r.hotLocations(saved)
 	if err != nil {
 		return nil, err
 	}
-	coldAt, err := r.locationOf(saved, tier.Cold)
+	coldAt, err := r.coldLocationOf(saved)
 	if err != nil {
 		return nil, err
 	}
-	if resolved.HotUnused = hotAt.unused; hotAt.unused != "" {
-		hotAt = location{destination: destination{name: tier.Hot}}
+	used := slices.DeleteFunc(slices.Clone(hotAt), func(at location) bool { return at.unused != "" })
+	if len(used) < len(hotAt) && len(used) == 0 {
+		resolved.HotUnused = hotAt[0].unused
 	}
-	return r.complete(resolved, saved.Generation, hotAt, coldAt)
+	return r.complete(resolved, saved.Generation, used, coldAt)
 }
 
-// complete adds the tiers at two locations to a datasource. generation identifies the spec.
-func (r *Resolver) complete(resolved *Resolved, generation string, hotAt, coldAt location) (*Resolved, error) {
-	hot, err := r.tiersAt(hotAt, resolved)
-	if err != nil {
-		return nil, err
+// complete adds the tiers at locations to a datasource. generation identifies the spec.
+func (r *Resolver) complete(resolved *Resolved, generation string, hotAt []location, coldAt location) (*Resolved, error) {
+	distinguish(hotAt)
+	locations := append(slices.Clone(hotAt), coldAt)
+	tiers := make([][]*catalog.Tier, len(locations))
+	for i, at := range locations {
+		var err error
+		if tiers[i], err = r.tiersAt(at, len(hotAt) > 1, resolved); err != nil {
+			return nil, err
+		}
+		resolved.WantsNamespace = resolved.WantsNamespace || at.tenancy.Parameter != ""
 	}
-	cold, err := r.tiersAt(coldAt, resolved)
-	if err != nil {
-		return nil, err
-	}
-	resolved.WantsNamespace = hotAt.tenancy.Parameter != "" || coldAt.tenancy.Parameter != ""
-	resolved.Datasource.Scope = r.scopeOf(resolved.Label, generation, hotAt, coldAt)
-	r.join(resolved, hotAt, coldAt, hot, cold)
+	resolved.Datasource.Scope = r.scopeOf(resolved.Label, generation, locations...)
+	r.join(resolved, locations, tiers)
 	return resolved, nil
 }
 
@@ -94,34 +88,112 @@ func valueOr(value *bool, otherwise bool) bool {
 	return *value
 }
 
-// locationOf returns the location of a tier of a datasource. The location has no URL if there
-// is no such tier, or if the tier is missing for a reason. locationOf returns the errors of
-// Saved.
-func (r *Resolver) locationOf(saved *perses.Datasource, name tier.Name) (at location, err error) {
-	named, tenant := saved.Spec.Hot, tenantOf(saved)
-	if name == tier.Cold {
-		named = saved.Spec.Cold
+// hotLocations returns the locations of the hot tiers of a datasource. A tier that is missing for a
+// reason has a location without URL. hotLocations returns the errors of Saved.
+func (r *Resolver) hotLocations(saved *perses.Datasource) (list []location, err error) {
+	if saved.Spec.Hot == nil {
+		return r.ownLocationsFor(saved, tier.Hot, r.ownLocations(tier.Hot))
 	}
-	switch {
-	case named == nil:
-		if at = r.gatewayLocation(name); at.url == "" && at.missing == "" {
-			return at, nil
+	for i := range saved.Spec.Hot {
+		named := &saved.Spec.Hot[i]
+		of, err := r.locationsNamed(saved, tier.Hot, named)
+		if err != nil {
+			return nil, err
 		}
-		at.use.isGateway, err = len(tenant) == 0, r.mayUseGatewayTiers(saved.Reference, name, tenant)
-	case named.Service != nil:
-		at, err = r.locationOfService(saved.Reference, name, named, tenant)
-	default:
-		at, err = r.locationOfURL(saved.Reference, name, &named.URL.URL, tenant)
+		list = append(list, of...)
+	}
+	return list, nil
+}
+
+// coldLocationOf returns the location of the cold tier of a datasource: see hotLocations.
+func (r *Resolver) coldLocationOf(saved *perses.Datasource) (location, error) {
+	var list []location
+	var err error
+	if named := saved.Spec.Cold; named != nil {
+		list, err = r.locationsNamed(saved, tier.Cold, named)
+	} else {
+		list, err = r.ownLocationsFor(saved, tier.Cold, r.ownLocations(tier.Cold))
 	}
 	if err != nil {
 		return location{}, err
 	}
-	if named != nil {
-		at.Retention, at.Lag, at.ScrapeInterval = time.Duration(named.Retention), time.Duration(named.Lag), time.Duration(saved.Spec.ScrapeInterval)
+	return list[0], nil
+}
+
+// ownLocationsFor returns locations of the gateway's own tiers for a datasource that may use them.
+func (r *Resolver) ownLocationsFor(saved *perses.Datasource, name tier.Name, own []location) ([]location, error) {
+	tenant := tenantOf(saved)
+	exists := slices.ContainsFunc(own, func(at location) bool { return at.url != "" || at.missing != "" })
+	if !exists {
+		return own, nil
 	}
-	at.headers, at.use.header, at.use.project = canonical(tenant), tenant, saved.Reference.Project
-	at.unused = hotUnused(at, tenant)
-	return at, nil
+	if err := r.mayUseGatewayTiers(saved.Reference, name, tenant); err != nil {
+		return nil, err
+	}
+	for i := range own {
+		own[i].use.isGateway = len(tenant) == 0
+		own[i].usedBy(saved, tenant)
+	}
+	return own, nil
+}
+
+// locationsNamed returns the locations of a tier that a datasource names.
+func (r *Resolver) locationsNamed(saved *perses.Datasource, name tier.Name, named *perses.TierSpec) (list []location, err error) {
+	tenant := tenantOf(saved)
+	var at location
+	switch {
+	case named.Service != nil:
+		at, err = r.locationOfService(saved.Reference, name, named, tenant)
+	case named.URL != nil:
+		at, err = r.locationOfURL(saved.Reference, name, &named.URL.URL, tenant)
+	default:
+		list, err = r.ownLocationsFor(saved, name, r.ownLocationsNamed(named.Name))
+		if err == nil && len(list) == 0 {
+			err = promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
+				"%s names the hot tier %q, which the gateway does not have: use one of %s", saved.Reference, named.Name, r.ownNames())
+		}
+		for i := range list {
+			list[i].Retention = cmp.Or(time.Duration(named.Retention), list[i].Retention)
+		}
+		return list, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	at.Retention, at.Lag, at.ScrapeInterval = time.Duration(named.Retention), time.Duration(named.Lag), time.Duration(saved.Spec.ScrapeInterval)
+	at.title = titleOf(named)
+	at.usedBy(saved, tenant)
+	return []location{at}, nil
+}
+
+// titleOf returns the name of a tier that a datasource names.
+func titleOf(named *perses.TierSpec) string {
+	switch {
+	case named.Name != "":
+		return named.Name
+	case named.Service != nil:
+		return named.Service.Namespace + "/" + named.Service.Name
+	case named.URL != nil:
+		return named.URL.Host
+	}
+	return ""
+}
+
+// distinguish gives each of several hot tiers a title of its own.
+func distinguish(hotAt []location) {
+	count := map[string]int{}
+	for i := range hotAt {
+		title := hotAt[i].title
+		if count[title]++; count[title] > 1 {
+			hotAt[i].title = fmt.Sprintf("%s (%d)", title, count[title])
+		}
+	}
+}
+
+// usedBy records which datasource uses the tier at the location.
+func (l *location) usedBy(saved *perses.Datasource, tenant http.Header) {
+	l.headers, l.use.header, l.use.project = canonical(tenant), tenant, saved.Reference.Project
+	l.unused = hotUnused(*l, tenant)
 }
 
 // locationOfURL returns the location of a URL that a datasource names as its tier. It returns
@@ -165,5 +237,6 @@ func (r *Resolver) scopeOf(label, generation string, locations ...location) stri
 		parts = append(parts, fmt.Sprintf("%q %q %s %s %s %+v %q %q %q %q",
 			at.name, at.url, at.Retention, at.Lag, at.ScrapeInterval, at.tenancy, at.headers, at.service, at.address, at.replica))
 	}
-	return strings.Join(parts, "\n")
+	key := promql.KeyOf(parts...)
+	return hex.EncodeToString(key[:]) // There may be many locations.
 }

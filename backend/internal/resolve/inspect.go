@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -68,34 +69,162 @@ const (
 	maxInspections = 8
 )
 
-// Inspect probes the tiers of a datasource once. The datasource need not be saved.
-func (r *Resolver) Inspect(ctx context.Context, saved *perses.Datasource) map[tier.Name]TierReport {
-	var hot, cold TierReport
-	var running sync.WaitGroup
-	running.Go(func() { hot = r.inspect(ctx, saved, tier.Hot, saved.Spec.Hot) })
-	running.Go(func() { cold = r.inspect(ctx, saved, tier.Cold, saved.Spec.Cold) })
-	running.Wait()
-	removed := append(slices.Clone(r.config.Cold.ReplicaLabels), cold.replicaLabels...)
-	if reason, certain := catalog.NoReplicas(hot.tiers, removed); certain && hot.State == StateOK {
-		hot.State, hot.Message, hot.OldestSample, hot.CoverageStart = StateUnusable, reason.Public, nil, nil
-	}
-	return map[tier.Name]TierReport{tier.Hot: hot, tier.Cold: cold}
+// Reports are the results of inspecting the tiers of a datasource.
+type Reports struct {
+	// Hot and Cold are the reports on the tiers. If hot has several tiers, Hot summarizes them.
+	Hot, Cold TierReport
+	// HotTiers are the reports on several hot tiers, in the order of the datasource; nil for one.
+	HotTiers []HotTierReport
 }
 
-func (r *Resolver) inspect(ctx context.Context, saved *perses.Datasource, name tier.Name, named *perses.TierSpec) TierReport {
-	seen := TierReport{Source: "gateway"}
-	if named != nil {
-		seen.Source = SourceDatasource
-		if named.URL != nil {
-			seen.Address = named.URL.Redacted()
+// HotTierReport is the report on one of several hot tiers.
+type HotTierReport struct {
+	// Name is the name of the tier: see config.HotConfig.Name.
+	Name string `json:"name"`
+	TierReport
+}
+
+// Each calls f with each report.
+func (r *Reports) Each(f func(*TierReport)) {
+	f(&r.Hot)
+	f(&r.Cold)
+	for i := range r.HotTiers {
+		f(&r.HotTiers[i].TierReport)
+	}
+}
+
+// Inspect probes the tiers of a datasource once. The datasource need not be saved.
+func (r *Resolver) Inspect(ctx context.Context, saved *perses.Datasource) Reports {
+	var made Reports
+	var running sync.WaitGroup
+	hotAt, errs := r.hotLocationsOneByOne(ctx, saved)
+	distinguish(hotAt)
+	hot := make([]TierReport, len(hotAt))
+	for i, at := range hotAt {
+		running.Go(func() { hot[i] = r.inspect(ctx, at, errs[i], saved.Spec.Hot != nil, len(hotAt) > 1) })
+	}
+	running.Go(func() {
+		list, err := r.lookUp(ctx, func() ([]location, error) {
+			at, err := r.coldLocationOf(saved)
+			return []location{at}, err
+		})
+		if err != nil {
+			list = []location{{destination: destination{name: tier.Cold}}}
+		}
+		made.Cold = r.inspect(ctx, list[0], err, saved.Spec.Cold != nil, false)
+	})
+	running.Wait()
+	aside := slices.Concat(catalog.ReplicaLabels(), r.config.Cold.ReplicaLabels, made.Cold.replicaLabels)
+	set := &sourceSet{}
+	for i := range hot {
+		if reason, certain := catalog.NoReplicas(hot[i].tiers, aside); len(hot[i].tiers) > 0 && hot[i].tiers[0].ServerName() != "" && certain {
+			hot[i].refuse(reason)
+		}
+		for _, inspected := range hot[i].tiers {
+			set.members = append(set.members, member{Tier: inspected, at: i, title: hotAt[i].title, declared: hotAt[i].declared.externalLabels})
 		}
 	}
-	at, err := r.locationOf(saved, name)
-	if err == nil && pending(at.service) {
-		lookup, cancel := context.WithTimeout(ctx, lookupTimeout)
-		r.discovery.Wait(lookup, at.reference)
-		cancel()
-		at, err = r.locationOf(saved, name)
+	if made.Hot = hot[0]; len(hot) == 1 {
+		return made
+	}
+	refused := make([]tier.Note, len(set.members))
+	set.group(aside, refused)
+	for i, of := range set.members {
+		if refused[i] != (tier.Note{}) {
+			hot[of.at].refuse(refused[i])
+		}
+	}
+	for i, at := range hotAt {
+		made.HotTiers = append(made.HotTiers, HotTierReport{at.title, hot[i]})
+	}
+	made.Hot = summaryOf(made.HotTiers)
+	return made
+}
+
+// hotLocationsOneByOne is hotLocations with the error of each tier.
+func (r *Resolver) hotLocationsOneByOne(ctx context.Context, saved *perses.Datasource) (list []location, errs []error) {
+	named := saved.Spec.Hot
+	if len(named) == 0 {
+		named = perses.TierList{{}}
+	}
+	for i := range named {
+		of, err := r.lookUp(ctx, func() ([]location, error) {
+			if saved.Spec.Hot == nil {
+				return r.hotLocations(saved)
+			}
+			return r.locationsNamed(saved, tier.Hot, &named[i])
+		})
+		if err != nil {
+			at := location{destination: destination{name: tier.Hot}, title: titleOf(&named[i])}
+			if named[i].URL != nil {
+				at.url = named[i].URL.String()
+			}
+			of = []location{at}
+		}
+		for range of {
+			errs = append(errs, err)
+		}
+		list = append(list, of...)
+	}
+	return list, errs
+}
+
+// refuse makes a report that says ok one of a tier that cannot be used.
+func (t *TierReport) refuse(reason tier.Note) {
+	if t.State == StateOK {
+		t.State, t.Message, t.OldestSample, t.CoverageStart = StateUnusable, reason.Public, nil, nil
+	}
+}
+
+// summaryOf returns a report on several hot tiers: that of the one with the longest coverage of
+// those that can be used, with a message about the others.
+func summaryOf(list []HotTierReport) TierReport {
+	best, usable := list[0].TierReport, 0
+	var problems []string
+	for _, each := range list {
+		if each.State != StateOK {
+			problems = append(problems, each.Name+": "+each.Message)
+			continue
+		}
+		usable++
+		isLonger := each.CoverageStart != nil && (best.CoverageStart == nil || each.CoverageStart.Before(*best.CoverageStart))
+		if best.State != StateOK || isLonger {
+			best = each.TierReport
+		}
+	}
+	best.Address, best.Server, best.ExternalLabels, best.Version = "", "", nil, ""
+	best.Message = fmt.Sprintf("%d of %d hot tiers can be used", usable, len(list))
+	if len(problems) > 0 {
+		best.Message += "; " + strings.Join(problems, "; ")
+	}
+	return best
+}
+
+// lookUp returns locations, and waits for the first lookups of their Services.
+func (r *Resolver) lookUp(ctx context.Context, locations func() ([]location, error)) ([]location, error) {
+	list, err := locations()
+	if err != nil || !slices.ContainsFunc(list, func(at location) bool { return pending(at.service) }) {
+		return list, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	for _, at := range list {
+		if at.service != nil {
+			r.waitFor(ctx, at)
+		}
+	}
+	return locations()
+}
+
+// inspect probes the tier at a location. err is why the datasource may not use it, or nil. isNamed is
+// set if the datasource names the tier, and isOneOfSeveral for a hot tier beside others.
+func (r *Resolver) inspect(ctx context.Context, at location, err error, isNamed, isOneOfSeveral bool) TierReport {
+	name, seen := at.name, TierReport{Source: "gateway"}
+	if isNamed && !at.isOwn {
+		seen.Source = SourceDatasource
+		if base, err := url.Parse(at.url); err == nil && at.service == nil {
+			seen.Address = base.Redacted()
+		}
 	}
 	switch {
 	case err != nil:
@@ -129,6 +258,9 @@ func (r *Resolver) inspect(ctx context.Context, saved *perses.Datasource, name t
 		}
 		defer client.Close()
 		_, settings := server.shared()
+		if isOneOfSeveral {
+			settings.Title = at.title
+		}
 		inspected := catalog.NewTier(catalog.TierOptions{
 			Name: name, Replica: server.replica, Client: client, ProbeInterval: time.Duration(r.config.Probe.Interval), ProbeBudget: r.inspections,
 			TierSettings: settings,

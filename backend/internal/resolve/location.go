@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -22,6 +22,12 @@ type location struct {
 	service   *discovery.Service
 	reference discovery.Reference
 	use       tierUse
+	// isOwn is set for a tier of the gateway.
+	isOwn bool
+	// title names the location among several of hot.
+	title string
+	// declared is what the operator says about the series of hot.
+	declared declaration
 	// unused says why the datasource does not use the tier, or is empty.
 	unused string
 }
@@ -54,81 +60,23 @@ func (r *Resolver) startDiscovery(ctx context.Context) {
 		return
 	}
 	r.discovery.Start(ctx)
-	for _, name := range tier.Names() {
-		if r.isDiscovered(name) {
-			r.discovery.Resolve(r.gatewayReference(name))
+	for _, own := range r.own {
+		if r.isDiscovered(own) {
+			r.locationsOf(own)
 		}
 	}
 }
 
-// isDiscovered reports whether discovery has to find the gateway's own tier, because its URL
-// is not configured or is the default.
-func (r *Resolver) isDiscovered(name tier.Name) bool {
-	if r.discovery == nil {
-		return false
-	}
-	if name == tier.Hot {
-		return r.config.Hot.URL == ""
-	}
-	return r.config.Cold.URL == "" || r.config.Cold.URL == config.Default().Cold.URL
-}
-
-// gatewayReference returns the name of the Service of the gateway's own tier.
-func (r *Resolver) gatewayReference(name tier.Name) discovery.Reference {
-	return referenceIn(r.config.Discovery, name)
-}
-
-func referenceIn(settings config.DiscoveryConfig, name tier.Name) discovery.Reference {
-	if name == tier.Hot {
-		return discovery.Reference(settings.Hot)
-	}
-	return discovery.Reference(settings.Cold)
-}
-
-// isDefaultReference reports whether the Service of the gateway's own tier is the default.
-func (r *Resolver) isDefaultReference(name tier.Name) bool {
-	return r.gatewayReference(name) == referenceIn(config.Default().Discovery, name)
-}
-
-// isDefault reports whether a reference is the default Service of a tier.
-func (r *Resolver) isDefault(reference discovery.Reference) bool {
-	return slices.ContainsFunc(tier.Names(), func(name tier.Name) bool {
-		return r.isDefaultReference(name) && r.gatewayReference(name) == reference
-	})
-}
-
-// gatewayLocation returns the location of the gateway's own tier: from the configuration, from
-// discovery, or the default URL, in this order.
-func (r *Resolver) gatewayLocation(name tier.Name) location {
-	at := location{destination: r.configuredDestination(name), use: tierUse{isGateway: true}}
-	if !r.isDiscovered(name) {
-		return at
-	}
-	reference := r.gatewayReference(name)
-	service := r.discovery.Resolve(reference)
-	at.service, at.reference = service, reference
-	if service.URL() == "" && r.isDefaultReference(name) && !pending(service) {
-		return at // The default Service does not exist, which is normal.
-	}
-	at.url, at.destination.service = service.URL(), reference.String()
-	if at.url == "" {
-		at.missing = service.Message
-		return at
-	}
-	permission, err := permissionFor(service, reference.Scheme, r.transports.discovered[name])
-	if err != nil {
-		at.url, at.missing = "", err.Error()
-	}
-	at.Guard, at.Transport = permission.Guard, permission.Transport
-	return at
-}
-
 // tiersAt returns the tiers at a location: none, one, or its replicas. It adds their usages
-// to resolved. It returns the errors of tierPool.get.
-func (r *Resolver) tiersAt(at location, resolved *Resolved) ([]*catalog.Tier, error) {
+// to resolved. isOneOfSeveral is set for a hot tier beside others. tiersAt returns the errors of
+// tierPool.get.
+func (r *Resolver) tiersAt(at location, isOneOfSeveral bool, resolved *Resolved) ([]*catalog.Tier, error) {
 	servers := r.serversAt(at)
 	tiers := make([]*catalog.Tier, 0, len(servers))
 	for _, server := range servers {
+		if isOneOfSeveral && at.name == tier.Hot {
+			server.Title = strings.TrimSuffix(at.title+"/"+server.replica, "/")
+		}
 		pooled, usages, err := r.pool.get(server, at.use)
 		if err != nil {
 			return nil, err

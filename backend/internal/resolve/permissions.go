@@ -44,10 +44,12 @@ func (r *Resolver) permit(reference perses.Reference, named *url.URL, at *destin
 
 // gatewayTierWhere returns the first of the gateway's own tiers whose URL matches, or nil.
 func (r *Resolver) gatewayTierWhere(matches func(*url.URL) bool) *destination {
-	for _, name := range tier.Names() {
-		at := r.gatewayLocation(name).destination
-		if base, err := url.Parse(at.url); err == nil && at.url != "" && matches(base) {
-			return &at
+	for _, own := range r.own {
+		for _, location := range r.locationsOf(own) {
+			at := location.destination
+			if base, err := url.Parse(at.url); err == nil && at.url != "" && matches(base) {
+				return &at
+			}
 		}
 	}
 	return nil

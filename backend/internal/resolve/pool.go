@@ -126,9 +126,9 @@ type tierPool struct {
 	context  context.Context //nolint:containedctx // The lifetime of the probes: from Start to Stop.
 	tiers    map[destination]*pooledTier
 	catalogs map[catalogKey]*pooledCatalog
-	replicas map[replicaSetKey]*replicaSet
+	sets     map[sourceSetKey]*sourceSet
 	// conflicts remembers servers that are not replicas of each other.
-	conflicts map[replicaSetKey]replicaConflict
+	conflicts map[conflictKey]replicaConflict
 	running   sync.WaitGroup
 }
 
@@ -166,7 +166,7 @@ func newTierPool(config config.Config) *tierPool {
 			SharedBytes: config.Limits.SharedBytes, SharedMemory: admission.NewBudget[string](int64(config.Limits.SharedMemory), 0).Of("answers"),
 		},
 		tiers: make(map[destination]*pooledTier), catalogs: make(map[catalogKey]*pooledCatalog),
-		replicas: make(map[replicaSetKey]*replicaSet), conflicts: make(map[replicaSetKey]replicaConflict),
+		sets: make(map[sourceSetKey]*sourceSet), conflicts: make(map[conflictKey]replicaConflict),
 	}
 }
 
@@ -245,8 +245,8 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 		if use.isGateway && p.onProbe != nil {
 			p.onProbe(added.Tier, status)
 		}
-		if at.replica != "" {
-			p.decideReplicas(added.Tier)
+		if at.name == tier.Hot {
+			p.decideSources(added.Tier)
 		}
 	}
 	added.Tier = catalog.NewTier(options)
@@ -256,9 +256,9 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 }
 
 // catalog returns the catalog of two tiers, and starts to refresh a new one. It returns nil
-// without a cold tier. The catalog lives as long as both tiers. The operator's declarations
-// apply to hot if declared is set.
-func (p *tierPool) catalog(hot, cold *catalog.Tier, declared bool) *catalog.Catalog {
+// without a cold tier. The catalog lives as long as both tiers. declared is what
+// the operator declares about hot.
+func (p *tierPool) catalog(hot, cold *catalog.Tier, declared declaration) *catalog.Catalog {
 	if cold == nil {
 		return nil
 	}
@@ -270,10 +270,7 @@ func (p *tierPool) catalog(hot, cold *catalog.Tier, declared bool) *catalog.Cata
 	}
 	options := catalog.Options{
 		Hot: key.hot, Cold: key.cold, LearnInterval: time.Duration(p.config.Probe.LearnInterval), ReplicaLabels: p.config.Cold.ReplicaLabels,
-		OnLearned: func() { p.decideReplicas(key.hot) },
-	}
-	if declared {
-		options.Complete, options.ExternalLabels = p.config.Hot.Complete, p.config.Hot.ExternalLabels
+		Complete: declared.complete, ExternalLabels: declared.externalLabels, OnLearned: func() { p.decideSources(key.hot) },
 	}
 	ctx, cancel := context.WithCancel(p.context)
 	added := &pooledCatalog{Catalog: catalog.New(options), cancel: cancel}
@@ -315,9 +312,9 @@ func (p *tierPool) drop(at destination, dropped *pooledTier) {
 			delete(p.catalogs, key)
 		}
 	}
-	for key, set := range p.replicas {
-		if key.cold == dropped.Base() || slices.Contains(set.servers, dropped.Base()) {
-			delete(p.replicas, key)
+	for key, set := range p.sets {
+		if key.cold == dropped.Base() || slices.ContainsFunc(set.members, func(of member) bool { return of.Tier == dropped.Base() }) {
+			delete(p.sets, key)
 		}
 	}
 	p.onDrop()

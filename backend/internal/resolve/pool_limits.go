@@ -12,7 +12,7 @@ import (
 
 const (
 	// maxTiers is the maximum number of tiers in the pool.
-	maxTiers = 256
+	maxTiers = 512
 	// inUseFor is how long a tier counts as in use after a query. It is longer than the
 	// refresh interval of most dashboards.
 	inUseFor = 30 * time.Second

@@ -1,8 +1,6 @@
 package resolve
 
 import (
-	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
@@ -15,24 +13,11 @@ import (
 // disappeared: the server may only be restarting.
 const conflictTimeout = 15 * time.Minute
 
-// replicaSetKey is a Service of hot, and the cold tier or nil. The labels that cold removes
-// determine which servers are replicas. Therefore the servers of one Service can be replicas
-// for one datasource and not for another.
-type replicaSetKey struct {
-	hot  destination // without the server
-	cold *catalog.Tier
-}
+// conflictKey is a location of a source set.
+type conflictKey struct {
+	sourceSetKey
 
-// replicaSet says which servers behind a Service are replicas of each other, for a cold tier.
-// The pool updates it after each probe of a server and each refresh of the catalog. Queries
-// only read it.
-type replicaSet struct {
-	key      replicaSetKey
-	servers  []*catalog.Tier    // base views
-	catalogs []*catalog.Catalog // of each server with cold; nil without cold
-	// refusals say why a server gets no queries. The Note is zero for a server that gets
-	// queries.
-	refusals []*atomic.Pointer[tier.Note]
+	at int
 }
 
 // replicaConflict records that the servers behind a Service are not replicas of each other.
@@ -45,123 +30,110 @@ type replicaConflict struct {
 // notIdentified is why a new replica gets no queries before its first probe.
 var notIdentified = tier.PublicNote("its external labels are not known yet")
 
-// replicaSet returns the replica set of a Service, and creates a new one. catalogs are those
-// of each server with cold.
-func (p *tierPool) replicaSet(at destination, servers []*catalog.Tier, cold *catalog.Tier, catalogs []*catalog.Catalog) *replicaSet {
-	at, _ = at.shared()
-	at.address, at.replica = "", ""
-	key := replicaSetKey{hot: at}
-	if cold != nil {
-		key.cold = cold.Base()
+// decideReplicas refuses the servers at one location of a source set if they are not replicas of
+// each other. The mutex is held.
+func (p *tierPool) decideReplicas(set *sourceSet, at int, aside []string, refused []tier.Note) {
+	var servers []*catalog.Tier
+	for _, of := range set.members {
+		if of.at == at && of.isReplica {
+			servers = append(servers, of.Tier)
+		}
 	}
-	bases := make([]*catalog.Tier, 0, len(servers))
-	for _, server := range servers {
-		bases = append(bases, server.Base())
+	if len(servers) == 0 {
+		return
 	}
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	if existing, ok := p.replicas[key]; ok && slices.Equal(existing.servers, bases) {
-		return existing
-	}
-	set := &replicaSet{key: key, servers: bases, catalogs: catalogs}
-	for range servers {
-		refusal := &atomic.Pointer[tier.Note]{}
-		refusal.Store(&notIdentified)
-		set.refusals = append(set.refusals, refusal)
-	}
-	p.replicas[key] = set
-	p.decide(set)
-	return set
-}
-
-// decideReplicas updates the replica sets of a server.
-func (p *tierPool) decideReplicas(server *catalog.Tier) {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	for _, set := range p.replicas {
-		if slices.Contains(set.servers, server) {
-			p.decide(set)
+	reason := p.refusal(conflictKey{set.key, at}, servers, aside)
+	for i, of := range set.members {
+		if of.at != at {
+			continue
+		}
+		if refused[i] = reason; reason == (tier.Note{}) && len(servers) > 1 && of.Identity() == nil {
+			refused[i] = notIdentified
 		}
 	}
 }
 
-// decide updates the refusals of a replica set. The mutex is held.
-func (p *tierPool) decide(set *replicaSet) {
-	removed := slices.Clone(p.config.Cold.ReplicaLabels)
-	if set.key.cold != nil {
-		for _, of := range set.catalogs {
-			removed = append(removed, of.Snapshot().Cold.ReplicaLabels...)
-		}
-	}
-	refused := p.refusal(set, removed)
-	for i, server := range set.servers {
-		reason := refused
-		if reason == (tier.Note{}) && len(set.servers) > 1 && server.Identity() == nil {
-			reason = notIdentified
-		}
-		set.refusals[i].Store(&reason)
-	}
-}
-
-// refusal returns why none of the servers gets queries, or the zero Note. removed are the
-// labels that cold removes. The mutex is held.
-func (p *tierPool) refusal(set *replicaSet, removed []string) tier.Note {
+// refusal returns why none of the servers of a Service gets queries, or the zero Note. aside are
+// the labels by which replicas differ. The mutex is held.
+func (p *tierPool) refusal(key conflictKey, servers []*catalog.Tier, aside []string) tier.Note {
 	now := p.now()
-	reason, certain := catalog.NoReplicas(set.servers, removed)
-	previous, hadConflict := p.conflicts[set.key]
+	reason, certain := catalog.NoReplicas(servers, aside)
+	previous, hadConflict := p.conflicts[key]
 	switch {
 	case certain:
-		for key, conflict := range p.conflicts {
+		for of, conflict := range p.conflicts {
 			if now.Sub(conflict.seen) >= conflictTimeout {
-				delete(p.conflicts, key)
+				delete(p.conflicts, of)
 			}
 		}
-		p.conflicts[set.key] = replicaConflict{reason: reason, servers: len(set.servers), seen: now}
-	case hadConflict && reason == (tier.Note{}) && len(set.servers) < previous.servers && now.Sub(previous.seen) < conflictTimeout:
+		p.conflicts[key] = replicaConflict{reason: reason, servers: len(servers), seen: now}
+	case hadConflict && reason == (tier.Note{}) && len(servers) < previous.servers && now.Sub(previous.seen) < conflictTimeout:
 		return previous.reason
 	case hadConflict && reason == (tier.Note{}):
-		delete(p.conflicts, set.key)
+		delete(p.conflicts, key)
 	}
 	return reason
 }
 
-// join sets the tiers, Services and replicas of a datasource. hot and cold are the tiers at the
-// two locations. hot may have several servers.
-func (r *Resolver) join(joined *Resolved, hotAt, coldAt location, hot, cold []*catalog.Tier) {
-	joined.discovers = r.discovery != nil
-	joined.Services = map[tier.Name]*discovery.Service{tier.Hot: hotAt.service, tier.Cold: coldAt.service}
-	for _, at := range []location{hotAt, coldAt} {
-		if at.service != nil {
-			joined.references = append(joined.references, at.reference)
+// join sets the tiers, Services and replicas of a datasource. tiers are those at each of the
+// locations; the last one is that of cold.
+func (r *Resolver) join(joined *Resolved, locations []location, tiers [][]*catalog.Tier) {
+	joined.discovers, joined.Services = r.discovery != nil, map[string]*discovery.Service{}
+	hotAt, cold := locations[:len(locations)-1], tiers[len(tiers)-1]
+	for i, at := range locations {
+		if at.service == nil {
+			continue
 		}
+		name := string(at.name)
+		if i < len(hotAt) && len(hotAt) > 1 {
+			name += " " + at.title
+		}
+		joined.Services[name] = at.service
+		joined.references = append(joined.references, at.reference)
 		if pending(at.service) {
-			joined.pending = append(joined.pending, at.reference)
+			joined.pending = append(joined.pending, at)
 		}
 	}
 	if len(cold) > 0 {
 		joined.Cold, joined.Datasource.Cold = cold[0], cold[0]
 	}
-	if len(hot) == 0 {
+	var members []member
+	for at, servers := range tiers[:len(hotAt)] {
+		for i, server := range servers {
+			declared := r.declared(server.Endpoint())
+			replica := engine.Replica{Hot: server, Catalog: r.pool.catalog(server, joined.Cold, declared), Ready: true}
+			isReplica := server.ServerName() != ""
+			if isReplica {
+				replica.Ready = hotAt[at].service.Endpoints[i].Ready
+			}
+			joined.Datasource.Hot = append(joined.Datasource.Hot, replica)
+			members = append(members, member{server.Base(), replica.Catalog, at, isReplica, hotAt[at].title, declared.externalLabels})
+		}
+	}
+	if len(members) == 0 {
 		return
 	}
-	ownURL := r.gatewayLocation(tier.Hot).url
-	catalogs := make([]*catalog.Catalog, len(hot))
-	for i, server := range hot {
-		catalogs[i] = r.pool.catalog(server, joined.Cold, ownURL != "" && server.Endpoint() == ownURL)
-	}
-	var set *replicaSet
-	if hot[0].Replica() != "" {
-		set = r.pool.replicaSet(hotAt.destination, hot, joined.Cold, catalogs)
-	}
-	for i, server := range hot {
-		replica := engine.Replica{Hot: server, Catalog: catalogs[i], Ready: true}
-		if set != nil {
-			replica.Hot, replica.Ready = server.RefusedBy(set.refusals[i]), hotAt.service.Endpoints[i].Ready
-			if joined.Cold != nil {
-				replica.Catalog = catalogs[i].With(replica.Hot, joined.Cold)
+	if len(hotAt) > 1 || members[0].isReplica {
+		set := r.pool.sourceSet(hotAt, members, joined.Cold)
+		if len(hotAt) > 1 {
+			joined.Datasource.Sources = set.sources
+		}
+		for i := range joined.Datasource.Hot {
+			replica := &joined.Datasource.Hot[i]
+			if replica.Hot = replica.Hot.RefusedBy(set.refusals[i]); replica.Catalog != nil {
+				replica.Catalog = replica.Catalog.With(replica.Hot, joined.Cold)
 			}
 		}
-		joined.Datasource.Hot = append(joined.Datasource.Hot, replica)
 	}
 	joined.Hot, joined.Catalog = joined.Datasource.Hot[0].Hot, joined.Datasource.Hot[0].Catalog
+}
+
+// declared returns what the operator declares about the hot tier at an address.
+func (r *Resolver) declared(endpoint string) declaration {
+	for _, at := range r.ownLocations(tier.Hot) {
+		if at.url != "" && at.url == endpoint {
+			return at.declared
+		}
+	}
+	return declaration{}
 }

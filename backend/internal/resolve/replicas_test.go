@@ -50,11 +50,11 @@ func testReplicasBelongToAHotAndAColdTogether(t *testing.T) {
 		servers = append(servers, discovery.Endpoint{Name: fmt.Sprintf("prometheus-%d", i), Address: address, Ready: true})
 	}
 	service := &discovery.Service{Host: "prometheus.monitoring.svc", Port: 9090, Scheme: "http", State: discovery.StateFound, Endpoints: servers}
-	hotAt := location{use: tierUse{isGateway: true}, service: service, destination: destination{name: tier.Hot, url: service.URL(), service: "monitoring/prometheus", Permission: upstream.Permission{Transport: r.transports.configured[tier.Hot]}}}
+	hotAt := location{use: tierUse{isGateway: true}, service: service, destination: destination{name: tier.Hot, url: service.URL(), service: "monitoring/prometheus", Permission: upstream.Permission{Transport: r.transports.configured["hot"]}}}
 	datasource := func(address, coldFlags string) *Resolved {
 		coldAt := location{use: tierUse{isGateway: true}, destination: destination{name: tier.Cold, url: tellingTier(t, network, address, "{}", coldFlags)}}
 		made := &Resolved{Label: coldFlags, Datasource: &engine.Datasource{}}
-		_, err := r.complete(made, "", hotAt, coldAt)
+		_, err := r.complete(made, "", []location{hotAt}, coldAt)
 		require.NoError(t, err)
 		return made
 	}

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,6 +68,8 @@ type Resolver struct {
 	fingerprint string // of the configuration
 	transports  *transports
 	*rules
+	// own are the gateway's own tiers.
+	own     []ownTier
 	pool    *tierPool
 	network *upstream.Network
 
@@ -97,13 +100,14 @@ func New(options Options) (*Resolver, error) {
 		return nil, err
 	}
 	r.transports.warn(r.logger)
+	r.own = ownTiers(options.Config, r.transports)
 	if r.rules, err = newRules(options.Config); err != nil {
 		return nil, err
 	}
 	if r.discovery, err = r.newDiscovery(); err != nil {
 		return nil, err
 	}
-	if r.discovery == nil && r.config.Perses.URL == "" && r.config.Hot.URL == "" && r.config.Cold.URL == "" {
+	if r.discovery == nil && r.config.Perses.URL == "" && !slices.ContainsFunc(r.own, func(own ownTier) bool { return own.configured.url != "" }) {
 		return nil, fmt.Errorf("hot.url, cold.url: without Perses and discovery, set at least one tier; service discovery is off: %s", r.noDiscovery)
 	}
 	if r.resolved, err = lru.New[perses.Reference, *Resolved](maxResolved); err != nil {
@@ -121,7 +125,7 @@ func New(options Options) (*Resolver, error) {
 func (r *Resolver) Start(ctx context.Context) error {
 	r.pool.start(ctx)
 	r.startDiscovery(ctx)
-	r.transports.announce(r.logger, r.config, r.isDiscovered)
+	announceToken(r.logger, r.config.ServiceAccount.TokenPath, r.own, r.isDiscovered)
 	r.running.Go(func() { r.maintain(ctx) })
 	_, err := r.Default()
 	return err
@@ -190,8 +194,8 @@ func (r *Resolver) wait(ctx context.Context, resolve func() (*Resolved, error)) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(r.config.Query.Timeout)/4)
 	defer cancel()
-	for _, reference := range resolved.pending {
-		r.discovery.Wait(ctx, reference)
+	for _, at := range resolved.pending {
+		r.waitFor(ctx, at)
 	}
 	return resolve()
 }
@@ -234,9 +238,21 @@ func (r *Resolver) maintain(ctx context.Context) {
 	}
 }
 
-// keepServicesAlive marks the Services of datasources in use as used, so that discovery
-// continues to watch them.
+// waitFor waits for the first lookup of the Services of a location, or until ctx ends.
+func (r *Resolver) waitFor(ctx context.Context, at location) {
+	if at.name == tier.Hot {
+		r.discovery.WaitAll(ctx, at.reference)
+	} else {
+		r.discovery.Wait(ctx, at.reference)
+	}
+}
+
+// keepServicesAlive marks the gateway's own Services and those of datasources in use as used, so
+// that discovery continues to watch them.
 func (r *Resolver) keepServicesAlive(now time.Time) {
+	for _, own := range r.own {
+		r.locationsOf(own)
+	}
 	for _, resolved := range r.resolved.Values() {
 		if resolved.usedSince(now.Add(-2 * keepAliveInterval)) {
 			for _, reference := range resolved.references {

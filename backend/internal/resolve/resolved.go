@@ -7,7 +7,6 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/enforcement"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
 // Resolved is a datasource with its tiers and its policy. Tiers that the datasource does not
@@ -28,15 +27,16 @@ type Resolved struct {
 	Hot, Cold *catalog.Tier
 	// Catalog is the catalog of Hot and Cold, or nil without both.
 	Catalog *catalog.Catalog
-	// Services are the Services of the tiers. A tier with a URL has none.
-	Services map[tier.Name]*discovery.Service
+	// Services are the Services of the tiers, by cold, hot or, if hot has several tiers, hot and the
+	// title of the tier. A tier with a URL has none.
+	Services map[string]*discovery.Service
 	// Datasource is the datasource as the engine sees it.
 	Datasource *engine.Datasource
 
 	// references are the names of the Services.
 	references []discovery.Reference
-	// pending are the Services whose first lookup is in progress.
-	pending []discovery.Reference
+	// pending are the locations whose Services are being looked up for the first time.
+	pending []location
 	// discovers is set if discovery is on.
 	discovers bool
 

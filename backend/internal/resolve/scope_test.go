@@ -41,6 +41,9 @@ func TestScope_EveryFieldOfADestination(t *testing.T) {
 	}
 	for i := range reflect.TypeFor[catalog.TierSettings]().NumField() {
 		at := location{}
+		if reflect.TypeFor[catalog.TierSettings]().Field(i).Name == "Title" {
+			continue // It changes no answer.
+		}
 		reflect.ValueOf(&at.TierSettings).Elem().Field(i).SetInt(int64(time.Hour))
 		require.NotEqual(t, before, m.scopeOf("a datasource", "generation", at), i)
 	}

@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -83,24 +84,24 @@ func (r *Resolver) permitService(state *discovery.Service, service discovery.Ref
 // set while discovery has not found a tier by its labels in that namespace.
 // atRoot is set if the tier's URL has no path, as the URL of a Service has none.
 func (r *Resolver) isGatewayService(service discovery.Reference) (isGateway, unsure, atRoot bool) {
-	for _, name := range tier.Names() {
-		configured := r.configuredDestination(name).url
-		if r.isDiscovered(name) {
-			reference := r.gatewayReference(name)
-			serviceName := reference.Name
-			if reference.Selector != "" {
-				serviceName = r.discovery.Resolve(reference).Name
+	for _, own := range r.own {
+		if r.isDiscovered(own) {
+			for _, at := range r.locationsOf(own) {
+				namespace, serviceName := cmp.Or(at.reference.Namespace, at.service.Namespace), at.reference.Name
+				if at.reference.Selector != "" {
+					serviceName = at.service.Name
+				}
+				sameNamespace := namespace == service.Namespace || at.reference.AllNamespaces
+				if sameNamespace && serviceName == service.Name {
+					isGateway, atRoot = true, true
+				}
+				unsure = unsure || (sameNamespace && serviceName == "")
 			}
-			sameNamespace := reference.Namespace == service.Namespace
-			if sameNamespace && serviceName == service.Name {
-				isGateway, atRoot = true, true
-			}
-			unsure = unsure || (sameNamespace && serviceName == "")
-			if !r.isDefaultReference(name) {
+			if !own.isDefault {
 				continue // The default URL applies only to the default Service.
 			}
 		}
-		if base, err := url.Parse(configured); err == nil && isHostOf(base.Hostname(), service) {
+		if base, err := url.Parse(own.configured.url); err == nil && isHostOf(base.Hostname(), service) {
 			isGateway, atRoot = true, atRoot || upstream.UnderPath(base.Path, "/")
 		}
 	}
@@ -124,12 +125,12 @@ func permissionFor(service *discovery.Service, scheme string, access *upstream.T
 // warnOfWithheld logs that tierproxy does not send a configured credential, because the tier's
 // Service uses plain HTTP and the operator did not set the scheme.
 func (r *Resolver) warnOfWithheld(reference discovery.Reference, service *discovery.Service) {
-	for _, name := range tier.Names() {
-		if !r.isDiscovered(name) || r.gatewayReference(name) != reference || service.Scheme != "http" || reference.Scheme != "" {
+	for _, own := range r.own {
+		if !r.isDiscovered(own) || own.reference != reference || service.Scheme != "http" || reference.Scheme != "" {
 			continue
 		}
-		if r.transports.discovered[name].HoldsSecrets("http") {
-			r.logger.Warnf("tierproxy does not send the credential of %[1]s.http_config to the Service %[2]s, because the Service uses plain HTTP: to send it anyway, set discovery.%[1]s.scheme to http", name, reference)
+		if own.discovered.HoldsSecrets("http") {
+			r.logger.Warnf("tierproxy does not send the credential of %s.http_config to the Service %s, because the Service uses plain HTTP: to send it anyway, set %s.scheme to http", own.key, reference, own.serviceKey)
 		}
 	}
 }

@@ -31,7 +31,7 @@ func TestPermissionFor_CredentialNeedsTLSOrTheOperator(t *testing.T) {
 		{tier.Cold, "https", "", true, false}, {tier.Cold, "http", "", false, false}, {tier.Cold, "http", "http", true, false},
 	} {
 		service := &discovery.Service{Host: "a.monitoring.svc", Port: 9090, Scheme: test.scheme}
-		permission, err := permissionFor(service, test.said, made.discovered[test.name])
+		permission, err := permissionFor(service, test.said, made.discovered[string(test.name)])
 		require.NoError(t, err)
 		require.Equal(t, test.secrets, permission.Transport.HoldsSecrets(test.scheme), test)
 		require.Equal(t, test.token, permission.Transport.SendsToken() && test.scheme == "https", test)
@@ -59,8 +59,8 @@ func TestTiersAt_BehindAProxyTheServiceIsOneTier(t *testing.T) {
 		service := &discovery.Service{Host: "a.monitoring.svc", Port: 9090, Scheme: "https", Endpoints: []discovery.Endpoint{
 			{Name: "a-0", Address: "10.0.0.1:9090", Ready: true}, {Name: "a-1", Address: "10.0.0.2:9090", Ready: true},
 		}}
-		at := location{service: service, destination: destination{name: tier.Hot, url: service.URL(), service: "monitoring/a", Permission: upstream.Permission{Transport: m.transports.discovered[tier.Hot]}}}
-		list, err := m.tiersAt(at, &Resolved{})
+		at := location{service: service, destination: destination{name: tier.Hot, url: service.URL(), service: "monitoring/a", Permission: upstream.Permission{Transport: m.transports.discovered["hot"]}}}
+		list, err := m.tiersAt(at, false, &Resolved{})
 		require.NoError(t, err)
 		require.Equal(t, expected, len(list) == 1, text)
 	}

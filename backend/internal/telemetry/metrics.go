@@ -5,6 +5,7 @@ package telemetry
 import (
 	"context"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -52,6 +53,11 @@ type Metrics struct {
 	probes    *prometheus.CounterVec
 	probed    *prometheus.HistogramVec
 	answered  map[decision]prometheus.Counter
+
+	sources      *prometheus.CounterVec
+	mutex        sync.Mutex
+	bySource     map[string]prometheus.Counter
+	otherSources prometheus.Counter // counts those beyond mostSources
 }
 
 // decision holds the labels of a successful answer.
@@ -84,6 +90,7 @@ func New(registerer prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		queries:  f.counters("tierproxy_queries_total", "Queries by the tier that answered, the reason it was chosen and the outcome.", "tier", "reason", "outcome"),
 		requests: f.counters("tierproxy_requests_total", "Requests to the Prometheus API by endpoint and outcome, including requests that reached no tier.", "endpoint", "outcome"),
+		sources:  f.counters("tierproxy_hot_source_queries_total", "Queries that a source of hot answered, or took part in, by its external labels. They are known for callers that are not confined to namespaces.", "source"),
 		retries:  f.counters("tierproxy_upstream_retries_total", "Retries by target: another replica of hot, or the other tier (a fallback).", "next"),
 		lookups: f.counters("tierproxy_datasource_lookups_total",
 			"Lookups of saved datasources by outcome: cached, fetched (from Perses), stale (Perses is unreachable), refused (by Perses), unavailable.", "outcome"),
@@ -94,7 +101,9 @@ func New(registerer prometheus.Registerer) *Metrics {
 		Reloads:      &upstream.Reloads{},
 		Tiers:        f.tierMeters(),
 		durations:    map[promapi.Endpoint]prometheus.Observer{}, headers: map[tier.Name]prometheus.Observer{}, answered: map[decision]prometheus.Counter{},
+		bySource: map[string]prometheus.Counter{},
 	}
+	m.otherSources = m.sources.WithLabelValues("other")
 	m.state = newStateCollector(m.Reloads)
 	registerer.MustRegister(m.state)
 	m.registerCache(f)
@@ -224,6 +233,27 @@ func (m *Metrics) Retried(next engine.Next) { m.retries.WithLabelValues(string(n
 // Answered observes the time until a tier sent the header of its response.
 func (m *Metrics) Answered(name tier.Name, took time.Duration) {
 	m.headers[name].Observe(took.Seconds())
+}
+
+// mostSources is the maximum number of sources with counters of their own.
+const mostSources = 256
+
+// AnsweredBySource counts a query that a source of hot has answered. An empty source stands for none.
+func (m *Metrics) AnsweredBySource(source string) {
+	if source == "" {
+		return
+	}
+	m.mutex.Lock()
+	counter, isKnown := m.bySource[source]
+	if !isKnown && len(m.bySource) < mostSources {
+		counter = m.sources.WithLabelValues(source)
+		m.bySource[source] = counter
+	}
+	m.mutex.Unlock()
+	if counter == nil {
+		counter = m.otherSources
+	}
+	counter.Inc()
 }
 
 // Count counts an answer or a failure of a tier.

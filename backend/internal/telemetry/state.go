@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -106,12 +107,18 @@ func (c *stateCollector) Collect(metrics chan<- prometheus.Metric) {
 	gauge("hot_coverage_start_timestamp_seconds", start)
 	gauge("cold_coverage_end_timestamp_seconds", end)
 	for _, name := range tier.Names() {
-		service, hasService := health.Services[string(name)]
-		for _, state := range discovery.States() {
-			gauge("discovered_service_state", truth(hasService && service.State == string(state)), string(name), string(state))
+		var states []string
+		endpoints, isStale := 0, false
+		for key, service := range health.Services {
+			if of, _, _ := strings.Cut(key, " "); of == string(name) {
+				states, endpoints, isStale = append(states, service.State), endpoints+service.Endpoints, isStale || service.Stale
+			}
 		}
-		gauge("discovered_service_endpoints", float64(service.Endpoints), string(name))
-		gauge("discovered_service_stale", truth(service.Stale), string(name))
+		for _, state := range discovery.States() {
+			gauge("discovered_service_state", truth(slices.Contains(states, string(state))), string(name), string(state))
+		}
+		gauge("discovered_service_endpoints", float64(endpoints), string(name))
+		gauge("discovered_service_stale", truth(isStale), string(name))
 	}
 	succeeded, failed := c.reloads.Counts()
 	for outcome, count := range map[string]uint64{OutcomeSuccess: succeeded, "failure": failed} {

@@ -246,7 +246,7 @@ func (in Input) onlyOne() (_ Decision, why string) {
 		// All the data there is is hot's: nothing can be missing.
 		return Decision{Tier: Hot, Reason: ReasonOnlyTier}, "there is no cold tier"
 	case !in.Cold.Configured:
-		return only(Hot, ReasonOnlyTier, "there is no cold tier")
+		return only(Hot, ReasonOnlyTier, "there is no cold tier", in.missingSeriesWarnings()...)
 	case !in.Hot.Configured:
 		return only(Cold, ReasonOnlyTier, "there is no hot tier")
 	case !in.Hot.Available && in.Cold.Available:

@@ -43,7 +43,7 @@ func (in Input) hotCoverageWarnings() []string {
 // missingSeriesWarnings warns that series of other sources may be missing from hot's
 // answer. Without a cold tier there are no other sources.
 func (in Input) missingSeriesWarnings() []string {
-	if in.Extent.Nothing || !in.Cold.Configured {
+	if in.Extent.Nothing || (!in.Cold.Configured && in.CompletenessWhy == "") {
 		return nil
 	}
 	if in.Completeness == Incomplete {

@@ -138,14 +138,43 @@ func (e *environment) render(ctx context.Context, path string) ([]*unstructured.
 	if err != nil {
 		return nil, err
 	}
+	return e.build(ctx, filepath.Join(root, "deploy", path))
+}
+
+// build renders the kustomization in a directory.
+func (e *environment) build(ctx context.Context, dir string) ([]*unstructured.Unstructured, error) {
 	var stderr bytes.Buffer
-	command := exec.CommandContext(ctx, e.kustomizePath, "build", filepath.Join(root, "deploy", path))
+	command := exec.CommandContext(ctx, e.kustomizePath, "build", dir)
 	command.Stderr = &stderr
 	text, err := command.Output()
 	if err != nil {
-		return nil, fmt.Errorf("render %s: %w\n%s", path, err, &stderr)
+		return nil, fmt.Errorf("render %s: %w\n%s", dir, err, &stderr)
 	}
 	return parse(string(text)), nil
+}
+
+// renderWith renders an overlay of deploy/ with components of deploy/.
+func (e *environment) renderWith(ctx context.Context, overlay string, components ...string) ([]*unstructured.Unstructured, error) {
+	root, err := stack.Root()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(e.dir, "kustomization-")
+	if err != nil {
+		return nil, err
+	}
+	deploy, err := filepath.Rel(dir, filepath.Join(root, "deploy"))
+	if err != nil {
+		return nil, err
+	}
+	text := fmt.Sprintf("kind: Kustomization\nresources: [%s/overlays/%s]\ncomponents:\n", deploy, overlay)
+	for _, component := range components {
+		text += fmt.Sprintf("- %s/components/%s\n", deploy, component)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	return e.build(ctx, dir)
 }
 
 // parse reads the documents of a YAML text.
@@ -335,6 +364,7 @@ type answer struct {
 	status   int
 	tier     string
 	reason   string
+	source   string
 	body     string
 	Data     json.RawMessage `json:"data"`
 	Warnings []string        `json:"warnings"`
@@ -360,7 +390,7 @@ func (g *runningGateway) askWith(ctx context.Context, endpoint string, parameter
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
-	got := answer{status: response.StatusCode, tier: response.Header.Get("X-Tier"), reason: response.Header.Get("X-Tier-Reason"), body: string(body)}
+	got := answer{status: response.StatusCode, tier: response.Header.Get("X-Tier"), reason: response.Header.Get("X-Tier-Reason"), source: response.Header.Get("X-Tier-Source"), body: string(body)}
 	if err == nil && json.Valid(body) {
 		err = json.Unmarshal(body, &got)
 	}

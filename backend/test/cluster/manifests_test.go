@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -33,8 +35,10 @@ func TestManifests_AreValid(t *testing.T) {
 		name := "overlays/" + each.Name()
 		sets[name], err = shared.render(t.Context(), name)
 		require.NoError(t, err)
+		sets[name+" with all components"], err = shared.renderWith(t.Context(), each.Name(), "selector", "all-namespaces")
+		require.NoError(t, err)
 	}
-	require.Len(t, sets, 4)
+	require.Len(t, sets, 7)
 	for name, manifests := range sets {
 		t.Run(name, func(t *testing.T) {
 			require.NotEmpty(t, manifests)
@@ -66,6 +70,37 @@ func TestManifests_AreValid(t *testing.T) {
 	wrong := sets["overlays/kubernetes"][0].DeepCopy()
 	require.NoError(t, unstructured.SetNestedField(wrong.Object, "x", "unknownField"))
 	require.ErrorContains(t, shared.apply(t.Context(), wrong, metav1.DryRunAll), "unknownField")
+}
+
+// TestManifests_ComponentsOfDiscovery checks what the components add to the rights and the egress
+// of each overlay.
+func TestManifests_ComponentsOfDiscovery(t *testing.T) {
+	for overlay, account := range map[string]string{"kubernetes": "tierproxy", "openshift": "tierproxy", "sidecar": "perses"} {
+		t.Run(overlay, func(t *testing.T) {
+			manifests, err := shared.renderWith(t.Context(), overlay, "selector", "all-namespaces")
+			require.NoError(t, err)
+			want := []rbacv1.PolicyRule{
+				{APIGroups: []string{""}, Resources: []string{"services"}, Verbs: []string{"list", "watch"}},
+				{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: []string{"list", "watch"}},
+			}
+			require.Equal(t, want, read[rbacv1.Role](t, manifests, "Role").Rules)
+			require.Equal(t, want, read[rbacv1.ClusterRole](t, manifests, "ClusterRole").Rules)
+			subjects := []rbacv1.Subject{{Kind: "ServiceAccount", Name: account, Namespace: "perses"}}
+			require.Equal(t, subjects, read[rbacv1.RoleBinding](t, manifests, "RoleBinding").Subjects)
+			bindings := 0
+			for _, each := range manifests {
+				if each.GetKind() == "ClusterRoleBinding" && each.GetName() == "tierproxy-discovery" {
+					bindings++
+					require.Equal(t, subjects, read[rbacv1.ClusterRoleBinding](t, []*unstructured.Unstructured{each}, "ClusterRoleBinding").Subjects)
+				}
+			}
+			require.Equal(t, 1, bindings)
+			policy := read[networkingv1.NetworkPolicy](t, manifests, "NetworkPolicy")
+			require.True(t, letsOut(t, policy, peer{"shop", prometheusPod.labels}, 9090))
+			require.False(t, letsOut(t, policy, peer{"shop", prometheusPod.labels}, 8080))
+			require.False(t, letsOut(t, policy, otherPod, 9090))
+		})
+	}
 }
 
 // applyKinds makes the kinds of the Prometheus operator and of the Perses

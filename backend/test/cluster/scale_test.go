@@ -9,6 +9,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
@@ -87,22 +89,54 @@ func TestDiscovery_CostsNoMoreAmongManyServices(t *testing.T) {
 	}
 }
 
+// TestDiscovery_MaxFoundServices finds as many Services as one selector may find. Each takes a list
+// and a watch of itself and of its EndpointSlices.
+func TestDiscovery_MaxFoundServices(t *testing.T) {
+	const count = discovery.MaxFound
+	manifests := func(n int) string {
+		name := fmt.Sprintf("cluster-%03d", n)
+		return hotService(monitoring, name, "") + "---\n" + slice(name, 9090, fmt.Sprintf("%s-0=10.9.0.%d", name, n), fmt.Sprintf("%s-1=10.9.1.%d", name, n))
+	}
+	f := newFound(t, "finds-many")
+	maySeeAllServices(t, "finds-many")
+	f.waitFor(t, selecting, discovery.StateAbsent, "no Service in any namespace matches tiered=hot")
+	requests, heap, routines, began := requestsOfDiscovery(t), heapOf(), runtime.NumGoroutine(), time.Now()
+	forEach(t, count, manifests, func(object *unstructured.Unstructured) error { return shared.apply(t.Context(), object) })
+	t.Cleanup(func() {
+		forEach(t, count, manifests, func(object *unstructured.Unstructured) error {
+			return shared.resource(object).Delete(context.WithoutCancel(t.Context()), object.GetName(), metav1.DeleteOptions{})
+		})
+	})
+	require.Eventually(t, func() bool {
+		services := f.ResolveAll(selecting).Services
+		return len(services) == count && !slices.ContainsFunc(services, func(service discovery.Reference) bool { return len(f.Resolve(service).Endpoints) != 2 })
+	}, eventually, 10*time.Millisecond)
+	t.Logf("found within %s of the first manifest", time.Since(began))
+	requests, heap, routines = requestsOfDiscovery(t)-requests, heapOf()-heap, runtime.NumGoroutine()-routines
+	t.Logf("%d requests, %d KB of heap, %d goroutines", requests, heap>>10, routines)
+	require.Equal(t, 4*count, requests)
+	require.Less(t, heap, int64(count)*200<<10)
+	require.Less(t, routines, count*25)
+}
+
+// heapOf returns the size of the heap of this process in bytes.
+func heapOf() int64 {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
+}
+
 // measureDiscovery starts a gateway with the rights of deploy/.
 func measureDiscovery(t *testing.T, idle time.Duration, selector string, meanwhile func()) (cost discoveryCost) {
 	t.Helper()
 	t.Run("measured", func(t *testing.T) { // It ends the gateway.
-		heap := func() int64 {
-			runtime.GC()
-			var stats runtime.MemStats
-			runtime.ReadMemStats(&stats)
-			return int64(stats.HeapAlloc)
-		}
 		cpu := func() time.Duration {
 			now, err := stack.CPU(os.Getpid())
 			require.NoError(t, err)
 			return now
 		}
-		requests, heapBefore, routines := requestsOfDiscovery(t), heap(), runtime.NumGoroutine()
+		requests, heapBefore, routines := requestsOfDiscovery(t), heapOf(), runtime.NumGoroutine()
 		g := newGateway(t, &network{}, func(settings *config.Config) {
 			settings.Probe.Interval = config.Duration(time.Hour)
 			if selector != "" {
@@ -122,7 +156,7 @@ func measureDiscovery(t *testing.T, idle time.Duration, selector string, meanwhi
 		time.Sleep(idle) // Nothing happens: that is what is measured.
 		cost.cpu = (cpu() - began).Round(time.Millisecond)
 		cost.idle = requestsOfDiscovery(t) - requests - cost.requests
-		cost.heap, cost.routines = heap()-heapBefore, runtime.NumGoroutine()-routines
+		cost.heap, cost.routines = heapOf()-heapBefore, runtime.NumGoroutine()-routines
 	})
 	return cost
 }

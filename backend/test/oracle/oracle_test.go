@@ -178,11 +178,11 @@ func (w *world) differences(t *testing.T, gateway, oracle string, held coverage,
 			case found == tied:
 				result.tied++
 				all.tied++
-			case refuses(got):
+			case w.refuses(got):
 				result.refused++
 				all.refused++
 				t.Logf("cold refuses %s\n      %s", asked, got.message)
-			case mayDiffer(asked, got):
+			case w.mayDiffer(asked, got):
 				result.versions++
 				all.versions++
 			case excused && got.status >= http.StatusBadGateway:
@@ -282,11 +282,11 @@ func (w *world) judge(ctx context.Context, gateway, oracle string, asked questio
 	return got, found, err
 }
 
-// refuses reports whether cold refuses a query that the oracle answers, or
+// refuses reports whether Thanos refuses a query that the oracle answers, or
 // refuses for another reason: Thanos evaluates with an engine of its own version. An error is no wrong answer, and
 // errors are passed on as they are.
-func refuses(got reply) bool {
-	return got.tier == string(tier.Cold) &&
+func (w *world) refuses(got reply) bool {
+	return (w.hotIsThanos || got.tier == string(tier.Cold)) &&
 		(got.status == http.StatusBadRequest || got.status == http.StatusUnprocessableEntity)
 }
 
@@ -336,13 +336,14 @@ func asksForResets(asked question, _ reply) bool {
 // up what it takes for resets: of a gauge it makes a counter.
 var counterOverSubquery = regexp.MustCompile(`(rate|increase)\([^\[]*\[[^\]]*:`)
 
-// mayDiffer reports whether an answer of cold differs because of its version.
-func mayDiffer(asked question, got reply) bool {
-	if strings.Contains(got.tier, string(tier.Cold)) && counterOverSubquery.MatchString(asked.values.Get("query")) {
+// mayDiffer reports whether an answer of Thanos differs because of its version.
+func (w *world) mayDiffer(asked question, got reply) bool {
+	byThanos := w.hotIsThanos || strings.Contains(got.tier, string(tier.Cold))
+	if byThanos && counterOverSubquery.MatchString(asked.values.Get("query")) {
 		return true
 	}
 	for _, each := range versionDifferences {
-		if strings.Contains(got.tier, string(tier.Cold)) && each.differs(asked, got) {
+		if byThanos && each.differs(asked, got) {
 			return true
 		}
 	}
