@@ -41,11 +41,11 @@ func (c *Catalog) Of(selectors func() ([]promql.Selector, error)) *Catalog {
 	}
 	keys := status.sourcesRead(list)
 	switch {
-	case setsOf(status.Stores) != learned.hotSets:
-		keys = []string{uncertain} // The next snapshot knows the new ones.
+	case status.sets != learned.hotSets, len(keys) > scopesFollowed:
+		keys = []string{uncertain} // The next snapshot knows new ones. Of too many, not all are followed.
 	case len(keys) == 0:
 		return c // It reads nothing that hot has.
-	case len(keys) <= scopesFollowed && c.hot.sources.use(keys, time.Now()):
+	case c.hot.sources.use(keys, time.Now()):
 		c.hot.probes.Request()
 	}
 	key := viewKey{c.hot, c.cold, strings.Join(keys, "\n")}
