@@ -8,8 +8,8 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
-// hotSources returns the external label sets of hot's sources, or none if they are not known.
-func (e *SeriesEvidence) hotSources() []map[string]string {
+// SourcesOfHot returns the external label sets of hot's sources, or none if they are not known.
+func (e *SeriesEvidence) SourcesOfHot() []map[string]string {
 	if e.HotSources == nil && e.HotLabelsKnown {
 		return []map[string]string{e.HotLabels}
 	}
@@ -22,7 +22,7 @@ func (e *SeriesEvidence) hotSources() []map[string]string {
 // selector matches no other value than that of a source of hot, of each of its labels.
 func (e *SeriesEvidence) pins(selector promql.Selector) bool {
 	isOfHot := false
-	for _, source := range e.hotSources() {
+	for _, source := range e.SourcesOfHot() {
 		if len(source) == 0 || !MayMatch(selector, source) {
 			continue
 		}
