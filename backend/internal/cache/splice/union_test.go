@@ -393,7 +393,7 @@ func TestCountSamples_OfEachKindOfAnswer(t *testing.T) {
 }
 
 func BenchmarkUnite(b *testing.B) {
-	for _, endpoint := range []promapi.Endpoint{promapi.Series, promapi.QueryExemplars} {
+	for _, endpoint := range []promapi.Endpoint{promapi.Series, promapi.QueryExemplars, promapi.Rules, promapi.Alerts} {
 		for _, n := range []int{1000, 10_000} {
 			hot, cold := large(endpoint, "a", n), large(endpoint, "b", n)
 			b.Run(fmt.Sprintf("%s/%d", endpoint, n), func(b *testing.B) {
@@ -406,6 +406,9 @@ func BenchmarkUnite(b *testing.B) {
 				}
 			})
 			b.Run(fmt.Sprintf("%s/%d decoded", endpoint, n), func(b *testing.B) {
+				if endpoint == promapi.Rules || endpoint == promapi.Alerts {
+					b.Skip("the reference is of other endpoints")
+				}
 				b.SetBytes(int64(len(hot) + len(cold)))
 				b.ReportAllocs()
 				for b.Loop() {
