@@ -19,6 +19,9 @@ func clearEnvironment(t *testing.T) {
 	for _, setting := range settings(&config) {
 		names = append(names, setting.prefixed, setting.contract)
 	}
+	for _, variable := range hotVariables() {
+		names = append(names, variable.name)
+	}
 	for _, name := range names {
 		if _, found := os.LookupEnv(name); found && name != "" {
 			t.Setenv(name, "")

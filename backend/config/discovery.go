@@ -40,8 +40,8 @@ type ServiceConfig struct {
 	// name of the port, or from the serving certificate annotation of OpenShift. The
 	// default is http, and https for the ports 443 and 8443.
 	Scheme string `yaml:"scheme"`
-	// AllNamespaces looks for Services in every namespace. It requires a selector, and
-	// no namespace.
+	// AllNamespaces looks for Services in every namespace. It requires a selector and no
+	// namespace, and the gateway needs a ClusterRole.
 	AllNamespaces bool `yaml:"all_namespaces"`
 }
 

@@ -16,7 +16,7 @@ import (
 const hotPrefix = environmentPrefix + "_HOT_"
 
 // betweenURLs matches what separates the URLs of a list. Another comma belongs to a URL.
-var betweenURLs = regexp.MustCompile(`\s*,\s*(https?://)`)
+var betweenURLs = regexp.MustCompile(`(?i)\s*,\s*(https?://)`)
 
 // splitURLs returns the URLs of a comma-separated list.
 func splitURLs(text string) []string {

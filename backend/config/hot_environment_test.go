@@ -34,6 +34,7 @@ func hotTiersOfVariables() map[string]hotOfVariables {
 	return map[string]hotOfVariables{
 		"several URLs":                    {"", map[string]string{"PROMETHEUS_URL": "https://a:9090,https://b:9090"}, HotConfig{List: ab}},
 		"with spaces":                     {"", map[string]string{"TIERPROXY_HOT_URL": " https://a:9090 , https://b:9090 "}, HotConfig{List: ab}},
+		"with capitals":                   {"", map[string]string{"PROMETHEUS_URL": "http://a,HTTP://b"}, HotConfig{List: []HotConfig{{URL: "http://a"}, {URL: "HTTP://b"}}}},
 		"the contract wins":               {"", map[string]string{"PROMETHEUS_URL": "http://a", "TIERPROXY_HOT_URL": "http://b,http://c"}, HotConfig{URL: "http://a"}},
 		"a comma in a path":               {"", map[string]string{"PROMETHEUS_URL": "http://a/select/0,1/prometheus"}, HotConfig{URL: "http://a/select/0,1/prometheus"}},
 		"instead of the list of the file": {fileWithList, map[string]string{"PROMETHEUS_URL": "https://a:9090,https://b:9090"}, HotConfig{List: ab}},
@@ -66,6 +67,12 @@ func hotTiersOfVariables() map[string]hotOfVariables {
 		"a list by number": {
 			"", map[string]string{"TIERPROXY_HOT_0_URL": "http://a", "TIERPROXY_HOT_1_SERVICE_SELECTOR": "a=b", "TIERPROXY_HOT_1_SERVICE_ALL_NAMESPACES": "true", "TIERPROXY_HOT_1_RETENTION": "2h"},
 			HotConfig{List: []HotConfig{{URL: "http://a"}, {Service: ServiceConfig{Selector: "a=b", AllNamespaces: true}, Retention: Duration(2 * time.Hour)}}},
+		},
+		"empty and unknown variables": {
+			fileWithList, map[string]string{"PROMETHEUS_URL": "", "TIERPROXY_HOT_URL": "", "TIERPROXY_HOT_1_URL": "", "TIERPROXY_HOT_01_URL": "http://c", "TIERPROXY_HOT_2_PORT": "1"},
+			HotConfig{List: []HotConfig{
+				{URL: "http://file-0", Retention: Duration(time.Hour), ExternalLabels: LabelSet{"cluster": "a"}}, {Service: ServiceConfig{Namespace: "b", Name: "c"}},
+			}},
 		},
 		"over the list of the file": {
 			fileWithList,
@@ -168,6 +175,10 @@ func mistakesInHotVariables() map[string]mistakesOfVariables {
 				"environment variable TIERPROXY_HOT_2_URL: TIERPROXY_HOT_URL has URLs for 2 hot tiers only",
 				"environment variable TIERPROXY_HOT_3_RETENTION: TIERPROXY_HOT_URL has URLs for 2 hot tiers only",
 			},
+		},
+		"a Service by number beside several URLs": {
+			"", map[string]string{"PROMETHEUS_URL": "http://a,http://b", "TIERPROXY_HOT_1_SERVICE_NAMESPACE": "a", "TIERPROXY_HOT_1_SERVICE_NAME": "b"},
+			[]string{"hot[1]: set either url or service, not both"},
 		},
 		"a number that is left out": {
 			"hot: [{url: http://a}]\n", map[string]string{"TIERPROXY_HOT_1_URL": "http://b", "TIERPROXY_HOT_999999999_URL": "http://c"},

@@ -45,13 +45,21 @@ destinations: [{host: a, port: 1, http_config: {oauth2: {client_id: a, client_se
 `
 	config, err := Load(configFile(t, secrets))
 	require.NoError(t, err)
+	requirePrintedWithoutSecrets(t, config)
+	single := config.Hot
+	config.Hot = HotConfig{List: []HotConfig{single}}
+	requirePrintedWithoutSecrets(t, config)
+}
+
+func requirePrintedWithoutSecrets(t *testing.T, config Config) {
+	t.Helper()
 	rendered, err := yaml.Marshal(config)
 	require.NoError(t, err)
 	asJSON, err := json.Marshal(config)
 	require.NoError(t, err)
-	texts := []string{string(rendered), string(asJSON), fmt.Sprint(config.Hot.HTTPConfig), fmt.Sprint(*config.Hot.HTTPConfig), fmt.Sprintf("%#v", *config.Cold.HTTPConfig)}
+	texts := []string{string(rendered), string(asJSON), fmt.Sprint(config.Hot.Entries()[0].HTTPConfig), fmt.Sprint(*config.Hot.Entries()[0].HTTPConfig), fmt.Sprintf("%#v", *config.Cold.HTTPConfig)}
 	for _, verb := range []string{"%v", "%+v", "%#v"} {
-		texts = append(texts, fmt.Sprintf(verb, config), fmt.Sprintf(verb, &config), fmt.Sprintf(verb, config.Destinations))
+		texts = append(texts, fmt.Sprintf(verb, config), fmt.Sprintf(verb, &config), fmt.Sprintf(verb, config.Destinations), fmt.Sprintf(verb, config.Hot.Entries()))
 	}
 	for _, text := range texts {
 		require.NotContains(t, text, "planted")

@@ -30,6 +30,7 @@ func TestValidate_AcceptsHotTiers(t *testing.T) {
 		"ports of one host":              {{URL: "http://a:9090"}, {URL: "http://a:9091"}, {URL: "http://a"}, {URL: "https://a"}},
 		"paths of one server with names": {{Name: "eu", URL: "http://a/eu"}, {Name: "us", URL: "http://a/us"}},
 		"tenants of one server":          {{URL: "http://a", Tenant: "first"}, {Name: "second", URL: "http://a", Tenant: "second"}},
+		"tenants of one Service":         {{Service: inCluster, Tenant: "first"}, {Name: "second", Service: inCluster, Tenant: "second"}},
 		"Services": {
 			{Service: inCluster}, {Name: "grpc", Service: ServiceConfig{Namespace: "monitoring", Name: "prometheus", Port: "10901"}},
 			{Service: ServiceConfig{Namespace: "monitoring", Selector: "a=b"}}, {Service: ServiceConfig{Selector: "a=b", AllNamespaces: true}},
@@ -104,6 +105,8 @@ func TestValidate_ReportsMistakesOfHotAsAWhole(t *testing.T) {
 	alone := withHot(HotConfig{URL: "http://a"}, HotConfig{Service: ServiceConfig{Namespace: "a", Name: "b"}})
 	alone.Discovery.Enabled, alone.Cold.URL = false, ""
 	require.EqualError(t, alone.Validate(), "hot[1].service: has no effect without discovery.enabled")
+	alone.Hot.List = alone.Hot.List[:1]
+	require.NoError(t, alone.Validate(), "one hot tier is enough")
 }
 
 func TestHotConfig_EntryName(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/comparison"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/evidence"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -54,6 +54,8 @@ type Options struct {
 	ExternalLabels map[string]string
 	// ReplicaLabels are labels that cold removes, in addition to those that it reports.
 	ReplicaLabels []string
+	// IsOfMany is set if hot is one of several sources: while nobody reads it, little is asked.
+	IsOfMany bool
 	// OnLearned, if not nil, is called after each successful attempt to learn.
 	OnLearned func()
 }
@@ -64,27 +66,27 @@ type Options struct {
 type Catalog struct {
 	*sharedCatalog
 	hot, cold *Tier
+	// read are the sources of hot that a request may read: see Of. It is nil for all.
+	read []string
 }
 
 // sharedCatalog is what all views of a catalog have in common.
 type sharedCatalog struct {
 	latch
+	*samples // of a hot tier that is one source
+
 	options Options
 	learned atomic.Pointer[Snapshot]
-	newest  atomic.Pointer[coldEnd]
 	looks   *ownrequest.Refresher // of Run
-	// coldInterval is the scrape interval of cold, measured at intervalMeasured. Only Run uses
-	// them, and coldEnd.
-	coldInterval     time.Duration
-	intervalMeasured time.Time
+	// sources are the samples of each followed source of a hot tier that lists its stores.
+	sources atomic.Pointer[map[string]*samples]
+	views   *lru.Cache[viewKey, *Catalog] // see Of
 	// triedAt is the last attempt to learn, and failures the number of attempts that failed since the
 	// last one that did not. Only Run uses them.
 	triedAt  time.Time
 	failures int
-	coldEnd  *comparison.ColdEnd
 	usage    usage
 	empty    *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query
-	comparer *comparison.Comparer              // of what both tiers have of the metrics in use
 }
 
 // Snapshot is an immutable state of the catalog.
@@ -103,20 +105,25 @@ type Snapshot struct {
 	AssumedReason string
 
 	enforced map[string]string // labels whose values cold enforces
+	others   evidence.Group    // see groupOfOthers; of a hot tier that lists its stores
+	// hotSets identifies the label sets of hot's stores when the snapshot was made. It is empty for
+	// a hot tier that does not list them.
+	hotSets string
 }
 
 // New returns an empty catalog: see Run.
 func New(options Options) *Catalog {
 	c := &Catalog{hot: options.Hot, cold: options.Cold}
 	c.sharedCatalog = &sharedCatalog{options: options, latch: make(latch), looks: ownrequest.NewRefresher(options.Cold.options.ProbeInterval)}
+	if options.IsOfMany {
+		c.looks = ownrequest.NewRefresherOfMany(options.Cold.options.ProbeInterval)
+	}
 	// It fails only for a size below one. An expirable LRU would leave a goroutine behind.
 	c.empty, _ = lru.New[promql.Key, time.Time](emptiesRemembered)
+	c.views, _ = lru.New[viewKey, *Catalog](viewsKept)
 	c.learned.Store(&Snapshot{Error: "nothing is learned yet"})
-	c.newest.Store(&coldEnd{})
-	c.comparer = comparison.New(comparison.Options{
-		Hot: options.Hot.api, Cold: options.Cold.api, State: c.tiersAt, ProbeInterval: options.Cold.options.ProbeInterval, LearnInterval: options.LearnInterval,
-	})
-	c.coldEnd = comparison.NewColdEnd(c.comparer)
+	c.sources.Store(&map[string]*samples{})
+	c.samples = newSamples(&options, c.tiersAt)
 	return c
 }
 
@@ -125,7 +132,7 @@ func (c *Catalog) With(hot, cold *Tier) *Catalog {
 	if hot == c.hot && cold == c.cold {
 		return c
 	}
-	return &Catalog{sharedCatalog: c.sharedCatalog, hot: hot, cold: cold}
+	return &Catalog{sharedCatalog: c.sharedCatalog, hot: hot, cold: cold, read: c.read}
 }
 
 // Snapshot returns the newest snapshot.
@@ -172,6 +179,7 @@ func (c *Catalog) Run(ctx context.Context) {
 			c.triedAt = now
 			c.learn(ctx)
 		}
+		c.followSources(ctx, &comparing)
 		c.measureColdEnd(ctx, now)
 		c.open()
 		return c.learned.Load().Error == ""
@@ -222,22 +230,11 @@ func (c *Catalog) learn(ctx context.Context) {
 	if c.options.OnLearned != nil {
 		c.options.OnLearned()
 	}
-	if learned.LearnedAt.Sub(c.intervalMeasured) >= coldIntervalEvery*c.options.LearnInterval {
-		c.measureColdInterval(ctx, learned.LearnedAt)
+	for _, each := range c.samplesRead() {
+		if learned.LearnedAt.Sub(each.intervalMeasured) >= coldIntervalEvery*c.options.LearnInterval {
+			each.measureColdInterval(ctx, learned.LearnedAt)
+		}
 	}
-}
-
-// measureColdInterval measures the scrape interval of cold. If that fails, that of hot counts.
-func (c *Catalog) measureColdInterval(ctx context.Context, now time.Time) {
-	at := now
-	if newest := c.newest.Load().newest; newest != 0 {
-		at = time.UnixMilli(newest)
-	}
-	var err error
-	if c.coldInterval, err = c.coldEnd.MeasureInterval(ctx, at); err != nil {
-		c.coldInterval, now = 0, time.Time{}
-	}
-	c.intervalMeasured = now
 }
 
 // snapshot asks both tiers for a new snapshot.
@@ -259,8 +256,15 @@ func (c *Catalog) snapshot(ctx context.Context) (*Snapshot, error) {
 	}
 	known.HotLabelsKnown = external != nil
 	known.HotLabels = promql.WithoutLabels(external, learned.ReplicaLabels)
+	if stores := c.options.Hot.Status().Stores; len(stores) > 0 {
+		learned.hotSets = setsOf(stores)
+		c.describeFanOut(stores, learned, &known)
+	}
 	if learned.enforced, err = c.learnSources(ctx, &known, learned.ReplicaLabels); err != nil {
 		return nil, err
+	}
+	if known.HotSources != nil {
+		learned.others = separate(&known, learned.enforced)
 	}
 	for _, name := range slices.Sorted(maps.Keys(known.InjectedLabels)) {
 		values, err := hot.As(ownrequest.KindSources).LabelValues(ctx, name, time.Time{}, 1)
@@ -275,16 +279,20 @@ func (c *Catalog) snapshot(ctx context.Context) (*Snapshot, error) {
 	case known.Declared:
 	case !known.SourcesKnown:
 		learned.AssumedReason = "cold does not report its sources, so hot is assumed to be complete"
-	case len(known.HotLabels) == 0 && len(known.Sources) > 1:
+	case known.HotSources == nil && len(known.HotLabels) == 0 && len(known.Sources) > 1:
 		learned.AssumedReason = "hot does not report its external labels and cold has several sources: configure them, or every query that another source could match goes to cold"
 	}
 	learned.Evidence = tier.NewSeriesEvidence(known)
 	return learned, nil
 }
 
-// hasNewSource reports whether cold lists a source that is not in the snapshot.
+// hasNewSource reports whether cold lists a source that is not in the snapshot, or hot has other
+// sources than there.
 func (c *Catalog) hasNewSource() bool {
 	learned := c.learned.Load()
+	if hot := c.options.Hot.status.Load(); learned.Evidence != nil && hot.Available && setsOf(hot.Stores) != learned.hotSets {
+		return true
+	}
 	known, stores := learned.Evidence, c.options.Cold.Status().Stores
 	return known != nil && !known.Declared && len(stores) > 0 && slices.ContainsFunc(visible(sourcesOf(stores, learned.ReplicaLabels), learned.enforced), func(source map[string]string) bool {
 		return !promql.ContainsLabels(known.Sources, source)
@@ -295,6 +303,9 @@ func (c *Catalog) hasNewSource() bool {
 // cold anyway.
 func (c *Catalog) since() time.Time {
 	oldest := c.options.Hot.Status().Oldest
+	for _, source := range c.options.Hot.Status().Sources {
+		oldest = min(oldest, source.Oldest)
+	}
 	if oldest == tier.NothingCovered {
 		return time.Time{}
 	}

@@ -32,13 +32,13 @@ func (c *Catalog) Completeness(ctx context.Context, needed tier.Requirement, old
 	}
 	ctx, cancel := context.WithTimeout(ctx, evidenceWait)
 	defer cancel()
-	hot := c.hot.State(time.Now())
+	hot := c.HotState(time.Now())
 	asks := hot.Available && c.cold.Status().Available && newest >= hot.Oldest && hot.Oldest != tier.NothingCovered
 	oldest = max(oldest, hot.Oldest)
 	if len(needed.Patterns) > 0 {
 		needed = c.expanded(ctx, needed, oldest)
 	}
-	others := evidence.GroupOfOthers(c.Snapshot().Evidence.Distinct)
+	others := c.Snapshot().groupOfOthers()
 	for attempt := 0; ; attempt++ {
 		var waits []<-chan struct{}
 		lookup := func(index *evidence.Index, group evidence.Group, name string) tier.Presence {

@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"time"
 
@@ -10,6 +9,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/evidence"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -19,7 +19,11 @@ import (
 // no value counts as enforced, so that cold answers more.
 func (c *Catalog) enforcedLabels(ctx context.Context, known *tier.SeriesEvidence) map[string]string {
 	enforced := map[string]string{}
-	if !slices.ContainsFunc(known.Sources, func(source map[string]string) bool { return !maps.Equal(source, known.HotLabels) }) {
+	own := known.HotSources
+	if own == nil {
+		own = []map[string]string{known.HotLabels}
+	}
+	if !slices.ContainsFunc(known.Sources, func(source map[string]string) bool { return !promql.ContainsLabels(own, source) }) {
 		return enforced
 	}
 	for name, value := range known.Distinct {

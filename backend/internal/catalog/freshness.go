@@ -29,11 +29,16 @@ func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time
 	if !status.Available {
 		return false
 	}
-	scopes := t.hotStores.look(ctx, t.api, status, now)
-	if !status.Available || len(status.Notes) > 0 {
-		return false
+	if t.hotStores.look(ctx, t.api, status, now) {
+		return t.checkSources(ctx, status, now)
 	}
-	followed, err := t.gaps.Follow(ctx, t.api, status.server, scopes, now)
+	return t.checkSamples(ctx, status, &t.gaps, "", now)
+}
+
+// checkSamples is checkFreshness for the series of a scope, a matcher list without braces. It is empty
+// for all series.
+func (t *Tier) checkSamples(ctx context.Context, status *Status, detectors *gaps.Detectors, scope string, now time.Time) (isFine bool) {
+	followed, err := detectors.Follow(ctx, t.api, status.server, []string{scope}, now)
 	if err != nil {
 		status.fail(err)
 		status.Error = "its newest sample could not be measured: " + status.Error
@@ -55,8 +60,8 @@ func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time
 		status.Error = "gaps in its data could not be looked for: " + upstream.Describe(err)
 		return false
 	}
-	t.conclude(followed, status, now)
-	return status.Error == "" && followed.IsUnchanged() && t.gaps.Servers(now) == 1
+	t.conclude(followed, status, detectors.ContiguousSince(now))
+	return status.Error == "" && followed.IsUnchanged() && detectors.Servers(now) == 1
 }
 
 // isStale reports whether no samples come in, and measures the scrape interval.
@@ -75,9 +80,9 @@ func (t *Tier) isStale(followed gaps.Followed, status *Status, now time.Time) bo
 }
 
 // conclude sets the coverage of hot from what the detectors found.
-func (t *Tier) conclude(followed gaps.Followed, status *Status, now time.Time) {
+func (t *Tier) conclude(followed gaps.Followed, status *Status, contiguousSince int64) {
 	start, measured, sparse := followed.Start()
-	status.ContiguousSince = t.gaps.ContiguousSince(now)
+	status.ContiguousSince = contiguousSince
 	switch {
 	case measured && !status.reported:
 		status.Oldest, status.Error = start, ""

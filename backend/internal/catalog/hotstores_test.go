@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"testing"
@@ -12,7 +13,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
 )
 
-func TestStartOfSources_IsThatOfTheYoungest(t *testing.T) {
+func TestSourceStates_StartWithTheYoungestPart(t *testing.T) {
 	const start, hour = int64(1_700_000_000_000), int64(3_600_000)
 	store := func(kind, cluster string, from, to int64) Store {
 		return Store{Kind: kind, LabelSets: []map[string]string{{"cluster": cluster}}, MinTime: from, MaxTime: to}
@@ -26,12 +27,15 @@ func TestStartOfSources_IsThatOfTheYoungest(t *testing.T) {
 		"a sidecar and a store behind it":    {[]Store{store("sidecar", "a", start+9*hour, math.MaxInt64), store("store", "a", start, start+10*hour)}, start, ""},
 		"a store that ends before a sidecar": {[]Store{store("sidecar", "a", start+9*hour, math.MaxInt64), store("store", "a", start, start+8*hour)}, start + 9*hour, ""},
 		"three parts in a row":               {[]Store{store("store", "a", start, start+3*hour), store("receive", "a", start+5*hour, math.MaxInt64), store("sidecar", "a", start+2*hour, start+6*hour)}, start, ""},
-		"a start in the year 0":              {[]Store{store("sidecar", "a", -62_167_219_200_000, math.MaxInt64), store("sidecar", "b", start, math.MaxInt64)}, 0, `the source {cluster="a"}`},
-		"a start before all time":            {[]Store{store("sidecar", "a", math.MinInt64, math.MaxInt64)}, 0, `the source {cluster="a"}`},
+		"a start in the year 0":              {[]Store{store("sidecar", "a", -62_167_219_200_000, math.MaxInt64), store("sidecar", "b", start, math.MaxInt64)}, tier.NothingCovered, `the source {cluster="a"} does not report since when it has samples`},
+		"a start before all time":            {[]Store{store("sidecar", "a", math.MinInt64, math.MaxInt64)}, tier.NothingCovered, `the source {cluster="a"} does not report since when it has samples`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			found, unknown := startOfSources(test.stores)
-			require.Equal(t, []any{test.start, test.unknown}, []any{found, unknown})
+			latest, unknown := int64(0), ""
+			for _, source := range sourceStates(test.stores, nil) {
+				latest, unknown = max(latest, source.Oldest), cmp.Or(unknown, source.Error)
+			}
+			require.Equal(t, []any{test.start, test.unknown}, []any{latest, unknown})
 		})
 	}
 }

@@ -16,7 +16,8 @@ type Inspection struct {
 	// Status is the result of a probe.
 	Status
 	// CoverageStart is the start of hot's coverage in milliseconds since the Unix epoch, or
-	// tier.NothingCovered: see Tier.State.
+	// tier.NothingCovered: see Tier.State. Of a hot tier that lists its stores, it is that of the
+	// sources whose coverage is known.
 	CoverageStart int64
 	// Failure is the class of Status.Error if the tier does not answer, or empty.
 	Failure upstream.Failure
@@ -32,6 +33,16 @@ type Inspection struct {
 // has scanned all samples of hot.
 const probesAtOnce = 5
 
+// areScanning reports whether the look for gaps ended before it was complete.
+func (t *Tier) areScanning() bool {
+	for _, source := range t.hotStores.followed {
+		if source.gaps.AreScanning() {
+			return true
+		}
+	}
+	return t.gaps.AreScanning()
+}
+
 // Inspect probes a tier as Run does, until its coverage is known, and reads its version and settings. Do not call it on a tier that
 // Run probes.
 func (t *Tier) Inspect(ctx context.Context) Inspection {
@@ -41,7 +52,7 @@ func (t *Tier) Inspect(ctx context.Context) Inspection {
 	defer t.options.ProbeBudget.Release()
 	for range probesAtOnce {
 		t.probe(ctx)
-		if !t.gaps.AreScanning() {
+		if !t.areScanning() {
 			break
 		}
 	}
@@ -52,7 +63,7 @@ func (t *Tier) Inspect(ctx context.Context) Inspection {
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.probeTimeout())
 	defer cancel()
-	inspection.CoverageStart = t.State(time.Now()).Oldest
+	inspection.CoverageStart = t.coveredState(time.Now()).Oldest
 	info, _ := ownrequest.Ask[struct{ Version string }](ctx, t.api, "/api/v1/status/buildinfo", nil)
 	inspection.Version = info.Version
 	if settings, err := readSettings(ctx, t.api); err == nil {

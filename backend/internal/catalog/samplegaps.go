@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -36,7 +37,7 @@ type SamplesRead struct {
 // hot since when it has them.
 func (c *Catalog) SampleGaps(ctx context.Context, read SamplesRead) comparison.Gaps {
 	now := time.Now()
-	hot := c.hot.State(now)
+	hot := c.HotState(now)
 	if c.Snapshot().Evidence == nil {
 		return comparison.Gaps{Until: now.UnixMilli()}
 	}
@@ -49,32 +50,61 @@ func (c *Catalog) SampleGaps(ctx context.Context, read SamplesRead) comparison.G
 		// Nothing from before hot's coverage can be compared.
 		IsComparable: hot.Oldest != tier.NothingCovered && read.Newest > hot.Oldest,
 	}
-	if reads.IsComparable {
-		c.comparer.Wait(waiting, reads.Metrics, from)
-	}
-	if read.Oldest >= hot.Oldest {
-		beginning, cancel := context.WithTimeout(ctx, beginningWait)
-		defer cancel()
-		c.comparer.FindBeginnings(beginning, reads, now)
-	}
 	reads.ColdEnd = c.ColdState(now).Newest
-	return c.comparer.Gaps(reads, now)
+	list := c.samplesRead()
+	found := make([]comparison.Gaps, len(list))
+	var running sync.WaitGroup
+	for i, each := range list {
+		running.Go(func() {
+			if reads.IsComparable {
+				each.comparer.Wait(waiting, reads.Metrics, from)
+			}
+			if read.Oldest >= hot.Oldest {
+				beginning, cancel := context.WithTimeout(ctx, beginningWait)
+				defer cancel()
+				each.comparer.FindBeginnings(beginning, reads, now)
+			}
+			found[i] = each.comparer.Gaps(reads, now)
+		})
+	}
+	running.Wait()
+	all := merged(found, now)
+	if len(list) < len(c.read) && reads.IsComparable {
+		nameless := ""
+		all.Unmeasured, all.Younger = &nameless, &nameless // A source is followed in a moment.
+	}
+	return all
+}
+
+// merged returns what is known of the samples of several sources.
+func merged(list []comparison.Gaps, now time.Time) comparison.Gaps {
+	all := comparison.Gaps{Until: now.UnixMilli()}
+	for _, each := range list {
+		all.Hot, all.Cold = append(all.Hot, each.Hot...), append(all.Cold, each.Cold...)
+		all.Unmeasured, all.Younger = cmp.Or(all.Unmeasured, each.Unmeasured), cmp.Or(all.Younger, each.Younger)
+		all.Failed, all.Until = all.Failed || each.Failed, min(all.Until, each.Until)
+	}
+	return all
 }
 
 // Lacks returns what a tier lacks of the metrics that queries have read in the last minutes, by
 // metric and time.
 func (c *Catalog) Lacks(name tier.Name, now time.Time) []tier.Missing {
-	return c.comparer.Lacks(name, now)
+	var list []tier.Missing
+	for _, each := range c.samplesRead() {
+		list = append(list, each.comparer.Lacks(name, now)...)
+	}
+	return list
 }
 
 // tiersAt returns what the comparer needs to know of the tiers.
 func (c *Catalog) tiersAt(now time.Time) comparison.State {
-	state := comparison.State{Hot: c.options.Hot.State(now), Cold: c.ColdState(now), ScrapeInterval: c.ScrapeInterval(), Deduplicates: c.ColdDeduplicates()}
+	state := comparison.State{Hot: c.options.Hot.coveredState(now), Cold: c.ColdState(now), ScrapeInterval: c.ScrapeInterval(), Deduplicates: c.ColdDeduplicates()}
 	snapshot := c.Snapshot()
 	if known := snapshot.Evidence; known != nil {
 		state.Mapping = &comparison.Mapping{
 			Injected: known.InjectedLabels, Removed: snapshot.ReplicaLabels, Distinct: known.Distinct,
-			IsAmbiguous: known.SourcesKnown && !known.OnlySource() && len(known.Distinct) == 0,
+			IsAmbiguous: known.SourcesKnown && !known.OnlySource() && (len(known.Distinct) == 0 || known.HotSources != nil),
 		}
 	}
 	return state

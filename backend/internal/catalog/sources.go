@@ -49,6 +49,8 @@ func (c *Catalog) findSources(ctx context.Context, known *tier.SeriesEvidence, r
 	known.SourcesKnown = true
 	known.Sources = sourcesOf(stores, replica)
 	switch {
+	case known.HotSources != nil:
+		refuseUnknown(known)
 	case promql.ContainsLabels(known.Sources, known.HotLabels):
 		known.InjectedLabels, known.Distinct = known.HotLabels, known.HotLabels
 	case len(known.HotLabels) == 0 && len(known.Sources) == 1:
@@ -126,6 +128,9 @@ func sourcesOf(stores []Store, replica []string) []map[string]string {
 // sourcesByValues finds the sources of a cold tier that does not list its stores, by the values
 // of hot's external labels in cold. If cold does not have hot's values, its sources are unknown.
 func (c *Catalog) sourcesByValues(ctx context.Context, known *tier.SeriesEvidence) error {
+	if known.HotSources != nil {
+		return c.fanOutByValues(ctx, known)
+	}
 	if len(known.HotLabels) == 0 {
 		return nil
 	}

@@ -90,8 +90,8 @@ func (w *targetWatch) finish(began, ended time.Time, pause time.Duration) {
 // lookWith reports whether a look was made, or the server does not answer such requests at all. Otherwise the
 // next one reads the same again.
 func (t *Tier) lookWith(ctx context.Context, ask targets.Instant, now time.Time) bool {
-	status, state := t.Status(), t.base.State(now)
-	if !status.Available || len(status.Notes) > 0 || state.Oldest == tier.NothingCovered {
+	status, state := t.Status(), t.base.coveredState(now)
+	if !status.Available || len(state.Notes) > 0 || state.Oldest == tier.NothingCovered {
 		return false
 	}
 	err := t.targets.Look(ctx, ask, targets.Window{Now: now, Covered: state.Oldest, Interval: status.shortestInterval})
@@ -168,7 +168,7 @@ func (t *sharedTier) answerAboutTargets(ctx context.Context) {
 
 // jobsOf returns at most a number of the jobs that expose a metric.
 func (t *Tier) jobsOf(ctx context.Context, metric string, limit int) (jobs []string, err error) {
-	since := t.base.State(time.Now()).Oldest
+	since := t.base.coveredState(time.Now()).Oldest
 	err = t.api.Paced(ctx, func(ctx context.Context) error {
 		jobs, _, err = ownrequest.AskWithWarnings[[]string](ctx, t.api.As(ownrequest.KindTargets), "/api/v1/label/job/values", url.Values{
 			"match[]": {promql.FormatLabels(map[string]string{model.MetricNameLabel: metric})}, "start": {ownrequest.StartOf(time.UnixMilli(since))}, "limit": {strconv.Itoa(limit)},

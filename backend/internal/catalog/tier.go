@@ -96,6 +96,9 @@ type Status struct {
 	Declared bool
 	// Stores are the stores that a Thanos reports, or nil if it has no such endpoint.
 	Stores []Store
+	// Sources are the sources of a hot tier that lists its stores. Oldest, ContiguousSince and
+	// Notes are then about all that are followed.
+	Sources []SourceStatus
 	// Notes say why the tier's answers may be incomplete although it answers.
 	Notes []tier.Note
 
@@ -133,20 +136,21 @@ type sharedTier struct {
 	gaps      gaps.Detectors
 	stores    storeWatch
 	hotStores hotStores
+	sources   sourcesInUse // of hot
 	status    atomic.Pointer[Status]
 	identity  atomic.Pointer[Identity]
 	// isOneOfSeveral is set if the identity of the tier matters, because hot has several servers.
 	isOneOfSeveral atomic.Bool
-	stability atomic.Pointer[storeStability] // of cold; nil while it is not stable
-	probes    *ownrequest.Refresher
-	known     atomic.Pointer[knownSettings]
+	stability      atomic.Pointer[storeStability] // of cold; nil while it is not stable
+	probes         *ownrequest.Refresher
+	known          atomic.Pointer[knownSettings]
 	// whole is what the last whole probe measured, at wholeAt, or the zero time if the next one has
 	// to be whole. mayDiffer is set if another server may answer since. Only Run uses them.
 	whole     Status
 	wholeAt   time.Time
 	mayDiffer bool
-	// end is the timestamp of the newest sample in milliseconds if the tier lags, or zero.
-	end atomic.Int64
+	// end is the timestamp of the newest sample, or nil.
+	end atomic.Pointer[tierEnd]
 }
 
 // NewTier returns a tier without any probe: see Run.
@@ -199,8 +203,10 @@ func (t *Tier) EndpointFor(detailed bool) string {
 }
 
 // Status returns the result of the last probe. A refused tier is always unavailable.
-func (t *Tier) Status() Status {
-	status := *t.status.Load()
+func (t *Tier) Status() Status { return t.seenFrom(*t.status.Load()) }
+
+// seenFrom returns a status as this view of the tier sees it.
+func (t *Tier) seenFrom(status Status) Status {
 	if status.Available && status.unmeasurable && t.settings.Retention > 0 {
 		status.Declared, status.Error = true, ""
 	}
@@ -250,8 +256,9 @@ func (t *Tier) Do(ctx context.Context, request *promapi.Request, options *CallOp
 }
 
 // State returns the state of the tier at a time, for the routing rules.
-func (t *Tier) State(now time.Time) tier.State {
-	status := t.Status()
+func (t *Tier) State(now time.Time) tier.State { return t.stateFrom(t.Status(), now) }
+
+func (t *Tier) stateFrom(status Status, now time.Time) tier.State {
 	state := tier.State{
 		Configured: true,
 		Available:  status.Available,
@@ -316,10 +323,30 @@ func (t *Tier) ReportFailure(err error) {
 // newest returns the end of the tier's data, as far as it is known, or now.
 func (t *sharedTier) newest() time.Time {
 	now := time.Now()
-	if end := t.end.Load(); end != 0 && end < now.UnixMilli() {
-		return time.UnixMilli(end)
+	if end := t.end.Load(); end != nil && end.newest < now.UnixMilli() {
+		return time.UnixMilli(end.newest)
 	}
 	return now
+}
+
+// tierEnd is the timestamp of the newest sample of a tier in milliseconds since the Unix epoch,
+// measured at a time by one of the catalogs that the tier belongs to.
+type tierEnd struct {
+	newest   int64
+	measured time.Time
+	by       *sharedCatalog
+}
+
+// endKept is how long the end that one catalog has measured counts although another one has measured
+// an earlier one, for another source of hot.
+const endKept = 5 * time.Minute
+
+// setEnd records the newest sample that a catalog has found.
+func (t *sharedTier) setEnd(found tierEnd) {
+	known := t.end.Load()
+	if known == nil || known.by == found.by || found.newest >= known.newest || found.measured.Sub(known.measured) > endKept {
+		t.end.Store(&found)
+	}
 }
 
 // Run probes the tier, and looks for the metric names that queries read, until ctx ends.

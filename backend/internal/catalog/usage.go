@@ -39,7 +39,16 @@ func (c *Catalog) Planned(to tier.Name, why string) {
 // HotUnused says that hot has answered no query for ten minutes, although there were some, and
 // why the last one went to cold. Otherwise it returns the zero Note. isUsed is set if hot has
 // answered a query in the last ten minutes.
+//
+// Of a hot tier whose series differ from those in cold, it says that at once.
 func (c *Catalog) HotUnused(now time.Time) (why tier.Note, isUsed bool) {
+	if why, isAll := c.Snapshot().Evidence.Unused(); why != (tier.Note{}) {
+		text := "hot answers no queries that may read some of its sources: "
+		if isAll {
+			text = "hot answers no queries: "
+		}
+		return tier.Note{Detail: text + why.Detail, Public: text + why.Public}, false
+	}
 	c.usage.mutex.Lock()
 	defer c.usage.mutex.Unlock()
 	if c.usage.queries == 0 || now.Sub(c.usage.since) < unusedAfter {
@@ -52,15 +61,15 @@ func (c *Catalog) HotUnused(now time.Time) (why tier.Note, isUsed bool) {
 // EvidenceMissing says for how many of the metric names that queries read evidence is missing,
 // and why. It returns an empty text if there is evidence of all.
 func (c *Catalog) EvidenceMissing(now time.Time) string {
-	known := c.Snapshot().Evidence
-	if known == nil || known.Declared || len(known.Distinct) == 0 {
+	learned := c.Snapshot()
+	if learned.Evidence == nil || learned.Evidence.Declared || learned.groupOfOthers() == "" {
 		return ""
 	}
 	for _, of := range []struct {
 		name  tier.Name
 		stats evidence.Stats
 	}{
-		{tier.Cold, c.cold.names.Stats(evidence.GroupOfOthers(known.Distinct), now)}, {tier.Hot, c.hot.names.Stats("", now)},
+		{tier.Cold, c.cold.names.Stats(learned.groupOfOthers(), now)}, {tier.Hot, c.hot.names.Stats("", now)},
 	} {
 		if of.stats.Missing > 0 && of.stats.Error != "" {
 			return fmt.Sprintf("evidence about %d of %d metric names in use is missing since %s: %s %s",

@@ -5,6 +5,7 @@ package discovery
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -16,6 +17,10 @@ import (
 // maxWatches is the maximum number of watched Services and selectors. It leaves room for
 // MaxFound Services of a selector beside those that datasources name.
 const maxWatches = 512
+
+// inUse is how long a watch counts as in use after its last use. A watch in use does not end for
+// another one: its first lookup would be repeated with each use.
+const inUse = 5 * time.Minute
 
 // Options are the options of New.
 type Options struct {
@@ -71,7 +76,8 @@ func (d *Discovery) Start(ctx context.Context) {
 func (d *Discovery) Stop() { d.running.Wait() }
 
 // Resolve returns the state of a Service. It starts to watch a new Service, whose state is
-// unknown at first. Resolve never blocks and never returns nil.
+// unknown at first, unless the maximum number of watches is in use. Resolve never blocks and never
+// returns nil.
 func (d *Discovery) Resolve(reference Reference) *Service {
 	return d.watch(watched{reference: reference}).current()
 }
@@ -92,11 +98,21 @@ func (d *Discovery) watch(what watched) *watch {
 	if d.context == nil || d.context.Err() != nil {
 		return added
 	}
+	if d.isFull() {
+		added.refuse(fmt.Sprintf("tierproxy watches %d Services, the most that it can, and all of them are in use", maxWatches))
+		return added
+	}
 	ctx, cancel := context.WithCancel(d.context)
 	added.cancel = cancel
 	d.watches.Add(what, added)
 	d.running.Go(func() { added.run(ctx) })
 	return added
+}
+
+// isFull reports whether the maximum number of watches is in use.
+func (d *Discovery) isFull() bool {
+	_, oldest, ok := d.watches.GetOldest()
+	return ok && d.watches.Len() >= maxWatches && time.Since(oldest.lastUsed) < inUse
 }
 
 func (d *Discovery) changed(reference Reference, service *Service) {

@@ -123,7 +123,7 @@ func (f *feed) missingRule(verb string) string {
 	if f.name != "" {
 		names = fmt.Sprintf(", resourceNames: [%s]", f.name)
 	}
-	place, role := "namespace "+f.namespace, "Role there"
+	place, role := "namespace "+f.namespace, "Role there or its ClusterRole"
 	if f.namespace == "" {
 		place, role = "all namespaces", "ClusterRole"
 	}

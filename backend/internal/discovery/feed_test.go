@@ -23,7 +23,7 @@ func TestProblem_WhatIsNotAllowedIsSaidFirst(t *testing.T) {
 		f := &feed{feedOptions: feedOptions{
 			group: "discovery.k8s.io", resource: "endpointslices", namespace: "monitoring", name: "prometheus", onChange: func() { changes++ },
 		}, problems: map[string]error{}}
-		const rule = " endpointslices in namespace monitoring: its Role there needs the rule {apiGroups: [\"discovery.k8s.io\"], resources: [endpointslices], verbs: [list, watch], resourceNames: [prometheus]}"
+		const rule = " endpointslices in namespace monitoring: its Role there or its ClusterRole needs the rule {apiGroups: [\"discovery.k8s.io\"], resources: [endpointslices], verbs: [list, watch], resourceNames: [prometheus]}"
 		began := time.Now()
 		for _, step := range []struct {
 			verb      string

@@ -74,6 +74,14 @@ func (w *watch) unknown(message string) *Service {
 	return &Service{State: StateUnknown, Namespace: w.reference.namespace(), Name: w.reference.Name, Message: message}
 }
 
+// refuse sets why the Service is never looked up.
+func (w *watch) refuse(message string) {
+	state := w.unknown(message)
+	state.Stale = true
+	w.state.Store(&snapshot{Service: *state})
+	close(w.first)
+}
+
 // wait blocks until the first lookup succeeds or fails, or until ctx ends.
 func (w *watch) wait(ctx context.Context) {
 	select {

@@ -34,6 +34,21 @@ func TestWatches_EndTheOneThatWasNotUsedForTheLongestTime(t *testing.T) {
 	require.Equal(t, maxWatches, d.watches.Len())
 }
 
+// Otherwise, more Services than there may be watches would be looked up again with each query.
+func TestWatches_InUseDoNotEndForOthers(t *testing.T) {
+	var ended []string
+	d := watching(maxWatches, time.Minute, &ended)
+	d.context, d.options.OnChange = t.Context(), func(Reference, *Service) {}
+	another := Reference{Namespace: "monitoring", Name: "another"}
+	require.Equal(t, &Service{
+		State: StateUnknown, Stale: true, Namespace: "monitoring", Name: "another",
+		Message: "tierproxy watches 512 Services, the most that it can, and all of them are in use",
+	}, d.Resolve(another))
+	d.Wait(t.Context(), another) // There is nothing to wait for.
+	require.Empty(t, ended)
+	require.Equal(t, maxWatches, d.watches.Len())
+}
+
 func TestDropUnused_EndsOldWatches(t *testing.T) {
 	var ended []string
 	d := watching(3, time.Hour, &ended)

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"iter"
+	"net/url"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -52,6 +53,10 @@ func (p *Plan) attempt(decision tier.Decision) attempt {
 	a := attempt{Decision: decision, plan: p, request: p.cold, isReplaceable: decision.Fallback != ""}
 	if decision.Tier == tier.Hot {
 		a.request, a.isReplaceable = p.hot.Without(coldParameters...), a.isReplaceable || len(p.others) > 0
+		if decision.Fallback != "" && p.replica.Hot.ListsStores() {
+			// What a lost store holds is missing from a partial answer. An error lets cold answer.
+			a.request = a.request.With(url.Values{"partial_response": {"false"}})
+		}
 	}
 	switch {
 	case p.changes(decision.Tier):

@@ -246,12 +246,15 @@ func (p *cachedTiers) never(t *testing.T, ask func() asking) {
 	require.Zero(t, p.cache.Stats().Entries)
 }
 
-// probes waits for some probes of cold.
+// probes waits for some probes of cold, as queries ask for them: without queries, they are rare.
 func (p *cachedTiers) probes(t *testing.T, count int) {
 	t.Helper()
 	for range count {
 		checked := p.coldClient.Status().CheckedAt
-		require.Eventually(t, func() bool { return p.coldClient.Status().CheckedAt.After(checked) }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool {
+			catalog.Refresh(t.Context(), nil, p.coldClient)
+			return p.coldClient.Status().CheckedAt.After(checked)
+		}, 10*time.Second, time.Millisecond)
 	}
 }
 

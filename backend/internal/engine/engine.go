@@ -137,7 +137,7 @@ func (e *Engine) Do(ctx context.Context, query Query) (*Response, error) {
 		query.OnPlanned()
 	}
 	plan.record()
-	if plan.Tier != tier.Both && plan.Cut == nil && !plan.isStepwiseAtCold() {
+	if plan.Tier != tier.Both && len(plan.further) == 0 && plan.Cut == nil && !plan.isStepwiseAtCold() {
 		response, err := e.handleOne(ctx, plan.attempt(plan.Decision))
 		if err == nil && plan.unjoinable != nil && errors.Is(plan.unjoinable.error, errTooLarge) {
 			response.markTooLarge()

@@ -360,13 +360,14 @@ func TestResponse_CloseEndsTheCall(t *testing.T) {
 	p := newTiers(t)
 	gone := make(chan struct{})
 	p.hot.Handle(func(w http.ResponseWriter, request *http.Request) {
-		_, _ = w.Write([]byte("{"))
+		_, _ = fmt.Fprint(w, "{"+strings.Repeat(" ", 1<<10)) // Enough for the engine to see how the answer begins.
 		_ = http.NewResponseController(w).Flush()
 		<-request.Context().Done()
 		close(gone)
 	})
 	response, err := do(t.Context(), p.query(t, up))
 	require.NoError(t, err)
+	require.Equal(t, tier.Hot, response.Tier)
 	require.NoError(t, response.Body.Close())
 	<-gone
 }

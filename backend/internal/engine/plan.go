@@ -185,7 +185,8 @@ func (s subject) planOn(ctx context.Context, replicas []Replica, i int) (*Plan, 
 	if p.isUnknownToThanos() && p.Tier != tier.Hot {
 		p.Warnings = append(p.Warnings, unknownToThanos)
 	}
-	if p.Tier == tier.Both {
+	p.addFurther()
+	if p.Tier == tier.Both || len(p.further) > 0 {
 		p.hot, p.cold = p.hot.Without(promapi.PagingParameters...), p.cold.Without(promapi.PagingParameters...)
 	}
 	p.callOptions = catalog.CallOptions{Caller: s.query.Caller, DetachOnCancel: s.query.DetachOnCancel, ConfinedTo: s.query.ConfinedTo}
@@ -255,16 +256,20 @@ func (p *Plan) prepare(ctx context.Context) {
 			in.Cold = datasource.Cold.State(now)
 		}
 		in.Completeness, in.CompletenessWhy = tier.Complete, "there is no other tier"
-		if len(p.rivals()) > 0 {
+		if len(p.rivals()) > 0 && !p.isUnion() {
 			in.Completeness, in.CompletenessWhy = tier.Incomplete, mayReadSeveral
 		}
+		p.relabel()
 		if p.replica.Hot != nil {
 			p.addTargetHoles(ctx)
 		}
 		return
 	}
+	evidence = evidence.Of(func() ([]promql.Selector, error) { return selectorsOf(request) })
+	p.replica.Catalog, in.Hot = evidence, evidence.HotState(now)
 	if in.Cold = evidence.ColdState(now); p.matching.why != "" {
 		in.Completeness, in.CompletenessWhy = tier.Incomplete, p.matching.why
+		p.relabel()
 		p.cold = p.explicitDefaults()
 		return
 	}
@@ -280,7 +285,7 @@ func (p *Plan) prepare(ctx context.Context) {
 		in.Completeness, in.CompletenessWhy = tier.Incomplete, "each tier tells of its own"
 	}
 	in.EmptyBefore = in.Completeness == tier.Assumed && evidence.WasEmpty(p.key)
-	if p.snapshot.Evidence != nil && needed.Understood {
+	if needed.Understood {
 		p.relabel()
 	}
 	p.addSampleGaps(ctx)

@@ -15,15 +15,24 @@ import (
 
 // relabel makes hot answer with the external labels that its series have in cold.
 func (p *Plan) relabel() {
-	request, evidence := p.query.Request, p.snapshot.Evidence
-	added, traits := evidence.InjectedLabels, request.Endpoint.Traits()
+	request, traits := p.query.Request, p.query.Request.Endpoint.Traits()
+	added, conflicting := p.injected()
+	if added == nil {
+		return
+	}
+	if p.snapshot.Evidence != nil && p.snapshot.Evidence.HotSources != nil && len(p.snapshot.Hot.ReplicaLabels) > 0 && traits.Evaluates() {
+		if query, err := promql.Parse(request.Parameters.Get("query")); err == nil && query.DependsOnResets() {
+			p.Input.Unlabelled = "hot corrects counter resets while it removes replica labels" // So does cold, which warns of it.
+			return
+		}
+	}
 	if len(added) == 0 || traits.External == promapi.NoExternal || traits.External == 0 {
 		p.isLabelled = true
 		return
 	}
 	err := p.relabelRequest(added, traits)
-	if err == nil && len(evidence.ConflictingLabels) > 0 {
-		err = errors.New("series of hot carry the external label " + strings.Join(evidence.ConflictingLabels, ", ") + " themselves")
+	if err == nil && len(conflicting) > 0 {
+		err = errors.New("series of hot carry the external label " + strings.Join(conflicting, ", ") + " themselves")
 	}
 	if err != nil {
 		p.hot, p.added = request, nil
@@ -31,6 +40,21 @@ func (p *Plan) relabel() {
 		p.Input.Unlabelled = tier.Note{Detail: line, Public: promql.ErrNotRewritable.Error()}.For(p.Input.Detailed)
 	}
 	p.isLabelled = err == nil
+}
+
+// injected returns the labels that the answer of hot lacks, and those of them that series of hot carry
+// themselves. It returns nil while they are not known. Without cold, only several sources of hot
+// have them, to be told apart.
+func (p *Plan) injected() (added map[string]string, conflicting []string) {
+	switch evidence := p.snapshot.Evidence; {
+	case evidence != nil && evidence.InjectedLabels != nil:
+		return evidence.InjectedLabels, evidence.ConflictingLabels
+	case evidence != nil:
+		return map[string]string{}, nil
+	case p.query.Datasource.Cold == nil && len(p.matching.all) > 1 && len(p.hotSource.labels) == 1:
+		return p.hotSource.labels[0], nil
+	}
+	return nil, nil
 }
 
 // relabelRequest sets the request for hot. It returns an error for one that needs

@@ -2,10 +2,12 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
@@ -18,6 +20,9 @@ type Source struct {
 	// Servers are its servers, as positions in Datasource.Hot.
 	Servers []int
 }
+
+// mostShown is the maximum number of sources that a header or a warning names.
+const mostShown = 8
 
 // mostCandidates is the maximum number of sources that are tried for a request that names none of
 // them, and mostRivals that of sources that are asked whether they have series that it reads.
@@ -48,6 +53,11 @@ func (d *Datasource) sources() []source {
 	list := make([]source, len(groups))
 	for i, group := range groups {
 		list[i].labels = group.Labels
+		if len(group.Servers) == 1 {
+			at := group.Servers[0]
+			list[i].replicas = d.Hot[at : at+1 : at+1]
+			continue
+		}
 		for _, at := range group.Servers {
 			list[i].replicas = append(list[i].replicas, d.Hot[at])
 		}
@@ -178,6 +188,75 @@ func (p *Plan) addRivals(ctx context.Context, needed tier.Requirement) {
 	}
 }
 
+// isUnion reports whether answers to the request can be joined.
+func (p *Plan) isUnion() bool { return p.traits().Union != promapi.NoUnion }
+
+// addFurther adds the other sources of hot which the request may read, if hot takes part in an
+// answer that is joined.
+func (p *Plan) addFurther() {
+	takesPart := p.Tier == tier.Both || (p.Tier == tier.Hot && (p.Input.Completeness == tier.Incomplete || p.query.Datasource.Cold == nil))
+	if !takesPart || !p.isUnion() {
+		return
+	}
+	for _, of := range p.rivals() {
+		if of.isAvailable() {
+			p.further = append(p.further, of)
+		} else {
+			p.Warnings = append(p.Warnings[:len(p.Warnings):len(p.Warnings)], of.missing(p.Input.Detailed))
+		}
+	}
+}
+
+// missing is the warning for an answer without series of the source.
+func (s source) missing(detailed bool) string {
+	const format = "%s does not answer: what only that one holds is missing"
+	note := tier.PublicNote(fmt.Sprintf(format, "a source of hot"))
+	if s.labels != nil {
+		note.Detail = fmt.Sprintf(format, "the source "+s.text()+" of hot")
+	}
+	return note.For(detailed)
+}
+
+// text returns the external labels of the source as selectors; empty if they are not known.
+func (s source) text() string {
+	var texts []string
+	for _, set := range s.labels[:min(len(s.labels), mostShown)] {
+		if len(set) > 0 {
+			texts = append(texts, promql.FormatLabels(set))
+		}
+	}
+	return strings.Join(texts, ", ")
+}
+
+// furtherPlans returns plans for the further sources, which ask nothing themselves.
+func (p *Plan) furtherPlans(ctx context.Context) (list []*Plan) {
+	about := p.subject
+	about.matching.why = mayReadSeveral
+	for _, about.hotSource = range p.further {
+		plan, err := about.planOn(ctx, inOrder(about.hotSource.replicas, p.key), 0)
+		if err == nil && !plan.hotMatchesNone && plan.Input.Unlabelled == "" {
+			plan.hot = plan.hot.Without(promapi.PagingParameters...)
+			list = append(list, plan)
+		}
+	}
+	return list
+}
+
+// readBy returns the source without those labels that no selector of a request matches.
+func (s source) readBy(request *promapi.Request) source {
+	if len(s.labels) < 2 {
+		return s
+	}
+	selectors, err := selectorsOf(request)
+	if err != nil || len(selectors) == 0 {
+		return s
+	}
+	s.labels = slices.DeleteFunc(slices.Clone(s.labels), func(labels map[string]string) bool {
+		return !slices.ContainsFunc(selectors, func(selector promql.Selector) bool { return tier.MayMatch(selector, labels) })
+	})
+	return s
+}
+
 // Source returns the external labels of the sources of hot that take part in the answer of a tier,
 // as selectors, such as {cluster="eu-1"}. It is empty if hot takes no part, if its external labels
 // are not known, or if the caller may not see them.
@@ -185,17 +264,14 @@ func (p *Plan) Source(answered tier.Name) string {
 	if answered == tier.Cold || answered == "" || !p.Input.Detailed {
 		return ""
 	}
-	var texts []string
-	for _, of := range append([]source{p.hotSource}, p.further...) {
-		labels := of.labels
-		if evidence := p.snapshot.Evidence; labels == nil && evidence != nil && evidence.HotLabelsKnown {
-			labels = []map[string]string{evidence.HotLabels}
-		}
-		for _, set := range labels {
-			if len(set) > 0 {
-				texts = append(texts, promql.FormatLabels(set))
-			}
-		}
+	own := p.hotSource
+	if evidence := p.snapshot.Evidence; own.labels == nil && evidence != nil {
+		own.labels = evidence.SourcesOfHot()
 	}
-	return strings.Join(texts, ", ")
+	own = own.readBy(p.query.Request)
+	var all source
+	for _, of := range append([]source{own}, p.further...) {
+		all.labels = append(all.labels, of.labels...)
+	}
+	return all.text()
 }

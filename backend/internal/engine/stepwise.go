@@ -115,7 +115,10 @@ func (p *Plan) pieceAttempt(missing *piece) attempt {
 	a.reading = decoded
 	query, first := steps.cold, missing.first-steps.lead
 	if missing.from == tier.Hot {
-		query, first = steps.hot, missing.first
+		query = steps.hot
+		if known := p.snapshot.Evidence; known == nil || known.HotSources == nil {
+			first = missing.first // One server of hot has no replicas to deduplicate.
+		}
 	}
 	a.request = a.request.With(url.Values{
 		"query": {query.String()}, "start": {steps.timeOf(first)}, "end": {steps.timeOf(missing.last)}, "limit": nil,

@@ -136,6 +136,7 @@ func vector(t *testing.T, server, promQL string, at time.Time) []float64 {
 // While nobody asks, each query of the dashboard has a number to draw, from the
 // first scrape on.
 func TestDashboard_NumbersWhileNobodyAsks(t *testing.T) {
+	t.Parallel() // It waits most of the time.
 	for name, change := range map[string]func(settings *config.Config, tier string){
 		"two tiers":                func(settings *config.Config, tier string) { settings.Hot.URL, settings.Cold.URL = tier, tier },
 		"cold alone":               func(settings *config.Config, tier string) { settings.Hot.URL, settings.Cold.URL = "", tier },
@@ -145,6 +146,7 @@ func TestDashboard_NumbersWhileNobodyAsks(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			scraper, err := embedded.Start(embedded.Options{Address: "127.0.0.1:0", Data: t.TempDir(), Retention: 24 * time.Hour})
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, scraper.Close()) })

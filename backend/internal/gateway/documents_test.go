@@ -68,6 +68,7 @@ func TestDocumentation_AnswersHaveOurFields(t *testing.T) {
 
 // TestDocumentation_ProgramsBuild builds the program that the documentation shows.
 func TestDocumentation_ProgramsBuild(t *testing.T) {
+	t.Parallel()
 	root, err := filepath.Abs(checkout)
 	require.NoError(t, err)
 	for _, each := range blocks(t, "library") {

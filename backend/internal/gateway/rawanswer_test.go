@@ -152,6 +152,7 @@ func (g *served) requireRaw(t *testing.T, way, target string, expected int, tier
 // TestRawAnswers_WhatIsNoAnswerIsAnErrorOfTheTier has tiers answer what no
 // Prometheus does, in every way in which the gateway treats an answer.
 func TestRawAnswers_WhatIsNoAnswerIsAnErrorOfTheTier(t *testing.T) {
+	t.Parallel() // It waits most of the time.
 	hotOnly := newGateway(t, func(settings *config.Config) { settings.Cold.URL = "" })
 	coldOnly := newGateway(t, func(settings *config.Config) { settings.Hot.URL = "" })
 	both := newUnion(t, nil)

@@ -97,12 +97,14 @@ func requireFreeSlot(t *testing.T, g *served) {
 
 // A client announces a body and sends a part of it.
 func TestSlowClient_HalfABodyIsRefusedAtTheDeadline(t *testing.T) {
+	t.Parallel() // It waits most of the time.
 	for _, path := range []string{"/api/v1/query", "/api/v1/query_range", "/api/v1/series", "/api/v1/datasources/explain", "/api/v1/datasources/check", "/api/v1/metrics/query"} {
 		for name, framing := range map[string]string{
 			"Content-Length": "Content-Length: 1000\r\n\r\nquery=up",
 			"chunked":        "Transfer-Encoding: chunked\r\n\r\n8\r\nquery=up\r\n",
 		} {
 			t.Run(path+" "+name, func(t *testing.T) {
+				t.Parallel()
 				g := oneSlot(t)
 				slow, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", g.Listener.Addr().String())
 				require.NoError(t, err)
@@ -129,6 +131,7 @@ func TestSlowClient_HalfABodyIsRefusedAtTheDeadline(t *testing.T) {
 // The deadlines of a request are not those of the next one on its connection,
 // even if the next one is for another handler of the same server.
 func TestSlowClient_DeadlinesEndWithTheRequest(t *testing.T) {
+	t.Parallel() // It waits most of the time.
 	g := oneSlot(t)
 	mux := http.NewServeMux()
 	mux.Handle("/api/", gateway.New(g.manager))

@@ -114,6 +114,7 @@ func TestUnion_MemoryIsReleasedAfterErrors(t *testing.T) {
 // TestUnion_HangingAnswersOfOneDatasourceLeaveRoomForOthers has tiers that stop
 // in the middle of large answers, for one of two datasources.
 func TestUnion_HangingAnswersOfOneDatasourceLeaveRoomForOthers(t *testing.T) {
+	t.Parallel() // It waits most of the time.
 	perses := fakeperses.Start(t, "alice", map[string]fakeperses.Datasource{"/globaldatasources/one": {}, "/globaldatasources/two": {}})
 	g := newUnion(t, func(settings *config.Config) {
 		settings.Perses.URL = perses.URL

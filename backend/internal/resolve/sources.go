@@ -3,6 +3,7 @@ package resolve
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -54,7 +55,7 @@ type member struct {
 func (p *tierPool) sourceSet(locations []location, members []member, cold *catalog.Tier) *sourceSet {
 	var keys []string
 	for _, at := range locations {
-		shared, _ := at.destination.shared()
+		shared, _ := at.shared()
 		shared.address, shared.replica = "", ""
 		key := shared.evidenceKey()
 		keys = append(keys, string(key[:]))
@@ -140,7 +141,7 @@ func (s *sourceSet) group(aside []string, refused []tier.Note) (groups []engine.
 		}
 		key := fmt.Sprint(of.at)
 		if labels != nil {
-			key = promql.FormatLabels(labels[0])
+			key = textOf(labels)
 		}
 		at, isKnown := known[key]
 		if !isKnown {
@@ -149,12 +150,38 @@ func (s *sourceSet) group(aside []string, refused []tier.Note) (groups []engine.
 		}
 		groups[at].Servers = append(groups[at].Servers, i)
 	}
-	for _, group := range groups {
-		if group.Labels != nil {
-			s.compare(group.Servers, refused)
-		}
+	for i := range groups {
+		s.compare(groups[i].Servers, refused)
+		s.refuseOverlap(groups, i, refused)
 	}
 	return groups
+}
+
+// refuseOverlap refuses the servers of a group if one of its sources belongs to a group before it: to a
+// fan-out server, or of one.
+func (s *sourceSet) refuseOverlap(groups []engine.Source, i int, refused []tier.Note) {
+	for _, earlier := range groups[:i] {
+		for _, labels := range groups[i].Labels {
+			if !promql.ContainsLabels(earlier.Labels, labels) {
+				continue
+			}
+			text := "it has series that " + s.members[earlier.Servers[0]].title + " has too"
+			for _, server := range groups[i].Servers {
+				refused[server] = tier.Note{Detail: text + ", those with " + promql.FormatLabels(labels), Public: text}
+			}
+			groups[i].Labels = nil
+			return
+		}
+	}
+}
+
+// textOf returns label sets as a text.
+func textOf(sets []map[string]string) string {
+	var texts []string
+	for _, set := range sets {
+		texts = append(texts, promql.FormatLabels(set))
+	}
+	return strings.Join(texts, ", ")
 }
 
 // compare refuses those servers of one source that are not replicas of each other.
@@ -191,6 +218,9 @@ func (m member) sources(aside []string) (labels []map[string]string, why tier.No
 	var evidence *tier.SeriesEvidence
 	if m.catalog != nil {
 		evidence = m.catalog.Snapshot().Evidence
+	}
+	if evidence != nil && evidence.HotSources != nil {
+		return evidence.HotSources, tier.Note{} // A fan-out server.
 	}
 	external := m.labels()
 	switch {

@@ -54,9 +54,10 @@ type Metrics struct {
 	probed    *prometheus.HistogramVec
 	answered  map[decision]prometheus.Counter
 
-	sources  *prometheus.CounterVec
-	mutex    sync.Mutex
-	bySource map[string]prometheus.Counter
+	sources      *prometheus.CounterVec
+	mutex        sync.Mutex
+	bySource     map[string]prometheus.Counter
+	otherSources prometheus.Counter // counts those beyond mostSources
 }
 
 // decision holds the labels of a successful answer.
@@ -102,6 +103,7 @@ func New(registerer prometheus.Registerer) *Metrics {
 		durations:    map[promapi.Endpoint]prometheus.Observer{}, headers: map[tier.Name]prometheus.Observer{}, answered: map[decision]prometheus.Counter{},
 		bySource: map[string]prometheus.Counter{},
 	}
+	m.otherSources = m.sources.WithLabelValues("other")
 	m.state = newStateCollector(m.Reloads)
 	registerer.MustRegister(m.state)
 	m.registerCache(f)
@@ -248,9 +250,10 @@ func (m *Metrics) AnsweredBySource(source string) {
 		m.bySource[source] = counter
 	}
 	m.mutex.Unlock()
-	if counter != nil {
-		counter.Inc()
+	if counter == nil {
+		counter = m.otherSources
 	}
+	counter.Inc()
 }
 
 // Count counts an answer or a failure of a tier.

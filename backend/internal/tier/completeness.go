@@ -3,7 +3,6 @@ package tier
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,6 +36,19 @@ type SeriesEvidence struct {
 	// meaningless unless HotLabelsKnown is set.
 	HotLabels      map[string]string
 	HotLabelsKnown bool
+	// HotSources are the external label sets of the sources of a hot tier whose series carry
+	// them, such as a Thanos Query, without replica labels. It is nil for a hot tier that is one
+	// source without its labels, such as a Prometheus: then HotLabels counts.
+	HotSources []map[string]string
+	// Inseparable says why no few selectors match all series of other sources and none of
+	// HotSources, or is empty.
+	Inseparable string
+	// Unlike are those of HotSources whose series differ from those in cold, and UnlikeBecause
+	// says why.
+	Unlike        []map[string]string
+	UnlikeBecause Note
+	// Refusal says why hot gets no query at all, or is the zero Note.
+	Refusal Note
 	// Sources are the external label sets of cold without replica labels. They are
 	// meaningless unless SourcesKnown is set: not every cold tier has such an API.
 	Sources      []map[string]string
@@ -51,7 +63,7 @@ type SeriesEvidence struct {
 	// cannot be injected.
 	ConflictingLabels []string
 
-	others []map[string]string // the sources that are not hot
+	others []map[string]string // the sources of cold that are not hot's
 	serial uint64              // of this evidence alone
 }
 
@@ -65,7 +77,7 @@ const onlyHot = "only hot has these metrics"
 func NewSeriesEvidence(e SeriesEvidence) *SeriesEvidence {
 	e.serial = serials.Add(1)
 	e.others = slices.DeleteFunc(slices.Clone(e.Sources), func(source map[string]string) bool {
-		return e.HotLabelsKnown && maps.Equal(source, e.HotLabels)
+		return promql.ContainsLabels(e.SourcesOfHot(), source)
 	})
 	return &e
 }
@@ -73,7 +85,7 @@ func NewSeriesEvidence(e SeriesEvidence) *SeriesEvidence {
 // OnlySource reports whether all that cold holds comes from hot.
 func (e *SeriesEvidence) OnlySource() bool { return e != nil && e.SourcesKnown && len(e.others) == 0 }
 
-// Others returns the external label sets of the sources of cold that are not hot.
+// Others returns the external label sets of the sources of cold that are not hot's.
 func (e *SeriesEvidence) Others() []map[string]string { return e.others }
 
 // Requirement is what has to hold for hot to be complete for a request. It is immutable.
@@ -126,6 +138,10 @@ func (e *SeriesEvidence) requires(selectors func() ([]promql.Selector, error)) R
 		return Requirement{Understood: true, is: Complete, why: PublicNote("no series is read")}
 	case e == nil:
 		return Requirement{Understood: true, why: PublicNote("it is not known yet what the tiers hold")}
+	case e.Refusal != (Note{}):
+		return Requirement{Understood: true, why: e.Refusal}
+	case e.unlike(list):
+		return Requirement{Understood: true, why: e.UnlikeBecause}
 	case e.Declared:
 		return Requirement{Understood: true, is: Complete, why: PublicNote("the operator declares that hot is complete")}
 	}
@@ -155,7 +171,9 @@ func (e *SeriesEvidence) ofSelector(needed *Requirement, selector promql.Selecto
 		return Complete, PublicNote("hot is the only source")
 	case e.pins(selector):
 		return Complete, Note{Detail: "the selector names hot's own external labels", Public: onlyHot}
-	case len(e.Distinct) == 0:
+	case e.Inseparable != "":
+		return Incomplete, PublicNote("cold has other sources, and " + e.Inseparable)
+	case len(e.Distinct) == 0 && e.HotSources == nil:
 		return Incomplete, PublicNote("cold has other sources, and it is not known by which labels its series of hot differ from theirs")
 	case finite:
 		needed.Names = append(needed.Names, names...)
@@ -258,49 +276,6 @@ func (r Requirement) WithoutNames() Requirement {
 
 func (r Requirement) refused(why string) Requirement {
 	return Requirement{Understood: r.Understood, why: PublicNote(why)}
-}
-
-// pins reports whether the matchers of a selector rule out all other sources. A source is ruled
-// out by a matcher for one of its external labels that its value does not match. A source
-// that lacks such a label may still have series with it: it is ruled out only if the selector
-// matches no other value than hot's of each of hot's labels.
-func (e *SeriesEvidence) pins(selector promql.Selector) bool {
-	if !e.HotLabelsKnown || len(e.HotLabels) == 0 {
-		return false
-	}
-	pinned := map[string]bool{}
-	for _, matcher := range selector {
-		value, is := e.HotLabels[matcher.Name]
-		if is && !matcher.Matches(value) {
-			return false // Hot has nothing of it.
-		}
-		if is && matchesOnly(matcher, value) {
-			pinned[matcher.Name] = true
-		}
-	}
-	return len(pinned) == len(e.HotLabels) || !slices.ContainsFunc(e.others, func(source map[string]string) bool { return MayMatch(selector, source) })
-}
-
-// matchesOnly reports whether a matcher matches one value and no other, as dashboards write the value
-// of a variable.
-func matchesOnly(matcher *labels.Matcher, value string) bool {
-	switch matcher.Type {
-	case labels.MatchEqual:
-		return matcher.Value == value
-	case labels.MatchRegexp:
-		return slices.Equal(matcher.SetMatches(), []string{value})
-	default:
-		return false
-	}
-}
-
-// MayMatch reports whether a selector may match series of a source with such external labels. Series
-// may have any value of a label that the source lacks.
-func MayMatch(selector promql.Selector, source map[string]string) bool {
-	return !slices.ContainsFunc(selector, func(matcher *labels.Matcher) bool {
-		value, has := source[matcher.Name]
-		return has && !matcher.Matches(value)
-	})
 }
 
 // finiteNames returns the metric names that a selector can match, when they

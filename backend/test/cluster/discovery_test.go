@@ -111,8 +111,8 @@ func TestDiscovery_NamesAMissingRight(t *testing.T) {
 	}
 	rules, _, err := unstructured.NestedSlice(role.Object, "rules")
 	require.NoError(t, err)
-	services := `its Role there needs the rule {apiGroups: [""], resources: [services], verbs: [list, watch], resourceNames: [prometheus-k8s]}`
-	slices := `its Role there needs the rule {apiGroups: ["discovery.k8s.io"], resources: [endpointslices], verbs: [list, watch]}`
+	services := `its Role there or its ClusterRole needs the rule {apiGroups: [""], resources: [services], verbs: [list, watch], resourceNames: [prometheus-k8s]}`
+	slices := `its Role there or its ClusterRole needs the rule {apiGroups: ["discovery.k8s.io"], resources: [endpointslices], verbs: [list, watch]}`
 	without := func(rule int, field, value string) []any {
 		changed := unstructured.Unstructured{Object: map[string]any{"rules": rules}}
 		copied, _, _ := unstructured.NestedSlice(changed.DeepCopy().Object, "rules")

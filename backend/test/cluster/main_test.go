@@ -364,6 +364,7 @@ type answer struct {
 	status   int
 	tier     string
 	reason   string
+	source   string
 	body     string
 	Data     json.RawMessage `json:"data"`
 	Warnings []string        `json:"warnings"`
@@ -389,7 +390,7 @@ func (g *runningGateway) askWith(ctx context.Context, endpoint string, parameter
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
-	got := answer{status: response.StatusCode, tier: response.Header.Get("X-Tier"), reason: response.Header.Get("X-Tier-Reason"), body: string(body)}
+	got := answer{status: response.StatusCode, tier: response.Header.Get("X-Tier"), reason: response.Header.Get("X-Tier-Reason"), source: response.Header.Get("X-Tier-Source"), body: string(body)}
 	if err == nil && json.Valid(body) {
 		err = json.Unmarshal(body, &got)
 	}

@@ -148,7 +148,7 @@ func TestDiscovery_SelectorFindsServicesOfOneNamespace(t *testing.T) {
 	f := newFound(t, "finds-some")
 	apply(t, hotService("shop", "b", "")+"---\n"+hotService("monitoring", "c", "")+"---\n"+hotService("monitoring", "a", ""))
 	reference := discovery.Reference{Namespace: "monitoring", Selector: "tiered=hot", Port: "web"}
-	f.waitFor(t, reference, discovery.StateForbidden, "the gateway may not list services in namespace monitoring: its Role there needs the rule")
+	f.waitFor(t, reference, discovery.StateForbidden, "the gateway may not list services in namespace monitoring: its Role there or its ClusterRole needs the rule")
 	apply(t, `
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding

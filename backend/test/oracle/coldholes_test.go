@@ -124,7 +124,7 @@ func (w *world) judgeAll(t *testing.T, gateway, oracle string, lacks lacking, qu
 			}
 			ofCold := w.readsLacked(ctx, asked, widened(lacks.cold, measured))
 			neither := w.readsLacked(ctx, asked, widened(hot, measured)) && ofCold
-			isExcused := found == unsure || found == tied || refuses(got) || mayDiffer(asked, got)
+			isExcused := found == unsure || found == tied || w.refuses(got) || w.mayDiffer(asked, got)
 			mutex.Lock()
 			defer mutex.Unlock()
 			counted.total++

@@ -34,6 +34,7 @@ func (q question) String() string {
 type reply struct {
 	status       int
 	tier, reason string
+	source       string // external labels of the source that answered
 	cache        string // how much of it came from the cache
 	errorType    string
 	message      string
@@ -69,7 +70,7 @@ func ask(ctx context.Context, base string, q question) (reply, error) {
 	}
 	return reply{
 		status: response.StatusCode, tier: response.Header.Get("X-Tier"), reason: response.Header.Get("X-Tier-Reason"),
-		cache:     response.Header.Get("X-Tier-Cache"),
+		source: response.Header.Get("X-Tier-Source"), cache: response.Header.Get("X-Tier-Cache"),
 		errorType: decoded.ErrorType, message: decoded.Error, data: decoded.Data, warnings: decoded.Warnings,
 	}, nil
 }

@@ -59,10 +59,6 @@ type selection struct {
 // selectionsOf returns what the engine asks its storage for.
 func selectionsOf(ctx context.Context, asked question) []selection {
 	seen := &asker{}
-	at := func(name string) time.Time {
-		value, _ := strconv.ParseFloat(asked.values.Get(name), 64)
-		return time.UnixMilli(int64(math.Round(value * 1000)))
-	}
 	var (
 		evaluation promql.Query
 		err        error
@@ -70,10 +66,10 @@ func selectionsOf(ctx context.Context, asked question) []selection {
 	query := asked.values.Get("query")
 	switch asked.endpoint {
 	case "query":
-		evaluation, err = bareEngine.NewInstantQuery(ctx, seen, nil, query, at("time"))
+		evaluation, err = bareEngine.NewInstantQuery(ctx, seen, nil, query, asked.at("time"))
 	case "query_range":
 		step, _ := strconv.ParseFloat(asked.values.Get("step"), 64)
-		evaluation, err = bareEngine.NewRangeQuery(ctx, seen, nil, query, at("start"), at("end"), time.Duration(step*float64(time.Second)))
+		evaluation, err = bareEngine.NewRangeQuery(ctx, seen, nil, query, asked.at("start"), asked.at("end"), time.Duration(step*float64(time.Second)))
 	default:
 		return nil // Metadata are united.
 	}
@@ -83,6 +79,12 @@ func selectionsOf(ctx context.Context, asked question) []selection {
 	defer evaluation.Close()
 	_ = evaluation.Exec(ctx) // What it asked for counts, whatever came of it.
 	return seen.selections
+}
+
+// at returns the time of a parameter; that of the Unix epoch if it is missing.
+func (q question) at(parameter string) time.Time {
+	value, _ := strconv.ParseFloat(q.values.Get(parameter), 64)
+	return time.UnixMilli(int64(math.Round(value * 1000)))
 }
 
 // bareEngine evaluates with the defaults of the oracle.

@@ -14,8 +14,10 @@ import (
 
 // tally counts who answered and why.
 type tally struct {
-	mutex sync.Mutex
-	total int
+	// observe gets each answer, if it is set.
+	observe func(question, reply)
+	mutex   sync.Mutex
+	total   int
 	// usual are those of the test data and the random ones.
 	usual, usualHot int
 	tiers           map[string]int
@@ -44,6 +46,9 @@ func (s *tally) add(asked question, got reply) {
 		s.tiers, s.reasons, s.both = map[string]int{}, map[string]int{}, map[string]int{}
 	}
 	s.total++
+	if s.observe != nil {
+		s.observe(asked, got)
+	}
 	if !slices.Contains([]string{originNow, originAcross, originEdge, originDefaults}, asked.origin) {
 		s.usual++
 		if got.tier == string(tier.Hot) {

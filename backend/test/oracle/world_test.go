@@ -52,6 +52,8 @@ type world struct {
 	dir                        string
 	prometheusPath, thanosPath string
 
+	hotIsThanos bool // and not a Prometheus
+
 	now      time.Time // start of the test
 	boundary time.Time // where hot begins
 

@@ -4,10 +4,8 @@ import (
 	"context"
 	"time"
 
-	"github.com/prometheus/common/model"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
@@ -51,7 +49,7 @@ func (c *Comparer) FindBeginnings(ctx context.Context, read Read, now time.Time)
 // isInHot reports whether hot has a series of a metric that has begun by the end of a time range, and
 // has not ended long before its start. Both are in milliseconds since the Unix epoch.
 func (c *Comparer) isInHot(ctx context.Context, metric string, start, end int64) (bool, error) {
-	selector := promql.FormatLabels(map[string]string{model.MetricNameLabel: metric})
+	selector := c.options.State(time.Now()).Mapping.inHot(metric)
 	series, err := sampleQuestions{c.options.Hot}.series(ctx, selector, start-beginningWindow.Milliseconds(), end, 1)
 	return len(series) > 0, err
 }

@@ -37,6 +37,8 @@ type Mapping struct {
 	Removed []string
 	// Distinct are the labels that all of hot's series have in cold.
 	Distinct map[string]string
+	// OfHot are the labels of those series of hot that are compared, if these are not all.
+	OfHot map[string]string
 	// IsAmbiguous is set if series of other sources have no label that tells them from hot's.
 	IsAmbiguous bool
 }
@@ -70,6 +72,15 @@ func (m *Mapping) ofCold(series map[string]string) comparedSeries {
 	return comparedSeries{hot: promql.FormatLabels(inHot), cold: promql.FormatLabels(inCold)}
 }
 
+// inHot returns the selector of a metric in hot.
+func (m *Mapping) inHot(metric string) string {
+	set := map[string]string{model.MetricNameLabel: metric}
+	if m != nil {
+		maps.Copy(set, m.OfHot)
+	}
+	return promql.FormatLabels(set)
+}
+
 // InCold returns the selector of hot's series of a metric in cold.
 func (m *Mapping) InCold(metric string) string {
 	set := map[string]string{model.MetricNameLabel: metric}
@@ -84,7 +95,7 @@ func (m *measurer) chooseCanaries(ctx context.Context, metric string, since, unt
 	var byHot, byCold []map[string]string
 	group, groupContext := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		byHot, err = m.hot.longLived(groupContext, promql.FormatLabels(map[string]string{model.MetricNameLabel: metric}), since, until)
+		byHot, err = m.hot.longLived(groupContext, m.mapping.inHot(metric), since, until)
 		return err
 	})
 	if !m.mapping.IsAmbiguous {

@@ -134,8 +134,7 @@ func (e *ColdEnd) endMetrics(ctx context.Context, now time.Time) []string {
 // commonCanaries returns series of a metric that hot has now, and that cold has or had.
 func (e *ColdEnd) commonCanaries(ctx context.Context, mapping *Mapping, metric string, now time.Time) (canaries []comparedSeries, err error) {
 	const window = 5 * time.Minute
-	selector := promql.FormatLabels(map[string]string{model.MetricNameLabel: metric})
-	list, err := e.options.Hot.Series(ctx, selector, now.Add(-window), canariesPerTier)
+	list, err := e.options.Hot.Series(ctx, mapping.inHot(metric), now.Add(-window), canariesPerTier)
 	if upstream.CannotTell(err) || len(list) == 0 {
 		return nil, nil
 	}
@@ -205,6 +204,9 @@ func (e *ColdEnd) MeasureInterval(ctx context.Context, at time.Time) (time.Durat
 func (s *State) upInCold() string {
 	if s.Mapping == nil {
 		return "up"
+	}
+	if len(s.Mapping.OfHot) > 0 {
+		return s.Mapping.InCold("up")
 	}
 	return "up" + promql.FormatLabels(s.Mapping.Injected)
 }
