@@ -72,6 +72,7 @@ func newUnionWorld(t *testing.T) *unionWorld {
 // TestClusters_UnitesExemplarsRulesAndAlerts asks for exemplars, rules and alerts of two clusters that
 // have the same names.
 func TestClusters_UnitesExemplarsRulesAndAlerts(t *testing.T) {
+	t.Parallel()
 	w := newUnionWorld(t)
 	for _, query := range []string{"up", `up{cluster="a"}`, `up{cluster=~"b"}`, `up{cluster=~"a|b"}`, `up{cluster!="a"}`, `up{cluster="none"}`, `up{cluster="a"} / http_requests_total{cluster="b"}`} {
 		t.Run("exemplars of "+query, func(t *testing.T) {
