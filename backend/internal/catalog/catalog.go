@@ -54,6 +54,8 @@ type Options struct {
 	ExternalLabels map[string]string
 	// ReplicaLabels are labels that cold removes, in addition to those that it reports.
 	ReplicaLabels []string
+	// IsOfMany is set if hot is one of several sources: while nobody reads it, little is asked.
+	IsOfMany bool
 	// OnLearned, if not nil, is called after each successful attempt to learn.
 	OnLearned func()
 }
@@ -113,6 +115,9 @@ type Snapshot struct {
 func New(options Options) *Catalog {
 	c := &Catalog{hot: options.Hot, cold: options.Cold}
 	c.sharedCatalog = &sharedCatalog{options: options, latch: make(latch), looks: ownrequest.NewRefresher(options.Cold.options.ProbeInterval)}
+	if options.IsOfMany {
+		c.looks = ownrequest.NewRefresherOfMany(options.Cold.options.ProbeInterval)
+	}
 	// It fails only for a size below one. An expirable LRU would leave a goroutine behind.
 	c.empty, _ = lru.New[promql.Key, time.Time](emptiesRemembered)
 	c.views, _ = lru.New[viewKey, *Catalog](viewsKept)
@@ -251,9 +256,9 @@ func (c *Catalog) snapshot(ctx context.Context) (*Snapshot, error) {
 	}
 	known.HotLabelsKnown = external != nil
 	known.HotLabels = promql.WithoutLabels(external, learned.ReplicaLabels)
-	if stores := c.options.Hot.Status().Stores; len(stores) > 0 {
-		learned.hotSets = setsOf(stores)
-		c.describeFanOut(stores, learned, &known)
+	if hot := c.options.Hot.Status(); len(hot.Stores) > 0 {
+		learned.hotSets = hot.sets
+		c.describeFanOut(hot.Stores, learned, &known)
 	}
 	if learned.enforced, err = c.learnSources(ctx, &known, learned.ReplicaLabels); err != nil {
 		return nil, err
@@ -285,7 +290,7 @@ func (c *Catalog) snapshot(ctx context.Context) (*Snapshot, error) {
 // sources than there.
 func (c *Catalog) hasNewSource() bool {
 	learned := c.learned.Load()
-	if hot := c.options.Hot.status.Load(); learned.Evidence != nil && hot.Available && setsOf(hot.Stores) != learned.hotSets {
+	if hot := c.options.Hot.status.Load(); learned.Evidence != nil && hot.Available && hot.sets != learned.hotSets {
 		return true
 	}
 	known, stores := learned.Evidence, c.options.Cold.Status().Stores

@@ -102,6 +102,7 @@ type Status struct {
 	// Notes say why the tier's answers may be incomplete although it answers.
 	Notes []tier.Note
 
+	sets         string    // of hot's stores: see setsOf
 	failure      error     // of the query of the probe
 	started      time.Time // of the process that answered
 	server       string    // identifies the process that answered
@@ -141,16 +142,16 @@ type sharedTier struct {
 	identity  atomic.Pointer[Identity]
 	// isOneOfSeveral is set if the identity of the tier matters, because hot has several servers.
 	isOneOfSeveral atomic.Bool
-	stability atomic.Pointer[storeStability] // of cold; nil while it is not stable
-	probes    *ownrequest.Refresher
-	known     atomic.Pointer[knownSettings]
+	stability      atomic.Pointer[storeStability] // of cold; nil while it is not stable
+	probes         *ownrequest.Refresher
+	known          atomic.Pointer[knownSettings]
 	// whole is what the last whole probe measured, at wholeAt, or the zero time if the next one has
 	// to be whole. mayDiffer is set if another server may answer since. Only Run uses them.
 	whole     Status
 	wholeAt   time.Time
 	mayDiffer bool
-	// end is the timestamp of the newest sample in milliseconds if the tier lags, or zero.
-	end atomic.Int64
+	// end is the timestamp of the newest sample, or nil.
+	end atomic.Pointer[tierEnd]
 }
 
 // NewTier returns a tier without any probe: see Run.
@@ -323,10 +324,30 @@ func (t *Tier) ReportFailure(err error) {
 // newest returns the end of the tier's data, as far as it is known, or now.
 func (t *sharedTier) newest() time.Time {
 	now := time.Now()
-	if end := t.end.Load(); end != 0 && end < now.UnixMilli() {
-		return time.UnixMilli(end)
+	if end := t.end.Load(); end != nil && end.newest < now.UnixMilli() {
+		return time.UnixMilli(end.newest)
 	}
 	return now
+}
+
+// tierEnd is the timestamp of the newest sample of a tier in milliseconds since the Unix epoch,
+// measured at a time by one of the catalogs that the tier belongs to.
+type tierEnd struct {
+	newest   int64
+	measured time.Time
+	by       *sharedCatalog
+}
+
+// endKept is how long the end that one catalog has measured counts although another one has measured
+// an earlier one, for another source of hot.
+const endKept = 5 * time.Minute
+
+// setEnd records the newest sample that a catalog has found.
+func (t *sharedTier) setEnd(found tierEnd) {
+	known := t.end.Load()
+	if known == nil || known.by == found.by || found.newest >= known.newest || found.measured.Sub(known.measured) > endKept {
+		t.end.Store(&found)
+	}
 }
 
 // Run probes the tier, and looks for the metric names that queries read, until ctx ends.

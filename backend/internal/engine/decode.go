@@ -228,6 +228,10 @@ func (p *Plan) source(name tier.Name, data []byte) splice.Source {
 	if external := p.traits().External; name == tier.Hot && (external == promapi.InAnswer || external == promapi.InUnion) {
 		made.Injected = p.added
 	}
+	if union := p.traits().Union; name == tier.Hot && len(p.matching.all) > 1 && (union == promapi.UnionOfRules || union == promapi.UnionOfAlerts) {
+		made.Name = p.hotSource.text()
+		made.Injected, _ = p.injected()
+	}
 	return made
 }
 

@@ -53,6 +53,11 @@ func (d *Datasource) sources() []source {
 	list := make([]source, len(groups))
 	for i, group := range groups {
 		list[i].labels = group.Labels
+		if len(group.Servers) == 1 {
+			at := group.Servers[0]
+			list[i].replicas = d.Hot[at : at+1 : at+1]
+			continue
+		}
 		for _, at := range group.Servers {
 			list[i].replicas = append(list[i].replicas, d.Hot[at])
 		}
@@ -245,8 +250,13 @@ func (p *Plan) Source(answered tier.Name) string {
 		return ""
 	}
 	own := p.hotSource
-	if evidence := p.snapshot.Evidence; own.labels == nil && evidence != nil && evidence.HotLabelsKnown {
-		own.labels = []map[string]string{evidence.HotLabels}
+	if evidence := p.snapshot.Evidence; own.labels == nil && evidence != nil {
+		own.labels = evidence.SourcesOfHot()
+	}
+	if p.replica.Catalog != nil {
+		if read := p.replica.Catalog.SourcesRead(); read != nil {
+			own.labels = read
+		}
 	}
 	var all source
 	for _, of := range append([]source{own}, p.further...) {

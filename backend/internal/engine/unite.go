@@ -177,24 +177,26 @@ func (p *parts) release() {
 // released.
 func (p *parts) join(ctx context.Context, a attempt) (*Response, error) {
 	hot, cold := p.hot, p.cold
-	if cold == nil {
-		if hot.err != nil {
-			return nil, a.failed(hot.err)
-		}
-		return p.joined(ctx, a)
+	if cold == nil && hot.err != nil {
+		return nil, a.failed(hot.err)
 	}
-	if hot.err == nil && cold.err == nil {
+	if hot.err == nil && (cold == nil || cold.err == nil) {
 		response, err := p.joined(ctx, a)
 		invalid, is := errors.AsType[*splice.SourceError](err)
 		if !is {
 			return response, err
 		}
 		// What one of them has answered is no answer: it counts as failed.
-		for _, part := range []*part{hot, cold} {
-			if string(part.name) == invalid.Tier {
-				part.err = part.response.failed(notPrometheus(invalid))
-			}
+		bad := p.all()[invalid.Index]
+		bad.err = bad.response.failed(notPrometheus(invalid))
+		if bad != cold && len(p.more) > 0 {
+			bad.release()
+			p.add(slices.Concat([]*part{hot}, p.more))
+			return p.join(ctx, a)
 		}
+	}
+	if cold == nil {
+		return nil, a.failed(hot.err)
 	}
 	left, failed := hot, cold
 	if hot.err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -76,11 +77,16 @@ type ServiceHealth struct {
 	Addresses []string `json:"addresses,omitempty"`
 }
 
-// ReplicaHealth is the state of one replica of the hot tier.
+// ReplicaHealth is the state of one of several servers of the hot tier.
 type ReplicaHealth struct {
-	// Name is the name of the pod.
+	// Name is the name of the pod, or of the hot tier in a list, or both.
 	Name string `json:"name"`
-	// Ready is the readiness of the pod according to Kubernetes.
+	// Endpoint is the server's URL. It is absent if hot is one Service.
+	Endpoint string `json:"endpoint,omitempty"`
+	// Source are the external labels of the server's series without replica labels, such as
+	// {cluster="eu-1"}. It is absent while they are unknown, and if hot is one Service.
+	Source string `json:"source,omitempty"`
+	// Ready is the readiness of the pod according to Kubernetes. It is set for a server with a URL.
 	Ready bool `json:"ready"`
 	// Available is set if the replica gets queries.
 	Available bool `json:"available"`
@@ -122,11 +128,12 @@ type TierHealth struct {
 	TargetHoles []string `json:"target_holes,omitempty"`
 	// ExternalLabels are hot's external labels. They are absent while they are unknown.
 	ExternalLabels map[string]string `json:"external_labels,omitempty"`
-	// Sources are the external labels of cold's sources, without replica labels. They are
-	// absent if cold does not report them.
+	// Sources are the external labels of the sources of cold, or of a hot tier that lists its
+	// stores, without replica labels. They are absent if the tier does not report them.
 	Sources []map[string]string `json:"sources,omitempty"`
-	// Replicas are the replicas of the tier that the gateway queries directly. The state of
-	// the tier is then the state of its best replica.
+	// Replicas are the servers of hot, if it has several that the gateway queries directly:
+	// replicas behind a Service, and the tiers of a list. The state of the tier is then the
+	// state of its best server.
 	Replicas []ReplicaHealth `json:"replicas,omitempty"`
 }
 
@@ -184,13 +191,52 @@ func (r *Resolved) Health(now time.Time, detailed bool) Health {
 	case answers:
 		health.Status = StatusHealthy
 	}
-	if r.Catalog != nil {
-		health.addLearned(r.Catalog.Snapshot(), detailed, map[tier.Name][]string{
-			tier.Hot: missingTexts(r.Catalog.Lacks(tier.Hot, now)), tier.Cold: missingTexts(r.Catalog.Lacks(tier.Cold, now)),
-		})
-		health.EvidenceMissing = r.Catalog.EvidenceMissing(now)
-	}
+	r.addCatalogs(&health, now, detailed)
 	return health
+}
+
+// addCatalogs adds what is known of the tiers together. If hot is a list of tiers, some of it is known
+// for each of them.
+func (r *Resolved) addCatalogs(health *Health, now time.Time, detailed bool) {
+	if r.Catalog == nil {
+		return
+	}
+	shown := r.Catalog
+	var errs, missing []string
+	lacks := map[tier.Name][]string{}
+	for _, replica := range r.catalogs() {
+		title := ""
+		if r.Datasource.Sources != nil {
+			title = replica.Hot.Replica() + ": "
+		}
+		if learned := replica.Catalog.Snapshot(); learned.Evidence != nil && shown.Snapshot().Evidence == nil {
+			shown = replica.Catalog
+		} else if learned.Error != "" {
+			errs = append(errs, title+learned.Error)
+		}
+		for _, name := range tier.Names() {
+			for _, text := range missingTexts(replica.Catalog.Lacks(name, now)) {
+				lacks[name] = append(lacks[name], title+text)
+			}
+		}
+		if text := replica.Catalog.EvidenceMissing(now); text != "" {
+			missing = append(missing, title+text)
+		}
+	}
+	health.addLearned(shown.Snapshot(), detailed, lacks)
+	health.LearningError, health.EvidenceMissing = strings.Join(errs, "; "), strings.Join(missing, "; ")
+	if hot := health.Tiers[string(tier.Hot)]; r.Datasource.Sources != nil {
+		hot.ExternalLabels = nil // Each server has its own.
+		health.Tiers[string(tier.Hot)] = hot
+	}
+}
+
+// catalogs are the servers of hot whose catalogs the health shows: those of a list, or the first one.
+func (r *Resolved) catalogs() []engine.Replica {
+	if r.Datasource.Sources == nil {
+		return []engine.Replica{{Hot: r.Hot, Catalog: r.Catalog}}
+	}
+	return r.Datasource.Hot
 }
 
 // hotUnused says that no server of hot has answered a query for ten minutes although there were
@@ -245,7 +291,6 @@ func missingTexts(list []tier.Missing) (texts []string) {
 
 // addLearned adds what the gateway knows about both tiers together.
 func (h *Health) addLearned(learned *catalog.Snapshot, detailed bool, missing map[tier.Name][]string) {
-	h.LearningError = learned.Error
 	evidence := learned.Evidence
 	switch {
 	case evidence == nil:
@@ -265,6 +310,7 @@ func (h *Health) addLearned(learned *catalog.Snapshot, detailed bool, missing ma
 	if evidence.HotLabelsKnown {
 		hot.ExternalLabels = evidence.HotLabels
 	}
+	hot.Sources = evidence.HotSources
 	if evidence.SourcesKnown {
 		cold.Sources = slices.DeleteFunc(slices.Clone(evidence.Sources), func(source map[string]string) bool { return len(source) == 0 })
 	}
@@ -313,16 +359,39 @@ func (r *Resolved) addReplicas(health *TierHealth, now time.Time, detailed bool)
 	if r.Hot.Replica() == "" {
 		return
 	}
-	for _, replica := range r.Datasource.Hot {
+	sources := r.sourceTexts()
+	for i, replica := range r.Datasource.Hot {
 		status := replica.Hot.Status()
 		state := tierHealth(replica.Hot, status, now, status.ErrorFor(detailed), detailed)
-		health.Replicas = append(health.Replicas, ReplicaHealth{
+		shown := ReplicaHealth{
 			Name: replica.Hot.Replica(), Ready: replica.Ready, Available: state.Available, Error: state.Error, CoverageStart: state.CoverageStart,
-		})
+		}
+		if sources != nil {
+			shown.Endpoint = replica.Hot.EndpointFor(detailed)
+			if detailed {
+				shown.Source = sources[i]
+			}
+		}
+		health.Replicas = append(health.Replicas, shown)
 		if state.Available && state.CoverageStart != nil && (health.CoverageStart == nil || state.CoverageStart.Before(*health.CoverageStart)) {
 			health.CoverageStart = state.CoverageStart
 		}
 	}
+}
+
+// sourceTexts returns the external labels of the source of each server of hot, as selectors. It
+// returns nil if hot is one tier.
+func (r *Resolved) sourceTexts() []string {
+	if r.Datasource.Sources == nil {
+		return nil
+	}
+	texts := make([]string, len(r.Datasource.Hot))
+	for _, source := range r.Datasource.Sources() {
+		for _, i := range source.Servers {
+			texts[i] = textOf(source.Labels)
+		}
+	}
+	return texts
 }
 
 // addServices adds the state of the tiers' Services. It reports whether an existing Service has a
@@ -344,7 +413,7 @@ func (r *Resolved) addServices(health *Health, detailed bool) (hasProblem bool) 
 				state.Addresses = append(state.Addresses, endpoint.Address)
 			}
 		}
-		health.Services[string(name)] = state
+		health.Services[name] = state
 		hasProblem = hasProblem || (service.Message != "" && service.URL() != "")
 	}
 	return hasProblem

@@ -86,7 +86,9 @@ func hotKey(settings config.Config, i int) string {
 	return fmt.Sprintf("hot[%d]", i)
 }
 
-func referenceOf(service config.ServiceConfig) discovery.Reference { return discovery.Reference(service) }
+func referenceOf(service config.ServiceConfig) discovery.Reference {
+	return discovery.Reference(service)
+}
 
 // isDiscovered reports whether discovery has to find the tier, because its URL is not configured
 // or is the default.

@@ -55,7 +55,7 @@ type member struct {
 func (p *tierPool) sourceSet(locations []location, members []member, cold *catalog.Tier) *sourceSet {
 	var keys []string
 	for _, at := range locations {
-		shared, _ := at.destination.shared()
+		shared, _ := at.shared()
 		shared.address, shared.replica = "", ""
 		key := shared.evidenceKey()
 		keys = append(keys, string(key[:]))

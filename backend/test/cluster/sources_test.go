@@ -6,13 +6,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/panel"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
@@ -115,7 +115,7 @@ endpoints: [{addresses: [%[3]s], conditions: {ready: true}, targetRef: {kind: Po
 }
 
 // gateway starts a gateway that finds the clusters by a selector.
-func (f *fleet) gateway(t *testing.T) *runningGateway {
+func (f *fleet) gateway(t *testing.T, probeInterval time.Duration) *runningGateway {
 	t.Helper()
 	file := filepath.Join(f.dir, "tierproxy.yaml")
 	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `
@@ -124,15 +124,16 @@ hot:
     service: {selector: tiered=hot, all_namespaces: true, port: web}
 cold: {url: "http://cold.example"}
 discovery: {kubeconfig: %s}
-probe: {interval: 500ms}
-`, shared.kubeconfig), 0o600))
+probe: {interval: %s}
+`, shared.kubeconfig, probeInterval), 0o600))
 	settings, err := config.Load(file)
 	require.NoError(t, err)
 	return newGateway(t, f.pods, func(c *config.Config) { *c = settings })
 }
 
 // pinned asks for the recent stock of one cluster, as a panel with $cluster does. It returns an
-// error if the query fails, or if the answer is not what the cluster has.
+// error if the query fails, if the answer is not what the cluster has, or if hot answers it and does
+// not name the cluster as the source.
 func (g *runningGateway) pinned(ctx context.Context, cluster string) (answer, error) {
 	end := time.Now().Truncate(scrapeInterval)
 	const span = 10 * minute
@@ -149,6 +150,9 @@ func (g *runningGateway) pinned(ctx context.Context, cluster string) (answer, er
 	}
 	if err := json.Unmarshal(got.Data, &data); got.status != http.StatusOK || err != nil || len(got.Warnings) > 0 {
 		return got, fmt.Errorf("cluster %s: status %d, %w: %s", cluster, got.status, err, got.body)
+	}
+	if source := fmt.Sprintf("{cluster=%q}", cluster); got.tier == "hot" && got.source != source {
+		return got, fmt.Errorf("cluster %s: answered by %s of hot", cluster, got.source)
 	}
 	_, wanted := stockOf(cluster)
 	if len(data.Result) != len(wanted) {
@@ -168,23 +172,79 @@ func (g *runningGateway) pinned(ctx context.Context, cluster string) (answer, er
 	return got, nil
 }
 
-// waitForTier waits until a tier answers what is pinned to a cluster, and what it names as source.
-func (g *runningGateway) waitForTier(t *testing.T, cluster, tier, source string) {
+// waitForTier waits until a tier answers what is pinned to a cluster.
+func (g *runningGateway) waitForTier(t *testing.T, cluster, tier string) {
 	t.Helper()
 	began := time.Now()
 	for {
 		got, err := g.pinned(t.Context(), cluster)
 		require.NoError(t, err)
-		if got.tier == tier && got.source == source {
+		if got.tier == tier {
 			t.Logf("cluster %s: %s %s after %s", cluster, got.tier, got.reason, time.Since(began).Round(time.Millisecond))
 			return
 		}
 		if time.Since(began) > eventually {
 			health, _ := json.MarshalIndent(g.Health(), "", " ")
-			t.Fatalf("cluster %s: %s %s %s instead of %s %s; the health is %s", cluster, got.tier, got.reason, got.source, tier, source, health)
+			t.Fatalf("cluster %s: %s %s instead of %s; the health is %s", cluster, got.tier, got.reason, tier, health)
 		}
 		<-time.After(20 * time.Millisecond)
 	}
+}
+
+// pinnedLoad are users who ask for one cluster after the other, until they are stopped.
+type pinnedLoad struct {
+	cancel context.CancelFunc
+	group  errgroup.Group
+	mutex  sync.Mutex
+	byTier map[string]int
+}
+
+// loadPinned starts a pinnedLoad.
+func (g *runningGateway) loadPinned(ctx context.Context, clusters ...string) *pinnedLoad {
+	l := &pinnedLoad{byTier: map[string]int{}}
+	ctx, l.cancel = context.WithCancel(ctx)
+	for user := range clusters {
+		l.group.Go(func() error {
+			for i := user; ctx.Err() == nil; i++ {
+				name := clusters[i%len(clusters)]
+				got, err := g.pinned(ctx, name)
+				if ctx.Err() != nil {
+					return nil
+				}
+				if err != nil {
+					return err
+				}
+				l.mutex.Lock()
+				l.byTier[name+" "+got.tier]++
+				l.mutex.Unlock()
+			}
+			return nil
+		})
+	}
+	return l
+}
+
+// count returns how many queries for a cluster a tier has answered. what is as "a hot".
+func (l *pinnedLoad) count(what string) int {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return l.byTier[what]
+}
+
+// round waits until tiers have answered more queries for clusters, each as "a hot".
+func (l *pinnedLoad) round(t *testing.T, each ...string) {
+	t.Helper()
+	for _, what := range each {
+		before := l.count(what)
+		require.Eventually(t, func() bool { return l.count(what) > before }, eventually, time.Millisecond, what)
+	}
+}
+
+// stop ends the load. It returns the number of queries by cluster and tier, and the first error.
+func (l *pinnedLoad) stop() (map[string]int, error) {
+	l.cancel()
+	err := l.group.Wait()
+	return l.byTier, err
 }
 
 // TestSources_ComeMoveAndGoUnderLoad finds the Prometheus of three clusters by one selector. Then one
@@ -196,51 +256,59 @@ func TestSources_ComeMoveAndGoUnderLoad(t *testing.T) {
 	f := newFleet(t, names...)
 	f.add(t, "a", "monitoring")
 	b, c := f.add(t, "b", "shop"), f.add(t, "c", "shop")
-	g := f.gateway(t)
-	own := func(name string) string { return fmt.Sprintf(`{cluster=%q}`, name) }
+	g := f.gateway(t, 500*time.Millisecond)
 	for _, name := range []string{"a", "b", "c"} {
-		g.waitForTier(t, name, "hot", own(name))
+		g.waitForTier(t, name, "hot")
 	}
-	g.waitForTier(t, "d", "cold", "")
+	g.waitForTier(t, "d", "cold")
 
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var (
-		group errgroup.Group
-		asked atomic.Int64
-		byHot atomic.Int64
-	)
-	for range 4 {
-		group.Go(func() error {
-			for ctx.Err() == nil {
-				got, err := g.pinned(ctx, names[rand.IntN(len(names))])
-				if err != nil && ctx.Err() == nil {
-					return err
-				}
-				if asked.Add(1); got.tier == "hot" {
-					byHot.Add(1)
-				}
-			}
-			return nil
-		})
-	}
-
+	load := g.loadPinned(t.Context(), names...)
+	load.round(t, "c hot", "d cold")
 	f.add(t, "d", "perses")
-	g.waitForTier(t, "d", "hot", own("d"))
+	g.waitForTier(t, "d", "hot")
+	load.round(t, "d hot")
 
 	before := b.server
 	require.NoError(t, shared.apply(t.Context(), parse(f.place(t, b))[0]))
 	before.Kill()
-	g.waitForTier(t, "b", "hot", own("b"))
+	g.waitForTier(t, "b", "hot")
+	load.round(t, "b hot")
 
 	remove(t, parse(hotService(c.namespace, "prometheus-c", ""))[0])
 	c.server.Kill()
-	g.waitForTier(t, "c", "cold", "")
+	g.waitForTier(t, "c", "cold")
+	load.round(t, "a hot", "c cold")
 	for _, name := range []string{"a", "b", "d"} {
-		g.waitForTier(t, name, "hot", own(name))
+		g.waitForTier(t, name, "hot")
 	}
-	cancel()
-	require.NoError(t, group.Wait())
-	t.Logf("%d queries, %d of them answered by hot", asked.Load(), byHot.Load())
-	require.Greater(t, asked.Load(), int64(100))
+	byTier, err := load.stop()
+	require.NoError(t, err)
+	t.Logf("queries by cluster and tier: %v", byTier)
+	require.Zero(t, byTier["a cold"], "what happens to other clusters does not concern it")
+}
+
+// TestSources_BesideManyThatAreDown finds as many Services as one selector may find. All but one lead
+// nowhere.
+func TestSources_BesideManyThatAreDown(t *testing.T) {
+	maySeeAllServices(t, "tierproxy")
+	f := newFleet(t, "a", "b")
+	f.add(t, "a", "monitoring")
+	applyClusters(t, discovery.MaxFound-1)
+	g := f.gateway(t, 15*time.Second)
+	g.waitForTier(t, "a", "hot")
+	g.waitForTier(t, "b", "cold")
+	require.Eventually(t, func() bool {
+		looked := map[any]bool{}
+		for _, entry := range g.log.AllEntries() {
+			if service := entry.Data["service"]; service != nil && entry.Data["state"] == string(discovery.StateFound) {
+				looked[service] = true
+			}
+		}
+		return len(looked) > discovery.MaxFound // The selector is one more.
+	}, eventually, 100*time.Millisecond)
+	for range 100 {
+		got, err := g.pinned(t.Context(), "a")
+		require.NoError(t, err)
+		require.Equal(t, "hot", got.tier, got.reason)
+	}
 }

@@ -79,6 +79,7 @@ var (
 	textListEnd     = []byte(`]`)
 	textObjectBegin = []byte(`{`)
 	textObjectEnd   = []byte(`}`)
+	textNull        = []byte(`null`)
 	textMetric      = []byte(`{"metric":`)
 	textValues      = []byte(`,"values":[`)
 	textHistograms  = []byte(`,"histograms":[`)

@@ -4,13 +4,19 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 )
 
-// Source is the data of one tier in a union.
+// Source is the data of one source of a tier in a union. Those of hot come first, that of
+// cold, if any, comes last.
 type Source struct {
 	// Tier is the name of the tier.
 	Tier string
+	// Name is the external labels of the source as text, such as {cluster="a"}; empty where
+	// the tier has one source. A name says that there are others, even if none of them is
+	// part of the union.
+	Name string
 	// Data is the data of its answer.
 	Data []byte
 	// Injected are labels that are added to its series.
@@ -22,6 +28,8 @@ type Source struct {
 type SourceError struct {
 	// Tier is the name of the tier.
 	Tier string
+	// Index is the index of the source in the union.
+	Index int
 	// Err is the cause.
 	Err error
 }
@@ -32,12 +40,21 @@ func (e *SourceError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *SourceError) Unwrap() error { return e.Err }
 
-// failed returns the error for a source; that of acquire as it is.
-func (s Source) failed(err error) error {
+// failed returns the error for the source of an index; that of acquire as it is.
+func (s Source) failed(i int, err error) error {
 	if errors.Is(err, ErrNoMatrix) {
-		return &SourceError{s.Tier, err}
+		return &SourceError{s.Tier, i, err}
 	}
 	return err
+}
+
+// MissingWarning returns the warning for an answer that lacks what a source of a tier holds.
+// The name of the source is empty where the tier has one.
+func MissingWarning(tier, name string) string {
+	if name == "" {
+		return fmt.Sprintf("the %s tier failed: what only that one holds is missing", tier)
+	}
+	return fmt.Sprintf("the source %s of the %s tier failed: what only that one holds is missing", name, tier)
 }
 
 // readList reads data that is a list, and calls element for each of its elements.
@@ -70,7 +87,7 @@ func listAnswer(count, limit int, element func(i int, parts [][]byte) [][]byte) 
 // A limit above zero cuts the union.
 func UniteTexts(sources []Source, limit int, acquire Acquire) (*Answer, error) {
 	var list [][]byte // what the texts say
-	for _, source := range sources {
+	for i, source := range sources {
 		before := len(list)
 		err := readList(source.Data, acquire, func(s *scanner) error {
 			raw, err := s.string()
@@ -89,7 +106,7 @@ func UniteTexts(sources []Source, limit int, acquire Acquire) (*Answer, error) {
 			}
 		}
 		if err != nil {
-			return nil, source.failed(err)
+			return nil, source.failed(i, err)
 		}
 	}
 	sortUnlessSorted(list, bytes.Compare)
@@ -123,7 +140,7 @@ func UniteSeries(sources []Source, limit int, acquire Acquire) (*Answer, error) 
 			return err
 		})
 		if err != nil {
-			return nil, source.failed(err)
+			return nil, source.failed(i, err)
 		}
 	}
 	sortUnlessSorted(list, func(a, b element) int { return bytes.Compare(a.key, b.key) })

@@ -46,7 +46,7 @@ func UniteExemplars(sources []Source, acquire Acquire) (*Answer, error) {
 		sets[i] = newLabelSet(source.Injected, true)
 		err := readList(source.Data, acquire, func(s *scanner) error { return u.read(s, sets[i], i) })
 		if err != nil {
-			return nil, source.failed(err)
+			return nil, source.failed(i, err)
 		}
 	}
 	order := u.sort()

@@ -143,7 +143,7 @@ func UniteMetadata(sources []Source, limit int, acquire Acquire) (*Answer, error
 		}
 		return entry, nil
 	})
-	for _, source := range sources {
+	for i, source := range sources {
 		s := &scanner{data: source.Data, acquire: acquire}
 		err := s.object(func(name []byte) error {
 			list, err := s.listValue()
@@ -156,7 +156,7 @@ func UniteMetadata(sources []Source, limit int, acquire Acquire) (*Answer, error
 			err = s.end()
 		}
 		if err != nil {
-			return nil, source.failed(err)
+			return nil, source.failed(i, err)
 		}
 	}
 	sortUnlessSorted(united.list, func(a, b group) int { return bytes.Compare(a.key, b.key) })

@@ -2,197 +2,182 @@ package splice
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 )
 
-// tierField is the member of a group of rules, and of an alert, that says which
-// tier it comes from. Clients of Prometheus ignore members that they do not
-// know.
-const tierField = "tier"
-
-// tiered is a group of rules or an alert.
-type tiered struct {
-	raw    []byte
-	source int
-	// both is set where another source has it, too.
-	both bool
-}
-
-// UniteRules returns the groups of rules of two tiers, those of the first one
-// first, with their tier in the member "tier". A group that both have, as a
-// Thanos has the rules of its Prometheus, is there once, as the first one has
-// it, with both tiers.
+// UniteRules returns the groups of rules of the sources in their order. Each group has its
+// tier in the member "tier" and the name of its source, if it has one, in the member
+// "source". The labels that a source injects are not added to rules: they identify the source.
+//
+// A group that both tiers have is there once, as hot has it, with both tiers. Two sources of
+// hot may load the same files, so equal groups of theirs stay apart. A Thanos lists the rules
+// of the servers behind it with their external labels, and joins groups of the same file and
+// name. So a group of cold is compared rule by rule with the source whose labels the rules
+// carry, and keeps those rules that no group of hot has.
 func UniteRules(sources []Source, acquire Acquire) (*Answer, error) {
-	var rules [][]byte // of the group at hand
-	return uniteTiered("groups", sources, acquire, func(group, key []byte) ([]byte, error) {
-		s := &scanner{data: group, acquire: acquire}
-		rules = rules[:0]
-		var name []byte
-		err := s.object(func(member []byte) (err error) {
-			switch string(member) {
-			case "name":
-				name, err = s.value()
-			case "rules":
-				err = s.list(func() error {
-					rule, err := s.rule()
-					if err == nil {
-						rules, err = push(rules, rule, acquire)
-					}
-					if err == nil {
-						err = acquire(int64(len(rule)))
-					}
-					return err
-				})
-			default:
-				err = s.skip()
-			}
-			return err
-		})
-		if err != nil {
+	u := newTieredUnion("groups", sources, acquire)
+	r := &ruleGroups{tieredUnion: u}
+	if u.isSeveral {
+		var err error
+		if r.carriers, err = newCarriers(sources[:u.hot], acquire); err != nil {
 			return nil, err
 		}
-		sortUnlessSorted(rules, bytes.Compare) // Thanos has another order.
-		key = append(key, name...)
-		for _, rule := range rules {
-			key = append(append(key, 1), rule...)
-		}
-		return key, nil
-	}, nil)
+	}
+	if err := u.read(r.add); err != nil {
+		return nil, err
+	}
+	return u.answer(nil), acquire(0)
 }
 
-// rule reads a rule and returns what identifies it.
-func (s *scanner) rule() ([]byte, error) {
-	var parts [3][]byte
-	err := s.object(func(member []byte) error {
-		at := slices.Index([]string{"type", "name", "query"}, string(member))
-		if at < 0 || s.peek() != '"' {
-			return s.skip()
-		}
-		raw, err := s.string()
-		if err == nil {
-			parts[at], err = unquoted(raw)
+// ruleGroups unites groups of rules.
+type ruleGroups struct {
+	*tieredUnion
+
+	// carriers finds the source that a rule of cold belongs to; nil where all belong to the
+	// only source of hot.
+	carriers *carriers
+	// These are of the group at hand: the JSON of its name, its rules, and where their list
+	// begins and ends.
+	name       []byte
+	rules      []rule
+	begin, end int
+	key        []byte
+}
+
+// rule is one rule of a group.
+type rule struct {
+	raw      []byte // its JSON
+	position int    // among the rules of its group
+	identity []byte
+	source   int // whose labels it carries, or nobody
+}
+
+// nobody is the source of a rule that carries the labels of none.
+const nobody = -1
+
+// add adds a group of a source.
+func (r *ruleGroups) add(source int, group []byte) error {
+	if err := r.readGroup(source, group); err != nil {
+		return err
+	}
+	if source < r.hot {
+		return r.addKnown(source, group, int32(source), r.keyOf(r.rules)) //nolint:gosec // G115: there are few sources.
+	}
+	rest, err := r.unknown(group)
+	if err != nil || rest == nil {
+		return err
+	}
+	return r.push(source, rest)
+}
+
+// readGroup reads a group.
+func (r *ruleGroups) readGroup(source int, group []byte) error {
+	s := &scanner{data: group, acquire: r.acquire}
+	r.name, r.rules = nil, r.rules[:0]
+	return s.object(func(member []byte) (err error) {
+		switch string(member) {
+		case "name":
+			r.name, err = s.value()
+		case "rules":
+			r.rules, r.begin = r.rules[:0], s.here()
+			err = s.list(func() error {
+				made, err := r.readRule(s, source)
+				if err == nil {
+					r.rules, err = push(r.rules, made, r.acquire)
+				}
+				if err == nil {
+					err = r.acquire(int64(len(made.identity)))
+				}
+				return err
+			})
+			r.end = s.position
+		default:
+			err = s.skip()
 		}
 		return err
 	})
-	return bytes.Join(parts[:], []byte{0}), err
 }
 
-// UniteAlerts returns the alerts of two tiers, those of the first one first,
-// with their tier in the member "tier". An alert that both have is there
-// once. A label that an alert has itself is kept where one with its name is
-// injected.
-func UniteAlerts(sources []Source, acquire Acquire) (*Answer, error) {
-	all := map[string]string{}
-	for _, source := range sources {
-		for name, value := range source.Injected {
-			all[name] = value // The alerts of every source are compared with them.
-		}
-	}
-	keys := newLabelSet(all, false)
-	sets := make([]*labelSet, len(sources))
-	for i, source := range sources {
-		sets[i] = newLabelSet(source.Injected, false)
-	}
-	return uniteTiered("alerts", sources, acquire, func(alert, key []byte) ([]byte, error) {
-		s := &scanner{data: alert}
-		labels := []byte(nil)
-		err := s.object(func(member []byte) (err error) {
-			if string(member) != "labels" {
-				return s.skip()
+// readRule reads a rule of a source.
+func (r *ruleGroups) readRule(s *scanner, source int) (rule, error) {
+	made := rule{position: len(r.rules), source: nobody}
+	var parts [3][]byte
+	start := s.here()
+	err := s.object(func(member []byte) (err error) {
+		at := slices.Index([]string{"type", "name", "query"}, string(member))
+		switch {
+		case at >= 0 && s.peek() == '"':
+			var raw []byte
+			if raw, err = s.string(); err == nil {
+				parts[at], err = unquoted(raw)
 			}
-			_, labels, err = keys.read(s)
-			return err
-		})
-		return append(key, labels...), err
-	}, sets)
+		case source >= r.hot && r.carriers != nil && string(member) == "labels":
+			made.source, err = r.carriers.find(s)
+		default:
+			err = s.skip()
+		}
+		return err
+	})
+	made.raw, made.identity = s.data[start:s.position], bytes.Join(parts[:], []byte{0})
+	return made, err
 }
 
-// uniteTiered joins the lists that stand in a member of the data of two tiers.
-// identify appends what identifies an element to a text. sets, if not nil,
-// are the labels that the elements of each source get.
-func uniteTiered(field string, sources []Source, acquire Acquire, identify func(element, key []byte) ([]byte, error), sets []*labelSet) (*Answer, error) {
-	var (
-		list []tiered
-		key  []byte
-	)
-	keys, known := &arena{acquire: acquire}, newIndex(acquire)
-	for i, source := range sources {
-		s := &scanner{data: source.Data, acquire: acquire}
-		add := func() error {
-			raw, err := s.value()
-			if err != nil {
-				return err
-			}
-			if raw[0] != '{' {
-				return malformed("an element of %s is not an object", field)
-			}
-			if key, err = identify(raw, key[:0]); err != nil {
-				return err
-			}
-			if at, isKnown := known.find(noScope, key); isKnown && i > 0 && list[at].source == 0 {
-				list[at].both = true
-				return nil
-			}
-			if list, err = push(list, tiered{raw: raw, source: i}, acquire); err != nil || i > 0 {
-				return err
-			}
-			kept, err := keys.keep(key)
-			if err != nil {
-				return err
-			}
-			return known.add(noScope, kept, int32(len(list)-1)) //nolint:gosec // G115: see Join.
-		}
-		err := s.object(func(name []byte) error {
-			if string(name) == field {
-				return s.list(add)
-			}
-			return s.skip()
-		})
-		if err == nil {
-			err = s.end()
-		}
-		if err != nil {
-			return nil, source.failed(err)
-		}
+// keyOf sorts rules of the group at hand, and returns what identifies a group of them.
+func (r *ruleGroups) keyOf(rules []rule) []byte {
+	sortUnlessSorted(rules, func(a, b rule) int { return bytes.Compare(a.identity, b.identity) }) // Thanos has another order.
+	r.key = append(r.key[:0], r.name...)
+	for _, rule := range rules {
+		r.key = append(append(r.key, 1), rule.identity...)
 	}
-	answer := &Answer{open: `{"` + field + `":[`, end: `]}`, count: len(list), element: func(i int, parts [][]byte) [][]byte {
-		element := &list[i]
-		tier := sources[element.source].Tier
-		if element.both {
-			tier = sources[0].Tier + "," + sources[1].Tier
-		}
-		if sets != nil {
-			return tierParts(element.raw, tier, sets[element.source], parts)
-		}
-		return tierParts(element.raw, tier, nil, parts)
-	}}
-	return answer, acquire(0)
+	return r.key
 }
 
-// tierParts appends an element with its tier, and with its labels as the set has them,
-// if that is not nil. The tier comes last, and so takes the place of one that the
-// element has itself.
-func tierParts(raw []byte, tier string, set *labelSet, parts [][]byte) [][]byte {
-	begin, end := 0, 0 // of the labels
-	if set != nil {
-		s := &scanner{data: raw}
-		_ = s.object(func(name []byte) error { // It was read before.
-			at := s.here()
-			err := s.skip()
-			if string(name) == "labels" {
-				begin, end = at, s.position
-			}
-			return err
-		})
+// unknown returns the group of cold at hand without the rules that hot has, too; nil where
+// none is left.
+func (r *ruleGroups) unknown(group []byte) ([]byte, error) {
+	if r.carriers == nil {
+		if r.isKnown(0, r.keyOf(r.rules)) {
+			return nil, nil
+		}
+		return group, nil
 	}
-	rest := bytes.TrimSpace(raw[:len(raw)-1])
-	if end > 0 {
-		parts = set.parts(raw[begin:end], append(parts, raw[:begin]))
-		rest = rest[end:]
+	slices.SortStableFunc(r.rules, func(a, b rule) int { return cmp.Compare(a.source, b.source) })
+	rest := r.rules[:0]
+	for from := r.rules; len(from) > 0; {
+		source := from[0].source
+		n := 1
+		for n < len(from) && from[n].source == source {
+			n++
+		}
+		if source == nobody || !r.isKnown(int32(source), r.keyOf(from[:n])) { //nolint:gosec // G115: there are few sources.
+			rest = append(rest, from[:n]...)
+		}
+		from = from[n:]
 	}
-	parts = append(parts, rest)
-	if !bytes.HasSuffix(rest, textObjectBegin) {
-		parts = append(parts, textComma)
+	switch {
+	case len(r.rules) == len(rest):
+		return group, nil
+	case len(rest) == 0:
+		return nil, nil
 	}
-	return append(parts, []byte(`"`+tierField+`":"`+tier+`"}`))
+	return r.without(group, rest)
+}
+
+// without returns the group at hand with the rest of its rules.
+func (r *ruleGroups) without(group []byte, rest []rule) ([]byte, error) {
+	if err := r.acquire(int64(len(group))); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(rest, func(a, b rule) int { return cmp.Compare(a.position, b.position) })
+	made := append(make([]byte, 0, len(group)), group[:r.begin]...)
+	made = append(made, '[')
+	for i, rule := range rest {
+		if i > 0 {
+			made = append(made, ',')
+		}
+		made = append(made, rule.raw...)
+	}
+	made = append(made, ']')
+	return append(made, group[r.end:]...), nil
 }

@@ -1,9 +1,9 @@
 package splice
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"hash/maphash"
 	"io"
 	"iter"
@@ -11,10 +11,13 @@ import (
 	"slices"
 )
 
-// StreamedSource is the answer of one tier in a union that is read while it is written.
+// StreamedSource is the answer of one source of a tier in a union that is read while it is
+// written.
 type StreamedSource struct {
 	// Tier is the name of the tier.
 	Tier string
+	// Name is the name of the source: see Source.
+	Name string
 	// Body is its answer, which must not be compressed.
 	Body io.Reader
 	// Injected are labels that are added to its series.
@@ -82,16 +85,16 @@ func (u *streamedUnion) ended(i int, source StreamedSource, envelope *Envelope, 
 		u.warnings[i], u.infos = envelope.Warnings, union(u.infos, envelope.Infos)
 	}
 	if u.failed[i] = err; err != nil {
-		u.warn(fmt.Sprintf("the %s tier failed: what only that one holds is missing", source.Tier))
+		u.warn(MissingWarning(source.Tier, source.Name))
 	}
 	return nil
 }
 
 // StreamSeries returns the union of lists of series, in the order in which they come: those
-// of the first source, then those that only the next one has. acquire bounds what is
-// remembered of the first one. If that is not enough, series of both may be there twice, and
-// a warning says so. A source that fails leaves a warning; reading fails if all do. truncated
-// is the warning for a union that a limit above zero cuts.
+// of the first source, then those that only the next one has, and so on. acquire bounds what
+// is remembered of all but the last one. If that is not enough, series of several may be there
+// twice, and a warning says so. A source that fails leaves a warning; reading fails if all do.
+// truncated is the warning for a union that a limit above zero cuts.
 func StreamSeries(sources []StreamedSource, limit int, truncated string, acquire Acquire) *Stream {
 	return newStream(func(out *streamWriter) error {
 		return writeUnion(out, len(sources), limit, truncated, func(u *streamedUnion) error {
@@ -171,8 +174,9 @@ func StreamTexts(sources []StreamedSource, limit int, truncated string) *Stream 
 	return newStream(func(out *streamWriter) error {
 		return writeUnion(out, len(sources), limit, truncated, func(u *streamedUnion) error {
 			lists := make([]*textList, len(sources))
+			ahead := 2 * streamChunk / max(2, len(sources)) // Many sources take the memory of two.
 			for i, source := range sources {
-				lists[i] = newTextList(source)
+				lists[i] = newTextList(source, ahead)
 				defer lists[i].stop()
 			}
 			var last []byte
@@ -222,8 +226,8 @@ type textList struct {
 	stop func()
 }
 
-// newTextList returns a list at its first text.
-func newTextList(source StreamedSource) *textList {
+// newTextList returns a list at its first text, which reads that many bytes ahead.
+func newTextList(source StreamedSource, ahead int) *textList {
 	list := &textList{}
 	list.next, list.stop = iter.Pull(func(yield func([]byte) bool) {
 		injected := slices.Sorted(maps.Keys(source.Injected))
@@ -238,7 +242,7 @@ func newTextList(source StreamedSource) *textList {
 			}
 			return true
 		}
-		in, isEmpty := newWalker(source.Body), true
+		in, isEmpty := &walker{source: bufio.NewReaderSize(source.Body, max(ahead, smallestChunk))}, true
 		list.envelope, list.err = in.envelope(func() error {
 			return in.sequence('[', ']', func() error {
 				raw, err := in.whole()

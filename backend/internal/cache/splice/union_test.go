@@ -18,10 +18,12 @@ import (
 
 func unbounded(int64) error { return nil }
 
-// unite returns the data of the union of two answers, of which the first has
-// labels injected.
+// unite returns the union of two answers, of which the first has labels injected.
 func unite(endpoint promapi.Endpoint, hot, cold string, injected map[string]string, limit int, acquire splice.Acquire) (*splice.Answer, error) {
-	sources := []splice.Source{{Tier: "hot", Data: []byte(hot), Injected: injected}, {Tier: "cold", Data: []byte(cold)}}
+	return uniteSources(endpoint, []splice.Source{{Tier: "hot", Data: []byte(hot), Injected: injected}, {Tier: "cold", Data: []byte(cold)}}, limit, acquire)
+}
+
+func uniteSources(endpoint promapi.Endpoint, sources []splice.Source, limit int, acquire splice.Acquire) (*splice.Answer, error) {
 	switch endpoint {
 	case promapi.Series:
 		return splice.UniteSeries(sources, limit, acquire)
@@ -269,6 +271,27 @@ func TestUnite_AllocatesInProportionToTheAnswers(t *testing.T) {
 	}
 }
 
+// tiny makes an answer of the elements that take the most memory for their bytes.
+func tiny(endpoint promapi.Endpoint) string {
+	element := `{}`
+	if endpoint == promapi.LabelValues {
+		element = `""`
+	}
+	list := "[" + strings.Repeat(element+",", 300_000) + element + "]"
+	switch endpoint {
+	case promapi.Rules:
+		return `{"groups":` + list + `}`
+	case promapi.Alerts:
+		return `{"alerts":` + list + `}`
+	case promapi.Metadata:
+		return `{"a":` + list + `}`
+	case promapi.QueryExemplars:
+		return `[{"seriesLabels":{},"exemplars":` + list + `}]`
+	default:
+		return list
+	}
+}
+
 // TestUnite_TakesNoMoreMemoryThanIsAcquired measures what is live once an answer
 // is united: the texts aside, no more than was acquired, and some slack.
 func TestUnite_TakesNoMoreMemoryThanIsAcquired(t *testing.T) {
@@ -279,37 +302,25 @@ func TestUnite_TakesNoMoreMemoryThanIsAcquired(t *testing.T) {
 		return int64(stats.HeapAlloc)
 	}
 	for _, endpoint := range united {
-		for _, tiny := range []bool{false, true} {
-			hot, cold := large(endpoint, "a", 40_000), large(endpoint, "b", 40_000)
-			if tiny {
-				// The elements that take the most memory for their bytes.
-				element := map[promapi.Endpoint]string{promapi.LabelValues: `""`}[endpoint]
-				if element == "" {
-					element = `{}`
-				}
-				list := "[" + strings.Repeat(element+",", 300_000) + element + "]"
-				hot = map[promapi.Endpoint]string{
-					promapi.Rules: `{"groups":` + list + `}`, promapi.Alerts: `{"alerts":` + list + `}`, promapi.Metadata: `{"a":` + list + `}`,
-					promapi.QueryExemplars: `[{"seriesLabels":{},"exemplars":` + list + `}]`,
-				}[endpoint]
-				if hot == "" {
-					hot = list
-				}
-				cold = hot
+		for _, texts := range [][]string{
+			{large(endpoint, "a", 40_000), large(endpoint, "b", 40_000)}, {tiny(endpoint), tiny(endpoint)}, {tiny(endpoint), tiny(endpoint), tiny(endpoint)},
+		} {
+			sources, size := sourcesOf(texts, true), 0
+			for _, text := range texts {
+				size += len(text)
 			}
 			acquired := int64(0)
 			before := live()
-			answer, err := unite(endpoint, hot, cold, nil, 0, func(bytes int64) error {
+			answer, err := uniteSources(endpoint, sources, 0, func(bytes int64) error {
 				acquired += bytes
 				return nil
 			})
 			require.NoError(t, err)
-			held := live() - before - int64(len(hot)+len(cold)) // unite copies the texts.
-			require.Less(t, held, acquired+acquired/4+(1<<20), "%s, tiny %v: %d bytes of texts", endpoint, tiny, len(hot)+len(cold))
-			t.Logf("%-16s tiny %-5v: %9d bytes of texts, %9d acquired, %9d live", endpoint, tiny, len(hot)+len(cold), acquired, held)
+			held := live() - before
+			require.Less(t, held, acquired+acquired/4+(1<<20), "%s, %d sources: %d bytes of texts", endpoint, len(texts), size)
+			t.Logf("%-16s %d sources: %9d bytes of texts, %9d acquired, %9d live", endpoint, len(texts), size, acquired, held)
 			runtime.KeepAlive(answer)
-			runtime.KeepAlive(hot)
-			runtime.KeepAlive(cold)
+			runtime.KeepAlive(sources)
 		}
 	}
 }
