@@ -58,7 +58,7 @@ func TestBrowser_RunsThePluginsTests(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), browserTimeout)
 	defer cancel()
-	command := exec.CommandContext(ctx, "npx", "--no-install", "vitest", "run", "--config", "plugin/e2e/vitest.config.ts", "clusters")
+	command := exec.CommandContext(ctx, "npx", "--no-install", "vitest", "run", "--config", "plugin/e2e/vitest.config.ts")
 	command.Dir = root
 	command.Env = append(append(os.Environ(), startClusters(t)...),
 		"PAGE_URL="+servePage(t, s, "0.53"), "PAGE_052_URL="+servePage(t, s, "0.52"), "GATEWAY_URL="+s.tierproxy.URL, "CONTROL_URL="+control.URL,

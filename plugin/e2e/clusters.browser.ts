@@ -64,7 +64,7 @@ const dashboard = {
     layouts: [
       {
         kind: 'Grid',
-        spec: { items: [{ x: 0, y: 0, width: 24, height: 10, content: { $ref: '#/spec/panels/stock' } }] },
+        spec: { items: [{ x: 0, y: 0, width: 16, height: 10, content: { $ref: '#/spec/panels/stock' } }] },
       },
     ],
   },
