@@ -58,11 +58,15 @@ func TestBuilders_ReportMistakes(t *testing.T) {
 		"datasource": {
 			"datasource", `#name: "..", #gateway: "tierproxy:9190", #threshold: "0s", #hot: {url: "http://a", service: {namespace: "a", name: "b"}}`, "datasource",
 			[]string{
-				"spec.plugin.spec.hot.service: remove either url or service: a tier has one of them, not both",
+				"spec.plugin.spec._hot.service: remove either url or service: a tier has one of them, not both",
 				"spec.plugin.spec.proxy.spec.url: must name this datasource: http(s)://GATEWAY/proxy/globaldatasources/NAME, or",
 				"spec.plugin.spec.threshold: must be a duration longer than zero, such as 90s, 15m or 1h30m",
 			},
 		},
+		"hot tiers": {"datasource", `#name: "metrics", #gateway: "http://tierproxy:9190", #hot: [{name: "a"}, {name: "a"}, {url: "b"}]`, "datasource", []string{
+			"spec.plugin.spec._hot.1.name: must differ from the names of the other hot tiers",
+			"spec.plugin.spec._hot.2.url: must be http(s)://host[:port][/path]",
+		}},
 		"label":     {"variable/labelvalues", `#name: "job", #label: ""`, "variable", []string{"spec.plugin.spec.labelName: must be the name of a label, not empty"}},
 		"no promql": {"variable/promql", `#name: "job"`, "variable", []string{"spec.plugin.spec.expr: field is required but not present"}},
 	} {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -21,6 +22,9 @@ func TestDocumentation_ExplainsEveryFieldAndMessage(t *testing.T) {
 	for _, m := range models {
 		for _, at := range fields(t, m) {
 			name := at[len(at)-1]
+			if _, err := strconv.Atoi(name); err == nil {
+				continue // an entry of a list
+			}
 			if !strings.Contains(page, "\n| `"+name+"` ") {
 				t.Errorf("%s has no table row for %s", userDocumentation, at)
 			}

@@ -105,7 +105,7 @@ func TestModels_InvalidExamplesSayWhatToChange(t *testing.T) {
 // that CUE tried, or in a line that does not end.
 func assertShort(t *testing.T, name string, a answer) {
 	t.Helper()
-	const maxLines, maxColumns = 12, 220
+	const maxLines, maxColumns = 16, 220
 	if lines := strings.Count(a.Details, "\n"); lines > maxLines {
 		t.Errorf("%s says it in %d lines, want at most %d:\n%s", name, lines, maxLines, a.Details)
 	}

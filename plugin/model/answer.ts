@@ -1,4 +1,4 @@
-import { GatewayError, REASON_HEADER, TIER_HEADER } from './request';
+import { GatewayError, REASON_HEADER, SOURCE_HEADER, TIER_HEADER } from './request';
 
 /** What the gateway says of an answer, besides the data. */
 export interface Answer {
@@ -6,6 +6,8 @@ export interface Answer {
   tier?: string;
   /** Why this tier: one of the reasons of the documentation. One that is not known here is shown as it is. */
   reason?: string;
+  /** External labels of the source of hot that answered, such as {cluster="eu-1"}; several are separated by commas. */
+  source?: string;
   /** How long the gateway took, tier included, in milliseconds. */
   durationMs?: number;
   /** Why the answer may not be what one Prometheus with all data would have said. Empty if there is nothing to say. */
@@ -28,6 +30,7 @@ export function answerOf(body: object): Answer {
   return {
     tier: headers?.get(TIER_HEADER) ?? undefined,
     reason: headers?.get(REASON_HEADER) ?? undefined,
+    source: headers?.get(SOURCE_HEADER) ?? undefined,
     durationMs: durationOf(headers?.get('Server-Timing')),
     warnings: distinct(warnings),
     infos: distinct(infos),
@@ -37,7 +40,7 @@ export function answerOf(body: object): Answer {
 /** Reads what the gateway says of an answer that is an error. Undefined where the error is none of an answer. */
 export function answerOfError(error: unknown): Answer | undefined {
   return error instanceof GatewayError
-    ? { tier: error.tier, reason: error.reason, warnings: [], infos: [] }
+    ? { tier: error.tier, reason: error.reason, source: error.source, warnings: [], infos: [] }
     : undefined;
 }
 
@@ -60,6 +63,19 @@ const reasonsOfTrouble: readonly string[] = ['hot-unavailable', 'cold-unavailabl
 /** Whether something is wrong with an answer or with the tiers behind it; otherwise it is merely worth knowing. */
 export function isWrong({ reason, warnings }: Pick<Answer, 'reason' | 'warnings'>): boolean {
   return warnings.length > 0 || reasonsOfTrouble.includes(reason ?? '');
+}
+
+/** Writes sources of hot for people: with a space between several. */
+export function sourceText(source: string): string {
+  return source.replaceAll('},{', '}, {');
+}
+
+/** Names the tiers of an answer, hot with its source: hot {cluster="eu-1"} and cold. Undefined where nobody said. */
+export function tierText({ tier, source }: Pick<Answer, 'tier' | 'source'>): string | undefined {
+  return tier
+    ?.split(',')
+    .map((each) => (each === 'hot' && source !== undefined ? `hot ${sourceText(source)}` : each))
+    .join(' and ');
 }
 
 /** What the reasons of the gateway mean, for people. */

@@ -1,6 +1,6 @@
 import type { RequestOptions } from './request';
 import { GatewayError, send } from './request';
-import type { TieredPrometheusDatasourceSpec } from './spec';
+import type { HotTier, TieredPrometheusDatasourceSpec } from './spec';
 import { DATASOURCE_KIND } from './spec';
 
 /** Path of the check, below that of a datasource. */
@@ -49,12 +49,35 @@ export interface TierReport {
   latency_seconds?: number;
 }
 
+/** What the gateway found when it asked one of several hot tiers. */
+export interface HotTierReport extends TierReport {
+  name: string;
+}
+
 /** The gateway's report on the spec of a datasource. */
 export interface CheckReport {
   /** Whether the spec has no mistakes and each of its tiers answers. */
   ok: boolean;
   mistakes: Mistake[];
+  /** Of several hot tiers, hot is a summary. */
   tiers: { hot?: TierReport; cold?: TierReport };
+  /** Several hot tiers, in the order of the spec. One that finds several Services is there once for each. */
+  hot_tiers?: HotTierReport[];
+}
+
+/** The reports on a hot tier of the spec that was checked: usually one, and none where they cannot be told apart. */
+export function reportsOnHotTier(
+  { tiers, hot_tiers }: CheckReport,
+  hot: readonly HotTier[],
+  index: number
+): TierReport[] {
+  if (hot_tiers === undefined) {
+    return hot.length < 2 && tiers.hot !== undefined ? [tiers.hot] : [];
+  }
+  if (hot_tiers.length === hot.length) {
+    return hot_tiers.slice(index, index + 1);
+  }
+  return hot_tiers.filter(({ name }) => name === hot[index]?.name);
 }
 
 /** Asks the gateway at a URL below which its check lies for a report on a spec, which need not be the saved one. */

@@ -35,6 +35,8 @@ export interface Explanation {
   reason: string;
   /** The decision in one line, for people. */
   sentence: string;
+  /** External labels of the source of hot that would answer, such as {cluster="eu-1"}. */
+  source?: string;
   /** Tier that would answer if this one failed. Left out: none would. */
   fallback?: string;
   /** Warnings that the answer would carry. */

@@ -9,6 +9,16 @@ describe('the notice of a query', () => {
     });
   });
 
+  it('names the source of hot', () => {
+    const answer = { source: '{cluster="eu-1"}', reason: 'below-threshold', warnings: [], infos: [] };
+    const why = 'the query reads less than the threshold at once (below-threshold)';
+    expect(noticeOf({ ...answer, tier: 'hot' })?.message).toBe(`hot {cluster="eu-1"} answered: ${why}`);
+    expect(noticeOf({ ...answer, tier: 'hot,cold' })?.message).toBe(`hot {cluster="eu-1"} and cold answered: ${why}`);
+    expect(noticeOf({ ...answer, tier: 'hot', source: '{cluster="a"},{cluster="b"}' })?.message).toBe(
+      `hot {cluster="a"}, {cluster="b"} answered: ${why}`
+    );
+  });
+
   it('holds every warning and remark, one line each', () => {
     expect(noticeOf({ tier: 'cold', reason: 'older-than-hot', warnings: ['one', 'two'], infos: ['three'] })).toEqual({
       type: 'warning',

@@ -1,6 +1,6 @@
 import type { Notice } from '@perses-dev/core';
 import type { Answer } from './answer';
-import { isWrong, reasonText } from './answer';
+import { isWrong, reasonText, tierText } from './answer';
 
 /**
  * Says in one notice what answered a query and why, with all that is to be said of the answer, one line each. One,
@@ -8,9 +8,10 @@ import { isWrong, reasonText } from './answer';
  * known.
  */
 export function noticeOf(answer: Answer): Notice | undefined {
-  const { tier, reason, warnings, infos } = answer;
+  const { reason, warnings, infos } = answer;
+  const tiers = tierText(answer);
   const because = reason === undefined ? '' : `: ${reasonInFull(reason)}`;
-  const who = tier === undefined ? [] : [`${tier.split(',').join(' and ')} answered${because}`];
+  const who = tiers === undefined ? [] : [`${tiers} answered${because}`];
   const lines = [...who, ...warnings, ...infos];
   return lines.length === 0 ? undefined : { type: isWrong(answer) ? 'warning' : 'info', message: lines.join('\n') };
 }

@@ -25,6 +25,9 @@ export const tierUrlPattern = `^https?://${host}(:${port})?(/(${plain}|%[0-9A-Fa
 /** DNS-1123 label: the name of a namespace, of a service, or of a port that is not a number. */
 export const labelPattern = '^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$';
 
+/** Name of a hot tier. */
+export const tierNamePattern = raw`^[A-Za-z0-9._:/\[\]-]{1,253}$`;
+
 /** URL by which a datasource names itself at the gateway. */
 export const proxyUrlPattern =
   `^https?://${host}(:${port})?(/${plain}+)*/proxy/` +

@@ -6,6 +6,9 @@ export const TIER_HEADER = 'X-Tier';
 /** Response header that says why this tier answered. */
 export const REASON_HEADER = 'X-Tier-Reason';
 
+/** Response header with the external labels of the source of hot that answered, such as {cluster="eu-1"}. */
+export const SOURCE_HEADER = 'X-Tier-Source';
+
 /** What can be said of a request besides its parameters. */
 export interface RequestOptions {
   headers?: RequestHeaders;
@@ -23,6 +26,8 @@ export class GatewayError extends Error {
   readonly tier?: string;
   /** Why that tier was chosen. */
   readonly reason?: string;
+  /** External labels of the source of hot that was asked. */
+  readonly source?: string;
 
   constructor(message: string, response: Response, errorType?: string) {
     super(message);
@@ -31,6 +36,7 @@ export class GatewayError extends Error {
     this.errorType = errorType;
     this.tier = response.headers.get(TIER_HEADER) ?? undefined;
     this.reason = response.headers.get(REASON_HEADER) ?? undefined;
+    this.source = response.headers.get(SOURCE_HEADER) ?? undefined;
   }
 }
 

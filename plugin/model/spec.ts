@@ -25,15 +25,20 @@ export interface Service {
   scheme?: 'http' | 'https';
 }
 
-/** The place of a Prometheus API: url or service, exactly one of them. */
+/** The place of a Prometheus API: url or service, not both. */
 export interface Tier {
   /** URL of the Prometheus API, without the trailing /api/v1. */
   url?: string;
   service?: Service;
 }
 
-/** The tier with the recent data. */
+/** The most hot tiers that a datasource can have. */
+export const MAX_HOT_TIERS = 200;
+
+/** A tier with recent data. With a name and neither url nor service, it is the gateway's hot tier of this name. */
 export interface HotTier extends Tier {
+  /** Differs from the names of the other hot tiers. */
+  name?: string;
   /** How long it keeps its data, such as "15d". Left out: the gateway measures it. */
   retention?: DurationString;
 }
@@ -42,6 +47,11 @@ export interface HotTier extends Tier {
 export interface ColdTier extends Tier {
   /** How far its newest data is behind the present, such as "2h". Left out: not at all. */
   lag?: DurationString;
+}
+
+/** The hot tiers of a spec as a list; empty where they are those of the gateway. */
+export function hotTiersOf({ hot }: Pick<TieredPrometheusDatasourceSpec, 'hot'>): readonly HotTier[] {
+  return hot === undefined ? [] : Array.isArray(hot) ? hot : [hot];
 }
 
 /** One tier for each query (route), or cut range queries (split). */
@@ -60,7 +70,8 @@ export interface TieredPrometheusDatasourceSpec {
   splitAcrossReplicas?: boolean;
   /** Whether answers of cold that can no longer change are kept. */
   cache?: boolean;
-  hot?: HotTier;
+  /** One tier, or a list of 1 to 200, such as the Prometheus of each cluster. */
+  hot?: HotTier | HotTier[];
   cold?: ColdTier;
   /** Interval at which the metrics are scraped, such as "30s": the smallest step of a query. */
   scrapeInterval?: DurationString;

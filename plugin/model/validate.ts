@@ -1,5 +1,14 @@
 import type { Mistake } from './check';
-import { durationPattern, labelPattern, matches, proxyUrlPattern, tierUrlPattern, variablePattern } from './patterns';
+import {
+  durationPattern,
+  labelPattern,
+  matches,
+  proxyUrlPattern,
+  tierNamePattern,
+  tierUrlPattern,
+  variablePattern,
+} from './patterns';
+import { MAX_HOT_TIERS } from './spec';
 
 /** What is wrong with a value, in the words of the CUE models. */
 export const messages = {
@@ -12,6 +21,10 @@ export const messages = {
   scheme: 'must be http or https',
   strategy: 'must be route or split',
   boolean: 'must be true or false, without quotes',
+  hot: 'must be one tier, or a list of 1 to 200 tiers',
+  tierName: 'must be 1 to 253 letters, digits or characters of . _ - : / [ ]',
+  sameTierName: 'must differ from the names of the other hot tiers',
+  entry: 'must be an object',
   bothUrlAndService: 'remove either url or service: a tier has one of them, not both',
   urlOrServiceAsField: 'set url or service, two fields of their own',
   proxyKind: 'must be HTTPProxy',
@@ -78,41 +91,69 @@ const service = struct({
   scheme: rule((value) => value === 'http' || value === 'https', messages.scheme),
 });
 
-/** Name of a field that does not exist; CUE says that it is missing where a tier has neither url nor service. */
-const urlOrService = 'url or service';
+/** The fields that say where a tier is; it has one of them. */
+const place = 'url or service';
+const hotPlace = 'url, service or name';
 
+/** A tier with these fields besides url and service. */
 const tier =
-  (fields: Fields): Rule =>
+  (fields: Fields, required: typeof place | typeof hotPlace): Rule =>
   (value, path) => {
     if (!isObject(value)) {
       return [{ field: path, message: mismatch(value) }];
     }
-    const { url, service: named, [urlOrService]: both, ...rest } = value;
+    const { url, service: named, ...rest } = value;
     const at = (name: string): string => `${path}.${name}`;
     if (url !== undefined && named !== undefined) {
       return [{ field: at('service'), message: messages.bothUrlAndService }];
     }
-    const place =
-      url !== undefined
-        ? rule((text) => matches(tierUrlPattern, text), messages.tierUrl)(url, at('url'))
-        : named !== undefined
-          ? service(named, at('service'))
-          : [
-              {
-                field: at(`"${urlOrService}"`),
-                message: both === undefined ? cueMessages.missing : messages.urlOrServiceAsField,
-              },
-            ];
-    return [...place, ...struct(fields)(rest, path)];
+    if (url !== undefined) {
+      const wrong = rule((text) => matches(tierUrlPattern, text), messages.tierUrl)(url, at('url'));
+      return [...wrong, ...struct(fields)(rest, path)];
+    }
+    if (named !== undefined) {
+      return [...service(named, at('service')), ...struct(fields)(rest, path)];
+    }
+    if (required === hotPlace && rest.name !== undefined) {
+      return struct(fields)(rest, path);
+    }
+    // CUE says of a field by this name that it is missing where a tier is nowhere.
+    const { [place]: asField, ...others } = rest;
+    const message = asField === undefined ? cueMessages.missing : messages.urlOrServiceAsField;
+    return [{ field: at(`"${required}"`), message }, ...struct(fields)(required === place ? others : rest, path)];
   };
+
+const hotTier = tier(
+  { name: rule((value) => matches(tierNamePattern, value), messages.tierName), retention: positiveDuration },
+  hotPlace
+);
+
+/** One hot tier, or a list of them whose names differ. */
+const hot: Rule = (value, path) => {
+  if (isObject(value)) {
+    return hotTier(value, path);
+  }
+  if (!Array.isArray(value) || value.length < 1 || value.length > MAX_HOT_TIERS) {
+    return [{ field: path, message: messages.hot }];
+  }
+  const names = value.map((entry: unknown) => (isObject(entry) ? entry.name : undefined));
+  return value.flatMap((entry: unknown, index) => {
+    const at = `${path}[${String(index)}]`;
+    if (!isObject(entry)) {
+      return [{ field: at, message: messages.entry }];
+    }
+    const isTaken = typeof entry.name === 'string' && names.indexOf(entry.name) < index;
+    return isTaken ? [{ field: `${at}.name`, message: messages.sameTierName }] : hotTier(entry, at);
+  });
+};
 
 const spec = struct({
   threshold: positiveDuration,
   strategy: rule((value) => value === 'route' || value === 'split', messages.strategy),
   splitAcrossReplicas: rule((value) => typeof value === 'boolean', messages.boolean),
   cache: rule((value) => typeof value === 'boolean', messages.boolean),
-  hot: tier({ retention: positiveDuration }),
-  cold: tier({ lag: duration }),
+  hot,
+  cold: tier({ lag: duration }, place),
   scrapeInterval: positiveDuration,
   queryParams: (value, path) =>
     isObject(value)

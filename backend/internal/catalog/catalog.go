@@ -54,6 +54,8 @@ type Options struct {
 	ExternalLabels map[string]string
 	// ReplicaLabels are labels that cold removes, in addition to those that it reports.
 	ReplicaLabels []string
+	// IsOfMany is set if hot is one of several sources: while nobody reads it, little is asked.
+	IsOfMany bool
 	// OnLearned, if not nil, is called after each successful attempt to learn.
 	OnLearned func()
 }
@@ -113,6 +115,9 @@ type Snapshot struct {
 func New(options Options) *Catalog {
 	c := &Catalog{hot: options.Hot, cold: options.Cold}
 	c.sharedCatalog = &sharedCatalog{options: options, latch: make(latch), looks: ownrequest.NewRefresher(options.Cold.options.ProbeInterval)}
+	if options.IsOfMany {
+		c.looks = ownrequest.NewRefresherOfMany(options.Cold.options.ProbeInterval)
+	}
 	// It fails only for a size below one. An expirable LRU would leave a goroutine behind.
 	c.empty, _ = lru.New[promql.Key, time.Time](emptiesRemembered)
 	c.views, _ = lru.New[viewKey, *Catalog](viewsKept)

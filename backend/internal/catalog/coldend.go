@@ -77,6 +77,6 @@ func (c *Catalog) measureColdEnd(ctx context.Context, now time.Time) {
 		}
 	}
 	if slices.Contains(isNew, true) {
-		c.options.Cold.end.Store(end)
+		c.options.Cold.setEnd(tierEnd{end, now, c.sharedCatalog})
 	}
 }

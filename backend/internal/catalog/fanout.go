@@ -113,9 +113,12 @@ func (c *Catalog) sourceAt(source SourceStatus) func(time.Time) comparison.State
 	return func(now time.Time) comparison.State {
 		snapshot := c.Snapshot()
 		state := comparison.State{Hot: view.HotState(now), Cold: view.ColdState(now), ScrapeInterval: c.ScrapeInterval(), Deduplicates: c.ColdDeduplicates()}
-		if snapshot.Evidence != nil {
-			distinct := promql.WithoutLabels(source.Labels, slices.Collect(maps.Keys(snapshot.enforced)))
-			state.Mapping = &comparison.Mapping{OfHot: source.Labels, Removed: snapshot.ReplicaLabels, Distinct: promql.WithoutLabels(distinct, snapshot.ReplicaLabels)}
+		known, inCold := snapshot.Evidence, promql.WithoutLabels(source.Labels, snapshot.ReplicaLabels)
+		if known == nil || known.Refusal != (tier.Note{}) || promql.ContainsLabels(known.Unlike, inCold) {
+			return state // Nothing can be compared.
+		}
+		state.Mapping = &comparison.Mapping{
+			OfHot: source.Labels, Removed: snapshot.ReplicaLabels, Distinct: promql.WithoutLabels(inCold, slices.Collect(maps.Keys(snapshot.enforced))),
 		}
 		return state
 	}

@@ -16,7 +16,8 @@ type Inspection struct {
 	// Status is the result of a probe.
 	Status
 	// CoverageStart is the start of hot's coverage in milliseconds since the Unix epoch, or
-	// tier.NothingCovered: see Tier.State.
+	// tier.NothingCovered: see Tier.State. Of a hot tier that lists its stores, it is that of the
+	// sources whose coverage is known.
 	CoverageStart int64
 	// Failure is the class of Status.Error if the tier does not answer, or empty.
 	Failure upstream.Failure
@@ -62,7 +63,7 @@ func (t *Tier) Inspect(ctx context.Context) Inspection {
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.probeTimeout())
 	defer cancel()
-	inspection.CoverageStart = t.State(time.Now()).Oldest
+	inspection.CoverageStart = t.coveredState(time.Now()).Oldest
 	info, _ := ownrequest.Ask[struct{ Version string }](ctx, t.api, "/api/v1/status/buildinfo", nil)
 	inspection.Version = info.Version
 	if settings, err := readSettings(ctx, t.api); err == nil {

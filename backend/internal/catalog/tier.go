@@ -149,8 +149,8 @@ type sharedTier struct {
 	whole     Status
 	wholeAt   time.Time
 	mayDiffer bool
-	// end is the timestamp of the newest sample in milliseconds if the tier lags, or zero.
-	end atomic.Int64
+	// end is the timestamp of the newest sample, or nil.
+	end atomic.Pointer[tierEnd]
 }
 
 // NewTier returns a tier without any probe: see Run.
@@ -323,10 +323,30 @@ func (t *Tier) ReportFailure(err error) {
 // newest returns the end of the tier's data, as far as it is known, or now.
 func (t *sharedTier) newest() time.Time {
 	now := time.Now()
-	if end := t.end.Load(); end != 0 && end < now.UnixMilli() {
-		return time.UnixMilli(end)
+	if end := t.end.Load(); end != nil && end.newest < now.UnixMilli() {
+		return time.UnixMilli(end.newest)
 	}
 	return now
+}
+
+// tierEnd is the timestamp of the newest sample of a tier in milliseconds since the Unix epoch,
+// measured at a time by one of the catalogs that the tier belongs to.
+type tierEnd struct {
+	newest   int64
+	measured time.Time
+	by       *sharedCatalog
+}
+
+// endKept is how long the end that one catalog has measured counts although another one has measured
+// an earlier one, for another source of hot.
+const endKept = 5 * time.Minute
+
+// setEnd records the newest sample that a catalog has found.
+func (t *sharedTier) setEnd(found tierEnd) {
+	known := t.end.Load()
+	if known == nil || known.by == found.by || found.newest >= known.newest || found.measured.Sub(known.measured) > endKept {
+		t.end.Store(&found)
+	}
 }
 
 // Run probes the tier, and looks for the metric names that queries read, until ctx ends.

@@ -39,7 +39,16 @@ func (c *Catalog) Planned(to tier.Name, why string) {
 // HotUnused says that hot has answered no query for ten minutes, although there were some, and
 // why the last one went to cold. Otherwise it returns the zero Note. isUsed is set if hot has
 // answered a query in the last ten minutes.
+//
+// Of a hot tier whose series differ from those in cold, it says that at once.
 func (c *Catalog) HotUnused(now time.Time) (why tier.Note, isUsed bool) {
+	if why, isAll := c.Snapshot().Evidence.Unused(); why != (tier.Note{}) {
+		text := "hot answers no queries that may read some of its sources: "
+		if isAll {
+			text = "hot answers no queries: "
+		}
+		return tier.Note{Detail: text + why.Detail, Public: text + why.Public}, false
+	}
 	c.usage.mutex.Lock()
 	defer c.usage.mutex.Unlock()
 	if c.usage.queries == 0 || now.Sub(c.usage.since) < unusedAfter {

@@ -242,6 +242,21 @@ func (p *Plan) furtherPlans(ctx context.Context) (list []*Plan) {
 	return list
 }
 
+// readBy returns the source without those labels that no selector of a request matches.
+func (s source) readBy(request *promapi.Request) source {
+	if len(s.labels) < 2 {
+		return s
+	}
+	selectors, err := selectorsOf(request)
+	if err != nil || len(selectors) == 0 {
+		return s
+	}
+	s.labels = slices.DeleteFunc(slices.Clone(s.labels), func(labels map[string]string) bool {
+		return !slices.ContainsFunc(selectors, func(selector promql.Selector) bool { return tier.MayMatch(selector, labels) })
+	})
+	return s
+}
+
 // Source returns the external labels of the sources of hot that take part in the answer of a tier,
 // as selectors, such as {cluster="eu-1"}. It is empty if hot takes no part, if its external labels
 // are not known, or if the caller may not see them.
@@ -250,9 +265,10 @@ func (p *Plan) Source(answered tier.Name) string {
 		return ""
 	}
 	own := p.hotSource
-	if evidence := p.snapshot.Evidence; own.labels == nil && evidence != nil && evidence.HotLabelsKnown {
-		own.labels = []map[string]string{evidence.HotLabels}
+	if evidence := p.snapshot.Evidence; own.labels == nil && evidence != nil {
+		own.labels = evidence.SourcesOfHot()
 	}
+	own = own.readBy(p.query.Request)
 	var all source
 	for _, of := range append([]source{own}, p.further...) {
 		all.labels = append(all.labels, of.labels...)

@@ -78,6 +78,7 @@ func Diagnose(ctx context.Context, manager *datasource.Manager) []Finding {
 	d.coverage(hot, time.Now())
 	if resolved.Catalog != nil && hot.State == resolve.StateOK && cold.State == resolve.StateOK {
 		d.pairs(ctx, resolved)
+		d.sources(resolved)
 	}
 	return d.findings
 }

@@ -144,10 +144,11 @@ func tierRule(known fields, places ...string) rule {
 // hotTiers is the rule for one hot tier, or for a list of them with different names.
 func hotTiers(path string, value any, mistake report) {
 	entries, isList := value.([]any)
+	_, isObject := value.(map[string]any)
 	switch {
-	case !isList:
+	case isObject:
 		hotTier(path, value, mistake)
-	case len(entries) < 1 || len(entries) > maxHotTiers:
+	case !isList || len(entries) < 1 || len(entries) > maxHotTiers:
 		mistake(path, "must be one tier, or a list of 1 to %d tiers", maxHotTiers)
 	default:
 		names := map[string]bool{}

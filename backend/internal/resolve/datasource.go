@@ -147,7 +147,9 @@ func (r *Resolver) locationsNamed(saved *perses.Datasource, name tier.Name, name
 	case named.URL != nil:
 		at, err = r.locationOfURL(saved.Reference, name, &named.URL.URL, tenant)
 	default:
-		list, err = r.ownLocationsFor(saved, name, r.ownLocationsNamed(named.Name))
+		if err = r.mayUseGatewayTiers(saved.Reference, name, tenant); err == nil {
+			list, err = r.ownLocationsFor(saved, name, r.ownLocationsNamed(named.Name))
+		}
 		if err == nil && len(list) == 0 {
 			err = promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
 				"%s names the hot tier %q, which the gateway does not have: use one of %s", saved.Reference, named.Name, r.ownNames())

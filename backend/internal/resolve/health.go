@@ -128,8 +128,8 @@ type TierHealth struct {
 	TargetHoles []string `json:"target_holes,omitempty"`
 	// ExternalLabels are hot's external labels. They are absent while they are unknown.
 	ExternalLabels map[string]string `json:"external_labels,omitempty"`
-	// Sources are the external labels of cold's sources, without replica labels. They are
-	// absent if cold does not report them.
+	// Sources are the external labels of the sources of cold, or of a hot tier that lists its
+	// stores, without replica labels. They are absent if the tier does not report them.
 	Sources []map[string]string `json:"sources,omitempty"`
 	// Replicas are the servers of hot, if it has several that the gateway queries directly:
 	// replicas behind a Service, and the tiers of a list. The state of the tier is then the
@@ -310,6 +310,7 @@ func (h *Health) addLearned(learned *catalog.Snapshot, detailed bool, missing ma
 	if evidence.HotLabelsKnown {
 		hot.ExternalLabels = evidence.HotLabels
 	}
+	hot.Sources = evidence.HotSources
 	if evidence.SourcesKnown {
 		cold.Sources = slices.DeleteFunc(slices.Clone(evidence.Sources), func(source map[string]string) bool { return len(source) == 0 })
 	}

@@ -257,8 +257,8 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 
 // catalog returns the catalog of two tiers, and starts to refresh a new one. It returns nil
 // without a cold tier. The catalog lives as long as both tiers. declared is what
-// the operator declares about hot.
-func (p *tierPool) catalog(hot, cold *catalog.Tier, declared declaration) *catalog.Catalog {
+// the operator declares about hot. isOfMany is set if hot is one of several tiers.
+func (p *tierPool) catalog(hot, cold *catalog.Tier, declared declaration, isOfMany bool) *catalog.Catalog {
 	if cold == nil {
 		return nil
 	}
@@ -270,7 +270,7 @@ func (p *tierPool) catalog(hot, cold *catalog.Tier, declared declaration) *catal
 	}
 	options := catalog.Options{
 		Hot: key.hot, Cold: key.cold, LearnInterval: time.Duration(p.config.Probe.LearnInterval), ReplicaLabels: p.config.Cold.ReplicaLabels,
-		Complete: declared.complete, ExternalLabels: declared.externalLabels, OnLearned: func() { p.decideSources(key.hot) },
+		Complete: declared.complete, IsOfMany: isOfMany, ExternalLabels: declared.externalLabels, OnLearned: func() { p.decideSources(key.hot) },
 	}
 	ctx, cancel := context.WithCancel(p.context)
 	added := &pooledCatalog{Catalog: catalog.New(options), cancel: cancel}

@@ -102,7 +102,7 @@ func (r *Resolver) join(joined *Resolved, locations []location, tiers [][]*catal
 	for at, servers := range tiers[:len(hotAt)] {
 		for i, server := range servers {
 			declared := declarations[server.Endpoint()]
-			replica := engine.Replica{Hot: server, Catalog: r.pool.catalog(server, joined.Cold, declared), Ready: true}
+			replica := engine.Replica{Hot: server, Catalog: r.pool.catalog(server, joined.Cold, declared, len(hotAt) > 1), Ready: true}
 			isReplica := server.ServerName() != ""
 			if isReplica {
 				replica.Ready = hotAt[at].service.Endpoints[i].Ready

@@ -209,6 +209,9 @@ func (r *Resolver) Settle(ctx context.Context) {
 	}
 	for _, replica := range resolved.Datasource.Hot {
 		replica.Hot.Wait(ctx)
+		if replica.Catalog != nil {
+			replica.Catalog.Wait(ctx)
+		}
 	}
 	if resolved.Cold != nil {
 		resolved.Cold.Wait(ctx)

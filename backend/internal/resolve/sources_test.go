@@ -2,7 +2,10 @@ package resolve
 
 import (
 	"encoding/json"
+	"fmt"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -86,7 +89,7 @@ func TestSources_AreGroupedByExternalLabels(t *testing.T) {
 					settings.Probe.Interval, settings.Probe.LearnInterval = config.Duration(probeInterval), config.Duration(probeInterval)
 					settings.Hot = config.HotConfig{}
 					for _, server := range test.servers {
-						settings.Hot.List = append(settings.Hot.List, config.HotConfig{Name: server.name, URL: scrapingTier(t, network, server)})
+						settings.Hot.List = append(settings.Hot.List, config.HotConfig{Name: server.name, URL: scrapingTier(t, network, server, &atomic.Int64{})})
 					}
 					cold := network.Start(t, "cold:9090")
 					cold.HandleProbes(faketier.Telling(map[string]string{
@@ -121,7 +124,7 @@ func TestSources_AreGroupedByExternalLabels(t *testing.T) {
 }
 
 // scrapingTier starts a hot tier that reports its external labels and its scrape configuration.
-func scrapingTier(t *testing.T, network *faketier.Network, server listed) string {
+func scrapingTier(t *testing.T, network *faketier.Network, server listed, asked *atomic.Int64) string {
 	t.Helper()
 	made := network.Start(t, server.name+":9090")
 	lines := []string{"global: {external_labels: " + server.labels + "}"}
@@ -130,6 +133,49 @@ func scrapingTier(t *testing.T, network *faketier.Network, server listed) string
 	}
 	configuration, err := json.Marshal(map[string]string{"yaml": strings.Join(lines, "\n")})
 	require.NoError(t, err)
-	made.HandleProbes(faketier.Telling(map[string]string{"/status/config": string(configuration), "/status/flags": "{}", "/values": "[]", "/series": "[]"}))
+	answers := faketier.Telling(map[string]string{"/status/config": string(configuration), "/status/flags": "{}", "/values": "[]", "/series": "[]"})
+	made.HandleProbes(func(w http.ResponseWriter, request *http.Request) {
+		asked.Add(1)
+		answers(w, request)
+	})
 	return made.URL
+}
+
+// TestSources_ManyAskColdForLittle has 50 clusters that nobody asks for anything.
+func TestSources_ManyAskColdForLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := &faketier.Network{}
+		var atCold atomic.Int64
+		r := runningResolverIn(t, &upstream.Network{Dial: network.Dial}, func(settings *config.Config) {
+			settings.Hot = config.HotConfig{}
+			settings.Probe = config.Default().Probe
+			var sets []map[string]string
+			for i := range 50 {
+				name := fmt.Sprintf("c%d", i)
+				sets = append(sets, map[string]string{"cluster": name})
+				settings.Hot.List = append(settings.Hot.List, config.HotConfig{Name: name, URL: scrapingTier(t, network, listed{name, "{cluster: " + name + "}", ""}, &atomic.Int64{})})
+			}
+			cold := network.Start(t, "cold:9090")
+			answers := faketier.Telling(map[string]string{"/stores": stores(t, sets...), "/status/flags": "{}", "/values": "[]", "/series": "[]"})
+			cold.HandleProbes(func(w http.ResponseWriter, request *http.Request) {
+				atCold.Add(1)
+				if strings.Contains(request.URL.Query().Get("query"), "timestamp") {
+					_, _ = fmt.Fprint(w, faketier.Vector(fmt.Sprint(time.Now().Unix())))
+					return
+				}
+				answers(w, request)
+			})
+			settings.Cold.URL = cold.URL
+		})
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		resolved, err := r.Default()
+		require.NoError(t, err)
+		require.Len(t, resolved.Datasource.Sources(), 50)
+		before := atCold.Load()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		// Nobody waits for what is learned about each of them every five minutes.
+		require.Less(t, atCold.Load()-before, int64(7*50))
+	})
 }

@@ -77,7 +77,7 @@ const onlyHot = "only hot has these metrics"
 func NewSeriesEvidence(e SeriesEvidence) *SeriesEvidence {
 	e.serial = serials.Add(1)
 	e.others = slices.DeleteFunc(slices.Clone(e.Sources), func(source map[string]string) bool {
-		return promql.ContainsLabels(e.hotSources(), source)
+		return promql.ContainsLabels(e.SourcesOfHot(), source)
 	})
 	return &e
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
-// hotSources returns the external label sets of hot's sources, or none if they are not known.
-func (e *SeriesEvidence) hotSources() []map[string]string {
+// SourcesOfHot returns the external label sets of hot's sources, or none if they are not known.
+func (e *SeriesEvidence) SourcesOfHot() []map[string]string {
 	if e.HotSources == nil && e.HotLabelsKnown {
 		return []map[string]string{e.HotLabels}
 	}
@@ -22,7 +22,7 @@ func (e *SeriesEvidence) hotSources() []map[string]string {
 // selector matches no other value than that of a source of hot, of each of its labels.
 func (e *SeriesEvidence) pins(selector promql.Selector) bool {
 	isOfHot := false
-	for _, source := range e.hotSources() {
+	for _, source := range e.SourcesOfHot() {
 		if len(source) == 0 || !MayMatch(selector, source) {
 			continue
 		}
@@ -75,6 +75,20 @@ func MayMatch(selector promql.Selector, source map[string]string) bool {
 		value, has := source[matcher.Name]
 		return has && !matcher.Matches(value)
 	})
+}
+
+// Unused says why hot gets no query at all, or none that may read some of its sources: then isAll is
+// false. It returns the zero Note if there is no such reason.
+func (e *SeriesEvidence) Unused() (why Note, isAll bool) {
+	switch {
+	case e == nil:
+		return Note{}, false
+	case e.Refusal != (Note{}):
+		return e.Refusal, true
+	case len(e.Unlike) == 0:
+		return Note{}, false
+	}
+	return e.UnlikeBecause, !slices.ContainsFunc(e.HotSources, func(source map[string]string) bool { return !promql.ContainsLabels(e.Unlike, source) })
 }
 
 // unlike reports whether a selector may match series of hot that differ from those in cold.

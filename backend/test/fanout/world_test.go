@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -21,10 +22,12 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/embedded"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/test/hotreplicas"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -40,9 +43,13 @@ type source struct {
 	labels  map[string]string // external labels
 	targets []string
 	past    time.Duration
-	// lost are the targets of a shard that is in cold alone.
+	gaps    []gap
+	// sidecar is asked by hot, and inCold by cold.
 	sidecar, inCold *stack.ThanosPart
 }
+
+// gap is a time in which a Prometheus was down, by its ages.
+type gap struct{ from, to time.Duration }
 
 // clusters are the sources of the world: an HA pair, two shards of which one is younger, and one cluster that hot
 // does not have.
@@ -62,7 +69,7 @@ func seriesOf(cluster string, targets []string, more ...string) (list []history.
 			pairs := append([]string{"__name__", name, "job", "node", "instance", target}, more...)
 			list = append(list, history.Series{Labels: labels.FromStrings(pairs...), Value: value})
 		}
-		seed := float64(i + len(cluster)*10 + int(cluster[0]))
+		seed := float64(i + int(target[0]))
 		add("up", func(int64) float64 { return 1 })
 		add("temp", func(at int64) float64 { return math.Round(100*math.Sin(float64(at)/3e6+seed)) + 200 })
 		add("requests_total", func(at int64) float64 { return math.Floor(float64(at%864_000_000) / 1000 * (1 + seed/100)) })
@@ -74,12 +81,11 @@ func seriesOf(cluster string, targets []string, more ...string) (list []history.
 }
 
 type world struct {
-	now              time.Time
-	sources          []*source
-	hot, cold        string
-	oracle           string
-	hotArguments     []string // of the query of hot
-	thanos, database string   // programs
+	now               time.Time
+	sources           []*source // of hot
+	hot, cold, oracle string    // addresses
+	ofHot             []string  // arguments of a Thanos Query over the sources of hot
+	thanos, database  string    // programs
 }
 
 func program(t *testing.T, name string) string {
@@ -89,19 +95,20 @@ func program(t *testing.T, name string) string {
 	return path
 }
 
-func newWorld(t *testing.T, hotArguments ...string) *world {
+func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{now: time.Now(), thanos: program(t, "thanos"), database: program(t, "prometheus")}
 	hot, elsewhere := clusters()
 	w.sources = hot
-	var ofHot, ofCold []string
+	// A Thanos Query drops a store that is lost after some seconds, unless it is strict about it.
+	var ofCold []string
 	for i, each := range hot {
 		w.start(t, each, fmt.Sprint("hot", i))
-		ofHot, ofCold = append(ofHot, "--endpoint", each.sidecar.GRPC), append(ofCold, "--endpoint", each.inCold.GRPC)
+		w.ofHot, ofCold = append(w.ofHot, "--endpoint-strict", each.sidecar.GRPC), append(ofCold, "--endpoint", each.inCold.GRPC)
 	}
 	w.start(t, elsewhere, "elsewhere")
 	ofCold = append(ofCold, "--endpoint", elsewhere.inCold.GRPC, "--query.replica-label", "replica")
-	w.hot = w.query(t, len(hot), append(ofHot, hotArguments...)...)
+	w.hot = w.query(t, len(hot), append(w.ofHot, "--query.replica-label=replica")...)
 	// Where chunks of two stores overlap, Thanos deduplicates them, and drops samples. So the store gateway has what
 	// is older than the samples of the sidecars.
 	bucket := stack.Thanos{Dir: t.TempDir(), Bucket: t.TempDir(), QueryArguments: ofCold}
@@ -133,7 +140,11 @@ func (w *world) start(t *testing.T, of *source, name string) {
 	t.Helper()
 	directory := t.TempDir()
 	data := filepath.Join(directory, "data")
-	require.NoError(t, history.Generator{Interval: interval, Only: seriesOf(of.labels["cluster"], of.targets)}.WriteBlocks(t.Context(), data, w.now.Add(-of.past), w.now.Add(ahead)))
+	from := w.now.Add(-of.past)
+	for _, each := range append(of.gaps, gap{from: -ahead}) {
+		require.NoError(t, history.Generator{Interval: interval, Only: seriesOf(of.labels["cluster"], of.targets)}.WriteBlocks(t.Context(), data, from, w.now.Add(-each.from)))
+		from = w.now.Add(-each.to)
+	}
 	server, err := stack.Prometheus{
 		Name: name, Dir: directory, Data: data, Retention: "90d", Global: map[string]any{"external_labels": of.labels}, OutOfOrderWindow: "6h",
 	}.Start(t.Context(), w.database)
@@ -162,7 +173,7 @@ func (w *world) awaitStores(t *testing.T, address string, count int) {
 		var listed struct {
 			Data map[string][]struct{ LabelSets []any }
 		}
-		_, body, err := fetch(t, address+"/api/v1/stores")
+		_, body, err := fetch(t, address+"/api/v1/stores", "")
 		if err != nil || json.Unmarshal(body, &listed) != nil {
 			return false
 		}
@@ -177,15 +188,30 @@ func (w *world) awaitStores(t *testing.T, address string, count int) {
 // gateway starts a gateway, and returns its address.
 func (w *world) gateway(t *testing.T, threshold, probes time.Duration, strategy tier.Strategy) string {
 	t.Helper()
-	return hotreplicas.Start(t, hotreplicas.Options{
-		Hot: []string{w.hot}, Cold: w.cold, Threshold: threshold, Strategy: strategy, ProbeInterval: probes, Blind: true,
-	})
+	address, _ := gatewayOf(t, w.hot, w.cold, threshold, probes, strategy)
+	return address
 }
 
-func fetch(t *testing.T, target string) (http.Header, []byte, error) {
+// gatewayOf starts a gateway with two tiers. It returns its address, and what it finds wrong with them.
+func gatewayOf(t *testing.T, hot, cold string, threshold, probes time.Duration, strategy tier.Strategy) (address string, findings []gateway.Finding) {
+	t.Helper()
+	settings := running.TwoTiers(hot, cold)
+	settings.Routing.Threshold, settings.Routing.Strategy = config.Duration(threshold), string(strategy)
+	settings.Probe.Interval, settings.Probe.LearnInterval = config.Duration(probes), config.Duration(4*probes)
+	manager := running.Manager(t, settings)
+	findings = gateway.Diagnose(t.Context(), manager)
+	server := httptest.NewServer(gateway.New(manager))
+	t.Cleanup(server.Close)
+	return server.URL, findings
+}
+
+func fetch(t *testing.T, target, choice string) (http.Header, []byte, error) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, target, http.NoBody)
 	require.NoError(t, err)
+	if choice != "" {
+		request.Header.Set("X-Tier-Choice", choice)
+	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return nil, nil, err
@@ -211,6 +237,12 @@ type answer struct {
 
 func (w *world) ask(t *testing.T, address string, q question) answer {
 	t.Helper()
+	return w.askTier(t, address, q, "")
+}
+
+// askTier asks one tier of a gateway.
+func (w *world) askTier(t *testing.T, address string, q question, choice string) answer {
+	t.Helper()
 	end := w.now.Truncate(time.Minute)
 	parameters := url.Values{"query": {q.query}}
 	path := "/api/v1/query"
@@ -224,7 +256,7 @@ func (w *world) ask(t *testing.T, address string, q question) answer {
 	} else {
 		parameters.Set("time", seconds(end))
 	}
-	header, body, err := fetch(t, address+path+"?"+parameters.Encode())
+	header, body, err := fetch(t, address+path+"?"+parameters.Encode(), choice)
 	require.NoError(t, err)
 	var read struct {
 		Status, Error string

@@ -41,14 +41,16 @@ func newUnwell(t *testing.T, cold string) *unwell {
 	return u
 }
 
-// slow takes ten seconds for everything.
-func slow(response http.ResponseWriter, request *http.Request) bool {
-	select {
-	case <-time.After(10 * time.Second):
-		return false
-	case <-request.Context().Done():
-		response.WriteHeader(http.StatusServiceUnavailable)
-		return true
+// slow takes so long for everything.
+func slow(duration time.Duration) fault {
+	return func(response http.ResponseWriter, request *http.Request) bool {
+		select {
+		case <-time.After(duration):
+			return false
+		case <-request.Context().Done():
+			response.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		}
 	}
 }
 
@@ -80,7 +82,7 @@ func TestColdUnwell_HotAnswersAndTheGatewayAsksLess(t *testing.T) {
 			questions = append(questions, asked)
 		}
 	}
-	for name, fault := range map[string]fault{"slow": slow, "errs": errs, "limited": limited()} {
+	for name, fault := range map[string]fault{"slow": slow(10 * time.Second), "errs": errs, "limited": limited()} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			u := newUnwell(t, cold)

@@ -302,7 +302,11 @@ var versionDifferences = []struct {
 	{func(_ question, got reply) bool { return strings.Contains(fmt.Sprint(got.data), "__type__:") }, "operators that drop the name drop __type__ and __unit__ too; Thanos' engine does not know them"},
 	{asks("type_and_unit.test"), "the same"},
 	{asks("deg("), "deg() rounds in another way since, which count_values turns into labels"},
+	{asks("rad("), "the same, which sin() and the like of large numbers enlarge"},
 	{asks("quantile without(point)"), "quantile() of infinities has been corrected since"},
+	{func(asked question, got reply) bool {
+		return strings.Contains(asked.values.Get("query"), "quantile") && strings.Contains(fmt.Sprint(got.data), "NaN")
+	}, "the same: it was NaN"},
 }
 
 func asks(part string) func(question, reply) bool {

@@ -1,32 +1,37 @@
 import { FormControlLabel, MenuItem, Radio, RadioGroup, Stack, Typography } from '@mui/material';
-import type { ReactElement } from 'react';
+import type { ReactElement, ReactNode } from 'react';
 import { useRef } from 'react';
 import { Section } from '../../components/Section';
 import type { FormState } from '../../components/SpecField';
 import { SpecField } from '../../components/SpecField';
-import type { Service, Tier } from '../../model/spec';
+import type { HotTier, Service, Tier } from '../../model/spec';
 
 /** Who says where a tier is, and how. */
-type Placing = 'gateway' | 'service' | 'url';
+export type Placing = 'gateway' | 'service' | 'url' | 'name';
 
-const placings: Readonly<Record<Placing, string>> = {
+const placingTexts: Readonly<Record<Placing, string>> = {
   gateway: 'From the gateway',
   service: 'Kubernetes service',
   url: 'URL',
+  name: 'By name, from the gateway',
 };
 
 interface TierFieldsProps<AnyTier extends Tier> {
   title: string;
-  help: string;
+  help?: string;
   /** Path of the tier in the spec. */
   path: string;
   form: FormState;
   value: AnyTier | undefined;
   onChange: (next: AnyTier | undefined) => void;
+  /** The ways to say where the tier is. A tier that can be named has a name, too. */
+  placings: readonly Placing[];
+  /** Beside the title. */
+  aside?: ReactNode;
   /** Name of a service that is such a tier. */
   example: string;
   /** What stands in for a tier that is left out. */
-  fromGateway: string;
+  fromGateway?: string;
   /** The field that only this tier has: a duration. */
   duration: { field: keyof AnyTier & string; label: string; placeholder: string; help: string };
 }
@@ -39,6 +44,8 @@ export function TierFields<AnyTier extends Tier>({
   form,
   value,
   onChange,
+  placings,
+  aside,
   example,
   fromGateway,
   duration,
@@ -48,14 +55,14 @@ export function TierFields<AnyTier extends Tier>({
   const earlier = useRef<Partial<Record<Placing, AnyTier>>>({});
   const place = (next: Placing): void => {
     earlier.current[placing] = value;
-    onChange(earlier.current[next] ?? (emptyTier(next) as AnyTier | undefined));
+    onChange(earlier.current[next] ?? (emptyTier(next, value) as AnyTier | undefined));
   };
-  const change = (changes: Partial<Tier>): void => {
+  const change = (changes: Partial<HotTier>): void => {
     onChange({ ...value, ...changes } as AnyTier);
   };
   const durationValue = value?.[duration.field] as string | undefined;
   return (
-    <Section title={title} help={help}>
+    <Section title={title} help={help} aside={aside}>
       <RadioGroup
         row
         aria-label={`Where the ${title.toLowerCase()} is`}
@@ -64,11 +71,11 @@ export function TierFields<AnyTier extends Tier>({
           place(event.target.value as Placing);
         }}
       >
-        {Object.entries(placings).map(([each, text]) => (
+        {placings.map((each) => (
           <FormControlLabel
             key={each}
             value={each}
-            label={text}
+            label={placingTexts[each]}
             control={<Radio size="small" />}
             disabled={form.isReadonly === true && each !== placing}
           />
@@ -78,6 +85,25 @@ export function TierFields<AnyTier extends Tier>({
         <Typography variant="body2" color="text.secondary">
           {fromGateway}
         </Typography>
+      )}
+      {placing !== 'gateway' && placings.includes('name') && (
+        <SpecField
+          form={form}
+          path={`${path}.name`}
+          label="Name"
+          placeholder={placing === 'name' ? 'eu-1' : 'its host and port, or its service'}
+          help={
+            placing === 'name'
+              ? 'Of a hot tier in the configuration of the gateway.'
+              : 'Tells this hot tier from others, such as the name of its cluster.'
+          }
+          required={placing === 'name'}
+          value={(value as HotTier | undefined)?.name}
+          onChange={(name) => {
+            // As with the URL: without an empty name, the tier would be a service.
+            change({ name: name ?? (placing === 'name' ? '' : undefined) });
+          }}
+        />
       )}
       {placing === 'url' && (
         <SpecField
@@ -193,18 +219,26 @@ function ServiceFields({ example, path, form, value, onChange }: ServiceFieldsPr
   );
 }
 
-function placingOf(tier: Tier | undefined): Placing {
-  return tier === undefined ? 'gateway' : tier.url === undefined ? 'service' : 'url';
+/** Who says where a tier is, and how. */
+export function placingOf(tier: HotTier | undefined): Placing {
+  if (tier === undefined) {
+    return 'gateway';
+  }
+  return tier.url !== undefined ? 'url' : tier.service === undefined && tier.name !== undefined ? 'name' : 'service';
 }
 
-function emptyTier(placing: Placing): Partial<Tier> | undefined {
+/** A tier that is yet to be filled in. It keeps its name. */
+function emptyTier(placing: Placing, earlier?: HotTier): HotTier | undefined {
+  const name = earlier?.name === undefined || earlier.name === '' ? {} : { name: earlier.name };
   switch (placing) {
     case 'gateway':
       return undefined;
     case 'service':
-      return { service: {} as Service };
+      return { ...name, service: {} as Service };
     case 'url':
-      return { url: '' };
+      return { ...name, url: '' };
+    case 'name':
+      return { name: '', ...name };
   }
 }
 

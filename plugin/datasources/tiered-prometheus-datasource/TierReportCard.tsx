@@ -26,6 +26,17 @@ const sourceTexts: Readonly<Record<TierReport['source'], string>> = {
   none: 'named by nobody',
 };
 
+/** The state of a tier in two or three words. */
+export function TierStateChip({ state }: Pick<TierReport, 'state'>): ReactElement {
+  return (
+    <Chip
+      size="small"
+      label={stateTexts[state] ?? state}
+      color={state === 'ok' ? 'success' : state === 'none' ? 'default' : 'error'}
+    />
+  );
+}
+
 /** What the gateway found when it asked a tier. */
 export function TierReportCard({ title, report }: { title: string; report: TierReport }): ReactElement {
   const { state, source, message, address, version, oldest_sample, coverage_start, external_labels, latency_seconds } =
@@ -37,11 +48,7 @@ export function TierReportCard({ title, report }: { title: string; report: TierR
           <Typography variant="h4" component="h5">
             {title}
           </Typography>
-          <Chip
-            size="small"
-            label={stateTexts[state] ?? state}
-            color={state === 'ok' ? 'success' : state === 'none' ? 'default' : 'error'}
-          />
+          <TierStateChip state={state} />
           <Typography variant="body2" color="text.secondary">
             {sourceTexts[source]}
           </Typography>

@@ -83,7 +83,7 @@ const labelled = (name: string) => new RegExp(`^${name}( \\*)?$`);
 /** Apart from radio buttons of the same name. */
 const textbox = { selector: 'input[type=text]' };
 const field = (name: string) => screen.findByLabelText<HTMLInputElement>(labelled(name));
-const tier = (name: 'Hot tier' | 'Cold tier') => within(screen.getByRole('region', { name }));
+const tier = (name: string) => within(screen.getByRole('region', { name }));
 
 afterEach(() => {
   window.history.pushState({}, '', '/');
@@ -183,7 +183,7 @@ describe('the form of a datasource', () => {
 
   it('takes a tier as a service', async () => {
     const { user, save } = await openForm({ spec: minimal, name: 'metrics', action: 'update' });
-    expect(tier('Hot tier').getByText(/hot tier that the gateway is configured with/)).toBeTruthy();
+    expect(tier('Hot tier').getByText(/hot tiers that the gateway is configured with/)).toBeTruthy();
     await user.click(tier('Hot tier').getByRole('radio', { name: 'Kubernetes service' }));
     expect(tier('Hot tier').getAllByText('field is required but not present')).toHaveLength(2);
     await user.type(tier('Hot tier').getByLabelText(labelled('Namespace'), textbox), 'monitoring');
@@ -195,6 +195,34 @@ describe('the form of a datasource', () => {
       ...minimal,
       hot: { service: { namespace: 'monitoring', name: 'prometheus', port: 9090, scheme: 'http' } },
     });
+  });
+
+  it('takes several hot tiers, and saves one without a list', async () => {
+    const hot = { url: 'http://eu:9090' };
+    const { user, save } = await openForm({ spec: { ...minimal, hot }, name: 'metrics', action: 'update' });
+    await user.type(tier('Hot tier').getByLabelText(labelled('Name'), textbox), 'eu-1');
+    await user.click(screen.getByRole('button', { name: 'Add hot tier' }));
+    await user.type(tier('Hot tier 2').getByLabelText(labelled('URL'), textbox), 'http://us:9090');
+    await user.type(tier('Hot tier 2').getByLabelText(labelled('Retention'), textbox), '1d');
+    await user.click(screen.getByRole('button', { name: 'Add hot tier' }));
+    await user.click(tier('Hot tier 3').getByRole('radio', { name: 'By name, from the gateway' }));
+    expect(tier('Hot tier 3').getByText(messages.tierName)).toBeTruthy();
+    await user.type(tier('Hot tier 3').getByLabelText(labelled('Name'), textbox), 'eu-1');
+    expect(tier('Hot tier 3').getByText(messages.sameTierName)).toBeTruthy();
+    await user.type(tier('Hot tier 3').getByLabelText(labelled('Name'), textbox), 'b');
+    expect(screen.queryByText(messages.sameTierName)).toBeNull();
+    const named = { name: 'eu-1b' };
+    const us = { url: 'http://us:9090', retention: '1d' };
+    expect(await save()).toEqual({ ...minimal, hot: [{ ...hot, name: 'eu-1' }, us, named] });
+
+    await user.click(screen.getByRole('button', { name: 'Remove hot tier 1' }));
+    expect(await save()).toEqual({ ...minimal, hot: [us, named] });
+    await user.click(screen.getByRole('button', { name: 'Remove hot tier 1' }));
+    expect(await save()).toEqual({ ...minimal, hot: named });
+    expect(screen.queryByRole('button', { name: /Remove hot tier/ })).toBeNull();
+    await user.click(tier('Hot tier').getByRole('radio', { name: 'From the gateway' }));
+    expect(await save()).toEqual(minimal);
+    expect(screen.queryByRole('button', { name: 'Add hot tier' })).toBeNull();
   });
 
   it('gives a tier back to the gateway, and brings it back if one changes one’s mind', async () => {
@@ -270,7 +298,7 @@ describe('the form of a datasource', () => {
     await openForm({ spec, name: 'metrics', action: 'update' });
     const alert = screen.getByText('Perses refuses to save this').closest<HTMLElement>('[role="alert"]');
     expect(alert?.textContent).toContain('spec.weight: field not allowed');
-    expect(alert?.textContent).toContain('spec.hot."url or service": field is required but not present');
+    expect(alert?.textContent).toContain('spec.hot."url, service or name": field is required but not present');
   });
 
   it('changes nothing where it is only read', async () => {
@@ -287,7 +315,10 @@ describe('the form of a datasource', () => {
   });
 
   it.each(
-    readdirSync('schemas/datasources/tiered-prometheus-datasource/tests/valid').filter((file) => file.endsWith('.json'))
+    readdirSync('schemas/datasources/tiered-prometheus-datasource/tests/valid').filter(
+      // Forms of 200 tiers take minutes in jsdom.
+      (file) => file.endsWith('.json') && file !== 'hot-list-longest.json'
+    )
   )('saves what it was given: %s', async (file) => {
     const { spec } = JSON.parse(
       readFileSync(`schemas/datasources/tiered-prometheus-datasource/tests/valid/${file}`, 'utf8')
@@ -366,6 +397,35 @@ describe('the check', () => {
 
     await user.type(await field('Threshold'), '5m');
     expect(screen.getByText('The form has changed since this check.')).toBeTruthy();
+  });
+
+  it('shows beside each hot tier what the gateway found there', async () => {
+    const refused = { source: 'datasource', address: 'http://us:9090', state: 'refused', message: 'check the port' };
+    const hot_tiers = [
+      { ...reachable, name: 'eu-1' },
+      { ...refused, name: 'us:9090' },
+      { ...reachable, name: 'asia-1', external_labels: { cluster: 'asia' } },
+    ];
+    const tiers = { hot: { ...refused, message: '1 of 3 hot tiers cannot be used' }, cold: reachable };
+    report = { status: 'success', data: { ok: false, mistakes: [], tiers, hot_tiers } };
+    const hot = [{ name: 'eu-1', url: 'http://eu:9090' }, { url: 'http://us:9090' }, { name: 'asia-1' }];
+    const { user } = await openForm({ spec: { ...spec, hot }, name: 'metrics' });
+    await user.click(screen.getByRole('button', { name: 'Check' }));
+    await screen.findByRole('region', { name: 'Hot tier eu-1: report' });
+    expect(screen.getByText('1 of 3 hot tiers cannot be used')).toBeTruthy();
+    expect(screen.getByRole('region', { name: 'Hot tier us:9090: report' }).textContent).toContain('check the port');
+    expect(screen.getByRole('region', { name: 'Hot tier asia-1: report' }).textContent).toContain('cluster="asia"');
+    const broken = 'connection refused';
+    const beside = (name: string, state: string) => tier(name).queryByText(state);
+    expect([1, 2, 3].map((at) => beside(`Hot tier ${String(at)}`, broken) !== null)).toEqual([false, true, false]);
+    expect(beside('Hot tier 1', 'reachable')).toBeTruthy();
+
+    // The states stay with their tiers, until these change.
+    await user.click(screen.getByRole('button', { name: 'Remove hot tier 1' }));
+    expect(beside('Hot tier 1', broken)).toBeTruthy();
+    expect(beside('Hot tier 2', 'reachable')).toBeTruthy();
+    await user.type(tier('Hot tier 1').getByLabelText(labelled('URL'), textbox), '/prometheus');
+    expect(beside('Hot tier 1', broken)).toBeNull();
   });
 
   it('says that a datasource works', async () => {

@@ -8,12 +8,15 @@ import { Section } from '../../components/Section';
 import { SpecField } from '../../components/SpecField';
 import { parseProxyUrl } from '../../model/proxy-url';
 import type { Tier, TieredPrometheusDatasourceSpec } from '../../model/spec';
+import { hotTiersOf } from '../../model/spec';
 import { findMistakes } from '../../model/validate';
 import { currentPage, useDatasourceName } from '../../perses';
-import { CheckPanel } from './CheckPanel';
+import { CheckPanel, HotTierState, useCheck } from './CheckPanel';
+import { HOT_PATH, HotTiersFields, pathOfHotTier } from './HotTiersFields';
 import { ProxyFields } from './ProxyFields';
 import { StrategyFields } from './StrategyFields';
-import { TierFields } from './TierFields';
+import type { Placing } from './TierFields';
+import { placingOf, TierFields } from './TierFields';
 
 /** The editor of a TieredPrometheusDatasource. */
 export function TieredPrometheusDatasourceEditor({
@@ -30,6 +33,7 @@ export function TieredPrometheusDatasourceEditor({
   };
   const withoutField = mistakes.filter(({ field }) => !fieldsOf(value).has(field));
   const proxyUrl = parseProxyUrl(value.proxy.spec.url);
+  const check = useCheck({ spec: value, name, place: place ?? proxyUrl?.place ?? {}, persesUrl });
   return (
     <Stack spacing={4} sx={{ mt: 2 }}>
       {withoutField.length > 0 && (
@@ -80,23 +84,13 @@ export function TieredPrometheusDatasourceEditor({
         </Stack>
         <StrategyFields form={form} value={value} onChange={change} />
       </Section>
-      <TierFields
-        title="Hot tier"
-        help="The Prometheus with the recent data."
-        path="spec.hot"
+      <HotTiersFields
         form={form}
         value={value.hot}
         onChange={(hot) => {
           change({ hot });
         }}
-        example="prometheus-k8s"
-        fromGateway="The hot tier that the gateway is configured with or discovers, if it has one."
-        duration={{
-          field: 'retention',
-          label: 'Retention',
-          placeholder: 'measured by the gateway',
-          help: 'How long it keeps its data. Such as 15d.',
-        }}
+        stateOf={(index) => <HotTierState check={check} tier={hotTiersOf(value)[index]} />}
       />
       <TierFields
         title="Cold tier"
@@ -107,6 +101,7 @@ export function TieredPrometheusDatasourceEditor({
         onChange={(cold) => {
           change({ cold });
         }}
+        placings={['gateway', 'service', 'url']}
         example="thanos-querier"
         fromGateway="The cold tier that the gateway is configured with or discovers."
         duration={{
@@ -128,9 +123,7 @@ export function TieredPrometheusDatasourceEditor({
       />
       <CheckPanel
         spec={value}
-        name={name}
-        place={place ?? proxyUrl?.place ?? {}}
-        persesUrl={persesUrl}
+        check={check}
         hindrance={proxyUrl === undefined ? 'It takes a proxy URL: the gateway there does the check.' : undefined}
       />
     </Stack>
@@ -138,16 +131,16 @@ export function TieredPrometheusDatasourceEditor({
 }
 
 /** Paths of the fields that show their mistakes themselves. */
-function fieldsOf({ hot, cold }: TieredPrometheusDatasourceSpec): Set<string> {
-  const ofTier = (path: string, tier: Tier | undefined, duration: string): string[] =>
-    tier === undefined
-      ? []
-      : [
-          duration,
-          ...(tier.url === undefined
-            ? ['service.namespace', 'service.name', 'service.port', 'service.scheme']
-            : ['url']),
-        ].map((field) => `${path}.${field}`);
+function fieldsOf(spec: TieredPrometheusDatasourceSpec): Set<string> {
+  const { hot, cold } = spec;
+  const fields: Readonly<Record<Placing, readonly string[]>> = {
+    gateway: [],
+    service: ['service.namespace', 'service.name', 'service.port', 'service.scheme'],
+    url: ['url'],
+    name: [],
+  };
+  const ofTier = (path: string, tier: Tier | undefined, ...others: string[]): string[] =>
+    tier === undefined ? [] : [...others, ...fields[placingOf(tier)]].map((field) => `${path}.${field}`);
   return new Set([
     'spec.proxy.spec.url',
     'spec.threshold',
@@ -155,7 +148,9 @@ function fieldsOf({ hot, cold }: TieredPrometheusDatasourceSpec): Set<string> {
     'spec.strategy',
     'spec.splitAcrossReplicas',
     'spec.cache',
-    ...ofTier('spec.hot', hot, 'retention'),
+    ...hotTiersOf(spec).flatMap((tier, index) =>
+      ofTier(Array.isArray(hot) ? pathOfHotTier(index) : HOT_PATH, tier, 'name', 'retention')
+    ),
     ...ofTier('spec.cold', cold, 'lag'),
   ]);
 }

@@ -3,6 +3,7 @@ import { useDataQueries } from '@perses-dev/plugin-system';
 import Fire from 'mdi-material-ui/Fire';
 import Snowflake from 'mdi-material-ui/Snowflake';
 import type { ReactElement } from 'react';
+import { sourceText } from '../../model/answer';
 import type { AnswerSummary } from './answer-summary';
 import { summaryOf } from './answer-summary';
 
@@ -27,12 +28,17 @@ export function AnswerStrip(): ReactElement | null {
 
 /** One line on the answer to one query, and below it all that the gateway or the tier had to remark. */
 function AnswerLine({ name, summary }: { name?: string; summary: AnswerSummary }): ReactElement {
-  const { tier, reason, facts, warnings, infos, error, isFetching } = summary;
+  const { tier, source, reason, facts, warnings, infos, error, isFetching } = summary;
   return (
     <Stack gap={0.5}>
       <Stack direction="row" flexWrap="wrap" alignItems="center" columnGap={1.5} rowGap={0.5} sx={{ minHeight: 24 }}>
         {name !== undefined && <Typography variant="subtitle2">{name}</Typography>}
         {tier !== undefined && <TierChip tier={tier} />}
+        {source !== undefined && (
+          <Typography variant="body2" sx={{ fontFamily: 'monospace', overflowWrap: 'anywhere' }}>
+            {sourceText(source)}
+          </Typography>
+        )}
         {reason !== undefined && (
           <Typography variant="body2" sx={{ fontFamily: 'monospace' }}>
             {reason}

@@ -17,8 +17,10 @@ function result(answer: Partial<Answer> | undefined, lengths: number[]): QueryDa
 
 describe('what is said of an answer', () => {
   it('is the tier, why, how long, and how much', () => {
-    expect(summaryOf(result({ tier: 'hot', reason: 'below-threshold', durationMs: 12 }, [3, 4]))).toEqual({
+    const source = '{cluster="eu-1"}';
+    expect(summaryOf(result({ tier: 'hot', source, reason: 'below-threshold', durationMs: 12 }, [3, 4]))).toEqual({
       tier: 'hot',
+      source,
       reason: 'below-threshold',
       facts: ['the query reads less than the threshold at once', '12 ms', '2 series', '7 samples'],
       warnings: [],
@@ -50,11 +52,12 @@ describe('what is said of an answer', () => {
   it('is the error and the tier that made it', () => {
     const response = new Response('', {
       status: 422,
-      headers: { 'X-Tier': 'cold', 'X-Tier-Reason': 'older-than-hot' },
+      headers: { 'X-Tier': 'cold', 'X-Tier-Reason': 'older-than-hot', 'X-Tier-Source': '{cluster="eu-1"}' },
     });
     const failed = { ...result({ tier: 'hot' }, [1]), error: new GatewayError('too many samples', response) };
     expect(summaryOf(failed)).toMatchObject({
       tier: 'cold',
+      source: '{cluster="eu-1"}',
       reason: 'older-than-hot',
       facts: ['the query reads what is older than the data of hot'],
       error: 'too many samples',

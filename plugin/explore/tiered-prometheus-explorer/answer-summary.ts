@@ -8,6 +8,8 @@ import { answerOfData } from '../../model/answered-data';
 export interface AnswerSummary {
   /** Tier that answered or failed. Undefined where nobody said. */
   tier?: string;
+  /** External labels of the source of hot that answered. */
+  source?: string;
   /** Reason as the gateway writes it. */
   reason?: string;
   /** The rest of the line: why this tier, how long it took, and how much came back; to be read one after the other. */
@@ -25,6 +27,7 @@ export function summaryOf({ data, error, isFetching }: QueryData<TimeSeriesData>
   const answer = failed ? answerOfError(error) : data && answerOfData(data);
   return {
     tier: answer?.tier,
+    source: answer?.source,
     reason: answer?.reason,
     facts: [...circumstances(answer), ...(data === undefined || failed ? [] : sizes(data))],
     warnings: answer?.warnings ?? [],

@@ -6,6 +6,7 @@ import AlertIcon from 'mdi-material-ui/AlertOutline';
 import RouteIcon from 'mdi-material-ui/CallSplit';
 import type { ReactElement, ReactNode } from 'react';
 import { useContext, useEffect, useMemo, useState } from 'react';
+import { sourceText } from '../../model/answer';
 import type { TieredPrometheusTimeSeriesQuerySpec } from '../../model/spec';
 import { explainTimeSeriesQuery } from './get-time-series-data';
 import { QueryModeContext } from './query-mode';
@@ -51,7 +52,10 @@ export function ExplainLine({ spec, width }: ExplainLineProps): ReactElement {
         <Line>Asking the gateway where this query goes…</Line>
       ) : (
         <>
-          <Line>{data.sentence}</Line>
+          <Line>
+            {data.sentence}
+            {data.source !== undefined && ` Source of hot: ${sourceText(data.source)}`}
+          </Line>
           {data.warnings?.map((warning) => (
             <Line key={warning} isWarning>
               {warning}

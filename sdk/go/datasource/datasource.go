@@ -25,7 +25,7 @@ type PluginSpec struct {
 	SplitAcrossReplicas *bool `json:"splitAcrossReplicas,omitempty" yaml:"splitAcrossReplicas,omitempty"`
 	// Cache is set where answers of cold that can no longer change are kept, and cleared where none is.
 	Cache *bool `json:"cache,omitempty" yaml:"cache,omitempty"`
-	// Hot is the tier with the recent data. Left out: that of the gateway.
+	// Hot is the tier with the recent data, and the Others after it. Left out: those of the gateway.
 	Hot *HotTier `json:"hot,omitempty" yaml:"hot,omitempty"`
 	// Cold is the tier with all data. Left out: that of the gateway.
 	Cold *ColdTier `json:"cold,omitempty" yaml:"cold,omitempty"`

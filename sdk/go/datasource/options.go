@@ -60,13 +60,31 @@ func ScrapeInterval(interval time.Duration) Option {
 	}
 }
 
-// Hot sets the tier with the recent data.
+// Hot sets the tier with the recent data. It replaces all hot tiers that were set before.
 func Hot(options ...TierOption) Option {
 	return func(builder *Builder) error {
-		built, err := createTier("hot", options)
-		builder.Hot = &HotTier{Tier: built.tier, Retention: built.retention}
+		hot, err := createHotTier(options)
+		builder.Hot = &hot
 		return err
 	}
+}
+
+// AddHot adds a tier with recent data, such as the Prometheus of another cluster. There may be 200.
+func AddHot(options ...TierOption) Option {
+	return func(builder *Builder) error {
+		hot, err := createHotTier(options)
+		if builder.Hot == nil {
+			builder.Hot = &hot
+		} else {
+			builder.Hot.Others = append(builder.Hot.Others, hot)
+		}
+		return err
+	}
+}
+
+func createHotTier(options []TierOption) (HotTier, error) {
+	built, err := createTier("hot", options)
+	return HotTier{Name: built.name, Tier: built.tier, Retention: built.retention}, err
 }
 
 // Cold sets the tier with all data.

@@ -1,6 +1,7 @@
 package datasource
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,11 +16,58 @@ type Tier struct {
 	Service *Service `json:"service,omitempty" yaml:"service,omitempty"`
 }
 
-// HotTier says where the recent data is, and how far back it goes.
+// HotTier says where the recent data is, and how far back it goes. With a Name and neither URL nor Service, it is the
+// gateway's hot tier of this name.
 type HotTier struct {
+	// Name of the tier. It differs from those of the other hot tiers.
+	Name string `json:"name,omitempty" yaml:"name,omitempty"`
 	Tier `yaml:",inline"`
 	// Retention is how long hot keeps its data. Left out: the gateway measures it.
 	Retention string `json:"retention,omitempty" yaml:"retention,omitempty"`
+	// Others are the hot tiers after this one. JSON and YAML then hold a list that begins with this tier.
+	Others []HotTier `json:"-" yaml:"-"`
+}
+
+// oneHotTier is a hot tier without a list.
+type oneHotTier HotTier
+
+// MarshalJSON writes one tier as an object, and several as a list.
+func (h HotTier) MarshalJSON() ([]byte, error) { return json.Marshal(h.value()) }
+
+// MarshalYAML writes one tier as a mapping, and several as a list.
+func (h HotTier) MarshalYAML() (any, error) { return h.value(), nil }
+
+func (h HotTier) value() any {
+	if len(h.Others) == 0 {
+		return oneHotTier(h)
+	}
+	tiers := []oneHotTier{oneHotTier(h)}
+	for _, other := range h.Others {
+		tiers = append(tiers, oneHotTier(other))
+	}
+	return tiers
+}
+
+// UnmarshalJSON reads one tier or a list. A field that does not exist is an error.
+func (h *HotTier) UnmarshalJSON(data []byte) error {
+	tiers := make([]oneHotTier, 1)
+	var read any = &tiers[0]
+	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("[")) {
+		read = &tiers
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(read); err != nil {
+		return err
+	}
+	if len(tiers) == 0 {
+		return errors.New("hot: " + hotRule)
+	}
+	*h = HotTier(tiers[0])
+	for _, other := range tiers[1:] {
+		h.Others = append(h.Others, HotTier(other))
+	}
+	return nil
 }
 
 // ColdTier says where all data is, and how up to date it is.
@@ -72,9 +120,9 @@ func (p *Port) UnmarshalJSON(data []byte) error {
 
 // tierBuilder is what the options of a tier change.
 type tierBuilder struct {
-	which          string
-	tier           Tier
-	retention, lag string
+	which                string
+	tier                 Tier
+	name, retention, lag string
 }
 
 // TierOption sets one part of a tier.
@@ -104,6 +152,17 @@ func InCluster(namespace, name string, options ...ServiceOption) TierOption {
 		for _, option := range options {
 			option(tier.tier.Service)
 		}
+		return nil
+	}
+}
+
+// TierName sets the name of a hot tier. Without URL and InCluster, the tier is the gateway's hot tier of this name.
+func TierName(name string) TierOption {
+	return func(tier *tierBuilder) error {
+		if tier.which != "hot" {
+			return fmt.Errorf("%s: a name is for hot", tier.which)
+		}
+		tier.name = name
 		return nil
 	}
 }

@@ -11,8 +11,10 @@ const (
 	Patience = 500 * time.Millisecond
 	// InUse is how long after its last use something is in use.
 	InUse = 10 * time.Minute
-	// rarely is the longest time between two looks at what nobody uses.
-	rarely = time.Minute
+	// rarely is the longest time between two looks at what nobody uses, and mostRarely that at one of
+	// many such things.
+	rarely     = time.Minute
+	mostRarely = 5 * time.Minute
 	// slowAfter is the duration from which on a look is slow. Queries do not wait for slow looks.
 	// While they are in use, they are repeated in the background.
 	slowAfter = Patience / 2
@@ -22,6 +24,7 @@ const (
 // interval, and rarely otherwise. It is safe for concurrent use.
 type Refresher struct {
 	interval time.Duration
+	isOfMany bool
 	changed  chan struct{} // receives when due has changed
 
 	mutex sync.Mutex
@@ -37,6 +40,14 @@ type Refresher struct {
 // NewRefresher returns a refresher that has not looked yet: see Run.
 func NewRefresher(interval time.Duration) *Refresher {
 	return &Refresher{interval: interval, changed: make(chan struct{}, 1), ended: make(chan struct{})}
+}
+
+// NewRefresherOfMany returns a refresher for one of many things. While nobody uses it, it looks even
+// more rarely.
+func NewRefresherOfMany(interval time.Duration) *Refresher {
+	made := NewRefresher(interval)
+	made.isOfMany = true
+	return made
 }
 
 // MaxAge returns how old knowledge may be that a query uses without waiting.
@@ -137,7 +148,11 @@ func (r *Refresher) RequestSoon() {
 func (r *Refresher) begin(now time.Time) time.Time {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	r.began, r.due = now, now.Add(Jittered(max(r.interval, min(12*r.interval, rarely))))
+	pause := min(12*r.interval, rarely)
+	if r.isOfMany && !isSlow(r.took) {
+		pause = min(60*r.interval, mostRarely) // A query waits for the next look.
+	}
+	r.began, r.due = now, now.Add(Jittered(max(r.interval, pause)))
 	return now
 }
 
