@@ -208,10 +208,7 @@ func (g *runningGateway) loadPinned(ctx context.Context, clusters ...string) *pi
 			for i := user; ctx.Err() == nil; i++ {
 				name := clusters[i%len(clusters)]
 				got, err := g.pinned(ctx, name)
-				if ctx.Err() != nil {
-					return nil
-				}
-				if err != nil {
+				if err != nil && ctx.Err() == nil {
 					return err
 				}
 				l.mutex.Lock()
