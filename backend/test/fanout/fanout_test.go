@@ -33,7 +33,7 @@ func (w *world) hold(t *testing.T, address string, list map[string]expectation) 
 				require.Empty(t, differences(expected.series, found.series), "%s: %s", found.tier, found.reason)
 				require.Empty(t, found.warnings)
 				return found.tier == each.tier && (each.reason == "" || found.reason == each.reason)
-			}, 20*time.Second, 50*time.Millisecond, "%s", &found)
+			}, time.Minute, 50*time.Millisecond, "%s", &found)
 		})
 	}
 }
@@ -98,7 +98,7 @@ func replicasWithGaps(t *testing.T, w *world) {
 		require.Eventually(t, func() bool {
 			found = w.ask(t, address, q)
 			return found.tier == "hot,cold"
-		}, 20*time.Second, 50*time.Millisecond, "%s %s", query, &found)
+		}, time.Minute, 50*time.Millisecond, "%s %s", query, &found)
 		require.Empty(t, differences(w.askTier(t, address, q, "cold").series, found.series), query)
 	}
 }
