@@ -98,9 +98,10 @@ func (r *Resolver) join(joined *Resolved, locations []location, tiers [][]*catal
 		joined.Cold, joined.Datasource.Cold = cold[0], cold[0]
 	}
 	var members []member
+	declarations := r.declarations()
 	for at, servers := range tiers[:len(hotAt)] {
 		for i, server := range servers {
-			declared := r.declared(server.Endpoint())
+			declared := declarations[server.Endpoint()]
 			replica := engine.Replica{Hot: server, Catalog: r.pool.catalog(server, joined.Cold, declared, len(hotAt) > 1), Ready: true}
 			isReplica := server.ServerName() != ""
 			if isReplica {
@@ -128,12 +129,13 @@ func (r *Resolver) join(joined *Resolved, locations []location, tiers [][]*catal
 	joined.Hot, joined.Catalog = joined.Datasource.Hot[0].Hot, joined.Datasource.Hot[0].Catalog
 }
 
-// declared returns what the operator declares about the hot tier at an address.
-func (r *Resolver) declared(endpoint string) declaration {
+// declarations returns what the operator declares about the hot tiers, by their addresses.
+func (r *Resolver) declarations() map[string]declaration {
+	byAddress := map[string]declaration{}
 	for _, at := range r.ownLocations(tier.Hot) {
-		if at.url != "" && at.url == endpoint {
-			return at.declared
+		if _, isTwice := byAddress[at.url]; at.url != "" && !isTwice {
+			byAddress[at.url] = at.declared
 		}
 	}
-	return declaration{}
+	return byAddress
 }

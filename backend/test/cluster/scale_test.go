@@ -93,20 +93,11 @@ func TestDiscovery_CostsNoMoreAmongManyServices(t *testing.T) {
 // and a watch of itself and of its EndpointSlices.
 func TestDiscovery_MaxFoundServices(t *testing.T) {
 	const count = discovery.MaxFound
-	manifests := func(n int) string {
-		name := fmt.Sprintf("cluster-%03d", n)
-		return hotService(monitoring, name, "") + "---\n" + slice(name, 9090, fmt.Sprintf("%s-0=10.9.0.%d", name, n), fmt.Sprintf("%s-1=10.9.1.%d", name, n))
-	}
 	f := newFound(t, "finds-many")
 	maySeeAllServices(t, "finds-many")
 	f.waitFor(t, selecting, discovery.StateAbsent, "no Service in any namespace matches tiered=hot")
 	requests, heap, routines, began := requestsOfDiscovery(t), heapOf(), runtime.NumGoroutine(), time.Now()
-	forEach(t, count, manifests, func(object *unstructured.Unstructured) error { return shared.apply(t.Context(), object) })
-	t.Cleanup(func() {
-		forEach(t, count, manifests, func(object *unstructured.Unstructured) error {
-			return shared.resource(object).Delete(context.WithoutCancel(t.Context()), object.GetName(), metav1.DeleteOptions{})
-		})
-	})
+	applyClusters(t, count)
 	require.Eventually(t, func() bool {
 		services := f.ResolveAll(selecting).Services
 		return len(services) == count && !slices.ContainsFunc(services, func(service discovery.Reference) bool { return len(f.Resolve(service).Endpoints) != 2 })
@@ -117,6 +108,22 @@ func TestDiscovery_MaxFoundServices(t *testing.T) {
 	require.Equal(t, 4*count, requests)
 	require.Less(t, heap, int64(count)*200<<10)
 	require.Less(t, routines, count*25)
+}
+
+// applyClusters makes Services that selecting finds, each with the addresses of two pods. Nothing is
+// there.
+func applyClusters(t *testing.T, count int) {
+	t.Helper()
+	manifests := func(n int) string {
+		name := fmt.Sprintf("cluster-%03d", n)
+		return hotService(monitoring, name, "") + "---\n" + slice(name, 9090, fmt.Sprintf("%s-0=10.9.0.%d", name, n), fmt.Sprintf("%s-1=10.9.1.%d", name, n))
+	}
+	forEach(t, count, manifests, func(object *unstructured.Unstructured) error { return shared.apply(t.Context(), object) })
+	t.Cleanup(func() {
+		forEach(t, count, manifests, func(object *unstructured.Unstructured) error {
+			return shared.resource(object).Delete(context.WithoutCancel(t.Context()), object.GetName(), metav1.DeleteOptions{})
+		})
+	})
 }
 
 // heapOf returns the size of the heap of this process in bytes.

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/panel"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
@@ -114,7 +115,7 @@ endpoints: [{addresses: [%[3]s], conditions: {ready: true}, targetRef: {kind: Po
 }
 
 // gateway starts a gateway that finds the clusters by a selector.
-func (f *fleet) gateway(t *testing.T) *runningGateway {
+func (f *fleet) gateway(t *testing.T, probeInterval time.Duration) *runningGateway {
 	t.Helper()
 	file := filepath.Join(f.dir, "tierproxy.yaml")
 	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `
@@ -123,8 +124,8 @@ hot:
     service: {selector: tiered=hot, all_namespaces: true, port: web}
 cold: {url: "http://cold.example"}
 discovery: {kubeconfig: %s}
-probe: {interval: 500ms}
-`, shared.kubeconfig), 0o600))
+probe: {interval: %s}
+`, shared.kubeconfig, probeInterval), 0o600))
 	settings, err := config.Load(file)
 	require.NoError(t, err)
 	return newGateway(t, f.pods, func(c *config.Config) { *c = settings })
@@ -255,7 +256,7 @@ func TestSources_ComeMoveAndGoUnderLoad(t *testing.T) {
 	f := newFleet(t, names...)
 	f.add(t, "a", "monitoring")
 	b, c := f.add(t, "b", "shop"), f.add(t, "c", "shop")
-	g := f.gateway(t)
+	g := f.gateway(t, 500*time.Millisecond)
 	for _, name := range []string{"a", "b", "c"} {
 		g.waitForTier(t, name, "hot")
 	}
@@ -284,4 +285,30 @@ func TestSources_ComeMoveAndGoUnderLoad(t *testing.T) {
 	require.NoError(t, err)
 	t.Logf("queries by cluster and tier: %v", byTier)
 	require.Zero(t, byTier["a cold"], "what happens to other clusters does not concern it")
+}
+
+// TestSources_BesideManyThatAreDown finds as many Services as one selector may find. All but one lead
+// nowhere.
+func TestSources_BesideManyThatAreDown(t *testing.T) {
+	maySeeAllServices(t, "tierproxy")
+	f := newFleet(t, "a", "b")
+	f.add(t, "a", "monitoring")
+	applyClusters(t, discovery.MaxFound-1)
+	g := f.gateway(t, 15*time.Second)
+	g.waitForTier(t, "a", "hot")
+	g.waitForTier(t, "b", "cold")
+	require.Eventually(t, func() bool {
+		looked := map[any]bool{}
+		for _, entry := range g.log.AllEntries() {
+			if service := entry.Data["service"]; service != nil && entry.Data["state"] == string(discovery.StateFound) {
+				looked[service] = true
+			}
+		}
+		return len(looked) > discovery.MaxFound // The selector is one more.
+	}, eventually, 100*time.Millisecond)
+	for range 100 {
+		got, err := g.pinned(t.Context(), "a")
+		require.NoError(t, err)
+		require.Equal(t, "hot", got.tier, got.reason)
+	}
 }

@@ -71,6 +71,8 @@ func severalSources(t *testing.T, w *world) {
 		"two selectors, one of another source": {question{`sum(temp{cluster="a"}) / sum(up{cluster="c"})`, hour}, "cold", "not-in-hot"},
 		"no cluster of this name":              {question{`temp{cluster="z"}`, 0}, "cold", ""},
 	})
+	require.Equal(t, `{cluster="a"}`, w.ask(t, routed, question{`temp{cluster="a"}`, 0}).source)
+	require.Equal(t, `{cluster="a"}, {cluster="b"}`, w.ask(t, routed, question{`sum by (cluster) (recent)`, 30 * time.Minute}).source)
 	split := w.gateway(t, 15*time.Minute, time.Second, tier.StrategySplit)
 	w.hold(t, split, map[string]expectation{
 		"a cut query of an HA pair":       {question{`temp{cluster="a"}`, 8 * hour}, "hot,cold", "split"},
