@@ -99,10 +99,13 @@ func TestClusters_UnitesExemplarsRulesAndAlerts(t *testing.T) {
 	t.Run("rules", func(t *testing.T) {
 		groups := w.list(t, "rules")
 		require.Len(t, groups, 2)
+		var sources []string
 		for _, group := range groups {
 			require.Equal(t, "same", group["name"])
 			require.Len(t, group["rules"], 2)
+			sources = append(sources, fmt.Sprint(group["source"]))
 		}
+		require.ElementsMatch(t, []string{`{cluster="a"}`, `{cluster="b"}`}, sources)
 	})
 }
 
