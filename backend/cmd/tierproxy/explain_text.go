@@ -24,6 +24,7 @@ func writeExplanation(out io.Writer, decision *gateway.Explanation) error {
 	}
 	row("tier", decision.Tier)
 	row("reason", decision.Reason)
+	row("source", decision.Source)
 	row("fallback", decision.Fallback)
 	row("cut", describeCut(decision.Cut))
 	if decision.Cut == nil {

@@ -256,6 +256,11 @@ func (c *Catalog) snapshot(ctx context.Context) (*Snapshot, error) {
 	}
 	known.HotLabelsKnown = external != nil
 	known.HotLabels = promql.WithoutLabels(external, learned.ReplicaLabels)
+	for name := range external {
+		if _, isKept := known.HotLabels[name]; !isKept {
+			known.HotReplicaLabels = append(known.HotReplicaLabels, name)
+		}
+	}
 	if hot := c.options.Hot.Status(); len(hot.Stores) > 0 {
 		learned.hotSets = hot.sets
 		c.describeFanOut(hot.Stores, learned, &known)

@@ -37,7 +37,12 @@ func (t *Tier) ServerName() string { return t.options.Replica }
 func (t *Tier) Identity() *Identity { return t.identity.Load() }
 
 // ExternalLabels returns the external labels, including replica labels.
-func (i *Identity) ExternalLabels() map[string]string { return i.externalLabels }
+func (i *Identity) ExternalLabels() map[string]string {
+	if i.externalLabels == nil {
+		return map[string]string{} // It has none.
+	}
+	return i.externalLabels
+}
 
 // Sharding describes which part of the targets a shard scrapes. It is empty for all targets.
 func (i *Identity) Sharding() string { return i.sharding }

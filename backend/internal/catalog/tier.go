@@ -225,6 +225,9 @@ func (s *Status) ErrorFor(detailed bool) string {
 	return s.Error
 }
 
+// Refused reports whether the tier answers, and gets no queries nevertheless.
+func (s *Status) Refused() bool { return s.refusal != (tier.Note{}) }
+
 // CallOptions are what a call depends on beside its request. Nil stands for none.
 type CallOptions struct {
 	// Caller is on whose behalf the call is made.

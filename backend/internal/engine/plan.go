@@ -268,7 +268,7 @@ func (p *Plan) prepare(ctx context.Context) {
 	evidence = evidence.Of(func() ([]promql.Selector, error) { return selectorsOf(request) })
 	p.replica.Catalog, in.Hot = evidence, evidence.HotState(now)
 	if in.Cold = evidence.ColdState(now); p.matching.why != "" {
-		in.Completeness, in.CompletenessWhy = tier.Incomplete, p.matching.why
+		in.Completeness, in.CompletenessWhy, in.NoSource = tier.Incomplete, p.matching.why, true
 		p.relabel()
 		p.cold = p.explicitDefaults()
 		return

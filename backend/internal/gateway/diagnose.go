@@ -189,8 +189,14 @@ func (d *diagnosis) pairs(ctx context.Context, resolved *resolve.Resolved) {
 		if replica.Hot.Replica() != "" {
 			subject += " " + replica.Hot.Replica()
 		}
-		if replica.Catalog != nil && replica.Hot.Status().Available {
+		if replica.Catalog != nil {
 			replica.Catalog.Wait(ctx)
+		}
+		status := replica.Hot.Status()
+		if !status.Available && status.Refused() {
+			d.add("hot "+replica.Hot.Replica(), SeverityError, "it gets no queries: "+status.Error, "")
+		}
+		if replica.Catalog != nil && status.Available {
 			d.pair(subject, replica.Catalog.Snapshot())
 			d.sources(subject, replica.Hot, replica.Catalog)
 		}
@@ -219,6 +225,10 @@ func (d *diagnosis) pair(subject string, learned *catalog.Snapshot) {
 	if !evidence.SourcesKnown || len(others) == 0 {
 		return
 	}
-	d.add(subject, SeverityNote, fmt.Sprintf("cold has %d sources other than hot, such as %s: queries that can match their series go to cold",
-		len(others), labels.FromMap(others[0])), "")
+	noun := "sources"
+	if len(others) == 1 {
+		noun = "source"
+	}
+	d.add(subject, SeverityNote, fmt.Sprintf("cold has %d %s other than hot, such as %s: queries that can match their series go to cold",
+		len(others), noun, labels.FromMap(others[0])), "")
 }

@@ -119,8 +119,10 @@ type TierState struct {
 	Endpoint string `json:"endpoint"`
 	// Replica is the replica of hot that gets the query, if hot has several.
 	Replica string `json:"replica,omitempty"`
-	// Available is set if the tier answered its last probe.
-	Available bool `json:"available"`
+	// Available is set if the tier answered its last probe. Error says why it gets no queries
+	// otherwise.
+	Available bool   `json:"available"`
+	Error     string `json:"error,omitempty"`
 	// CoverageStart is the start of hot's coverage. It is absent for cold, and while it is
 	// unknown. CoverageEnd is the end of cold's coverage. It is absent for hot.
 	CoverageStart *time.Time `json:"coverage_start,omitempty"`
@@ -233,6 +235,9 @@ func viewState(queried *catalog.Tier, state tier.State, detailed bool) *TierStat
 		return nil
 	}
 	view := &TierState{Endpoint: queried.EndpointFor(detailed), Available: state.Available}
+	if status := queried.Status(); !state.Available {
+		view.Error = status.ErrorFor(detailed)
+	}
 	if queried.Name() == tier.Cold {
 		view.CoverageEnd = resolve.Instant(state.Newest)
 	} else if state.Oldest != tier.NothingCovered {

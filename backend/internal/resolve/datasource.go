@@ -151,8 +151,9 @@ func (r *Resolver) locationsNamed(saved *perses.Datasource, name tier.Name, name
 			list, err = r.ownLocationsFor(saved, name, r.ownLocationsNamed(named.Name))
 		}
 		if err == nil && len(list) == 0 {
-			err = promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden,
-				"%s names the hot tier %q, which the gateway does not have: use one of %s", saved.Reference, named.Name, r.ownNames())
+			missing := location{destination: destination{name: name, missing: fmt.Sprintf("the gateway has no hot tier named %q: use one of %s", named.Name, r.ownNames())}, title: named.Name}
+			missing.usedBy(saved, tenant)
+			list = []location{missing}
 		}
 		for i := range list {
 			list[i].Retention = cmp.Or(time.Duration(named.Retention), list[i].Retention)

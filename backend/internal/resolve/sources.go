@@ -222,6 +222,9 @@ func (m member) sources(aside []string) (labels []map[string]string, why tier.No
 	if evidence != nil && evidence.HotSources != nil {
 		return evidence.HotSources, tier.Note{} // A fan-out server.
 	}
+	if m.declared == nil && m.Status().Stores != nil {
+		return nil, tier.Note{} // The same, of which no more is known yet. Its queries go to cold.
+	}
 	external := m.labels()
 	switch {
 	case external == nil && !m.Status().Available:

@@ -49,6 +49,8 @@ type SeriesEvidence struct {
 	UnlikeBecause Note
 	// Refusal says why hot gets no query at all, or is the zero Note.
 	Refusal Note
+	// HotReplicaLabels are the names of those of hot's external labels that cold removes.
+	HotReplicaLabels []string
 	// Sources are the external label sets of cold without replica labels. They are
 	// meaningless unless SourcesKnown is set: not every cold tier has such an API.
 	Sources      []map[string]string
@@ -142,6 +144,8 @@ func (e *SeriesEvidence) requires(selectors func() ([]promql.Selector, error)) R
 		return Requirement{Understood: true, why: e.Refusal}
 	case e.unlike(list):
 		return Requirement{Understood: true, why: e.UnlikeBecause}
+	case e.namesReplica(list):
+		return Requirement{Understood: true, why: PublicNote("a selector names a replica label, which series of hot do not have")}
 	case e.Declared:
 		return Requirement{Understood: true, is: Complete, why: PublicNote("the operator declares that hot is complete")}
 	}

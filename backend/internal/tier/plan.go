@@ -60,6 +60,9 @@ type Input struct {
 	// says why, in words for people.
 	Completeness    Completeness
 	CompletenessWhy string
+	// NoSource is set if no single source of hot has all series that the request reads, whatever
+	// hot covers. Completeness is then Incomplete.
+	NoSource bool
 	// Unlabelled says why hot cannot answer with its external labels. It is empty
 	// where hot can, or need not.
 	Unlabelled string
@@ -242,7 +245,7 @@ func (in Input) onlyOne() (_ Decision, why string) {
 	switch {
 	case in.OnlyTier != "" && in.state(in.OnlyTier).Configured:
 		return Decision{Tier: in.OnlyTier, Reason: ReasonOnlyTier}, fmt.Sprintf("only the %s tier serves this endpoint", in.OnlyTier)
-	case !in.Cold.Configured && !in.HotReplicated && len(in.Hot.Notes) == 0:
+	case !in.Cold.Configured && !in.HotReplicated && len(in.Hot.Notes) == 0 && len(in.missingSeriesWarnings()) == 0:
 		// All the data there is is hot's: nothing can be missing.
 		return Decision{Tier: Hot, Reason: ReasonOnlyTier}, "there is no cold tier"
 	case !in.Cold.Configured:
@@ -262,6 +265,9 @@ func (in Input) onlyOne() (_ Decision, why string) {
 // holdsMoreThanHot is rule 3: hot lacks something, and cold holds more. Answers to
 // requests for metadata are joined instead of compared.
 func (in Input) holdsMoreThanHot() (bool, string) {
+	if in.NoSource {
+		return false, "no source of hot has all series that the query reads"
+	}
 	lacks, why := in.hotLacks()
 	if lacks && !in.Union && in.hotHoldsMore() {
 		return false, why + ", but cold lacks more of what the query reads"

@@ -97,3 +97,12 @@ func (e *SeriesEvidence) unlike(selectors []promql.Selector) bool {
 		return slices.ContainsFunc(selectors, func(selector promql.Selector) bool { return MayMatch(selector, source) })
 	})
 }
+
+// namesReplica reports whether one of the selectors depends on a replica label of hot.
+func (e *SeriesEvidence) namesReplica(selectors []promql.Selector) bool {
+	return slices.ContainsFunc(selectors, func(selector promql.Selector) bool {
+		return slices.ContainsFunc(selector, func(matcher *labels.Matcher) bool {
+			return slices.Contains(e.HotReplicaLabels, matcher.Name) && !matcher.Matches("")
+		})
+	})
+}
