@@ -49,6 +49,7 @@ func TestBrowser_RunsThePluginsTests(t *testing.T) {
 
 	s := newSite(t, stack.Perses{}, document{
 		"hot": document{"url": tiers.hotServer.URL}, "cold": document{"url": tiers.coldServers.Query.URL},
+		"destinations": []document{{"host": "127.0.0.1"}}, // the tiers of startClusters
 	})
 	s.login()
 	s.apply(document{"kind": "Project", "metadata": document{"name": "shop"}})
@@ -59,7 +60,7 @@ func TestBrowser_RunsThePluginsTests(t *testing.T) {
 	defer cancel()
 	command := exec.CommandContext(ctx, "npx", "--no-install", "vitest", "run", "--config", "plugin/e2e/vitest.config.ts")
 	command.Dir = root
-	command.Env = append(os.Environ(),
+	command.Env = append(append(os.Environ(), startClusters(t)...),
 		"PAGE_URL="+servePage(t, s, "0.53"), "PAGE_052_URL="+servePage(t, s, "0.52"), "GATEWAY_URL="+s.tierproxy.URL, "CONTROL_URL="+control.URL,
 		"HOT_URL="+tiers.hotServer.URL, "COLD_URL="+tiers.coldServers.Query.URL,
 		"SCREENSHOTS="+filepath.Join(root, "build", "screenshots"))

@@ -23,7 +23,7 @@ function refusal(fixture: string): string {
   const file = `../../schemas/datasources/tiered-prometheus-datasource/tests/invalid/${fixture}.error`;
   return readFileSync(join(import.meta.dirname, file), 'utf8')
     .trim()
-    .replace(/^[a-z.A-Z]+: /, '');
+    .replace(/^[a-zA-Z._]+: /, '');
 }
 
 function report(tier: 'Hot' | 'Cold'): Locator {

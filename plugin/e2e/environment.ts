@@ -28,6 +28,15 @@ export const environment = {
   get cold(): string {
     return variable('COLD_URL');
   },
+  /** Base URLs of the hot tiers of two clusters, of one that does not run, and of the cold tier with both clusters. */
+  get clusters(): { eu: string; us: string; broken: string; cold: string } {
+    return {
+      eu: variable('HOT_EU_URL'),
+      us: variable('HOT_US_URL'),
+      broken: variable('HOT_BROKEN_URL'),
+      cold: variable('CLUSTERS_COLD_URL'),
+    };
+  },
   /** Directory for screenshots. */
   get screenshots(): string {
     return variable('SCREENSHOTS');

@@ -256,9 +256,9 @@ func (c *Catalog) snapshot(ctx context.Context) (*Snapshot, error) {
 	}
 	known.HotLabelsKnown = external != nil
 	known.HotLabels = promql.WithoutLabels(external, learned.ReplicaLabels)
-	if stores := c.options.Hot.Status().Stores; len(stores) > 0 {
-		learned.hotSets = setsOf(stores)
-		c.describeFanOut(stores, learned, &known)
+	if hot := c.options.Hot.Status(); len(hot.Stores) > 0 {
+		learned.hotSets = hot.sets
+		c.describeFanOut(hot.Stores, learned, &known)
 	}
 	if learned.enforced, err = c.learnSources(ctx, &known, learned.ReplicaLabels); err != nil {
 		return nil, err
@@ -290,7 +290,7 @@ func (c *Catalog) snapshot(ctx context.Context) (*Snapshot, error) {
 // sources than there.
 func (c *Catalog) hasNewSource() bool {
 	learned := c.learned.Load()
-	if hot := c.options.Hot.status.Load(); learned.Evidence != nil && hot.Available && setsOf(hot.Stores) != learned.hotSets {
+	if hot := c.options.Hot.status.Load(); learned.Evidence != nil && hot.Available && hot.sets != learned.hotSets {
 		return true
 	}
 	known, stores := learned.Evidence, c.options.Cold.Status().Stores

@@ -41,11 +41,11 @@ func (c *Catalog) Of(selectors func() ([]promql.Selector, error)) *Catalog {
 	}
 	keys := status.sourcesRead(list)
 	switch {
-	case setsOf(status.Stores) != learned.hotSets:
-		keys = []string{uncertain} // The next snapshot knows the new ones.
+	case status.sets != learned.hotSets, len(keys) > scopesFollowed:
+		keys = []string{uncertain} // The next snapshot knows new ones. Of too many, not all are followed.
 	case len(keys) == 0:
 		return c // It reads nothing that hot has.
-	case len(keys) <= scopesFollowed && c.hot.sources.use(keys, time.Now()):
+	case c.hot.sources.use(keys, time.Now()):
 		c.hot.probes.Request()
 	}
 	key := viewKey{c.hot, c.cold, strings.Join(keys, "\n")}
@@ -63,6 +63,17 @@ func (c *Catalog) HotState(now time.Time) tier.State {
 		return c.hot.State(now)
 	}
 	return c.hot.stateOf(c.read, now)
+}
+
+// SourcesRead returns the external labels of the sources of hot that a request may read. It returns nil
+// for a hot tier that does not list its stores, and if the request reads nothing of hot.
+func (c *Catalog) SourcesRead() (list []map[string]string) {
+	for _, source := range c.hot.status.Load().Sources {
+		if slices.Contains(c.read, source.key) {
+			list = append(list, source.Labels)
+		}
+	}
+	return list
 }
 
 // samplesRead returns what is known of the samples that a request may read. It returns fewer if not

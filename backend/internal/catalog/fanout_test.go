@@ -24,6 +24,11 @@ func storesOf(sets ...set) (stores []Store) {
 	return stores
 }
 
+// listing is the status of a tier that lists its stores.
+func listing(stores []Store, sources ...SourceStatus) *Status {
+	return &Status{Available: true, Stores: stores, Sources: sources, sets: setsOf(stores)}
+}
+
 // flagsOf are the answers of a Thanos that removes replica labels.
 func flagsOf(replicaLabels string) catalogtest.Answers {
 	return catalogtest.Answers{{"status/flags", fmt.Sprintf(`{"query.replica-label":%q}`, replicaLabels)}, {"/series", `[]`}}
@@ -50,7 +55,7 @@ func TestLearn_HotThatListsItsStores(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			hot, cold := catalogtest.NewScripted(t, flagsOf(test.hotFlags)), catalogtest.NewScripted(t, flagsOf(test.coldFlags))
 			p := pairOf(t, hot, cold, Options{ExternalLabels: set{"not": "asked"}})
-			p.options.Hot.status.Store(&Status{Available: true, Stores: storesOf(test.hot...)})
+			p.options.Hot.status.Store(listing(storesOf(test.hot...)))
 			p.options.Cold.status.Store(&Status{Available: true, Stores: storesOf(test.cold...)})
 			p.learn(t.Context())
 			learned := p.Snapshot()
@@ -63,7 +68,7 @@ func TestLearn_HotThatListsItsStores(t *testing.T) {
 			require.Equal(t, []any{len(test.unlike) > 0, test.refused, test.others}, []any{len(known.Unlike) > 0, known.Refusal != tier.Note{}, learned.groupOfOthers()})
 			require.Empty(t, known.InjectedLabels, "its series carry them")
 			require.False(t, p.hasNewSource())
-			p.options.Hot.status.Store(&Status{Available: true, Stores: storesOf(test.hot[1:]...)})
+			p.options.Hot.status.Store(listing(storesOf(test.hot[1:]...)))
 			require.True(t, p.hasNewSource(), "hot has fewer sources now")
 		})
 	}
@@ -83,7 +88,7 @@ func TestLearn_HotThatListsItsStoresAndAColdThatDoesNot(t *testing.T) {
 			hot := catalogtest.NewScripted(t, flagsOf(""))
 			cold := catalogtest.NewScripted(t, append(catalogtest.Answers{{"label/cluster", test.values}}, flagsOf("")...))
 			p := pairOf(t, hot, cold, Options{})
-			p.options.Hot.status.Store(&Status{Available: true, Stores: storesOf(set{"cluster": "a"}, set{"cluster": "b"})})
+			p.options.Hot.status.Store(listing(storesOf(set{"cluster": "a"}, set{"cluster": "b"})))
 			p.learn(t.Context())
 			known := p.Snapshot().Evidence
 			require.True(t, known.SourcesKnown)
@@ -115,7 +120,7 @@ func TestOf_TheStateOfTheSourcesThatAreRead(t *testing.T) {
 	}
 	sources[2].Notes, sources[2].Oldest = []tier.Note{tier.PublicNote("a store is missing")}, tier.NothingCovered
 	sources[3].Available = false
-	status := &Status{Available: true, Stores: stores, Sources: sources}
+	status := listing(stores, sources...)
 	status.summarize()
 	p.options.Hot.status.Store(status)
 	p.learned.Store(&Snapshot{Evidence: tier.NewSeriesEvidence(tier.SeriesEvidence{}), hotSets: setsOf(stores)})
@@ -137,7 +142,7 @@ func TestOf_TheStateOfTheSourcesThatAreRead(t *testing.T) {
 	require.Equal(t, int64(hotOldest), p.since().Add(time.Hour).UnixMilli())
 
 	// A store that is forgotten, or new, is not covered before the sources are learned again.
-	p.options.Hot.status.Store(&Status{Available: true, Stores: stores[:1], Sources: sources[:1]})
+	p.options.Hot.status.Store(listing(stores[:1], sources[:1]...))
 	require.Equal(t, tier.NothingCovered, p.Of(selecting(t, `up{cluster="a"}`)).HotState(now).Oldest)
 	p.options.Hot.status.Store(&Status{Available: true})
 	require.Equal(t, tier.NothingCovered, p.Of(selecting(t, `up{cluster="a"}`)).HotState(now).Oldest)

@@ -69,7 +69,7 @@ func (h *hotStores) look(ctx context.Context, client ownrequest.Client, status *
 			h.known = text
 		}
 	}
-	status.Stores, status.Sources = stores, sourceStates(stores, h.aside)
+	status.Stores, status.Sources, status.sets = stores, sourceStates(stores, h.aside), setsOf(stores)
 	for _, source := range status.Sources {
 		status.Notes = append(status.Notes, source.Notes...)
 	}
@@ -121,11 +121,11 @@ func sourceStates(stores []Store, aside []string) []SourceStatus {
 
 // storeNotes says why a store may lack samples of its source.
 func storeNotes(store Store, set map[string]string) []tier.Note {
-	format := ""
+	var format string
+	whose := ""
 	switch {
 	case store.Failed:
-		format = "the hot tier cannot reach its %s: what only that one holds is missing"
-		return []tier.Note{{Detail: fmt.Sprintf(format, store.Kind+" with "+promql.FormatLabels(set)), Public: "the hot tier cannot reach one of its stores: what only that one holds is missing"}}
+		format, whose = "the hot tier cannot reach %s: what only that one holds is missing", "its "
 	case store.Fewer:
 		format = "the hot tier cannot reach one of the servers of %s: what only that one holds is missing"
 	case store.Servers > 1 && store.MinTime < earliestTimestamp:
@@ -134,7 +134,7 @@ func storeNotes(store Store, set map[string]string) []tier.Note {
 	default:
 		return nil
 	}
-	return []tier.Note{{Detail: fmt.Sprintf(format, store.Kind+" with "+promql.FormatLabels(set)), Public: fmt.Sprintf(format, "one of its stores")}}
+	return []tier.Note{{Detail: fmt.Sprintf(format, whose+store.Kind+" with "+promql.FormatLabels(set)), Public: fmt.Sprintf(format, "one of its stores")}}
 }
 
 // startOfParts returns the start of the newest part of a source that others continue into the past,

@@ -102,6 +102,7 @@ type Status struct {
 	// Notes say why the tier's answers may be incomplete although it answers.
 	Notes []tier.Note
 
+	sets         string    // of hot's stores: see setsOf
 	failure      error     // of the query of the probe
 	started      time.Time // of the process that answered
 	server       string    // identifies the process that answered

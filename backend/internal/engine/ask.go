@@ -5,10 +5,12 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tracing"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -16,6 +18,9 @@ import (
 
 // errEarly ends an attempt so that time is left for the next one.
 var errEarly = errors.New("the tier did not answer early enough")
+
+// errPartial is returned for a partial answer of hot, if cold can answer.
+var errPartial = errors.New("the answer is partial")
 
 // ask is the last step: it queries one tier. It returns an error for a failure that
 // says nothing about the query.
@@ -69,6 +74,9 @@ func (r *Response) check(a attempt) error {
 	if a.reading != decoded && r.Status == http.StatusOK {
 		if err := r.warnIfPartial(); err != nil && a.isReplaceable {
 			return err
+		}
+		if a.Tier == tier.Hot && a.Fallback == tier.Cold && slices.Contains(r.Warnings, promapi.PartialWarning) {
+			return &CallError{Tier: r.Tier, Reason: r.Reason, Replica: r.Replica, Err: errPartial}
 		}
 	}
 	if a.Tier == tier.Hot && len(a.plan.others) > 0 && r.Status < http.StatusBadRequest {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
@@ -112,6 +113,9 @@ func (e *Engine) askForPiece(ctx context.Context, p *Plan, missing *piece, memor
 		return nil, response.failed(err)
 	}
 	matrix, err := splice.Parse(text, memory.acquireWithin(ctx))
+	if err == nil && missing.from == tier.Hot && slices.Contains(matrix.Warnings, promapi.PartialWarning) {
+		return nil, response.failed(errPartial)
+	}
 	if grid := p.stepwise.grid; err == nil {
 		err = matrix.Window(grid.At(missing.first), grid.At(missing.last), grid.Step)
 	}

@@ -119,7 +119,7 @@ func (c *content) source(response *Response) splice.StreamedSource {
 	if c.rest != nil {
 		reader = io.MultiReader(reader, c.rest)
 	}
-	return splice.StreamedSource{Tier: made.Tier, Body: reader, Injected: made.Injected}
+	return splice.StreamedSource{Tier: made.Tier, Name: made.Name, Body: reader, Injected: made.Injected}
 }
 
 // joiningFactor is how much memory is acquired for an answer that is joined with others, as a
@@ -228,8 +228,10 @@ func (p *Plan) source(name tier.Name, data []byte) splice.Source {
 	if external := p.traits().External; name == tier.Hot && (external == promapi.InAnswer || external == promapi.InUnion) {
 		made.Injected = p.added
 	}
-	if union := p.traits().Union; name == tier.Hot && len(p.matching.all) > 1 && (union == promapi.UnionOfRules || union == promapi.UnionOfAlerts) {
-		made.Name = p.hotSource.text()
+	evidence, union := p.snapshot.Evidence, p.traits().Union
+	hasOthers := len(p.matching.all) > 1 || (evidence != nil && len(evidence.Others()) > 0)
+	if name == tier.Hot && hasOthers && (union == promapi.UnionOfRules || union == promapi.UnionOfAlerts) {
+		made.Name = p.ownSource().text()
 		made.Injected, _ = p.injected()
 	}
 	return made

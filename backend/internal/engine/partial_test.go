@@ -76,10 +76,12 @@ func TestAsk_PartialAnswersCarryAWarning(t *testing.T) {
 // Decode gives the warning once, although it is in the text as well.
 func TestResponse_DecodesPartialAnswers(t *testing.T) {
 	p := newTiers(t)
-	p.hot.Handle(faketier.Status(200, partially(faketier.Vector("1"))))
-	response, err := do(t.Context(), p.query(t, up))
+	p.cold.Handle(faketier.Status(200, partially(faketier.Vector("1"))))
+	query := p.query(t, up)
+	query.Hot = nil
+	response, err := do(t.Context(), query)
 	require.NoError(t, err)
-	require.Equal(t, tier.Hot, response.Tier)
+	require.Equal(t, tier.Cold, response.Tier)
 	answer, err := response.Decode(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
@@ -103,8 +105,23 @@ func TestAssemble_PartialPiecesCarryAWarningAndAreNotKept(t *testing.T) {
 	p.hot.Handle(partialSteps("a", "gaps"))
 	response, err := do(t.Context(), p.at(t, 0, 4*time.Hour, nil))
 	require.NoError(t, err)
-	require.Equal(t, tier.Both, response.Tier)
-	require.Contains(t, body(t, response), `"warnings":[`+warningOfPartial+`]`)
+	require.Equal(t, []any{tier.Cold, tier.ReasonHotFailed}, []any{response.Tier, response.Reason})
+	require.NotContains(t, body(t, response), "warnings", "cold has it all")
+}
+
+// What is missing from a partial answer of hot may be in cold.
+func TestAsk_APartialAnswerOfHotIsAFailure(t *testing.T) {
+	p := newTiers(t)
+	p.hot.Handle(faketier.Status(200, partially(faketier.Vector("1"))))
+	p.cold.Handle(faketier.Status(200, faketier.Vector("2")))
+	response, err := do(t.Context(), p.query(t, up))
+	require.NoError(t, err)
+	require.Equal(t, []any{tier.Cold, tier.ReasonHotFailed, faketier.Vector("2")}, []any{response.Tier, response.Reason, body(t, response)})
+	query := p.query(t, up)
+	query.Cold = nil
+	response, err = do(t.Context(), query)
+	require.NoError(t, err)
+	require.Contains(t, body(t, response), warningOfPartial, "there is no other tier")
 }
 
 func TestWholeCache_RejectsPartialAnswers(t *testing.T) {

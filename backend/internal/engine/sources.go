@@ -2,10 +2,10 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
@@ -209,12 +209,10 @@ func (p *Plan) addFurther() {
 
 // missing is the warning for an answer without series of the source.
 func (s source) missing(detailed bool) string {
-	const format = "%s does not answer: what only that one holds is missing"
-	note := tier.PublicNote(fmt.Sprintf(format, "a source of hot"))
-	if s.labels != nil {
-		note.Detail = fmt.Sprintf(format, "the source "+s.text()+" of hot")
+	if !detailed || s.text() == "" {
+		return "a source of the hot tier failed: what only that one holds is missing"
 	}
-	return note.For(detailed)
+	return splice.MissingWarning(string(tier.Hot), s.text())
 }
 
 // text returns the external labels of the source as selectors; empty if they are not known.
@@ -242,21 +240,6 @@ func (p *Plan) furtherPlans(ctx context.Context) (list []*Plan) {
 	return list
 }
 
-// readBy returns the source without those labels that no selector of a request matches.
-func (s source) readBy(request *promapi.Request) source {
-	if len(s.labels) < 2 {
-		return s
-	}
-	selectors, err := selectorsOf(request)
-	if err != nil || len(selectors) == 0 {
-		return s
-	}
-	s.labels = slices.DeleteFunc(slices.Clone(s.labels), func(labels map[string]string) bool {
-		return !slices.ContainsFunc(selectors, func(selector promql.Selector) bool { return tier.MayMatch(selector, labels) })
-	})
-	return s
-}
-
 // Source returns the external labels of the sources of hot that take part in the answer of a tier,
 // as selectors, such as {cluster="eu-1"}. It is empty if hot takes no part, if its external labels
 // are not known, or if the caller may not see them.
@@ -264,14 +247,24 @@ func (p *Plan) Source(answered tier.Name) string {
 	if answered == tier.Cold || answered == "" || !p.Input.Detailed {
 		return ""
 	}
+	var all source
+	for _, of := range append([]source{p.ownSource()}, p.further...) {
+		all.labels = append(all.labels, of.labels...)
+	}
+	return all.text()
+}
+
+// ownSource returns the source of the plan with those external labels that the request reads, as far
+// as they are known.
+func (p *Plan) ownSource() source {
 	own := p.hotSource
 	if evidence := p.snapshot.Evidence; own.labels == nil && evidence != nil {
 		own.labels = evidence.SourcesOfHot()
 	}
-	own = own.readBy(p.query.Request)
-	var all source
-	for _, of := range append([]source{own}, p.further...) {
-		all.labels = append(all.labels, of.labels...)
+	if p.replica.Catalog != nil {
+		if read := p.replica.Catalog.SourcesRead(); read != nil {
+			own.labels = read
+		}
 	}
-	return all.text()
+	return own
 }

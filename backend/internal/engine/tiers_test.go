@@ -280,7 +280,12 @@ func TestUnite_JoinsRulesAndAlerts(t *testing.T) {
 	group := func(name, rule, more string) string {
 		return fmt.Sprintf(`{"name":%q,"file":"f.yml","rules":[{"type":"alerting","name":%q,"query":"up == 0"%s}]}`, name, rule, more)
 	}
-	tagged := func(group, of string) string { return strings.Replace(group, `{"name"`, `{"tier":"`+of+`","name"`, 1) }
+	tagged := func(group, of string) string {
+		if of != "cold" {
+			of += `","source":"{cluster=\"lab\"}`
+		}
+		return strings.Replace(group, `{"name"`, `{"tier":"`+of+`","name"`, 1)
+	}
 	groups := func(list ...string) string {
 		return `{"status":"success","data":{"groups":[` + strings.Join(list, ",") + `]}}`
 	}
@@ -302,8 +307,8 @@ func TestUnite_JoinsRulesAndAlerts(t *testing.T) {
 	p.cold.Handle(faketier.Status(200, alerts(`{"labels":{"alertname":"B","cluster":"lab"},"state":"inactive"}`, `{"labels":{"alertname":"A","cluster":"other"},"state":"firing"}`)))
 	_, text = p.ask(t, both, promapi.Alerts, "/api/v1/alerts", url.Values{})
 	require.JSONEq(t, alerts(
-		`{"labels":{"alertname":"A","cluster":"lab"},"state":"firing","tier":"hot"}`,
-		`{"labels":{"alertname":"B","cluster":"lab"},"state":"pending","tier":"hot,cold"}`,
+		`{"labels":{"alertname":"A","cluster":"lab"},"state":"firing","tier":"hot","source":"{cluster=\"lab\"}"}`,
+		`{"labels":{"alertname":"B","cluster":"lab"},"state":"pending","tier":"hot,cold","source":"{cluster=\"lab\"}"}`,
 		`{"labels":{"alertname":"A","cluster":"other"},"state":"firing","tier":"cold"}`,
 	), text)
 

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -215,7 +214,7 @@ func (p *parts) join(ctx context.Context, a attempt) (*Response, error) {
 	case failed == cold && errors.As(cold.err, &apiError) && apiError.Status == http.StatusBadRequest:
 		return nil, a.failed(cold.err) // What one Prometheus would refuse is refused.
 	}
-	return p.partial(ctx, a, left, failed, fmt.Sprintf("the %s tier failed: what only that one holds is missing", failed.name))
+	return p.partial(ctx, a, left, failed, splice.MissingWarning(string(failed.name), ""))
 }
 
 // joined joins the parts that have an answer. Its error may be a *splice.SourceError.

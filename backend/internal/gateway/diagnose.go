@@ -78,7 +78,6 @@ func Diagnose(ctx context.Context, manager *datasource.Manager) []Finding {
 	d.coverage(hot, time.Now())
 	if resolved.Catalog != nil && hot.State == resolve.StateOK && cold.State == resolve.StateOK {
 		d.pairs(ctx, resolved)
-		d.sources(resolved)
 	}
 	return d.findings
 }
@@ -182,6 +181,7 @@ func (d *diagnosis) pairs(ctx context.Context, resolved *resolve.Resolved) {
 	if resolved.Datasource.Sources == nil {
 		resolved.Catalog.Wait(ctx)
 		d.pair("routing", resolved.Catalog.Snapshot())
+		d.sources("hot", resolved.Hot, resolved.Catalog)
 		return
 	}
 	for _, replica := range resolved.Datasource.Hot {
@@ -192,6 +192,7 @@ func (d *diagnosis) pairs(ctx context.Context, resolved *resolve.Resolved) {
 		if replica.Catalog != nil && replica.Hot.Status().Available {
 			replica.Catalog.Wait(ctx)
 			d.pair(subject, replica.Catalog.Snapshot())
+			d.sources(subject, replica.Hot, replica.Catalog)
 		}
 	}
 }

@@ -3,14 +3,14 @@ package gateway
 import (
 	"fmt"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// sources adds findings on a hot tier that lists its stores, such as a Thanos Query.
-func (d *diagnosis) sources(resolved *resolve.Resolved) {
-	const subject = "hot"
-	status, evidence := resolved.Hot.Status(), resolved.Catalog.Snapshot().Evidence
+// sources adds findings on a server of hot that lists its stores, such as a Thanos Query.
+func (d *diagnosis) sources(subject string, hot *catalog.Tier, both *catalog.Catalog) {
+	status, evidence := hot.Status(), both.Snapshot().Evidence
 	if len(status.Sources) == 0 || evidence == nil {
 		return
 	}
@@ -25,6 +25,11 @@ func (d *diagnosis) sources(resolved *resolve.Resolved) {
 	}
 	if evidence.Inseparable != "" && len(evidence.Others()) > 0 {
 		d.add(subject, SeverityWarning, "hot answers only queries that name its sources, because "+evidence.Inseparable, "give all sources one external label whose value no other source has, such as cluster")
+	}
+	for _, source := range evidence.HotSources {
+		if evidence.Refusal == (tier.Note{}) && !promql.ContainsLabels(evidence.Sources, source) {
+			d.add(subject, SeverityWarning, fmt.Sprintf("cold has no source %s, which hot has: queries that may read it lack its older samples", promql.FormatLabels(source)), "let cold read the same sidecars or receivers as hot, with the same external labels")
+		}
 	}
 	followed := 0
 	for _, source := range status.Sources {

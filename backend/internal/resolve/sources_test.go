@@ -32,56 +32,63 @@ func stores(t *testing.T, sets ...map[string]string) string {
 	return string(text)
 }
 
-// TestSources_AreGroupedByExternalLabels has servers with all kinds of external labels, and a cold
-// tier that knows the clusters a, b and c.
+// grouping is a list of servers, and what becomes of them.
+type grouping struct {
+	servers  []listed
+	groups   [][]int
+	sources  []string
+	refusals map[string]string // why a server is refused, by its name
+}
+
+// shard is the configuration of a job that scrapes a part of its targets.
+const shard = "[{job_name: x, relabel_configs: [{source_labels: [i], modulus: 2, target_label: __h, action: hashmod}, {source_labels: [__h], regex: 1, action: keep}]}]"
+
+// groupings are servers with all kinds of external labels, beside a cold tier that knows the clusters
+// a, b and c and removes the label side.
+var groupings = map[string]grouping{
+	"three clusters": {
+		servers: []listed{{"x", "{cluster: a}", ""}, {"y", "{cluster: b}", ""}, {"z", "{cluster: c}", ""}},
+		groups:  [][]int{{0}, {1}, {2}}, sources: []string{`{cluster="a"}`, `{cluster="b"}`, `{cluster="c"}`},
+	},
+	"an HA pair beside another cluster": {
+		servers: []listed{{"x", "{cluster: a, replica: 0}", "[{job_name: j}]"}, {"y", "{cluster: b}", ""}, {"z", "{cluster: a, replica: 1}", "[{job_name: j}]"}},
+		groups:  [][]int{{0, 2}, {1}}, sources: []string{`{cluster="a"}`, `{cluster="b"}`, `{cluster="a"}`},
+	},
+	"an HA pair whose replica label cold removes": {
+		servers: []listed{{"x", "{cluster: a, side: l}", ""}, {"y", "{cluster: a, side: r}", ""}},
+		groups:  [][]int{{0, 1}}, sources: []string{`{cluster="a"}`, `{cluster="a"}`},
+	},
+	"equal external labels": {
+		servers: []listed{{"x", "{cluster: a}", ""}, {"y", "{cluster: b}", ""}, {"z", "{cluster: a}", ""}},
+		groups:  [][]int{{0, 2}, {1}}, sources: []string{`{cluster="a"}`, `{cluster="b"}`, `{cluster="a"}`},
+		refusals: map[string]string{
+			"x": "x and z cannot be told apart, because they have the same external labels", "z": "x and z cannot be told apart, because they have the same external labels",
+		},
+	},
+	"no external labels": {
+		servers: []listed{{"x", "{}", ""}, {"y", "{cluster: b}", ""}},
+		groups:  [][]int{{0}, {1}}, sources: []string{``, `{cluster="b"}`},
+		refusals: map[string]string{"x": "it has no external labels"},
+	},
+	"replicas that scrape other targets": {
+		servers: []listed{{"x", "{cluster: a, replica: 0}", "[{job_name: j}, {job_name: left}]"}, {"y", "{cluster: a, replica: 1}", "[{job_name: j}]"}},
+		groups:  [][]int{{0, 1}}, sources: []string{`{cluster="a"}`, `{cluster="a"}`},
+		refusals: map[string]string{"x": "do not scrape the same in the job left", "y": "do not scrape the same in the job left"},
+	},
+	"a shard": {
+		servers: []listed{{"x", "{cluster: a}", shard}, {"y", "{cluster: b}", ""}},
+		groups:  [][]int{{0}, {1}}, sources: []string{``, `{cluster="b"}`},
+		refusals: map[string]string{"x": "it is a shard, which scrapes a part of the targets only: name a Thanos Query over all shards as the hot tier (keep 1 of 2)"},
+	},
+	"external labels that cold does not have": {
+		servers: []listed{{"x", "{cluster: new}", ""}, {"y", "{cluster: b}", ""}},
+		groups:  [][]int{{0}, {1}}, sources: []string{`{cluster="new"}`, `{cluster="b"}`},
+		refusals: map[string]string{"x": `cold has no series with its external labels {cluster="new"}`},
+	},
+}
+
 func TestSources_AreGroupedByExternalLabels(t *testing.T) {
-	const shard = "[{job_name: x, relabel_configs: [{source_labels: [i], modulus: 2, target_label: __h, action: hashmod}, {source_labels: [__h], regex: 1, action: keep}]}]"
-	for name, test := range map[string]struct {
-		servers  []listed
-		groups   [][]int
-		sources  []string
-		refusals map[string]string // why a server is refused, by its name
-	}{
-		"three clusters": {
-			servers: []listed{{"x", "{cluster: a}", ""}, {"y", "{cluster: b}", ""}, {"z", "{cluster: c}", ""}},
-			groups:  [][]int{{0}, {1}, {2}}, sources: []string{`{cluster="a"}`, `{cluster="b"}`, `{cluster="c"}`},
-		},
-		"an HA pair beside another cluster": {
-			servers: []listed{{"x", "{cluster: a, replica: 0}", "[{job_name: j}]"}, {"y", "{cluster: b}", ""}, {"z", "{cluster: a, replica: 1}", "[{job_name: j}]"}},
-			groups:  [][]int{{0, 2}, {1}}, sources: []string{`{cluster="a"}`, `{cluster="b"}`, `{cluster="a"}`},
-		},
-		"an HA pair whose replica label cold removes": {
-			servers: []listed{{"x", "{cluster: a, side: l}", ""}, {"y", "{cluster: a, side: r}", ""}},
-			groups:  [][]int{{0, 1}}, sources: []string{`{cluster="a"}`, `{cluster="a"}`},
-		},
-		"equal external labels": {
-			servers: []listed{{"x", "{cluster: a}", ""}, {"y", "{cluster: b}", ""}, {"z", "{cluster: a}", ""}},
-			groups:  [][]int{{0, 2}, {1}}, sources: []string{`{cluster="a"}`, `{cluster="b"}`, `{cluster="a"}`},
-			refusals: map[string]string{
-				"x": "x and z cannot be told apart, because they have the same external labels", "z": "x and z cannot be told apart, because they have the same external labels",
-			},
-		},
-		"no external labels": {
-			servers: []listed{{"x", "{}", ""}, {"y", "{cluster: b}", ""}},
-			groups:  [][]int{{0}, {1}}, sources: []string{``, `{cluster="b"}`},
-			refusals: map[string]string{"x": "it has no external labels"},
-		},
-		"replicas that scrape other targets": {
-			servers: []listed{{"x", "{cluster: a, replica: 0}", "[{job_name: j}, {job_name: left}]"}, {"y", "{cluster: a, replica: 1}", "[{job_name: j}]"}},
-			groups:  [][]int{{0, 1}}, sources: []string{`{cluster="a"}`, `{cluster="a"}`},
-			refusals: map[string]string{"x": "do not scrape the same in the job left", "y": "do not scrape the same in the job left"},
-		},
-		"a shard": {
-			servers: []listed{{"x", "{cluster: a}", shard}, {"y", "{cluster: b}", ""}},
-			groups:  [][]int{{0}, {1}}, sources: []string{``, `{cluster="b"}`},
-			refusals: map[string]string{"x": "it is a shard, which scrapes a part of the targets only: name a Thanos Query over all shards as the hot tier (keep 1 of 2)"},
-		},
-		"external labels that cold does not have": {
-			servers: []listed{{"x", "{cluster: new}", ""}, {"y", "{cluster: b}", ""}},
-			groups:  [][]int{{0}, {1}}, sources: []string{`{cluster="new"}`, `{cluster="b"}`},
-			refusals: map[string]string{"x": `cold has no series with its external labels {cluster="new"}`},
-		},
-	} {
+	for name, test := range groupings {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				network := &faketier.Network{}

@@ -90,7 +90,7 @@ func New(registerer prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		queries:  f.counters("tierproxy_queries_total", "Queries by the tier that answered, the reason it was chosen and the outcome.", "tier", "reason", "outcome"),
 		requests: f.counters("tierproxy_requests_total", "Requests to the Prometheus API by endpoint and outcome, including requests that reached no tier.", "endpoint", "outcome"),
-		sources:  f.counters("tierproxy_hot_source_queries_total", "Queries that a source of hot answered, or took part in, by its external labels. They are known for callers that are not confined to namespaces.", "source"),
+		sources:  f.counters("tierproxy_hot_source_queries_total", "Queries that a source of hot answered, or took part in, by its external labels: other for those beyond the first 256. Queries that are confined to namespaces do not count.", "source"),
 		retries:  f.counters("tierproxy_upstream_retries_total", "Retries by target: another replica of hot, or the other tier (a fallback).", "next"),
 		lookups: f.counters("tierproxy_datasource_lookups_total",
 			"Lookups of saved datasources by outcome: cached, fetched (from Perses), stale (Perses is unreachable), refused (by Perses), unavailable.", "outcome"),

@@ -38,13 +38,13 @@ func newStateCollector(reloads *upstream.Reloads) *stateCollector {
 		labels     []string
 	}{
 		{"health_status", "Health of the default datasource: 1 for the current status, 0 for the others.", []string{"status"}},
-		{"hot_completeness", "How tierproxy knows that its own hot tier has every series that a query can match: 1 for the current state; all 0 without two tiers.", []string{"state"}},
-		{"hot_unused", "Whether the gateway's own hot tier has answered no query for ten minutes although there were some: 1 or 0.", nil},
-		{"hot_replicas", "Replicas of the gateway's own hot tier by state: available replicas get queries, unavailable ones do not.", []string{"state"}},
+		{"hot_completeness", "How tierproxy knows that its own hot tier (the first of several) has every series that a query can match: 1 for the current state; all 0 without two tiers.", []string{"state"}},
+		{"hot_unused", "Whether none of the gateway's own hot tiers has answered a query for ten minutes although there were some: 1 or 0.", nil},
+		{"hot_replicas", "Servers of the gateway's own hot tiers by state: available servers get queries, unavailable ones do not. 0 for a single hot tier with a URL.", []string{"state"}},
 		{"tier_available", "Whether the last probe of the gateway's own tier succeeded: 1 or 0.", []string{"tier"}},
 		{"tier_probe_duration_seconds", "Duration of the last probe of the gateway's own tier.", []string{"tier"}},
 		{"tier_last_probe_timestamp_seconds", "End time of the last probe of the gateway's own tier; 0 before the first probe.", []string{"tier"}},
-		{"hot_coverage_start_timestamp_seconds", "Timestamp of the oldest sample of the gateway's own hot tier; NaN if it is unknown or there is no hot tier.", nil},
+		{"hot_coverage_start_timestamp_seconds", "Timestamp of the oldest sample of the gateway's own hot tiers; NaN if it is unknown or there is no hot tier.", nil},
 		{"cold_coverage_end_timestamp_seconds", "Timestamp up to which the gateway's own cold tier has all samples; NaN without a cold tier.", nil},
 		{"discovered_service_state", "State of the discovered Service of the gateway's own tier: 1 for the current state; all 0 if the tier has a URL.", []string{"tier", "state"}},
 		{"discovered_service_endpoints", "Endpoints of the discovered Service of the gateway's own tier.", []string{"tier"}},

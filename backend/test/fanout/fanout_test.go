@@ -33,7 +33,7 @@ func (w *world) hold(t *testing.T, address string, list map[string]expectation) 
 				require.Empty(t, differences(expected.series, found.series), "%s: %s", found.tier, found.reason)
 				require.Empty(t, found.warnings)
 				return found.tier == each.tier && (each.reason == "" || found.reason == each.reason)
-			}, 20*time.Second, 50*time.Millisecond, "%s", &found)
+			}, time.Minute, 50*time.Millisecond, "%s", &found)
 		})
 	}
 }
@@ -71,6 +71,8 @@ func severalSources(t *testing.T, w *world) {
 		"two selectors, one of another source": {question{`sum(temp{cluster="a"}) / sum(up{cluster="c"})`, hour}, "cold", "not-in-hot"},
 		"no cluster of this name":              {question{`temp{cluster="z"}`, 0}, "cold", ""},
 	})
+	require.Equal(t, `{cluster="a"}`, w.ask(t, routed, question{`temp{cluster="a"}`, 0}).source)
+	require.Equal(t, `{cluster="a"}, {cluster="b"}`, w.ask(t, routed, question{`sum by (cluster) (recent)`, 30 * time.Minute}).source)
 	split := w.gateway(t, 15*time.Minute, time.Second, tier.StrategySplit)
 	w.hold(t, split, map[string]expectation{
 		"a cut query of an HA pair":       {question{`temp{cluster="a"}`, 8 * hour}, "hot,cold", "split"},
@@ -96,7 +98,7 @@ func replicasWithGaps(t *testing.T, w *world) {
 		require.Eventually(t, func() bool {
 			found = w.ask(t, address, q)
 			return found.tier == "hot,cold"
-		}, 20*time.Second, 50*time.Millisecond, "%s %s", query, &found)
+		}, time.Minute, 50*time.Millisecond, "%s %s", query, &found)
 		require.Empty(t, differences(w.askTier(t, address, q, "cold").series, found.series), query)
 	}
 }

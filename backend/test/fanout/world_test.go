@@ -231,6 +231,7 @@ type question struct {
 // answer is what a server answers.
 type answer struct {
 	tier, reason string
+	source       string            // of hot
 	series       map[string]string // values by labels
 	warnings     []string
 }
@@ -268,7 +269,7 @@ func (w *world) askTier(t *testing.T, address string, q question, choice string)
 	}
 	require.NoError(t, json.Unmarshal(body, &read), string(body))
 	require.Equal(t, "success", read.Status, read.Error)
-	found := answer{header.Get("X-Tier"), header.Get("X-Tier-Reason"), map[string]string{}, read.Warnings}
+	found := answer{header.Get("X-Tier"), header.Get("X-Tier-Reason"), header.Get("X-Tier-Source"), map[string]string{}, read.Warnings}
 	if read.Data.ResultType == "matrix" {
 		var matrix model.Matrix
 		require.NoError(t, json.Unmarshal(read.Data.Result, &matrix))

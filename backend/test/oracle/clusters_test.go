@@ -158,11 +158,9 @@ func (w *clusterWorld) ask(t *testing.T, g *runningGateway, questions []question
 	require.GreaterOrEqual(t, float64(own), 0.95*float64(held), "a cluster's own servers answer too little")
 }
 
-// isOwn reports whether a cluster's own servers took part in an answer. The sources of a Thanos Query are
-// not named.
+// isOwn reports whether a cluster's own servers, and no others of hot, took part in an answer.
 func (w *clusterWorld) isOwn(got reply, cluster string) bool {
-	isNamed := isSource(got.source, w.clusters[cluster]) || (w.hotIsThanos && got.source == "")
-	return isNamed && strings.Contains(got.tier, string(tier.Hot))
+	return isSource(got.source, w.clusters[cluster]) && strings.Contains(got.tier, string(tier.Hot))
 }
 
 // isSource reports whether a header X-Tier-Source names one source by its external labels.

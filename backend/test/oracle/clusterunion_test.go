@@ -72,6 +72,7 @@ func newUnionWorld(t *testing.T) *unionWorld {
 // TestClusters_UnitesExemplarsRulesAndAlerts asks for exemplars, rules and alerts of two clusters that
 // have the same names.
 func TestClusters_UnitesExemplarsRulesAndAlerts(t *testing.T) {
+	t.Parallel()
 	w := newUnionWorld(t)
 	for _, query := range []string{"up", `up{cluster="a"}`, `up{cluster=~"b"}`, `up{cluster=~"a|b"}`, `up{cluster!="a"}`, `up{cluster="none"}`, `up{cluster="a"} / http_requests_total{cluster="b"}`} {
 		t.Run("exemplars of "+query, func(t *testing.T) {
@@ -98,10 +99,13 @@ func TestClusters_UnitesExemplarsRulesAndAlerts(t *testing.T) {
 	t.Run("rules", func(t *testing.T) {
 		groups := w.list(t, "rules")
 		require.Len(t, groups, 2)
+		var sources []string
 		for _, group := range groups {
 			require.Equal(t, "same", group["name"])
 			require.Len(t, group["rules"], 2)
+			sources = append(sources, fmt.Sprint(group["source"]))
 		}
+		require.ElementsMatch(t, []string{`{cluster="a"}`, `{cluster="b"}`}, sources)
 	})
 }
 

@@ -74,6 +74,7 @@ func TestCatalog_NoticesNewSeriesBehindThanos(t *testing.T) {
 // TestCatalog_ColdIsAThanosReceive reads from a Thanos Receive that hot sends its samples to. Its
 // stores do not have hot's external labels: those are ordinary labels there.
 func TestCatalog_ColdIsAThanosReceive(t *testing.T) {
+	t.Parallel() // It waits most of the time.
 	w := shopWorld(t)
 	thanos := stack.Thanos{Dir: w.dir}
 	receive, remoteWrite, err := thanos.StartReceive(t.Context(), w.thanosPath, "--label", `receive_replica="0"`, "--receive.default-tenant-id", "first")

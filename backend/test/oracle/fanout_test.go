@@ -108,6 +108,7 @@ func (w *clusterWorld) sidecar(t *testing.T, name string) *stack.ThanosPart {
 // TestFanOut_EqualsOnePrometheus asks while all stores of a hot Thanos Query are there, and after it
 // has lost one shard of a cluster.
 func TestFanOut_EqualsOnePrometheus(t *testing.T) {
+	t.Parallel() // It waits most of the time.
 	w := newFanOutWorld(t)
 	g := w.gateway(t, nil, w.query.URL)
 	w.awaitOwn(t, g, "x", "y")

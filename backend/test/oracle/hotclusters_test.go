@@ -17,6 +17,7 @@ import (
 // TestClusters_EqualOnePrometheus asks about three clusters while one of their own servers becomes
 // slow, and others stop.
 func TestClusters_EqualOnePrometheus(t *testing.T) {
+	t.Parallel()
 	w := newClusterWorld(t)
 	c := newUnwell(t, w.hot["c"].URL)
 	servers := []string{w.hot["a-0"].URL, w.hot["a-1"].URL, w.hot["b"].URL, c.URL}

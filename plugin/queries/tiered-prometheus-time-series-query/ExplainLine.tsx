@@ -54,7 +54,7 @@ export function ExplainLine({ spec, width }: ExplainLineProps): ReactElement {
         <>
           <Line>
             {data.sentence}
-            {data.source !== undefined && ` Source of hot: ${sourceText(data.source)}`}
+            {data.source !== undefined && ` (source: ${sourceText(data.source)})`}
           </Line>
           {data.warnings?.map((warning) => (
             <Line key={warning} isWarning>

@@ -52,10 +52,10 @@ func UniteAlerts(sources []Source, acquire Acquire) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	pairs.match(func(a, b *pairedAlert) int {
+	pairs.match(func(a, b pairedAlert) int {
 		return cmp.Or(bytes.Compare(a.key, b.key), bytes.Compare(a.activeAt, b.activeAt))
 	})
-	pairs.match(func(a, b *pairedAlert) int { return bytes.Compare(a.key, b.key) })
+	pairs.match(func(a, b pairedAlert) int { return bytes.Compare(a.key, b.key) })
 	u.list = slices.DeleteFunc(u.list, func(alert tiered) bool { return alert.dropped })
 	return u.answer(sets), acquire(0)
 }
@@ -108,11 +108,11 @@ func (p *alertPairs) add(labels, activeAt []byte) error {
 
 // match pairs alerts of hot and cold that compare finds equal, in their order, and drops those
 // of cold.
-func (p *alertPairs) match(compare func(a, b *pairedAlert) int) {
-	slices.SortFunc(p.list, func(a, b pairedAlert) int { return cmp.Or(compare(&a, &b), cmp.Compare(a.at, b.at)) })
+func (p *alertPairs) match(compare func(a, b pairedAlert) int) {
+	slices.SortFunc(p.list, func(a, b pairedAlert) int { return cmp.Or(compare(a, b), cmp.Compare(a.at, b.at)) })
 	next := 0 // the alert of hot that the next one of cold is paired with
 	for i := range p.list {
-		if compare(&p.list[next], &p.list[i]) != 0 {
+		if compare(p.list[next], p.list[i]) != 0 {
 			next = i
 		}
 		if alert := p.alert(i); alert.source < p.hot || alert.dropped {

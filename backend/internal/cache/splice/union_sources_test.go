@@ -64,7 +64,7 @@ func TestUnite_OfAnyNumberOfSources(t *testing.T) {
 	} {
 		t.Run(string(endpoint), func(t *testing.T) {
 			m := maker{rand.New(rand.NewPCG(3, 4))}
-			for range 800 {
+			for range 300 {
 				hasCold := m.IntN(2) == 0
 				texts := make([]string, 1+m.IntN(4), 5)
 				if hasCold {
@@ -208,7 +208,7 @@ func TestMissingWarning_NamesTheSourceWhereThereAreOthers(t *testing.T) {
 // TestStream_OfAnyNumberOfSources compares streams with unions in memory.
 func TestStream_OfAnyNumberOfSources(t *testing.T) {
 	m := maker{rand.New(rand.NewPCG(5, 6))}
-	for range 500 {
+	for range 200 {
 		texts := make([]string, 1+m.IntN(4))
 		for _, endpoint := range []promapi.Endpoint{promapi.Labels, promapi.Series} {
 			for i := range texts {

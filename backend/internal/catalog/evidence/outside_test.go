@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
@@ -52,7 +52,7 @@ func TestGroupOutside_ExcludesAllSources(t *testing.T) {
 
 // TestGroupOutside_MatchesWhatNoSourceHas compares groups with the definition, for random sources.
 func TestGroupOutside_MatchesWhatNoSourceHas(t *testing.T) {
-	random := rand.New(rand.NewSource(1)) //nolint:gosec // The worlds are the same in every run.
+	random := rand.New(rand.NewSource(1))
 	names := []string{"a", "b", "c"}
 	pick := func() set {
 		made := set{}
@@ -99,7 +99,7 @@ func matchesAny(t *testing.T, group Group, series set) bool {
 		require.NoError(t, err)
 		matches := true
 		for _, matcher := range selector {
-			matches = matches && (matcher.Name == labels.MetricName || matcher.Matches(series[matcher.Name]))
+			matches = matches && (matcher.Name == model.MetricNameLabel || matcher.Matches(series[matcher.Name]))
 		}
 		if matches {
 			return true
