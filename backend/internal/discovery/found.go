@@ -70,8 +70,19 @@ func chooseAll(reference Reference, services []*corev1.Service) ([]Reference, *S
 		leftOut []string
 		unnamed int // Services beyond MaxFound
 	)
+	hasAddress := map[string]bool{} // namespaces with a Service to use that is not headless
 	for _, service := range services {
-		switch reason := unfit(reference, service); {
+		if unfit(reference, service) == "" && service.Spec.ClusterIP != corev1.ClusterIPNone {
+			hasAddress[service.Namespace] = true
+		}
+	}
+	for _, service := range services {
+		reason := unfit(reference, service)
+		if reason == "" && service.Spec.ClusterIP == corev1.ClusterIPNone && hasAddress[service.Namespace] {
+			// The operator of Prometheus makes one beside the Service of the chart.
+			reason = fmt.Sprintf("the Service %s/%s is headless, and its namespace has another one that matches", service.Namespace, service.Name)
+		}
+		switch {
 		case reason != "":
 			leftOut = append(leftOut, reason)
 		case len(found) == MaxFound:
@@ -106,8 +117,6 @@ func unfit(reference Reference, service *corev1.Service) string {
 		return fmt.Sprintf("the Service %s is being deleted", name)
 	case service.Spec.Type == corev1.ServiceTypeExternalName:
 		return externalName(service)
-	case service.Spec.ClusterIP == corev1.ClusterIPNone:
-		return fmt.Sprintf("the Service %s is headless: set its name to use it", name)
 	}
 	if _, problem := choosePort(reference, service); problem != nil {
 		return problem.Message

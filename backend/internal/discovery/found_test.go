@@ -34,10 +34,11 @@ func TestChooseAll_LeavesOutWhatCannotBeUsed(t *testing.T) {
 		state    State
 		message  string
 	}{
-		"none":     {state: StateAbsent, message: "no Service in namespace monitoring matches app=prometheus"},
-		"several":  {services: []*corev1.Service{named("a", nil), named("b", nil)}, found: found("a", "b"), state: StateFound},
-		"headless": {[]*corev1.Service{named("a", nil), headless}, found("a"), StateFound, "the selector app=prometheus matches Services that tierproxy does not use: the Service monitoring/headless is headless: set its name to use it"},
-		"deleted":  {[]*corev1.Service{deleted, named("e", nil)}, found("e"), StateFound, "the selector app=prometheus matches Services that tierproxy does not use: the Service monitoring/deleted is being deleted"},
+		"none":          {state: StateAbsent, message: "no Service in namespace monitoring matches app=prometheus"},
+		"several":       {services: []*corev1.Service{named("a", nil), named("b", nil)}, found: found("a", "b"), state: StateFound},
+		"headless":      {[]*corev1.Service{named("a", nil), headless}, found("a"), StateFound, "the selector app=prometheus matches Services that tierproxy does not use: the Service monitoring/headless is headless, and its namespace has another one that matches"},
+		"headless only": {services: []*corev1.Service{headless}, found: found("headless"), state: StateFound},
+		"deleted":       {[]*corev1.Service{deleted, named("e", nil)}, found("e"), StateFound, "the selector app=prometheus matches Services that tierproxy does not use: the Service monitoring/deleted is being deleted"},
 		"another port, and ExternalName": {
 			[]*corev1.Service{named("a", nil), named("b", func(s *corev1.Service) { s.Spec.Ports[0].Name = "x" }), named("c", func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeExternalName })},
 			found("a"), StateFound,
@@ -68,7 +69,7 @@ func TestChooseAll_IsBounded(t *testing.T) {
 	require.Equal(t, "prometheus-020", found[0].Name)
 	require.Equal(t, StateFound, state.State)
 	require.Contains(t, state.Message, "the selector app matches 230 Services that can be used: tierproxy uses the first 200 by namespace and name; the selector app matches Services that tierproxy does not use: ")
-	require.Contains(t, state.Message, "monitoring/prometheus-004 is headless: set its name to use it; …")
+	require.Contains(t, state.Message, "monitoring/prometheus-004 is headless, and its namespace has another one that matches; …")
 	require.Less(t, len(state.Message), 1000)
 }
 

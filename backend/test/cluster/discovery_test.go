@@ -255,8 +255,7 @@ spec: {clusterIP: None, ports: [{name: http-web, port: 9090}, {name: reloader-we
 	}, eventually, 20*time.Millisecond)
 
 	apply(t, `{apiVersion: v1, kind: Service, metadata: {namespace: monitoring, name: another, labels: {app: prometheus}}, spec: {ports: [{port: 9090}]}}`)
-	g.waitFor(t, soon, "two Services match", func(health resolve.Health) bool {
-		return health.Services["hot"].State == "unusable" &&
-			health.Services["hot"].Message == "the selector app=prometheus matches 2 Services: make it match one of another, kube-prometheus-stack-prometheus"
+	g.waitFor(t, soon, "the other Service is used, and not the headless one", func(health resolve.Health) bool {
+		return health.Services["hot"].Name == "monitoring/another"
 	})
 }

@@ -73,7 +73,7 @@ func TestDiscovery_CostsNoMoreAmongManyServices(t *testing.T) {
 	})
 	among := measureDiscovery(t, idle, "", nil)
 	changing := measureDiscovery(t, idle, "", func() { change(2) })
-	// A selector that matches all is a mistake.
+	// A selector of cold that matches all is a mistake.
 	mistaken := measureDiscovery(t, idle, "app", nil)
 	t.Logf("alone                     %+v", alone)
 	t.Logf("among %5d Services      %+v", count, among)
@@ -103,6 +103,8 @@ func TestDiscovery_MaxFoundServices(t *testing.T) {
 		return len(services) == count && !slices.ContainsFunc(services, func(service discovery.Reference) bool { return len(f.Resolve(service).Endpoints) != 2 })
 	}, eventually, 10*time.Millisecond)
 	t.Logf("found within %s of the first manifest", time.Since(began))
+	// The watches begin after the lists.
+	require.Eventually(t, func() bool { return requestsOfDiscovery(t)-requests >= 4*count }, eventually, 10*time.Millisecond)
 	requests, heap, routines = requestsOfDiscovery(t)-requests, heapOf()-heap, runtime.NumGoroutine()-routines
 	t.Logf("%d requests, %d KB of heap, %d goroutines", requests, heap>>10, routines)
 	require.Equal(t, 4*count, requests)
@@ -147,13 +149,16 @@ func measureDiscovery(t *testing.T, idle time.Duration, selector string, meanwhi
 		g := newGateway(t, &network{}, func(settings *config.Config) {
 			settings.Probe.Interval = config.Duration(time.Hour)
 			if selector != "" {
-				settings.Discovery.Hot.Selector = selector
+				settings.Discovery.Cold.Selector = selector
 			}
 		})
 		cost.found = g.waitFor(t, eventually, "hot is found", func(health resolve.Health) bool {
-			cost.message = len(health.Services["hot"].Message)
-			isFound := len(health.Tiers["hot"].Replicas) == 2 || (selector != "" && health.Services["hot"].State == "unusable")
-			return isFound && health.Services["cold"].State == "absent"
+			cost.message = len(health.Services["cold"].Message)
+			wanted := "absent"
+			if selector != "" {
+				wanted = "unusable"
+			}
+			return len(health.Tiers["hot"].Replicas) == 2 && health.Services["cold"].State == wanted
 		}).Round(time.Millisecond)
 		cost.requests = requestsOfDiscovery(t) - requests
 		if meanwhile != nil {

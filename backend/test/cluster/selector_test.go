@@ -119,7 +119,7 @@ func TestDiscovery_SelectorFindsServicesOfAllNamespaces(t *testing.T) {
 	}
 	before := f.changesOf(selecting)
 	apply(t, hotService("shop", "headless", ", clusterIP: None")+"---\n"+hotService("shop", "d", "")+"---\n"+strings.Replace(hotService("shop", "portless", ""), "name: web", "name: grpc", 1))
-	f.waitFor(t, selecting, discovery.StateFound, "the selector tiered=hot matches Services that tierproxy does not use: the Service shop/headless is headless: set its name to use it; the Service shop/portless has no port web: it has grpc 9090",
+	f.waitFor(t, selecting, discovery.StateFound, "the selector tiered=hot matches Services that tierproxy does not use: the Service shop/headless is headless, and its namespace has another one that matches; the Service shop/portless has no port web: it has grpc 9090",
 		"monitoring/a", "monitoring/c", "shop/b", "shop/d")
 	require.Greater(t, f.changesOf(selecting), before)
 	require.Equal(t, discovery.StateUnknown, f.Resolve(selecting).State, "exactly one Service is another question")
@@ -130,16 +130,16 @@ func TestDiscovery_SelectorFindsServicesOfAllNamespaces(t *testing.T) {
 	require.NoError(t, shared.apply(t.Context(), held))
 	remove(t, parse(hotService("monitoring", "a", ""))[0])
 	remove(t, held)
-	f.waitFor(t, selecting, discovery.StateFound, "the Service shop/d is being deleted", "monitoring/c")
+	f.waitFor(t, selecting, discovery.StateFound, "the Service shop/d is being deleted", "monitoring/c", "shop/headless")
 	require.NoError(t, shared.apply(t.Context(), parse(hotService("shop", "d", ""))[0])) // Without the finalizer.
-	const onlyC = "tierproxy does not use: the Service shop/headless is headless"
-	f.waitFor(t, selecting, discovery.StateFound, onlyC, "monitoring/c")
+	const left = "tierproxy does not use: the Service shop/portless has no port web"
+	f.waitFor(t, selecting, discovery.StateFound, left, "monitoring/c", "shop/headless")
 
 	shared.kubernetes.StopServer()
-	stale := f.waitFor(t, selecting, discovery.StateFound, "the Kubernetes API cannot be reached since ", "monitoring/c")
+	stale := f.waitFor(t, selecting, discovery.StateFound, "the Kubernetes API cannot be reached since ", "monitoring/c", "shop/headless")
 	require.NoError(t, shared.kubernetes.StartServer(t.Context()))
 	require.True(t, stale.Stale)
-	f.waitFor(t, selecting, discovery.StateFound, onlyC, "monitoring/c")
+	f.waitFor(t, selecting, discovery.StateFound, left, "monitoring/c", "shop/headless")
 	require.Eventually(t, func() bool { return !f.ResolveAll(selecting).Stale }, eventually, 10*time.Millisecond)
 }
 
