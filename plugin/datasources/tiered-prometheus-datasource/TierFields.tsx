@@ -13,7 +13,7 @@ const placingTexts: Readonly<Record<Placing, string>> = {
   gateway: 'From the gateway',
   service: 'Kubernetes service',
   url: 'URL',
-  name: 'By name, from the gateway',
+  name: 'By name',
 };
 
 interface TierFieldsProps<AnyTier extends Tier> {

@@ -205,7 +205,7 @@ describe('the form of a datasource', () => {
     await user.type(tier('Hot tier 2').getByLabelText(labelled('URL'), textbox), 'http://us:9090');
     await user.type(tier('Hot tier 2').getByLabelText(labelled('Retention'), textbox), '1d');
     await user.click(screen.getByRole('button', { name: 'Add hot tier' }));
-    await user.click(tier('Hot tier 3').getByRole('radio', { name: 'By name, from the gateway' }));
+    await user.click(tier('Hot tier 3').getByRole('radio', { name: 'By name' }));
     expect(tier('Hot tier 3').getByText(messages.tierName)).toBeTruthy();
     await user.type(tier('Hot tier 3').getByLabelText(labelled('Name'), textbox), 'eu-1');
     expect(tier('Hot tier 3').getByText(messages.sameTierName)).toBeTruthy();
