@@ -65,6 +65,15 @@ func (c *Catalog) HotState(now time.Time) tier.State {
 	return c.hot.stateOf(c.read, now)
 }
 
+// ReportPartial notes that an answer of hot lacked what one of its stores holds, and requests a probe.
+// Nothing happens for a hot tier that does not list its stores.
+func (c *Catalog) ReportPartial() {
+	if c.read != nil {
+		c.hot.sources.doubt(c.read, time.Now())
+		c.hot.probes.Request()
+	}
+}
+
 // SourcesRead returns the external labels of the sources of hot that a request may read. It returns nil
 // for a hot tier that does not list its stores, and if the request reads nothing of hot.
 func (c *Catalog) SourcesRead() (list []map[string]string) {

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -18,6 +19,10 @@ const (
 	// sourceUnusedFor is how long a source is followed after the last query that may read it, if
 	// there are others to follow.
 	sourceUnusedFor = 10 * time.Minute
+	// doubtedFor is how long a source is not used after an answer that lacked one of its stores. Some
+	// seconds after a Thanos has lost a store, it answers without a warning; until then, its list
+	// of stores says nothing either.
+	doubtedFor = 30 * time.Second
 )
 
 // SourceStatus is what is known of one source of a hot tier that lists its stores.
@@ -99,7 +104,28 @@ func (s *Status) narrowed(keys []string) Status {
 type sourcesInUse struct {
 	mutex    sync.Mutex
 	used     map[string]time.Time // by key
+	doubted  map[string]time.Time // by key, when an answer lacked something
 	followed []string
+}
+
+// doubt notes that an answer from some sources lacked something.
+func (u *sourcesInUse) doubt(keys []string, now time.Time) {
+	u.mutex.Lock()
+	defer u.mutex.Unlock()
+	if u.doubted == nil {
+		u.doubted = map[string]time.Time{}
+	}
+	maps.DeleteFunc(u.doubted, func(_ string, since time.Time) bool { return now.Sub(since) >= doubtedFor })
+	for _, key := range keys {
+		u.doubted[key] = now
+	}
+}
+
+// areDoubted reports whether an answer from one of some sources lacked something a short while ago.
+func (u *sourcesInUse) areDoubted(keys []string, now time.Time) bool {
+	u.mutex.Lock()
+	defer u.mutex.Unlock()
+	return slices.ContainsFunc(keys, func(key string) bool { since, is := u.doubted[key]; return is && now.Sub(since) < doubtedFor })
 }
 
 // use notes that a query may read some sources. It reports whether one of them is not followed yet.
@@ -170,7 +196,12 @@ func (s *Status) sourcesRead(selectors []promql.Selector) (keys []string) {
 // stateOf is State for requests that read some sources of hot only.
 func (t *Tier) stateOf(keys []string, now time.Time) tier.State {
 	status := t.status.Load().narrowed(keys)
-	return t.stateFrom(t.seenFrom(status), now)
+	state := t.stateFrom(t.seenFrom(status), now)
+	if t.sources.areDoubted(keys, now) {
+		state.Oldest = tier.NothingCovered
+		state.Notes = append(slices.Clone(state.Notes), tier.PublicNote("an answer of the hot tier lacked one of its stores a short while ago"))
+	}
+	return state
 }
 
 // coveredState is State for those sources of hot whose coverage is known, if hot lists its stores.

@@ -69,6 +69,7 @@ func (r *Response) check(a attempt) error {
 		return err
 	}
 	if a.isReplaceable && r.isFault() {
+		a.reportPartial()
 		return r.failedWith(&upstream.StatusError{Status: r.Status}, false)
 	}
 	if a.reading != decoded && r.Status == http.StatusOK {
@@ -76,6 +77,7 @@ func (r *Response) check(a attempt) error {
 			return err
 		}
 		if a.Tier == tier.Hot && a.Fallback == tier.Cold && slices.Contains(r.Warnings, promapi.PartialWarning) {
+			a.reportPartial()
 			return &CallError{Tier: r.Tier, Reason: r.Reason, Replica: r.Replica, Err: errPartial}
 		}
 	}
@@ -85,6 +87,14 @@ func (r *Response) check(a attempt) error {
 		}
 	}
 	return nil
+}
+
+// reportPartial notes that an answer of hot lacks what one of its stores holds. Asked for a whole
+// answer, a Thanos fails then.
+func (a attempt) reportPartial() {
+	if a.Tier == tier.Hot && a.plan.replica.Catalog != nil {
+		a.plan.replica.Catalog.ReportPartial()
+	}
 }
 
 // isOverload reports whether a tier has too many queries already, or other answers

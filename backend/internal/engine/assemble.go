@@ -106,6 +106,9 @@ func (e *Engine) askForPiece(ctx context.Context, p *Plan, missing *piece, memor
 	defer func() { _ = response.Body.Close() }()
 	if response.Status >= http.StatusBadRequest {
 		// It is read now: the other piece may end the context.
+		if missing.from == tier.Hot && response.isFault() {
+			response.plan.attempt(tier.Decision{Tier: tier.Hot}).reportPartial()
+		}
 		return nil, response.failedWith(&upstream.StatusError{Status: response.Status}, true)
 	}
 	text, err := memory.readBody(response)
@@ -114,6 +117,7 @@ func (e *Engine) askForPiece(ctx context.Context, p *Plan, missing *piece, memor
 	}
 	matrix, err := splice.Parse(text, memory.acquireWithin(ctx))
 	if err == nil && missing.from == tier.Hot && slices.Contains(matrix.Warnings, promapi.PartialWarning) {
+		response.plan.attempt(tier.Decision{Tier: tier.Hot}).reportPartial()
 		return nil, response.failed(errPartial)
 	}
 	if grid := p.stepwise.grid; err == nil {

@@ -158,6 +158,10 @@ func (r *Resolver) locationsOf(own ownTier) []location {
 	for _, reference := range found.Services {
 		list = append(list, r.discoveredLocation(own, reference))
 	}
+	if first := &list[0]; first.service.Message == "" && found.Message != "" {
+		service := *first.service
+		service.Message, first.service = found.Message, &service // What is left out has no location.
+	}
 	return list
 }
 

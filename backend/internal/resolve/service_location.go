@@ -126,10 +126,8 @@ func permissionFor(service *discovery.Service, scheme string, access *upstream.T
 // Service uses plain HTTP and the operator did not set the scheme.
 func (r *Resolver) warnOfWithheld(reference discovery.Reference, service *discovery.Service) {
 	for _, own := range r.own {
-		if !r.isDiscovered(own) || own.reference != reference || service.Scheme != "http" || reference.Scheme != "" {
-			continue
-		}
-		if own.discovered.HoldsSecrets("http") {
+		isItsService := func(at location) bool { return at.reference == reference }
+		if service.Scheme == "http" && reference.Scheme == "" && r.isDiscovered(own) && own.discovered.HoldsSecrets("http") && slices.ContainsFunc(r.locationsOf(own), isItsService) {
 			r.logger.Warnf("tierproxy does not send the credential of %s.http_config to the Service %s, because the Service uses plain HTTP: to send it anyway, set %s.scheme to http", own.key, reference, own.serviceKey)
 		}
 	}
