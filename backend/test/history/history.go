@@ -9,6 +9,7 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -42,6 +43,9 @@ type Series struct {
 // blockRange is the time range of the blocks that are written: large enough
 // for weeks of history to be few files, small enough to be read in parts.
 const blockRange = 24 * time.Hour
+
+// committed is after how many series samples are written, so that not all are in memory.
+const committed = 500
 
 // epoch is when all counters started: far enough back for every test.
 const epoch = int64(1_700_000_000_000)
@@ -243,12 +247,14 @@ func (g Generator) writeBlock(ctx context.Context, directory string, from, to ti
 			err = closeError
 		}
 	}()
-	appender := writer.Appender(ctx)
-	if err := g.Append(appender, from, to); err != nil {
-		return err
-	}
-	if err := appender.Commit(); err != nil {
-		return err
+	for some := range slices.Chunk(g.All(), committed) {
+		appender := writer.Appender(ctx)
+		if err := (Generator{Interval: g.Interval, Only: some}).Append(appender, from, to); err != nil {
+			return err
+		}
+		if err := appender.Commit(); err != nil {
+			return err
+		}
 	}
 	_, err = writer.Flush(ctx)
 	return err

@@ -31,6 +31,8 @@ func main() {
 	soakFor := flag.Duration("soak", 0, "Instead, ask for that long at --soak.rate while tiers restart at random.")
 	soakRate := flag.Float64("soak.rate", 200, "Requests a second of --soak.")
 	refreshReach := flag.Duration("refresh", 0, "Instead, refresh a dashboard over that much history on Thanos, through its query-frontend and through tierproxy with strategy split and a cache.")
+	clusters := flag.Int("clusters", 0, "Instead, load a dashboard with a cluster variable over that `number` of clusters, --rounds times.")
+	clusterPods := flag.Int("clusters.pods", 400, "How many pods each of --clusters has, with 80 series each.")
 	siegeFor := flag.Duration("siege", 0, "Instead, attack tierproxy for that long while 20 users look at dashboards.")
 	siegeRows := flag.String("siege.rows", "", "Make only the attacks of these rows, 3 to 9, separated by commas.")
 	siegeSeed := flag.Uint64("siege.seed", uint64(time.Now().UnixNano()), "The `number` that the attacks of --siege are drawn by.")
@@ -46,6 +48,8 @@ func main() {
 	var err error
 	if *refreshReach > 0 {
 		err = measureRefreshes(ctx, os.Stdout, *refreshReach)
+	} else if *clusters > 0 {
+		err = measureClusters(ctx, os.Stdout, clusterOptions{clusters: *clusters, pods: *clusterPods, rounds: *rounds, counted: 2 * time.Minute})
 	} else if *siegeFor > 0 {
 		err = siege(ctx, os.Stdout, siegeOptions{duration: *siegeFor, rows: *siegeRows, seed: *siegeSeed, binary: *binary})
 	} else if *soakFor > 0 {

@@ -171,6 +171,7 @@ func pointsOf(text []byte) (map[string]float64, error) {
 			Result []struct {
 				Metric map[string]string
 				Values [][2]any
+				Value  [2]any // of an instant query
 			}
 		}
 	}
@@ -179,6 +180,9 @@ func pointsOf(text []byte) (map[string]float64, error) {
 	}
 	points := map[string]float64{}
 	for _, series := range answer.Data.Result {
+		if series.Value[0] != nil {
+			series.Values = append(series.Values, series.Value)
+		}
 		for _, pair := range series.Values {
 			number, err := strconv.ParseFloat(fmt.Sprint(pair[1]), 64)
 			if err != nil {
