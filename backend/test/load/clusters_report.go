@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/prometheus/common/model"
 )
 
 // of returns one number of each load with one of the values.
@@ -36,45 +38,42 @@ func (b *clusterBench) write(out io.Writer) {
 	}
 	header = append(header, "every against one", "every against Thanos")
 	rows := [][]string{header}
+	rows = append(rows, b.rows("each of "+strings.Join(b.names, ", "), b.names...)...)
 	for _, value := range b.values() {
-		rows = append(rows, b.rows(value)...)
+		rows = append(rows, b.rows(value, value)...)
 	}
 	writeMarkdown(out, rows)
-	rows = [][]string{append([]string{"panel, $cluster is one of the clusters", "range"}, header[2:]...)}
+	rows = [][]string{append([]string{"panel, $cluster is one of the clusters: median / p95, ratios of medians", "range"}, header[2:]...)}
 	for i, panel := range clusterPanels {
-		rows = append(rows, append([]string{"`" + strings.ReplaceAll(panel.query, "|", `\|`) + "`", panel.span.String()}, b.both(b.names, func(load clusterLoad) []time.Duration { return load.panels[i : i+1] })...))
+		rows = append(rows, append([]string{"`" + escaped(panel.query) + "`", model.Duration(panel.span).String()}, b.panelCells(i)...))
 	}
 	writeMarkdown(out, rows)
-	rows = [][]string{{"own requests to cold, to hot, per minute", b.ways[0].name, b.ways[1].name}}
-	for what, counts := range map[string][]ownRequests{"in use": b.inUse, "idle": b.idle} {
-		row := []string{what}
-		for _, each := range counts {
-			row = append(row, fmt.Sprintf("%.1f, %.1f", each.cold/b.options.counted.Minutes(), each.hot/b.options.counted.Minutes()))
-		}
-		rows = append(rows, row)
-	}
-	writeMarkdown(out, rows)
+	writeMarkdown(out, [][]string{
+		{"own requests per minute", b.ways[0].name, b.ways[1].name}, b.ownRow("in use", b.inUse), b.ownRow("idle", b.idle),
+	})
 	_, _ = fmt.Fprintf(out, "points that differ from Thanos: %s\n", strings.Join(b.differences, "; "))
 }
 
-// rows returns the rows of a value.
-func (b *clusterBench) rows(value string) [][]string {
-	values := []string{value}
-	row := func(what string, cells []string) []string {
-		return append([]string{strings.ReplaceAll(value, "|", `\|`), what}, cells...)
-	}
+// escaped returns a text for a cell of a table.
+func escaped(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
+
+// rows returns the rows of some values of the variable.
+func (b *clusterBench) rows(name string, values ...string) [][]string {
+	row := func(what string, cells []string) []string { return append([]string{escaped(name), what}, cells...) }
+	panels := func(load clusterLoad) []time.Duration { return load.panels }
 	rows := [][]string{
-		row("panel, median / p95", b.both(values, func(load clusterLoad) []time.Duration { return load.panels })),
-		row("whole dashboard, median", b.medians(values, func(load clusterLoad) []time.Duration { return []time.Duration{load.took} })),
+		row("a panel, median", b.cells(values, panels, medianOf)),
+		row("a panel, p95", b.cells(values, panels, func(list []time.Duration) time.Duration { return percentileOf(list, 0.95) })),
+		row("the whole dashboard, median", b.cells(values, func(load clusterLoad) []time.Duration { return []time.Duration{load.took} }, medianOf)),
 	}
 	for _, group := range []string{thanosGroup, prometheusGroup, gatewayGroup} {
-		rows = append(rows, row("CPU of "+group+" for a refresh, median", b.medians(values, func(load clusterLoad) []time.Duration { return []time.Duration{load.cpu[group]} })))
+		rows = append(rows, row("CPU of "+group+" for a refresh, mean", b.cells(values, func(load clusterLoad) []time.Duration { return []time.Duration{load.cpu[group]} }, mean)))
 	}
 	var shares, own []string
 	for _, way := range b.ways {
 		hot, requests, loads := 0, 0.0, 0
 		for _, load := range way.loads {
-			if load.value == value {
+			if slices.Contains(values, load.value) {
 				hot, requests, loads = hot+load.hot, requests+load.own, loads+1
 			}
 		}
@@ -84,25 +83,41 @@ func (b *clusterBench) rows(value string) [][]string {
 	return append(rows, row("panels that hot answers", append(shares, "", "")), row("own requests to cold for a refresh, mean", append(own, "", "")))
 }
 
-// both returns the median and the 95th percentile of every way, and the ratios of the latter.
-func (b *clusterBench) both(values []string, number func(clusterLoad) []time.Duration) (cells []string) {
-	var p95 []time.Duration
+// cells returns what a function makes of the times of every way, and the ratios.
+func (b *clusterBench) cells(values []string, number func(clusterLoad) []time.Duration, of func([]time.Duration) time.Duration) (cells []string) {
+	var times []time.Duration
 	for _, way := range b.ways {
-		list := way.of(values, number)
-		p95 = append(p95, percentileOf(list, 0.95))
-		cells = append(cells, short(percentileOf(list, 0.5))+" / "+short(percentileOf(list, 0.95)))
+		times = append(times, of(way.of(values, number)))
+		cells = append(cells, short(times[len(times)-1]))
 	}
-	return append(cells, ratios(p95)...)
+	return append(cells, ratios(times)...)
 }
 
-// medians returns the median of every way, and the ratios.
-func (b *clusterBench) medians(values []string, number func(clusterLoad) []time.Duration) (cells []string) {
+// panelCells returns the times of a panel for the clusters, and the ratios of the medians.
+func (b *clusterBench) panelCells(panel int) (cells []string) {
 	var medians []time.Duration
 	for _, way := range b.ways {
-		medians = append(medians, percentileOf(way.of(values, number), 0.5))
-		cells = append(cells, short(medians[len(medians)-1]))
+		list := way.of(b.names, func(load clusterLoad) []time.Duration { return load.panels[panel : panel+1] })
+		medians = append(medians, medianOf(list))
+		cells = append(cells, short(medianOf(list))+" / "+short(percentileOf(list, 0.95)))
 	}
 	return append(cells, ratios(medians)...)
+}
+
+// ownRow returns a row of what both gateways ask by themselves.
+func (b *clusterBench) ownRow(what string, counts []ownRequests) []string {
+	row, minutes := []string{what}, b.options.counted.Minutes()
+	for _, each := range counts {
+		row = append(row, fmt.Sprintf("%.1f to cold, %.1f to hot", each.cold/minutes, each.hot/minutes))
+	}
+	return row
+}
+
+func mean(list []time.Duration) (sum time.Duration) {
+	for _, each := range list {
+		sum += each
+	}
+	return sum / time.Duration(len(list))
 }
 
 // ratios returns those of the first time to each of the others.
