@@ -150,7 +150,7 @@ func scrapingTier(t *testing.T, network *faketier.Network, server listed, asked 
 	return made.URL
 }
 
-// TestSources_ManyAskColdForLittle has 50 clusters that nobody asks for anything.
+// TestSources_ManyAskColdForLittle has 20 clusters that nobody asks for anything.
 func TestSources_ManyAskColdForLittle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := &faketier.Network{}
@@ -159,7 +159,7 @@ func TestSources_ManyAskColdForLittle(t *testing.T) {
 			settings.Hot = config.HotConfig{}
 			settings.Probe = config.Default().Probe
 			var sets []map[string]string
-			for i := range 50 {
+			for i := range 20 {
 				name := fmt.Sprintf("c%d", i)
 				sets = append(sets, map[string]string{"cluster": name})
 				settings.Hot.List = append(settings.Hot.List, config.HotConfig{Name: name, URL: scrapingTier(t, network, listed{name, "{cluster: " + name + "}", ""}, &atomic.Int64{})})
@@ -180,12 +180,12 @@ func TestSources_ManyAskColdForLittle(t *testing.T) {
 		synctest.Wait()
 		resolved, err := r.Default()
 		require.NoError(t, err)
-		require.Len(t, resolved.Datasource.Sources(), 50)
+		require.Len(t, resolved.Datasource.Sources(), 20)
 		before := atCold.Load()
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		// Nobody waits for what is learned about each of them every five minutes.
-		require.Less(t, atCold.Load()-before, int64(7*50))
+		require.Less(t, atCold.Load()-before, int64(7*20))
 	})
 }
 
