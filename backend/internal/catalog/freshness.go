@@ -32,13 +32,13 @@ func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time
 	if t.hotStores.look(ctx, t.api, status, now) {
 		return t.checkSources(ctx, status, now)
 	}
-	return t.checkSamples(ctx, status, &t.gaps, "", now)
+	return t.checkSamples(ctx, t.api, status, &t.gaps, "", now)
 }
 
 // checkSamples is checkFreshness for the series of a scope, a matcher list without braces. It is empty
 // for all series.
-func (t *Tier) checkSamples(ctx context.Context, status *Status, detectors *gaps.Detectors, scope string, now time.Time) (isFine bool) {
-	followed, err := detectors.Follow(ctx, t.api, status.server, []string{scope}, now)
+func (t *Tier) checkSamples(ctx context.Context, client ownrequest.Client, status *Status, detectors *gaps.Detectors, scope string, now time.Time) (isFine bool) {
+	followed, err := detectors.Follow(ctx, client, status.server, []string{scope}, now)
 	if err != nil {
 		status.fail(err)
 		status.Error = "its newest sample could not be measured: " + status.Error

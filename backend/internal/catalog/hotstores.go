@@ -196,7 +196,9 @@ func (t *Tier) checkSource(ctx context.Context, status *Status, source *SourceSt
 	alone := Status{
 		Available: true, Oldest: source.Oldest, Stores: status.Stores, Error: source.Error, reported: source.reported, server: status.server, started: status.started,
 	}
-	isFine = t.checkSamples(ctx, &alone, detectors, strings.Trim(source.key, "{}"), now)
+	client := t.api
+	client.OnWarning = func() { t.sources.doubt([]string{source.key}, now) } // One of its stores is lost.
+	isFine = t.checkSamples(ctx, client, &alone, detectors, strings.Trim(source.key, "{}"), now)
 	source.Available, source.Oldest, source.ContiguousSince, source.Error = alone.Available, alone.Oldest, alone.ContiguousSince, alone.Error
 	source.interval, source.shortestInterval, source.unmeasurable, source.failure = alone.ScrapeInterval, alone.shortestInterval, alone.unmeasurable, alone.failure
 	if source.Error != "" && len(source.Labels) > 0 {

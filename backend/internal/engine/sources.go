@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/prometheus/prometheus/model/labels"
+
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -101,10 +103,11 @@ func (q *Query) match() matching {
 	if err != nil {
 		return matching{candidates: sources, all: sources} // Whichever tier answers says what is wrong.
 	}
+	names := externalNames(sources)
 	made := matching{candidates: slices.Clone(sources), all: sources}
 	isRead, isForSeveral, matchesNone := make([]bool, len(sources)), false, false
 	for _, selector := range selectors {
-		namesSource, matched := namesAny(selector, sources), 0
+		namesSource, matched := namesAny(selector, names), 0
 		for i, of := range sources {
 			if of.mayMatch(selector, namesSource) {
 				matched, isRead[i] = matched+1, true
@@ -147,18 +150,23 @@ func (m matching) tried() []source {
 	return list[:min(len(list), most)]
 }
 
-// namesAny reports whether a selector has a matcher for an external label of one of the sources.
-func namesAny(selector promql.Selector, sources []source) bool {
-	for _, matcher := range selector {
-		for _, of := range sources {
-			for _, labels := range of.labels {
-				if _, has := labels[matcher.Name]; has {
-					return true
+// externalNames returns the names of the external labels of sources.
+func externalNames(sources []source) (names []string) {
+	for _, of := range sources {
+		for _, set := range of.labels {
+			for name := range set {
+				if !slices.Contains(names, name) {
+					names = append(names, name)
 				}
 			}
 		}
 	}
-	return false
+	return names
+}
+
+// namesAny reports whether a selector has a matcher for one of several labels.
+func namesAny(selector promql.Selector, names []string) bool {
+	return slices.ContainsFunc(selector, func(matcher *labels.Matcher) bool { return slices.Contains(names, matcher.Name) })
 }
 
 // rivals returns the other sources of hot that may have series which the request reads.

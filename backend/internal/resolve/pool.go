@@ -216,7 +216,7 @@ func (p *tierPool) get(at destination, use tierUse) (_ *catalog.Tier, usages []*
 	if at.missing != "" {
 		added.Tier = catalog.Unresolved(at.name, at.missing)
 		p.tiers[at] = added
-		return added.Tier, usages, nil
+		return added.With(settings), usages, nil
 	}
 	idle, warm := 0, warmConnections
 	if !use.isGateway {

@@ -11,8 +11,10 @@ import (
 )
 
 const (
-	// maxTiers is the maximum number of tiers in the pool.
-	maxTiers = 512
+	// maxTiers is the maximum number of tiers in the pool, the gateway's own included: at most
+	// countedTiers of them. Further ones come on top.
+	maxTiers     = 256
+	countedTiers = 2
 	// inUseFor is how long a tier counts as in use after a query. It is longer than the
 	// refresh interval of most dashboards.
 	inUseFor = 30 * time.Second
@@ -60,7 +62,13 @@ func (p *tierPool) use(used *pooledTier, by tierUse) ([]*usage, error) {
 // the most tiers. It returns an Error with status 503 if that tier is in use and its project
 // has no more tiers than the caller's. The mutex is held.
 func (p *tierPool) makeRoom(by tierUse) error {
-	if len(p.tiers) < maxTiers {
+	own := 0
+	for _, candidate := range p.tiers {
+		if len(candidate.users) == 0 {
+			own++
+		}
+	}
+	if len(p.tiers)-max(own-countedTiers, 0) < maxTiers {
 		return nil
 	}
 	counts := p.counts()

@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
@@ -148,7 +150,7 @@ func scrapingTier(t *testing.T, network *faketier.Network, server listed, asked 
 	return made.URL
 }
 
-// TestSources_ManyAskColdForLittle has 50 clusters that nobody asks for anything.
+// TestSources_ManyAskColdForLittle has 20 clusters that nobody asks for anything.
 func TestSources_ManyAskColdForLittle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := &faketier.Network{}
@@ -157,7 +159,7 @@ func TestSources_ManyAskColdForLittle(t *testing.T) {
 			settings.Hot = config.HotConfig{}
 			settings.Probe = config.Default().Probe
 			var sets []map[string]string
-			for i := range 50 {
+			for i := range 20 {
 				name := fmt.Sprintf("c%d", i)
 				sets = append(sets, map[string]string{"cluster": name})
 				settings.Hot.List = append(settings.Hot.List, config.HotConfig{Name: name, URL: scrapingTier(t, network, listed{name, "{cluster: " + name + "}", ""}, &atomic.Int64{})})
@@ -178,11 +180,46 @@ func TestSources_ManyAskColdForLittle(t *testing.T) {
 		synctest.Wait()
 		resolved, err := r.Default()
 		require.NoError(t, err)
-		require.Len(t, resolved.Datasource.Sources(), 50)
+		require.Len(t, resolved.Datasource.Sources(), 20)
 		before := atCold.Load()
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		// Nobody waits for what is learned about each of them every five minutes.
-		require.Less(t, atCold.Load()-before, int64(7*50))
+		require.Less(t, atCold.Load()-before, int64(7*20))
 	})
+}
+
+// TestSaved_NamesHotTiersOfTheGateway has a gateway with the tiers eu-1, us-1 and one without a name.
+func TestSaved_NamesHotTiersOfTheGateway(t *testing.T) {
+	r := runningResolver(t, func(settings *config.Config) {
+		settings.Hot = config.HotConfig{List: []config.HotConfig{
+			{Name: "eu-1", URL: "https://127.0.0.1:1/eu"}, {Name: "us-1", URL: "https://127.0.0.1:1/us", Retention: config.Duration(time.Hour)}, {URL: "https://127.0.0.1:2"},
+		}}
+		settings.Destinations = []config.DestinationConfig{{Host: "127.0.0.1", Port: 3}}
+		settings.Projects = []config.ProjectConfig{{Name: "listed", AllNamespaces: true}}
+	})
+	for hot, expected := range map[string][]string{
+		``:                         {"eu-1 https://127.0.0.1:1/eu", "us-1 https://127.0.0.1:1/us", "127.0.0.1:2 https://127.0.0.1:2"},
+		`"hot":{"name":"us-1"},`:   {"us-1 https://127.0.0.1:1/us"},
+		`"hot":[{"name":"us-1"}],`: {"us-1 https://127.0.0.1:1/us"},
+		`"hot":[{"name":"us-1"},{"name":"eu-1"}],`:                                 {"us-1 https://127.0.0.1:1/us", "eu-1 https://127.0.0.1:1/eu"},
+		`"hot":[{"name":"127.0.0.1:2"}],`:                                          {"127.0.0.1:2 https://127.0.0.1:2"},
+		`"hot":[{"name":"eu-1"},{"name":"own","url":"https://127.0.0.1:3"}],`:      {"eu-1 https://127.0.0.1:1/eu", "own https://127.0.0.1:3"},
+		`"hot":[{"url":"https://127.0.0.1:3/a"},{"url":"https://127.0.0.1:3/b"}],`: {"127.0.0.1:3 https://127.0.0.1:3/a", "127.0.0.1:3 (2) https://127.0.0.1:3/b"},
+		`"hot":[{"name":"eu-1"},{"name":"gone"}],`:                                 {"eu-1 https://127.0.0.1:1/eu", "gone "},
+	} {
+		resolved, err := r.Saved(saved(t, "listed", hot, "{}"))
+		require.NoError(t, err, hot)
+		var tiers []string
+		for _, replica := range resolved.Datasource.Hot {
+			tiers = append(tiers, cmp.Or(replica.Hot.Replica(), expected[0][:strings.Index(expected[0], " ")])+" "+replica.Hot.Endpoint())
+		}
+		require.Equal(t, expected, tiers, hot)
+	}
+	gone, err := r.Saved(saved(t, "listed", `"hot":[{"name":"eu-1"},{"name":"gone"}],`, "{}"))
+	require.NoError(t, err)
+	require.Contains(t, gone.Datasource.Hot[1].Hot.Status().Error, `the gateway has no hot tier named "gone": use one of eu-1, us-1, 127.0.0.1:2`)
+	_, err = r.Saved(saved(t, "unlisted", `"hot":[{"name":"gone"}],`, "{}"))
+	require.Equal(t, http.StatusForbidden, promapi.AsError(err).Status)
+	require.NotContains(t, err.Error(), "us-1", "what the gateway has is not for everybody to know")
 }

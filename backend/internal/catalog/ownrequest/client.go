@@ -69,6 +69,8 @@ type Client struct {
 	// Pacer and Budget are those of the options. Paced obeys both.
 	Pacer  *Pacer
 	Budget *Budget
+	// OnWarning, if not nil, is called for an answer with warnings.
+	OnWarning func()
 
 	observe func(kind Kind, took time.Duration, err error) // nil for none
 	kind    Kind
@@ -102,6 +104,9 @@ func AskWithWarnings[T any](ctx context.Context, c Client, path string, paramete
 	}
 	if c.observe != nil {
 		c.observe(c.kind, time.Since(began), err)
+	}
+	if len(warnings) > 0 && c.OnWarning != nil {
+		c.OnWarning()
 	}
 	return decoded, warnings, err
 }
