@@ -302,12 +302,19 @@ var versionDifferences = []struct {
 	{func(_ question, got reply) bool { return strings.Contains(fmt.Sprint(got.data), "__type__:") }, "operators that drop the name drop __type__ and __unit__ too; Thanos' engine does not know them"},
 	{asks("type_and_unit.test"), "the same"},
 	{asks("deg("), "deg() rounds in another way since, which count_values turns into labels"},
+	{func(asked question, _ reply) bool {
+		query := asked.values.Get("query")
+		return strings.Contains(query, "count_values") && extrapolated.MatchString(query)
+	}, "the same of what is extrapolated to the range"},
 	{asks("rad("), "the same, which sin() and the like of large numbers enlarge"},
 	{asks("quantile without(point)"), "quantile() of infinities has been corrected since"},
 	{func(asked question, got reply) bool {
 		return strings.Contains(asked.values.Get("query"), "quantile") && strings.Contains(fmt.Sprint(got.data), "NaN")
 	}, "the same: it was NaN"},
 }
+
+// extrapolated are the functions that extrapolate to their range.
+var extrapolated = regexp.MustCompile(`(rate|increase|delta)\(`)
 
 func asks(part string) func(question, reply) bool {
 	return func(asked question, _ reply) bool {
