@@ -7,7 +7,9 @@ import (
 	"sort"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -29,6 +31,8 @@ func (p *Plan) keptBound() (keptBound, error) {
 		return keptBound{}, errors.New("only answers of cold are kept, and there is no cold tier")
 	case len(p.Warnings) > 0:
 		return keptBound{}, errors.New("its answer has a warning")
+	case p.mayReadDownsampled():
+		return keptBound{}, errors.New("the cold tier may answer from downsampled data, which changes when there are new ones: add max_source_resolution=0s to have raw data")
 	}
 	stores, isStable := cold.StableStores()
 	if !isStable {
@@ -50,8 +54,11 @@ func (p *Plan) keptBound() (keptBound, error) {
 // an error that says why that is not known.
 func (p *Plan) coldCompleteUntil(now time.Time) (int64, error) {
 	evidence, cold := p.replica.Catalog, p.query.Datasource.Cold
-	if evidence == nil {
-		return 0, errors.New("there is only one tier")
+	switch {
+	case evidence == nil && p.coldOnly() == nil:
+		return 0, errors.New("it is not known up to when the cold tier has all samples")
+	case evidence == nil:
+		return p.coldOnly().CompleteUntil(func() ([]promql.Selector, error) { return selectorsOf(p.query.Request) }, now)
 	}
 	until, isKnown := evidence.ColdCompleteUntil(now)
 	if !isKnown {
@@ -65,11 +72,38 @@ func (p *Plan) coldCompleteUntil(now time.Time) (int64, error) {
 	return until, nil
 }
 
+// finestDownsampled is the finest resolution to which Thanos downsamples.
+const finestDownsampled = 5 * time.Minute
+
+// mayReadDownsampled reports whether cold may answer from downsampled data. Such an answer changes
+// when the compactor has downsampled more.
+func (p *Plan) mayReadDownsampled() bool {
+	request, cold := p.cold, &p.snapshot.Cold
+	traits := request.Endpoint.Traits()
+	if !traits.Evaluates() {
+		return false
+	}
+	isUnknown := p.coldOnly() != nil && !cold.FlagsKnown
+	byItself := request.TimeRange.Step >= downsamplingStep && (cold.AutoDownsampling || isUnknown)
+	if traits.Times == promapi.OneTime {
+		byItself = cold.InstantResolution >= finestDownsampled || isUnknown
+	}
+	switch resolution := request.Parameters.Get("max_source_resolution"); resolution {
+	case "":
+		return byItself
+	case "auto":
+		return byItself || request.TimeRange.Step >= downsamplingStep
+	default:
+		asked, err := promapi.ParseDuration(resolution)
+		return err != nil || asked >= finestDownsampled
+	}
+}
+
 // NotCached says why nothing of the answer can be kept, and comes from the cache. It returns an
 // empty string if something can.
 func (p *Plan) NotCached() string {
 	if err := p.notCached(); err != nil {
-		return err.Error()
+		return catalog.NoteOf(err).For(p.query.Datasource.Detailed)
 	}
 	return ""
 }
