@@ -99,11 +99,13 @@ func (e *SourceEnd) search(ctx context.Context, at time.Time) error {
 			return err
 		}
 		isNew, err := e.accept(ctx, canaries, window, at)
-		if err == nil && !isNew && len(canaries) > 0 && window == endWindows[0] {
-			// Series of dead targets come first, for some hours.
+		if err == nil && len(canaries) > 0 && window == endWindows[0] && !e.isFresh(at) {
+			// Some stores list series of dead targets for hours, and only a few are looked at.
+			var isNewer bool
 			if canaries, err = e.newestUp(ctx, at); err == nil {
-				isNew, err = e.accept(ctx, canaries, window, at)
+				isNewer, err = e.accept(ctx, canaries, window, at)
 			}
+			isNew = isNew || isNewer
 		}
 		if err != nil || isNew || isLast {
 			return err
