@@ -31,8 +31,6 @@ func (p *Plan) keptBound() (keptBound, error) {
 		return keptBound{}, errors.New("only answers of cold are kept, and there is no cold tier")
 	case len(p.Warnings) > 0:
 		return keptBound{}, errors.New("its answer has a warning")
-	case p.mayReadDownsampled():
-		return keptBound{}, errors.New("the cold tier may answer from downsampled data, which changes when there are new ones: add max_source_resolution=0s to have raw data")
 	}
 	stores, isStable := cold.StableStores()
 	if !isStable {
@@ -41,6 +39,9 @@ func (p *Plan) keptBound() (keptBound, error) {
 	until, err := p.coldCompleteUntil(now)
 	if err != nil {
 		return keptBound{}, err
+	}
+	if p.mayReadDownsampled() {
+		return keptBound{}, errors.New("the cold tier may answer from downsampled data, which changes when there are new ones: add max_source_resolution=0s to have raw data")
 	}
 	fresh := p.freshness().Milliseconds()
 	if until < math.MinInt64+fresh {
