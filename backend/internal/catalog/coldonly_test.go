@@ -99,6 +99,7 @@ type thanosOf struct {
 	proxy  http.Handler
 	asked  []string
 	failed bool
+	lost   string // the value of job of which a store was lost
 }
 
 func newThanosOf(t *testing.T, told map[string]string, now time.Time, parts ...catalogtest.Wrote) *thanosOf {
@@ -119,8 +120,19 @@ func (s *thanosOf) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	if !isProbe {
 		s.asked = append(s.asked, request.URL.Path+"?"+query)
 	}
-	failed := s.failed
+	failed, lost := s.failed, s.lost
 	s.mutex.Unlock()
+	switch {
+	case lost != "" && strings.HasSuffix(request.URL.Path, "/stores"):
+		_, _ = fmt.Fprintf(w, `{"status":"success","data":%s}`, strings.Replace(s.told["/stores"], `"b","lastError":null`, `"b","lastError":"gone"`, 1))
+		return
+	case lost != "" && strings.HasSuffix(request.URL.Path, "/query_range") && strings.Contains(query, lost):
+		_, _ = fmt.Fprintf(w, `{"status":"success","data":%s}`, catalogtest.EmptyMatrix)
+		return
+	case lost != "" && strings.Contains(query, lost):
+		_, _ = fmt.Fprint(w, `{"status":"success","data":[]}`)
+		return
+	}
 	for path, data := range s.told {
 		if strings.HasSuffix(request.URL.Path, path) {
 			if data == "" {
@@ -322,4 +334,25 @@ func TestColdOnly_ManySources(t *testing.T) {
 	require.Len(t, c.sources, mostSourcesOfCold)
 	c.due(now.Add(2 * time.Hour))
 	require.Empty(t, c.sources)
+}
+
+// A Thanos that has just lost a store answers without a warning, as if its sources were gone.
+func TestColdOnly_ALostStoreMakesNoSourceGone(t *testing.T) {
+	now := time.Now().Truncate(time.Minute)
+	thanos := newThanosWithSources(t, now)
+	c := coldOnlyOf(t, thanos.URL, ColdOnlyOptions{}, TierSettings{})
+	c.require(t, now, `up{job="a"}`)
+	lose := func(job string) {
+		thanos.mutex.Lock()
+		defer thanos.mutex.Unlock()
+		thanos.lost = job
+	}
+	lose("late")
+	for ends := time.Now().Add(time.Second); time.Now().Before(ends); time.Sleep(10 * time.Millisecond) {
+		c.Refresh(t.Context())
+		_, err := c.CompleteUntil(selecting(t, `up{job="late"}`), time.Now())
+		require.Error(t, err)
+	}
+	lose("")
+	require.InDelta(t, 181, c.require(t, now, `up{job="late"}`).Minutes(), 1.5)
 }

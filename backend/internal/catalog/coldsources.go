@@ -265,26 +265,59 @@ func (c *ColdOnly) inUse(now time.Time) (list []sourceOfCold) {
 	return list
 }
 
-// measure measures the ends of sources in use.
+// measure measures the ends of sources in use, unless a store is missing.
 func (c *ColdOnly) measure(ctx context.Context, now time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, learnTimeout)
 	defer cancel()
+	stores, isStable := c.options.Cold.StableStores()
+	if !isStable {
+		return
+	}
+	due, ends := c.due(now), map[*sourceOfCold]measuredEnd{}
 	var running errgroup.Group
 	running.SetLimit(endsPerLook)
-	for _, source := range c.due(now) {
+	for _, source := range due {
 		running.Go(func() error {
-			c.measureOne(ctx, source, now)
+			end, isMeasured := c.measureOne(ctx, source, now)
+			c.mutex.Lock()
+			defer c.mutex.Unlock()
+			if isMeasured {
+				ends[source] = end
+			}
 			return nil
 		})
 	}
 	_ = running.Wait() // Each source has its own error.
+	// Some seconds after a Thanos has lost a store, it answers without a warning.
+	var isConfirmed *bool
+	for source, end := range ends {
+		if end.err == nil && source.needsAllStores(&end) {
+			if isConfirmed == nil {
+				unchanged := c.options.Cold.StoresUnchanged(ctx, stores, now, time.Now())
+				isConfirmed = &unchanged
+			}
+			if !*isConfirmed {
+				source.end = nil // What it has found does not count, either.
+				continue
+			}
+		}
+		c.mutex.Lock()
+		source.known = end
+		c.mutex.Unlock()
+	}
 }
 
-// measureOne measures the end of one source.
-func (c *ColdOnly) measureOne(ctx context.Context, source *sourceOfCold, now time.Time) {
+// needsAllStores reports whether an end is right only if no store was missing: otherwise, it can only be
+// too early.
+func (s *sourceOfCold) needsAllStores(end *measuredEnd) bool {
+	return end.newest == 0 || (s.live != 0 && end.hole == 0)
+}
+
+// measureOne measures the end of one source. isMeasured is false if there was no time for it.
+func (c *ColdOnly) measureOne(ctx context.Context, source *sourceOfCold, now time.Time) (end measuredEnd, isMeasured bool) {
 	interval := c.options.Cold.options.ProbeInterval
 	c.mutex.Lock()
-	of, known := source.storedSource, source.known
+	of, end := source.storedSource, source.known
 	c.mutex.Unlock()
 	client := c.options.Cold.api
 	client.IsApart = of.kind != plainSource
@@ -298,16 +331,13 @@ func (c *ColdOnly) measureOne(ctx context.Context, source *sourceOfCold, now tim
 		hole, err = holeBefore(ctx, source.before, of.live)
 	}
 	if ctx.Err() != nil && err != nil {
-		return // It says nothing about the source.
+		return end, false // It says nothing about the source.
 	}
-	if now.Sub(known.at) >= lookIntervals*interval && known.err == nil {
-		known.settled = known.newest
+	if now.Sub(end.at) >= lookIntervals*interval && end.err == nil {
+		end.settled = end.newest
 	}
-	known.newest = newest
-	known.at, known.interval, known.hole, known.err = now, source.end.Interval(), hole, err
-	c.mutex.Lock()
-	defer c.mutex.Unlock()
-	source.known = known
+	end.at, end.newest, end.interval, end.hole, end.err = now, newest, source.end.Interval(), hole, err
+	return end, true
 }
 
 // holeBefore returns the newest sample before a time if samples are missing between both, or zero.

@@ -140,7 +140,9 @@ func (e *SourceEnd) list(ctx context.Context, window time.Duration, at time.Time
 	add := func(name string, limit int) error {
 		series, err := e.questions.series(ctx, fmt.Sprintf("{__name__=%q%s}", name, e.more()), start, end, limit)
 		for _, labels := range series {
-			canaries = append(canaries, promql.FormatLabels(labels))
+			if selector := promql.FormatLabels(labels); len(selector) <= longestSeries {
+				canaries = append(canaries, selector)
+			}
 		}
 		return err
 	}
@@ -170,7 +172,9 @@ func (e *SourceEnd) newestUp(ctx context.Context, at time.Time) (canaries []stri
 		for name, value := range series.Metric {
 			labels[name] = value
 		}
-		canaries = append(canaries, promql.FormatLabels(labels))
+		if selector := promql.FormatLabels(labels); len(selector) <= longestSeries {
+			canaries = append(canaries, selector)
+		}
 	}
 	return canaries, err
 }
