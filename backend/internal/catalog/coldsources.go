@@ -159,10 +159,9 @@ func (s *storedSource) until(end *measuredEnd, now time.Time) (int64, error) {
 		return notBounded, nil // It is gone.
 	}
 	bound := end.newest
-	switch s.kind {
-	case receiverSource:
+	if s.kind == receiverSource {
 		bound -= Appendable.Milliseconds()
-	case blockSource:
+	} else if s.kind == blockSource {
 		bound = end.settled
 	}
 	bound -= (2 * end.interval).Milliseconds() // Until then, every series has its samples.
@@ -253,13 +252,20 @@ func (c *ColdOnly) due(now time.Time) (list []*sourceOfCold) {
 	return append(list, known[:min(len(known), endsPerLook)]...)
 }
 
+// sourceInUse is a source that queries read, and its end.
+type sourceInUse struct {
+	storedSource
+
+	known measuredEnd
+}
+
 // inUse returns the sources that queries read.
-func (c *ColdOnly) inUse(now time.Time) (list []sourceOfCold) {
+func (c *ColdOnly) inUse(now time.Time) (list []sourceInUse) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	for _, source := range c.sources {
 		if now.Sub(source.used) < ownrequest.InUse {
-			list = append(list, *source)
+			list = append(list, sourceInUse{source.storedSource, source.known})
 		}
 	}
 	return list
@@ -291,7 +297,7 @@ func (c *ColdOnly) measure(ctx context.Context, now time.Time) {
 	// Some seconds after a Thanos has lost a store, it answers without a warning.
 	var isConfirmed *bool
 	for source, end := range ends {
-		if end.err == nil && source.needsAllStores(&end) {
+		if end.err == nil && c.needsAllStores(source, &end) {
 			if isConfirmed == nil {
 				unchanged := c.options.Cold.StoresUnchanged(ctx, stores, now, time.Now())
 				isConfirmed = &unchanged
@@ -309,8 +315,10 @@ func (c *ColdOnly) measure(ctx context.Context, now time.Time) {
 
 // needsAllStores reports whether an end is right only if no store was missing: otherwise, it can only be
 // too early.
-func (s *sourceOfCold) needsAllStores(end *measuredEnd) bool {
-	return end.newest == 0 || (s.live != 0 && end.hole == 0)
+func (c *ColdOnly) needsAllStores(source *sourceOfCold, end *measuredEnd) bool {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	return end.newest == 0 || (source.live != 0 && end.hole == 0)
 }
 
 // measureOne measures the end of one source. isMeasured is false if there was no time for it.
