@@ -159,10 +159,11 @@ func (s *storedSource) until(end *measuredEnd, now time.Time) (int64, error) {
 		return notBounded, nil // It is gone.
 	}
 	bound := end.newest
+	if s.kind == blockSource {
+		bound = end.settled
+	}
 	if s.kind == receiverSource {
 		bound -= Appendable.Milliseconds()
-	} else if s.kind == blockSource {
-		bound = end.settled
 	}
 	bound -= (2 * end.interval).Milliseconds() // Until then, every series has its samples.
 	if end.hole != 0 {

@@ -52,8 +52,11 @@ func (a attempt) lookUpWhole(ctx context.Context) *lookup {
 	if a.Tier != tier.Cold || !a.followsRules() {
 		return nil
 	}
+	if p.query.Request.TimeRange.End.UnixMilli() > p.Input.Now-p.freshness().Milliseconds() {
+		return nil // It is too new, whatever it reads: most are about now.
+	}
 	newest, ok := p.newestOfWhole()
-	if !ok || newest > p.Input.Now {
+	if !ok {
 		return nil
 	}
 	l := p.lookup()
