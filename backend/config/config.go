@@ -227,7 +227,7 @@ func Default() Config {
 		Perses: PersesConfig{Timeout: Duration(5 * time.Second)},
 		Cold:   ColdConfig{URL: "https://thanos-querier.openshift-monitoring.svc:9091"},
 		Routing: RoutingConfig{
-			Threshold: Duration(15 * time.Minute), Strategy: StrategySplit, Freshness: Duration(10 * time.Minute),
+			Threshold: Duration(15 * time.Minute), Strategy: StrategySplit, Freshness: Duration(10 * time.Minute), SplitAcrossReplicas: true,
 		},
 		Query:       QueryConfig{Timeout: Duration(30 * time.Second), MaxLength: 64 << 10, SpliceBytes: 64 << 20},
 		Cache:       CacheConfig{Enabled: true, MaxBytes: 64 << 20, Redis: RedisConfig{Prefix: "tierproxy:"}},
