@@ -163,8 +163,9 @@ type RoutingConfig struct {
 	// If hot or cold has a longer out-of-order window, that window applies.
 	Freshness Duration `yaml:"freshness"`
 	// SplitAcrossReplicas splits queries even if hot has several replicas. The samples
-	// of one replica differ slightly from the deduplicated samples of cold. A
-	// datasource can override it.
+	// of one replica differ slightly from the deduplicated samples of cold. The
+	// difference is no larger than where cold itself changes the replica. A datasource
+	// can override it.
 	SplitAcrossReplicas bool `yaml:"split_across_replicas"`
 }
 

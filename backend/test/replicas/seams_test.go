@@ -350,7 +350,9 @@ func TestSeam_JumpsNoFurtherThanThanosDoes(t *testing.T) {
 			require.Greater(t, len(f.changing), seams/4, "so do seams")
 			require.NotZero(t, f.changes.quantile(0.5))
 			for _, quantile := range []float64{0.5, 0.95} {
-				require.LessOrEqual(t, f.changing.quantile(quantile), tolerated*f.changes.quantile(quantile), "quantile %v", quantile)
+				// A gauge that is noise moves as far between any two steps.
+				most := max(f.changes.quantile(quantile), f.elsewhere.quantile(quantile))
+				require.LessOrEqual(t, f.changing.quantile(quantile), tolerated*most, "quantile %v", quantile)
 			}
 		})
 	}
