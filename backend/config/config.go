@@ -160,7 +160,12 @@ type RoutingConfig struct {
 	Strategy string `yaml:"strategy"`
 	// Freshness is how long after its timestamp a sample may still arrive or change.
 	// tierproxy neither splits a query inside this window nor caches answers from it.
-	// If hot or cold has a longer out-of-order window, that window applies.
+	// If hot or cold has a longer out-of-order window, that window applies. A Thanos
+	// does not tell the out-of-order windows of the servers behind it, nor whether they
+	// take remote write: if cold is a Thanos without hot, freshness has to be as long as
+	// samples can be late there. The same holds for a cold tier that is neither a Thanos
+	// nor a Prometheus. Of such a tier, the last day is not cached, unless this is not
+	// the default, or cold has a lag.
 	Freshness Duration `yaml:"freshness"`
 	// SplitAcrossReplicas splits queries even if hot has several replicas. The samples
 	// of one replica differ slightly from the deduplicated samples of cold. The

@@ -52,7 +52,7 @@ type ColdConfig struct {
 	// tierproxy uses the tier that discovery finds, if any.
 	URL string `yaml:"url" contract:"THANOS_QUERIER_URL"`
 	// Lag is how far the newest data of the tier is behind the present. If tierproxy
-	// can measure the lag, it uses the longer of both.
+	// can measure the lag, it uses the longer of both. Nothing newer is cached.
 	Lag Duration `yaml:"lag"`
 	// ReplicaLabels are labels that the tier removes by deduplication, in addition to
 	// the replica labels that the tier reports.

@@ -140,10 +140,10 @@ func TestCatalog_Learns(t *testing.T) {
 	require.Equal(t, []string{"", ""}, []string{learned.Error, learned.AssumedReason})
 	require.Equal(t, Settings{
 		ExternalLabels: map[string]string{"cluster": "a", "replica": "r0", "prometheus": "p0"}, ScrapeInterval: 15 * time.Second,
-		EvaluationInterval: 20 * time.Second, OutOfOrderWindow: 10 * time.Minute, LookbackDelta: 5 * time.Minute, Honored: targets.HonoredLabels{Known: true},
+		EvaluationInterval: 20 * time.Second, OutOfOrderWindow: 10 * time.Minute, LookbackDelta: 5 * time.Minute, Honored: targets.HonoredLabels{Known: true}, FlagsKnown: true,
 	}, learned.Hot)
 	require.Equal(t, Settings{
-		ReplicaLabels: []string{"replica", "rule_replica"}, LookbackDelta: 4 * time.Minute, AutoDownsampling: true,
+		FlagsKnown: true, ReplicaLabels: []string{"replica", "rule_replica"}, LookbackDelta: 4 * time.Minute, AutoDownsampling: true,
 		InstantResolution: 5 * time.Minute, MetadataRange: time.Hour, EvaluationInterval: time.Minute,
 	}, learned.Cold)
 	require.Equal(t, []string{"prometheus", "replica", "rule_replica"}, learned.ReplicaLabels)

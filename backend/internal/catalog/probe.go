@@ -106,6 +106,7 @@ func (t *Tier) lookAtCold(ctx context.Context, now time.Time, isWhole bool) (sta
 		return status, false
 	}
 	status.Stores, status.Notes = t.stores.look(ctx, t.api, now)
+	status.hidesStores = !isThanos && !t.stores.missing.IsZero()
 	if status.Stores != nil && len(status.Stores) == 0 {
 		// Its answers would all be empty.
 		status.Available, status.Error = false, noStoresYet

@@ -49,6 +49,14 @@ type Settings struct {
 	MetadataRange time.Duration
 	// Honored says which jobs of a Prometheus honor the labels of what they scrape.
 	Honored targets.HonoredLabels
+	// FlagsKnown is set if the tier reports its flags. The following two follow from them.
+	FlagsKnown bool
+	// HeadRange is the range of the head block of a Prometheus; zero for other tiers.
+	HeadRange time.Duration
+	// TakesWrites is set for a Prometheus that other servers write samples to.
+	TakesWrites bool
+	// ReadsElsewhere is set for a Prometheus that reads samples of other servers (remote_read).
+	ReadsElsewhere bool
 }
 
 // prometheusConfig is the part of a Prometheus' configuration that tierproxy reads.
@@ -69,7 +77,8 @@ type prometheusConfig struct {
 			Action       string   `yaml:"action"`
 		} `yaml:"relabel_configs"`
 	} `yaml:"scrape_configs"`
-	ScrapeConfigFiles []string `yaml:"scrape_config_files"`
+	ScrapeConfigFiles []string         `yaml:"scrape_config_files"`
+	RemoteRead        []map[string]any `yaml:"remote_read"`
 	Storage           struct {
 		TSDB struct {
 			OutOfOrderTimeWindow string `yaml:"out_of_order_time_window"`
@@ -161,6 +170,7 @@ func readSettings(ctx context.Context, c ownrequest.Client) (Settings, error) {
 		settings.ScrapeInterval = parseDuration(config.Global.ScrapeInterval)
 		settings.EvaluationInterval = parseDuration(config.Global.EvaluationInterval)
 		settings.OutOfOrderWindow = parseDuration(config.Storage.TSDB.OutOfOrderTimeWindow)
+		settings.ReadsElsewhere = len(config.RemoteRead) > 0
 	}
 	flags, err := ownrequest.Ask[map[string]string](ctx, c, "/api/v1/status/flags", nil)
 	switch {
@@ -193,6 +203,11 @@ func (t *Tier) settingsNow(ctx context.Context) (Settings, error) {
 }
 
 func (s *Settings) readFlags(flags map[string]string) {
+	s.FlagsKnown = len(flags) > 0
+	s.HeadRange = parseDuration(flags["storage.tsdb.min-block-duration"])
+	features := strings.Split(flags["enable-feature"], ",")
+	s.TakesWrites = flags["web.enable-remote-write-receiver"] == "true" || flags["web.enable-otlp-receiver"] == "true" ||
+		slices.Contains(features, "remote-write-receiver") || slices.Contains(features, "otlp-write-receiver")
 	s.LookbackDelta = parseDuration(flags["query.lookback-delta"])
 	if interval := parseDuration(flags["query.default-evaluation-interval"]); interval > 0 {
 		s.EvaluationInterval = interval

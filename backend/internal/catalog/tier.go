@@ -110,6 +110,7 @@ type Status struct {
 	refusal      tier.Note // why the tier gets no calls, whatever the probe found
 	reported     bool      // the server reports Oldest
 	unmeasurable bool      // nothing shows since when the server has samples
+	hidesStores  bool      // cold answered that it does not list stores
 	// shortestInterval is the shortest scrape interval that was seen, or zero.
 	shortestInterval time.Duration
 }

@@ -22,6 +22,7 @@ type asking struct {
 	// asked.
 	Hot, Cold        *catalog.Tier
 	Catalog          *catalog.Catalog
+	ColdOnly         *catalog.ColdOnly
 	Others           []Replica
 	Replicated       bool // there is another replica, which does not answer
 	Threshold        time.Duration
@@ -48,7 +49,7 @@ func (a asking) made() (*Engine, Query) {
 	}
 	datasource := &Datasource{
 		Name: "one", Cold: a.Cold, Threshold: a.Threshold, Strategy: a.Strategy, ReplicasAccepted: a.ReplicasAccepted,
-		QueryParams: a.QueryParams, Cached: a.Cache != nil, Scope: a.Scope,
+		QueryParams: a.QueryParams, ColdOnly: a.ColdOnly, Cached: a.Cache != nil, Scope: a.Scope,
 	}
 	if a.Hot != nil {
 		datasource.Hot = append([]Replica{{Hot: a.Hot, Catalog: a.Catalog, Ready: true}}, a.Others...)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -71,24 +70,15 @@ func (p *Plan) isCached() bool { return p.query.Datasource.Cached && p.engine.op
 // lookup returns what a query that cold answers, or a part of it, needs to use the
 // cache; nil if nothing of it may be kept. The key is still missing.
 func (p *Plan) lookup() *lookup {
-	evidence, cold, now := p.replica.Catalog, p.query.Datasource.Cold, p.query.Request.ReceivedAt
-	if !p.isCached() || evidence == nil || len(p.Warnings) > 0 {
+	if !p.isCached() {
 		return nil
 	}
-	until, isKnown := evidence.ColdCompleteUntil(now)
-	until = p.sendersUntil(until, now)
-	until = min(until, p.comparedUntil)
-	if p.Input.Completeness != tier.Complete {
-		// Others than hot write to cold, too.
-		until = min(until, cold.SourcesEnd(now))
-	}
-	stores, isStable := cold.StableStores()
-	fresh := p.freshness().Milliseconds()
-	if !isKnown || !isStable || until < math.MinInt64+fresh {
+	bound, err := p.keptBound()
+	if err != nil {
 		return nil
 	}
 	return &lookup{
-		plan: p, stores: stores, generation: p.engine.options.Cache.Generation(), askedAt: time.Now(), until: min(until, p.Input.Now) - fresh,
+		plan: p, stores: bound.stores, generation: p.engine.options.Cache.Generation(), askedAt: time.Now(), until: bound.until,
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sort"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
@@ -23,13 +22,8 @@ func (p *Plan) lookUpSteps(ctx context.Context, memory *reservation) *lookup {
 	if l == nil {
 		return nil
 	}
-	failed := false
-	l.end = sort.Search(steps.grid.Len(), func(i int) bool {
-		extent, err := steps.extentAt(steps.grid.At(i))
-		failed = failed || err != nil
-		return err != nil || (!extent.Nothing && extent.Newest > l.until)
-	})
-	if failed {
+	var err error
+	if l.end, err = p.keptEnd(l.until); err != nil {
 		return nil
 	}
 	if l.run = p.keptRun(l.end); l.run.First > l.run.Last {

@@ -52,11 +52,12 @@ func (a attempt) lookUpWhole(ctx context.Context) *lookup {
 	if a.Tier != tier.Cold || !a.followsRules() {
 		return nil
 	}
-	l := p.lookup()
-	if l == nil {
+	newest, ok := p.newestOfWhole()
+	if !ok || newest > p.Input.Now {
 		return nil
 	}
-	if newest, ok := p.newestOfWhole(); !ok || newest > l.until {
+	l := p.lookup()
+	if l == nil || newest > l.until {
 		return nil
 	}
 	l.key = p.cacheKey(l.stores, []string{"timeout"}, "whole")

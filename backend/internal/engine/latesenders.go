@@ -7,16 +7,6 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 )
 
-const (
-	// lateSender is how far back from now a sender of cold may be late. One that is later
-	// counts as gone, as a store does that disappeared.
-	lateSender = 24 * time.Hour
-	// appendable is how far back from its newest sample a Prometheus accepts samples,
-	// besides those within its out-of-order window: half of the range of its head block
-	// (storage.tsdb.min-block-duration, 2 hours).
-	appendable = time.Hour
-)
-
 // readingStores are the kinds of stores whose samples are not sent to them by others: a
 // sidecar and a ruler have their own, and a store gateway has finished blocks. Their
 // maxTime says how far they are.
@@ -35,7 +25,7 @@ func (p *Plan) sendersUntil(covered int64, now time.Time) int64 {
 	case stores == nil && p.snapshot.Cold.ExternalLabels != nil:
 		// A Prometheus. Its newest sample is at least as new as covered, and p.freshness
 		// includes its out-of-order window.
-		return covered - max(appendable-p.freshness(), 0).Milliseconds()
+		return covered - max(catalog.Appendable-p.freshness(), 0).Milliseconds()
 	}
-	return min(covered, now.Add(-lateSender).UnixMilli())
+	return min(covered, now.Add(-catalog.LateSender).UnixMilli())
 }

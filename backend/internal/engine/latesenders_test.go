@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -24,12 +25,12 @@ func TestStepCache_LeavesOutWhatALateSenderCanChange(t *testing.T) {
 		"a sidecar has its own samples":               {told{"/stores": storesOf("sidecar")}, "up", 10 * time.Minute},
 		"so has a ruler":                              {told{"/stores": storesOf("rule")}, "up", 10 * time.Minute},
 		"a store gateway has finished blocks":         {told{"/stores": storesOf("store")}, "up", 10 * time.Minute},
-		"a receiver does not list its senders":        {told{"/stores": storesOf("receive")}, "up", lateSender + 10*time.Minute},
-		"hot is a sender like the others":             {told{"/stores": storesOf("receive")}, `up{cluster="b"}`, lateSender + 10*time.Minute},
-		"a query behind a query may have a receiver":  {told{"/stores": storesOf("query")}, "up", lateSender + 10*time.Minute},
-		"no list of stores":                           {told{"/stores": none}, "up", lateSender + 10*time.Minute},
-		"a Prometheus refuses what is older":          {told{"/stores": none, "/status/config": prometheus}, "up", appendable},
-		"a Prometheus with a short out-of-order time": {told{"/stores": none, "/status/config": `{"yaml":"storage: {tsdb: {out_of_order_time_window: 30m}}"}`}, "up", appendable},
+		"a receiver does not list its senders":        {told{"/stores": storesOf("receive")}, "up", catalog.LateSender + 10*time.Minute},
+		"hot is a sender like the others":             {told{"/stores": storesOf("receive")}, `up{cluster="b"}`, catalog.LateSender + 10*time.Minute},
+		"a query behind a query may have a receiver":  {told{"/stores": storesOf("query")}, "up", catalog.LateSender + 10*time.Minute},
+		"no list of stores":                           {told{"/stores": none}, "up", catalog.LateSender + 10*time.Minute},
+		"a Prometheus refuses what is older":          {told{"/stores": none, "/status/config": prometheus}, "up", catalog.Appendable},
+		"a Prometheus with a short out-of-order time": {told{"/stores": none, "/status/config": `{"yaml":"storage: {tsdb: {out_of_order_time_window: 30m}}"}`}, "up", catalog.Appendable},
 		"a Prometheus with a long out-of-order time":  {told{"/stores": none, "/status/config": `{"yaml":"storage: {tsdb: {out_of_order_time_window: 3h}}"}`}, "up", 3 * time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -159,7 +159,15 @@ func (p *Plan) answersFromHot() bool {
 // lacksAPart reports whether cold answers a part only because this replica of hot lacks it.
 func (p *Plan) lacksAPart() bool { return p.Cut != nil && p.Input.Extent.Span < p.Input.Threshold }
 
-// emptySnapshot stands for what is known of a datasource with one tier.
+// coldOnly returns what is known of cold if it is the only tier and answers may be kept, or nil.
+func (p *Plan) coldOnly() *catalog.ColdOnly {
+	if !p.isCached() {
+		return nil
+	}
+	return p.query.Datasource.ColdOnly
+}
+
+// emptySnapshot stands for what is known of a datasource with one tier whose answers are not kept.
 var emptySnapshot = &catalog.Snapshot{}
 
 // planOn plans for one of several replicas of the source.
@@ -169,8 +177,12 @@ func (s subject) planOn(ctx context.Context, replicas []Replica, i int) (*Plan, 
 		p.replica, p.others = replicas[i], slices.Concat(replicas[:i], replicas[i+1:])
 	}
 	p.waitForProbes(ctx)
-	if p.replica.Catalog != nil {
+	switch {
+	case p.replica.Catalog != nil:
 		p.snapshot = p.replica.Catalog.Snapshot()
+	case p.coldOnly() != nil:
+		p.coldOnly().Refresh(ctx)
+		p.snapshot = p.coldOnly().Snapshot()
 	}
 	p.prepare(ctx)
 	var err error
@@ -298,9 +310,14 @@ func (p *Plan) prepare(ctx context.Context) {
 	p.cold = p.explicitDefaults()
 }
 
-// lookback is the lookback delta of the request, or else of hot; zero if unknown.
+// lookback is the lookback delta of the request, or else of hot, or of cold if that is the only tier;
+// zero if unknown.
 func (p *Plan) lookback() time.Duration {
-	return cmp.Or(max(p.query.Request.TimeRange.LookbackDelta, 0), p.snapshot.Hot.LookbackDelta)
+	known := p.snapshot.Hot.LookbackDelta
+	if p.coldOnly() != nil {
+		known = p.snapshot.Cold.LookbackDelta
+	}
+	return cmp.Or(max(p.query.Request.TimeRange.LookbackDelta, 0), known)
 }
 
 // extentOf returns what a request reads at a tier with the given lookback delta;

@@ -21,6 +21,8 @@ type Datasource struct {
 	// where there is none.
 	Hot  []Replica
 	Cold *catalog.Tier
+	// ColdOnly is what is known of cold where there is no hot tier; nil otherwise.
+	ColdOnly *catalog.ColdOnly
 	// Sources returns which of the servers belong to one source of hot, at the time of the call. Nil:
 	// all are replicas of one source.
 	Sources func() []Source

@@ -57,7 +57,7 @@ func (p *Plan) asStepwise() (*stepwise, error) {
 		moment := time.UnixMilli(at)
 		return made.cold.Extent(promql.Evaluation{Start: moment, End: moment, Step: times.Step, LookbackDelta: lookback})
 	}
-	if evidence := p.replica.Catalog; evidence != nil && evidence.ColdDeduplicates() {
+	if p.coldDeduplicates() {
 		extent, err := made.extentAt(grid.Start)
 		if err != nil {
 			return nil, err
@@ -66,6 +66,18 @@ func (p *Plan) asStepwise() (*stepwise, error) {
 		made.lead = int(min(mostLead, (max(extent.Span, 0)+cmp.Or(lookback, promql.DefaultLookbackDelta))/times.Step+1))
 	}
 	return made, nil
+}
+
+// coldDeduplicates reports whether cold may merge the series of replicas.
+func (p *Plan) coldDeduplicates() bool {
+	switch evidence, alone := p.replica.Catalog, p.coldOnly(); {
+	case evidence != nil:
+		return evidence.ColdDeduplicates()
+	case alone != nil:
+		parameters := p.query.Request.Parameters
+		return parameters.Get("dedup") != "false" && (alone.Deduplicates() || len(parameters["replicaLabels[]"]) > 0)
+	}
+	return false
 }
 
 // frozen returns the query of a request with its times frozen: see promql.Query.Frozen.
@@ -105,7 +117,7 @@ func (p *Plan) cut() (*tier.Cut, error) {
 
 // pieceKey identifies a query in Engine.unjoinable, by what can make it too large.
 func (p *Plan) pieceKey() string {
-	return fmt.Sprintf("%p %x %d %d", p.replica.Catalog, p.key, p.stepwise.grid.Step, p.stepwise.grid.Len())
+	return fmt.Sprintf("%p %p %x %d %d", p.replica.Catalog, p.query.Datasource.Cold, p.key, p.stepwise.grid.Step, p.stepwise.grid.Len())
 }
 
 // pieceAttempt returns the attempt that asks for a piece.

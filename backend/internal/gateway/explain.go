@@ -48,6 +48,9 @@ type Explanation struct {
 	Cut *CutParts `json:"cut,omitempty"`
 	// NotCut says why the query is not split although the strategy is split.
 	NotCut string `json:"not_cut,omitempty"`
+	// NotCached says why nothing of the answer can be kept in the cache. It is absent if
+	// something can.
+	NotCached string `json:"not_cached,omitempty"`
 	// HotQuery is the query that tierproxy sends to hot, if it adds hot's external labels to
 	// the original. It is absent for callers that are confined to namespaces.
 	HotQuery string `json:"hot_query,omitempty"`
@@ -173,7 +176,7 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, re
 		Rules: []RuleResult{}, ConfinedTo: query.ConfinedTo,
 		Fallback: string(decision.Fallback), Warnings: decision.Warnings,
 		Extent: viewExtent(input.Extent), Threshold: model.Duration(input.Threshold).String(),
-		HotUnused: resolved.ShownHealth(time.Now()).HotUnused, Hot: hot, Cold: viewState(resolved.Cold, input.Cold, detailed),
+		HotUnused: resolved.ShownHealth(time.Now()).HotUnused, Hot: hot, NotCached: decided.NotCached(), Cold: viewState(resolved.Cold, input.Cold, detailed),
 	}
 	_, steps, _ := tier.Explain(input) // engine.Plan would have returned the error.
 	for _, step := range steps {

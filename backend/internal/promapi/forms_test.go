@@ -85,7 +85,7 @@ func TestParseTime_KeepsWithinTheLimits(t *testing.T) {
 	for _, text := range []string{"Inf", "-Inf", "NaN"} {
 		_, err := parseTime(text)
 		require.Error(t, err, text)
-		_, err = parseDuration(text)
+		_, err = ParseDuration(text)
 		require.Error(t, err, text)
 	}
 }

@@ -67,7 +67,7 @@ func parseTimeRange(endpoint Endpoint, parameters url.Values, now time.Time) (Ti
 		err = cmp.Or(
 			readParameter(parameters, "start", true, parseTime, &times.Start),
 			readParameter(parameters, "end", true, parseTime, &times.End),
-			readParameter(parameters, "step", true, parseDuration, &times.Step),
+			readParameter(parameters, "step", true, ParseDuration, &times.Step),
 		)
 	case TimeBounds:
 		times.Start = time.Time{}
@@ -88,8 +88,8 @@ func parseTimeRange(endpoint Endpoint, parameters url.Values, now time.Time) (Ti
 		err = BadData(`invalid parameter "step": zero or negative query resolution step widths are not accepted. Try a positive integer`)
 	}
 	return times, cmp.Or(err,
-		readParameter(parameters, "timeout", false, parseDuration, &times.Timeout),
-		readParameter(parameters, "lookback_delta", false, parseDuration, &times.LookbackDelta),
+		readParameter(parameters, "timeout", false, ParseDuration, &times.Timeout),
+		readParameter(parameters, "lookback_delta", false, ParseDuration, &times.LookbackDelta),
 	)
 }
 
@@ -133,9 +133,9 @@ func clamp(seconds float64) time.Time {
 	return time.Unix(int64(whole), int64(math.Round(fraction*1000))*int64(time.Millisecond)).UTC()
 }
 
-// parseDuration reads a duration as Prometheus does: seconds with a fraction,
+// ParseDuration reads a duration as Prometheus does: seconds with a fraction,
 // or its own notation such as 1h30m.
-func parseDuration(text string) (time.Duration, error) {
+func ParseDuration(text string) (time.Duration, error) {
 	if seconds, err := strconv.ParseFloat(text, 64); err == nil {
 		nanoseconds := seconds * float64(time.Second)
 		if math.IsNaN(nanoseconds) || math.Abs(nanoseconds) >= float64(math.MaxInt64) {

@@ -120,6 +120,15 @@ type TierHealth struct {
 	// Behind is how far cold's coverage ends before now, as a Prometheus duration. It is
 	// absent for hot, and if cold has the newest samples.
 	Behind string `json:"behind,omitempty"`
+	// CacheFreshness says how it is known up to when answers of cold can be kept in the cache:
+	// "measured" by the samples of cold, or "declared" by routing.freshness and the lag of cold.
+	// It is absent for hot, and if the cache is off.
+	CacheFreshness string `json:"cache_freshness,omitempty"`
+	// CachedUntil is the time until which answers are kept, for the sources of cold that queries
+	// read. It is absent while nothing is kept.
+	CachedUntil *time.Time `json:"cached_until,omitempty"`
+	// NotCached says why nothing is kept, or why nothing newer is.
+	NotCached string `json:"not_cached,omitempty"`
 	// Missing says which samples of the metrics that queries read the tier does not have
 	// although the other tier has them.
 	Missing []string `json:"missing,omitempty"`
@@ -173,6 +182,7 @@ func (r *Resolved) Health(now time.Time, detailed bool) Health {
 		if behind := now.Sub(time.UnixMilli(state.Newest)); behind >= time.Second {
 			cold.Behind = model.Duration(behind.Truncate(time.Second)).String()
 		}
+		r.addKept(&cold, now, detailed)
 		health.ThanosEndpoint, health.Tiers[string(tier.Cold)] = cold.Endpoint, cold
 	}
 	answers, hasProblem := false, r.addServices(&health, detailed)
@@ -193,6 +203,18 @@ func (r *Resolved) Health(now time.Time, detailed bool) Health {
 	}
 	r.addCatalogs(&health, now, detailed)
 	return health
+}
+
+// addKept adds up to when answers of cold are kept, if it is the only tier.
+func (r *Resolved) addKept(health *TierHealth, now time.Time, detailed bool) {
+	if r.Datasource == nil || r.Datasource.ColdOnly == nil || !r.Datasource.Cached {
+		return
+	}
+	state := r.Datasource.ColdOnly.KeptState(now)
+	health.CacheFreshness, health.NotCached = state.Freshness, state.Why.For(detailed)
+	if state.Until != 0 {
+		health.CachedUntil = Instant(state.Until)
+	}
 }
 
 // addCatalogs adds what is known of the tiers together. If hot is a list of tiers, some of it is known

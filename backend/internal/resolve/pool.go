@@ -126,6 +126,7 @@ type tierPool struct {
 	context  context.Context //nolint:containedctx // The lifetime of the probes: from Start to Stop.
 	tiers    map[destination]*pooledTier
 	catalogs map[catalogKey]*pooledCatalog
+	coldOnly map[*catalog.Tier]*pooledColdOnly
 	sets     map[sourceSetKey]*sourceSet
 	// conflicts remembers servers that are not replicas of each other.
 	conflicts map[conflictKey]replicaConflict
@@ -137,6 +138,12 @@ type catalogKey struct{ hot, cold *catalog.Tier }
 
 type pooledCatalog struct {
 	*catalog.Catalog
+	cancel context.CancelFunc
+}
+
+// pooledColdOnly is what is known of a cold tier of datasources without hot.
+type pooledColdOnly struct {
+	*catalog.ColdOnly
 	cancel context.CancelFunc
 }
 
@@ -165,7 +172,7 @@ func newTierPool(config config.Config) *tierPool {
 			Concurrent: cmp.Or(config.Limits.Concurrent, config.Pool.Size), Queue: config.Limits.Queue, Wait: time.Duration(config.Limits.QueueWait),
 			SharedBytes: config.Limits.SharedBytes, SharedMemory: admission.NewBudget[string](int64(config.Limits.SharedMemory), 0).Of("answers"),
 		},
-		tiers: make(map[destination]*pooledTier), catalogs: make(map[catalogKey]*pooledCatalog),
+		tiers: make(map[destination]*pooledTier), catalogs: make(map[catalogKey]*pooledCatalog), coldOnly: make(map[*catalog.Tier]*pooledColdOnly),
 		sets: make(map[sourceSetKey]*sourceSet), conflicts: make(map[conflictKey]replicaConflict),
 	}
 }
@@ -279,6 +286,25 @@ func (p *tierPool) catalog(hot, cold *catalog.Tier, declared declaration, isOfMa
 	return added.With(hot, cold)
 }
 
+// coldOnlyOf returns what is known of a cold tier of datasources without hot. It asks the tier only
+// while queries need that. It lives as long as the tier.
+func (p *tierPool) coldOnlyOf(cold *catalog.Tier) *catalog.ColdOnly {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	if pooled, ok := p.coldOnly[cold.Base()]; ok {
+		return pooled.With(cold)
+	}
+	defaults := config.Default()
+	made := catalog.NewColdOnly(catalog.ColdOnlyOptions{
+		Cold: cold.Base(), LearnInterval: time.Duration(p.config.Probe.LearnInterval), ReplicaLabels: p.config.Cold.ReplicaLabels,
+		Freshness: time.Duration(p.config.Routing.Freshness), IsDeclared: p.config.Routing.Freshness != defaults.Routing.Freshness,
+	})
+	ctx, cancel := context.WithCancel(p.context)
+	p.coldOnly[cold.Base()] = &pooledColdOnly{ColdOnly: made, cancel: cancel}
+	p.running.Go(func() { made.Run(ctx) })
+	return made.With(cold)
+}
+
 // dropUnused drops the tiers whose last use is before a time, except the gateway's own.
 func (p *tierPool) dropUnused(before time.Time) {
 	p.mutex.Lock()
@@ -311,6 +337,10 @@ func (p *tierPool) drop(at destination, dropped *pooledTier) {
 			of.cancel()
 			delete(p.catalogs, key)
 		}
+	}
+	if of := p.coldOnly[dropped.Base()]; of != nil {
+		of.cancel()
+		delete(p.coldOnly, dropped.Base())
 	}
 	for key, set := range p.sets {
 		if key.cold == dropped.Base() || slices.ContainsFunc(set.members, func(of member) bool { return of.Tier == dropped.Base() }) {

@@ -112,6 +112,9 @@ func (r *Resolver) join(joined *Resolved, locations []location, tiers [][]*catal
 		}
 	}
 	if len(members) == 0 {
+		if joined.Cold != nil {
+			joined.Datasource.ColdOnly = r.pool.coldOnlyOf(joined.Cold)
+		}
 		return
 	}
 	if len(hotAt) > 1 || members[0].isReplica {

@@ -220,8 +220,9 @@ func (p Prometheus) Start(ctx context.Context, path string) (*Server, error) {
 type Thanos struct {
 	// Dir holds configuration, caches and logs; Bucket the blocks.
 	Dir, Bucket string
-	// QueryArguments are added to the command line of the query.
-	QueryArguments []string
+	// QueryArguments are added to the command line of the query, and StoreArguments to that of the
+	// store.
+	QueryArguments, StoreArguments []string
 	// Port for the query to listen on; 0 picks a free one.
 	Port int
 }
@@ -295,8 +296,9 @@ func (t Thanos) startStore(ctx context.Context, path, grpc string) (*ThanosPart,
 	if err != nil {
 		return nil, err
 	}
-	return t.startPart(ctx, path, "store", grpc, 0,
-		"--data-dir", filepath.Join(t.Dir, "thanos-store"), "--objstore.config-file", objstore)
+	return t.startPart(ctx, path, "store", grpc, 0, append([]string{
+		"--data-dir", filepath.Join(t.Dir, "thanos-store"), "--objstore.config-file", objstore,
+	}, t.StoreArguments...)...)
 }
 
 // ThanosPart is a server that speaks gRPC too.
@@ -317,7 +319,13 @@ func (t Thanos) StartReceive(ctx context.Context, path string, arguments ...stri
 	if err != nil {
 		return nil, "", err
 	}
-	receive, err = t.StartPart(ctx, path, "receive", append([]string{"--remote-write.address", listen, "--tsdb.path", filepath.Join(t.Dir, "receive")}, arguments...)...)
+	replication, err := address(0) // By default, it is a port of all interfaces.
+	if err != nil {
+		return nil, "", err
+	}
+	receive, err = t.StartPart(ctx, path, "receive", append([]string{
+		"--remote-write.address", listen, "--receive.capnproto-address", replication, "--tsdb.path", filepath.Join(t.Dir, "receive"),
+	}, arguments...)...)
 	return receive, "http://" + listen + "/api/v1/receive", err
 }
 

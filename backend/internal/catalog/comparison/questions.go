@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/model"
+
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -43,6 +45,18 @@ func askSamples[T any](ctx context.Context, q sampleQuestions, path string, para
 func (q sampleQuestions) series(ctx context.Context, selector string, start, end int64, limit int) ([]map[string]string, error) {
 	list, err := askSamples[[]map[string]string](ctx, q, "/api/v1/series", url.Values{
 		"match[]": {selector}, "start": {formatMilliseconds(start)}, "end": {formatMilliseconds(end)}, "limit": {strconv.Itoa(limit)},
+	})
+	if errors.Is(err, ownrequest.ErrPartial) && len(list) >= limit {
+		err = nil // A Prometheus warns of the limit.
+	}
+	return list[:min(len(list), limit)], err
+}
+
+// names returns at most limit names of metrics with series in a scope, a matcher list without braces,
+// and in a time range.
+func (q sampleQuestions) names(ctx context.Context, scope string, start, end int64, limit int) ([]string, error) {
+	list, err := askSamples[[]string](ctx, q, "/api/v1/label/"+model.MetricNameLabel+"/values", url.Values{
+		"match[]": {"{" + strings.TrimPrefix(scope+`,__name__!=""`, ",") + "}"}, "start": {formatMilliseconds(start)}, "end": {formatMilliseconds(end)}, "limit": {strconv.Itoa(limit)},
 	})
 	if errors.Is(err, ownrequest.ErrPartial) && len(list) >= limit {
 		err = nil // A Prometheus warns of the limit.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/url"
 	"strconv"
 	"time"
@@ -71,6 +72,8 @@ type Client struct {
 	Budget *Budget
 	// OnWarning, if not nil, is called for an answer with warnings.
 	OnWarning func()
+	// IsApart is set to tell replicas apart that a Thanos would deduplicate.
+	IsApart bool
 
 	observe func(kind Kind, took time.Duration, err error) // nil for none
 	kind    Kind
@@ -95,6 +98,11 @@ func Ask[T any](ctx context.Context, c Client, path string, parameters url.Value
 
 // AskWithWarnings is Ask that returns the warnings of the answer, too.
 func AskWithWarnings[T any](ctx context.Context, c Client, path string, parameters url.Values) (decoded T, warnings []string, err error) {
+	if c.IsApart {
+		apart := url.Values{"dedup": {"false"}}
+		maps.Copy(apart, parameters)
+		parameters = apart
+	}
 	began := time.Now()
 	data, warnings, err := c.Get(ctx, path, parameters)
 	if err == nil {
