@@ -30,6 +30,9 @@ func writeExplanation(out io.Writer, decision *gateway.Explanation) error {
 	if decision.Cut == nil {
 		row("not cut", decision.NotCut)
 	}
+	if decision.ColdParts > 1 {
+		row("cold computes", fmt.Sprintf("what the cache does not have in up to %d parts at once", decision.ColdParts))
+	}
 	row("reads", describeExtent(decision.Extent))
 	row("threshold", decision.Threshold)
 	row("hot", describeTier(decision.Hot))

@@ -124,7 +124,7 @@ func (p *Plan) pieceKey() string {
 func (p *Plan) pieceAttempt(missing *piece) attempt {
 	steps := p.stepwise
 	a := p.attempt(tier.Decision{Tier: missing.from, Reason: p.Reason, Fallback: p.fallbackOfPiece(missing.from)})
-	a.reading = decoded
+	a.reading, a.headroom = decoded, missing.headroom
 	query, first := steps.cold, missing.first-steps.lead
 	if missing.from == tier.Hot {
 		query = steps.hot

@@ -51,6 +51,9 @@ type Explanation struct {
 	// NotCached says why nothing of the answer can be kept in the cache. It is absent if
 	// something can.
 	NotCached string `json:"not_cached,omitempty"`
+	// ColdParts is into how many parts cold's steps are divided at most, so that cold computes them
+	// at once. It is absent if cold computes them as a whole.
+	ColdParts int `json:"cold_parts,omitempty"`
 	// HotQuery is the query that tierproxy sends to hot, if it adds hot's external labels to
 	// the original. It is absent for callers that are confined to namespaces.
 	HotQuery string `json:"hot_query,omitempty"`
@@ -187,6 +190,9 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, re
 	}
 	if resolved.Datasource.Strategy == tier.StrategySplit {
 		explanation.NotCut = decided.NotCut
+	}
+	if parts := decided.MostParts(); parts > 1 {
+		explanation.ColdParts = parts
 	}
 	// The query for hot contains hot's external labels.
 	if text := decided.HotQuery(); detailed && text != query.Request.Parameters.Get("query") {

@@ -31,6 +31,7 @@ func main() {
 	soakFor := flag.Duration("soak", 0, "Instead, ask for that long at --soak.rate while tiers restart at random.")
 	soakRate := flag.Float64("soak.rate", 200, "Requests a second of --soak.")
 	refreshReach := flag.Duration("refresh", 0, "Instead, refresh a dashboard over that much history on Thanos, through its query-frontend and through tierproxy with strategy split and a cache.")
+	firstLoadReach := flag.Duration("first-load", 0, "Instead, load panels over that much history of which nothing is kept, in parts and undivided, --rounds times.")
 	clusters := flag.Int("clusters", 0, "Instead, load a dashboard with a cluster variable over that `number` of clusters, --rounds times.")
 	clusterPods := flag.Int("clusters.pods", 400, "How many pods each of --clusters has, with 80 series each.")
 	siegeFor := flag.Duration("siege", 0, "Instead, attack tierproxy for that long while 20 users look at dashboards.")
@@ -48,6 +49,8 @@ func main() {
 	var err error
 	if *refreshReach > 0 {
 		err = measureRefreshes(ctx, os.Stdout, *refreshReach)
+	} else if *firstLoadReach > 0 {
+		err = measureFirstLoads(ctx, os.Stdout, *firstLoadReach, *rounds)
 	} else if *clusters > 0 {
 		err = measureClusters(ctx, os.Stdout, clusterOptions{clusters: *clusters, pods: *clusterPods, rounds: *rounds, counted: 2 * time.Minute})
 	} else if *siegeFor > 0 {
