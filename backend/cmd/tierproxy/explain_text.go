@@ -29,6 +29,7 @@ func writeExplanation(out io.Writer, decision *gateway.Explanation) error {
 	row("cut", describeCut(decision.Cut))
 	if decision.Cut == nil {
 		row("not cut", decision.NotCut)
+		row("remedy", decision.NotCutRemedy)
 	}
 	row("reads", describeExtent(decision.Extent))
 	row("threshold", decision.Threshold)
