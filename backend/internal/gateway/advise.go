@@ -315,6 +315,17 @@ func (q *rangeQuery) isCompared() bool {
 	return q.plan.Input.Hot.Available && (q.plan.Rule == 6 || q.plan.Rule == 7)
 }
 
+// reach returns how far back hot covers its samples.
+func (q *rangeQuery) reach() time.Duration {
+	return time.Duration(q.plan.Input.Now-q.plan.Input.Hot.Oldest) * time.Millisecond
+}
+
+// isKept reports whether some of what cold answers to the query is kept.
+func (q *rangeQuery) isKept() bool {
+	until, found := q.plan.KeptUntil()
+	return found && until.UnixMilli() > q.plan.Input.Now-q.length.Milliseconds()
+}
+
 // listRanges lists the ranges of queries for people.
 func listRanges(queries []*rangeQuery) string {
 	names := make([]string, 0, len(queries))

@@ -153,7 +153,7 @@ func TestAdvise_RecommendsTheFasterTier(t *testing.T) {
 		hot, cold := startSlowTier(t, prometheus, 100*time.Millisecond), startSlowTier(t, prometheus, 0)
 		options.Ranges = options.Ranges[1:]
 		findings := adviceOn(t, hot.URL, cold.URL, options, "split", false, func(settings *config.Config) { settings.Routing.Threshold = config.Duration(12 * time.Hour) })
-		requireFinding(t, findings, SeverityWarning, `^cold is .* × as fast as hot for [16]h, but queries below the threshold of 12h go to hot`)
+		requireFinding(t, findings, SeverityWarning, `^cold is .* × as fast as hot for [16]h, but queries that read less than 12h go to hot`)
 		requireNoFinding(t, findings, "split|kept") // All goes to hot.
 	})
 }
@@ -200,13 +200,13 @@ func TestAdvise_SaysWhatIsSplitAndKept(t *testing.T) {
 	findings := adviceOn(t, hot.URL, cold.URL, options, "split", true)
 	requireFinding(t, findings, SeverityOK, `^queries over 6h are split`)
 	requireFinding(t, findings, SeverityOK, `^answers of cold to queries over 6h are kept, up to \S+ before now`)
-	first := requireFinding(t, findings, SeverityNote, `^hot is .* × as fast as cold up to 6h\. With kept answers, that is so for the first load alone`)
+	first := requireFinding(t, findings, SeverityNote, `^hot is .* × as fast as cold up to 6h, at the first load\. A refresh takes the older steps from the cache`)
 	require.Contains(t, first.Remedy, "routing.threshold: 7h")
 	_, count, _ := cold.asked()
 	require.GreaterOrEqual(t, count, 6, "nothing comes from the cache")
 
 	findings = adviceOn(t, hot.URL, cold.URL, options, "split", true, func(settings *config.Config) { settings.Routing.Freshness = config.Duration(time.Hour) })
-	requireFinding(t, findings, SeverityNote, `^samples of the last 1h may still change .* so hot answers more than the threshold of 15m`)
+	requireFinding(t, findings, SeverityNote, `^samples of the last 1h may still change .* longer than the threshold of 15m$`)
 
 	options.Query = "sum(http_requests_total)"
 	findings = adviceOn(t, "", cold.URL, options, "split", true)

@@ -65,6 +65,8 @@ func (l *latency) String() string {
 type rangeLatency struct {
 	length, step time.Duration
 	hot, cold    *latency
+	// isKept is set if such a query is split, and what cold answers of it is kept.
+	isKept bool
 }
 
 // of returns the latency of a tier.
@@ -148,7 +150,7 @@ func (a *advice) measureNewest(ctx context.Context) {
 		return
 	}
 	tiers := []tier.Name{tier.Cold}
-	if a.queries[0].isCompared() {
+	if a.queries[0].isCompared() && query.reach() >= part {
 		tiers = append(tiers, tier.Hot)
 	}
 	if took, err := a.measureRange(ctx, query, part, tiers); err == nil {

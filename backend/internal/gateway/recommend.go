@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,77 +40,75 @@ type recommendation struct {
 	coverage time.Duration
 	// measured are the ranges that both tiers hold, the shortest first.
 	measured []rangeLatency
-	// isKept is set if queries at or above the threshold are split, and what cold answers is kept.
-	isKept bool
+	// isSplit is set if queries at or above the threshold may be split.
+	isSplit bool
 	// newest is the newest part, of which hot's time is known, or nil.
 	newest *rangeLatency
 }
 
-// finding returns the recommendation. There must be a measured range.
-func (r *recommendation) finding() Finding {
-	made := Finding{Subject: "routing", Severity: SeverityOK}
-	current := formatRange(r.threshold)
-	if fastUntil := r.hotFasterUntil(); fastUntil != nil && fastUntil.length >= r.threshold {
-		if better := r.above(fastUntil.length); better > 0 {
-			r.raise(&made, fastUntil, better)
-			return made
-		}
+// findings returns the recommendation. There must be a measured range.
+func (r *recommendation) findings() (made []Finding) {
+	add := func(severity Severity, remedy, format string, arguments ...any) {
+		made = append(made, Finding{Subject: "routing", Severity: severity, Message: fmt.Sprintf(format, arguments...), Remedy: remedy})
 	}
-	if i := r.coldFasterFrom(); i >= 0 && r.measured[i].length < r.threshold {
+	isFaster := r.hotFasterUntil()
+	// Where nothing is kept, the threshold matters each time, otherwise for first loads.
+	always, firstOnly := r.longest(isFaster, false), r.longest(isFaster, true)
+	if always != nil {
+		but := "queries that read %s or more go to cold"
+		if r.isSplit {
+			but = "queries that read %s or more wait for cold, too"
+		}
+		add(SeverityWarning, "consider routing.threshold: "+formatRange(r.above(always.length)), "hot is %s as fast as cold up to %s, but "+but,
+			r.ratios(always.length), formatRange(always.length), formatRange(r.threshold))
+	}
+	if firstOnly != nil && (always == nil || always.length < firstOnly.length) {
+		part := ""
+		if r.newest != nil && r.newest.hot != nil {
+			part = fmt.Sprintf(" of %s, which takes %s", formatRange(r.newest.length), r.newest.hot)
+		}
+		add(SeverityNote, fmt.Sprintf("if first loads matter more than refreshes, consider routing.threshold: %s. Each refresh of %s then takes hot %s", formatRange(r.above(firstOnly.length)), formatRange(firstOnly.length), firstOnly.hot),
+			"hot is %s as fast as cold up to %s, at the first load. A refresh takes the older steps from the cache, and waits for hot's newest part%s", r.ratios(firstOnly.length), formatRange(firstOnly.length), part)
+	}
+	if i := r.coldFasterFrom(); made == nil && i >= 0 && r.measured[i].length < r.threshold {
 		from := &r.measured[i]
 		better := from.length
 		if i > 0 {
 			better = min(better, r.above(r.measured[i-1].length))
 		}
 		_, ratio := from.faster()
-		made.Severity = SeverityWarning
-		made.Message = fmt.Sprintf("cold is %s as fast as hot for %s, but queries below the threshold of %s go to hot", formatRatio(ratio, from.hot), formatRange(from.length), current)
-		made.Remedy = fmt.Sprintf("consider routing.threshold: %s", formatRange(better))
-		return made
+		add(SeverityWarning, "consider routing.threshold: "+formatRange(better), "cold is %s as fast as hot for %s, but queries that read less than %s go to hot",
+			formatRatio(ratio, from.hot), formatRange(from.length), formatRange(r.threshold))
 	}
-	isHotFaster, isColdFaster := false, false
-	for i := range r.measured {
-		name, _ := r.measured[i].faster()
-		isHotFaster, isColdFaster = isHotFaster || name == tier.Hot, isColdFaster || name == tier.Cold
-	}
-	made.Message = fmt.Sprintf("the threshold of %s suits the measured times", current)
-	if !isHotFaster && !isColdFaster {
-		made.Message = fmt.Sprintf("both tiers take about the same, so the threshold of %s is as good as another one", current)
+	if made == nil {
+		message := "the threshold of %s suits the measured times"
+		if !slices.ContainsFunc(r.measured, func(each rangeLatency) bool { name, _ := each.faster(); return name != "" }) {
+			message = "both tiers take about the same, so the threshold of %s is as good as another one"
+		}
+		add(SeverityOK, "", message, formatRange(r.threshold))
 	}
 	return made
 }
 
-// raise recommends a longer threshold.
-func (r *recommendation) raise(made *Finding, until *rangeLatency, better time.Duration) {
-	ratio := r.ratios(until.length)
-	if !r.isKept {
-		made.Severity = SeverityWarning
-		made.Message = fmt.Sprintf("hot is %s as fast as cold up to %s, but queries that read %s or more go to cold", ratio, formatRange(until.length), formatRange(r.threshold))
-		made.Remedy = fmt.Sprintf("consider routing.threshold: %s", formatRange(better))
-		return
-	}
-	made.Severity = SeverityNote
-	made.Message = fmt.Sprintf("hot is %s as fast as cold up to %s. With kept answers, that is so for the first load alone: a refresh reads hot's newest part", ratio, formatRange(until.length))
-	if r.newest != nil && r.newest.hot != nil {
-		made.Message += fmt.Sprintf(" of %s, which takes %s", formatRange(r.newest.length), FormatTook(r.newest.hot.median))
-	}
-	made.Remedy = fmt.Sprintf("if first loads matter more than refreshes, consider routing.threshold: %s. Each refresh of %s then takes hot %s",
-		formatRange(better), formatRange(until.length), FormatTook(until.hot.median))
-}
-
-// hotFasterUntil returns the longest range for which hot is faster, without a shorter one for which cold is; nil
-// if there is none.
-func (r *recommendation) hotFasterUntil() (until *rangeLatency) {
-	for i := range r.measured {
-		switch name, _ := r.measured[i].faster(); name {
-		case tier.Hot:
-			until = &r.measured[i]
-		case tier.Cold:
-			return until
-		default:
+// longest returns the longest one of the first ranges for which hot is faster although they reach the threshold, and of
+// which answers are kept or not. It returns nil if there is none, or if hot does not reach back further.
+func (r *recommendation) longest(first []rangeLatency, isKept bool) (longest *rangeLatency) {
+	for i := range first {
+		each := &first[i]
+		if name, _ := each.faster(); name == tier.Hot && each.length >= r.threshold && each.isKept == isKept && r.above(each.length) > 0 {
+			longest = each
 		}
 	}
-	return until
+	return longest
+}
+
+// hotFasterUntil returns the ranges up to the one from which on cold is faster.
+func (r *recommendation) hotFasterUntil() []rangeLatency {
+	end := slices.IndexFunc(r.measured, func(each rangeLatency) bool { name, _ := each.faster(); return name == tier.Cold })
+	if end < 0 {
+		end = len(r.measured)
+	}
+	return r.measured[:end]
 }
 
 // coldFasterFrom returns the index of the shortest range from which on cold is faster and hot never, or -1.
@@ -192,21 +191,19 @@ func (a *advice) comparison() {
 		a.add("routing", SeverityNote, "the tiers were not compared: "+why, remedy)
 		return
 	}
-	made := recommendation{threshold: a.resolved.Datasource.Threshold, newest: a.measured.newest}
+	made := recommendation{threshold: a.resolved.Datasource.Threshold, newest: a.measured.newest, isSplit: a.resolved.Datasource.Strategy == tier.StrategySplit}
 	for _, each := range a.measured.ranges {
 		if each.hot != nil && each.cold != nil {
+			query := a.queryOf(each.length)
+			each.isKept = query.plan.Cut != nil && query.isKept()
 			made.measured = append(made.measured, each)
 		}
 	}
 	if len(made.measured) == 0 {
 		return
 	}
-	longest := a.queryOf(made.measured[len(made.measured)-1].length).plan
-	made.coverage = time.Duration(longest.Input.Now-longest.Input.Hot.Oldest) * time.Millisecond
-	for _, query := range a.queries {
-		made.isKept = made.isKept || (query.plan.Cut != nil && query.plan.NotCached() == "")
-	}
-	a.findings = append(a.findings, made.finding())
+	made.coverage = a.queryOf(made.measured[len(made.measured)-1].length).reach()
+	a.findings = append(a.findings, made.findings()...)
 }
 
 // measuredTable adds what was measured.

@@ -24,7 +24,8 @@ func TestRecommendation_NamesTheThresholdThatIsFaster(t *testing.T) {
 	const minute, hour, day = time.Minute, time.Hour, 24 * time.Hour
 	gaveUp, noisy := took(6*hour, 40, 8000), took(6*hour, 40, 100)
 	gaveUp.cold.gaveUp, noisy.cold.fastest = true, 35*time.Millisecond
-	newest := took(15*minute, 3, 20)
+	newest, kept := took(15*minute, 3, 20), took(6*hour, 50, 200)
+	kept.isKept = true
 	for name, test := range map[string]struct {
 		recommendation
 
@@ -44,7 +45,7 @@ func TestRecommendation_NamesTheThresholdThatIsFaster(t *testing.T) {
 		"the threshold suits": {recommendation{threshold: 2 * hour, coverage: 15 * day, measured: []rangeLatency{took(hour, 10, 60), took(6*hour, 200, 60)}},
 			SeverityOK, "the threshold of 2h suits the measured times", ""},
 		"cold is faster": {recommendation{threshold: 12 * hour, coverage: 15 * day, measured: []rangeLatency{took(15*minute, 10, 10), took(hour, 20, 15), took(6*hour, 300, 60), took(day, 900, 100)}},
-			SeverityWarning, "cold is 5 × as fast as hot for 6h, but queries below the threshold of 12h go to hot", "consider routing.threshold: 1h15m"},
+			SeverityWarning, "cold is 5 × as fast as hot for 6h, but queries that read less than 12h go to hot", "consider routing.threshold: 1h15m"},
 		"cold is faster from the shortest range on": {recommendation{threshold: 12 * hour, coverage: 15 * day, measured: []rangeLatency{took(hour, 200, 15)}},
 			SeverityWarning, "cold is 13 × as fast as hot for 1h", "consider routing.threshold: 1h"},
 		"cold is faster in between": {recommendation{threshold: 15 * minute, coverage: 15 * day, measured: []rangeLatency{took(15*minute, 5, 25), took(hour, 100, 20), took(6*hour, 50, 200)}},
@@ -53,12 +54,14 @@ func TestRecommendation_NamesTheThresholdThatIsFaster(t *testing.T) {
 			SeverityOK, "both tiers take about the same, so the threshold of 15m is as good as another one", ""},
 		"a difference within cold's own": {recommendation{threshold: 15 * minute, coverage: 15 * day, measured: []rangeLatency{noisy}},
 			SeverityOK, "both tiers take about the same", ""},
-		"split and kept": {recommendation{threshold: 15 * minute, coverage: 15 * day, isKept: true, newest: &newest, measured: []rangeLatency{took(6*hour, 50, 200)}},
-			SeverityNote, "hot is 4 × as fast as cold up to 6h. With kept answers, that is so for the first load alone: a refresh reads hot's newest part of 15m, which takes 3ms",
+		"split, and too recent to be kept": {recommendation{threshold: 15 * minute, coverage: 15 * day, isSplit: true, newest: &newest, measured: []rangeLatency{took(15*minute, 5, 25), kept}},
+			SeverityWarning, "hot is 5 × as fast as cold up to 15m, but queries that read 15m or more wait for cold, too", "consider routing.threshold: 20m"},
+		"split and kept": {recommendation{threshold: 15 * minute, coverage: 15 * day, isSplit: true, newest: &newest, measured: []rangeLatency{took(15*minute, 7, 8), kept}},
+			SeverityNote, "hot is 4 × as fast as cold up to 6h, at the first load. A refresh takes the older steps from the cache, and waits for hot's newest part of 15m, which takes 3ms",
 			"if first loads matter more than refreshes, consider routing.threshold: 7h. Each refresh of 6h then takes hot 50ms"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			finding := test.finding()
+			finding := test.findings()[0]
 			require.Equal(t, test.severity, finding.Severity, finding)
 			require.Contains(t, finding.Message, test.message)
 			require.Equal(t, test.remedy, finding.Remedy)

@@ -72,13 +72,9 @@ func (a *advice) splitting() {
 		}
 	}
 	if len(split) > 0 {
-		part, threshold := split[0].plan.HotPart(), a.resolved.Datasource.Threshold
-		a.add("routing", SeverityOK, fmt.Sprintf("queries over %s are split: hot answers the newest %s, cold the older steps", listRanges(split), formatRange(part)), "")
-		if part > threshold {
-			a.add("routing", SeverityNote, fmt.Sprintf("samples of the last %s may still change (routing.freshness, or an out-of-order window), so hot answers more than the threshold of %s", formatRange(part), formatRange(threshold)),
-				"if samples arrive sooner, lower routing.freshness or the out-of-order window")
-		}
+		a.add("routing", SeverityOK, fmt.Sprintf("queries over %s are split: hot answers the newest %s, cold the older steps", listRanges(split), formatRange(split[0].plan.HotPart())), "")
 	}
+	a.freshness()
 	for _, why := range reasons {
 		severity := SeverityWarning
 		if a.resolved.Datasource.Strategy != tier.StrategySplit {
@@ -87,6 +83,29 @@ func (a *advice) splitting() {
 		queries := unsplit[why]
 		a.add("routing", severity, fmt.Sprintf("queries over %s are not split: %s%s", listRanges(queries), why, a.gainOfSplitting()), remedyOfNotCut(a.resolved.Datasource, queries[0].plan))
 	}
+}
+
+// freshness says what follows from a freshness window that is longer than the threshold.
+func (a *advice) freshness() {
+	threshold, part := a.resolved.Datasource.Threshold, a.queries[0].plan.HotPart()
+	if a.resolved.Datasource.Strategy != tier.StrategySplit || part <= threshold {
+		return
+	}
+	text := fmt.Sprintf("samples of the last %s may still change (routing.freshness, or an out-of-order window), which is longer than the threshold of %s", formatRange(part), formatRange(threshold))
+	remedy := "if samples arrive sooner, lower routing.freshness or the out-of-order window"
+	var shorter []*rangeQuery
+	for _, query := range a.queries {
+		if query.plan.Rule == 7 && hasNothingToCut(query.plan) && query.length <= part {
+			shorter = append(shorter, query)
+		}
+	}
+	if len(shorter) > 0 {
+		text += fmt.Sprintf(". Queries over %s lie within it: they are not split, and cold answers them", listRanges(shorter))
+	}
+	if len(shorter) > 0 && shorter[0].reach() >= part {
+		remedy += fmt.Sprintf(". Or let hot answer these queries, with routing.threshold: %s", formatRange(part))
+	}
+	a.add("routing", SeverityNote, text, remedy)
 }
 
 // caching adds whether answers to typical queries are kept, and what prevents it.
@@ -100,7 +119,7 @@ func (a *advice) caching() {
 		until, found := plan.KeptUntil()
 		switch why := plan.NotCached(); {
 		case plan.Tier == tier.Hot:
-		case found && until.UnixMilli() > plan.Input.Now-query.length.Milliseconds():
+		case query.isKept():
 			kept, keptUntil = append(kept, query), until
 		case found:
 			keptUntil = until
