@@ -31,7 +31,7 @@ type AdviceOptions struct {
 	// Measure is set to measure how long the tiers take.
 	Measure bool
 
-	limits measureLimits // the default for the zero value
+	limits adviceLimits // the default for the zero value
 }
 
 // MaxRanges is the maximum number of ranges in AdviceOptions.
@@ -60,16 +60,13 @@ func (o AdviceOptions) Validate() error {
 	return nil
 }
 
-// settling is how long Advise waits until tierproxy knows what the tiers have of a metric.
-const settling = 5 * time.Second
-
 // Advise says whether typical queries of the configuration's datasource are split, whether their answers
 // are kept, and what prevents it. With AdviceOptions.Measure it also measures both tiers, and says
 // which threshold would be faster. It returns nothing while a tier is unavailable, which Diagnose
 // reports, or without a cold tier. The Manager has to be started, and the options valid.
 func Advise(ctx context.Context, manager *datasource.Manager, options AdviceOptions) []Finding {
 	a := &advice{diagnosis: diagnosis{core: core.Of(manager)}, options: options}
-	if a.options.limits == (measureLimits{}) {
+	if a.options.limits == (adviceLimits{}) {
 		a.options.limits = defaultLimits
 	}
 	a.core.Resolver.Settle(ctx)
@@ -77,7 +74,7 @@ func Advise(ctx context.Context, manager *datasource.Manager, options AdviceOpti
 	if a.resolved, err = a.core.Resolver.WaitDefault(ctx); err != nil || !a.tiersAnswer() {
 		return nil
 	}
-	a.settledBy = time.Now().Add(settling)
+	a.began = time.Now()
 	if err = a.choose(ctx); err == nil {
 		err = a.plan(ctx)
 	}
@@ -106,12 +103,12 @@ func describeError(ctx context.Context, err error) string {
 type advice struct {
 	diagnosis
 
-	options   AdviceOptions
-	resolved  *resolve.Resolved
-	settledBy time.Time
-	typical   typicalQuery
-	queries   []*rangeQuery // by range, the shortest first
-	measured  measurements
+	options  AdviceOptions
+	resolved *resolve.Resolved
+	began    time.Time
+	typical  typicalQuery
+	queries  []*rangeQuery // by range, the shortest first
+	measured measurements
 }
 
 // typicalQuery is the PromQL of typical queries.
@@ -250,6 +247,9 @@ func pickJob(jobs map[string]int) (job string, series int) {
 	return job, series
 }
 
+// planAgain is how long Advise waits before it plans again.
+const planAgain = 250 * time.Millisecond
+
 // plan plans the typical query for each range. While tierproxy does not know yet what the tiers have,
 // it plans again.
 func (a *advice) plan(ctx context.Context) error {
@@ -263,13 +263,13 @@ func (a *advice) plan(ctx context.Context) error {
 			if query.plan, err = a.planOnce(ctx, query); err != nil {
 				return err
 			}
-			if !a.isUndecided(query.plan) || time.Now().After(a.settledBy) {
+			if !a.isUndecided(query.plan) {
 				break
 			}
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
-			case <-time.After(settling / 20):
+			case <-time.After(planAgain):
 			}
 		}
 		a.queries = append(a.queries, query)
@@ -289,8 +289,9 @@ func (a *advice) planOnce(ctx context.Context, query *rangeQuery) (*engine.Plan,
 
 // isUndecided reports whether the decision may change as soon as tierproxy knows more.
 func (a *advice) isUndecided(plan *engine.Plan) bool {
-	return plan.Input.Unmeasured != "" || plan.Input.Completeness == tier.Incomplete ||
-		(a.resolved.Datasource.Cached && plan.Tier != tier.Hot && plan.NotCached() != "")
+	waited := time.Since(a.began)
+	return (waited < a.options.limits.known && (plan.Input.Unmeasured != "" || plan.Input.Completeness == tier.Incomplete)) ||
+		(waited < a.options.limits.kept && a.resolved.Datasource.Cached && plan.Tier != tier.Hot && plan.NotCached() != "")
 }
 
 // admit returns the query for a request of Advise. The caller calls OnPlanned of it. It returns an error
@@ -317,6 +318,9 @@ func (q *rangeQuery) isCompared() bool {
 
 // reach returns how far back hot covers its samples.
 func (q *rangeQuery) reach() time.Duration {
+	if q.plan.Input.Hot.Oldest == tier.NothingCovered {
+		return 0
+	}
 	return time.Duration(q.plan.Input.Now-q.plan.Input.Hot.Oldest) * time.Millisecond
 }
 

@@ -130,7 +130,11 @@ func requireNoFinding(t *testing.T, findings []Finding, pattern string) {
 	}
 }
 
-const day = 24 * time.Hour
+const (
+	day = 24 * time.Hour
+	// patient is longer than anything takes on a loaded machine.
+	patient = 30 * time.Second
+)
 
 func TestAdvise_RecommendsTheFasterTier(t *testing.T) {
 	t.Parallel()
@@ -138,7 +142,7 @@ func TestAdvise_RecommendsTheFasterTier(t *testing.T) {
 	options := AdviceOptions{Ranges: []time.Duration{7 * day, time.Hour, 6 * time.Hour}, Measure: true}
 	t.Run("hot", func(t *testing.T) {
 		hot, cold := startSlowTier(t, prometheus, 0), startSlowTier(t, prometheus, 100*time.Millisecond)
-		options.limits = measureLimits{repeats: 3, once: 500 * time.Millisecond, stop: 100 * time.Second, giveUp: 2 * time.Second}
+		options.limits = adviceLimits{known: patient, kept: patient, repeats: 3, once: 500 * time.Millisecond, stop: 100 * time.Second, giveUp: time.Second}
 		findings := adviceOn(t, hot.URL, cold.URL, options, "route", false)
 		measured := requireFinding(t, findings, SeverityNote, `^measured sum by \(job\) \(avg_over_time\(up\[\$__rate_interval\]\)\), of 12 series$`).Measurements
 		require.Len(t, measured, 4)
@@ -146,8 +150,8 @@ func TestAdvise_RecommendsTheFasterTier(t *testing.T) {
 		require.Equal(t, Measurement{Range: "7d", Step: "15m", ColdSeconds: measured[2].ColdSeconds, GaveUp: []string{"cold"}}, measured[2], "hot does not hold it")
 		require.Equal(t, []string{"15m", "7d"}, []string{measured[3].Range, measured[3].NewestOf})
 		require.Contains(t, requireFinding(t, findings, SeverityWarning, `^hot is .* × as fast as cold up to 6h, but queries that read 15m or more go to cold`).Remedy, "routing.threshold: 7h")
-		require.Contains(t, requireFinding(t, findings, SeverityNote, `^queries over 1h, 6h and 7d are not split: the strategy of the datasource is route\. With splitting .* Cold takes \S+ for that part, and more than 2s`).Remedy, "routing.strategy: split")
-		require.Contains(t, requireFinding(t, findings, SeverityNote, `^answers to queries over 1h, 6h and 7d are not kept: .*Cold takes more than 2s for 7d at each refresh`).Remedy, "cache.enabled: true")
+		require.Contains(t, requireFinding(t, findings, SeverityNote, `^queries over 1h, 6h and 7d are not split: the strategy of the datasource is route\. With splitting .* Cold takes \S+ for that part, and more than 1s`).Remedy, "routing.strategy: split")
+		require.Contains(t, requireFinding(t, findings, SeverityNote, `^answers to queries over 1h, 6h and 7d are not kept: .*Cold takes more than 1s for 7d at each refresh`).Remedy, "cache.enabled: true")
 	})
 	t.Run("cold", func(t *testing.T) {
 		hot, cold := startSlowTier(t, prometheus, 100*time.Millisecond), startSlowTier(t, prometheus, 0)
@@ -163,7 +167,7 @@ func TestAdvise_BoundsWhatItMeasures(t *testing.T) {
 	prometheus := running.Prometheus(t, time.Now(), 30*time.Hour)
 	hot, cold := startSlowTier(t, prometheus, 0), startSlowTier(t, prometheus, 400*time.Millisecond)
 	options := AdviceOptions{Ranges: []time.Duration{15 * time.Minute, time.Hour, 6 * time.Hour, 12 * time.Hour, day}, Measure: true}
-	options.limits = measureLimits{repeats: 2, once: time.Second, stop: 1500 * time.Millisecond, giveUp: 60 * time.Second}
+	options.limits = adviceLimits{known: patient, kept: patient, repeats: 2, once: time.Second, stop: 2 * time.Second, giveUp: 60 * time.Second}
 	findings := adviceOn(t, hot.URL, cold.URL, options, "split", false)
 	requireFinding(t, findings, SeverityNote, `; ranges longer than 6h were not measured, because one of the tiers takes \S+ for it`)
 	for _, each := range []*slowTier{hot, cold} {
@@ -195,20 +199,23 @@ func TestAdvise_BoundsWhatItMeasures(t *testing.T) {
 func TestAdvise_SaysWhatIsSplitAndKept(t *testing.T) {
 	t.Parallel()
 	prometheus := running.Prometheus(t, time.Now(), 30*time.Hour)
-	hot, cold := startSlowTier(t, prometheus, 0), startSlowTier(t, prometheus, 100*time.Millisecond)
+	hot, cold := startSlowTier(t, prometheus, 0), startSlowTier(t, prometheus, 30*time.Millisecond)
 	options := AdviceOptions{Ranges: []time.Duration{6 * time.Hour}, Measure: true}
+	options.limits = adviceLimits{known: patient, kept: patient, repeats: 2, once: patient, stop: patient, giveUp: patient}
 	findings := adviceOn(t, hot.URL, cold.URL, options, "split", true)
 	requireFinding(t, findings, SeverityOK, `^queries over 6h are split`)
 	requireFinding(t, findings, SeverityOK, `^answers of cold to queries over 6h are kept, up to \S+ before now`)
 	first := requireFinding(t, findings, SeverityNote, `^hot is .* × as fast as cold up to 6h, at the first load\. A refresh takes the older steps from the cache`)
 	require.Contains(t, first.Remedy, "routing.threshold: 7h")
 	_, count, _ := cold.asked()
-	require.GreaterOrEqual(t, count, 6, "nothing comes from the cache")
+	require.GreaterOrEqual(t, count, 4, "nothing comes from the cache")
 
+	options.Measure = false
 	findings = adviceOn(t, hot.URL, cold.URL, options, "split", true, func(settings *config.Config) { settings.Routing.Freshness = config.Duration(time.Hour) })
 	requireFinding(t, findings, SeverityNote, `^samples of the last 1h may still change .* longer than the threshold of 15m$`)
 
-	options.Query = "sum(http_requests_total)"
+	options.limits.kept = 0
+	options.Measure, options.Query = true, "sum(http_requests_total)"
 	findings = adviceOn(t, "", cold.URL, options, "split", true)
 	requireFinding(t, findings, SeverityNote, `^measured sum\(http_requests_total\)$`)
 	requireNoFinding(t, findings, "threshold|split")

@@ -32,8 +32,8 @@ type Measurement struct {
 	GaveUp []string `json:"gave_up,omitempty"`
 }
 
-// measureLimits bound what measuring costs.
-type measureLimits struct {
+// adviceLimits bound what Advise costs, and how long it takes.
+type adviceLimits struct {
 	// repeats is how often each tier gets each query. A query that takes longer than once is not
 	// repeated.
 	repeats int
@@ -42,9 +42,15 @@ type measureLimits struct {
 	stop, giveUp time.Duration
 	// reserve is the time that is left for what follows.
 	reserve time.Duration
+	// known is how long Advise waits until tierproxy knows what the tiers have of a metric, and kept
+	// until answers can be kept.
+	known, kept time.Duration
 }
 
-var defaultLimits = measureLimits{repeats: 3, once: time.Second, stop: 3 * time.Second, giveUp: 8 * time.Second, reserve: time.Second}
+var defaultLimits = adviceLimits{
+	repeats: 3, once: time.Second, stop: 3 * time.Second, giveUp: 8 * time.Second, reserve: time.Second,
+	known: 5 * time.Second, kept: 2 * time.Second,
+}
 
 // latency is how long a tier took for one query.
 type latency struct {
