@@ -324,10 +324,10 @@ func (q *rangeQuery) reach() time.Duration {
 	return time.Duration(q.plan.Input.Now-q.plan.Input.Hot.Oldest) * time.Millisecond
 }
 
-// isKept reports whether some of what cold answers to the query is kept.
-func (q *rangeQuery) isKept() bool {
+// isKept reports whether what cold answers to the query is kept, for at least so long a part of its range.
+func (q *rangeQuery) isKept(part time.Duration) bool {
 	until, found := q.plan.KeptUntil()
-	return found && until.UnixMilli() > q.plan.Input.Now-q.length.Milliseconds()
+	return found && until.UnixMilli()-q.plan.Input.Now+q.length.Milliseconds() > part.Milliseconds()
 }
 
 // listRanges lists the ranges of queries for people.

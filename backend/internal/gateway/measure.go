@@ -71,7 +71,7 @@ func (l *latency) String() string {
 type rangeLatency struct {
 	length, step time.Duration
 	hot, cold    *latency
-	// isKept is set if such a query is split, and what cold answers of it is kept.
+	// isKept is set if half of what cold answers to such a query is kept.
 	isKept bool
 }
 

@@ -40,9 +40,9 @@ type recommendation struct {
 	coverage time.Duration
 	// measured are the ranges that both tiers hold, the shortest first.
 	measured []rangeLatency
-	// isSplit is set if queries at or above the threshold may be split.
-	isSplit bool
-	// newest is the newest part, of which hot's time is known, or nil.
+	// isSplit is set if long queries are split, and isRefreshed if what cold answers to them is kept, too.
+	isSplit, isRefreshed bool
+	// newest is the newest part, or nil.
 	newest *rangeLatency
 }
 
@@ -62,13 +62,18 @@ func (r *recommendation) findings() (made []Finding) {
 		add(SeverityWarning, "consider routing.threshold: "+formatRange(r.above(always.length)), "hot is %s as fast as cold up to %s, but "+but,
 			r.ratios(always.length), formatRange(always.length), formatRange(r.threshold))
 	}
-	if firstOnly != nil && (always == nil || always.length < firstOnly.length) {
+	shorter := r.refreshes()
+	if shorter != nil {
+		add(SeverityNote, "if refreshes matter more than first loads, consider routing.threshold: "+formatRange(r.above(shorter.length)),
+			"a refresh of longer ranges waits for hot's newest %s: %s. Hot takes %s for %s", formatRange(r.newest.length), r.newest.hot, shorter.hot, formatRange(shorter.length))
+	}
+	if shorter == nil && firstOnly != nil && (always == nil || always.length < firstOnly.length) {
 		part := ""
-		if r.newest != nil && r.newest.hot != nil {
-			part = fmt.Sprintf(" of %s, which takes %s", formatRange(r.newest.length), r.newest.hot)
+		if took := r.ofNewest(); took != nil {
+			part = fmt.Sprintf(", the newest %s, for %s", formatRange(r.newest.length), took)
 		}
 		add(SeverityNote, fmt.Sprintf("if first loads matter more than refreshes, consider routing.threshold: %s. Each refresh of %s then takes hot %s", formatRange(r.above(firstOnly.length)), formatRange(firstOnly.length), firstOnly.hot),
-			"hot is %s as fast as cold up to %s, at the first load. A refresh takes the older steps from the cache, and waits for hot's newest part%s", r.ratios(firstOnly.length), formatRange(firstOnly.length), part)
+			"hot is %s as fast as cold up to %s, at the first load. A refresh takes the older steps from the cache, and waits for the others%s", r.ratios(firstOnly.length), formatRange(firstOnly.length), part)
 	}
 	if i := r.coldFasterFrom(); made == nil && i >= 0 && r.measured[i].length < r.threshold {
 		from := &r.measured[i]
@@ -88,6 +93,33 @@ func (r *recommendation) findings() (made []Finding) {
 		add(SeverityOK, "", message, formatRange(r.threshold))
 	}
 	return made
+}
+
+// slowRefresh is from when on people may notice how long hot's part of a refresh takes.
+const slowRefresh = 50 * time.Millisecond
+
+// refreshes returns the range up to which the threshold would be better for refreshes, because hot's newest part takes
+// long. It returns nil if there is none, or if hot's part is not as long as the threshold.
+func (r *recommendation) refreshes() *rangeLatency {
+	shortest := &r.measured[0]
+	if !r.isRefreshed || r.newest == nil || r.newest.length != r.threshold || r.newest.hot == nil || r.newest.hot.median < slowRefresh {
+		return nil
+	}
+	if better := r.above(shortest.length); better == 0 || better >= r.threshold || float64(r.newest.hot.fastest) < leastRatio*float64(shortest.hot.median) {
+		return nil
+	}
+	return shortest
+}
+
+// ofNewest returns how long a refresh waits for the newest part, or nil if that is not known.
+func (r *recommendation) ofNewest() *latency {
+	switch {
+	case r.newest == nil:
+		return nil
+	case r.isSplit:
+		return r.newest.hot
+	}
+	return r.newest.cold
 }
 
 // longest returns the longest one of the first ranges for which hot is faster although they reach the threshold, and of
@@ -191,11 +223,12 @@ func (a *advice) comparison() {
 		a.add("routing", SeverityNote, "the tiers were not compared: "+why, remedy)
 		return
 	}
-	made := recommendation{threshold: a.resolved.Datasource.Threshold, newest: a.measured.newest, isSplit: a.resolved.Datasource.Strategy == tier.StrategySplit}
+	longest := a.queries[len(a.queries)-1]
+	made := recommendation{threshold: a.resolved.Datasource.Threshold, newest: a.measured.newest, isSplit: longest.plan.Cut != nil}
+	made.isRefreshed = made.isSplit && longest.isKept(longest.length/2)
 	for _, each := range a.measured.ranges {
 		if each.hot != nil && each.cold != nil {
-			query := a.queryOf(each.length)
-			each.isKept = query.plan.Cut != nil && query.isKept()
+			each.isKept = a.queryOf(each.length).isKept(each.length / 2)
 			made.measured = append(made.measured, each)
 		}
 	}

@@ -119,7 +119,7 @@ func (a *advice) caching() {
 		until, found := plan.KeptUntil()
 		switch why := plan.NotCached(); {
 		case plan.Tier == tier.Hot:
-		case query.isKept():
+		case query.isKept(0):
 			kept, keptUntil = append(kept, query), until
 		case found:
 			keptUntil = until
