@@ -48,6 +48,8 @@ type Explanation struct {
 	Cut *CutParts `json:"cut,omitempty"`
 	// NotCut says why the query is not split although the strategy is split.
 	NotCut string `json:"not_cut,omitempty"`
+	// NotCutRemedy says what the operator can do about NotCut, or is absent.
+	NotCutRemedy string `json:"not_cut_remedy,omitempty"`
 	// NotCached says why nothing of the answer can be kept in the cache. It is absent if
 	// something can.
 	NotCached string `json:"not_cached,omitempty"`
@@ -189,7 +191,7 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, re
 		explanation.Cut = viewCut(cut)
 	}
 	if resolved.Datasource.Strategy == tier.StrategySplit {
-		explanation.NotCut = decided.NotCut
+		explanation.NotCut, explanation.NotCutRemedy = decided.NotCut, remedyOfNotCut(resolved.Datasource, decided)
 	}
 	if parts := decided.MostParts(); parts > 1 {
 		explanation.ColdParts = parts
