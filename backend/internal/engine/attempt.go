@@ -157,10 +157,10 @@ func (a attempt) options() *catalog.CallOptions {
 // encoded returns the request in an encoding of its answer that suits the reading.
 func (a attempt) encoded() *promapi.Request {
 	switch {
-	case a.reading == decoded, a.reading == lookedAt && !acceptsGzip(a.request.Header):
-		return inEncoding(a.request, encodingPlain)
+	case a.reading == decoded, a.reading == lookedAt && !promapi.AcceptsGzip(a.request.Header):
+		return inEncoding(a.request, promapi.EncodingPlain)
 	case a.reading == lookedAt:
-		return inEncoding(a.request, encodingGzip)
+		return inEncoding(a.request, promapi.EncodingGzip)
 	}
 	return a.request
 }
