@@ -41,7 +41,6 @@ type world struct {
 	coldQuery, coldStore    *stack.Server // Thanos with everything
 	answers, reverseProxy   *stack.Server
 	passing, users, panelTP *stack.Server // tierproxy: in front of answers, of the tiers, behind Perses
-	reachingUsers           *stack.Server // tierproxy in front of the tiers, whose threshold is 2h
 	perses                  *stack.Server
 }
 
@@ -191,11 +190,6 @@ func (w *world) start(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if w.reachingUsers, err = w.tierproxy(ctx, "tierproxy-reaching-users", document{
-		"hot": document{"url": w.hot.URL}, "cold": document{"url": w.coldQuery.URL}, "routing": document{"threshold": "2h"},
-	}); err != nil {
-		return err
-	}
 	return w.startPerses(ctx, authorityFile)
 }
 
@@ -335,8 +329,7 @@ func (w *world) settle(ctx context.Context) error {
 		next       request
 	}{
 		{w.hot.URL, "", dashboards(always(lastMinutes))}, {w.coldQuery.URL, "", dashboards(always(lastWeek))},
-		{w.users.URL, "hot", dashboards(always(lastMinutes))}, {w.users.URL, "cold", dashboards(always(lastHour))},
-		{w.reachingUsers.URL, "hot", dashboards(always(lastHour))},
+		{w.users.URL, "hot", dashboards(always(lastMinutes))}, {w.users.URL, "hot,cold", dashboards(always(lastDay))},
 		{w.passing.URL, "hot", answerOf(1<<10, http.MethodGet)}, {w.reverseProxy.URL, "", answerOf(1<<10, http.MethodGet)},
 		{w.direct(), "", dashboards(always(lastMinutes))}, {w.tiered(), "hot", dashboards(always(lastMinutes))},
 	}
