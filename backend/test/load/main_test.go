@@ -16,7 +16,7 @@ func TestMeasure_Works(t *testing.T) {
 	require.NoError(t, measure(t.Context(), &out, shortOptions), "%s", &out)
 	for _, row := range []string{
 		"| added by passing through, 1 KB, GET: p50 | httputil.ReverseProxy |", "| added by passing through, 20 MB, POST: CPU of the proxy |",
-		"| panel query through Perses to a TLS tier: p50 |", "file descriptors left open", "| 50 users × 20 panels, last 5 minutes: p95",
+		"| panels through Perses to a TLS tier: p50 |", "| panels through an ingress to a TLS tier, front mode: p50 |", "file descriptors left open", "| 50 users × 20 panels, last 5 minutes: p95",
 		"last hour to last week: p95", "CPU of Thanos", "| 10 users (", "in the cache: resident memory, peak |",
 		"2 days of history: refresh, median | Thanos Query |", "the same, datasource with cold alone | query-frontend |", "bytes to the browser | Thanos Query, gzip |",
 		"first load, median of the ratios of pairs | Thanos Query |", "CPU of all servers for each refresh | query-frontend |",

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
@@ -42,6 +43,7 @@ type world struct {
 	answers, reverseProxy   *stack.Server
 	passing, users, panelTP *stack.Server // tierproxy: in front of answers, of the tiers, behind Perses
 	perses                  *stack.Server
+	ingress                 *stack.Server // nginx in front of Perses and of the tierproxy behind it
 }
 
 // programNames are those that scripts/tool builds.
@@ -190,7 +192,18 @@ func (w *world) start(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	return w.startPerses(ctx, authorityFile)
+	if err := w.startPerses(ctx, authorityFile); err != nil {
+		return err
+	}
+	directory := w.path("nginx")
+	if err := os.Mkdir(directory, 0o700); err != nil {
+		return err
+	}
+	w.ingress, err = w.keep(stack.Nginx{
+		Dir: directory, Host: "127.0.0.1", Perses: strings.TrimPrefix(w.perses.URL, "http://"), Tierproxy: strings.TrimPrefix(w.panelTP.URL, "http://"),
+		Certificate: certificate, Key: key, ReadyClient: httpClient(),
+	}.Start(ctx))
+	return err
 }
 
 func (w *world) startThanos(ctx context.Context) error {
@@ -332,6 +345,7 @@ func (w *world) settle(ctx context.Context) error {
 		{w.users.URL, "hot", dashboards(always(lastMinutes))}, {w.users.URL, "hot,cold", dashboards(always(lastDay))},
 		{w.passing.URL, "hot", answerOf(1<<10, http.MethodGet)}, {w.reverseProxy.URL, "", answerOf(1<<10, http.MethodGet)},
 		{w.direct(), "", dashboards(always(lastMinutes))}, {w.tiered(), "hot", dashboards(always(lastMinutes))},
+		{w.ingress.URL + directPath, "", dashboards(always(lastMinutes))}, {w.ingress.URL + tieredPath, "hot", dashboards(always(lastMinutes))},
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -353,8 +367,14 @@ func (w *world) settle(ctx context.Context) error {
 
 // direct is the datasource that leads to the tier, and tiered the one that
 // leads there through tierproxy.
-func (w *world) direct() string { return w.perses.URL + "/proxy/globaldatasources/direct" }
-func (w *world) tiered() string { return w.perses.URL + "/proxy/globaldatasources/metrics" }
+func (w *world) direct() string { return w.perses.URL + directPath }
+func (w *world) tiered() string { return w.perses.URL + tieredPath }
+
+// directPath and tieredPath are the paths of both datasources in Perses.
+const (
+	directPath = "/proxy/globaldatasources/direct"
+	tieredPath = "/proxy/globaldatasources/metrics"
+)
 
 // stop stops what was started, the last first.
 func (w *world) stop() {
