@@ -4,7 +4,7 @@ import "net"
 
 // CacheConfig keeps answers of cold that can no longer change: see docs/caching.md.
 type CacheConfig struct {
-	// Enabled enables the cache. A datasource can override it.
+	// Enabled enables the cache. false: off. A datasource can override it.
 	Enabled bool `yaml:"enabled"`
 	// MaxBytes is the memory for cached answers, in bytes. Answers that wait to be
 	// stored take at most half of it. With Redis, only these are in memory. At least

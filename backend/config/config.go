@@ -154,9 +154,9 @@ type RoutingConfig struct {
 	// Threshold is the span from which a query goes to cold although hot covers it. A
 	// datasource can override it.
 	Threshold Duration `yaml:"threshold" contract:"QUERY_ROUTING_THRESHOLD"`
-	// Strategy is route or split. With route, each query goes to one tier. With split,
-	// tierproxy may split a range query: hot answers the newest steps, and cold the
-	// older ones. A datasource can override it.
+	// Strategy is split or route. With split, tierproxy may split a range query: hot
+	// answers the newest steps, and cold the older ones. With route, each query goes to
+	// one tier. A datasource can override it.
 	Strategy string `yaml:"strategy"`
 	// Freshness is how long after its timestamp a sample may still arrive or change.
 	// tierproxy neither splits a query inside this window nor caches answers from it.
@@ -220,17 +220,17 @@ type ProjectConfig struct {
 }
 
 // Default returns the default configuration: Thanos Query of OpenShift monitoring as
-// the cold tier, no hot tier, and no Perses.
+// the cold tier, no hot tier, and no Perses. Range queries are split, and the cache is on.
 func Default() Config {
 	//nolint:gosec // G101 takes the path of the token for a token.
 	return Config{
 		Perses: PersesConfig{Timeout: Duration(5 * time.Second)},
 		Cold:   ColdConfig{URL: "https://thanos-querier.openshift-monitoring.svc:9091"},
 		Routing: RoutingConfig{
-			Threshold: Duration(15 * time.Minute), Strategy: StrategyRoute, Freshness: Duration(10 * time.Minute),
+			Threshold: Duration(15 * time.Minute), Strategy: StrategySplit, Freshness: Duration(10 * time.Minute),
 		},
 		Query:       QueryConfig{Timeout: Duration(30 * time.Second), MaxLength: 64 << 10, SpliceBytes: 64 << 20},
-		Cache:       CacheConfig{MaxBytes: 64 << 20, Redis: RedisConfig{Prefix: "tierproxy:"}},
+		Cache:       CacheConfig{Enabled: true, MaxBytes: 64 << 20, Redis: RedisConfig{Prefix: "tierproxy:"}},
 		Pool:        PoolConfig{Size: 50},
 		Limits:      LimitsConfig{Queue: 500, QueueWait: Duration(5 * time.Second), SharedBytes: 1 << 20, SharedMemory: 16 << 20, RequestMemory: 16 << 20, DecodedMemory: 64 << 20, ProjectTiers: 32},
 		Probe:       ProbeConfig{Interval: Duration(5 * time.Second), LearnInterval: Duration(time.Minute)},

@@ -58,7 +58,7 @@ func TestRouter_AnswersFromRealTiers(t *testing.T) {
 			tier, reason string
 		}{
 			{now, 5 * time.Minute, "hot", "below-threshold"},
-			{now, time.Hour, "cold", "at-or-above-threshold"},
+			{now, time.Hour, "hot,cold", "split"},
 			{now.Add(-48 * time.Hour), 5 * time.Minute, "cold", "older-than-hot"},
 		} {
 			result, err := router.ExecuteQuery(t.Context(), &datasource.MetricQuery{

@@ -140,7 +140,7 @@ func newPersesClient(config Config, c *core.Core) (*perses.Client, error) {
 	})
 }
 
-// newCache returns the cache, even if it is off by default, because a datasource can enable it.
+// newCache returns the cache, even if the gateway has it off, because a datasource can enable it.
 // It returns an error if it cannot read a file.
 func newCache(settings config.CacheConfig) (*cache.Cache, error) {
 	if settings.Redis.Address == "" {

@@ -58,7 +58,7 @@ it('gets a panel, whose query is completed and explained while it is typed', asy
   ]);
 });
 
-it('says that hot answered 5 minutes, and cold 7 days', async () => {
+it('says that hot answered 5 minutes, and both tiers more, each its part', async () => {
   const { page } = tab;
   await tab.settle();
   expect(await noticeOf(page, 'Requests')).toBe(
@@ -68,12 +68,13 @@ it('says that hot answered 5 minutes, and cold 7 days', async () => {
   await chooseTimeRange(page, 'Last 1 hour');
   await expect
     .poll(() => noticeOf(page, 'Requests'))
-    .toBe('cold answered: the query reads at least the threshold at once (at-or-above-threshold)');
+    .toBe('hot and cold answered: each tier answered a part of the time range (split)');
   await chooseTimeRange(page, 'Last 7 days');
-  await expect
-    .poll(() => noticeOf(page, 'Requests'))
-    .toBe('cold answered: the query reads what is older than the data of hot (older-than-hot)');
-  await tab.shoot('cold');
+  await tab.settle();
+  expect(await noticeOf(page, 'Requests')).toBe(
+    'hot and cold answered: each tier answered a part of the time range (split)'
+  );
+  await tab.shoot('split');
 });
 
 it('shows the query and where it goes in the query viewer', async () => {
@@ -81,7 +82,7 @@ it('shows the query and where it goes in the query viewer', async () => {
   await panelOf(page, 'Requests').hover();
   await page.getByRole('button', { name: 'open query view for panel Requests' }).filter({ visible: true }).click();
   const dialog = page.getByRole('dialog');
-  await expect.poll(() => dialog.getByRole('status', explanation).innerText()).toMatch(/^cold answers: /);
+  await expect.poll(() => dialog.getByRole('status', explanation).innerText()).toMatch(/^hot and cold answer: /);
   await tab.shoot('query-viewer');
   await dialog.getByRole('button', { name: 'Close' }).click();
 });

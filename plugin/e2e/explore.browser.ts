@@ -44,8 +44,8 @@ it('draws a graph, whose tier changes with the time range', async () => {
   await expect.poll(() => page.locator('canvas').count()).toBeGreaterThan(0);
   await tab.shoot('graph-hot', { height: 1200 });
   await chooseTimeRange(page, 'Last 7 days');
-  await expect.poll(strip).toMatch(/cold\s+older-than-hot\s.*\s\d+(\.\d)? m?s\s+9 series\s+[\d,]+ samples/s);
-  await tab.shoot('graph-cold', { height: 1200 });
+  await expect.poll(strip).toMatch(/hot,cold\s+split\s.*\s\d+(\.\d)? m?s\s+9 series\s+[\d,]+ samples/s);
+  await tab.shoot('graph-split', { height: 1200 });
 });
 
 it('shows a mistake in a query where the answer would be', async () => {
@@ -68,5 +68,5 @@ it('finds a metric and queries it', async () => {
   await page.getByRole('button', { name: 'Query in graph' }).waitFor();
   await tab.shoot('metric', { height: 1400 });
   await page.getByRole('button', { name: 'Query in graph' }).click();
-  await expect.poll(strip).toMatch(/cold\s+older-than-hot.*3 series/s);
+  await expect.poll(strip).toMatch(/hot,cold\s+split.*3 series/s);
 });

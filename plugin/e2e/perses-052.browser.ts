@@ -45,7 +45,7 @@ it('shows in Explore which tier answered', async () => {
   await choose(page, 'Tiered Prometheus Datasource', /^earlier/);
   await typeQuery(page, 'node_load1');
   await page.getByRole('button', { name: 'Run Query' }).click();
-  await expect.poll(strip).toMatch(/cold\s+older-than-hot.*3 series/s);
+  await expect.poll(strip).toMatch(/hot,cold\s+split.*3 series/s);
   await tab.shoot('explore', { height: 1200 });
 });
 

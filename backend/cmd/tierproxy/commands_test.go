@@ -239,7 +239,7 @@ func TestCheck_ReportsProblemsWithRemedies(t *testing.T) {
 
 func TestClearCache_AsksTheAdminAddress(t *testing.T) {
 	hot, cold := startPrometheus(t, 2*time.Hour), startPrometheus(t, 6*time.Hour)
-	config := writeFile(t, fmt.Sprintf("hot: {url: %q}\ncold: {url: %q}\ncache: {enabled: true}\n", hot.URL, cold.URL))
+	config := writeFile(t, fmt.Sprintf("hot: {url: %q}\ncold: {url: %q}\n", hot.URL, cold.URL))
 	address, admin := running.FreeAddress(t), running.FreeAddress(t)
 	stop := startTierproxy(t, nil, "--config", config, "--web.listen-address", address, "--web.admin-address", admin)
 	forget := []string{"clear-cache", "--admin", "http://" + admin}

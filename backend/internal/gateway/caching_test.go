@@ -12,7 +12,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
 )
@@ -22,7 +21,7 @@ func TestHandler_AnswersOldRangesFromTheCache(t *testing.T) {
 }
 
 func testHandlerAnswersOldRangesFromTheCache(t *testing.T) {
-	g := newGatewayInBubble(t, func(settings *config.Config) { settings.Cache.Enabled = true }, func(g *served) {
+	g := newGatewayInBubble(t, nil, func(g *served) {
 		g.hot.HandleProbes(faketier.Telling(map[string]string{"/label/__name__": `["up"]`}))
 		g.cold.HandleProbes(faketier.Telling(map[string]string{
 			"max(timestamp(":  fmt.Sprintf(`{"resultType":"vector","result":[{"metric":{},"value":[1,"%d"]}]}`, time.Now().Unix()),

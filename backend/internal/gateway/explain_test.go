@@ -2,9 +2,11 @@ package gateway_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,8 +29,21 @@ func dataOf(t *testing.T, response *http.Response, body string) map[string]any {
 	return decoded.Data
 }
 
+// answerAtEnd answers a range query with a sample at its last step.
+func answerAtEnd(w http.ResponseWriter, request *http.Request) {
+	if !strings.HasSuffix(request.URL.Path, "/query_range") {
+		faketier.Success(w, request)
+		return
+	}
+	_, _ = fmt.Fprintf(w, `{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"x"},"values":[[%s,"1"]]}]}}`, request.FormValue("end"))
+}
+
 func TestExplain_AgreesWithTheQueryAndAsksNoTier(t *testing.T) {
 	g := newGateway(t, nil)
+	g.hot.Handle(answerAtEnd)
+	g.cold.Handle(answerAtEnd)
+	sentences := map[string]string{"hot": "hot answers: ", "cold": "cold answers: ", "hot,cold": "hot and cold answer: "}
+	tiers := map[any]int{}
 	end := time.Now().Truncate(time.Second)
 	at := func(before time.Duration) string { return strconv.FormatInt(end.Add(-before).Unix(), 10) }
 	for _, test := range []struct {
@@ -59,9 +74,11 @@ func TestExplain_AgreesWithTheQueryAndAsksNoTier(t *testing.T) {
 			require.Equal(t, http.StatusOK, asked.StatusCode, text)
 			require.Equal(t, asked.Header.Get("X-Tier"), data["tier"], test.values)
 			require.Equal(t, asked.Header.Get("X-Tier-Reason"), data["reason"], test.values)
-			require.Contains(t, data["sentence"], data["tier"].(string)+" answers: ")
+			require.Contains(t, data["sentence"], sentences[data["tier"].(string)])
+			tiers[data["tier"]]++
 		}
 	}
+	require.Len(t, tiers, len(sentences), "all of them answered something")
 	_, text := g.ask(t, http.MethodGet, "/api/v1/datasources/explain?query=rate(x[5m])&start=1000000000&end=1000000300&step=15", "")
 	var decoded struct {
 		Data struct {

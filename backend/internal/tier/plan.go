@@ -191,6 +191,9 @@ func (d Decision) Sentence(in Input) string {
 		why = "hot had nothing for this query a short while ago, and cold may have something"
 	default:
 	}
+	if d.Tier == Both {
+		return "hot and cold answer: " + why
+	}
 	return fmt.Sprintf("%s answers: %s", d.Tier, why)
 }
 

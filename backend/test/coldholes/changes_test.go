@@ -55,7 +55,7 @@ func TestChange_IsNoticedWhileAMetricIsInUse(t *testing.T) {
 		return age <= coldReach && (metric != "demo_temp" || age >= 4*minute)
 	})
 	cold := newFront(t, w.cold.URL)
-	g := w.gateway(t, func(settings *config.Config) { settings.Cold.URL = cold.URL })
+	g := w.gateway(t, func(settings *config.Config) { route(settings); settings.Cold.URL = cold.URL })
 	reason := func() string { return w.ask(t, g, `demo_temp`, hour, 0).reason }
 	require.Equal(t, "at-or-above-threshold", reason())
 	cold.pointTo(t, stopped.URL)
@@ -69,7 +69,7 @@ func TestChange_IsNoticedWhileAMetricIsInUse(t *testing.T) {
 func TestSilence_ConcernsOneMetric(t *testing.T) {
 	w := newWorld(t, everything, everything)
 	cold := newFront(t, w.cold.URL)
-	g := w.gateway(t, func(settings *config.Config) { settings.Cold.URL = cold.URL })
+	g := w.gateway(t, func(settings *config.Config) { route(settings); settings.Cold.URL = cold.URL })
 	require.Equal(t, "at-or-above-threshold", w.ask(t, g, `demo_requests_total`, hour, 0).reason)
 	metric := "demo_temp"
 	cold.hangs.Store(&metric)

@@ -147,9 +147,9 @@ func (w *world) gateway(t *testing.T, change func(*config.Config)) string {
 	return server.URL
 }
 
-// split is the configuration that cuts queries and caches answers.
-func split(settings *config.Config) {
-	settings.Routing.Strategy, settings.Cache.Enabled = "split", true
+// route is the configuration that neither cuts queries nor caches answers.
+func route(settings *config.Config) {
+	settings.Routing.Strategy, settings.Cache.Enabled = config.StrategyRoute, false
 }
 
 // answer is what a server answered.

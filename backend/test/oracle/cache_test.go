@@ -28,7 +28,6 @@ func (w *world) cached(t *testing.T, strategy tier.Strategy, hot, cold, oracle s
 	g := w.gateway(t, hot, cold, func(settings *config.Config) {
 		settings.Routing.Strategy = string(strategy)
 		settings.Routing.Threshold = config.Duration(splitThreshold)
-		settings.Cache.Enabled = true
 	})
 	const rounds = 4
 	first := w.ranges(seed, max(count/rounds, 1), beyond, edges, pinned, 0)
@@ -125,7 +124,6 @@ func (w *world) storesComeAndGo(t *testing.T, seed int64, count int, seen *tally
 	labelled := w.prometheus(t, "whole-labelled", "labelled", nil)
 	hot := w.prometheus(t, "hot", "hot", hotLabels)
 	g := w.gateway(t, hot.URL, cold.Query.URL, func(settings *config.Config) {
-		settings.Routing.Strategy, settings.Cache.Enabled = string(tier.StrategySplit), true
 		settings.Routing.Threshold = config.Duration(splitThreshold)
 	})
 	questions := w.ranges(seed, count, hour, []time.Time{w.boundary, w.now}, nil, 0)

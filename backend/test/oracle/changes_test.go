@@ -21,7 +21,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
@@ -46,7 +45,6 @@ func TestOracle_CutAndCachedWhileTheTiersChange(t *testing.T) {
 	require.NoError(t, os.CopyFS(filepath.Join(w.dir, "cold"), os.DirFS(filepath.Join(w.dir, "oracle"))))
 	oracle, hot, cold := w.ingesting(t, "oracle", nil), w.ingesting(t, "hot", nil), w.ingesting(t, "cold-behind", nil)
 	g := w.gateway(t, hot.URL, cold.URL, func(settings *config.Config) {
-		settings.Routing.Strategy, settings.Cache.Enabled = string(tier.StrategySplit), true
 		settings.Routing.Threshold = config.Duration(splitThreshold)
 	})
 	// Long enough for cold to have steps that can no longer change.

@@ -58,7 +58,7 @@ func (w *world) coldFails(t *testing.T, g *runningGateway, oracle string) {
 	}
 }
 
-// withStrategy switches cuts and the cache on, or off.
+// withStrategy switches cuts and the cache on, as they are by default, or off.
 func withStrategy(strategy string) func(*config.Config) {
 	return func(settings *config.Config) {
 		settings.Routing.Strategy, settings.Cache.Enabled = strategy, strategy == config.StrategySplit

@@ -21,7 +21,7 @@ func TestClusters_EqualOnePrometheus(t *testing.T) {
 	w := newClusterWorld(t)
 	c := newUnwell(t, w.hot["c"].URL)
 	servers := []string{w.hot["a-0"].URL, w.hot["a-1"].URL, w.hot["b"].URL, c.URL}
-	g, cut := w.gateway(t, nil, servers...), w.gateway(t, cutAndCached, servers...)
+	g, cut := w.gateway(t, nil, servers...), w.gateway(t, cutMore, servers...)
 	total := count(t)
 	w.awaitOwn(t, g, "a", "c")
 	w.awaitOwn(t, cut, "a", "c")
@@ -57,9 +57,8 @@ func TestClusters_EqualOnePrometheus(t *testing.T) {
 	})
 }
 
-// cutAndCached configures a gateway that cuts range queries and keeps parts of answers.
-func cutAndCached(settings *config.Config) {
-	settings.Routing.Strategy, settings.Cache.Enabled = config.StrategySplit, true
+// cutMore configures a gateway that cuts most range queries.
+func cutMore(settings *config.Config) {
 	settings.Routing.Threshold = config.Duration(splitThreshold)
 }
 

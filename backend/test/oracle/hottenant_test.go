@@ -108,7 +108,7 @@ func (w *tenancyWorld) settings(t *testing.T, hotsTenant string) config.Config {
 	t.Helper()
 	settings := running.TwoTiers(w.hot.URL, w.cold)
 	settings.Hot.Tenant, settings.Cold.ReplicaLabels = hotsTenant, []string{"replica"}
-	settings.Routing.Strategy, settings.Routing.Threshold, settings.Cache.Enabled = string(tier.StrategySplit), config.Duration(threshold), true
+	settings.Routing.Threshold = config.Duration(threshold)
 	settings.Probe.Interval, settings.Probe.LearnInterval = config.Duration(500*time.Millisecond), config.Duration(2*time.Second)
 	settings.Destinations = []config.DestinationConfig{{Host: "127.0.0.1", Port: portOf(t, w.hotOfB), Tenant: tenantB}}
 	saved := map[string]fakeperses.Datasource{}

@@ -14,7 +14,6 @@ import (
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -55,7 +54,7 @@ func TestLateSenders_ChangeNoKeptAnswer(t *testing.T) {
 	other, late := map[string]string{"cluster": "other"}, w.now.Add(-50*minute)
 	send(t, cold.URL, append(samplesOf(series, other, began, late), samplesOf(series, labelsInCold, began, late)...))
 	send(t, cold.URL, samplesOf(series, labelsInCold, late, w.now.Add(5*minute))) // So that it does not lag meanwhile.
-	g := w.gateway(t, hot.URL, cold.URL, func(settings *config.Config) { settings.Cache.Enabled = true })
+	g := w.gateway(t, hot.URL, cold.URL, nil)
 	for _, query := range []string{"count(up)", "sum by (cluster) (rate(http_requests_total[5m]))", `count(up{cluster="lab"})`} {
 		asked := question{endpoint: "query_range", values: url.Values{
 			"query": {query}, "start": {seconds(w.now.Add(-3 * hour))}, "end": {seconds(w.now)}, "step": {"60"},

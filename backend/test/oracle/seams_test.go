@@ -89,7 +89,6 @@ func TestCut_NoSeamBetweenDeduplicatedReplicas(t *testing.T) {
 	hot := w.prometheus(t, "hot", "hot", hotLabels)
 	cold := w.thanos(t, "replicas", map[string][]string{"a": pairs(labelsInCold, "replica", "a"), "b": pairs(labelsInCold, "replica", "b")})
 	g := w.gateway(t, hot.URL, cold.Query.URL, func(settings *config.Config) {
-		settings.Cache.Enabled = true
 		settings.Routing.Threshold = config.Duration(minute)
 	})
 	var trials []*seamTrial

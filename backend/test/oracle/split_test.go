@@ -19,15 +19,27 @@ import (
 // splitThreshold is short, so that most of the questions can be cut.
 const splitThreshold = 10 * minute
 
-// split asks a gateway that cuts range queries.
+// split asks a gateway with the default strategy, and a threshold that lets it cut most range queries.
 func (w *world) split(t *testing.T, hot, cold, oracle string, held coverage, seed int64, count int, beyond time.Duration, edges []time.Time, pinned []*labels.Matcher, seen *tally) {
 	t.Helper()
 	g := w.gateway(t, hot, cold, func(settings *config.Config) {
-		settings.Routing.Strategy = string(tier.StrategySplit)
 		settings.Routing.Threshold = config.Duration(splitThreshold)
 	})
 	result := w.compare(t, g.URL, oracle, held, w.ranges(seed, count, beyond, edges, pinned, 0), seen)
 	require.GreaterOrEqual(t, result.reasons[string(tier.ReasonSplit)], count/4, "enough of them are cut\n%s", result)
+}
+
+// routed asks a gateway that neither cuts queries nor keeps answers, each question twice.
+func (w *world) routed(t *testing.T, hot, oracle string, questions []question, seen *tally) {
+	t.Helper()
+	g := w.gateway(t, hot, oracle, func(settings *config.Config) {
+		settings.Routing.Strategy, settings.Cache.Enabled = config.StrategyRoute, false
+	})
+	result := w.compare(t, g.URL, oracle, everything, questions, seen)
+	require.GreaterOrEqual(t, result.hotShare(), 0.4, "hot answers too little")
+	require.NotZero(t, result.reasons[string(tier.ReasonAtOrAboveThreshold)], "nothing is long enough to be cut\n%s", result)
+	require.Zero(t, result.reasons[string(tier.ReasonSplit)], "none is cut\n%s", result)
+	require.Zero(t, result.cacheable, "the cache is off")
 }
 
 // ranges are range queries that can be cut, or nearly: those of dashboards and

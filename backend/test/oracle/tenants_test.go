@@ -69,7 +69,7 @@ func newTenantWorld(t *testing.T) *tenantWorld {
 	t.Cleanup(func() { _ = perses.Stop() })
 	for _, tenant := range tenants {
 		save(t, perses.URL, tenant, document{
-			"threshold": "10m", "strategy": "split", "cache": true, "hot": document{"url": w.hots[tenant].URL}, "cold": document{"url": cold},
+			"threshold": "10m", "hot": document{"url": w.hots[tenant].URL}, "cold": document{"url": cold},
 			"proxy": document{"kind": "HTTPProxy", "spec": document{
 				"url": "http://127.0.0.1:1/proxy/globaldatasources/" + tenant, "headers": document{tenantHeader: tenant},
 			}},

@@ -37,7 +37,7 @@ export function StrategyFields({ form, value, onChange }: StrategyFieldsProps): 
         form={form}
         path="spec.strategy"
         label="Strategy"
-        help="route: one tier for each query. split: hot answers the newest steps of a range query, cold the older ones."
+        help="split: hot answers the newest steps of a range query, cold the older ones. route: one tier for each query. Left out: the gateway's, split by default."
         select
         value={value.strategy}
         onChange={(strategy) => {
@@ -45,15 +45,19 @@ export function StrategyFields({ form, value, onChange }: StrategyFieldsProps): 
         }}
       >
         <MenuItem value="">Left out: as the gateway says</MenuItem>
-        <MenuItem value="route">route</MenuItem>
         <MenuItem value="split">split</MenuItem>
+        <MenuItem value="route">route</MenuItem>
       </SpecField>
       {yesOrNo(
         'splitAcrossReplicas',
         'Split with replicas',
         'Split although hot has several replicas, whose values differ a little from those of cold.'
       )}
-      {yesOrNo('cache', 'Cache', 'Keep what cold has answered and can no longer change.')}
+      {yesOrNo(
+        'cache',
+        'Cache',
+        'Keep what cold has answered and can no longer change. Left out: as the gateway says, on by default.'
+      )}
     </Stack>
   );
 }

@@ -19,7 +19,8 @@ const PluginKind = "TieredPrometheusDatasource"
 type PluginSpec struct {
 	// Threshold is the span of time from which on a query goes to cold rather than to hot, if both can answer it.
 	Threshold string `json:"threshold,omitempty" yaml:"threshold,omitempty"`
-	// Strategy is "route", where each query goes to one tier, or "split", where a range query may be cut.
+	// Strategy is "split", where a range query may be cut, or "route", where each query goes to one tier. Empty: the
+	// gateway's, by default "split".
 	Strategy string `json:"strategy,omitempty" yaml:"strategy,omitempty"`
 	// SplitAcrossReplicas is set where range queries are cut although hot has several replicas, and cleared where not.
 	SplitAcrossReplicas *bool `json:"splitAcrossReplicas,omitempty" yaml:"splitAcrossReplicas,omitempty"`
