@@ -66,7 +66,7 @@ func runBrowser(t *testing.T, mode string, environment ...string) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), browserTimeout)
 	defer cancel()
-	command := exec.CommandContext(ctx, "npx", "--no-install", "vitest", "run", "--mode", mode, "--config", "plugin/e2e/vitest.config.ts") //nolint:gosec // The tests name the mode.
+	command := exec.CommandContext(ctx, "npx", "--no-install", "vitest", "run", "--mode", mode, "--config", "plugin/e2e/vitest.config.ts")
 	command.Dir = root
 	command.Env = append(append(os.Environ(), environment...), "SCREENSHOTS="+filepath.Join(root, "build", "screenshots"))
 	command.Stdout, command.Stderr = os.Stdout, os.Stderr

@@ -141,7 +141,9 @@ it('refuses pages of other origins, which have the cookies of the visitor', asyn
     `${target}&by=fetch`
   );
   await refused('by=fetch');
-  await page.evaluate((url) => new Image().setAttribute('src', url), `${target}&by=image`);
+  await page.evaluate((url) => {
+    new Image().setAttribute('src', url);
+  }, `${target}&by=image`);
   await refused('by=image');
   // Another site: the browser sends the cookies only when the visitor follows a link.
   await page.goto(evil.replace('localhost', '127.0.0.1'));
