@@ -68,12 +68,12 @@ func (r *recommendation) findings() (made []Finding) {
 			"a refresh of longer ranges waits for hot's newest %s: %s. Hot takes %s for %s", formatRange(r.newest.length), r.newest.hot, shorter.hot, formatRange(shorter.length))
 	}
 	if shorter == nil && firstOnly != nil && (always == nil || always.length < firstOnly.length) {
-		part := ""
+		part := "asks for the newest ones"
 		if took := r.ofNewest(); took != nil {
-			part = fmt.Sprintf(", the newest %s, for %s", formatRange(r.newest.length), took)
+			part = fmt.Sprintf("waits %s for the newest %s", took, formatRange(r.newest.length))
 		}
 		add(SeverityNote, fmt.Sprintf("if first loads matter more than refreshes, consider routing.threshold: %s. Each refresh of %s then takes hot %s", formatRange(r.above(firstOnly.length)), formatRange(firstOnly.length), firstOnly.hot),
-			"hot is %s as fast as cold up to %s, at the first load. A refresh takes the older steps from the cache, and waits for the others%s", r.ratios(firstOnly.length), formatRange(firstOnly.length), part)
+			"hot is %s as fast as cold up to %s, at the first load. A refresh takes the older steps from the cache, and %s", r.ratios(firstOnly.length), formatRange(firstOnly.length), part)
 	}
 	if i := r.coldFasterFrom(); made == nil && i >= 0 && r.measured[i].length < r.threshold {
 		from := &r.measured[i]
