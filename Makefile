@@ -6,7 +6,7 @@ export GOTOOLCHAIN := local
 GO_TEST_FLAGS ?=
 
 # The Go packages with tests on real servers, among them redis-server in place of its stand-in.
-E2E_PACKAGES := ./backend/internal/cache ./backend/test ./backend/test/oracle ./backend/test/cluster ./backend/test/hostile ./backend/test/large ./backend/test/victoriametrics
+E2E_PACKAGES := ./backend/internal/cache ./backend/test ./backend/test/oracle ./backend/test/coldalone ./backend/test/cluster ./backend/test/hostile ./backend/test/large ./backend/test/victoriametrics
 
 .DEFAULT_GOAL := help
 

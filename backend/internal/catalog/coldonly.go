@@ -107,10 +107,13 @@ func (c *ColdOnly) Refresh(ctx context.Context) {
 	if c.areSettingsKnown(now) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, ownrequest.Patience)
-	defer cancel()
 	next := c.looks.Next()
 	c.looks.Request()
+	if c.Snapshot().LearnedAt.IsZero() {
+		return // It would have to wait for the ends of its sources, too.
+	}
+	ctx, cancel := context.WithTimeout(ctx, ownrequest.Patience)
+	defer cancel()
 	ownrequest.WaitAll(ctx, []<-chan struct{}{next})
 }
 
@@ -158,7 +161,8 @@ func (c *ColdOnly) plainUntil(plain *storedSource, end *measuredEnd, now time.Ti
 	case until == notBounded:
 		return late, nil // No sample was found within a day. Its senders may be late.
 	case c.isPrometheus() && settings.TakesWrites:
-		return until - max(Appendable, settings.HeadRange/2).Milliseconds(), nil
+		// The out-of-order window counts as freshness.
+		return until - max(max(Appendable, settings.HeadRange/2)-settings.OutOfOrderWindow, 0).Milliseconds(), nil
 	case !c.isPrometheus() && !c.isDeclared():
 		return min(until, late), nil
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
@@ -260,10 +261,12 @@ func TestColdOnly_TierThatDoesNotListItsStores(t *testing.T) {
 		to            time.Duration // of the samples
 		expected      time.Duration
 		freshness     string
+		window        time.Duration // of out-of-order samples
 	}{
 		"a Prometheus":                             {config: config, flags: fmt.Sprintf(flags, false), expected: time.Minute, freshness: FreshnessMeasured},
 		"one that takes remote writes":             {config: config, flags: fmt.Sprintf(flags, true), expected: 61 * time.Minute, freshness: FreshnessMeasured},
 		"one with a large head":                    {config: config, flags: `{"storage.tsdb.min-block-duration":"6h","web.enable-otlp-receiver":"true"}`, expected: 181 * time.Minute, freshness: FreshnessMeasured},
+		"one with an out-of-order window":          {config: `{"yaml":"storage: {tsdb: {out_of_order_time_window: 40m}}"}`, flags: fmt.Sprintf(flags, true), expected: 21 * time.Minute, freshness: FreshnessMeasured, window: 40 * time.Minute},
 		"by a feature flag":                        {config: config, flags: `{"storage.tsdb.min-block-duration":"2h","enable-feature":"x,remote-write-receiver"}`, expected: 61 * time.Minute, freshness: FreshnessMeasured},
 		"one that is behind":                       {config: config, flags: fmt.Sprintf(flags, false), to: 5 * time.Hour, expected: 301 * time.Minute, freshness: FreshnessMeasured},
 		"one that was behind for more than a day":  {config: config, flags: fmt.Sprintf(flags, false), to: 28 * time.Hour, expected: 24 * time.Hour, freshness: FreshnessMeasured},
@@ -285,7 +288,7 @@ func TestColdOnly_TierThatDoesNotListItsStores(t *testing.T) {
 			require.InDelta(t, test.expected.Minutes(), c.require(t, now, "up").Minutes(), 2.5)
 			state := c.KeptState(time.Now())
 			require.Equal(t, test.freshness, state.Freshness)
-			require.InDelta(t, test.expected.Minutes(), now.Sub(time.UnixMilli(state.Until)).Minutes(), 2.5)
+			require.InDelta(t, (test.expected + test.window).Minutes(), now.Sub(time.UnixMilli(state.Until)).Minutes(), 2.5)
 			isTold := test.freshness == FreshnessMeasured || test.declared || test.lag > 0
 			require.Equal(t, !isTold, strings.Contains(state.Why.Detail, "set routing.freshness"), state.Why.Detail)
 			for _, asked := range server.questions() {
@@ -355,4 +358,23 @@ func TestColdOnly_ALostStoreMakesNoSourceGone(t *testing.T) {
 	}
 	lose("")
 	require.InDelta(t, 181, c.require(t, now, `up{job="late"}`).Minutes(), 1.5)
+}
+
+func TestColdOnly_QueriesWaitForOldSettingsOnly(t *testing.T) {
+	now := time.Now().Truncate(time.Minute)
+	thanos := newThanosWithSources(t, now)
+	c := coldOnlyOf(t, thanos.URL, ColdOnlyOptions{}, TierSettings{})
+	began := time.Now()
+	c.Refresh(t.Context())
+	require.Less(t, time.Since(began), ownrequest.Patience/2, "the first query does not wait")
+	c.require(t, now, `up{job="a"}`)
+	old := *c.Snapshot()
+	old.LearnedAt = time.Now().Add(-time.Hour)
+	c.learned.Store(&old)
+	_, err := c.CompleteUntil(selecting(t, `up{job="a"}`), time.Now())
+	require.ErrorContains(t, err, settingsNotKnown)
+	require.Eventually(t, func() bool {
+		c.Refresh(t.Context())
+		return time.Since(c.Snapshot().LearnedAt) < 30*time.Minute
+	}, 30*time.Second, time.Millisecond)
 }

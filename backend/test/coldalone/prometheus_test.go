@@ -4,6 +4,7 @@ package coldalone
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,11 +15,11 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
-// startPrometheus starts a Prometheus that takes remote write.
-func startPrometheus(t *testing.T, outOfOrder string) (address string) {
+// startPrometheus starts a Prometheus that has some blocks and takes remote write.
+func startPrometheus(t *testing.T, data, outOfOrder string) (address string) {
 	t.Helper()
 	server, err := stack.Prometheus{
-		Name: "cold", Dir: t.TempDir(), Data: t.TempDir(), Retention: "90d", OutOfOrderWindow: outOfOrder,
+		Name: "cold", Dir: t.TempDir(), Data: data, Retention: "90d", OutOfOrderWindow: outOfOrder,
 		Global: map[string]any{"scrape_interval": "15s"}, Arguments: []string{"--web.enable-remote-write-receiver"},
 	}.Start(t.Context(), program(t, "prometheus"))
 	require.NoError(t, err)
@@ -46,14 +47,15 @@ func TestPrometheus_LateSendersChangeNoKeptAnswer(t *testing.T) {
 		"half a head block":           {late: 50 * minute, declares: "measured"},
 		"out of order":                {outOfOrder: "3h", late: 170 * minute, declares: "measured"},
 		"it tells nothing":            {outOfOrder: "1h", late: 50 * minute, hides: true, freshness: hour, declares: "declared"},
-		"nothing is declared, either": {outOfOrder: "8h", late: 8 * hour, hides: true, declares: "declared"},
+		"nothing is declared, either": {outOfOrder: "8h", late: 170 * minute, hides: true, declares: "declared"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			now := time.Now().Truncate(minute)
-			cold := startPrometheus(t, test.outOfOrder)
 			late, punctual := seriesOf("late", 0, "cluster", "late"), seriesOf("other", 0, "cluster", "other")
-			send(t, cold+"/api/v1/write", append(late, punctual...), now.Add(-30*hour), now.Add(-test.late))
+			// The head block is too short to be compacted meanwhile.
+			data := blocks(t, interval, slices.Concat(late, punctual), [2]time.Time{now.Add(-30 * hour), now.Add(-test.late)})
+			cold := startPrometheus(t, data, test.outOfOrder)
 			send(t, cold+"/api/v1/write", punctual, now.Add(-test.late), now)
 			f := newFront(t, cold, func(path string) bool { return test.hides && strings.Contains(path, "/status/") })
 			address := gatewayOf(t, f.URL, func(settings *config.Config) {
@@ -99,8 +101,8 @@ func requireOnlyNew(t *testing.T, f *front, address string, q question, keptUnti
 func TestPrometheus_RefusesWhatIsOlder(t *testing.T) {
 	t.Parallel()
 	now := time.Now().Truncate(minute)
-	cold := startPrometheus(t, "")
-	send(t, cold+"/api/v1/write", seriesOf("a", 0), now.Add(-3*hour), now)
+	cold := startPrometheus(t, t.TempDir(), "")
+	send(t, cold+"/api/v1/write", seriesOf("a", 0), now.Add(-2*hour), now)
 	status, message := trySend(t, cold+"/api/v1/write", seriesOf("b", 0), now.Add(-70*minute), now.Add(-61*minute))
 	require.Equal(t, http.StatusBadRequest, status, message)
 	require.Contains(t, message, "out of bounds")

@@ -138,16 +138,17 @@ func (w *thanosWorld) catchUp(t *testing.T) {
 	w.await(t, `count(up{cluster=~"writer|behind"})`, w.now.Add(-minute), `"4"`)
 }
 
-// count is how many more questions are asked: E2E_QUERIES, or few.
+// count is how many questions at random are asked: a tenth of E2E_QUERIES, because each is asked several times. Without
+// it, the test is skipped: a Thanos with eleven servers takes too long for CI.
 func count(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("E2E_QUERIES")
 	if text == "" {
-		return 20
+		t.Skip("E2E_QUERIES is not set: only make e2e-full starts a Thanos with eleven servers")
 	}
 	number, err := strconv.Atoi(text)
 	require.NoError(t, err, "E2E_QUERIES must be a number")
-	return number / 5
+	return max(number/10, 20)
 }
 
 // random returns questions over parts of the time, with other steps.
@@ -167,6 +168,7 @@ func (w *thanosWorld) random(random *rand.Rand, count int) (list []question) {
 }
 
 func TestThanos_LateSamplesChangeNoKeptAnswer(t *testing.T) {
+	more := count(t)
 	w := newThanosWorld(t)
 	f := newFront(t, w.query, nil)
 	address := gatewayOf(t, f.URL, nil)
@@ -174,7 +176,7 @@ func TestThanos_LateSamplesChangeNoKeptAnswer(t *testing.T) {
 	for _, q := range list {
 		warm(t, address, q)
 	}
-	random := w.random(rand.New(rand.NewSource(1)), count(t))
+	random := w.random(rand.New(rand.NewSource(1)), more)
 	for range 2 {
 		for _, q := range random {
 			ask(t, address, q)
