@@ -34,7 +34,6 @@ func TestCompression_ThroughPersesAnswersAreAsShortAsThoseOfThanos(t *testing.T)
 		received, thanos, plain := 0, 0, 0
 		for _, query := range []string{
 			`rate(http_requests_total[30m])`, `sum by (job) (rate(http_requests_total[30m]))`, `node_memory_MemAvailable_bytes`, `http_requests_total`,
-			`rate(http_request_duration_seconds_bucket[1h])`,
 		} {
 			c := call{base: base, endpoint: "query_range", values: panel.RangeQuery(query, end, 7*day, 10*minute), header: http.Header{"Accept-Encoding": {accepted}}}
 			for range 2 { // From the tiers, then from the cache.

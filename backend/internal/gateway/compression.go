@@ -23,8 +23,10 @@ const (
 	// flushedAfter is how long a compressor keeps what it could still compress better together
 	// with more.
 	flushedAfter = 10 * time.Millisecond
-	// mostEncoders bounds the memory of all encoders to 32 × 1.2 MB.
+	// mostEncoders bounds the memory of all encoders to 32 × 1.2 MB. An answer waits encoderWait for
+	// one of them, as when a dashboard asks for many panels at once.
 	mostEncoders = 32
+	encoderWait  = 100 * time.Millisecond
 	// gzipLevel and zstdWindow are chosen by measurement: see decision 0040.
 	gzipLevel  = 3
 	zstdWindow = 128 << 10
@@ -60,7 +62,7 @@ func newEncoders(most int) *encoders {
 	return made
 }
 
-// take returns an encoder and what gives it back. It returns nil if too many are in use.
+// take returns an encoder and what gives it back. It returns nil if none becomes free in time.
 func (e *encoders) take(encoding string, to io.Writer) (encoder, func()) {
 	pool := &e.gzip
 	if encoding == promapi.EncodingZstd {
@@ -69,7 +71,13 @@ func (e *encoders) take(encoding string, to io.Writer) (encoder, func()) {
 	select {
 	case e.free <- struct{}{}:
 	default:
-		return nil, func() {}
+		timer := time.NewTimer(encoderWait)
+		defer timer.Stop()
+		select {
+		case e.free <- struct{}{}:
+		case <-timer.C:
+			return nil, nil
+		}
 	}
 	taken, _ := pool.Get().(encoder)
 	taken.Reset(to)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -217,6 +218,19 @@ func TestSend_WithoutAFreeEncoderAnswersArePlain(t *testing.T) {
 	require.Equal(t, text, string(received))
 	release()
 	require.Equal(t, "zstd", get(t, target, chromium).Header.Get("Content-Encoding"))
+}
+
+func TestEncoders_AnAnswerWaitsForAFreeOne(t *testing.T) {
+	for wait, expected := range map[time.Duration]bool{encoderWait - time.Millisecond: true, encoderWait + time.Millisecond: false} {
+		synctest.Test(t, func(t *testing.T) {
+			pool := newEncoders(1)
+			_, release := pool.take(promapi.EncodingZstd, io.Discard)
+			time.AfterFunc(wait, release)
+			taken, _ := pool.take(promapi.EncodingGzip, io.Discard)
+			require.Equal(t, expected, taken != nil)
+			time.Sleep(wait)
+		})
+	}
 }
 
 // brokenWriter is a client that has gone.

@@ -26,7 +26,7 @@ func encodingQuality(header http.Header, encoding string) (quality float64, isNa
 				continue
 			}
 			quality, err = strconv.ParseFloat(cmp.Or(parameters["q"], "1"), 64)
-			if err != nil || !(quality > 0) { //nolint:staticcheck // QF1001: it may be NaN.
+			if err != nil || !(quality > 0) { // It may be NaN.
 				quality = 0
 			}
 			return quality, true

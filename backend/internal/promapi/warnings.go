@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/jsonscan"
 )
 
 // AddWarnings returns a reader of the same JSON answer, which must not be compressed,
 // with the given warnings first in its top-level "warnings". It neither decodes nor
-// buffers the answer: what is below its top level passes at the speed of Nesting.SkipBelow. The reader returns an error for what is no JSON object, because
+// buffers the answer: what is below its top level passes at the speed of jsonscan.Nesting. The reader returns an error for what is no JSON object, because
 // the warnings would be lost. A truncated answer stays truncated.
 func AddWarnings(body io.Reader, warnings []string) (io.Reader, error) {
 	if len(warnings) == 0 {
@@ -34,7 +36,7 @@ type warningAdder struct {
 	out    []byte // the part of it that was not read yet
 	err    error  // error of source, returned once out is empty
 
-	Nesting // its Depth is 1 at the top level of the object
+	jsonscan.Nesting // its Depth is 1 at the top level of the object
 
 	at        place
 	key       []byte // the last key of the top level, raw

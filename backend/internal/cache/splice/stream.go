@@ -7,7 +7,7 @@ import (
 	"io"
 	"iter"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/jsonscan"
 )
 
 const (
@@ -131,7 +131,7 @@ func (w *walker) value(take func(part []byte) error) error {
 	if _, err := w.peek(); err != nil {
 		return err
 	}
-	var nesting promapi.Nesting
+	var nesting jsonscan.Nesting
 	for isFirst := true; ; isFirst = false {
 		if _, err := w.source.Peek(1); err != nil {
 			if errors.Is(err, io.EOF) {
@@ -156,7 +156,7 @@ func (w *walker) value(take func(part []byte) error) error {
 
 // valueIn follows a value through a chunk. It returns how many bytes of the chunk belong to the
 // value, and whether it ends with them.
-func valueIn(chunk []byte, nesting *promapi.Nesting) (length int, isDone bool) {
+func valueIn(chunk []byte, nesting *jsonscan.Nesting) (length int, isDone bool) {
 	for length < len(chunk) {
 		if nesting.Depth > 0 {
 			if length += nesting.SkipBelow(chunk[length:], 1); length == len(chunk) {

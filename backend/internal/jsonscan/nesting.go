@@ -1,4 +1,5 @@
-package promapi
+// Package jsonscan follows the structure of JSON texts that pass by, without parsing them.
+package jsonscan
 
 import (
 	"encoding/binary"
@@ -33,7 +34,7 @@ func (n *Nesting) SkipBelow(text []byte, least int) int {
 	for !n.IsEscaped && len(rest) >= 8 {
 		word := binary.LittleEndian.Uint64(rest)
 		if other := word & highest; other != 0 {
-			word &^= other >> 7 * 0xff // What is not ASCII is in strings, and has no meaning here.
+			word &^= other >> 7 * 0xff // What is not ASCII means nothing here, but would look like a backslash.
 		}
 		folded := word | caseBits
 		begins, ends := ^differ(folded, '{')&highest, ^differ(folded, '}')&highest

@@ -1,4 +1,4 @@
-package promapi
+package jsonscan
 
 import (
 	"testing"
@@ -10,8 +10,10 @@ import (
 func FuzzNesting(f *testing.F) {
 	for _, text := range []string{
 		`[{"a":"b"},{"c":[1,"2"]}],"x":`, `"]}]}]}\"{[{[\\"[1,2,3,4,5,6,7,8]`, "\xfb\xfd\xdb\xdd\xa2\xdc{{{{[[[[\"\x80\"]]]]}}}}", `\\\\\\\\\\\\\\\\\"]`, `{{{{{{{{}}}}}}}}`,
+		`{"ü":"é","üü":["€"],"ö€":{"a":"ä"},"x":"ÿÿ","€":{}}`, "\"\xff\"\xfe\"\xff\"[\xff]\xff{\xff}\"\xff\"\xff\\\"[[[[[[[[",
 	} {
 		f.Add([]byte(text), uint8(3), uint8(1), false, false)
+		f.Add([]byte(text), uint8(200), uint8(2), false, false)
 		f.Add([]byte(text), uint8(9), uint8(2), true, false)
 		f.Add([]byte(text), uint8(9), uint8(2), true, true)
 	}
