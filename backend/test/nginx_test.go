@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -37,81 +35,42 @@ type front struct {
 // URL returns its base URL.
 func (f *front) URL() string { return "https://" + f.address }
 
-// mainConfiguration is what a system has around the file of deploy/nginx: %s are a
-// directory, the user, that file, the address of another origin, and the directory
-// again.
-const mainConfiguration = `daemon off;
-worker_processes 1;
-pid %[1]s/nginx.pid;
-error_log %[1]s/error.log warn;
-%[2]s
-events { worker_connections 512; }
-http {
-  client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/fastcgi; uwsgi_temp_path %[1]s/uwsgi; scgi_temp_path %[1]s/scgi;
-  log_format upstreams escape=json '{"status":$status,"upstream":"$upstream_addr","method":"$request_method","target":"$request_uri"}';
-  access_log %[1]s/access.log upstreams;
-  include %[3]s;
-  server {
-    listen %[4]s ssl;
-    ssl_certificate %[1]s/tls.crt;
-    ssl_certificate_key %[1]s/tls.key;
+// evilServer is another origin, an empty page: %s are its address and the files of the certificate.
+const evilServer = `server {
+    listen %s ssl;
+    ssl_certificate %s;
+    ssl_certificate_key %s;
     default_type text/html;
     return 200 "<!doctype html><title>another origin</title><link rel=icon href='data:,'>";
-  }
-}
-`
+  }`
 
 // startFront starts nginx in front of a server that leads to Perses, and of a
 // tierproxy.
 func startFront(t *testing.T, perses, tierproxy string) *front {
 	t.Helper()
-	root, err := stack.Root()
-	require.NoError(t, err)
 	directory := t.TempDir()
-	port := func() string {
-		free, err := stack.FreePort()
-		require.NoError(t, err)
-		return fmt.Sprintf("127.0.0.1:%d", free)
-	}
-	listen, evil := port(), port()
+	free, err := stack.FreePort()
+	require.NoError(t, err)
+	evil := fmt.Sprintf("127.0.0.1:%d", free)
 	authority := certificates.NewAuthority(t)
 	certificate, key := authority.Issue(time.Now().Add(time.Hour), "localhost", "127.0.0.1").Write(t, directory)
-	text, err := os.ReadFile(filepath.Join(root, "deploy", "nginx", "front.conf"))
-	require.NoError(t, err)
+	nginx := stack.Nginx{
+		Dir: directory, Host: "localhost", Perses: strings.TrimPrefix(perses, "http://"), Tierproxy: strings.TrimPrefix(tierproxy, "http://"),
+		Certificate: certificate, Key: key, HTTP: fmt.Sprintf(evilServer, evil, certificate, key),
+	}
 	f := &front{
-		t: t, address: strings.Replace(listen, "127.0.0.1", "localhost", 1), evil: strings.Replace(evil, "127.0.0.1", "localhost", 1),
-		tls: &tls.Config{RootCAs: authority.Pool(), MinVersion: tls.VersionTLS12}, accessLog: filepath.Join(directory, "access.log"),
-		perses: strings.TrimPrefix(perses, "http://"), tierproxy: strings.TrimPrefix(tierproxy, "http://"),
-	}
-	config := string(text)
-	for old, replacement := range map[string]string{
-		"server 127.0.0.1:8080;": "server " + f.perses + ";", "server 127.0.0.1:9190;": "server " + f.tierproxy + ";",
-		"listen 443 ": "listen " + listen + " ", "server_name perses.example.com;": "server_name localhost;",
-		"/etc/nginx/tls/perses.crt": certificate, "/etc/nginx/tls/perses.key": key,
-	} {
-		require.Equal(t, 1, strings.Count(config, old), old)
-		config = strings.Replace(config, old, replacement, 1)
-	}
-	fragment, main := filepath.Join(directory, "front.conf"), filepath.Join(directory, "nginx.conf")
-	require.NoError(t, os.WriteFile(fragment, []byte(config), 0o600))
-	user := ""
-	if os.Getuid() == 0 {
-		user = "user root;"
-	}
-	require.NoError(t, os.WriteFile(main, fmt.Appendf(nil, mainConfiguration, directory, user, fragment, evil), 0o600))
-	program, err := exec.LookPath("nginx")
-	if err != nil {
-		program = "/usr/sbin/nginx" // Debian keeps it out of the path of users.
+		t: t, evil: strings.Replace(evil, "127.0.0.1", "localhost", 1), tls: &tls.Config{RootCAs: authority.Pool(), MinVersion: tls.VersionTLS12},
+		accessLog: nginx.AccessLog(), perses: nginx.Perses, tierproxy: nginx.Tierproxy,
 	}
 	f.client = &http.Client{
 		Transport:     &http.Transport{TLSClientConfig: f.tls.Clone(), ForceAttemptHTTP2: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	server, err := stack.Start(t.Context(), stack.Command{
-		Name: "nginx", Path: program, Arguments: []string{"-c", main}, LogDir: directory, ReadyURL: "https://" + f.evil + "/", ReadyClient: f.client,
-	})
+	nginx.ReadyClient = f.client
+	server, err := nginx.Start(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = server.Stop() })
+	f.address = strings.TrimPrefix(server.URL, "https://")
 	return f
 }
 

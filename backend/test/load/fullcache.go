@@ -29,7 +29,7 @@ func (b *bench) loadAll(ctx context.Context) error {
 			return err
 		}
 	}
-	return pause(ctx, confirmed)
+	return confirm(ctx)
 }
 
 // fetchAll reads an answer to its end. It returns an error if its status is not 200.
@@ -58,7 +58,7 @@ func (b *bench) withFullCache(ctx context.Context, users pair) error {
 			return err
 		}
 		if i%10 == 9 || i == b.filling-1 {
-			if err := pause(ctx, confirmed); err != nil {
+			if err := confirm(ctx); err != nil {
 				return err
 			}
 		}

@@ -101,7 +101,7 @@ func (b *refreshBench) run(ctx context.Context, shown refreshedDashboard, reach 
 			}
 		}
 		if i == 0 {
-			if err := pause(ctx, confirmed); err != nil {
+			if err := confirm(ctx); err != nil {
 				return err
 			}
 		}
@@ -117,12 +117,12 @@ func (b *refreshBench) run(ctx context.Context, shown refreshedDashboard, reach 
 	return err
 }
 
-// pause waits, or returns the error of the context.
-func pause(ctx context.Context, duration time.Duration) error {
+// confirm waits until answers are kept. It returns the error of the context if that ends first.
+func confirm(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(duration):
+	case <-time.After(confirmed):
 		return nil
 	}
 }

@@ -125,7 +125,7 @@ func (b *replicaBench) run(ctx context.Context) error {
 			before[each.name+panel] = found
 		}
 	}
-	if err := pause(ctx, confirmed); err != nil {
+	if err := confirm(ctx); err != nil {
 		return err
 	}
 	ofThanos := 0.0

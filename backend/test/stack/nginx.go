@@ -76,7 +76,7 @@ func (n Nginx) Start(ctx context.Context) (*Server, error) {
 	if os.Getuid() == 0 {
 		user = "user root;"
 	}
-	if err := os.WriteFile(fragment, []byte(config), 0o600); err != nil {
+	if err := os.WriteFile(fragment, []byte(config), 0o600); err != nil { //nolint:gosec // G703: the directory of a test.
 		return nil, err
 	}
 	if err := os.WriteFile(main, fmt.Appendf(nil, nginxConfiguration, n.Dir, user, fragment, n.HTTP), 0o600); err != nil {
