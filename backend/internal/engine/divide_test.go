@@ -174,6 +174,32 @@ func TestDivide_NotWhileColdIsBusy(t *testing.T) {
 	running.Wait()
 }
 
+func TestDivide_PartsInFlightCountOnce(t *testing.T) {
+	p := newCachedTiersThat(t, withCores(20))
+	end, entered := make(chan struct{}), make(chan struct{}, 100)
+	p.cold.Handle(func(w http.ResponseWriter, request *http.Request) {
+		entered <- struct{}{}
+		<-end
+		steps("a", "gaps")(w, request)
+	})
+	var running sync.WaitGroup
+	running.Go(func() {
+		query := p.week(t, nil)
+		query.Timeout = time.Minute
+		if response, err := do(t.Context(), query); err == nil {
+			_ = response.Body.Close()
+		}
+	})
+	for range 6 {
+		<-entered
+	}
+	h := p.coldClient.Headroom("", admission.Caller{}, 30)
+	h.Release()
+	close(end)
+	running.Wait()
+	require.Equal(t, 20-6, h.Calls())
+}
+
 func TestDivide_ErrorOfAPartIsTheAnswer(t *testing.T) {
 	p := newCachedTiersThat(t, withCores(8))
 	p.cold.Handle(func(w http.ResponseWriter, request *http.Request) {
