@@ -135,13 +135,14 @@ const (
 	queryTexts  = 8 << 20  // what is kept of the text of queries
 	datasources = 16 << 20 // what is kept of Perses' datasources
 	metricNames = 64 << 20 // the names of metrics of tiers that global datasources name
+	encoders    = 40 << 20 // what compresses answers
 	program     = 40 << 20 // the program, its connections and what it knows of its own tiers
 )
 
 func TestManifests_MemoryLimitCoversTheBudgets(t *testing.T) {
 	defaults := datasource.DefaultConfig()
 	budgets := int64(defaults.Limits.DecodedMemory + defaults.Limits.SharedMemory + defaults.Query.SpliceBytes +
-		defaults.Cache.MaxBytes + defaults.Limits.RequestMemory + queryTexts + datasources + metricNames + program)
+		defaults.Cache.MaxBytes + defaults.Limits.RequestMemory + queryTexts + datasources + metricNames + encoders + program)
 	for file := range deployments {
 		own, _ := tierproxyOf(t, decode[deployment](t, file))
 		limit, err := resource.ParseQuantity(own.Resources.Limits.Memory)

@@ -168,8 +168,9 @@ type RoutingConfig struct {
 	// the default, or cold has a lag.
 	Freshness Duration `yaml:"freshness"`
 	// SplitAcrossReplicas splits queries even if hot has several replicas. The samples
-	// of one replica differ slightly from the deduplicated samples of cold. A
-	// datasource can override it.
+	// of one replica differ slightly from the deduplicated samples of cold. The
+	// difference is no larger than where cold itself changes the replica. A datasource
+	// can override it.
 	SplitAcrossReplicas bool `yaml:"split_across_replicas"`
 }
 
@@ -232,7 +233,7 @@ func Default() Config {
 		Perses: PersesConfig{Timeout: Duration(5 * time.Second)},
 		Cold:   ColdConfig{URL: "https://thanos-querier.openshift-monitoring.svc:9091"},
 		Routing: RoutingConfig{
-			Threshold: Duration(15 * time.Minute), Strategy: StrategySplit, Freshness: Duration(10 * time.Minute),
+			Threshold: Duration(15 * time.Minute), Strategy: StrategySplit, Freshness: Duration(10 * time.Minute), SplitAcrossReplicas: true,
 		},
 		Query:       QueryConfig{Timeout: Duration(30 * time.Second), MaxLength: 64 << 10, SpliceBytes: 64 << 20},
 		Cache:       CacheConfig{Enabled: true, MaxBytes: 64 << 20, Redis: RedisConfig{Prefix: "tierproxy:"}},

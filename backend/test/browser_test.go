@@ -28,9 +28,6 @@ const browserTimeout = 15 * time.Minute
 // The servers behind the page belong to this test, because the tests stop and start
 // them.
 func TestBrowser_RunsThePluginsTests(t *testing.T) {
-	root, err := stack.Root()
-	require.NoError(t, err)
-
 	require.NoError(t, os.CopyFS(shared.path("browser-hot"), os.DirFS(shared.path("blocks-hot"))))
 	// Values that mean something in PromQL, and regular expressions that match others of them.
 	stock := history.Generator{Interval: time.Minute, Only: history.Stock("xx-1 (abc1)", "xx-1 abc1", `a"b`, `c\d`, "e.f|g", "e-f", "g")}
@@ -56,14 +53,22 @@ func TestBrowser_RunsThePluginsTests(t *testing.T) {
 	control := httptest.NewServer(tiers)
 	t.Cleanup(control.Close)
 
+	runBrowser(t, "test", append(startClusters(t),
+		"PAGE_URL="+servePage(t, s, "0.53"), "PAGE_052_URL="+servePage(t, s, "0.52"), "GATEWAY_URL="+s.tierproxy.URL, "CONTROL_URL="+control.URL,
+		"HOT_URL="+tiers.hotServer.URL, "COLD_URL="+tiers.coldServers.Query.URL)...)
+}
+
+// runBrowser runs the tests of plugin/e2e of a mode of its vitest.config.ts, with more
+// environment variables.
+func runBrowser(t *testing.T, mode string, environment ...string) {
+	t.Helper()
+	root, err := stack.Root()
+	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), browserTimeout)
 	defer cancel()
-	command := exec.CommandContext(ctx, "npx", "--no-install", "vitest", "run", "--config", "plugin/e2e/vitest.config.ts")
+	command := exec.CommandContext(ctx, "npx", "--no-install", "vitest", "run", "--mode", mode, "--config", "plugin/e2e/vitest.config.ts")
 	command.Dir = root
-	command.Env = append(append(os.Environ(), startClusters(t)...),
-		"PAGE_URL="+servePage(t, s, "0.53"), "PAGE_052_URL="+servePage(t, s, "0.52"), "GATEWAY_URL="+s.tierproxy.URL, "CONTROL_URL="+control.URL,
-		"HOT_URL="+tiers.hotServer.URL, "COLD_URL="+tiers.coldServers.Query.URL,
-		"SCREENSHOTS="+filepath.Join(root, "build", "screenshots"))
+	command.Env = append(append(os.Environ(), environment...), "SCREENSHOTS="+filepath.Join(root, "build", "screenshots"))
 	command.Stdout, command.Stderr = os.Stdout, os.Stderr
 	// At the end of the time the browser goes too, which is a child of the child.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

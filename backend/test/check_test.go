@@ -5,8 +5,12 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,6 +35,51 @@ func postJSON(t *testing.T, target string, content any, credentials http.Header)
 	text, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
 	return answer{status: response.StatusCode, header: response.Header, body: text}
+}
+
+// TestCheckCommand_MeasuresRealTiers asks a real Prometheus and a real Thanos. How long they take is up to
+// the machine, so that only what has to be there is checked.
+func TestCheckCommand_MeasuresRealTiers(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tierproxy.yaml")
+	settings := fmt.Sprintf("hot: {url: %q}\ncold: {url: %q}\nrouting: {strategy: split}\ncache: {enabled: true}\n", shared.hot.URL, shared.cold.Query.URL)
+	require.NoError(t, os.WriteFile(file, []byte(settings), 0o600))
+	check := func(arguments ...string) string {
+		var errors bytes.Buffer
+		command := exec.CommandContext(t.Context(), shared.tierproxyPath, append([]string{"check", "--config", file}, arguments...)...)
+		command.Stderr = &errors
+		output, err := command.Output()
+		require.NoError(t, err, "%s\n%s", output, errors.String())
+		return string(output)
+	}
+	var findings []struct {
+		Subject, Severity, Message string
+		Measurements               []struct {
+			Range       string
+			NewestOf    string   `json:"newest_of"`
+			HotSeconds  *float64 `json:"hot_seconds"`
+			ColdSeconds *float64 `json:"cold_seconds"`
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(check("--output", "json", "--ranges", "1h,1d")), &findings))
+	var measured []string
+	messages := ""
+	for _, each := range findings {
+		messages += each.Subject + ": " + each.Message + "\n"
+		for _, row := range each.Measurements {
+			require.NotNil(t, row.ColdSeconds, each)
+			measured = append(measured, fmt.Sprint(row.Range, " ", row.NewestOf, " ", row.HotSeconds != nil))
+		}
+	}
+	require.Equal(t, []string{"1h  true", "1d  false"}, measured[:2], "hot does not hold a day: %s", messages)
+	require.Len(t, measured, 3, "the newest part: %s", messages)
+	require.Regexp(t, `routing: measured sum by \(job\) \(`, messages)
+	require.Regexp(t, `routing: queries over 1d are split: hot answers the newest 6h, cold the older steps`, messages)
+	require.Regexp(t, `routing: samples of the last 6h may still change .* longer than the threshold of 15m\. Queries over 1h lie within it`, messages)
+	require.Regexp(t, `cache: answers of cold to queries over .*1d are kept`, messages)
+
+	text := check("--ranges", "1h")
+	require.Regexp(t, `(?m)^ +range +step +hot +cold\n +1h +1m +\S+ +\S+$`, text)
+	require.NotContains(t, check("--measure=false"), "measured")
 }
 
 type checkReport struct {

@@ -55,7 +55,7 @@ func TestDocumentation_CommandsBesidePerses(t *testing.T) {
 	}
 	output, err = shell.run("cp dashboard.yaml before.yaml\n" + script + "cmp before.yaml dashboard.yaml\n")
 	require.NoError(t, err, output)
-	require.Regexp(t, `(?m)^reason +split$`, output)
+	require.Regexp(t, `(?m)^reason +at-or-above-threshold$`, output)
 	require.Contains(t, s.saved("/api/v1/projects/shop/dashboards/requests"), "TieredPrometheusTimeSeriesQuery")
 	tiered, err := os.ReadFile(filepath.Join(shell.directory, "tiered.yaml"))
 	require.NoError(t, err)

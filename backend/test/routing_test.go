@@ -41,7 +41,9 @@ type routedPanel struct {
 func routedPanels(end time.Time) []routedPanel {
 	return []routedPanel{
 		{"the last 5 minutes", panelQuery, end, 5 * minute, 15 * time.Second, "hot", "below-threshold"},
-		{"the last hour", panelQuery, end, hour, minute, "hot,cold", "split"},
+		// All of it lies in the out-of-order window of hot.
+		{"the last hour", panelQuery, end, hour, minute, "cold", "at-or-above-threshold"},
+		{"the last 12 hours", panelQuery, end, 12 * hour, 5 * minute, "hot,cold", "split"},
 		{"a wide range selector over 5 minutes", `sum(rate(http_requests_total[30d]))`, end, 5 * minute, minute, "cold", "older-than-hot"},
 		{"a range selector of the threshold that hot covers", `sum(rate(http_requests_total[15m]))`, end, 5 * minute, minute, "cold", "at-or-above-threshold"},
 		{"5 minutes of last week", panelQuery, end.Add(-7 * day), 5 * minute, 15 * time.Second, "cold", "older-than-hot"},
@@ -128,9 +130,12 @@ func TestRouting_ThresholdAndStrategyChangeWithoutRestart(t *testing.T) {
 	c := call{base: s.perses.URL + "/proxy/globaldatasources/metrics", endpoint: "query_range", values: panel.RangeQuery(panelQuery, lastEnd(), 10*minute, minute)}
 	require.Equal(t, "hot", mustDo(t, c).tier)
 	s.apply(s.global("metrics", document{"threshold": "8m"}))
-	require.Eventually(t, func() bool { return mustDo(t, c).tier == "hot,cold" }, 10*time.Second, 100*time.Millisecond)
-	s.apply(s.global("metrics", document{"threshold": "8m", "strategy": "route"}))
 	require.Eventually(t, func() bool { return mustDo(t, c).tier == "cold" }, 10*time.Second, 100*time.Millisecond)
+	long := c
+	long.values = panel.RangeQuery(panelQuery, lastEnd(), 12*hour, 5*minute)
+	require.Equal(t, "hot,cold", mustDo(t, long).tier)
+	s.apply(s.global("metrics", document{"threshold": "8m", "strategy": "route"}))
+	require.Eventually(t, func() bool { return mustDo(t, long).tier == "cold" }, 10*time.Second, 100*time.Millisecond)
 	s.apply(s.global("metrics", document{"threshold": "1h"}))
 	require.Eventually(t, func() bool { return mustDo(t, c).tier == "hot" }, 10*time.Second, 100*time.Millisecond)
 }

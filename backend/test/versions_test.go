@@ -161,13 +161,13 @@ func judgesEveryExample(t *testing.T, s *site) {
 	}
 }
 
-// TestVersions_PersesAsksBothTiers sends one query to each tier.
+// TestVersions_PersesAsksBothTiers sends a query to each tier, and one to both.
 func TestVersions_PersesAsksBothTiers(t *testing.T) { forEachPerses(t, asksBothTiers) }
 
 func asksBothTiers(t *testing.T, s *site) {
 	status, text := post(t, s.perses.URL+"/api/v1/globaldatasources", s.global("metrics", nil))
 	require.Equal(t, http.StatusOK, status, text)
-	for tier, span := range map[string]time.Duration{"hot": 5 * minute, "cold": hour} {
+	for tier, span := range map[string]time.Duration{"hot": 5 * minute, "cold": hour, "hot,cold": 12 * hour} {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			c := call{
 				base: s.perses.URL + "/proxy/globaldatasources/metrics", method: method, endpoint: "query_range",

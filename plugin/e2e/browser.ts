@@ -47,14 +47,30 @@ export class Tab {
     page.on('requestfailed', end);
   }
 
-  /** Starts a browser with one page. Its screenshots begin with the name. */
-  static async open(name: string, url = environment.page): Promise<Tab> {
+  /**
+   * Starts a browser with one page. Its screenshots begin with the name.
+   *
+   * @param options.insecure accepts every certificate
+   * @param options.script runs in each page before its own scripts
+   */
+  static async open(
+    name: string,
+    url = environment.page,
+    { insecure = false, script }: { insecure?: boolean; script?: () => void } = {}
+  ): Promise<Tab> {
     const browser = await chromium.launch({
       executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
       // The sandbox of Chromium does not work for root, which containers of CI run as.
       args: process.getuid?.() === 0 ? ['--no-sandbox'] : [],
     });
-    const context = await browser.newContext({ timezoneId: 'Europe/Berlin', colorScheme: 'light' });
+    const context = await browser.newContext({
+      timezoneId: 'Europe/Berlin',
+      colorScheme: 'light',
+      ignoreHTTPSErrors: insecure,
+    });
+    if (script !== undefined) {
+      await context.addInitScript(script);
+    }
     return new Tab(name, url, browser, await context.newPage());
   }
 

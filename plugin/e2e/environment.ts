@@ -37,14 +37,31 @@ export const environment = {
       cold: variable('CLUSTERS_COLD_URL'),
     };
   },
+  /**
+   * nginx in front of Perses and of the gateway: its base URL, that of another origin, the addresses of both servers, the
+   * log of requests, and the password of the user "editor".
+   */
+  get front(): { url: string; evil: string; perses: string; tierproxy: string; log: string; password: string } {
+    return {
+      url: variable('FRONT_URL'),
+      evil: variable('EVIL_URL'),
+      perses: variable('FRONT_PERSES'),
+      tierproxy: variable('FRONT_TIERPROXY'),
+      log: variable('FRONT_LOG'),
+      password: variable('FRONT_PASSWORD'),
+    };
+  },
   /** Directory for screenshots. */
   get screenshots(): string {
     return variable('SCREENSHOTS');
   },
 };
 
-/** Tells backend/test to kill or start a tier. It has happened when this comes back. */
-export async function control(action: `/${'hot' | 'cold'}/${'kill' | 'start'}`): Promise<void> {
+/**
+ * Tells backend/test to kill or start a tier, or to take its permissions from the user "editor". It has happened when this
+ * comes back.
+ */
+export async function control(action: `/${'hot' | 'cold'}/${'kill' | 'start'}` | '/revoke'): Promise<void> {
   await post(variable('CONTROL_URL') + action);
 }
 

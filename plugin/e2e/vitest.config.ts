@@ -1,11 +1,12 @@
 import { defineConfig } from 'vitest/config';
 
-// The tests in a browser. backend/test starts the servers for them and runs this; with --mode demo, the tests of the demo.
+// The tests in a browser. backend/test starts the servers for them and runs this; with --mode demo, the tests of the demo,
+// and with --mode front, those behind nginx.
 export default defineConfig(({ mode }) => ({
   root: import.meta.dirname,
   cacheDir: '../../node_modules/.vite/e2e',
   test: {
-    include: [mode === 'demo' ? '*.demo.ts' : '*.browser.ts'],
+    include: [mode === 'demo' || mode === 'front' ? `*.${mode}.ts` : '*.browser.ts'],
     fileParallelism: false,
     // Each test builds on those before it.
     bail: 1,

@@ -4,8 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
@@ -38,46 +42,80 @@ func checkConfigCommand(streams streams) *cobra.Command {
 	}
 }
 
+// defaultRanges are time ranges that Perses offers.
+const defaultRanges = "15m,1h,6h,1d,7d"
+
+// checkFlags are the flags of check.
+type checkFlags struct {
+	config, output, ranges, query string
+	timeout                       time.Duration
+	measure                       bool
+}
+
 // checkCommand returns the subcommand check.
 func checkCommand(streams streams) *cobra.Command {
-	var file, output string
-	var timeout time.Duration
+	flags := &checkFlags{}
 	command := &cobra.Command{
 		Use:   "check [--config FILE]",
-		Short: "Check Perses and every tier, and report what is wrong and how to fix it",
+		Short: "Check Perses and every tier, and report what is wrong and what would be faster",
 		Long: "Discovers the tiers as the server does, queries them and Perses with the server's credentials, and prints the findings.\n" +
-			"The exit status is 1 if a finding is an error. Run it where the server runs, such as in its pod.",
+			"The exit status is 1 if a finding is an error. Run it where the server runs, such as in its pod.\n\n" +
+			"To recommend a threshold, it measures a query of at most 500 series at both tiers, one after the other: three times\n" +
+			"for each range, and less often if the tiers are slow.",
 		Example: "  tierproxy check --config tierproxy.yaml\n  kubectl exec deploy/tierproxy -- /tierproxy check --config /etc/tierproxy/tierproxy.yaml",
 		Args:    noArguments,
-		RunE: func(command *cobra.Command, _ []string) error {
-			if err := checkOutput(output); err != nil {
-				return err
-			}
-			return check(command.Context(), file, output, timeout, streams)
-		},
+		RunE:    func(command *cobra.Command, _ []string) error { return flags.run(command.Context(), streams) },
 	}
-	defineConfig(command, &file)
-	defineOutput(command, &output)
-	command.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "Timeout of all checks together.")
+	defineConfig(command, &flags.config)
+	defineOutput(command, &flags.output)
+	define := command.Flags()
+	define.DurationVar(&flags.timeout, "timeout", 30*time.Second, "Timeout of all checks together.")
+	define.BoolVar(&flags.measure, "measure", true, "Measure how long both tiers take for typical queries.")
+	define.StringVar(&flags.ranges, "ranges", defaultRanges, "Time `ranges` of typical queries, separated by commas.")
+	define.StringVar(&flags.query, "query", "", "`PromQL` of typical queries, with $__rate_interval and $__interval as in Perses. Empty: tierproxy chooses a query.")
 	return command
 }
 
-func check(ctx context.Context, file, output string, timeout time.Duration, streams streams) error {
-	manager, err := startManager(ctx, file, nil, io.Discard) // The findings contain the errors.
+// advice returns the options of gateway.Advise.
+func (f *checkFlags) advice() (gateway.AdviceOptions, error) {
+	options := gateway.AdviceOptions{Query: f.query, Measure: f.measure}
+	for text := range strings.SplitSeq(f.ranges, ",") {
+		length, err := model.ParseDuration(strings.TrimSpace(text))
+		if err != nil {
+			return options, usageErrorf("--ranges: %q is not a duration: write it as in 15m,1h,7d", text)
+		}
+		options.Ranges = append(options.Ranges, time.Duration(length))
+	}
+	if err := options.Validate(); err != nil {
+		return options, usageErrorf("--ranges, --query: %v", err)
+	}
+	return options, nil
+}
+
+func (f *checkFlags) run(ctx context.Context, streams streams) error {
+	if err := checkOutput(f.output); err != nil {
+		return err
+	}
+	options, err := f.advice()
+	if err != nil {
+		return err
+	}
+	manager, err := startManager(ctx, f.config, nil, io.Discard) // The findings contain the errors.
 	if err != nil {
 		return err
 	}
 	defer func() { _ = manager.Close() }()
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	findings := gateway.Diagnose(ctx, manager)
-	if output == "json" {
+	findings = append(findings, gateway.Advise(ctx, manager, options)...)
+	if f.output == "json" {
 		err = writeJSON(streams.out, findings)
 	} else {
 		err = writeFindings(streams.out, findings)
 	}
-	for _, finding := range findings {
-		if finding.Severity == gateway.SeverityError {
+	for i := range findings {
+		if findings[i].Severity == gateway.SeverityError {
 			return &statusError{statusFailed, err}
 		}
 	}
@@ -85,16 +123,46 @@ func check(ctx context.Context, file, output string, timeout time.Duration, stre
 }
 
 func writeFindings(out io.Writer, findings []gateway.Finding) error {
+	var text strings.Builder
 	for _, finding := range findings {
-		text := fmt.Sprintf("%-8s %s: %s\n", finding.Severity, finding.Subject, finding.Message)
+		fmt.Fprintf(&text, "%-8s %s: %s\n", finding.Severity, finding.Subject, finding.Message)
 		if finding.Remedy != "" {
-			text += fmt.Sprintf("%-8s %s\n", "", finding.Remedy)
+			fmt.Fprintf(&text, "%-8s %s\n", "", finding.Remedy)
 		}
-		if _, err := io.WriteString(out, text); err != nil {
-			return err
-		}
+		writeMeasurements(&text, finding.Measurements)
 	}
-	return nil
+	_, err := io.WriteString(out, text.String())
+	return err
+}
+
+// writeMeasurements writes a table below a finding. It writes nothing without measurements.
+func writeMeasurements(text *strings.Builder, measurements []gateway.Measurement) {
+	if len(measurements) == 0 {
+		return
+	}
+	const indent = "         "
+	table := tabwriter.NewWriter(text, 0, 0, 3, ' ', 0)
+	_, _ = fmt.Fprintln(table, indent+"range\tstep\thot\tcold") // It writes to memory.
+	for _, each := range measurements {
+		name := each.Range
+		if each.NewestOf != "" {
+			name = "newest " + each.Range + " of " + each.NewestOf
+		}
+		_, _ = fmt.Fprintf(table, "%s%s\t%s\t%s\t%s\n", indent, name, each.Step, formatSeconds(each, "hot", each.HotSeconds), formatSeconds(each, "cold", each.ColdSeconds))
+	}
+	_ = table.Flush()
+}
+
+// formatSeconds formats how long a tier took.
+func formatSeconds(of gateway.Measurement, name string, seconds float64) string {
+	text := gateway.FormatTook(time.Duration(seconds * float64(time.Second)))
+	switch {
+	case seconds == 0:
+		return "-"
+	case slices.Contains(of.GaveUp, name):
+		return "more than " + text
+	}
+	return text
 }
 
 // startManager starts a Manager for one command, with the configuration of a file. adapt

@@ -29,6 +29,10 @@ func writeExplanation(out io.Writer, decision *gateway.Explanation) error {
 	row("cut", describeCut(decision.Cut))
 	if decision.Cut == nil {
 		row("not cut", decision.NotCut)
+		row("remedy", decision.NotCutRemedy)
+	}
+	if decision.ColdParts > 1 {
+		row("cold computes", fmt.Sprintf("what the cache does not have in up to %d parts at once", decision.ColdParts))
 	}
 	row("reads", describeExtent(decision.Extent))
 	row("threshold", decision.Threshold)

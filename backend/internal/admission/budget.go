@@ -43,6 +43,17 @@ func (b *Budget[K]) Acquire(holder K, amount int64) bool {
 	return true
 }
 
+// room returns the largest amount that a holder can acquire now.
+func (b *Budget[K]) room(holder K) int64 {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	free := b.total - b.used
+	if b.multiple > 0 {
+		free = min(free, (b.multiple*(free+1)-b.by[holder])/(1+b.multiple))
+	}
+	return max(free, 0)
+}
+
 // fits reports whether a holder could have an amount if nobody held anything.
 func (b *Budget[K]) fits(amount int64) bool {
 	rest := b.total - amount

@@ -33,6 +33,8 @@ type Call struct {
 	// Detaches lets the call continue for others that have joined it, if its context is
 	// cancelled without a cause.
 	Detaches bool
+	// Headroom is what the call is a part of; nil for most calls.
+	Headroom *Headroom
 	// Send makes the call.
 	Send func(ctx context.Context) (*http.Response, error)
 }
@@ -60,6 +62,7 @@ func (c *Controller) send(ctx context.Context, made Call, entered *atomic.Bool) 
 		return nil, err
 	}
 	entered.Store(true)
+	made.Headroom.enter()
 	response, err := made.Send(ctx)
 	if err != nil {
 		release()

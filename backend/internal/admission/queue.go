@@ -32,7 +32,10 @@ type Queue struct {
 
 	mutex   sync.Mutex
 	running int
-	line    *roundRobin
+	// planned is the number of calls that headrooms stand for and that have not entered yet.
+	planned   int
+	headrooms map[string]*Headroom // by key
+	line      *roundRobin
 	// held is the average duration of recent calls.
 	held time.Duration
 }
@@ -41,7 +44,7 @@ type Queue struct {
 func NewQueue(limits Limits, meters *Meters) *Queue {
 	slots := int64(limits.Concurrent)
 	return &Queue{
-		limits: limits, meters: meters.orUnseen(), line: &roundRobin{},
+		limits: limits, meters: meters.orUnseen(), line: &roundRobin{}, headrooms: map[string]*Headroom{},
 		callers: NewBudget[uint64](slots, callerMultiple), datasources: NewBudget[uint64](slots, datasourceMultiple),
 	}
 }

@@ -213,19 +213,20 @@ func oldestOf(blocks []blockRange) int64 {
 	return oldest
 }
 
-// readRuntime reads the identity of the process, its start, and its retention by time. What it
-// cannot read stays zero.
+// readRuntime reads the identity of the process, its start, its cores, and its retention by time.
+// What it cannot read stays zero.
 func readRuntime(ctx context.Context, c ownrequest.Client, status *Status) {
 	info, err := ownrequest.Ask[struct {
 		StartTime        time.Time `json:"startTime"`
 		Hostname         string    `json:"hostname"`
 		LastConfigTime   time.Time `json:"lastConfigTime"`
 		StorageRetention string    `json:"storageRetention"`
+		Cores            int       `json:"GOMAXPROCS"` //nolint:tagliatelle // The name that Prometheus and Thanos give it.
 	}](ctx, c, "/api/v1/status/runtimeinfo", nil)
 	if err != nil {
 		return
 	}
-	status.started = info.StartTime
+	status.started, status.cores = info.StartTime, info.Cores
 	status.server = info.Hostname + " " + info.StartTime.Format(time.RFC3339Nano)
 	status.configured = status.server + " " + info.LastConfigTime.Format(time.RFC3339Nano)
 	// "15d", "15d or 10GiB", "10GiB": only the time is a reliable bound.

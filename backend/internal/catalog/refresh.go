@@ -11,7 +11,7 @@ import (
 // is older than the probe interval is looked at again. Refresh waits for that if it is much older,
 // for a short time or until ctx ends, but not for a tier that is slow or unavailable.
 func Refresh(ctx context.Context, of *Catalog, tiers ...*Tier) {
-	ctx, cancel := context.WithTimeout(ctx, ownrequest.Patience)
+	ctx, cancel := ownrequest.WithTimeout(ctx, ownrequest.Patience)
 	defer cancel()
 	var waits []<-chan struct{}
 	for _, each := range tiers {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/comparison"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/evidence"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
@@ -41,7 +42,7 @@ func (c *Catalog) SampleGaps(ctx context.Context, read SamplesRead) comparison.G
 	if c.Snapshot().Evidence == nil {
 		return comparison.Gaps{Until: now.UnixMilli()}
 	}
-	waiting, cancel := context.WithTimeout(ctx, comparisonWait)
+	waiting, cancel := ownrequest.WithTimeout(ctx, comparisonWait)
 	defer cancel()
 	from := max(read.Oldest, hot.Oldest)
 	reads := comparison.Read{
@@ -53,19 +54,24 @@ func (c *Catalog) SampleGaps(ctx context.Context, read SamplesRead) comparison.G
 	reads.ColdEnd = c.ColdState(now).Newest
 	list := c.samplesRead()
 	found := make([]comparison.Gaps, len(list))
+	look := func(i int) {
+		comparer := list[i].comparer
+		if reads.IsComparable {
+			comparer.Wait(waiting, reads.Metrics, from)
+		}
+		if read.Oldest >= hot.Oldest {
+			beginning, cancel := ownrequest.WithTimeout(ctx, beginningWait)
+			defer cancel()
+			comparer.FindBeginnings(beginning, reads, now)
+		}
+		found[i] = comparer.Gaps(reads, now)
+	}
 	var running sync.WaitGroup
-	for i, each := range list {
-		running.Go(func() {
-			if reads.IsComparable {
-				each.comparer.Wait(waiting, reads.Metrics, from)
-			}
-			if read.Oldest >= hot.Oldest {
-				beginning, cancel := context.WithTimeout(ctx, beginningWait)
-				defer cancel()
-				each.comparer.FindBeginnings(beginning, reads, now)
-			}
-			found[i] = each.comparer.Gaps(reads, now)
-		})
+	for i := 1; i < len(list); i++ {
+		running.Go(func() { look(i) })
+	}
+	if len(list) > 0 {
+		look(0) // Most queries read one source.
 	}
 	running.Wait()
 	all := merged(found, now)

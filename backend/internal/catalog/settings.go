@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,10 @@ type Settings struct {
 	// MetadataRange is how far back the tier looks for series, labels and values by default;
 	// zero for everything.
 	MetadataRange time.Duration
+	// OneCore is set if the tier is known to evaluate a query on one core.
+	OneCore bool
+	// MaxConcurrent is how many queries the tier evaluates at once; zero if it is unknown.
+	MaxConcurrent int
 	// Honored says which jobs of a Prometheus honor the labels of what they scrape.
 	Honored targets.HonoredLabels
 	// FlagsKnown is set if the tier reports its flags. The following two follow from them.
@@ -215,6 +220,7 @@ func (s *Settings) readFlags(flags map[string]string) {
 	s.AutoDownsampling, _ = strconv.ParseBool(flags["query.auto-downsampling"])
 	s.InstantResolution = parseDuration(flags["query.instant.default.max_source_resolution"])
 	s.MetadataRange = parseDuration(flags["query.metadata.default-time-range"])
+	s.readEngine(flags)
 	// Thanos prints a repeated flag as a list in brackets, and takes lists.
 	if len(flags["query.replica-label"]) > maxLabelBytes {
 		return
@@ -224,6 +230,19 @@ func (s *Settings) readFlags(flags map[string]string) {
 			s.ReplicaLabels = append(s.ReplicaLabels, name)
 		}
 	}
+}
+
+// readEngine reads how the tier evaluates queries. The engine of Prometheus evaluates a query on one
+// core. That of Thanos uses several, and distributed queries use several servers.
+func (s *Settings) readEngine(flags map[string]string) {
+	engine, isThanos := flags["query.promql-engine"]
+	_, isPrometheus := flags["storage.tsdb.path"]
+	if isThanos {
+		s.OneCore = engine == "prometheus" && (flags["query.mode"] == "" || flags["query.mode"] == "local")
+	} else {
+		s.OneCore = isPrometheus
+	}
+	s.MaxConcurrent, _ = strconv.Atoi(cmp.Or(flags["query.max-concurrent"], flags["query.max-concurrency"]))
 }
 
 // parseDuration parses a duration in the notation of Prometheus or of Go. It returns zero for

@@ -108,6 +108,7 @@ type Status struct {
 	server       string    // identifies the process that answered
 	configured   string    // identifies the process and its configuration
 	refusal      tier.Note // why the tier gets no calls, whatever the probe found
+	cores        int       // that the process uses at most, or zero
 	reported     bool      // the server reports Oldest
 	unmeasurable bool      // nothing shows since when the server has samples
 	hidesStores  bool      // cold answered that it does not list stores
@@ -238,6 +239,8 @@ type CallOptions struct {
 	DetachOnCancel bool
 	// ConfinedTo are the namespaces that the request is confined to; nil for none.
 	ConfinedTo []string
+	// Headroom is what the call is a part of; nil for most calls.
+	Headroom *admission.Headroom
 }
 
 // Do calls the tier. Calls beyond the limits wait, and identical calls are made once. Do returns
@@ -255,7 +258,7 @@ func (t *Tier) Do(ctx context.Context, request *promapi.Request, options *CallOp
 		return nil, err
 	}
 	return t.calls.Do(ctx, admission.Call{
-		Caller: options.Caller, Detaches: options.DetachOnCancel, Key: keyOf(request, &made),
+		Caller: options.Caller, Detaches: options.DetachOnCancel, Key: keyOf(request, &made), Headroom: options.Headroom,
 		Send: t.api.Sender(made),
 	})
 }

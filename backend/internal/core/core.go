@@ -81,7 +81,7 @@ func (c *Core) Prepare(lifetime context.Context) {
 	c.Engine = engine.New(engine.Options{
 		Timeout: time.Duration(c.Config.Query.Timeout), Freshness: time.Duration(c.Config.Routing.Freshness),
 		PieceBytes: int64(c.Config.Query.SpliceBytes), Decoded: admission.NewByteBudget(int64(c.Config.Limits.DecodedMemory)),
-		Cache: c.Cache, Lifetime: lifetime, OnRetry: c.Metrics.Retried, OnCacheUse: c.Metrics.CacheUsed,
+		Cache: c.Cache, Lifetime: lifetime, OnRetry: c.Metrics.Retried, OnCacheUse: c.Metrics.CacheUsed, OnDivided: c.Metrics.Divided.Inc,
 	})
 }
 

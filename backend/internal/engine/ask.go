@@ -33,7 +33,7 @@ func (e *Engine) ask(ctx context.Context, a attempt) (*Response, error) {
 	}
 	callContext, span := tracing.StartCall(attemptContext, "ask the "+string(a.Tier)+" tier")
 	//nolint:bodyclose // The Response holds the body, and its reader closes it.
-	answer, err := target.Do(callContext, a.encoded(), &a.plan.callOptions)
+	answer, err := target.Do(callContext, a.encoded(), a.options())
 	tracing.End(span, err, upstream.Describe)
 	if err != nil {
 		err = brokenOff(attemptContext, target, err)

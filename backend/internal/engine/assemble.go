@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -21,6 +22,7 @@ type piece struct {
 	first, last int
 	from        tier.Name
 	matrix      *splice.Matrix
+	headroom    *admission.Headroom // if it is a part of a larger piece
 }
 
 // errHotIsEmpty means that hot has nothing although cold has something, and was only
@@ -70,6 +72,10 @@ func (e *Engine) assemble(next handler) handler {
 // memory; on an error, the caller does.
 func (e *Engine) joinPieces(ctx context.Context, a attempt, l *lookup, pieces []*piece, memory *reservation) (*Response, error) {
 	p := a.plan
+	pieces, headroom := p.divide(pieces)
+	if headroom != nil {
+		defer headroom.Release()
+	}
 	group, groupContext := errgroup.WithContext(ctx)
 	for _, missing := range pieces {
 		if missing.matrix == nil {

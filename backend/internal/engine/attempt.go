@@ -5,6 +5,8 @@ import (
 	"iter"
 	"net/url"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
@@ -24,6 +26,8 @@ type attempt struct {
 	// isReplaceable is set if another attempt can follow, which gets half of the
 	// remaining time.
 	isReplaceable bool
+	// headroom is that of the parts of a query; nil for all other calls.
+	headroom *admission.Headroom
 }
 
 // reading says what happens to an answer, and so in which encodings it may come.
@@ -140,13 +144,23 @@ func (a attempt) replica() string {
 	return a.plan.Replica()
 }
 
+// options returns what the call depends on besides its request.
+func (a attempt) options() *catalog.CallOptions {
+	if a.headroom == nil {
+		return &a.plan.callOptions
+	}
+	options := a.plan.callOptions
+	options.Headroom = a.headroom
+	return &options
+}
+
 // encoded returns the request in an encoding of its answer that suits the reading.
 func (a attempt) encoded() *promapi.Request {
 	switch {
-	case a.reading == decoded, a.reading == lookedAt && !acceptsGzip(a.request.Header):
-		return inEncoding(a.request, encodingPlain)
+	case a.reading == decoded, a.reading == lookedAt && !promapi.AcceptsGzip(a.request.Header):
+		return inEncoding(a.request, promapi.EncodingPlain)
 	case a.reading == lookedAt:
-		return inEncoding(a.request, encodingGzip)
+		return inEncoding(a.request, promapi.EncodingGzip)
 	}
 	return a.request
 }

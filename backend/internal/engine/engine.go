@@ -38,6 +38,8 @@ type Options struct {
 	OnRetry func(Next)
 	// OnCacheUse is called with how each query has used the cache.
 	OnCacheUse func(CacheUse)
+	// OnDivided, if not nil, is called for each query of which cold computes several parts at once.
+	OnDivided func()
 }
 
 // Engine answers the queries of a gateway. It is safe for concurrent use.

@@ -23,7 +23,7 @@ func (e *Engine) finish(next handler) handler {
 		case err != nil:
 			return response, err
 		case response.Status < http.StatusBadRequest:
-			err = response.addWarnings(acceptsGzip(a.plan.query.Request.Header))
+			err = response.addWarnings()
 		case response.isAnsweredLocally():
 			response.answerLocally()
 		default:
@@ -37,9 +37,8 @@ func (e *Engine) finish(next handler) handler {
 	}
 }
 
-// addWarnings puts the warnings into a successful answer. What came in compressed
-// goes out compressed if the client accepts that.
-func (r *Response) addWarnings(compressed bool) error {
+// addWarnings puts the warnings into a successful answer.
+func (r *Response) addWarnings() error {
 	if len(r.Warnings) == 0 {
 		return nil
 	}
@@ -51,12 +50,8 @@ func (r *Response) addWarnings(compressed bool) error {
 	if err != nil {
 		return fmt.Errorf("add warnings to the answer: %w", err)
 	}
-	if compressed && r.encoding() == encodingGzip {
-		changed = zip(changed)
-	} else {
-		r.Header.Del("Content-Encoding")
-	}
-	r.ContentLength = -1
+	r.Header.Del("Content-Encoding")
+	r.ContentLength, r.Rewritten = -1, true
 	r.readFrom(changed)
 	return nil
 }
@@ -136,7 +131,7 @@ func (r *Response) queryError(ctx context.Context, message string) string {
 func (a attempt) askForError(ctx context.Context, message string) string {
 	request := a.request.With(url.Values{"query": a.plan.query.Request.Parameters["query"]})
 	//nolint:bodyclose // The Response holds the body, which is closed below.
-	answer, err := a.plan.tier(a.Tier).Do(ctx, inEncoding(request, encodingPlain), &a.plan.callOptions)
+	answer, err := a.plan.tier(a.Tier).Do(ctx, inEncoding(request, promapi.EncodingPlain), &a.plan.callOptions)
 	if err != nil {
 		return message
 	}

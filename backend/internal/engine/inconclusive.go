@@ -79,7 +79,7 @@ func isUnknown(status int) bool {
 // isEmpty reports whether the answer holds nothing. It looks at its start, and the
 // answer can still be read as it came in.
 func (r *Response) isEmpty() bool {
-	isCompressed := r.encoding() == encodingGzip
+	isCompressed := r.encoding() == promapi.EncodingGzip
 	text, err := r.peek(1)
 	for len(text) < emptyPeek && err == nil && (isCompressed || promapi.MayBeEmpty(text)) {
 		text, err = r.peek(len(text) + 1) // It waits for no more than it needs.

@@ -112,12 +112,12 @@ func (l *lookup) keepWhole(response *Response) {
 	}
 	response.Cache = l.plan.report(use)
 	encoding := response.encoding()
-	if query.NoStore || (encoding != encodingPlain && encoding != encodingGzip) {
+	if query.NoStore || (encoding != promapi.EncodingPlain && encoding != promapi.EncodingGzip) {
 		return
 	}
 	endpoint, times := query.Request.Endpoint, query.Request.TimeRange
 	response.Body = &copiedBody{ReadCloser: response.Body, cache: kept, keep: func(text []byte) {
-		if encoding == encodingGzip {
+		if encoding == promapi.EncodingGzip {
 			if text = unzipWithin(kept, text); text == nil {
 				return
 			}
@@ -126,6 +126,9 @@ func (l *lookup) keepWhole(response *Response) {
 		l.put(entry, func(entry *cache.Entry) bool { return mayBeKeptWhole(endpoint, entry) })
 	}}
 }
+
+// unzippedChunk is how much of an answer is decompressed at once, in bytes.
+const unzippedChunk = 32 << 10
 
 // unzipWithin decompresses an answer within the memory of the cache. It returns nil if
 // that is not enough, or if the answer is truncated.
@@ -136,7 +139,7 @@ func unzipWithin(cache *cache.Cache, text []byte) []byte {
 	}
 	copied := &copiedBody{ReadCloser: unzipped, cache: cache}
 	defer copied.drop()
-	for chunk := make([]byte, zippedChunk); err == nil && !copied.failed; {
+	for chunk := make([]byte, unzippedChunk); err == nil && !copied.failed; {
 		_, err = copied.Read(chunk)
 	}
 	if !errors.Is(err, io.EOF) {

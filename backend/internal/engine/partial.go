@@ -26,9 +26,9 @@ const (
 func (r *Response) warnIfPartial() error {
 	isPartial := false
 	switch r.encoding() {
-	case encodingPlain:
+	case promapi.EncodingPlain:
 		isPartial = r.isPartial()
-	case encodingGzip:
+	case promapi.EncodingGzip:
 		isPartial = r.isPartialZipped()
 	}
 	if isPartial {

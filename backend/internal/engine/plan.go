@@ -131,18 +131,20 @@ func (e *Engine) Plan(ctx context.Context, query Query) (*Plan, error) {
 	return first, nil
 }
 
-// plan plans for the source. It takes the first replica that answers without a warning.
+// plan plans for the source. It takes the first replica that answers without a warning. If
+// that replica lacks a part of a query below the threshold, one that lacks nothing goes first.
 func (s subject) plan(ctx context.Context) (*Plan, error) {
 	replicas := inOrder(s.hotSource.replicas, s.key)
 	first, err := s.planOn(ctx, replicas, 0)
-	if err != nil || first.answersFromHot() {
+	if err != nil || (first.answersFromHot() && !first.lacksAPart()) {
 		return first, err
 	}
 	for i := 1; i < len(replicas); i++ {
 		if !replicas[i].Hot.Status().Available {
 			continue // Do not wait for it.
 		}
-		if plan, err := s.planOn(ctx, replicas, i); err == nil && plan.answersFromHot() {
+		plan, err := s.planOn(ctx, replicas, i)
+		if err == nil && plan.answersFromHot() && (!first.answersFromHot() || !plan.lacksAPart()) {
 			return plan, nil
 		}
 	}
@@ -153,6 +155,9 @@ func (s subject) plan(ctx context.Context) (*Plan, error) {
 func (p *Plan) answersFromHot() bool {
 	return (p.Tier == tier.Hot || p.Cut != nil) && len(p.Warnings) == 0
 }
+
+// lacksAPart reports whether cold answers a part only because this replica of hot lacks it.
+func (p *Plan) lacksAPart() bool { return p.Cut != nil && p.Input.Extent.Span < p.Input.Threshold }
 
 // coldOnly returns what is known of cold if it is the only tier and answers may be kept, or nil.
 func (p *Plan) coldOnly() *catalog.ColdOnly {

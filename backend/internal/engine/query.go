@@ -118,6 +118,6 @@ func (q Query) emptyResponse() *Response {
 	body := `{"status":"success","data":` + q.Request.Endpoint.Traits().EmptyData + `}`
 	return &Response{
 		Reason: tier.ReasonConfined, Status: http.StatusOK, Header: jsonHeader(),
-		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
+		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)), Rewritten: true,
 	}
 }

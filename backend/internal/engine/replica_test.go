@@ -253,3 +253,26 @@ func TestUnite_TriesAnotherReplica(t *testing.T) {
 		})
 	}
 }
+
+// A replica that was restarted answers its part of a query, unless another one holds the whole.
+func TestReplicas_WholeBelowTheThresholdComesBeforeACut(t *testing.T) {
+	p := newSplitTiers(t, told{})
+	query := p.rangeQuery(t, nil)
+	query.Threshold, query.ReplicasAccepted = 5*time.Hour, true
+	query.Hot = probedReplica(t, "p-0", p.hot.URL, time.Hour)
+	query.Catalog = catalogOf(t, query.Hot, p.coldClient)
+	planned, err := plan(t.Context(), query)
+	require.NoError(t, err)
+	require.NotNil(t, planned.Cut, planned.NotCut)
+
+	query.Others = []Replica{{Hot: p.hotClient, Catalog: p.both}}
+	planned, err = plan(t.Context(), query)
+	require.NoError(t, err)
+	require.Equal(t, []any{tier.Hot, tier.ReasonBelowThreshold, ""}, []any{planned.Tier, planned.Reason, planned.Replica()})
+
+	query.Threshold = 2 * time.Hour // Above it, both replicas answer a part only.
+	planned, err = plan(t.Context(), query)
+	require.NoError(t, err)
+	require.NotNil(t, planned.Cut, planned.NotCut)
+	require.Equal(t, "p-0", planned.Replica(), "a panel stays on its replica")
+}

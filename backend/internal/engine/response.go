@@ -33,6 +33,9 @@ type Response struct {
 	Body   io.ReadCloser
 	// ContentLength is the length of the body in bytes, or -1.
 	ContentLength int64
+	// Rewritten is set if the gateway wrote or changed the body, which is not compressed then. If
+	// it is not set, the body is what the tier sent, byte for byte.
+	Rewritten bool
 	// UpstreamDuration is the time until the header of the answer, all attempts
 	// together.
 	UpstreamDuration time.Duration
@@ -119,6 +122,7 @@ func (r *Response) setBody(text []byte) {
 func (r *Response) setHeader() {
 	r.Header = r.Header.Clone()
 	r.Header.Del("Content-Encoding")
+	r.Rewritten = true
 	r.Header.Set("Content-Type", "application/json")
 }
 
@@ -137,7 +141,7 @@ func (r *Response) setJSON(answer map[string]any) {
 // made returns a success that was made here, of so many bytes.
 func (a attempt) made(body io.ReadCloser, length int64) *Response {
 	made := a.response()
-	made.Status, made.Header, made.Body, made.ContentLength = http.StatusOK, jsonHeader(), body, length
+	made.Status, made.Header, made.Body, made.ContentLength, made.Rewritten = http.StatusOK, jsonHeader(), body, length, true
 	return made
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
@@ -26,8 +27,8 @@ func (r *Response) checkStart() error {
 	}
 	first := byte('{')
 	switch r.encoding() {
-	case encodingPlain:
-	case encodingGzip:
+	case promapi.EncodingPlain:
+	case promapi.EncodingGzip:
 		first = 0x1f
 	default:
 		return nil

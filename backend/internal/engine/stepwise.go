@@ -18,6 +18,10 @@ const mostLead = 500
 // errWhole is why most queries are not answered in pieces.
 var errWhole = errors.New("neither the strategy of the datasource nor the cache asks for pieces of it")
 
+// errSubqueryWithoutStep is why a query is not cut whose subquery could have other steps at
+// each tier.
+var errSubqueryWithoutStep = errors.New("a subquery names no step, and hot does not tell its own")
+
 // stepwise is a range query that may be answered in pieces.
 type stepwise struct {
 	grid tier.Grid
@@ -100,7 +104,7 @@ func (p *Plan) cut() (*tier.Cut, error) {
 	}
 	query, err := promql.Parse(p.query.Request.Parameters.Get("query"))
 	if err == nil && p.snapshot.Hot.EvaluationInterval == 0 && query.HasDefaultSteps() {
-		return nil, errors.New("a subquery names no step, and hot does not tell its own")
+		return nil, errSubqueryWithoutStep
 	}
 	if p.unjoinable != nil {
 		return nil, p.unjoinable
@@ -124,7 +128,7 @@ func (p *Plan) pieceKey() string {
 func (p *Plan) pieceAttempt(missing *piece) attempt {
 	steps := p.stepwise
 	a := p.attempt(tier.Decision{Tier: missing.from, Reason: p.Reason, Fallback: p.fallbackOfPiece(missing.from)})
-	a.reading = decoded
+	a.reading, a.headroom = decoded, missing.headroom
 	query, first := steps.cold, missing.first-steps.lead
 	if missing.from == tier.Hot {
 		query = steps.hot

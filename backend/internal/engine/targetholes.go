@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/targets"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -23,7 +24,7 @@ func (p *Plan) addTargetHoles(ctx context.Context) {
 	if p.isDecided() || !hasOthers || !in.Hot.Available || in.Completeness == tier.Incomplete || in.Unlabelled != "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, targetWait)
+	ctx, cancel := ownrequest.WithTimeout(ctx, targetWait)
 	defer cancel()
 	holes := p.targetHoles(ctx)
 	if len(holes) == 0 {

@@ -65,14 +65,20 @@ func laggingTiers(t *testing.T, hot, cold told, lag time.Duration) (*tiers, *cat
 	p.hot.HandleProbes(hot.handler())
 	p.cold.HandleProbes(cold.handler())
 	p.hotClient, p.coldClient = probed(t, tier.Hot, p.hot.URL), probedTier(t, p.cold.URL, catalog.TierOptions{Name: tier.Cold, TierSettings: catalog.TierSettings{Lag: lag}})
-	both := catalog.New(catalog.Options{Hot: p.hotClient, Cold: p.coldClient, LearnInterval: time.Hour})
+	return p, catalogOf(t, p.hotClient, p.coldClient)
+}
+
+// catalogOf returns the catalog of two tiers, which has learned.
+func catalogOf(t *testing.T, hot, cold *catalog.Tier) *catalog.Catalog {
+	t.Helper()
+	both := catalog.New(catalog.Options{Hot: hot, Cold: cold, LearnInterval: time.Hour})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { both.Run(ctx); close(done) }()
 	t.Cleanup(func() { cancel(); <-done })
 	both.Wait(t.Context())
 	require.Empty(t, both.Snapshot().Error)
-	return p, both
+	return both
 }
 
 var (

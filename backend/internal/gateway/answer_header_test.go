@@ -16,7 +16,7 @@ import (
 
 // answerHeaders are all headers that an answer with the body of a tier may have.
 var answerHeaders = []string{
-	"Content-Encoding", "Content-Length", "Content-Security-Policy", "Content-Type", "Date", "Retry-After", "Server-Timing",
+	"Cache-Control", "Content-Encoding", "Content-Length", "Content-Security-Policy", "Content-Type", "Date", "Retry-After", "Server-Timing",
 	"Vary", "X-Content-Type-Options", "X-Request-Id", "X-Tier", "X-Tier-Cache", "X-Tier-Reason",
 }
 

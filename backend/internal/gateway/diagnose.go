@@ -32,9 +32,9 @@ const (
 	SeverityError   Severity = "error"   // queries fail
 )
 
-// Finding is one result of Diagnose.
+// Finding is one result of Diagnose or Advise.
 type Finding struct {
-	// Subject is the object of the finding: perses, hot, cold, routing or a Service.
+	// Subject is the object of the finding: perses, hot, cold, routing, cache or a Service.
 	Subject string `json:"subject"`
 	// Severity is ok, note, warning or error.
 	Severity Severity `json:"severity"`
@@ -42,6 +42,8 @@ type Finding struct {
 	Message string `json:"message"`
 	// Remedy says how to fix it, or is empty.
 	Remedy string `json:"remedy,omitempty"`
+	// Measurements are what Advise has measured, in the finding that says so.
+	Measurements []Measurement `json:"measurements,omitempty"`
 }
 
 // Diagnose checks Perses and every tier of the configuration. It returns what works, what is

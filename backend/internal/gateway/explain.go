@@ -48,9 +48,14 @@ type Explanation struct {
 	Cut *CutParts `json:"cut,omitempty"`
 	// NotCut says why the query is not split although the strategy is split.
 	NotCut string `json:"not_cut,omitempty"`
+	// NotCutRemedy says what the operator can do about NotCut, or is absent.
+	NotCutRemedy string `json:"not_cut_remedy,omitempty"`
 	// NotCached says why nothing of the answer can be kept in the cache. It is absent if
 	// something can.
 	NotCached string `json:"not_cached,omitempty"`
+	// ColdParts is into how many parts cold's steps are divided at most, so that cold computes them
+	// at once. It is absent if cold computes them as a whole.
+	ColdParts int `json:"cold_parts,omitempty"`
 	// HotQuery is the query that tierproxy sends to hot, if it adds hot's external labels to
 	// the original. It is absent for callers that are confined to namespaces.
 	HotQuery string `json:"hot_query,omitempty"`
@@ -186,7 +191,10 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, re
 		explanation.Cut = viewCut(cut)
 	}
 	if resolved.Datasource.Strategy == tier.StrategySplit {
-		explanation.NotCut = decided.NotCut
+		explanation.NotCut, explanation.NotCutRemedy = decided.NotCut, remedyOfNotCut(resolved.Datasource, decided)
+	}
+	if parts := decided.MostParts(); parts > 1 {
+		explanation.ColdParts = parts
 	}
 	// The query for hot contains hot's external labels.
 	if text := decided.HotQuery(); detailed && text != query.Request.Parameters.Get("query") {

@@ -185,3 +185,14 @@ func TestCheck_ReportsOnEachTier(t *testing.T) {
 	response, _ = g.ask(t, http.MethodGet, "/api/v1/datasources/check", "")
 	require.Equal(t, http.StatusMethodNotAllowed, response.StatusCode)
 }
+
+func TestExplain_SaysWhatToDoForAQueryThatIsNotCut(t *testing.T) {
+	g := newGateway(t, func(settings *config.Config) { settings.Routing.Strategy = "split" })
+	now := time.Now()
+	at := func(before time.Duration) string { return strconv.FormatInt(now.Add(-before).Unix(), 10) }
+	for query, remedy := range map[string]any{"max_over_time(up[1h:])": "write the step of each subquery, as in [1h:1m]", "max_over_time(up[1h:1m])": nil} {
+		values := url.Values{"query": {query}, "start": {at(2 * time.Hour)}, "end": {at(0)}, "step": {"60"}}
+		response, text := g.ask(t, http.MethodGet, "/api/v1/datasources/explain?"+values.Encode(), "")
+		require.Equal(t, remedy, dataOf(t, response, text)["not_cut_remedy"], text)
+	}
+}

@@ -23,6 +23,7 @@ type Gateway struct {
 	bodies  *admission.ByteBudget // memory for request bodies
 	// callerMemory is the part of the same memory that each caller uses.
 	callerMemory *admission.Budget[uint64]
+	encoders     *encoders
 }
 
 // WithoutMetrics disables /metrics, because NewAdmin serves it on a separate address. It
@@ -38,6 +39,6 @@ func New(manager *datasource.Manager) *Gateway {
 	memory := int64(c.Config.Limits.RequestMemory)
 	return &Gateway{
 		core: c, logger: c.Logger.WithFields(nil), metrics: promhttp.HandlerFor(c.Registry, promhttp.HandlerOpts{EnableOpenMetrics: true}),
-		bodies: admission.NewByteBudget(memory), callerMemory: admission.NewBudget[uint64](memory/2, 1),
+		bodies: admission.NewByteBudget(memory), callerMemory: admission.NewBudget[uint64](memory/2, 1), encoders: newEncoders(mostEncoders),
 	}
 }

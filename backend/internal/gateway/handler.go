@@ -37,8 +37,7 @@ type route struct {
 
 // ServeHTTP implements http.Handler.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, incoming *http.Request) {
-	if incoming.ProtoMajor == 1 && strings.HasPrefix(incoming.URL.Path, "/proxy/") {
-		// Perses opens a connection for every proxied request, and would keep it idle for 90 s.
+	if incoming.ProtoMajor == 1 && strings.HasPrefix(incoming.URL.Path, "/proxy/") && !keepsConnections(incoming) {
 		w.Header().Set("Connection", "close")
 	}
 	id := identify(w, incoming)
@@ -131,6 +130,10 @@ func parseRoute(target *url.URL) (route, error) {
 
 // serveSaved serves a datasource of Perses if the caller may read it.
 func (g *Gateway) serveSaved(w http.ResponseWriter, incoming *http.Request, target route) {
+	if err := checkSameSite(incoming); err != nil {
+		g.fail(w, incoming, err)
+		return
+	}
 	switch {
 	case g.core.Perses == nil:
 		promapi.WriteError(w, promapi.Errorf(http.StatusNotFound, promapi.ErrorNotFound,

@@ -26,6 +26,8 @@ func (g *Gateway) guard(w http.ResponseWriter, incoming *http.Request) (guarded 
 	// Browsers must not render an answer as a page, whatever its content.
 	header["X-Content-Type-Options"] = []string{"nosniff"}
 	header["Content-Security-Policy"] = []string{"default-src 'none'; sandbox"}
+	// An answer is for its caller alone: shared caches do not know permissions.
+	header["Cache-Control"] = []string{"no-store"}
 	timeout, limit := time.Duration(g.core.Config.Query.Timeout), g.core.Config.Query.MaxBodyBytes()
 	controller, now := http.NewResponseController(w), time.Now()
 	// Only a writer without a connection has no deadlines.

@@ -52,9 +52,8 @@ func (g *Gateway) stream(w http.ResponseWriter, incoming *http.Request, response
 	} else {
 		delete(header, "Content-Length")
 	}
-	w.WriteHeader(response.Status)
 	_, span := tracing.Start(incoming.Context(), "stream the answer")
-	written, err := copyFlushing(w, response.Body, deadline)
+	written, err := g.send(&deadlineWriter{ResponseWriter: w, controller: http.NewResponseController(w), deadline: deadline}, incoming, response)
 	tracing.End(span, err, upstream.Describe)
 
 	outcome := telemetry.OutcomeOf(response.Status)
@@ -150,37 +149,84 @@ type writeError struct{ error }
 // slow client occupies a slot of the tier.
 const stallTimeout = 5 * time.Second
 
-// copyFlushing copies body to the client and flushes each piece, until the deadline. It returns
-// the number of bytes. A *writeError means that the client failed, not the tier.
-func copyFlushing(w http.ResponseWriter, body io.Reader, deadline time.Time) (int64, error) {
+// send writes an answer behind its header, compressed if tierproxy made or changed it and the
+// client accepts that. It returns the number of bytes. A *writeError means that the client
+// failed, not the tier.
+func (g *Gateway) send(to *deadlineWriter, incoming *http.Request, response *engine.Response) (int64, error) {
+	if !response.Rewritten {
+		to.WriteHeader(response.Status)
+		err := copyFlushing(to, response.Body)
+		return to.total, err
+	}
+	varyByEncoding(to.Header())
+	c := &compressor{to: to, status: response.Status, encoding: promapi.BestEncoding(incoming.Header), encoders: g.encoders, from: compressedFrom}
+	if promapi.RefusesPlain(incoming.Header) {
+		c.from = 0
+	}
+	if c.encoding == promapi.EncodingPlain || (response.ContentLength >= 0 && response.ContentLength < int64(c.from)) {
+		to.WriteHeader(response.Status)
+		err := copyFlushing(to, response.Body)
+		return to.total, err
+	}
+	err := c.copy(response.Body)
+	return to.total, err
+}
+
+// copyFlushing copies body to the client and flushes each piece.
+func copyFlushing(to *deadlineWriter, body io.Reader) error {
 	buffer, _ := buffers.Get().(*[bufferBytes]byte)
 	defer buffers.Put(buffer)
-	controller := http.NewResponseController(w)
-	var total int64
 	for {
 		n, readError := body.Read(buffer[:])
 		if n > 0 {
-			if until := time.Now().Add(stallTimeout); until.Before(deadline) {
-				_ = controller.SetWriteDeadline(until)
-			} else {
-				_ = controller.SetWriteDeadline(deadline)
-			}
-			written, err := w.Write(buffer[:n])
-			total += int64(written)
-			if err != nil {
-				return total, &writeError{err}
+			to.extend()
+			if _, err := to.Write(buffer[:n]); err != nil {
+				return &writeError{err}
 			}
 		}
 		if errors.Is(readError, io.EOF) {
-			return total, nil // The server flushes the rest together with the end of the response.
+			return nil // The server flushes the rest together with the end of the response.
 		}
 		if n > 0 {
-			if err := controller.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-				return total, &writeError{err}
+			if err := to.flush(); err != nil {
+				return &writeError{err}
 			}
 		}
 		if readError != nil {
-			return total, readError
+			return readError
 		}
 	}
+}
+
+// deadlineWriter writes to a client that has to accept what is written in time.
+type deadlineWriter struct {
+	http.ResponseWriter
+
+	controller *http.ResponseController
+	deadline   time.Time
+	total      int64 // bytes that were written
+}
+
+// extend gives the client stallTimeout, until the deadline, for up to bufferBytes.
+func (w *deadlineWriter) extend() {
+	if until := time.Now().Add(stallTimeout); until.Before(w.deadline) {
+		_ = w.controller.SetWriteDeadline(until)
+	} else {
+		_ = w.controller.SetWriteDeadline(w.deadline)
+	}
+}
+
+// Write implements io.Writer.
+func (w *deadlineWriter) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	w.total += int64(n)
+	return n, err
+}
+
+// flush sends what was written.
+func (w *deadlineWriter) flush() error {
+	if err := w.controller.Flush(); !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
 }

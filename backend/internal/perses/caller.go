@@ -3,6 +3,7 @@ package perses
 import (
 	"crypto/sha256"
 	"fmt"
+	"iter"
 	"net/http"
 	"slices"
 	"strings"
@@ -11,11 +12,37 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// The cookies with the two halves of a Perses access token.
+// The cookies of a Perses session: the two halves of an access token, and the refresh token,
+// which goes nowhere.
 const (
 	payloadCookie   = "jwtPayload"
 	signatureCookie = "jwtSignature"
+	refreshCookie   = "jwtRefreshToken"
 )
+
+// HasSession reports whether a request has a cookie of a Perses session.
+func HasSession(request *http.Request) bool {
+	for _, name := range cookiesOf(request) {
+		if name == payloadCookie || name == signatureCookie || name == refreshCookie {
+			return true
+		}
+	}
+	return false
+}
+
+// cookiesOf returns the cookies of a request, each as it arrived and its name.
+func cookiesOf(request *http.Request) iter.Seq2[string, string] {
+	return func(yield func(cookie, name string) bool) {
+		for _, line := range request.Header.Values("Cookie") {
+			for cookie := range strings.SplitSeq(line, ";") {
+				cookie = strings.TrimSpace(cookie)
+				if name, _, _ := strings.Cut(cookie, "="); !yield(cookie, name) {
+					return
+				}
+			}
+		}
+	}
+}
 
 // Caller holds the credentials of a request, unchanged. The gateway sends them to
 // Perses only.
@@ -39,12 +66,9 @@ func CallerOf(request *http.Request) Caller {
 		}
 	}
 	var cookies []string
-	for _, line := range request.Header.Values("Cookie") {
-		for cookie := range strings.SplitSeq(line, ";") {
-			cookie = strings.TrimSpace(cookie)
-			if name, _, _ := strings.Cut(cookie, "="); name == payloadCookie || name == signatureCookie {
-				cookies = append(cookies, cookie)
-			}
+	for cookie, name := range cookiesOf(request) {
+		if name == payloadCookie || name == signatureCookie {
+			cookies = append(cookies, cookie)
 		}
 	}
 	if len(cookies) > 0 {

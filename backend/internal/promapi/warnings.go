@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/jsonscan"
 )
 
 // AddWarnings returns a reader of the same JSON answer, which must not be compressed,
 // with the given warnings first in its top-level "warnings". It neither decodes nor
-// buffers the answer. The reader returns an error for what is no JSON object, because
+// buffers the answer: what is below its top level passes at the speed of jsonscan.Nesting. The reader returns an error for what is no JSON object, because
 // the warnings would be lost. A truncated answer stays truncated.
 func AddWarnings(body io.Reader, warnings []string) (io.Reader, error) {
 	if len(warnings) == 0 {
@@ -34,14 +36,16 @@ type warningAdder struct {
 	out    []byte // the part of it that was not read yet
 	err    error  // error of source, returned once out is empty
 
+	jsonscan.Nesting // its Depth is 1 at the top level of the object
+
 	at        place
-	depth     int    // nesting; 1 at the top level of the object
-	inString  bool   // within a string
-	isEscaped bool   // after a backslash
 	key       []byte // the last key of the top level, raw
 	hasMember bool   // there is one, at least
 	isDone    bool   // our warnings are in
 }
+
+// topLevel is the Depth within the object.
+const topLevel = 1
 
 // place is where a warningAdder is at the top level of an object.
 type place int
@@ -66,8 +70,11 @@ func (a *warningAdder) Read(p []byte) (int, error) {
 		n, err := a.source.Read(a.chunk)
 		a.err = err
 		a.made = a.made[:0]
-		for _, c := range a.chunk[:n] {
-			a.scan(c)
+		for chunk := a.chunk[:n]; len(chunk) > 0; chunk = chunk[1:] {
+			if chunk = a.skip(chunk); len(chunk) == 0 {
+				break
+			}
+			a.scan(chunk[0])
 		}
 		a.out = a.made
 		switch {
@@ -82,6 +89,18 @@ func (a *warningAdder) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// skip passes over the start of a chunk that is below the top level, and returns the rest.
+func (a *warningAdder) skip(chunk []byte) []byte {
+	if a.at != inValue && a.at != inDropped {
+		return chunk
+	}
+	n := a.SkipBelow(chunk, topLevel+1)
+	if a.at == inValue {
+		a.made = append(a.made, chunk[:n]...)
+	}
+	return chunk[n:]
+}
+
 func (a *warningAdder) emit(c byte) {
 	if a.at != inDropped {
 		a.made = append(a.made, c)
@@ -93,7 +112,7 @@ func (a *warningAdder) scan(c byte) {
 	switch {
 	case a.at == isWrong:
 		return
-	case a.inString:
+	case a.InString:
 		a.scanString(c)
 		return
 	case c == ' ' || c == '\n' || c == '\t' || c == '\r':
@@ -118,7 +137,7 @@ func (a *warningAdder) scan(c byte) {
 		a.made = append(append(a.made, '['), a.list...)
 		if c == '[' {
 			a.at = inWarnings
-			a.depth++
+			a.Depth++
 			return
 		}
 		// null, or something that no server sends: a list takes its place.
@@ -130,15 +149,15 @@ func (a *warningAdder) scan(c byte) {
 
 // scanToken consumes a byte outside of strings and white space.
 func (a *warningAdder) scanToken(c byte) {
-	isTop := a.depth == 1
+	isTop := a.Depth == topLevel
 	switch c {
 	case '"':
-		a.inString = true
+		a.InString = true
 		if a.at == atKey {
 			a.key, a.hasMember = a.key[:0], true
 		}
 	case '[', '{':
-		a.depth++
+		a.Depth++
 		if a.at == atBegin {
 			a.at = atKey
 		}
@@ -151,7 +170,7 @@ func (a *warningAdder) scanToken(c byte) {
 			a.at = atKey
 		}
 	case ']', '}':
-		if a.depth--; isTop {
+		if a.Depth--; isTop {
 			a.at = atEnd
 			a.addMember()
 		}
@@ -163,12 +182,12 @@ func (a *warningAdder) scanToken(c byte) {
 func (a *warningAdder) scanString(c byte) {
 	a.emit(c)
 	switch {
-	case a.isEscaped:
-		a.isEscaped = false
+	case a.IsEscaped:
+		a.IsEscaped = false
 	case c == '\\':
-		a.isEscaped = true
+		a.IsEscaped = true
 	case c == '"':
-		a.inString = false
+		a.InString = false
 		return
 	}
 	// Longer keys are none of ours, and a hostile one must not cost memory.

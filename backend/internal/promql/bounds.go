@@ -53,6 +53,9 @@ const (
 // isCostly reports whether they are within the bounds and still take many times
 // as long to parse as what people write.
 //
+// A single text that is neither too large nor costly is remembered, because panels send the same texts
+// again and again.
+//
 // Check takes time in proportion to the length, and compiles nothing. A text
 // that no parser accepts may pass.
 func Check(maxLength int, texts ...string) (isCostly bool, err error) {
@@ -63,13 +66,31 @@ func Check(maxLength int, texts ...string) (isCostly bool, err error) {
 	if length > maxLength {
 		return false, fmt.Errorf("%d bytes are too long: at most %d are accepted (query.max_length)", length, maxLength)
 	}
+	if len(texts) != 1 {
+		isCostly, err = scanAll(texts)
+		return err == nil && (length > costlyLength || isCostly), err
+	}
+	key := cacheKey{kind: checked, text: texts[0]}
+	if _, isKnown := lookUp[bool](key); isKnown {
+		return false, nil
+	}
+	isCostly, err = scanAll(texts)
+	if isCostly = isCostly || length > costlyLength; err == nil && !isCostly {
+		key.text = strings.Clone(key.text) // It may be a part of a whole request.
+		cached(key, func() (bool, int) { return true, 0 })
+	}
+	return err == nil && isCostly, err
+}
+
+// scanAll returns an error for texts that together exceed a bound, and whether they are costly.
+func scanAll(texts []string) (isCostly bool, err error) {
 	var s scanner
 	for _, text := range texts {
 		if err := s.scan(text); err != nil {
 			return false, err
 		}
 	}
-	return length > costlyLength || s.isCostly(), nil
+	return s.isCostly(), nil
 }
 
 // costlyLength is the length, in bytes, from which on a text is costly: it may

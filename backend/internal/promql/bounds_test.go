@@ -167,3 +167,26 @@ func BenchmarkCheck(b *testing.B) {
 		})
 	}
 }
+
+func TestCheck_RemembersWhatIsWithinTheBounds(t *testing.T) {
+	cheap, costly := `sum(rate(x{job=~"a|b"}[5m]))`, strings.Repeat("x + ", promql.MaxOperators/5)+"x"
+	for range 2 {
+		isCostly, err := promql.Check(1000, cheap)
+		require.NoError(t, err)
+		require.False(t, isCostly)
+		isCostly, err = promql.Check(1<<20, costly)
+		require.NoError(t, err)
+		require.True(t, isCostly, "also the second time")
+		_, err = promql.Check(len(cheap)-1, cheap)
+		require.ErrorContains(t, err, "too long", "the length may be another one now")
+		_, err = promql.Check(1<<20, strings.Repeat("(", promql.MaxNesting+1))
+		require.Error(t, err, "also the second time")
+	}
+	part := strings.Repeat("x + ", promql.MaxOperators/12) + "x"
+	many := []string{part, part}
+	_, err := promql.Check(1<<20, part)
+	require.NoError(t, err)
+	isCostly, err := promql.Check(1<<20, many...)
+	require.NoError(t, err)
+	require.True(t, isCostly, "texts count together, whatever is known of each")
+}

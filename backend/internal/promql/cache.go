@@ -64,6 +64,7 @@ const (
 	extentOf
 	injectedInto
 	remembered // by a Key
+	checked    // a text that Check accepts, and that is not costly
 )
 
 type entry struct {

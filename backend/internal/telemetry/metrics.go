@@ -36,6 +36,8 @@ type Metrics struct {
 	queries, requests, retries, lookups, cacheUses *prometheus.CounterVec
 	inFlight                                       prometheus.Gauge
 	samplesSaved                                   prometheus.Counter
+	// Divided counts the queries of which cold computes several parts at once.
+	Divided prometheus.Counter
 
 	state *stateCollector
 	// Reloads counts the changed files of credentials.
@@ -98,6 +100,7 @@ func New(registerer prometheus.Registerer) *Metrics {
 			"Queries that could use the cache, by result: hit (all cacheable steps), partial, miss, bypass (the caller disabled it), never (no step is cacheable).", "result"),
 		inFlight:     f.NewGauge(prometheus.GaugeOpts{Name: "tierproxy_queries_in_flight", Help: "Queries in flight."}),
 		samplesSaved: f.NewCounter(prometheus.CounterOpts{Name: "tierproxy_cache_samples_total", Help: "Samples served from the cache instead of from a tier."}),
+		Divided:      f.NewCounter(prometheus.CounterOpts{Name: "tierproxy_divided_queries_total", Help: "Range queries of which cold computed several parts at once, each on a core of its own."}),
 		Reloads:      &upstream.Reloads{},
 		Tiers:        f.tierMeters(),
 		durations:    map[promapi.Endpoint]prometheus.Observer{}, headers: map[tier.Name]prometheus.Observer{}, answered: map[decision]prometheus.Counter{},

@@ -126,7 +126,7 @@ func PlanCut(in CutInput, decision Decision) (Cut, error) {
 	case in.EmptyBefore:
 		return Cut{}, errors.New("hot had nothing for it a short while ago, and cold may have something")
 	case in.HotReplicated && !in.ReplicasAccepted:
-		return Cut{}, errors.New("hot has several replicas, and the values of one differ from those that cold has deduplicated")
+		return Cut{}, errors.New("hot has several replicas, and split_across_replicas of the gateway, or splitAcrossReplicas of the datasource, is false")
 	case len(in.Cold.Notes) > 0:
 		return Cut{}, errors.New("the answer of cold may not be complete")
 	case in.Unmeasured != "":

@@ -207,7 +207,7 @@ var resources = map[string]struct {
 	"Service": {"services", true}, "ServiceAccount": {"serviceaccounts", true}, "EndpointSlice": {"endpointslices", true},
 	"Role": {"roles", true}, "RoleBinding": {"rolebindings", true}, "ClusterRole": {"clusterroles", false}, "ClusterRoleBinding": {"clusterrolebindings", false},
 	"CustomResourceDefinition": {"customresourcedefinitions", false}, "ServiceMonitor": {"servicemonitors", true}, "PodMonitor": {"podmonitors", true},
-	"PrometheusRule":         {"prometheusrules", true},
+	"PrometheusRule": {"prometheusrules", true}, "Ingress": {"ingresses", true}, "HTTPRoute": {"httproutes", true}, "Route": {"routes", true},
 	"PersesGlobalDatasource": {"persesglobaldatasources", false},
 }
 

@@ -103,13 +103,20 @@ func TestManifests_ComponentsOfDiscovery(t *testing.T) {
 	}
 }
 
-// applyKinds makes the kinds of the Prometheus operator and of the Perses
-// operator known to the API server.
+// applyKinds makes the kinds of the Prometheus operator, of the Perses operator and
+// of OpenShift known to the API server.
 func applyKinds(t *testing.T) {
 	t.Helper()
 	crds, err := os.ReadFile("testdata/crds.yaml")
 	require.NoError(t, err)
-	for _, crd := range parse(string(crds)) {
+	applyDefinitions(t, string(crds))
+}
+
+// applyDefinitions applies custom resource definitions and waits until their kinds
+// are served.
+func applyDefinitions(t *testing.T, text string) {
+	t.Helper()
+	for _, crd := range parse(text) {
 		require.NoError(t, shared.apply(t.Context(), crd))
 		require.Eventually(t, func() bool {
 			got, err := shared.resource(crd).Get(t.Context(), crd.GetName(), metav1.GetOptions{})

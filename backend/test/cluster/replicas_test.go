@@ -140,8 +140,8 @@ func TestReplicas_LossCostsNoQuery(t *testing.T) {
 	require.Greater(t, asked, int64(100))
 }
 
-// TestReplicas_BesideACold checks that the other replica, or cold, answers what a
-// replica has lost. Cold alone answers when both are gone.
+// TestReplicas_BesideACold checks that the other replica answers what a replica has lost,
+// and cold what both have. Cold alone answers when both are gone.
 func TestReplicas_BesideACold(t *testing.T) {
 	p := newReplicaPair(t)
 	for _, each := range p.list {
@@ -172,7 +172,7 @@ func TestReplicas_BesideACold(t *testing.T) {
 	}{
 		{5 * minute, "hot", "below-threshold", ""},
 		{35 * minute, "hot", "below-threshold", "prometheus-k8s-0"},
-		{70 * minute, "cold", "older-than-hot", ""},
+		{70 * minute, "hot,cold", "split", ""},
 	} {
 		for _, query := range panels(6) {
 			parameters := panel.RangeQuery(query, end, each.span, minute)

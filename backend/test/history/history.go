@@ -26,6 +26,12 @@ type Generator struct {
 	Interval time.Duration
 	// Only are the series to make. If it is nil, it is all of them.
 	Only []Series
+	// Offset is how much later than at a multiple of Interval a sample is scraped. Two replicas of a
+	// Prometheus have different offsets.
+	Offset time.Duration
+	// Misses reports whether a scrape was missed; nil for none. The time is in milliseconds since the
+	// Unix epoch, without Offset.
+	Misses func(milliseconds int64) bool
 }
 
 // Series is one series and its value at any time.
@@ -204,7 +210,10 @@ func (g Generator) Append(appender storage.Appender, from, to time.Time) error {
 	for _, series := range g.All() {
 		var reference storage.SeriesRef
 		for at := g.first(from); at < to.UnixMilli(); at += g.Interval.Milliseconds() {
-			added, err := series.append(appender, reference, at)
+			if g.Misses != nil && g.Misses(at) {
+				continue
+			}
+			added, err := series.append(appender, reference, at+g.Offset.Milliseconds())
 			if err != nil {
 				return fmt.Errorf("append to %s: %w", series.Labels, err)
 			}
@@ -237,6 +246,12 @@ func (g Generator) WriteBlocks(ctx context.Context, directory string, from, to t
 	return nil
 }
 
+// of returns the generator of some of the series.
+func (g Generator) of(some []Series) Generator {
+	g.Only = some
+	return g
+}
+
 func (g Generator) writeBlock(ctx context.Context, directory string, from, to time.Time) (err error) {
 	writer, err := tsdb.NewBlockWriter(slog.New(slog.DiscardHandler), directory, 2*blockRange.Milliseconds())
 	if err != nil {
@@ -249,7 +264,7 @@ func (g Generator) writeBlock(ctx context.Context, directory string, from, to ti
 	}()
 	for some := range slices.Chunk(g.All(), committed) {
 		appender := writer.Appender(ctx)
-		if err := (Generator{Interval: g.Interval, Only: some}).Append(appender, from, to); err != nil {
+		if err := g.of(some).Append(appender, from, to); err != nil {
 			return err
 		}
 		if err := appender.Commit(); err != nil {

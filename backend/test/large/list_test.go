@@ -56,12 +56,12 @@ func TestLists_LargeAnswersStream(t *testing.T) {
 		most             int64
 	}{
 		{"values of hot", "label/pod/values", "hot", recent, nil, list(value, 0, count), nil, list(value, 0, count), 64},
-		{"values of cold", "label/pod/values", "cold", old, nil, nil, list(value, 0, count), list(value, 0, count), 64},
+		{"values of cold", "label/pod/values", "cold", old, nil, nil, list(value, 0, count), list(value, 0, count), 160},
 		{"values of both", "label/pod/values", "hot,cold", both, lag, list(value, 0, count), list(value, count/2, count), list(value, 0, count+count/2), 192},
 		{"series of hot", "series", "hot", recent, nil, list(series, 0, count), nil, list(labelled, 0, count), 192},
-		{"series of cold", "series", "cold", old, nil, nil, list(labelled, 0, count), list(labelled, 0, count), 64},
+		{"series of cold", "series", "cold", old, nil, nil, list(labelled, 0, count), list(labelled, 0, count), 160},
 		{"series of both", "series", "hot,cold", both, lag, list(series, 0, count), list(labelled, count/2, count), list(labelled, 0, count+count/2), 192},
-		{"names of cold", "labels", "cold", old, nil, nil, list(name, 0, count), list(name, 0, count), 64},
+		{"names of cold", "labels", "cold", old, nil, nil, list(name, 0, count), list(name, 0, count), 160},
 		{"names of both", "labels", "hot,cold", both, lag, list(name, 0, count), list(name, count/2, count), nil, 192},
 	} {
 		t.Run(test.name, func(t *testing.T) {

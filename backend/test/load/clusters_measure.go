@@ -184,18 +184,18 @@ func (b *clusterBench) compare(ctx context.Context) error {
 		for _, way := range b.ways[:len(b.ways)-1] {
 			different, all := 0, 0
 			for _, panel := range clusterPanels {
-				var points [2]map[string]float64
+				var found [2]points
 				for i, each := range []*clusterWay{way, thanos} {
 					answer, err := panel.ask(ctx, each.client, each.bases[0], value, end)
 					if err == nil {
-						points[i], err = pointsOf(answer.text)
+						found[i], err = pointsOf(answer.text)
 					}
 					if err != nil {
 						return err
 					}
 				}
-				all += len(points[1])
-				different += differentIn(points[0], points[1])
+				all += len(found[1])
+				different += differentIn(found[0], found[1])
 			}
 			b.differences = append(b.differences, fmt.Sprintf("%s, %s: %d of %d points", way.name, value, different, all))
 		}
@@ -205,7 +205,7 @@ func (b *clusterBench) compare(ctx context.Context) error {
 
 // differentIn counts the points of two answers that are not the same. The order in which numbers are
 // added may differ, and with it the last digits.
-func differentIn(got, expected map[string]float64) (number int) {
+func differentIn(got, expected points) (number int) {
 	for name, value := range expected {
 		if found, is := got[name]; !is || math.Abs(found-value) > 1e-9*math.Abs(value) {
 			number++

@@ -42,6 +42,7 @@ func TestDifferentIn_CountsMissingAndNeedlessPoints(t *testing.T) {
 	vector, err := pointsOf([]byte(`{"data":{"result":[{"metric":{"a":"b"},"value":[5,"3"]}]}}`))
 	require.NoError(t, err)
 	require.Len(t, vector, 1, "an instant query has points too")
-	expected := map[string]float64{"same": 1, "other": 2, "missing": 3}
-	require.Equal(t, 3, differentIn(map[string]float64{"same": 1 + 1e-12, "other": 2.1, "needless": 4}, expected))
+	same, other, missing, needless := point{"same", 5}, point{"other", 5}, point{"missing", 5}, point{"same", 6}
+	expected := points{same: 1, other: 2, missing: 3}
+	require.Equal(t, 3, differentIn(points{same: 1 + 1e-12, other: 2.1, needless: 4}, expected))
 }

@@ -30,7 +30,8 @@ func main() {
 	only := flag.String("only", strings.Join(allScenarios, ","), "Measure only these scenarios, separated by commas.")
 	soakFor := flag.Duration("soak", 0, "Instead, ask for that long at --soak.rate while tiers restart at random.")
 	soakRate := flag.Float64("soak.rate", 200, "Requests a second of --soak.")
-	refreshReach := flag.Duration("refresh", 0, "Instead, refresh a dashboard over that much history on Thanos, through its query-frontend and through tierproxy with strategy split and a cache.")
+	firstLoadReach := flag.Duration("first-load", 0, "Instead, load panels over that much history of which nothing is kept, in parts and undivided, --rounds times.")
+	reach := flag.Duration("history", 30*24*time.Hour, "How much history the dashboards of the scenario refreshes have.")
 	clusters := flag.Int("clusters", 0, "Instead, load a dashboard with a cluster variable over that `number` of clusters, --rounds times.")
 	clusterPods := flag.Int("clusters.pods", 400, "How many pods each of --clusters has, with 80 series each.")
 	siegeFor := flag.Duration("siege", 0, "Instead, attack tierproxy for that long while 20 users look at dashboards.")
@@ -40,14 +41,14 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	settings := options{rounds: *rounds, duration: *duration, crowds: []int{1, 10, 50, 200}, clients: 16}
+	settings := options{rounds: *rounds, duration: *duration, crowds: []int{1, 10, 50, 200}, clients: 16, reach: *reach, filling: 400, dashboards: allDashboards}
 	if *isShort {
 		settings = shortOptions
 	}
 	settings.only = strings.Split(*only, ",")
 	var err error
-	if *refreshReach > 0 {
-		err = measureRefreshes(ctx, os.Stdout, *refreshReach)
+	if *firstLoadReach > 0 {
+		err = measureFirstLoads(ctx, os.Stdout, *firstLoadReach, *rounds)
 	} else if *clusters > 0 {
 		err = measureClusters(ctx, os.Stdout, clusterOptions{clusters: *clusters, pods: *clusterPods, rounds: *rounds, counted: 2 * time.Minute})
 	} else if *siegeFor > 0 {
@@ -70,15 +71,37 @@ func exit(err error) {
 }
 
 // shortOptions show that everything works, in less than a minute.
-var shortOptions = options{rounds: 1, duration: 400 * time.Millisecond, crowds: []int{1, 10}, clients: 4, only: allScenarios}
+var shortOptions = options{rounds: 1, duration: 400 * time.Millisecond, crowds: []int{1, 10}, clients: 4, only: allScenarios, reach: 50 * time.Hour, filling: 4, dashboards: 1}
 
-// measure starts the servers, runs all scenarios and prints the table. It
-// returns an error where a request was not answered, and none for a goal that
-// was missed.
-func measure(ctx context.Context, out io.Writer, settings options) (err error) {
-	if err = unknownScenario(settings.only); err != nil {
+// measure runs the scenarios and prints the table. It returns an error if a request was not answered,
+// and none for a goal that was missed.
+func measure(ctx context.Context, out io.Writer, settings options) error {
+	if err := unknownScenario(settings.only); err != nil {
 		return err
 	}
+	table := &report{out: out}
+	defer table.write(out)
+	ownWorlds := map[string]func() error{
+		byRefreshes: func() error { return measureRefreshes(ctx, table, settings.reach) },
+		byReplicas:  func() error { return measureReplicas(ctx, table) },
+	}
+	if slices.ContainsFunc(settings.only, func(name string) bool { return ownWorlds[name] == nil }) {
+		if err := measureShared(ctx, table, settings); err != nil {
+			return err
+		}
+	}
+	for _, name := range settings.only {
+		if run := ownWorlds[name]; run != nil {
+			if err := run(); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// measureShared runs the scenarios that share their servers.
+func measureShared(ctx context.Context, table *report, settings options) (err error) {
 	dir, err := os.MkdirTemp("", "tiered-prometheus-load-")
 	if err != nil {
 		return err
@@ -86,17 +109,15 @@ func measure(ctx context.Context, out io.Writer, settings options) (err error) {
 	w := &world{dir: dir, progress: os.Stderr}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	defer w.stop()
-	b := &bench{world: w, options: settings, report: report{out: out}}
+	b := &bench{world: w, options: settings, report: table}
 	for _, step := range []struct {
 		name string
 		run  func(context.Context) error
 	}{{"build programs and history", w.build}, {"start the servers", w.start}, {"wait for them", w.settle}, {"measure", b.run}} {
-		b.report.progress("%s", step.name)
+		table.progress("%s", step.name)
 		if err := step.run(ctx); err != nil {
-			b.report.write(out)
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
-	b.report.write(out)
 	return nil
 }

@@ -16,11 +16,16 @@ func TestMeasure_Works(t *testing.T) {
 	require.NoError(t, measure(t.Context(), &out, shortOptions), "%s", &out)
 	for _, row := range []string{
 		"| added by passing through, 1 KB, GET: p50 | httputil.ReverseProxy |", "| added by passing through, 20 MB, POST: CPU of the proxy |",
-		"| panel query through Perses to a TLS tier: p50 |", "file descriptors left open", "| 50 users × 20 panels, last 5 minutes: p95",
-		"last hour to last week: p95", "CPU of Thanos", "| 10 users (", "| resident memory, the most of the above |",
+		"| panels through Perses to a TLS tier: p50 |", "| panels through an ingress to a TLS tier, front mode: p50 |", "file descriptors left open", "| 50 users × 20 panels, last 5 minutes: p95",
+		"last hour to last week: p95", "CPU of Thanos", "| 10 users (", "in the cache: resident memory, peak |",
+		"2 days of history: refresh, median | Thanos Query |", "the same, datasource with cold alone | query-frontend |", "bytes to the browser | Thanos Query, gzip |",
+		"first load, median of the ratios of pairs | Thanos Query |", "CPU of all servers for each refresh | query-frontend |",
+		"samples read by cold's engine in all refreshes | query-frontend |", "steps from the cache of two replicas with a Redis | one replica |",
+		"old points that change, two replicas in hot | Thanos Query with deduplication |",
 	} {
 		require.Contains(t, out.String(), row)
 	}
+	require.Regexp(t, `points that differ, through tierproxy [^\n]*\| 0 \| 0 \| met`, out.String())
 	t.Log(out.String())
 }
 
@@ -39,19 +44,6 @@ func TestSiege_RunsToItsEnd(t *testing.T) {
 	for _, row := range []string{"| 3 | nested calls |", "| before |", "| under attack |", "| honest requests that failed |", "| resident memory of the gateway, peak |"} {
 		require.Contains(t, out.String(), row)
 	}
-	t.Log(out.String())
-}
-
-func TestMeasureRefreshes_Works(t *testing.T) {
-	var out bytes.Buffer
-	require.NoError(t, measureRefreshes(t.Context(), &out, 50*time.Hour), "%s", &out)
-	for _, row := range []string{
-		"2 days of history: refresh, median | Thanos Query |", "first load, median of the ratios of pairs | Thanos Query |", "CPU of all servers for each refresh | query-frontend |",
-		"samples read by cold's engine in all refreshes | query-frontend |", "steps from the cache of two replicas with a Redis | one replica |",
-	} {
-		require.Contains(t, out.String(), row)
-	}
-	require.Regexp(t, `points that differ, through tierproxy [^\n]*\| 0 \| 0 \| met`, out.String())
 	t.Log(out.String())
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -47,18 +48,27 @@ var (
 	lastWeek    = window{7 * 24 * time.Hour, time.Hour}
 )
 
-// dashboards asks for the panels of dashboards: each time another panel, up to
-// now, with the window that is drawn.
+// allDashboards is how many dashboards the users have, with the same panels: teams have dashboards of
+// their own.
+const allDashboards = 10
+
+// dashboards asks for the panels of dashboards: each time another panel, up to now, with the window
+// that is drawn.
 func dashboards(draw func() window) request {
 	return func(base string) (vegeta.Target, error) {
-		shown := draw()
-		end := time.Now()
-		values := url.Values{
-			"query": {panels[rand.IntN(len(panels))]}, //nolint:gosec // Not a secret.
-			"start": {seconds(end.Add(-shown.span))}, "end": {seconds(end)}, "step": {strconv.Itoa(int(shown.step.Seconds()))},
-		}
-		return vegeta.Target{Method: http.MethodGet, URL: base + "/api/v1/query_range?" + values.Encode()}, nil
+		path := panelQuery(draw(), rand.IntN(allDashboards), rand.IntN(len(panels))) //nolint:gosec // Not a secret.
+		return vegeta.Target{Method: http.MethodGet, URL: base + path, Header: http.Header{"Accept-Encoding": {browserEncodings}}}, nil
 	}
+}
+
+// panelQuery returns path and parameters for a panel of a dashboard up to now. Its times are aligned to
+// the step, as Perses does. A comment makes each dashboard's question its own.
+func panelQuery(shown window, dashboard, panel int) string {
+	end := time.Now().Truncate(shown.step)
+	return "/api/v1/query_range?" + url.Values{
+		"query": {fmt.Sprintf("%s # dashboard %d", panels[panel], dashboard)},
+		"start": {seconds(end.Add(-shown.span))}, "end": {seconds(end)}, "step": {strconv.Itoa(int(shown.step.Seconds()))},
+	}.Encode()
 }
 
 func always(shown window) func() window { return func() window { return shown } }

@@ -2,16 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
 	"slices"
-	"strconv"
 	"time"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
@@ -37,100 +31,35 @@ type refreshedDashboard struct {
 	goals refreshGoals
 }
 
-// refreshGoals are ratios; 0 for none.
-type refreshGoals struct{ refresh, firstLoad, cpu, samples, sharedHits float64 }
+// refreshGoals are ratios; 0 for none. refresh, firstLoad and alone compare with Thanos Query, the
+// others but sharedHits with query-frontend. alone and aloneOfFrontend are those of a datasource
+// without hot.
+type refreshGoals struct {
+	refresh, firstLoad, cpu, samples, sharedHits float64
+	alone, aloneOfFrontend                       float64
+	bytes                                        float64
+}
 
 var refreshedDashboards = []refreshedDashboard{
-	{window{7 * 24 * time.Hour, 10 * time.Minute}, "7 d, step 10 min", 30 * time.Second, refreshGoals{refresh: 0.04, firstLoad: 1.1, cpu: 0.3, samples: 1}},
-	{window{24 * time.Hour, time.Minute}, "24 h, step 1 min", 30 * time.Second, refreshGoals{refresh: 0.15, samples: 1, sharedHits: 0.9}},
+	{window{7 * 24 * time.Hour, 10 * time.Minute}, "7 d, step 10 min", 30 * time.Second, refreshGoals{
+		refresh: 0.03, firstLoad: 1.1, cpu: 0.3, samples: 1, alone: 0.1, aloneOfFrontend: 0.5, bytes: 1.1,
+	}},
+	{window{24 * time.Hour, time.Minute}, "24 h, step 1 min", 30 * time.Second, refreshGoals{
+		refresh: 0.12, samples: 1, sharedHits: 0.9, alone: 0.1, aloneOfFrontend: 0.5,
+	}},
 	// It moves so far between two looks, and begins so far back, that cold has to be
 	// asked for new steps: in five minutes hot answers them all.
 	{window{7 * 24 * time.Hour, 15 * time.Minute}, "7 d, step 15 min", 2 * time.Hour, refreshGoals{samples: 1}},
 }
 
-// refreshBench measures what a dashboard costs that is refreshed.
-type refreshBench struct {
-	*world
+// refreshWays are the ways to a dashboard.
+type refreshWays struct{ thanos, frontend, through, alone, replicas *way }
 
-	report   report
-	frontend *stack.Server
-	through  *stack.Server    // tierproxy with a cache in memory
-	replicas [2]*stack.Server // two tierproxies with one Redis
+func (w refreshWays) all() []*way {
+	return []*way{w.thanos, w.frontend, w.through, w.alone, w.replicas}
 }
 
-// measureRefreshes loads dashboards and refreshes them, on Thanos directly, through
-// Thanos' query-frontend, and through tierproxy that cuts and caches, in turns, and
-// prints a table. It returns an error where a request was not answered, and none
-// for a goal that was missed.
-func measureRefreshes(ctx context.Context, out io.Writer, reach time.Duration) (err error) {
-	dir, err := os.MkdirTemp("", "tiered-prometheus-load-")
-	if err != nil {
-		return err
-	}
-	b := &refreshBench{world: &world{dir: dir, progress: os.Stderr}, report: report{out: out}}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	defer b.stop()
-	b.report.progress("build programs and %s of history, and start the servers", reach)
-	if err := b.start(ctx, reach); err != nil {
-		return err
-	}
-	for _, shown := range refreshedDashboards {
-		b.report.progress("measure %s", shown.name)
-		if err := b.run(ctx, shown, reach); err != nil {
-			return err
-		}
-	}
-	b.report.write(out)
-	return nil
-}
-
-// start makes the history and starts the servers.
-func (b *refreshBench) start(ctx context.Context, reach time.Duration) error {
-	if err := b.buildFor(ctx, []string{"prometheus", "thanos"}, future); err != nil {
-		return err
-	}
-	now, generator := time.Now(), history.Generator{Interval: refreshInterval}
-	err := errors.Join(
-		generator.WriteBlocks(ctx, b.path("blocks"), now.Add(-reach), now.Add(future)),
-		generator.WriteBlocks(ctx, b.path("hot-refresh"), now.Add(-hotReach), now.Add(future)),
-	)
-	if err != nil {
-		return err
-	}
-	if b.hot, err = b.prometheus(ctx, "hot-refresh", func(p *stack.Prometheus) { p.OutOfOrderWindow = "0s"; p.ScrapeItself = false }); err != nil {
-		return err
-	}
-	if err := b.startThanos(ctx); err != nil {
-		return err
-	}
-	if b.frontend, err = b.queryFrontend(ctx); err != nil {
-		return err
-	}
-	config := func(cache document) document {
-		cache["enabled"] = true
-		return document{
-			"hot": document{"url": b.hot.URL, "complete": true}, "cold": document{"url": b.coldQuery.URL},
-			"routing": document{"strategy": "split"}, "cache": cache, "probe": document{"interval": "1s"},
-		}
-	}
-	if b.through, err = b.tierproxy(ctx, "tierproxy-refresh", config(document{})); err != nil {
-		return err
-	}
-	address, err := b.startRedis(ctx)
-	if err != nil {
-		return err
-	}
-	for i := range b.replicas {
-		if b.replicas[i], err = b.tierproxy(ctx, fmt.Sprintf("tierproxy-replica-%d", i), config(document{"redis": document{"address": address}})); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// ways are those to a dashboard: Thanos directly, through its query-frontend,
-// through tierproxy, and through two replicas of it.
-func (b *refreshBench) ways() []*way {
+func (b *refreshBench) ways() refreshWays {
 	with := func(name string, servers ...*stack.Server) *way {
 		made := &way{name: name, cold: b.coldQuery, client: httpClient(), processes: map[string]*stack.Server{"query": b.coldQuery, "store": b.coldStore}}
 		for i, each := range servers {
@@ -139,18 +68,23 @@ func (b *refreshBench) ways() []*way {
 		}
 		return made
 	}
-	ways := []*way{with("Thanos Query", b.coldQuery), with("query-frontend", b.frontend), with("tierproxy", b.through), with("two replicas of tierproxy", b.replicas[:]...)}
-	for _, each := range ways[2:] {
-		each.processes["hot"] = b.hot
+	ways := refreshWays{
+		with("Thanos Query", b.coldQuery), with("query-frontend", b.frontend), with("tierproxy", b.through),
+		with("tierproxy with cold alone", b.alone), with("two replicas of tierproxy", b.replicas[:]...),
 	}
+	ways.through.processes["hot"], ways.replicas.processes["hot"] = b.hot, b.hot
 	return ways
 }
+
+// confirmed is how long it takes until an answer is kept: until a later probe of cold has found
+// the same stores. probe.interval is 5 seconds.
+const confirmed = 12 * time.Second
 
 // run loads a dashboard, refreshes it, and adds what that took to the report.
 func (b *refreshBench) run(ctx context.Context, shown refreshedDashboard, reach time.Duration) error {
 	ways := b.ways()
 	first := time.Now().Add(-refreshes * shown.every)
-	direct, anew := b.ways()[0], b.ways()[2]
+	direct, anew := b.ways().thanos, b.ways().through
 	anew.anew = true
 	for i := range firstLoads {
 		for j := range 2 {
@@ -159,28 +93,55 @@ func (b *refreshBench) run(ctx context.Context, shown refreshedDashboard, reach 
 			}
 		}
 	}
+	list := ways.all()
 	for i := range refreshes {
-		for j := range ways { // In turns, each first once.
-			if err := ways[(i+j)%len(ways)].load(ctx, shown.window, first.Add(time.Duration(i)*shown.every)); err != nil {
+		for j := range list { // In turns, each first once or more.
+			if err := list[(i+j)%len(list)].load(ctx, shown.window, first.Add(time.Duration(i)*shown.every)); err != nil {
 				return err
 			}
 		}
 		if i == 0 {
-			select { // Until what was answered is known to be whole.
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(5 * time.Second):
+			if err := confirm(ctx); err != nil {
+				return err
 			}
 		}
 	}
-	thanos, frontend, through, replicas := ways[0], ways[1], ways[2], ways[3]
 	what := fmt.Sprintf("%s, refreshed every %s, %d panels, %d days of history: ", shown.name, shown.every, len(panels), int(reach.Hours()/24))
-	refresh := func(w *way) float64 { return medianOf(w.took[1:]).Seconds() }
-	b.compare(what+"refresh, median", "Thanos Query", refresh(thanos), refresh(through), shown.goals.refresh, duration)
-	b.compare(what+"the same through query-frontend", "Thanos Query", refresh(thanos), refresh(frontend), 0, duration)
+	b.addTimes(what, ways, shown.goals)
 	b.add(what+"first load, median of the ratios of pairs", "Thanos Query", medianOf(direct.took).Seconds(), medianOf(anew.took).Seconds(), pairRatio(direct, anew), shown.goals.firstLoad, duration)
+	b.addCosts(what, ways, shown.goals)
+	err := b.addDifferences(ctx, what, ways, shown.window, first.Add(refreshes*shown.every))
+	for _, each := range append(list, direct, anew) {
+		each.client.CloseIdleConnections()
+	}
+	return err
+}
+
+// confirm waits until answers are kept. It returns the error of the context if that ends first.
+func confirm(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(confirmed):
+		return nil
+	}
+}
+
+// addTimes adds how long refreshes took their user.
+func (b *refreshBench) addTimes(what string, ways refreshWays, goals refreshGoals) {
+	refresh := func(w *way) float64 { return medianOf(w.took[1:]).Seconds() }
+	b.compare(what+"refresh, median", "Thanos Query", refresh(ways.thanos), refresh(ways.through), goals.refresh, duration)
+	b.compare(what+"the same, datasource with cold alone", "Thanos Query", refresh(ways.thanos), refresh(ways.alone), goals.alone, duration)
+	b.compare(what+"the same, datasource with cold alone", "query-frontend", refresh(ways.frontend), refresh(ways.alone), goals.aloneOfFrontend, duration)
+	b.compare(what+"the same through query-frontend", "Thanos Query", refresh(ways.thanos), refresh(ways.frontend), 0, duration)
+}
+
+// addCosts adds what refreshes cost the servers and the network.
+func (b *refreshBench) addCosts(what string, ways refreshWays, goals refreshGoals) {
 	cpu := func(w *way) float64 { return medianOf(w.cpu[1:]).Seconds() }
-	b.compare(what+"CPU of all servers for each refresh", "query-frontend", cpu(frontend), cpu(through), shown.goals.cpu, duration)
+	b.compare(what+"CPU of all servers for each refresh", "query-frontend", cpu(ways.frontend), cpu(ways.through), goals.cpu, duration)
+	b.compare(what+"the same, datasource with cold alone", "query-frontend", cpu(ways.frontend), cpu(ways.alone), 0, duration)
+	b.compare(what+"bytes to the browser", "Thanos Query, gzip", float64(ways.thanos.lastBytes), float64(ways.through.lastBytes), goals.bytes, kilobytes)
 	samples := func(w *way) float64 {
 		total := 0.0
 		for _, each := range w.samples[1:] {
@@ -188,17 +149,22 @@ func (b *refreshBench) run(ctx context.Context, shown refreshedDashboard, reach 
 		}
 		return total
 	}
-	b.compare(what+"samples read by cold's engine in all refreshes", "query-frontend", samples(frontend), samples(through), shown.goals.samples, number)
-	b.compare(what+"the same", "Thanos Query", samples(thanos), samples(through), 0, number)
-	if shown.goals.sharedHits > 0 {
-		ratio := replicas.hitRatio() / max(through.hitRatio(), 1e-9)
+	b.compare(what+"samples read by cold's engine in all refreshes", "query-frontend", samples(ways.frontend), samples(ways.through), goals.samples, number)
+	b.compare(what+"the same, datasource with cold alone", "query-frontend", samples(ways.frontend), samples(ways.alone), 0, number)
+	if goals.sharedHits > 0 {
+		through, replicas := ways.through.hitRatio(), ways.replicas.hitRatio()
+		ratio := replicas / max(through, 1e-9)
 		b.report.add(row{
-			what: what + "steps from the cache of two replicas with a Redis", against: "one replica", direct: percent(through.hitRatio()), through: percent(replicas.hitRatio()),
-			goal: fmt.Sprintf("≥ %g times", shown.goals.sharedHits), measured: fmt.Sprintf("%.2f times", ratio),
-		}, ratio >= shown.goals.sharedHits)
+			what: what + "steps from the cache of two replicas with a Redis", against: "one replica", direct: percent(through), through: percent(replicas),
+			goal: fmt.Sprintf("≥ %g times", goals.sharedHits), measured: fmt.Sprintf("%.2f times", ratio),
+		}, ratio >= goals.sharedHits)
 	}
-	for _, each := range []*way{through, replicas} {
-		different, all, err := each.differentPoints(ctx, thanos, shown.window, first.Add(refreshes*shown.every))
+}
+
+// addDifferences adds how many points differ from those of Thanos.
+func (b *refreshBench) addDifferences(ctx context.Context, what string, ways refreshWays, shown window, end time.Time) error {
+	for _, each := range []*way{ways.through, ways.alone, ways.replicas} {
+		different, all, err := each.differentPoints(ctx, ways.thanos, shown, end)
 		if err != nil {
 			return err
 		}
@@ -207,11 +173,8 @@ func (b *refreshBench) run(ctx context.Context, shown refreshedDashboard, reach 
 			through: number(float64(different)), goal: "0", measured: number(float64(different)),
 		}, different == 0 && all > 0)
 	}
-	different, all, err := frontend.differentPoints(ctx, thanos, shown.window, first.Add(refreshes*shown.every))
+	different, all, err := ways.frontend.differentPoints(ctx, ways.thanos, shown, end)
 	b.report.note(what+"points that differ, through query-frontend", "Thanos Query, no deduplication", number(float64(different)), number(float64(all)))
-	for _, each := range ways {
-		each.client.CloseIdleConnections()
-	}
 	return err
 }
 
@@ -247,42 +210,3 @@ func (b *refreshBench) add(what, against string, direct, through, ratio, goal fl
 }
 
 func percent(part float64) string { return fmt.Sprintf("%.1f %%", 100*part) }
-
-// startRedis starts Debian's Redis, and returns where it is.
-func (b *refreshBench) startRedis(ctx context.Context) (string, error) {
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		return "", fmt.Errorf("%w: scripts/install-debian-packages installs it", err)
-	}
-	port, err := stack.FreePort()
-	if err != nil {
-		return "", err
-	}
-	process, err := stack.Start(ctx, stack.Command{
-		Name: "redis", Path: path, LogDir: b.dir, Arguments: []string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--dir", b.dir},
-	})
-	if err != nil {
-		return "", err
-	}
-	_, err = b.keep(&stack.Server{Process: process}, nil)
-	return fmt.Sprintf("127.0.0.1:%d", port), err
-}
-
-func (w *world) queryFrontend(ctx context.Context) (*stack.Server, error) {
-	port, err := stack.FreePort()
-	if err != nil {
-		return nil, err
-	}
-	listen := fmt.Sprintf("127.0.0.1:%d", port)
-	process, err := stack.Start(ctx, stack.Command{
-		Name: "thanos-query-frontend", Path: w.programs["thanos"], LogDir: w.dir, ReadyURL: "http://" + listen + "/-/ready",
-		Arguments: []string{
-			"query-frontend", "--http-address", listen, "--query-frontend.downstream-url", w.coldQuery.URL, "--log.level", "warn",
-			"--query-range.response-cache-config", "type: IN-MEMORY\nconfig:\n  max_size: 256MB\n",
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return w.keep(&stack.Server{Process: process, URL: "http://" + listen}, nil)
-}

@@ -30,6 +30,7 @@ func duration(seconds float64) string {
 	return short(time.Duration(seconds * float64(time.Second)))
 }
 func number(value float64) string    { return fmt.Sprintf("%.0f", value) }
+func kilobytes(value float64) string { return fmt.Sprintf("%.0f KB", value/(1<<10)) }
 func megabytes(value float64) string { return fmt.Sprintf("%.0f MB", value/(1<<20)) }
 
 // short writes a duration with three digits.

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -13,6 +16,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/klauspost/compress/zstd"
 
 	"golang.org/x/sync/errgroup"
 
@@ -35,6 +40,10 @@ type way struct {
 	// samples.
 	took, cpu []time.Duration
 	samples   []float64
+	// bytes are those of all answers so far, as they came over the network, and lastBytes those of
+	// the last load.
+	bytes     atomic.Int64
+	lastBytes int64
 	// cached and steps are those of the answers after the first load, by their
 	// header X-Tier-Cache.
 	cached, steps atomic.Int64
@@ -47,19 +56,19 @@ func (w *way) load(ctx context.Context, shown window, end time.Time) error {
 	if err != nil {
 		return err
 	}
-	began := time.Now()
+	began, received := time.Now(), w.bytes.Load()
 	group, groupContext := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	for _, panel := range panels {
 		group.Go(func() error {
-			_, err := w.ask(groupContext, panel, shown, end)
+			_, _, err := w.fetch(groupContext, panel, shown, end)
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	w.took = append(w.took, time.Since(began))
+	w.took, w.lastBytes = append(w.took, time.Since(began)), w.bytes.Load()-received
 	after, err := w.spent(ctx)
 	w.cpu = append(w.cpu, after.cpu-before.cpu)
 	w.samples = append(w.samples, after.samples-before.samples)
@@ -99,8 +108,17 @@ func (w *way) spent(ctx context.Context) (spent, error) {
 	return found, nil
 }
 
-// ask asks for one panel.
+// ask asks for one panel, and returns the answer as JSON.
 func (w *way) ask(ctx context.Context, panel string, shown window, end time.Time) ([]byte, error) {
+	text, encoding, err := w.fetch(ctx, panel, shown, end)
+	if err != nil {
+		return nil, err
+	}
+	return decompress(text, encoding)
+}
+
+// fetch asks for one panel as a browser does, and returns the answer and its encoding.
+func (w *way) fetch(ctx context.Context, panel string, shown window, end time.Time) (text []byte, encoding string, err error) {
 	end = end.Truncate(shown.step)
 	values := url.Values{
 		"query": {panel}, "start": {seconds(end.Add(-shown.span))}, "end": {seconds(end)}, "step": {strconv.Itoa(int(shown.step.Seconds()))},
@@ -108,26 +126,55 @@ func (w *way) ask(ctx context.Context, panel string, shown window, end time.Time
 	base := w.bases[int(w.next.Add(1))%len(w.bases)]
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/api/v1/query_range?"+values.Encode(), http.NoBody)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
+	request.Header.Set("Accept-Encoding", browserEncodings)
 	if w.anew {
 		request.Header.Set("Cache-Control", "no-cache")
 	}
 	response, err := w.client.Do(request)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	defer func() { _ = response.Body.Close() }()
-	text, err := io.ReadAll(response.Body)
+	text, err = io.ReadAll(response.Body)
+	w.bytes.Add(int64(len(text)))
+	encoding = response.Header.Get("Content-Encoding")
 	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: status %d: %.300s", w.name, response.StatusCode, text)
+		text, err = decompress(text, encoding)
+		return nil, "", errors.Join(fmt.Errorf("%s: status %d: %.300s", w.name, response.StatusCode, text), err)
 	}
 	var cached, steps int64
 	if _, scanError := fmt.Sscanf(response.Header.Get("X-Tier-Cache"), "%s steps=%d/%d", new(string), &cached, &steps); scanError == nil && len(w.took) > 0 {
 		w.cached.Add(cached)
 		w.steps.Add(steps)
 	}
-	return text, err
+	return text, encoding, err
+}
+
+// browserEncodings is what Chromium accepts over HTTPS and on loopback.
+const browserEncodings = "gzip, deflate, br, zstd"
+
+// decompress returns the text of an answer. It returns an error for an encoding other than gzip and zstd.
+func decompress(text []byte, encoding string) ([]byte, error) {
+	switch encoding {
+	case "", "identity":
+		return text, nil
+	case "gzip":
+		reader, err := gzip.NewReader(bytes.NewReader(text))
+		if err != nil {
+			return nil, err
+		}
+		return io.ReadAll(reader)
+	case "zstd":
+		reader, err := zstd.NewReader(bytes.NewReader(text), zstd.WithDecoderConcurrency(1))
+		if err != nil {
+			return nil, err
+		}
+		defer reader.Close()
+		return io.ReadAll(reader)
+	}
+	return nil, fmt.Errorf("an answer has the encoding %q, which was accepted, but is not read here", encoding)
 }
 
 // hitRatio is the part of the steps that came from the cache.
@@ -137,35 +184,55 @@ func (w *way) hitRatio() float64 { return float64(w.cached.Load()) / float64(max
 // them, missing and needless ones included.
 func (w *way) differentPoints(ctx context.Context, other *way, shown window, end time.Time) (different, all int, err error) {
 	for _, panel := range panels {
-		var points [2]map[string]float64
+		var found [2]points
 		for i, each := range []*way{w, other} {
 			text, err := each.ask(ctx, panel, shown, end)
 			if err == nil {
-				points[i], err = pointsOf(text)
+				found[i], err = pointsOf(text)
 			}
 			if err != nil {
 				return 0, 0, err
 			}
 		}
-		for name, value := range points[1] {
-			all++
-			got, found := points[0][name]
-			// The order in which numbers are added may differ, and with it the last digits.
-			if !found || math.Abs(got-value) > 1e-9*math.Abs(value) {
-				different++
-			}
-		}
-		for name := range points[0] {
-			if _, found := points[1][name]; !found {
-				different++
-			}
-		}
+		all += len(found[1])
+		different += differentIn(found[0], found[1])
 	}
 	return different, all, nil
 }
 
-// pointsOf are the values of an answer by series and time.
-func pointsOf(text []byte) (map[string]float64, error) {
+// point is a series, as text, and a timestamp in seconds since the Unix epoch.
+type point struct {
+	series string
+	at     float64
+}
+
+// points are values of an answer.
+type points map[point]float64
+
+// until returns the points until a time, inclusive.
+func (p points) until(end time.Time) points {
+	kept := points{}
+	for at, value := range p {
+		if at.at <= float64(end.Unix()) {
+			kept[at] = value
+		}
+	}
+	return kept
+}
+
+// from returns the points from a time on.
+func (p points) from(start time.Time) points {
+	kept := points{}
+	for at, value := range p {
+		if at.at >= float64(start.Unix()) {
+			kept[at] = value
+		}
+	}
+	return kept
+}
+
+// pointsOf returns the points of an answer.
+func pointsOf(text []byte) (points, error) {
 	var answer struct {
 		Data struct {
 			Result []struct {
@@ -178,7 +245,7 @@ func pointsOf(text []byte) (map[string]float64, error) {
 	if err := json.Unmarshal(text, &answer); err != nil {
 		return nil, err
 	}
-	points := map[string]float64{}
+	found := points{}
 	for _, series := range answer.Data.Result {
 		if series.Value[0] != nil {
 			series.Values = append(series.Values, series.Value)
@@ -189,11 +256,12 @@ func pointsOf(text []byte) (map[string]float64, error) {
 				return nil, err
 			}
 			if !math.IsNaN(number) {
-				points[fmt.Sprint(series.Metric, pair[0])] = number
+				at, _ := pair[0].(float64) // It is a number.
+				found[point{fmt.Sprint(series.Metric), at}] = number
 			}
 		}
 	}
-	return points, nil
+	return found, nil
 }
 
 func medianOf(list []time.Duration) time.Duration {

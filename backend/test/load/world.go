@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
@@ -41,8 +42,8 @@ type world struct {
 	coldQuery, coldStore    *stack.Server // Thanos with everything
 	answers, reverseProxy   *stack.Server
 	passing, users, panelTP *stack.Server // tierproxy: in front of answers, of the tiers, behind Perses
-	reachingUsers           *stack.Server // tierproxy in front of the tiers, whose threshold is 2h
 	perses                  *stack.Server
+	ingress                 *stack.Server // nginx in front of Perses and of the tierproxy behind it
 }
 
 // programNames are those that scripts/tool builds.
@@ -191,12 +192,18 @@ func (w *world) start(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if w.reachingUsers, err = w.tierproxy(ctx, "tierproxy-reaching-users", document{
-		"hot": document{"url": w.hot.URL}, "cold": document{"url": w.coldQuery.URL}, "routing": document{"threshold": "2h"},
-	}); err != nil {
+	if err := w.startPerses(ctx, authorityFile); err != nil {
 		return err
 	}
-	return w.startPerses(ctx, authorityFile)
+	directory := w.path("nginx")
+	if err := os.Mkdir(directory, 0o700); err != nil {
+		return err
+	}
+	w.ingress, err = w.keep(stack.Nginx{
+		Dir: directory, Host: "127.0.0.1", Perses: strings.TrimPrefix(w.perses.URL, "http://"), Tierproxy: strings.TrimPrefix(w.panelTP.URL, "http://"),
+		Certificate: certificate, Key: key, ReadyClient: httpClient(),
+	}.Start(ctx))
+	return err
 }
 
 func (w *world) startThanos(ctx context.Context) error {
@@ -335,10 +342,10 @@ func (w *world) settle(ctx context.Context) error {
 		next       request
 	}{
 		{w.hot.URL, "", dashboards(always(lastMinutes))}, {w.coldQuery.URL, "", dashboards(always(lastWeek))},
-		{w.users.URL, "hot", dashboards(always(lastMinutes))}, {w.users.URL, "cold", dashboards(always(lastHour))},
-		{w.reachingUsers.URL, "hot", dashboards(always(lastHour))},
+		{w.users.URL, "hot", dashboards(always(lastMinutes))}, {w.users.URL, "hot,cold", dashboards(always(lastDay))},
 		{w.passing.URL, "hot", answerOf(1<<10, http.MethodGet)}, {w.reverseProxy.URL, "", answerOf(1<<10, http.MethodGet)},
 		{w.direct(), "", dashboards(always(lastMinutes))}, {w.tiered(), "hot", dashboards(always(lastMinutes))},
+		{w.ingress.URL + directPath, "", dashboards(always(lastMinutes))}, {w.ingress.URL + tieredPath, "hot", dashboards(always(lastMinutes))},
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -360,8 +367,14 @@ func (w *world) settle(ctx context.Context) error {
 
 // direct is the datasource that leads to the tier, and tiered the one that
 // leads there through tierproxy.
-func (w *world) direct() string { return w.perses.URL + "/proxy/globaldatasources/direct" }
-func (w *world) tiered() string { return w.perses.URL + "/proxy/globaldatasources/metrics" }
+func (w *world) direct() string { return w.perses.URL + directPath }
+func (w *world) tiered() string { return w.perses.URL + tieredPath }
+
+// directPath and tieredPath are the paths of both datasources in Perses.
+const (
+	directPath = "/proxy/globaldatasources/direct"
+	tieredPath = "/proxy/globaldatasources/metrics"
+)
 
 // stop stops what was started, the last first.
 func (w *world) stop() {

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
 // TestClusters_EqualOnePrometheus asks about three clusters while one of their own servers becomes
@@ -29,14 +30,18 @@ func TestClusters_EqualOnePrometheus(t *testing.T) {
 	t.Run("cut and cached", func(t *testing.T) {
 		questions := w.questions(seed(t)+81, total*2/10, w.edges...)
 		random := rand.New(rand.NewSource(seed(t)))
+		seen := &tally{}
 		for round := range 2 {
-			w.differences(t, cut.URL, w.oracle, everything, questions, &tally{}, false)
+			w.differences(t, cut.URL, w.oracle, everything, questions, seen, false)
+			waitForProbes(t, cut.URL, 2)
 			for i, asked := range questions {
 				if asked.endpoint == "query_range" && round == 0 {
 					questions[i] = later(random, asked, w.now)
 				}
 			}
 		}
+		require.NotZero(t, seen.reasons[string(tier.ReasonSplit)], "some are cut\n%s", seen)
+		require.NotZero(t, seen.fromCache, "and some come from the cache")
 	})
 	delete(w.begins, "c")
 	t.Run("the server of c is slow", func(t *testing.T) {

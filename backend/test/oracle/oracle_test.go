@@ -113,6 +113,7 @@ func TestOracle_GatewayEqualsPrometheus(t *testing.T) {
 	if !complete || t.Failed() || flag.Lookup("test.run").Value.String() != "" {
 		return // Not everything was asked.
 	}
+	require.NotZero(t, seen.fromCache, "some answers come from the cache")
 	for _, reason := range tier.Reasons() {
 		if reason == tier.ReasonNotInCold {
 			continue // Cold has everything here: see TestOracle_ColdDoesNotHoldEverything.

@@ -29,7 +29,7 @@ func (w *world) split(t *testing.T, hot, cold, oracle string, held coverage, see
 	require.GreaterOrEqual(t, result.reasons[string(tier.ReasonSplit)], count/4, "enough of them are cut\n%s", result)
 }
 
-// routed asks a gateway that neither cuts queries nor keeps answers, each question twice.
+// routed asks a gateway that neither cuts queries nor keeps answers.
 func (w *world) routed(t *testing.T, hot, oracle string, questions []question, seen *tally) {
 	t.Helper()
 	g := w.gateway(t, hot, oracle, func(settings *config.Config) {

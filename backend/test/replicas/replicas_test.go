@@ -50,17 +50,17 @@ type replica struct {
 	name   string
 	offset time.Duration // of its scrapes
 	gaps   int64         // seed of when it misses them
+	// misses reports whether it missed a scrape. Without it, gaps says when, for all metrics but up.
+	misses func(time.Time) bool
 }
 
-var replicas = []replica{{"a", 0, 1}, {"b", 13 * time.Second, 2}}
+var replicas = []replica{{name: "a", gaps: 1}, {name: "b", offset: 13 * time.Second, gaps: 2}}
 
-// write writes what a replica has scraped as one block.
-func (r replica) write(ctx context.Context, directory string, from, to time.Time) (err error) {
-	writer, err := tsdb.NewBlockWriter(slog.New(slog.DiscardHandler), directory, (4 * past).Milliseconds())
-	if err != nil {
-		return err
+// missed returns a function that reports whether the replica missed a scrape of a metric.
+func (r replica) missed(from, to time.Time) func(metric string, at time.Time) bool {
+	if r.misses != nil {
+		return func(_ string, at time.Time) bool { return r.misses(at) }
 	}
-	defer func() { _ = writer.Close() }()
 	missed := map[int64]bool{}
 	random := rand.New(rand.NewSource(r.gaps))
 	for at := from; at.Before(to); at = at.Add(time.Duration(random.Intn(40)) * time.Minute) {
@@ -69,16 +69,27 @@ func (r replica) write(ctx context.Context, directory string, from, to time.Time
 			missed[at.UnixMilli()] = true
 		}
 	}
+	// up is what the gateway follows hot by.
+	return func(metric string, at time.Time) bool { return metric != "up" && missed[at.UnixMilli()] }
+}
+
+// write writes what a replica has scraped as one block.
+func (r replica) write(ctx context.Context, directory string, from, to time.Time) (err error) {
+	writer, err := tsdb.NewBlockWriter(slog.New(slog.DiscardHandler), directory, (4 * past).Milliseconds())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = writer.Close() }()
+	missed := r.missed(from, to)
 	appender := writer.Appender(ctx)
-	for _, series := range (history.Generator{Interval: scrapeInterval}).All() {
+	for _, series := range append((history.Generator{Interval: scrapeInterval}).All(), latency()...) {
 		if series.Value == nil {
 			continue
 		}
 		var reference storage.SeriesRef
 		for at := from; at.Before(to); at = at.Add(scrapeInterval) {
 			scraped := at.Add(r.offset).UnixMilli()
-			// up is what the gateway follows hot by.
-			if missed[at.UnixMilli()] && series.Labels.Get(model.MetricNameLabel) != "up" {
+			if missed(series.Labels.Get(model.MetricNameLabel), at) {
 				continue
 			}
 			if reference, err = appender.Append(reference, series.Labels, scraped, series.Value(scraped)); err != nil {
@@ -119,6 +130,13 @@ type points map[string]string
 // get asks, and returns the answer and how the cache was used.
 func get(t *testing.T, target string, parameters url.Values) (text []byte, use string) {
 	t.Helper()
+	text, header := fetch(t, target, parameters)
+	return text, header.Get("X-Tier-Cache")
+}
+
+// fetch asks, and returns the answer and its header.
+func fetch(t *testing.T, target string, parameters url.Values) (text []byte, header http.Header) {
+	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, target+"?"+parameters.Encode(), http.NoBody)
 	require.NoError(t, err)
 	response, err := http.DefaultClient.Do(request)
@@ -127,33 +145,41 @@ func get(t *testing.T, target string, parameters url.Values) (text []byte, use s
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
 	require.Equal(t, http.StatusOK, response.StatusCode, string(text[:min(len(text), 500)]))
-	return text, response.Header.Get("X-Tier-Cache")
+	return text, response.Header
 }
 
-// ask asks for a range, and returns the values and how the cache was used.
-func ask(t *testing.T, base string, parameters url.Values) (points, string) {
+// series is a series of an answer.
+type series struct {
+	Metric labels.Labels
+	Values [][2]json.RawMessage
+}
+
+// matrix asks for a range, and returns the series and the header.
+func matrix(t *testing.T, base string, parameters url.Values) ([]series, http.Header) {
 	t.Helper()
-	text, use := get(t, base+"/api/v1/query_range", parameters)
+	text, header := fetch(t, base+"/api/v1/query_range", parameters)
 	var answer struct {
 		Warnings []string
-		Data     struct {
-			Result []struct {
-				Metric labels.Labels
-				Values [][2]json.RawMessage
-			}
-		}
+		Data     struct{ Result []series }
 	}
 	require.NoError(t, json.Unmarshal(text, &answer))
 	for _, warning := range answer.Warnings {
 		require.Contains(t, warning, "PromQL info")
 	}
+	return answer.Data.Result, header
+}
+
+// ask asks for a range, and returns the values and how the cache was used.
+func ask(t *testing.T, base string, parameters url.Values) (points, string) {
+	t.Helper()
+	result, header := matrix(t, base, parameters)
 	found := points{}
-	for _, series := range answer.Data.Result {
+	for _, series := range result {
 		for _, sample := range series.Values {
 			found[series.Metric.String()+" @ "+string(sample[0])] = string(sample[1])
 		}
 	}
-	return found, use
+	return found, header.Get("X-Tier-Cache")
 }
 
 // differing counts the points that only one has, or that have other values.
@@ -205,7 +231,6 @@ func servers(t *testing.T, directory string, now time.Time) (hot, cold string) {
 func startGateway(t *testing.T, hot, cold string) (string, *datasource.Manager) {
 	t.Helper()
 	settings := running.TwoTiers(hot, cold)
-	settings.Routing.Strategy, settings.Cache.Enabled = "split", true
 	settings.Probe.Interval = config.Duration(500 * time.Millisecond)
 	manager := running.Start(t, settings, running.Errors())
 	server := httptest.NewServer(gateway.New(manager))

@@ -63,6 +63,9 @@ type Perses struct {
 	Modules string
 	// Authentication switches on native users and authorization.
 	Authentication bool
+	// AccessTokenTTL is how long a session lasts without a refresh, such as 5s.
+	// Empty: the default of Perses.
+	AccessTokenTTL string
 	// Provision are resources that it brings up when it starts: users, roles
 	// and role bindings, which nobody could create otherwise.
 	Provision []map[string]any
@@ -96,10 +99,14 @@ func (p Perses) Start(ctx context.Context, path string) (*Server, error) {
 		"plugin":   plugin,
 	}
 	if p.Authentication {
+		authentication := document{"disable_sign_up": true, "providers": document{"enable_native": true}}
+		if p.AccessTokenTTL != "" {
+			authentication["access_token_ttl"] = p.AccessTokenTTL
+		}
 		content["security"] = document{
 			"enable_auth":    true,
 			"encryption_key": "=tW$56zytgB&3jN2E%7-+qrGZE?v6LCc", // A made-up one; there is nothing to protect.
-			"authentication": document{"disable_sign_up": true, "providers": document{"enable_native": true}},
+			"authentication": authentication,
 			"authorization":  document{"provider": document{"native": document{"enable": true}}},
 		}
 	}

@@ -51,12 +51,12 @@ export function StrategyFields({ form, value, onChange }: StrategyFieldsProps): 
       {yesOrNo(
         'splitAcrossReplicas',
         'Split with replicas',
-        'Split although hot has several replicas, whose values differ a little from those of cold.'
+        'Split although hot has several replicas, whose values differ a little from those of cold. Left out: as the gateway says, yes by default.'
       )}
       {yesOrNo(
         'cache',
         'Cache',
-        'Keep what cold has answered and can no longer change. Left out: as the gateway says, on by default.'
+        'Keep what cold has answered and can no longer change. Left out: as the gateway says, yes by default.'
       )}
     </Stack>
   );

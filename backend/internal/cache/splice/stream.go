@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"iter"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/jsonscan"
 )
 
 const (
@@ -129,7 +131,7 @@ func (w *walker) value(take func(part []byte) error) error {
 	if _, err := w.peek(); err != nil {
 		return err
 	}
-	depth, inString, isEscaped := 0, false, false
+	var nesting jsonscan.Nesting
 	for isFirst := true; ; isFirst = false {
 		if _, err := w.source.Peek(1); err != nil {
 			if errors.Is(err, io.EOF) {
@@ -138,30 +140,7 @@ func (w *walker) value(take func(part []byte) error) error {
 			return err
 		}
 		chunk, _ := w.source.Peek(w.source.Buffered()) // It is there.
-		length, isDone := 0, false
-		for i, c := range chunk {
-			length = i + 1
-			switch {
-			case isEscaped:
-				isEscaped = false
-			case inString && c == '\\':
-				isEscaped = true
-			case c == '"':
-				inString = !inString
-				isDone = !inString && depth == 0
-			case inString:
-			case c == '{' || c == '[':
-				depth++
-			case depth > 0 && (c == '}' || c == ']'):
-				depth--
-				isDone = depth == 0
-			case depth == 0 && (c == ',' || c == '}' || c == ']' || c == ':' || isSpace(c)):
-				length, isDone = i, true // What follows a number or a literal.
-			}
-			if isDone {
-				break
-			}
-		}
+		length, isDone := valueIn(chunk, &nesting)
 		if isFirst && length == 0 {
 			return malformed("a value is missing")
 		}
@@ -173,6 +152,28 @@ func (w *walker) value(take func(part []byte) error) error {
 			return nil
 		}
 	}
+}
+
+// valueIn follows a value through a chunk. It returns how many bytes of the chunk belong to the
+// value, and whether it ends with them.
+func valueIn(chunk []byte, nesting *jsonscan.Nesting) (length int, isDone bool) {
+	for length < len(chunk) {
+		if nesting.Depth > 0 {
+			if length += nesting.SkipBelow(chunk[length:], 1); length == len(chunk) {
+				break
+			}
+		}
+		c := chunk[length]
+		if nesting.Depth == 0 && !nesting.InString && (c == ',' || c == '}' || c == ']' || c == ':' || isSpace(c)) {
+			return length, true // It follows a number or a literal.
+		}
+		length++
+		nesting.Follow(c)
+		if nesting.Depth == 0 && !nesting.InString && (c == '"' || c == '}' || c == ']') {
+			return length, true
+		}
+	}
+	return length, false
 }
 
 // whole reads any value of at most longestElement bytes, which is valid until the next call.

@@ -47,6 +47,22 @@ func TestLimited_CutsAsBefore(t *testing.T) {
 	}
 }
 
+// What comes in at once is followed eight bytes at a time: no end of a value may be missed, whichever
+// of them it is.
+func TestLimited_CutsAtAnyByte(t *testing.T) {
+	for length := range 16 {
+		series := `{"metric":{"a":"` + strings.Repeat("ü", length) + `\"]}"},"value":[1,"` + strings.Repeat("1", length) + `"]}`
+		for limit := 1; limit < 4; limit++ {
+			answer := func(count int) string {
+				return `{"status":"success","data":{"result":[` + strings.Repeat(series+",", count-1) + series + `]}`
+			}
+			text, err := streamed(t, splice.Limited(strings.NewReader(answer(5)+`}`), limit, cutWarning))
+			require.NoError(t, err)
+			require.Equal(t, answer(limit)+`,"warnings":["`+cutWarning+`"]}`, text)
+		}
+	}
+}
+
 func TestLimited_OfWhatIsNoAnswerFails(t *testing.T) {
 	const whole = `{"status":"success","data":{"resultType":"vector","result":[{"metric":{}},{"metric":{}}]}}`
 	for end := range len(whole) {

@@ -22,18 +22,22 @@ func (c *Comparer) FindBeginnings(ctx context.Context, read Read, now time.Time)
 	if !read.IsComparable {
 		return
 	}
-	tolerance := 2 * c.options.State(now).ScrapeInterval
-	group, ctx := errgroup.WithContext(ctx)
+	var group errgroup.Group
 	group.SetLimit(measurersAtOnce)
-	asked := 0
+	asked, tolerance := 0, time.Duration(-1)
 	for _, metric := range read.Metrics {
+		if c.comparisons.get(metric.Name).contains(read.From, now, c.staleAfter()) {
+			continue
+		}
 		oldest := read.oldestOf(metric.Name)
-		_, isKnown := c.comparisons.hasBegun(metric.Name, oldest, read.HotOldest, now)
-		if isKnown || c.comparisons.get(metric.Name).contains(read.From, now, c.staleAfter()) {
+		if _, isKnown := c.comparisons.hasBegun(metric.Name, oldest, read.HotOldest, now); isKnown {
 			continue
 		}
 		if asked++; asked > mostBeginnings {
 			break
+		}
+		if tolerance < 0 {
+			tolerance = 2 * c.options.State(now).ScrapeInterval
 		}
 		group.Go(func() error {
 			isThere, err := c.isInHot(ctx, metric.Name, oldest, oldest+tolerance.Milliseconds())
