@@ -70,8 +70,8 @@ func TestCheckCommand_MeasuresRealTiers(t *testing.T) {
 			measured = append(measured, fmt.Sprint(row.Range, " ", row.NewestOf, " ", row.HotSeconds != nil))
 		}
 	}
+	require.Len(t, measured, 3, "two ranges and the newest part: %s", messages)
 	require.Equal(t, []string{"1h  true", "1d  false"}, measured[:2], "hot does not hold a day: %s", messages)
-	require.Len(t, measured, 3, "the newest part: %s", messages)
 	require.Regexp(t, `routing: measured sum by \(job\) \(`, messages)
 	require.Regexp(t, `routing: queries over 1d are split: hot answers the newest 6h, cold the older steps`, messages)
 	require.Regexp(t, `routing: samples of the last 6h may still change .* longer than the threshold of 15m\. Queries over 1h lie within it`, messages)

@@ -67,7 +67,7 @@ func TestDatasources_ManyTakeLittle(t *testing.T) {
 		{"that share the gateway's tiers", func(int) fakeperses.Datasource { return fakeperses.Datasource{} }, count, 0, 0, 12 << 10},
 		{"with a tenant each", func(n int) fakeperses.Datasource {
 			return fakeperses.Datasource{Headers: fmt.Sprintf(`"X-Scope-OrgID":"tenant-%d"`, n)}
-		}, mostTiers, 8, 4, 200 << 10},
+		}, mostTiers, 10, 4, 200 << 10},
 		{"with two tiers each", func(n int) fakeperses.Datasource {
 			return fakeperses.Datasource{Tiers: fmt.Sprintf(`"hot":{"url":"%s/%d"},"cold":{"url":"%s/%d"},`, hot.URL, n, cold.URL, n)}
 		}, mostTiers / 2, 30, 10, 600 << 10},

@@ -36,6 +36,7 @@ const ofDashboards = 0.75
 // that cuts and caches. Meanwhile samples arrive late, cold catches up with hot, and
 // hot restarts empty.
 func TestOracle_CutAndCachedWhileTheTiersChange(t *testing.T) {
+	t.Parallel() // It waits most of the time.
 	const rounds, behind = 8, 90 * minute
 	w := shopWorld(t)
 	series, from, to := w.shop("", nil), w.now.Add(-400*hour), w.now.Add(future)

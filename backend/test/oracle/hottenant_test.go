@@ -125,6 +125,7 @@ func (w *tenancyWorld) settings(t *testing.T, hotsTenant string) config.Config {
 // TestHotTenant_OfTwoThatShareACold asks the same for two tenants of one cold tier, of which hot
 // holds one, each question twice, with cuts, a cache and a Redis.
 func TestHotTenant_OfTwoThatShareACold(t *testing.T) {
+	t.Parallel() // It waits most of the time.
 	w := newTenancyWorld(t)
 	for name, start := range map[string]func(*testing.T){
 		"a Prometheus for each tenant":                  w.startPrometheuses,

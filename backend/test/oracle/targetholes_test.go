@@ -103,6 +103,7 @@ func (w *world) nearOutages(seed int64, count int) []question {
 // TestOracle_TargetsThatWereNotScraped requires that no answer is wrong without a warning, and none has a
 // warning, where a server of hot could not scrape some targets for a while.
 func TestOracle_TargetsThatWereNotScraped(t *testing.T) {
+	t.Parallel() // It waits most of the time.
 	w := shopWorld(t)
 	w.generate()
 	from, to := w.now.Add(-400*hour), w.now.Add(future)

@@ -120,6 +120,7 @@ func (w *tenantWorld) settle(t *testing.T) {
 // Redis mixes up its entries, is killed and comes back, and the Thanos of one tenant
 // loses its store.
 func TestTenants_ShareARedis(t *testing.T) {
+	t.Parallel() // It waits most of the time.
 	const rounds = 10
 	w := newTenantWorld(t)
 	kept := redistest.Start(t, "")
