@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -28,7 +29,15 @@ type cachedTiers struct {
 	cache  *cache.Cache
 	stores atomic.Value // what cold tells of its stores
 	now    time.Time
+	mutex  sync.Mutex
 	uses   []CacheUse
+}
+
+// used notes how a query has used the cache.
+func (p *cachedTiers) used(use CacheUse) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.uses = append(p.uses, use)
 }
 
 const bothStores = `{"store":[{"name":"a","lastError":null,"labelSets":[{"cluster":"a"}],"maxTime":9223372036854775807}],
@@ -99,7 +108,7 @@ func (p *cachedTiers) at(t *testing.T, later, span time.Duration, more url.Value
 	return asking{
 		Request: request, Hot: p.hotClient, Cold: p.coldClient, Catalog: p.both, Threshold: 15 * time.Minute, Timeout: 5 * time.Second,
 		Freshness: 10 * time.Minute, engine: p.engine, Strategy: tier.StrategySplit,
-		Cache: p.cache, Scope: "a", OnUse: func(use CacheUse) { p.uses = append(p.uses, use) },
+		Cache: p.cache, Scope: "a", OnUse: p.used,
 	}
 }
 
