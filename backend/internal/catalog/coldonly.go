@@ -267,7 +267,7 @@ func (c *ColdOnly) Run(ctx context.Context) {
 			c.learn(ctx)
 		}
 		c.measure(ctx, now)
-		return c.Snapshot().Error == ""
+		return c.Snapshot().Error == "" && !c.hasBroken(now)
 	})
 }
 

@@ -194,8 +194,11 @@ type measuredEnd struct {
 	at       time.Time // of the measurement; zero before the first
 	newest   int64     // milliseconds since the Unix epoch; zero for a source that is gone
 	interval time.Duration
-	// settled is the newest sample of the look before. A store gateway may load a newer block first.
+	// settled is the newest sample of the look before. A store gateway may load a newer block first, so
+	// the first look has the last sample before a hole instead.
 	settled int64
+	// isBroken is set if settled is the last sample before a hole, until a second look.
+	isBroken bool
 	// hole is the end of the uploaded blocks if they end before the samples of the server itself
 	// begin, or zero.
 	hole int64
@@ -258,6 +261,11 @@ type sourceInUse struct {
 	storedSource
 
 	known measuredEnd
+}
+
+// hasBroken reports whether a source in use needs a second look.
+func (c *ColdOnly) hasBroken(now time.Time) bool {
+	return slices.ContainsFunc(c.inUse(now), func(source sourceInUse) bool { return source.known.isBroken })
 }
 
 // inUse returns the sources that queries read.
@@ -334,16 +342,20 @@ func (c *ColdOnly) measureOne(ctx context.Context, source *sourceOfCold, now tim
 		source.end = comparison.NewSourceEnd(client, of.scope, searchIntervals*interval)
 		source.before = comparison.NewSourceEnd(client, of.scope, searchIntervals*interval)
 	}
+	if now.Sub(end.at) >= lookIntervals*interval && end.err == nil {
+		end.settled, end.isBroken = end.newest, false
+	}
 	newest, err := source.end.Measure(ctx, now)
 	hole := int64(0)
 	if err == nil && of.live > now.Add(-LateSender).UnixMilli() {
 		hole, err = holeBefore(ctx, source.before, of.live)
 	}
-	if ctx.Err() != nil && err != nil {
-		return end, false // It says nothing about the source.
+	if err == nil && of.kind == blockSource && newest != 0 && end.settled == 0 {
+		end.settled, err = source.end.Unbroken(ctx)
+		end.isBroken = end.settled < newest
 	}
-	if now.Sub(end.at) >= lookIntervals*interval && end.err == nil {
-		end.settled = end.newest
+	if ctx.Err() != nil && err != nil {
+		return measuredEnd{}, false // It says nothing about the source.
 	}
 	end.at, end.newest, end.interval, end.hole, end.err = now, newest, source.end.Interval(), hole, err
 	return end, true

@@ -83,6 +83,26 @@ func (e *SourceEnd) Measure(ctx context.Context, at time.Time) (newest int64, er
 	return e.newest, nil
 }
 
+// Unbroken returns the time until which no samples of the source are missing, in milliseconds since the Unix
+// epoch: its newest sample, or the last one before the first hole. It looks at the time OldestEnd before the newest
+// sample, and returns the start of that if there is a hole at once. Call it after Measure has found a sample.
+func (e *SourceEnd) Unbroken(ctx context.Context) (until int64, err error) {
+	until = e.newest - OldestEnd.Milliseconds()
+	found, err := e.points(ctx, e.newestOfAll(), OldestEnd, time.UnixMilli(e.newest))
+	if err != nil {
+		return 0, err
+	}
+	longest := (endResolution + 2*e.interval + ownrequest.Slack).Milliseconds()
+	for _, seconds := range append(found, float64(e.newest)/1000) {
+		at := int64(math.Round(seconds * 1000))
+		if math.IsNaN(seconds) || at-until > longest {
+			break
+		}
+		until = max(until, at)
+	}
+	return until, nil
+}
+
 // isFresh reports whether the newest sample is the last one that a series of the source can have
 // before a time.
 func (e *SourceEnd) isFresh(at time.Time) bool {
@@ -181,17 +201,22 @@ func (e *SourceEnd) newestUp(ctx context.Context, at time.Time) (canaries []stri
 
 // newestIn returns the timestamp of the newest sample of the canaries in a window before a time.
 func (e *SourceEnd) newestIn(ctx context.Context, window time.Duration, at time.Time) (newest int64, found bool, err error) {
-	parts := make([]string, len(e.canaries))
-	for i, selector := range e.canaries {
-		parts[i] = "timestamp(" + selector + ")"
-	}
-	points, err := e.points(ctx, "max("+strings.Join(parts, " or ")+")", window, at)
+	points, err := e.points(ctx, e.newestOfAll(), window, at)
 	for _, seconds := range points {
 		if !math.IsNaN(seconds) {
 			newest, found = max(newest, int64(math.Round(seconds*1000))), true
 		}
 	}
 	return newest, found, err
+}
+
+// newestOfAll returns a query for the timestamp of the newest sample of the canaries.
+func (e *SourceEnd) newestOfAll() string {
+	parts := make([]string, len(e.canaries))
+	for i, selector := range e.canaries {
+		parts[i] = "timestamp(" + selector + ")"
+	}
+	return "max(" + strings.Join(parts, " or ") + ")"
 }
 
 // measureInterval returns the longest scrape interval of the canaries that have samples at a time.

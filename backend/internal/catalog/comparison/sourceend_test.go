@@ -117,3 +117,41 @@ func TestSourceEnd_TellsReplicasApart(t *testing.T) {
 		require.Contains(t, request, "replica%3D%221%22")
 	}
 }
+
+func TestSourceEnd_UnbrokenSamplesOfTheLastDay(t *testing.T) {
+	now := time.Now().Truncate(time.Minute)
+	a := func(from, to time.Duration) catalogtest.Wrote {
+		return catalogtest.Wrote{From: from, To: to, Jobs: []string{"a"}}
+	}
+	for name, test := range map[string]struct {
+		parts    []catalogtest.Wrote
+		expected time.Duration // before now, at most some minutes more
+	}{
+		"none is missing":                     {parts: []catalogtest.Wrote{a(30*time.Hour, 2*time.Hour)}, expected: 2 * time.Hour},
+		"the newest block is there first":     {parts: []catalogtest.Wrote{a(30*time.Hour, 6*time.Hour), a(4*time.Hour, 2*time.Hour)}, expected: 6 * time.Hour},
+		"two holes":                           {parts: []catalogtest.Wrote{a(30*time.Hour, 20*time.Hour), a(18*time.Hour, 6*time.Hour), a(4*time.Hour, 2*time.Hour)}, expected: 20 * time.Hour},
+		"none before the newest block":        {parts: []catalogtest.Wrote{a(4*time.Hour, 2*time.Hour)}, expected: 26 * time.Hour},
+		"the hole is older than a day":        {parts: []catalogtest.Wrote{a(40*time.Hour, 30*time.Hour), a(28*time.Hour, 2*time.Hour)}, expected: 2 * time.Hour},
+		"a few missed scrapes":                {parts: []catalogtest.Wrote{a(30*time.Hour, 6*time.Hour), a(6*time.Hour-90*time.Second, 2*time.Hour)}, expected: 2 * time.Hour},
+		"one of two targets is new":           {parts: []catalogtest.Wrote{a(30*time.Hour, 2*time.Hour), {From: 3 * time.Hour, To: 2 * time.Hour, Jobs: []string{"b"}}}, expected: 2 * time.Hour},
+		"an interval of more than a lookback": {parts: []catalogtest.Wrote{{From: 30 * time.Hour, To: 2 * time.Hour, Jobs: []string{"a"}, Every: 10 * time.Minute}}, expected: 2 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var requests atomic.Int64
+			address := catalogtest.Failing(t, catalogtest.MemoryOf(t, now, test.parts...), -1, false, &requests)
+			end := NewSourceEnd(catalogtest.Asking(t, address), "", time.Minute)
+			_, err := end.Measure(t.Context(), now)
+			require.NoError(t, err)
+			requests.Store(0)
+			until, err := end.Unbroken(t.Context())
+			require.NoError(t, err)
+			require.EqualValues(t, 1, requests.Load())
+			require.InDelta(t, test.expected.Minutes()+5, now.Sub(time.UnixMilli(until)).Minutes(), 6)
+			var failed atomic.Int64
+			failing := NewSourceEnd(catalogtest.Asking(t, catalogtest.Failing(t, address, 1, false, &failed)), "", time.Minute)
+			failing.canaries, failing.newest, failing.interval = end.canaries, end.newest, end.interval
+			_, err = failing.Unbroken(t.Context())
+			require.Error(t, err, "it is not certain")
+		})
+	}
+}
