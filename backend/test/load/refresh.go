@@ -16,8 +16,6 @@ const (
 	firstLoads = 15
 	// atOnce is how many panels a browser asks for at a time.
 	atOnce = 6
-	// refreshInterval is the time between two samples of what the dashboards show.
-	refreshInterval = 30 * time.Second
 )
 
 // refreshedDashboard is a dashboard, aligned to its step as Perses does.
@@ -62,27 +60,28 @@ func (w refreshWays) all() []*way {
 func (b *refreshBench) ways() refreshWays {
 	with := func(name string, servers ...*stack.Server) *way {
 		made := &way{name: name, cold: b.coldQuery, client: httpClient(), processes: map[string]*stack.Server{"query": b.coldQuery, "store": b.coldStore}}
+		for i := range b.hots { // Cold reads from them, too.
+			made.processes[fmt.Sprint("hot", i)], made.processes[fmt.Sprint("sidecar", i)] = b.hots[i], b.sidecars[i]
+		}
 		for i, each := range servers {
 			made.bases = append(made.bases, each.URL)
 			made.processes[fmt.Sprint("front", i)] = each
 		}
 		return made
 	}
-	ways := refreshWays{
+	return refreshWays{
 		with("Thanos Query", b.coldQuery), with("query-frontend", b.frontend), with("tierproxy", b.through),
 		with("tierproxy with cold alone", b.alone), with("two replicas of tierproxy", b.replicas[:]...),
 	}
-	ways.through.processes["hot"], ways.replicas.processes["hot"] = b.hot, b.hot
-	return ways
 }
-
-// confirmed is how long it takes until an answer is kept: until a later probe of cold has found
-// the same stores. probe.interval is 5 seconds.
-const confirmed = 12 * time.Second
 
 // run loads a dashboard, refreshes it, and adds what that took to the report.
 func (b *refreshBench) run(ctx context.Context, shown refreshedDashboard, reach time.Duration) error {
 	ways := b.ways()
+	what := fmt.Sprintf("%s%s, refreshed every %s, %d panels, %d days of history: ", b.name, shown.name, shown.every, len(panels), int(reach.Hours()/24))
+	if err := b.untilKept(ctx, what, ways, shown); err != nil {
+		return err
+	}
 	first := time.Now().Add(-refreshes * shown.every)
 	direct, anew := b.ways().thanos, b.ways().through
 	anew.anew = true
@@ -100,31 +99,18 @@ func (b *refreshBench) run(ctx context.Context, shown refreshedDashboard, reach 
 				return err
 			}
 		}
-		if i == 0 {
-			if err := confirm(ctx); err != nil {
-				return err
-			}
-		}
 	}
-	what := fmt.Sprintf("%s, refreshed every %s, %d panels, %d days of history: ", shown.name, shown.every, len(panels), int(reach.Hours()/24))
 	b.addTimes(what, ways, shown.goals)
 	b.add(what+"first load, median of the ratios of pairs", "Thanos Query", medianOf(direct.took).Seconds(), medianOf(anew.took).Seconds(), pairRatio(direct, anew), shown.goals.firstLoad, duration)
 	b.addCosts(what, ways, shown.goals)
-	err := b.addDifferences(ctx, what, ways, shown.window, first.Add(refreshes*shown.every))
+	var err error
+	if !b.pair { // What Thanos deduplicates changes from look to look.
+		err = b.addDifferences(ctx, what, ways, shown.window, first.Add(refreshes*shown.every))
+	}
 	for _, each := range append(list, direct, anew) {
 		each.client.CloseIdleConnections()
 	}
 	return err
-}
-
-// confirm waits until answers are kept. It returns the error of the context if that ends first.
-func confirm(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(confirmed):
-		return nil
-	}
 }
 
 // addTimes adds how long refreshes took their user.

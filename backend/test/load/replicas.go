@@ -117,6 +117,11 @@ func (b *replicaBench) run(ctx context.Context) error {
 	for _, each := range ways {
 		each.client = httpClient()
 		defer each.client.CloseIdleConnections()
+		if each.name != "Thanos" {
+			if _, err := each.untilKept(ctx, shown, first); err != nil {
+				return err
+			}
+		}
 		for _, panel := range panels {
 			found, err := each.look(ctx, panel, shown, first)
 			if err != nil {

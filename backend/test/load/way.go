@@ -44,8 +44,8 @@ type way struct {
 	// the last load.
 	bytes     atomic.Int64
 	lastBytes int64
-	// cached and steps are those of the answers after the first load, by their
-	// header X-Tier-Cache.
+	// cached and steps are those of the answers by their header X-Tier-Cache. Loads count them from the
+	// second one on.
 	cached, steps atomic.Int64
 }
 
@@ -56,7 +56,23 @@ func (w *way) load(ctx context.Context, shown window, end time.Time) error {
 	if err != nil {
 		return err
 	}
+	if len(w.took) == 1 { // The first load is no refresh.
+		w.cached.Store(0)
+		w.steps.Store(0)
+	}
 	began, received := time.Now(), w.bytes.Load()
+	if err := w.fetchAll(ctx, shown, end); err != nil {
+		return err
+	}
+	w.took, w.lastBytes = append(w.took, time.Since(began)), w.bytes.Load()-received
+	after, err := w.spent(ctx)
+	w.cpu = append(w.cpu, after.cpu-before.cpu)
+	w.samples = append(w.samples, after.samples-before.samples)
+	return err
+}
+
+// fetchAll asks for all panels once, as a browser does.
+func (w *way) fetchAll(ctx context.Context, shown window, end time.Time) error {
 	group, groupContext := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	for _, panel := range panels {
@@ -65,14 +81,7 @@ func (w *way) load(ctx context.Context, shown window, end time.Time) error {
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	w.took, w.lastBytes = append(w.took, time.Since(began)), w.bytes.Load()-received
-	after, err := w.spent(ctx)
-	w.cpu = append(w.cpu, after.cpu-before.cpu)
-	w.samples = append(w.samples, after.samples-before.samples)
-	return err
+	return group.Wait()
 }
 
 // spent is what was used up so far.
@@ -145,7 +154,7 @@ func (w *way) fetch(ctx context.Context, panel string, shown window, end time.Ti
 		return nil, "", errors.Join(fmt.Errorf("%s: status %d: %.300s", w.name, response.StatusCode, text), err)
 	}
 	var cached, steps int64
-	if _, scanError := fmt.Sscanf(response.Header.Get("X-Tier-Cache"), "%s steps=%d/%d", new(string), &cached, &steps); scanError == nil && len(w.took) > 0 {
+	if _, scanError := fmt.Sscanf(response.Header.Get("X-Tier-Cache"), "%s steps=%d/%d", new(string), &cached, &steps); scanError == nil {
 		w.cached.Add(cached)
 		w.steps.Add(steps)
 	}

@@ -93,7 +93,7 @@ func (e *SourceEnd) Unbroken(ctx context.Context) (until int64, err error) {
 		return 0, err
 	}
 	longest := (endResolution + 2*e.interval + ownrequest.Slack).Milliseconds()
-	for _, seconds := range append(found, float64(e.newest)/1000) {
+	for _, seconds := range found {
 		at := int64(math.Round(seconds * 1000))
 		if math.IsNaN(seconds) || at-until > longest {
 			break
