@@ -23,10 +23,10 @@ func blocksOf(t *testing.T, now time.Time, loaded ...catalogtest.Wrote) *ColdOnl
 	return NewColdOnly(ColdOnlyOptions{Cold: NewTier(TierOptions{Name: tier.Cold, Client: client, ProbeInterval: 5 * time.Second})})
 }
 
-// look measures the end of the blocks at a time, and returns up to when they are complete, as an age.
-func (c *ColdOnly) look(t *testing.T, now, at time.Time) (age time.Duration) {
+// look measures the end of a source with blocks at a time, and returns up to when it is complete, as an age.
+func (c *ColdOnly) look(t *testing.T, kind sourceKind, live int64, now, at time.Time) (age time.Duration) {
 	t.Helper()
-	source := storedSource{kind: blockSource, scope: `job="a"`, labels: map[string]string{"job": "a"}}
+	source := storedSource{kind: kind, live: live, scope: `job="a"`, labels: map[string]string{"job": "a"}}
 	c.use(source, at)
 	followed := c.sources[source.scope]
 	end, isMeasured := c.measureOne(t.Context(), followed, at)
@@ -43,24 +43,59 @@ func TestColdOnly_BlocksBeforeAHoleCountAtOnce(t *testing.T) {
 	wrote := func(from, to time.Duration) catalogtest.Wrote {
 		return catalogtest.Wrote{From: from, To: to, Jobs: []string{"a"}}
 	}
+	const uploaded = 2 * time.Hour
 	for name, test := range map[string]struct {
-		loaded   []catalogtest.Wrote
-		expected time.Duration
+		blocks   []catalogtest.Wrote
+		expected time.Duration // up to when they are complete, before now, if that is not up to the end of the blocks
 	}{
-		"all of them":            {[]catalogtest.Wrote{wrote(30*time.Hour, 2*time.Hour)}, 2 * time.Hour},
-		"the last but one lacks": {[]catalogtest.Wrote{wrote(30*time.Hour, 6*time.Hour), wrote(4*time.Hour, 2*time.Hour)}, 6 * time.Hour},
-		"the newest one alone":   {[]catalogtest.Wrote{wrote(4*time.Hour, 2*time.Hour)}, 26 * time.Hour},
+		"all of them":            {blocks: []catalogtest.Wrote{wrote(34*time.Hour, uploaded)}},
+		"the last but one lacks": {[]catalogtest.Wrote{wrote(34*time.Hour, 6*time.Hour), wrote(4*time.Hour, uploaded)}, 6 * time.Hour},
+		"the newest one alone":   {[]catalogtest.Wrote{wrote(4*time.Hour, uploaded)}, 26 * time.Hour},
 	} {
-		t.Run(name, func(t *testing.T) {
-			c := blocksOf(t, now, test.loaded...)
-			age := func(at time.Duration) float64 { return c.look(t, now, now.Add(at)).Minutes() }
-			require.InDelta(t, test.expected.Minutes()+3, age(0), 5)
-			isBroken := test.expected != 2*time.Hour
-			require.Equal(t, isBroken, c.hasBroken(now))
-			require.InDelta(t, test.expected.Minutes()+3, age(20*time.Second), 5, "the block that lacks is still being loaded")
-			require.Equal(t, isBroken, c.hasBroken(now.Add(20*time.Second)))
-			require.InDelta(t, 123, age(55*time.Second), 5, "half a minute later, the hole is one of its server")
-			require.False(t, c.hasBroken(now.Add(55*time.Second)), fmt.Sprint("no further look is needed for ", name))
-		})
+		for kind, end := range map[sourceKind]time.Duration{blockSource: uploaded, sidecarSource: 0} {
+			t.Run(fmt.Sprint(name, ", kind ", kind), func(t *testing.T) {
+				live, parts := int64(0), test.blocks
+				if kind == sidecarSource {
+					live, parts = now.Add(-uploaded).UnixMilli(), append([]catalogtest.Wrote{wrote(uploaded, -time.Hour)}, test.blocks...)
+				}
+				first := max(test.expected, end)
+				isBroken := test.expected != 0
+				c := blocksOf(t, now, parts...)
+				for _, look := range []struct {
+					at       time.Duration
+					expected time.Duration
+					isBroken bool
+				}{
+					{0, first, isBroken},
+					{20 * time.Second, first, isBroken}, // The block that lacks is still being loaded.
+					{55 * time.Second, end, false},      // The hole is one of the server.
+					{90 * time.Second, end, false},
+				} {
+					at := now.Add(look.at)
+					require.InDelta(t, look.expected.Minutes()+2, c.look(t, kind, live, now, at).Minutes(), 5, look.at)
+					require.Equal(t, look.isBroken, c.hasBroken(at), "whether another look is needed after %s", look.at)
+				}
+			})
+		}
+	}
+}
+
+// Blocks that were late come in, the newest one first.
+func TestColdOnly_LateBlocksReachTheServer(t *testing.T) {
+	now := time.Now().Truncate(time.Minute)
+	wrote := func(from, to time.Duration) catalogtest.Wrote {
+		return catalogtest.Wrote{From: from, To: to, Jobs: []string{"a"}}
+	}
+	live := now.Add(-2 * time.Hour).UnixMilli()
+	old, newest, server := wrote(34*time.Hour, 8*time.Hour), wrote(4*time.Hour, 2*time.Hour), wrote(2*time.Hour, -time.Hour)
+	c := blocksOf(t, now, old, server)
+	require.InDelta(t, 480, c.look(t, sidecarSource, live, now, now).Minutes(), 3)
+	require.False(t, c.hasBroken(now), "a sidecar may be late for hours")
+	c.options.Cold.api = blocksOf(t, now, old, newest, server).options.Cold.api
+	c.sources[`job="a"`].end, c.sources[`job="a"`].before = nil, nil
+	for _, at := range []time.Duration{35 * time.Second, 70 * time.Second} {
+		expected := map[bool]float64{true: 480, false: 0}[at < time.Minute]
+		require.InDelta(t, expected, c.look(t, sidecarSource, live, now, now.Add(at)).Minutes(), 5, "after %s", at)
+		require.Equal(t, at < time.Minute, c.hasBroken(now.Add(at)))
 	}
 }

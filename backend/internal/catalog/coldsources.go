@@ -197,10 +197,11 @@ type measuredEnd struct {
 	// settled is the newest sample of the look before. A store gateway may load a newer block first, so
 	// the first look has the last sample before a hole instead.
 	settled int64
-	// isBroken is set if settled is the last sample before a hole, until a second look.
+	// isBroken is set if settled or hole is the last sample before a hole that may close in a moment, until a
+	// second look.
 	isBroken bool
 	// hole is the end of the uploaded blocks if they end before the samples of the server itself
-	// begin, or zero.
+	// begin, or the last sample before a hole in these blocks, or zero.
 	hole int64
 	err  error
 }
@@ -342,23 +343,28 @@ func (c *ColdOnly) measureOne(ctx context.Context, source *sourceOfCold, now tim
 		source.end = comparison.NewSourceEnd(client, of.scope, searchIntervals*interval)
 		source.before = comparison.NewSourceEnd(client, of.scope, searchIntervals*interval)
 	}
-	if now.Sub(end.at) >= lookIntervals*interval && end.err == nil {
-		end.settled, end.isBroken = end.newest, false
+	isSecond := now.Sub(end.at) >= lookIntervals*interval && end.err == nil
+	next := measuredEnd{at: now, settled: end.settled, isBroken: end.isBroken && !isSecond}
+	if isSecond {
+		next.settled = end.newest
 	}
-	newest, err := source.end.Measure(ctx, now)
-	hole := int64(0)
-	if err == nil && of.live > now.Add(-LateSender).UnixMilli() {
-		hole, err = holeBefore(ctx, source.before, of.live)
+	next.newest, next.err = source.end.Measure(ctx, now)
+	switch {
+	case next.err != nil:
+	case of.kind == blockSource && next.newest != 0 && next.settled == 0:
+		next.settled, next.isBroken, next.err = source.end.Unbroken(ctx)
+	case of.live > now.Add(-LateSender).UnixMilli():
+		next.hole, next.err = holeBefore(ctx, source.before, of.live)
+		if isNew := end.newest == 0 || end.hole != 0; next.err == nil && next.hole == 0 && isNew && !(isSecond && end.isBroken) {
+			next.hole, next.err = holeIn(ctx, source.before)
+			next.isBroken = next.hole != 0
+		}
 	}
-	if err == nil && of.kind == blockSource && newest != 0 && end.settled == 0 {
-		end.settled, err = source.end.Unbroken(ctx)
-		end.isBroken = end.settled < newest
-	}
-	if ctx.Err() != nil && err != nil {
+	if ctx.Err() != nil && next.err != nil {
 		return measuredEnd{}, false // It says nothing about the source.
 	}
-	end.at, end.newest, end.interval, end.hole, end.err = now, newest, source.end.Interval(), hole, err
-	return end, true
+	next.interval = source.end.Interval()
+	return next, true
 }
 
 // holeBefore returns the newest sample before a time if samples are missing between both, or zero.
@@ -368,4 +374,13 @@ func holeBefore(ctx context.Context, before *comparison.SourceEnd, live int64) (
 		return 0, err
 	}
 	return newest, nil
+}
+
+// holeIn returns the last sample before the first hole in the uploaded blocks, or zero if there is none.
+func holeIn(ctx context.Context, blocks *comparison.SourceEnd) (int64, error) {
+	until, isBroken, err := blocks.Unbroken(ctx)
+	if err != nil || !isBroken {
+		return 0, err
+	}
+	return until, nil
 }

@@ -84,13 +84,17 @@ func (e *SourceEnd) Measure(ctx context.Context, at time.Time) (newest int64, er
 }
 
 // Unbroken returns the time until which no samples of the source are missing, in milliseconds since the Unix
-// epoch: its newest sample, or the last one before the first hole. It looks at the time OldestEnd before the newest
-// sample, and returns the start of that if there is a hole at once. Call it after Measure has found a sample.
-func (e *SourceEnd) Unbroken(ctx context.Context) (until int64, err error) {
+// epoch: its newest sample, or the last one before the first hole, if isBroken. It looks at the time OldestEnd before
+// the newest sample, and returns the start of that if there is a hole at once. If Measure has not found a sample, nothing
+// is missing.
+func (e *SourceEnd) Unbroken(ctx context.Context) (until int64, isBroken bool, err error) {
+	if len(e.canaries) == 0 {
+		return e.newest, false, nil
+	}
 	until = e.newest - OldestEnd.Milliseconds()
 	found, err := e.points(ctx, e.newestOfAll(), OldestEnd, time.UnixMilli(e.newest))
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	longest := (endResolution + 2*e.interval + ownrequest.Slack).Milliseconds()
 	for _, seconds := range found {
@@ -100,7 +104,7 @@ func (e *SourceEnd) Unbroken(ctx context.Context) (until int64, err error) {
 		}
 		until = max(until, at)
 	}
-	return until, nil
+	return until, until < e.newest, nil
 }
 
 // isFresh reports whether the newest sample is the last one that a series of the source can have

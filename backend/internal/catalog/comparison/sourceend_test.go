@@ -143,14 +143,15 @@ func TestSourceEnd_UnbrokenSamplesOfTheLastDay(t *testing.T) {
 			_, err := end.Measure(t.Context(), now)
 			require.NoError(t, err)
 			requests.Store(0)
-			until, err := end.Unbroken(t.Context())
+			until, isBroken, err := end.Unbroken(t.Context())
 			require.NoError(t, err)
+			require.Equal(t, test.expected != 2*time.Hour, isBroken)
 			require.EqualValues(t, 1, requests.Load())
 			require.InDelta(t, test.expected.Minutes()+5, now.Sub(time.UnixMilli(until)).Minutes(), 6)
 			var failed atomic.Int64
 			failing := NewSourceEnd(catalogtest.Asking(t, catalogtest.Failing(t, address, 1, false, &failed)), "", time.Minute)
 			failing.canaries, failing.newest, failing.interval = end.canaries, end.newest, end.interval
-			_, err = failing.Unbroken(t.Context())
+			_, _, err = failing.Unbroken(t.Context())
 			require.Error(t, err, "it is not certain")
 		})
 	}
