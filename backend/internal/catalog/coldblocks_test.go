@@ -1,8 +1,10 @@
 package catalog
 
 import (
+	"context"
 	"fmt"
 	"net/url"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,8 +25,8 @@ func blocksOf(t *testing.T, now time.Time, loaded ...catalogtest.Wrote) *ColdOnl
 	return NewColdOnly(ColdOnlyOptions{Cold: NewTier(TierOptions{Name: tier.Cold, Client: client, ProbeInterval: 5 * time.Second})})
 }
 
-// look measures the end of a source with blocks at a time, and returns up to when it is complete, as an age.
-func (c *ColdOnly) look(t *testing.T, kind sourceKind, live int64, now, at time.Time) (age time.Duration) {
+// lookAt measures the end of a source with blocks at a time, and returns up to when it is complete, as an age.
+func (c *ColdOnly) lookAt(t *testing.T, kind sourceKind, live int64, now, at time.Time) (age time.Duration) {
 	t.Helper()
 	source := storedSource{kind: kind, live: live, scope: `job="a"`, labels: map[string]string{"job": "a"}}
 	c.use(source, at)
@@ -72,7 +74,7 @@ func TestColdOnly_BlocksBeforeAHoleCountAtOnce(t *testing.T) {
 					{90 * time.Second, end, false},
 				} {
 					at := now.Add(look.at)
-					require.InDelta(t, look.expected.Minutes()+2, c.look(t, kind, live, now, at).Minutes(), 5, look.at)
+					require.InDelta(t, look.expected.Minutes()+2, c.lookAt(t, kind, live, now, at).Minutes(), 5, look.at)
 					require.Equal(t, look.isBroken, c.hasBroken(at), "whether another look is needed after %s", look.at)
 				}
 			})
@@ -89,13 +91,43 @@ func TestColdOnly_LateBlocksReachTheServer(t *testing.T) {
 	live := now.Add(-2 * time.Hour).UnixMilli()
 	old, newest, server := wrote(34*time.Hour, 8*time.Hour), wrote(4*time.Hour, 2*time.Hour), wrote(2*time.Hour, -time.Hour)
 	c := blocksOf(t, now, old, server)
-	require.InDelta(t, 480, c.look(t, sidecarSource, live, now, now).Minutes(), 3)
+	require.InDelta(t, 480, c.lookAt(t, sidecarSource, live, now, now).Minutes(), 3)
 	require.False(t, c.hasBroken(now), "a sidecar may be late for hours")
 	c.options.Cold.api = blocksOf(t, now, old, newest, server).options.Cold.api
 	c.sources[`job="a"`].end, c.sources[`job="a"`].before = nil, nil
 	for _, at := range []time.Duration{35 * time.Second, 70 * time.Second} {
 		expected := map[bool]float64{true: 480, false: 0}[at < time.Minute]
-		require.InDelta(t, expected, c.look(t, sidecarSource, live, now, now.Add(at)).Minutes(), 5, "after %s", at)
+		require.InDelta(t, expected, c.lookAt(t, sidecarSource, live, now, now.Add(at)).Minutes(), 5, "after %s", at)
 		require.Equal(t, at < time.Minute, c.hasBroken(now.Add(at)))
+	}
+}
+
+// The second look does not wait for a query: the next one may come half a minute later.
+func TestColdOnly_ASecondLookFollowsAHole(t *testing.T) {
+	now := time.Now().Truncate(time.Minute)
+	told := map[string]string{"/stores": `{"store":[{"name":"b","lastError":null,"labelSets":[{"job":"a"}],"minTime":1,"maxTime":2}]}`, "/flags": "{}", "/config": ""}
+	for name, parts := range map[string][]catalogtest.Wrote{
+		"a hole": {{From: 30 * time.Hour, To: 6 * time.Hour, Jobs: []string{"a"}}, {From: 4 * time.Hour, To: 2 * time.Hour, Jobs: []string{"a"}}},
+		"none":   {{From: 30 * time.Hour, To: 2 * time.Hour, Jobs: []string{"a"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base, err := url.Parse(newThanosOf(t, told, now, parts...).URL)
+			require.NoError(t, err)
+			client, err := upstream.NewClient(upstream.ClientOptions{URL: base, PoolSize: 4})
+			require.NoError(t, err)
+			cold := NewTier(TierOptions{Name: tier.Cold, Client: client, ProbeInterval: 5 * time.Second})
+			ctx, cancel := context.WithCancel(t.Context())
+			var running sync.WaitGroup
+			running.Go(func() { cold.Run(ctx) })
+			t.Cleanup(func() { cancel(); running.Wait(); cold.Close() })
+			cold.Wait(t.Context())
+			c := NewColdOnly(ColdOnlyOptions{Cold: cold, LearnInterval: time.Hour})
+			c.Refresh(t.Context())
+			require.True(t, c.look(t.Context(), now), "it has learned the settings, and no query reads a source")
+			_, err = c.CompleteUntil(selecting(t, "up"), now)
+			require.ErrorContains(t, err, "not known yet")
+			require.Equal(t, name == "none", c.look(t.Context(), now))
+			require.True(t, c.look(t.Context(), now.Add(35*time.Second)))
+		})
 	}
 }

@@ -255,20 +255,22 @@ func NoteOf(err error) tier.Note {
 // Run looks until ctx ends.
 func (c *ColdOnly) Run(ctx context.Context) {
 	c.options.Cold.Wait(ctx)
-	c.looks.Run(ctx, c.options.Cold.options.ProbeBudget, func() bool {
-		now := time.Now()
-		c.mutex.Lock()
-		isUsed := now.Sub(c.used) < ownrequest.InUse
-		c.mutex.Unlock()
-		if !isUsed || !c.options.Cold.Status().Available {
-			return true
-		}
-		if now.Sub(c.Snapshot().LearnedAt) >= c.options.LearnInterval {
-			c.learn(ctx)
-		}
-		c.measure(ctx, now)
-		return c.Snapshot().Error == "" && !c.hasBroken(now)
-	})
+	c.looks.Run(ctx, c.options.Cold.options.ProbeBudget, func() bool { return c.look(ctx, time.Now()) })
+}
+
+// look asks for what is due. It reports whether the next look may wait until a query needs it.
+func (c *ColdOnly) look(ctx context.Context, now time.Time) bool {
+	c.mutex.Lock()
+	isUsed := now.Sub(c.used) < ownrequest.InUse
+	c.mutex.Unlock()
+	if !isUsed || !c.options.Cold.Status().Available {
+		return true
+	}
+	if now.Sub(c.Snapshot().LearnedAt) >= c.options.LearnInterval {
+		c.learn(ctx)
+	}
+	c.measure(ctx, now)
+	return c.Snapshot().Error == "" && !c.hasBroken(now)
 }
 
 // learn reads the settings of cold.
