@@ -89,16 +89,20 @@ func TestColdOnly_LateBlocksReachTheServer(t *testing.T) {
 		return catalogtest.Wrote{From: from, To: to, Jobs: []string{"a"}}
 	}
 	live := now.Add(-2 * time.Hour).UnixMilli()
-	old, newest, server := wrote(34*time.Hour, 8*time.Hour), wrote(4*time.Hour, 2*time.Hour), wrote(2*time.Hour, -time.Hour)
-	c := blocksOf(t, now, old, server)
-	require.InDelta(t, 480, c.lookAt(t, sidecarSource, live, now, now).Minutes(), 3)
-	require.False(t, c.hasBroken(now), "a sidecar may be late for hours")
-	c.options.Cold.api = blocksOf(t, now, old, newest, server).options.Cold.api
-	c.sources[`job="a"`].end, c.sources[`job="a"`].before = nil, nil
-	for _, at := range []time.Duration{35 * time.Second, 70 * time.Second} {
-		expected := map[bool]float64{true: 480, false: 0}[at < time.Minute]
-		require.InDelta(t, expected, c.lookAt(t, sidecarSource, live, now, now.Add(at)).Minutes(), 5, "after %s", at)
-		require.Equal(t, at < time.Minute, c.hasBroken(now.Add(at)))
+	for name, since := range map[string]time.Duration{"of a server": 34 * time.Hour, "of one that began today": 12 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			old, newest, server := wrote(since, 8*time.Hour), wrote(4*time.Hour, 2*time.Hour), wrote(2*time.Hour, -time.Hour)
+			c := blocksOf(t, now, old, server)
+			require.InDelta(t, 480, c.lookAt(t, sidecarSource, live, now, now).Minutes(), 3)
+			require.False(t, c.hasBroken(now), "a sidecar may be late for hours")
+			c.options.Cold.api = blocksOf(t, now, old, newest, server).options.Cold.api
+			c.sources[`job="a"`].end, c.sources[`job="a"`].before = nil, nil
+			for _, at := range []time.Duration{35 * time.Second, 70 * time.Second} {
+				expected := map[bool]float64{true: 480, false: 0}[at < time.Minute]
+				require.InDelta(t, expected, c.lookAt(t, sidecarSource, live, now, now.Add(at)).Minutes(), 5, "after %s", at)
+				require.Equal(t, at < time.Minute, c.hasBroken(now.Add(at)))
+			}
+		})
 	}
 }
 

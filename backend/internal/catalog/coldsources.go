@@ -356,8 +356,9 @@ func (c *ColdOnly) measureOne(ctx context.Context, source *sourceOfCold, now tim
 	case of.live > now.Add(-LateSender).UnixMilli():
 		next.hole, next.err = holeBefore(ctx, source.before, of.live)
 		if isNew := end.newest == 0 || end.hole != 0; next.err == nil && next.hole == 0 && isNew && !(isSecond && end.isBroken) {
-			next.hole, next.err = holeIn(ctx, source.before)
-			next.isBroken = next.hole != 0
+			if next.hole, next.err = holeIn(ctx, source.before); next.hole != 0 {
+				next.hole, next.isBroken = max(next.hole, end.hole), true // What was complete stays so.
+			}
 		}
 	}
 	if ctx.Err() != nil && next.err != nil {
