@@ -19,6 +19,7 @@ func TestMeasure_Works(t *testing.T) {
 		"| panels through Perses to a TLS tier: p50 |", "| panels through an ingress to a TLS tier, front mode: p50 |", "file descriptors left open", "| 50 users × 20 panels, last 5 minutes: p95",
 		"last hour to last week: p95", "CPU of Thanos", "| 10 users (", "in the cache: resident memory, peak |",
 		"2 days of history: refresh, median | Thanos Query |", "the same, datasource with cold alone | query-frontend |", "bytes to the browser | Thanos Query, gzip |",
+		"until it comes from the cache, through tierproxy with cold alone |", "| HA pair with deduplication, 24 h,",
 		"first load, median of the ratios of pairs | Thanos Query |", "CPU of all servers for each refresh | query-frontend |",
 		"samples read by cold's engine in all refreshes | query-frontend |", "steps from the cache of two replicas with a Redis | one replica |",
 		"old points that change, two replicas in hot | Thanos Query with deduplication |",
