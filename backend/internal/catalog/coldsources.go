@@ -355,7 +355,8 @@ func (c *ColdOnly) measureOne(ctx context.Context, source *sourceOfCold, now tim
 		next.settled, next.isBroken, next.err = source.end.Unbroken(ctx)
 	case of.live > now.Add(-LateSender).UnixMilli():
 		next.hole, next.err = holeBefore(ctx, source.before, of.live)
-		if isNew := end.newest == 0 || end.hole != 0; next.err == nil && next.hole == 0 && isNew && !(isSecond && end.isBroken) {
+		isNew := end.newest == 0 || (end.hole != 0 && (!end.isBroken || !isSecond))
+		if next.err == nil && next.hole == 0 && isNew {
 			if next.hole, next.err = holeIn(ctx, source.before); next.hole != 0 {
 				next.hole, next.isBroken = max(next.hole, end.hole), true // What was complete stays so.
 			}
