@@ -13,8 +13,9 @@ const (
 	// keptWithin is how long a dashboard may take until it comes from the cache, and lookEvery is the time
 	// between two loads of it until then.
 	keptWithin, lookEvery = 3 * time.Minute, 2 * time.Second
-	// keptPart is the least part of the steps that comes from the cache then.
-	keptPart = 0.6
+	// keptPart is the least part of the steps that comes from the cache then, and sharedPart that for replicas with
+	// a Redis, which does not always answer in time on a busy machine.
+	keptPart, sharedPart = 0.95, 0.5
 )
 
 // confirm waits until answers are kept. It returns the error of the context if that ends first.
@@ -29,9 +30,9 @@ func pause(ctx context.Context, length time.Duration) error {
 	}
 }
 
-// untilKept loads a dashboard until most of its steps come from the cache. It returns how long that took from the
+// untilKept loads a dashboard until a part of its steps comes from the cache. It returns how long that took from the
 // first load on, or an error if that never happens.
-func (w *way) untilKept(ctx context.Context, shown window, end time.Time) (time.Duration, error) {
+func (w *way) untilKept(ctx context.Context, shown window, end time.Time, kept float64) (time.Duration, error) {
 	for began := time.Now(); ; {
 		w.cached.Store(0)
 		w.steps.Store(0)
@@ -40,7 +41,7 @@ func (w *way) untilKept(ctx context.Context, shown window, end time.Time) (time.
 		}
 		took := time.Since(began)
 		switch part := w.hitRatio(); {
-		case part >= keptPart:
+		case part >= kept:
 			return took, nil
 		case took > keptWithin:
 			return 0, fmt.Errorf("%s of the steps come from the cache through %s, %s after the first load", percent(part), w.name, short(took))
@@ -54,7 +55,11 @@ func (w *way) untilKept(ctx context.Context, shown window, end time.Time) (time.
 // untilKept waits until a dashboard comes from the cache of every tierproxy, and notes how long that takes.
 func (b *refreshBench) untilKept(ctx context.Context, what string, ways refreshWays, shown refreshedDashboard) error {
 	for _, each := range []*way{ways.through, ways.alone, ways.replicas} {
-		took, err := each.untilKept(ctx, shown.window, time.Now().Add(-refreshes*shown.every))
+		kept := keptPart
+		if each == ways.replicas {
+			kept = sharedPart
+		}
+		took, err := each.untilKept(ctx, shown.window, time.Now().Add(-refreshes*shown.every), kept)
 		if err != nil {
 			return err
 		}

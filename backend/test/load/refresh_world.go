@@ -87,10 +87,18 @@ func (r refreshWorld) measure(ctx context.Context, report *report, reach time.Du
 
 // servers are the histories of each Prometheus since a time.
 func (r refreshWorld) servers(from, now time.Time) []history.Generator {
-	if r.pair {
-		return []history.Generator{replica(0, from, now), replica(1, from, now)}
+	if !r.pair {
+		return []history.Generator{{Interval: refreshInterval}}
 	}
-	return []history.Generator{{Interval: refreshInterval}}
+	pair := []history.Generator{replica(0, from, now), replica(1, from, now)}
+	for i := range pair {
+		misses := pair[i].Misses
+		pair[i].Misses = func(at int64) bool {
+			// Scrapes that it missed where its samples begin would look as if a block lacked.
+			return misses(at) && now.Add(-hotReach).Sub(time.UnixMilli(at)).Abs() > 15*time.Minute
+		}
+	}
+	return pair
 }
 
 // start makes the history and starts the servers.

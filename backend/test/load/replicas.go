@@ -118,7 +118,7 @@ func (b *replicaBench) run(ctx context.Context) error {
 		each.client = httpClient()
 		defer each.client.CloseIdleConnections()
 		if each.name != "Thanos" {
-			if _, err := each.untilKept(ctx, shown, first); err != nil {
+			if _, err := each.untilKept(ctx, shown, first, keptPart); err != nil {
 				return err
 			}
 		}
