@@ -10,7 +10,7 @@ import (
 
 const (
 	// leastRoom is how much is allocated between two collections at least, in bytes.
-	leastRoom = 8 << 20
+	leastRoom = 12 << 20
 	// smallHeap is the size up to which the heap grows before it is collected, in bytes. A heap
 	// that is no larger would otherwise be collected all the time.
 	smallHeap = 40 << 20
