@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -63,8 +64,9 @@ func afterCollections(t *testing.T, ok func() bool) {
 func TestPaceGarbage_FollowsTheCache(t *testing.T) {
 	t.Setenv("GOGC", "")
 	kept := keep(64 * mebibyte)
-	cached := uint64(64 * mebibyte)
-	stop := paceGarbage(func() uint64 { return cached })
+	var cached atomic.Uint64
+	cached.Store(64 * mebibyte)
+	stop := paceGarbage(cached.Load)
 	defer stop()
 	afterCollections(t, func() bool { return read("/gc/heap/goal:bytes") < 110*mebibyte }) // By default, it would be twice what is in use.
 	require.Less(t, read("/gc/gomemlimit:bytes"), uint64(math.MaxInt64), "pages that nobody uses are given back")
@@ -77,6 +79,12 @@ func TestPaceGarbage_FollowsTheCache(t *testing.T) {
 	}
 	require.LessOrEqual(t, read("/gc/cycles/total:gc-cycles")-before, uint64(3*load/leastRoom), "no collection follows the other")
 	runtime.KeepAlive(kept)
+
+	cached.Store(0)
+	afterCollections(t, func() bool { // The cache was cleared.
+		goal := read("/gc/heap/goal:bytes")
+		return goal > smallHeap*9/10 && goal < 2*smallHeap
+	})
 }
 
 func TestPaceGarbage_FollowsASmallHeap(t *testing.T) {
