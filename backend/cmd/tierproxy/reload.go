@@ -47,6 +47,7 @@ type reloader struct {
 type generation struct {
 	manager        *datasource.Manager
 	handler, admin http.Handler
+	cachedBytes    func() uint64
 	timeout        time.Duration  // query.timeout
 	requests       sync.WaitGroup // in flight; only the current generation gets new ones
 }
@@ -100,7 +101,7 @@ func (r *reloader) generate(config datasource.Config, option datasource.Option) 
 		handler = handler.WithoutMetrics()
 	}
 	return &generation{
-		manager: manager, handler: handler, admin: gateway.NewAdmin(manager, r.options.pprof),
+		manager: manager, handler: handler, cachedBytes: handler.CachedBytes, admin: gateway.NewAdmin(manager, r.options.pprof),
 		timeout: time.Duration(config.Query.Timeout),
 	}, nil
 }
@@ -184,6 +185,14 @@ func (r *reloader) stop() {
 	current := r.current
 	r.mutex.Unlock()
 	_ = current.manager.Close() // It never fails.
+}
+
+// cachedBytes returns how many bytes of memory kept answers take.
+func (r *reloader) cachedBytes() uint64 {
+	r.mutex.Lock()
+	current := r.current
+	r.mutex.Unlock()
+	return current.cachedBytes()
 }
 
 // serve serves a request with a handler of the current gateway.

@@ -75,6 +75,7 @@ func serve(options *options) error {
 		OverrideDefaultMiddleware(true). // The default compresses answers again.
 		ActivatePprof(false).
 		APIRegistration(served)
+	defer paceGarbage(gateways.cachedBytes)()
 	stopAdmin, err := serveAdmin(gateways, options, files)
 	if err != nil {
 		return fmt.Errorf("--web.admin-address: %w", err)

@@ -96,6 +96,9 @@ func (c *Cache) Reserve(bytes int64) bool {
 	return false
 }
 
+// Waiting returns how many bytes are reserved.
+func (c *Cache) Waiting() int64 { return c.waiting.Load() }
+
 // Release gives back what was reserved.
 func (c *Cache) Release(bytes int64) { c.waiting.Add(-bytes) }
 

@@ -60,9 +60,7 @@ func (c *Catalog) SampleGaps(ctx context.Context, read SamplesRead) comparison.G
 			comparer.Wait(waiting, reads.Metrics, from)
 		}
 		if read.Oldest >= hot.Oldest {
-			beginning, cancel := ownrequest.WithTimeout(ctx, beginningWait)
-			defer cancel()
-			comparer.FindBeginnings(beginning, reads, now)
+			comparer.FindBeginnings(ctx, beginningWait, reads, now)
 		}
 		found[i] = comparer.Gaps(reads, now)
 	}

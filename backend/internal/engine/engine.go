@@ -50,7 +50,7 @@ type Engine struct {
 	handle, handleOne handler
 	// unjoinable says why a query could not be put together, by Plan.pieceKey.
 	pieceBudget *admission.ByteBudget
-	unjoinable  *lru.Cache[string, *unjoinable]
+	unjoinable  *lru.Cache[pieceKey, *unjoinable]
 }
 
 // unjoinableFor is how long it is remembered that a query could not be put
@@ -69,7 +69,7 @@ type unjoinable struct {
 }
 
 // unjoinableBecause returns why a query could not be put together recently.
-func (e *Engine) unjoinableBecause(key string) *unjoinable {
+func (e *Engine) unjoinableBecause(key pieceKey) *unjoinable {
 	if known, is := e.unjoinable.Get(key); is && time.Since(known.at) < unjoinableFor {
 		return known
 	}
@@ -81,7 +81,7 @@ func New(options Options) *Engine {
 	e := &Engine{options: options, pieceBudget: admission.NewByteBudget(options.PieceBytes)}
 	// It returns an error for a size below one only. An expirable LRU would leave a
 	// goroutine behind.
-	e.unjoinable, _ = lru.New[string, *unjoinable](unjoinableRemembered)
+	e.unjoinable, _ = lru.New[pieceKey, *unjoinable](unjoinableRemembered)
 	e.handle, e.handleOne = e.chain(true), e.chain(false)
 	return e
 }

@@ -3,10 +3,10 @@ package engine
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"net/url"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -53,8 +53,10 @@ func (p *Plan) asStepwise() (*stepwise, error) {
 	if made.hot, err = frozen(p.hot); err != nil {
 		return nil, err
 	}
-	if made.cold, err = frozen(p.cold); err != nil {
-		return nil, err
+	if made.cold = made.hot; p.cold != p.hot {
+		if made.cold, err = frozen(p.cold); err != nil {
+			return nil, err
+		}
 	}
 	lookback := p.lookback()
 	made.extentAt = func(at int64) (promql.Extent, error) {
@@ -102,9 +104,10 @@ func (p *Plan) cut() (*tier.Cut, error) {
 	if p.stepwise == nil {
 		return nil, p.notStepwise
 	}
-	query, err := promql.Parse(p.query.Request.Parameters.Get("query"))
-	if err == nil && p.snapshot.Hot.EvaluationInterval == 0 && query.HasDefaultSteps() {
-		return nil, errSubqueryWithoutStep
+	if p.snapshot.Hot.EvaluationInterval == 0 {
+		if query, err := promql.Parse(p.query.Request.Parameters.Get("query")); err == nil && query.HasDefaultSteps() {
+			return nil, errSubqueryWithoutStep
+		}
 	}
 	if p.unjoinable != nil {
 		return nil, p.unjoinable
@@ -120,8 +123,19 @@ func (p *Plan) cut() (*tier.Cut, error) {
 }
 
 // pieceKey identifies a query in Engine.unjoinable, by what can make it too large.
-func (p *Plan) pieceKey() string {
-	return fmt.Sprintf("%p %p %x %d %d", p.replica.Catalog, p.query.Datasource.Cold, p.key, p.stepwise.grid.Step, p.stepwise.grid.Len())
+type pieceKey struct {
+	catalog *catalog.Catalog
+	cold    *catalog.Tier
+	key     promql.Key
+	// step is in milliseconds, and steps are how many there are.
+	step  int64
+	steps int
+}
+
+// pieceKey returns the key of the query.
+func (p *Plan) pieceKey() pieceKey {
+	grid := &p.stepwise.grid
+	return pieceKey{catalog: p.replica.Catalog, cold: p.query.Datasource.Cold, key: p.key, step: grid.Step, steps: grid.Len()}
 }
 
 // pieceAttempt returns the attempt that asks for a piece.

@@ -42,3 +42,11 @@ func New(manager *datasource.Manager) *Gateway {
 		bodies: admission.NewByteBudget(memory), callerMemory: admission.NewBudget[uint64](memory/2, 1), encoders: newEncoders(mostEncoders),
 	}
 }
+
+// CachedBytes returns how many bytes of memory kept answers take, with those that wait to be kept.
+func (g *Gateway) CachedBytes() uint64 {
+	if g.core.Cache == nil {
+		return 0
+	}
+	return g.core.Cache.Stats().Bytes + uint64(max(g.core.Cache.Waiting(), 0))
+}

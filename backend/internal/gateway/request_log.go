@@ -32,7 +32,7 @@ var plainID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 // error, and in the log. It keeps the caller's id if it is plain, and generates one otherwise.
 func identify(w http.ResponseWriter, incoming *http.Request) string {
 	id := incoming.Header.Get(promapi.HeaderRequestID)
-	if !plainID.MatchString(id) {
+	if id == "" || !plainID.MatchString(id) {
 		var random [8]byte
 		_, _ = rand.Read(random[:]) // It never fails.
 		id = hex.EncodeToString(random[:])

@@ -60,11 +60,11 @@ type Request struct {
 func ReadRequest(incoming *http.Request, endpoint Endpoint, path string, now time.Time) (*Request, error) {
 	request := &Request{
 		Method: incoming.Method, Endpoint: endpoint, Path: path, RawQuery: incoming.URL.RawQuery,
-		Header: make(http.Header), ReceivedAt: now,
+		Header: make(http.Header, len(forwardedHeaders)+1), ReceivedAt: now,
 	}
 	for _, name := range forwardedHeaders {
-		if values := incoming.Header.Values(name); len(values) > 0 {
-			request.Header[name] = slices.Clone(values)
+		if values := incoming.Header[name]; len(values) > 0 {
+			request.Header[name] = slices.Clip(values) // Nobody changes them.
 		}
 	}
 	parameters, err := url.ParseQuery(request.RawQuery)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 	"weak"
@@ -37,7 +38,14 @@ type Query struct {
 	facts  facts
 	// root is the tree, until the garbage collector takes it. The cache does not hold
 	// trees, since the size of their compiled regular expressions is not known.
-	root atomic.Pointer[weak.Pointer[parser.Expr]]
+	root atomic.Pointer[weak.Pointer[tree]]
+}
+
+// tree is the tree of a query with what was taken from it.
+type tree struct {
+	root parser.Expr
+	// selectors returns those of the query: see Query.Selectors.
+	selectors func() []Selector
 }
 
 // Parse returns the query of a text. It caches queries, and also errors.
@@ -82,22 +90,25 @@ func (q *Query) parser() parser.Parser {
 	return lenientParser
 }
 
-func (q *Query) keep(root parser.Expr) {
-	pointer := weak.Make(&root)
+func (q *Query) keep(root parser.Expr) *tree {
+	kept := &tree{root: root, selectors: sync.OnceValue(func() []Selector { return allSelectors(root) })}
+	pointer := weak.Make(kept)
 	q.root.Store(&pointer)
+	return kept
 }
 
 // tree returns the tree of the query, which must not be changed.
-func (q *Query) tree() parser.Expr {
-	if root := q.root.Load().Value(); root != nil {
-		return *root
+func (q *Query) tree() parser.Expr { return q.kept().root }
+
+func (q *Query) kept() *tree {
+	if known := q.root.Load().Value(); known != nil {
+		return known
 	}
 	root, err := q.parser().ParseExpr(q.text)
 	if err != nil {
 		panic(fmt.Sprintf("a text that was parsed before is no PromQL any more: %s", err))
 	}
-	q.keep(root)
-	return root
+	return q.keep(root)
 }
 
 // ErrorTexts returns the texts of the first errors in an error of Parse, with their

@@ -67,11 +67,14 @@ func (s Selector) MatchesName(name string) bool {
 const infoMetric = "target_info"
 
 // Selectors returns everything that the query reads, also what info() reads
-// implicitly. It returns none when the query reads nothing.
-func (q *Query) Selectors() []Selector {
+// implicitly. It returns none when the query reads nothing. They must not be changed.
+func (q *Query) Selectors() []Selector { return q.kept().selectors() }
+
+// allSelectors is Selectors for a tree.
+func allSelectors(root parser.Expr) []Selector {
 	var selectors []Selector
 	implicit := map[*parser.VectorSelector]bool{}
-	parser.Inspect(q.tree(), func(node parser.Node, _ []parser.Node) error {
+	parser.Inspect(root, func(node parser.Node, _ []parser.Node) error {
 		switch node := node.(type) {
 		case *parser.Call:
 			if node.Func.Name == "info" {
@@ -84,7 +87,7 @@ func (q *Query) Selectors() []Selector {
 		}
 		return nil
 	})
-	return selectors
+	return slices.Clip(selectors)
 }
 
 // infoSelector is what info() reads besides its first argument. The label

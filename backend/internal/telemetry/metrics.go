@@ -55,6 +55,7 @@ type Metrics struct {
 	probes    *prometheus.CounterVec
 	probed    *prometheus.HistogramVec
 	answered  map[decision]prometheus.Counter
+	succeeded map[promapi.Endpoint]prometheus.Counter
 
 	sources      *prometheus.CounterVec
 	mutex        sync.Mutex
@@ -104,7 +105,7 @@ func New(registerer prometheus.Registerer) *Metrics {
 		Reloads:      &upstream.Reloads{},
 		Tiers:        f.tierMeters(),
 		durations:    map[promapi.Endpoint]prometheus.Observer{}, headers: map[tier.Name]prometheus.Observer{}, answered: map[decision]prometheus.Counter{},
-		bySource: map[string]prometheus.Counter{},
+		succeeded: map[promapi.Endpoint]prometheus.Counter{}, bySource: map[string]prometheus.Counter{},
 	}
 	m.otherSources = m.sources.WithLabelValues("other")
 	m.state = newStateCollector(m.Reloads)
@@ -115,7 +116,9 @@ func New(registerer prometheus.Registerer) *Metrics {
 	upstreamDuration := f.histogram("tierproxy_upstream_header_duration_seconds", "Time until a tier sends the response header, including retries.", "tier")
 	for _, outcome := range []string{OutcomeSuccess, OutcomeRejected, OutcomeFailed, OutcomeAborted, OutcomeCanceled} {
 		for _, endpoint := range promapi.Endpoints() {
-			m.requests.WithLabelValues(string(endpoint), outcome)
+			if counter := m.requests.WithLabelValues(string(endpoint), outcome); outcome == OutcomeSuccess {
+				m.succeeded[endpoint] = counter
+			}
 			m.durations[endpoint] = duration.WithLabelValues(string(endpoint))
 		}
 		for _, name := range append(tier.Names(), tier.Both) {
@@ -315,7 +318,7 @@ func (m *Metrics) CountRequest(ctx context.Context, endpoint promapi.Endpoint, w
 	case aborted != nil:
 		outcome = OutcomeAborted
 	}
-	m.requests.WithLabelValues(string(endpoint), outcome).Inc()
+	m.countRequest(endpoint, outcome)
 	if aborted != nil {
 		panic(aborted)
 	}
@@ -326,6 +329,14 @@ func (m *Metrics) CountExecuted(ctx context.Context, endpoint promapi.Endpoint, 
 	outcome := OutcomeOf(status)
 	if outcome != OutcomeSuccess && ctx.Err() != nil {
 		outcome = OutcomeCanceled
+	}
+	m.countRequest(endpoint, outcome)
+}
+
+func (m *Metrics) countRequest(endpoint promapi.Endpoint, outcome string) {
+	if counter, exists := m.succeeded[endpoint]; exists && outcome == OutcomeSuccess {
+		counter.Inc()
+		return
 	}
 	m.requests.WithLabelValues(string(endpoint), outcome).Inc()
 }

@@ -106,6 +106,9 @@ func (c *Cut) Steps(name Name) (steps int) {
 // name anyhow.
 var ErrNothingToCut = errors.New("all steps belong to one tier")
 
+// errBelowThreshold is why most queries are not cut.
+var errBelowThreshold = fmt.Errorf("%w: its span is below the threshold", ErrNothingToCut)
+
 // PlanCut decides where a range query is cut, after the rules have made their
 // decision about the whole of it. It returns an error that says, for people, why the
 // query is not cut.
@@ -118,7 +121,7 @@ func PlanCut(in CutInput, decision Decision) (Cut, error) {
 	case decision.Rule == 4:
 		return Cut{}, errors.New("hot does not have every series")
 	case decision.Rule == 6:
-		return Cut{}, fmt.Errorf("%w: its span is below the threshold", ErrNothingToCut)
+		return Cut{}, errBelowThreshold
 	case !in.Hot.Available:
 		return Cut{}, errors.New("the tiers are not available")
 	case in.Completeness == Incomplete || in.Unlabelled != "":

@@ -24,6 +24,12 @@ type MetricRead struct {
 // is compared with the names that list returns. Selectors without a matcher for the name add
 // none. If there are more than 200 metrics, some are missing.
 func MetricsRead(selectors []promql.Selector, list func() []string) (metrics []MetricRead) {
+	if len(selectors) == 1 {
+		// Most queries read one metric.
+		if names, finite := finiteNames(selectors[0]); finite && len(names) == 1 {
+			return []MetricRead{{names[0], true}}
+		}
+	}
 	read := map[string]bool{}
 	for _, selector := range selectors {
 		names, finite := finiteNames(selector)

@@ -2,10 +2,13 @@ package comparison
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
@@ -17,16 +20,22 @@ const (
 )
 
 // FindBeginnings asks hot, for the metrics that a request reads and that are not compared yet, whether
-// it has them from the beginning of what is read. That needs no answer of cold. It ends with ctx.
-func (c *Comparer) FindBeginnings(ctx context.Context, read Read, now time.Time) {
-	if !read.IsComparable {
+// it has them from the beginning of what is read. That needs no answer of cold. It waits that long at
+// most, or until ctx ends.
+func (c *Comparer) FindBeginnings(ctx context.Context, wait time.Duration, read Read, now time.Time) {
+	isKnown := func(metric tier.MetricRead) bool {
+		return c.comparisons.get(metric.Name).contains(read.From, now, c.staleAfter())
+	}
+	if !read.IsComparable || !slices.ContainsFunc(read.Metrics, func(metric tier.MetricRead) bool { return !isKnown(metric) }) {
 		return
 	}
+	ctx, cancel := ownrequest.WithTimeout(ctx, wait)
+	defer cancel()
 	var group errgroup.Group
 	group.SetLimit(measurersAtOnce)
 	asked, tolerance := 0, time.Duration(-1)
 	for _, metric := range read.Metrics {
-		if c.comparisons.get(metric.Name).contains(read.From, now, c.staleAfter()) {
+		if isKnown(metric) {
 			continue
 		}
 		oldest := read.oldestOf(metric.Name)

@@ -18,7 +18,7 @@ func younger(t *testing.T, c *Comparer, read Read, now time.Time) string {
 	for _, metric := range read.Metrics {
 		c.comparisons.want(metric.Name, read.From, now, c.staleAfter())
 	}
-	c.FindBeginnings(t.Context(), read, now)
+	c.FindBeginnings(t.Context(), time.Second, read, now)
 	if found := c.Gaps(read, now); found.Younger != nil {
 		return *found.Younger
 	}
