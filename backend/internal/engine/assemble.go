@@ -43,12 +43,7 @@ func (e *Engine) assemble(next handler) handler {
 			memory.release()
 			return next(ctx, a) // It is streamed.
 		}
-		pieces, err := p.pieces(l, memory)
-		if err != nil {
-			memory.release()
-			return nil, a.failed(err)
-		}
-		response, err := e.joinPieces(ctx, a, l, pieces, memory)
+		response, err := e.joinPieces(ctx, a, l, p.pieces(l, memory), memory)
 		if err == nil {
 			return response, nil
 		}

@@ -54,15 +54,20 @@ func (p *cachedTiers) warmSteps(t *testing.T, query asking) {
 	require.Eventually(t, func() bool { return p.do(t, query).Cache.Cached > 0 }, 20*time.Second, 5*time.Millisecond)
 }
 
-// A packed answer that does not fit into the memory for pieces is answered as a whole.
+// Steps that do not fit into the memory for pieces are asked for again.
 func TestStepCache_PackedStepsCountAgainstTheMemory(t *testing.T) {
 	p := newCachedTiers(t)
 	query := p.at(t, 0, 8*time.Hour, nil)
 	p.warm(t, query)
-	query.engine = New(Options{PieceBytes: 1000})
-	response, err := do(t.Context(), query)
-	require.NoError(t, err)
-	require.Nil(t, response.Gzip)
-	require.Equal(t, whole(query, "a", "gaps"), body(t, response))
-	require.Zero(t, query.engine.held())
+	results := map[string]int{}
+	for most := int64(500); most < 64<<10; most += most / 8 {
+		query.engine = New(Options{PieceBytes: most})
+		response, err := do(t.Context(), query)
+		require.NoError(t, err)
+		require.Equal(t, whole(query, "a", "gaps"), body(t, response))
+		require.Zero(t, query.engine.held())
+		results[response.Cache.Result]++
+	}
+	require.Positive(t, results[CacheNever], "nothing fits")
+	require.Positive(t, results[CacheHit])
 }

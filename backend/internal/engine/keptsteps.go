@@ -61,8 +61,9 @@ func (p *Plan) keptRun(end int) tier.Run {
 	return longest
 }
 
-// pieces returns the steps that the cache has and those that are missing, in order.
-func (p *Plan) pieces(l *lookup, memory *reservation) ([]*piece, error) {
+// pieces returns the steps that the cache has and those that are missing, in order. It ignores an
+// entry that cannot be read, or not within the memory, of which nothing else may be in use yet.
+func (p *Plan) pieces(l *lookup, memory *reservation) []*piece {
 	grid := p.stepwise.grid
 	var list []*piece
 	add := func(from tier.Name, first, last int) {
@@ -78,14 +79,16 @@ func (p *Plan) pieces(l *lookup, memory *reservation) ([]*piece, error) {
 		for _, run := range p.runs() {
 			add(run.Tier, run.First, run.Last)
 		}
-		return list, nil
+		return list
 	}
 	matrix, err := parseEntry(l.entry, memory)
 	if err == nil {
 		err = matrix.Window(grid.At(cached.First), grid.At(cached.Last), grid.Step)
 	}
 	if err != nil {
-		return nil, err
+		l.entry = nil
+		memory.release()
+		return p.pieces(l, memory)
 	}
 	runs := slices.Clone(p.runs())
 	for i, run := range runs {
@@ -101,7 +104,7 @@ func (p *Plan) pieces(l *lookup, memory *reservation) ([]*piece, error) {
 		}
 		add(tier.Cold, cached.Last+1, run.Last)
 	}
-	return list, nil
+	return list
 }
 
 // parseEntry finds the series of an entry.

@@ -33,9 +33,9 @@ const (
 	fullChunk = 16 << 10
 	// largestText bounds the text of a chunk in bytes.
 	largestText = 1 << 20
-	// chunkLevel is the level of compression: each chunk is compressed once, in the background.
-	chunkLevel = 6
-	// mostPacking bounds how many compressors are in use, each of about 1.3 MB.
+	// chunkLevel is the level of compression. Level 6 takes twice the time for 0.3 % fewer bytes.
+	chunkLevel = 3
+	// mostPacking bounds how many compressors are in use, each of about 1.2 MB.
 	mostPacking = 2
 )
 
@@ -58,6 +58,7 @@ type inflater struct {
 // compress returns a chunk of a text.
 func compress(deflater *flate.Writer, text []byte) (chunk, error) {
 	var out bytes.Buffer
+	out.Grow(len(text) / 2)
 	deflater.Reset(&out)
 	if _, err := deflater.Write(text); err != nil {
 		return chunk{}, err
