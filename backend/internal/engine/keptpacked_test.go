@@ -3,6 +3,7 @@ package engine
 import (
 	"io"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,4 +71,12 @@ func TestStepCache_PackedStepsCountAgainstTheMemory(t *testing.T) {
 	}
 	require.Positive(t, results[CacheNever], "nothing fits")
 	require.Positive(t, results[CacheHit])
+}
+
+// An answer whose body is replaced does not go out as it was.
+func TestResponse_ReplacedBodyHasNoOtherForm(t *testing.T) {
+	response := &Response{Header: jsonHeader(), Body: io.NopCloser(strings.NewReader("a")), Gzip: strings.NewReader("b")}
+	response.setBody([]byte("c"))
+	require.Nil(t, response.Gzip)
+	require.Equal(t, "c", body(t, response))
 }

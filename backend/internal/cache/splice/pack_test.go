@@ -100,6 +100,10 @@ func TestPack_WindowsAreThoseOfTheText(t *testing.T) {
 			if random.Intn(4) == 0 {
 				from, to = 0, 10*int64(steps)
 			}
+			if chunks := unpacked(t, kept).series[0].values.chunks; len(chunks) > 0 && random.Intn(2) == 0 { // About where chunks begin and end.
+				from = max(0, (chunks[random.Intn(len(chunks))].first-1_000_000)/1000+int64(10*(random.Intn(3)-1)))
+				to = (chunks[random.Intn(len(chunks))].last-1_000_000)/1000 + int64(10*(random.Intn(3)-1))
+			}
 			from, to, step := 1_000_000+1000*from, 1_000_000+1000*to, []int64{10_000, 10_000, 20_000, 30_000}[random.Intn(4)]
 			expected, matrix := parsed(t, text), unpacked(t, kept)
 			require.Equal(t, expected.Samples(), matrix.Samples())
