@@ -65,7 +65,7 @@ func dashboardTier(b *testing.B, series int, probes http.HandlerFunc) *httptest.
 					out = append(out, ',')
 				}
 				out = strconv.AppendInt(append(out, '['), at, 10)
-				out = append(append(append(out, `,"`...), values[(int(at/step)*3+i)%len(values)]...), `"]`...)
+				out = append(append(append(out, `,"`...), values[((int(at/step)+i/3*1500)*3+i%3)%len(values)]...), `"]`...)
 			}
 			out = append(out, `]}`...)
 		}
