@@ -203,6 +203,10 @@ func (u *unpacker) word() uint32 {
 
 func (u *unpacker) text() []byte {
 	n := u.number(len(u.rest))
+	if n > len(u.rest) { // The number itself took some of it.
+		u.fail()
+		return nil
+	}
 	text := u.rest[:n:n]
 	u.rest = u.rest[n:]
 	return text
