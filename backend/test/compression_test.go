@@ -30,7 +30,8 @@ func TestCompression_ThroughPersesAnswersAreAsShortAsThoseOfThanos(t *testing.T)
 	s.apply(s.global("metrics", nil))
 	base := s.perses.URL + "/proxy/globaldatasources/metrics"
 	end := lastEnd()
-	for accepted, expected := range map[string]string{chromium: "zstd", "gzip, deflate, br": "gzip"} {
+	// What is kept goes out in gzip, if the client does not prefer another encoding.
+	for accepted, expected := range map[string][]string{chromium: {"zstd", "gzip"}, "gzip, deflate, br": {"gzip"}} {
 		received, thanos, plain := 0, 0, 0
 		for _, query := range []string{
 			`rate(http_requests_total[30m])`, `sum by (job) (rate(http_requests_total[30m]))`, `node_memory_MemAvailable_bytes`, `http_requests_total`,
@@ -39,9 +40,11 @@ func TestCompression_ThroughPersesAnswersAreAsShortAsThoseOfThanos(t *testing.T)
 			for range 2 { // From the tiers, then from the cache.
 				got := mustDo(t, c)
 				require.NotEmpty(t, got.header.Get("X-Tier-Cache"), query)
-				require.Equal(t, []string{expected, "Accept-Encoding"}, []string{got.header.Get("Content-Encoding"), got.header.Get("Vary")}, query)
+				encoding := got.header.Get("Content-Encoding")
+				require.Contains(t, expected, encoding, query)
+				require.Equal(t, "Accept-Encoding", got.header.Get("Vary"), query)
 				received += len(got.body)
-				got.body = decompressed(t, expected, got.body)
+				got.body = decompressed(t, encoding, got.body)
 				plain += len(got.body)
 				requireOracle(t, c, got)
 			}
@@ -50,8 +53,8 @@ func TestCompression_ThroughPersesAnswersAreAsShortAsThoseOfThanos(t *testing.T)
 			require.Equal(t, "gzip", got.header.Get("Content-Encoding"), query)
 			thanos += 2 * len(got.body)
 		}
-		t.Logf("%s: %d bytes for %d, and %d from Thanos in gzip: %.2f times", expected, received, plain, thanos, float64(received)/float64(thanos))
-		require.Less(t, float64(received), mostBytes*float64(thanos), expected)
+		t.Logf("%v: %d bytes for %d, and %d from Thanos in gzip: %.2f times", expected, received, plain, thanos, float64(received)/float64(thanos))
+		require.Less(t, float64(received), mostBytes*float64(thanos), accepted)
 	}
 }
 

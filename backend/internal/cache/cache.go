@@ -102,17 +102,17 @@ func (c *Cache) Waiting() int64 { return c.waiting.Load() }
 // Release gives back what was reserved.
 func (c *Cache) Release(bytes int64) { c.waiting.Add(-bytes) }
 
-// Put keeps an entry that isWhole, which may be nil, accepts, as soon as confirm, which may
-// take its time, returns true. It does not wait, and takes over the entry. generation is that
-// of the time when the request was sent.
-func (c *Cache) Put(key Key, entry *Entry, generation int64, isWhole func(*Entry) bool, confirm func() bool) {
+// Put keeps an entry that prepare, which may be nil, accepts, as soon as confirm, which may
+// take its time, returns true. prepare may change the entry, but not make it longer. Put does not
+// wait, and takes over the entry. generation is that of the time when the request was sent.
+func (c *Cache) Put(key Key, entry *Entry, generation int64, prepare func(*Entry) bool, confirm func() bool) {
 	size := int64(len(entry.Answer))
 	if !c.Reserve(size) {
 		return
 	}
 	go func() {
 		defer func() { c.Release(size) }()
-		if isWhole != nil && !isWhole(entry) {
+		if prepare != nil && !prepare(entry) {
 			return
 		}
 		// It waits compressed.

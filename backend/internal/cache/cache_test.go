@@ -48,6 +48,27 @@ func TestEntry_RoundTrip(t *testing.T) {
 	}
 }
 
+func TestEntry_PackedOnesStayAsTheyAre(t *testing.T) {
+	key := promql.KeyOf("a")
+	entry := &Entry{First: 1, Last: 2, Born: time.UnixMilli(3), Answer: bytes.Repeat([]byte("packed"), 100), IsPacked: true}
+	text := entry.encode(key)
+	require.Len(t, text, headerSize+len(entry.Answer)+8)
+	found, err := decode(key, text, anyMemory)
+	require.NoError(t, err)
+	require.Equal(t, entry, found)
+	require.Same(t, &text[headerSize], &found.Answer[0], "it is not copied")
+	_, err = decode(key, text, func(bytes int64) bool { return bytes < 600 })
+	require.ErrorIs(t, err, errNoMemory)
+	for i := range text {
+		damaged := bytes.Clone(text)
+		damaged[i]++
+		_, err := decode(key, damaged, anyMemory)
+		require.ErrorIs(t, err, errForeign, "byte %d", i)
+	}
+	_, err = decode(key, append([]byte(magic), text[len(magic):]...), anyMemory)
+	require.ErrorIs(t, err, errForeign, "it says that it is JSON")
+}
+
 func TestPut_KeepsConfirmedEntriesOfItsGeneration(t *testing.T) {
 	cache := NewMemory(1 << 20)
 	t.Cleanup(cache.Close)

@@ -43,12 +43,7 @@ func (e *Engine) assemble(next handler) handler {
 			memory.release()
 			return next(ctx, a) // It is streamed.
 		}
-		pieces, err := p.pieces(l)
-		if err != nil {
-			memory.release()
-			return nil, a.failed(err)
-		}
-		response, err := e.joinPieces(ctx, a, l, pieces, memory)
+		response, err := e.joinPieces(ctx, a, l, p.pieces(l, memory), memory)
 		if err == nil {
 			return response, nil
 		}
@@ -98,6 +93,7 @@ func (e *Engine) joinPieces(ctx context.Context, a attempt, l *lookup, pieces []
 	l.keepSteps(pieces)
 	joined := splice.Join(matrices, p.limit())
 	response := a.made(memory.body(joined.Reader()), joined.Size())
+	response.Gzip = joined.Gzip()
 	response.Warnings, response.Cache = nil, p.report(p.usedSteps(l, pieces))
 	return response, nil
 }

@@ -108,11 +108,10 @@ func (l *lookup) get(ctx context.Context, memory *reservation) *cache.Entry {
 	return l.plan.engine.options.Cache.Get(ctx, l.key, func(bytes int64) bool { return memory.acquire(bytes) == nil })
 }
 
-// put keeps an entry if cold's stores were complete, and if isWhole, which may be nil,
-// accepts it.
-func (l *lookup) put(entry *cache.Entry, isWhole func(*cache.Entry) bool) {
+// put keeps an entry if cold's stores were complete, and if prepare accepts it: see cache.Cache.Put.
+func (l *lookup) put(entry *cache.Entry, prepare func(*cache.Entry) bool) {
 	options, answered, cold := &l.plan.engine.options, time.Now(), l.plan.query.Datasource.Cold
-	options.Cache.Put(l.key, entry, l.generation, isWhole, func() bool {
+	options.Cache.Put(l.key, entry, l.generation, prepare, func() bool {
 		ctx, cancel := context.WithTimeout(options.Lifetime, confirmWithin)
 		defer cancel()
 		return cold.StoresUnchanged(ctx, l.stores, l.askedAt, answered)

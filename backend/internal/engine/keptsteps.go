@@ -61,8 +61,9 @@ func (p *Plan) keptRun(end int) tier.Run {
 	return longest
 }
 
-// pieces returns the steps that the cache has and those that are missing, in order.
-func (p *Plan) pieces(l *lookup) ([]*piece, error) {
+// pieces returns the steps that the cache has and those that are missing, in order. It ignores an
+// entry that cannot be read, or not within the memory, of which nothing else may be in use yet.
+func (p *Plan) pieces(l *lookup, memory *reservation) []*piece {
 	grid := p.stepwise.grid
 	var list []*piece
 	add := func(from tier.Name, first, last int) {
@@ -78,14 +79,16 @@ func (p *Plan) pieces(l *lookup) ([]*piece, error) {
 		for _, run := range p.runs() {
 			add(run.Tier, run.First, run.Last)
 		}
-		return list, nil
+		return list
 	}
-	matrix, err := splice.Parse(l.entry.Answer, nil)
+	matrix, err := parseEntry(l.entry, memory)
 	if err == nil {
 		err = matrix.Window(grid.At(cached.First), grid.At(cached.Last), grid.Step)
 	}
 	if err != nil {
-		return nil, err
+		l.entry = nil
+		memory.release()
+		return p.pieces(l, memory)
 	}
 	runs := slices.Clone(p.runs())
 	for i, run := range runs {
@@ -101,7 +104,15 @@ func (p *Plan) pieces(l *lookup) ([]*piece, error) {
 		}
 		add(tier.Cold, cached.Last+1, run.Last)
 	}
-	return list, nil
+	return list
+}
+
+// parseEntry finds the series of an entry.
+func parseEntry(entry *cache.Entry, memory *reservation) (*splice.Matrix, error) {
+	if entry.IsPacked {
+		return splice.Unpack(entry.Answer, memory.acquire)
+	}
+	return splice.Parse(entry.Answer, nil)
 }
 
 const (
@@ -148,7 +159,23 @@ func (l *lookup) keepSteps(pieces []*piece) {
 		return
 	}
 	entry.Answer = text.Bytes()
-	l.put(entry, nil)
+	l.put(entry, func(entry *cache.Entry) bool { return packSteps(entry, grid.Step) })
+}
+
+// packSteps packs the steps of an entry, if that makes it shorter. It returns false for what cannot
+// be read again.
+func packSteps(entry *cache.Entry, step int64) bool {
+	matrix, err := splice.Parse(entry.Answer, nil)
+	if err == nil {
+		err = matrix.Window(entry.First, entry.Last, step)
+	}
+	if err != nil {
+		return false
+	}
+	if packed, ok := matrix.Pack(); ok && len(packed) <= len(entry.Answer) {
+		entry.Answer, entry.IsPacked = packed, true
+	}
+	return true
 }
 
 // usedSteps returns how much of the answer came from the cache.

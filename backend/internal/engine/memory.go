@@ -21,7 +21,7 @@ var (
 const (
 	// firstRead is the first memory of an answer of unknown length, in bytes. It doubles
 	// up to doubledUpTo, then grows by a quarter, so that little stays empty.
-	firstRead   = 64 << 10
+	firstRead   = 16 << 10
 	doubledUpTo = 1 << 20
 )
 

@@ -31,6 +31,9 @@ type Response struct {
 	Status int
 	Header http.Header
 	Body   io.ReadCloser
+	// Gzip reads the body in gzip, where that takes less than to read and compress it; otherwise it
+	// is nil. Only one of Body and Gzip is read. Body is closed.
+	Gzip io.Reader
 	// ContentLength is the length of the body in bytes, or -1.
 	ContentLength int64
 	// Rewritten is set if the gateway wrote or changed the body, which is not compressed then. If
@@ -105,6 +108,7 @@ func (r *Response) failed(err error) error {
 
 // readFrom lets the body be read from another reader. It is closed as before.
 func (r *Response) readFrom(body io.Reader) {
+	r.Gzip = nil
 	r.Body = struct {
 		io.Reader
 		io.Closer

@@ -297,9 +297,9 @@ func TestAssemble_MemoryThatOthersTakeIsNotRemembered(t *testing.T) {
 func TestAssemble_MemoryOfPiecesIsBounded(t *testing.T) {
 	engine := New(Options{PieceBytes: 400 << 10}) // One datasource may hold half of it.
 	held := &reservation{of: engine.pieceBudget.Of("one")}
-	text, err := held.readBody(&Response{Body: io.NopCloser(strings.NewReader(strings.Repeat("x", 150<<10))), ContentLength: 150 << 10})
+	text, err := held.readBody(&Response{Body: io.NopCloser(strings.NewReader(strings.Repeat("x", 190<<10))), ContentLength: 190 << 10})
 	require.NoError(t, err)
-	require.Len(t, text, 150<<10)
+	require.Len(t, text, 190<<10)
 	other := &reservation{of: engine.pieceBudget.Of("one")}
 	_, err = other.readBody(&Response{Body: io.NopCloser(strings.NewReader("x")), ContentLength: -1})
 	require.ErrorIs(t, err, errTooLarge)

@@ -123,6 +123,46 @@ func TestSend_CompressesWhatWasRewrittenAsTheClientAccepts(t *testing.T) {
 	}
 }
 
+// An answer that is in gzip already goes out so, unless it is short or the client prefers another encoding.
+func TestSend_SendsWhatIsInGzipAlready(t *testing.T) {
+	long, short := samplesOf(300<<10), samplesOf(compressedFrom/2)
+	for accepted, test := range map[string]struct{ body, expected string }{
+		chromium: {long, "gzip"}, "gzip": {long, "gzip"}, "zstd": {long, "zstd"}, "zstd, gzip;q=0.5": {long, "zstd"}, "identity": {long, ""}, "gzip, br": {short, ""},
+	} {
+		inGzip := false
+		target := serveAnswers(t, newEncoders(1), func() *engine.Response {
+			var packed bytes.Buffer
+			writer := gzip.NewWriter(&packed)
+			_, _ = io.WriteString(writer, test.body)
+			_ = writer.Close()
+			body, compressed := &countingReader{from: strings.NewReader(test.body)}, &countingReader{from: &packed}
+			t.Cleanup(func() {
+				require.Equal(t, inGzip, compressed.read > 0, accepted)
+				require.NotEqual(t, inGzip, body.read > 0, accepted)
+			})
+			return &engine.Response{Status: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(body), Gzip: compressed, ContentLength: int64(len(test.body)), Rewritten: true}
+		})
+		inGzip = test.expected == promapi.EncodingGzip
+		response := get(t, target, accepted)
+		require.Equal(t, []string{test.expected, "Accept-Encoding"}, []string{response.Header.Get("Content-Encoding"), response.Header.Get("Vary")})
+		text, err := io.ReadAll(decompressed(t, test.expected, response.Body))
+		require.NoError(t, err)
+		require.Equal(t, test.body, string(text))
+	}
+}
+
+// countingReader counts the bytes that are read.
+type countingReader struct {
+	from io.Reader
+	read int
+}
+
+func (r *countingReader) Read(p []byte) (int, error) {
+	n, err := r.from.Read(p)
+	r.read += n
+	return n, err
+}
+
 // What one caller has read must not show in the answer of another one, not even in its length.
 func TestEncoders_ForgetEarlierAnswers(t *testing.T) {
 	for _, encoding := range []string{promapi.EncodingGzip, promapi.EncodingZstd} {

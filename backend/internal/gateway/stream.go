@@ -168,6 +168,14 @@ func (g *Gateway) send(to *deadlineWriter, incoming *http.Request, response *eng
 		err := copyFlushing(to, response.Body)
 		return to.total, err
 	}
+	if response.Gzip != nil && promapi.PrefersNothingToGzip(incoming.Header) {
+		header := to.Header()
+		header["Content-Encoding"] = []string{promapi.EncodingGzip}
+		delete(header, "Content-Length")
+		to.WriteHeader(response.Status)
+		err := copyFlushing(to, response.Gzip)
+		return to.total, err
+	}
 	err := c.copy(response.Body)
 	return to.total, err
 }

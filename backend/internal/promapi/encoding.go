@@ -47,6 +47,15 @@ func gzipQuality(header http.Header) float64 {
 // AcceptsGzip reports whether the Accept-Encoding of a request allows gzip.
 func AcceptsGzip(header http.Header) bool { return gzipQuality(header) > 0 }
 
+// PrefersNothingToGzip reports whether the Accept-Encoding of a request allows gzip, and prefers none
+// of the other encodings that tierproxy writes.
+func PrefersNothingToGzip(header http.Header) bool {
+	quality := gzipQuality(header)
+	zstd, _ := encodingQuality(header, EncodingZstd)
+	plain, _ := encodingQuality(header, EncodingPlain)
+	return quality > 0 && quality >= max(zstd, plain)
+}
+
 // RefusesPlain reports whether the Accept-Encoding of a request refuses answers that are not
 // compressed.
 func RefusesPlain(header http.Header) bool {

@@ -50,6 +50,15 @@ func TestBestEncoding_IsTheOneThatTheClientPrefers(t *testing.T) {
 	require.Equal(t, EncodingPlain, BestEncoding(nil))
 }
 
+func TestPrefersNothingToGzip_ComparesTheQualities(t *testing.T) {
+	for header, expected := range map[string]bool{
+		"": false, "gzip": true, "gzip, deflate, br, zstd": true, "zstd": false, "*": true, "*, gzip;q=0": false, "gzip;q=0.5, zstd": false,
+		"gzip;q=0.5, zstd;q=0.5": true, "gzip, identity": true, "identity;q=1, gzip;q=0.5": false, "zstd;q=0.5, *;q=0.4": false, "br": false,
+	} {
+		require.Equal(t, expected, PrefersNothingToGzip(http.Header{"Accept-Encoding": {header}}), header)
+	}
+}
+
 func TestRefusesPlain_OnlyIfTheHeaderSaysSo(t *testing.T) {
 	for header, expected := range map[string]bool{
 		"": false, "gzip": false, "*": false, "identity": false, "identity;q=0": true, "gzip, identity;q=0": true,

@@ -10,7 +10,7 @@ type Acquire func(bytes int64) error
 // push appends an element, whose memory it acquires.
 func push[T any](list []T, element T, acquire Acquire) ([]T, error) {
 	if len(list) == cap(list) {
-		const atLeast = 64
+		const atLeast = 8
 		more := max(cap(list)/2, atLeast)
 		if err := acquire(int64(more) * int64(unsafe.Sizeof(element))); err != nil { //nolint:gosec // G115: the size of a type is small.
 			return nil, err

@@ -16,22 +16,71 @@ type Answer struct {
 	open, end string // around the elements
 	count     int
 	element   func(i int, parts [][]byte) [][]byte
+	// sections is set in place of element where some of the answer is compressed.
+	sections func(i int, list []section) []section
+}
+
+// section is a text of an answer, or a chunk of it.
+type section struct {
+	text  []byte
+	chunk *chunk
 }
 
 // Reader returns a reader of the answer.
-func (a *Answer) Reader() io.Reader { return &reader{from: a, next: -1} }
+func (a *Answer) Reader() io.Reader { return &reader{sections: sections{from: a, next: -1}} }
 
 // Size returns the number of bytes of the answer.
 func (a *Answer) Size() int64 {
-	var parts [][]byte
-	size := int64(0)
-	for i := -1; i <= a.count; i++ {
-		parts = a.part(i, parts[:0])
-		for _, part := range parts {
-			size += int64(len(part))
+	size, _ := a.sizes()
+	return size
+}
+
+// sizes returns the number of bytes of the answer, and how many of them are in chunks.
+func (a *Answer) sizes() (all, chunked int64) {
+	for list := (&sections{from: a, next: -1}); ; {
+		next, ok := list.read()
+		switch {
+		case !ok:
+			return all, chunked
+		case next.chunk != nil:
+			all, chunked = all+int64(next.chunk.size), chunked+int64(next.chunk.size)
+		default:
+			all += int64(len(next.text))
 		}
 	}
-	return size
+}
+
+// sections reads an answer section by section.
+type sections struct {
+	from  *Answer
+	next  int // see Answer.part
+	parts [][]byte
+	list  []section // of the part at hand
+	at    int       // which of them is next
+}
+
+// read returns the next section. It returns false at the end.
+func (s *sections) read() (section, bool) {
+	for s.at == len(s.list) {
+		if s.next > s.from.count {
+			return section{}, false
+		}
+		s.list, s.at = s.list[:0], 0
+		if isElement := s.next >= 0 && s.next < s.from.count; isElement && s.from.sections != nil {
+			if s.next > 0 {
+				s.list = append(s.list, section{text: textComma})
+			}
+			s.list = s.from.sections(s.next, s.list)
+		} else {
+			s.parts = s.from.part(s.next, s.parts[:0])
+			for _, part := range s.parts {
+				s.list = append(s.list, section{text: part})
+			}
+		}
+		s.next++
+	}
+	s.at++
+	return s.list[s.at-1], true
 }
 
 // part returns what comes before the first element, for -1, an element, or what
@@ -60,32 +109,31 @@ func annotations(name string, list []string, parts [][]byte) [][]byte {
 	return append(parts, []byte(name), encoded)
 }
 
-// reader copies an answer part by part.
+// reader copies an answer section by section.
 type reader struct {
-	from  *Answer
-	next  int
-	parts [][]byte // of the part at hand
-	at    int      // which of them is read
+	sections
+
+	text         []byte // what is left of the section at hand
+	decompressed []byte
 }
 
 // Read implements io.Reader.
-func (r *reader) Read(p []byte) (int, error) {
-	read := 0
+func (r *reader) Read(p []byte) (read int, err error) {
 	for read < len(p) {
-		if r.at == len(r.parts) {
-			if r.next > r.from.count {
+		if len(r.text) == 0 {
+			next, ok := r.read()
+			if !ok {
 				break
 			}
-			r.parts, r.at = r.from.part(r.next, r.parts[:0]), 0
-			r.next++
+			if r.text = next.text; next.chunk != nil {
+				if r.decompressed, err = next.chunk.appendText(r.decompressed[:0]); err != nil {
+					return read, err
+				}
+				r.text = r.decompressed
+			}
 		}
-		n := copy(p[read:], r.parts[r.at])
-		read += n
-		if n == len(r.parts[r.at]) {
-			r.at++
-		} else {
-			r.parts[r.at] = r.parts[r.at][n:]
-		}
+		n := copy(p[read:], r.text)
+		read, r.text = read+n, r.text[n:]
 	}
 	if read == 0 && len(p) > 0 {
 		return 0, io.EOF

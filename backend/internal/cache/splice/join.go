@@ -22,7 +22,7 @@ type joined struct {
 // number of series, or zero. The answer refers to the bytes of the pieces.
 func Join(pieces []*Matrix, limit int) *Answer {
 	j := &joined{pieces: pieces}
-	answer := &Answer{open: `{"resultType":"matrix","result":[`, end: `]}`, element: j.series}
+	answer := &Answer{open: `{"resultType":"matrix","result":[`, end: `]}`, sections: j.series}
 	most := 0
 	for _, piece := range pieces {
 		answer.Warnings = union(answer.Warnings, piece.Warnings)
@@ -85,23 +85,23 @@ var (
 	textHistograms  = []byte(`,"histograms":[`)
 )
 
-// series appends the parts of one series.
-func (j *joined) series(i int, parts [][]byte) [][]byte {
+// series appends the sections of one series.
+func (j *joined) series(i int, list []section) []section {
 	width := len(j.pieces)
 	row := j.rows[i*width : (i+1)*width]
-	parts = append(parts, textMetric)
+	list = append(list, section{text: textMetric})
 	for p, index := range row {
 		if index >= 0 {
-			parts = append(parts, j.pieces[p].series[index].metric)
+			list = append(list, section{text: j.pieces[p].series[index].metric})
 			break
 		}
 	}
-	parts = j.list(row, textValues, func(s *series) []byte { return s.values.text }, parts)
-	parts = j.list(row, textHistograms, func(s *series) []byte { return s.histograms.text }, parts)
-	return append(parts, textObjectEnd)
+	list = j.list(row, textValues, func(s *series) *samples { return &s.values }, list)
+	list = j.list(row, textHistograms, func(s *series) *samples { return &s.histograms }, list)
+	return append(list, section{text: textObjectEnd})
 }
 
-func (j *joined) list(row []int32, name []byte, of func(*series) []byte, parts [][]byte) [][]byte {
+func (j *joined) list(row []int32, name []byte, of func(*series) *samples, list []section) []section {
 	open := false
 	for p, index := range row {
 		if index < 0 {
@@ -109,17 +109,23 @@ func (j *joined) list(row []int32, name []byte, of func(*series) []byte, parts [
 		}
 		samples := of(&j.pieces[p].series[index])
 		switch {
-		case len(samples) == 0:
+		case samples.count == 0:
 			continue
 		case open:
-			parts = append(parts, textComma)
+			list = append(list, section{text: textComma})
 		default:
-			parts, open = append(parts, name), true
+			list, open = append(list, section{text: name}), true
 		}
-		parts = append(parts, samples)
+		list = append(list, section{text: samples.text})
+		for i := range samples.chunks {
+			list = append(list, section{chunk: &samples.chunks[i]})
+		}
+		if len(samples.rest) > 0 {
+			list = append(list, section{text: samples.rest})
+		}
 	}
 	if open {
-		parts = append(parts, textListEnd)
+		list = append(list, section{text: textListEnd})
 	}
-	return parts
+	return list
 }

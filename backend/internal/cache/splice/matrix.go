@@ -25,6 +25,8 @@ type Matrix struct {
 	Warnings, Infos []string
 
 	series []series
+	// acquire is for what window decompresses; nil where nothing is compressed.
+	acquire Acquire
 }
 
 // series is one element of the result.
@@ -98,15 +100,16 @@ func (m *Matrix) Samples() int {
 // milliseconds since the Unix epoch. Series of which none is left are dropped.
 //
 // It returns an error that wraps ErrNoMatrix where the samples that are kept do
-// not stand on the grid that begins at from: the server has moved the steps.
+// not stand on the grid that begins at from: the server has moved the steps. A
+// matrix that was unpacked is cut once only.
 func (m *Matrix) Window(from, to, step int64) error {
 	kept := m.series[:0]
 	for _, s := range m.series {
 		var err error
-		if s.values, err = s.values.window(from, to, step); err != nil {
+		if s.values, err = s.values.window(from, to, step, m.acquire); err != nil {
 			return err
 		}
-		if s.histograms, err = s.histograms.window(from, to, step); err != nil {
+		if s.histograms, err = s.histograms.window(from, to, step, m.acquire); err != nil {
 			return err
 		}
 		if s.values.count+s.histograms.count > 0 {

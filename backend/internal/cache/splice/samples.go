@@ -38,6 +38,11 @@ type samples struct {
 	text  []byte // of the list, without the brackets around it
 	count int
 	last  int // where the last one begins in the text
+
+	// chunks follow the text, and rest follows them: see Unpack. Without chunks there is no rest. Until
+	// window has chosen among them, there are chunks alone, whose first one begins with a comma.
+	chunks []chunk
+	rest   []byte
 }
 
 // samples reads a list of samples.
@@ -59,7 +64,7 @@ func (s *scanner) samples() (samples, error) {
 		count++
 		if s.peek() == ']' {
 			s.position++
-			return samples{s.data[start:end], count, last - start}, nil
+			return samples{text: s.data[start:end], count: count, last: last - start}, nil
 		}
 		if err := s.comma(); err != nil {
 			return samples{}, err
@@ -69,14 +74,22 @@ func (s *scanner) samples() (samples, error) {
 
 // window returns the samples from a time to another, and checks the first and the last
 // of them.
-func (l samples) window(from, to, step int64) (samples, error) {
-	if l.count == 0 {
+func (l samples) window(from, to, step int64, acquire Acquire) (samples, error) {
+	switch {
+	case l.count == 0:
 		return samples{}, nil
+	case len(l.chunks) > 0:
+		return l.windowOfChunks(from, to, step, acquire)
 	}
 	newest, err := (&scanner{data: l.text, position: l.last}).timestamp()
 	if err != nil {
 		return samples{}, err
 	}
+	return l.windowUntil(newest, from, to, step)
+}
+
+// windowUntil is window for a text whose last sample is at the time newest.
+func (l samples) windowUntil(newest, from, to, step int64) (samples, error) {
 	var (
 		kept        samples
 		start, end  int   // of the kept ones, in the text
@@ -114,13 +127,19 @@ func (l samples) window(from, to, step int64) (samples, error) {
 	if kept.count == 0 {
 		return samples{}, nil
 	}
+	kept.text = l.text[start:end]
+	return kept, kept.onGrid(first, last, from, step)
+}
+
+// onGrid returns an error where the samples, of which the times of the first and the last are
+// given, do not stand on the grid that begins at from.
+func (l samples) onGrid(first, last, from, step int64) error {
 	// Samples are in order of time, one on each step at most: those between are
 	// on the grid where these are and no more are there than steps.
-	if (first-from)%step != 0 || (last-from)%step != 0 || last < first || int64(kept.count-1) > (last-first)/step {
-		return samples{}, malformed("the samples are not on the requested steps")
+	if (first-from)%step != 0 || (last-from)%step != 0 || last < first || int64(l.count-1) > (last-first)/step {
+		return malformed("the samples are not on the requested steps")
 	}
-	kept.text = l.text[start:end]
-	return kept, nil
+	return nil
 }
 
 // sample reads one sample, a list of a timestamp and a value, and returns where
@@ -190,9 +209,25 @@ func (s *scanner) timestamp() (int64, error) {
 
 // milliseconds reads a timestamp in seconds.
 func milliseconds(text []byte) (int64, error) {
+	if whole, ok := wholeSeconds(text); ok {
+		return whole * 1000, nil
+	}
 	seconds, err := strconv.ParseFloat(string(text), 64)
 	if err != nil || math.Abs(seconds) > 1e14 {
 		return 0, malformed("%q is no timestamp", text)
 	}
 	return int64(math.Round(seconds * 1000)), nil
+}
+
+// wholeSeconds reads a timestamp without fraction. It returns false for any other, and for one that
+// is far away.
+func wholeSeconds(text []byte) (seconds int64, ok bool) {
+	const mostDigits = 13
+	for _, c := range text {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		seconds = seconds*10 + int64(c-'0')
+	}
+	return seconds, len(text) > 0 && len(text) <= mostDigits
 }
