@@ -88,12 +88,12 @@ func TestUnion_LargeAnswersTakeTimeInProportion(t *testing.T) {
 
 // What a tier has answered in vain must not be held for good.
 func TestUnion_MemoryIsReleasedAfterErrors(t *testing.T) {
-	g := newUnion(t, func(settings *config.Config) { settings.Limits.DecodedMemory = 8 << 20 })
-	whole := faketier.Status(200, seriesOf("a", 10_000, false))
+	g := newUnion(t, func(settings *config.Config) { settings.Limits.DecodedMemory = 1 << 20 })
+	whole := faketier.Status(200, seriesOf("a", 1250, false))
 	for _, failing := range []http.HandlerFunc{
 		faketier.Status(400, `{"status":"error","errorType":"bad_data","error":"no"}`),
-		faketier.Status(200, `{"status":"success","data":[`+strings.Repeat(" ", 600_000)),
-		faketier.Status(200, `{"status":"success","data":[1]}`+strings.Repeat(" ", 600_000)),
+		faketier.Status(200, `{"status":"success","data":[`+strings.Repeat(" ", 75_000)),
+		faketier.Status(200, `{"status":"success","data":[1]}`+strings.Repeat(" ", 75_000)),
 	} {
 		for range 30 {
 			g.hot.Handle(whole)
@@ -103,11 +103,11 @@ func TestUnion_MemoryIsReleasedAfterErrors(t *testing.T) {
 			g.cold.Handle(whole)
 			_, _ = g.ask(t, http.MethodGet, ofBoth("series"), "")
 		}
-		g.hot.Handle(faketier.Status(200, seriesOf("b", 10_000, false)))
+		g.hot.Handle(faketier.Status(200, seriesOf("b", 1250, false)))
 		g.cold.Handle(whole)
 		response, body := g.ask(t, http.MethodGet, ofBoth("series"), "")
 		require.Equal(t, http.StatusOK, response.StatusCode, "%.300s", body)
-		require.Equal(t, 20_000, lengthOfData(t, body))
+		require.Equal(t, 2500, lengthOfData(t, body))
 	}
 }
 
