@@ -15,7 +15,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/diagnosis"
 )
 
 // checkConfigCommand returns the subcommand check-config.
@@ -76,9 +76,9 @@ func checkCommand(streams streams) *cobra.Command {
 	return command
 }
 
-// advice returns the options of gateway.Advise.
-func (f *checkFlags) advice() (gateway.AdviceOptions, error) {
-	options := gateway.AdviceOptions{Query: f.query, Measure: f.measure}
+// advice returns the options of diagnosis.Advise.
+func (f *checkFlags) advice() (diagnosis.AdviceOptions, error) {
+	options := diagnosis.AdviceOptions{Query: f.query, Measure: f.measure}
 	for text := range strings.SplitSeq(f.ranges, ",") {
 		length, err := model.ParseDuration(strings.TrimSpace(text))
 		if err != nil {
@@ -107,22 +107,22 @@ func (f *checkFlags) run(ctx context.Context, streams streams) error {
 	defer func() { _ = manager.Close() }()
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	findings := gateway.Diagnose(ctx, manager)
-	findings = append(findings, gateway.Advise(ctx, manager, options)...)
+	findings := diagnosis.Diagnose(ctx, manager)
+	findings = append(findings, diagnosis.Advise(ctx, manager, options)...)
 	if f.output == "json" {
 		err = writeJSON(streams.out, findings)
 	} else {
 		err = writeFindings(streams.out, findings)
 	}
 	for i := range findings {
-		if findings[i].Severity == gateway.SeverityError {
+		if findings[i].Severity == diagnosis.SeverityError {
 			return &statusError{statusFailed, err}
 		}
 	}
 	return err
 }
 
-func writeFindings(out io.Writer, findings []gateway.Finding) error {
+func writeFindings(out io.Writer, findings []diagnosis.Finding) error {
 	var text strings.Builder
 	for _, finding := range findings {
 		fmt.Fprintf(&text, "%-8s %s: %s\n", finding.Severity, finding.Subject, finding.Message)
@@ -136,7 +136,7 @@ func writeFindings(out io.Writer, findings []gateway.Finding) error {
 }
 
 // writeMeasurements writes a table below a finding. It writes nothing without measurements.
-func writeMeasurements(text *strings.Builder, measurements []gateway.Measurement) {
+func writeMeasurements(text *strings.Builder, measurements []diagnosis.Measurement) {
 	if len(measurements) == 0 {
 		return
 	}
@@ -154,8 +154,8 @@ func writeMeasurements(text *strings.Builder, measurements []gateway.Measurement
 }
 
 // formatSeconds formats how long a tier took.
-func formatSeconds(of gateway.Measurement, name string, seconds float64) string {
-	text := gateway.FormatTook(time.Duration(seconds * float64(time.Second)))
+func formatSeconds(of diagnosis.Measurement, name string, seconds float64) string {
+	text := diagnosis.FormatTook(time.Duration(seconds * float64(time.Second)))
 	switch {
 	case seconds == 0:
 		return "-"

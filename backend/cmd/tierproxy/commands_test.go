@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/diagnosis"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/embedded"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
@@ -235,14 +236,14 @@ func TestCheck_ReportsProblemsWithRemedies(t *testing.T) {
 	t.Cleanup(tier.Close)
 	got = runTierproxy(t, nil, "check", "--config", config("", tier.URL, tier.URL, ""), "--output", "json", "--measure=false")
 	require.Equal(t, 1, got.status)
-	var findings []gateway.Finding
+	var findings []diagnosis.Finding
 	require.NoError(t, json.Unmarshal([]byte(got.stdout), &findings), got.stdout)
-	subjects := map[string]gateway.Severity{}
+	subjects := map[string]diagnosis.Severity{}
 	for _, finding := range findings {
 		subjects[finding.Subject] = finding.Severity
 	}
 	delete(subjects, "cache") // Its finding depends on what a cold tier alone shows.
-	require.Equal(t, map[string]gateway.Severity{"perses": "error", "cold": "ok", "routing": "note"}, subjects)
+	require.Equal(t, map[string]diagnosis.Severity{"perses": "error", "cold": "ok", "routing": "note"}, subjects)
 }
 
 func TestClearCache_AsksTheAdminAddress(t *testing.T) {

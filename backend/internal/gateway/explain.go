@@ -14,6 +14,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/diagnosis"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
@@ -191,7 +192,7 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, re
 		explanation.Cut = viewCut(cut)
 	}
 	if resolved.Datasource.Strategy == tier.StrategySplit {
-		explanation.NotCut, explanation.NotCutRemedy = decided.NotCut, remedyOfNotCut(resolved.Datasource, decided)
+		explanation.NotCut, explanation.NotCutRemedy = decided.NotCut, diagnosis.RemedyOfNotCut(resolved.Datasource, decided)
 	}
 	if parts := decided.MostParts(); parts > 1 {
 		explanation.ColdParts = parts

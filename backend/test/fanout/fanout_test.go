@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/diagnosis"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -111,7 +111,7 @@ func onlyColdDeduplicates(t *testing.T, w *world) {
 		"both":       {question{`count by (cluster) (recent)`, 30 * time.Minute}, "cold", "not-in-hot"},
 	})
 	const why = "hot answers no queries: cold removes the replica label replica by deduplication, and hot does not: start hot with --query.replica-label=replica"
-	require.Equal(t, []string{why}, said(findings, gateway.SeverityError))
+	require.Equal(t, []string{why}, said(findings, diagnosis.SeverityError))
 	require.Equal(t, []string{"degraded", why}, health(t, address))
 }
 
@@ -123,13 +123,13 @@ func nothingInCommon(t *testing.T, w *world) {
 		"a metric of cold": {question{`sum(recent)`, 30 * time.Minute}, "cold", "not-in-hot"},
 	})
 	why := `hot answers no queries: cold has no source with the external labels of hot's stores, such as {region="z"}, so its series of hot have other labels, or it has none`
-	require.Equal(t, []string{why}, said(findings, gateway.SeverityError))
+	require.Equal(t, []string{why}, said(findings, diagnosis.SeverityError))
 	require.Equal(t, []string{"degraded", why}, health(t, address))
 }
 
 // said returns the messages of the findings of a severity.
-func said(findings []gateway.Finding, severity gateway.Severity) (messages []string) {
-	for _, each := range slices.DeleteFunc(slices.Clone(findings), func(each gateway.Finding) bool { return each.Severity != severity }) {
+func said(findings []diagnosis.Finding, severity diagnosis.Severity) (messages []string) {
+	for _, each := range slices.DeleteFunc(slices.Clone(findings), func(each diagnosis.Finding) bool { return each.Severity != severity }) {
 		messages = append(messages, each.Message)
 	}
 	return messages
@@ -169,6 +169,6 @@ func lostStore(t *testing.T, w *world) {
 		"another query of such a source": {question{`sum(rate(requests_total{cluster="a"}[5m]))`, hour}, "hot", "below-threshold"},
 	})
 	_, findings := gatewayOf(t, w.hot, w.cold, 5*hour, time.Second, tier.StrategyRoute)
-	require.Contains(t, said(findings, gateway.SeverityWarning), `the hot tier cannot reach its sidecar with {cluster="b", replica="shard-1"}: what only that one holds is missing. Queries that may read this source go to cold`)
-	require.Empty(t, said(findings, gateway.SeverityError))
+	require.Contains(t, said(findings, diagnosis.SeverityWarning), `the hot tier cannot reach its sidecar with {cluster="b", replica="shard-1"}: what only that one holds is missing. Queries that may read this source go to cold`)
+	require.Empty(t, said(findings, diagnosis.SeverityError))
 }

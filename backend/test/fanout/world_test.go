@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/diagnosis"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/embedded"
@@ -193,13 +194,13 @@ func (w *world) gateway(t *testing.T, threshold, probes time.Duration, strategy 
 }
 
 // gatewayOf starts a gateway with two tiers. It returns its address, and what it finds wrong with them.
-func gatewayOf(t *testing.T, hot, cold string, threshold, probes time.Duration, strategy tier.Strategy) (address string, findings []gateway.Finding) {
+func gatewayOf(t *testing.T, hot, cold string, threshold, probes time.Duration, strategy tier.Strategy) (address string, findings []diagnosis.Finding) {
 	t.Helper()
 	settings := running.TwoTiers(hot, cold)
 	settings.Routing.Threshold, settings.Routing.Strategy = config.Duration(threshold), string(strategy)
 	settings.Probe.Interval, settings.Probe.LearnInterval = config.Duration(probes), config.Duration(4*probes)
 	manager := running.Manager(t, settings)
-	findings = gateway.Diagnose(t.Context(), manager)
+	findings = diagnosis.Diagnose(t.Context(), manager)
 	server := httptest.NewServer(gateway.New(manager))
 	t.Cleanup(server.Close)
 	return server.URL, findings

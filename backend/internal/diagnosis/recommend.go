@@ -1,4 +1,4 @@
-package gateway
+package diagnosis
 
 import (
 	"fmt"
@@ -271,7 +271,7 @@ func (a *advice) notCompared() (why, remedy string) {
 	case 3:
 		return fmt.Sprintf("hot does not reach back %s", formatRange(a.queries[0].length)), "wait until hot has collected more samples, or increase its retention"
 	case 4:
-		return shortest.Input.CompletenessWhy, remedyOfNotCut(a.resolved.Datasource, shortest)
+		return shortest.Input.CompletenessWhy, RemedyOfNotCut(a.resolved.Datasource, shortest)
 	case 5:
 		return "cold lacks the newest samples, so hot answers all queries that end now and that it covers, whatever the threshold is", ""
 	}

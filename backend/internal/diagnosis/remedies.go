@@ -1,4 +1,4 @@
-package gateway
+package diagnosis
 
 import (
 	"fmt"
@@ -9,9 +9,9 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
-// remedyOfNotCut says what the operator can do so that a query is split. It returns an empty text if
+// RemedyOfNotCut says what the operator can do so that a query is split. It returns an empty text if
 // there is nothing, or if it need not be split.
-func remedyOfNotCut(of *engine.Datasource, plan *engine.Plan) string {
+func RemedyOfNotCut(of *engine.Datasource, plan *engine.Plan) string {
 	in := &plan.Input
 	switch {
 	case of.Strategy != tier.StrategySplit:
@@ -81,7 +81,7 @@ func (a *advice) splitting() {
 			severity = SeverityNote
 		}
 		queries := unsplit[why]
-		a.add("routing", severity, fmt.Sprintf("queries over %s are not split: %s%s", listRanges(queries), why, a.gainOfSplitting()), remedyOfNotCut(a.resolved.Datasource, queries[0].plan))
+		a.add("routing", severity, fmt.Sprintf("queries over %s are not split: %s%s", listRanges(queries), why, a.gainOfSplitting()), RemedyOfNotCut(a.resolved.Datasource, queries[0].plan))
 	}
 }
 

@@ -1,4 +1,4 @@
-package gateway
+package diagnosis
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package gateway
+package diagnosis
 
 import (
 	"cmp"
@@ -20,31 +20,6 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
-
-// Severity says how bad a Finding is.
-type Severity string
-
-// The severities of a Finding.
-const (
-	SeverityOK      Severity = "ok"      // everything is fine
-	SeverityNote    Severity = "note"    // for information, there is nothing to fix
-	SeverityWarning Severity = "warning" // queries succeed, but not in the best way
-	SeverityError   Severity = "error"   // queries fail
-)
-
-// Finding is one result of Diagnose or Advise.
-type Finding struct {
-	// Subject is the object of the finding: perses, hot, cold, routing, cache or a Service.
-	Subject string `json:"subject"`
-	// Severity is ok, note, warning or error.
-	Severity Severity `json:"severity"`
-	// Message describes the finding.
-	Message string `json:"message"`
-	// Remedy says how to fix it, or is empty.
-	Remedy string `json:"remedy,omitempty"`
-	// Measurements are what Advise has measured, in the finding that says so.
-	Measurements []Measurement `json:"measurements,omitempty"`
-}
 
 // Diagnose checks Perses and every tier of the configuration. It returns what works, what is
 // wrong, and how to fix it. The Manager has to be started. When ctx ends, Diagnose returns,

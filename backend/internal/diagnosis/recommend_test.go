@@ -1,4 +1,4 @@
-package gateway
+package diagnosis
 
 import (
 	"errors"
@@ -98,7 +98,7 @@ func TestRemedyOfNotCut_SaysWhatTheOperatorCanDo(t *testing.T) {
 			NotCut: errors.Join(tier.ErrNothingToCut, errors.New("none is new")).Error()}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			remedy := remedyOfNotCut(&test.datasource, &test.plan)
+			remedy := RemedyOfNotCut(&test.datasource, &test.plan)
 			require.Equal(t, test.remedy == "", remedy == "", remedy)
 			require.Contains(t, remedy, test.remedy)
 		})
