@@ -5,6 +5,12 @@ export GOTOOLCHAIN := local
 # More flags for the Go tests, such as -race (which takes a C compiler) or -run NAME.
 GO_TEST_FLAGS ?=
 
+# Without it, each process with the race detector sleeps for a second when it ends.
+export GORACE ?= atexit_sleep_ms=0
+
+# The Go packages whose tests do less with the race detector.
+SIZED_PACKAGES = $(shell git grep -l 'tiered-prometheus/backend/test/race"' -- '*_test.go' | xargs -n 1 dirname | sort -u | sed 's|^|./|')
+
 # The Go packages with tests on real servers, among them redis-server in place of its stand-in.
 E2E_PACKAGES := ./backend/internal/cache ./backend/test ./backend/test/oracle ./backend/test/coldalone ./backend/test/cluster ./backend/test/hostile ./backend/test/large ./backend/test/victoriametrics
 
@@ -23,6 +29,10 @@ test: ## Run all tests that need no other program than Go, Node, make, git and c
 	@scripts/run-all 'go test $(GO_TEST_FLAGS) ./...' \
 		'cd sdk/go && go test $(GO_TEST_FLAGS) ./...' \
 		'scripts/npm-install && npm run --silent test'
+
+.PHONY: test-sizes
+test-sizes: ## Run the tests that do less with the race detector without it, at their full size.
+	go test $(SIZED_PACKAGES)
 
 .PHONY: e2e
 e2e: ## Run the tests on the real servers, and the demo. Builds the servers first if they are missing.

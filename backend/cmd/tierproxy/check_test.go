@@ -42,6 +42,7 @@ func TestCheck_AgreesWithTheGatewayOnCoverage(t *testing.T) {
 	}
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // It waits most of the time.
 			hot := startPrometheusWith(t, test.stretches...)
 			if test.parts != nil {
 				hot = startPrometheusOf(t, test.parts...)

@@ -27,7 +27,7 @@ func startTierproxy(t *testing.T, environment []string, arguments ...string) (st
 	t.Helper()
 	var log bytes.Buffer
 	command := exec.Command(os.Args[0], arguments...)
-	command.Env = append([]string{runMain + "=1", "HOME=" + t.TempDir()}, environment...)
+	command.Env = ownEnvironment(t, environment...)
 	command.Stdout, command.Stderr = &log, &log
 	require.NoError(t, command.Start())
 	stop = sync.OnceValue(func() string {

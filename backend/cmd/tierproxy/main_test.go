@@ -31,11 +31,19 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// ownEnvironment returns the environment of a process that behaves as
+// tierproxy: more, and nothing of the environment of the tests. A process with
+// the race detector otherwise sleeps for a second when it ends.
+func ownEnvironment(t *testing.T, more ...string) []string {
+	t.Helper()
+	return append([]string{runMain + "=1", "HOME=" + t.TempDir(), "GORACE=atexit_sleep_ms=0"}, more...)
+}
+
 // tierproxy is the program with arguments and an environment of its own.
 func tierproxy(t *testing.T, environment []string, arguments ...string) *exec.Cmd {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), os.Args[0], arguments...)
-	command.Env = append([]string{runMain + "=1", "HOME=" + t.TempDir()}, environment...)
+	command.Env = ownEnvironment(t, environment...)
 	return command
 }
 

@@ -42,7 +42,7 @@ func TestReload_HotsTenantTakesEffect(t *testing.T) {
 	configure("")
 	var log safeBuffer
 	command := exec.Command(os.Args[0], "--config", path, "--config.auto-reload-interval", "50ms", "--web.listen-address", address)
-	command.Env = []string{runMain + "=1", "HOME=" + t.TempDir()}
+	command.Env = ownEnvironment(t)
 	command.Stdout, command.Stderr = &log, &log
 	require.NoError(t, command.Start())
 	t.Cleanup(func() { _ = command.Process.Kill(); _ = command.Wait() })

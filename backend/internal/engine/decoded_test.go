@@ -12,6 +12,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/race"
 )
 
 // TestResponse_DecodedValuesTakeNoMoreThanIsAcquired measures the memory that
@@ -33,7 +34,7 @@ func TestResponse_DecodedValuesTakeNoMoreThanIsAcquired(t *testing.T) {
 		"a matrix of long series":           {"matrix", `{"metric":{"a":"b"},"values":[` + strings.Repeat(`[1,"1"],`, 100) + `[1,"1"]]}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			text := fmt.Sprintf(`{"status":"success","data":{"resultType":%q,"result":[%s%s]}}`, test.kind, strings.Repeat(test.element+",", 3<<20/len(test.element)), test.element)
+			text := fmt.Sprintf(`{"status":"success","data":{"resultType":%q,"result":[%s%s]}}`, test.kind, strings.Repeat(test.element+",", race.Size(3<<20, 1<<20)/len(test.element)), test.element)
 			budget := admission.NewByteBudget(1 << 40)
 			response := &Response{Status: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)), budget: budget.Of("one")}
 			before := live()

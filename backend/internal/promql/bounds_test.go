@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/race"
 )
 
 const maxLength = 64 << 10
@@ -131,6 +132,9 @@ func TestCheck_WhatItAcceptsTakesLittleToParse(t *testing.T) {
 }
 
 func FuzzCheck(f *testing.F) {
+	if race.Enabled {
+		f.Skip("no goroutines, and TestCheck_WhatItAcceptsTakesLittleToParse has the same inputs: runs without the race detector")
+	}
 	for _, text := range costly() {
 		f.Add(text)
 	}

@@ -58,6 +58,7 @@ func Start(options Options) (*Prometheus, error) {
 	discard := slog.New(slog.DiscardHandler)
 	tsdbOptions := tsdb.DefaultOptions()
 	tsdbOptions.RetentionDuration = options.Retention.Milliseconds()
+	tsdbOptions.StripeSize = 1 << 10 // For few series. It is allocated at the start.
 	db, err := tsdb.Open(options.Data, discard, prometheus.NewRegistry(), tsdbOptions, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open the data: %w", err)
@@ -131,7 +132,8 @@ func handler(db *tsdb.DB, retention time.Duration, logger *slog.Logger) http.Han
 		&v1.PrometheusVersion{Version: "embedded"}, nil, nil,
 		prometheus.NewRegistry(), prometheus.NewRegistry(), nil,
 		false, nil, false, false, false, 5*time.Minute, false, false, nil, nil,
-		v1.OpenAPIOptions{}, parser.NewParser(parser.Options{}), false, 2*time.Minute,
+		// The description of the whole API would take longer than all else at the start.
+		v1.OpenAPIOptions{IncludePaths: []string{"/query"}}, parser.NewParser(parser.Options{}), false, 2*time.Minute,
 	)
 	router := route.New()
 	api.Register(router.WithPrefix("/api/v1"))

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/race"
 )
 
 // large makes an answer of n series that differ from those of another kind.
@@ -110,10 +111,11 @@ func TestUnite_TakesNoMoreMemoryThanIsAcquired(t *testing.T) {
 		runtime.ReadMemStats(&stats)
 		return int64(stats.HeapAlloc)
 	}
+	many, most := race.Size(40_000, 10_000), race.Size(300_000, 100_000)
 	for _, endpoint := range united {
 		for _, texts := range [][]string{
-			{large(endpoint, "a", 40_000), large(endpoint, "b", 40_000)}, {tiny(endpoint, 300_000), tiny(endpoint, 300_000)},
-			{tiny(endpoint, 100_000), tiny(endpoint, 100_000), tiny(endpoint, 100_000)},
+			{large(endpoint, "a", many), large(endpoint, "b", many)}, {tiny(endpoint, most), tiny(endpoint, most)},
+			{tiny(endpoint, most/3), tiny(endpoint, most/3), tiny(endpoint, most/3)},
 		} {
 			sources, size := sourcesOf(texts, true), 0
 			for _, text := range texts {

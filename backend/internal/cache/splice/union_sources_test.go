@@ -12,6 +12,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/race"
 )
 
 // clusters are the external labels of sources. Those of one may be part of those of another.
@@ -64,7 +65,7 @@ func TestUnite_OfAnyNumberOfSources(t *testing.T) {
 	} {
 		t.Run(string(endpoint), func(t *testing.T) {
 			m := maker{rand.New(rand.NewPCG(3, 4))}
-			for range 300 {
+			for range race.Size(300, 100) {
 				hasCold := m.IntN(2) == 0
 				texts := make([]string, 1+m.IntN(4), 5)
 				if hasCold {

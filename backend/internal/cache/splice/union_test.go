@@ -13,6 +13,7 @@ import (
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/race"
 )
 
 func unbounded(int64) error { return nil }
@@ -150,7 +151,7 @@ func TestUnite_SaysWhatDecodedUnionsSaid(t *testing.T) {
 	} {
 		t.Run(string(endpoint), func(t *testing.T) {
 			m := maker{rand.New(rand.NewPCG(1, 2))}
-			for range 2000 {
+			for range race.Size(2000, 300) {
 				hot, cold, limit := m.data(endpoint), m.data(endpoint), m.IntN(6)
 				var injected map[string]string
 				if m.IntN(2) == 0 && endpoint != promapi.LabelValues && endpoint != promapi.Metadata && endpoint != promapi.Rules {

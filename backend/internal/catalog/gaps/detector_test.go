@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/catalogtest"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/race"
 )
 
 // look lets a detector follow and scan once.
@@ -28,13 +29,14 @@ func TestGapDetector_StartOfWhatIsContiguous(t *testing.T) {
 		return catalogtest.Wrote{From: from, To: to, Jobs: jobs, Every: interval}
 	}
 	const hour, minute, second = time.Hour, time.Minute, time.Second
+	fortyDays, thirtyDays, twentyDays := race.Time(40*24*hour, 10*24*hour), race.Time(30*24*hour, 8*24*hour), race.Time(20*24*hour, 5*24*hour)
 	for name, test := range map[string]struct {
 		world []catalogtest.Wrote
 		start time.Duration // before now
 	}{
 		"no gap":                             {[]catalogtest.Wrote{up(6*hour, catalogtest.Ahead, abc...)}, 6 * hour},
-		"weeks":                              {[]catalogtest.Wrote{every(minute, 40*24*hour, catalogtest.Ahead, abc...)}, 40 * 24 * hour},
-		"a gap weeks ago":                    {[]catalogtest.Wrote{every(minute, 40*24*hour, 30*24*hour, a...), every(minute, 30*24*hour-5*minute, catalogtest.Ahead, a...)}, 30*24*hour - 5*minute},
+		"weeks":                              {[]catalogtest.Wrote{every(minute, fortyDays, catalogtest.Ahead, abc...)}, fortyDays},
+		"a gap weeks ago":                    {[]catalogtest.Wrote{every(minute, fortyDays, thirtyDays, a...), every(minute, thirtyDays-5*minute, catalogtest.Ahead, a...)}, thirtyDays - 5*minute},
 		"a gap of ten minutes":               {[]catalogtest.Wrote{up(6*hour, 2*hour, abc...), up(110*minute, catalogtest.Ahead, abc...)}, 110 * minute},
 		"a gap of two minutes":               {[]catalogtest.Wrote{up(6*hour, 62*minute, abc...), up(hour, catalogtest.Ahead, abc...)}, hour},
 		"a restart within a scrape":          {[]catalogtest.Wrote{up(6*hour, hour+30*second, abc...), up(hour, catalogtest.Ahead, abc...)}, 6 * hour},
@@ -52,7 +54,7 @@ func TestGapDetector_StartOfWhatIsContiguous(t *testing.T) {
 		"every target replaced":              {[]catalogtest.Wrote{up(6*hour, 3*hour, "a", "b"), up(3*hour, hour, "c", "d"), up(hour, catalogtest.Ahead, "e", "f")}, 6 * hour},
 		"every target replaced after a gap":  {[]catalogtest.Wrote{up(6*hour, 3*hour, "a", "b"), up(3*hour-10*minute, catalogtest.Ahead, "c", "d")}, 3*hour - 10*minute},
 		"an old block, with a hole behind":   {[]catalogtest.Wrote{up(20*24*hour, 19*24*hour, abc...), up(6*hour, catalogtest.Ahead, abc...)}, 6 * hour},
-		"an old block of other series":       {[]catalogtest.Wrote{{From: 20 * 24 * hour, To: hour, Jobs: a, Metric: "recorded"}, up(6*hour, catalogtest.Ahead, abc...)}, 6 * hour},
+		"an old block of other series":       {[]catalogtest.Wrote{{From: twentyDays, To: hour, Jobs: a, Metric: "recorded"}, up(6*hour, catalogtest.Ahead, abc...)}, 6 * hour},
 		"no series named up":                 {[]catalogtest.Wrote{{From: 6 * hour, To: catalogtest.Ahead, Jobs: abc, Metric: "load"}}, 6 * hour},
 		"a gap, and no series named up":      {[]catalogtest.Wrote{{From: 6 * hour, To: 2 * hour, Jobs: a, Metric: "load"}, {From: hour, To: catalogtest.Ahead, Jobs: a, Metric: "load"}}, hour},
 	} {
