@@ -54,7 +54,7 @@ func (h heap) percent() int {
 // limit returns the memory above which the runtime gives unused pages back at once, in bytes. It is
 // above what the room needs, so that it does not cause collections itself.
 func (h heap) limit() int64 {
-	return int64(h.live + h.overhead + h.room()*3/2) //nolint:gosec // G115: bytes of memory.
+	return int64(h.live + h.overhead + h.room()*5/4) //nolint:gosec // G115: bytes of memory.
 }
 
 // pacer sets the room for garbage after each collection.

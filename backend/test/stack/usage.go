@@ -43,6 +43,12 @@ type Memory struct {
 	Resident, Peak int64
 }
 
+// ForgetPeak makes what the process holds now the most that it has held.
+func (p *Process) ForgetPeak() error {
+	const peak = "5" // See proc(5), /proc/PID/clear_refs.
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.PID()), []byte(peak), 0)
+}
+
 // Memory returns how much memory the process holds.
 func (p *Process) Memory() (Memory, error) { return MemoryOf(p.PID()) }
 
