@@ -102,9 +102,10 @@ func (c *Cache) Waiting() int64 { return c.waiting.Load() }
 // Release gives back what was reserved.
 func (c *Cache) Release(bytes int64) { c.waiting.Add(-bytes) }
 
-// Put keeps an entry that prepare, which may be nil, accepts, as soon as confirm, which may
-// take its time, returns true. prepare may change the entry, but not make it longer. Put does not
-// wait, and takes over the entry. generation is that of the time when the request was sent.
+// Put keeps an entry as soon as confirm, which may take its time, returns true. Put does not wait,
+// and takes over the entry. generation is that of the time when the request was sent. prepare, which
+// may be nil, may change the entry before it is kept, but not make it longer. If it returns false, the
+// entry is not kept.
 func (c *Cache) Put(key Key, entry *Entry, generation int64, prepare func(*Entry) bool, confirm func() bool) {
 	size := int64(len(entry.Answer))
 	if !c.Reserve(size) {
@@ -112,22 +113,45 @@ func (c *Cache) Put(key Key, entry *Entry, generation int64, prepare func(*Entry
 	}
 	go func() {
 		defer func() { c.Release(size) }()
-		if prepare != nil && !prepare(entry) {
-			return
-		}
-		// It waits compressed.
+		// It waits compressed, which takes less time than to prepare it: now, the other panels of a
+		// dashboard are loading.
 		text := entry.encode(key)
-		entry.Answer = nil
+		born := entry.Born
+		entry = nil
 		waiting := int64(len(text))
 		c.Release(size - waiting)
 		size = waiting
 		if !confirm() || c.Generation() != generation {
 			return
 		}
-		if life := entry.Born.Add(longestLife).Sub(c.now()); life > 0 {
+		if prepare != nil {
+			text = c.prepared(key, text, prepare)
+		}
+		if life := born.Add(longestLife).Sub(c.now()); life > 0 && text != nil {
 			c.store.set(key, text, life)
 		}
 	}()
+}
+
+// prepared returns an entry as prepare leaves it, or nil if that returns false. If too much waits, it
+// returns the entry as it is.
+func (c *Cache) prepared(key Key, text []byte, prepare func(*Entry) bool) []byte {
+	reserved := int64(0)
+	defer func() { c.Release(reserved) }()
+	entry, err := decode(key, text, func(bytes int64) bool {
+		if !c.Reserve(bytes) {
+			return false
+		}
+		reserved = bytes
+		return true
+	})
+	if err != nil {
+		return text
+	}
+	if !prepare(entry) {
+		return nil
+	}
+	return entry.encode(key)
 }
 
 // Clear deletes all entries. It returns an error when Redis fails.

@@ -94,6 +94,11 @@ func (b *refreshBench) run(ctx context.Context, shown refreshedDashboard, reach 
 	}
 	list := ways.all()
 	for i := range refreshes {
+		if shown.every >= time.Hour { // By then, the new steps of the refresh before are kept.
+			if err := confirm(ctx); err != nil {
+				return err
+			}
+		}
 		for j := range list { // In turns, each first once or more.
 			if err := list[(i+j)%len(list)].load(ctx, shown.window, first.Add(time.Duration(i)*shown.every)); err != nil {
 				return err
@@ -134,6 +139,9 @@ func (b *refreshBench) addCosts(what string, ways refreshWays, goals refreshGoal
 			total += each
 		}
 		return total
+	}
+	if samples(ways.frontend) == 0 { // There is no new step to read.
+		goals.samples = 0
 	}
 	b.compare(what+"samples read by cold's engine in all refreshes", "query-frontend", samples(ways.frontend), samples(ways.through), goals.samples, number)
 	b.compare(what+"the same, datasource with cold alone", "query-frontend", samples(ways.frontend), samples(ways.alone), 0, number)
@@ -177,11 +185,11 @@ func pairRatio(direct, through *way) float64 {
 
 // compare adds the ratio of two values; a goal of 0 is none.
 func (b *refreshBench) compare(what, against string, direct, through, goal float64, write unit) {
-	ratio := through / max(direct, 1e-9)
-	if direct == 0 && through == 0 {
-		ratio = 0
+	if direct == 0 {
+		b.report.note(what, against, write(through), write(direct))
+		return
 	}
-	b.add(what, against, direct, through, ratio, goal, write)
+	b.add(what, against, direct, through, through/direct, goal, write)
 }
 
 // add adds a ratio that was found in another way than compare does.
