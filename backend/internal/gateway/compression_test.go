@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -137,8 +138,8 @@ func TestSend_SendsWhatIsInGzipAlready(t *testing.T) {
 			_ = writer.Close()
 			body, compressed := &countingReader{from: strings.NewReader(test.body)}, &countingReader{from: &packed}
 			t.Cleanup(func() {
-				require.Equal(t, inGzip, compressed.read > 0, accepted)
-				require.NotEqual(t, inGzip, body.read > 0, accepted)
+				require.Equal(t, inGzip, compressed.read.Load() > 0, accepted)
+				require.NotEqual(t, inGzip, body.read.Load() > 0, accepted)
 			})
 			return &engine.Response{Status: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(body), Gzip: compressed, ContentLength: int64(len(test.body)), Rewritten: true}
 		})
@@ -154,12 +155,12 @@ func TestSend_SendsWhatIsInGzipAlready(t *testing.T) {
 // countingReader counts the bytes that are read.
 type countingReader struct {
 	from io.Reader
-	read int
+	read atomic.Int64
 }
 
 func (r *countingReader) Read(p []byte) (int, error) {
 	n, err := r.from.Read(p)
-	r.read += n
+	r.read.Add(int64(n))
 	return n, err
 }
 
