@@ -82,7 +82,7 @@ func (r replica) write(ctx context.Context, directory string, from, to time.Time
 	defer func() { _ = writer.Close() }()
 	missed := r.missed(from, to)
 	appender := writer.Appender(ctx)
-	for _, series := range append((history.Generator{Interval: scrapeInterval}).All(), latency()...) {
+	for _, series := range slices.Concat((history.Generator{Interval: scrapeInterval}).All(), latency(), temperatures()) {
 		if series.Value == nil {
 			continue
 		}
