@@ -12,6 +12,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 )
 
 // Gateway serves the URL space of tierproxy for one Manager.
@@ -24,6 +25,7 @@ type Gateway struct {
 	// callerMemory is the part of the same memory that each caller uses.
 	callerMemory *admission.Budget[uint64]
 	encoders     *encoders
+	specs        *specWatches
 }
 
 // WithoutMetrics disables /metrics, because NewAdmin serves it on a separate address. It
@@ -40,8 +42,12 @@ func New(manager *datasource.Manager) *Gateway {
 	return &Gateway{
 		core: c, logger: c.Logger.WithFields(nil), metrics: promhttp.HandlerFor(c.Registry, promhttp.HandlerOpts{EnableOpenMetrics: true}),
 		bodies: admission.NewByteBudget(memory), callerMemory: admission.NewBudget[uint64](memory/2, 1), encoders: newEncoders(mostEncoders),
+		specs: &specWatches{watched: map[perses.Reference]*specWatch{}},
 	}
 }
+
+// EndStreams ends all live streams, and refuses new ones: their clients connect elsewhere.
+func (g *Gateway) EndStreams() { g.core.Live.Drain() }
 
 // CachedBytes returns how many bytes of memory kept answers take, with those that wait to be kept.
 func (g *Gateway) CachedBytes() uint64 {
