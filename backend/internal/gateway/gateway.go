@@ -5,6 +5,7 @@ package gateway
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/sirupsen/logrus"
@@ -26,6 +27,8 @@ type Gateway struct {
 	callerMemory *admission.Budget[uint64]
 	encoders     *encoders
 	specs        *specWatches
+	// permissionInterval is how often the permission of a live stream is looked up again.
+	permissionInterval time.Duration
 }
 
 // WithoutMetrics disables /metrics, because NewAdmin serves it on a separate address. It
@@ -42,7 +45,7 @@ func New(manager *datasource.Manager) *Gateway {
 	return &Gateway{
 		core: c, logger: c.Logger.WithFields(nil), metrics: promhttp.HandlerFor(c.Registry, promhttp.HandlerOpts{EnableOpenMetrics: true}),
 		bodies: admission.NewByteBudget(memory), callerMemory: admission.NewBudget[uint64](memory/2, 1), encoders: newEncoders(mostEncoders),
-		specs: &specWatches{watched: map[perses.Reference]*specWatch{}},
+		specs: &specWatches{watched: map[perses.Reference]*specWatch{}}, permissionInterval: permissionInterval,
 	}
 }
 

@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	// permissionInterval is how often the permission of a live stream is looked up again, and
-	// permissionRetry how often while Perses does not answer.
+	// permissionInterval is the default of Gateway.permissionInterval.
 	permissionInterval = time.Minute
-	permissionRetry    = 5 * time.Second
+	// permissionRetry is how often it is looked up while Perses does not answer.
+	permissionRetry = 5 * time.Second
 	// unconfirmedFor is how long a stream goes on while Perses does not answer.
 	unconfirmedFor = time.Minute
 )
@@ -54,7 +54,7 @@ func (s *liveStream) open(incoming *http.Request) error {
 		return err
 	}
 	s.watch()
-	s.plan(time.Now().Add(rand.N(permissionInterval))) //nolint:gosec // G404: it spreads requests.
+	s.plan(time.Now().Add(rand.N(s.gateway.permissionInterval))) //nolint:gosec // G404: it spreads requests.
 	return nil
 }
 
@@ -157,7 +157,7 @@ func (s *liveStream) check(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err == nil:
-		s.plan(now.Add(permissionInterval))
+		s.plan(now.Add(s.gateway.permissionInterval))
 		return s.follow(ctx, saved)
 	case status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusNotFound:
 		return &live.EndError{Reason: live.EndPermission, Message: promapi.MessageOf(err)}

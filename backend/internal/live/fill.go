@@ -1,7 +1,6 @@
 package live
 
 import (
-	"sync"
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
@@ -13,7 +12,7 @@ type fillKey struct{ from, event int64 }
 // fill is an evaluation of older steps that subscribers share. Its update is held for the fill itself
 // until nobody can get it any more.
 type fill struct {
-	once   sync.Once
+	done   chan struct{} // closed when update or err is set
 	update *payload
 	err    error
 	// users get the update at the moment, and isDropped is set once nobody else can: both are
@@ -31,12 +30,17 @@ func (t *topic) since(from int64) (*payload, int64, error) {
 	key := fillKey{from: from, event: t.oldest + int64(len(t.events))}
 	shared, exists := t.fills[key]
 	if !exists {
-		shared = &fill{}
+		shared = &fill{done: make(chan struct{})}
 		t.fills[key] = shared
 	}
 	shared.users++
 	t.mutex.Unlock()
-	shared.once.Do(func() { shared.update, shared.err = t.evaluateSince(w, from) })
+	if exists {
+		<-shared.done
+	} else {
+		shared.update, shared.err = t.evaluateSince(w, from)
+		close(shared.done)
+	}
 	if shared.update != nil {
 		shared.update.hold()
 	}

@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	// checkInterval is the time after which the steps that may still change are evaluated again, if
-	// the step is shorter. Otherwise they are at each step.
-	checkInterval = 15 * time.Second
+	// The steps that may still change are evaluated again at each step, but not more often than every
+	// checkInterval, and not more rarely than every mostCheckInterval.
+	checkInterval     = 15 * time.Second
+	mostCheckInterval = time.Minute
 	// mostDelay bounds how long after a step its evaluation begins. Topics are spread over it, so that
 	// a tier does not get all queries at once.
 	mostDelay = 250 * time.Millisecond
@@ -120,7 +121,7 @@ func (t *topic) run() {
 			t.publish(event{err: err}, nil)
 			wait = min(wait, mostRetryWait)
 		}
-		timer.Reset(max(wait, 0))
+		timer.Reset(min(max(wait, 0), mostCheckInterval))
 	}
 }
 
@@ -148,7 +149,7 @@ func (t *topic) advance(last int64) error {
 		first = before.settled + t.step
 	}
 	if first > last {
-		return nil // The clock was set back.
+		return nil // All steps are settled, or the clock was set back.
 	}
 	answer, err := t.query.Evaluate(t.ctx, time.UnixMilli(first), time.UnixMilli(last), true)
 	if err != nil {
