@@ -49,7 +49,7 @@ var liveAlways = []string{
 	`sum by (job) (rate(http_requests_total%s[1m]))`, `histogram_quantile(0.9, sum by (job) (rate(http_response_size_bytes%s[2m])))`,
 	`count by (cluster) (pod_requests_total%s)`, `pod_requests_total%s`, `node_load1%s offset 30s`, `node_load1%s offset -20s`,
 	`max_over_time(sum(node_load1%s)[3m:10s])`, `node_load1%s - node_load1%s @ end()`, `sum(up%s @ start())`, `limitk(2, node_load1%s)`,
-	`sum by (cluster) (up)`, `sum(rate(http_requests_total{cluster="other"}[1m]))`,
+	`topk(2, process_resident_memory_bytes%s)`, `sum by (cluster) (up)`, `sum(rate(http_requests_total{cluster="other"}[1m]))`,
 }
 
 // follower follows one query.
@@ -166,6 +166,9 @@ func (w *liveWorld) followers(t *testing.T, seed int64, count int, withSpecial b
 			root := g.expression()
 			g.disturb(root, time.Now())
 			query = root.String()
+			if strings.Contains(query, "topk") || strings.Contains(query, "bottomk") {
+				continue // Which of equal values it takes differs from evaluation to evaluation.
+			}
 		}
 		add(query, liveSteady, step, span)
 	}
