@@ -214,12 +214,30 @@ func TestStream_IncompleteStepsAreSentAgain(t *testing.T) {
 	})
 }
 
+// What arrives late is not sent an hour later only.
+func TestStream_LateSamplesOfALongStepAreSentSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub, w := newHub(8<<20, nil)
+		defer hub.Drain()
+		w.series, w.lateness, w.quietFrom = 20, freshness-time.Minute, time.Now().Add(time.Hour*24)
+		stream := subscribe(t, hub, w.query(time.Hour, 5*time.Hour), 0)
+		defer stream.Close()
+		c := newClient(5 * time.Hour)
+		follow(t, stream, c, time.Now().Add(3*time.Hour+12*time.Minute), 0)
+		require.Equal(t, 1, c.snapshots)
+		c.requireEqual(t, w, time.Hour)
+		// Ten checks of each of three steps, and the snapshot.
+		require.Less(t, w.evaluations.Load(), int64(50))
+	})
+}
+
 // The value of each step depends on the window.
 func TestStream_WholeWindowIsEvaluated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hub, w := newHub(8<<20, nil)
 		defer hub.Drain()
 		w.lateness, w.quietFrom = 50*time.Minute, time.Now().Add(time.Hour)
+		w.dependsOnStart = true
 		query := w.query(15*time.Second, 20*time.Minute)
 		query.IsWhole = true
 		stream := subscribe(t, hub, query, 0)
@@ -304,8 +322,13 @@ func TestHub_DrainEndsStreams(t *testing.T) {
 		hub, w := newHub(8<<20, nil)
 		stream := subscribe(t, hub, w.query(15*time.Second, time.Hour), 0)
 		follow(t, stream, newClient(time.Hour), time.Now().Add(time.Minute), 0)
+		another := subscribe(t, hub, w.query(15*time.Second, 2*time.Hour), 0)
+		update, err := another.Next(t.Context())
+		require.NoError(t, err)
+		update.Release()
+		another.Close()
 		hub.Drain()
-		_, err := stream.Next(t.Context())
+		_, err = stream.Next(t.Context())
 		require.ErrorIs(t, err, live.ErrShutdown)
 		stream.Close()
 		_, err = hub.Subscribe(1, w.query(15*time.Second, time.Hour), 0)

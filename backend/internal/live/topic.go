@@ -140,7 +140,7 @@ func (t *topic) advance(last int64) error {
 	started := time.Now()
 	before := t.window // Only this goroutine changes it.
 	settled := t.settledAt(started, last)
-	first, isCheck := settled+t.step, true
+	first, isCheck := min(settled+t.step, last), true
 	switch {
 	case before == nil || t.query.IsWhole:
 	case started.Sub(before.checkedAt) < checkInterval && t.query.Step < checkInterval:
@@ -185,7 +185,7 @@ func (t *topic) settledAt(now time.Time, last int64) int64 {
 	if t.query.IsWhole {
 		return last - t.query.Range.Milliseconds()/t.step*t.step - t.step
 	}
-	return min(t.stepBefore(now.Add(-t.hub.options.Freshness-t.query.Ahead)), last-t.step)
+	return min(t.stepBefore(now.Add(-t.hub.options.Freshness-t.query.Ahead)), last)
 }
 
 // invalidAnswer returns the error for an answer that cannot be cut.

@@ -33,7 +33,8 @@ type world struct {
 	down, lacking []interval
 	memory        *admission.ByteBudget
 	evaluations   atomic.Int64
-	takes         time.Duration // for one evaluation
+	// dependsOnStart is set if the value of each step depends on the start of the query.
+	dependsOnStart bool
 }
 
 type interval struct{ from, to time.Time }
@@ -54,8 +55,11 @@ func hashOf(series, step int64) int64 {
 }
 
 // value returns the value of a series at a step, as of a time; empty for none.
-func (w *world) value(series int, step int64, now time.Time) string {
+func (w *world) value(series int, step int64, now time.Time, start int64) string {
 	seed := hashOf(int64(series), step)
+	if w.dependsOnStart {
+		seed = hashOf(seed, start)
+	}
 	switch late := seed % 7; {
 	case seed%11 == 0:
 		return "" // The series has a hole.
@@ -78,7 +82,7 @@ func (w *world) evaluate(_ context.Context, start, end time.Time, step time.Dura
 		}
 		var values []string
 		for at := start; !at.After(end); at = at.Add(step) {
-			if value := w.value(series, at.UnixMilli(), now); value != "" {
+			if value := w.value(series, at.UnixMilli(), now, start.UnixMilli()); value != "" {
 				values = append(values, fmt.Sprintf(`[%s,"%s"]`, strings.TrimSuffix(fmt.Sprintf("%.3f", float64(at.UnixMilli())/1000), ".000"), strings.ReplaceAll(value, " ", "")))
 			}
 		}
@@ -99,7 +103,6 @@ func (w *world) query(step, length time.Duration) live.Query {
 		Key: "world " + step.String(), Datasource: "world", Step: step, Range: length,
 		Evaluate: func(ctx context.Context, start, end time.Time, _ bool) (*live.Answer, error) {
 			w.evaluations.Add(1)
-			time.Sleep(w.takes)
 			now := time.Now()
 			if within(w.down, now) {
 				return nil, promapi.Errorf(http.StatusBadGateway, promapi.ErrorUnavailable, "the world is down")
@@ -228,7 +231,7 @@ func (c *client) requireEqual(t *testing.T, w *world, step time.Duration) {
 		expected := map[int64]string{}
 		first := c.last - c.length.Milliseconds()/step.Milliseconds()*step.Milliseconds()
 		for at := first; at <= c.last; at += step.Milliseconds() {
-			if value := strings.ReplaceAll(w.value(series, at, now), " ", ""); value != "" {
+			if value := strings.ReplaceAll(w.value(series, at, now, first), " ", ""); value != "" {
 				expected[at] = value
 			}
 		}
