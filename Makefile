@@ -40,12 +40,13 @@ e2e: ## Run the tests on the real servers, and the demo. Builds the servers firs
 		'make demo DEMO_FLAGS=--once'
 
 .PHONY: e2e-full
-e2e-full: ## Run what is too long for CI: 10,000 questions, 2 million confined queries, older versions of Perses, replicas, the demo in a browser, a soak, a siege, an installation with two million series, and fuzzing on top of e2e.
-	E2E_STEPS=1000 E2E_ENTRIES=1000000 E2E_DATASOURCES=2000 E2E_SERVICES=5000 E2E_QUERIES=10000 E2E_PERSES='perses-0.53 perses-0.52' E2E_DEMO=1m $(MAKE) e2e
+e2e-full: ## Run what is too long for CI: 10,000 questions, 2 million confined queries, older versions of Perses, replicas, live queries, the demo in a browser, a soak, a siege, an installation with two million series, and fuzzing on top of e2e.
+	E2E_STEPS=1000 E2E_ENTRIES=1000000 E2E_DATASOURCES=2000 E2E_SERVICES=5000 E2E_QUERIES=10000 E2E_LIVE_QUERIES=300 E2E_PERSES='perses-0.53 perses-0.52' E2E_DEMO=1m $(MAKE) e2e
 	CONFINED_QUERIES=2000000 go test -count=1 -run TestConfine_GeneratedQueries ./backend/internal/enforcement
-	go test -tags e2e -count=1 -timeout 20m -p 1 ./backend/test/load ./backend/test/replicas ./backend/test/scale ./backend/test/fanout
+	go test -tags e2e -count=1 -timeout 20m -p 1 ./backend/test/load ./backend/test/replicas ./backend/test/scale ./backend/test/fanout ./backend/test/liveload
 	$(MAKE) soak
 	$(MAKE) siege
+	$(MAKE) live-load LIVE_FLAGS=--strict
 	$(MAKE) scale
 	scripts/fuzz 60s
 	scripts/fuzz 5m FuzzSplice
@@ -104,6 +105,10 @@ soak: ## Ask tierproxy 200 times a second for 20 minutes while its tiers restart
 .PHONY: siege
 siege: ## Attack a tierproxy with 256 MiB for 10 minutes while 20 users look at dashboards; SIEGE_FLAGS='--siege 20s' for a glance.
 	@go run ./backend/test/load --siege 10m $(SIEGE_FLAGS)
+
+.PHONY: live-load
+live-load: ## Follow 20 live queries with 1,000 subscribers for 10 minutes while tiers and a gateway restart; LIVE_FLAGS='--for 1m' for a glance.
+	@go run ./backend/test/liveload $(LIVE_FLAGS)
 
 # Series of the clusters that hot does not watch, and of the one that it does.
 SERIES ?= 2000000

@@ -48,8 +48,9 @@ type Seen struct {
 	// and that had the same. Needless are appends that begin with a step of the last kind, unless an
 	// earlier update had a warning.
 	Fresh, Changed, Same, Needless int
-	// Warned are the updates with warnings.
-	Warned int
+	// Warned are the updates with warnings, and LastWarning is one of the last of them.
+	Warned      int
+	LastWarning string
 	// Holes are appends that begin too late, and Settled those that change a step until the id.
 	Holes, Settled int
 	// Errors are the events of that name, and Ends the reasons of the events end.
@@ -232,6 +233,7 @@ func (s *Stream) take(got event, isFirst bool) error {
 	found.isNeedless = found.isNeedless && s.seen.Warned == 0
 	if len(sent.Warnings) > 0 {
 		s.seen.Warned++
+		s.seen.LastWarning = sent.Warnings[0]
 	}
 	if got.name == "snapshot" {
 		s.seen.Snapshots++

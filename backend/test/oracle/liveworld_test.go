@@ -3,13 +3,9 @@
 package oracle
 
 import (
-	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -19,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/klauspost/compress/snappy"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/prompb"
@@ -28,6 +23,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/gateway"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/history"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/remotewrite"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
@@ -224,7 +220,7 @@ func (w *liveWorld) feed(t *testing.T) {
 	})
 }
 
-// stopFeeding sends what is late and returns once nothing more comes.
+// stopFeeding returns once nothing more comes.
 func (w *liveWorld) stopFeeding() {
 	select {
 	case <-w.stop:
@@ -232,6 +228,7 @@ func (w *liveWorld) stopFeeding() {
 		close(w.stop)
 	}
 	w.ended.Wait()
+	w.late = nil // Nobody gets it: it would be too late for the next ones who follow.
 }
 
 // tick writes the samples that are due, and returns the time of the newest one.
@@ -248,16 +245,16 @@ func (w *liveWorld) tick(t *testing.T, last time.Time) time.Time {
 			}
 			// Some senders are late, and each 7th sample of others comes after its successors.
 			if strings.HasPrefix(each.Labels.Get("instance"), "checkout-1") || (i+int(now.Unix()/2))%7 == 0 {
-				batch.mine = append(batch.mine, sampleOf(each, now))
+				batch.mine = append(batch.mine, remotewrite.Sample(each.Series, now))
 			} else {
-				mine = append(mine, sampleOf(each, now))
+				mine = append(mine, remotewrite.Sample(each.Series, now))
 			}
 		}
 		for i, each := range w.foreign {
 			if (i+int(now.Unix()/2))%7 == 0 {
-				batch.foreigns = append(batch.foreigns, sampleOf(each, now))
+				batch.foreigns = append(batch.foreigns, remotewrite.Sample(each.Series, now))
 			} else {
-				foreigns = append(foreigns, sampleOf(each, now))
+				foreigns = append(foreigns, remotewrite.Sample(each.Series, now))
 			}
 		}
 		w.late = append(w.late, batch)
@@ -270,58 +267,14 @@ func (w *liveWorld) tick(t *testing.T, last time.Time) time.Time {
 	return last
 }
 
-func sampleOf(of liveSeries, at time.Time) prompb.TimeSeries {
-	made := prompb.TimeSeries{Labels: prompb.FromLabels(of.Labels, nil)}
-	if of.Histogram != nil {
-		made.Histograms = []prompb.Histogram{prompb.FromIntHistogram(at.UnixMilli(), of.Histogram(at.UnixMilli()))}
-	} else {
-		made.Samples = []prompb.Sample{{Timestamp: at.UnixMilli(), Value: of.Value(at.UnixMilli())}}
-	}
-	return made
-}
-
-// push sends samples to a Prometheus by remote write.
-func push(ctx context.Context, base string, samples []prompb.TimeSeries) error {
-	text, err := (&prompb.WriteRequest{Timeseries: samples}).Marshal()
-	if err != nil {
-		return err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/api/v1/write", bytes.NewReader(snappy.Encode(nil, text)))
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Content-Type", "application/x-protobuf")
-	request.Header.Set("Content-Encoding", "snappy")
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	answer, err := io.ReadAll(response.Body)
-	if err = errors.Join(err, response.Body.Close()); err != nil || response.StatusCode < http.StatusMultipleChoices {
-		return err
-	}
-	return fmt.Errorf("status %d: %s", response.StatusCode, answer)
-}
-
 // sendAll sends samples to the Prometheus of each cluster, and to the one with everything.
 func (w *liveWorld) sendAll(t *testing.T, mine, foreigns []prompb.TimeSeries) {
 	t.Helper()
-	labelled := func(list []prompb.TimeSeries, more map[string]string) (all []prompb.TimeSeries) {
-		for _, each := range list {
-			builder := labels.NewBuilder(each.ToLabels(&labels.ScratchBuilder{}, nil))
-			for name, value := range more {
-				builder.Set(name, value)
-			}
-			each.Labels = prompb.FromLabels(builder.Labels(), nil)
-			all = append(all, each)
-		}
-		return all
-	}
 	for _, each := range []struct {
 		to   *stack.Server
 		what []prompb.TimeSeries
-	}{{w.hot, mine}, {w.other, foreigns}, {w.whole, append(labelled(mine, labelsInCold), labelled(foreigns, otherLabels)...)}} {
-		if err := push(t.Context(), each.to.URL, each.what); err != nil && t.Context().Err() == nil {
+	}{{w.hot, mine}, {w.other, foreigns}, {w.whole, append(remotewrite.Labelled(mine, labelsInCold), remotewrite.Labelled(foreigns, otherLabels)...)}} {
+		if err := remotewrite.Send(t.Context(), each.to.URL, each.what); err != nil && t.Context().Err() == nil {
 			t.Errorf("write to %s: %s", each.to.LogFile, err) // No test ends in this goroutine.
 		}
 	}
@@ -356,4 +309,3 @@ func (w *liveWorld) labels() []labels.Labels {
 	}
 	return all
 }
-
