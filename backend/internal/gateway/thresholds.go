@@ -158,7 +158,7 @@ func (g *Gateway) thresholds(ctx context.Context, query engine.Query, resolved *
 	if err != nil || response.Status >= http.StatusMultipleChoices {
 		return response, err
 	}
-	text, err := response.ReadText(ctx, rulesFactor)
+	text, err := response.ReadText(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -172,8 +172,9 @@ func (g *Gateway) thresholds(ctx context.Context, query engine.Query, resolved *
 		text.Release()
 		return nil, err
 	}
+	text.Drop()
 	if resolved.Rule != nil {
-		list.Warnings = confinedWarnings(list.Warnings, response.Warnings)
+		list.warnings = confinedWarnings(list.warnings, response.Warnings)
 	}
 	response.Replace(newThresholdBody(list, text.Release))
 	return response, nil

@@ -72,7 +72,7 @@ func TestThresholds_OfBothTiers(t *testing.T) {
 	require.Equal(t, gateway.Threshold{
 		Alert: "HighErrors", Group: "web", File: "web.yml", Title: "HighErrors > 0.5", Query: "rate(errors_total[5m]) > 0.5",
 		Left: "rate(errors_total[5m])", Operator: ">", Right: "0.5", Metrics: []string{"errors_total"}, For: 300,
-		Labels: map[string]string{"severity": "critical"}, Annotations: map[string]string{"summary": "Too <many>."}, State: "firing", Tier: "hot,cold",
+		Labels: map[string]string{"severity": "critical"}, Annotations: json.RawMessage(`{"summary":"Too <many>."}`), State: "firing", Tier: "hot,cold",
 	}, answer.Data.Thresholds[0], "once, in its most severe state")
 	require.Equal(t, []string{"HighErrors > 0.5", "Latency > 0.1", "Latency <= 2"}, answer.titles())
 	require.Equal(t, []gateway.SkippedRule{

@@ -388,3 +388,9 @@ func TestThresholds_OfHostileExpressions(t *testing.T) {
 	}
 	require.Contains(t, Thresholds(chain, nil).Reasons, "the expression has more than 50 comparisons: the others are left out")
 }
+
+func BenchmarkThresholds(b *testing.B) {
+	for i := 0; b.Loop(); i++ {
+		Thresholds(fmt.Sprintf(`sum by (namespace, pod) (rate(restarts_total{job="kube-state-metrics",x="%d"}[10m])) * 60 * 5 > 0 and on (namespace) kube_namespace_labels{label_team!=""} == 1`, i), nil)
+	}
+}
