@@ -131,6 +131,9 @@ func (l *thresholdList) add(ctx context.Context, group *ruleGroup) error {
 
 // addRule adds the thresholds of a rule.
 func (l *thresholdList) addRule(group *ruleGroup, rule *alertingRule, pins map[string]string) error {
+	if l.filter.surelyReadsNone(rule.Query) {
+		return nil
+	}
 	var split promql.Split
 	isCostly, err := promql.Check(l.maxLength, rule.Query)
 	if err == nil && isCostly {

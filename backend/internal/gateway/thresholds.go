@@ -107,6 +107,12 @@ func (f *ruleFilter) mentionsOne(expression string) bool {
 	return false
 }
 
+// surelyReadsNone reports whether an expression reads none of the metrics for sure, so that it need
+// not be parsed. A name that is not in the text can only be a pattern, or have escapes.
+func (f *ruleFilter) surelyReadsNone(expression string) bool {
+	return !f.mentionsOne(expression) && !strings.Contains(expression, model.MetricNameLabel) && !strings.Contains(expression, `\`)
+}
+
 // serveThresholds responds with the thresholds of alerting rules of all tiers.
 func (g *Gateway) serveThresholds(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, path string, caller admission.Caller) {
 	started := time.Now()

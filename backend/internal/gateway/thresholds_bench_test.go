@@ -53,7 +53,7 @@ func BenchmarkThresholds(b *testing.B) {
 		})
 		server := httptest.NewServer(gateway.New(benchmarkedGateway(b, tier.URL)))
 		b.Cleanup(server.Close)
-		for name, parameters := range map[string]string{"all": "", "one": "?alert=KubePodCrashLooping7"} {
+		for name, parameters := range map[string]string{"all": "", "one": "?alert=KubePodCrashLooping7", "metric": "?metric=kube_pod_container_status_restarts_total_7"} {
 			b.Run(fmt.Sprintf("rules=%d/expressions=%d/ask=%s", size.rules, size.expressions, name), func(b *testing.B) {
 				b.SetBytes(int64(len(answer)))
 				b.ReportAllocs()
