@@ -42,7 +42,7 @@ func TestThresholds_TakeNoMoreMemoryThanIsAcquired(t *testing.T) {
 				var stats runtime.MemStats
 				runtime.GC()
 				runtime.ReadMemStats(&stats)
-				return int64(stats.HeapAlloc) //nolint:gosec // G115: it is small.
+				return int64(stats.HeapAlloc)
 			}
 			before := heap()
 			require.NoError(t, list.readAll(t.Context(), answer))

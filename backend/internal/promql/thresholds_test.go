@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cortexproject/promqlsmith"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
@@ -136,7 +137,7 @@ func (a *alerts) record(t *testing.T, name, threshold string) string {
 		for _, sample := range series.Floats {
 			values[sample.T] = sample.F
 		}
-		set := labels.NewBuilder(series.Metric).Set(labels.MetricName, name).Labels()
+		set := labels.NewBuilder(series.Metric).Set(model.MetricNameLabel, name).Labels()
 		for _, at := range all {
 			sample, exists := values[at.UnixMilli()]
 			if !exists {
