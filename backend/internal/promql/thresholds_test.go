@@ -89,6 +89,7 @@ func TestThresholds_SplitsWhatHasToBeTrue(t *testing.T) {
 		`a > fill (0) b`:                                  {`# the threshold b cannot be queried alone: fill() stands for values that no query returns`},
 		`a > max_over_time((b @ end())[5m:1m])`:           {`# the threshold max_over_time((b @ end())[5m:1m]) cannot be queried alone: @ start() and @ end() within a subquery mean the time of the rule's evaluation`},
 		`a > end()`:                                       {`# the threshold end() cannot be queried alone: its value would depend on the time range that is shown: end() would be that of a piece`},
+		`a > sum_over_time(b[step() * 4])`:                {`# the threshold sum_over_time(b[step() * 4]) cannot be queried alone: step() in a duration would be the step of the panel`},
 		`a > 1 +`:                                         {`# Prometheus' parser refuses the expression: 1:8: parse error: unexpected end of input`},
 		`rate(a[5m]) keep_metric_names > 1`:               {`# Prometheus' parser refuses the expression: 1:13: parse error: unexpected identifier "keep_metric_names"`},
 	} {
