@@ -75,7 +75,7 @@ func TestPanel_BuildsQueries(t *testing.T) {
 		panelgroup.AddPanel("up", panel.AddQuery(
 			query.PromQL("up"),
 			query.PromQL("up", query.Datasource("metrics"), query.SeriesNameFormat("{{instance}}"),
-				query.MinStep(90*time.Second), query.Resolution(2), query.Tier(query.Cold)),
+				query.MinStep(90*time.Second), query.Resolution(2), query.Instant(), query.Tier(query.Cold)),
 			query.PromQL("up", query.DatasourceVariable("source"), query.MinStepVariable("step"), query.Tier(query.Auto)),
 		)),
 	))
@@ -87,7 +87,7 @@ func TestPanel_BuildsQueries(t *testing.T) {
 			{"kind": "TieredPrometheusTimeSeriesQuery", "spec": {"query": "up"}},
 			{"kind": "TieredPrometheusTimeSeriesQuery", "spec": {
 				"datasource": {"kind": "TieredPrometheusDatasource", "name": "metrics"}, "query": "up",
-				"seriesNameFormat": "{{instance}}", "minStep": "1m30s", "resolution": 2, "tier": "cold"}},
+				"seriesNameFormat": "{{instance}}", "minStep": "1m30s", "resolution": 2, "instant": true, "tier": "cold"}},
 			{"kind": "TieredPrometheusTimeSeriesQuery", "spec": {
 				"datasource": "$source", "query": "up", "minStep": "$step", "tier": "auto"}}
 		]`
