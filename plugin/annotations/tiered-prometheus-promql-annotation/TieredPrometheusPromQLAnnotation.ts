@@ -3,12 +3,12 @@ import type { TieredPrometheusPromQLAnnotationSpec } from '../../model/annotatio
 import { variableNames } from '../../model/dashboard-datasource';
 import type { AnnotationPlugin } from '../perses-054';
 import { getAnnotationData } from './get-annotation-data';
-import { TieredPrometheusPromQLAnnotationEditor } from './TieredPrometheusPromQLAnnotationEditor';
+import { LazyEditor } from './LazyEditor';
 
 /** The annotation plugin: marks where a query of a TieredPrometheusDatasource has samples. */
 export const TieredPrometheusPromQLAnnotation: AnnotationPlugin<TieredPrometheusPromQLAnnotationSpec> = {
   getAnnotationData,
-  OptionsEditorComponent: inPersesTheme(TieredPrometheusPromQLAnnotationEditor),
+  OptionsEditorComponent: inPersesTheme(LazyEditor),
   createInitialOptions: () => ({ expr: '' }),
   dependsOn: ({ datasource, expr, title, legend }, { variableState }) => ({
     variables: variableNames(datasource, [expr, title, legend], variableState),
