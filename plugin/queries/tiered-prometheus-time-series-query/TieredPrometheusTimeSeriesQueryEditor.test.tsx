@@ -50,7 +50,11 @@ const explained = () => server.seen.filter(({ path }) => path.endsWith('/explain
 
 /** Shows the editor in what Perses has around it; what it reports comes back as its value. */
 function open(spec: Spec, props: Partial<OptionsEditorProps<Spec>> = {}) {
-  const datasource = { scrapeInterval: '30s', queryParams: { dedup: 'true' }, proxy: { kind: 'HTTPProxy', spec: { url: '' } } };
+  const datasource = {
+    scrapeInterval: '30s',
+    queryParams: { dedup: 'true' },
+    proxy: { kind: 'HTTPProxy', spec: { url: '' } },
+  };
   const store = {
     getDatasource: () => Promise.resolve({ plugin: { kind: DATASOURCE_KIND, spec: datasource } }),
     getDatasourceClient: () =>
