@@ -62,21 +62,24 @@ type loaded []struct {
 	} `json:"status"`
 }
 
-// plugins returns the plugins of a module, each with its kind before its name; none
-// where the server skipped the module.
-func (modules loaded) plugins(t *testing.T, name string) []string {
+// plugins returns the plugins of a module, each with its kind before its name, and why
+// the server has not loaded the module, if so.
+func (modules loaded) plugins(t *testing.T, name string) (found []string, problem string) {
 	t.Helper()
-	var found []string
+	listed := 0
 	for _, module := range modules {
 		if module.Metadata.Name != name {
 			continue
 		}
-		require.True(t, module.Status.IsLoaded, module.Status.Error)
+		listed++
+		require.Equal(t, module.Status.Error == "", module.Status.IsLoaded)
+		problem = module.Status.Error
 		for _, plugin := range module.Spec.Plugins {
 			found = append(found, plugin.Kind+" "+plugin.Spec.Name)
 		}
 	}
-	return found
+	require.Equal(t, 1, listed, name)
+	return found, problem
 }
 
 // knowsAnnotations reports whether a server knows the plugin kind Annotation, by the
@@ -84,8 +87,9 @@ func (modules loaded) plugins(t *testing.T, name string) []string {
 func knowsAnnotations(name string) bool { return name == "perses" }
 
 // TestVersions_PersesLoadsTheModules finds all our kinds in every server, and those
-// that only later ones know in these. A server skips the whole module where it does not
-// know one of its kinds, which is why these have a module of their own.
+// that only later ones know in these. A server loads nothing of a module where it does
+// not know one of its kinds, which is why these have a module of their own. It lists that
+// module without plugins, and the web UI leaves out what has none.
 func TestVersions_PersesLoadsTheModules(t *testing.T) { forEachPerses(t, loadsTheModules) }
 
 func loadsTheModules(t *testing.T, name string, s *site) {
@@ -94,7 +98,8 @@ func loadsTheModules(t *testing.T, name string, s *site) {
 	require.Equal(t, http.StatusOK, status)
 	var modules loaded
 	require.NoError(t, json.Unmarshal(body, &modules), string(body))
-	found := modules.plugins(t, "TieredPrometheus")
+	found, problem := modules.plugins(t, "TieredPrometheus")
+	require.Empty(t, problem)
 	require.ElementsMatch(t, []string{
 		"Datasource TieredPrometheusDatasource",
 		"TimeSeriesQuery TieredPrometheusTimeSeriesQuery",
@@ -107,10 +112,14 @@ func loadsTheModules(t *testing.T, name string, s *site) {
 
 	later := []string{"Annotation TieredPrometheusPromQLAnnotation"}
 	requireFederated(t, s, "TieredPrometheusAnnotations", later)
-	if !knowsAnnotations(name) {
-		later = nil
+	found, problem = modules.plugins(t, "TieredPrometheusAnnotations")
+	if knowsAnnotations(name) {
+		require.Empty(t, problem)
+		require.ElementsMatch(t, later, found)
+		return
 	}
-	require.ElementsMatch(t, later, modules.plugins(t, "TieredPrometheusAnnotations"), string(body))
+	require.Equal(t, "unable to read plugin package.json", problem)
+	require.Empty(t, found, string(body))
 }
 
 // requireFederated requires that each plugin is a module that the browser can load.

@@ -1,5 +1,5 @@
 // Package annotation adds annotations of the kind TieredPrometheusPromQLAnnotation to dashboards of the Go SDK of Perses.
-// Perses knows annotations from 0.54 on; earlier servers drop them from a dashboard.
+// Perses knows annotations from 0.54 on.
 package annotation
 
 import (
