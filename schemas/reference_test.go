@@ -166,7 +166,7 @@ func TestModels_JudgeLikeThePrometheusPlugin(t *testing.T) {
 			}
 			return r.check(t, requests)
 		}
-		comparable := func(folder string) map[string]json.RawMessage {
+		shared := func(folder string) map[string]json.RawMessage {
 			documents := maps.Clone(m.examples(t, folder))
 			maps.DeleteFunc(documents, func(_ string, document json.RawMessage) bool {
 				return strings.Contains(string(document), `"tier"`) || strings.Contains(string(document), `"instant"`)
@@ -176,12 +176,12 @@ func TestModels_JudgeLikeThePrometheusPlugin(t *testing.T) {
 			}
 			return documents
 		}
-		for name, a := range judge(theirs, comparable("valid")) {
+		for name, a := range judge(theirs, shared("valid")) {
 			if len(a.Errors) > 0 {
 				t.Errorf("the Prometheus plugin refuses valid/%s:\n%s", name, a.Details)
 			}
 		}
-		for name, a := range judge(theirs, comparable("invalid")) {
+		for name, a := range judge(theirs, shared("invalid")) {
 			if accepted := len(a.Errors) == 0; accepted != slices.Contains(onlyOursRefuses, name) {
 				t.Errorf("the Prometheus plugin on invalid/%s: accepted %t", name, accepted)
 			}
