@@ -42,7 +42,7 @@ export interface TieredPrometheusClient extends PrometheusClient {
  * Returns the client of a datasource: the Prometheus API at proxyUrl, which is the path at which Perses forwards to the
  * gateway. The datasource's queryParams are sent with every request; those of a request win. The headers of the
  * datasource's proxy are not sent from here, because Perses adds them itself. Perses tells no variables here: queries and
- * variables replace those in queryParams with withParameters.
+ * variables replace those in queryParams and headers with withAdded.
  *
  * It throws where Perses gives no proxyUrl: this kind has no URL that a browser could use directly.
  */
@@ -122,14 +122,16 @@ export function withSignal(client: TieredPrometheusClient, signal: AbortSignal |
     : withCalls(client, dashboardCalls, (call) => (parameters, headers) => call(parameters, headers, signal));
 }
 
-/** Returns a client whose requests have these parameters, instead of those of the datasource; their own win. */
-export function withParameters(
+/** Returns a client whose requests have these parameters, instead of those of the datasource, and headers; their own win. */
+export function withAdded(
   client: TieredPrometheusClient,
-  added: Record<string, ParameterValue>
+  added: { parameters: Record<string, ParameterValue>; headers: RequestHeaders }
 ): TieredPrometheusClient {
+  const hasHeaders = Object.keys(added.headers).length > 0;
   return withCalls(
     client,
     dashboardCalls,
-    (call) => (parameters, headers, signal) => call({ ...added, ...parameters }, headers, signal)
+    (call) => (parameters, headers, signal) =>
+      call({ ...added.parameters, ...parameters }, hasHeaders ? { ...added.headers, ...headers } : headers, signal)
   );
 }

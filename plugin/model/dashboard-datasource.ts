@@ -1,20 +1,20 @@
 import type { DatasourceSelectValue, DatasourceStore, VariableStateMap } from '@perses-dev/plugin-system';
 import { datasourceSelectValueToSelector, isVariableDatasource, parseVariables } from '@perses-dev/plugin-system';
 import type { TieredPrometheusClient } from './client';
-import { withParameters } from './client';
-import { replaceInParameters, replaceInText } from './interpolation';
+import { withAdded } from './client';
+import { replaceInHeaders, replaceInParameters, replaceInText } from './interpolation';
 import type { TieredPrometheusDatasourceSelector, TieredPrometheusDatasourceSpec } from './spec';
 import { DATASOURCE_KIND, DEFAULT_DATASOURCE } from './spec';
 
 /** Selects a datasource, or names the variable that does. */
 type SelectValue = DatasourceSelectValue<TieredPrometheusDatasourceSelector>;
 
-/** Variables in the query parameters of the datasources that have been asked so far, by the name that was selected. */
-const parameterVariables = new Map<string | undefined, string[]>();
+/** Variables in the query parameters and headers of the datasources asked so far, by the name that was selected. */
+const datasourceVariables = new Map<string | undefined, string[]>();
 
 /**
- * Returns the names of the variables in texts, in the datasource, and in its query parameters. Perses wants the names at
- * once, before the datasource can be read: its query parameters are known after its first request.
+ * Returns the names of the variables in texts, in the datasource, and in its query parameters and headers. Perses wants the
+ * names at once, before the datasource can be read: its query parameters and headers are known after its first request.
  */
 export function variableNames(
   datasource: SelectValue = DEFAULT_DATASOURCE,
@@ -23,7 +23,7 @@ export function variableNames(
 ): string[] {
   const all = isVariableDatasource(datasource) ? [...texts, datasource] : texts;
   const name = isVariableDatasource(datasource) ? replaceInText(datasource, variables ?? {}) : datasource.name;
-  return [...new Set([...all.flatMap((text) => parseVariables(text ?? '')), ...(parameterVariables.get(name) ?? [])])];
+  return [...new Set([...all.flatMap((text) => parseVariables(text ?? '')), ...(datasourceVariables.get(name) ?? [])])];
 }
 
 /** A datasource of a dashboard, and the store by which the functions of the Prometheus plugin reach it. */
@@ -34,7 +34,7 @@ interface DashboardDatasource {
 
 /**
  * Finds the datasource that a query or a variable asks. A variable is resolved among the datasources of our kind, and the
- * variables in the query parameters have their values. Nothing is left for the functions of the Prometheus plugin to
+ * variables in the query parameters and headers have their values. Nothing is left for the functions of the Prometheus plugin to
  * look up, which know their own kind only.
  *
  * @param replace returns the client that is used in place of the one of the datasource
@@ -51,21 +51,23 @@ export async function dashboardDatasource(
         | undefined) ?? DEFAULT_DATASOURCE)
     : value;
   const { plugin } = await store.getDatasource(selector);
-  const { queryParams = {} } = plugin.spec as Partial<TieredPrometheusDatasourceSpec>;
-  parameterVariables.set(
+  const { queryParams = {}, proxy } = plugin.spec as Partial<TieredPrometheusDatasourceSpec>;
+  const headers = proxy?.spec.headers ?? {};
+  datasourceVariables.set(
     selector.name,
-    Object.values(queryParams).flatMap((text) => parseVariables(text))
+    [...Object.values(queryParams), ...Object.values(headers)].flatMap((text) => parseVariables(text))
   );
-  const parameters = replaceInParameters(queryParams, variables);
+  const added = {
+    parameters: replaceInParameters(queryParams, variables),
+    headers: replaceInHeaders(headers, variables),
+  };
   return {
     selector,
     store: {
       ...store,
       listDatasourceSelectItems: () => Promise.resolve([]),
       getDatasourceClient: async <Client>() =>
-        replace(
-          withParameters(await store.getDatasourceClient<TieredPrometheusClient>(selector), parameters)
-        ) as Client,
+        replace(withAdded(await store.getDatasourceClient<TieredPrometheusClient>(selector), added)) as Client,
     },
   };
 }

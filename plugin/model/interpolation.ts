@@ -119,6 +119,33 @@ export function replaceInParameters(
   );
 }
 
+/** Headers that a request has for itself: its session, its body, and its choice of a tier. */
+const ownHeaders = new Set(['authorization', 'cookie', 'content-type', 'x-tier-choice']);
+
+/**
+ * Returns the headers in whose texts variables have a value, with these values. The others are left out, because Perses
+ * sets them itself; so are those that a request has for itself.
+ *
+ * It throws where a value has characters that no header takes.
+ */
+export function replaceInHeaders(headers: Record<string, string>, variables: VariableStateMap): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(headers).flatMap(([name, template]) => {
+      const value = replaceInText(template, variables);
+      if (value === template || ownHeaders.has(name.toLowerCase())) {
+        return [];
+      }
+      if (!/^[\t\x20-\x7e\x80-\xff]*$/.test(value)) {
+        throw new Error(
+          `The header ${name} of the datasource is ${JSON.stringify(value)} with its variables, and a header takes no such ` +
+            `characters: use \${name:percentencode}, or a query parameter.`
+        );
+      }
+      return [[name, value]];
+    })
+  );
+}
+
 function alternativesOf(insertion: Insertion): string[] {
   const { format, values, origin, state } = insertion;
   if (format !== undefined && format !== 'queryparam') {

@@ -41,3 +41,8 @@ export const variablePattern = raw`^\$\w+$`;
 export function matches(pattern: string, value: unknown): value is string {
   return typeof value === 'string' && new RegExp(pattern.replaceAll(raw`\s`, raw`\t\n\f\r `)).test(value);
 }
+
+/** Whether a header chooses the tenant of a tier, which no dashboard variable may. */
+export function isTenantHeader(name: string): boolean {
+  return /^(x-scope-orgid|thanos-tenant)$/i.test(name);
+}

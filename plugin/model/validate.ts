@@ -2,6 +2,7 @@ import type { Mistake } from './check';
 import {
   durationPattern,
   labelPattern,
+  isTenantHeader,
   matches,
   proxyUrlPattern,
   tierNamePattern,
@@ -30,6 +31,7 @@ export const messages = {
   proxyKind: 'must be HTTPProxy',
   proxyUrl:
     'must name this datasource: http(s)://GATEWAY/proxy/globaldatasources/NAME, or /proxy/projects/PROJECT/datasources/NAME',
+  tenant: 'must be the tenant itself, not a dashboard variable, whose value every user chooses',
   queryParam: 'must be a string: put the value in quotes',
   minStep: 'must be a duration such as 30s or a variable such as "$interval"',
 } as const;
@@ -147,6 +149,14 @@ const hot: Rule = (value, path) => {
   });
 };
 
+/** The headers that choose a tenant; Perses checks the others. */
+const headers: Rule = (value, path) =>
+  isObject(value)
+    ? Object.entries(value)
+        .filter(([name, text]) => isTenantHeader(name) && typeof text === 'string' && text.includes('$'))
+        .map(([name]) => ({ field: `${path}."${name}"`, message: messages.tenant }))
+    : [];
+
 const spec = struct({
   threshold: positiveDuration,
   strategy: rule((value) => value === 'route' || value === 'split', messages.strategy),
@@ -164,7 +174,7 @@ const spec = struct({
   'proxy!': struct({
     'kind!': rule((value) => value === 'HTTPProxy', messages.proxyKind),
     'spec!': struct(
-      { 'url!': rule((value) => matches(proxyUrlPattern, value), messages.proxyUrl) },
+      { 'url!': rule((value) => matches(proxyUrlPattern, value), messages.proxyUrl), headers },
       // Perses checks the rest of it.
       { open: true }
     ),

@@ -174,6 +174,11 @@ func isPort(value any) bool {
 	return isText && portName.MatchString(text) && strings.ContainsAny(text, "abcdefghijklmnopqrstuvwxyz")
 }
 
+// IsTenantHeader reports whether a header selects the tenant at a tier.
+func IsTenantHeader(name string) bool {
+	return strings.EqualFold(name, "X-Scope-OrgID") || strings.EqualFold(name, "THANOS-TENANT")
+}
+
 // proxySpec is the rule for the part of the proxy that the gateway needs. Perses validates
 // the rest.
 func proxySpec(path string, value any, mistake report) {
@@ -186,6 +191,11 @@ func proxySpec(path string, value any, mistake report) {
 	if err != nil {
 		mistake(path, "must have headers and allowedEndpoints as Perses has them, if any")
 		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(spec.Headers)) {
+		if IsTenantHeader(name) && strings.Contains(spec.Headers[name], "$") {
+			mistake(fmt.Sprintf("%s.headers.%q", path, name), "must be the tenant itself, not a dashboard variable, whose value every user chooses")
+		}
 	}
 	var patterns []string
 	for _, endpoint := range spec.AllowedEndpoints {

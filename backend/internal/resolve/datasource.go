@@ -19,10 +19,6 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// tenantHeaders are the headers that select the tenant at a tier. They come from a saved
-// datasource, never from a request.
-var tenantHeaders = []string{"X-Scope-Orgid", "Thanos-Tenant"}
-
 // buildDefault returns the default datasource: see Default.
 func (r *Resolver) buildDefault() (*Resolved, error) {
 	resolved := &Resolved{Label: "default datasource", Rule: r.defaultRule}
@@ -211,11 +207,12 @@ func (r *Resolver) locationOfURL(reference perses.Reference, name tier.Name, nam
 	return location{destination: at}, r.mayChooseTenant(reference, name, tenant, onGatewayServer || at.Transport.HoldsSecrets(named.Scheme))
 }
 
-// tenantOf returns the tenant headers of a saved datasource.
+// tenantOf returns the headers that select the tenant at a tier. They come from a saved
+// datasource, never from a request.
 func tenantOf(saved *perses.Datasource) http.Header {
 	header := make(http.Header)
 	for name, value := range saved.Spec.Proxy.Spec.Headers {
-		if slices.Contains(tenantHeaders, http.CanonicalHeaderKey(name)) {
+		if perses.IsTenantHeader(name) {
 			header.Set(name, value)
 		}
 	}

@@ -50,7 +50,11 @@ const explained = () => server.seen.filter(({ path }) => path.endsWith('/explain
 
 /** Shows the editor in what Perses has around it; what it reports comes back as its value. */
 function open(spec: Spec, props: Partial<OptionsEditorProps<Spec>> = {}) {
-  const datasource = { scrapeInterval: '30s', queryParams: { dedup: 'true' }, proxy: { kind: 'HTTPProxy' } };
+  const datasource = {
+    scrapeInterval: '30s',
+    queryParams: { dedup: 'true' },
+    proxy: { kind: 'HTTPProxy', spec: { url: '' } },
+  };
   const store = {
     getDatasource: () => Promise.resolve({ plugin: { kind: DATASOURCE_KIND, spec: datasource } }),
     getDatasourceClient: () =>
@@ -210,6 +214,24 @@ describe('the editor of a query', () => {
     const { user, onChange } = open({ query: 'up', tier: 'hot' });
     await user.click(tierField());
     await user.click(screen.getByRole('option', { name: 'Auto' }));
+    expect(JSON.stringify(onChange.mock.lastCall?.[0])).toBe('{"query":"up"}');
+  });
+
+  it('makes a query instant at once, and leaves out what the panel asks for', async () => {
+    explain = () => hot;
+    const { user, onChange } = open({ query: 'up' });
+    await waitFor(() => {
+      expect(explained()).toHaveLength(1);
+    });
+    const type = () => screen.getByRole('combobox', { name: /^Query Type\b/ });
+    await user.click(type());
+    await user.click(screen.getByRole('option', { name: 'Instant' }));
+    expect(onChange).toHaveBeenLastCalledWith({ query: 'up', instant: true });
+    await waitFor(() => {
+      expect(explained().at(-1)?.parameters).toMatchObject({ endpoint: ['query'], time: ['1800000300'] });
+    });
+    await user.click(type());
+    await user.click(screen.getByRole('option', { name: 'As the panel asks' }));
     expect(JSON.stringify(onChange.mock.lastCall?.[0])).toBe('{"query":"up"}');
   });
 

@@ -30,12 +30,19 @@ afterAll(() => server.close());
 
 interface Options {
   queryParams?: Record<string, string>;
+  headers?: Record<string, string>;
   context?: Partial<TimeSeriesQueryContext>;
 }
 
-function contextOf(kind: string, client: unknown, variables: VariableStateMap, { queryParams, context }: Options) {
+function contextOf(
+  kind: string,
+  client: unknown,
+  variables: VariableStateMap,
+  { queryParams, headers, context }: Options
+) {
+  const proxy = { kind: 'HTTPProxy', spec: { url: '', headers } };
   const datasourceStore = {
-    getDatasource: () => Promise.resolve({ plugin: { kind, spec: { scrapeInterval: '30s', queryParams } } }),
+    getDatasource: () => Promise.resolve({ plugin: { kind, spec: { scrapeInterval: '30s', queryParams, proxy } } }),
     getDatasourceClient: () => Promise.resolve(client),
     listDatasourceSelectItems: () => Promise.resolve([]),
   } as unknown as DatasourceStore;
@@ -52,6 +59,7 @@ interface Spec {
   query: string;
   minStep?: '30s';
   resolution?: number;
+  instant?: boolean;
 }
 
 /** Returns the parameters that the Prometheus plugin sends for a query. */
@@ -285,6 +293,49 @@ describe('the query parameters of a datasource', () => {
   });
 });
 
+describe('the headers of a datasource', () => {
+  const variables = { v: several('a', 'b'), w: one('é'), x: one('日本') };
+
+  /** Returns the headers that ours sends for a query. */
+  async function sent(headers: Record<string, string>, tier?: 'hot') {
+    const context = ourContext(variables, { headers });
+    await TieredPrometheusTimeSeriesQuery.getTimeSeriesData({ query: 'up', tier }, context);
+    return server.seen.at(-1)?.headers ?? {};
+  }
+
+  // As the newest Prometheus plugin does. Perses sets the others itself, and up to 0.54 writes its own text over these.
+  it('are sent where variables are in them', async () => {
+    const headers = await sent({ 'X-Team': '$v', 'X-Teams': '${v:csv}!', 'X-Plain': 'plain', 'X-Other': '$other' });
+    expect(headers).toMatchObject({ 'x-team': '(a|b)', 'x-teams': 'a,b!' });
+    expect(headers).not.toHaveProperty('x-plain');
+    expect(headers).not.toHaveProperty('x-other');
+  });
+
+  it('take the place of none that a request has for itself', async () => {
+    const own = { authorization: '$w', COOKIE: '$w', 'Content-Type': 'text/$w', 'x-tier-choice': '$v' };
+    const headers = await sent(own, 'hot');
+    expect(headers).not.toHaveProperty('authorization');
+    expect(headers).not.toHaveProperty('cookie');
+    expect(headers['content-type']).toMatch(/^application\/x-www-form-urlencoded/);
+    expect(headers['x-tier-choice']).toBe('hot');
+    expect(await sent(own)).not.toHaveProperty('x-tier-choice');
+  });
+
+  it('say which of them cannot hold a value', async () => {
+    expect(await sent({ 'X-Team': '$w' })).toHaveProperty('x-team');
+    server.seen.splice(0);
+    await expect(sent({ 'X-Team': 'a $x' })).rejects.toThrow('The header X-Team of the datasource is "a 日本"');
+    expect(server.seen).toEqual([]);
+    expect(await sent({ 'X-Team': '${x:percentencode}' })).toMatchObject({ 'x-team': '%E6%97%A5%E6%9C%AC' });
+  });
+
+  it('make a query wait for their variables, once it has asked', async () => {
+    await sent({ 'X-Team': '$team' });
+    const context = ourContext(variables, {});
+    expect(TieredPrometheusTimeSeriesQuery.dependsOn?.({ query: 'up' }, context).variables).toContain('team');
+  });
+});
+
 describe('the resolution', () => {
   const context = { suggestedStepMs: 60_000 };
 
@@ -317,5 +368,15 @@ describe('an instant query', () => {
     expect((await ours({ query: 'up' }, {}, { context })).time).toEqual(['1800000617.25']);
     const data = await TieredPrometheusTimeSeriesQuery.getTimeSeriesData({ query: 'up' }, ourContext({}, { context }));
     expect(data.timeRange).toEqual(timeRange);
+  });
+
+  it('is the same whether the panel or the query asks for it', async () => {
+    const timeRange = { start: new Date(1_800_000_000_000), end: new Date(1_800_000_617_250) };
+    const query = 'rate(up[$__interval])';
+    const asked = await ours({ query }, {}, { context: { mode: 'instant', timeRange, suggestedStepMs: 60_000 } });
+    expect(await ours({ query, instant: true }, {}, { context: { timeRange, suggestedStepMs: 60_000 } })).toEqual(
+      asked
+    );
+    expect(asked).toEqual({ query: ['rate(up[1m])'], time: ['1800000617.25'] });
   });
 });

@@ -3,7 +3,9 @@ package datasource
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -32,6 +34,7 @@ const (
 	tierNameRule  = "must be 1 to 253 letters, digits or characters of . _ - : / [ ]"
 	hotRule       = "must be one tier, or a list of 1 to 200 tiers"
 	differentRule = "must differ from the names of the other hot tiers"
+	tenantRule    = "must be the tenant itself, not a dashboard variable, whose value every user chooses"
 	proxyURLRule  = "must name this datasource: http(s)://GATEWAY/proxy/globaldatasources/NAME, or /proxy/projects/PROJECT/datasources/NAME"
 )
 
@@ -39,9 +42,10 @@ var (
 	tierURLs  = regexp.MustCompile(`^https?://` + host + `(:` + port + `)?(/(` + plain + `|%[0-9A-Fa-f]{2}|/)*)?$`)
 	proxyURLs = regexp.MustCompile(`^https?://` + host + `(:` + port + `)?(/` + plain + `+)*/proxy/(globaldatasources|projects/` + name +
 		`(/dashboards/` + name + `)?/datasources)/` + name + `/?(\?[^\s#]*)?$`)
-	tierNames = regexp.MustCompile(tierName)
-	labels    = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
-	durations = regexp.MustCompile(`^([0-9]{1,2}y)?([0-9]{1,3}w)?([0-9]{1,4}d)?([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?([0-9]{1,12}ms)?$`)
+	tenantHeaders = regexp.MustCompile(`(?i)^(x-scope-orgid|thanos-tenant)$`)
+	tierNames     = regexp.MustCompile(tierName)
+	labels        = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	durations     = regexp.MustCompile(`^([0-9]{1,2}y)?([0-9]{1,3}w)?([0-9]{1,4}d)?([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?([0-9]{1,12}ms)?$`)
 )
 
 // validate returns all mistakes at once.
@@ -77,6 +81,12 @@ func (s *PluginSpec) validate() error {
 		mistakes = append(mistakes, errors.New("proxy.spec.url: is required"))
 	case !proxyURLs.MatchString(s.Proxy.Spec.URL.String()):
 		wrong("proxy.spec.url", s.Proxy.Spec.URL.Redacted(), proxyURLRule)
+	default:
+		for _, name := range slices.Sorted(maps.Keys(s.Proxy.Spec.Headers)) {
+			if value := s.Proxy.Spec.Headers[name]; tenantHeaders.MatchString(name) && strings.Contains(value, "$") {
+				wrong(fmt.Sprintf("proxy.spec.headers.%q", name), value, tenantRule)
+			}
+		}
 	}
 	return errors.Join(mistakes...)
 }
