@@ -89,7 +89,8 @@ func expected(value any) any {
 		plugin, _ := value["plugin"].(map[string]any)
 		spec, _ := plugin["spec"].(map[string]any)
 		switch plugin["kind"] {
-		case "PrometheusTimeSeriesQuery", "PrometheusLabelNamesVariable", "PrometheusLabelValuesVariable", "PrometheusPromQLVariable":
+		case "PrometheusTimeSeriesQuery", "PrometheusLabelNamesVariable", "PrometheusLabelValuesVariable", "PrometheusPromQLVariable",
+			"PrometheusPromQLAnnotation":
 			plugin["kind"] = "Tiered" + plugin["kind"].(string)
 			if datasource, _ := spec["datasource"].(map[string]any); datasource["kind"] == "PrometheusDatasource" {
 				datasource["kind"] = "TieredPrometheusDatasource"
