@@ -1,9 +1,7 @@
 import { pluginModuleFederation } from '@module-federation/rsbuild-plugin';
+import type { RsbuildConfig } from '@rsbuild/core';
 import { defineConfig } from '@rsbuild/core';
 import { pluginReact } from '@rsbuild/plugin-react';
-
-/** Name of the module, and part of the path at which Perses serves it. */
-const name = 'TieredPrometheus';
 
 /** Packages of which the page has exactly one copy, the one that Perses brings; none of them is bundled. */
 const shared = [
@@ -26,35 +24,45 @@ const shared = [
   'use-resize-observer',
 ];
 
-export default defineConfig({
-  source: { entry: { main: './plugin/module.ts' } },
-  output: {
-    assetPrefix: `/plugins/${name}/`,
-    distPath: { root: 'dist', js: '__mf/js', css: '__mf/css', font: '__mf/font', image: '__mf/image' },
-  },
-  plugins: [
-    pluginReact(),
-    pluginModuleFederation({
-      name,
-      exposes: {
-        './TieredPrometheusDatasource':
-          './plugin/datasources/tiered-prometheus-datasource/TieredPrometheusDatasource.ts',
-        './TieredPrometheusTimeSeriesQuery':
-          './plugin/queries/tiered-prometheus-time-series-query/TieredPrometheusTimeSeriesQuery.ts',
-        './TieredPrometheusLabelNamesVariable':
-          './plugin/variables/tiered-prometheus-label-names-variable/TieredPrometheusLabelNamesVariable.ts',
-        './TieredPrometheusLabelValuesVariable':
-          './plugin/variables/tiered-prometheus-label-values-variable/TieredPrometheusLabelValuesVariable.ts',
-        './TieredPrometheusPromQLVariable':
-          './plugin/variables/tiered-prometheus-promql-variable/TieredPrometheusPromQLVariable.ts',
-        './TieredPrometheusExplorer': './plugin/explore/tiered-prometheus-explorer/TieredPrometheusExplorer.tsx',
-      },
-      shared: Object.fromEntries(
-        shared.map((each) => [each, { singleton: true, import: false, requiredVersion: false } as const])
-      ),
-      dts: false,
-    }),
-  ],
-  // There is no page, hence no entry: the exposed modules are all there is.
-  tools: { htmlPlugin: false, rspack: (config) => ({ ...config, entry: {} }) },
-});
+/**
+ * Returns how a plugin module is built.
+ *
+ * @param name of the module, and part of the path at which Perses serves it
+ * @param root directory for what is built
+ * @param exposes the file of each kind that the module has
+ */
+export function pluginModule(name: string, root: string, exposes: Record<string, string>): RsbuildConfig {
+  return {
+    source: { entry: { main: './plugin/module.ts' } },
+    output: {
+      assetPrefix: `/plugins/${name}/`,
+      distPath: { root, js: '__mf/js', css: '__mf/css', font: '__mf/font', image: '__mf/image' },
+    },
+    plugins: [
+      pluginReact(),
+      pluginModuleFederation({
+        name,
+        exposes: Object.fromEntries(Object.entries(exposes).map(([kind, file]) => [`./${kind}`, `./plugin/${file}`])),
+        shared: Object.fromEntries(
+          shared.map((each) => [each, { singleton: true, import: false, requiredVersion: false } as const])
+        ),
+        dts: false,
+      }),
+    ],
+    // There is no page, hence no entry: the exposed modules are all there is.
+    tools: { htmlPlugin: false, rspack: (config) => ({ ...config, entry: {} }) },
+  };
+}
+
+export default defineConfig(
+  pluginModule('TieredPrometheus', 'dist', {
+    TieredPrometheusDatasource: 'datasources/tiered-prometheus-datasource/TieredPrometheusDatasource.ts',
+    TieredPrometheusTimeSeriesQuery: 'queries/tiered-prometheus-time-series-query/TieredPrometheusTimeSeriesQuery.ts',
+    TieredPrometheusLabelNamesVariable:
+      'variables/tiered-prometheus-label-names-variable/TieredPrometheusLabelNamesVariable.ts',
+    TieredPrometheusLabelValuesVariable:
+      'variables/tiered-prometheus-label-values-variable/TieredPrometheusLabelValuesVariable.ts',
+    TieredPrometheusPromQLVariable: 'variables/tiered-prometheus-promql-variable/TieredPrometheusPromQLVariable.ts',
+    TieredPrometheusExplorer: 'explore/tiered-prometheus-explorer/TieredPrometheusExplorer.tsx',
+  })
+);

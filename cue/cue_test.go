@@ -67,6 +67,10 @@ func TestBuilders_ReportMistakes(t *testing.T) {
 			"spec.plugin.spec._hot.1.name: must differ from the names of the other hot tiers",
 			"spec.plugin.spec._hot.2.url: must be http(s)://host[:port][/path]",
 		}},
+		"annotation": {"annotation", `#name: "a", #query: "", #tags: [""]`, "annotation", []string{
+			"plugin.spec.expr: must be a PromQL expression, not empty",
+			"plugin.spec.tags.0: must be the name of a label, not empty",
+		}},
 		"label":     {"variable/labelvalues", `#name: "job", #label: ""`, "variable", []string{"spec.plugin.spec.labelName: must be the name of a label, not empty"}},
 		"no promql": {"variable/promql", `#name: "job"`, "variable", []string{"spec.plugin.spec.expr: field is required but not present"}},
 	} {

@@ -30,6 +30,7 @@ var models = []model{
 	{kind: "TieredPrometheusLabelNamesVariable", dir: "variables/tiered-prometheus-label-names-variable"},
 	{kind: "TieredPrometheusLabelValuesVariable", dir: "variables/tiered-prometheus-label-values-variable"},
 	{kind: "TieredPrometheusPromQLVariable", dir: "variables/tiered-prometheus-promql-variable"},
+	{kind: "TieredPrometheusPromQLAnnotation", dir: "annotations/tiered-prometheus-promql-annotation"},
 }
 
 // examples reads the valid or the invalid examples of a model, by file name.

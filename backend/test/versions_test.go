@@ -34,43 +34,41 @@ func persesVersions(t *testing.T) map[string]string {
 }
 
 // forEachPerses runs a test on each of them.
-func forEachPerses(t *testing.T, test func(t *testing.T, s *site)) {
+func forEachPerses(t *testing.T, test func(t *testing.T, name string, s *site)) {
 	t.Helper()
 	for name, path := range persesVersions(t) {
 		t.Run(name, func(t *testing.T) {
-			test(t, newSiteOn(t, path, stack.Perses{OneArchivePath: name == "perses-0.52"}, nil))
+			test(t, name, newSiteOn(t, path, stack.Perses{OneArchivePath: name == "perses-0.52"}, nil))
 		})
 	}
 }
 
-func TestVersions_PersesLoadsTheModule(t *testing.T) { forEachPerses(t, loadsTheModule) }
+// loaded is what a Perses server tells of the plugin modules that it has loaded.
+type loaded []struct {
+	Metadata struct {
+		Name string `json:"name"`
+	} `json:"metadata"`
+	Spec struct {
+		Plugins []struct {
+			Kind string `json:"kind"`
+			Spec struct {
+				Name string `json:"name"`
+			} `json:"spec"`
+		} `json:"plugins"`
+	} `json:"spec"`
+	Status struct {
+		IsLoaded bool   `json:"isLoaded"`
+		Error    string `json:"error"`
+	} `json:"status"`
+}
 
-func loadsTheModule(t *testing.T, s *site) {
-	status, body, err := stack.Get(t.Context(), s.perses.URL+"/api/v1/plugins", nil)
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, status)
-	var modules []struct {
-		Metadata struct {
-			Name    string `json:"name"`
-			Version string `json:"version"`
-		} `json:"metadata"`
-		Spec struct {
-			Plugins []struct {
-				Kind string `json:"kind"`
-				Spec struct {
-					Name string `json:"name"`
-				} `json:"spec"`
-			} `json:"plugins"`
-		} `json:"spec"`
-		Status struct {
-			IsLoaded bool   `json:"isLoaded"`
-			Error    string `json:"error"`
-		} `json:"status"`
-	}
-	require.NoError(t, json.Unmarshal(body, &modules), string(body))
+// plugins returns the plugins of a module, each with its kind before its name; none
+// where the server skipped the module.
+func (modules loaded) plugins(t *testing.T, name string) []string {
+	t.Helper()
 	var found []string
 	for _, module := range modules {
-		if module.Metadata.Name != "TieredPrometheus" {
+		if module.Metadata.Name != name {
 			continue
 		}
 		require.True(t, module.Status.IsLoaded, module.Status.Error)
@@ -78,6 +76,25 @@ func loadsTheModule(t *testing.T, s *site) {
 			found = append(found, plugin.Kind+" "+plugin.Spec.Name)
 		}
 	}
+	return found
+}
+
+// knowsAnnotations reports whether a server knows the plugin kind Annotation, by the
+// name of its program.
+func knowsAnnotations(name string) bool { return name == "perses" }
+
+// TestVersions_PersesLoadsTheModules finds all our kinds in every server, and those
+// that only later ones know in these. A server skips the whole module where it does not
+// know one of its kinds, which is why these have a module of their own.
+func TestVersions_PersesLoadsTheModules(t *testing.T) { forEachPerses(t, loadsTheModules) }
+
+func loadsTheModules(t *testing.T, name string, s *site) {
+	status, body, err := stack.Get(t.Context(), s.perses.URL+"/api/v1/plugins", nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, status)
+	var modules loaded
+	require.NoError(t, json.Unmarshal(body, &modules), string(body))
+	found := modules.plugins(t, "TieredPrometheus")
 	require.ElementsMatch(t, []string{
 		"Datasource TieredPrometheusDatasource",
 		"TimeSeriesQuery TieredPrometheusTimeSeriesQuery",
@@ -86,10 +103,22 @@ func loadsTheModule(t *testing.T, s *site) {
 		"Variable TieredPrometheusPromQLVariable",
 		"Explore TieredPrometheusExplorer",
 	}, found, string(body))
+	requireFederated(t, s, "TieredPrometheus", found)
 
-	// Each kind is a module that the browser can load. The server without web
-	// UI does not serve the files, so they are looked at where it unpacked them.
-	manifests, err := filepath.Glob(filepath.Join(s.directory, "plugins", "TieredPrometheus*", "mf-manifest.json"))
+	later := []string{"Annotation TieredPrometheusPromQLAnnotation"}
+	requireFederated(t, s, "TieredPrometheusAnnotations", later)
+	if !knowsAnnotations(name) {
+		later = nil
+	}
+	require.ElementsMatch(t, later, modules.plugins(t, "TieredPrometheusAnnotations"), string(body))
+}
+
+// requireFederated requires that each plugin is a module that the browser can load.
+// The server without web UI does not serve the files, so they are looked at where it
+// unpacked them.
+func requireFederated(t *testing.T, s *site, name string, plugins []string) {
+	t.Helper()
+	manifests, err := filepath.Glob(filepath.Join(s.directory, "plugins", name+"-*", "mf-manifest.json"))
 	require.NoError(t, err)
 	require.Len(t, manifests, 1)
 	text, err := os.ReadFile(manifests[0])
@@ -106,11 +135,11 @@ func loadsTheModule(t *testing.T, s *site) {
 		} `json:"exposes"`
 	}
 	require.NoError(t, json.Unmarshal(text, &manifest))
-	require.Equal(t, "/plugins/TieredPrometheus/", manifest.MetaData.PublicPath)
+	require.Equal(t, "/plugins/"+name+"/", manifest.MetaData.PublicPath)
 	require.FileExists(t, filepath.Join(filepath.Dir(manifests[0]), manifest.MetaData.RemoteEntry.Name))
-	require.Len(t, manifest.Exposes, len(found))
+	require.Len(t, manifest.Exposes, len(plugins))
 	for _, exposed := range manifest.Exposes {
-		require.Contains(t, strings.Join(found, " ")+" ", " "+exposed.Name+" ")
+		require.Contains(t, strings.Join(plugins, " ")+" ", " "+exposed.Name+" ")
 	}
 }
 
@@ -118,15 +147,27 @@ func loadsTheModule(t *testing.T, s *site) {
 // every kind, without saving it.
 func TestVersions_PersesJudgesEveryExample(t *testing.T) { forEachPerses(t, judgesEveryExample) }
 
-func judgesEveryExample(t *testing.T, s *site) {
+func judgesEveryExample(t *testing.T, name string, s *site) {
+	texts := func(names ...string) (variables []document) { // those that examples refer to
+		for _, name := range names {
+			variables = append(variables, document{"kind": "TextVariable", "spec": document{"name": name, "value": "x"}})
+		}
+		return variables
+	}
 	inDashboard := func(spec document) document {
 		spec["duration"] = "1h"
 		return document{"kind": "Dashboard", "metadata": document{"name": "fixture", "project": "fixtures"}, "spec": spec}
 	}
-	for folder, place := range map[string]struct {
+	places := map[string]struct {
 		resource string
 		of       func(plugin document) document
 	}{
+		"annotations": {"dashboards", func(plugin document) document {
+			return inDashboard(document{
+				"annotations": []document{{"display": document{"name": "annotation"}, "plugin": plugin}},
+				"variables":   texts("datasource", "namespace"),
+			})
+		}},
 		"datasources": {"globaldatasources", func(plugin document) document {
 			return document{"kind": "GlobalDatasource", "metadata": document{"name": "fixture"}, "spec": document{"plugin": plugin}}
 		}},
@@ -139,12 +180,13 @@ func judgesEveryExample(t *testing.T, s *site) {
 		}},
 		"variables": {"dashboards", func(plugin document) document {
 			variables := []document{{"kind": "ListVariable", "spec": document{"name": "variable", "plugin": plugin}}}
-			for _, name := range []string{"datasource", "label", "namespace"} { // those that examples refer to
-				variables = append(variables, document{"kind": "TextVariable", "spec": document{"name": name, "value": "x"}})
-			}
-			return inDashboard(document{"variables": variables})
+			return inDashboard(document{"variables": append(variables, texts("datasource", "label", "namespace")...)})
 		}},
-	} {
+	}
+	if !knowsAnnotations(name) {
+		delete(places, "annotations") // it reads none, and so refuses none
+	}
+	for folder, place := range places {
 		validate := func(file string) (int, string) {
 			return post(t, s.perses.URL+"/api/validate/"+place.resource, place.of(examplePlugin(t, file)))
 		}
@@ -164,7 +206,7 @@ func judgesEveryExample(t *testing.T, s *site) {
 // TestVersions_PersesAsksBothTiers sends a query to each tier, and one to both.
 func TestVersions_PersesAsksBothTiers(t *testing.T) { forEachPerses(t, asksBothTiers) }
 
-func asksBothTiers(t *testing.T, s *site) {
+func asksBothTiers(t *testing.T, _ string, s *site) {
 	status, text := post(t, s.perses.URL+"/api/v1/globaldatasources", s.global("metrics", nil))
 	require.Equal(t, http.StatusOK, status, text)
 	for tier, span := range map[string]time.Duration{"hot": 5 * minute, "cold": hour, "hot,cold": 12 * hour} {

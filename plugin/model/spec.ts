@@ -96,6 +96,8 @@ export interface TieredPrometheusTimeSeriesQuerySpec {
   minStep?: DurationString;
   /** Multiplies the step that suits the width of the panel, and so divides the number of its points. Left out: 1. */
   resolution?: number;
+  /** Whether the query is for the end of the time range, whatever the panel asks for. Left out: what the panel asks for. */
+  instant?: boolean;
   /** Overrides the choice of the gateway. Left out: auto. */
   tier?: TierChoice;
 }

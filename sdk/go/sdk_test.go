@@ -14,6 +14,7 @@ import (
 	variablegroup "github.com/perses/perses/go-sdk/variable-group"
 	listvariable "github.com/perses/perses/go-sdk/variable/list-variable"
 
+	"github.com/tiered-prometheus/tiered-prometheus/sdk/go/annotation"
 	"github.com/tiered-prometheus/tiered-prometheus/sdk/go/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/sdk/go/query"
 	labelnames "github.com/tiered-prometheus/tiered-prometheus/sdk/go/variable/label-names"
@@ -75,7 +76,7 @@ func TestPanel_BuildsQueries(t *testing.T) {
 		panelgroup.AddPanel("up", panel.AddQuery(
 			query.PromQL("up"),
 			query.PromQL("up", query.Datasource("metrics"), query.SeriesNameFormat("{{instance}}"),
-				query.MinStep(90*time.Second), query.Resolution(2), query.Tier(query.Cold)),
+				query.MinStep(90*time.Second), query.Resolution(2), query.Instant(), query.Tier(query.Cold)),
 			query.PromQL("up", query.DatasourceVariable("source"), query.MinStepVariable("step"), query.Tier(query.Auto)),
 		)),
 	))
@@ -87,7 +88,7 @@ func TestPanel_BuildsQueries(t *testing.T) {
 			{"kind": "TieredPrometheusTimeSeriesQuery", "spec": {"query": "up"}},
 			{"kind": "TieredPrometheusTimeSeriesQuery", "spec": {
 				"datasource": {"kind": "TieredPrometheusDatasource", "name": "metrics"}, "query": "up",
-				"seriesNameFormat": "{{instance}}", "minStep": "1m30s", "resolution": 2, "tier": "cold"}},
+				"seriesNameFormat": "{{instance}}", "minStep": "1m30s", "resolution": 2, "instant": true, "tier": "cold"}},
 			{"kind": "TieredPrometheusTimeSeriesQuery", "spec": {
 				"datasource": "$source", "query": "up", "minStep": "$step", "tier": "auto"}}
 		]`
@@ -104,15 +105,49 @@ func TestPanel_BuildsQueries(t *testing.T) {
 	require.Len(t, built.Dashboard.Spec.Panels, 1)
 }
 
+func TestDashboard_HasAnnotations(t *testing.T) {
+	built, err := dashboard.New("shop", dashboard.ProjectName("demo"),
+		annotation.PromQL("Down", "up == 0"),
+		annotation.PromQL("Deployments", "changes(generation[5m]) > 0", annotation.Description("Of this cluster"), annotation.Hidden(),
+			annotation.Color("#ee6c6c"), annotation.DatasourceVariable("source"), annotation.Title("Deployment of {{deployment}}"),
+			annotation.Legend("{{namespace}}"), annotation.Tags("deployment"), annotation.SplitAtGaps()),
+		annotation.FiringAlerts("Alerts", annotation.Datasource("metrics"), annotation.Legend("{{instance}}")),
+	)
+	require.NoError(t, err)
+	const expected = `[
+		{"display": {"name": "Down"}, "plugin": {"kind": "TieredPrometheusPromQLAnnotation", "spec": {"expr": "up == 0"}}},
+		{"display": {"name": "Deployments", "description": "Of this cluster", "hidden": true, "color": "#ee6c6c"},
+			"plugin": {"kind": "TieredPrometheusPromQLAnnotation", "spec": {"datasource": "$source",
+				"expr": "changes(generation[5m]) > 0", "title": "Deployment of {{deployment}}", "legend": "{{namespace}}",
+				"tags": ["deployment"], "splitAtGaps": true}}},
+		{"display": {"name": "Alerts"}, "plugin": {"kind": "TieredPrometheusPromQLAnnotation", "spec": {
+			"datasource": {"kind": "TieredPrometheusDatasource", "name": "metrics"}, "expr": "ALERTS{alertstate=\"firing\"}",
+			"title": "{{alertname}}", "legend": "{{instance}}", "splitAtGaps": true}}}
+	]`
+	text, err := json.Marshal(built.Dashboard.Spec.Annotations)
+	require.NoError(t, err)
+	require.JSONEq(t, expected, string(text))
+
+	inYAML, err := yaml.Marshal(built.Dashboard.Spec.Annotations)
+	require.NoError(t, err)
+	var annotations []any
+	require.NoError(t, yaml.Unmarshal(inYAML, &annotations))
+	text, err = json.Marshal(annotations)
+	require.NoError(t, err)
+	require.JSONEq(t, expected, string(text), "the default format of percli dac build")
+}
+
 func TestBuilders_MistakesNameTheField(t *testing.T) {
 	for message, option := range map[string]dashboard.Option{
-		"query: must be a PromQL expression, not empty":                            dashboard.AddPanelGroup("g", panelgroup.AddPanel("p", panel.AddQuery(query.PromQL("")))),
-		`tier: "warm": must be auto, hot or cold`:                                  dashboard.AddPanelGroup("g", panelgroup.AddPanel("p", panel.AddQuery(query.PromQL("up", query.Tier("warm"))))),
-		"minStep: 1ns: must be a number of milliseconds":                           dashboard.AddPanelGroup("g", panelgroup.AddPanel("p", panel.AddQuery(query.PromQL("up", query.MinStep(1))))),
-		"labelName: must be the name of a label, not empty: set it with LabelName": dashboard.AddVariable("v", listvariable.List(promql.TieredPrometheusPromQL("up"))),
-		"expr: must be a PromQL expression":                                        dashboard.AddVariable("v", listvariable.List(promql.TieredPrometheusPromQL(""))),
-		"LabelValuesVariable: labelName: must be the name of a label":              dashboard.AddVariable("v", listvariable.List(labelvalues.TieredPrometheusLabelValues(""))),
-		"proxy: is required":                                                       dashboard.AddDatasource("d", datasource.TieredPrometheus()),
+		"query: must be a PromQL expression, not empty":                                         dashboard.AddPanelGroup("g", panelgroup.AddPanel("p", panel.AddQuery(query.PromQL("")))),
+		`tier: "warm": must be auto, hot or cold`:                                               dashboard.AddPanelGroup("g", panelgroup.AddPanel("p", panel.AddQuery(query.PromQL("up", query.Tier("warm"))))),
+		"minStep: 1ns: must be a number of milliseconds":                                        dashboard.AddPanelGroup("g", panelgroup.AddPanel("p", panel.AddQuery(query.PromQL("up", query.MinStep(1))))),
+		"labelName: must be the name of a label, not empty: set it with LabelName":              dashboard.AddVariable("v", listvariable.List(promql.TieredPrometheusPromQL("up"))),
+		"expr: must be a PromQL expression":                                                     dashboard.AddVariable("v", listvariable.List(promql.TieredPrometheusPromQL(""))),
+		"LabelValuesVariable: labelName: must be the name of a label":                           dashboard.AddVariable("v", listvariable.List(labelvalues.TieredPrometheusLabelValues(""))),
+		"PromQLAnnotation:\ndisplay.name: must not be empty\nexpr: must be a PromQL expression": annotation.PromQL("", ""),
+		"tags: must be names of labels, not empty":                                              annotation.PromQL("a", "up", annotation.Tags("pod", "")),
+		"proxy: is required": dashboard.AddDatasource("d", datasource.TieredPrometheus()),
 	} {
 		_, err := dashboard.New("shop", option)
 		require.ErrorContains(t, err, message)

@@ -40,7 +40,7 @@ type Options struct {
 type Result struct {
 	// Document is the text, in its original format.
 	Document []byte
-	// Converted is the number of queries and variables whose kind was changed.
+	// Converted is the number of queries, variables and annotations whose kind was changed.
 	Converted int
 	// Notes list what was dropped or has to be changed by hand, with its path.
 	Notes []string
@@ -56,6 +56,13 @@ var pluginKinds = []string{
 	"PrometheusLabelValuesVariable",
 	"PrometheusPromQLVariable",
 	"PrometheusPromQLAnnotation",
+}
+
+// ownFields are the fields that a tiered plugin has and its counterpart has not, with the
+// values that they may have and the reason why they are dropped on the way back.
+var ownFields = []struct{ name, values, reason string }{
+	{"tier", "auto, hot or cold", "a PrometheusDatasource has no tiers"},
+	{"splitAtGaps", "true or false", "a PrometheusPromQLAnnotation marks a series once, across its gaps"},
 }
 
 // datasourceName matches the names of datasources in Perses.
@@ -179,7 +186,7 @@ func (c *conversion) plugin(plugin *yaml.Node, path string) {
 	if counterpart := c.counterpart(text(kind)); counterpart != "" {
 		c.result.Converted++
 		c.check(join(path, "kind"), c.replace(kind, counterpart))
-		c.tier(spec, join(specPath, "tier"))
+		c.dropOwnFields(spec, specPath)
 		c.selector(spec, join(specPath, "datasource"))
 		return
 	}
@@ -250,17 +257,22 @@ func (c *conversion) selector(spec *yaml.Node, path string) {
 	}
 }
 
-// tier removes the choice of a tier from a Prometheus query, which has none.
-func (c *conversion) tier(spec *yaml.Node, path string) {
-	i := index(spec, "tier")
-	if c.options.To != Prometheus || i < 0 {
+// dropOwnFields removes the fields that a Prometheus plugin does not have.
+func (c *conversion) dropOwnFields(spec *yaml.Node, path string) {
+	if c.options.To != Prometheus {
 		return
 	}
-	chosen := resolve(spec.Content[i+1])
-	if chosen.Kind != yaml.ScalarNode {
-		c.check(path, errors.New("must be auto, hot or cold"))
-		return
+	for _, field := range ownFields {
+		i, at := index(spec, field.name), join(path, field.name)
+		if i < 0 {
+			continue
+		}
+		value := resolve(spec.Content[i+1])
+		if value.Kind != yaml.ScalarNode {
+			c.check(at, errors.New("must be "+field.values))
+			continue
+		}
+		c.check(at, c.remove(spec, i))
+		c.note(at, "%s dropped: %s", value.Value, field.reason)
 	}
-	c.check(path, c.remove(spec, i))
-	c.note(path, "%s dropped: a PrometheusDatasource has no tiers", chosen.Value)
 }

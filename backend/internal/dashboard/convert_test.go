@@ -89,8 +89,7 @@ func expected(value any) any {
 		plugin, _ := value["plugin"].(map[string]any)
 		spec, _ := plugin["spec"].(map[string]any)
 		switch plugin["kind"] {
-		case "PrometheusTimeSeriesQuery", "PrometheusLabelNamesVariable", "PrometheusLabelValuesVariable", "PrometheusPromQLVariable",
-			"PrometheusPromQLAnnotation":
+		case "PrometheusTimeSeriesQuery", "PrometheusLabelNamesVariable", "PrometheusLabelValuesVariable", "PrometheusPromQLVariable", "PrometheusPromQLAnnotation":
 			plugin["kind"] = "Tiered" + plugin["kind"].(string)
 			if datasource, _ := spec["datasource"].(map[string]any); datasource["kind"] == "PrometheusDatasource" {
 				datasource["kind"] = "TieredPrometheusDatasource"
@@ -107,7 +106,7 @@ func expected(value any) any {
 func TestConvert_ReportsWhatItLeavesOrDrops(t *testing.T) {
 	there, err := Convert(files(t)["dashboard.yaml"], Options{To: Tiered, Datasource: "metrics"})
 	require.NoError(t, err)
-	require.Equal(t, 6, there.Converted)
+	require.Equal(t, 7, there.Converted)
 	require.Equal(t, []string{
 		"spec.datasources.local.plugin: this datasource stays a PrometheusDatasource: write a TieredPrometheusDatasource in its place by hand",
 		"spec.variables.3.spec.plugin.spec.datasource: $datasource selects the datasource and stays",
@@ -194,6 +193,17 @@ func TestConvert_NamesDatasourceAndDropsTier(t *testing.T) {
 	}
 }
 
+func TestConvert_AnnotationsComeBackWhole(t *testing.T) {
+	const tiered = "annotations:\n- display: {name: a}\n  plugin:\n    kind: TieredPrometheusPromQLAnnotation\n    spec:\n      expr: up\n      splitAtGaps: true\n"
+	result, err := Convert([]byte(tiered), Options{To: Prometheus})
+	require.NoError(t, err)
+	plain := strings.Replace(strings.Replace(tiered, "TieredProm", "Prom", 1), "      splitAtGaps: true\n", "", 1)
+	require.Equal(t, plain, string(result.Document))
+	require.Equal(t, []string{
+		"annotations.0.plugin.spec.splitAtGaps: true dropped: a PrometheusPromQLAnnotation marks a series once, across its gaps",
+	}, result.Notes)
+}
+
 func TestConvert_JSONThatYAMLDoesNotRead(t *testing.T) {
 	const before = "{\n\t\"title\":\"\\ud83d\\ude80 \\/ \\\\ud83d\",\n\t\"plugin\":\t{\"kind\":\"PrometheusTimeSeriesQuery\",\n\"spec\":{\"query\":\"up\"}}}"
 	result, err := Convert([]byte(before), Options{To: Tiered})
@@ -214,6 +224,7 @@ func TestConvert_ReportsMistakes(t *testing.T) {
 		`line 3: mapping key "a" already defined at line 2`:        {"b: 1\na: 1\na: 2\n", Options{To: Tiered}},
 		"plugin.kind: line 2: \"PrometheusTimeSeriesQuery\" has a": {"plugin:\n  kind: >-\n    PrometheusTimeSeriesQuery\n", Options{To: Tiered}},
 		"plugin.spec.tier: must be auto, hot or cold":              {"plugin: {kind: TieredPrometheusTimeSeriesQuery, spec: {tier: [hot]}}", Options{To: Prometheus}},
+		"plugin.spec.splitAtGaps: must be true or false":           {"plugin: {kind: TieredPrometheusPromQLAnnotation, spec: {splitAtGaps: {}}}", Options{To: Prometheus}},
 		"plugin.spec.tier: line 4: nothing would be left":          {"plugin:\n  kind: TieredPrometheusTimeSeriesQuery\n  spec:\n    tier: hot", Options{To: Prometheus}},
 		"the changed document would be broken":                     {"plugin: {kind: TieredPrometheusTimeSeriesQuery, spec: {query: up, # this,\n tier: hot}}", Options{To: Prometheus}},
 	} {

@@ -26,11 +26,11 @@ interface ExplainLineProps {
  * asks again when the query, a variable or the time range changes, and gives up the request before.
  */
 export function ExplainLine({ spec, width }: ExplainLineProps): ReactElement {
-  const { query, datasource, minStep, resolution, tier } = spec;
+  const { query, datasource, minStep, resolution, instant, tier } = spec;
   const { context, dependencies, isReady } = useQueryContext(spec, width);
   const request = useMemo(
-    () => (isReady ? { spec: { query, datasource, minStep, resolution, tier }, dependencies } : undefined),
-    [query, datasource, minStep, resolution, tier, dependencies, isReady]
+    () => (isReady ? { spec: { query, datasource, minStep, resolution, instant, tier }, dependencies } : undefined),
+    [query, datasource, minStep, resolution, instant, tier, dependencies, isReady]
   );
   const asked = useSettled(request, SETTLED_AFTER_MS);
   const isEmpty = query.trim() === '';

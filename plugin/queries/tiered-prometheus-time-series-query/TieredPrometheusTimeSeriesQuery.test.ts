@@ -111,6 +111,18 @@ describe('a time series query', () => {
     expect(forced).toEqual([{ ...plain[0], headers: { 'X-Tier-Choice': 'cold' } }]);
   });
 
+  it.each([
+    [true, undefined, 'query'],
+    [true, 'range', 'query'],
+    [true, 'instant', 'query'],
+    [false, undefined, 'query_range'],
+    [false, 'range', 'query_range'],
+    [false, 'instant', 'query'],
+  ] as const)('with instant %s is asked in a panel of mode %s at %s', async (instant, mode, endpoint) => {
+    const { asked } = await run({ query: 'up', instant, tier: 'hot' }, mode);
+    expect(asked.queries).toMatchObject([{ endpoint, headers: { 'X-Tier-Choice': 'hot' } }]);
+  });
+
   it('ends with the signal of Perses', async () => {
     const { context, asked } = perses();
     const { signal } = new AbortController();
@@ -171,6 +183,12 @@ describe('the explanation of a time series query', () => {
   it('is of an instant query where the panel asks for one', async () => {
     const { context, asked } = perses('instant');
     await explainTimeSeriesQuery({ query: 'up' }, context);
+    expect(asked.queries[0]?.params).toEqual({ endpoint: 'query', query: 'up', time: 1_800_000_600 });
+  });
+
+  it('is of an instant query where the query itself is one', async () => {
+    const { context, asked } = perses('range');
+    await explainTimeSeriesQuery({ query: 'up', instant: true }, context);
     expect(asked.queries[0]?.params).toEqual({ endpoint: 'query', query: 'up', time: 1_800_000_600 });
   });
 

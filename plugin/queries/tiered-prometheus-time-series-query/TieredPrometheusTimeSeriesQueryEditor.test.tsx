@@ -213,6 +213,24 @@ describe('the editor of a query', () => {
     expect(JSON.stringify(onChange.mock.lastCall?.[0])).toBe('{"query":"up"}');
   });
 
+  it('makes a query instant at once, and leaves out what the panel asks for', async () => {
+    explain = () => hot;
+    const { user, onChange } = open({ query: 'up' });
+    await waitFor(() => {
+      expect(explained()).toHaveLength(1);
+    });
+    const type = () => screen.getByRole('combobox', { name: /^Query Type\b/ });
+    await user.click(type());
+    await user.click(screen.getByRole('option', { name: 'Instant' }));
+    expect(onChange).toHaveBeenLastCalledWith({ query: 'up', instant: true });
+    await waitFor(() => {
+      expect(explained().at(-1)?.parameters).toMatchObject({ endpoint: ['query'], time: ['1800000300'] });
+    });
+    await user.click(type());
+    await user.click(screen.getByRole('option', { name: 'As the panel asks' }));
+    expect(JSON.stringify(onChange.mock.lastCall?.[0])).toBe('{"query":"up"}');
+  });
+
   it('chooses a datasource of our kind at once', async () => {
     const { user, onChange } = open({ query: 'up' });
     await user.click(await screen.findByLabelText('Tiered Prometheus Datasource'));

@@ -93,6 +93,20 @@ export function TieredPrometheusTimeSeriesQueryEditor(
         />
         <TextField
           select
+          label="Query Type"
+          helperText="Instant: one value, at the end of the time range."
+          value={draft.instant === true ? 'instant' : 'panel'}
+          onChange={(event) => {
+            choose({ instant: event.target.value === 'instant' ? true : undefined });
+          }}
+          slotProps={{ inputLabel, select: { readOnly: isReadonly } }}
+          sx={{ minWidth: { md: 180 } }}
+        >
+          <MenuItem value="panel">As the panel asks</MenuItem>
+          <MenuItem value="instant">Instant</MenuItem>
+        </TextField>
+        <TextField
+          select
           label="Tier"
           helperText="Auto lets the gateway choose; hot and cold have no fallback."
           value={draft.tier ?? 'auto'}

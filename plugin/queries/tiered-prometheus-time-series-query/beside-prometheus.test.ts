@@ -52,6 +52,7 @@ interface Spec {
   query: string;
   minStep?: '30s';
   resolution?: number;
+  instant?: boolean;
 }
 
 /** Returns the parameters that the Prometheus plugin sends for a query. */
@@ -317,5 +318,15 @@ describe('an instant query', () => {
     expect((await ours({ query: 'up' }, {}, { context })).time).toEqual(['1800000617.25']);
     const data = await TieredPrometheusTimeSeriesQuery.getTimeSeriesData({ query: 'up' }, ourContext({}, { context }));
     expect(data.timeRange).toEqual(timeRange);
+  });
+
+  it('is the same whether the panel or the query asks for it', async () => {
+    const timeRange = { start: new Date(1_800_000_000_000), end: new Date(1_800_000_617_250) };
+    const query = 'rate(up[$__interval])';
+    const asked = await ours({ query }, {}, { context: { mode: 'instant', timeRange, suggestedStepMs: 60_000 } });
+    expect(await ours({ query, instant: true }, {}, { context: { timeRange, suggestedStepMs: 60_000 } })).toEqual(
+      asked
+    );
+    expect(asked).toEqual({ query: ['rate(up[1m])'], time: ['1800000617.25'] });
   });
 });

@@ -77,16 +77,19 @@ export async function explainTimeSeriesQuery(
  * Runs the function of the Prometheus plugin, but for what it does not do: it escapes no values of variables, ignores the
  * resolution, and asks for the last step of a range where an instant query is for its end. It gets no variables, and the
  * client replaces those of the query, where the built-in ones that depend on the step have their values already.
+ *
+ * A query that is instant is so in every panel; the others are what the panel asks for.
  */
 async function run(
-  { query, datasource, seriesNameFormat, minStep, resolution = 1 }: TieredPrometheusTimeSeriesQuerySpec,
+  { query, datasource, seriesNameFormat, minStep, resolution = 1, instant }: TieredPrometheusTimeSeriesQuerySpec,
   context: TimeSeriesQueryContext,
   replace: Replace
 ): Promise<TimeSeriesData> {
   if (query === '') {
     return { series: [] };
   }
-  const { variableState, timeRange, mode, suggestedStepMs } = context;
+  const { variableState, timeRange, suggestedStepMs } = context;
+  const mode = instant === true ? 'instant' : context.mode;
   const promQL = (text: string): string => replaceInPromQL(text, variableState);
   const text = (optional?: string): string | undefined => optional && replaceInText(optional, variableState);
   const { selector, store } = await dashboardDatasource(
@@ -117,6 +120,7 @@ async function run(
     } as unknown as PrometheusTimeSeriesQuerySpec,
     {
       ...context,
+      mode,
       variableState: {},
       datasourceStore: store,
       // A resolution of 0 or less changes nothing.

@@ -72,6 +72,14 @@ func Resolution(resolution int) Option {
 	}
 }
 
+// Instant evaluates the query once, at the end of the time range, whatever the panel asks for.
+func Instant() Option {
+	return func(builder *Builder) error {
+		builder.Instant = true
+		return nil
+	}
+}
+
 // Tier overrides the gateway's choice for this query.
 func Tier(choice TierChoice) Option {
 	return func(builder *Builder) error {

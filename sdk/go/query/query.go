@@ -37,6 +37,8 @@ type PluginSpec struct {
 	MinStep string `json:"minStep,omitempty" yaml:"minStep,omitempty"`
 	// Resolution divides the number of points of a panel.
 	Resolution int `json:"resolution,omitempty" yaml:"resolution,omitempty"`
+	// Instant evaluates the query once, at the end of the time range, whatever the panel asks for.
+	Instant bool `json:"instant,omitempty" yaml:"instant,omitempty"`
 	// Tier overrides the gateway's choice.
 	Tier TierChoice `json:"tier,omitempty" yaml:"tier,omitempty"`
 }
