@@ -237,6 +237,7 @@ func requirePercliFails(t *testing.T, s *site) {
 		broken := map[string]string{
 			"`undefined field: legendFormat`":              strings.Replace(source, `"legendFormat": "",`, "", 1),
 			"`spec.legend.values: undefined field: calcs`": strings.Replace(source, `"legend": { "calcs": [], `, `"legend": { `, 1),
+			"`Error name cannot be empty`":                 strings.Replace(source, `"uid": "shop-requests"`, `"uid": null`, 1),
 		}[row[0]]
 		require.NotEmpty(t, broken, row[0])
 		require.NotEqual(t, source, broken)

@@ -58,6 +58,7 @@ func (r *restoration) panel(key string, panel grafanaPanel, spec object) {
 	}
 	r.queries(place, panel, spec)
 	r.options(place, panel, plugin)
+	r.colors(place, child(plugin, "spec"))
 	r.links(place, append(panel.Links, panel.FieldConfig.Defaults.Links...), spec)
 }
 
@@ -100,6 +101,43 @@ func (r *restoration) options(place string, panel grafanaPanel, plugin object) {
 	if isSet(panel.Alert) {
 		r.note(place, "its alert is lost: write an alerting rule for Prometheus")
 	}
+}
+
+var (
+	persesColor = regexp.MustCompile(`^#(?:[0-9a-fA-F]{3}){1,2}$`)
+	longColor   = regexp.MustCompile(`^(#[0-9a-fA-F]{6})[0-9a-fA-F]{2}$`)
+	rgbColor    = regexp.MustCompile(`^rgba?\(\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(?:,.*)?\)$`)
+)
+
+// colors corrects the colors of values and series that Perses refuses, since percli writes those it does not know as Grafana
+// has them. A color of a threshold may be any text.
+func (r *restoration) colors(place string, chart object) {
+	var unknown []string
+	correct := func(owner object, key string) {
+		color, isText := owner[key].(string)
+		if !isText || persesColor.MatchString(color) {
+			return
+		}
+		if parts := longColor.FindStringSubmatch(color); parts != nil {
+			owner[key] = parts[1]
+		} else if parts := rgbColor.FindStringSubmatch(color); parts != nil {
+			owner[key] = "#"
+			for _, part := range parts[1:] {
+				value, _ := strconv.ParseUint(part, 10, 8) // It is 255 if it is out of range.
+				owner[key] = fmt.Sprintf("%s%02x", owner[key], value)
+			}
+		} else {
+			delete(owner, key)
+			unknown = append(unknown, color)
+		}
+	}
+	forEachObject(chart, func(each object) {
+		correct(child(each, "result"), "color")
+		for _, key := range []string{"colorValue", "backgroundColor", "textColor"} {
+			correct(each, key)
+		}
+	})
+	r.lost(place, "colors of values or series", unknown)
 }
 
 // lost reports things of a panel that are lost, each once.
