@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,19 +51,29 @@ kind: "Table"
 spec: {}
 `
 
-// download returns the directory of the module in the module cache.
-func (m goModule) download(t *testing.T) string {
+// download returns the directories of modules in the module cache, by their paths.
+func download(t *testing.T, modules []goModule) map[string]string {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), "go", "mod", "download", "-json", m.path+"@"+m.version)
-	command.Dir = "../../tools/cue" // This keeps the download out of the go.mod of the gateway.
+	arguments, sums := []string{"mod", "download", "-json"}, map[string]string{}
+	for _, module := range modules {
+		arguments = append(arguments, module.path+"@"+module.version)
+		sums[module.path] = module.sum
+	}
+	command := exec.CommandContext(t.Context(), "go", arguments...)
+	command.Dir = "../../tools/cue" // This keeps the downloads out of the go.mod of the gateway.
 	command.Env = append(os.Environ(), "GOWORK=off")
-	output, err := command.Output()
-	var downloaded struct{ Dir, Sum, Error string }
-	require.NoError(t, json.Unmarshal(output, &downloaded), "%v", err)
-	require.Empty(t, downloaded.Error, m.path)
-	require.NoError(t, err)
-	require.Equal(t, m.sum, downloaded.Sum, m.path)
-	return downloaded.Dir
+	output, failure := command.Output()
+	directories := map[string]string{}
+	for decoder := json.NewDecoder(bytes.NewReader(output)); decoder.More(); {
+		var module struct{ Path, Dir, Sum, Error string }
+		require.NoError(t, decoder.Decode(&module))
+		require.Empty(t, module.Error, module.Path)
+		require.Equal(t, sums[module.Path], module.Sum, module.Path)
+		directories[module.Path] = module.Dir
+	}
+	require.NoError(t, failure)
+	require.Len(t, directories, len(modules))
+	return directories
 }
 
 // migrationModules writes plugin modules with their migration scripts into a directory: the true ones where they can be had,
@@ -70,16 +82,13 @@ func migrationModules(t *testing.T) string {
 	t.Helper()
 	directory := filepath.Join(t.TempDir(), "plugins")
 	require.NoError(t, os.CopyFS(directory, os.DirFS(shared.path("modules"))))
-	var vendored = map[string]string{}
-	for _, module := range imported {
-		vendored[module.path] = filepath.Join(module.download(t), "cue")
-	}
-	for name, module := range maps.All(migrated) {
-		source, target := module.download(t), filepath.Join(directory, name)
+	downloaded := download(t, slices.Concat(imported, slices.Collect(maps.Values(migrated))))
+	for name, module := range migrated {
+		source, target := downloaded[module.path], filepath.Join(directory, name)
 		require.NoError(t, os.RemoveAll(target))
 		require.NoError(t, os.CopyFS(filepath.Join(target, "schemas"), os.DirFS(filepath.Join(source, "schemas"))))
-		for path, from := range vendored {
-			require.NoError(t, copyWithoutModule(filepath.Join(target, "cue.mod/pkg", path, "cue"), from))
+		for _, each := range imported {
+			require.NoError(t, copyWithoutModule(filepath.Join(target, "cue.mod/pkg", each.path, "cue"), filepath.Join(downloaded[each.path], "cue")))
 		}
 		description, err := os.ReadFile(filepath.Join(source, "package.json"))
 		require.NoError(t, err)

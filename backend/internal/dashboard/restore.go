@@ -130,9 +130,11 @@ func (r *restoration) match() error {
 		if title == "" {
 			title = "empty" // percli names them so.
 		}
-		if panel := child(panels, key); panel == nil || textOf(child(panel, "spec", "display"), "name") != title {
-			return fmt.Errorf("the document was migrated from another Grafana dashboard, or edited since: it has no panel %q with the title %q. "+
-				"Migrate again, and convert what percli wrote", key, title)
+		spec := child(panels, key, "spec")
+		queries := len(items(spec, "queries"))
+		if textOf(child(spec, "display"), "name") != title || queries != len(expected[key].Targets) && !isPanelPlaceholder(child(spec, "plugin")) {
+			return fmt.Errorf("the document was migrated from another Grafana dashboard, or edited since: it has no panel %q with the title %q and %d queries. "+
+				"Migrate again, and convert what percli wrote", key, title, len(expected[key].Targets))
 		}
 	}
 	if len(panels) != len(expected) {

@@ -48,18 +48,35 @@ func (r *restoration) panel(key string, panel grafanaPanel, spec object) {
 	place := fmt.Sprintf("panel %q", panel.Title)
 	r.repeat(key, panel)
 	plugin := child(spec, "plugin")
-	if textOf(child(plugin, "spec"), "text") == migratedPanel {
-		if name := panel.LibraryPanel.Name; name != "" {
-			r.note(place, "the library panel %q is not part of the file, and lost: export the dashboard with its library panels, or unlink the panel first", name)
-		} else {
-			r.note(place, "Perses migrates no panels of the type %q: a text says so in its place, without its queries", panel.Type)
-		}
+	if isPanelPlaceholder(plugin) {
+		r.placeholder(place, panel, child(plugin, "spec"))
 		return
 	}
 	r.queries(place, panel, spec)
 	r.options(place, panel, plugin)
 	r.colors(place, child(plugin, "spec"))
 	r.links(place, append(panel.Links, panel.FieldConfig.Defaults.Links...), spec)
+}
+
+func isPanelPlaceholder(plugin object) bool {
+	return textOf(child(plugin, "spec"), "text") == migratedPanel
+}
+
+// placeholder tells in the text that percli put in place of a panel what the panel was, so that it can be built by hand.
+func (r *restoration) placeholder(place string, panel grafanaPanel, markdown object) {
+	if name := panel.LibraryPanel.Name; name != "" {
+		r.note(place, "the library panel %q is not part of the file, and lost: export the dashboard with its library panels, or unlink the panel first", name)
+		markdown["text"] = fmt.Sprintf("This was the library panel *%s* of Grafana.", name)
+		return
+	}
+	r.note(place, "Perses migrates no panels of the type %q: a text with its queries is in its place", panel.Type)
+	text := fmt.Sprintf("This was a panel of Grafana of the type *%s*.", panel.Type)
+	for _, target := range panel.Targets {
+		if target.Expr != "" {
+			text += "\n\n```\n" + target.Expr + "\n```"
+		}
+	}
+	markdown["text"] = text
 }
 
 // options restores the mode of thresholds, and reports options that are lost.
@@ -173,10 +190,7 @@ func (r *restoration) repeat(key string, panel grafanaPanel) {
 // queries restores the queries of a panel, which percli migrates one by one in their order.
 func (r *restoration) queries(place string, panel grafanaPanel, spec object) {
 	queries := items(spec, "queries")
-	if len(queries) != len(panel.Targets) {
-		if len(panel.Targets) > 0 {
-			r.note(place, "its queries are not those of the Grafana dashboard: they stay as they are")
-		}
+	if len(queries) == 0 {
 		return
 	}
 	kept := []any{}
