@@ -70,7 +70,7 @@ var keptOfGrafana = map[string][]kept{
 	"annotations by a Prometheus query": {{"requests", `"kind":"TieredPrometheusPromQLAnnotation"`, true}, {"requests", `"title":"{{job}} fails"`, true}, {"requests", `"tags":["job"]`, true}},
 	"custom, interval, text box and constant variables, several values, All, hidden": {
 		{"requests", `{"label":"OK","value":"200"}`, false}, {"requests", `"values":["5m","1h"]`, true}, {"requests", `"value":".*:8080"`, false}, {"requests", `"value":"shop","constant":true`, false},
-		{"requests", `"allowMultiple":true`, false}, {"requests", `"customAllValue":".+"`, false}, {"requests", `"defaultValue":["$__all"]`, false}, {"requests", `"hidden":true`, false},
+		{"requests", `"allowMultiple":true`, false}, {"requests", `"customAllValue":"..."`, false}, {"requests", `"defaultValue":["$__all"]`, false}, {"requests", `"hidden":true`, false},
 	},
 }
 

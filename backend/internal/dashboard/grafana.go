@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -204,6 +205,12 @@ func (d grafanaDashboard) byKey() map[string]grafanaPanel {
 		}
 	}
 	return all
+}
+
+// repeatsFor reports whether a row or a panel repeats for the values of a variable.
+func (d grafanaDashboard) repeatsFor(variable string) bool {
+	repeats := func(panel grafanaPanel) bool { return panel.Repeat == variable }
+	return slices.ContainsFunc(d.Panels, func(panel grafanaPanel) bool { return repeats(panel) || slices.ContainsFunc(panel.Panels, repeats) })
 }
 
 func rowKey(row, panel int) string { return fmt.Sprintf("%d_%d", row, panel) }

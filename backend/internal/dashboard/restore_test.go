@@ -96,10 +96,14 @@ func TestConvert_RestoresVariablesOfGrafana(t *testing.T) {
 		"result":     {`"type": "query", "query": "query_result(topk(2, up))", "regex": "/.*instance=\"(.*)\".*/"`, `{"kind": "PrometheusPromQLVariable", "spec": {"expr": "query_result(topk(2, up))", "labelName": "migration_from_grafana_not_supported"}}`, `"expr":"topk(2, up)","labelName":"instance"`, ""},
 		"part":       {`"type": "query", "query": "query_result(up)", "regex": "/instance=\"(node-.*):9100\"/"`, `{"kind": "PrometheusPromQLVariable", "spec": {"expr": "up", "labelName": "job"}}`, `"labelName":"instance"`, "its regex /instance=\"(node-.*):9100\"/ is lost"},
 		"automatic":  {`"type": "interval", "auto": true`, `{"kind": "StaticListVariable", "spec": {"values": [{"label": "auto", "value": "$__auto_interval_v"}, "1m"]}}`, `"values":["1m"]`, `its option "auto" is removed`},
+		"custom All": {`"type": "query", "query": "label_values(job)"`, `{"kind": "PrometheusLabelValuesVariable", "spec": {"labelName": "job"}}`, `{"defaultValue":"P123","name":"v"`, `its custom All value ".*" is removed`},
 		"ad hoc":     {`"type": "adhoc"`, placeholder, `"variables":[]`, "ad hoc filters are lost"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := pair{more: `, "templating": {"list": [{"name": "v", "datasource": {"type": "prometheus", "uid": "u"}, ` + c.variable + `}]}`, spec: migratedVariable(c.plugin)}
+			if name == "custom All" {
+				p.panel, p.spec = `, "repeat": "v"`, strings.Replace(p.spec, `"name"`, `"customAllValue": ".*", "name"`, 1)
+			}
 			converted, notes := p.converted(t, "metrics")
 			require.Contains(t, converted, c.expected)
 			if c.note == "" {

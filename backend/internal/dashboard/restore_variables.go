@@ -35,6 +35,10 @@ func (r *restoration) variables() {
 func (r *restoration) variable(from grafanaVariable, spec object) bool {
 	place := fmt.Sprintf("variable %q", from.Name)
 	plugin := child(spec, "plugin")
+	if all := textOf(spec, "customAllValue"); all != "" && r.grafana.repeatsFor(from.Name) {
+		delete(spec, "customAllValue")
+		r.note(place, "its custom All value %q is removed: Perses would repeat its rows and panels once for it, not for each value", all)
+	}
 	switch from.Type {
 	case "adhoc":
 		r.note(place, "ad hoc filters are lost: Perses has none, and the variable is removed")
