@@ -47,7 +47,9 @@ func newSiteOn(t *testing.T, persesPath string, perses stack.Perses, config docu
 	require.NoError(t, err)
 	perses.Dir = directory
 	perses.Archives = []string{shared.archive}
-	perses.Modules = shared.path("modules")
+	if perses.Modules == "" {
+		perses.Modules = shared.path("modules")
+	}
 	persesServer, err := perses.Start(t.Context(), persesPath)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = persesServer.Stop() })

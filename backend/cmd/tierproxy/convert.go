@@ -12,13 +12,15 @@ import (
 
 // convertDashboardCommand returns the subcommand convert-dashboard.
 func convertDashboardCommand(streams streams) *cobra.Command {
-	var to, name string
+	var to, name, grafana string
 	command := &cobra.Command{
-		Use:   "convert-dashboard --to tiered|prometheus [--datasource NAME] [FILE]",
+		Use:   "convert-dashboard --to tiered|prometheus [--datasource NAME] [--grafana FILE] [FILE]",
 		Short: "Convert a dashboard of Prometheus queries into a tiered one, or back",
 		Long: "Reads a dashboard in JSON or YAML from FILE or the standard input, converts its queries and variables, and prints it.\n" +
-			"The standard error lists what you have to change by hand.",
-		Example: "  tierproxy convert-dashboard --to tiered dashboard.yaml",
+			"The standard error lists what you have to change by hand.\n" +
+			"--grafana names the Grafana dashboard from which percli migrate wrote FILE: what percli dropped is restored, or listed.",
+		Example: "  tierproxy convert-dashboard --to tiered dashboard.yaml\n" +
+			"  percli migrate -f grafana.json --online -o yaml | tierproxy convert-dashboard --to tiered --grafana grafana.json",
 		RunE: func(_ *cobra.Command, arguments []string) error {
 			switch {
 			case to == "":
@@ -26,11 +28,22 @@ func convertDashboardCommand(streams streams) *cobra.Command {
 			case len(arguments) > 1:
 				return usageErrorf("%q is one file too many: convert one at a time", arguments[1])
 			}
-			return convertDashboard(append(arguments, "-")[0], dashboard.Options{To: dashboard.Target(to), Datasource: name}, streams)
+			options := dashboard.Options{To: dashboard.Target(to), Datasource: name}
+			if grafana != "" {
+				var err error
+				if options.Grafana, err = os.ReadFile(grafana); err != nil { //nolint:gosec // The user names the file.
+					return err
+				}
+				if len(options.Grafana) == 0 {
+					return fmt.Errorf("%s is empty, and no Grafana dashboard", grafana)
+				}
+			}
+			return convertDashboard(append(arguments, "-")[0], options, streams)
 		},
 	}
 	command.Flags().StringVar(&to, "to", "", "Kind of datasource to convert to: tiered or prometheus.")
 	command.Flags().StringVar(&name, "datasource", "", "`Name` of the datasource for all queries and variables. Empty: names stay as they are.")
+	command.Flags().StringVar(&grafana, "grafana", "", "The Grafana dashboard in JSON from which percli migrated the dashboard: what percli dropped is restored.")
 	complete(command, "to", "tiered", "prometheus")
 	return command
 }

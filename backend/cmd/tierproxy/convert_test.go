@@ -49,6 +49,16 @@ func TestConvertDashboard_ConvertsAndReverts(t *testing.T) {
 	require.Contains(t, stderr, "the document has nothing to convert to prometheus")
 }
 
+func TestConvertDashboard_RestoresWhatGrafanaHad(t *testing.T) {
+	grafana := filepath.Join(t.TempDir(), "grafana.json")
+	require.NoError(t, os.WriteFile(grafana, []byte(`{"panels": [{"title": "Up", "targets": [{"refId": "A", "expr": "up", "instant": true, "exemplar": true}]}]}`), 0o600))
+	const migrated = `{"spec": {"panels": {"0": {"spec": {"display": {"name": "Up"}, "queries": [{"spec": {"plugin": {"kind": "PrometheusTimeSeriesQuery", "spec": {"query": "up"}}}}]}}}}}`
+	stdout, stderr, status := runConvert(t, migrated, "--to", "tiered", "--grafana", grafana)
+	require.Zero(t, status, stderr)
+	require.Contains(t, stdout, `"instant": true`)
+	require.Equal(t, "panel \"Up\": the exemplars of query A are lost\n", stderr)
+}
+
 func TestConvertDashboard_ReportsMistakes(t *testing.T) {
 	for expected, c := range map[string]struct {
 		status    int
@@ -60,6 +70,8 @@ func TestConvertDashboard_ReportsMistakes(t *testing.T) {
 		`"b" is one file too many`:                   {2, "{}", []string{"--to", "tiered", "a", "b"}},
 		"unknown flag: --from":                       {2, "{}", []string{"--from", "tiered"}},
 		"no such file or directory":                  {1, "{}", []string{"--to", "tiered", "/does/not/exist"}},
+		"/dev/null is empty, and no Grafana":         {1, "{}", []string{"--to", "tiered", "--grafana", "/dev/null"}},
+		"open /does/not/exist.json: no such file":    {1, "{}", []string{"--to", "tiered", "--grafana", "/does/not/exist.json"}},
 		"read the document as YAML":                  {1, "a: [", []string{"--to", "tiered"}},
 	} {
 		stdout, stderr, status := runConvert(t, c.input, c.arguments...)

@@ -31,6 +31,9 @@ type Options struct {
 	// Datasource is the name of their datasource. Empty: the names stay, and the default
 	// datasource if there is none.
 	Datasource string
+	// Grafana is the Grafana dashboard that percli migrated to the document, which is JSON or one YAML document then.
+	// What percli dropped is restored, and the document is written anew. Empty: the text stays.
+	Grafana []byte
 }
 
 // Result is a converted document.
@@ -76,6 +79,16 @@ func Convert(source []byte, options Options) (Result, error) {
 	if options.Datasource != "" && !datasourceName.MatchString(options.Datasource) {
 		return Result{}, fmt.Errorf("%q is not the name of a datasource: use letters, digits, '_', '.' and '-'", options.Datasource)
 	}
+	var notes []string
+	if len(options.Grafana) > 0 {
+		if options.To != Tiered {
+			return Result{}, errors.New("a dashboard from Grafana is converted to tiered only")
+		}
+		var err error
+		if source, notes, err = restore(source, options); err != nil {
+			return Result{}, err
+		}
+	}
 	editor, documents, err := parse(source)
 	if err != nil {
 		return Result{}, err
@@ -85,6 +98,7 @@ func Convert(source []byte, options Options) (Result, error) {
 	}
 	const plain = "PrometheusDatasource"
 	c := &conversion{editor: editor, options: options, visited: map[*yaml.Node]bool{}, from: plain, to: tieredPrefix + plain}
+	c.result.Notes = notes
 	if options.To == Prometheus {
 		c.from, c.to = c.to, c.from
 	}
@@ -168,6 +182,7 @@ func join(path, key string) string { return strings.TrimPrefix(path+"."+key, "."
 func (c *conversion) plugin(plugin *yaml.Node, path string) {
 	kind, spec := get(plugin, "kind"), get(plugin, "spec")
 	specPath := join(path, "spec")
+	c.leftover(spec, path)
 	if counterpart := c.counterpart(text(kind)); counterpart != "" {
 		c.result.Converted++
 		c.check(join(path, "kind"), c.replace(kind, counterpart))
@@ -186,6 +201,35 @@ func (c *conversion) plugin(plugin *yaml.Node, path string) {
 	case text(get(get(spec, "datasource"), "kind")) == c.from:
 		c.note(path, "this %s stays, since it has no counterpart, and uses a %s", text(kind), c.from)
 	}
+}
+
+// leftover reports what percli migrate left of a Grafana dashboard, unless restore has reported it.
+func (c *conversion) leftover(spec *yaml.Node, path string) {
+	if len(c.options.Grafana) > 0 {
+		return
+	}
+	const hint = ". Convert what percli wrote with --grafana FILE, or replace it by hand"
+	selected := text(get(get(spec, "datasource"), "name"))
+	switch {
+	case text(get(spec, "query")) == migratedQuery, text(get(spec, "labelName")) == migratedQuery, text(get(spec, "text")) == migratedPanel:
+		c.note(path, "percli could not migrate this from Grafana"+hint)
+	case slices.EqualFunc(migratedValues, values(get(spec, "values")), func(a any, b string) bool { return a == b }):
+		c.note(path, "percli could not migrate this variable from Grafana"+hint)
+	case strings.HasPrefix(selected, "$"):
+		c.note(path, "the datasource %s is a variable of Grafana, and Perses finds none by that name%s", selected, hint)
+	}
+}
+
+// values returns the texts of a list.
+func values(list *yaml.Node) []string {
+	if list == nil || list.Kind != yaml.SequenceNode {
+		return nil
+	}
+	var all []string
+	for _, item := range list.Content {
+		all = append(all, text(resolve(item)))
+	}
+	return all
 }
 
 // selector converts the datasource selector of a query or variable.
@@ -208,7 +252,7 @@ func (c *conversion) selector(spec *yaml.Node, path string) {
 		} else if name != "" {
 			c.prepend(selected, nameField, nameField)
 		}
-	case name != "":
+	case name != "" && len(c.options.Grafana) == 0:
 		c.note(path, "%s selects the datasource and stays", selected.Value)
 	}
 }

@@ -59,6 +59,7 @@ var Checks = map[string]string{
 	"ci":                 "backend/test/documents/examples_test.go",    // targets of make that CI runs
 	"dashboards-as-code": "backend/test/dac_test.go",                   // commands with percli and cue, in order
 	"perses":             "backend/test/documents_test.go",             // commands beside a Perses and a tierproxy
+	"grafana":            "backend/test/grafana_test.go",               // commands beside a Perses that move a dashboard of Grafana
 	"machine":            "backend/test/documents_test.go",             // commands of the installation on one machine, in order
 	"kubernetes":         "backend/test/cluster/install_test.go",       // commands of the installation in a cluster, in order
 	"openshift":          "backend/test/cluster/install_test.go",
