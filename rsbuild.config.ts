@@ -41,6 +41,8 @@ export default defineConfig({
           './plugin/datasources/tiered-prometheus-datasource/TieredPrometheusDatasource.ts',
         './TieredPrometheusTimeSeriesQuery':
           './plugin/queries/tiered-prometheus-time-series-query/TieredPrometheusTimeSeriesQuery.ts',
+        './TieredPrometheusAlertThresholdQuery':
+          './plugin/queries/tiered-prometheus-alert-threshold-query/TieredPrometheusAlertThresholdQuery.ts',
         './TieredPrometheusLabelNamesVariable':
           './plugin/variables/tiered-prometheus-label-names-variable/TieredPrometheusLabelNamesVariable.ts',
         './TieredPrometheusLabelValuesVariable':

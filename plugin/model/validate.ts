@@ -1,6 +1,7 @@
 import type { Mistake } from './check';
 import {
   durationPattern,
+  labelMatcherPattern,
   labelPattern,
   matches,
   proxyUrlPattern,
@@ -32,6 +33,7 @@ export const messages = {
     'must name this datasource: http(s)://GATEWAY/proxy/globaldatasources/NAME, or /proxy/projects/PROJECT/datasources/NAME',
   queryParam: 'must be a string: put the value in quotes',
   minStep: 'must be a duration such as 30s or a variable such as "$interval"',
+  matcher: 'must be a label matcher such as severity="critical"',
 } as const;
 
 /** What CUE itself says of fields, whatever their values. */
@@ -184,6 +186,11 @@ export function minStepMistake(value: string | undefined): string | undefined {
   return value === undefined || value === '' || matches(durationPattern, value) || matches(variablePattern, value)
     ? undefined
     : messages.minStep;
+}
+
+/** Says what is wrong with a label matcher; undefined if nothing is. */
+export function matcherMistake(value: string): string | undefined {
+  return matches(labelMatcherPattern, value) ? undefined : messages.matcher;
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {
