@@ -144,12 +144,11 @@ func (c *Core) Admit(ctx context.Context, query engine.Query, resolved *resolve.
 		isCostly = isCostly || textIsCostly
 	}
 	if isCostly {
-		release, err := c.planning.Acquire(ctx, query.Caller)
-		if overload, is := errors.AsType[*admission.OverloadError](err); is {
-			return query, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err, RetryAfter: overload.RetryAfter,
-				Message: "too many complex queries are waiting: try again later, or shorten the query"}
+		release, err := c.AcquirePlanning(ctx, query.Caller)
+		if err != nil {
+			return query, err
 		}
-		query.OnPlanned = sync.OnceFunc(release)
+		query.OnPlanned = release
 	}
 	confined, confinement, err := c.Resolver.Confine(resolved, query.Request, namespace)
 	if err != nil {
@@ -158,6 +157,21 @@ func (c *Core) Admit(ctx context.Context, query engine.Query, resolved *resolve.
 	}
 	query.Request, query.ConfinedTo, query.ReadsNothing = confined, confinement.Values, confinement.ReadsNothing
 	return query, nil
+}
+
+// AcquirePlanning waits until costly work for a caller may begin: at most half of the processors
+// do such work at the same time. The caller calls release at its end. Calling it twice is safe.
+// AcquirePlanning returns an Error with status 503 if the queue is full.
+func (c *Core) AcquirePlanning(ctx context.Context, caller admission.Caller) (release func(), err error) {
+	release, err = c.planning.Acquire(ctx, caller)
+	if overload, is := errors.AsType[*admission.OverloadError](err); is {
+		return nil, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorUnavailable, Cause: err, RetryAfter: overload.RetryAfter,
+			Message: "too many complex queries are waiting: try again later, or shorten the query"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return sync.OnceFunc(release), nil
 }
 
 // NewRequest returns the request for a validated PromQL query. With a step, it is a range

@@ -42,6 +42,8 @@ var parameters = map[promapi.Endpoint][]string{
 	promapi.LabelValues:    selection,
 	promapi.FormatQuery:    {"query"},
 	promapi.ParseQuery:     {"query"},
+	// These select rules, of which AllowsRule leaves those that may be read.
+	promapi.AlertThresholds: {"alert", "match[]", "metric", "dedup", "partial_response", replicaLabels},
 }
 
 // buildInfo is the one path below status that says nothing about data.
@@ -62,7 +64,7 @@ func (r *Rule) Confine(request *promapi.Request) (*promapi.Request, Confinement,
 	maps.Copy(changed, request.Parameters)
 	err := r.checkParameters(request.Parameters, parameters[request.Endpoint])
 	switch {
-	case how != promapi.NothingConfine && how != promapi.ConfineQuery && how != promapi.ConfineMatch:
+	case how != promapi.NothingConfine && how != promapi.ConfineQuery && how != promapi.ConfineMatch && how != promapi.ConfineRules:
 		err = promapi.Errorf(http.StatusForbidden, promapi.ErrorForbidden, "%s is refused: its answer cannot be confined to %s", request.Path, r)
 	case err != nil:
 	case how == promapi.ConfineQuery:

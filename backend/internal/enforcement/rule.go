@@ -103,6 +103,11 @@ func (r *Rule) Narrowed(value string) (*Rule, error) {
 	return New(r.label, []string{value}, r.onConflict)
 }
 
+// AllowsRule reports whether a request may read an alerting or recording rule with these
+// labels: it can if the label has an allowed value. prom-label-proxy decides in the same way. The
+// label of a rule is also the label of its alerts and of the series that it records.
+func (r *Rule) AllowsRule(set map[string]string) bool { return slices.Contains(r.values, set[r.label]) }
+
 // confineMatchers returns the matchers of a selector with those that confine it,
 // and reports whether they conflict: whether no allowed value fits them. Even with
 // a conflict, the selector has a matcher that only allowed values fit, so that no engine

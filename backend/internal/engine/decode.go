@@ -278,18 +278,25 @@ func (r *Response) Decode(ctx context.Context) (*promapi.Answer, error) {
 	} else if text, err = memory.readBody(r); err == nil {
 		err = memory.acquireWithin(ctx)(valueFactor * int64(len(text)))
 	}
+	if err != nil {
+		return nil, r.unreadable(err)
+	}
+	return promapi.DecodeAnswer(r.Status, bytes.NewReader(text))
+}
+
+// unreadable returns the Error for an answer that could not be read.
+func (r *Response) unreadable(err error) error {
 	var apiError *promapi.Error
 	switch {
 	case errors.As(err, &apiError):
-		return nil, err
+		return err
 	case errors.Is(err, errTooLarge):
-		return nil, noMemory()
+		return noMemory()
 	case errors.Is(err, context.DeadlineExceeded):
-		return nil, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorTimeout, Cause: promapi.WithoutURL(err),
+		return &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorTimeout, Cause: promapi.WithoutURL(err),
 			Message: fmt.Sprintf("the answer of the %s tier did not end in time", r.Tier)}
-	case err != nil:
-		return nil, &promapi.Error{Status: http.StatusBadGateway, Type: promapi.ErrorUnavailable, Cause: promapi.WithoutURL(err),
+	default:
+		return &promapi.Error{Status: http.StatusBadGateway, Type: promapi.ErrorUnavailable, Cause: promapi.WithoutURL(err),
 			Message: fmt.Sprintf("the %s tier failed: %s", r.Tier, upstream.Describe(err))}
 	}
-	return promapi.DecodeAnswer(r.Status, bytes.NewReader(text))
 }

@@ -218,6 +218,8 @@ func (g *Gateway) serveData(w http.ResponseWriter, incoming *http.Request, resol
 		g.serveExplain(w, incoming, resolved, path, caller)
 	case metricsQueryPath:
 		g.serveMetricsQuery(w, incoming, resolved, caller)
+	case thresholdsPath:
+		g.serveThresholds(w, incoming, resolved, path, caller)
 	default:
 		g.serveQuery(w, incoming, resolved, path, caller)
 	}

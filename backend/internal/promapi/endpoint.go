@@ -24,6 +24,7 @@ const (
 	Metadata        Endpoint = "metadata"
 	Rules           Endpoint = "rules"
 	Alerts          Endpoint = "alerts"
+	AlertThresholds Endpoint = "alert_thresholds"
 	Alertmanagers   Endpoint = "alertmanagers"
 	Targets         Endpoint = "targets"
 	TargetsMetadata Endpoint = "targets_metadata"

@@ -249,3 +249,26 @@ func (r *Request) setForm(form string) {
 	r.Body, r.Header = []byte(form), r.Header.Clone()
 	r.Header.Set("Content-Type", formContentType)
 }
+
+// ownOfThresholds are the parameters of the alert_thresholds endpoint that the rules
+// endpoint does not have, or has with another meaning.
+var ownOfThresholds = []string{"alert", "match[]", "metric"}
+
+// ForAlertingRules returns the request to the rules endpoint from whose answer the answer
+// to a request for alert thresholds is made. It has the parameters of the request that
+// select no rules.
+func (r *Request) ForAlertingRules() (*Request, error) {
+	rules := *r
+	rules.Method, rules.Endpoint, rules.Path, rules.Body = http.MethodGet, Rules, "/api/v1/rules", nil
+	rules.Header = r.Header.Clone()
+	rules.Header.Del("Content-Type")
+	rules.Header.Del("Accept-Encoding") // The answer is read here.
+	parameters := maps.Clone(r.Parameters)
+	for _, name := range ownOfThresholds {
+		delete(parameters, name)
+	}
+	parameters.Set("type", "alert")
+	parameters.Set("exclude_alerts", "true")
+	rules.RawQuery = parameters.Encode()
+	return &rules, rules.interpret(parameters)
+}

@@ -79,6 +79,7 @@ const (
 	NothingConfine                        // its answer does not depend on series
 	ConfineQuery                          // the selectors of query are confined
 	ConfineMatch                          // the selectors of match[] are confined
+	ConfineRules                          // only rules whose labels are allowed are in the answer
 
 	NeverCached Caching = iota + 1
 	CachedWhole         // the answer to a request with fixed times
@@ -125,6 +126,7 @@ var table = []*Traits{
 	{Metadata, []string{"metadata"}, get, Now, ByMetric, ByRules | UnionForSeries | Elsewhere, CannotConfine, NeverCached, NeverCut, UnionOfMetadata, NoExternal, NoEmptyData, checkNumbers},
 	{Rules, []string{"rules"}, get, Now, AllSeries, ByRules | UnionForSeries | PerServer | Elsewhere, CannotConfine, NeverCached, NeverCut, UnionOfRules, NoExternal, NoEmptyData, checkRules},
 	{Alerts, []string{"alerts"}, get, Now, AllSeries, ByRules | UnionForSeries | PerServer | Elsewhere, CannotConfine, NeverCached, NeverCut, UnionOfAlerts, InUnion, NoEmptyData, nil},
+	{AlertThresholds, []string{"alert_thresholds"}, form, Now, AllSeries, ByRules | UnionForSeries | PerServer | Elsewhere, ConfineRules, NeverCached, NeverCut, UnionOfRules, NoExternal, NoEmptyData, nil},
 	{Targets, []string{"targets"}, get, Now, AllSeries, ByRules | Elsewhere, CannotConfine, NeverCached, NeverCut, NoUnion, NoExternal, NoEmptyData, nil},
 	{TargetsMetadata, []string{"targets/metadata"}, get, NoTime, NoSeries, ByRules | Elsewhere, CannotConfine, NeverCached, NeverCut, NoUnion, NoExternal, NoEmptyData, checkNumbers},
 	{Alertmanagers, []string{"alertmanagers"}, get, NoTime, NoSeries, ByRules | Elsewhere, CannotConfine, NeverCached, NeverCut, NoUnion, NoExternal, NoEmptyData, nil},

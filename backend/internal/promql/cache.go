@@ -65,6 +65,7 @@ const (
 	injectedInto
 	remembered // by a Key
 	checked    // a text that Check accepts, and that is not costly
+	thresholdsIn
 )
 
 type entry struct {

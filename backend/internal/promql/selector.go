@@ -123,3 +123,14 @@ func WithoutLabels(set map[string]string, names []string) map[string]string {
 	maps.DeleteFunc(kept, func(name, _ string) bool { return slices.Contains(names, name) })
 	return kept
 }
+
+// Names reports whether a matcher is about the label.
+func (s Selector) Names(label string) bool {
+	return slices.ContainsFunc(s, func(matcher *labels.Matcher) bool { return matcher.Name == label })
+}
+
+// MatchesLabels reports whether the selector matches a set of labels. Labels that it lacks are
+// empty.
+func (s Selector) MatchesLabels(set map[string]string) bool {
+	return !slices.ContainsFunc(s, func(matcher *labels.Matcher) bool { return !matcher.Matches(set[matcher.Name]) })
+}
