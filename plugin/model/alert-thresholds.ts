@@ -71,7 +71,7 @@ export function thresholdParameters(
   variables: VariableStateMap
 ): AlertThresholdsRequestParameters | undefined {
   const valuesOf = (texts: string[]): string[] =>
-    texts.flatMap((text) => Object.values(replaceInParameters({ text }, variables)).flat());
+    withoutBlanks(texts.flatMap((text) => Object.values(replaceInParameters({ text }, variables)).flat()));
   const names = withoutBlanks(alerts);
   const metrics = withoutBlanks(metric === undefined ? [] : [metric]);
   const [alert, metricNames] = [valuesOf(names), valuesOf(metrics)];

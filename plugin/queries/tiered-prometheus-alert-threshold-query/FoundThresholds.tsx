@@ -84,7 +84,7 @@ function detailsOf({ group, for: pendingFor = 0, labels = {}, state }: AlertThre
   return [
     `group ${group}`,
     ...(pendingFor > 0 ? [`for ${formatSeconds(pendingFor)}`] : []),
-    ...(labels.severity === undefined ? [] : [`severity ${labels.severity}`]),
+    ...('severity' in labels ? [`severity ${labels.severity}`] : []),
     ...(state === undefined ? [] : [state]),
   ].join(', ');
 }

@@ -170,10 +170,12 @@ describe('the choice of rules', () => {
   });
 
   it.each([{ alerts: ['$v'] }, { metric: '$v' }])('asks for none where a variable has no value: %j', async (spec) => {
-    const data = await run(spec, { v: cart([]) });
+    for (const empty of [[], '']) {
+      const data = await run(spec, { v: cart(empty) });
+      expect(data.series).toEqual([]);
+      expect(data.metadata?.notices?.[0]?.message).toContain('has no value');
+    }
     expect(server.seen).toEqual([]);
-    expect(data.series).toEqual([]);
-    expect(data.metadata?.notices?.[0]?.message).toContain('has no value');
   });
 
   it('depends on the variables of its texts', () => {

@@ -125,10 +125,9 @@ async function evaluateEach(
     }
   };
   await Promise.all(Array.from({ length: Math.min(atOnce, rights.length) }, work));
-  const all = [...evaluations.values()];
-  const [first] = all;
-  if (first !== undefined && all.every((each) => 'error' in each)) {
-    throw (first as { error: unknown }).error;
+  const failures = [...evaluations.values()].flatMap((each) => ('error' in each ? [each.error] : []));
+  if (failures.length > 0 && failures.length === evaluations.size) {
+    throw failures[0];
   }
   // In the order of the thresholds, whichever query was answered first.
   return new Map(rights.map((right) => [right, evaluations.get(right) as Evaluation]));
