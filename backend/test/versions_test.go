@@ -81,6 +81,7 @@ func loadsTheModule(t *testing.T, s *site) {
 	require.ElementsMatch(t, []string{
 		"Datasource TieredPrometheusDatasource",
 		"TimeSeriesQuery TieredPrometheusTimeSeriesQuery",
+		"TimeSeriesQuery TieredPrometheusAlertThresholdQuery",
 		"Variable TieredPrometheusLabelNamesVariable",
 		"Variable TieredPrometheusLabelValuesVariable",
 		"Variable TieredPrometheusPromQLVariable",

@@ -54,6 +54,10 @@ var pluginKinds = []string{
 	"PrometheusPromQLVariable",
 }
 
+// alertThresholdQuery is a query kind without a counterpart. It uses a tiered datasource
+// even if its spec selects none.
+const alertThresholdQuery = "TieredPrometheusAlertThresholdQuery"
+
 // datasourceName matches the names of datasources in Perses.
 var datasourceName = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 
@@ -175,9 +179,17 @@ func (c *conversion) plugin(plugin *yaml.Node, path string) {
 			c.check(join(specPath, "datasourcePluginKind"), c.replace(selected, c.to))
 			c.result.Converted++
 		}
-	case text(get(get(spec, "datasource"), "kind")) == c.from:
+	case c.usesOldDatasource(text(kind), spec):
 		c.note(path, "this %s stays, since it has no counterpart, and uses a %s", text(kind), c.from)
 	}
+}
+
+// usesOldDatasource reports whether a plugin that stays uses a datasource of the old kind.
+func (c *conversion) usesOldDatasource(kind string, spec *yaml.Node) bool {
+	if kind == alertThresholdQuery {
+		return c.options.To == Prometheus
+	}
+	return text(get(get(spec, "datasource"), "kind")) == c.from
 }
 
 // selector converts the datasource selector of a query or variable.
