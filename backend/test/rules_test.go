@@ -41,7 +41,7 @@ type ruleTiers struct {
 
 // startRuleTiers starts a Prometheus with rules, the sidecar beside it, and a
 // ruler with other rules.
-func startRuleTiers(t *testing.T) *ruleTiers {
+func startRuleTiers(t *testing.T, hotRules, rulerRules string) *ruleTiers {
 	t.Helper()
 	dir := t.TempDir()
 	write := func(name, text string) string {
@@ -150,7 +150,7 @@ func askRules(t *testing.T, s *site) toldRules {
 // real Thanos Ruler through Perses. Each names its tier, and those of both occur
 // once.
 func TestRules_OfBothTiersAreOneList(t *testing.T) {
-	tiers := startRuleTiers(t)
+	tiers := startRuleTiers(t, hotRules, rulerRules)
 	for name, test := range map[string]struct {
 		parts          []*stack.ThanosPart
 		groups, alerts map[string]string

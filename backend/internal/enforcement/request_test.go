@@ -150,5 +150,6 @@ func TestConfine_RefusesUnknownEndpoints(t *testing.T) {
 	}
 	require.Equal(t, map[promapi.Endpoint]bool{
 		promapi.Series: true, promapi.Labels: true, promapi.LabelValues: true, promapi.FormatQuery: true, promapi.ParseQuery: true, promapi.Features: true,
+		promapi.AlertThresholds: true,
 	}, passed, "without parameters; the others want a query, or are refused")
 }

@@ -108,6 +108,29 @@ func (r *Rule) Narrowed(value string) (*Rule, error) {
 // label of a rule is also the label of its alerts and of the series that it records.
 func (r *Rule) AllowsRule(set map[string]string) bool { return slices.Contains(r.values, set[r.label]) }
 
+// Label returns the name of the label that confines requests.
+func (r *Rule) Label() string { return r.label }
+
+// Covers reports whether confining a query changes nothing: each of its selectors lists allowed
+// values of the label. It returns false for what is not PromQL.
+func (r *Rule) Covers(text string) bool {
+	query, err := promql.Parse(text)
+	if err != nil {
+		return false
+	}
+	return !slices.ContainsFunc(query.Selectors(), func(selector promql.Selector) bool {
+		return !slices.ContainsFunc(selector, func(matcher *labels.Matcher) bool {
+			listed := matcher.SetMatches()
+			if matcher.Type == labels.MatchEqual {
+				listed = []string{matcher.Value}
+			}
+			isOther := func(value string) bool { return !slices.Contains(r.values, value) }
+			return matcher.Name == r.label && (matcher.Type == labels.MatchEqual || matcher.Type == labels.MatchRegexp) &&
+				len(listed) > 0 && !slices.ContainsFunc(listed, isOther)
+		})
+	})
+}
+
 // confineMatchers returns the matchers of a selector with those that confine it,
 // and reports whether they conflict: whether no allowed value fits them. Even with
 // a conflict, the selector has a matcher that only allowed values fit, so that no engine

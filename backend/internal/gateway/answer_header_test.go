@@ -102,7 +102,7 @@ func TestAnswerHeader_NoAnswerIsAPageOfItsOwn(t *testing.T) {
 	g := newGateway(t, nil)
 	for _, path := range []string{
 		query, "/api/v1/query?query=(", "/api/v1/nothing", "/proxy/unknown", "/..", "/-/healthy", "/-/ready", "/metrics", "/",
-		"/api/v1/datasources/health", "/api/v1/datasources/explain?query=up", "/api/v1/datasources/check", "/api/v1/metrics/query",
+		"/api/v1/datasources/health", "/api/v1/datasources/explain?query=up", "/api/v1/datasources/check", "/api/v1/metrics/query", "/api/v1/alert_thresholds",
 	} {
 		response, _ := g.raw(t, http.MethodGet, path)
 		require.Equal(t, "nosniff", response.Header.Get("X-Content-Type-Options"), path)

@@ -52,6 +52,7 @@ func TestHandler_RefusesQueriesThatCostMoreThanTheirLength(t *testing.T) {
 				"/api/v1/query_exemplars":     url.Values{"query": {text}}.Encode(),
 				"/api/v1/series":              url.Values{"match[]": {text}}.Encode(),
 				"/api/v1/labels":              url.Values{"match[]": {text}}.Encode(),
+				"/api/v1/alert_thresholds":    url.Values{"match[]": {text}}.Encode(),
 				"/api/v1/format_query":        url.Values{"query": {text}}.Encode(),
 				"/api/v1/parse_query":         url.Values{"query": {text}}.Encode(),
 				"/api/v1/datasources/explain": url.Values{"query": {text}}.Encode(),

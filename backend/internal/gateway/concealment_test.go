@@ -73,7 +73,7 @@ func TestConcealment_NoLabelsForUnknownAndConfinedCallers(t *testing.T) {
 			"/api/v1/datasources/explain?query="+text+day, "/api/v1/query_exemplars?query="+text+day,
 			"/api/v1/series?match[]="+text, "/api/v1/labels?match[]="+text, "/api/v1/datasources/explain?endpoint=series&match[]="+text)
 	}
-	targets = append(targets, "/api/v1/label/cluster/values", "/api/v1/datasources/explain?endpoint=labels", "/api/v1/rules", "/api/v1/status/config")
+	targets = append(targets, "/api/v1/label/cluster/values", "/api/v1/datasources/explain?endpoint=labels", "/api/v1/rules", "/api/v1/alert_thresholds", "/api/v1/status/config")
 	// hides drops what the caller itself wrote.
 	hides := func(target string, response *http.Response, body string) {
 		t.Helper()

@@ -83,7 +83,7 @@ func TestFront_EveryEndpointOfADatasourceIsGuarded(t *testing.T) {
 	g, _ := newFront(t)
 	for path, method := range map[string]string{
 		"/api/v1/labels": http.MethodGet, "/api/v1/datasources/health": http.MethodGet, "/api/v1/datasources/explain?query=up": http.MethodGet,
-		"/api/v1/datasources/check": http.MethodPost, "/api/v1/metrics/query": http.MethodPost, "/": http.MethodGet, "/-/healthy": http.MethodGet, "/nothing": http.MethodGet,
+		"/api/v1/datasources/check": http.MethodPost, "/api/v1/metrics/query": http.MethodPost, "/api/v1/alert_thresholds": http.MethodGet, "/": http.MethodGet, "/-/healthy": http.MethodGet, "/nothing": http.MethodGet,
 	} {
 		response, answer := g.ask(t, method, saved+path, "", "Cookie", sessionCookie, "Sec-Fetch-Site", "cross-site")
 		require.Equal(t, http.StatusForbidden, response.StatusCode, "%s: %s", path, answer)

@@ -24,6 +24,7 @@ func TestHandler_MethodsOfEachPath(t *testing.T) {
 		"/api/v1/datasources/explain": "GET, POST, OPTIONS",
 		"/api/v1/datasources/check":   "POST, OPTIONS",
 		"/api/v1/metrics/query":       "POST, OPTIONS",
+		"/api/v1/alert_thresholds":    "GET, POST, OPTIONS",
 		"/api/v1/datasources/health":  "GET, HEAD, OPTIONS",
 		"/-/healthy":                  "GET, HEAD, OPTIONS",
 		"/-/ready":                    "GET, HEAD, OPTIONS",

@@ -54,6 +54,9 @@ func TestHandler_TheProxyOfADatasourceAllowsEndpoints(t *testing.T) {
 	status, text := asked(t, m, http.MethodGet, "/proxy/globaldatasources/metrics/api/v1/query?query=up", "")
 	require.Equal(t, http.StatusForbidden, status)
 	require.Contains(t, text, "do not include GET /api/v1/query")
+	status, text = asked(t, m, http.MethodGet, "/proxy/globaldatasources/metrics"+thresholdsPath, "")
+	require.Equal(t, http.StatusForbidden, status)
+	require.Contains(t, text, "do not include GET "+thresholdsPath)
 	_, text = asked(t, m, http.MethodGet, "/proxy/globaldatasources/metrics/-/healthy", "")
 	require.NotContains(t, text, "do not include")
 }

@@ -98,7 +98,7 @@ func requireFreeSlot(t *testing.T, g *served) {
 // A client announces a body and sends a part of it.
 func TestSlowClient_HalfABodyIsRefusedAtTheDeadline(t *testing.T) {
 	t.Parallel() // It waits most of the time.
-	for _, path := range []string{"/api/v1/query", "/api/v1/query_range", "/api/v1/series", "/api/v1/datasources/explain", "/api/v1/datasources/check", "/api/v1/metrics/query"} {
+	for _, path := range []string{"/api/v1/query", "/api/v1/query_range", "/api/v1/series", "/api/v1/datasources/explain", "/api/v1/datasources/check", "/api/v1/metrics/query", "/api/v1/alert_thresholds"} {
 		for name, framing := range map[string]string{
 			"Content-Length": "Content-Length: 1000\r\n\r\nquery=up",
 			"chunked":        "Transfer-Encoding: chunked\r\n\r\n8\r\nquery=up\r\n",

@@ -145,7 +145,7 @@ func TestTenantHeader_HotOfAnotherTenantIsNotAsked(t *testing.T) {
 		base := "/proxy/globaldatasources/" + name
 		for _, target := range []string{
 			"/api/v1/query?query=count(up)", "/api/v1/query_range?query=up&start=1&end=2&step=1", "/api/v1/series?match[]=up", "/api/v1/labels",
-			"/api/v1/label/owner/values", "/api/v1/rules", "/api/v1/alerts", "/api/v1/metadata", "/api/v1/query_exemplars?query=up&start=1&end=2",
+			"/api/v1/label/owner/values", "/api/v1/rules", "/api/v1/alert_thresholds", "/api/v1/alerts", "/api/v1/metadata", "/api/v1/query_exemplars?query=up&start=1&end=2",
 		} {
 			for _, choice := range []string{"auto", "hot"} {
 				response, body := g.ask(t, http.MethodGet, base+target, "", "X-Tier-Choice", choice)

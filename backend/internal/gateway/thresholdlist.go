@@ -30,8 +30,24 @@ type ruleGroup struct {
 	Name  string         `json:"name"`
 	File  string         `json:"file"`
 	Rules []alertingRule `json:"rules"`
-	// Tier is absent if one tier has answered.
-	Tier string `json:"tier"`
+	// Tier is absent if one tier has answered. Source are the external labels of the Prometheus,
+	// if there are others.
+	Tier   string `json:"tier"`
+	Source string `json:"source"`
+}
+
+// pins returns the external labels of the Prometheus that evaluates the rules; nil if there
+// are no others, or if a fan-out server lists the rules of several.
+func (g *ruleGroup) pins() map[string]string {
+	text, isSet := strings.CutPrefix(g.Source, "{")
+	if !isSet {
+		return nil
+	}
+	pins, err := promql.ParseLabels(strings.TrimSuffix(text, "}"))
+	if err != nil {
+		return nil
+	}
+	return pins
 }
 
 // Threshold is one comparison of an alerting rule: see docs/alert-thresholds.md.
@@ -195,6 +211,7 @@ func (l *thresholdList) takeTurn() (err error) {
 
 // add adds the thresholds of a group. Rules that the caller may not read leave no trace.
 func (l *thresholdList) add(ctx context.Context, group *ruleGroup) error {
+	pins := group.pins()
 	for i := range group.Rules {
 		rule := &group.Rules[i]
 		if rule.Type != "alerting" || (l.rule != nil && !l.rule.AllowsRule(rule.Labels)) || !l.filter.selects(rule) {
@@ -203,22 +220,7 @@ func (l *thresholdList) add(ctx context.Context, group *ruleGroup) error {
 		if err := ctx.Err(); err != nil {
 			return &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorTimeout, Cause: err, Message: "reading the rules did not end in time: select fewer rules"}
 		}
-		isCostly, err := promql.Check(l.maxLength, rule.Query)
-		if err != nil {
-			if l.filter.mentionsOne(rule.Query) {
-				err = l.skip(group, rule, "tierproxy does not parse the expression: "+err.Error())
-			} else {
-				err = nil
-			}
-		} else {
-			if isCostly {
-				err = l.takeTurn()
-			}
-			if err == nil {
-				err = l.addRule(group, rule, promql.Thresholds(rule.Query))
-			}
-		}
-		if err != nil {
+		if err := l.addRule(group, rule, pins); err != nil {
 			return err
 		}
 	}
@@ -226,10 +228,32 @@ func (l *thresholdList) add(ctx context.Context, group *ruleGroup) error {
 }
 
 // addRule adds the thresholds of a rule.
-func (l *thresholdList) addRule(group *ruleGroup, rule *alertingRule, split promql.Split) error {
+func (l *thresholdList) addRule(group *ruleGroup, rule *alertingRule, pins map[string]string) error {
+	var split promql.Split
+	isCostly, err := promql.Check(l.maxLength, rule.Query)
+	if err == nil && isCostly {
+		if err := l.takeTurn(); err != nil {
+			return err
+		}
+	}
+	if err == nil {
+		shown := pins
+		if l.rule != nil {
+			shown = nil // External labels are hidden from confined callers.
+		}
+		split = promql.Thresholds(rule.Query, shown)
+	} else {
+		split.Reasons = []string{"tierproxy does not parse the expression: " + err.Error()}
+	}
 	identity := identityOf(group, rule)
 	for _, comparison := range split.Comparisons {
 		if !l.filter.readsOne(comparison.Metrics) {
+			continue
+		}
+		if reason := l.whyHidden(comparison, pins != nil); reason != "" {
+			if err := l.skip(group, rule, reason); err != nil {
+				return err
+			}
 			continue
 		}
 		made := Threshold{
@@ -256,6 +280,21 @@ func (l *thresholdList) addRule(group *ruleGroup, rule *alertingRule, split prom
 		}
 	}
 	return nil
+}
+
+// whyHidden returns why a confined caller would get other values for a threshold than those that
+// the rule compares with; empty if they are the same. hasOthers is set if there are series of
+// other clusters.
+func (l *thresholdList) whyHidden(comparison promql.Comparison, hasOthers bool) string {
+	switch {
+	case l.rule == nil || !comparison.ReadsSeries:
+		return ""
+	case hasOthers:
+		return "the threshold " + comparison.Shown + " is read from series, and the datasource has series of several clusters, which your permissions do not tell apart"
+	case !l.rule.Covers(comparison.Right):
+		return "the threshold " + comparison.Shown + " may be read from series that you may not see: select them by " + l.rule.Label() + " in the rule"
+	}
+	return ""
 }
 
 // identityOf returns the texts that two rules have in common if they are the same rule of two

@@ -21,8 +21,10 @@ type Comparison struct {
 	// Left is the side that is measured, and Right is the threshold. Both are PromQL. A range
 	// query of Right has at each step the values that the rule compares with at that time.
 	Left, Operator, Right string
-	// Shown is Right as the rule has it, without what PinnedTo adds.
+	// Shown is Right as the rule has it, without what pins add.
 	Shown string
+	// ReadsSeries is set if Right has a selector.
+	ReadsSeries bool
 	// Metrics are the names of the metrics that the comparison reads, sorted.
 	Metrics []string
 }
@@ -42,11 +44,10 @@ type Split struct {
 // "unless", in parentheses, and below functions that only change labels. It caches them.
 //
 // What Prometheus' parser refuses has no comparison and a reason. Call Check before.
-func Thresholds(text string) Split { return thresholdsOf(text, nil) }
-
-// thresholdsOf is Thresholds for a server whose series carry the labels elsewhere: see
-// pinned.
-func thresholdsOf(text string, pins map[string]string) Split {
+//
+// pins are the external labels of the Prometheus that evaluates the rule, if there are series
+// of others. It stores its own series without them. Right then reads its series alone.
+func Thresholds(text string, pins map[string]string) Split {
 	key := cacheKey{kind: thresholdsIn, text: text}
 	if len(pins) > 0 {
 		key.labels = FormatLabels(pins)
@@ -167,7 +168,7 @@ func (s *splitter) comparison(node *parser.BinaryExpr) {
 		s.reason("the expression has more than %d comparisons: the others are left out", MaxComparisons)
 		return
 	}
-	made := Comparison{Operator: operator.String(), Metrics: metricsIn(node)}
+	made := Comparison{Operator: operator.String(), Metrics: metricsIn(node), ReadsSeries: len(selectorsIn(right)) > 0}
 	var err error
 	if isFilled(node, isTurned) {
 		err = errors.New("fill() stands for values that no query returns")

@@ -3,7 +3,11 @@ package promql
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
@@ -62,8 +66,52 @@ func (s *splitter) standalone(threshold parser.Expr) (text, shown string, err er
 		meant = &parser.NumberLiteral{Val: number.Val} // Older servers do not read 1h as a number.
 	}
 	withoutEnds(meant)
+	if meant, err = pinned(meant, s.pins); err != nil {
+		return "", "", err
+	}
 	text, err = textOf(meant)
 	return text, shown, err
+}
+
+// pinned returns an expression that reads, where other series exist and all carry external
+// labels, what the given one reads at a server that holds the series with these labels,
+// and stores them without. It changes the tree.
+func pinned(root parser.Expr, pins map[string]string) (parser.Expr, error) {
+	if len(pins) == 0 || len(selectorsIn(root)) == 0 {
+		return root, nil
+	}
+	removed := map[string]string{}
+	for name := range pins {
+		removed[name] = ""
+	}
+	all := &injector{removed, slices.Sorted(maps.Keys(pins))}
+	meant, err := all.within(root).expression(root)
+	if err != nil {
+		return nil, errors.New("its Prometheus stores series without external labels, and other series are in this datasource: " + err.Error())
+	}
+	parser.Inspect(meant, func(node parser.Node, _ []parser.Node) error {
+		switch node := node.(type) {
+		case *parser.Call:
+			if strings.HasPrefix(node.Func.Name, "absent") {
+				err = fmt.Errorf("%s() would return other labels where other series are in the datasource", node.Func.Name)
+			}
+		case *parser.VectorSelector:
+			if node == nil {
+				return nil
+			}
+			node.LabelMatchers = slices.Clone(node.LabelMatchers)
+			// The parser puts the matcher of the name last.
+			at := len(node.LabelMatchers)
+			if node.Name != "" {
+				at--
+			}
+			for _, name := range all.names {
+				node.LabelMatchers = slices.Insert(node.LabelMatchers, at, labels.MustNewMatcher(labels.MatchEqual, name, pins[name]))
+			}
+		}
+		return nil
+	})
+	return meant, err
 }
 
 // sameInRange returns an error for an expression whose values at a step of a range query

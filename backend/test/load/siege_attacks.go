@@ -128,11 +128,11 @@ func nestedCalls(ctx context.Context, c *siegeCaller) {
 	}
 	query := strings.Repeat(open, depth*len("abs(")/max(len(open), len("abs(")))
 	query += "up" + strings.Repeat(closing, strings.Count(query, open))
-	endpoint := oneOf(c.random, "query", "query", "query", "query_range", "series", "labels", "datasources/explain", "metrics/query", "query_exemplars", "parse_query", "format_query")
+	endpoint := oneOf(c.random, "query", "query", "query", "query_range", "series", "labels", "alert_thresholds", "datasources/explain", "metrics/query", "query_exemplars", "parse_query", "format_query")
 	switch endpoint {
 	case "metrics/query":
 		c.askJSON(ctx, sharedPath, endpoint, document{"query": query})
-	case "series", "labels":
+	case "series", "labels", "alert_thresholds":
 		c.post(ctx, c.either(), endpoint, url.Values{"match[]": {query}})
 	default:
 		values := aDayBeyondHot()
