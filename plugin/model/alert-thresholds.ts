@@ -39,7 +39,7 @@ export interface AlertThreshold {
   tier?: string;
 }
 
-/** An alerting rule whose expression has no threshold. */
+/** An alerting rule of whose expression at least a part is no threshold. */
 export interface SkippedRule {
   alert: string;
   group: string;
@@ -90,6 +90,12 @@ export function thresholdParameters(
 /** Returns the texts that are not blank. */
 export function withoutBlanks(texts: readonly string[] | undefined): string[] {
   return (texts ?? []).filter((text) => text.trim() !== '');
+}
+
+/** Says why a rule, or a part of one that has thresholds too, has no threshold. */
+export function skippedText({ alert, group, reason }: SkippedRule, thresholds: readonly AlertThreshold[]): string {
+  const hasOthers = thresholds.some((each) => each.alert === alert && each.group === group);
+  return `${hasOthers ? `a part of ${alert}` : alert} has no threshold: ${reason}`;
 }
 
 const units = [

@@ -13,14 +13,13 @@ type Text struct {
 	memory *reservation
 }
 
-// ReadText reads a successful answer, and closes its body. factor is how much memory to
-// acquire, as a multiple of its length. ReadText returns the errors of Decode.
-func (r *Response) ReadText(ctx context.Context, factor int64) (*Text, error) {
+// ReadText reads a successful answer, and closes its body. It returns the errors of Decode.
+func (r *Response) ReadText(ctx context.Context) (*Text, error) {
 	defer func() { _ = r.Body.Close() }()
 	text := &Text{memory: &reservation{of: r.budget}}
 	var err error
 	if text.Bytes, err = text.memory.readBody(r); err == nil {
-		err = text.memory.acquireWithin(ctx)((factor - 1) * int64(len(text.Bytes)))
+		err = ctx.Err()
 	}
 	if err != nil {
 		text.Release()
@@ -36,6 +35,12 @@ func (t *Text) Acquire(bytes int64) error {
 		return noMemory()
 	}
 	return nil
+}
+
+// Drop gives the memory of the answer itself back, which is not needed any more.
+func (t *Text) Drop() {
+	t.memory.releaseSome(int64(cap(t.Bytes)))
+	t.Bytes = nil
 }
 
 // Release gives all memory back. It may be called more than once.

@@ -42,6 +42,10 @@ func TestDocumentation_AnswersHaveOurFields(t *testing.T) {
 	}
 	shapes := map[string]any{
 		"health": &resolve.Health{}, "explain": data(&Explanation{}), "check": data(&report{}), "metrics-query-request": &metricsQueryBody{},
+		"alert-thresholds": data(&struct {
+			Thresholds []Threshold   `json:"thresholds"`
+			Skipped    []SkippedRule `json:"skipped"`
+		}{}),
 		"metrics-query-error": &struct {
 			Status    string               `json:"status"`
 			ErrorType string               `json:"errorType"`

@@ -54,10 +54,10 @@ func (b *thresholdBody) Close() error {
 // pieces returns the JSON of the answer in pieces: texts that are JSON, and values to encode.
 func (l *thresholdList) pieces() iter.Seq[any] {
 	return func(yield func(any) bool) {
-		complete := yield(`{"status":"success","data":{"thresholds":[`) && yieldList(yield, l.Thresholds) &&
-			yield(`],"skipped":[`) && yieldList(yield, l.Skipped) && yield(`]}`)
-		if complete && len(l.Warnings) > 0 {
-			complete = yield(`,"warnings":`) && yield(l.Warnings)
+		complete := yield(`{"status":"success","data":{"thresholds":[`) && yieldList(yield, l.thresholds, func(t *threshold) any { return t.view() }) &&
+			yield(`],"skipped":[`) && yieldList(yield, l.skipped, func(s *SkippedRule) any { return s }) && yield(`]}`)
+		if complete && len(l.warnings) > 0 {
+			complete = yield(`,"warnings":`) && yield(l.warnings)
 		}
 		if complete {
 			yield(`}`)
@@ -65,9 +65,9 @@ func (l *thresholdList) pieces() iter.Seq[any] {
 	}
 }
 
-func yieldList[V any](yield func(any) bool, list []V) bool {
+func yieldList[V any](yield func(any) bool, list []V, view func(*V) any) bool {
 	for i := range list {
-		if (i > 0 && !yield(",")) || !yield(&list[i]) {
+		if (i > 0 && !yield(",")) || !yield(view(&list[i])) {
 			return false
 		}
 	}

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -13,42 +12,6 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
-
-// alertingRule is an alerting rule in an answer of the rules endpoint.
-type alertingRule struct {
-	Type        string            `json:"type"`
-	Name        string            `json:"name"`
-	Query       string            `json:"query"`
-	Duration    float64           `json:"duration"`
-	Labels      map[string]string `json:"labels"`
-	Annotations map[string]string `json:"annotations"`
-	State       string            `json:"state"`
-}
-
-// ruleGroup is a group of rules in an answer of the rules endpoint.
-type ruleGroup struct {
-	Name  string         `json:"name"`
-	File  string         `json:"file"`
-	Rules []alertingRule `json:"rules"`
-	// Tier is absent if one tier has answered. Source are the external labels of the Prometheus,
-	// if there are others.
-	Tier   string `json:"tier"`
-	Source string `json:"source"`
-}
-
-// pins returns the external labels of the Prometheus that evaluates the rules; nil if there
-// are no others, or if a fan-out server lists the rules of several.
-func (g *ruleGroup) pins() map[string]string {
-	text, isSet := strings.CutPrefix(g.Source, "{")
-	if !isSet {
-		return nil
-	}
-	pins, err := promql.ParseLabels(strings.TrimSuffix(text, "}"))
-	if err != nil {
-		return nil
-	}
-	return pins
-}
 
 // Threshold is one comparison of an alerting rule: see docs/alert-thresholds.md.
 type Threshold struct {
@@ -66,7 +29,7 @@ type Threshold struct {
 	// For is how long the comparison has to be true before the alert fires, in seconds.
 	For         float64           `json:"for"`
 	Labels      map[string]string `json:"labels"`
-	Annotations map[string]string `json:"annotations"`
+	Annotations json.RawMessage   `json:"annotations"`
 	State       string            `json:"state"`
 	Tier        string            `json:"tier"`
 }
@@ -79,22 +42,50 @@ type SkippedRule struct {
 	Reason string `json:"reason"`
 }
 
+// What an answer takes in memory besides its texts, in bytes: see
+// TestThresholds_TakeNoMoreMemoryThanIsAcquired.
 const (
-	// rulesFactor is how much memory to acquire for rules while they are read, as a multiple of
-	// their JSON: the text, the buffer of the decoder, and one group.
-	rulesFactor = 3
-	// perThreshold is what a Threshold or a SkippedRule takes besides its texts, in bytes.
-	perThreshold = 700
+	perRule      = 600 // with a map
+	perLabel     = 64
+	perThreshold = 450 // with its comparison, and its entry in a map
 	// heavyRules is the size of an answer from which on reading it counts as costly, in bytes:
 	// it takes some milliseconds.
 	heavyRules = 256 << 10
 )
 
+// threshold is a comparison of a rule. The rule is shared by all its comparisons.
+type threshold struct {
+	group      *ruleGroup
+	rule       *alertingRule
+	comparison *promql.Comparison
+	// state and tier are those of all servers that have the same rule.
+	state, tier string
+}
+
+// view returns the threshold as it goes out.
+func (t *threshold) view() *Threshold {
+	view := &Threshold{
+		Alert: t.rule.Name, Group: t.group.name, File: t.group.file, Title: strings.Join([]string{t.rule.Name, t.comparison.Operator, t.comparison.Shown}, " "),
+		Query: t.rule.Query, Left: t.comparison.Left, Operator: t.comparison.Operator, Right: t.comparison.Right, Metrics: t.comparison.Metrics,
+		For: t.rule.Duration, Labels: t.rule.Labels, Annotations: t.rule.Annotations, State: t.state, Tier: t.tier,
+	}
+	if view.Metrics == nil {
+		view.Metrics = []string{}
+	}
+	if view.Labels == nil {
+		view.Labels = map[string]string{}
+	}
+	if view.Annotations == nil || string(view.Annotations) == "null" {
+		view.Annotations = json.RawMessage(`{}`)
+	}
+	return view
+}
+
 // thresholdList makes alert thresholds of rules.
 type thresholdList struct {
-	Thresholds []Threshold
-	Skipped    []SkippedRule
-	Warnings   []string
+	thresholds []threshold
+	skipped    []SkippedRule
+	warnings   []string
 
 	filter *ruleFilter
 	// rule says which rules the caller may read; nil for all.
@@ -112,95 +103,6 @@ type thresholdList struct {
 	left map[promql.Key]bool
 }
 
-// readAll reads an answer of the rules endpoint.
-func (l *thresholdList) readAll(ctx context.Context, text []byte) error {
-	defer func() {
-		if l.release != nil {
-			l.release()
-		}
-	}()
-	if len(text) >= heavyRules {
-		if err := l.takeTurn(); err != nil {
-			return err
-		}
-	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	var broken error // of rules that were understood
-	err := members(decoder, func(name string) error {
-		switch name {
-		case "warnings":
-			return decoder.Decode(&l.Warnings)
-		case "isPartial":
-			var isPartial bool
-			if err := decoder.Decode(&isPartial); err == nil && isPartial {
-				l.Warnings = append(l.Warnings, promapi.PartialWarning)
-			}
-			return nil
-		case "data":
-			return members(decoder, func(name string) error {
-				if name != "groups" {
-					return skipValue(decoder)
-				}
-				return elements(decoder, func() error {
-					var group ruleGroup
-					if err := decoder.Decode(&group); err != nil {
-						return err
-					}
-					broken = l.add(ctx, &group)
-					return broken
-				})
-			})
-		}
-		return skipValue(decoder)
-	})
-	if broken != nil || err == nil {
-		return broken
-	}
-	return &promapi.Error{Status: http.StatusBadGateway, Type: promapi.ErrorInternal, Message: "the tier's answer is not one of the rules endpoint", Cause: err}
-}
-
-// members calls member for the name of each member of the object that the decoder is at. It has
-// to decode the value.
-func members(decoder *json.Decoder, member func(name string) error) error {
-	return within(decoder, '{', func() error {
-		token, err := decoder.Token()
-		if err != nil {
-			return err
-		}
-		name, _ := token.(string)
-		return member(name)
-	})
-}
-
-// elements calls element for each element of the list that the decoder is at, or of null.
-func elements(decoder *json.Decoder, element func() error) error {
-	return within(decoder, '[', element)
-}
-
-func within(decoder *json.Decoder, start json.Delim, next func() error) error {
-	token, err := decoder.Token()
-	if err != nil || token == nil {
-		return err
-	}
-	if token != start {
-		return errNotRules
-	}
-	for decoder.More() {
-		if err := next(); err != nil {
-			return err
-		}
-	}
-	_, err = decoder.Token()
-	return err
-}
-
-func skipValue(decoder *json.Decoder) error {
-	var skipped json.RawMessage
-	return decoder.Decode(&skipped)
-}
-
-var errNotRules = promapi.Errorf(http.StatusBadGateway, promapi.ErrorInternal, "the tier's answer is not one of the rules endpoint")
-
 // takeTurn waits until costly work may go on, once.
 func (l *thresholdList) takeTurn() (err error) {
 	if l.release == nil {
@@ -209,14 +111,13 @@ func (l *thresholdList) takeTurn() (err error) {
 	return err
 }
 
-// add adds the thresholds of a group. Rules that the caller may not read leave no trace.
+// add adds the thresholds of a group.
 func (l *thresholdList) add(ctx context.Context, group *ruleGroup) error {
+	if group.tier == "" {
+		group.tier = l.tier
+	}
 	pins := group.pins()
-	for i := range group.Rules {
-		rule := &group.Rules[i]
-		if rule.Type != "alerting" || (l.rule != nil && !l.rule.AllowsRule(rule.Labels)) || !l.filter.selects(rule) {
-			continue
-		}
+	for _, rule := range group.rules {
 		if err := ctx.Err(); err != nil {
 			return &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorTimeout, Cause: err, Message: "reading the rules did not end in time: select fewer rules"}
 		}
@@ -224,11 +125,15 @@ func (l *thresholdList) add(ctx context.Context, group *ruleGroup) error {
 			return err
 		}
 	}
+	group.rules = nil
 	return nil
 }
 
 // addRule adds the thresholds of a rule.
 func (l *thresholdList) addRule(group *ruleGroup, rule *alertingRule, pins map[string]string) error {
+	if l.filter.surelyReadsNone(rule.Query) {
+		return nil
+	}
 	var split promql.Split
 	isCostly, err := promql.Check(l.maxLength, rule.Query)
 	if err == nil && isCostly {
@@ -246,7 +151,8 @@ func (l *thresholdList) addRule(group *ruleGroup, rule *alertingRule, pins map[s
 		split.Reasons = []string{"tierproxy does not parse the expression: " + err.Error()}
 	}
 	identity := identityOf(group, rule)
-	for _, comparison := range split.Comparisons {
+	for i := range split.Comparisons {
+		comparison := &split.Comparisons[i]
 		if !l.filter.readsOne(comparison.Metrics) {
 			continue
 		}
@@ -256,14 +162,7 @@ func (l *thresholdList) addRule(group *ruleGroup, rule *alertingRule, pins map[s
 			}
 			continue
 		}
-		made := Threshold{
-			Alert: rule.Name, Group: group.Name, File: group.File, Title: strings.Join([]string{rule.Name, comparison.Operator, comparison.Shown}, " "),
-			Query: rule.Query, Left: comparison.Left, Operator: comparison.Operator, Right: comparison.Right, Metrics: notNil(comparison.Metrics),
-			For: rule.Duration, Labels: rule.Labels, Annotations: rule.Annotations, State: rule.State, Tier: group.Tier,
-		}
-		if made.Tier == "" {
-			made.Tier = l.tier
-		}
+		made := threshold{group: group, rule: rule, comparison: comparison, state: rule.State, tier: group.tier}
 		if err := l.push(promql.KeyOf(append(identity, comparison.Left, comparison.Operator, comparison.Right)...), made); err != nil {
 			return err
 		}
@@ -285,7 +184,7 @@ func (l *thresholdList) addRule(group *ruleGroup, rule *alertingRule, pins map[s
 // whyHidden returns why a confined caller would get other values for a threshold than those that
 // the rule compares with; empty if they are the same. hasOthers is set if there are series of
 // other clusters.
-func (l *thresholdList) whyHidden(comparison promql.Comparison, hasOthers bool) string {
+func (l *thresholdList) whyHidden(comparison *promql.Comparison, hasOthers bool) string {
 	switch {
 	case l.rule == nil || !comparison.ReadsSeries:
 		return ""
@@ -301,32 +200,28 @@ func (l *thresholdList) whyHidden(comparison promql.Comparison, hasOthers bool) 
 // servers, whose files may have other names.
 func identityOf(group *ruleGroup, rule *alertingRule) []string {
 	return []string{
-		group.Name, rule.Name, rule.Query, strconv.FormatFloat(rule.Duration, 'g', -1, 64),
-		promql.FormatLabels(rule.Labels), promql.FormatLabels(rule.Annotations),
+		group.name, rule.Name, rule.Query, strconv.FormatFloat(rule.Duration, 'g', -1, 64), promql.FormatLabels(rule.Labels),
 	}
 }
 
 // push adds a threshold, or joins it with the same one of another server.
-func (l *thresholdList) push(key promql.Key, made Threshold) error {
+func (l *thresholdList) push(key promql.Key, made threshold) error {
 	if at, isKnown := l.made[key]; isKnown {
-		known := &l.Thresholds[at]
-		if slices.Index(states, made.State) < slices.Index(states, known.State) {
-			known.State = made.State
+		known := &l.thresholds[at]
+		if slices.Index(states, made.state) < slices.Index(states, known.state) {
+			known.state = made.state
 		}
-		known.Tier = joinTiers(known.Tier, made.Tier)
+		known.tier = joinTiers(known.tier, made.tier)
 		return nil
 	}
-	size := perThreshold + len(made.Alert) + len(made.Title) + len(made.Query)
-	for _, set := range []map[string]string{made.Labels, made.Annotations} {
-		for name, value := range set {
-			size += len(name) + len(value) + 64
-		}
-	}
+	size := perThreshold + len(made.comparison.Left) + len(made.comparison.Right) + len(made.comparison.Shown)
 	if err := l.acquire(int64(size)); err != nil {
 		return err
 	}
-	l.made[key] = len(l.Thresholds)
-	l.Thresholds = append(l.Thresholds, made)
+	kept := *made.comparison // Without the other comparisons of its expression.
+	made.comparison = &kept
+	l.made[key] = len(l.thresholds)
+	l.thresholds = append(l.thresholds, made)
 	return nil
 }
 
@@ -346,21 +241,14 @@ func joinTiers(one, other string) string {
 
 // skip adds a rule to those that were skipped.
 func (l *thresholdList) skip(group *ruleGroup, rule *alertingRule, reason string) error {
-	key := promql.KeyOf(group.Name, rule.Name, rule.Query, reason)
+	key := promql.KeyOf(group.name, rule.Name, rule.Query, reason)
 	if l.left[key] {
 		return nil
 	}
-	if err := l.acquire(int64(perThreshold + len(rule.Query) + len(reason))); err != nil {
+	if err := l.acquire(int64(perThreshold + len(reason))); err != nil {
 		return err
 	}
 	l.left[key] = true
-	l.Skipped = append(l.Skipped, SkippedRule{Alert: rule.Name, Group: group.Name, Query: rule.Query, Reason: reason})
+	l.skipped = append(l.skipped, SkippedRule{Alert: rule.Name, Group: group.name, Query: rule.Query, Reason: reason})
 	return nil
-}
-
-func notNil(list []string) []string {
-	if list == nil {
-		return []string{}
-	}
-	return list
 }

@@ -107,6 +107,12 @@ func (f *ruleFilter) mentionsOne(expression string) bool {
 	return false
 }
 
+// surelyReadsNone reports whether an expression reads none of the metrics for sure, so that it need
+// not be parsed. A name that is not in the text can only be a pattern, or have escapes.
+func (f *ruleFilter) surelyReadsNone(expression string) bool {
+	return !f.mentionsOne(expression) && !strings.Contains(expression, model.MetricNameLabel) && !strings.Contains(expression, `\`)
+}
+
 // serveThresholds responds with the thresholds of alerting rules of all tiers.
 func (g *Gateway) serveThresholds(w http.ResponseWriter, incoming *http.Request, resolved *resolve.Resolved, path string, caller admission.Caller) {
 	started := time.Now()
@@ -158,7 +164,7 @@ func (g *Gateway) thresholds(ctx context.Context, query engine.Query, resolved *
 	if err != nil || response.Status >= http.StatusMultipleChoices {
 		return response, err
 	}
-	text, err := response.ReadText(ctx, rulesFactor)
+	text, err := response.ReadText(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -172,8 +178,9 @@ func (g *Gateway) thresholds(ctx context.Context, query engine.Query, resolved *
 		text.Release()
 		return nil, err
 	}
+	text.Drop()
 	if resolved.Rule != nil {
-		list.Warnings = confinedWarnings(list.Warnings, response.Warnings)
+		list.warnings = confinedWarnings(list.warnings, response.Warnings)
 	}
 	response.Replace(newThresholdBody(list, text.Release))
 	return response, nil

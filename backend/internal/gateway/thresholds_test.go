@@ -72,7 +72,7 @@ func TestThresholds_OfBothTiers(t *testing.T) {
 	require.Equal(t, gateway.Threshold{
 		Alert: "HighErrors", Group: "web", File: "web.yml", Title: "HighErrors > 0.5", Query: "rate(errors_total[5m]) > 0.5",
 		Left: "rate(errors_total[5m])", Operator: ">", Right: "0.5", Metrics: []string{"errors_total"}, For: 300,
-		Labels: map[string]string{"severity": "critical"}, Annotations: map[string]string{"summary": "Too <many>."}, State: "firing", Tier: "hot,cold",
+		Labels: map[string]string{"severity": "critical"}, Annotations: json.RawMessage(`{"summary":"Too <many>."}`), State: "firing", Tier: "hot,cold",
 	}, answer.Data.Thresholds[0], "once, in its most severe state")
 	require.Equal(t, []string{"HighErrors > 0.5", "Latency > 0.1", "Latency <= 2"}, answer.titles())
 	require.Equal(t, []gateway.SkippedRule{
@@ -99,10 +99,10 @@ func TestThresholds_SelectedByParameters(t *testing.T) {
 	g := newGateway(t, nil)
 	g.hot.Handle(faketier.Status(200, rulesOf("web", "",
 		ruleOf("A", "a > 1 and on() b > 2", `,"labels":{"severity":"critical","team":"x"}`), ruleOf("B", "b > 3", `,"labels":{"severity":"info","team":"{{ $labels.team }}"}`),
-		ruleOf("C", "a == 0 or absent(a)", ""), ruleOf("D", "absent(b)", ""), ruleOf("E", "median(a) > 1", ""))))
+		ruleOf("N", `{__name__=~"node_(cpu|mem)"} > 6`, ""), ruleOf("Q", `{"node\u005fdisk"} > 7`, ""), ruleOf("C", "a == 0 or absent(a)", ""), ruleOf("D", "absent(b)", ""), ruleOf("E", "median(a) > 1", ""))))
 	g.cold.Handle(faketier.Status(200, rulesOf("web", "", ruleOf("B", "b > 3", `,"labels":{"severity":"info","team":"{{ $labels.team }}"}`))))
 	for parameters, expected := range map[string][]string{
-		"": {"A > 1", "A > 2", "B > 3", "C == 0", "-C", "-D", "-E"}, "alert=A": {"A > 1", "A > 2"}, "alert=A&alert=D": {"A > 1", "A > 2", "-D"},
+		"metric=node_cpu": {"N > 6"}, "metric=node_disk": {"Q > 7"}, "": {"A > 1", "A > 2", "B > 3", "N > 6", "Q > 7", "C == 0", "-C", "-D", "-E"}, "alert=A": {"A > 1", "A > 2"}, "alert=A&alert=D": {"A > 1", "A > 2", "-D"},
 		"metric=a": {"A > 1", "C == 0", "-C", "-E"}, "metric=b": {"A > 2", "B > 3", "-D"}, "metric=a&metric=b&alert=A": {"A > 1", "A > 2"}, "metric=c": nil,
 		`match[]={severity="critical"}`: {"A > 1", "A > 2"}, `match[]={severity=~"crit.*|info"}&metric=b`: {"A > 2", "B > 3"},
 		`match[]={severity="critical"}&match[]={alertname="B"}`: {"A > 1", "A > 2", "B > 3"}, `match[]={team=""}&alert=B`: {"B > 3"}, `match[]={team!=""}`: {"A > 1", "A > 2"},

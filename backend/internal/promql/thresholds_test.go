@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cortexproject/promqlsmith"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
@@ -136,7 +137,7 @@ func (a *alerts) record(t *testing.T, name, threshold string) string {
 		for _, sample := range series.Floats {
 			values[sample.T] = sample.F
 		}
-		set := labels.NewBuilder(series.Metric).Set(labels.MetricName, name).Labels()
+		set := labels.NewBuilder(series.Metric).Set(model.MetricNameLabel, name).Labels()
 		for _, at := range all {
 			sample, exists := values[at.UnixMilli()]
 			if !exists {
@@ -387,4 +388,10 @@ func TestThresholds_OfHostileExpressions(t *testing.T) {
 		})
 	}
 	require.Contains(t, Thresholds(chain, nil).Reasons, "the expression has more than 50 comparisons: the others are left out")
+}
+
+func BenchmarkThresholds(b *testing.B) {
+	for i := 0; b.Loop(); i++ {
+		Thresholds(fmt.Sprintf(`sum by (namespace, pod) (rate(restarts_total{job="kube-state-metrics",x="%d"}[10m])) * 60 * 5 > 0 and on (namespace) kube_namespace_labels{label_team!=""} == 1`, i), nil)
+	}
 }

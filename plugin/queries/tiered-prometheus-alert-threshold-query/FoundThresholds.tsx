@@ -11,7 +11,7 @@ import type {
   AlertThresholds,
   TieredPrometheusAlertThresholdQuerySpec,
 } from '../../model/alert-thresholds';
-import { formatSeconds, thresholdParameters } from '../../model/alert-thresholds';
+import { formatSeconds, skippedText, thresholdParameters } from '../../model/alert-thresholds';
 import { matcherMistake } from '../../model/validate';
 import { findThresholds } from './get-time-series-data';
 
@@ -69,9 +69,9 @@ function Found({ found: { thresholds, skipped } }: { found: AlertThresholds }): 
         </StatusLine>
       ))}
       {thresholds.length > MAX_LISTED && <StatusLine icon={BellIcon}>{more(thresholds.length)}</StatusLine>}
-      {skipped.slice(0, MAX_LISTED).map(({ alert, reason }, index) => (
+      {skipped.slice(0, MAX_LISTED).map((rule, index) => (
         <StatusLine key={index} isWarning>
-          {alert} has no threshold: {reason}
+          {skippedText(rule, thresholds)}
         </StatusLine>
       ))}
       {skipped.length > MAX_LISTED && <StatusLine isWarning>{more(skipped.length)}</StatusLine>}

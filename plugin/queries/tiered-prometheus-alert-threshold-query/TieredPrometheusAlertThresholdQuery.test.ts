@@ -203,6 +203,8 @@ describe('the notice of thresholds', () => {
     expect(await message({ alerts: ['HighErrors', 'Missing', 'Typo'] })).toEqual([
       'info: no alerting rule matches: Typo\nMissing has no threshold: it compares nothing',
     ]);
+    found([highErrors], [skip('HighErrors')]);
+    expect(await message()).toEqual(['info: a part of HighErrors has no threshold: it compares nothing']);
     found([]);
     expect(await message()).toEqual(['info: no alerting rule matches']);
   });

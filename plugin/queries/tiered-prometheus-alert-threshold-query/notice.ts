@@ -1,5 +1,6 @@
 import type { Notice } from '@perses-dev/core';
 import type { AlertThresholds, AlertThresholdsRequestParameters } from '../../model/alert-thresholds';
+import { skippedText } from '../../model/alert-thresholds';
 
 /** The most rules that a notice lists. */
 const MAX_LISTED = 10;
@@ -18,7 +19,7 @@ interface Outcome {
  * shows the last notice of a panel only, and that of the panel's own query is worth more than a word on success.
  */
 export function noticeOfThresholds({ requested, found, drawn, warnings }: Outcome): Notice | undefined {
-  const { thresholds, skipped } = found;
+  const { thresholds } = found;
   const left = thresholds.length - drawn;
   const tooMany =
     left > 0
@@ -28,7 +29,7 @@ export function noticeOfThresholds({ requested, found, drawn, warnings }: Outcom
         ]
       : [];
   const problems = [...new Set(warnings), ...tooMany];
-  const lines = [...problems, ...absentLines(requested, found), ...skippedLines(skipped)];
+  const lines = [...problems, ...absentLines(requested, found), ...skippedLines(found)];
   return lines.length === 0 ? undefined : { type: problems.length > 0 ? 'warning' : 'info', message: lines.join('\n') };
 }
 
@@ -45,8 +46,8 @@ function absentLines({ alert }: AlertThresholdsRequestParameters, { thresholds, 
 }
 
 /** Lines on rules that have no threshold. */
-function skippedLines(skipped: AlertThresholds['skipped']): string[] {
-  return listed(skipped, ({ alert, reason }) => `${alert} has no threshold: ${reason}`);
+function skippedLines({ thresholds, skipped }: AlertThresholds): string[] {
+  return listed(skipped, (rule) => skippedText(rule, thresholds));
 }
 
 /** Returns a line for each of the first entries, and one for the number of the others. */
