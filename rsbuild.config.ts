@@ -58,6 +58,8 @@ export default defineConfig(
   pluginModule('TieredPrometheus', 'dist', {
     TieredPrometheusDatasource: 'datasources/tiered-prometheus-datasource/TieredPrometheusDatasource.ts',
     TieredPrometheusTimeSeriesQuery: 'queries/tiered-prometheus-time-series-query/TieredPrometheusTimeSeriesQuery.ts',
+    TieredPrometheusAlertThresholdQuery:
+      'queries/tiered-prometheus-alert-threshold-query/TieredPrometheusAlertThresholdQuery.ts',
     TieredPrometheusLabelNamesVariable:
       'variables/tiered-prometheus-label-names-variable/TieredPrometheusLabelNamesVariable.ts',
     TieredPrometheusLabelValuesVariable:

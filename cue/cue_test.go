@@ -71,6 +71,12 @@ func TestBuilders_ReportMistakes(t *testing.T) {
 			"plugin.spec.expr: must be a PromQL expression, not empty",
 			"plugin.spec.tags.0: must be the name of a label, not empty",
 		}},
+		"alert thresholds": {"query/alertthreshold", `#alerts: [""], #matchers: ["severity=page"], #metric: "", #minStep: "soon"`, "query", []string{
+			"spec.plugin.spec.alerts.0: must be the name of an alerting rule, not empty",
+			`spec.plugin.spec.matchers.0: must be a label matcher such as severity="critical"`,
+			"spec.plugin.spec.metric: must be the name of a metric, not empty",
+			`spec.plugin.spec.minStep: must be a duration such as 30s or a variable such as "$interval"`,
+		}},
 		"label":     {"variable/labelvalues", `#name: "job", #label: ""`, "variable", []string{"spec.plugin.spec.labelName: must be the name of a label, not empty"}},
 		"no promql": {"variable/promql", `#name: "job"`, "variable", []string{"spec.plugin.spec.expr: field is required but not present"}},
 	} {

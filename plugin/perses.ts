@@ -26,7 +26,7 @@ export interface QueryDraft<Spec> {
  * The button "Run Query" of Perses 0.52 takes what was typed from queryHandlerSettings. Later releases have no such
  * settings: their button runs what was reported, so the draft is reported when the focus leaves a field.
  */
-export function useQueryDraft<Spec extends { query: string }>({
+export function useQueryDraft<Spec extends object>({
   value,
   onChange,
   isReadonly,
@@ -43,12 +43,21 @@ export function useQueryDraft<Spec extends { query: string }>({
   const latest = useRef(draft);
   latest.current = draft;
 
+  const tell = (next: Spec): void => {
+    // The type wants a text. A query without one must not get an empty one, which Perses would save.
+    queryHandlerSettings?.watchQueryChanges((next as { query?: string }).query as string);
+    queryHandlerSettings?.setWatchOtherSpecs({ ...next } as UnknownSpec);
+  };
+  // Perses 0.52 keeps what was typed for the kind of query before, and would add it to this one.
+  useEffect(() => {
+    tell(latest.current);
+  }, []);
+
   const take = (changes: Partial<Spec>): void => {
     const next = { ...latest.current, ...changes };
     latest.current = next;
     setDraft(next);
-    queryHandlerSettings?.watchQueryChanges(next.query);
-    queryHandlerSettings?.setWatchOtherSpecs({ ...next });
+    tell(next);
   };
   return {
     draft,

@@ -141,7 +141,7 @@ func changeOver(document json.RawMessage) json.RawMessage {
 	return json.RawMessage(strings.NewReplacer(swaps...).Replace(string(document)))
 }
 
-// TestModels_JudgeLikeThePrometheusPlugin compares the models of queries and variables
+// TestModels_JudgeLikeThePrometheusPlugin compares all models that have a counterpart
 // with those of the Prometheus plugin. Exceptions are the field tier, which only our
 // query has, instant, which theirs has from 0.58 on, and what the test lists.
 func TestModels_JudgeLikeThePrometheusPlugin(t *testing.T) {

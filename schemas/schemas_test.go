@@ -27,6 +27,7 @@ type model struct {
 var models = []model{
 	{kind: "TieredPrometheusDatasource", dir: "datasources/tiered-prometheus-datasource"},
 	{kind: "TieredPrometheusTimeSeriesQuery", dir: "queries/tiered-prometheus-time-series-query"},
+	{kind: "TieredPrometheusAlertThresholdQuery", dir: "queries/tiered-prometheus-alert-threshold-query"},
 	{kind: "TieredPrometheusLabelNamesVariable", dir: "variables/tiered-prometheus-label-names-variable"},
 	{kind: "TieredPrometheusLabelValuesVariable", dir: "variables/tiered-prometheus-label-values-variable"},
 	{kind: "TieredPrometheusPromQLVariable", dir: "variables/tiered-prometheus-promql-variable"},

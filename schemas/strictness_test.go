@@ -203,7 +203,7 @@ func TestModels_RefuseValuesOfOtherTypes(t *testing.T) {
 }
 
 // texts are the places where any text is right.
-var texts = []string{"spec.query", "spec.expr", "spec.labelName", "spec.seriesNameFormat", "spec.datasource.name", "spec.title", "spec.legend"}
+var texts = []string{"spec.query", "spec.expr", "spec.labelName", "spec.seriesNameFormat", "spec.datasource.name", "spec.title", "spec.legend", "spec.metric"}
 
 // booleans are the places where true and false are right.
 var booleans = []string{"spec.splitAcrossReplicas", "spec.cache", "spec.instant", "spec.splitAtGaps"}
@@ -220,7 +220,7 @@ func fits(at place, value any) bool {
 	case bool:
 		return slices.Contains(booleans, path)
 	case []any:
-		return path == "spec.matchers" || path == "spec.tags"
+		return path == "spec.matchers" || path == "spec.tags" || path == "spec.alerts"
 	case int:
 		return path == "spec.resolution"
 	}

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -37,9 +38,11 @@ func TestBrowser_RunsThePluginsTests(t *testing.T) {
 	coldPort, err := stack.FreePort()
 	require.NoError(t, err)
 	tiers := &stoppable{
-		hot:  shared.prometheus("browser-hot", hotPort),
+		hot: shared.prometheus("browser-hot", hotPort), rules: shared.path("browser-rules.yaml"),
 		cold: stack.Thanos{Dir: t.TempDir(), Bucket: shared.path("bucket"), Port: coldPort},
 	}
+	require.NoError(t, os.WriteFile(tiers.rules, []byte("groups: []"), 0o600))
+	tiers.hot.RuleFiles, tiers.hot.Arguments = []string{tiers.rules}, []string{"--web.enable-lifecycle"}
 	t.Cleanup(tiers.stop)
 	require.NoError(t, tiers.startHot(t.Context()))
 	require.NoError(t, tiers.startCold(t.Context()))
@@ -93,9 +96,11 @@ func servePage(t *testing.T, s *site, release string) string {
 }
 
 // stoppable are the tiers of the tests in the browser. Over HTTP they are
-// told what to do: POST /hot/kill, /hot/start, /cold/kill, /cold/start.
+// told what to do: POST /hot/kill, /hot/start, /cold/kill, /cold/start, and
+// /hot/rules with a file of rules as its body.
 type stoppable struct {
 	hot         stack.Prometheus
+	rules       string // path of the file of rules of hot
 	hotServer   *stack.Server
 	cold        stack.Thanos
 	coldServers *stack.ThanosServers
@@ -111,6 +116,30 @@ func (s *stoppable) startHot(ctx context.Context) (err error) {
 func (s *stoppable) startCold(ctx context.Context) (err error) {
 	s.coldServers, err = s.cold.Start(ctx, shared.thanosPath)
 	return err
+}
+
+// loadRules replaces the rules of the hot tier, and makes it load them.
+func (s *stoppable) loadRules(ctx context.Context, content io.Reader) error {
+	text, err := io.ReadAll(content)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(s.rules, text, 0o600); err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.hotServer.URL+"/-/reload", nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("the reload of Prometheus answered %s", response.Status)
+	}
+	return nil
 }
 
 func (s *stoppable) stop() {
@@ -132,6 +161,8 @@ func (s *stoppable) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.hotServer.Kill()
 	case "POST /hot/start":
 		err = s.startHot(ctx)
+	case "POST /hot/rules":
+		err = s.loadRules(ctx, r.Body)
 	case "POST /cold/kill":
 		s.coldServers.Query.Kill()
 		s.coldServers.Store.Kill()

@@ -103,6 +103,7 @@ func loadsTheModules(t *testing.T, name string, s *site) {
 	require.ElementsMatch(t, []string{
 		"Datasource TieredPrometheusDatasource",
 		"TimeSeriesQuery TieredPrometheusTimeSeriesQuery",
+		"TimeSeriesQuery TieredPrometheusAlertThresholdQuery",
 		"Variable TieredPrometheusLabelNamesVariable",
 		"Variable TieredPrometheusLabelValuesVariable",
 		"Variable TieredPrometheusPromQLVariable",

@@ -65,6 +65,11 @@ export async function control(action: `/${'hot' | 'cold'}/${'kill' | 'start'}` |
   await post(variable('CONTROL_URL') + action);
 }
 
+/** Replaces the rules of the hot tier by those of a rule file, which it has loaded when this comes back. */
+export async function loadRules(rules: object): Promise<void> {
+  await post(`${variable('CONTROL_URL')}/hot/rules`, JSON.stringify(rules));
+}
+
 /** Creates a resource in Perses, such as a dashboard of the project "shop". */
 export async function create(path: string, resource: unknown): Promise<void> {
   await post(environment.page + path, JSON.stringify(resource));

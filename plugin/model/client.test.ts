@@ -51,6 +51,7 @@ describe('the client', () => {
     await client.series({ 'match[]': ['up', 'down'] });
     await client.parseQuery({ query: 'up' });
     await client.explain({ query: 'up', start: 1, end: 2, step: 3 });
+    await client.alertThresholds({ alert: ['A', 'B'], 'match[]': ['{severity="page"}'] });
     expect(await client.healthCheck?.()).toBe(true);
     expect(
       seen.map(({ method, path }) => `${String(method)} ${path.replace('/proxy/globaldatasources/metrics', '')}`)
@@ -63,12 +64,14 @@ describe('the client', () => {
       'POST /api/v1/series',
       'POST /api/v1/parse_query',
       'POST /api/v1/datasources/explain',
+      'POST /api/v1/alert_thresholds',
       'GET /-/healthy',
     ]);
     expect(seen[1]?.parameters).toEqual({ query: ['up'], start: ['1'], end: ['2'], step: ['3'], dedup: ['true'] });
     expect(seen[3]?.parameters).toEqual({ dedup: ['true'] });
     expect(seen[5]?.parameters).toEqual({ 'match[]': ['up', 'down'], dedup: ['true'] });
     expect(seen[7]?.parameters).toEqual(seen[1]?.parameters);
+    expect(seen[8]?.parameters).toEqual({ alert: ['A', 'B'], 'match[]': ['{severity="page"}'], dedup: ['true'] });
   });
 
   it('asks nobody for the values of no label', async () => {

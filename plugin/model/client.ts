@@ -1,6 +1,7 @@
 import type { RequestHeaders } from '@perses-dev/core';
 import type { PrometheusClient } from '@perses-dev/prometheus-plugin/lib/model/prometheus-client';
 import { healthCheck } from '@perses-dev/prometheus-plugin/lib/model/prometheus-client';
+import type { AlertThresholds, AlertThresholdsRequestParameters } from './alert-thresholds';
 import type { CheckReport } from './check';
 import { check } from './check';
 import type { Explanation, ExplainRequestParameters } from './explain';
@@ -28,6 +29,12 @@ export interface TieredPrometheusClient extends PrometheusClient {
   metricMetadata: Abortable<PrometheusClient['metricMetadata']>;
   series: Abortable<PrometheusClient['series']>;
   parseQuery: Abortable<PrometheusClient['parseQuery']>;
+  /** Asks for the thresholds of alerting rules. */
+  alertThresholds: (
+    parameters: AlertThresholdsRequestParameters,
+    headers?: RequestHeaders,
+    signal?: AbortSignal
+  ) => Promise<{ data: AlertThresholds; warnings?: string[] }>;
   /** Asks which tier would answer a request, and why, without running it. */
   explain: (
     parameters: ExplainRequestParameters,
@@ -83,6 +90,7 @@ export function createClient(
     metricMetadata: get('/api/v1/metadata'),
     series: post('/api/v1/series'),
     parseQuery: post('/api/v1/parse_query'),
+    alertThresholds: post('/api/v1/alert_thresholds'),
     explain: async (...request) => (await explain(...request)).data,
     check: (spec, options) => check(datasourceUrl, spec, options),
   };
@@ -92,7 +100,15 @@ export function createClient(
 type Call = (parameters: object, headers?: RequestHeaders, signal?: AbortSignal) => Promise<unknown>;
 
 /** The functions whose requests depend on dashboards: on their variables, their time range, and how long they wait. */
-const dashboardCalls = ['instantQuery', 'rangeQuery', 'labelNames', 'labelValues', 'series', 'explain'] as const;
+const dashboardCalls = [
+  'instantQuery',
+  'rangeQuery',
+  'labelNames',
+  'labelValues',
+  'series',
+  'explain',
+  'alertThresholds',
+] as const;
 
 /** Returns a client in which other functions take the place of some. */
 function withCalls(

@@ -13,6 +13,7 @@ export const endpointsOfPlugin: readonly HTTPAllowedEndpoint[] = [
   { endpointPattern: '^/api/v1/metadata$', method: 'GET' },
   { endpointPattern: '^/api/v1/parse_query$', method: 'POST' },
   { endpointPattern: '^/api/v1/status/flags$', method: 'GET' },
+  { endpointPattern: '^/api/v1/alert_thresholds$', method: 'POST' },
   { endpointPattern: '^/api/v1/datasources/explain$', method: 'POST' },
   { endpointPattern: '^/api/v1/datasources/check$', method: 'POST' },
   { endpointPattern: '^/-/healthy$', method: 'GET' },

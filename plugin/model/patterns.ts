@@ -37,6 +37,12 @@ export const proxyUrlPattern =
 /** Reference to a dashboard variable, such as "$datasource". */
 export const variablePattern = raw`^\$\w+$`;
 
+const labelName = raw`([A-Za-z_][A-Za-z0-9_]*|"([^"\\]|\\.)+"|\$\w+|\$\{\w+(:\w+)?\})`;
+const labelValue = raw`("([^"\\]|\\.)*"|'([^'\\]|\\.)*'|${'`'}[^${'`'}]*${'`'})`;
+
+/** Label matcher such as 'severity="critical"', or a dashboard variable in its place. */
+export const labelMatcherPattern = raw`^ *(${labelName} *(=~|!~|!=|=) *${labelValue}|\$\w+|\$\{\w+(:\w+)?\}) *$`;
+
 /** Whether a value is a text that a pattern matches. Patterns are RE2, where \s, unlike here, is white space of ASCII. */
 export function matches(pattern: string, value: unknown): value is string {
   return typeof value === 'string' && new RegExp(pattern.replaceAll(raw`\s`, raw`\t\n\f\r `)).test(value);

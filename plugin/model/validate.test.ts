@@ -2,10 +2,11 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import * as patterns from './patterns';
-import { findMistakes, messages, minStepMistake } from './validate';
+import { findMistakes, matcherMistake, messages, minStepMistake } from './validate';
 
 const datasource = 'schemas/datasources/tiered-prometheus-datasource';
 const query = 'schemas/queries/tiered-prometheus-time-series-query';
+const thresholdQuery = 'schemas/queries/tiered-prometheus-alert-threshold-query';
 
 /** Names of the examples of a model, without the ending. */
 function examples(model: string, folder: 'valid' | 'invalid'): string[] {
@@ -41,6 +42,14 @@ describe('a form knows what Perses accepts', () => {
       expect(minStepMistake(specOf(query, `valid/${name}`).minStep as string | undefined)).toBeUndefined();
     }
   });
+
+  it('matchers of a threshold query', () => {
+    const matchers = examples(thresholdQuery, 'valid').flatMap(
+      (name) => (specOf(thresholdQuery, `valid/${name}`).matchers ?? []) as string[]
+    );
+    expect(matchers.length).toBeGreaterThan(8);
+    expect(matchers.map(matcherMistake)).toEqual(matchers.map(() => undefined));
+  });
 });
 
 describe('a form says what Perses would say', () => {
@@ -57,6 +66,17 @@ describe('a form says what Perses would say', () => {
     for (const name of names) {
       const { minStep } = specOf(query, `invalid/${name}`);
       expect(`spec.minStep: ${String(minStepMistake(minStep as string))}`).toBe(errorOf(query, `invalid/${name}`));
+    }
+  });
+
+  it('matchers of a threshold query', () => {
+    const names = examples(thresholdQuery, 'invalid').filter((name) => /^matcher-(?!not)/.test(name));
+    expect(names.length).toBeGreaterThan(4);
+    for (const name of names) {
+      const matchers = specOf(thresholdQuery, `invalid/${name}`).matchers as string[];
+      const index = matchers.findIndex((matcher) => matcherMistake(matcher) !== undefined);
+      const message = matcherMistake(matchers[index] ?? '');
+      expect(`spec.matchers.${String(index)}: ${String(message)}`).toBe(errorOf(thresholdQuery, `invalid/${name}`));
     }
   });
 
@@ -89,7 +109,7 @@ describe('a form says what Perses would say', () => {
 });
 
 describe('the CUE models and the form', () => {
-  const cue = [datasource, query]
+  const cue = [datasource, query, thresholdQuery]
     .flatMap((folder) => readdirSync(folder).map((file) => `${folder}/${file}`))
     .filter((file) => file.endsWith('.cue'))
     .map((file) => readFileSync(file, 'utf8'))
@@ -108,7 +128,7 @@ describe('the CUE models and the form', () => {
     }
     return text
       .split(/\\\((?:ds\.)?([#\w]+)\)/)
-      .map((part, index) => (index % 2 === 1 ? resolve(part) : part.replaceAll('\\\\', '\\')))
+      .map((part, index) => (index % 2 === 1 ? resolve(part) : part.replace(/\\([\\"])/g, '$1')))
       .join('');
   }
 
@@ -119,6 +139,7 @@ describe('the CUE models and the form', () => {
     ['#label', patterns.labelPattern],
     ['#proxyURL', patterns.proxyUrlPattern],
     ['#variable', patterns.variablePattern],
+    ['#matcher', patterns.labelMatcherPattern],
   ])('have the same pattern: %s', (name, pattern) => {
     expect(pattern).toBe(resolve(name));
   });

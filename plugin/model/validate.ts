@@ -1,6 +1,7 @@
 import type { Mistake } from './check';
 import {
   durationPattern,
+  labelMatcherPattern,
   labelPattern,
   isTenantHeader,
   matches,
@@ -34,6 +35,7 @@ export const messages = {
   tenant: 'must be the tenant itself, not a dashboard variable, whose value every user chooses',
   queryParam: 'must be a string: put the value in quotes',
   minStep: 'must be a duration such as 30s or a variable such as "$interval"',
+  matcher: 'must be a label matcher such as severity="critical"',
 } as const;
 
 /** What CUE itself says of fields, whatever their values. */
@@ -194,6 +196,11 @@ export function minStepMistake(value: string | undefined): string | undefined {
   return value === undefined || value === '' || matches(durationPattern, value) || matches(variablePattern, value)
     ? undefined
     : messages.minStep;
+}
+
+/** Says what is wrong with a label matcher; undefined if nothing is. */
+export function matcherMistake(value: string): string | undefined {
+  return matches(labelMatcherPattern, value) ? undefined : messages.matcher;
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

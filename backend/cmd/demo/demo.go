@@ -87,7 +87,7 @@ func (d *demo) startTiers(ctx context.Context) error {
 	generator := history.Generator{Interval: scrapeInterval}
 	now := time.Now()
 	group, groupContext := errgroup.WithContext(ctx)
-	tier := func(name string, port int, reach time.Duration) (started *embedded.Prometheus, err error) {
+	tier := func(name string, port int, reach time.Duration, ruleFiles ...string) (started *embedded.Prometheus, err error) {
 		data := filepath.Join(d.dir, name)
 		if err := generator.WriteBlocks(groupContext, data, now.Add(-reach), now); err != nil {
 			return nil, err
@@ -97,10 +97,13 @@ func (d *demo) startTiers(ctx context.Context) error {
 			return nil, err
 		}
 		return embedded.Start(embedded.Options{
-			Address: fmt.Sprintf("127.0.0.1:%d", port), Data: data, Retention: reach, Live: &generator, LiveFrom: now,
+			Address: fmt.Sprintf("127.0.0.1:%d", port), Data: data, Retention: reach, Live: &generator, LiveFrom: now, RuleFiles: ruleFiles,
 		})
 	}
-	group.Go(func() (err error) { d.hot, err = tier("hot", hotPort, hotReach); return err })
+	group.Go(func() (err error) {
+		d.hot, err = tier("hot", hotPort, hotReach, filepath.Join(d.root, "deploy/examples/rules.yaml"))
+		return err
+	})
 	group.Go(func() (err error) { d.cold, err = tier("cold", coldPort, coldReach); return err })
 	err := group.Wait()
 	for _, started := range []*embedded.Prometheus{d.hot, d.cold} {

@@ -65,6 +65,10 @@ var ownFields = []struct{ name, values, reason string }{
 	{"splitAtGaps", "true or false", "a PrometheusPromQLAnnotation marks a series once, across its gaps"},
 }
 
+// alertThresholdQuery is a query kind without a counterpart. It uses a tiered datasource
+// even if its spec selects none.
+const alertThresholdQuery = "TieredPrometheusAlertThresholdQuery"
+
 // datasourceName matches the names of datasources in Perses.
 var datasourceName = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 
@@ -198,7 +202,7 @@ func (c *conversion) plugin(plugin *yaml.Node, path string) {
 			c.check(join(specPath, "datasourcePluginKind"), c.replace(selected, c.to))
 			c.result.Converted++
 		}
-	case text(get(get(spec, "datasource"), "kind")) == c.from:
+	case c.usesOldDatasource(text(kind), spec):
 		c.note(path, "this %s stays, since it has no counterpart, and uses a %s", text(kind), c.from)
 	}
 }
@@ -230,6 +234,14 @@ func values(list *yaml.Node) []string {
 		all = append(all, text(resolve(item)))
 	}
 	return all
+}
+
+// usesOldDatasource reports whether a plugin that stays uses a datasource of the old kind.
+func (c *conversion) usesOldDatasource(kind string, spec *yaml.Node) bool {
+	if kind == alertThresholdQuery {
+		return c.options.To == Prometheus
+	}
+	return text(get(get(spec, "datasource"), "kind")) == c.from
 }
 
 // selector converts the datasource selector of a query or variable.

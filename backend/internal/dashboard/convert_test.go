@@ -114,6 +114,33 @@ func TestConvert_ReportsWhatItLeavesOrDrops(t *testing.T) {
 	}, there.Notes)
 }
 
+// TestConvert_LeavesAlertThresholds also checks that the way back reports them, whether they
+// select a datasource or not.
+func TestConvert_LeavesAlertThresholds(t *testing.T) {
+	for name, spec := range map[string]string{
+		"the default datasource":   `{alerts: [HighErrors]}`,
+		"a datasource by its name": `{datasource: {kind: TieredPrometheusDatasource, name: old}}`,
+		"a variable":               `{datasource: $source}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			document := "- plugin: {kind: TieredPrometheusAlertThresholdQuery, spec: " + spec + "}\n"
+			for _, target := range []Target{Tiered, Prometheus} {
+				result, err := Convert([]byte(document), Options{To: target, Datasource: "metrics"})
+				require.NoError(t, err)
+				require.Equal(t, document, string(result.Document))
+				require.Zero(t, result.Converted)
+				if target == Tiered {
+					require.Empty(t, result.Notes)
+					continue
+				}
+				require.Equal(t, []string{
+					"0.plugin: this TieredPrometheusAlertThresholdQuery stays, since it has no counterpart, and uses a TieredPrometheusDatasource",
+				}, result.Notes)
+			}
+		})
+	}
+}
+
 // TestConvert_NamesDatasourceAndDropsTier converts one query in each style of YAML
 // and JSON.
 func TestConvert_NamesDatasourceAndDropsTier(t *testing.T) {

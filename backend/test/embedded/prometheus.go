@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/rules"
 	"github.com/prometheus/prometheus/scrape"
 	"github.com/prometheus/prometheus/tsdb"
 	v1 "github.com/prometheus/prometheus/web/api/v1"
@@ -38,6 +39,8 @@ type Options struct {
 	// from LiveFrom on.
 	Live     *history.Generator
 	LiveFrom time.Time
+	// RuleFiles are files of rules that it evaluates.
+	RuleFiles []string
 }
 
 // Prometheus is a running one.
@@ -51,6 +54,7 @@ type Prometheus struct {
 	running sync.WaitGroup
 
 	scrapers []*scrape.Manager
+	rules    *rules.Manager // nil without rules
 }
 
 // Start opens the data and serves it.
@@ -68,9 +72,19 @@ func Start(options Options) (*Prometheus, error) {
 		return nil, errors.Join(fmt.Errorf("listen: %w", err), db.Close())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	engine := newEngine(discard)
+	ruleManager, err := newRules(ctx, db, engine, options.RuleFiles)
+	if err != nil {
+		cancel()
+		return nil, errors.Join(err, listener.Close(), db.Close())
+	}
 	p := &Prometheus{
 		URL: "http://" + listener.Addr().String(), db: db, cancel: cancel,
-		server: &http.Server{Handler: handler(db, options.Retention, discard), ReadHeaderTimeout: 10 * time.Second},
+		server: &http.Server{Handler: handler(db, engine, ruleManager, options.Retention, discard), ReadHeaderTimeout: 10 * time.Second},
+	}
+	if len(options.RuleFiles) > 0 {
+		p.rules = ruleManager
+		p.running.Go(ruleManager.Run) // It returns when it is stopped.
 	}
 	p.running.Go(func() { _ = p.server.Serve(listener) }) // It returns when Close is called.
 	if options.Live != nil {
@@ -84,6 +98,9 @@ func (p *Prometheus) Close() error {
 	p.cancel()
 	for _, each := range p.scrapers {
 		each.Stop()
+	}
+	if p.rules != nil {
+		p.rules.Stop()
 	}
 	err := p.server.Close()
 	p.running.Wait()
@@ -109,11 +126,14 @@ func (p *Prometheus) live(ctx context.Context, generator history.Generator, from
 	}
 }
 
-func handler(db *tsdb.DB, retention time.Duration, logger *slog.Logger) http.Handler {
-	engine := promql.NewEngine(promql.EngineOpts{
+func newEngine(logger *slog.Logger) *promql.Engine {
+	return promql.NewEngine(promql.EngineOpts{
 		Logger: logger, MaxSamples: 50_000_000, Timeout: 2 * time.Minute, LookbackDelta: 5 * time.Minute,
 		EnableAtModifier: true, EnableNegativeOffset: true,
 	})
+}
+
+func handler(db *tsdb.DB, engine *promql.Engine, ruleManager *rules.Manager, retention time.Duration, logger *slog.Logger) http.Handler {
 	started := time.Now()
 	api := v1.NewAPI(
 		engine, db, nil, db,
@@ -124,7 +144,7 @@ func handler(db *tsdb.DB, retention time.Duration, logger *slog.Logger) http.Han
 		map[string]string{}, v1.GlobalURLOptions{},
 		func(next http.HandlerFunc) http.HandlerFunc { return next },
 		statistics{db}, db.Dir(), false, false, 0, logger,
-		func(context.Context) v1.RulesRetriever { return nil },
+		func(context.Context) v1.RulesRetriever { return ruleManager },
 		math.MaxInt32, 10, math.MaxInt32, false, nil,
 		func() (v1.RuntimeInfo, error) {
 			return v1.RuntimeInfo{StartTime: started, StorageRetention: fmt.Sprintf("%dh", int(retention.Hours()))}, nil

@@ -1,19 +1,16 @@
-import { Box, Stack, Typography } from '@mui/material';
+import { Box } from '@mui/material';
 import type { TimeSeriesQueryContext, VariableState } from '@perses-dev/plugin-system';
 import { useAllVariableValues, useDatasourceStore, useSuggestedStepMs, useTimeRange } from '@perses-dev/plugin-system';
 import { useQuery } from '@tanstack/react-query';
-import AlertIcon from 'mdi-material-ui/AlertOutline';
-import RouteIcon from 'mdi-material-ui/CallSplit';
-import type { ReactElement, ReactNode } from 'react';
-import { useContext, useEffect, useMemo, useState } from 'react';
+import type { ReactElement } from 'react';
+import { useContext, useMemo } from 'react';
+import { messageOf, StatusLine } from '../../components/StatusLine';
+import { SETTLED_AFTER_MS, useSettled } from '../../components/use-settled';
 import { sourceText } from '../../model/answer';
 import type { TieredPrometheusTimeSeriesQuerySpec } from '../../model/spec';
 import { explainTimeSeriesQuery } from './get-time-series-data';
 import { QueryModeContext } from './query-mode';
 import { variablesOf } from './variables';
-
-/** How long nothing must change before the gateway is asked, in milliseconds. */
-const SETTLED_AFTER_MS = 400;
 
 interface ExplainLineProps {
   spec: TieredPrometheusTimeSeriesQuerySpec;
@@ -45,42 +42,26 @@ export function ExplainLine({ spec, width }: ExplainLineProps): ReactElement {
   return (
     <Box role="status" aria-live="polite" aria-label="Where this query goes" sx={{ minHeight: 24 }}>
       {isEmpty ? (
-        <Line>Which tier answers is shown here once there is a query.</Line>
+        <StatusLine>Which tier answers is shown here once there is a query.</StatusLine>
       ) : error !== null ? (
-        <Line>Where this query goes is not known: {messageOf(error)}</Line>
+        <StatusLine>Where this query goes is not known: {messageOf(error)}</StatusLine>
       ) : data === undefined ? (
-        <Line>Asking the gateway where this query goes…</Line>
+        <StatusLine>Asking the gateway where this query goes…</StatusLine>
       ) : (
         <>
-          <Line>
+          <StatusLine>
             {data.sentence}
             {data.source !== undefined && ` (source: ${sourceText(data.source)})`}
-          </Line>
+          </StatusLine>
           {data.warnings?.map((warning) => (
-            <Line key={warning} isWarning>
+            <StatusLine key={warning} isWarning>
               {warning}
-            </Line>
+            </StatusLine>
           ))}
         </>
       )}
     </Box>
   );
-}
-
-function Line({ isWarning = false, children }: { isWarning?: boolean; children: ReactNode }): ReactElement {
-  const Icon = isWarning ? AlertIcon : RouteIcon;
-  return (
-    <Stack direction="row" spacing={1} sx={{ color: isWarning ? 'warning.main' : 'text.secondary' }}>
-      <Icon fontSize="small" aria-hidden />
-      <Typography variant="body2" color={isWarning ? 'text.primary' : 'inherit'} sx={{ overflowWrap: 'anywhere' }}>
-        {children}
-      </Typography>
-    </Stack>
-  );
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 /** The context that Perses would run a query in, and what of it the request depends on. */
@@ -103,21 +84,4 @@ function useQueryContext(
     [mode, start, end, suggestedStepMs, values]
   );
   return { context, dependencies, isReady: width !== undefined && !variables.some((variable) => variable?.loading) };
-}
-
-/** Returns the first value there is, and each later one once it has not changed for a while. */
-function useSettled<Value>(value: Value | undefined, afterMs: number): Value | undefined {
-  const [settled, setSettled] = useState(value);
-  if (settled === undefined && value !== undefined) {
-    setSettled(value);
-  }
-  useEffect(() => {
-    const timer = setTimeout(() => {
-      setSettled(value);
-    }, afterMs);
-    return () => {
-      clearTimeout(timer);
-    };
-  }, [value, afterMs]);
-  return settled;
 }
