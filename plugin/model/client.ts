@@ -5,11 +5,18 @@ import type { CheckReport } from './check';
 import { check } from './check';
 import type { Explanation, ExplainRequestParameters } from './explain';
 import type { ParameterValue, RequestOptions } from './request';
-import { encodeParameters, send } from './request';
+import { encodeParameters, openStream, send } from './request';
 import type { TierChoice, TieredPrometheusDatasourceSpec } from './spec';
 
 /** Request header by which a query chooses its tier itself. */
 export const TIER_CHOICE_HEADER = 'X-Tier-Choice';
+
+/** Parameters of GET /api/v1/metrics/live; step and range in seconds. */
+export interface LiveRequestParameters {
+  query: string;
+  step: number;
+  range: number;
+}
 
 /** A function of the Prometheus client, which can be aborted and whose answers have a rawResponse, those of GET too. */
 type Abortable<Call> = Call extends (parameters: infer Parameters, headers?: RequestHeaders) => Promise<infer Result>
@@ -34,6 +41,8 @@ export interface TieredPrometheusClient extends PrometheusClient {
     headers?: RequestHeaders,
     signal?: AbortSignal
   ) => Promise<Explanation>;
+  /** Opens the stream of a live query; live.ts reads it. */
+  live: (parameters: LiveRequestParameters, headers?: RequestHeaders, signal?: AbortSignal) => Promise<Response>;
   /** Asks for a report on a spec, which need not be the saved one; the request goes the way of the saved datasource. */
   check: (spec: TieredPrometheusDatasourceSpec, options?: RequestOptions) => Promise<CheckReport>;
 }
@@ -60,11 +69,13 @@ export function createClient(
     return (parameters: object, headers?: RequestHeaders, signal?: AbortSignal): Promise<Result> =>
       send<Result>(`${datasourceUrl}${path}`, { method: 'POST', headers, body: encode(parameters), signal });
   }
+  function urlOf(path: string, parameters: object): string {
+    const query = encode(parameters).toString();
+    return `${datasourceUrl}${path}${query === '' ? '' : `?${query}`}`;
+  }
   function get<Result extends object>(path: string) {
-    return (parameters: object, headers?: RequestHeaders, signal?: AbortSignal): Promise<Result> => {
-      const query = encode(parameters).toString();
-      return send<Result>(`${datasourceUrl}${path}${query === '' ? '' : `?${query}`}`, { headers, signal });
-    };
+    return (parameters: object, headers?: RequestHeaders, signal?: AbortSignal): Promise<Result> =>
+      send<Result>(urlOf(path, parameters), { headers, signal });
   }
   const explain = post<{ data: Explanation }>('/api/v1/datasources/explain');
   return {
@@ -84,6 +95,12 @@ export function createClient(
     series: post('/api/v1/series'),
     parseQuery: post('/api/v1/parse_query'),
     explain: async (...request) => (await explain(...request)).data,
+    live: (parameters, headers, signal) =>
+      openStream(urlOf('/api/v1/metrics/live', parameters), {
+        headers: { ...headers, Accept: 'text/event-stream' },
+        cache: 'no-store',
+        signal,
+      }),
     check: (spec, options) => check(datasourceUrl, spec, options),
   };
 }
@@ -92,7 +109,15 @@ export function createClient(
 type Call = (parameters: object, headers?: RequestHeaders, signal?: AbortSignal) => Promise<unknown>;
 
 /** The functions whose requests depend on dashboards: on their variables, their time range, and how long they wait. */
-const dashboardCalls = ['instantQuery', 'rangeQuery', 'labelNames', 'labelValues', 'series', 'explain'] as const;
+const dashboardCalls = [
+  'instantQuery',
+  'rangeQuery',
+  'labelNames',
+  'labelValues',
+  'series',
+  'explain',
+  'live',
+] as const;
 
 /** Returns a client in which other functions take the place of some. */
 function withCalls(
@@ -109,7 +134,7 @@ export function withTierChoice(client: TieredPrometheusClient, choice: TierChoic
     ? client
     : withCalls(
         client,
-        ['instantQuery', 'rangeQuery', 'explain'],
+        ['instantQuery', 'rangeQuery', 'explain', 'live'],
         (call) => (parameters, headers, signal) =>
           call(parameters, { ...headers, [TIER_CHOICE_HEADER]: choice }, signal)
       );

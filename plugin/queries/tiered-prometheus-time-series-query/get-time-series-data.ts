@@ -78,7 +78,7 @@ export async function explainTimeSeriesQuery(
  * resolution, and asks for the last step of a range where an instant query is for its end. It gets no variables, and the
  * client replaces those of the query, where the built-in ones that depend on the step have their values already.
  */
-async function run(
+export async function run(
   { query, datasource, seriesNameFormat, minStep, resolution = 1 }: TieredPrometheusTimeSeriesQuerySpec,
   context: TimeSeriesQueryContext,
   replace: Replace
