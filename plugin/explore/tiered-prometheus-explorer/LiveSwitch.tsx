@@ -17,7 +17,7 @@ interface LiveSwitchProps {
 /** Switches between one answer and a live stream. */
 export function LiveSwitch({ isOn, obstacle, onChange }: LiveSwitchProps): ReactElement {
   return (
-    <Tooltip title={obstacle ?? 'New steps are drawn as they come, without a refresh.'} placement="left">
+    <Tooltip describeChild title={obstacle ?? 'New steps are drawn as they come, without a refresh.'} placement="left">
       <FormControlLabel
         label="Live"
         disabled={obstacle !== undefined}
