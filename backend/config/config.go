@@ -64,6 +64,8 @@ type Config struct {
 	Query QueryConfig `yaml:"query"`
 	// Cache keeps answers of cold that can no longer change.
 	Cache CacheConfig `yaml:"cache"`
+	// Live limits the streams of live queries.
+	Live LiveConfig `yaml:"live"`
 	// Pool limits the connections to a tier.
 	Pool PoolConfig `yaml:"pool"`
 	// Limits limit the concurrent queries of a tier, and the memory for answers.
@@ -237,6 +239,7 @@ func Default() Config {
 		},
 		Query:       QueryConfig{Timeout: Duration(30 * time.Second), MaxLength: 64 << 10, SpliceBytes: 64 << 20},
 		Cache:       CacheConfig{Enabled: true, MaxBytes: 64 << 20, Redis: RedisConfig{Prefix: "tierproxy:"}},
+		Live:        LiveConfig{MaxStreams: 2000, MaxStreamsPerCaller: 100, Memory: 32 << 20},
 		Pool:        PoolConfig{Size: 50},
 		Limits:      LimitsConfig{Queue: 500, QueueWait: Duration(5 * time.Second), SharedBytes: 1 << 20, SharedMemory: 16 << 20, RequestMemory: 16 << 20, DecodedMemory: 64 << 20, ProjectTiers: 32},
 		Probe:       ProbeConfig{Interval: Duration(5 * time.Second), LearnInterval: Duration(time.Minute)},

@@ -98,6 +98,8 @@ func (c *Config) validateNumbers(m *mistakes) {
 		{"pool.size", c.Pool.Size, 1, math.MaxInt}, {"limits.concurrent", c.Limits.Concurrent, 0, math.MaxInt},
 		{"limits.queue", c.Limits.Queue, 0, math.MaxInt}, {"limits.shared_bytes", c.Limits.SharedBytes, 0, math.MaxInt},
 		{"limits.shared_memory", c.Limits.SharedMemory, 0, math.MaxInt}, {"limits.decoded_memory", c.Limits.DecodedMemory, 0, math.MaxInt},
+		{"live.max_streams", c.Live.MaxStreams, 0, math.MaxInt}, {"live.max_streams_per_caller", c.Live.MaxStreamsPerCaller, 1, math.MaxInt},
+		{"live.memory", c.Live.Memory, mebibyte, math.MaxInt},
 		{"limits.project_tiers", c.Limits.ProjectTiers, 1, math.MaxInt}, {"tracing.sample_percent", c.Tracing.SamplePercent, 0, 100},
 	} {
 		bounds := fmt.Sprintf("at least %d", number.minimum)

@@ -48,6 +48,7 @@ type generation struct {
 	manager        *datasource.Manager
 	handler, admin http.Handler
 	cachedBytes    func() uint64
+	endStreams     func()
 	timeout        time.Duration  // query.timeout
 	requests       sync.WaitGroup // in flight; only the current generation gets new ones
 }
@@ -101,7 +102,7 @@ func (r *reloader) generate(config datasource.Config, option datasource.Option) 
 		handler = handler.WithoutMetrics()
 	}
 	return &generation{
-		manager: manager, handler: handler, cachedBytes: handler.CachedBytes, admin: gateway.NewAdmin(manager, r.options.pprof),
+		manager: manager, handler: handler, cachedBytes: handler.CachedBytes, endStreams: handler.EndStreams, admin: gateway.NewAdmin(manager, r.options.pprof),
 		timeout: time.Duration(config.Query.Timeout),
 	}, nil
 }
@@ -173,6 +174,7 @@ func (r *reloader) reload(ctx context.Context) {
 	r.loaded()
 	logrus.Info("the configuration was reloaded")
 	r.running.Go(func() {
+		previous.endStreams()
 		previous.requests.Wait()
 		_ = previous.manager.Close() // It never fails.
 	})
@@ -185,6 +187,14 @@ func (r *reloader) stop() {
 	current := r.current
 	r.mutex.Unlock()
 	_ = current.manager.Close() // It never fails.
+}
+
+// endStreams ends all live streams, so that their clients connect elsewhere.
+func (r *reloader) endStreams() {
+	r.mutex.Lock()
+	current := r.current
+	r.mutex.Unlock()
+	current.endStreams()
 }
 
 // cachedBytes returns how many bytes of memory kept answers take.

@@ -61,7 +61,7 @@ func serve(options *options) error {
 	if err != nil {
 		return fmt.Errorf("--web.tls-cert-file, --web.tls-key-file, --web.tls-client-ca-file: %w", err)
 	}
-	served := urlSpace{handler: gateways}
+	served := urlSpace{handler: gateways, endStreams: gateways.endStreams}
 	if files != nil {
 		if served.listener, err = listen(value("web.listen-address"), files); err != nil {
 			return fmt.Errorf("--web.listen-address: %w", err)
@@ -124,6 +124,8 @@ func serveAdmin(gateways *reloader, options *options, files *tlsFiles) (stop fun
 // urlSpace registers the gateway for all paths of the server library.
 type urlSpace struct {
 	handler http.Handler
+	// endStreams is called when the server stops: it waits for requests, and streams have no end.
+	endStreams func()
 	// listener has TLS. It is nil without TLS: the library then listens itself.
 	listener net.Listener
 }
@@ -135,6 +137,7 @@ func (g urlSpace) RegisterRoute(framework *echo.Echo) {
 		server.ReadHeaderTimeout, server.IdleTimeout, server.WriteTimeout = readHeaderTimeout, idleTimeout, writeTimeout
 		server.MaxHeaderBytes = maxHeaderBytes
 		server.HTTP2 = &http.HTTP2Config{WriteByteTimeout: stuckTimeout}
+		server.RegisterOnShutdown(g.endStreams)
 	}
 	if g.listener != nil {
 		framework.Listener = g.listener

@@ -26,6 +26,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/evidence"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/live"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
@@ -63,6 +64,8 @@ type Core struct {
 
 	// Engine answers queries.
 	Engine *engine.Engine
+	// Live holds the live queries.
+	Live *live.Hub
 
 	planning *admission.Queue
 
@@ -83,6 +86,7 @@ func (c *Core) Prepare(lifetime context.Context) {
 		PieceBytes: int64(c.Config.Query.SpliceBytes), Decoded: admission.NewByteBudget(int64(c.Config.Limits.DecodedMemory)),
 		Cache: c.Cache, Lifetime: lifetime, OnRetry: c.Metrics.Retried, OnCacheUse: c.Metrics.CacheUsed, OnDivided: c.Metrics.Divided.Inc,
 	})
+	c.Live = c.newHub()
 }
 
 // Start allows queries until Stop.
@@ -92,9 +96,10 @@ func (c *Core) Start() {
 	c.started = true
 }
 
-// Stop rejects new queries and waits for the queries in flight, for at most the query
-// timeout.
+// Stop ends live queries, rejects new queries, and waits for the queries in flight, for at most the
+// query timeout.
 func (c *Core) Stop() {
+	c.Live.Drain()
 	c.mutex.Lock()
 	c.stopped = true
 	c.mutex.Unlock()

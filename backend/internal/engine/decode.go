@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/cache/splice"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -278,18 +279,57 @@ func (r *Response) Decode(ctx context.Context) (*promapi.Answer, error) {
 	} else if text, err = memory.readBody(r); err == nil {
 		err = memory.acquireWithin(ctx)(valueFactor * int64(len(text)))
 	}
-	var apiError *promapi.Error
-	switch {
-	case errors.As(err, &apiError):
-		return nil, err
-	case errors.Is(err, errTooLarge):
-		return nil, noMemory()
-	case errors.Is(err, context.DeadlineExceeded):
-		return nil, &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorTimeout, Cause: promapi.WithoutURL(err),
-			Message: fmt.Sprintf("the answer of the %s tier did not end in time", r.Tier)}
-	case err != nil:
-		return nil, &promapi.Error{Status: http.StatusBadGateway, Type: promapi.ErrorUnavailable, Cause: promapi.WithoutURL(err),
-			Message: fmt.Sprintf("the %s tier failed: %s", r.Tier, upstream.Describe(err))}
+	if err != nil {
+		return nil, r.readError(err, noMemory)
 	}
 	return promapi.DecodeAnswer(r.Status, bytes.NewReader(text))
+}
+
+// ReadMatrix reads the answer to a range query, and does not close the body. It acquires the memory
+// for the matrix from share, and returns how much the caller has to release. It returns an Error of
+// the Prometheus API: that of the tier, 502 if the tier failed, or 503 if the time is over. It
+// returns tooLarge if there is no memory.
+func (r *Response) ReadMatrix(ctx context.Context, share *admission.BudgetShare, tooLarge error) (*splice.Matrix, int64, error) {
+	memory := &reservation{of: share}
+	matrix, err := r.readMatrix(ctx, memory)
+	if err != nil {
+		memory.release()
+		return nil, 0, r.readError(err, func() error { return tooLarge })
+	}
+	return matrix, memory.bytes.Load(), nil
+}
+
+func (r *Response) readMatrix(ctx context.Context, memory *reservation) (*splice.Matrix, error) {
+	if r.Status >= http.StatusBadRequest {
+		text, err := r.errorText()
+		if err == nil {
+			_, _, _, err = promapi.DecodeEnvelope(r.Status, bytes.NewReader(text))
+		}
+		return nil, err
+	}
+	text, err := memory.readBody(r)
+	if err != nil {
+		return nil, err
+	}
+	return splice.Parse(text, memory.acquireWithin(ctx))
+}
+
+// readError returns the Error of the Prometheus API for an answer that could not be read.
+func (r *Response) readError(err error, tooLarge func() error) error {
+	switch {
+	case isAPIError(err):
+		return err
+	case errors.Is(err, errTooLarge):
+		return tooLarge()
+	case errors.Is(err, context.DeadlineExceeded):
+		return &promapi.Error{Status: http.StatusServiceUnavailable, Type: promapi.ErrorTimeout, Cause: promapi.WithoutURL(err),
+			Message: fmt.Sprintf("the answer of the %s tier did not end in time", r.Tier)}
+	}
+	return &promapi.Error{Status: http.StatusBadGateway, Type: promapi.ErrorUnavailable, Cause: promapi.WithoutURL(err),
+		Message: fmt.Sprintf("the %s tier failed: %s", r.Tier, upstream.Describe(err))}
+}
+
+func isAPIError(err error) bool {
+	_, is := errors.AsType[*promapi.Error](err)
+	return is
 }

@@ -5,6 +5,7 @@ package gateway
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/sirupsen/logrus"
@@ -12,6 +13,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/datasource"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/admission"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/core"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 )
 
 // Gateway serves the URL space of tierproxy for one Manager.
@@ -24,6 +26,9 @@ type Gateway struct {
 	// callerMemory is the part of the same memory that each caller uses.
 	callerMemory *admission.Budget[uint64]
 	encoders     *encoders
+	specs        *specWatches
+	// permissionInterval is how often the permission of a live stream is looked up again.
+	permissionInterval time.Duration
 }
 
 // WithoutMetrics disables /metrics, because NewAdmin serves it on a separate address. It
@@ -40,8 +45,12 @@ func New(manager *datasource.Manager) *Gateway {
 	return &Gateway{
 		core: c, logger: c.Logger.WithFields(nil), metrics: promhttp.HandlerFor(c.Registry, promhttp.HandlerOpts{EnableOpenMetrics: true}),
 		bodies: admission.NewByteBudget(memory), callerMemory: admission.NewBudget[uint64](memory/2, 1), encoders: newEncoders(mostEncoders),
+		specs: &specWatches{watched: map[perses.Reference]*specWatch{}}, permissionInterval: permissionInterval,
 	}
 }
+
+// EndStreams ends all live streams, and refuses new ones: their clients connect elsewhere.
+func (g *Gateway) EndStreams() { g.core.Live.Drain() }
 
 // CachedBytes returns how many bytes of memory kept answers take, with those that wait to be kept.
 func (g *Gateway) CachedBytes() uint64 {

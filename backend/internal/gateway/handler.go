@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -148,12 +149,8 @@ func (g *Gateway) serveSaved(w http.ResponseWriter, incoming *http.Request, targ
 		g.serveCheck(w, incoming, target.saved)
 		return
 	}
-	ctx, span := tracing.StartCall(incoming.Context(), "look up the datasource")
-	saved, err := g.core.Perses.Lookup(ctx, *target.saved, g.callerOf(incoming, *target.saved))
-	tracing.End(span, err, promapi.MessageOf)
-	if err == nil {
-		err = saved.CheckEndpoint(incoming.Method, target.path)
-	}
+	lookUp := func(ctx context.Context) (*perses.Datasource, error) { return g.lookUp(ctx, incoming, target) }
+	saved, err := lookUp(incoming.Context())
 	if err == nil {
 		err = checkMethod(incoming, target)
 	}
@@ -175,9 +172,23 @@ func (g *Gateway) serveSaved(w http.ResponseWriter, incoming *http.Request, targ
 		g.servePage(w, incoming, resolved.Label, resolved.ShownHealth(time.Now()))
 	case "/-/healthy", "/-/ready":
 		serveProbe(w, resolved)
+	case livePath:
+		g.serveLive(w, incoming, resolved, liveTarget{caller: g.savedCaller(incoming, *target.saved), saved: saved, lookUp: lookUp})
 	default:
 		g.serveData(w, incoming, resolved, target.path, g.savedCaller(incoming, *target.saved))
 	}
+}
+
+// lookUp returns the saved datasource of a request if its caller may read it.
+func (g *Gateway) lookUp(ctx context.Context, incoming *http.Request, target route) (*perses.Datasource, error) {
+	ctx, span := tracing.StartCall(ctx, "look up the datasource")
+	saved, err := g.core.Perses.Lookup(ctx, *target.saved, g.callerOf(incoming, *target.saved))
+	tracing.End(span, err, promapi.MessageOf)
+	if err != nil {
+		return nil, err
+	}
+	g.specs.see(saved)
+	return saved, saved.CheckEndpoint(incoming.Method, target.path)
 }
 
 // serveDefault serves the default datasource.
@@ -200,6 +211,10 @@ func (g *Gateway) serveDefault(w http.ResponseWriter, incoming *http.Request, ta
 	resolved, err := g.core.Resolver.WaitDefault(incoming.Context())
 	if err != nil {
 		g.fail(w, incoming, err)
+		return
+	}
+	if target.path == livePath {
+		g.serveLive(w, incoming, resolved, liveTarget{caller: defaultCaller(incoming)})
 		return
 	}
 	g.serveData(w, incoming, resolved, target.path, defaultCaller(incoming))

@@ -14,7 +14,7 @@ var read = []string{http.MethodGet, http.MethodHead}
 // gatewayEndpoints are the methods of tierproxy's own endpoints.
 var gatewayEndpoints = map[string][]string{
 	"/": read, "/metrics": read, "/-/healthy": read, "/-/ready": read, healthPath: read,
-	explainPath: {http.MethodGet, http.MethodPost}, checkPath: {http.MethodPost}, metricsQueryPath: {http.MethodPost},
+	explainPath: {http.MethodGet, http.MethodPost}, checkPath: {http.MethodPost}, metricsQueryPath: {http.MethodPost}, livePath: {http.MethodGet},
 }
 
 // isOpen reports whether every caller may use a path.

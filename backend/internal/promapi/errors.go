@@ -105,12 +105,21 @@ func WriteError(w http.ResponseWriter, err error) {
 	if apiError.Allow != "" {
 		w.Header().Set("Allow", apiError.Allow)
 	}
-	writeJSON(w, apiError.Status, struct {
-		Status    string    `json:"status"`
-		ErrorType ErrorType `json:"errorType"`
-		Error     string    `json:"error"`
-		RequestID string    `json:"requestId,omitempty"`
-	}{"error", apiError.Type, apiError.Message, w.Header().Get(HeaderRequestID)})
+	writeJSON(w, apiError.Status, errorBody{"error", apiError.Type, apiError.Message, w.Header().Get(HeaderRequestID)})
+}
+
+type errorBody struct {
+	Status    string    `json:"status"`
+	ErrorType ErrorType `json:"errorType"`
+	Error     string    `json:"error"`
+	RequestID string    `json:"requestId,omitempty"`
+}
+
+// ErrorBody returns the body that WriteError writes. requestID may be empty.
+func ErrorBody(err error, requestID string) []byte {
+	apiError := AsError(err)
+	body, _ := json.Marshal(errorBody{"error", apiError.Type, apiError.Message, requestID}) // Texts have a JSON form.
+	return body
 }
 
 // WriteData answers with data in the shape of the Prometheus API,

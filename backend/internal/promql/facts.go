@@ -22,6 +22,9 @@ type facts struct {
 // HasDefaultSteps reports whether a subquery leaves its step to the server.
 func (q *Query) HasDefaultSteps() bool { return q.facts.defaultSteps }
 
+// NamesTimes reports whether an @ stands in the query: a timestamp, start() or end().
+func (q *Query) NamesTimes() bool { return q.facts.namesEnds || q.facts.namesTime }
+
 // DependsOnResets reports whether the result depends on where a counter is reset.
 // It does with resets(), and with rate() and its like over a subquery, which see
 // the samples before them.

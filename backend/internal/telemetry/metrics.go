@@ -38,6 +38,8 @@ type Metrics struct {
 	samplesSaved                                   prometheus.Counter
 	// Divided counts the queries of which cold computes several parts at once.
 	Divided prometheus.Counter
+	// Live are the metrics of live queries.
+	Live LiveMetrics
 
 	state *stateCollector
 	// Reloads counts the changed files of credentials.
@@ -112,6 +114,7 @@ func New(registerer prometheus.Registerer) *Metrics {
 	registerer.MustRegister(m.state)
 	m.registerCache(f)
 	m.registerProbes(f)
+	m.Live = f.live()
 	duration := f.histogram("tierproxy_query_duration_seconds", "Time from the start of a request to the end of its response, by endpoint.", "endpoint")
 	upstreamDuration := f.histogram("tierproxy_upstream_header_duration_seconds", "Time until a tier sends the response header, including retries.", "tier")
 	for _, outcome := range []string{OutcomeSuccess, OutcomeRejected, OutcomeFailed, OutcomeAborted, OutcomeCanceled} {
