@@ -239,7 +239,7 @@ func Default() Config {
 		},
 		Query:       QueryConfig{Timeout: Duration(30 * time.Second), MaxLength: 64 << 10, SpliceBytes: 64 << 20},
 		Cache:       CacheConfig{Enabled: true, MaxBytes: 64 << 20, Redis: RedisConfig{Prefix: "tierproxy:"}},
-		Live:        LiveConfig{MaxStreams: 2000, MaxStreamsPerCaller: 100, Memory: 32 << 20},
+		Live:        LiveConfig{MaxStreams: 1000, MaxStreamsPerCaller: 100, Memory: 16 << 20},
 		Pool:        PoolConfig{Size: 50},
 		Limits:      LimitsConfig{Queue: 500, QueueWait: Duration(5 * time.Second), SharedBytes: 1 << 20, SharedMemory: 16 << 20, RequestMemory: 16 << 20, DecodedMemory: 64 << 20, ProjectTiers: 32},
 		Probe:       ProbeConfig{Interval: Duration(5 * time.Second), LearnInterval: Duration(time.Minute)},

@@ -3,6 +3,7 @@ package datasource_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -211,4 +212,65 @@ func TestManager_CloseWaitsForQueries(t *testing.T) {
 		close(released)
 		require.NoError(t, errors.Join(<-answered, <-closed))
 	})
+}
+
+func TestLive_SnapshotThenNewSteps(t *testing.T) {
+	tier := faketier.Start(t)
+	tier.Handle(func(w http.ResponseWriter, request *http.Request) {
+		_ = request.ParseForm()
+		start, end := request.Form.Get("start"), request.Form.Get("end")
+		values := fmt.Sprintf(`[%s,"1"]`, start)
+		if end != start {
+			values += fmt.Sprintf(`,[%s,"2"]`, end)
+		}
+		_, _ = fmt.Fprintf(w, `{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[%s]}]}}`, values)
+	})
+	manager := running.Start(t, running.TwoTiers("", tier.URL), nil)
+	query := &datasource.MetricQuery{Query: "up", Step: time.Second}
+	settled := time.Time{}
+	count := 0
+	for update, err := range manager.Router().Live(t.Context(), query, datasource.LiveOptions{Range: time.Minute}) {
+		require.NoError(t, err)
+		require.Equal(t, count == 0, update.IsSnapshot)
+		require.Equal(t, "cold", update.Tier)
+		require.IsType(t, model.Matrix{}, update.Value)
+		require.False(t, update.End.Before(update.Start))
+		settled = update.Settled
+		if count++; count == 3 {
+			break
+		}
+	}
+	require.WithinDuration(t, time.Now().Add(-10*time.Minute), settled, time.Minute)
+	for update, err := range manager.Router().Live(t.Context(), query, datasource.LiveOptions{Range: time.Hour, ResumeAfter: settled}) {
+		require.NoError(t, err)
+		require.False(t, update.IsSnapshot)
+		require.Equal(t, settled.Add(time.Second), update.Start)
+		break
+	}
+	go func() {
+		time.Sleep(100 * time.Millisecond)
+		_ = manager.Close()
+	}()
+	var last error
+	for _, err := range manager.Router().Live(t.Context(), query, datasource.LiveOptions{}) {
+		last = err
+	}
+	require.ErrorIs(t, last, datasource.ErrLiveEnded)
+}
+
+func TestLive_MistakesAreListed(t *testing.T) {
+	manager := running.Start(t, running.TwoTiers("", faketier.Start(t).URL), nil)
+	now := time.Now()
+	var failed error
+	for update, err := range manager.Router().Live(t.Context(), &datasource.MetricQuery{Query: "up{", Start: now, End: now}, datasource.LiveOptions{Range: -time.Hour}) {
+		require.Nil(t, update)
+		failed = err
+	}
+	mistakes, is := errors.AsType[datasource.ValidationErrors](failed)
+	require.True(t, is)
+	var fields []string
+	for _, mistake := range mistakes {
+		fields = append(fields, mistake.Field)
+	}
+	require.ElementsMatch(t, []string{"query", "start", "end", "step", "range"}, fields)
 }

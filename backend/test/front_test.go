@@ -132,7 +132,14 @@ func TestFront_NginxSendsTieredDatasourcesToTierproxy(t *testing.T) {
 	})
 	t.Run("connections are kept for nginx only", func(t *testing.T) { frontKeepsConnections(t, s, f, editor) })
 	t.Run("tricks with paths and framing", func(t *testing.T) { frontRefusesTricks(t, f, editor) })
+	t.Run("live queries are not buffered", func(t *testing.T) { frontFollows(t, s, f, editor, header(s.session("editor"), nil)) })
 	t.Run("a revoked permission takes effect", func(t *testing.T) {
+		following := []*liveClient{
+			followLive(t, "editor, through Perses", s.perses.URL+global, http.DefaultClient, editor), followLive(t, "editor, through nginx", f.URL()+global, f.client, editor),
+		}
+		for _, each := range following {
+			each.awaitAppends(1)
+		}
 		status, _, body := f.ask(http.MethodGet, global+query, editor)
 		require.Equal(t, http.StatusOK, status, body)
 		output, err := s.runPercli("delete", "globalrolebinding", "editor")
@@ -143,6 +150,7 @@ func TestFront_NginxSendsTieredDatasourcesToTierproxy(t *testing.T) {
 			return status == http.StatusForbidden
 		}, 30*time.Second, 50*time.Millisecond)
 		require.LessOrEqual(t, time.Since(revoked), 2*lookupFreshness)
+		frontEndsStreams(t, s, f, following)
 	})
 	text, err := os.ReadFile(s.tierproxy.LogFile)
 	require.NoError(t, err)

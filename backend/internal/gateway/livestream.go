@@ -19,6 +19,9 @@ const (
 	permissionInterval = time.Minute
 	// permissionRetry is how often it is looked up while Perses does not answer.
 	permissionRetry = 5 * time.Second
+	// changeRetry is how often a stream looks at most for a spec that another request has found: what
+	// is known of a datasource differs between callers for some seconds.
+	changeRetry = time.Second
 	// unconfirmedFor is how long a stream goes on while Perses does not answer.
 	unconfirmedFor = time.Minute
 )
@@ -173,7 +176,13 @@ func (s *liveStream) check(ctx context.Context) error {
 // follow goes on with a datasource that may have another spec.
 func (s *liveStream) follow(ctx context.Context, saved *perses.Datasource) error {
 	if saved.Generation == s.target.saved.Generation {
-		s.watch()
+		if s.changed.Err() != nil {
+			s.unwatch()
+			s.changed, s.unwatch = context.Background(), nil
+			s.checkAt = time.Now().Add(changeRetry)
+		} else if s.unwatch == nil {
+			s.watch()
+		}
 		return nil
 	}
 	s.target.saved = saved

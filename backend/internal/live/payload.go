@@ -24,10 +24,7 @@ type payload struct {
 }
 
 // hold keeps the payload until release.
-func (p *payload) hold() *payload {
-	p.holders.Add(1)
-	return p
-}
+func (p *payload) hold() { p.holders.Add(1) }
 
 func (p *payload) release() {
 	if p.holders.Add(-1) == 0 {

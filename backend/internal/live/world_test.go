@@ -56,12 +56,12 @@ func hashOf(series, step int64) int64 {
 // value returns the value of a series at a step, as of a time; empty for none.
 func (w *world) value(series int, step int64, now time.Time) string {
 	seed := hashOf(int64(series), step)
-	switch late := time.Duration(seed % 7); {
+	switch late := seed % 7; {
 	case seed%11 == 0:
 		return "" // The series has a hole.
 	case w.lateness == 0 || time.UnixMilli(step).After(w.quietFrom) || late > 2:
 		return fmt.Sprint(seed % 1000)
-	case now.Sub(time.UnixMilli(step)) >= w.lateness*(late+1)/3:
+	case now.UnixMilli()-step >= w.lateness.Milliseconds()*(late+1)/3:
 		return fmt.Sprint(seed % 1000)
 	case late == 2:
 		return "" // It has not arrived.

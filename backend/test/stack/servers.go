@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -248,6 +250,23 @@ func (t *ThanosServers) RestartStore(ctx context.Context, path string) error {
 	store, err := t.thanos.startStore(ctx, path, t.grpc)
 	if err == nil {
 		t.Store = &store.Server
+	}
+	return err
+}
+
+// RestartQuery starts the query again, where it was, after it was stopped.
+func (t *ThanosServers) RestartQuery(ctx context.Context, path string) error {
+	listen, err := url.Parse(t.Query.URL)
+	if err != nil {
+		return err
+	}
+	port, err := strconv.Atoi(listen.Port())
+	if err != nil {
+		return err
+	}
+	query, err := t.thanos.startPart(ctx, path, "query", "", port, append([]string{"--endpoint", t.grpc}, t.thanos.QueryArguments...)...)
+	if err == nil {
+		t.Query = &query.Server
 	}
 	return err
 }

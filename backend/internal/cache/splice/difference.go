@@ -35,7 +35,7 @@ func FirstDifference(a, b *Matrix, until int64) (first int64, differs bool, err 
 	}
 	i, j := 0, 0
 	for err == nil && (i < len(a.series) || j < len(b.series)) {
-		order := 0
+		var order int
 		switch {
 		case i == len(a.series):
 			order = 1
