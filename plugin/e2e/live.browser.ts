@@ -18,11 +18,11 @@ beforeAll(async () => {
   tab.page.on('request', (request) => {
     streams.opened += isStream(request) ? 1 : 0;
   });
-  for (const event of ['requestfinished', 'requestfailed'] as const) {
-    tab.page.on(event, (request) => {
-      streams.closed += isStream(request) ? 1 : 0;
-    });
-  }
+  const end = (request: Request): void => {
+    streams.closed += isStream(request) ? 1 : 0;
+  };
+  tab.page.on('requestfinished', end);
+  tab.page.on('requestfailed', end);
 });
 
 afterAll(() => tab.close());
@@ -34,12 +34,12 @@ afterEach((context) => tab.examine(context, allowed));
 const rates = 'sum by (job) (rate(http_requests_total[5m]))';
 
 /** Address of the graph of a query with steps of a second. */
-function graphOf(query: string): string {
+function graphOf(query: string, more: Record<string, string> = { start: '5m' }, isLive = false): string {
   const datasource = { kind: DATASOURCE_KIND, name: 'live' };
   const plugin = { kind: QUERY_KIND, spec: { query, minStep: '1s', datasource } };
-  const data = { tab: 'graph', queries: [{ kind: 'TimeSeriesQuery', spec: { plugin } }] };
+  const data = { tab: 'graph', queries: [{ kind: 'TimeSeriesQuery', spec: { plugin } }], live: isLive };
   const explorer = 'TieredPrometheus-TieredPrometheusExplorer';
-  return `/explore?${new URLSearchParams({ explorer, start: '5m', data: JSON.stringify(data) }).toString()}`;
+  return `/explore?${new URLSearchParams({ explorer, ...more, data: JSON.stringify(data) }).toString()}`;
 }
 
 function strip(): Promise<string> {
@@ -90,7 +90,7 @@ it('draws each new step in the same graph, and says which tier it is from', asyn
   await tab.shoot('graph', { height: 1200 });
 });
 
-it('begins a new stream with another query or time range, and none in an absolute one', async () => {
+it('begins a new stream with another query or time range, and none once it is switched off', async () => {
   const { page } = tab;
   const before = { ...streams };
   await typeQuery(page, 'node_load1');
@@ -98,51 +98,68 @@ it('begins a new stream with another query or time range, and none in an absolut
   await expect.poll(() => streams).toEqual({ opened: before.opened + 1, closed: before.closed + 1 });
   await chooseTimeRange(page, 'Last 15 minutes');
   await expect.poll(() => streams).toEqual({ opened: before.opened + 2, closed: before.closed + 2 });
-  await expect.poll(strip).toMatch(/^live\s+hot.*last update/s);
-  // Selecting a part of the graph zooms in.
-  const box = await page.locator('canvas').first().boundingBox();
-  const { x, y, width, height } = box ?? { x: 0, y: 0, width: 0, height: 0 };
-  await page.mouse.move(x + width * 0.4, y + height / 2);
-  await page.mouse.down();
-  await page.mouse.move(x + width * 0.6, y + height / 2, { steps: 5 });
-  await page.mouse.up();
-  await expect.poll(() => streams.closed).toBe(before.closed + 3);
-  expect(await page.getByLabel('Live').isDisabled()).toBe(true);
-  await page.getByText('Live', { exact: true }).hover();
-  await page.getByRole('tooltip').getByText('This one is absolute').waitFor();
-  await tab.shoot('absolute', { height: 1200 });
-});
-
-it('has the newest step in the table, and no stream once it is switched off', async () => {
-  const { page } = tab;
-  await tab.goto(graphOf(rates));
-  await page.getByLabel('Live').check();
-  await expect.poll(strip).toMatch(/^live/);
   await page.getByRole('tab', { name: 'Table' }).click();
   await expect.poll(strip).toMatch(/^live.*3 series\s+3 samples.*last update/s);
-  await tab.shoot('table', { height: 1200 });
   await page.getByLabel('Live').uncheck();
-  await expect.poll(strip).not.toMatch(/^live/);
   await expect.poll(() => streams.closed).toBe(streams.opened);
+  await expect.poll(strip).not.toMatch(/^live/);
 });
 
-it('says that the newest steps are missing while both tiers are gone, and goes on', async () => {
+it('has no stream in an absolute time range, which selecting a part of the graph makes', async () => {
   const { page } = tab;
+  // ECharts 5.5 throws in a timer if a chart gets other data twice while the pointer rests on it: it shows a tooltip late.
+  allowed = [/^TypeError: Cannot read properties of null \(reading 'offsetWidth'\)/];
+  await tab.goto(graphOf(rates, { start: '5m' }, true));
+  await expect.poll(strip).toMatch(/^live\s+hot.*last update/s);
+  const { opened } = streams;
+  const { x = 0, y = 0, width = 0 } = (await page.locator('canvas').first().boundingBox()) ?? {};
+  // The chart takes no selection for a moment after it got other data.
+  await expect
+    .poll(async () => {
+      await page.mouse.move(x + width * 0.4, y + 100);
+      await page.mouse.down();
+      await page.mouse.move(x + width * 0.6, y + 100, { steps: 5 });
+      await page.mouse.up();
+      return page.getByLabel('Live').isDisabled();
+    })
+    .toBe(true);
+  await expect.poll(() => streams).toEqual({ opened, closed: opened });
+  await page.getByText('Live', { exact: true }).hover();
+  await page.getByRole('tooltip').getByText('This one is absolute').waitFor();
+});
+
+/** Takes screenshots, in whose other themes the graph is built anew. Before, nothing may have flickered. */
+async function shoot(name: string): Promise<void> {
+  expect(await flicker()).toEqual([]);
+  await tab.shoot(name, { height: 1200 });
+  await watchForFlicker();
+}
+
+// Only make e2e-full takes the time for it.
+it.runIf(process.env.E2E_LIVE !== undefined)('stays for a minute in which both tiers are killed', async () => {
+  const { page } = tab;
+  const end = Date.now() + 60_000;
   allowed = [/^Failed to load resource: the server responded with a status of 50[234]/];
   await tab.goto(graphOf(rates));
   await page.getByLabel('Live').check();
   await expect.poll(strip).toMatch(/^live\s+hot.*last update/s);
   await watchForFlicker();
+  const { opened } = streams;
   await control('/hot/kill');
-  // Cold goes on alone.
   await expect.poll(strip).toMatch(/^live\s+(hot,)?cold/);
-  await tab.shoot('hot-gone', { height: 1200 });
+  await shoot('hot-gone');
   await control('/cold/kill');
   await expect.poll(strip).toMatch(/The newest steps are missing/);
-  await tab.shoot('both-gone', { height: 1200 });
+  await shoot('both-gone');
   await control('/hot/start');
   await control('/cold/start');
   await expect.poll(strip).toMatch(/^live\s+hot\s+below-threshold/);
   await expect.poll(strip).not.toMatch(/The newest steps are missing/);
-  await tab.shoot('hot-back', { height: 1200 });
+  await shoot('hot-back');
+  while (Date.now() < end) {
+    const before = await picture();
+    await expect.poll(picture).not.toBe(before);
+  }
+  expect(await flicker()).toEqual([]);
+  expect(streams.opened).toBe(opened);
 });

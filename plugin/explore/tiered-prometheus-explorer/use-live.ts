@@ -6,6 +6,58 @@ import type { LiveState } from '../../model/live-query';
 import type { TieredPrometheusTimeSeriesQuerySpec } from '../../model/spec';
 import { followTimeSeriesQuery } from '../../queries/tiered-prometheus-time-series-query/follow-time-series-query';
 
+/** The least time between two redraws, in milliseconds. */
+const REDRAW_MS = 100;
+
+/**
+ * Draws once for all that asks for it within a frame, and not for every one: a chart that gets other data forgets what is
+ * just being selected in it, so it waits for as long as a button of the mouse is pressed. A hidden page is not drawn.
+ */
+function redrawnBy(draw: () => void): { ask: () => void; stop: () => void } {
+  let isAsked = false;
+  let isPressed = false;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let frame: number | undefined;
+  const next = (): void => {
+    timer = undefined;
+    if (isAsked && !isPressed) {
+      frame ??= requestAnimationFrame(() => {
+        frame = undefined;
+        if (!isPressed) {
+          isAsked = false;
+          draw();
+        }
+        timer ??= setTimeout(next, REDRAW_MS);
+      });
+    }
+  };
+  const press = (event: PointerEvent): void => {
+    isPressed = event.type === 'pointerdown';
+    if (timer === undefined) {
+      next();
+    }
+  };
+  const presses = ['pointerdown', 'pointerup', 'pointercancel'] as const;
+  presses.forEach((type) => {
+    window.addEventListener(type, press, true);
+  });
+  return {
+    ask: () => {
+      isAsked = true;
+      if (timer === undefined) {
+        next();
+      }
+    },
+    stop: () => {
+      presses.forEach((type) => {
+        window.removeEventListener(type, press, true);
+      });
+      clearTimeout(timer);
+      cancelAnimationFrame(frame ?? 0);
+    },
+  };
+}
+
 /** What is followed, and how. */
 interface Live {
   queries: QueryDefinition[];
@@ -47,17 +99,14 @@ export function useLive({ queries, view, width, run }: Live): LiveState[] {
     const end = new AbortController();
     const followed = (JSON.parse(key) as Pick<Live, 'queries'>).queries;
     const states = followed.map((): LiveState => ({ connection: 'connecting' }));
-    // Several events may come within a frame, and none is drawn while the tab of the browser is hidden.
-    let frame: number | undefined;
+    const redraw = redrawnBy(() => {
+      setShown({ key, states: [...states] });
+    });
     const showAt = (index: number) => (state: LiveState) => {
-      if (end.signal.aborted) {
-        return;
+      if (!end.signal.aborted) {
+        states[index] = state;
+        redraw.ask();
       }
-      states[index] = state;
-      frame ??= requestAnimationFrame(() => {
-        frame = undefined;
-        setShown({ key, states: [...states] });
-      });
     };
     followed.forEach(({ spec }, index) => {
       const show = showAt(index);
@@ -73,9 +122,7 @@ export function useLive({ queries, view, width, run }: Live): LiveState[] {
     setShown({ key, states: [...states] });
     return () => {
       end.abort();
-      if (frame !== undefined) {
-        cancelAnimationFrame(frame);
-      }
+      redraw.stop();
     };
   }, [key]);
   return shown.key === key && key !== undefined ? shown.states : [];
