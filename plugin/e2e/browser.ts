@@ -36,12 +36,16 @@ export class Tab {
       this.complaints.push(error.stack ?? error.message);
     });
     page.on('request', (request) => {
-      this.running.add(request);
-      this.lastRequest = Date.now();
+      // A stream does not end, and a page with one rests all the same.
+      if (!request.url().includes('/api/v1/metrics/live?')) {
+        this.running.add(request);
+        this.lastRequest = Date.now();
+      }
     });
     const end = (request: Request): void => {
-      this.running.delete(request);
-      this.lastRequest = Date.now();
+      if (this.running.delete(request)) {
+        this.lastRequest = Date.now();
+      }
     };
     page.on('requestfinished', end);
     page.on('requestfailed', end);

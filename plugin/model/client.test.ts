@@ -91,7 +91,15 @@ describe('the client', () => {
     await withTierChoice(client, 'hot').explain({ query: 'up' });
     await withTierChoice(client, 'auto').instantQuery({ query: 'up' });
     await withTierChoice(client).instantQuery({ query: 'up' });
-    expect(seen.map(({ headers }) => headers['x-tier-choice'])).toEqual(['cold', 'hot', 'hot', undefined, undefined]);
+    await expect(withTierChoice(client, 'cold').live({ query: 'up', step: 15, range: 60 })).rejects.toThrow('stream');
+    expect(seen.map(({ headers }) => headers['x-tier-choice'])).toEqual([
+      'cold',
+      'hot',
+      'hot',
+      undefined,
+      undefined,
+      'cold',
+    ]);
     expect(seen[0]?.headers).toHaveProperty('x-more', 'kept');
   });
 

@@ -6,11 +6,18 @@ import type { CheckReport } from './check';
 import { check } from './check';
 import type { Explanation, ExplainRequestParameters } from './explain';
 import type { ParameterValue, RequestOptions } from './request';
-import { encodeParameters, send } from './request';
+import { encodeParameters, openStream, send } from './request';
 import type { TierChoice, TieredPrometheusDatasourceSpec } from './spec';
 
 /** Request header by which a query chooses its tier itself. */
 export const TIER_CHOICE_HEADER = 'X-Tier-Choice';
+
+/** Parameters of GET /api/v1/metrics/live; step and range in seconds. */
+export interface LiveRequestParameters {
+  query: string;
+  step: number;
+  range: number;
+}
 
 /** A function of the Prometheus client, which can be aborted and whose answers have a rawResponse, those of GET too. */
 type Abortable<Call> = Call extends (parameters: infer Parameters, headers?: RequestHeaders) => Promise<infer Result>
@@ -41,6 +48,8 @@ export interface TieredPrometheusClient extends PrometheusClient {
     headers?: RequestHeaders,
     signal?: AbortSignal
   ) => Promise<Explanation>;
+  /** Opens the stream of a live query; live.ts reads it. */
+  live: (parameters: LiveRequestParameters, headers?: RequestHeaders, signal?: AbortSignal) => Promise<Response>;
   /** Asks for a report on a spec, which need not be the saved one; the request goes the way of the saved datasource. */
   check: (spec: TieredPrometheusDatasourceSpec, options?: RequestOptions) => Promise<CheckReport>;
 }
@@ -67,11 +76,13 @@ export function createClient(
     return (parameters: object, headers?: RequestHeaders, signal?: AbortSignal): Promise<Result> =>
       send<Result>(`${datasourceUrl}${path}`, { method: 'POST', headers, body: encode(parameters), signal });
   }
+  function urlOf(path: string, parameters: object): string {
+    const query = encode(parameters).toString();
+    return `${datasourceUrl}${path}${query === '' ? '' : `?${query}`}`;
+  }
   function get<Result extends object>(path: string) {
-    return (parameters: object, headers?: RequestHeaders, signal?: AbortSignal): Promise<Result> => {
-      const query = encode(parameters).toString();
-      return send<Result>(`${datasourceUrl}${path}${query === '' ? '' : `?${query}`}`, { headers, signal });
-    };
+    return (parameters: object, headers?: RequestHeaders, signal?: AbortSignal): Promise<Result> =>
+      send<Result>(urlOf(path, parameters), { headers, signal });
   }
   const explain = post<{ data: Explanation }>('/api/v1/datasources/explain');
   return {
@@ -92,6 +103,12 @@ export function createClient(
     parseQuery: post('/api/v1/parse_query'),
     alertThresholds: post('/api/v1/alert_thresholds'),
     explain: async (...request) => (await explain(...request)).data,
+    live: (parameters, headers, signal) =>
+      openStream(urlOf('/api/v1/metrics/live', parameters), {
+        headers: { ...headers, Accept: 'text/event-stream' },
+        cache: 'no-store',
+        signal,
+      }),
     check: (spec, options) => check(datasourceUrl, spec, options),
   };
 }
@@ -108,6 +125,7 @@ const dashboardCalls = [
   'series',
   'explain',
   'alertThresholds',
+  'live',
 ] as const;
 
 /** Returns a client in which other functions take the place of some. */
@@ -125,7 +143,7 @@ export function withTierChoice(client: TieredPrometheusClient, choice: TierChoic
     ? client
     : withCalls(
         client,
-        ['instantQuery', 'rangeQuery', 'explain'],
+        ['instantQuery', 'rangeQuery', 'explain', 'live'],
         (call) => (parameters, headers, signal) =>
           call(parameters, { ...headers, [TIER_CHOICE_HEADER]: choice }, signal)
       );

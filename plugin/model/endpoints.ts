@@ -16,5 +16,6 @@ export const endpointsOfPlugin: readonly HTTPAllowedEndpoint[] = [
   { endpointPattern: '^/api/v1/alert_thresholds$', method: 'POST' },
   { endpointPattern: '^/api/v1/datasources/explain$', method: 'POST' },
   { endpointPattern: '^/api/v1/datasources/check$', method: 'POST' },
+  { endpointPattern: '^/api/v1/metrics/live$', method: 'GET' },
   { endpointPattern: '^/-/healthy$', method: 'GET' },
 ];

@@ -28,6 +28,8 @@ export class GatewayError extends Error {
   readonly reason?: string;
   /** External labels of the source of hot that was asked. */
   readonly source?: string;
+  /** After how many milliseconds to ask again, where the answer says so. */
+  readonly retryAfterMs?: number;
 
   constructor(message: string, response: Response, errorType?: string) {
     super(message);
@@ -37,6 +39,8 @@ export class GatewayError extends Error {
     this.tier = response.headers.get(TIER_HEADER) ?? undefined;
     this.reason = response.headers.get(REASON_HEADER) ?? undefined;
     this.source = response.headers.get(SOURCE_HEADER) ?? undefined;
+    const seconds = response.headers.get('Retry-After') ?? '';
+    this.retryAfterMs = /^\d+$/.test(seconds) ? Number(seconds) * 1000 : undefined;
   }
 }
 
@@ -71,12 +75,31 @@ export async function send<Body extends object>(
     throw new GatewayError(errorMessage(response, body, text), response, stringOf(body?.errorType));
   }
   if (body === undefined) {
-    throw new GatewayError(
-      `The answer of ${url.replace(/\?.*/, '')} is not JSON: is there another server, or a sign-in page, in between?`,
-      response
-    );
+    throw new GatewayError(notExpected(url, 'JSON'), response);
   }
   return { ...(body as Body), rawResponse: response };
+}
+
+/**
+ * Sends a request whose answer is a stream of events, and returns the response once its header is there. It throws a
+ * GatewayError as send does.
+ */
+export async function openStream(url: string, init: RequestInit): Promise<Response> {
+  const response = await fetch(url, init);
+  if (!response.ok) {
+    const text = await response.text();
+    const body = parseObject(text);
+    throw new GatewayError(errorMessage(response, body, text), response, stringOf(body?.errorType));
+  }
+  if (response.headers.get('Content-Type')?.startsWith('text/event-stream') !== true) {
+    await response.body?.cancel();
+    throw new GatewayError(notExpected(url, 'a stream of events'), response);
+  }
+  return response;
+}
+
+function notExpected(url: string, kind: string): string {
+  return `The answer of ${url.replace(/\?.*/, '')} is not ${kind}: is there another server, or a sign-in page, in between?`;
 }
 
 /** The message of an error: that of the Prometheus API, that of Perses, or the body where it is a short text. */

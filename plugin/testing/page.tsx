@@ -1,3 +1,4 @@
+import type { TimeRangeValue } from '@perses-dev/core';
 import type { DatasourceStore, PluginLoader } from '@perses-dev/plugin-system';
 import {
   BuiltinVariableContext,
@@ -32,6 +33,8 @@ interface PageProps {
   plugins?: LoadedPlugin[];
   /** Address that the page begins with. */
   address?: string;
+  /** Time range that the page begins with. */
+  timeRange?: TimeRangeValue;
   children: ReactNode;
 }
 
@@ -66,8 +69,16 @@ function loaderOf(plugins: LoadedPlugin[]): PluginLoader {
   };
 }
 
+const fiveMinutes = { start: new Date(1_800_000_000_000), end: new Date(1_800_000_300_000) };
+
 /** What the pages of Perses have around the components of plugins. */
-export function TestPage({ url, plugins = [], address = '/', children }: PageProps): ReactElement {
+export function TestPage({
+  url,
+  plugins = [],
+  address = '/',
+  timeRange = fiveMinutes,
+  children,
+}: PageProps): ReactElement {
   const [queryClient] = useState(
     () =>
       new QueryClient({
@@ -90,9 +101,7 @@ export function TestPage({ url, plugins = [], address = '/', children }: PagePro
             >
               <ValidationProvider>
                 <DatasourceStoreContext.Provider value={store}>
-                  <TimeRangeProvider
-                    timeRange={{ start: new Date(1_800_000_000_000), end: new Date(1_800_000_300_000) }}
-                  >
+                  <TimeRangeProvider timeRange={timeRange}>
                     <VariableContext.Provider value={{ state: {} }}>
                       <BuiltinVariableContext.Provider value={{ variables: [] }}>
                         <ExplorerManagerProviderWithQueryParams>{children}</ExplorerManagerProviderWithQueryParams>

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 )
 
 // tries is how often a request is made whose answer is cut off.
@@ -19,7 +20,7 @@ const tries = 3
 type WholeAnswers struct{ http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper. It holds request and answer in
-// memory.
+// memory, but for streams of events, which have no end.
 func (w WholeAnswers) RoundTrip(request *http.Request) (*http.Response, error) {
 	var body []byte
 	if request.Body != nil {
@@ -42,6 +43,9 @@ func (w WholeAnswers) RoundTrip(request *http.Request) (*http.Response, error) {
 		response, err := w.RoundTripper.RoundTrip(again)
 		if err != nil {
 			return nil, err
+		}
+		if strings.HasPrefix(response.Header.Get("Content-Type"), "text/event-stream") {
+			return response, nil
 		}
 		answer, err := io.ReadAll(response.Body)
 		_ = response.Body.Close() // All of it is read, or it is cut off.

@@ -46,3 +46,22 @@ func TestTransport_RepeatsAnswersThatWereCutOff(t *testing.T) {
 	_, err = ask()
 	require.ErrorContains(t, err, "cut off")
 }
+
+func TestTransport_PassesOnStreamsAsTheyCome(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: 1\n\n")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	t.Cleanup(server.Close)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, http.NoBody)
+	require.NoError(t, err)
+	response, err := WholeAnswers{http.DefaultTransport}.RoundTrip(request)
+	require.NoError(t, err)
+	event := make([]byte, len("data: 1\n\n"))
+	_, err = io.ReadFull(response.Body, event)
+	require.NoError(t, err)
+	require.Equal(t, "data: 1\n\n", string(event))
+	require.NoError(t, response.Body.Close())
+}

@@ -7,6 +7,7 @@ import { useMemo } from 'react';
 import useResizeObserver from 'use-resize-observer';
 import { dataQueryDefinitions } from '../../perses';
 import { AnswerStrip } from './AnswerStrip';
+import { LiveResults } from './LiveResults';
 
 interface QueryResultProps {
   queries: QueryDefinition[];
@@ -14,10 +15,15 @@ interface QueryResultProps {
   view: 'table' | 'graph';
   /** Height of the table or graph, in pixels. */
   height?: number;
+  /** Feeds the table or graph by live streams, which begin anew with another number. Undefined: it shows one answer. */
+  liveRun?: number;
 }
 
+/** The answers that there are stay, and no query runs. */
+const notAsked = { enabled: false };
+
 /** Runs queries, and shows what answered and what came back. */
-export function QueryResult({ queries, view, height = 600 }: QueryResultProps): ReactElement {
+export function QueryResult({ queries, view, height = 600, liveRun }: QueryResultProps): ReactElement {
   const { width, ref } = useResizeObserver();
   const suggestedStepMs = useSuggestedStepMs(width);
   const definitions = useMemo(() => dataQueryDefinitions(queries), [queries]);
@@ -26,9 +32,12 @@ export function QueryResult({ queries, view, height = 600 }: QueryResultProps): 
       <DataQueriesProvider
         definitions={definitions}
         options={view === 'graph' ? { suggestedStepMs, mode: 'range' } : { mode: 'instant' }}
+        queryOptions={liveRun === undefined ? undefined : notAsked}
       >
-        <AnswerStrip />
-        <ResultPanel queries={queries} view={view} height={height} />
+        <LiveResults queries={queries} view={view} width={width} run={liveRun}>
+          <AnswerStrip />
+          <ResultPanel queries={queries} view={view} height={height} />
+        </LiveResults>
       </DataQueriesProvider>
     </Box>
   );

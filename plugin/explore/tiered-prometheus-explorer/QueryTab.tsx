@@ -21,10 +21,12 @@ interface QueryTabProps {
   /** Runs queries. */
   onRun: (queries: QueryDefinition[]) => void;
   view: 'table' | 'graph';
+  /** See QueryResult. */
+  liveRun?: number;
 }
 
 /** The queries and, below them, their results. */
-export function QueryTab({ queries, onRun, view }: QueryTabProps): ReactElement {
+export function QueryTab({ queries, onRun, view, liveRun }: QueryTabProps): ReactElement {
   const [drafts, setDrafts] = useState(queries);
   useEffect(() => {
     setDrafts(queries);
@@ -55,7 +57,7 @@ export function QueryTab({ queries, onRun, view }: QueryTabProps): ReactElement 
       {asked.length === 0 ? (
         <Typography color="text.secondary">Write a PromQL expression and run it.</Typography>
       ) : (
-        <QueryResult queries={asked} view={view} />
+        <QueryResult queries={asked} view={view} liveRun={liveRun} />
       )}
     </Stack>
   );

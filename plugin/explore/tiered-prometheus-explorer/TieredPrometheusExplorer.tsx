@@ -8,6 +8,7 @@ import { inPersesTheme } from '../../components/in-perses-theme';
 import type { ExplorerState, ExplorerTab } from './explorer-state';
 import { queryOf } from './explorer-state';
 import { MetricsFinder } from './finder/MetricsFinder';
+import { LiveSwitch, useObstacleToLive } from './LiveSwitch';
 import { QueryTab } from './QueryTab';
 
 const tabs: { value: ExplorerTab; label: string }[] = [
@@ -19,32 +20,51 @@ const tabs: { value: ExplorerTab; label: string }[] = [
 /** The explorer of tiered datasources: queries with what they return and which tier answered, and a finder of metrics. */
 export const TieredPrometheusExplorer = inPersesTheme(function TieredPrometheusExplorer(): ReactElement {
   const { data, setData } = useExplorerManagerContext<ExplorerState>();
-  const { tab = 'table' } = data;
+  const { tab = 'table', live = false } = data;
   const queries = useQueries(data);
   const { refresh } = useTimeRange();
+  const obstacle = useObstacleToLive(queries);
+  const isLive = live && obstacle === undefined;
+  // Running the same queries once more begins new streams, after those that stopped.
+  const [liveRun, setLiveRun] = useState(0);
 
   function run(next: QueryDefinition[]): void {
     if (JSON.stringify(next) === JSON.stringify(queries)) {
-      refresh();
+      if (isLive) {
+        setLiveRun(liveRun + 1);
+      } else {
+        refresh();
+      }
     }
     setData({ ...data, tab, queries: next });
   }
 
   return (
     <Stack gap={2} sx={{ width: '100%' }}>
-      <Tabs
-        value={tab}
-        onChange={(_, next: ExplorerTab) => {
-          setData({ ...data, queries, tab: next });
-        }}
-        aria-label="Views of the explorer"
-        variant="scrollable"
-        sx={{ borderBottom: 1, borderColor: 'divider' }}
-      >
-        {tabs.map(({ value, label }) => (
-          <Tab key={value} value={value} label={label} id={`explorer-tab-${value}`} aria-controls="explorer-view" />
-        ))}
-      </Tabs>
+      <Stack direction="row" alignItems="center" gap={2} sx={{ borderBottom: 1, borderColor: 'divider' }}>
+        <Tabs
+          value={tab}
+          onChange={(_, next: ExplorerTab) => {
+            setData({ ...data, queries, tab: next });
+          }}
+          aria-label="Views of the explorer"
+          variant="scrollable"
+          sx={{ flexGrow: 1 }}
+        >
+          {tabs.map(({ value, label }) => (
+            <Tab key={value} value={value} label={label} id={`explorer-tab-${value}`} aria-controls="explorer-view" />
+          ))}
+        </Tabs>
+        {tab !== 'finder' && (
+          <LiveSwitch
+            isOn={isLive}
+            obstacle={obstacle}
+            onChange={(next) => {
+              setData({ ...data, tab, queries, live: next ? true : undefined });
+            }}
+          />
+        )}
+      </Stack>
       <Box role="tabpanel" id="explorer-view" aria-labelledby={`explorer-tab-${tab}`}>
         {tab === 'finder' ? (
           <MetricsFinder
@@ -54,7 +74,7 @@ export const TieredPrometheusExplorer = inPersesTheme(function TieredPrometheusE
             }}
           />
         ) : (
-          <QueryTab key={tab} queries={queries} onRun={run} view={tab} />
+          <QueryTab key={tab} queries={queries} onRun={run} view={tab} liveRun={isLive ? liveRun : undefined} />
         )}
       </Box>
     </Stack>

@@ -12,6 +12,8 @@ export type ExplorerTab = 'table' | 'graph' | 'finder';
 export interface ExplorerState {
   tab?: ExplorerTab;
   queries?: QueryDefinition[];
+  /** Whether the table and the graph are fed by live streams. */
+  live?: boolean;
   /** Datasource of the finder. */
   datasource?: TieredPrometheusDatasourceSelector;
   /** Filters of the finder. */

@@ -80,7 +80,7 @@ export async function explainTimeSeriesQuery(
  *
  * A query that is instant is so in every panel; the others are what the panel asks for.
  */
-async function run(
+export async function run(
   { query, datasource, seriesNameFormat, minStep, resolution = 1, instant }: TieredPrometheusTimeSeriesQuerySpec,
   context: TimeSeriesQueryContext,
   replace: Replace
