@@ -5,6 +5,7 @@ package oracle
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand"
 	"net"
 	"net/http"
@@ -116,15 +117,17 @@ func (w *liveWorld) followAll(t *testing.T, followers []*follower, followed time
 	}
 	until(followed / 4)
 	w.restartHot(t)
+	hotAgain := time.Since(began)
 	until(followed / 2)
 	w.restartCold(t)
+	coldAgain := time.Since(began)
 	until(followed)
 	w.stopFeeding()
 	close(wake)
 	result := w.awaitEqual(t, ctx, followers)
 	cancel()
 	require.NoError(t, group.Wait())
-	t.Logf("%d queries, %s; appends came %s after their step", len(followers), result, &delays)
+	t.Logf("followed from %s, hot restarted %s and cold %s later: %d queries, %s; appends came %s after their step", began.Format(time.TimeOnly), hotAgain, coldAgain, len(followers), result, &delays)
 	w.judgeFollowers(t, followers)
 }
 
@@ -153,7 +156,7 @@ func (w *liveWorld) followers(t *testing.T, seed int64, count int, withSpecial b
 	}
 	if withSpecial {
 		require.True(t, add(`sum by (job) (rate(http_requests_total[30s]))`, liveReconnects, time.Second, 10*minute))
-		require.True(t, add(`http_requests_total - http_requests_total @ start()`, liveSlow, time.Second, 10*minute))
+		require.True(t, add(`http_requests_total - http_requests_total @ start()`, liveSlow, time.Second, 20*minute))
 	}
 	for i := 0; len(list) < count; i++ {
 		step := []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 15 * time.Second}[random.Intn(4)]
@@ -297,7 +300,35 @@ func (w *liveWorld) compareLive(t *testing.T, f *follower, state livestream.Stat
 	if ofCold, err := ask(t.Context(), w.cold.Query.URL, f.asked); err == nil && len(ofCold.warnings) == 0 && difference(ofCold, got) == "" {
 		return 0, "", "cold itself, which lacks nothing, says so"
 	}
-	return 0, differs, ""
+	return 0, differs + stepsThatDiffer(expected, got), ""
+}
+
+// stepsThatDiffer lists the first steps that differ, counted back from the last one.
+func stepsThatDiffer(expected, got reply) string {
+	left, right := points(expected), points(got)
+	last, steps := int64(0), map[int64]int{}
+	for name, series := range left {
+		for at, value := range series {
+			last = max(last, at)
+			if other, exists := right[name][at]; !exists || !sameNumber(fmt.Sprint(value), fmt.Sprint(other)) {
+				steps[at]++
+			}
+		}
+	}
+	for name, series := range right {
+		for at := range series {
+			if _, exists := left[name][at]; !exists {
+				steps[at]++
+			}
+		}
+	}
+	text := fmt.Sprintf("\n      %d steps differ, in seconds before the last one:", len(steps))
+	for i, at := range slices.Sorted(maps.Keys(steps)) {
+		if i < 20 {
+			text += fmt.Sprintf(" %d (%d series)", (last-at)/1000, steps[at])
+		}
+	}
+	return text
 }
 
 // judgeFollowers holds what the clients have got to the contract.
