@@ -28,7 +28,9 @@ const (
 	// liveBatch is how many queries are followed at a time, and shortFollow or longFollow for how
 	// long samples come meanwhile.
 	liveBatch               = 60
-	shortFollow, longFollow = 12 * time.Second, 30 * time.Second
+	shortFollow, longFollow = 12 * time.Second, 40 * time.Second
+	// longOutage is how long hot is away in a long test: its steps are settled before it is back.
+	longOutage = liveFreshness + 4*time.Second
 	// liveSettles bounds the time until everything is as it stays.
 	liveSettles = 90 * time.Second
 )
@@ -116,9 +118,13 @@ func (w *liveWorld) followAll(t *testing.T, followers []*follower, followed time
 		}
 	}
 	until(followed / 4)
-	w.restartHot(t)
+	outage := time.Duration(0)
+	if followed == longFollow {
+		outage = longOutage
+	}
+	w.restartHot(t, outage)
 	hotAgain := time.Since(began)
-	until(followed / 2)
+	until(max(followed/2, time.Since(began)+time.Second))
 	w.restartCold(t)
 	coldAgain := time.Since(began)
 	until(followed)
@@ -156,7 +162,7 @@ func (w *liveWorld) followers(t *testing.T, seed int64, count int, withSpecial b
 	}
 	if withSpecial {
 		require.True(t, add(`sum by (job) (rate(http_requests_total[30s]))`, liveReconnects, time.Second, 10*minute))
-		require.True(t, add(`http_requests_total - http_requests_total @ start()`, liveSlow, time.Second, 20*minute))
+		require.True(t, add(`http_request_duration_seconds_bucket - http_request_duration_seconds_bucket @ end()`, liveSlow, time.Second, 20*minute))
 	}
 	for i := 0; len(list) < count; i++ {
 		step := []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 15 * time.Second}[random.Intn(4)]
