@@ -130,7 +130,7 @@ func (w *liveWorld) followAll(t *testing.T, followers []*follower, followed time
 	until(followed)
 	w.stopFeeding()
 	close(wake)
-	result := w.awaitEqual(t, ctx, followers)
+	result := w.awaitEqual(ctx, t, followers)
 	cancel()
 	require.NoError(t, group.Wait())
 	t.Logf("followed from %s, hot restarted %s and cold %s later: %d queries, %s; appends came %s after their step", began.Format(time.TimeOnly), hotAgain, coldAgain, len(followers), result, &delays)
@@ -167,7 +167,7 @@ func (w *liveWorld) followers(t *testing.T, seed int64, count int, withSpecial b
 	for i := 0; len(list) < count; i++ {
 		step := []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 15 * time.Second}[random.Intn(4)]
 		span := min([]time.Duration{minute, 10 * minute, 20 * minute, 40 * minute, 40 * minute}[random.Intn(5)], 1200*step)
-		query := ""
+		var query string
 		if withSpecial && i < len(liveAlways) {
 			pinned := []string{"", `{cluster="lab"}`, `{cluster="lab",prometheus="k8s"}`}[random.Intn(3)]
 			query = strings.ReplaceAll(liveAlways[i], "%s", pinned)
@@ -227,7 +227,7 @@ func (w *liveWorld) equip(f *follower, delays *liveDelays, wake <-chan struct{})
 	case liveSteady:
 		f.stream.OnAppend = delays.add
 	case liveReconnects:
-		f.stream.BeforeRead = func(ctx context.Context) {
+		f.stream.BeforeRead = func(context.Context) {
 			if seen := f.stream.Seen(); (seen.Appends+1)%5 == 0 && seen.Appends < 20 {
 				f.stream.Disconnect()
 			}
@@ -255,7 +255,7 @@ func (w *liveWorld) equip(f *follower, delays *liveDelays, wake <-chan struct{})
 }
 
 // awaitEqual waits until each client has what the oracle answers. It returns what it found.
-func (w *liveWorld) awaitEqual(t *testing.T, ctx context.Context, followers []*follower) string {
+func (w *liveWorld) awaitEqual(ctx context.Context, t *testing.T, followers []*follower) string {
 	t.Helper()
 	pending, found := slices.Clone(followers), map[*follower]string{}
 	points, excused := 0, map[string]int{}
