@@ -133,31 +133,37 @@ func TestFront_NginxSendsTieredDatasourcesToTierproxy(t *testing.T) {
 	t.Run("connections are kept for nginx only", func(t *testing.T) { frontKeepsConnections(t, s, f, editor) })
 	t.Run("tricks with paths and framing", func(t *testing.T) { frontRefusesTricks(t, f, editor) })
 	t.Run("live queries are not buffered", func(t *testing.T) { frontFollows(t, s, f, editor, header(s.session("editor"), nil)) })
-	t.Run("a revoked permission takes effect", func(t *testing.T) {
-		following := []*liveClient{
-			followLive(t, "editor, through Perses", s.perses.URL+global, http.DefaultClient, editor), followLive(t, "editor, through nginx", f.URL()+global, f.client, editor),
-		}
-		for _, each := range following {
-			each.awaitAppends(1)
-		}
-		status, _, body := f.ask(http.MethodGet, global+query, editor)
-		require.Equal(t, http.StatusOK, status, body)
-		output, err := s.runPercli("delete", "globalrolebinding", "editor")
-		require.NoError(t, err, output)
-		revoked := time.Now()
-		require.Eventually(t, func() bool {
-			status, _, _ := f.ask(http.MethodGet, global+query, editor)
-			return status == http.StatusForbidden
-		}, 30*time.Second, 50*time.Millisecond)
-		require.LessOrEqual(t, time.Since(revoked), 2*lookupFreshness)
-		frontEndsStreams(t, s, f, following)
-	})
+	t.Run("a revoked permission takes effect", func(t *testing.T) { frontRevokes(t, s, f, editor) })
 	text, err := os.ReadFile(s.tierproxy.LogFile)
 	require.NoError(t, err)
 	for pair := range strings.SplitSeq(editor.Get("Cookie"), "; ") {
 		_, value, _ := strings.Cut(pair, "=")
 		require.NotContains(t, string(text), value)
 	}
+}
+
+// frontRevokes takes the permission of a user away: queries are refused, and live queries end.
+func frontRevokes(t *testing.T, s *site, f *front, editor http.Header) {
+	t.Helper()
+	const global = "/proxy/globaldatasources/metrics"
+	query := "/api/v1/query?" + url.Values{"query": {"up"}}.Encode()
+	following := []*liveClient{
+		followLive(t, "editor, through Perses", s.perses.URL+global, http.DefaultClient, editor), followLive(t, "editor, through nginx", f.URL()+global, f.client, editor),
+	}
+	for _, each := range following {
+		each.awaitAppends(1)
+	}
+	status, _, body := f.ask(http.MethodGet, global+query, editor)
+	require.Equal(t, http.StatusOK, status, body)
+	output, err := s.runPercli("delete", "globalrolebinding", "editor")
+	require.NoError(t, err, output)
+	revoked := time.Now()
+	require.Eventually(t, func() bool {
+		status, _, _ := f.ask(http.MethodGet, global+query, editor)
+		return status == http.StatusForbidden
+	}, 30*time.Second, 50*time.Millisecond)
+	require.LessOrEqual(t, time.Since(revoked), 2*lookupFreshness)
+	frontEndsStreams(t, s, f, following)
 }
 
 // TestFront_InABrowser runs the tests of plugin/e2e of front mode: a session of a

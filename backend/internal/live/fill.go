@@ -89,7 +89,7 @@ func (t *topic) evaluateSince(w *window, from int64) (*payload, error) {
 		if older.Tier != said.Tier && older.Tier != "" {
 			said.Tier, said.Reason = bothTiers(older.Tier, said.Tier), older.Reason
 		}
-		t.noteWarnings(from, false, len(part.Warnings) > 0)
+		t.noteWarnings(from, false, mayLack(part.Warnings))
 	}
 	newer, err := w.part(from, t.step)
 	if err != nil {

@@ -1,6 +1,10 @@
 package live
 
-import "time"
+import (
+	"slices"
+	"strings"
+	"time"
+)
 
 // A step that was answered with a warning may lack samples, for instance because a tier was down.
 // Once the newest steps have no warning, the older ones are evaluated again.
@@ -15,6 +19,14 @@ const (
 	firstRecoveryWait = time.Minute
 	mostRecoveryWait  = 10 * time.Minute
 )
+
+// aboutQuery is how warnings of PromQL begin. They are about the query, and stay.
+const aboutQuery = "PromQL warning: "
+
+// mayLack reports whether an answer with such warnings may lack samples.
+func mayLack(warnings []string) bool {
+	return slices.ContainsFunc(warnings, func(text string) bool { return !strings.HasPrefix(text, aboutQuery) })
+}
 
 // noteWarnings notes whether the answer that begins at a step had a warning.
 func (t *topic) noteWarnings(first int64, isCheck, hasWarnings bool) {
@@ -39,7 +51,7 @@ func (t *topic) recover(w *window, now time.Time) {
 	if incomplete != 0 && incomplete < earliest {
 		incomplete = floor(earliest, t.step)
 	}
-	isDue := incomplete != 0 && incomplete < w.first() && len(w.answer.Matrix.Warnings) == 0 && !now.Before(t.recovery.next)
+	isDue := incomplete != 0 && incomplete < w.first() && !mayLack(w.answer.Matrix.Warnings) && !now.Before(t.recovery.next)
 	t.mutex.Unlock()
 	if !isDue {
 		return
@@ -50,7 +62,7 @@ func (t *topic) recover(w *window, now time.Time) {
 	if err != nil {
 		return
 	}
-	isComplete := len(answer.Matrix.Warnings) == 0
+	isComplete := !mayLack(answer.Matrix.Warnings)
 	t.memory.Release(answer.Bytes)
 	if !isComplete {
 		return

@@ -170,7 +170,7 @@ func (t *topic) advance(last int64) error {
 	} else {
 		after = before.followedBy(next, answer)
 	}
-	t.noteWarnings(first, isCheck, len(answer.Matrix.Warnings) > 0)
+	t.noteWarnings(first, isCheck, mayLack(answer.Matrix.Warnings))
 	if err := t.publishSteps(after, before, changed); err != nil {
 		return err
 	}

@@ -180,7 +180,7 @@ func (l *load) restartAll(ctx context.Context, began time.Time) error {
 		} {
 			sleep(ctx, time.Until(began.Add(time.Duration(number.Add(1))*pause)))
 			if ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // It ends with the load, which says why.
 			}
 			if len(l.restarts) == 0 {
 				l.watched.mark(markSteady)

@@ -5,6 +5,7 @@ package oracle
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand"
 	"net"
 	"net/http"
@@ -27,7 +28,9 @@ const (
 	// liveBatch is how many queries are followed at a time, and shortFollow or longFollow for how
 	// long samples come meanwhile.
 	liveBatch               = 60
-	shortFollow, longFollow = 12 * time.Second, 30 * time.Second
+	shortFollow, longFollow = 12 * time.Second, 40 * time.Second
+	// longOutage is how long hot is away in a long test: its steps are settled before it is back.
+	longOutage = liveFreshness + 4*time.Second
 	// liveSettles bounds the time until everything is as it stays.
 	liveSettles = 90 * time.Second
 )
@@ -115,16 +118,22 @@ func (w *liveWorld) followAll(t *testing.T, followers []*follower, followed time
 		}
 	}
 	until(followed / 4)
-	w.restartHot(t)
-	until(followed / 2)
+	outage := time.Duration(0)
+	if followed == longFollow {
+		outage = longOutage
+	}
+	w.restartHot(t, outage)
+	hotAgain := time.Since(began)
+	until(max(followed/2, time.Since(began)+time.Second))
 	w.restartCold(t)
+	coldAgain := time.Since(began)
 	until(followed)
 	w.stopFeeding()
 	close(wake)
-	result := w.awaitEqual(t, ctx, followers)
+	result := w.awaitEqual(ctx, t, followers)
 	cancel()
 	require.NoError(t, group.Wait())
-	t.Logf("%d queries, %s; appends came %s after their step", len(followers), result, &delays)
+	t.Logf("followed from %s, hot restarted %s and cold %s later: %d queries, %s; appends came %s after their step", began.Format(time.TimeOnly), hotAgain, coldAgain, len(followers), result, &delays)
 	w.judgeFollowers(t, followers)
 }
 
@@ -153,12 +162,12 @@ func (w *liveWorld) followers(t *testing.T, seed int64, count int, withSpecial b
 	}
 	if withSpecial {
 		require.True(t, add(`sum by (job) (rate(http_requests_total[30s]))`, liveReconnects, time.Second, 10*minute))
-		require.True(t, add(`http_requests_total - http_requests_total @ start()`, liveSlow, time.Second, 10*minute))
+		require.True(t, add(`http_request_duration_seconds_bucket - http_request_duration_seconds_bucket @ end()`, liveSlow, time.Second, 20*minute))
 	}
 	for i := 0; len(list) < count; i++ {
 		step := []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 15 * time.Second}[random.Intn(4)]
 		span := min([]time.Duration{minute, 10 * minute, 20 * minute, 40 * minute, 40 * minute}[random.Intn(5)], 1200*step)
-		query := ""
+		var query string
 		if withSpecial && i < len(liveAlways) {
 			pinned := []string{"", `{cluster="lab"}`, `{cluster="lab",prometheus="k8s"}`}[random.Intn(3)]
 			query = strings.ReplaceAll(liveAlways[i], "%s", pinned)
@@ -218,7 +227,7 @@ func (w *liveWorld) equip(f *follower, delays *liveDelays, wake <-chan struct{})
 	case liveSteady:
 		f.stream.OnAppend = delays.add
 	case liveReconnects:
-		f.stream.BeforeRead = func(ctx context.Context) {
+		f.stream.BeforeRead = func(context.Context) {
 			if seen := f.stream.Seen(); (seen.Appends+1)%5 == 0 && seen.Appends < 20 {
 				f.stream.Disconnect()
 			}
@@ -246,7 +255,7 @@ func (w *liveWorld) equip(f *follower, delays *liveDelays, wake <-chan struct{})
 }
 
 // awaitEqual waits until each client has what the oracle answers. It returns what it found.
-func (w *liveWorld) awaitEqual(t *testing.T, ctx context.Context, followers []*follower) string {
+func (w *liveWorld) awaitEqual(ctx context.Context, t *testing.T, followers []*follower) string {
 	t.Helper()
 	pending, found := slices.Clone(followers), map[*follower]string{}
 	points, excused := 0, map[string]int{}
@@ -297,7 +306,35 @@ func (w *liveWorld) compareLive(t *testing.T, f *follower, state livestream.Stat
 	if ofCold, err := ask(t.Context(), w.cold.Query.URL, f.asked); err == nil && len(ofCold.warnings) == 0 && difference(ofCold, got) == "" {
 		return 0, "", "cold itself, which lacks nothing, says so"
 	}
-	return 0, differs, ""
+	return 0, differs + stepsThatDiffer(expected, got), ""
+}
+
+// stepsThatDiffer lists the first steps that differ, counted back from the last one.
+func stepsThatDiffer(expected, got reply) string {
+	left, right := points(expected), points(got)
+	last, steps := int64(0), map[int64]int{}
+	for name, series := range left {
+		for at, value := range series {
+			last = max(last, at)
+			if other, exists := right[name][at]; !exists || !sameNumber(fmt.Sprint(value), fmt.Sprint(other)) {
+				steps[at]++
+			}
+		}
+	}
+	for name, series := range right {
+		for at := range series {
+			if _, exists := left[name][at]; !exists {
+				steps[at]++
+			}
+		}
+	}
+	text := fmt.Sprintf("\n      %d steps differ, in seconds before the last one:", len(steps))
+	for i, at := range slices.Sorted(maps.Keys(steps)) {
+		if i < 20 {
+			text += fmt.Sprintf(" %d (%d series)", (last-at)/1000, steps[at])
+		}
+	}
+	return text
 }
 
 // judgeFollowers holds what the clients have got to the contract.

@@ -280,12 +280,14 @@ func (w *liveWorld) sendAll(t *testing.T, mine, foreigns []prompb.TimeSeries) {
 	}
 }
 
-// restartHot restarts hot. Nobody has samples of that time.
-func (w *liveWorld) restartHot(t *testing.T) {
+// restartHot restarts hot, which is away for a time. Nobody has samples of that time.
+func (w *liveWorld) restartHot(t *testing.T, away time.Duration) {
 	t.Helper()
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	require.NoError(t, w.hot.Stop())
+	time.Sleep(away)
+	w.late = slices.DeleteFunc(w.late, func(batch lateBatch) bool { return time.Since(batch.due) > liveLate })
 	w.hot = w.receiving(t, "hot", labelsInCold, portOf(t, w.hot))
 }
 
