@@ -101,6 +101,7 @@ func (w *liveWorld) followAll(t *testing.T, followers []*follower, followed time
 	}()
 	var delays liveDelays
 	wake := make(chan struct{})
+	time.AfterFunc(shortFollow, func() { close(wake) }) // A client that reads nothing for 30 s is disconnected.
 	for _, each := range followers {
 		w.equip(each, &delays, wake)
 		group.Go(func() error {
@@ -129,7 +130,6 @@ func (w *liveWorld) followAll(t *testing.T, followers []*follower, followed time
 	hotAgain := time.Since(began)
 	until(followed) // In a long test, steps of the outage are evaluated again within a minute.
 	w.stopFeeding()
-	close(wake)
 	result := w.awaitEqual(ctx, t, followers)
 	cancel()
 	require.NoError(t, group.Wait())
