@@ -28,7 +28,7 @@ const (
 	// liveBatch is how many queries are followed at a time, and shortFollow or longFollow for how
 	// long samples come meanwhile.
 	liveBatch               = 60
-	shortFollow, longFollow = 12 * time.Second, 40 * time.Second
+	shortFollow, longFollow = 12 * time.Second, 75 * time.Second
 	// longOutage is how long hot is away in a long test: its steps are settled before it is back.
 	longOutage = liveFreshness + 4*time.Second
 	// liveSettles bounds the time until everything is as it stays.
@@ -101,6 +101,7 @@ func (w *liveWorld) followAll(t *testing.T, followers []*follower, followed time
 	}()
 	var delays liveDelays
 	wake := make(chan struct{})
+	time.AfterFunc(shortFollow, func() { close(wake) }) // A client that reads nothing for 30 s is disconnected.
 	for _, each := range followers {
 		w.equip(each, &delays, wake)
 		group.Go(func() error {
@@ -117,19 +118,18 @@ func (w *liveWorld) followAll(t *testing.T, followers []*follower, followed time
 		case <-ctx.Done():
 		}
 	}
-	until(followed / 4)
+	until(shortFollow / 4)
+	w.restartCold(t)
+	coldAgain := time.Since(began)
+	until(shortFollow / 2)
 	outage := time.Duration(0)
 	if followed == longFollow {
 		outage = longOutage
 	}
 	w.restartHot(t, outage)
 	hotAgain := time.Since(began)
-	until(max(followed/2, time.Since(began)+time.Second))
-	w.restartCold(t)
-	coldAgain := time.Since(began)
-	until(followed)
+	until(followed) // In a long test, steps of the outage are evaluated again within a minute.
 	w.stopFeeding()
-	close(wake)
 	result := w.awaitEqual(ctx, t, followers)
 	cancel()
 	require.NoError(t, group.Wait())
