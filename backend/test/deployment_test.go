@@ -68,11 +68,12 @@ func TestSidecarOverlay_PersesLoadsPluginAndDatasource(t *testing.T) {
 		} `json:"status"`
 	}
 	require.NoError(t, json.Unmarshal(body, &loaded), string(body))
-	require.Len(t, loaded, 2, string(body))
+	require.Len(t, loaded, 3, string(body))
 	for _, each := range loaded {
 		require.True(t, each.Status.IsLoaded, "%s: %s", each.Metadata.Name, each.Status.Error)
 	}
 	require.Contains(t, string(body), `"name":"TieredPrometheus"`)
+	require.Contains(t, string(body), `"name":"TieredPrometheusAnnotations"`)
 	status, body, err := stack.Get(t.Context(), "http://"+address+"/api/v1/globaldatasources/metrics", nil)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, status, "%s\n%s", body, server.LogTail())

@@ -223,7 +223,7 @@ describe('the editor of a query', () => {
     await waitFor(() => {
       expect(explained()).toHaveLength(1);
     });
-    const type = () => screen.getByRole('combobox', { name: /^Query Type\b/ });
+    const type = () => screen.getByRole('combobox', { name: /^Evaluation\b/ });
     await user.click(type());
     await user.click(screen.getByRole('option', { name: 'Instant' }));
     expect(onChange).toHaveBeenLastCalledWith({ query: 'up', instant: true });

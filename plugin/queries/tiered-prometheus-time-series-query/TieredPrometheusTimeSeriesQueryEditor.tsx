@@ -93,7 +93,7 @@ export function TieredPrometheusTimeSeriesQueryEditor(
         />
         <TextField
           select
-          label="Query Type"
+          label="Evaluation"
           helperText="Instant: one value, at the end of the time range."
           value={draft.instant === true ? 'instant' : 'panel'}
           onChange={(event) => {
