@@ -128,20 +128,20 @@ export class Tab {
     );
   }
 
-  /** Takes screenshots of what is to be seen: wide and narrow, light and dark. */
+  /** Takes screenshots of what is to be seen: all looks with E2E_SCREENSHOTS=all, and each time another one without. */
   async shoot(name: string, { height }: { height?: number } = {}): Promise<void> {
     mkdirSync(environment.screenshots, { recursive: true });
     this.shots++;
     const prefix = `${this.name}-${String(this.shots).padStart(2, '0')}-${name}`;
-    for (const width of widths) {
-      for (const scheme of schemes) {
-        await this.look(width, scheme, height);
-        await this.settle();
-        await this.page.screenshot({
-          path: join(environment.screenshots, `${prefix}-${String(width)}-${scheme}.png`),
-          animations: 'disabled',
-        });
-      }
+    const looks = widths.flatMap((width) => schemes.map((scheme) => ({ width, scheme })));
+    const taken = process.env.E2E_SCREENSHOTS === 'all' ? looks : [looks[this.shots % looks.length]];
+    for (const { width, scheme } of taken) {
+      await this.look(width, scheme, height);
+      await this.settle();
+      await this.page.screenshot({
+        path: join(environment.screenshots, `${prefix}-${String(width)}-${scheme}.png`),
+        animations: 'disabled',
+      });
     }
     await this.look(widths[0], schemes[0]);
     await this.settle();
