@@ -20,12 +20,15 @@ const (
 	mostRecoveryWait  = 10 * time.Minute
 )
 
-// aboutQuery is how warnings of PromQL begin. They are about the query, and stay.
-const aboutQuery = "PromQL warning: "
+// aboutQuery is how warnings of PromQL begin, and its infos, which Thanos lists among the warnings.
+// They are about the query, and stay.
+var aboutQuery = []string{"PromQL warning: ", "PromQL info: "}
 
 // mayLack reports whether an answer with such warnings may lack samples.
 func mayLack(warnings []string) bool {
-	return slices.ContainsFunc(warnings, func(text string) bool { return !strings.HasPrefix(text, aboutQuery) })
+	return slices.ContainsFunc(warnings, func(text string) bool {
+		return !slices.ContainsFunc(aboutQuery, func(begin string) bool { return strings.HasPrefix(text, begin) })
+	})
 }
 
 // noteWarnings notes whether the answer that begins at a step had a warning.

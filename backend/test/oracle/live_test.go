@@ -52,7 +52,10 @@ var liveAlways = []string{
 	`sum by (job) (rate(http_requests_total%s[1m]))`, `histogram_quantile(0.9, sum by (job) (rate(http_response_size_bytes%s[2m])))`,
 	`count by (cluster) (pod_requests_total%s)`, `pod_requests_total%s`, `node_load1%s offset 30s`, `node_load1%s offset -20s`,
 	`max_over_time(sum(node_load1%s)[3m:10s])`, `node_load1%s - node_load1%s @ end()`, `sum(up%s @ start())`, `limitk(2, node_load1%s)`,
-	`topk(2, process_resident_memory_bytes%s)`, `sum by (cluster) (up)`, `sum(rate(http_requests_total{cluster="other"}[1m]))`,
+	`topk(2, process_resident_memory_bytes%s)`, `sum by (cluster) (up)`,
+	// Each answer has a warning of PromQL, or an info, which Thanos lists among the warnings.
+	`quantile by (job) (2, node_load1%s)`, `pod_requests_total or (sum(http_response_size_bytes) atan2 sum(up))`,
+	`sum(rate(http_requests_total{cluster="other"}[1m]))`,
 }
 
 // follower follows one query.
