@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -88,10 +89,11 @@ func TestLive_ChangedDatasourceSendsASnapshot(t *testing.T) {
 	client.until("append")
 	handle(answers, fakeperses.Handler("alice", map[string]fakeperses.Datasource{"/globaldatasources/metrics": {Tiers: `"threshold":"1h",`}}))
 	asked := make(chan bool)
+	ctx, cancel := context.WithCancel(t.Context())
 	go func() { // Another request finds the change, within the 5 s for which answers of Perses are used.
 		defer close(asked)
-		for range 80 {
-			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.URL+liveDatasource+"/api/v1/query?query=up", http.NoBody)
+		for ctx.Err() == nil {
+			request, err := http.NewRequestWithContext(ctx, http.MethodGet, g.URL+liveDatasource+"/api/v1/query?query=up", http.NoBody)
 			if err != nil {
 				return
 			}
@@ -105,6 +107,7 @@ func TestLive_ChangedDatasourceSendsASnapshot(t *testing.T) {
 	snapshot := client.until("snapshot")
 	require.Equal(t, int64(60), snapshot.body.Live.End-snapshot.body.Live.Start)
 	client.until("append")
+	cancel()
 	<-asked
 }
 

@@ -23,7 +23,7 @@ func TestThresholds_TakeNoMoreMemoryThanIsAcquired(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var text strings.Builder
 			text.WriteString(`{"status":"success","data":{"groups":[{"name":"g","rules":[`)
-			for i := range 5000 {
+			for i := range 1500 {
 				if i > 0 {
 					text.WriteByte(',')
 				}
