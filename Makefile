@@ -87,7 +87,7 @@ plugin: ## Build the plugin module and pack it as an archive for Perses, below b
 	@scripts/plugin
 
 .PHONY: release
-release: ## Build the archives of a release and their checksums, below build/release/.
+release: ## Build the archives of a release, their SBOMs (CycloneDX) and checksums, below build/release/.
 	@scripts/release $(RELEASE_FLAGS)
 
 .PHONY: bench

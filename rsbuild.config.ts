@@ -2,6 +2,7 @@ import { pluginModuleFederation } from '@module-federation/rsbuild-plugin';
 import type { RsbuildConfig } from '@rsbuild/core';
 import { defineConfig } from '@rsbuild/core';
 import { pluginReact } from '@rsbuild/plugin-react';
+import { pluginSbom } from './rsbuild.sbom';
 
 /** Packages of which the page has exactly one copy, the one that Perses brings; none of them is bundled. */
 const shared = [
@@ -40,6 +41,7 @@ export function pluginModule(name: string, root: string, exposes: Record<string,
     },
     plugins: [
       pluginReact(),
+      pluginSbom(name, `build/plugin/${name}.cdx.json`),
       pluginModuleFederation({
         name,
         exposes: Object.fromEntries(Object.entries(exposes).map(([kind, file]) => [`./${kind}`, `./plugin/${file}`])),
