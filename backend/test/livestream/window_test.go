@@ -83,3 +83,17 @@ func TestEventReader_ReadsEvents(t *testing.T) {
 	_, err = r.next()
 	require.Error(t, err)
 }
+
+func TestDifference_FindsEach(t *testing.T) {
+	matrix := func(values ...any) any {
+		return map[string]any{"result": []any{map[string]any{"metric": map[string]any{"job": "a"}, "values": values}}}
+	}
+	whole := matrix([]any{1.0, "1"}, []any{2.0, "2"})
+	points, problem := Difference(whole, matrix([]any{1.0, "1"}, []any{2.0, "2.0000000000001"}))
+	require.Equal(t, 2, points)
+	require.Empty(t, problem)
+	for _, other := range []any{matrix([]any{1.0, "1"}), matrix([]any{1.0, "1"}, []any{2.0, "3"}), matrix([]any{1.0, "1"}, []any{2.0, "2"}, []any{3.0, "2"}), nil} {
+		_, problem := Difference(whole, other)
+		require.NotEmpty(t, problem)
+	}
+}

@@ -87,9 +87,9 @@ type held struct {
 	memory                  stack.Memory
 }
 
-// soak asks a gateway at a fixed rate while its tiers are killed and started at
-// random. It returns an error unless goroutines, file descriptors and memory are
-// flat at the end and every failure is explained by a tier that was down.
+// soak asks a gateway at a fixed rate, and follows live queries, while its tiers are killed and started at
+// random. It returns an error unless goroutines, file descriptors and memory are flat at the end, every failure
+// is explained by a tier that was down, and every live stream has what a tier answers.
 func soak(ctx context.Context, out io.Writer, duration time.Duration, rate float64) (err error) {
 	dir, err := os.MkdirTemp("", "tiered-prometheus-soak-")
 	if err != nil {
@@ -103,6 +103,8 @@ func soak(ctx context.Context, out io.Writer, duration time.Duration, rate float
 	}
 	s.report.progress("%s at %.0f requests a second, load average %s", duration, rate, loadAverage())
 
+	followed := s.follow(ctx)
+	defer func() { err = errors.Join(err, followed.close()) }()
 	// What is held once everything has been used counts as the beginning.
 	warm := min(duration/10, time.Minute)
 	if _, err := s.ask(ctx, warm, rate); err != nil {
@@ -122,7 +124,9 @@ func soak(ctx context.Context, out io.Writer, duration time.Duration, rate float
 		return err
 	}
 	s.report.progress("at the end: %s", after)
-	return s.judge(results, before, after)
+	summary, err := followed.compare(ctx, s.tiers[0].current.URL)
+	s.report.progress("%s", summary)
+	return errors.Join(err, s.judge(results, before, after))
 }
 
 // prepare starts two tiers, either of which holds what is asked for, and the
