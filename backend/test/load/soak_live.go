@@ -55,7 +55,8 @@ func (f *following) close() error {
 // compare waits until each stream has what a tier answers for its window, and returns how they differ. All
 // samples are in both tiers from the beginning, so it does not matter which of them is asked.
 func (f *following) compare(ctx context.Context, tier string) (summary string, err error) {
-	points, connections, appends, last := 0, 0, 0, make([]error, len(f.streams))
+	var points, connections, appends int
+	last := make([]error, len(f.streams))
 	for deadline := time.Now().Add(mostSettling); ; {
 		points, connections, appends = 0, 0, 0
 		for i, stream := range f.streams {
