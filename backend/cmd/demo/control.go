@@ -84,7 +84,7 @@ func (c *control) breakTier(r *http.Request) (string, error) {
 	}
 	what := "Queries of its cluster go to cold now: refresh a dashboard, and read the notices of its panels."
 	if name == coldName {
-		what = "Hot answers what it holds. Panels that need older samples show why they cannot be answered."
+		what = "Hot answers now, with a warning where samples are missing: refresh a dashboard, and read the notices of its panels."
 	}
 	return fmt.Sprintf("%s (%s) refuses connections. %s\nmake demo-heal lets it answer again.", name, tier.URL, what), nil
 }

@@ -209,35 +209,54 @@ func (d *demo) startControl(ctx context.Context) error {
 	return err
 }
 
-// applyExamples applies the example datasource with the URL of tierproxy, and the
+// applyExamples applies the example datasources with the URL of tierproxy, and the
 // dashboards of the examples and of tierproxy with their projects.
 func (d *demo) applyExamples(ctx context.Context) error {
-	const example = "deploy/examples/datasource.yaml"
-	text, err := os.ReadFile(filepath.Join(d.root, example))
+	const examples, monitoring = "deploy/examples/", "deploy/monitoring/"
+	// The web shop is in one of the clusters.
+	metrics, err := d.adapt(examples+"datasource.yaml", "      threshold:", "      hot: [{name: "+shopName+"}]\n      threshold:")
 	if err != nil {
-		return fmt.Errorf("read the example: %w", err)
+		return err
 	}
-	applied := filepath.Join(d.dir, "datasource.yaml")
-	adapted := strings.ReplaceAll(string(text), exampleURL, d.tierproxy.URL)
-	if err := os.WriteFile(applied, []byte(adapted), 0o600); err != nil { //nolint:gosec // The directory is that of this process.
-		return fmt.Errorf("write the datasource: %w", err)
+	clusters, err := d.adapt(examples + "datasource-clusters.yaml")
+	if err != nil {
+		return err
 	}
-	for _, arguments := range [][]string{
-		{"login", d.perses.URL},
-		{"apply", "-f", applied},
-		{"apply", "-f", filepath.Join(d.root, "deploy/examples/project.yaml")},
-		{"apply", "-f", filepath.Join(d.root, "deploy/examples/dashboard.yaml")},
-		{"apply", "-f", filepath.Join(d.root, "deploy/examples/dashboard-clusters.yaml")},
-		{"apply", "-f", filepath.Join(d.root, "deploy/monitoring/project.yaml")},
-		{"apply", "-f", filepath.Join(d.root, "deploy/monitoring/dashboard.json")},
+	arguments := [][]string{{"login", d.perses.URL}, {"apply", "-f", metrics}, {"apply", "-f", clusters}}
+	for _, file := range []string{
+		examples + "project.yaml", examples + "dashboard.yaml", examples + "dashboard-clusters.yaml", monitoring + "project.yaml", monitoring + "dashboard.json",
 	} {
-		command := exec.CommandContext(ctx, d.percliPath, append([]string{"--percliconfig", filepath.Join(d.dir, "percli.json")}, arguments...)...) //nolint:gosec // The program of scripts/tool.
+		arguments = append(arguments, []string{"apply", "-f", filepath.Join(d.root, file)})
+	}
+	for _, each := range arguments {
+		command := exec.CommandContext(ctx, d.percliPath, append([]string{"--percliconfig", filepath.Join(d.dir, "percli.json")}, each...)...) //nolint:gosec // The program of scripts/tool.
 		if output, err := command.CombinedOutput(); err != nil {
-			return fmt.Errorf("percli %s: %w: %s", arguments[0], err, output)
+			return fmt.Errorf("percli %s: %w: %s", strings.Join(each, " "), err, output)
 		}
 	}
-	d.say("percli applied %s and the dashboards beside it", example)
+	d.say("percli applied datasources and dashboards of %s", examples)
 	return nil
+}
+
+// adapt writes a datasource with the URL of tierproxy into the directory of the demo, with
+// replacements in pairs of old and new. It returns the path.
+func (d *demo) adapt(file string, replacements ...string) (path string, err error) {
+	text, err := os.ReadFile(filepath.Join(d.root, file))
+	if err != nil {
+		return "", fmt.Errorf("read the example: %w", err)
+	}
+	adapted := string(text)
+	for pair := range slices.Chunk(append([]string{exampleURL, d.tierproxy.URL}, replacements...), 2) {
+		if !strings.Contains(adapted, pair[0]) {
+			return "", fmt.Errorf("%s has no %q, which the demo replaces", file, pair[0])
+		}
+		adapted = strings.ReplaceAll(adapted, pair[0], pair[1])
+	}
+	path = filepath.Join(d.dir, filepath.Base(file))
+	if err := os.WriteFile(path, []byte(adapted), 0o600); err != nil { //nolint:gosec // The directory is that of this process.
+		return "", fmt.Errorf("write the datasource: %w", err)
+	}
+	return path, nil
 }
 
 // stop stops the servers and removes their files.

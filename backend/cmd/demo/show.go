@@ -13,28 +13,35 @@ import (
 // question is a range query up to now, and who has to answer it.
 type question struct {
 	title, promQL string
+	datasource    string
 	seconds, step int
 	tier, source  string
 }
 
+// The names of the datasources.
+const (
+	metrics  = "metrics"
+	clusters = "clusters"
+)
+
 const (
 	shopQuery   = "sum by (job) (rate(http_requests_total[5m]))"
-	ordersQuery = "sum by (site) (rate(orders_total%s[1m]))"
+	ordersQuery = "sum by (site) (rate(orders_total%s[2m]))"
 )
 
 var questions = []question{
-	{"the last 5 minutes of the web shop", shopQuery, 300, 15, "hot", shopName},
-	{"the last hour: cold, and hot for the last 15 minutes", shopQuery, 3600, 30, "hot,cold", shopName},
-	{"compared with last week", "sum(rate(http_requests_total[5m])) / sum(rate(http_requests_total[5m] offset 1w))", 300, 15, "cold", ""},
-	{"orders of the cluster us-1", fmt.Sprintf(ordersQuery, `{cluster="us-1"}`), 300, 15, "hot", branchName},
-	{"orders of all clusters", fmt.Sprintf(ordersQuery, ""), 300, 15, "cold", ""},
+	{"the last 5 minutes of the web shop", shopQuery, metrics, 300, 15, "hot", shopName},
+	{"the last hour: cold, and hot for the last 15 minutes", shopQuery, metrics, 3600, 30, "hot,cold", shopName},
+	{"compared with last week", "sum(rate(http_requests_total[5m])) / sum(rate(http_requests_total[5m] offset 1w))", metrics, 300, 15, "cold", ""},
+	{"orders of the cluster us-1", fmt.Sprintf(ordersQuery, `{cluster="us-1"}`), clusters, 300, 15, "hot", branchName},
+	{"orders of all clusters", fmt.Sprintf(ordersQuery, ""), clusters, 300, 15, "cold", ""},
 }
 
 // shell returns the command that asks the question through Perses.
 func (q question) shell(perses string) string {
-	return fmt.Sprintf("curl -sSG -D - %s/proxy/globaldatasources/metrics/api/v1/query_range"+
+	return fmt.Sprintf("curl -sSG -D - %s/proxy/globaldatasources/%s/api/v1/query_range"+
 		" --data-urlencode 'query=%s' -d start=$(($(date +%%s)-%d)) -d end=$(date +%%s) -d step=%d",
-		perses, q.promQL, q.seconds, q.step)
+		perses, q.datasource, q.promQL, q.seconds, q.step)
 }
 
 // answered reports whether the header of an answer names the tier and the source, and the body
@@ -83,16 +90,17 @@ Open
   %[1]s/projects/demo/dashboards/clusters
     Choose a cluster: its own Prometheus answers, and the notice names it. For all clusters, cold answers.
   %[1]s/explore
-    In the Tiered Prometheus Explorer, run `+ordersQuery+`, and switch on Live.
+    In the Tiered Prometheus Explorer, choose Graph, run %[2]s
+    with a Min Step of 5s, and switch on Live: the graph grows every 5 seconds.
   %[1]s/projects/tierproxy/dashboards/tierproxy
     The dashboard of tierproxy itself.
 
-Break it, in a second terminal, and refresh a dashboard
+Break something, in a second terminal, and refresh a dashboard
   make demo-break             the Prometheus of eu-1 refuses connections: cold answers, and the notices say so
-  make demo-break TIER=cold   cold does: hot answers, and panels that read more than hot has show an error
+  make demo-break TIER=cold   cold refuses them: hot answers, and warns where samples are missing
   make demo-heal              all tiers answer again
 
-Ctrl-C stops everything.`, d.page.URL, `{cluster="us-1"}`)
+Ctrl-C stops everything.`, d.page.URL, shopQuery)
 }
 
 // breakAndHeal breaks hot and heals it with the commands for people.
