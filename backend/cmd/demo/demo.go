@@ -57,7 +57,7 @@ type demo struct {
 
 	// The files that scripts/demo built.
 	persesPath, percliPath, proxyPath, archive, pageDir string
-	// The file to which it writes where it is controlled.
+	// The file to which it writes where it is controlled. Empty: one in its own directory.
 	controlFile string
 
 	root, dir  string
@@ -201,6 +201,9 @@ func (d *demo) startPerses(ctx context.Context) error {
 
 // startControl lets scripts/demo-control break and heal the tiers.
 func (d *demo) startControl(ctx context.Context) error {
+	if d.controlFile == "" {
+		d.controlFile = filepath.Join(d.dir, "control")
+	}
 	var err error
 	d.control, err = startControl(ctx, d.controlFile, map[string]*embedded.Prometheus{shopName: d.shop, branchName: d.branch, coldName: d.cold})
 	if err == nil {

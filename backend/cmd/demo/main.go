@@ -29,6 +29,9 @@ func main() {
 	flag.StringVar(&demo.pageDir, "page", "", "Directory of the page.")
 	flag.StringVar(&demo.controlFile, "control", "build/demo/control", "File to write the address for scripts/demo-control to.")
 	flag.Parse()
+	if *once {
+		demo.controlFile = "" // A demo that runs on may be controlled by it.
+	}
 	if err := run(ctx, demo, *once); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1) //nolint:gocritic // Everything has stopped.
