@@ -24,6 +24,17 @@ help: ## List the targets.
 demo: ## Start two tiers, tierproxy and Perses on this machine, and show a query to each tier. Ctrl-C ends it.
 	@scripts/demo $(DEMO_FLAGS)
 
+# The tier of the demo that breaks: eu-1, us-1 or cold.
+TIER ?= eu-1
+
+.PHONY: demo-break
+demo-break: ## Let a hot tier of the running demo refuse connections; TIER=us-1 or TIER=cold for another tier.
+	@scripts/demo-control break $(TIER)
+
+.PHONY: demo-heal
+demo-heal: ## Let all tiers of the running demo answer again.
+	@scripts/demo-control heal
+
 .PHONY: test
 test: ## Run all tests that need no other program than Go, Node, make, git and curl.
 	@scripts/run-all 'go test $(GO_TEST_FLAGS) ./...' \

@@ -27,7 +27,8 @@ const demoUsers = 3
 
 // TestDemo_EveryPanelDraws opens the dashboard of tierproxy in a browser, over the
 // demo as make demo starts it, while users ask. Every panel draws, and so does the
-// first panel of docs/installation.md.
+// first panel of docs/installation.md. Then it does what the demo tells a newcomer to:
+// it looks at several clusters, thresholds and live queries, and breaks and heals hot.
 //
 // Users ask for E2E_DEMO, some minutes, before the dashboard is opened. Without that
 // variable the test is skipped: make e2e-full sets it, CI does not.
@@ -39,7 +40,8 @@ func TestDemo_EveryPanelDraws(t *testing.T) {
 	require.NoError(t, err)
 	root, err := stack.Root()
 	require.NoError(t, err)
-	page := startDemo(t, root)
+	control := "DEMO_CONTROL=" + filepath.Join(t.TempDir(), "control")
+	page := startDemo(t, root, control)
 	// What somebody who installs it looks at first.
 	for _, arguments := range [][]string{{"login", page}, {"apply", "-f", filepath.Join(root, "deploy", "examples", "first-panel.yaml")}} {
 		config := filepath.Join(shared.dir, "percli-demo.json")
@@ -75,7 +77,7 @@ func TestDemo_EveryPanelDraws(t *testing.T) {
 
 	command := exec.CommandContext(ctx, "npx", "--no-install", "vitest", "run", "--config", "plugin/e2e/vitest.config.ts", "--mode", "demo")
 	command.Dir = root
-	command.Env = append(os.Environ(), "PAGE_URL="+page, "SCREENSHOTS="+filepath.Join(root, "build", "screenshots"))
+	command.Env = append(os.Environ(), control, "PAGE_URL="+page, "SCREENSHOTS="+filepath.Join(root, "build", "screenshots"))
 	command.Stdout, command.Stderr = os.Stdout, os.Stderr
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGTERM) }
@@ -84,18 +86,20 @@ func TestDemo_EveryPanelDraws(t *testing.T) {
 }
 
 // TestDemo_CtrlCEndsMakeWithoutError types Ctrl-C at a terminal in which make demo
-// builds, and in which it runs: make succeeds and reports no error, and no process
-// stays behind.
+// builds, in which it starts servers, and in which it runs: make succeeds and reports no
+// error, and no process stays behind. While it runs, make demo-break and make demo-heal
+// work in a second terminal.
 func TestDemo_CtrlCEndsMakeWithoutError(t *testing.T) {
 	root, err := stack.Root()
 	require.NoError(t, err)
-	for _, moment := range []string{"demo: building", "Ctrl-C stops everything"} {
+	for _, moment := range []string{"demo: building", "Generating history", "Ctrl-C stops everything"} {
 		t.Run(moment, func(t *testing.T) {
 			mark := "TIERPROXY_TEST=" + t.TempDir() // What make starts inherits it.
 			ctx, cancel := context.WithTimeout(t.Context(), 5*minute)
 			defer cancel()
 			terminal := exec.CommandContext(ctx, "script", "-qec", "make demo", os.DevNull)
-			terminal.Dir, terminal.Env = root, append(os.Environ(), mark)
+			control := "DEMO_CONTROL=" + filepath.Join(t.TempDir(), "control")
+			terminal.Dir, terminal.Env = root, append(os.Environ(), mark, control)
 			keyboard, err := terminal.StdinPipe()
 			require.NoError(t, err)
 			screen, err := terminal.StdoutPipe()
@@ -105,6 +109,9 @@ func TestDemo_CtrlCEndsMakeWithoutError(t *testing.T) {
 			for lines := bufio.NewScanner(screen); lines.Scan(); {
 				shown.WriteString(lines.Text() + "\n")
 				if strings.Contains(lines.Text(), moment) {
+					if moment == "Ctrl-C stops everything" {
+						breakAndHeal(t, root, control)
+					}
 					_, err = keyboard.Write([]byte{3}) // Ctrl-C.
 					require.NoError(t, err)
 				}
@@ -115,6 +122,26 @@ func TestDemo_CtrlCEndsMakeWithoutError(t *testing.T) {
 			// A process that was told to end may take a moment.
 			require.Eventually(t, func() bool { return len(processesWith(mark)) == 0 }, 30*time.Second, 50*time.Millisecond, "processes stay behind")
 		})
+	}
+}
+
+// breakAndHeal breaks and heals tiers of the demo as its users do.
+func breakAndHeal(t *testing.T, root, control string) {
+	t.Helper()
+	for _, each := range []struct {
+		arguments []string
+		expected  string
+		fails     bool
+	}{
+		{[]string{"demo-break", "TIER=us-1"}, "us-1 (http://127.0.0.1:", false},
+		{[]string{"demo-break", "TIER=eu"}, `there is no tier "eu": use one of cold, eu-1, us-1`, true},
+		{[]string{"demo-heal"}, "All tiers answer again.", false},
+	} {
+		command := exec.CommandContext(t.Context(), "make", each.arguments...)
+		command.Dir, command.Env = root, append(os.Environ(), control)
+		output, err := command.CombinedOutput()
+		require.Contains(t, string(output), each.expected)
+		require.Equal(t, each.fails, err != nil, "%s", output)
 	}
 }
 
@@ -130,11 +157,12 @@ func processesWith(variable string) (environments []string) {
 	return environments
 }
 
-// startDemo starts the demo and returns the URL of its page.
-func startDemo(t *testing.T, root string) string {
+// startDemo starts the demo, which is controlled by the file that a variable names, and returns
+// the URL of its page.
+func startDemo(t *testing.T, root, control string) string {
 	t.Helper()
 	demo := exec.Command(filepath.Join(root, "scripts", "demo")) // It is told to stop, and stops what it started.
-	demo.Dir, demo.Stderr = root, os.Stderr
+	demo.Dir, demo.Stderr, demo.Env = root, os.Stderr, append(os.Environ(), control)
 	demo.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdout, err := demo.StdoutPipe()
 	require.NoError(t, err)

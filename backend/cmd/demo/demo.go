@@ -38,9 +38,17 @@ const (
 const (
 	pagePort      = 3000
 	persesPort    = 8080
-	hotPort       = 9090
+	shopPort      = 9090
+	branchPort    = 9091
 	tierproxyPort = 9190
 	coldPort      = 10902
+)
+
+// The names of the tiers. Those of hot are the values of the external label cluster, too.
+const (
+	shopName   = "eu-1"
+	branchName = "us-1"
+	coldName   = "cold"
 )
 
 // demo holds the servers of the demo.
@@ -49,14 +57,18 @@ type demo struct {
 
 	// The files that scripts/demo built.
 	persesPath, percliPath, proxyPath, archive, pageDir string
+	// The file to which it writes where it is controlled. Empty: one in its own directory.
+	controlFile string
 
 	root, dir  string
 	persesPort int
 
-	hot, cold         *embedded.Prometheus
-	perses, tierproxy *stack.Server
-	modules           []webui.Module
-	page              *webui.Server
+	// shop is the hot Prometheus of the cluster with the web shop, branch that of another one.
+	shop, branch, cold *embedded.Prometheus
+	control            *control
+	perses, tierproxy  *stack.Server
+	modules            []webui.Module
+	page               *webui.Server
 	// stops end the servers and remove their files, in the reverse order.
 	stops []func() error
 }
@@ -81,37 +93,47 @@ func (d *demo) prepare(context.Context) error {
 	return nil
 }
 
-// startTiers generates history and starts the two tiers with it.
+// startTiers generates history, and starts a hot Prometheus for each of two clusters, and cold
+// with the history of both. Only the first cluster has the web shop; both have orders.
 func (d *demo) startTiers(ctx context.Context) error {
 	d.say("Generating history: hot has the last 6 hours, cold 30 days")
-	generator := history.Generator{Interval: scrapeInterval}
+	shop := append(history.Generator{}.All(), history.Orders("eu-north", "eu-south")...)
+	branch := history.Orders("us-east", "us-west")
+	both := append(history.Labeled(shop, externalLabels(shopName)), history.Labeled(branch, externalLabels(branchName))...)
 	now := time.Now()
 	group, groupContext := errgroup.WithContext(ctx)
-	tier := func(name string, port int, reach time.Duration, ruleFiles ...string) (started *embedded.Prometheus, err error) {
-		data := filepath.Join(d.dir, name)
-		if err := generator.WriteBlocks(groupContext, data, now.Add(-reach), now); err != nil {
-			return nil, err
-		}
-		port, err = portOr(port)
-		if err != nil {
-			return nil, err
-		}
-		return embedded.Start(embedded.Options{
-			Address: fmt.Sprintf("127.0.0.1:%d", port), Data: data, Retention: reach, Live: &generator, LiveFrom: now, RuleFiles: ruleFiles,
+	start := func(into **embedded.Prometheus, name string, port int, reach time.Duration, series []history.Series, options embedded.Options) {
+		group.Go(func() (err error) {
+			generator := history.Generator{Interval: scrapeInterval, Only: series}
+			options.Data, options.Retention, options.Live, options.LiveFrom = filepath.Join(d.dir, name), reach, &generator, now
+			if err := generator.WriteBlocks(groupContext, options.Data, now.Add(-reach), now); err != nil {
+				return err
+			}
+			if port, err = portOr(port); err != nil {
+				return err
+			}
+			options.Address = fmt.Sprintf("127.0.0.1:%d", port)
+			*into, err = embedded.Start(options)
+			return err
 		})
 	}
-	group.Go(func() (err error) {
-		d.hot, err = tier("hot", hotPort, hotReach, filepath.Join(d.root, "deploy/examples/rules.yaml"))
-		return err
+	start(&d.shop, shopName, shopPort, hotReach, shop, embedded.Options{
+		ExternalLabels: externalLabels(shopName), RuleFiles: []string{filepath.Join(d.root, "deploy/examples/rules.yaml")},
 	})
-	group.Go(func() (err error) { d.cold, err = tier("cold", coldPort, coldReach); return err })
+	start(&d.branch, branchName, branchPort, hotReach, branch, embedded.Options{ExternalLabels: externalLabels(branchName)})
+	start(&d.cold, coldName, coldPort, coldReach, both, embedded.Options{})
 	err := group.Wait()
-	for _, started := range []*embedded.Prometheus{d.hot, d.cold} {
+	for _, started := range []*embedded.Prometheus{d.cold, d.branch, d.shop} { // The last one writes to the first one.
 		if started != nil {
 			d.stops = append(d.stops, started.Close)
 		}
 	}
 	return err
+}
+
+// externalLabels returns the external labels of the Prometheus of a cluster.
+func externalLabels(cluster string) map[string]string {
+	return map[string]string{"cluster": cluster}
 }
 
 // portOr returns the wanted port of the loopback address, or any free one if it is in use.
@@ -137,8 +159,10 @@ func (d *demo) startGateway(ctx context.Context) error {
 		Name: "tierproxy", Dir: d.dir, Port: port,
 		Config: map[string]any{
 			"perses": map[string]any{"url": fmt.Sprintf("http://127.0.0.1:%d", d.persesPort)},
-			"hot":    map[string]any{"url": d.hot.URL},
-			"cold":   map[string]any{"url": d.cold.URL},
+			"hot": []map[string]any{
+				{"name": shopName, "url": d.shop.URL}, {"name": branchName, "url": d.branch.URL},
+			},
+			"cold": map[string]any{"url": d.cold.URL},
 		},
 	}.Start(ctx, d.proxyPath)
 	if err != nil {
@@ -146,7 +170,8 @@ func (d *demo) startGateway(ctx context.Context) error {
 	}
 	d.stops = append(d.stops, d.tierproxy.Stop)
 	// Cold gets the samples that hot scrapes, as Thanos gets them from Prometheus.
-	return d.hot.Scrape("tierproxy", strings.TrimPrefix(d.tierproxy.URL, "http://"), tierproxyInterval, d.cold)
+	return d.shop.Scrape("tierproxy", strings.TrimPrefix(d.tierproxy.URL, "http://"), tierproxyInterval,
+		embedded.Copy{To: d.cold, Labels: externalLabels(shopName)})
 }
 
 // startPerses starts Perses and the page in front of it.
@@ -174,95 +199,67 @@ func (d *demo) startPerses(ctx context.Context) error {
 	return err
 }
 
-// applyExamples applies the example datasource with the URL of tierproxy, and the
+// startControl lets scripts/demo-control break and heal the tiers.
+func (d *demo) startControl(ctx context.Context) error {
+	if d.controlFile == "" {
+		d.controlFile = filepath.Join(d.dir, "control")
+	}
+	var err error
+	d.control, err = startControl(ctx, d.controlFile, map[string]*embedded.Prometheus{shopName: d.shop, branchName: d.branch, coldName: d.cold})
+	if err == nil {
+		d.stops = append(d.stops, d.control.close)
+	}
+	return err
+}
+
+// applyExamples applies the example datasources with the URL of tierproxy, and the
 // dashboards of the examples and of tierproxy with their projects.
 func (d *demo) applyExamples(ctx context.Context) error {
-	const example = "deploy/examples/datasource.yaml"
-	text, err := os.ReadFile(filepath.Join(d.root, example))
+	const examples, monitoring = "deploy/examples/", "deploy/monitoring/"
+	// The web shop is in one of the clusters.
+	metrics, err := d.adapt(examples+"datasource.yaml", "      threshold:", "      hot: [{name: "+shopName+"}]\n      threshold:")
 	if err != nil {
-		return fmt.Errorf("read the example: %w", err)
+		return err
 	}
-	applied := filepath.Join(d.dir, "datasource.yaml")
-	adapted := strings.ReplaceAll(string(text), exampleURL, d.tierproxy.URL)
-	if err := os.WriteFile(applied, []byte(adapted), 0o600); err != nil { //nolint:gosec // The directory is that of this process.
-		return fmt.Errorf("write the datasource: %w", err)
+	clusters, err := d.adapt(examples + "datasource-clusters.yaml")
+	if err != nil {
+		return err
 	}
-	for _, arguments := range [][]string{
-		{"login", d.perses.URL},
-		{"apply", "-f", applied},
-		{"apply", "-f", filepath.Join(d.root, "deploy/examples/project.yaml")},
-		{"apply", "-f", filepath.Join(d.root, "deploy/examples/dashboard.yaml")},
-		{"apply", "-f", filepath.Join(d.root, "deploy/monitoring/project.yaml")},
-		{"apply", "-f", filepath.Join(d.root, "deploy/monitoring/dashboard.json")},
+	arguments := [][]string{{"login", d.perses.URL}, {"apply", "-f", metrics}, {"apply", "-f", clusters}}
+	for _, file := range []string{
+		examples + "project.yaml", examples + "dashboard.yaml", examples + "dashboard-clusters.yaml", monitoring + "project.yaml", monitoring + "dashboard.json",
 	} {
-		command := exec.CommandContext(ctx, d.percliPath, append([]string{"--percliconfig", filepath.Join(d.dir, "percli.json")}, arguments...)...) //nolint:gosec // The program of scripts/tool.
+		arguments = append(arguments, []string{"apply", "-f", filepath.Join(d.root, file)})
+	}
+	for _, each := range arguments {
+		command := exec.CommandContext(ctx, d.percliPath, append([]string{"--percliconfig", filepath.Join(d.dir, "percli.json")}, each...)...) //nolint:gosec // The program of scripts/tool.
 		if output, err := command.CombinedOutput(); err != nil {
-			return fmt.Errorf("percli %s: %w: %s", arguments[0], err, output)
+			return fmt.Errorf("percli %s: %w: %s", strings.Join(each, " "), err, output)
 		}
 	}
-	d.say("\npercli applied %s:\n\n%s", example, adapted)
+	d.say("percli applied datasources and dashboards of %s", examples)
 	return nil
 }
 
-// show prints the URLs, and runs and prints a query to each tier.
-func (d *demo) show(ctx context.Context) error {
-	d.say("Page        %s   dashboards, Explore and datasources in a browser", d.page.URL)
-	d.say("Perses      %s   (without its web UI, which is not in the Go module of Perses)", d.perses.URL)
-	d.say("tierproxy   %s   /metrics, /api/v1/datasources/health", d.tierproxy.URL)
-	d.say("hot tier    %s", d.hot.URL)
-	d.say("cold tier   %s", d.cold.URL)
-	for _, query := range []struct {
-		title, promql string
-		seconds, step int
-		tier          string
-	}{
-		{"The last 5 minutes: hot has them, and the range is shorter than the threshold.", "sum by (job) (rate(http_requests_total[5m]))", 300, 15, "hot"},
-		{"The last hour: hot answers the last 15 minutes, which is the threshold, and cold the rest.", "sum by (job) (rate(http_requests_total[5m]))", 3600, 30, "hot,cold"},
-		{"The last 5 minutes compared with last week: hot does not reach back that far.", "sum(rate(http_requests_total[5m])) / sum(rate(http_requests_total[5m] offset 1w))", 300, 15, "cold"},
-	} {
-		line := fmt.Sprintf("curl -sSG -D - %s/proxy/globaldatasources/metrics/api/v1/query_range"+
-			" --data-urlencode 'query=%s' -d start=$(($(date +%%s)-%d)) -d end=$(date +%%s) -d step=%d",
-			d.perses.URL, query.promql, query.seconds, query.step)
-		d.say("\n%s\n$ %s", query.title, line)
-		header, body, err := askUntil(ctx, line, query.tier)
-		if err != nil {
-			return err
-		}
-		for name := range strings.SplitSeq(header, "\n") {
-			if strings.HasPrefix(name, "HTTP/") || strings.HasPrefix(name, "X-Tier") || strings.HasPrefix(name, "Server-Timing") {
-				d.say("%s", name)
-			}
-		}
-		const shown = 120
-		d.say("%s…", body[:min(shown, len(body))])
+// adapt writes a datasource with the URL of tierproxy into the directory of the demo, with
+// replacements in pairs of old and new. It returns the path.
+func (d *demo) adapt(file string, replacements ...string) (path string, err error) {
+	text, err := os.ReadFile(filepath.Join(d.root, file)) //nolint:gosec // An example of the checkout.
+	if err != nil {
+		return "", fmt.Errorf("read the example: %w", err)
 	}
-	return nil
-}
-
-// learnTimeout is how long tierproxy may take to learn about the tiers after it has started.
-const learnTimeout = 30 * time.Second
-
-// askUntil runs a shell command that prints header and body of an answer, again until the tier has
-// answered with samples. It returns an error if that takes longer than learnTimeout.
-func askUntil(ctx context.Context, line, tier string) (header, body string, err error) {
-	for deadline := time.Now().Add(learnTimeout); ; {
-		output, err := exec.CommandContext(ctx, "sh", "-c", line).CombinedOutput() //nolint:gosec // A line of show.
-		if err != nil {
-			return "", "", fmt.Errorf("run curl: %w: %s", err, output)
+	adapted := string(text)
+	for pair := range slices.Chunk(append([]string{exampleURL, d.tierproxy.URL}, replacements...), 2) {
+		if !strings.Contains(adapted, pair[0]) {
+			return "", fmt.Errorf("%s has no %q, which the demo replaces", file, pair[0])
 		}
-		header, body, _ = strings.Cut(strings.ReplaceAll(string(output), "\r\n", "\n"), "\n\n")
-		switch {
-		case strings.Contains(header, "\nX-Tier: "+tier+"\n") && strings.Contains(body, `"values":[[`):
-			return header, body, nil
-		case time.Now().After(deadline):
-			return "", "", fmt.Errorf("the query was not answered by %s with samples:\n%s\n\n%s", tier, header, body)
-		}
-		select {
-		case <-ctx.Done():
-			return "", "", ctx.Err()
-		case <-time.After(500 * time.Millisecond):
-		}
+		adapted = strings.ReplaceAll(adapted, pair[0], pair[1])
 	}
+	path = filepath.Join(d.dir, filepath.Base(file))
+	if err := os.WriteFile(path, []byte(adapted), 0o600); err != nil { //nolint:gosec // The directory is that of this process.
+		return "", fmt.Errorf("write the datasource: %w", err)
+	}
+	return path, nil
 }
 
 // stop stops the servers and removes their files.

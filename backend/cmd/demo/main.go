@@ -1,5 +1,5 @@
-// Command demo runs the whole product on one machine: two tiers with generated history,
-// tierproxy, and a real Perses server with the plugin module and a datasource that percli
+// Command demo runs the whole product on one machine: a hot tier for each of two clusters and a
+// cold one, with generated history, tierproxy, and a real Perses server with the plugin module and a datasource that percli
 // applied. scripts/demo builds its parts and starts it: make demo.
 package main
 
@@ -21,13 +21,17 @@ func main() {
 	// The servers end with the thread that started them, so this thread has to remain.
 	runtime.LockOSThread()
 	demo := &demo{output: os.Stdout}
-	once := flag.Bool("once", false, "Stop after the queries instead of at Ctrl-C.")
+	once := flag.Bool("once", false, "Break and heal hot after the queries, and stop, instead of running until Ctrl-C.")
 	flag.StringVar(&demo.persesPath, "perses", "", "Path of perses.")
 	flag.StringVar(&demo.percliPath, "percli", "", "Path of percli.")
 	flag.StringVar(&demo.proxyPath, "tierproxy", "", "Path of tierproxy.")
 	flag.StringVar(&demo.archive, "plugin", "", "Path of the archive of the plugin module.")
 	flag.StringVar(&demo.pageDir, "page", "", "Directory of the page.")
+	flag.StringVar(&demo.controlFile, "control", "build/demo/control", "File to write the address for scripts/demo-control to.")
 	flag.Parse()
+	if *once {
+		demo.controlFile = "" // A demo that runs on may be controlled by it.
+	}
 	if err := run(ctx, demo, *once); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1) //nolint:gocritic // Everything has stopped.
@@ -38,7 +42,7 @@ func main() {
 func run(ctx context.Context, demo *demo, once bool) (err error) {
 	defer func() { err = errors.Join(err, demo.stop()) }()
 	for _, step := range []func(context.Context) error{
-		demo.prepare, demo.startTiers, demo.startGateway, demo.startPerses, demo.applyExamples, demo.show,
+		demo.prepare, demo.startTiers, demo.startGateway, demo.startPerses, demo.applyExamples, demo.startControl, demo.show,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -48,9 +52,9 @@ func run(ctx context.Context, demo *demo, once bool) (err error) {
 		}
 	}
 	if once {
-		return nil
+		return demo.breakAndHeal(ctx)
 	}
-	demo.say("\nCtrl-C stops everything.")
+	demo.lead()
 	<-ctx.Done()
 	return nil
 }

@@ -83,7 +83,7 @@ func TestDashboard_EveryPanelHasData(t *testing.T) {
 	manager := running.Start(t, settings, nil, datasource.WithRegistry(registry))
 	served := httptest.NewServer(gateway.New(manager))
 	t.Cleanup(served.Close)
-	require.NoError(t, hot.Scrape("tierproxy", strings.TrimPrefix(served.URL, "http://"), time.Second, cold))
+	require.NoError(t, hot.Scrape("tierproxy", strings.TrimPrefix(served.URL, "http://"), time.Second, embedded.Copy{To: cold}))
 
 	// Lookups need a Perses, which the demo and the end-to-end tests have.
 	missing := dashboardQueries(t)

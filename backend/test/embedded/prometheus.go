@@ -11,12 +11,14 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/route"
 	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/rules"
@@ -41,6 +43,8 @@ type Options struct {
 	LiveFrom time.Time
 	// RuleFiles are files of rules that it evaluates.
 	RuleFiles []string
+	// ExternalLabels are those of its configuration. Its series do not have them.
+	ExternalLabels map[string]string
 }
 
 // Prometheus is a running one.
@@ -49,12 +53,15 @@ type Prometheus struct {
 	URL string
 
 	db      *tsdb.DB
-	server  *http.Server
+	handler http.Handler
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 
 	scrapers []*scrape.Manager
 	rules    *rules.Manager // nil without rules
+
+	serving sync.Mutex
+	server  *http.Server // nil while it is disconnected
 }
 
 // Start opens the data and serves it.
@@ -67,9 +74,9 @@ func Start(options Options) (*Prometheus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the data: %w", err)
 	}
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", options.Address)
+	listener, err := listen(options.Address)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("listen: %w", err), db.Close())
+		return nil, errors.Join(err, db.Close())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	engine := newEngine(discard)
@@ -80,13 +87,13 @@ func Start(options Options) (*Prometheus, error) {
 	}
 	p := &Prometheus{
 		URL: "http://" + listener.Addr().String(), db: db, cancel: cancel,
-		server: &http.Server{Handler: handler(db, engine, ruleManager, options.Retention, discard), ReadHeaderTimeout: 10 * time.Second},
+		handler: handler(db, engine, ruleManager, options, discard),
 	}
 	if len(options.RuleFiles) > 0 {
 		p.rules = ruleManager
 		p.running.Go(ruleManager.Run) // It returns when it is stopped.
 	}
-	p.running.Go(func() { _ = p.server.Serve(listener) }) // It returns when Close is called.
+	p.serve(listener)
 	if options.Live != nil {
 		p.running.Go(func() { p.live(ctx, *options.Live, options.LiveFrom) })
 	}
@@ -102,9 +109,53 @@ func (p *Prometheus) Close() error {
 	if p.rules != nil {
 		p.rules.Stop()
 	}
-	err := p.server.Close()
+	err := p.Disconnect()
 	p.running.Wait()
 	return errors.Join(err, p.db.Close())
+}
+
+// Disconnect closes all connections and the listener: new connections are refused, as after
+// the end of the process. Samples are still added.
+func (p *Prometheus) Disconnect() error {
+	p.serving.Lock()
+	defer p.serving.Unlock()
+	if p.server == nil {
+		return nil
+	}
+	err := p.server.Close()
+	p.server = nil
+	return err
+}
+
+// Reconnect ends what Disconnect began. It returns an error if something else listens on the
+// address now.
+func (p *Prometheus) Reconnect() error {
+	p.serving.Lock()
+	defer p.serving.Unlock()
+	if p.server != nil {
+		return nil
+	}
+	listener, err := listen(strings.TrimPrefix(p.URL, "http://"))
+	if err != nil {
+		return err
+	}
+	p.serve(listener)
+	return nil
+}
+
+func listen(address string) (net.Listener, error) {
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return listener, nil
+}
+
+// serve serves connections until Disconnect.
+func (p *Prometheus) serve(listener net.Listener) {
+	server := &http.Server{Handler: p.handler, ReadHeaderTimeout: 10 * time.Second}
+	p.server = server
+	p.running.Go(func() { _ = server.Serve(listener) }) // It returns when it is closed.
 }
 
 // live adds the samples up to now, again and again.
@@ -133,21 +184,23 @@ func newEngine(logger *slog.Logger) *promql.Engine {
 	})
 }
 
-func handler(db *tsdb.DB, engine *promql.Engine, ruleManager *rules.Manager, retention time.Duration, logger *slog.Logger) http.Handler {
+func handler(db *tsdb.DB, engine *promql.Engine, ruleManager *rules.Manager, options Options, logger *slog.Logger) http.Handler {
 	started := time.Now()
+	settings := config.DefaultConfig
+	settings.GlobalConfig.ExternalLabels = labels.FromMap(options.ExternalLabels)
 	api := v1.NewAPI(
 		engine, db, nil, db,
 		func(context.Context) v1.ScrapePoolsRetriever { return nothing{} },
 		func(context.Context) v1.TargetRetriever { return nothing{} },
 		func(context.Context) v1.AlertmanagerRetriever { return nil },
-		func() config.Config { return config.DefaultConfig },
+		func() config.Config { return settings },
 		map[string]string{}, v1.GlobalURLOptions{},
 		func(next http.HandlerFunc) http.HandlerFunc { return next },
 		statistics{db}, db.Dir(), false, false, 0, logger,
 		func(context.Context) v1.RulesRetriever { return ruleManager },
 		math.MaxInt32, 10, math.MaxInt32, false, nil,
 		func() (v1.RuntimeInfo, error) {
-			return v1.RuntimeInfo{StartTime: started, StorageRetention: fmt.Sprintf("%dh", int(retention.Hours()))}, nil
+			return v1.RuntimeInfo{StartTime: started, StorageRetention: fmt.Sprintf("%dh", int(options.Retention.Hours()))}, nil
 		},
 		&v1.PrometheusVersion{Version: "embedded"}, nil, nil,
 		prometheus.NewRegistry(), prometheus.NewRegistry(), nil,

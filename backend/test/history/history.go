@@ -86,6 +86,35 @@ func Stock(sites ...string) []Series {
 	return all
 }
 
+// Orders returns the series of a job that counts the orders at each of some sites.
+func Orders(sites ...string) []Series {
+	var all []Series
+	for _, site := range sites {
+		one := seriesOf("orders", site+":8080")
+		all = append(all, one("up", func(int64) float64 { return 1 }), one("orders_total", counter(5, phase(site)), "site", site))
+	}
+	return all
+}
+
+// Labeled returns the same series with more labels, such as the external labels of the
+// Prometheus that a long-term store has them from.
+func Labeled(all []Series, more map[string]string) []Series {
+	labeled := slices.Clone(all)
+	for i := range labeled {
+		labeled[i].Labels = WithLabels(labeled[i].Labels, more)
+	}
+	return labeled
+}
+
+// WithLabels returns the labels of a series with more labels, which take precedence.
+func WithLabels(series labels.Labels, more map[string]string) labels.Labels {
+	builder := labels.NewBuilder(series)
+	for name, value := range more {
+		builder.Set(name, value)
+	}
+	return builder.Labels()
+}
+
 // seriesOf returns what makes one series of a target, more labels in pairs.
 func seriesOf(job, instance string) func(name string, value func(int64) float64, more ...string) Series {
 	return func(name string, value func(int64) float64, more ...string) Series {
