@@ -77,7 +77,7 @@ func (r *report) hideConfiguration() {
 // check validates a spec and inspects its tiers.
 func (g *Gateway) check(ctx context.Context, reference perses.Reference, raw []byte) report {
 	result := report{OK: true, Mistakes: perses.SpecErrors{}, Tiers: map[tier.Name]resolve.TierReport{}}
-	spec, err := perses.ParseSpec(raw)
+	spec, err := perses.ParseSpec(raw, g.core.Config.TenantHeaders)
 	if err != nil {
 		result.OK = false
 		result.Mistakes, _ = errors.AsType[perses.SpecErrors](err) // ParseSpec returns no other.
