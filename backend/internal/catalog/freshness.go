@@ -30,6 +30,7 @@ func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time
 		return false
 	}
 	if t.hotStores.look(ctx, t.api, status, now) {
+		t.lookForTenant(ctx, status, now)
 		return t.checkSources(ctx, status, now)
 	}
 	return t.checkSamples(ctx, t.api, status, &t.gaps, "", now)

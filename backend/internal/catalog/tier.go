@@ -135,8 +135,9 @@ type sharedTier struct {
 	targets *targetWatch       // of hot
 	scraped *targets.Elsewhere // which targets it scraped that other servers could not
 	mutex   sync.Mutex         // held while a new status follows from the previous one
-	// Only Run uses gaps, stores and hotStores.
+	// Only Run uses gaps, stores, hotStores and tenancy.
 	gaps      gaps.Detectors
+	tenancy   tenancyWatch
 	stores    storeWatch
 	hotStores hotStores
 	sources   sourcesInUse // of hot
