@@ -220,6 +220,9 @@ func (t *Tier) seenFrom(status Status) Status {
 	return status
 }
 
+// IsDeclarable reports whether a configured retention would declare the coverage of hot.
+func (s *Status) IsDeclarable() bool { return s.unmeasurable }
+
 // ErrorFor returns Error. Without detailed, it omits details of the configuration.
 func (s *Status) ErrorFor(detailed bool) string {
 	if s.refusal != (tier.Note{}) {

@@ -86,7 +86,9 @@ func (g *Gateway) check(ctx context.Context, reference perses.Reference, raw []b
 	seen := g.core.Resolver.Inspect(ctx, &perses.Datasource{Reference: reference, Spec: *spec})
 	result.Tiers, result.HotTiers = map[tier.Name]resolve.TierReport{tier.Hot: seen.Hot, tier.Cold: seen.Cold}, seen.HotTiers
 	seen.Each(func(each *resolve.TierReport) {
-		result.OK = result.OK && (each.State == resolve.StateOK || each.State == resolve.StateNone) && each.Unused == ""
+		// That the gateway's own hot tier holds another tenant than that of the datasource is no mistake.
+		isOfOthers := each.State == resolve.StateNone && each.Source != resolve.SourceDatasource
+		result.OK = result.OK && (each.State == resolve.StateOK || each.State == resolve.StateNone) && (each.Unused == "" || isOfOthers)
 	})
 	if result.Tiers[tier.Hot].State == resolve.StateNone && result.Tiers[tier.Cold].State == resolve.StateNone {
 		result.OK = false

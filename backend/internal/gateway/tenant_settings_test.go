@@ -87,6 +87,29 @@ func TestTenantHeader_ConfiguredNamesCountEverywhere(t *testing.T) {
 	}
 }
 
+// TestCheck_SaysWhyATenantHeaderLeavesHotUnused checks specs. The gateway's own hot tier may hold another tenant; a
+// hot tier that the spec itself names, and that would get no query, is a mistake.
+func TestCheck_SaysWhyATenantHeaderLeavesHotUnused(t *testing.T) {
+	g := twoTenants(t, map[string]fakeperses.Datasource{"/globaldatasources": {}}, func(settings *config.Config) { settings.Hot.Tenant = "first" })
+	g.hot.Handle(faketier.Success)
+	g.cold.Handle(faketier.Success)
+	named := fmt.Sprintf(`"hot": {"url": %q},`, g.hot.URL)
+	for _, test := range []struct {
+		tiers, tenant     string
+		isUnused, accepts bool
+	}{
+		{"", "second", true, true}, {named, "second", true, false}, {"", "first", false, true}, {named, "first", false, true},
+	} {
+		spec := fmt.Sprintf(`{%s "proxy": {"kind": "HTTPProxy", "spec": {"url": "http://tierproxy/proxy/globaldatasources/new", "headers": {"THANOS-TENANT": %q}}}}`, test.tiers, test.tenant)
+		_, body := g.ask(t, http.MethodPost, "/proxy/globaldatasources/new/api/v1/datasources/check", spec)
+		require.Equal(t, test.isUnused, strings.Contains(body, `"unused":"hot is not used: the proxy of the datasource sends a tenant header`), "%+v: %s", test, body)
+		require.Equal(t, test.isUnused, strings.Contains(body, `"remedy":"set hot.tenant`), body)
+		if test.isUnused { // Nothing is known of the coverage of the other hot tiers.
+			require.Equal(t, test.accepts, strings.Contains(body, `"ok":true`), "%+v: %s", test, body)
+		}
+	}
+}
+
 // TestTenantHeader_DestinationSaysWhichTenantItHolds declares the tenant of a
 // destination.
 func TestTenantHeader_DestinationSaysWhichTenantItHolds(t *testing.T) {

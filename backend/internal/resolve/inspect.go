@@ -303,6 +303,9 @@ func (t TierReport) inspected(servers []catalog.Inspection, name tier.Name) Tier
 		problem := cmp.Or(best.Error, strings.Join(tier.Texts(best.Notes, false), "; "), "it has no samples")
 		t.Message = "it answers queries, but tierproxy will not use it: " + problem
 		t.Unused, t.Remedy = t.Message, remedyOfCoverage
+		if best.IsDeclarable() {
+			t.Remedy += remedyOfRetention
+		}
 		return t
 	}
 	t.OldestSample, t.CoverageStart, t.CoverageDeclared = Instant(best.Oldest), Instant(best.CoverageStart), best.Declared

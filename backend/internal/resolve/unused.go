@@ -14,9 +14,11 @@ import (
 // What to change about a hot tier that would get no query.
 const (
 	remedyOfTenant   = "set hot.tenant, or tenant of its entry in destinations, if hot holds this tenant. Otherwise, remove the hot tier from the datasource"
-	remedyOfCoverage = "let it keep the metric up, or set hot.retention to declare how far back it has all samples"
-	remedyOfLookback = "wait until hot has collected more samples. If hot keeps fewer, increase its retention, or hot.retention"
-	remedyOfLabels   = "let the gateway read /api/v1/status/config of hot, or set hot.external_labels. If hot has every series, set hot.complete"
+	remedyOfCoverage = "let it keep the metric up, or another one that it scrapes all the time"
+	// remedyOfRetention is added if the configured retention would help.
+	remedyOfRetention = ", or set hot.retention to declare that it has all samples since its start, at most for so long"
+	remedyOfLookback  = "wait until hot has collected more samples. If hot keeps fewer, increase its retention, or hot.retention"
+	remedyOfLabels    = "let the gateway read /api/v1/status/config of hot, or set hot.external_labels. If hot has every series, set hot.complete"
 )
 
 // defaultLookback is how far back an instant selector reads if the tier does not say.
