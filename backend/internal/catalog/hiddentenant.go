@@ -100,7 +100,9 @@ func (t *Tier) lookForTenant(ctx context.Context, status *Status, now time.Time)
 		return
 	}
 	if hint := t.tenancy.look(ctx, t.api, t.options.Client.Sends, status, now); hint != "" {
+		// A tier that is the only one gets queries nevertheless: their answers need a warning.
 		status.Available, status.Error = false, hint
+		status.Notes = []tier.Note{tier.PublicNote(fmt.Sprintf("the %s tier is not usable: %s", t.options.Name, hint))}
 		if t.options.Name == tier.Hot {
 			status.Oldest = tier.NothingCovered
 		}
