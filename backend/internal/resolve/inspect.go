@@ -332,7 +332,7 @@ func usability(seen catalog.Inspection) int {
 // advice explains the classes of failures and says what to change.
 var advice = map[upstream.Failure]string{
 	upstream.FailureDenied:        "the address is not an allowed destination: ask the operator to list the host in the gateway's destinations",
-	upstream.FailureUnauthorized:  "it does not accept the gateway's credentials: the operator configures those for each host",
+	upstream.FailureUnauthorized:  "it does not accept the gateway's credentials: the operator configures those for each host. A server with several tenants, such as Cortex, answers so without a tenant header",
 	upstream.FailureCredential:    "the gateway cannot get its credential for this tier: the operator finds the reason in the gateway's log",
 	upstream.FailureTLS:           "the TLS connection failed: check http or https, the host name in its certificate and the authority that signed it",
 	upstream.FailureName:          "its host name was not found: check the spelling, and the domain where the gateway runs",
