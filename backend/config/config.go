@@ -88,6 +88,12 @@ type Config struct {
 	// loopback, link-local or cloud metadata addresses. To allow such an address, list
 	// the address itself, or localhost.
 	Destinations []DestinationConfig `yaml:"destinations,omitempty"`
+	// TenantHeaders are headers that select the tenant at a tier, in addition to
+	// X-Scope-OrgID and THANOS-TENANT, such as that of --query.tenant-header of a Thanos.
+	// tierproxy sends them as they are in the proxy of a saved datasource, never from a
+	// request. Their values must not contain dashboard variables, and a datasource that
+	// has one uses a hot tier only if the tenant of that tier is the same.
+	TenantHeaders []string `yaml:"tenant_headers,omitempty"`
 	// Discovery finds the tiers in the cluster that the gateway runs in. It does not
 	// look for a tier whose URL is configured.
 	Discovery DiscoveryConfig `yaml:"discovery"`

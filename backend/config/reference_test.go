@@ -116,7 +116,12 @@ func renderReference(t *testing.T) (page string, undocumented []string) {
 		key := yamlKey(field)
 		fmt.Fprintf(&written.text, "\n## %s\n\n%s\n\n| key | variable | default | meaning |\n| --- | --- | --- | --- |\n",
 			key, written.meaning(config.Type(), field))
-		written.rows(key, environmentPrefix+"_"+strings.ToUpper(key), value)
+		variable := environmentPrefix + "_" + strings.ToUpper(key)
+		if isList := value.Kind() == reflect.Slice; isList && value.Type().Elem().Kind() != reflect.Struct {
+			fmt.Fprintf(&written.text, "| `%s[]` | `%s_0` and so on | empty | see above |\n", key, variable)
+			continue
+		}
+		written.rows(key, variable, value)
 		if key == "hot" {
 			written.text.WriteString(severalHotTiers)
 		}

@@ -13,8 +13,10 @@ type HotConfig struct {
 	// URL. It overrides discovery.hot.
 	Service ServiceConfig `yaml:"service,omitempty"`
 	// Retention limits how far back tierproxy queries hot. tierproxy measures where
-	// hot's data really starts, and uses the later of both. If tierproxy cannot measure
-	// it, the retention declares it. 0s: no limit, and no declaration.
+	// hot's data really starts, and uses the later of both. It does not replace that
+	// measurement, with one exception: if hot has no series to follow, but reports when
+	// it was started, its coverage starts there, and at most this long ago. 0s: no limit,
+	// and such a tier is not used.
 	Retention Duration `yaml:"retention"`
 	// ExternalLabels are the external labels of this Prometheus, including replica
 	// labels. Write a map in the file, and cluster="lab",region="eu" in the variable.
@@ -29,7 +31,7 @@ type HotConfig struct {
 	// Tenancy is for a tier that takes namespaces as a URL parameter.
 	Tenancy TenancyConfig `yaml:"tenancy"`
 	// Tenant is the tenant that the data of this tier belongs to. A datasource with a
-	// tenant header (X-Scope-OrgID, THANOS-TENANT) uses hot only if the header has
+	// tenant header (X-Scope-OrgID, THANOS-TENANT, tenant_headers) uses hot only if the header has
 	// this value; otherwise it uses cold alone. Empty: no such datasource uses hot.
 	Tenant string `yaml:"tenant"`
 	// List are the hot tiers, if the configuration has a list of them. All other fields

@@ -30,6 +30,7 @@ func (c *Config) validateSecurity(m *mistakes) {
 		m.addIf(destination.HTTPConfig.usesProxy(), key+".http_config",
 			"proxy_url and proxy_from_environment are for hot, cold and perses.service only: tierproxy connects to destinations of datasources without a proxy, so that it can check their addresses")
 	}
+	c.validateTenantHeaders(m)
 	c.validateCallers(m)
 	c.validateEnforcement(m)
 }

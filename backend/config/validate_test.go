@@ -105,6 +105,15 @@ func mistakesInConfig() map[string]func(*Config) {
 		"projects[1].name: project \"a\" is":       func(c *Config) { c.Projects = append(c.Projects, c.Projects[0]) },
 		"destinations[0]: the port 70000":          func(c *Config) { c.Destinations[0].Port = 70_000 },
 		"destinations[0].tenant: \"a|b\"":          func(c *Config) { c.Destinations[0].Tenant = "a|b" },
+		"tenant_headers[0]: \"X Tenant\"":          func(c *Config) { c.TenantHeaders = []string{"X Tenant"} },
+		"tenant_headers[0]: \"\" is not":           func(c *Config) { c.TenantHeaders = []string{""} },
+		"tenant_headers[1]: authorization has":     func(c *Config) { c.TenantHeaders = []string{"X-Tenant", "authorization"} },
+		"tenant_headers[0]: cookie has":            func(c *Config) { c.TenantHeaders = []string{"cookie"} },
+		"tenant_headers[0]: Host has":              func(c *Config) { c.TenantHeaders = []string{"Host"} },
+		"tenant_headers[0]: Impersonate-User":      func(c *Config) { c.TenantHeaders = []string{"Impersonate-User"} },
+		"tenant_headers[0]: X-Tier-Choice has":     func(c *Config) { c.TenantHeaders = []string{"X-Tier-Choice"} },
+		"tenant_headers[0]: thanos-tenant sel":     func(c *Config) { c.TenantHeaders = []string{"thanos-tenant"} },
+		"tenant_headers[1]: x-tenant is listed":    func(c *Config) { c.TenantHeaders = []string{"X-Tenant", "x-tenant"} },
 		"destinations[0].http_config: at most":     func(c *Config) { c.Destinations[0].HTTPConfig = invalid },
 	}
 }

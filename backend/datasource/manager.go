@@ -137,6 +137,7 @@ func newPersesClient(config Config, c *core.Core) (*perses.Client, error) {
 	callers, service := c.Resolver.PersesTransports()
 	return perses.NewClient(perses.Options{
 		URL: base, Timeout: time.Duration(config.Perses.Timeout), Transport: callers, Service: service, Now: time.Now, OnLookup: c.Metrics.LookedUp,
+		TenantHeaders: config.TenantHeaders,
 	})
 }
 

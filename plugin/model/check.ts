@@ -39,6 +39,10 @@ export interface TierReport {
   state: TierState;
   /** What the state means and what to change, for people. */
   message?: string;
+  /** Why the tier would get no query although it answers. */
+  unused?: string;
+  /** What to change then. */
+  remedy?: string;
   /** Version of the server, such as 3.16.0. */
   version?: string;
   /** Time of its oldest sample, RFC 3339. */
@@ -56,7 +60,7 @@ export interface HotTierReport extends TierReport {
 
 /** The gateway's report on the spec of a datasource. */
 export interface CheckReport {
-  /** Whether the spec has no mistakes and each of its tiers answers. */
+  /** Whether the spec has no mistakes, and each of its tiers answers and would get queries. */
   ok: boolean;
   mistakes: Mistake[];
   /** Of several hot tiers, hot is a summary. */

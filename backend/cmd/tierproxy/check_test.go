@@ -30,6 +30,10 @@ func TestCheck_AgreesWithTheGatewayOnCoverage(t *testing.T) {
 			finding: `ok +routing: hot covers the last [12]h\S* without a gap and within its retention; its oldest sample is [56]h\S* old; queries`},
 		"a gap that ended within the threshold": {stretches: []stretch{{6 * time.Hour, 30 * time.Minute}, {10 * time.Minute, -30 * time.Minute}}, coverage: 10 * time.Minute,
 			finding: `warning +routing: hot covers the last \d+m\S* without a gap .*, less than the threshold of 15m`},
+		"less than what queries read": {stretches: []stretch{{3 * time.Minute, -30 * time.Minute}}, coverage: 3 * time.Minute,
+			finding: `error +hot: hot covers only the last [2-4]m\S*, and queries read at least 5m: they go to cold\n +wait until hot has collected more samples`},
+		"a retention shorter than what queries read": {stretches: []stretch{{6 * time.Hour, -30 * time.Minute}}, more: ", retention: 2m", coverage: 2 * time.Minute,
+			finding: `error +hot: hot covers only the last [12]m\S*, and queries read at least 5m: they go to cold\n +wait until hot has collected more samples`},
 		"a retention that is configured": {stretches: []stretch{{6 * time.Hour, -30 * time.Minute}}, more: ", retention: 1h", coverage: time.Hour,
 			finding: `ok +routing: hot covers the last 1h without a gap and within its retention`},
 		"no new samples": {stretches: []stretch{{6 * time.Hour, time.Hour}},
@@ -59,20 +63,26 @@ func TestCheck_AgreesWithTheGatewayOnCoverage(t *testing.T) {
 
 			got := runTierproxy(t, nil, "check", "--config", config, "--measure=false")
 			require.Regexp(t, "(?m)^"+test.finding, got.stdout)
+			isError := strings.HasPrefix(test.finding, "error")
+			require.Equal(t, isError, got.status == statusFailed, got.stdout)
 			const spec = `{"proxy": {"kind": "HTTPProxy", "spec": {"url": "http://tierproxy/proxy/globaldatasources/metrics"}}}`
 			response, err := http.Post("http://"+address+"/api/v1/datasources/check", "application/json", strings.NewReader(spec))
 			require.NoError(t, err)
 			defer func() { _ = response.Body.Close() }()
 			var report struct {
 				Data struct {
+					OK    bool `json:"ok"`
 					Tiers map[string]struct {
 						State         string     `json:"state"`
 						CoverageStart *time.Time `json:"coverage_start"`
+						Unused        string     `json:"unused"`
 					} `json:"tiers"`
 				} `json:"data"`
 			}
 			require.NoError(t, json.NewDecoder(response.Body).Decode(&report))
 			seen := report.Data.Tiers["hot"]
+			require.Equal(t, !isError, report.Data.OK)
+			require.Equal(t, isError && test.coverage != 0, seen.Unused != "")
 			if test.coverage == 0 {
 				require.Equal(t, "unusable", seen.State)
 				return

@@ -56,20 +56,24 @@ func worlds() map[string][]part {
 	}
 }
 
-// A server that answers queries alone, and has no series to follow, shows nothing of its
-// coverage: its configured retention counts.
+// A server that reports its start, but has no series to follow, shows nothing else of its coverage: its
+// configured retention counts, but not from before its start.
 func TestCheck_ADeclaredRetention(t *testing.T) {
+	started := time.Now().Add(-3 * time.Hour)
 	hot := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		if request.URL.Path != "/api/v1/query" {
+		switch request.URL.Path {
+		case "/api/v1/query":
+			_, _ = io.WriteString(w, `{"status":"success","data":{"resultType":"vector","result":[]}}`)
+		case "/api/v1/status/runtimeinfo":
+			_, _ = fmt.Fprintf(w, `{"status":"success","data":{"startTime":%q}}`, started.Format(time.RFC3339))
+		default:
 			http.NotFound(w, request)
-			return
 		}
-		_, _ = io.WriteString(w, `{"status":"success","data":{"resultType":"vector","result":[]}}`)
 	}))
 	t.Cleanup(hot.Close)
 	cold := startPrometheus(t, 12*time.Hour)
 	for more, finding := range map[string]string{
-		"":                `error +hot: it answers queries, but tierproxy will not use it: its oldest sample could not be measured: .*\n +let it keep the metric up, or set hot.retention`,
+		"":                `error +hot: it answers queries, but tierproxy will not use it: its oldest sample could not be measured: .*\n +let it keep the metric up, .*, or set hot.retention`,
 		", retention: 2h": `ok +routing: hot covers the last 2h, as its configured retention declares: tierproxy cannot measure it; queries`,
 	} {
 		config := writeFile(t, fmt.Sprintf("hot: {url: %q%s}\ncold: {url: %q}\n", hot.URL, more, cold.URL))

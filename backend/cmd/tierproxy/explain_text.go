@@ -105,7 +105,7 @@ func describeTier(state *gateway.TierState) string {
 	if state.Available {
 		parts = append(parts, "available")
 	} else {
-		parts = append(parts, "NOT AVAILABLE")
+		parts = append(parts, strings.TrimSuffix("NOT AVAILABLE: "+state.Error, ": "))
 	}
 	if state.CoverageStart != nil {
 		held := "holds samples from " + formatMoment(*state.CoverageStart) + " on"

@@ -299,7 +299,7 @@ func (c *Catalog) hasNewSource() bool {
 		return true
 	}
 	known, stores := learned.Evidence, c.options.Cold.Status().Stores
-	return known != nil && !known.Declared && len(stores) > 0 && slices.ContainsFunc(visible(sourcesOf(stores, learned.ReplicaLabels), learned.enforced), func(source map[string]string) bool {
+	return known != nil && !known.Declared && len(stores) > 0 && slices.ContainsFunc(visible(SourcesOf(stores, learned.ReplicaLabels), learned.enforced), func(source map[string]string) bool {
 		return !promql.ContainsLabels(known.Sources, source)
 	})
 }

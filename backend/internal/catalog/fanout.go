@@ -161,7 +161,7 @@ func (c *Catalog) describeFanOut(stores []Store, learned *Snapshot, known *tier.
 	byHot, byCold := learned.Hot.ReplicaLabels, learned.ReplicaLabels
 	learned.ReplicaLabels = slices.Concat(byCold, byHot)
 	known.HotLabels, known.HotLabelsKnown = nil, false
-	known.HotSources = sourcesOf(stores, learned.ReplicaLabels)
+	known.HotSources = SourcesOf(stores, learned.ReplicaLabels)
 	known.Distinct = common(known.HotSources)
 	refuse := func(stores []Store, removed, kept []string, format string) {
 		for _, store := range stores {

@@ -30,6 +30,7 @@ func (t *Tier) checkFreshness(ctx context.Context, status *Status, now time.Time
 		return false
 	}
 	if t.hotStores.look(ctx, t.api, status, now) {
+		t.lookForTenant(ctx, status, now)
 		return t.checkSources(ctx, status, now)
 	}
 	return t.checkSamples(ctx, t.api, status, &t.gaps, "", now)
@@ -89,12 +90,12 @@ func (t *Tier) conclude(followed gaps.Followed, status *Status, contiguousSince 
 	case measured || (status.reported && status.Stores != nil):
 	case !status.reported:
 		// The retention that a server reports proves nothing: one that started yesterday has
-		// one, too. That of the configuration is a declaration.
+		// one, too. That of the configuration is a declaration. It holds from the start of the
+		// process on: before, the server may have had another disk.
 		status.Error = cmp.Or(status.Error, noCoverage)
-		status.unmeasurable = !sparse
+		status.unmeasurable = !sparse && status.started.UnixMilli() >= earliestTimestamp
 	case status.started.UnixMilli() < earliestTimestamp:
 		status.Oldest, status.Error = tier.NothingCovered, noStart
-		status.unmeasurable = !sparse
 	default:
 		// Without canaries, the start may have left a gap.
 		status.ContiguousSince = max(status.ContiguousSince, status.started.UnixMilli())

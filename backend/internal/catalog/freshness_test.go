@@ -66,15 +66,18 @@ func TestProbe_HotWithoutAnySeriesToFollow(t *testing.T) {
 		declared  bool
 		problem   string
 	}{
-		"it reports its blocks and its start":      {answers: catalogtest.Answers{blocks, runtime}, covered: time.Hour},
-		"its start is unknown":                     {answers: catalogtest.Answers{blocks}, covered: nothing, problem: noStart},
-		"its start is the year 1":                  {answers: catalogtest.Answers{blocks, yearOne}, covered: nothing, problem: noStart},
-		"it reports a retention, and no blocks":    {answers: catalogtest.Answers{runtime}, covered: nothing, problem: noCoverage},
-		"it reports nothing":                       {answers: catalogtest.Answers{}, covered: nothing, problem: noCoverage},
-		"a declared retention":                     {answers: catalogtest.Answers{}, retention: 6 * time.Hour, covered: 6 * time.Hour, declared: true},
-		"a declared retention and a known start":   {answers: catalogtest.Answers{runtime}, retention: 6 * time.Hour, covered: time.Hour, declared: true},
-		"a declared retention and an unknown one":  {answers: catalogtest.Answers{blocks, yearOne}, retention: 6 * time.Hour, covered: 6 * time.Hour, declared: true},
-		"a declared retention of an empty storage": {answers: catalogtest.Answers{empty}, retention: 6 * time.Hour, covered: nothing, problem: noCoverage},
+		"it reports its blocks and its start":   {answers: catalogtest.Answers{blocks, runtime}, covered: time.Hour},
+		"its start is unknown":                  {answers: catalogtest.Answers{blocks}, covered: nothing, problem: noStart},
+		"its start is the year 1":               {answers: catalogtest.Answers{blocks, yearOne}, covered: nothing, problem: noStart},
+		"it reports a retention, and no blocks": {answers: catalogtest.Answers{runtime}, covered: nothing, problem: noCoverage},
+		"it reports nothing":                    {answers: catalogtest.Answers{}, covered: nothing, problem: noCoverage},
+		// After a restart with an empty disk, a server without a start would still have the retention.
+		"a retention, and an unknown start":       {answers: catalogtest.Answers{}, retention: 6 * time.Hour, covered: nothing, problem: noCoverage},
+		"a retention, and a start in the year 1":  {answers: catalogtest.Answers{yearOne}, retention: 6 * time.Hour, covered: nothing, problem: noCoverage},
+		"a longer retention, and a known start":   {answers: catalogtest.Answers{runtime}, retention: 6 * time.Hour, covered: time.Hour, declared: true},
+		"a shorter retention, and a known start":  {answers: catalogtest.Answers{runtime}, retention: 20 * time.Minute, covered: 20 * time.Minute, declared: true},
+		"a retention, and blocks without a start": {answers: catalogtest.Answers{blocks, yearOne}, retention: 6 * time.Hour, covered: nothing, problem: noStart},
+		"a retention of an empty storage":         {answers: catalogtest.Answers{empty, runtime}, retention: 6 * time.Hour, covered: nothing, problem: noCoverage},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(append(catalogtest.Answers{{"vector(1)", catalogtest.EmptyVector}}, test.answers...))

@@ -111,6 +111,7 @@ func (t *Tier) lookAtCold(ctx context.Context, now time.Time, isWhole bool) (sta
 		// Its answers would all be empty.
 		status.Available, status.Error = false, noStoresYet
 	}
+	t.lookForTenant(ctx, &status, now)
 	return status, status.Available && len(status.Notes) == 0 && (status.Stores != nil || !isThanos)
 }
 

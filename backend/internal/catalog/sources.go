@@ -47,7 +47,7 @@ func (c *Catalog) findSources(ctx context.Context, known *tier.SeriesEvidence, r
 		return errNoStores
 	}
 	known.SourcesKnown = true
-	known.Sources = sourcesOf(stores, replica)
+	known.Sources = SourcesOf(stores, replica)
 	switch {
 	case known.HotSources != nil:
 		refuseUnknown(known)
@@ -112,8 +112,8 @@ func (c *Catalog) injectedInto(ctx context.Context, canary, hotLabels map[string
 	return injected, err
 }
 
-// sourcesOf returns the distinct external label sets of stores, without replica labels.
-func sourcesOf(stores []Store, replica []string) []map[string]string {
+// SourcesOf returns the distinct external label sets of stores, without replica labels.
+func SourcesOf(stores []Store, replica []string) []map[string]string {
 	var sources []map[string]string
 	for _, store := range stores {
 		for _, set := range store.LabelSets {

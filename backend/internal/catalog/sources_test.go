@@ -85,7 +85,7 @@ func TestLearn_LabelsThatColdEnforces(t *testing.T) {
 					delete(distinct, "tenant_id")
 				}
 				require.Equal(t, []map[string]string{labelsOf("first"), distinct}, []map[string]string{known.InjectedLabels, known.Distinct})
-				require.Equal(t, test.enforces, len(known.Sources) < len(sourcesOf(sources, nil)), "sources of other tenants are not visible")
+				require.Equal(t, test.enforces, len(known.Sources) < len(SourcesOf(sources, nil)), "sources of other tenants are not visible")
 				require.False(t, p.hasNewSource())
 				require.Len(t, cold.Requests("label/tenant_id"), test.requests)
 				for _, asked := range cold.Requests("%21%3D") {

@@ -135,8 +135,9 @@ type sharedTier struct {
 	targets *targetWatch       // of hot
 	scraped *targets.Elsewhere // which targets it scraped that other servers could not
 	mutex   sync.Mutex         // held while a new status follows from the previous one
-	// Only Run uses gaps, stores and hotStores.
+	// Only Run uses gaps, stores, hotStores and tenancy.
 	gaps      gaps.Detectors
+	tenancy   tenancyWatch
 	stores    storeWatch
 	hotStores hotStores
 	sources   sourcesInUse // of hot
@@ -218,6 +219,9 @@ func (t *Tier) seenFrom(status Status) Status {
 	}
 	return status
 }
+
+// IsDeclarable reports whether a configured retention would declare the coverage of hot.
+func (s *Status) IsDeclarable() bool { return s.unmeasurable }
 
 // ErrorFor returns Error. Without detailed, it omits details of the configuration.
 func (s *Status) ErrorFor(detailed bool) string {

@@ -78,6 +78,9 @@ func Advise(ctx context.Context, manager *datasource.Manager, options AdviceOpti
 	if err = a.choose(ctx); err == nil {
 		err = a.plan(ctx)
 	}
+	if err == nil {
+		err = a.unused(ctx)
+	}
 	if err != nil {
 		a.add("routing", SeverityNote, "typical queries were not looked at: "+describeError(ctx, err), "to look at a query of yours, set --query")
 		return a.findings
@@ -107,6 +110,7 @@ type advice struct {
 	resolved *resolve.Resolved
 	began    time.Time
 	typical  typicalQuery
+	selector string        // of the series that the typical query reads; empty if the operator names the query
 	queries  []*rangeQuery // by range, the shortest first
 	measured measurements
 }
@@ -218,6 +222,7 @@ func (a *advice) choose(ctx context.Context) error {
 			maps.Copy(matchers, pinned)
 			selector = selectorOf(candidate.metric, matchers)
 		}
+		a.selector = selector
 		a.typical = typicalQuery{template: fmt.Sprintf("sum by (job) (%s(%s[$__rate_interval]))", candidate.function, selector), series: series}
 		return nil
 	}
@@ -250,31 +255,34 @@ func pickJob(jobs map[string]int) (job string, series int) {
 // planAgain is how long Advise waits before it plans again.
 const planAgain = 250 * time.Millisecond
 
-// plan plans the typical query for each range. While tierproxy does not know yet what the tiers have,
-// it plans again.
+// plan plans the typical query for each range.
 func (a *advice) plan(ctx context.Context) error {
 	lengths := slices.Clone(a.options.Ranges)
 	slices.Sort(lengths)
 	for _, length := range slices.Compact(lengths) {
 		query := &rangeQuery{length: length, step: stepOf(length)}
 		query.text = a.typical.text(query.step)
-		for {
-			var err error
-			if query.plan, err = a.planOnce(ctx, query); err != nil {
-				return err
-			}
-			if !a.isUndecided(query.plan) {
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(planAgain):
-			}
+		if err := a.planUntilDecided(ctx, query); err != nil {
+			return err
 		}
 		a.queries = append(a.queries, query)
 	}
 	return nil
+}
+
+// planUntilDecided plans a query. While tierproxy does not know yet what the tiers have, it plans again.
+func (a *advice) planUntilDecided(ctx context.Context, query *rangeQuery) error {
+	for {
+		var err error
+		if query.plan, err = a.planOnce(ctx, query); err != nil || !a.isUndecided(query.plan) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(planAgain):
+		}
+	}
 }
 
 func (a *advice) planOnce(ctx context.Context, query *rangeQuery) (*engine.Plan, error) {

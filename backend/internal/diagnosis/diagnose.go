@@ -18,7 +18,6 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
 // Diagnose checks Perses and every tier of the configuration. It returns what works, what is
@@ -36,12 +35,12 @@ func Diagnose(ctx context.Context, manager *datasource.Manager) []Finding {
 	seen := d.core.Resolver.Inspect(ctx, &perses.Datasource{Reference: perses.Reference{Name: resolve.DefaultName}})
 	hot, cold := seen.Hot, seen.Cold
 	if seen.HotTiers == nil {
-		d.tier(tier.Hot, "hot", hot)
+		d.tier("hot", hot)
 	}
 	for _, each := range seen.HotTiers {
-		d.tier(tier.Hot, "hot "+each.Name, each.TierReport)
+		d.tier("hot "+each.Name, each.TierReport)
 	}
-	d.tier(tier.Cold, "cold", cold)
+	d.tier("cold", cold)
 	switch {
 	case hot.State == resolve.StateNone && cold.State == resolve.StateNone && d.core.Perses != nil:
 		d.add("routing", SeverityNote, "the gateway has no tiers of its own: datasources have to name their tiers", "")
@@ -63,6 +62,8 @@ func Diagnose(ctx context.Context, manager *datasource.Manager) []Finding {
 type diagnosis struct {
 	core     *core.Core
 	findings []Finding
+	// isUnused is set if a finding says that a hot tier would get no query.
+	isUnused bool
 }
 
 func (d *diagnosis) add(subject string, severity Severity, message, remedy string) {
@@ -115,7 +116,7 @@ func (d *diagnosis) services(resolved *resolve.Resolved) {
 }
 
 // tier adds the findings for a tier of the configuration.
-func (d *diagnosis) tier(name tier.Name, subject string, seen resolve.TierReport) {
+func (d *diagnosis) tier(subject string, seen resolve.TierReport) {
 	switch seen.State {
 	case resolve.StateNone:
 	case resolve.StateOK:
@@ -124,8 +125,9 @@ func (d *diagnosis) tier(name tier.Name, subject string, seen resolve.TierReport
 			message += ", version " + seen.Version
 		}
 		d.add(subject, SeverityOK, message, "")
-		if name == tier.Hot && seen.CoverageStart == nil {
-			d.add(subject, SeverityError, seen.Message, "let it keep the metric up, or set hot.retention to declare how far back it has all samples")
+		if seen.Unused != "" {
+			d.isUnused = true
+			d.add(subject, SeverityError, seen.Unused, seen.Remedy)
 		}
 	default:
 		d.add(subject, SeverityError, fmt.Sprintf("%s cannot be used: %s", cmp.Or(seen.Address, "the tier"), seen.State), seen.Message)
@@ -134,7 +136,7 @@ func (d *diagnosis) tier(name tier.Name, subject string, seen resolve.TierReport
 
 // coverage compares the coverage of hot with the threshold.
 func (d *diagnosis) coverage(hot resolve.TierReport, now time.Time) {
-	if hot.CoverageStart == nil {
+	if hot.CoverageStart == nil || hot.Unused != "" {
 		return
 	}
 	age := func(of *time.Time) model.Duration { return model.Duration(now.Sub(*of).Truncate(time.Second)) }
@@ -194,7 +196,7 @@ func (d *diagnosis) pair(subject string, learned *catalog.Snapshot) {
 		d.add(subject, SeverityNote, "the configuration declares that hot has every series (hot.complete)", "")
 		return
 	}
-	if learned.AssumedReason != "" {
+	if learned.AssumedReason != "" && !d.isUnused {
 		d.add(subject, SeverityWarning, "tierproxy only assumes that hot has every series: "+learned.AssumedReason,
 			"let the gateway read /api/v1/status/config of hot, or set hot.external_labels. If hot has every series, set hot.complete")
 	}

@@ -15,7 +15,7 @@ const checkPath = "/api/v1/datasources/check"
 
 // report is the result of checking a spec.
 type report struct {
-	// OK is set if the spec is valid and every tier can be used.
+	// OK is set if the spec is valid, and every tier can be used and would get queries.
 	OK bool `json:"ok"`
 	// Mistakes are the mistakes in the spec.
 	Mistakes perses.SpecErrors `json:"mistakes"`
@@ -77,7 +77,7 @@ func (r *report) hideConfiguration() {
 // check validates a spec and inspects its tiers.
 func (g *Gateway) check(ctx context.Context, reference perses.Reference, raw []byte) report {
 	result := report{OK: true, Mistakes: perses.SpecErrors{}, Tiers: map[tier.Name]resolve.TierReport{}}
-	spec, err := perses.ParseSpec(raw)
+	spec, err := perses.ParseSpec(raw, g.core.Config.TenantHeaders)
 	if err != nil {
 		result.OK = false
 		result.Mistakes, _ = errors.AsType[perses.SpecErrors](err) // ParseSpec returns no other.
@@ -86,7 +86,9 @@ func (g *Gateway) check(ctx context.Context, reference perses.Reference, raw []b
 	seen := g.core.Resolver.Inspect(ctx, &perses.Datasource{Reference: reference, Spec: *spec})
 	result.Tiers, result.HotTiers = map[tier.Name]resolve.TierReport{tier.Hot: seen.Hot, tier.Cold: seen.Cold}, seen.HotTiers
 	seen.Each(func(each *resolve.TierReport) {
-		result.OK = result.OK && (each.State == resolve.StateOK || each.State == resolve.StateNone)
+		// That the gateway's own hot tier holds another tenant than that of the datasource is no mistake.
+		isOfOthers := each.State == resolve.StateNone && each.Source != resolve.SourceDatasource
+		result.OK = result.OK && (each.State == resolve.StateOK || each.State == resolve.StateNone) && (each.Unused == "" || isOfOthers)
 	})
 	if result.Tiers[tier.Hot].State == resolve.StateNone && result.Tiers[tier.Cold].State == resolve.StateNone {
 		result.OK = false

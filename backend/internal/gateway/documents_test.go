@@ -121,7 +121,7 @@ func TestDocumentation_DatasourcesAreValid(t *testing.T) {
 		require.NoError(t, yaml.Unmarshal([]byte(each.Text), &read), each.Place())
 		spec, err := json.Marshal(read.Spec.Plugin.Spec)
 		require.NoError(t, err)
-		_, err = perses.ParseSpec(spec)
+		_, err = perses.ParseSpec(spec, nil)
 		require.NoError(t, err, each.Place())
 	}
 }

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +40,73 @@ func TestTenantHeader_HotIsAskedForTheTenantThatItHolds(t *testing.T) {
 		response, body := g.ask(t, http.MethodGet, "/proxy/globaldatasources/"+name+query, "")
 		require.Equal(t, http.StatusOK, response.StatusCode, body)
 		require.Equal(t, expected, response.Header.Get("X-Tier"), name)
+	}
+}
+
+// TestTenantHeader_ConfiguredNamesCountEverywhere selects tenants by a header that the operator names. Without
+// that, the header selects nothing, and reaches no tier.
+func TestTenantHeader_ConfiguredNamesCountEverywhere(t *testing.T) {
+	specs := map[string]fakeperses.Datasource{
+		"/globaldatasources/first": {Headers: `"x-team":"first"`}, "/globaldatasources/second": {Headers: `"X-Team":"second"`}, "/globaldatasources/third": {Headers: `"X-Team":"third"`},
+		"/globaldatasources": {}, "/globaldatasources/variable": {Headers: `"X-Team":"$team"`}, "/globaldatasources/twice": {Headers: `"X-Team":"first","x-team":"second"`},
+	}
+	for _, isConfigured := range []bool{false, true} {
+		g := twoTenants(t, specs, func(settings *config.Config) {
+			settings.Hot.Tenant, settings.Cache.Enabled = "first", true
+			if isConfigured {
+				settings.TenantHeaders = []string{"X-Team"}
+			}
+		})
+		g.cold.Handle(func(w http.ResponseWriter, request *http.Request) {
+			_, _ = fmt.Fprint(w, ofTenant(request, "tenant "+request.Header.Get("X-Team")))
+		})
+		for range 2 { // The second answer may be a kept one.
+			for name, tier := range map[string]string{"first": "hot", "second": "cold", "third": "cold"} {
+				response, body := g.ask(t, http.MethodGet, "/proxy/globaldatasources/"+name+query, "")
+				require.Equal(t, http.StatusOK, response.StatusCode, body)
+				if !isConfigured {
+					require.Equal(t, "hot", response.Header.Get("X-Tier"), name)
+					continue
+				}
+				require.Equal(t, tier, response.Header.Get("X-Tier"), name)
+				if tier == "cold" {
+					require.Contains(t, body, `"tenant `+name+`"`)
+				}
+			}
+		}
+		for name, message := range map[string]string{"variable": "must be the tenant itself, not a dashboard variable", "twice": `is the same header as \"X-Team\": remove one of them`} {
+			response, body := g.ask(t, http.MethodGet, "/proxy/globaldatasources/"+name+query, "")
+			require.Equal(t, isConfigured, response.StatusCode == http.StatusBadRequest && strings.Contains(body, message), "%s: %s", name, body)
+		}
+		for _, request := range slices.Concat(g.hot.Requests(), g.cold.Requests()) {
+			require.True(t, isConfigured || request.Header.Get("X-Team") == "", "a header that selects no tenant reaches no tier")
+		}
+		spec := `{"proxy": {"kind": "HTTPProxy", "spec": {"url": "http://tierproxy/proxy/globaldatasources/new", "headers": {"X-Team": "${team}"}}}}`
+		_, body := g.ask(t, http.MethodPost, "/proxy/globaldatasources/first/api/v1/datasources/check", spec)
+		require.Equal(t, isConfigured, strings.Contains(body, `"field":"spec.proxy.spec.headers.\"X-Team\""`), body)
+	}
+}
+
+// TestCheck_SaysWhyATenantHeaderLeavesHotUnused checks specs. The gateway's own hot tier may hold another tenant; a
+// hot tier that the spec itself names, and that would get no query, is a mistake.
+func TestCheck_SaysWhyATenantHeaderLeavesHotUnused(t *testing.T) {
+	g := twoTenants(t, map[string]fakeperses.Datasource{"/globaldatasources": {}}, func(settings *config.Config) { settings.Hot.Tenant = "first" })
+	g.hot.Handle(faketier.Success)
+	g.cold.Handle(faketier.Success)
+	named := fmt.Sprintf(`"hot": {"url": %q},`, g.hot.URL)
+	for _, test := range []struct {
+		tiers, tenant     string
+		isUnused, accepts bool
+	}{
+		{"", "second", true, true}, {named, "second", true, false}, {"", "first", false, true}, {named, "first", false, true},
+	} {
+		spec := fmt.Sprintf(`{%s "proxy": {"kind": "HTTPProxy", "spec": {"url": "http://tierproxy/proxy/globaldatasources/new", "headers": {"THANOS-TENANT": %q}}}}`, test.tiers, test.tenant)
+		_, body := g.ask(t, http.MethodPost, "/proxy/globaldatasources/new/api/v1/datasources/check", spec)
+		require.Equal(t, test.isUnused, strings.Contains(body, `"unused":"hot is not used: the proxy of the datasource sends a tenant header`), "%+v: %s", test, body)
+		require.Equal(t, test.isUnused, strings.Contains(body, `"remedy":"set hot.tenant`), body)
+		if test.isUnused { // Nothing is known of the coverage of the other hot tiers.
+			require.Equal(t, test.accepts, strings.Contains(body, `"ok":true`), "%+v: %s", test, body)
+		}
 	}
 }
 

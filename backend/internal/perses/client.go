@@ -52,6 +52,8 @@ type Options struct {
 	// Service sends the requests of ServiceCaller, with the gateway's own credential. It
 	// is nil without one.
 	Service http.RoundTripper
+	// TenantHeaders are the further headers that select a tenant.
+	TenantHeaders TenantHeaders
 	// Now returns the current time.
 	Now func() time.Time
 	// OnLookup is called with the outcome of each lookup, one of Outcomes, if not nil.
@@ -228,7 +230,7 @@ func (c *Client) fetch(ctx context.Context, reference Reference, caller Caller) 
 	if err != nil {
 		return nil, err
 	}
-	return decode(reference, body)
+	return decode(reference, body, c.options.TenantHeaders)
 }
 
 // CheckMayList returns nil if the caller may read the datasources of the reference's

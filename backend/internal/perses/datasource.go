@@ -108,8 +108,8 @@ type plugin struct {
 	Spec json.RawMessage `json:"spec"`
 }
 
-// decode parses the answer of Perses for a datasource.
-func decode(reference Reference, body []byte) (*Datasource, error) {
+// decode parses the answer of Perses for a datasource. tenants are as in ParseSpec.
+func decode(reference Reference, body []byte, tenants TenantHeaders) (*Datasource, error) {
 	kind, name := "datasource", reference.Name
 	if reference.Dashboard != "" {
 		kind, name = "dashboard", reference.Dashboard
@@ -138,7 +138,7 @@ func decode(reference Reference, body []byte) (*Datasource, error) {
 	if len(plugin.Spec) > maxSpecBytes {
 		return nil, promapi.BadData("the spec of %s is larger than %d bytes: make it smaller", reference, maxSpecBytes)
 	}
-	spec, err := ParseSpec(plugin.Spec)
+	spec, err := ParseSpec(plugin.Spec, tenants)
 	if err != nil {
 		return nil, promapi.BadData("the spec of %s is invalid: %s", reference, strings.ReplaceAll(err.Error(), "\n", "; "))
 	}

@@ -174,11 +174,6 @@ func isPort(value any) bool {
 	return isText && portName.MatchString(text) && strings.ContainsAny(text, "abcdefghijklmnopqrstuvwxyz")
 }
 
-// IsTenantHeader reports whether a header selects the tenant at a tier.
-func IsTenantHeader(name string) bool {
-	return strings.EqualFold(name, "X-Scope-OrgID") || strings.EqualFold(name, "THANOS-TENANT")
-}
-
 // proxySpec is the rule for the part of the proxy that the gateway needs. Perses validates
 // the rest.
 func proxySpec(path string, value any, mistake report) {
@@ -192,10 +187,8 @@ func proxySpec(path string, value any, mistake report) {
 		mistake(path, "must have headers and allowedEndpoints as Perses has them, if any")
 		return
 	}
-	for _, name := range slices.Sorted(maps.Keys(spec.Headers)) {
-		if IsTenantHeader(name) && strings.Contains(spec.Headers[name], "$") {
-			mistake(fmt.Sprintf("%s.headers.%q", path, name), "must be the tenant itself, not a dashboard variable, whose value every user chooses")
-		}
+	for _, wrong := range variablesInTenants(path, spec.Headers, IsTenantHeader) {
+		mistake(wrong.Field, "%s", wrong.Message)
 	}
 	var patterns []string
 	for _, endpoint := range spec.AllowedEndpoints {

@@ -109,9 +109,9 @@ type AllowedEndpoint struct {
 	Pattern string `json:"endpointPattern"`
 }
 
-// ParseSpec parses and validates the spec of a datasource plugin, in JSON. It returns
-// all mistakes, as SpecErrors.
-func ParseSpec(raw json.RawMessage) (*Spec, error) {
+// ParseSpec parses and validates the spec of a datasource plugin, in JSON. tenants are the further
+// headers that select a tenant. ParseSpec returns all mistakes, as SpecErrors.
+func ParseSpec(raw json.RawMessage, tenants TenantHeaders) (*Spec, error) {
 	var value any
 	if err := json.Unmarshal(raw, &value); err != nil {
 		value = nil // It is no object.
@@ -130,6 +130,9 @@ func ParseSpec(raw json.RawMessage) (*Spec, error) {
 	}
 	if err != nil {
 		return nil, SpecErrors{{Field: "spec", Message: err.Error()}}
+	}
+	if mistakes = tenants.check("spec.proxy.spec", spec.Proxy.Spec.Headers); len(mistakes) > 0 {
+		return nil, mistakes
 	}
 	return spec, nil
 }

@@ -43,7 +43,7 @@ func readFixtures(t *testing.T, kind string) map[string]json.RawMessage {
 // CUE may not have run.
 func TestRules_AreThoseOfTheModel(t *testing.T) {
 	for name, spec := range readFixtures(t, "valid") {
-		_, err := ParseSpec(spec)
+		_, err := ParseSpec(spec, nil)
 		require.NoError(t, err, name)
 	}
 	missing := regexp.MustCompile(`^(.*)\."?([a-zA-Z ]+)"?: field is required but not present$`)
@@ -55,7 +55,7 @@ func TestRules_AreThoseOfTheModel(t *testing.T) {
 		words := missing.ReplaceAllString(strings.TrimSpace(string(text)), "$1: the field $2 is required")
 		words = strings.ReplaceAll(conflict.ReplaceAllString(words, ": must be an object"), ": field not allowed", ": unknown field: ")
 		words = listIndex.ReplaceAllString(strings.Replace(words, "spec._hot", "spec.hot", 1), "[$1]") // The model checks a copy.
-		_, err = ParseSpec(spec)
+		_, err = ParseSpec(spec, nil)
 		mistakes, _ := errors.AsType[SpecErrors](err)
 		if name == "cold-url-or-service-as-one-field" { // Here it is an unknown field like any other.
 			require.Len(t, mistakes, 2)
@@ -84,7 +84,7 @@ func TestParseSpec_ReadsEveryField(t *testing.T) {
 			"headers": {"X-Scope-OrgID": "a"},
 			"allowedEndpoints": [{"endpointPattern": "/api/v1/query", "method": "POST"}]
 		}}
-	}`))
+	}`), nil)
 	require.NoError(t, err)
 	require.EqualValues(t, 20*time.Minute, spec.Threshold)
 	require.EqualValues(t, 30*time.Second, spec.ScrapeInterval)
@@ -103,7 +103,7 @@ func TestParseSpec_ReadsEveryField(t *testing.T) {
 
 func TestParseSpec_NamesAllMistakes(t *testing.T) {
 	_, err := ParseSpec(json.RawMessage(`{"threshold": "soon", "hot": {"url": "ftp://x", "service": {"name": "A"}}, "cold": {}, "colder": 1, "cache": null,
-		"proxy": {"kind": "HTTPProxy", "spec": {"url": "http://tierproxy/metrics", "allowedEndpoints": [{"endpointPattern": "("}]}}}`))
+		"proxy": {"kind": "HTTPProxy", "spec": {"url": "http://tierproxy/metrics", "allowedEndpoints": [{"endpointPattern": "("}]}}}`), nil)
 	for _, expected := range []string{
 		`spec.threshold: must be a duration longer than zero, such as 90s, 15m or 1h30m`,
 		`spec.hot.url: must be http(s)://host[:port][/path]`,
@@ -121,7 +121,7 @@ func TestParseSpec_NamesAllMistakes(t *testing.T) {
 }
 
 func parseHot(hot string) (*Spec, error) {
-	return ParseSpec(json.RawMessage(`{"hot": ` + hot + `, "proxy": {"kind": "HTTPProxy", "spec": {"url": "http://tierproxy:9190/proxy/globaldatasources/metrics"}}}`))
+	return ParseSpec(json.RawMessage(`{"hot": `+hot+`, "proxy": {"kind": "HTTPProxy", "spec": {"url": "http://tierproxy:9190/proxy/globaldatasources/metrics"}}}`), nil)
 }
 
 func TestParseSpec_ReadsHotTiers(t *testing.T) {
@@ -143,7 +143,7 @@ func TestParseSpec_ReadsHotTiers(t *testing.T) {
 	spec, err := parseHot(`[{"url": "http://a:9090"}, {"url": "http://b:9090"}]`)
 	require.NoError(t, err)
 	require.Equal(t, "http://b:9090", spec.Hot[1].URL.String())
-	spec, err = ParseSpec(json.RawMessage(`{"proxy": {"kind": "HTTPProxy", "spec": {"url": "http://tierproxy:9190/proxy/globaldatasources/metrics"}}}`))
+	spec, err = ParseSpec(json.RawMessage(`{"proxy": {"kind": "HTTPProxy", "spec": {"url": "http://tierproxy:9190/proxy/globaldatasources/metrics"}}}`), nil)
 	require.NoError(t, err)
 	require.Nil(t, spec.Hot)
 }

@@ -118,7 +118,7 @@ func (r *Resolver) coldLocationOf(saved *perses.Datasource) (location, error) {
 
 // ownLocationsFor returns locations of the gateway's own tiers for a datasource that may use them.
 func (r *Resolver) ownLocationsFor(saved *perses.Datasource, name tier.Name, own []location) ([]location, error) {
-	tenant := tenantOf(saved)
+	tenant := r.tenantOf(saved)
 	exists := slices.ContainsFunc(own, func(at location) bool { return at.url != "" || at.missing != "" })
 	if !exists {
 		return own, nil
@@ -135,7 +135,7 @@ func (r *Resolver) ownLocationsFor(saved *perses.Datasource, name tier.Name, own
 
 // locationsNamed returns the locations of a tier that a datasource names.
 func (r *Resolver) locationsNamed(saved *perses.Datasource, name tier.Name, named *perses.TierSpec) (list []location, err error) {
-	tenant := tenantOf(saved)
+	tenant := r.tenantOf(saved)
 	var at location
 	switch {
 	case named.Service != nil:
@@ -207,16 +207,9 @@ func (r *Resolver) locationOfURL(reference perses.Reference, name tier.Name, nam
 	return location{destination: at}, r.mayChooseTenant(reference, name, tenant, onGatewayServer || at.Transport.HoldsSecrets(named.Scheme))
 }
 
-// tenantOf returns the headers that select the tenant at a tier. They come from a saved
-// datasource, never from a request.
-func tenantOf(saved *perses.Datasource) http.Header {
-	header := make(http.Header)
-	for name, value := range saved.Spec.Proxy.Spec.Headers {
-		if perses.IsTenantHeader(name) {
-			header.Set(name, value)
-		}
-	}
-	return header
+// tenantOf returns the headers that select the tenant at a tier.
+func (r *Resolver) tenantOf(saved *perses.Datasource) http.Header {
+	return perses.TenantHeaders(r.config.TenantHeaders).Of(&saved.Spec)
 }
 
 // canonical returns the headers as sorted lines, so that equal headers give equal strings.

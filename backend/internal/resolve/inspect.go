@@ -31,6 +31,10 @@ type TierReport struct {
 	State string `json:"state"`
 	// Message explains the state and says what to change.
 	Message string `json:"message"`
+	// Unused says why the datasource would send no query to the tier although it answers, or is empty.
+	// Remedy says what to change.
+	Unused string `json:"unused,omitempty"`
+	Remedy string `json:"remedy,omitempty"`
 	// Version is the version that the tier reports, or empty.
 	Version string `json:"version,omitempty"`
 	// OldestSample is the time of hot's oldest sample, and CoverageStart the start of hot's
@@ -47,6 +51,7 @@ type TierReport struct {
 	Server        string          `json:"-"`
 	tiers         []*catalog.Tier // the inspected servers
 	replicaLabels []string        // removed by the tier's deduplication
+	lookback      time.Duration   // how far back an instant selector reads; zero if it is unknown
 }
 
 // SourceDatasource is the Source of a tier that the datasource names.
@@ -117,6 +122,7 @@ func (r *Resolver) Inspect(ctx context.Context, saved *perses.Datasource) Report
 	aside := slices.Concat(catalog.ReplicaLabels(), r.config.Cold.ReplicaLabels, made.Cold.replicaLabels)
 	set := &sourceSet{}
 	for i := range hot {
+		hot[i].findUnused(&made.Cold, hotAt[i].declared, aside, time.Now())
 		if reason, certain := catalog.NoReplicas(hot[i].tiers, aside); len(hot[i].tiers) > 0 && hot[i].tiers[0].ServerName() != "" && certain {
 			hot[i].refuse(reason)
 		}
@@ -173,6 +179,7 @@ func (r *Resolver) hotLocationsOneByOne(ctx context.Context, saved *perses.Datas
 func (t *TierReport) refuse(reason tier.Note) {
 	if t.State == StateOK {
 		t.State, t.Message, t.OldestSample, t.CoverageStart = StateUnusable, reason.Public, nil, nil
+		t.Unused, t.Remedy = "", ""
 	}
 }
 
@@ -188,7 +195,7 @@ func summaryOf(list []HotTierReport) TierReport {
 		}
 		usable++
 		isLonger := each.CoverageStart != nil && (best.CoverageStart == nil || each.CoverageStart.Before(*best.CoverageStart))
-		if best.State != StateOK || isLonger {
+		if best.State != StateOK || (best.Unused != "" && each.Unused == "") || (isLonger && (best.Unused == "") == (each.Unused == "")) {
 			best = each.TierReport
 		}
 	}
@@ -234,7 +241,7 @@ func (r *Resolver) inspect(ctx context.Context, at location, err error, isNamed,
 		}
 		return seen
 	case at.unused != "":
-		seen.State, seen.Message = StateNone, at.unused
+		seen.State, seen.Message, seen.Unused, seen.Remedy = StateNone, at.unused, at.unused, remedyOfTenant
 		return seen
 	}
 	servers := r.serversAt(at)
@@ -279,7 +286,7 @@ func (t TierReport) inspected(servers []catalog.Inspection, name tier.Name) Tier
 		return cmp.Or(cmp.Compare(usability(a), usability(b)), cmp.Compare(a.CoverageStart, b.CoverageStart))
 	})
 	t.Version, t.ExternalLabels, t.LatencySeconds = best.Version, best.Settings.ExternalLabels, best.Latency.Seconds()
-	t.replicaLabels = best.Settings.ReplicaLabels
+	t.replicaLabels, t.lookback = best.Settings.ReplicaLabels, best.Settings.LookbackDelta
 	switch {
 	case best.Failure != "":
 		t.State, t.Message, t.LatencySeconds = string(best.Failure), cmp.Or(advice[best.Failure], "it could not be reached: check the URL"), 0
@@ -295,6 +302,10 @@ func (t TierReport) inspected(servers []catalog.Inspection, name tier.Name) Tier
 	if best.CoverageStart == tier.NothingCovered {
 		problem := cmp.Or(best.Error, strings.Join(tier.Texts(best.Notes, false), "; "), "it has no samples")
 		t.Message = "it answers queries, but tierproxy will not use it: " + problem
+		t.Unused, t.Remedy = t.Message, remedyOfCoverage
+		if best.IsDeclarable() {
+			t.Remedy += remedyOfRetention
+		}
 		return t
 	}
 	t.OldestSample, t.CoverageStart, t.CoverageDeclared = Instant(best.Oldest), Instant(best.CoverageStart), best.Declared
@@ -321,7 +332,7 @@ func usability(seen catalog.Inspection) int {
 // advice explains the classes of failures and says what to change.
 var advice = map[upstream.Failure]string{
 	upstream.FailureDenied:        "the address is not an allowed destination: ask the operator to list the host in the gateway's destinations",
-	upstream.FailureUnauthorized:  "it does not accept the gateway's credentials: the operator configures those for each host",
+	upstream.FailureUnauthorized:  "it does not accept the gateway's credentials: the operator configures those for each host. A server with several tenants, such as Cortex, answers so without a tenant header",
 	upstream.FailureCredential:    "the gateway cannot get its credential for this tier: the operator finds the reason in the gateway's log",
 	upstream.FailureTLS:           "the TLS connection failed: check http or https, the host name in its certificate and the authority that signed it",
 	upstream.FailureName:          "its host name was not found: check the spelling, and the domain where the gateway runs",

@@ -50,7 +50,7 @@ func runningResolverIn(t *testing.T, network *upstream.Network, change func(*con
 func saved(t *testing.T, project, tiers, headers string) *perses.Datasource {
 	t.Helper()
 	spec, err := perses.ParseSpec(json.RawMessage(fmt.Sprintf(
-		`{%s "proxy":{"kind":"HTTPProxy","spec":{"url":"http://tierproxy/proxy/globaldatasources/metrics","headers":%s}}}`, tiers, headers)))
+		`{%s "proxy":{"kind":"HTTPProxy","spec":{"url":"http://tierproxy/proxy/globaldatasources/metrics","headers":%s}}}`, tiers, headers)), nil)
 	require.NoError(t, err)
 	return &perses.Datasource{Reference: perses.Reference{Project: project, Name: "metrics"}, Spec: *spec, Generation: tiers + headers}
 }
@@ -113,7 +113,7 @@ func TestSaved_TenantComesFromTheSpec(t *testing.T) {
 		settings.Projects, settings.Hot.Tenant = []config.ProjectConfig{{Name: "listed", AllNamespaces: true}}, "a"
 	})
 	const tenant = `{"x-scope-orgid":"a","X-Other":"b"}`
-	require.Equal(t, http.Header{"X-Scope-Orgid": {"a"}}, tenantOf(saved(t, "", "", tenant)))
+	require.Equal(t, http.Header{"X-Scope-Orgid": {"a"}}, m.tenantOf(saved(t, "", "", tenant)))
 
 	own, err := m.Default()
 	require.NoError(t, err)

@@ -60,7 +60,8 @@ type ClientOptions struct {
 	// HTTP2 allows HTTP/2 if the tier offers it. For most answers it is slower than
 	// connections of HTTP/1.1 that are kept alive.
 	HTTP2 bool
-	// Header is added to every request: the tenant headers of a datasource.
+	// Header is added to every request: the tenant headers of a datasource. They replace headers of
+	// Transport with these names.
 	Header http.Header
 	// Guard checks every connection.
 	Guard Guard
@@ -83,6 +84,7 @@ type Network struct {
 type Client struct {
 	base       *url.URL
 	header     http.Header
+	configured *TransportConfig
 	tenancy    *Tenancy
 	transport  http.RoundTripper
 	probeBytes int64
@@ -91,7 +93,7 @@ type Client struct {
 // NewClient returns a client for a tier, without connecting. It returns an error if it cannot
 // read a TLS file.
 func NewClient(options ClientOptions) (*Client, error) {
-	transport, err := options.Transport.RoundTripper(func(config *tls.Config) *http.Transport {
+	transport, err := options.Transport.without(options.Header).RoundTripper(func(config *tls.Config) *http.Transport {
 		// New connections resume the TLS session of earlier ones.
 		config.ClientSessionCache = tls.NewLRUClientSessionCache(0)
 		return &http.Transport{
@@ -110,9 +112,15 @@ func NewClient(options ClientOptions) (*Client, error) {
 		return nil, err
 	}
 	return &Client{
-		base: options.URL, header: options.Header, tenancy: options.Tenancy, transport: transport,
+		base: options.URL, header: options.Header, configured: options.Transport, tenancy: options.Tenancy, transport: transport,
 		probeBytes: cmp.Or(options.ProbeBytes, maxProbeBytes),
 	}, nil
+}
+
+// Sends reports whether every request has a header, because a datasource or the configuration of the
+// destination names it.
+func (c *Client) Sends(name string) bool {
+	return len(c.header.Values(name)) > 0 || c.configured.sends(name)
 }
 
 // ProbeLimit returns the maximum size of an answer to a probe in bytes.

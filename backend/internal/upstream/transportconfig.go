@@ -95,6 +95,37 @@ func (c *TransportConfig) HoldsSecrets(scheme string) bool {
 	return (c.options.TokenFile != "" && scheme == "https") || settings.NamesCredential(config) || (config != nil && config.HTTPHeaders != nil)
 }
 
+// without returns the configuration without those http_headers that have the name of one of some
+// headers.
+func (c *TransportConfig) without(headers http.Header) *TransportConfig {
+	if !c.IsConfigured() || c.options.HTTP.HTTPHeaders == nil || len(headers) == 0 {
+		return c
+	}
+	kept, config := map[string]promconfig.Header{}, *c.options.HTTP
+	for name, value := range c.options.HTTP.HTTPHeaders.Headers {
+		if len(headers.Values(name)) == 0 {
+			kept[name] = value
+		}
+	}
+	config.HTTPHeaders = &promconfig.Headers{Headers: kept}
+	narrowed := *c
+	narrowed.options.HTTP = &config
+	return &narrowed
+}
+
+// sends reports whether the configured http_headers have a header.
+func (c *TransportConfig) sends(name string) bool {
+	if !c.IsConfigured() || c.options.HTTP.HTTPHeaders == nil {
+		return false
+	}
+	for configured := range c.options.HTTP.HTTPHeaders.Headers {
+		if http.CanonicalHeaderKey(configured) == http.CanonicalHeaderKey(name) {
+			return true
+		}
+	}
+	return false
+}
+
 // RoundTripper returns a transport to the destination. It calls makeTransport again after a TLS
 // file has changed.
 func (c *TransportConfig) RoundTripper(makeTransport func(*tls.Config) *http.Transport) (http.RoundTripper, error) {

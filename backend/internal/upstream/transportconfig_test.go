@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -130,6 +131,34 @@ func TestTransportConfig_CredentialsInTheStandardForm(t *testing.T) {
 			seen.Del(name)
 		}
 		require.Equal(t, expected, seen, text)
+		fake.Close()
+	}
+}
+
+// A tenant header of a datasource replaces the one that the operator configured: a server that reads
+// the first or the last of two values would answer for another tenant.
+func TestTransportConfig_TenantOfTheDatasourceReplacesTheConfiguredOne(t *testing.T) {
+	for text, expected := range map[string][]string{
+		"http_headers: {X-Scope-OrgID: {values: [configured]}, X-Api-Key: {values: [key]}}": {"tenant"},
+		"http_headers: {x-scope-orgid: {values: [configured]}, X-Api-Key: {values: [key]}}": {"tenant"},
+	} {
+		fake := faketier.New()
+		configured := access(t, TransportOptions{HTTP: httpConfig(t, text)})
+		made := client(t, fake.URL, configured)
+		ask(t, made)
+		base, err := url.Parse(fake.URL)
+		require.NoError(t, err)
+		own, err := NewClient(ClientOptions{URL: base, Transport: configured, PoolSize: 4})
+		require.NoError(t, err)
+		ask(t, own)
+		for i, values := range [][]string{expected, {"configured"}} {
+			seen := fake.Requests()[i].Header
+			require.Equal(t, values, seen.Values("X-Scope-Orgid"), "%s: request %d", text, i)
+			require.Equal(t, []string{"key"}, seen.Values("X-Api-Key"))
+		}
+		require.True(t, made.Sends("X-SCOPE-ORGID") && own.Sends("x-scope-orgid"))
+		require.False(t, own.Sends("THANOS-TENANT"))
+		own.Close()
 		fake.Close()
 	}
 }

@@ -41,6 +41,8 @@ export function TierStateChip({ state }: Pick<TierReport, 'state'>): ReactElemen
 export function TierReportCard({ title, report }: { title: string; report: TierReport }): ReactElement {
   const { state, source, message, address, version, oldest_sample, coverage_start, external_labels, latency_seconds } =
     report;
+  // Of some reasons, the message is the same.
+  const texts = [message, report.unused === message ? undefined : report.unused, report.remedy];
   return (
     <Card variant="outlined" component="section" aria-label={`${title}: report`} sx={{ flex: 1, minWidth: 0 }}>
       <CardContent>
@@ -49,15 +51,18 @@ export function TierReportCard({ title, report }: { title: string; report: TierR
             {title}
           </Typography>
           <TierStateChip state={state} />
+          {report.unused !== undefined && <Chip size="small" label="gets no queries" color="warning" />}
           <Typography variant="body2" color="text.secondary">
             {sourceTexts[source]}
           </Typography>
         </Stack>
-        {message !== undefined && (
-          <Typography variant="body2" sx={{ mb: 1, overflowWrap: 'anywhere' }}>
-            {message}
-          </Typography>
-        )}
+        {texts
+          .filter((text) => text !== undefined)
+          .map((text) => (
+            <Typography key={text} variant="body2" sx={{ mb: 1, overflowWrap: 'anywhere' }}>
+              {text}
+            </Typography>
+          ))}
         <Stack component="dl" spacing={0.5} sx={{ m: 0 }}>
           <Row name="Address">{address}</Row>
           <Row name="Version">{version}</Row>

@@ -437,6 +437,19 @@ describe('the check', () => {
     expect(screen.getByRole('region', { name: 'Hot tier: report' }).textContent).toContain('no such tier');
   });
 
+  it('says why a tier that answers gets no queries, and what to change', async () => {
+    const unused = 'hot covers only the last 2m';
+    const tiers = { hot: { ...reachable, unused, remedy: 'wait for samples' }, cold: reachable };
+    report = { status: 'success', data: { ok: false, mistakes: [], tiers } };
+    const { user } = await openForm({ spec, name: 'metrics' });
+    await user.click(screen.getByRole('button', { name: 'Check' }));
+    const text = (await screen.findByRole('region', { name: 'Hot tier: report' })).textContent;
+    for (const part of ['gets no queries', unused, 'wait for samples']) {
+      expect(text).toContain(part);
+    }
+    expect(screen.getByRole('region', { name: 'Cold tier: report' }).textContent).not.toContain('gets no queries');
+  });
+
   it('lists the mistakes that the gateway finds', async () => {
     const mistakes = [{ field: 'spec.threshold', message: 'is longer than hot keeps its data' }];
     report = { status: 'success', data: { ok: false, mistakes, tiers: {} } };
