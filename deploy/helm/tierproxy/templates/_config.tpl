@@ -54,6 +54,7 @@ The second of two maps over the first one, as YAML. Unlike merge of Sprig, false
 The Services that tierproxy looks for, as YAML: hot and cold, each a list of maps with the keys of discovery.hot.
 */}}
 {{- define "tierproxy.services" -}}
+{{- include "tierproxy.check" . }}
 {{- $config := .Values.config }}
 {{- $implied := (include "tierproxy.implied" . | fromYaml).discovery }}
 {{- $discovery := $config.discovery | default dict }}
@@ -148,6 +149,7 @@ What is wrong in the values and what a schema cannot say. It ends the rendering 
 {{- define "tierproxy.check" -}}
 {{- $found := list }}
 {{- $values := .Values }}
+{{- $hosts := list }}
 {{- $tiers := list }}
 {{- if kindIs "slice" $values.config.hot }}
 {{- range $i, $tier := $values.config.hot }}
@@ -159,7 +161,7 @@ What is wrong in the values and what a schema cannot say. It ends the rendering 
 {{- with $values.config.cold }}
 {{- $tiers = append $tiers (dict "at" "config.cold" "tier" .) }}
 {{- end }}
-{{- range $tiers }}
+{{- range $tier := $tiers }}
 {{- if and .tier.url .tier.service }}
 {{- $found = append $found (printf "%s: set either url or service, not both" .at) }}
 {{- else if and .listed (not .tier.url) (not .tier.service) }}
@@ -168,27 +170,31 @@ What is wrong in the values and what a schema cannot say. It ends the rendering 
 {{- if .tier.service }}
 {{- $found = concat $found (include "tierproxy.mistakesOfService" (list (printf "%s.service" .at) .tier.service) | fromJsonArray) }}
 {{- end }}
-{{- if and .tier.url $values.networkPolicy.enabled (not $values.networkPolicy.extraEgress) }}
-{{- if not (include "tierproxy.namespaceOf" (urlParse .tier.url).host) }}
-{{- $found = append $found (printf "%s.url: no rule of the network policy leads to %s. Add one to networkPolicy.extraEgress, or set networkPolicy.enabled to false" .at (urlParse .tier.url).host) }}
-{{- end }}
+{{- with .tier.url }}
+{{- $hosts = append $hosts (dict "at" (printf "%s.url" $tier.at) "host" (urlParse .).host) }}
 {{- end }}
 {{- end }}
 {{- with $values.redis.address }}
 {{- if dig "cache" "redis" "address" "" $values.config }}
 {{- $found = append $found "redis.address: config.cache.redis.address is set, too. Set one of them" }}
 {{- end }}
-{{- if and $values.networkPolicy.enabled (not $values.networkPolicy.extraEgress) (not (include "tierproxy.namespaceOf" .)) }}
-{{- $found = append $found (printf "redis.address: no rule of the network policy leads to %s. Add one to networkPolicy.extraEgress, or set networkPolicy.enabled to false" .) }}
-{{- end }}
+{{- $hosts = append $hosts (dict "at" "redis.address" "host" .) }}
 {{- else }}
 {{- if $values.redis.secretName }}
 {{- $found = append $found "redis.secretName: redis.address is empty. Set it, or remove the Secret" }}
 {{- end }}
 {{- end }}
+{{- with dig "perses" "url" "" $values.config }}
+{{- $hosts = append $hosts (dict "at" "config.perses.url" "host" (urlParse .).host) }}
+{{- end }}
 {{- with dig "tracing" "endpoint" "" $values.config }}
+{{- $hosts = append $hosts (dict "at" "config.tracing.endpoint" "host" (urlParse .).host "never" true) }}
+{{- end }}
 {{- if and $values.networkPolicy.enabled (not $values.networkPolicy.extraEgress) }}
-{{- $found = append $found (printf "config.tracing.endpoint: no rule of the network policy leads to %s. Add one to networkPolicy.extraEgress, or set networkPolicy.enabled to false" (urlParse .).host) }}
+{{- range $hosts }}
+{{- if or .never (not (include "tierproxy.namespaceOf" .host)) }}
+{{- $found = append $found (printf "%s: no rule of the network policy leads to %s. Add one to networkPolicy.extraEgress, or set networkPolicy.enabled to false. Rules for Services are made if you write NAME.NAMESPACE.svc" .at .host) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- if $values.front.kind }}
