@@ -57,12 +57,12 @@ const (
 
 // environment is what all tests share.
 type environment struct {
-	dir                           string
-	prometheusPath                string
-	kustomizePath, helmPath       string
-	kubernetes                    *stack.Kubernetes
-	api                           dynamic.Interface // as an administrator
-	kubeconfig                    string            // of the gateway, with the rights of deploy/ and no others
+	dir                     string
+	prometheusPath          string
+	kustomizePath, helmPath string
+	kubernetes              *stack.Kubernetes
+	api                     dynamic.Interface // as an administrator
+	kubeconfig              string            // of the gateway, with the rights of deploy/ and no others
 }
 
 var shared environment
