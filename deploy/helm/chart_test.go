@@ -150,7 +150,7 @@ func TestChartReadme_HasTheValues(t *testing.T) {
 	var rows strings.Builder
 	writeRows(t, &rows, "", document.Content[0])
 	found := readChart(t)
-	head := strings.Replace(read(t, "readme.tmpl.md"), "DESCRIPTION", found.Description, 1)
+	head := strings.Replace(read(t, "tierproxy/README.md.gotmpl"), "DESCRIPTION", found.Description, 1)
 	hold(t, "tierproxy/README.md", head+"\n| key | default | meaning |\n| --- | --- | --- |\n"+rows.String())
 }
 

@@ -58,7 +58,7 @@ func TestInstallation_WithHelm(t *testing.T) {
 	output = p.run(t, commandsOf(t, "helm", "docs/installation.md"))
 	require.NoError(t, kubelet.wait(), output)
 	require.Contains(t, output, `deployment "tierproxy" successfully rolled out`)
-	require.Contains(t, output, "tierproxy 0.1.0 runs in mode kubernetes.")
+	require.Regexp(t, `(?m)^tierproxy \S+ runs in mode kubernetes\.$`, output)
 	require.NotContains(t, output, "WARNING")
 	_, connect, found := strings.Cut(commandsOf(t, "kubernetes", "docs/installation.md"), "percli login")
 	require.True(t, found)
