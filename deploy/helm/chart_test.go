@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "write the generated files of the chart 
 
 func read(t *testing.T, file string) string {
 	t.Helper()
-	text, err := os.ReadFile(file) //nolint:gosec // Of our own checkout.
+	text, err := os.ReadFile(file)
 	require.NoError(t, err)
 	return string(text)
 }

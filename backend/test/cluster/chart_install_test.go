@@ -84,6 +84,24 @@ func TestInstallation_WithHelm(t *testing.T) {
 	_, err = find(t.Context(), "apps/v1", "Deployment", "tierproxy")
 	require.True(t, apierrors.IsNotFound(err), "%v", err)
 
+	// What the chart brings into Perses is valid there.
+	var provisioned []string
+	for _, each := range template(t, shared.helmPath, "ci/provisioned-values.yaml") {
+		data, _, _ := unstructured.NestedStringMap(each.Object, "data")
+		for file, text := range data {
+			switch {
+			case strings.HasSuffix(file, "project.yaml"): // Perses reads projects first, too.
+				provisioned = append([]string{text}, provisioned...)
+			case file != "tierproxy.yaml":
+				provisioned = append(provisioned, text)
+			}
+		}
+	}
+	require.Len(t, provisioned, 3)
+	for _, each := range provisioned {
+		p.perses.apply(t, each)
+	}
+
 	// OpenShift takes a value.
 	p.run(t, commandsOf(t, "helm-openshift", "docs/installation.md"))
 	_, err = find(t.Context(), "v1", "ConfigMap", "tierproxy-service-ca")

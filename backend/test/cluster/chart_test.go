@@ -102,7 +102,7 @@ func TestChart_EqualsTheKustomizations(t *testing.T) {
 			expected, err := shared.renderWith(t.Context(), test.overlay, test.components...)
 			require.NoError(t, err)
 			for helmName, path := range helms(t) {
-				require.ElementsMatch(t, test.differences, compare(comparable(t, expected), comparable(t, template(t, path, test.values...))), helmName)
+				require.ElementsMatch(t, test.differences, compare(byName(t, expected), byName(t, template(t, path, test.values...))), helmName)
 			}
 		})
 	}
@@ -118,8 +118,8 @@ var unordered = []string{"volumes", "volumeMounts", "egress", "ingress"}
 
 var hashed = regexp.MustCompile(`^((?:tierproxy|perses)[a-z-]*)-[a-z0-9]{10}$`)
 
-// comparable returns manifests by kind, namespace and name, without what the way of rendering alone brings.
-func comparable(t *testing.T, manifests []*unstructured.Unstructured) map[string]any {
+// byName returns manifests by kind, namespace and name, without what the way of rendering alone brings.
+func byName(t *testing.T, manifests []*unstructured.Unstructured) map[string]any {
 	t.Helper()
 	found := map[string]any{}
 	for _, each := range manifests {
@@ -156,7 +156,7 @@ func simplify(key string, value any) any {
 			value[i] = simplify("", nested)
 		}
 		if slices.Contains(unordered, key) {
-			slices.SortFunc(value, func(a, b any) int { return strings.Compare(text(a), text(b)) })
+			slices.SortFunc(value, func(a, b any) int { return strings.Compare(asJSON(a), asJSON(b)) })
 		}
 	case string:
 		if key == "name" {
@@ -166,7 +166,7 @@ func simplify(key string, value any) any {
 	return value
 }
 
-func text(value any) string {
+func asJSON(value any) string {
 	written, _ := json.Marshal(value)
 	return string(written)
 }
@@ -204,7 +204,7 @@ func differences(at string, expected, actual any) (places []string) {
 		}
 		return places
 	}
-	if !reflect.DeepEqual(expected, actual) && text(expected) != text(actual) {
+	if !reflect.DeepEqual(expected, actual) && asJSON(expected) != asJSON(actual) {
 		places = append(places, at)
 	}
 	return places
@@ -278,7 +278,7 @@ func TestChart_ReportsMistakes(t *testing.T) {
 		"of the sidecar": {"{mode: sidecar, replicas: 2, front: {kind: Ingress}, dashboard: {enabled: true, kind: PersesDashboard}}", []string{
 			"- replicas: mode sidecar has one pod", "- front.kind: mode sidecar closes tierproxy to other pods", "- front.host: is empty", "- dashboard.kind: with mode sidecar, no operator manages Perses",
 		}},
-		"of Redis": {"{redis: {address: 'a:6379'}, config: {cache: {redis: {address: 'b:6379'}}}}", []string{"- redis.address: config.cache.redis.address is set, too"}},
+		"of Redis": {"{redis: {address: 'a:6379'}, config: {cache: {redis: {address: 'b:6379'}}}}", []string{"- redis.address: config.cache.redis.address is set, too", "- config.cache.redis.address (better redis.address, which makes a rule): no rule"}},
 		"of what belongs together": {"{redis: {secretName: a}, alerts: {disabled: [TierproxyUp]}}", []string{
 			"- redis.secretName: redis.address is empty", `- alerts.disabled: there is no alert "TierproxyUp". There are TierproxyDown, `,
 		}},

@@ -187,6 +187,9 @@ What is wrong in the values and what a schema cannot say. It ends the rendering 
 {{- with dig "perses" "url" "" $values.config }}
 {{- $hosts = append $hosts (dict "at" "config.perses.url" "host" (urlParse .).host) }}
 {{- end }}
+{{- with dig "cache" "redis" "address" "" $values.config }}
+{{- $hosts = append $hosts (dict "at" "config.cache.redis.address (better redis.address, which makes a rule)" "host" . "never" true) }}
+{{- end }}
 {{- with dig "tracing" "endpoint" "" $values.config }}
 {{- $hosts = append $hosts (dict "at" "config.tracing.endpoint" "host" (urlParse .).host "never" true) }}
 {{- end }}
