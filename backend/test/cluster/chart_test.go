@@ -263,10 +263,10 @@ func TestChart_ReportsMistakes(t *testing.T) {
 		values   string
 		expected []string
 	}{
-		"of the schema": {"{mode: kubernets, replica: 3, replicas: many, image: {digest: latest}, config: {routing: {treshold: 1h}, hot: [{url: http://a.b.svc, nmae: y}]}, front: {kind: Ingres}}", []string{
+		"of the schema": {"{mode: kubernets, replica: 3, replicas: many, image: {digest: latest}, config: {routing: {treshold: 1h}, hot: [{url: http://a.b.svc, names: y}]}, front: {kind: Ingres}}", []string{
 			"- at '/mode': value must be one of 'kubernetes', 'openshift', 'sidecar'\n", "- at '': additional properties 'replica' not allowed\n",
 			"- at '/replicas': got string, want ", "- at '/image/digest': 'latest' does not match pattern",
-			"- at '/config/routing': additional properties 'treshold' not allowed\n", "- at '/config/hot/0': additional properties 'nmae' not allowed\n",
+			"- at '/config/routing': additional properties 'treshold' not allowed\n", "- at '/config/hot/0': additional properties 'names' not allowed\n",
 			"- at '/front/kind': value must be one of '', 'Ingress', 'HTTPRoute', 'Route'\n",
 		}},
 		"of tiers": {"{config: {hot: [{url: 'https://prometheus.example.com', service: {name: a}}, {name: b}, {service: {namespace: a}}], cold: {url: 'http://thanos.example.com'}, tracing: {endpoint: 'http://collector:4318'}}}", []string{
