@@ -59,7 +59,7 @@ check: ## Check format, lint, import rule, tidiness, types, CUE format and gener
 		'cd sdk/go && go mod tidy -diff' \
 		'tools/cue/run 0.54 format schemas cue deploy cue.mod' \
 		'go test -count=1 -run "TestConfigurationReference_|TestMetricsReference_" ./backend/config ./backend/internal/gateway' \
-		'go test -count=1 ./cue ./deploy/monitoring' \
+		'go test -count=1 ./cue ./deploy/monitoring ./deploy/helm' \
 		'scripts/npm-install && npm run --silent check' \
 		scripts/check-repository
 

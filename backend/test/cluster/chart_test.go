@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	sigsyaml "sigs.k8s.io/yaml"
+	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
@@ -128,7 +128,7 @@ func byName(t *testing.T, manifests []*unstructured.Unstructured) map[string]any
 			data := map[string]any{}
 			for file, text := range texts {
 				var content any
-				require.NoError(t, sigsyaml.Unmarshal([]byte(text), &content))
+				require.NoError(t, yaml.Unmarshal([]byte(text), &content))
 				data[file] = content
 			}
 			object["data"] = data

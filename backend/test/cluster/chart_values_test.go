@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"encoding/json"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	sigsyaml "sigs.k8s.io/yaml"
+	"k8s.io/apimachinery/pkg/util/yaml"
 )
 
 // readValues reads a values file of the chart.
@@ -21,7 +22,7 @@ func readValues(t *testing.T, file string) (values map[string]any) {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
-	require.NoError(t, sigsyaml.Unmarshal(text, &values))
+	require.NoError(t, yaml.Unmarshal(text, &values))
 	return values
 }
 
@@ -79,7 +80,7 @@ func TestChart_EachValueHasAnEffect(t *testing.T) {
 			require.NoError(t, err, with)
 			values := readValues(t, setIn(path))
 			unstructured.RemoveNestedField(values, path...)
-			text, err := sigsyaml.Marshal(values)
+			text, err := json.Marshal(values)
 			require.NoError(t, err)
 			file := filepath.Join(t.TempDir(), "values.yaml")
 			require.NoError(t, os.WriteFile(file, text, 0o600))
