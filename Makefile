@@ -52,7 +52,7 @@ e2e: ## Run the tests on the real servers, and the demo. Builds the servers firs
 
 .PHONY: e2e-full
 e2e-full: ## Run what is too long for CI: 10,000 questions, 2 million confined queries, older versions of Perses, replicas, live queries, the demo in a browser, a soak, a siege, an installation with two million series, and fuzzing on top of e2e.
-	E2E_STEPS=1000 E2E_ENTRIES=1000000 E2E_DATASOURCES=2000 E2E_SERVICES=5000 E2E_QUERIES=10000 E2E_LIVE_QUERIES=300 E2E_PERSES='perses-0.53 perses-0.52' E2E_DEMO=1m E2E_LIVE=1m E2E_SCREENSHOTS=all $(MAKE) e2e
+	E2E_STEPS=1000 E2E_ENTRIES=1000000 E2E_DATASOURCES=2000 E2E_SERVICES=5000 E2E_QUERIES=10000 E2E_LIVE_QUERIES=300 E2E_PERSES='perses-0.53 perses-0.52' E2E_HELM=helm-3 E2E_VALUES=1000 E2E_DEMO=1m E2E_LIVE=1m E2E_SCREENSHOTS=all $(MAKE) e2e
 	CONFINED_QUERIES=2000000 go test -count=1 -run TestConfine_GeneratedQueries ./backend/internal/enforcement
 	go test -tags e2e -count=1 -timeout 20m -p 1 ./backend/test/load ./backend/test/replicas ./backend/test/scale ./backend/test/fanout ./backend/test/liveload
 	$(MAKE) soak
@@ -70,7 +70,7 @@ check: ## Check format, lint, import rule, tidiness, types, CUE format and gener
 		'cd sdk/go && go mod tidy -diff' \
 		'tools/cue/run 0.54 format schemas cue deploy cue.mod' \
 		'go test -count=1 -run "TestConfigurationReference_|TestMetricsReference_" ./backend/config ./backend/internal/gateway' \
-		'go test -count=1 ./cue ./deploy/monitoring' \
+		'go test -count=1 ./cue ./deploy/monitoring ./deploy/helm' \
 		'scripts/npm-install && npm run --silent check' \
 		scripts/check-repository
 
@@ -88,6 +88,7 @@ generate: ## Write the generated documentation anew.
 	go test -count=1 -run TestPlan_EqualsTheTableOfTheDocumentation ./backend/internal/tier -update
 	go test -count=1 -run TestBuilders_BuildTheExpectedResources ./cue -update
 	go test -count=1 -run 'TestDashboard_IsBuilt|TestPrometheusRule_' ./deploy/monitoring -update
+	go test -count=1 -run TestChart ./deploy/helm -update
 
 .PHONY: build
 build: ## Build tierproxy into bin/.
@@ -131,7 +132,7 @@ scale: ## Measure what two idle tierproxies cost tiers with SERIES=2000000 serie
 
 .PHONY: tools
 tools: ## Build the real servers of the tests, once, into the cache outside of the checkout.
-	@scripts/tool perses percli prometheus thanos victoria-metrics kube-apiserver kubectl kustomize prom-label-proxy kube-rbac-proxy golangci-lint cue
+	@scripts/tool perses percli prometheus thanos victoria-metrics kube-apiserver kubectl kustomize helm prom-label-proxy kube-rbac-proxy golangci-lint cue
 
 .PHONY: clean
 clean: ## Remove what was built in the checkout.

@@ -27,17 +27,23 @@ var frontPath = regexp.MustCompile(`^/proxy/(globaldatasources|projects/[a-z]+/d
 // applyGatewayAPI makes HTTPRoute known to the API server, with all of its rules.
 func applyGatewayAPI(t *testing.T) {
 	t.Helper()
+	applyDefinitions(t, ofModule(t, "gateway-api", "sigs.k8s.io/gateway-api", "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"))
+}
+
+// ofModule reads a file of a Go module that tools/ requires.
+func ofModule(t *testing.T, tool, name, file string) string {
+	t.Helper()
 	root, err := stack.Root()
 	require.NoError(t, err)
-	command := exec.CommandContext(t.Context(), "go", "mod", "download", "-json", "sigs.k8s.io/gateway-api")
-	command.Dir = filepath.Join(root, "tools", "gateway-api")
+	command := exec.CommandContext(t.Context(), "go", "mod", "download", "-json", name)
+	command.Dir = filepath.Join(root, "tools", tool)
 	output, err := command.Output()
 	require.NoError(t, err)
 	var module struct{ Dir string }
 	require.NoError(t, json.Unmarshal(output, &module))
-	crd, err := os.ReadFile(filepath.Join(module.Dir, "config", "crd", "standard", "gateway.networking.k8s.io_httproutes.yaml"))
+	text, err := os.ReadFile(filepath.Join(module.Dir, file))
 	require.NoError(t, err)
-	applyDefinitions(t, string(crd))
+	return string(text)
 }
 
 // routed is a path with the Service and the port that it leads to.

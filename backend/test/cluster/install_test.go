@@ -161,7 +161,7 @@ endpoints: [{addresses: [%[5]s], conditions: {ready: true}, targetRef: {kind: Po
 	require.NoError(t, err)
 	require.Contains(t, string(text), "http://tierproxy:9190/")
 	require.NoError(t, os.WriteFile(example, []byte(strings.Replace(string(text), "tierproxy:9190", in.address, 1)), 0o600))
-	for _, name := range []string{"kubectl", "percli"} {
+	for _, name := range []string{"kubectl", "percli", "helm"} {
 		path, err := stack.Tool(t.Context(), os.Stderr, name)
 		require.NoError(t, err)
 		require.NoError(t, os.Symlink(path, filepath.Join(in.programs, name)))

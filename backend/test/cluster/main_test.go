@@ -57,11 +57,12 @@ const (
 
 // environment is what all tests share.
 type environment struct {
-	dir                           string
-	prometheusPath, kustomizePath string
-	kubernetes                    *stack.Kubernetes
-	api                           dynamic.Interface // as an administrator
-	kubeconfig                    string            // of the gateway, with the rights of deploy/ and no others
+	dir                     string
+	prometheusPath          string
+	kustomizePath, helmPath string
+	kubernetes              *stack.Kubernetes
+	api                     dynamic.Interface // as an administrator
+	kubeconfig              string            // of the gateway, with the rights of deploy/ and no others
 }
 
 var shared environment
@@ -82,7 +83,7 @@ func run(m *testing.M) (status int, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(shared.dir)) }()
 	var serverPath string
-	for name, path := range map[string]*string{"prometheus": &shared.prometheusPath, "kube-apiserver": &serverPath, "kustomize": &shared.kustomizePath} {
+	for name, path := range map[string]*string{"prometheus": &shared.prometheusPath, "kube-apiserver": &serverPath, "kustomize": &shared.kustomizePath, "helm": &shared.helmPath} {
 		if *path, err = stack.Tool(ctx, os.Stderr, name); err != nil {
 			return 1, err
 		}
@@ -208,7 +209,7 @@ var resources = map[string]struct {
 	"Role": {"roles", true}, "RoleBinding": {"rolebindings", true}, "ClusterRole": {"clusterroles", false}, "ClusterRoleBinding": {"clusterrolebindings", false},
 	"CustomResourceDefinition": {"customresourcedefinitions", false}, "ServiceMonitor": {"servicemonitors", true}, "PodMonitor": {"podmonitors", true},
 	"PrometheusRule": {"prometheusrules", true}, "Ingress": {"ingresses", true}, "HTTPRoute": {"httproutes", true}, "Route": {"routes", true},
-	"PersesGlobalDatasource": {"persesglobaldatasources", false},
+	"PersesGlobalDatasource": {"persesglobaldatasources", false}, "PersesDashboard": {"persesdashboards", true},
 }
 
 func (e *environment) resource(object *unstructured.Unstructured) dynamic.ResourceInterface {

@@ -110,6 +110,9 @@ func applyKinds(t *testing.T) {
 	crds, err := os.ReadFile("testdata/crds.yaml")
 	require.NoError(t, err)
 	applyDefinitions(t, string(crds))
+	for _, each := range []string{"persesdashboards", "persesglobaldatasources"} {
+		applyDefinitions(t, ofModule(t, "perses-operator", "github.com/perses/perses-operator", "config/crd/bases/perses.dev_"+each+".yaml"))
+	}
 }
 
 // applyDefinitions applies custom resource definitions and waits until their kinds

@@ -63,6 +63,9 @@ var Checks = map[string]string{
 	"machine":            "backend/test/documents_test.go",             // commands of the installation on one machine, in order
 	"kubernetes":         "backend/test/cluster/install_test.go",       // commands of the installation in a cluster, in order
 	"openshift":          "backend/test/cluster/install_test.go",
+	"helm":               "backend/test/cluster/chart_install_test.go", // commands with the chart, those of the installation first
+	"helm-openshift":     "backend/test/cluster/chart_install_test.go",
+	"helm-template":      "backend/test/cluster/chart_install_test.go",
 }
 
 // shown are languages of blocks that nobody can try out.

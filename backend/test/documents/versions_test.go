@@ -34,6 +34,8 @@ func TestDocumentation_NamesTheTestedVersions(t *testing.T) {
 			"Thanos as cold":                    {version("thanos", "github.com/thanos-io/thanos")},
 			"Kubernetes API":                    {kubernetes},
 			"kubectl, kustomize":                {version("kubectl", "k8s.io/kubernetes"), version("kustomize", "sigs.k8s.io/kustomize/kustomize/v5")},
+			"Helm":                              {version("helm", "helm.sh/helm/v4"), version("helm-3", "helm.sh/helm/v3")},
+			"Perses operator":                   {version("perses-operator", "github.com/perses/perses-operator")},
 			"kube-rbac-proxy, prom-label-proxy": {version("kube-rbac-proxy", "github.com/brancz/kube-rbac-proxy"), version("prom-label-proxy", "github.com/prometheus-community/prom-label-proxy")},
 		},
 		"README.md": {
