@@ -43,7 +43,11 @@ func (e *Engine) ask(ctx context.Context, a attempt) (*Response, error) {
 	response := a.response()
 	response.Status, response.Header, response.ContentLength = answer.StatusCode, answer.Header, answer.ContentLength
 	response.Body = &endingBody{answer.Body, func() { cancel(nil) }}
-	if err := response.check(a); err != nil {
+	err = response.check(a)
+	if err == nil && a.Tier == tier.Hot && a.plan.ownValue != "" {
+		err = response.setOwnValue(a.plan.ownValue)
+	}
+	if err != nil {
 		if fault, is := errors.AsType[*CallError](err); is {
 			_ = response.Body.Close()
 			return nil, fault

@@ -62,7 +62,7 @@ func (r *Response) change(ctx context.Context) error {
 // changes reports whether the answer of a tier has to be decoded.
 func (p *Plan) changes(name tier.Name) bool {
 	if name == tier.Hot {
-		return len(p.added) > 0 && p.traits().External == promapi.InAnswer
+		return p.ownValue != "" || (len(p.added) > 0 && p.traits().External == promapi.InAnswer)
 	}
 	// Thanos does not know the limit of these.
 	return name == tier.Cold && p.traits().Evaluates() && p.limit() > 0

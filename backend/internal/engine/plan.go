@@ -46,12 +46,17 @@ type Plan struct {
 	// known, and hot can answer with them.
 	added      map[string]string
 	isLabelled bool
+	// ownValue is the value that hot answers with if it has a series that the request selects: see
+	// addOwnValue. It is empty for other requests.
+	ownValue string
 	// hotMatchesNone is set if the selectors of a request for exemplars match no series of
 	// hot.
 	hotMatchesNone bool
 	// isElsewhere is set if the source has all metrics that the request reads, and another one has
 	// some of them, too.
 	isElsewhere bool
+	// names are metric names that a source of hot must have to be complete, as far as they are written.
+	names []string
 	// further are other sources of hot that take part in the answer.
 	further []source
 	// comparedUntil is up to when it is known what cold lacks, in milliseconds since the
@@ -115,7 +120,7 @@ func (e *Engine) Plan(ctx context.Context, query Query) (*Plan, error) {
 		query.Request = query.Request.AtItsTime()
 	}
 	about := subject{engine: e, query: query, key: keyOf(query.Request), matching: query.match()}
-	var first *Plan
+	var first, unavailable *Plan
 	for _, about.hotSource = range about.matching.tried() {
 		plan, err := about.plan(ctx)
 		if err != nil || plan.answersFromHot() {
@@ -125,10 +130,13 @@ func (e *Engine) Plan(ctx context.Context, query Query) (*Plan, error) {
 			first = plan
 		}
 		if plan.isElsewhere {
-			break // Any other source that has the metric would find it in this one.
+			return first, nil // Any other source that has the metric would find it in this one.
+		}
+		if unavailable == nil && plan.isCompleteButUnavailable() {
+			unavailable = plan
 		}
 	}
-	return first, nil
+	return first.explainedBy(ctx, unavailable), nil
 }
 
 // plan plans for the source. It takes the first replica that answers without a warning. If
@@ -185,6 +193,7 @@ func (s subject) planOn(ctx context.Context, replicas []Replica, i int) (*Plan, 
 		p.snapshot = p.coldOnly().Snapshot()
 	}
 	p.prepare(ctx)
+	p.nameSource()
 	var err error
 	if p.Decision, err = tier.Plan(p.Input); err != nil {
 		return nil, promapi.Errorf(http.StatusServiceUnavailable, promapi.ErrorUnavailable, "%s", err)
@@ -292,7 +301,7 @@ func (p *Plan) prepare(ctx context.Context) {
 	}
 	needed := p.snapshot.Evidence.Requires(p.key, func() ([]promql.Selector, error) { return selectorsOf(request) })
 	completeness, why := evidence.Completeness(ctx, needed, in.Extent.Oldest, in.Extent.Newest)
-	in.Completeness, in.CompletenessWhy = completeness, why.For(in.Detailed)
+	in.Completeness, in.CompletenessWhy, p.names = completeness, why.For(in.Detailed), needed.Names
 	if in.Completeness != tier.Incomplete {
 		p.addRivals(ctx, needed)
 	} else if len(p.matching.candidates) > 1 && len(needed.Names) > 0 {

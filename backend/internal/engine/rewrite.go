@@ -30,6 +30,9 @@ func (p *Plan) relabel() {
 		p.isLabelled = true
 		return
 	}
+	if len(conflicting) == 0 && p.addOwnValue(added) {
+		return
+	}
 	err := p.relabelRequest(added, traits)
 	if err == nil && len(conflicting) > 0 {
 		err = errors.New("series of hot carry the external label " + strings.Join(conflicting, ", ") + " themselves")

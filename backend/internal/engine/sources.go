@@ -240,7 +240,7 @@ func (p *Plan) furtherPlans(ctx context.Context) (list []*Plan) {
 	about.matching.why = mayReadSeveral
 	for _, about.hotSource = range p.further {
 		plan, err := about.planOn(ctx, inOrder(about.hotSource.replicas, p.key), 0)
-		if err == nil && !plan.hotMatchesNone && plan.Input.Unlabelled == "" {
+		if err == nil && !plan.hotMatchesNone && (plan.Input.Unlabelled == "" || plan.Input.HasOwnValue) {
 			plan.hot = plan.hot.Without(promapi.PagingParameters...)
 			list = append(list, plan)
 		}

@@ -66,6 +66,12 @@ type Input struct {
 	// Unlabelled says why hot cannot answer with its external labels. It is empty
 	// where hot can, or need not.
 	Unlabelled string
+	// HasOwnValue is set for a request for the values of an external label of hot, of which hot can
+	// answer with its own one. Unlabelled is not empty then: if it is available, cold answers.
+	HasOwnValue bool
+	// Source names the source of hot, by its external labels, if hot has several and the caller may
+	// see them. Otherwise it is empty.
+	Source string
 	// Unmeasured is a metric that the request reads and of which it is not known yet what
 	// cold holds. It is empty if that is known of all.
 	Unmeasured string
@@ -256,9 +262,9 @@ func (in Input) onlyOne() (_ Decision, why string) {
 	case !in.Hot.Configured:
 		return only(Cold, ReasonOnlyTier, "there is no hot tier")
 	case !in.Hot.Available && in.Cold.Available:
-		return only(Cold, ReasonHotUnavailable, "the hot tier is unavailable")
+		return only(Cold, ReasonHotUnavailable, in.hotUnavailable())
 	case in.Hot.Available && !in.Cold.Available:
-		return only(Hot, ReasonColdUnavailable, "the cold tier is unavailable", slices.Concat(in.missingSeriesWarnings(), in.assumedWarnings())...)
+		return only(Hot, ReasonColdUnavailable, in.coldUnavailable(), slices.Concat(in.missingSeriesWarnings(), in.assumedWarnings())...)
 	case !in.Hot.Available:
 		return Decision{}, "neither tier is available, so both are tried"
 	}

@@ -49,7 +49,7 @@ func (in Input) missingSeriesWarnings() []string {
 	if in.Completeness == Incomplete {
 		return []string{fmt.Sprintf("the hot tier answered, which may not have every series that matches: %s", in.CompletenessWhy)}
 	}
-	if in.Unlabelled != "" {
+	if in.Unlabelled != "" && !in.HasOwnValue {
 		return []string{fmt.Sprintf("the hot tier answered, whose series lack its external labels: %s", in.Unlabelled)}
 	}
 	return nil
@@ -61,6 +61,22 @@ func (in Input) assumedWarnings() []string {
 		return []string{"the hot tier answered because the cold tier failed, and it is only assumed that hot has every series that matches"}
 	}
 	return nil
+}
+
+// hotUnavailable says that hot is unavailable, and which source if it has several.
+func (in Input) hotUnavailable() string {
+	if in.Source != "" {
+		return in.say("the source %s of the hot tier is unavailable", in.Source)
+	}
+	return "the hot tier is unavailable"
+}
+
+// coldUnavailable says that cold is unavailable, and what hot answers instead if that is not all.
+func (in Input) coldUnavailable() string {
+	if in.HasOwnValue {
+		return "the cold tier is unavailable: hot answers with its own value of its external label"
+	}
+	return "the cold tier is unavailable"
 }
 
 // moment is a time in milliseconds since the Unix epoch.
