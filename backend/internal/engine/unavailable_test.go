@@ -94,14 +94,36 @@ func TestPlan_SaysThatTheOnlyCompleteSourceIsUnavailable(t *testing.T) {
 	}
 }
 
+// learn lets a source plan for a query that it alone has the metric of, until it is known that it has.
+func (c *clustersOverCold) learn(t *testing.T, position int) (query url.Values) {
+	t.Helper()
+	query = url.Values{"query": {fmt.Sprintf("sum(only_c%d)", position)}}
+	require.Eventually(t, func() bool {
+		about := c.plan(t, promapi.Query, query).subject
+		about.hotSource = about.matching.all[position]
+		plan, err := about.plan(t.Context())
+		return err == nil && plan.Tier == tier.Hot
+	}, 30*time.Second, 10*time.Millisecond)
+	return query
+}
+
+func TestPlan_FindsTheUnavailableSourceAmongManyThatAreUnavailable(t *testing.T) {
+	c := newClustersOverCold(t, 2*mostCandidates+1)
+	query := c.learn(t, mostCandidates)
+	for _, hot := range c.hot[:mostCandidates+1] {
+		hot.ReportFailure(io.ErrUnexpectedEOF)
+	}
+	down := c.plan(t, promapi.Query, query)
+	require.Equal(t, []any{tier.Cold, tier.ReasonHotUnavailable}, []any{down.Tier, down.Reason})
+	require.Same(t, c.hot[mostCandidates], down.Hot())
+}
+
 // TestPlan_ASourceThatWouldNotBeTriedIsNoReason asks for a metric of a source that is behind those that
 // are tried.
 func TestPlan_ASourceThatWouldNotBeTriedIsNoReason(t *testing.T) {
 	c := newClustersOverCold(t, mostCandidates+1)
-	last := c.hot[mostCandidates]
-	query := url.Values{"query": {fmt.Sprintf("sum(only_c%d)", mostCandidates)}}
-	require.Eventually(t, func() bool { return c.plan(t, promapi.Query, query).Reason == tier.ReasonNotInHot }, 30*time.Second, 10*time.Millisecond)
-	last.ReportFailure(io.ErrUnexpectedEOF)
+	query := c.learn(t, mostCandidates)
+	c.hot[mostCandidates].ReportFailure(io.ErrUnexpectedEOF)
 	down := c.plan(t, promapi.Query, query)
 	require.Equal(t, []any{tier.Cold, tier.ReasonNotInHot}, []any{down.Tier, down.Reason})
 }
