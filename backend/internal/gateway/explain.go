@@ -151,7 +151,7 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, re
 	}
 	var query engine.Query
 	if err == nil {
-		query, err = g.core.Admit(incoming.Context(), engine.Query{Request: request.With(url.Values{"endpoint": nil}), Caller: caller}, resolved, "")
+		query, err = g.core.Admit(incoming.Context(), engine.Query{Request: request.With(url.Values{"endpoint": nil, "label": nil}), Caller: caller}, resolved, "")
 	}
 	if err != nil {
 		g.fail(w, incoming, err)
@@ -215,7 +215,8 @@ func answeredHere(resolved *resolve.Resolved, query engine.Query) Explanation {
 }
 
 // explainedRequest returns the request to explain. Its endpoint is the parameter "endpoint" or,
-// without it, query_range if there are start and step, and query otherwise.
+// without it, query_range if there are start and step, and query otherwise. The parameter "label" is the
+// label of a request for values.
 func explainedRequest(request *promapi.Request) (*promapi.Request, error) {
 	endpoint := promapi.Query
 	if request.Parameters.Has("start") && request.Parameters.Has("step") {
@@ -225,7 +226,11 @@ func explainedRequest(request *promapi.Request) (*promapi.Request, error) {
 	if !slices.Contains(explained, endpoint) {
 		return nil, promapi.BadData("invalid parameter \"endpoint\": %q is none of %s", endpoint, strings.ReplaceAll(strings.Trim(fmt.Sprint(explained), "[]"), " ", ", "))
 	}
-	return request.For(endpoint)
+	made, err := request.For(endpoint)
+	if err == nil && endpoint == promapi.LabelValues {
+		made.Label = request.Parameters.Get("label")
+	}
+	return made, err
 }
 
 func viewExtent(extent promql.Extent) Extent {

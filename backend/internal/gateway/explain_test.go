@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
@@ -96,6 +97,36 @@ func TestExplain_AgreesWithTheQueryAndAsksNoTier(t *testing.T) {
 	require.Equal(t, true, decoded.Data.Hot["available"])
 	require.Contains(t, decoded.Data.Hot, "coverage_start")
 	require.Contains(t, decoded.Data.Cold, "coverage_end")
+}
+
+// TestExplain_ValuesOfAnExternalLabel explains why cold answers a request for the values of an external
+// label, and what hot does while cold is down.
+func TestExplain_ValuesOfAnExternalLabel(t *testing.T) {
+	hot, cold := faketier.Start(t), faketier.Start(t)
+	hot.HandleProbes(faketier.Telling(map[string]string{
+		"/status/config": `{"yaml":"global: {external_labels: {cluster: lab}}"}`, "/label/__name__": `["up"]`, "/label/cluster": `[]`,
+	}))
+	cold.HandleProbes(faketier.Telling(map[string]string{"/stores": `{"sidecar":[{"name":"a","lastError":null,"labelSets":[{"cluster":"lab"}],"minTime":0,"maxTime":9223372036854775807}]}`}))
+	hot.Handle(faketier.Status(200, `{"status":"success","data":[{"__name__":"up"}]}`))
+	cold.Handle(faketier.Status(200, `{"status":"success","data":["lab"]}`))
+	g := newGatewayAt(t, hot, cold, nil)
+	parameters := url.Values{"match[]": {"up"}, "start": {strconv.FormatInt(time.Now().Add(-time.Minute).Unix(), 10)}}.Encode()
+	agree := func(tier, reason, why string) {
+		t.Helper()
+		require.EventuallyWithT(t, func(c *assert.CollectT) {
+			asked, text := g.ask(t, http.MethodGet, "/api/v1/label/cluster/values?"+parameters, "")
+			assert.Equal(c, []any{tier, reason}, []any{asked.Header.Get("X-Tier"), asked.Header.Get("X-Tier-Reason")}, text)
+			assert.Contains(c, text, `"data":["lab"]`)
+			explained, text := g.ask(t, http.MethodGet, "/api/v1/datasources/explain?endpoint=label_values&label=cluster&"+parameters, "")
+			data := dataOf(t, explained, text)
+			assert.Equal(c, []any{tier, reason}, []any{data["tier"], data["reason"]})
+			assert.Contains(c, data["sentence"], why)
+		}, 30*time.Second, 20*time.Millisecond)
+	}
+	agree("cold", "not-in-hot", "cold answers: hot has only its own value of its external label cluster")
+	cold.HandleProbes(faketier.Status(503, ""))
+	cold.Handle(faketier.Status(503, ""))
+	agree("hot", "cold-unavailable", "hot answers: the cold tier is unavailable, and hot has its own value of the external label")
 }
 
 func TestExplain_ReportsMistakes(t *testing.T) {

@@ -74,7 +74,7 @@ func (in Input) hotUnavailable() string {
 // coldUnavailable says that cold is unavailable, and what hot answers instead if that is not all.
 func (in Input) coldUnavailable() string {
 	if in.HasOwnValue {
-		return "the cold tier is unavailable: hot answers with its own value of its external label"
+		return "the cold tier is unavailable, and hot has its own value of the external label"
 	}
 	return "the cold tier is unavailable"
 }

@@ -29,11 +29,13 @@ const sameRules = `groups:
 type unionWorld struct {
 	*clusterWorld
 	gateway *runningGateway
+	inFront *unwell                  // of cold
+	servers map[string]*stack.Server // by name
 }
 
 func newUnionWorld(t *testing.T) *unionWorld {
 	t.Helper()
-	w := &unionWorld{clusterWorld: &clusterWorld{world: shopWorld(t)}}
+	w := &unionWorld{clusterWorld: &clusterWorld{world: shopWorld(t)}, servers: map[string]*stack.Server{}}
 	rules := filepath.Join(w.dir, "rules.yaml")
 	require.NoError(t, os.WriteFile(rules, []byte(sameRules), 0o600))
 	server := func(name string, external map[string]string, rules ...string) string {
@@ -44,6 +46,7 @@ func newUnionWorld(t *testing.T) *unionWorld {
 		}.Start(t.Context(), w.prometheusPath)
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = started.Stop() })
+		w.servers[name] = started
 		return started.URL
 	}
 	w.cold, w.oracle = server("cold", nil), server("oracle", nil)
@@ -63,8 +66,13 @@ func newUnionWorld(t *testing.T) *unionWorld {
 				}
 			}
 			send(t, address, list)
+			if cluster == "b" {
+				send(t, address, samplesOf(renamed(series[0], onlyInB), more, w.now.Add(-50*minute), w.now.Add(5*minute)))
+			}
 		}
 	}
+	w.inFront = newUnwell(t, w.cold)
+	w.cold = w.inFront.URL
 	w.gateway = w.clusterWorld.gateway(t, nil, hot...)
 	return w
 }
@@ -107,6 +115,8 @@ func TestClusters_UnitesExemplarsRulesAndAlerts(t *testing.T) {
 		}
 		require.ElementsMatch(t, []string{`{cluster="a"}`, `{cluster="b"}`}, sources)
 	})
+	t.Run("values of the external label without cold", w.valuesWithoutCold)
+	t.Run("the only source with a metric stops", w.onlySourceStops)
 }
 
 // list returns the rule groups or the alerts of the gateway.
