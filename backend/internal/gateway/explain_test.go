@@ -109,7 +109,7 @@ func TestExplain_ValuesOfAnExternalLabel(t *testing.T) {
 	cold.HandleProbes(faketier.Telling(map[string]string{"/stores": `{"sidecar":[{"name":"a","lastError":null,"labelSets":[{"cluster":"lab"}],"minTime":0,"maxTime":9223372036854775807}]}`}))
 	hot.Handle(faketier.Status(200, `{"status":"success","data":[{"__name__":"up"}]}`))
 	cold.Handle(faketier.Status(200, `{"status":"success","data":["lab"]}`))
-	g := newGatewayAt(t, hot, cold, nil)
+	g := newGatewayAt(t, hot, cold, func(settings *config.Config) { settings.Probe.Interval = config.Duration(200 * time.Millisecond) })
 	parameters := url.Values{"match[]": {"up"}, "start": {strconv.FormatInt(time.Now().Add(-time.Minute).Unix(), 10)}}.Encode()
 	agree := func(tier, reason, why string) {
 		t.Helper()
