@@ -62,6 +62,9 @@ func (t *Tier) recognize(ctx context.Context, status *Status, now time.Time) {
 		info, err := ownrequest.Ask[buildInfo](ctx, t.api.As(ownrequest.KindSettings), "/api/v1/status/buildinfo", nil)
 		if err == nil || upstream.CannotTell(err) {
 			t.recognized = knownServer{Server: serverOf(kind, info), identity: identity, askedAt: now}
+			if t.recognized.Kind == upstream.ServerUnknown && t.api.WantsTenant(ctx) {
+				t.recognized.Kind = upstream.ServerCortex
+			}
 		} else if identity != t.recognized.identity {
 			t.recognized = knownServer{Server: Server{Kind: kind}}
 		}
@@ -94,8 +97,6 @@ func serverOf(kind upstream.ServerKind, info buildInfo) Server {
 		return Server{Kind: kind} // It reports the version of a Prometheus.
 	case kind == upstream.ServerUnknown && strings.Contains(info.Application, "Mimir"):
 		kind = upstream.ServerMimir
-	case kind == upstream.ServerUnknown && strings.Contains(info.Application, "Cortex"):
-		kind = upstream.ServerCortex
 	}
 	return Server{Kind: kind, Version: info.Version}
 }
