@@ -52,8 +52,8 @@ type knownServer struct {
 // recognize adds the kind of the server to a status, mostly by what the look has asked anyway. Only Run
 // uses it.
 func (t *Tier) recognize(ctx context.Context, status *Status, now time.Time) {
-	isThanos := t.stores.seen != nil || t.hotStores.watch.seen != nil
-	if status.evaluated == nil || (isThanos && status.Stores == nil) {
+	isUnread := func(stores *storeWatch) bool { return stores.seen != nil && !stores.missing.Equal(now) }
+	if status.evaluated == nil || (status.Stores == nil && (isUnread(&t.stores) || isUnread(&t.hotStores.watch))) {
 		status.Server = t.recognized.Server // Nothing new is known.
 		return
 	}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,47 +49,82 @@ func shop() []history.Series {
 	return list
 }
 
+// content is what a store holds of shop.
+type content struct {
+	kind upstream.ServerKind
+	past time.Duration
+	// cluster is a label of all series of a Prometheus; empty for none.
+	cluster string
+	// lacks reports whether a VictoriaMetrics lacks a sample, that long ago; nil for none.
+	lacks func(series labels.Labels, ago time.Duration) bool
+}
+
+func (c content) series() []history.Series {
+	list := shop()
+	for i := range list {
+		if c.cluster != "" {
+			list[i].Labels = labels.NewBuilder(list[i].Labels).Set("cluster", c.cluster).Labels()
+		}
+	}
+	return list
+}
+
 // store is a server with the samples of shop, and what it was asked.
 type store struct {
 	*httptest.Server
 
-	mutex sync.Mutex
-	asked []*http.Request
+	server *stack.Server
+	proxy  atomic.Pointer[httputil.ReverseProxy]
+	mutex  sync.Mutex
+	asked  []*http.Request
 }
 
-// startStore starts a VictoriaMetrics, or a Prometheus, with samples since a time.
-func startStore(t *testing.T, kind upstream.ServerKind, past time.Duration, now time.Time) *store {
+// startStore starts a VictoriaMetrics, or a Prometheus.
+func startStore(t *testing.T, holds content, now time.Time) *store {
+	t.Helper()
+	made := &store{server: startServer(t, holds, now)}
+	made.forwardTo(t, made.server)
+	made.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, incoming *http.Request) {
+		made.note(incoming)
+		made.proxy.Load().ServeHTTP(w, incoming)
+	}))
+	t.Cleanup(made.Close)
+	return made
+}
+
+// forwardTo hands requests to a server from now on.
+func (s *store) forwardTo(t *testing.T, server *stack.Server) {
+	t.Helper()
+	base, err := url.Parse(server.URL)
+	require.NoError(t, err)
+	proxy := httputil.NewSingleHostReverseProxy(base)
+	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
+	s.proxy.Store(proxy)
+}
+
+func startServer(t *testing.T, holds content, now time.Time) *stack.Server {
 	t.Helper()
 	var server *stack.Server
 	var err error
-	if kind == upstream.ServerVictoriaMetrics {
+	if holds.kind == upstream.ServerVictoriaMetrics {
 		var path string
 		path, err = stack.Tool(t.Context(), os.Stderr, "victoria-metrics")
 		require.NoError(t, err)
 		server, err = stack.VictoriaMetrics{Dir: t.TempDir(), LatencyOffset: "30s"}.Start(t.Context(), path)
 		require.NoError(t, err)
-		fill(t, server.URL, now.Add(-past), now.Add(ahead))
+		fill(t, server.URL, holds, now)
 	} else {
 		var path string
 		path, err = stack.Tool(t.Context(), os.Stderr, "prometheus")
 		require.NoError(t, err)
 		directory := t.TempDir()
 		data := filepath.Join(directory, "data")
-		require.NoError(t, history.Generator{Interval: interval, Only: shop()}.WriteBlocks(t.Context(), data, now.Add(-past), now.Add(ahead)))
+		require.NoError(t, history.Generator{Interval: interval, Only: holds.series()}.WriteBlocks(t.Context(), data, now.Add(-holds.past), now.Add(ahead)))
 		server, err = stack.Prometheus{Name: "prometheus", Dir: directory, Data: data, Retention: "90d"}.Start(t.Context(), path)
 		require.NoError(t, err)
 	}
 	t.Cleanup(server.Kill)
-	made := &store{}
-	base, err := url.Parse(server.URL)
-	require.NoError(t, err)
-	proxy := httputil.NewSingleHostReverseProxy(base)
-	made.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, incoming *http.Request) {
-		made.note(incoming)
-		proxy.ServeHTTP(w, incoming)
-	}))
-	t.Cleanup(made.Close)
-	return made
+	return server
 }
 
 // note notes a request, with its parameters in the URL.
@@ -112,12 +148,15 @@ func (s *store) queries() (list []url.Values) {
 }
 
 // fill imports the samples of shop.
-func fill(t *testing.T, server string, from, to time.Time) {
+func fill(t *testing.T, server string, holds content, now time.Time) {
 	t.Helper()
 	var lines strings.Builder
 	for _, each := range shop() {
 		values, times := []float64{}, []int64{}
-		for at := from.Truncate(interval); at.Before(to); at = at.Add(interval) {
+		for at := now.Add(-holds.past).Truncate(interval); at.Before(now.Add(ahead)); at = at.Add(interval) {
+			if holds.lacks != nil && holds.lacks(each.Labels, now.Sub(at)) {
+				continue
+			}
 			values, times = append(values, each.Value(at.UnixMilli())), append(times, at.UnixMilli())
 		}
 		require.NoError(t, json.NewEncoder(&lines).Encode(map[string]any{"metric": each.Labels.Map(), "values": values, "timestamps": times}))
@@ -134,13 +173,12 @@ type world struct {
 	now       time.Time
 }
 
-// newWorld starts the tiers and a gateway. Hot has three hours, and cold has twelve.
-func newWorld(t *testing.T, hot, cold upstream.ServerKind, change func(*datasource.Config)) *world {
+// newWorld starts the tiers and a gateway.
+func newWorld(t *testing.T, hot, cold content, change func(*datasource.Config)) *world {
 	t.Helper()
 	w := &world{now: time.Now()}
-	w.hot, w.cold = startStore(t, hot, 3*time.Hour, w.now), startStore(t, cold, 12*time.Hour, w.now)
+	w.hot, w.cold = startStore(t, hot, w.now), startStore(t, cold, w.now)
 	config := running.TwoTiers(w.hot.URL, w.cold.URL)
-	config.Hot.Complete = true
 	if change != nil {
 		change(&config)
 	}
@@ -188,4 +226,3 @@ func (w *world) over(query string, length, step time.Duration) url.Values {
 	end := time.Now()
 	return url.Values{"query": {query}, "start": {fmt.Sprint(end.Add(-length).Unix())}, "end": {fmt.Sprint(end.Unix())}, "step": {fmt.Sprint(step.Seconds())}}
 }
-
