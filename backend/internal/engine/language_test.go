@@ -43,7 +43,7 @@ func TestAsk_AnswersInMetricsQLCarryOneWarning(t *testing.T) {
 		"cold is the only tier": func(query *asking, _ *tiers) { query.Hot = nil },
 		"it is forced":          func(query *asking, _ *tiers) { query.Forced = tier.Cold },
 		"hot fails":             func(_ *asking, p *tiers) { p.hot.Handle(faketier.Status(503, "")) },
-		"a limit": func(query *asking, p *tiers) {
+		"a limit": func(query *asking, _ *tiers) {
 			query.Hot, query.Request = nil, request(t, url.Values{"query": {"up"}, "limit": {"1"}})
 		},
 		"the tier has warnings": func(query *asking, p *tiers) {
@@ -59,12 +59,13 @@ func TestAsk_AnswersInMetricsQLCarryOneWarning(t *testing.T) {
 			query.Request.Header = http.Header{"Accept-Encoding": {"gzip"}}
 			p.cold.Handle(faketier.AsVictoriaMetrics(compressed(t, faketier.Vector("1"))))
 		},
-		"the client knows brotli only": func(query *asking, p *tiers) {
+		"the client knows brotli only": func(query *asking, _ *tiers) {
 			query.Hot = nil
 			query.Request.Header = http.Header{"Accept-Encoding": {"br"}}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := newTiers(t)
 			becomes(t, p.cold, p.coldClient, faketier.Probes, faketier.Success)
 			query := p.query(t, up)
@@ -131,6 +132,7 @@ func TestAsk_VmauthInFrontOfPrometheusIsNoVictoriaMetrics(t *testing.T) {
 func TestPlan_DoesNotCutWhereATierSpeaksMetricsQL(t *testing.T) {
 	for _, name := range tier.Names() {
 		t.Run(string(name), func(t *testing.T) {
+			t.Parallel()
 			p := newSplitTiers(t, told{})
 			fake, client := p.cold, p.coldClient
 			if name == tier.Hot {
@@ -158,6 +160,7 @@ func TestPlan_DoesNotCutWhereATierSpeaksMetricsQL(t *testing.T) {
 func TestAssemble_PutsNoPieceInMetricsQLBesideOthers(t *testing.T) {
 	for _, name := range tier.Names() {
 		t.Run(string(name), func(t *testing.T) {
+			t.Parallel()
 			p := newSplitTiers(t, told{})
 			query := p.rangeQuery(t, nil)
 			planned, err := plan(t.Context(), query)
@@ -234,6 +237,7 @@ func TestTranslateError_OfVictoriaMetrics(t *testing.T) {
 		"too many":              {"up", 429, "too many", `429 {"status":"error","errorType":"unavailable","error":"too many"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := newTiers(t)
 			becomes(t, p.cold, p.coldClient, faketier.Probes, quoted(test.status, test.query, test.message))
 			query := p.query(t, url.Values{"query": {test.query}})

@@ -280,8 +280,8 @@ func (t TierReport) inspected(servers []catalog.Inspection, name tier.Name) Tier
 	best := slices.MinFunc(servers, func(a, b catalog.Inspection) int {
 		return cmp.Or(cmp.Compare(usability(a), usability(b)), cmp.Compare(a.CoverageStart, b.CoverageStart))
 	})
-	t.Kind = string(best.Status.Server.Kind)
-	t.Version, t.ExternalLabels, t.LatencySeconds = best.Status.Server.Version, best.Settings.ExternalLabels, best.Latency.Seconds()
+	t.Kind = string(best.Server.Kind)
+	t.Version, t.ExternalLabels, t.LatencySeconds = best.Server.Version, best.Settings.ExternalLabels, best.Latency.Seconds()
 	t.replicaLabels = best.Settings.ReplicaLabels
 	switch {
 	case best.Failure != "":
