@@ -1,0 +1,197 @@
+//go:build e2e
+
+package stores
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/config"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+)
+
+const (
+	// low and high are the thresholds.
+	low, high = 15 * minute, 6 * hour
+	// settles is how long a gateway learns what it was asked for, and how long samples are under way.
+	settles = 15 * time.Second
+	// underWay is how old the newest samples are that all tiers have.
+	underWay = 45 * time.Second
+)
+
+// expected is what has to hold in a world.
+type expected struct {
+	start func(*testing.T) *world
+	// completeness is how it is known what cold has, or the beginning of that.
+	completeness string
+	// answeredByHot are at least how many of the 60 questions hot answers alone, by the threshold, without cuts.
+	answeredByHot [2]int
+	// ownPromQL is set for a world with a store whose PromQL is another language.
+	ownPromQL bool
+}
+
+func worlds() map[string]expected {
+	return map[string]expected{
+		"Prometheus hot, Prometheus cold":      {start: ofPrometheus("prometheus", "prometheus"), completeness: "assumed", answeredByHot: [2]int{19, 35}},
+		"Prometheus 2.42 hot, Prometheus cold": {start: ofPrometheus("prometheus-2.42", "prometheus"), completeness: "assumed", answeredByHot: [2]int{19, 35}},
+		"Prometheus hot, Prometheus 2.42 cold": {start: ofPrometheus("prometheus", "prometheus-2.42"), completeness: "assumed", answeredByHot: [2]int{19, 35}},
+		"Prometheus hot, Cortex cold":          {start: coldCortex, completeness: "learned", answeredByHot: [2]int{19, 30}},
+		"Prometheus hot, Thanos Receive cold":  {start: coldReceive, completeness: "learned", answeredByHot: [2]int{19, 30}},
+		"Thanos Query hot, Thanos Query cold":  {start: ofThanosQueries, completeness: "learned", answeredByHot: [2]int{19, 30}},
+		"Prometheus hot, VictoriaMetrics cold": {start: coldVictoriaMetrics, completeness: "learned", ownPromQL: true},
+		"VictoriaMetrics hot, Prometheus cold": {start: hotVictoriaMetrics, completeness: "assumed", ownPromQL: true},
+	}
+}
+
+// TestStores_AnswersEqualOnePrometheus asks 60 questions of dashboards in each world.
+func TestStores_AnswersEqualOnePrometheus(t *testing.T) {
+	require.Len(t, questions(), 60)
+	for name, each := range worlds() {
+		t.Run(name, func(t *testing.T) {
+			w := each.start(t)
+			w.cold.upTo(t, time.Now().Add(-underWay))
+			t.Log(w.direct(t))
+			for i, threshold := range []time.Duration{low, high} {
+				routed := w.gateway(t, threshold, func(settings *config.Config) {
+					settings.Routing.Strategy, settings.Cache.Enabled = string(tier.StrategyRoute), false
+				})
+				w.judge(t, routed, "first asked", each)
+				time.Sleep(settles)
+				counted := w.judge(t, routed, fmt.Sprintf("threshold %s, routed", threshold), each)
+				assert.GreaterOrEqual(t, counted.byTier["hot"], each.answeredByHot[i], "hot answers too little: %s", counted)
+				byDefault := w.gateway(t, threshold, nil)
+				for _, round := range []string{"first asked by default", "by default", "again by default"} {
+					w.judge(t, byDefault, fmt.Sprintf("threshold %s, %s", threshold, round), each)
+					time.Sleep(settles)
+				}
+			}
+		})
+	}
+}
+
+// tally counts answers.
+type tally struct {
+	name                                   string
+	asked, equal, asStore, warned, kept    int
+	wrong                                  int
+	byTier                                 map[string]int
+	reasons                                map[string]int
+	onlyWarned, warnedEqual, differentOnes int
+}
+
+// String is a line of a report.
+func (c *tally) String() string {
+	return fmt.Sprintf("%s: %d questions, answered by %v, equal to the oracle %d, to the store itself %d, with a warning %d (%d of them equal), partly kept %d, wrong without a warning %d; %v",
+		c.name, c.asked, c.byTier, c.equal, c.asStore, c.warned, c.warnedEqual, c.kept, c.wrong, c.reasons)
+}
+
+// direct says how many answers of the tiers themselves equal the oracle's.
+func (w *world) direct(t *testing.T) string {
+	t.Helper()
+	equal := map[string]int{}
+	end := w.now
+	for _, asked := range questions() {
+		right, err := w.oracle.ask(t.Context(), asked.endpoint, asked.values(end))
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, right.status, "%s: %s", asked, right.why)
+		for name, each := range map[string]server{"hot": w.hot, "cold": w.cold} {
+			got, err := each.ask(t.Context(), asked.endpoint, asked.values(end))
+			require.NoError(t, err)
+			differs := difference(right, got)
+			if differs == "" {
+				equal[name]++
+			} else if name == "cold" {
+				t.Logf("cold itself: %s\n      %s", asked, differs)
+			}
+		}
+	}
+	return fmt.Sprintf("asked directly, hot equals the oracle in %d and cold in %d of 60", equal["hot"], equal["cold"])
+}
+
+// judge asks the gateway all questions, and fails for an answer that differs from the oracle's and
+// has no warning.
+func (w *world) judge(t *testing.T, of *tierproxy, name string, in expected) *tally {
+	t.Helper()
+	counted := &tally{name: name, byTier: map[string]int{}, reasons: map[string]int{}}
+	end := time.Now().Add(-underWay).Truncate(interval)
+	var (
+		mutex   sync.Mutex
+		running errgroup.Group
+	)
+	running.SetLimit(4)
+	for _, asked := range questions() {
+		running.Go(func() error {
+			values := asked.values(end)
+			right, err := w.oracle.ask(t.Context(), asked.endpoint, values)
+			if err != nil {
+				return err
+			}
+			got, err := of.ask(t.Context(), asked.endpoint, values)
+			if err != nil {
+				return err
+			}
+			byStore, err := w.ofTier(got).ask(t.Context(), asked.endpoint, values)
+			if err != nil {
+				return err
+			}
+			mutex.Lock()
+			defer mutex.Unlock()
+			differs := counted.add(right, got, byStore)
+			if w.secret != "" && strings.Contains(got.body, w.secret) {
+				t.Errorf("%s: %s shows what another tenant has", name, asked)
+			}
+			if differs != "" && len(got.ownWarnings()) == 0 {
+				counted.wrong++
+				t.Errorf("%s: %s\n      by %s for %s, warnings %q:\n      %s\n      the store itself: %s",
+					name, asked, got.tier, got.reason, got.warnings, differs, difference(right, byStore))
+			}
+			if differs != "" && in.ownPromQL && !strings.Contains(got.tier, ",") && difference(byStore, got) != "" {
+				t.Errorf("%s: %s\n      by %s for %s is not what the store itself answers: %s", name, asked, got.tier, got.reason, difference(byStore, got))
+			}
+			return nil
+		})
+	}
+	require.NoError(t, running.Wait())
+	t.Log(counted)
+	return counted
+}
+
+// ofTier returns the server that is asked for what a tier has answered.
+func (w *world) ofTier(got answer) server {
+	if got.tier == string(tier.Hot) {
+		return w.hot
+	}
+	return w.cold
+}
+
+// add counts an answer, and returns how it differs from the right one.
+func (c *tally) add(right, got, byStore answer) (differs string) {
+	c.asked++
+	c.byTier[got.tier]++
+	c.reasons[got.reason]++
+	if got.fromCache {
+		c.kept++
+	}
+	differs = difference(right, got)
+	if differs == "" {
+		c.equal++
+	}
+	if difference(byStore, got) == "" {
+		c.asStore++
+	}
+	if len(got.ownWarnings()) > 0 {
+		c.warned++
+		if differs == "" {
+			c.warnedEqual++
+		}
+	}
+	return differs
+}
