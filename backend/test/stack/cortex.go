@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -32,6 +33,11 @@ func (c Cortex) Start(ctx context.Context, path string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, each := range []string{"rules", "ruler", "alerts"} {
+		if err := os.MkdirAll(c.path(each), 0o700); err != nil {
+			return nil, err
+		}
+	}
 	config, err := writeYAML(c.Dir, "cortex.yaml", c.config(host, port, grpc))
 	if err != nil {
 		return nil, err
@@ -47,12 +53,14 @@ func (c Cortex) Start(ctx context.Context, path string) (*Server, error) {
 	return &Server{Process: process, URL: "http://" + listen}, nil
 }
 
+// path returns the directory of a part.
+func (c Cortex) path(part string) string { return filepath.Join(c.Dir, "cortex", part) }
+
 // config returns a configuration in which the ingester keeps all samples and no limit is in the
 // way of a test.
 func (c Cortex) config(host string, port, grpc int) document {
 	store := document{"store": "inmemory"}
 	inMemory := document{"kvstore": store, "instance_addr": host}
-	directory := func(name string) string { return filepath.Join(c.Dir, "cortex", name) }
 	return document{
 		"auth_enabled": true,
 		"server": document{
@@ -66,15 +74,16 @@ func (c Cortex) config(host string, port, grpc int) document {
 		}},
 		"querier": document{"query_ingesters_within": "0s"},
 		"blocks_storage": document{
-			"backend": "filesystem", "filesystem": document{"dir": directory("bucket")},
-			"tsdb":         document{"dir": directory("tsdb"), "retention_period": "240h"},
-			"bucket_store": document{"sync_dir": directory("sync")},
+			"backend": "filesystem", "filesystem": document{"dir": c.path("bucket")},
+			"tsdb":         document{"dir": c.path("tsdb"), "retention_period": "240h"},
+			"bucket_store": document{"sync_dir": c.path("sync")},
 		},
-		"compactor":            document{"data_dir": directory("compactor"), "sharding_ring": inMemory},
+		"compactor":            document{"data_dir": c.path("compactor"), "sharding_ring": inMemory},
 		"store_gateway":        document{"sharding_ring": inMemory},
-		"ruler":                document{"ring": inMemory, "rule_path": directory("ruler")},
-		"ruler_storage":        document{"backend": "local", "local": document{"directory": directory("rules")}},
-		"alertmanager_storage": document{"backend": "local", "local": document{"path": directory("alerts")}},
+		"ruler":                document{"ring": inMemory, "rule_path": c.path("ruler")},
+		"ruler_storage":        document{"backend": "local", "local": document{"directory": c.path("rules")}},
+		"alertmanager":         document{"external_url": "http://" + host, "data_dir": c.path("alertmanager"), "sharding_ring": inMemory},
+		"alertmanager_storage": document{"backend": "local", "local": document{"path": c.path("alerts")}},
 		"limits": document{
 			"ingestion_rate": 10_000_000, "ingestion_burst_size": 10_000_000, "max_exemplars": 1000,
 		},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -119,10 +120,10 @@ func coldReceive(t *testing.T) *world {
 	labels["replica"] = "a"
 	w.hotPrometheus(t, groups, prometheusOptions{external: labels, remoteWrite: target})
 	ofHot := labelled(groups, clusterLabel, ownCluster, "replica", "a")
-	require.NoError(t, sender{url: target, groups: ofHot}.send(t.Context(), w.now.Add(-reach), w.now))
-	w.fill(t, sender{url: target, groups: labelled(elsewhere(), clusterLabel, otherCluster, "replica", "a")}, reach)
+	others := labelled(elsewhere(), clusterLabel, otherCluster, "replica", "a")
 	// Hot does not send what is older than its start.
-	require.NoError(t, sender{url: target, groups: ofHot}.send(t.Context(), w.now, time.Now()))
+	require.NoError(t, sender{url: target, groups: slices.Concat(ofHot, others)}.send(t.Context(), w.now.Add(-reach), time.Now()))
+	w.senders = append(w.senders, sender{url: target, groups: others})
 	w.feed(t)
 	return w
 }
