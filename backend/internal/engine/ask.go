@@ -43,6 +43,7 @@ func (e *Engine) ask(ctx context.Context, a attempt) (*Response, error) {
 	response := a.response()
 	response.Status, response.Header, response.ContentLength = answer.StatusCode, answer.Header, answer.ContentLength
 	response.Body = &endingBody{answer.Body, func() { cancel(nil) }}
+	response.recognize(a)
 	if err := response.check(a); err != nil {
 		if fault, is := errors.AsType[*CallError](err); is {
 			_ = response.Body.Close()

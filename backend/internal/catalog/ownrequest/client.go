@@ -105,18 +105,36 @@ func AskWithWarnings[T any](ctx context.Context, c Client, path string, paramete
 	}
 	began := time.Now()
 	data, warnings, err := c.Get(ctx, path, parameters)
+	err = c.finish(began, data, &decoded, err)
+	if len(warnings) > 0 && c.OnWarning != nil {
+		c.OnWarning()
+	}
+	return decoded, warnings, err
+}
+
+// finish decodes the data of an answer, and counts the request.
+func (c Client) finish(began time.Time, data []byte, into any, err error) error {
 	if err == nil {
-		if invalid := json.Unmarshal(data, &decoded); invalid != nil {
+		if invalid := json.Unmarshal(data, into); invalid != nil {
 			err = errors.Join(upstream.ErrNotAnAnswer, invalid)
 		}
 	}
 	if c.observe != nil {
 		c.observe(c.kind, time.Since(began), err)
 	}
-	if len(warnings) > 0 && c.OnWarning != nil {
-		c.OnWarning()
+	return err
+}
+
+// EvaluateConstant evaluates a query that reads no series. It returns the type of the result, and the
+// answer as it came in.
+func (c Client) EvaluateConstant(ctx context.Context) (resultType string, answer upstream.Evaluation, err error) {
+	began := time.Now()
+	data, answer, err := c.Evaluate(ctx, "vector(1)")
+	var decoded struct {
+		ResultType string `json:"resultType"`
 	}
-	return decoded, warnings, err
+	err = c.finish(began, data, &decoded, err)
+	return decoded.ResultType, answer, err
 }
 
 // VectorValue evaluates an instant query that returns at most one sample. found is false if it
