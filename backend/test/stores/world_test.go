@@ -39,6 +39,8 @@ type world struct {
 	senders []sender
 	// stopHot stops hot.
 	stopHot func()
+	// takesExemplars is set if hot takes exemplars by remote write.
+	takesExemplars bool
 	// secret is a text that no answer may have.
 	secret string
 }
@@ -97,7 +99,7 @@ func (w *world) prometheus(t *testing.T, name string, groups []group, past time.
 func (w *world) hotPrometheus(t *testing.T, groups []group, options prometheusOptions) {
 	t.Helper()
 	started := w.prometheus(t, "hot", groups, hotReach, options)
-	w.hot, w.stopHot = server{base: started.URL}, started.Kill
+	w.hot, w.stopHot, w.takesExemplars = server{base: started.URL}, started.Kill, true
 	w.senders = append(w.senders, sender{url: started.URL + "/api/v1/write", groups: groups})
 }
 
