@@ -22,7 +22,7 @@ const (
 	// low and high are the thresholds.
 	low, high = 15 * minute, 6 * hour
 	// settles is how long a gateway learns what it was asked for, and how long samples are under way.
-	settles = 15 * time.Second
+	settles = 10 * time.Second
 	// underWay is how old the newest samples are that all tiers have.
 	underWay = 45 * time.Second
 	// mostShown bounds the wrong answers of a round that are shown.
@@ -65,6 +65,7 @@ func TestStores_AnswersEqualOnePrometheus(t *testing.T) {
 	require.Len(t, questions(), 60)
 	for _, each := range worlds() {
 		t.Run(each.name, func(t *testing.T) {
+			t.Parallel() // It waits most of the time.
 			w := each.start(t)
 			w.cold.upTo(t, time.Now().Add(-underWay))
 			t.Log(w.direct(t))
