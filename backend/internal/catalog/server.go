@@ -52,8 +52,8 @@ type knownServer struct {
 // recognize adds the kind of the server to a status, mostly by what the look has asked anyway. Only Run
 // uses it.
 func (t *Tier) recognize(ctx context.Context, status *Status, now time.Time) {
-	isThanos := t.stores.seen != nil || t.hotStores.watch.seen != nil
-	if status.evaluated == nil || (isThanos && status.Stores == nil) {
+	isUnread := func(stores *storeWatch) bool { return stores.seen != nil && !stores.missing.Equal(now) }
+	if status.evaluated == nil || (status.Stores == nil && (isUnread(&t.stores) || isUnread(&t.hotStores.watch))) {
 		status.Server = t.recognized.Server // Nothing new is known.
 		return
 	}
@@ -62,6 +62,9 @@ func (t *Tier) recognize(ctx context.Context, status *Status, now time.Time) {
 		info, err := ownrequest.Ask[buildInfo](ctx, t.api.As(ownrequest.KindSettings), "/api/v1/status/buildinfo", nil)
 		if err == nil || upstream.CannotTell(err) {
 			t.recognized = knownServer{Server: serverOf(kind, info), identity: identity, askedAt: now}
+			if t.recognized.Kind == upstream.ServerUnknown && t.api.WantsTenant(ctx) {
+				t.recognized.Kind = upstream.ServerCortex
+			}
 		} else if identity != t.recognized.identity {
 			t.recognized = knownServer{Server: Server{Kind: kind}}
 		}
@@ -94,8 +97,6 @@ func serverOf(kind upstream.ServerKind, info buildInfo) Server {
 		return Server{Kind: kind} // It reports the version of a Prometheus.
 	case kind == upstream.ServerUnknown && strings.Contains(info.Application, "Mimir"):
 		kind = upstream.ServerMimir
-	case kind == upstream.ServerUnknown && strings.Contains(info.Application, "Cortex"):
-		kind = upstream.ServerCortex
 	}
 	return Server{Kind: kind, Version: info.Version}
 }

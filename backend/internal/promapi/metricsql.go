@@ -7,12 +7,12 @@ import (
 
 // MetricsQLWarning begins the warning for an answer that a VictoriaMetrics has evaluated. It is about the
 // query, not about missing data.
-const MetricsQLWarning = "VictoriaMetrics answered, whose MetricsQL differs from PromQL: "
+const MetricsQLWarning = "VictoriaMetrics answered, in MetricsQL instead of PromQL: "
 
 const (
 	metricsQLDifferences = "rate() and increase() do not extrapolate and may differ by 15% or more, some functions keep the name of the metric, and series may begin and end at other steps"
 	// latencyOffsetRepeats is true of range queries only.
-	latencyOffsetRepeats = ". The newest steps, of the last 30s by default (-search.latencyOffset), repeat an older value"
+	latencyOffsetRepeats = "; steps of the last 30s repeat an older value, unless its -search.latencyOffset or the parameter latency_offset says otherwise"
 )
 
 // MetricsQLWarningFor returns the warning for an answer of a VictoriaMetrics at an endpoint that evaluates

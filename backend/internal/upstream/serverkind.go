@@ -2,6 +2,8 @@ package upstream
 
 import (
 	"bytes"
+	"context"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -72,6 +74,36 @@ func (c *Client) IsMetricsQL(header http.Header) (is, isOther bool) {
 	}
 	isOther = hasHostname != known.hasHostname
 	return known.kind.SpeaksMetricsQL() || (hasHostname && isOther), isOther
+}
+
+// headerTenant names the tenant of a Cortex or a Mimir.
+const headerTenant = "X-Scope-OrgID"
+
+// noTenant is how these answer a request without a tenant.
+var noTenant = []byte("no org id")
+
+// mostRefusal is how much of a refusal is read, in bytes.
+const mostRefusal = 256
+
+// WantsTenant reports whether the server refuses requests without the header of a tenant in the way of a
+// Cortex. It asks only if requests have such a header.
+func (c *Client) WantsTenant(ctx context.Context) bool {
+	if c.header.Get(headerTenant) == "" {
+		return false
+	}
+	without := c.header.Clone()
+	without.Del(headerTenant)
+	bare := &Client{base: c.base, header: without, tenancy: c.tenancy, transport: c.transport}
+	response, err := bare.Send(ctx, Outgoing{
+		Method: http.MethodGet, Path: "/api/v1/query", RawQuery: c.tenancy.ofProbe("/api/v1/query", url.Values{"query": {"vector(1)"}}).Encode(),
+		Header: http.Header{"User-Agent": {probeUserAgent}},
+	})
+	if err != nil {
+		return false
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(response.Body, mostRefusal))
+	return err == nil && response.StatusCode == http.StatusUnauthorized && bytes.Contains(text, noTenant)
 }
 
 // MetricsQLParameters are sent to a VictoriaMetrics with each query. Without them, it moves the start and

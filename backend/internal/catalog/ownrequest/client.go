@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"math"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -153,7 +155,8 @@ func (c Client) VectorValue(ctx context.Context, query string, at time.Time) (va
 	return float64(answer.Result[0].Value), true, nil
 }
 
-// Samples returns the samples of the first series in the result of a query.
+// Samples returns the samples of the first series in the result of a query. VictoriaMetrics returns the
+// markers of stale series among them, which do not count.
 func (c Client) Samples(ctx context.Context, path string, parameters url.Values) ([]model.SamplePair, error) {
 	answer, err := Ask[struct {
 		Result model.Matrix `json:"result"`
@@ -161,7 +164,11 @@ func (c Client) Samples(ctx context.Context, path string, parameters url.Values)
 	if err != nil || len(answer.Result) == 0 {
 		return nil, err
 	}
-	return answer.Result[0].Values, nil
+	samples := answer.Result[0].Values
+	if c.SpeaksMetricsQL() {
+		samples = slices.DeleteFunc(samples, func(sample model.SamplePair) bool { return math.IsNaN(float64(sample.Value)) })
+	}
+	return samples, nil
 }
 
 // LabelValues returns at most limit values of a label since a time. The zero time means from the
