@@ -20,6 +20,8 @@ import (
 
 	"github.com/klauspost/compress/snappy"
 	"github.com/prometheus/prometheus/prompb"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
 // server is something that answers questions.
@@ -190,10 +192,10 @@ func short(list []string) string {
 	return text[:min(len(text), 400)]
 }
 
-// ownWarnings are those of the gateway: it says which tier may be wrong.
+// ownWarnings are those of the gateway: it says which tier may be wrong, or that it speaks another language.
 func (a *answer) ownWarnings() (list []string) {
 	for _, each := range a.warnings {
-		if strings.Contains(each, "the hot tier") || strings.Contains(each, "the cold tier") {
+		if strings.Contains(each, "the hot tier") || strings.Contains(each, "the cold tier") || promapi.IsAboutLanguage(each) {
 			list = append(list, each)
 		}
 	}

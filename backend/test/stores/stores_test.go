@@ -68,7 +68,7 @@ func TestStores_AnswersEqualOnePrometheus(t *testing.T) {
 			t.Parallel() // It waits most of the time.
 			w := each.start(t)
 			w.cold.upTo(t, time.Now().Add(-underWay))
-			t.Log(w.direct(t))
+			t.Log(each.name, w.direct(t))
 			live := w.follow(t)
 			var last *tierproxy
 			for i, threshold := range []time.Duration{low, high} {
@@ -138,7 +138,7 @@ func (w *world) direct(t *testing.T) string {
 // has no warning.
 func (w *world) judge(t *testing.T, of *tierproxy, name string, in expected) *tally {
 	t.Helper()
-	counted := &tally{name: name, byTier: map[string]int{}, reasons: map[string]int{}}
+	counted := &tally{name: in.name + ", " + name, byTier: map[string]int{}, reasons: map[string]int{}}
 	end := time.Now().Add(-underWay).Truncate(interval)
 	var (
 		mutex   sync.Mutex
