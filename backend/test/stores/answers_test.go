@@ -29,6 +29,8 @@ type server struct {
 	// base is the URL before /api/v1.
 	base   string
 	header map[string]string
+	// isVictoriaMetrics is set for a server that has to be asked for exactly the times of a query.
+	isVictoriaMetrics bool
 }
 
 // answer is what a server says.
@@ -46,6 +48,10 @@ type answer struct {
 
 // ask asks a server.
 func (s server) ask(ctx context.Context, endpoint string, values url.Values) (answer, error) {
+	if s.isVictoriaMetrics {
+		values = maps.Clone(values)
+		values.Set("nocache", "1")
+	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base+"/api/v1/"+endpoint+"?"+values.Encode(), http.NoBody)
 	if err != nil {
 		return answer{}, err

@@ -36,6 +36,7 @@ func (w *world) health(t *testing.T, of *tierproxy, in expected) {
 	assert.Equal(t, resolve.StatusHealthy, health.Status)
 	assert.True(t, strings.HasPrefix(health.Completeness, in.completeness), "completeness: %s", health.Completeness)
 	hot, cold := health.Tiers["hot"], health.Tiers["cold"]
+	assert.Equal(t, in.kinds, [2]string{hot.Kind, cold.Kind})
 	assert.False(t, hot.CoverageDeclared, "the coverage of hot is measured")
 	if len(hot.Sources) == 0 && assert.NotNil(t, hot.CoverageStart, "the coverage of hot is known") {
 		assert.WithinDuration(t, w.now.Add(-hotReach), *hot.CoverageStart, 10*minute)

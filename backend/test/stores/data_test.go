@@ -6,9 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -193,16 +191,4 @@ func (s sender) send(ctx context.Context, from, to time.Time) error {
 		}
 	}
 	return nil
-}
-
-// names returns the names of the metrics of groups.
-func names(groups []group) []string {
-	var list []string
-	for _, each := range groups {
-		for _, series := range each.series {
-			list = append(list, series.Labels.Get("__name__"))
-		}
-	}
-	slices.SortFunc(list, strings.Compare)
-	return slices.Compact(list)
 }

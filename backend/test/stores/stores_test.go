@@ -33,6 +33,8 @@ const (
 type expected struct {
 	name  string
 	start func(*testing.T) *world
+	// kinds are the kinds of hot and cold that health names.
+	kinds [2]string
 	// completeness is how it is known what cold has, or the beginning of that.
 	completeness string
 	// answeredByHot are at least how many of the 60 questions hot answers alone, by the threshold, without cuts.
@@ -49,14 +51,14 @@ func worlds() []expected {
 		"labels of wide":       "Thanos lists replica labels although it removes them from series",
 	}
 	return []expected{
-		{name: "Prometheus hot, Prometheus cold", start: ofPrometheus("prometheus", "prometheus"), completeness: "assumed", answeredByHot: [2]int{17, 40}},
-		{name: "Prometheus 2.42 hot, Prometheus cold", start: ofPrometheus("prometheus-2.42", "prometheus"), completeness: "assumed", answeredByHot: [2]int{17, 40}},
-		{name: "Prometheus hot, Prometheus 2.42 cold", start: ofPrometheus("prometheus", "prometheus-2.42"), completeness: "assumed", answeredByHot: [2]int{17, 40}},
-		{name: "Prometheus hot, Cortex cold", start: coldCortex, completeness: "learned", answeredByHot: [2]int{15, 35}},
-		{name: "Prometheus hot, Thanos Receive cold", start: coldReceive, completeness: "learned", answeredByHot: [2]int{15, 35}, own: thanos},
-		{name: "Thanos Query hot, Thanos Query cold", start: ofThanosQueries, completeness: "learned", answeredByHot: [2]int{15, 35}, own: thanos},
-		{name: "Prometheus hot, VictoriaMetrics cold", start: coldVictoriaMetrics, completeness: "learned", ownPromQL: true},
-		{name: "VictoriaMetrics hot, Prometheus cold", start: hotVictoriaMetrics, completeness: "assumed", ownPromQL: true},
+		{name: "Prometheus hot, Prometheus cold", kinds: [2]string{"Prometheus", "Prometheus"}, start: ofPrometheus("prometheus", "prometheus"), completeness: "assumed", answeredByHot: [2]int{17, 40}},
+		{name: "Prometheus 2.42 hot, Prometheus cold", kinds: [2]string{"Prometheus", "Prometheus"}, start: ofPrometheus("prometheus-2.42", "prometheus"), completeness: "assumed", answeredByHot: [2]int{17, 40}},
+		{name: "Prometheus hot, Prometheus 2.42 cold", kinds: [2]string{"Prometheus", "Prometheus"}, start: ofPrometheus("prometheus", "prometheus-2.42"), completeness: "assumed", answeredByHot: [2]int{17, 40}},
+		{name: "Prometheus hot, Cortex cold", kinds: [2]string{"Prometheus", "Cortex"}, start: coldCortex, completeness: "learned", answeredByHot: [2]int{15, 35}},
+		{name: "Prometheus hot, Thanos Receive cold", kinds: [2]string{"Prometheus", "Thanos Query over receivers"}, start: coldReceive, completeness: "learned", answeredByHot: [2]int{15, 35}, own: thanos},
+		{name: "Thanos Query hot, Thanos Query cold", kinds: [2]string{"Thanos Query", "Thanos Query"}, start: ofThanosQueries, completeness: "learned", answeredByHot: [2]int{15, 35}, own: thanos},
+		{name: "Prometheus hot, VictoriaMetrics cold", kinds: [2]string{"Prometheus", "VictoriaMetrics"}, start: coldVictoriaMetrics, completeness: "learned", ownPromQL: true},
+		{name: "VictoriaMetrics hot, Prometheus cold", kinds: [2]string{"VictoriaMetrics", "Prometheus"}, start: hotVictoriaMetrics, completeness: "assumed", ownPromQL: true},
 	}
 }
 

@@ -59,7 +59,7 @@ func coldVictoriaMetrics(t *testing.T) *world {
 	w.startOracle(t, inCold(groups))
 	w.hotPrometheus(t, groups, prometheusOptions{external: external()})
 	started, target := startVictoriaMetrics(t)
-	w.cold = server{base: started.URL}
+	w.cold = server{base: started.URL, isVictoriaMetrics: true}
 	w.fill(t, sender{url: target, groups: inCold(groups)}, reach)
 	w.feed(t)
 	return w
@@ -71,7 +71,7 @@ func hotVictoriaMetrics(t *testing.T) *world {
 	groups := shop(w.now)
 	w.startOracle(t, groups)
 	started, target := startVictoriaMetrics(t)
-	w.hot, w.stopHot = server{base: started.URL}, started.Kill
+	w.hot, w.stopHot = server{base: started.URL, isVictoriaMetrics: true}, started.Kill
 	w.fill(t, sender{url: target, groups: groups}, hotReach)
 	w.coldPrometheus(t, groups, prometheusOptions{})
 	w.feed(t)
