@@ -39,6 +39,8 @@ export interface TierReport {
   state: TierState;
   /** What the state means and what to change, for people. */
   message?: string;
+  /** Kind of the server, such as Prometheus or Thanos Query. Left out where it is not known. */
+  kind?: string;
   /** Version of the server, such as 3.16.0. */
   version?: string;
   /** Time of its oldest sample, RFC 3339. */

@@ -39,8 +39,18 @@ export function TierStateChip({ state }: Pick<TierReport, 'state'>): ReactElemen
 
 /** What the gateway found when it asked a tier. */
 export function TierReportCard({ title, report }: { title: string; report: TierReport }): ReactElement {
-  const { state, source, message, address, version, oldest_sample, coverage_start, external_labels, latency_seconds } =
-    report;
+  const {
+    state,
+    source,
+    message,
+    address,
+    kind,
+    version,
+    oldest_sample,
+    coverage_start,
+    external_labels,
+    latency_seconds,
+  } = report;
   return (
     <Card variant="outlined" component="section" aria-label={`${title}: report`} sx={{ flex: 1, minWidth: 0 }}>
       <CardContent>
@@ -60,6 +70,7 @@ export function TierReportCard({ title, report }: { title: string; report: TierR
         )}
         <Stack component="dl" spacing={0.5} sx={{ m: 0 }}>
           <Row name="Address">{address}</Row>
+          <Row name="Kind">{kind}</Row>
           <Row name="Version">{version}</Row>
           <Row name="Oldest sample">{oldest_sample === undefined ? undefined : formatTime(oldest_sample)}</Row>
           <Row name="Asked from">{coverage_start === undefined ? undefined : formatTime(coverage_start)}</Row>
