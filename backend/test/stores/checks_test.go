@@ -24,6 +24,23 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/stack"
 )
 
+// awaitCoverage waits until the gateway knows since when hot has samples. A VictoriaMetrics shows the
+// past that it has just got some time later.
+func (w *world) awaitCoverage(t *testing.T, of *tierproxy) {
+	t.Helper()
+	began := time.Now()
+	require.Eventually(t, func() bool {
+		_, body, err := stack.Get(t.Context(), of.base+"/api/v1/datasources/health", nil)
+		var health resolve.Health
+		if err != nil || json.Unmarshal(body, &health) != nil {
+			return false
+		}
+		hot := health.Tiers["hot"]
+		return hot.CoverageStart != nil || len(hot.Sources) > 0
+	}, 3*minute, time.Second, "the coverage of hot is not known")
+	t.Logf("the coverage of hot was known after %s", time.Since(began).Round(time.Second))
+}
+
 // health checks what the gateway knows of the tiers: since when hot has samples, up to when cold has
 // some, and what the sources of cold are.
 func (w *world) health(t *testing.T, of *tierproxy, in expected) {

@@ -57,8 +57,8 @@ func worlds() []expected {
 		{name: "Prometheus hot, Cortex cold", kinds: [2]string{"Prometheus", "Cortex"}, start: coldCortex, completeness: "learned", answeredByHot: [2]int{15, 35}},
 		{name: "Prometheus hot, Thanos Receive cold", kinds: [2]string{"Prometheus", "Thanos Query over receivers"}, start: coldReceive, completeness: "learned", answeredByHot: [2]int{15, 35}, own: thanos},
 		{name: "Thanos Query hot, Thanos Query cold", kinds: [2]string{"Thanos Query", "Thanos Query"}, start: ofThanosQueries, completeness: "learned", answeredByHot: [2]int{15, 35}, own: thanos},
-		{name: "Prometheus hot, VictoriaMetrics cold", kinds: [2]string{"Prometheus", "VictoriaMetrics"}, start: coldVictoriaMetrics, completeness: "learned", ownPromQL: true},
-		{name: "VictoriaMetrics hot, Prometheus cold", kinds: [2]string{"VictoriaMetrics", "Prometheus"}, start: hotVictoriaMetrics, completeness: "assumed", ownPromQL: true},
+		{name: "Prometheus hot, VictoriaMetrics cold", kinds: [2]string{"Prometheus", "VictoriaMetrics"}, start: coldVictoriaMetrics, completeness: "learned", answeredByHot: [2]int{15, 35}, ownPromQL: true},
+		{name: "VictoriaMetrics hot, Prometheus cold", kinds: [2]string{"VictoriaMetrics", "Prometheus"}, start: hotVictoriaMetrics, completeness: "assumed", answeredByHot: [2]int{15, 35}, ownPromQL: true},
 	}
 }
 
@@ -78,6 +78,7 @@ func TestStores_AnswersEqualOnePrometheus(t *testing.T) {
 					settings.Routing.Strategy, settings.Cache.Enabled = string(tier.StrategyRoute), false
 				})
 				w.judge(t, routed, "first asked", each)
+				w.awaitCoverage(t, routed)
 				time.Sleep(settles)
 				counted := w.judge(t, routed, fmt.Sprintf("threshold %s, routed", threshold), each)
 				assert.GreaterOrEqual(t, counted.byTier["hot"], each.answeredByHot[i], "hot answers too little: %s", counted)
