@@ -69,6 +69,7 @@ func TestStores_AnswersEqualOnePrometheus(t *testing.T) {
 		t.Run(each.name, func(t *testing.T) {
 			t.Parallel() // It waits most of the time.
 			w := each.start(t)
+			w.hot.upTo(t, time.Now().Add(-underWay))
 			w.cold.upTo(t, time.Now().Add(-underWay))
 			t.Log(each.name, w.direct(t))
 			live := w.follow(t)
