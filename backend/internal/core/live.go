@@ -152,7 +152,7 @@ func (c *Core) evaluateLive(ctx context.Context, query LiveQuery, start, end tim
 	if err != nil {
 		return nil, &engine.CallError{Tier: response.Tier, Reason: response.Reason, Err: err}
 	}
-	return &live.Answer{Matrix: matrix, Bytes: bytes, IsApart: response.IsMetricsQL(), Tier: string(response.Tier), Reason: string(response.Reason), Source: response.Source}, nil
+	return &live.Answer{Matrix: matrix, Bytes: bytes, IsApart: response.IsApart(), Tier: string(response.Tier), Reason: string(response.Reason), Source: response.Source}, nil
 }
 
 // statusOf returns the HTTP status for the result of a query.

@@ -81,10 +81,11 @@ func (r *Response) recognize(a attempt) {
 
 // addLanguageWarning adds the warning for an answer that was evaluated in MetricsQL.
 func (r *Response) addLanguageWarning() {
-	if !r.isMetricsQL {
-		return
+	warning := r.plan.rangeEndsWarning(r.Tier)
+	if r.isMetricsQL {
+		warning = promapi.MetricsQLWarningFor(r.plan.query.Request.Endpoint)
 	}
-	if warning := promapi.MetricsQLWarningFor(r.plan.query.Request.Endpoint); !slices.Contains(r.Warnings, warning) {
+	if warning != "" && !slices.Contains(r.Warnings, warning) {
 		r.Warnings = append(slices.Clone(r.Warnings), warning)
 	}
 }
@@ -93,14 +94,14 @@ func (r *Response) addLanguageWarning() {
 // an empty string.
 func (p *Plan) LanguageWarning() string {
 	if p.Tier == tier.Both || !p.speaksMetricsQL(p.Tier) {
-		return ""
+		return p.rangeEndsWarning(p.Tier)
 	}
 	return promapi.MetricsQLWarningFor(p.query.Request.Endpoint)
 }
 
-// IsMetricsQL reports whether a VictoriaMetrics has evaluated the answer. Its steps must not stand beside
-// those of another answer.
-func (r *Response) IsMetricsQL() bool { return r.isMetricsQL }
+// IsApart reports whether the steps of the answer must not stand beside those of another one, because
+// the two tiers evaluate differently.
+func (r *Response) IsApart() bool { return r.isMetricsQL || r.plan.closed != "" }
 
 // fromMetricsQL gives an error of a VictoriaMetrics the status and the type that Prometheus gives it, and
 // takes the query out of its message.

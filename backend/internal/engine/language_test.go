@@ -74,7 +74,7 @@ func TestAsk_AnswersInMetricsQLCarryOneWarning(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, tier.Cold, response.Tier)
 			require.Equal(t, 1, aboutLanguage(t, body(t, response)))
-			require.True(t, response.IsMetricsQL())
+			require.True(t, response.IsApart())
 			require.Len(t, p.cold.Requests(), 1)
 			require.Equal(t, []string{"1"}, p.cold.Requests()[0].Parameters["nocache"])
 			for _, asked := range p.hot.Requests() {

@@ -40,6 +40,9 @@ type Plan struct {
 	unjoinable *unjoinable
 	// hotIsMetricsQL and coldIsMetricsQL are set for a tier that is known to be a VictoriaMetrics.
 	hotIsMetricsQL, coldIsMetricsQL bool
+	// closed is the tier whose ranges include both of their ends, if those of the other tier do not, or
+	// empty: see compareRangeEnds.
+	closed tier.Name
 	// hot and cold go to the tiers: the request itself, or a rewritten one.
 	hot, cold *promapi.Request
 	// callOptions are what the calls depend on besides.
@@ -187,6 +190,7 @@ func (s subject) planOn(ctx context.Context, replicas []Replica, i int) (*Plan, 
 		p.coldOnly().Refresh(ctx)
 		p.snapshot = p.coldOnly().Snapshot()
 	}
+	p.compareRangeEnds()
 	p.prepare(ctx)
 	var err error
 	if p.Decision, err = tier.Plan(p.Input); err != nil {

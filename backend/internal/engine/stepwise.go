@@ -109,6 +109,9 @@ func (p *Plan) cut() (*tier.Cut, error) {
 	if p.speaksMetricsQL(tier.Hot) {
 		return nil, languageError(tier.Hot)
 	}
+	if p.closed != "" {
+		return nil, rangeEndsError(p.closed)
+	}
 	if p.snapshot.Hot.EvaluationInterval == 0 {
 		if query, err := promql.Parse(p.query.Request.Parameters.Get("query")); err == nil && query.HasDefaultSteps() {
 			return nil, errSubqueryWithoutStep
