@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -58,19 +57,6 @@ func (a attempt) inMetricsQL() attempt {
 	a.isMetricsQL, a.reading = true, max(a.reading, lookedAt)
 	a.request = a.request.With(upstream.MetricsQLParameters())
 	return a
-}
-
-// askInMetricsQL asks again, as a VictoriaMetrics has to be asked, if one turns out to answer: without the
-// parameters for it, it may have moved the times of the query.
-func (e *Engine) askInMetricsQL(next handler) handler {
-	return func(ctx context.Context, a attempt) (*Response, error) {
-		response, err := next(ctx, a)
-		if err != nil || a.isMetricsQL || !response.isMetricsQL || response.Status >= http.StatusMultipleChoices {
-			return response, err
-		}
-		_ = response.Body.Close()
-		return next(ctx, a.inMetricsQL())
-	}
 }
 
 // recognize notes whether the answer is one of a VictoriaMetrics.
