@@ -51,10 +51,12 @@ e2e: ## Run the tests on the real servers, and the demo. Builds the servers firs
 		'make demo DEMO_FLAGS=--once'
 
 .PHONY: e2e-full
-e2e-full: ## Run what is too long for CI: 10,000 questions, 2 million confined queries, older versions of Perses, replicas, live queries, the demo in a browser, a soak, a siege, an installation with two million series, and fuzzing on top of e2e.
+e2e-full: ## Run what is too long for CI: 10,000 questions, 2 million confined queries, older versions of Perses and of Helm, replicas, other stores, live queries, the demo in a browser, a soak, a siege, an installation with two million series, and fuzzing on top of e2e.
 	E2E_STEPS=1000 E2E_ENTRIES=1000000 E2E_DATASOURCES=2000 E2E_SERVICES=5000 E2E_QUERIES=10000 E2E_LIVE_QUERIES=300 E2E_PERSES='perses-0.53 perses-0.52' E2E_HELM=helm-3 E2E_VALUES=1000 E2E_DEMO=1m E2E_LIVE=1m E2E_SCREENSHOTS=all $(MAKE) e2e
 	CONFINED_QUERIES=2000000 go test -count=1 -run TestConfine_GeneratedQueries ./backend/internal/enforcement
 	go test -tags e2e -count=1 -timeout 20m -p 1 ./backend/test/load ./backend/test/replicas ./backend/test/scale ./backend/test/fanout ./backend/test/liveload
+	go test -tags e2e -count=1 -timeout 60m ./backend/test/stores
+	scripts/release --snapshot
 	$(MAKE) soak
 	$(MAKE) siege
 	$(MAKE) live-load LIVE_FLAGS=--strict

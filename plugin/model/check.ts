@@ -43,6 +43,8 @@ export interface TierReport {
   unused?: string;
   /** What to change then. */
   remedy?: string;
+  /** Kind of the server, such as Prometheus or Thanos Query. Left out where it is not known. */
+  kind?: string;
   /** Version of the server, such as 3.16.0. */
   version?: string;
   /** Time of its oldest sample, RFC 3339. */

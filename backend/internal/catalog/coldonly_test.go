@@ -117,7 +117,7 @@ func newThanosOf(t *testing.T, told map[string]string, now time.Time, parts ...c
 func (s *thanosOf) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	s.mutex.Lock()
 	query, _ := url.QueryUnescape(request.URL.RawQuery)
-	isProbe := strings.Contains(query, "vector(1)") || strings.Contains(request.URL.Path, "/stores") || strings.Contains(request.URL.Path, "/runtimeinfo")
+	isProbe := strings.Contains(query, "vector(1)") || strings.Contains(request.URL.Path, "/stores") || strings.Contains(request.URL.Path, "/runtimeinfo") || strings.Contains(request.URL.Path, "/buildinfo")
 	if !isProbe {
 		s.asked = append(s.asked, request.URL.Path+"?"+query)
 	}

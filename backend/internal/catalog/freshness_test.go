@@ -37,7 +37,7 @@ func TestInspect_StatusVersionAndSettings(t *testing.T) {
 	}
 	found := look(fresh)
 	require.True(t, found.Available, found.Error)
-	require.Equal(t, []any{upstream.Failure(""), "3.1.4", 7 * time.Minute}, []any{found.Failure, found.Version, found.Settings.LookbackDelta})
+	require.Equal(t, []any{upstream.Failure(""), "3.1.4", 7 * time.Minute}, []any{found.Failure, found.Server.Version, found.Settings.LookbackDelta})
 	require.WithinDuration(t, now.Add(-30*time.Minute), time.UnixMilli(found.CoverageStart), time.Minute, "the retention bounds what may be asked")
 
 	for name, wrong := range map[string]string{"a success of something else": `[]`, "a value that nobody asked for": `{"resultType":"matrix","result":[]}`} {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/targets"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
@@ -21,8 +20,6 @@ type Inspection struct {
 	CoverageStart int64
 	// Failure is the class of Status.Error if the tier does not answer, or empty.
 	Failure upstream.Failure
-	// Version is the version that the server reports, or empty.
-	Version string
 	// Settings are the tier's defaults, as far as it reports them.
 	Settings Settings
 	// TargetHoles are the stretches of the last hour in which hot could not scrape targets.
@@ -64,8 +61,6 @@ func (t *Tier) Inspect(ctx context.Context) Inspection {
 	ctx, cancel := context.WithTimeout(ctx, t.probeTimeout())
 	defer cancel()
 	inspection.CoverageStart = t.coveredState(time.Now()).Oldest
-	info, _ := ownrequest.Ask[struct{ Version string }](ctx, t.api, "/api/v1/status/buildinfo", nil)
-	inspection.Version = info.Version
 	if settings, err := readSettings(ctx, t.api); err == nil {
 		inspection.Settings = settings
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/http/httptrace"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -30,7 +29,7 @@ const wholeProbeInterval, wholeProbeIntervalUnused = 50 * time.Second, 5 * time.
 // the newest sample of hot and the stores of cold say enough, as long as nothing changes. After a
 // new connection, the next look for a query is a whole one.
 func (t *Tier) look(ctx context.Context, now time.Time) Status {
-	if !t.status.Load().Available {
+	if t.mayBeOther.Swap(false) || !t.status.Load().Available {
 		t.wholeAt = time.Time{}
 	}
 	look := t.lookAtCold
@@ -64,6 +63,7 @@ func (t *Tier) look(ctx context.Context, now time.Time) Status {
 	case isWhole:
 		t.wholeAt = now
 	}
+	t.recognize(ctx, &status, now)
 	status.CheckedAt = time.Now()
 	return status
 }
@@ -72,8 +72,8 @@ func (t *Tier) look(ctx context.Context, now time.Time) Status {
 // has changed, so that the next look need not be a whole one.
 func (t *Tier) lookAtHot(ctx context.Context, now time.Time, isWhole bool) (status Status, isFine bool) {
 	if isWhole {
-		latency := t.whole.Latency
-		t.whole = Status{Available: true, Oldest: tier.NothingCovered, Latency: latency}
+		before := t.whole
+		t.whole = Status{Available: true, Oldest: tier.NothingCovered, Latency: before.Latency, evaluated: before.evaluated, isMetricsQL: before.isMetricsQL}
 	}
 	if t.wholeAt.IsZero() {
 		t.hotStores.watch.forget404()
@@ -118,10 +118,13 @@ func (t *Tier) lookAtCold(ctx context.Context, now time.Time, isWhole bool) (sta
 // measureLatency checks whether the tier evaluates a query, and how long that takes.
 func measureLatency(ctx context.Context, c ownrequest.Client, status *Status) {
 	began := time.Now()
-	err := evaluate(ctx, c)
-	if status.Latency = time.Since(began); err != nil {
+	answer, err := evaluate(ctx, c)
+	status.Latency, status.evaluated, status.isMetricsQL = time.Since(began), nil, false
+	if err != nil {
 		status.fail(err)
+		return
 	}
+	status.evaluated, status.isMetricsQL = answer.Header, upstream.SaysMetricsQL(answer.Header, answer.Text)
 }
 
 // fail records that a tier does not answer.
@@ -152,21 +155,19 @@ func measureCoverage(ctx context.Context, c ownrequest.Client, status *Status) {
 func warm(ctx context.Context, c ownrequest.Client, connections int) {
 	var running sync.WaitGroup
 	for range connections {
-		running.Go(func() { _ = evaluate(ctx, c) }) // The next probe finds errors.
+		running.Go(func() { _, _ = evaluate(ctx, c) }) // The next probe finds errors.
 	}
 	running.Wait()
 }
 
 // evaluate evaluates a query that reads no series. It returns upstream.ErrNotPrometheus for any
 // other answer with a success status.
-func evaluate(ctx context.Context, c ownrequest.Client) error {
-	answer, err := ownrequest.Ask[struct {
-		ResultType string `json:"resultType"`
-	}](ctx, c, "/api/v1/query", url.Values{"query": {"vector(1)"}})
-	if errors.Is(err, upstream.ErrNotAnAnswer) || (err == nil && answer.ResultType != "vector") {
-		return upstream.ErrNotPrometheus
+func evaluate(ctx context.Context, c ownrequest.Client) (upstream.Evaluation, error) {
+	resultType, answer, err := c.EvaluateConstant(ctx)
+	if errors.Is(err, upstream.ErrNotAnAnswer) || (err == nil && resultType != "vector") {
+		return answer, upstream.ErrNotPrometheus
 	}
-	return err
+	return answer, err
 }
 
 // earliestTimestamp is the earliest timestamp that counts as known, the year 1980. Servers that
@@ -227,7 +228,7 @@ func readRuntime(ctx context.Context, c ownrequest.Client, status *Status) {
 	if err != nil {
 		return
 	}
-	status.started, status.cores = info.StartTime, info.Cores
+	status.started, status.cores, status.reportsRetention = info.StartTime, info.Cores, info.StorageRetention != ""
 	status.server = info.Hostname + " " + info.StartTime.Format(time.RFC3339Nano)
 	status.configured = status.server + " " + info.LastConfigTime.Format(time.RFC3339Nano)
 	// "15d", "15d or 10GiB", "10GiB": only the time is a reliable bound.

@@ -32,6 +32,8 @@ type Settings struct {
 	// ScrapeInterval and EvaluationInterval are the global intervals of a Prometheus. The
 	// latter is also the default step of subqueries.
 	ScrapeInterval, EvaluationInterval time.Duration
+	// ClosedRanges is set if ranges include both of their ends, as in Prometheus 2.
+	ClosedRanges bool
 	// LookbackDelta is how far an instant selector looks back.
 	LookbackDelta time.Duration
 	// OutOfOrderWindow is the maximum age of out-of-order samples; zero if the tier accepts
@@ -184,7 +186,8 @@ func readSettings(ctx context.Context, c ownrequest.Client) (Settings, error) {
 	case !upstream.CannotTell(err):
 		return settings, err
 	}
-	return settings, nil
+	settings.ClosedRanges, err = closedRanges(ctx, c)
+	return settings, err
 }
 
 // knownSettings are the settings of a process and its configuration: see Status.configured.

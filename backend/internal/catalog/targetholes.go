@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"errors"
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -151,6 +152,9 @@ func askTargets(ctx context.Context, client ownrequest.Client, query string, at 
 		for _, each := range answer.Result {
 			series := targets.Series{Labels: each.Metric, Value: float64(each.Value.Value)}
 			for _, sample := range each.Values {
+				if math.IsNaN(float64(sample.Value)) {
+					continue // VictoriaMetrics returns the markers of stale series, too.
+				}
 				series.Samples = append(series.Samples, targets.Sample{At: int64(sample.Timestamp), Up: sample.Value != 0})
 			}
 			list = append(list, series)

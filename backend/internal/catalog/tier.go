@@ -101,6 +101,8 @@ type Status struct {
 	Sources []SourceStatus
 	// Notes say why the tier's answers may be incomplete although it answers.
 	Notes []tier.Note
+	// Server is what is known of the server.
+	Server Server
 
 	sets         string    // of hot's stores: see setsOf
 	failure      error     // of the query of the probe
@@ -112,6 +114,11 @@ type Status struct {
 	reported     bool      // the server reports Oldest
 	unmeasurable bool      // nothing shows since when the server has samples
 	hidesStores  bool      // cold answered that it does not list stores
+	// evaluated is the header of the answer to the query of the probe, or nil. isMetricsQL is set if
+	// that answer is one of VictoriaMetrics, and reportsRetention if the server has a retention as
+	// a Prometheus has.
+	evaluated                     http.Header
+	isMetricsQL, reportsRetention bool
 	// shortestInterval is the shortest scrape interval that was seen, or zero.
 	shortestInterval time.Duration
 }
@@ -153,6 +160,10 @@ type sharedTier struct {
 	whole     Status
 	wholeAt   time.Time
 	mayDiffer bool
+	// mayBeOther is set if the server has answered in another way than when it was recognised.
+	mayBeOther atomic.Bool
+	// recognized is what is known of the server. Only Run uses it.
+	recognized knownServer
 	// end is the timestamp of the newest sample, or nil.
 	end atomic.Pointer[tierEnd]
 }

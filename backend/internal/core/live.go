@@ -73,7 +73,7 @@ func (c *Core) PrepareLive(ctx context.Context, query LiveQuery) (live.Query, er
 	}
 	made := live.Query{
 		Key: query.key(resolved, admitted), Datasource: resolved.Datasource.Name, Step: query.Step, Range: query.Range,
-		IsWhole: parsed.NamesTimes() || parsed.Separable() != nil, Ahead: aheadOf(parsed, now, query.Step),
+		IsWhole: parsed.NamesTimes() || parsed.Separable() != nil || resolved.SpeaksMetricsQL(), Ahead: aheadOf(parsed, now, query.Step),
 	}
 	made.Evaluate = func(ctx context.Context, start, end time.Time, isNewest bool) (*live.Answer, error) {
 		return c.evaluateLive(ctx, query, start, end, isNewest)
@@ -152,7 +152,7 @@ func (c *Core) evaluateLive(ctx context.Context, query LiveQuery, start, end tim
 	if err != nil {
 		return nil, &engine.CallError{Tier: response.Tier, Reason: response.Reason, Err: err}
 	}
-	return &live.Answer{Matrix: matrix, Bytes: bytes, Tier: string(response.Tier), Reason: string(response.Reason), Source: response.Source}, nil
+	return &live.Answer{Matrix: matrix, Bytes: bytes, IsApart: response.IsApart(), Tier: string(response.Tier), Reason: string(response.Reason), Source: response.Source}, nil
 }
 
 // statusOf returns the HTTP status for the result of a query.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -18,6 +19,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/perses"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/resolve"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 // Diagnose checks Perses and every tier of the configuration. It returns what works, what is
@@ -121,10 +123,16 @@ func (d *diagnosis) tier(subject string, seen resolve.TierReport) {
 	case resolve.StateNone:
 	case resolve.StateOK:
 		message := fmt.Sprintf("%s answers queries", seen.Address)
-		if seen.Version != "" {
+		switch {
+		case seen.Kind != "":
+			message += ", " + strings.TrimSpace(seen.Kind+" "+seen.Version)
+		case seen.Version != "":
 			message += ", version " + seen.Version
 		}
 		d.add(subject, SeverityOK, message, "")
+		if upstream.ServerKind(seen.Kind).SpeaksMetricsQL() {
+			d.add(subject, SeverityNote, "each of its answers gets a warning: "+promapi.MetricsQLWarningFor(promapi.QueryRange), "")
+		}
 		if seen.Unused != "" {
 			d.isUnused = true
 			d.add(subject, SeverityError, seen.Unused, seen.Remedy)

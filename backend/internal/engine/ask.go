@@ -43,6 +43,7 @@ func (e *Engine) ask(ctx context.Context, a attempt) (*Response, error) {
 	response := a.response()
 	response.Status, response.Header, response.ContentLength = answer.StatusCode, answer.Header, answer.ContentLength
 	response.Body = &endingBody{answer.Body, func() { cancel(nil) }}
+	response.recognize(a)
 	err = response.check(a)
 	if err == nil && a.Tier == tier.Hot && a.plan.ownValue != "" {
 		err = response.setOwnValue(a.plan.ownValue)

@@ -113,6 +113,9 @@ func (e *Engine) askForPiece(ctx context.Context, p *Plan, missing *piece, memor
 		}
 		return nil, response.failedWith(&upstream.StatusError{Status: response.Status}, true)
 	}
+	if response.isMetricsQL {
+		return nil, response.failed(errOtherLanguage)
+	}
 	text, err := memory.readBody(response)
 	if err != nil {
 		return nil, response.failed(err)
@@ -144,6 +147,8 @@ func (p *Plan) withoutPieces(ctx context.Context, err error) (_ tier.Decision, o
 	}
 	isRefused := failed.isRefusal
 	switch {
+	case errors.Is(err, errOtherLanguage):
+		return p.routed, true // No tier has failed.
 	case errors.Is(err, errTooLarge) || errors.Is(err, splice.ErrNoMatrix):
 		// No tier has failed: the rules say who answers the whole.
 		if !errors.Is(err, errNoRoom) {

@@ -26,6 +26,8 @@ type attempt struct {
 	// isReplaceable is set if another attempt can follow, which gets half of the
 	// remaining time.
 	isReplaceable bool
+	// isMetricsQL is set if the request is one for a VictoriaMetrics.
+	isMetricsQL bool
 	// headroom is that of the parts of a query; nil for all other calls.
 	headroom *admission.Headroom
 }
@@ -68,7 +70,7 @@ func (p *Plan) attempt(decision tier.Decision) attempt {
 	case len(decision.Warnings) > 0 || decision.FallbackOnEmpty:
 		a.reading = lookedAt
 	}
-	return a
+	return a.inItsLanguage()
 }
 
 // others returns the attempts after a failed one: each replica of hot that can take its

@@ -91,7 +91,7 @@ func (p *Plan) freshness() time.Duration {
 // parameters and with more texts.
 func (p *Plan) cacheKey(stores string, without []string, more ...string) cache.Key {
 	request := p.cold
-	parts := []string{p.query.Datasource.Scope, string(tier.Cold), stores, string(request.Endpoint), request.Path}
+	parts := []string{p.query.Datasource.Scope, string(tier.Cold), stores, string(request.Endpoint), request.Path, fmt.Sprint(p.speaksMetricsQL(tier.Cold))}
 	parts = append(parts, fmt.Sprintf("%#v", p.snapshot.Cold))
 	parts = append(parts, fmt.Sprintf("%q", p.query.ConfinedTo), fmt.Sprint(len(more)))
 	parts = append(parts, more...)

@@ -149,6 +149,9 @@ func (r *Response) readInto(ctx context.Context, read *content) error {
 		}
 		if apiError := errorIn(r.Status, text); apiError != nil {
 			apiError.RetryAfter = retryAfter(r.Header)
+			if !apiError.Type.IsKnown() {
+				apiError.Type = promapi.ErrorTypeOf(apiError.Status)
+			}
 			return apiError
 		}
 		if promapi.IsFault(r.Status, "") {

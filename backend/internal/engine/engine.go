@@ -111,6 +111,7 @@ func (e *Engine) chain(several bool) handler {
 		e.decode,              // labels and limits that a tier does not apply itself
 		e.keepWhole,           // an answer from the cache, or into it
 		e.retryOnInconclusive, // the other tier where an answer says nothing
+		e.askInMetricsQL,      // once more, if a VictoriaMetrics turns out to answer
 	)
 	answer := handler(e.ask)
 	for _, before := range slices.Backward(steps) {

@@ -45,7 +45,7 @@ func TestDo_PassesTheStepsInTheirOrder(t *testing.T) {
 	require.NoError(t, err)
 	_ = body(t, response)
 	require.Equal(t, []string{
-		"Do", "withinDeadline", "finish", "fallBack", "decode", "keepWhole", "retryOnInconclusive", "ask",
+		"Do", "withinDeadline", "finish", "fallBack", "decode", "keepWhole", "retryOnInconclusive", "askInMetricsQL", "ask",
 	}, ctx.deepest, "one tier answers it as a whole")
 
 	engine, query := p.query(t, up).made()
@@ -56,6 +56,6 @@ func TestDo_PassesTheStepsInTheirOrder(t *testing.T) {
 	require.NoError(t, err)
 	_ = body(t, response)
 	require.Equal(t, []string{
-		"withinDeadline", "finish", "assemble", "unite", "fallBack", "decode", "keepWhole", "retryOnInconclusive", "ask",
+		"withinDeadline", "finish", "assemble", "unite", "fallBack", "decode", "keepWhole", "retryOnInconclusive", "askInMetricsQL", "ask",
 	}, ctx.deepest)
 }

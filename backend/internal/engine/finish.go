@@ -23,6 +23,7 @@ func (e *Engine) finish(next handler) handler {
 		case err != nil:
 			return response, err
 		case response.Status < http.StatusBadRequest:
+			response.addLanguageWarning()
 			err = response.addWarnings()
 		case response.isAnsweredLocally():
 			response.answerLocally()
@@ -75,6 +76,9 @@ func (r *Response) translateError(ctx context.Context) error {
 	if !translated.Type.IsKnown() {
 		translated.Type = promapi.ErrorTypeOf(translated.Status)
 	}
+	if r.isMetricsQL {
+		translated = r.fromMetricsQL(translated)
+	}
 	if apiError.Status == http.StatusUnprocessableEntity {
 		switch {
 		case strings.Contains(apiError.Message, "context deadline exceeded"), strings.Contains(apiError.Message, "query timed out"):
@@ -86,8 +90,10 @@ func (r *Response) translateError(ctx context.Context) error {
 	}
 	if err, _ := selectorError(request); err != nil {
 		translated = *err
-	} else if apiError.Status == http.StatusBadRequest && r.plan.traits().Evaluates() {
-		translated.Message = r.queryError(ctx, apiError.Message)
+	} else if translated.Status == http.StatusBadRequest && r.plan.traits().Evaluates() {
+		translated.Message = r.queryError(ctx, translated.Message)
+	} else if r.isMetricsQL && translated.Status == http.StatusUnprocessableEntity {
+		translated.Message = r.ofWrittenQuery(ctx, translated.Message)
 	}
 	if translated == *apiError {
 		r.setBody(text)
@@ -116,19 +122,29 @@ func (r *Response) queryError(ctx context.Context, message string) string {
 	if _, err := promql.Parse(query); err != nil {
 		return promapi.InvalidParameter("query", err).Message
 	}
-	if a := r.plan.attempt(tier.Decision{Tier: r.Tier}); a.request.Parameters.Get("query") != query {
-		// Its positions are those of the rewritten query.
-		message = a.askForError(ctx, message)
-	}
+	message = r.ofWrittenQuery(ctx, message)
 	if queryErrorAlone.MatchString(message) {
 		return promapi.InvalidParameter("query", errors.New(message)).Message
 	}
 	return message
 }
 
+// ofWrittenQuery returns what the tier says of the query as it was written, where it has got a rewritten
+// one: positions are those of that one, and a VictoriaMetrics quotes it.
+func (r *Response) ofWrittenQuery(ctx context.Context, message string) string {
+	a := r.plan.attempt(tier.Decision{Tier: r.Tier})
+	if a.request.Parameters.Get("query") == r.plan.query.Request.Parameters.Get("query") {
+		return message
+	}
+	if !r.isMetricsQL {
+		return a.askForError(ctx, r.Status, message)
+	}
+	return promapi.WithoutQuotedQuery(a.askForError(ctx, r.Status, "the "+string(r.Tier)+" tier cannot evaluate the query"))
+}
+
 // askForError asks a tier that refuses a rewritten query what it says of the
 // query as it was written. Where it says nothing, the given message stays.
-func (a attempt) askForError(ctx context.Context, message string) string {
+func (a attempt) askForError(ctx context.Context, status int, message string) string {
 	request := a.request.With(url.Values{"query": a.plan.query.Request.Parameters["query"]})
 	//nolint:bodyclose // The Response holds the body, which is closed below.
 	answer, err := a.plan.tier(a.Tier).Do(ctx, inEncoding(request, promapi.EncodingPlain), &a.plan.callOptions)
@@ -138,7 +154,7 @@ func (a attempt) askForError(ctx context.Context, message string) string {
 	response := &Response{Status: answer.StatusCode, Header: answer.Header, Body: answer.Body}
 	defer func() { _ = response.Body.Close() }()
 	text, err := response.errorText()
-	if apiError := errorIn(response.Status, text); err == nil && apiError != nil && apiError.Status == http.StatusBadRequest {
+	if apiError := errorIn(response.Status, text); err == nil && apiError != nil && apiError.Status == status {
 		return apiError.Message
 	}
 	return message

@@ -41,6 +41,19 @@ func (e *Engine) retryOnInconclusive(next handler) handler {
 	}
 }
 
+// askInMetricsQL asks again, as a VictoriaMetrics has to be asked, if one turns out to answer: without the
+// parameters for it, it may have moved the times of the query.
+func (e *Engine) askInMetricsQL(next handler) handler {
+	return func(ctx context.Context, a attempt) (*Response, error) {
+		response, err := next(ctx, a)
+		if err != nil || a.isMetricsQL || !response.isMetricsQL || response.Status >= http.StatusMultipleChoices {
+			return response, err
+		}
+		_ = response.Body.Close()
+		return next(ctx, a.inMetricsQL())
+	}
+}
+
 // otherThan returns the other tier.
 func otherThan(name tier.Name) tier.Name {
 	if name == tier.Cold {

@@ -33,12 +33,13 @@ func (e *Engine) keepWhole(next handler) handler {
 		}
 		if l.entry != nil {
 			response := a.made(l.memory.body(bytes.NewReader(l.entry.Answer)), int64(len(l.entry.Answer)))
+			response.isMetricsQL = a.isMetricsQL // That is part of its key.
 			response.Cache = a.plan.report(CacheUse{Result: CacheHit, Cached: 1, Steps: 1, Samples: int(l.entry.Samples)})
 			return response, nil
 		}
 		a.reading = max(a.reading, lookedAt)
 		response, err := next(ctx, a)
-		if err == nil {
+		if err == nil && response.isMetricsQL == a.isMetricsQL {
 			l.keepWhole(response)
 		}
 		return response, err

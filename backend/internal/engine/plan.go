@@ -38,6 +38,11 @@ type Plan struct {
 	notStepwise error
 	// unjoinable is why it could not be put together from pieces recently; nil if it can be.
 	unjoinable *unjoinable
+	// hotIsMetricsQL and coldIsMetricsQL are set for a tier that is known to be a VictoriaMetrics.
+	hotIsMetricsQL, coldIsMetricsQL bool
+	// closed is the tier whose ranges include both of their ends, if those of the other tier do not, or
+	// empty: see compareRangeEnds.
+	closed tier.Name
 	// hot and cold go to the tiers: the request itself, or a rewritten one.
 	hot, cold *promapi.Request
 	// callOptions are what the calls depend on besides.
@@ -185,6 +190,7 @@ func (s subject) planOn(ctx context.Context, replicas []Replica, i int) (*Plan, 
 		p.replica, p.others = replicas[i], slices.Concat(replicas[:i], replicas[i+1:])
 	}
 	p.waitForProbes(ctx)
+	p.recognize()
 	switch {
 	case p.replica.Catalog != nil:
 		p.snapshot = p.replica.Catalog.Snapshot()
@@ -192,6 +198,7 @@ func (s subject) planOn(ctx context.Context, replicas []Replica, i int) (*Plan, 
 		p.coldOnly().Refresh(ctx)
 		p.snapshot = p.coldOnly().Snapshot()
 	}
+	p.compareRangeEnds()
 	p.prepare(ctx)
 	p.nameSource()
 	var err error

@@ -48,9 +48,11 @@ type Response struct {
 	// cache, because they would take too much memory.
 	TooLarge bool
 
-	plan    *Plan // of the attempt that was answered
-	reading reading
-	budget  *admission.BudgetShare // see Options.Decoded
+	plan *Plan // of the attempt that was answered
+	// isMetricsQL is set if a VictoriaMetrics has evaluated it: see recognize.
+	isMetricsQL bool
+	reading     reading
+	budget      *admission.BudgetShare // see Options.Decoded
 }
 
 // response returns an answer to the attempt. Its status, header and body are still

@@ -42,6 +42,8 @@ func (p *Plan) asStepwise() (*stepwise, error) {
 		return nil, errWhole
 	case request.Endpoint.Traits().Cutting != promapi.CutAtStep:
 		return nil, errors.New("it is no range query")
+	case p.speaksMetricsQL(tier.Cold):
+		return nil, languageError(tier.Cold)
 	case request.Parameters.Get("stats") != "" || request.Parameters.Get("cost") != "":
 		return nil, errors.New("it asks for statistics of the evaluation, which are about one tier")
 	}
@@ -103,6 +105,12 @@ func (p *Plan) cut() (*tier.Cut, error) {
 	}
 	if p.stepwise == nil {
 		return nil, p.notStepwise
+	}
+	if p.speaksMetricsQL(tier.Hot) {
+		return nil, languageError(tier.Hot)
+	}
+	if p.closed != "" {
+		return nil, rangeEndsError(p.closed)
 	}
 	if p.snapshot.Hot.EvaluationInterval == 0 {
 		if query, err := promql.Parse(p.query.Request.Parameters.Get("query")); err == nil && query.HasDefaultSteps() {

@@ -126,6 +126,8 @@ type Extent struct {
 type TierState struct {
 	// Endpoint is the URL of the tier.
 	Endpoint string `json:"endpoint"`
+	// Kind is the kind of server that was recognised. It is absent while it is unknown.
+	Kind string `json:"kind,omitempty"`
 	// Replica is the replica of hot that gets the query, if hot has several.
 	Replica string `json:"replica,omitempty"`
 	// Available is set if the tier answered its last probe. Error says why it gets no queries
@@ -183,6 +185,9 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, re
 		Fallback: string(decision.Fallback), Warnings: decision.Warnings,
 		Extent: viewExtent(input.Extent), Threshold: model.Duration(input.Threshold).String(),
 		HotUnused: resolved.ShownHealth(time.Now()).HotUnused, Hot: hot, NotCached: decided.NotCached(), Cold: viewState(resolved.Cold, input.Cold, detailed),
+	}
+	if warning := decided.LanguageWarning(); warning != "" {
+		explanation.Warnings = append(slices.Clone(explanation.Warnings), warning)
 	}
 	_, steps, _ := tier.Explain(input) // engine.Plan would have returned the error.
 	for _, step := range steps {
@@ -251,7 +256,7 @@ func viewState(queried *catalog.Tier, state tier.State, detailed bool) *TierStat
 	if queried == nil {
 		return nil
 	}
-	view := &TierState{Endpoint: queried.EndpointFor(detailed), Available: state.Available}
+	view := &TierState{Endpoint: queried.EndpointFor(detailed), Kind: string(queried.Server().Kind), Available: state.Available}
 	if status := queried.Status(); !state.Available {
 		view.Error = status.ErrorFor(detailed)
 	}

@@ -75,15 +75,19 @@ func (t *topic) dropFills() {
 func (t *topic) evaluateSince(w *window, from int64) (*payload, error) {
 	said := t.about(from, w.last(), w.answer)
 	var parts []*splice.Matrix
+	isAll := false // One evaluation answers all steps.
 	if from < w.first() {
-		older, err := t.query.Evaluate(t.ctx, time.UnixMilli(from), time.UnixMilli(w.first()-t.step), false)
+		older, last, err := t.evaluateOlder(w, from)
 		if err != nil {
 			return nil, err
 		}
 		defer t.memory.Release(older.Bytes)
-		part, err := older.Matrix.Part(from, w.first()-t.step, t.step)
+		part, err := older.Matrix.Part(from, last, t.step)
 		if err != nil {
 			return nil, invalidAnswer(err)
+		}
+		if isAll = last == w.last(); isAll {
+			said = t.about(from, last, older)
 		}
 		parts = append(parts, part)
 		if older.Tier != said.Tier && older.Tier != "" {
@@ -91,11 +95,14 @@ func (t *topic) evaluateSince(w *window, from int64) (*payload, error) {
 		}
 		t.noteWarnings(from, false, mayLack(part.Warnings))
 	}
-	newer, err := w.part(from, t.step)
-	if err != nil {
-		return nil, invalidAnswer(err)
+	if !isAll {
+		newer, err := w.part(from, t.step)
+		if err != nil {
+			return nil, invalidAnswer(err)
+		}
+		parts = append(parts, newer...)
 	}
-	update, err := t.encode(append(parts, newer...), said)
+	update, err := t.encode(parts, said)
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +110,23 @@ func (t *topic) evaluateSince(w *window, from int64) (*payload, error) {
 	update.id = t.id(w)
 	t.mutex.Unlock()
 	return update, nil
+}
+
+// evaluateOlder evaluates the steps before a window, and those of the window too if they must not stand
+// beside others. It returns the last step of the answer, whose memory the caller releases.
+func (t *topic) evaluateOlder(w *window, from int64) (*Answer, int64, error) {
+	last := w.first() - t.step
+	if t.isWhole.Load() {
+		last = w.last()
+	}
+	answer, err := t.query.Evaluate(t.ctx, time.UnixMilli(from), time.UnixMilli(last), false)
+	if err != nil || last == w.last() || !answer.IsApart {
+		return answer, last, err
+	}
+	t.isWhole.Store(true)
+	t.memory.Release(answer.Bytes)
+	answer, err = t.query.Evaluate(t.ctx, time.UnixMilli(from), time.UnixMilli(w.last()), false)
+	return answer, w.last(), err
 }
 
 // bothTiers returns the name of two tiers that answered together.

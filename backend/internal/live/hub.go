@@ -62,6 +62,9 @@ type Answer struct {
 	Matrix *splice.Matrix
 	// Bytes is how much of Options.Memory the matrix takes. The caller of Evaluate releases it.
 	Bytes int64
+	// IsApart is set if the steps of the answer must not stand beside those of another one, because
+	// it was evaluated in another query language.
+	IsApart bool
 	// Tier, Reason and Source say who answered and why, as the headers of a query do.
 	Tier, Reason, Source string
 }

@@ -249,6 +249,43 @@ func TestStream_WholeWindowIsEvaluated(t *testing.T) {
 	})
 }
 
+// A server of another query language takes over: no step of it stands beside one of before.
+func TestStream_AnswersApartReplaceTheWindow(t *testing.T) {
+	for name, test := range map[string]struct {
+		after          time.Duration
+		dependsOnStart bool
+	}{
+		"from the beginning": {0, false}, "while it is followed": {33 * time.Minute, false}, "its values depend on the start": {0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				hub, w := newHub(8<<20, nil)
+				defer hub.Drain()
+				w.apartFrom, w.dependsOnStart = time.Now().Add(test.after), test.dependsOnStart
+				short, c := subscribe(t, hub, w.query(15*time.Second, time.Hour), 0), newClient(time.Hour)
+				defer short.Close()
+				follow(t, short, c, time.Now().Add(time.Hour), 0)
+				c.requireEqual(t, w, 15*time.Second)
+				// It lacks steps of the window.
+				long, other := subscribe(t, hub, w.query(15*time.Second, 2*time.Hour), 0), newClient(2*time.Hour)
+				defer long.Close()
+				follow(t, long, other, time.Now().Add(time.Millisecond), 0)
+				other.requireEqual(t, w, 15*time.Second)
+				follow(t, long, other, time.Now().Add(time.Minute), 0)
+				other.requireEqual(t, w, 15*time.Second)
+				follow(t, short, c, time.Now().Add(time.Minute), 0)
+				follow(t, long, other, time.Now().Add(time.Second), 0)
+				follow(t, short, c, time.Now().Add(time.Millisecond), 0)
+				for name, samples := range c.samples {
+					for at, value := range samples {
+						require.Equal(t, other.samples[name][at], value, "both have the same answer")
+					}
+				}
+			})
+		})
+	}
+}
+
 func TestStream_SwitchSendsASnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hub, w := newHub(8<<20, nil)

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 )
 
 // A step that was answered with a warning may lack samples, for instance because a tier was down.
@@ -27,7 +29,7 @@ var aboutQuery = []string{"PromQL warning: ", "PromQL info: "}
 // mayLack reports whether an answer with such warnings may lack samples.
 func mayLack(warnings []string) bool {
 	return slices.ContainsFunc(warnings, func(text string) bool {
-		return !slices.ContainsFunc(aboutQuery, func(begin string) bool { return strings.HasPrefix(text, begin) })
+		return !promapi.IsAboutLanguage(text) && !slices.ContainsFunc(aboutQuery, func(begin string) bool { return strings.HasPrefix(text, begin) })
 	})
 }
 

@@ -47,6 +47,8 @@ type topic struct {
 	subscribers int // protected by the mutex of the hub
 	// longest is the longest range of a subscriber.
 	longest atomic.Int64
+	// isWhole is set if all steps are evaluated at once: see Query.IsWhole and Answer.IsApart.
+	isWhole atomic.Bool
 	// recovery belongs to run.
 	recovery recovery
 
@@ -76,6 +78,7 @@ func newTopic(hub *Hub, key string, query Query) *topic {
 		hub: hub, key: key, query: query, step: query.Step.Milliseconds(), memory: hub.options.Memory.Of(query.Datasource),
 		subscribers: 1, changed: make(chan struct{}), fills: map[fillKey]*fill{},
 	}
+	t.isWhole.Store(query.IsWhole)
 	t.ctx, t.cancel = context.WithCancel(hub.ended)
 	return t
 }
@@ -142,7 +145,7 @@ func (t *topic) advance(last int64) error {
 	settled := t.settledAt(started, last)
 	first, isCheck := min(settled+t.step, last), true
 	switch {
-	case before == nil || t.query.IsWhole:
+	case before == nil || t.isWhole.Load():
 	case started.Sub(before.checkedAt) < checkInterval && t.query.Step < checkInterval:
 		first, isCheck = before.last()+t.step, false
 	default:
@@ -155,6 +158,10 @@ func (t *topic) advance(last int64) error {
 	if err != nil {
 		return err
 	}
+	if answer.IsApart && t.isWhole.CompareAndSwap(false, true) {
+		t.memory.Release(answer.Bytes)
+		return t.advance(last)
+	}
 	next := piece{first: first, last: last, matrix: answer.Matrix, bytes: answer.Bytes}
 	changed, err := next.changedSince(before, t.step)
 	if err != nil {
@@ -163,7 +170,7 @@ func (t *topic) advance(last int64) error {
 	}
 	var after *window
 	if isCheck {
-		after = &window{pieces: []piece{next}, settled: settled, checkedAt: started, answer: answer}
+		after = &window{pieces: []piece{next}, settled: settled, checkedAt: started, answer: answer, isWhole: t.isWhole.Load()}
 		if before != nil {
 			after.settled = max(settled, before.settled)
 		}
@@ -171,6 +178,10 @@ func (t *topic) advance(last int64) error {
 		after = before.followedBy(next, answer)
 	}
 	t.noteWarnings(first, isCheck, mayLack(answer.Matrix.Warnings))
+	if before != nil && after.isWhole && !before.isWhole {
+		t.publish(event{refillFrom: first}, after) // Nothing may stand beside it.
+		return nil
+	}
 	if err := t.publishSteps(after, before, changed); err != nil {
 		return err
 	}
@@ -182,8 +193,11 @@ func (t *topic) advance(last int64) error {
 
 // settledAt returns the last step whose value can no longer change at a time.
 func (t *topic) settledAt(now time.Time, last int64) int64 {
-	if t.query.IsWhole {
+	switch {
+	case t.query.IsWhole:
 		return last - t.query.Range.Milliseconds()/t.step*t.step - t.step
+	case t.isWhole.Load():
+		return last - t.longest.Load()/t.step*t.step - t.step
 	}
 	return min(t.stepBefore(now.Add(-t.hub.options.Freshness-t.query.Ahead)), last)
 }

@@ -24,6 +24,8 @@ type window struct {
 	checkedAt time.Time
 	// answer says who answered the newest step.
 	answer *Answer
+	// isWhole is set if one evaluation answered all steps of the topic.
+	isWhole bool
 }
 
 // first returns the first step of the window.

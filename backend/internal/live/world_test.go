@@ -35,7 +35,12 @@ type world struct {
 	evaluations   atomic.Int64
 	// dependsOnStart is set if the value of each step depends on the start of the query.
 	dependsOnStart bool
+	// apartFrom is when another server takes over that has other values, and whose answers must not
+	// stand beside others. The zero time stands for never.
+	apartFrom time.Time
 }
+
+func (w *world) isApart(now time.Time) bool { return !w.apartFrom.IsZero() && !now.Before(w.apartFrom) }
 
 type interval struct{ from, to time.Time }
 
@@ -57,6 +62,9 @@ func hashOf(series, step int64) int64 {
 // value returns the value of a series at a step, as of a time; empty for none.
 func (w *world) value(series int, step int64, now time.Time, start int64) string {
 	seed := hashOf(int64(series), step)
+	if w.isApart(now) {
+		seed = hashOf(seed, 1)
+	}
 	if w.dependsOnStart {
 		seed = hashOf(seed, start)
 	}
@@ -115,7 +123,7 @@ func (w *world) query(step, length time.Duration) live.Query {
 			if !w.memory.Of("world").Acquire(int64(len(text))) {
 				return nil, live.ErrNoMemory
 			}
-			return &live.Answer{Matrix: matrix, Bytes: int64(len(text)), Tier: "hot", Reason: "below-threshold"}, nil
+			return &live.Answer{Matrix: matrix, Bytes: int64(len(text)), IsApart: w.isApart(now), Tier: "hot", Reason: "below-threshold"}, nil
 		},
 	}
 }

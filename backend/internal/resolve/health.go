@@ -13,6 +13,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/discovery"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/engine"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
 )
 
@@ -88,6 +89,8 @@ type ReplicaHealth struct {
 	Source string `json:"source,omitempty"`
 	// Ready is the readiness of the pod according to Kubernetes. It is set for a server with a URL.
 	Ready bool `json:"ready"`
+	// Kind is the kind of server that was recognised, or empty.
+	Kind string `json:"kind,omitempty"`
 	// Available is set if the replica gets queries.
 	Available bool `json:"available"`
 	// Error says why it gets none, or is empty.
@@ -100,6 +103,14 @@ type ReplicaHealth struct {
 type TierHealth struct {
 	// Endpoint is the tier's URL.
 	Endpoint string `json:"endpoint"`
+	// Kind is the kind of server that was recognised, such as Prometheus, Thanos Query or
+	// VictoriaMetrics. It is absent while it is unknown.
+	Kind string `json:"kind,omitempty"`
+	// Version is the version that the server reports, or empty.
+	Version string `json:"version,omitempty"`
+	// Language says what may differ in answers of a tier with another query language than PromQL. It
+	// is absent for all others.
+	Language string `json:"language,omitempty"`
 	// Available is set if the tier answered its last probe.
 	Available bool `json:"available"`
 	// Since is the time of the last change of Available.
@@ -349,6 +360,12 @@ func tierHealth(queried *catalog.Tier, status catalog.Status, now time.Time, pro
 	if health.Error == "" {
 		health.Error = strings.Join(tier.Texts(status.Notes, detailed), "; ")
 	}
+	if health.Kind = string(status.Server.Kind); detailed {
+		health.Version = status.Server.Version
+	}
+	if status.Server.Kind.SpeaksMetricsQL() {
+		health.Language = promapi.MetricsQLWarningFor(promapi.QueryRange)
+	}
 	if state := queried.State(now); queried.Name() == tier.Hot && state.Oldest != tier.NothingCovered {
 		health.CoverageStart, health.CoverageDeclared = Instant(state.Oldest), status.Declared
 	}
@@ -386,7 +403,7 @@ func (r *Resolved) addReplicas(health *TierHealth, now time.Time, detailed bool)
 		status := replica.Hot.Status()
 		state := tierHealth(replica.Hot, status, now, status.ErrorFor(detailed), detailed)
 		shown := ReplicaHealth{
-			Name: replica.Hot.Replica(), Ready: replica.Ready, Available: state.Available, Error: state.Error, CoverageStart: state.CoverageStart,
+			Name: replica.Hot.Replica(), Ready: replica.Ready, Kind: state.Kind, Available: state.Available, Error: state.Error, CoverageStart: state.CoverageStart,
 		}
 		if sources != nil {
 			shown.Endpoint = replica.Hot.EndpointFor(detailed)

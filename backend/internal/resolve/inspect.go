@@ -35,6 +35,8 @@ type TierReport struct {
 	// Remedy says what to change.
 	Unused string `json:"unused,omitempty"`
 	Remedy string `json:"remedy,omitempty"`
+	// Kind is the kind of server that was recognised, such as Prometheus, or empty.
+	Kind string `json:"kind,omitempty"`
 	// Version is the version that the tier reports, or empty.
 	Version string `json:"version,omitempty"`
 	// OldestSample is the time of hot's oldest sample, and CoverageStart the start of hot's
@@ -199,7 +201,7 @@ func summaryOf(list []HotTierReport) TierReport {
 			best = each.TierReport
 		}
 	}
-	best.Address, best.Server, best.ExternalLabels, best.Version = "", "", nil, ""
+	best.Address, best.Server, best.ExternalLabels, best.Kind, best.Version = "", "", nil, "", ""
 	best.Message = fmt.Sprintf("%d of %d hot tiers can be used", usable, len(list))
 	if len(problems) > 0 {
 		best.Message += "; " + strings.Join(problems, "; ")
@@ -285,7 +287,8 @@ func (t TierReport) inspected(servers []catalog.Inspection, name tier.Name) Tier
 	best := slices.MinFunc(servers, func(a, b catalog.Inspection) int {
 		return cmp.Or(cmp.Compare(usability(a), usability(b)), cmp.Compare(a.CoverageStart, b.CoverageStart))
 	})
-	t.Version, t.ExternalLabels, t.LatencySeconds = best.Version, best.Settings.ExternalLabels, best.Latency.Seconds()
+	t.Kind = string(best.Server.Kind)
+	t.Version, t.ExternalLabels, t.LatencySeconds = best.Server.Version, best.Settings.ExternalLabels, best.Latency.Seconds()
 	t.replicaLabels, t.lookback = best.Settings.ReplicaLabels, best.Settings.LookbackDelta
 	switch {
 	case best.Failure != "":

@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
@@ -59,4 +60,12 @@ func (r *Resolved) touch(now time.Time) {
 
 func (r *Resolved) usedSince(since time.Time) bool {
 	return len(r.usages) > 0 && r.usages[0].last().After(since)
+}
+
+// SpeaksMetricsQL reports whether a tier is known to evaluate MetricsQL instead of PromQL.
+func (r *Resolved) SpeaksMetricsQL() bool {
+	if r.Cold != nil && r.Cold.SpeaksMetricsQL() {
+		return true
+	}
+	return r.Datasource != nil && slices.ContainsFunc(r.Datasource.Hot, func(replica engine.Replica) bool { return replica.Hot.SpeaksMetricsQL() })
 }

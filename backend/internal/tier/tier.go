@@ -20,6 +20,14 @@ const (
 	Both Name = "hot,cold"
 )
 
+// Other returns the other one of the two tiers.
+func (n Name) Other() Name {
+	if n == Hot {
+		return Cold
+	}
+	return Hot
+}
+
 // Names lists both tiers, hot first.
 func Names() []Name { return []Name{Hot, Cold} }
 

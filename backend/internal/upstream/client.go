@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
@@ -88,6 +89,7 @@ type Client struct {
 	tenancy    *Tenancy
 	transport  http.RoundTripper
 	probeBytes int64
+	recognised atomic.Pointer[recognition]
 }
 
 // NewClient returns a client for a tier, without connecting. It returns an error if it cannot
@@ -219,22 +221,37 @@ func (c *Client) target(made Outgoing) (*url.URL, error) {
 // a *StatusError for a status other than success, and ErrTooLarge for an answer above
 // ProbeLimit.
 func (c *Client) Get(ctx context.Context, path string, parameters url.Values) (data []byte, warnings []string, err error) {
+	data, warnings, _, err = c.get(ctx, path, parameters, func(body io.Reader) io.Reader { return body })
+	return data, warnings, err
+}
+
+// Evaluate is Get for an instant query. It returns the header and the whole body of the answer besides.
+func (c *Client) Evaluate(ctx context.Context, query string) (data []byte, answer Evaluation, err error) {
+	var text bytes.Buffer
+	data, _, answer.Header, err = c.get(ctx, "/api/v1/query", url.Values{"query": {query}}, func(body io.Reader) io.Reader {
+		return io.TeeReader(body, &text)
+	})
+	answer.Text = text.Bytes()
+	return data, answer, err
+}
+
+func (c *Client) get(ctx context.Context, path string, parameters url.Values, through func(io.Reader) io.Reader) (data []byte, warnings []string, header http.Header, err error) {
 	response, err := c.Send(ctx, Outgoing{
-		Method: http.MethodGet, Path: path, RawQuery: c.tenancy.ofProbe(path, parameters).Encode(),
+		Method: http.MethodGet, Path: path, RawQuery: c.tenancy.ofProbe(path, c.ofOwn(path, parameters)).Encode(),
 		Header: http.Header{"User-Agent": {probeUserAgent}},
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode >= http.StatusMultipleChoices {
-		return nil, nil, &StatusError{Status: response.StatusCode}
+		return nil, nil, response.Header, &StatusError{Status: response.StatusCode}
 	}
-	data, warnings, _, err = promapi.DecodeEnvelope(response.StatusCode, http.MaxBytesReader(nil, response.Body, c.ProbeLimit()))
+	data, warnings, _, err = promapi.DecodeEnvelope(response.StatusCode, through(http.MaxBytesReader(nil, response.Body, c.ProbeLimit())))
 	if _, is := errors.AsType[*http.MaxBytesError](err); is {
-		return nil, nil, ErrTooLarge
+		return nil, nil, response.Header, ErrTooLarge
 	}
-	return data, warnings, err
+	return data, warnings, response.Header, err
 }
 
 // Close closes idle connections.

@@ -26,12 +26,16 @@ func TestDocumentation_NamesTheTestedVersions(t *testing.T) {
 	prometheus := regexp.MustCompile(`^0\.3(\d\d)\.(\d+)$`).ReplaceAllString(version("prometheus", "github.com/prometheus/prometheus"), "3.$1.$2")
 	const perses = "github.com/perses/perses"
 	kubernetes := version("kube-apiserver", "k8s.io/kubernetes")
+	debian := debianVersion(t, "prometheus-2.42")
 	for file, rows := range map[string]map[string][]string{
 		"docs/compatibility.md": {
 			"Perses server and percli":          {version("perses", perses)},
 			"Perses server":                     {version("perses-0.53", perses), version("perses-0.52", perses)},
 			"Prometheus as hot":                 {prometheus},
 			"Thanos as cold":                    {version("thanos", "github.com/thanos-io/thanos")},
+			"VictoriaMetrics":                   {version("victoriametrics", "github.com/VictoriaMetrics/VictoriaMetrics")},
+			"Cortex as cold":                    {version("cortex", "github.com/cortexproject/cortex")},
+			"Prometheus 2":                      {debian},
 			"Kubernetes API":                    {kubernetes},
 			"kubectl, kustomize":                {version("kubectl", "k8s.io/kubernetes"), version("kustomize", "sigs.k8s.io/kustomize/kustomize/v5")},
 			"Helm":                              {version("helm", "helm.sh/helm/v4"), version("helm-3", "helm.sh/helm/v3")},
@@ -53,4 +57,14 @@ func TestDocumentation_NamesTheTestedVersions(t *testing.T) {
 			}
 		}
 	}
+}
+
+// debianVersion returns the version of a program that scripts/tool takes from a Debian package.
+func debianVersion(t *testing.T, program string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "scripts", "tool"))
+	require.NoError(t, err)
+	found := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(program) + `:debian:[^:]*:([^:]*):`).FindSubmatch(text)
+	require.NotNil(t, found, program)
+	return string(found[1])
 }

@@ -168,3 +168,22 @@ func CutOff(w http.ResponseWriter, _ *http.Request) {
 	_ = http.NewResponseController(w).Flush() // What follows ends the connection anyhow.
 	panic(http.ErrAbortHandler)
 }
+
+// AsVictoriaMetrics adds to answers what those of a VictoriaMetrics have: the header X-Server-Hostname.
+func AsVictoriaMetrics(handler http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, request *http.Request) {
+		w.Header().Set("X-Server-Hostname", "vm-0")
+		handler(w, request)
+	}
+}
+
+// VictoriaMetricsProbes answers the probes as handler does, and as a VictoriaMetrics evaluates a constant.
+func VictoriaMetricsProbes(handler http.HandlerFunc) http.HandlerFunc {
+	return AsVictoriaMetrics(func(w http.ResponseWriter, request *http.Request) {
+		if request.URL.Query().Get("query") != "vector(1)" {
+			handler(w, request)
+			return
+		}
+		_, _ = fmt.Fprint(w, strings.TrimSuffix(Vector("1"), "}")+`,"stats":{"seriesFetched": "0","executionTimeMsec":0}}`)
+	})
+}

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"path/filepath"
 )
@@ -9,6 +10,9 @@ import (
 type VictoriaMetrics struct {
 	// Dir holds its data and its log.
 	Dir string
+	// LatencyOffset is how old a sample has to be to be in an answer; empty for zero. The default of
+	// the server is 30s.
+	LatencyOffset string
 }
 
 // Start starts the server from the program at path.
@@ -19,7 +23,7 @@ func (v VictoriaMetrics) Start(ctx context.Context, path string) (*Server, error
 	}
 	process, err := Start(ctx, Command{
 		Name: "victoria-metrics", Path: path, LogDir: v.Dir,
-		Arguments: []string{"-httpListenAddr", listen, "-storageDataPath", filepath.Join(v.Dir, "victoria-metrics"), "-search.latencyOffset", "0s"},
+		Arguments: []string{"-httpListenAddr", listen, "-storageDataPath", filepath.Join(v.Dir, "victoria-metrics"), "-search.latencyOffset", cmp.Or(v.LatencyOffset, "0s")},
 		ReadyURL:  "http://" + listen + "/health",
 	})
 	if err != nil {

@@ -39,8 +39,18 @@ export function TierStateChip({ state }: Pick<TierReport, 'state'>): ReactElemen
 
 /** What the gateway found when it asked a tier. */
 export function TierReportCard({ title, report }: { title: string; report: TierReport }): ReactElement {
-  const { state, source, message, address, version, oldest_sample, coverage_start, external_labels, latency_seconds } =
-    report;
+  const {
+    state,
+    source,
+    message,
+    address,
+    kind,
+    version,
+    oldest_sample,
+    coverage_start,
+    external_labels,
+    latency_seconds,
+  } = report;
   // Of some reasons, the message is the same.
   const texts = [message, report.unused === message ? undefined : report.unused, report.remedy];
   return (
@@ -65,6 +75,7 @@ export function TierReportCard({ title, report }: { title: string; report: TierR
           ))}
         <Stack component="dl" spacing={0.5} sx={{ m: 0 }}>
           <Row name="Address">{address}</Row>
+          <Row name="Kind">{kind}</Row>
           <Row name="Version">{version}</Row>
           <Row name="Oldest sample">{oldest_sample === undefined ? undefined : formatTime(oldest_sample)}</Row>
           <Row name="Asked from">{coverage_start === undefined ? undefined : formatTime(coverage_start)}</Row>

@@ -119,6 +119,9 @@ func (q sampleQuestions) timestamps(ctx context.Context, selector string, of gap
 	var list []int64
 	for _, series := range answer.Result {
 		for _, sample := range append(series.Values, series.Histograms...) {
+			if sample.isNaN && q.client.SpeaksMetricsQL() {
+				continue // The marker of a stale series. It stores no other NaN.
+			}
 			list = append(list, sample.at)
 		}
 	}
@@ -188,6 +191,7 @@ func (q sampleQuestions) newestAt(ctx context.Context, timestamps string, at tim
 type countAt struct {
 	at    int64
 	count int
+	isNaN bool
 }
 
 // UnmarshalJSON reads a pair of a time in seconds and a number. What is not a number, such as a
@@ -203,7 +207,9 @@ func (c *countAt) UnmarshalJSON(text []byte) error {
 	}
 	c.at = int64(seconds*1000 + 0.5)
 	if number, err := strconv.ParseFloat(strings.Trim(string(pair[1]), `"`), 64); err == nil {
-		c.count = int(number)
+		if c.isNaN = math.IsNaN(number); !c.isNaN {
+			c.count = int(number)
+		}
 	}
 	return nil
 }

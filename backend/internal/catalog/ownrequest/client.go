@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"math"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -105,18 +107,36 @@ func AskWithWarnings[T any](ctx context.Context, c Client, path string, paramete
 	}
 	began := time.Now()
 	data, warnings, err := c.Get(ctx, path, parameters)
+	err = c.finish(began, data, &decoded, err)
+	if len(warnings) > 0 && c.OnWarning != nil {
+		c.OnWarning()
+	}
+	return decoded, warnings, err
+}
+
+// finish decodes the data of an answer, and counts the request.
+func (c Client) finish(began time.Time, data []byte, into any, err error) error {
 	if err == nil {
-		if invalid := json.Unmarshal(data, &decoded); invalid != nil {
+		if invalid := json.Unmarshal(data, into); invalid != nil {
 			err = errors.Join(upstream.ErrNotAnAnswer, invalid)
 		}
 	}
 	if c.observe != nil {
 		c.observe(c.kind, time.Since(began), err)
 	}
-	if len(warnings) > 0 && c.OnWarning != nil {
-		c.OnWarning()
+	return err
+}
+
+// EvaluateConstant evaluates a query that reads no series. It returns the type of the result, and the
+// answer as it came in.
+func (c Client) EvaluateConstant(ctx context.Context) (resultType string, answer upstream.Evaluation, err error) {
+	began := time.Now()
+	data, answer, err := c.Evaluate(ctx, "vector(1)")
+	var decoded struct {
+		ResultType string `json:"resultType"`
 	}
-	return decoded, warnings, err
+	err = c.finish(began, data, &decoded, err)
+	return decoded.ResultType, answer, err
 }
 
 // VectorValue evaluates an instant query that returns at most one sample. found is false if it
@@ -135,7 +155,8 @@ func (c Client) VectorValue(ctx context.Context, query string, at time.Time) (va
 	return float64(answer.Result[0].Value), true, nil
 }
 
-// Samples returns the samples of the first series in the result of a query.
+// Samples returns the samples of the first series in the result of a query. VictoriaMetrics returns the
+// markers of stale series among them, which do not count.
 func (c Client) Samples(ctx context.Context, path string, parameters url.Values) ([]model.SamplePair, error) {
 	answer, err := Ask[struct {
 		Result model.Matrix `json:"result"`
@@ -143,7 +164,11 @@ func (c Client) Samples(ctx context.Context, path string, parameters url.Values)
 	if err != nil || len(answer.Result) == 0 {
 		return nil, err
 	}
-	return answer.Result[0].Values, nil
+	samples := answer.Result[0].Values
+	if c.SpeaksMetricsQL() {
+		samples = slices.DeleteFunc(samples, func(sample model.SamplePair) bool { return math.IsNaN(float64(sample.Value)) })
+	}
+	return samples, nil
 }
 
 // LabelValues returns at most limit values of a label since a time. The zero time means from the
