@@ -3,8 +3,10 @@
 package victoriametrics
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -86,6 +88,12 @@ func startStore(t *testing.T, holds content, now time.Time) *store {
 	made.forwardTo(t, made.server)
 	made.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, incoming *http.Request) {
 		made.note(incoming)
+		// A body that is still being sent on when the answer begins ends the connection to the server.
+		body, err := io.ReadAll(incoming.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		incoming.Body = io.NopCloser(bytes.NewReader(body))
 		made.proxy.Load().ServeHTTP(w, incoming)
 	}))
 	t.Cleanup(made.Close)
