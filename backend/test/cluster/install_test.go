@@ -55,7 +55,7 @@ func TestInstallation_OnKubernetes(t *testing.T) {
 	}
 	deployment, err := find(t.Context(), "apps/v1", "Deployment", "tierproxy")
 	require.NoError(t, err)
-	require.Contains(t, fmt.Sprint(deployment.Object), "image:registry.example.com/tierproxy:0.1.0")
+	require.Contains(t, fmt.Sprint(deployment.Object), "image:registry.example.com/tierproxy:0.2.0")
 }
 
 // TestInstallation_OnOpenShift plays the part of OpenShift where it is more than

@@ -19,7 +19,7 @@ const loader: PluginLoader = {
     Promise.resolve([
       {
         kind: 'PluginModule',
-        metadata: { name: 'TieredPrometheus', version: '0.1.0' },
+        metadata: { name: 'TieredPrometheus', version: '0.2.0' },
         spec: {
           plugins: [
             { kind: 'Datasource', spec: { name: DATASOURCE_KIND, display: { name: 'Tiered Prometheus Datasource' } } },
