@@ -155,6 +155,7 @@ func TestLoad_ReportsAllMistakesOfTheEnvironment(t *testing.T) {
 	t.Setenv("TIERPROXY_PROBE_INTERVAL", "often")
 	t.Setenv("DATASOURCE_DISCOVERY_ENABLED", "perhaps")
 	t.Setenv("THANOS_QUERIER_URL", "thanos:9091")
+	t.Setenv("TIERPROXY_COLD_HTTP_CONFIG", "{}")
 	_, err := FromEnvironment()
 	require.Error(t, err)
 	require.ElementsMatch(t, []string{
@@ -162,6 +163,7 @@ func TestLoad_ReportsAllMistakesOfTheEnvironment(t *testing.T) {
 		`environment variable DATASOURCE_POOL_SIZE: "many" is not a whole number`,
 		`environment variable TIERPROXY_PROBE_INTERVAL: "often" is not a duration such as 500ms, 30s, 15m or 1h30m`,
 		`environment variable DATASOURCE_DISCOVERY_ENABLED: "perhaps" is not true or false`,
+		`environment variable TIERPROXY_COLD_HTTP_CONFIG: cold.http_config has several keys: set TIERPROXY_COLD_HTTP_CONFIG_ followed by the name of a key`,
 		`routing.threshold: is 0s, and must be longer than zero`,
 		`cold.url: "thanos:9091" is not an http or https URL with a host: write http(s)://host[:port][/path]`,
 	}, lines(err))

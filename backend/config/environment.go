@@ -81,7 +81,7 @@ func (s setting) set(text string) error {
 		}
 		s.value.SetInt(int64(parsed))
 	default:
-		return fmt.Errorf("a %s cannot be set by one environment variable", s.value.Kind())
+		return fmt.Errorf("%s has several keys: set %s_ followed by the name of a key", s.key, s.prefixed)
 	}
 	return nil
 }

@@ -72,7 +72,7 @@ func (c Cortex) config(host string, port, grpc int) document {
 			"address": host, "min_ready_duration": "0s", "final_sleep": "0s", "join_after": "0s",
 			"ring": document{"kvstore": store, "replication_factor": 1},
 		}},
-		"querier": document{"query_ingesters_within": "0s"},
+		"querier": document{"query_ingesters_within": "0s", "active_query_tracker_dir": c.path("queries")},
 		"blocks_storage": document{
 			"backend": "filesystem", "filesystem": document{"dir": c.path("bucket")},
 			"tsdb":         document{"dir": c.path("tsdb"), "retention_period": "240h"},
