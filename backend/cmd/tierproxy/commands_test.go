@@ -222,6 +222,9 @@ func TestCheck_ReportsProblemsWithRemedies(t *testing.T) {
 	}
 
 	// Everything that can be wrong, each with its remedy.
+	modules = `[{"metadata":{"name":"TieredPrometheus","version":"1.2.3"},"status":{"isLoaded":true}},{"metadata":{"name":"TieredPrometheus","version":"1.2.2"},"status":{"isLoaded":true}}]`
+	got = runTierproxy(t, nil, "check", "--config", config(hot.URL, cold.URL, perses.URL, ""), "--measure=false")
+	require.Regexp(t, `(?m)^warning +perses: Perses 0\.54\.0 has loaded the plugin module in versions 1\.2\.2 and 1\.2\.3, and may use any of them\n +delete the directories`, got.stdout)
 	modules = `[]`
 	got = runTierproxy(t, nil, "check", "--config", config(hot.URL, "http://"+running.FreeAddress(t), perses.URL, "routing: {threshold: 1d}\n"))
 	require.Equal(t, 1, got.status)

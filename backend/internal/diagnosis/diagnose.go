@@ -91,7 +91,13 @@ func (d *diagnosis) perses(ctx context.Context) {
 	version := cmp.Or(inspection.Version, "of an unknown version")
 	switch inspection.Module {
 	case perses.ModuleLoaded:
-		d.add(subject, SeverityOK, fmt.Sprintf("Perses %s answers and has loaded the plugin module, version %s", version, inspection.ModuleVersion), "")
+		versions := strings.Join(slices.Sorted(slices.Values(inspection.ModuleVersions)), " and ")
+		if len(inspection.ModuleVersions) > 1 {
+			d.add(subject, SeverityWarning, fmt.Sprintf("Perses %s has loaded the plugin module in versions %s, and may use any of them", version, versions),
+				"delete the directories of its old versions in plugin.path of Perses, and restart Perses")
+			return
+		}
+		d.add(subject, SeverityOK, fmt.Sprintf("Perses %s answers and has loaded the plugin module, version %s", version, versions), "")
 	case perses.ModuleBroken:
 		d.add(subject, SeverityError, fmt.Sprintf("Perses %s could not load the plugin module: %s", version, inspection.ModuleError), "put the plugin archive of this release into one of plugin.archive_paths of Perses, and restart Perses")
 	case perses.ModuleAbsent:

@@ -17,9 +17,11 @@ type Inspection struct {
 	Version string
 	// Module is the state of the plugin module.
 	Module ModuleState
-	// ModuleVersion is the version of the module, and ModuleError why Perses could not
-	// load it. Each is empty if it is unknown.
-	ModuleVersion, ModuleError string
+	// ModuleVersions are the versions of the module that Perses has loaded, in the order of Perses. There are several if
+	// the directory into which Perses unpacks archives outlived an upgrade.
+	ModuleVersions []string
+	// ModuleError is why Perses could not load the module, or empty.
+	ModuleError string
 }
 
 // ModuleState is the state of the plugin module in Perses.
@@ -64,12 +66,13 @@ func (c *Client) Inspect(ctx context.Context, caller Caller) (Inspection, error)
 	}
 	inspection.Module = ModuleAbsent
 	for _, module := range modules {
-		if module.Metadata.Name != moduleName || inspection.Module == ModuleLoaded {
-			continue
-		}
-		inspection.Module, inspection.ModuleVersion, inspection.ModuleError = ModuleBroken, module.Metadata.Version, module.Status.Error
-		if module.Status.IsLoaded {
+		switch {
+		case module.Metadata.Name != moduleName:
+		case module.Status.IsLoaded:
 			inspection.Module = ModuleLoaded
+			inspection.ModuleVersions = append(inspection.ModuleVersions, module.Metadata.Version)
+		case inspection.Module == ModuleAbsent:
+			inspection.Module, inspection.ModuleError = ModuleBroken, module.Status.Error
 		}
 	}
 	return inspection, nil
