@@ -90,10 +90,12 @@ func requireOnlyNew(t *testing.T, f *front, address string, q question, keptUnti
 	t.Helper()
 	for range 3 {
 		q.start, q.end = q.start.Add(q.step), q.end.Add(q.step)
-		require.Positive(t, ask(t, address, q).cached)
-	}
-	for _, each := range f.take() {
-		require.False(t, each.start.Before(keptUntil.Add(-10*q.step)), "cold was asked from %s on, and what is before %s is kept", each.start, keptUntil)
+		got := ask(t, address, q)
+		require.Positive(t, got.cached)
+		for _, each := range f.take() {
+			require.False(t, each.start.Before(keptUntil.Add(-10*q.step)),
+				"cold was asked for %s from %s on, and what is before %s is kept: %s of %s", each.query, each.start, keptUntil, got.cache, q.query)
+		}
 	}
 }
 

@@ -73,9 +73,9 @@ func TestOracle_CutAndCachedWhileTheTiersChange(t *testing.T) {
 	require.NoError(t, cold.Stop())
 	cold = w.ingesting(t, "cold", cold)
 	comeLate(-75*minute, -35*minute, cold)
-	ask(round{what: "cold has caught up", again: true})
+	ask(round{what: "cold has caught up", late: true, again: true})
 	comeLate(-35*minute, 0, oracle, hot, cold)
-	ask(round{what: "more samples have come late", again: true})
+	ask(round{what: "more samples have come late", late: true, again: true})
 
 	require.NoError(t, hot.Stop())
 	empty := w.ingesting(t, "hot-empty", hot)

@@ -189,7 +189,7 @@ func (w *world) differences(t *testing.T, gateway, oracle string, held coverage,
 			case w.mayDiffer(asked, got):
 				result.versions++
 				all.versions++
-			case excused && got.status >= http.StatusBadGateway:
+			case excused && (got.status >= http.StatusBadGateway || got.status != http.StatusOK && got.reason == string(tier.ReasonNotInHot)):
 				result.excused++ // It says that it cannot answer.
 				all.excused++
 			case excused && (got.hasOwnWarning() || got.lacksStore()):

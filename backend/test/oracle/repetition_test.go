@@ -33,6 +33,9 @@ type round struct {
 	held coverage
 	// excused is set while a fault lets a warning excuse a difference.
 	excused bool
+	// late is set if what is known of the tiers may be older than a change of them, on a busy machine: a warning
+	// excuses one difference in a hundred.
+	late bool
 	// again asks for what is a bit different from the first time.
 	again bool
 	// uncached is set where the cache can have nothing.
@@ -64,8 +67,11 @@ func (r *repetition) ask(t *testing.T, gateway, oracle string, how round) {
 			questions = append(questions, later(r.random, asked, r.world.now))
 		}
 	}
-	result := r.world.differences(t, gateway, oracle, how.held, questions, r.seen, how.excused)
+	result := r.world.differences(t, gateway, oracle, how.held, questions, r.seen, how.excused || how.late)
 	t.Logf("%-40s %4d questions, %d may use the cache, %d do, %d excused, tiers %v", how.what, result.total, result.cacheable, result.fromCache, result.excused, result.tiers)
+	if how.late {
+		require.LessOrEqual(t, result.excused, 1+result.total/100, how.what)
+	}
 	switch {
 	case how.uncached:
 		require.Zero(t, result.fromCache, how.what)

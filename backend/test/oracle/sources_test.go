@@ -4,6 +4,7 @@ package oracle
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,6 +83,10 @@ func TestOracle_EvidenceFollowsTheSources(t *testing.T) {
 		ask("the other cluster has "+metric, false)
 	}
 	w.sidecar.Kill()
+	// Thanos drops the store, without a warning. Until the gateway has seen that, it has none either.
+	require.Eventually(t, func() bool {
+		return strings.Contains(w.gateway.manager.Health().Tiers["cold"].Error, "cannot reach its store")
+	}, time.Minute, 50*time.Millisecond)
 	after := ask("the store of the other cluster is down", true)
 	require.NotZero(t, after.tiers["hot"], "what only hot has")
 	t.Logf("%d asked in all\n%s", asked, seen)
