@@ -85,7 +85,7 @@ func TestOracle_EvidenceFollowsTheSources(t *testing.T) {
 	w.sidecar.Kill()
 	// Thanos drops the store, without a warning. Until the gateway has seen that, it has none either.
 	require.Eventually(t, func() bool {
-		return strings.Contains(w.gateway.manager.Health().Tiers["cold"].Error, "cannot reach its store")
+		return strings.Contains(w.gateway.manager.Health().Tiers["cold"].Error, "cannot reach its sidecar")
 	}, time.Minute, 50*time.Millisecond)
 	after := ask("the store of the other cluster is down", true)
 	require.NotZero(t, after.tiers["hot"], "what only hot has")
