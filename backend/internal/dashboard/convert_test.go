@@ -86,21 +86,51 @@ func expected(value any) any {
 		for key, below := range value {
 			value[key] = expected(below)
 		}
-		plugin, _ := value["plugin"].(map[string]any)
-		spec, _ := plugin["spec"].(map[string]any)
-		switch plugin["kind"] {
-		case "PrometheusTimeSeriesQuery", "PrometheusLabelNamesVariable", "PrometheusLabelValuesVariable", "PrometheusPromQLVariable", "PrometheusPromQLAnnotation":
-			plugin["kind"] = "Tiered" + plugin["kind"].(string)
-			if datasource, _ := spec["datasource"].(map[string]any); datasource["kind"] == "PrometheusDatasource" {
-				datasource["kind"] = "TieredPrometheusDatasource"
-			}
-		case "DatasourceVariable":
-			if spec["datasourcePluginKind"] == "PrometheusDatasource" {
-				spec["datasourcePluginKind"] = "TieredPrometheusDatasource"
-			}
+		convertPlugin(at(value, "plugin"))
+	case map[any]any: // One of the keys is no string.
+		for key, below := range value {
+			value[key] = expected(below)
 		}
+		convertPlugin(at(value, "plugin"))
 	}
 	return value
+}
+
+// convertPlugin gives a decoded plugin the kinds that it should have after the conversion.
+func convertPlugin(plugin any) {
+	spec := at(plugin, "spec")
+	switch kind := at(plugin, "kind"); kind {
+	case "PrometheusTimeSeriesQuery", "PrometheusLabelNamesVariable", "PrometheusLabelValuesVariable", "PrometheusPromQLVariable", "PrometheusPromQLAnnotation":
+		put(plugin, "kind", "Tiered"+kind.(string))
+		if datasource := at(spec, "datasource"); at(datasource, "kind") == "PrometheusDatasource" {
+			put(datasource, "kind", "TieredPrometheusDatasource")
+		}
+	case "DatasourceVariable":
+		if at(spec, "datasourcePluginKind") == "PrometheusDatasource" {
+			put(spec, "datasourcePluginKind", "TieredPrometheusDatasource")
+		}
+	}
+}
+
+// at returns the value of a key in a decoded mapping, or nil.
+func at(mapping any, key string) any {
+	switch mapping := mapping.(type) {
+	case map[string]any:
+		return mapping[key]
+	case map[any]any:
+		return mapping[key]
+	}
+	return nil
+}
+
+// put sets the value of a key in a decoded mapping.
+func put(mapping any, key string, value any) {
+	switch mapping := mapping.(type) {
+	case map[string]any:
+		mapping[key] = value
+	case map[any]any:
+		mapping[key] = value
+	}
 }
 
 func TestConvert_ReportsWhatItLeavesOrDrops(t *testing.T) {
@@ -268,6 +298,7 @@ func FuzzThereAndBackAgain(f *testing.F) {
 	}
 	f.Add([]byte("- plugin: &a {kind: 'PrometheusTimeSeriesQuery', spec: {}}\n- plugin: *a\n"))
 	f.Add([]byte("? plugin\n: kind: PrometheusTimeSeriesQuery\n  spec: {datasource: {kind: \"PrometheusDatasource\"}}\n"))
+	f.Add([]byte("{.5, plugin: {0.5: null, kind: PrometheusTimeSeriesQuery, spec: {1: 2, datasource: {kind: PrometheusDatasource}}}}\n"))
 	f.Fuzz(func(t *testing.T, source []byte) {
 		if strings.Contains(string(source), "Tiered") {
 			return // Part of it would come back as something else.
