@@ -27,6 +27,8 @@ it('gets a panel, whose query is completed and explained while it is typed', asy
   await page.getByRole('button', { name: 'Edit dashboard' }).click();
   await page.getByRole('button', { name: 'Add panel', exact: true }).first().click();
   await page.getByRole('textbox', { name: 'Name' }).fill('Requests');
+  // Perses has none by default, if the kind of panel is not loaded yet.
+  await choose(page, /^Type/, 'Time Series Chart');
   await choose(page, 'Tiered Prometheus Datasource', /^dashboard/);
 
   const editor = page.getByRole('textbox', { name: 'PromQL Expression' });
