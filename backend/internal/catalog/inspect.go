@@ -60,7 +60,11 @@ func (t *Tier) Inspect(ctx context.Context) Inspection {
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.probeTimeout())
 	defer cancel()
-	inspection.CoverageStart = t.coveredState(time.Now()).Oldest
+	covered := t.coveredState(time.Now())
+	inspection.CoverageStart = covered.Oldest
+	if covered.Oldest == tier.NothingCovered && len(inspection.Notes) == 0 {
+		inspection.Notes = covered.Notes // They say why, for example that an answer lacked a store.
+	}
 	if settings, err := readSettings(ctx, t.api); err == nil {
 		inspection.Settings = settings
 	}

@@ -2,10 +2,15 @@ package catalog
 
 import (
 	"context"
+	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -50,4 +55,33 @@ func TestInspect_LooksAreBounded(t *testing.T) {
 		require.Equal(t, []any{upstream.Failure(""), true}, []any{found.Failure, found.Available})
 	}
 	require.Empty(t, began, "the third one did not ask")
+}
+
+// While a source of hot is not used because an answer lacked a store, an inspection says so.
+func TestInspect_SaysThatAnAnswerLackedAStore(t *testing.T) {
+	stores := fmt.Sprintf(`{"status":"success","data":{"sidecar":[{"name":"a","labelSets":[{"cluster":"a"}],"minTime":%d,"maxTime":%d}]}}`, time.Now().Add(-time.Hour).UnixMilli(), int64(math.MaxInt64))
+	var warnings atomic.Value
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/stores"):
+			_, _ = w.Write([]byte(stores))
+		case strings.HasSuffix(r.URL.Path, "/query") && r.URL.Query().Get("query") != "vector(1)":
+			_, _ = fmt.Fprintf(w, `{"status":"success","warnings":%s,"data":{"resultType":"vector","result":[]}}`, warnings.Load())
+		default:
+			_, _ = w.Write([]byte(`{"status":"success","data":{"resultType":"vector","result":[]}}`))
+		}
+	}))
+	t.Cleanup(server.Close)
+	inspect := func(told string) Inspection {
+		warnings.Store(told)
+		return NewTier(TierOptions{Name: tier.Hot, Client: catalogtest.Client(t, server.URL), ProbeInterval: time.Hour}).Inspect(t.Context())
+	}
+	for _, harmless := range []string{`[]`, `["results truncated due to limit"]`} {
+		fine := inspect(harmless)
+		require.NotEqual(t, tier.NothingCovered, fine.CoverageStart, harmless)
+		require.Empty(t, fine.Notes, harmless)
+	}
+	lacking := inspect(`["receive series from Addr: a: connection refused"]`)
+	require.Equal(t, tier.NothingCovered, lacking.CoverageStart)
+	require.Equal(t, []string{"an answer of the hot tier lacked one of its stores a short while ago"}, tier.Texts(lacking.Notes, false))
 }

@@ -72,7 +72,8 @@ type Client struct {
 	// Pacer and Budget are those of the options. Paced obeys both.
 	Pacer  *Pacer
 	Budget *Budget
-	// OnWarning, if not nil, is called for an answer with warnings.
+	// OnWarning, if not nil, is called for an answer with warnings, other than that the limit of the
+	// request cut it.
 	OnWarning func()
 	// IsApart is set to tell replicas apart that a Thanos would deduplicate.
 	IsApart bool
@@ -108,7 +109,8 @@ func AskWithWarnings[T any](ctx context.Context, c Client, path string, paramete
 	began := time.Now()
 	data, warnings, err := c.Get(ctx, path, parameters)
 	err = c.finish(began, data, &decoded, err)
-	if len(warnings) > 0 && c.OnWarning != nil {
+	isLacking := slices.ContainsFunc(warnings, func(warning string) bool { return warning != promapi.TruncatedWarning })
+	if isLacking && c.OnWarning != nil {
 		c.OnWarning()
 	}
 	return decoded, warnings, err
