@@ -133,11 +133,29 @@ func (w *world) writeModule(directory string) error {
 			return err
 		}
 	}
+	// The kinds of annotations are a module of their own, and a module loads with the kinds that it lists alone.
+	if err := os.RemoveAll(filepath.Join(directory, "schemas", "annotations")); err != nil {
+		return err
+	}
 	if err := os.Symlink(filepath.Join(root, "package.json"), filepath.Join(directory, "package.json")); err != nil {
 		return err
 	}
-	const manifest = `{"id":"TieredPrometheus","name":"TieredPrometheus","metaData":{"buildInfo":{"buildVersion":"0.1.0"}}}`
-	return os.WriteFile(filepath.Join(directory, "mf-manifest.json"), []byte(manifest), 0o600)
+	text, err := os.ReadFile(filepath.Join(directory, "package.json"))
+	if err != nil {
+		return err
+	}
+	var described struct{ Version string }
+	if err := json.Unmarshal(text, &described); err != nil {
+		return err
+	}
+	// Perses loads a module only if both files have the same version.
+	manifest, err := json.Marshal(document{
+		"id": "TieredPrometheus", "name": "TieredPrometheus", "metaData": document{"buildInfo": document{"buildVersion": described.Version}},
+	})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(directory, "mf-manifest.json"), manifest, 0o600)
 }
 
 // saveDatasource saves a datasource in Perses, the first ones with a tenant.
