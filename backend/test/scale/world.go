@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -140,7 +141,7 @@ func (w *world) writeModule(directory string) error {
 	if err := os.Symlink(filepath.Join(root, "package.json"), filepath.Join(directory, "package.json")); err != nil {
 		return err
 	}
-	text, err := os.ReadFile(filepath.Join(directory, "package.json"))
+	text, err := fs.ReadFile(os.DirFS(root), "package.json")
 	if err != nil {
 		return err
 	}
