@@ -29,6 +29,7 @@ const browserTimeout = 15 * time.Minute
 // The servers behind the page belong to this test, because the tests stop and start
 // them.
 func TestBrowser_RunsThePluginsTests(t *testing.T) {
+	t.Parallel()
 	require.NoError(t, os.CopyFS(shared.path("browser-hot"), os.DirFS(shared.path("blocks-hot"))))
 	// Values that mean something in PromQL, and regular expressions that match others of them.
 	stock := history.Generator{Interval: time.Minute, Only: history.Stock("xx-1 (abc1)", "xx-1 abc1", `a"b`, `c\d`, "e.f|g", "e-f", "g")}

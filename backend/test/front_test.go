@@ -76,6 +76,7 @@ func (f *front) upstreamOf(target string) string {
 // TestFront_NginxSendsTieredDatasourcesToTierproxy runs nginx as deploy/nginx
 // configures it, in front of Perses with authentication and of tierproxy.
 func TestFront_NginxSendsTieredDatasourcesToTierproxy(t *testing.T) {
+	t.Parallel()
 	s, f := newFrontSite(t, stack.Perses{}, nil)
 	editor, outsider := header(nil, s.session("editor")), header(nil, s.session("outsider"))
 	global, ofShop := "/proxy/globaldatasources/metrics", "/proxy/projects/shop/datasources/metrics"
@@ -169,6 +170,7 @@ func frontRevokes(t *testing.T, s *site, f *front, editor http.Header) {
 // TestFront_InABrowser runs the tests of plugin/e2e of front mode: a session of a
 // user in a real browser, which expires every few seconds.
 func TestFront_InABrowser(t *testing.T) {
+	t.Parallel()
 	s, f := newFrontSite(t, stack.Perses{AccessTokenTTL: "5s"}, func(s *site) string { return servePage(t, s, "0.53") })
 	asAdmin := []string{"--username", "admin", "--password", password} // That session expires, too.
 	s.login(asAdmin...)

@@ -124,6 +124,7 @@ func TestRouting_PanelQueriesThroughPerses(t *testing.T) {
 }
 
 func TestRouting_ThresholdAndStrategyChangeWithoutRestart(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, stack.Perses{}, nil)
 	s.login()
 	s.apply(s.global("metrics", nil))

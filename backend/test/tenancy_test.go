@@ -119,6 +119,7 @@ func TestTenancy_AThanosThatShowsNothingWithoutAHeader(t *testing.T) {
 // TestCheck_HotThatNoQueryCanName has a Prometheus without external labels, and a Thanos with two sources: nothing says
 // which of them is hot.
 func TestCheck_HotThatNoQueryCanName(t *testing.T) {
+	t.Parallel()
 	directory, now := t.TempDir(), time.Now()
 	other := stack.Thanos{Dir: directory, Bucket: filepath.Join(directory, "bucket"), QueryArguments: []string{"--endpoint", shared.cold.StoreAddress()}}
 	require.NoError(t, history.Generator{Interval: time.Minute}.WriteBlocks(t.Context(), filepath.Join(directory, "blocks"), now.Add(-time.Hour), now.Add(time.Hour)))

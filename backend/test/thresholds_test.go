@@ -72,6 +72,7 @@ func askThresholds(t *testing.T, base string, titles ...string) (got gotThreshol
 // real Prometheus and a real Thanos Ruler evaluate, and compares one of them with what that
 // Prometheus itself says at each step.
 func TestThresholds_OfAPrometheusAndARuler(t *testing.T) {
+	t.Parallel()
 	tiers := startRuleTiers(t, thresholdsOfHot, thresholdsOfRuler)
 	cold := tiers.query(t, tiers.ruler, tiers.sidecar)
 	both := document{"hot": document{"url": tiers.hot.URL}, "cold": document{"url": cold.URL}}

@@ -189,7 +189,7 @@ func TestAdvise_BoundsWhatItMeasures(t *testing.T) {
 	requireFinding(t, findings, SeverityOK, `^queries over .*6h, 12h and 1d are split: hot answers the newest 15m, cold the older steps`)
 
 	// The time for all checks bounds it, too.
-	options.Measure, options.limits.reserve = true, time.Hour
+	options.Measure, options.limits.reserve, options.limits.kept = true, time.Hour, 0
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
 	defer cancel()
 	findings = Advise(ctx, running.Manager(t, running.TwoTiers(hot.URL, cold.URL)), options)

@@ -25,6 +25,17 @@ func becomes(t *testing.T, fake *faketier.Tier, client *catalog.Tier, probes, qu
 	require.Eventually(t, client.SpeaksMetricsQL, 30*time.Second, time.Millisecond)
 }
 
+// newTiersInMetricsQL are tiers of which cold has been a VictoriaMetrics since it was first probed.
+func newTiersInMetricsQL(t *testing.T, queries http.HandlerFunc) *tiers {
+	t.Helper()
+	p := newTiers(t)
+	p.cold.HandleProbes(faketier.VictoriaMetricsProbes(faketier.Probes))
+	p.cold.Handle(faketier.AsVictoriaMetrics(queries))
+	p.coldClient = probed(t, tier.Cold, p.cold.URL)
+	require.True(t, p.coldClient.SpeaksMetricsQL())
+	return p
+}
+
 // aboutLanguage counts the warnings about the language in the text of an answer.
 func aboutLanguage(t *testing.T, text string) (count int) {
 	t.Helper()
@@ -66,8 +77,7 @@ func TestAsk_AnswersInMetricsQLCarryOneWarning(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newTiers(t)
-			becomes(t, p.cold, p.coldClient, faketier.Probes, faketier.Success)
+			p := newTiersInMetricsQL(t, faketier.Success)
 			query := p.query(t, up)
 			change(&query, p)
 			response, err := do(t.Context(), query)
@@ -85,8 +95,7 @@ func TestAsk_AnswersInMetricsQLCarryOneWarning(t *testing.T) {
 }
 
 func TestAsk_MetadataOfVictoriaMetricsCarriesNoWarning(t *testing.T) {
-	p := newTiers(t)
-	becomes(t, p.cold, p.coldClient, faketier.Probes, faketier.Status(200, `{"status":"success","data":["a"]}`))
+	p := newTiersInMetricsQL(t, faketier.Status(200, `{"status":"success","data":["a"]}`))
 	query := p.query(t, up)
 	query.Hot = nil
 	var err error
@@ -238,8 +247,7 @@ func TestTranslateError_OfVictoriaMetrics(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newTiers(t)
-			becomes(t, p.cold, p.coldClient, faketier.Probes, quoted(test.status, test.query, test.message))
+			p := newTiersInMetricsQL(t, quoted(test.status, test.query, test.message))
 			query := p.query(t, url.Values{"query": {test.query}})
 			query.Hot = nil
 			response, err := do(t.Context(), query)

@@ -50,6 +50,7 @@ func (f *front) pointTo(t *testing.T, target string) {
 
 // Cold stops to get a metric that is in use, and gets all of it later on.
 func TestChange_IsNoticedWhileAMetricIsInUse(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, everything, everything)
 	stopped := w.start(t, external, func(metric string, age time.Duration) bool {
 		return age <= coldReach && (metric != "demo_temp" || age >= 4*minute)
@@ -67,6 +68,7 @@ func TestChange_IsNoticedWhileAMetricIsInUse(t *testing.T) {
 
 // A question that is not answered concerns its own metric only. Hot answers what it holds.
 func TestSilence_ConcernsOneMetric(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, everything, everything)
 	cold := newFront(t, w.cold.URL)
 	g := w.gateway(t, func(settings *config.Config) { route(settings); settings.Cold.URL = cold.URL })
