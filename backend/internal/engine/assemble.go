@@ -159,6 +159,8 @@ func (p *Plan) withoutPieces(ctx context.Context, err error) (_ tier.Decision, o
 			p.engine.unjoinable.Add(p.pieceKey(), &unjoinable{cause, time.Now()})
 		}
 		return p.routed, true
+	case isRefused && p.startsEarly(failed.Tier):
+		return p.routed, true // It may refuse the steps before the first one of the query.
 	case isRefused && failed.Tier == tier.Hot && !p.Input.ColdCovers():
 		// The query would fail on everything, too. An answer of cold would lack what
 		// makes it fail.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -213,7 +214,7 @@ func notPrometheus(err error) error {
 
 // setAnswer replaces the body. Closing it releases the memory.
 func (r *Response) setAnswer(answer *splice.Answer, memory ...*reservation) {
-	if answer.Truncated {
+	if answer.Truncated && !slices.Contains(answer.Warnings, promapi.TruncatedWarning) {
 		answer.Warnings = append(answer.Warnings, promapi.TruncatedWarning)
 	}
 	r.setHeader()
@@ -242,10 +243,7 @@ func (p *Plan) source(name tier.Name, data []byte) splice.Source {
 
 // joined joins the data of tiers, or changes that of one.
 func (p *Plan) joined(acquire splice.Acquire, sources ...splice.Source) (*splice.Answer, error) {
-	limit := 0
-	if len(sources) > 1 {
-		limit = p.limit()
-	}
+	limit := p.limit()
 	switch p.traits().Union {
 	case promapi.UnionOfRules:
 		return splice.UniteRules(sources, acquire)

@@ -59,6 +59,15 @@ func TestRewritten_InAUnionOnlyHotGetsLabels(t *testing.T) {
 	require.JSONEq(t, `{"status":"success","data":[{"__name__":"node_load1","cluster":"lab","job":"hot"},{"__name__":"node_load1","job":"cold"}]}`, text)
 }
 
+// The names that hot lacks count, too: a Prometheus with them would have left out others.
+func TestRewritten_TheLimitIsThatOfTheWhole(t *testing.T) {
+	p, both := learnedTiers(t, toldByHot, toldByThanos)
+	p.hot.Handle(faketier.Status(200, `{"status":"success","data":["__name__","instance"],"warnings":["results truncated due to limit"]}`))
+	response, text := p.ask(t, both, promapi.Labels, "/api/v1/labels", url.Values{"match[]": {"node_load1"}, "limit": {"2"}, "start": {fmt.Sprint(time.Now().Add(-time.Minute).Unix())}})
+	require.Equal(t, tier.Hot, response.Tier)
+	require.JSONEq(t, `{"status":"success","data":["__name__","cluster"],"warnings":["results truncated due to limit"]}`, text)
+}
+
 // A tier that the request forces gets what cannot be rewritten as it is.
 func TestRewritten_WhatCannotBeGoesToAForcedHotAsItIs(t *testing.T) {
 	p, both := learnedTiers(t, toldByHot, toldByThanos)

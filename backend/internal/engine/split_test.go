@@ -148,6 +148,32 @@ func TestAssemble_PiecesOfADeduplicatingColdStartEarly(t *testing.T) {
 	require.Equal(t, promapi.FormatTime(query.Request.TimeRange.End.Add(-15*time.Minute)), p.hot.Requests()[0].Parameters.Get("start"), "that of hot does not")
 }
 
+// The steps before the first one of the query can have what a tier refuses, such as two series of a join where the
+// version of an application changed. The whole has no such steps.
+func TestAssemble_ColdRefusesStepsBeforeTheFirst(t *testing.T) {
+	p := newSplitTiers(t, told{"/status/flags": `{"query.replica-label":"[replica]"}`})
+	query := p.rangeQuery(t, nil)
+	start, answers, refusal := promapi.FormatTime(query.Request.TimeRange.Start), steps("a", "gaps"), `{"status":"error","errorType":"execution","error":"found duplicate series"}`
+	p.cold.Handle(func(w http.ResponseWriter, request *http.Request) {
+		if request.FormValue("start") != start {
+			faketier.Status(422, refusal)(w, request)
+			return
+		}
+		answers(w, request)
+	})
+	response, err := do(t.Context(), query)
+	require.NoError(t, err)
+	require.Equal(t, []any{tier.Cold, tier.ReasonAtOrAboveThreshold, 200}, []any{response.Tier, response.Reason, response.Status})
+	require.Equal(t, whole(query, "a", "gaps"), body(t, response))
+
+	p.cold.Handle(faketier.Status(422, refusal))
+	response, err = do(t.Context(), query)
+	require.NoError(t, err)
+	require.Equal(t, []any{tier.Cold, 422}, []any{response.Tier, response.Status})
+	require.JSONEq(t, refusal, body(t, response))
+	require.Zero(t, p.engine.held())
+}
+
 func TestPlan_QueriesThatAreNotCut(t *testing.T) {
 	p := newSplitTiers(t, told{})
 	for reason, change := range map[string]func(*asking){

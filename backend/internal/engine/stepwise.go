@@ -151,17 +151,24 @@ func (p *Plan) pieceAttempt(missing *piece) attempt {
 	steps := p.stepwise
 	a := p.attempt(tier.Decision{Tier: missing.from, Reason: p.Reason, Fallback: p.fallbackOfPiece(missing.from)})
 	a.reading, a.headroom = decoded, missing.headroom
-	query, first := steps.cold, missing.first-steps.lead
+	query, first := steps.cold, missing.first
 	if missing.from == tier.Hot {
 		query = steps.hot
-		if known := p.snapshot.Evidence; known == nil || known.HotSources == nil {
-			first = missing.first // One server of hot has no replicas to deduplicate.
-		}
+	}
+	if p.startsEarly(missing.from) {
+		first -= steps.lead
 	}
 	a.request = a.request.With(url.Values{
 		"query": {query.String()}, "start": {steps.timeOf(first)}, "end": {steps.timeOf(missing.last)}, "limit": nil,
 	})
 	return a
+}
+
+// startsEarly reports whether the pieces of a tier start before the step that they are for. One server of
+// hot has no replicas to deduplicate.
+func (p *Plan) startsEarly(from tier.Name) bool {
+	known := p.snapshot.Evidence
+	return p.stepwise.lead > 0 && (from == tier.Cold || (known != nil && known.HotSources != nil))
 }
 
 // timeOf returns an evaluation time as a parameter.

@@ -22,13 +22,10 @@ func (p *Plan) isTooLarge(err error) bool { return errors.Is(err, errTooLarge) &
 
 // streamed joins the data of tiers, or changes that of one, while they come in.
 func (p *Plan) streamed(ctx context.Context, memory *reservation, sources ...splice.StreamedSource) *splice.Stream {
-	limit := 0
-	if len(sources) > 1 {
-		limit = p.limit()
-	}
+	limit := p.limit()
 	switch {
 	case p.traits().Evaluates():
-		return splice.Limited(sources[0].Body, p.limit(), promapi.TruncatedWarning)
+		return splice.Limited(sources[0].Body, limit, promapi.TruncatedWarning)
 	case p.traits().Union == promapi.UnionOfTexts:
 		return splice.StreamTexts(sources, limit, promapi.TruncatedWarning)
 	}

@@ -62,7 +62,7 @@ func flowOfCall(call *parser.Call, label string) flow {
 		return entangled // Ties are broken by all labels.
 	}
 	for _, argument := range call.Args {
-		if text, ok := argument.(*parser.StringLiteral); ok && text.Val == label {
+		if text, ok := unwrapParens(argument).(*parser.StringLiteral); ok && text.Val == label {
 			return entangled // label_replace and its like read or write it.
 		}
 	}
@@ -77,7 +77,7 @@ func flowOfAggregation(aggregation *parser.AggregateExpr, label string) flow {
 	inner := flowOf(aggregation.Expr, label)
 	if aggregation.Param != nil {
 		parameter := flowOf(aggregation.Param, label)
-		if text, ok := aggregation.Param.(*parser.StringLiteral); ok && text.Val == label {
+		if text, ok := unwrapParens(aggregation.Param).(*parser.StringLiteral); ok && text.Val == label {
 			parameter = entangled // count_values("label", …)
 		}
 		if parameter != unchanged {

@@ -21,6 +21,7 @@ func TestFlowOf_FollowsALabelToTheResult(t *testing.T) {
 		},
 		entangled: {
 			`absent(x{l="a"})`, `absent_over_time(x{l!="a"}[5m])`, `sum(absent(x{l="a"}))`, `info(x)`, `info(vector(1))`, `label_replace(x, "l", "", "", "")`, `label_replace(x, "m", "$1", "l", "")`, `sort_by_label(x, "m")`, `count_values("l", x)`,
+			`count_values(("l"), x)`, `label_replace(x, "m", "$1", ("l"), "")`, `label_join(x, (("l")), "", "m")`,
 			`limitk(1, x)`, `limit_ratio(0.5, x)`, `x + fill (0) y`, `x + fill_left (0) y`, `x + fill_right (0) y`,
 			`x + sum(y)`, `sum(x) + y`, `x + on (l) sum(y)`, `x or sum(y)`, `x or on (m) sum(y)`, `x and sum(y)`,
 		},
