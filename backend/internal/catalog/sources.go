@@ -12,6 +12,7 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog/ownrequest"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
 const (
@@ -65,51 +66,57 @@ func (c *Catalog) findSources(ctx context.Context, known *tier.SeriesEvidence, r
 // labelsBySeries finds the labels of hot's series in a cold tier whose sources do not have hot's
 // external labels, for example in a Thanos Receive. It compares series of hot with those in cold.
 func (c *Catalog) labelsBySeries(ctx context.Context, known *tier.SeriesEvidence, replica []string) error {
-	hot := c.options.Hot.api.As(ownrequest.KindSources)
-	names, err := hot.LabelValues(ctx, model.MetricNameLabel, time.Now().Add(-recentSeries), canaryNames)
+	series, copies, err := c.copiesInCold(ctx, known.HotLabels)
 	if err != nil {
-		return fmt.Errorf("hot: %w", err)
+		return err
 	}
-	for _, name := range append([]string{"up"}, names...) {
-		canaries, err := hot.Series(ctx, promql.FormatLabels(map[string]string{model.MetricNameLabel: name}), time.Now().Add(-recentSeries), canariesPerName)
-		if err != nil {
-			return fmt.Errorf("hot: %w", err)
-		}
-		for _, canary := range canaries {
-			injected, err := c.injectedInto(ctx, canary, known.HotLabels, replica)
-			if err != nil {
-				return fmt.Errorf("cold: %w", err)
-			}
-			switch len(injected) {
-			case 0:
-				continue
-			case 1:
-				known.InjectedLabels, known.Distinct = injected[0], injected[0]
-			default: // Several sources have such a series, and nothing says which one is hot.
-			}
-			return nil
-		}
-	}
-	if !slices.ContainsFunc(c.options.Cold.Status().Stores, func(store Store) bool { return store.Kind == receiveStore }) {
-		// None of hot's series is in cold. Then all others differ in an external label.
-		known.Distinct = known.HotLabels
-	}
-	return nil
-}
-
-// injectedInto returns the sets of labels that a series of hot has in cold in addition.
-func (c *Catalog) injectedInto(ctx context.Context, canary, hotLabels map[string]string, replica []string) (injected []map[string]string, err error) {
-	labels := maps.Clone(canary)
-	maps.Copy(labels, hotLabels)
-	cold := c.options.Cold.api.As(ownrequest.KindSources)
-	copies, err := cold.Series(ctx, promql.FormatLabels(labels), c.options.Cold.newest().Add(-time.Hour), canaryNames)
+	var injected []map[string]string
 	for _, found := range copies {
-		maps.DeleteFunc(found, func(name, _ string) bool { _, isHot := canary[name]; return isHot || slices.Contains(replica, name) })
+		maps.DeleteFunc(found, func(name, _ string) bool { _, isHot := series[name]; return isHot || slices.Contains(replica, name) })
 		if !promql.ContainsLabels(injected, found) {
 			injected = append(injected, found)
 		}
 	}
-	return injected, err
+	known.InjectedLabels, known.Unidentified = known.HotLabels, len(injected) != 1
+	hasReceive := slices.ContainsFunc(c.options.Cold.Status().Stores, func(store Store) bool { return store.Kind == receiveStore })
+	switch {
+	case len(injected) == 1:
+		known.InjectedLabels, known.Distinct = injected[0], injected[0]
+	case len(injected) == 0 && !hasReceive:
+		// None of hot's series is in cold. Then all others differ in an external label.
+		known.Distinct = known.HotLabels
+	default: // Several sources may have such a series, and nothing says which one is hot.
+	}
+	return nil
+}
+
+// copiesInCold looks for a series of hot that cold has with more labels, of which the empty ones are
+// missing there. It returns the labels of the series in hot, and of what cold has of it; nil if cold has none of those
+// that were looked for.
+func (c *Catalog) copiesInCold(ctx context.Context, more map[string]string) (series map[string]string, copies []map[string]string, err error) {
+	hot, cold := c.options.Hot.api.As(ownrequest.KindSources), c.options.Cold.api.As(ownrequest.KindSources)
+	names, err := hot.LabelValues(ctx, model.MetricNameLabel, time.Now().Add(-recentSeries), canaryNames)
+	if err != nil {
+		return nil, nil, fmt.Errorf("hot: %w", err)
+	}
+	for _, name := range append([]string{"up"}, names...) {
+		canaries, err := hot.Series(ctx, promql.FormatLabels(map[string]string{model.MetricNameLabel: name}), time.Now().Add(-recentSeries), canariesPerName)
+		if err != nil {
+			return nil, nil, fmt.Errorf("hot: %w", err)
+		}
+		for _, canary := range canaries {
+			labels := maps.Clone(canary)
+			maps.Copy(labels, more)
+			copies, err := cold.Series(ctx, promql.FormatLabels(labels), c.options.Cold.newest().Add(-time.Hour), canaryNames)
+			if err != nil {
+				return nil, nil, fmt.Errorf("cold: %w", err)
+			}
+			if len(copies) > 0 {
+				return canary, copies, nil
+			}
+		}
+	}
+	return nil, nil, nil
 }
 
 // SourcesOf returns the distinct external label sets of stores, without replica labels.
@@ -126,7 +133,8 @@ func SourcesOf(stores []Store, replica []string) []map[string]string {
 }
 
 // sourcesByValues finds the sources of a cold tier that does not list its stores, by the values
-// of hot's external labels in cold. If cold does not have hot's values, its sources are unknown.
+// of hot's external labels in cold. If cold may have hot's series without some of them, its sources are
+// unknown.
 func (c *Catalog) sourcesByValues(ctx context.Context, known *tier.SeriesEvidence) error {
 	if known.HotSources != nil {
 		return c.fanOutByValues(ctx, known)
@@ -136,7 +144,7 @@ func (c *Catalog) sourcesByValues(ctx context.Context, known *tier.SeriesEvidenc
 	}
 	// An empty set stands for sources without these labels. Only evidence of each metric name
 	// rules them out.
-	sources := []map[string]string{known.HotLabels, {}}
+	sources, inCold, lacksHot := []map[string]string{known.HotLabels, {}}, maps.Clone(known.HotLabels), false
 	for _, name := range slices.Sorted(maps.Keys(known.HotLabels)) {
 		values, err := c.options.Cold.api.As(ownrequest.KindSources).LabelValues(ctx, name, c.since(), mostSources)
 		if err != nil {
@@ -151,10 +159,20 @@ func (c *Catalog) sourcesByValues(ctx context.Context, known *tier.SeriesEvidenc
 			}
 		}
 		if !hasHot {
+			inCold[name], lacksHot = "", true
+		}
+	}
+	if lacksHot {
+		// None of hot's series is in cold, or remote write removes labels.
+		_, copies, err := c.copiesInCold(ctx, inCold)
+		if upstream.CannotTell(err) || len(copies) > 0 {
 			return nil
+		}
+		if err != nil {
+			return err
 		}
 	}
 	known.SourcesKnown, known.Sources = true, sources
-	known.InjectedLabels, known.Distinct = known.HotLabels, known.HotLabels
+	known.InjectedLabels, known.Distinct, known.Unidentified = known.HotLabels, known.HotLabels, lacksHot
 	return nil
 }

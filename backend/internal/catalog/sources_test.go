@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,10 +24,10 @@ func TestLearn_LabelsOfHotsSeriesInCold(t *testing.T) {
 			map[string]string{"cluster": "a", "prometheus": "p0", "tenant_id": "first"}, map[string]string{"cluster": "a", "prometheus": "p0", "tenant_id": "first"},
 		},
 		"two tenants have the series": {
-			receive, `[{"__name__":"up","job":"x","cluster":"a","prometheus":"p0","tenant_id":"first"},{"__name__":"up","job":"x","cluster":"a","prometheus":"p0","tenant_id":"second"}]`, nil, nil,
+			receive, `[{"__name__":"up","job":"x","cluster":"a","prometheus":"p0","tenant_id":"first"},{"__name__":"up","job":"x","cluster":"a","prometheus":"p0","tenant_id":"second"}]`, hotLabels, nil,
 		},
-		"nothing of hot is in the receiver yet":   {receive, `[]`, nil, nil},
-		"nothing of hot is in any cluster's data": {sidecar, `[]`, nil, hotLabels},
+		"nothing of hot is in the receiver yet":   {receive, `[]`, hotLabels, nil},
+		"nothing of hot is in any cluster's data": {sidecar, `[]`, hotLabels, hotLabels},
 	} {
 		t.Run(name, func(t *testing.T) {
 			hot := catalogtest.NewScripted(t, append(catalogtest.Answers{{"label/__name__", `["other","up"]`}, {`"up"`, `[{"__name__":"up","job":"x"}]`}, {"/series", `[]`}}, hotTold...))
@@ -42,6 +43,39 @@ func TestLearn_LabelsOfHotsSeriesInCold(t *testing.T) {
 		})
 	}
 }
+
+// Cold lists no stores, as a Prometheus or a VictoriaMetrics.
+func TestLearn_ColdLacksValuesOfHotsLabels(t *testing.T) {
+	hotLabels := map[string]string{"cluster": "a", "prometheus": "p0"}
+	for name, test := range map[string]struct {
+		cold    catalogtest.Answers
+		isKnown bool
+	}{
+		"it has other clusters only":               {catalogtest.Answers{{"label/cluster", `["b"]`}, {"label/prometheus", `[]`}, {"/series", `[]`}}, true},
+		"it has nothing":                           {catalogtest.Answers{{"label/", `[]`}, {"/series", `[]`}}, true},
+		"remote write removes both labels":         {catalogtest.Answers{{"label/", `[]`}, {`cluster="", job="x", prometheus=""`, `[{"__name__":"up","job":"x"}]`}, {"/series", `[]`}}, false},
+		"remote write removes one of them":         {catalogtest.Answers{{"label/cluster", `["a"]`}, {"label/", `[]`}, {`cluster="a", job="x", prometheus=""`, `[{"__name__":"up","job":"x"}]`}, {"/series", `[]`}}, false},
+		"it answers no question about series":      {catalogtest.Answers{{"label/", `[]`}, {"/series", "404"}}, false},
+		"it has both, and more than can be listed": {catalogtest.Answers{{"label/cluster", manyValues}, {"label/", `["p0"]`}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hot := catalogtest.NewScripted(t, append(catalogtest.Answers{{"label/__name__", `["other","up"]`}, {`"up"`, `[{"__name__":"up","job":"x"}]`}, {"/series", `[]`}}, hotTold...))
+			p := pairOf(t, hot, catalogtest.NewScripted(t, append(test.cold, coldTold...)), Options{})
+			p.learn(t.Context())
+			require.Empty(t, p.Snapshot().Error)
+			known := p.Snapshot().Evidence
+			require.Equal(t, test.isKnown, known.SourcesKnown)
+			if !test.isKnown {
+				require.Nil(t, known.InjectedLabels, "hot's series have no such labels in cold")
+				return
+			}
+			require.Equal(t, []map[string]string{hotLabels, hotLabels}, []map[string]string{known.InjectedLabels, known.Distinct})
+		})
+	}
+}
+
+// manyValues are as many values of a label as are listed.
+var manyValues = `["b"` + strings.Repeat(`,"b"`, mostSources-1) + `]`
 
 // Hot is of the first tenant. Its label is one of hot's external labels, or a receiver adds it.
 func TestLearn_LabelsThatColdEnforces(t *testing.T) {

@@ -122,7 +122,7 @@ func TestPlan_FollowsTheCatalog(t *testing.T) {
 	require.Equal(t, []map[string]string{{"cluster": "lab"}, {}, {"cluster": "third"}}, both.Snapshot().Evidence.Sources)
 
 	// One that does not have hot's labels cannot tell.
-	_, both = learnedTiers(t, toldByHot, told{"/label/": `[]`})
+	_, both = learnedTiers(t, toldByHot, told{"/label/": `[]`, "/series": `[]`})
 	require.False(t, both.Snapshot().Evidence.SourcesKnown)
 	require.Empty(t, both.Snapshot().Evidence.InjectedLabels)
 	require.Contains(t, both.Snapshot().AssumedReason, "assumed")
@@ -230,9 +230,9 @@ func TestPlan_ColdThatIsNoPrometheusGetsAStart(t *testing.T) {
 		cold  told
 		start string
 	}{
-		"a store that does not show its configuration": {told{"/label/": `[]`}, "0"},
-		"a store with an empty configuration":          {told{"/label/": `[]`, "/status/config": `{"yaml":""}`}, "0"},
-		"a Prometheus":                                 {told{"/label/": `[]`, "/status/config": `{"yaml":"global: {}"}`}, ""},
+		"a store that does not show its configuration": {told{"/label/": `[]`, "/series": `[]`}, "0"},
+		"a store with an empty configuration":          {told{"/label/": `[]`, "/series": `[]`, "/status/config": `{"yaml":""}`}, "0"},
+		"a Prometheus":                                 {told{"/label/": `[]`, "/series": `[]`, "/status/config": `{"yaml":"global: {}"}`}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, both := learnedTiers(t, toldByHot, test.cold)

@@ -67,7 +67,7 @@ func TestHealth_ShowsTierConfigurationToUnconfinedCallers(t *testing.T) {
 	require.NoError(t, os.WriteFile(token, []byte("let-me-in"), 0o600))
 	hot, cold := faketier.Start(t), faketier.Start(t)
 	for _, each := range []*faketier.Tier{hot, cold} {
-		each.HandleProbes(faketier.Telling(map[string]string{"/label/": `[]`, "/status/flags": `{}`, "/status/config": `{"yaml":""}`}))
+		each.HandleProbes(faketier.Telling(map[string]string{"/label/": `[]`, "/series": `[]`, "/status/flags": `{}`, "/status/config": `{"yaml":""}`}))
 	}
 	g := newGatewayAt(t, hot, cold, func(settings *config.Config) {
 		settings.Perses.URL = perses.URL

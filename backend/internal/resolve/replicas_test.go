@@ -27,7 +27,7 @@ func tellingTier(t *testing.T, network *faketier.Network, address, labels, flags
 	made := network.Start(t, address)
 	configuration, err := json.Marshal(map[string]string{"yaml": "global: {external_labels: " + labels + "}\n"})
 	require.NoError(t, err)
-	made.HandleProbes(faketier.Telling(map[string]string{"/status/config": string(configuration), "/status/flags": flags, "/values": "[]"}))
+	made.HandleProbes(faketier.Telling(map[string]string{"/status/config": string(configuration), "/status/flags": flags, "/values": "[]", "/series": "[]"}))
 	return made.URL
 }
 

@@ -241,7 +241,7 @@ func (m member) sources(aside []string) (labels []map[string]string, why tier.No
 		return nil, tier.PublicNote("it has no external labels, so its series cannot be told from those of the other hot tiers: set external_labels in its configuration")
 	}
 	labels = []map[string]string{source}
-	if evidence != nil && !evidence.Declared && len(evidence.InjectedLabels) == 0 {
+	if evidence != nil && !evidence.Declared && (evidence.Unidentified || len(evidence.InjectedLabels) == 0) {
 		text := "cold has no series with its external labels"
 		return labels, tier.Note{Detail: text + " " + promql.FormatLabels(source), Public: text}
 	}

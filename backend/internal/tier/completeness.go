@@ -58,6 +58,9 @@ type SeriesEvidence struct {
 	// InjectedLabels are the labels that hot's series carry in cold and not in hot,
 	// replica labels left out. Usually, they are hot's external labels.
 	InjectedLabels map[string]string
+	// Unidentified is set if no series of cold is known to be one of hot. Then InjectedLabels are hot's
+	// external labels, with which it would have them.
+	Unidentified bool
 	// Distinct are labels that all of hot's series have in cold. Series of other sources
 	// differ in at least one of them. Without any, sources cannot be told apart by name.
 	Distinct map[string]string
