@@ -74,15 +74,10 @@ type prometheusConfig struct {
 		ExternalLabels     map[string]string `yaml:"external_labels"`
 	} `yaml:"global"`
 	ScrapeConfigs []struct {
-		JobName     string `yaml:"job_name"`
-		HonorLabels bool   `yaml:"honor_labels"`
-		Relabel     []struct {
-			SourceLabels []string `yaml:"source_labels"`
-			TargetLabel  string   `yaml:"target_label"`
-			Regex        string   `yaml:"regex"`
-			Modulus      uint64   `yaml:"modulus"`
-			Action       string   `yaml:"action"`
-		} `yaml:"relabel_configs"`
+		JobName       string        `yaml:"job_name"`
+		HonorLabels   bool          `yaml:"honor_labels"`
+		Relabel       []relabelRule `yaml:"relabel_configs"`
+		MetricRelabel []relabelRule `yaml:"metric_relabel_configs"`
 	} `yaml:"scrape_configs"`
 	ScrapeConfigFiles []string         `yaml:"scrape_config_files"`
 	RemoteRead        []map[string]any `yaml:"remote_read"`
@@ -93,6 +88,27 @@ type prometheusConfig struct {
 	} `yaml:"storage"`
 
 	jobs map[string]string // a hash of the configuration of each job
+}
+
+type relabelRule struct {
+	SourceLabels []string `yaml:"source_labels"`
+	TargetLabel  string   `yaml:"target_label"`
+	Regex        string   `yaml:"regex"`
+	Modulus      uint64   `yaml:"modulus"`
+	Action       string   `yaml:"action"`
+}
+
+// changesLabels reports whether the rule may change other labels than the name of the metric and those
+// that end with relabeling.
+func (r relabelRule) changesLabels() bool {
+	switch strings.ToLower(r.Action) {
+	case "keep", "drop", "keepequal", "dropequal":
+		return false
+	case "labelmap", "labeldrop", "labelkeep":
+		return true
+	default:
+		return !strings.HasPrefix(r.TargetLabel, "__")
+	}
 }
 
 // parseConfig reads the configuration of a Prometheus. It returns an error that wraps
@@ -146,12 +162,12 @@ func configuration(ctx context.Context, c ownrequest.Client) (*prometheusConfig,
 	return parseConfig(config.YAML)
 }
 
-// honored returns which jobs honor the labels of what they scrape. With jobs in other files, that is
-// not known.
+// honored returns which jobs store series with other labels than those of their targets. With jobs in
+// other files, that is not known.
 func (c *prometheusConfig) honored() targets.HonoredLabels {
 	honored := targets.HonoredLabels{Known: len(c.ScrapeConfigFiles) == 0}
 	for _, job := range c.ScrapeConfigs {
-		if job.HonorLabels {
+		if job.HonorLabels || slices.ContainsFunc(job.MetricRelabel, relabelRule.changesLabels) {
 			honored.Jobs = append(honored.Jobs, job.JobName)
 		}
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 )
 
-// HonoredLabels says which jobs of a server may expose series with labels other than those of
-// their targets: honor_labels in the configuration of Prometheus.
+// HonoredLabels says which jobs of a server may store series with labels other than those of
+// their targets: honor_labels and metric_relabel_configs in the configuration of Prometheus.
 type HonoredLabels struct {
 	// Known is set if the configuration is known.
 	Known bool
