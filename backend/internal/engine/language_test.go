@@ -107,6 +107,24 @@ func TestAsk_MetadataOfVictoriaMetricsCarriesNoWarning(t *testing.T) {
 	require.False(t, p.cold.Requests()[0].Parameters.Has("nocache"))
 }
 
+// A Prometheus as hot would answer without the filter.
+func TestPlan_FiltersOfVictoriaMetricsGoToCold(t *testing.T) {
+	for _, name := range filterParameters {
+		p := newTiersInMetricsQL(t, faketier.Success)
+		query := p.query(t, url.Values{"query": {"up"}, name: {"namespace=shop"}})
+		query.QueryParams = map[string]string{name: "namespace=shop"}
+		planned, err := plan(t.Context(), query)
+		require.NoError(t, err)
+		require.Equal(t, []any{tier.Cold, tier.ReasonColdParameter}, []any{planned.Tier, planned.Reason}, name)
+
+		other := newTiers(t)
+		query = other.query(t, url.Values{"query": {"up"}, name: {"namespace=shop"}})
+		planned, err = plan(t.Context(), query)
+		require.NoError(t, err)
+		require.Equal(t, []any{tier.Hot, tier.ReasonBelowThreshold}, []any{planned.Tier, planned.Reason}, "neither tier knows it")
+	}
+}
+
 // A Prometheus is replaced by a VictoriaMetrics at the same address.
 func TestAsk_RecognisesVictoriaMetricsByItsFirstAnswer(t *testing.T) {
 	p := newTiers(t)

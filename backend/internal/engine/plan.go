@@ -272,7 +272,7 @@ func (p *Plan) prepare(ctx context.Context) {
 	request, datasource, evidence := p.query.Request, p.query.Datasource, p.replica.Catalog
 	now, traits := request.ReceivedAt, request.Endpoint.Traits()
 	p.Input = tier.Input{
-		Forced: p.query.Forced, ColdParameter: p.query.coldParameter(), Extent: extentOf(request, p.lookback()),
+		Forced: p.query.Forced, ColdParameter: p.coldParameter(), Extent: extentOf(request, p.lookback()),
 		Threshold: datasource.Threshold, Now: now.UnixMilli(), Detailed: datasource.Detailed,
 		HotReplicated: len(p.hotSource.replicas) > 1,
 		Union:         traits.Routing.Has(promapi.UnionForRange), UnionWhenIncomplete: traits.Routing.Has(promapi.UnionForSeries),

@@ -85,13 +85,26 @@ var coldParameters = []string{"dedup", "partial_response", "max_source_resolutio
 // its values instead.
 var variable = regexp.MustCompile(`\$(\w+|\{\w+(:\w+)?\})`)
 
+// filterParameters are matchers for every selector of a query, which VictoriaMetrics adds and Prometheus
+// ignores.
+var filterParameters = []string{"extra_label", "extra_filters", "extra_filters[]"}
+
 // coldParameter returns a parameter that only cold knows, unless it repeats one of the
-// datasource. One with a variable in it matches any value.
-func (q *Query) coldParameter() string {
+// datasource. One with a variable in it matches any value. A filter that hot would ignore counts in
+// any case.
+func (p *Plan) coldParameter() string {
+	q := &p.query
 	for _, name := range coldParameters {
 		configured, isConfigured := q.Datasource.QueryParams[name]
 		for _, value := range q.Request.Parameters[name] {
 			if !isConfigured || (value != configured && !variable.MatchString(configured)) {
+				return name
+			}
+		}
+	}
+	if p.speaksMetricsQL(tier.Cold) && !p.speaksMetricsQL(tier.Hot) {
+		for _, name := range filterParameters {
+			if q.Request.Parameters.Has(name) {
 				return name
 			}
 		}
