@@ -87,6 +87,7 @@ type sharedCatalog struct {
 	failures int
 	usage    usage
 	empty    *lru.Cache[promql.Key, time.Time] // when hot had nothing for a query
+	merged   *lru.Cache[promql.Key, mergedAnswer]
 }
 
 // Snapshot is an immutable state of the catalog.
@@ -97,6 +98,8 @@ type Snapshot struct {
 	Hot, Cold Settings
 	// ReplicaLabels are all labels that cold removes.
 	ReplicaLabels []string
+	// OwnReplicaLabels are those of them that some series of hot carry themselves: see Catalog.Merged.
+	OwnReplicaLabels []string
 	// LearnedAt is the end of the last successful attempt to learn.
 	LearnedAt time.Time
 	// Error is the error of the last attempt to learn, without addresses, or empty.
@@ -120,6 +123,7 @@ func New(options Options) *Catalog {
 	}
 	// It fails only for a size below one. An expirable LRU would leave a goroutine behind.
 	c.empty, _ = lru.New[promql.Key, time.Time](emptiesRemembered)
+	c.merged, _ = lru.New[promql.Key, mergedAnswer](mergedRemembered)
 	c.views, _ = lru.New[viewKey, *Catalog](viewsKept)
 	c.learned.Store(&Snapshot{Error: "nothing is learned yet"})
 	c.sources.Store(&map[string]*samples{})
@@ -279,6 +283,9 @@ func (c *Catalog) snapshot(ctx context.Context) (*Snapshot, error) {
 		if len(values) > 0 {
 			known.ConflictingLabels = append(known.ConflictingLabels, name)
 		}
+	}
+	if learned.OwnReplicaLabels, err = c.ownReplicaLabels(ctx, learned.ReplicaLabels); err != nil {
+		return nil, fmt.Errorf("hot: %w", err)
 	}
 	switch {
 	case known.Declared:

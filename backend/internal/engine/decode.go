@@ -18,8 +18,8 @@ import (
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/upstream"
 )
 
-// decode adds the external labels of hot to an answer, or applies a limit that cold
-// ignores. An answer that turns out to be none is a failure of its tier.
+// decode adds the external labels of hot to an answer, or applies a limit that the tier may
+// ignore. An answer that turns out to be none is a failure of its tier.
 func (e *Engine) decode(next handler) handler {
 	return func(ctx context.Context, a attempt) (*Response, error) {
 		response, err := next(ctx, a)
@@ -42,7 +42,7 @@ func (r *Response) change(ctx context.Context) error {
 	}
 	if read.envelope != nil {
 		var answer *splice.Answer
-		if r.Tier == tier.Hot {
+		if !r.plan.traits().Evaluates() {
 			answer, err = r.plan.joined(read.memory.acquireWithin(ctx), r.plan.source(r.Tier, read.envelope.Data))
 		} else {
 			answer, err = splice.LimitResult(read.envelope, r.plan.limit())
@@ -62,11 +62,10 @@ func (r *Response) change(ctx context.Context) error {
 
 // changes reports whether the answer of a tier has to be decoded.
 func (p *Plan) changes(name tier.Name) bool {
-	if name == tier.Hot {
-		return p.ownValue != "" || (len(p.added) > 0 && p.traits().External == promapi.InAnswer)
+	if p.traits().Evaluates() {
+		return p.limit() > 0 // Prometheus knows the limit of these, Thanos and VictoriaMetrics do not.
 	}
-	// Thanos does not know the limit of these.
-	return name == tier.Cold && p.traits().Evaluates() && p.limit() > 0
+	return name == tier.Hot && (p.ownValue != "" || (len(p.added) > 0 && p.traits().External == promapi.InAnswer))
 }
 
 func (p *Plan) traits() *promapi.Traits { return p.query.Request.Endpoint.Traits() }

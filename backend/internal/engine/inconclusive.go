@@ -74,7 +74,7 @@ func (a attempt) inconclusive(response *Response) tier.Reason {
 		a.Fallback == tier.Cold && p.Input.ColdCovers():
 		// It may be the rewriting that fails. If cold fails too, it is not.
 		return tier.ReasonHotFailed
-	case isUnknown(response.Status) && p.traits().Routing.Has(promapi.Elsewhere):
+	case response.isUnknown() && p.traits().Routing.Has(promapi.Elsewhere):
 		return tier.ReasonOnlyTier
 	case a.FallbackOnEmpty && response.Status < http.StatusMultipleChoices && response.isEmpty():
 		p.replica.Catalog.RememberEmpty(p.key)
@@ -83,10 +83,16 @@ func (a attempt) inconclusive(response *Response) tier.Reason {
 	return ""
 }
 
-// isUnknown reports whether a status means that a server does not know an
-// endpoint.
-func isUnknown(status int) bool {
-	return status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status == http.StatusNotImplemented
+// isUnknown reports whether the status means that the server does not know the endpoint. For a
+// VictoriaMetrics, that is a bad request.
+func (r *Response) isUnknown() bool {
+	switch r.Status {
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		return true
+	case http.StatusBadRequest:
+		return !r.plan.traits().Evaluates() && r.plan.isVictoriaMetrics(r.Tier)
+	}
+	return false
 }
 
 // isEmpty reports whether the answer holds nothing. It looks at its start, and the

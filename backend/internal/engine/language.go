@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/catalog"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promapi"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/promql"
 	"github.com/tiered-prometheus/tiered-prometheus/backend/internal/tier"
@@ -26,10 +25,14 @@ func (e languageError) Error() string {
 
 // recognize notes which tiers evaluate the query in MetricsQL.
 func (p *Plan) recognize() {
-	is := func(asked *catalog.Tier) bool {
-		return asked != nil && p.traits().Evaluates() && asked.SpeaksMetricsQL()
-	}
-	p.hotIsMetricsQL, p.coldIsMetricsQL = is(p.replica.Hot), is(p.query.Datasource.Cold)
+	evaluates := p.traits().Evaluates()
+	p.hotIsMetricsQL, p.coldIsMetricsQL = evaluates && p.isVictoriaMetrics(tier.Hot), evaluates && p.isVictoriaMetrics(tier.Cold)
+}
+
+// isVictoriaMetrics reports whether a tier is known to be one.
+func (p *Plan) isVictoriaMetrics(name tier.Name) bool {
+	asked := p.tier(name)
+	return asked != nil && asked.SpeaksMetricsQL()
 }
 
 // speaksMetricsQL reports whether a tier is known to evaluate the query in MetricsQL.

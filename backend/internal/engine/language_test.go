@@ -107,6 +107,20 @@ func TestAsk_MetadataOfVictoriaMetricsCarriesNoWarning(t *testing.T) {
 	require.False(t, p.cold.Requests()[0].Parameters.Has("nocache"))
 }
 
+func TestRetry_EndpointThatVictoriaMetricsDoesNotKnow(t *testing.T) {
+	p := newTiersInMetricsQL(t, faketier.Status(400, `unsupported path requested: "/api/v1/format_query"`))
+	query := p.query(t, up)
+	query.Hot, query.Cold = p.coldClient, p.hotClient // Hot is the VictoriaMetrics.
+	p.hot.Handle(faketier.Status(200, `{"status":"success","data":"a + b"}`))
+	var err error
+	query.Request, err = promapi.NewRequest(promapi.FormatQuery, "/api/v1/format_query", url.Values{"query": {"a+b"}}, time.Now())
+	require.NoError(t, err)
+	response, err := do(t.Context(), query)
+	require.NoError(t, err)
+	require.Equal(t, []any{200, tier.ReasonOnlyTier}, []any{response.Status, response.Reason})
+	require.JSONEq(t, `{"status":"success","data":"a + b"}`, body(t, response))
+}
+
 // A Prometheus as hot would answer without the filter.
 func TestPlan_FiltersOfVictoriaMetricsGoToCold(t *testing.T) {
 	for _, name := range filterParameters {

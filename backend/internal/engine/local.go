@@ -11,7 +11,7 @@ import (
 // that was asked does not know the endpoint: its own parser can.
 func (r *Response) isAnsweredLocally() bool {
 	endpoint := r.plan.query.Request.Endpoint
-	return isUnknown(r.Status) && (endpoint == promapi.FormatQuery || endpoint == promapi.ParseQuery)
+	return r.isUnknown() && (endpoint == promapi.FormatQuery || endpoint == promapi.ParseQuery)
 }
 
 // answerLocally answers format_query and parse_query with the gateway's own

@@ -38,6 +38,8 @@ type Plan struct {
 	notStepwise error
 	// unjoinable is why it could not be put together from pieces recently; nil if it can be.
 	unjoinable *unjoinable
+	// merged is a label by which cold merges series that are read, or empty: see catalog.Catalog.Merged.
+	merged string
 	// hotIsMetricsQL and coldIsMetricsQL are set for a tier that is known to be a VictoriaMetrics.
 	hotIsMetricsQL, coldIsMetricsQL bool
 	// closed is the tier whose ranges include both of their ends, if those of the other tier do not, or
@@ -322,6 +324,7 @@ func (p *Plan) prepare(ctx context.Context) {
 		p.relabel()
 	}
 	p.addSampleGaps(ctx)
+	p.addMerged(ctx)
 	p.addTargetHoles(ctx)
 	p.cold = p.explicitDefaults()
 }

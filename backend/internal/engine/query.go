@@ -102,7 +102,7 @@ func (p *Plan) coldParameter() string {
 			}
 		}
 	}
-	if p.speaksMetricsQL(tier.Cold) && !p.speaksMetricsQL(tier.Hot) {
+	if p.isVictoriaMetrics(tier.Cold) && !p.isVictoriaMetrics(tier.Hot) {
 		for _, name := range filterParameters {
 			if q.Request.Parameters.Has(name) {
 				return name

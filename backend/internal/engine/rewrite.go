@@ -138,6 +138,9 @@ func (p *Plan) explicitDefaults() *promapi.Request {
 		(cold.LookbackDelta > 0 || hot.LookbackDelta != promql.DefaultLookbackDelta) && !request.Parameters.Has("lookback_delta") {
 		changed.Set("lookback_delta", model.Duration(hot.LookbackDelta).String())
 	}
+	if p.merged != "" {
+		note("the cold tier removes the label " + p.merged + " as a replica label, although series of hot carry it: it takes those that differ in nothing else for one")
+	}
 	query, err := promql.Parse(request.Parameters.Get("query"))
 	if err == nil && query.DependsOnResets() && len(cold.ReplicaLabels) > 0 && request.Parameters.Get("dedup") != "false" {
 		note("the cold tier corrects counter resets while it removes replica labels: resets() finds none, and rate(), irate() and increase() over a subquery may differ")

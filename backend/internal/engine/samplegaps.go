@@ -37,6 +37,21 @@ func (p *Plan) addSampleGaps(ctx context.Context) {
 	}
 }
 
+// addMerged adds to the input of the rules that cold lacks series that it takes for replicas of one. From
+// before hot's coverage nothing else has them.
+func (p *Plan) addMerged(ctx context.Context) {
+	in := &p.Input
+	selectors, err := selectorsOf(p.query.Request)
+	if err != nil || in.OnlyTier != "" || in.Extent.Nothing || !p.traits().Evaluates() || p.query.Request.Parameters.Get("dedup") == "false" {
+		return
+	}
+	if p.merged = p.replica.Catalog.Merged(ctx, selectors, in.Extent.Oldest); p.merged != "" && in.Hot.Oldest != tier.NothingCovered {
+		in.Cold.Missing = append(in.Cold.Missing, tier.Missing{
+			Target: "series that only the label " + p.merged + " tells apart", From: in.Hot.Oldest - 1, To: tier.End,
+		})
+	}
+}
+
 // isDecided reports whether it does not matter for a request what the tiers lack.
 func (p *Plan) isDecided() bool {
 	in := p.Input

@@ -36,6 +36,10 @@ func (answers told) handler() http.HandlerFunc {
 				return
 			}
 		}
+		if strings.HasSuffix(request.URL.Path, "/label/replica/values") {
+			_, _ = fmt.Fprint(w, `{"status":"success","data":[]}`)
+			return
+		}
 		faketier.Probes(w, request)
 	}
 }
@@ -354,13 +358,24 @@ func TestFinish_ErrorsReadLikeThoseOfPrometheus(t *testing.T) {
 	}
 }
 
-func TestDecode_LimitsQueriesAtCold(t *testing.T) {
+// A hot tier may be a Thanos Query or a VictoriaMetrics.
+func TestDecode_LimitsQueries(t *testing.T) {
+	for _, name := range tier.Names() {
+		t.Run(string(name), func(t *testing.T) { testDecodeLimitsQueriesAt(t, name) })
+	}
+}
+
+func testDecodeLimitsQueriesAt(t *testing.T, name tier.Name) {
 	p := newTiers(t)
-	p.cold.Handle(faketier.Status(200, `{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"1"},"value":[1,"1"]},{"metric":{"a":"2"},"value":[1,"2"]}],"analysis":{}}}`))
+	asked := map[tier.Name]*faketier.Tier{tier.Hot: p.hot, tier.Cold: p.cold}[name]
+	asked.Handle(faketier.Status(200, `{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"1"},"value":[1,"1"]},{"metric":{"a":"2"},"value":[1,"2"]}],"analysis":{}}}`))
 	query := p.query(t, url.Values{"query": {"up"}, "limit": {"1"}})
-	query.Hot = nil
+	if name == tier.Cold {
+		query.Hot = nil
+	}
 	response, err := do(t.Context(), query)
 	require.NoError(t, err)
+	require.Equal(t, name, response.Tier)
 	require.JSONEq(t, `{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"1"},"value":[1,"1"]}],"analysis":{}},"warnings":["results truncated due to limit"]}`, body(t, response))
 }
 

@@ -54,7 +54,7 @@ func (p *part) isRefused() bool {
 
 // isUnknown reports whether the tier does not know the endpoint.
 func (p *part) isUnknown() bool {
-	return p.err != nil && p.response != nil && isUnknown(p.response.Status) && p.plan.traits().Routing.Has(promapi.Elsewhere)
+	return p.err != nil && p.response != nil && p.response.isUnknown() && p.plan.traits().Routing.Has(promapi.Elsewhere)
 }
 
 // mostAtOnce is the maximum number of sources of hot that a union asks at the same time.

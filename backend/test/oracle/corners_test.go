@@ -5,6 +5,7 @@ package oracle
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,4 +121,46 @@ func TestOracle_ColdHasNothingOfHot(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Thanos removes a label as a replica label that series of an application have for another purpose.
+func TestOracle_SeriesCarryTheReplicaLabelThemselves(t *testing.T) {
+	w := shopWorld(t)
+	end, start := w.now.Add(future), w.now.Add(-20*hour)
+	series := append(w.shop("", func(name string) bool { return name == "up" || name == "http_requests_total" }),
+		steadySeries(start, end, "__name__", "kafka_lag", "job", "kafka", "replica", "1"),
+		steadySeries(start, end, "__name__", "kafka_lag", "job", "kafka", "replica", "2"))
+	w.write(t, "labelled", series, w.now.Add(-30*hour), end, labelsInCold)
+	w.write(t, "all", series, w.now.Add(-30*hour), end, nil)
+	w.write(t, "hot", series, w.boundary, end, nil)
+	whole := w.prometheus(t, "whole", "labelled", nil)
+	hot := w.prometheus(t, "hot", "hot", hotLabels)
+	cold := w.thanos(t, "cold", map[string][]string{"all": pairs(hotLabels)})
+	g := w.gateway(t, hot.URL, cold.Query.URL, func(settings *config.Config) { settings.Routing.Threshold = config.Duration(splitThreshold) })
+	at := func(ago time.Duration) string { return seconds(w.now.Add(-ago)) }
+	ranged := func(query string, from time.Duration) question {
+		return question{endpoint: "query_range", values: url.Values{"query": {query}, "start": {at(from)}, "end": {at(minute)}, "step": {"600"}}}
+	}
+	for _, query := range []string{`sum(kafka_lag)`, `sum by (replica) (kafka_lag)`, `kafka_lag`, `count({__name__=~"kafka.*"})`} {
+		t.Run(query, func(t *testing.T) {
+			for _, asked := range []question{{endpoint: "query", values: url.Values{"query": {query}, "time": {at(minute)}}}, ranged(query, hour)} {
+				requireEqualTo(t, whole.URL, g.URL, asked)
+			}
+			for _, asked := range []question{{endpoint: "query", values: url.Values{"query": {query}, "time": {at(10 * hour)}}}, ranged(query, 12*hour)} {
+				got, err := ask(t.Context(), g.URL, asked)
+				require.NoError(t, err)
+				require.Contains(t, strings.Join(got.warnings, "\n"), "the cold tier removes the label replica as a replica label, although series of hot carry it")
+			}
+		})
+	}
+	// Others are not concerned.
+	asked := ranged(`sum(rate(http_requests_total[5m]))`, 12*hour)
+	requireEqualTo(t, whole.URL, g.URL, asked)
+	got, err := ask(t.Context(), g.URL, asked)
+	require.NoError(t, err)
+	require.Empty(t, got.warnings)
+	// A selector of the label goes to cold, which has no series with it.
+	got, err = ask(t.Context(), g.URL, question{endpoint: "query", values: url.Values{"query": {`kafka_lag{replica="2"}`}, "time": {at(minute)}}})
+	require.NoError(t, err)
+	require.NotEmpty(t, got.warnings)
 }
