@@ -4,6 +4,7 @@
 package catalog
 
 import (
+	"errors"
 	"cmp"
 	"context"
 	"net/http"
@@ -240,6 +241,15 @@ func (s *Status) ErrorFor(detailed bool) string {
 		return s.refusal.For(detailed)
 	}
 	return s.Error
+}
+
+// CredentialError returns why tierproxy cannot get its own credential for the tier, or nil if that is not why its
+// probe failed. It is for the log only: the error names files of the operator.
+func (s *Status) CredentialError() error {
+	if failed, ok := errors.AsType[*upstream.CredentialError](s.failure); ok && !s.Available {
+		return failed
+	}
+	return nil
 }
 
 // Refused reports whether the tier answers, and gets no queries nevertheless.

@@ -278,5 +278,9 @@ func (r *Resolver) logProbe(probed *catalog.Tier, status catalog.Status) {
 		entry.Info("the tier is available")
 		return
 	}
-	entry.WithField("cause", status.Error).Warn("the tier is unavailable")
+	cause := status.Error
+	if failed := status.CredentialError(); failed != nil {
+		cause = failed.Error()
+	}
+	entry.WithField("cause", cause).Warn("the tier is unavailable")
 }
