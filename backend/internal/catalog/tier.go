@@ -4,9 +4,9 @@
 package catalog
 
 import (
-	"errors"
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"sync"
