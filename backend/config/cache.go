@@ -39,7 +39,7 @@ type RedisConfig struct {
 
 func (c RedisConfig) validate(m *mistakes) {
 	_, _, err := net.SplitHostPort(c.Address)
-	m.addIf(c.Address != "" && err != nil, "cache.redis.address", "%q is not host:port", c.Address)
+	m.addIf(c.Address != "" && err != nil, "cache.redis.address", "%s is not host:port", shown(c.Address))
 	m.addIf(c.Prefix == "", "cache.redis.prefix", "is empty, so that clearing the cache would delete everything: set one")
 	m.add("cache.redis.password_file", absolute(c.PasswordFile))
 	m.add("cache.redis.ca_file", absolute(c.CAFile))

@@ -91,7 +91,7 @@ func (s setting) set(text string) error {
 func readEnvironment(into *Config) (errs []error) {
 	hotOfFile := into.Hot
 	errs = readVariables(into)
-	return append(errs, readHotEnvironment(&into.Hot, hotOfFile)...)
+	return slices.Concat(errs, readHotEnvironment(&into.Hot, hotOfFile), unread())
 }
 
 // readVariables overrides a part of the configuration, which target points to, with the

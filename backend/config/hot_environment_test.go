@@ -68,8 +68,8 @@ func hotTiersOfVariables() map[string]hotOfVariables {
 			"", map[string]string{"TIERPROXY_HOT_0_URL": "http://a", "TIERPROXY_HOT_1_SERVICE_SELECTOR": "a=b", "TIERPROXY_HOT_1_SERVICE_ALL_NAMESPACES": "true", "TIERPROXY_HOT_1_RETENTION": "2h"},
 			HotConfig{List: []HotConfig{{URL: "http://a"}, {Service: ServiceConfig{Selector: "a=b", AllNamespaces: true}, Retention: Duration(2 * time.Hour)}}},
 		},
-		"empty and unknown variables": {
-			fileWithList, map[string]string{"PROMETHEUS_URL": "", "TIERPROXY_HOT_URL": "", "TIERPROXY_HOT_1_URL": "", "TIERPROXY_HOT_01_URL": "http://c", "TIERPROXY_HOT_2_PORT": "1"},
+		"empty variables": {
+			fileWithList, map[string]string{"PROMETHEUS_URL": "", "TIERPROXY_HOT_URL": "", "TIERPROXY_HOT_1_URL": "", "TIERPROXY_HOT_01_URL": "", "TIERPROXY_NOTHING": ""},
 			HotConfig{List: []HotConfig{
 				{URL: "http://file-0", Retention: Duration(time.Hour), ExternalLabels: LabelSet{"cluster": "a"}}, {Service: ServiceConfig{Namespace: "b", Name: "c"}},
 			}},

@@ -3,9 +3,12 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/url"
+	"os"
 	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/nexucis/lamenv"
 	promconfig "github.com/prometheus/common/config"
@@ -23,8 +26,8 @@ type HTTPConfig struct {
 // plainHTTPConfig is HTTPClientConfig without its methods.
 type plainHTTPConfig promconfig.HTTPClientConfig
 
-// quotedValue matches a value in an error of the YAML decoder.
-var quotedValue = regexp.MustCompile("`[^`]*`")
+// quotedValue matches a value in an error of the YAML decoder, or of the parser of URLs.
+var quotedValue = regexp.MustCompile("`[^`]*`|\"(?:[^\"\\\\]|\\\\.)*\"")
 
 // UnmarshalYAML reads http_config from a file. It returns a *yaml.TypeError, so that
 // the decoder continues and lists all errors. The error contains no value, because
@@ -51,7 +54,21 @@ func (c *HTTPConfig) UnmarshalEnv(parts []string) error {
 	if reflect.ValueOf(c.HTTPClientConfig).IsZero() {
 		c.HTTPClientConfig = promconfig.DefaultHTTPClientConfig
 	}
-	return lamenv.Unmarshal(&c.HTTPClientConfig, parts)
+	proxy := c.ProxyURL // The library does not know URLs.
+	if err := lamenv.Unmarshal(&c.HTTPClientConfig, parts); err != nil {
+		return err
+	}
+	c.ProxyURL = proxy
+	name := strings.ToUpper(strings.Join(append(slices.Clone(parts), "proxy_url"), "_"))
+	if text := os.Getenv(name); text != "" {
+		parsed, err := url.Parse(text)
+		if err != nil {
+			// The parser's error contains the text, which may contain a password.
+			return variableError(name, "is not a URL: write http(s)://host[:port]")
+		}
+		c.ProxyURL = promconfig.URL{URL: parsed}
+	}
+	return nil
 }
 
 // MarshalYAML returns the configuration with every secret replaced by <secret>.

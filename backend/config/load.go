@@ -51,7 +51,9 @@ func readFile(name string, into *Config) (errs []error) {
 	if err == nil {
 		decoder := yaml.NewDecoder(bytes.NewReader(content))
 		decoder.KnownFields(true)
-		err = decoder.Decode(into)
+		if err = decoder.Decode(into); err == nil && !errors.Is(decoder.Decode(&struct{}{}), io.EOF) {
+			errs = append(errs, fmt.Errorf("%s: what follows --- is a second document, which is not read: write one", name))
+		}
 	}
 	if malformed, is := errors.AsType[*yaml.TypeError](err); is {
 		for _, text := range malformed.Errors {

@@ -115,6 +115,14 @@ func (c *Config) validateNumbers(m *mistakes) {
 		"is %d, and must be at least %d: one request may need a quarter of it, and one caller gets no more. Raise it, or lower query.max_length", c.Limits.RequestMemory, minimum)
 }
 
+// shown quotes a value for an error, unless there may be a password in it.
+func shown(text string) string {
+	if strings.Contains(text, "@") {
+		return "the value, which may hold a user and password,"
+	}
+	return strconv.Quote(text)
+}
+
 // validURL checks the base URL of a server. An empty URL is valid.
 func validURL(text string) error {
 	if text == "" {
@@ -128,7 +136,7 @@ func validURL(text string) error {
 	case parsed.User != nil:
 		return errors.New("must not contain a user and password: they would appear in logs")
 	case parsed.Scheme != "http" && parsed.Scheme != "https", parsed.Hostname() == "", strings.Contains(parsed.Host, ","):
-		return fmt.Errorf("%q is not an http or https URL with a host: write http(s)://host[:port][/path]", text)
+		return fmt.Errorf("%s is not an http or https URL with a host: write http(s)://host[:port][/path]", shown(text))
 	case parsed.RawQuery != "", parsed.Fragment != "":
 		// Parameters may contain a token.
 		return errors.New("must have neither parameters nor a fragment")

@@ -144,7 +144,7 @@ func (d DestinationConfig) validate() error {
 	var errs []error
 	name := strings.TrimPrefix(d.Host, "*.")
 	if _, err := netip.ParseAddr(d.Host); err != nil && (name == "" || strings.ContainsAny(name, "*/:@ []?#%\\")) {
-		errs = append(errs, fmt.Errorf("%q is not a host: write a host name, an IP address without brackets, or *.DOMAIN", d.Host))
+		errs = append(errs, fmt.Errorf("%s is not a host: write a host name, an IP address without brackets, or *.DOMAIN", shown(d.Host)))
 	}
 	if d.Port < 0 || d.Port > 65535 {
 		errs = append(errs, fmt.Errorf("the port %d is not from 1 to 65535, or 0 for every port", d.Port))

@@ -94,7 +94,7 @@ func TestDemo_CtrlCEndsMakeWithoutError(t *testing.T) {
 	require.NoError(t, err)
 	for _, moment := range []string{"demo: building", "Generating history", "Ctrl-C stops everything"} {
 		t.Run(moment, func(t *testing.T) {
-			mark := "TIERPROXY_TEST=" + t.TempDir() // What make starts inherits it.
+			mark := "E2E_DEMO_MARK=" + t.TempDir() // What make starts inherits it.
 			ctx, cancel := context.WithTimeout(t.Context(), 5*minute)
 			defer cancel()
 			terminal := exec.CommandContext(ctx, "script", "-qec", "make demo", os.DevNull)

@@ -21,7 +21,7 @@ import (
 )
 
 // runMain makes this test binary behave as tierproxy.
-const runMain = "TIERPROXY_TEST_RUN_MAIN"
+const runMain = "TEST_RUN_TIERPROXY"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(runMain) != "" {
