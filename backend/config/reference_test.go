@@ -40,7 +40,8 @@ Every setting is a key of the YAML file (` + "`--config`" + `) and an environmen
 setting has two variables, the first one overrides the second, unless it is empty. Durations use the Prometheus notation:
 500ms, 30s, 15m, 1h30m, 15d.
 
-Variables of lists end in the index of the element: _0, _1 and so on. A variable that ends in ` + "`_*`" + ` stands for one variable
+Variables of lists end in the index of the element: _0, _1 and so on, without a gap. A variable that starts with TIERPROXY_, and that no key
+reads, is a mistake, unless Kubernetes has set it for a Service. A variable that ends in ` + "`_*`" + ` stands for one variable
 for each key below it, such as ` + "`TIERPROXY_HOT_HTTP_CONFIG_BASIC_AUTH_USERNAME`" + `.
 
 tierproxy does not start with an invalid configuration, and reports all errors. Settings of the process, such as the listen

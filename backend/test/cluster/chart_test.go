@@ -257,6 +257,26 @@ func TestChart_IsValid(t *testing.T) {
 	}
 }
 
+// The service authority of OpenShift signs for Services of the cluster only.
+func TestChart_TrustsTheServiceAuthorityForServices(t *testing.T) {
+	const authority = "ca_file: /etc/tierproxy-service-ca/service-ca.crt"
+	for values, count := range map[string]int{
+		"{}": 2,
+		"{config: {hot: {url: 'https://prometheus-k8s.openshift-monitoring.svc:9091'}}}":                                         2,
+		"{config: {cold: {url: 'https://thanos.example.com'}}, networkPolicy: {enabled: false}}":                                 1,
+		"{config: {hot: {url: 'https://a.example.com'}, cold: {url: 'https://b.example.com'}}, networkPolicy: {enabled: false}}": 0,
+	} {
+		file := filepath.Join(t.TempDir(), "values.yaml")
+		require.NoError(t, os.WriteFile(file, []byte(values), 0o600))
+		for helmName, path := range helms(t) {
+			output, err := helm(t, path, "template", "tierproxy", chartPath(t, ""), "--set", "mode=openshift,admin.secretName=my.secret", "--values", file)
+			require.NoError(t, err, output)
+			require.Equal(t, count, strings.Count(output, authority), "%s: %s", helmName, values)
+			require.NotContains(t, output, "- name: my.secret", "the name of a volume has no dots")
+		}
+	}
+}
+
 // TestChart_ReportsMistakes shows what somebody reads whose values have mistakes.
 func TestChart_ReportsMistakes(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -282,6 +302,12 @@ func TestChart_ReportsMistakes(t *testing.T) {
 		"of what belongs together": {"{redis: {secretName: a}, alerts: {disabled: [TierproxyUp]}}", []string{
 			"- redis.secretName: redis.address is empty", `- alerts.disabled: there is no alert "TierproxyUp". There are TierproxyDown, `,
 		}},
+		"of empty sections": {"{config: null, redis: null, resources: null}", []string{"- at '': missing properties 'config', 'redis', 'resources'"}},
+		"of labels": {"{podLabels: {app.kubernetes.io/name: a}, commonLabels: {app.kubernetes.io/part-of: b, release: c, team: d}, metrics: {monitor: true}}", []string{
+			"- podLabels: the chart sets app.kubernetes.io/name itself, to select its pods. Remove it\n", "- commonLabels: the chart sets app.kubernetes.io/part-of itself. Remove it\n",
+			"- commonLabels: the chart sets release itself. Remove it\n",
+		}},
+		"of a URL":            {"{config: {cold: {url: 'thanos:10902'}}}", []string{"- config.cold.url: is not an http or https URL with a host. Write http(s)://host[:port][/path]\n"}},
 		"of the memory limit": {"{resources: {limits: {memory: 512 MB}}}", []string{`resources.limits.memory: "512 MB" is not an amount of memory such as 512Mi`}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -155,12 +155,17 @@ func requireMetricsForPrometheusAlone(t *testing.T, manifests []*unstructured.Un
 	for _, each := range manifests {
 		switch each.GetKind() {
 		case "Deployment":
+			secrets := map[any]any{} // by volume
+			for _, volume := range list(each.Object, "spec", "template", "spec", "volumes") {
+				secrets[volume["name"]], _, _ = unstructured.NestedString(volume, "secret", "secretName")
+			}
 			for _, container := range list(each.Object, "spec", "template", "spec", "containers") {
 				for _, port := range list(container, "ports") {
 					containerPorts[port["name"]] = port["containerPort"]
 				}
 				for _, mount := range list(container, "volumeMounts") {
-					mounts[mount["name"]] = append(mounts[mount["name"]], container["name"])
+					secret := secrets[mount["name"]]
+					mounts[secret] = append(mounts[secret], container["name"])
 				}
 				arguments, _, _ := unstructured.NestedStringSlice(container, "args")
 				for _, argument := range arguments {

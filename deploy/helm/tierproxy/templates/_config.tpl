@@ -104,11 +104,14 @@ The configuration file.
 {{- $own := .Values.config }}
 {{- $hotIsMap := or (not $own.hot) (kindIs "map" $own.hot) }}
 {{- if eq .Values.mode "openshift" }}
+{{- /* The service authority signs for Services of the cluster only. */}}
 {{- $tls := dict "http_config" (dict "tls_config" (dict "ca_file" "/etc/tierproxy-service-ca/service-ca.crt")) }}
-{{- if $hotIsMap }}
+{{- if and $hotIsMap (include "tierproxy.isInCluster" $own.hot) }}
 {{- $base = set $base "hot" (deepCopy $tls) }}
 {{- end }}
+{{- if include "tierproxy.isInCluster" $own.cold }}
 {{- $base = set $base "cold" (deepCopy $tls) }}
+{{- end }}
 {{- else }}
 {{- $base = set $base "cold" (dict "url" "") }}
 {{- $discovery := dict }}
@@ -143,6 +146,12 @@ and empty for hosts outside of the cluster.
 {{- end }}
 {{- end }}
 
+{{/* Whether a tier is a Service of the cluster: "true" or nothing. */}}
+{{- define "tierproxy.isInCluster" -}}
+{{- $url := dig "url" "" (. | default dict) }}
+{{- if or (not $url) (include "tierproxy.namespaceOf" (urlParse $url).host) }}true{{ end }}
+{{- end }}
+
 {{/*
 What is wrong in the values and what a schema cannot say. It ends the rendering with all mistakes at once.
 */}}
@@ -171,7 +180,11 @@ What is wrong in the values and what a schema cannot say. It ends the rendering 
 {{- $found = concat $found (include "tierproxy.mistakesOfService" (list (printf "%s.service" .at) .tier.service) | fromJsonArray) }}
 {{- end }}
 {{- with .tier.url }}
+{{- if regexMatch "^https?://[^/]" . }}
 {{- $hosts = append $hosts (dict "at" (printf "%s.url" $tier.at) "host" (urlParse .).host) }}
+{{- else }}
+{{- $found = append $found (printf "%s.url: is not an http or https URL with a host. Write http(s)://host[:port][/path]" $tier.at) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- with $values.redis.address }}
@@ -217,6 +230,21 @@ What is wrong in the values and what a schema cannot say. It ends the rendering 
 {{- end }}
 {{- if and $values.dashboard.enabled (ne $values.dashboard.kind "ConfigMap") }}
 {{- $found = append $found "dashboard.kind: with mode sidecar, no operator manages Perses. Remove the kind" }}
+{{- end }}
+{{- end }}
+{{- $own := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/part-of" }}
+{{- range $key, $_ := $values.podLabels }}
+{{- if has $key $own }}
+{{- $found = append $found (printf "podLabels: the chart sets %s itself, to select its pods. Remove it" $key) }}
+{{- end }}
+{{- end }}
+{{- $own = concat $own (list "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart") }}
+{{- if include "tierproxy.hasMonitor" . }}
+{{- $own = concat $own (keys (include "tierproxy.monitorLabels" . | fromYaml) | sortAlpha) }}
+{{- end }}
+{{- range $key, $_ := $values.commonLabels }}
+{{- if has $key $own }}
+{{- $found = append $found (printf "commonLabels: the chart sets %s itself. Remove it" $key) }}
 {{- end }}
 {{- end }}
 {{- $alerts := include "tierproxy.alertNames" . | fromJsonArray }}

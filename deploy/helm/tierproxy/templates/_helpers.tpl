@@ -153,7 +153,7 @@ what else is in the pod.
     - name: {{ $names.config }}
       mountPath: /etc/tierproxy
       readOnly: true
-    - name: {{ $values.admin.secretName }}
+    - name: tierproxy-admin
       mountPath: /etc/tierproxy-admin
       readOnly: true
     {{- if eq $values.mode "sidecar" }}
@@ -184,7 +184,7 @@ what else is in the pod.
   configMap:
     name: {{ include "tierproxy.fullname" $root }}
 # The token of the admin address. Without it, the admin address refuses every request; everything else works.
-- name: {{ $values.admin.secretName }}
+- name: tierproxy-admin
   secret:
     secretName: {{ $values.admin.secretName }}
     optional: true
