@@ -277,6 +277,22 @@ func TestChart_TrustsTheServiceAuthorityForServices(t *testing.T) {
 	}
 }
 
+// A Service has no dots in its name, and YAML takes some names for numbers.
+func TestChart_TakesTheNameOfEveryRelease(t *testing.T) {
+	for release, expected := range map[string][]string{
+		"my.release": {`name: "my-release-tierproxy"`, `app.kubernetes.io/instance: "my.release"`},
+		"1e3":        {`name: "1e3-tierproxy"`, `app.kubernetes.io/instance: "1e3"`, `priorityClassName: "123"`},
+	} {
+		for helmName, path := range helms(t) {
+			output, err := helm(t, path, "template", release, chartPath(t, ""), "--set-string", "priorityClassName=123")
+			require.NoError(t, err, output)
+			for _, each := range expected {
+				require.Contains(t, output, each, helmName)
+			}
+		}
+	}
+}
+
 // TestChart_ReportsMistakes shows what somebody reads whose values have mistakes.
 func TestChart_ReportsMistakes(t *testing.T) {
 	for name, test := range map[string]struct {

@@ -1,11 +1,7 @@
+{{/* The name of what the chart makes. It is that of a Service, too, which takes no dots. */}}
 {{- define "tierproxy.fullname" -}}
-{{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
-{{- else if contains .Chart.Name .Release.Name }}
-{{- .Release.Name | trunc 63 | trimSuffix "-" }}
-{{- else }}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" }}
-{{- end }}
+{{- $name := .Values.fullnameOverride | default (contains .Chart.Name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name .Chart.Name)) }}
+{{- $name | toString | replace "." "-" | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
 {{/* The name of the Deployment, of its Service and its network policy. */}}
@@ -25,7 +21,7 @@ app.kubernetes.io/name: perses
 app.kubernetes.io/name: tierproxy
 app.kubernetes.io/part-of: tiered-prometheus
 {{- end }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "tierproxy.labels" -}}
@@ -42,8 +38,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
 {{- define "tierproxy.metadata" -}}
-name: {{ index . 1 }}
-namespace: {{ (index . 0).Release.Namespace }}
+name: {{ index . 1 | quote }}
+namespace: {{ (index . 0).Release.Namespace | quote }}
 labels:
   {{- include "tierproxy.labels" (index . 0) | nindent 2 }}
 {{- end }}
@@ -182,11 +178,11 @@ what else is in the pod.
 {{- $values := $root.Values }}
 - name: {{ (index . 1).config }}
   configMap:
-    name: {{ include "tierproxy.fullname" $root }}
+    name: {{ include "tierproxy.fullname" $root | quote }}
 # The token of the admin address. Without it, the admin address refuses every request; everything else works.
 - name: tierproxy-admin
   secret:
-    secretName: {{ $values.admin.secretName }}
+    secretName: {{ $values.admin.secretName | quote }}
     optional: true
 {{- if eq $values.mode "openshift" }}
 - name: service-ca
@@ -196,7 +192,7 @@ what else is in the pod.
 {{- if $values.redis.secretName }}
 - name: redis
   secret:
-    secretName: {{ $values.redis.secretName }}
+    secretName: {{ $values.redis.secretName | quote }}
 {{- end }}
 {{- with $values.extraVolumes }}
 {{ toYaml . }}
@@ -207,7 +203,7 @@ what else is in the pod.
 {{- define "tierproxy.scheduling" -}}
 {{- range $key := list "nodeSelector" "tolerations" "affinity" "priorityClassName" }}
 {{- with index $.Values $key }}
-{{ $key }}: {{ if kindIs "string" . }}{{ . }}{{ else }}{{ toYaml . | nindent 2 }}{{ end }}
+{{ $key }}: {{ if kindIs "string" . }}{{ . | quote }}{{ else }}{{ toYaml . | nindent 2 }}{{ end }}
 {{- end }}
 {{- end }}
 {{- end }}
