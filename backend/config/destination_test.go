@@ -16,13 +16,18 @@ func httpConfig(t *testing.T, text string) *HTTPConfig {
 }
 
 func TestDestinationConfig_Validate(t *testing.T) {
+	mistakesOf := func(destination DestinationConfig) error {
+		var m mistakes
+		destination.validate("destinations[0]", &m)
+		return errors.Join(m...)
+	}
 	secret := httpConfig(t, "authorization: {credentials: planted}")
 	for _, right := range []DestinationConfig{
 		{Host: "a"}, {Host: "*.a.b", Port: 1}, {Host: "::1"}, {Host: "10.0.0.1", Port: 65535}, {Host: "a", Scheme: "https"},
 		{Host: "a", Scheme: "http", PathPrefix: "/b/c/"}, {Host: "a", PathPrefix: "/"}, {Host: "a", Port: 443, HTTPConfig: secret},
 		{Host: "*.a", HTTPConfig: httpConfig(t, "tls_config: {server_name: x}")},
 	} {
-		require.NoError(t, right.validate(), "%+v", right)
+		require.NoError(t, mistakesOf(right), "%+v", right)
 	}
 	for _, wrong := range []DestinationConfig{
 		{}, {Host: "*."}, {Host: "http://x"}, {Host: "x/y"}, {Host: "a:9090"}, {Host: "a", Port: -1}, {Host: "a", Port: 70000},
@@ -30,10 +35,10 @@ func TestDestinationConfig_Validate(t *testing.T) {
 		{Host: "a", PathPrefix: "b"}, {Host: "a", PathPrefix: "/b/../c"}, {Host: "a", PathPrefix: "/b//c"}, {Host: "a", PathPrefix: "/%2e"},
 		{Host: "a", PathPrefix: "//"}, {Host: "a", PathPrefix: `/b\c`}, {Host: "a", PathPrefix: "/b;c"},
 	} {
-		require.Error(t, wrong.validate(), "%+v", wrong)
+		require.Error(t, mistakesOf(wrong), "%+v", wrong)
 	}
 	for _, wrong := range []DestinationConfig{{Host: "a", HTTPConfig: secret}, {Host: "*.a", Port: 1, HTTPConfig: secret}} {
-		require.ErrorContains(t, wrong.validate(), "a credential goes to one server")
+		require.ErrorContains(t, mistakesOf(wrong), "a credential goes to one server")
 	}
 }
 

@@ -122,7 +122,7 @@ func readVariables(target any, path ...string) (errs []error) {
 			}
 		}
 	}
-	if libraryError != nil && len(errs) == 0 {
+	if libraryError != nil && len(errs)+len(unread()) == 0 {
 		errs = append(errs, fmt.Errorf("read the environment: %w", libraryError))
 	}
 	return errs

@@ -107,7 +107,7 @@ query: {max_range: 0s}
 		"enforcement.datasources[0].namespaces: is empty", "enforcement.datasources[1]: set either namespaces or all_namespaces",
 		`enforcement.datasources[2]: global datasource "b" is listed twice`, `enforcement.datasources[3]: ".." cannot be the name`,
 		"projects[0].namespaces: is empty", `projects[1]: "" is not a label value`, `projects[2].name: project "b" is listed twice`,
-		"destinations[0]: a credential goes to one server only", "destinations[1]: the port 70000", `the scheme "ftp" is neither`,
+		"destinations[0]: a credential goes to one server only", "destinations[1].port: 70000", `destinations[1].scheme: "ftp" is neither`,
 		"destinations[2].http_config: proxy_url and proxy_from_environment are for hot, cold", "destinations[3].http_config: proxy_url and proxy_from_environment are for hot, cold",
 	} {
 		require.ErrorContains(t, err, expected)

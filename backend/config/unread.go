@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// unread returns an error for each variable with the prefix that no key of the configuration reads, in the order
-// of their names. Templates leave variables empty: those do not count. A list with a gap would be read up to the gap, and one without numbers not at all.
+// unread returns an error for each variable with the prefix that no key of the configuration reads, and for each
+// malformed value of a list, in the order of their names. Templates leave variables empty: those do not count. A list with a gap would be read up to the gap, and one without numbers not at all.
 func unread() (errs []error) {
 	set := variableNames{}
 	for _, variable := range os.Environ() {
@@ -22,7 +22,7 @@ func unread() (errs []error) {
 	}
 	slices.Sort(set)
 	read := map[string]bool{} // by readVariables, which has errors of its own
-	for _, setting := range settings(&Config{}) {
+	for _, setting := range slices.Concat(settings(&Config{}), settingsBelow(&HotConfig{}, "hot")) {
 		if setting.value.Kind() != reflect.Slice {
 			read[setting.prefixed] = true
 		}
@@ -36,6 +36,9 @@ func unread() (errs []error) {
 			if digits, _, _ := strings.Cut(below, "_"); isIndex(digits) {
 				// The index of a hot tier: see readNumbered.
 				above := hotPrefix + digits
+				if read[hotPrefix+strings.TrimPrefix(name, above+"_")] {
+					continue
+				}
 				problem = set.problem(reflect.TypeFor[HotConfig](), above, strings.TrimPrefix(name, above))
 			}
 		}
@@ -64,7 +67,7 @@ func (v variableNames) problem(of reflect.Type, above, rest string) string {
 	switch {
 	case isText, of.Kind() != reflect.Struct && of.Kind() != reflect.Slice && of.Kind() != reflect.Map:
 		if rest == "" {
-			return ""
+			return malformed(of, above)
 		}
 	case of.Kind() == reflect.Map:
 		if rest != "" {
@@ -76,6 +79,20 @@ func (v variableNames) problem(of reflect.Type, above, rest string) string {
 		return v.problemOfKeys(of, above, rest)
 	}
 	return unknownVariable
+}
+
+// malformed returns why the value of a variable is none of the type, or an empty string. It does not look at values
+// of http_config, which may be secrets in the wrong place.
+func malformed(of reflect.Type, name string) string {
+	value := setting{value: reflect.New(of).Elem()}
+	_, isText := value.value.Addr().Interface().(encoding.TextUnmarshaler)
+	if kind := of.Kind(); (!isText && kind != reflect.Bool && kind != reflect.Int) || strings.Contains(name, "_HTTP_CONFIG_") {
+		return ""
+	}
+	if err := value.set(os.Getenv(name)); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 func (v variableNames) problemOfList(of reflect.Type, above, rest string) string {

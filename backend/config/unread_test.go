@@ -33,8 +33,12 @@ func TestLoad_RefusesVariablesThatNoKeyReads(t *testing.T) {
 			require.NotContains(t, err.Error(), "planted-value")
 		})
 	}
-	_, err := loadWith(t, "", map[string]string{"TIERPROXY_B": "1", "TIERPROXY_A": "1", "TIERPROXY_POOL_SIZE": "x"})
-	require.Equal(t, 3, strings.Count(err.Error(), "environment variable"), "all mistakes at once: %s", err)
+	_, err := loadWith(t, "", map[string]string{
+		"TIERPROXY_B": "1", "TIERPROXY_A": "1", "TIERPROXY_POOL_SIZE": "x", "TIERPROXY_DESTINATIONS_0_PORT": "abc", "TIERPROXY_PROJECTS_0_ALL_NAMESPACES": "maybe",
+	})
+	require.Equal(t, 5, strings.Count(err.Error(), "environment variable"), "all mistakes at once: %s", err)
+	require.ErrorContains(t, err, `environment variable TIERPROXY_DESTINATIONS_0_PORT: "abc" is not a whole number`)
+	require.NotContains(t, err.Error(), "strconv")
 }
 
 func TestLoad_TakesVariablesThatKeysRead(t *testing.T) {

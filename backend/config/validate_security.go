@@ -24,7 +24,7 @@ func (c *Config) validateSecurity(m *mistakes) {
 		m.add(key+".http_config", err)
 		m.add(key+".tenant", validTenant(destination.Tenant))
 		if err == nil {
-			m.add(key, destination.validate())
+			destination.validate(key, m)
 		}
 		// The proxy resolves the host name, so tierproxy cannot check the address.
 		m.addIf(destination.HTTPConfig.usesProxy(), key+".http_config",
@@ -138,28 +138,20 @@ func validValues(values []string) error {
 	return errors.Join(errs...)
 }
 
-// validate returns an error for a destination that can never match, or whose
+// validate reports what is wrong with a destination that can never match, or whose
 // credential would go to more than one server.
-func (d DestinationConfig) validate() error {
-	var errs []error
+func (d DestinationConfig) validate(key string, m *mistakes) {
 	name := strings.TrimPrefix(d.Host, "*.")
-	if _, err := netip.ParseAddr(d.Host); err != nil && (name == "" || strings.ContainsAny(name, "*/:@ []?#%\\")) {
-		errs = append(errs, fmt.Errorf("%s is not a host: write a host name, an IP address without brackets, or *.DOMAIN", shown(d.Host)))
-	}
-	if d.Port < 0 || d.Port > 65535 {
-		errs = append(errs, fmt.Errorf("the port %d is not from 1 to 65535, or 0 for every port", d.Port))
-	}
-	if !isScheme(d.Scheme) {
-		errs = append(errs, fmt.Errorf("the scheme %q is neither http nor https", d.Scheme))
-	}
-	if isPlain := path.Clean(d.PathPrefix) == cmp.Or(strings.TrimSuffix(d.PathPrefix, "/"), "/"); d.PathPrefix != "" &&
-		(!isPlain || !strings.HasPrefix(d.PathPrefix, "/") || strings.Contains(d.PathPrefix, "//") || strings.ContainsAny(d.PathPrefix, "%\\\x00?#;")) {
-		errs = append(errs, fmt.Errorf("the path_prefix %q is not a plain path: start it with a slash, without empty, '.' or '..' segments and escapes", d.PathPrefix))
-	}
-	if d.HTTPConfig.holdsSecrets() && (d.Port == 0 || strings.HasPrefix(d.Host, "*")) {
-		errs = append(errs, errors.New("a credential goes to one server only: set a port, and a host without *"))
-	}
-	return errors.Join(errs...)
+	_, err := netip.ParseAddr(d.Host)
+	m.addIf(err != nil && (name == "" || strings.ContainsAny(name, "*/:@ []?#%\\")), key+".host",
+		"%s is not a host: write a host name, an IP address without brackets, or *.DOMAIN", shown(d.Host))
+	m.addIf(d.Port < 0 || d.Port > 65535, key+".port", "%d is not from 1 to 65535, or 0 for every port", d.Port)
+	m.addIf(!isScheme(d.Scheme), key+".scheme", "%q is neither http nor https", d.Scheme)
+	isPlain := path.Clean(d.PathPrefix) == cmp.Or(strings.TrimSuffix(d.PathPrefix, "/"), "/")
+	m.addIf(d.PathPrefix != "" && (!isPlain || !strings.HasPrefix(d.PathPrefix, "/") || strings.Contains(d.PathPrefix, "//") || strings.ContainsAny(d.PathPrefix, "%\\\x00?#;")),
+		key+".path_prefix", "%q is not a plain path: start it with a slash, without empty, '.' or '..' segments and escapes", d.PathPrefix)
+	m.addIf(d.HTTPConfig.holdsSecrets() && (d.Port == 0 || strings.HasPrefix(d.Host, "*")), key,
+		"a credential goes to one server only: set a port, and a host without *")
 }
 
 func absolute(file string) error {

@@ -103,7 +103,7 @@ func mistakesInConfig() map[string]func(*Config) {
 		"projects[0].namespaces: is empty":         func(c *Config) { c.Projects[0].Namespaces = nil },
 		"projects[0]: set either":                  func(c *Config) { c.Projects[0].AllNamespaces = true },
 		"projects[1].name: project \"a\" is":       func(c *Config) { c.Projects = append(c.Projects, c.Projects[0]) },
-		"destinations[0]: the port 70000":          func(c *Config) { c.Destinations[0].Port = 70_000 },
+		"destinations[0].port: 70000 is not":       func(c *Config) { c.Destinations[0].Port = 70_000 },
 		"destinations[0].tenant: \"a|b\"":          func(c *Config) { c.Destinations[0].Tenant = "a|b" },
 		"tenant_headers[0]: \"X Tenant\"":          func(c *Config) { c.TenantHeaders = []string{"X Tenant"} },
 		"tenant_headers[0]: \"\" is not":           func(c *Config) { c.TenantHeaders = []string{""} },

@@ -61,12 +61,17 @@ func serve(options *options) error {
 	if err != nil {
 		return fmt.Errorf("--web.tls-cert-file, --web.tls-key-file, --web.tls-client-ca-file: %w", err)
 	}
+	stopAdmin, err := serveAdmin(gateways, options, files)
+	if err != nil {
+		return fmt.Errorf("--web.admin-address: %w", err)
+	}
 	served := urlSpace{handler: gateways, endStreams: gateways.endStreams}
+	// The server library would only log why it cannot listen.
+	if served.listener, err = listen(value("web.listen-address"), files); err != nil {
+		return fmt.Errorf("--web.listen-address: %w", err)
+	}
 	if files != nil {
-		if served.listener, err = listen(value("web.listen-address"), files); err != nil {
-			return fmt.Errorf("--web.listen-address: %w", err)
-		}
-		// The server library would read the files only once.
+		// The library would read the files only once.
 		if err := errors.Join(flag.Set("web.tls-cert-file", ""), flag.Set("web.tls-key-file", "")); err != nil {
 			return err
 		}
@@ -76,10 +81,6 @@ func serve(options *options) error {
 		ActivatePprof(false).
 		APIRegistration(served)
 	defer paceGarbage(gateways.cachedBytes)()
-	stopAdmin, err := serveAdmin(gateways, options, files)
-	if err != nil {
-		return fmt.Errorf("--web.admin-address: %w", err)
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	if err := gateways.start(ctx); err != nil {
@@ -126,8 +127,7 @@ type urlSpace struct {
 	handler http.Handler
 	// endStreams is called when the server stops: it waits for requests, and streams have no end.
 	endStreams func()
-	// listener has TLS. It is nil without TLS: the library then listens itself.
-	listener net.Listener
+	listener   net.Listener
 }
 
 // RegisterRoute implements the server library's Register. The handlers of requests set their
@@ -139,8 +139,6 @@ func (g urlSpace) RegisterRoute(framework *echo.Echo) {
 		server.HTTP2 = &http.HTTP2Config{WriteByteTimeout: stuckTimeout}
 		server.RegisterOnShutdown(g.endStreams)
 	}
-	if g.listener != nil {
-		framework.Listener = g.listener
-	}
+	framework.Listener = g.listener
 	framework.Any("/*", echo.WrapHandler(g.handler))
 }
