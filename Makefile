@@ -47,7 +47,7 @@ test-sizes: ## Run the tests that do less with the race detector without it, at 
 
 .PHONY: e2e
 e2e: ## Run the tests on the real servers, and the demo. Builds the servers first if they are missing.
-	@scripts/run-all 'go test $(GO_TEST_FLAGS) -p 3 -parallel 4 -tags e2e -count=1 -timeout 20m $(E2E_PACKAGES)' \
+	@scripts/run-all 'go test $(GO_TEST_FLAGS) -p 2 -parallel 4 -tags e2e -count=1 -timeout 20m $(E2E_PACKAGES)' \
 		'make demo DEMO_FLAGS=--once'
 
 .PHONY: e2e-full
