@@ -162,7 +162,7 @@ func TestDestination_PathPrefixBoundsTheCredential(t *testing.T) {
 	for _, wrong := range []string{"select", "/a/../b", "/a//b", "/a%2fb", "/a;b"} {
 		settings := config.Default()
 		settings.Destinations = []config.DestinationConfig{{Host: "a", PathPrefix: wrong}}
-		require.ErrorContains(t, settings.Validate(), "destinations[0]: the path_prefix", wrong)
+		require.ErrorContains(t, settings.Validate(), "destinations[0].path_prefix: ", wrong)
 	}
 	settings := config.Default()
 	settings.Hot.Tenant = "first|second"
