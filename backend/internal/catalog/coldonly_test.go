@@ -363,10 +363,15 @@ func TestColdOnly_ALostStoreMakesNoSourceGone(t *testing.T) {
 func TestColdOnly_QueriesWaitForOldSettingsOnly(t *testing.T) {
 	now := time.Now().Truncate(time.Minute)
 	thanos := newThanosWithSources(t, now)
-	c := coldOnlyOf(t, thanos.URL, ColdOnlyOptions{}, TierSettings{})
-	began := time.Now()
-	c.Refresh(t.Context())
-	require.Less(t, time.Since(began), ownrequest.Patience/2, "the first query does not wait")
+	var c *ColdOnly
+	quickest := time.Hour // A busy machine may keep one of them waiting.
+	for range 5 {
+		c = coldOnlyOf(t, thanos.URL, ColdOnlyOptions{}, TierSettings{})
+		began := time.Now()
+		c.Refresh(t.Context())
+		quickest = min(quickest, time.Since(began))
+	}
+	require.Less(t, quickest, ownrequest.Patience/2, "the first query does not wait")
 	c.require(t, now, `up{job="a"}`)
 	old := *c.Snapshot()
 	old.LearnedAt = time.Now().Add(-time.Hour)

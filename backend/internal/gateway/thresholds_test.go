@@ -281,5 +281,5 @@ func TestThresholds_OfHostileRulesTakeLittleTime(t *testing.T) {
 	require.Equal(t, http.StatusOK, response.StatusCode, answer.Error)
 	require.Len(t, answer.Data.Skipped, 4*20)
 	require.Len(t, answer.Data.Thresholds, 20*50)
-	require.Less(t, time.Since(started), 20*time.Second)
+	require.Less(t, time.Since(started), time.Minute)
 }
