@@ -99,7 +99,9 @@ func schemaOf(of reflect.Type) map[string]any {
 	case of.Kind() == reflect.Struct:
 		properties := map[string]any{}
 		for field := range of.Fields() {
-			if key, _, _ := strings.Cut(field.Tag.Get("yaml"), ","); key != "-" {
+			if key, _, _ := strings.Cut(field.Tag.Get("yaml"), ","); key == "strategy" {
+				properties[key] = map[string]any{"enum": []string{config.StrategyRoute, config.StrategySplit}}
+			} else if key != "-" {
 				properties[key] = schemaOf(field.Type)
 			}
 		}
@@ -110,11 +112,26 @@ func schemaOf(of reflect.Type) map[string]any {
 		return map[string]any{"type": "boolean"}
 	case of.Kind() == reflect.Map, of.Kind() == reflect.Pointer:
 		return map[string]any{"type": "object"}
-	case of != reflect.TypeFor[config.Duration]() && of.Kind() != reflect.String:
+	case of == reflect.TypeFor[config.Duration]():
+		// Without a unit, only 0 is a duration.
+		return map[string]any{"type": []string{"string", "number"}, "pattern": durationPattern, "minLength": 1, "minimum": 0, "maximum": 0}
+	case of.Kind() != reflect.String:
 		return map[string]any{"type": "number"}
 	}
-	// A port or a duration may look like a number.
+	// A port may look like a number.
 	return map[string]any{"type": []string{"string", "number"}}
+}
+
+// durationPattern is the notation of Prometheus: units from the largest to the smallest.
+const durationPattern = "^(0|([0-9]+y)?([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$"
+
+// TestChartSchema_KnowsDurations compares the pattern of durations with what tierproxy reads.
+func TestChartSchema_KnowsDurations(t *testing.T) {
+	pattern := regexp.MustCompile(durationPattern)
+	for _, text := range []string{"0", "0s", "500ms", "30s", "15m", "1h30m", "1y2w3d4h5m6s7ms", "", "30", "1m1h", "1.5h", "-1s", "1 h", "h", "1us"} {
+		var parsed config.Duration
+		require.Equal(t, parsed.UnmarshalText([]byte(text)) == nil, text != "" && pattern.MatchString(text), "%q", text)
+	}
 }
 
 // TestChartSchema_HasEveryValue compares the keys of values.yaml with those of the schema.

@@ -159,6 +159,7 @@ What is wrong in the values and what a schema cannot say. It ends the rendering 
 {{- $found := list }}
 {{- $values := .Values }}
 {{- $hosts := list }}
+{{- $urls := list }}
 {{- $tiers := list }}
 {{- if kindIs "slice" $values.config.hot }}
 {{- range $i, $tier := $values.config.hot }}
@@ -180,11 +181,20 @@ What is wrong in the values and what a schema cannot say. It ends the rendering 
 {{- $found = concat $found (include "tierproxy.mistakesOfService" (list (printf "%s.service" .at) .tier.service) | fromJsonArray) }}
 {{- end }}
 {{- with .tier.url }}
-{{- if regexMatch "^https?://[^/]" . }}
-{{- $hosts = append $hosts (dict "at" (printf "%s.url" $tier.at) "host" (urlParse .).host) }}
-{{- else }}
-{{- $found = append $found (printf "%s.url: is not an http or https URL with a host. Write http(s)://host[:port][/path]" $tier.at) }}
+{{- $urls = append $urls (dict "at" (printf "%s.url" $tier.at) "url" .) }}
 {{- end }}
+{{- end }}
+{{- with dig "perses" "url" "" $values.config }}
+{{- $urls = append $urls (dict "at" "config.perses.url" "url" .) }}
+{{- end }}
+{{- with dig "tracing" "endpoint" "" $values.config }}
+{{- $urls = append $urls (dict "at" "config.tracing.endpoint" "url" . "never" true) }}
+{{- end }}
+{{- range $urls }}
+{{- if regexMatch "^https?://[^/]" (toString .url) }}
+{{- $hosts = append $hosts (set . "host" (urlParse .url).host) }}
+{{- else }}
+{{- $found = append $found (printf "%s: is not an http or https URL with a host. Write http(s)://host[:port][/path]" .at) }}
 {{- end }}
 {{- end }}
 {{- with $values.redis.address }}
@@ -197,14 +207,8 @@ What is wrong in the values and what a schema cannot say. It ends the rendering 
 {{- $found = append $found "redis.secretName: redis.address is empty. Set it, or remove the Secret" }}
 {{- end }}
 {{- end }}
-{{- with dig "perses" "url" "" $values.config }}
-{{- $hosts = append $hosts (dict "at" "config.perses.url" "host" (urlParse .).host) }}
-{{- end }}
 {{- with dig "cache" "redis" "address" "" $values.config }}
 {{- $hosts = append $hosts (dict "at" "config.cache.redis.address (better redis.address, which makes a rule)" "host" . "never" true) }}
-{{- end }}
-{{- with dig "tracing" "endpoint" "" $values.config }}
-{{- $hosts = append $hosts (dict "at" "config.tracing.endpoint" "host" (urlParse .).host "never" true) }}
 {{- end }}
 {{- if and $values.networkPolicy.enabled (not $values.networkPolicy.extraEgress) }}
 {{- range $hosts }}
@@ -212,6 +216,9 @@ What is wrong in the values and what a schema cannot say. It ends the rendering 
 {{- $found = append $found (printf "%s: no rule of the network policy leads to %s. Add one to networkPolicy.extraEgress, or set networkPolicy.enabled to false. Rules for Services are made if you write NAME.NAMESPACE.svc" .at .host) }}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- if and $values.networkPolicy.enabled (ne $values.mode "sidecar") (not $values.front.kind) (not $values.networkPolicy.extraIngress) (not (include "tierproxy.persesPeer" .)) }}
+{{- $found = append $found "config.perses.url: names no Perses in the cluster, so no rule of the network policy lets anyone ask tierproxy. Add one to networkPolicy.extraIngress, such as {from: [{podSelector: {}}], ports: [{port: http}]} for the pods of the namespace, or set networkPolicy.enabled to false" }}
 {{- end }}
 {{- if $values.front.kind }}
 {{- if not $values.front.host }}

@@ -70,7 +70,7 @@ labels:
 {{- if .Values.sidecar.pluginImage }}
 {{- .Values.sidecar.pluginImage }}
 {{- else }}
-{{- if .Values.image.registry }}{{ .Values.image.registry | trimSuffix "/" }}/{{ end }}tiered-prometheus-plugin:{{ .Chart.AppVersion }}
+{{- if .Values.image.registry }}{{ .Values.image.registry | trimSuffix "/" }}/{{ end }}tiered-prometheus-plugin:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 {{- end }}
 
