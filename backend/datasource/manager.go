@@ -87,7 +87,7 @@ func Replacing(previous *Manager) Option {
 }
 
 // NewManager returns a Manager that does not run before Start. It returns all errors in the
-// configuration, joined, or an error if it cannot read a configured file. logger must not be
+// configuration, joined, or those of reading the configured files, joined. logger must not be
 // nil.
 func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*Manager, error) {
 	if logger == nil {
@@ -107,14 +107,13 @@ func NewManager(config Config, logger logrus.FieldLogger, options ...Option) (*M
 	if c.Evidence == nil {
 		c.Evidence = evidence.NewStore()
 	}
-	var err error
-	if c.Cache, err = newCache(config.Cache); err != nil {
-		return nil, err
-	}
-	if c.Resolver, err = resolve.New(resolve.Options{
+	var err, cacheError error
+	c.Cache, cacheError = newCache(config.Cache)
+	c.Resolver, err = resolve.New(resolve.Options{
 		Config: config, Logger: logger, Meters: c.Metrics.Tiers, OnRequest: c.Metrics.Probed, Reloads: c.Metrics.Reloads, Network: c.Network,
 		Evidence: sharedEvidence(c),
-	}); err != nil {
+	})
+	if err = errors.Join(cacheError, err); err != nil {
 		return nil, err
 	}
 	if c.Perses, err = newPersesClient(config, c); err != nil {

@@ -180,7 +180,7 @@ func startManager(ctx context.Context, file string, adapt func(*config.Config), 
 	logger.SetLevel(logrus.ErrorLevel)
 	manager, err := datasource.NewManager(settings, logger)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the configuration has mistakes:\n%w", err)
 	}
 	return manager, manager.Start(ctx)
 }

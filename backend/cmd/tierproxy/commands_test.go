@@ -111,6 +111,11 @@ func TestExplain_AgreesWithTheGateway(t *testing.T) {
 	require.Equal(t, []string{"cold", "older-than-hot"}, []string{decision.Tier, decision.Reason})
 	require.InDelta(t, time.Now().Add(-5*time.Hour-5*time.Minute).Unix(), decision.Extent.Oldest.Unix(), 120)
 
+	got = runTierproxy(t, nil, "explain", "--query", "foo(", "--config", config)
+	require.Zero(t, got.status, got.stderr)
+	require.Contains(t, got.stdout, "\ntierproxy cannot parse the query: 1:5: parse error: unclosed left parenthesis\n")
+	require.NotContains(t, got.stdout, "remedy")
+
 	// A running gateway decides the same, for whoever shows its token.
 	address := running.FreeAddress(t)
 	token := writeFile(t, "let-me-in\n")
@@ -172,6 +177,7 @@ func TestExplain_ReportsMistakes(t *testing.T) {
 		`--output: "xml" is neither text nor json`:      {2, []string{"--query", "up", "--output", "xml"}},
 		`unexpected argument "up"`:                      {2, []string{"up"}},
 		`--gateway: "tierproxy" is not a URL such as`:   {2, []string{"--query", "up", "--gateway", "tierproxy"}},
+		"--gateway: is not a URL such as":               {2, []string{"--query", "up", "--gateway", "me:planted@tierproxy"}},
 		"is not a tierproxy: it answered with status 4": {1, []string{"--query", "up", "--gateway", other.URL}},
 		"connection refused":                            {1, []string{"--query", "up", "--gateway", "http://" + running.FreeAddress(t)}},
 		"the configuration has mistakes":                {1, []string{"--query", "up", "--config", writeFile(t, "a: 1\n")}},
@@ -181,6 +187,7 @@ func TestExplain_ReportsMistakes(t *testing.T) {
 		got := runTierproxy(t, []string{"THANOS_QUERIER_URL=" + other.URL}, append([]string{"explain"}, test.arguments...)...)
 		require.Equal(t, test.status, got.status, got.stderr)
 		require.Contains(t, got.stderr, expected)
+		require.NotContains(t, got.stderr, "planted")
 		require.Empty(t, got.stdout)
 	}
 }

@@ -16,6 +16,9 @@ func writeExplanation(out io.Writer, decision *gateway.Explanation) error {
 	var text strings.Builder
 	line := func(format string, arguments ...any) { fmt.Fprintf(&text, format+"\n", arguments...) }
 	line("%s\n", decision.Sentence)
+	if decision.ParseError != "" {
+		line("tierproxy cannot parse the query: %s\ncorrect the query, unless the tier knows another language than PromQL\n", decision.ParseError)
+	}
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	row := func(name, value string) {
 		if value != "" {
@@ -27,7 +30,7 @@ func writeExplanation(out io.Writer, decision *gateway.Explanation) error {
 	row("source", decision.Source)
 	row("fallback", decision.Fallback)
 	row("cut", describeCut(decision.Cut))
-	if decision.Cut == nil {
+	if decision.Cut == nil && decision.ParseError == "" {
 		row("not cut", decision.NotCut)
 		row("remedy", decision.NotCutRemedy)
 	}

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/perses/common/app"
@@ -42,18 +44,47 @@ func defineFlags() *options {
 func value(name string) string { return flag.Lookup(name).Value.String() }
 
 // read returns the current configuration. It returns all mistakes in the flags and the
-// configuration, joined.
+// configuration, joined. The exit status of the error is that of a wrong command line if a
+// flag is wrong.
 func (o *options) read() (config.Config, error) {
 	settings, err := config.Load(o.config)
-	if err = errors.Join(o.validate(&settings), err); err != nil {
+	err = errors.Join(o.validateClientNames(&settings), err)
+	switch usage := o.validate(); {
+	case usage != nil && err != nil:
+		return settings, usageErrorf("the command line and the configuration have mistakes:\n%w", errors.Join(usage, err))
+	case usage != nil:
+		return settings, usageErrorf("the command line has mistakes:\n%w", usage)
+	case err != nil:
 		return settings, fmt.Errorf("the configuration has mistakes:\n%w", err)
 	}
 	return settings, nil
 }
 
+// validateClientNames returns an error if the configuration has names of client certificates
+// and the flags have no CA for them.
+func (o *options) validateClientNames(settings *config.Config) error {
+	if o.clientCA == "" && len(settings.DefaultDatasource.ClientNames)+len(settings.Perses.Service.ClientNames) > 0 {
+		return errors.New("default_datasource.client_names, perses.service.client_names: no client can show a certificate without --web.tls-client-ca-file")
+	}
+	return nil
+}
+
+// validateAddress returns an error for an address that tierproxy cannot listen on. It does
+// not resolve the host.
+func validateAddress(address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = net.DefaultResolver.LookupPort(context.Background(), "tcp", port)
+	}
+	if err != nil {
+		return fmt.Errorf("%q is not an address: write host:port or :port, with a port up to 65535", address)
+	}
+	return nil
+}
+
 // validate returns the mistakes in the flags, joined. The libraries would ignore them: they
 // use a default instead, and plain HTTP without a key.
-func (o *options) validate(settings *config.Config) error {
+func (o *options) validate() error {
 	var mistakes []error
 	add := func(isWrong bool, format string, arguments ...any) {
 		if isWrong {
@@ -64,11 +95,13 @@ func (o *options) validate(settings *config.Config) error {
 	add(err != nil, "--log.level: %q is none of panic, fatal, error, warning, info, debug, trace", value("log.level"))
 	format := value("log.format")
 	add(format != "text" && format != "json", "--log.format: %q is neither text nor json", format)
+	err = validateAddress(value("web.listen-address"))
+	add(err != nil, "--web.listen-address: %w", err)
+	err = validateAddress(o.adminAddress)
+	add(err != nil && o.adminAddress != "", "--web.admin-address: %w", err)
 	certificate, key := value("web.tls-cert-file"), value("web.tls-key-file")
 	add((certificate == "") != (key == ""), "--web.tls-cert-file, --web.tls-key-file: set both, or neither for plain HTTP")
 	add(o.clientCA != "" && certificate == "", "--web.tls-client-ca-file: has no effect without --web.tls-cert-file")
-	add(o.clientCA == "" && len(settings.DefaultDatasource.ClientNames)+len(settings.Perses.Service.ClientNames) > 0,
-		"default_datasource.client_names, perses.service.client_names: no client can show a certificate without --web.tls-client-ca-file")
 	add(o.reloadInterval < 0, "--config.auto-reload-interval: must not be negative")
 	add(o.pprof && o.adminAddress == "", "--web.enable-pprof: set --web.admin-address, profiles are for the operator only")
 	_, err = tlsBase()

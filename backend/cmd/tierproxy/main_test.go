@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -80,8 +81,7 @@ func TestTierproxy_ReportsMistakesOfTheCommandLine(t *testing.T) {
 		`--log.format: "xml" is neither text nor json`:        {"--log.format", "xml"},
 		"--web.tls-cert-file, --web.tls-key-file: set both":   {"--web.tls-cert-file", "cert.pem"},
 		"address already in use":                              {"--web.listen-address", taken.Addr().String()},
-		"--web.listen-address: listen tcp: address 99999":     {"--web.listen-address", "127.0.0.1:99999"},
-		`"level":"info","msg":"the admin address is`:          {"--web.admin-address", "127.0.0.1:0", "--web.listen-address", "127.0.0.1:99999", "--log.format", "json"},
+		`"level":"info","msg":"the admin address is`:          {"--web.admin-address", "127.0.0.1:0", "--web.listen-address", taken.Addr().String(), "--log.format", "json"},
 		"--web.tls-client-ca-file: has no effect":             {"--web.tls-client-ca-file", "ca.pem"},
 		"--web.enable-pprof: set --web.admin-address":         {"--web.enable-pprof"},
 		`--web.tls-min-version: "1.0" is neither 1.2 nor 1.3`: {"--web.tls-min-version", "1.0"},
@@ -95,6 +95,50 @@ func TestTierproxy_ReportsMistakesOfTheCommandLine(t *testing.T) {
 		require.NotZero(t, exit.ExitCode())
 		require.Contains(t, string(output), expected)
 	}
+}
+
+// TestTierproxy_ExitStatusTellsAWrongCommandLineApart runs with wrong flags, alone and beside a
+// mistake in the configuration, and with right ones that cannot be used.
+func TestTierproxy_ExitStatusTellsAWrongCommandLineApart(t *testing.T) {
+	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = taken.Close() })
+	wrongFile := writeFile(t, "pool: {size: 0}\n")
+	const noAddress = " is not an address: write host:port or :port, with a port up to 65535\n"
+	for _, test := range []struct {
+		arguments []string
+		status    int
+		expected  string
+	}{
+		{[]string{"--log.level", "loud"}, 2, "tierproxy: the command line has mistakes:\n--log.level: \"loud\" is none of"},
+		{[]string{"--web.enable-pprof"}, 2, "--web.enable-pprof: set --web.admin-address"},
+		{[]string{"--web.listen-address", "foo"}, 2, `--web.listen-address: "foo"` + noAddress},
+		{[]string{"--web.listen-address", "127.0.0.1:99999"}, 2, `--web.listen-address: "127.0.0.1:99999"` + noAddress},
+		{[]string{"--web.admin-address", "9191"}, 2, `--web.admin-address: "9191"` + noAddress},
+		{[]string{"--log.level", "loud", "--config", wrongFile}, 2, "tierproxy: the command line and the configuration have mistakes:\n--log.level: \"loud\" is none of"},
+		{[]string{"--config", wrongFile}, 1, "tierproxy: the configuration has mistakes:\npool.size: is 0, and must be at least 1\n"},
+		{[]string{"--web.listen-address", taken.Addr().String(), "--log.level", "error"}, 1, "tierproxy: --web.listen-address: listen tcp " + taken.Addr().String() + ": bind: address already in use\n"},
+	} {
+		got := runTierproxy(t, nil, test.arguments...)
+		require.Equal(t, test.status, got.status, "%v: %s", test.arguments, got.stderr)
+		require.Contains(t, got.stderr, test.expected, test.arguments)
+	}
+}
+
+// TestTierproxy_ListsAllFilesThatItCannotRead names files that are missing. Each is listed once.
+func TestTierproxy_ListsAllFilesThatItCannotRead(t *testing.T) {
+	got := runTierproxy(t, nil, "--config", writeFile(t, `
+perses: {url: "https://perses", ca_file: /missing/1}
+hot: [{url: "https://a", http_config: {tls_config: {ca_file: /missing/2}}}, {url: "https://b", http_config: {tls_config: {ca_file: /missing/3}}}]
+cold: {url: "https://c", http_config: {tls_config: {ca_file: /missing/4}}}
+cache: {redis: {address: "redis:6379", password_file: /missing/5, tls: true, ca_file: /missing/6}}
+`))
+	require.Equal(t, 1, got.status, got.stderr)
+	for i, key := range []string{"perses.ca_file", "hot[0].http_config", "hot[1].http_config", "cold.http_config", "cache.redis.password_file", "cache.redis.ca_file"} {
+		require.Regexp(t, `(?m)^`+regexp.QuoteMeta(key)+`: .*/missing/`+strconv.Itoa(i+1)+`\b`, got.stderr)
+	}
+	require.True(t, strings.HasPrefix(got.stderr, "tierproxy: the configuration has mistakes:\n"), got.stderr)
+	require.Equal(t, 7, strings.Count(got.stderr, "\n"), got.stderr)
 }
 
 func TestTierproxy_PrintsItsVersion(t *testing.T) {

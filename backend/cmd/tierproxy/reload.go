@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"net/http"
 	"os"
 	"os/signal"
@@ -95,7 +96,7 @@ func (r *reloader) loaded() {
 func (r *reloader) generate(config datasource.Config, option datasource.Option) (*generation, error) {
 	manager, err := datasource.NewManager(config, logrus.StandardLogger(), append([]datasource.Option{option}, r.settings...)...)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the configuration has mistakes:\n%w", err)
 	}
 	handler := gateway.New(manager)
 	if r.options.adminAddress != "" {

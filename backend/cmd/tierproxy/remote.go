@@ -34,6 +34,9 @@ func (r *remote) define(command *cobra.Command, name, usage string) {
 func (r *remote) base(flag, example string) (string, error) {
 	parsed, err := url.Parse(r.address)
 	if err != nil || parsed.Host == "" || (parsed.Scheme != "http" && parsed.Scheme != "https") {
+		if strings.Contains(r.address, "@") { // It may contain a password.
+			return "", usageErrorf("--%s: is not a URL such as %s", flag, example)
+		}
 		return "", usageErrorf("--%s: %q is not a URL such as %s", flag, r.address, example)
 	}
 	return strings.TrimSuffix(r.address, "/"), nil

@@ -48,7 +48,7 @@ type shared struct {
 }
 
 // NewRedis returns a cache in the Redis of a configuration, without a connection. It
-// returns an error when a file cannot be read.
+// returns the errors of all files that cannot be read, joined.
 func NewRedis(c config.CacheConfig) (*Cache, error) {
 	logging.Disable() // It writes past our log, a line for each attempt. Failures are counted.
 	options := &redis.Options{
@@ -56,20 +56,24 @@ func NewRedis(c config.CacheConfig) (*Cache, error) {
 		DialTimeout: time.Second, ReadTimeout: redisWrite, WriteTimeout: redisWrite, PoolTimeout: redisPatience,
 		MaxRetries: -1, ContextTimeoutEnabled: true, DisableIdentity: true, MinIdleConns: redisIdleAtOnce,
 	}
+	var errs []error
 	if c.Redis.PasswordFile != "" {
 		options.CredentialsProviderContext = func(context.Context) (string, string, error) {
 			password, err := os.ReadFile(c.Redis.PasswordFile)
 			return c.Redis.Username, strings.TrimSpace(string(password)), err
 		}
 		if _, err := os.ReadFile(c.Redis.PasswordFile); err != nil {
-			return nil, fmt.Errorf("cache.redis.password_file: %w", err)
+			errs = append(errs, fmt.Errorf("cache.redis.password_file: %w", err))
 		}
 	}
 	if c.Redis.TLS {
 		var err error
 		if options.TLSConfig, err = promconfig.NewTLSConfig(&promconfig.TLSConfig{CAFile: c.Redis.CAFile, MinVersion: tls.VersionTLS12}); err != nil {
-			return nil, fmt.Errorf("cache.redis.ca_file: %w", err)
+			errs = append(errs, fmt.Errorf("cache.redis.ca_file: %w", err))
 		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
 	client := &shared{client: redis.NewClient(options), prefix: c.Redis.Prefix, writing: make(chan struct{}, redisWrites)}
 	return newCache(client, int64(c.MaxBytes)), nil

@@ -367,3 +367,16 @@ func queryExtent(request *promapi.Request, lookback time.Duration) (promql.Exten
 	times := request.TimeRange
 	return query.Extent(promql.Evaluation{Start: times.Start, End: times.End, Step: times.Step, LookbackDelta: lookback})
 }
+
+// ParseError returns the first error of the parser for the query of the request, with its position. It is
+// empty if tierproxy can parse the query, and for endpoints that evaluate none.
+func (p *Plan) ParseError() string {
+	request := p.query.Request
+	if times := request.Endpoint.Traits().Times; times != promapi.OneTime && times != promapi.EachStep {
+		return ""
+	}
+	if _, err := promql.Parse(request.Parameters.Get("query")); err != nil {
+		return strings.Join(promql.ErrorTexts(err, 1), "")
+	}
+	return ""
+}

@@ -40,6 +40,9 @@ type Explanation struct {
 	Source string `json:"source,omitempty"`
 	// Sentence explains Tier and Reason to people.
 	Sentence string `json:"sentence"`
+	// ParseError is the first error of the parser, if the query is no PromQL. tierproxy routes such
+	// a query, because a tier may know another language.
+	ParseError string `json:"parse_error,omitempty"`
 	// Fallback is the tier that gets the query if the first one fails.
 	Fallback string `json:"fallback,omitempty"`
 	// Rules are the results of the routing rules, up to the one that decided.
@@ -181,7 +184,7 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, re
 	}
 	explanation := Explanation{
 		Tier: string(decision.Tier), Reason: string(decision.Reason), Sentence: decision.Sentence(input), Source: decided.Source(decision.Tier),
-		Rules: []RuleResult{}, ConfinedTo: query.ConfinedTo,
+		Rules: []RuleResult{}, ConfinedTo: query.ConfinedTo, ParseError: decided.ParseError(),
 		Fallback: string(decision.Fallback), Warnings: decision.Warnings,
 		Extent: viewExtent(input.Extent), Threshold: model.Duration(input.Threshold).String(),
 		HotUnused: resolved.ShownHealth(time.Now()).HotUnused, Hot: hot, NotCached: decided.NotCached(), Cold: viewState(resolved.Cold, input.Cold, detailed),
@@ -198,6 +201,9 @@ func (g *Gateway) serveExplain(w http.ResponseWriter, incoming *http.Request, re
 	}
 	if resolved.Datasource.Strategy == tier.StrategySplit {
 		explanation.NotCut, explanation.NotCutRemedy = decided.NotCut, diagnosis.RemedyOfNotCut(resolved.Datasource, decided)
+	}
+	if explanation.ParseError != "" {
+		explanation.NotCutRemedy = "" // No change to the tiers would help.
 	}
 	if parts := decided.MostParts(); parts > 1 {
 		explanation.ColdParts = parts

@@ -227,3 +227,18 @@ func TestExplain_SaysWhatToDoForAQueryThatIsNotCut(t *testing.T) {
 		require.Equal(t, remedy, dataOf(t, response, text)["not_cut_remedy"], text)
 	}
 }
+
+// TestExplain_SaysThatAQueryCannotBeParsed explains texts that are no PromQL. A remedy about the tiers
+// would mislead.
+func TestExplain_SaysThatAQueryCannotBeParsed(t *testing.T) {
+	g := newGateway(t, func(settings *config.Config) { settings.Routing.Strategy = "split" })
+	const unclosed = "1:5: parse error: unclosed left parenthesis"
+	for query, expected := range map[string]any{"query=foo%28": unclosed, "query=foo%28&start=0&end=60&step=15": unclosed, "query=foo": nil, "endpoint=labels": nil} {
+		response, text := g.ask(t, http.MethodGet, "/api/v1/datasources/explain?"+query, "")
+		data := dataOf(t, response, text)
+		require.Equal(t, expected, data["parse_error"], text)
+		if expected != nil {
+			require.NotContains(t, data, "not_cut_remedy")
+		}
+	}
+}

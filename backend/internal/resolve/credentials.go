@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -37,14 +38,15 @@ type transports struct {
 }
 
 // newTransports returns the transports of the configuration. reloads counts reloads of their
-// files. newTransports returns an error if it cannot read a file.
+// files. newTransports returns the errors of all files that it cannot read, joined.
 func newTransports(settings config.Config, reloads *upstream.Reloads) (*transports, error) {
 	result := &transports{configured: map[string]*upstream.TransportConfig{}, discovered: map[string]*upstream.TransportConfig{}}
-	var failure error
+	var failures []error
 	add := func(key, host, tokenFile string, http *promconfig.HTTPClientConfig) *upstream.TransportConfig {
 		made, err := upstream.NewTransportConfig(upstream.TransportOptions{HTTP: http, TokenFile: tokenFile, Authorities: authorities(settings, host), Reloads: reloads})
-		if err != nil && failure == nil {
-			failure = fmt.Errorf("%s: %w", key, err)
+		isKnown := func(other error) bool { return strings.HasPrefix(other.Error(), key+": ") } // A tier has two transports.
+		if err != nil && !slices.ContainsFunc(failures, isKnown) {
+			failures = append(failures, fmt.Errorf("%s: %w", key, err))
 		}
 		if key = strings.TrimSuffix(key, ".http_config"); made.SkipsVerification() && !slices.Contains(result.unverified, key) {
 			result.unverified = append(result.unverified, key)
@@ -83,8 +85,8 @@ func newTransports(settings config.Config, reloads *upstream.Reloads) (*transpor
 		}
 		service = add("perses.service.http_config", "", "", &http)
 	}
-	if failure != nil {
-		return nil, failure
+	if len(failures) > 0 {
+		return nil, errors.Join(failures...)
 	}
 	var err error
 	if result.perses, err = callers.RoundTripper(persesTransport); err == nil && service != nil {
