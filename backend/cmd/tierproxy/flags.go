@@ -20,7 +20,7 @@ const defaultAddress = ":9190"
 // options are the flags of tierproxy, except those of libraries.
 type options struct {
 	config, adminAddress, clientCA string
-	reloadInterval                 time.Duration
+	reloadInterval, shutdownDelay  time.Duration
 	pprof                          bool
 }
 
@@ -30,6 +30,7 @@ func defineFlags() *options {
 	flag.StringVar(&o.config, "config", "", "Path of the YAML configuration `file`. Empty: the environment and the defaults.")
 	flag.DurationVar(&o.reloadInterval, "config.auto-reload-interval", 5*time.Second, "Interval of checks whether the configuration file has changed. 0s: reload on SIGHUP only.")
 	flag.StringVar(&o.adminAddress, "web.admin-address", "", "Separate `address` for /metrics, --web.enable-pprof and endpoints that change the state. Empty: /metrics is on the main address.")
+	flag.DurationVar(&o.shutdownDelay, "web.shutdown-delay", 0, "How long to serve on after SIGTERM or SIGINT, while /-/ready answers with status 503. A second signal ends the delay.")
 	flag.BoolVar(&o.pprof, "web.enable-pprof", false, "Serve /debug/pprof/ on the admin address.")
 	flag.StringVar(&o.clientCA, "web.tls-client-ca-file", "", "Path of the CA certificates that verify client certificates. Only what requires a certificate rejects clients without one.")
 	app.InitFlag()
@@ -103,6 +104,7 @@ func (o *options) validate() error {
 	add((certificate == "") != (key == ""), "--web.tls-cert-file, --web.tls-key-file: set both, or neither for plain HTTP")
 	add(o.clientCA != "" && certificate == "", "--web.tls-client-ca-file: has no effect without --web.tls-cert-file")
 	add(o.reloadInterval < 0, "--config.auto-reload-interval: must not be negative")
+	add(o.shutdownDelay < 0, "--web.shutdown-delay: must not be negative")
 	add(o.pprof && o.adminAddress == "", "--web.enable-pprof: set --web.admin-address, profiles are for the operator only")
 	_, err = tlsBase()
 	return errors.Join(append(mistakes, err)...)

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tiered-prometheus/tiered-prometheus/backend/test/faketier"
+	"github.com/tiered-prometheus/tiered-prometheus/backend/test/running"
 )
 
 // runMain makes this test binary behave as tierproxy.
@@ -84,6 +85,7 @@ func TestTierproxy_ReportsMistakesOfTheCommandLine(t *testing.T) {
 		`"level":"info","msg":"the admin address is`:          {"--web.admin-address", "127.0.0.1:0", "--web.listen-address", taken.Addr().String(), "--log.format", "json"},
 		"--web.tls-client-ca-file: has no effect":             {"--web.tls-client-ca-file", "ca.pem"},
 		"--web.enable-pprof: set --web.admin-address":         {"--web.enable-pprof"},
+		"--web.shutdown-delay: must not be negative":          {"--web.shutdown-delay", "-1s"},
 		`--web.tls-min-version: "1.0" is neither 1.2 nor 1.3`: {"--web.tls-min-version", "1.0"},
 		`--web.tls-cipher-suites: "X" is not a cipher suite`:  {"--web.tls-cipher-suites", "X"},
 		"--web.admin-address: listen tcp":                     {"--web.admin-address", taken.Addr().String(), "--web.listen-address", "127.0.0.1:0"},
@@ -217,4 +219,44 @@ func TestTierproxy_ServesAndStops(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, response.StatusCode, "off by default")
 	require.NoError(t, command.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, command.Wait(), log.String())
+}
+
+// TestTierproxy_ServesOnWhileItStops sends a signal. Until another one, load balancers learn that
+// it stops, and requests are still answered.
+func TestTierproxy_ServesOnWhileItStops(t *testing.T) {
+	tier := faketier.New()
+	t.Cleanup(tier.Close)
+	address := running.FreeAddress(t)
+	start := func(delay string) (*exec.Cmd, func(path string) (int, bool)) {
+		command := tierproxy(t, []string{"THANOS_QUERIER_URL=" + tier.URL}, "--web.listen-address", address, "--web.shutdown-delay", delay)
+		require.NoError(t, command.Start())
+		t.Cleanup(func() { _ = command.Process.Kill() })
+		get := func(path string) (status int, closes bool) {
+			response, err := http.Get("http://" + address + path)
+			if err != nil {
+				return 0, false
+			}
+			_, _ = io.Copy(io.Discard, response.Body)
+			_ = response.Body.Close()
+			return response.StatusCode, response.Close
+		}
+		require.Eventually(t, func() bool { status, _ := get("/-/ready"); return status == http.StatusOK }, 20*time.Second, 5*time.Millisecond)
+		return command, get
+	}
+	command, get := start("1h")
+	const query = "/api/v1/query?query=up"
+	status, closes := get(query)
+	require.Equal(t, http.StatusOK, status)
+	require.False(t, closes)
+	require.NoError(t, command.Process.Signal(syscall.SIGTERM))
+	require.Eventually(t, func() bool { status, _ := get("/-/ready"); return status == http.StatusServiceUnavailable }, 20*time.Second, 5*time.Millisecond)
+	status, closes = get(query)
+	require.Equal(t, http.StatusOK, status)
+	require.True(t, closes, "the next connection leads to another gateway")
+	require.NoError(t, command.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, command.Wait())
+
+	command, _ = start("10ms")
+	require.NoError(t, command.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, command.Wait(), "the delay ends by itself")
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -41,7 +42,8 @@ type reloader struct {
 	mutex   sync.Mutex
 	current *generation
 
-	running sync.WaitGroup // goroutines of start and reload
+	running    sync.WaitGroup // goroutines of start and reload
+	isStopping atomic.Bool
 }
 
 // generation is the gateway of one configuration.
@@ -216,8 +218,18 @@ func (r *reloader) serve(w http.ResponseWriter, incoming *http.Request, handlerO
 	handlerOf(serving).ServeHTTP(w, incoming)
 }
 
+// announceStop makes load balancers and clients go elsewhere, before the listener is closed.
+func (r *reloader) announceStop() { r.isStopping.Store(true) }
+
 // ServeHTTP implements http.Handler.
 func (r *reloader) ServeHTTP(w http.ResponseWriter, incoming *http.Request) {
+	if r.isStopping.Load() {
+		w.Header().Set("Connection", "close")
+		if incoming.URL.Path == "/-/ready" {
+			http.Error(w, "tierproxy stops", http.StatusServiceUnavailable)
+			return
+		}
+	}
 	r.serve(w, incoming, func(g *generation) http.Handler { return g.handler })
 }
 

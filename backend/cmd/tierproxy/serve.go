@@ -13,16 +13,20 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
-	"github.com/perses/common/app"
+	"github.com/perses/common/async/taskhelper"
+	commonecho "github.com/perses/common/echo"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
+	"github.com/prometheus/common/version"
 	"github.com/sirupsen/logrus"
 )
 
 const (
 	// shutdownGrace is how much longer than the longest query a shutdown may take.
 	shutdownGrace = 5 * time.Second
+	// flushTimeout is how long sending the last spans may take.
+	flushTimeout = 5 * time.Second
 	// readHeaderTimeout is the timeout for reading the header of a request.
 	readHeaderTimeout = 10 * time.Second
 	// idleTimeout is how long a connection without a request stays open.
@@ -38,8 +42,9 @@ const (
 	stuckTimeout = 30 * time.Second
 )
 
-// serve is the command without a subcommand: it serves until a signal arrives. The HTTP
-// server then finishes the requests in flight, before the gateway is closed.
+// serve is the command without a subcommand: it serves until a signal arrives, and for the
+// delay of the flags. The HTTP server then finishes the requests in flight, before the
+// gateway is closed.
 func serve(options *options) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -50,10 +55,6 @@ func serve(options *options) error {
 	gateways, err := newReloader(options, registry)
 	if err != nil {
 		return err
-	}
-	runner := app.NewRunner().SetTimeout(gateways.current.timeout + shutdownGrace)
-	if gateways.tracers != nil {
-		runner.OTeLProviderBuilder().SetProvider(gateways.tracers)
 	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -76,28 +77,62 @@ func serve(options *options) error {
 			return err
 		}
 	}
-	runner.HTTPServerBuilder().
+	server, err := commonecho.NewBuilder().
 		OverrideDefaultMiddleware(true). // The default compresses answers again.
 		ActivatePprof(false).
-		APIRegistration(served)
+		APIRegistration(served).
+		Build()
+	if err != nil {
+		return err
+	}
+	task, err := taskhelper.New(server)
+	if err != nil {
+		return err
+	}
 	defer paceGarbage(gateways.cachedBytes)()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	if err := gateways.start(ctx); err != nil {
 		return err
 	}
-	runner.Start()
+	logrus.Info("tierproxy starts: ", version.Info())
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	patience := gateways.current.timeout + shutdownGrace // A reload may change current later.
+	taskhelper.Run(serving, stop, task)
+	isAsked := stopWhenAsked(serving, signals, options.shutdownDelay, gateways.announceStop)
+	stop()
+	taskhelper.WaitAll(patience, []taskhelper.Helper{task})
 	stopAdmin()
 	gateways.stop()
 	cancel()
 	gateways.running.Wait()
-	select {
-	case <-signals:
-		return nil
-	default:
-		// The runner only logs the reason.
+	if gateways.tracers != nil {
+		flushTraces(gateways.tracers)
+	}
+	if !isAsked {
+		// The task only logs the reason.
 		return errors.New("the HTTP server ended by itself: it logged the reason as \"http server stopped\"")
 	}
+	return nil
+}
+
+// stopWhenAsked returns true after a signal and a delay, which a second signal ends. It calls
+// announce when the delay begins. It returns false once serving ends by itself.
+func stopWhenAsked(serving context.Context, signals <-chan os.Signal, delay time.Duration, announce func()) bool {
+	select {
+	case <-serving.Done():
+		return false
+	case received := <-signals:
+		logrus.Infof("tierproxy stops after %s: %s", delay, received)
+	}
+	announce()
+	select {
+	case <-serving.Done():
+	case <-signals:
+	case <-time.After(delay):
+	}
+	return true
 }
 
 // serveAdmin serves the admin address, if there is one, until the caller calls stop.

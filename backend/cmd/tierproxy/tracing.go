@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/prometheus/common/version"
+	"github.com/sirupsen/logrus"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -27,9 +29,19 @@ func newTracerProvider(config config.TracingConfig) (*sdktrace.TracerProvider, e
 	if err != nil {
 		return nil, fmt.Errorf("tracing: %w", err)
 	}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { logrus.WithError(err).Error("spans were not sent") }))
 	return sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(exporter),
 		sdktrace.WithResource(described),
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(float64(config.SamplePercent)/100))),
 	), nil
+}
+
+// flushTraces sends the spans that the provider still has, and ends it.
+func flushTraces(provider *sdktrace.TracerProvider) {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	if err := provider.Shutdown(ctx); err != nil {
+		logrus.WithError(err).Error("the last spans were not sent")
+	}
 }

@@ -115,6 +115,10 @@ what else is in the pod.
   args:
     - --config=/etc/tierproxy/tierproxy.yaml
     - --web.admin-address=:9191
+    {{- if ne $values.mode "sidecar" }}
+    # The Service sends requests here for a moment after the pod was told to stop.
+    - --web.shutdown-delay=5s
+    {{- end }}
     {{- range $values.extraArgs }}
     - {{ . | quote }}
     {{- end }}
